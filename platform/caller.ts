@@ -1,0 +1,38 @@
+import { createContextKey, type HandlerContext } from "@connectrpc/connect";
+import type { DeviceClass } from "../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import { fail } from "./errors.ts";
+
+/** A logged-in user, as the verified access token says. */
+export interface UserCaller {
+  readonly kind: "user";
+  readonly userId: string;
+  readonly deviceId: string;
+  readonly deviceClass: DeviceClass;
+  /** The login that the token belongs to (claim `sid`). */
+  readonly loginId: string;
+  readonly role: "user" | "admin";
+  /** When the token expires, milliseconds since the Unix epoch. */
+  readonly expiresAtMs: number;
+  /** The token itself, to be passed on to another service. */
+  readonly token: string;
+}
+
+/** Who calls: nobody known, a user, or one of our own services. */
+export type Caller = { readonly kind: "anonymous" } | UserCaller | { readonly kind: "service" };
+
+/** Set by the access interceptor, and by nothing else. */
+export const callerKey = createContextKey<Caller>(
+  { kind: "anonymous" },
+  {
+    description: "caller",
+  },
+);
+
+/** The user behind a call of an ACCESS_USER method. */
+export function userOf(context: Pick<HandlerContext, "values">): UserCaller {
+  const caller = context.values.get(callerKey);
+  if (caller.kind !== "user")
+    throw fail(ErrorReason.TOKEN_INVALID, "a user's access token is needed");
+  return caller;
+}

@@ -1,0 +1,61 @@
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import {
+  type ErrorDetail,
+  ErrorDetailSchema,
+  ErrorReason,
+} from "../gen/lucky/error/v1/error_pb.js";
+
+/** The Connect code that carries each reason; the contract's comments say the same. */
+const codes: Record<ErrorReason, Code> = {
+  [ErrorReason.UNSPECIFIED]: Code.Unknown,
+  [ErrorReason.INTERNAL]: Code.Internal,
+  [ErrorReason.INVALID_ARGUMENT]: Code.InvalidArgument,
+  [ErrorReason.TOKEN_INVALID]: Code.Unauthenticated,
+  [ErrorReason.TOKEN_EXPIRED]: Code.Unauthenticated,
+  [ErrorReason.TOKEN_REVOKED]: Code.Unauthenticated,
+  [ErrorReason.PERMISSION_DENIED]: Code.PermissionDenied,
+  [ErrorReason.RATE_LIMITED]: Code.ResourceExhausted,
+  [ErrorReason.OVERLOADED]: Code.ResourceExhausted,
+  [ErrorReason.UNAVAILABLE]: Code.Unavailable,
+  [ErrorReason.CREDENTIALS_INVALID]: Code.Unauthenticated,
+  [ErrorReason.USER_NAME_TAKEN]: Code.AlreadyExists,
+  [ErrorReason.PASSWORD_WEAK]: Code.InvalidArgument,
+  [ErrorReason.ENCRYPTION_INVALID]: Code.InvalidArgument,
+  [ErrorReason.REFRESH_TOKEN_INVALID]: Code.Unauthenticated,
+  [ErrorReason.USER_NOT_FOUND]: Code.NotFound,
+  [ErrorReason.CONVERSATION_NOT_FOUND]: Code.NotFound,
+  [ErrorReason.NOT_A_MEMBER]: Code.PermissionDenied,
+  [ErrorReason.MUTED]: Code.PermissionDenied,
+  [ErrorReason.CLIENT_MESSAGE_ID_REUSED]: Code.AlreadyExists,
+  [ErrorReason.GROUP_FULL]: Code.FailedPrecondition,
+  [ErrorReason.METHOD_NOT_FOUND]: Code.Unimplemented,
+};
+
+export interface FailOptions {
+  /** After how many milliseconds a repetition makes sense. */
+  retryAfterMs?: number;
+  /** What went wrong underneath: for the log, never for the caller. */
+  cause?: unknown;
+}
+
+/** An error of the contract, ready to throw: the reason decides the code. */
+export function fail(reason: ErrorReason, text: string, options: FailOptions = {}): ConnectError {
+  const detail = create(ErrorDetailSchema, {
+    reason,
+    retryAfterMs: BigInt(Math.ceil(options.retryAfterMs ?? 0)),
+  });
+  const outgoing = [{ desc: ErrorDetailSchema, value: detail }];
+  return new ConnectError(text, codes[reason], undefined, outgoing, options.cause);
+}
+
+/** The detail of an error of the contract, whether it was made here or came over the wire. */
+export function detailOf(error: unknown): ErrorDetail | undefined {
+  if (!(error instanceof ConnectError)) return undefined;
+  return error.findDetails(ErrorDetailSchema)[0];
+}
+
+/** The reason of an error; UNSPECIFIED when it carries none. */
+export function reasonOf(error: unknown): ErrorReason {
+  return detailOf(error)?.reason ?? ErrorReason.UNSPECIFIED;
+}
