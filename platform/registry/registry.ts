@@ -36,7 +36,9 @@ export interface Lease {
   /**
    * Claims a place for a session among the user's sessions of its device class, of which at most
    * `limit` stay. Returns the claims that lost their place: those of the same device, and the
-   * oldest beyond the limit. One atomic step. Claiming again with the same session id is harmless.
+   * oldest beyond the limit. One atomic step. A claim made again with the same session id stays as
+   * old as it is: when a newer one came meanwhile, it is itself among those that lost their place.
+   * Claims of instances without a lease hold no place and are dropped without a word.
    */
   claim(claim: Claim, limit: number): Promise<readonly Claim[]>;
   /** Gives a session's place up, if it still holds it. Never touches another session's. */

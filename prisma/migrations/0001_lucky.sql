@@ -1,7 +1,8 @@
 -- Up Migration
 
 -- What the platform itself keeps.
-CREATE SCHEMA lucky;
+-- The schema exists already when the runner keeps its own table, lucky.migration, in it.
+CREATE SCHEMA IF NOT EXISTS lucky;
 
 -- Worker numbers of snowflake ids: one holder at a time, under a lease.
 CREATE TABLE lucky.worker (

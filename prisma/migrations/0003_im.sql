@@ -41,6 +41,8 @@ CREATE TABLE im.group_key (
 CREATE TABLE im.member (
   conversation_id    bigint NOT NULL REFERENCES im.conversation,
   user_id            bigint NOT NULL,
+  -- kind of the conversation, so that a user's groups are found without looking at the others.
+  kind               smallint NOT NULL,
   -- lucky.group.v1.Role
   role               smallint NOT NULL DEFAULT 1,
   muted_until_ms     bigint NOT NULL DEFAULT 0,
@@ -54,6 +56,9 @@ CREATE TABLE im.member (
   PRIMARY KEY (conversation_id, user_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX member_user ON im.member (user_id, conversation_id);
+-- The groups that a user is in: asked for at the start of every session.
+CREATE INDEX member_group ON im.member (user_id, conversation_id)
+  WHERE kind = 2 AND left_sequence = 0;
 
 CREATE TABLE im.entry (
   conversation_id   bigint NOT NULL,
@@ -72,6 +77,8 @@ CREATE TABLE im.entry (
   PRIMARY KEY (conversation_id, sequence),
   UNIQUE (conversation_id, sender_id, client_message_id)
 );
+-- One's own messages past the read cursor: they do not count as unread.
+CREATE INDEX entry_sender ON im.entry (conversation_id, sender_id, sequence);
 
 -- What was committed and not yet confirmed by the bus: one row a batch, ids only. Row i of the arrays
 -- says: conversation_ids[i] has counts[i] new entries after base_sequences[i].
@@ -90,3 +97,5 @@ ALTER TABLE im.outbox
   ALTER COLUMN base_sequences SET STORAGE EXTERNAL,
   ALTER COLUMN counts SET STORAGE EXTERNAL;
 CREATE INDEX outbox_next ON im.outbox (next_attempt_at_ms);
+-- Rows live for a moment: clean up after so many, whatever share of the table that is.
+ALTER TABLE im.outbox SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);

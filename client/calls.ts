@@ -1,0 +1,83 @@
+import {
+  create,
+  type DescMethodUnary,
+  type DescMessage,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import type { Rpc, RpcResult } from "../gen/lucky/frame/v1/frame_pb.js";
+import type { Clock, Timer } from "./clock.ts";
+import { LuckyError } from "./error.ts";
+
+/** How long an answer may take. */
+const timeoutMs = 10_000;
+
+interface Running {
+  readonly timer: Timer;
+  resolve(response: Uint8Array): void;
+  reject(error: LuckyError): void;
+}
+
+/** Calls of public methods over the socket. */
+export class Calls {
+  readonly #clock: Clock;
+  readonly #write: (call: Pick<Rpc, "callId" | "method" | "request">) => boolean;
+  readonly #running = new Map<string, Running>();
+  #nextId = 1;
+
+  /** `write` sends a call on the open session; false when there is none. */
+  constructor(
+    clock: Clock,
+    write: (call: Pick<Rpc, "callId" | "method" | "request">) => boolean,
+  ) {
+    this.#clock = clock;
+    this.#write = write;
+  }
+
+  /** Calls a unary method. Rejects with a LuckyError; UNAVAILABLE when the session breaks. */
+  async call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+  ): Promise<MessageShape<O>> {
+    const callId = String(this.#nextId++);
+    const response = await new Promise<Uint8Array>((resolve, reject) => {
+      const timer = this.#clock.after(timeoutMs, () => {
+        this.#running.delete(callId);
+        reject(new LuckyError(ErrorReason.UNAVAILABLE, `no answer within ${timeoutMs} ms`));
+      });
+      this.#running.set(callId, { timer, resolve, reject });
+      const written = this.#write({
+        callId,
+        method: `${method.parent.typeName}/${method.name}`,
+        request: toBinary(method.input, create(method.input, request)),
+      });
+      if (!written) this.#fail(callId, "no session is open");
+    });
+    return fromBinary(method.output, response);
+  }
+
+  /** Takes an answer of the server. */
+  result({ callId, outcome }: RpcResult): void {
+    const running = this.#running.get(callId);
+    if (!running || outcome.case === undefined) return;
+    this.#running.delete(callId);
+    running.timer.stop();
+    if (outcome.case === "response") running.resolve(outcome.value);
+    else running.reject(LuckyError.fromRpc(outcome.value));
+  }
+
+  /** The session is gone, and with it the answers. */
+  lost(): void {
+    for (const callId of [...this.#running.keys()]) this.#fail(callId, "the session broke");
+  }
+
+  #fail(callId: string, text: string): void {
+    const running = this.#running.get(callId);
+    this.#running.delete(callId);
+    running?.timer.stop();
+    running?.reject(new LuckyError(ErrorReason.UNAVAILABLE, text));
+  }
+}

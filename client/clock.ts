@@ -1,0 +1,34 @@
+/** A timer that can be stopped. Stopping twice, or after it rang, does nothing. */
+export interface Timer {
+  stop(): void;
+}
+
+/** Time as a dependency, so that tests move it by hand. Milliseconds throughout. */
+export interface Clock {
+  /** Milliseconds since the Unix epoch. */
+  now(): number;
+  /** Calls `ring` once, after `delayMs`. */
+  after(delayMs: number, ring: () => void): Timer;
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  after(delayMs, ring) {
+    const timer = setTimeout(ring, delayMs);
+    return { stop: () => clearTimeout(timer) };
+  },
+};
+
+/** Resolves after `delayMs`, or as soon as the signal aborts. Never rejects. */
+export function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const done = () => {
+      timer.stop();
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = clock.after(delayMs, done);
+    signal.addEventListener("abort", done);
+  });
+}

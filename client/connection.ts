@@ -1,0 +1,140 @@
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import {
+  ClientFrameSchema,
+  CloseCode,
+  type ServerFrame,
+  ServerFrameSchema,
+  type Welcome,
+} from "../gen/lucky/frame/v1/frame_pb.js";
+import type { Clock, Timer } from "./clock.ts";
+
+/** How long opening may take, to Welcome. */
+const openMs = 10_000;
+/** How long the peer may take to answer a close. */
+const closeMs = 2_000;
+/** WebSocket's own code for a connection that broke without a word. */
+const broken = 1006;
+
+export type ServerKind = Exclude<ServerFrame["kind"], { case: undefined }>;
+export type ClientKind = Exclude<
+  NonNullable<MessageInitShape<typeof ClientFrameSchema>["kind"]>,
+  { case?: undefined }
+>;
+
+/** How a connection ended: the WebSocket's close code, the contract's among them. */
+export interface Ended {
+  readonly code: number;
+  readonly text: string;
+  /** When Welcome came, by the clock; undefined when it never did. */
+  readonly openedAtMs: number | undefined;
+}
+
+/** What a connection needs. */
+export interface ConnectionOptions {
+  readonly url: string;
+  readonly webSocket: typeof WebSocket;
+  readonly clock: Clock;
+  readonly accessToken: string;
+  readonly clientVersion: string;
+  readonly welcome: (welcome: Welcome) => void;
+  readonly frame: (frame: ServerKind) => void;
+}
+
+/** One WebSocket, from opening to its end: Hello, Welcome, heartbeats, frames. */
+export class Connection {
+  /** Resolves when it has ended, for whatever reason. Never rejects. */
+  readonly ended: Promise<Ended>;
+  readonly #options: ConnectionOptions;
+  readonly #socket: WebSocket;
+  #resolveEnded: (ended: Ended) => void = () => {};
+  #over = false;
+  #openedAtMs: number | undefined;
+  #heartbeat: Timer | undefined;
+  #silence: Timer;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
+    this.#silence = options.clock.after(openMs, () => this.#end(broken, "no Welcome in time"));
+    const socket = new options.webSocket(options.url, "lucky.v1");
+    this.#socket = socket;
+    socket.binaryType = "arraybuffer";
+    socket.addEventListener("open", () => {
+      const { accessToken, clientVersion } = options;
+      this.send({ case: "hello", value: { accessToken, clientVersion } });
+    });
+    socket.addEventListener("message", ({ data }) => this.#take(data));
+    socket.addEventListener("close", ({ code, reason }) => this.#end(code, reason));
+  }
+
+  /** Writes a frame; false when the connection cannot take it. */
+  send(kind: ClientKind): boolean {
+    return this.sendBytes(toBinary(ClientFrameSchema, create(ClientFrameSchema, { kind })));
+  }
+
+  /** Writes an encoded ClientFrame; false when the connection cannot take it. */
+  sendBytes(frame: Uint8Array): boolean {
+    if (this.#over || this.#socket.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(frame as Uint8Array<ArrayBuffer>);
+    return true;
+  }
+
+  /** Closes in good order, after what was written. Resolves when the peer has agreed, or is silent. */
+  close(): Promise<Ended> {
+    if (!this.#over) {
+      this.#silence.stop();
+      this.#silence = this.#options.clock.after(closeMs, () => this.#end(1000, ""));
+      this.#socket.close(1000);
+    }
+    return this.ended;
+  }
+
+  /** Gives the connection up without waiting for the peer. */
+  drop(text: string): void {
+    this.#end(broken, text);
+  }
+
+  #take(data: unknown): void {
+    if (this.#over || !(data instanceof ArrayBuffer)) return;
+    const { kind } = fromBinary(ServerFrameSchema, new Uint8Array(data));
+    if (kind.case === "welcome") {
+      this.#openedAtMs = this.#options.clock.now();
+      this.#beat(Number(kind.value.heartbeatIntervalMs));
+      this.#options.welcome(kind.value);
+    } else if (this.#openedAtMs !== undefined && kind.case !== undefined) {
+      this.#options.frame(kind);
+    } else if (kind.case === "kick") {
+      this.#options.frame(kind);
+    }
+  }
+
+  /** Says that the device is alive, and gives up when nothing was heard for two intervals. */
+  #beat(intervalMs: number): void {
+    const { clock } = this.#options;
+    let silentSinceMs = clock.now();
+    this.#socket.addEventListener("message", () => {
+      silentSinceMs = clock.now();
+    });
+    const beat = () => {
+      if (clock.now() - silentSinceMs >= 2 * intervalMs) {
+        this.#end(CloseCode.HEARTBEAT_TIMEOUT, "nothing heard for two intervals");
+        return;
+      }
+      this.send({ case: "heartbeat", value: {} });
+      this.#heartbeat = clock.after(intervalMs / 2, beat);
+    };
+    this.#silence.stop();
+    this.#heartbeat = clock.after(intervalMs / 2, beat);
+  }
+
+  #end(code: number, text: string): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#silence.stop();
+    this.#heartbeat?.stop();
+    this.#socket.close();
+    this.#resolveEnded({ code, text, openedAtMs: this.#openedAtMs });
+  }
+}

@@ -1,0 +1,44 @@
+/** Typed events: `Events` maps each name to what its listeners get. */
+export class Emitter<Events extends object> {
+  readonly #listeners = new Map<keyof Events, Set<(value: never) => void>>();
+
+  /** Calls `listener` at every event of the name, until the returned function is called. */
+  on<K extends keyof Events>(name: K, listener: (value: Events[K]) => void): () => void {
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners);
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  }
+
+  /** Resolves with the next event of the name that `match` accepts. Rejects when the signal aborts. */
+  next<K extends keyof Events>(
+    name: K,
+    match: (value: Events[K]) => boolean = () => true,
+    signal?: AbortSignal,
+  ): Promise<Events[K]> {
+    return new Promise((resolve, reject) => {
+      const off = this.on(name, (value) => {
+        if (!match(value)) return;
+        off();
+        resolve(value);
+      });
+      signal?.addEventListener("abort", () => {
+        off();
+        reject(signal.reason);
+      });
+    });
+  }
+
+  /** Tells every listener. What one throws is reported as uncaught and keeps no other from hearing. */
+  emit<K extends keyof Events>(name: K, value: Events[K]): void {
+    for (const listener of this.#listeners.get(name) ?? []) {
+      try {
+        (listener as (value: Events[K]) => void)(value);
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+}

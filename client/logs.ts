@@ -1,0 +1,290 @@
+import type { Client } from "@connectrpc/connect";
+import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import type { Conversation, Entry, MessageService } from "../gen/lucky/message/v1/message_pb.js";
+import { Backoff } from "./backoff.ts";
+import { type Clock, pause, type Timer } from "./clock.ts";
+import { LuckyError } from "./error.ts";
+import { ConversationLog, type Placed } from "./log.ts";
+import type { ClientStore, Stored } from "./store.ts";
+
+/** How long a gap may close by itself before it is fetched: entries overtake each other a little. */
+const gapMs = 200;
+/** Entries a page, conversations a page, conversations that catch up at a time. */
+const entriesPerPage = 500;
+const conversationsPerPage = 200;
+const atATime = 4;
+
+/** Errors that do not pass by waiting. */
+const lasting: ReadonlySet<ErrorReason> = new Set([
+  ErrorReason.INVALID_ARGUMENT,
+  ErrorReason.TOKEN_INVALID,
+  ErrorReason.TOKEN_REVOKED,
+  ErrorReason.REFRESH_TOKEN_INVALID,
+  ErrorReason.PERMISSION_DENIED,
+  ErrorReason.CONVERSATION_NOT_FOUND,
+  ErrorReason.NOT_A_MEMBER,
+  ErrorReason.METHOD_NOT_FOUND,
+]);
+
+/** What the logs need. */
+export interface LogsOptions {
+  readonly clock: Clock;
+  readonly messages: Pick<Client<typeof MessageService>, "sync" | "listEntries">;
+  readonly store: ClientStore;
+  /** Where a device without a past begins: after what the user received elsewhere, or at the start. */
+  readonly history: "none" | "all";
+  /** Whether the entry is a send of this session that waits for its result. */
+  readonly isOwn: (entry: Entry) => boolean;
+  /** The next entry of a conversation, in order, once. Not called for this session's own sends. */
+  readonly message: (entry: Entry) => void;
+  /** A conversation changed, or is new. */
+  readonly conversation: (conversation: Conversation) => void;
+  /** Entries arrived: the device has everything up to `last`. */
+  readonly arrived: (conversationId: string, last: bigint) => void;
+}
+
+/** The logs of all the user's conversations: puts in order what comes, fetches what does not. */
+export class Logs {
+  readonly #options: LogsOptions;
+  readonly #logs = new Map<string, ConversationLog>();
+  readonly #repairs = new Map<string, Promise<void>>();
+  readonly #gaps = new Map<string, Timer>();
+  #cursor = "";
+  #synced = false;
+  #wanted = false;
+  #syncing: Promise<void> | undefined;
+  #stop = new AbortController();
+
+  constructor(options: LogsOptions) {
+    this.#options = options;
+  }
+
+  /** Takes up where the store left off. */
+  restore(stored: Stored): void {
+    this.#cursor = stored.cursor;
+    this.#synced = stored.synced;
+    for (const [id, last] of stored.sequences) this.#logs.set(id, new ConversationLog(last));
+  }
+
+  /** The sequence up to which the device has everything; undefined for an unknown conversation. */
+  last(conversationId: string): bigint | undefined {
+    return this.#logs.get(conversationId)?.last;
+  }
+
+  /** Takes entries that the server pushed. */
+  deliver(entries: readonly Entry[]): void {
+    const touched = new Set<string>();
+    for (const entry of entries) {
+      this.#take(entry, this.#options.isOwn(entry));
+      touched.add(entry.conversationId);
+    }
+    for (const id of touched) this.#tellArrived(id);
+  }
+
+  /** Takes a send of this session that was accepted. */
+  sent(entry: Entry): void {
+    this.#take(entry, true);
+  }
+
+  /** Fetches what is missing of a conversation, at once. */
+  syncRequired(conversationId: string, lastSequence: bigint): void {
+    const log = this.#log(conversationId);
+    log.hear(lastSequence);
+    this.#beginIfNew(conversationId, log);
+    if (log.behind) this.#repairAlone(conversationId);
+    else this.#tellArrived(conversationId);
+  }
+
+  /**
+   * Catches up with everything that changed. Resolves when it is done, together with what was asked
+   * for meanwhile. Rejects when the client stops or the login is over.
+   */
+  sync(): Promise<void> {
+    this.#wanted = true;
+    if (!this.#syncing) {
+      const syncing = this.#rounds(this.#stop.signal).finally(() => {
+        if (this.#syncing === syncing) this.#syncing = undefined;
+      });
+      this.#syncing = syncing;
+    }
+    return this.#syncing;
+  }
+
+  /** Stops fetching. What is known stays; `sync` starts again. */
+  stop(): void {
+    this.#stop.abort(new LuckyError(ErrorReason.UNAVAILABLE, "the client was closed"));
+    this.#stop = new AbortController();
+    this.#wanted = false;
+    this.#syncing = undefined;
+    this.#repairs.clear();
+    for (const timer of this.#gaps.values()) timer.stop();
+    this.#gaps.clear();
+  }
+
+  async #rounds(signal: AbortSignal): Promise<void> {
+    while (this.#wanted) {
+      this.#wanted = false;
+      await this.#round(signal);
+    }
+  }
+
+  async #round(signal: AbortSignal): Promise<void> {
+    for (let more = true; more; ) {
+      const request = { cursor: this.#cursor, limit: conversationsPerPage };
+      const page = await this.#patiently(signal, () =>
+        this.#options.messages.sync(request, { signal }),
+      );
+      await eachOf(page.conversations, atATime, (one) => this.#catchUp(one, signal));
+      more = page.hasMore;
+      this.#cursor = page.nextCursor;
+      this.#synced ||= !more;
+      this.#options.store.saveCursor(this.#cursor, this.#synced);
+    }
+    // Conversations that were made while the first sync ran are new as a whole.
+    for (const [id, log] of this.#logs) {
+      if (log.last === undefined) this.#begin(id, log, 0n);
+    }
+  }
+
+  async #catchUp(conversation: Conversation, signal: AbortSignal): Promise<void> {
+    const id = conversation.conversationId;
+    const log = this.#log(id);
+    this.#options.conversation(conversation);
+    log.hear(conversation.lastSequence);
+    if (log.last === undefined) this.#begin(id, log, this.#startOf(conversation, log));
+    const { lastEntry } = conversation;
+    if (lastEntry) this.#take(lastEntry, this.#options.isOwn(lastEntry));
+    if (log.behind) await this.#repair(id, signal);
+    if (conversation.deliveredSequence < log.last!) this.#options.arrived(id, log.last!);
+  }
+
+  /** Where the device begins with a conversation that it sees for the first time. */
+  #startOf(conversation: Conversation, log: ConversationLog): bigint {
+    if (this.#synced || this.#options.history === "all") return 0n;
+    const waiting = log.lowestWaiting;
+    let start = conversation.deliveredSequence;
+    // What was pushed to this very session belongs to it, even if another device had it first.
+    if (waiting !== undefined && waiting - 1n < start) start = waiting - 1n;
+    const earliest = conversation.firstSequence - 1n;
+    return start > earliest ? start : earliest;
+  }
+
+  #log(id: string): ConversationLog {
+    let log = this.#logs.get(id);
+    if (!log) {
+      log = new ConversationLog();
+      this.#logs.set(id, log);
+    }
+    return log;
+  }
+
+  #take(entry: Entry, own: boolean): void {
+    const id = entry.conversationId;
+    const log = this.#log(id);
+    this.#place(id, log, log.offer(entry, own));
+    this.#beginIfNew(id, log);
+    this.#watchGap(id, log);
+  }
+
+  /** After the first sync, a conversation nobody told of is new: the device has all of it. */
+  #beginIfNew(id: string, log: ConversationLog): void {
+    if (log.last !== undefined || !this.#synced) return;
+    this.#begin(id, log, 0n);
+    this.sync().catch(() => {}); // For its name and members; whoever waits for it is told.
+  }
+
+  #begin(id: string, log: ConversationLog, last: bigint): void {
+    this.#place(id, log, log.begin(last));
+    this.#options.store.saveSequence(id, log.last!);
+    this.#tellArrived(id);
+    this.#watchGap(id, log);
+  }
+
+  #place(id: string, log: ConversationLog, placed: readonly Placed[]): void {
+    if (placed.length === 0) return;
+    for (const { entry, own } of placed) if (!own) this.#options.message(entry);
+    this.#options.store.saveSequence(id, log.last!);
+  }
+
+  #tellArrived(id: string): void {
+    const last = this.#logs.get(id)?.last;
+    if (last !== undefined && last > 0n) this.#options.arrived(id, last);
+  }
+
+  #watchGap(id: string, log: ConversationLog): void {
+    if (!log.behind || this.#gaps.has(id) || this.#repairs.has(id)) return;
+    const timer = this.#options.clock.after(gapMs, () => {
+      this.#gaps.delete(id);
+      if (log.behind) this.#repairAlone(id);
+    });
+    this.#gaps.set(id, timer);
+  }
+
+  /** Repairs with nobody waiting: an error that lasts ends it, the next sync tells it again. */
+  #repairAlone(id: string): void {
+    this.#repair(id, this.#stop.signal).catch(() => {});
+  }
+
+  #repair(id: string, signal: AbortSignal): Promise<void> {
+    const running = this.#repairs.get(id);
+    if (running) return running;
+    const repair = this.#fetch(id, this.#log(id), signal).finally(() => {
+      if (this.#repairs.get(id) === repair) this.#repairs.delete(id);
+    });
+    this.#repairs.set(id, repair);
+    return repair;
+  }
+
+  async #fetch(id: string, log: ConversationLog, signal: AbortSignal): Promise<void> {
+    while (log.behind) {
+      const heard = log.known;
+      const page = await this.#listAfter(id, log.last!, signal);
+      this.#place(id, log, log.page(page.entries, this.#options.isOwn));
+      log.hear(page.lastSequence);
+      // Unless more was heard of while the server answered.
+      if (page.entries.length === 0 && log.known === heard) log.end();
+      this.#tellArrived(id);
+    }
+  }
+
+  async #listAfter(conversationId: string, last: bigint, signal: AbortSignal) {
+    const position = { case: "afterSequence", value: last } as const;
+    const request = { conversationId, position, limit: entriesPerPage };
+    try {
+      return await this.#patiently(signal, () =>
+        this.#options.messages.listEntries(request, { signal }),
+      );
+    } catch (error) {
+      const { reason } = LuckyError.from(error);
+      if (reason !== ErrorReason.CONVERSATION_NOT_FOUND) throw error;
+      return { entries: [], lastSequence: last };
+    }
+  }
+
+  /** Repeats a call until it succeeds, fails for good, or the signal aborts. */
+  async #patiently<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+    const backoff = new Backoff({ firstMs: 500, longestMs: 30_000 });
+    for (;;) {
+      try {
+        return await call();
+      } catch (error) {
+        const failure = LuckyError.from(error);
+        if (signal.aborted || lasting.has(failure.reason)) throw failure;
+        await pause(this.#options.clock, backoff.next(failure.retryAfterMs), signal);
+        if (signal.aborted) throw failure;
+      }
+    }
+  }
+}
+
+async function eachOf<T>(
+  items: readonly T[],
+  width: number,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const rest = items.values();
+  const worker = async () => {
+    for (const item of rest) await work(item);
+  };
+  await Promise.all(Array.from({ length: width }, worker));
+}

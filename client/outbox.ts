@@ -1,0 +1,246 @@
+import { create, equals, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import { ClientFrameSchema } from "../gen/lucky/frame/v1/frame_pb.js";
+import { ContentSchema } from "../gen/lucky/message/v1/content_pb.js";
+import {
+  type Accepted,
+  type Entry,
+  EntrySchema,
+  type SendRequest,
+  SendRequestSchema,
+  type SendResult,
+} from "../gen/lucky/message/v1/message_pb.js";
+import { Backoff } from "./backoff.ts";
+import type { Clock, Timer } from "./clock.ts";
+import { LuckyError } from "./error.ts";
+import type { ClientStore, StoredSend } from "./store.ts";
+
+/** Sends that may wait at once; more are refused with OVERLOADED. */
+const capacity = 10_000;
+/** How often a send is written to a socket before it is given up with its outcome unknown. */
+const triesLimit = 10;
+
+/** What became of a send. */
+export type Settled =
+  | { readonly kind: "accepted"; readonly clientMessageId: string; readonly accepted: Accepted }
+  | { readonly kind: "refused"; readonly clientMessageId: string; readonly error: LuckyError };
+
+interface Pending extends StoredSend {
+  /** Rises with every send; what is sent again takes its old place. */
+  readonly order: number;
+  readonly decoded: SendRequest;
+  readonly backoff: Backoff;
+  tries: number;
+  readonly settle: (settled: Settled) => void;
+}
+
+/** What the outbox needs. */
+export interface OutboxOptions {
+  readonly clock: Clock;
+  readonly store: ClientStore;
+  /** Writes a frame to the socket. */
+  readonly write: (frame: Uint8Array) => void;
+  /** A send is in the log: its entry, but for the sender. Called before the send settles. */
+  readonly accepted: (entry: Entry) => void;
+  /** Any send settled, also one of an earlier run. */
+  readonly settled: (settled: Settled) => void;
+}
+
+/**
+ * Holds every send until its result. On the wire, a window of them in the order of the calls, and
+ * never two with the same key. A send without a result is repeated with the same bytes after a
+ * reconnect, and after a pause when the server is busy; sends to the same target wait for it.
+ */
+export class Outbox {
+  readonly #options: OutboxOptions;
+  /** On the wire without a result, by key. */
+  readonly #flying = new Map<string, Pending>();
+  /** Without a result, and may be stored: was on the wire at least once, by key. */
+  readonly #tried = new Map<string, Pending>();
+  readonly #held = new Map<string, Timer>();
+  #queue: Pending[] = [];
+  #nextOrder = 0;
+  #bounds: { readonly window: number; readonly frameBytes: number } | undefined;
+
+  constructor(options: OutboxOptions) {
+    this.#options = options;
+  }
+
+  /** Takes up the sends that an earlier run did not finish. */
+  restore(sends: readonly StoredSend[]): void {
+    for (const send of sends) this.#enqueue(send, () => {});
+  }
+
+  /** Sends; resolves when the message is in the log, rejects when it is refused or given up. */
+  send(request: SendRequest): Promise<Accepted> {
+    return new Promise((resolve, reject) => {
+      if (this.#queue.length + this.#flying.size >= capacity) {
+        reject(new LuckyError(ErrorReason.OVERLOADED, `${capacity} sends wait already`));
+        return;
+      }
+      const { target, clientMessageId } = request;
+      const send = {
+        clientMessageId,
+        target: target.case === "userId" ? `u:${target.value}` : `c:${target.value}`,
+        request: toBinary(SendRequestSchema, request),
+      };
+      this.#options.store.putSend(send);
+      this.#enqueue(send, (settled) => {
+        if (settled.kind === "accepted") resolve(settled.accepted);
+        else reject(settled.error);
+      });
+      this.#dispatch();
+    });
+  }
+
+  /** A session is open: what waits may go. */
+  open(bounds: { window: number; frameBytes: number }): void {
+    this.#bounds = bounds;
+    this.#dispatch();
+  }
+
+  /** The session is gone: what has no result will be sent again. */
+  lost(): void {
+    this.#bounds = undefined;
+    for (const pending of this.#flying.values()) this.#again(pending);
+    this.#flying.clear();
+  }
+
+  /** How many sends are on the wire without a result. */
+  get inFlight(): number {
+    return this.#flying.size;
+  }
+
+  /** Takes a result of the server. One that nobody waits for (any more) is passed over. */
+  result({ clientMessageId, outcome }: SendResult): void {
+    const pending = this.#flying.get(clientMessageId);
+    if (!pending || outcome.case === undefined) return;
+    this.#flying.delete(clientMessageId);
+    if (outcome.case === "accepted") this.#accept(pending, outcome.value);
+    else this.#refuse(pending, LuckyError.fromDetail(
+      outcome.value.error, outcome.value.text, ErrorReason.UNSPECIFIED, undefined,
+    ));
+    this.#dispatch();
+  }
+
+  /** Whether the entry is a send that waits for its result. */
+  isOwn(entry: Entry): boolean {
+    const pending = this.#tried.get(entry.clientMessageId);
+    return pending !== undefined && isEntryOf(entry, pending.decoded);
+  }
+
+  /** Gives up everything that waits. */
+  close(error: LuckyError): void {
+    const all = [...this.#flying.values(), ...this.#queue].sort((a, b) => a.order - b.order);
+    this.#bounds = undefined;
+    this.#flying.clear();
+    this.#queue = [];
+    for (const timer of this.#held.values()) timer.stop();
+    this.#held.clear();
+    for (const pending of all) this.#settle(pending, refused(pending, error));
+  }
+
+  #enqueue(send: StoredSend, settle: (settled: Settled) => void): void {
+    this.#queue.push({
+      ...send,
+      settle,
+      order: this.#nextOrder++,
+      decoded: fromBinary(SendRequestSchema, send.request),
+      backoff: new Backoff({ firstMs: 200, longestMs: 5_000 }),
+      tries: 0,
+    });
+  }
+
+  #dispatch(): void {
+    if (!this.#bounds) return;
+    for (let at = 0; at < this.#queue.length && this.#flying.size < this.#bounds.window; ) {
+      const pending = this.#queue[at]!;
+      const mustWait = this.#held.has(pending.target) || this.#flying.has(pending.clientMessageId);
+      if (mustWait) {
+        at++;
+        continue;
+      }
+      this.#queue.splice(at, 1);
+      this.#write(pending, this.#bounds.frameBytes);
+    }
+  }
+
+  #write(pending: Pending, frameBytes: number): void {
+    const frame = new BinaryWriter()
+      .tag(ClientFrameSchema.field.send.number, WireType.LengthDelimited)
+      .bytes(pending.request)
+      .finish();
+    if (frame.length > frameBytes) {
+      const text = `a frame of ${frame.length} bytes; the server takes ${frameBytes}`;
+      this.#settle(pending, refused(pending, new LuckyError(ErrorReason.INVALID_ARGUMENT, text)));
+      return;
+    }
+    pending.tries++;
+    this.#flying.set(pending.clientMessageId, pending);
+    this.#tried.set(pending.clientMessageId, pending);
+    this.#options.write(frame);
+  }
+
+  #accept(pending: Pending, accepted: Accepted): void {
+    const { clientMessageId, decoded } = pending;
+    this.#options.accepted(entryOf(decoded, accepted));
+    this.#settle(pending, { kind: "accepted", clientMessageId, accepted });
+  }
+
+  #refuse(pending: Pending, error: LuckyError): void {
+    if (!error.passing || pending.tries >= triesLimit) {
+      this.#settle(pending, refused(pending, error));
+      return;
+    }
+    this.#again(pending);
+    this.#hold(pending.target, pending.backoff.next(Math.max(50, error.retryAfterMs)));
+  }
+
+  #again(pending: Pending): void {
+    if (pending.tries >= triesLimit) {
+      const text = `no result after ${triesLimit} tries; the outcome is unknown`;
+      this.#settle(pending, refused(pending, new LuckyError(ErrorReason.UNAVAILABLE, text)));
+      return;
+    }
+    const at = this.#queue.findIndex((other) => other.order > pending.order);
+    this.#queue.splice(at < 0 ? this.#queue.length : at, 0, pending);
+  }
+
+  #hold(target: string, delayMs: number): void {
+    this.#held.get(target)?.stop();
+    const timer = this.#options.clock.after(delayMs, () => {
+      this.#held.delete(target);
+      this.#dispatch();
+    });
+    this.#held.set(target, timer);
+  }
+
+  #settle(pending: Pending, settled: Settled): void {
+    const { clientMessageId, target } = pending;
+    if (this.#tried.get(clientMessageId) === pending) this.#tried.delete(clientMessageId);
+    this.#options.store.removeSend(clientMessageId, target);
+    pending.settle(settled);
+    this.#options.settled(settled);
+  }
+}
+
+/** The entry that a send became, but for the sender. */
+export function entryOf(request: SendRequest, accepted: Accepted): Entry {
+  const { conversationId, sequence, acceptedAtMs, messageId } = accepted;
+  const { clientMessageId, content } = request;
+  const place = { conversationId, sequence, acceptedAtMs, messageId };
+  return create(EntrySchema, { ...place, clientMessageId, content });
+}
+
+/** Whether the entry of the same sender is what the send became. */
+export function isEntryOf(entry: Entry, request: SendRequest): boolean {
+  const { target, clientMessageId, content } = request;
+  if (clientMessageId !== entry.clientMessageId || !content || !entry.content) return false;
+  if (target.case === "conversationId" && target.value !== entry.conversationId) return false;
+  return equals(ContentSchema, content, entry.content);
+}
+
+function refused(pending: Pending, error: LuckyError): Settled {
+  return { kind: "refused", clientMessageId: pending.clientMessageId, error };
+}

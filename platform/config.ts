@@ -1,0 +1,308 @@
+import { readFileSync } from "node:fs";
+
+/** One setting: what it is, where it starts, how it is read. */
+export interface Setting<T> {
+  readonly kind: "text" | "integer" | "bool" | "choice" | "list";
+  /** One sentence for the reference. */
+  readonly doc: string;
+  /** Undefined when the setting must be given. */
+  readonly default: T | undefined;
+  /** Printed as *** and never repeated in a fault. */
+  readonly secret: boolean;
+  /** "ms", "bytes", "sessions" …; empty for none. */
+  readonly unit: string;
+  /** What is allowed, in words; empty for anything. */
+  readonly range: string;
+  /** Reads an environment variable, which is never empty. */
+  readonly fromText: (text: string) => unknown;
+  /** Says what is wrong with a value; undefined when nothing is. */
+  readonly fault: (value: unknown) => string | undefined;
+}
+
+interface TextOptions {
+  default?: string;
+  doc: string;
+  secret?: boolean;
+  /** Least number of characters, when not empty. */
+  minLength?: number;
+}
+
+interface IntegerOptions {
+  default?: number;
+  min: number;
+  max: number;
+  unit?: string;
+  doc: string;
+}
+
+/** Makers of settings. A setting without a default must be given. */
+export const setting = {
+  text({ default: value, doc, secret = false, minLength = 0 }: TextOptions): Setting<string> {
+    return {
+      kind: "text",
+      doc,
+      default: value,
+      secret,
+      unit: "",
+      range: minLength > 0 ? `at least ${minLength} characters` : "",
+      fromText: (text) => text,
+      fault(given) {
+        if (typeof given !== "string") return "must be a text";
+        if (given !== "" && given.length < minLength) {
+          return `must have at least ${minLength} characters`;
+        }
+        return undefined;
+      },
+    };
+  },
+
+  integer({ default: value, min, max, unit = "", doc }: IntegerOptions): Setting<number> {
+    return {
+      kind: "integer",
+      doc,
+      default: value,
+      secret: false,
+      unit,
+      range: `${min} to ${max}`,
+      fromText: (text) => (/^-?\d+$/.test(text) ? Number(text) : text),
+      fault(given) {
+        if (!Number.isSafeInteger(given)) return `must be a whole number from ${min} to ${max}`;
+        const number = given as number;
+        return number < min || number > max ? `must be from ${min} to ${max}` : undefined;
+      },
+    };
+  },
+
+  bool({ default: value, doc }: { default?: boolean; doc: string }): Setting<boolean> {
+    const words = new Map([
+      ["true", true],
+      ["1", true],
+      ["false", false],
+      ["0", false],
+    ]);
+    return {
+      kind: "bool",
+      doc,
+      default: value,
+      secret: false,
+      unit: "",
+      range: "true or false",
+      fromText: (text) => words.get(text) ?? text,
+      fault: (given) => (typeof given === "boolean" ? undefined : "must be true or false"),
+    };
+  },
+
+  choice<const V extends string>(
+    values: readonly V[],
+    { default: value, doc }: { default?: NoInfer<V>; doc: string },
+  ): Setting<V> {
+    const range = values.join(", ");
+    return {
+      kind: "choice",
+      doc,
+      default: value,
+      secret: false,
+      unit: "",
+      range,
+      fromText: (text) => text,
+      fault: (given) => (values.includes(given as V) ? undefined : `must be one of ${range}`),
+    };
+  },
+
+  /** In the environment separated by commas, in the file an array. */
+  list({
+    default: value,
+    doc,
+  }: {
+    default?: readonly string[];
+    doc: string;
+  }): Setting<readonly string[]> {
+    return {
+      kind: "list",
+      doc,
+      default: value,
+      secret: false,
+      unit: "",
+      range: "texts, separated by commas",
+      fromText: (text) => text.split(",").map((part) => part.trim()),
+      fault: (given) =>
+        Array.isArray(given) && given.every((part) => typeof part === "string")
+          ? undefined
+          : "must be a list of texts",
+    };
+  },
+};
+
+type Settings = Record<string, Setting<unknown>>;
+
+/** The settings of one service, or those that all share (name ""). */
+export interface ConfigTable<D extends Settings = Settings> {
+  readonly name: string;
+  readonly settings: D;
+}
+
+/** The values of a table: a plain read-only object. */
+export type ConfigOf<T extends ConfigTable> = {
+  readonly [K in keyof T["settings"]]: T["settings"][K] extends Setting<infer V> ? V : never;
+};
+
+/** Declares a table. Name "server" is read from LUCKY_SERVER_<KEY>, name "" from LUCKY_<KEY>. */
+export function defineConfig<const D extends Settings>(name: string, settings: D): ConfigTable<D> {
+  return { name, settings };
+}
+
+/** The environment variable of a setting: ("server", "maxBatch") → LUCKY_SERVER_MAX_BATCH. */
+export function environmentName(table: string, key: string): string {
+  const snake = key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+  return table === "" ? `LUCKY_${snake}` : `LUCKY_${table.toUpperCase()}_${snake}`;
+}
+
+/** All defaults of a table. Throws when a setting has none. */
+export function defaultsOf<T extends ConfigTable>(table: T): ConfigOf<T> {
+  const values: Record<string, unknown> = {};
+  for (const [key, { default: value }] of Object.entries(table.settings)) {
+    if (value === undefined) throw new Error(`${table.name}.${key} has no default`);
+    values[key] = value;
+  }
+  return values as ConfigOf<T>;
+}
+
+/** The values as they may be logged: secrets that are set show as ***. */
+export function shown<T extends ConfigTable>(
+  table: T,
+  values: ConfigOf<T>,
+): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(table.settings).map(([key, { secret }]) => {
+      const value = values[key];
+      return [key, secret && value !== "" ? "***" : value];
+    }),
+  );
+}
+
+/** Everything that is wrong with a configuration, in one error. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly faults: readonly string[];
+  constructor(faults: readonly string[]) {
+    super(["The configuration has faults:", ...faults.map((fault) => `  ${fault}`)].join("\n"));
+    this.faults = faults;
+  }
+}
+
+type Tables = Readonly<Record<string, ConfigTable>>;
+
+export interface LoadOptions<T extends Tables> {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Path of a JSON file; LUCKY_CONFIG when absent. The environment wins over it. */
+  readonly file?: string;
+  /** Settings that must not be empty here, though their table allows it. */
+  readonly required?: { readonly [K in keyof T]?: readonly (keyof T[K]["settings"] & string)[] };
+  /** Names of tables that other processes read from the same environment and file: passed over. */
+  readonly others?: readonly string[];
+}
+
+/**
+ * Reads the values of all tables, returned under the keys of `tables`.
+ *
+ * An environment variable that is empty counts as not set. In the file a table is an object under
+ * its name, and the settings of the table "" stand at the top: {"host": "::", "server": {"port": 1}}.
+ * Throws one ConfigError with all faults: bad values, missing ones, unknown names.
+ */
+export function loadConfig<const T extends Tables>(
+  tables: T,
+  options: LoadOptions<T>,
+): { readonly [K in keyof T]: ConfigOf<T[K]> } {
+  const faults: string[] = [];
+  const env = options.env;
+  const path = options.file ?? env.LUCKY_CONFIG ?? "";
+  const file = path === "" ? {} : readFile(path, faults);
+  faults.push(...unknownNames(tables, { env, file, path, others: options.others ?? [] }));
+
+  const all: Record<string, Record<string, unknown>> = {};
+  for (const [under, table] of Object.entries(tables)) {
+    const section = table.name === "" ? file : asObject(file[table.name]);
+    const required: readonly string[] = options.required?.[under] ?? [];
+    const values: Record<string, unknown> = {};
+    for (const [key, one] of Object.entries(table.settings)) {
+      const variable = environmentName(table.name, key);
+      const text = env[variable] ?? "";
+      const given = text !== "" ? one.fromText(text) : section?.[key];
+      const value = given ?? one.default;
+      const where =
+        text === "" && given !== undefined ? `${path}: ${dotted(table, key)}` : variable;
+      const fault =
+        value === undefined || (value === "" && required.includes(key))
+          ? "is missing"
+          : one.fault(value);
+      if (fault !== undefined) {
+        const told = fault === "is missing" || one.secret ? "" : `, not ${JSON.stringify(value)}`;
+        faults.push(`${where} ${fault}${told}`);
+      }
+      values[key] = value;
+    }
+    all[under] = Object.freeze(values) as Record<string, unknown>;
+  }
+  if (faults.length > 0) throw new ConfigError(faults);
+  return all as { readonly [K in keyof T]: ConfigOf<T[K]> };
+}
+
+function readFile(path: string, faults: string[]): Record<string, unknown> {
+  try {
+    const content = asObject(JSON.parse(readFileSync(path, "utf8")));
+    if (content !== undefined) return content;
+    faults.push(`${path} must hold one JSON object`);
+  } catch (error) {
+    faults.push(`${path} cannot be read: ${(error as Error).message}`);
+  }
+  return {};
+}
+
+interface Given {
+  env: Readonly<Record<string, string | undefined>>;
+  file: Record<string, unknown>;
+  path: string;
+  others: readonly string[];
+}
+
+function unknownNames(tables: Tables, { env, file, path, others }: Given): string[] {
+  const list = Object.values(tables);
+  const variables = new Set(["LUCKY_CONFIG"]);
+  const keys = new Set<string>(others);
+  const faults: string[] = [];
+  for (const table of list) {
+    for (const key of Object.keys(table.settings)) variables.add(environmentName(table.name, key));
+    if (table.name === "") for (const key of Object.keys(table.settings)) keys.add(key);
+    else {
+      keys.add(table.name);
+      if (!(table.name in file)) continue;
+      const section = asObject(file[table.name]);
+      if (section === undefined) faults.push(`${path}: ${table.name} must be an object`);
+      for (const key of Object.keys(section ?? {})) {
+        if (!(key in table.settings)) faults.push(`${path}: ${dotted(table, key)} is unknown`);
+      }
+    }
+  }
+  const own = new Set(list.map((table) => table.name));
+  const elsewhere = others
+    .filter((name) => !own.has(name))
+    .map((name) => `LUCKY_${name.toUpperCase()}_`);
+  for (const name of Object.keys(env)) {
+    if (!name.startsWith("LUCKY_") || variables.has(name)) continue;
+    if (!elsewhere.some((prefix) => name.startsWith(prefix))) faults.push(`${name} is unknown`);
+  }
+  for (const key of Object.keys(file)) {
+    if (!keys.has(key)) faults.push(`${path}: ${key} is unknown`);
+  }
+  return faults;
+}
+
+function dotted(table: ConfigTable, key: string): string {
+  return table.name === "" ? key : `${table.name}.${key}`;
+}
+
+function asObject(value: unknown): Record<string, unknown> | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : undefined;
+}

@@ -1,0 +1,28 @@
+import { type DestinationStream, type Logger, pino } from "pino";
+
+/** Structured log. Lines are events, `log.info({ event: "session_end", reason })`, not prose. */
+export type Log = Logger;
+
+export interface LogOptions {
+  readonly service: string;
+  readonly instanceId: string;
+  /** trace, debug, info, warn, error or silent. */
+  readonly level: string;
+  /** Where lines go; standard output when absent. */
+  readonly stream?: DestinationStream;
+}
+
+/** What must never stand in a log, wherever a line carries it at its top or one level down. */
+const hidden = ["authorization", "token", "accessToken", "refreshToken", "password", "meshSecret"];
+
+/** Makes the log of a process: one JSON object a line, `time` as ISO 8601, an error under `err`. */
+export function createLog({ service, instanceId, level, stream }: LogOptions): Log {
+  const options = {
+    level,
+    base: { service, instanceId },
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+    redact: { paths: hidden.flatMap((name) => [name, `*.${name}`]), censor: "***" },
+  };
+  return stream === undefined ? pino(options) : pino(options, stream);
+}

@@ -1,0 +1,123 @@
+import { execFile } from "node:child_process";
+import { readFile, stat } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+
+/** The system account that PostgreSQL runs under, when it may not run under ours. */
+export interface Account {
+  name: string;
+  uid: number;
+  gid: number;
+}
+
+/** How a program of PostgreSQL is started. */
+export interface Launch {
+  /** What to execute, with its arguments before those of the program. */
+  command: (program: string, args: readonly string[]) => { file: string; args: string[] };
+  /** Whom it is started as, for child_process. */
+  ids: { uid?: number; gid?: number };
+}
+
+async function lookUp(name: string): Promise<Account | undefined> {
+  const passwd = await readFile("/etc/passwd", "utf8");
+  const fields = passwd
+    .split("\n")
+    .map((line) => line.split(":"))
+    .find((candidate) => candidate[0] === name);
+  return fields && { name, uid: Number(fields[2]), gid: Number(fields[3]) };
+}
+
+/**
+ * PostgreSQL refuses to run as root. For root: the account `postgres`, made when it is missing, or
+ * `nobody` where no account can be made. Undefined for everybody else.
+ */
+export async function findAccount(): Promise<Account | undefined> {
+  if (process.getuid?.() !== 0) return undefined;
+  const found = await lookUp("postgres");
+  if (found) return found;
+  const made = await run("useradd", [
+    "--system",
+    "--user-group",
+    "--shell",
+    "/bin/false",
+    "postgres",
+  ])
+    .then(() => lookUp("postgres"))
+    .catch(() => undefined);
+  const account = made ?? (await lookUp("nobody"));
+  if (account) return account;
+  throw new Error(
+    "PostgreSQL does not run as root, and there is no account to run it under. Start Lucky as another user, or make an account named postgres.",
+  );
+}
+
+/** The first folder on the way to `path` that the account may not pass through. */
+async function closedFolder(path: string, account: Account): Promise<string | undefined> {
+  const folders: string[] = [];
+  for (let folder = dirname(resolve(path)); ; folder = dirname(folder)) {
+    folders.unshift(folder);
+    if (folder === dirname(folder)) break;
+  }
+  for (const folder of folders) {
+    const { mode, uid, gid } = await stat(folder);
+    const shift = uid === account.uid ? 6 : gid === account.gid ? 3 : 0;
+    if (((mode >> shift) & 1) === 0) return folder;
+  }
+  return undefined;
+}
+
+const DAC_READ_SEARCH = 2n;
+const DAC_OVERRIDE = 1n;
+
+/** The capability that lets the account pass closed folders, the weakest that root here can give. */
+async function passCapability(): Promise<string | undefined> {
+  const status = await readFile("/proc/self/status", "utf8").catch(() => "");
+  const bits = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? "0"}`);
+  if ((bits >> DAC_READ_SEARCH) & 1n) return "dac_read_search";
+  if ((bits >> DAC_OVERRIDE) & 1n) return "dac_override";
+  return undefined;
+}
+
+/**
+ * Decides how to start programs that have to reach all of `paths`.
+ *
+ * When root's checkout lies in a folder that is closed to others, such as /root, the account would
+ * reach neither the programs nor the data. Then it gets the one capability that it takes to pass.
+ * Throws, naming the folder, where that is not possible.
+ */
+export async function planLaunch(
+  account: Account | undefined,
+  paths: readonly string[],
+): Promise<Launch> {
+  const direct = (file: string, args: readonly string[]) => ({ file, args: [...args] });
+  if (!account) return { command: direct, ids: {} };
+  const { name, uid, gid } = account;
+  let closed: string | undefined;
+  for (const path of paths) closed ??= await closedFolder(path, account);
+  if (closed === undefined) return { command: direct, ids: { uid, gid } };
+
+  const capability = await passCapability();
+  const setpriv = await run("setpriv", ["--version"]).then(
+    () => true,
+    () => false,
+  );
+  if (capability === undefined || !setpriv)
+    throw new Error(
+      `PostgreSQL runs under the account ${name}, which may not pass through ${closed}. Put Lucky and its data folder somewhere that others may pass through (chmod o+x ${closed}), or start it as another user.`,
+    );
+  const before = [
+    `--reuid=${uid}`,
+    `--regid=${gid}`,
+    "--clear-groups",
+    `--inh-caps=-all,+${capability}`,
+    `--ambient-caps=-all,+${capability}`,
+    `--bounding-set=-all,+${capability}`,
+    "--",
+  ];
+  return {
+    command: (program, args) => ({ file: "setpriv", args: [...before, program, ...args] }),
+    ids: {},
+  };
+}

@@ -1,0 +1,81 @@
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { promisify } from "node:util";
+import type { Log } from "../log.ts";
+
+const run = promisify(execFile);
+
+const FAST_MS = 30_000;
+const IMMEDIATE_MS = 5_000;
+
+interface Process {
+  parent: number;
+  command: string;
+}
+
+/** What the system says about a process; undefined when there is none. */
+async function inspect(pid: number): Promise<Process | undefined> {
+  try {
+    if (process.platform === "linux") {
+      const command = await readFile(`/proc/${pid}/cmdline`, "utf8");
+      const status = await readFile(`/proc/${pid}/status`, "utf8");
+      // A zombie has ended; only its parent has not looked yet.
+      if (/^State:\s*Z/m.test(status)) return undefined;
+      const parent = Number(/^PPid:\s*(\d+)/m.exec(status)?.[1]);
+      return { parent, command: command.replaceAll("\0", " ") };
+    }
+    const { stdout } = await run("ps", ["-o", "ppid=,command=", "-p", String(pid)]);
+    const [, parent, command] = /^\s*(\d+)\s+(.*)/.exec(stdout) ?? [];
+    return command === undefined ? undefined : { parent: Number(parent), command };
+  } catch {
+    return undefined;
+  }
+}
+
+async function ended(pid: number, withinMs: number): Promise<boolean> {
+  for (const until = Date.now() + withinMs; Date.now() < until; await pause(20))
+    if ((await inspect(pid)) === undefined) return true;
+  return false;
+}
+
+/**
+ * Stops the PostgreSQL that a killed process of ours left behind on `cluster`, and waits until it
+ * is gone. Does nothing when there is none.
+ *
+ * `owner` is the pid of the process that last started the cluster. Throws when that one is alive
+ * and its PostgreSQL in use, or when the leftover cannot be stopped.
+ */
+export async function stopLeftover(options: {
+  cluster: string;
+  owner: number | undefined;
+  log: Log;
+}): Promise<void> {
+  const { cluster, owner, log } = options;
+  const file = await readFile(join(cluster, "postmaster.pid"), "utf8").catch(() => "");
+  const pid = Number.parseInt(file, 10);
+  if (!(pid > 0)) return;
+  const found = await inspect(pid);
+  // The number may meanwhile belong to something else: then the file is stale, which PostgreSQL
+  // sees for itself.
+  if (!found?.command.includes(cluster)) return;
+  if (found.parent === owner)
+    throw new Error(
+      `The database in ${cluster} is in use by the running process ${owner}. Stop that one first, or use another data folder.`,
+    );
+  log.warn({ event: "postgres_leftover", pid, action: "stopping it" });
+  try {
+    process.kill(pid, "SIGINT");
+    if (await ended(pid, FAST_MS)) return;
+    process.kill(pid, "SIGQUIT");
+    if (await ended(pid, IMMEDIATE_MS)) return;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ESRCH") return;
+    throw new Error(
+      `A PostgreSQL (process ${pid}) still runs on ${cluster} and may not be stopped by this user.`,
+      { cause: error },
+    );
+  }
+  throw new Error(`A PostgreSQL (process ${pid}) still runs on ${cluster} and does not stop.`);
+}

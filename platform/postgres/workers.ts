@@ -1,0 +1,103 @@
+import { randomUUID } from "node:crypto";
+import type pg from "pg";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "../clock.ts";
+import { fail } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { transaction } from "./pool.ts";
+
+/** A worker number for ids, held by this process alone while the lease is kept. */
+export interface WorkerLease {
+  /** 0 to 1023. Reading it throws UNAVAILABLE when the lease ended, also before `lost` rang. */
+  readonly number: number;
+  /** Gives the number back. Idempotent. */
+  release(): Promise<void>;
+}
+
+export interface WorkerOptions {
+  pool: pg.Pool;
+  clock: Clock;
+  /** Who holds it, for people: the instance id. */
+  holder: string;
+  log: Log;
+  /** Called once when the lease could not be kept: no more ids may be made. */
+  lost: () => void;
+}
+
+const LEASE_MS = 30_000;
+const RENEW_MS = 5_000;
+/** The holder gives up this long before PostgreSQL would hand the number on. */
+const MARGIN_MS = 5_000;
+/** A number rests this long between two holders, whose clocks may differ. */
+const REST_MS = 10_000;
+const LOCK = 7_265_001;
+
+// Numbers never used come first, then the one that has rested longest.
+const TAKE = `
+  INSERT INTO lucky.worker AS w (number, holder, expires_at)
+  SELECT n, $1, now() + $2 * interval '1 millisecond'
+  FROM generate_series(0, 1023) AS n LEFT JOIN lucky.worker used ON used.number = n
+  WHERE used.number IS NULL OR used.expires_at < now() - $3 * interval '1 millisecond'
+  ORDER BY used.expires_at NULLS FIRST, n LIMIT 1
+  ON CONFLICT (number) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+  RETURNING number`;
+const RENEW = `
+  UPDATE lucky.worker SET expires_at = now() + $3 * interval '1 millisecond'
+  WHERE number = $1 AND holder = $2 AND expires_at > now()`;
+const RELEASE = "UPDATE lucky.worker SET expires_at = now() WHERE number = $1 AND holder = $2";
+
+/**
+ * Leases a worker number for 30 s and renews it every 5 s.
+ *
+ * The lease runs out by PostgreSQL's clock; the holder gives up earlier, by its own. Throws
+ * UNAVAILABLE when all 1,024 numbers are held.
+ */
+export async function leaseWorker(options: WorkerOptions): Promise<WorkerLease> {
+  const { pool, clock, log } = options;
+  // Unique per process: an instance that comes back does not share with its former self.
+  const holder = `${options.holder}/${randomUUID()}`;
+  let deadline = clock.now() + LEASE_MS - MARGIN_MS;
+  const number = await transaction(pool, async (client) => {
+    await client.query("SELECT pg_advisory_xact_lock($1)", [LOCK]);
+    const { rows } = await client.query<{ number: number }>(TAKE, [holder, LEASE_MS, REST_MS]);
+    return rows[0]?.number;
+  });
+  if (number === undefined)
+    throw fail(ErrorReason.UNAVAILABLE, "all 1,024 worker numbers are held");
+
+  let state: "held" | "lost" | "released" = "held";
+  const give = (reason: string) => {
+    if (state !== "held") return;
+    state = "lost";
+    timer.stop();
+    log.error({ event: "worker_lease_lost", worker: number, reason });
+    options.lost();
+  };
+  const renew = async () => {
+    if (clock.now() >= deadline) return give("not renewed in time");
+    const askedAt = clock.now();
+    try {
+      const { rowCount } = await pool.query(RENEW, [number, holder, LEASE_MS]);
+      if (rowCount === 0) give("expired");
+      else deadline = askedAt + LEASE_MS - MARGIN_MS;
+    } catch (error) {
+      log.warn({ event: "worker_lease_not_renewed", worker: number, err: error });
+    }
+  };
+  const timer = clock.every(RENEW_MS, renew);
+  log.info({ event: "worker_leased", worker: number });
+
+  return {
+    get number() {
+      if (state !== "held" || clock.now() >= deadline)
+        throw fail(ErrorReason.UNAVAILABLE, "the worker number's lease has ended");
+      return number;
+    },
+    async release() {
+      if (state !== "held") return;
+      state = "released";
+      timer.stop();
+      await pool.query(RELEASE, [number, holder]);
+    },
+  };
+}

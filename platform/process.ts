@@ -1,0 +1,53 @@
+/** How long a stop may take before the process ends anyway. */
+const stopMs = 15_000;
+
+/** What a main has started. */
+export interface Stoppable {
+  stop(): Promise<void>;
+}
+
+/**
+ * Runs a process until SIGINT or SIGTERM: then stops it, within 15 s, and exits with 0, or with 1
+ * when the stop failed or took too long. A second signal ends it at once. A start that fails prints
+ * why, plainly, and exits with 1.
+ */
+export function runProcess(start: () => Promise<Stoppable>): void {
+  const started = start();
+  let stopping = false;
+
+  async function stop(): Promise<void> {
+    const timer = setTimeout(() => {
+      console.error(`not stopped within ${stopMs / 1000} s: ended`);
+      process.exit(1);
+    }, stopMs);
+    timer.unref();
+    try {
+      await (await started).stop();
+      process.exit(0);
+    } catch (error) {
+      console.error("stopping failed:", error);
+      process.exit(1);
+    }
+  }
+
+  for (const [signal, number] of [
+    ["SIGINT", 2],
+    ["SIGTERM", 15],
+  ] as const) {
+    process.on(signal, () => {
+      if (stopping) process.exit(128 + number);
+      stopping = true;
+      void stop();
+    });
+  }
+  started.catch((error: unknown) => {
+    console.error(error instanceof Error ? plain(error) : error);
+    process.exit(1);
+  });
+}
+
+/** The text alone of an error that was made for people, the stack too of one that was not. */
+function plain(error: Error): string {
+  const forPeople = error.name === "Error" || error.name === "ConfigError";
+  return forPeople && error.message !== "" ? error.message : (error.stack ?? error.name);
+}

@@ -1,0 +1,132 @@
+/**
+ * What Redis does in one atomic step. Keys of instances are made inside the scripts, so all keys
+ * must lie on one Redis (or one slot).
+ */
+
+/** Start of an instance's key; its id follows. The value is JSON, see `enter`. */
+export const INSTANCE = "lucky:instance:";
+/** Start of the key of a service's set of instance ids; the service follows. */
+export const SERVICE = "lucky:instances:";
+/** Start of a channel's key, a set of "instanceId epoch"; the channel follows. */
+export const CHANNEL = "lucky:channel:";
+/** Start of the key of a user's claims, a hash by session id; the user id follows. */
+export const CLAIMS = "lucky:claims:";
+
+const epochOf = `
+local function epochOf(value)
+  return value and cjson.decode(value).epoch or ''
+end
+`;
+
+/**
+ * KEYS instance, service · ARGV id, epoch held ('' for none), epoch to enter under, JSON with the
+ * held epoch, JSON with the new one, lease in ms.
+ * Renews under the held epoch, or enters under the new one when nobody is there.
+ * Returns "kept", "entered", or the milliseconds that another's lease still has.
+ */
+const enter = `${epochOf}
+local value = redis.call('GET', KEYS[1])
+local kept = value and epochOf(value) == ARGV[2]
+if value and not kept then return redis.call('PTTL', KEYS[1]) end
+redis.call('SET', KEYS[1], kept and ARGV[4] or ARGV[5], 'PX', ARGV[6])
+redis.call('SADD', KEYS[2], ARGV[1])
+return kept and 'kept' or 'entered'
+`;
+
+/** KEYS instance, service · ARGV id, epoch. Leaves, if the epoch is still the one held. */
+const release = `${epochOf}
+if epochOf(redis.call('GET', KEYS[1])) ~= ARGV[2] then return end
+redis.call('DEL', KEYS[1])
+redis.call('SREM', KEYS[2], ARGV[1])
+`;
+
+/** KEYS service. Returns the JSON of its live instances and drops the ids of others. */
+const list = `
+local found = {}
+for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local value = redis.call('GET', '${INSTANCE}' .. id)
+  if value then found[#found + 1] = value else redis.call('SREM', KEYS[1], id) end
+end
+return found
+`;
+
+/**
+ * KEYS claims of the user · ARGV session id, claim as JSON, epoch, limit, order ('' for the newest),
+ * seconds to keep. A field's value is "order epoch claim": orders grow with time, also over a flush.
+ * Returns the order of the claim, then the claims that lost their place, oldest first, as JSON.
+ */
+const claim = `${epochOf}
+local held, newest, epochs = {}, 0, {}
+local fields = redis.call('HGETALL', KEYS[1])
+for i = 1, #fields, 2 do
+  local order, epoch, json = string.match(fields[i + 1], '^(%d+) (%S+) (.*)$')
+  local id = cjson.decode(json).instanceId
+  if not epochs[id] then epochs[id] = epochOf(redis.call('GET', '${INSTANCE}' .. id)) end
+  if epochs[id] ~= epoch then
+    redis.call('HDEL', KEYS[1], fields[i])
+  else
+    newest = math.max(newest, tonumber(order))
+    held[#held + 1] = { session = fields[i], order = tonumber(order), json = json }
+  end
+end
+
+local mine = { session = ARGV[1], order = tonumber(ARGV[5]), json = ARGV[2] }
+local others = { mine }
+for _, other in ipairs(held) do
+  if other.session ~= mine.session then others[#others + 1] = other
+  elseif not mine.order then mine.order = other.order end
+end
+if not mine.order then
+  local time = redis.call('TIME')
+  mine.order = math.max(newest + 1, time[1] * 1000000 + time[2])
+end
+local order = string.format('%.0f', mine.order)
+redis.call('HSET', KEYS[1], mine.session, order .. ' ' .. ARGV[3] .. ' ' .. mine.json)
+redis.call('EXPIRE', KEYS[1], ARGV[6])
+
+table.sort(others, function(a, b) return a.order > b.order end)
+local class, devices, places, displaced = cjson.decode(mine.json).deviceClass, {}, 0, { order }
+for _, one in ipairs(others) do
+  local decoded = cjson.decode(one.json)
+  if decoded.deviceClass == class then
+    if devices[decoded.deviceId] or places >= tonumber(ARGV[4]) then
+      redis.call('HDEL', KEYS[1], one.session)
+      table.insert(displaced, 2, one.json)
+    else
+      devices[decoded.deviceId] = true
+      places = places + 1
+    end
+  end
+end
+return displaced
+`;
+
+/** For ioredis: each becomes a command of this name. */
+export const scripts = {
+  luckyEnter: { numberOfKeys: 2, lua: enter },
+  luckyRelease: { numberOfKeys: 2, lua: release },
+  luckyList: { numberOfKeys: 1, lua: list },
+  luckyClaim: { numberOfKeys: 1, lua: claim },
+};
+
+/** What the commands take and answer. */
+export interface ScriptCommands {
+  luckyEnter(
+    instanceKey: string,
+    serviceKey: string,
+    ...args: [id: string, held: string, next: string, heldJson: string, nextJson: string, ms: number]
+  ): Promise<"kept" | "entered" | number>;
+  luckyRelease(instance: string, service: string, id: string, epoch: string): Promise<null>;
+  luckyList(service: string): Promise<string[]>;
+  luckyClaim(
+    claims: string,
+    ...args: [
+      sessionId: string,
+      claim: string,
+      epoch: string,
+      limit: number,
+      order: string,
+      keepSeconds: number,
+    ]
+  ): Promise<[order: string, ...displaced: string[]]>;
+}

@@ -1,0 +1,92 @@
+import type { Client } from "@connectrpc/connect";
+import type { SessionService } from "../gen/lucky/internal/session/v1/session_pb.js";
+import type { Clock, Timer } from "./clock.ts";
+import type { Log } from "./log.ts";
+
+/** Logins that ended before their access tokens did. */
+export interface Revocations {
+  /** Whether the login (claim `sid`) has ended. */
+  revoked(loginId: string): boolean;
+  /** Calls `listener` once for each login that ends from now on. */
+  onRevoked(listener: (loginId: string) => void): void;
+  /** Stops watching; what is known stays. Idempotent. */
+  close(): void;
+}
+
+/** Revocations that are learnt from auth. */
+export interface WatchedRevocations extends Revocations {
+  /** Resolves when the whole list is known for the first time. Never rejects. */
+  readonly loaded: Promise<void>;
+}
+
+export interface WatchOptions {
+  readonly client: Pick<Client<typeof SessionService>, "listRevocations">;
+  readonly clock: Clock;
+  /** Time between the end of one question and the next. */
+  readonly intervalMs: number;
+  readonly log: Log;
+}
+
+const deadlineMs = 5_000;
+
+/**
+ * Asks auth again and again which logins ended since it last asked. While auth cannot be reached,
+ * what is known stays in force. An entry is forgotten when its access tokens have expired.
+ */
+export function watchRevocations({
+  client,
+  clock,
+  intervalMs,
+  log,
+}: WatchOptions): WatchedRevocations {
+  /** Login id → when its last access token expires. */
+  const ended = new Map<string, number>();
+  const listeners: ((loginId: string) => void)[] = [];
+  const stop = new AbortController();
+  const { promise: loaded, resolve: setLoaded } = Promise.withResolvers<void>();
+  let cursor = 0n;
+  let failing = false;
+  let timer: Timer | undefined;
+
+  async function ask(): Promise<void> {
+    const options = { signal: stop.signal, timeoutMs: deadlineMs };
+    const answer = await client.listRevocations({ cursor }, options);
+    const now = clock.now();
+    for (const { loginId, expiresAtMs } of answer.revocations) {
+      if (ended.has(loginId) || Number(expiresAtMs) <= now) continue;
+      ended.set(loginId, Number(expiresAtMs));
+      for (const listener of listeners) listener(loginId);
+    }
+    cursor = answer.nextCursor;
+    for (const [loginId, expiresAtMs] of ended) if (expiresAtMs <= now) ended.delete(loginId);
+  }
+
+  function turn(): void {
+    ask()
+      .then(
+        () => {
+          setLoaded();
+          if (failing) log.info({ event: "revocations_back" });
+          failing = false;
+        },
+        (err: unknown) => {
+          if (!failing && !stop.signal.aborted) log.warn({ event: "revocations_unknown", err });
+          failing = true;
+        },
+      )
+      .then(() => {
+        if (!stop.signal.aborted) timer = clock.after(intervalMs, turn);
+      });
+  }
+  turn();
+
+  return {
+    loaded,
+    revoked: (loginId) => ended.has(loginId),
+    onRevoked: (listener) => void listeners.push(listener),
+    close() {
+      stop.abort();
+      timer?.stop();
+    },
+  };
+}

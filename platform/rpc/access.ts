@@ -1,0 +1,73 @@
+import { timingSafeEqual } from "node:crypto";
+import type { DescMethod } from "@bufbuild/protobuf";
+import type { Interceptor } from "@connectrpc/connect";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { Access } from "../../gen/lucky/options/v1/options_pb.js";
+import { type Caller, callerKey, type UserCaller } from "../caller.ts";
+import { fail } from "../errors.ts";
+import type { TokenVerifier } from "../tokens.ts";
+import type { MethodRules } from "./rules.ts";
+
+/** Header with the credential of our own services. */
+export const meshHeader = "lucky-mesh";
+
+interface AccessOptions {
+  readonly verifier: TokenVerifier;
+  /** Empty: internal methods are refused for everybody. */
+  readonly meshSecret: string;
+  readonly rules: (method: DescMethod) => MethodRules;
+}
+
+/** Decides by the method's declared access who may call, and sets the caller. */
+export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions): Interceptor {
+  const secret = Buffer.from(meshSecret);
+
+  function fromMesh(header: Headers): boolean {
+    const given = Buffer.from(header.get(meshHeader) ?? "");
+    return secret.length > 0 && given.length === secret.length && timingSafeEqual(given, secret);
+  }
+
+  async function callerOf(name: string, access: Access, header: Headers): Promise<Caller> {
+    switch (access) {
+      case Access.PUBLIC: {
+        const token = bearerOf(header);
+        if (token === undefined) return { kind: "anonymous" };
+        // A client may send the token it has even where none is needed, such as an expired one
+        // with Refresh. A bad token gives nothing; it takes nothing either.
+        return verifier.verify(token).catch((): Caller => ({ kind: "anonymous" }));
+      }
+      case Access.USER:
+        return userOf(header);
+      case Access.ADMIN: {
+        const user = await userOf(header);
+        if (user.role === "admin") return user;
+        throw fail(ErrorReason.PERMISSION_DENIED, `${name} is for administrators`);
+      }
+      case Access.INTERNAL:
+        if (fromMesh(header)) return { kind: "service" };
+        throw fail(ErrorReason.PERMISSION_DENIED, `${name} is for Lucky's own services`);
+      default:
+        throw fail(ErrorReason.PERMISSION_DENIED, `${name} does not declare who may call it`);
+    }
+  }
+
+  function userOf(header: Headers): Promise<UserCaller> {
+    const token = bearerOf(header);
+    if (token !== undefined) return verifier.verify(token);
+    throw fail(
+      ErrorReason.TOKEN_INVALID,
+      "a header authorization: Bearer <access token> is needed",
+    );
+  }
+
+  return (next) => async (request) => {
+    const { name, access } = rules(request.method);
+    const caller = await callerOf(name, access, request.header);
+    request.contextValues.set(callerKey, caller);
+    return next(request);
+  };
+}
+
+function bearerOf(header: Headers): string | undefined {
+  return /^Bearer +(\S+)$/i.exec(header.get("authorization") ?? "")?.[1];
+}

@@ -1,0 +1,34 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { cors } from "@connectrpc/connect";
+import { requestIdHeader } from "./observe.ts";
+
+const methods = cors.allowedMethods.join(", ");
+const allowed = [...cors.allowedHeaders, "Authorization", requestIdHeader].join(", ");
+const exposed = [...cors.exposedHeaders, requestIdHeader].join(", ");
+const maxAgeSeconds = 7_200;
+
+/**
+ * Lets scripts of other origins call (CORS). Lucky takes no cookies, so that an origin gains nothing
+ * by a call but what its own token gives; "*" among the origins allows any.
+ * Returns true when the request was a preflight and is answered.
+ */
+export function answerBrowser(
+  request: IncomingMessage,
+  response: ServerResponse,
+  origins: readonly string[],
+): boolean {
+  const { origin } = request.headers;
+  if (origin === undefined || origins.length === 0) return false;
+  const any = origins.includes("*");
+  response.setHeader("Vary", "Origin");
+  if (!any && !origins.includes(origin)) return false;
+  response.setHeader("Access-Control-Allow-Origin", any ? "*" : origin);
+  response.setHeader("Access-Control-Expose-Headers", exposed);
+  const preflight = request.headers["access-control-request-method"] !== undefined;
+  if (request.method !== "OPTIONS" || !preflight) return false;
+  response.setHeader("Access-Control-Allow-Methods", methods);
+  response.setHeader("Access-Control-Allow-Headers", allowed);
+  response.setHeader("Access-Control-Max-Age", String(maxAgeSeconds));
+  response.writeHead(204).end();
+  return true;
+}

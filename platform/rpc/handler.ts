@@ -1,0 +1,89 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import {
+  Code,
+  ConnectError,
+  createConnectRouter,
+  createContextValues,
+  type Interceptor,
+} from "@connectrpc/connect";
+import type { UniversalHandler } from "@connectrpc/connect/protocol";
+import {
+  compressionBrotli,
+  compressionGzip,
+  universalRequestFromNodeRequest,
+  universalResponseToNodeResponse,
+} from "@connectrpc/connect-node";
+import type { Log } from "../log.ts";
+import { peerAddress } from "./peer.ts";
+import type { Served } from "./served.ts";
+
+export type NodeRequest = IncomingMessage | Http2ServerRequest;
+export type NodeResponse = ServerResponse | Http2ServerResponse;
+
+/** Largest request, and largest message within it, 4 MiB. */
+const maxReadBytes = 4 * 1024 * 1024;
+
+export interface HandlerOptions {
+  readonly served: readonly Served[];
+  readonly interceptors: readonly Interceptor[];
+  readonly log: Log;
+  /** Whether the address of the caller is the last one of X-Forwarded-For. */
+  readonly trustForwardedFor: boolean;
+}
+
+/**
+ * Answers RPCs over gRPC, gRPC-Web and Connect. Returns false when the path is no RPC of the served
+ * services; then nothing was answered. Never throws.
+ */
+export function rpcHandler(
+  options: HandlerOptions,
+): (req: NodeRequest, res: NodeResponse) => boolean {
+  const { served, interceptors, log, trustForwardedFor } = options;
+  const router = createConnectRouter({
+    interceptors: [...interceptors],
+    readMaxBytes: maxReadBytes,
+    acceptCompression: [compressionGzip, compressionBrotli],
+  });
+  for (const { service, implementation } of served) router.service(service, implementation);
+  const paths = new Map<string, UniversalHandler>();
+  for (const handler of router.handlers) paths.set(handler.requestPath, handler);
+
+  async function answer(handler: UniversalHandler, req: NodeRequest, res: NodeResponse) {
+    const values = createContextValues().set(peerAddress, callerAddress(req, trustForwardedFor));
+    const request = universalRequestFromNodeRequest(req, res, undefined, values);
+    await universalResponseToNodeResponse(await handler(request), res);
+  }
+
+  return (req, res) => {
+    const handler = paths.get(req.url?.split("?", 1)[0] ?? "");
+    if (handler === undefined) return false;
+    answer(handler, req, res).catch((err: unknown) => {
+      const { code } = ConnectError.from(err);
+      // The caller hung up: the call has its line in the log already.
+      if (code !== Code.Aborted && code !== Code.Canceled) {
+        log.info({ event: "rpc_not_answered", path: handler.requestPath, err });
+      }
+      refuse(res, 400);
+    });
+    return true;
+  };
+}
+
+/** Answers with a bare status, unless an answer has begun already. */
+export function refuse(res: NodeResponse, status: number): void {
+  if (!res.headersSent) res.statusCode = status;
+  // The two kinds of response have no signature of `end` in common.
+  if ("stream" in res) res.end();
+  else res.end();
+}
+
+function callerAddress(req: NodeRequest, trustForwardedFor: boolean): string | undefined {
+  if (trustForwardedFor) {
+    const forwarded = String(req.headers["x-forwarded-for"] ?? "");
+    // Only the last one was written by the proxy in front of us; the others are hearsay.
+    const last = forwarded.split(",").at(-1)?.trim();
+    if (last) return last;
+  }
+  return req.socket.remoteAddress;
+}

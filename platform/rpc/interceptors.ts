@@ -1,0 +1,45 @@
+import type { Interceptor } from "@connectrpc/connect";
+import type { Clock } from "../clock.ts";
+import type { Limiter } from "../limiter/limiter.ts";
+import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import type { TokenVerifier } from "../tokens.ts";
+import { accessInterceptor } from "./access.ts";
+import type { Budgets } from "./budgets.ts";
+import { limitInterceptor } from "./limit.ts";
+import { observeInterceptor } from "./observe.ts";
+import { ruleBook } from "./rules.ts";
+import { validateInterceptor } from "./validate.ts";
+
+export interface ServerInterceptorsOptions {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly verifier: TokenVerifier;
+  /** What our own services prove themselves with; empty: nobody can. */
+  readonly meshSecret: string;
+  /** Whether ACCESS_INTERNAL methods can be called here at all. The gateway says false. */
+  readonly trustMesh: boolean;
+  /** Without a limiter nothing is limited: behind the gateway every call was counted already. */
+  readonly limiter?: Limiter;
+  readonly budgets?: Budgets;
+}
+
+/**
+ * What every call passes on the server's side, from the outside in: observe (log, metric, errors
+ * made presentable), access (who calls, may they), limit (budget), validate (constraints of the
+ * request). The same chain for calls over the network and in the same process.
+ */
+export function serverInterceptors(options: ServerInterceptorsOptions): Interceptor[] {
+  const { log, metrics, clock, verifier, meshSecret, trustMesh, limiter, budgets } = options;
+  const rules = ruleBook();
+  const chain = [
+    observeInterceptor({ log, metrics, clock, rules }),
+    accessInterceptor({ verifier, meshSecret: trustMesh ? meshSecret : "", rules }),
+  ];
+  if (limiter !== undefined && budgets !== undefined) {
+    chain.push(limitInterceptor({ limiter, budgets, rules }));
+  }
+  chain.push(validateInterceptor());
+  return chain;
+}

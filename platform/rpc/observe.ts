@@ -1,0 +1,123 @@
+import { randomUUID } from "node:crypto";
+import type { DescMethod } from "@bufbuild/protobuf";
+import { Code, ConnectError, type ContextValues, type Interceptor } from "@connectrpc/connect";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { Access } from "../../gen/lucky/options/v1/options_pb.js";
+import { callerKey } from "../caller.ts";
+import type { Clock } from "../clock.ts";
+import { reasonOf } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import { peerAddress } from "./peer.ts";
+import { presentable } from "./presentable.ts";
+import type { MethodRules } from "./rules.ts";
+
+/** Header that names a call in the logs of every process it passes. */
+export const requestIdHeader = "x-request-id";
+
+const requestIdPattern = /^[A-Za-z0-9._-]{1,64}$/;
+
+/** From a local call to the default deadline of a remote one. */
+const secondsBuckets = [
+  0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
+];
+
+interface ObserveOptions {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly rules: (method: DescMethod) => MethodRules;
+}
+
+/**
+ * Writes one log line and two metrics per call, gives the call its request id, and makes errors
+ * presentable: whatever is not an error of the contract becomes a bland `internal`, with its cause
+ * in the log only.
+ */
+export function observeInterceptor({ log, metrics, clock, rules }: ObserveOptions): Interceptor {
+  const calls = metrics.counter("lucky_rpc_requests_total", "RPCs served.", ["method", "code"]);
+  const seconds = metrics.histogram(
+    "lucky_rpc_seconds",
+    "How long RPCs took, in seconds.",
+    secondsBuckets,
+    ["method"],
+  );
+
+  interface Ended {
+    readonly method: DescMethod;
+    readonly startedAt: number;
+    readonly requestId: string;
+    readonly values: ContextValues;
+    readonly error?: ConnectError;
+    readonly cause?: unknown;
+  }
+
+  function tell({ method, startedAt, requestId, values, error, cause }: Ended): void {
+    const ms = clock.now() - startedAt;
+    const { name, access } = rules(method);
+    const code = error === undefined ? "ok" : codeName(error.code);
+    calls.inc({ method: name, code });
+    seconds.observe({ method: name }, ms / 1000);
+    const level = levelOf(error, access);
+    if (!log.isLevelEnabled(level)) return;
+    const caller = values.get(callerKey);
+    log[level]({
+      event: "rpc",
+      method: name,
+      code,
+      reason: error === undefined ? undefined : ErrorReason[reasonOf(error)],
+      ms,
+      requestId,
+      userId: caller.kind === "user" ? caller.userId : undefined,
+      peer: values.get(peerAddress),
+      text: error?.rawMessage,
+      err: cause,
+    });
+  }
+
+  return (next) => async (request) => {
+    const { method, contextValues: values } = request;
+    const startedAt = clock.now();
+    const given = request.header.get(requestIdHeader) ?? "";
+    const requestId = requestIdPattern.test(given) ? given : randomUUID();
+    request.header.set(requestIdHeader, requestId);
+    try {
+      const response = await next(request);
+      response.header.set(requestIdHeader, requestId);
+      tell({ method, startedAt, requestId, values });
+      return response;
+    } catch (thrown) {
+      const error = presentable(thrown, request.signal);
+      error.metadata.set(requestIdHeader, requestId);
+      const cause = thrown instanceof ConnectError ? thrown.cause : thrown;
+      tell({ method, startedAt, requestId, values, error, cause });
+      throw error;
+    }
+  };
+}
+
+/** A fault of ours is an error, a part that is away a warning, a refusal information. */
+function levelOf(
+  error: ConnectError | undefined,
+  access: Access,
+): "error" | "warn" | "info" | "debug" {
+  if (error === undefined) return "debug";
+  switch (error.code) {
+    case Code.Internal:
+    case Code.Unknown:
+    case Code.DataLoss:
+      return "error";
+    case Code.Unavailable:
+    case Code.DeadlineExceeded:
+      return "warn";
+    case Code.Canceled:
+      return "debug";
+    default:
+      return access === Access.INTERNAL ? "warn" : "info";
+  }
+}
+
+/** Connect's name of a code: InvalidArgument → invalid_argument. */
+function codeName(code: Code): string {
+  return Code[code].replace(/(?!^)[A-Z]/g, (letter) => `_${letter}`).toLowerCase();
+}

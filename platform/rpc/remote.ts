@@ -1,0 +1,187 @@
+import type { DescMethod, DescMethodUnary } from "@bufbuild/protobuf";
+import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
+import type { ConnectError, Transport, UnaryResponse } from "@connectrpc/connect";
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { Access } from "../../gen/lucky/options/v1/options_pb.js";
+import type { Clock } from "../clock.ts";
+import { fail } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { Instance, Registry } from "../registry/registry.ts";
+import { meshHeader } from "./access.ts";
+import { defaultDeadlineMs } from "./deadline.ts";
+import { failureOf } from "./failure.ts";
+import { ranked, routeKey } from "./route.ts";
+import { rulesOf } from "./rules.ts";
+
+export interface RemoteOptions {
+  readonly registry: Pick<Registry, "instances">;
+  /** "auth", "server" … */
+  readonly service: string;
+  /** Sent along, so that internal methods can be called. */
+  readonly meshSecret: string;
+  readonly log: Log;
+  readonly clock: Clock;
+}
+
+/** A transport that holds connections. */
+export interface RemoteTransport extends Transport {
+  /** Ends all connections, and with them the calls in work. Idempotent. */
+  close(): void;
+}
+
+/** One instance, and the connection to it. */
+interface Link {
+  readonly instanceId: string;
+  readonly address: string;
+  readonly transport: Transport;
+  readonly sessions: Http2SessionManager;
+  calls: number;
+  /** The instance has left: the connection ends with its last call. */
+  retired: boolean;
+  /** Not the first choice before this time, since it could not be reached. */
+  avoidedUntil: number;
+}
+
+/** Finds a dead peer behind an open connection. */
+const keepAlive = { pingIntervalMs: 20_000, pingTimeoutMs: 5_000 };
+const initialWindowSize = 1024 * 1024;
+const avoidMs = 1_000;
+
+/**
+ * Calls the live instances of a service over gRPC: by `routeKey` when the call has one, else in
+ * turn. A call that could not be sent is tried on another instance; one whose connection broke is
+ * tried once more only if the method is internal or idempotent. What then still fails is
+ * UNAVAILABLE. Answers of the service, errors too, come as they are. A call without a deadline gets
+ * 10 s.
+ */
+export function remoteTransport(options: RemoteOptions): RemoteTransport {
+  const { registry, service, meshSecret, log, clock } = options;
+  const links = new Map<string, Link>();
+  let turn = 0;
+  let closed = false;
+
+  async function candidates(key: string | undefined): Promise<Link[]> {
+    const instances = closed ? [] : await registry.instances(service);
+    const present = instances.map(linkTo);
+    for (const [address, link] of links) if (!present.includes(link)) retire(address, link);
+    const now = clock.now();
+    const start = present.length === 0 ? 0 : turn++ % present.length;
+    const order =
+      key === undefined
+        ? [...present.slice(start), ...present.slice(0, start)]
+        : ranked(present, key);
+    // A stable sort: who could not be reached a moment ago comes last, the others keep their order.
+    return order.sort((a, b) => Number(a.avoidedUntil > now) - Number(b.avoidedUntil > now));
+  }
+
+  function linkTo({ instanceId, address }: Instance): Link {
+    const known = links.get(address);
+    if (known !== undefined) return known;
+    const sessions = new Http2SessionManager(address, keepAlive, {
+      settings: { initialWindowSize },
+    });
+    const transport = createGrpcTransport({
+      baseUrl: address,
+      sessionManager: sessions,
+      // Within the mesh processor time is dearer than bytes.
+      acceptCompression: [],
+    });
+    const link = {
+      instanceId,
+      address,
+      transport,
+      sessions,
+      calls: 0,
+      retired: false,
+      avoidedUntil: 0,
+    };
+    links.set(address, link);
+    return link;
+  }
+
+  function retire(address: string, link: Link): void {
+    links.delete(address);
+    link.retired = true;
+    if (link.calls === 0) link.sessions.abort();
+  }
+
+  async function through<R>(link: Link, call: (transport: Transport) => Promise<R>): Promise<R> {
+    link.calls++;
+    try {
+      return await call(link.transport);
+    } finally {
+      link.calls--;
+      if (link.retired && link.calls === 0) link.sessions.abort();
+    }
+  }
+
+  function unavailable(cause?: unknown): ConnectError {
+    return fail(ErrorReason.UNAVAILABLE, `${service} cannot be reached`, { cause });
+  }
+
+  return {
+    async unary(method, signal, timeoutMs = defaultDeadlineMs, header, input, values) {
+      const headers = new Headers(header);
+      headers.set(meshHeader, meshSecret);
+      const order = await candidates(values?.get(routeKey));
+      const startedAt = clock.now();
+      let cause: unknown;
+      for (let at = 0, again = false; at < order.length; ) {
+        const link = order[at]!;
+        const left = timeoutMs > 0 ? Math.max(1, timeoutMs - (clock.now() - startedAt)) : timeoutMs;
+        try {
+          const answer = await through(link, (transport) =>
+            transport.unary(method as DescMethodUnary, signal, left, headers, input, values),
+          );
+          return answer as UnaryResponse<typeof method.input, typeof method.output>;
+        } catch (error) {
+          const failure = failureOf(error, signal);
+          if (failure === "answered") throw error;
+          cause = error;
+          link.avoidedUntil = clock.now() + avoidMs;
+          const event = failure === "unsent" ? "instance_not_reached" : "instance_lost";
+          log.warn({ event, service, instance: link.instanceId, method: method.name, err: error });
+          if (failure === "unsent") at++;
+          else if (again || !repeatable(method)) break;
+          else {
+            again = true;
+            // Without another instance: the same one, by a new connection.
+            if (at + 1 < order.length) at++;
+          }
+        }
+      }
+      throw unavailable(cause);
+    },
+    async stream(method, signal, timeoutMs, header, input, values) {
+      const headers = new Headers(header);
+      headers.set(meshHeader, meshSecret);
+      const [link] = await candidates(values?.get(routeKey));
+      if (link === undefined) throw unavailable();
+      return link.transport.stream(method, signal, timeoutMs, headers, input, values);
+    },
+    close() {
+      closed = true;
+      for (const [address, link] of links) {
+        links.delete(address);
+        link.retired = true;
+        link.sessions.abort();
+      }
+    },
+  };
+}
+
+/** Calls a service at one known address, without a registry. */
+export function fixedTransport(
+  options: Omit<RemoteOptions, "registry"> & { readonly address: string },
+): RemoteTransport {
+  const { address, service } = options;
+  const only = { instanceId: address, service, address, publicAddress: "", load: 0 };
+  return remoteTransport({ ...options, registry: { instances: async () => [only] } });
+}
+
+/** Whether a call may be carried out twice without harm. */
+function repeatable(method: DescMethod): boolean {
+  if (rulesOf(method).access === Access.INTERNAL) return true;
+  return method.idempotency !== Idempotency.IDEMPOTENCY_UNKNOWN;
+}

@@ -1,0 +1,148 @@
+import {
+  createLocalJWKSet,
+  errors,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+  jwtVerify,
+  type LocalJWKSet,
+} from "jose";
+import { LRUCache } from "lru-cache";
+import { DeviceClass } from "../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import type { UserCaller } from "./caller.ts";
+import type { Clock } from "./clock.ts";
+import { fail } from "./errors.ts";
+import type { Revocations } from "./revocations.ts";
+
+/** Says who an access token belongs to. */
+export interface TokenVerifier {
+  /**
+   * Verifies an access token. Rejects with TOKEN_INVALID, TOKEN_EXPIRED or TOKEN_REVOKED; with
+   * UNAVAILABLE when the keys cannot be had, so that nothing can be said of the token.
+   */
+  verify(token: string): Promise<UserCaller>;
+}
+
+export interface TokenVerifierOptions {
+  /** The key set as JSON, from AuthService.GetJwks. */
+  readonly jwks: () => Promise<string>;
+  readonly issuer: string;
+  readonly audience: string;
+  readonly clock: Clock;
+  readonly revocations: Pick<Revocations, "revoked">;
+}
+
+const maxTokenLength = 4096;
+const maxCached = 50_000;
+/** An unknown key id asks for the keys again, but not more often than this. */
+const refetchMs = 3_000;
+/** A key that was withdrawn is forgotten after this. */
+const staleMs = 300_000;
+
+/**
+ * Verifies access tokens: JWT signed with EdDSA (Ed25519) by a key of the set. Verified tokens are
+ * remembered until they expire, so that most calls cost a look-up; revocation is checked each time.
+ */
+export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
+  const { issuer, audience, clock, revocations } = options;
+  const keys = keySet(options.jwks, clock);
+  const verified = new LRUCache<string, UserCaller>({ max: maxCached });
+
+  function current(caller: UserCaller): UserCaller {
+    if (caller.expiresAtMs <= clock.now()) {
+      throw fail(ErrorReason.TOKEN_EXPIRED, "the access token has expired");
+    }
+    if (revocations.revoked(caller.loginId)) {
+      throw fail(ErrorReason.TOKEN_REVOKED, "the login was ended");
+    }
+    return caller;
+  }
+
+  return {
+    async verify(token) {
+      const known = verified.get(token);
+      if (known !== undefined) return current(known);
+      if (token.length > maxTokenLength) throw invalid();
+      let payload: JWTPayload;
+      try {
+        const checks = {
+          algorithms: ["EdDSA"],
+          issuer,
+          audience,
+          requiredClaims: ["sub", "sid", "did", "dcl", "role", "iat", "exp", "jti"],
+          currentDate: new Date(clock.now()),
+        };
+        ({ payload } = await jwtVerify(token, keys, checks));
+      } catch (error) {
+        if (error instanceof errors.JWTExpired) {
+          throw fail(ErrorReason.TOKEN_EXPIRED, "the access token has expired", { cause: error });
+        }
+        if (error instanceof errors.JOSEError) throw invalid(error);
+        throw error;
+      }
+      const caller = current(callerOf(payload, token));
+      verified.set(token, caller);
+      return caller;
+    },
+  };
+}
+
+function invalid(cause?: unknown) {
+  return fail(ErrorReason.TOKEN_INVALID, "the access token is not valid", { cause });
+}
+
+const text = (value: unknown): value is string => typeof value === "string" && value !== "";
+
+function callerOf({ sub, sid, did, dcl, role, exp }: JWTPayload, token: string): UserCaller {
+  const known = typeof dcl === "number" && dcl !== 0 && DeviceClass[dcl] !== undefined;
+  if (!text(sub) || !/^[1-9]\d{0,18}$/.test(sub)) throw invalid();
+  if (!text(sid) || !text(did) || !known || exp === undefined) throw invalid();
+  if (role !== "user" && role !== "admin") throw invalid();
+  return {
+    kind: "user",
+    userId: sub,
+    deviceId: did,
+    deviceClass: dcl,
+    loginId: sid,
+    role,
+    expiresAtMs: exp * 1000,
+    token,
+  };
+}
+
+/** The keys by id, fetched when first needed and again when an id is unknown. */
+function keySet(jwks: () => Promise<string>, clock: Clock): JWTVerifyGetKey {
+  let keys: LocalJWKSet | undefined;
+  let fetchedAt = Number.NEGATIVE_INFINITY;
+  let fetching: Promise<LocalJWKSet> | undefined;
+
+  function fetch(): Promise<LocalJWKSet> {
+    fetching ??= jwks()
+      .then((json) => {
+        keys = createLocalJWKSet(JSON.parse(json));
+        fetchedAt = clock.now();
+        return keys;
+      })
+      .catch((cause: unknown) => {
+        throw fail(ErrorReason.UNAVAILABLE, "the keys of access tokens cannot be had", { cause });
+      })
+      .finally(() => {
+        fetching = undefined;
+      });
+    return fetching;
+  }
+
+  return async (header, token) => {
+    // Without a key id a signer could make us try every key.
+    if (!text(header.kid)) throw new errors.JWKSNoMatchingKey();
+    const age = clock.now() - fetchedAt;
+    // Fresh keys are nice to have: those at hand go on while they cannot be fetched.
+    if (keys !== undefined && age >= staleMs) await fetch().catch(() => {});
+    try {
+      return await (keys ?? (await fetch()))(header, token);
+    } catch (error) {
+      if (!(error instanceof errors.JWKSNoMatchingKey) || age < refetchMs) throw error;
+    }
+    return (await fetch())(header, token);
+  };
+}

@@ -1,0 +1,233 @@
+/**
+ * The protobuf wire format by hand, for the few places where bytes pass through without being
+ * decoded: tags, varints, and messages put together from parts that are encoded already.
+ */
+
+/** How a field's value is laid out. Groups (3 and 4) are refused. */
+export type WireType = 0 | 1 | 2 | 5;
+
+/** Variable length integer. */
+export const VARINT = 0;
+/** Eight bytes. */
+export const FIXED64 = 1;
+/** Length, then that many bytes: strings, bytes, messages. */
+export const BYTES = 2;
+/** Four bytes. */
+export const FIXED32 = 5;
+
+/**
+ * One field of an encoded message: its number, its wire type, where its value begins and ends (of
+ * BYTES without the length), and where its tag begins. Offsets into the scanned bytes.
+ */
+export type Field = readonly [
+  fieldNumber: number,
+  wireType: WireType,
+  start: number,
+  end: number,
+  tagStart: number,
+];
+
+/** The bytes are no protobuf message. */
+export class WireError extends Error {
+  override name = "WireError";
+}
+
+/** Lists the fields of an encoded message, in their order. Throws WireError. */
+export function scan(bytes: Uint8Array): Field[] {
+  const fields: Field[] = [];
+  let at = 0;
+  while (at < bytes.length) {
+    const tagStart = at;
+    const tag = readVarint(bytes, at);
+    at += varintLength(bytes, at);
+    const fieldNumber = Math.floor(tag / 8);
+    if (fieldNumber < 1 || fieldNumber > 0x1fffffff) throw new WireError("no such field number");
+    const wireType = tag % 8;
+    let start = at;
+    if (wireType === VARINT) {
+      at += varintLength(bytes, at);
+    } else if (wireType === BYTES) {
+      const length = readVarint(bytes, at);
+      start = at + varintLength(bytes, at);
+      at = start + length;
+    } else if (wireType === FIXED64) {
+      at += 8;
+    } else if (wireType === FIXED32) {
+      at += 4;
+    } else {
+      throw new WireError(`wire type ${wireType} is not taken`);
+    }
+    if (at > bytes.length) throw new WireError("a field goes past the end");
+    fields.push([fieldNumber, wireType, start, at, tagStart]);
+  }
+  return fields;
+}
+
+/**
+ * Reads an unsigned varint up to 2^53 - 1. Throws WireError when it is cut off or larger; ids are
+ * larger: read them with `readVarint64`.
+ */
+export function readVarint(bytes: Uint8Array, at: number): number {
+  let value = 0;
+  let scale = 1;
+  for (let i = at; ; i++) {
+    const byte = bytes[i];
+    if (byte === undefined) throw new WireError("a varint is cut off");
+    value += (byte & 0x7f) * scale;
+    if (value > Number.MAX_SAFE_INTEGER) throw new WireError("a varint is too large");
+    if (byte < 0x80) return value;
+    if (i - at === 9) throw new WireError("a varint is too long");
+    scale *= 128;
+  }
+}
+
+/** Reads a varint as an unsigned 64-bit integer. Throws WireError. */
+export function readVarint64(bytes: Uint8Array, at: number): bigint {
+  const length = varintLength(bytes, at);
+  let value = 0n;
+  for (let i = length - 1; i >= 0; i--) value = (value << 7n) | BigInt(bytes[at + i]! & 0x7f);
+  return BigInt.asUintN(64, value);
+}
+
+/** How many bytes the varint at an offset takes, 1 to 10. Throws WireError. */
+export function varintLength(bytes: Uint8Array, at: number): number {
+  for (let length = 1; length <= 10; length++) {
+    const byte = bytes[at + length - 1];
+    if (byte === undefined) throw new WireError("a varint is cut off");
+    if (byte < 0x80) return length;
+  }
+  throw new WireError("a varint is too long");
+}
+
+/** How many bytes a value takes as a varint: a non-negative safe integer, or 64 bits. */
+export function varintSize(value: number | bigint): number {
+  if (typeof value === "bigint") {
+    let size = 1;
+    let rest = BigInt.asUintN(64, value);
+    while (rest > 0x7fn) {
+      rest >>= 7n;
+      size++;
+    }
+    return size;
+  }
+  let size = 1;
+  let rest = value;
+  while (rest > 0x7f) {
+    rest = Math.floor(rest / 128);
+    size++;
+  }
+  return size;
+}
+
+/**
+ * Writes a varint: a non-negative safe integer, or 64 bits as a bigint. Returns the offset after
+ * it. The caller sees to the room: at most 10 bytes.
+ */
+export function writeVarint(into: Uint8Array, at: number, value: number | bigint): number {
+  let rest: number;
+  if (typeof value === "bigint") {
+    let long = BigInt.asUintN(64, value);
+    while (long > 0xfffffffn) {
+      // Four groups of seven bits at a time, as far as they are surely followed by more.
+      const low = Number(long & 0xfffffffn);
+      into[at++] = (low & 0x7f) | 0x80;
+      into[at++] = ((low >>> 7) & 0x7f) | 0x80;
+      into[at++] = ((low >>> 14) & 0x7f) | 0x80;
+      into[at++] = (low >>> 21) | 0x80;
+      long >>= 28n;
+    }
+    rest = Number(long);
+  } else {
+    rest = value;
+    while (rest > 0x7fffffff) {
+      into[at++] = (rest % 128) | 0x80;
+      rest = Math.floor(rest / 128);
+    }
+  }
+  while (rest > 0x7f) {
+    into[at++] = (rest & 0x7f) | 0x80;
+    rest >>>= 7;
+  }
+  into[at++] = rest;
+  return at;
+}
+
+/** The tag of a field, as a number to be written as a varint. */
+export function tagOf(fieldNumber: number, wireType: WireType): number {
+  return fieldNumber * 8 + wireType;
+}
+
+/**
+ * Puts a message together field by field, in one growing buffer. `finish` hands the buffer over:
+ * write no more after it.
+ */
+export class WireWriter {
+  #buffer: Buffer;
+  #at = 0;
+
+  constructor(sizeHint = 256) {
+    this.#buffer = Buffer.allocUnsafe(sizeHint);
+  }
+
+  /** Bytes written so far. */
+  get length(): number {
+    return this.#at;
+  }
+
+  /** A varint field: int64, int32 (not negative), bool, enum. */
+  varint(fieldNumber: number, value: number | bigint): this {
+    this.#room(15);
+    this.#at = writeVarint(this.#buffer, this.#at, tagOf(fieldNumber, VARINT));
+    this.#at = writeVarint(this.#buffer, this.#at, value);
+    return this;
+  }
+
+  /** A field of bytes, or of a message that is encoded already. */
+  bytes(fieldNumber: number, value: Uint8Array): this {
+    this.header(fieldNumber, value.length);
+    return this.raw(value);
+  }
+
+  /** The tag and length of a field whose bytes are written next, by `raw`. */
+  header(fieldNumber: number, length: number): this {
+    this.#room(15);
+    this.#at = writeVarint(this.#buffer, this.#at, tagOf(fieldNumber, BYTES));
+    this.#at = writeVarint(this.#buffer, this.#at, length);
+    return this;
+  }
+
+  /** A string field. */
+  string(fieldNumber: number, value: string): this {
+    const most = value.length * 3;
+    this.#room(15 + most);
+    this.#at = writeVarint(this.#buffer, this.#at, tagOf(fieldNumber, BYTES));
+    if (most < 0x80) {
+      this.#buffer[this.#at] = this.#buffer.write(value, this.#at + 1, "utf8");
+      this.#at += 1 + this.#buffer[this.#at]!;
+      return this;
+    }
+    this.#at = writeVarint(this.#buffer, this.#at, Buffer.byteLength(value));
+    this.#at += this.#buffer.write(value, this.#at, "utf8");
+    return this;
+  }
+
+  /** Bytes as they are: whole fields, tags included. */
+  raw(fields: Uint8Array): this {
+    this.#room(fields.length);
+    this.#buffer.set(fields, this.#at);
+    this.#at += fields.length;
+    return this;
+  }
+
+  /** The message. */
+  finish(): Buffer<ArrayBuffer> {
+    return this.#buffer.subarray(0, this.#at) as Buffer<ArrayBuffer>;
+  }
+
+  #room(bytes: number): void {
+    if (this.#at + bytes <= this.#buffer.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#at + bytes));
+    larger.set(this.#buffer.subarray(0, this.#at));
+    this.#buffer = larger;
+  }
+}

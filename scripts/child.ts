@@ -1,0 +1,122 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+const root = join(import.meta.dirname, "..");
+const READY_WITHIN_MS = 60_000;
+const POLL_MS = 50;
+const LINES_KEPT = 20;
+
+export interface ChildOptions {
+  /** Shown before each of its lines. */
+  readonly name: string;
+  /** From the repository's root, such as "services/auth/main.ts". */
+  readonly script: string;
+  readonly env: NodeJS.ProcessEnv;
+  /** Answers 200 when the process is ready. */
+  readonly readyUrl: string;
+  readonly print: (line: string) => void;
+}
+
+/** A process of the mesh. */
+export interface Child {
+  readonly name: string;
+  /** Of the running process, or of the last one. */
+  readonly pid: number;
+  /**
+   * Sends a signal. Resolves when the process has ended, or at once for SIGSTOP and SIGCONT, which
+   * end nothing.
+   */
+  kill(signal: NodeJS.Signals): Promise<void>;
+  /** Starts it again after it ended (it is stopped first if it did not) and waits until it is ready. */
+  restart(): Promise<void>;
+  /** Waits until it is ready. Rejects with its last lines when it ends before. */
+  ready(): Promise<void>;
+  /** Asks it to end; kills it when it does not within the bound. Idempotent. */
+  stop(withinMs: number): Promise<void>;
+}
+
+/** Runs a service's `main.ts` as a process of its own. */
+export function startChild(options: ChildOptions): Child {
+  let running = launch(options);
+
+  return {
+    name: options.name,
+    get pid() {
+      return running.process.pid ?? 0;
+    },
+    async kill(signal) {
+      running.process.kill(signal);
+      if (signal !== "SIGSTOP" && signal !== "SIGCONT") await running.ended;
+    },
+    async restart() {
+      await stop(running, READY_WITHIN_MS);
+      running = launch(options);
+      await ready(running, options);
+    },
+    ready: () => ready(running, options),
+    stop: (withinMs) => stop(running, withinMs),
+  };
+}
+
+interface Running {
+  readonly process: ChildProcess;
+  readonly ended: Promise<void>;
+  readonly lastLines: string[];
+}
+
+function launch(options: ChildOptions): Running {
+  const child = spawn(
+    process.execPath,
+    ["--disable-warning=ExperimentalWarning", join(root, options.script)],
+    { cwd: root, env: options.env, stdio: ["ignore", "pipe", "pipe"] },
+  );
+  const lastLines: string[] = [];
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on("line", (line) => {
+      lastLines.push(line);
+      if (lastLines.length > LINES_KEPT) lastLines.shift();
+      options.print(`${options.name.padEnd(10)} ${line}`);
+    });
+  }
+  const ended = new Promise<void>((resolve) => {
+    child.once("exit", () => resolve());
+    child.once("error", () => resolve());
+  });
+  return { process: child, ended, lastLines };
+}
+
+function hasEnded({ process: child }: Running): boolean {
+  return child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
+}
+
+async function ready(running: Running, options: ChildOptions): Promise<void> {
+  const until = Date.now() + READY_WITHIN_MS;
+  while (Date.now() < until) {
+    if (hasEnded(running)) {
+      throw new Error(`${options.name} ended:\n${running.lastLines.join("\n")}`);
+    }
+    if (await answers(options.readyUrl)) return;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  throw new Error(
+    `${options.name} was not ready in ${READY_WITHIN_MS} ms:\n${running.lastLines.join("\n")}`,
+  );
+}
+
+async function answers(url: string): Promise<boolean> {
+  try {
+    return (await fetch(url, { signal: AbortSignal.timeout(1_000) })).ok;
+  } catch {
+    // Not listening yet.
+    return false;
+  }
+}
+
+async function stop(running: Running, withinMs: number): Promise<void> {
+  if (hasEnded(running)) return;
+  running.process.kill("SIGTERM");
+  const timer = setTimeout(() => running.process.kill("SIGKILL"), withinMs);
+  await running.ended;
+  clearTimeout(timer);
+}

@@ -1,0 +1,189 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+
+const POLL_MS = 50;
+const READY_WITHIN_MS = 90_000;
+
+export interface LaunchOptions {
+  /** Folder for data, log and configuration; made when missing. Started again on it, it goes on. */
+  readonly dir: string;
+  /** Port on 127.0.0.1. */
+  readonly port: number;
+  /** Lives on when this process ends. */
+  readonly detached?: boolean;
+}
+
+/** Servers that listen on 127.0.0.1 and answer. */
+export interface Launched {
+  readonly url: string;
+  /** The server itself first, then what it needs; to be stopped in this order. */
+  readonly processes: readonly [ChildProcess, ...ChildProcess[]];
+}
+
+/** Starts a Redis that keeps nothing on disk. Throws, in a plain sentence, when it does not start. */
+export async function launchRedis(options: LaunchOptions): Promise<Launched> {
+  const { dir, port } = options;
+  await mkdir(dir, { recursive: true });
+  const flags = ["--port", port, "--dir", dir, "--save", "", "--appendonly", "no"];
+  const server = run({
+    ...options,
+    name: "redis-server",
+    program: found("redis-server", []),
+    args: [...flags, "--bind", "127.0.0.1"].map(String),
+    env: process.env,
+  });
+  await answers(server, { ...options, name: "Redis", say: "PING\r\n", expect: "+PONG" });
+  return { url: `redis://127.0.0.1:${port}`, processes: [server] };
+}
+
+export interface RabbitOptions extends LaunchOptions {
+  /** Ports for what RabbitMQ runs on: Erlang's port mapper and Erlang itself. */
+  readonly mapperPort: number;
+  readonly erlangPort: number;
+}
+
+/**
+ * Starts a RabbitMQ that shares nothing with others on the machine: node name, port mapper, data
+ * and configuration are its own. User and password are "guest".
+ */
+export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
+  const { dir, port, mapperPort, erlangPort } = options;
+  await mkdir(dir, { recursive: true });
+  const configuration = `listeners.tcp.default = 127.0.0.1:${port}\nlog.console = false\n`;
+  await writeFile(join(dir, "rabbitmq.conf"), configuration);
+  await writeFile(join(dir, "enabled_plugins"), "[].\n");
+  await writeFile(join(dir, "rabbitmq-env.conf"), "");
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(RABBITMQ_|ERL_)/.test(name));
+  const env = {
+    ...Object.fromEntries(inherited),
+    HOME: dir,
+    ERL_EPMD_PORT: String(mapperPort),
+    ERL_EPMD_ADDRESS: "127.0.0.1",
+    ERL_CRASH_DUMP_SECONDS: "0",
+    RABBITMQ_NODENAME: `lucky${port}@localhost`,
+    RABBITMQ_DIST_PORT: String(erlangPort),
+    RABBITMQ_MNESIA_BASE: join(dir, "data"),
+    RABBITMQ_LOG_BASE: join(dir, "log"),
+    RABBITMQ_CONFIG_FILE: join(dir, "rabbitmq.conf"),
+    RABBITMQ_CONF_ENV_FILE: join(dir, "rabbitmq-env.conf"),
+    RABBITMQ_ENABLED_PLUGINS_FILE: join(dir, "enabled_plugins"),
+    RABBITMQ_PID_FILE: join(dir, "pid"),
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1}",
+    // The script then becomes the server, instead of a shell that waits for it.
+    RUNNING_UNDER_SYSTEMD: "true",
+  };
+
+  const mapper = run({
+    ...options,
+    name: "epmd",
+    program: found("epmd", []),
+    args: ["-port", String(mapperPort), "-address", "127.0.0.1"],
+    env,
+  });
+  try {
+    // Asked for the names it knows, it answers with its own port first.
+    const names = Buffer.from([0, 1, 110]).toString("latin1");
+    const itself = Buffer.alloc(4);
+    itself.writeUInt32BE(mapperPort);
+    const expect = itself.toString("latin1");
+    await answers(mapper, { ...options, name: "epmd", port: mapperPort, say: names, expect });
+    const places = ["/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin"];
+    const server = run({
+      ...options,
+      name: "rabbitmq-server",
+      program: found("rabbitmq-server", places),
+      args: [],
+      env,
+    });
+    // The protocol's header is answered by a frame on channel 0 of the method "start".
+    const start = "\u0001\u0000\u0000";
+    const header = "AMQP\u0000\u0000\u0009\u0001";
+    await answers(server, { ...options, name: "RabbitMQ", say: header, expect: start });
+    return { url: `amqp://guest:guest@127.0.0.1:${port}`, processes: [server, mapper] };
+  } catch (error) {
+    mapper.kill("SIGKILL");
+    throw error;
+  }
+}
+
+/** Whether a process still runs. */
+export function runs(child: ChildProcess): boolean {
+  return child.pid !== undefined && child.exitCode === null && child.signalCode === null;
+}
+
+interface RunOptions extends LaunchOptions {
+  readonly name: string;
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Runs a program with its output in `<dir>/<name>.out`. */
+function run({ dir, detached = false, name, program, args, env }: RunOptions): ChildProcess {
+  const out = openSync(join(dir, `${name}.out`), "w");
+  try {
+    const child = spawn(program, args, { cwd: dir, env, detached, stdio: ["ignore", out, out] });
+    // What went wrong shows when nothing answers.
+    child.on("error", () => {});
+    if (detached) child.unref();
+    return child;
+  } finally {
+    closeSync(out);
+  }
+}
+
+interface AnswerOptions extends LaunchOptions {
+  readonly name: string;
+  readonly say: string;
+  readonly expect: string;
+}
+
+/** Waits until the server answers on its port; ends it when it does not in time. */
+async function answers(server: ChildProcess, options: AnswerOptions): Promise<void> {
+  const { dir, name, port } = options;
+  const until = Date.now() + READY_WITHIN_MS;
+  while (Date.now() < until) {
+    if (!runs(server))
+      throw new Error(`${name} did not start on port ${port}:\n${said(server, dir)}`);
+    if (await answered(options)) return;
+    await pause(POLL_MS);
+  }
+  server.kill("SIGKILL");
+  throw new Error(`${name} did not answer on port ${port} in ${READY_WITHIN_MS / 1_000} s`);
+}
+
+function answered({ port, say, expect }: AnswerOptions): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port });
+    let heard = "";
+    socket.setEncoding("latin1");
+    socket.setTimeout(5_000, () => socket.destroy());
+    socket.on("connect", () => socket.write(say, "latin1"));
+    socket.on("data", (text) => {
+      heard += text;
+      if (heard.length >= expect.length) socket.destroy();
+    });
+    // Not listening yet.
+    socket.on("error", () => {});
+    socket.on("close", () => resolve(heard.startsWith(expect)));
+  });
+}
+
+function said(server: ChildProcess, dir: string): string {
+  const name = server.spawnfile.split("/").at(-1);
+  const file = join(dir, `${name}.out`);
+  const out = existsSync(file) ? readFileSync(file, "utf8").trim() : "";
+  return out.split("\n").slice(-15).join("\n") || "it said nothing";
+}
+
+/** Where a program lies: in one of the places, which come first, or on the path. */
+function found(program: string, places: readonly string[]): string {
+  const onPath = (process.env.PATH ?? "").split(":");
+  const folder = [...places, ...onPath, "/usr/sbin"].find((f) => existsSync(join(f, program)));
+  if (!folder) throw new Error(`${program} is not installed: run "npm run backends" once`);
+  return join(folder, program);
+}

@@ -1,0 +1,76 @@
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import {
+  EnvelopeSchema,
+  type Membership,
+  MembershipSchema,
+  type SessionKick,
+  SessionKickSchema,
+  type Signal,
+  SignalSchema,
+} from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
+import { readVarint, readVarint64, scan } from "../../platform/wire.ts";
+
+/** Entries of one conversation for channels; the entries stay encoded. */
+export interface Delivery {
+  readonly channels: readonly string[];
+  readonly conversationId: string;
+  /** Sequence of the last entry; they are contiguous. */
+  readonly last: number;
+  readonly entries: readonly Uint8Array[];
+  /** The session that each entry came from; empty for none. */
+  readonly origins: readonly string[];
+}
+
+/** An envelope taken apart as far as it is needed. */
+export interface OpenedEnvelope {
+  readonly memberships: readonly Membership[];
+  readonly deliveries: readonly Delivery[];
+  readonly signals: readonly Signal[];
+  readonly kicks: readonly SessionKick[];
+}
+
+/**
+ * Takes an encoded Envelope apart. Deliveries are read by hand: they are the hot path, and decoding
+ * them costs as much as everything else that is done for them. Throws when it is malformed.
+ */
+export function openEnvelope(body: Uint8Array): OpenedEnvelope {
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  const memberships: Membership[] = [];
+  const deliveries: Delivery[] = [];
+  const signals: Signal[] = [];
+  const kicks: SessionKick[] = [];
+  for (const [number, type, start, end] of scan(bytes)) {
+    if (type !== 2) continue;
+    const part = bytes.subarray(start, end);
+    if (number === 1) memberships.push(fromBinary(MembershipSchema, part));
+    else if (number === 2) deliveries.push(openDelivery(part));
+    else if (number === 3) signals.push(fromBinary(SignalSchema, part));
+    else if (number === 4) kicks.push(fromBinary(SessionKickSchema, part));
+  }
+  return { memberships, deliveries, signals, kicks };
+}
+
+function openDelivery(bytes: Buffer): Delivery {
+  const channels: string[] = [];
+  const entries: Uint8Array[] = [];
+  const origins: string[] = [];
+  let conversationId = "0";
+  let last = 0;
+  for (const [number, type, start, end] of scan(bytes)) {
+    if (number === 1 && type === 2) channels.push(bytes.latin1Slice(start, end));
+    else if (number === 2 && type === 0) conversationId = readVarint64(bytes, start).toString();
+    else if (number === 3 && type === 0) last = readVarint(bytes, start);
+    else if (number === 4 && type === 2) entries.push(bytes.subarray(start, end));
+    else if (number === 5 && type === 2) origins.push(bytes.latin1Slice(start, end));
+  }
+  while (origins.length < entries.length) origins.push("");
+  origins.length = entries.length;
+  return { channels, conversationId, last, entries, origins };
+}
+
+/** An envelope that closes sessions on another instance. */
+export function kicksEnvelope(sessionIds: readonly string[], code: CloseCode): Uint8Array {
+  const kicks = sessionIds.map((sessionId) => ({ sessionId, code }));
+  return toBinary(EnvelopeSchema, create(EnvelopeSchema, { kicks }));
+}

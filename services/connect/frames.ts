@@ -1,0 +1,184 @@
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { ErrorDetailSchema, type ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import {
+  type CloseCode,
+  type RpcError,
+  type ServerFrame,
+  ServerFrameSchema,
+  type WelcomeSchema,
+} from "../../gen/lucky/frame/v1/frame_pb.js";
+import { SendResultSchema } from "../../gen/lucky/message/v1/message_pb.js";
+import { readVarint, readVarint64, scan, varintSize, WireWriter } from "../../platform/wire.ts";
+
+/** Field numbers of lucky.frame.v1.ServerFrame and what lies in it. */
+const sendResultsField = 2;
+const deliverField = 3;
+const rpcResultField = 7;
+const itemField = 1;
+
+/** Frames of deliveries are cut at this size, so that a slow reader is noticed in between. */
+const deliverFrameBytes = 262_144;
+
+/** A ServerFrame with one field that holds `items`, encoded already, as its field 1. */
+function listFrame(field: number, items: readonly Uint8Array[]): Uint8Array {
+  let bytes = 0;
+  for (const item of items) bytes += 1 + varintSize(item.length) + item.length;
+  const writer = new WireWriter(bytes + 16).header(field, bytes);
+  for (const item of items) writer.bytes(itemField, item);
+  return writer.finish();
+}
+
+/** Frames that deliver encoded entries: one, or several when they are large. */
+export function deliverFrames(entries: readonly Uint8Array[]): Uint8Array[] {
+  const frames: Uint8Array[] = [];
+  let from = 0;
+  let bytes = 0;
+  for (const [index, entry] of entries.entries()) {
+    if (index > from && bytes + entry.length > deliverFrameBytes) {
+      frames.push(listFrame(deliverField, entries.slice(from, index)));
+      from = index;
+      bytes = 0;
+    }
+    bytes += entry.length;
+  }
+  if (from < entries.length) {
+    frames.push(listFrame(deliverField, from === 0 ? entries : entries.slice(from)));
+  }
+  return frames;
+}
+
+/** A frame of encoded SendResults. */
+export function sendResultsFrame(results: readonly Uint8Array[]): Uint8Array {
+  return listFrame(sendResultsField, results);
+}
+
+/** An encoded SendResult for a send that was not stored. */
+export function refusal(options: {
+  clientMessageId: string;
+  reason: ErrorReason;
+  text: string;
+  retryAfterMs: number;
+}): Uint8Array {
+  const { clientMessageId, reason, text } = options;
+  const error = create(ErrorDetailSchema, { reason, retryAfterMs: BigInt(options.retryAfterMs) });
+  const outcome = { case: "refused" as const, value: { error, text } };
+  return toBinary(SendResultSchema, create(SendResultSchema, { clientMessageId, outcome }));
+}
+
+function frame(kind: MessageInitShape<typeof ServerFrameSchema>["kind"]): Uint8Array {
+  return toBinary(ServerFrameSchema, create(ServerFrameSchema, { kind }) as ServerFrame);
+}
+
+export function welcomeFrame(welcome: MessageInitShape<typeof WelcomeSchema>): Uint8Array {
+  return frame({ case: "welcome", value: welcome });
+}
+
+export function heartbeatFrame(): Uint8Array {
+  return frame({ case: "heartbeat", value: {} });
+}
+
+export function kickFrame(code: CloseCode, text: string): Uint8Array {
+  return frame({ case: "kick", value: { code, text } });
+}
+
+export function moveFrame(afterMs: number): Uint8Array {
+  return frame({ case: "move", value: { afterMs: BigInt(afterMs) } });
+}
+
+export function syncRequiredFrame(conversationId: string, lastSequence: number): Uint8Array {
+  const value = { conversationId, lastSequence: BigInt(lastSequence) };
+  return frame({ case: "syncRequired", value });
+}
+
+/** The answer to a call: the response's bytes as they came, or an error. */
+export function rpcResultFrame(callId: string, outcome: Uint8Array | RpcError): Uint8Array {
+  if (!(outcome instanceof Uint8Array)) {
+    const error = { case: "error" as const, value: outcome };
+    return frame({ case: "rpcResult", value: { callId, outcome: error } });
+  }
+  const result = new WireWriter(outcome.length + 32)
+    .varint(1, BigInt(callId))
+    .bytes(2, outcome)
+    .finish();
+  return new WireWriter(result.length + 16).bytes(rpcResultField, result).finish();
+}
+
+/** What a send says of where it goes, read without decoding the rest. */
+export type SendTarget =
+  | { readonly kind: "user"; readonly userId: bigint }
+  | { readonly kind: "conversation"; readonly conversationId: bigint };
+
+/** Field numbers of lucky.message.v1.SendRequest. */
+const sendUserField = 1;
+const sendConversationField = 2;
+const sendClientMessageIdField = 6;
+
+/** Reads target and key of an encoded SendRequest. Throws WireError. */
+export function readSend(send: Uint8Array): {
+  target: SendTarget | undefined;
+  clientMessageId: string;
+} {
+  let target: SendTarget | undefined;
+  let clientMessageId = "";
+  for (const [number, type, start, end] of scan(send)) {
+    if (number === sendUserField && type === 0) {
+      target = { kind: "user", userId: readVarint64(send, start) };
+    } else if (number === sendConversationField && type === 0) {
+      target = { kind: "conversation", conversationId: readVarint64(send, start) };
+    } else if (number === sendClientMessageIdField && type === 2) {
+      // It comes back in refusals, so only what the contract allows.
+      const text = end - start <= 64 ? Buffer.from(send.subarray(start, end)).latin1Slice() : "";
+      clientMessageId = /^[A-Za-z0-9._-]*$/.test(text) ? text : "";
+    }
+  }
+  return { target, clientMessageId };
+}
+
+/** Field numbers of the kinds of lucky.frame.v1.ClientFrame. */
+const clientKinds = [
+  "hello",
+  "send",
+  "acknowledge",
+  "typing",
+  "rpc",
+  "heartbeat",
+  "renew",
+] as const;
+
+/** The kind of a ClientFrame; "unknown" for none, or one of a later version. */
+export type ClientKind = (typeof clientKinds)[number] | "unknown";
+
+/** Takes the outer layer off a ClientFrame. The body is a view of the bytes. Throws WireError. */
+export function openClientFrame(bytes: Uint8Array): { kind: ClientKind; body: Uint8Array } {
+  let kind: ClientKind = "unknown";
+  let body = bytes.subarray(0, 0);
+  const add = (number: number, start: number, end: number): void => {
+    const known = clientKinds[number - 1];
+    if (!known) return;
+    kind = known;
+    body = bytes.subarray(start, end);
+  };
+  // Nearly always the frame is one known field from end to end.
+  const first = bytes[0] ?? 0;
+  if (bytes.length >= 2 && first < 0x80 && first % 8 === 2) {
+    const length = readVarint(bytes, 1);
+    const start = 1 + varintSize(length);
+    if (start + length === bytes.length && first >= 8) {
+      add(first >> 3, start, bytes.length);
+      return { kind, body };
+    }
+  }
+  for (const [number, type, start, end] of scan(bytes)) {
+    if (number <= clientKinds.length && type !== 2) throw new WrongType(number);
+    add(number, start, end);
+  }
+  return { kind, body };
+}
+
+/** A known field came with the layout of another. */
+export class WrongType extends Error {
+  override readonly name = "WrongType";
+  constructor(number: number) {
+    super(`field ${number} has the wrong wire type`);
+  }
+}

@@ -1,0 +1,75 @@
+import type { Clock, Timer } from "../../platform/clock.ts";
+
+export interface GatherOptions<I, O> {
+  clock: Clock;
+  /** Items in one call. */
+  limit: number;
+  /** How long the first item waits for company. */
+  lingerMs: number;
+  /** Calls on their way at once. */
+  inFlight: number;
+  /** Items waiting; `add` refuses more. */
+  queue: number;
+  /** Answers one a item, in their order; rejects for all. */
+  call: (items: readonly I[]) => Promise<readonly O[]>;
+}
+
+/** Joins items that come one by one into calls for many. */
+export interface Gather<I, O> {
+  /** Resolves with the item's answer; undefined at once when the queue is full. */
+  add(item: I): Promise<O> | undefined;
+}
+
+interface Waiting<I, O> {
+  readonly item: I;
+  readonly resolve: (answer: O) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export function gather<I, O>(options: GatherOptions<I, O>): Gather<I, O> {
+  const { clock, limit, lingerMs, call } = options;
+  let waiting: Waiting<I, O>[] = [];
+  let flying = 0;
+  let linger: Timer | undefined;
+
+  const flush = (): void => {
+    linger = undefined;
+    while (waiting.length > 0 && flying < options.inFlight) {
+      const batch = waiting.slice(0, limit);
+      waiting = waiting.slice(limit);
+      flying += 1;
+      call(batch.map(({ item }) => item))
+        .then(
+          (answers) => {
+            for (const [index, { resolve, reject }] of batch.entries()) {
+              const answer = answers[index];
+              if (answer === undefined) reject(new Error("an answer is missing"));
+              else resolve(answer);
+            }
+          },
+          (error: unknown) => {
+            for (const { reject } of batch) reject(error);
+          },
+        )
+        .finally(() => {
+          flying -= 1;
+          if (waiting.length > 0 && !linger) flush();
+        });
+    }
+  };
+
+  return {
+    add(item) {
+      if (waiting.length >= options.queue) return undefined;
+      return new Promise<O>((resolve, reject) => {
+        waiting.push({ item, resolve, reject });
+        if (waiting.length >= limit) {
+          linger?.stop();
+          flush();
+        } else {
+          linger ??= clock.after(lingerMs, flush);
+        }
+      });
+    },
+  };
+}

@@ -1,0 +1,149 @@
+import { randomBytes } from "node:crypto";
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import type { UserCaller } from "../../platform/caller.ts";
+import type { Claim } from "../../platform/registry/registry.ts";
+import { Cursors } from "./cursors.ts";
+import { kickFrame } from "./frames.ts";
+import type { Socket } from "./socket.ts";
+import { TokenBucket } from "./token-bucket.ts";
+
+/** How a session ended: by us with a code of the contract, or by the device. */
+export interface SessionEnd {
+  /** The WebSocket's close code. */
+  readonly code: number;
+  /** For developers and the log. */
+  readonly text: string;
+}
+
+/** Where a session stands. It moves forward only. */
+export type SessionState =
+  /** The socket is open; Hello has not come. */
+  | { readonly kind: "greeting" }
+  /** Hello came and is being worked on. The caller is known once the token is verified. */
+  | { readonly kind: "opening"; readonly caller: UserCaller | undefined }
+  /** Welcome was sent. */
+  | { readonly kind: "open"; readonly caller: UserCaller }
+  /** The socket has closed. */
+  | { readonly kind: "closed"; readonly end: SessionEnd };
+
+export interface SessionOptions {
+  socket: Socket;
+  nowMs: number;
+  framesPerSecond: number;
+  framesBurst: number;
+  slowReaderBytes: number;
+  trackedConversations: number;
+}
+
+/** Close codes that are said before the session was anything worth a Kick frame, or by Move. */
+const silentCodes = new Set<CloseCode>([CloseCode.MOVE, CloseCode.HELLO_TIMEOUT]);
+
+/** One live socket of one device. Dies with it. */
+export class Session {
+  readonly id = randomBytes(12).toString("base64url");
+  readonly socket: Socket;
+  readonly openedAtMs: number;
+  readonly cursors: Cursors;
+  readonly frames: TokenBucket;
+  /** When the device last said something. */
+  heardAtMs: number;
+  /** Since when the device does not read; undefined while it does. */
+  slowSinceMs: number | undefined;
+  /** A group's delivery was dropped on the way to the socket. */
+  missedGroups = false;
+  /** Sends without a result, and calls without an answer. */
+  sendsInFlight = 0;
+  callsInFlight = 0;
+  /** The session's place in the registry, once asked for; resolves when the registry answered. */
+  claiming: { readonly claim: Claim; readonly settled: Promise<unknown> } | undefined;
+  /** Changes of membership that came while the session's groups were being looked up. */
+  membershipsWhileOpening: Map<string, boolean> | undefined;
+  readonly #slowReaderBytes: number;
+  readonly #ended = new AbortController();
+  #state: SessionState = { kind: "greeting" };
+  #wish: SessionEnd | undefined;
+
+  constructor(options: SessionOptions) {
+    const { framesPerSecond: perSecond, framesBurst: burst, nowMs } = options;
+    this.socket = options.socket;
+    this.openedAtMs = nowMs;
+    this.heardAtMs = nowMs;
+    this.cursors = new Cursors(options.trackedConversations);
+    this.frames = new TokenBucket({ perSecond, burst, nowMs });
+    this.#slowReaderBytes = options.slowReaderBytes;
+  }
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  /** Whose it is; undefined until the token is verified and after the end. */
+  get caller(): UserCaller | undefined {
+    const state = this.#state;
+    return state.kind === "opening" || state.kind === "open" ? state.caller : undefined;
+  }
+
+  get isOpen(): boolean {
+    return this.#state.kind === "open";
+  }
+
+  /** Aborts when the session has closed. */
+  get ended(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  /** The one place where the state changes. Throws on a step back, which is a fault of ours. */
+  become(next: SessionState): void {
+    const order = { greeting: 0, opening: 1, open: 2, closed: 3 };
+    const from = this.#state.kind;
+    if (order[next.kind] < order[from] || from === "closed") {
+      throw new Error(`a session cannot go from ${from} to ${next.kind}`);
+    }
+    this.#state = next;
+    if (next.kind === "closed") this.#ended.abort();
+  }
+
+  /** Sends a frame that the device counts on. A device that cannot even take that is cut off. */
+  tell(frame: Uint8Array): void {
+    if (this.socket.send(frame) === "dropped" && this.#state.kind !== "closed") {
+      this.#wish ??= { code: 1006, text: "the device does not read" };
+      this.socket.cut();
+    }
+  }
+
+  /**
+   * Sends a frame that the device can do without, because it can sync. False when it was not sent:
+   * the device does not read fast enough.
+   */
+  offer(frame: Uint8Array, nowMs: number): boolean {
+    if (this.slowSinceMs !== undefined || this.#state.kind !== "open") return false;
+    if (
+      this.socket.waitingBytes() <= this.#slowReaderBytes &&
+      this.socket.send(frame) !== "dropped"
+    ) {
+      return true;
+    }
+    this.slowSinceMs = nowMs;
+    return false;
+  }
+
+  /** Whether a slow device has read enough to be served again. */
+  hasRoom(): boolean {
+    return this.socket.waitingBytes() <= this.#slowReaderBytes / 2;
+  }
+
+  /** Ends the session for a reason of the contract: Kick frame, then the close code. */
+  end(code: CloseCode, text: string): void {
+    if (this.#state.kind === "closed") return;
+    this.#wish ??= { code, text };
+    if (this.#state.kind !== "greeting" && !silentCodes.has(code)) {
+      this.socket.send(kickFrame(code, text));
+    }
+    this.socket.end(code, text);
+  }
+
+  /** Why the session ends: what we wished, else what the socket reports. */
+  endWith(code: number): SessionEnd {
+    return this.#wish ?? { code, text: "closed by the device" };
+  }
+}

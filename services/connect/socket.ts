@@ -1,0 +1,261 @@
+import * as uWS from "uWebSockets.js";
+import type { Log } from "../../platform/log.ts";
+
+/** The subprotocol of the contract. */
+const subprotocol = "lucky.v1";
+
+/** Native option: refuse a port that is taken instead of sharing it. */
+const exclusivePort = 1;
+
+/** How far frames above the limit still reach us, so that they get their close code. */
+const oversizeBytes = 65_536;
+
+/** Waiting bytes above which a polite close would only be kept in memory for a peer that does not read. */
+const politeCloseBytes = 65_536;
+
+/** What became of a frame given to a socket: on its way, kept until the peer reads, or dropped. */
+export type Sent = "sent" | "kept" | "dropped";
+
+/** One WebSocket. Every method is harmless after the socket closed. */
+export interface Socket {
+  /** Address of the peer, as text. */
+  readonly peer: string;
+  /** Sends one binary frame. */
+  send(frame: Uint8Array): Sent;
+  /** Bytes waiting for the peer to read them. */
+  waitingBytes(): number;
+  /** Hears a topic, or hears it no more. */
+  subscribe(topic: string): void;
+  unsubscribe(topic: string): void;
+  /** Runs `work`; what it sends leaves in one write. */
+  together(work: () => void): void;
+  /** Closes with a code. A peer that does not read is cut off. */
+  end(code: number, text: string): void;
+  /** Cuts the connection. */
+  cut(): void;
+}
+
+/** What happens on one socket. */
+export interface SocketHandler {
+  /** A binary frame came. The bytes are good only during the call. */
+  frame(bytes: Uint8Array): void;
+  /** A frame came that is not binary. */
+  notBinary(): void;
+  /** Some waiting bytes have gone. */
+  drained(): void;
+  /** A frame was dropped because too many bytes wait. */
+  dropped(): void;
+  /** The socket has closed. The last call. */
+  closed(code: number): void;
+}
+
+export interface SocketServerOptions {
+  host: string;
+  /** 0 for a free one. */
+  port: number;
+  maxFrameBytes: number;
+  maxBackpressureBytes: number;
+  /** Seconds without any traffic after which a socket is cut, as the last resort. */
+  idleSeconds: number;
+  /** Whether new sockets are taken. */
+  accepting(): boolean;
+  /** A socket opened. */
+  accept(socket: Socket): SocketHandler;
+  log: Log;
+}
+
+export interface SocketServer {
+  readonly port: number;
+  /** Sends a frame to every socket that hears the topic. */
+  publish(topic: string, frame: Uint8Array): void;
+  /** Takes no new sockets. */
+  stopListening(): void;
+  /** Cuts everything. Idempotent. */
+  close(): void;
+}
+
+interface Attached {
+  readonly peer: string;
+  handler: SocketHandler | undefined;
+  socket: NativeSocket | undefined;
+}
+
+/** A native socket behind a guard: the native one must not be touched after it closed. */
+class NativeSocket implements Socket {
+  readonly peer: string;
+  #native: uWS.WebSocket<Attached> | undefined;
+
+  constructor(native: uWS.WebSocket<Attached>, peer: string) {
+    this.#native = native;
+    this.peer = peer;
+  }
+
+  send(frame: Uint8Array): Sent {
+    const outcome = this.#native?.send(frame, true) ?? 2;
+    return outcome === 1 ? "sent" : outcome === 0 ? "kept" : "dropped";
+  }
+
+  waitingBytes(): number {
+    return this.#native?.getBufferedAmount() ?? 0;
+  }
+
+  subscribe(topic: string): void {
+    this.#native?.subscribe(topic);
+  }
+
+  unsubscribe(topic: string): void {
+    this.#native?.unsubscribe(topic);
+  }
+
+  together(work: () => void): void {
+    if (this.#native) this.#native.cork(work);
+    else work();
+  }
+
+  end(code: number, text: string): void {
+    const native = this.#native;
+    if (!native) return;
+    this.#native = undefined;
+    if (native.getBufferedAmount() > politeCloseBytes) native.close();
+    else native.end(code, text);
+  }
+
+  cut(): void {
+    const native = this.#native;
+    this.#native = undefined;
+    native?.close();
+  }
+
+  forget(): void {
+    this.#native = undefined;
+  }
+}
+
+/**
+ * Listens for WebSockets on /ws, and answers GET /healthz. Rejects with a clear error when the port
+ * is taken.
+ */
+export async function listenSockets(options: SocketServerOptions): Promise<SocketServer> {
+  const { log } = options;
+  const app = uWS.App();
+
+  // An exception that reached native code would end the process.
+  const guarded = (event: string, socket: NativeSocket | undefined, work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      log.error({ event: "socket_fault", during: event, err: error });
+      socket?.cut();
+    }
+  };
+
+  app.ws<Attached>("/ws", {
+    maxPayloadLength: options.maxFrameBytes + oversizeBytes,
+    maxBackpressure: options.maxBackpressureBytes,
+    closeOnBackpressureLimit: false,
+    compression: uWS.DISABLED as unknown as uWS.CompressOptions,
+    idleTimeout: Math.min(960, Math.max(8, options.idleSeconds)),
+    sendPingsAutomatically: false,
+    maxLifetime: 0,
+    upgrade(response, request, context) {
+      try {
+        upgrade(response, request, context, options.accepting());
+      } catch (error) {
+        log.error({ event: "socket_fault", during: "upgrade", err: error });
+      }
+    },
+    open(native) {
+      const attached = native.getUserData();
+      const socket = new NativeSocket(native, attached.peer);
+      attached.socket = socket;
+      guarded("open", socket, () => {
+        attached.handler = options.accept(socket);
+      });
+    },
+    message(native, message, isBinary) {
+      const { handler, socket } = native.getUserData();
+      guarded("message", socket, () => {
+        if (isBinary) handler?.frame(new Uint8Array(message));
+        else handler?.notBinary();
+      });
+    },
+    drain(native) {
+      const { handler, socket } = native.getUserData();
+      guarded("drain", socket, () => handler?.drained());
+    },
+    dropped(native) {
+      const { handler, socket } = native.getUserData();
+      guarded("dropped", socket, () => handler?.dropped());
+    },
+    close(native, code) {
+      const attached = native.getUserData();
+      attached.socket?.forget();
+      guarded("close", undefined, () => attached.handler?.closed(code));
+    },
+  });
+  app.get("/healthz", (response) => {
+    const up = options.accepting();
+    response.writeStatus(up ? "200 OK" : "503 Service Unavailable").end(up ? "ok" : "not ready");
+  });
+  app.any("/*", (response) => {
+    response.writeStatus("404 Not Found").end("not found");
+  });
+
+  let listening = await new Promise<uWS.us_listen_socket | undefined>((resolve) => {
+    // The declared types lack the overload with a host and options.
+    const listen = app.listen.bind(app) as unknown as (
+      host: string,
+      port: number,
+      listenOptions: number,
+      done: (socket: uWS.us_listen_socket | false) => void,
+    ) => void;
+    listen(options.host, options.port, exclusivePort, (socket) => resolve(socket || undefined));
+  });
+  if (!listening) {
+    app.close();
+    throw new Error(`connect cannot listen on ${options.host}:${options.port}: is the port taken?`);
+  }
+  const port = uWS.us_socket_local_port(listening as uWS.us_socket);
+  let open = true;
+
+  return {
+    port,
+    publish(topic, frame) {
+      if (open) app.publish(topic, frame, true);
+    },
+    stopListening() {
+      if (listening) uWS.us_listen_socket_close(listening);
+      listening = undefined;
+    },
+    close() {
+      if (!open) return;
+      open = false;
+      listening = undefined;
+      app.close();
+    },
+  };
+}
+
+function upgrade(
+  response: uWS.HttpResponse,
+  request: uWS.HttpRequest,
+  context: uWS.us_socket_context_t,
+  accepting: boolean,
+): void {
+  const offered = request.getHeader("sec-websocket-protocol");
+  const known = offered.split(",").some((name) => name.trim() === subprotocol);
+  if (!accepting) {
+    response.writeStatus("503 Service Unavailable").end("not ready");
+  } else if (offered !== "" && !known) {
+    response.writeStatus("400 Bad Request").end(`the subprotocol is ${subprotocol}`);
+  } else {
+    const peer = Buffer.from(response.getRemoteAddressAsText()).toString("latin1");
+    response.upgrade<Attached>(
+      { peer, handler: undefined, socket: undefined },
+      request.getHeader("sec-websocket-key"),
+      known ? subprotocol : "",
+      "",
+      context,
+    );
+  }
+}

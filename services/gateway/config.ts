@@ -1,0 +1,40 @@
+import { defineConfig, setting } from "../../platform/config.ts";
+
+/** Settings of the gateway: LUCKY_GATEWAY_… */
+export const gatewayConfig = defineConfig("gateway", {
+  port: setting.integer({
+    default: 9191,
+    min: 0,
+    max: 65_535,
+    unit: "port",
+    doc: "Port for gRPC, gRPC-Web, Connect and the WebSocket; 0 takes a free one.",
+  }),
+  connectTimeoutMs: setting.integer({
+    default: 2_000,
+    min: 100,
+    max: 60_000,
+    unit: "ms",
+    doc: "How long a connect instance may take to accept a WebSocket before the next one is tried.",
+  }),
+  maxTunnels: setting.integer({
+    default: 100_000,
+    min: 1,
+    max: 10_000_000,
+    unit: "WebSockets",
+    doc: "WebSockets passed on at once; more are refused with 503.",
+  }),
+  hintLifetimeMs: setting.integer({
+    default: 60_000,
+    min: 1_000,
+    max: 3_600_000,
+    unit: "ms",
+    doc: "How long the URL that ResolveEndpoint gives leads to the instance that it was given for.",
+  }),
+  drainMs: setting.integer({
+    default: 5_000,
+    min: 0,
+    max: 600_000,
+    unit: "ms",
+    doc: "How long a stopping gateway lets WebSockets end by themselves before it cuts them.",
+  }),
+});

@@ -1,0 +1,37 @@
+import type { IncomingMessage } from "node:http";
+
+/** An answer to an upgrade that goes no further; the connection closes after it. */
+export function refusal(status: string, text: string): string {
+  const body = `${text}\n`;
+  return [
+    `HTTP/1.1 ${status}`,
+    "Content-Type: text/plain; charset=utf-8",
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    "Connection: close",
+    "",
+    body,
+  ].join("\r\n");
+}
+
+/**
+ * The head of a request as it was received, to be written to whoever really answers it. Every
+ * header stays as it was, but for X-Forwarded-For, which grows by the peer's address.
+ */
+export function requestHead(request: IncomingMessage): string {
+  const lines = [`${request.method} ${request.url} HTTP/${request.httpVersion}`];
+  const forwarded: string[] = [];
+  for (let at = 0; at < request.rawHeaders.length; at += 2) {
+    const name = request.rawHeaders[at]!;
+    const value = request.rawHeaders[at + 1]!;
+    if (name.toLowerCase() === "x-forwarded-for") forwarded.push(value);
+    else lines.push(`${name}: ${value}`);
+  }
+  if (request.socket.remoteAddress) forwarded.push(request.socket.remoteAddress);
+  lines.push(`X-Forwarded-For: ${forwarded.join(", ")}`);
+  return `${lines.join("\r\n")}\r\n\r\n`;
+}
+
+/** The token of an `Authorization: Bearer` header; undefined when there is none. */
+export function bearerOf(request: IncomingMessage): string | undefined {
+  return /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
+}

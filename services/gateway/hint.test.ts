@@ -1,0 +1,50 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Clock } from "../../platform/clock.ts";
+import { createHints } from "./hint.ts";
+
+function clockAt(now: { ms: number }): Clock {
+  const never = () => ({ stop: () => {} });
+  return { now: () => now.ms, after: never, every: never };
+}
+
+function setUp(secret = "a secret of the mesh") {
+  const now = { ms: 1_000_000 };
+  return { now, hints: createHints({ secret, lifetimeMs: 60_000, clock: clockAt(now) }) };
+}
+
+test("a hint names its instance until its time is over", () => {
+  const { now, hints } = setUp();
+  const hint = hints.seal("connect-1");
+  now.ms += 60_000;
+  assert.equal(hints.open(hint), "connect-1");
+  now.ms += 1;
+  assert.equal(hints.open(hint), undefined);
+});
+
+test("every gateway with the secret reads a hint, nobody else does", () => {
+  const hint = setUp().hints.seal("connect-1");
+  assert.equal(setUp().hints.open(hint), "connect-1");
+  assert.equal(setUp("another secret").hints.open(hint), undefined);
+});
+
+test("a hint is URL-safe, opaque, and never the same twice", () => {
+  const { hints } = setUp();
+  const hint = hints.seal("connect-1");
+  assert.match(hint, /^[A-Za-z0-9_-]+$/);
+  assert.ok(!Buffer.from(hint, "base64url").includes("connect-1"));
+  assert.notEqual(hint, hints.seal("connect-1"));
+});
+
+test("a hint that was changed anywhere, or is no hint at all, names nothing", () => {
+  const { hints } = setUp();
+  const bytes = Buffer.from(hints.seal("connect-1"), "base64url");
+  for (let at = 0; at < bytes.length; at += 1) {
+    const changed = Buffer.from(bytes);
+    changed[at]! ^= 1;
+    assert.equal(hints.open(changed.toString("base64url")), undefined, `byte ${at}`);
+  }
+  for (const text of ["", "x", "connect-1", "A".repeat(48), "A".repeat(100_000)]) {
+    assert.equal(hints.open(text), undefined);
+  }
+});

@@ -1,0 +1,87 @@
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import type { DescService } from "@bufbuild/protobuf";
+import { createClient, type Transport } from "@connectrpc/connect";
+import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { EndpointService } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { GroupService } from "../../gen/lucky/group/v1/group_pb.js";
+import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
+import { PresenceService } from "../../gen/lucky/presence/v1/presence_pb.js";
+import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import type { Clock } from "../../platform/clock.ts";
+import type { ConfigOf } from "../../platform/config.ts";
+import type { Log } from "../../platform/log.ts";
+import type { Metrics } from "../../platform/metrics.ts";
+import type { Registry } from "../../platform/registry/registry.ts";
+import { forward } from "../../platform/rpc/forward.ts";
+import { type RunningService, type Served, serve } from "../../platform/rpc/served.ts";
+import type { TokenVerifier } from "../../platform/tokens.ts";
+import type { gatewayConfig } from "./config.ts";
+import { endpointService } from "./endpoint.ts";
+import { createHints } from "./hint.ts";
+import { createPlacement } from "./placement.ts";
+import { createTunnels } from "./tunnel.ts";
+
+export interface GatewayDependencies {
+  readonly config: ConfigOf<typeof gatewayConfig>;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly registry: Registry;
+  readonly verifier: TokenVerifier;
+  /** Where the services behind the gateway are. */
+  readonly transports: { readonly auth: Transport; readonly server: Transport };
+  /** What hints are encrypted under; the same for all gateways of a mesh. */
+  readonly secret: string;
+  readonly clock: Clock;
+}
+
+export interface Gateway extends RunningService {
+  /** Takes an HTTP/1.1 upgrade, as node:http hands it over. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+}
+
+/**
+ * Starts the gateway: the public services, passed on to where they are served, and the WebSocket,
+ * handed over to connect. Only what is listed here can be reached from outside.
+ */
+export async function startGateway(dependencies: GatewayDependencies): Promise<Gateway> {
+  const { config, log, metrics, registry, verifier, transports, clock } = dependencies;
+  const placement = createPlacement({ registry, log });
+  const hints = createHints({
+    secret: dependencies.secret,
+    lifetimeMs: config.hintLifetimeMs,
+    clock,
+  });
+  const tunnels = createTunnels({
+    log,
+    metrics,
+    placement,
+    hints,
+    verifier,
+    clock,
+    connectTimeoutMs: config.connectTimeoutMs,
+    maxTunnels: config.maxTunnels,
+  });
+  let running = true;
+
+  return {
+    served: [
+      passedOn(AuthService, transports.auth),
+      passedOn(UserService, transports.auth),
+      passedOn(MessageService, transports.server),
+      passedOn(GroupService, transports.server),
+      passedOn(PresenceService, transports.server),
+      serve(EndpointService, endpointService({ placement, hints })),
+    ],
+    upgrade: tunnels.upgrade,
+    ready: () => running,
+    async stop() {
+      running = false;
+      await tunnels.close(config.drainMs);
+    },
+  };
+}
+
+function passedOn<S extends DescService>(service: S, transport: Transport): Served {
+  return serve(service, forward(service, createClient(service, transport)));
+}

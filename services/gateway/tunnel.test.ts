@@ -1,0 +1,257 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer as createHttpServer } from "node:http";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { type TestContext, test } from "node:test";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { UserCaller } from "../../platform/caller.ts";
+import { userChannel } from "../../platform/channels.ts";
+import { type Clock, systemClock } from "../../platform/clock.ts";
+import { fail } from "../../platform/errors.ts";
+import { createLog } from "../../platform/log.ts";
+import { Metrics } from "../../platform/metrics.ts";
+import { createMemoryRegistry } from "../../platform/registry/memory.ts";
+import type { Lease } from "../../platform/registry/registry.ts";
+import { createHints } from "./hint.ts";
+import { createPlacement } from "./placement.ts";
+import { createTunnels } from "./tunnel.ts";
+
+const log = createLog({ service: "gateway", instanceId: "test", level: "silent" });
+const upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+
+interface Upstream {
+  readonly instanceId: string;
+  readonly server: Server;
+  readonly lease: Lease;
+  readonly accepted: Socket[];
+}
+
+/** A clock whose timers ring when told. */
+function handClock() {
+  const ringing = new Set<() => void>();
+  const clock: Clock = {
+    now: Date.now,
+    after(_delayMs, ring) {
+      ringing.add(ring);
+      return { stop: () => void ringing.delete(ring) };
+    },
+    every: () => ({ stop: () => {} }),
+  };
+  function ringAll(): void {
+    for (const ring of ringing) ring();
+  }
+  return { clock, ringAll };
+}
+
+/** A gateway's tunnel in front of as many TCP servers as wanted. */
+async function setUp(t: TestContext, options: { instances: number; maxTunnels?: number }) {
+  const registry = createMemoryRegistry({ clock: systemClock });
+  const upstreams: Upstream[] = [];
+  for (let at = 0; at < options.instances; at += 1) {
+    const accepted: Socket[] = [];
+    const server = createServer({ allowHalfOpen: true }, (socket) => accepted.push(socket));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const instanceId = `connect-${at}`;
+    const lease = await registry.announce(
+      {
+        instanceId,
+        service: "connect",
+        address: `http://127.0.0.1:${port}`,
+        publicAddress: "",
+        load: at,
+      },
+      () => {},
+    );
+    upstreams.push({ instanceId, server, lease, accepted });
+    t.after(() => {
+      for (const socket of accepted) socket.destroy();
+      server.close();
+    });
+  }
+  const { clock, ringAll } = handClock();
+  const hints = createHints({ secret: "s", lifetimeMs: 60_000, clock: systemClock });
+  const tunnels = createTunnels({
+    log,
+    metrics: new Metrics(),
+    placement: createPlacement({ registry, log }),
+    hints,
+    verifier: {
+      async verify(token) {
+        if (token !== "token-of-42") throw fail(ErrorReason.TOKEN_INVALID, "no");
+        return { kind: "user", userId: "42" } as UserCaller;
+      },
+    },
+    clock,
+    connectTimeoutMs: 2_000,
+    maxTunnels: options.maxTunnels ?? 100,
+  });
+  const gateway = createHttpServer();
+  gateway.on("upgrade", tunnels.upgrade);
+  gateway.listen(0, "127.0.0.1");
+  await once(gateway, "listening");
+  t.after(async () => {
+    const closed = tunnels.close(0);
+    ringAll();
+    await closed;
+    gateway.close();
+    await registry.close();
+  });
+  const { port } = gateway.address() as AddressInfo;
+
+  /** Connects to the gateway and sends the text. */
+  function dial(first: string): Socket {
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+    socket.on("error", () => {});
+    t.after(() => socket.destroy());
+    socket.write(first);
+    return socket;
+  }
+  /** The connection that arrives at one of the upstreams, with the first bytes that it brings. */
+  async function arrival(at: number): Promise<{ socket: Socket; head: string }> {
+    const upstream = upstreams[at]!;
+    if (upstream.accepted.length === 0) await once(upstream.server, "connection");
+    const socket = upstream.accepted.shift()!;
+    socket.on("error", () => {});
+    t.after(() => socket.destroy());
+    let head = "";
+    while (!head.includes("\r\n\r\n")) {
+      if (socket.readableLength === 0) await once(socket, "readable");
+      head += (socket.read() as Buffer).toString("latin1");
+    }
+    return { socket, head };
+  }
+  return { dial, arrival, upstreams, tunnels, hints, ringAll };
+}
+
+/** Everything that comes until the peer ends its side; ours stays open. */
+async function allOf(socket: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+  await once(socket, "end");
+  return Buffer.concat(chunks);
+}
+
+async function textOf(socket: Socket): Promise<string> {
+  return (await allOf(socket)).toString();
+}
+
+test("the head arrives as it was sent, with the peer's address and the bytes that came along", async (t) => {
+  const { dial, arrival } = await setUp(t, { instances: 1 });
+  dial(`${upgrade}X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1\r\n\r\nfirst bytes`);
+  const { head } = await arrival(0);
+  assert.equal(
+    head,
+    `${upgrade}X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1, 127.0.0.1\r\n\r\nfirst bytes`,
+  );
+});
+
+test("bytes pass both ways untouched, also more than any buffer holds", async (t) => {
+  const { dial, arrival } = await setUp(t, { instances: 1 });
+  const client = dial(`${upgrade}\r\n`);
+  const { socket } = await arrival(0);
+  const up = Buffer.alloc(16 * 1024 * 1024, "up");
+  const down = Buffer.alloc(16 * 1024 * 1024, "down");
+  client.end(up);
+  socket.end(down);
+  const [received, answered] = await Promise.all([allOf(socket), allOf(client)]);
+  assert.ok(received.equals(up));
+  assert.ok(answered.equals(down));
+});
+
+test("a side that has said everything still hears the other out", async (t) => {
+  const { dial, arrival } = await setUp(t, { instances: 1 });
+  const client = dial(`${upgrade}\r\n`);
+  const { socket } = await arrival(0);
+  client.end();
+  assert.equal(await textOf(socket), "");
+  socket.end("last words");
+  assert.equal(await textOf(client), "last words");
+});
+
+test("when one side breaks, the other is closed", async (t) => {
+  const { dial, arrival } = await setUp(t, { instances: 1 });
+  const first = dial(`${upgrade}\r\n`);
+  (await arrival(0)).socket.resetAndDestroy();
+  assert.equal(await textOf(first), "");
+
+  const second = dial(`${upgrade}\r\n`);
+  const { socket } = await arrival(0);
+  second.resetAndDestroy();
+  assert.equal(await textOf(socket), "");
+});
+
+test("a hint leads to its instance, a forged one to the least loaded", async (t) => {
+  const { dial, arrival, hints } = await setUp(t, { instances: 2 });
+  dial(`${upgrade}\r\n`.replace("/ws", `/ws?hint=${hints.seal("connect-1")}`));
+  await arrival(1);
+  dial(`${upgrade}\r\n`.replace("/ws", "/ws?hint=connect-1"));
+  await arrival(0);
+});
+
+test("a token leads to the instance where its user is", async (t) => {
+  const { dial, arrival, upstreams } = await setUp(t, { instances: 2 });
+  await upstreams[1]!.lease.join([userChannel("42")]);
+  dial(`${upgrade}Authorization: Bearer token-of-42\r\n\r\n`);
+  await arrival(1);
+});
+
+test("an instance that cannot be reached is passed over", async (t) => {
+  const { dial, arrival, upstreams } = await setUp(t, { instances: 2 });
+  upstreams[0]!.server.close();
+  dial(`${upgrade}\r\n`);
+  await arrival(1);
+});
+
+const refused: [title: string, request: string, status: RegExp, says: RegExp][] = [
+  ["another path", upgrade.replace("/ws", "/other"), /^HTTP\/1\.1 404 /, /is at \/ws/],
+  ["another protocol", upgrade.replace("websocket", "h2c"), /^HTTP\/1\.1 400 /, /WebSocket/],
+  ["a token in the URL", upgrade.replace("/ws", "/ws?token=x"), /^HTTP\/1\.1 400 /, /Hello frame/],
+  [
+    "an access token in the URL",
+    upgrade.replace("/ws", "/ws?a=b&access_token=x"),
+    /^HTTP\/1\.1 400 /,
+    /Hello frame/,
+  ],
+  ["a forged token", `${upgrade}Authorization: Bearer x\r\n`, /^HTTP\/1\.1 401 /, /not valid/],
+];
+
+for (const [title, request, status, says] of refused) {
+  test(`${title} is refused`, async (t) => {
+    const { dial, upstreams } = await setUp(t, { instances: 1 });
+    const answer = await textOf(dial(`${request}\r\n`));
+    assert.match(answer, status);
+    assert.match(answer, says);
+    assert.equal(upstreams[0]!.accepted.length, 0);
+  });
+}
+
+test("without an instance the answer is 503", async (t) => {
+  const { dial } = await setUp(t, { instances: 0 });
+  assert.match(await textOf(dial(`${upgrade}\r\n`)), /^HTTP\/1\.1 503 .*No connect instance/s);
+});
+
+test("beyond the bound the answer is 503", async (t) => {
+  const { dial, arrival } = await setUp(t, { instances: 1, maxTunnels: 1 });
+  dial(`${upgrade}\r\n`);
+  await arrival(0);
+  assert.match(await textOf(dial(`${upgrade}\r\n`)), /^HTTP\/1\.1 503 .*full/s);
+});
+
+test("a stopping gateway refuses new sockets, lets the others end, then cuts them", async (t) => {
+  const { dial, arrival, tunnels, ringAll } = await setUp(t, { instances: 1 });
+  const ending = dial(`${upgrade}\r\n`);
+  const first = await arrival(0);
+  const staying = dial(`${upgrade}\r\n`);
+  await arrival(0);
+
+  const closed = tunnels.close(60_000);
+  assert.match(await textOf(dial(`${upgrade}\r\n`)), /^HTTP\/1\.1 503 .*stopping/s);
+  first.socket.end("goodbye");
+  ending.end();
+  assert.equal(await textOf(ending), "goodbye");
+  ringAll();
+  await closed;
+  assert.equal(await textOf(staying), "");
+});

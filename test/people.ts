@@ -1,0 +1,150 @@
+import { randomUUID } from "node:crypto";
+import type { DescService } from "@bufbuild/protobuf";
+import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
+import { LuckyClient } from "../client/client.ts";
+import { sealPassword } from "../client/password.ts";
+import { AuthService, DeviceClass, type Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
+import type { Content } from "../gen/lucky/message/v1/content_pb.js";
+import type { Entry, Receipt } from "../gen/lucky/message/v1/message_pb.js";
+import type { Typing } from "../gen/lucky/presence/v1/presence_pb.js";
+
+const password = "a passphrase for stories";
+
+/** What a story needs of the system under test. */
+export interface Reachable {
+  /** The gateway: "http://host:port". */
+  readonly url: string;
+}
+
+/** A client of one service at an address, with a token or without. */
+export function callers<S extends DescService>(url: string, desc: S, token?: string): Client<S> {
+  const withToken: Interceptor = (next) => (request) => {
+    if (token !== undefined) request.header.set("authorization", `Bearer ${token}`);
+    return next(request);
+  };
+  const transport = createConnectTransport({
+    baseUrl: url,
+    httpVersion: "1.1",
+    interceptors: [withToken],
+    defaultTimeoutMs: 30_000,
+  });
+  return createClient(desc, transport);
+}
+
+/** A registered user. Names get a suffix, so that stories on one system never meet. */
+export class Person {
+  readonly userName: string;
+  readonly userId: string;
+  readonly #url: string;
+  readonly #phones: Phone[] = [];
+
+  private constructor(url: string, userName: string, userId: string) {
+    this.#url = url;
+    this.userName = userName;
+    this.userId = userId;
+  }
+
+  static async register(world: Reachable, name: string): Promise<Person> {
+    const userName = `${name}-${randomUUID().slice(0, 8)}`;
+    const auth = callers(world.url, AuthService);
+    const key = await auth.getPublicKey({});
+    const { user } = await auth.register({ userName, password: await sealPassword(key, password) });
+    return new Person(world.url, userName, user!.userId);
+  }
+
+  /** Logs a device in, without a client. */
+  async login(device: { deviceId?: string; deviceClass?: DeviceClass } = {}): Promise<Tokens> {
+    const auth = callers(this.#url, AuthService);
+    const key = await auth.getPublicKey({});
+    const { tokens } = await auth.login({
+      userName: this.userName,
+      password: await sealPassword(key, password),
+      device: {
+        deviceId: device.deviceId ?? randomUUID(),
+        deviceClass: device.deviceClass ?? DeviceClass.WEB,
+      },
+    });
+    return tokens!;
+  }
+
+  /** A logged-in client on a device of its own; not connected yet. */
+  async phone(options: PhoneOptions = {}): Promise<Phone> {
+    const deviceId = options.deviceId ?? randomUUID();
+    const deviceClass = options.deviceClass ?? DeviceClass.WEB;
+    const client = new LuckyClient({ url: this.#url, device: { deviceId, deviceClass } });
+    await client.login(this.userName, password);
+    const phone = new Phone(client, this.userId);
+    this.#phones.push(phone);
+    return phone;
+  }
+
+  /** Closes its phones. */
+  async leave(): Promise<void> {
+    await Promise.all(this.#phones.map((phone) => phone.client.close()));
+  }
+}
+
+export interface PhoneOptions {
+  readonly deviceId?: string;
+  readonly deviceClass?: DeviceClass;
+}
+
+/** A LuckyClient and a record of everything its user would have seen. */
+export class Phone {
+  readonly client: LuckyClient;
+  readonly userId: string;
+  /** In the order in which they became visible. */
+  readonly entries: Entry[] = [];
+  readonly receipts: Receipt[] = [];
+  readonly typings: Typing[] = [];
+  readonly #waiting = new Set<() => void>();
+
+  constructor(client: LuckyClient, userId: string) {
+    this.client = client;
+    this.userId = userId;
+    const record =
+      <T>(list: T[]) =>
+      (value: T) => {
+        list.push(value);
+        this.#wake();
+      };
+    client.on("message", record(this.entries));
+    client.on("receipt", record(this.receipts));
+    client.on("typing", record(this.typings));
+    client.on("state", () => this.#wake());
+  }
+
+  /** Visible texts, of one conversation or of all. */
+  texts(conversationId?: string): string[] {
+    return this.entries
+      .filter((e) => conversationId === undefined || e.conversationId === conversationId)
+      .flatMap((e) => (e.content?.kind.case === "text" ? [e.content.kind.value.text] : []));
+  }
+
+  /** Visible sequences of a conversation, in the order in which they became visible. */
+  sequences(conversationId: string): number[] {
+    return this.entries
+      .filter((e) => e.conversationId === conversationId)
+      .map((e) => Number(e.sequence));
+  }
+
+  /** Waits until what was seen satisfies `holds`; looks again at everything new. */
+  async until(holds: () => boolean): Promise<void> {
+    while (!holds()) await new Promise<void>((resolve) => this.#waiting.add(resolve));
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
+  }
+}
+
+/** Registers people by their names. */
+export function people(world: Reachable, ...names: string[]): Promise<Person[]> {
+  return Promise.all(names.map((name) => Person.register(world, name)));
+}
+
+/** The content of a text message. */
+export const text = (value: string) =>
+  ({ kind: { case: "text", value: { text: value } } }) as unknown as Content;

@@ -1,0 +1,42 @@
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type pg from "pg";
+import { createLog } from "../platform/log.ts";
+import { startEmbedded } from "../platform/postgres/embedded.ts";
+import { migrate } from "../platform/postgres/migrate.ts";
+import { createPool } from "../platform/postgres/pool.ts";
+
+/** What can run something at its end: a test context, or `{ after }` of node:test for a file. */
+interface Ending {
+  after(close: () => Promise<void>): void;
+}
+
+/** A log that nobody reads. */
+export const quiet = createLog({ service: "test", instanceId: "test", level: "silent" });
+
+/**
+ * Starts a migrated PostgreSQL of its own on a free port, in a folder that is removed at the end.
+ * It forgets everything when the machine does: tests do not wait for the disk.
+ */
+export async function startTestPostgres(
+  t: Ending,
+  options: { max?: number } = {},
+): Promise<{ url: string; pool: pg.Pool }> {
+  const folder = await mkdtemp(join(tmpdir(), "lucky-postgres-"));
+  // PostgreSQL runs under another account when the test runs as root.
+  await chmod(folder, 0o711);
+  const postgres = await startEmbedded({
+    dataDir: folder,
+    log: quiet,
+    settings: { fsync: "off", full_page_writes: "off", io_method: "sync", shared_buffers: "32MB" },
+  });
+  const pool = createPool({ url: postgres.url, max: options.max ?? 8, log: quiet, name: "test" });
+  t.after(async () => {
+    await pool.end();
+    await postgres.stop();
+    await rm(folder, { recursive: true, force: true });
+  });
+  await migrate({ url: postgres.url, log: quiet });
+  return { url: postgres.url, pool };
+}

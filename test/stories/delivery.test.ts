@@ -1,0 +1,117 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
+import { callers, people, text } from "../people.ts";
+import { RawDevice } from "../raw.ts";
+import { startWorld, type World } from "../world.ts";
+
+const timeout = 120_000;
+let world: World;
+before(async () => {
+  // Short, so that a story about silence need not wait long.
+  world = await startWorld(
+    { after },
+    { settings: { LUCKY_CONNECT_ACK_TIMEOUT_MS: "300", LUCKY_CONNECT_REDELIVERIES: "2" } },
+  );
+});
+
+test("what is not acknowledged comes again, then the device is told to sync and the sender that it is undelivered", { timeout }, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  t.after(() => ana!.leave());
+  const a = await ana!.phone();
+  await a.client.connect();
+  const silent = await RawDevice.hello(world.url, (await ben!.login()).accessToken);
+  t.after(() => silent.close());
+
+  const sent = await a.client.send({ userId: ben!.userId }, "are you there?");
+  for (let delivery = 1; delivery <= 3; delivery++) {
+    const { entries } = await silent.next("deliver");
+    assert.deepEqual(
+      entries.map((e) => e.messageId),
+      [sent.messageId],
+      `delivery ${delivery}`,
+    );
+  }
+  const required = await silent.next("syncRequired");
+  assert.equal(required.conversationId, sent.conversationId);
+  assert.equal(required.lastSequence, 1n);
+  await a.until(() => a.receipts.some((r) => r.undeliveredSequence === 1n));
+
+  // It catches up, and is an ordinary device again.
+  const { conversationId } = sent;
+  silent.send({ case: "acknowledge", value: { cursors: [{ conversationId, deliveredSequence: 1n }] } });
+  await a.until(() => a.receipts.some((r) => r.deliveredSequence === 1n));
+  await a.client.send({ conversationId }, "welcome back");
+  const { entries } = await silent.next("deliver");
+  assert.equal(entries[0]!.sequence, 2n);
+});
+
+test("one acknowledgement covers everything before it, and nothing comes again", { timeout }, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  t.after(() => ana!.leave());
+  const a = await ana!.phone();
+  await a.client.connect();
+  const device = await RawDevice.hello(world.url, (await ben!.login()).accessToken);
+  t.after(() => device.close());
+  let conversationId = "";
+  for (let n = 1; n <= 5; n++) {
+    ({ conversationId } = await a.client.send({ userId: ben!.userId }, `${n}`));
+    await device.next("deliver", (d) => d.entries.some((e) => Number(e.sequence) === n));
+  }
+  device.send({ case: "acknowledge", value: { cursors: [{ conversationId, deliveredSequence: 5n }] } });
+  await a.until(() => a.receipts.some((r) => r.deliveredSequence === 5n));
+  // An acknowledgement never moves back.
+  device.send({ case: "acknowledge", value: { cursors: [{ conversationId, deliveredSequence: 2n }] } });
+  device.send({ case: "acknowledge", value: { cursors: [{ conversationId, readSequence: 4n }] } });
+  await a.until(() => a.receipts.some((r) => r.readSequence === 4n));
+  const messages = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const { receipts } = await messages.listReceipts({ conversationId });
+  const ofBen = receipts.find((r) => r.userId === ben!.userId)!;
+  assert.equal(ofBen.deliveredSequence, 5n);
+  assert.equal(ofBen.readSequence, 4n);
+
+  // A silent message afterwards is redelivered alone: what was acknowledged stays acknowledged.
+  await a.client.send({ userId: ben!.userId }, "6");
+  for (let delivery = 1; delivery <= 2; delivery++) {
+    const { entries } = await device.next("deliver", (d) => d.entries.some((e) => e.sequence === 6n));
+    assert.deepEqual(
+      entries.map((e) => Number(e.sequence)),
+      [6],
+    );
+  }
+});
+
+test("the sender sees SENT, DELIVERED, READ", { timeout }, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
+  const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
+  await a.client.connect();
+  const { conversationId, sequence } = await a.client.send({ userId: ben!.userId }, "hi");
+  assert.equal(a.receipts.filter((r) => r.userId === ben!.userId).length, 0);
+  await b.client.connect();
+  await a.until(() => a.receipts.some((r) => r.userId === ben!.userId && r.deliveredSequence === sequence));
+  await b.until(() => b.texts().length === 1);
+  await b.client.markRead(conversationId, sequence);
+  await a.until(() => a.receipts.some((r) => r.userId === ben!.userId && r.readSequence === sequence));
+});
+
+test("unread counts others' messages only, and reading takes them away", { timeout }, async () => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const asBen = callers(world.url, MessageService, (await ben!.login()).accessToken);
+  const target = { case: "userId", value: ben!.userId } as const;
+  let conversationId = "";
+  for (let n = 0; n < 3; n++) {
+    const { accepted } = await asAna.send({ target, clientMessageId: `a${n}`, content: text("a") });
+    conversationId = accepted!.conversationId;
+  }
+  const back = { case: "conversationId", value: conversationId } as const;
+  await asBen.send({ target: back, clientMessageId: "b", content: text("b") });
+  const unread = async (client: typeof asBen) =>
+    Number((await client.sync({})).conversations[0]!.unreadCount);
+  assert.deepEqual([await unread(asBen), await unread(asAna)], [3, 1]);
+  await asBen.acknowledge({ cursors: [{ conversationId, readSequence: 2n }] });
+  assert.equal(await unread(asBen), 1);
+  await asBen.acknowledge({ cursors: [{ conversationId, readSequence: 99n }] });
+  assert.equal(await unread(asBen), 0);
+});

@@ -1,0 +1,332 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { after, before, test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { GroupService } from "../../gen/lucky/group/v1/group_pb.js";
+import { MessageService, SendRequestSchema } from "../../gen/lucky/message/v1/message_pb.js";
+import { reasonOf } from "../../platform/errors.ts";
+import { callers, people, text } from "../people.ts";
+import { RawDevice } from "../raw.ts";
+import { startWorld, type World } from "../world.ts";
+
+const timeout = 120_000;
+let world: World;
+before(async () => {
+  world = await startWorld({ after });
+});
+
+test("a message arrives on either side, in order, and both see the same log", { timeout }, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
+  t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
+  await Promise.all([a.client.connect(), b.client.connect()]);
+
+  const first = await a.client.send({ userId: ben!.userId }, "hi ben");
+  await b.until(() => b.texts().length === 1);
+  const second = await b.client.send({ conversationId: first.conversationId }, "hi ana");
+  await a.until(() => a.texts().length === 1);
+
+  assert.equal(first.sequence, 1n);
+  assert.equal(second.sequence, 2n);
+  assert.deepEqual(b.texts(), ["hi ben"]);
+  assert.deepEqual(a.texts(), ["hi ana"]);
+  assert.equal(b.entries[0]!.senderId, ana!.userId);
+  const log = await a.client.messages.listEntries({
+    conversationId: first.conversationId,
+    position: { case: "afterSequence", value: 0n },
+  });
+  assert.deepEqual(
+    log.entries.map((e) => [Number(e.sequence), e.messageId]),
+    [
+      [1, first.messageId],
+      [2, second.messageId],
+    ],
+  );
+});
+
+test("every kind of content that a user may send travels unchanged", { timeout }, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const b = await ben!.phone();
+  t.after(() => ben!.leave());
+  await b.client.connect();
+  const messages = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const media = { url: "https://example.org/a.webp", sizeBytes: 10n, mimeType: "image/webp" };
+  const kinds = [
+    { case: "text", value: { text: "漢字 🦩" } },
+    { case: "image", value: { media, widthPx: 1, heightPx: 2 } },
+    { case: "video", value: { media, durationMs: 5n } },
+    { case: "audio", value: { media, durationMs: 5n, waveform: new Uint8Array([1, 2]) } },
+    { case: "file", value: { media, fileName: "a.pdf" } },
+    { case: "location", value: { latitudeDeg: 46.9, longitudeDeg: 7.4, title: "Bern" } },
+    {
+      case: "composite",
+      value: { parts: [{ kind: { case: "text", value: { text: "a" } } }] },
+    },
+    { case: "contactCard", value: { userId: ana!.userId, displayName: "Ana" } },
+    { case: "groupInvitation", value: { groupId: "7", name: "g" } },
+    { case: "joinRequest", value: { groupId: "7", greeting: "hello" } },
+    { case: "custom", value: { type: "x", data: new Uint8Array([0, 255]) } },
+  ] as const;
+  for (const kind of kinds) {
+    await messages.send({
+      target: { case: "userId", value: ben!.userId },
+      clientMessageId: randomUUID(),
+      content: { kind: kind as never },
+    });
+  }
+  await b.until(() => b.entries.length === kinds.length);
+  assert.deepEqual(
+    b.entries.map((e) => e.content?.kind.case),
+    kinds.map((k) => k.case),
+  );
+  const { content } = create(SendRequestSchema, { content: { kind: kinds[6] as never } });
+  assert.deepEqual(b.entries[6]!.content, content);
+});
+
+test("what only the server may say, and what breaks a constraint, is refused", { timeout }, async () => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const messages = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const target = { case: "userId", value: ben!.userId } as const;
+  const forbidden = [
+    { case: "tip", value: { kind: { case: "membersAdded", value: { userIds: ["1"] } } } },
+    { case: "callRecord", value: { callId: "1" } },
+    { case: "text", value: { text: "" } },
+    { case: "location", value: { latitudeDeg: 91, longitudeDeg: 0 } },
+    { case: "composite", value: { parts: [] } },
+  ];
+  for (const kind of forbidden) {
+    const send = messages.send({
+      target,
+      clientMessageId: randomUUID(),
+      content: { kind: kind as never },
+    });
+    await assert.rejects(send, (e) => reasonOf(e) === ErrorReason.INVALID_ARGUMENT, kind.case);
+  }
+  const noKey = messages.send({ target, clientMessageId: "", content: text("x") });
+  await assert.rejects(noKey, (e) => reasonOf(e) === ErrorReason.INVALID_ARGUMENT);
+  const nobody = messages.send({
+    target: { case: "userId", value: "4611686018427387904" },
+    clientMessageId: randomUUID(),
+    content: text("x"),
+  });
+  await assert.rejects(nobody, (e) => reasonOf(e) === ErrorReason.USER_NOT_FOUND);
+});
+
+test("a repeated send gives the first answer and stores one message", { timeout }, async () => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const messages = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const request = {
+    target: { case: "userId", value: ben!.userId },
+    clientMessageId: "m1",
+    content: text("once"),
+  } as const;
+  const first = (await messages.send(request)).accepted!;
+  const again = (await messages.send(request)).accepted!;
+  const together = await Promise.all([1, 2, 3].map(() => messages.send(request)));
+  for (const answer of [again, ...together.map((r) => r.accepted!)]) {
+    assert.equal(answer.messageId, first.messageId);
+    assert.equal(answer.sequence, first.sequence);
+  }
+  const rows = await world.pool.query("SELECT 1 FROM im.entry WHERE conversation_id = $1", [
+    first.conversationId,
+  ]);
+  assert.equal(rows.rowCount, 1);
+});
+
+test("a send whose answer was lost is repeated by key after the reconnect", { timeout }, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const { accessToken } = await ana!.login({ deviceId: "ana-1" });
+  const send = {
+    case: "send",
+    value: {
+      target: { case: "userId", value: ben!.userId },
+      clientMessageId: "lost-answer",
+      content: text("did you get it?"),
+    },
+  } as const;
+
+  const before = await RawDevice.hello(world.url, accessToken);
+  before.send(send);
+  // The answer is on its way and nobody reads it.
+  await before.close();
+  const after = await RawDevice.hello(world.url, accessToken);
+  t.after(() => after.close());
+  after.send(send);
+  const first = (await after.next("sendResults")).results[0]!;
+  after.send(send);
+  const second = (await after.next("sendResults")).results[0]!;
+  assert.equal(first.outcome.case, "accepted");
+  assert.deepEqual(second.outcome.value, first.outcome.value);
+  const messages = callers(world.url, MessageService, accessToken);
+  const log = await messages.listEntries({
+    conversationId: first.outcome.case === "accepted" ? first.outcome.value.conversationId : "0",
+    position: { case: "afterSequence", value: 0n },
+  });
+  assert.equal(log.entries.length, 1);
+});
+
+test("the same key with other content is refused, on RPC and on the socket", { timeout }, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const { accessToken } = await ana!.login();
+  const messages = callers(world.url, MessageService, accessToken);
+  const target = { case: "userId", value: ben!.userId } as const;
+  await messages.send({ target, clientMessageId: "k", content: text("one") });
+  const other = messages.send({ target, clientMessageId: "k", content: text("two") });
+  await assert.rejects(other, (e) => reasonOf(e) === ErrorReason.CLIENT_MESSAGE_ID_REUSED);
+
+  const device = await RawDevice.hello(world.url, accessToken);
+  t.after(() => device.close());
+  device.send({ case: "send", value: { target, clientMessageId: "k", content: text("three") } });
+  const { outcome } = (await device.next("sendResults")).results[0]!;
+  assert.equal(outcome.case, "refused");
+  assert.equal(
+    outcome.case === "refused" && outcome.value.error?.reason,
+    ErrorReason.CLIENT_MESSAGE_ID_REUSED,
+  );
+});
+
+test("16 senders at once in one group: gap-free, and the same for all", { timeout }, async (t) => {
+  const senders = 16;
+  const each = 25;
+  const crowd = await people(world, ...Array.from({ length: senders }, (_, i) => `member${i}`));
+  t.after(() => Promise.all(crowd.map((p) => p.leave())));
+  const phones = await Promise.all(crowd.map((p) => p.phone()));
+  await Promise.all(phones.map((p) => p.client.connect()));
+  const { group } = await phones[0]!.client.groups.createGroup({
+    name: "all at once",
+    userIds: crowd.slice(1).map((p) => p.userId),
+  });
+  const conversationId = group!.groupId;
+
+  const accepted = await Promise.all(
+    phones.map(async (phone, i) => {
+      const sequences: bigint[] = [];
+      for (let n = 0; n < each; n++) {
+        const { sequence } = await phone.client.send({ conversationId }, `${i}/${n}`);
+        sequences.push(sequence);
+      }
+      return sequences;
+    }),
+  );
+
+  const all = accepted.flat().map(Number);
+  const expected = Array.from({ length: senders * each }, (_, i) => i + 2);
+  assert.deepEqual(
+    all.sort((x, y) => x - y),
+    expected,
+  );
+  for (const own of accepted) {
+    assert.deepEqual(
+      own,
+      [...own].sort((x, y) => Number(x - y)),
+    );
+  }
+  const log = await phones[0]!.client.messages.listEntries({
+    conversationId,
+    position: { case: "afterSequence", value: 1n },
+    limit: 500,
+  });
+  const truth = log.entries.map((e) => e.messageId);
+  for (const [i, phone] of phones.entries()) {
+    const others = truth.length - each;
+    const seen = () =>
+      phone.entries.filter((e) => e.conversationId === conversationId && e.senderId !== phone.userId);
+    await phone.until(() => seen().filter((e) => e.content?.kind.case === "text").length === others);
+    const texts = seen().filter((e) => e.content?.kind.case === "text");
+    const order = log.entries.filter((e) => e.senderId !== phone.userId).map((e) => e.messageId);
+    assert.deepEqual(
+      texts.map((e) => e.messageId),
+      order,
+      `phone ${i}`,
+    );
+  }
+});
+
+test("the sender's other devices get the message too", { timeout }, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
+  const laptop = await ana!.phone({ deviceClass: DeviceClass.DESKTOP });
+  const mobile = await ana!.phone({ deviceClass: DeviceClass.MOBILE });
+  await Promise.all([laptop.client.connect(), mobile.client.connect()]);
+  const { conversationId } = await laptop.client.send({ userId: ben!.userId }, "from the laptop");
+  await mobile.until(() => mobile.texts(conversationId).length === 1);
+  await mobile.client.send({ conversationId }, "from the phone");
+  await laptop.until(() => laptop.texts(conversationId).includes("from the phone"));
+  assert.deepEqual(mobile.texts(conversationId), ["from the laptop"]);
+
+  await mobile.client.markRead(conversationId, 2n);
+  await laptop.until(() => laptop.receipts.some((r) => r.userId === ana!.userId && r.readSequence === 2n));
+});
+
+test("typing reaches who is there and is stored nowhere", { timeout }, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
+  const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
+  await Promise.all([a.client.connect(), b.client.connect()]);
+  const { conversationId } = await a.client.send({ userId: ben!.userId }, "hi");
+  await b.until(() => b.texts().length === 1);
+  a.client.typing(conversationId, true);
+  await b.until(() => b.typings.length === 1);
+  assert.equal(b.typings[0]!.userId, ana!.userId);
+  await a.client.presence.sendTyping({ conversationId, typing: false });
+  await b.until(() => b.typings.length === 2);
+
+  assert.equal(a.typings.length, 0, "nobody hears themselves");
+  const { entries } = await b.client.messages.listEntries({
+    conversationId,
+    position: { case: "afterSequence", value: 0n },
+  });
+  assert.equal(entries.length, 1);
+  const late = await ben!.phone();
+  await late.client.connect();
+  const { conversations } = await late.client.messages.sync({});
+  assert.equal(conversations[0]!.lastSequence, 1n);
+  assert.equal(late.typings.length, 0);
+});
+
+test("who joins a group hears it from there on, who is removed no more", { timeout }, async (t) => {
+  const [ana, ben, cai] = await people(world, "ana", "ben", "cai");
+  t.after(() => Promise.all([ana!.leave(), ben!.leave(), cai!.leave()]));
+  const [a, b, c] = await Promise.all([ana!.phone(), ben!.phone(), cai!.phone()]);
+  await Promise.all([a, b, c].map((p) => p.client.connect()));
+  const { group } = await a.client.groups.createGroup({ name: "g", userIds: [ben!.userId] });
+  const conversationId = group!.groupId;
+  await a.client.send({ conversationId }, "before cai");
+  await a.client.groups.addMembers({ groupId: conversationId, userIds: [cai!.userId] });
+  await a.client.send({ conversationId }, "with cai");
+  await c.until(() => c.texts(conversationId).length === 1);
+  assert.deepEqual(c.texts(conversationId), ["with cai"]);
+
+  await a.client.groups.removeMember({ groupId: conversationId, userId: cai!.userId });
+  await a.client.send({ conversationId }, "without cai");
+  await b.until(() => b.texts(conversationId).length === 3);
+  assert.deepEqual(b.texts(conversationId), ["before cai", "with cai", "without cai"]);
+  const refused = c.client.send({ conversationId }, "let me in");
+  await assert.rejects(refused, (e: { reason?: ErrorReason }) => e.reason === ErrorReason.NOT_A_MEMBER);
+  const page = await c.client.messages.listEntries({
+    conversationId,
+    position: { case: "afterSequence", value: 0n },
+  });
+  const kinds = page.entries.map((e) => e.content?.kind.case);
+  assert.deepEqual(kinds, ["tip", "text", "tip"], "from joining to leaving");
+  assert.deepEqual(c.texts(conversationId), ["with cai"]);
+});
+
+test("only the owner and admins change a group", { timeout }, async () => {
+  const [ana, ben, cai] = await people(world, "ana", "ben", "cai");
+  const asAna = callers(world.url, GroupService, (await ana!.login()).accessToken);
+  const asBen = callers(world.url, GroupService, (await ben!.login()).accessToken);
+  const asCai = callers(world.url, GroupService, (await cai!.login()).accessToken);
+  const { group } = await asAna.createGroup({ name: "g", userIds: [ben!.userId] });
+  const groupId = group!.groupId;
+  const denied = (e: unknown) => reasonOf(e) === ErrorReason.PERMISSION_DENIED;
+  const unknown = (e: unknown) => reasonOf(e) === ErrorReason.CONVERSATION_NOT_FOUND;
+  await assert.rejects(asBen.addMembers({ groupId, userIds: [cai!.userId] }), denied);
+  await assert.rejects(asBen.removeMember({ groupId, userId: ana!.userId }), denied);
+  await assert.rejects(asCai.getGroup({ groupId }), unknown);
+  await assert.rejects(asCai.addMembers({ groupId, userIds: [cai!.userId] }), unknown);
+  await asBen.removeMember({ groupId, userId: ben!.userId });
+  assert.equal((await asAna.getGroup({ groupId })).group!.memberCount, 1);
+});

@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
+import { callers, people, text } from "../people.ts";
+import { startWorld, type World } from "../world.ts";
+
+const timeout = 180_000;
+let world: World;
+before(async () => {
+  world = await startWorld({ after });
+});
+
+test("a device that was away gets 5,000 entries, in order, once", { timeout }, async (t) => {
+  const missed = 5_000;
+  const [ana, ben] = await people(world, "ana", "ben");
+  t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
+  const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
+  await Promise.all([a.client.connect(), b.client.connect()]);
+  const { conversationId } = await a.client.send({ userId: ben!.userId }, "0");
+  await b.until(() => b.entries.length === 1);
+  await b.client.disconnect();
+
+  const sends: Promise<unknown>[] = [];
+  for (let n = 1; n <= missed; n++) sends.push(a.client.send({ conversationId }, `${n}`));
+  await Promise.all(sends);
+  assert.equal(b.entries.length, 1);
+
+  await b.client.connect();
+  await b.until(() => b.entries.length >= missed + 1);
+  assert.deepEqual(
+    b.sequences(conversationId),
+    Array.from({ length: missed + 1 }, (_, i) => i + 1),
+  );
+  assert.deepEqual(
+    b.texts(conversationId),
+    Array.from({ length: missed + 1 }, (_, i) => `${i}`),
+  );
+});
+
+test("the log pages forward and backward, and tells where it ends", { timeout }, async () => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  let conversationId = "";
+  for (let n = 1; n <= 25; n++) {
+    const { accepted } = await asAna.send({
+      target: { case: "userId", value: ben!.userId },
+      clientMessageId: `${n}`,
+      content: text(`${n}`),
+    });
+    conversationId = accepted!.conversationId;
+  }
+  const page = async (position: { case: "afterSequence" | "beforeSequence"; value: bigint }) => {
+    const { entries, lastSequence } = await asAna.listEntries({ conversationId, position, limit: 10 });
+    assert.equal(lastSequence, 25n);
+    return entries.map((e) => Number(e.sequence));
+  };
+  const range = (from: number, to: number) =>
+    Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  assert.deepEqual(await page({ case: "afterSequence", value: 0n }), range(1, 10));
+  assert.deepEqual(await page({ case: "afterSequence", value: 20n }), range(21, 25));
+  assert.deepEqual(await page({ case: "afterSequence", value: 25n }), []);
+  assert.deepEqual(await page({ case: "beforeSequence", value: 26n }), range(16, 25));
+  assert.deepEqual(await page({ case: "beforeSequence", value: 6n }), range(1, 5));
+  assert.deepEqual(await page({ case: "beforeSequence", value: 1n }), []);
+});
+
+test("Sync pages over many conversations and returns only what changed since", { timeout }, async () => {
+  const [ana, ...others] = await people(world, "ana", ...Array.from({ length: 12 }, (_, i) => `o${i}`));
+  const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const expected = new Set<string>();
+  for (const other of others) {
+    const { accepted } = await asAna.send({
+      target: { case: "userId", value: other.userId },
+      clientMessageId: "hello",
+      content: text("hello"),
+    });
+    expected.add(accepted!.conversationId);
+  }
+  const seen = new Set<string>();
+  let cursor = "";
+  let pages = 0;
+  for (;;) {
+    const page = await asAna.sync({ cursor, limit: 5 });
+    pages++;
+    assert.ok(page.conversations.length <= 5);
+    for (const conversation of page.conversations) {
+      seen.add(conversation.conversationId);
+      assert.equal(conversation.lastEntry?.sequence, conversation.lastSequence);
+    }
+    cursor = page.nextCursor;
+    if (!page.hasMore) break;
+  }
+  assert.deepEqual(seen, expected);
+  assert.ok(pages >= 3);
+});
