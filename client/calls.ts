@@ -1,7 +1,7 @@
 import {
   create,
-  type DescMethodUnary,
   type DescMessage,
+  type DescMethodUnary,
   fromBinary,
   type MessageInitShape,
   type MessageShape,
@@ -29,10 +29,7 @@ export class Calls {
   #nextId = 1;
 
   /** `write` sends a call on the open session; false when there is none. */
-  constructor(
-    clock: Clock,
-    write: (call: Pick<Rpc, "callId" | "method" | "request">) => boolean,
-  ) {
+  constructor(clock: Clock, write: (call: Pick<Rpc, "callId" | "method" | "request">) => boolean) {
     this.#clock = clock;
     this.#write = write;
   }

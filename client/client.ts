@@ -1,10 +1,16 @@
-import { create, type DescMessage, type DescMethodUnary, isMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMessage,
+  type DescMethodUnary,
+  type MessageInitShape,
+  type MessageShape,
+} from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
 import type { AuthService, DeviceClass, Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import type { Kick, Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { GroupService } from "../gen/lucky/group/v1/group_pb.js";
-import { type Content, ContentSchema } from "../gen/lucky/message/v1/content_pb.js";
+import type { ContentSchema } from "../gen/lucky/message/v1/content_pb.js";
 import {
   type Accepted,
   type Conversation,
@@ -16,19 +22,21 @@ import {
 } from "../gen/lucky/message/v1/message_pb.js";
 import type { PresenceService, Typing } from "../gen/lucky/presence/v1/presence_pb.js";
 import type { User, UserService } from "../gen/lucky/user/v1/user_pb.js";
+import { Backoff } from "./backoff.ts";
 import { Calls } from "./calls.ts";
-import { type Clock, systemClock } from "./clock.ts";
+import { type Clock, pause, systemClock } from "./clock.ts";
 import type { ServerKind } from "./connection.ts";
+import { Credentials } from "./credentials.ts";
 import { Cursors } from "./cursors.ts";
-import { LuckyError } from "./error.ts";
+import { LuckyError, reasonOf } from "./error.ts";
 import { Emitter } from "./events.ts";
 import { KeyMaker } from "./key.ts";
-import { type ClosedReason, Link, type LinkState } from "./link.ts";
-import { Login } from "./login.ts";
+import { afterFailure, type ClosedReason, Link, type LinkState } from "./link.ts";
 import { Logs } from "./logs.ts";
-import { entryOf, isEntryOf, Outbox, type Settled } from "./outbox.ts";
-import { createRpc, type Rpc } from "./rpc.ts";
+import { entryOf, isEntryOf, Outbox, type Settled, triesLimit } from "./outbox.ts";
+import { anonymousAuth, createRpc, type Rpc } from "./rpc.ts";
 import { type ClientStore, MemoryStore } from "./store.ts";
+import { TokenKeeper } from "./tokens.ts";
 
 /** The installation that a client speaks for. */
 export interface DeviceOptions {
@@ -58,6 +66,14 @@ export interface ClientOptions {
 
 /** Where a message goes: to a user directly, or to a conversation (a group id is one). */
 export type Target = { readonly userId: string } | { readonly conversationId: string };
+
+/** What a message says: plain text, or any kind of content. */
+export type SendContent = string | MessageInitShape<typeof ContentSchema>;
+
+export interface SendOptions {
+  /** The key of the message, when it is not the client's to choose. */
+  readonly clientMessageId?: string;
+}
 
 /** What a client tells. */
 export interface ClientEvents {
@@ -89,10 +105,12 @@ export class LuckyClient extends Emitter<ClientEvents> {
   readonly presence: Client<typeof PresenceService>;
   readonly auth: Client<typeof AuthService>;
 
-  readonly #url: string;
+  readonly #options: ClientOptions;
+  readonly #clock: Clock;
   readonly #store: ClientStore;
   readonly #rpc: Rpc;
-  readonly #login: Login;
+  readonly #credentials: Credentials;
+  readonly #tokens: TokenKeeper;
   readonly #link: Link;
   readonly #logs: Logs;
   readonly #outbox: Outbox;
@@ -101,7 +119,299 @@ export class LuckyClient extends Emitter<ClientEvents> {
   readonly #keys: KeyMaker;
   /** Sends over RPC without a result, by key. */
   readonly #rpcSends = new Map<string, SendRequest>();
-  #restored = false;
-  #userId = "";
+  #restored: Promise<void> | undefined;
+  #closing: Promise<void> = Promise.resolve();
   #caughtUp: Promise<void> = Promise.resolve();
+  #userId = "";
+
+  constructor(options: ClientOptions) {
+    super();
+    const { url, device } = options;
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#store = options.store ?? new MemoryStore();
+    this.#keys = new KeyMaker(() => this.#clock.now());
+    this.#credentials = new Credentials(anonymousAuth(url));
+    this.#tokens = new TokenKeeper({
+      clock: this.#clock,
+      exchange: (refreshToken) => this.#exchange(refreshToken),
+      changed: (tokens) => {
+        this.#link.renew(tokens.accessToken);
+        this.emit("tokens", tokens);
+      },
+    });
+    this.#rpc = createRpc(url, this.#tokens);
+    this.users = this.#rpc.users;
+    this.messages = this.#rpc.messages;
+    this.groups = this.#rpc.groups;
+    this.presence = this.#rpc.presence;
+    this.auth = this.#rpc.auth;
+    this.#link = new Link({
+      clock: this.#clock,
+      webSocket: options.webSocket ?? WebSocket,
+      clientVersion: device.clientVersion ?? "",
+      tokens: this.#tokens,
+      endpoint: (signal) => this.#endpoint(signal),
+      state: (state) => this.#enter(state),
+      opened: (welcome) => this.#opened(welcome),
+      frame: (frame) => this.#take(frame),
+      lost: () => {
+        this.#outbox.lost();
+        this.#cursors.lost();
+        this.#calls.lost();
+      },
+    });
+    this.#cursors = new Cursors(this.#clock, (cursors) => {
+      this.#link.send({ case: "acknowledge", value: { cursors } });
+    });
+    this.#calls = new Calls(this.#clock, (value) => this.#link.send({ case: "rpc", value }));
+    this.#outbox = new Outbox({
+      clock: this.#clock,
+      store: this.#store,
+      write: (frame) => this.#link.sendBytes(frame),
+      accepted: (entry) => this.#sent(entry),
+      settled: (settled) => this.emit("settled", settled),
+      stuck: () => this.#link.restart("a send had no result in time"),
+    });
+    this.#logs = new Logs({
+      clock: this.#clock,
+      messages: this.messages,
+      store: this.#store,
+      history: options.history ?? "none",
+      isOwn: (entry) => this.#isOwn(entry),
+      message: (entry) => this.emit("message", entry),
+      conversation: (conversation) => this.emit("conversation", conversation),
+      arrived: (conversationId, last) => this.#cursors.delivered(conversationId, last),
+    });
+  }
+
+  /** The logged-in user; empty before the first login or, after `resume`, before Welcome. */
+  get userId(): string {
+    return this.#userId;
+  }
+
+  get state(): LinkState {
+    return this.#link.state;
+  }
+
+  /** The present tokens; undefined when nobody is logged in. */
+  get tokens(): Tokens | undefined {
+    return this.#tokens.current;
+  }
+
+  /** Makes an account; does not log in. Throws USER_NAME_TAKEN or PASSWORD_WEAK. */
+  register(userName: string, password: string, displayName = ""): Promise<User> {
+    return this.#credentials.register(userName, password, displayName);
+  }
+
+  /** Logs the device in. Throws CREDENTIALS_INVALID. */
+  async login(userName: string, password: string): Promise<User> {
+    const { user, tokens } = await this.#credentials.login(
+      userName,
+      password,
+      this.#options.device,
+    );
+    this.#userId = user.userId;
+    this.#tokens.set(tokens);
+    return user;
+  }
+
+  /** Goes on with the tokens of an earlier login. */
+  resume(tokens: Tokens): void {
+    this.#tokens.set(tokens);
+  }
+
+  /**
+   * Opens a session and keeps one open until `close`, or until the server says not to come back.
+   * Resolves at the first Welcome, however long that takes; throws when the login is over.
+   */
+  async connect(): Promise<void> {
+    this.#restored ??= this.#restore();
+    await Promise.all([this.#restored, this.#closing]);
+    if (this.state.kind === "open") return;
+    const settled = this.next("state", ({ kind }) => kind === "open" || kind === "closed");
+    this.#link.start();
+    const state = await settled;
+    if (state.kind === "closed") throw closedError(state.reason);
+  }
+
+  /** Resolves when everything that was missed up to the last Welcome has been told. */
+  caughtUp(): Promise<void> {
+    return this.#caughtUp;
+  }
+
+  /** Closes the session. Sends without a result are rejected; their outcome is unknown. */
+  close(): Promise<void> {
+    this.#cursors.flush();
+    this.#closing = this.#link.stop("by-caller");
+    return this.#closing;
+  }
+
+  /** Ends the login and closes the session. */
+  async logout(): Promise<void> {
+    await this.auth.logout({});
+    await this.close();
+    this.#tokens.clear();
+  }
+
+  /**
+   * Sends a message. Resolves when it is in the log, and durable; rejects with a LuckyError when it
+   * is refused. Waits for a session while there is none for the moment, and is repeated under its
+   * key until there is a result. Messages to one target are sent in the order of the calls.
+   */
+  send(target: Target, content: SendContent, options: SendOptions = {}): Promise<Accepted> {
+    const { state } = this;
+    if (state.kind === "closed") return Promise.reject(closedError(state.reason));
+    return this.#outbox.send(this.#request(target, content, options));
+  }
+
+  /** Like `send`, over RPC: needs no session. */
+  async sendByRpc(
+    target: Target,
+    content: SendContent,
+    options: SendOptions = {},
+  ): Promise<Accepted> {
+    const request = this.#request(target, content, options);
+    this.#rpcSends.set(request.clientMessageId, request);
+    const backoff = new Backoff({ firstMs: 200, longestMs: 5_000 });
+    try {
+      for (let tries = 1; ; tries++) {
+        try {
+          const { accepted } = await this.messages.send(request);
+          this.#sent(entryOf(request, accepted!));
+          return accepted!;
+        } catch (error) {
+          const failure = LuckyError.from(error);
+          if (!failure.passing || tries >= triesLimit) throw failure;
+          const delayMs = backoff.next(failure.retryAfterMs);
+          await pause(this.#clock, delayMs, new AbortController().signal);
+        }
+      }
+    } finally {
+      this.#rpcSends.delete(request.clientMessageId);
+    }
+  }
+
+  /** The user has read the conversation up to the sequence. */
+  markRead(conversationId: string, sequence: bigint): void {
+    this.#cursors.read(conversationId, sequence);
+  }
+
+  /** Tells the others that the user types, or stopped. Repeat it while it lasts: it lapses. */
+  typing(conversationId: string, typing = true): void {
+    this.#link.send({ case: "typing", value: { conversationId, typing } });
+  }
+
+  /** The sequence up to which this device has everything; undefined for an unknown conversation. */
+  lastSequence(conversationId: string): bigint | undefined {
+    return this.#logs.last(conversationId);
+  }
+
+  /** Calls a public method over the open session, such as `MessageService.method.listEntries`. */
+  callOverSocket<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+  ): Promise<MessageShape<O>> {
+    return this.#calls.call(method, request);
+  }
+
+  #request(target: Target, content: SendContent, options: SendOptions): SendRequest {
+    const text = (value: string) => ({ kind: { case: "text", value: { text: value } } }) as const;
+    return create(SendRequestSchema, {
+      target:
+        "userId" in target
+          ? { case: "userId", value: target.userId }
+          : { case: "conversationId", value: target.conversationId },
+      clientMessageId: options.clientMessageId ?? this.#keys.next(),
+      content: typeof content === "string" ? text(content) : content,
+    });
+  }
+
+  async #restore(): Promise<void> {
+    const stored = await this.#store.load();
+    this.#logs.restore(stored);
+    this.#outbox.restore(stored.sends);
+  }
+
+  /** A login that is over ends the session too. */
+  async #exchange(refreshToken: string): Promise<Tokens> {
+    try {
+      return await this.#credentials.exchange(refreshToken);
+    } catch (error) {
+      if (reasonOf(error) === ErrorReason.REFRESH_TOKEN_INVALID) void this.#link.stop("login-over");
+      throw error;
+    }
+  }
+
+  /** Where to connect: what the server says, or the address itself when it cannot say. */
+  async #endpoint(signal: AbortSignal): Promise<string> {
+    let path = "/ws";
+    try {
+      path = (await this.#rpc.endpoints.resolveEndpoint({}, { signal })).url;
+    } catch (error) {
+      if (afterFailure(LuckyError.from(error)).kind === "stop") throw error;
+    }
+    const url = new URL(path, this.#options.url);
+    url.protocol = url.protocol.replace("http", "ws");
+    return url.href;
+  }
+
+  #enter(state: LinkState): void {
+    if (state.kind === "closed") {
+      this.#logs.stop();
+      this.#outbox.close(closedError(state.reason));
+    }
+    this.emit("state", state);
+  }
+
+  #opened(welcome: Welcome): void {
+    this.#userId = welcome.userId;
+    this.#tokens.serverTime(Number(welcome.serverTimeMs));
+    this.#outbox.open({ window: welcome.maxSendsInFlight, frameBytes: welcome.maxFrameBytes });
+    this.#cursors.open();
+    this.#caughtUp = this.#logs.sync();
+    this.#caughtUp.catch(() => {}); // Told to whoever asks by caughtUp().
+  }
+
+  #take(frame: ServerKind): void {
+    switch (frame.case) {
+      case "deliver":
+        return this.#logs.deliver(frame.value.entries);
+      case "sendResults":
+        for (const result of frame.value.results) this.#outbox.result(result);
+        return;
+      case "receipt":
+        return this.emit("receipt", frame.value);
+      case "typing":
+        return this.emit("typing", frame.value);
+      case "syncRequired":
+        return this.#logs.syncRequired(frame.value.conversationId, frame.value.lastSequence);
+      case "rpcResult":
+        return this.#calls.result(frame.value);
+      case "kick":
+        return this.emit("kicked", frame.value);
+    }
+  }
+
+  #isOwn(entry: Entry): boolean {
+    if (entry.senderId !== this.#userId) return false;
+    const overRpc = this.#rpcSends.get(entry.clientMessageId);
+    return this.#outbox.isOwn(entry) || (overRpc !== undefined && isEntryOf(entry, overRpc));
+  }
+
+  #sent(entry: Entry): void {
+    entry.senderId = this.#userId;
+    this.#logs.sent(entry);
+  }
+}
+
+function closedError(reason: ClosedReason): LuckyError {
+  switch (reason) {
+    case "by-caller":
+      return new LuckyError(ErrorReason.UNAVAILABLE, "the client is closed");
+    case "replaced":
+      return new LuckyError(ErrorReason.UNAVAILABLE, "another session took the place");
+    case "login-over":
+      return new LuckyError(ErrorReason.TOKEN_REVOKED, "the login is over: log in again");
+  }
 }

@@ -25,10 +25,7 @@ export class Cursors {
   #open = false;
 
   /** `write` sends one acknowledgement frame on the open session. */
-  constructor(
-    clock: Clock,
-    write: (cursors: MessageInitShape<typeof CursorSchema>[]) => void,
-  ) {
+  constructor(clock: Clock, write: (cursors: MessageInitShape<typeof CursorSchema>[]) => void) {
     this.#clock = clock;
     this.#write = write;
   }

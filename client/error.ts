@@ -1,6 +1,10 @@
 import { Code, ConnectError } from "@connectrpc/connect";
+import {
+  type ErrorDetail,
+  ErrorDetailSchema,
+  ErrorReason,
+} from "../gen/lucky/error/v1/error_pb.js";
 import type { RpcError } from "../gen/lucky/frame/v1/frame_pb.js";
-import { type ErrorDetail, ErrorDetailSchema, ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 
 /** Why something failed, by the contract's closed list of reasons. Switch on the reason. */
 export class LuckyError extends Error {

@@ -1,5 +1,5 @@
-import { CloseCode, type Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import { CloseCode, type Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
 import { Backoff } from "./backoff.ts";
 import { type Clock, pause, type Timer } from "./clock.ts";
 import { type ClientKind, Connection, type ServerKind } from "./connection.ts";

@@ -19,7 +19,9 @@ import type { ClientStore, StoredSend } from "./store.ts";
 /** Sends that may wait at once; more are refused with OVERLOADED. */
 const capacity = 10_000;
 /** How often a send is written to a socket before it is given up with its outcome unknown. */
-const triesLimit = 10;
+export const triesLimit = 10;
+/** A send without a result for so long says that the session is not well. */
+const resultMs = 30_000;
 
 /** What became of a send. */
 export type Settled =
@@ -32,6 +34,7 @@ interface Pending extends StoredSend {
   readonly decoded: SendRequest;
   readonly backoff: Backoff;
   tries: number;
+  writtenAtMs: number;
   readonly settle: (settled: Settled) => void;
 }
 
@@ -45,6 +48,8 @@ export interface OutboxOptions {
   readonly accepted: (entry: Entry) => void;
   /** Any send settled, also one of an earlier run. */
   readonly settled: (settled: Settled) => void;
+  /** The server does not answer sends on this session. */
+  readonly stuck: () => void;
 }
 
 /**
@@ -61,6 +66,7 @@ export class Outbox {
   readonly #held = new Map<string, Timer>();
   #queue: Pending[] = [];
   #nextOrder = 0;
+  #watch: Timer | undefined;
   #bounds: { readonly window: number; readonly frameBytes: number } | undefined;
 
   constructor(options: OutboxOptions) {
@@ -103,6 +109,7 @@ export class Outbox {
   /** The session is gone: what has no result will be sent again. */
   lost(): void {
     this.#bounds = undefined;
+    this.#stopWatch();
     for (const pending of this.#flying.values()) this.#again(pending);
     this.#flying.clear();
   }
@@ -118,9 +125,16 @@ export class Outbox {
     if (!pending || outcome.case === undefined) return;
     this.#flying.delete(clientMessageId);
     if (outcome.case === "accepted") this.#accept(pending, outcome.value);
-    else this.#refuse(pending, LuckyError.fromDetail(
-      outcome.value.error, outcome.value.text, ErrorReason.UNSPECIFIED, undefined,
-    ));
+    else
+      this.#refuse(
+        pending,
+        LuckyError.fromDetail(
+          outcome.value.error,
+          outcome.value.text,
+          ErrorReason.UNSPECIFIED,
+          undefined,
+        ),
+      );
     this.#dispatch();
   }
 
@@ -134,6 +148,7 @@ export class Outbox {
   close(error: LuckyError): void {
     const all = [...this.#flying.values(), ...this.#queue].sort((a, b) => a.order - b.order);
     this.#bounds = undefined;
+    this.#stopWatch();
     this.#flying.clear();
     this.#queue = [];
     for (const timer of this.#held.values()) timer.stop();
@@ -149,6 +164,7 @@ export class Outbox {
       decoded: fromBinary(SendRequestSchema, send.request),
       backoff: new Backoff({ firstMs: 200, longestMs: 5_000 }),
       tries: 0,
+      writtenAtMs: 0,
     });
   }
 
@@ -177,9 +193,21 @@ export class Outbox {
       return;
     }
     pending.tries++;
+    pending.writtenAtMs = this.#options.clock.now();
     this.#flying.set(pending.clientMessageId, pending);
     this.#tried.set(pending.clientMessageId, pending);
+    this.#watch ??= this.#options.clock.after(resultMs, () => this.#checkOldest());
     this.#options.write(frame);
+  }
+
+  #checkOldest(): void {
+    this.#watch = undefined;
+    let oldestMs = Number.POSITIVE_INFINITY;
+    for (const { writtenAtMs } of this.#flying.values()) oldestMs = Math.min(oldestMs, writtenAtMs);
+    if (oldestMs === Number.POSITIVE_INFINITY) return;
+    const leftMs = oldestMs + resultMs - this.#options.clock.now();
+    if (leftMs > 0) this.#watch = this.#options.clock.after(leftMs, () => this.#checkOldest());
+    else this.#options.stuck();
   }
 
   #accept(pending: Pending, accepted: Accepted): void {
@@ -214,6 +242,11 @@ export class Outbox {
       this.#dispatch();
     });
     this.#held.set(target, timer);
+  }
+
+  #stopWatch(): void {
+    this.#watch?.stop();
+    this.#watch = undefined;
   }
 
   #settle(pending: Pending, settled: Settled): void {

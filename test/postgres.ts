@@ -7,7 +7,10 @@ import { startEmbedded } from "../platform/postgres/embedded.ts";
 import { migrate } from "../platform/postgres/migrate.ts";
 import { createPool } from "../platform/postgres/pool.ts";
 
-/** What can run something at its end: a test context, or `{ after }` of node:test for a file. */
+/**
+ * What can run something at its end: a test context, or `{ after }` of node:test at the top of a
+ * file (`const { pool } = await startTestPostgres({ after })`; in a hook it would end too early).
+ */
 interface Ending {
   after(close: () => Promise<void>): void;
 }

@@ -114,7 +114,14 @@ export interface ScriptCommands {
   luckyEnter(
     instanceKey: string,
     serviceKey: string,
-    ...args: [id: string, held: string, next: string, heldJson: string, nextJson: string, ms: number]
+    ...args: [
+      id: string,
+      held: string,
+      next: string,
+      heldJson: string,
+      nextJson: string,
+      ms: number,
+    ]
   ): Promise<"kept" | "entered" | number>;
   luckyRelease(instance: string, service: string, id: string, epoch: string): Promise<null>;
   luckyList(service: string): Promise<string[]>;

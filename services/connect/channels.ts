@@ -5,6 +5,8 @@ import type { Session } from "./session.ts";
 
 /** The last of what was delivered of one conversation to one channel. */
 export interface Watermark {
+  /** The first sequence delivered. */
+  first: number;
   /** The last sequence delivered. */
   last: number;
   /** The session that sent it; empty for none. */
@@ -31,10 +33,11 @@ export function raise(
   const first = last - origins.length + 1;
   let watermark = channel.watermarks.get(conversationId);
   if (!watermark) {
-    watermark = { last: first - 1, origin: "", other: first - 1, check: undefined };
+    watermark = { first, last: first - 1, origin: "", other: first - 1, check: undefined };
     channel.watermarks.set(conversationId, watermark);
     if (channel.watermarks.size > delivery.limit) forgetOldest(channel);
   }
+  watermark.first = Math.min(watermark.first, first);
   for (const [index, origin] of origins.entries()) {
     const sequence = first + index;
     if (sequence <= watermark.last) continue;

@@ -28,7 +28,8 @@ export interface Cursor {
 export class Cursors {
   readonly #limit: number;
   readonly #cursors = new Map<string, Cursor>();
-  readonly #groups = new Map<string, number>();
+  /** Up to where the session need not acknowledge; undefined: before the first delivery. */
+  readonly #groups = new Map<string, number | undefined>();
   /** A cursor with something missed was forgotten. */
   forgotMissed = false;
 
@@ -64,8 +65,11 @@ export class Cursors {
     return cursor;
   }
 
-  /** The session hears a group whose entries up to `base` it need not acknowledge. */
-  joinGroup(groupId: string, base: number): void {
+  /**
+   * The session hears a group whose entries up to `base` it need not acknowledge; undefined when
+   * nothing of the group was delivered here yet.
+   */
+  joinGroup(groupId: string, base: number | undefined): void {
     if (!this.#groups.has(groupId)) this.#groups.set(groupId, base);
   }
 

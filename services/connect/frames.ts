@@ -8,7 +8,14 @@ import {
   type WelcomeSchema,
 } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { SendResultSchema } from "../../gen/lucky/message/v1/message_pb.js";
-import { readVarint, readVarint64, scan, varintSize, WireWriter } from "../../platform/wire.ts";
+import {
+  readVarint,
+  readVarint64,
+  scan,
+  varintLength,
+  varintSize,
+  WireWriter,
+} from "../../platform/wire.ts";
 
 /** Field numbers of lucky.frame.v1.ServerFrame and what lies in it. */
 const sendResultsField = 2;
@@ -162,7 +169,7 @@ export function openClientFrame(bytes: Uint8Array): { kind: ClientKind; body: Ui
   const first = bytes[0] ?? 0;
   if (bytes.length >= 2 && first < 0x80 && first % 8 === 2) {
     const length = readVarint(bytes, 1);
-    const start = 1 + varintSize(length);
+    const start = 1 + varintLength(bytes, 1);
     if (start + length === bytes.length && first >= 8) {
       add(first >> 3, start, bytes.length);
       return { kind, body };

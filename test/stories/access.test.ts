@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { create, type DescMethod, type DescService, getOption, hasOption } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMethod,
+  type DescService,
+  getOption,
+  hasOption,
+} from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { generateKeyPair, SignJWT, UnsecuredJWT } from "jose";
 import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
@@ -35,7 +41,8 @@ const services: DescService[] = [
   SessionService,
 ];
 const methods = services.flatMap((service) => service.methods);
-const accessOf = (method: DescMethod) => (hasOption(method, access) ? getOption(method, access) : 0);
+const accessOf = (method: DescMethod) =>
+  hasOption(method, access) ? getOption(method, access) : 0;
 
 /** Calls a method with an empty request. Returns the reason and the code of the failure. */
 async function call(method: DescMethod, token: string | undefined) {
@@ -74,7 +81,11 @@ async function badTokens(valid: string): Promise<[string, string | undefined, Er
 
 test("every method declares who may call it", () => {
   for (const method of methods) {
-    assert.notEqual(accessOf(method), Access.UNSPECIFIED, `${method.parent.typeName}/${method.name}`);
+    assert.notEqual(
+      accessOf(method),
+      Access.UNSPECIFIED,
+      `${method.parent.typeName}/${method.name}`,
+    );
   }
 });
 
@@ -163,7 +174,9 @@ test("after logout the token is worth nothing and the socket closes", { timeout 
   assert.equal((await again.closed).code, CloseCode.TOKEN_REVOKED);
 });
 
-test("a stranger neither reads nor writes nor moves cursors in a conversation", { timeout }, async () => {
+test("a stranger neither reads nor writes nor moves cursors in a conversation", {
+  timeout,
+}, async () => {
   const [ana, ben, eve] = await people(world, "ana", "ben", "eve");
   const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
   const asBen = callers(world.url, MessageService, (await ben!.login()).accessToken);

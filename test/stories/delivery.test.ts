@@ -15,7 +15,9 @@ before(async () => {
   );
 });
 
-test("what is not acknowledged comes again, then the device is told to sync and the sender that it is undelivered", { timeout }, async (t) => {
+test("what is not acknowledged comes again, then the device is told to sync and the sender that it is undelivered", {
+  timeout,
+}, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => ana!.leave());
   const a = await ana!.phone();
@@ -39,14 +41,19 @@ test("what is not acknowledged comes again, then the device is told to sync and 
 
   // It catches up, and is an ordinary device again.
   const { conversationId } = sent;
-  silent.send({ case: "acknowledge", value: { cursors: [{ conversationId, deliveredSequence: 1n }] } });
+  silent.send({
+    case: "acknowledge",
+    value: { cursors: [{ conversationId, deliveredSequence: 1n }] },
+  });
   await a.until(() => a.receipts.some((r) => r.deliveredSequence === 1n));
   await a.client.send({ conversationId }, "welcome back");
   const { entries } = await silent.next("deliver");
   assert.equal(entries[0]!.sequence, 2n);
 });
 
-test("one acknowledgement covers everything before it, and nothing comes again", { timeout }, async (t) => {
+test("one acknowledgement covers everything before it, and nothing comes again", {
+  timeout,
+}, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => ana!.leave());
   const a = await ana!.phone();
@@ -58,10 +65,16 @@ test("one acknowledgement covers everything before it, and nothing comes again",
     ({ conversationId } = await a.client.send({ userId: ben!.userId }, `${n}`));
     await device.next("deliver", (d) => d.entries.some((e) => Number(e.sequence) === n));
   }
-  device.send({ case: "acknowledge", value: { cursors: [{ conversationId, deliveredSequence: 5n }] } });
+  device.send({
+    case: "acknowledge",
+    value: { cursors: [{ conversationId, deliveredSequence: 5n }] },
+  });
   await a.until(() => a.receipts.some((r) => r.deliveredSequence === 5n));
   // An acknowledgement never moves back.
-  device.send({ case: "acknowledge", value: { cursors: [{ conversationId, deliveredSequence: 2n }] } });
+  device.send({
+    case: "acknowledge",
+    value: { cursors: [{ conversationId, deliveredSequence: 2n }] },
+  });
   device.send({ case: "acknowledge", value: { cursors: [{ conversationId, readSequence: 4n }] } });
   await a.until(() => a.receipts.some((r) => r.readSequence === 4n));
   const messages = callers(world.url, MessageService, (await ana!.login()).accessToken);
@@ -73,7 +86,9 @@ test("one acknowledgement covers everything before it, and nothing comes again",
   // A silent message afterwards is redelivered alone: what was acknowledged stays acknowledged.
   await a.client.send({ userId: ben!.userId }, "6");
   for (let delivery = 1; delivery <= 2; delivery++) {
-    const { entries } = await device.next("deliver", (d) => d.entries.some((e) => e.sequence === 6n));
+    const { entries } = await device.next("deliver", (d) =>
+      d.entries.some((e) => e.sequence === 6n),
+    );
     assert.deepEqual(
       entries.map((e) => Number(e.sequence)),
       [6],
@@ -89,10 +104,14 @@ test("the sender sees SENT, DELIVERED, READ", { timeout }, async (t) => {
   const { conversationId, sequence } = await a.client.send({ userId: ben!.userId }, "hi");
   assert.equal(a.receipts.filter((r) => r.userId === ben!.userId).length, 0);
   await b.client.connect();
-  await a.until(() => a.receipts.some((r) => r.userId === ben!.userId && r.deliveredSequence === sequence));
+  await a.until(() =>
+    a.receipts.some((r) => r.userId === ben!.userId && r.deliveredSequence === sequence),
+  );
   await b.until(() => b.texts().length === 1);
-  await b.client.markRead(conversationId, sequence);
-  await a.until(() => a.receipts.some((r) => r.userId === ben!.userId && r.readSequence === sequence));
+  b.client.markRead(conversationId, sequence);
+  await a.until(() =>
+    a.receipts.some((r) => r.userId === ben!.userId && r.readSequence === sequence),
+  );
 });
 
 test("unread counts others' messages only, and reading takes them away", { timeout }, async () => {

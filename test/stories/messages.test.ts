@@ -17,7 +17,9 @@ before(async () => {
   world = await startWorld({ after });
 });
 
-test("a message arrives on either side, in order, and both see the same log", { timeout }, async (t) => {
+test("a message arrives on either side, in order, and both see the same log", {
+  timeout,
+}, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
   t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
@@ -85,7 +87,9 @@ test("every kind of content that a user may send travels unchanged", { timeout }
   assert.deepEqual(b.entries[6]!.content, content);
 });
 
-test("what only the server may say, and what breaks a constraint, is refused", { timeout }, async () => {
+test("what only the server may say, and what breaks a constraint, is refused", {
+  timeout,
+}, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
   const messages = callers(world.url, MessageService, (await ana!.login()).accessToken);
   const target = { case: "userId", value: ben!.userId } as const;
@@ -135,7 +139,9 @@ test("a repeated send gives the first answer and stores one message", { timeout 
   assert.equal(rows.rowCount, 1);
 });
 
-test("a send whose answer was lost is repeated by key after the reconnect", { timeout }, async (t) => {
+test("a send whose answer was lost is repeated by key after the reconnect", {
+  timeout,
+}, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   const { accessToken } = await ana!.login({ deviceId: "ana-1" });
   const send = {
@@ -167,7 +173,9 @@ test("a send whose answer was lost is repeated by key after the reconnect", { ti
   assert.equal(log.entries.length, 1);
 });
 
-test("the same key with other content is refused, on RPC and on the socket", { timeout }, async (t) => {
+test("the same key with other content is refused, on RPC and on the socket", {
+  timeout,
+}, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   const { accessToken } = await ana!.login();
   const messages = callers(world.url, MessageService, accessToken);
@@ -232,8 +240,12 @@ test("16 senders at once in one group: gap-free, and the same for all", { timeou
   for (const [i, phone] of phones.entries()) {
     const others = truth.length - each;
     const seen = () =>
-      phone.entries.filter((e) => e.conversationId === conversationId && e.senderId !== phone.userId);
-    await phone.until(() => seen().filter((e) => e.content?.kind.case === "text").length === others);
+      phone.entries.filter(
+        (e) => e.conversationId === conversationId && e.senderId !== phone.userId,
+      );
+    await phone.until(
+      () => seen().filter((e) => e.content?.kind.case === "text").length === others,
+    );
     const texts = seen().filter((e) => e.content?.kind.case === "text");
     const order = log.entries.filter((e) => e.senderId !== phone.userId).map((e) => e.messageId);
     assert.deepEqual(
@@ -256,8 +268,10 @@ test("the sender's other devices get the message too", { timeout }, async (t) =>
   await laptop.until(() => laptop.texts(conversationId).includes("from the phone"));
   assert.deepEqual(mobile.texts(conversationId), ["from the laptop"]);
 
-  await mobile.client.markRead(conversationId, 2n);
-  await laptop.until(() => laptop.receipts.some((r) => r.userId === ana!.userId && r.readSequence === 2n));
+  mobile.client.markRead(conversationId, 2n);
+  await laptop.until(() =>
+    laptop.receipts.some((r) => r.userId === ana!.userId && r.readSequence === 2n),
+  );
 });
 
 test("typing reaches who is there and is stored nowhere", { timeout }, async (t) => {
@@ -304,7 +318,10 @@ test("who joins a group hears it from there on, who is removed no more", { timeo
   await b.until(() => b.texts(conversationId).length === 3);
   assert.deepEqual(b.texts(conversationId), ["before cai", "with cai", "without cai"]);
   const refused = c.client.send({ conversationId }, "let me in");
-  await assert.rejects(refused, (e: { reason?: ErrorReason }) => e.reason === ErrorReason.NOT_A_MEMBER);
+  await assert.rejects(
+    refused,
+    (e: { reason?: ErrorReason }) => e.reason === ErrorReason.NOT_A_MEMBER,
+  );
   const page = await c.client.messages.listEntries({
     conversationId,
     position: { case: "afterSequence", value: 0n },

@@ -18,7 +18,7 @@ test("a device that was away gets 5,000 entries, in order, once", { timeout }, a
   await Promise.all([a.client.connect(), b.client.connect()]);
   const { conversationId } = await a.client.send({ userId: ben!.userId }, "0");
   await b.until(() => b.entries.length === 1);
-  await b.client.disconnect();
+  await b.client.close();
 
   const sends: Promise<unknown>[] = [];
   for (let n = 1; n <= missed; n++) sends.push(a.client.send({ conversationId }, `${n}`));
@@ -50,7 +50,11 @@ test("the log pages forward and backward, and tells where it ends", { timeout },
     conversationId = accepted!.conversationId;
   }
   const page = async (position: { case: "afterSequence" | "beforeSequence"; value: bigint }) => {
-    const { entries, lastSequence } = await asAna.listEntries({ conversationId, position, limit: 10 });
+    const { entries, lastSequence } = await asAna.listEntries({
+      conversationId,
+      position,
+      limit: 10,
+    });
     assert.equal(lastSequence, 25n);
     return entries.map((e) => Number(e.sequence));
   };
@@ -64,8 +68,14 @@ test("the log pages forward and backward, and tells where it ends", { timeout },
   assert.deepEqual(await page({ case: "beforeSequence", value: 1n }), []);
 });
 
-test("Sync pages over many conversations and returns only what changed since", { timeout }, async () => {
-  const [ana, ...others] = await people(world, "ana", ...Array.from({ length: 12 }, (_, i) => `o${i}`));
+test("Sync pages over many conversations and returns only what changed since", {
+  timeout,
+}, async () => {
+  const [ana, ...others] = await people(
+    world,
+    "ana",
+    ...Array.from({ length: 12 }, (_, i) => `o${i}`),
+  );
   const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
   const expected = new Set<string>();
   for (const other of others) {

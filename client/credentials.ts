@@ -1,0 +1,63 @@
+import type { Client } from "@connectrpc/connect";
+import type { AuthService, Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import type { User } from "../gen/lucky/user/v1/user_pb.js";
+import type { DeviceOptions } from "./client.ts";
+import { LuckyError, reasonOf } from "./error.ts";
+import { type SealedPassword, sealPassword } from "./password.ts";
+
+/** What a login gives. */
+export interface LoggedIn {
+  readonly user: User;
+  readonly tokens: Tokens;
+}
+
+/** Registers and logs in: what can be done without a token. Throws LuckyErrors. */
+export class Credentials {
+  readonly #auth: Client<typeof AuthService>;
+
+  constructor(auth: Client<typeof AuthService>) {
+    this.#auth = auth;
+  }
+
+  /** Makes an account. Throws USER_NAME_TAKEN or PASSWORD_WEAK. */
+  register(userName: string, password: string, displayName: string): Promise<User> {
+    return this.#sealed(password, async (sealed) => {
+      const request = { userName, password: sealed, displayName };
+      return (await this.#auth.register(request)).user!;
+    });
+  }
+
+  /** Logs a device in. Throws CREDENTIALS_INVALID. */
+  login(userName: string, password: string, device: DeviceOptions): Promise<LoggedIn> {
+    return this.#sealed(password, async (sealed) => {
+      const { deviceId, deviceClass, deviceName = "", clientVersion = "" } = device;
+      const described = { deviceId, deviceClass, deviceName, clientVersion };
+      const answer = await this.#auth.login({ userName, password: sealed, device: described });
+      return { user: answer.user!, tokens: answer.tokens! };
+    });
+  }
+
+  /** Exchanges a refresh token. Throws REFRESH_TOKEN_INVALID when the login is over. */
+  async exchange(refreshToken: string): Promise<Tokens> {
+    try {
+      return (await this.#auth.refresh({ refreshToken })).tokens!;
+    } catch (error) {
+      throw LuckyError.from(error);
+    }
+  }
+
+  /** Calls with the password under the server's key; once more when that key was just replaced. */
+  async #sealed<T>(password: string, call: (sealed: SealedPassword) => Promise<T>): Promise<T> {
+    const attempt = async () =>
+      call(await sealPassword(await this.#auth.getPublicKey({}), password));
+    try {
+      return await attempt().catch((error) => {
+        if (reasonOf(error) !== ErrorReason.ENCRYPTION_INVALID) throw error;
+        return attempt();
+      });
+    } catch (error) {
+      throw LuckyError.from(error);
+    }
+  }
+}

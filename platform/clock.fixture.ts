@@ -1,0 +1,47 @@
+import type { Clock, Timer } from "./clock.ts";
+
+/** A clock that a test moves by hand. Timers ring in the order of their times. */
+export class HandClock implements Clock {
+  #now: number;
+  readonly #timers = new Set<{ at: number; every: number | undefined; ring: () => void }>();
+
+  constructor(now = 1_800_000_000_000) {
+    this.#now = now;
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  after(delayMs: number, ring: () => void): Timer {
+    return this.#add({ at: this.#now + delayMs, every: undefined, ring });
+  }
+
+  every(intervalMs: number, ring: () => void): Timer {
+    return this.#add({ at: this.#now + intervalMs, every: intervalMs, ring });
+  }
+
+  /** How many timers wait. */
+  get waiting(): number {
+    return this.#timers.size;
+  }
+
+  /** Moves time forward and rings what is due on the way. */
+  advance(ms: number): void {
+    const until = this.#now + ms;
+    for (;;) {
+      const [next] = [...this.#timers].sort((a, b) => a.at - b.at);
+      if (next === undefined || next.at > until) break;
+      this.#now = next.at;
+      if (next.every === undefined) this.#timers.delete(next);
+      else next.at += next.every;
+      next.ring();
+    }
+    this.#now = until;
+  }
+
+  #add(timer: { at: number; every: number | undefined; ring: () => void }): Timer {
+    this.#timers.add(timer);
+    return { stop: () => void this.#timers.delete(timer) };
+  }
+}

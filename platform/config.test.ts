@@ -1,0 +1,139 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { ConfigError, defaultsOf, defineConfig, loadConfig, setting, shown } from "./config.ts";
+import { platformConfig } from "./settings.ts";
+
+const shared = defineConfig("", {
+  host: setting.text({ default: "0.0.0.0", doc: "Where to listen." }),
+  secret: setting.text({ default: "", secret: true, minLength: 8, doc: "A secret." }),
+});
+const server = defineConfig("server", {
+  port: setting.integer({ default: 8085, min: 0, max: 65535, doc: "Port." }),
+  maxBatch: setting.integer({ min: 1, max: 512, unit: "sends", doc: "Batch." }),
+  quorum: setting.bool({ default: false, doc: "Quorum." }),
+  mode: setting.choice(["fast", "safe"], { default: "safe", doc: "Mode." }),
+  names: setting.list({ default: [], doc: "Names." }),
+});
+const tables = { shared, server };
+
+function file(t: TestContext, content: unknown): string {
+  const folder = mkdtempSync(join(tmpdir(), "lucky-config-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, "lucky.json");
+  writeFileSync(path, typeof content === "string" ? content : JSON.stringify(content));
+  return path;
+}
+
+function faults(load: () => unknown): readonly string[] {
+  try {
+    load();
+  } catch (error) {
+    assert.ok(error instanceof ConfigError);
+    for (const fault of error.faults) assert.ok(error.message.includes(fault));
+    return error.faults;
+  }
+  assert.fail("the configuration was taken");
+}
+
+test("the environment wins over the file, the file over the default", (t) => {
+  const path = file(t, {
+    host: "::1",
+    server: { port: 1, maxBatch: 2, names: ["a"], mode: "fast" },
+  });
+  const env = {
+    LUCKY_CONFIG: path,
+    LUCKY_SERVER_PORT: "3",
+    LUCKY_SERVER_QUORUM: "true",
+    LUCKY_SERVER_NAMES: "",
+    PATH: "/bin",
+  };
+  assert.deepEqual(loadConfig(tables, { env }), {
+    shared: { host: "::1", secret: "" },
+    server: { port: 3, maxBatch: 2, quorum: true, mode: "fast", names: ["a"] },
+  });
+});
+
+test("a list comes from the environment separated by commas", () => {
+  const env = { LUCKY_SERVER_MAX_BATCH: "1", LUCKY_SERVER_NAMES: "a, b" };
+  assert.deepEqual(loadConfig(tables, { env }).server.names, ["a", "b"]);
+});
+
+test("all faults are told together, and secrets are not repeated", (t) => {
+  const path = file(t, { hsot: "x", server: { mode: "slow", maxbatch: 1, names: "a" } });
+  const env = {
+    LUCKY_SERVER_PORT: "70000",
+    LUCKY_SERVER_QUORUM: "maybe",
+    LUCKY_SECRET: "short",
+    LUCKY_SERVER_PROT: "1",
+    LUCKY_OTHER_PORT: "1",
+  };
+  const told = faults(() => loadConfig(tables, { env, file: path }));
+  assert.deepEqual(
+    [...told].sort(),
+    [
+      `${path}: hsot is unknown`,
+      `${path}: server.maxbatch is unknown`,
+      `${path}: server.mode must be one of fast, safe, not "slow"`,
+      `${path}: server.names must be a list of texts, not "a"`,
+      "LUCKY_OTHER_PORT is unknown",
+      "LUCKY_SECRET must have at least 8 characters",
+      "LUCKY_SERVER_MAX_BATCH is missing",
+      "LUCKY_SERVER_PORT must be from 0 to 65535, not 70000",
+      "LUCKY_SERVER_PROT is unknown",
+      'LUCKY_SERVER_QUORUM must be true or false, not "maybe"',
+    ].sort(),
+  );
+});
+
+test("numbers that are not whole are faults", () => {
+  for (const port of ["1.5", "0x10", "1e3", "eins", "99999999999999999999"]) {
+    const env = { LUCKY_SERVER_PORT: port, LUCKY_SERVER_MAX_BATCH: "1" };
+    assert.match(faults(() => loadConfig(tables, { env }))[0] ?? "", /^LUCKY_SERVER_PORT must be/);
+  }
+});
+
+test("what other processes read from the same place is passed over, what nobody reads is not", (t) => {
+  const path = file(t, { connect: { port: 1 }, conect: {} });
+  const env = {
+    LUCKY_CONNECT_PORT: "1",
+    LUCKY_CONECT_PORT: "1",
+    LUCKY_SERVER_MAX_BATCH: "1",
+    LUCKY_SERVER_X: "1",
+  };
+  const others = ["connect", "server"];
+  assert.deepEqual(
+    faults(() => loadConfig(tables, { env, file: path, others })),
+    ["LUCKY_CONECT_PORT is unknown", "LUCKY_SERVER_X is unknown", `${path}: conect is unknown`],
+  );
+});
+
+test("a setting may be required by who loads it", () => {
+  const env = { LUCKY_SERVER_MAX_BATCH: "1" };
+  const load = () => loadConfig(tables, { env, required: { shared: ["secret"] } });
+  assert.deepEqual(faults(load), ["LUCKY_SECRET is missing"]);
+});
+
+test("a file that is missing, no JSON, or no object is a fault", (t) => {
+  const env = { LUCKY_SERVER_MAX_BATCH: "1" };
+  const told = (path: string) => faults(() => loadConfig(tables, { env, file: path }))[0] ?? "";
+  assert.match(told("/nowhere/lucky.json"), /cannot be read: ENOENT/);
+  assert.match(told(file(t, "{")), /cannot be read: .*JSON/);
+  assert.match(told(file(t, [])), /must hold one JSON object/);
+  assert.match(told(file(t, { server: 1 })), /server must be an object/);
+});
+
+test("secrets are shown as ***, and only when they are set", () => {
+  const values = { ...defaultsOf(platformConfig), meshSecret: "m".repeat(32) };
+  const line = shown(platformConfig, values);
+  assert.equal(line.meshSecret, "***");
+  assert.equal(line.postgresUrl, "");
+  assert.equal(line.host, "0.0.0.0");
+});
+
+test("defaults of a table without one for each setting are refused", () => {
+  assert.equal(defaultsOf(shared).host, "0.0.0.0");
+  assert.throws(() => defaultsOf(server), /server.maxBatch has no default/);
+});

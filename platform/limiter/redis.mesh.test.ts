@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { after, before, type TestContext, test } from "node:test";
+import { Redis } from "ioredis";
+import { type Backend, startRedis } from "../../test/backends.ts";
+import { quiet } from "../../test/postgres.ts";
+import { Metrics } from "../metrics.ts";
+import { limiterSuite } from "./limiter.suite.ts";
+import { createRedisLimiter } from "./redis.ts";
+
+let server: Backend;
+
+before(async () => {
+  server = await startRedis();
+});
+after(() => server.close());
+
+limiterSuite("redis", {
+  async open(t) {
+    const raw = new Redis(server.url);
+    await raw.flushall();
+    raw.disconnect();
+    return open(t);
+  },
+});
+
+test("two instances share a budget", async (t) => {
+  const [a, b] = [open(t), open(t)];
+  const budget = { name: "shared", points: 2, windowMs: 60_000 };
+  assert.equal((await a.take(budget, "ana")).allowed, true);
+  assert.equal((await b.take(budget, "ana")).allowed, true);
+  assert.equal((await a.take(budget, "ana")).allowed, false);
+  assert.equal((await b.take(budget, "ana")).allowed, false);
+});
+
+test("a store that is away limits nobody, and limits again when it is back", async (t) => {
+  const metrics = new Metrics();
+  const limiter = open(t, metrics);
+  const budget = { name: "away", points: 1, windowMs: 60_000 };
+  assert.equal((await limiter.take(budget, "ana")).allowed, true);
+  assert.equal((await limiter.take(budget, "ana")).allowed, false);
+  await server.kill();
+  assert.equal((await limiter.take(budget, "ana")).allowed, true);
+  assert.match(await metrics.text(), /lucky_limiter_unlimited_total\{budget="away"\} 1/);
+  await server.restart();
+  while ((await limiter.take(budget, "ana")).allowed) await new Promise(setImmediate);
+});
+
+function open(t: TestContext, metrics = new Metrics()) {
+  const limiter = createRedisLimiter({ url: server.url, log: quiet, metrics });
+  t.after(() => limiter.close());
+  return limiter;
+}

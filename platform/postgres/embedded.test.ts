@@ -1,0 +1,186 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { type TestContext, test } from "node:test";
+import pg from "pg";
+import { quiet } from "../../test/postgres.ts";
+import { type EmbeddedPostgres, startEmbedded } from "./embedded.ts";
+
+interface Folder {
+  dataDir: string;
+  start(options?: { port?: number }): Promise<EmbeddedPostgres>;
+}
+
+/** A folder of the test's own; whatever was started on it is stopped, and it is removed. */
+async function makeFolder(t: TestContext): Promise<Folder> {
+  const parent = await mkdtemp(join(tmpdir(), "lucky-embedded-"));
+  await chmod(parent, 0o711);
+  const started: EmbeddedPostgres[] = [];
+  t.after(async () => {
+    for (const postgres of started) await postgres.stop();
+    await rm(parent, { recursive: true, force: true });
+  });
+  const dataDir = join(parent, "postgres");
+  return {
+    dataDir,
+    async start(options = {}) {
+      const settings = { fsync: "off", io_method: "sync", shared_buffers: "16MB" };
+      const postgres = await startEmbedded({ dataDir, log: quiet, settings, ...options });
+      started.push(postgres);
+      return postgres;
+    },
+  };
+}
+
+async function ask(url: string, sql: string): Promise<string> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query({ text: sql, rowMode: "array" });
+    return String(rows[0]?.[0]);
+  } finally {
+    await client.end();
+  }
+}
+
+/** Starts PostgreSQL from a process of its own, and resolves when it is ready. */
+async function startElsewhere(t: TestContext, dataDir: string): Promise<ChildProcess> {
+  const program = `
+    import { startEmbedded } from ${JSON.stringify(new URL("embedded.ts", import.meta.url).href)};
+    import { createLog } from ${JSON.stringify(new URL("../log.ts", import.meta.url).href)};
+    const log = createLog({ service: "test", instanceId: "other", level: "silent" });
+    const { url } = await startEmbedded({ dataDir: ${JSON.stringify(dataDir)}, log });
+    console.log(url);
+    setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ["--input-type=module", "--eval", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  t.after(() => child.kill("SIGKILL"));
+  await once(createInterface({ input: child.stdout }), "line");
+  return child;
+}
+
+async function postmaster(dataDir: string): Promise<number> {
+  return Number.parseInt(await readFile(join(dataDir, "cluster", "postmaster.pid"), "utf8"), 10);
+}
+
+test("what was stored is there after a second start, which takes less than 5 s", async (t) => {
+  const folder = await makeFolder(t);
+  const first = await folder.start();
+  await ask(first.url, "CREATE TABLE note AS SELECT 'kept' AS text");
+  await first.stop();
+  const from = performance.now();
+  const second = await folder.start();
+  assert.ok(performance.now() - from < 5_000);
+  assert.equal(await ask(second.url, "SELECT text FROM note"), "kept");
+});
+
+test("it is durable, speaks UTC and UTF-8, and listens on 127.0.0.1 alone", async (t) => {
+  const parent = await makeFolder(t);
+  const postgres = await startEmbedded({ dataDir: parent.dataDir, log: quiet });
+  t.after(() => postgres.stop());
+  const expected: Record<string, string> = {
+    fsync: "on",
+    synchronous_commit: "on",
+    full_page_writes: "on",
+    listen_addresses: "127.0.0.1",
+    unix_socket_directories: "",
+    timezone: "UTC",
+    server_encoding: "UTF8",
+  };
+  for (const [name, value] of Object.entries(expected))
+    assert.equal(await ask(postgres.url, `SHOW ${name}`), value, name);
+  await postgres.stop();
+});
+
+test("the password is random, kept with mode 0600, and needed", async (t) => {
+  const folder = await makeFolder(t);
+  const { url } = await folder.start();
+  const file = join(folder.dataDir, "password");
+  assert.equal((await stat(file)).mode & 0o777, 0o600);
+  assert.equal(new URL(url).password, await readFile(file, "utf8"));
+  const wrong = new URL(url);
+  wrong.password = "wrong";
+  await assert.rejects(ask(wrong.href, "SELECT 1"), /password authentication failed/);
+});
+
+test("a PostgreSQL that a killed process left behind is stopped first", async (t) => {
+  const folder = await makeFolder(t);
+  const child = await startElsewhere(t, folder.dataDir);
+  const left = await postmaster(folder.dataDir);
+  child.kill("SIGKILL");
+  await once(child, "close");
+  process.kill(left, 0);
+  const { url } = await folder.start();
+  assert.notEqual(await postmaster(folder.dataDir), left);
+  assert.throws(() => process.kill(left, 0), { code: "ESRCH" });
+  assert.equal(await ask(url, "SELECT 1"), "1");
+});
+
+test("a folder in use by a live process is refused, and its PostgreSQL let alone", async (t) => {
+  const folder = await makeFolder(t);
+  const child = await startElsewhere(t, folder.dataDir);
+  const running = await postmaster(folder.dataDir);
+  await assert.rejects(folder.start(), new RegExp(`in use by the running process ${child.pid}`));
+  assert.equal(await postmaster(folder.dataDir), running);
+  process.kill(running, 0);
+  child.kill("SIGKILL");
+  await once(child, "close");
+  await folder.start();
+});
+
+test("a pid file that names some other process is stale, and that process let alone", async (t) => {
+  const folder = await makeFolder(t);
+  await (await folder.start()).stop();
+  const other = spawn(process.execPath, ["--eval", "setInterval(() => {}, 1000)"]);
+  t.after(() => other.kill("SIGKILL"));
+  await once(other, "spawn");
+  const pidFile = join(folder.dataDir, "cluster", "postmaster.pid");
+  const { uid, gid } = await stat(join(folder.dataDir, "cluster"));
+  assert.ok(uid >= 0 && gid >= 0);
+  await writeFile(pidFile, `${other.pid}\n${join(folder.dataDir, "cluster")}\n0\n0\n\n\n\n`);
+  await chmod(pidFile, 0o666);
+  const { url } = await folder.start();
+  assert.equal(await ask(url, "SELECT 1"), "1");
+  assert.equal(other.exitCode, null);
+});
+
+test("a first start that was cut short is begun anew", async (t) => {
+  const folder = await makeFolder(t);
+  await mkdir(join(folder.dataDir, "cluster.new", "base"), { recursive: true });
+  await writeFile(join(folder.dataDir, "cluster.new", "PG_VERSION"), "18\n");
+  assert.equal(await ask((await folder.start()).url, "SELECT 1"), "1");
+});
+
+test("it works below a folder that only its owner may enter, such as /root", async (t) => {
+  const folder = await makeFolder(t);
+  await mkdir(folder.dataDir, { mode: 0o700 });
+  const first = await folder.start();
+  assert.equal(await ask(first.url, "SELECT 1"), "1");
+  await first.stop();
+  assert.equal((await stat(folder.dataDir)).mode & 0o777, 0o700);
+  assert.equal(await ask((await folder.start()).url, "SELECT 1"), "1");
+});
+
+test("a taken port is said so", async (t) => {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  const { port } = server.address() as { port: number };
+  const folder = await makeFolder(t);
+  await assert.rejects(folder.start({ port }), new RegExp(`127.0.0.1:${port}: the port is taken`));
+});
+
+test("stop is idempotent, and after it nothing runs", async (t) => {
+  const folder = await makeFolder(t);
+  const postgres = await folder.start();
+  const pid = await postmaster(folder.dataDir);
+  await Promise.all([postgres.stop(), postgres.stop()]);
+  await postgres.stop();
+  assert.throws(() => process.kill(pid, 0), { code: "ESRCH" });
+});

@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { after, before, type TestContext, test } from "node:test";
+import { Redis } from "ioredis";
+import { type Backend, startRedis } from "../../test/backends.ts";
+import { quiet } from "../../test/postgres.ts";
+import { unavailable } from "../bus/bus.suite.ts";
+import { type Clock, systemClock } from "../clock.ts";
+import { createRedisRegistry } from "./redis.ts";
+import { instance, registrySuite, SeatClock, session } from "./registry.suite.ts";
+
+const LEASE_MS = 600;
+const CACHE_MS = 100;
+let server: Backend;
+let raw: Redis;
+
+before(async () => {
+  server = await startRedis();
+  raw = new Redis(server.url);
+  raw.on("error", () => {});
+});
+after(async () => {
+  raw.disconnect();
+  await server.close();
+});
+
+registrySuite("redis", {
+  async open(t) {
+    await raw.flushall();
+    const time = new AheadClock();
+    return async () => {
+      const clock = new SeatClock(time);
+      const registry = open(t, clock);
+      return {
+        registry,
+        async lapse() {
+          clock.hold();
+          const before = await raw.keys("lucky:instance:*");
+          while ((await raw.exists(...before)) === before.length);
+          time.ahead += CACHE_MS;
+        },
+        resume: () => clock.resume(),
+      };
+    };
+  },
+});
+
+test("a forgotten instance is entered again, and all works after it joined and claimed again", async (t) => {
+  await raw.flushall();
+  const [a, b] = [open(t), open(t)];
+  const forgotten = Promise.withResolvers<void>();
+  const lease = await a.announce(instance("connect-0"), () => forgotten.resolve());
+  const claim = session("s1", "phone-1", "connect-0");
+  await lease.join(["u:1"]);
+  await lease.claim(claim, 1);
+  await raw.flushall();
+  assert.deepEqual(await b.locate(["u:1"]), [[]]);
+  await forgotten.promise;
+  await lease.join(["u:1"]);
+  assert.deepEqual(await lease.claim(claim, 1), []);
+  assert.deepEqual(await b.locate(["u:1"]), [["connect-0"]]);
+  assert.equal((await b.instances("connect")).length, 1);
+});
+
+test("a Redis that is away is UNAVAILABLE at once; instances are those known last", async (t) => {
+  await raw.flushall();
+  const [a, b] = [open(t), open(t)];
+  const forgotten = Promise.withResolvers<void>();
+  const lease = await a.announce(instance("connect-0"), () => forgotten.resolve());
+  await lease.join(["u:1"]);
+  assert.deepEqual(await b.instances("connect"), [instance("connect-0")]);
+  await server.kill();
+  await assert.rejects(b.locate(["u:1"]), unavailable);
+  await assert.rejects(lease.join(["u:2"]), unavailable);
+  await assert.rejects(lease.claim(session("s1", "phone-1", "connect-0"), 1), unavailable);
+  assert.deepEqual(await b.instances("connect"), [instance("connect-0")]);
+  assert.deepEqual(await b.instances("server"), []);
+  const late = open(t);
+  await assert.rejects(
+    late.announce(instance("connect-1"), () => {}),
+    unavailable,
+  );
+
+  await server.restart();
+  await forgotten.promise;
+  await lease.join(["u:1"]);
+  const located = await untilReached(() => b.locate(["u:1"]));
+  assert.deepEqual(located, [["connect-0"]]);
+});
+
+test("a process that lost its connection keeps its lease when it comes back in time", async (t) => {
+  await raw.flushall();
+  const slow = { leaseMs: 60_000 };
+  const [a, b] = [open(t, systemClock, slow), open(t, systemClock, slow)];
+  const lease = await a.announce(instance("connect-0"), () => assert.fail("was not forgotten"));
+  await lease.join(["u:1"]);
+  await raw.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+  const located = await untilReached(() => b.locate(["u:1"]));
+  assert.deepEqual(located, [["connect-0"]]);
+  await untilReached(() => lease.join(["u:2"]));
+});
+
+function open(t: TestContext, clock: Clock = systemClock, over: { leaseMs?: number } = {}) {
+  const times = { leaseMs: LEASE_MS, cacheMs: CACHE_MS, ...over };
+  const registry = createRedisRegistry({ url: server.url, clock, log: quiet, ...times });
+  t.after(() => registry.close());
+  return registry;
+}
+
+/** Repeats a call while the connection is on its way back. */
+async function untilReached<T>(call: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await call();
+    } catch (error) {
+      unavailable(error);
+      await new Promise(setImmediate);
+    }
+  }
+}
+
+/** The system's time, which can be put ahead, so that what is cached grows old at once. */
+class AheadClock implements Clock {
+  ahead = 0;
+  readonly after = systemClock.after;
+  readonly every = systemClock.every;
+
+  now(): number {
+    return systemClock.now() + this.ahead;
+  }
+}

@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { test } from "node:test";
+import { createClient } from "@connectrpc/connect";
+import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import { SessionService } from "../gen/lucky/internal/session/v1/session_pb.js";
+import { HandClock } from "./clock.fixture.ts";
+import { fail } from "./errors.ts";
+import { createLog } from "./log.ts";
+import { watchRevocations } from "./revocations.ts";
+import { localTransport } from "./rpc/local.ts";
+import { serve } from "./rpc/served.ts";
+
+const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
+
+/** An auth that ends logins when told to. */
+function auth() {
+  const ended: { loginId: string; expiresAtMs: bigint }[] = [];
+  const cursors: bigint[] = [];
+  const asked = new EventTarget();
+  let away = false;
+  const service = serve(SessionService, {
+    listRevocations({ cursor }) {
+      cursors.push(cursor);
+      queueMicrotask(() => asked.dispatchEvent(new Event("asked")));
+      if (away) throw fail(ErrorReason.UNAVAILABLE, "away");
+      return { revocations: ended.slice(Number(cursor)), nextCursor: BigInt(ended.length) };
+    },
+    checkUsers: () => ({}),
+  });
+  return {
+    client: createClient(SessionService, localTransport([service], [])),
+    cursors,
+    end: (loginId: string, expiresAtMs: number) =>
+      ended.push({ loginId, expiresAtMs: BigInt(expiresAtMs) }),
+    leave: (is: boolean) => {
+      away = is;
+    },
+    asked: () => once(asked, "asked"),
+  };
+}
+
+/** Lets the clock ring the next question and waits until its answer was taken in. */
+async function turn(clock: HandClock, { asked }: ReturnType<typeof auth>): Promise<void> {
+  const next = asked();
+  clock.advance(500);
+  await next;
+  await rest(clock);
+}
+
+/** Waits until the watcher has set its next timer. */
+async function rest(clock: HandClock): Promise<void> {
+  while (clock.waiting === 0) await new Promise(setImmediate);
+}
+
+test("an ended login is known after the next question, told once, and forgotten when harmless", async (t) => {
+  const clock = new HandClock();
+  const source = auth();
+  source.end("before", clock.now() + 60_000);
+  const revocations = watchRevocations({ client: source.client, clock, intervalMs: 500, log });
+  t.after(() => revocations.close());
+  const told: string[] = [];
+  revocations.onRevoked((loginId) => told.push(loginId));
+  await revocations.loaded;
+  assert.equal(revocations.revoked("before"), true);
+  assert.equal(revocations.revoked("later"), false);
+  await rest(clock);
+
+  source.end("later", clock.now() + 10_000);
+  await turn(clock, source);
+  assert.equal(revocations.revoked("later"), true);
+  await turn(clock, source);
+  assert.deepEqual(told, ["before", "later"]);
+  assert.deepEqual(source.cursors, [0n, 1n, 2n]);
+
+  clock.advance(10_000);
+  await rest(clock);
+  await turn(clock, source);
+  assert.equal(revocations.revoked("later"), false);
+  assert.equal(revocations.revoked("before"), true);
+});
+
+test("while auth is away what is known stays, and it goes on afterwards", async (t) => {
+  const clock = new HandClock();
+  const source = auth();
+  source.end("one", clock.now() + 60_000);
+  const revocations = watchRevocations({ client: source.client, clock, intervalMs: 500, log });
+  t.after(() => revocations.close());
+  await revocations.loaded;
+  await rest(clock);
+  source.leave(true);
+  source.end("two", clock.now() + 60_000);
+  await turn(clock, source);
+  assert.equal(revocations.revoked("one"), true);
+  assert.equal(revocations.revoked("two"), false);
+  source.leave(false);
+  await turn(clock, source);
+  assert.equal(revocations.revoked("two"), true);
+});

@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Started, startAllOrNothing } from "./started.ts";
+
+function steps(stopped: string[], ...names: string[]) {
+  return async (started: Started): Promise<Started> => {
+    for (const name of names) {
+      if (name === "fails") throw new Error("the step failed");
+      started.push(async () => {
+        stopped.push(name);
+        if (name.startsWith("bad")) throw new Error(`${name} does not stop`);
+      });
+    }
+    return started;
+  };
+}
+
+test("what was started is stopped once, the last first", async () => {
+  const stopped: string[] = [];
+  const started = await startAllOrNothing(steps(stopped, "a", "b", "c"));
+  assert.deepEqual(stopped, []);
+  await Promise.all([started.stop(), started.stop()]);
+  assert.deepEqual(stopped, ["c", "b", "a"]);
+});
+
+test("a step that fails stops those before it, and its error is the one that is told", async () => {
+  const stopped: string[] = [];
+  await assert.rejects(startAllOrNothing(steps(stopped, "a", "bad", "fails", "never")), {
+    message: "the step failed",
+  });
+  assert.deepEqual(stopped, ["bad", "a"]);
+});
+
+test("one part that does not stop does not keep the others running", async () => {
+  const stopped: string[] = [];
+  const started = await startAllOrNothing(steps(stopped, "a", "bad", "c"));
+  await assert.rejects(started.stop(), { message: "bad does not stop" });
+  assert.deepEqual(stopped, ["c", "bad", "a"]);
+});

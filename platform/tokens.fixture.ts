@@ -1,0 +1,64 @@
+import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from "jose";
+import { DeviceClass } from "../gen/lucky/auth/v1/auth_pb.js";
+import type { Clock } from "./clock.ts";
+import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
+
+/** Signs access tokens as auth does, with a key of its own. */
+export interface TestIssuer {
+  readonly verifier: TokenVerifier;
+  /** Ids of logins that count as ended. */
+  readonly ended: Set<string>;
+  /** The key set as auth would publish it. */
+  jwks(): string;
+  /** A token of user 1 on device "d1", good for 15 minutes, with other claims on top. */
+  token(claims?: JWTPayload): Promise<string>;
+  /** Replaces the key by a new one. */
+  rotate(): Promise<void>;
+}
+
+/** Makes an issuer that nobody else trusts, and a verifier that trusts it. */
+export async function testIssuer(clock: Clock): Promise<TestIssuer> {
+  const ended = new Set<string>();
+  let serial = 0;
+  let key = await makeKey();
+
+  async function makeKey() {
+    const { privateKey, publicKey } = await generateKeyPair("EdDSA");
+    const kid = `k${++serial}`;
+    return { kid, privateKey, jwk: { ...(await exportJWK(publicKey)), kid, alg: "EdDSA" } };
+  }
+  const jwks = () => JSON.stringify({ keys: [key.jwk] });
+
+  return {
+    ended,
+    jwks,
+    verifier: createTokenVerifier({
+      jwks: async () => jwks(),
+      issuer: "lucky",
+      audience: "lucky",
+      clock,
+      revocations: { revoked: (loginId) => ended.has(loginId) },
+    }),
+    async token(claims = {}) {
+      const now = Math.floor(clock.now() / 1000);
+      const payload = {
+        iss: "lucky",
+        aud: "lucky",
+        sub: "1",
+        sid: "l1",
+        did: "d1",
+        dcl: DeviceClass.MOBILE,
+        role: "user",
+        iat: now,
+        exp: now + 900,
+        jti: `t${++serial}`,
+        ...claims,
+      };
+      const header = { alg: "EdDSA", kid: key.kid };
+      return new SignJWT(payload).setProtectedHeader(header).sign(key.privateKey);
+    },
+    async rotate() {
+      key = await makeKey();
+    },
+  };
+}

@@ -1,0 +1,91 @@
+import type { Clock, Timer } from "../../platform/clock.ts";
+
+export interface CoalesceOptions<T> {
+  clock: Clock;
+  /** Items in one call. */
+  limit: number;
+  /** How long the first item waits for company. */
+  lingerMs: number;
+  /** Items waiting at once; more are dropped. */
+  queue: number;
+  /** How often a call is made before its items are dropped. */
+  attempts: number;
+  call: (items: readonly T[]) => Promise<unknown>;
+  /** So many items are given up. */
+  dropped: (items: number, error: unknown) => void;
+}
+
+const pauseMs = 200;
+
+/** Joins news about the same thing while it waits, and sends what is left in batches. Lossy. */
+export class Coalescer<T> {
+  readonly #options: CoalesceOptions<T>;
+  #waiting = new Map<string, T>();
+  #working = false;
+  #linger: Timer | undefined;
+  #closed = false;
+
+  constructor(options: CoalesceOptions<T>) {
+    this.#options = options;
+  }
+
+  /** Whether nothing is waiting or on its way. */
+  get idle(): boolean {
+    return !this.#working && this.#waiting.size === 0;
+  }
+
+  /** Adds news under a key; `join` makes one item out of what waits under it and the news. */
+  put(key: string, join: (known: T | undefined) => T): void {
+    const known = this.#waiting.get(key);
+    if (known === undefined && (this.#closed || this.#waiting.size >= this.#options.queue)) {
+      this.#options.dropped(1, new Error("the queue is full"));
+      return;
+    }
+    this.#waiting.set(key, join(known));
+    if (this.#working) return;
+    if (this.#waiting.size >= this.#options.limit) this.#start();
+    else this.#linger ??= this.#options.clock.after(this.#options.lingerMs, () => this.#start());
+  }
+
+  /** Sends what waits right away and takes nothing more. */
+  close(): void {
+    this.#closed = true;
+    this.#start();
+  }
+
+  #start(): void {
+    this.#linger?.stop();
+    this.#linger = undefined;
+    if (this.#working || this.#waiting.size === 0) return;
+    this.#working = true;
+    void this.#work();
+  }
+
+  async #work(): Promise<void> {
+    while (this.#waiting.size > 0) {
+      const items: T[] = [];
+      for (const [key, item] of this.#waiting) {
+        items.push(item);
+        this.#waiting.delete(key);
+        if (items.length === this.#options.limit) break;
+      }
+      await this.#call(items);
+    }
+    this.#working = false;
+  }
+
+  async #call(items: readonly T[]): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await this.#options.call(items);
+        return;
+      } catch (error) {
+        if (attempt >= this.#options.attempts || this.#closed) {
+          this.#options.dropped(items.length, error);
+          return;
+        }
+      }
+      await new Promise<void>((resolve) => this.#options.clock.after(pauseMs * attempt, resolve));
+    }
+  }
+}

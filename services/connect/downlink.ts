@@ -1,0 +1,151 @@
+import type { Membership, Signal } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
+import { groupChannel, userChannel } from "../../platform/channels.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { Metrics } from "../../platform/metrics.ts";
+import { type Channel, type Channels, raise } from "./channels.ts";
+import { type Delivery, openEnvelope } from "./envelope.ts";
+import { deliverFrames } from "./frames.ts";
+import type { Redelivery } from "./redelivery.ts";
+import type { Session } from "./session.ts";
+import type { Sessions } from "./sessions.ts";
+import type { SocketServer } from "./socket.ts";
+
+export interface DownlinkOptions {
+  channels: Channels;
+  sessions: Sessions;
+  sockets: Pick<SocketServer, "publish">;
+  redelivery: Pick<Redelivery, "delivered">;
+  clock: Clock;
+  metrics: Metrics;
+  config: { readonly trackedConversations: number };
+}
+
+/**
+ * Hands what the bus brings to the sessions that hear it. Channels and conversations that nobody
+ * here hears are passed over.
+ */
+export class Downlink {
+  readonly #options: DownlinkOptions;
+  readonly #delivered: { inc(by: number): void };
+
+  constructor(options: DownlinkOptions) {
+    this.#options = options;
+    this.#delivered = options.metrics.counter(
+      "lucky_deliveries_total",
+      "Entries handed to sessions, each session counted.",
+    );
+  }
+
+  /** Hands out one encoded Envelope. Rejects when it cannot be read. */
+  async take(body: Uint8Array): Promise<void> {
+    const { memberships, deliveries, signals, kicks } = openEnvelope(body);
+    for (const membership of memberships) this.#apply(membership);
+    const byChannel = new Map<Channel, Delivery[]>();
+    for (const delivery of deliveries) {
+      for (const name of delivery.channels) {
+        const channel = this.#options.channels.get(name);
+        if (!channel || delivery.entries.length === 0) continue;
+        const list = byChannel.get(channel);
+        if (list) list.push(delivery);
+        else byChannel.set(channel, [delivery]);
+      }
+    }
+    for (const [channel, list] of byChannel) this.#deliver(channel, list);
+    for (const signal of signals) this.#signal(signal);
+    for (const { sessionId, code } of kicks) {
+      this.#options.sessions.get(sessionId)?.end(code, "ended by the server");
+    }
+  }
+
+  /** The session hears the group from now on; `known` deliveries before that are not its business. */
+  joinGroup(session: Session, groupId: string): void {
+    const channel = this.#options.channels.subscribe(session, groupChannel(groupId));
+    session.cursors.joinGroup(groupId, channel.watermarks.get(groupId)?.last);
+    if (session.isOpen) session.socket.subscribe(channel.name);
+  }
+
+  #leaveGroup(session: Session, groupId: string): void {
+    const name = groupChannel(groupId);
+    session.cursors.leaveGroup(groupId);
+    session.socket.unsubscribe(name);
+    this.#options.channels.unsubscribe(session, name);
+  }
+
+  #apply({ userId, groupId, member }: Membership): void {
+    const user = this.#options.channels.get(userChannel(userId));
+    if (!user) return;
+    for (const session of user.sessions) {
+      session.membershipsWhileOpening?.set(groupId, member);
+      if (member) this.joinGroup(session, groupId);
+      else this.#leaveGroup(session, groupId);
+    }
+    if (member) this.#options.channels.joinInTheEnd([groupChannel(groupId)]);
+  }
+
+  #deliver(channel: Channel, deliveries: readonly Delivery[]): void {
+    const { config, redelivery, sockets } = this.#options;
+    for (const { conversationId, last, origins } of deliveries) {
+      const limit = config.trackedConversations;
+      const watermark = raise(channel, { conversationId, last, origins, limit });
+      redelivery.delivered(channel, conversationId, watermark);
+    }
+    if (channel.name.startsWith("g:")) {
+      const entries = entriesOf(deliveries);
+      for (const frame of deliverFrames(entries)) sockets.publish(channel.name, frame);
+      this.#delivered.inc(entries.length * channel.sessions.size);
+      return;
+    }
+    let frames: Uint8Array[] | undefined;
+    for (const session of channel.sessions) {
+      if (deliveries.some(({ origins }) => origins.includes(session.id))) {
+        this.#send(session, deliveries, deliverFrames(entriesOf(deliveries, session.id)));
+      } else {
+        frames ??= deliverFrames(entriesOf(deliveries));
+        this.#send(session, deliveries, frames);
+      }
+    }
+  }
+
+  #send(session: Session, deliveries: readonly Delivery[], frames: readonly Uint8Array[]): void {
+    const nowMs = this.#options.clock.now();
+    const sent = frames.every((frame) => session.offer(frame, nowMs));
+    for (const { conversationId, last, entries, origins } of deliveries) {
+      const first = last - entries.length + 1;
+      let foreign = origins.length - 1;
+      while (foreign >= 0 && origins[foreign] === session.id) foreign -= 1;
+      if (sent) {
+        const expected = foreign < 0 ? 0 : first + foreign;
+        session.cursors.sent(conversationId, { first, last, expected });
+        this.#delivered.inc(entries.length);
+      } else if (foreign >= 0) {
+        session.cursors.missed(conversationId, first);
+      }
+    }
+  }
+
+  #signal({ channels, frame, exceptUserId }: Signal): void {
+    const nowMs = this.#options.clock.now();
+    for (const name of channels) {
+      const channel = this.#options.channels.get(name);
+      if (!channel) continue;
+      const whole =
+        exceptUserId === "0" || !this.#options.channels.get(userChannel(exceptUserId));
+      if (whole && name.startsWith("g:")) {
+        this.#options.sockets.publish(name, frame);
+        continue;
+      }
+      for (const session of channel.sessions) {
+        if (session.caller?.userId !== exceptUserId) session.offer(frame, nowMs);
+      }
+    }
+  }
+}
+
+/** The entries of all deliveries in their order, but for those that the session sent itself. */
+function entriesOf(deliveries: readonly Delivery[], exceptSessionId?: string): Uint8Array[] {
+  return deliveries.flatMap(({ entries, origins }) =>
+    exceptSessionId === undefined
+      ? entries
+      : entries.filter((_, index) => origins[index] !== exceptSessionId),
+  );
+}

@@ -1,0 +1,112 @@
+import pg from "pg";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "../../platform/clock.ts";
+import { fail } from "../../platform/errors.ts";
+import { transaction } from "../../platform/postgres/pool.ts";
+
+/** A statement that is prepared once a connection. */
+export interface Statement {
+  readonly name: string;
+  readonly text: string;
+}
+
+type Value = Buffer | string | number | null;
+
+/**
+ * Every statement here goes from arrays of keys to rows by index. The planner must not think
+ * otherwise because a table is still small when it plans: the plan of a prepared statement stays.
+ * Nested loops over sorted arrays also lock rows in the order of the arrays.
+ */
+export const planning = [
+  "SET enable_seqscan = off",
+  "SET enable_hashjoin = off",
+  "SET enable_mergejoin = off",
+  "SET plan_cache_mode = force_generic_plan",
+  "SET jit = off",
+].join("; ");
+
+/** The server's way to PostgreSQL. Throws UNAVAILABLE when it cannot be reached. */
+export class Database {
+  readonly #pool: pg.Pool;
+  readonly #clock: Clock;
+  readonly #planned = new WeakSet<pg.PoolClient>();
+  #answeredAtMs = 0;
+
+  constructor(options: { pool: pg.Pool; clock: Clock }) {
+    this.#pool = options.pool;
+    this.#clock = options.clock;
+  }
+
+  /** When PostgreSQL last answered, milliseconds since the Unix epoch; 0 for never. */
+  get answeredAtMs(): number {
+    return this.#answeredAtMs;
+  }
+
+  /** Runs one prepared statement in a transaction of its own. */
+  async run<R extends object>(statement: Statement, values: readonly Value[]): Promise<R[]> {
+    let client: pg.PoolClient;
+    try {
+      client = await this.#pool.connect();
+    } catch (error) {
+      throw presentable(error);
+    }
+    let broken: Error | undefined;
+    try {
+      if (!this.#planned.has(client)) {
+        await client.query(planning);
+        this.#planned.add(client);
+      }
+      const result = await client.query<R>({ ...statement, values: values as Value[] });
+      this.#answeredAtMs = this.#clock.now();
+      return result.rows;
+    } catch (error) {
+      if (!(error instanceof pg.DatabaseError)) broken = error as Error;
+      throw presentable(error);
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  /** Runs `work` in one transaction: committed when it returns, rolled back when it throws. */
+  async transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    try {
+      const result = await transaction(this.#pool, work);
+      this.#answeredAtMs = this.#clock.now();
+      return result;
+    } catch (error) {
+      throw presentable(error);
+    }
+  }
+}
+
+/** Whether a unique key was violated: something is there already. */
+export function isRepeated(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === "23505";
+}
+
+/** Whether the statement lost against another one and may be run again as it is. */
+export function isConflict(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && (error.code === "40P01" || error.code === "40001");
+}
+
+/** Connection lost, resources short, operator's intervention, system error, read-only standby. */
+const away = /^(08|53|57|58)|^25006$/;
+
+function presentable(error: unknown): unknown {
+  const lost =
+    error instanceof pg.DatabaseError ? away.test(error.code ?? "") : isConnectionError(error);
+  if (!lost) return error;
+  return fail(ErrorReason.UNAVAILABLE, "the database cannot be reached", {
+    retryAfterMs: 1_000,
+    cause: error,
+  });
+}
+
+function isConnectionError(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== undefined && /^E[A-Z_]+$/.test(code)) return true;
+  return /^(Connection terminated|timeout e|timeout ex|Client (has|was)|Query read timeout)/i.test(
+    error.message,
+  );
+}

@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { CloseCode, EndpointService } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { callers, people } from "../people.ts";
+import { RawDevice } from "../raw.ts";
+import { startWorld, type World } from "../world.ts";
+
+const timeout = 120_000;
+let world: World;
+before(async () => {
+  world = await startWorld({ after });
+});
+
+/** The addresses of two connect instances; the same one twice where there is only one. */
+const two = () => [world.connects[0]!, world.connects.at(-1)!] as const;
+
+test("a second phone takes the place of the first, on whatever instance that is", {
+  timeout,
+}, async (t) => {
+  const [ana] = await people(world, "ana");
+  const [here, there] = two();
+  const first = await ana!.login({ deviceClass: DeviceClass.MOBILE });
+  const second = await ana!.login({ deviceClass: DeviceClass.MOBILE });
+  const old = await RawDevice.hello(here, first.accessToken);
+  const desktop = await RawDevice.hello(
+    here,
+    (await ana!.login({ deviceClass: DeviceClass.DESKTOP })).accessToken,
+  );
+  const fresh = await RawDevice.hello(there, second.accessToken);
+  t.after(() => Promise.all([fresh.close(), desktop.close()]));
+  assert.equal((await old.next("kick")).code, CloseCode.REPLACED);
+  assert.equal((await old.closed).code, CloseCode.REPLACED);
+  // The one that took the place, and another class of device, stay.
+  await Promise.all([fresh.roundTrip(), desktop.roundTrip()]);
+});
+
+test("the same device connects again elsewhere: its old session goes", { timeout }, async (t) => {
+  const [ana] = await people(world, "ana");
+  const [here, there] = two();
+  const { accessToken } = await ana!.login({ deviceId: "one-device" });
+  const old = await RawDevice.hello(here, accessToken);
+  const fresh = await RawDevice.hello(there, accessToken);
+  t.after(() => fresh.close());
+  assert.equal((await old.closed).code, CloseCode.REPLACED);
+  await fresh.roundTrip();
+});
+
+test("an old session that closes late does not erase the new one", { timeout }, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  t.after(() => ana!.leave());
+  const [here, there] = two();
+  const { accessToken } = await ben!.login({ deviceId: "roaming" });
+  const a = await ana!.phone();
+  await a.client.connect();
+  const { conversationId } = await a.client.send({ userId: ben!.userId }, "first");
+  for (let round = 0; round < 5; round++) {
+    const old = await RawDevice.hello(here, accessToken);
+    const fresh = await RawDevice.hello(there, accessToken);
+    // The old one is closed by the server and by the device at about the same time.
+    await old.close();
+    const { sequence } = await a.client.send({ conversationId }, `round ${round}`);
+    await fresh.next("deliver", (d) => d.entries.some((e) => e.sequence === sequence));
+    await fresh.close();
+  }
+});
+
+test("a session is found again by the hint, and without one goes to a live instance", {
+  timeout,
+}, async (t) => {
+  const [ana] = await people(world, "ana");
+  const { accessToken } = await ana!.login();
+  const endpoints = callers(world.url, EndpointService, accessToken);
+  const { url } = await endpoints.resolveEndpoint({});
+  assert.ok(!url.includes(accessToken), "no token in a URL");
+  const device = await RawDevice.open(world.url, url);
+  t.after(() => device.close());
+  device.send({ case: "hello", value: { accessToken } });
+  const welcome = await device.next("welcome");
+  assert.equal(welcome.userId, ana!.userId);
+  await assert.rejects(RawDevice.open(world.url, "/elsewhere"));
+});
