@@ -1,53 +1,40 @@
-import {
-  create,
-  type DescMessage,
-  type DescMethodUnary,
-  type MessageInitShape,
-  type MessageShape,
+import type {
+  DescMessage,
+  DescMethodUnary,
+  MessageInitShape,
+  MessageShape,
 } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
-import type { AuthService, DeviceClass, Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
+import type { AuthService, Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import type { Kick, Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { GroupService } from "../gen/lucky/group/v1/group_pb.js";
-import type { ContentSchema } from "../gen/lucky/message/v1/content_pb.js";
-import {
-  type Accepted,
-  type Conversation,
-  type Entry,
-  type MessageService,
-  type Receipt,
-  type SendRequest,
-  SendRequestSchema,
+import type {
+  Accepted,
+  Conversation,
+  Entry,
+  MessageService,
+  Receipt,
 } from "../gen/lucky/message/v1/message_pb.js";
 import type { PresenceService, Typing } from "../gen/lucky/presence/v1/presence_pb.js";
 import type { User, UserService } from "../gen/lucky/user/v1/user_pb.js";
-import { Backoff } from "./backoff.ts";
 import { Calls } from "./calls.ts";
-import { type Clock, pause, systemClock } from "./clock.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import type { ServerKind } from "./connection.ts";
 import { Credentials } from "./credentials.ts";
 import { Cursors } from "./cursors.ts";
+import type { DeviceOptions } from "./device.ts";
 import { LuckyError, reasonOf } from "./error.ts";
 import { Emitter } from "./events.ts";
 import { KeyMaker } from "./key.ts";
 import { afterFailure, type ClosedReason, Link, type LinkState } from "./link.ts";
 import { Logs } from "./logs.ts";
-import { entryOf, isEntryOf, Outbox, type Settled, triesLimit } from "./outbox.ts";
+import { Outbox, type Settled } from "./outbox.ts";
 import { anonymousAuth, createRpc, type Rpc } from "./rpc.ts";
+import { RpcSends } from "./rpc-sends.ts";
+import { type SendContent, sendRequest, type Target } from "./send-request.ts";
 import { type ClientStore, MemoryStore } from "./store.ts";
 import { TokenKeeper } from "./tokens.ts";
-
-/** The installation that a client speaks for. */
-export interface DeviceOptions {
-  /** Chosen once and kept; 1 to 64 characters of A-Z a-z 0-9 . _ - */
-  readonly deviceId: string;
-  readonly deviceClass: DeviceClass;
-  /** Shown to the user in the list of devices. */
-  readonly deviceName?: string;
-  /** Name and version of the program, for the operator's eyes. */
-  readonly clientVersion?: string;
-}
 
 export interface ClientOptions {
   /** Address of Lucky, such as "https://chat.example.org". */
@@ -63,12 +50,6 @@ export interface ClientOptions {
   readonly clock?: Clock;
   readonly webSocket?: typeof WebSocket;
 }
-
-/** Where a message goes: to a user directly, or to a conversation (a group id is one). */
-export type Target = { readonly userId: string } | { readonly conversationId: string };
-
-/** What a message says: plain text, or any kind of content. */
-export type SendContent = string | MessageInitShape<typeof ContentSchema>;
 
 export interface SendOptions {
   /** The key of the message, when it is not the client's to choose. */
@@ -117,8 +98,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
   readonly #cursors: Cursors;
   readonly #calls: Calls;
   readonly #keys: KeyMaker;
-  /** Sends over RPC without a result, by key. */
-  readonly #rpcSends = new Map<string, SendRequest>();
+  readonly #rpcSends: RpcSends;
   #restored: Promise<void> | undefined;
   #closing: Promise<void> = Promise.resolve();
   #caughtUp: Promise<void> = Promise.resolve();
@@ -173,6 +153,11 @@ export class LuckyClient extends Emitter<ClientEvents> {
       settled: (settled) => this.emit("settled", settled),
       stuck: () => this.#link.restart("a send had no result in time"),
     });
+    this.#rpcSends = new RpcSends({
+      clock: this.#clock,
+      messages: this.messages,
+      accepted: (entry) => this.#sent(entry),
+    });
     this.#logs = new Logs({
       clock: this.#clock,
       messages: this.messages,
@@ -212,13 +197,13 @@ export class LuckyClient extends Emitter<ClientEvents> {
       this.#options.device,
     );
     this.#userId = user.userId;
-    this.#tokens.set(tokens);
+    this.#tokens.set(tokens, { fresh: true });
     return user;
   }
 
   /** Goes on with the tokens of an earlier login. */
   resume(tokens: Tokens): void {
-    this.#tokens.set(tokens);
+    this.#tokens.set(tokens, { fresh: false });
   }
 
   /**
@@ -262,34 +247,13 @@ export class LuckyClient extends Emitter<ClientEvents> {
   send(target: Target, content: SendContent, options: SendOptions = {}): Promise<Accepted> {
     const { state } = this;
     if (state.kind === "closed") return Promise.reject(closedError(state.reason));
-    return this.#outbox.send(this.#request(target, content, options));
+    return this.#outbox.send(sendRequest(target, content, this.#keyOf(options)));
   }
 
   /** Like `send`, over RPC: needs no session. */
-  async sendByRpc(
-    target: Target,
-    content: SendContent,
-    options: SendOptions = {},
-  ): Promise<Accepted> {
-    const request = this.#request(target, content, options);
-    this.#rpcSends.set(request.clientMessageId, request);
-    const backoff = new Backoff({ firstMs: 200, longestMs: 5_000 });
-    try {
-      for (let tries = 1; ; tries++) {
-        try {
-          const { accepted } = await this.messages.send(request);
-          this.#sent(entryOf(request, accepted!));
-          return accepted!;
-        } catch (error) {
-          const failure = LuckyError.from(error);
-          if (!failure.passing || tries >= triesLimit) throw failure;
-          const delayMs = backoff.next(failure.retryAfterMs);
-          await pause(this.#clock, delayMs, new AbortController().signal);
-        }
-      }
-    } finally {
-      this.#rpcSends.delete(request.clientMessageId);
-    }
+  sendByRpc(target: Target, content: SendContent, options: SendOptions = {}): Promise<Accepted> {
+    const request = sendRequest(target, content, this.#keyOf(options));
+    return this.#rpcSends.send(request);
   }
 
   /** The user has read the conversation up to the sequence. */
@@ -315,16 +279,8 @@ export class LuckyClient extends Emitter<ClientEvents> {
     return this.#calls.call(method, request);
   }
 
-  #request(target: Target, content: SendContent, options: SendOptions): SendRequest {
-    const text = (value: string) => ({ kind: { case: "text", value: { text: value } } }) as const;
-    return create(SendRequestSchema, {
-      target:
-        "userId" in target
-          ? { case: "userId", value: target.userId }
-          : { case: "conversationId", value: target.conversationId },
-      clientMessageId: options.clientMessageId ?? this.#keys.next(),
-      content: typeof content === "string" ? text(content) : content,
-    });
+  #keyOf(options: SendOptions): string {
+    return options.clientMessageId ?? this.#keys.next();
   }
 
   async #restore(): Promise<void> {
@@ -367,7 +323,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
   #opened(welcome: Welcome): void {
     this.#userId = welcome.userId;
     this.#tokens.serverTime(Number(welcome.serverTimeMs));
-    this.#outbox.open({ window: welcome.maxSendsInFlight, frameBytes: welcome.maxFrameBytes });
+    this.#outbox.open(welcome);
     this.#cursors.open();
     this.#caughtUp = this.#logs.sync();
     this.#caughtUp.catch(() => {}); // Told to whoever asks by caughtUp().
@@ -376,27 +332,32 @@ export class LuckyClient extends Emitter<ClientEvents> {
   #take(frame: ServerKind): void {
     switch (frame.case) {
       case "deliver":
-        return this.#logs.deliver(frame.value.entries);
+        this.#logs.deliver(frame.value.entries);
+        break;
       case "sendResults":
         for (const result of frame.value.results) this.#outbox.result(result);
-        return;
+        break;
       case "receipt":
-        return this.emit("receipt", frame.value);
+        this.emit("receipt", frame.value);
+        break;
       case "typing":
-        return this.emit("typing", frame.value);
+        this.emit("typing", frame.value);
+        break;
       case "syncRequired":
-        return this.#logs.syncRequired(frame.value.conversationId, frame.value.lastSequence);
+        this.#logs.syncRequired(frame.value.conversationId, frame.value.lastSequence);
+        break;
       case "rpcResult":
-        return this.#calls.result(frame.value);
+        this.#calls.result(frame.value);
+        break;
       case "kick":
-        return this.emit("kicked", frame.value);
+        this.emit("kicked", frame.value);
+        break;
     }
   }
 
   #isOwn(entry: Entry): boolean {
     if (entry.senderId !== this.#userId) return false;
-    const overRpc = this.#rpcSends.get(entry.clientMessageId);
-    return this.#outbox.isOwn(entry) || (overRpc !== undefined && isEntryOf(entry, overRpc));
+    return this.#outbox.isOwn(entry) || this.#rpcSends.isOwn(entry);
   }
 
   #sent(entry: Entry): void {

@@ -76,7 +76,7 @@ export class Connection {
 
   /** Writes an encoded ClientFrame; false when the connection cannot take it. */
   sendBytes(frame: Uint8Array): boolean {
-    if (this.#over || this.#socket.readyState !== WebSocket.OPEN) return false;
+    if (this.#over || this.#socket.readyState !== this.#socket.OPEN) return false;
     this.#socket.send(frame as Uint8Array<ArrayBuffer>);
     return true;
   }
@@ -98,14 +98,21 @@ export class Connection {
 
   #take(data: unknown): void {
     if (this.#over || !(data instanceof ArrayBuffer)) return;
-    const { kind } = fromBinary(ServerFrameSchema, new Uint8Array(data));
+    let kind: ServerFrame["kind"];
+    try {
+      kind = fromBinary(ServerFrameSchema, new Uint8Array(data)).kind;
+    } catch {
+      this.#end(CloseCode.PROTOCOL_ERROR, "a frame that cannot be read");
+      return;
+    }
     if (kind.case === "welcome") {
       this.#openedAtMs = this.#options.clock.now();
       this.#beat(Number(kind.value.heartbeatIntervalMs));
       this.#options.welcome(kind.value);
-    } else if (this.#openedAtMs !== undefined && kind.case !== undefined) {
-      this.#options.frame(kind);
-    } else if (kind.case === "kick") {
+    } else if (
+      kind.case !== undefined &&
+      (this.#openedAtMs !== undefined || kind.case === "kick")
+    ) {
       this.#options.frame(kind);
     }
   }

@@ -64,8 +64,10 @@ export class ConversationLog {
     this.hear(entry.sequence);
     if (this.#last !== undefined && entry.sequence <= this.#last) return [];
     const there = this.#buffer.get(entry.sequence);
-    const room = own || there !== undefined || this.#buffer.size < bufferLimit;
-    if (room) this.#buffer.set(entry.sequence, { entry, own: own || there?.own === true });
+    const isNext = this.#last !== undefined && entry.sequence === this.#last + 1n;
+    const hasRoom = this.#buffer.size < bufferLimit;
+    if (own || isNext || there || hasRoom)
+      this.#buffer.set(entry.sequence, { entry, own: own || there?.own === true });
     return this.#release();
   }
 

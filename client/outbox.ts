@@ -1,12 +1,10 @@
-import { create, equals, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import { ClientFrameSchema } from "../gen/lucky/frame/v1/frame_pb.js";
-import { ContentSchema } from "../gen/lucky/message/v1/content_pb.js";
+import { ClientFrameSchema, type Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
 import {
   type Accepted,
   type Entry,
-  EntrySchema,
   type SendRequest,
   SendRequestSchema,
   type SendResult,
@@ -14,12 +12,14 @@ import {
 import { Backoff } from "./backoff.ts";
 import type { Clock, Timer } from "./clock.ts";
 import { LuckyError } from "./error.ts";
+import { Pace } from "./pace.ts";
+import { entryOf, isEntryOf } from "./send-request.ts";
 import type { ClientStore, StoredSend } from "./store.ts";
 
 /** Sends that may wait at once; more are refused with OVERLOADED. */
 const capacity = 10_000;
 /** How often a send is written to a socket before it is given up with its outcome unknown. */
-export const triesLimit = 10;
+const triesLimit = 10;
 /** A send without a result for so long says that the session is not well. */
 const resultMs = 30_000;
 
@@ -67,7 +67,9 @@ export class Outbox {
   #queue: Pending[] = [];
   #nextOrder = 0;
   #watch: Timer | undefined;
-  #bounds: { readonly window: number; readonly frameBytes: number } | undefined;
+  #bounds: Welcome | undefined;
+  #pace: Pace | undefined;
+  #paused: Timer | undefined;
 
   constructor(options: OutboxOptions) {
     this.#options = options;
@@ -101,8 +103,9 @@ export class Outbox {
   }
 
   /** A session is open: what waits may go. */
-  open(bounds: { window: number; frameBytes: number }): void {
-    this.#bounds = bounds;
+  open(welcome: Welcome): void {
+    this.#bounds = welcome;
+    this.#pace = paceOf(welcome, this.#options.clock);
     this.#dispatch();
   }
 
@@ -170,16 +173,28 @@ export class Outbox {
 
   #dispatch(): void {
     if (!this.#bounds) return;
-    for (let at = 0; at < this.#queue.length && this.#flying.size < this.#bounds.window; ) {
+    for (let at = 0; at < this.#queue.length && this.#flying.size < windowOf(this.#bounds); ) {
       const pending = this.#queue[at]!;
       const mustWait = this.#held.has(pending.target) || this.#flying.has(pending.clientMessageId);
       if (mustWait) {
         at++;
         continue;
       }
+      const waitMs = this.#pace?.take() ?? 0;
+      if (waitMs > 0) {
+        this.#dispatchIn(waitMs);
+        return;
+      }
       this.#queue.splice(at, 1);
-      this.#write(pending, this.#bounds.frameBytes);
+      this.#write(pending, this.#bounds.maxFrameBytes);
     }
+  }
+
+  #dispatchIn(delayMs: number): void {
+    this.#paused ??= this.#options.clock.after(delayMs, () => {
+      this.#paused = undefined;
+      this.#dispatch();
+    });
   }
 
   #write(pending: Pending, frameBytes: number): void {
@@ -187,7 +202,7 @@ export class Outbox {
       .tag(ClientFrameSchema.field.send.number, WireType.LengthDelimited)
       .bytes(pending.request)
       .finish();
-    if (frame.length > frameBytes) {
+    if (frameBytes > 0 && frame.length > frameBytes) {
       const text = `a frame of ${frame.length} bytes; the server takes ${frameBytes}`;
       this.#settle(pending, refused(pending, new LuckyError(ErrorReason.INVALID_ARGUMENT, text)));
       return;
@@ -247,6 +262,8 @@ export class Outbox {
   #stopWatch(): void {
     this.#watch?.stop();
     this.#watch = undefined;
+    this.#paused?.stop();
+    this.#paused = undefined;
   }
 
   #settle(pending: Pending, settled: Settled): void {
@@ -258,20 +275,15 @@ export class Outbox {
   }
 }
 
-/** The entry that a send became, but for the sender. */
-export function entryOf(request: SendRequest, accepted: Accepted): Entry {
-  const { conversationId, sequence, acceptedAtMs, messageId } = accepted;
-  const { clientMessageId, content } = request;
-  const place = { conversationId, sequence, acceptedAtMs, messageId };
-  return create(EntrySchema, { ...place, clientMessageId, content });
+function windowOf(welcome: Welcome): number {
+  return Math.max(1, welcome.maxSendsInFlight);
 }
 
-/** Whether the entry of the same sender is what the send became. */
-export function isEntryOf(entry: Entry, request: SendRequest): boolean {
-  const { target, clientMessageId, content } = request;
-  if (clientMessageId !== entry.clientMessageId || !content || !entry.content) return false;
-  if (target.case === "conversationId" && target.value !== entry.conversationId) return false;
-  return equals(ContentSchema, content, entry.content);
+/** Leaves room for acknowledgements, signals and calls. */
+function paceOf({ framesPerSecond, framesBurst }: Welcome, clock: Clock): Pace | undefined {
+  if (framesPerSecond === 0) return undefined;
+  const burst = Math.max(1, Math.floor(framesBurst / 2));
+  return new Pace(clock, { perSecond: framesPerSecond * 0.8, burst });
 }
 
 function refused(pending: Pending, error: LuckyError): Settled {

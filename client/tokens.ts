@@ -19,7 +19,7 @@ export interface TokenKeeperOptions {
 export class TokenKeeper {
   readonly #options: TokenKeeperOptions;
   #tokens: Tokens | undefined;
-  #exchangeAtMs = 0;
+  #marginMs = 0;
   #refreshing: Promise<string> | undefined;
   /** The server's clock minus ours. */
   #skewMs = 0;
@@ -32,9 +32,13 @@ export class TokenKeeper {
     return this.#tokens;
   }
 
-  set(tokens: Tokens): void {
+  /** Takes tokens; `fresh` when the server made them just now. */
+  set(tokens: Tokens, { fresh }: { fresh: boolean }): void {
     this.#tokens = tokens;
-    this.#plan();
+    const issuedAtMs = issueTime(tokens.accessToken);
+    if (fresh && issuedAtMs !== undefined) this.serverTime(issuedAtMs);
+    const lifeMs = issuedAtMs === undefined ? this.#leftMs : this.#expiryMs - issuedAtMs;
+    this.#marginMs = Math.min(marginMs, Math.max(0, lifeMs) / 4);
     this.#options.changed(tokens);
   }
 
@@ -45,12 +49,11 @@ export class TokenKeeper {
   /** Tells the server's time, against which tokens expire; milliseconds since the Unix epoch. */
   serverTime(nowMs: number): void {
     this.#skewMs = nowMs - this.#options.clock.now();
-    if (this.#tokens) this.#plan();
   }
 
   /** In how many milliseconds the access token should be exchanged; 0 when now. */
   get exchangeInMs(): number {
-    return Math.max(0, this.#exchangeAtMs - this.#options.clock.now());
+    return Math.max(0, this.#leftMs - this.#marginMs);
   }
 
   /** An access token that is good for a while. Throws TOKEN_INVALID when nobody is logged in. */
@@ -78,13 +81,26 @@ export class TokenKeeper {
   async #exchange(old: Tokens): Promise<string> {
     const fresh = await this.#options.exchange(old.refreshToken);
     // Logged out, or in as somebody else, meanwhile: their tokens stay.
-    if (this.#tokens === old) this.set(fresh);
+    if (this.#tokens === old) this.set(fresh, { fresh: true });
     return fresh.accessToken;
   }
 
-  #plan(): void {
-    const now = this.#options.clock.now();
-    const leftMs = Number(this.#tokens!.accessTokenExpiresAtMs) - this.#skewMs - now;
-    this.#exchangeAtMs = now + leftMs - Math.min(marginMs, leftMs / 4);
+  get #expiryMs(): number {
+    return Number(this.#tokens?.accessTokenExpiresAtMs ?? 0n);
+  }
+
+  get #leftMs(): number {
+    return this.#expiryMs - this.#skewMs - this.#options.clock.now();
+  }
+}
+
+/** When a JSON Web Token was made, milliseconds by the server's clock; undefined if it is not told. */
+function issueTime(token: string): number | undefined {
+  try {
+    const payload = token.split(".")[1]!.replaceAll("-", "+").replaceAll("_", "/");
+    const { iat } = JSON.parse(atob(payload)) as { iat?: unknown };
+    return typeof iat === "number" ? iat * 1_000 : undefined;
+  } catch {
+    return undefined;
   }
 }

@@ -13,12 +13,18 @@ import type { Registry } from "./registry/registry.ts";
 import { listen } from "./rpc/listen.ts";
 import { type RemoteTransport, remoteTransport } from "./rpc/remote.ts";
 import type { RunningService } from "./rpc/served.ts";
-import { type PlatformConfig, platformConfig } from "./settings.ts";
+import {
+  type LimitsConfig,
+  limitsConfig,
+  type PlatformConfig,
+  platformConfig,
+} from "./settings.ts";
 import { type Started, startAllOrNothing } from "./started.ts";
 
 /** What a process of the mesh finds when it starts. */
 export interface Mesh<T extends ConfigTable> {
   readonly platform: PlatformConfig;
+  readonly limits: LimitsConfig;
   readonly config: ConfigOf<T>;
   readonly instanceId: string;
   readonly log: Log;
@@ -58,7 +64,7 @@ export interface MemberOptions<T extends ConfigTable> {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-const tables = ["gateway", "auth", "connect", "server", "limits"];
+const services = ["gateway", "auth", "connect", "server"];
 
 /**
  * Starts one process of the mesh: reads its configuration, joins the registry, lets `compose` start
@@ -124,12 +130,12 @@ function joinMesh<T extends ConfigTable>(
   { service, table, needs, env }: MemberOptions<T>,
   started: Started,
 ): Mesh<T> {
-  const { platform, config } = loadConfig(
-    { platform: platformConfig, config: table as ConfigTable },
+  const { platform, limits, config } = loadConfig(
+    { platform: platformConfig, limits: limitsConfig, config: table as ConfigTable },
     {
       env,
       required: { platform: ["redisUrl", "meshSecret", ...needs] },
-      others: tables.filter((name) => name !== table.name),
+      others: services.filter((name) => name !== table.name),
     },
   );
   const instanceId = platform.instanceId || `${service}-${hostname()}`;
@@ -139,6 +145,7 @@ function joinMesh<T extends ConfigTable>(
   started.push(() => registry.close());
   return {
     platform,
+    limits,
     config: config as ConfigOf<T>,
     instanceId,
     log,

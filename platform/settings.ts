@@ -35,7 +35,10 @@ export const platformConfig = defineConfig("", {
     default: "",
     doc: "Stable name of this process, such as \"connect-0\"; kept over a restart, never shared by two. Empty: the service's name and the host's.",
   }),
-  host: setting.text({ default: "0.0.0.0", doc: "Address to listen on." }),
+  host: setting.text({
+    default: "127.0.0.1",
+    doc: "Address to listen on; 0.0.0.0 for every one that the machine has.",
+  }),
   advertiseHost: setting.text({
     default: "",
     doc: "Host name or address under which other services reach this process. Empty: 127.0.0.1 when it listens there or everywhere, else the address it listens on.",

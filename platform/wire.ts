@@ -32,14 +32,19 @@ export class WireError extends Error {
   override name = "WireError";
 }
 
-/** Lists the fields of an encoded message, in their order. Throws WireError. */
-export function scan(bytes: Uint8Array): Field[] {
+/**
+ * Lists the fields of an encoded message, in their order; of a message inside of other bytes when
+ * `from` and `to` say where it lies. As strict as the strictest of the usual decoders: what passes
+ * here does not break elsewhere. Throws WireError.
+ */
+export function scan(bytes: Uint8Array, from = 0, to = bytes.length): Field[] {
   const fields: Field[] = [];
-  let at = 0;
-  while (at < bytes.length) {
+  let at = from;
+  while (at < to) {
     const tagStart = at;
     const tag = readVarint(bytes, at);
     at += varintLength(bytes, at);
+    if (at - tagStart > 5) throw new WireError("a tag is too long");
     const fieldNumber = Math.floor(tag / 8);
     if (fieldNumber < 1 || fieldNumber > 0x1fffffff) throw new WireError("no such field number");
     const wireType = tag % 8;
@@ -49,6 +54,7 @@ export function scan(bytes: Uint8Array): Field[] {
     } else if (wireType === BYTES) {
       const length = readVarint(bytes, at);
       start = at + varintLength(bytes, at);
+      if (start - at > 5) throw new WireError("a length is too long");
       at = start + length;
     } else if (wireType === FIXED64) {
       at += 8;
@@ -57,7 +63,7 @@ export function scan(bytes: Uint8Array): Field[] {
     } else {
       throw new WireError(`wire type ${wireType} is not taken`);
     }
-    if (at > bytes.length) throw new WireError("a field goes past the end");
+    if (at > to) throw new WireError("a field goes past the end");
     fields.push([fieldNumber, wireType, start, at, tagStart]);
   }
   return fields;

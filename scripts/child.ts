@@ -69,8 +69,18 @@ function launch(options: ChildOptions): Running {
   const child = spawn(
     process.execPath,
     ["--disable-warning=ExperimentalWarning", join(root, options.script)],
-    { cwd: root, env: options.env, stdio: ["ignore", "pipe", "pipe"] },
+    {
+      cwd: root,
+      env: options.env,
+      stdio: ["ignore", "pipe", "pipe"],
+      // Ctrl-C in a terminal reaches the parent alone, which then stops them in order.
+      detached: true,
+    },
   );
+  // A parent that ends without stopping it leaves nothing behind.
+  const abandon = () => child.kill("SIGKILL");
+  process.once("exit", abandon);
+  child.once("exit", () => process.off("exit", abandon));
   const lastLines: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on("line", (line) => {

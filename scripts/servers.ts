@@ -7,6 +7,8 @@ import { setTimeout as pause } from "node:timers/promises";
 
 const POLL_MS = 50;
 const READY_WITHIN_MS = 90_000;
+/** Where the server's own scripts lie: those on Debian's path change the user first. */
+const rabbitPlaces = ["/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin"];
 
 export interface LaunchOptions {
   /** Folder for data, log and configuration; made when missing. Started again on it, it goes on. */
@@ -77,6 +79,8 @@ export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
     RUNNING_UNDER_SYSTEMD: "true",
   };
 
+  await writeControl(dir, env);
+
   const mapper = run({
     ...options,
     name: "epmd",
@@ -91,11 +95,10 @@ export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
     itself.writeUInt32BE(mapperPort);
     const expect = itself.toString("latin1");
     await answers(mapper, { ...options, name: "epmd", port: mapperPort, say: names, expect });
-    const places = ["/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin"];
     const server = run({
       ...options,
       name: "rabbitmq-server",
-      program: found("rabbitmq-server", places),
+      program: found("rabbitmq-server", rabbitPlaces),
       args: [],
       env,
     });
@@ -108,6 +111,15 @@ export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
     mapper.kill("SIGKILL");
     throw error;
   }
+}
+
+/** Leaves `<dir>/rabbitmqctl`, which speaks to this node and no other. */
+async function writeControl(dir: string, env: Record<string, string | undefined>): Promise<void> {
+  const names = Object.keys(env).filter((name) => /^(RABBITMQ_|ERL_|HOME$)/.test(name));
+  const settings = names.map((name) => `export ${name}='${env[name]}'`);
+  const program = found("rabbitmqctl", rabbitPlaces);
+  const lines = ["#!/bin/sh", ...settings, `exec ${program} "$@"`, ""];
+  await writeFile(join(dir, "rabbitmqctl"), lines.join("\n"), { mode: 0o700 });
 }
 
 /** Whether a process still runs. */

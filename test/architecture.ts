@@ -104,7 +104,7 @@ function reasonAgainstService(path: string, name: string): string | undefined {
 }
 
 function isTest(path: string): boolean {
-  return path.startsWith("test/") || path.endsWith(".test.ts") || path.endsWith(".suite.ts");
+  return path.startsWith("test/") || /\.(test|suite|fixture)\.ts$/.test(path);
 }
 
 function isPackage(name: string, vendor: string): boolean {

@@ -29,14 +29,14 @@ const STOP_WITHIN_MS = 20_000;
 /** Starts a Redis that keeps nothing over a restart. */
 export async function startRedis(): Promise<Backend> {
   const [port] = (await freePorts(1)) as [number];
-  return startBackend("redis", port, (dir) => launchRedis({ dir, port }));
+  return startBackend("redis", port, (dir) => launchRedis({ dir, port, detached: true }));
 }
 
 /** Starts a RabbitMQ; what is durable in it survives a restart and a kill. */
 export async function startRabbit(): Promise<Backend> {
   const [port, mapperPort, erlangPort] = (await freePorts(3)) as [number, number, number];
   return startBackend("rabbitmq", port, (dir) =>
-    launchRabbit({ dir, port, mapperPort, erlangPort }),
+    launchRabbit({ dir, port, mapperPort, erlangPort, detached: true }),
   );
 }
 

@@ -77,7 +77,15 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
 
   const launch = await planLaunch(account, [binaries.postgres, cluster]);
   const password = await keepPassword(join(folder, "password"));
-  await initialise({ folder, cluster, password, launch, account, initdb: binaries.initdb });
+  await initialise({
+    folder,
+    cluster,
+    password,
+    launch,
+    account,
+    initdb: binaries.initdb,
+    sync: options.settings?.fsync !== "off",
+  });
 
   for (let left = FREE_PORT_TRIES; ; left -= 1) {
     const port = options.port || (await freePort());
@@ -120,8 +128,9 @@ async function initialise(options: {
   launch: Launch;
   account: Account | undefined;
   initdb: string;
+  sync: boolean;
 }): Promise<void> {
-  const { folder, cluster, password, launch, account, initdb } = options;
+  const { folder, cluster, password, launch, account, initdb, sync } = options;
   const exists = await access(cluster).then(
     () => true,
     () => false,
@@ -145,6 +154,7 @@ async function initialise(options: {
     "--encoding=UTF8",
     "--locale=C",
     "--no-instructions",
+    ...(sync ? [] : ["--no-sync"]),
   ]);
   const child = spawn(file, args, {
     ...launch.ids,

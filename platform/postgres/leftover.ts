@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
@@ -10,18 +10,20 @@ const run = promisify(execFile);
 const FAST_MS = 30_000;
 const IMMEDIATE_MS = 5_000;
 
-interface Process {
+/** What the system says about a process. */
+export interface ProcessState {
+  /** Its parent's pid. */
   parent: number;
+  /** With its arguments. */
   command: string;
 }
 
-/** What the system says about a process; undefined when there is none. */
-async function inspect(pid: number): Promise<Process | undefined> {
+/** Looks at a process; undefined when it does not run, or has ended and was not yet collected. */
+export async function inspectProcess(pid: number): Promise<ProcessState | undefined> {
   try {
     if (process.platform === "linux") {
       const command = await readFile(`/proc/${pid}/cmdline`, "utf8");
       const status = await readFile(`/proc/${pid}/status`, "utf8");
-      // A zombie has ended; only its parent has not looked yet.
       if (/^State:\s*Z/m.test(status)) return undefined;
       const parent = Number(/^PPid:\s*(\d+)/m.exec(status)?.[1]);
       return { parent, command: command.replaceAll("\0", " ") };
@@ -36,13 +38,13 @@ async function inspect(pid: number): Promise<Process | undefined> {
 
 async function ended(pid: number, withinMs: number): Promise<boolean> {
   for (const until = Date.now() + withinMs; Date.now() < until; await pause(20))
-    if ((await inspect(pid)) === undefined) return true;
+    if ((await inspectProcess(pid)) === undefined) return true;
   return false;
 }
 
 /**
  * Stops the PostgreSQL that a killed process of ours left behind on `cluster`, and waits until it
- * is gone. Does nothing when there is none.
+ * is gone. A pid file that outlived its PostgreSQL is removed.
  *
  * `owner` is the pid of the process that last started the cluster. Throws when that one is alive
  * and its PostgreSQL in use, or when the leftover cannot be stopped.
@@ -53,13 +55,12 @@ export async function stopLeftover(options: {
   log: Log;
 }): Promise<void> {
   const { cluster, owner, log } = options;
-  const file = await readFile(join(cluster, "postmaster.pid"), "utf8").catch(() => "");
-  const pid = Number.parseInt(file, 10);
+  const pidFile = join(cluster, "postmaster.pid");
+  const pid = Number.parseInt(await readFile(pidFile, "utf8").catch(() => ""), 10);
   if (!(pid > 0)) return;
-  const found = await inspect(pid);
-  // The number may meanwhile belong to something else: then the file is stale, which PostgreSQL
-  // sees for itself.
-  if (!found?.command.includes(cluster)) return;
+  const found = await inspectProcess(pid);
+  // Nobody runs under the number, or somebody else does by now. PostgreSQL cannot always tell.
+  if (!found?.command.includes(cluster)) return rm(pidFile, { force: true });
   if (found.parent === owner)
     throw new Error(
       `The database in ${cluster} is in use by the running process ${owner}. Stop that one first, or use another data folder.`,

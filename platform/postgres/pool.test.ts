@@ -11,7 +11,9 @@ import { createPool, transaction } from "./pool.ts";
 const { pool, url } = await startTestPostgres({ after });
 
 test("a bigint is read as a decimal string, alone and in an array", async () => {
-  const { rows } = await pool.query("SELECT 9007199254740993 AS id, ARRAY[9007199254740993] AS ids");
+  const { rows } = await pool.query(
+    "SELECT 9007199254740993 AS id, ARRAY[9007199254740993] AS ids",
+  );
   assert.deepEqual(rows, [{ id: "9007199254740993", ids: ["9007199254740993"] }]);
 });
 
@@ -51,7 +53,9 @@ test("connections that break, idle and in use, are replaced", async (t) => {
   t.after(() => hardy.end());
   const busy = transaction(hardy, async (client) => {
     await client.query("SELECT 1");
-    await pool.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hardy'");
+    await pool.query(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hardy'",
+    );
     await client.query("SELECT 1");
   });
   await hardy.query("SELECT 1");
@@ -71,9 +75,10 @@ test("processes that migrate at the same time all succeed, and again changes not
   const reader = createPool({ url: empty.url, max: 1, log: quiet, name: "reader" });
   const { rows } = await reader.query("SELECT name FROM lucky.migration ORDER BY id");
   await reader.end();
-  assert.deepEqual(
-    rows.map(({ name }) => name).slice(0, 3),
-    ["0001_lucky", "0002_auth", "0003_im"],
-  );
+  assert.deepEqual(rows.map(({ name }) => name).slice(0, 3), [
+    "0001_lucky",
+    "0002_auth",
+    "0003_im",
+  ]);
   assert.equal(new Set(rows.map(({ name }) => name)).size, rows.length);
 });

@@ -41,9 +41,10 @@ test("a number rests after its release, then the longest rested is given again",
   const number = first.number;
   await first.release();
   await assert.rejects(lease(), unavailable);
-  await pool.query("UPDATE lucky.worker SET expires_at = now() - interval '11 s' WHERE number = $1", [
-    number,
-  ]);
+  await pool.query(
+    "UPDATE lucky.worker SET expires_at = now() - interval '11 s' WHERE number = $1",
+    [number],
+  );
   const { held: next } = await lease();
   assert.equal(next.number, number);
   await Promise.all([second.release(), next.release()]);

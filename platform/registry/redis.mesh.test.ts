@@ -87,6 +87,23 @@ test("a Redis that is away is UNAVAILABLE at once; instances are those known las
   assert.deepEqual(located, [["connect-0"]]);
 });
 
+test("an instance that starts again after a crash gets its name when the old lease runs out", async (t) => {
+  await raw.flushall();
+  const crashing = new SeatClock(systemClock);
+  const [a, b] = [open(t, crashing), open(t)];
+  const old = await a.announce(instance("connect-0"), () => {});
+  await old.join(["u:1"]);
+  crashing.hold();
+  const lease = await b.announce(instance("connect-0"), () => {});
+  assert.deepEqual(await b.locate(["u:1"]), [[]]);
+  await lease.join(["u:1"]);
+  assert.deepEqual(await b.locate(["u:1"]), [["connect-0"]]);
+  // The old process goes on after all: it does not get its name back, nor its channels.
+  crashing.resume();
+  await old.release();
+  assert.deepEqual(await b.locate(["u:1"]), [["connect-0"]]);
+});
+
 test("a process that lost its connection keeps its lease when it comes back in time", async (t) => {
   await raw.flushall();
   const slow = { leaseMs: 60_000 };

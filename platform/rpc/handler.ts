@@ -1,5 +1,10 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import {
+  constants,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Stream,
+} from "node:http2";
 import {
   Code,
   ConnectError,
@@ -58,6 +63,7 @@ export function rpcHandler(
   return (req, res) => {
     const handler = paths.get(req.url?.split("?", 1)[0] ?? "");
     if (handler === undefined) return false;
+    if ("stream" in res) res.stream.once("finish", () => setImmediate(leaveUnread, res.stream));
     answer(handler, req, res).catch((err: unknown) => {
       const { code } = ConnectError.from(err);
       // The caller hung up: the call has its line in the log already.
@@ -68,6 +74,14 @@ export function rpcHandler(
     });
     return true;
   };
+}
+
+/**
+ * Ends a stream that was answered before its request was read to the end, as when that is too large:
+ * the client would wait for room to send the rest of it.
+ */
+function leaveUnread(stream: ServerHttp2Stream): void {
+  if (!stream.closed && !stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
 }
 
 /** Answers with a bare status, unless an answer has begun already. */

@@ -12,6 +12,14 @@ const reasons: { readonly [C in Code]?: ErrorReason } = {
   [Code.Unauthenticated]: ErrorReason.TOKEN_INVALID,
 };
 
+/** Codes that say nothing to a caller: there may be anything in their text. */
+const opaque: ReadonlySet<Code> = new Set([
+  Code.Unknown,
+  Code.Internal,
+  Code.Aborted,
+  Code.DataLoss,
+]);
+
 /**
  * The error as the caller may see it: code, text and details of an error of the contract; the end
  * of a call that was cancelled or ran out of time; for anything else a bland INTERNAL. Never a
@@ -20,9 +28,9 @@ const reasons: { readonly [C in Code]?: ErrorReason } = {
 export function presentable(thrown: unknown, signal: AbortSignal): ConnectError {
   if (thrown instanceof ConnectError) {
     if (reasonOf(thrown) !== ErrorReason.UNSPECIFIED) return copy(thrown);
-    if (thrown.code === Code.Canceled || thrown.code === Code.DeadlineExceeded) return copy(thrown);
     const reason = reasons[thrown.code];
     if (reason !== undefined) return fail(reason, thrown.rawMessage);
+    if (!opaque.has(thrown.code)) return copy(thrown);
   } else if (signal.aborted && isAbort(thrown, signal)) {
     return copy(ConnectError.from(signal.reason, Code.Canceled));
   }

@@ -1,12 +1,13 @@
 import { pathToString } from "@bufbuild/protobuf/reflect";
-import { createValidator } from "@bufbuild/protovalidate";
+
 import type { Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { fail } from "../errors.ts";
+import { createMessageValidator } from "../validator.ts";
 
 /** Refuses a request that breaks a constraint of its proto with INVALID_ARGUMENT "field: why". */
 export function validateInterceptor(): Interceptor {
-  const validator = createValidator();
+  const validator = createMessageValidator();
   return (next) => async (request) => {
     if (!request.stream) {
       const result = validator.validate(request.method.input, request.message);

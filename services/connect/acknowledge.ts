@@ -74,8 +74,8 @@ export class Acknowledgements {
       if (deliveredSequence < 0n || readSequence < 0n) return "a sequence must not be negative";
     }
     for (const { conversationId, deliveredSequence, readSequence } of cursors) {
-      const furthest = deliveredSequence > readSequence ? deliveredSequence : readSequence;
-      session.cursors.acknowledge(conversationId, Number(furthest));
+      const furthest = Math.max(Number(deliveredSequence), Number(readSequence));
+      session.cursors.acknowledge(conversationId, furthest);
       this.#advance({ userId, conversationId, deliveredSequence, readSequence });
     }
     return undefined;

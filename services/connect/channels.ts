@@ -132,23 +132,28 @@ export class Channels {
     });
   }
 
-  /** Joins, again and again until it is done or nobody hears the channels any more. */
-  joinInTheEnd(names: readonly string[]): void {
-    this.join(names).catch((error: unknown) => {
+  /**
+   * Joins, again and again until it is done or nobody hears the channels any more. Resolves after
+   * the first attempt; never rejects.
+   */
+  async joinInTheEnd(names: readonly string[]): Promise<void> {
+    try {
+      await this.join(names);
+    } catch (error) {
       this.#options.log.warn({ event: "join_failed", channels: names.length, err: error });
       if (this.#closed) return;
       this.#options.clock.after(this.#options.retryMs, () => {
         const wanted = names.filter((name) => this.#channels.has(name));
-        if (wanted.length > 0 && !this.#closed) this.joinInTheEnd(wanted);
+        if (wanted.length > 0 && !this.#closed) void this.joinInTheEnd(wanted);
       });
-    });
+    }
   }
 
-  /** The registry forgot us: everything has to be joined again. */
-  rejoin(): void {
+  /** The registry forgot us: everything has to be joined again. Resolves after the first attempt. */
+  async rejoin(): Promise<void> {
     this.#joined.clear();
     this.#leaving.clear();
-    this.joinInTheEnd([...this.#channels.keys()]);
+    await this.joinInTheEnd([...this.#channels.keys()]);
   }
 
   close(): void {

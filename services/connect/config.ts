@@ -2,7 +2,14 @@ import { defineConfig, setting } from "../../platform/config.ts";
 
 /** Settings of the connect service. */
 export const connectConfig = defineConfig("connect", {
-  host: setting.text({ default: "0.0.0.0", doc: "Address to listen on for WebSockets." }),
+  host: setting.text({
+    default: "",
+    doc: "Address to listen on for WebSockets. Empty: that of LUCKY_HOST.",
+  }),
+  publicAddress: setting.text({
+    default: "",
+    doc: 'Where devices reach this instance without the gateway, such as "wss://connect-0.example.org". Empty: only through the gateway.',
+  }),
   port: setting.integer({
     default: 19000,
     min: 0,

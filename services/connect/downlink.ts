@@ -79,7 +79,7 @@ export class Downlink {
       if (member) this.joinGroup(session, groupId);
       else this.#leaveGroup(session, groupId);
     }
-    if (member) this.#options.channels.joinInTheEnd([groupChannel(groupId)]);
+    if (member) void this.#options.channels.joinInTheEnd([groupChannel(groupId)]);
   }
 
   #deliver(channel: Channel, deliveries: readonly Delivery[]): void {
@@ -128,8 +128,7 @@ export class Downlink {
     for (const name of channels) {
       const channel = this.#options.channels.get(name);
       if (!channel) continue;
-      const whole =
-        exceptUserId === "0" || !this.#options.channels.get(userChannel(exceptUserId));
+      const whole = exceptUserId === "0" || !this.#options.channels.get(userChannel(exceptUserId));
       if (whole && name.startsWith("g:")) {
         this.#options.sockets.publish(name, frame);
         continue;

@@ -58,11 +58,11 @@ function openDelivery(bytes: Buffer): Delivery {
   let conversationId = "0";
   let last = 0;
   for (const [number, type, start, end] of scan(bytes)) {
-    if (number === 1 && type === 2) channels.push(bytes.latin1Slice(start, end));
+    if (number === 1 && type === 2) channels.push(bytes.toString("latin1", start, end));
     else if (number === 2 && type === 0) conversationId = readVarint64(bytes, start).toString();
     else if (number === 3 && type === 0) last = readVarint(bytes, start);
     else if (number === 4 && type === 2) entries.push(bytes.subarray(start, end));
-    else if (number === 5 && type === 2) origins.push(bytes.latin1Slice(start, end));
+    else if (number === 5 && type === 2) origins.push(bytes.toString("latin1", start, end));
   }
   while (origins.length < entries.length) origins.push("");
   origins.length = entries.length;

@@ -134,7 +134,8 @@ export function readSend(send: Uint8Array): {
       target = { kind: "conversation", conversationId: readVarint64(send, start) };
     } else if (number === sendClientMessageIdField && type === 2) {
       // It comes back in refusals, so only what the contract allows.
-      const text = end - start <= 64 ? Buffer.from(send.subarray(start, end)).latin1Slice() : "";
+      const text =
+        end - start <= 64 ? Buffer.from(send.subarray(start, end)).toString("latin1") : "";
       clientMessageId = /^[A-Za-z0-9._-]*$/.test(text) ? text : "";
     }
   }

@@ -153,7 +153,6 @@ export async function listenSockets(options: SocketServerOptions): Promise<Socke
     maxPayloadLength: options.maxFrameBytes + oversizeBytes,
     maxBackpressure: options.maxBackpressureBytes,
     closeOnBackpressureLimit: false,
-    compression: uWS.DISABLED as unknown as uWS.CompressOptions,
     idleTimeout: Math.min(960, Math.max(8, options.idleSeconds)),
     sendPingsAutomatically: false,
     maxLifetime: 0,

@@ -1,11 +1,11 @@
-import { Code, ConnectError, type ContextValues, createContextValues } from "@connectrpc/connect";
 import type { Client } from "@connectrpc/connect";
+import { Code, ConnectError, type ContextValues, createContextValues } from "@connectrpc/connect";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { IngressService, Uplink } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
 import type { Clock, Timer } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Metrics } from "../../platform/metrics.ts";
-import { routeKey } from "../../platform/rpc/remote.ts";
+import { routeKey } from "../../platform/rpc/route.ts";
 import { readSend, refusal, type SendTarget, sendResultsFrame } from "./frames.ts";
 import type { Session } from "./session.ts";
 
@@ -258,7 +258,8 @@ class Lane {
       if (list) list.push(result);
       else bySession.set(session, [result]);
     }
-    for (const [session, list] of bySession) if (session.isOpen) session.tell(sendResultsFrame(list));
+    for (const [session, list] of bySession)
+      if (session.isOpen) session.tell(sendResultsFrame(list));
   }
 }
 

@@ -1,4 +1,4 @@
-import { defineConfig, setting } from "../../platform/config.ts";
+import { type ConfigOf, defineConfig, setting } from "../../platform/config.ts";
 
 /** Settings of the gateway: LUCKY_GATEWAY_… */
 export const gatewayConfig = defineConfig("gateway", {
@@ -8,6 +8,14 @@ export const gatewayConfig = defineConfig("gateway", {
     max: 65_535,
     unit: "port",
     doc: "Port for gRPC, gRPC-Web, Connect and the WebSocket; 0 takes a free one.",
+  }),
+  corsOrigins: setting.list({
+    default: ["*"],
+    doc: "Origins of web pages that may call; * for any. Calls prove themselves by a token, never by a cookie.",
+  }),
+  trustForwardedFor: setting.bool({
+    default: false,
+    doc: "Whether a proxy in front names the caller in X-Forwarded-For. Without one, anybody could.",
   }),
   connectTimeoutMs: setting.integer({
     default: 2_000,
@@ -38,3 +46,4 @@ export const gatewayConfig = defineConfig("gateway", {
     doc: "How long a stopping gateway lets WebSockets end by themselves before it cuts them.",
   }),
 });
+export type GatewayConfig = ConfigOf<typeof gatewayConfig>;

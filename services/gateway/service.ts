@@ -9,21 +9,20 @@ import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
 import { PresenceService } from "../../gen/lucky/presence/v1/presence_pb.js";
 import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
 import type { Clock } from "../../platform/clock.ts";
-import type { ConfigOf } from "../../platform/config.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Metrics } from "../../platform/metrics.ts";
 import type { Registry } from "../../platform/registry/registry.ts";
 import { forward } from "../../platform/rpc/forward.ts";
 import { type RunningService, type Served, serve } from "../../platform/rpc/served.ts";
 import type { TokenVerifier } from "../../platform/tokens.ts";
-import type { gatewayConfig } from "./config.ts";
+import type { GatewayConfig } from "./config.ts";
 import { endpointService } from "./endpoint.ts";
 import { createHints } from "./hint.ts";
 import { createPlacement } from "./placement.ts";
 import { createTunnels } from "./tunnel.ts";
 
 export interface GatewayDependencies {
-  readonly config: ConfigOf<typeof gatewayConfig>;
+  readonly config: GatewayConfig;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly registry: Registry;

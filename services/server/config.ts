@@ -2,6 +2,20 @@ import { type ConfigOf, defineConfig, setting } from "../../platform/config.ts";
 
 /** Settings of the server service. */
 export const serverConfig = defineConfig("server", {
+  port: setting.integer({
+    default: 8085,
+    min: 0,
+    max: 65_535,
+    unit: "port",
+    doc: "Port of server's RPC; 0 takes a free one.",
+  }),
+  postgresConnections: setting.integer({
+    default: 12,
+    min: 4,
+    max: 1_000,
+    unit: "connections",
+    doc: "Connections to PostgreSQL at most: one a lane, and some for the rest.",
+  }),
   lanes: setting.integer({
     default: 4,
     min: 1,

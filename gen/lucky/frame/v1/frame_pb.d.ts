@@ -308,6 +308,21 @@ export declare type Welcome = Message<"lucky.frame.v1.Welcome"> & {
    * @generated from field: int32 max_sends_in_flight = 7;
    */
   maxSendsInFlight: number;
+
+  /**
+   * How many frames a second the server takes from the session for long; more close it with
+   * RATE_LIMITED. 0 when not told.
+   *
+   * @generated from field: int32 frames_per_second = 8;
+   */
+  framesPerSecond: number;
+
+  /**
+   * How many frames it takes at once. 0 when not told.
+   *
+   * @generated from field: int32 frames_burst = 9;
+   */
+  framesBurst: number;
 };
 
 /**

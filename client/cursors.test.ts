@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createManualClock } from "../test/clock.ts";
+import { Cursors } from "./cursors.ts";
+
+function setUp() {
+  const clock = createManualClock();
+  const frames: string[][] = [];
+  const cursors = new Cursors(clock, (batch) => {
+    frames.push(
+      batch.map((one) => `${one.conversationId} ${one.deliveredSequence} ${one.readSequence}`),
+    );
+  });
+  return { clock, cursors, frames };
+}
+
+test("acknowledgements of a moment leave as one frame, the furthest of each conversation", () => {
+  const { clock, cursors, frames } = setUp();
+  cursors.open();
+  cursors.delivered("a", 1n);
+  cursors.delivered("a", 3n);
+  cursors.read("a", 2n);
+  cursors.delivered("b", 9n);
+  clock.advance(50);
+  assert.deepEqual(frames, [["a 3 2", "b 9 0"]]);
+  clock.advance(1_000);
+  assert.equal(frames.length, 1);
+});
+
+test("what waits without a session, or was told to one that broke, is told to the next", () => {
+  const { clock, cursors, frames } = setUp();
+  cursors.delivered("a", 1n);
+  cursors.open();
+  cursors.lost();
+  cursors.read("a", 1n);
+  clock.advance(1_000);
+  cursors.open();
+  assert.deepEqual(frames, [["a 1 0"], ["a 1 1"]]);
+});
+
+test("a frame holds at most 200 cursors", () => {
+  const { cursors, frames } = setUp();
+  for (let n = 0; n < 450; n++) cursors.delivered(String(n), 1n);
+  cursors.open();
+  assert.deepEqual(
+    frames.map((frame) => frame.length),
+    [200, 200, 50],
+  );
+});

@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { EntrySchema } from "../gen/lucky/message/v1/message_pb.js";
+import { ConversationLog, type Placed } from "./log.ts";
+
+const entry = (sequence: number) => create(EntrySchema, { sequence: BigInt(sequence) });
+const sequences = (placed: readonly Placed[]) => placed.map((one) => Number(one.entry.sequence));
+const foreign = () => false;
+
+test("entries come out in order, whatever order they came in", () => {
+  const log = new ConversationLog(0n);
+  assert.deepEqual(sequences(log.offer(entry(3), false)), []);
+  assert.deepEqual(sequences(log.offer(entry(1), false)), [1]);
+  assert.deepEqual(sequences(log.offer(entry(2), false)), [2, 3]);
+  assert.equal(log.behind, false);
+});
+
+test("an entry that comes twice comes out once", () => {
+  const log = new ConversationLog(0n);
+  log.offer(entry(1), false);
+  log.offer(entry(3), false);
+  assert.deepEqual(sequences(log.offer(entry(1), false)), []);
+  assert.deepEqual(sequences(log.offer(entry(3), false)), []);
+  assert.deepEqual(sequences(log.offer(entry(2), false)), [2, 3]);
+});
+
+test("nothing comes out before the log begins, then what waited after the beginning", () => {
+  const log = new ConversationLog();
+  for (const sequence of [4, 6, 7]) log.offer(entry(sequence), false);
+  assert.equal(log.lowestWaiting, 4n);
+  assert.equal(log.behind, false);
+  assert.deepEqual(sequences(log.begin(5n)), [6, 7]);
+  assert.equal(log.last, 7n);
+});
+
+test("an own send stays an own send when it is echoed", () => {
+  const log = new ConversationLog(0n);
+  log.offer(entry(2), true);
+  log.offer(entry(2), false);
+  assert.deepEqual(
+    log.offer(entry(1), false).map(({ own }) => own),
+    [false, true],
+  );
+});
+
+test("a page that starts later than expected is no gap", () => {
+  const log = new ConversationLog(3n);
+  log.offer(entry(10), false);
+  assert.equal(log.behind, true);
+  assert.deepEqual(sequences(log.page([entry(9), entry(10)], foreign)), [9, 10]);
+  assert.equal(log.behind, false);
+});
+
+test("what the server will not give is not waited for", () => {
+  const log = new ConversationLog(3n);
+  log.offer(entry(10), false);
+  log.end();
+  assert.equal(log.behind, false);
+  assert.deepEqual(sequences(log.offer(entry(4), false)), [4]);
+});
+
+test("a gap buffers a bounded number of entries and remembers how far the log goes", () => {
+  const log = new ConversationLog(0n);
+  for (let sequence = 2; sequence <= 3_000; sequence++) log.offer(entry(sequence), false);
+  const released = log.offer(entry(1), false);
+  assert.equal(released.length, 1_001);
+  assert.equal(log.known, 3_000n);
+  assert.equal(log.behind, true);
+});

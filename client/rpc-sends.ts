@@ -1,0 +1,60 @@
+import type { Client } from "@connectrpc/connect";
+import type {
+  Accepted,
+  Entry,
+  MessageService,
+  SendRequest,
+} from "../gen/lucky/message/v1/message_pb.js";
+import { Backoff } from "./backoff.ts";
+import { type Clock, pause } from "./clock.ts";
+import { LuckyError } from "./error.ts";
+import { entryOf, isEntryOf } from "./send-request.ts";
+
+/** How often a send is tried before it is given up. */
+const triesLimit = 10;
+
+/** What sends over RPC need. */
+export interface RpcSendsOptions {
+  readonly clock: Clock;
+  readonly messages: Pick<Client<typeof MessageService>, "send">;
+  /** A send is in the log: its entry, but for the sender. Called before the send resolves. */
+  readonly accepted: (entry: Entry) => void;
+}
+
+/** Sends over RPC, each by itself. */
+export class RpcSends {
+  readonly #options: RpcSendsOptions;
+  readonly #running = new Set<SendRequest>();
+
+  constructor(options: RpcSendsOptions) {
+    this.#options = options;
+  }
+
+  /** Sends, and again under the same key while the server is busy. Throws a LuckyError. */
+  async send(request: SendRequest): Promise<Accepted> {
+    const { clock, messages } = this.#options;
+    const backoff = new Backoff({ firstMs: 200, longestMs: 5_000 });
+    this.#running.add(request);
+    try {
+      for (let tries = 1; ; tries++) {
+        try {
+          const accepted = (await messages.send(request)).accepted!;
+          this.#options.accepted(entryOf(request, accepted));
+          return accepted;
+        } catch (error) {
+          const failure = LuckyError.from(error);
+          if (!failure.passing || tries >= triesLimit) throw failure;
+          const delayMs = backoff.next(failure.retryAfterMs);
+          await pause(clock, delayMs, new AbortController().signal);
+        }
+      }
+    } finally {
+      this.#running.delete(request);
+    }
+  }
+
+  /** Whether the entry is a send that waits for its result. */
+  isOwn(entry: Entry): boolean {
+    return [...this.#running].some((request) => isEntryOf(entry, request));
+  }
+}

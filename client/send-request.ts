@@ -1,0 +1,48 @@
+import { create, equals, type MessageInitShape } from "@bufbuild/protobuf";
+import { ContentSchema } from "../gen/lucky/message/v1/content_pb.js";
+import {
+  type Accepted,
+  type Entry,
+  EntrySchema,
+  type SendRequest,
+  SendRequestSchema,
+} from "../gen/lucky/message/v1/message_pb.js";
+
+/** Where a message goes: to a user directly, or to a conversation (a group id is one). */
+export type Target = { readonly userId: string } | { readonly conversationId: string };
+
+/** What a message says: plain text, or any kind of content. */
+export type SendContent = string | MessageInitShape<typeof ContentSchema>;
+
+/** A send as the contract has it. */
+export function sendRequest(
+  target: Target,
+  content: SendContent,
+  clientMessageId: string,
+): SendRequest {
+  return create(SendRequestSchema, {
+    clientMessageId,
+    target:
+      "userId" in target
+        ? { case: "userId", value: target.userId }
+        : { case: "conversationId", value: target.conversationId },
+    content:
+      typeof content === "string" ? { kind: { case: "text", value: { text: content } } } : content,
+  });
+}
+
+/** The entry that a send became, but for the sender. */
+export function entryOf(request: SendRequest, accepted: Accepted): Entry {
+  const { conversationId, sequence, acceptedAtMs, messageId } = accepted;
+  const { clientMessageId, content } = request;
+  const place = { conversationId, sequence, acceptedAtMs, messageId };
+  return create(EntrySchema, { ...place, clientMessageId, content });
+}
+
+/** Whether the entry, by the same sender, is what the send became. */
+export function isEntryOf(entry: Entry, request: SendRequest): boolean {
+  const { target, clientMessageId, content } = request;
+  if (clientMessageId !== entry.clientMessageId || !content || !entry.content) return false;
+  if (target.case === "conversationId" && target.value !== entry.conversationId) return false;
+  return equals(ContentSchema, content, entry.content);
+}

@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { TokensSchema } from "../gen/lucky/auth/v1/auth_pb.js";
+import { createManualClock } from "../test/clock.ts";
+import { TokenKeeper } from "./tokens.ts";
+
+const minuteMs = 60_000;
+
+function setUp() {
+  const clock = createManualClock();
+  const exchanged: string[] = [];
+  const tokens = (n: number) =>
+    create(TokensSchema, {
+      accessToken: `access ${n}`,
+      refreshToken: `refresh ${n}`,
+      accessTokenExpiresAtMs: BigInt(clock.now() + 15 * minuteMs),
+    });
+  const keeper = new TokenKeeper({
+    clock,
+    changed: () => {},
+    exchange: async (refreshToken) => {
+      exchanged.push(refreshToken);
+      return tokens(exchanged.length + 1);
+    },
+  });
+  keeper.set(tokens(1), { fresh: true });
+  return { clock, keeper, exchanged };
+}
+
+test("a token is exchanged shortly before it expires, once for all who ask", async () => {
+  const { clock, keeper, exchanged } = setUp();
+  clock.advance(14 * minuteMs);
+  assert.equal(await keeper.access(), "access 1");
+  clock.advance(30_000);
+  const asked = await Promise.all([keeper.access(), keeper.access(), keeper.refresh("access 1")]);
+  assert.deepEqual(asked, ["access 2", "access 2", "access 2"]);
+  assert.deepEqual(exchanged, ["refresh 1"]);
+});
+
+test("a token that was exchanged meanwhile is not exchanged again", async () => {
+  const { keeper, exchanged } = setUp();
+  await keeper.refresh("access 1");
+  assert.equal(await keeper.refresh("access 1"), "access 2");
+  assert.equal(exchanged.length, 1);
+});
+
+test("a device whose clock is wrong goes by the server's", async () => {
+  const { clock, keeper } = setUp();
+  keeper.serverTime(clock.now() + 14.9 * minuteMs);
+  assert.equal(await keeper.access(), "access 2");
+});
+
+test("a device whose clock is ahead does not exchange a token that was made just now", async () => {
+  const { clock, keeper, exchanged } = setUp();
+  const serverMs = clock.now() - 60 * minuteMs;
+  const claims = btoa(JSON.stringify({ iat: serverMs / 1_000 }));
+  const accessToken = `header.${claims}.signature`;
+  const accessTokenExpiresAtMs = BigInt(serverMs + 15 * minuteMs);
+  keeper.set(create(TokensSchema, { accessToken, accessTokenExpiresAtMs }), { fresh: true });
+  assert.equal(await keeper.access(), accessToken);
+  clock.advance(14.6 * minuteMs);
+  await keeper.access();
+  assert.equal(exchanged.length, 1);
+});
+
+test("nobody logged in has no token", async () => {
+  const { keeper } = setUp();
+  keeper.clear();
+  await assert.rejects(keeper.access(), /not logged in/);
+});

@@ -1,0 +1,170 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { createServer, connect as dial, type Socket } from "node:net";
+import { join } from "node:path";
+import { after, before, type TestContext, test } from "node:test";
+import { promisify } from "node:util";
+import { type Backend, startRabbit } from "../../test/backends.ts";
+import { quiet } from "../../test/postgres.ts";
+import { busSuite, Inbox, publish, text, unavailable } from "./bus.suite.ts";
+import type { Bus } from "./bus.ts";
+import { createRabbitBus, type RabbitBusOptions } from "./rabbitmq.ts";
+
+let server: Backend;
+let count = 0;
+
+before(async () => {
+  server = await startRabbit();
+});
+after(() => server.close());
+
+for (const quorum of [false, true]) {
+  busSuite(`rabbitmq, ${quorum ? "quorum" : "classic"} queues`, {
+    async open(t) {
+      // Queues carry the same names in every test: each test begins without them.
+      await ctl("stop_app");
+      await ctl("reset");
+      await ctl("start_app");
+      return open(t, { quorum });
+    },
+  });
+}
+
+test("a broker that is away refuses at once; it comes back with bodies and consumers", async (t) => {
+  const bus = await open(t);
+  const name = queue();
+  const inbox = new Inbox();
+  const begun = Promise.withResolvers<void>();
+  const finish = Promise.withResolvers<void>();
+  await bus.consume(name, async (body) => {
+    begun.resolve();
+    await finish.promise;
+    await inbox.take(body);
+  });
+  for (const body of ["one", "two", "three"]) await publish(bus, name, body);
+  await begun.promise;
+  await server.kill();
+  await assert.rejects(async () => {
+    // The loss shows a moment after the kill.
+    for (;;) await publish(bus, name, "lost");
+  }, unavailable);
+  assert.equal(bus.ready(), false);
+  const early = await open(t);
+  assert.equal(early.ready(), false);
+  const other = queue();
+  const waiting = new Inbox();
+  await early.consume(other, waiting.take);
+
+  await server.restart();
+  await untilReady(bus);
+  finish.resolve();
+  const first = await inbox.next();
+  const second = await inbox.next();
+  // The one in work when the broker died may come twice.
+  const rest =
+    second === first ? [await inbox.next(), await inbox.next()] : [second, await inbox.next()];
+  assert.deepEqual([first, ...rest], ["one", "two", "three"]);
+  await untilReady(early);
+  while ((await publish(bus, other, "hello")) === "unroutable") await new Promise(setImmediate);
+  assert.equal(await waiting.next(), "hello");
+});
+
+test("a cut connection fails what was not confirmed; what was not acknowledged comes again", async (t) => {
+  const wire = await openWire(t);
+  const far = await open(t, { url: wire.url });
+  const near = await open(t);
+  const name = queue();
+  const seen: string[] = [];
+  const again = Promise.withResolvers<void>();
+  const cut = Promise.withResolvers<void>();
+  await far.consume(name, async (body) => {
+    seen.push(text(body));
+    if (seen.length === 1) await cut.promise;
+    if (seen.at(-1) === "three") again.resolve();
+  });
+  for (const body of ["one", "two", "three"]) await publish(near, name, body);
+  wire.hold();
+  const unconfirmed = publish(far, name, "four");
+  wire.cut();
+  await assert.rejects(unconfirmed, unavailable);
+  cut.resolve();
+  await untilReady(far);
+  await again.promise;
+  assert.deepEqual(seen, ["one", "one", "two", "three"]);
+  assert.equal(await publish(far, name, "five"), "confirmed");
+});
+
+test("a broker without room holds publishes back until it has some, or the signal aborts", async (t) => {
+  const bus = await open(t);
+  const name = queue();
+  const inbox = new Inbox();
+  await bus.consume(name, inbox.take);
+  await ctl("set_vm_memory_high_watermark", "0");
+  t.after(() => ctl("set_vm_memory_high_watermark", "0.4"));
+  // The broker tells of its want when something is published to it.
+  const held = publish(bus, name, "held");
+  await assert.rejects(bus.publish(name, new Uint8Array(1), AbortSignal.timeout(300)), unavailable);
+  assert.equal(inbox.size, 0);
+  await ctl("set_vm_memory_high_watermark", "0.4");
+  assert.equal(await held, "confirmed");
+  assert.equal(await inbox.next(), "held");
+});
+
+test("a queue that exists with other settings is refused clearly", async (t) => {
+  const name = queue();
+  await (await open(t)).consume(name, async () => {});
+  const other = await open(t, { quorum: true, exchange: "lucky.other" });
+  await assert.rejects(
+    other.consume(name, async () => {}),
+    new RegExp(`from ${name}`),
+  );
+  assert.equal(other.ready(), true);
+});
+
+/** Runs the broker's own control program. */
+function ctl(...args: string[]) {
+  return promisify(execFile)(join(server.dir, "rabbitmqctl"), args);
+}
+
+const queue = () => `connect-${count++}`;
+
+async function open(t: TestContext, options: Partial<RabbitBusOptions> = {}): Promise<Bus> {
+  const bus = await createRabbitBus({ url: server.url, log: quiet, closeWaitMs: 50, ...options });
+  t.after(() => bus.close());
+  return bus;
+}
+
+async function untilReady(bus: Bus): Promise<void> {
+  while (!bus.ready()) await new Promise(setImmediate);
+}
+
+/** A wire to the broker that can be held and cut. */
+async function openWire(t: TestContext) {
+  const ends = new Set<Socket>();
+  const wire = createServer((near) => {
+    const far = dial(server.port, "127.0.0.1");
+    near.pipe(far).pipe(near);
+    for (const end of [near, far]) {
+      ends.add(end);
+      end.on("error", () => {});
+      end.on("close", () => {
+        ends.delete(end);
+        near.destroy();
+        far.destroy();
+      });
+    }
+  });
+  await new Promise<void>((resolve) => wire.listen(0, "127.0.0.1", resolve));
+  t.after(() => wire.close());
+  const { port } = wire.address() as { port: number };
+  return {
+    url: `amqp://guest:guest@127.0.0.1:${port}`,
+    /** Lets nothing through any more. */
+    hold: () => {
+      for (const end of ends) end.unpipe();
+    },
+    cut: () => {
+      for (const end of ends) end.destroy();
+    },
+  };
+}

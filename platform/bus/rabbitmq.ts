@@ -1,0 +1,375 @@
+import { setTimeout as pause } from "node:timers/promises";
+import {
+  type Channel,
+  type ChannelModel,
+  type ConfirmChannel,
+  connect,
+  type Message,
+} from "amqplib";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { fail } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { Bus, Consumer, DeadLetter } from "./bus.ts";
+import { type Delivery, Inbound } from "./inbound.ts";
+import { Outbound } from "./outbound.ts";
+
+export interface RabbitBusOptions {
+  /** amqp://user:password@host:port */
+  url: string;
+  log: Log;
+  /** Queues on a majority of the brokers, instead of on one. The same for all who use a queue. */
+  quorum?: boolean;
+  /** Name of the exchange, and start of the name of the dead letters' one. */
+  exchange?: string;
+  /** How long a closing consumer waits for the delivery in work, milliseconds. */
+  closeWaitMs?: number;
+}
+
+/** After this time without a consumer a queue is removed: its instance never came back. */
+const QUEUE_EXPIRES_MS = 3_600_000;
+/** Beyond this the oldest bodies of a queue go to the dead letters: the log is the truth. */
+const QUEUE_MAX_BYTES = 256 << 20;
+const DEAD_KEPT_MS = 7 * 24 * 3_600_000;
+const DEAD_MAX_BYTES = 64 << 20;
+/** How often a quorum queue delivers a body that is never acknowledged. */
+const DELIVERY_LIMIT = 20;
+const PREFETCH = 64;
+const MAX_UNCONFIRMED = 2_000;
+const MAX_WAITING = 10_000;
+const HEARTBEAT_S = 10;
+const CONNECT_MS = 5_000;
+const RETRY_FIRST_MS = 50;
+const RETRY_AT_MOST_MS = 5_000;
+const CONSUME_RETRY_MS = 1_000;
+const GOODBYE_MS = 2_000;
+
+/**
+ * A bus on RabbitMQ over one connection, which comes back by itself for as long as the bus is open.
+ * Resolves after the first attempt to connect, whatever came of it: a broker that is away at the
+ * start is the same as one that goes away later. Throws when the URL is none.
+ */
+export async function createRabbitBus(options: RabbitBusOptions): Promise<Bus> {
+  const bus = new RabbitBus(options);
+  await bus.connect();
+  return bus;
+}
+
+type State =
+  | { readonly kind: "connecting"; readonly timer?: NodeJS.Timeout }
+  | { readonly kind: "open"; readonly link: Link }
+  | { readonly kind: "closed" };
+
+interface Link {
+  isOpen(): boolean;
+  readonly model: ChannelModel;
+  readonly channel: ConfirmChannel;
+  readonly outbound: Outbound;
+}
+
+class RabbitBus implements Bus {
+  readonly #url: string;
+  readonly #log: Log;
+  readonly #exchange: string;
+  readonly #dead: string;
+  readonly #queueType: Record<string, unknown>;
+  readonly #closeWaitMs: number;
+  readonly #consumers = new Set<RabbitConsumer>();
+  #state: State = { kind: "connecting" };
+  #attempts = 0;
+
+  constructor({ url, log, quorum = false, exchange = "lucky", ...rest }: RabbitBusOptions) {
+    const withHeartbeat = new URL(url);
+    withHeartbeat.searchParams.set("heartbeat", String(HEARTBEAT_S));
+    this.#url = withHeartbeat.href;
+    this.#log = log;
+    this.#exchange = exchange;
+    this.#dead = `${exchange}.dead`;
+    this.#queueType = quorum
+      ? { "x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT }
+      : { "x-queue-type": "classic" };
+    this.#closeWaitMs = rest.closeWaitMs ?? 5_000;
+  }
+
+  async publish(queue: string, body: Uint8Array, signal: AbortSignal) {
+    return this.#link().outbound.publish(queue, body, signal);
+  }
+
+  consume(queue: string, take: (body: Uint8Array) => Promise<void>): Promise<Consumer> {
+    return this.#start(
+      queue,
+      ({ body }) => take(body),
+      async (channel) => {
+        await channel.assertQueue(queue, {
+          durable: true,
+          arguments: {
+            ...this.#queueType,
+            "x-dead-letter-exchange": this.#dead,
+            "x-expires": QUEUE_EXPIRES_MS,
+            "x-max-length-bytes": QUEUE_MAX_BYTES,
+            "x-overflow": "drop-head",
+          },
+        });
+        await channel.bindQueue(queue, this.#exchange, queue);
+      },
+    );
+  }
+
+  consumeDeadLetters(take: (letter: DeadLetter) => Promise<void>): Promise<Consumer> {
+    return this.#start(this.#dead, ({ message }) => take(letterOf(message)));
+  }
+
+  async remove(queue: string): Promise<void> {
+    const { channel } = this.#link();
+    const mine = [...this.#consumers].filter((consumer) => consumer.queue === queue);
+    await Promise.all(mine.map((consumer) => consumer.close()));
+    try {
+      await channel.deleteQueue(queue);
+    } catch (cause) {
+      throw fail(ErrorReason.UNAVAILABLE, "the broker cannot be reached", { cause });
+    }
+  }
+
+  ready(): boolean {
+    return this.#state.kind === "open";
+  }
+
+  async close(): Promise<void> {
+    const state = this.#state;
+    if (state.kind === "closed") return;
+    if (state.kind === "connecting") clearTimeout(state.timer);
+    await Promise.all([...this.#consumers].map((consumer) => consumer.close()));
+    this.#state = { kind: "closed" };
+    if (state.kind !== "open") return;
+    state.link.outbound.break(new Error("the bus was closed"));
+    await goodbye(state.link.model);
+  }
+
+  /** Tries once to connect; a failure is logged and tried again later. */
+  async connect(): Promise<void> {
+    try {
+      const link = await this.#open();
+      if (this.#state.kind === "closed") return await goodbye(link.model);
+      if (!link.isOpen()) throw new Error("the broker closed the connection at once");
+      this.#state = { kind: "open", link };
+      this.#attempts = 0;
+      this.#log.info({ event: "bus_connected" });
+      for (const consumer of this.#consumers) consumer.attach(link.model);
+    } catch (err) {
+      this.#log.error({ event: "bus_unreachable", attempts: this.#attempts, err });
+      this.#retry();
+    }
+  }
+
+  async #open(): Promise<Link> {
+    const model = await connect(this.#url, { timeout: CONNECT_MS, noDelay: true, keepAlive: true });
+    let cause: unknown;
+    let open = true;
+    let link: Link | undefined;
+    // Says why; "close" follows.
+    model.on("error", (err) => {
+      cause = err;
+    });
+    model.on("close", (err) => {
+      open = false;
+      if (link) this.#lost(link, cause ?? err);
+    });
+    try {
+      const channel = await model.createConfirmChannel();
+      channel.on("error", (err) => {
+        cause = err;
+      });
+      // Without its channel the connection is of no use: start anew.
+      channel.on("close", () => setImmediate(() => open && goodbye(model)));
+      await this.#declare(channel);
+      const outbound = new Outbound(channel, {
+        exchange: this.#exchange,
+        maxUnconfirmed: MAX_UNCONFIRMED,
+        maxWaiting: MAX_WAITING,
+      });
+      channel.on("return", (message) => outbound.returned(message.properties.messageId));
+      model.on("blocked", (reason) => {
+        this.#log.warn({ event: "bus_blocked", reason });
+        outbound.block();
+      });
+      model.on("unblocked", () => {
+        this.#log.info({ event: "bus_unblocked" });
+        outbound.unblock();
+      });
+      link = { isOpen: () => open, model, channel, outbound };
+      return link;
+    } catch (error) {
+      if (open) goodbye(model);
+      throw cause ?? error;
+    }
+  }
+
+  /** What everybody shares: the exchange, and where dead letters are kept. */
+  async #declare(channel: Channel): Promise<void> {
+    await channel.assertExchange(this.#exchange, "direct", { durable: true });
+    await channel.assertExchange(this.#dead, "fanout", { durable: true });
+    await channel.assertQueue(this.#dead, {
+      durable: true,
+      arguments: {
+        ...this.#queueType,
+        "x-message-ttl": DEAD_KEPT_MS,
+        "x-max-length-bytes": DEAD_MAX_BYTES,
+        "x-overflow": "drop-head",
+      },
+    });
+    await channel.bindQueue(this.#dead, this.#dead, "");
+  }
+
+  #lost(link: Link, err: unknown): void {
+    link.outbound.break(err);
+    if (this.#state.kind !== "open" || this.#state.link !== link) return;
+    this.#log.error({ event: "bus_lost", err });
+    this.#retry();
+  }
+
+  #retry(): void {
+    if (this.#state.kind === "closed") return;
+    const delayMs = Math.min(RETRY_FIRST_MS * 2 ** this.#attempts++, RETRY_AT_MOST_MS);
+    // Spread out, so that instances do not come back all at once.
+    const timer = setTimeout(() => this.connect(), delayMs * (0.5 + Math.random() / 2));
+    this.#state = { kind: "connecting", timer };
+  }
+
+  #link(): Link {
+    if (this.#state.kind === "open") return this.#state.link;
+    throw fail(ErrorReason.UNAVAILABLE, "the broker cannot be reached");
+  }
+
+  async #start(
+    queue: string,
+    take: (delivery: Lent) => Promise<void>,
+    declare: (channel: Channel) => Promise<void> = async () => {},
+  ): Promise<Consumer> {
+    if (this.#state.kind === "closed") throw fail(ErrorReason.UNAVAILABLE, "the bus is closed");
+    const consumer = new RabbitConsumer({
+      queue,
+      take,
+      declare,
+      log: this.#log,
+      closeWaitMs: this.#closeWaitMs,
+      closed: () => this.#consumers.delete(consumer),
+    });
+    this.#consumers.add(consumer);
+    if (this.#state.kind !== "open") return consumer;
+    const { link } = this.#state;
+    const refusal = await consumer.attach(link.model);
+    if (refusal === undefined || !link.isOpen()) return consumer;
+    await consumer.close();
+    throw new Error(`the broker gives no deliveries from ${queue}`, { cause: refusal });
+  }
+}
+
+interface Lent extends Delivery {
+  readonly message: Message;
+}
+
+interface ConsumerOptions {
+  readonly queue: string;
+  readonly take: (delivery: Lent) => Promise<void>;
+  readonly declare: (channel: Channel) => Promise<void>;
+  readonly log: Log;
+  readonly closeWaitMs: number;
+  readonly closed: () => void;
+}
+
+/** A consumer with a channel of its own on whatever connection there is. */
+class RabbitConsumer implements Consumer {
+  readonly queue: string;
+  readonly #options: ConsumerOptions;
+  readonly #inbound: Inbound<Lent>;
+  #channel: Channel | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: ConsumerOptions) {
+    this.queue = options.queue;
+    this.#options = options;
+    this.#inbound = new Inbound(options.take, options);
+  }
+
+  /**
+   * Takes deliveries from a connection, again and again for as long as it lasts. Resolves after the
+   * first attempt, with the error if it failed.
+   */
+  async attach(model: ChannelModel): Promise<unknown> {
+    let connected = true;
+    model.once("close", () => {
+      connected = false;
+    });
+    const attempt = async (): Promise<unknown> => {
+      if (!connected || this.#closing) return undefined;
+      try {
+        await this.#consume(model, again);
+        return undefined;
+      } catch (err) {
+        this.#options.log.error({ event: "consumer_not_started", queue: this.queue, err });
+        again();
+        return err;
+      }
+    };
+    const again = () => {
+      clearTimeout(this.#retry);
+      this.#retry = setTimeout(attempt, CONSUME_RETRY_MS);
+    };
+    return attempt();
+  }
+
+  async #consume(model: ChannelModel, again: () => void): Promise<void> {
+    const channel = await model.createChannel();
+    let open = true;
+    channel.on("error", (err) =>
+      this.#options.log.error({ event: "consumer_lost", queue: this.queue, err }),
+    );
+    channel.on("close", () => {
+      open = false;
+      if (!this.#closing) again();
+    });
+    await this.#options.declare(channel);
+    await channel.prefetch(PREFETCH);
+    const isOpen = () => open;
+    await channel.consume(this.queue, (message) => {
+      // The broker removed the queue, or moved it.
+      if (!message) return void channel.close().catch(() => {});
+      this.#inbound.accept({
+        message,
+        body: message.content,
+        isOpen,
+        acknowledge: () => channel.ack(message),
+        reject: () => channel.nack(message, false, false),
+      });
+    });
+    this.#channel = channel;
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    clearTimeout(this.#retry);
+    await this.#inbound.close();
+    // What was lent and not acknowledged goes back to its queue.
+    await this.#channel?.close().catch(() => {});
+    this.#options.closed();
+  }
+}
+
+function letterOf({ content, properties }: Message): DeadLetter {
+  const death = properties.headers?.["x-death"]?.[0];
+  return { queue: death?.queue ?? "", reason: death?.reason ?? "", body: content };
+}
+
+/** Closes a connection in good order, bounded: a broker that hangs does not answer. */
+async function goodbye(model: ChannelModel): Promise<void> {
+  const over = new AbortController();
+  const late = pause(GOODBYE_MS, undefined, { signal: over.signal });
+  // A connection that is gone already needs none.
+  await Promise.race([model.close(), late]).catch(() => {});
+  over.abort();
+  await late.catch(() => {});
+}

@@ -1,0 +1,219 @@
+import assert from "node:assert/strict";
+import { connect, createServer, type Socket } from "node:net";
+import { type TestContext, test } from "node:test";
+import { createClient, createContextValues } from "@connectrpc/connect";
+import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
+import { systemClock } from "../clock.ts";
+import { reasonOf } from "../errors.ts";
+import { createLog } from "../log.ts";
+import type { Instance } from "../registry/registry.ts";
+import { listen } from "./listen.ts";
+import { fixedTransport, remoteTransport } from "./remote.ts";
+import { routeKey } from "./route.ts";
+import { meshSecret, type TestService, testService, untilAborted } from "./rpc.fixture.ts";
+import { transportSuite } from "./transport.suite.ts";
+
+const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
+const common = { service: "auth", meshSecret, log, clock: systemClock };
+
+async function open(t: TestContext, { served, interceptors }: TestService, port = 0) {
+  const server = await listen({ host: "127.0.0.1", port, served, interceptors, log, graceMs: 100 });
+  t.after(() => server.close());
+  return server;
+}
+
+transportSuite("remote", async (t, service) => {
+  const { port } = await open(t, service);
+  const transport = fixedTransport({ ...common, address: `http://127.0.0.1:${port}` });
+  t.after(() => transport.close());
+  return transport;
+});
+
+/** Some instances of auth that say who they are, and a registry of them. */
+async function instances(t: TestContext, count: number) {
+  const live: Instance[] = [];
+  const servers = [];
+  for (let i = 0; i < count; i++) {
+    const instanceId = `auth-${i}`;
+    const server = await open(
+      t,
+      await testService({ auth: { getJwks: () => ({ jwksJson: instanceId }) } }),
+    );
+    servers.push(server);
+    const address = `http://127.0.0.1:${server.port}`;
+    live.push({ instanceId, service: "auth", address, publicAddress: "", load: 0 });
+  }
+  const transport = remoteTransport({ ...common, registry: { instances: async () => live } });
+  t.after(() => transport.close());
+  const client = createClient(AuthService, transport);
+  return {
+    live,
+    servers,
+    async ask(key?: string): Promise<string> {
+      const contextValues = createContextValues().set(routeKey, key);
+      return (await client.getJwks({}, { contextValues })).jwksJson;
+    },
+  };
+}
+
+async function reasonFor(call: Promise<unknown>): Promise<string> {
+  const error = await call.then(
+    () => assert.fail("the call was answered"),
+    (thrown: unknown) => thrown,
+  );
+  return ErrorReason[reasonOf(error)];
+}
+
+test("remote: instances take turns", async (t) => {
+  const { ask } = await instances(t, 3);
+  const answers = [await ask(), await ask(), await ask(), await ask(), await ask(), await ask()];
+  assert.deepEqual([...answers].sort(), [
+    "auth-0",
+    "auth-0",
+    "auth-1",
+    "auth-1",
+    "auth-2",
+    "auth-2",
+  ]);
+});
+
+test("remote: a route key stays with its instance, and moves only when that goes", async (t) => {
+  const { live, ask } = await instances(t, 3);
+  const keys = Array.from({ length: 30 }, (_, i) => `key-${i}`);
+  const before = new Map<string, string>();
+  for (const key of keys) before.set(key, await ask(key));
+  assert.equal(new Set(before.values()).size, 3);
+  for (const key of keys) assert.equal(await ask(key), before.get(key));
+  live.splice(1, 1);
+  for (const key of keys) {
+    const now = await ask(key);
+    if (before.get(key) === "auth-1") assert.notEqual(now, "auth-1");
+    else assert.equal(now, before.get(key));
+  }
+});
+
+test("remote: a call that cannot be sent goes to another instance", async (t) => {
+  const { servers, ask } = await instances(t, 3);
+  await servers[0]?.close();
+  await servers[2]?.close();
+  for (let i = 0; i < 6; i++) assert.equal(await ask(), "auth-1");
+  assert.equal(await ask("any"), "auth-1");
+});
+
+test("remote: an instance that comes back at its address is called again", async (t) => {
+  const { servers, live, ask } = await instances(t, 1);
+  assert.equal(await ask(), "auth-0");
+  const port = Number(new URL(live[0]?.address ?? "").port);
+  await servers[0]?.close();
+  assert.equal(await reasonFor(ask()), "UNAVAILABLE");
+  await open(t, await testService({ auth: { getJwks: () => ({ jwksJson: "again" }) } }), port);
+  assert.equal(await ask(), "again");
+});
+
+test("remote: without a live instance, and after close, calls are UNAVAILABLE", async (t) => {
+  const none = remoteTransport({ ...common, registry: { instances: async () => [] } });
+  assert.equal(await reasonFor(createClient(AuthService, none).getJwks({})), "UNAVAILABLE");
+  const { port } = await open(t, await testService({ auth: { getJwks: () => ({}) } }));
+  const some = fixedTransport({ ...common, address: `http://127.0.0.1:${port}` });
+  const client = createClient(AuthService, some);
+  await client.getJwks({});
+  some.close();
+  assert.equal(await reasonFor(client.getJwks({})), "UNAVAILABLE");
+});
+
+/** An instance that takes connections and breaks each as soon as a call has arrived. */
+async function breaker(t: TestContext): Promise<{ address: string; broken: () => number }> {
+  let broken = 0;
+  const sockets = new Set<Socket>();
+  function cut(signal: AbortSignal): Promise<never> {
+    broken++;
+    for (const socket of sockets) socket.resetAndDestroy();
+    return untilAborted(signal);
+  }
+  const inner = await open(
+    t,
+    await testService({
+      auth: {
+        getJwks: (_request, { signal }) => cut(signal),
+      },
+      session: {
+        checkUsers: (_request, { signal }) => cut(signal),
+      },
+    }),
+  );
+  const server = createServer((socket) => {
+    const onward = connect(inner.port, "127.0.0.1");
+    sockets.add(socket);
+    for (const one of [socket, onward]) one.on("error", () => {});
+    socket.once("close", () => {
+      sockets.delete(socket);
+      onward.destroy();
+    });
+    socket.pipe(onward).pipe(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => server.close());
+  const { port } = server.address() as { port: number };
+  return { address: `http://127.0.0.1:${port}`, broken: () => broken };
+}
+
+test("remote: when the connection breaks, an internal call is repeated once, another is not", async (t) => {
+  const { address, broken } = await breaker(t);
+  const transport = fixedTransport({ ...common, address });
+  t.after(() => transport.close());
+  assert.equal(await reasonFor(createClient(AuthService, transport).getJwks({})), "UNAVAILABLE");
+  assert.equal(broken(), 1);
+  assert.equal(
+    await reasonFor(createClient(SessionService, transport).checkUsers({})),
+    "UNAVAILABLE",
+  );
+  assert.equal(broken(), 3);
+});
+
+test("remote: an internal call whose connection broke is answered by another instance", async (t) => {
+  const { address } = await breaker(t);
+  const good = await open(
+    t,
+    await testService({ session: { checkUsers: () => ({ userIds: ["7"] }) } }),
+  );
+  const live = [address, `http://127.0.0.1:${good.port}`].map((at, i) => ({
+    instanceId: `auth-${i}`,
+    service: "auth",
+    address: at,
+    publicAddress: "",
+    load: 0,
+  }));
+  const transport = remoteTransport({ ...common, registry: { instances: async () => live } });
+  t.after(() => transport.close());
+  const client = createClient(SessionService, transport);
+  for (let i = 0; i < 4; i++) assert.deepEqual((await client.checkUsers({})).userIds, ["7"]);
+});
+
+test("remote: an instance that leaves the registry finishes its calls and loses its connection", async (t) => {
+  const began = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<object>();
+  const service = await testService({
+    auth: {
+      getJwks() {
+        began.resolve();
+        return answer.promise;
+      },
+    },
+  });
+  const server = await open(t, service);
+  const address = `http://127.0.0.1:${server.port}`;
+  let live = [{ instanceId: "auth-0", service: "auth", address, publicAddress: "", load: 0 }];
+  const transport = remoteTransport({ ...common, registry: { instances: async () => live } });
+  t.after(() => transport.close());
+  const client = createClient(AuthService, transport);
+  const call = client.getJwks({});
+  await began.promise;
+  live = [];
+  assert.equal(await reasonFor(client.getJwks({})), "UNAVAILABLE");
+  answer.resolve({ jwksJson: "done" });
+  assert.equal((await call).jwksJson, "done");
+  // The last connection has ended: nothing to wait for within the grace.
+  await server.close();
+});

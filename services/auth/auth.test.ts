@@ -1,0 +1,173 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { ConnectError } from "@connectrpc/connect";
+import { decodeJwt, decodeProtectedHeader } from "jose";
+import { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { startTestPostgres } from "../../test/postgres.ts";
+import { goodPassword, refused, startTestAuth } from "./auth.suite.ts";
+
+const { url, pool } = await startTestPostgres({ after });
+const one = await startTestAuth({ url, t: { after } });
+const { auth, users, sessions, clock } = one;
+const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
+
+test("a registered user logs in, and the token says who it is", async () => {
+  const { user } = await auth.register({
+    userName: "Ana.Lima",
+    displayName: " Ana ",
+    password: await one.encrypt(goodPassword),
+  });
+  assert.equal(user?.userName, "Ana.Lima");
+  assert.equal(user?.displayName, "Ana");
+  assert.equal(user?.createdAtMs, BigInt(clock.now()));
+  const answer = await auth.login({
+    userName: "ANA.lima",
+    password: await one.encrypt(goodPassword),
+    device: { deviceId: "pixel", deviceClass: DeviceClass.MOBILE, deviceName: "Pixel" },
+  });
+  assert.deepEqual(answer.user, user);
+  const tokens = answer.tokens!;
+  assert.equal(tokens.accessTokenExpiresAtMs, BigInt(clock.now() + 900_000));
+  assert.equal(tokens.refreshTokenExpiresAtMs, BigInt(clock.now() + 30 * 86_400_000));
+  assert.equal(decodeProtectedHeader(tokens.accessToken).alg, "EdDSA");
+  const claims = decodeJwt(tokens.accessToken);
+  assert.deepEqual([claims.iss, claims.aud, claims.role], ["lucky", "lucky", "user"]);
+  const caller = await one.verifier.verify(tokens.accessToken);
+  assert.equal(caller.userId, user?.userId);
+  assert.equal(caller.deviceId, "pixel");
+  assert.equal(caller.deviceClass, DeviceClass.MOBILE);
+  assert.equal(caller.role, "user");
+  assert.equal(caller.expiresAtMs, Number(tokens.accessTokenExpiresAtMs));
+});
+
+test("without a display name the user name is shown; control characters are refused", async () => {
+  const password = await one.encrypt(goodPassword);
+  const { user } = await auth.register({ userName: "plain", displayName: "  ", password });
+  assert.equal(user?.displayName, "plain");
+  const bell = auth.register({ userName: "plain2", displayName: "ding\u0007", password });
+  await refused(bell, ErrorReason.INVALID_ARGUMENT);
+});
+
+test("a name in another spelling is the same name", async () => {
+  const password = await one.encrypt(goodPassword);
+  const { user } = await auth.register({ userName: "Straße", password });
+  for (const userName of ["straße", "STRASSE", "Ｓｔｒａｓｓｅ"]) {
+    await refused(auth.register({ userName, password }), ErrorReason.USER_NAME_TAKEN);
+    const found = await users.getUser(
+      { key: { case: "userName", value: userName } },
+      one.as(await one.login("Straße")),
+    );
+    assert.equal(found.user?.userId, user?.userId);
+  }
+});
+
+test("of two that register the same name at once one wins", async () => {
+  const password = await one.encrypt(goodPassword);
+  const outcomes = await Promise.allSettled(
+    ["racer", "Racer", "RACER"].map((userName) => auth.register({ userName, password })),
+  );
+  assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
+  for (const outcome of outcomes)
+    if (outcome.status === "rejected")
+      await refused(Promise.reject(outcome.reason), ErrorReason.USER_NAME_TAKEN);
+});
+
+test("weak passwords are refused, long and foreign ones are not", async () => {
+  const register = async (userName: string, password: string) =>
+    auth.register({ userName, password: await one.encrypt(password) });
+  for (const password of ["", "short", "aaaaaaaaaaaa", "abababababab", "Weak-User", "Password1"])
+    await refused(register("weak-user", password), ErrorReason.PASSWORD_WEAK);
+  await refused(register("weak-user", "ab1".repeat(43)), ErrorReason.PASSWORD_WEAK);
+  await register("long-user", `ab1${"x".repeat(125)}`);
+  await register("foreign-user", "пароль-пароль 密码");
+});
+
+test("a password typed on another system, in another normal form, is the same password", async () => {
+  const composed = "caf\u00e9 au lait";
+  await auth.register({ userName: "cafe", password: await one.encrypt(composed) });
+  const password = await one.encrypt(composed.normalize("NFD"));
+  await auth.login({ userName: "cafe", password, device });
+});
+
+test("the password is stored as Argon2id alone", async () => {
+  const { userId } = await one.register();
+  const sql = "SELECT password_hash FROM auth.account WHERE user_id = $1";
+  const { rows } = await pool.query(sql, [userId]);
+  assert.match(rows[0].password_hash, /^\$argon2id\$v=19\$m=8192,t=1,p=1\$/);
+});
+
+test("whatever is wrong with the encryption, it is refused alike", async () => {
+  const good = await one.encrypt(goodPassword);
+  const flipped = good.ciphertext.slice();
+  flipped[100]! ^= 1;
+  const wrong = [
+    { keyId: "unknown", ciphertext: good.ciphertext },
+    { keyId: good.keyId, ciphertext: flipped },
+    { keyId: good.keyId, ciphertext: new Uint8Array(256) },
+    { keyId: good.keyId, ciphertext: new Uint8Array(300) },
+  ];
+  for (const password of wrong) {
+    const call = auth.login({ userName: "somebody", password, device });
+    await refused(call, ErrorReason.ENCRYPTION_INVALID);
+    await refused(
+      auth.register({ userName: "somebody", password }),
+      ErrorReason.ENCRYPTION_INVALID,
+    );
+  }
+});
+
+test("an unknown user and a wrong password fail alike, and cost one hash each", async () => {
+  const { userName } = await one.register();
+  const hashes = async () => {
+    const text = await one.metrics.text();
+    return Number(/password_hash_seconds_count\{work="verify"\} (\d+)/.exec(text)?.[1] ?? 0);
+  };
+  const password = await one.encrypt("not the password");
+  const texts: string[] = [];
+  for (const name of [userName, "nobody-at-all"]) {
+    const before = await hashes();
+    const failure = await auth.login({ userName: name, password, device }).catch((e) => e);
+    assert.equal(await hashes(), before + 1);
+    await refused(Promise.reject(failure), ErrorReason.CREDENTIALS_INVALID);
+    texts.push(ConnectError.from(failure).message);
+  }
+  assert.equal(texts[0], texts[1]);
+});
+
+test("more passwords at once than the bound are refused, and it recovers", async (t) => {
+  const tight = await startTestAuth({ url, t, config: { maxHashing: 2 } });
+  const { userName } = await tight.register();
+  const attempts = await Promise.allSettled(
+    Array.from({ length: 12 }, (_, n) => tight.login(userName, `device-${n}`)),
+  );
+  const rejected = attempts.filter((attempt) => attempt.status === "rejected");
+  assert.ok(rejected.length > 0 && rejected.length < 12);
+  for (const { reason } of rejected) await refused(Promise.reject(reason), ErrorReason.OVERLOADED);
+  await tight.login(userName);
+});
+
+test("users are found by id, by name and in batches, in the order asked", async () => {
+  const first = await one.register();
+  const second = await one.register();
+  const headers = one.as(await one.login(first.userName));
+  const byId = await users.getUser({ key: { case: "userId", value: second.userId } }, headers);
+  assert.equal(byId.user?.userName, second.userName);
+  const userIds = [second.userId, "999999999999", first.userId, second.userId];
+  const batch = await users.batchGetUsers({ userIds }, headers);
+  assert.deepEqual(
+    batch.users.map(({ userId }) => userId),
+    [second.userId, first.userId],
+  );
+  const missing = users.getUser({ key: { case: "userId", value: "999999999999" } }, headers);
+  await refused(missing, ErrorReason.USER_NOT_FOUND);
+  await refused(users.batchGetUsers({ userIds }), ErrorReason.TOKEN_INVALID);
+});
+
+test("CheckUsers names those that exist", async () => {
+  const { userId } = await one.register();
+  const { userIds } = await sessions.checkUsers({ userIds: ["42", userId, userId] });
+  assert.deepEqual(userIds, [userId]);
+  const tooMany = Array.from({ length: 1_001 }, (_, n) => String(n + 1));
+  await refused(sessions.checkUsers({ userIds: tooMany }), ErrorReason.INVALID_ARGUMENT);
+});

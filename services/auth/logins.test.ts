@@ -1,0 +1,190 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { createManualClock } from "../../test/clock.ts";
+import { startTestPostgres } from "../../test/postgres.ts";
+import { refused, startTestAuth, type TestAuth } from "./auth.suite.ts";
+import { openDatabase } from "./database.ts";
+
+const { url, pool } = await startTestPostgres({ after });
+
+const refresh = async (one: TestAuth, refreshToken: string) =>
+  (await one.auth.refresh({ refreshToken })).tokens!;
+const loginOf = async (one: TestAuth, accessToken: string) =>
+  (await one.verifier.verify(accessToken)).loginId;
+const revoked = async (one: TestAuth, cursor = 0n) =>
+  (await one.sessions.listRevocations({ cursor })).revocations.map(({ loginId }) => loginId);
+
+test("a refresh gives new tokens of the same login and uses the old one up", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const first = await one.login((await one.register()).userName);
+  one.clock.advance(600_000);
+  const second = await refresh(one, first.refreshToken);
+  assert.notEqual(second.refreshToken, first.refreshToken);
+  assert.equal(await loginOf(one, second.accessToken), await loginOf(one, first.accessToken));
+  assert.equal(second.accessTokenExpiresAtMs, BigInt(one.clock.now() + 900_000));
+  await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refresh(one, second.refreshToken);
+});
+
+test("a used token that comes back late ends the whole login", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const first = await one.login((await one.register()).userName);
+  const second = await refresh(one, first.refreshToken);
+  one.clock.advance(10_001);
+  await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refused(refresh(one, second.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  assert.ok((await revoked(one)).includes(await loginOf(one, second.accessToken)));
+});
+
+test("a used token that comes back at once is only refused", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const first = await one.login((await one.register()).userName);
+  const second = await refresh(one, first.refreshToken);
+  one.clock.advance(10_000);
+  await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  assert.ok(!(await revoked(one)).includes(await loginOf(one, second.accessToken)));
+  await refresh(one, second.refreshToken);
+});
+
+test("of many that present one refresh token at once, on two instances, one wins", async (t) => {
+  const clock = createManualClock();
+  const one = await startTestAuth({ url, t, clock });
+  const two = await startTestAuth({ url, t, clock });
+  const { refreshToken } = await one.login((await one.register()).userName);
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 12 }, (_, n) => refresh(n % 2 ? one : two, refreshToken)),
+  );
+  const won = outcomes.filter((outcome) => outcome.status === "fulfilled");
+  assert.equal(won.length, 1);
+  for (const outcome of outcomes)
+    if (outcome.status === "rejected")
+      await refused(Promise.reject(outcome.reason), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refresh(two, won[0]!.value.refreshToken);
+});
+
+test("an expired or made-up refresh token is refused", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const tokens = await one.login((await one.register()).userName);
+  one.clock.advance(30 * 86_400_000);
+  await refused(refresh(one, tokens.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refused(refresh(one, "made-up-refresh-token"), ErrorReason.REFRESH_TOKEN_INVALID);
+});
+
+test("an access token expires after 15 minutes", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const tokens = await one.login((await one.register()).userName);
+  one.clock.advance(899_000);
+  await one.verifier.verify(tokens.accessToken);
+  one.clock.advance(1_000);
+  await refused(one.verifier.verify(tokens.accessToken), ErrorReason.TOKEN_EXPIRED);
+  await refused(one.auth.logout({}, one.as(tokens)), ErrorReason.TOKEN_EXPIRED);
+});
+
+test("logout voids the refresh token and is told to the other services", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const tokens = await one.login((await one.register()).userName);
+  const other = await one.login((await one.register()).userName);
+  const before = await one.sessions.listRevocations({ cursor: 0n });
+  one.clock.advance(60_000);
+  await one.auth.logout({}, one.as(tokens));
+  await one.auth.logout({}, one.as(tokens));
+  const news = await one.sessions.listRevocations({ cursor: before.nextCursor });
+  assert.deepEqual(
+    news.revocations.map(({ loginId, expiresAtMs }) => [loginId, expiresAtMs]),
+    [[await loginOf(one, tokens.accessToken), tokens.accessTokenExpiresAtMs]],
+  );
+  assert.equal(news.nextCursor, BigInt(one.clock.now()));
+  await refused(refresh(one, tokens.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refresh(one, other.refreshToken);
+});
+
+test("a revocation that was committed late is still told", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const early = await one.login((await one.register()).userName);
+  const late = await one.login((await one.register()).userName);
+  const lateId = await loginOf(one, late.accessToken);
+  const lateAt = new Date(one.clock.now());
+  one.clock.advance(3_000);
+  await one.auth.logout({}, one.as(early));
+  const { nextCursor } = await one.sessions.listRevocations({ cursor: 0n });
+  await pool.query("UPDATE auth.login SET revoked_at = $1 WHERE login_id = $2", [lateAt, lateId]);
+  assert.ok((await revoked(one, nextCursor)).includes(lateId));
+});
+
+test("a fast clock elsewhere hides no revocation", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const ahead = await one.login((await one.register()).userName);
+  await pool.query("UPDATE auth.login SET revoked_at = $1 WHERE login_id = $2", [
+    new Date(one.clock.now() + 300_000),
+    await loginOf(one, ahead.accessToken),
+  ]);
+  const { nextCursor } = await one.sessions.listRevocations({ cursor: 0n });
+  assert.ok(nextCursor <= BigInt(one.clock.now()));
+});
+
+test("an ended login is told for as long as its access tokens are good", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const tokens = await one.login((await one.register()).userName);
+  const loginId = await loginOf(one, tokens.accessToken);
+  await one.auth.logout({}, one.as(tokens));
+  one.clock.advance(899_999);
+  assert.ok((await revoked(one)).includes(loginId));
+  one.clock.advance(1);
+  assert.ok(!(await revoked(one)).includes(loginId));
+});
+
+test("a login ends the older one of the same device, and no other", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { userName } = await one.register();
+  const phone = await one.login(userName, "phone");
+  const laptop = await one.login(userName, "laptop");
+  const stranger = await one.login((await one.register()).userName, "phone");
+  await one.login(userName, "phone");
+  await refused(refresh(one, phone.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  assert.ok((await revoked(one)).includes(await loginOf(one, phone.accessToken)));
+  await refresh(one, laptop.refreshToken);
+  await refresh(one, stranger.refreshToken);
+});
+
+test("of many logins of one device at once, one stays", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { userName, userId } = await one.register();
+  await Promise.all(Array.from({ length: 8 }, () => one.login(userName, "phone")));
+  const sql = "SELECT count(*) FROM auth.login WHERE user_id = $1 AND revoked_at IS NULL";
+  assert.equal((await pool.query(sql, [userId])).rows[0].count, "1");
+});
+
+test("tidying deletes what is past, and only that", async (t) => {
+  const one = await startTestAuth({ url, t, clock: createManualClock(Date.UTC(2027, 0, 1)) });
+  await pool.query("DELETE FROM auth.login");
+  const gone = await one.login((await one.register()).userName);
+  const left = await one.login((await one.register()).userName);
+  await one.auth.logout({}, one.as(left));
+  one.clock.advance(20 * 86_400_000);
+  const live = await one.login((await one.register()).userName);
+  const liveId = await loginOf(one, live.accessToken);
+  one.clock.advance(10 * 86_400_000);
+  await tidied(1, liveId);
+  await refused(refresh(one, gone.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refresh(one, live.refreshToken);
+});
+
+/** Waits until the hourly tidying has come to its end. */
+async function tidied(count: number, loginId: string): Promise<void> {
+  const database = openDatabase(pool);
+  let rows: { loginId: string }[] = [];
+  do rows = await database.login.findMany({ select: { loginId: true } });
+  while (rows.length > count);
+  assert.deepEqual(rows, [{ loginId }]);
+}
+
+test("an ended login of a removed key or account cannot be forged from the database alone", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const tokens = await one.login((await one.register()).userName);
+  const { rows } = await pool.query("SELECT token_hash FROM auth.refresh_token");
+  const stored = rows.map(({ token_hash }) => token_hash.toString("base64url"));
+  assert.ok(!stored.includes(tokens.refreshToken));
+  for (const token of stored.slice(0, 3))
+    await refused(refresh(one, token), ErrorReason.REFRESH_TOKEN_INVALID);
+});

@@ -1,0 +1,49 @@
+import { createIdentity } from "../../platform/identity.ts";
+import { createIds } from "../../platform/ids.ts";
+import { startMember } from "../../platform/member.ts";
+import { migrate } from "../../platform/postgres/migrate.ts";
+import { createPool } from "../../platform/postgres/pool.ts";
+import { holdWorker } from "../../platform/postgres/worker.ts";
+import { runProcess } from "../../platform/process.ts";
+import { serverInterceptors } from "../../platform/rpc/interceptors.ts";
+import { localTransport } from "../../platform/rpc/local.ts";
+import type { TokenVerifier } from "../../platform/tokens.ts";
+import { authConfig } from "./config.ts";
+import { startAuth } from "./service.ts";
+
+const options = {
+  service: "auth",
+  table: authConfig,
+  needs: ["postgresUrl"],
+  env: process.env,
+} as const;
+
+runProcess(() =>
+  startMember(options, async (mesh) => {
+    const { config, platform, log, metrics, clock, started, instanceId } = mesh;
+    const { meshSecret, postgresUrl: url } = platform;
+    await migrate({ url, log });
+    const pool = createPool({ url, max: config.postgresConnections, log, name: instanceId });
+    started.push(() => pool.end());
+    const worker = await holdWorker({ pool, clock, holder: instanceId, log });
+    started.push(() => worker.release());
+    const ids = createIds({ worker: worker.number, clock });
+    const auth = await startAuth({ config, log, metrics, pool, ids, clock });
+    started.push(() => auth.stop());
+
+    const interceptorsWith = (verifier: TokenVerifier) =>
+      serverInterceptors({ log, metrics, clock, verifier, meshSecret, trustMesh: true });
+    const identity = createIdentity({
+      transport: (verifier) =>
+        localTransport(auth.served, interceptorsWith(verifier), { meshSecret }),
+      clock,
+      log,
+    });
+    started.push(() => identity.close());
+    return {
+      running: auth,
+      ready: identity.ready,
+      door: { port: config.port, interceptors: interceptorsWith(identity.verifier) },
+    };
+  }),
+);

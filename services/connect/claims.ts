@@ -1,0 +1,114 @@
+import type { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import type { Bus } from "../../platform/bus/bus.ts";
+import type { UserCaller } from "../../platform/caller.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { Log } from "../../platform/log.ts";
+import type { Claim, Lease } from "../../platform/registry/registry.ts";
+import { kicksEnvelope } from "./envelope.ts";
+import type { Session } from "./session.ts";
+import type { Sessions } from "./sessions.ts";
+
+export interface ClaimsOptions {
+  instanceId: string;
+  limits: ReadonlyMap<DeviceClass, number>;
+  lease: () => Lease;
+  bus: Bus;
+  sessions: Sessions;
+  clock: Clock;
+  log: Log;
+}
+
+const publishTimeoutMs = 5_000;
+const kickAttempts = 5;
+const kickPauseMs = 1_000;
+/** Claims made again at once after the registry forgot us. */
+const reclaimsAtOnce = 50;
+
+/** The places of sessions in the registry: at most so many devices of a class per user. */
+export class Claims {
+  readonly #options: ClaimsOptions;
+
+  constructor(options: ClaimsOptions) {
+    this.#options = options;
+  }
+
+  /** Claims a place and ends the sessions that lost theirs. Rejects with UNAVAILABLE. */
+  async claim(session: Session, caller: UserCaller): Promise<void> {
+    const { userId, deviceId, deviceClass } = caller;
+    const { instanceId } = this.#options;
+    const claim = { sessionId: session.id, userId, deviceId, deviceClass, instanceId };
+    const answer = this.#ask(claim);
+    session.claiming = { claim, settled: answer.then(nothing, nothing) };
+    this.#displace(await answer);
+  }
+
+  /** Gives the session's place up, also one that is only being claimed. Never rejects. */
+  async release(session: Session): Promise<void> {
+    if (!session.claiming) return;
+    const { claim, settled } = session.claiming;
+    await settled;
+    try {
+      await this.#options.lease().unclaim(claim);
+    } catch (error) {
+      // The place is lost to the user until the lease ends or a newer session takes it.
+      this.#options.log.warn({ event: "unclaim_failed", sessionId: session.id, err: error });
+    }
+  }
+
+  /** The registry forgot us: every session claims its place again, the oldest first. */
+  async reclaim(): Promise<void> {
+    const { log, sessions } = this.#options;
+    const all = [...sessions.all()].filter(({ claiming }) => claiming);
+    for (let at = 0; at < all.length; at += reclaimsAtOnce) {
+      const some = all.slice(at, at + reclaimsAtOnce);
+      const answers = await Promise.allSettled(
+        some.map(async (session) => {
+          const { claim } = session.claiming!;
+          this.#displace(await this.#ask(claim));
+          if (session.state.kind === "closed") await this.#options.lease().unclaim(claim);
+        }),
+      );
+      const failed = answers.find((answer) => answer.status === "rejected");
+      if (failed) log.warn({ event: "reclaim_failed", err: failed.reason });
+    }
+  }
+
+  #ask(claim: Claim): Promise<readonly Claim[]> {
+    const { lease, limits } = this.#options;
+    return lease().claim(claim, limits.get(claim.deviceClass) ?? 0);
+  }
+
+  #displace(losers: readonly Claim[]): void {
+    const { instanceId, sessions } = this.#options;
+    const remote = new Map<string, string[]>();
+    for (const loser of losers) {
+      if (loser.instanceId === instanceId) {
+        const text = "another device or session took the place";
+        sessions.get(loser.sessionId)?.end(CloseCode.REPLACED, text);
+        continue;
+      }
+      const list = remote.get(loser.instanceId);
+      if (list) list.push(loser.sessionId);
+      else remote.set(loser.instanceId, [loser.sessionId]);
+    }
+    for (const [target, sessionIds] of remote) void this.#kick(target, sessionIds);
+  }
+
+  async #kick(target: string, sessionIds: readonly string[]): Promise<void> {
+    const { bus, clock, log } = this.#options;
+    const body = kicksEnvelope(sessionIds, CloseCode.REPLACED);
+    for (let attempt = 1; attempt <= kickAttempts; attempt += 1) {
+      try {
+        // An instance without a queue has no sessions either.
+        await bus.publish(target, body, AbortSignal.timeout(publishTimeoutMs));
+        return;
+      } catch (error) {
+        log.warn({ event: "kick_failed", target, sessions: sessionIds.length, err: error });
+      }
+      await new Promise<void>((resolve) => clock.after(kickPauseMs * attempt, resolve));
+    }
+  }
+}
+
+function nothing(): void {}

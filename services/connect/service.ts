@@ -1,0 +1,216 @@
+import type { Client } from "@connectrpc/connect";
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import type { IngressService } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
+import type { Bus } from "../../platform/bus/bus.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { ConfigOf } from "../../platform/config.ts";
+import type { Log } from "../../platform/log.ts";
+import type { Metrics } from "../../platform/metrics.ts";
+import type { Lease, Registry } from "../../platform/registry/registry.ts";
+import type { Revocations } from "../../platform/revocations.ts";
+import type { MethodTable } from "../../platform/rpc/methods.ts";
+import type { RunningService } from "../../platform/rpc/served.ts";
+import type { TokenVerifier } from "../../platform/tokens.ts";
+import { Acknowledgements } from "./acknowledge.ts";
+import { Channels } from "./channels.ts";
+import { Claims } from "./claims.ts";
+import type { connectConfig } from "./config.ts";
+import { buryDeadLetters } from "./dead-letters.ts";
+import { parseDeviceLimits } from "./device-limits.ts";
+import { Downlink } from "./downlink.ts";
+import { drain } from "./drain.ts";
+import { Greeter, textOf } from "./hello.ts";
+import { Intake } from "./intake.ts";
+import { Redelivery } from "./redelivery.ts";
+import { Calls } from "./rpc.ts";
+import { Session } from "./session.ts";
+import { Sessions } from "./sessions.ts";
+import { listenSockets, type Socket, type SocketHandler } from "./socket.ts";
+import { Sweep } from "./sweep.ts";
+import { TypingSignals } from "./typing.ts";
+import { UplinkLanes } from "./uplink.ts";
+import { Watch } from "./watch.ts";
+
+export type ConnectConfig = ConfigOf<typeof connectConfig>;
+
+export interface ConnectDependencies {
+  config: ConnectConfig;
+  log: Log;
+  metrics: Metrics;
+  bus: Bus;
+  registry: Registry;
+  verifier: TokenVerifier;
+  revocations: Revocations;
+  ingress: Client<typeof IngressService>;
+  /** What devices may call over their sockets. */
+  methods: MethodTable;
+  clock: Clock;
+  /** `address`: where gateways reach the sockets, "http://host:port"; port 0 is replaced. */
+  instance: { instanceId: string; address: string; publicAddress: string };
+}
+
+const joinRetryMs = 1_000;
+
+/**
+ * Starts the connect service: listens for WebSockets, takes the instance's queue from the bus and
+ * enters the registry, in this order, so that nothing is sent to what is not there yet.
+ */
+export async function startConnect(
+  dependencies: ConnectDependencies,
+): Promise<RunningService & { port: number }> {
+  const { config, log, metrics, bus, clock, instance, registry, revocations } = dependencies;
+  const limits = parseDeviceLimits(config.deviceLimits);
+  const stage: { current: "starting" | "running" | "stopping" } = { current: "starting" };
+  const sessions = new Sessions();
+  let entered: Lease | undefined;
+  const lease = (): Lease => {
+    if (!entered) throw new Error("the instance is not in the registry yet");
+    return entered;
+  };
+
+  const sockets = await listenSockets({
+    host: config.host,
+    port: config.port,
+    maxFrameBytes: config.maxFrameBytes,
+    maxBackpressureBytes: config.maxBackpressureBytes,
+    idleSeconds: Math.ceil((config.heartbeatIntervalMs * 4) / 1_000),
+    accepting: () => stage.current === "running" && sessions.size < config.maxSessions,
+    accept: (socket) => accept(socket),
+    log,
+  });
+
+  const shared = { ...dependencies, sessions, sockets, lease };
+  const channels = new Channels({
+    ...shared,
+    lingerMs: config.leaveLingerMs,
+    retryMs: joinRetryMs,
+  });
+  const acknowledgements = new Acknowledgements(shared);
+  const typing = new TypingSignals(shared);
+  const uplink = new UplinkLanes(shared);
+  const calls = new Calls(shared);
+  const redelivery = new Redelivery({ ...shared, acknowledgements });
+  const downlink = new Downlink({ ...shared, channels, redelivery });
+  const claims = new Claims({ ...shared, limits, instanceId: instance.instanceId });
+  const greeter = new Greeter({ ...shared, claims, channels, downlink });
+  const intake = new Intake({ ...shared, greeter, uplink, acknowledgements, typing, calls });
+  const sweep = new Sweep({ ...shared, channels });
+  const watch = new Watch({ ...shared, channels, sweep });
+  const open = metrics.gauge("lucky_sessions", "Open sockets on this instance.");
+  const ends = metrics.counter("lucky_session_end_total", "Ended sessions, by close code.", [
+    "code",
+  ]);
+
+  function counted(): void {
+    open.set(sessions.size);
+    entered?.update(sessions.size);
+  }
+
+  function accept(socket: Socket): SocketHandler {
+    const session = new Session({ ...config, socket, nowMs: clock.now() });
+    sessions.add(session);
+    counted();
+    return {
+      frame: (bytes) => intake.take(session, bytes),
+      notBinary: () => session.end(CloseCode.PROTOCOL_ERROR, "frames are binary"),
+      drained: () => watch.drained(session),
+      dropped() {
+        session.missedGroups = true;
+        session.slowSinceMs ??= clock.now();
+      },
+      closed: (code) => closed(session, code),
+    };
+  }
+
+  function closed(session: Session, code: number): void {
+    const { caller } = session;
+    const end = session.endWith(code);
+    session.become({ kind: "closed", end });
+    sessions.remove(session);
+    greeter.closed(session, caller);
+    counted();
+    ends.inc({ code: CloseCode[end.code] ? String(end.code) : "device" });
+    log.info({
+      event: "session_end",
+      sessionId: session.id,
+      userId: caller?.userId,
+      deviceId: caller?.deviceId,
+      peer: session.socket.peer,
+      code: end.code,
+      reason: end.text,
+      durationMs: clock.now() - session.openedAtMs,
+    });
+  }
+
+  revocations.onRevoked((loginId) => {
+    for (const session of sessions.ofLogin(loginId)) {
+      session.end(CloseCode.TOKEN_REVOKED, textOf(CloseCode.TOKEN_REVOKED));
+    }
+  });
+
+  async function afterLoss(): Promise<void> {
+    log.warn({ event: "registry_forgot", sessions: sessions.size });
+    await Promise.all([channels.rejoin(), claims.reclaim()]);
+    await sweep.run();
+  }
+
+  const closing: (() => Promise<void> | void)[] = [() => sockets.close()];
+  const close = async (): Promise<void> => {
+    for (const step of closing.reverse()) {
+      try {
+        await step();
+      } catch (error) {
+        log.warn({ event: "stop_fault", err: error });
+      }
+    }
+  };
+
+  try {
+    const consumer = await bus.consume(instance.instanceId, (body) => downlink.take(body));
+    closing.push(() => consumer.close());
+    const deadLetters = await buryDeadLetters({ bus, log, metrics });
+    closing.push(() => deadLetters.close());
+    entered = await registry.announce(
+      {
+        instanceId: instance.instanceId,
+        service: "connect",
+        address: withPort(instance.address, sockets.port),
+        publicAddress: instance.publicAddress,
+        load: 0,
+      },
+      () => void afterLoss(),
+    );
+    closing.push(() => lease().release());
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  closing.push(() => {
+    for (const part of [sweep, watch, channels, uplink, typing, acknowledgements]) part.close();
+  });
+  sweep.start();
+  watch.start();
+  stage.current = "running";
+
+  let stopped: Promise<void> | undefined;
+  return {
+    served: [],
+    port: sockets.port,
+    ready: () => stage.current === "running" && bus.ready(),
+    stop() {
+      stopped ??= (async () => {
+        stage.current = "stopping";
+        sockets.stopListening();
+        const idle = () => uplink.idle && acknowledgements.idle;
+        await drain({ sessions, clock, config, idle });
+        await close();
+      })();
+      return stopped;
+    },
+  };
+}
+
+/** The address with the port that was really taken, where it says port 0. */
+function withPort(address: string, port: number): string {
+  return address.replace(/:0(?=\/|$)/, `:${port}`);
+}

@@ -1,0 +1,91 @@
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import type { Clock, Timer } from "../../platform/clock.ts";
+import type { Channels } from "./channels.ts";
+import { textOf } from "./hello.ts";
+import { tellMissed } from "./missing.ts";
+import type { Session } from "./session.ts";
+import type { Sessions } from "./sessions.ts";
+import type { Sweep } from "./sweep.ts";
+
+export interface WatchOptions {
+  sessions: Sessions;
+  channels: Channels;
+  sweep: Sweep;
+  clock: Clock;
+  config: {
+    readonly helloTimeoutMs: number;
+    readonly heartbeatIntervalMs: number;
+    readonly slowReaderTimeoutMs: number;
+    readonly callTimeoutMs: number;
+  };
+}
+
+const intervalMs = 1_000;
+const missedHeartbeats = 2;
+/** Calls that a Hello waits for, one after the other, at most. */
+const callsOfHello = 3;
+
+/** Ends sessions whose time is up: silent, slow, never introduced, or with an expired token. */
+export class Watch {
+  readonly #options: WatchOptions;
+  #timer: Timer | undefined;
+
+  constructor(options: WatchOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#timer = this.#options.clock.every(intervalMs, () => {
+      for (const session of this.#options.sessions.all()) this.#look(session);
+    });
+  }
+
+  close(): void {
+    this.#timer?.stop();
+  }
+
+  /** A slow session has read something: serve it again if there is room. */
+  drained(session: Session): void {
+    const { channels, sweep } = this.#options;
+    if (session.slowSinceMs === undefined || !session.hasRoom()) return;
+    const sinceMs = session.slowSinceMs;
+    session.slowSinceMs = undefined;
+    if (tellMissed(session, channels)) sweep.reachBack(sinceMs);
+  }
+
+  #look(session: Session): void {
+    const { clock, config } = this.#options;
+    const nowMs = clock.now();
+    const { state } = session;
+    switch (state.kind) {
+      case "greeting":
+        if (nowMs - session.openedAtMs >= config.helloTimeoutMs) {
+          session.end(CloseCode.HELLO_TIMEOUT, "no Hello in time");
+        }
+        return;
+      case "opening":
+        if (
+          nowMs - session.openedAtMs >=
+          config.helloTimeoutMs + callsOfHello * config.callTimeoutMs
+        ) {
+          session.end(CloseCode.UNAVAILABLE, textOf(CloseCode.UNAVAILABLE));
+        }
+        return;
+      case "open":
+        this.drained(session);
+        if (nowMs >= state.caller.expiresAtMs) {
+          session.end(CloseCode.TOKEN_EXPIRED, textOf(CloseCode.TOKEN_EXPIRED));
+        } else if (nowMs - session.heardAtMs > missedHeartbeats * config.heartbeatIntervalMs) {
+          session.end(CloseCode.HEARTBEAT_TIMEOUT, "nothing was heard for two heartbeats");
+        } else if (
+          session.slowSinceMs !== undefined &&
+          nowMs - session.slowSinceMs > config.slowReaderTimeoutMs
+        ) {
+          session.end(CloseCode.UNAVAILABLE, "the device reads too slowly");
+        }
+        return;
+      case "closed":
+        return;
+    }
+  }
+}

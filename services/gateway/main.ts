@@ -1,0 +1,51 @@
+import { createIdentity } from "../../platform/identity.ts";
+import { createRedisLimiter } from "../../platform/limiter/redis.ts";
+import { startMember } from "../../platform/member.ts";
+import { runProcess } from "../../platform/process.ts";
+import { budgetsOf } from "../../platform/rpc/budgets.ts";
+import { serverInterceptors } from "../../platform/rpc/interceptors.ts";
+import { gatewayConfig } from "./config.ts";
+import { startGateway } from "./service.ts";
+
+const options = { service: "gateway", table: gatewayConfig, needs: [], env: process.env } as const;
+
+runProcess(() =>
+  startMember(options, async (mesh) => {
+    const { config, platform, log, metrics, clock, registry, started } = mesh;
+    const limiter = createRedisLimiter({ url: platform.redisUrl, log });
+    started.push(() => limiter.close());
+    const auth = mesh.remote("auth");
+    const identity = createIdentity({ transport: () => auth, clock, log });
+    started.push(() => identity.close());
+    const gateway = await startGateway({
+      config,
+      log,
+      metrics,
+      registry,
+      verifier: identity.verifier,
+      transports: { auth, server: mesh.remote("server") },
+      secret: platform.meshSecret,
+      clock,
+    });
+    return {
+      running: gateway,
+      ready: identity.ready,
+      door: {
+        port: config.port,
+        upgrade: gateway.upgrade,
+        cors: config.corsOrigins,
+        trustForwardedFor: config.trustForwardedFor,
+        interceptors: serverInterceptors({
+          log,
+          metrics,
+          clock,
+          verifier: identity.verifier,
+          meshSecret: "",
+          trustMesh: false,
+          limiter,
+          budgets: budgetsOf(mesh.limits),
+        }),
+      },
+    };
+  }),
+);

@@ -1,0 +1,165 @@
+import { LRUCache } from "lru-cache";
+import { ConversationKind } from "../../gen/lucky/message/v1/message_pb.js";
+import { groupChannel, userChannel } from "../../platform/channels.ts";
+import { bigints } from "./arrays.ts";
+import type { Database, Statement } from "./database.ts";
+
+/** What a member may do in a conversation. */
+export interface Place {
+  /** lucky.group.v1.Role */
+  readonly role: number;
+  /** Until when the member may not write; 0 when it may. */
+  readonly mutedUntilMs: number;
+}
+
+/** What is remembered of a conversation: good as long as its member version is the one given. */
+export interface Conversation {
+  readonly conversationId: string;
+  /** The same, as a number to sort by and to write. */
+  readonly key: bigint;
+  readonly kind: ConversationKind;
+  readonly memberVersion: string;
+  /** Where its entries go. */
+  readonly channels: readonly string[];
+  /** Both users of a direct conversation; empty for a group. */
+  readonly users: readonly string[];
+  /** Members that were asked for; the others are not known. */
+  readonly places: Map<string, Place>;
+}
+
+/** One user in one conversation. */
+export interface Asked {
+  readonly conversationId: string;
+  readonly userId: string;
+}
+
+interface Row {
+  conversation_id: string;
+  user_id: string;
+  kind: number;
+  member_version: string;
+  users: string[] | null;
+  role: number | null;
+  muted_until_ms: string | null;
+}
+
+export const selectPlaces: Statement = {
+  name: "im_places",
+  text: `
+    SELECT c.conversation_id, i.user_id, c.kind, c.member_version, m.role, m.muted_until_ms,
+           CASE WHEN c.kind = ${ConversationKind.DIRECT} THEN
+             ARRAY(SELECT p.user_id::text FROM im.member p
+                    WHERE p.conversation_id = c.conversation_id ORDER BY p.user_id)
+           END AS users
+      FROM unnest($1::bigint[], $2::bigint[]) AS i(conversation_id, user_id)
+      JOIN im.conversation c ON c.conversation_id = i.conversation_id
+      LEFT JOIN im.member m ON m.conversation_id = i.conversation_id AND m.user_id = i.user_id
+                           AND m.left_sequence = 0`,
+};
+
+/** Most members share one object. */
+const plain: Place = Object.freeze({ role: 1, mutedUntilMs: 0 });
+
+/**
+ * Conversations and who may write to them, as last read. Somebody may have changed them since:
+ * appending checks the member version, and whoever is about to be refused is looked up again.
+ * Bounded in conversations and places together; the longest unused goes first.
+ */
+export class Conversations {
+  readonly #db: Database;
+  readonly #cache: LRUCache<string, Conversation>;
+
+  constructor(options: { db: Database; places: number }) {
+    this.#db = options.db;
+    this.#cache = new LRUCache({
+      maxSize: options.places,
+      sizeCalculation: ({ places }) => 1 + places.size,
+    });
+  }
+
+  /** What is remembered of a conversation; undefined for nothing. */
+  peek(conversationId: string): Conversation | undefined {
+    return this.#cache.get(conversationId);
+  }
+
+  /** Forgets a conversation, because its members changed. */
+  forget(conversationId: string): void {
+    this.#cache.delete(conversationId);
+  }
+
+  /** Reads users' places afresh. What does not exist is then not remembered. */
+  async read(asked: readonly Asked[]): Promise<void> {
+    const rows = await this.#db.run<Row>(selectPlaces, [
+      bigints(asked.map(({ conversationId }) => conversationId)),
+      bigints(asked.map(({ userId }) => userId)),
+    ]);
+    // All rows are of one moment: forget first, so that nothing older stays.
+    const places = new Map<string, Map<string, Place>>();
+    for (const { conversationId } of asked) {
+      if (places.has(conversationId)) continue;
+      places.set(conversationId, new Map());
+    }
+    const heads = new Map<string, Row>();
+    for (const row of rows) {
+      heads.set(row.conversation_id, row);
+      if (row.role === null) continue;
+      const mutedUntilMs = Number(row.muted_until_ms);
+      const place =
+        row.role === plain.role && mutedUntilMs === 0 ? plain : { role: row.role, mutedUntilMs };
+      places.get(row.conversation_id)!.set(row.user_id, place);
+    }
+    for (const [conversationId, fresh] of places) {
+      const head = heads.get(conversationId);
+      const old = this.#cache.peek(conversationId);
+      this.#cache.delete(conversationId);
+      if (head === undefined) continue;
+      // Of the same version, what was known of others still holds; of those asked, what was read.
+      if (old !== undefined && old.memberVersion === head.member_version) {
+        for (const [userId, place] of old.places) if (!fresh.has(userId)) fresh.set(userId, place);
+      } else if (old !== undefined && BigInt(old.memberVersion) > BigInt(head.member_version)) {
+        // Read at the same time by another call, later.
+        this.#cache.set(conversationId, old);
+        continue;
+      }
+      this.#cache.set(conversationId, conversationOf(head, fresh));
+    }
+  }
+
+  /** What is remembered of conversations, read where nothing is. */
+  async all(conversationIds: readonly string[]): Promise<Map<string, Conversation>> {
+    const unknown = conversationIds.filter((id) => this.peek(id) === undefined);
+    if (unknown.length > 0) {
+      await this.read(unknown.map((conversationId) => ({ conversationId, userId: "0" })));
+    }
+    const found = new Map<string, Conversation>();
+    for (const id of conversationIds) {
+      const conversation = this.peek(id);
+      if (conversation !== undefined) found.set(id, conversation);
+    }
+    return found;
+  }
+
+  /** A conversation that the user is a member of, read again before it is denied. */
+  async ofMember(asked: Asked): Promise<Conversation | undefined> {
+    const known = this.peek(asked.conversationId);
+    if (known?.places.has(asked.userId)) return known;
+    await this.read([asked]);
+    const fresh = this.peek(asked.conversationId);
+    return fresh?.places.has(asked.userId) ? fresh : undefined;
+  }
+}
+
+function conversationOf(row: Row, places: Map<string, Place>): Conversation {
+  const { conversation_id: conversationId, kind } = row;
+  const users = row.users ?? [];
+  return {
+    conversationId,
+    key: BigInt(conversationId),
+    kind,
+    memberVersion: row.member_version,
+    channels:
+      kind === ConversationKind.GROUP ? [groupChannel(conversationId)] : users.map(userChannel),
+    users,
+    places,
+  };
+}

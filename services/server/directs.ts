@@ -1,0 +1,162 @@
+import { LRUCache } from "lru-cache";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ConversationKind } from "../../gen/lucky/message/v1/message_pb.js";
+import type { Clock } from "../../platform/clock.ts";
+import type { Ids } from "../../platform/ids.ts";
+import { bigints } from "./arrays.ts";
+import type { Conversations } from "./conversations.ts";
+import type { Database, Statement } from "./database.ts";
+import { type Refusal, refusal, refusalOf } from "./outcome.ts";
+import type { Users } from "./users.ts";
+
+/** Who writes to whom. */
+export interface Pair {
+  readonly senderId: string;
+  readonly peerId: string;
+}
+
+interface Row {
+  low_user_id: string;
+  high_user_id: string;
+  conversation_id: string;
+}
+
+export const selectDirects: Statement = {
+  name: "im_directs",
+  text: `
+    SELECT d.low_user_id, d.high_user_id, d.conversation_id
+      FROM unnest($1::bigint[], $2::bigint[]) AS i(low, high)
+      JOIN im.direct d ON d.low_user_id = i.low AND d.high_user_id = i.high`,
+};
+
+// In the order of the pairs, so that two servers that make the same ones do not block each other.
+export const insertDirects: Statement = {
+  name: "im_directs_insert",
+  text: `
+    WITH made AS (
+      INSERT INTO im.direct (low_user_id, high_user_id, conversation_id)
+      SELECT low, high, id FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS i(low, high, id)
+      ON CONFLICT DO NOTHING
+      RETURNING low_user_id, high_user_id, conversation_id
+    ), opened AS (
+      INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms, updated_at_ms)
+      SELECT conversation_id, ${ConversationKind.DIRECT}, 2, $4::bigint, $4::bigint FROM made
+    )
+    INSERT INTO im.member (conversation_id, user_id, kind, updated_at_ms)
+    SELECT conversation_id, low_user_id, ${ConversationKind.DIRECT}, $4::bigint FROM made
+    UNION ALL
+    SELECT conversation_id, high_user_id, ${ConversationKind.DIRECT}, $4::bigint FROM made`,
+};
+
+/** Direct conversations by their users. What was found never changes and is kept. */
+export class Directs {
+  readonly #db: Database;
+  readonly #users: Users;
+  readonly #conversations: Conversations;
+  readonly #ids: Ids;
+  readonly #clock: Clock;
+  readonly #known: LRUCache<string, string>;
+
+  constructor(options: {
+    db: Database;
+    users: Users;
+    conversations: Conversations;
+    ids: Ids;
+    clock: Clock;
+    cached: number;
+  }) {
+    this.#db = options.db;
+    this.#users = options.users;
+    this.#conversations = options.conversations;
+    this.#ids = options.ids;
+    this.#clock = options.clock;
+    this.#known = new LRUCache({ max: options.cached });
+  }
+
+  /** The pair's conversation, if it is remembered. */
+  peek(pair: Pair): string | undefined {
+    return this.#known.get(keyOf(pair));
+  }
+
+  /**
+   * The conversation of each pair, made where there is none, or why there is none: USER_NOT_FOUND,
+   * INVALID_ARGUMENT for writing to oneself, UNAVAILABLE. In the order of the pairs.
+   */
+  async resolve(pairs: readonly Pair[]): Promise<(string | Refusal)[]> {
+    const toOneself = refusal(ErrorReason.INVALID_ARGUMENT, "user_id: is the sender");
+    const wanted = new Map<string, Pair>();
+    for (const pair of pairs) if (pair.senderId !== pair.peerId) wanted.set(keyOf(pair), pair);
+    let missing = new Set<string>();
+    try {
+      await this.#find(wanted);
+      if (wanted.size > 0) {
+        missing = await this.#users.missing([...wanted.values()].map(({ peerId }) => peerId));
+        for (const [key, { peerId }] of wanted) if (missing.has(peerId)) wanted.delete(key);
+        await this.#make(wanted);
+        await this.#find(wanted);
+      }
+    } catch (error) {
+      const reason = refusalOf(error);
+      if (reason === undefined) throw error;
+      return pairs.map((pair) =>
+        pair.senderId === pair.peerId ? toOneself : (this.peek(pair) ?? reason),
+      );
+    }
+    return pairs.map((pair) => {
+      if (pair.senderId === pair.peerId) return toOneself;
+      const conversationId = this.peek(pair);
+      if (conversationId !== undefined) return conversationId;
+      if (missing.has(pair.peerId)) return refusal(ErrorReason.USER_NOT_FOUND, "no such user");
+      // Made and forgotten within one call: the memory is far too small.
+      return refusal(ErrorReason.OVERLOADED, "too many new conversations", 1_000);
+    });
+  }
+
+  /** Looks pairs up in the database; those found are taken off `wanted`. */
+  async #find(wanted: Map<string, Pair>): Promise<void> {
+    const pairs = [...wanted.values()].filter((pair) => this.peek(pair) === undefined);
+    if (pairs.length > 0) {
+      const { lows, highs } = sorted(pairs);
+      const rows = await this.#db.run<Row>(selectDirects, [bigints(lows), bigints(highs)]);
+      const places = rows.map((row) => {
+        const { low_user_id: low, high_user_id: high, conversation_id: conversationId } = row;
+        this.#known.set(`${low}:${high}`, conversationId);
+        return { conversationId, userId: wanted.get(`${low}:${high}`)!.senderId };
+      });
+      // At once for all of them: the lane that takes their first message need not ask again.
+      if (places.length > 0) await this.#conversations.read(places);
+    }
+    for (const [key, pair] of wanted) if (this.peek(pair) !== undefined) wanted.delete(key);
+  }
+
+  async #make(wanted: ReadonlyMap<string, Pair>): Promise<void> {
+    if (wanted.size === 0) return;
+    const { lows, highs } = sorted([...wanted.values()]);
+    const ids = lows.map(() => this.#ids.next());
+    const values = [bigints(lows), bigints(highs), bigints(ids), String(this.#clock.now())];
+    await this.#db.run(insertDirects, values);
+  }
+}
+
+function keyOf({ senderId, peerId }: Pair): string {
+  return isLower(senderId, peerId) ? `${senderId}:${peerId}` : `${peerId}:${senderId}`;
+}
+
+/** Whether a decimal id is less than another one. */
+function isLower(a: string, b: string): boolean {
+  return a.length === b.length ? a < b : a.length < b.length;
+}
+
+function sorted(pairs: readonly Pair[]): { lows: string[]; highs: string[] } {
+  const ordered = pairs
+    .map(({ senderId, peerId }) =>
+      isLower(senderId, peerId) ? [senderId, peerId] : [peerId, senderId],
+    )
+    .sort(([a, b], [c, d]) => (a === c ? order(b!, d!) : order(a!, c!)));
+  return { lows: ordered.map(([low]) => low!), highs: ordered.map(([, high]) => high!) };
+}
+
+function order(a: string, b: string): number {
+  if (a === b) return 0;
+  return isLower(a, b) ? -1 : 1;
+}

@@ -1,0 +1,86 @@
+import { create, equals, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { type Content, ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
+import { type Entry, EntrySchema } from "../../gen/lucky/message/v1/message_pb.js";
+import { scan, WireWriter, writeVarint } from "../../platform/wire.ts";
+
+/** The most bytes that `writePrefix` writes. */
+export const PREFIX_BYTES = 33;
+/** The most bytes that `tail` returns. */
+export const TAIL_BYTES = 22;
+
+/** First of the fields of Entry that are the sender's own. */
+const FIRST_OF_SENDER = 6;
+
+const CONVERSATION_ID_TAG = 0x08;
+const SEQUENCE_TAG = 0x10;
+const ACCEPTED_AT_TAG = 0x18;
+const MESSAGE_ID_TAG = 0x20;
+const SENDER_ID_TAG = 0x28;
+
+export interface Prefix {
+  readonly conversationId: bigint;
+  readonly messageId: bigint;
+  readonly senderId: bigint;
+}
+
+/** Writes the fields of an entry's body that the server knows before it is stored. */
+export function writePrefix(into: Uint8Array, from: number, prefix: Prefix): number {
+  let at = from;
+  into[at++] = CONVERSATION_ID_TAG;
+  at = writeVarint(into, at, prefix.conversationId);
+  into[at++] = MESSAGE_ID_TAG;
+  at = writeVarint(into, at, prefix.messageId);
+  into[at++] = SENDER_ID_TAG;
+  return writeVarint(into, at, prefix.senderId);
+}
+
+/** The fields of an entry that only the database knew, to be appended to its body. */
+export function tail(sequence: number, acceptedAtMs: number): Uint8Array {
+  const bytes = Buffer.allocUnsafe(TAIL_BYTES);
+  bytes[0] = SEQUENCE_TAG;
+  let at = writeVarint(bytes, 1, sequence);
+  bytes[at++] = ACCEPTED_AT_TAG;
+  at = writeVarint(bytes, at, acceptedAtMs);
+  return bytes.subarray(0, at);
+}
+
+/** A row of the log. `bigint` columns come as decimal strings. */
+export interface EntryRow {
+  readonly sequence: string;
+  readonly accepted_at_ms: string;
+  readonly body: Buffer;
+}
+
+/** A row as an encoded lucky.message.v1.Entry. */
+export function wholeEntry(row: EntryRow): Uint8Array {
+  return Buffer.concat([row.body, tail(Number(row.sequence), Number(row.accepted_at_ms))]);
+}
+
+/** A row as an Entry. */
+export function entryOf(row: EntryRow): Entry {
+  const entry = fromBinary(EntrySchema, row.body);
+  entry.sequence = BigInt(row.sequence);
+  entry.acceptedAtMs = BigInt(row.accepted_at_ms);
+  return entry;
+}
+
+/** The body of an entry that the server writes itself. */
+export function bodyOf(prefix: Prefix, content: Content): Buffer {
+  const fields = toBinary(EntrySchema, create(EntrySchema, { content }));
+  const start = Buffer.allocUnsafe(PREFIX_BYTES);
+  return new WireWriter(PREFIX_BYTES + fields.length)
+    .raw(start.subarray(0, writePrefix(start, 0, prefix)))
+    .raw(fields)
+    .finish();
+}
+
+/** Whether a stored body says what a repeated send says: by its bytes, else by its meaning. */
+export function saysTheSame(body: Uint8Array, fields: Uint8Array): boolean {
+  const first = scan(body).find(([number]) => number >= FIRST_OF_SENDER);
+  const stored = first === undefined ? new Uint8Array(0) : body.subarray(first[4]);
+  if (Buffer.compare(stored, fields) === 0) return true;
+  const before = fromBinary(EntrySchema, stored).content;
+  const now = fromBinary(EntrySchema, fields).content;
+  if (before === undefined || now === undefined) return before === now;
+  return equals(ContentSchema, before, now);
+}

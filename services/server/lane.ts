@@ -1,0 +1,249 @@
+import type { Clock } from "../../platform/clock.ts";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { Ids } from "../../platform/ids.ts";
+import type { Log } from "../../platform/log.ts";
+import { append, type AppendResult, type Group } from "./append.ts";
+import type { Conversations } from "./conversations.ts";
+import { type Database, isConflict, isRepeated } from "./database.ts";
+import type { Measures } from "./measures.ts";
+import { type Outcome, refusal } from "./outcome.ts";
+import { type Addressed, findRepeats, keyOf } from "./repeats.ts";
+
+/** A send that waits for its place in the log. */
+export interface Pending extends Addressed {
+  /** Called once. */
+  answer(outcome: Outcome): void;
+}
+
+export interface LaneOptions {
+  readonly db: Database;
+  readonly conversations: Conversations;
+  readonly ids: Ids;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly measures: Measures;
+  /** Called after each commit, in the order of the commits. */
+  readonly committed: (result: AppendResult<Pending>, acceptedAtMs: number) => void;
+  readonly batchCount: number;
+  readonly batchBytes: number;
+  readonly queueCount: number;
+  readonly queueBytes: number;
+  readonly outboxDelayMs: number;
+}
+
+/** How often a batch goes round before what is left of it is refused. */
+const ROUNDS = 12;
+
+/**
+ * A queue of sends with one statement in flight: what arrives meanwhile is the next batch. Bounded:
+ * `push` says no when it is full.
+ */
+export class Lane {
+  readonly #options: LaneOptions;
+  #queue: Pending[] = [];
+  #head = 0;
+  #bytes = 0;
+  #running: Promise<void> | undefined;
+
+  constructor(options: LaneOptions) {
+    this.#options = options;
+  }
+
+  /** Takes a send on; false when the queue is full. */
+  push(send: Pending): boolean {
+    const { queueCount, queueBytes } = this.#options;
+    if (this.waiting >= queueCount || this.#bytes + send.fields.length > queueBytes) return false;
+    this.#queue.push(send);
+    this.#bytes += send.fields.length;
+    this.#running ??= this.#run();
+    return true;
+  }
+
+  /** Sends that wait, those in work not counted. */
+  get waiting(): number {
+    return this.#queue.length - this.#head;
+  }
+
+  /** Resolves when nothing waits and nothing is in work. */
+  async idle(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    // Whatever else this turn of the event loop brings goes along.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    while (this.waiting > 0) await this.#append(this.#take());
+    this.#running = undefined;
+  }
+
+  #take(): Pending[] {
+    const { batchCount, batchBytes } = this.#options;
+    const from = this.#head;
+    let bytes = 0;
+    while (this.#head < this.#queue.length && this.#head - from < batchCount) {
+      const size = this.#queue[this.#head]!.fields.length;
+      if (bytes > 0 && bytes + size > batchBytes) break;
+      bytes += size;
+      this.#head++;
+    }
+    const batch = this.#queue.slice(from, this.#head);
+    this.#bytes -= bytes;
+    if (this.#head === this.#queue.length || this.#head > 4_096) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#head = 0;
+    }
+    return batch;
+  }
+
+  /** Answers every send of the batch. */
+  async #append(batch: readonly Pending[]): Promise<void> {
+    const { measures, log } = this.#options;
+    const startedAtMs = performance.now();
+    const open = new Set(batch);
+    const tally = { accepted: 0, refused: 0, failed: 0 };
+    const answer: Answer = (send, outcome) => {
+      if (!open.delete(send)) return;
+      tally[outcome.kind]++;
+      send.answer(outcome);
+    };
+    let left = batch;
+    try {
+      for (let round = 0; left.length > 0 && round < ROUNDS; round++) {
+        left = await this.#round(left, answer);
+      }
+      for (const send of left) answer(send, busy);
+    } catch (error) {
+      log.warn({ event: "append_failed", count: open.size, err: error });
+      for (const send of open) answer(send, { kind: "failed", error });
+    }
+    measures.appended(batch.length, (performance.now() - startedAtMs) / 1_000, tally);
+  }
+
+  /** One try. Returns the sends that have to go round again, in their order. */
+  async #round(sends: readonly Pending[], answer: Answer): Promise<readonly Pending[]> {
+    const { db, ids, clock, measures, conversations, committed, outboxDelayMs } = this.#options;
+    const allowed = await this.#allowed(sends, answer);
+    const { groups, left } = this.#groups(allowed);
+    if (groups.length === 0) return left;
+    const nowMs = clock.now();
+    try {
+      const result = await append(db, groups, {
+        nextId: () => ids.next(),
+        nowMs,
+        nextAttemptAtMs: nowMs + outboxDelayMs,
+      });
+      committed(result, nowMs);
+      for (const { conversation, baseSequence, messages } of result.appended) {
+        const { conversationId } = conversation;
+        let sequence = baseSequence;
+        for (const { send, messageId } of messages) {
+          sequence++;
+          const accepted = { conversationId, sequence, acceptedAtMs: nowMs, messageId };
+          answer(send, { kind: "accepted", accepted });
+        }
+      }
+      if (result.stale.length === 0) return left;
+      measures.roundAgain("members_changed");
+      for (const { conversation } of result.stale) conversations.forget(conversation.conversationId);
+      return [...left, ...result.stale.flatMap((group) => group.sends)];
+    } catch (error) {
+      if (isConflict(error)) {
+        measures.roundAgain("conflict");
+        return allowed;
+      }
+      if (!isRepeated(error)) throw error;
+      measures.roundAgain("repeated");
+      return this.#withoutRepeats(allowed, answer);
+    }
+  }
+
+  /**
+   * Those of the sends whose senders may write, by what is remembered. Whoever may not is looked up
+   * again before being refused, and so is the key: what was stored once keeps its result.
+   */
+  async #allowed(sends: readonly Pending[], answer: Answer): Promise<readonly Pending[]> {
+    const { db, conversations } = this.#options;
+    const doubtful = sends.filter((send) => this.#objection(send) !== undefined);
+    if (doubtful.length === 0) return sends;
+    await conversations.read(
+      doubtful.map(({ conversationId, senderId }) => ({ conversationId, userId: senderId })),
+    );
+    const refused = new Map<Pending, Outcome>();
+    for (const send of doubtful) {
+      const objection = this.#objection(send);
+      if (objection !== undefined) refused.set(send, objection);
+    }
+    if (refused.size === 0) return sends;
+    const repeats = await findRepeats(db, [...refused.keys()]);
+    for (const [send, objection] of refused) answer(send, repeats.get(send) ?? objection);
+    return sends.filter((send) => !refused.has(send));
+  }
+
+  /** Why the sender may not write, as far as is remembered. */
+  #objection({ conversationId, senderId }: Pending): Outcome | undefined {
+    const conversation = this.#options.conversations.peek(conversationId);
+    if (conversation === undefined) return notFound;
+    const place = conversation.places.get(senderId);
+    if (place === undefined) return notMember;
+    return place.mutedUntilMs > this.#options.clock.now() ? muted : undefined;
+  }
+
+  /** Sends by conversation. Left: those of which something was forgotten in this very moment. */
+  #groups(sends: readonly Pending[]): { groups: Group<Pending>[]; left: Pending[] } {
+    const groups = new Map<string, Group<Pending>>();
+    const left: Pending[] = [];
+    for (const send of sends) {
+      if (this.#objection(send) !== undefined) {
+        left.push(send);
+        continue;
+      }
+      const group = groups.get(send.conversationId);
+      if (group !== undefined) {
+        group.sends.push(send);
+        continue;
+      }
+      const conversation = this.#options.conversations.peek(send.conversationId)!;
+      groups.set(send.conversationId, { conversation, sends: [send] });
+    }
+    return { groups: [...groups.values()], left };
+  }
+
+  /**
+   * Answers the sends that are in the log already; returns the others. Of those that stand in this
+   * batch more than once, the first goes in and the others are then found in the log.
+   */
+  async #withoutRepeats(sends: readonly Pending[], answer: Answer): Promise<readonly Pending[]> {
+    const stored = await findRepeats(this.#options.db, sends);
+    for (const [send, outcome] of stored) answer(send, outcome);
+    const firsts = new Map<string, Pending>();
+    const again: Pending[] = [];
+    for (const send of sends) {
+      if (stored.has(send)) continue;
+      const key = keyOf(send);
+      if (firsts.has(key)) again.push(send);
+      else firsts.set(key, send);
+    }
+    const once = [...firsts.values()];
+    if (again.length === 0) return once;
+    return [...(await this.#round(once, answer)), ...again];
+  }
+}
+
+type Answer = (send: Pending, outcome: Outcome) => void;
+
+const notFound: Outcome = {
+  kind: "refused",
+  refusal: refusal(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation"),
+};
+const notMember: Outcome = {
+  kind: "refused",
+  refusal: refusal(ErrorReason.NOT_A_MEMBER, "the sender is not a member of the conversation"),
+};
+const muted: Outcome = {
+  kind: "refused",
+  refusal: refusal(ErrorReason.MUTED, "the sender is muted in the conversation"),
+};
+const busy: Outcome = {
+  kind: "refused",
+  refusal: refusal(ErrorReason.OVERLOADED, "the conversation changes too fast", 500),
+};

@@ -1,0 +1,64 @@
+import { createClient } from "@connectrpc/connect";
+import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
+import { createRabbitBus } from "../../platform/bus/rabbitmq.ts";
+import { createIdentity } from "../../platform/identity.ts";
+import { createIds } from "../../platform/ids.ts";
+import { startMember } from "../../platform/member.ts";
+import { migrate } from "../../platform/postgres/migrate.ts";
+import { createPool } from "../../platform/postgres/pool.ts";
+import { holdWorker } from "../../platform/postgres/worker.ts";
+import { runProcess } from "../../platform/process.ts";
+import { serverInterceptors } from "../../platform/rpc/interceptors.ts";
+import { serverConfig } from "./config.ts";
+import { startServer } from "./service.ts";
+
+const options = {
+  service: "server",
+  table: serverConfig,
+  needs: ["postgresUrl", "rabbitmqUrl"],
+  env: process.env,
+} as const;
+
+runProcess(() =>
+  startMember(options, async (mesh) => {
+    const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
+    const { meshSecret, postgresUrl: url } = platform;
+    await migrate({ url, log });
+    const pool = createPool({ url, max: config.postgresConnections, log, name: instanceId });
+    started.push(() => pool.end());
+    const worker = await holdWorker({ pool, clock, holder: instanceId, log });
+    started.push(() => worker.release());
+    const bus = await createRabbitBus({ url: platform.rabbitmqUrl, log });
+    started.push(() => bus.close());
+    const auth = mesh.remote("auth");
+    const identity = createIdentity({ transport: () => auth, clock, log });
+    started.push(() => identity.close());
+    const server = await startServer({
+      config,
+      log,
+      metrics,
+      pool,
+      bus,
+      registry,
+      sessions: createClient(SessionService, auth),
+      ids: createIds({ worker: worker.number, clock }),
+      clock,
+    });
+    const { verifier } = identity;
+    return {
+      running: server,
+      ready: identity.ready,
+      door: {
+        port: config.port,
+        interceptors: serverInterceptors({
+          log,
+          metrics,
+          clock,
+          verifier,
+          meshSecret,
+          trustMesh: true,
+        }),
+      },
+    };
+  }),
+);

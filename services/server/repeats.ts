@@ -1,0 +1,73 @@
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { bigints } from "./arrays.ts";
+import type { Database, Statement } from "./database.ts";
+import { saysTheSame } from "./entries.ts";
+import { type Accepted, type Outcome, refusal } from "./outcome.ts";
+import type { Send } from "./send.ts";
+
+/** A send whose conversation is known. */
+export interface Addressed extends Send {
+  readonly conversationId: string;
+}
+
+interface Row {
+  nr: number;
+  conversation_id: string;
+  sequence: string;
+  message_id: string;
+  accepted_at_ms: string;
+  body: Buffer;
+}
+
+export const selectKeys: Statement = {
+  name: "im_keys",
+  text: `
+    SELECT i.nr::int AS nr, e.conversation_id, e.sequence, e.message_id, e.accepted_at_ms, e.body
+      FROM unnest($1::bigint[], $2::bigint[], $3::text[])
+           WITH ORDINALITY AS i(conversation_id, sender_id, client_message_id, nr)
+      JOIN im.entry e ON e.conversation_id = i.conversation_id AND e.sender_id = i.sender_id
+                     AND e.client_message_id = i.client_message_id`,
+};
+
+/**
+ * Finds the sends that are in the log already, and says what becomes of them: their first result
+ * when they say the same, CLIENT_MESSAGE_ID_REUSED when they do not.
+ */
+export async function findRepeats<S extends Addressed>(
+  db: Database,
+  sends: readonly S[],
+): Promise<Map<S, Outcome>> {
+  const outcomes = new Map<S, Outcome>();
+  if (sends.length === 0) return outcomes;
+  const rows = await db.run<Row>(selectKeys, [
+    bigints(sends.map(({ conversationId }) => conversationId)),
+    bigints(sends.map(({ senderId }) => senderId)),
+    // Keys are of letters, digits, dot, underscore and hyphen: nothing to be escaped.
+    `{${sends.map(({ clientMessageId }) => `"${clientMessageId}"`).join(",")}}`,
+  ]);
+  for (const row of rows) {
+    const send = sends[row.nr - 1]!;
+    const accepted: Accepted = {
+      conversationId: row.conversation_id,
+      sequence: Number(row.sequence),
+      acceptedAtMs: Number(row.accepted_at_ms),
+      messageId: row.message_id,
+    };
+    outcomes.set(send, saysTheSame(row.body, send.fields) ? { kind: "accepted", accepted } : reused);
+  }
+  return outcomes;
+}
+
+/** The key was used before for something else. */
+const reused: Outcome = {
+  kind: "refused",
+  refusal: refusal(
+    ErrorReason.CLIENT_MESSAGE_ID_REUSED,
+    "the client_message_id was used in this conversation with other content",
+  ),
+};
+
+/** Names a send as its sender does. */
+export function keyOf(send: Addressed): string {
+  return `${send.conversationId} ${send.senderId} ${send.clientMessageId}`;
+}

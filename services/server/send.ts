@@ -1,0 +1,126 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { pathToString } from "@bufbuild/protobuf/reflect";
+import { createValidator } from "@bufbuild/protovalidate";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { type Content, ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
+import { type SendRequest, SendRequestSchema } from "../../gen/lucky/message/v1/message_pb.js";
+import { scan } from "../../platform/wire.ts";
+import { type Refusal, refusal } from "./outcome.ts";
+import { wellFormed } from "./well-formed.ts";
+
+/** A send that may go on: read once, its bytes kept for the log. */
+export interface Send {
+  readonly senderId: string;
+  /** The session that sent it; empty for none. */
+  readonly sessionId: string;
+  readonly target: SendRequest["target"];
+  readonly clientMessageId: string;
+  /** Field number of the content's kind. */
+  readonly kind: number;
+  /** Fields 6 and 10 of Entry, as the sender encoded them. */
+  readonly fields: Uint8Array;
+  /** Where the bytes of client_message_id lie in `fields`. */
+  readonly key: { readonly start: number; readonly length: number };
+}
+
+/** A send as it came. */
+export interface RawSend {
+  readonly senderId: string;
+  readonly sessionId: string;
+  /** Encoded SendRequest. */
+  readonly send: Uint8Array;
+}
+
+/** What could be read, or why not; then with the client_message_id as far as it is known. */
+export type Read =
+  | { readonly kind: "send"; readonly send: Send }
+  | { readonly kind: "refused"; readonly clientMessageId: string; readonly refusal: Refusal };
+
+/** Encoded content at most, bytes. */
+export const maxContentBytes = 65_536;
+
+const KEY = SendRequestSchema.field.clientMessageId.number;
+const CONTENT = SendRequestSchema.field.content.number;
+const kinds = new Map(ContentSchema.fields.map((field) => [field.localName, field.number]));
+
+/** Kinds that only the server writes. */
+const ours: ReadonlySet<Content["kind"]["case"]> = new Set(["tip", "callRecord"] as const);
+
+/** Makes the reader of sends: decodes each once, and validates it. It never throws. */
+export function sendReader(): (raw: RawSend) => Read {
+  const validator = createValidator();
+  const check = wellFormed(SendRequestSchema);
+
+  return ({ senderId, sessionId, send: bytes }) => {
+    let request: SendRequest;
+    try {
+      check(bytes);
+      request = fromBinary(SendRequestSchema, bytes);
+    } catch {
+      return refused("", "the send is no SendRequest");
+    }
+    const { clientMessageId, target, content } = request;
+    const result = validator.validate(SendRequestSchema, request);
+    if (result.kind === "error") throw result.error;
+    if (result.kind === "invalid") {
+      const [first] = result.violations;
+      const where = first === undefined ? "" : pathToString(first.field);
+      return refused(clientMessageId, `${where === "" ? "" : `${where}: `}${first?.message}`);
+    }
+    const kindCase = content?.kind.case;
+    if (kindCase === undefined) return refused(clientMessageId, "content: is empty");
+    if (ours.has(kindCase)) return refused(clientMessageId, "content: only the server writes this");
+    const copied = copy(bytes);
+    if (copied.contentBytes > maxContentBytes) {
+      return refused(clientMessageId, `content: more than ${maxContentBytes} bytes`);
+    }
+    const kind = kinds.get(kindCase)!;
+    const { fields, key } = copied;
+    return {
+      kind: "send",
+      send: { senderId, sessionId, target, clientMessageId, kind, fields, key },
+    };
+  };
+}
+
+function refused(clientMessageId: string, text: string): Read {
+  // What breaks the pattern of a key is not repeated to the sender.
+  const shown = clientMessageId.length <= 64 ? clientMessageId : "";
+  return {
+    kind: "refused",
+    clientMessageId: shown,
+    refusal: refusal(ErrorReason.INVALID_ARGUMENT, text),
+  };
+}
+
+interface Copied {
+  fields: Uint8Array;
+  key: { start: number; length: number };
+  contentBytes: number;
+}
+
+/**
+ * The fields that an entry takes over. Only those known: what a later version of the contract adds
+ * to Entry is not the sender's to write. As everywhere, of a repeated field the last one counts.
+ */
+function copy(bytes: Uint8Array): Copied {
+  const parts: Uint8Array[] = [];
+  let key = { start: 0, length: 0 };
+  let from = 0;
+  let to = 0;
+  let size = 0;
+  let contentBytes = 0;
+  for (const [number, , start, end, tagStart] of scan(bytes)) {
+    if (number !== KEY && number !== CONTENT) continue;
+    if (to !== tagStart) {
+      if (to > from) parts.push(bytes.subarray(from, to));
+      from = tagStart;
+    }
+    to = end;
+    if (number === KEY) key = { start: size + start - tagStart, length: end - start };
+    else contentBytes += end - start;
+    size += end - tagStart;
+  }
+  parts.push(bytes.subarray(from, to));
+  return { fields: parts.length === 1 ? parts[0]! : Buffer.concat(parts), key, contentBytes };
+}

@@ -1,0 +1,49 @@
+import type { Client } from "@connectrpc/connect";
+import { LRUCache } from "lru-cache";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
+import { fail } from "../../platform/errors.ts";
+
+/** Users in one question to auth. */
+const CHUNK = 1_000;
+
+/** Which users exist. A user that existed once always does. */
+export class Users {
+  readonly #sessions: Client<typeof SessionService>;
+  readonly #timeoutMs: number;
+  readonly #known: LRUCache<string, true>;
+
+  constructor(options: {
+    sessions: Client<typeof SessionService>;
+    timeoutMs: number;
+    cached: number;
+  }) {
+    this.#sessions = options.sessions;
+    this.#timeoutMs = options.timeoutMs;
+    this.#known = new LRUCache({ max: options.cached });
+  }
+
+  /** Those of the users that do not exist. Throws UNAVAILABLE when auth cannot say. */
+  async missing(userIds: Iterable<string>): Promise<Set<string>> {
+    const asked = [...new Set(userIds)].filter((id) => this.#known.get(id) === undefined);
+    const missing = new Set(asked);
+    for (let from = 0; from < asked.length; from += CHUNK) {
+      const chunk = asked.slice(from, from + CHUNK);
+      for (const userId of await this.#check(chunk)) {
+        this.#known.set(userId, true);
+        missing.delete(userId);
+      }
+    }
+    return missing;
+  }
+
+  async #check(userIds: string[]): Promise<readonly string[]> {
+    try {
+      const answer = await this.#sessions.checkUsers({ userIds }, { timeoutMs: this.#timeoutMs });
+      return answer.userIds;
+    } catch (cause) {
+      const text = "it cannot be told whether the user exists";
+      throw fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: 1_000, cause });
+    }
+  }
+}
