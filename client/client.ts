@@ -30,6 +30,7 @@ import { KeyMaker } from "./key.ts";
 import { afterFailure, type ClosedReason, Link, type LinkState } from "./link.ts";
 import { Logs } from "./logs.ts";
 import { Outbox, type Settled } from "./outbox.ts";
+import { Pace } from "./pace.ts";
 import { anonymousAuth, createRpc, type Rpc } from "./rpc.ts";
 import { RpcSends } from "./rpc-sends.ts";
 import { type SendContent, sendRequest, type Target } from "./send-request.ts";
@@ -131,7 +132,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
       webSocket: options.webSocket ?? WebSocket,
       clientVersion: device.clientVersion ?? "",
       tokens: this.#tokens,
-      endpoint: (signal) => this.#endpoint(signal),
+      endpoint: (signal) => this.endpoint(signal),
       state: (state) => this.#enter(state),
       opened: (welcome) => this.#opened(welcome),
       frame: (frame) => this.#take(frame),
@@ -271,6 +272,22 @@ export class LuckyClient extends Emitter<ClientEvents> {
     return this.#logs.last(conversationId);
   }
 
+  /**
+   * Looks up the URL of the WebSocket: what the server says, or its own address when it cannot say.
+   * Throws when the login is over.
+   */
+  async endpoint(signal?: AbortSignal): Promise<string> {
+    let path = "/ws";
+    try {
+      path = (await this.#rpc.endpoints.resolveEndpoint({}, { signal })).url;
+    } catch (error) {
+      if (afterFailure(LuckyError.from(error)).kind === "stop") throw error;
+    }
+    const url = new URL(path, this.#options.url);
+    url.protocol = url.protocol.replace("http", "ws");
+    return url.href;
+  }
+
   /** Calls a public method over the open session, such as `MessageService.method.listEntries`. */
   callOverSocket<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
@@ -299,19 +316,6 @@ export class LuckyClient extends Emitter<ClientEvents> {
     }
   }
 
-  /** Where to connect: what the server says, or the address itself when it cannot say. */
-  async #endpoint(signal: AbortSignal): Promise<string> {
-    let path = "/ws";
-    try {
-      path = (await this.#rpc.endpoints.resolveEndpoint({}, { signal })).url;
-    } catch (error) {
-      if (afterFailure(LuckyError.from(error)).kind === "stop") throw error;
-    }
-    const url = new URL(path, this.#options.url);
-    url.protocol = url.protocol.replace("http", "ws");
-    return url.href;
-  }
-
   #enter(state: LinkState): void {
     if (state.kind === "closed") {
       this.#logs.stop();
@@ -323,8 +327,9 @@ export class LuckyClient extends Emitter<ClientEvents> {
   #opened(welcome: Welcome): void {
     this.#userId = welcome.userId;
     this.#tokens.serverTime(Number(welcome.serverTimeMs));
-    this.#outbox.open(welcome);
-    this.#cursors.open();
+    const pace = paceOf(welcome, this.#clock);
+    this.#outbox.open(welcome, pace);
+    this.#cursors.open(pace);
     this.#caughtUp = this.#logs.sync();
     this.#caughtUp.catch(() => {}); // Told to whoever asks by caughtUp().
   }
@@ -364,6 +369,12 @@ export class LuckyClient extends Emitter<ClientEvents> {
     entry.senderId = this.#userId;
     this.#logs.sent(entry);
   }
+}
+
+/** Below what the server takes, which leaves room for signals, calls and heartbeats. */
+function paceOf({ framesPerSecond, framesBurst }: Welcome, clock: Clock): Pace | undefined {
+  if (framesPerSecond === 0 || framesBurst === 0) return undefined;
+  return new Pace(clock, { perSecond: framesPerSecond * 0.8, burst: framesBurst * 0.75 });
 }
 
 function closedError(reason: ClosedReason): LuckyError {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createManualClock } from "../test/clock.ts";
 import { Cursors } from "./cursors.ts";
+import { Pace } from "./pace.ts";
 
 function setUp() {
   const clock = createManualClock();
@@ -16,7 +17,7 @@ function setUp() {
 
 test("acknowledgements of a moment leave as one frame, the furthest of each conversation", () => {
   const { clock, cursors, frames } = setUp();
-  cursors.open();
+  cursors.open(undefined);
   cursors.delivered("a", 1n);
   cursors.delivered("a", 3n);
   cursors.read("a", 2n);
@@ -30,20 +31,32 @@ test("acknowledgements of a moment leave as one frame, the furthest of each conv
 test("what waits without a session, or was told to one that broke, is told to the next", () => {
   const { clock, cursors, frames } = setUp();
   cursors.delivered("a", 1n);
-  cursors.open();
+  cursors.open(undefined);
   cursors.lost();
   cursors.read("a", 1n);
   clock.advance(1_000);
-  cursors.open();
+  cursors.open(undefined);
   assert.deepEqual(frames, [["a 1 0"], ["a 1 1"]]);
 });
 
 test("a frame holds at most 200 cursors", () => {
   const { cursors, frames } = setUp();
   for (let n = 0; n < 450; n++) cursors.delivered(String(n), 1n);
-  cursors.open();
+  cursors.open(undefined);
   assert.deepEqual(
     frames.map((frame) => frame.length),
     [200, 200, 50],
   );
+});
+
+test("many cursors leave at the pace of the session", () => {
+  const { clock, cursors, frames } = setUp();
+  for (let n = 0; n < 600; n++) cursors.delivered(String(n), 1n);
+  // A frame of 200 cursors counts for 21.
+  cursors.open(new Pace(clock, { perSecond: 21, burst: 21 }));
+  assert.equal(frames.length, 1);
+  clock.advance(1_000);
+  assert.equal(frames.length, 2);
+  clock.advance(1_000);
+  assert.equal(frames.length, 3);
 });

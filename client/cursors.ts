@@ -1,6 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { CursorSchema } from "../gen/lucky/message/v1/message_pb.js";
 import type { Clock, Timer } from "./clock.ts";
+import { type Pace, weightOf } from "./pace.ts";
 
 /** How long acknowledgements are joined before they leave. */
 const joinMs = 50;
@@ -23,6 +24,7 @@ export class Cursors {
   #told = new Map<string, Position>();
   #timer: Timer | undefined;
   #open = false;
+  #pace: Pace | undefined;
 
   /** `write` sends one acknowledgement frame on the open session. */
   constructor(clock: Clock, write: (cursors: MessageInitShape<typeof CursorSchema>[]) => void) {
@@ -33,49 +35,62 @@ export class Cursors {
   /** Everything up to here has arrived, without a gap. */
   delivered(conversationId: string, sequence: bigint): void {
     raise(this.#waiting, conversationId, { delivered: sequence, read: 0n });
-    this.#plan();
+    this.#plan(joinMs);
   }
 
   /** The user has read everything up to here. */
   read(conversationId: string, sequence: bigint): void {
     raise(this.#waiting, conversationId, { delivered: 0n, read: sequence });
-    this.#plan();
+    this.#plan(joinMs);
   }
 
-  /** A session is open. */
-  open(): void {
+  /** A session is open, whose frames go at the pace. */
+  open(pace: Pace | undefined): void {
     this.#open = true;
-    this.flush();
+    this.#pace = pace;
+    this.#flush(pace);
   }
 
   /** The session is gone: whether it heard the last acknowledgements is not known. */
   lost(): void {
     this.#open = false;
+    this.#timer?.stop();
+    this.#timer = undefined;
     for (const [id, position] of this.#told) raise(this.#waiting, id, position);
     this.#told.clear();
   }
 
-  /** Sends what waits, at once. */
+  /** Sends all that waits, at once. */
   flush(): void {
+    this.#flush(undefined);
+  }
+
+  #flush(pace: Pace | undefined): void {
     this.#timer?.stop();
     this.#timer = undefined;
-    if (!this.#open) return;
-    const cursors = [...this.#waiting].map(([conversationId, position]) => {
-      raise(this.#told, conversationId, position);
-      return {
-        conversationId,
-        deliveredSequence: position.delivered,
-        readSequence: position.read,
-      };
-    });
-    this.#waiting.clear();
-    for (let at = 0; at < cursors.length; at += perFrame) {
-      this.#write(cursors.slice(at, at + perFrame));
+    while (this.#open && this.#waiting.size > 0) {
+      const batch = [...this.#waiting].slice(0, perFrame);
+      const waitMs = pace?.take(weightOf({ cursors: batch.length })) ?? 0;
+      if (waitMs > 0) {
+        this.#plan(waitMs);
+        return;
+      }
+      for (const [id, position] of batch) {
+        this.#waiting.delete(id);
+        raise(this.#told, id, position);
+      }
+      this.#write(
+        batch.map(([conversationId, { delivered, read }]) => ({
+          conversationId,
+          deliveredSequence: delivered,
+          readSequence: read,
+        })),
+      );
     }
   }
 
-  #plan(): void {
-    if (this.#open) this.#timer ??= this.#clock.after(joinMs, () => this.flush());
+  #plan(inMs: number): void {
+    if (this.#open) this.#timer ??= this.#clock.after(inMs, () => this.#flush(this.#pace));
   }
 }
 

@@ -12,6 +12,7 @@ import {
 import { createManualClock } from "../test/clock.ts";
 import { LuckyError } from "./error.ts";
 import { Outbox } from "./outbox.ts";
+import { Pace } from "./pace.ts";
 import { sendRequest } from "./send-request.ts";
 import { MemoryStore } from "./store.ts";
 
@@ -69,7 +70,7 @@ test("sends wait for a session, then leave in order within the window", async ()
   const { outbox, send, keys } = setUp();
   const results = ["a", "b", "c"].map((key) => send(key));
   assert.deepEqual(keys(), []);
-  outbox.open(welcome());
+  outbox.open(welcome(), undefined);
   assert.deepEqual(keys(), ["a", "b"]);
   outbox.result(accepted("a", 1));
   assert.deepEqual(keys(), ["a", "b", "c"]);
@@ -82,9 +83,9 @@ test("sends wait for a session, then leave in order within the window", async ()
 test("a send without a result leaves again on the next session, with the same bytes and order", async () => {
   const { outbox, send, keys, frames } = setUp();
   const results = ["a", "b", "c"].map((key) => send(key));
-  outbox.open(welcome());
+  outbox.open(welcome(), undefined);
   outbox.lost();
-  outbox.open(welcome());
+  outbox.open(welcome(), undefined);
   assert.deepEqual(keys(), ["a", "b", "a", "b"]);
   assert.deepEqual(frames[2], frames[0]);
   for (const [n, key] of ["a", "b", "c"].entries()) outbox.result(accepted(key, n + 1));
@@ -93,7 +94,7 @@ test("a send without a result leaves again on the next session, with the same by
 
 test("two sends with one key are never on the wire together", async () => {
   const { outbox, send, keys } = setUp();
-  outbox.open(welcome());
+  outbox.open(welcome(), undefined);
   const first = send("a");
   const second = send("a");
   assert.deepEqual(keys(), ["a"]);
@@ -105,7 +106,7 @@ test("two sends with one key are never on the wire together", async () => {
 
 test("a refusal that lasts rejects with its reason", async () => {
   const { outbox, send } = setUp();
-  outbox.open(welcome());
+  outbox.open(welcome(), undefined);
   const result = send("a");
   outbox.result(refused("a", ErrorReason.MUTED));
   await assert.rejects(result, (error: LuckyError) => error.reason === ErrorReason.MUTED);
@@ -113,7 +114,7 @@ test("a refusal that lasts rejects with its reason", async () => {
 
 test("a refusal that passes is repeated after the pause that the server asked for", async () => {
   const { outbox, send, keys, clock } = setUp();
-  outbox.open(welcome());
+  outbox.open(welcome(), undefined);
   const result = send("a");
   outbox.result(refused("a", ErrorReason.OVERLOADED, 1_000));
   clock.advance(999);
@@ -126,7 +127,7 @@ test("a refusal that passes is repeated after the pause that the server asked fo
 
 test("sends to a target wait for the one before that is repeated; others pass", () => {
   const { outbox, send, keys, clock } = setUp();
-  outbox.open(welcome({ maxSendsInFlight: 1 }));
+  outbox.open(welcome({ maxSendsInFlight: 1 }), undefined);
   void send("a");
   void send("b");
   void send("c", "8");
@@ -143,7 +144,7 @@ test("a send is given up after ten tries, its outcome unknown", async () => {
   const { outbox, send, keys, store } = setUp();
   const result = send("a");
   for (let session = 0; session < 10; session++) {
-    outbox.open(welcome());
+    outbox.open(welcome(), undefined);
     outbox.lost();
   }
   await assert.rejects(result, (error: LuckyError) => error.reason === ErrorReason.UNAVAILABLE);
@@ -153,7 +154,7 @@ test("a send is given up after ten tries, its outcome unknown", async () => {
 
 test("a message larger than a frame may be is refused here, and closes no session", async () => {
   const { outbox, frames } = setUp();
-  outbox.open(welcome());
+  outbox.open(welcome(), undefined);
   const result = outbox.send(sendRequest({ userId: "1" }, "x".repeat(2_000), "a"));
   await assert.rejects(result, (error: LuckyError) => {
     return error.reason === ErrorReason.INVALID_ARGUMENT;
@@ -161,18 +162,19 @@ test("a message larger than a frame may be is refused here, and closes no sessio
   assert.equal(frames.length, 0);
 });
 
-test("frames stay below the rate that the server told", () => {
+test("sends keep the pace of the session", () => {
   const { outbox, send, keys, clock } = setUp();
-  outbox.open(welcome({ maxSendsInFlight: 100, framesPerSecond: 10, framesBurst: 4 }));
+  const pace = new Pace(clock, { perSecond: 10, burst: 2 });
+  outbox.open(welcome({ maxSendsInFlight: 100 }), pace);
   for (let n = 0; n < 8; n++) void send(`k${n}`);
   assert.equal(keys().length, 2);
-  clock.advance(1_000);
+  clock.advance(600);
   assert.equal(keys().length, 8);
 });
 
 test("a server that stops answering sends is noticed", () => {
   const { outbox, send, clock, stuck } = setUp();
-  outbox.open(welcome());
+  outbox.open(welcome(), undefined);
   void send("a");
   clock.advance(20_000);
   void send("b");
@@ -185,7 +187,7 @@ test("a server that stops answering sends is noticed", () => {
 
 test("an entry is recognised as an own send until its result, by key and content", () => {
   const { outbox, send, entries } = setUp();
-  outbox.open(welcome());
+  outbox.open(welcome(), undefined);
   void send("a");
   outbox.result(accepted("a", 1));
   const entry = entries[0]!;
@@ -200,13 +202,13 @@ test("sends of an earlier run leave when a session opens", async () => {
   void earlier.send("a");
   const later = setUp();
   later.outbox.restore((await earlier.store.load()).sends);
-  later.outbox.open(welcome());
+  later.outbox.open(welcome(), undefined);
   assert.deepEqual(later.keys(), ["a"]);
 });
 
 test("closing rejects what waits and forgets it", async () => {
   const { outbox, send, store } = setUp();
-  outbox.open(welcome({ maxSendsInFlight: 1 }));
+  outbox.open(welcome({ maxSendsInFlight: 1 }), undefined);
   const results = [send("a"), send("b")];
   outbox.close(new LuckyError(ErrorReason.UNAVAILABLE, "closed"));
   for (const result of results) await assert.rejects(result, /closed/);

@@ -12,7 +12,7 @@ import {
 import { Backoff } from "./backoff.ts";
 import type { Clock, Timer } from "./clock.ts";
 import { LuckyError } from "./error.ts";
-import { Pace } from "./pace.ts";
+import { type Pace, weightOf } from "./pace.ts";
 import { entryOf, isEntryOf } from "./send-request.ts";
 import type { ClientStore, StoredSend } from "./store.ts";
 
@@ -103,9 +103,9 @@ export class Outbox {
   }
 
   /** A session is open: what waits may go. */
-  open(welcome: Welcome): void {
+  open(welcome: Welcome, pace: Pace | undefined): void {
     this.#bounds = welcome;
-    this.#pace = paceOf(welcome, this.#options.clock);
+    this.#pace = pace;
     this.#dispatch();
   }
 
@@ -173,14 +173,17 @@ export class Outbox {
 
   #dispatch(): void {
     if (!this.#bounds) return;
-    for (let at = 0; at < this.#queue.length && this.#flying.size < windowOf(this.#bounds); ) {
+    for (
+      let at = 0;
+      at < this.#queue.length && this.#flying.size < this.#bounds.maxSendsInFlight;
+    ) {
       const pending = this.#queue[at]!;
       const mustWait = this.#held.has(pending.target) || this.#flying.has(pending.clientMessageId);
       if (mustWait) {
         at++;
         continue;
       }
-      const waitMs = this.#pace?.take() ?? 0;
+      const waitMs = this.#pace?.take(weightOf({ bytes: pending.request.length })) ?? 0;
       if (waitMs > 0) {
         this.#dispatchIn(waitMs);
         return;
@@ -273,17 +276,6 @@ export class Outbox {
     pending.settle(settled);
     this.#options.settled(settled);
   }
-}
-
-function windowOf(welcome: Welcome): number {
-  return Math.max(1, welcome.maxSendsInFlight);
-}
-
-/** Leaves room for acknowledgements, signals and calls. */
-function paceOf({ framesPerSecond, framesBurst }: Welcome, clock: Clock): Pace | undefined {
-  if (framesPerSecond === 0) return undefined;
-  const burst = Math.max(1, Math.floor(framesBurst / 2));
-  return new Pace(clock, { perSecond: framesPerSecond * 0.8, burst });
 }
 
 function refused(pending: Pending, error: LuckyError): Settled {

@@ -1,6 +1,16 @@
 import type { Clock } from "./clock.ts";
 
-/** Keeps below a number of frames a second: `burst` at once, then one at a time. */
+/** What a frame counts more for. */
+const bytesPerFrame = 16_384;
+const cursorsPerFrame = 10;
+
+/** What a frame counts for, towards the rate that the server allows. */
+export function weightOf(frame: { bytes?: number; cursors?: number }): number {
+  const { bytes = 0, cursors = 0 } = frame;
+  return 1 + Math.floor(bytes / bytesPerFrame) + Math.floor(cursors / cursorsPerFrame);
+}
+
+/** Keeps below a number of frames a second: `burst` at once, then as many as are earned. */
 export class Pace {
   readonly #clock: Clock;
   readonly #perMs: number;
@@ -16,14 +26,15 @@ export class Pace {
     this.#countedAtMs = clock.now();
   }
 
-  /** Takes one frame: 0 when it may go now, else in how many milliseconds to ask again. */
-  take(): number {
+  /** Takes a frame of the weight: 0 when it may go now, else in how many milliseconds to ask again. */
+  take(weight: number): number {
     const now = this.#clock.now();
     const earned = Math.max(0, now - this.#countedAtMs) * this.#perMs;
     this.#left = Math.min(this.#burst, this.#left + earned);
     this.#countedAtMs = now;
-    if (this.#left < 1) return Math.ceil((1 - this.#left) / this.#perMs);
-    this.#left--;
+    const needed = Math.min(weight, this.#burst);
+    if (this.#left < needed) return Math.ceil((needed - this.#left) / this.#perMs);
+    this.#left -= needed;
     return 0;
   }
 }

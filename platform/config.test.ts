@@ -130,7 +130,7 @@ test("secrets are shown as ***, and only when they are set", () => {
   const line = shown(platformConfig, values);
   assert.equal(line.meshSecret, "***");
   assert.equal(line.postgresUrl, "");
-  assert.equal(line.host, "0.0.0.0");
+  assert.equal(line.host, values.host);
 });
 
 test("defaults of a table without one for each setting are refused", () => {

@@ -1,3 +1,4 @@
+import { Code, ConnectError } from "@connectrpc/connect";
 import { type DestinationStream, type Logger, pino } from "pino";
 
 /** Structured log. Lines are events, `log.info({ event: "session_end", reason })`, not prose. */
@@ -22,7 +23,21 @@ export function createLog({ service, instanceId, level, stream }: LogOptions): L
     base: { service, instanceId },
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
+    serializers: { err: shortened },
     redact: { paths: hidden.flatMap((name) => [name, `*.${name}`]), censor: "***" },
   };
   return stream === undefined ? pino(options) : pino(options, stream);
+}
+
+/** An error without the schema that an error of the contract drags along in its details. */
+function shortened(error: unknown): unknown {
+  if (!(error instanceof ConnectError)) return pino.stdSerializers.err(error as Error);
+  const { code, rawMessage, stack, cause } = error;
+  return {
+    type: error.name,
+    code: Code[code],
+    message: rawMessage,
+    stack,
+    cause: cause instanceof Error ? shortened(cause) : cause,
+  };
 }

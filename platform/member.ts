@@ -1,12 +1,13 @@
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { hostname } from "node:os";
 import type { Duplex } from "node:stream";
 import type { Interceptor } from "@connectrpc/connect";
 import { type Clock, systemClock } from "./clock.ts";
-import { type ConfigOf, type ConfigTable, loadConfig } from "./config.ts";
+import { type ConfigOf, type ConfigTable, environmentName, loadConfig } from "./config.ts";
 import { createLog, type Log } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { serveOps } from "./ops.ts";
+import { openAt } from "./port.ts";
 import type { Stoppable } from "./process.ts";
 import { createRedisRegistry } from "./registry/redis.ts";
 import type { Registry } from "./registry/registry.ts";
@@ -53,6 +54,8 @@ export interface Door {
   readonly trustForwardedFor?: boolean;
   /** Takes WebSockets; then the service is stopped before the connections are closed. */
   readonly upgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+  /** Answers HTTP/1.1 requests that are no calls. */
+  readonly fallback?: (request: IncomingMessage, response: ServerResponse) => void;
 }
 
 export interface MemberOptions<T extends ConfigTable> {
@@ -80,24 +83,33 @@ export function startMember<T extends ConfigTable>(
     const { running, ready, door } = await compose(mesh);
     started.push(() => running.stop());
     let open = false;
-    const ops = await serveOps({
+    const opsPlace = {
       host: platform.opsHost,
       port: platform.opsPort,
-      metrics,
-      ready: () => open && running.ready() && ready(),
-    });
+      variable: "LUCKY_OPS_PORT",
+    };
+    const ops = await openAt(opsPlace, () =>
+      serveOps({ ...opsPlace, metrics, ready: () => open && running.ready() && ready() }),
+    );
     started.push(() => ops.close());
 
     let port: number | undefined;
     if (door) {
-      const listening = await listen({
-        ...door,
+      const place = {
         host: platform.host,
-        served: running.served,
-        log,
-        health: () => open && running.ready() && ready(),
-        onUpgrade: door.upgrade,
-      });
+        port: door.port,
+        variable: environmentName(options.table.name, "port"),
+      };
+      const listening = await openAt(place, () =>
+        listen({
+          ...door,
+          host: platform.host,
+          served: running.served,
+          log,
+          health: () => open && running.ready() && ready(),
+          onUpgrade: door.upgrade,
+        }),
+      );
       started.push(() => listening.close());
       if (door.upgrade) started.push(() => running.stop());
       port = listening.port;

@@ -25,6 +25,10 @@ export const platformConfig = defineConfig("", {
     secret: true,
     doc: "RabbitMQ, amqp://user:password@host:port. Needed by the mesh.",
   }),
+  rabbitmqQuorum: setting.bool({
+    default: false,
+    doc: "Whether queues lie on a majority of a cluster of RabbitMQ, instead of on one of its nodes. Decide before the first start: a queue keeps its kind.",
+  }),
   meshSecret: setting.text({
     default: "",
     secret: true,

@@ -77,10 +77,6 @@ function launch(options: ChildOptions): Running {
       detached: true,
     },
   );
-  // A parent that ends without stopping it leaves nothing behind.
-  const abandon = () => child.kill("SIGKILL");
-  process.once("exit", abandon);
-  child.once("exit", () => process.off("exit", abandon));
   const lastLines: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on("line", (line) => {

@@ -93,7 +93,13 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
       const child = start(plan, settings, options.print);
       return { ...plan, child };
     });
+    // A parent that ends without stopping them leaves nothing behind.
+    const abandon = () => {
+      for (const { child } of processes) void child.kill("SIGKILL");
+    };
+    process.once("exit", abandon);
     started.push(async () => {
+      process.off("exit", abandon);
       for (const service of stopOrder) {
         const group = processes.filter((p) => p.service === service);
         await Promise.all(group.map(({ child }) => child.stop(STOP_WITHIN_MS)));

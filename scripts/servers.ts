@@ -192,10 +192,19 @@ function said(server: ChildProcess, dir: string): string {
   return out.split("\n").slice(-15).join("\n") || "it said nothing";
 }
 
-/** Where a program lies: in one of the places, which come first, or on the path. */
+/** Which of the programs that are needed here are not installed. */
+export function missingPrograms(): string[] {
+  return ["redis-server", "rabbitmq-server"].filter((name) => !lookUp(name, rabbitPlaces));
+}
+
 function found(program: string, places: readonly string[]): string {
-  const onPath = (process.env.PATH ?? "").split(":");
-  const folder = [...places, ...onPath, "/usr/sbin"].find((f) => existsSync(join(f, program)));
-  if (!folder) throw new Error(`${program} is not installed: run "npm run backends" once`);
-  return join(folder, program);
+  const path = lookUp(program, places);
+  if (!path) throw new Error(`${program} is not installed: run "npm run backends" once`);
+  return path;
+}
+
+/** Where a program lies: in one of the places, which come first, or on the path. */
+function lookUp(program: string, places: readonly string[]): string | undefined {
+  const folders = [...places, ...(process.env.PATH ?? "").split(":"), "/usr/bin", "/usr/sbin"];
+  return folders.map((folder) => join(folder, program)).find((path) => existsSync(path));
 }

@@ -235,6 +235,7 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
         log,
         health: ready,
         onUpgrade: gateway.upgrade,
+        fallback: gateway.fallback,
         cors: config.gateway.corsOrigins,
         trustForwardedFor: config.gateway.trustForwardedFor,
         graceMs: LISTEN_GRACE_MS,
@@ -245,18 +246,17 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
     started.push(async () => {
       await Promise.all([connect.stop(), gateway.stop()]);
     });
-    const ops = await serveOps({
+    const opsPlace = {
       host: platform.opsHost,
       port: platform.opsPort,
-      metrics,
-      ready,
-    });
+      variable: "LUCKY_OPS_PORT",
+    };
+    const ops = await openAt(opsPlace, () => serveOps({ ...opsPlace, metrics, ready }));
     started.push(() => ops.close());
 
-    const name =
-      platform.host === "0.0.0.0" || platform.host === "::" ? "127.0.0.1" : platform.host;
     return {
-      url: `http://${name}:${listening.port}`,
+      url: urlOf(platform.host, listening.port),
+      connectUrl: urlOf(connectPlace.host, connect.port),
       opsUrl: urlOf(platform.opsHost, ops.port),
       postgresUrl: url,
       embedded,

@@ -1,9 +1,8 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { Log } from "../log.ts";
 
-/** A body that the broker lent us, to be taken or rejected. */
+/** Something that the broker lent us, to be taken or rejected. */
 export interface Delivery {
-  readonly body: Uint8Array;
   /** Whether the broker still waits for its end; when not, it will deliver it again. */
   isOpen(): boolean;
   acknowledge(): void;

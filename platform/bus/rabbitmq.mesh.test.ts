@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { createServer, connect as dial, type Socket } from "node:net";
+import { createConnection, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import { promisify } from "node:util";
+import { type Channel, connect } from "amqplib";
 import { type Backend, startRabbit } from "../../test/backends.ts";
 import { quiet } from "../../test/postgres.ts";
 import { busSuite, Inbox, publish, text, unavailable } from "./bus.suite.ts";
@@ -11,10 +12,15 @@ import type { Bus } from "./bus.ts";
 import { createRabbitBus, type RabbitBusOptions } from "./rabbitmq.ts";
 
 let server: Backend;
+let channel: Channel;
 let count = 0;
 
 before(async () => {
   server = await startRabbit();
+  const connection = await connect(server.url);
+  // It is cut when the server is.
+  connection.on("error", () => {});
+  channel = await connection.createChannel();
 });
 after(() => server.close());
 
@@ -22,10 +28,8 @@ for (const quorum of [false, true]) {
   busSuite(`rabbitmq, ${quorum ? "quorum" : "classic"} queues`, {
     async open(t) {
       // Queues carry the same names in every test: each test begins without them.
-      await ctl("stop_app");
-      await ctl("reset");
-      await ctl("start_app");
-      return open(t, { quorum });
+      await Promise.all(["a", "b", "here"].map((name) => channel.deleteQueue(`connect-${name}`)));
+      return open(t, { quorum, exchange: `lucky.${count++}` });
     },
   });
 }
@@ -142,7 +146,7 @@ async function untilReady(bus: Bus): Promise<void> {
 async function openWire(t: TestContext) {
   const ends = new Set<Socket>();
   const wire = createServer((near) => {
-    const far = dial(server.port, "127.0.0.1");
+    const far = createConnection(server.port, "127.0.0.1");
     near.pipe(far).pipe(near);
     for (const end of [near, far]) {
       ends.add(end);

@@ -3,15 +3,15 @@ import {
   type Channel,
   type ChannelModel,
   type ConfirmChannel,
+  type ConsumeMessage,
   connect,
-  type Message,
 } from "amqplib";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { fail } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Bus, Consumer, DeadLetter } from "./bus.ts";
-import { type Delivery, Inbound } from "./inbound.ts";
 import { Outbound } from "./outbound.ts";
+import { QueueConsumer } from "./queue-consumer.ts";
 
 export interface RabbitBusOptions {
   /** amqp://user:password@host:port */
@@ -33,14 +33,12 @@ const DEAD_KEPT_MS = 7 * 24 * 3_600_000;
 const DEAD_MAX_BYTES = 64 << 20;
 /** How often a quorum queue delivers a body that is never acknowledged. */
 const DELIVERY_LIMIT = 20;
-const PREFETCH = 64;
 const MAX_UNCONFIRMED = 2_000;
 const MAX_WAITING = 10_000;
 const HEARTBEAT_S = 10;
 const CONNECT_MS = 5_000;
 const RETRY_FIRST_MS = 50;
 const RETRY_AT_MOST_MS = 5_000;
-const CONSUME_RETRY_MS = 1_000;
 const GOODBYE_MS = 2_000;
 
 /**
@@ -73,7 +71,7 @@ class RabbitBus implements Bus {
   readonly #dead: string;
   readonly #queueType: Record<string, unknown>;
   readonly #closeWaitMs: number;
-  readonly #consumers = new Set<RabbitConsumer>();
+  readonly #consumers = new Set<QueueConsumer<Channel, ConsumeMessage>>();
   #state: State = { kind: "connecting" };
   #attempts = 0;
 
@@ -97,7 +95,7 @@ class RabbitBus implements Bus {
   consume(queue: string, take: (body: Uint8Array) => Promise<void>): Promise<Consumer> {
     return this.#start(
       queue,
-      ({ body }) => take(body),
+      ({ content }) => take(content),
       async (channel) => {
         await channel.assertQueue(queue, {
           durable: true,
@@ -115,7 +113,7 @@ class RabbitBus implements Bus {
   }
 
   consumeDeadLetters(take: (letter: DeadLetter) => Promise<void>): Promise<Consumer> {
-    return this.#start(this.#dead, ({ message }) => take(letterOf(message)));
+    return this.#start(this.#dead, (message) => take(letterOf(message)));
   }
 
   async remove(queue: string): Promise<void> {
@@ -180,7 +178,8 @@ class RabbitBus implements Bus {
       });
       // Without its channel the connection is of no use: start anew.
       channel.on("close", () => setImmediate(() => open && goodbye(model)));
-      await this.#declare(channel);
+      await channel.assertExchange(this.#exchange, "direct", { durable: true });
+      await this.#declareDeadLetters(model);
       const outbound = new Outbound(channel, {
         exchange: this.#exchange,
         maxUnconfirmed: MAX_UNCONFIRMED,
@@ -203,20 +202,27 @@ class RabbitBus implements Bus {
     }
   }
 
-  /** What everybody shares: the exchange, and where dead letters are kept. */
-  async #declare(channel: Channel): Promise<void> {
-    await channel.assertExchange(this.#exchange, "direct", { durable: true });
-    await channel.assertExchange(this.#dead, "fanout", { durable: true });
-    await channel.assertQueue(this.#dead, {
-      durable: true,
-      arguments: {
-        ...this.#queueType,
-        "x-message-ttl": DEAD_KEPT_MS,
-        "x-max-length-bytes": DEAD_MAX_BYTES,
-        "x-overflow": "drop-head",
-      },
-    });
-    await channel.bindQueue(this.#dead, this.#dead, "");
+  /** Where dead letters are kept. Without it the bus still works, so a failure is only logged. */
+  async #declareDeadLetters(model: ChannelModel): Promise<void> {
+    const channel = await model.createChannel();
+    // Shows below, where something waits for the answer.
+    channel.on("error", () => {});
+    try {
+      await channel.assertExchange(this.#dead, "fanout", { durable: true });
+      await channel.assertQueue(this.#dead, {
+        durable: true,
+        arguments: {
+          ...this.#queueType,
+          "x-message-ttl": DEAD_KEPT_MS,
+          "x-max-length-bytes": DEAD_MAX_BYTES,
+          "x-overflow": "drop-head",
+        },
+      });
+      await channel.bindQueue(this.#dead, this.#dead, "");
+      await channel.close();
+    } catch (err) {
+      this.#log.error({ event: "dead_letters_not_kept", queue: this.#dead, err });
+    }
   }
 
   #lost(link: Link, err: unknown): void {
@@ -241,11 +247,11 @@ class RabbitBus implements Bus {
 
   async #start(
     queue: string,
-    take: (delivery: Lent) => Promise<void>,
+    take: (message: ConsumeMessage) => Promise<void>,
     declare: (channel: Channel) => Promise<void> = async () => {},
   ): Promise<Consumer> {
     if (this.#state.kind === "closed") throw fail(ErrorReason.UNAVAILABLE, "the bus is closed");
-    const consumer = new RabbitConsumer({
+    const consumer = new QueueConsumer<Channel, ConsumeMessage>({
       queue,
       take,
       declare,
@@ -263,103 +269,7 @@ class RabbitBus implements Bus {
   }
 }
 
-interface Lent extends Delivery {
-  readonly message: Message;
-}
-
-interface ConsumerOptions {
-  readonly queue: string;
-  readonly take: (delivery: Lent) => Promise<void>;
-  readonly declare: (channel: Channel) => Promise<void>;
-  readonly log: Log;
-  readonly closeWaitMs: number;
-  readonly closed: () => void;
-}
-
-/** A consumer with a channel of its own on whatever connection there is. */
-class RabbitConsumer implements Consumer {
-  readonly queue: string;
-  readonly #options: ConsumerOptions;
-  readonly #inbound: Inbound<Lent>;
-  #channel: Channel | undefined;
-  #retry: NodeJS.Timeout | undefined;
-  #closing: Promise<void> | undefined;
-
-  constructor(options: ConsumerOptions) {
-    this.queue = options.queue;
-    this.#options = options;
-    this.#inbound = new Inbound(options.take, options);
-  }
-
-  /**
-   * Takes deliveries from a connection, again and again for as long as it lasts. Resolves after the
-   * first attempt, with the error if it failed.
-   */
-  async attach(model: ChannelModel): Promise<unknown> {
-    let connected = true;
-    model.once("close", () => {
-      connected = false;
-    });
-    const attempt = async (): Promise<unknown> => {
-      if (!connected || this.#closing) return undefined;
-      try {
-        await this.#consume(model, again);
-        return undefined;
-      } catch (err) {
-        this.#options.log.error({ event: "consumer_not_started", queue: this.queue, err });
-        again();
-        return err;
-      }
-    };
-    const again = () => {
-      clearTimeout(this.#retry);
-      this.#retry = setTimeout(attempt, CONSUME_RETRY_MS);
-    };
-    return attempt();
-  }
-
-  async #consume(model: ChannelModel, again: () => void): Promise<void> {
-    const channel = await model.createChannel();
-    let open = true;
-    channel.on("error", (err) =>
-      this.#options.log.error({ event: "consumer_lost", queue: this.queue, err }),
-    );
-    channel.on("close", () => {
-      open = false;
-      if (!this.#closing) again();
-    });
-    await this.#options.declare(channel);
-    await channel.prefetch(PREFETCH);
-    const isOpen = () => open;
-    await channel.consume(this.queue, (message) => {
-      // The broker removed the queue, or moved it.
-      if (!message) return void channel.close().catch(() => {});
-      this.#inbound.accept({
-        message,
-        body: message.content,
-        isOpen,
-        acknowledge: () => channel.ack(message),
-        reject: () => channel.nack(message, false, false),
-      });
-    });
-    this.#channel = channel;
-  }
-
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
-  }
-
-  async #close(): Promise<void> {
-    clearTimeout(this.#retry);
-    await this.#inbound.close();
-    // What was lent and not acknowledged goes back to its queue.
-    await this.#channel?.close().catch(() => {});
-    this.#options.closed();
-  }
-}
-
-function letterOf({ content, properties }: Message): DeadLetter {
+function letterOf({ content, properties }: ConsumeMessage): DeadLetter {
   const death = properties.headers?.["x-death"]?.[0];
   return { queue: death?.queue ?? "", reason: death?.reason ?? "", body: content };
 }

@@ -12,6 +12,15 @@ export const CHANNEL = "lucky:channel:";
 /** Start of the key of a user's claims, a hash by session id; the user id follows. */
 export const CLAIMS = "lucky:claims:";
 
+const PORTION = 1_000;
+
+/** Keys of channels, in the portions that Redis takes at a time without holding others up. */
+export function keysOf(channels: readonly string[]): string[][] {
+  const keys = channels.map((channel) => CHANNEL + channel);
+  const portions = Math.ceil(keys.length / PORTION);
+  return Array.from({ length: portions }, (_, i) => keys.slice(i * PORTION, (i + 1) * PORTION));
+}
+
 const epochOf = `
 local function epochOf(value)
   return value and cjson.decode(value).epoch or ''
@@ -101,12 +110,27 @@ end
 return displaced
 `;
 
+/** KEYS channels · ARGV "SADD" or "SREM", member. */
+const mark = `
+for _, channel in ipairs(KEYS) do redis.call(ARGV[1], channel, ARGV[2]) end
+`;
+
+/** KEYS channels. Returns the members of each. */
+const hearing = `
+local found = {}
+for i, channel in ipairs(KEYS) do found[i] = redis.call('SMEMBERS', channel) end
+return found
+`;
+
 /** For ioredis: each becomes a command of this name. */
 export const scripts = {
   luckyEnter: { numberOfKeys: 2, lua: enter },
   luckyRelease: { numberOfKeys: 2, lua: release },
   luckyList: { numberOfKeys: 1, lua: list },
   luckyClaim: { numberOfKeys: 1, lua: claim },
+  // How many keys there are is said with every call.
+  luckyMark: { lua: mark },
+  luckyHearing: { lua: hearing },
 };
 
 /** What the commands take and answer. */
@@ -136,4 +160,9 @@ export interface ScriptCommands {
       keepSeconds: number,
     ]
   ): Promise<[order: string, ...displaced: string[]]>;
+  luckyMark(
+    keys: number,
+    ...args: [...channels: string[], command: "SADD" | "SREM", member: string]
+  ): Promise<null>;
+  luckyHearing(keys: number, ...channels: string[]): Promise<string[][]>;
 }

@@ -8,7 +8,7 @@ import { type Clock, systemClock } from "../clock.ts";
 import { createRedisRegistry } from "./redis.ts";
 import { instance, registrySuite, SeatClock, session } from "./registry.suite.ts";
 
-const LEASE_MS = 600;
+const LEASE_MS = 1_500;
 const CACHE_MS = 100;
 let server: Backend;
 let raw: Redis;

@@ -1,10 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import {
-  constants,
-  type Http2ServerRequest,
-  type Http2ServerResponse,
-  type ServerHttp2Stream,
-} from "node:http2";
+import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
 import {
   Code,
   ConnectError,
@@ -19,6 +14,7 @@ import {
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
+import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { peerAddress } from "./peer.ts";
 import type { Served } from "./served.ts";
@@ -29,10 +25,14 @@ export type NodeResponse = ServerResponse | Http2ServerResponse;
 /** Largest request, and largest message within it, 4 MiB. */
 const maxReadBytes = 4 * 1024 * 1024;
 
+/** How long a client may go on sending a request that was answered already. */
+const restMs = 2_000;
+
 export interface HandlerOptions {
   readonly served: readonly Served[];
   readonly interceptors: readonly Interceptor[];
   readonly log: Log;
+  readonly clock: Clock;
   /** Whether the address of the caller is the last one of X-Forwarded-For. */
   readonly trustForwardedFor: boolean;
 }
@@ -44,7 +44,7 @@ export interface HandlerOptions {
 export function rpcHandler(
   options: HandlerOptions,
 ): (req: NodeRequest, res: NodeResponse) => boolean {
-  const { served, interceptors, log, trustForwardedFor } = options;
+  const { served, interceptors, log, clock, trustForwardedFor } = options;
   const router = createConnectRouter({
     interceptors: [...interceptors],
     readMaxBytes: maxReadBytes,
@@ -57,13 +57,15 @@ export function rpcHandler(
   async function answer(handler: UniversalHandler, req: NodeRequest, res: NodeResponse) {
     const values = createContextValues().set(peerAddress, callerAddress(req, trustForwardedFor));
     const request = universalRequestFromNodeRequest(req, res, undefined, values);
-    await universalResponseToNodeResponse(await handler(request), res);
+    const written = "stream" in res ? res.stream : res;
+    written.once("finish", () => readRest(req, res, clock));
+    const body = req.iterator({ destroyOnReturn: false });
+    await universalResponseToNodeResponse(await handler({ ...request, body }), res);
   }
 
   return (req, res) => {
     const handler = paths.get(req.url?.split("?", 1)[0] ?? "");
     if (handler === undefined) return false;
-    if ("stream" in res) res.stream.once("finish", () => setImmediate(leaveUnread, res.stream));
     answer(handler, req, res).catch((err: unknown) => {
       const { code } = ConnectError.from(err);
       // The caller hung up: the call has its line in the log already.
@@ -77,11 +79,20 @@ export function rpcHandler(
 }
 
 /**
- * Ends a stream that was answered before its request was read to the end, as when that is too large:
- * the client would wait for room to send the rest of it.
+ * Reads on, for a while, when a request was answered before its end, as when it is too large: some
+ * clients see the answer only after they have sent the rest. Others stop sending without a word, so
+ * that the request is given up in the end.
  */
-function leaveUnread(stream: ServerHttp2Stream): void {
-  if (!stream.closed && !stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+function readRest(req: NodeRequest, res: NodeResponse, clock: Clock): void {
+  if (req.readableEnded || req.destroyed) return;
+  const timer = clock.after(restMs, () => {
+    if ("stream" in res) res.stream.close(constants.NGHTTP2_NO_ERROR);
+    else req.destroy();
+  });
+  req.once("close", () => timer.stop());
+  // Whoever gave up reading may still listen, and would hold the stream.
+  req.removeAllListeners("readable");
+  req.resume();
 }
 
 /** Answers with a bare status, unless an answer has begun already. */

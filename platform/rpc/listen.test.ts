@@ -205,23 +205,34 @@ test("garbage of any kind ends its own connection and nothing else", async (t) =
 
 test("a broken message is an error of that call alone", async (t) => {
   const { address } = await start(t);
-  const ask = (type: string, body: Buffer | string) =>
+  const ask = (type: string, body: Uint8Array<ArrayBuffer> | string) =>
     fetch(`${address}${call}`, { method: "POST", headers: { "content-type": type }, body });
   assert.equal((await ask("application/json", "{")).status, 400);
-  const answer = await ask("application/proto", Buffer.from([0xff, 0xff, 0xff]));
+  const answer = await ask("application/proto", Uint8Array.of(0xff, 0xff, 0xff));
   assert.match(await answer.text(), /"code":"(invalid_argument|internal)".*parse/);
   assert.equal((await ask("application/json", "{}")).status, 200);
 });
 
-test("a message beyond 4 MiB is refused", async (t) => {
-  const { address, authorized } = await start(t);
-  const client = createClient(UserService, createGrpcTransport({ baseUrl: address }));
-  const key = { case: "userName", value: "x".repeat(4 * 1024 * 1024) } as const;
-  const error = await client
-    .getUser({ key }, await authorized())
-    .catch((thrown: unknown) => thrown);
-  assert.equal(ConnectError.from(error).code, Code.ResourceExhausted);
-});
+for (const protocol of ["gRPC", "Connect over HTTP/1.1", "Connect over HTTP/2"]) {
+  test(`a ${protocol} message beyond 4 MiB is refused, and the client learns it`, async (t) => {
+    const clock = new HandClock();
+    const { server, address, authorized } = await start(t, { graceMs: 60_000, clock });
+    const client = createClient(UserService, protocols[protocol]!(address));
+    const key = { case: "userName", value: "x".repeat(8 * 1024 * 1024) } as const;
+    const error = await client.getUser({ key }, await authorized()).catch((thrown) => thrown);
+    assert.equal(ConnectError.from(error).code, Code.ResourceExhausted, error);
+    // What the client did not send any more is given up, so that nothing is left to wait for.
+    let closing = true;
+    const end = server.close().then(() => {
+      closing = false;
+    });
+    while (closing) {
+      clock.advance(2_000);
+      await new Promise(setImmediate);
+    }
+    await end;
+  });
+}
 
 test("a connection that says nothing is dropped after ten seconds", async (t) => {
   const clock = new HandClock();

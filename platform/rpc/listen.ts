@@ -38,7 +38,7 @@ export interface ListenOptions {
   readonly cors?: readonly string[];
   /** Whether a proxy in front names the caller in X-Forwarded-For. False when absent. */
   readonly trustForwardedFor?: boolean;
-  /** For the time that first bytes may take. */
+  /** For the time that a client may take. */
   readonly clock?: Clock;
   /** How long calls in work may take on when it is closed, milliseconds; 5,000 when absent. */
   readonly graceMs?: number;
@@ -81,6 +81,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     served: health === undefined ? options.served : [...options.served, health],
     interceptors: options.interceptors,
     log,
+    clock,
     trustForwardedFor: options.trustForwardedFor ?? false,
   });
 

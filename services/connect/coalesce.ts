@@ -4,7 +4,7 @@ export interface CoalesceOptions<T> {
   clock: Clock;
   /** Items in one call. */
   limit: number;
-  /** How long the first item waits for company. */
+  /** How long the first item waits for company; 0: for this turn of the event loop. */
   lingerMs: number;
   /** Items waiting at once; more are dropped. */
   queue: number;
@@ -44,13 +44,20 @@ export class Coalescer<T> {
     this.#waiting.set(key, join(known));
     if (this.#working) return;
     if (this.#waiting.size >= this.#options.limit) this.#start();
-    else this.#linger ??= this.#options.clock.after(this.#options.lingerMs, () => this.#start());
+    else this.#linger ??= this.#soon();
   }
 
   /** Sends what waits right away and takes nothing more. */
   close(): void {
     this.#closed = true;
     this.#start();
+  }
+
+  #soon(): Timer {
+    const { clock, lingerMs } = this.#options;
+    if (lingerMs > 0) return clock.after(lingerMs, () => this.#start());
+    const immediate = setImmediate(() => this.#start());
+    return { stop: () => clearImmediate(immediate) };
   }
 
   #start(): void {

@@ -20,6 +20,9 @@ export interface DownlinkOptions {
   config: { readonly trackedConversations: number };
 }
 
+/** After so many bytes of envelopes sockets get a turn to write, or healthy readers look slow. */
+const bytesPerTurn = 262_144;
+
 /**
  * Hands what the bus brings to the sessions that hear it. Channels and conversations that nobody
  * here hears are passed over.
@@ -27,6 +30,7 @@ export interface DownlinkOptions {
 export class Downlink {
   readonly #options: DownlinkOptions;
   readonly #delivered: { inc(by: number): void };
+  #bytesInTurn = 0;
 
   constructor(options: DownlinkOptions) {
     this.#options = options;
@@ -55,6 +59,10 @@ export class Downlink {
     for (const { sessionId, code } of kicks) {
       this.#options.sessions.get(sessionId)?.end(code, "ended by the server");
     }
+    this.#bytesInTurn += body.length;
+    if (this.#bytesInTurn < bytesPerTurn) return;
+    this.#bytesInTurn = 0;
+    await new Promise<void>((resolve) => setImmediate(resolve));
   }
 
   /** The session hears the group from now on; `known` deliveries before that are not its business. */

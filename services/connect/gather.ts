@@ -4,7 +4,7 @@ export interface GatherOptions<I, O> {
   clock: Clock;
   /** Items in one call. */
   limit: number;
-  /** How long the first item waits for company. */
+  /** How long the first item waits for company; 0: for this turn of the event loop. */
   lingerMs: number;
   /** Calls on their way at once. */
   inFlight: number;
@@ -31,6 +31,11 @@ export function gather<I, O>(options: GatherOptions<I, O>): Gather<I, O> {
   let waiting: Waiting<I, O>[] = [];
   let flying = 0;
   let linger: Timer | undefined;
+  const soon = (): Timer => {
+    if (lingerMs > 0) return clock.after(lingerMs, flush);
+    const immediate = setImmediate(flush);
+    return { stop: () => clearImmediate(immediate) };
+  };
 
   const flush = (): void => {
     linger = undefined;
@@ -67,7 +72,7 @@ export function gather<I, O>(options: GatherOptions<I, O>): Gather<I, O> {
           linger?.stop();
           flush();
         } else {
-          linger ??= clock.after(lingerMs, flush);
+          linger ??= soon();
         }
       });
     },

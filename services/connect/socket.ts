@@ -1,4 +1,5 @@
 import * as uWS from "uWebSockets.js";
+import { createServer } from "node:net";
 import type { Log } from "../../platform/log.ts";
 
 /** The subprotocol of the contract. */
@@ -212,7 +213,8 @@ export async function listenSockets(options: SocketServerOptions): Promise<Socke
   });
   if (!listening) {
     app.close();
-    throw new Error(`connect cannot listen on ${options.host}:${options.port}: is the port taken?`);
+    const cause = await whyNot(options.host, options.port);
+    throw new Error(`cannot listen on ${options.host}:${options.port}: ${cause}`, { cause });
   }
   const port = uWS.us_socket_local_port(listening as uWS.us_socket);
   let open = true;
@@ -257,4 +259,15 @@ function upgrade(
       context,
     );
   }
+}
+
+/** uWebSockets.js says only that it could not listen; Node's own server says why. */
+function whyNot(host: string, port: number): Promise<Error> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", resolve);
+    server.listen({ host, port, exclusive: true }, () => {
+      server.close(() => resolve(new Error("nobody knows why")));
+    });
+  });
 }

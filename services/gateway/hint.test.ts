@@ -1,24 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Clock } from "../../platform/clock.ts";
+import { HandClock } from "../../platform/clock.fixture.ts";
 import { createHints } from "./hint.ts";
 
-function clockAt(now: { ms: number }): Clock {
-  const never = () => ({ stop: () => {} });
-  return { now: () => now.ms, after: never, every: never };
-}
-
 function setUp(secret = "a secret of the mesh") {
-  const now = { ms: 1_000_000 };
-  return { now, hints: createHints({ secret, lifetimeMs: 60_000, clock: clockAt(now) }) };
+  const clock = new HandClock();
+  return { clock, hints: createHints({ secret, lifetimeMs: 60_000, clock }) };
 }
 
 test("a hint names its instance until its time is over", () => {
-  const { now, hints } = setUp();
+  const { clock, hints } = setUp();
   const hint = hints.seal("connect-1");
-  now.ms += 60_000;
+  clock.advance(60_000);
   assert.equal(hints.open(hint), "connect-1");
-  now.ms += 1;
+  clock.advance(1);
   assert.equal(hints.open(hint), undefined);
 });
 

@@ -12,7 +12,7 @@ const options = { service: "gateway", table: gatewayConfig, needs: [], env: proc
 runProcess(() =>
   startMember(options, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started } = mesh;
-    const limiter = createRedisLimiter({ url: platform.redisUrl, log });
+    const limiter = createRedisLimiter({ url: platform.redisUrl, log, metrics });
     started.push(() => limiter.close());
     const auth = mesh.remote("auth");
     const identity = createIdentity({ transport: () => auth, clock, log });
@@ -33,6 +33,7 @@ runProcess(() =>
       door: {
         port: config.port,
         upgrade: gateway.upgrade,
+        fallback: gateway.fallback,
         cors: config.corsOrigins,
         trustForwardedFor: config.trustForwardedFor,
         interceptors: serverInterceptors({

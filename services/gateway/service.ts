@@ -1,4 +1,4 @@
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { DescService } from "@bufbuild/protobuf";
 import { createClient, type Transport } from "@connectrpc/connect";
@@ -19,6 +19,7 @@ import type { GatewayConfig } from "./config.ts";
 import { endpointService } from "./endpoint.ts";
 import { createHints } from "./hint.ts";
 import { createPlacement } from "./placement.ts";
+import { answerPlain } from "./plain.ts";
 import { createTunnels } from "./tunnel.ts";
 
 export interface GatewayDependencies {
@@ -37,6 +38,8 @@ export interface GatewayDependencies {
 export interface Gateway extends RunningService {
   /** Takes an HTTP/1.1 upgrade, as node:http hands it over. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Answers an HTTP/1.1 request that is no call. */
+  fallback(request: IncomingMessage, response: ServerResponse): void;
 }
 
 /**
@@ -73,6 +76,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
       serve(EndpointService, endpointService({ placement, hints })),
     ],
     upgrade: tunnels.upgrade,
+    fallback: answerPlain,
     ready: () => running,
     async stop() {
       running = false;

@@ -3,15 +3,14 @@ import { once } from "node:events";
 import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { UserCaller } from "../../platform/caller.ts";
 import { userChannel } from "../../platform/channels.ts";
-import { type Clock, systemClock } from "../../platform/clock.ts";
-import { fail } from "../../platform/errors.ts";
+import { HandClock } from "../../platform/clock.fixture.ts";
+import { systemClock } from "../../platform/clock.ts";
 import { createLog } from "../../platform/log.ts";
 import { Metrics } from "../../platform/metrics.ts";
 import { createMemoryRegistry } from "../../platform/registry/memory.ts";
 import type { Lease } from "../../platform/registry/registry.ts";
+import { testIssuer } from "../../platform/tokens.fixture.ts";
 import { createHints } from "./hint.ts";
 import { createPlacement } from "./placement.ts";
 import { createTunnels } from "./tunnel.ts";
@@ -24,23 +23,6 @@ interface Upstream {
   readonly server: Server;
   readonly lease: Lease;
   readonly accepted: Socket[];
-}
-
-/** A clock whose timers ring when told. */
-function handClock() {
-  const ringing = new Set<() => void>();
-  const clock: Clock = {
-    now: Date.now,
-    after(_delayMs, ring) {
-      ringing.add(ring);
-      return { stop: () => void ringing.delete(ring) };
-    },
-    every: () => ({ stop: () => {} }),
-  };
-  function ringAll(): void {
-    for (const ring of ringing) ring();
-  }
-  return { clock, ringAll };
 }
 
 /** A gateway's tunnel in front of as many TCP servers as wanted. */
@@ -70,19 +52,15 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
       server.close();
     });
   }
-  const { clock, ringAll } = handClock();
+  const clock = new HandClock();
+  const issuer = await testIssuer(clock);
   const hints = createHints({ secret: "s", lifetimeMs: 60_000, clock: systemClock });
   const tunnels = createTunnels({
     log,
     metrics: new Metrics(),
     placement: createPlacement({ registry, log }),
     hints,
-    verifier: {
-      async verify(token) {
-        if (token !== "token-of-42") throw fail(ErrorReason.TOKEN_INVALID, "no");
-        return { kind: "user", userId: "42" } as UserCaller;
-      },
-    },
+    verifier: issuer.verifier,
     clock,
     connectTimeoutMs: 2_000,
     maxTunnels: options.maxTunnels ?? 100,
@@ -93,7 +71,7 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
   await once(gateway, "listening");
   t.after(async () => {
     const closed = tunnels.close(0);
-    ringAll();
+    clock.advance(1_000);
     await closed;
     gateway.close();
     await registry.close();
@@ -122,7 +100,7 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
     }
     return { socket, head };
   }
-  return { dial, arrival, upstreams, tunnels, hints, ringAll };
+  return { dial, arrival, upstreams, tunnels, hints, clock, issuer };
 }
 
 /** Everything that comes until the peer ends its side; ours stays open. */
@@ -191,9 +169,9 @@ test("a hint leads to its instance, a forged one to the least loaded", async (t)
 });
 
 test("a token leads to the instance where its user is", async (t) => {
-  const { dial, arrival, upstreams } = await setUp(t, { instances: 2 });
+  const { dial, arrival, upstreams, issuer } = await setUp(t, { instances: 2 });
   await upstreams[1]!.lease.join([userChannel("42")]);
-  dial(`${upgrade}Authorization: Bearer token-of-42\r\n\r\n`);
+  dial(`${upgrade}Authorization: Bearer ${await issuer.token({ sub: "42" })}\r\n\r\n`);
   await arrival(1);
 });
 
@@ -240,7 +218,7 @@ test("beyond the bound the answer is 503", async (t) => {
 });
 
 test("a stopping gateway refuses new sockets, lets the others end, then cuts them", async (t) => {
-  const { dial, arrival, tunnels, ringAll } = await setUp(t, { instances: 1 });
+  const { dial, arrival, tunnels, clock } = await setUp(t, { instances: 1 });
   const ending = dial(`${upgrade}\r\n`);
   const first = await arrival(0);
   const staying = dial(`${upgrade}\r\n`);
@@ -251,7 +229,7 @@ test("a stopping gateway refuses new sockets, lets the others end, then cuts the
   first.socket.end("goodbye");
   ending.end();
   assert.equal(await textOf(ending), "goodbye");
-  ringAll();
+  clock.advance(60_000);
   await closed;
   assert.equal(await textOf(staying), "");
 });

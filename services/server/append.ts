@@ -97,9 +97,7 @@ export async function append<S extends Send>(
   unordered: readonly Group<S>[],
   { nextId, nowMs, nextAttemptAtMs }: AppendOptions,
 ): Promise<AppendResult<S>> {
-  const groups = [...unordered].sort((a, b) =>
-    a.conversation.key < b.conversation.key ? -1 : 1,
-  );
+  const groups = [...unordered].sort((a, b) => (a.conversation.key < b.conversation.key ? -1 : 1));
   let room = 0;
   for (const { sends } of groups) for (const send of sends) room += send.fields.length;
   const count = groups.reduce((sum, { sends }) => sum + sends.length, 0);

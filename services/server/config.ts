@@ -21,7 +21,7 @@ export const serverConfig = defineConfig("server", {
     min: 1,
     max: 64,
     unit: "lanes",
-    doc: "Statements that append at the same time; a conversation stays in its lane. The database pool needs a few connections more.",
+    doc: "Statements that append at the same time; a conversation stays in its lane.",
   }),
   laneBatchCount: setting.integer({
     default: 512,
@@ -92,6 +92,13 @@ export const serverConfig = defineConfig("server", {
     max: 65_536,
     unit: "batches",
     doc: "Committed batches on their way to the bus; more are left to the outbox.",
+  }),
+  relayBytes: setting.integer({
+    default: 67_108_864,
+    min: 1_048_576,
+    max: 4_294_967_296,
+    unit: "bytes",
+    doc: "Bytes of committed batches on their way to the bus; more are left to the outbox.",
   }),
   relaySignals: setting.integer({
     default: 256,

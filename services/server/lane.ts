@@ -1,8 +1,8 @@
-import type { Clock } from "../../platform/clock.ts";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "../../platform/clock.ts";
 import type { Ids } from "../../platform/ids.ts";
 import type { Log } from "../../platform/log.ts";
-import { append, type AppendResult, type Group } from "./append.ts";
+import { type AppendResult, append, type Group } from "./append.ts";
 import type { Conversations } from "./conversations.ts";
 import { type Database, isConflict, isRepeated } from "./database.ts";
 import type { Measures } from "./measures.ts";
@@ -144,7 +144,8 @@ export class Lane {
       }
       if (result.stale.length === 0) return left;
       measures.roundAgain("members_changed");
-      for (const { conversation } of result.stale) conversations.forget(conversation.conversationId);
+      for (const { conversation } of result.stale)
+        conversations.forget(conversation.conversationId);
       return [...left, ...result.stale.flatMap((group) => group.sends)];
     } catch (error) {
       if (isConflict(error)) {

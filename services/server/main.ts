@@ -28,7 +28,11 @@ runProcess(() =>
     started.push(() => pool.end());
     const worker = await holdWorker({ pool, clock, holder: instanceId, log });
     started.push(() => worker.release());
-    const bus = await createRabbitBus({ url: platform.rabbitmqUrl, log });
+    const bus = await createRabbitBus({
+      url: platform.rabbitmqUrl,
+      quorum: platform.rabbitmqQuorum,
+      log,
+    });
     started.push(() => bus.close());
     const auth = mesh.remote("auth");
     const identity = createIdentity({ transport: () => auth, clock, log });

@@ -53,7 +53,10 @@ export async function findRepeats<S extends Addressed>(
       acceptedAtMs: Number(row.accepted_at_ms),
       messageId: row.message_id,
     };
-    outcomes.set(send, saysTheSame(row.body, send.fields) ? { kind: "accepted", accepted } : reused);
+    outcomes.set(
+      send,
+      saysTheSame(row.body, send.fields) ? { kind: "accepted", accepted } : reused,
+    );
   }
   return outcomes;
 }

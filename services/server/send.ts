@@ -1,9 +1,9 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
-import { createValidator } from "@bufbuild/protovalidate";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { type Content, ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
 import { type SendRequest, SendRequestSchema } from "../../gen/lucky/message/v1/message_pb.js";
+import { createMessageValidator } from "../../platform/validator.ts";
 import { scan } from "../../platform/wire.ts";
 import { type Refusal, refusal } from "./outcome.ts";
 import { wellFormed } from "./well-formed.ts";
@@ -48,7 +48,7 @@ const ours: ReadonlySet<Content["kind"]["case"]> = new Set(["tip", "callRecord"]
 
 /** Makes the reader of sends: decodes each once, and validates it. It never throws. */
 export function sendReader(): (raw: RawSend) => Read {
-  const validator = createValidator();
+  const validator = createMessageValidator();
   const check = wellFormed(SendRequestSchema);
 
   return ({ senderId, sessionId, send: bytes }) => {

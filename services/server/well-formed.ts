@@ -1,5 +1,13 @@
 import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
-import { BYTES, FIXED32, FIXED64, scan, VARINT, WireError, type WireType } from "../../platform/wire.ts";
+import {
+  BYTES,
+  FIXED32,
+  FIXED64,
+  scan,
+  VARINT,
+  WireError,
+  type WireType,
+} from "../../platform/wire.ts";
 
 /** What each known field of a message must look like. */
 type Shape = ReadonlyMap<number, { readonly types: readonly WireType[]; readonly inner?: Shape }>;

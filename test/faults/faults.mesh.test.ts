@@ -1,25 +1,22 @@
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { type Phone, people } from "../people.ts";
-import { startWorld, type World } from "../world.ts";
+import { startWorld } from "../world.ts";
 
 const timeout = 240_000;
 const messages = 1_000;
-let world: World;
-before(async () => {
-  // Soon enough for a test to wait for; in the field these are seconds to half a minute.
-  world = await startWorld(
-    { after },
-    {
-      mode: "mesh",
-      settings: {
-        LUCKY_SERVER_OUTBOX_INTERVAL_MS: "500",
-        LUCKY_SERVER_OUTBOX_DELAY_MS: "1000",
-        LUCKY_CONNECT_SWEEP_INTERVAL_MS: "3000",
-      },
+// Soon enough for a test to wait for; in the field these are seconds to half a minute.
+const world = await startWorld(
+  { after },
+  {
+    mode: "mesh",
+    settings: {
+      LUCKY_SERVER_OUTBOX_INTERVAL_MS: "500",
+      LUCKY_SERVER_OUTBOX_DELAY_MS: "1000",
+      LUCKY_CONNECT_SWEEP_INTERVAL_MS: "3000",
     },
-  );
-});
+  },
+);
 
 /** Two phones that have a conversation, and what sends a run of numbered texts through it. */
 async function pair(t: { after(close: () => Promise<unknown>): void }) {
@@ -61,10 +58,10 @@ test("RabbitMQ is away while messages are sent: all arrive after it is back", {
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
   await send(1, 101);
-  await world.mesh!.backends.rabbit.stop();
+  await world.mesh.backends.rabbit.stop();
   const accepted = await send(101, messages + 1);
   assert.equal(new Set(accepted.map((a) => a.sequence)).size, messages - 100);
-  await world.mesh!.backends.rabbit.restart();
+  await world.mesh.backends.rabbit.restart();
   await everythingArrived(b, conversationId, messages);
 });
 
@@ -74,9 +71,9 @@ test("Redis is flushed and restarted while messages are sent: all arrive", {
   const { b, conversationId, send } = await pair(t);
   const sending = send(1, messages + 1);
   // Without a disk, a Redis that starts again has forgotten everything.
-  await world.mesh!.backends.redis.kill();
+  await world.mesh.backends.redis.kill();
   await sending;
-  await world.mesh!.backends.redis.restart();
+  await world.mesh.backends.redis.restart();
   await everythingArrived(b, conversationId, messages);
 
   // And it is an ordinary system again: new sessions, live delivery.
@@ -93,15 +90,15 @@ test("a server is killed between commit and publish: another one publishes", {
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
   // What was committed waits in the outbox for as long as the bus is away; its relay dies with it.
-  await world.mesh!.backends.rabbit.stop();
+  await world.mesh.backends.rabbit.stop();
   await send(1, 101);
   const { rows } = await world.pool.query("SELECT count(*) AS waiting FROM im.outbox");
   assert.notEqual(rows[0].waiting, "0");
-  for (const name of ["server-0", "server-1"]) await world.mesh!.process(name).kill("SIGKILL");
-  await world.mesh!.backends.rabbit.restart();
-  await world.mesh!.process("server-1").restart();
+  for (const name of ["server-0", "server-1"]) await world.mesh.process(name).kill("SIGKILL");
+  await world.mesh.backends.rabbit.restart();
+  await world.mesh.process("server-1").restart();
   await everythingArrived(b, conversationId, 100);
-  await world.mesh!.process("server-0").restart();
+  await world.mesh.process("server-0").restart();
 });
 
 test("a server is killed while messages are sent: nothing is lost or doubled", {
@@ -110,10 +107,10 @@ test("a server is killed while messages are sent: nothing is lost or doubled", {
   const { b, conversationId, send } = await pair(t);
   const sending = send(1, messages + 1);
   await b.until(() => b.texts().length > 20);
-  await world.mesh!.process("server-0").kill("SIGKILL");
+  await world.mesh.process("server-0").kill("SIGKILL");
   await sending;
   await everythingArrived(b, conversationId, messages);
-  await world.mesh!.process("server-0").restart();
+  await world.mesh.process("server-0").restart();
 });
 
 test("connect is killed with sessions on it: clients come back elsewhere and miss nothing", {
@@ -122,10 +119,10 @@ test("connect is killed with sessions on it: clients come back elsewhere and mis
   const { b, conversationId, send } = await pair(t);
   const sending = send(1, messages + 1);
   await b.until(() => b.texts().length > 20);
-  for (const name of ["connect-0", "connect-1"]) await world.mesh!.process(name).kill("SIGKILL");
+  for (const name of ["connect-0", "connect-1"]) await world.mesh.process(name).kill("SIGKILL");
   await sending;
   await everythingArrived(b, conversationId, messages);
-  for (const name of ["connect-0", "connect-1"]) await world.mesh!.process(name).restart();
+  for (const name of ["connect-0", "connect-1"]) await world.mesh.process(name).restart();
 });
 
 test("PostgreSQL restarts while messages are sent: nothing is lost or doubled", {
@@ -134,7 +131,7 @@ test("PostgreSQL restarts while messages are sent: nothing is lost or doubled", 
   const { b, conversationId, send } = await pair(t);
   const sending = send(1, messages + 1);
   await b.until(() => b.texts().length > 20);
-  await world.mesh!.backends.postgres.restart();
+  await world.mesh.backends.postgres.restart();
   await sending;
   await everythingArrived(b, conversationId, messages);
 });
@@ -144,8 +141,8 @@ test("connect stops in order: sessions move and miss nothing", { timeout }, asyn
   const sending = send(1, 301);
   await b.until(() => b.texts().length > 20);
   for (const name of ["connect-0", "connect-1", "connect-2"]) {
-    await world.mesh!.process(name).kill("SIGTERM");
-    await world.mesh!.process(name).restart();
+    await world.mesh.process(name).kill("SIGTERM");
+    await world.mesh.process(name).restart();
   }
   await sending;
   await everythingArrived(b, conversationId, 300);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import {
   create,
   type DescMethod,
@@ -22,13 +22,10 @@ import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "../../platform/errors.ts";
 import { callers, people, text } from "../people.ts";
 import { RawDevice } from "../raw.ts";
-import { startWorld, type World } from "../world.ts";
+import { startWorld } from "../world.ts";
 
 const timeout = 120_000;
-let world: World;
-before(async () => {
-  world = await startWorld({ after });
-});
+const world = await startWorld({ after });
 
 const services: DescService[] = [
   AuthService,

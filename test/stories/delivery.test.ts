@@ -1,19 +1,16 @@
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
 import { callers, people, text } from "../people.ts";
 import { RawDevice } from "../raw.ts";
-import { startWorld, type World } from "../world.ts";
+import { startWorld } from "../world.ts";
 
 const timeout = 120_000;
-let world: World;
-before(async () => {
-  // Short, so that a story about silence need not wait long.
-  world = await startWorld(
-    { after },
-    { settings: { LUCKY_CONNECT_ACK_TIMEOUT_MS: "300", LUCKY_CONNECT_REDELIVERIES: "2" } },
-  );
-});
+// Short, so that a story about silence need not wait long.
+const world = await startWorld(
+  { after },
+  { settings: { LUCKY_CONNECT_ACK_TIMEOUT_MS: "300", LUCKY_CONNECT_REDELIVERIES: "2" } },
+);
 
 test("what is not acknowledged comes again, then the device is told to sync and the sender that it is undelivered", {
   timeout,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
@@ -9,13 +9,10 @@ import { MessageService, SendRequestSchema } from "../../gen/lucky/message/v1/me
 import { reasonOf } from "../../platform/errors.ts";
 import { callers, people, text } from "../people.ts";
 import { RawDevice } from "../raw.ts";
-import { startWorld, type World } from "../world.ts";
+import { startWorld } from "../world.ts";
 
 const timeout = 120_000;
-let world: World;
-before(async () => {
-  world = await startWorld({ after });
-});
+const world = await startWorld({ after });
 
 test("a message arrives on either side, in order, and both see the same log", {
   timeout,

@@ -1,16 +1,13 @@
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { CloseCode, EndpointService } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
-import { startWorld, type World } from "../world.ts";
+import { startWorld } from "../world.ts";
 
 const timeout = 120_000;
-let world: World;
-before(async () => {
-  world = await startWorld({ after });
-});
+const world = await startWorld({ after });
 
 /** The addresses of two connect instances; the same one twice where there is only one. */
 const two = () => [world.connects[0]!, world.connects.at(-1)!] as const;

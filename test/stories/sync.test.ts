@@ -1,14 +1,11 @@
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
 import { callers, people, text } from "../people.ts";
-import { startWorld, type World } from "../world.ts";
+import { startWorld } from "../world.ts";
 
 const timeout = 180_000;
-let world: World;
-before(async () => {
-  world = await startWorld({ after });
-});
+const world = await startWorld({ after });
 
 test("a device that was away gets 5,000 entries, in order, once", { timeout }, async (t) => {
   const missed = 5_000;

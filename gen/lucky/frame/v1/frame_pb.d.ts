@@ -311,7 +311,8 @@ export declare type Welcome = Message<"lucky.frame.v1.Welcome"> & {
 
   /**
    * How many frames a second the server takes from the session for long; more close it with
-   * RATE_LIMITED. 0 when not told.
+   * RATE_LIMITED. A frame counts once, and once more for every full 16 KiB and for every ten
+   * cursors in it. 0 when not told.
    *
    * @generated from field: int32 frames_per_second = 8;
    */

@@ -1,0 +1,214 @@
+import * as uws from "uWebSockets.js";
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { TokensSchema } from "../gen/lucky/auth/v1/auth_pb.js";
+import {
+  type ClientFrame,
+  ClientFrameSchema,
+  CloseCode,
+  type ServerFrame,
+  ServerFrameSchema,
+} from "../gen/lucky/frame/v1/frame_pb.js";
+import { createManualClock } from "../test/clock.ts";
+import { Link, type LinkState } from "./link.ts";
+import { TokenKeeper } from "./tokens.ts";
+
+const intervalMs = 1_000;
+const lifeMs = 900_000;
+
+/** What has come and was not taken yet. */
+class Arrivals<T> {
+  readonly #values: T[] = [];
+  readonly #waiting: ((value: T) => void)[] = [];
+
+  add(value: T): void {
+    const taker = this.#waiting.shift();
+    if (taker) taker(value);
+    else this.#values.push(value);
+  }
+
+  async next(): Promise<T> {
+    return this.#values.shift() ?? new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  async find(match: (value: T) => boolean): Promise<T> {
+    for (;;) {
+      const value = await this.next();
+      if (match(value)) return value;
+    }
+  }
+}
+
+/** A server's end of one session, played by the test. */
+class Peer {
+  readonly frames = new Arrivals<ClientFrame["kind"]>();
+  readonly #socket: uws.WebSocket<{ peer?: Peer }>;
+
+  constructor(socket: uws.WebSocket<{ peer?: Peer }>) {
+    this.#socket = socket;
+  }
+
+  send(kind: ServerFrame["kind"]): void {
+    const frame = create(ServerFrameSchema, { kind });
+    this.#socket.send(toBinary(ServerFrameSchema, frame), true);
+  }
+
+  async welcome(): Promise<void> {
+    await this.frames.find(({ case: kind }) => kind === "hello");
+    const value = { heartbeatIntervalMs: BigInt(intervalMs), serverTimeMs: 0n };
+    this.send({ case: "welcome", value: value as never });
+  }
+
+  close(code: number): void {
+    this.#socket.end(code);
+  }
+}
+
+/** A link to a WebSocket server that the test plays. */
+async function setUp(t: TestContext) {
+  const peers = new Arrivals<Peer>();
+  const app = uws.App().ws<{ peer?: Peer }>("/*", {
+    open(socket) {
+      const data = socket.getUserData();
+      data.peer = new Peer(socket);
+      peers.add(data.peer);
+    },
+    message(socket, bytes) {
+      const frame = fromBinary(ClientFrameSchema, new Uint8Array(bytes.slice(0)));
+      socket.getUserData().peer!.frames.add(frame.kind);
+    },
+  });
+  const port = await new Promise<number>((resolve) =>
+    app.listen("127.0.0.1", 0, (socket) => resolve(uws.us_socket_local_port(socket))),
+  );
+  const clock = createManualClock(0);
+  const states = new Arrivals<LinkState>();
+  let exchanges = 0;
+  const tokensOf = (n: number) =>
+    create(TokensSchema, {
+      accessToken: `access ${n}`,
+      accessTokenExpiresAtMs: BigInt(clock.now() + lifeMs),
+    });
+  const tokens = new TokenKeeper({
+    clock,
+    exchange: async () => tokensOf(++exchanges),
+    changed: ({ accessToken }) => link.renew(accessToken),
+  });
+  const frames = new Arrivals<string>();
+  const link: Link = new Link({
+    clock,
+    webSocket: WebSocket,
+    clientVersion: "test",
+    tokens,
+    endpoint: async () => `ws://127.0.0.1:${port}/ws`,
+    state: (state) => states.add(state),
+    opened: () => {},
+    frame: (frame) => frames.add(frame.case),
+    lost: () => {},
+  });
+  tokens.set(tokensOf(0), { fresh: true });
+  t.after(async () => {
+    app.close();
+    await link.stop("by-caller");
+  });
+  const stateOf = (kind: LinkState["kind"]) => states.find((state) => state.kind === kind);
+  const open = async () => {
+    link.start();
+    const peer = await peers.next();
+    await peer.welcome();
+    await stateOf("open");
+    return peer;
+  };
+  return { clock, link, peers, frames, open, stateOf };
+}
+
+const timeout = 20_000;
+
+test("a session that breaks is followed by another one, after a pause", { timeout }, async (t) => {
+  const { open, clock, peers, stateOf } = await setUp(t);
+  const first = await open();
+  first.close(CloseCode.UNAVAILABLE);
+  const waiting = await stateOf("waiting");
+  assert.ok(waiting.kind === "waiting" && waiting.retryInMs >= 1_000);
+  clock.advance(waiting.retryInMs);
+  await (await peers.next()).welcome();
+  await stateOf("open");
+});
+
+test("a session that was replaced is not followed by another one", { timeout }, async (t) => {
+  const { open, stateOf } = await setUp(t);
+  const peer = await open();
+  peer.close(CloseCode.REPLACED);
+  assert.deepEqual(await stateOf("closed"), { kind: "closed", reason: "replaced" });
+});
+
+test("a session whose token expired is followed by one with another token", {
+  timeout,
+}, async (t) => {
+  const { open, clock, peers, stateOf } = await setUp(t);
+  const first = await open();
+  first.close(CloseCode.TOKEN_EXPIRED);
+  const waiting = await stateOf("waiting");
+  clock.advance(waiting.kind === "waiting" ? waiting.retryInMs : 0);
+  const hello = await (await peers.next()).frames.next();
+  assert.equal(hello.case === "hello" && hello.value.accessToken, "access 1");
+});
+
+test("a silent server is given up after two heartbeat intervals", { timeout }, async (t) => {
+  const { open, clock, stateOf } = await setUp(t);
+  const peer = await open();
+  clock.advance(intervalMs / 2);
+  await peer.frames.find((frame) => frame.case === "heartbeat");
+  clock.advance(intervalMs * 1.5);
+  await stateOf("waiting");
+});
+
+test("a server that answers heartbeats keeps the session", { timeout }, async (t) => {
+  const { open, clock, link, frames } = await setUp(t);
+  const peer = await open();
+  for (let beat = 0; beat < 10; beat++) {
+    clock.advance(intervalMs / 2);
+    await peer.frames.find((frame) => frame.case === "heartbeat");
+    peer.send({ case: "heartbeat", value: {} as never });
+    await frames.next();
+  }
+  assert.equal(link.state.kind, "open");
+});
+
+test("a session that is told to move connects again when it was told to", {
+  timeout,
+}, async (t) => {
+  const { open, clock, peers, frames, stateOf } = await setUp(t);
+  const first = await open();
+  first.send({ case: "move", value: { afterMs: 300n } as never });
+  first.send({ case: "heartbeat", value: {} as never });
+  await frames.next();
+  clock.advance(300);
+  await (await peers.next()).welcome();
+  await stateOf("open");
+});
+
+test("an open session goes on with a fresh token before the old one expires", {
+  timeout,
+}, async (t) => {
+  const { open, clock, link } = await setUp(t);
+  const peer = await open();
+  const renewed = peer.frames.find((frame) => frame.case === "renew");
+  for (let ms = 0; ms < lifeMs; ms += intervalMs) {
+    peer.send({ case: "heartbeat", value: {} as never });
+    await peer.frames.find((frame) => frame.case !== "hello");
+    clock.advance(intervalMs);
+    if (link.state.kind !== "open") break;
+  }
+  const frame = await renewed;
+  assert.equal(frame.case === "renew" && frame.value.accessToken, "access 1");
+});
+
+test("closing ends the session in good order", { timeout }, async (t) => {
+  const { open, link } = await setUp(t);
+  await open();
+  await link.stop("by-caller");
+  assert.deepEqual(link.state, { kind: "closed", reason: "by-caller" });
+  assert.equal(link.send({ case: "heartbeat", value: {} }), false);
+});

@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Metrics } from "./metrics.ts";
+import { serveOps } from "./ops.ts";
+
+test("operators get metrics, health and readiness", async (t) => {
+  const metrics = new Metrics();
+  metrics.counter("lucky_things_total", "Things.", ["kind"]).inc({ kind: "odd" });
+  let ready = true;
+  const ops = await serveOps({ host: "127.0.0.1", port: 0, metrics, ready: () => ready });
+  t.after(() => ops.close());
+  const get = async (path: string) => {
+    const answer = await fetch(`http://127.0.0.1:${ops.port}${path}`);
+    return { status: answer.status, body: await answer.text(), headers: answer.headers };
+  };
+  const page = await get("/metrics");
+  assert.equal(page.headers.get("content-type"), metrics.contentType);
+  assert.match(page.body, /^lucky_things_total\{kind="odd"\} 1$/m);
+  assert.match(page.body, /^process_cpu_seconds_total /m);
+  assert.equal((await get("/healthz")).status, 200);
+  assert.equal((await get("/readyz?x")).status, 200);
+  ready = false;
+  assert.equal((await get("/readyz")).status, 503);
+  assert.equal((await get("/other")).status, 404);
+  await assert.rejects(
+    serveOps({ host: "127.0.0.1", port: ops.port, metrics, ready: () => true }),
+    /cannot serve operators on 127.0.0.1:\d+: .*EADDRINUSE/,
+  );
+});
+
+test("a metric is made once, and a name means one kind", () => {
+  const metrics = new Metrics();
+  const one = metrics.counter("lucky_a_total", "A.");
+  assert.equal(metrics.counter("lucky_a_total", "A."), one);
+  assert.notEqual(new Metrics().counter("lucky_a_total", "A."), one);
+  assert.throws(() => metrics.gauge("lucky_a_total", "A."), /exists already as another kind/);
+  assert.throws(() => metrics.counter("a_total", "A."), /must start with lucky_/);
+});

@@ -1,0 +1,172 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
+import { CLAIMS, INSTANCE, keysOf, type ScriptCommands, SERVICE } from "./redis-scripts.ts";
+import type { Claim, Instance, Lease } from "./registry.ts";
+
+const CLAIMS_KEPT_S = 30 * 24 * 3_600;
+
+/** What of Redis a lease needs; what goes wrong is UNAVAILABLE. */
+export interface LeaseLink {
+  run<T>(work: (redis: LeaseCommands) => Promise<T>): Promise<T>;
+}
+
+interface LeaseCommands extends ScriptCommands {
+  hdel(key: string, field: string): Promise<number>;
+}
+
+export interface RedisLeaseOptions {
+  link: LeaseLink;
+  clock: Clock;
+  log: Log;
+  leaseMs: number;
+  instance: Instance;
+  lost: () => void;
+}
+
+/** An instance's lease in Redis, renewed until released. */
+export class RedisLease implements Lease {
+  readonly #options: RedisLeaseOptions;
+  /** The age of the claims made here, so that a claim made again stays as old as it is. */
+  readonly #orders = new Map<string, string>();
+  readonly #keys: [string, string];
+  #epoch = "";
+  #load: number;
+  #renewing: Promise<void> | undefined;
+  #stop: (() => void) | undefined;
+  #released: Promise<void> | undefined;
+
+  constructor(options: RedisLeaseOptions) {
+    const { instanceId, service, load } = options.instance;
+    this.#options = options;
+    this.#keys = [INSTANCE + instanceId, SERVICE + service];
+    this.#load = load;
+  }
+
+  /**
+   * Enters for the first time. A namesake may be a process that crashed: then its lease runs out,
+   * and this waits for it. One that renews its lease is alive.
+   */
+  async enter(): Promise<void> {
+    const { clock, log, leaseMs, instance } = this.#options;
+    const until = clock.now() + 1.5 * leaseMs;
+    let leftMs = Number.POSITIVE_INFINITY;
+    for (;;) {
+      const result = await this.#put();
+      if (typeof result === "string") break;
+      if (result > leftMs || clock.now() > until)
+        throw new Error(`a live instance with the id ${instance.instanceId} exists already`);
+      if (leftMs === Number.POSITIVE_INFINITY)
+        log.info({ event: "lease_awaited", instanceId: instance.instanceId, leftMs: result });
+      leftMs = result;
+      await new Promise<void>((resolve) => clock.after(leaseMs / 10, resolve));
+    }
+    const timer = clock.every(leaseMs / 3, () => this.renew());
+    this.#stop = () => timer.stop();
+  }
+
+  /** Renews the lease, or enters again when Redis has forgotten it. Errors are left to the next. */
+  renew(): void {
+    if (this.#renewing || this.#released) return;
+    this.#renewing = this.#renew().finally(() => {
+      this.#renewing = undefined;
+    });
+  }
+
+  async #renew(): Promise<void> {
+    const { log, instance, lost } = this.#options;
+    const { instanceId } = instance;
+    try {
+      const result = await this.#put();
+      if (result === "entered") {
+        log.warn({ event: "lease_lost", instanceId });
+        lost();
+      } else if (result !== "kept") {
+        log.error({ event: "lease_taken", instanceId, leftMs: result });
+      }
+    } catch (err) {
+      log.warn({ event: "lease_not_renewed", instanceId, err });
+    }
+  }
+
+  async #put(): Promise<"kept" | "entered" | number> {
+    const { link, leaseMs, instance } = this.#options;
+    const next = randomUUID();
+    const json = (epoch: string) => JSON.stringify({ ...instance, load: this.#load, epoch });
+    const held = this.#epoch;
+    const result = await link.run((redis) =>
+      redis.luckyEnter(
+        ...this.#keys,
+        instance.instanceId,
+        held,
+        next,
+        json(held),
+        json(next),
+        leaseMs,
+      ),
+    );
+    if (result === "entered") this.#epoch = next;
+    return result;
+  }
+
+  update(load: number): void {
+    this.#load = load;
+  }
+
+  async join(channels: readonly string[]): Promise<void> {
+    await this.#mark("SADD", channels);
+  }
+
+  async leave(channels: readonly string[]): Promise<void> {
+    await this.#mark("SREM", channels);
+  }
+
+  async #mark(command: "SADD" | "SREM", channels: readonly string[]): Promise<void> {
+    const member = `${this.#options.instance.instanceId} ${this.#epoch}`;
+    await this.#options.link.run((redis) =>
+      Promise.all(
+        keysOf(channels).map((keys) => redis.luckyMark(keys.length, ...keys, command, member)),
+      ),
+    );
+  }
+
+  async claim(claim: Claim, limit: number): Promise<readonly Claim[]> {
+    const { sessionId, userId } = claim;
+    const [order, ...displaced] = await this.#options.link.run((redis) =>
+      redis.luckyClaim(
+        CLAIMS + userId,
+        sessionId,
+        JSON.stringify(claim),
+        this.#epoch,
+        limit,
+        this.#orders.get(sessionId) ?? "",
+        CLAIMS_KEPT_S,
+      ),
+    );
+    this.#orders.set(sessionId, order);
+    return displaced.map((json) => JSON.parse(json) as Claim);
+  }
+
+  async unclaim({ sessionId, userId }: Claim): Promise<void> {
+    this.#orders.delete(sessionId);
+    await this.#options.link.run((redis) => redis.hdel(CLAIMS + userId, sessionId));
+  }
+
+  release(): Promise<void> {
+    this.#released ??= this.#release();
+    return this.#released;
+  }
+
+  async #release(): Promise<void> {
+    const { link, log, instance } = this.#options;
+    const { instanceId } = instance;
+    this.#stop?.();
+    await this.#renewing;
+    try {
+      await link.run((redis) => redis.luckyRelease(...this.#keys, instanceId, this.#epoch));
+    } catch (err) {
+      // It runs out by itself.
+      log.warn({ event: "lease_not_released", instanceId, err });
+    }
+  }
+}

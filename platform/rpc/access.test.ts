@@ -1,0 +1,150 @@
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { type DescFile, getOption } from "@bufbuild/protobuf";
+import { Code, createClient } from "@connectrpc/connect";
+import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { Access, access, LimitClass, limit } from "../../gen/lucky/options/v1/options_pb.js";
+import { type Caller, callerKey } from "../caller.ts";
+import { HandClock } from "../clock.fixture.ts";
+import { fail, reasonOf } from "../errors.ts";
+import { testIssuer } from "../tokens.fixture.ts";
+import type { TokenVerifier } from "../tokens.ts";
+import { accessInterceptor } from "./access.ts";
+import { localTransport } from "./local.ts";
+import { meshSecret } from "./rpc.fixture.ts";
+import { serve } from "./served.ts";
+
+const clock = new HandClock();
+const issuer = await testIssuer(clock);
+issuer.ended.add("ended");
+const expired = Math.floor(clock.now() / 1000) - 1;
+
+/** What a call may bring along. */
+const credentials: Record<string, Record<string, string>> = {
+  nothing: {},
+  user: { authorization: `Bearer ${await issuer.token()}` },
+  "user, in lower case": { authorization: `bearer ${await issuer.token()}` },
+  admin: { authorization: `Bearer ${await issuer.token({ role: "admin" })}` },
+  expired: { authorization: `Bearer ${await issuer.token({ exp: expired })}` },
+  ended: { authorization: `Bearer ${await issuer.token({ sid: "ended" })}` },
+  forged: { authorization: `Bearer ${await (await testIssuer(clock)).token()}` },
+  "basic scheme": { authorization: "Basic YTpi" },
+  "no scheme": { authorization: await issuer.token() },
+  mesh: { "lucky-mesh": meshSecret },
+  "mesh, wrong": { "lucky-mesh": "x".repeat(meshSecret.length) },
+  "mesh, short": { "lucky-mesh": meshSecret.slice(1) },
+  "mesh, empty": { "lucky-mesh": "" },
+};
+
+interface Gate {
+  access: Access;
+  secret?: string;
+  verifier?: TokenVerifier;
+}
+
+/** What becomes of a call of a method with an access: the kind of caller, or why it is refused. */
+async function outcome(headers: Record<string, string>, gate: Gate): Promise<string> {
+  const interceptor = accessInterceptor({
+    verifier: gate.verifier ?? issuer.verifier,
+    meshSecret: gate.secret ?? meshSecret,
+    rules: () => ({ name: "a method", access: gate.access, limit: LimitClass.READ }),
+  });
+  let caller: Caller | undefined;
+  const service = serve(AuthService, {
+    getJwks(_request: unknown, { values }: { values: { get(key: typeof callerKey): Caller } }) {
+      caller = values.get(callerKey);
+      return {};
+    },
+  } as never);
+  const client = createClient(AuthService, localTransport([service], [interceptor]));
+  try {
+    await client.getJwks({}, { headers });
+  } catch (error) {
+    return ErrorReason[reasonOf(error)]!;
+  }
+  assert.ok(caller !== undefined);
+  return caller.kind === "user" ? caller.role : caller.kind;
+}
+
+const tokenRefusals = {
+  nothing: "TOKEN_INVALID",
+  expired: "TOKEN_EXPIRED",
+  ended: "TOKEN_REVOKED",
+  forged: "TOKEN_INVALID",
+  "basic scheme": "TOKEN_INVALID",
+  "no scheme": "TOKEN_INVALID",
+  mesh: "TOKEN_INVALID",
+  "mesh, wrong": "TOKEN_INVALID",
+  "mesh, short": "TOKEN_INVALID",
+  "mesh, empty": "TOKEN_INVALID",
+};
+const users = { user: "user", "user, in lower case": "user", admin: "admin" };
+const every = (what: string) =>
+  Object.fromEntries(Object.keys(credentials).map((name) => [name, what]));
+
+const matrix: [string, Gate, Record<string, string>][] = [
+  ["PUBLIC", { access: Access.PUBLIC }, { ...every("anonymous"), ...users }],
+  ["USER", { access: Access.USER }, { ...tokenRefusals, ...users }],
+  [
+    "ADMIN",
+    { access: Access.ADMIN },
+    {
+      ...tokenRefusals,
+      user: "PERMISSION_DENIED",
+      "user, in lower case": "PERMISSION_DENIED",
+      admin: "admin",
+    },
+  ],
+  ["INTERNAL", { access: Access.INTERNAL }, { ...every("PERMISSION_DENIED"), mesh: "service" }],
+  [
+    "INTERNAL where the mesh is not trusted",
+    { access: Access.INTERNAL, secret: "" },
+    every("PERMISSION_DENIED"),
+  ],
+  ["undeclared", { access: Access.UNSPECIFIED }, every("PERMISSION_DENIED")],
+];
+for (const [name, gate, expected] of matrix) {
+  test(`who may call a method that is ${name}`, async () => {
+    const actual: Record<string, string> = {};
+    for (const [what, headers] of Object.entries(credentials)) {
+      actual[what] = await outcome(headers, gate);
+    }
+    assert.deepEqual(actual, { ...every("?"), ...expected });
+  });
+}
+
+test("while the keys cannot be had a user's call is UNAVAILABLE, not TOKEN_INVALID", async () => {
+  const verifier = {
+    verify: () => Promise.reject(fail(ErrorReason.UNAVAILABLE, "no keys")),
+  };
+  const given = credentials.user!;
+  assert.equal(await outcome(given, { access: Access.USER, verifier }), "UNAVAILABLE");
+  assert.equal(await outcome(given, { access: Access.PUBLIC, verifier }), "anonymous");
+});
+
+test("every method of the contract declares who may call it and its limit", async () => {
+  const folder = join(import.meta.dirname, "../../gen/lucky");
+  const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) =>
+    file.endsWith("_pb.js"),
+  );
+  let methods = 0;
+  for (const file of files) {
+    const module: Record<string, unknown> = await import(join(folder, file));
+    const desc = Object.entries(module).find(([name]) => name.startsWith("file_"))?.[1] as DescFile;
+    for (const method of desc.services.flatMap((service) => service.methods)) {
+      methods++;
+      const name = method.toString();
+      const who = getOption(method, access);
+      const internal = method.parent.typeName.startsWith("lucky.internal.");
+      assert.notEqual(who, Access.UNSPECIFIED, name);
+      assert.notEqual(getOption(method, limit), LimitClass.UNSPECIFIED, name);
+      assert.equal(who === Access.INTERNAL, internal, name);
+      assert.equal(getOption(method, limit) === LimitClass.INTERNAL, internal, name);
+    }
+  }
+  assert.ok(methods > 20);
+  assert.equal(Code.PermissionDenied, 7);
+});

@@ -1,0 +1,23 @@
+/** Keeps a PostgreSQL running on a folder until it is told to end: `<folder> <port>`. */
+import { rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createLog } from "../platform/log.ts";
+import { startEmbedded } from "../platform/postgres/embedded.ts";
+
+const [dataDir = "", port = ""] = process.argv.slice(2);
+const log = createLog({ service: "backends", instanceId: "postgres", level: "info" });
+const postgres = await startEmbedded({ dataDir, port: Number(port), log });
+
+const ended = new Promise((resolve) => {
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, resolve);
+});
+// Whoever started this waits for the file.
+const file = join(dataDir, "url");
+await writeFile(`${file}.new`, postgres.url, { mode: 0o600 });
+await rename(`${file}.new`, file);
+
+// Waiting for a signal keeps no process alive by itself.
+const alive = setInterval(() => {}, 60_000);
+await ended;
+await postgres.stop();
+clearInterval(alive);

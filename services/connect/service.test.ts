@@ -1,0 +1,314 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { createManualClock } from "../../test/clock.ts";
+import { RawDevice } from "../../test/raw.ts";
+import { startStand } from "../../test/stand.ts";
+
+const text = (value: string) => ({ kind: { case: "text", value: { text: value } } });
+const toUser = (userId: string, clientMessageId: string) => ({
+  case: "send" as const,
+  value: {
+    target: { case: "userId", value: userId },
+    clientMessageId,
+    content: text(`text ${clientMessageId}`),
+  },
+});
+
+test("a send is accepted and reaches the other user and the sender's other device, not its origin", async (t) => {
+  const stand = await startStand(t);
+  const ana = await stand.device("1", "a1");
+  const anaToo = await stand.device("1", "a2");
+  const ben = await stand.device("2");
+  ana.send(toUser("2", "m1"));
+  const { results } = await ana.next("sendResults");
+  assert.equal(results[0]!.outcome.case, "accepted");
+  const { entries } = await ben.next("deliver");
+  assert.equal(entries[0]!.clientMessageId, "m1");
+  assert.equal(entries[0]!.sequence, 1n);
+  assert.equal((await anaToo.next("deliver")).entries.length, 1);
+  await ana.roundTrip();
+  assert.equal(ana.seen("deliver").length, 0);
+});
+
+test("connect refuses a port that is taken with an error that says so", async (t) => {
+  const stand = await startStand(t);
+  const second = startStand(t, { config: { port: stand.port }, instanceId: "connect-1" });
+  await assert.rejects(second, /cannot listen on .*EADDRINUSE/);
+});
+
+test("a subprotocol that is not ours, and any other path, is refused", async (t) => {
+  const stand = await startStand(t);
+  const foreign = new WebSocket(`${stand.address.replace("http", "ws")}/ws`, "other.v1");
+  await new Promise((resolve) => foreign.addEventListener("error", resolve));
+  assert.equal((await fetch(`${stand.address}/elsewhere`)).status, 404);
+  assert.equal((await fetch(`${stand.address}/healthz`)).status, 200);
+});
+
+test("a token that is forged, expired or revoked opens nothing", async (t) => {
+  const clock = createManualClock();
+  const stand = await startStand(t, { clock });
+  const say = async (token: string) => {
+    const device = await RawDevice.open(stand.address);
+    device.send({ case: "hello", value: { accessToken: token } });
+    return (await device.closed).code;
+  };
+  const expired = await stand.issuer.token({ exp: Math.floor(clock.now() / 1000) - 1 });
+  assert.equal(await say("forged"), CloseCode.TOKEN_INVALID);
+  assert.equal(await say(""), CloseCode.TOKEN_INVALID);
+  assert.equal(await say(expired), CloseCode.TOKEN_EXPIRED);
+  stand.issuer.ended.add("gone");
+  assert.equal(await say(await stand.issuer.token({ sid: "gone" })), CloseCode.TOKEN_REVOKED);
+});
+
+test("a socket without Hello, a silent one and one with an expired token are closed in time", async (t) => {
+  const clock = createManualClock();
+  const stand = await startStand(t, { clock });
+  const mute = await RawDevice.open(stand.address);
+  await fetch(`${stand.address}/healthz`);
+  clock.advance(5_000);
+  assert.equal((await mute.closed).code, CloseCode.HELLO_TIMEOUT);
+
+  const silent = await stand.device("1");
+  const alive = await stand.device("2");
+  clock.advance(30_000);
+  await alive.roundTrip();
+  clock.advance(25_000);
+  assert.equal((await silent.closed).code, CloseCode.HEARTBEAT_TIMEOUT);
+  for (let at = 60_000; at < 900_000; at += 45_000) {
+    await alive.roundTrip();
+    clock.advance(45_000);
+  }
+  assert.equal((await alive.next("kick")).code, CloseCode.TOKEN_EXPIRED);
+  assert.equal((await alive.closed).code, CloseCode.TOKEN_EXPIRED);
+});
+
+test("a fresh token of the same device keeps the session, one of another user ends it", async (t) => {
+  const clock = createManualClock();
+  const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
+  const ana = await stand.device("1", "a");
+  clock.advance(500_000);
+  const dcl = 3;
+  const fresh = await stand.issuer.token({ sub: "1", did: "a", sid: "l1-a", dcl });
+  // Verified once, it is known: nothing is left to wait for when it comes.
+  await stand.issuer.verifier.verify(fresh);
+  ana.send({ case: "renew", value: { accessToken: fresh } });
+  await ana.roundTrip();
+  clock.advance(500_000);
+  await ana.roundTrip();
+  const foreign = await stand.issuer.token({ sub: "2", did: "a", sid: "l2", dcl });
+  ana.send({ case: "renew", value: { accessToken: foreign } });
+  assert.equal((await ana.closed).code, CloseCode.TOKEN_INVALID);
+});
+
+test("a login that ends closes its sessions and no others", async (t) => {
+  const stand = await startStand(t);
+  const ana = await stand.device("1", "a");
+  const other = await stand.device("1", "b");
+  stand.revoke("l1-a");
+  assert.equal((await ana.next("kick")).code, CloseCode.TOKEN_REVOKED);
+  assert.equal((await ana.closed).code, CloseCode.TOKEN_REVOKED);
+  await other.roundTrip();
+});
+
+test("a second device of a class kicks the first, also on another instance", async (t) => {
+  const stand = await startStand(t);
+  const other = await startStand(t, { with: stand, instanceId: "connect-1" });
+  const mobile = 1;
+  const first = await stand.device("1", "phone-1", mobile);
+  const second = await stand.device("1", "phone-2", mobile);
+  assert.equal((await first.closed).code, CloseCode.REPLACED);
+  const third = await other.device("1", "phone-3", mobile);
+  assert.equal((await second.next("kick")).code, CloseCode.REPLACED);
+  assert.equal((await second.closed).code, CloseCode.REPLACED);
+  await third.roundTrip();
+});
+
+test("an entry that is not acknowledged comes again, then the device is behind until it acknowledges", async (t) => {
+  const clock = createManualClock();
+  const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
+  const ana = await stand.device("1");
+  const ben = await stand.device("2");
+  ana.send(toUser("2", "m1"));
+  const { entries } = await ben.next("deliver");
+  const { conversationId } = entries[0]!;
+  for (const ms of [10_000, 20_000, 40_000]) {
+    clock.advance(ms);
+    const again = await ben.next("deliver");
+    assert.deepEqual(again.entries, entries);
+  }
+  clock.advance(80_000);
+  const sync = await ben.next("syncRequired");
+  assert.deepEqual([sync.conversationId, sync.lastSequence], [conversationId, 1n]);
+  await ben.roundTrip();
+  const [reported] = stand.ingress.advances;
+  assert.deepEqual([reported?.userId, reported?.undeliveredSequence], ["2", 1n]);
+  assert.match(await stand.metrics.text(), /lucky_undelivered_total 1/);
+
+  clock.advance(200_000);
+  await ben.roundTrip();
+  assert.equal(ben.seen("deliver").length, 0, "a device that is behind is left alone");
+  const cursors = [{ conversationId, deliveredSequence: 1n, readSequence: 0n }];
+  ben.send({ case: "acknowledge", value: { cursors } });
+  await ben.roundTrip();
+  ana.send(toUser("2", "m2"));
+  assert.equal((await ben.next("deliver")).entries[0]!.sequence, 2n);
+  clock.advance(10_000);
+  assert.equal((await ben.next("deliver")).entries[0]!.sequence, 2n, "it is served again");
+});
+
+test("what is acknowledged in time is not delivered again, and cursors are joined", async (t) => {
+  const clock = createManualClock();
+  const stand = await startStand(t, { clock });
+  const ana = await stand.device("1");
+  const ben = await stand.device("2");
+  for (const id of ["m1", "m2", "m3"]) ana.send(toUser("2", id));
+  let last = 0n;
+  let conversationId = "";
+  while (last < 3n) {
+    const { entries } = await ben.next("deliver");
+    last = entries.at(-1)!.sequence;
+    conversationId = entries[0]!.conversationId;
+  }
+  const cursors = [{ conversationId, deliveredSequence: 3n, readSequence: 2n }];
+  ben.send({ case: "acknowledge", value: { cursors } });
+  await ben.roundTrip();
+  clock.advance(10_000);
+  await ben.roundTrip();
+  await ana.roundTrip();
+  assert.equal(ben.seen("deliver").length, 0);
+  assert.equal(ana.seen("deliver").length, 0);
+  const cursor = stand.ingress.advances.at(-1)!.cursor!;
+  assert.deepEqual([cursor.deliveredSequence, cursor.readSequence], [3n, 2n]);
+});
+
+test("a push that the bus swallowed is noticed by the sweep", async (t) => {
+  const clock = createManualClock();
+  const stand = await startStand(t, { clock });
+  const ana = await stand.device("1");
+  const ben = await stand.device("2");
+  stand.ingress.swallow = true;
+  ana.send(toUser("2", "m1"));
+  await ana.next("sendResults");
+  clock.advance(25_000);
+  await ben.roundTrip();
+  clock.advance(3_000);
+  assert.equal((await ben.next("syncRequired")).lastSequence, 1n);
+});
+
+test("a group's entries reach its members; who is added hears them at once, who is removed no more", async (t) => {
+  const stand = await startStand(t);
+  await stand.ingress.member("77", "1", true);
+  const ana = await stand.device("1");
+  const ben = await stand.device("2");
+  const toGroup = (clientMessageId: string) => ({
+    case: "send" as const,
+    value: {
+      target: { case: "conversationId", value: "77" },
+      clientMessageId,
+      content: text("hi"),
+    },
+  });
+  await stand.ingress.member("77", "2", true);
+  await ben.roundTrip();
+  ana.send(toGroup("m1"));
+  assert.equal((await ben.next("deliver")).entries[0]!.clientMessageId, "m1");
+  await stand.ingress.member("77", "2", false);
+  ana.send(toGroup("m2"));
+  await ana.next("sendResults", ({ results }) => results[0]!.clientMessageId === "m2");
+  await ben.roundTrip();
+  assert.equal(ben.seen("deliver").length, 0);
+});
+
+test("sends are repeated while the server is away, then refused as unavailable", async (t) => {
+  const clock = createManualClock();
+  const stand = await startStand(t, { clock });
+  const ana = await stand.device("1");
+  stand.ingress.down = true;
+  ana.send(toUser("2", "m1"));
+  await ana.roundTrip();
+  const moving = setInterval(() => clock.advance(500), 1);
+  t.after(async () => clearInterval(moving));
+  const { results } = await ana.next("sendResults");
+  clearInterval(moving);
+  assert.equal(results[0]!.clientMessageId, "m1");
+  assert.equal(results[0]!.outcome.case, "refused");
+  stand.ingress.down = false;
+  ana.send(toUser("2", "m1"));
+  const again = await ana.next("sendResults");
+  assert.equal(again.results[0]!.outcome.case, "accepted");
+});
+
+test("sends beyond the window are refused with OVERLOADED and the rest is accepted", async (t) => {
+  const stand = await startStand(t, { config: { maxSendsInFlight: 4 } });
+  const ana = await stand.device("1");
+  stand.ingress.down = true;
+  for (let i = 0; i < 10; i += 1) ana.send(toUser("2", `m${i}`));
+  const refused: string[] = [];
+  while (refused.length < 6) {
+    const { results } = await ana.next("sendResults");
+    for (const { clientMessageId } of results) refused.push(clientMessageId);
+  }
+  stand.ingress.down = false;
+  assert.deepEqual(refused, ["m4", "m5", "m6", "m7", "m8", "m9"]);
+  let accepted = 0;
+  while (accepted < 4) accepted += (await ana.next("sendResults")).results.length;
+});
+
+test("too many frames a second close the session", async (t) => {
+  const stand = await startStand(t, { config: { framesPerSecond: 10, framesBurst: 20 } });
+  const ana = await stand.device("1");
+  for (let i = 0; i < 40; i += 1) ana.send({ case: "heartbeat", value: {} });
+  assert.equal((await ana.closed).code, CloseCode.RATE_LIMITED);
+});
+
+test("typing signals are joined and passed on", async (t) => {
+  const stand = await startStand(t);
+  const ana = await stand.device("1");
+  ana.send({ case: "typing", value: { conversationId: "1000002", typing: true } });
+  while (stand.ingress.signals.length === 0) await ana.roundTrip();
+  assert.equal(stand.ingress.signals[0]!.senderId, "1");
+});
+
+test("when the registry forgot the instance, everything is entered again and swept", async (t) => {
+  const clock = createManualClock();
+  const stand = await startStand(t, { clock });
+  const ana = await stand.device("1");
+  const ben = await stand.device("2");
+  assert.deepEqual(await stand.registry.locate(["u:2"]), [["connect-0"]]);
+  stand.ingress.swallow = true;
+  ana.send(toUser("2", "m1"));
+  await ana.next("sendResults");
+  stand.ingress.swallow = false;
+  // The lease runs out before it can be renewed.
+  await stand.forgetInstance();
+  clock.advance(6_000);
+  await ben.roundTrip();
+  await ben.roundTrip();
+  assert.deepEqual(await stand.registry.locate(["u:2"]), [["connect-0"]]);
+  clock.advance(3_000);
+  assert.equal((await ben.next("syncRequired")).lastSequence, 1n);
+});
+
+test("a stopping instance tells its sessions to move and closes those that stay", async (t) => {
+  const stand = await startStand(t);
+  const ana = await stand.device("1");
+  const stopping = stand.stop();
+  assert.equal(stand.ready(), false);
+  await ana.next("move");
+  assert.equal((await ana.closed).code, CloseCode.MOVE);
+  await stopping;
+  await assert.rejects(fetch(`${stand.address}/healthz`));
+  assert.deepEqual(await stand.registry.instances("connect"), []);
+});
+
+test("a session that ends leaves no claim and no channel", async (t) => {
+  const stand = await startStand(t);
+  const ana = await stand.device("1");
+  await ana.close();
+  while ((await stand.registry.locate(["u:1"]))[0]!.length > 0) {
+    await fetch(`${stand.address}/healthz`);
+  }
+  const end = stand.events.find(({ event }) => event === "session_end");
+  assert.equal(end?.userId, "1");
+});

@@ -1,0 +1,182 @@
+import type { Bus } from "../../platform/bus/bus.ts";
+import type { Clock, Timer } from "../../platform/clock.ts";
+import type { Log } from "../../platform/log.ts";
+import { bigints, integers } from "./arrays.ts";
+import type { Conversations } from "./conversations.ts";
+import type { Database, Statement } from "./database.ts";
+import type { EntryRow } from "./entries.ts";
+import { channelsFor, type Delivery, membershipsOf, tipOf } from "./envelopes.ts";
+import { TIP } from "./group-log.ts";
+import type { Measures } from "./measures.ts";
+import type { Outbox } from "./outbox.ts";
+import type { Relay } from "./relay.ts";
+
+export interface CompensationOptions {
+  readonly db: Database;
+  readonly bus: Bus;
+  readonly conversations: Conversations;
+  readonly relay: Relay;
+  readonly outbox: Outbox;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly measures: Measures;
+  readonly intervalMs: number;
+  readonly maxAttempts: number;
+  readonly maxBackoffMs: number;
+}
+
+interface OutboxRow {
+  outbox_id: string;
+  conversation_ids: string[];
+  base_sequences: string[];
+  counts: number[];
+  next_attempt_at_ms: string | null;
+}
+
+interface RangeRow extends EntryRow {
+  nr: number;
+  kind: number;
+}
+
+/** Rows taken at once: a row is at most one batch of messages. */
+const ROWS = 16;
+/** Pause after the first attempt; it doubles with every further one. */
+const BACKOFF_MS = 1_000;
+
+/** Takes rows whose time has come, oldest commits first, by putting their next attempt off. */
+export const takeOutbox: Statement = {
+  name: "im_outbox_take",
+  text: `
+    WITH due AS (
+      SELECT outbox_id FROM im.outbox WHERE next_attempt_at_ms <= $1::bigint
+       ORDER BY next_attempt_at_ms, outbox_id LIMIT ${ROWS} FOR UPDATE SKIP LOCKED
+    ), taken AS (
+      UPDATE im.outbox o
+         SET attempts = o.attempts + 1,
+             next_attempt_at_ms = CASE WHEN o.attempts + 1 < $2::int THEN
+               $1::bigint + least($3::bigint, ${BACKOFF_MS} * (1 << least(o.attempts, 20)))
+             END
+        FROM due WHERE o.outbox_id = due.outbox_id
+      RETURNING o.outbox_id, o.conversation_ids::text[], o.base_sequences::text[], o.counts,
+                o.next_attempt_at_ms
+    )
+    SELECT * FROM taken ORDER BY outbox_id`,
+};
+
+export const selectRanges: Statement = {
+  name: "im_ranges",
+  text: `
+    SELECT i.nr::int AS nr, e.sequence, e.kind, e.accepted_at_ms, e.body
+      FROM unnest($1::bigint[], $2::bigint[], $3::int[])
+           WITH ORDINALITY AS i(conversation_id, base, entries, nr)
+      JOIN im.entry e ON e.conversation_id = i.conversation_id
+                     AND e.sequence > i.base AND e.sequence <= i.base + i.entries
+     ORDER BY i.nr, e.sequence`,
+};
+
+export const countOutbox: Statement = {
+  name: "im_outbox_count",
+  text: "SELECT count(*)::int AS pending FROM (SELECT 1 FROM im.outbox LIMIT 10001) AS rows",
+};
+
+/**
+ * Publishes what was committed and not confirmed in time: because the bus was away, a server died in
+ * between, or there was too much at once. Several servers share the work.
+ */
+export class Compensation {
+  readonly #options: CompensationOptions;
+  #timer: Timer | undefined;
+  #work: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(options: CompensationOptions) {
+    this.#options = options;
+  }
+
+  /** Looks now, and from then on at the interval. */
+  start(): void {
+    void this.look();
+    this.#timer = this.#options.clock.every(this.#options.intervalMs, () => void this.look());
+  }
+
+  /** Takes and publishes everything that is due. Never throws. One look at a time. */
+  look(): Promise<void> {
+    this.#work ??= this.#look().finally(() => {
+      this.#work = undefined;
+    });
+    return this.#work;
+  }
+
+  /** Looks no more; resolves when the look in work has ended. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#timer?.stop();
+    await this.#work;
+  }
+
+  async #look(): Promise<void> {
+    const { db, bus, clock, measures, maxAttempts, maxBackoffMs, log } = this.#options;
+    try {
+      const [row] = await db.run<{ pending: number }>(countOutbox, []);
+      measures.outboxPending(row?.pending ?? 0);
+      if (row?.pending === 0) return;
+      // Without a bus attempts are not used up: rows wait, and are due at once when it is back.
+      while (!this.#stopped && bus.ready()) {
+        const values = [String(clock.now()), String(maxAttempts), String(maxBackoffMs)];
+        const rows = await db.run<OutboxRow>(takeOutbox, values);
+        for (const taken of rows) if (!(await this.#publish(taken))) return;
+        if (rows.length < ROWS) return;
+      }
+    } catch (error) {
+      log.warn({ event: "compensation_failed", err: error });
+    }
+  }
+
+  /** Whether the row was published. */
+  async #publish(row: OutboxRow): Promise<boolean> {
+    const { relay, outbox, measures, log } = this.#options;
+    try {
+      await relay.publish(await this.#deliveries(row));
+      measures.relayed("confirmed");
+      outbox.confirmed(row.outbox_id);
+      return true;
+    } catch (error) {
+      measures.relayed("failed");
+      const givenUp = row.next_attempt_at_ms === null;
+      if (givenUp) measures.outboxFailed(1);
+      const event = givenUp ? "outbox_given_up" : "outbox_attempt_failed";
+      log.warn({ event, outboxId: row.outbox_id, err: error });
+      return false;
+    }
+  }
+
+  /** What the row stands for, read back from the log. */
+  async #deliveries(row: OutboxRow): Promise<Delivery[]> {
+    const { db, conversations } = this.#options;
+    const { conversation_ids: ids, base_sequences: bases, counts } = row;
+    const known = await conversations.all(ids);
+    const values = [bigints(ids), bigints(bases), integers(counts)];
+    const rows = await db.run<RangeRow>(selectRanges, values);
+    const byRange = Map.groupBy(rows, ({ nr }) => nr - 1);
+    return ids.flatMap((conversationId, index) => {
+      const conversation = known.get(conversationId);
+      const entries = byRange.get(index) ?? [];
+      if (conversation === undefined || entries.length === 0) return [];
+      const memberships = entries
+        .filter(({ kind }) => kind === TIP)
+        .flatMap(({ body }) => membershipsOf(tipOf(body)!, conversationId));
+      return {
+        conversationId,
+        channels: channelsFor(conversation.channels, memberships),
+        baseSequence: Number(entries[0]!.sequence) - 1,
+        entries: entries.map(({ body, accepted_at_ms }) => ({
+          body,
+          acceptedAtMs: Number(accepted_at_ms),
+          // Not kept: the sender's session hears its own message again, and knows it.
+          originSessionId: "",
+        })),
+        memberships,
+      };
+    });
+  }
+}

@@ -1,0 +1,129 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import type { Tip } from "../../gen/lucky/message/v1/content_pb.js";
+import { EntrySchema } from "../../gen/lucky/message/v1/message_pb.js";
+import { userChannel } from "../../platform/channels.ts";
+import { varintSize, WireWriter } from "../../platform/wire.ts";
+import { tail } from "./entries.ts";
+
+/** New entries of one conversation, as they go to those who hear it. */
+export interface Delivery {
+  readonly conversationId: string;
+  readonly channels: readonly string[];
+  /** In ascending order, without gaps after `baseSequence`. */
+  readonly entries: readonly DeliveredEntry[];
+  readonly baseSequence: number;
+  readonly memberships: readonly Membership[];
+}
+
+export interface DeliveredEntry {
+  /** As it stands in the log. */
+  readonly body: Uint8Array;
+  readonly acceptedAtMs: number;
+  /** The session that sent it and need not hear it; empty for none. */
+  readonly originSessionId: string;
+}
+
+/** A user who came into a group, or went. */
+export interface Membership {
+  readonly userId: string;
+  readonly groupId: string;
+  readonly member: boolean;
+}
+
+/** An ephemeral frame. */
+export interface Signal {
+  readonly channels: readonly string[];
+  /** Encoded lucky.frame.v1.ServerFrame. */
+  readonly frame: Uint8Array;
+  /** User who does not hear it; undefined for none. */
+  readonly exceptUserId?: string;
+}
+
+/** A part of an envelope, encoded once for all instances, and the channels that it is for. */
+export interface Part {
+  readonly channels: readonly string[];
+  /** Whole fields of lucky.internal.envelope.v1.Envelope. */
+  readonly fields: Uint8Array;
+}
+
+const MEMBERSHIPS = 1;
+const DELIVERIES = 2;
+const SIGNALS = 3;
+
+/** A delivery as fields of Envelope: its changes of membership, then its entries. */
+export function deliveryPart(delivery: Delivery): Part {
+  const { conversationId, channels, entries, baseSequence, memberships } = delivery;
+  let size = 64;
+  for (const { body, originSessionId } of entries)
+    size += body.length + originSessionId.length + 40;
+  const inner = new WireWriter(size);
+  for (const channel of channels) inner.string(1, channel);
+  inner.varint(2, BigInt(conversationId)).varint(3, baseSequence + entries.length);
+  for (const [index, { body, acceptedAtMs }] of entries.entries()) {
+    const rest = tail(baseSequence + 1 + index, acceptedAtMs);
+    inner
+      .header(4, body.length + rest.length)
+      .raw(body)
+      .raw(rest);
+  }
+  for (const { originSessionId } of entries) inner.string(5, originSessionId);
+  const encoded = inner.finish();
+
+  const outer = new WireWriter(encoded.length + 16 + memberships.length * 32);
+  for (const { userId, groupId, member } of memberships) {
+    const membership = new WireWriter(32).varint(1, BigInt(userId)).varint(2, BigInt(groupId));
+    if (member) membership.varint(3, 1);
+    outer.bytes(MEMBERSHIPS, membership.finish());
+  }
+  return { channels, fields: outer.bytes(DELIVERIES, encoded).finish() };
+}
+
+/** A signal as a field of Envelope. */
+export function signalPart({ channels, frame, exceptUserId }: Signal): Part {
+  const inner = new WireWriter(frame.length + 64);
+  for (const channel of channels) inner.string(1, channel);
+  inner.bytes(2, frame);
+  if (exceptUserId !== undefined) inner.varint(3, BigInt(exceptUserId));
+  return { channels, fields: new WireWriter(96).bytes(SIGNALS, inner.finish()).finish() };
+}
+
+/** An envelope of parts. */
+export function envelopeOf(parts: readonly Part[]): Uint8Array {
+  if (parts.length === 1) return parts[0]!.fields;
+  return Buffer.concat(parts.map(({ fields }) => fields));
+}
+
+/** Encoded ServerFrame with one field, a message that is encoded already. */
+export function serverFrame(kind: number, message: Uint8Array): Uint8Array {
+  return new WireWriter(message.length + 1 + varintSize(message.length) + 8)
+    .bytes(kind, message)
+    .finish();
+}
+
+/** Who came and went by a tip. */
+export function membershipsOf(tip: Tip, groupId: string): Membership[] {
+  switch (tip.kind.case) {
+    case "groupCreated":
+    case "membersAdded":
+      return tip.kind.value.userIds.map((userId) => ({ userId, groupId, member: true }));
+    case "memberRemoved":
+      return [{ userId: tip.kind.value.userId, groupId, member: false }];
+    case undefined:
+      return [];
+  }
+}
+
+/** The tip that a stored body carries; undefined when it carries something else. */
+export function tipOf(body: Uint8Array): Tip | undefined {
+  const kind = fromBinary(EntrySchema, body).content?.kind;
+  return kind?.case === "tip" ? kind.value : undefined;
+}
+
+/** Channels of a conversation's entries: its own, and those of the users who came or went. */
+export function channelsFor(
+  own: readonly string[],
+  memberships: readonly Membership[],
+): readonly string[] {
+  if (memberships.length === 0) return own;
+  return [...own, ...new Set(memberships.map(({ userId }) => userChannel(userId)))];
+}

@@ -1,0 +1,66 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import type pg from "pg";
+import { ContentSchema, type TipSchema } from "../../gen/lucky/message/v1/content_pb.js";
+import { bodyOf } from "./entries.ts";
+
+/** Kind of an entry that says what happened in the conversation. */
+export const TIP = ContentSchema.field.tip.number;
+
+export interface TipOptions {
+  readonly conversationId: string;
+  /** Who caused it. */
+  readonly causedBy: string;
+  readonly tip: MessageInitShape<typeof TipSchema>;
+  /** By how many the members change. */
+  readonly memberChange: number;
+  readonly messageId: string;
+  readonly outboxId: string;
+  readonly nowMs: number;
+  readonly nextAttemptAtMs: number;
+}
+
+/** A tip that is in the log once the transaction commits. */
+export interface WrittenTip {
+  readonly outboxId: string;
+  readonly conversationId: string;
+  readonly sequence: number;
+  readonly acceptedAtMs: number;
+  readonly body: Buffer;
+}
+
+/**
+ * Writes a tip to a group's log, with its outbox row, and raises the member version, as a part of
+ * the caller's transaction. Tips do not count as unread.
+ */
+export async function writeTip(client: pg.PoolClient, options: TipOptions): Promise<WrittenTip> {
+  const { conversationId, causedBy, tip, memberChange, messageId, outboxId, nowMs } = options;
+  const ids = {
+    conversationId: BigInt(conversationId),
+    messageId: BigInt(messageId),
+    senderId: BigInt(causedBy),
+  };
+  const content = create(ContentSchema, { kind: { case: "tip", value: tip } });
+  const body = bodyOf(ids, content);
+  const { rows } = await client.query<{ last_sequence: string; last_countable: string }>(
+    `UPDATE im.conversation
+        SET last_sequence = last_sequence + 1, member_version = member_version + 1,
+            member_count = member_count + $2, updated_at_ms = greatest(updated_at_ms, $3)
+      WHERE conversation_id = $1
+  RETURNING last_sequence, last_countable`,
+    [conversationId, memberChange, nowMs],
+  );
+  const { last_sequence: sequence, last_countable: countable } = rows[0]!;
+  await client.query(
+    `INSERT INTO im.entry (conversation_id, sequence, message_id, sender_id, kind, countable,
+                           accepted_at_ms, body)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    [conversationId, sequence, messageId, causedBy, TIP, countable, nowMs, body],
+  );
+  await client.query(
+    `INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms,
+                            next_attempt_at_ms)
+     VALUES ($1, ARRAY[$2::bigint], ARRAY[$3::bigint - 1], ARRAY[1], $4, $5)`,
+    [outboxId, conversationId, sequence, nowMs, options.nextAttemptAtMs],
+  );
+  return { outboxId, conversationId, sequence: Number(sequence), acceptedAtMs: nowMs, body };
+}

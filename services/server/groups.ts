@@ -1,0 +1,347 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import type pg from "pg";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import {
+  type Group,
+  GroupSchema,
+  type Member,
+  MemberSchema,
+  Role,
+} from "../../gen/lucky/group/v1/group_pb.js";
+import type { TipSchema } from "../../gen/lucky/message/v1/content_pb.js";
+import { ConversationKind } from "../../gen/lucky/message/v1/message_pb.js";
+import type { Clock } from "../../platform/clock.ts";
+import { fail } from "../../platform/errors.ts";
+import type { Ids } from "../../platform/ids.ts";
+import { bigints } from "./arrays.ts";
+import type { Database, Statement } from "./database.ts";
+import { type WrittenTip, writeTip } from "./group-log.ts";
+import type { Users } from "./users.ts";
+
+export interface GroupsOptions {
+  readonly db: Database;
+  readonly users: Users;
+  readonly ids: Ids;
+  readonly clock: Clock;
+  readonly maxMembers: number;
+  readonly outboxDelayMs: number;
+  /** Called after the commit of a change. */
+  readonly committed: (written: WrittenTip, tip: MessageInitShape<typeof TipSchema>) => void;
+}
+
+interface Head {
+  conversation_id: string;
+  name: string;
+  owner_id: string;
+  member_count: number;
+  created_at_ms: string;
+  last_sequence: string;
+  /** Of the caller; null when the caller is no member. */
+  role: number | null;
+}
+
+const GROUP = ConversationKind.GROUP;
+const headColumns = `c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms,
+  c.last_sequence, m.role`;
+const fromHead = `FROM im.conversation c
+  LEFT JOIN im.member m ON m.conversation_id = c.conversation_id AND m.user_id = $2::bigint
+                       AND m.left_sequence = 0
+  WHERE c.conversation_id = $1::bigint AND c.kind = ${GROUP}`;
+
+export const selectGroup: Statement = {
+  name: "im_group",
+  text: `SELECT ${headColumns} ${fromHead}`,
+};
+
+export const selectMembers: Statement = {
+  name: "im_members",
+  text: `
+    SELECT user_id, role, muted_until_ms FROM im.member
+     WHERE conversation_id = $1::bigint AND user_id > $2::bigint AND left_sequence = 0
+     ORDER BY user_id LIMIT $3::int`,
+};
+
+/** Groups and who is in them. Every change is a tip in the group's log, in the same transaction. */
+export class Groups {
+  readonly #options: GroupsOptions;
+
+  constructor(options: GroupsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Makes a group, or returns the one that was made under the same key. Throws USER_NOT_FOUND,
+   * GROUP_FULL, UNAVAILABLE.
+   */
+  async create(group: {
+    ownerId: string;
+    name: string;
+    userIds: readonly string[];
+    clientGroupId: string;
+  }): Promise<Group> {
+    const { db, ids, maxMembers } = this.#options;
+    const { ownerId, name, clientGroupId } = group;
+    const others = [...new Set(group.userIds)].filter((id) => id !== ownerId);
+    const members = [ownerId, ...others];
+    const before = await this.#made(ownerId, clientGroupId);
+    if (before !== undefined) return before;
+    if (members.length > maxMembers) throw full(maxMembers);
+    await this.#mustExist(others);
+
+    const groupId = ids.next();
+    const tip = { kind: { case: "groupCreated", value: { name, userIds: members } } } as const;
+    const written = await db
+      .transaction(async (client) => {
+        const nowMs = this.#options.clock.now();
+        await client.query(
+          `INSERT INTO im.conversation (conversation_id, kind, name, owner_id, member_count,
+                                      member_version, created_at_ms, updated_at_ms)
+         VALUES ($1, ${GROUP}, $2, $3, 0, 0, $4, $4)`,
+          [groupId, name, ownerId, nowMs],
+        );
+        if (clientGroupId !== "") {
+          const { rowCount } = await client.query(
+            `INSERT INTO im.group_key (creator_id, client_group_id, conversation_id)
+           VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+            [ownerId, clientGroupId, groupId],
+          );
+          if (rowCount === 0) throw new MadeMeanwhile();
+        }
+        await client.query(
+          `INSERT INTO im.member (conversation_id, user_id, kind, role, updated_at_ms)
+         SELECT $1, user_id, ${GROUP},
+                CASE WHEN user_id = $2 THEN ${Role.OWNER} ELSE ${Role.MEMBER} END, $3
+           FROM unnest($4::bigint[]) AS i(user_id)`,
+          [groupId, ownerId, nowMs, bigints(members)],
+        );
+        return this.#write(client, { groupId, causedBy: ownerId, tip, change: members.length });
+      })
+      .catch((error: unknown) => {
+        if (error instanceof MadeMeanwhile) return undefined;
+        throw error;
+      });
+    if (written === undefined) return (await this.#made(ownerId, clientGroupId))!;
+    this.#options.committed(written, tip);
+    return create(GroupSchema, {
+      groupId,
+      name,
+      ownerId,
+      memberCount: members.length,
+      createdAtMs: BigInt(written.acceptedAtMs),
+    });
+  }
+
+  /** A group that the caller is a member of. Throws CONVERSATION_NOT_FOUND. */
+  async get(groupId: string, callerId: string): Promise<Group> {
+    const [head] = await this.#options.db.run<Head>(selectGroup, [groupId, callerId]);
+    return groupOf(mustBeMember(head));
+  }
+
+  /** Members with greater user ids, ascending. Throws CONVERSATION_NOT_FOUND. */
+  async members(page: {
+    groupId: string;
+    callerId: string;
+    afterUserId: string;
+    limit: number;
+  }): Promise<Member[]> {
+    const { db } = this.#options;
+    const [head] = await db.run<Head>(selectGroup, [page.groupId, page.callerId]);
+    mustBeMember(head);
+    const values = [page.groupId, page.afterUserId, page.limit];
+    const rows = await db.run<{ user_id: string; role: number; muted_until_ms: string }>(
+      selectMembers,
+      values,
+    );
+    return rows.map(({ user_id: userId, role, muted_until_ms: mutedUntilMs }) =>
+      create(MemberSchema, { userId, role, mutedUntilMs: BigInt(mutedUntilMs) }),
+    );
+  }
+
+  /**
+   * Adds users; who is a member already stays as it is. Who was one before comes in anew and sees
+   * what comes from here on. Throws CONVERSATION_NOT_FOUND, PERMISSION_DENIED, USER_NOT_FOUND,
+   * GROUP_FULL, UNAVAILABLE.
+   */
+  async add(change: {
+    groupId: string;
+    callerId: string;
+    userIds: readonly string[];
+  }): Promise<Group> {
+    const { db, maxMembers } = this.#options;
+    const { groupId, callerId } = change;
+    const [head] = await db.run<Head>(selectGroup, [groupId, callerId]);
+    mustManage(mustBeMember(head));
+    const wanted = [...new Set(change.userIds)];
+    await this.#mustExist(wanted);
+
+    const { group, written, tip } = await db.transaction(async (client) => {
+      const locked = await lock(client, groupId, callerId);
+      mustManage(locked);
+      const { rows } = await client.query<{ user_id: string }>(
+        `SELECT user_id FROM im.member
+          WHERE conversation_id = $1 AND user_id = ANY ($2::bigint[]) AND left_sequence = 0`,
+        [groupId, bigints(wanted)],
+      );
+      const already = new Set(rows.map((row) => row.user_id));
+      const added = wanted.filter((userId) => !already.has(userId));
+      if (added.length === 0) return { group: groupOf(locked) };
+      if (locked.member_count + added.length > maxMembers) throw full(maxMembers);
+      const tip = { kind: { case: "membersAdded", value: { userIds: added } } } as const;
+      const written = await this.#write(client, {
+        groupId,
+        causedBy: callerId,
+        tip,
+        change: added.length,
+      });
+      // What they may see begins with the tip. A mute outlives leaving and coming back.
+      await client.query(
+        `INSERT INTO im.member (conversation_id, user_id, kind, role, first_sequence,
+                                delivered_sequence, read_sequence, updated_at_ms)
+         SELECT $1, user_id, ${GROUP}, ${Role.MEMBER}, $2::bigint, $2::bigint - 1,
+                $2::bigint - 1, $3
+           FROM unnest($4::bigint[]) AS i(user_id)
+         ON CONFLICT (conversation_id, user_id) DO UPDATE
+           SET role = excluded.role, first_sequence = excluded.first_sequence, left_sequence = 0,
+               delivered_sequence = excluded.delivered_sequence,
+               read_sequence = excluded.read_sequence, updated_at_ms = excluded.updated_at_ms`,
+        [groupId, written.sequence, written.acceptedAtMs, bigints(added)],
+      );
+      const member_count = locked.member_count + added.length;
+      return { group: groupOf({ ...locked, member_count }), written, tip };
+    });
+    if (written !== undefined) this.#options.committed(written, tip);
+    return group;
+  }
+
+  /**
+   * Removes a member, who still sees what came until then. Throws CONVERSATION_NOT_FOUND,
+   * PERMISSION_DENIED, NOT_A_MEMBER, UNAVAILABLE.
+   */
+  async remove(change: { groupId: string; callerId: string; userId: string }): Promise<Group> {
+    const { groupId, callerId, userId } = change;
+    const tip = { kind: { case: "memberRemoved", value: { userId } } } as const;
+    const { group, written } = await this.#options.db.transaction(async (client) => {
+      const locked = await lock(client, groupId, callerId);
+      const { rows } = await client.query<{ role: number }>(
+        `SELECT role FROM im.member
+          WHERE conversation_id = $1 AND user_id = $2 AND left_sequence = 0`,
+        [groupId, userId],
+      );
+      if (!mayRemove({ callerId, callerRole: locked.role, userId, role: rows[0]?.role })) {
+        throw fail(ErrorReason.PERMISSION_DENIED, "the caller may not remove this user");
+      }
+      if (rows.length === 0) {
+        throw fail(ErrorReason.NOT_A_MEMBER, "the user is not a member of the group");
+      }
+      const written = await this.#write(client, { groupId, causedBy: callerId, tip, change: -1 });
+      await client.query(
+        `UPDATE im.member
+            SET left_sequence = $3, role = ${Role.MEMBER}, updated_at_ms = greatest(updated_at_ms, $4)
+          WHERE conversation_id = $1 AND user_id = $2`,
+        [groupId, userId, written.sequence, written.acceptedAtMs],
+      );
+      return { group: groupOf({ ...locked, member_count: locked.member_count - 1 }), written };
+    });
+    this.#options.committed(written, tip);
+    return group;
+  }
+
+  async #made(creatorId: string, clientGroupId: string): Promise<Group | undefined> {
+    if (clientGroupId === "") return undefined;
+    const [head] = await this.#options.db.run<Head>(selectMadeGroup, [creatorId, clientGroupId]);
+    return head === undefined ? undefined : groupOf(head);
+  }
+
+  async #mustExist(userIds: readonly string[]): Promise<void> {
+    const missing = await this.#options.users.missing(userIds);
+    if (missing.size === 0) return;
+    const [first] = missing;
+    throw fail(ErrorReason.USER_NOT_FOUND, `no such user: ${first}`);
+  }
+
+  #write(
+    client: pg.PoolClient,
+    what: {
+      groupId: string;
+      causedBy: string;
+      tip: MessageInitShape<typeof TipSchema>;
+      change: number;
+    },
+  ): Promise<WrittenTip> {
+    const { ids, clock, outboxDelayMs } = this.#options;
+    // Looked at only now, under the lock: what waits for it must not look older than it is.
+    const nowMs = clock.now();
+    return writeTip(client, {
+      conversationId: what.groupId,
+      causedBy: what.causedBy,
+      tip: what.tip,
+      memberChange: what.change,
+      messageId: ids.next(),
+      outboxId: ids.next(),
+      nowMs,
+      nextAttemptAtMs: nowMs + outboxDelayMs,
+    });
+  }
+}
+
+export const selectMadeGroup: Statement = {
+  name: "im_group_made",
+  text: `
+    SELECT c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms,
+           c.last_sequence, NULL::int AS role
+      FROM im.group_key k JOIN im.conversation c ON c.conversation_id = k.conversation_id
+     WHERE k.creator_id = $1::bigint AND k.client_group_id = $2::text`,
+};
+
+/** Another call made the group under the same key. */
+class MadeMeanwhile extends Error {}
+
+type MemberHead = Head & { role: number };
+
+/** Holds the group's row until the end of the transaction: changes come one after the other. */
+async function lock(client: pg.PoolClient, groupId: string, callerId: string): Promise<MemberHead> {
+  const { rows } = await client.query<Head>(
+    `SELECT 1 FROM im.conversation WHERE conversation_id = $1 FOR NO KEY UPDATE`,
+    [groupId],
+  );
+  if (rows.length === 0) throw notFound();
+  const head = await client.query<Head>(`SELECT ${headColumns} ${fromHead}`, [groupId, callerId]);
+  return mustBeMember(head.rows[0]);
+}
+
+function mustBeMember(head: Head | undefined): MemberHead {
+  if (head === undefined || head.role === null) throw notFound();
+  return head as MemberHead;
+}
+
+function mustManage({ role }: MemberHead): void {
+  if (role === Role.OWNER || role === Role.ADMIN) return;
+  throw fail(ErrorReason.PERMISSION_DENIED, "only the owner and admins add members");
+}
+
+interface Removal {
+  callerId: string;
+  callerRole: number;
+  userId: string;
+  /** Undefined when the user is no member. */
+  role: number | undefined;
+}
+
+function mayRemove({ callerId, callerRole, userId, role }: Removal): boolean {
+  if (userId === callerId) return callerRole !== Role.OWNER;
+  if (callerRole === Role.OWNER) return true;
+  return callerRole === Role.ADMIN && (role === undefined || role === Role.MEMBER);
+}
+
+function groupOf(head: Head): Group {
+  return create(GroupSchema, {
+    groupId: head.conversation_id,
+    name: head.name,
+    ownerId: head.owner_id,
+    memberCount: head.member_count,
+    createdAtMs: BigInt(head.created_at_ms),
+  });
+}
+
+const notFound = () => fail(ErrorReason.CONVERSATION_NOT_FOUND, "no such group");
+const full = (most: number) => fail(ErrorReason.GROUP_FULL, `a group has at most ${most} members`);

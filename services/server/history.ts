@@ -1,0 +1,163 @@
+import { create } from "@bufbuild/protobuf";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import {
+  type ListEntriesRequest,
+  type ListEntriesResponse,
+  ListEntriesResponseSchema,
+  type Receipt,
+  ReceiptSchema,
+} from "../../gen/lucky/message/v1/message_pb.js";
+import { fail } from "../../platform/errors.ts";
+import { bigints, integers } from "./arrays.ts";
+import type { Database, Statement } from "./database.ts";
+import { type EntryRow, entryOf, wholeEntry } from "./entries.ts";
+
+/** Bytes of entries on one page at most, if it has more than one. */
+const PAGE_BYTES = 1_048_576;
+/** Bytes of entries in one answer to connect at most, if it has more than one. */
+const READ_BYTES = 4_194_304;
+/** What an entry has beside its body. */
+const ENTRY_BYTES = 32;
+const DEFAULT_LIMIT = 100;
+const MAX_LIMIT = 500;
+
+export const selectVisible: Statement = {
+  name: "im_visible",
+  text: `
+    SELECT m.first_sequence, m.left_sequence,
+           CASE WHEN m.left_sequence > 0 THEN m.left_sequence
+                ELSE c.last_sequence END AS last_sequence
+      FROM im.member m JOIN im.conversation c ON c.conversation_id = m.conversation_id
+     WHERE m.conversation_id = $1::bigint AND m.user_id = $2::bigint`,
+};
+
+/** One direction of a page: entries nearest to the position, cut where they get too many bytes. */
+const page = (direction: "ASC" | "DESC") => `
+  SELECT sequence, accepted_at_ms, body FROM (
+    SELECT n.*, sum(octet_length(body) + ${ENTRY_BYTES}) OVER (ORDER BY sequence ${direction}) AS bytes,
+           row_number() OVER (ORDER BY sequence ${direction}) AS nr
+      FROM (SELECT sequence, accepted_at_ms, body FROM im.entry
+             WHERE conversation_id = $1::bigint
+               AND sequence >= $2::bigint AND sequence <= $3::bigint
+             ORDER BY sequence ${direction} LIMIT $4::int) n
+  ) cut
+  WHERE nr = 1 OR bytes <= ${PAGE_BYTES}
+  ORDER BY sequence`;
+
+export const selectAfter: Statement = { name: "im_entries_after", text: page("ASC") };
+export const selectBefore: Statement = { name: "im_entries_before", text: page("DESC") };
+
+export const selectEntryRanges: Statement = {
+  name: "im_entry_ranges",
+  text: `
+    SELECT nr, sequence, accepted_at_ms, body FROM (
+      SELECT i.nr::int AS nr, n.*,
+             sum(octet_length(n.body) + ${ENTRY_BYTES}) OVER (ORDER BY i.nr, n.sequence) AS bytes,
+             row_number() OVER (ORDER BY i.nr, n.sequence) AS place
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::int[])
+             WITH ORDINALITY AS i(user_id, conversation_id, after, most, nr)
+        JOIN im.member m ON m.conversation_id = i.conversation_id AND m.user_id = i.user_id
+       CROSS JOIN LATERAL (
+         SELECT sequence, accepted_at_ms, body FROM im.entry e
+          WHERE e.conversation_id = i.conversation_id
+            AND e.sequence > greatest(i.after, m.first_sequence - 1)
+            AND e.sequence <= CASE WHEN m.left_sequence > 0 THEN m.left_sequence
+                                   ELSE 9223372036854775807 END
+          ORDER BY e.sequence LIMIT i.most) n
+    ) cut
+    WHERE place = 1 OR bytes <= ${READ_BYTES}
+    ORDER BY nr, sequence`,
+};
+
+export const selectReceipts: Statement = {
+  name: "im_receipts",
+  text: `
+    SELECT user_id, delivered_sequence, read_sequence FROM im.member
+     WHERE conversation_id = $1::bigint AND left_sequence = 0
+     ORDER BY user_id`,
+};
+
+interface Visible {
+  first_sequence: string;
+  left_sequence: string;
+  last_sequence: string;
+}
+
+/** Entries that a user did not acknowledge. */
+export interface ReadRange {
+  readonly userId: string;
+  readonly conversationId: string;
+  readonly afterSequence: bigint;
+  readonly limit: number;
+}
+
+/** Reads the log, as far as each user may see it. */
+export class History {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /** A page of a conversation. Throws CONVERSATION_NOT_FOUND, UNAVAILABLE. */
+  async page(userId: string, request: ListEntriesRequest): Promise<ListEntriesResponse> {
+    const { conversationId, position } = request;
+    const visible = await this.#visible(conversationId, userId);
+    const limit = request.limit || DEFAULT_LIMIT;
+    const first = BigInt(visible.first_sequence);
+    const last = BigInt(visible.last_sequence);
+    const backwards = position.case === "beforeSequence";
+    const from = backwards ? first : max(first, (position.value ?? 0n) + 1n);
+    const to = backwards ? min(last, position.value - 1n) : last;
+    const values = [conversationId, String(from), String(to), limit];
+    const statement = backwards ? selectBefore : selectAfter;
+    const rows = from > to ? [] : await this.#db.run<EntryRow>(statement, values);
+    return create(ListEntriesResponseSchema, { entries: rows.map(entryOf), lastSequence: last });
+  }
+
+  /**
+   * Encoded entries after given sequences, one list a range, in their order; empty where the user
+   * is no member. A bound in bytes may leave the later ones short. Throws UNAVAILABLE.
+   */
+  async read(ranges: readonly ReadRange[]): Promise<Uint8Array[][]> {
+    const lists: Uint8Array[][] = ranges.map(() => []);
+    if (ranges.length === 0) return lists;
+    const rows = await this.#db.run<EntryRow & { nr: number }>(selectEntryRanges, [
+      bigints(ranges.map(({ userId }) => userId)),
+      bigints(ranges.map(({ conversationId }) => conversationId)),
+      bigints(ranges.map(({ afterSequence }) => afterSequence)),
+      integers(ranges.map(({ limit }) => Math.min(Math.max(limit, 0), MAX_LIMIT))),
+    ]);
+    for (const row of rows) lists[row.nr - 1]!.push(wholeEntry(row));
+    return lists;
+  }
+
+  /** The cursors of a conversation's members. Throws CONVERSATION_NOT_FOUND, UNAVAILABLE. */
+  async receipts(userId: string, conversationId: string): Promise<Receipt[]> {
+    const { left_sequence: left } = await this.#visible(conversationId, userId);
+    if (left !== "0") throw notFound();
+    const rows = await this.#db.run<{
+      user_id: string;
+      delivered_sequence: string;
+      read_sequence: string;
+    }>(selectReceipts, [conversationId]);
+    return rows.map((row) =>
+      create(ReceiptSchema, {
+        conversationId,
+        userId: row.user_id,
+        deliveredSequence: BigInt(row.delivered_sequence),
+        readSequence: BigInt(row.read_sequence),
+      }),
+    );
+  }
+
+  async #visible(conversationId: string, userId: string): Promise<Visible> {
+    const [visible] = await this.#db.run<Visible>(selectVisible, [conversationId, userId]);
+    if (visible === undefined) throw notFound();
+    return visible;
+  }
+}
+
+const notFound = () => fail(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation");
+const max = (a: bigint, b: bigint) => (a > b ? a : b);
+const min = (a: bigint, b: bigint) => (a < b ? a : b);

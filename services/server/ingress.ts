@@ -1,0 +1,107 @@
+import { create } from "@bufbuild/protobuf";
+import type { ServiceImpl } from "@connectrpc/connect";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import {
+  type AdvanceBatchRequest,
+  AdvanceBatchResponseSchema,
+  AppendBatchResponseSchema,
+  type IngressService,
+  OpenSessionsResponseSchema,
+  ReadEntriesResponseSchema,
+  SignalBatchResponseSchema,
+  SweepResponseSchema,
+} from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { fail } from "../../platform/errors.ts";
+import type { History } from "./history.ts";
+import { encodeAccepted, encodeRefused } from "./outcome.ts";
+import type { Advance, Receipts } from "./receipts.ts";
+import type { Result, Sends } from "./sends.ts";
+import type { Sweep } from "./sweep.ts";
+import type { Typing } from "./typing.ts";
+
+export interface IngressParts {
+  readonly sends: Sends;
+  readonly receipts: Receipts;
+  readonly history: History;
+  readonly sweep: Sweep;
+  readonly typing: Typing;
+  /** Throws UNAVAILABLE when nothing new is taken on. */
+  readonly mustServe: () => void;
+}
+
+const MAX_UPLINKS = 512;
+const MAX_ADVANCES = 2_000;
+const MAX_SIGNALS = 2_000;
+const MAX_RANGES = 200;
+
+/** What connect calls: batches of what devices said. */
+export function ingressService(parts: IngressParts): ServiceImpl<typeof IngressService> {
+  const { sends, receipts, history, sweep, typing, mustServe } = parts;
+  return {
+    async appendBatch({ uplinks }) {
+      mustServe();
+      atMost(uplinks.length, MAX_UPLINKS, "uplinks");
+      const results = await sends.append(uplinks);
+      return create(AppendBatchResponseSchema, { results: results.map(encodeResult) });
+    },
+    async openSessions({ userIds }) {
+      mustServe();
+      const groups = await sweep.groups(userIds);
+      return create(OpenSessionsResponseSchema, {
+        opened: groups.map((groupIds) => ({ groupIds })),
+      });
+    },
+    async advanceBatch(request) {
+      mustServe();
+      atMost(request.advances.length, MAX_ADVANCES, "advances");
+      await receipts.advance(advancesOf(request));
+      return create(AdvanceBatchResponseSchema);
+    },
+    async signalBatch({ signals }) {
+      mustServe();
+      atMost(signals.length, MAX_SIGNALS, "signals");
+      await typing.many(signals);
+      return create(SignalBatchResponseSchema);
+    },
+    async readEntries({ ranges }) {
+      mustServe();
+      atMost(ranges.length, MAX_RANGES, "ranges");
+      const lists = await history.read(ranges);
+      return create(ReadEntriesResponseSchema, { ranges: lists.map((entries) => ({ entries })) });
+    },
+    async sweep({ userIds, sinceMs }) {
+      mustServe();
+      const { changes, nextSinceMs } = await sweep.changes(userIds, Number(sinceMs));
+      return create(SweepResponseSchema, { changes, nextSinceMs: BigInt(nextSinceMs) });
+    },
+  };
+}
+
+function encodeResult({ clientMessageId, outcome }: Result): Uint8Array {
+  switch (outcome.kind) {
+    case "accepted":
+      return encodeAccepted(clientMessageId, outcome.accepted);
+    case "refused":
+      return encodeRefused(clientMessageId, outcome.refusal);
+    case "failed":
+      throw outcome.error;
+  }
+}
+
+function advancesOf({ advances }: AdvanceBatchRequest): Advance[] {
+  return advances.flatMap(({ userId, cursor, undeliveredSequence }) =>
+    cursor === undefined
+      ? []
+      : {
+          userId,
+          conversationId: cursor.conversationId,
+          deliveredSequence: Number(cursor.deliveredSequence),
+          readSequence: Number(cursor.readSequence),
+          undeliveredSequence: Number(undeliveredSequence),
+        },
+  );
+}
+
+function atMost(count: number, most: number, name: string): void {
+  if (count > most) throw fail(ErrorReason.INVALID_ARGUMENT, `${name}: more than ${most}`);
+}

@@ -1,0 +1,87 @@
+import type { Clock, Timer } from "../../platform/clock.ts";
+import type { Log } from "../../platform/log.ts";
+import { bigints } from "./arrays.ts";
+import type { Database, Statement } from "./database.ts";
+import type { Measures } from "./measures.ts";
+
+export interface OutboxOptions {
+  readonly db: Database;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly measures: Measures;
+  /** How long confirmed rows wait to be deleted together. */
+  readonly deleteLingerMs: number;
+}
+
+export const deleteOutbox: Statement = {
+  name: "im_outbox_delete",
+  text: "DELETE FROM im.outbox WHERE outbox_id = ANY ($1::bigint[])",
+};
+
+/** Gives what was given up another life: an operator's decision. */
+export const replayOutbox: Statement = {
+  name: "im_outbox_replay",
+  text: `
+    UPDATE im.outbox SET attempts = 0, next_attempt_at_ms = $1::bigint
+     WHERE next_attempt_at_ms IS NULL RETURNING outbox_id`,
+};
+
+/** Rows deleted in one statement at most. */
+const CHUNK = 1_000;
+/** Confirmed rows remembered at most; the compensation finds those beyond it, and publishes twice. */
+const MAX_CONFIRMED = 100_000;
+
+/** The rows that say what was committed and not yet confirmed by the bus. */
+export class Outbox {
+  readonly #options: OutboxOptions;
+  #confirmed: string[] = [];
+  #linger: Timer | undefined;
+  #deleting: Promise<void> | undefined;
+
+  constructor(options: OutboxOptions) {
+    this.#options = options;
+  }
+
+  /** The batch has arrived everywhere: its row goes, soon, together with others. */
+  confirmed(outboxId: string): void {
+    if (this.#confirmed.length >= MAX_CONFIRMED) return;
+    this.#confirmed.push(outboxId);
+    const { clock, deleteLingerMs } = this.#options;
+    this.#linger ??= clock.after(deleteLingerMs, () => {
+      this.#linger = undefined;
+      void this.flush();
+    });
+  }
+
+  /** Deletes the rows of all confirmed batches. Never throws: what fails is tried at the next one. */
+  async flush(): Promise<void> {
+    this.#linger?.stop();
+    this.#linger = undefined;
+    await this.#deleting;
+    if (this.#confirmed.length === 0) return;
+    this.#deleting ??= this.#delete().finally(() => {
+      this.#deleting = undefined;
+    });
+    await this.#deleting;
+  }
+
+  /** Sets what was given up back to work. Returns how many batches. Throws UNAVAILABLE. */
+  async replay(): Promise<number> {
+    const { db, clock } = this.#options;
+    return (await db.run(replayOutbox, [String(clock.now())])).length;
+  }
+
+  async #delete(): Promise<void> {
+    const { db, log } = this.#options;
+    while (this.#confirmed.length > 0) {
+      const ids = this.#confirmed.slice(0, CHUNK);
+      try {
+        await db.run(deleteOutbox, [bigints(ids)]);
+      } catch (error) {
+        log.warn({ event: "outbox_delete_failed", err: error });
+        return;
+      }
+      this.#confirmed.splice(0, ids.length);
+    }
+  }
+}

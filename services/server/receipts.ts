@@ -1,0 +1,165 @@
+import { ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { ConversationKind } from "../../gen/lucky/message/v1/message_pb.js";
+import { userChannel } from "../../platform/channels.ts";
+import type { Clock } from "../../platform/clock.ts";
+import { WireWriter } from "../../platform/wire.ts";
+import { bigints } from "./arrays.ts";
+import type { Conversations } from "./conversations.ts";
+import type { Database, Statement } from "./database.ts";
+import { type Signal, serverFrame } from "./envelopes.ts";
+import type { Measures } from "./measures.ts";
+import type { Relay } from "./relay.ts";
+
+/** How far a user says to have received and read a conversation; 0 leaves a cursor as it is. */
+export interface Advance {
+  readonly userId: string;
+  readonly conversationId: string;
+  readonly deliveredSequence: number;
+  readonly readSequence: number;
+  /** A device did not acknowledge up to here in time; 0 for nothing to report. */
+  readonly undeliveredSequence: number;
+}
+
+interface Moved {
+  conversation_id: string;
+  user_id: string;
+  kind: number;
+  peer_id: string | null;
+  delivered_sequence: string;
+  read_sequence: string;
+  read_moved: boolean;
+}
+
+// In the order of the arrays, which ascends: two servers never lock in different orders.
+export const advanceCursors: Statement = {
+  name: "im_advance",
+  text: `
+    UPDATE im.member m
+       SET delivered_sequence = greatest(m.delivered_sequence, least(i.delivered, last.sequence)),
+           read_sequence = greatest(m.read_sequence, least(i.read, last.sequence)),
+           updated_at_ms = greatest(m.updated_at_ms, $5::bigint)
+      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+             AS i(conversation_id, user_id, delivered, read)
+      JOIN im.member w ON w.conversation_id = i.conversation_id AND w.user_id = i.user_id
+      JOIN im.conversation c ON c.conversation_id = i.conversation_id
+     CROSS JOIN LATERAL (SELECT CASE WHEN w.left_sequence > 0 THEN w.left_sequence
+                                     ELSE c.last_sequence END AS sequence) last
+     WHERE m.conversation_id = i.conversation_id AND m.user_id = i.user_id
+       AND (least(i.delivered, last.sequence) > m.delivered_sequence
+            OR least(i.read, last.sequence) > m.read_sequence)
+    RETURNING m.conversation_id, m.user_id, m.kind, m.delivered_sequence, m.read_sequence,
+              m.read_sequence > w.read_sequence AS read_moved,
+              CASE WHEN m.kind = ${ConversationKind.DIRECT} THEN
+                (SELECT p.user_id FROM im.member p
+                  WHERE p.conversation_id = m.conversation_id AND p.user_id <> m.user_id)
+              END AS peer_id`,
+};
+
+const RECEIPT = ServerFrameSchema.fields.find(({ localName }) => localName === "receipt")!.number;
+
+/** Cursors of members: they move forward only, and those concerned are told, if they are there. */
+export class Receipts {
+  readonly #options: {
+    db: Database;
+    conversations: Conversations;
+    relay: Relay;
+    clock: Clock;
+    measures: Measures;
+  };
+
+  constructor(options: {
+    db: Database;
+    conversations: Conversations;
+    relay: Relay;
+    clock: Clock;
+    measures: Measures;
+  }) {
+    this.#options = options;
+  }
+
+  /**
+   * Moves cursors, all in one statement: never back, never past the last sequence that the user may
+   * see. What is read was delivered. Who is no member is passed over. Throws UNAVAILABLE.
+   */
+  async advance(advances: readonly Advance[]): Promise<void> {
+    const { db, clock, relay } = this.#options;
+    const joined = join(advances).filter(({ deliveredSequence }) => deliveredSequence > 0);
+    const signals: Signal[] = [];
+    if (joined.length > 0) {
+      const moved = await db.run<Moved>(advanceCursors, [
+        bigints(joined.map(({ conversationId }) => conversationId)),
+        bigints(joined.map(({ userId }) => userId)),
+        bigints(joined.map(({ deliveredSequence }) => deliveredSequence)),
+        bigints(joined.map(({ readSequence }) => readSequence)),
+        String(clock.now()),
+      ]);
+      for (const row of moved) {
+        const signal = signalOf(row);
+        if (signal !== undefined) signals.push(signal);
+      }
+    }
+    signals.push(...(await this.#undelivered(advances)));
+    relay.signal(signals);
+  }
+
+  /** Tells the other user of a direct conversation that a device is silent. */
+  async #undelivered(advances: readonly Advance[]): Promise<Signal[]> {
+    const { conversations, measures } = this.#options;
+    const silent = advances.filter(({ undeliveredSequence }) => undeliveredSequence > 0);
+    if (silent.length === 0) return [];
+    measures.undelivered(silent.length);
+    const known = await conversations.all([...new Set(silent.map((a) => a.conversationId))]);
+    return silent.flatMap(({ conversationId, userId, undeliveredSequence }) => {
+      const users = known.get(conversationId)?.users ?? [];
+      const peerId = users.find((id) => id !== userId);
+      if (peerId === undefined || !users.includes(userId)) return [];
+      const receipt = new WireWriter(48)
+        .varint(1, BigInt(conversationId))
+        .varint(2, BigInt(userId))
+        .varint(5, undeliveredSequence)
+        .finish();
+      return { channels: [userChannel(peerId)], frame: serverFrame(RECEIPT, receipt) };
+    });
+  }
+}
+
+/** One advance a user and conversation, in the order in which rows are locked. */
+function join(advances: readonly Advance[]): Advance[] {
+  const joined = new Map<string, Advance>();
+  for (const advance of advances) {
+    const key = `${advance.conversationId} ${advance.userId}`;
+    const before = joined.get(key);
+    const readSequence = Math.max(advance.readSequence, before?.readSequence ?? 0);
+    const deliveredSequence = Math.max(
+      readSequence,
+      advance.deliveredSequence,
+      before?.deliveredSequence ?? 0,
+    );
+    joined.set(key, { ...advance, readSequence, deliveredSequence });
+  }
+  return [...joined.values()]
+    .map((advance) => ({
+      advance,
+      conversation: BigInt(advance.conversationId),
+      user: BigInt(advance.userId),
+    }))
+    .sort((a, b) => {
+      if (a.conversation !== b.conversation) return a.conversation < b.conversation ? -1 : 1;
+      return a.user < b.user ? -1 : 1;
+    })
+    .map(({ advance }) => advance);
+}
+
+/** Who hears of a cursor: the user's own devices, and the other user of a direct conversation. */
+function signalOf(row: Moved): Signal | undefined {
+  const own = userChannel(row.user_id);
+  if (row.peer_id === null && !row.read_moved) return undefined;
+  const receipt = new WireWriter(48)
+    .varint(1, BigInt(row.conversation_id))
+    .varint(2, BigInt(row.user_id))
+    .varint(3, Number(row.delivered_sequence))
+    .varint(4, Number(row.read_sequence))
+    .finish();
+  const channels = row.peer_id === null ? [own] : [userChannel(row.peer_id), own];
+  return { channels, frame: serverFrame(RECEIPT, receipt) };
+}

@@ -1,0 +1,187 @@
+import { create } from "@bufbuild/protobuf";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import {
+  type Conversation,
+  ConversationKind,
+  ConversationSchema,
+  type SyncResponse,
+  SyncResponseSchema,
+} from "../../gen/lucky/message/v1/message_pb.js";
+import type { Clock } from "../../platform/clock.ts";
+import { fail } from "../../platform/errors.ts";
+import type { Database, Statement } from "./database.ts";
+import { type EntryRow, entryOf } from "./entries.ts";
+import { TIP } from "./group-log.ts";
+
+interface Row extends EntryRow {
+  conversation_id: string;
+  kind: number;
+  name: string;
+  peer_id: string | null;
+  first_sequence: string;
+  left_sequence: string;
+  last_sequence: string;
+  delivered_sequence: string;
+  read_sequence: string;
+  peer_delivered_sequence: string | null;
+  peer_read_sequence: string | null;
+  changed_at_ms: string;
+  unread: string;
+}
+
+const DIRECT = ConversationKind.DIRECT;
+
+/**
+ * The caller's conversations that changed after ($2, $3), oldest change first. A change is an entry,
+ * or a cursor of the caller or of the other user of a direct conversation; of a group that the
+ * caller left, nothing after the leaving.
+ *
+ * Unread is counted by running numbers: those of all countable entries past the read cursor, less
+ * one's own.
+ */
+export const selectChanged: Statement = {
+  name: "im_sync",
+  text: `
+    WITH page AS MATERIALIZED (
+      SELECT m.conversation_id, m.user_id, m.kind, c.name, m.first_sequence, m.left_sequence,
+             CASE WHEN m.left_sequence > 0 THEN m.left_sequence
+                  ELSE c.last_sequence END AS last_sequence,
+             c.last_countable, m.delivered_sequence, m.read_sequence,
+             greatest(m.read_sequence, m.first_sequence - 1) AS from_sequence,
+             p.user_id AS peer_id, p.delivered_sequence AS peer_delivered_sequence,
+             p.read_sequence AS peer_read_sequence, changed.at_ms AS changed_at_ms
+        FROM im.member m
+        JOIN im.conversation c ON c.conversation_id = m.conversation_id
+        LEFT JOIN im.member p ON m.kind = ${DIRECT} AND p.conversation_id = m.conversation_id
+                             AND p.user_id <> m.user_id
+       CROSS JOIN LATERAL (
+         SELECT CASE WHEN m.left_sequence > 0 THEN m.updated_at_ms
+                     ELSE greatest(c.updated_at_ms, m.updated_at_ms, p.updated_at_ms)
+                END AS at_ms) changed
+       WHERE m.user_id = $1::bigint AND c.last_sequence > 0
+         AND (changed.at_ms, m.conversation_id) > ($2::bigint, $3::bigint)
+       ORDER BY changed.at_ms, m.conversation_id
+       LIMIT $4::int
+    )
+    SELECT page.*, e.sequence, e.accepted_at_ms, e.body,
+           CASE WHEN page.left_sequence > 0 THEN e.countable ELSE page.last_countable END
+           - coalesce(r.countable, 0)
+           - (SELECT count(*) FROM im.entry o
+               WHERE o.conversation_id = page.conversation_id AND o.sender_id = page.user_id
+                 AND o.sequence > page.from_sequence AND o.sequence <= page.last_sequence
+                 AND o.kind <> ${TIP}) AS unread
+      FROM page
+      JOIN im.entry e ON e.conversation_id = page.conversation_id
+                     AND e.sequence = page.last_sequence
+      LEFT JOIN im.entry r ON r.conversation_id = page.conversation_id
+                          AND r.sequence = page.from_sequence
+     ORDER BY page.changed_at_ms, page.conversation_id`,
+};
+
+/** Bytes of last entries on one page at most, if it has more than one. */
+const PAGE_BYTES = 1_048_576;
+const DEFAULT_LIMIT = 100;
+
+/** Where a run of pages stands. */
+interface Cursor {
+  /** When the run began; 0 for a new one. */
+  readonly startedAtMs: number;
+  /** The last change of the last page, to go on after. */
+  readonly changedAtMs: number;
+  readonly conversationId: string;
+}
+
+/** Tells devices what changed while they were away. */
+export class Sync {
+  readonly #db: Database;
+  readonly #clock: Clock;
+  readonly #overlapMs: number;
+
+  constructor(options: { db: Database; clock: Clock; overlapMs: number }) {
+    this.#db = options.db;
+    this.#clock = options.clock;
+    this.#overlapMs = options.overlapMs;
+  }
+
+  /**
+   * One page. Within a run of pages the cursor goes strictly forward; the cursor of the last page
+   * lies a while before the run's beginning, because a transaction that had not committed by then
+   * may still bring an earlier change. Throws INVALID_ARGUMENT for a foreign cursor, UNAVAILABLE.
+   */
+  async page(userId: string, request: { cursor: string; limit: number }): Promise<SyncResponse> {
+    const nowMs = this.#clock.now();
+    const cursor = decode(request.cursor);
+    const limit = request.limit || DEFAULT_LIMIT;
+    const rows = await this.#db.run<Row>(selectChanged, [
+      userId,
+      cursor.changedAtMs,
+      cursor.conversationId,
+      limit + 1,
+    ]);
+    const page = rows.slice(0, fit(rows, limit));
+    const hasMore = page.length < rows.length;
+    const startedAtMs = cursor.startedAtMs || nowMs;
+    const last = page.at(-1);
+    const nextCursor =
+      hasMore && last !== undefined
+        ? encode({
+            startedAtMs,
+            changedAtMs: Number(last.changed_at_ms),
+            conversationId: last.conversation_id,
+          })
+        : `${Math.max(0, startedAtMs - this.#overlapMs)}`;
+    return create(SyncResponseSchema, {
+      conversations: page.map(conversationOf),
+      nextCursor,
+      hasMore,
+    });
+  }
+}
+
+/** How many of the rows go on the page. */
+function fit(rows: readonly Row[], limit: number): number {
+  let bytes = 0;
+  for (const [index, { body }] of rows.entries()) {
+    bytes += body.length;
+    if (index === limit || (index > 0 && bytes > PAGE_BYTES)) return index;
+  }
+  return rows.length;
+}
+
+/** "<ms>" begins a run, "<run's beginning>.<ms>.<conversation>" goes on with one. */
+function decode(text: string): Cursor {
+  if (text === "") return { startedAtMs: 0, changedAtMs: -1, conversationId: "0" };
+  const match = /^(?:(\d{1,15})|(\d{1,15})\.(\d{1,15})\.(\d{1,18}))$/.exec(text);
+  if (match === null) throw fail(ErrorReason.INVALID_ARGUMENT, "cursor: is not one of ours");
+  const [, fresh, startedAtMs, changedAtMs, conversationId] = match;
+  if (fresh !== undefined) {
+    return { startedAtMs: 0, changedAtMs: Number(fresh), conversationId: "0" };
+  }
+  return {
+    startedAtMs: Number(startedAtMs),
+    changedAtMs: Number(changedAtMs),
+    conversationId: conversationId!,
+  };
+}
+
+function encode({ startedAtMs, changedAtMs, conversationId }: Cursor): string {
+  return `${startedAtMs}.${changedAtMs}.${conversationId}`;
+}
+
+function conversationOf(row: Row): Conversation {
+  return create(ConversationSchema, {
+    conversationId: row.conversation_id,
+    kind: row.kind,
+    peerUserId: row.peer_id ?? "0",
+    name: row.name,
+    firstSequence: BigInt(row.first_sequence),
+    lastSequence: BigInt(row.last_sequence),
+    lastEntry: entryOf(row),
+    unreadCount: BigInt(row.unread),
+    deliveredSequence: BigInt(row.delivered_sequence),
+    readSequence: BigInt(row.read_sequence),
+    member: row.left_sequence === "0",
+    peerDeliveredSequence: BigInt(row.peer_delivered_sequence ?? 0),
+    peerReadSequence: BigInt(row.peer_read_sequence ?? 0),
+  });
+}

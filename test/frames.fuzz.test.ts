@@ -1,0 +1,122 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CloseCode } from "../gen/lucky/frame/v1/frame_pb.js";
+import { RawDevice } from "./raw.ts";
+import { startStand } from "./stand.ts";
+
+const frames = 100_000;
+const seed = 20_260_101;
+const socketsAtOnce = 32;
+/** Frames in a row over one socket; those after the one that closes it come to a closed session. */
+const burstFrames = 8;
+
+/** Mulberry32: small, and the same on every machine. */
+function generator(start: number): () => number {
+  let state = start;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+const valid = Buffer.from(
+  "1227080232026d315214 0a120a1074657874206f662061206d657373616765".replace(" ", ""),
+  "hex",
+);
+
+/** One frame that no client would send: random, cut off, with wrong types, of unknown kinds, or too large. */
+function badFrame(random: () => number, maxFrameBytes: number): Uint8Array<ArrayBuffer> {
+  const below = (n: number) => Math.floor(random() * n);
+  const noise = (length: number) => Uint8Array.from({ length }, () => below(256));
+  switch (below(16)) {
+    case 0:
+      return new Uint8Array(maxFrameBytes + 1 + below(1_000));
+    case 1:
+    case 2:
+      return Uint8Array.from(valid.subarray(0, below(valid.length)));
+    case 3:
+    case 4: {
+      // A known field with the wire type of another.
+      const field = 1 + below(7);
+      return Uint8Array.from([field * 8 + [0, 1, 3, 4, 5, 6, 7][below(7)]!, ...noise(below(12))]);
+    }
+    case 5:
+    case 6: {
+      // A known field with noise in it, of the right length.
+      const inside = noise(below(100));
+      return Uint8Array.from([(1 + below(7)) * 8 + 2, inside.length, ...inside]);
+    }
+    case 7:
+      return Uint8Array.from([(8 + below(7)) * 8 + 2, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80]);
+    case 8: {
+      const flipped = Uint8Array.from(valid);
+      for (let i = 1 + below(4); i > 0; i -= 1) flipped[below(flipped.length)] = below(256);
+      return flipped;
+    }
+    default:
+      return noise(below(64));
+  }
+}
+
+const expected = new Set<number>([
+  CloseCode.PROTOCOL_ERROR,
+  CloseCode.FRAME_TOO_LARGE,
+  CloseCode.TOKEN_INVALID,
+]);
+
+test(`${frames} bad frames end no process and reach no other session; each gets its close code`, async (t) => {
+  const maxFrameBytes = 4_096;
+  const rate = { framesPerSecond: 1_000_000, framesBurst: 1_000_000 };
+  const heartbeatIntervalMs = 300_000;
+  const stand = await startStand(t, { config: { maxFrameBytes, heartbeatIntervalMs, ...rate } });
+  const witness = await stand.device("999999");
+  const random = generator(seed);
+  const codes = new Map<number, number>();
+  let left = frames;
+  let users = 1;
+
+  /** Sends bad frames over one socket after the other until all are used up. */
+  async function offend(): Promise<void> {
+    while (left > 0) {
+      const greeted = random() < 0.5;
+      const device = greeted
+        ? await stand.device(String(users++))
+        : await RawDevice.open(stand.address);
+      let open = true;
+      void device.closed.then(() => {
+        open = false;
+      });
+      while (open && left > 0) {
+        const burst = Math.min(left, burstFrames);
+        left -= burst;
+        for (let i = 0; i < burst; i += 1) device.sendBytes(badFrame(random, maxFrameBytes));
+        // What the socket says by then, it says because of these frames.
+        if (greeted) await Promise.race([device.closed, device.roundTrip().catch(() => {})]);
+        else await device.closed;
+      }
+      if (open) {
+        await device.close();
+        continue;
+      }
+      const { code } = await device.closed;
+      codes.set(code, (codes.get(code) ?? 0) + 1);
+    }
+  }
+  await Promise.all(Array.from({ length: socketsAtOnce }, offend));
+
+  for (const [code, count] of codes) {
+    assert.ok(expected.has(code), `${count} sockets were closed with ${code}`);
+  }
+  await witness.roundTrip();
+  assert.deepEqual(
+    [witness.seen("deliver"), witness.seen("kick"), witness.seen("syncRequired")],
+    [[], [], []],
+  );
+  assert.deepEqual(
+    stand.events.filter(({ event }) => event === "socket_fault"),
+    [],
+  );
+  assert.equal(stand.ready(), true);
+});

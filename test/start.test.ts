@@ -1,0 +1,158 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { promisify } from "node:util";
+import { freePorts } from "../scripts/ports.ts";
+import { people } from "./people.ts";
+
+const root = join(import.meta.dirname, "..");
+const run = promisify(execFile);
+const timeout = 120_000;
+
+interface Installation {
+  readonly dataDir: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** A folder and ports as if on a machine of its own. */
+async function install(t: TestContext): Promise<Installation> {
+  const dataDir = await mkdtemp(join(tmpdir(), "lucky-start-"));
+  // PostgreSQL runs under another account when the test runs as root.
+  await chmod(dataDir, 0o711);
+  t.after(() => rm(dataDir, { recursive: true, force: true }));
+  const [gateway, connect] = await freePorts(2);
+  return {
+    dataDir,
+    env: {
+      PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH}`,
+      HOME: process.env.HOME,
+      LUCKY_DATA_DIR: dataDir,
+      LUCKY_GATEWAY_PORT: String(gateway),
+      LUCKY_CONNECT_PORT: String(connect),
+    },
+  };
+}
+
+/** Runs what `npm start` runs; resolves when it is ready, or has ended. */
+async function start(t: TestContext, { env }: Installation) {
+  const script = join(root, "services/all.ts");
+  const child = spawn("node", ["--disable-warning=ExperimentalWarning", script], {
+    cwd: root,
+    env,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const ended = once(child, "close");
+  let out = "";
+  let errors = "";
+  child.stderr.on("data", (chunk) => {
+    errors += chunk;
+  });
+  t.after(async () => {
+    if (runs(child)) child.kill("SIGTERM");
+    await ended;
+  });
+  await new Promise<void>((resolve) => {
+    child.stdout.on("data", (chunk) => {
+      out += chunk;
+      if (out.includes("Ctrl-C")) resolve();
+    });
+    child.once("close", () => resolve());
+  });
+  return { child, ended, out, errors, url: `http://127.0.0.1:${env.LUCKY_GATEWAY_PORT}` };
+}
+
+function runs(child: ChildProcess): boolean {
+  return child.exitCode === null && child.signalCode === null;
+}
+
+/** The pid of the PostgreSQL on a data folder; undefined when none runs. */
+async function postgresOf({ dataDir }: Installation): Promise<number | undefined> {
+  const file = join(dataDir, "postgres/cluster/postmaster.pid");
+  const pid = Number.parseInt(await readFile(file, "utf8").catch(() => ""), 10);
+  try {
+    process.kill(pid, 0);
+    return pid;
+  } catch {
+    return undefined;
+  }
+}
+
+test("the commands that a start prints work as printed", { timeout }, async (t) => {
+  const { out } = await start(t, await install(t));
+  const commands = out.match(/^ +(npx buf curl|curl) .*$/gm) ?? [];
+  assert.equal(commands.length, 2);
+  for (const command of commands) {
+    const { stdout } = await run("sh", ["-c", command], { cwd: root });
+    assert.equal(JSON.parse(stdout).algorithm, "RSA-OAEP-SHA256", command);
+  }
+});
+
+test("data survives kill -9 and restart", { timeout }, async (t) => {
+  const installation = await install(t);
+  const first = await start(t, installation);
+  const [ana] = await people(first, "ana");
+  first.child.kill("SIGKILL");
+  await first.ended;
+  await start(t, installation);
+  assert.notEqual((await ana!.login()).accessToken, "");
+});
+
+test("keys are readable by their owner only, and a stop leaves nothing running", {
+  timeout,
+}, async (t) => {
+  const installation = await install(t);
+  const { child, ended } = await start(t, installation);
+  for (const file of ["auth.key", "postgres/password"]) {
+    const { mode } = await stat(join(installation.dataDir, file));
+    assert.equal(mode & 0o777, 0o600, file);
+  }
+  assert.notEqual(await postgresOf(installation), undefined);
+  child.kill("SIGINT");
+  assert.deepEqual(await ended, [0, null]);
+  assert.equal(await postgresOf(installation), undefined);
+});
+
+for (const variable of ["LUCKY_GATEWAY_PORT", "LUCKY_CONNECT_PORT"]) {
+  test(`a taken port is told with ${variable}, and nothing is left running`, {
+    timeout,
+  }, async (t) => {
+    const installation = await install(t);
+    const port = Number(installation.env[variable]);
+    const holder = createServer().listen(port, "127.0.0.1");
+    await once(holder, "listening");
+    t.after(() => holder.close());
+    const { child, ended, errors } = await start(t, installation);
+    await ended;
+    assert.equal(child.exitCode, 1);
+    assert.equal(
+      errors,
+      `Port ${port} on 127.0.0.1 is taken by another process: end that one, or set ${variable} to another port.\n`,
+    );
+    assert.equal(await postgresOf(installation), undefined);
+  });
+}
+
+test("a second start on the same data says who has it", { timeout }, async (t) => {
+  const installation = await install(t);
+  const first = await start(t, installation);
+  const second = await start(t, installation);
+  await second.ended;
+  assert.equal(second.child.exitCode, 1);
+  assert.match(second.errors, new RegExp(`in use by the running process ${first.child.pid}`));
+  assert.ok(runs(first.child));
+});
+
+test("all faults of the configuration are told at once", { timeout }, async (t) => {
+  const { env, dataDir } = await install(t);
+  const faulty = { ...env, LUCKY_GATEWAY_PORT: "many", LUCKY_GATEWAY_PROT: "1" };
+  const { child, ended, errors } = await start(t, { env: faulty, dataDir });
+  await ended;
+  assert.equal(child.exitCode, 1);
+  assert.match(errors, /LUCKY_GATEWAY_PORT must be/);
+  assert.match(errors, /LUCKY_GATEWAY_PROT is unknown/);
+});
