@@ -29,7 +29,11 @@ function run(t: TestContext, start: string) {
     errors,
     exit,
     async said(what: string): Promise<void> {
-      while (!output.includes(what)) await heard.promise;
+      while (!output.includes(what)) {
+        await Promise.race([heard.promise, exit]);
+        const over = child.exitCode !== null || child.signalCode !== null;
+        if (over && !output.includes(what)) assert.fail(`ended: ${output}${await errors}`);
+      }
     },
   };
 }

@@ -12,8 +12,8 @@ export interface Stoppable {
  * why, plainly, and exits with 1.
  */
 export function runProcess(start: () => Promise<Stoppable>): void {
-  const started = start();
   let stopping = false;
+  const { promise: started, resolve: setStarted } = Promise.withResolvers<Stoppable>();
 
   async function stop(): Promise<void> {
     const timer = setTimeout(() => {
@@ -30,6 +30,7 @@ export function runProcess(start: () => Promise<Stoppable>): void {
     }
   }
 
+  // Before the start: a signal that comes meanwhile must not leave things half done.
   for (const [signal, number] of [
     ["SIGINT", 2],
     ["SIGTERM", 15],
@@ -40,7 +41,7 @@ export function runProcess(start: () => Promise<Stoppable>): void {
       void stop();
     });
   }
-  started.catch((error: unknown) => {
+  start().then(setStarted, (error: unknown) => {
     console.error(error instanceof Error ? plain(error) : error);
     process.exit(1);
   });

@@ -1,4 +1,6 @@
+import { type ChildProcess, spawn } from "node:child_process";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
+import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type pg from "pg";
@@ -35,11 +37,25 @@ export async function startTestPostgres(
     settings: { fsync: "off", full_page_writes: "off", io_method: "sync", shared_buffers: "32MB" },
   });
   const pool = createPool({ url: postgres.url, max: options.max ?? 8, log: quiet, name: "test" });
+  const guard = stopWithUs(join(folder, "cluster", "postmaster.pid"));
   t.after(async () => {
+    guard.kill("SIGKILL");
     await pool.end();
     await postgres.stop();
     await rm(folder, { recursive: true, force: true });
   });
   await migrate({ url: postgres.url, log: quiet });
   return { url: postgres.url, pool };
+}
+
+/** A test that is killed takes its PostgreSQL along: the guard's input ends when we do. */
+function stopWithUs(pidFile: string): ChildProcess {
+  const script = 'cat; kill -QUIT "$(head -n 1 "$0")"';
+  const guard = spawn("sh", ["-c", script, pidFile], {
+    stdio: ["pipe", "ignore", "ignore"],
+    detached: true,
+  });
+  guard.unref();
+  (guard.stdin as Socket).unref();
+  return guard;
 }

@@ -43,8 +43,10 @@ export function createPool(options: PoolOptions): pg.Pool {
     options: "-c TimeZone=UTC",
     types,
   });
-  const broken = (error: Error) =>
+  const broken = (error: Error) => {
+    if (pool.ending) return;
     options.log.warn({ event: "postgres_connection_lost", pool: options.name, err: error });
+  };
   // The pool listens to idle connections only; one that breaks in use would end the process.
   pool.on("connect", (client) => client.on("error", broken));
   // The same error, from an idle connection: logged by the listener above.

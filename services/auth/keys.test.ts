@@ -3,14 +3,16 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, beforeEach, test } from "node:test";
 import { createManualClock } from "../../test/clock.ts";
 import { startTestPostgres } from "../../test/postgres.ts";
 import { goodPassword, startTestAuth, testKey } from "./auth.suite.ts";
 import { createSealing, loadOrCreateKey } from "./sealing.ts";
 
+const { url, pool } = await startTestPostgres({ after });
+beforeEach(() => pool.query("DELETE FROM auth.key"));
+
 test("instances that start at once share their keys, and each honours the other's", async (t) => {
-  const { url, pool } = await startTestPostgres(t);
   const clock = createManualClock();
   const [one, two] = await Promise.all([
     startTestAuth({ url, t, clock }),
@@ -28,7 +30,6 @@ test("instances that start at once share their keys, and each honours the other'
 });
 
 test("keys outlive a restart; another key-encryption key is said so, plainly", async (t) => {
-  const { url, pool } = await startTestPostgres(t);
   const first = await startTestAuth({ url, t });
   const again = await startTestAuth({ url, t });
   assert.deepEqual(await again.auth.getJwks({}), await first.auth.getJwks({}));
@@ -44,7 +45,6 @@ test("keys outlive a restart; another key-encryption key is said so, plainly", a
 });
 
 test("without a key-encryption key, or with half of one, auth does not start", async (t) => {
-  const { url } = await startTestPostgres(t);
   for (const [keyEncryptionKey, complaint] of [
     ["", /LUCKY_AUTH_KEY_ENCRYPTION_KEY.*it is missing/],
     [testKey.slice(0, 20), /must be 32 bytes in base64; it has/],
@@ -53,7 +53,6 @@ test("without a key-encryption key, or with half of one, auth does not start", a
 });
 
 test("private keys are not in the database as they are, public ones are", async (t) => {
-  const { url, pool } = await startTestPostgres(t);
   const { auth } = await startTestAuth({ url, t });
   const { rows } = await pool.query("SELECT purpose, public_key, private_key FROM auth.key");
   const password = rows.find(({ purpose }) => purpose === "password");

@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { defaultsOf } from "../../platform/config.ts";
 import { createManualClock } from "../../test/clock.ts";
-import { startTestPostgres } from "../../test/postgres.ts";
-import { refused, startTestAuth, type TestAuth } from "./auth.suite.ts";
+import { quiet, startTestPostgres } from "../../test/postgres.ts";
+import { refused, startTestAuth, type TestAuth, testKey } from "./auth.suite.ts";
+import { authConfig } from "./config.ts";
 import { openDatabase } from "./database.ts";
+import { createLogins } from "./logins.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 
@@ -155,36 +158,34 @@ test("of many logins of one device at once, one stays", async (t) => {
   assert.equal((await pool.query(sql, [userId])).rows[0].count, "1");
 });
 
-test("tidying deletes what is past, and only that", async (t) => {
+test("tidying deletes what can never be used again, and only that", async (t) => {
   const one = await startTestAuth({ url, t, clock: createManualClock(Date.UTC(2027, 0, 1)) });
-  await pool.query("DELETE FROM auth.login");
-  const gone = await one.login((await one.register()).userName);
-  const left = await one.login((await one.register()).userName);
-  await one.auth.logout({}, one.as(left));
+  const expired = await one.login((await one.register()).userName);
+  const ended = await one.login((await one.register()).userName);
+  await one.auth.logout({}, one.as(ended));
+  const used = await one.login((await one.register()).userName);
   one.clock.advance(20 * 86_400_000);
-  const live = await one.login((await one.register()).userName);
+  const live = await refresh(one, used.refreshToken);
   const liveId = await loginOf(one, live.accessToken);
-  one.clock.advance(10 * 86_400_000);
-  await tidied(1, liveId);
-  await refused(refresh(one, gone.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  one.clock.advance(10 * 86_400_000 + 1);
+
+  const database = openDatabase(pool);
+  const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
+  await createLogins({ config, database, clock: one.clock, log: quiet }).tidy();
+  const sql = "SELECT login_id FROM auth.login WHERE created_at >= '2027-01-01'";
+  assert.deepEqual((await pool.query(sql)).rows, [{ login_id: liveId }]);
+  const tokens = await pool.query("SELECT 1 FROM auth.refresh_token WHERE login_id = $1", [liveId]);
+  assert.equal(tokens.rowCount, 1);
+  await refused(refresh(one, expired.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
   await refresh(one, live.refreshToken);
 });
 
-/** Waits until the hourly tidying has come to its end. */
-async function tidied(count: number, loginId: string): Promise<void> {
-  const database = openDatabase(pool);
-  let rows: { loginId: string }[] = [];
-  do rows = await database.login.findMany({ select: { loginId: true } });
-  while (rows.length > count);
-  assert.deepEqual(rows, [{ loginId }]);
-}
-
-test("an ended login of a removed key or account cannot be forged from the database alone", async (t) => {
+test("what is stored of a refresh token cannot be presented", async (t) => {
   const one = await startTestAuth({ url, t });
-  const tokens = await one.login((await one.register()).userName);
+  const { refreshToken } = await one.login((await one.register()).userName);
   const { rows } = await pool.query("SELECT token_hash FROM auth.refresh_token");
   const stored = rows.map(({ token_hash }) => token_hash.toString("base64url"));
-  assert.ok(!stored.includes(tokens.refreshToken));
+  assert.ok(!stored.includes(refreshToken));
   for (const token of stored.slice(0, 3))
     await refused(refresh(one, token), ErrorReason.REFRESH_TOKEN_INVALID);
 });

@@ -2,7 +2,7 @@ import type pg from "pg";
 import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
 import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
-import type { Clock } from "../../platform/clock.ts";
+import type { Clock, Timer } from "../../platform/clock.ts";
 import type { Ids } from "../../platform/ids.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Metrics } from "../../platform/metrics.ts";
@@ -52,10 +52,17 @@ export async function startAuth(d: AuthServiceDependencies): Promise<RunningServ
   const accessTokens = await createAccessTokens({ config, keys: keys.access, clock });
   const auth = createAuth({ accounts, logins, passwords, accessTokens, passwordKey, ids, clock });
 
-  const tidying = clock.every(TIDY_MS, () => {
-    logins.tidy().catch((err: unknown) => log.warn({ event: "tidy_failed", err }));
-  });
+  let tidying: Timer;
+  const tidyLater = () => {
+    tidying = clock.after(TIDY_MS, () => {
+      logins
+        .tidy()
+        .catch((err: unknown) => log.warn({ event: "tidy_failed", err }))
+        .finally(() => running && tidyLater());
+    });
+  };
   let running = true;
+  tidyLater();
   return {
     served: [
       serve(AuthService, auth),

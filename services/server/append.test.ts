@@ -1,0 +1,282 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { startTestPostgres } from "../../test/postgres.ts";
+import {
+  accepted,
+  NOBODY,
+  type Outgoing,
+  refused,
+  request,
+  Stand,
+  textOf,
+  toConversation,
+  toUser,
+} from "./server.fixture.ts";
+
+const { pool } = await startTestPostgres({ after }, { max: 24 });
+
+const hi = (from: string, to: string, key: string, text = "hi"): Outgoing => ({
+  from,
+  to: toUser(to),
+  key,
+  text,
+});
+
+test("the first send makes the direct conversation, the answer names its place", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const [first, second, back] = await one.append(
+    hi("101", "102", "a"),
+    hi("101", "102", "b"),
+    hi("102", "101", "a"),
+  );
+  assert.equal(first?.clientMessageId, "a");
+  assert.deepEqual(
+    [first, second, back].map((result) => accepted(result).sequence),
+    [1, 2, 3],
+  );
+  const { conversationId } = accepted(first);
+  const page = await one.messages("102").listEntries({
+    conversationId,
+    position: { case: "afterSequence", value: 0n },
+  });
+  assert.deepEqual(
+    page.entries.map((entry) => [entry.senderId, entry.clientMessageId, textOf(entry)]),
+    [
+      ["101", "a", "hi"],
+      ["101", "b", "hi"],
+      ["102", "a", "hi"],
+    ],
+  );
+  assert.equal(page.entries[0]!.messageId, accepted(first).messageId);
+  assert.equal(page.entries[0]!.acceptedAtMs, accepted(first).acceptedAtMs);
+});
+
+test("a pair has one conversation, whoever writes first and through whichever server", async (t) => {
+  const stand = new Stand(t, pool);
+  const [one, two] = [await stand.server(), await stand.server()];
+  const pairs = Array.from({ length: 40 }, (_, i) => [`${2_000 + i}`, `${2_999 - i}`] as const);
+  const [there, back] = await Promise.all([
+    one.append(...pairs.map(([a, b]) => hi(a, b, "k"))),
+    two.append(...pairs.toReversed().map(([a, b]) => hi(b, a, "k"))),
+  ]);
+  const ids = (results: typeof there) => results.map((r) => accepted(r).conversationId);
+  assert.deepEqual(ids(there), ids(back).toReversed());
+  assert.equal(new Set(ids(there)).size, 40);
+});
+
+test("a repeated send returns the first result and stores nothing", async (t) => {
+  const stand = new Stand(t, pool);
+  const [one, two] = [await stand.server(), await stand.server()];
+  const [first] = await one.append(hi("111", "112", "same"));
+  const [again, fresh] = await one.append(hi("111", "112", "same"), hi("111", "112", "new"));
+  const [elsewhere] = await two.append(hi("111", "112", "same"));
+  assert.deepEqual(accepted(again), accepted(first));
+  assert.deepEqual(accepted(elsewhere), accepted(first));
+  assert.equal(accepted(fresh).sequence, 2);
+});
+
+test("the same key twice in one batch is stored once", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const results = await one.append(
+    hi("121", "122", "k1"),
+    hi("121", "122", "k1"),
+    hi("121", "122", "k2"),
+    hi("121", "122", "k1", "something else"),
+    hi("121", "122", "k1"),
+  );
+  assert.deepEqual(accepted(results[1]), accepted(results[0]));
+  assert.deepEqual(accepted(results[4]), accepted(results[0]));
+  assert.equal(refused(results[3]), ErrorReason.CLIENT_MESSAGE_ID_REUSED);
+  const sequences = [results[0], results[2]].map((result) => accepted(result).sequence);
+  assert.deepEqual(sequences.toSorted(), [1, 2]);
+});
+
+test("the same key with other content is refused, in other bytes with the same meaning it is not", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const [first] = await one.append(hi("131", "132", "k", "x"));
+  const [other] = await one.append(hi("131", "132", "k", "y"));
+  assert.equal(refused(other), ErrorReason.CLIENT_MESSAGE_ID_REUSED);
+  // The key after the content instead of before it.
+  const bytes = Buffer.concat([
+    request({ target: toUser("132") }),
+    request({ content: { kind: { case: "text", value: { text: "x" } } } }),
+    request({ clientMessageId: "k" }),
+  ]);
+  const { results } = await one.ingress.appendBatch({
+    uplinks: [{ senderId: "131", send: bytes }],
+  });
+  const answer = await one.append(hi("131", "132", "k", "x"));
+  assert.deepEqual(accepted(answer[0]), accepted(first));
+  assert.equal(Buffer.compare(results[0]!, Buffer.from(results[0]!)), 0);
+});
+
+test("each refused send has its reason, and the others of the batch are stored", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const results = await one.append(
+    hi("141", NOBODY, "k"),
+    hi("141", "141", "k"),
+    { from: "141", to: toConversation("77"), key: "k", text: "hi" },
+    hi("141", "142", "bad key!"),
+    hi("141", "142", "empty", ""),
+    hi("141", "142", "fine"),
+    hi("141", "142", "long", "x".repeat(10_001)),
+  );
+  assert.deepEqual(
+    results.map((result) => (result.outcome.case === "refused" ? refused(result) : "ok")),
+    [
+      ErrorReason.USER_NOT_FOUND,
+      ErrorReason.INVALID_ARGUMENT,
+      ErrorReason.CONVERSATION_NOT_FOUND,
+      ErrorReason.INVALID_ARGUMENT,
+      ErrorReason.INVALID_ARGUMENT,
+      "ok",
+      ErrorReason.INVALID_ARGUMENT,
+    ],
+  );
+});
+
+test("nobody writes to a conversation of others", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const { conversationId } = accepted((await one.append(hi("151", "152", "k")))[0]);
+  const to = toConversation(conversationId);
+  const [stranger] = await one.append({ from: "153", to, key: "k", text: "hi" });
+  assert.equal(refused(stranger), ErrorReason.NOT_A_MEMBER);
+  await assert.rejects(
+    one
+      .messages("153")
+      .listEntries({ conversationId, position: { case: "afterSequence", value: 0n } }),
+    { code: 5 },
+  );
+});
+
+test("a stale list of members is read again: removed by one server, refused by the other", async (t) => {
+  const stand = new Stand(t, pool);
+  const [one, two] = [await stand.server(), await stand.server()];
+  const { group } = await one.groups("161").createGroup({ name: "g", userIds: ["162", "163"] });
+  const to = toConversation(group!.groupId);
+  const say = (from: string, key: string): Outgoing => ({ from, to, key, text: "hi" });
+  const [stored] = await two.append(say("162", "k1"), say("163", "k1"));
+  await one.groups("161").removeMember({ groupId: group!.groupId, userId: "162" });
+  const [gone, stays, again] = await two.append(
+    say("162", "k2"),
+    say("163", "k2"),
+    say("162", "k1"),
+  );
+  assert.equal(refused(gone), ErrorReason.NOT_A_MEMBER);
+  assert.equal(accepted(stays).sequence, 5);
+  assert.deepEqual(accepted(again), accepted(stored), "what was stored keeps its result");
+  await one.groups("161").addMembers({ groupId: group!.groupId, userIds: ["162"] });
+  const [back] = await two.append(say("162", "k3"));
+  assert.equal(accepted(back).sequence, 7, "who was refused by memory is looked up again");
+});
+
+test("who is muted is refused until the mute ends", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const { group } = await one.groups("171").createGroup({ name: "g", userIds: ["172"] });
+  const until = stand.clock.now() + 60_000;
+  await pool.query("UPDATE im.member SET muted_until_ms = $1 WHERE user_id = 172", [until]);
+  const say = (key: string) =>
+    one.append({ from: "172", to: toConversation(group!.groupId), key, text: "hi" });
+  assert.equal(refused((await say("a"))[0]), ErrorReason.MUTED);
+  stand.clock.advance(60_001);
+  assert.equal(accepted((await say("b"))[0]).sequence, 2);
+});
+
+test("16 concurrent senders through two servers make one gap-free order", async (t) => {
+  const stand = new Stand(t, pool);
+  const servers = [await stand.server(), await stand.server()];
+  const senders = Array.from({ length: 16 }, (_, i) => `${1_800 + i}`);
+  const { group } = await servers[0]!
+    .groups(senders[0]!)
+    .createGroup({ name: "g", userIds: senders.slice(1) });
+  const to = toConversation(group!.groupId);
+  const results = await Promise.all(
+    senders.map(async (from, nth) => {
+      const mine: number[] = [];
+      for (let i = 0; i < 25; i++) {
+        const server = servers[(nth + i) % 2]!;
+        const [result] = await server.append({ from, to, key: `k${i}`, text: `${from} ${i}` });
+        mine.push(accepted(result).sequence);
+      }
+      return mine;
+    }),
+  );
+  for (const mine of results)
+    assert.deepEqual(
+      mine,
+      mine.toSorted((a, b) => a - b),
+    );
+  const all = results.flat().toSorted((a, b) => a - b);
+  assert.deepEqual(
+    all,
+    Array.from({ length: 400 }, (_, i) => i + 2),
+  );
+});
+
+test("many conversations in opposite orders through two servers never deadlock", async (t) => {
+  const stand = new Stand(t, pool);
+  const servers = [await stand.server(), await stand.server()];
+  const peers = Array.from({ length: 100 }, (_, i) => `${3_100 + i}`);
+  const deadlocks = async () => {
+    const { rows } = await pool.query(
+      "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+    );
+    return Number(rows[0].deadlocks);
+  };
+  const before = await deadlocks();
+  for (let round = 0; round < 6; round++) {
+    await Promise.all(
+      [0, 1, 2, 3].map(async (n) => {
+        const order = n % 2 === 0 ? peers : peers.toReversed();
+        const results = await servers[n % 2]!.append(
+          ...order.map((peer) => hi("3000", peer, `r${round}-${n}`)),
+        );
+        for (const result of results) accepted(result);
+      }),
+    );
+  }
+  assert.equal(await deadlocks(), before);
+  const { rows } = await pool.query(
+    `SELECT count(*)::int AS entries, sum(c.last_sequence)::int AS sequences
+       FROM im.entry e JOIN im.member m ON m.conversation_id = e.conversation_id AND m.user_id = 3000
+       JOIN im.conversation c ON c.conversation_id = e.conversation_id`,
+  );
+  assert.equal(rows[0].entries, 2_400);
+});
+
+test("a full lane refuses with OVERLOADED and stores the rest", async (t) => {
+  const one = await new Stand(t, pool).server({ lanes: 1, laneQueueCount: 10 });
+  await one.append(hi("191", "192", "first"));
+  const results = await one.append(
+    ...Array.from({ length: 30 }, (_, i) => hi("191", "192", `k${i}`)),
+  );
+  const stored = results.filter((result) => result.outcome.case === "accepted");
+  assert.equal(stored.length, 10);
+  assert.equal(refused(results.at(-1)), ErrorReason.OVERLOADED);
+});
+
+test("Send appends too, and fails with the reason", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const send = (key: string, text: string) =>
+    one.messages("195").send({
+      target: toUser("196"),
+      clientMessageId: key,
+      content: { kind: { case: "text", value: { text } } },
+    });
+  const { accepted: first } = await send("k", "x");
+  const { accepted: again } = await send("k", "x");
+  assert.deepEqual(again, first);
+  await assert.rejects(send("k", "y"), { code: 6 });
+});
+
+test("a stopping server finishes what it took and takes no more", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const sending = one.append(hi("197", "198", "k"));
+  const stopped = one.server.stop();
+  accepted((await sending)[0]);
+  await stopped;
+  assert.equal(one.server.ready(), false);
+  await assert.rejects(one.append(hi("197", "198", "k2")), { code: 14 });
+});
