@@ -28,8 +28,7 @@ interface Options {
 
 interface User {
   readonly userId: bigint;
-  readonly accessToken: string;
-  readonly socketUrl: string;
+  readonly client: LuckyClient;
 }
 
 /** The load: users in pairs, each with a window of messages to the other in flight. */
@@ -88,9 +87,9 @@ class Load {
     return sum(this.follows);
   }
 
-  #device(index: number): Promise<Device> {
-    const { socketUrl, accessToken } = this.#users[index]!;
-    return Device.open(socketUrl, accessToken, {
+  async #device(index: number): Promise<Device> {
+    const { client } = this.#users[index]!;
+    return Device.open(await client.endpoint(), client.tokens!.accessToken, {
       accepted: () => {
         this.follows[index]!.accept();
         this.#sendNext(index);
@@ -154,9 +153,7 @@ async function makeUsers(url: string, count: number): Promise<User[]> {
       const name = `bench-${run}-${index}`;
       await client.register(name, "a password for a bench");
       const { userId } = await client.login(name, "a password for a bench");
-      const endpoint = await client.endpoint();
-      const accessToken = client.tokens!.accessToken;
-      users[index] = { userId: BigInt(userId), accessToken, socketUrl: endpoint };
+      users[index] = { userId: BigInt(userId), client };
     }
   };
   await Promise.all(Array.from({ length: loginsAtATime }, work));

@@ -7,18 +7,13 @@ import type {
 import type { Client } from "@connectrpc/connect";
 import type { AuthService, Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import type { Kick, Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
+import type { Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { GroupService } from "../gen/lucky/group/v1/group_pb.js";
-import type {
-  Accepted,
-  Conversation,
-  Entry,
-  MessageService,
-  Receipt,
-} from "../gen/lucky/message/v1/message_pb.js";
-import type { PresenceService, Typing } from "../gen/lucky/presence/v1/presence_pb.js";
+import type { Accepted, Entry, MessageService } from "../gen/lucky/message/v1/message_pb.js";
+import type { PresenceService } from "../gen/lucky/presence/v1/presence_pb.js";
 import type { User, UserService } from "../gen/lucky/user/v1/user_pb.js";
 import { Calls } from "./calls.ts";
+import type { ClientEvents } from "./client-events.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { ServerKind } from "./connection.ts";
 import { Credentials } from "./credentials.ts";
@@ -29,7 +24,7 @@ import { Emitter } from "./events.ts";
 import { KeyMaker } from "./key.ts";
 import { afterFailure, type ClosedReason, Link, type LinkState } from "./link.ts";
 import { Logs } from "./logs.ts";
-import { Outbox, type Settled } from "./outbox.ts";
+import { Outbox } from "./outbox.ts";
 import { Pace } from "./pace.ts";
 import { anonymousAuth, createRpc, type Rpc } from "./rpc.ts";
 import { RpcSends } from "./rpc-sends.ts";
@@ -57,28 +52,19 @@ export interface SendOptions {
   readonly clientMessageId?: string;
 }
 
-/** What a client tells. */
-export interface ClientEvents {
-  /**
-   * The next entry of a conversation: in order, once, without a gap. Not for what this very client
-   * sent (its promise says where that is in the log); for what the user's other devices sent, yes.
-   */
-  message: Entry;
-  receipt: Receipt;
-  /** Lapses after 6 seconds. */
-  typing: Typing;
-  /** A conversation changed while the device was away, or is new. */
-  conversation: Conversation;
-  state: LinkState;
-  /** The server is about to close the session, and why. */
-  kicked: Kick;
-  /** Any send got its result, also one that an earlier run left in the store. */
-  settled: Settled;
-  /** New tokens, to be kept for `resume`: the refresh token before them is used up. */
-  tokens: Tokens;
-}
-
-/** A device of a user. */
+/**
+ * A device of one user: logs in, keeps a session open, sends, receives, catches up.
+ *
+ * ```ts
+ * const client = new LuckyClient({ url: "http://127.0.0.1:9191", device });
+ * client.on("message", (entry) => console.log(entry.sequence, entry.content));
+ * await client.login("ana", password);
+ * await client.connect();
+ * await client.send({ userId }, "hi");
+ * ```
+ *
+ * Passwords are encrypted with WebCrypto, which browsers offer on https and localhost only.
+ */
 export class LuckyClient extends Emitter<ClientEvents> {
   /** Service clients: calls carry the user's token, refreshed as needed. They throw ConnectErrors. */
   readonly users: Client<typeof UserService>;

@@ -64,9 +64,11 @@ export class ConversationLog {
     this.hear(entry.sequence);
     if (this.#last !== undefined && entry.sequence <= this.#last) return [];
     const there = this.#buffer.get(entry.sequence);
-    const isNext = this.#last !== undefined && entry.sequence === this.#last + 1n;
+    const begun = this.#last !== undefined;
+    const isNext = begun && entry.sequence === this.#last! + 1n;
     const hasRoom = this.#buffer.size < bufferLimit;
-    if (own || isNext || there || hasRoom)
+    // Own sends could not be told from those of other devices when they are fetched again.
+    if (isNext || hasRoom || there || (own && begun))
       this.#buffer.set(entry.sequence, { entry, own: own || there?.own === true });
     return this.#release();
   }

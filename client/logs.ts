@@ -266,7 +266,9 @@ export class Logs {
     const backoff = new Backoff({ firstMs: 500, longestMs: 30_000 });
     for (;;) {
       try {
-        return await call();
+        const answer = await call();
+        signal.throwIfAborted();
+        return answer;
       } catch (error) {
         const failure = LuckyError.from(error);
         if (signal.aborted || lasting.has(failure.reason)) throw failure;

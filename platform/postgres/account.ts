@@ -81,7 +81,7 @@ async function passCapability(): Promise<string | undefined> {
 }
 
 /**
- * Decides how to start programs that have to reach all of `paths`.
+ * Decides how to start programs beside `program` that have to reach `data`.
  *
  * When root's checkout lies in a folder that is closed to others, such as /root, the account would
  * reach neither the programs nor the data. Then it gets the one capability that it takes to pass.
@@ -89,24 +89,15 @@ async function passCapability(): Promise<string | undefined> {
  */
 export async function planLaunch(
   account: Account | undefined,
-  paths: readonly string[],
+  { program, data }: { program: string; data: string },
 ): Promise<Launch> {
   const direct = (file: string, args: readonly string[]) => ({ file, args: [...args] });
   if (!account) return { command: direct, ids: {} };
   const { name, uid, gid } = account;
-  let closed: string | undefined;
-  for (const path of paths) closed ??= await closedFolder(path, account);
+  const closed = (await closedFolder(program, account)) ?? (await closedFolder(data, account));
   if (closed === undefined) return { command: direct, ids: { uid, gid } };
 
-  const capability = await passCapability();
-  const setpriv = await run("setpriv", ["--version"]).then(
-    () => true,
-    () => false,
-  );
-  if (capability === undefined || !setpriv)
-    throw new Error(
-      `PostgreSQL runs under the account ${name}, which may not pass through ${closed}. Put Lucky and its data folder somewhere that others may pass through (chmod o+x ${closed}), or start it as another user.`,
-    );
+  const capability = (await passCapability()) ?? "dac_read_search";
   const before = [
     `--reuid=${uid}`,
     `--regid=${gid}`,
@@ -114,10 +105,18 @@ export async function planLaunch(
     `--inh-caps=-all,+${capability}`,
     `--ambient-caps=-all,+${capability}`,
     `--bounding-set=-all,+${capability}`,
+    // Else access(2), by which initdb looks for its programs, would not count the capability.
+    "--securebits=+no_setuid_fixup",
     "--",
   ];
+  await run("setpriv", [...before, program, "--version"]).catch((cause) => {
+    throw new Error(
+      `PostgreSQL runs under the account ${name}, which may not pass through ${closed}. Put Lucky and its data folder somewhere that others may pass through (chmod o+x ${closed}), or start it as another user.`,
+      { cause },
+    );
+  });
   return {
-    command: (program, args) => ({ file: "setpriv", args: [...before, program, ...args] }),
+    command: (file, args) => ({ file: "setpriv", args: [...before, file, ...args] }),
     ids: {},
   };
 }

@@ -75,7 +75,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   await stopLeftover({ cluster, owner, log });
   await writeFile(ownerFile, String(process.pid));
 
-  const launch = await planLaunch(account, [binaries.postgres, cluster]);
+  const launch = await planLaunch(account, { program: binaries.postgres, data: cluster });
   const password = await keepPassword(join(folder, "password"));
   await initialise({
     folder,

@@ -312,3 +312,58 @@ test("a session that ends leaves no claim and no channel", async (t) => {
   const end = stand.events.find(({ event }) => event === "session_end");
   assert.equal(end?.userId, "1");
 });
+
+test("frames that are text, too large or a second Hello close with their codes", async (t) => {
+  const stand = await startStand(t, { config: { maxFrameBytes: 2_048 } });
+  const text = new WebSocket(`${stand.address.replace("http", "ws")}/ws`, "lucky.v1");
+  await new Promise((resolve) => text.addEventListener("open", resolve));
+  const closed = new Promise<number>((resolve) => {
+    text.addEventListener("close", ({ code }) => resolve(code));
+  });
+  text.send("hello");
+  assert.equal(await closed, CloseCode.PROTOCOL_ERROR);
+
+  const large = await stand.device("1");
+  large.sendBytes(new Uint8Array(2_049));
+  assert.equal((await large.closed).code, CloseCode.FRAME_TOO_LARGE);
+  const huge = await stand.device("2");
+  huge.sendBytes(new Uint8Array(200_000));
+  await huge.closed;
+  const twice = await stand.device("3");
+  twice.send({ case: "hello", value: { accessToken: "again" } });
+  assert.equal((await twice.closed).code, CloseCode.PROTOCOL_ERROR);
+});
+
+test("calls over the socket run as the session's user, bounded, and answer errors of the contract", async (t) => {
+  const waiting: (() => void)[] = [];
+  const tokens: (string | null)[] = [];
+  const stand = await startStand(t, {
+    config: { callsInFlight: 2 },
+    methods: {
+      async call(method, request, headers) {
+        tokens.push(headers.get("authorization"));
+        if (method === "fault") throw new TypeError("a secret of ours");
+        await new Promise<void>((resolve) => waiting.push(resolve));
+        return request;
+      },
+    },
+  });
+  const ana = await stand.device("1");
+  const call = (callId: string, method: string) =>
+    ana.send({ case: "rpc", value: { callId, method, request: new Uint8Array([1, 2, 3]) } });
+  call("1", "echo");
+  call("2", "echo");
+  call("3", "echo");
+  const third = await ana.next("rpcResult");
+  assert.equal(third.callId, "3");
+  assert.equal(third.outcome.case === "error" && third.outcome.value.error?.reason, 8);
+  for (const finish of waiting.splice(0)) finish();
+  const first = await ana.next("rpcResult", ({ callId }) => callId === "1");
+  assert.deepEqual(first.outcome.case === "response" && [...first.outcome.value], [1, 2, 3]);
+  call("4", "fault");
+  const fault = await ana.next("rpcResult", ({ callId }) => callId === "4");
+  const error = fault.outcome.case === "error" ? fault.outcome.value : undefined;
+  assert.deepEqual([error?.code, error?.error?.reason], [13, 1]);
+  assert.doesNotMatch(error?.text ?? "", /secret/);
+  assert.match(tokens[0] ?? "", /^Bearer ey/);
+});

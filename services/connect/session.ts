@@ -59,7 +59,7 @@ export class Session {
   /** Changes of membership that came while the session's groups were being looked up. */
   membershipsWhileOpening: Map<string, boolean> | undefined;
   readonly #slowReaderBytes: number;
-  readonly #ended = new AbortController();
+  #ended: AbortController | undefined;
   #state: SessionState = { kind: "greeting" };
   #wish: SessionEnd | undefined;
 
@@ -89,6 +89,9 @@ export class Session {
 
   /** Aborts when the session has closed. */
   get ended(): AbortSignal {
+    // Most sessions never make a call: only those that do pay for it.
+    this.#ended ??= new AbortController();
+    if (this.#state.kind === "closed") this.#ended.abort();
     return this.#ended.signal;
   }
 
@@ -100,7 +103,7 @@ export class Session {
       throw new Error(`a session cannot go from ${from} to ${next.kind}`);
     }
     this.#state = next;
-    if (next.kind === "closed") this.#ended.abort();
+    if (next.kind === "closed") this.#ended?.abort();
   }
 
   /** Sends a frame that the device counts on. A device that cannot even take that is cut off. */

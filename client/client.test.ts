@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { after, test } from "node:test";
+import { toBinary } from "@bufbuild/protobuf";
+import { DeviceClass, type Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import { CloseCode } from "../gen/lucky/frame/v1/frame_pb.js";
+import {
+  type Entry,
+  MessageService,
+  SendRequestSchema,
+} from "../gen/lucky/message/v1/message_pb.js";
+import { startWorld } from "../test/world.ts";
+import { type ClientOptions, LuckyClient } from "./client.ts";
+import { reasonOf } from "./error.ts";
+import { sendRequest } from "./send-request.ts";
+import { MemoryStore } from "./store.ts";
+
+const timeout = 60_000;
+const password = "correct horse battery staple";
+const world = await startWorld({ after });
+const clients: LuckyClient[] = [];
+after(() => Promise.all(clients.map((client) => client.close())));
+
+function device(options: Partial<ClientOptions> = {}): LuckyClient {
+  const client = new LuckyClient({
+    url: world.url,
+    device: { deviceId: randomUUID(), deviceClass: DeviceClass.WEB },
+    ...options,
+  });
+  clients.push(client);
+  return client;
+}
+
+/** A registered user, logged in on one device. */
+async function register(name: string, options: Partial<ClientOptions> = {}) {
+  const userName = `${name}-${randomUUID().slice(0, 8)}`;
+  const client = device(options);
+  await client.register(userName, password);
+  await client.login(userName, password);
+  return { userName, client };
+}
+
+/** Records texts; `until` waits for so many. */
+function texts(client: LuckyClient) {
+  const seen: string[] = [];
+  client.on("message", (entry) => seen.push(textOf(entry)));
+  const until = async (count: number) => {
+    while (seen.length < count) await client.next("message");
+  };
+  return { seen, until };
+}
+
+function textOf(entry: Entry): string {
+  const kind = entry.content?.kind;
+  return kind?.case === "text" ? kind.value.text : "";
+}
+
+test("methods can be called over the session, and fail with their reason", {
+  timeout,
+}, async () => {
+  const { client } = await register("ana");
+  const ben = await register("ben");
+  await client.connect();
+  const { conversationId } = await client.send({ userId: ben.client.userId }, "hi");
+  const position = { case: "afterSequence", value: 0n } as const;
+  const listEntries = MessageService.method.listEntries;
+  const page = await client.callOverSocket(listEntries, { conversationId, position });
+  assert.deepEqual(page.entries.map(textOf), ["hi"]);
+  const foreign = client.callOverSocket(listEntries, { conversationId: "1", position });
+  await assert.rejects(foreign, (error) => {
+    return reasonOf(error) === ErrorReason.CONVERSATION_NOT_FOUND;
+  });
+});
+
+test("a send over RPC is no message to the session of the same client, and one to others", {
+  timeout,
+}, async () => {
+  const { client, userName } = await register("ana");
+  const tablet = device();
+  await tablet.login(userName, password);
+  const ben = await register("ben");
+  await Promise.all([client.connect(), tablet.connect(), ben.client.connect()]);
+  const [own, other, peer] = [texts(client), texts(tablet), texts(ben.client)];
+  await client.sendByRpc({ userId: ben.client.userId }, "one");
+  await Promise.all([peer.until(1), other.until(1)]);
+  await ben.client.send({ userId: client.userId }, "two");
+  await Promise.all([own.until(1), other.until(2)]);
+  assert.deepEqual(own.seen, ["two"]);
+  assert.deepEqual(other.seen, ["one", "two"]);
+});
+
+test("a client that starts again with its tokens and its store misses nothing", {
+  timeout,
+}, async () => {
+  const store = new MemoryStore();
+  const ana = await register("ana");
+  const ben = await register("ben", { store });
+  await Promise.all([ana.client.connect(), ben.client.connect()]);
+  const first = texts(ben.client);
+  const target = { userId: ben.client.userId };
+  await ana.client.send(target, "1");
+  await first.until(1);
+  await ben.client.close();
+  await ana.client.send(target, "2");
+  await ana.client.send(target, "3");
+
+  const later = device({ store });
+  later.resume(ben.client.tokens as Tokens);
+  const second = texts(later);
+  await later.connect();
+  await later.caughtUp();
+  await second.until(2);
+  assert.deepEqual(second.seen, ["2", "3"]);
+  assert.equal(later.userId, ben.client.userId);
+});
+
+test("a send that a crash left in the store is sent by the next run", { timeout }, async () => {
+  const store = new MemoryStore();
+  const ben = await register("ben");
+  const request = sendRequest({ userId: ben.client.userId }, "late", "left-behind");
+  store.putSend({
+    clientMessageId: "left-behind",
+    target: `u:${ben.client.userId}`,
+    request: toBinary(SendRequestSchema, request),
+  });
+  const { client } = await register("ana", { store });
+  const settled = client.next("settled");
+  await client.connect();
+  const outcome = await settled;
+  assert.equal(outcome.kind, "accepted");
+  assert.deepEqual((await store.load()).sends, []);
+});
+
+test("a new session of the device replaces the old one, which stays away", {
+  timeout,
+}, async () => {
+  const { client, userName } = await register("ana", {
+    device: { deviceId: "phone", deviceClass: DeviceClass.MOBILE },
+  });
+  await client.connect();
+  const kicked = client.next("kicked");
+  const closed = client.next("state", (state) => state.kind === "closed");
+  const again = device({ device: { deviceId: "phone", deviceClass: DeviceClass.MOBILE } });
+  await again.login(userName, password);
+  await again.connect();
+  assert.equal((await kicked).code, CloseCode.REPLACED);
+  assert.deepEqual(await closed, { kind: "closed", reason: "replaced" });
+  await assert.rejects(client.send({ userId: again.userId }, "hi"), /took the place/);
+});
+
+test("a login that is over ends the session and lets nobody back in", { timeout }, async () => {
+  const { client } = await register("ana");
+  await client.connect();
+  const closed = client.next("state", (state) => state.kind === "closed");
+  await client.auth.logout({});
+  assert.deepEqual(await closed, { kind: "closed", reason: "login-over" });
+  await assert.rejects(client.connect(), (error) => {
+    return reasonOf(error) === ErrorReason.TOKEN_REVOKED;
+  });
+});
+
+test("a wrong password and a taken name are refused with their reasons", { timeout }, async () => {
+  const { client, userName } = await register("ana");
+  await assert.rejects(client.login(userName, "another password"), (error) => {
+    return reasonOf(error) === ErrorReason.CREDENTIALS_INVALID;
+  });
+  await assert.rejects(client.register(userName, password), (error) => {
+    return reasonOf(error) === ErrorReason.USER_NAME_TAKEN;
+  });
+});

@@ -1,0 +1,122 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import {
+  ClientFrameSchema,
+  CloseCode,
+  ServerFrameSchema,
+} from "../../gen/lucky/frame/v1/frame_pb.js";
+import { EnvelopeSchema } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
+import { EntrySchema, SendRequestSchema } from "../../gen/lucky/message/v1/message_pb.js";
+import { parseDeviceLimits } from "./device-limits.ts";
+import { openEnvelope } from "./envelope.ts";
+import {
+  deliverFrames,
+  openClientFrame,
+  readSend,
+  refusal,
+  rpcResultFrame,
+  sendResultsFrame,
+} from "./frames.ts";
+import { TokenBucket } from "./token-bucket.ts";
+import { laneOf } from "./uplink.ts";
+
+const send = create(SendRequestSchema, {
+  target: { case: "userId", value: "9007199254740993" },
+  clientMessageId: "m-1",
+  content: { kind: { case: "text", value: { text: "hi" } } },
+});
+
+test("a frame's outer layer is taken off without decoding what is inside", () => {
+  const kind = { case: "send" as const, value: send };
+  const bytes = toBinary(ClientFrameSchema, create(ClientFrameSchema, { kind }));
+  const { kind: opened, body } = openClientFrame(bytes);
+  assert.equal(opened, "send");
+  assert.deepEqual(Buffer.from(body), Buffer.from(toBinary(SendRequestSchema, send)));
+  const { target, clientMessageId } = readSend(body);
+  assert.deepEqual(target, { kind: "user", userId: 9007199254740993n });
+  assert.equal(clientMessageId, "m-1");
+});
+
+test("unknown kinds and an empty frame are passed over, wrong types and cut frames are not", () => {
+  assert.equal(openClientFrame(Uint8Array.of()).kind, "unknown");
+  assert.equal(openClientFrame(Uint8Array.of(0x7a, 1, 5)).kind, "unknown");
+  assert.equal(openClientFrame(Uint8Array.of(0x32, 0x80, 0)).kind, "heartbeat");
+  assert.throws(() => openClientFrame(Uint8Array.of(0x10, 5)));
+  assert.throws(() => openClientFrame(Uint8Array.of(0x12, 5, 1)));
+});
+
+test("frames put together from bytes read as the contract says", () => {
+  const entry = toBinary(EntrySchema, create(EntrySchema, { sequence: 5n, senderId: "3" }));
+  const [frame] = deliverFrames([entry, entry]);
+  const { kind } = fromBinary(ServerFrameSchema, frame!);
+  assert.deepEqual(kind.case === "deliver" && kind.value.entries.map((e) => e.sequence), [5n, 5n]);
+  assert.equal(deliverFrames([]).length, 0);
+  const large = new Uint8Array(200_000);
+  assert.equal(deliverFrames([large, large, large]).length, 3);
+
+  const reason = ErrorReason.OVERLOADED;
+  const result = refusal({ clientMessageId: "x", reason, text: "full", retryAfterMs: 5 });
+  const results = fromBinary(ServerFrameSchema, sendResultsFrame([result])).kind;
+  assert.equal(results.case === "sendResults" && results.value.results[0]!.clientMessageId, "x");
+  const answer = fromBinary(ServerFrameSchema, rpcResultFrame("-1", entry)).kind;
+  assert.equal(answer.case === "rpcResult" && answer.value.callId, "-1");
+});
+
+test("an envelope read by hand says what the generated code would", () => {
+  const delivery = {
+    channels: ["u:1", "g:22"],
+    conversationId: "9007199254740993",
+    lastSequence: 300n,
+    entries: [Uint8Array.of(1, 2), Uint8Array.of(3)],
+    originSessionIds: ["s1", ""],
+  };
+  const body = toBinary(
+    EnvelopeSchema,
+    create(EnvelopeSchema, {
+      memberships: [{ userId: "1", groupId: "22", member: true }],
+      deliveries: [delivery],
+      signals: [{ channels: ["u:1"], frame: Uint8Array.of(9), exceptUserId: "4" }],
+      kicks: [{ sessionId: "s", code: CloseCode.REPLACED }],
+    }),
+  );
+  const opened = openEnvelope(body);
+  const [read] = opened.deliveries;
+  assert.deepEqual(read?.channels, delivery.channels);
+  assert.deepEqual([read?.conversationId, read?.last], [delivery.conversationId, 300]);
+  assert.deepEqual(
+    read?.entries.map((bytes) => [...bytes]),
+    [[1, 2], [3]],
+  );
+  assert.deepEqual(read?.origins, ["s1", ""]);
+  assert.equal(opened.memberships[0]!.groupId, "22");
+  assert.equal(opened.signals[0]!.exceptUserId, "4");
+  assert.equal(opened.kicks[0]!.code, CloseCode.REPLACED);
+  assert.throws(() => openEnvelope(body.subarray(0, 9)));
+});
+
+test("both sides of a pair use the same lane, and lanes are used evenly", () => {
+  const used = new Map<number, number>();
+  for (let user = 1n; user <= 400n; user += 1n) {
+    const lane = laneOf("77", { kind: "user", userId: user }, 4);
+    assert.equal(laneOf(user.toString(), { kind: "user", userId: 77n }, 4), lane);
+    used.set(lane, (used.get(lane) ?? 0) + 1);
+  }
+  for (const count of used.values()) assert.ok(count > 60, `${[...used]}`);
+});
+
+test("a token bucket lets a burst through, then the rate", () => {
+  const bucket = new TokenBucket({ perSecond: 10, burst: 3, nowMs: 0 });
+  const taken = [0, 0, 0, 0, 100, 100, 1_000, 1_000, 1_000, 1_000].map((at) => bucket.take(1, at));
+  assert.deepEqual(taken, [true, true, true, false, true, false, true, true, true, false]);
+});
+
+test("device limits are read, and what is wrong with them is said", () => {
+  const limits = parseDeviceLimits("mobile:1, web:3");
+  assert.equal(limits.get(DeviceClass.WEB), 3);
+  assert.equal(limits.get(DeviceClass.BOT), undefined);
+  assert.throws(() => parseDeviceLimits("mobil:1"), /mobil:1/);
+  assert.throws(() => parseDeviceLimits("unspecified:1"), /unspecified/);
+});

@@ -1,0 +1,244 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { startTestPostgres } from "../../test/postgres.ts";
+import {
+  accepted,
+  type Outgoing,
+  outboxRows,
+  Stand,
+  toConversation,
+  toUser,
+} from "./server.fixture.ts";
+
+const { pool } = await startTestPostgres({ after }, { max: 24 });
+
+const say = (from: string, to: string, key: string, sessionId = ""): Outgoing => ({
+  from,
+  to: toUser(to),
+  key,
+  text: key,
+  sessionId,
+});
+
+/** Waits until the outbox has so many rows. */
+async function outboxHas(rows: number): Promise<void> {
+  while ((await outboxRows(pool)) !== rows) await new Promise((resolve) => setImmediate(resolve));
+}
+
+test("what was committed reaches every instance that hears it, once, and the row is deleted", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const [a, b] = [
+    await stand.instance("connect-0", ["u:101", "u:102"]),
+    await stand.instance("connect-1", ["u:102", "u:999"]),
+  ];
+  const c = await stand.instance("connect-2", ["u:998"]);
+  const [first] = await one.append(say("101", "102", "m1", "session-1"), say("102", "101", "m2"));
+  const { conversationId } = accepted(first);
+  await a.until(({ entries }) => entries.length === 2);
+  await b.until(({ entries }) => entries.length === 2);
+  assert.deepEqual(c.envelopes, []);
+  for (const ear of [a, b]) {
+    assert.equal(ear.envelopes.length, 1, "one envelope an instance and batch");
+    const [delivery] = ear.envelopes[0]!.deliveries;
+    assert.deepEqual(delivery!.channels, ["u:101", "u:102"]);
+    assert.equal(delivery!.conversationId, conversationId);
+    assert.equal(delivery!.lastSequence, 2n);
+    assert.deepEqual(delivery!.originSessionIds, ["session-1", ""]);
+    assert.deepEqual(ear.texts, ["m1", "m2"]);
+    const [entry] = ear.entries;
+    assert.equal(entry!.sequence, 1n);
+    assert.equal(entry!.messageId, accepted(first).messageId);
+    assert.equal(entry!.acceptedAtMs, accepted(first).acceptedAtMs);
+    assert.equal(entry!.conversationId, conversationId);
+    assert.equal(entry!.senderId, "101");
+  }
+  assert.equal(await outboxRows(pool), 1);
+  stand.clock.advance(200);
+  await outboxHas(0);
+});
+
+test("deliveries of a conversation arrive in the order of their sequences", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const ear = await stand.instance("connect-0", ["u:112"]);
+  const batches = Array.from({ length: 30 }, (_, i) =>
+    one.append(say("111", "112", `a${i}`), say("111", "112", `b${i}`)),
+  );
+  await Promise.all(batches);
+  await ear.until(({ entries }) => entries.length === 60);
+  assert.deepEqual(
+    ear.entries.map(({ sequence }) => Number(sequence)),
+    Array.from({ length: 60 }, (_, i) => i + 1),
+  );
+  stand.clock.advance(200);
+  await outboxHas(0);
+});
+
+test("while the bus is away rows stay; when it is back they are published in order", async (t) => {
+  for (const away of ["known", "silent"] as const) {
+    const stand = new Stand(t, pool);
+    const one = await stand.server();
+    const ear = await stand.instance("connect-0", [`u:12-${away}`, "u:122"]);
+    stand.busAway = away;
+    for (let i = 0; i < 20; i++) await one.append(say("121", "122", `${away}${i}`));
+    assert.equal(await outboxRows(pool), 20);
+    stand.clock.advance(60_000);
+    assert.deepEqual(ear.envelopes, []);
+    stand.busAway = "no";
+    while (ear.entries.length < 20) {
+      stand.clock.advance(2_000);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const sequences = ear.entries.map(({ sequence }) => Number(sequence));
+    assert.deepEqual(new Set(sequences).size, 20);
+    if (away === "known")
+      assert.deepEqual(
+        sequences,
+        sequences.toSorted((a, b) => a - b),
+      );
+    stand.clock.advance(200);
+    await outboxHas(0);
+  }
+});
+
+test("what a server left behind between commit and publish is published by another one", async (t) => {
+  const stand = new Stand(t, pool);
+  const first = await stand.server();
+  stand.busAway = "silent";
+  const [result] = await first.append(say("131", "132", "left"));
+  // Its process ends here: the row is there, nothing was published.
+  await first.server.stop();
+  stand.busAway = "no";
+  const ear = await stand.instance("connect-0", ["u:132"]);
+  stand.clock.advance(5_001);
+  await stand.server();
+  await ear.until(({ entries }) => entries.length === 1);
+  assert.deepEqual(ear.texts, ["left"]);
+  assert.equal(ear.entries[0]!.messageId, accepted(result).messageId);
+  stand.clock.advance(200);
+  await outboxHas(0);
+});
+
+test("several servers share the compensation: each row is taken once", async (t) => {
+  const stand = new Stand(t, pool);
+  const servers = await Promise.all([stand.server(), stand.server(), stand.server()]);
+  const ear = await stand.instance("connect-0", ["u:142"]);
+  stand.busAway = "known";
+  for (let i = 0; i < 60; i++) await servers[0]!.append(say("141", "142", `m${i}`));
+  stand.busAway = "no";
+  stand.clock.advance(8_000);
+  await ear.until(({ entries }) => entries.length >= 60);
+  stand.clock.advance(200);
+  await outboxHas(0);
+  assert.equal(ear.entries.length, 60);
+});
+
+test("after too many attempts a row waits for an operator, who can replay it", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server({ outboxAttempts: 2, outboxMaxBackoffMs: 1_000 });
+  const ear = await stand.instance("connect-0", ["u:152"]);
+  stand.busAway = "silent";
+  await one.append(say("151", "152", "m"));
+  const failed = async () => {
+    const { rows } = await pool.query(
+      "SELECT count(*)::int AS n FROM im.outbox WHERE next_attempt_at_ms IS NULL",
+    );
+    return rows[0].n as number;
+  };
+  while ((await failed()) === 0) stand.clock.advance(2_000);
+  stand.busAway = "no";
+  stand.clock.advance(60_000);
+  assert.deepEqual(ear.envelopes, []);
+  assert.match(await one.metrics.text(), /lucky_outbox_failed_total 1/);
+  assert.equal(await one.server.replay(), 1);
+  stand.clock.advance(2_000);
+  await ear.until(({ entries }) => entries.length === 1);
+  stand.clock.advance(200);
+  await outboxHas(0);
+});
+
+test("a change of members tells those concerned, and goes through the compensation as well", async (t) => {
+  for (const away of ["no", "known"] as const) {
+    const stand = new Stand(t, pool);
+    const one = await stand.server();
+    const ear = await stand.instance("connect-0", ["u:162", "u:163"]);
+    stand.busAway = away;
+    const { group } = await one.groups("161").createGroup({ name: "g", userIds: ["162"] });
+    const groupId = group!.groupId;
+    await one.groups("161").addMembers({ groupId, userIds: ["163"] });
+    await one.groups("161").removeMember({ groupId, userId: "162" });
+    stand.busAway = "no";
+    stand.clock.advance(8_000);
+    await ear.until(({ entries }) => entries.length === 3);
+    const memberships = ear.envelopes.flatMap((envelope) => envelope.memberships);
+    assert.deepEqual(
+      memberships.map(({ userId, member }) => [userId, member]),
+      [
+        ["161", true],
+        ["162", true],
+        ["163", true],
+        ["162", false],
+      ],
+    );
+    assert.deepEqual(
+      ear.envelopes.flatMap(({ deliveries }) => deliveries.map(({ channels }) => channels)),
+      [
+        [`g:${groupId}`, "u:161", "u:162"],
+        [`g:${groupId}`, "u:163"],
+        [`g:${groupId}`, "u:162"],
+      ],
+    );
+    stand.clock.advance(200);
+    await outboxHas(0);
+  }
+});
+
+test("a group's message goes to the group's channel", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const { group } = await one.groups("171").createGroup({ name: "g", userIds: ["172"] });
+  const channel = `g:${group!.groupId}`;
+  const ear = await stand.instance("connect-0", [channel]);
+  const to = toConversation(group!.groupId);
+  await one.append({ from: "172", to, key: "k", text: "hello" });
+  await ear.until(({ texts }) => texts.includes("hello"));
+  const delivery = ear.envelopes.at(-1)!.deliveries[0]!;
+  assert.deepEqual(delivery.channels, [channel]);
+  stand.clock.advance(200);
+  await outboxHas(0);
+});
+
+test("typing goes to the others, and only from members", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const [sent] = await one.append(say("181", "182", "m"));
+  const { conversationId } = accepted(sent);
+  const ear = await stand.instance("connect-0", ["u:181", "u:182"]);
+  await one.presence("181").sendTyping({ conversationId, typing: true });
+  await one.ingress.signalBatch({
+    signals: [
+      { senderId: "183", conversationId, typing: true },
+      { senderId: "182", conversationId, typing: true },
+    ],
+  });
+  await ear.until(({ frames }) => frames.length === 2);
+  const signals = ear.envelopes.flatMap((envelope) => envelope.signals);
+  assert.deepEqual(
+    signals.map(({ channels }) => channels),
+    [["u:182"], ["u:181"]],
+  );
+  assert.deepEqual(
+    ear.frames.map(({ kind }) => kind.case === "typing" && [kind.value.userId, kind.value.typing]),
+    [
+      ["181", true],
+      ["182", true],
+    ],
+  );
+  await assert.rejects(one.presence("183").sendTyping({ conversationId, typing: true }), {
+    code: 5,
+  });
+  const { group } = await one.groups("181").createGroup({ name: "g", userIds: ["182"] });
+  await one.presence("182").sendTyping({ conversationId: group!.groupId, typing: false });
+  stand.clock.advance(200);
+});
