@@ -1,5 +1,7 @@
 /** How long a stop may take before the process ends anyway. */
 const stopMs = 15_000;
+/** Ctrl-C reaches us from the terminal, and once more from an npm that passes it on. */
+const echoMs = 300;
 
 /** What a main has started. */
 export interface Stoppable {
@@ -7,12 +9,12 @@ export interface Stoppable {
 }
 
 /**
- * Runs a process until SIGINT or SIGTERM: then stops it, within 15 s, and exits with 0, or with 1
- * when the stop failed or took too long. A second signal ends it at once. A start that fails prints
- * why, plainly, and exits with 1.
+ * Runs a process until SIGINT, SIGTERM or SIGHUP: then stops it, within 15 s, and exits with 0, or
+ * with 1 when the stop failed or took too long. A second SIGINT or SIGTERM ends it at once. A start
+ * that fails prints why, plainly, and exits with 1.
  */
 export function runProcess(start: () => Promise<Stoppable>): void {
-  let stopping = false;
+  let stoppingSince: number | undefined;
   const { promise: started, resolve: setStarted } = Promise.withResolvers<Stoppable>();
 
   async function stop(): Promise<void> {
@@ -34,11 +36,16 @@ export function runProcess(start: () => Promise<Stoppable>): void {
   for (const [signal, number] of [
     ["SIGINT", 2],
     ["SIGTERM", 15],
+    // The terminal was closed.
+    ["SIGHUP", 1],
   ] as const) {
     process.on(signal, () => {
-      if (stopping) process.exit(128 + number);
-      stopping = true;
-      void stop();
+      if (stoppingSince === undefined) {
+        stoppingSince = performance.now();
+        void stop();
+      } else if (signal === "SIGTERM" || (signal === "SIGINT" && !isEcho(stoppingSince))) {
+        process.exit(128 + number);
+      }
     });
   }
   start().then(setStarted, (error: unknown) => {
@@ -51,4 +58,9 @@ export function runProcess(start: () => Promise<Stoppable>): void {
 function plain(error: Error): string {
   const forPeople = error.name === "Error" || error.name === "ConfigError";
   return forPeople && error.message !== "" ? error.message : (error.stack ?? error.name);
+}
+
+/** Whether a SIGINT now is the one of `sinceMs` once more. */
+function isEcho(sinceMs: number): boolean {
+  return performance.now() - sinceMs < echoMs;
 }

@@ -51,6 +51,10 @@ test("what a failed transaction did is undone, and its connection serves on", as
 test("connections that break, idle and in use, are replaced", async (t) => {
   const hardy = createPool({ url, max: 3, log: quiet, name: "hardy" });
   t.after(() => hardy.end());
+  const { promise: bothGone, resolve } = Promise.withResolvers<void>();
+  hardy.on("remove", () => hardy.totalCount === 0 && resolve());
+  await Promise.all([hardy.query("SELECT 1"), hardy.query("SELECT 1")]);
+  assert.equal(hardy.idleCount, 2);
   const busy = transaction(hardy, async (client) => {
     await client.query("SELECT 1");
     await pool.query(
@@ -58,8 +62,8 @@ test("connections that break, idle and in use, are replaced", async (t) => {
     );
     await client.query("SELECT 1");
   });
-  await hardy.query("SELECT 1");
   await assert.rejects(busy);
+  await bothGone;
   assert.equal((await hardy.query("SELECT 1 AS one")).rows[0].one, 1);
 });
 
