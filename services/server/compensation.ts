@@ -115,7 +115,7 @@ export class Compensation {
   }
 
   async #look(): Promise<void> {
-    const { db, bus, clock, measures, maxAttempts, maxBackoffMs, log } = this.#options;
+    const { db, bus, clock, measures, maxAttempts, maxBackoffMs, log, outbox } = this.#options;
     try {
       const [row] = await db.run<{ pending: number }>(countOutbox, []);
       measures.outboxPending(row?.pending ?? 0);
@@ -125,8 +125,9 @@ export class Compensation {
         const values = [String(clock.now()), String(maxAttempts), String(maxBackoffMs)];
         const rows = await db.run<OutboxRow>(takeOutbox, values);
         for (const taken of rows) if (!(await this.#publish(taken))) return;
-        if (rows.length < ROWS) return;
+        if (rows.length < ROWS) break;
       }
+      await outbox.flush();
     } catch (error) {
       log.warn({ event: "compensation_failed", err: error });
     }

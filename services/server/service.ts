@@ -187,7 +187,11 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
       }),
     ],
     ready: () => serving && clock.now() - db.answeredAtMs < ANSWER_MS,
-    replay: () => outbox.replay(),
+    async replay() {
+      const batches = await outbox.replay();
+      await compensation.look();
+      return batches;
+    },
     stop() {
       serving = false;
       stopping ??= bounded(config.drainMs, async () => {

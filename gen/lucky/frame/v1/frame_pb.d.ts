@@ -95,7 +95,7 @@ export declare type ClientFrame = Message<"lucky.frame.v1.ClientFrame"> & {
     case: "typing";
   } | {
     /**
-     * A call of any public method. Answered by an RpcResult.
+     * A call of a method that a logged-in user may call. Answered by an RpcResult.
      *
      * @generated from field: lucky.frame.v1.Rpc rpc = 5;
      */
@@ -401,7 +401,8 @@ export declare type SyncRequired = Message<"lucky.frame.v1.SyncRequired"> & {
 export declare const SyncRequiredSchema: GenMessage<SyncRequired>;
 
 /**
- * A call over the socket.
+ * A call over the socket: of any method that a logged-in user may call, but for those of AuthService,
+ * which are limited by address and therefore the gateway's to pass on.
  *
  * @generated from message lucky.frame.v1.Rpc
  */
