@@ -30,7 +30,7 @@ interface OutboxRow {
   conversation_ids: string[];
   base_sequences: string[];
   counts: number[];
-  next_attempt_at_ms: string | null;
+  attempts: number;
 }
 
 interface RangeRow extends EntryRow {
@@ -53,14 +53,18 @@ export const takeOutbox: Statement = {
     ), taken AS (
       UPDATE im.outbox o
          SET attempts = o.attempts + 1,
-             next_attempt_at_ms = CASE WHEN o.attempts + 1 < $2::int THEN
-               $1::bigint + least($3::bigint, ${BACKOFF_MS} * (1 << least(o.attempts, 20)))
-             END
+             next_attempt_at_ms = $1::bigint
+               + least($2::bigint, ${BACKOFF_MS} * (1::bigint << least(o.attempts, 20)))
         FROM due WHERE o.outbox_id = due.outbox_id
       RETURNING o.outbox_id, o.conversation_ids::text[], o.base_sequences::text[], o.counts,
-                o.next_attempt_at_ms
+                o.attempts
     )
     SELECT * FROM taken ORDER BY outbox_id`,
+};
+
+export const giveUpOutbox: Statement = {
+  name: "im_outbox_give_up",
+  text: "UPDATE im.outbox SET next_attempt_at_ms = NULL WHERE outbox_id = $1::bigint",
 };
 
 export const selectRanges: Statement = {
@@ -115,14 +119,14 @@ export class Compensation {
   }
 
   async #look(): Promise<void> {
-    const { db, bus, clock, measures, maxAttempts, maxBackoffMs, log, outbox } = this.#options;
+    const { db, bus, clock, measures, maxBackoffMs, log, outbox } = this.#options;
     try {
       const [row] = await db.run<{ pending: number }>(countOutbox, []);
       measures.outboxPending(row?.pending ?? 0);
       if (row?.pending === 0) return;
       // Without a bus attempts are not used up: rows wait, and are due at once when it is back.
       while (!this.#stopped && bus.ready()) {
-        const values = [String(clock.now()), String(maxAttempts), String(maxBackoffMs)];
+        const values = [String(clock.now()), maxBackoffMs];
         const rows = await db.run<OutboxRow>(takeOutbox, values);
         for (const taken of rows) if (!(await this.#publish(taken))) return;
         if (rows.length < ROWS) break;
@@ -135,18 +139,20 @@ export class Compensation {
 
   /** Whether the row was published. */
   async #publish(row: OutboxRow): Promise<boolean> {
-    const { relay, outbox, measures, log } = this.#options;
+    const { db, relay, outbox, measures, maxAttempts, log } = this.#options;
+    const { outbox_id: outboxId, attempts } = row;
     try {
       await relay.publish(await this.#deliveries(row));
       measures.relayed("confirmed");
-      outbox.confirmed(row.outbox_id);
+      outbox.confirmed(outboxId);
       return true;
     } catch (error) {
       measures.relayed("failed");
-      const givenUp = row.next_attempt_at_ms === null;
-      if (givenUp) measures.outboxFailed(1);
-      const event = givenUp ? "outbox_given_up" : "outbox_attempt_failed";
-      log.warn({ event, outboxId: row.outbox_id, err: error });
+      log.warn({ event: "outbox_attempt_failed", outboxId, attempts, err: error });
+      if (attempts < maxAttempts) return false;
+      measures.outboxFailed(1);
+      log.error({ event: "outbox_given_up", outboxId, attempts });
+      await db.run(giveUpOutbox, [outboxId]);
       return false;
     }
   }

@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { Role } from "../../gen/lucky/group/v1/group_pb.js";
+import { reasonOf } from "../../platform/errors.ts";
+import { startTestPostgres } from "../../test/postgres.ts";
+import { NOBODY, Stand } from "./server.fixture.ts";
+
+const { pool } = await startTestPostgres({ after }, { max: 24 });
+
+const failsWith = (reason: ErrorReason) => (error: unknown) => {
+  assert.equal(ErrorReason[reasonOf(error)], ErrorReason[reason]);
+  return true;
+};
+
+test("a repeated CreateGroup returns the same group, also when both calls run at once", async (t) => {
+  const stand = new Stand(t, pool);
+  const [one, two] = [await stand.server(), await stand.server()];
+  const make = (server: typeof one) =>
+    server.groups("101").createGroup({ name: "g", userIds: ["102"], clientGroupId: "k" });
+  const made = await Promise.all([make(one), make(two), make(one), make(two)]);
+  const ids = new Set(made.map(({ group }) => group!.groupId));
+  assert.equal(ids.size, 1);
+  assert.deepEqual((await make(two)).group, made[0]!.group);
+  assert.equal(made[0]!.group!.memberCount, 2);
+  assert.equal(made[0]!.group!.ownerId, "101");
+  const other = await one.groups("102").createGroup({ name: "g", clientGroupId: "k" });
+  assert.ok(!ids.has(other.group!.groupId), "a key belongs to its creator");
+});
+
+test("members come in pages by ascending id, with their roles", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const userIds = Array.from({ length: 25 }, (_, i) => `${990 + i}`);
+  const { group } = await one.groups("111").createGroup({ name: "g", userIds });
+  const groupId = group!.groupId;
+  const ids: string[] = [];
+  for (let afterUserId = "0"; ; afterUserId = ids.at(-1)!) {
+    const page = await one.groups("1001").listMembers({ groupId, afterUserId, limit: 10 });
+    if (page.members.length === 0) break;
+    ids.push(...page.members.map(({ userId }) => userId));
+    for (const { userId, role } of page.members) {
+      assert.equal(role, userId === "111" ? Role.OWNER : Role.MEMBER);
+    }
+  }
+  assert.deepEqual(ids, ["111", ...userIds]);
+});
+
+test("strangers find no group, and nothing in it", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const { group } = await one.groups("121").createGroup({ name: "g", userIds: ["122"] });
+  const groupId = group!.groupId;
+  const stranger = one.groups("129");
+  const notFound = failsWith(ErrorReason.CONVERSATION_NOT_FOUND);
+  await assert.rejects(stranger.getGroup({ groupId }), notFound);
+  await assert.rejects(stranger.listMembers({ groupId }), notFound);
+  await assert.rejects(stranger.addMembers({ groupId, userIds: ["129"] }), notFound);
+  await assert.rejects(stranger.removeMember({ groupId, userId: "129" }), notFound);
+  await assert.rejects(stranger.getGroup({ groupId: "5" }), notFound);
+});
+
+test("the owner and admins manage, members may leave", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const { group } = await one
+    .groups("131")
+    .createGroup({ name: "g", userIds: ["132", "133", "134", "135"] });
+  const groupId = group!.groupId;
+  await pool.query("UPDATE im.member SET role = 2 WHERE user_id = ANY ('{132,135}')");
+  const denied = failsWith(ErrorReason.PERMISSION_DENIED);
+  const remove = (caller: string, userId: string) =>
+    one.groups(caller).removeMember({ groupId, userId });
+  await assert.rejects(one.groups("133").addMembers({ groupId, userIds: ["136"] }), denied);
+  await assert.rejects(remove("133", "134"), denied);
+  await assert.rejects(remove("132", "135"), denied, "admins do not remove each other");
+  await assert.rejects(remove("132", "131"), denied);
+  await assert.rejects(remove("131", "131"), denied, "the owner stays");
+  await assert.rejects(remove("131", "139"), failsWith(ErrorReason.NOT_A_MEMBER));
+  assert.equal((await remove("132", "134")).group!.memberCount, 4);
+  assert.equal((await remove("133", "133")).group!.memberCount, 3);
+  assert.equal((await remove("131", "135")).group!.memberCount, 2);
+  const added = await one.groups("132").addMembers({ groupId, userIds: ["133", "136", "132"] });
+  assert.equal(added.group!.memberCount, 4);
+  const again = await one.groups("132").addMembers({ groupId, userIds: ["133"] });
+  assert.deepEqual(again.group, added.group, "who is a member already changes nothing");
+  const page = await one.messages("131").listEntries({
+    conversationId: groupId,
+    position: { case: "afterSequence", value: 0n },
+  });
+  const tips = page.entries.map(({ content, senderId }) => {
+    const kind = content?.kind;
+    return kind?.case === "tip" && [senderId, kind.value.kind.case];
+  });
+  assert.deepEqual(tips, [
+    ["131", "groupCreated"],
+    ["132", "memberRemoved"],
+    ["133", "memberRemoved"],
+    ["131", "memberRemoved"],
+    ["132", "membersAdded"],
+  ]);
+});
+
+test("nobody adds who does not exist, and no group grows beyond its bound", async (t) => {
+  const one = await new Stand(t, pool).server({ maxGroupMembers: 3 });
+  const create = (userIds: string[]) => one.groups("141").createGroup({ name: "g", userIds });
+  await assert.rejects(create(["142", NOBODY]), failsWith(ErrorReason.USER_NOT_FOUND));
+  await assert.rejects(create(["142", "143", "144"]), failsWith(ErrorReason.GROUP_FULL));
+  const { group } = await create(["142", "141"]);
+  const add = (userIds: string[]) =>
+    one.groups("141").addMembers({ groupId: group!.groupId, userIds });
+  await assert.rejects(add([NOBODY]), failsWith(ErrorReason.USER_NOT_FOUND));
+  await assert.rejects(add(["143", "144"]), failsWith(ErrorReason.GROUP_FULL));
+  assert.equal((await add(["142", "143"])).group!.memberCount, 3);
+});
+
+test("changes of one group at once keep count and log together", async (t) => {
+  const stand = new Stand(t, pool);
+  const servers = [await stand.server(), await stand.server()];
+  const { group } = await servers[0]!.groups("151").createGroup({ name: "g" });
+  const groupId = group!.groupId;
+  await Promise.all(
+    Array.from({ length: 20 }, (_, i) =>
+      servers[i % 2]!.groups("151").addMembers({ groupId, userIds: [`${1_500 + (i % 15)}`] }),
+    ),
+  );
+  const { rows } = await pool.query(
+    `SELECT c.member_count, c.last_sequence::int AS last, c.member_version::int AS version,
+            (SELECT count(*)::int FROM im.member m WHERE m.conversation_id = c.conversation_id) AS members,
+            (SELECT count(*)::int FROM im.entry e WHERE e.conversation_id = c.conversation_id) AS entries
+       FROM im.conversation c WHERE conversation_id = $1`,
+    [groupId],
+  );
+  assert.deepEqual(rows[0], { member_count: 16, last: 16, version: 16, members: 16, entries: 16 });
+});
