@@ -11,7 +11,8 @@ import {
   SendRequestSchema,
 } from "../gen/lucky/message/v1/message_pb.js";
 import { startWorld } from "../test/world.ts";
-import { type ClientOptions, LuckyClient } from "./client.ts";
+import { LuckyClient } from "./client.ts";
+import type { ClientOptions } from "./client-options.ts";
 import { reasonOf } from "./error.ts";
 import { sendRequest } from "./send-request.ts";
 import { MemoryStore } from "./store.ts";

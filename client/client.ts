@@ -14,43 +14,23 @@ import type { PresenceService } from "../gen/lucky/presence/v1/presence_pb.js";
 import type { User, UserService } from "../gen/lucky/user/v1/user_pb.js";
 import { Calls } from "./calls.ts";
 import type { ClientEvents } from "./client-events.ts";
+import type { ClientOptions, SendOptions } from "./client-options.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { ServerKind } from "./connection.ts";
 import { Credentials } from "./credentials.ts";
 import { Cursors } from "./cursors.ts";
-import type { DeviceOptions } from "./device.ts";
 import { LuckyError, reasonOf } from "./error.ts";
 import { Emitter } from "./events.ts";
 import { KeyMaker } from "./key.ts";
-import { afterFailure, type ClosedReason, Link, type LinkState } from "./link.ts";
+import { afterFailure, closedError, Link, type LinkState } from "./link.ts";
 import { Logs } from "./logs.ts";
 import { Outbox } from "./outbox.ts";
-import { Pace } from "./pace.ts";
+import { paceOf } from "./pace.ts";
 import { anonymousAuth, createRpc, type Rpc } from "./rpc.ts";
 import { RpcSends } from "./rpc-sends.ts";
 import { type SendContent, sendRequest, type Target } from "./send-request.ts";
 import { type ClientStore, MemoryStore } from "./store.ts";
 import { TokenKeeper } from "./tokens.ts";
-
-export interface ClientOptions {
-  /** Address of Lucky, such as "https://chat.example.org". */
-  readonly url: string;
-  readonly device: DeviceOptions;
-  /** Where to keep cursors and unanswered sends; memory when not given. One store a user. */
-  readonly store?: ClientStore;
-  /**
-   * Where a device whose store is empty begins: "none" (the default) after what the user's other
-   * devices have received, "all" at the first entry that the user may see.
-   */
-  readonly history?: "none" | "all";
-  readonly clock?: Clock;
-  readonly webSocket?: typeof WebSocket;
-}
-
-export interface SendOptions {
-  /** The key of the message, when it is not the client's to choose. */
-  readonly clientMessageId?: string;
-}
 
 /**
  * A device of one user: logs in, keeps a session open, sends, receives, catches up.
@@ -354,22 +334,5 @@ export class LuckyClient extends Emitter<ClientEvents> {
   #sent(entry: Entry): void {
     entry.senderId = this.#userId;
     this.#logs.sent(entry);
-  }
-}
-
-/** Below what the server takes, which leaves room for signals, calls and heartbeats. */
-function paceOf({ framesPerSecond, framesBurst }: Welcome, clock: Clock): Pace | undefined {
-  if (framesPerSecond === 0 || framesBurst === 0) return undefined;
-  return new Pace(clock, { perSecond: framesPerSecond * 0.8, burst: framesBurst * 0.75 });
-}
-
-function closedError(reason: ClosedReason): LuckyError {
-  switch (reason) {
-    case "by-caller":
-      return new LuckyError(ErrorReason.UNAVAILABLE, "the client is closed");
-    case "replaced":
-      return new LuckyError(ErrorReason.UNAVAILABLE, "another session took the place");
-    case "login-over":
-      return new LuckyError(ErrorReason.TOKEN_REVOKED, "the login is over: log in again");
   }
 }

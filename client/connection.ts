@@ -106,6 +106,8 @@ export class Connection {
       return;
     }
     if (kind.case === "welcome") {
+      // It comes too late for a connection that is being closed.
+      if (this.#socket.readyState !== this.#socket.OPEN) return;
       this.#openedAtMs = this.#options.clock.now();
       this.#beat(Number(kind.value.heartbeatIntervalMs));
       this.#options.welcome(kind.value);

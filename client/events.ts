@@ -17,15 +17,18 @@ export class Emitter<Events extends object> {
     signal?: AbortSignal,
   ): Promise<Events[K]> {
     return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const abort = () => {
+        off();
+        reject(signal?.reason);
+      };
       const off = this.on(name, (value) => {
         if (!match(value)) return;
         off();
+        signal?.removeEventListener("abort", abort);
         resolve(value);
       });
-      signal?.addEventListener("abort", () => {
-        off();
-        reject(signal.reason);
-      });
+      signal?.addEventListener("abort", abort);
     });
   }
 

@@ -21,6 +21,18 @@ const longestTimerMs = 86_400_000;
  */
 export type ClosedReason = "by-caller" | "login-over" | "replaced";
 
+/** What those are told who wanted something of a link that is closed. */
+export function closedError(reason: ClosedReason): LuckyError {
+  switch (reason) {
+    case "by-caller":
+      return new LuckyError(ErrorReason.UNAVAILABLE, "the client is closed");
+    case "replaced":
+      return new LuckyError(ErrorReason.UNAVAILABLE, "another session took the place");
+    case "login-over":
+      return new LuckyError(ErrorReason.TOKEN_REVOKED, "the login is over: log in again");
+  }
+}
+
 /** Where a link stands. */
 export type LinkState =
   | { readonly kind: "connecting" }

@@ -1,3 +1,4 @@
+import type { Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "./clock.ts";
 
 /** What a frame counts more for. */
@@ -37,4 +38,10 @@ export class Pace {
     this.#left -= needed;
     return 0;
   }
+}
+
+/** A pace below what the server takes, which leaves room for signals, calls and heartbeats. */
+export function paceOf({ framesPerSecond, framesBurst }: Welcome, clock: Clock): Pace | undefined {
+  if (framesPerSecond === 0 || framesBurst === 0) return undefined;
+  return new Pace(clock, { perSecond: framesPerSecond * 0.8, burst: framesBurst * 0.75 });
 }

@@ -1,3 +1,5 @@
+import { ConnectError } from "@connectrpc/connect";
+
 /** How long a stop may take before the process ends anyway. */
 const stopMs = 15_000;
 /** Ctrl-C reaches us from the terminal, and once more from an npm that passes it on. */
@@ -56,6 +58,7 @@ export function runProcess(start: () => Promise<Stoppable>): void {
 
 /** The text alone of an error that was made for people, the stack too of one that was not. */
 function plain(error: Error): string {
+  if (error instanceof ConnectError) return error.rawMessage;
   const forPeople = error.name === "Error" || error.name === "ConfigError";
   return forPeople && error.message !== "" ? error.message : (error.stack ?? error.name);
 }

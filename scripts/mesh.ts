@@ -13,7 +13,7 @@ import {
   startRedis,
 } from "../test/backends.ts";
 import { type Child, startChild } from "./child.ts";
-import { freePorts } from "./ports.ts";
+import { freePorts, isFree } from "./ports.ts";
 
 export interface MeshOptions {
   /** Whether it starts PostgreSQL, Redis and RabbitMQ of its own, gone when it stops. */
@@ -88,7 +88,7 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
         LUCKY_RABBITMQ_URL: backends.rabbit.url,
       }),
     };
-    const placed = options.free ? await onFreePorts() : plans;
+    const placed = options.free ? await onFreePorts() : await onUsualPorts();
     const processes = placed.map((plan) => {
       const child = start(plan, settings, options.print);
       return { ...plan, child };
@@ -156,6 +156,20 @@ function start(
 async function onFreePorts(): Promise<Plan[]> {
   const ports = await freePorts(plans.length * 2);
   return plans.map((plan, at) => ({ ...plan, port: ports[at * 2]!, opsPort: ports[at * 2 + 1]! }));
+}
+
+/** Whoever has a port already, such as another mesh, would be taken for the process to be started. */
+async function onUsualPorts(): Promise<readonly Plan[]> {
+  for (const { name, port, opsPort } of plans) {
+    for (const one of [port, opsPort]) {
+      if (await isFree(one)) continue;
+      throw new Error(
+        `Port ${one}, for ${name}, is taken, perhaps by another mesh. Stop that one, or use free ` +
+          "ports: npm run mesh -- --ports free",
+      );
+    }
+  }
+  return plans;
 }
 
 function luckyOnly(env: MeshOptions["env"]): Record<string, string | undefined> {

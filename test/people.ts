@@ -11,6 +11,9 @@ import type { Typing } from "../gen/lucky/presence/v1/presence_pb.js";
 
 const password = "a passphrase for stories";
 
+/** How long a phone waits for what it should see: less than a story may take, so that it can say. */
+const patienceMs = 110_000;
+
 /** What a story needs of the system under test. */
 export interface Reachable {
   /** The gateway: "http://host:port". */
@@ -129,9 +132,26 @@ export class Phone {
       .map((e) => Number(e.sequence));
   }
 
-  /** Waits until what was seen satisfies `holds`; looks again at everything new. */
+  /**
+   * Waits until what was seen satisfies `holds`; looks again at everything new. Rejects, and says
+   * what was seen, when that takes longer than any story should.
+   */
   async until(holds: () => boolean): Promise<void> {
-    while (!holds()) await new Promise<void>((resolve) => this.#waiting.add(resolve));
+    const signal = AbortSignal.timeout(patienceMs);
+    const wake = () => this.#wake();
+    signal.addEventListener("abort", wake);
+    while (!holds()) {
+      if (signal.aborted) throw new Error(`waited ${patienceMs} ms in vain: ${this.#summary()}`);
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
+    }
+    signal.removeEventListener("abort", wake);
+  }
+
+  #summary(): string {
+    const { entries, receipts, typings, client } = this;
+    const last = entries.at(-1);
+    const seen = `${entries.length} entries, ${receipts.length} receipts, ${typings.length} typings`;
+    return `${seen}, last sequence ${last?.sequence}, session ${client.state.kind}`;
   }
 
   #wake(): void {

@@ -10,6 +10,9 @@ type ServerKind = Exclude<ServerFrame["kind"], { case: undefined }>;
 type ClientKind = Exclude<ClientFrame["kind"], { case: undefined }>;
 type ValueOf<K extends ServerKind["case"]> = Extract<ServerKind, { case: K }>["value"];
 
+/** How long something that should happen may take, before waiting for it fails. */
+const patienceMs = 60_000;
+
 /** How a socket ended. */
 export interface Closed {
   readonly code: number;
@@ -74,16 +77,21 @@ export class RawDevice {
     this.#socket.send(bytes);
   }
 
-  /** Takes the oldest frame of a kind that `match` accepts, waiting for it; others stay. */
+  /**
+   * Takes the oldest frame of a kind that `match` accepts, waiting for it; others stay. Rejects when
+   * the socket closes, or none comes for a minute.
+   */
   async next<K extends ServerKind["case"]>(
     kind: K,
     match: (value: ValueOf<K>) => boolean = () => true,
   ): Promise<ValueOf<K>> {
+    const untilMs = Date.now() + patienceMs;
     for (;;) {
       const at = this.#frames.findIndex((f) => f.case === kind && match(f.value as ValueOf<K>));
       if (at >= 0) return this.#frames.splice(at, 1)[0]!.value as ValueOf<K>;
       if (this.#end) throw new Error(`closed with ${this.#end.code} while waiting for ${kind}`);
-      await new Promise<void>((resolve) => this.#waiting.add(resolve));
+      if (Date.now() >= untilMs) throw new Error(`no ${kind} within ${patienceMs} ms`);
+      await this.#news(untilMs);
     }
   }
 
@@ -101,6 +109,15 @@ export class RawDevice {
   async close(): Promise<void> {
     this.#socket.close();
     await this.closed;
+  }
+
+  async #news(untilMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      this.#waiting.add(resolve);
+      timer = setTimeout(resolve, untilMs - Date.now());
+    });
+    clearTimeout(timer);
   }
 
   #wake(): void {

@@ -44,8 +44,12 @@ export class MemoryIngress {
   readonly advances: Advance[] = [];
   readonly signals: TypingSignal[] = [];
   readonly batches: number[] = [];
+  /** Users whose groups were asked for, each time counted. */
+  lookUps = 0;
   /** Set to lose what is published from now on, as a broken bus would. */
   swallow = false;
+  /** So many appends fail before they store anything. */
+  failing = 0;
   /** Set to fail every call, as a server that is away would. */
   down = false;
   readonly #bus: Bus;
@@ -67,6 +71,7 @@ export class MemoryIngress {
     return serve(IngressService, {
       appendBatch: async ({ uplinks }) => {
         up();
+        if (this.failing-- > 0) throw fail(ErrorReason.UNAVAILABLE, "failing");
         this.batches.push(uplinks.length);
         const results: Uint8Array[] = [];
         for (const { senderId, sessionId, send } of uplinks) {
@@ -76,6 +81,7 @@ export class MemoryIngress {
       },
       openSessions: async ({ userIds }) => {
         up();
+        this.lookUps += userIds.length;
         const groupsOf = (userId: string) =>
           [...this.groups].filter(([, users]) => users.has(userId)).map(([groupId]) => groupId);
         return { opened: userIds.map((userId) => ({ groupIds: groupsOf(userId) })) };

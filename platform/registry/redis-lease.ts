@@ -31,6 +31,8 @@ export class RedisLease implements Lease {
   readonly #orders = new Map<string, string>();
   readonly #keys: [string, string];
   #epoch = "";
+  /** The epoch to enter under next; kept until it is known to be ours. */
+  #next = randomUUID();
   #load: number;
   #renewing: Promise<void> | undefined;
   #stop: (() => void) | undefined;
@@ -91,7 +93,7 @@ export class RedisLease implements Lease {
 
   async #put(): Promise<"kept" | "entered" | number> {
     const { link, leaseMs, instance } = this.#options;
-    const next = randomUUID();
+    const next = this.#next;
     const json = (epoch: string) => JSON.stringify({ ...instance, load: this.#load, epoch });
     const held = this.#epoch;
     const result = await link.run((redis) =>
@@ -105,7 +107,10 @@ export class RedisLease implements Lease {
         leaseMs,
       ),
     );
-    if (result === "entered") this.#epoch = next;
+    if (result === "entered") {
+      this.#epoch = next;
+      this.#next = randomUUID();
+    }
     return result;
   }
 

@@ -30,13 +30,15 @@ end
 /**
  * KEYS instance, service · ARGV id, epoch held ('' for none), epoch to enter under, JSON with the
  * held epoch, JSON with the new one, lease in ms.
- * Renews under the held epoch, or enters under the new one when nobody is there.
+ * Renews under the held epoch, or enters under the new one when nobody is there, or when it did so
+ * already and the answer was lost.
  * Returns "kept", "entered", or the milliseconds that another's lease still has.
  */
 const enter = `${epochOf}
 local value = redis.call('GET', KEYS[1])
-local kept = value and epochOf(value) == ARGV[2]
-if value and not kept then return redis.call('PTTL', KEYS[1]) end
+local epoch = epochOf(value)
+local kept = value and epoch == ARGV[2]
+if value and not kept and epoch ~= ARGV[3] then return redis.call('PTTL', KEYS[1]) end
 redis.call('SET', KEYS[1], kept and ARGV[4] or ARGV[5], 'PX', ARGV[6])
 redis.call('SADD', KEYS[2], ARGV[1])
 return kept and 'kept' or 'entered'

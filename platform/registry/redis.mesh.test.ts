@@ -5,6 +5,7 @@ import { type Backend, startRedis } from "../../test/backends.ts";
 import { quiet } from "../../test/postgres.ts";
 import { unavailable } from "../bus/bus.suite.ts";
 import { type Clock, systemClock } from "../clock.ts";
+import { createLog } from "../log.ts";
 import { createRedisRegistry } from "./redis.ts";
 import { instance, registrySuite, SeatClock, session } from "./registry.suite.ts";
 
@@ -59,6 +60,24 @@ test("a forgotten instance is entered again, and all works after it joined and c
   assert.deepEqual(await lease.claim(claim, 1), []);
   assert.deepEqual(await b.locate(["u:1"]), [["connect-0"]]);
   assert.equal((await b.instances("connect")).length, 1);
+});
+
+test("an instance whose entering was never answered knows its own lease again", async (t) => {
+  await raw.flushall();
+  const lost = Promise.withResolvers<void>();
+  const events: string[] = [];
+  const stream = { write: (line: string) => void events.push(JSON.parse(line).event) };
+  const log = createLog({ service: "test", instanceId: "test", level: "info", stream });
+  const clock = systemClock;
+  const registry = createRedisRegistry({ url: server.url, clock, log, leaseMs: LEASE_MS });
+  t.after(() => registry.close());
+  await registry.announce(instance("connect-0"), () => lost.resolve());
+  await raw.flushall();
+  // Longer than a command may take: the answer comes when nobody waits for it any more.
+  await raw.call("CLIENT", "PAUSE", "3000", "ALL");
+  await lost.promise;
+  assert.ok(events.includes("lease_not_renewed"));
+  assert.ok(!events.includes("lease_taken"));
 });
 
 test("a Redis that is away is UNAVAILABLE at once; instances are those known last", async (t) => {

@@ -17,6 +17,7 @@ import {
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { peerAddress } from "./peer.ts";
+import { answerReadable, markDecoded } from "./readable.ts";
 import type { Served } from "./served.ts";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
@@ -46,7 +47,7 @@ export function rpcHandler(
 ): (req: NodeRequest, res: NodeResponse) => boolean {
   const { served, interceptors, log, clock, trustForwardedFor } = options;
   const router = createConnectRouter({
-    interceptors: [...interceptors],
+    interceptors: [markDecoded, ...interceptors],
     readMaxBytes: maxReadBytes,
     acceptCompression: [compressionGzip, compressionBrotli],
   });
@@ -60,7 +61,8 @@ export function rpcHandler(
     const written = "stream" in res ? res.stream : res;
     written.once("finish", () => readRest(req, res, clock));
     const body = req.iterator({ destroyOnReturn: false });
-    await universalResponseToNodeResponse(await handler({ ...request, body }), res);
+    const response = await answerReadable(handler, { ...request, body });
+    await universalResponseToNodeResponse(response, res);
   }
 
   return (req, res) => {

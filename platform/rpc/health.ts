@@ -3,11 +3,16 @@ import {
   Health,
   HealthCheckResponse_ServingStatus as Status,
 } from "../../gen/grpc/health/v1/health_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "../clock.ts";
+import { fail } from "../errors.ts";
 import { type Served, serve } from "./served.ts";
 
 /** How often Watch looks whether the status has changed. */
 const lookMs = 1_000;
+
+/** Watch calls at once; anybody may make one, and it lasts. More are refused with OVERLOADED. */
+const maxWatching = 100;
 
 export interface HealthOptions {
   /** The services that can be asked for by name; the empty name is the whole process. */
@@ -21,6 +26,7 @@ export interface HealthOptions {
 /** The standard health service of gRPC: one answer for the process and for each of its services. */
 export function healthService({ served, healthy, clock, stop }: HealthOptions): Served {
   const names = new Set(["", ...served.map(({ service }) => service.typeName)]);
+  let watching = 0;
   const now = () => (healthy() ? Status.SERVING : Status.NOT_SERVING);
 
   return serve(Health, {
@@ -29,13 +35,21 @@ export function healthService({ served, healthy, clock, stop }: HealthOptions): 
       throw new ConnectError(`no service ${service} here`, Code.NotFound);
     },
     async *watch({ service }, { signal }) {
+      if (watching >= maxWatching) {
+        throw fail(ErrorReason.OVERLOADED, "too many watch already; use Check");
+      }
       const either = AbortSignal.any([signal, stop]);
       let told: Status | undefined;
-      while (!either.aborted) {
-        const status = names.has(service) ? now() : Status.SERVICE_UNKNOWN;
-        if (status !== told) yield { status };
-        told = status;
-        await pause(either);
+      watching++;
+      try {
+        while (!either.aborted) {
+          const status = names.has(service) ? now() : Status.SERVICE_UNKNOWN;
+          if (status !== told) yield { status };
+          told = status;
+          await pause(either);
+        }
+      } finally {
+        watching--;
       }
     },
   });

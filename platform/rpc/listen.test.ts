@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { type TestContext, test } from "node:test";
@@ -203,13 +205,31 @@ test("garbage of any kind ends its own connection and nothing else", async (t) =
   assert.equal((await client.getJwks({})).jwksJson, longAnswer);
 });
 
+const unreadable = /"code":"invalid_argument","message":"the request is no lucky\.auth\.v1\./;
+
 test("a broken message is an error of that call alone", async (t) => {
   const { address } = await start(t);
   const ask = (type: string, body: Uint8Array<ArrayBuffer> | string) =>
     fetch(`${address}${call}`, { method: "POST", headers: { "content-type": type }, body });
   assert.equal((await ask("application/json", "{")).status, 400);
-  const answer = await ask("application/proto", Uint8Array.of(0xff, 0xff, 0xff));
-  assert.match(await answer.text(), /"code":"(invalid_argument|internal)".*parse/);
+  const bytes = Uint8Array.of(0xff, 0xff, 0xff);
+  const asked = await ask("application/proto", bytes);
+  assert.equal(asked.status, 400);
+  assert.match(await asked.text(), unreadable);
+  const framed = Uint8Array.of(0, 0, 0, 0, bytes.length, ...bytes);
+  const web = await ask("application/grpc-web+proto", framed);
+  assert.match(await web.text(), /the%20request%20is%20no.*grpc-status: 3\r\n/s);
+  const session = connectHttp2(address);
+  t.after(() => session.close());
+  const stream = session.request({
+    ":method": "POST",
+    ":path": call,
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  stream.resume().end(framed);
+  const [trailers] = await once(stream, "trailers");
+  assert.equal(trailers["grpc-status"], "3");
   assert.equal((await ask("application/json", "{}")).status, 200);
 });
 
@@ -246,6 +266,22 @@ test("a connection that says nothing is dropped after ten seconds", async (t) =>
   assert.equal(silent.closed || hesitant.closed, false);
   clock.advance(1);
   await gone;
+});
+
+test("an HTTP/2 connection on which nothing happens is closed, with what is open on it", async (t) => {
+  const { port, address } = await start(t, { idleMs: 50 });
+  const silent = await dial(port);
+  silent.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  silent.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+  const session = connectHttp2(address);
+  const unfinished = session.request({
+    ":method": "POST",
+    ":path": call,
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  unfinished.on("error", () => {});
+  await Promise.all([closed(silent), once(session, "close")]);
 });
 
 test("a client that has said all it has to still gets its answer", async (t) => {
@@ -399,6 +435,20 @@ for (const protocol of ["gRPC", "Connect over HTTP/1.1"]) {
     await server.close();
   });
 }
+
+test("the calls that watch the health are bounded", async (t) => {
+  const { address } = await start(t, { health: () => true });
+  const client = createClient(Health, createGrpcTransport({ baseUrl: address }));
+  const leaving = new AbortController();
+  const options = { signal: leaving.signal };
+  const watches = Array.from({ length: 100 }, () =>
+    client.watch({}, options)[Symbol.asyncIterator](),
+  );
+  await Promise.all(watches.map((watch) => watch.next()));
+  const more = client.watch({}, options)[Symbol.asyncIterator]().next();
+  await assert.rejects(more, (error) => reasonOf(error) === ErrorReason.OVERLOADED);
+  leaving.abort();
+});
 
 test("close does not wait for idle connections, nor longer than the grace for busy ones", async (t) => {
   const began = Promise.withResolvers<void>();

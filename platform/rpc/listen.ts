@@ -40,6 +40,11 @@ export interface ListenOptions {
   readonly trustForwardedFor?: boolean;
   /** For the time that a client may take. */
   readonly clock?: Clock;
+  /**
+   * How long nothing may happen on an HTTP/2 connection before it is closed, and before what is then
+   * still open on it is cut, milliseconds; 600,000 when absent.
+   */
+  readonly idleMs?: number;
   /** How long calls in work may take on when it is closed, milliseconds; 5,000 when absent. */
   readonly graceMs?: number;
 }
@@ -65,7 +70,8 @@ const http2ConnectionWindow = 4 * 1024 * 1024;
  * first bytes of a connection tell which. Rejects with a plain text when the port is taken.
  */
 export async function listen(options: ListenOptions): Promise<Listening> {
-  const { host, port, log, fallback, onUpgrade, clock = systemClock, graceMs = 5_000 } = options;
+  const { host, port, log, fallback, onUpgrade } = options;
+  const { clock = systemClock, graceMs = 5_000, idleMs = 600_000 } = options;
   const closing = new AbortController();
   const sockets = new Set<Socket>();
   const sessions = new Set<ServerHttp2Session>();
@@ -115,6 +121,11 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
     session.setLocalWindowSize(http2ConnectionWindow);
+    // HTTP/1.1 has its timeouts from node:http; here a stranger could hold connections for ever.
+    session.setTimeout(idleMs, () => {
+      session.close();
+      session.setTimeout(idleMs, () => session.destroy());
+    });
     if (closing.signal.aborted) session.close();
   });
   http2.on("sessionError", (err) => log.debug({ event: "connection_failed", err }));

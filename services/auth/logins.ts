@@ -38,8 +38,11 @@ export interface Logins {
   tidy(): Promise<void>;
 }
 
-/** A revocation may be committed this much later than its time says, or come from a late clock. */
-const OVERLAP_MS = 10_000;
+/**
+ * A revocation may be committed this much later than its time says, or come from a late clock: more
+ * than a transaction may take.
+ */
+const OVERLAP_MS = 30_000;
 
 export function createLogins(options: {
   config: AuthConfig;

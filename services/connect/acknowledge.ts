@@ -92,9 +92,9 @@ export class Acknowledgements {
     });
   }
 
-  /** Sends what waits and takes nothing more. */
-  close(): void {
-    this.#advances.close();
+  /** Sends what waits and takes nothing more. Resolves when server has it, or cannot be reached. */
+  close(): Promise<void> {
+    return this.#advances.close();
   }
 
   #advance(news: {

@@ -21,7 +21,8 @@ export interface Watermark {
 export interface Channel {
   readonly name: string;
   readonly sessions: Set<Session>;
-  readonly watermarks: Map<string, Watermark>;
+  /** By conversation. Absent until something is delivered: most channels are idle. */
+  watermarks?: Map<string, Watermark>;
 }
 
 /** Notes a delivery of entries up to `last`, contiguous, each with the session it came from. */
@@ -31,11 +32,13 @@ export function raise(
 ): Watermark {
   const { conversationId, last, origins } = delivery;
   const first = last - origins.length + 1;
-  let watermark = channel.watermarks.get(conversationId);
+  channel.watermarks ??= new Map();
+  const { watermarks } = channel;
+  let watermark = watermarks.get(conversationId);
   if (!watermark) {
     watermark = { first, last: first - 1, origin: "", other: first - 1, check: undefined };
-    channel.watermarks.set(conversationId, watermark);
-    if (channel.watermarks.size > delivery.limit) forgetOldest(channel);
+    watermarks.set(conversationId, watermark);
+    if (watermarks.size > delivery.limit) forgetOldest(watermarks);
   }
   watermark.first = Math.min(watermark.first, first);
   for (const [index, origin] of origins.entries()) {
@@ -55,11 +58,15 @@ export function lastFor(watermark: Readonly<Watermark>, sessionId: string): numb
   return watermark.origin === sessionId ? watermark.other : watermark.last;
 }
 
-function forgetOldest(channel: Channel): void {
-  const [oldest] = channel.watermarks;
+function forgetOldest(watermarks: Map<string, Watermark>): void {
+  const [oldest] = watermarks;
   if (!oldest) return;
   oldest[1].check?.stop();
-  channel.watermarks.delete(oldest[0]);
+  watermarks.delete(oldest[0]);
+}
+
+function stopChecks({ watermarks }: Channel): void {
+  for (const watermark of watermarks?.values() ?? []) watermark.check?.stop();
 }
 
 export interface ChannelsOptions {
@@ -85,6 +92,8 @@ export class Channels {
   #waiting: { names: readonly string[]; resolve: () => void; reject: (error: unknown) => void }[] =
     [];
   #working = false;
+  /** How often the registry forgot us: what was joined before is joined no more. */
+  #losses = 0;
   #leave: Timer | undefined;
   #closed = false;
 
@@ -100,7 +109,7 @@ export class Channels {
   subscribe(session: Session, name: string): Channel {
     let channel = this.#channels.get(name);
     if (!channel) {
-      channel = { name, sessions: new Set(), watermarks: new Map() };
+      channel = { name, sessions: new Set() };
       this.#channels.set(name, channel);
     }
     channel.sessions.add(session);
@@ -112,7 +121,7 @@ export class Channels {
   unsubscribe(session: Session, name: string): void {
     const channel = this.#channels.get(name);
     if (!channel?.sessions.delete(session) || channel.sessions.size > 0) return;
-    for (const watermark of channel.watermarks.values()) watermark.check?.stop();
+    stopChecks(channel);
     this.#channels.delete(name);
     this.#leaving.add(name);
     if (!this.#closed) {
@@ -151,17 +160,23 @@ export class Channels {
 
   /** The registry forgot us: everything has to be joined again. Resolves after the first attempt. */
   async rejoin(): Promise<void> {
+    this.#losses += 1;
     this.#joined.clear();
     this.#leaving.clear();
     await this.joinInTheEnd([...this.#channels.keys()]);
   }
 
+  /** The registry seems to have forgotten these: they are joined again where they are heard. */
+  async joinAgain(names: readonly string[]): Promise<void> {
+    const heard = names.filter((name) => this.#channels.has(name));
+    for (const name of heard) this.#joined.delete(name);
+    await this.joinInTheEnd(heard);
+  }
+
   close(): void {
     this.#closed = true;
     this.#leave?.stop();
-    for (const channel of this.#channels.values()) {
-      for (const watermark of channel.watermarks.values()) watermark.check?.stop();
-    }
+    for (const channel of this.#channels.values()) stopChecks(channel);
   }
 
   #work(): void {
@@ -183,8 +198,14 @@ export class Channels {
       const missing = new Set(
         asked.flatMap(({ names }) => names).filter((name) => !this.#joined.has(name)),
       );
+      const losses = this.#losses;
       try {
         if (missing.size > 0) await this.#options.lease().join([...missing]);
+        if (losses !== this.#losses) {
+          // Joined under a lease that is no more, perhaps: once again.
+          this.#waiting.push(...asked);
+          continue;
+        }
         for (const name of missing) {
           this.#joined.add(name);
           if (!this.#channels.has(name)) this.#leaving.add(name);

@@ -21,7 +21,9 @@ const pauseMs = 200;
 export class Coalescer<T> {
   readonly #options: CoalesceOptions<T>;
   #waiting = new Map<string, T>();
-  #working = false;
+  #working: Promise<void> | undefined;
+  /** Ends the pause before a repetition. */
+  #wake: (() => void) | undefined;
   #linger: Timer | undefined;
   #closed = false;
 
@@ -31,7 +33,7 @@ export class Coalescer<T> {
 
   /** Whether nothing is waiting or on its way. */
   get idle(): boolean {
-    return !this.#working && this.#waiting.size === 0;
+    return this.#working === undefined && this.#waiting.size === 0;
   }
 
   /** Adds news under a key; `join` makes one item out of what waits under it and the news. */
@@ -47,10 +49,12 @@ export class Coalescer<T> {
     else this.#linger ??= this.#soon();
   }
 
-  /** Sends what waits right away and takes nothing more. */
-  close(): void {
+  /** Sends what waits right away, once, and takes nothing more. Resolves when that is done. */
+  async close(): Promise<void> {
     this.#closed = true;
+    this.#wake?.();
     this.#start();
+    await this.#working;
   }
 
   #soon(): Timer {
@@ -64,8 +68,7 @@ export class Coalescer<T> {
     this.#linger?.stop();
     this.#linger = undefined;
     if (this.#working || this.#waiting.size === 0) return;
-    this.#working = true;
-    void this.#work();
+    this.#working = this.#work();
   }
 
   async #work(): Promise<void> {
@@ -78,7 +81,7 @@ export class Coalescer<T> {
       }
       await this.#call(items);
     }
-    this.#working = false;
+    this.#working = undefined;
   }
 
   async #call(items: readonly T[]): Promise<void> {
@@ -92,7 +95,17 @@ export class Coalescer<T> {
           return;
         }
       }
-      await new Promise<void>((resolve) => this.#options.clock.after(pauseMs * attempt, resolve));
+      await this.#pause(pauseMs * attempt);
     }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    let timer: Timer | undefined;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      timer = this.#options.clock.after(ms, resolve);
+    });
+    this.#wake = undefined;
+    timer?.stop();
   }
 }

@@ -40,7 +40,7 @@ test("cursors are bounded; a group keeps its base and a missed conversation is r
 });
 
 test("a channel knows the last sequence that each session was sent from elsewhere", () => {
-  const channel: Channel = { name: "g:1", sessions: new Set(), watermarks: new Map() };
+  const channel: Channel = { name: "g:1", sessions: new Set() };
   const deliver = (last: number, ...origins: string[]) =>
     raise(channel, { conversationId: "1", last, origins, limit: 2 });
   const watermark = deliver(5, "", "ana", "ana");

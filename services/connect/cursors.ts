@@ -27,9 +27,10 @@ export interface Cursor {
  */
 export class Cursors {
   readonly #limit: number;
-  readonly #cursors = new Map<string, Cursor>();
+  // Many sessions are idle, or in no group: a map costs as much as the rest of this.
+  #cursors: Map<string, Cursor> | undefined;
   /** Up to where the session need not acknowledge; undefined: before the first delivery. */
-  readonly #groups = new Map<string, number | undefined>();
+  #groups: Map<string, number | undefined> | undefined;
   /** A cursor with something missed was forgotten. */
   forgotMissed = false;
 
@@ -38,19 +39,21 @@ export class Cursors {
   }
 
   get(conversationId: string): Cursor | undefined {
-    return this.#cursors.get(conversationId);
+    return this.#cursors?.get(conversationId);
   }
 
   /** The cursor, made with `base` as acknowledged if there is none. */
   ensure(conversationId: string, base: number): Cursor {
-    const known = this.#cursors.get(conversationId);
+    this.#cursors ??= new Map();
+    const cursors = this.#cursors;
+    const known = cursors.get(conversationId);
     if (known) {
-      this.#cursors.delete(conversationId);
-      this.#cursors.set(conversationId, known);
+      cursors.delete(conversationId);
+      cursors.set(conversationId, known);
       return known;
     }
     const cursor: Cursor = {
-      acked: this.#groups.get(conversationId) ?? base,
+      acked: this.#groups?.get(conversationId) ?? base,
       heard: false,
       sent: base,
       expected: 0,
@@ -60,8 +63,8 @@ export class Cursors {
       retryAtMs: 0,
       behind: 0,
     };
-    this.#cursors.set(conversationId, cursor);
-    if (this.#cursors.size > this.#limit) this.#forgetOldest();
+    cursors.set(conversationId, cursor);
+    if (cursors.size > this.#limit) this.#forgetOldest(cursors);
     return cursor;
   }
 
@@ -70,24 +73,25 @@ export class Cursors {
    * nothing of the group was delivered here yet.
    */
   joinGroup(groupId: string, base: number | undefined): void {
+    this.#groups ??= new Map();
     if (!this.#groups.has(groupId)) this.#groups.set(groupId, base);
   }
 
   leaveGroup(groupId: string): void {
-    this.#groups.delete(groupId);
+    this.#groups?.delete(groupId);
   }
 
   inGroup(groupId: string): boolean {
-    return this.#groups.has(groupId);
+    return this.#groups?.has(groupId) ?? false;
   }
 
-  groups(): IterableIterator<string> {
-    return this.#groups.keys();
+  groups(): Iterable<string> {
+    return this.#groups?.keys() ?? [];
   }
 
   /** Up to where the session has acknowledged, or need not; undefined when nothing is known. */
   acked(conversationId: string): number | undefined {
-    return this.#cursors.get(conversationId)?.acked ?? this.#groups.get(conversationId);
+    return this.#cursors?.get(conversationId)?.acked ?? this.#groups?.get(conversationId);
   }
 
   /** Entries `first` to `last` were sent; the last that is not the session's own is `expected`. */
@@ -121,20 +125,20 @@ export class Cursors {
   /** Takes the conversations of which something was missed. */
   takeMissed(): string[] {
     const found: string[] = [];
-    for (const [conversationId, cursor] of this.#cursors) {
+    for (const [conversationId, cursor] of this.#cursors ?? []) {
       if (cursor.missed) found.push(conversationId);
       cursor.missed = false;
     }
     return found;
   }
 
-  #forgetOldest(): void {
-    const [oldest] = this.#cursors;
+  #forgetOldest(cursors: Map<string, Cursor>): void {
+    const [oldest] = cursors;
     if (!oldest) return;
     const [conversationId, cursor] = oldest;
-    this.#cursors.delete(conversationId);
+    cursors.delete(conversationId);
     if (cursor.missed) this.forgotMissed = true;
-    if (this.#groups.has(conversationId)) {
+    if (this.#groups?.has(conversationId)) {
       this.#groups.set(conversationId, Math.max(cursor.acked, cursor.sent, cursor.behind));
     }
   }

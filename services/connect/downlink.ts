@@ -1,10 +1,11 @@
-import type { Membership, Signal } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
-import { groupChannel, userChannel } from "../../platform/channels.ts";
+import type { Signal } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
+import { userChannel } from "../../platform/channels.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Metrics } from "../../platform/metrics.ts";
 import { type Channel, type Channels, raise } from "./channels.ts";
 import { type Delivery, openEnvelope } from "./envelope.ts";
 import { deliverFrames } from "./frames.ts";
+import type { Memberships } from "./memberships.ts";
 import type { Redelivery } from "./redelivery.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
@@ -12,6 +13,7 @@ import type { SocketServer } from "./socket.ts";
 
 export interface DownlinkOptions {
   channels: Channels;
+  memberships: Pick<Memberships, "apply">;
   sessions: Sessions;
   sockets: Pick<SocketServer, "publish">;
   redelivery: Pick<Redelivery, "delivered">;
@@ -43,7 +45,7 @@ export class Downlink {
   /** Hands out one encoded Envelope. Rejects when it cannot be read. */
   async take(body: Uint8Array): Promise<void> {
     const { memberships, deliveries, signals, kicks } = openEnvelope(body);
-    for (const membership of memberships) this.#apply(membership);
+    for (const membership of memberships) this.#options.memberships.apply(membership);
     const byChannel = new Map<Channel, Delivery[]>();
     for (const delivery of deliveries) {
       for (const name of delivery.channels) {
@@ -63,31 +65,6 @@ export class Downlink {
     if (this.#bytesInTurn < bytesPerTurn) return;
     this.#bytesInTurn = 0;
     await new Promise<void>((resolve) => setImmediate(resolve));
-  }
-
-  /** The session hears the group from now on; `known` deliveries before that are not its business. */
-  joinGroup(session: Session, groupId: string): void {
-    const channel = this.#options.channels.subscribe(session, groupChannel(groupId));
-    session.cursors.joinGroup(groupId, channel.watermarks.get(groupId)?.last);
-    if (session.isOpen) session.socket.subscribe(channel.name);
-  }
-
-  #leaveGroup(session: Session, groupId: string): void {
-    const name = groupChannel(groupId);
-    session.cursors.leaveGroup(groupId);
-    session.socket.unsubscribe(name);
-    this.#options.channels.unsubscribe(session, name);
-  }
-
-  #apply({ userId, groupId, member }: Membership): void {
-    const user = this.#options.channels.get(userChannel(userId));
-    if (!user) return;
-    for (const session of user.sessions) {
-      session.membershipsWhileOpening?.set(groupId, member);
-      if (member) this.joinGroup(session, groupId);
-      else this.#leaveGroup(session, groupId);
-    }
-    if (member) void this.#options.channels.joinInTheEnd([groupChannel(groupId)]);
   }
 
   #deliver(channel: Channel, deliveries: readonly Delivery[]): void {

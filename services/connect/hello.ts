@@ -1,7 +1,5 @@
-import type { Client } from "@connectrpc/connect";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { CloseCode, type Hello } from "../../gen/lucky/frame/v1/frame_pb.js";
-import type { IngressService } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
 import type { UserCaller } from "../../platform/caller.ts";
 import { groupChannel, userChannel } from "../../platform/channels.ts";
 import type { Clock } from "../../platform/clock.ts";
@@ -11,9 +9,8 @@ import type { Revocations } from "../../platform/revocations.ts";
 import type { TokenVerifier } from "../../platform/tokens.ts";
 import type { Channels } from "./channels.ts";
 import type { Claims } from "./claims.ts";
-import type { Downlink } from "./downlink.ts";
 import { welcomeFrame } from "./frames.ts";
-import { type Gather, gather } from "./gather.ts";
+import type { Memberships } from "./memberships.ts";
 import { tellMissed } from "./missing.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
@@ -21,10 +18,9 @@ import type { Sessions } from "./sessions.ts";
 export interface HelloOptions {
   verifier: TokenVerifier;
   revocations: Revocations;
-  ingress: Pick<Client<typeof IngressService>, "openSessions">;
   claims: Claims;
   channels: Channels;
-  downlink: Downlink;
+  memberships: Memberships;
   sessions: Sessions;
   clock: Clock;
   log: Log;
@@ -34,13 +30,8 @@ export interface HelloOptions {
     readonly maxSendsInFlight: number;
     readonly framesPerSecond: number;
     readonly framesBurst: number;
-    readonly callTimeoutMs: number;
   };
 }
-
-/** Bounds of one call for several Hellos. */
-const openLimit = 500;
-const openQueue = 50_000;
 
 /** How a token is refused. */
 export function closeCodeOf(reason: ErrorReason): CloseCode {
@@ -59,28 +50,9 @@ export function closeCodeOf(reason: ErrorReason): CloseCode {
 /** Opens and renews sessions. */
 export class Greeter {
   readonly #options: HelloOptions;
-  readonly #opens: Gather<string, readonly string[]>;
 
   constructor(options: HelloOptions) {
-    const { clock, config, ingress } = options;
     this.#options = options;
-    this.#opens = gather<string, readonly string[]>({
-      clock,
-      limit: openLimit,
-      lingerMs: 0,
-      inFlight: 4,
-      queue: openQueue,
-      async call(userIds) {
-        const answer = await ingress.openSessions(
-          {
-            $typeName: "lucky.internal.ingress.v1.OpenSessionsRequest",
-            userIds: [...userIds],
-          },
-          { timeoutMs: config.callTimeoutMs },
-        );
-        return answer.opened.map(({ groupIds }) => groupIds);
-      },
-    });
   }
 
   /**
@@ -146,25 +118,15 @@ export class Greeter {
   }
 
   async #open(session: Session, caller: UserCaller): Promise<void> {
-    const { channels, claims, downlink } = this.#options;
+    const { channels, claims, memberships } = this.#options;
     const { userId } = caller;
     this.#addLogin(session, caller);
     if (session.state.kind !== "opening") return;
-    const memberships = new Map<string, boolean>();
-    session.membershipsWhileOpening = memberships;
     channels.subscribe(session, userChannel(userId));
     await Promise.all([claims.claim(session, caller), channels.join([userChannel(userId)])]);
     if (session.state.kind !== "opening") return;
-
-    // After the join: a change of membership that this answer lacks arrives on the user's channel.
-    const groupIds = await this.#opens.add(userId);
-    if (session.state.kind !== "opening") return;
-    if (!groupIds) throw new Error("too many sessions open at once");
-    for (const groupId of groupIds) {
-      if (memberships.get(groupId) !== false) downlink.joinGroup(session, groupId);
-    }
-    session.membershipsWhileOpening = undefined;
-    await channels.join([...session.cursors.groups()].map(groupChannel));
+    // After the join: a change of membership that this lacks arrives on the user's channel.
+    await memberships.open(session, userId);
     if (session.state.kind !== "opening") return;
     this.#welcome(session, caller);
   }

@@ -13,7 +13,7 @@ function watermarkOf(
   const name = session.cursors.inGroup(conversationId)
     ? groupChannel(conversationId)
     : userId !== undefined && userChannel(userId);
-  return name ? channels.get(name)?.watermarks.get(conversationId) : undefined;
+  return name ? channels.get(name)?.watermarks?.get(conversationId) : undefined;
 }
 
 /** Up to which sequence a session was sent a conversation, or has it anyway. */
@@ -37,7 +37,7 @@ export function tellMissed(session: Session, channels: Channels): boolean {
   if (session.missedGroups) {
     session.missedGroups = false;
     for (const groupId of cursors.groups()) {
-      const watermark = channels.get(groupChannel(groupId))?.watermarks.get(groupId);
+      const watermark = channels.get(groupChannel(groupId))?.watermarks?.get(groupId);
       const acked = cursors.acked(groupId) ?? (watermark?.first ?? 1) - 1;
       if (watermark && watermark.last > acked) lacking.add(groupId);
     }

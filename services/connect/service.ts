@@ -21,6 +21,7 @@ import { Downlink } from "./downlink.ts";
 import { drain } from "./drain.ts";
 import { Greeter, textOf } from "./hello.ts";
 import { Intake } from "./intake.ts";
+import { Memberships } from "./memberships.ts";
 import { Redelivery } from "./redelivery.ts";
 import { Calls } from "./rpc.ts";
 import { Session } from "./session.ts";
@@ -90,11 +91,12 @@ export async function startConnect(
   const uplink = new UplinkLanes(shared);
   const calls = new Calls(shared);
   const redelivery = new Redelivery({ ...shared, acknowledgements });
-  const downlink = new Downlink({ ...shared, channels, redelivery });
+  const memberships = new Memberships({ ...shared, channels });
+  const downlink = new Downlink({ ...shared, channels, memberships, redelivery });
   const claims = new Claims({ ...shared, limits, instanceId: instance.instanceId });
-  const greeter = new Greeter({ ...shared, claims, channels, downlink });
+  const greeter = new Greeter({ ...shared, claims, channels, memberships });
   const intake = new Intake({ ...shared, greeter, uplink, acknowledgements, typing, calls });
-  const sweep = new Sweep({ ...shared, channels });
+  const sweep = new Sweep({ ...shared, channels, memberships });
   const watch = new Watch({ ...shared, channels, sweep });
   const open = metrics.gauge("lucky_sessions", "Open sockets on this instance.");
   const ends = metrics.counter("lucky_session_end_total", "Ended sessions, by close code.", [
@@ -151,6 +153,8 @@ export async function startConnect(
   async function afterLoss(): Promise<void> {
     log.warn({ event: "registry_forgot", sessions: sessions.size });
     await Promise.all([channels.rejoin(), claims.reclaim()]);
+    // What changed while nobody could be told where the users are.
+    for (const { caller } of sessions.all()) if (caller) memberships.check(caller.userId);
     await sweep.run();
   }
 
@@ -186,7 +190,8 @@ export async function startConnect(
     throw error;
   }
   closing.push(() => {
-    for (const part of [sweep, watch, channels, uplink, typing, acknowledgements]) part.close();
+    for (const part of [sweep, watch, memberships, channels, uplink, typing]) part.close();
+    return acknowledgements.close();
   });
   sweep.start();
   watch.start();

@@ -56,8 +56,6 @@ export class Session {
   callsInFlight = 0;
   /** The session's place in the registry, once asked for; resolves when the registry answered. */
   claiming: { readonly claim: Claim; readonly settled: Promise<unknown> } | undefined;
-  /** Changes of membership that came while the session's groups were being looked up. */
-  membershipsWhileOpening: Map<string, boolean> | undefined;
   readonly #slowReaderBytes: number;
   #ended: AbortController | undefined;
   #state: SessionState = { kind: "greeting" };

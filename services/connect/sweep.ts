@@ -1,11 +1,12 @@
 import type { Client } from "@connectrpc/connect";
 import type { IngressService } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { userChannel } from "../../platform/channels.ts";
+import { groupChannel, userChannel } from "../../platform/channels.ts";
 import type { Clock, Timer } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Metrics } from "../../platform/metrics.ts";
 import type { Channels } from "./channels.ts";
 import { syncRequiredFrame } from "./frames.ts";
+import type { Memberships } from "./memberships.ts";
 import { lastSent } from "./missing.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
@@ -13,6 +14,7 @@ import type { Sessions } from "./sessions.ts";
 export interface SweepOptions {
   ingress: Pick<Client<typeof IngressService>, "sweep">;
   channels: Channels;
+  memberships: Pick<Memberships, "check">;
   sessions: Sessions;
   clock: Clock;
   log: Log;
@@ -138,17 +140,22 @@ export class Sweep {
 
   /** What was committed a moment ago is probably still on its way: only what stays away is told. */
   #tellAfterGrace(lacks: readonly Lack[]): void {
-    const { channels, clock, config, log } = this.#options;
+    const { channels, clock, config, log, memberships } = this.#options;
     const timer = clock.after(config.sweepGraceMs, () => {
       this.#graces.delete(timer);
       let told = 0;
+      const hidden = new Set<string>();
       for (const { session, conversationId, lastSequence } of lacks) {
         if (!session.isOpen || lastSent(session, conversationId, channels) >= lastSequence)
           continue;
         session.tell(syncRequiredFrame(conversationId, lastSequence));
         this.#found.inc();
         told += 1;
+        hidden.add(groupChannel(conversationId)).add(userChannel(session.caller!.userId));
+        memberships.check(session.caller!.userId);
       }
+      // Whoever published it may not have known that they are heard here.
+      if (hidden.size > 0) void channels.joinAgain([...hidden]);
       if (told > 0) log.info({ event: "sweep_missed", conversations: told });
     });
     this.#graces.add(timer);

@@ -49,6 +49,6 @@ export class TypingSignals {
   }
 
   close(): void {
-    this.#signals.close();
+    void this.#signals.close();
   }
 }

@@ -71,3 +71,24 @@ test("a send whose target cannot be read is refused and the session goes on", as
   ana.send(sendTo("2", "good"));
   assert.deepEqual(await results(ana, 1), ["good"]);
 });
+
+test("when a batch is refused, what its session sent after it is refused too and overtakes nothing", async (t) => {
+  const config = { uplinkLanes: 1, uplinkBatchSends: 1, uplinkRetryMs: 0 };
+  const stand = await startStand(t, { config });
+  const ana = await stand.device("1");
+  const eve = await stand.device("3");
+  stand.ingress.failing = 1;
+  for (const id of ["m1", "m2", "m3"]) ana.send(sendTo("2", id));
+  eve.send(sendTo("2", "e1"));
+  const refused: string[] = [];
+  while (refused.length < 3) {
+    for (const { clientMessageId, outcome } of (await ana.next("sendResults")).results) {
+      if (outcome.case === "refused") refused.push(clientMessageId);
+    }
+  }
+  assert.deepEqual(refused, ["m1", "m2", "m3"]);
+  assert.equal((await eve.next("sendResults")).results[0]!.outcome.case, "accepted");
+  for (const id of refused) ana.send(sendTo("2", id));
+  assert.deepEqual(await results(ana, 3), refused);
+  assert.equal(stored(stand, "1000002"), 3);
+});

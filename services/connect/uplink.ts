@@ -189,6 +189,7 @@ class Lane {
       const batch = this.#take();
       const results = await this.#append(batch);
       this.#answer(batch, results);
+      if (!results) this.#refuseBehind(batch);
     }
     this.#waiting = [];
     this.#head = 0;
@@ -213,6 +214,17 @@ class Lane {
       this.#head = 0;
     }
     return batch;
+  }
+
+  /** Refuses what waits of the sessions in a batch that was refused: it must not overtake that. */
+  #refuseBehind(batch: readonly Waiting[]): void {
+    const sessions = new Set(batch.map(({ session }) => session));
+    const rest = this.#waiting.slice(this.#head);
+    const behind = rest.filter(({ session }) => sessions.has(session));
+    if (behind.length === 0) return;
+    this.#waiting = rest.filter(({ session }) => !sessions.has(session));
+    this.#head = 0;
+    this.#answer(behind, undefined);
   }
 
   /** The results of a batch; undefined when server could not be reached for too long. */

@@ -16,6 +16,7 @@ import { createPlacement } from "./placement.ts";
 import { createTunnels } from "./tunnel.ts";
 
 const log = createLog({ service: "gateway", instanceId: "test", level: "silent" });
+const agreed = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
 const upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
 
 interface Upstream {
@@ -86,8 +87,8 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
     socket.write(first);
     return socket;
   }
-  /** The connection that arrives at one of the upstreams, with the first bytes that it brings. */
-  async function arrival(at: number): Promise<{ socket: Socket; head: string }> {
+  /** The connection that arrives at one of the upstreams, with the head that it brings. */
+  async function request(at: number): Promise<{ socket: Socket; head: string }> {
     const upstream = upstreams[at]!;
     if (upstream.accepted.length === 0) await once(upstream.server, "connection");
     const socket = upstream.accepted.shift()!;
@@ -100,7 +101,13 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
     }
     return { socket, head };
   }
-  return { dial, arrival, upstreams, tunnels, hints, clock, issuer };
+  /** The same, with the upgrade agreed to. */
+  async function arrival(at: number): Promise<{ socket: Socket; head: string }> {
+    const arrived = await request(at);
+    arrived.socket.write(agreed);
+    return arrived;
+  }
+  return { dial, request, arrival, upstreams, tunnels, hints, clock, issuer };
 }
 
 /** Everything that comes until the peer ends its side; ours stays open. */
@@ -118,11 +125,10 @@ async function textOf(socket: Socket): Promise<string> {
 test("the head arrives as it was sent, with the peer's address and the bytes that came along", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
   dial(`${upgrade}X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1\r\n\r\nfirst bytes`);
-  const { head } = await arrival(0);
-  assert.equal(
-    head,
-    `${upgrade}X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1, 127.0.0.1\r\n\r\nfirst bytes`,
-  );
+  const { head, socket } = await arrival(0);
+  assert.equal(head, `${upgrade}X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1, 127.0.0.1\r\n\r\n`);
+  const [first] = await once(socket, "data");
+  assert.equal(String(first), "first bytes");
 });
 
 test("bytes pass both ways untouched, also more than any buffer holds", async (t) => {
@@ -135,7 +141,7 @@ test("bytes pass both ways untouched, also more than any buffer holds", async (t
   socket.end(down);
   const [received, answered] = await Promise.all([allOf(socket), allOf(client)]);
   assert.ok(received.equals(up));
-  assert.ok(answered.equals(down));
+  assert.ok(answered.equals(Buffer.concat([Buffer.from(agreed), down])));
 });
 
 test("a side that has said everything still hears the other out", async (t) => {
@@ -145,13 +151,15 @@ test("a side that has said everything still hears the other out", async (t) => {
   client.end();
   assert.equal(await textOf(socket), "");
   socket.end("last words");
-  assert.equal(await textOf(client), "last words");
+  assert.equal(await textOf(client), `${agreed}last words`);
 });
 
 test("when one side breaks, the other is closed", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
   const first = dial(`${upgrade}\r\n`);
-  (await arrival(0)).socket.resetAndDestroy();
+  const broken = await arrival(0);
+  await once(first, "data");
+  broken.socket.resetAndDestroy();
   assert.equal(await textOf(first), "");
 
   const second = dial(`${upgrade}\r\n`);
@@ -180,6 +188,32 @@ test("an instance that cannot be reached is passed over", async (t) => {
   upstreams[0]!.server.close();
   dial(`${upgrade}\r\n`);
   await arrival(1);
+});
+
+test("an instance that does not answer the upgrade is passed over", async (t) => {
+  const { dial, request, arrival, clock } = await setUp(t, { instances: 2 });
+  const client = dial(`${upgrade}\r\n`);
+  const stuck = await request(0);
+  const heard = textOf(stuck.socket);
+  clock.advance(2_000);
+  (await arrival(1)).socket.end("hello");
+  assert.equal(await heard, "");
+  client.end();
+  assert.equal(await textOf(client), `${agreed}hello`);
+});
+
+test("behind an upgrade that is refused, no second request gets through", async (t) => {
+  const { dial, request, clock } = await setUp(t, { instances: 1 });
+  const client = dial(`${upgrade}\r\nGET /first HTTP/1.1\r\nHost: x\r\n\r\n`);
+  const { socket } = await request(0);
+  const answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno";
+  socket.write(answer);
+  const [told] = await once(client, "data");
+  assert.equal(String(told), answer);
+  client.write("GET /second HTTP/1.1\r\nHost: x\r\n\r\n");
+  const heard = textOf(socket);
+  clock.advance(1_000);
+  assert.equal(await heard, "");
 });
 
 const refused: [title: string, request: string, status: RegExp, says: RegExp][] = [
@@ -228,8 +262,8 @@ test("a stopping gateway refuses new sockets, lets the others end, then cuts the
   assert.match(await textOf(dial(`${upgrade}\r\n`)), /^HTTP\/1\.1 503 .*stopping/s);
   first.socket.end("goodbye");
   ending.end();
-  assert.equal(await textOf(ending), "goodbye");
+  assert.equal(await textOf(ending), `${agreed}goodbye`);
   clock.advance(60_000);
   await closed;
-  assert.equal(await textOf(staying), "");
+  assert.equal(await textOf(staying), agreed);
 });

@@ -7,6 +7,7 @@ import type { Metrics } from "../../platform/metrics.ts";
 import type { Instance } from "../../platform/registry/registry.ts";
 import type { TokenVerifier } from "../../platform/tokens.ts";
 import { SOCKET_PATH } from "./endpoint.ts";
+import { shakeHands } from "./handshake.ts";
 import { bearerOf, refusal, requestHead } from "./head.ts";
 import type { Hints } from "./hint.ts";
 import type { Placement } from "./placement.ts";
@@ -18,7 +19,7 @@ export interface TunnelOptions {
   readonly hints: Hints;
   readonly verifier: TokenVerifier;
   readonly clock: Clock;
-  /** How long an instance may take to accept the connection. */
+  /** How long an instance may take to accept the connection, and then to answer the upgrade. */
   readonly connectTimeoutMs: number;
   /** Sockets at once; more are refused with 503. */
   readonly maxTunnels: number;
@@ -110,9 +111,17 @@ export function createTunnels(options: TunnelOptions): Tunnels {
         log.warn({ event: "tunnel_unreachable", to: instance.instanceId, err: upstream });
         continue;
       }
+      const timeoutMs = options.connectTimeoutMs;
+      const answer = await shakeHands({ upstream, head: requestHead(request), clock, timeoutMs });
+      if (answer === "silent") {
+        upstream.destroy();
+        log.warn({ event: "tunnel_unanswered", to: instance.instanceId });
+        continue;
+      }
+      if (answer === "refused") return passRefusal(socket, upstream);
       placement.placed(instance.instanceId);
       opened.inc({ outcome: "opened" });
-      return join(socket, upstream, [requestHead(request), head]);
+      return join(socket, upstream, head);
     }
     refuse(
       socket,
@@ -124,16 +133,27 @@ export function createTunnels(options: TunnelOptions): Tunnels {
   function refuse(socket: Duplex, refused: Refused, outcome: string): void {
     opened.inc({ outcome });
     socket.end(refusal(refused.status, refused.text));
-    // The peer gets a moment to read why; closing with its bytes unread would tear the answer up.
+    linger(socket);
+  }
+
+  /** Hands down the answer of an instance that refuses the upgrade. */
+  function passRefusal(socket: Duplex, upstream: Socket): void {
+    opened.inc({ outcome: "refused" });
+    socket.once("close", () => upstream.destroy());
+    pipeline(upstream, socket, () => {});
+    linger(socket);
+  }
+
+  /** The peer gets a moment to read why; closing with its bytes unread would tear the answer up. */
+  function linger(socket: Duplex): void {
     socket.resume();
     const timer = clock.after(LINGER_MS, () => socket.destroy());
     socket.once("close", () => timer.stop());
   }
 
   /** Joins two connections. What either side says or ends, the other hears; a break breaks both. */
-  function join(socket: Duplex, upstream: Socket, first: [head: string, rest: Buffer]): void {
-    upstream.write(first[0], "latin1");
-    if (first[1].length > 0) upstream.write(first[1]);
+  function join(socket: Duplex, upstream: Socket, first: Buffer): void {
+    if (first.length > 0) upstream.write(first);
     let flowing = 2;
     const ended = (error: Error | null | undefined): void => {
       flowing -= 1;
@@ -198,7 +218,7 @@ function reach(instance: Instance, timeoutMs: number): Promise<Socket | Error> {
     socket.once("connect", () => {
       socket.setTimeout(0);
       socket.removeAllListeners("timeout");
-      socket.removeListener("error", resolve);
+      // The listener of errors stays: until it is joined, nobody else hears one.
       resolve(socket);
     });
   });

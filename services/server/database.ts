@@ -10,6 +10,9 @@ export interface Statement {
   readonly text: string;
 }
 
+/** How long an answer may take: more than PostgreSQL gives a statement, so it has gone astray. */
+const ANSWER_MS = 20_000;
+
 type Value = Buffer | string | number | null;
 
 /**
@@ -56,7 +59,8 @@ export class Database {
         await client.query(planning);
         this.#planned.add(client);
       }
-      const result = await client.query<R>({ ...statement, values: values as Value[] });
+      const query = { ...statement, values: values as Value[], query_timeout: ANSWER_MS };
+      const result = await client.query<R>(query);
       this.#answeredAtMs = this.#clock.now();
       return result.rows;
     } catch (error) {

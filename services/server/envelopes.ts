@@ -39,10 +39,10 @@ export interface Signal {
   readonly exceptUserId?: string;
 }
 
-/** A part of an envelope, encoded once for all instances, and the channels that it is for. */
+/** A part of an envelope, and the channels that it is for. */
 export interface Part {
   readonly channels: readonly string[];
-  /** Whole fields of lucky.internal.envelope.v1.Envelope. */
+  /** Whole fields of Envelope: encoded once for all instances, and only if there is one. */
   readonly fields: Uint8Array;
 }
 
@@ -52,6 +52,26 @@ const SIGNALS = 3;
 
 /** A delivery as fields of Envelope: its changes of membership, then its entries. */
 export function deliveryPart(delivery: Delivery): Part {
+  return part(delivery.channels, () => encodeDelivery(delivery));
+}
+
+/** A signal as a field of Envelope. */
+export function signalPart(signal: Signal): Part {
+  return part(signal.channels, () => encodeSignal(signal));
+}
+
+function part(channels: readonly string[], encode: () => Uint8Array): Part {
+  let fields: Uint8Array | undefined;
+  return {
+    channels,
+    get fields() {
+      fields ??= encode();
+      return fields;
+    },
+  };
+}
+
+function encodeDelivery(delivery: Delivery): Uint8Array {
   const { conversationId, channels, entries, baseSequence, memberships } = delivery;
   let size = 64;
   for (const { body, originSessionId } of entries)
@@ -75,16 +95,15 @@ export function deliveryPart(delivery: Delivery): Part {
     if (member) membership.varint(3, 1);
     outer.bytes(MEMBERSHIPS, membership.finish());
   }
-  return { channels, fields: outer.bytes(DELIVERIES, encoded).finish() };
+  return outer.bytes(DELIVERIES, encoded).finish();
 }
 
-/** A signal as a field of Envelope. */
-export function signalPart({ channels, frame, exceptUserId }: Signal): Part {
+function encodeSignal({ channels, frame, exceptUserId }: Signal): Uint8Array {
   const inner = new WireWriter(frame.length + 64);
   for (const channel of channels) inner.string(1, channel);
   inner.bytes(2, frame);
   if (exceptUserId !== undefined) inner.varint(3, BigInt(exceptUserId));
-  return { channels, fields: new WireWriter(96).bytes(SIGNALS, inner.finish()).finish() };
+  return new WireWriter(inner.length + 16).bytes(SIGNALS, inner.finish()).finish();
 }
 
 /** An envelope of parts. */

@@ -15,6 +15,15 @@ import { fail } from "../../platform/errors.ts";
 import type { Ids } from "../../platform/ids.ts";
 import { bigints } from "./arrays.ts";
 import type { Database, Statement } from "./database.ts";
+import {
+  groupOf,
+  type Head,
+  lockGroup,
+  type MemberHead,
+  mustBeMember,
+  selectGroup,
+  selectMadeGroup,
+} from "./group-head.ts";
 import { type WrittenTip, writeTip } from "./group-log.ts";
 import type { Users } from "./users.ts";
 
@@ -29,29 +38,7 @@ export interface GroupsOptions {
   readonly committed: (written: WrittenTip, tip: MessageInitShape<typeof TipSchema>) => void;
 }
 
-interface Head {
-  conversation_id: string;
-  name: string;
-  owner_id: string;
-  member_count: number;
-  created_at_ms: string;
-  last_sequence: string;
-  /** Of the caller; null when the caller is no member. */
-  role: number | null;
-}
-
 const GROUP = ConversationKind.GROUP;
-const headColumns = `c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms,
-  c.last_sequence, m.role`;
-const fromHead = `FROM im.conversation c
-  LEFT JOIN im.member m ON m.conversation_id = c.conversation_id AND m.user_id = $2::bigint
-                       AND m.left_sequence = 0
-  WHERE c.conversation_id = $1::bigint AND c.kind = ${GROUP}`;
-
-export const selectGroup: Statement = {
-  name: "im_group",
-  text: `SELECT ${headColumns} ${fromHead}`,
-};
 
 export const selectMembers: Statement = {
   name: "im_members",
@@ -175,7 +162,7 @@ export class Groups {
     await this.#mustExist(wanted);
 
     const { group, written, tip } = await db.transaction(async (client) => {
-      const locked = await lock(client, groupId, callerId);
+      const locked = await lockGroup(client, groupId, callerId);
       mustManage(locked);
       const { rows } = await client.query<{ user_id: string }>(
         `SELECT user_id FROM im.member
@@ -221,7 +208,7 @@ export class Groups {
     const { groupId, callerId, userId } = change;
     const tip = { kind: { case: "memberRemoved", value: { userId } } } as const;
     const { group, written } = await this.#options.db.transaction(async (client) => {
-      const locked = await lock(client, groupId, callerId);
+      const locked = await lockGroup(client, groupId, callerId);
       const { rows } = await client.query<{ role: number }>(
         `SELECT role FROM im.member
           WHERE conversation_id = $1 AND user_id = $2 AND left_sequence = 0`,
@@ -284,35 +271,8 @@ export class Groups {
   }
 }
 
-export const selectMadeGroup: Statement = {
-  name: "im_group_made",
-  text: `
-    SELECT c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms,
-           c.last_sequence, NULL::int AS role
-      FROM im.group_key k JOIN im.conversation c ON c.conversation_id = k.conversation_id
-     WHERE k.creator_id = $1::bigint AND k.client_group_id = $2::text`,
-};
-
 /** Another call made the group under the same key. */
 class MadeMeanwhile extends Error {}
-
-type MemberHead = Head & { role: number };
-
-/** Holds the group's row until the end of the transaction: changes come one after the other. */
-async function lock(client: pg.PoolClient, groupId: string, callerId: string): Promise<MemberHead> {
-  const { rows } = await client.query<Head>(
-    `SELECT 1 FROM im.conversation WHERE conversation_id = $1 FOR NO KEY UPDATE`,
-    [groupId],
-  );
-  if (rows.length === 0) throw notFound();
-  const head = await client.query<Head>(`SELECT ${headColumns} ${fromHead}`, [groupId, callerId]);
-  return mustBeMember(head.rows[0]);
-}
-
-function mustBeMember(head: Head | undefined): MemberHead {
-  if (head === undefined || head.role === null) throw notFound();
-  return head as MemberHead;
-}
 
 function mustManage({ role }: MemberHead): void {
   if (role === Role.OWNER || role === Role.ADMIN) return;
@@ -333,15 +293,4 @@ function mayRemove({ callerId, callerRole, userId, role }: Removal): boolean {
   return callerRole === Role.ADMIN && (role === undefined || role === Role.MEMBER);
 }
 
-function groupOf(head: Head): Group {
-  return create(GroupSchema, {
-    groupId: head.conversation_id,
-    name: head.name,
-    ownerId: head.owner_id,
-    memberCount: head.member_count,
-    createdAtMs: BigInt(head.created_at_ms),
-  });
-}
-
-const notFound = () => fail(ErrorReason.CONVERSATION_NOT_FOUND, "no such group");
 const full = (most: number) => fail(ErrorReason.GROUP_FULL, `a group has at most ${most} members`);

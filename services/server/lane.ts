@@ -95,6 +95,17 @@ export class Lane {
     return batch;
   }
 
+  /** Takes what waits for the conversations of failed sends: it must not overtake their repetition. */
+  #takeBehind(failed: ReadonlySet<Pending>): Pending[] {
+    const broken = new Set([...failed].map(({ conversationId }) => conversationId));
+    const rest = this.#queue.slice(this.#head);
+    const behind = rest.filter(({ conversationId }) => broken.has(conversationId));
+    this.#queue = rest.filter(({ conversationId }) => !broken.has(conversationId));
+    this.#head = 0;
+    for (const { fields } of behind) this.#bytes -= fields.length;
+    return behind;
+  }
+
   /** Answers every send of the batch. */
   async #append(batch: readonly Pending[]): Promise<void> {
     const { measures, log } = this.#options;
@@ -114,7 +125,9 @@ export class Lane {
       for (const send of left) answer(send, busy);
     } catch (error) {
       log.warn({ event: "append_failed", count: open.size, err: error });
+      const behind = this.#takeBehind(open);
       for (const send of open) answer(send, { kind: "failed", error });
+      for (const send of behind) send.answer({ kind: "failed", error });
     }
     measures.appended(batch.length, (performance.now() - startedAtMs) / 1_000, tally);
   }

@@ -2,13 +2,11 @@ import type { Clock, Timer } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
 import { bigints } from "./arrays.ts";
 import type { Database, Statement } from "./database.ts";
-import type { Measures } from "./measures.ts";
 
 export interface OutboxOptions {
   readonly db: Database;
   readonly clock: Clock;
   readonly log: Log;
-  readonly measures: Measures;
   /** How long confirmed rows wait to be deleted together. */
   readonly deleteLingerMs: number;
 }

@@ -26,6 +26,7 @@ import { defaultsOf } from "../../platform/config.ts";
 import { createIds } from "../../platform/ids.ts";
 import { Metrics } from "../../platform/metrics.ts";
 import { createMemoryRegistry } from "../../platform/registry/memory.ts";
+import type { Registry } from "../../platform/registry/registry.ts";
 import { localTransport } from "../../platform/rpc/local.ts";
 import { serve } from "../../platform/rpc/served.ts";
 import { validateInterceptor } from "../../platform/rpc/validate.ts";
@@ -70,12 +71,22 @@ export class Stand {
   readonly bus: Bus;
   /** While set, the bus takes nothing. "silent": it says that it could. */
   busAway: "no" | "known" | "silent" = "no";
+  /** While set, the registry knows its instances and cannot say what they hear. */
+  registryAway = false;
   readonly pool: pg.Pool;
-  readonly #registry = createMemoryRegistry({ clock: this.clock });
+  readonly #registry: Registry;
   readonly #t: Ending;
   constructor(t: Ending, pool: pg.Pool) {
     this.#t = t;
     this.pool = pool;
+    const registry = createMemoryRegistry({ clock: this.clock });
+    this.#registry = {
+      ...registry,
+      locate: async (channels) => {
+        if (this.registryAway) throw new Error("the registry is away");
+        return registry.locate(channels);
+      },
+    };
     const bus = createMemoryBus();
     this.bus = {
       ...bus,

@@ -92,7 +92,6 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     db,
     clock,
     log,
-    measures,
     deleteLingerMs: config.outboxDeleteLingerMs,
   });
   const relay = new Relay({

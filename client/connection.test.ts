@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { ServerFrameSchema } from "../gen/lucky/frame/v1/frame_pb.js";
+import { createManualClock } from "../test/clock.ts";
+import { Connection } from "./connection.ts";
+
+/** A WebSocket whose peer never answers a close. */
+class DeafSocket extends EventTarget {
+  readonly OPEN = 1;
+  readyState = 1;
+  binaryType = "";
+  send(): void {}
+  close(): void {
+    this.readyState = 2;
+  }
+}
+
+test("a Welcome that comes while the connection is being closed does not keep it from ending", async () => {
+  const clock = createManualClock();
+  const socket = new DeafSocket();
+  let welcomed = false;
+  const connection = new Connection({
+    url: "ws://localhost",
+    webSocket: function open() {
+      return socket;
+    } as unknown as typeof WebSocket,
+    clock,
+    accessToken: "token",
+    clientVersion: "",
+    welcome: () => {
+      welcomed = true;
+    },
+    frame: () => {},
+  });
+  const closed = connection.close();
+  const kind = { case: "welcome" as const, value: { heartbeatIntervalMs: 1_000n } };
+  const frame = toBinary(ServerFrameSchema, create(ServerFrameSchema, { kind }));
+  socket.dispatchEvent(new MessageEvent("message", { data: frame.slice().buffer }));
+  clock.advance(2_000);
+  const outcome = await Promise.race([closed, new Promise((resolve) => setImmediate(resolve))]);
+  assert.deepEqual(outcome, { code: 1000, text: "", openedAtMs: undefined });
+  assert.equal(welcomed, false);
+});

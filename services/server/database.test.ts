@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { reasonOf } from "../../platform/errors.ts";
+import { startEmbedded } from "../../platform/postgres/embedded.ts";
+import { migrate } from "../../platform/postgres/migrate.ts";
+import { createPool } from "../../platform/postgres/pool.ts";
+import { quiet } from "../../test/postgres.ts";
+import { accepted, type Outgoing, Stand, toUser } from "./server.fixture.ts";
+
+const folder = await mkdtemp(join(tmpdir(), "lucky-restart-"));
+await chmod(folder, 0o711);
+const start = (port: number) => startEmbedded({ dataDir: folder, port, log: quiet });
+let postgres = await start(0);
+const port = Number(new URL(postgres.url).port);
+await migrate({ url: postgres.url, log: quiet });
+const pool = createPool({ url: postgres.url, max: 8, log: quiet, name: "test" });
+after(async () => {
+  await pool.end();
+  await postgres.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const say = (key: string): Outgoing => ({ from: "101", to: toUser("102"), key, text: key });
+
+test("connections that break under sends lose nothing and double nothing", async (t) => {
+  const one = await new Stand(t, pool).server();
+  await one.append(say("first"));
+  const killer = createPool({ url: postgres.url, max: 1, log: quiet, name: "killer" });
+  t.after(() => killer.end());
+  let failures = 0;
+  const sequences: number[] = [];
+  const senders = Array.from({ length: 8 }, async (_, sender) => {
+    for (let i = 0; failures < 5; i++) {
+      const send = say(`m${sender}-${i}`);
+      let stored: number | undefined;
+      while (stored === undefined) {
+        try {
+          stored = accepted((await one.append(send))[0]).sequence;
+        } catch (error) {
+          assert.equal(reasonOf(error), ErrorReason.UNAVAILABLE);
+          failures++;
+        }
+      }
+      sequences.push(stored);
+    }
+  });
+  while (failures < 5) {
+    await killer.query(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test'",
+    );
+  }
+  await Promise.all(senders);
+  assert.deepEqual(
+    sequences.toSorted((a, b) => a - b),
+    Array.from(sequences, (_, i) => i + 2),
+  );
+});
+
+test("while PostgreSQL is away sends fail with UNAVAILABLE; when it is back they go on", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const [before] = await one.append(say("before"));
+  assert.equal(one.server.ready(), true);
+  await postgres.stop();
+  await assert.rejects(one.append(say("during")), (error) => {
+    assert.equal(reasonOf(error), ErrorReason.UNAVAILABLE);
+    return true;
+  });
+  stand.clock.advance(20_000);
+  assert.equal(one.server.ready(), false);
+  postgres = await start(port);
+  const [during, again] = await one.append(say("during"), say("before"));
+  assert.equal(accepted(during).sequence, accepted(before).sequence + 1);
+  assert.deepEqual(accepted(again), accepted(before));
+  assert.equal(one.server.ready(), true);
+});

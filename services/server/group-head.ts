@@ -1,0 +1,75 @@
+import { create } from "@bufbuild/protobuf";
+import type pg from "pg";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { type Group, GroupSchema } from "../../gen/lucky/group/v1/group_pb.js";
+import { ConversationKind } from "../../gen/lucky/message/v1/message_pb.js";
+import { fail } from "../../platform/errors.ts";
+import type { Statement } from "./database.ts";
+
+/** A group's row, and the role of the caller in it. */
+export interface Head {
+  conversation_id: string;
+  name: string;
+  owner_id: string;
+  member_count: number;
+  created_at_ms: string;
+  /** Of the caller; null when the caller is no member. */
+  role: number | null;
+}
+
+const headColumns = `c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms, m.role`;
+const fromHead = `FROM im.conversation c
+  LEFT JOIN im.member m ON m.conversation_id = c.conversation_id AND m.user_id = $2::bigint
+                       AND m.left_sequence = 0
+  WHERE c.conversation_id = $1::bigint AND c.kind = ${ConversationKind.GROUP}`;
+
+export const selectGroup: Statement = {
+  name: "im_group",
+  text: `SELECT ${headColumns} ${fromHead}`,
+};
+
+/** The group that a user made under a key. */
+export const selectMadeGroup: Statement = {
+  name: "im_group_made",
+  text: `
+    SELECT c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms,
+           NULL::int AS role
+      FROM im.group_key k JOIN im.conversation c ON c.conversation_id = k.conversation_id
+     WHERE k.creator_id = $1::bigint AND k.client_group_id = $2::text`,
+};
+
+/** Of a caller who is a member. */
+export type MemberHead = Head & { role: number };
+
+/** Holds the group's row until the end of the transaction: changes come one after the other. */
+export async function lockGroup(
+  client: pg.PoolClient,
+  groupId: string,
+  callerId: string,
+): Promise<MemberHead> {
+  const { rows } = await client.query<Head>(
+    `SELECT 1 FROM im.conversation WHERE conversation_id = $1 FOR NO KEY UPDATE`,
+    [groupId],
+  );
+  if (rows.length === 0) throw notFound();
+  const head = await client.query<Head>(`SELECT ${headColumns} ${fromHead}`, [groupId, callerId]);
+  return mustBeMember(head.rows[0]);
+}
+
+/** Throws CONVERSATION_NOT_FOUND when the caller is no member. */
+export function mustBeMember(head: Head | undefined): MemberHead {
+  if (head === undefined || head.role === null) throw notFound();
+  return head as MemberHead;
+}
+
+export function groupOf(head: Head): Group {
+  return create(GroupSchema, {
+    groupId: head.conversation_id,
+    name: head.name,
+    ownerId: head.owner_id,
+    memberCount: head.member_count,
+    createdAtMs: BigInt(head.created_at_ms),
+  });
+}
+
+const notFound = () => fail(ErrorReason.CONVERSATION_NOT_FOUND, "no such group");

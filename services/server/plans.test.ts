@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { startTestPostgres } from "../../test/postgres.ts";
+import { appendEntries } from "./append.ts";
+import { countOutbox, giveUpOutbox, selectRanges, takeOutbox } from "./compensation.ts";
+import { selectPlaces } from "./conversations.ts";
+import { planning } from "./database.ts";
+import { insertDirects, selectDirects } from "./directs.ts";
+import { selectGroup, selectMadeGroup } from "./group-head.ts";
+import { selectMembers } from "./groups.ts";
+import {
+  selectAfter,
+  selectBefore,
+  selectEntryRanges,
+  selectReceipts,
+  selectVisible,
+} from "./history.ts";
+import { deleteOutbox, replayOutbox } from "./outbox.ts";
+import { advanceCursors } from "./receipts.ts";
+import { selectKeys } from "./repeats.ts";
+import { selectGroups, selectSweep } from "./sweep.ts";
+import { selectChanged } from "./sync.ts";
+
+const { pool } = await startTestPostgres({ after });
+
+const statements = [
+  advanceCursors,
+  appendEntries,
+  countOutbox,
+  deleteOutbox,
+  giveUpOutbox,
+  insertDirects,
+  replayOutbox,
+  selectAfter,
+  selectBefore,
+  selectChanged,
+  selectDirects,
+  selectEntryRanges,
+  selectGroup,
+  selectGroups,
+  selectKeys,
+  selectMadeGroup,
+  selectMembers,
+  selectPlaces,
+  selectRanges,
+  selectReceipts,
+  selectSweep,
+  selectVisible,
+  takeOutbox,
+];
+
+/** What no plan may hold: work that grows with a table instead of with the arrays. */
+const forbidden = /Seq Scan on \w+|Hash Join|Merge Join|Hash Cond|Merge Cond/;
+
+async function plans(): Promise<Map<string, string>> {
+  const client = await pool.connect();
+  try {
+    await client.query(planning);
+    const found = new Map<string, string>();
+    for (const { name, text } of statements) {
+      const { rows } = await client.query(`EXPLAIN (GENERIC_PLAN) ${text}`);
+      found.set(name, rows.map((row) => row["QUERY PLAN"]).join("\n"));
+    }
+    return found;
+  } finally {
+    client.release();
+  }
+}
+
+test("every statement goes by index, on empty tables and on small ones", async () => {
+  for (const [name, plan] of await plans()) assert.doesNotMatch(plan, forbidden, name);
+  await pool.query(`
+    INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms, updated_at_ms)
+      SELECT n, 1, 2, 0, 0 FROM generate_series(1, 300) n;
+    INSERT INTO im.member (conversation_id, user_id, kind, updated_at_ms)
+      SELECT n, u, 1, 0 FROM generate_series(1, 300) n, generate_series(1, 2) u;
+    INSERT INTO im.entry SELECT n, s, n * 100 + s, 1, s::text, 1, s, 0, ''
+      FROM generate_series(1, 300) n, generate_series(1, 20) s;
+    ANALYZE`);
+  for (const [name, plan] of await plans()) assert.doesNotMatch(plan, forbidden, name);
+});
+
+test("a page of Sync and of the log is found by the keys of the one who asks", async () => {
+  const found = await plans();
+  assert.match(found.get(selectChanged.name)!, /Index (Only )?Scan using member_user/);
+  assert.match(found.get(selectChanged.name)!, /Index (Only )?Scan using entry_sender/);
+  assert.match(found.get(selectAfter.name)!, /Index Cond: .*conversation_id = .*sequence >=/);
+  assert.match(found.get(selectBefore.name)!, /Index Scan Backward using entry_pkey/);
+  assert.match(found.get(selectGroups.name)!, /Index Only Scan using member_group/);
+  assert.match(found.get(takeOutbox.name)!, /Index Scan using outbox_next/);
+  assert.match(found.get(selectKeys.name)!, /client_message_id = /);
+});

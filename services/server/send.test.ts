@@ -1,0 +1,148 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fromBinary } from "@bufbuild/protobuf";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { EntrySchema, SendResultSchema } from "../../gen/lucky/message/v1/message_pb.js";
+import { WireWriter } from "../../platform/wire.ts";
+import { tail, writePrefix } from "./entries.ts";
+import { encodeAccepted, encodeRefused, refusal } from "./outcome.ts";
+import { sendReader } from "./send.ts";
+import { contentOf, random, request, toUser } from "./server.fixture.ts";
+
+const read = sendReader();
+const readBytes = (send: Uint8Array) => read({ senderId: "1", sessionId: "s", send });
+
+const good = request({ target: toUser("2"), clientMessageId: "key", content: contentOf("hello") });
+
+test("the fields of a send become the fields of its entry, byte by byte", () => {
+  const result = readBytes(good);
+  assert.equal(result.kind, "send");
+  if (result.kind !== "send") return;
+  const { fields, key, kind } = result.send;
+  assert.equal(kind, 1);
+  assert.equal(Buffer.from(fields).toString("latin1", key.start, key.start + key.length), "key");
+  const prefix = Buffer.alloc(64);
+  const ids = { conversationId: 5n, messageId: 2n ** 62n, senderId: 1n };
+  const end = writePrefix(prefix, 0, ids);
+  const entry = fromBinary(
+    EntrySchema,
+    Buffer.concat([prefix.subarray(0, end), fields, tail(7, 1_800_000_000_000)]),
+  );
+  assert.equal(entry.conversationId, "5");
+  assert.equal(entry.messageId, (2n ** 62n).toString());
+  assert.equal(entry.senderId, "1");
+  assert.equal(entry.clientMessageId, "key");
+  assert.equal(entry.sequence, 7n);
+  assert.equal(entry.acceptedAtMs, 1_800_000_000_000n);
+  assert.deepEqual(entry.content?.kind.value, { ...entry.content?.kind.value, text: "hello" });
+});
+
+test("fields that Entry does not take from the sender are left behind", () => {
+  const forged = new WireWriter().varint(3, 1).varint(4, 99).varint(5, 77).finish();
+  const later = new WireWriter().string(11, "of a later version").finish();
+  const result = readBytes(Buffer.concat([forged, good, later]));
+  assert.equal(result.kind, "send");
+  const plain = readBytes(good);
+  assert.deepEqual(
+    result.kind === "send" && Buffer.from(result.send.fields),
+    plain.kind === "send" && Buffer.from(plain.send.fields),
+  );
+});
+
+test("what the server writes itself, too much, or nothing is refused", () => {
+  const base = { target: toUser("2"), clientMessageId: "key" };
+  const custom = (bytes: number) => ({
+    kind: { case: "custom", value: { type: "t", data: new Uint8Array(bytes) } } as const,
+  });
+  const part = { kind: { case: "text", value: { text: "ü".repeat(10_000) } } } as const;
+  const bad = [
+    request({
+      ...base,
+      content: {
+        kind: {
+          case: "tip",
+          value: { kind: { case: "memberRemoved", value: { userId: "1" } } },
+        },
+      },
+    }),
+    request({ ...base, content: { kind: { case: "callRecord", value: { callId: "1" } } } }),
+    request({ ...base, content: custom(40_000) }),
+    request({
+      ...base,
+      content: { kind: { case: "composite", value: { parts: [part, part, part, part] } } },
+    }),
+    request({ ...base, content: {} }),
+    request(base),
+    request({ clientMessageId: "key", content: contentOf("x") }),
+    request({ ...base, clientMessageId: "", content: contentOf("x") }),
+    request({ ...base, target: toUser("-5"), content: contentOf("x") }),
+    new Uint8Array(0),
+  ];
+  for (const [index, bytes] of bad.entries()) {
+    const result = readBytes(bytes);
+    assert.equal(result.kind, "refused", `case ${index}`);
+    if (result.kind === "refused") {
+      assert.equal(result.refusal.reason, ErrorReason.INVALID_ARGUMENT);
+    }
+  }
+  assert.equal(readBytes(request({ ...base, content: custom(32_000) })).kind, "send");
+});
+
+test("bytes that other decoders would not take are refused, however deep they lie", () => {
+  const text = (inner: Buffer) => {
+    const content = new WireWriter().bytes(1, inner).finish();
+    return new WireWriter().varint(1, 2).string(6, "key").bytes(10, content).finish();
+  };
+  const bad = [
+    // Text.text as a varint: the generated decoder takes the number for a length.
+    text(Buffer.from([0x08, 0x02, 0x68, 0x69])),
+    // A group inside of the text.
+    text(Buffer.from([0x0a, 1, 0x68, 0x23, 0x24])),
+    // A string that is no UTF-8.
+    text(Buffer.from([0x0a, 2, 0xc3, 0x28])),
+    // A length that goes past the end.
+    text(Buffer.from([0x0a, 9, 0x68])),
+  ];
+  for (const bytes of bad) assert.equal(readBytes(bytes).kind, "refused");
+  assert.equal(readBytes(text(Buffer.from([0x0a, 2, 0x68, 0x69]))).kind, "send");
+});
+
+test("no bytes bring the reader down", () => {
+  const next = random(7);
+  for (let i = 0; i < 20_000; i++) {
+    const bytes = Buffer.from(good);
+    const changes = 1 + Math.floor(next() * 4);
+    for (let n = 0; n < changes; n++) bytes[Math.floor(next() * bytes.length)] = next() * 256;
+    const cut = next() < 0.2 ? bytes.subarray(0, Math.floor(next() * bytes.length)) : bytes;
+    const result = readBytes(cut);
+    if (result.kind === "send") fromBinary(EntrySchema, result.send.fields);
+  }
+});
+
+test("results read as the contract says", () => {
+  const accepted = {
+    conversationId: (2n ** 60n).toString(),
+    sequence: 12,
+    acceptedAtMs: 1_800_000_000_000,
+    messageId: (2n ** 61n).toString(),
+  };
+  const yes = fromBinary(SendResultSchema, encodeAccepted("key", accepted));
+  assert.equal(yes.clientMessageId, "key");
+  assert.equal(yes.outcome.case, "accepted");
+  const { value } = yes.outcome;
+  assert.deepEqual(value, {
+    ...value,
+    ...accepted,
+    sequence: 12n,
+    acceptedAtMs: 1_800_000_000_000n,
+  });
+  const no = fromBinary(
+    SendResultSchema,
+    encodeRefused("", refusal(ErrorReason.OVERLOADED, "später", 500)),
+  );
+  assert.equal(no.outcome.case, "refused");
+  if (no.outcome.case !== "refused") return;
+  assert.equal(no.outcome.value.text, "später");
+  assert.equal(no.outcome.value.error?.reason, ErrorReason.OVERLOADED);
+  assert.equal(no.outcome.value.error?.retryAfterMs, 500n);
+});
