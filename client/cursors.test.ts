@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createManualClock } from "../test/clock.ts";
+import { HandClock } from "../test/clock.ts";
 import { Cursors } from "./cursors.ts";
 import { Pace } from "./pace.ts";
 
 function setUp() {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const frames: string[][] = [];
   const cursors = new Cursors(clock, (batch) => {
     frames.push(

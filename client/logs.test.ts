@@ -9,7 +9,7 @@ import {
   MessageService,
   type SyncRequest,
 } from "../gen/lucky/message/v1/message_pb.js";
-import { createManualClock } from "../test/clock.ts";
+import { HandClock } from "../test/clock.ts";
 import { Logs, type LogsOptions } from "./logs.ts";
 import { MemoryStore } from "./store.ts";
 
@@ -21,7 +21,7 @@ function setUp(
   lengths: Record<string, number>,
   options: Partial<LogsOptions> & { delivered?: number; first?: number } = {},
 ) {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const store = options.store ?? new MemoryStore();
   const asked: ListEntriesRequest[] = [];
   const synced: SyncRequest[] = [];

@@ -9,7 +9,7 @@ import {
   type SendRequest,
   SendResultSchema,
 } from "../gen/lucky/message/v1/message_pb.js";
-import { createManualClock } from "../test/clock.ts";
+import { HandClock } from "../test/clock.ts";
 import { LuckyError } from "./error.ts";
 import { Outbox } from "./outbox.ts";
 import { Pace } from "./pace.ts";
@@ -17,7 +17,7 @@ import { sendRequest } from "./send-request.ts";
 import { MemoryStore } from "./store.ts";
 
 function setUp() {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const store = new MemoryStore();
   const frames: Uint8Array[] = [];
   const entries: Entry[] = [];

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { TokensSchema } from "../gen/lucky/auth/v1/auth_pb.js";
-import { createManualClock } from "../test/clock.ts";
+import { HandClock } from "../test/clock.ts";
 import { TokenKeeper } from "./tokens.ts";
 
 const minuteMs = 60_000;
 
 function setUp() {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const exchanged: string[] = [];
   const tokens = (n: number) =>
     create(TokensSchema, {

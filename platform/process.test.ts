@@ -65,6 +65,15 @@ test("a start that fails says why, plainly, and exits with 1", async (t) => {
   assert.deepEqual(await exit, [1, null]);
   assert.match(await errors, /^the port is taken$/m);
   assert.doesNotMatch(await errors, /\n +at /);
+
+  const errorsModule = JSON.stringify(join(import.meta.dirname, "errors.ts"));
+  const away = run(
+    t,
+    `const { fail } = await import(${errorsModule}); throw fail(9, "the registry is away");`,
+  );
+  assert.deepEqual(await away.exit, [1, null]);
+  assert.match(await away.errors, /^the registry is away$/m);
+  assert.doesNotMatch(await away.errors, /\n +at /);
 });
 
 test("a fault of the program shows where it is", async (t) => {

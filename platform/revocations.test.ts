@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { createClient } from "@connectrpc/connect";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "../gen/lucky/internal/session/v1/session_pb.js";
-import { HandClock } from "./clock.fixture.ts";
+import { HandClock } from "../test/clock.ts";
 import { fail } from "./errors.ts";
 import { createLog } from "./log.ts";
 import { watchRevocations } from "./revocations.ts";

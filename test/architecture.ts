@@ -5,9 +5,9 @@ export type Sources = ReadonlyMap<string, string>;
 
 /** Packages that only these files may import; tests beside them and under test/ may as well. */
 const fences: Record<string, RegExp> = {
-  "uWebSockets.js": /^services\/connect\/socket\.ts$/,
+  "uWebSockets.js": /^(services\/connect\/socket|bench\/servers\/relay)\.ts$/,
   amqplib: /^platform\/bus\/rabbitmq\.ts$/,
-  ioredis: /^platform\/(registry|limiter)\/redis\.ts$/,
+  ioredis: /^(platform\/(registry|limiter)\/redis|bench\/servers\/socket-io)\.ts$/,
   "rate-limiter-flexible": /^platform\/limiter\/(memory|redis)\.ts$/,
   jose: /^(platform\/tokens|services\/auth\/[a-z-]+)\.ts$/,
   "@node-rs/argon2": /^services\/auth\/[a-z-]+\.ts$/,

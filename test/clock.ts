@@ -1,34 +1,47 @@
-import type { Clock } from "../platform/clock.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
 
-/** A clock that a test moves by hand. */
-export interface ManualClock extends Clock {
-  /** Moves the time and rings what became due, in order. Negative steps back and rings nothing. */
-  advance(ms: number): void;
-}
+/** A clock that a test moves by hand. Timers ring in the order of their times. */
+export class HandClock implements Clock {
+  #now: number;
+  readonly #timers = new Set<{ at: number; every: number | undefined; ring: () => void }>();
 
-/** Starts at `startMs`, milliseconds since the Unix epoch; 2026-01-01 when absent. */
-export function createManualClock(startMs = Date.UTC(2026, 0, 1)): ManualClock {
-  let now = startMs;
-  const due = new Set<{ at: number; ring: () => void; intervalMs?: number }>();
-  const add = (entry: { at: number; ring: () => void; intervalMs?: number }) => {
-    due.add(entry);
-    return { stop: () => void due.delete(entry) };
-  };
-  return {
-    now: () => now,
-    after: (delayMs, ring) => add({ at: now + delayMs, ring }),
-    every: (intervalMs, ring) => add({ at: now + intervalMs, ring, intervalMs }),
-    advance(ms) {
-      const until = now + ms;
-      for (;;) {
-        const [next] = [...due].filter(({ at }) => at <= until).sort((a, b) => a.at - b.at);
-        if (!next) break;
-        now = Math.max(now, next.at);
-        if (next.intervalMs === undefined) due.delete(next);
-        else next.at += next.intervalMs;
-        next.ring();
-      }
-      now = until;
-    },
-  };
+  constructor(now = Date.UTC(2026, 0, 1)) {
+    this.#now = now;
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  after(delayMs: number, ring: () => void): Timer {
+    return this.#add({ at: this.#now + delayMs, every: undefined, ring });
+  }
+
+  every(intervalMs: number, ring: () => void): Timer {
+    return this.#add({ at: this.#now + intervalMs, every: intervalMs, ring });
+  }
+
+  /** How many timers wait. */
+  get waiting(): number {
+    return this.#timers.size;
+  }
+
+  /** Moves time forward and rings what is due on the way. */
+  advance(ms: number): void {
+    const until = this.#now + ms;
+    for (;;) {
+      const [next] = [...this.#timers].sort((a, b) => a.at - b.at);
+      if (next === undefined || next.at > until) break;
+      this.#now = next.at;
+      if (next.every === undefined) this.#timers.delete(next);
+      else next.at += next.every;
+      next.ring();
+    }
+    this.#now = until;
+  }
+
+  #add(timer: { at: number; every: number | undefined; ring: () => void }): Timer {
+    this.#timers.add(timer);
+    return { stop: () => void this.#timers.delete(timer) };
+  }
 }

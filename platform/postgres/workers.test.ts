@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type pg from "pg";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { createManualClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock.ts";
 import { quiet, startTestPostgres } from "../../test/postgres.ts";
 import type { Clock } from "../clock.ts";
 import { reasonOf } from "../errors.ts";
@@ -15,7 +15,7 @@ const unavailable = (error: unknown) => reasonOf(error) === ErrorReason.UNAVAILA
 
 function lease(options: { clock?: Clock; pool?: pg.Pool } = {}) {
   const { promise: lost, resolve } = Promise.withResolvers<void>();
-  const clock = options.clock ?? createManualClock();
+  const clock = options.clock ?? new HandClock();
   const dependencies = { clock, holder: "server-0", log: quiet, lost: resolve };
   return leaseWorker({ pool: options.pool ?? pool, ...dependencies }).then((held) => ({
     held,
@@ -52,7 +52,7 @@ test("a number rests after its release, then the longest rested is given again",
 });
 
 test("a kept lease is renewed for as long as it is held", async () => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const { held } = await lease({ clock });
   const number = held.number;
   const expiry = async () => {
@@ -69,7 +69,7 @@ test("a kept lease is renewed for as long as it is held", async () => {
 });
 
 test("a lease that somebody else took calls lost, and the number is gone", async () => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const { held, lost } = await lease({ clock });
   await pool.query("UPDATE lucky.worker SET holder = 'thief' WHERE number = $1", [held.number]);
   clock.advance(5_000);
@@ -78,7 +78,7 @@ test("a lease that somebody else took calls lost, and the number is gone", async
 });
 
 test("a lease that cannot be renewed calls lost before PostgreSQL hands the number on", async () => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const own = createPool({ url, max: 1, log: quiet, name: "cut-off" });
   const { held, lost } = await lease({ clock, pool: own });
   await own.end();
@@ -90,9 +90,13 @@ test("a lease that cannot be renewed calls lost before PostgreSQL hands the numb
 });
 
 test("a process that slept through its lease has no number, even before it is told", async () => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   let sleptMs = 0;
-  const asleep = { ...clock, now: () => clock.now() + sleptMs };
+  const asleep: Clock = {
+    now: () => clock.now() + sleptMs,
+    after: (delayMs, ring) => clock.after(delayMs, ring),
+    every: (intervalMs, ring) => clock.every(intervalMs, ring),
+  };
   const { held } = await lease({ clock: asleep });
   sleptMs = 25_000;
   assert.throws(() => held.number, unavailable);

@@ -18,7 +18,7 @@ import {
 import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
-import { HandClock } from "../clock.fixture.ts";
+import { HandClock } from "../../test/clock.ts";
 import { fail, reasonOf } from "../errors.ts";
 import { createLog } from "../log.ts";
 import { type ListenOptions, listen } from "./listen.ts";

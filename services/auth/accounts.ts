@@ -40,6 +40,8 @@ export function createAccounts(database: Database): Accounts {
       return found ?? undefined;
     },
     async byName(userName) {
+      // Nobody has such a name, and PostgreSQL takes no text with it.
+      if (userName.includes("\0")) return undefined;
       const where = { userNameKey: nameKey(userName) };
       return (await database.account.findUnique({ where })) ?? undefined;
     },

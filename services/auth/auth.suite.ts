@@ -13,7 +13,7 @@ import { createPool } from "../../platform/postgres/pool.ts";
 import { serverInterceptors } from "../../platform/rpc/interceptors.ts";
 import { localTransport } from "../../platform/rpc/local.ts";
 import { createTokenVerifier, type TokenVerifier } from "../../platform/tokens.ts";
-import { createManualClock, type ManualClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock.ts";
 import { quiet } from "../../test/postgres.ts";
 import { type AuthConfig, authConfig } from "./config.ts";
 import { startAuth } from "./service.ts";
@@ -32,7 +32,7 @@ export interface TestAuth {
   sessions: Client<typeof SessionService>;
   verifier: TokenVerifier;
   metrics: Metrics;
-  clock: ManualClock;
+  clock: HandClock;
   /** Encrypts as a client does. */
   encrypt(password: string): Promise<{ keyId: string; ciphertext: Uint8Array }>;
   /** Registers a user with the good password and a fresh name. */
@@ -46,7 +46,7 @@ interface Options {
   url: string;
   t: { after(close: () => Promise<void>): void };
   config?: Partial<AuthConfig>;
-  clock?: ManualClock;
+  clock?: HandClock;
   ids?: Ids;
 }
 
@@ -54,7 +54,7 @@ let workers = 0;
 
 /** Starts an instance on a migrated database; it stops at the end of the test. */
 export async function startTestAuth(options: Options): Promise<TestAuth> {
-  const { url, t, clock = createManualClock() } = options;
+  const { url, t, clock = new HandClock() } = options;
   const config = {
     ...defaultsOf(authConfig),
     keyEncryptionKey: testKey,

@@ -49,6 +49,23 @@ test("without a display name the user name is shown; control characters are refu
   await refused(bell, ErrorReason.INVALID_ARGUMENT);
 });
 
+test("control characters in other texts are refused too, and belong to no name", async () => {
+  const { userName } = await one.register();
+  const password = await one.encrypt(goodPassword);
+  const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
+  for (const odd of [{ deviceName: "a\0b" }, { clientVersion: "1\0" }]) {
+    const login = auth.login({ userName, password, device: { ...device, ...odd } });
+    await refused(login, ErrorReason.INVALID_ARGUMENT);
+  }
+  const key = { case: "userName", value: "a\0b" } as const;
+  const tokens = await one.login(userName);
+  await refused(one.users.getUser({ key }, one.as(tokens)), ErrorReason.USER_NOT_FOUND);
+  await refused(
+    auth.login({ userName: "a\0b", password, device }),
+    ErrorReason.CREDENTIALS_INVALID,
+  );
+});
+
 test("a name in another spelling is the same name", async () => {
   const password = await one.encrypt(goodPassword);
   const { user } = await auth.register({ userName: "Straße", password });

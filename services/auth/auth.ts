@@ -6,6 +6,7 @@ import { userOf } from "../../platform/caller.ts";
 import type { Clock } from "../../platform/clock.ts";
 import { fail } from "../../platform/errors.ts";
 import type { Ids } from "../../platform/ids.ts";
+import { requirePrintable } from "../../platform/printable.ts";
 import { type Accounts, userOfAccount } from "./accounts.ts";
 import type { SharedKey } from "./keys.ts";
 import type { Logins, Opened } from "./logins.ts";
@@ -69,6 +70,8 @@ export function createAuth(d: AuthDependencies): ServiceImpl<typeof AuthService>
     async login(request) {
       const { device } = request;
       if (!device) throw fail(ErrorReason.INVALID_ARGUMENT, "device: value is required");
+      requirePrintable("device.device_name", device.deviceName);
+      requirePrintable("device.client_version", device.clientVersion);
       const password = await d.passwords.decrypt(request.password);
       const account = await d.accounts.byName(request.userName);
       // Verified in either case: how long it takes must not tell who exists.
@@ -96,7 +99,6 @@ export function createAuth(d: AuthDependencies): ServiceImpl<typeof AuthService>
 /** What people see; a name of nothing but blanks counts as empty. */
 function displayNameOf(wanted: string, userName: string): string {
   const name = wanted.trim() || userName;
-  if (/\p{Cc}/u.test(name))
-    throw fail(ErrorReason.INVALID_ARGUMENT, "display_name: must not hold control characters");
+  requirePrintable("display_name", name);
   return name;
 }

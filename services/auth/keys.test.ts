@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, beforeEach, test } from "node:test";
-import { createManualClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock.ts";
 import { startTestPostgres } from "../../test/postgres.ts";
 import { goodPassword, startTestAuth, testKey } from "./auth.suite.ts";
 import { createSealing, loadOrCreateKey } from "./sealing.ts";
@@ -13,7 +13,7 @@ const { url, pool } = await startTestPostgres({ after });
 beforeEach(() => pool.query("DELETE FROM auth.key"));
 
 test("instances that start at once share their keys, and each honours the other's", async (t) => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const [one, two] = await Promise.all([
     startTestAuth({ url, t, clock }),
     startTestAuth({ url, t, clock }),

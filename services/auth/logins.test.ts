@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { defaultsOf } from "../../platform/config.ts";
-import { createManualClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock.ts";
 import { quiet, startTestPostgres } from "../../test/postgres.ts";
 import { refused, startTestAuth, type TestAuth, testKey } from "./auth.suite.ts";
 import { authConfig } from "./config.ts";
@@ -51,7 +51,7 @@ test("a used token that comes back at once is only refused", async (t) => {
 });
 
 test("of many that present one refresh token at once, on two instances, one wins", async (t) => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const one = await startTestAuth({ url, t, clock });
   const two = await startTestAuth({ url, t, clock });
   const { refreshToken } = await one.login((await one.register()).userName);
@@ -159,7 +159,7 @@ test("of many logins of one device at once, one stays", async (t) => {
 });
 
 test("tidying deletes what can never be used again, and only that", async (t) => {
-  const one = await startTestAuth({ url, t, clock: createManualClock(Date.UTC(2027, 0, 1)) });
+  const one = await startTestAuth({ url, t, clock: new HandClock(Date.UTC(2027, 0, 1)) });
   const expired = await one.login((await one.register()).userName);
   const ended = await one.login((await one.register()).userName);
   await one.auth.logout({}, one.as(ended));

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createLog } from "../../platform/log.ts";
 import type { Lease } from "../../platform/registry/registry.ts";
-import { createManualClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock.ts";
 import { Channels } from "./channels.ts";
 import { Session } from "./session.ts";
 import type { Socket } from "./socket.ts";
@@ -10,7 +10,7 @@ import type { Socket } from "./socket.ts";
 const log = createLog({ service: "connect", instanceId: "test", level: "silent" });
 
 test("a join that was on its way when the registry forgot the instance is made again", async () => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const joins: { names: readonly string[]; done: () => void }[] = [];
   let asked = Promise.withResolvers<void>();
   const lease = {

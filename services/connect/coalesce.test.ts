@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createManualClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock.ts";
 import { Coalescer } from "./coalesce.ts";
 
 /** A coalescer of numbers, and the calls that it makes, each to be answered by hand. */
@@ -8,7 +8,7 @@ function setUp() {
   const calls: { items: readonly number[]; answer: PromiseWithResolvers<void> }[] = [];
   const dropped: number[] = [];
   const coalescer = new Coalescer<number>({
-    clock: createManualClock(),
+    clock: new HandClock(),
     limit: 2,
     lingerMs: 25,
     queue: 4,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { createManualClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock.ts";
 import { RawDevice } from "../../test/raw.ts";
 import { startStand } from "../../test/stand.ts";
 
@@ -46,7 +46,7 @@ test("a subprotocol that is not ours, and any other path, is refused", async (t)
 });
 
 test("a token that is forged, expired or revoked opens nothing", async (t) => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const stand = await startStand(t, { clock });
   const say = async (token: string) => {
     const device = await RawDevice.open(stand.address);
@@ -62,7 +62,7 @@ test("a token that is forged, expired or revoked opens nothing", async (t) => {
 });
 
 test("a socket without Hello, a silent one and one with an expired token are closed in time", async (t) => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const stand = await startStand(t, { clock });
   const mute = await RawDevice.open(stand.address);
   await fetch(`${stand.address}/healthz`);
@@ -84,7 +84,7 @@ test("a socket without Hello, a silent one and one with an expired token are clo
 });
 
 test("a fresh token of the same device keeps the session, one of another user ends it", async (t) => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
   const ana = await stand.device("1", "a");
   clock.advance(500_000);
@@ -125,7 +125,7 @@ test("a second device of a class kicks the first, also on another instance", asy
 });
 
 test("an entry that is not acknowledged comes again, then the device is behind until it acknowledges", async (t) => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
   const ana = await stand.device("1");
   const ben = await stand.device("2");
@@ -158,7 +158,7 @@ test("an entry that is not acknowledged comes again, then the device is behind u
 });
 
 test("what is acknowledged in time is not delivered again, and cursors are joined", async (t) => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const stand = await startStand(t, { clock });
   const ana = await stand.device("1");
   const ben = await stand.device("2");
@@ -183,7 +183,7 @@ test("what is acknowledged in time is not delivered again, and cursors are joine
 });
 
 test("a push that the bus swallowed is noticed by the sweep", async (t) => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const stand = await startStand(t, { clock });
   const ana = await stand.device("1");
   const ben = await stand.device("2");
@@ -221,7 +221,7 @@ test("a group's entries reach its members; who is added hears them at once, who 
 });
 
 test("sends are repeated while the server is away, then refused as unavailable", async (t) => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const stand = await startStand(t, { clock });
   const ana = await stand.device("1");
   stand.ingress.down = true;
@@ -271,7 +271,7 @@ test("typing signals are joined and passed on", async (t) => {
 });
 
 test("when the registry forgot the instance, everything is entered again and swept", async (t) => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const stand = await startStand(t, { clock });
   const ana = await stand.device("1");
   const ben = await stand.device("2");

@@ -12,7 +12,7 @@ import {
 } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { EntrySchema } from "../../gen/lucky/message/v1/message_pb.js";
 import { groupChannel, userChannel } from "../../platform/channels.ts";
-import { createManualClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock.ts";
 import { type Stand, startStand } from "../../test/stand.ts";
 
 /** A WebSocket over a plain socket, which reads only when it is told to. */
@@ -115,7 +115,7 @@ for (const [what, channel, id] of [
   ["a group", groupChannel("77"), "77"],
 ] as const) {
   test(`a device that does not read ${what} costs a bounded amount of memory and is told to sync when it reads`, async (t) => {
-    const clock = createManualClock();
+    const clock = new HandClock();
     const stand = await startStand(t, { clock });
     await stand.ingress.member("77", "1", true);
     const token = await stand.issuer.token({ sub: "1", did: "slow", dcl: 3 });
@@ -144,7 +144,7 @@ for (const [what, channel, id] of [
 }
 
 test("a device that does not read for too long is cut off", async (t) => {
-  const clock = createManualClock();
+  const clock = new HandClock();
   const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
   const slow = await Sluggard.open(stand.port, await stand.issuer.token());
   t.after(async () => void slow.socket.destroy());

@@ -9,6 +9,7 @@ import {
   RemoveMemberResponseSchema,
 } from "../../gen/lucky/group/v1/group_pb.js";
 import { userOf } from "../../platform/caller.ts";
+import { requirePrintable } from "../../platform/printable.ts";
 import type { Groups } from "./groups.ts";
 
 const DEFAULT_LIMIT = 200;
@@ -22,6 +23,7 @@ export function groupService(parts: {
   const { groups, mustServe } = parts;
   return {
     async createGroup({ name, userIds, clientGroupId }, context) {
+      requirePrintable("name", name);
       mustServe();
       const { userId: ownerId } = userOf(context);
       const group = await groups.create({ ownerId, name, userIds, clientGroupId });

@@ -28,6 +28,12 @@ test("a repeated CreateGroup returns the same group, also when both calls run at
   assert.ok(!ids.has(other.group!.groupId), "a key belongs to its creator");
 });
 
+test("a group's name holds no control characters", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const made = one.groups("105").createGroup({ name: "a\0b" });
+  await assert.rejects(made, failsWith(ErrorReason.INVALID_ARGUMENT));
+});
+
 test("members come in pages by ascending id, with their roles", async (t) => {
   const one = await new Stand(t, pool).server();
   const userIds = Array.from({ length: 25 }, (_, i) => `${990 + i}`);
