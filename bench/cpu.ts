@@ -1,13 +1,20 @@
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 
-/** CPU seconds used so far, user and system together, by name of process. */
-export type CpuSeconds = ReadonlyMap<string, number>;
+/** Seconds of CPU. */
+export interface CpuSeconds {
+  /** Used by this bench and what it started, user and system together, by name of process. */
+  readonly own: ReadonlyMap<string, number>;
+  /** Used by everybody on the machine. */
+  readonly machine: number;
+}
 
 /** Names of programs as people know them. */
 const programs: Readonly<Record<string, string>> = {
   postgres: "postgres",
   "beam.smp": "rabbitmq",
+  erl_child_setup: "rabbitmq",
+  epmd: "rabbitmq",
   "redis-server": "redis",
 };
 
@@ -31,13 +38,23 @@ export function readCpu(names: ReadonlyMap<number, string>): CpuSeconds {
       }
     }
   }
-  const seconds = new Map<string, number>();
+  const own = new Map<string, number>();
   for (const { pid, program, ticks } of all) {
     if (!mine.has(pid)) continue;
     const name = pid === process.pid ? "bench" : (names.get(pid) ?? programs[program] ?? "other");
-    seconds.set(name, (seconds.get(name) ?? 0) + ticks / ticksPerSecond);
+    own.set(name, (own.get(name) ?? 0) + ticks / ticksPerSecond);
   }
-  return seconds;
+  return { own, machine: readMachine() / ticksPerSecond };
+}
+
+/** CPU seconds between two readings, by process; those that did nothing are left out. */
+export function cpuBetween(before: CpuSeconds, after: CpuSeconds): ReadonlyMap<string, number> {
+  const used = new Map<string, number>();
+  for (const [name, seconds] of [...after.own].sort()) {
+    const difference = seconds - (before.own.get(name) ?? 0);
+    if (difference > 0) used.set(name, difference);
+  }
+  return used;
 }
 
 interface Stat {
@@ -62,4 +79,11 @@ function readStat(pid: number): Stat[] {
   // This process starts servers and helpers that must not count as its own work.
   const waited = pid === process.pid ? 0 : waitedUser! + waitedSystem!;
   return [{ pid, parent: Number(fields[1]), program, ticks: own + waited }];
+}
+
+/** Ticks that the machine's processors were not idle. */
+function readMachine(): number {
+  const line = readFileSync("/proc/stat", "utf8").split("\n", 1)[0]!;
+  const [user, nice, system, , , interrupts, soft] = line.trim().split(/\s+/).slice(1).map(Number);
+  return user! + nice! + system! + interrupts! + soft!;
 }

@@ -1,4 +1,5 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLog } from "../platform/log.ts";
@@ -7,14 +8,25 @@ import { startAllOrNothing } from "../platform/started.ts";
 import { startChild } from "../scripts/child.ts";
 import { startMesh } from "../scripts/mesh.ts";
 import { freePorts } from "../scripts/ports.ts";
+import type { Flag, Flags } from "./options.ts";
 
 /** Everything in one process, or a process a service against Redis, RabbitMQ and PostgreSQL. */
 export type Mode = "embedded" | "mesh";
 
 /** A Lucky that was started to be measured. */
 export interface System {
+  readonly mode: Mode;
+  /** Of the gateway. */
   readonly url: string;
+  /** Of each connect instance. */
+  readonly connectUrls: readonly string[];
   readonly postgresUrl: string;
+  /** Of RabbitMQ and Redis; undefined in one process. */
+  readonly rabbitUrl?: string;
+  readonly redisUrl?: string;
+  /** Key under which auth keeps its keys: accounts can be made beside it. */
+  readonly keyEncryptionKey: string;
+  readonly meshSecret: string;
   /** Names of its own processes, by process id. */
   readonly processes: ReadonlyMap<number, string>;
   stop(): Promise<void>;
@@ -29,10 +41,13 @@ export const settings: Readonly<Record<string, string>> = {
   LUCKY_AUTH_PASSWORD_KEY_BITS: "2048",
   LUCKY_AUTH_HASH_MEMORY_KIB: "8192",
   LUCKY_AUTH_HASH_ITERATIONS: "1",
+  LUCKY_AUTH_MAX_HASHING: "10000",
+  LUCKY_AUTH_ACCESS_TOKEN_SECONDS: "86400",
   LUCKY_LIMITS_CREDENTIAL_PER_MINUTE: "1000000",
   LUCKY_LIMITS_READ_PER_SECOND: "1000000",
   LUCKY_CONNECT_FRAMES_PER_SECOND: "1000000",
   LUCKY_CONNECT_FRAMES_BURST: "1000000",
+  LUCKY_LIMITS_WRITE_PER_SECOND: "1000000",
   LUCKY_CONNECT_DRAIN_MS: "100",
   LUCKY_CONNECT_MOVE_SPREAD_MS: "0",
   LUCKY_GATEWAY_DRAIN_MS: "100",
@@ -40,23 +55,42 @@ export const settings: Readonly<Record<string, string>> = {
 
 /** Starts Lucky in processes of its own, on free ports, with data that goes when it stops. */
 export function startSystem(mode: Mode): Promise<System> {
-  return mode === "mesh" ? startMeshed() : startInOne();
+  const secrets = {
+    meshSecret: randomBytes(32).toString("base64url"),
+    keyEncryptionKey: randomBytes(32).toString("base64"),
+  };
+  return mode === "mesh" ? startMeshed(secrets) : startInOne(secrets);
 }
 
-async function startMeshed(): Promise<System> {
-  const mesh = await startMesh({ own: true, free: true, env: ownSettings(), print: console.error });
+type Secrets = Pick<System, "meshSecret" | "keyEncryptionKey">;
+
+async function startMeshed(secrets: Secrets): Promise<System> {
+  const mesh = await startMesh({
+    own: true,
+    free: true,
+    env: ownSettings(secrets),
+    print: console.error,
+  });
   return {
+    ...secrets,
+    mode: "mesh",
     url: mesh.gatewayUrl,
+    connectUrls: mesh.connectUrls,
     postgresUrl: mesh.postgresUrl,
-    processes: new Map(mesh.processes.map(({ pid, name }) => [pid, name])),
+    rabbitUrl: mesh.backends!.rabbit.url,
+    redisUrl: mesh.backends!.redis.url,
+    // Instances of a service are one row of the account.
+    processes: new Map(mesh.processes.map(({ pid, name }) => [pid, name.replace(/-\d+$/, "")])),
     stop: () => mesh.stop(),
   };
 }
 
-function startInOne(): Promise<System> {
+function startInOne(secrets: Secrets): Promise<System> {
   return startAllOrNothing(async (started) => {
     const dataDir = await mkdtemp(join(tmpdir(), "lucky-bench-"));
     started.push(() => rm(dataDir, { recursive: true, force: true }));
+    // PostgreSQL runs under another account when this runs as root.
+    await chmod(dataDir, 0o711);
     const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
     const postgres = await startEmbedded({ dataDir: join(dataDir, "postgres"), log });
     started.push(() => postgres.stop());
@@ -66,7 +100,7 @@ function startInOne(): Promise<System> {
       script: "services/all.ts",
       env: {
         PATH: process.env.PATH,
-        ...ownSettings(),
+        ...ownSettings(secrets),
         LUCKY_DATA_DIR: dataDir,
         LUCKY_POSTGRES_URL: postgres.url,
         LUCKY_GATEWAY_PORT: String(gatewayPort),
@@ -74,12 +108,23 @@ function startInOne(): Promise<System> {
         LUCKY_OPS_PORT: String(opsPort),
       },
       readyUrl: `http://127.0.0.1:${opsPort}/readyz`,
-      print: () => {},
+      print: (line) => {
+        if (/"level":(40|50|60)/.test(line)) console.error(line);
+      },
     });
-    started.push(() => all.stop(20_000));
+    // A bench that ends without stopping it leaves nothing behind.
+    const abandon = () => void all.kill("SIGKILL");
+    process.once("exit", abandon);
+    started.push(async () => {
+      process.off("exit", abandon);
+      await all.stop(20_000);
+    });
     await all.ready();
     return {
+      ...secrets,
+      mode: "embedded",
       url: `http://127.0.0.1:${gatewayPort}`,
+      connectUrls: [`http://127.0.0.1:${connectPort}`],
       postgresUrl: postgres.url,
       processes: new Map([[all.pid, "all"]]),
       stop: () => started.stop(),
@@ -88,7 +133,44 @@ function startInOne(): Promise<System> {
 }
 
 /** Settings of the environment come on top, so that a variant can be measured. */
-function ownSettings(): Record<string, string | undefined> {
+function ownSettings(secrets: Secrets): Record<string, string | undefined> {
   const names = Object.keys(process.env).filter((name) => name.startsWith("LUCKY_"));
-  return { ...settings, ...Object.fromEntries(names.map((name) => [name, process.env[name]])) };
+  return {
+    ...settings,
+    LUCKY_MESH_SECRET: secrets.meshSecret,
+    LUCKY_AUTH_KEY_ENCRYPTION_KEY: secrets.keyEncryptionKey,
+    ...Object.fromEntries(names.map((name) => [name, process.env[name]])),
+  };
+}
+
+/** Flags of scenarios that start Lucky. */
+export const modeFlags: Readonly<Record<string, Flag>> = {
+  mode: { default: "embedded", doc: "embedded: one process; mesh: a process a service" },
+  "through-gateway": {
+    default: undefined,
+    doc: "sockets go through the gateway instead of straight to connect",
+  },
+};
+
+export function modeOf(flags: Flags): Mode {
+  const mode = flags.text("mode");
+  if (mode !== "embedded" && mode !== "mesh") throw new Error("--mode is embedded or mesh");
+  return mode;
+}
+
+/** Where devices open their sockets, in turn. */
+export function addressesOf(system: System, flags: Flags): readonly string[] {
+  return flags.on("through-gateway") ? [system.url] : system.connectUrls;
+}
+
+/** Starts Lucky, says with which settings, works with it, and stops it. */
+export async function withSystem<T>(mode: Mode, work: (system: System) => Promise<T>): Promise<T> {
+  console.log(`starting Lucky, ${mode}, with settings that differ from the defaults:`);
+  for (const [name, value] of Object.entries(settings)) console.log(`  ${name}=${value}`);
+  const system = await startSystem(mode);
+  try {
+    return await work(system);
+  } finally {
+    await system.stop();
+  }
 }

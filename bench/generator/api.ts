@@ -1,0 +1,121 @@
+import type { Target } from "./dialect.ts";
+import type { Follows } from "./follow.ts";
+
+/** Which server is spoken to. */
+export type DialectName = "lucky" | "socket.io";
+
+/** A device that a generator is to play. */
+export interface DeviceSpec {
+  /** Index among all devices of the bench, over all generators. */
+  readonly index: number;
+  readonly url: string;
+  readonly token: string;
+  /** Undefined: it only listens. */
+  readonly target?: Target;
+  readonly localAddress?: string;
+}
+
+export interface Setup {
+  readonly dialect: DialectName;
+  /** From `epochOffsetUs`. */
+  readonly epochOffsetUs: number;
+  readonly text: string;
+  /** Whether all messages are one run of numbers, which every device gets: a group. */
+  readonly shared: boolean;
+  /** How long acknowledgements are joined; 0 for none. */
+  readonly acknowledgeMs: number;
+}
+
+/** How messages are sent. */
+export type Load =
+  /** Every device keeps so many without an answer. A refused one comes again under its key. */
+  | { readonly kind: "window"; readonly window: number }
+  /** So many a second, in turn by all devices, `burst` at a time. A refused one is not repeated. */
+  | { readonly kind: "rate"; readonly perSecond: number; readonly burst: number }
+  /** So many bursts on their way; the next leaves when all devices have one. Shared numbers only. */
+  | { readonly kind: "rounds"; readonly burst: number; readonly window: number };
+
+/** Counts since the start. */
+export interface Counts extends Follows {
+  /** Each once, however often it was repeated. */
+  sent: number;
+  accepted: number;
+  /** Refused and not repeated. */
+  refused: number;
+  /** Refused, by reason, repeated or not. */
+  refusals: Record<string, number>;
+  syncRequired: number;
+  /** Sessions that the server ended, by code. */
+  ended: Record<string, number>;
+}
+
+/** What the generator's process did in a measured time. */
+export interface Effort {
+  readonly elapsedUs: number;
+  readonly cpuUs: number;
+  /** Sends that left more than 10 ms after they were due. */
+  readonly lateSends: number;
+  /** Those of them that were late while this process itself was busy. */
+  readonly lateByItself: number;
+}
+
+/** A measured time. Counts of slots: see Histogram. */
+export interface Measured {
+  readonly counts: Counts;
+  readonly effort: Effort;
+  /** From when a message was due until it was delivered, µs. */
+  readonly latencies: Float64Array;
+  /** How late messages were sent, µs. */
+  readonly lateness: Float64Array;
+}
+
+/** One of the messages that all devices get. */
+export interface Round {
+  readonly number: number;
+  readonly dueUs: number;
+  /** How many devices of this generator have it, and since when. */
+  readonly devices: number;
+  readonly lastUs: number;
+}
+
+/** What came of opening sessions. */
+export interface Opened {
+  readonly elapsedUs: number;
+  readonly cpuUs: number;
+  /** Attempts that failed and were made again. */
+  readonly failed: number;
+  readonly failures: Record<string, number>;
+  /** From the attempt to the welcome, µs. */
+  readonly latencies: Float64Array;
+}
+
+/** What came of catching up by sync. */
+export interface CaughtUp {
+  readonly elapsedUs: number;
+  readonly cpuUs: number;
+  readonly entries: number;
+  /** Until a device had everything, µs. */
+  readonly latencies: Float64Array;
+}
+
+/** What the process of a generator does when asked: each answers when it is done. */
+export interface GeneratorApi {
+  setup(setup: Setup): Promise<void>;
+  /** Opens sessions, so many at a time. Replaces nothing: devices are added. */
+  open(options: { devices: readonly DeviceSpec[]; atOnce: number }): Promise<Opened>;
+  /** Cuts all sessions. */
+  cut(none: undefined): Promise<void>;
+  /** Begins to send. */
+  start(load: Load): Promise<void>;
+  /** Begins to measure. */
+  measure(none: undefined): Promise<void>;
+  /** Ends measuring. */
+  measured(none: undefined): Promise<Measured>;
+  /** Ends sending; what is under way still arrives. */
+  stop(none: undefined): Promise<void>;
+  counts(none: undefined): Promise<Counts>;
+  /** Of shared numbers: those that were due while it measured. */
+  rounds(none: undefined): Promise<Round[]>;
+  /** Lets every device catch up by sync, so many at a time. */
+  sync(options: { atOnce: number }): Promise<CaughtUp>;
+}

@@ -1,0 +1,60 @@
+import type { Dialect, Heard } from "./dialect.ts";
+import { KEY_BYTES, readKey } from "./key.ts";
+import { clientFrame, TEXT } from "./websocket.ts";
+
+/** Packets of Engine.IO and, after a message's "4", of Socket.IO: one character each. */
+const OPEN = "0".charCodeAt(0);
+const PING = "2".charCodeAt(0);
+const MESSAGE = "4".charCodeAt(0);
+const CONNECT = "0".charCodeAt(0);
+const EVENT = "2".charCodeAt(0);
+/** First letters of the events that the server of the comparison emits. */
+const ACCEPTED = "a".charCodeAt(0);
+const NAME_AT = 4;
+
+const text = (packet: string) => clientFrame(TEXT, Buffer.from(packet));
+
+/**
+ * Socket.IO over a WebSocket, as far as the server of the comparison needs it: "send" goes out,
+ * "accepted" and "message" come in, each with its key as the first argument.
+ */
+export const socketIo: Dialect = {
+  path: "/socket.io/?EIO=4&transport=websocket",
+  protocol: undefined,
+  hello: (token) => text(`40${JSON.stringify({ token })}`),
+  heartbeat: text("3"),
+
+  sendTemplate({ id }, said) {
+    const key = "0".repeat(KEY_BYTES);
+    const frame = text(`42${JSON.stringify(["send", key, id, said])}`);
+    return { frame, keyAt: frame.indexOf(key) };
+  },
+
+  acknowledge: () => undefined,
+
+  read(bytes, from, to, heard) {
+    const kind = bytes[from];
+    if (kind === MESSAGE && bytes[from + 1] === EVENT) readEvent(bytes, from, to, heard);
+    else if (kind === MESSAGE && bytes[from + 1] === CONNECT) heard.welcome();
+    // The heartbeat goes out by the clock, before the server asks.
+    else if (kind !== OPEN && kind !== PING) throw new Error("the server said something else");
+  },
+};
+
+/** 42["message","<key>",<sequence>,…] or 42["accepted","<key>"]. */
+function readEvent(bytes: Buffer, from: number, to: number, heard: Heard): void {
+  const first = bytes[from + NAME_AT]!;
+  const keyAt = from + NAME_AT + (first === ACCEPTED ? "accepted" : "message").length + 3;
+  if (!readKey(bytes, keyAt, heard.key)) throw new Error("an event without a key");
+  if (first === ACCEPTED) {
+    heard.accepted();
+    return;
+  }
+  let sequence = 0;
+  for (let at = keyAt + KEY_BYTES + 2; at < to; at++) {
+    const digit = bytes[at]! - CONNECT;
+    if (digit < 0 || digit > 9) break;
+    sequence = sequence * 10 + digit;
+  }
+  heard.delivered(sequence);
+}

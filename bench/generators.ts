@@ -1,0 +1,249 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { join } from "node:path";
+import type {
+  Counts,
+  DeviceSpec,
+  GeneratorApi,
+  Load,
+  Measured,
+  Opened,
+  Round,
+  Setup,
+} from "./generator/api.ts";
+import { noFollows } from "./generator/follow.ts";
+import { epochOffsetUs } from "./generator/micros.ts";
+import { Histogram } from "./histogram.ts";
+
+/** Share of a core from which on a generator may have been the limit. */
+const LIMIT_SHARE = 0.9;
+/** Share of late sends from which on a generator did not keep its rate. */
+const LATE_SHARE = 0.01;
+
+/** How long devices join acknowledgements, as the client does. */
+export const acknowledgeMs = 50;
+
+/** A measured time, of all generators together. */
+export interface MeasuredTogether {
+  readonly counts: Counts;
+  readonly elapsedS: number;
+  readonly latencies: Histogram;
+  readonly lateness: Histogram;
+  /** CPU seconds of the generators. */
+  readonly cpuS: number;
+  /** Why the figure is the generator's and not the server's; undefined when it is the server's. */
+  readonly limitedBy: string | undefined;
+}
+
+export interface OpenedTogether {
+  readonly elapsedS: number;
+  readonly failed: number;
+  readonly failures: Record<string, number>;
+  readonly latencies: Histogram;
+  readonly limitedBy: string | undefined;
+}
+
+/** The processes that play devices. */
+export class Generators {
+  readonly #children: readonly Remote[];
+
+  private constructor(children: readonly Remote[]) {
+    this.#children = children;
+  }
+
+  static async start(count: number, setup: Omit<Setup, "epochOffsetUs">): Promise<Generators> {
+    const children = Array.from({ length: count }, () => new Remote());
+    const offset = epochOffsetUs();
+    await Promise.all(
+      children.map((child) => child.call("setup", { ...setup, epochOffsetUs: offset })),
+    );
+    return new Generators(children);
+  }
+
+  /** Process ids with the name that their CPU is counted under. */
+  get processes(): [pid: number, name: string][] {
+    return this.#children.map(({ pid }) => [pid, "generator"]);
+  }
+
+  /** Opens sessions, so many at a time in each process. Pairs stay together in one process. */
+  async open(devices: readonly DeviceSpec[], atOnce: number): Promise<OpenedTogether> {
+    const count = this.#children.length;
+    const parts = this.#children.map((_, nth) =>
+      devices.filter(({ index }) => (index >> 1) % count === nth),
+    );
+    const beganMs = performance.now();
+    const opened = await Promise.all(
+      this.#children.map((child, nth) => child.call("open", { devices: parts[nth]!, atOnce })),
+    );
+    const shares = opened.map(({ cpuUs, elapsedUs }) => cpuUs / elapsedUs);
+    return {
+      elapsedS: (performance.now() - beganMs) / 1_000,
+      failed: opened.reduce((sum, { failed }) => sum + failed, 0),
+      failures: sumOf(opened.map(({ failures }) => failures)),
+      latencies: merged(opened.map((one: Opened) => one.latencies)),
+      limitedBy: busiest(shares),
+    };
+  }
+
+  async cut(): Promise<void> {
+    await this.#all((child) => child.call("cut", undefined));
+  }
+
+  /** A rate is shared out; one run of numbers begins in one process only. */
+  async start(load: Load, options: { readonly shared: boolean }): Promise<void> {
+    const senders = options.shared ? this.#children.slice(0, 1) : this.#children;
+    const part =
+      load.kind === "rate" ? { ...load, perSecond: load.perSecond / senders.length } : load;
+    await Promise.all(senders.map((child) => child.call("start", part)));
+  }
+
+  async stop(): Promise<void> {
+    await this.#all((child) => child.call("stop", undefined));
+  }
+
+  async counts(): Promise<Counts> {
+    return countsTogether(await this.#all((child) => child.call("counts", undefined)));
+  }
+
+  async measure(): Promise<void> {
+    await this.#all((child) => child.call("measure", undefined));
+  }
+
+  /** Ends measuring. */
+  async measured(): Promise<MeasuredTogether> {
+    const parts = await this.#all((child) => child.call("measured", undefined));
+    const efforts = parts.map(({ effort }) => effort);
+    const lateness = merged(parts.map((part: Measured) => part.lateness));
+    const late = efforts.reduce((sum, { lateByItself }) => sum + lateByItself, 0);
+    const tooLate = late > Math.max(1, lateness.count * LATE_SHARE);
+    return {
+      counts: countsTogether(parts.map(({ counts }) => counts)),
+      elapsedS: Math.max(...efforts.map(({ elapsedUs }) => elapsedUs)) / 1e6,
+      latencies: merged(parts.map((part: Measured) => part.latencies)),
+      lateness,
+      cpuS: efforts.reduce((sum, { cpuUs }) => sum + cpuUs, 0) / 1e6,
+      limitedBy:
+        busiest(efforts.map(({ cpuUs, elapsedUs }) => cpuUs / elapsedUs)) ??
+        (tooLate ? `${late} sends left late because the generator was busy` : undefined),
+    };
+  }
+
+  /** Messages that every device gets: until how many had each, and when the last one had it. */
+  async rounds(): Promise<Round[]> {
+    const together = new Map<number, Round>();
+    for (const rounds of await this.#all((child) => child.call("rounds", undefined))) {
+      for (const round of rounds) {
+        const other = together.get(round.number);
+        together.set(round.number, {
+          ...round,
+          devices: round.devices + (other?.devices ?? 0),
+          lastUs: Math.max(round.lastUs, other?.lastUs ?? 0),
+        });
+      }
+    }
+    return [...together.values()];
+  }
+
+  /** Lets every device catch up. */
+  async sync(atOnce: number) {
+    const parts = await this.#all((child) => child.call("sync", { atOnce }));
+    return {
+      latencies: merged(parts.map(({ latencies }) => latencies)),
+      entries: parts.reduce((sum, { entries }) => sum + entries, 0),
+      elapsedS: Math.max(...parts.map(({ elapsedUs }) => elapsedUs)) / 1e6,
+      limitedBy: busiest(parts.map(({ cpuUs, elapsedUs }) => cpuUs / elapsedUs)),
+    };
+  }
+
+  /** Ends the processes. */
+  close(): void {
+    for (const child of this.#children) child.close();
+  }
+
+  #all<T>(ask: (child: Remote) => Promise<T>): Promise<T[]> {
+    return Promise.all(this.#children.map(ask));
+  }
+}
+
+type Argument<M extends keyof GeneratorApi> = Parameters<GeneratorApi[M]>[0];
+type Answer<M extends keyof GeneratorApi> = Awaited<ReturnType<GeneratorApi[M]>>;
+
+/** One process, seen from here. */
+class Remote {
+  readonly #child: ChildProcess;
+  readonly #waiting = new Map<number, { resolve(value: never): void; reject(e: Error): void }>();
+  #ids = 0;
+
+  constructor() {
+    this.#child = fork(join(import.meta.dirname, "generator/main.ts"), {
+      execArgv: ["--disable-warning=ExperimentalWarning"],
+      // Typed arrays stay typed arrays.
+      serialization: "advanced",
+    });
+    this.#child.on("message", (message: { id: number; result?: unknown; error?: string }) => {
+      const { id, result, error } = message;
+      const call = this.#waiting.get(id);
+      this.#waiting.delete(id);
+      if (error === undefined) call?.resolve(result as never);
+      else call?.reject(new Error(error));
+    });
+    this.#child.once("exit", (code, signal) => {
+      const error = new Error(`a generator ended (${signal ?? code})`);
+      for (const { reject } of this.#waiting.values()) reject(error);
+      this.#waiting.clear();
+    });
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  call<M extends keyof GeneratorApi>(method: M, argument: Argument<M>): Promise<Answer<M>> {
+    return new Promise((resolve, reject) => {
+      const id = this.#ids++;
+      this.#waiting.set(id, { resolve, reject });
+      this.#child.send({ id, method, argument }, (error) => {
+        if (error) reject(error);
+      });
+    });
+  }
+
+  close(): void {
+    if (this.#child.connected) this.#child.disconnect();
+  }
+}
+
+/** Says so when a process took all of a core. */
+function busiest(shares: readonly number[]): string | undefined {
+  const share = Math.max(...shares);
+  if (!(share >= LIMIT_SHARE)) return undefined;
+  return `a generator took ${Math.round(share * 100)} % of a core`;
+}
+
+function merged(parts: readonly Float64Array<ArrayBufferLike>[]): Histogram {
+  const all = new Histogram();
+  for (const counts of parts) all.merge(new Histogram(new Float64Array(counts)));
+  return all;
+}
+
+function countsTogether(parts: readonly Counts[]): Counts {
+  const { refusals, ended, ...none } = {
+    ...noFollows(),
+    sent: 0,
+    accepted: 0,
+    refused: 0,
+    syncRequired: 0,
+    refusals: sumOf(parts.map((part) => part.refusals)),
+    ended: sumOf(parts.map((part) => part.ended)),
+  };
+  const names = Object.keys(none) as (keyof typeof none)[];
+  for (const name of names) for (const part of parts) none[name] += part[name];
+  return { ...none, refusals, ended };
+}
+
+function sumOf(parts: readonly Record<string, number>[]): Record<string, number> {
+  const sum: Record<string, number> = {};
+  for (const part of parts) {
+    for (const [name, count] of Object.entries(part)) sum[name] = (sum[name] ?? 0) + count;
+  }
+  return sum;
+}

@@ -1,0 +1,73 @@
+import { connect, type Socket } from "node:net";
+
+const END_OF_HEAD = Buffer.from("\r\n\r\n");
+const END_OF_CHUNKS = Buffer.from("0\r\n\r\n");
+
+export interface Call {
+  /** "http://host:port" */
+  readonly url: string;
+  /** "package.Service/Method" */
+  readonly method: string;
+  readonly token: string;
+  /** The encoded request. */
+  readonly request: Uint8Array;
+}
+
+/**
+ * One kept connection that makes the same unary call (Connect protocol, HTTP/1.1) again and again:
+ * the request is put together once, of the answer only its status and its end are looked at.
+ */
+export class HttpCaller {
+  readonly #socket: Socket;
+  readonly #bytes: Buffer;
+  #answer: Buffer = Buffer.alloc(0);
+  #waiting: { resolve: () => void; reject: (error: Error) => void } | undefined;
+
+  constructor({ url, method, token, request }: Call) {
+    const { hostname, port } = new URL(url);
+    const head = [
+      `POST /${method} HTTP/1.1`,
+      `Host: ${hostname}:${port}`,
+      "Content-Type: application/proto",
+      "Connect-Protocol-Version: 1",
+      `Authorization: Bearer ${token}`,
+      `Content-Length: ${request.length}`,
+    ];
+    this.#bytes = Buffer.concat([Buffer.from(`${head.join("\r\n")}\r\n\r\n`), request]);
+    this.#socket = connect({ host: hostname, port: Number(port), noDelay: true });
+    this.#socket.on("data", (chunk) => this.#take(chunk));
+    this.#socket.on("error", (error) => this.#waiting?.reject(error));
+    this.#socket.on("close", () => this.#waiting?.reject(new Error("the connection ended")));
+  }
+
+  /** Makes the call once. Rejects when the answer is no success. */
+  call(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+      this.#socket.write(this.#bytes);
+    });
+  }
+
+  close(): void {
+    this.#waiting = undefined;
+    this.#socket.destroy();
+  }
+
+  #take(chunk: Buffer): void {
+    this.#answer = this.#answer.length === 0 ? chunk : Buffer.concat([this.#answer, chunk]);
+    const end = this.#answer.indexOf(END_OF_HEAD);
+    if (end < 0) return;
+    const head = this.#answer.toString("latin1", 0, end);
+    const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1];
+    const whole =
+      length === undefined
+        ? this.#answer.subarray(-END_OF_CHUNKS.length).equals(END_OF_CHUNKS)
+        : this.#answer.length >= end + END_OF_HEAD.length + Number(length);
+    if (!whole) return;
+    this.#answer = Buffer.alloc(0);
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (head.startsWith("HTTP/1.1 200")) waiting?.resolve();
+    else waiting?.reject(new Error(head.slice(0, head.indexOf("\r\n"))));
+  }
+}

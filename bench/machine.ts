@@ -1,0 +1,55 @@
+import { execFileSync } from "node:child_process";
+import { cpus, loadavg, release, totalmem } from "node:os";
+import pg from "pg";
+
+/** Where a figure was measured. */
+export interface Machine {
+  readonly cpus: number;
+  readonly model: string;
+  readonly memory: string;
+  readonly kernel: string;
+  /** Processes that wanted to run when the bench began, average of the last minute. */
+  readonly load_before: number;
+}
+
+export function readMachine(): Machine {
+  return {
+    cpus: cpus().length,
+    model: cpus()[0]?.model.trim() || "unknown",
+    memory: `${(totalmem() / 2 ** 30).toFixed(1)} GiB`,
+    kernel: release(),
+    load_before: Number(loadavg()[0]!.toFixed(2)),
+  };
+}
+
+/** Versions of what was measured; servers that take no part are left out. */
+export async function readVersions(options: {
+  readonly postgresUrl?: string;
+  readonly mesh: boolean;
+}): Promise<Record<string, string>> {
+  const versions: Record<string, string> = { node: process.version.slice(1) };
+  if (options.postgresUrl) {
+    const client = new pg.Client({ connectionString: options.postgresUrl });
+    await client.connect();
+    const { rows } = await client.query("SHOW server_version");
+    await client.end();
+    versions.postgres = String(rows[0].server_version);
+  }
+  if (options.mesh) {
+    versions.redis = said("redis-server", ["--version"], /v=(\S+)/);
+    versions.rabbitmq = said("dpkg", ["-s", "rabbitmq-server"], /^Version: (.+)$/m);
+  }
+  return versions;
+}
+
+function said(program: string, args: readonly string[], version: RegExp): string {
+  try {
+    const output = execFileSync(program, args, {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    return version.exec(output)?.[1]?.trim() ?? "unknown";
+  } catch {
+    return "unknown";
+  }
+}

@@ -1,0 +1,33 @@
+import { readFileSync } from "node:fs";
+
+const PAGE_KIB = 4;
+
+/** KiB of memory. */
+export interface Memory {
+  /** Of the processes: what is theirs alone, and their part of what they share. */
+  readonly pssKib: number;
+  readonly rssKib: number;
+  /** Of the kernel: its objects, and what TCP keeps in buffers. Both ends of local connections. */
+  readonly kernelKib: number;
+}
+
+/** Reads what processes and the kernel hold. */
+export function readMemory(pids: readonly number[]): Memory {
+  const sum = (read: (pid: number) => number) => pids.reduce((kib, pid) => kib + read(pid), 0);
+  return {
+    pssKib: sum((pid) => kibOf(`/proc/${pid}/smaps_rollup`, "Pss")),
+    rssKib: sum((pid) => kibOf(`/proc/${pid}/status`, "VmRSS")),
+    kernelKib: kibOf("/proc/meminfo", "Slab") + tcpKib(),
+  };
+}
+
+function kibOf(file: string, name: string): number {
+  const found = new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(readFileSync(file, "utf8"));
+  if (!found) throw new Error(`${file} does not say ${name}`);
+  return Number(found[1]);
+}
+
+function tcpKib(): number {
+  const found = /^TCP:.* mem (\d+)/m.exec(readFileSync("/proc/net/sockstat", "utf8"));
+  return Number(found?.[1] ?? 0) * PAGE_KIB;
+}

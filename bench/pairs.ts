@@ -1,0 +1,59 @@
+import type { DeviceSpec, Load } from "./generator/api.ts";
+import { Generators } from "./generators.ts";
+import type { Machine } from "./machine.ts";
+import { type Run, run } from "./run.ts";
+import type { System } from "./system.ts";
+import { makeUsers, type Origin } from "./users.ts";
+
+const OPEN_AT_ONCE = 64;
+
+export interface PairsOptions {
+  readonly system: System;
+  readonly machine: Machine;
+  /** Where sockets open, in turn. */
+  readonly addresses: readonly string[];
+  /** An even number. */
+  readonly users: number;
+  /** Sessions beside that do nothing. */
+  readonly idle: number;
+  readonly load: Load;
+  readonly textBytes: number;
+  /** How long acknowledgements are joined; 0 for none. */
+  readonly acknowledgeMs: number;
+  readonly seconds: number;
+  readonly warmupS: number;
+  readonly generators: number;
+}
+
+/** The messages of pairs of users, sent through Lucky. */
+export async function runPairs(options: PairsOptions): Promise<Run & { origin: Origin }> {
+  const { system, addresses, users: count, idle } = options;
+  const { users, origin } = await makeUsers(system, count + idle);
+  const devices = users.map(({ accessToken: token }, index): DeviceSpec => {
+    const url = addresses[index % addresses.length]!;
+    if (index >= count) return { index, url, token };
+    return { index, url, token, target: { kind: "user", id: users[index ^ 1]!.userId } };
+  });
+  const text = "x".repeat(options.textBytes);
+  const setup = {
+    dialect: "lucky",
+    text,
+    shared: false,
+    acknowledgeMs: options.acknowledgeMs,
+  } as const;
+  const generators = await Generators.start(options.generators, setup);
+  try {
+    await generators.open(devices, OPEN_AT_ONCE);
+    const result = await run({
+      ...options,
+      generators,
+      processes: system.processes,
+      receivers: 1,
+      shared: false,
+      postgresUrl: system.postgresUrl,
+    });
+    return { ...result, origin };
+  } finally {
+    generators.close();
+  }
+}

@@ -1,0 +1,175 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { cpuBetween, readCpu } from "./cpu.ts";
+import type { Counts, Load } from "./generator/api.ts";
+import type { Generators } from "./generators.ts";
+import type { Machine } from "./machine.ts";
+import { type Figures, rounded } from "./report.ts";
+import { readOutbox, readStored, type Stored } from "./stored.ts";
+
+const ARRIVALS_MS = 60_000;
+const LOOK_MS = 50;
+
+export interface RunOptions {
+  readonly generators: Generators;
+  readonly machine: Machine;
+  /** Names of the server's processes by process id. */
+  readonly processes: ReadonlyMap<number, string>;
+  readonly load: Load;
+  readonly warmupS: number;
+  readonly seconds: number;
+  /** Devices that should get each message. */
+  readonly receivers: number;
+  /** Whether all messages are one run of numbers, which every device gets. */
+  readonly shared: boolean;
+  /** Whether the server promises an order; Lucky does. */
+  readonly ordered?: boolean;
+  /** The server's log, to be compared with what was accepted; undefined for one without. */
+  readonly postgresUrl: string | undefined;
+}
+
+/** A run, measured and accounted for. */
+export interface Run {
+  readonly figures: Figures;
+  readonly faults: string[];
+  readonly limitedBy: string | undefined;
+  readonly deliveredPerS: number;
+}
+
+/** Sends for some time, measures, waits until all has arrived, and compares with the database. */
+export async function run(options: RunOptions): Promise<Run> {
+  const { generators, load, seconds, warmupS, shared, receivers, postgresUrl } = options;
+  const processes = new Map([...options.processes, ...generators.processes]);
+  const storedBefore = postgresUrl === undefined ? undefined : await readStored(postgresUrl);
+  console.log(`sending for ${seconds} s, after ${warmupS} s to warm up`);
+  await generators.start(load, { shared });
+  await pause(warmupS * 1_000);
+
+  const before = await generators.counts();
+  const cpuBefore = readCpu(processes);
+  await generators.measure();
+  await pause(seconds * 1_000);
+  const measured = await generators.measured();
+  const cpuAfter = readCpu(processes);
+  await generators.stop();
+
+  const { elapsedS, latencies, lateness } = measured;
+  const delivered = measured.counts.delivered - before.delivered;
+  const accepted = measured.counts.accepted - before.accepted;
+  const cpu = cpuBetween(cpuBefore, cpuAfter);
+  const ownS = [...cpu.values()].reduce((sum, one) => sum + one, 0);
+  const generatorS = cpu.get("generator") ?? 0;
+  const machineS = elapsedS * options.machine.cpus;
+  const serverS = ownS - generatorS - (cpu.get("bench") ?? 0);
+  const messages = Math.max(1, accepted);
+
+  const counts = await arrivals(options);
+  const stored = postgresUrl === undefined ? undefined : await readStored(postgresUrl);
+  const lost = Math.max(0, counts.accepted * receivers - counts.delivered);
+  const outOfOrder = counts.late + (Object.keys(counts.refusals).length > 0 ? 0 : counts.overtaken);
+  const unanswered = counts.sent - counts.accepted - counts.refused;
+  const byProcess = (perMessage: (seconds: number) => number | null) =>
+    Object.fromEntries([...cpu].map(([name, used]) => [name, perMessage(used)]));
+  return {
+    deliveredPerS: delivered / elapsedS,
+    limitedBy: measured.limitedBy,
+    faults: faultsOf({
+      counts,
+      lost,
+      misplaced: options.ordered === false ? 0 : outOfOrder,
+      unanswered,
+      storedBefore,
+      stored,
+    }),
+    figures: {
+      delivered_per_s: rounded(delivered / elapsedS, 0),
+      accepted_per_s: rounded(accepted / elapsedS, 0),
+      acked_per_s: rounded(accepted / elapsedS, 0),
+      p50_ms: rounded(latencies.percentile(0.5) / 1_000, 2),
+      p90_ms: rounded(latencies.percentile(0.9) / 1_000, 2),
+      p99_ms: rounded(latencies.percentile(0.99) / 1_000, 2),
+      max_ms: rounded(latencies.percentile(1) / 1_000, 2),
+      ...(load.kind === "rate" && {
+        sent_late_p50_ms: rounded(lateness.percentile(0.5) / 1_000, 2),
+        sent_late_p99_ms: rounded(lateness.percentile(0.99) / 1_000, 2),
+      }),
+      sent: counts.sent,
+      accepted: counts.accepted,
+      refused: counts.refused,
+      refusals: counts.refusals,
+      unanswered,
+      delivered: counts.delivered,
+      lost,
+      duplicated: counts.duplicated,
+      out_of_order: outOfOrder,
+      redelivered: counts.redelivered,
+      sync_required: counts.syncRequired,
+      sessions_ended: counts.ended,
+      ...(stored && { rows: stored.rows, sequences: stored.sequences, outbox: stored.outbox }),
+      cpu_us_per_message: byProcess((used) => rounded((used / messages) * 1e6)),
+      ...(receivers > 1 && {
+        cpu_us_per_delivery: byProcess((used) => rounded((used / Math.max(1, delivered)) * 1e6, 2)),
+      }),
+      cpu_s_per_1000_by_process: byProcess((used) => rounded((used / messages) * 1_000, 4)),
+      server_cpu_s_per_1000: rounded((serverS / messages) * 1_000, 4),
+      server_share_of_machine: rounded(serverS / machineS, 3),
+      generator_share_of_machine: rounded(generatorS / machineS, 3),
+      others_share_of_machine: rounded(
+        Math.max(0, cpuAfter.machine - cpuBefore.machine - ownS) / machineS,
+        3,
+      ),
+    },
+  };
+}
+
+/** Waits until all is answered, all that was accepted has arrived, and nothing is on its way. */
+async function arrivals(options: RunOptions): Promise<Counts> {
+  const { generators, receivers, postgresUrl } = options;
+  const untilMs = performance.now() + ARRIVALS_MS;
+  for (;;) {
+    const counts = await generators.counts();
+    const { sent, accepted, refused, delivered } = counts;
+    const arrived = accepted + refused >= sent && delivered >= accepted * receivers;
+    const emptied = arrived && (postgresUrl === undefined || (await readOutbox(postgresUrl)) === 0);
+    if (emptied || performance.now() > untilMs) return counts;
+    await pause(LOOK_MS);
+  }
+}
+
+interface Account {
+  readonly counts: Counts;
+  readonly lost: number;
+  readonly misplaced: number;
+  readonly unanswered: number;
+  readonly storedBefore: Stored | undefined;
+  readonly stored: Stored | undefined;
+}
+
+/** Reasons that say "not now": not a fault, though not a success. */
+const passing = /^(OVERLOADED|UNAVAILABLE|RATE_LIMITED)$/;
+
+function faultsOf(account: Account): string[] {
+  const { counts, lost, misplaced, unanswered, storedBefore, stored } = account;
+  const faults: string[] = [];
+  if (counts.accepted === 0) faults.push("nothing was accepted");
+  if (unanswered !== 0) faults.push(`${unanswered} sends were not answered`);
+  if (lost > 0) faults.push(`${lost} accepted messages were not delivered`);
+  if (counts.duplicated > 0) faults.push(`${counts.duplicated} messages stand twice in the log`);
+  if (misplaced > 0) faults.push(`${misplaced} deliveries were out of order`);
+  for (const [reason, count] of Object.entries(counts.refusals)) {
+    if (!passing.test(reason)) faults.push(`${count} sends were refused with ${reason}`);
+  }
+  for (const [end, count] of Object.entries(counts.ended)) {
+    faults.push(`${count} sessions ended with ${end}`);
+  }
+  if (stored && storedBefore) {
+    const rows = stored.rows - storedBefore.rows;
+    if (rows !== counts.accepted) {
+      faults.push(`${counts.accepted} were accepted and ${rows} stored`);
+    }
+    if (stored.sequences !== stored.rows) {
+      faults.push(`${stored.rows} rows, but the sequences sum up to ${stored.sequences}`);
+    }
+    if (stored.outbox > 0) faults.push(`${stored.outbox} rows are left in the outbox`);
+  }
+  return faults;
+}

@@ -1,0 +1,144 @@
+import { readFileSync } from "node:fs";
+import { setTimeout as pause } from "node:timers/promises";
+import { cpuBetween, readCpu } from "../cpu.ts";
+import type { DeviceSpec } from "../generator/api.ts";
+import { acknowledgeMs, Generators, type OpenedTogether } from "../generators.ts";
+import { readMachine, readVersions } from "../machine.ts";
+import { readMemory } from "../memory.ts";
+import type { Flags } from "../options.ts";
+import { type Figures, type Report, rounded } from "../report.ts";
+import { scenario } from "../scenario.ts";
+import { addressesOf, modeFlags, modeOf, type System, withSystem } from "../system.ts";
+import { makeUsers } from "../users.ts";
+
+/** Sessions that are opened before anything is measured, so that code and caches are warm. */
+const WARM = 200;
+/** Pause after which memory has settled. */
+const SETTLE_MS = 3_000;
+/** One local address has about 28,000 ports. */
+const PER_ADDRESS = 20_000;
+/** Files that a process needs beside its sockets. */
+const FILES_BESIDE = 500;
+
+export default scenario({
+  summary: "idle sessions: memory of each, accepts a second, and all of them coming back at once",
+  flags: {
+    ...modeFlags,
+    sessions: { default: "10000", doc: "sessions, each of another user" },
+    "at-once": { default: "64", doc: "handshakes on their way at once while they open" },
+  },
+  run: connections,
+});
+
+async function connections(flags: Flags): Promise<Report> {
+  const machine = readMachine();
+  const sessions = flags.number("sessions");
+  requireFiles(sessions);
+  return withSystem(modeOf(flags), async (system) => {
+    const { users, origin } = await makeUsers(system, sessions + WARM);
+    const addresses = addressesOf(system, flags);
+    const devices = users.map(
+      ({ accessToken: token }, index): DeviceSpec => ({
+        index,
+        url: addresses[index % addresses.length]!,
+        token,
+        ...addressFor(index),
+      }),
+    );
+    const setup = { dialect: "lucky", text: "", shared: false, acknowledgeMs } as const;
+    const generators = await Generators.start(flags.number("generators"), setup);
+    try {
+      await generators.open(devices.slice(sessions), WARM);
+      const idle = devices.slice(0, sessions);
+      const pids = holdersOf(system);
+      await pause(SETTLE_MS);
+      const before = readMemory(pids);
+      const opening = await measureOpening(system, generators, () =>
+        generators.open(idle, flags.number("at-once")),
+      );
+      await pause(SETTLE_MS);
+      const after = readMemory(pids);
+
+      await generators.cut();
+      await pause(SETTLE_MS);
+      const storm = await measureOpening(system, generators, () => generators.open(idle, sessions));
+      const { ended } = await generators.counts();
+      const perSession = (kib: number) => rounded(kib / sessions, 2);
+      const limits = [opening.opened.limitedBy, storm.opened.limitedBy];
+      return {
+        figures: {
+          mode: system.mode,
+          sessions,
+          users_origin: origin,
+          through_gateway: flags.on("through-gateway"),
+          process_pss_kib_each: perSession(after.pssKib - before.pssKib),
+          process_rss_kib_each: perSession(after.rssKib - before.rssKib),
+          kernel_kib_each_both_ends: perSession(after.kernelKib - before.kernelKib),
+          accepts: figuresOf(opening, sessions),
+          accepts_per_s: rounded(sessions / opening.opened.elapsedS, 0),
+          storm: figuresOf(storm, sessions),
+          storm_per_s: rounded(sessions / storm.opened.elapsedS, 0),
+          sessions_ended: ended,
+          machine,
+          versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
+        },
+        faults: Object.entries(ended).map(([end, count]) => `${count} sessions ended with ${end}`),
+        limitedBy: limits.find((limit) => limit !== undefined),
+      };
+    } finally {
+      generators.close();
+    }
+  });
+}
+
+/** A local address that still has ports; the first is the system's to give, which is far cheaper. */
+function addressFor(index: number): Pick<DeviceSpec, "localAddress"> {
+  const nth = Math.floor(index / PER_ADDRESS);
+  return nth === 0 ? {} : { localAddress: `127.0.0.${1 + nth}` };
+}
+
+interface Opening {
+  readonly opened: OpenedTogether;
+  readonly cpu: ReadonlyMap<string, number>;
+}
+
+async function measureOpening(
+  { processes }: System,
+  generators: Generators,
+  open: () => Promise<OpenedTogether>,
+): Promise<Opening> {
+  const names = new Map([...processes, ...generators.processes]);
+  const before = readCpu(names);
+  const opened = await open();
+  return { opened, cpu: cpuBetween(before, readCpu(names)) };
+}
+
+function figuresOf({ opened, cpu }: Opening, sessions: number): Figures {
+  return {
+    seconds: rounded(opened.elapsedS, 2),
+    until_welcome_p50_ms: rounded(opened.latencies.percentile(0.5) / 1_000),
+    until_welcome_p99_ms: rounded(opened.latencies.percentile(0.99) / 1_000),
+    tried_again: opened.failed,
+    failures: opened.failures,
+    cpu_us_per_accept: Object.fromEntries(
+      [...cpu].map(([name, seconds]) => [name, rounded((seconds / sessions) * 1e6, 0)]),
+    ),
+  };
+}
+
+/** The processes that hold the sessions. */
+function holdersOf({ processes }: System): number[] {
+  const holders = [...processes].filter(([, name]) => name === "connect" || name === "all");
+  return holders.map(([pid]) => pid);
+}
+
+/** Throws, in a plain sentence, when the machine does not let a process have so many sockets. */
+function requireFiles(sessions: number): void {
+  const limits = readFileSync("/proc/self/limits", "utf8");
+  const hard = Number(/^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1] ?? Infinity);
+  if (sessions + FILES_BESIDE <= hard) return;
+  throw new Error(
+    `${sessions} sessions need ${sessions + FILES_BESIDE} open files in a process; ` +
+      `this machine allows ${hard} (ulimit -Hn).`,
+  );
+}

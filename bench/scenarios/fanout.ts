@@ -1,0 +1,113 @@
+import type { DeviceSpec, Load, Round } from "../generator/api.ts";
+import { acknowledgeMs, Generators } from "../generators.ts";
+import { makeGroup } from "../groups.ts";
+import { Histogram } from "../histogram.ts";
+import { readMachine, readVersions } from "../machine.ts";
+import type { Flags } from "../options.ts";
+import { type Figures, type Report, rounded } from "../report.ts";
+import { run } from "../run.ts";
+import { scenario } from "../scenario.ts";
+import { addressesOf, modeFlags, modeOf, withSystem } from "../system.ts";
+import { makeUsers } from "../users.ts";
+
+const OPEN_AT_ONCE = 64;
+
+export default scenario({
+  summary: "messages to one group whose members are all online: until when all of them have each",
+  flags: {
+    ...modeFlags,
+    members: { default: "1000", doc: "members of the group" },
+    rate: {
+      default: "20",
+      doc: "messages a second, or max: the next when all (of the generator) have one",
+    },
+    "per-flush": { default: "1", doc: "messages that are sent together" },
+    window: { default: "2", doc: "with --rate max: how many of those on their way at once" },
+    seconds: { default: "10", doc: "how long it measures" },
+    warmup: { default: "2", doc: "seconds of the same load before" },
+    acknowledge: {
+      default: String(acknowledgeMs),
+      doc: "ms that acknowledgements are joined; 0: none",
+    },
+    text: { default: "128", doc: "bytes of text in a message" },
+  },
+  run: fanout,
+});
+
+async function fanout(flags: Flags): Promise<Report> {
+  const machine = readMachine();
+  const members = flags.number("members", 2);
+  const load = loadOf(flags);
+  const ack = flags.number("acknowledge", 0);
+  return withSystem(modeOf(flags), async (system) => {
+    const { users, origin } = await makeUsers(system, members);
+    const id = await makeGroup(system, users);
+    const addresses = addressesOf(system, flags);
+    const devices = users.map(
+      ({ accessToken: token }, index): DeviceSpec => ({
+        index,
+        url: addresses[index % addresses.length]!,
+        token,
+        target: { kind: "conversation", id },
+      }),
+    );
+    const text = "x".repeat(flags.number("text"));
+    const setup = { dialect: "lucky", text, shared: true, acknowledgeMs: ack } as const;
+    const generators = await Generators.start(flags.number("generators"), setup);
+    try {
+      await generators.open(devices, OPEN_AT_ONCE);
+      const { figures, faults, limitedBy } = await run({
+        generators,
+        machine,
+        processes: system.processes,
+        load,
+        warmupS: flags.number("warmup", 0),
+        seconds: flags.number("seconds", 0.1),
+        receivers: members - 1,
+        shared: true,
+        postgresUrl: system.postgresUrl,
+      });
+      return {
+        figures: {
+          mode: system.mode,
+          members,
+          users_origin: origin,
+          ...load,
+          seconds: flags.number("seconds", 0.1),
+          text_bytes: text.length,
+          acknowledge_ms: ack,
+          through_gateway: flags.on("through-gateway"),
+          ...untilAllHaveIt(await generators.rounds(), members - 1),
+          ...figures,
+          machine,
+          versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
+        },
+        faults,
+        limitedBy,
+      };
+    } finally {
+      generators.close();
+    }
+  });
+}
+
+function loadOf(flags: Flags): Load {
+  const burst = flags.number("per-flush");
+  if (flags.text("rate") === "max") {
+    return { kind: "rounds", burst, window: flags.number("window") };
+  }
+  return { kind: "rate", perSecond: flags.number("rate"), burst };
+}
+
+/** From when a message was due until the last member had it. */
+function untilAllHaveIt(rounds: readonly Round[], receivers: number): Figures {
+  const histogram = new Histogram();
+  const whole = rounds.filter(({ devices }) => devices === receivers);
+  for (const { dueUs, lastUs } of whole) histogram.add(lastUs - dueUs);
+  return {
+    all_have_it_p50_ms: rounded(histogram.percentile(0.5) / 1_000, 2),
+    all_have_it_p99_ms: rounded(histogram.percentile(0.99) / 1_000, 2),
+    messages_all_have: whole.length,
+    messages_not_all_have: rounds.length - whole.length,
+  };
+}

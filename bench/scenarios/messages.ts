@@ -1,0 +1,83 @@
+import type { Load } from "../generator/api.ts";
+import { acknowledgeMs } from "../generators.ts";
+import { readMachine, readVersions } from "../machine.ts";
+import type { Flags } from "../options.ts";
+import { runPairs } from "../pairs.ts";
+import { prefill } from "../prefill.ts";
+import type { Report } from "../report.ts";
+import { scenario } from "../scenario.ts";
+import { addressesOf, modeFlags, modeOf, withSystem } from "../system.ts";
+
+export default scenario({
+  summary: "pairs of users write to each other: messages a second, latency, and whether all arrive",
+  flags: {
+    ...modeFlags,
+    users: { default: "400", doc: "users, in pairs" },
+    window: { default: "16", doc: "messages of each user in flight (closed loop)" },
+    rate: {
+      default: "",
+      doc: "messages a second by all users in turn (open loop); no window then",
+    },
+    seconds: { default: "10", doc: "how long it measures" },
+    warmup: { default: "2", doc: "seconds of the same load before" },
+    acknowledge: {
+      default: String(acknowledgeMs),
+      doc: "ms that acknowledgements are joined; 0: none",
+    },
+    text: { default: "128", doc: "bytes of text in a message" },
+    prefill: { default: "0", doc: "entries that are stored before, in other conversations" },
+    idle: { default: "0", doc: "sessions beside that do nothing" },
+  },
+  run: messages,
+});
+
+async function messages(flags: Flags): Promise<Report> {
+  const machine = readMachine();
+  const users = flags.number("users", 2);
+  if (users % 2 !== 0) throw new Error("--users is an even number");
+  const load = loadOf(flags);
+  const seconds = flags.number("seconds", 0.1);
+  const textBytes = flags.number("text");
+  const idle = flags.number("idle", 0);
+  const prefilled = flags.number("prefill", 0);
+  return withSystem(modeOf(flags), async (system) => {
+    await prefill(system, prefilled);
+    const { figures, faults, limitedBy, origin } = await runPairs({
+      system,
+      machine,
+      addresses: addressesOf(system, flags),
+      users,
+      idle,
+      load,
+      textBytes,
+      acknowledgeMs: flags.number("acknowledge", 0),
+      seconds,
+      warmupS: flags.number("warmup", 0),
+      generators: flags.number("generators"),
+    });
+    return {
+      figures: {
+        mode: system.mode,
+        users,
+        users_origin: origin,
+        ...load,
+        seconds,
+        text_bytes: textBytes,
+        acknowledge_ms: flags.number("acknowledge", 0),
+        prefilled,
+        idle,
+        through_gateway: flags.on("through-gateway"),
+        ...figures,
+        machine,
+        versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
+      },
+      faults,
+      limitedBy,
+    };
+  });
+}
+
+function loadOf(flags: Flags): Load {
+  if (flags.text("rate") === "") return { kind: "window", window: flags.number("window") };
+  return { kind: "rate", perSecond: flags.number("rate"), burst: 1 };
+}

@@ -1,0 +1,121 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { GetUserRequestSchema, UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import { systemClock } from "../../platform/clock.ts";
+import { createLog } from "../../platform/log.ts";
+import { createRedisRegistry } from "../../platform/registry/redis.ts";
+import { withStarted } from "../backends.ts";
+import { cpuBetween, readCpu } from "../cpu.ts";
+import { Histogram } from "../histogram.ts";
+import { type Call, HttpCaller } from "../http-calls.ts";
+import { readMachine, readVersions } from "../machine.ts";
+import type { Flags } from "../options.ts";
+import { type Figures, type Report, rounded } from "../report.ts";
+import { scenario } from "../scenario.ts";
+import { modeFlags, modeOf, type System, withSystem } from "../system.ts";
+import { makeUsers } from "../users.ts";
+
+const WARMUP_S = 2;
+/** Share of a core from which on the caller may have been the limit. */
+const LIMIT_SHARE = 0.9;
+const callers = 100;
+
+export default scenario({
+  summary: "UserService.GetUser through the gateway, and in a mesh also straight at auth",
+  flags: {
+    mode: { ...modeFlags.mode!, default: "mesh" },
+    concurrency: { default: "32", doc: "calls at the same time, each on a connection of its own" },
+    seconds: { default: "10", doc: "how long each is measured" },
+  },
+  run: rpc,
+});
+
+async function rpc(flags: Flags): Promise<Report> {
+  const machine = readMachine();
+  return withSystem(modeOf(flags), async (system) => {
+    const { users } = await makeUsers(system, callers);
+    const callOf = (url: string) => (nth: number) => {
+      const { userId, accessToken } = users[nth % callers]!;
+      const key = { case: "userId", value: userId } as const;
+      const request = toBinary(GetUserRequestSchema, create(GetUserRequestSchema, { key }));
+      return { url, method: `${UserService.typeName}/GetUser`, token: accessToken, request };
+    };
+    const gateway = await measure({ flags, system, call: callOf(system.url) });
+    const auth = await addressOfAuth(system);
+    const direct = auth && (await measure({ flags, system, call: callOf(auth) }));
+    return {
+      figures: {
+        mode: system.mode,
+        concurrency: flags.number("concurrency"),
+        seconds: flags.number("seconds", 0.1),
+        gateway_per_s: gateway.perS,
+        direct_per_s: direct ? direct.perS : null,
+        ratio: direct ? rounded(gateway.perS / direct.perS, 2) : null,
+        gateway: gateway.figures,
+        ...(direct && { direct: direct.figures }),
+        machine,
+        versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
+      },
+      faults: [],
+      limitedBy: gateway.limitedBy ?? (direct || undefined)?.limitedBy,
+    };
+  });
+}
+
+/** Where auth listens behind the gateway; undefined in one process, where it does not. */
+function addressOfAuth({ redisUrl }: System): Promise<string | undefined> {
+  return withStarted(async (started) => {
+    if (redisUrl === undefined) return undefined;
+    const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
+    const registry = await createRedisRegistry({ url: redisUrl, clock: systemClock, log });
+    started.push(() => registry.close());
+    const [instance] = await registry.instances("auth");
+    return instance?.address;
+  });
+}
+
+interface Measure {
+  readonly flags: Flags;
+  readonly system: System;
+  readonly call: (nth: number) => Call;
+}
+
+async function measure({ flags, system, call }: Measure) {
+  const seconds = flags.number("seconds", 0.1);
+  const latencies = new Histogram();
+  const fromMs = performance.now() + WARMUP_S * 1_000;
+  const untilMs = fromMs + seconds * 1_000;
+  let done = 0;
+  let before: ReturnType<typeof readCpu> | undefined;
+  const work = async (nth: number) => {
+    const caller = new HttpCaller(call(nth));
+    for (;;) {
+      const sinceMs = performance.now();
+      if (sinceMs >= untilMs) break;
+      if (sinceMs >= fromMs) before ??= readCpu(system.processes);
+      await caller.call();
+      const nowMs = performance.now();
+      if (nowMs < fromMs || nowMs >= untilMs) continue;
+      done++;
+      latencies.add((nowMs - sinceMs) * 1_000);
+    }
+    caller.close();
+  };
+  const concurrency = flags.number("concurrency");
+  await Promise.all(Array.from({ length: concurrency }, (_, nth) => work(nth)));
+  const after = readCpu(system.processes);
+  const cpu = cpuBetween(before ?? after, after);
+  const share = (cpu.get("bench") ?? 0) / seconds;
+  const figures: Figures = {
+    p50_ms: rounded(latencies.percentile(0.5) / 1_000, 2),
+    p99_ms: rounded(latencies.percentile(0.99) / 1_000, 2),
+    cpu_us_per_call: Object.fromEntries(
+      [...cpu].map(([name, used]) => [name, rounded((used / Math.max(1, done)) * 1e6)]),
+    ),
+  };
+  return {
+    perS: Math.round(done / seconds),
+    figures,
+    limitedBy:
+      share >= LIMIT_SHARE ? `the caller took ${Math.round(share * 100)} % of a core` : undefined,
+  };
+}

@@ -1,0 +1,118 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { cpuBetween, readCpu } from "../cpu.ts";
+import type { DeviceSpec } from "../generator/api.ts";
+import { acknowledgeMs, Generators } from "../generators.ts";
+import { readMachine, readVersions } from "../machine.ts";
+import type { Flags } from "../options.ts";
+import { type Report, rounded } from "../report.ts";
+import { scenario } from "../scenario.ts";
+import { readOutbox } from "../stored.ts";
+import { addressesOf, modeFlags, modeOf, type System, withSystem } from "../system.ts";
+import { makeUsers } from "../users.ts";
+
+const OPEN_AT_ONCE = 64;
+const WINDOW = 16;
+const STORED_WITHIN_MS = 300_000;
+
+export default scenario({
+  summary: "devices that were away come back at once and fetch what they missed",
+  flags: {
+    ...modeFlags,
+    devices: { default: "200", doc: "devices that come back" },
+    missed: { default: "1000", doc: "entries that each of them missed, at least" },
+  },
+  run: sync,
+});
+
+async function sync(flags: Flags): Promise<Report> {
+  const machine = readMachine();
+  const count = flags.number("devices");
+  const missed = flags.number("missed");
+  return withSystem(modeOf(flags), async (system) => {
+    const { users, origin } = await makeUsers(system, count * 2);
+    const addresses = addressesOf(system, flags);
+    const device = (index: number): DeviceSpec => ({
+      index,
+      url: addresses[index % addresses.length]!,
+      token: users[index]!.accessToken,
+    });
+    // Of each pair the even one writes, and the odd one is away.
+    const writers = users.flatMap((_, index): DeviceSpec[] =>
+      index % 2 === 0
+        ? [{ ...device(index), target: { kind: "user", id: users[index + 1]!.userId } }]
+        : [],
+    );
+    const away = users.flatMap((_, index) => (index % 2 === 1 ? [device(index)] : []));
+    const stored = await write({ flags, system, writers, messages: count * missed });
+
+    const setup = { dialect: "lucky", text: "", shared: false, acknowledgeMs } as const;
+    const generators = await Generators.start(flags.number("generators"), setup);
+    try {
+      const names = new Map([...system.processes, ...generators.processes]);
+      const before = readCpu(names);
+      const opened = await generators.open(away, count);
+      const { latencies, entries, elapsedS, limitedBy } = await generators.sync(count);
+      const cpu = cpuBetween(before, readCpu(names));
+      const lost = Math.max(0, stored - entries);
+      return {
+        figures: {
+          mode: system.mode,
+          devices: count,
+          missed,
+          users_origin: origin,
+          through_gateway: flags.on("through-gateway"),
+          entries_stored: stored,
+          entries_fetched: entries,
+          lost,
+          entries_per_s: rounded(entries / elapsedS, 0),
+          open_s: rounded(opened.elapsedS, 2),
+          sync_s: rounded(elapsedS, 2),
+          p50_ms: rounded(latencies.percentile(0.5) / 1_000),
+          p99_ms: rounded(latencies.percentile(0.99) / 1_000),
+          cpu_us_per_entry: Object.fromEntries(
+            [...cpu].map(([name, seconds]) => [name, rounded((seconds / entries) * 1e6, 2)]),
+          ),
+          machine,
+          versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
+        },
+        faults: entries === stored ? [] : [`${stored} entries were stored and ${entries} fetched`],
+        limitedBy: limitedBy ?? opened.limitedBy,
+      };
+    } finally {
+      generators.close();
+    }
+  });
+}
+
+interface Writing {
+  readonly flags: Flags;
+  readonly system: System;
+  readonly writers: readonly DeviceSpec[];
+  readonly messages: number;
+}
+
+/** Sends until so many messages are stored, and a few more; returns how many. */
+async function write({ flags, system, writers, messages }: Writing): Promise<number> {
+  const setup = { dialect: "lucky", text: "x".repeat(128), shared: false, acknowledgeMs } as const;
+  const generators = await Generators.start(flags.number("generators"), setup);
+  try {
+    await generators.open(writers, OPEN_AT_ONCE);
+    await generators.start({ kind: "window", window: WINDOW }, { shared: false });
+    const untilMs = performance.now() + STORED_WITHIN_MS;
+    const counted = async (done: (accepted: number, sent: number) => boolean) => {
+      for (;;) {
+        const { accepted, sent } = await generators.counts();
+        if (done(accepted, sent)) return accepted;
+        if (performance.now() > untilMs) throw new Error("the messages were not stored in time");
+        await pause(50);
+      }
+    };
+    await counted((accepted) => accepted >= messages);
+    await generators.stop();
+    const accepted = await counted((answered, sent) => answered === sent);
+    while ((await readOutbox(system.postgresUrl)) > 0) await pause(50);
+    return accepted;
+  } finally {
+    generators.close();
+  }
+}

@@ -1,0 +1,35 @@
+import pg from "pg";
+
+/** What the log holds. */
+export interface Stored {
+  readonly rows: number;
+  /** Sum of the conversations' last sequences: as many as rows, if there is no gap. */
+  readonly sequences: number;
+  readonly outbox: number;
+}
+
+export async function readStored(url: string): Promise<Stored> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query(`
+      SELECT (SELECT count(*) FROM im.entry)::float8 AS rows,
+             (SELECT coalesce(sum(last_sequence), 0) FROM im.conversation)::float8 AS sequences,
+             (SELECT count(*) FROM im.outbox)::float8 AS outbox`);
+    return rows[0] as Stored;
+  } finally {
+    await client.end();
+  }
+}
+
+/** How many rows of the outbox there are: cheaper to ask again and again. */
+export async function readOutbox(url: string): Promise<number> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query("SELECT count(*)::float8 AS rows FROM im.outbox");
+    return Number(rows[0].rows);
+  } finally {
+    await client.end();
+  }
+}
