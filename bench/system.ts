@@ -100,6 +100,8 @@ function startInOne(secrets: Secrets): Promise<System> {
       script: "services/all.ts",
       env: {
         PATH: process.env.PATH,
+        // For profiles.
+        NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS,
         ...ownSettings(secrets),
         LUCKY_DATA_DIR: dataDir,
         LUCKY_POSTGRES_URL: postgres.url,

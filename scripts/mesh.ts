@@ -143,6 +143,8 @@ function start(
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
+      // For profiles.
+      NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS,
       ...settings,
       LUCKY_INSTANCE_ID: name,
       [`LUCKY_${service.toUpperCase()}_PORT`]: String(port),

@@ -155,7 +155,7 @@ export const connectConfig = defineConfig("connect", {
     doc: "How long a socket may be slow before it is closed.",
   }),
   acknowledgeLingerMs: setting.integer({
-    default: 25,
+    default: 200,
     min: 0,
     max: 1_000,
     unit: "ms",

@@ -120,6 +120,21 @@ const sendUserField = 1;
 const sendConversationField = 2;
 const sendClientMessageIdField = 6;
 
+const userTag = 0x08;
+const conversationTag = 0x10;
+
+/**
+ * Reads where an encoded SendRequest goes: by its first field, where every encoder writes it, else by
+ * looking at all of them. What is wrong with the rest is the server's to say. Throws WireError.
+ */
+export function readTarget(send: Uint8Array): SendTarget | undefined {
+  if (send[0] === userTag) return { kind: "user", userId: readVarint64(send, 1) };
+  if (send[0] === conversationTag) {
+    return { kind: "conversation", conversationId: readVarint64(send, 1) };
+  }
+  return readSend(send).target;
+}
+
 /** Reads target and key of an encoded SendRequest. Throws WireError. */
 export function readSend(send: Uint8Array): {
   target: SendTarget | undefined;

@@ -6,7 +6,7 @@ import type { Clock, Timer } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Metrics } from "../../platform/metrics.ts";
 import { routeKey } from "../../platform/rpc/route.ts";
-import { readSend, refusal, type SendTarget, sendResultsFrame } from "./frames.ts";
+import { readSend, readTarget, refusal, type SendTarget, sendResultsFrame } from "./frames.ts";
 import type { Session } from "./session.ts";
 
 export interface UplinkOptions {
@@ -87,14 +87,15 @@ export class UplinkLanes {
   take(session: Session, senderId: string, send: Uint8Array): void {
     const { config } = this.#options;
     let target: SendTarget | undefined;
-    let clientMessageId = "";
     try {
-      ({ target, clientMessageId } = readSend(send));
+      target = readTarget(send);
     } catch {
       target = undefined;
     }
-    const refuse = (reason: ErrorReason, text: string, retryAfterMs: number): void =>
+    const refuse = (reason: ErrorReason, text: string, retryAfterMs: number): void => {
+      const clientMessageId = keyOf(send);
       session.tell(sendResultsFrame([refusal({ clientMessageId, reason, text, retryAfterMs })]));
+    };
     if (!target) {
       refuse(ErrorReason.INVALID_ARGUMENT, "target: a send needs one that can be read", 0);
     } else if (session.sendsInFlight >= config.maxSendsInFlight) {
@@ -275,9 +276,18 @@ class Lane {
   }
 }
 
+/** The key of a send that is refused; empty when it cannot be read. */
+function keyOf(send: Uint8Array): string {
+  try {
+    return readSend(send).clientMessageId;
+  } catch {
+    return "";
+  }
+}
+
 function unavailable(send: Uint8Array): Uint8Array {
   return refusal({
-    clientMessageId: readSend(send).clientMessageId,
+    clientMessageId: keyOf(send),
     reason: ErrorReason.UNAVAILABLE,
     text: "the send may or may not be stored: repeat it with the same key",
     retryAfterMs,

@@ -3,7 +3,6 @@ import type { Tip } from "../../gen/lucky/message/v1/content_pb.js";
 import { EntrySchema } from "../../gen/lucky/message/v1/message_pb.js";
 import { userChannel } from "../../platform/channels.ts";
 import { varintSize, WireWriter } from "../../platform/wire.ts";
-import { tail } from "./entries.ts";
 
 /** New entries of one conversation, as they go to those who hear it. */
 export interface Delivery {
@@ -80,11 +79,13 @@ function encodeDelivery(delivery: Delivery): Uint8Array {
   for (const channel of channels) inner.string(1, channel);
   inner.varint(2, BigInt(conversationId)).varint(3, baseSequence + entries.length);
   for (const [index, { body, acceptedAtMs }] of entries.entries()) {
-    const rest = tail(baseSequence + 1 + index, acceptedAtMs);
+    const sequence = baseSequence + 1 + index;
+    // The rest of the entry, as `tail` writes it: here without a buffer for each.
     inner
-      .header(4, body.length + rest.length)
+      .header(4, body.length + 2 + varintSize(sequence) + varintSize(acceptedAtMs))
       .raw(body)
-      .raw(rest);
+      .varint(2, sequence)
+      .varint(3, acceptedAtMs);
   }
   for (const { originSessionId } of entries) inner.string(5, originSessionId);
   const encoded = inner.finish();

@@ -1,7 +1,7 @@
 import type { ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { detailOf, fail } from "../../platform/errors.ts";
-import { WireWriter } from "../../platform/wire.ts";
+import { WireWriter, writeVarint } from "../../platform/wire.ts";
 
 /** Why a send was not stored. */
 export interface Refusal {
@@ -43,18 +43,30 @@ export function refusalOf(error: unknown): Refusal | undefined {
   return refusal(detail.reason, text, Number(detail.retryAfterMs));
 }
 
-/** Encoded lucky.message.v1.SendResult of an accepted send. */
+/** Four varints with their tags, and two tags with lengths, at most. */
+const ACCEPTED_BYTES = 48;
+
+/**
+ * Encoded lucky.message.v1.SendResult of an accepted send. Written straight into one buffer: there is
+ * one for every message. The key is of the contract's characters, so it is as long in bytes.
+ */
 export function encodeAccepted(clientMessageId: string, accepted: Accepted): Uint8Array {
-  const inner = new WireWriter(48)
-    .varint(1, BigInt(accepted.conversationId))
-    .varint(2, accepted.sequence)
-    .varint(3, accepted.acceptedAtMs)
-    .varint(4, BigInt(accepted.messageId))
-    .finish();
-  return new WireWriter(32 + clientMessageId.length * 3 + inner.length)
-    .string(1, clientMessageId)
-    .bytes(2, inner)
-    .finish();
+  const bytes = Buffer.allocUnsafe(ACCEPTED_BYTES + clientMessageId.length);
+  bytes[0] = 0x0a;
+  bytes[1] = clientMessageId.length;
+  let at = 2 + bytes.write(clientMessageId, 2, "latin1");
+  bytes[at++] = 0x12;
+  const lengthAt = at++;
+  bytes[at++] = 0x08;
+  at = writeVarint(bytes, at, BigInt(accepted.conversationId));
+  bytes[at++] = 0x10;
+  at = writeVarint(bytes, at, accepted.sequence);
+  bytes[at++] = 0x18;
+  at = writeVarint(bytes, at, accepted.acceptedAtMs);
+  bytes[at++] = 0x20;
+  at = writeVarint(bytes, at, BigInt(accepted.messageId));
+  bytes[lengthAt] = at - lengthAt - 1;
+  return bytes.subarray(0, at);
 }
 
 /** Encoded lucky.message.v1.SendResult of a refused send. */

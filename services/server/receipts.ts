@@ -150,9 +150,11 @@ function join(advances: readonly Advance[]): Advance[] {
     .map(({ advance }) => advance);
 }
 
-/** Who hears of a cursor: the user's own devices, and the other user of a direct conversation. */
+/**
+ * Who hears of a cursor: the other user of a direct conversation, and, of what was read, the user's
+ * own devices.
+ */
 function signalOf(row: Moved): Signal | undefined {
-  const own = userChannel(row.user_id);
   if (row.peer_id === null && !row.read_moved) return undefined;
   const receipt = new WireWriter(48)
     .varint(1, BigInt(row.conversation_id))
@@ -160,6 +162,7 @@ function signalOf(row: Moved): Signal | undefined {
     .varint(3, Number(row.delivered_sequence))
     .varint(4, Number(row.read_sequence))
     .finish();
-  const channels = row.peer_id === null ? [own] : [userChannel(row.peer_id), own];
+  const channels = row.peer_id === null ? [] : [userChannel(row.peer_id)];
+  if (row.read_moved) channels.push(userChannel(row.user_id));
   return { channels, frame: serverFrame(RECEIPT, receipt) };
 }
