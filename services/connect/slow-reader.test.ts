@@ -1,82 +1,14 @@
 import assert from "node:assert/strict";
-import { connect, type Socket } from "node:net";
 import { test } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import {
-  ClientFrameSchema,
-  CloseCode,
-  type ServerFrame,
-  ServerFrameSchema,
-} from "../../gen/lucky/frame/v1/frame_pb.js";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { EntrySchema } from "../../gen/lucky/message/v1/message_pb.js";
 import { groupChannel, userChannel } from "../../platform/channels.ts";
 import { HandClock } from "../../test/clock.ts";
+import { Sluggard } from "../../test/sluggard.ts";
 import { type Stand, startStand } from "../../test/stand.ts";
-
-/** A WebSocket over a plain socket, which reads only when it is told to. */
-class Sluggard {
-  readonly socket: Socket;
-  readonly #frames: ServerFrame["kind"][] = [];
-  #bytes: Buffer<ArrayBufferLike> = Buffer.alloc(0);
-  #waiting: (() => void) | undefined;
-  readonly closed: Promise<void>;
-
-  private constructor(socket: Socket) {
-    this.socket = socket;
-    this.closed = new Promise((resolve) => socket.on("close", () => resolve()));
-    socket.on("error", () => {});
-  }
-
-  static async open(port: number, accessToken: string): Promise<Sluggard> {
-    const socket = connect({ port, host: "127.0.0.1" });
-    socket.write(
-      "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" +
-        "Sec-WebSocket-Protocol: lucky.v1\r\n\r\n",
-    );
-    const head = await new Promise<Buffer>((resolve) => socket.once("data", resolve));
-    assert.match(head.toString("latin1"), /^HTTP\/1.1 101/);
-    const device = new Sluggard(socket);
-    socket.on("data", (chunk) => device.#take(chunk));
-    device.say({ case: "hello", value: { accessToken } });
-    await device.next("welcome");
-    return device;
-  }
-
-  say(kind: object): void {
-    const body = toBinary(ClientFrameSchema, create(ClientFrameSchema, { kind: kind as never }));
-    const head = body.length < 126 ? [body.length | 0x80] : [0xfe, body.length >> 8, body.length];
-    this.socket.write(Buffer.from([0x82, ...head, 0, 0, 0, 0, ...body]));
-  }
-
-  async next(kind: string): Promise<unknown> {
-    for (;;) {
-      const at = this.#frames.findIndex((frame) => frame.case === kind);
-      if (at >= 0) return this.#frames.splice(at, 1)[0]!.value;
-      await new Promise<void>((resolve) => {
-        this.#waiting = resolve;
-      });
-    }
-  }
-
-  #take(chunk: Buffer): void {
-    this.#bytes = Buffer.concat([this.#bytes, chunk]);
-    for (;;) {
-      const short = (this.#bytes[1] ?? 0) & 0x7f;
-      const start = short === 127 ? 10 : short === 126 ? 4 : 2;
-      if (this.#bytes.length < start) break;
-      const long = short === 127 ? Number(this.#bytes.readBigUInt64BE(2)) : undefined;
-      const length = long ?? (short === 126 ? this.#bytes.readUInt16BE(2) : short);
-      if (this.#bytes.length < start + length) break;
-      const body = this.#bytes.subarray(start, start + length);
-      if (this.#bytes[0] === 0x82) this.#frames.push(fromBinary(ServerFrameSchema, body).kind);
-      this.#bytes = this.#bytes.subarray(start + length);
-    }
-    this.#waiting?.();
-  }
-}
 
 /** Delivers `count` entries of 32 KiB of a conversation to a channel, one envelope each. */
 async function flood(
@@ -134,10 +66,7 @@ for (const [what, channel, id] of [
     assert.ok(grown < noiseBytes / 2, `${grown} bytes more for one slow reader`);
 
     slow.socket.resume();
-    const sync = (await slow.next("syncRequired")) as {
-      conversationId: string;
-      lastSequence: bigint;
-    };
+    const sync = await slow.next("syncRequired");
     assert.equal(sync.conversationId, id);
     assert.equal(sync.lastSequence, BigInt(count * 2));
   });

@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
+import { callers, people } from "../people.ts";
+import { Sluggard } from "../sluggard.ts";
+import { startWorld } from "../world.ts";
+
+const timeout = 180_000;
+const world = await startWorld({ after });
+
+const count = 1_000;
+const size = 32_000;
+const atOnce = 20;
+
+test("a slow reader is kept no more than a bounded backlog, and catches up", {
+  timeout,
+}, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const bens = await ben!.login();
+  const port = Number(new URL(world.connects[0]!).port);
+  const slow = await Sluggard.open(port, bens.accessToken);
+  t.after(async () => void slow.socket.destroy());
+  slow.socket.pause();
+
+  let conversationId = "";
+  const data = new Uint8Array(size);
+  const numbers = Array.from({ length: count }, (_, n) => n).values();
+  const send = async () => {
+    for (const n of numbers) {
+      const { accepted } = await asAna.send({
+        target: { case: "userId", value: ben!.userId },
+        clientMessageId: `n-${n}`,
+        content: { kind: { case: "custom", value: { type: "noise", data } } },
+      });
+      conversationId = accepted!.conversationId;
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, send));
+
+  slow.socket.resume();
+  const required = await slow.next("syncRequired");
+  assert.equal(required.conversationId, conversationId);
+  const delivered = slow.seen("deliver").flatMap(({ entries }) => entries);
+  // What came is all that connect and the kernels on the way had kept for it.
+  assert.ok(delivered.length < count / 2, `${delivered.length} of ${count} had been kept`);
+
+  // As the device is told to: everything after the last entry it has without a gap.
+  const asBen = callers(world.url, MessageService, bens.accessToken);
+  const sequences = new Set(delivered.map(({ sequence }) => Number(sequence)));
+  let last = 0;
+  while (sequences.has(last + 1)) last++;
+  for (;;) {
+    const position = { case: "afterSequence", value: BigInt(last) } as const;
+    const { entries } = await asBen.listEntries({ conversationId, position, limit: 500 });
+    for (const { sequence } of entries) assert.equal(Number(sequence), ++last);
+    if (entries.length === 0) break;
+  }
+  assert.equal(last, count);
+});
