@@ -21,7 +21,7 @@ import {
   sendResultsFrame,
 } from "./frames.ts";
 import { TokenBucket } from "./token-bucket.ts";
-import { laneOf } from "./uplink.ts";
+import { hashOf } from "./uplink.ts";
 
 const send = create(SendRequestSchema, {
   target: { case: "userId", value: "9007199254740993" },
@@ -97,12 +97,12 @@ test("an envelope read by hand says what the generated code would", () => {
   assert.throws(() => openEnvelope(body.subarray(0, 9)));
 });
 
-test("both sides of a pair use the same lane, and lanes are used evenly", () => {
+test("both sides of a pair take the same route, and routes are used evenly", () => {
   const used = new Map<number, number>();
   for (let user = 1n; user <= 400n; user += 1n) {
-    const lane = laneOf("77", { kind: "user", userId: user }, 4);
-    assert.equal(laneOf(user.toString(), { kind: "user", userId: 77n }, 4), lane);
-    used.set(lane, (used.get(lane) ?? 0) + 1);
+    const hash = hashOf("77", { kind: "user", userId: user });
+    assert.equal(hashOf(user.toString(), { kind: "user", userId: 77n }), hash);
+    used.set(hash % 4, (used.get(hash % 4) ?? 0) + 1);
   }
   for (const count of used.values()) assert.ok(count > 60, `${[...used]}`);
 });

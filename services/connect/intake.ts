@@ -16,11 +16,11 @@ import type { Greeter } from "./hello.ts";
 import type { Calls } from "./rpc.ts";
 import type { Session } from "./session.ts";
 import type { TypingSignals } from "./typing.ts";
-import type { UplinkLanes } from "./uplink.ts";
+import type { Uplinks } from "./uplink.ts";
 
 export interface IntakeOptions {
   greeter: Greeter;
-  uplink: UplinkLanes;
+  uplink: Uplinks;
   acknowledgements: Acknowledgements;
   typing: TypingSignals;
   calls: Calls;

@@ -29,7 +29,7 @@ import { Sessions } from "./sessions.ts";
 import { listenSockets, type Socket, type SocketHandler } from "./socket.ts";
 import { Sweep } from "./sweep.ts";
 import { TypingSignals } from "./typing.ts";
-import { UplinkLanes } from "./uplink.ts";
+import { Uplinks } from "./uplink.ts";
 import { Watch } from "./watch.ts";
 
 export type ConnectConfig = ConfigOf<typeof connectConfig>;
@@ -88,7 +88,7 @@ export async function startConnect(
   });
   const acknowledgements = new Acknowledgements(shared);
   const typing = new TypingSignals(shared);
-  const uplink = new UplinkLanes(shared);
+  const uplink = new Uplinks(shared);
   const calls = new Calls(shared);
   const redelivery = new Redelivery({ ...shared, acknowledgements });
   const memberships = new Memberships({ ...shared, channels });

@@ -1,16 +1,18 @@
 import type { Client } from "@connectrpc/connect";
-import { Code, ConnectError, type ContextValues, createContextValues } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { IngressService, Uplink } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import type { Clock, Timer } from "../../platform/clock.ts";
+import type { Clock } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Metrics } from "../../platform/metrics.ts";
-import { routeKey } from "../../platform/rpc/route.ts";
+import type { Registry } from "../../platform/registry/registry.ts";
 import { readSend, readTarget, refusal, type SendTarget, sendResultsFrame } from "./frames.ts";
+import { type Route, Routes } from "./routes.ts";
 import type { Session } from "./session.ts";
 
 export interface UplinkOptions {
   ingress: Pick<Client<typeof IngressService>, "appendBatch">;
+  registry: Pick<Registry, "instances">;
   clock: Clock;
   log: Log;
   metrics: Metrics;
@@ -31,6 +33,8 @@ export interface UplinkOptions {
 interface Waiting {
   readonly session: Session;
   readonly uplink: Uplink;
+  /** Of the conversation, as far as it is known. */
+  readonly hash: number;
 }
 
 /** What the uplink needs of a batch that failed before it tries again, at most. */
@@ -48,34 +52,44 @@ const hopeless = new Set([
 ]);
 
 /**
- * Brings sends to server in batches: what arrived while the last batch was on its way goes next. A
- * conversation stays in its lane, and a lane has one batch on its way, so the order of what a
- * session sends to one target is kept. Queues are bounded by sends and bytes; when they are full a
- * send is refused with OVERLOADED.
+ * Brings sends to server in batches: what arrives while a batch is on its way goes with the next. A
+ * conversation is in one batch on its way at most, so the order of what a session sends to one
+ * target is kept, and goes to one server as long as that lives. Queues are bounded by sends and
+ * bytes; when they are full a send is refused with OVERLOADED.
  */
-export class UplinkLanes {
+export class Uplinks {
   readonly #options: UplinkOptions;
-  readonly #lanes: Lane[];
+  readonly #routes: Routes<Waiting>;
+  readonly #sent: (sends: number) => void;
+  /** Sends and bytes waiting or on their way. */
   readonly #queue = { sends: 0, bytes: 0 };
   readonly #stop = new AbortController();
 
   constructor(options: UplinkOptions) {
+    const { config } = options;
     this.#options = options;
     const batchSends = options.metrics.histogram(
       "lucky_uplink_batch_sends",
       "Sends in one batch to server.",
       [1, 4, 16, 64, 256, 512],
     );
-    const context = {
-      options,
-      queue: this.#queue,
-      stop: this.#stop.signal,
-      sent: (sends: number) => batchSends.observe(sends),
-    };
-    this.#lanes = Array.from(
-      { length: options.config.uplinkLanes },
-      (_, index) => new Lane(context, index),
-    );
+    this.#sent = (sends) => batchSends.observe(sends);
+    this.#routes = new Routes<Waiting>({
+      ...options,
+      hash: ({ hash }) => hash,
+      batches: {
+        key: ({ hash }) => hash,
+        bytes: ({ uplink }) => uplink.send.length,
+        batchCount: config.uplinkBatchSends,
+        batchBytes: config.uplinkBatchBytes,
+        // What waits is bounded over all routes, below.
+        queueCount: Number.MAX_SAFE_INTEGER,
+        queueBytes: Number.MAX_SAFE_INTEGER,
+        inFlight: config.uplinkLanes,
+        lingerMs: config.uplinkLingerMs,
+      },
+      carry: (batch, route) => this.#carry(batch, route),
+    });
   }
 
   /** Whether nothing is waiting or on its way. */
@@ -109,8 +123,9 @@ export class UplinkLanes {
       session.sendsInFlight += 1;
       this.#queue.sends += 1;
       this.#queue.bytes += send.length;
-      this.#lanes[laneOf(senderId, target, this.#lanes.length)]!.push({
+      this.#routes.push({
         session,
+        hash: hashOf(senderId, target),
         uplink: {
           $typeName: "lucky.internal.ingress.v1.Uplink",
           senderId,
@@ -124,126 +139,41 @@ export class UplinkLanes {
   /** Gives up what is on its way. Idempotent. */
   close(): void {
     this.#stop.abort();
-    for (const lane of this.#lanes) lane.close();
-  }
-}
-
-/** The lane of a conversation: of a pair of users the same from both sides. */
-export function laneOf(senderId: string, target: SendTarget, lanes: number): number {
-  if (lanes === 1) return 0;
-  if (target.kind === "conversation") return hash(`c${target.conversationId}`) % lanes;
-  const userId = target.userId.toString();
-  const senderFirst =
-    senderId.length === userId.length ? senderId < userId : senderId.length < userId.length;
-  return hash(senderFirst ? `${senderId}:${userId}` : `${userId}:${senderId}`) % lanes;
-}
-
-/** FNV-1a, mixed once more so that its low bits are good. */
-function hash(text: string): number {
-  let value = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) {
-    value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
-  }
-  value ^= value >>> 15;
-  value = Math.imul(value, 0x2c1b3c6d);
-  return (value ^ (value >>> 12)) >>> 0;
-}
-
-interface LaneContext {
-  readonly options: UplinkOptions;
-  /** Sends and bytes of all lanes, waiting or on their way. */
-  readonly queue: { sends: number; bytes: number };
-  readonly stop: AbortSignal;
-  readonly sent: (sends: number) => void;
-}
-
-class Lane {
-  readonly #context: LaneContext;
-  readonly #values: ContextValues;
-  #waiting: Waiting[] = [];
-  #head = 0;
-  #flying = false;
-  #linger: Timer | undefined;
-
-  constructor(context: LaneContext, index: number) {
-    this.#context = context;
-    // The same over all instances, so that a conversation usually meets the same server.
-    this.#values = createContextValues().set(routeKey, `uplink-${index}`);
+    this.#routes.close();
   }
 
-  push(waiting: Waiting): void {
-    this.#waiting.push(waiting);
-    if (this.#flying) return;
-    this.#flying = true;
-    const { clock, config } = this.#context.options;
-    // With setImmediate everything that this turn of the event loop reads from sockets goes along.
-    if (config.uplinkLingerMs === 0) setImmediate(() => void this.#fly());
-    else this.#linger = clock.after(config.uplinkLingerMs, () => void this.#fly());
-  }
-
-  close(): void {
-    this.#linger?.stop();
-  }
-
-  async #fly(): Promise<void> {
-    while (this.#head < this.#waiting.length && !this.#context.stop.aborted) {
-      const batch = this.#take();
-      const results = await this.#append(batch);
-      this.#answer(batch, results);
-      if (!results) this.#refuseBehind(batch);
-    }
-    this.#waiting = [];
-    this.#head = 0;
-    this.#flying = false;
-  }
-
-  #take(): Waiting[] {
-    const { uplinkBatchSends, uplinkBatchBytes } = this.#context.options.config;
-    const from = this.#head;
-    const end = Math.min(this.#waiting.length, from + uplinkBatchSends);
-    let bytes = 0;
-    let to = from;
-    while (to < end) {
-      bytes += this.#waiting[to]!.uplink.send.length;
-      if (to > from && bytes > uplinkBatchBytes) break;
-      to += 1;
-    }
-    const batch = this.#waiting.slice(from, to);
-    this.#head = to;
-    if (this.#head > 1_024 && this.#head * 2 > this.#waiting.length) {
-      this.#waiting = this.#waiting.slice(this.#head);
-      this.#head = 0;
-    }
-    return batch;
-  }
-
-  /** Refuses what waits of the sessions in a batch that was refused: it must not overtake that. */
-  #refuseBehind(batch: readonly Waiting[]): void {
+  async #carry(batch: readonly Waiting[], route: Route): Promise<void> {
+    const results = await this.#append(batch, route);
+    this.#answer(batch, results);
+    if (results) return;
+    // What its sessions sent after a batch that was refused must not overtake its repetition.
     const sessions = new Set(batch.map(({ session }) => session));
-    const rest = this.#waiting.slice(this.#head);
-    const behind = rest.filter(({ session }) => sessions.has(session));
-    if (behind.length === 0) return;
-    this.#waiting = rest.filter(({ session }) => !sessions.has(session));
-    this.#head = 0;
-    this.#answer(behind, undefined);
+    this.#answer(
+      this.#routes.withdraw(({ session }) => sessions.has(session)),
+      undefined,
+    );
   }
 
   /** The results of a batch; undefined when server could not be reached for too long. */
-  async #append(batch: readonly Waiting[]): Promise<readonly Uint8Array[] | undefined> {
-    const { options, stop, sent } = this.#context;
-    const { clock, config, log } = options;
+  async #append(
+    batch: readonly Waiting[],
+    route: Route,
+  ): Promise<readonly Uint8Array[] | undefined> {
+    const { clock, config, log, ingress } = this.#options;
+    const stop = this.#stop.signal;
     const request = {
       $typeName: "lucky.internal.ingress.v1.AppendBatchRequest" as const,
       uplinks: batch.map(({ uplink }) => uplink),
     };
     const untilMs = clock.now() + config.uplinkRetryMs;
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, maxPauseMs)) {
+      if (stop.aborted) return undefined;
       try {
-        sent(batch.length);
-        const { results } = await options.ingress.appendBatch(request, {
+        this.#sent(batch.length);
+        const { results } = await ingress.appendBatch(request, {
           timeoutMs: config.callTimeoutMs,
           signal: stop,
-          contextValues: this.#values,
+          contextValues: route.values,
         });
         if (results.length === batch.length) return results;
         throw new Error(`${batch.length} sends got ${results.length} results`);
@@ -254,13 +184,11 @@ class Lane {
         if (never || clock.now() + pauseMs > untilMs) return undefined;
       }
       await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
-      if (stop.aborted) return undefined;
     }
   }
 
-  /** One frame per session with all of its results. */
   #answer(batch: readonly Waiting[], results: readonly Uint8Array[] | undefined): void {
-    const { queue } = this.#context;
+    const queue = this.#queue;
     const bySession = new Map<Session, Uint8Array[]>();
     for (const [index, { session, uplink }] of batch.entries()) {
       queue.sends -= 1;
@@ -274,6 +202,27 @@ class Lane {
     for (const [session, list] of bySession)
       if (session.isOpen) session.tell(sendResultsFrame(list));
   }
+}
+
+/** A number for the conversation of a send: of a pair of users the same from both sides. */
+export function hashOf(senderId: string, target: SendTarget): number {
+  if (target.kind === "conversation") return hash(`c${target.conversationId}`);
+  const userId = target.userId.toString();
+  const senderFirst =
+    senderId.length === userId.length ? senderId < userId : senderId.length < userId.length;
+  return hash(senderFirst ? `${senderId}:${userId}` : `${userId}:${senderId}`);
+}
+
+/** FNV-1a, mixed once more so that its low bits are good. */
+function hash(text: string): number {
+  let value = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) {
+    value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
+  }
+  value ^= value >>> 15;
+  value = Math.imul(value, 0x2c1b3c6d);
+  // A small integer of V8, which costs no allocation.
+  return ((value ^ (value >>> 12)) >>> 1) & 0x3fffffff;
 }
 
 /** The key of a send that is refused; empty when it cannot be read. */

@@ -143,11 +143,11 @@ export class Compensation {
     const { outbox_id: outboxId, attempts } = row;
     try {
       await relay.publish(await this.#deliveries(row));
-      measures.relayed("confirmed");
+      measures.relayed("confirmed", 1);
       outbox.confirmed(outboxId);
       return true;
     } catch (error) {
-      measures.relayed("failed");
+      measures.relayed("failed", 1);
       log.warn({ event: "outbox_attempt_failed", outboxId, attempts, err: error });
       if (attempts < maxAttempts) return false;
       measures.outboxFailed(1);

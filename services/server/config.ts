@@ -21,7 +21,7 @@ export const serverConfig = defineConfig("server", {
     min: 1,
     max: 64,
     unit: "lanes",
-    doc: "Statements that append at the same time; a conversation stays in its lane.",
+    doc: "Statements that append at the same time under load; a conversation is in one at most.",
   }),
   laneBatchCount: setting.integer({
     default: 512,
@@ -38,18 +38,18 @@ export const serverConfig = defineConfig("server", {
     doc: "Bytes of messages in one append at most.",
   }),
   laneQueueCount: setting.integer({
-    default: 16_384,
+    default: 65_536,
     min: 1,
     max: 1_048_576,
     unit: "messages",
-    doc: "Messages that may wait in one lane; more are refused with OVERLOADED.",
+    doc: "Messages that may wait; more are refused with OVERLOADED.",
   }),
   laneQueueBytes: setting.integer({
-    default: 33_554_432,
+    default: 134_217_728,
     min: 65_536,
     max: 1_073_741_824,
     unit: "bytes",
-    doc: "Bytes of messages that may wait in one lane; more are refused with OVERLOADED.",
+    doc: "Bytes of messages that may wait; more are refused with OVERLOADED.",
   }),
   overloadedRetryMs: setting.integer({
     default: 500,

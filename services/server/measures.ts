@@ -36,7 +36,7 @@ export class Measures {
     );
     this.#overloaded = metrics.counter(
       "lucky_append_overloaded_total",
-      "Sends refused because a lane was full.",
+      "Sends refused because too much waited.",
     );
     this.#outboxPending = metrics.gauge(
       "lucky_outbox_pending",
@@ -105,8 +105,8 @@ export class Measures {
   }
 
   /** Confirmed: by every instance concerned. Left: to the compensation. */
-  relayed(outcome: "confirmed" | "failed" | "left"): void {
-    this.#relayBatches.inc({ outcome });
+  relayed(outcome: "confirmed" | "failed" | "left", batches: number): void {
+    this.#relayBatches.inc({ outcome }, batches);
   }
 
   published(outcome: "confirmed" | "unroutable" | "failed"): void {

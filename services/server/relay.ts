@@ -36,11 +36,15 @@ export interface RelayBatch {
   readonly deliveries: () => readonly Delivery[];
 }
 
+/** Entries in one envelope, about, bytes. */
+const ENVELOPE_BYTES = 262_144;
+
 /** Carries what was committed to the instances that serve those who hear it. */
 export class Relay {
   readonly #options: RelayOptions;
-  /** The last batch of each lane: the next one is published after it. */
-  readonly #turns = new Map<number, Promise<void>>();
+  /** Batches that wait for those before them to be handed to the bus. */
+  #waiting: RelayBatch[] = [];
+  #handing: Promise<void> | undefined;
   readonly #work = new Set<Promise<void>>();
   #batches = 0;
   #bytes = 0;
@@ -51,21 +55,20 @@ export class Relay {
   }
 
   /**
-   * Publishes a batch, after those offered before it under the same lane. Never throws, never
-   * waits: what cannot be published now is in the outbox.
+   * Publishes a batch, after those offered before it; what was offered meanwhile goes along, one
+   * envelope an instance for all. Never throws, never waits: what cannot be published now is in the
+   * outbox.
    */
-  offer(lane: number, batch: RelayBatch): void {
+  offer(batch: RelayBatch): void {
     const { bus, maxBatches, maxBytes, measures } = this.#options;
     const full = this.#batches >= maxBatches || this.#bytes + batch.bytes > maxBytes;
     if (full || !bus.ready()) {
-      measures.relayed("left");
+      measures.relayed("left", 1);
       return;
     }
     this.#count(1, batch.bytes);
-    const before = this.#turns.get(lane) ?? Promise.resolve();
-    // The turn ends when everything was handed to the bus; confirmations come whenever they do.
-    const turn = before.then(() => this.#begin(batch));
-    this.#turns.set(lane, turn);
+    this.#waiting.push(batch);
+    this.#handing ??= this.#hand();
   }
 
   /**
@@ -100,30 +103,51 @@ export class Relay {
   /** Resolves when nothing is on its way. */
   async idle(): Promise<void> {
     while (this.#work.size > 0 || this.#batches > 0) {
-      await Promise.all([...this.#turns.values(), ...this.#work]);
+      await Promise.all([this.#handing, ...this.#work]);
     }
   }
 
-  /** Hands a batch to the bus; resolves before it is confirmed. Never rejects. */
-  async #begin(batch: RelayBatch): Promise<void> {
+  /** Hands what waits to the bus, in the order in which it was offered. Never rejects. */
+  async #hand(): Promise<void> {
+    while (this.#waiting.length > 0) await this.#begin(this.#take());
+    this.#handing = undefined;
+  }
+
+  /** The next batches, as many as one envelope should carry. */
+  #take(): RelayBatch[] {
+    let bytes = 0;
+    let count = 0;
+    for (const batch of this.#waiting) {
+      if (count > 0 && bytes + batch.bytes > ENVELOPE_BYTES) break;
+      bytes += batch.bytes;
+      count++;
+    }
+    return this.#waiting.splice(0, count);
+  }
+
+  /** Hands batches to the bus; resolves before they are confirmed. Never rejects. */
+  async #begin(batches: readonly RelayBatch[]): Promise<void> {
     const { measures, confirmed, log } = this.#options;
+    const bytes = batches.reduce((sum, batch) => sum + batch.bytes, 0);
     const failed = (error: unknown) => {
-      measures.relayed("failed");
-      log.warn({ event: "relay_failed", outboxId: batch.outboxId, err: error });
+      measures.relayed("failed", batches.length);
+      const outboxIds = batches.map(({ outboxId }) => outboxId);
+      log.warn({ event: "relay_failed", outboxIds, err: error });
     };
     try {
-      const confirmations = await this.#send(batch.deliveries().map(deliveryPart));
+      const parts = batches.flatMap(({ deliveries }) => deliveries().map(deliveryPart));
+      const confirmations = await this.#send(parts);
       const work = Promise.all(confirmations)
         .then(() => {
-          measures.relayed("confirmed");
-          confirmed(batch.outboxId);
+          measures.relayed("confirmed", batches.length);
+          for (const { outboxId } of batches) confirmed(outboxId);
         })
         .catch(failed)
-        .finally(() => this.#count(-1, -batch.bytes));
+        .finally(() => this.#count(-batches.length, -bytes));
       this.#track(work);
     } catch (error) {
       failed(error);
-      this.#count(-1, -batch.bytes);
+      this.#count(-batches.length, -bytes);
     }
   }
 

@@ -2,17 +2,16 @@ import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { AppendResult } from "./append.ts";
 import type { Directs, Pair } from "./directs.ts";
 import type { Delivery } from "./envelopes.ts";
-import { Lane, type LaneOptions, type Pending } from "./lane.ts";
+import { Lanes, type LanesOptions, type Pending } from "./lanes.ts";
 import type { Measures } from "./measures.ts";
 import { type Outcome, refusal } from "./outcome.ts";
 import type { Relay } from "./relay.ts";
 import { type RawSend, type Send, sendReader } from "./send.ts";
 
-export interface SendsOptions extends Omit<LaneOptions, "committed"> {
+export interface SendsOptions extends Omit<LanesOptions, "committed"> {
   readonly directs: Directs;
   readonly relay: Relay;
   readonly measures: Measures;
-  readonly lanes: number;
   readonly overloadedRetryMs: number;
 }
 
@@ -23,22 +22,18 @@ export interface Result {
   readonly outcome: Outcome;
 }
 
-/** The way of sends into the log: read, addressed, appended lane by lane, handed to the relay. */
+/** The way of sends into the log: read, addressed, appended in lanes, handed to the relay. */
 export class Sends {
   readonly #options: SendsOptions;
   readonly #read = sendReader();
-  readonly #lanes: Lane[];
+  readonly #lanes: Lanes;
 
   constructor(options: SendsOptions) {
     this.#options = options;
-    this.#lanes = Array.from(
-      { length: options.lanes },
-      (_, index) =>
-        new Lane({
-          ...options,
-          committed: (result, acceptedAtMs) => this.#committed(index, result, acceptedAtMs),
-        }),
-    );
+    this.#lanes = new Lanes({
+      ...options,
+      committed: (result, acceptedAtMs) => this.#committed(result, acceptedAtMs),
+    });
   }
 
   /** Appends sends; one result each, in their order. A refused one does not hinder the others. */
@@ -84,23 +79,14 @@ export class Sends {
     return results;
   }
 
-  /** Sends that wait in all lanes. */
+  /** Sends that wait, those in work not counted. */
   get waiting(): number {
-    return this.#lanes.reduce((sum, lane) => sum + lane.waiting, 0);
+    return this.#lanes.waiting;
   }
 
   /** Resolves when nothing waits and nothing is in work. */
-  async idle(): Promise<void> {
-    await Promise.all(this.#lanes.map((lane) => lane.idle()));
-  }
-
-  /** The lane of a conversation. */
-  laneOf(conversationId: string): number {
-    let hash = 0x811c9dc5;
-    for (let i = 0; i < conversationId.length; i++) {
-      hash = Math.imul(hash ^ conversationId.charCodeAt(i), 0x01000193);
-    }
-    return (hash >>> 0) % this.#lanes.length;
+  idle(): Promise<void> {
+    return this.#lanes.idle();
   }
 
   #appendAll(work: {
@@ -131,7 +117,7 @@ export class Sends {
             done();
           },
         };
-        if (this.#lanes[this.laneOf(conversationId)]!.push(pending)) continue;
+        if (this.#lanes.push(pending)) continue;
         measures.overloaded();
         const full = refusal(ErrorReason.OVERLOADED, "too many messages wait", overloadedRetryMs);
         pending.answer({ kind: "refused", refusal: full });
@@ -140,12 +126,12 @@ export class Sends {
     });
   }
 
-  #committed(lane: number, result: AppendResult<Pending>, acceptedAtMs: number): void {
+  #committed(result: AppendResult<Pending>, acceptedAtMs: number): void {
     const { outboxId, appended } = result;
     if (appended.length === 0) return;
     let bytes = 0;
     for (const { messages } of appended) for (const { body } of messages) bytes += body.length;
-    this.#options.relay.offer(lane, {
+    this.#options.relay.offer({
       outboxId,
       bytes,
       deliveries: () =>

@@ -152,8 +152,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
         entries: [{ body, acceptedAtMs, originSessionId: "" }],
         memberships,
       };
-      const lane = sends.laneOf(conversationId);
-      relay.offer(lane, { outboxId, bytes: body.length, deliveries: () => [delivery] });
+      relay.offer({ outboxId, bytes: body.length, deliveries: () => [delivery] });
     },
   });
   const receipts = new Receipts({ db, conversations, relay, clock, measures });

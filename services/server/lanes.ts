@@ -1,4 +1,5 @@
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { Batches } from "../../platform/batches.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Ids } from "../../platform/ids.ts";
 import type { Log } from "../../platform/log.ts";
@@ -15,7 +16,7 @@ export interface Pending extends Addressed {
   answer(outcome: Outcome): void;
 }
 
-export interface LaneOptions {
+export interface LanesOptions {
   readonly db: Database;
   readonly conversations: Conversations;
   readonly ids: Ids;
@@ -24,6 +25,8 @@ export interface LaneOptions {
   readonly measures: Measures;
   /** Called after each commit, in the order of the commits. */
   readonly committed: (result: AppendResult<Pending>, acceptedAtMs: number) => void;
+  /** Batches that are appended at the same time. */
+  readonly lanes: number;
   readonly batchCount: number;
   readonly batchBytes: number;
   readonly queueCount: number;
@@ -35,75 +38,38 @@ export interface LaneOptions {
 const ROUNDS = 12;
 
 /**
- * A queue of sends with one statement in flight: what arrives meanwhile is the next batch. Bounded:
- * `push` says no when it is full.
+ * Appends sends in batches, several at the same time, a conversation in one of them at most: what
+ * arrives meanwhile goes with the next. Bounded: `push` says no when too much waits.
  */
-export class Lane {
-  readonly #options: LaneOptions;
-  #queue: Pending[] = [];
-  #head = 0;
-  #bytes = 0;
-  #running: Promise<void> | undefined;
+export class Lanes {
+  readonly #options: LanesOptions;
+  readonly #batches: Batches<Pending>;
 
-  constructor(options: LaneOptions) {
+  constructor(options: LanesOptions) {
     this.#options = options;
+    this.#batches = new Batches({
+      ...options,
+      key: ({ conversationId }) => conversationId,
+      bytes: ({ fields }) => fields.length,
+      inFlight: options.lanes,
+      lingerMs: 0,
+      carry: (batch) => this.#append(batch),
+    });
   }
 
-  /** Takes a send on; false when the queue is full. */
+  /** Takes a send on; false when too much waits. */
   push(send: Pending): boolean {
-    const { queueCount, queueBytes } = this.#options;
-    if (this.waiting >= queueCount || this.#bytes + send.fields.length > queueBytes) return false;
-    this.#queue.push(send);
-    this.#bytes += send.fields.length;
-    this.#running ??= this.#run();
-    return true;
+    return this.#batches.push(send);
   }
 
   /** Sends that wait, those in work not counted. */
   get waiting(): number {
-    return this.#queue.length - this.#head;
+    return this.#batches.waiting;
   }
 
   /** Resolves when nothing waits and nothing is in work. */
-  async idle(): Promise<void> {
-    while (this.#running !== undefined) await this.#running;
-  }
-
-  async #run(): Promise<void> {
-    // Whatever else this turn of the event loop brings goes along.
-    await new Promise<void>((resolve) => setImmediate(resolve));
-    while (this.waiting > 0) await this.#append(this.#take());
-    this.#running = undefined;
-  }
-
-  #take(): Pending[] {
-    const { batchCount, batchBytes } = this.#options;
-    const from = this.#head;
-    let bytes = 0;
-    while (this.#head < this.#queue.length && this.#head - from < batchCount) {
-      const size = this.#queue[this.#head]!.fields.length;
-      if (bytes > 0 && bytes + size > batchBytes) break;
-      bytes += size;
-      this.#head++;
-    }
-    const batch = this.#queue.slice(from, this.#head);
-    this.#bytes -= bytes;
-    if (this.#head === this.#queue.length || this.#head > 4_096) {
-      this.#queue = this.#queue.slice(this.#head);
-      this.#head = 0;
-    }
-    return batch;
-  }
-
-  /** Takes what waits for the conversations of failed sends: it must not overtake their repetition. */
-  #takeBehind(failed: ReadonlySet<Pending>): Pending[] {
-    const broken = new Set([...failed].map(({ conversationId }) => conversationId));
-    const rest = this.#queue.slice(this.#head);
-    const behind = rest.filter(({ conversationId }) => broken.has(conversationId));
-    this.#queue = rest.filter(({ conversationId }) => !broken.has(conversationId));
-    this.#head = 0;
-    for (const { fields } of behind) this.#bytes -= fields.length;
-    return behind;
+  idle(): Promise<void> {
+    return this.#batches.idle();
   }
 
   /** Answers every send of the batch. */
@@ -125,7 +91,9 @@ export class Lane {
       for (const send of left) answer(send, busy);
     } catch (error) {
       log.warn({ event: "append_failed", count: open.size, err: error });
-      const behind = this.#takeBehind(open);
+      // What waits for the conversations of failed sends must not overtake their repetition.
+      const broken = new Set([...open].map(({ conversationId }) => conversationId));
+      const behind = this.#batches.withdraw(({ conversationId }) => broken.has(conversationId));
       for (const send of open) answer(send, { kind: "failed", error });
       for (const send of behind) send.answer({ kind: "failed", error });
     }
