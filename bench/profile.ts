@@ -9,7 +9,7 @@ import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 
 const root = join(import.meta.dirname, "..");
-const TOP = 20;
+const TOP = Number(process.env.TOP ?? 20);
 
 interface Profile {
   readonly nodes: readonly {

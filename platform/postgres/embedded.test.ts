@@ -90,12 +90,13 @@ test("it is durable, speaks UTC and UTF-8, and listens on 127.0.0.1 alone", asyn
     synchronous_commit: "on",
     full_page_writes: "on",
     listen_addresses: "127.0.0.1",
-    unix_socket_directories: "",
+    unix_socket_directories: join(parent.dataDir, "socket"),
     timezone: "UTC",
     server_encoding: "UTF8",
   };
   for (const [name, value] of Object.entries(expected))
     assert.equal(await ask(postgres.url, `SHOW ${name}`), value, name);
+  assert.equal(await ask(postgres.socketUrl, "SELECT inet_server_addr() IS NULL"), "true");
   await postgres.stop();
 });
 
