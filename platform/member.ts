@@ -12,7 +12,7 @@ import type { Stoppable } from "./process.ts";
 import { createRedisRegistry } from "./registry/redis.ts";
 import type { Registry } from "./registry/registry.ts";
 import { listen } from "./rpc/listen.ts";
-import { type RemoteTransport, remoteTransport } from "./rpc/remote.ts";
+import { type RemoteOptions, type RemoteTransport, remoteTransport } from "./rpc/remote.ts";
 import type { RunningService } from "./rpc/served.ts";
 import {
   type LimitsConfig,
@@ -34,8 +34,8 @@ export interface Mesh<T extends ConfigTable> {
   readonly registry: Registry;
   /** To be told of everything that is started on top. */
   readonly started: Started;
-  /** The way to another service. */
-  remote(service: string): RemoteTransport;
+  /** The way to another service: by gRPC, or by lean links if it serves them. */
+  remote(service: string, options?: Pick<RemoteOptions, "lean">): RemoteTransport;
 }
 
 /** A service as its `main.ts` composed it. */
@@ -50,6 +50,8 @@ export interface Member {
 export interface Door {
   readonly port: number;
   readonly interceptors: readonly Interceptor[];
+  /** Serves lean links to whoever knows it. */
+  readonly meshSecret?: string;
   readonly cors?: readonly string[];
   readonly trustForwardedFor?: boolean;
   /** Takes WebSockets; then the service is stopped before the connections are closed. */
@@ -165,9 +167,10 @@ function joinMesh<T extends ConfigTable>(
     clock,
     registry,
     started,
-    remote(name) {
+    remote(name, remoteOptions = {}) {
       const { meshSecret } = platform;
-      const transport = remoteTransport({ registry, service: name, meshSecret, log, clock });
+      const common = { registry, service: name, meshSecret, log, clock };
+      const transport = remoteTransport({ ...common, ...remoteOptions });
       started.push(() => transport.close());
       return transport;
     },

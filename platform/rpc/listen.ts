@@ -18,6 +18,7 @@ import type { Log } from "../log.ts";
 import { answerBrowser } from "./browser.ts";
 import { refuse, rpcHandler } from "./handler.ts";
 import { healthService } from "./health.ts";
+import { leanServer } from "./lean.ts";
 import { detectProtocol } from "./protocol.ts";
 import type { Served } from "./served.ts";
 
@@ -28,6 +29,8 @@ export interface ListenOptions {
   readonly served: readonly Served[];
   readonly interceptors: readonly Interceptor[];
   readonly log: Log;
+  /** Serves lean links too, to whoever knows this secret of the mesh; refused when absent. */
+  readonly meshSecret?: string;
   /** Serves grpc.health.v1 with this answer when given. */
   readonly health?: () => boolean;
   /** HTTP/1.1 requests that are no RPC; 404 when absent. */
@@ -91,6 +94,9 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     trustForwardedFor: options.trustForwardedFor ?? false,
   });
 
+  const { meshSecret = "" } = options;
+  const lean = meshSecret === "" ? undefined : leanServer({ ...options, meshSecret });
+
   const upgradable: ServerOptions & { shouldUpgradeCallback: (req: IncomingMessage) => boolean } = {
     ...http1Times,
     // Anything else, such as the h2c that curl offers, is answered as the plain request it is.
@@ -149,6 +155,10 @@ export async function listen(options: ListenOptions): Promise<Listening> {
           // An HTTP/1.1 client may say all it has to and wait; in HTTP/2 an end is the end.
           socket.allowHalfOpen = false;
           http2.emit("connection", socket);
+        } else if (protocol === "lean") {
+          socket.allowHalfOpen = false;
+          if (lean) lean.take(socket);
+          else socket.destroy();
         } else http1.emit("connection", socket);
       },
     });
@@ -161,6 +171,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     server.close();
     for (const socket of undecided) socket.destroy();
     for (const session of sessions) session.close();
+    lean?.leave();
     for (const res of answering) if (!res.headersSent) res.shouldKeepAlive = false;
     http1.closeIdleConnections();
     const inWork = [...sockets].filter((socket) => !socket.destroyed && !upgraded.has(socket));

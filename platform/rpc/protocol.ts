@@ -1,19 +1,29 @@
 import type { Socket } from "node:net";
 import type { Clock } from "../clock.ts";
+import { leanPreface } from "./lean.ts";
 
 /** Every HTTP/2 connection without TLS starts with this, and no HTTP/1.1 request does. */
-const preface = Buffer.from("PRI * HTTP/2.0\r\n");
+const http2Preface = Buffer.from("PRI * HTTP/2.0\r\n");
+
+/** What a connection speaks. */
+export type Protocol = "http/1.1" | "h2" | "lean";
+
+/** Protocols that begin in a way of their own. */
+const prefaces: readonly (readonly [Protocol, Buffer])[] = [
+  ["h2", http2Preface],
+  ["lean", leanPreface],
+];
 
 interface DetectOptions {
   readonly socket: Socket;
   readonly clock: Clock;
   /** How long the first bytes may take; then the socket is destroyed. */
   readonly timeoutMs: number;
-  /** Called once, with the bytes that were looked at put back; not called when the socket ended. */
-  readonly detected: (protocol: "http/1.1" | "h2") => void;
+  /** Called once, with the bytes that were looked at put back, but for the preface of a lean link; not called when the socket ended. */
+  readonly detected: (protocol: Protocol) => void;
 }
 
-/** Tells by the first bytes of a connection which HTTP it speaks. */
+/** Tells by the first bytes of a connection which protocol it speaks. */
 export function detectProtocol({ socket, clock, timeoutMs, detected }: DetectOptions): void {
   let seen = Buffer.alloc(0);
   const timer = clock.after(timeoutMs, () => socket.destroy());
@@ -32,12 +42,17 @@ export function detectProtocol({ socket, clock, timeoutMs, detected }: DetectOpt
     const chunk: Buffer | null = socket.read();
     if (chunk === null) return;
     seen = Buffer.concat([seen, chunk]);
-    const compared = Math.min(seen.length, preface.length);
-    const matches = seen.subarray(0, compared).equals(preface.subarray(0, compared));
-    if (matches && compared < preface.length) return;
+    const possible = prefaces.filter(([, preface]) => {
+      const compared = Math.min(seen.length, preface.length);
+      return seen.subarray(0, compared).equals(preface.subarray(0, compared));
+    });
+    const [first] = possible;
+    if (first && seen.length < first[1].length) return;
     stop();
-    socket.unshift(seen);
-    detected(matches ? "h2" : "http/1.1");
+    const protocol = first?.[0] ?? "http/1.1";
+    const rest = protocol === "lean" ? seen.subarray(leanPreface.length) : seen;
+    if (rest.length > 0) socket.unshift(rest);
+    detected(protocol);
   }
   socket.on("readable", look);
   socket.on("end", leave);

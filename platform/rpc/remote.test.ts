@@ -31,6 +31,22 @@ transportSuite("remote", async (t, service) => {
   return transport;
 });
 
+transportSuite("lean", async (t, { served, interceptors }) => {
+  const server = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    served,
+    interceptors,
+    log,
+    meshSecret,
+  });
+  t.after(() => server.close());
+  const address = `http://127.0.0.1:${server.port}`;
+  const transport = fixedTransport({ ...common, address, lean: true });
+  t.after(() => transport.close());
+  return transport;
+});
+
 /** Some instances of auth that say who they are, and a registry of them. */
 async function instances(t: TestContext, count: number) {
   const live: Instance[] = [];

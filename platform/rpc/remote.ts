@@ -11,6 +11,7 @@ import type { Instance, Registry } from "../registry/registry.ts";
 import { meshHeader } from "./access.ts";
 import { defaultDeadlineMs } from "./deadline.ts";
 import { failureOf } from "./failure.ts";
+import { type LeanLink, leanLink } from "./lean.ts";
 import { ranked, routeKey } from "./route.ts";
 import { rulesOf } from "./rules.ts";
 
@@ -22,6 +23,8 @@ export interface RemoteOptions {
   readonly meshSecret: string;
   readonly log: Log;
   readonly clock: Clock;
+  /** Whether unary calls go over lean links: to services of ours that serve them. */
+  readonly lean?: boolean;
 }
 
 /** A transport that holds connections. */
@@ -36,6 +39,7 @@ interface Link {
   readonly address: string;
   readonly transport: Transport;
   readonly sessions: Http2SessionManager;
+  readonly lean: LeanLink | undefined;
   calls: number;
   /** The instance has left: the connection ends with its last call. */
   retired: boolean;
@@ -92,6 +96,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       address,
       transport,
       sessions,
+      lean: options.lean ? leanLink({ address, meshSecret, clock }) : undefined,
       calls: 0,
       retired: false,
       avoidedUntil: 0,
@@ -103,16 +108,24 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
   function retire(address: string, link: Link): void {
     links.delete(address);
     link.retired = true;
-    if (link.calls === 0) link.sessions.abort();
+    if (link.calls === 0) end(link);
   }
 
-  async function through<R>(link: Link, call: (transport: Transport) => Promise<R>): Promise<R> {
+  function end({ sessions, lean }: Link): void {
+    sessions.abort();
+    lean?.close();
+  }
+
+  async function through<R>(
+    link: Link,
+    call: (transport: Pick<Transport, "unary">) => Promise<R>,
+  ): Promise<R> {
     link.calls++;
     try {
-      return await call(link.transport);
+      return await call(link.lean ?? link.transport);
     } finally {
       link.calls--;
-      if (link.retired && link.calls === 0) link.sessions.abort();
+      if (link.retired && link.calls === 0) end(link);
     }
   }
 
@@ -165,7 +178,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       for (const [address, link] of links) {
         links.delete(address);
         link.retired = true;
-        link.sessions.abort();
+        end(link);
       }
     },
   };

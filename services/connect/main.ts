@@ -30,7 +30,7 @@ runProcess(() =>
     });
     started.push(() => bus.close());
     const auth = mesh.remote("auth");
-    const server = mesh.remote("server");
+    const server = mesh.remote("server", { lean: true });
     const identity = createIdentity({ transport: () => auth, clock, log });
     started.push(() => identity.close());
     const host = config.host || platform.host;

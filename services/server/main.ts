@@ -54,6 +54,7 @@ runProcess(() =>
       ready: identity.ready,
       door: {
         port: config.port,
+        meshSecret,
         interceptors: serverInterceptors({
           log,
           metrics,
