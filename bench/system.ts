@@ -13,9 +13,16 @@ import type { Flag, Flags } from "./options.ts";
 /** Everything in one process, or a process a service against Redis, RabbitMQ and PostgreSQL. */
 export type Mode = "embedded" | "mesh";
 
-/** A Lucky that was started to be measured. */
-export interface System {
+/** What is started. */
+export interface Shape {
   readonly mode: Mode;
+  /** Instances in a mesh. */
+  readonly connects: number;
+  readonly servers: number;
+}
+
+/** A Lucky that was started to be measured. */
+export interface System extends Shape {
   /** Of the gateway. */
   readonly url: string;
   /** Of each connect instance. */
@@ -54,26 +61,27 @@ export const settings: Readonly<Record<string, string>> = {
 };
 
 /** Starts Lucky in processes of its own, on free ports, with data that goes when it stops. */
-export function startSystem(mode: Mode): Promise<System> {
+export function startSystem(shape: Shape): Promise<System> {
   const secrets = {
     meshSecret: randomBytes(32).toString("base64url"),
     keyEncryptionKey: randomBytes(32).toString("base64"),
   };
-  return mode === "mesh" ? startMeshed(secrets) : startInOne(secrets);
+  return shape.mode === "mesh" ? startMeshed(shape, secrets) : startInOne(shape, secrets);
 }
 
 type Secrets = Pick<System, "meshSecret" | "keyEncryptionKey">;
 
-async function startMeshed(secrets: Secrets): Promise<System> {
+async function startMeshed(shape: Shape, secrets: Secrets): Promise<System> {
   const mesh = await startMesh({
     own: true,
     free: true,
+    instances: { connect: shape.connects, server: shape.servers },
     env: ownSettings(secrets),
     print: console.error,
   });
   return {
     ...secrets,
-    mode: "mesh",
+    ...shape,
     url: mesh.gatewayUrl,
     connectUrls: mesh.connectUrls,
     postgresUrl: mesh.postgresUrl,
@@ -85,7 +93,7 @@ async function startMeshed(secrets: Secrets): Promise<System> {
   };
 }
 
-function startInOne(secrets: Secrets): Promise<System> {
+function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
   return startAllOrNothing(async (started) => {
     const dataDir = await mkdtemp(join(tmpdir(), "lucky-bench-"));
     started.push(() => rm(dataDir, { recursive: true, force: true }));
@@ -125,7 +133,7 @@ function startInOne(secrets: Secrets): Promise<System> {
     await all.ready();
     return {
       ...secrets,
-      mode: "embedded",
+      ...shape,
       url: `http://127.0.0.1:${gatewayPort}`,
       connectUrls: [`http://127.0.0.1:${connectPort}`],
       postgresUrl: postgres.url,
@@ -149,16 +157,28 @@ function ownSettings(secrets: Secrets): Record<string, string | undefined> {
 /** Flags of scenarios that start Lucky. */
 export const modeFlags: Readonly<Record<string, Flag>> = {
   mode: { default: "embedded", doc: "embedded: one process; mesh: a process a service" },
+  connects: { default: "1", doc: "instances of connect in a mesh" },
+  servers: { default: "1", doc: "instances of server in a mesh" },
   "through-gateway": {
     default: undefined,
     doc: "sockets go through the gateway instead of straight to connect",
   },
 };
 
-export function modeOf(flags: Flags): Mode {
+export function shapeOf(flags: Flags): Shape {
   const mode = flags.text("mode");
   if (mode !== "embedded" && mode !== "mesh") throw new Error("--mode is embedded or mesh");
-  return mode;
+  const one = mode === "embedded";
+  return {
+    mode,
+    connects: one ? 1 : flags.number("connects", 1),
+    servers: one ? 1 : flags.number("servers", 1),
+  };
+}
+
+/** The shape as it stands in a report. */
+export function shapeFigures({ mode, connects, servers }: Shape): Shape {
+  return { mode, connects, servers };
 }
 
 /** Where devices open their sockets, in turn. */
@@ -167,10 +187,13 @@ export function addressesOf(system: System, flags: Flags): readonly string[] {
 }
 
 /** Starts Lucky, says with which settings, works with it, and stops it. */
-export async function withSystem<T>(mode: Mode, work: (system: System) => Promise<T>): Promise<T> {
-  console.log(`starting Lucky, ${mode}, with settings that differ from the defaults:`);
+export async function withSystem<T>(
+  shape: Shape,
+  work: (system: System) => Promise<T>,
+): Promise<T> {
+  console.log(`starting Lucky, ${shape.mode}, with settings that differ from the defaults:`);
   for (const [name, value] of Object.entries(settings)) console.log(`  ${name}=${value}`);
-  const system = await startSystem(mode);
+  const system = await startSystem(shape);
   try {
     return await work(system);
   } finally {

@@ -20,6 +20,8 @@ export interface MeshOptions {
   readonly own: boolean;
   /** Free ports instead of the usual ones. */
   readonly free: boolean;
+  /** How many instances of connect and server; three and two when absent. */
+  readonly instances?: { readonly connect: number; readonly server: number };
   /** LUCKY_… settings for its processes, and where the backends are unless it has its own. */
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Takes what the processes say, a line at a time. */
@@ -40,7 +42,7 @@ export interface Mesh {
   readonly postgresUrl: string;
   /** Where each connect listens for WebSockets: "http://127.0.0.1:port". */
   readonly connectUrls: readonly string[];
-  /** gateway-0, auth-0, server-0, server-1, connect-0, connect-1, connect-2 */
+  /** auth-0, server-0 …, connect-0 …, gateway-0 */
   readonly processes: readonly Child[];
   /** Undefined when they are not its own. */
   readonly backends: OwnBackends | undefined;
@@ -56,15 +58,21 @@ interface Plan {
   readonly opsPort: number;
 }
 
-const plans: readonly Plan[] = [
-  { service: "auth", name: "auth-0", port: 8084, opsPort: 9184 },
-  { service: "server", name: "server-0", port: 8085, opsPort: 9185 },
-  { service: "server", name: "server-1", port: 8086, opsPort: 9186 },
-  { service: "connect", name: "connect-0", port: 19000, opsPort: 9200 },
-  { service: "connect", name: "connect-1", port: 19001, opsPort: 9201 },
-  { service: "connect", name: "connect-2", port: 19002, opsPort: 9202 },
-  { service: "gateway", name: "gateway-0", port: 9191, opsPort: 9291 },
-];
+function plansFor(instances: { readonly connect: number; readonly server: number }): Plan[] {
+  const plan = (service: string, port: number, opsPort: number, count = 1): Plan[] =>
+    Array.from({ length: count }, (_, at) => ({
+      service,
+      name: `${service}-${at}`,
+      port: port + at,
+      opsPort: opsPort + at,
+    }));
+  return [
+    ...plan("auth", 8084, 9184),
+    ...plan("server", 8085, 9185, instances.server),
+    ...plan("connect", 19000, 9200, instances.connect),
+    ...plan("gateway", 9191, 9291),
+  ];
+}
 
 /** From the outside in: nobody is stopped while somebody needs it. */
 const stopOrder = ["gateway", "connect", "server", "auth"];
@@ -88,7 +96,8 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
         LUCKY_RABBITMQ_URL: backends.rabbit.url,
       }),
     };
-    const placed = options.free ? await onFreePorts() : await onUsualPorts();
+    const plans = plansFor(options.instances ?? { connect: 3, server: 2 });
+    const placed = options.free ? await onFreePorts(plans) : await onUsualPorts(plans);
     const processes = placed.map((plan) => {
       const child = start(plan, settings, options.print);
       return { ...plan, child };
@@ -155,13 +164,13 @@ function start(
   });
 }
 
-async function onFreePorts(): Promise<Plan[]> {
+async function onFreePorts(plans: readonly Plan[]): Promise<Plan[]> {
   const ports = await freePorts(plans.length * 2);
   return plans.map((plan, at) => ({ ...plan, port: ports[at * 2]!, opsPort: ports[at * 2 + 1]! }));
 }
 
 /** Whoever has a port already, such as another mesh, would be taken for the process to be started. */
-async function onUsualPorts(): Promise<readonly Plan[]> {
+async function onUsualPorts(plans: readonly Plan[]): Promise<readonly Plan[]> {
   for (const { name, port, opsPort } of plans) {
     for (const one of [port, opsPort]) {
       if (await isFree(one)) continue;

@@ -11,7 +11,7 @@ import { runRival } from "../rival.ts";
 import type { Run } from "../run.ts";
 import { scenario } from "../scenario.ts";
 import { startRival } from "../servers/start.ts";
-import { addressesOf, modeFlags, modeOf, withSystem } from "../system.ts";
+import { addressesOf, modeFlags, shapeOf, withSystem } from "../system.ts";
 
 const ejabberd = ["/usr/sbin/ejabberdctl", "/opt/ejabberd/bin/ejabberdctl"];
 
@@ -59,7 +59,7 @@ async function compare(flags: Flags): Promise<Report> {
     }
     return result;
   });
-  const { lucky, versions } = await withSystem(modeOf(flags), async (system) => ({
+  const { lucky, versions } = await withSystem(shapeOf(flags), async (system) => ({
     lucky: await runPairs({
       ...workload,
       system,

@@ -8,7 +8,14 @@ import { readMemory } from "../memory.ts";
 import type { Flags } from "../options.ts";
 import { type Figures, type Report, rounded } from "../report.ts";
 import { scenario } from "../scenario.ts";
-import { addressesOf, modeFlags, modeOf, type System, withSystem } from "../system.ts";
+import {
+  addressesOf,
+  modeFlags,
+  type System,
+  shapeFigures,
+  shapeOf,
+  withSystem,
+} from "../system.ts";
 import { makeUsers } from "../users.ts";
 
 /** Sessions that are opened before anything is measured, so that code and caches are warm. */
@@ -34,7 +41,7 @@ async function connections(flags: Flags): Promise<Report> {
   const machine = readMachine();
   const sessions = flags.number("sessions");
   requireFiles(sessions);
-  return withSystem(modeOf(flags), async (system) => {
+  return withSystem(shapeOf(flags), async (system) => {
     const { users, origin } = await makeUsers(system, sessions + WARM);
     const addresses = addressesOf(system, flags);
     const devices = users.map(
@@ -67,7 +74,7 @@ async function connections(flags: Flags): Promise<Report> {
       const limits = [opening.opened.limitedBy, storm.opened.limitedBy];
       return {
         figures: {
-          mode: system.mode,
+          ...shapeFigures(system),
           sessions,
           users_origin: origin,
           through_gateway: flags.on("through-gateway"),

@@ -7,7 +7,7 @@ import type { Flags } from "../options.ts";
 import { type Figures, type Report, rounded } from "../report.ts";
 import { run } from "../run.ts";
 import { scenario } from "../scenario.ts";
-import { addressesOf, modeFlags, modeOf, withSystem } from "../system.ts";
+import { addressesOf, modeFlags, shapeFigures, shapeOf, withSystem } from "../system.ts";
 import { makeUsers } from "../users.ts";
 
 const OPEN_AT_ONCE = 64;
@@ -39,7 +39,7 @@ async function fanout(flags: Flags): Promise<Report> {
   const members = flags.number("members", 2);
   const load = loadOf(flags);
   const ack = flags.number("acknowledge", 0);
-  return withSystem(modeOf(flags), async (system) => {
+  return withSystem(shapeOf(flags), async (system) => {
     const { users, origin } = await makeUsers(system, members);
     const id = await makeGroup(system, users);
     const addresses = addressesOf(system, flags);
@@ -69,7 +69,7 @@ async function fanout(flags: Flags): Promise<Report> {
       });
       return {
         figures: {
-          mode: system.mode,
+          ...shapeFigures(system),
           members,
           users_origin: origin,
           ...load,

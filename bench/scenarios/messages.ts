@@ -6,7 +6,7 @@ import { runPairs } from "../pairs.ts";
 import { prefill } from "../prefill.ts";
 import type { Report } from "../report.ts";
 import { scenario } from "../scenario.ts";
-import { addressesOf, modeFlags, modeOf, withSystem } from "../system.ts";
+import { addressesOf, modeFlags, shapeFigures, shapeOf, withSystem } from "../system.ts";
 
 export default scenario({
   summary: "pairs of users write to each other: messages a second, latency, and whether all arrive",
@@ -19,7 +19,7 @@ export default scenario({
       doc: "messages a second by all users in turn (open loop); no window then",
     },
     seconds: { default: "10", doc: "how long it measures" },
-    warmup: { default: "2", doc: "seconds of the same load before" },
+    warmup: { default: "5", doc: "seconds of the same load before" },
     acknowledge: {
       default: String(acknowledgeMs),
       doc: "ms that acknowledgements are joined; 0: none",
@@ -40,7 +40,7 @@ async function messages(flags: Flags): Promise<Report> {
   const textBytes = flags.number("text");
   const idle = flags.number("idle", 0);
   const prefilled = flags.number("prefill", 0);
-  return withSystem(modeOf(flags), async (system) => {
+  return withSystem(shapeOf(flags), async (system) => {
     await prefill(system, prefilled);
     const { figures, faults, limitedBy, origin } = await runPairs({
       system,
@@ -57,7 +57,7 @@ async function messages(flags: Flags): Promise<Report> {
     });
     return {
       figures: {
-        mode: system.mode,
+        ...shapeFigures(system),
         users,
         users_origin: origin,
         ...load,

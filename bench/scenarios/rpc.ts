@@ -11,7 +11,7 @@ import { readMachine, readVersions } from "../machine.ts";
 import type { Flags } from "../options.ts";
 import { type Figures, type Report, rounded } from "../report.ts";
 import { scenario } from "../scenario.ts";
-import { modeFlags, modeOf, type System, withSystem } from "../system.ts";
+import { modeFlags, type System, shapeFigures, shapeOf, withSystem } from "../system.ts";
 import { makeUsers } from "../users.ts";
 
 const WARMUP_S = 2;
@@ -31,7 +31,7 @@ export default scenario({
 
 async function rpc(flags: Flags): Promise<Report> {
   const machine = readMachine();
-  return withSystem(modeOf(flags), async (system) => {
+  return withSystem(shapeOf(flags), async (system) => {
     const { users } = await makeUsers(system, callers);
     const callOf = (url: string) => (nth: number) => {
       const { userId, accessToken } = users[nth % callers]!;
@@ -44,7 +44,7 @@ async function rpc(flags: Flags): Promise<Report> {
     const direct = auth && (await measure({ flags, system, call: callOf(auth) }));
     return {
       figures: {
-        mode: system.mode,
+        ...shapeFigures(system),
         concurrency: flags.number("concurrency"),
         seconds: flags.number("seconds", 0.1),
         gateway_per_s: gateway.perS,

@@ -7,7 +7,14 @@ import type { Flags } from "../options.ts";
 import { type Report, rounded } from "../report.ts";
 import { scenario } from "../scenario.ts";
 import { readOutbox } from "../stored.ts";
-import { addressesOf, modeFlags, modeOf, type System, withSystem } from "../system.ts";
+import {
+  addressesOf,
+  modeFlags,
+  type System,
+  shapeFigures,
+  shapeOf,
+  withSystem,
+} from "../system.ts";
 import { makeUsers } from "../users.ts";
 
 const OPEN_AT_ONCE = 64;
@@ -28,7 +35,7 @@ async function sync(flags: Flags): Promise<Report> {
   const machine = readMachine();
   const count = flags.number("devices");
   const missed = flags.number("missed");
-  return withSystem(modeOf(flags), async (system) => {
+  return withSystem(shapeOf(flags), async (system) => {
     const { users, origin } = await makeUsers(system, count * 2);
     const addresses = addressesOf(system, flags);
     const device = (index: number): DeviceSpec => ({
@@ -56,7 +63,7 @@ async function sync(flags: Flags): Promise<Report> {
       const lost = Math.max(0, stored - entries);
       return {
         figures: {
-          mode: system.mode,
+          ...shapeFigures(system),
           devices: count,
           missed,
           users_origin: origin,
