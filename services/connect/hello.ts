@@ -134,24 +134,22 @@ export class Greeter {
   #welcome(session: Session, caller: UserCaller): void {
     const { channels, clock, config } = this.#options;
     session.become({ kind: "open", caller });
-    session.socket.together(() => {
-      session.tell(
-        welcomeFrame({
-          sessionId: session.id,
-          userId: caller.userId,
-          deviceId: caller.deviceId,
-          heartbeatIntervalMs: BigInt(config.heartbeatIntervalMs),
-          serverTimeMs: BigInt(clock.now()),
-          maxFrameBytes: config.maxFrameBytes,
-          maxSendsInFlight: config.maxSendsInFlight,
-          framesPerSecond: config.framesPerSecond,
-          framesBurst: config.framesBurst,
-        }),
-      );
-      for (const groupId of session.cursors.groups()) {
-        session.socket.subscribe(groupChannel(groupId));
-      }
-    });
+    session.tell(
+      welcomeFrame({
+        sessionId: session.id,
+        userId: caller.userId,
+        deviceId: caller.deviceId,
+        heartbeatIntervalMs: BigInt(config.heartbeatIntervalMs),
+        serverTimeMs: BigInt(clock.now()),
+        maxFrameBytes: config.maxFrameBytes,
+        maxSendsInFlight: config.maxSendsInFlight,
+        framesPerSecond: config.framesPerSecond,
+        framesBurst: config.framesBurst,
+      }),
+    );
+    for (const groupId of session.cursors.groups()) {
+      session.socket.subscribe(groupChannel(groupId));
+    }
     // What came for its channels while it was opening was not sent.
     session.missedGroups = true;
     tellMissed(session, channels);

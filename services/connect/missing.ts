@@ -42,12 +42,10 @@ export function tellMissed(session: Session, channels: Channels): boolean {
       if (watermark && watermark.last > acked) lacking.add(groupId);
     }
   }
-  session.socket.together(() => {
-    for (const conversationId of lacking) {
-      const last = watermarkOf(session, conversationId, channels)?.last ?? 0;
-      session.tell(syncRequiredFrame(conversationId, last));
-    }
-  });
+  for (const conversationId of lacking) {
+    const last = watermarkOf(session, conversationId, channels)?.last ?? 0;
+    session.tell(syncRequiredFrame(conversationId, last));
+  }
   const forgot = cursors.forgotMissed;
   cursors.forgotMissed = false;
   return forgot;
