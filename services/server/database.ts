@@ -18,7 +18,8 @@ type Value = Buffer | string | number | null;
 /**
  * Every statement here goes from arrays of keys to rows by index. The planner must not think
  * otherwise because a table is still small when it plans: the plan of a prepared statement stays.
- * Nested loops over sorted arrays also lock rows in the order of the arrays.
+ * Nested loops over sorted arrays also lock rows in the order of the arrays. Where a statement joins by
+ * LATERAL … OFFSET 0, it is so that each row is looked up by its whole key, in this order.
  */
 export const planning = [
   "SET enable_seqscan = off",

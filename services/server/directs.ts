@@ -24,9 +24,10 @@ interface Row {
 export const selectDirects: Statement = {
   name: "im_directs",
   text: `
-    SELECT d.low_user_id, d.high_user_id, d.conversation_id
+    SELECT i.low AS low_user_id, i.high AS high_user_id, d.conversation_id
       FROM unnest($1::bigint[], $2::bigint[]) AS i(low, high)
-      JOIN im.direct d ON d.low_user_id = i.low AND d.high_user_id = i.high`,
+     CROSS JOIN LATERAL (SELECT p.conversation_id FROM im.direct p
+                          WHERE p.low_user_id = i.low AND p.high_user_id = i.high OFFSET 0) d`,
 };
 
 // In the order of the pairs, so that two servers that make the same ones do not block each other.

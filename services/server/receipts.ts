@@ -30,25 +30,33 @@ interface Moved {
   read_moved: boolean;
 }
 
-// In the order of the arrays, which ascends: two servers never lock in different orders.
+// In the order of the arrays, which ascends: two servers never lock in different orders. OFFSET 0 keeps
+// the look-ups apart, each by its whole key: joined freely, all members of a group were read for each
+// of them (300 µs a cursor instead of 9, in a group of 1,000).
 export const advanceCursors: Statement = {
   name: "im_advance",
   text: `
     UPDATE im.member m
-       SET delivered_sequence = greatest(m.delivered_sequence, least(i.delivered, last.sequence)),
-           read_sequence = greatest(m.read_sequence, least(i.read, last.sequence)),
+       SET delivered_sequence = greatest(m.delivered_sequence, i.delivered),
+           read_sequence = greatest(m.read_sequence, i.read),
            updated_at_ms = greatest(m.updated_at_ms, $5::bigint)
-      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
-             AS i(conversation_id, user_id, delivered, read)
-      JOIN im.member w ON w.conversation_id = i.conversation_id AND w.user_id = i.user_id
-      JOIN im.conversation c ON c.conversation_id = i.conversation_id
-     CROSS JOIN LATERAL (SELECT CASE WHEN w.left_sequence > 0 THEN w.left_sequence
-                                     ELSE c.last_sequence END AS sequence) last
+      FROM (SELECT a.conversation_id, a.user_id, w.read_sequence AS before,
+                   least(a.delivered, last.sequence) AS delivered,
+                   least(a.read, last.sequence) AS read
+              FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+                     AS a(conversation_id, user_id, delivered, read)
+             CROSS JOIN LATERAL (SELECT p.left_sequence, p.read_sequence FROM im.member p
+                                  WHERE p.conversation_id = a.conversation_id
+                                    AND p.user_id = a.user_id OFFSET 0) w
+             CROSS JOIN LATERAL (SELECT c.last_sequence FROM im.conversation c
+                                  WHERE c.conversation_id = a.conversation_id OFFSET 0) c
+             CROSS JOIN LATERAL (SELECT CASE WHEN w.left_sequence > 0 THEN w.left_sequence
+                                             ELSE c.last_sequence END AS sequence) last
+            OFFSET 0) i
      WHERE m.conversation_id = i.conversation_id AND m.user_id = i.user_id
-       AND (least(i.delivered, last.sequence) > m.delivered_sequence
-            OR least(i.read, last.sequence) > m.read_sequence)
+       AND (i.delivered > m.delivered_sequence OR i.read > m.read_sequence)
     RETURNING m.conversation_id, m.user_id, m.kind, m.delivered_sequence, m.read_sequence,
-              m.read_sequence > w.read_sequence AS read_moved,
+              m.read_sequence > i.before AS read_moved,
               CASE WHEN m.kind = ${ConversationKind.DIRECT} THEN
                 (SELECT p.user_id FROM im.member p
                   WHERE p.conversation_id = m.conversation_id AND p.user_id <> m.user_id)

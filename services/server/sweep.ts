@@ -5,20 +5,24 @@ import type { Database, Statement } from "./database.ts";
 export const selectGroups: Statement = {
   name: "im_groups_of",
   text: `
-    SELECT m.user_id, m.conversation_id
+    SELECT i.user_id, m.conversation_id
       FROM unnest($1::bigint[]) AS i(user_id)
-      JOIN im.member m ON m.user_id = i.user_id AND m.kind = 2 AND m.left_sequence = 0`,
+     CROSS JOIN LATERAL (SELECT g.conversation_id FROM im.member g
+                          WHERE g.user_id = i.user_id AND g.kind = 2 AND g.left_sequence = 0
+                         OFFSET 0) m`,
 };
 
 export const selectSweep: Statement = {
   name: "im_sweep",
   text: `
-    SELECT m.user_id, m.conversation_id,
+    SELECT i.user_id, m.conversation_id,
            CASE WHEN m.left_sequence > 0 THEN m.left_sequence
                 ELSE c.last_sequence END AS last_sequence
       FROM unnest($1::bigint[]) AS i(user_id)
-      JOIN im.member m ON m.user_id = i.user_id
-      JOIN im.conversation c ON c.conversation_id = m.conversation_id
+     CROSS JOIN LATERAL (SELECT u.conversation_id, u.left_sequence, u.updated_at_ms
+                           FROM im.member u WHERE u.user_id = i.user_id OFFSET 0) m
+     CROSS JOIN LATERAL (SELECT k.last_sequence, k.updated_at_ms FROM im.conversation k
+                          WHERE k.conversation_id = m.conversation_id OFFSET 0) c
      WHERE CASE WHEN m.left_sequence > 0 THEN m.updated_at_ms ELSE c.updated_at_ms END >= $2::bigint
        AND c.last_sequence > 0`,
 };
