@@ -242,6 +242,7 @@ const quick: Partial<ConnectConfig> = {
   host: "127.0.0.1",
   port: 0,
   acknowledgeLingerMs: 0,
+  uplinkLingerMs: 0,
   drainMs: 0,
   leaveLingerMs: 0,
   deviceLimits: "mobile:1,desktop:1,web:100,bot:10",

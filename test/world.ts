@@ -89,6 +89,8 @@ async function startEmbedded(
       LUCKY_OPS_PORT: "0",
       LUCKY_DATA_DIR: dataDir,
       LUCKY_POSTGRES_URL: postgres.url,
+      // Under a clock that a test moves by hand nothing waits to be joined.
+      ...(overrides?.clock && { LUCKY_CONNECT_UPLINK_LINGER_MS: "0" }),
       ...env,
     },
     overrides,

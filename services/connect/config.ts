@@ -92,11 +92,11 @@ export const connectConfig = defineConfig("connect", {
     doc: "Bytes of sends in one batch.",
   }),
   uplinkLingerMs: setting.integer({
-    default: 0,
+    default: 2,
     min: 0,
     max: 100,
     unit: "ms",
-    doc: "How long a batch waits for company when nothing is on its way; 0 for not at all.",
+    doc: "The least time between the starts of two small batches; a send that comes alone never waits.",
   }),
   uplinkQueueSends: setting.integer({
     default: 50_000,
@@ -104,6 +104,13 @@ export const connectConfig = defineConfig("connect", {
     max: 10_000_000,
     unit: "sends",
     doc: "Sends waiting on this instance; more are refused with OVERLOADED.",
+  }),
+  uplinkWaitMs: setting.integer({
+    default: 500,
+    min: 10,
+    max: 60_000,
+    unit: "ms",
+    doc: "How long a send should wait on this instance at most: when it would be longer, fewer may wait and more are refused with OVERLOADED.",
   }),
   uplinkQueueBytes: setting.integer({
     default: 67_108_864,

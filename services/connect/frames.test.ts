@@ -14,9 +14,11 @@ import { parseDeviceLimits } from "./device-limits.ts";
 import { openEnvelope } from "./envelope.ts";
 import {
   deliverFrames,
+  keyOf,
   openClientFrame,
-  readSend,
+  readTarget,
   refusal,
+  refusedOutcome,
   rpcResultFrame,
   sendResultsFrame,
 } from "./frames.ts";
@@ -35,9 +37,18 @@ test("a frame's outer layer is taken off without decoding what is inside", () =>
   const { kind: opened, body } = openClientFrame(bytes);
   assert.equal(opened, "send");
   assert.deepEqual(Buffer.from(body), Buffer.from(toBinary(SendRequestSchema, send)));
-  const { target, clientMessageId } = readSend(body);
-  assert.deepEqual(target, { kind: "user", userId: 9007199254740993n });
-  assert.equal(clientMessageId, "m-1");
+  assert.deepEqual(readTarget(body), { kind: "user", userId: 9007199254740993n });
+  assert.equal(Buffer.from(keyOf(body)).toString(), "m-1");
+});
+
+test("the key of a send is found wherever it stands, and what is none stays out of refusals", () => {
+  const keyIn = (...bytes: number[]) => Buffer.from(keyOf(Uint8Array.from(bytes))).toString();
+  assert.equal(keyIn(0x08, 5, 0x32, 2, 0x61, 0x62), "ab");
+  assert.equal(keyIn(0x32, 2, 0x61, 0x62, 0x08, 5), "ab");
+  assert.equal(keyIn(0x08, 5, 0x32, 2, 0x61, 0x22), "", "a character that no key has");
+  assert.equal(keyIn(0x08, 5, 0x32, 65, ...Array.from({ length: 65 }, () => 0x61)), "", "too long");
+  assert.equal(keyIn(0x08, 5, 0x3a, 1), "", "cut off");
+  assert.equal(keyIn(), "");
 });
 
 test("unknown kinds and an empty frame are passed over, wrong types and cut frames are not", () => {
@@ -58,7 +69,8 @@ test("frames put together from bytes read as the contract says", () => {
   assert.equal(deliverFrames([large, large, large]).length, 3);
 
   const reason = ErrorReason.OVERLOADED;
-  const result = refusal({ clientMessageId: "x", reason, text: "full", retryAfterMs: 5 });
+  const outcome = refusedOutcome({ reason, text: "full", retryAfterMs: 5 });
+  const result = refusal(Buffer.from("x"), outcome);
   const results = fromBinary(ServerFrameSchema, sendResultsFrame([result])).kind;
   assert.equal(results.case === "sendResults" && results.value.results[0]!.clientMessageId, "x");
   const answer = fromBinary(ServerFrameSchema, rpcResultFrame("-1", entry)).kind;

@@ -22,6 +22,8 @@ const sendResultsField = 2;
 const deliverField = 3;
 const rpcResultField = 7;
 const itemField = 1;
+/** Tag of client_message_id in lucky.message.v1.SendResult. */
+const keyTag = 0x0a;
 
 /** Frames of deliveries are cut at this size, so that a slow reader is noticed in between. */
 const deliverFrameBytes = 262_144;
@@ -59,17 +61,26 @@ export function sendResultsFrame(results: readonly Uint8Array[]): Uint8Array {
   return listFrame(sendResultsField, results);
 }
 
-/** An encoded SendResult for a send that was not stored. */
-export function refusal(options: {
-  clientMessageId: string;
+/** What all sends that are refused for one cause have in common: the encoded outcome of a SendResult. */
+export function refusedOutcome(options: {
   reason: ErrorReason;
   text: string;
   retryAfterMs: number;
 }): Uint8Array {
-  const { clientMessageId, reason, text } = options;
+  const { reason, text } = options;
   const error = create(ErrorDetailSchema, { reason, retryAfterMs: BigInt(options.retryAfterMs) });
   const outcome = { case: "refused" as const, value: { error, text } };
-  return toBinary(SendResultSchema, create(SendResultSchema, { clientMessageId, outcome }));
+  return toBinary(SendResultSchema, create(SendResultSchema, { outcome }));
+}
+
+/** An encoded SendResult for a send that was not stored: its key as `keyOf` reads it. */
+export function refusal(key: Uint8Array, outcome: Uint8Array): Uint8Array {
+  const result = Buffer.allocUnsafe(2 + key.length + outcome.length);
+  result[0] = keyTag;
+  result[1] = key.length;
+  result.set(key, 2);
+  result.set(outcome, 2 + key.length);
+  return result;
 }
 
 function frame(kind: MessageInitShape<typeof ServerFrameSchema>["kind"]): Uint8Array {
@@ -122,6 +133,7 @@ const sendClientMessageIdField = 6;
 
 const userTag = 0x08;
 const conversationTag = 0x10;
+const clientMessageIdTag = 0x32;
 
 /**
  * Reads where an encoded SendRequest goes: by its first field, where every encoder writes it, else by
@@ -132,29 +144,58 @@ export function readTarget(send: Uint8Array): SendTarget | undefined {
   if (send[0] === conversationTag) {
     return { kind: "conversation", conversationId: readVarint64(send, 1) };
   }
-  return readSend(send).target;
+  return scanTarget(send);
 }
 
-/** Reads target and key of an encoded SendRequest. Throws WireError. */
-export function readSend(send: Uint8Array): {
-  target: SendTarget | undefined;
-  clientMessageId: string;
-} {
+/** Reads the target of an encoded SendRequest by looking at all fields. Throws WireError. */
+function scanTarget(send: Uint8Array): SendTarget | undefined {
   let target: SendTarget | undefined;
-  let clientMessageId = "";
-  for (const [number, type, start, end] of scan(send)) {
-    if (number === sendUserField && type === 0) {
-      target = { kind: "user", userId: readVarint64(send, start) };
-    } else if (number === sendConversationField && type === 0) {
+  for (const [number, type, start] of scan(send)) {
+    if (type !== 0) continue;
+    if (number === sendUserField) target = { kind: "user", userId: readVarint64(send, start) };
+    else if (number === sendConversationField) {
       target = { kind: "conversation", conversationId: readVarint64(send, start) };
-    } else if (number === sendClientMessageIdField && type === 2) {
-      // It comes back in refusals, so only what the contract allows.
-      const text =
-        end - start <= 64 ? Buffer.from(send.subarray(start, end)).toString("latin1") : "";
-      clientMessageId = /^[A-Za-z0-9._-]*$/.test(text) ? text : "";
     }
   }
-  return { target, clientMessageId };
+  return target;
+}
+
+const maxKeyBytes = 64;
+const noKey: Uint8Array = new Uint8Array(0);
+
+/** 1 for the characters of a client_message_id. */
+const inKey = new Uint8Array(256);
+for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") {
+  inKey[character.charCodeAt(0)] = 1;
+}
+
+/**
+ * The client_message_id of an encoded SendRequest; empty when it cannot be read or is none that the
+ * contract allows, for it comes back in refusals. Never throws.
+ */
+export function keyOf(send: Uint8Array): Uint8Array {
+  try {
+    // Nearly always it follows the target: an instance at its bound refuses tens of thousands a second.
+    if (send[0] === userTag || send[0] === conversationTag) {
+      const at = 1 + varintLength(send, 1);
+      const length = send[at + 1] ?? 0;
+      if (send[at] === clientMessageIdTag && length <= maxKeyBytes) {
+        return allowed(send.subarray(at + 2, at + 2 + length));
+      }
+    }
+    let key: Uint8Array = noKey;
+    for (const [number, type, start, end] of scan(send)) {
+      if (number === sendClientMessageIdField && type === 2) key = send.subarray(start, end);
+    }
+    return key.length <= maxKeyBytes ? allowed(key) : noKey;
+  } catch {
+    return noKey;
+  }
+}
+
+function allowed(key: Uint8Array): Uint8Array {
+  for (let at = 0; at < key.length; at += 1) if (inKey[key[at]!] === 0) return noKey;
+  return key;
 }
 
 /** Field numbers of the kinds of lucky.frame.v1.ClientFrame. */

@@ -26,7 +26,7 @@ import { Redelivery } from "./redelivery.ts";
 import { Calls } from "./rpc.ts";
 import { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
-import { listenSockets, type Socket, type SocketHandler } from "./socket.ts";
+import { listenSockets, type Socket } from "./socket.ts";
 import { Sweep } from "./sweep.ts";
 import { TypingSignals } from "./typing.ts";
 import { Uplinks } from "./uplink.ts";
@@ -76,7 +76,17 @@ export async function startConnect(
     maxBackpressureBytes: config.maxBackpressureBytes,
     idleSeconds: Math.ceil((config.heartbeatIntervalMs * 4) / 1_000),
     accepting: () => stage.current === "running" && sessions.size < config.maxSessions,
-    accept: (socket) => accept(socket),
+    events: {
+      accept: (socket) => accept(socket),
+      frame: (session, bytes) => intake.take(session, bytes),
+      notBinary: (session) => session.end(CloseCode.PROTOCOL_ERROR, "frames are binary"),
+      drained: (session) => watch.drained(session),
+      dropped(session) {
+        session.missedGroups = true;
+        session.slowSinceMs ??= clock.now();
+      },
+      closed: (session, code) => closed(session, code),
+    },
     log,
   });
 
@@ -108,20 +118,11 @@ export async function startConnect(
     entered?.update(sessions.size);
   }
 
-  function accept(socket: Socket): SocketHandler {
+  function accept(socket: Socket): Session {
     const session = new Session({ ...config, socket, nowMs: clock.now() });
     sessions.add(session);
     counted();
-    return {
-      frame: (bytes) => intake.take(session, bytes),
-      notBinary: () => session.end(CloseCode.PROTOCOL_ERROR, "frames are binary"),
-      drained: () => watch.drained(session),
-      dropped() {
-        session.missedGroups = true;
-        session.slowSinceMs ??= clock.now();
-      },
-      closed: (code) => closed(session, code),
-    };
+    return session;
   }
 
   function closed(session: Session, code: number): void {

@@ -3,7 +3,8 @@ import type { Session } from "./session.ts";
 /** The sessions of the instance, by what they are looked up with. */
 export class Sessions {
   readonly #byId = new Map<string, Session>();
-  readonly #byLogin = new Map<string, Set<Session>>();
+  // Nearly always there is one: a set for each would cost as much as a map.
+  readonly #byLogin = new Map<string, Session | Set<Session>>();
 
   get size(): number {
     return this.#byId.size;
@@ -23,20 +24,23 @@ export class Sessions {
 
   /** The session belongs to a login from now on. */
   addLogin(loginId: string, session: Session): void {
-    const sessions = this.#byLogin.get(loginId);
-    if (sessions) sessions.add(session);
-    else this.#byLogin.set(loginId, new Set([session]));
+    const known = this.#byLogin.get(loginId);
+    if (known instanceof Set) known.add(session);
+    else this.#byLogin.set(loginId, known ? new Set([known, session]) : session);
   }
 
   removeLogin(loginId: string, session: Session): void {
-    const sessions = this.#byLogin.get(loginId);
-    sessions?.delete(session);
-    if (sessions?.size === 0) this.#byLogin.delete(loginId);
+    const known = this.#byLogin.get(loginId);
+    if (known instanceof Set) known.delete(session);
+    const left = known instanceof Set ? known.size : Number(known !== session);
+    if (known !== undefined && left === 0) this.#byLogin.delete(loginId);
   }
 
   /** A snapshot, for ending them. */
   ofLogin(loginId: string): Session[] {
-    return [...(this.#byLogin.get(loginId) ?? [])];
+    const known = this.#byLogin.get(loginId);
+    if (known === undefined) return [];
+    return known instanceof Set ? [...known] : [known];
   }
 
   remove(session: Session): void {

@@ -37,21 +37,23 @@ export interface Socket {
   cut(): void;
 }
 
-/** What happens on one socket. */
-export interface SocketHandler {
+/** What happens on sockets, each with what `accept` made of it: one object for all of them. */
+export interface SocketEvents<T> {
+  /** A socket opened. */
+  accept(socket: Socket): T;
   /** A binary frame came. The bytes are good only during the call. */
-  frame(bytes: Uint8Array): void;
+  frame(accepted: T, bytes: Uint8Array): void;
   /** A frame came that is not binary. */
-  notBinary(): void;
+  notBinary(accepted: T): void;
   /** Some waiting bytes have gone. */
-  drained(): void;
+  drained(accepted: T): void;
   /** A frame was dropped because too many bytes wait. */
-  dropped(): void;
+  dropped(accepted: T): void;
   /** The socket has closed. The last call. */
-  closed(code: number): void;
+  closed(accepted: T, code: number): void;
 }
 
-export interface SocketServerOptions {
+export interface SocketServerOptions<T> {
   host: string;
   /** 0 for a free one. */
   port: number;
@@ -61,8 +63,7 @@ export interface SocketServerOptions {
   idleSeconds: number;
   /** Whether new sockets are taken. */
   accepting(): boolean;
-  /** A socket opened. */
-  accept(socket: Socket): SocketHandler;
+  events: SocketEvents<T>;
   log: Log;
 }
 
@@ -76,9 +77,9 @@ export interface SocketServer {
   close(): void;
 }
 
-interface Attached {
+interface Attached<T> {
   readonly peer: string;
-  handler: SocketHandler | undefined;
+  accepted: T | undefined;
   socket: NativeSocket | undefined;
 }
 
@@ -116,11 +117,11 @@ class Outgoing {
 class NativeSocket implements Socket {
   readonly peer: string;
   readonly #outgoing: Outgoing;
-  #native: uWS.WebSocket<Attached> | undefined;
+  #native: uWS.WebSocket<Attached<unknown>> | undefined;
   #frames: Uint8Array[] = [];
   #bytes = 0;
 
-  constructor(native: uWS.WebSocket<Attached>, peer: string, outgoing: Outgoing) {
+  constructor(native: uWS.WebSocket<Attached<unknown>>, peer: string, outgoing: Outgoing) {
     this.#native = native;
     this.peer = peer;
     this.#outgoing = outgoing;
@@ -190,8 +191,8 @@ class NativeSocket implements Socket {
  * Listens for WebSockets on /ws, and answers GET /healthz. Rejects with a clear error when the port
  * is taken.
  */
-export async function listenSockets(options: SocketServerOptions): Promise<SocketServer> {
-  const { log } = options;
+export async function listenSockets<T>(options: SocketServerOptions<T>): Promise<SocketServer> {
+  const { events, log } = options;
   const app = uWS.App();
   const outgoing = new Outgoing(options.maxBackpressureBytes);
 
@@ -205,7 +206,7 @@ export async function listenSockets(options: SocketServerOptions): Promise<Socke
     }
   };
 
-  app.ws<Attached>("/ws", {
+  app.ws<Attached<T>>("/ws", {
     maxPayloadLength: options.maxFrameBytes + oversizeBytes,
     maxBackpressure: options.maxBackpressureBytes,
     closeOnBackpressureLimit: false,
@@ -224,28 +225,35 @@ export async function listenSockets(options: SocketServerOptions): Promise<Socke
       const socket = new NativeSocket(native, attached.peer, outgoing);
       attached.socket = socket;
       guarded("open", socket, () => {
-        attached.handler = options.accept(socket);
+        attached.accepted = events.accept(socket);
       });
     },
     message(native, message, isBinary) {
-      const { handler, socket } = native.getUserData();
+      const { accepted, socket } = native.getUserData();
       guarded("message", socket, () => {
-        if (isBinary) handler?.frame(new Uint8Array(message));
-        else handler?.notBinary();
+        if (accepted === undefined) return;
+        if (isBinary) events.frame(accepted, new Uint8Array(message));
+        else events.notBinary(accepted);
       });
     },
     drain(native) {
-      const { handler, socket } = native.getUserData();
-      guarded("drain", socket, () => handler?.drained());
+      const { accepted, socket } = native.getUserData();
+      guarded("drain", socket, () => {
+        if (accepted !== undefined) events.drained(accepted);
+      });
     },
     dropped(native) {
-      const { handler, socket } = native.getUserData();
-      guarded("dropped", socket, () => handler?.dropped());
+      const { accepted, socket } = native.getUserData();
+      guarded("dropped", socket, () => {
+        if (accepted !== undefined) events.dropped(accepted);
+      });
     },
     close(native, code) {
-      const attached = native.getUserData();
-      attached.socket?.forget();
-      guarded("close", undefined, () => attached.handler?.closed(code));
+      const { accepted, socket } = native.getUserData();
+      socket?.forget();
+      guarded("close", undefined, () => {
+        if (accepted !== undefined) events.closed(accepted, code);
+      });
     },
   });
   app.get("/healthz", (response) => {
@@ -306,8 +314,8 @@ function upgrade(
     response.writeStatus("400 Bad Request").end(`the subprotocol is ${subprotocol}`);
   } else {
     const peer = Buffer.from(response.getRemoteAddressAsText()).toString("latin1");
-    response.upgrade<Attached>(
-      { peer, handler: undefined, socket: undefined },
+    response.upgrade<Attached<unknown>>(
+      { peer, accepted: undefined, socket: undefined },
       request.getHeader("sec-websocket-key"),
       known ? subprotocol : "",
       "",

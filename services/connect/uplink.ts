@@ -6,9 +6,17 @@ import type { Clock } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Metrics } from "../../platform/metrics.ts";
 import type { Registry } from "../../platform/registry/registry.ts";
-import { readSend, readTarget, refusal, type SendTarget, sendResultsFrame } from "./frames.ts";
+import {
+  keyOf,
+  readTarget,
+  refusal,
+  refusedOutcome,
+  type SendTarget,
+  sendResultsFrame,
+} from "./frames.ts";
 import { type Route, Routes } from "./routes.ts";
 import type { Session } from "./session.ts";
+import { WaitBound } from "./wait-bound.ts";
 
 export interface UplinkOptions {
   ingress: Pick<Client<typeof IngressService>, "appendBatch">;
@@ -23,6 +31,7 @@ export interface UplinkOptions {
     readonly uplinkBatchBytes: number;
     readonly uplinkLingerMs: number;
     readonly uplinkQueueSends: number;
+    readonly uplinkWaitMs: number;
     readonly uplinkQueueBytes: number;
     readonly uplinkRetryMs: number;
     readonly callTimeoutMs: number;
@@ -35,6 +44,7 @@ interface Waiting {
   readonly uplink: Uplink;
   /** Of the conversation, as far as it is known. */
   readonly hash: number;
+  readonly takenAtMs: number;
 }
 
 /** What the uplink needs of a batch that failed before it tries again, at most. */
@@ -63,6 +73,9 @@ export class Uplinks {
   readonly #sent: (sends: number) => void;
   /** Sends and bytes waiting or on their way. */
   readonly #queue = { sends: 0, bytes: 0 };
+  readonly #bound: WaitBound;
+  /** Results of refused sends that leave at the end of this turn of the event loop. */
+  #refused = new Map<Session, Uint8Array[]>();
   readonly #stop = new AbortController();
 
   constructor(options: UplinkOptions) {
@@ -73,6 +86,7 @@ export class Uplinks {
       "Sends in one batch to server.",
       [1, 4, 16, 64, 256, 512],
     );
+    this.#bound = new WaitBound(config.uplinkQueueSends, config.uplinkWaitMs);
     this.#sent = (sends) => batchSends.observe(sends);
     this.#routes = new Routes<Waiting>({
       ...options,
@@ -99,32 +113,32 @@ export class Uplinks {
 
   /** Takes an encoded SendRequest; the bytes are copied. Throws nothing: every send gets a result. */
   take(session: Session, senderId: string, send: Uint8Array): void {
-    const { config } = this.#options;
-    let target: SendTarget | undefined;
-    try {
-      target = readTarget(send);
-    } catch {
-      target = undefined;
-    }
-    const refuse = (reason: ErrorReason, text: string, retryAfterMs: number): void => {
-      const clientMessageId = keyOf(send);
-      session.tell(sendResultsFrame([refusal({ clientMessageId, reason, text, retryAfterMs })]));
-    };
-    if (!target) {
-      refuse(ErrorReason.INVALID_ARGUMENT, "target: a send needs one that can be read", 0);
-    } else if (session.sendsInFlight >= config.maxSendsInFlight) {
-      refuse(ErrorReason.OVERLOADED, "too many sends wait for their result", retryAfterMs);
+    const { config, clock } = this.#options;
+    const queue = this.#queue;
+    if (session.sendsInFlight >= config.maxSendsInFlight) {
+      this.#refuse(session, send, tooManyInFlight);
     } else if (
-      this.#queue.sends >= config.uplinkQueueSends ||
-      this.#queue.bytes + send.length > config.uplinkQueueBytes
+      queue.sends >= this.#bound.sends ||
+      queue.bytes + send.length > config.uplinkQueueBytes
     ) {
-      refuse(ErrorReason.OVERLOADED, "the instance is at its bound", retryAfterMs);
+      this.#refuse(session, send, atBound);
     } else {
+      let target: SendTarget | undefined;
+      try {
+        target = readTarget(send);
+      } catch {
+        target = undefined;
+      }
+      if (!target) {
+        this.#refuse(session, send, noTarget);
+        return;
+      }
       session.sendsInFlight += 1;
-      this.#queue.sends += 1;
-      this.#queue.bytes += send.length;
+      queue.sends += 1;
+      queue.bytes += send.length;
       this.#routes.push({
         session,
+        takenAtMs: clock.now(),
         hash: hashOf(senderId, target),
         uplink: {
           $typeName: "lucky.internal.ingress.v1.Uplink",
@@ -142,7 +156,25 @@ export class Uplinks {
     this.#routes.close();
   }
 
+  #refuse(session: Session, send: Uint8Array, outcome: Uint8Array): void {
+    const result = refusal(keyOf(send), outcome);
+    const results = this.#refused.get(session);
+    if (results) {
+      results.push(result);
+      return;
+    }
+    this.#refused.set(session, [result]);
+    if (this.#refused.size > 1) return;
+    setImmediate(() => {
+      const refused = this.#refused;
+      this.#refused = new Map();
+      for (const [to, list] of refused) if (to.isOpen) to.tell(sendResultsFrame(list));
+    });
+  }
+
   async #carry(batch: readonly Waiting[], route: Route): Promise<void> {
+    const waitedMs = this.#options.clock.now() - batch[0]!.takenAtMs;
+    this.#bound.waited(waitedMs, this.#queue.sends);
     const results = await this.#append(batch, route);
     this.#answer(batch, results);
     if (results) return;
@@ -194,7 +226,7 @@ export class Uplinks {
       queue.sends -= 1;
       queue.bytes -= uplink.send.length;
       session.sendsInFlight -= 1;
-      const result = results?.[index] ?? unavailable(uplink.send);
+      const result = results?.[index] ?? refusal(keyOf(uplink.send), unavailable);
       const list = bySession.get(session);
       if (list) list.push(result);
       else bySession.set(session, [result]);
@@ -225,20 +257,23 @@ function hash(text: string): number {
   return ((value ^ (value >>> 12)) >>> 1) & 0x3fffffff;
 }
 
-/** The key of a send that is refused; empty when it cannot be read. */
-function keyOf(send: Uint8Array): string {
-  try {
-    return readSend(send).clientMessageId;
-  } catch {
-    return "";
-  }
-}
-
-function unavailable(send: Uint8Array): Uint8Array {
-  return refusal({
-    clientMessageId: keyOf(send),
-    reason: ErrorReason.UNAVAILABLE,
-    text: "the send may or may not be stored: repeat it with the same key",
-    retryAfterMs,
-  });
-}
+const tooManyInFlight = refusedOutcome({
+  reason: ErrorReason.OVERLOADED,
+  text: "too many sends wait for their result",
+  retryAfterMs,
+});
+const atBound = refusedOutcome({
+  reason: ErrorReason.OVERLOADED,
+  text: "the instance is at its bound",
+  retryAfterMs,
+});
+const noTarget = refusedOutcome({
+  reason: ErrorReason.INVALID_ARGUMENT,
+  text: "target: a send needs one that can be read",
+  retryAfterMs: 0,
+});
+const unavailable = refusedOutcome({
+  reason: ErrorReason.UNAVAILABLE,
+  text: "the send may or may not be stored: repeat it with the same key",
+  retryAfterMs,
+});
