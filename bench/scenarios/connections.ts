@@ -18,8 +18,6 @@ import {
 } from "../system.ts";
 import { makeUsers } from "../users.ts";
 
-/** Sessions that are opened before anything is measured, so that code and caches are warm. */
-const WARM = 200;
 /** Pause after which memory has settled. */
 const SETTLE_MS = 3_000;
 /** One local address has about 28,000 ports. */
@@ -32,6 +30,10 @@ export default scenario({
   flags: {
     ...modeFlags,
     sessions: { default: "10000", doc: "sessions, each of another user" },
+    warm: {
+      default: "5000",
+      doc: "sessions that are opened before: code is warm then, and V8's young generation has its size",
+    },
     "at-once": { default: "64", doc: "handshakes on their way at once while they open" },
   },
   run: connections,
@@ -40,9 +42,10 @@ export default scenario({
 async function connections(flags: Flags): Promise<Report> {
   const machine = readMachine();
   const sessions = flags.number("sessions");
-  requireFiles(sessions);
+  const warm = flags.number("warm", 1);
+  requireFiles(sessions + warm);
   return withSystem(shapeOf(flags), async (system) => {
-    const { users, origin } = await makeUsers(system, sessions + WARM);
+    const { users, origin } = await makeUsers(system, sessions + warm);
     const addresses = addressesOf(system, flags);
     const devices = users.map(
       ({ accessToken: token }, index): DeviceSpec => ({
@@ -55,14 +58,13 @@ async function connections(flags: Flags): Promise<Report> {
     const setup = { dialect: "lucky", text: "", shared: false, acknowledgeMs } as const;
     const generators = await Generators.start(flags.number("generators"), setup);
     try {
-      await generators.open(devices.slice(sessions), WARM);
+      const atOnce = flags.number("at-once");
+      await generators.open(devices.slice(sessions), atOnce);
       const idle = devices.slice(0, sessions);
       const pids = holdersOf(system);
       await pause(SETTLE_MS);
       const before = readMemory(pids);
-      const opening = await measureOpening(system, generators, () =>
-        generators.open(idle, flags.number("at-once")),
-      );
+      const opening = await measureOpening(system, generators, () => generators.open(idle, atOnce));
       await pause(SETTLE_MS);
       const after = readMemory(pids);
 
@@ -76,6 +78,7 @@ async function connections(flags: Flags): Promise<Report> {
         figures: {
           ...shapeFigures(system),
           sessions,
+          sessions_before: warm,
           users_origin: origin,
           through_gateway: flags.on("through-gateway"),
           process_pss_kib_each: perSession(after.pssKib - before.pssKib),
