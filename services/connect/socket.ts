@@ -14,6 +14,9 @@ const oversizeBytes = 65_536;
 /** Waiting bytes above which a polite close would only be kept in memory for a peer that does not read. */
 const politeCloseBytes = 65_536;
 
+/** Frames of one moment are written at once when they have so many bytes. */
+const joinedBytes = 65_536;
+
 /** What became of a frame given to a socket: on its way, kept until the peer reads, or dropped. */
 export type Sent = "sent" | "kept" | "dropped";
 
@@ -129,16 +132,18 @@ class NativeSocket implements Socket {
 
   send(frame: Uint8Array): Sent {
     if (!this.#native) return "dropped";
-    const waiting = this.waitingBytes();
+    const waiting = this.#native.getBufferedAmount();
     if (waiting > this.#outgoing.maxBytes) return "dropped";
     this.#frames.push(frame);
     this.#bytes += frame.length;
-    if (this.#frames.length === 1) this.#outgoing.add(this);
+    // Not more than a moment's worth: whether the peer reads shows only in what was written.
+    if (this.#bytes >= joinedBytes) this.flush();
+    else if (this.#frames.length === 1) this.#outgoing.add(this);
     return waiting === 0 ? "sent" : "kept";
   }
 
   waitingBytes(): number {
-    return this.#native ? this.#native.getBufferedAmount() + this.#bytes : 0;
+    return this.#native?.getBufferedAmount() ?? 0;
   }
 
   /** Writes what was sent. */
