@@ -55,8 +55,8 @@ export declare type Device = Message<"lucky.auth.v1.Device"> & {
 export declare const DeviceSchema: GenMessage<Device>;
 
 /**
- * A password, encrypted for the way: RSA-OAEP with SHA-256 under the key of GetPublicKey, over the
- * UTF-8 bytes of the password.
+ * A password, encrypted for the way: RSA-OAEP with SHA-256 under the key of GetPublicKey, over an
+ * encoded PasswordPlaintext. All passwords of one request carry the same nonce.
  *
  * @generated from message lucky.auth.v1.EncryptedPassword
  */
@@ -81,6 +81,42 @@ export declare type EncryptedPassword = Message<"lucky.auth.v1.EncryptedPassword
  * Use `create(EncryptedPasswordSchema)` to create a new message.
  */
 export declare const EncryptedPasswordSchema: GenMessage<EncryptedPassword>;
+
+/**
+ * What is inside an EncryptedPassword. It never travels or is stored as it is.
+ *
+ * @generated from message lucky.auth.v1.PasswordPlaintext
+ */
+export declare type PasswordPlaintext = Message<"lucky.auth.v1.PasswordPlaintext"> & {
+  /**
+   * nonce of GetPublicKey. Good for one request, within its time.
+   *
+   * @generated from field: bytes nonce = 1;
+   */
+  nonce: Uint8Array;
+
+  /**
+   * When it was encrypted, milliseconds since the Unix epoch, by the server's clock as
+   * GetPublicKey told it. Refused when it is more than two minutes old or 30 seconds ahead.
+   *
+   * @generated from field: int64 encrypted_at_ms = 2;
+   */
+  encryptedAtMs: bigint;
+
+  /**
+   * The password: 8 to 128 characters when it is a new one, and no more bytes than fit under the key
+   * (130 under a key of 2048 bits, 258 under one of 3072).
+   *
+   * @generated from field: string password = 3;
+   */
+  password: string;
+};
+
+/**
+ * Describes the message lucky.auth.v1.PasswordPlaintext.
+ * Use `create(PasswordPlaintextSchema)` to create a new message.
+ */
+export declare const PasswordPlaintextSchema: GenMessage<PasswordPlaintext>;
 
 /**
  * What a login gives.
@@ -163,6 +199,34 @@ export declare type GetPublicKeyResponse = Message<"lucky.auth.v1.GetPublicKeyRe
    * @generated from field: bytes spki = 3;
    */
   spki: Uint8Array;
+
+  /**
+   * The public key as a JSON Web Key (RFC 7517), for browsers.
+   *
+   * @generated from field: string jwk_json = 4;
+   */
+  jwkJson: string;
+
+  /**
+   * For the PasswordPlaintext of one request. Opaque, 40 bytes.
+   *
+   * @generated from field: bytes nonce = 5;
+   */
+  nonce: Uint8Array;
+
+  /**
+   * Until when the nonce is good, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 nonce_expires_at_ms = 6;
+   */
+  nonceExpiresAtMs: bigint;
+
+  /**
+   * The server's clock, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 server_time_ms = 7;
+   */
+  serverTimeMs: bigint;
 };
 
 /**
@@ -179,7 +243,7 @@ export declare const GetPublicKeyResponseSchema: GenMessage<GetPublicKeyResponse
 export declare type RegisterRequest = Message<"lucky.auth.v1.RegisterRequest"> & {
   /**
    * 3 to 32 characters: letters and digits of any script, and . _ - between them. Unique,
-   * compared case-folded.
+   * compared case-folded and normalised; a name that can be mistaken for a taken one is refused.
    *
    * @generated from field: string user_name = 1;
    */
@@ -390,6 +454,747 @@ export declare type GetJwksResponse = Message<"lucky.auth.v1.GetJwksResponse"> &
 export declare const GetJwksResponseSchema: GenMessage<GetJwksResponse>;
 
 /**
+ * How many devices of one class a user may have online.
+ *
+ * @generated from message lucky.auth.v1.DeviceRule
+ */
+export declare type DeviceRule = Message<"lucky.auth.v1.DeviceRule"> & {
+  /**
+   * The class.
+   *
+   * @generated from field: lucky.auth.v1.DeviceClass device_class = 1;
+   */
+  deviceClass: DeviceClass;
+
+  /**
+   * At most so many, 0 to 1,000; 0: none may be online.
+   *
+   * @generated from field: int32 max_devices = 2;
+   */
+  maxDevices: number;
+
+  /**
+   * What one more does.
+   *
+   * @generated from field: lucky.auth.v1.DeviceExcess excess = 3;
+   */
+  excess: DeviceExcess;
+};
+
+/**
+ * Describes the message lucky.auth.v1.DeviceRule.
+ * Use `create(DeviceRuleSchema)` to create a new message.
+ */
+export declare const DeviceRuleSchema: GenMessage<DeviceRule>;
+
+/**
+ * Request of SendSmsCode.
+ *
+ * @generated from message lucky.auth.v1.SendSmsCodeRequest
+ */
+export declare type SendSmsCodeRequest = Message<"lucky.auth.v1.SendSmsCodeRequest"> & {
+  /**
+   * The number in E.164, such as "+4915112345678".
+   *
+   * @generated from field: string phone = 1;
+   */
+  phone: string;
+
+  /**
+   * What for.
+   *
+   * @generated from field: lucky.auth.v1.SmsPurpose purpose = 2;
+   */
+  purpose: SmsPurpose;
+};
+
+/**
+ * Describes the message lucky.auth.v1.SendSmsCodeRequest.
+ * Use `create(SendSmsCodeRequestSchema)` to create a new message.
+ */
+export declare const SendSmsCodeRequestSchema: GenMessage<SendSmsCodeRequest>;
+
+/**
+ * Response of SendSmsCode.
+ *
+ * @generated from message lucky.auth.v1.SendSmsCodeResponse
+ */
+export declare type SendSmsCodeResponse = Message<"lucky.auth.v1.SendSmsCodeResponse"> & {
+  /**
+   * Until when the code is good, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 expires_at_ms = 1;
+   */
+  expiresAtMs: bigint;
+
+  /**
+   * After how many milliseconds another one may be sent to the number.
+   *
+   * @generated from field: int64 resend_after_ms = 2;
+   */
+  resendAfterMs: bigint;
+};
+
+/**
+ * Describes the message lucky.auth.v1.SendSmsCodeResponse.
+ * Use `create(SendSmsCodeResponseSchema)` to create a new message.
+ */
+export declare const SendSmsCodeResponseSchema: GenMessage<SendSmsCodeResponse>;
+
+/**
+ * Request of RegisterByPhone.
+ *
+ * @generated from message lucky.auth.v1.RegisterByPhoneRequest
+ */
+export declare type RegisterByPhoneRequest = Message<"lucky.auth.v1.RegisterByPhoneRequest"> & {
+  /**
+   * The number in E.164.
+   *
+   * @generated from field: string phone = 1;
+   */
+  phone: string;
+
+  /**
+   * The code of purpose REGISTER.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
+
+  /**
+   * As in Register; the server makes one when empty.
+   *
+   * @generated from field: string user_name = 3;
+   */
+  userName: string;
+
+  /**
+   * The password; absent: none yet, the account logs in by phone only.
+   *
+   * @generated from field: lucky.auth.v1.EncryptedPassword password = 4;
+   */
+  password?: EncryptedPassword | undefined;
+
+  /**
+   * Shown to people, up to 64 characters; the user name when empty.
+   *
+   * @generated from field: string display_name = 5;
+   */
+  displayName: string;
+
+  /**
+   * The device that logs in.
+   *
+   * @generated from field: lucky.auth.v1.Device device = 6;
+   */
+  device?: Device | undefined;
+};
+
+/**
+ * Describes the message lucky.auth.v1.RegisterByPhoneRequest.
+ * Use `create(RegisterByPhoneRequestSchema)` to create a new message.
+ */
+export declare const RegisterByPhoneRequestSchema: GenMessage<RegisterByPhoneRequest>;
+
+/**
+ * Response of RegisterByPhone.
+ *
+ * @generated from message lucky.auth.v1.RegisterByPhoneResponse
+ */
+export declare type RegisterByPhoneResponse = Message<"lucky.auth.v1.RegisterByPhoneResponse"> & {
+  /**
+   * The new user.
+   *
+   * @generated from field: lucky.user.v1.User user = 1;
+   */
+  user?: User | undefined;
+
+  /**
+   * Tokens of this login.
+   *
+   * @generated from field: lucky.auth.v1.Tokens tokens = 2;
+   */
+  tokens?: Tokens | undefined;
+};
+
+/**
+ * Describes the message lucky.auth.v1.RegisterByPhoneResponse.
+ * Use `create(RegisterByPhoneResponseSchema)` to create a new message.
+ */
+export declare const RegisterByPhoneResponseSchema: GenMessage<RegisterByPhoneResponse>;
+
+/**
+ * Request of LoginBySmsCode.
+ *
+ * @generated from message lucky.auth.v1.LoginBySmsCodeRequest
+ */
+export declare type LoginBySmsCodeRequest = Message<"lucky.auth.v1.LoginBySmsCodeRequest"> & {
+  /**
+   * The number in E.164.
+   *
+   * @generated from field: string phone = 1;
+   */
+  phone: string;
+
+  /**
+   * The code of purpose LOGIN.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
+
+  /**
+   * The device that logs in.
+   *
+   * @generated from field: lucky.auth.v1.Device device = 3;
+   */
+  device?: Device | undefined;
+};
+
+/**
+ * Describes the message lucky.auth.v1.LoginBySmsCodeRequest.
+ * Use `create(LoginBySmsCodeRequestSchema)` to create a new message.
+ */
+export declare const LoginBySmsCodeRequestSchema: GenMessage<LoginBySmsCodeRequest>;
+
+/**
+ * Response of LoginBySmsCode.
+ *
+ * @generated from message lucky.auth.v1.LoginBySmsCodeResponse
+ */
+export declare type LoginBySmsCodeResponse = Message<"lucky.auth.v1.LoginBySmsCodeResponse"> & {
+  /**
+   * The user who logged in.
+   *
+   * @generated from field: lucky.user.v1.User user = 1;
+   */
+  user?: User | undefined;
+
+  /**
+   * Tokens of this login.
+   *
+   * @generated from field: lucky.auth.v1.Tokens tokens = 2;
+   */
+  tokens?: Tokens | undefined;
+};
+
+/**
+ * Describes the message lucky.auth.v1.LoginBySmsCodeResponse.
+ * Use `create(LoginBySmsCodeResponseSchema)` to create a new message.
+ */
+export declare const LoginBySmsCodeResponseSchema: GenMessage<LoginBySmsCodeResponse>;
+
+/**
+ * Request of ChangePassword.
+ *
+ * @generated from message lucky.auth.v1.ChangePasswordRequest
+ */
+export declare type ChangePasswordRequest = Message<"lucky.auth.v1.ChangePasswordRequest"> & {
+  /**
+   * The password so far; absent when the account has none.
+   *
+   * @generated from field: lucky.auth.v1.EncryptedPassword old_password = 1;
+   */
+  oldPassword?: EncryptedPassword | undefined;
+
+  /**
+   * The new one.
+   *
+   * @generated from field: lucky.auth.v1.EncryptedPassword new_password = 2;
+   */
+  newPassword?: EncryptedPassword | undefined;
+};
+
+/**
+ * Describes the message lucky.auth.v1.ChangePasswordRequest.
+ * Use `create(ChangePasswordRequestSchema)` to create a new message.
+ */
+export declare const ChangePasswordRequestSchema: GenMessage<ChangePasswordRequest>;
+
+/**
+ * Response of ChangePassword.
+ *
+ * @generated from message lucky.auth.v1.ChangePasswordResponse
+ */
+export declare type ChangePasswordResponse = Message<"lucky.auth.v1.ChangePasswordResponse"> & {
+};
+
+/**
+ * Describes the message lucky.auth.v1.ChangePasswordResponse.
+ * Use `create(ChangePasswordResponseSchema)` to create a new message.
+ */
+export declare const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse>;
+
+/**
+ * Request of ResetPassword.
+ *
+ * @generated from message lucky.auth.v1.ResetPasswordRequest
+ */
+export declare type ResetPasswordRequest = Message<"lucky.auth.v1.ResetPasswordRequest"> & {
+  /**
+   * The number in E.164.
+   *
+   * @generated from field: string phone = 1;
+   */
+  phone: string;
+
+  /**
+   * The code of purpose RESET.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
+
+  /**
+   * The new password.
+   *
+   * @generated from field: lucky.auth.v1.EncryptedPassword new_password = 3;
+   */
+  newPassword?: EncryptedPassword | undefined;
+};
+
+/**
+ * Describes the message lucky.auth.v1.ResetPasswordRequest.
+ * Use `create(ResetPasswordRequestSchema)` to create a new message.
+ */
+export declare const ResetPasswordRequestSchema: GenMessage<ResetPasswordRequest>;
+
+/**
+ * Response of ResetPassword.
+ *
+ * @generated from message lucky.auth.v1.ResetPasswordResponse
+ */
+export declare type ResetPasswordResponse = Message<"lucky.auth.v1.ResetPasswordResponse"> & {
+};
+
+/**
+ * Describes the message lucky.auth.v1.ResetPasswordResponse.
+ * Use `create(ResetPasswordResponseSchema)` to create a new message.
+ */
+export declare const ResetPasswordResponseSchema: GenMessage<ResetPasswordResponse>;
+
+/**
+ * Request of BindPhone.
+ *
+ * @generated from message lucky.auth.v1.BindPhoneRequest
+ */
+export declare type BindPhoneRequest = Message<"lucky.auth.v1.BindPhoneRequest"> & {
+  /**
+   * The number in E.164.
+   *
+   * @generated from field: string phone = 1;
+   */
+  phone: string;
+
+  /**
+   * The code of purpose BIND.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
+
+  /**
+   * The account's password; may be absent when the account has none.
+   *
+   * @generated from field: lucky.auth.v1.EncryptedPassword password = 3;
+   */
+  password?: EncryptedPassword | undefined;
+};
+
+/**
+ * Describes the message lucky.auth.v1.BindPhoneRequest.
+ * Use `create(BindPhoneRequestSchema)` to create a new message.
+ */
+export declare const BindPhoneRequestSchema: GenMessage<BindPhoneRequest>;
+
+/**
+ * Response of BindPhone.
+ *
+ * @generated from message lucky.auth.v1.BindPhoneResponse
+ */
+export declare type BindPhoneResponse = Message<"lucky.auth.v1.BindPhoneResponse"> & {
+};
+
+/**
+ * Describes the message lucky.auth.v1.BindPhoneResponse.
+ * Use `create(BindPhoneResponseSchema)` to create a new message.
+ */
+export declare const BindPhoneResponseSchema: GenMessage<BindPhoneResponse>;
+
+/**
+ * How a QR login goes, for the device that asked for it.
+ *
+ * @generated from message lucky.auth.v1.QrLogin
+ */
+export declare type QrLogin = Message<"lucky.auth.v1.QrLogin"> & {
+  /**
+   * How far it is.
+   *
+   * @generated from field: lucky.auth.v1.QrLoginState state = 1;
+   */
+  state: QrLoginState;
+
+  /**
+   * Who scanned it; from SCANNED on.
+   *
+   * @generated from field: lucky.user.v1.User scanned_by = 2;
+   */
+  scannedBy?: User | undefined;
+
+  /**
+   * The tokens; with CONFIRMED, once.
+   *
+   * @generated from field: lucky.auth.v1.Tokens tokens = 3;
+   */
+  tokens?: Tokens | undefined;
+
+  /**
+   * Until when it is good, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 expires_at_ms = 4;
+   */
+  expiresAtMs: bigint;
+};
+
+/**
+ * Describes the message lucky.auth.v1.QrLogin.
+ * Use `create(QrLoginSchema)` to create a new message.
+ */
+export declare const QrLoginSchema: GenMessage<QrLogin>;
+
+/**
+ * Request of CreateQrLogin.
+ *
+ * @generated from message lucky.auth.v1.CreateQrLoginRequest
+ */
+export declare type CreateQrLoginRequest = Message<"lucky.auth.v1.CreateQrLoginRequest"> & {
+  /**
+   * The device that wants to log in.
+   *
+   * @generated from field: lucky.auth.v1.Device device = 1;
+   */
+  device?: Device | undefined;
+};
+
+/**
+ * Describes the message lucky.auth.v1.CreateQrLoginRequest.
+ * Use `create(CreateQrLoginRequestSchema)` to create a new message.
+ */
+export declare const CreateQrLoginRequestSchema: GenMessage<CreateQrLoginRequest>;
+
+/**
+ * Response of CreateQrLogin.
+ *
+ * @generated from message lucky.auth.v1.CreateQrLoginResponse
+ */
+export declare type CreateQrLoginResponse = Message<"lucky.auth.v1.CreateQrLoginResponse"> & {
+  /**
+   * 128 random bits in base64url; what the code says.
+   *
+   * @generated from field: string qr_login_id = 1;
+   */
+  qrLoginId: string;
+
+  /**
+   * The text of the QR code: "lucky://qr-login/<qr_login_id>".
+   *
+   * @generated from field: string text = 2;
+   */
+  text: string;
+
+  /**
+   * The QR code as an SVG document.
+   *
+   * @generated from field: string svg = 3;
+   */
+  svg: string;
+
+  /**
+   * Proves to WatchQrLogin and GetQrLogin that this device asked. Not in the QR code; keep it.
+   *
+   * @generated from field: string secret = 4;
+   */
+  secret: string;
+
+  /**
+   * Until when it is good, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 expires_at_ms = 5;
+   */
+  expiresAtMs: bigint;
+};
+
+/**
+ * Describes the message lucky.auth.v1.CreateQrLoginResponse.
+ * Use `create(CreateQrLoginResponseSchema)` to create a new message.
+ */
+export declare const CreateQrLoginResponseSchema: GenMessage<CreateQrLoginResponse>;
+
+/**
+ * Request of WatchQrLogin.
+ *
+ * @generated from message lucky.auth.v1.WatchQrLoginRequest
+ */
+export declare type WatchQrLoginRequest = Message<"lucky.auth.v1.WatchQrLoginRequest"> & {
+  /**
+   * Which QR login.
+   *
+   * @generated from field: string qr_login_id = 1;
+   */
+  qrLoginId: string;
+
+  /**
+   * The secret of CreateQrLogin.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
+
+  /**
+   * device_id of the device that asked.
+   *
+   * @generated from field: string device_id = 3;
+   */
+  deviceId: string;
+};
+
+/**
+ * Describes the message lucky.auth.v1.WatchQrLoginRequest.
+ * Use `create(WatchQrLoginRequestSchema)` to create a new message.
+ */
+export declare const WatchQrLoginRequestSchema: GenMessage<WatchQrLoginRequest>;
+
+/**
+ * Response of WatchQrLogin.
+ *
+ * @generated from message lucky.auth.v1.WatchQrLoginResponse
+ */
+export declare type WatchQrLoginResponse = Message<"lucky.auth.v1.WatchQrLoginResponse"> & {
+  /**
+   * How it goes now.
+   *
+   * @generated from field: lucky.auth.v1.QrLogin qr_login = 1;
+   */
+  qrLogin?: QrLogin | undefined;
+};
+
+/**
+ * Describes the message lucky.auth.v1.WatchQrLoginResponse.
+ * Use `create(WatchQrLoginResponseSchema)` to create a new message.
+ */
+export declare const WatchQrLoginResponseSchema: GenMessage<WatchQrLoginResponse>;
+
+/**
+ * Request of GetQrLogin.
+ *
+ * @generated from message lucky.auth.v1.GetQrLoginRequest
+ */
+export declare type GetQrLoginRequest = Message<"lucky.auth.v1.GetQrLoginRequest"> & {
+  /**
+   * Which QR login.
+   *
+   * @generated from field: string qr_login_id = 1;
+   */
+  qrLoginId: string;
+
+  /**
+   * The secret of CreateQrLogin.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
+
+  /**
+   * device_id of the device that asked.
+   *
+   * @generated from field: string device_id = 3;
+   */
+  deviceId: string;
+};
+
+/**
+ * Describes the message lucky.auth.v1.GetQrLoginRequest.
+ * Use `create(GetQrLoginRequestSchema)` to create a new message.
+ */
+export declare const GetQrLoginRequestSchema: GenMessage<GetQrLoginRequest>;
+
+/**
+ * Response of GetQrLogin.
+ *
+ * @generated from message lucky.auth.v1.GetQrLoginResponse
+ */
+export declare type GetQrLoginResponse = Message<"lucky.auth.v1.GetQrLoginResponse"> & {
+  /**
+   * How it goes now.
+   *
+   * @generated from field: lucky.auth.v1.QrLogin qr_login = 1;
+   */
+  qrLogin?: QrLogin | undefined;
+};
+
+/**
+ * Describes the message lucky.auth.v1.GetQrLoginResponse.
+ * Use `create(GetQrLoginResponseSchema)` to create a new message.
+ */
+export declare const GetQrLoginResponseSchema: GenMessage<GetQrLoginResponse>;
+
+/**
+ * Request of ScanQrLogin.
+ *
+ * @generated from message lucky.auth.v1.ScanQrLoginRequest
+ */
+export declare type ScanQrLoginRequest = Message<"lucky.auth.v1.ScanQrLoginRequest"> & {
+  /**
+   * What the code says after "lucky://qr-login/".
+   *
+   * @generated from field: string qr_login_id = 1;
+   */
+  qrLoginId: string;
+};
+
+/**
+ * Describes the message lucky.auth.v1.ScanQrLoginRequest.
+ * Use `create(ScanQrLoginRequestSchema)` to create a new message.
+ */
+export declare const ScanQrLoginRequestSchema: GenMessage<ScanQrLoginRequest>;
+
+/**
+ * Response of ScanQrLogin.
+ *
+ * @generated from message lucky.auth.v1.ScanQrLoginResponse
+ */
+export declare type ScanQrLoginResponse = Message<"lucky.auth.v1.ScanQrLoginResponse"> & {
+  /**
+   * The device that wants in, to be shown before the user confirms.
+   *
+   * @generated from field: lucky.auth.v1.Device device = 1;
+   */
+  device?: Device | undefined;
+
+  /**
+   * Where it asks from, shortened: 203.0.113.0/24 or 2001:db8:1::/48; empty when unknown.
+   *
+   * @generated from field: string coarse_address = 2;
+   */
+  coarseAddress: string;
+
+  /**
+   * Until when it is good, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 expires_at_ms = 3;
+   */
+  expiresAtMs: bigint;
+};
+
+/**
+ * Describes the message lucky.auth.v1.ScanQrLoginResponse.
+ * Use `create(ScanQrLoginResponseSchema)` to create a new message.
+ */
+export declare const ScanQrLoginResponseSchema: GenMessage<ScanQrLoginResponse>;
+
+/**
+ * Request of ConfirmQrLogin.
+ *
+ * @generated from message lucky.auth.v1.ConfirmQrLoginRequest
+ */
+export declare type ConfirmQrLoginRequest = Message<"lucky.auth.v1.ConfirmQrLoginRequest"> & {
+  /**
+   * The QR login that was scanned.
+   *
+   * @generated from field: string qr_login_id = 1;
+   */
+  qrLoginId: string;
+};
+
+/**
+ * Describes the message lucky.auth.v1.ConfirmQrLoginRequest.
+ * Use `create(ConfirmQrLoginRequestSchema)` to create a new message.
+ */
+export declare const ConfirmQrLoginRequestSchema: GenMessage<ConfirmQrLoginRequest>;
+
+/**
+ * Response of ConfirmQrLogin.
+ *
+ * @generated from message lucky.auth.v1.ConfirmQrLoginResponse
+ */
+export declare type ConfirmQrLoginResponse = Message<"lucky.auth.v1.ConfirmQrLoginResponse"> & {
+};
+
+/**
+ * Describes the message lucky.auth.v1.ConfirmQrLoginResponse.
+ * Use `create(ConfirmQrLoginResponseSchema)` to create a new message.
+ */
+export declare const ConfirmQrLoginResponseSchema: GenMessage<ConfirmQrLoginResponse>;
+
+/**
+ * Request of RefuseQrLogin.
+ *
+ * @generated from message lucky.auth.v1.RefuseQrLoginRequest
+ */
+export declare type RefuseQrLoginRequest = Message<"lucky.auth.v1.RefuseQrLoginRequest"> & {
+  /**
+   * The QR login that was scanned.
+   *
+   * @generated from field: string qr_login_id = 1;
+   */
+  qrLoginId: string;
+};
+
+/**
+ * Describes the message lucky.auth.v1.RefuseQrLoginRequest.
+ * Use `create(RefuseQrLoginRequestSchema)` to create a new message.
+ */
+export declare const RefuseQrLoginRequestSchema: GenMessage<RefuseQrLoginRequest>;
+
+/**
+ * Response of RefuseQrLogin.
+ *
+ * @generated from message lucky.auth.v1.RefuseQrLoginResponse
+ */
+export declare type RefuseQrLoginResponse = Message<"lucky.auth.v1.RefuseQrLoginResponse"> & {
+};
+
+/**
+ * Describes the message lucky.auth.v1.RefuseQrLoginResponse.
+ * Use `create(RefuseQrLoginResponseSchema)` to create a new message.
+ */
+export declare const RefuseQrLoginResponseSchema: GenMessage<RefuseQrLoginResponse>;
+
+/**
+ * Request of DeleteAccount.
+ *
+ * @generated from message lucky.auth.v1.DeleteAccountRequest
+ */
+export declare type DeleteAccountRequest = Message<"lucky.auth.v1.DeleteAccountRequest"> & {
+  /**
+   * The account's password; may be absent when the account has none.
+   *
+   * @generated from field: lucky.auth.v1.EncryptedPassword password = 1;
+   */
+  password?: EncryptedPassword | undefined;
+};
+
+/**
+ * Describes the message lucky.auth.v1.DeleteAccountRequest.
+ * Use `create(DeleteAccountRequestSchema)` to create a new message.
+ */
+export declare const DeleteAccountRequestSchema: GenMessage<DeleteAccountRequest>;
+
+/**
+ * Response of DeleteAccount.
+ *
+ * @generated from message lucky.auth.v1.DeleteAccountResponse
+ */
+export declare type DeleteAccountResponse = Message<"lucky.auth.v1.DeleteAccountResponse"> & {
+};
+
+/**
+ * Describes the message lucky.auth.v1.DeleteAccountResponse.
+ * Use `create(DeleteAccountResponseSchema)` to create a new message.
+ */
+export declare const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse>;
+
+/**
  * Kind of device. How many of each class may be connected at once is the server's policy.
  *
  * @generated from enum lucky.auth.v1.DeviceClass
@@ -437,13 +1242,148 @@ export enum DeviceClass {
 export declare const DeviceClassSchema: GenEnum<DeviceClass>;
 
 /**
+ * How a class of devices is limited.
+ *
+ * @generated from enum lucky.auth.v1.DeviceExcess
+ */
+export enum DeviceExcess {
+  /**
+   * Not set. Refused.
+   *
+   * @generated from enum value: DEVICE_EXCESS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The device that is longest online gives way; it is told by Kick with REPLACED.
+   *
+   * @generated from enum value: DEVICE_EXCESS_REPLACE_OLDEST = 1;
+   */
+  REPLACE_OLDEST = 1,
+
+  /**
+   * The new device is refused with DEVICE_LIMIT_REACHED.
+   *
+   * @generated from enum value: DEVICE_EXCESS_REFUSE_NEW = 2;
+   */
+  REFUSE_NEW = 2,
+}
+
+/**
+ * Describes the enum lucky.auth.v1.DeviceExcess.
+ */
+export declare const DeviceExcessSchema: GenEnum<DeviceExcess>;
+
+/**
+ * What a code is good for.
+ *
+ * @generated from enum lucky.auth.v1.SmsPurpose
+ */
+export enum SmsPurpose {
+  /**
+   * Not set. Refused.
+   *
+   * @generated from enum value: SMS_PURPOSE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * LoginBySmsCode.
+   *
+   * @generated from enum value: SMS_PURPOSE_LOGIN = 1;
+   */
+  LOGIN = 1,
+
+  /**
+   * RegisterByPhone.
+   *
+   * @generated from enum value: SMS_PURPOSE_REGISTER = 2;
+   */
+  REGISTER = 2,
+
+  /**
+   * ResetPassword.
+   *
+   * @generated from enum value: SMS_PURPOSE_RESET = 3;
+   */
+  RESET = 3,
+
+  /**
+   * BindPhone, of the logged-in caller.
+   *
+   * @generated from enum value: SMS_PURPOSE_BIND = 4;
+   */
+  BIND = 4,
+}
+
+/**
+ * Describes the enum lucky.auth.v1.SmsPurpose.
+ */
+export declare const SmsPurposeSchema: GenEnum<SmsPurpose>;
+
+/**
+ * How far a QR login is.
+ *
+ * @generated from enum lucky.auth.v1.QrLoginState
+ */
+export enum QrLoginState {
+  /**
+   * Not set.
+   *
+   * @generated from enum value: QR_LOGIN_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Nobody has scanned it.
+   *
+   * @generated from enum value: QR_LOGIN_STATE_WAITING = 1;
+   */
+  WAITING = 1,
+
+  /**
+   * A phone has scanned it and has not decided.
+   *
+   * @generated from enum value: QR_LOGIN_STATE_SCANNED = 2;
+   */
+  SCANNED = 2,
+
+  /**
+   * The phone let the device in.
+   *
+   * @generated from enum value: QR_LOGIN_STATE_CONFIRMED = 3;
+   */
+  CONFIRMED = 3,
+
+  /**
+   * The phone turned the device away.
+   *
+   * @generated from enum value: QR_LOGIN_STATE_REFUSED = 4;
+   */
+  REFUSED = 4,
+
+  /**
+   * Its time is over.
+   *
+   * @generated from enum value: QR_LOGIN_STATE_EXPIRED = 5;
+   */
+  EXPIRED = 5,
+}
+
+/**
+ * Describes the enum lucky.auth.v1.QrLoginState.
+ */
+export declare const QrLoginStateSchema: GenEnum<QrLoginState>;
+
+/**
  * Registers, logs in and out, and hands out tokens.
  *
  * @generated from service lucky.auth.v1.AuthService
  */
 export declare const AuthService: GenService<{
   /**
-   * Returns the RSA key under which passwords travel. All instances share it.
+   * Returns the RSA key under which passwords travel, which all instances share, and a nonce for one
+   * request. A key that was replaced decrypts for a while longer.
    *
    * @generated from rpc lucky.auth.v1.AuthService.GetPublicKey
    */
@@ -453,7 +1393,8 @@ export declare const AuthService: GenService<{
     output: typeof GetPublicKeyResponseSchema;
   },
   /**
-   * Makes an account. Fails with USER_NAME_TAKEN, PASSWORD_WEAK or ENCRYPTION_INVALID.
+   * Makes an account. Fails with USER_NAME_TAKEN, USER_NAME_CONFUSABLE, PASSWORD_WEAK or
+   * ENCRYPTION_INVALID.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Register
    */
@@ -464,7 +1405,9 @@ export declare const AuthService: GenService<{
   },
   /**
    * Logs a device in. Fails with CREDENTIALS_INVALID, in the same time and with the same text
-   * whether the user name or the password is wrong.
+   * whether the user name or the password is wrong; with the right password also with
+   * ACCOUNT_LOCKED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED. Each failure makes the next attempt
+   * on the account and from the address wait longer.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Login
    */
@@ -505,6 +1448,160 @@ export declare const AuthService: GenService<{
     methodKind: "unary";
     input: typeof GetJwksRequestSchema;
     output: typeof GetJwksResponseSchema;
+  },
+  /**
+   * Makes an account for a proven phone number and logs the device in. Fails with PHONE_TAKEN,
+   * SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, USER_NAME_TAKEN, USER_NAME_CONFUSABLE, PASSWORD_WEAK or
+   * ENCRYPTION_INVALID. USER_NAME_…, PASSWORD_WEAK and ENCRYPTION_INVALID leave the code good for
+   * another try.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.RegisterByPhone
+   */
+  registerByPhone: {
+    methodKind: "unary";
+    input: typeof RegisterByPhoneRequestSchema;
+    output: typeof RegisterByPhoneResponseSchema;
+  },
+  /**
+   * Sends a code to a phone number: 6 digits, good for one purpose, one use and 5 minutes; an older
+   * one of the same purpose is void. Reads the same whether the number belongs to an account or not.
+   * Purpose BIND needs an access token. Fails with PHONE_INVALID, SMS_NOT_SENT, or RATE_LIMITED when
+   * the resend interval or a budget of the number, the address or the day is used up.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.SendSmsCode
+   */
+  sendSmsCode: {
+    methodKind: "unary";
+    input: typeof SendSmsCodeRequestSchema;
+    output: typeof SendSmsCodeResponseSchema;
+  },
+  /**
+   * Logs a device in by a code of purpose LOGIN. Fails with SMS_CODE_INVALID (also when no account
+   * has the number), SMS_CODE_EXHAUSTED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.LoginBySmsCode
+   */
+  loginBySmsCode: {
+    methodKind: "unary";
+    input: typeof LoginBySmsCodeRequestSchema;
+    output: typeof LoginBySmsCodeResponseSchema;
+  },
+  /**
+   * Changes the password, or sets the first one of an account that logged in by phone only. All
+   * other logins of the user end. Fails with CREDENTIALS_INVALID, PASSWORD_WEAK or
+   * ENCRYPTION_INVALID.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.ChangePassword
+   */
+  changePassword: {
+    methodKind: "unary";
+    input: typeof ChangePasswordRequestSchema;
+    output: typeof ChangePasswordResponseSchema;
+  },
+  /**
+   * Sets a new password by a code of purpose RESET. All logins of the user end. Fails with
+   * SMS_CODE_INVALID (also when no account has the number), SMS_CODE_EXHAUSTED, PASSWORD_WEAK or
+   * ENCRYPTION_INVALID.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.ResetPassword
+   */
+  resetPassword: {
+    methodKind: "unary";
+    input: typeof ResetPasswordRequestSchema;
+    output: typeof ResetPasswordResponseSchema;
+  },
+  /**
+   * Binds a phone number to the caller's account, or replaces it, by a code of purpose BIND. Fails
+   * with SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID or
+   * ENCRYPTION_INVALID.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.BindPhone
+   */
+  bindPhone: {
+    methodKind: "unary";
+    input: typeof BindPhoneRequestSchema;
+    output: typeof BindPhoneResponseSchema;
+  },
+  /**
+   * Begins a login by QR code for the device that asks, which shows the code. It is good for two
+   * minutes.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.CreateQrLogin
+   */
+  createQrLogin: {
+    methodKind: "unary";
+    input: typeof CreateQrLoginRequestSchema;
+    output: typeof CreateQrLoginResponseSchema;
+  },
+  /**
+   * Tells the asking device how the QR login goes: the state at once, then each change, until it is
+   * confirmed, refused or expired. The tokens come once, here or by GetQrLogin. Fails with
+   * QR_LOGIN_NOT_FOUND, QR_LOGIN_STEP when the tokens were handed out, or OVERLOADED when too many
+   * wait on the instance: then poll.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.WatchQrLogin
+   */
+  watchQrLogin: {
+    methodKind: "server_streaming";
+    input: typeof WatchQrLoginRequestSchema;
+    output: typeof WatchQrLoginResponseSchema;
+  },
+  /**
+   * Returns how the QR login goes, for devices that poll, every second or so. Fails with
+   * QR_LOGIN_NOT_FOUND, or QR_LOGIN_STEP when the tokens were handed out.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.GetQrLogin
+   */
+  getQrLogin: {
+    methodKind: "unary";
+    input: typeof GetQrLoginRequestSchema;
+    output: typeof GetQrLoginResponseSchema;
+  },
+  /**
+   * Says that the caller's phone has read the code; the first one to do so is the only one who may
+   * confirm. Repeating it on the same phone is harmless. Fails with QR_LOGIN_NOT_FOUND,
+   * QR_LOGIN_EXPIRED, QR_LOGIN_STEP, QR_LOGIN_FOREIGN or PHONE_DEVICE_REQUIRED.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.ScanQrLogin
+   */
+  scanQrLogin: {
+    methodKind: "unary";
+    input: typeof ScanQrLoginRequestSchema;
+    output: typeof ScanQrLoginResponseSchema;
+  },
+  /**
+   * Lets the asking device in as the caller. Only from the phone that scanned. Fails with
+   * QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP, QR_LOGIN_FOREIGN or
+   * PHONE_DEVICE_REQUIRED.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.ConfirmQrLogin
+   */
+  confirmQrLogin: {
+    methodKind: "unary";
+    input: typeof ConfirmQrLoginRequestSchema;
+    output: typeof ConfirmQrLoginResponseSchema;
+  },
+  /**
+   * Turns the asking device away. Only from the phone that scanned. Fails like ConfirmQrLogin.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.RefuseQrLogin
+   */
+  refuseQrLogin: {
+    methodKind: "unary";
+    input: typeof RefuseQrLoginRequestSchema;
+    output: typeof RefuseQrLoginResponseSchema;
+  },
+  /**
+   * Deletes the caller's account: all logins end, personal data is erased, the name becomes free;
+   * what was written stays, by a deleted user. It cannot be undone. Fails with CREDENTIALS_INVALID,
+   * ENCRYPTION_INVALID or LAST_ADMIN.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.DeleteAccount
+   */
+  deleteAccount: {
+    methodKind: "unary";
+    input: typeof DeleteAccountRequestSchema;
+    output: typeof DeleteAccountResponseSchema;
   },
 }>;
 

@@ -13,7 +13,7 @@ import { file_lucky_user_v1_user } from "../../user/v1/user_pb.js";
  * Describes the file lucky/auth/v1/auth.proto.
  */
 export const file_lucky_auth_v1_auth = /*@__PURE__*/
-  fileDesc("ChhsdWNreS9hdXRoL3YxL2F1dGgucHJvdG8SDWx1Y2t5LmF1dGgudjEitwEKBkRldmljZRIwCglkZXZpY2VfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEjwKDGRldmljZV9jbGFzcxgCIAEoDjIaLmx1Y2t5LmF1dGgudjEuRGV2aWNlQ2xhc3NCCrpIB4IBBBABIAASHAoLZGV2aWNlX25hbWUYAyABKAlCB7pIBHICGEASHwoOY2xpZW50X3ZlcnNpb24YBCABKAlCB7pIBHICGCAiTwoRRW5jcnlwdGVkUGFzc3dvcmQSGQoGa2V5X2lkGAEgASgJQgm6SAZyBBABGEASHwoKY2lwaGVydGV4dBgCIAEoDEILukgIegYQgAIYgAQifgoGVG9rZW5zEhQKDGFjY2Vzc190b2tlbhgBIAEoCRIiChphY2Nlc3NfdG9rZW5fZXhwaXJlc19hdF9tcxgCIAEoAxIVCg1yZWZyZXNoX3Rva2VuGAMgASgJEiMKG3JlZnJlc2hfdG9rZW5fZXhwaXJlc19hdF9tcxgEIAEoAyIVChNHZXRQdWJsaWNLZXlSZXF1ZXN0IkcKFEdldFB1YmxpY0tleVJlc3BvbnNlEg4KBmtleV9pZBgBIAEoCRIRCglhbGdvcml0aG0YAiABKAkSDAoEc3BraRgDIAEoDCKzAQoPUmVnaXN0ZXJSZXF1ZXN0EkUKCXVzZXJfbmFtZRgBIAEoCUIyukgvci0QAxggMideW1xwTFxwTl0oW1xwTFxwTVxwTi5fLV0qW1xwTFxwTVxwTl0pPyQSOgoIcGFzc3dvcmQYAiABKAsyIC5sdWNreS5hdXRoLnYxLkVuY3J5cHRlZFBhc3N3b3JkQga6SAPIAQESHQoMZGlzcGxheV9uYW1lGAMgASgJQge6SARyAhhAIjUKEFJlZ2lzdGVyUmVzcG9uc2USIQoEdXNlchgBIAEoCzITLmx1Y2t5LnVzZXIudjEuVXNlciKXAQoMTG9naW5SZXF1ZXN0EhwKCXVzZXJfbmFtZRgBIAEoCUIJukgGcgQQARhAEjoKCHBhc3N3b3JkGAIgASgLMiAubHVja3kuYXV0aC52MS5FbmNyeXB0ZWRQYXNzd29yZEIGukgDyAEBEi0KBmRldmljZRgDIAEoCzIVLmx1Y2t5LmF1dGgudjEuRGV2aWNlQga6SAPIAQEiWQoNTG9naW5SZXNwb25zZRIhCgR1c2VyGAEgASgLMhMubHVja3kudXNlci52MS5Vc2VyEiUKBnRva2VucxgCIAEoCzIVLmx1Y2t5LmF1dGgudjEuVG9rZW5zIjMKDlJlZnJlc2hSZXF1ZXN0EiEKDXJlZnJlc2hfdG9rZW4YASABKAlCCrpIB3IFEBAYgAEiOAoPUmVmcmVzaFJlc3BvbnNlEiUKBnRva2VucxgBIAEoCzIVLmx1Y2t5LmF1dGgudjEuVG9rZW5zIg8KDUxvZ291dFJlcXVlc3QiEAoOTG9nb3V0UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiJAoPR2V0Sndrc1Jlc3BvbnNlEhEKCWp3a3NfanNvbhgBIAEoCSqKAQoLRGV2aWNlQ2xhc3MSHAoYREVWSUNFX0NMQVNTX1VOU1BFQ0lGSUVEEAASFwoTREVWSUNFX0NMQVNTX01PQklMRRABEhgKFERFVklDRV9DTEFTU19ERVNLVE9QEAISFAoQREVWSUNFX0NMQVNTX1dFQhADEhQKEERFVklDRV9DTEFTU19CT1QQBDKOBAoLQXV0aFNlcnZpY2USYQoMR2V0UHVibGljS2V5EiIubHVja3kuYXV0aC52MS5HZXRQdWJsaWNLZXlSZXF1ZXN0GiMubHVja3kuYXV0aC52MS5HZXRQdWJsaWNLZXlSZXNwb25zZSIIiLUYAZC1GAESVQoIUmVnaXN0ZXISHi5sdWNreS5hdXRoLnYxLlJlZ2lzdGVyUmVxdWVzdBofLmx1Y2t5LmF1dGgudjEuUmVnaXN0ZXJSZXNwb25zZSIIiLUYAZC1GAQSTAoFTG9naW4SGy5sdWNreS5hdXRoLnYxLkxvZ2luUmVxdWVzdBocLmx1Y2t5LmF1dGgudjEuTG9naW5SZXNwb25zZSIIiLUYAZC1GAQSUgoHUmVmcmVzaBIdLmx1Y2t5LmF1dGgudjEuUmVmcmVzaFJlcXVlc3QaHi5sdWNreS5hdXRoLnYxLlJlZnJlc2hSZXNwb25zZSIIiLUYAZC1GAQSTwoGTG9nb3V0EhwubHVja3kuYXV0aC52MS5Mb2dvdXRSZXF1ZXN0Gh0ubHVja3kuYXV0aC52MS5Mb2dvdXRSZXNwb25zZSIIiLUYApC1GAISUgoHR2V0SndrcxIdLmx1Y2t5LmF1dGgudjEuR2V0Sndrc1JlcXVlc3QaHi5sdWNreS5hdXRoLnYxLkdldEp3a3NSZXNwb25zZSIIiLUYAZC1GAFiBnByb3RvMw", [file_buf_validate_validate, file_lucky_options_v1_options, file_lucky_user_v1_user]);
+  fileDesc("ChhsdWNreS9hdXRoL3YxL2F1dGgucHJvdG8SDWx1Y2t5LmF1dGgudjEitwEKBkRldmljZRIwCglkZXZpY2VfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEjwKDGRldmljZV9jbGFzcxgCIAEoDjIaLmx1Y2t5LmF1dGgudjEuRGV2aWNlQ2xhc3NCCrpIB4IBBBABIAASHAoLZGV2aWNlX25hbWUYAyABKAlCB7pIBHICGEASHwoOY2xpZW50X3ZlcnNpb24YBCABKAlCB7pIBHICGCAiTwoRRW5jcnlwdGVkUGFzc3dvcmQSGQoGa2V5X2lkGAEgASgJQgm6SAZyBBABGEASHwoKY2lwaGVydGV4dBgCIAEoDEILukgIegYQgAIYgAQiTQoRUGFzc3dvcmRQbGFpbnRleHQSDQoFbm9uY2UYASABKAwSFwoPZW5jcnlwdGVkX2F0X21zGAIgASgDEhAKCHBhc3N3b3JkGAMgASgJIn4KBlRva2VucxIUCgxhY2Nlc3NfdG9rZW4YASABKAkSIgoaYWNjZXNzX3Rva2VuX2V4cGlyZXNfYXRfbXMYAiABKAMSFQoNcmVmcmVzaF90b2tlbhgDIAEoCRIjChtyZWZyZXNoX3Rva2VuX2V4cGlyZXNfYXRfbXMYBCABKAMiFQoTR2V0UHVibGljS2V5UmVxdWVzdCKdAQoUR2V0UHVibGljS2V5UmVzcG9uc2USDgoGa2V5X2lkGAEgASgJEhEKCWFsZ29yaXRobRgCIAEoCRIMCgRzcGtpGAMgASgMEhAKCGp3a19qc29uGAQgASgJEg0KBW5vbmNlGAUgASgMEhsKE25vbmNlX2V4cGlyZXNfYXRfbXMYBiABKAMSFgoOc2VydmVyX3RpbWVfbXMYByABKAMiswEKD1JlZ2lzdGVyUmVxdWVzdBJFCgl1c2VyX25hbWUYASABKAlCMrpIL3ItEAMYIDInXltccExccE5dKFtccExccE1ccE4uXy1dKltccExccE1ccE5dKT8kEjoKCHBhc3N3b3JkGAIgASgLMiAubHVja3kuYXV0aC52MS5FbmNyeXB0ZWRQYXNzd29yZEIGukgDyAEBEh0KDGRpc3BsYXlfbmFtZRgDIAEoCUIHukgEcgIYQCI1ChBSZWdpc3RlclJlc3BvbnNlEiEKBHVzZXIYASABKAsyEy5sdWNreS51c2VyLnYxLlVzZXIilwEKDExvZ2luUmVxdWVzdBIcCgl1c2VyX25hbWUYASABKAlCCbpIBnIEEAEYQBI6CghwYXNzd29yZBgCIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmRCBrpIA8gBARItCgZkZXZpY2UYAyABKAsyFS5sdWNreS5hdXRoLnYxLkRldmljZUIGukgDyAEBIlkKDUxvZ2luUmVzcG9uc2USIQoEdXNlchgBIAEoCzITLmx1Y2t5LnVzZXIudjEuVXNlchIlCgZ0b2tlbnMYAiABKAsyFS5sdWNreS5hdXRoLnYxLlRva2VucyIzCg5SZWZyZXNoUmVxdWVzdBIhCg1yZWZyZXNoX3Rva2VuGAEgASgJQgq6SAdyBRAQGIABIjgKD1JlZnJlc2hSZXNwb25zZRIlCgZ0b2tlbnMYASABKAsyFS5sdWNreS5hdXRoLnYxLlRva2VucyIPCg1Mb2dvdXRSZXF1ZXN0IhAKDkxvZ291dFJlc3BvbnNlIhAKDkdldEp3a3NSZXF1ZXN0IiQKD0dldEp3a3NSZXNwb25zZRIRCglqd2tzX2pzb24YASABKAkipAEKCkRldmljZVJ1bGUSPAoMZGV2aWNlX2NsYXNzGAEgASgOMhoubHVja3kuYXV0aC52MS5EZXZpY2VDbGFzc0IKukgHggEEEAEgABIfCgttYXhfZGV2aWNlcxgCIAEoBUIKukgHGgUY6AcoABI3CgZleGNlc3MYAyABKA4yGy5sdWNreS5hdXRoLnYxLkRldmljZUV4Y2Vzc0IKukgHggEEEAEgACJ4ChJTZW5kU21zQ29kZVJlcXVlc3QSKgoFcGhvbmUYASABKAlCG7pIGHIWMhReXCtbMS05XVswLTldezYsMTR9JBI2CgdwdXJwb3NlGAIgASgOMhkubHVja3kuYXV0aC52MS5TbXNQdXJwb3NlQgq6SAeCAQQQASAAIkUKE1NlbmRTbXNDb2RlUmVzcG9uc2USFQoNZXhwaXJlc19hdF9tcxgBIAEoAxIXCg9yZXNlbmRfYWZ0ZXJfbXMYAiABKAMirAIKFlJlZ2lzdGVyQnlQaG9uZVJlcXVlc3QSKgoFcGhvbmUYASABKAlCG7pIGHIWMhReXCtbMS05XVswLTldezYsMTR9JBIfCgRjb2RlGAIgASgJQhG6SA5yDDIKXlswLTldezZ9JBJDCgl1c2VyX25hbWUYAyABKAlCMLpILXIrGCAyJ14oW1xwTFxwTl1bXHBMXHBNXHBOLl8tXStbXHBMXHBNXHBOXSk/JBIyCghwYXNzd29yZBgEIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmQSHQoMZGlzcGxheV9uYW1lGAUgASgJQge6SARyAhhAEi0KBmRldmljZRgGIAEoCzIVLmx1Y2t5LmF1dGgudjEuRGV2aWNlQga6SAPIAQEiYwoXUmVnaXN0ZXJCeVBob25lUmVzcG9uc2USIQoEdXNlchgBIAEoCzITLmx1Y2t5LnVzZXIudjEuVXNlchIlCgZ0b2tlbnMYAiABKAsyFS5sdWNreS5hdXRoLnYxLlRva2VucyKTAQoVTG9naW5CeVNtc0NvZGVSZXF1ZXN0EioKBXBob25lGAEgASgJQhu6SBhyFjIUXlwrWzEtOV1bMC05XXs2LDE0fSQSHwoEY29kZRgCIAEoCUIRukgOcgwyCl5bMC05XXs2fSQSLQoGZGV2aWNlGAMgASgLMhUubHVja3kuYXV0aC52MS5EZXZpY2VCBrpIA8gBASJiChZMb2dpbkJ5U21zQ29kZVJlc3BvbnNlEiEKBHVzZXIYASABKAsyEy5sdWNreS51c2VyLnYxLlVzZXISJQoGdG9rZW5zGAIgASgLMhUubHVja3kuYXV0aC52MS5Ub2tlbnMijwEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBI2CgxvbGRfcGFzc3dvcmQYASABKAsyIC5sdWNreS5hdXRoLnYxLkVuY3J5cHRlZFBhc3N3b3JkEj4KDG5ld19wYXNzd29yZBgCIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmRCBrpIA8gBASIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIqMBChRSZXNldFBhc3N3b3JkUmVxdWVzdBIqCgVwaG9uZRgBIAEoCUIbukgYchYyFF5cK1sxLTldWzAtOV17NiwxNH0kEh8KBGNvZGUYAiABKAlCEbpIDnIMMgpeWzAtOV17Nn0kEj4KDG5ld19wYXNzd29yZBgDIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmRCBrpIA8gBASIXChVSZXNldFBhc3N3b3JkUmVzcG9uc2UikwEKEEJpbmRQaG9uZVJlcXVlc3QSKgoFcGhvbmUYASABKAlCG7pIGHIWMhReXCtbMS05XVswLTldezYsMTR9JBIfCgRjb2RlGAIgASgJQhG6SA5yDDIKXlswLTldezZ9JBIyCghwYXNzd29yZBgDIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmQiEwoRQmluZFBob25lUmVzcG9uc2UinAEKB1FyTG9naW4SKgoFc3RhdGUYASABKA4yGy5sdWNreS5hdXRoLnYxLlFyTG9naW5TdGF0ZRInCgpzY2FubmVkX2J5GAIgASgLMhMubHVja3kudXNlci52MS5Vc2VyEiUKBnRva2VucxgDIAEoCzIVLmx1Y2t5LmF1dGgudjEuVG9rZW5zEhUKDWV4cGlyZXNfYXRfbXMYBCABKAMiRQoUQ3JlYXRlUXJMb2dpblJlcXVlc3QSLQoGZGV2aWNlGAEgASgLMhUubHVja3kuYXV0aC52MS5EZXZpY2VCBrpIA8gBASJuChVDcmVhdGVRckxvZ2luUmVzcG9uc2USEwoLcXJfbG9naW5faWQYASABKAkSDAoEdGV4dBgCIAEoCRILCgNzdmcYAyABKAkSDgoGc2VjcmV0GAQgASgJEhUKDWV4cGlyZXNfYXRfbXMYBSABKAMipAEKE1dhdGNoUXJMb2dpblJlcXVlc3QSLwoLcXJfbG9naW5faWQYASABKAlCGrpIF3IVMhNeW0EtWmEtejAtOV8tXXsyMn0kEioKBnNlY3JldBgCIAEoCUIaukgXchUyE15bQS1aYS16MC05Xy1dezQzfSQSMAoJZGV2aWNlX2lkGAMgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JCJAChRXYXRjaFFyTG9naW5SZXNwb25zZRIoCghxcl9sb2dpbhgBIAEoCzIWLmx1Y2t5LmF1dGgudjEuUXJMb2dpbiKiAQoRR2V0UXJMb2dpblJlcXVlc3QSLwoLcXJfbG9naW5faWQYASABKAlCGrpIF3IVMhNeW0EtWmEtejAtOV8tXXsyMn0kEioKBnNlY3JldBgCIAEoCUIaukgXchUyE15bQS1aYS16MC05Xy1dezQzfSQSMAoJZGV2aWNlX2lkGAMgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JCI+ChJHZXRRckxvZ2luUmVzcG9uc2USKAoIcXJfbG9naW4YASABKAsyFi5sdWNreS5hdXRoLnYxLlFyTG9naW4iRQoSU2NhblFyTG9naW5SZXF1ZXN0Ei8KC3FyX2xvZ2luX2lkGAEgASgJQhq6SBdyFTITXltBLVphLXowLTlfLV17MjJ9JCJrChNTY2FuUXJMb2dpblJlc3BvbnNlEiUKBmRldmljZRgBIAEoCzIVLmx1Y2t5LmF1dGgudjEuRGV2aWNlEhYKDmNvYXJzZV9hZGRyZXNzGAIgASgJEhUKDWV4cGlyZXNfYXRfbXMYAyABKAMiSAoVQ29uZmlybVFyTG9naW5SZXF1ZXN0Ei8KC3FyX2xvZ2luX2lkGAEgASgJQhq6SBdyFTITXltBLVphLXowLTlfLV17MjJ9JCIYChZDb25maXJtUXJMb2dpblJlc3BvbnNlIkcKFFJlZnVzZVFyTG9naW5SZXF1ZXN0Ei8KC3FyX2xvZ2luX2lkGAEgASgJQhq6SBdyFTITXltBLVphLXowLTlfLV17MjJ9JCIXChVSZWZ1c2VRckxvZ2luUmVzcG9uc2UiSgoURGVsZXRlQWNjb3VudFJlcXVlc3QSMgoIcGFzc3dvcmQYASABKAsyIC5sdWNreS5hdXRoLnYxLkVuY3J5cHRlZFBhc3N3b3JkIhcKFURlbGV0ZUFjY291bnRSZXNwb25zZSqKAQoLRGV2aWNlQ2xhc3MSHAoYREVWSUNFX0NMQVNTX1VOU1BFQ0lGSUVEEAASFwoTREVWSUNFX0NMQVNTX01PQklMRRABEhgKFERFVklDRV9DTEFTU19ERVNLVE9QEAISFAoQREVWSUNFX0NMQVNTX1dFQhADEhQKEERFVklDRV9DTEFTU19CT1QQBCptCgxEZXZpY2VFeGNlc3MSHQoZREVWSUNFX0VYQ0VTU19VTlNQRUNJRklFRBAAEiAKHERFVklDRV9FWENFU1NfUkVQTEFDRV9PTERFU1QQARIcChhERVZJQ0VfRVhDRVNTX1JFRlVTRV9ORVcQAiqHAQoKU21zUHVycG9zZRIbChdTTVNfUFVSUE9TRV9VTlNQRUNJRklFRBAAEhUKEVNNU19QVVJQT1NFX0xPR0lOEAESGAoUU01TX1BVUlBPU0VfUkVHSVNURVIQAhIVChFTTVNfUFVSUE9TRV9SRVNFVBADEhQKEFNNU19QVVJQT1NFX0JJTkQQBCq8AQoMUXJMb2dpblN0YXRlEh4KGlFSX0xPR0lOX1NUQVRFX1VOU1BFQ0lGSUVEEAASGgoWUVJfTE9HSU5fU1RBVEVfV0FJVElORxABEhoKFlFSX0xPR0lOX1NUQVRFX1NDQU5ORUQQAhIcChhRUl9MT0dJTl9TVEFURV9DT05GSVJNRUQQAxIaChZRUl9MT0dJTl9TVEFURV9SRUZVU0VEEAQSGgoWUVJfTE9HSU5fU1RBVEVfRVhQSVJFRBAFMqkOCgtBdXRoU2VydmljZRJhCgxHZXRQdWJsaWNLZXkSIi5sdWNreS5hdXRoLnYxLkdldFB1YmxpY0tleVJlcXVlc3QaIy5sdWNreS5hdXRoLnYxLkdldFB1YmxpY0tleVJlc3BvbnNlIgiItRgBkLUYARJVCghSZWdpc3RlchIeLmx1Y2t5LmF1dGgudjEuUmVnaXN0ZXJSZXF1ZXN0Gh8ubHVja3kuYXV0aC52MS5SZWdpc3RlclJlc3BvbnNlIgiItRgBkLUYBBJMCgVMb2dpbhIbLmx1Y2t5LmF1dGgudjEuTG9naW5SZXF1ZXN0GhwubHVja3kuYXV0aC52MS5Mb2dpblJlc3BvbnNlIgiItRgBkLUYBBJSCgdSZWZyZXNoEh0ubHVja3kuYXV0aC52MS5SZWZyZXNoUmVxdWVzdBoeLmx1Y2t5LmF1dGgudjEuUmVmcmVzaFJlc3BvbnNlIgiItRgBkLUYBBJPCgZMb2dvdXQSHC5sdWNreS5hdXRoLnYxLkxvZ291dFJlcXVlc3QaHS5sdWNreS5hdXRoLnYxLkxvZ291dFJlc3BvbnNlIgiItRgCkLUYAhJSCgdHZXRKd2tzEh0ubHVja3kuYXV0aC52MS5HZXRKd2tzUmVxdWVzdBoeLmx1Y2t5LmF1dGgudjEuR2V0Sndrc1Jlc3BvbnNlIgiItRgBkLUYARJqCg9SZWdpc3RlckJ5UGhvbmUSJS5sdWNreS5hdXRoLnYxLlJlZ2lzdGVyQnlQaG9uZVJlcXVlc3QaJi5sdWNreS5hdXRoLnYxLlJlZ2lzdGVyQnlQaG9uZVJlc3BvbnNlIgiItRgBkLUYBBJeCgtTZW5kU21zQ29kZRIhLmx1Y2t5LmF1dGgudjEuU2VuZFNtc0NvZGVSZXF1ZXN0GiIubHVja3kuYXV0aC52MS5TZW5kU21zQ29kZVJlc3BvbnNlIgiItRgBkLUYBBJnCg5Mb2dpbkJ5U21zQ29kZRIkLmx1Y2t5LmF1dGgudjEuTG9naW5CeVNtc0NvZGVSZXF1ZXN0GiUubHVja3kuYXV0aC52MS5Mb2dpbkJ5U21zQ29kZVJlc3BvbnNlIgiItRgBkLUYBBJnCg5DaGFuZ2VQYXNzd29yZBIkLmx1Y2t5LmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0GiUubHVja3kuYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlIgiItRgGkLUYBBJkCg1SZXNldFBhc3N3b3JkEiMubHVja3kuYXV0aC52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBokLmx1Y2t5LmF1dGgudjEuUmVzZXRQYXNzd29yZFJlc3BvbnNlIgiItRgBkLUYBBJYCglCaW5kUGhvbmUSHy5sdWNreS5hdXRoLnYxLkJpbmRQaG9uZVJlcXVlc3QaIC5sdWNreS5hdXRoLnYxLkJpbmRQaG9uZVJlc3BvbnNlIgiItRgGkLUYBBJkCg1DcmVhdGVRckxvZ2luEiMubHVja3kuYXV0aC52MS5DcmVhdGVRckxvZ2luUmVxdWVzdBokLmx1Y2t5LmF1dGgudjEuQ3JlYXRlUXJMb2dpblJlc3BvbnNlIgiItRgBkLUYBBJjCgxXYXRjaFFyTG9naW4SIi5sdWNreS5hdXRoLnYxLldhdGNoUXJMb2dpblJlcXVlc3QaIy5sdWNreS5hdXRoLnYxLldhdGNoUXJMb2dpblJlc3BvbnNlIgiItRgBkLUYATABElsKCkdldFFyTG9naW4SIC5sdWNreS5hdXRoLnYxLkdldFFyTG9naW5SZXF1ZXN0GiEubHVja3kuYXV0aC52MS5HZXRRckxvZ2luUmVzcG9uc2UiCIi1GAGQtRgBEl4KC1NjYW5RckxvZ2luEiEubHVja3kuYXV0aC52MS5TY2FuUXJMb2dpblJlcXVlc3QaIi5sdWNreS5hdXRoLnYxLlNjYW5RckxvZ2luUmVzcG9uc2UiCIi1GAaQtRgEEmcKDkNvbmZpcm1RckxvZ2luEiQubHVja3kuYXV0aC52MS5Db25maXJtUXJMb2dpblJlcXVlc3QaJS5sdWNreS5hdXRoLnYxLkNvbmZpcm1RckxvZ2luUmVzcG9uc2UiCIi1GAaQtRgEEmQKDVJlZnVzZVFyTG9naW4SIy5sdWNreS5hdXRoLnYxLlJlZnVzZVFyTG9naW5SZXF1ZXN0GiQubHVja3kuYXV0aC52MS5SZWZ1c2VRckxvZ2luUmVzcG9uc2UiCIi1GAaQtRgEEmQKDURlbGV0ZUFjY291bnQSIy5sdWNreS5hdXRoLnYxLkRlbGV0ZUFjY291bnRSZXF1ZXN0GiQubHVja3kuYXV0aC52MS5EZWxldGVBY2NvdW50UmVzcG9uc2UiCIi1GAaQtRgEYgZwcm90bzM", [file_buf_validate_validate, file_lucky_options_v1_options, file_lucky_user_v1_user]);
 
 /**
  * Describes the message lucky.auth.v1.Device.
@@ -30,95 +30,298 @@ export const EncryptedPasswordSchema = /*@__PURE__*/
   messageDesc(file_lucky_auth_v1_auth, 1);
 
 /**
+ * Describes the message lucky.auth.v1.PasswordPlaintext.
+ * Use `create(PasswordPlaintextSchema)` to create a new message.
+ */
+export const PasswordPlaintextSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 2);
+
+/**
  * Describes the message lucky.auth.v1.Tokens.
  * Use `create(TokensSchema)` to create a new message.
  */
 export const TokensSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 2);
+  messageDesc(file_lucky_auth_v1_auth, 3);
 
 /**
  * Describes the message lucky.auth.v1.GetPublicKeyRequest.
  * Use `create(GetPublicKeyRequestSchema)` to create a new message.
  */
 export const GetPublicKeyRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 3);
+  messageDesc(file_lucky_auth_v1_auth, 4);
 
 /**
  * Describes the message lucky.auth.v1.GetPublicKeyResponse.
  * Use `create(GetPublicKeyResponseSchema)` to create a new message.
  */
 export const GetPublicKeyResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 4);
+  messageDesc(file_lucky_auth_v1_auth, 5);
 
 /**
  * Describes the message lucky.auth.v1.RegisterRequest.
  * Use `create(RegisterRequestSchema)` to create a new message.
  */
 export const RegisterRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 5);
+  messageDesc(file_lucky_auth_v1_auth, 6);
 
 /**
  * Describes the message lucky.auth.v1.RegisterResponse.
  * Use `create(RegisterResponseSchema)` to create a new message.
  */
 export const RegisterResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 6);
+  messageDesc(file_lucky_auth_v1_auth, 7);
 
 /**
  * Describes the message lucky.auth.v1.LoginRequest.
  * Use `create(LoginRequestSchema)` to create a new message.
  */
 export const LoginRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 7);
+  messageDesc(file_lucky_auth_v1_auth, 8);
 
 /**
  * Describes the message lucky.auth.v1.LoginResponse.
  * Use `create(LoginResponseSchema)` to create a new message.
  */
 export const LoginResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 8);
+  messageDesc(file_lucky_auth_v1_auth, 9);
 
 /**
  * Describes the message lucky.auth.v1.RefreshRequest.
  * Use `create(RefreshRequestSchema)` to create a new message.
  */
 export const RefreshRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 9);
+  messageDesc(file_lucky_auth_v1_auth, 10);
 
 /**
  * Describes the message lucky.auth.v1.RefreshResponse.
  * Use `create(RefreshResponseSchema)` to create a new message.
  */
 export const RefreshResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 10);
+  messageDesc(file_lucky_auth_v1_auth, 11);
 
 /**
  * Describes the message lucky.auth.v1.LogoutRequest.
  * Use `create(LogoutRequestSchema)` to create a new message.
  */
 export const LogoutRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 11);
+  messageDesc(file_lucky_auth_v1_auth, 12);
 
 /**
  * Describes the message lucky.auth.v1.LogoutResponse.
  * Use `create(LogoutResponseSchema)` to create a new message.
  */
 export const LogoutResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 12);
+  messageDesc(file_lucky_auth_v1_auth, 13);
 
 /**
  * Describes the message lucky.auth.v1.GetJwksRequest.
  * Use `create(GetJwksRequestSchema)` to create a new message.
  */
 export const GetJwksRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 13);
+  messageDesc(file_lucky_auth_v1_auth, 14);
 
 /**
  * Describes the message lucky.auth.v1.GetJwksResponse.
  * Use `create(GetJwksResponseSchema)` to create a new message.
  */
 export const GetJwksResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 14);
+  messageDesc(file_lucky_auth_v1_auth, 15);
+
+/**
+ * Describes the message lucky.auth.v1.DeviceRule.
+ * Use `create(DeviceRuleSchema)` to create a new message.
+ */
+export const DeviceRuleSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 16);
+
+/**
+ * Describes the message lucky.auth.v1.SendSmsCodeRequest.
+ * Use `create(SendSmsCodeRequestSchema)` to create a new message.
+ */
+export const SendSmsCodeRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 17);
+
+/**
+ * Describes the message lucky.auth.v1.SendSmsCodeResponse.
+ * Use `create(SendSmsCodeResponseSchema)` to create a new message.
+ */
+export const SendSmsCodeResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 18);
+
+/**
+ * Describes the message lucky.auth.v1.RegisterByPhoneRequest.
+ * Use `create(RegisterByPhoneRequestSchema)` to create a new message.
+ */
+export const RegisterByPhoneRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 19);
+
+/**
+ * Describes the message lucky.auth.v1.RegisterByPhoneResponse.
+ * Use `create(RegisterByPhoneResponseSchema)` to create a new message.
+ */
+export const RegisterByPhoneResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 20);
+
+/**
+ * Describes the message lucky.auth.v1.LoginBySmsCodeRequest.
+ * Use `create(LoginBySmsCodeRequestSchema)` to create a new message.
+ */
+export const LoginBySmsCodeRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 21);
+
+/**
+ * Describes the message lucky.auth.v1.LoginBySmsCodeResponse.
+ * Use `create(LoginBySmsCodeResponseSchema)` to create a new message.
+ */
+export const LoginBySmsCodeResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 22);
+
+/**
+ * Describes the message lucky.auth.v1.ChangePasswordRequest.
+ * Use `create(ChangePasswordRequestSchema)` to create a new message.
+ */
+export const ChangePasswordRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 23);
+
+/**
+ * Describes the message lucky.auth.v1.ChangePasswordResponse.
+ * Use `create(ChangePasswordResponseSchema)` to create a new message.
+ */
+export const ChangePasswordResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 24);
+
+/**
+ * Describes the message lucky.auth.v1.ResetPasswordRequest.
+ * Use `create(ResetPasswordRequestSchema)` to create a new message.
+ */
+export const ResetPasswordRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 25);
+
+/**
+ * Describes the message lucky.auth.v1.ResetPasswordResponse.
+ * Use `create(ResetPasswordResponseSchema)` to create a new message.
+ */
+export const ResetPasswordResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 26);
+
+/**
+ * Describes the message lucky.auth.v1.BindPhoneRequest.
+ * Use `create(BindPhoneRequestSchema)` to create a new message.
+ */
+export const BindPhoneRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 27);
+
+/**
+ * Describes the message lucky.auth.v1.BindPhoneResponse.
+ * Use `create(BindPhoneResponseSchema)` to create a new message.
+ */
+export const BindPhoneResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 28);
+
+/**
+ * Describes the message lucky.auth.v1.QrLogin.
+ * Use `create(QrLoginSchema)` to create a new message.
+ */
+export const QrLoginSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 29);
+
+/**
+ * Describes the message lucky.auth.v1.CreateQrLoginRequest.
+ * Use `create(CreateQrLoginRequestSchema)` to create a new message.
+ */
+export const CreateQrLoginRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 30);
+
+/**
+ * Describes the message lucky.auth.v1.CreateQrLoginResponse.
+ * Use `create(CreateQrLoginResponseSchema)` to create a new message.
+ */
+export const CreateQrLoginResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 31);
+
+/**
+ * Describes the message lucky.auth.v1.WatchQrLoginRequest.
+ * Use `create(WatchQrLoginRequestSchema)` to create a new message.
+ */
+export const WatchQrLoginRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 32);
+
+/**
+ * Describes the message lucky.auth.v1.WatchQrLoginResponse.
+ * Use `create(WatchQrLoginResponseSchema)` to create a new message.
+ */
+export const WatchQrLoginResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 33);
+
+/**
+ * Describes the message lucky.auth.v1.GetQrLoginRequest.
+ * Use `create(GetQrLoginRequestSchema)` to create a new message.
+ */
+export const GetQrLoginRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 34);
+
+/**
+ * Describes the message lucky.auth.v1.GetQrLoginResponse.
+ * Use `create(GetQrLoginResponseSchema)` to create a new message.
+ */
+export const GetQrLoginResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 35);
+
+/**
+ * Describes the message lucky.auth.v1.ScanQrLoginRequest.
+ * Use `create(ScanQrLoginRequestSchema)` to create a new message.
+ */
+export const ScanQrLoginRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 36);
+
+/**
+ * Describes the message lucky.auth.v1.ScanQrLoginResponse.
+ * Use `create(ScanQrLoginResponseSchema)` to create a new message.
+ */
+export const ScanQrLoginResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 37);
+
+/**
+ * Describes the message lucky.auth.v1.ConfirmQrLoginRequest.
+ * Use `create(ConfirmQrLoginRequestSchema)` to create a new message.
+ */
+export const ConfirmQrLoginRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 38);
+
+/**
+ * Describes the message lucky.auth.v1.ConfirmQrLoginResponse.
+ * Use `create(ConfirmQrLoginResponseSchema)` to create a new message.
+ */
+export const ConfirmQrLoginResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 39);
+
+/**
+ * Describes the message lucky.auth.v1.RefuseQrLoginRequest.
+ * Use `create(RefuseQrLoginRequestSchema)` to create a new message.
+ */
+export const RefuseQrLoginRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 40);
+
+/**
+ * Describes the message lucky.auth.v1.RefuseQrLoginResponse.
+ * Use `create(RefuseQrLoginResponseSchema)` to create a new message.
+ */
+export const RefuseQrLoginResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 41);
+
+/**
+ * Describes the message lucky.auth.v1.DeleteAccountRequest.
+ * Use `create(DeleteAccountRequestSchema)` to create a new message.
+ */
+export const DeleteAccountRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 42);
+
+/**
+ * Describes the message lucky.auth.v1.DeleteAccountResponse.
+ * Use `create(DeleteAccountResponseSchema)` to create a new message.
+ */
+export const DeleteAccountResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 43);
 
 /**
  * Describes the enum lucky.auth.v1.DeviceClass.
@@ -133,6 +336,48 @@ export const DeviceClassSchema = /*@__PURE__*/
  */
 export const DeviceClass = /*@__PURE__*/
   tsEnum(DeviceClassSchema);
+
+/**
+ * Describes the enum lucky.auth.v1.DeviceExcess.
+ */
+export const DeviceExcessSchema = /*@__PURE__*/
+  enumDesc(file_lucky_auth_v1_auth, 1);
+
+/**
+ * How a class of devices is limited.
+ *
+ * @generated from enum lucky.auth.v1.DeviceExcess
+ */
+export const DeviceExcess = /*@__PURE__*/
+  tsEnum(DeviceExcessSchema);
+
+/**
+ * Describes the enum lucky.auth.v1.SmsPurpose.
+ */
+export const SmsPurposeSchema = /*@__PURE__*/
+  enumDesc(file_lucky_auth_v1_auth, 2);
+
+/**
+ * What a code is good for.
+ *
+ * @generated from enum lucky.auth.v1.SmsPurpose
+ */
+export const SmsPurpose = /*@__PURE__*/
+  tsEnum(SmsPurposeSchema);
+
+/**
+ * Describes the enum lucky.auth.v1.QrLoginState.
+ */
+export const QrLoginStateSchema = /*@__PURE__*/
+  enumDesc(file_lucky_auth_v1_auth, 3);
+
+/**
+ * How far a QR login is.
+ *
+ * @generated from enum lucky.auth.v1.QrLoginState
+ */
+export const QrLoginState = /*@__PURE__*/
+  tsEnum(QrLoginStateSchema);
 
 /**
  * Registers, logs in and out, and hands out tokens.

@@ -199,6 +199,121 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_METHOD_NOT_FOUND = 21;
    */
   METHOD_NOT_FOUND = 21,
+
+  /**
+   * already_exists: the user name can be mistaken for one that is taken.
+   *
+   * @generated from enum value: ERROR_REASON_USER_NAME_CONFUSABLE = 22;
+   */
+  USER_NAME_CONFUSABLE = 22,
+
+  /**
+   * invalid_argument: no phone number that messages can be sent to.
+   *
+   * @generated from enum value: ERROR_REASON_PHONE_INVALID = 23;
+   */
+  PHONE_INVALID = 23,
+
+  /**
+   * already_exists: the phone number belongs to another account. Told only to who proved the number.
+   *
+   * @generated from enum value: ERROR_REASON_PHONE_TAKEN = 24;
+   */
+  PHONE_TAKEN = 24,
+
+  /**
+   * unauthenticated: the code is wrong, expired, used, for another purpose or was never sent; which
+   * of them is not said.
+   *
+   * @generated from enum value: ERROR_REASON_SMS_CODE_INVALID = 25;
+   */
+  SMS_CODE_INVALID = 25,
+
+  /**
+   * failed_precondition: the code was guessed at too often. Send another one.
+   *
+   * @generated from enum value: ERROR_REASON_SMS_CODE_EXHAUSTED = 26;
+   */
+  SMS_CODE_EXHAUSTED = 26,
+
+  /**
+   * unavailable: the message with the code could not be handed over for sending.
+   *
+   * @generated from enum value: ERROR_REASON_SMS_NOT_SENT = 27;
+   */
+  SMS_NOT_SENT = 27,
+
+  /**
+   * permission_denied: the account is disabled. Told only to who proved to own it.
+   *
+   * @generated from enum value: ERROR_REASON_ACCOUNT_DISABLED = 28;
+   */
+  ACCOUNT_DISABLED = 28,
+
+  /**
+   * resource_exhausted: too many wrong passwords; wait for retry_after_ms. Told only with the right
+   * password: others read CREDENTIALS_INVALID.
+   *
+   * @generated from enum value: ERROR_REASON_ACCOUNT_LOCKED = 29;
+   */
+  ACCOUNT_LOCKED = 29,
+
+  /**
+   * not_found: no such QR login, or its secret or device is not the one that asked for it.
+   *
+   * @generated from enum value: ERROR_REASON_QR_LOGIN_NOT_FOUND = 30;
+   */
+  QR_LOGIN_NOT_FOUND = 30,
+
+  /**
+   * failed_precondition: the QR login is past its time. Make another one.
+   *
+   * @generated from enum value: ERROR_REASON_QR_LOGIN_EXPIRED = 31;
+   */
+  QR_LOGIN_EXPIRED = 31,
+
+  /**
+   * failed_precondition: the QR login is not at this step: scanned twice, confirmed without a scan,
+   * confirmed or refused already, its tokens handed out.
+   *
+   * @generated from enum value: ERROR_REASON_QR_LOGIN_STEP = 32;
+   */
+  QR_LOGIN_STEP = 32,
+
+  /**
+   * permission_denied: somebody else, or another device, scanned the QR login.
+   *
+   * @generated from enum value: ERROR_REASON_QR_LOGIN_FOREIGN = 33;
+   */
+  QR_LOGIN_FOREIGN = 33,
+
+  /**
+   * permission_denied: only a phone may do this.
+   *
+   * @generated from enum value: ERROR_REASON_PHONE_DEVICE_REQUIRED = 34;
+   */
+  PHONE_DEVICE_REQUIRED = 34,
+
+  /**
+   * not_found: the user has no such device.
+   *
+   * @generated from enum value: ERROR_REASON_DEVICE_NOT_FOUND = 35;
+   */
+  DEVICE_NOT_FOUND = 35,
+
+  /**
+   * failed_precondition: as many devices of the class as allowed are there, and none gives way.
+   *
+   * @generated from enum value: ERROR_REASON_DEVICE_LIMIT_REACHED = 36;
+   */
+  DEVICE_LIMIT_REACHED = 36,
+
+  /**
+   * failed_precondition: it would leave no administrator.
+   *
+   * @generated from enum value: ERROR_REASON_LAST_ADMIN = 37;
+   */
+  LAST_ADMIN = 37,
 }
 
 /**

@@ -218,6 +218,22 @@ export declare type ServerFrame = Message<"lucky.frame.v1.ServerFrame"> & {
      */
     value: Move;
     case: "move";
+  } | {
+    /**
+     * The session's access token is near its end: Refresh, then Renew.
+     *
+     * @generated from field: lucky.frame.v1.TokenExpiring token_expiring = 11;
+     */
+    value: TokenExpiring;
+    case: "tokenExpiring";
+  } | {
+    /**
+     * Something happened to the account that its user should know of.
+     *
+     * @generated from field: lucky.frame.v1.SecurityNotice security_notice = 12;
+     */
+    value: SecurityNotice;
+    case: "securityNotice";
   } | { case: undefined; value?: undefined };
 };
 
@@ -401,8 +417,8 @@ export declare type SyncRequired = Message<"lucky.frame.v1.SyncRequired"> & {
 export declare const SyncRequiredSchema: GenMessage<SyncRequired>;
 
 /**
- * A call over the socket: of any method that a logged-in user may call, but for those of AuthService,
- * which are limited by address and therefore the gateway's to pass on.
+ * A call over the socket: of any unary method that the session's user may call. Credentials and
+ * searches draw on the same budgets as calls through the gateway.
  *
  * @generated from message lucky.frame.v1.Rpc
  */
@@ -547,6 +563,68 @@ export declare type Renew = Message<"lucky.frame.v1.Renew"> & {
 export declare const RenewSchema: GenMessage<Renew>;
 
 /**
+ * The access token of the session is near its end. Call Refresh (over this socket if you like) and
+ * send Renew; a session whose token has expired is closed with TOKEN_EXPIRED.
+ *
+ * @generated from message lucky.frame.v1.TokenExpiring
+ */
+export declare type TokenExpiring = Message<"lucky.frame.v1.TokenExpiring"> & {
+  /**
+   * When the token expires, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 expires_at_ms = 1;
+   */
+  expiresAtMs: bigint;
+};
+
+/**
+ * Describes the message lucky.frame.v1.TokenExpiring.
+ * Use `create(TokenExpiringSchema)` to create a new message.
+ */
+export declare const TokenExpiringSchema: GenMessage<TokenExpiring>;
+
+/**
+ * Tells a user's devices what happened to the account. Ephemeral, may be lost.
+ *
+ * @generated from message lucky.frame.v1.SecurityNotice
+ */
+export declare type SecurityNotice = Message<"lucky.frame.v1.SecurityNotice"> & {
+  /**
+   * What happened.
+   *
+   * @generated from field: lucky.frame.v1.SecurityNoticeKind kind = 1;
+   */
+  kind: SecurityNoticeKind;
+
+  /**
+   * The device that it happened on; empty when it concerns none.
+   *
+   * @generated from field: string device_id = 2;
+   */
+  deviceId: string;
+
+  /**
+   * Name of that device, as its owner gave it.
+   *
+   * @generated from field: string device_name = 3;
+   */
+  deviceName: string;
+
+  /**
+   * When, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 at_ms = 4;
+   */
+  atMs: bigint;
+};
+
+/**
+ * Describes the message lucky.frame.v1.SecurityNotice.
+ * Use `create(SecurityNoticeSchema)` to create a new message.
+ */
+export declare const SecurityNoticeSchema: GenMessage<SecurityNotice>;
+
+/**
  * The session is about to be closed.
  *
  * @generated from message lucky.frame.v1.Kick
@@ -592,6 +670,54 @@ export declare type Move = Message<"lucky.frame.v1.Move"> & {
  * Use `create(MoveSchema)` to create a new message.
  */
 export declare const MoveSchema: GenMessage<Move>;
+
+/**
+ * What happened to an account.
+ *
+ * @generated from enum lucky.frame.v1.SecurityNoticeKind
+ */
+export enum SecurityNoticeKind {
+  /**
+   * Not set.
+   *
+   * @generated from enum value: SECURITY_NOTICE_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A refresh token of one of the user's devices was used twice: that device was logged out,
+   * because one of the two who presented it stole it.
+   *
+   * @generated from enum value: SECURITY_NOTICE_KIND_REFRESH_TOKEN_REUSED = 1;
+   */
+  REFRESH_TOKEN_REUSED = 1,
+
+  /**
+   * A device logged in.
+   *
+   * @generated from enum value: SECURITY_NOTICE_KIND_DEVICE_LOGGED_IN = 2;
+   */
+  DEVICE_LOGGED_IN = 2,
+
+  /**
+   * The password was changed or reset.
+   *
+   * @generated from enum value: SECURITY_NOTICE_KIND_PASSWORD_CHANGED = 3;
+   */
+  PASSWORD_CHANGED = 3,
+
+  /**
+   * The phone number was bound or changed.
+   *
+   * @generated from enum value: SECURITY_NOTICE_KIND_PHONE_CHANGED = 4;
+   */
+  PHONE_CHANGED = 4,
+}
+
+/**
+ * Describes the enum lucky.frame.v1.SecurityNoticeKind.
+ */
+export declare const SecurityNoticeKindSchema: GenEnum<SecurityNoticeKind>;
 
 /**
  * Why the server closed a WebSocket. The values are the WebSocket's close codes.
@@ -683,6 +809,14 @@ export enum CloseCode {
    * @generated from enum value: CLOSE_CODE_UNAVAILABLE = 4010;
    */
   UNAVAILABLE = 4010,
+
+  /**
+   * As many devices of the class as allowed are online, and none gives way. Do not reconnect by
+   * yourself.
+   *
+   * @generated from enum value: CLOSE_CODE_DEVICE_LIMIT_REACHED = 4011;
+   */
+  DEVICE_LIMIT_REACHED = 4011,
 }
 
 /**

@@ -33,7 +33,7 @@ export enum Access {
   PUBLIC = 1,
 
   /**
-   * Any logged-in user, with a valid access token.
+   * Any logged-in user, with a valid access token: people, bots, operators, administrators.
    *
    * @generated from enum value: ACCESS_USER = 2;
    */
@@ -52,6 +52,20 @@ export enum Access {
    * @generated from enum value: ACCESS_INTERNAL = 4;
    */
   INTERNAL = 4,
+
+  /**
+   * A logged-in user with the operator or the administrator role.
+   *
+   * @generated from enum value: ACCESS_OPERATOR = 5;
+   */
+  OPERATOR = 5,
+
+  /**
+   * A logged-in user who is no bot: what concerns a person's own account and devices.
+   *
+   * @generated from enum value: ACCESS_PERSON = 6;
+   */
+  PERSON = 6,
 }
 
 /**
@@ -106,6 +120,13 @@ export enum LimitClass {
    * @generated from enum value: LIMIT_CLASS_INTERNAL = 5;
    */
   INTERNAL = 5,
+
+  /**
+   * Looking for people. Tight, per user, so that the users cannot be listed.
+   *
+   * @generated from enum value: LIMIT_CLASS_SEARCH = 6;
+   */
+  SEARCH = 6,
 }
 
 /**

@@ -4,7 +4,7 @@
 
 // Users: who one can write to.
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
@@ -45,6 +45,27 @@ export declare type User = Message<"lucky.user.v1.User"> & {
    * @generated from field: int64 created_at_ms = 4;
    */
   createdAtMs: bigint;
+
+  /**
+   * Reference of the picture: the id of a stored file; empty for none.
+   *
+   * @generated from field: string avatar = 5;
+   */
+  avatar: string;
+
+  /**
+   * Whether the account is deleted: then the id is all that is left, the names say so.
+   *
+   * @generated from field: bool deleted = 6;
+   */
+  deleted: boolean;
+
+  /**
+   * Whether a program writes here, no person.
+   *
+   * @generated from field: bool bot = 7;
+   */
+  bot: boolean;
 };
 
 /**
@@ -52,6 +73,171 @@ export declare type User = Message<"lucky.user.v1.User"> & {
  * Use `create(UserSchema)` to create a new message.
  */
 export declare const UserSchema: GenMessage<User>;
+
+/**
+ * A day, without a time zone.
+ *
+ * @generated from message lucky.user.v1.Date
+ */
+export declare type Date = Message<"lucky.user.v1.Date"> & {
+  /**
+   * 1900 to 9999.
+   *
+   * @generated from field: int32 year = 1;
+   */
+  year: number;
+
+  /**
+   * 1 to 12.
+   *
+   * @generated from field: int32 month = 2;
+   */
+  month: number;
+
+  /**
+   * 1 to 31; a day that the month lacks is refused with INVALID_ARGUMENT.
+   *
+   * @generated from field: int32 day = 3;
+   */
+  day: number;
+};
+
+/**
+ * Describes the message lucky.user.v1.Date.
+ * Use `create(DateSchema)` to create a new message.
+ */
+export declare const DateSchema: GenMessage<Date>;
+
+/**
+ * What a user tells of themselves.
+ *
+ * @generated from message lucky.user.v1.Profile
+ */
+export declare type Profile = Message<"lucky.user.v1.Profile"> & {
+  /**
+   * Names and picture.
+   *
+   * @generated from field: lucky.user.v1.User user = 1;
+   */
+  user?: User | undefined;
+
+  /**
+   * Gender.
+   *
+   * @generated from field: lucky.user.v1.Gender gender = 2;
+   */
+  gender: Gender;
+
+  /**
+   * Birthday; absent when not told, or not shown to the caller.
+   *
+   * @generated from field: lucky.user.v1.Date birthday = 3;
+   */
+  birthday?: Date | undefined;
+
+  /**
+   * Where the user is at home, up to 64 characters; empty when not told, or not shown to the caller.
+   *
+   * @generated from field: string location = 4;
+   */
+  location: string;
+
+  /**
+   * A few words, up to 128 characters.
+   *
+   * @generated from field: string signature = 5;
+   */
+  signature: string;
+
+  /**
+   * Who may ask to become a contact.
+   *
+   * @generated from field: lucky.user.v1.WhoMayAddMe who_may_add_me = 6;
+   */
+  whoMayAddMe: WhoMayAddMe;
+
+  /**
+   * The question to answer, up to 128 characters; empty unless WITH_QUESTION.
+   *
+   * @generated from field: string add_question = 7;
+   */
+  addQuestion: string;
+};
+
+/**
+ * Describes the message lucky.user.v1.Profile.
+ * Use `create(ProfileSchema)` to create a new message.
+ */
+export declare const ProfileSchema: GenMessage<Profile>;
+
+/**
+ * A user's own profile.
+ *
+ * @generated from message lucky.user.v1.MyProfile
+ */
+export declare type MyProfile = Message<"lucky.user.v1.MyProfile"> & {
+  /**
+   * The profile, with nothing held back.
+   *
+   * @generated from field: lucky.user.v1.Profile profile = 1;
+   */
+  profile?: Profile | undefined;
+
+  /**
+   * The bound phone number in E.164; empty for none. Nobody else ever sees it.
+   *
+   * @generated from field: string phone = 2;
+   */
+  phone: string;
+
+  /**
+   * Whether the account has a password.
+   *
+   * @generated from field: bool has_password = 3;
+   */
+  hasPassword: boolean;
+
+  /**
+   * Whether the user is found by the beginning of the user name.
+   *
+   * @generated from field: bool searchable_by_name = 4;
+   */
+  searchableByName: boolean;
+
+  /**
+   * Whether the user is found by the phone number.
+   *
+   * @generated from field: bool searchable_by_phone = 5;
+   */
+  searchableByPhone: boolean;
+
+  /**
+   * Whether others see the birthday.
+   *
+   * @generated from field: bool show_birthday = 6;
+   */
+  showBirthday: boolean;
+
+  /**
+   * Whether others see the location.
+   *
+   * @generated from field: bool show_location = 7;
+   */
+  showLocation: boolean;
+
+  /**
+   * The answer that the question asks for, up to 128 characters; nobody else ever sees it.
+   *
+   * @generated from field: string add_answer = 8;
+   */
+  addAnswer: string;
+};
+
+/**
+ * Describes the message lucky.user.v1.MyProfile.
+ * Use `create(MyProfileSchema)` to create a new message.
+ */
+export declare const MyProfileSchema: GenMessage<MyProfile>;
 
 /**
  * Request of GetUser.
@@ -150,6 +336,408 @@ export declare type BatchGetUsersResponse = Message<"lucky.user.v1.BatchGetUsers
 export declare const BatchGetUsersResponseSchema: GenMessage<BatchGetUsersResponse>;
 
 /**
+ * Request of GetProfile.
+ *
+ * @generated from message lucky.user.v1.GetProfileRequest
+ */
+export declare type GetProfileRequest = Message<"lucky.user.v1.GetProfileRequest"> & {
+  /**
+   * Which user.
+   *
+   * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message lucky.user.v1.GetProfileRequest.
+ * Use `create(GetProfileRequestSchema)` to create a new message.
+ */
+export declare const GetProfileRequestSchema: GenMessage<GetProfileRequest>;
+
+/**
+ * Response of GetProfile.
+ *
+ * @generated from message lucky.user.v1.GetProfileResponse
+ */
+export declare type GetProfileResponse = Message<"lucky.user.v1.GetProfileResponse"> & {
+  /**
+   * The profile.
+   *
+   * @generated from field: lucky.user.v1.Profile profile = 1;
+   */
+  profile?: Profile | undefined;
+};
+
+/**
+ * Describes the message lucky.user.v1.GetProfileResponse.
+ * Use `create(GetProfileResponseSchema)` to create a new message.
+ */
+export declare const GetProfileResponseSchema: GenMessage<GetProfileResponse>;
+
+/**
+ * Request of BatchGetProfiles.
+ *
+ * @generated from message lucky.user.v1.BatchGetProfilesRequest
+ */
+export declare type BatchGetProfilesRequest = Message<"lucky.user.v1.BatchGetProfilesRequest"> & {
+  /**
+   * Ids of the users, 1 to 200.
+   *
+   * @generated from field: repeated int64 user_ids = 1 [jstype = JS_STRING];
+   */
+  userIds: string[];
+};
+
+/**
+ * Describes the message lucky.user.v1.BatchGetProfilesRequest.
+ * Use `create(BatchGetProfilesRequestSchema)` to create a new message.
+ */
+export declare const BatchGetProfilesRequestSchema: GenMessage<BatchGetProfilesRequest>;
+
+/**
+ * Response of BatchGetProfiles.
+ *
+ * @generated from message lucky.user.v1.BatchGetProfilesResponse
+ */
+export declare type BatchGetProfilesResponse = Message<"lucky.user.v1.BatchGetProfilesResponse"> & {
+  /**
+   * Those that exist.
+   *
+   * @generated from field: repeated lucky.user.v1.Profile profiles = 1;
+   */
+  profiles: Profile[];
+};
+
+/**
+ * Describes the message lucky.user.v1.BatchGetProfilesResponse.
+ * Use `create(BatchGetProfilesResponseSchema)` to create a new message.
+ */
+export declare const BatchGetProfilesResponseSchema: GenMessage<BatchGetProfilesResponse>;
+
+/**
+ * Request of GetMyProfile.
+ *
+ * @generated from message lucky.user.v1.GetMyProfileRequest
+ */
+export declare type GetMyProfileRequest = Message<"lucky.user.v1.GetMyProfileRequest"> & {
+};
+
+/**
+ * Describes the message lucky.user.v1.GetMyProfileRequest.
+ * Use `create(GetMyProfileRequestSchema)` to create a new message.
+ */
+export declare const GetMyProfileRequestSchema: GenMessage<GetMyProfileRequest>;
+
+/**
+ * Response of GetMyProfile.
+ *
+ * @generated from message lucky.user.v1.GetMyProfileResponse
+ */
+export declare type GetMyProfileResponse = Message<"lucky.user.v1.GetMyProfileResponse"> & {
+  /**
+   * The profile.
+   *
+   * @generated from field: lucky.user.v1.MyProfile profile = 1;
+   */
+  profile?: MyProfile | undefined;
+};
+
+/**
+ * Describes the message lucky.user.v1.GetMyProfileResponse.
+ * Use `create(GetMyProfileResponseSchema)` to create a new message.
+ */
+export declare const GetMyProfileResponseSchema: GenMessage<GetMyProfileResponse>;
+
+/**
+ * Request of UpdateProfile.
+ *
+ * @generated from message lucky.user.v1.UpdateProfileRequest
+ */
+export declare type UpdateProfileRequest = Message<"lucky.user.v1.UpdateProfileRequest"> & {
+  /**
+   * Shown to people, up to 64 characters; the user name when empty.
+   *
+   * @generated from field: optional string display_name = 1;
+   */
+  displayName?: string | undefined;
+
+  /**
+   * Reference of the picture, up to 128 characters of A-Z a-z 0-9 . _ - /
+   *
+   * @generated from field: optional string avatar = 2;
+   */
+  avatar?: string | undefined;
+
+  /**
+   * Gender.
+   *
+   * @generated from field: optional lucky.user.v1.Gender gender = 3;
+   */
+  gender?: Gender | undefined;
+
+  /**
+   * Birthday; to take it away see clear_birthday.
+   *
+   * @generated from field: lucky.user.v1.Date birthday = 4;
+   */
+  birthday?: Date | undefined;
+
+  /**
+   * True takes the birthday away; it must not come with one.
+   *
+   * @generated from field: bool clear_birthday = 5;
+   */
+  clearBirthday: boolean;
+
+  /**
+   * Up to 64 characters.
+   *
+   * @generated from field: optional string location = 6;
+   */
+  location?: string | undefined;
+
+  /**
+   * Up to 128 characters.
+   *
+   * @generated from field: optional string signature = 7;
+   */
+  signature?: string | undefined;
+
+  /**
+   * Who may ask to become a contact. WITH_QUESTION needs a question, here or from before.
+   *
+   * @generated from field: optional lucky.user.v1.WhoMayAddMe who_may_add_me = 8;
+   */
+  whoMayAddMe?: WhoMayAddMe | undefined;
+
+  /**
+   * The question, up to 128 characters.
+   *
+   * @generated from field: optional string add_question = 9;
+   */
+  addQuestion?: string | undefined;
+
+  /**
+   * The answer, up to 128 characters; empty: the user reads what was answered and decides.
+   *
+   * @generated from field: optional string add_answer = 10;
+   */
+  addAnswer?: string | undefined;
+
+  /**
+   * Whether the user is found by the beginning of the user name.
+   *
+   * @generated from field: optional bool searchable_by_name = 11;
+   */
+  searchableByName?: boolean | undefined;
+
+  /**
+   * Whether the user is found by the phone number.
+   *
+   * @generated from field: optional bool searchable_by_phone = 12;
+   */
+  searchableByPhone?: boolean | undefined;
+
+  /**
+   * Whether others see the birthday.
+   *
+   * @generated from field: optional bool show_birthday = 13;
+   */
+  showBirthday?: boolean | undefined;
+
+  /**
+   * Whether others see the location.
+   *
+   * @generated from field: optional bool show_location = 14;
+   */
+  showLocation?: boolean | undefined;
+};
+
+/**
+ * Describes the message lucky.user.v1.UpdateProfileRequest.
+ * Use `create(UpdateProfileRequestSchema)` to create a new message.
+ */
+export declare const UpdateProfileRequestSchema: GenMessage<UpdateProfileRequest>;
+
+/**
+ * Response of UpdateProfile.
+ *
+ * @generated from message lucky.user.v1.UpdateProfileResponse
+ */
+export declare type UpdateProfileResponse = Message<"lucky.user.v1.UpdateProfileResponse"> & {
+  /**
+   * The profile after the change.
+   *
+   * @generated from field: lucky.user.v1.MyProfile profile = 1;
+   */
+  profile?: MyProfile | undefined;
+};
+
+/**
+ * Describes the message lucky.user.v1.UpdateProfileResponse.
+ * Use `create(UpdateProfileResponseSchema)` to create a new message.
+ */
+export declare const UpdateProfileResponseSchema: GenMessage<UpdateProfileResponse>;
+
+/**
+ * Request of SearchUsers.
+ *
+ * @generated from message lucky.user.v1.SearchUsersRequest
+ */
+export declare type SearchUsersRequest = Message<"lucky.user.v1.SearchUsersRequest"> & {
+  /**
+   * What to look for.
+   *
+   * @generated from oneof lucky.user.v1.SearchUsersRequest.query
+   */
+  query: {
+    /**
+     * The beginning of a user name, 2 to 32 characters, compared like user names.
+     *
+     * @generated from field: string user_name_prefix = 1;
+     */
+    value: string;
+    case: "userNamePrefix";
+  } | {
+    /**
+     * A whole phone number in E.164.
+     *
+     * @generated from field: string phone = 2;
+     */
+    value: string;
+    case: "phone";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * At most so many, 1 to 50; 20 when 0.
+   *
+   * @generated from field: int32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the last answer; empty for the first page.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message lucky.user.v1.SearchUsersRequest.
+ * Use `create(SearchUsersRequestSchema)` to create a new message.
+ */
+export declare const SearchUsersRequestSchema: GenMessage<SearchUsersRequest>;
+
+/**
+ * Response of SearchUsers.
+ *
+ * @generated from message lucky.user.v1.SearchUsersResponse
+ */
+export declare type SearchUsersResponse = Message<"lucky.user.v1.SearchUsersResponse"> & {
+  /**
+   * Who was found, in the order of the user names.
+   *
+   * @generated from field: repeated lucky.user.v1.User users = 1;
+   */
+  users: User[];
+
+  /**
+   * For the next page; empty when there is none.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message lucky.user.v1.SearchUsersResponse.
+ * Use `create(SearchUsersResponseSchema)` to create a new message.
+ */
+export declare const SearchUsersResponseSchema: GenMessage<SearchUsersResponse>;
+
+/**
+ * As somebody says of themselves.
+ *
+ * @generated from enum lucky.user.v1.Gender
+ */
+export enum Gender {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: GENDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Female.
+   *
+   * @generated from enum value: GENDER_FEMALE = 1;
+   */
+  FEMALE = 1,
+
+  /**
+   * Male.
+   *
+   * @generated from enum value: GENDER_MALE = 2;
+   */
+  MALE = 2,
+
+  /**
+   * Neither.
+   *
+   * @generated from enum value: GENDER_OTHER = 3;
+   */
+  OTHER = 3,
+}
+
+/**
+ * Describes the enum lucky.user.v1.Gender.
+ */
+export declare const GenderSchema: GenEnum<Gender>;
+
+/**
+ * Who may ask to become a contact.
+ *
+ * @generated from enum lucky.user.v1.WhoMayAddMe
+ */
+export enum WhoMayAddMe {
+  /**
+   * Not set. Counts as ANYONE.
+   *
+   * @generated from enum value: WHO_MAY_ADD_ME_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Anybody.
+   *
+   * @generated from enum value: WHO_MAY_ADD_ME_ANYONE = 1;
+   */
+  ANYONE = 1,
+
+  /**
+   * Who answers the question.
+   *
+   * @generated from enum value: WHO_MAY_ADD_ME_WITH_QUESTION = 2;
+   */
+  WITH_QUESTION = 2,
+
+  /**
+   * Nobody.
+   *
+   * @generated from enum value: WHO_MAY_ADD_ME_NOBODY = 3;
+   */
+  NOBODY = 3,
+}
+
+/**
+ * Describes the enum lucky.user.v1.WhoMayAddMe.
+ */
+export declare const WhoMayAddMeSchema: GenEnum<WhoMayAddMe>;
+
+/**
  * Looks users up. Served by auth, which owns accounts.
  *
  * @generated from service lucky.user.v1.UserService
@@ -174,6 +762,58 @@ export declare const UserService: GenService<{
     methodKind: "unary";
     input: typeof BatchGetUsersRequestSchema;
     output: typeof BatchGetUsersResponseSchema;
+  },
+  /**
+   * Returns what the caller may see of a user's profile. Fails with USER_NOT_FOUND.
+   *
+   * @generated from rpc lucky.user.v1.UserService.GetProfile
+   */
+  getProfile: {
+    methodKind: "unary";
+    input: typeof GetProfileRequestSchema;
+    output: typeof GetProfileResponseSchema;
+  },
+  /**
+   * Returns the profiles of those of the named users that exist, in the order of the request.
+   *
+   * @generated from rpc lucky.user.v1.UserService.BatchGetProfiles
+   */
+  batchGetProfiles: {
+    methodKind: "unary";
+    input: typeof BatchGetProfilesRequestSchema;
+    output: typeof BatchGetProfilesResponseSchema;
+  },
+  /**
+   * Returns the caller's own profile, with what only the caller may see.
+   *
+   * @generated from rpc lucky.user.v1.UserService.GetMyProfile
+   */
+  getMyProfile: {
+    methodKind: "unary";
+    input: typeof GetMyProfileRequestSchema;
+    output: typeof GetMyProfileResponseSchema;
+  },
+  /**
+   * Changes the fields that are present and leaves the others as they are. A present empty text
+   * clears its field. Returns the caller's profile after it.
+   *
+   * @generated from rpc lucky.user.v1.UserService.UpdateProfile
+   */
+  updateProfile: {
+    methodKind: "unary";
+    input: typeof UpdateProfileRequestSchema;
+    output: typeof UpdateProfileResponseSchema;
+  },
+  /**
+   * Finds users who let themselves be found: by the beginning of their user name, or by their whole
+   * phone number. Pages of up to 50. An empty answer says nothing of who exists.
+   *
+   * @generated from rpc lucky.user.v1.UserService.SearchUsers
+   */
+  searchUsers: {
+    methodKind: "unary";
+    input: typeof SearchUsersRequestSchema;
+    output: typeof SearchUsersResponseSchema;
   },
 }>;
 

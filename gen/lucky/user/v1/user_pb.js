@@ -4,7 +4,7 @@
 
 // Users: who one can write to.
 
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_lucky_options_v1_options } from "../../options/v1/options_pb.js";
 
@@ -12,7 +12,7 @@ import { file_lucky_options_v1_options } from "../../options/v1/options_pb.js";
  * Describes the file lucky/user/v1/user.proto.
  */
 export const file_lucky_user_v1_user = /*@__PURE__*/
-  fileDesc("ChhsdWNreS91c2VyL3YxL3VzZXIucHJvdG8SDWx1Y2t5LnVzZXIudjEiWwoEVXNlchITCgd1c2VyX2lkGAEgASgDQgIwARIRCgl1c2VyX25hbWUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEhUKDWNyZWF0ZWRfYXRfbXMYBCABKAMiXAoOR2V0VXNlclJlcXVlc3QSHAoHdXNlcl9pZBgBIAEoA0IJMAG6SAQiAiAASAASHgoJdXNlcl9uYW1lGAIgASgJQgm6SAZyBBABGEBIAEIMCgNrZXkSBbpIAggBIjQKD0dldFVzZXJSZXNwb25zZRIhCgR1c2VyGAEgASgLMhMubHVja3kudXNlci52MS5Vc2VyIjcKFEJhdGNoR2V0VXNlcnNSZXF1ZXN0Eh8KCHVzZXJfaWRzGAEgAygDQg0wAbpICJIBBQgBEMgBIjsKFUJhdGNoR2V0VXNlcnNSZXNwb25zZRIiCgV1c2VycxgBIAMoCzITLmx1Y2t5LnVzZXIudjEuVXNlcjLHAQoLVXNlclNlcnZpY2USUgoHR2V0VXNlchIdLmx1Y2t5LnVzZXIudjEuR2V0VXNlclJlcXVlc3QaHi5sdWNreS51c2VyLnYxLkdldFVzZXJSZXNwb25zZSIIiLUYApC1GAESZAoNQmF0Y2hHZXRVc2VycxIjLmx1Y2t5LnVzZXIudjEuQmF0Y2hHZXRVc2Vyc1JlcXVlc3QaJC5sdWNreS51c2VyLnYxLkJhdGNoR2V0VXNlcnNSZXNwb25zZSIIiLUYApC1GAFiBnByb3RvMw", [file_buf_validate_validate, file_lucky_options_v1_options]);
+  fileDesc("ChhsdWNreS91c2VyL3YxL3VzZXIucHJvdG8SDWx1Y2t5LnVzZXIudjEiiQEKBFVzZXISEwoHdXNlcl9pZBgBIAEoA0ICMAESEQoJdXNlcl9uYW1lGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRIVCg1jcmVhdGVkX2F0X21zGAQgASgDEg4KBmF2YXRhchgFIAEoCRIPCgdkZWxldGVkGAYgASgIEgsKA2JvdBgHIAEoCCJTCgREYXRlEhkKBHllYXIYASABKAVCC7pICBoGGI9OKOwOEhgKBW1vbnRoGAIgASgFQgm6SAYaBBgMKAESFgoDZGF5GAMgASgFQgm6SAYaBBgfKAEi6QEKB1Byb2ZpbGUSIQoEdXNlchgBIAEoCzITLmx1Y2t5LnVzZXIudjEuVXNlchIlCgZnZW5kZXIYAiABKA4yFS5sdWNreS51c2VyLnYxLkdlbmRlchIlCghiaXJ0aGRheRgDIAEoCzITLmx1Y2t5LnVzZXIudjEuRGF0ZRIQCghsb2NhdGlvbhgEIAEoCRIRCglzaWduYXR1cmUYBSABKAkSMgoOd2hvX21heV9hZGRfbWUYBiABKA4yGi5sdWNreS51c2VyLnYxLldob01heUFkZE1lEhQKDGFkZF9xdWVzdGlvbhgHIAEoCSLUAQoJTXlQcm9maWxlEicKB3Byb2ZpbGUYASABKAsyFi5sdWNreS51c2VyLnYxLlByb2ZpbGUSDQoFcGhvbmUYAiABKAkSFAoMaGFzX3Bhc3N3b3JkGAMgASgIEhoKEnNlYXJjaGFibGVfYnlfbmFtZRgEIAEoCBIbChNzZWFyY2hhYmxlX2J5X3Bob25lGAUgASgIEhUKDXNob3dfYmlydGhkYXkYBiABKAgSFQoNc2hvd19sb2NhdGlvbhgHIAEoCBISCgphZGRfYW5zd2VyGAggASgJIlwKDkdldFVzZXJSZXF1ZXN0EhwKB3VzZXJfaWQYASABKANCCTABukgEIgIgAEgAEh4KCXVzZXJfbmFtZRgCIAEoCUIJukgGcgQQARhASABCDAoDa2V5EgW6SAIIASI0Cg9HZXRVc2VyUmVzcG9uc2USIQoEdXNlchgBIAEoCzITLmx1Y2t5LnVzZXIudjEuVXNlciI3ChRCYXRjaEdldFVzZXJzUmVxdWVzdBIfCgh1c2VyX2lkcxgBIAMoA0INMAG6SAiSAQUIARDIASI7ChVCYXRjaEdldFVzZXJzUmVzcG9uc2USIgoFdXNlcnMYASADKAsyEy5sdWNreS51c2VyLnYxLlVzZXIiLwoRR2V0UHJvZmlsZVJlcXVlc3QSGgoHdXNlcl9pZBgBIAEoA0IJMAG6SAQiAiAAIj0KEkdldFByb2ZpbGVSZXNwb25zZRInCgdwcm9maWxlGAEgASgLMhYubHVja3kudXNlci52MS5Qcm9maWxlIjoKF0JhdGNoR2V0UHJvZmlsZXNSZXF1ZXN0Eh8KCHVzZXJfaWRzGAEgAygDQg0wAbpICJIBBQgBEMgBIkQKGEJhdGNoR2V0UHJvZmlsZXNSZXNwb25zZRIoCghwcm9maWxlcxgBIAMoCzIWLmx1Y2t5LnVzZXIudjEuUHJvZmlsZSIVChNHZXRNeVByb2ZpbGVSZXF1ZXN0IkEKFEdldE15UHJvZmlsZVJlc3BvbnNlEikKB3Byb2ZpbGUYASABKAsyGC5sdWNreS51c2VyLnYxLk15UHJvZmlsZSL3BQoUVXBkYXRlUHJvZmlsZVJlcXVlc3QSIgoMZGlzcGxheV9uYW1lGAEgASgJQge6SARyAhhASACIAQESNAoGYXZhdGFyGAIgASgJQh+6SBxyGjIYXltBLVphLXowLTkuXy8tXXswLDEyOH0kSAGIAQESNAoGZ2VuZGVyGAMgASgOMhUubHVja3kudXNlci52MS5HZW5kZXJCCLpIBYIBAhABSAKIAQESJQoIYmlydGhkYXkYBCABKAsyEy5sdWNreS51c2VyLnYxLkRhdGUSFgoOY2xlYXJfYmlydGhkYXkYBSABKAgSHgoIbG9jYXRpb24YBiABKAlCB7pIBHICGEBIA4gBARIgCglzaWduYXR1cmUYByABKAlCCLpIBXIDGIABSASIAQESQwoOd2hvX21heV9hZGRfbWUYCCABKA4yGi5sdWNreS51c2VyLnYxLldob01heUFkZE1lQgq6SAeCAQQQASAASAWIAQESIwoMYWRkX3F1ZXN0aW9uGAkgASgJQgi6SAVyAxiAAUgGiAEBEiEKCmFkZF9hbnN3ZXIYCiABKAlCCLpIBXIDGIABSAeIAQESHwoSc2VhcmNoYWJsZV9ieV9uYW1lGAsgASgISAiIAQESIAoTc2VhcmNoYWJsZV9ieV9waG9uZRgMIAEoCEgJiAEBEhoKDXNob3dfYmlydGhkYXkYDSABKAhICogBARIaCg1zaG93X2xvY2F0aW9uGA4gASgISAuIAQFCDwoNX2Rpc3BsYXlfbmFtZUIJCgdfYXZhdGFyQgkKB19nZW5kZXJCCwoJX2xvY2F0aW9uQgwKCl9zaWduYXR1cmVCEQoPX3dob19tYXlfYWRkX21lQg8KDV9hZGRfcXVlc3Rpb25CDQoLX2FkZF9hbnN3ZXJCFQoTX3NlYXJjaGFibGVfYnlfbmFtZUIWChRfc2VhcmNoYWJsZV9ieV9waG9uZUIQCg5fc2hvd19iaXJ0aGRheUIQCg5fc2hvd19sb2NhdGlvbiJCChVVcGRhdGVQcm9maWxlUmVzcG9uc2USKQoHcHJvZmlsZRgBIAEoCzIYLmx1Y2t5LnVzZXIudjEuTXlQcm9maWxlIrUBChJTZWFyY2hVc2Vyc1JlcXVlc3QSJQoQdXNlcl9uYW1lX3ByZWZpeBgBIAEoCUIJukgGcgQQAhggSAASLAoFcGhvbmUYAiABKAlCG7pIGHIWMhReXCtbMS05XVswLTldezYsMTR9JEgAEhwKCXBhZ2Vfc2l6ZRgDIAEoBUIJukgGGgQYMigAEhwKCnBhZ2VfdG9rZW4YBCABKAlCCLpIBXIDGIABQg4KBXF1ZXJ5EgW6SAIIASJSChNTZWFyY2hVc2Vyc1Jlc3BvbnNlEiIKBXVzZXJzGAEgAygLMhMubHVja3kudXNlci52MS5Vc2VyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSpWCgZHZW5kZXISFgoSR0VOREVSX1VOU1BFQ0lGSUVEEAASEQoNR0VOREVSX0ZFTUFMRRABEg8KC0dFTkRFUl9NQUxFEAISEAoMR0VOREVSX09USEVSEAMqhQEKC1dob01heUFkZE1lEh4KGldIT19NQVlfQUREX01FX1VOU1BFQ0lGSUVEEAASGQoVV0hPX01BWV9BRERfTUVfQU5ZT05FEAESIAocV0hPX01BWV9BRERfTUVfV0lUSF9RVUVTVElPThACEhkKFVdIT19NQVlfQUREX01FX05PQk9EWRADMrwFCgtVc2VyU2VydmljZRJSCgdHZXRVc2VyEh0ubHVja3kudXNlci52MS5HZXRVc2VyUmVxdWVzdBoeLmx1Y2t5LnVzZXIudjEuR2V0VXNlclJlc3BvbnNlIgiItRgCkLUYARJkCg1CYXRjaEdldFVzZXJzEiMubHVja3kudXNlci52MS5CYXRjaEdldFVzZXJzUmVxdWVzdBokLmx1Y2t5LnVzZXIudjEuQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlIgiItRgCkLUYARJbCgpHZXRQcm9maWxlEiAubHVja3kudXNlci52MS5HZXRQcm9maWxlUmVxdWVzdBohLmx1Y2t5LnVzZXIudjEuR2V0UHJvZmlsZVJlc3BvbnNlIgiItRgCkLUYARJtChBCYXRjaEdldFByb2ZpbGVzEiYubHVja3kudXNlci52MS5CYXRjaEdldFByb2ZpbGVzUmVxdWVzdBonLmx1Y2t5LnVzZXIudjEuQmF0Y2hHZXRQcm9maWxlc1Jlc3BvbnNlIgiItRgCkLUYARJhCgxHZXRNeVByb2ZpbGUSIi5sdWNreS51c2VyLnYxLkdldE15UHJvZmlsZVJlcXVlc3QaIy5sdWNreS51c2VyLnYxLkdldE15UHJvZmlsZVJlc3BvbnNlIgiItRgCkLUYARJkCg1VcGRhdGVQcm9maWxlEiMubHVja3kudXNlci52MS5VcGRhdGVQcm9maWxlUmVxdWVzdBokLmx1Y2t5LnVzZXIudjEuVXBkYXRlUHJvZmlsZVJlc3BvbnNlIgiItRgCkLUYAhJeCgtTZWFyY2hVc2VycxIhLmx1Y2t5LnVzZXIudjEuU2VhcmNoVXNlcnNSZXF1ZXN0GiIubHVja3kudXNlci52MS5TZWFyY2hVc2Vyc1Jlc3BvbnNlIgiItRgCkLUYBmIGcHJvdG8z", [file_buf_validate_validate, file_lucky_options_v1_options]);
 
 /**
  * Describes the message lucky.user.v1.User.
@@ -22,32 +22,151 @@ export const UserSchema = /*@__PURE__*/
   messageDesc(file_lucky_user_v1_user, 0);
 
 /**
+ * Describes the message lucky.user.v1.Date.
+ * Use `create(DateSchema)` to create a new message.
+ */
+export const DateSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 1);
+
+/**
+ * Describes the message lucky.user.v1.Profile.
+ * Use `create(ProfileSchema)` to create a new message.
+ */
+export const ProfileSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 2);
+
+/**
+ * Describes the message lucky.user.v1.MyProfile.
+ * Use `create(MyProfileSchema)` to create a new message.
+ */
+export const MyProfileSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 3);
+
+/**
  * Describes the message lucky.user.v1.GetUserRequest.
  * Use `create(GetUserRequestSchema)` to create a new message.
  */
 export const GetUserRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_user_v1_user, 1);
+  messageDesc(file_lucky_user_v1_user, 4);
 
 /**
  * Describes the message lucky.user.v1.GetUserResponse.
  * Use `create(GetUserResponseSchema)` to create a new message.
  */
 export const GetUserResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_user_v1_user, 2);
+  messageDesc(file_lucky_user_v1_user, 5);
 
 /**
  * Describes the message lucky.user.v1.BatchGetUsersRequest.
  * Use `create(BatchGetUsersRequestSchema)` to create a new message.
  */
 export const BatchGetUsersRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_user_v1_user, 3);
+  messageDesc(file_lucky_user_v1_user, 6);
 
 /**
  * Describes the message lucky.user.v1.BatchGetUsersResponse.
  * Use `create(BatchGetUsersResponseSchema)` to create a new message.
  */
 export const BatchGetUsersResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_user_v1_user, 4);
+  messageDesc(file_lucky_user_v1_user, 7);
+
+/**
+ * Describes the message lucky.user.v1.GetProfileRequest.
+ * Use `create(GetProfileRequestSchema)` to create a new message.
+ */
+export const GetProfileRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 8);
+
+/**
+ * Describes the message lucky.user.v1.GetProfileResponse.
+ * Use `create(GetProfileResponseSchema)` to create a new message.
+ */
+export const GetProfileResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 9);
+
+/**
+ * Describes the message lucky.user.v1.BatchGetProfilesRequest.
+ * Use `create(BatchGetProfilesRequestSchema)` to create a new message.
+ */
+export const BatchGetProfilesRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 10);
+
+/**
+ * Describes the message lucky.user.v1.BatchGetProfilesResponse.
+ * Use `create(BatchGetProfilesResponseSchema)` to create a new message.
+ */
+export const BatchGetProfilesResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 11);
+
+/**
+ * Describes the message lucky.user.v1.GetMyProfileRequest.
+ * Use `create(GetMyProfileRequestSchema)` to create a new message.
+ */
+export const GetMyProfileRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 12);
+
+/**
+ * Describes the message lucky.user.v1.GetMyProfileResponse.
+ * Use `create(GetMyProfileResponseSchema)` to create a new message.
+ */
+export const GetMyProfileResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 13);
+
+/**
+ * Describes the message lucky.user.v1.UpdateProfileRequest.
+ * Use `create(UpdateProfileRequestSchema)` to create a new message.
+ */
+export const UpdateProfileRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 14);
+
+/**
+ * Describes the message lucky.user.v1.UpdateProfileResponse.
+ * Use `create(UpdateProfileResponseSchema)` to create a new message.
+ */
+export const UpdateProfileResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 15);
+
+/**
+ * Describes the message lucky.user.v1.SearchUsersRequest.
+ * Use `create(SearchUsersRequestSchema)` to create a new message.
+ */
+export const SearchUsersRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 16);
+
+/**
+ * Describes the message lucky.user.v1.SearchUsersResponse.
+ * Use `create(SearchUsersResponseSchema)` to create a new message.
+ */
+export const SearchUsersResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_user_v1_user, 17);
+
+/**
+ * Describes the enum lucky.user.v1.Gender.
+ */
+export const GenderSchema = /*@__PURE__*/
+  enumDesc(file_lucky_user_v1_user, 0);
+
+/**
+ * As somebody says of themselves.
+ *
+ * @generated from enum lucky.user.v1.Gender
+ */
+export const Gender = /*@__PURE__*/
+  tsEnum(GenderSchema);
+
+/**
+ * Describes the enum lucky.user.v1.WhoMayAddMe.
+ */
+export const WhoMayAddMeSchema = /*@__PURE__*/
+  enumDesc(file_lucky_user_v1_user, 1);
+
+/**
+ * Who may ask to become a contact.
+ *
+ * @generated from enum lucky.user.v1.WhoMayAddMe
+ */
+export const WhoMayAddMe = /*@__PURE__*/
+  tsEnum(WhoMayAddMeSchema);
 
 /**
  * Looks users up. Served by auth, which owns accounts.

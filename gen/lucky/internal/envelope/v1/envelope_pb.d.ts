@@ -46,6 +46,13 @@ export declare type Envelope = Message<"lucky.internal.envelope.v1.Envelope"> & 
    * @generated from field: repeated lucky.internal.envelope.v1.SessionKick kicks = 4;
    */
   kicks: SessionKick[];
+
+  /**
+   * Logins that have just ended. Also known by asking auth; this is the fast way.
+   *
+   * @generated from field: repeated lucky.internal.envelope.v1.LoginRevocation revocations = 5;
+   */
+  revocations: LoginRevocation[];
 };
 
 /**
@@ -197,4 +204,31 @@ export declare type SessionKick = Message<"lucky.internal.envelope.v1.SessionKic
  * Use `create(SessionKickSchema)` to create a new message.
  */
 export declare const SessionKickSchema: GenMessage<SessionKick>;
+
+/**
+ * A login that ended before its access tokens did.
+ *
+ * @generated from message lucky.internal.envelope.v1.LoginRevocation
+ */
+export declare type LoginRevocation = Message<"lucky.internal.envelope.v1.LoginRevocation"> & {
+  /**
+   * The login, claim "sid" of its access tokens.
+   *
+   * @generated from field: string login_id = 1;
+   */
+  loginId: string;
+
+  /**
+   * When the last access token of the login expires, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 expires_at_ms = 2;
+   */
+  expiresAtMs: bigint;
+};
+
+/**
+ * Describes the message lucky.internal.envelope.v1.LoginRevocation.
+ * Use `create(LoginRevocationSchema)` to create a new message.
+ */
+export declare const LoginRevocationSchema: GenMessage<LoginRevocation>;
 

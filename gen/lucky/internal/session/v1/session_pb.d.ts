@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { DeviceRule } from "../../../auth/v1/auth_pb.js";
 
 /**
  * Describes the file lucky/internal/session/v1/session.proto.
@@ -127,6 +128,40 @@ export declare type CheckUsersResponse = Message<"lucky.internal.session.v1.Chec
 export declare const CheckUsersResponseSchema: GenMessage<CheckUsersResponse>;
 
 /**
+ * Request of GetDevicePolicy.
+ *
+ * @generated from message lucky.internal.session.v1.GetDevicePolicyRequest
+ */
+export declare type GetDevicePolicyRequest = Message<"lucky.internal.session.v1.GetDevicePolicyRequest"> & {
+};
+
+/**
+ * Describes the message lucky.internal.session.v1.GetDevicePolicyRequest.
+ * Use `create(GetDevicePolicyRequestSchema)` to create a new message.
+ */
+export declare const GetDevicePolicyRequestSchema: GenMessage<GetDevicePolicyRequest>;
+
+/**
+ * Response of GetDevicePolicy.
+ *
+ * @generated from message lucky.internal.session.v1.GetDevicePolicyResponse
+ */
+export declare type GetDevicePolicyResponse = Message<"lucky.internal.session.v1.GetDevicePolicyResponse"> & {
+  /**
+   * One rule a class; a class without one may have no device online.
+   *
+   * @generated from field: repeated lucky.auth.v1.DeviceRule rules = 1;
+   */
+  rules: DeviceRule[];
+};
+
+/**
+ * Describes the message lucky.internal.session.v1.GetDevicePolicyResponse.
+ * Use `create(GetDevicePolicyResponseSchema)` to create a new message.
+ */
+export declare const GetDevicePolicyResponseSchema: GenMessage<GetDevicePolicyResponse>;
+
+/**
  * Tells which logins ended before their access tokens did, and which users exist. Served by auth.
  *
  * @generated from service lucky.internal.session.v1.SessionService
@@ -143,7 +178,18 @@ export declare const SessionService: GenService<{
     output: typeof ListRevocationsResponseSchema;
   },
   /**
-   * Returns which of the users exist.
+   * Returns how many devices of each class a user may have online. connect asks every few seconds, so
+   * that a change by an administrator needs no restart.
+   *
+   * @generated from rpc lucky.internal.session.v1.SessionService.GetDevicePolicy
+   */
+  getDevicePolicy: {
+    methodKind: "unary";
+    input: typeof GetDevicePolicyRequestSchema;
+    output: typeof GetDevicePolicyResponseSchema;
+  },
+  /**
+   * Returns which of the users exist and are not deleted.
    *
    * @generated from rpc lucky.internal.session.v1.SessionService.CheckUsers
    */

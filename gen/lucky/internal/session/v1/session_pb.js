@@ -5,13 +5,14 @@
 // auth → gateway, connect and server: what they need to know of logins and accounts.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_lucky_auth_v1_auth } from "../../../auth/v1/auth_pb.js";
 import { file_lucky_options_v1_options } from "../../../options/v1/options_pb.js";
 
 /**
  * Describes the file lucky/internal/session/v1/session.proto.
  */
 export const file_lucky_internal_session_v1_session = /*@__PURE__*/
-  fileDesc("CidsdWNreS9pbnRlcm5hbC9zZXNzaW9uL3YxL3Nlc3Npb24ucHJvdG8SGWx1Y2t5LmludGVybmFsLnNlc3Npb24udjEiKAoWTGlzdFJldm9jYXRpb25zUmVxdWVzdBIOCgZjdXJzb3IYASABKAMiuQEKF0xpc3RSZXZvY2F0aW9uc1Jlc3BvbnNlElIKC3Jldm9jYXRpb25zGAEgAygLMj0ubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5MaXN0UmV2b2NhdGlvbnNSZXNwb25zZS5SZXZvY2F0aW9uEhMKC25leHRfY3Vyc29yGAIgASgDGjUKClJldm9jYXRpb24SEAoIbG9naW5faWQYASABKAkSFQoNZXhwaXJlc19hdF9tcxgCIAEoAyIpChFDaGVja1VzZXJzUmVxdWVzdBIUCgh1c2VyX2lkcxgBIAMoA0ICMAEiKgoSQ2hlY2tVc2Vyc1Jlc3BvbnNlEhQKCHVzZXJfaWRzGAEgAygDQgIwATKKAgoOU2Vzc2lvblNlcnZpY2USggEKD0xpc3RSZXZvY2F0aW9ucxIxLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuTGlzdFJldm9jYXRpb25zUmVxdWVzdBoyLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuTGlzdFJldm9jYXRpb25zUmVzcG9uc2UiCIi1GASQtRgFEnMKCkNoZWNrVXNlcnMSLC5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLkNoZWNrVXNlcnNSZXF1ZXN0Gi0ubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5DaGVja1VzZXJzUmVzcG9uc2UiCIi1GASQtRgFYgZwcm90bzM", [file_lucky_options_v1_options]);
+  fileDesc("CidsdWNreS9pbnRlcm5hbC9zZXNzaW9uL3YxL3Nlc3Npb24ucHJvdG8SGWx1Y2t5LmludGVybmFsLnNlc3Npb24udjEiKAoWTGlzdFJldm9jYXRpb25zUmVxdWVzdBIOCgZjdXJzb3IYASABKAMiuQEKF0xpc3RSZXZvY2F0aW9uc1Jlc3BvbnNlElIKC3Jldm9jYXRpb25zGAEgAygLMj0ubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5MaXN0UmV2b2NhdGlvbnNSZXNwb25zZS5SZXZvY2F0aW9uEhMKC25leHRfY3Vyc29yGAIgASgDGjUKClJldm9jYXRpb24SEAoIbG9naW5faWQYASABKAkSFQoNZXhwaXJlc19hdF9tcxgCIAEoAyIpChFDaGVja1VzZXJzUmVxdWVzdBIUCgh1c2VyX2lkcxgBIAMoA0ICMAEiKgoSQ2hlY2tVc2Vyc1Jlc3BvbnNlEhQKCHVzZXJfaWRzGAEgAygDQgIwASIYChZHZXREZXZpY2VQb2xpY3lSZXF1ZXN0IkMKF0dldERldmljZVBvbGljeVJlc3BvbnNlEigKBXJ1bGVzGAEgAygLMhkubHVja3kuYXV0aC52MS5EZXZpY2VSdWxlMo8DCg5TZXNzaW9uU2VydmljZRKCAQoPTGlzdFJldm9jYXRpb25zEjEubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5MaXN0UmV2b2NhdGlvbnNSZXF1ZXN0GjIubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5MaXN0UmV2b2NhdGlvbnNSZXNwb25zZSIIiLUYBJC1GAUSggEKD0dldERldmljZVBvbGljeRIxLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuR2V0RGV2aWNlUG9saWN5UmVxdWVzdBoyLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuR2V0RGV2aWNlUG9saWN5UmVzcG9uc2UiCIi1GASQtRgFEnMKCkNoZWNrVXNlcnMSLC5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLkNoZWNrVXNlcnNSZXF1ZXN0Gi0ubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5DaGVja1VzZXJzUmVzcG9uc2UiCIi1GASQtRgFYgZwcm90bzM", [file_lucky_auth_v1_auth, file_lucky_options_v1_options]);
 
 /**
  * Describes the message lucky.internal.session.v1.ListRevocationsRequest.
@@ -47,6 +48,20 @@ export const CheckUsersRequestSchema = /*@__PURE__*/
  */
 export const CheckUsersResponseSchema = /*@__PURE__*/
   messageDesc(file_lucky_internal_session_v1_session, 3);
+
+/**
+ * Describes the message lucky.internal.session.v1.GetDevicePolicyRequest.
+ * Use `create(GetDevicePolicyRequestSchema)` to create a new message.
+ */
+export const GetDevicePolicyRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_internal_session_v1_session, 4);
+
+/**
+ * Describes the message lucky.internal.session.v1.GetDevicePolicyResponse.
+ * Use `create(GetDevicePolicyResponseSchema)` to create a new message.
+ */
+export const GetDevicePolicyResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_internal_session_v1_session, 5);
 
 /**
  * Tells which logins ended before their access tokens did, and which users exist. Served by auth.
