@@ -43,6 +43,36 @@ export type RefreshToken = Prisma.RefreshTokenModel
  */
 export type Key = Prisma.KeyModel
 /**
+ * Model NameShape
+ * What a taken name looks like.
+ */
+export type NameShape = Prisma.NameShapeModel
+/**
+ * Model SmsCode
+ * A code sent by message.
+ */
+export type SmsCode = Prisma.SmsCodeModel
+/**
+ * Model UsedNonce
+ * A nonce of a password ciphertext that was used.
+ */
+export type UsedNonce = Prisma.UsedNonceModel
+/**
+ * Model QrLogin
+ * A login by QR code.
+ */
+export type QrLogin = Prisma.QrLoginModel
+/**
+ * Model DeviceRule
+ * What an administrator set instead of the configured device policy.
+ */
+export type DeviceRule = Prisma.DeviceRuleModel
+/**
+ * Model Audit
+ * What operators and administrators did: append-only.
+ */
+export type Audit = Prisma.AuditModel
+/**
  * Model Conversation
  * 
  */

@@ -402,6 +402,12 @@ export const ModelName = {
   Login: 'Login',
   RefreshToken: 'RefreshToken',
   Key: 'Key',
+  NameShape: 'NameShape',
+  SmsCode: 'SmsCode',
+  UsedNonce: 'UsedNonce',
+  QrLogin: 'QrLogin',
+  DeviceRule: 'DeviceRule',
+  Audit: 'Audit',
   Conversation: 'Conversation',
   Direct: 'Direct',
   GroupKey: 'GroupKey',
@@ -423,7 +429,7 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
     omit: GlobalOmitOptions
   }
   meta: {
-    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox"
+    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "qrLogin" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox"
     txIsolationLevel: TransactionIsolationLevel
   }
   model: {
@@ -794,6 +800,450 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
         count: {
           args: Prisma.KeyCountArgs<ExtArgs>
           result: runtime.Types.Utils.Optional<Prisma.KeyCountAggregateOutputType> | number
+        }
+      }
+    }
+    NameShape: {
+      payload: Prisma.$NameShapePayload<ExtArgs>
+      fields: Prisma.NameShapeFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.NameShapeFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NameShapePayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.NameShapeFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NameShapePayload>
+        }
+        findFirst: {
+          args: Prisma.NameShapeFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NameShapePayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.NameShapeFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NameShapePayload>
+        }
+        findMany: {
+          args: Prisma.NameShapeFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NameShapePayload>[]
+        }
+        create: {
+          args: Prisma.NameShapeCreateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NameShapePayload>
+        }
+        createMany: {
+          args: Prisma.NameShapeCreateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        createManyAndReturn: {
+          args: Prisma.NameShapeCreateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NameShapePayload>[]
+        }
+        delete: {
+          args: Prisma.NameShapeDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NameShapePayload>
+        }
+        update: {
+          args: Prisma.NameShapeUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NameShapePayload>
+        }
+        deleteMany: {
+          args: Prisma.NameShapeDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.NameShapeUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.NameShapeUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NameShapePayload>[]
+        }
+        upsert: {
+          args: Prisma.NameShapeUpsertArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NameShapePayload>
+        }
+        aggregate: {
+          args: Prisma.NameShapeAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateNameShape>
+        }
+        groupBy: {
+          args: Prisma.NameShapeGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.NameShapeGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.NameShapeCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.NameShapeCountAggregateOutputType> | number
+        }
+      }
+    }
+    SmsCode: {
+      payload: Prisma.$SmsCodePayload<ExtArgs>
+      fields: Prisma.SmsCodeFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.SmsCodeFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SmsCodePayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.SmsCodeFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SmsCodePayload>
+        }
+        findFirst: {
+          args: Prisma.SmsCodeFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SmsCodePayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.SmsCodeFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SmsCodePayload>
+        }
+        findMany: {
+          args: Prisma.SmsCodeFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SmsCodePayload>[]
+        }
+        create: {
+          args: Prisma.SmsCodeCreateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SmsCodePayload>
+        }
+        createMany: {
+          args: Prisma.SmsCodeCreateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        createManyAndReturn: {
+          args: Prisma.SmsCodeCreateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SmsCodePayload>[]
+        }
+        delete: {
+          args: Prisma.SmsCodeDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SmsCodePayload>
+        }
+        update: {
+          args: Prisma.SmsCodeUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SmsCodePayload>
+        }
+        deleteMany: {
+          args: Prisma.SmsCodeDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.SmsCodeUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.SmsCodeUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SmsCodePayload>[]
+        }
+        upsert: {
+          args: Prisma.SmsCodeUpsertArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SmsCodePayload>
+        }
+        aggregate: {
+          args: Prisma.SmsCodeAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateSmsCode>
+        }
+        groupBy: {
+          args: Prisma.SmsCodeGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.SmsCodeGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.SmsCodeCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.SmsCodeCountAggregateOutputType> | number
+        }
+      }
+    }
+    UsedNonce: {
+      payload: Prisma.$UsedNoncePayload<ExtArgs>
+      fields: Prisma.UsedNonceFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.UsedNonceFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$UsedNoncePayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.UsedNonceFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$UsedNoncePayload>
+        }
+        findFirst: {
+          args: Prisma.UsedNonceFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$UsedNoncePayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.UsedNonceFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$UsedNoncePayload>
+        }
+        findMany: {
+          args: Prisma.UsedNonceFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$UsedNoncePayload>[]
+        }
+        create: {
+          args: Prisma.UsedNonceCreateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$UsedNoncePayload>
+        }
+        createMany: {
+          args: Prisma.UsedNonceCreateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        createManyAndReturn: {
+          args: Prisma.UsedNonceCreateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$UsedNoncePayload>[]
+        }
+        delete: {
+          args: Prisma.UsedNonceDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$UsedNoncePayload>
+        }
+        update: {
+          args: Prisma.UsedNonceUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$UsedNoncePayload>
+        }
+        deleteMany: {
+          args: Prisma.UsedNonceDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.UsedNonceUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.UsedNonceUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$UsedNoncePayload>[]
+        }
+        upsert: {
+          args: Prisma.UsedNonceUpsertArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$UsedNoncePayload>
+        }
+        aggregate: {
+          args: Prisma.UsedNonceAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateUsedNonce>
+        }
+        groupBy: {
+          args: Prisma.UsedNonceGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.UsedNonceGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.UsedNonceCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.UsedNonceCountAggregateOutputType> | number
+        }
+      }
+    }
+    QrLogin: {
+      payload: Prisma.$QrLoginPayload<ExtArgs>
+      fields: Prisma.QrLoginFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.QrLoginFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$QrLoginPayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.QrLoginFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$QrLoginPayload>
+        }
+        findFirst: {
+          args: Prisma.QrLoginFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$QrLoginPayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.QrLoginFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$QrLoginPayload>
+        }
+        findMany: {
+          args: Prisma.QrLoginFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$QrLoginPayload>[]
+        }
+        create: {
+          args: Prisma.QrLoginCreateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$QrLoginPayload>
+        }
+        createMany: {
+          args: Prisma.QrLoginCreateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        createManyAndReturn: {
+          args: Prisma.QrLoginCreateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$QrLoginPayload>[]
+        }
+        delete: {
+          args: Prisma.QrLoginDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$QrLoginPayload>
+        }
+        update: {
+          args: Prisma.QrLoginUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$QrLoginPayload>
+        }
+        deleteMany: {
+          args: Prisma.QrLoginDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.QrLoginUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.QrLoginUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$QrLoginPayload>[]
+        }
+        upsert: {
+          args: Prisma.QrLoginUpsertArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$QrLoginPayload>
+        }
+        aggregate: {
+          args: Prisma.QrLoginAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateQrLogin>
+        }
+        groupBy: {
+          args: Prisma.QrLoginGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.QrLoginGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.QrLoginCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.QrLoginCountAggregateOutputType> | number
+        }
+      }
+    }
+    DeviceRule: {
+      payload: Prisma.$DeviceRulePayload<ExtArgs>
+      fields: Prisma.DeviceRuleFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.DeviceRuleFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeviceRulePayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.DeviceRuleFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeviceRulePayload>
+        }
+        findFirst: {
+          args: Prisma.DeviceRuleFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeviceRulePayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.DeviceRuleFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeviceRulePayload>
+        }
+        findMany: {
+          args: Prisma.DeviceRuleFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeviceRulePayload>[]
+        }
+        create: {
+          args: Prisma.DeviceRuleCreateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeviceRulePayload>
+        }
+        createMany: {
+          args: Prisma.DeviceRuleCreateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        createManyAndReturn: {
+          args: Prisma.DeviceRuleCreateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeviceRulePayload>[]
+        }
+        delete: {
+          args: Prisma.DeviceRuleDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeviceRulePayload>
+        }
+        update: {
+          args: Prisma.DeviceRuleUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeviceRulePayload>
+        }
+        deleteMany: {
+          args: Prisma.DeviceRuleDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.DeviceRuleUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.DeviceRuleUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeviceRulePayload>[]
+        }
+        upsert: {
+          args: Prisma.DeviceRuleUpsertArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeviceRulePayload>
+        }
+        aggregate: {
+          args: Prisma.DeviceRuleAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateDeviceRule>
+        }
+        groupBy: {
+          args: Prisma.DeviceRuleGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.DeviceRuleGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.DeviceRuleCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.DeviceRuleCountAggregateOutputType> | number
+        }
+      }
+    }
+    Audit: {
+      payload: Prisma.$AuditPayload<ExtArgs>
+      fields: Prisma.AuditFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.AuditFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$AuditPayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.AuditFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$AuditPayload>
+        }
+        findFirst: {
+          args: Prisma.AuditFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$AuditPayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.AuditFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$AuditPayload>
+        }
+        findMany: {
+          args: Prisma.AuditFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$AuditPayload>[]
+        }
+        create: {
+          args: Prisma.AuditCreateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$AuditPayload>
+        }
+        createMany: {
+          args: Prisma.AuditCreateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        createManyAndReturn: {
+          args: Prisma.AuditCreateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$AuditPayload>[]
+        }
+        delete: {
+          args: Prisma.AuditDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$AuditPayload>
+        }
+        update: {
+          args: Prisma.AuditUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$AuditPayload>
+        }
+        deleteMany: {
+          args: Prisma.AuditDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.AuditUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.AuditUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$AuditPayload>[]
+        }
+        upsert: {
+          args: Prisma.AuditUpsertArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$AuditPayload>
+        }
+        aggregate: {
+          args: Prisma.AuditAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateAudit>
+        }
+        groupBy: {
+          args: Prisma.AuditGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AuditGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.AuditCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AuditCountAggregateOutputType> | number
         }
       }
     }
@@ -1296,7 +1746,24 @@ export const AccountScalarFieldEnum = {
   displayName: 'displayName',
   passwordHash: 'passwordHash',
   role: 'role',
-  createdAt: 'createdAt'
+  createdAt: 'createdAt',
+  state: 'state',
+  stateChangedAt: 'stateChangedAt',
+  passwordChangedAt: 'passwordChangedAt',
+  phone: 'phone',
+  phoneIndex: 'phoneIndex',
+  avatar: 'avatar',
+  gender: 'gender',
+  birthday: 'birthday',
+  location: 'location',
+  signature: 'signature',
+  whoMayAddMe: 'whoMayAddMe',
+  addQuestion: 'addQuestion',
+  addAnswer: 'addAnswer',
+  searchableByName: 'searchableByName',
+  searchableByPhone: 'searchableByPhone',
+  showBirthday: 'showBirthday',
+  showLocation: 'showLocation'
 } as const
 
 export type AccountScalarFieldEnum = (typeof AccountScalarFieldEnum)[keyof typeof AccountScalarFieldEnum]
@@ -1312,7 +1779,11 @@ export const LoginScalarFieldEnum = {
   createdAt: 'createdAt',
   lastRefreshedAt: 'lastRefreshedAt',
   accessExpiresAt: 'accessExpiresAt',
-  revokedAt: 'revokedAt'
+  revokedAt: 'revokedAt',
+  coarseAddress: 'coarseAddress',
+  lastSeenAt: 'lastSeenAt',
+  method: 'method',
+  revokedReason: 'revokedReason'
 } as const
 
 export type LoginScalarFieldEnum = (typeof LoginScalarFieldEnum)[keyof typeof LoginScalarFieldEnum]
@@ -1323,7 +1794,8 @@ export const RefreshTokenScalarFieldEnum = {
   loginId: 'loginId',
   createdAt: 'createdAt',
   expiresAt: 'expiresAt',
-  usedAt: 'usedAt'
+  usedAt: 'usedAt',
+  successorHash: 'successorHash'
 } as const
 
 export type RefreshTokenScalarFieldEnum = (typeof RefreshTokenScalarFieldEnum)[keyof typeof RefreshTokenScalarFieldEnum]
@@ -1334,10 +1806,84 @@ export const KeyScalarFieldEnum = {
   purpose: 'purpose',
   publicKey: 'publicKey',
   privateKey: 'privateKey',
-  createdAt: 'createdAt'
+  createdAt: 'createdAt',
+  activeAt: 'activeAt',
+  retiredAt: 'retiredAt'
 } as const
 
 export type KeyScalarFieldEnum = (typeof KeyScalarFieldEnum)[keyof typeof KeyScalarFieldEnum]
+
+
+export const NameShapeScalarFieldEnum = {
+  shape: 'shape',
+  userId: 'userId'
+} as const
+
+export type NameShapeScalarFieldEnum = (typeof NameShapeScalarFieldEnum)[keyof typeof NameShapeScalarFieldEnum]
+
+
+export const SmsCodeScalarFieldEnum = {
+  smsCodeId: 'smsCodeId',
+  phoneIndex: 'phoneIndex',
+  purpose: 'purpose',
+  userId: 'userId',
+  codeHash: 'codeHash',
+  attempts: 'attempts',
+  createdAt: 'createdAt',
+  expiresAt: 'expiresAt',
+  usedAt: 'usedAt'
+} as const
+
+export type SmsCodeScalarFieldEnum = (typeof SmsCodeScalarFieldEnum)[keyof typeof SmsCodeScalarFieldEnum]
+
+
+export const UsedNonceScalarFieldEnum = {
+  nonceHash: 'nonceHash',
+  expiresAt: 'expiresAt'
+} as const
+
+export type UsedNonceScalarFieldEnum = (typeof UsedNonceScalarFieldEnum)[keyof typeof UsedNonceScalarFieldEnum]
+
+
+export const QrLoginScalarFieldEnum = {
+  qrLoginHash: 'qrLoginHash',
+  secretHash: 'secretHash',
+  deviceId: 'deviceId',
+  deviceClass: 'deviceClass',
+  deviceName: 'deviceName',
+  clientVersion: 'clientVersion',
+  coarseAddress: 'coarseAddress',
+  state: 'state',
+  userId: 'userId',
+  scannerLogin: 'scannerLogin',
+  createdAt: 'createdAt',
+  expiresAt: 'expiresAt'
+} as const
+
+export type QrLoginScalarFieldEnum = (typeof QrLoginScalarFieldEnum)[keyof typeof QrLoginScalarFieldEnum]
+
+
+export const DeviceRuleScalarFieldEnum = {
+  deviceClass: 'deviceClass',
+  maxDevices: 'maxDevices',
+  excess: 'excess'
+} as const
+
+export type DeviceRuleScalarFieldEnum = (typeof DeviceRuleScalarFieldEnum)[keyof typeof DeviceRuleScalarFieldEnum]
+
+
+export const AuditScalarFieldEnum = {
+  auditId: 'auditId',
+  actorId: 'actorId',
+  action: 'action',
+  userId: 'userId',
+  detail: 'detail',
+  reason: 'reason',
+  coarseAddress: 'coarseAddress',
+  at: 'at'
+} as const
+
+export type AuditScalarFieldEnum = (typeof AuditScalarFieldEnum)[keyof typeof AuditScalarFieldEnum]
 
 
 export const ConversationScalarFieldEnum = {
@@ -1519,6 +2065,13 @@ export type ListBytesFieldRefInput<$PrismaModel> = FieldRefInputType<$PrismaMode
 
 
 /**
+ * Reference to a field of type 'Boolean'
+ */
+export type BooleanFieldRefInput<$PrismaModel> = FieldRefInputType<$PrismaModel, 'Boolean'>
+    
+
+
+/**
  * Reference to a field of type 'Float'
  */
 export type FloatFieldRefInput<$PrismaModel> = FieldRefInputType<$PrismaModel, 'Float'>
@@ -1687,6 +2240,12 @@ export type GlobalOmitConfig = {
   login?: Prisma.LoginOmit
   refreshToken?: Prisma.RefreshTokenOmit
   key?: Prisma.KeyOmit
+  nameShape?: Prisma.NameShapeOmit
+  smsCode?: Prisma.SmsCodeOmit
+  usedNonce?: Prisma.UsedNonceOmit
+  qrLogin?: Prisma.QrLoginOmit
+  deviceRule?: Prisma.DeviceRuleOmit
+  audit?: Prisma.AuditOmit
   conversation?: Prisma.ConversationOmit
   direct?: Prisma.DirectOmit
   groupKey?: Prisma.GroupKeyOmit

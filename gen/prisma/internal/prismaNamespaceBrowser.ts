@@ -56,6 +56,12 @@ export const ModelName = {
   Login: 'Login',
   RefreshToken: 'RefreshToken',
   Key: 'Key',
+  NameShape: 'NameShape',
+  SmsCode: 'SmsCode',
+  UsedNonce: 'UsedNonce',
+  QrLogin: 'QrLogin',
+  DeviceRule: 'DeviceRule',
+  Audit: 'Audit',
   Conversation: 'Conversation',
   Direct: 'Direct',
   GroupKey: 'GroupKey',
@@ -96,7 +102,24 @@ export const AccountScalarFieldEnum = {
   displayName: 'displayName',
   passwordHash: 'passwordHash',
   role: 'role',
-  createdAt: 'createdAt'
+  createdAt: 'createdAt',
+  state: 'state',
+  stateChangedAt: 'stateChangedAt',
+  passwordChangedAt: 'passwordChangedAt',
+  phone: 'phone',
+  phoneIndex: 'phoneIndex',
+  avatar: 'avatar',
+  gender: 'gender',
+  birthday: 'birthday',
+  location: 'location',
+  signature: 'signature',
+  whoMayAddMe: 'whoMayAddMe',
+  addQuestion: 'addQuestion',
+  addAnswer: 'addAnswer',
+  searchableByName: 'searchableByName',
+  searchableByPhone: 'searchableByPhone',
+  showBirthday: 'showBirthday',
+  showLocation: 'showLocation'
 } as const
 
 export type AccountScalarFieldEnum = (typeof AccountScalarFieldEnum)[keyof typeof AccountScalarFieldEnum]
@@ -112,7 +135,11 @@ export const LoginScalarFieldEnum = {
   createdAt: 'createdAt',
   lastRefreshedAt: 'lastRefreshedAt',
   accessExpiresAt: 'accessExpiresAt',
-  revokedAt: 'revokedAt'
+  revokedAt: 'revokedAt',
+  coarseAddress: 'coarseAddress',
+  lastSeenAt: 'lastSeenAt',
+  method: 'method',
+  revokedReason: 'revokedReason'
 } as const
 
 export type LoginScalarFieldEnum = (typeof LoginScalarFieldEnum)[keyof typeof LoginScalarFieldEnum]
@@ -123,7 +150,8 @@ export const RefreshTokenScalarFieldEnum = {
   loginId: 'loginId',
   createdAt: 'createdAt',
   expiresAt: 'expiresAt',
-  usedAt: 'usedAt'
+  usedAt: 'usedAt',
+  successorHash: 'successorHash'
 } as const
 
 export type RefreshTokenScalarFieldEnum = (typeof RefreshTokenScalarFieldEnum)[keyof typeof RefreshTokenScalarFieldEnum]
@@ -134,10 +162,84 @@ export const KeyScalarFieldEnum = {
   purpose: 'purpose',
   publicKey: 'publicKey',
   privateKey: 'privateKey',
-  createdAt: 'createdAt'
+  createdAt: 'createdAt',
+  activeAt: 'activeAt',
+  retiredAt: 'retiredAt'
 } as const
 
 export type KeyScalarFieldEnum = (typeof KeyScalarFieldEnum)[keyof typeof KeyScalarFieldEnum]
+
+
+export const NameShapeScalarFieldEnum = {
+  shape: 'shape',
+  userId: 'userId'
+} as const
+
+export type NameShapeScalarFieldEnum = (typeof NameShapeScalarFieldEnum)[keyof typeof NameShapeScalarFieldEnum]
+
+
+export const SmsCodeScalarFieldEnum = {
+  smsCodeId: 'smsCodeId',
+  phoneIndex: 'phoneIndex',
+  purpose: 'purpose',
+  userId: 'userId',
+  codeHash: 'codeHash',
+  attempts: 'attempts',
+  createdAt: 'createdAt',
+  expiresAt: 'expiresAt',
+  usedAt: 'usedAt'
+} as const
+
+export type SmsCodeScalarFieldEnum = (typeof SmsCodeScalarFieldEnum)[keyof typeof SmsCodeScalarFieldEnum]
+
+
+export const UsedNonceScalarFieldEnum = {
+  nonceHash: 'nonceHash',
+  expiresAt: 'expiresAt'
+} as const
+
+export type UsedNonceScalarFieldEnum = (typeof UsedNonceScalarFieldEnum)[keyof typeof UsedNonceScalarFieldEnum]
+
+
+export const QrLoginScalarFieldEnum = {
+  qrLoginHash: 'qrLoginHash',
+  secretHash: 'secretHash',
+  deviceId: 'deviceId',
+  deviceClass: 'deviceClass',
+  deviceName: 'deviceName',
+  clientVersion: 'clientVersion',
+  coarseAddress: 'coarseAddress',
+  state: 'state',
+  userId: 'userId',
+  scannerLogin: 'scannerLogin',
+  createdAt: 'createdAt',
+  expiresAt: 'expiresAt'
+} as const
+
+export type QrLoginScalarFieldEnum = (typeof QrLoginScalarFieldEnum)[keyof typeof QrLoginScalarFieldEnum]
+
+
+export const DeviceRuleScalarFieldEnum = {
+  deviceClass: 'deviceClass',
+  maxDevices: 'maxDevices',
+  excess: 'excess'
+} as const
+
+export type DeviceRuleScalarFieldEnum = (typeof DeviceRuleScalarFieldEnum)[keyof typeof DeviceRuleScalarFieldEnum]
+
+
+export const AuditScalarFieldEnum = {
+  auditId: 'auditId',
+  actorId: 'actorId',
+  action: 'action',
+  userId: 'userId',
+  detail: 'detail',
+  reason: 'reason',
+  coarseAddress: 'coarseAddress',
+  at: 'at'
+} as const
+
+export type AuditScalarFieldEnum = (typeof AuditScalarFieldEnum)[keyof typeof AuditScalarFieldEnum]
 
 
 export const ConversationScalarFieldEnum = {

@@ -28,10 +28,14 @@ export type AggregateAccount = {
 
 export type AccountAvgAggregateOutputType = {
   userId: number | null
+  gender: number | null
+  whoMayAddMe: number | null
 }
 
 export type AccountSumAggregateOutputType = {
   userId: bigint | null
+  gender: number | null
+  whoMayAddMe: number | null
 }
 
 export type AccountMinAggregateOutputType = {
@@ -42,6 +46,23 @@ export type AccountMinAggregateOutputType = {
   passwordHash: string | null
   role: string | null
   createdAt: Date | null
+  state: string | null
+  stateChangedAt: Date | null
+  passwordChangedAt: Date | null
+  phone: runtime.Bytes | null
+  phoneIndex: runtime.Bytes | null
+  avatar: string | null
+  gender: number | null
+  birthday: runtime.Bytes | null
+  location: runtime.Bytes | null
+  signature: string | null
+  whoMayAddMe: number | null
+  addQuestion: string | null
+  addAnswer: runtime.Bytes | null
+  searchableByName: boolean | null
+  searchableByPhone: boolean | null
+  showBirthday: boolean | null
+  showLocation: boolean | null
 }
 
 export type AccountMaxAggregateOutputType = {
@@ -52,6 +73,23 @@ export type AccountMaxAggregateOutputType = {
   passwordHash: string | null
   role: string | null
   createdAt: Date | null
+  state: string | null
+  stateChangedAt: Date | null
+  passwordChangedAt: Date | null
+  phone: runtime.Bytes | null
+  phoneIndex: runtime.Bytes | null
+  avatar: string | null
+  gender: number | null
+  birthday: runtime.Bytes | null
+  location: runtime.Bytes | null
+  signature: string | null
+  whoMayAddMe: number | null
+  addQuestion: string | null
+  addAnswer: runtime.Bytes | null
+  searchableByName: boolean | null
+  searchableByPhone: boolean | null
+  showBirthday: boolean | null
+  showLocation: boolean | null
 }
 
 export type AccountCountAggregateOutputType = {
@@ -62,16 +100,37 @@ export type AccountCountAggregateOutputType = {
   passwordHash: number
   role: number
   createdAt: number
+  state: number
+  stateChangedAt: number
+  passwordChangedAt: number
+  phone: number
+  phoneIndex: number
+  avatar: number
+  gender: number
+  birthday: number
+  location: number
+  signature: number
+  whoMayAddMe: number
+  addQuestion: number
+  addAnswer: number
+  searchableByName: number
+  searchableByPhone: number
+  showBirthday: number
+  showLocation: number
   _all: number
 }
 
 
 export type AccountAvgAggregateInputType = {
   userId?: true
+  gender?: true
+  whoMayAddMe?: true
 }
 
 export type AccountSumAggregateInputType = {
   userId?: true
+  gender?: true
+  whoMayAddMe?: true
 }
 
 export type AccountMinAggregateInputType = {
@@ -82,6 +141,23 @@ export type AccountMinAggregateInputType = {
   passwordHash?: true
   role?: true
   createdAt?: true
+  state?: true
+  stateChangedAt?: true
+  passwordChangedAt?: true
+  phone?: true
+  phoneIndex?: true
+  avatar?: true
+  gender?: true
+  birthday?: true
+  location?: true
+  signature?: true
+  whoMayAddMe?: true
+  addQuestion?: true
+  addAnswer?: true
+  searchableByName?: true
+  searchableByPhone?: true
+  showBirthday?: true
+  showLocation?: true
 }
 
 export type AccountMaxAggregateInputType = {
@@ -92,6 +168,23 @@ export type AccountMaxAggregateInputType = {
   passwordHash?: true
   role?: true
   createdAt?: true
+  state?: true
+  stateChangedAt?: true
+  passwordChangedAt?: true
+  phone?: true
+  phoneIndex?: true
+  avatar?: true
+  gender?: true
+  birthday?: true
+  location?: true
+  signature?: true
+  whoMayAddMe?: true
+  addQuestion?: true
+  addAnswer?: true
+  searchableByName?: true
+  searchableByPhone?: true
+  showBirthday?: true
+  showLocation?: true
 }
 
 export type AccountCountAggregateInputType = {
@@ -102,6 +195,23 @@ export type AccountCountAggregateInputType = {
   passwordHash?: true
   role?: true
   createdAt?: true
+  state?: true
+  stateChangedAt?: true
+  passwordChangedAt?: true
+  phone?: true
+  phoneIndex?: true
+  avatar?: true
+  gender?: true
+  birthday?: true
+  location?: true
+  signature?: true
+  whoMayAddMe?: true
+  addQuestion?: true
+  addAnswer?: true
+  searchableByName?: true
+  searchableByPhone?: true
+  showBirthday?: true
+  showLocation?: true
   _all?: true
 }
 
@@ -196,9 +306,26 @@ export type AccountGroupByOutputType = {
   userName: string
   userNameKey: string
   displayName: string
-  passwordHash: string
+  passwordHash: string | null
   role: string
   createdAt: Date
+  state: string
+  stateChangedAt: Date | null
+  passwordChangedAt: Date | null
+  phone: runtime.Bytes | null
+  phoneIndex: runtime.Bytes | null
+  avatar: string
+  gender: number
+  birthday: runtime.Bytes | null
+  location: runtime.Bytes | null
+  signature: string
+  whoMayAddMe: number
+  addQuestion: string
+  addAnswer: runtime.Bytes | null
+  searchableByName: boolean
+  searchableByPhone: boolean
+  showBirthday: boolean
+  showLocation: boolean
   _count: AccountCountAggregateOutputType | null
   _avg: AccountAvgAggregateOutputType | null
   _sum: AccountSumAggregateOutputType | null
@@ -229,10 +356,29 @@ export type AccountWhereInput = {
   userName?: Prisma.StringFilter<"Account"> | string
   userNameKey?: Prisma.StringFilter<"Account"> | string
   displayName?: Prisma.StringFilter<"Account"> | string
-  passwordHash?: Prisma.StringFilter<"Account"> | string
+  passwordHash?: Prisma.StringNullableFilter<"Account"> | string | null
   role?: Prisma.StringFilter<"Account"> | string
   createdAt?: Prisma.DateTimeFilter<"Account"> | Date | string
+  state?: Prisma.StringFilter<"Account"> | string
+  stateChangedAt?: Prisma.DateTimeNullableFilter<"Account"> | Date | string | null
+  passwordChangedAt?: Prisma.DateTimeNullableFilter<"Account"> | Date | string | null
+  phone?: Prisma.BytesNullableFilter<"Account"> | runtime.Bytes | null
+  phoneIndex?: Prisma.BytesNullableFilter<"Account"> | runtime.Bytes | null
+  avatar?: Prisma.StringFilter<"Account"> | string
+  gender?: Prisma.IntFilter<"Account"> | number
+  birthday?: Prisma.BytesNullableFilter<"Account"> | runtime.Bytes | null
+  location?: Prisma.BytesNullableFilter<"Account"> | runtime.Bytes | null
+  signature?: Prisma.StringFilter<"Account"> | string
+  whoMayAddMe?: Prisma.IntFilter<"Account"> | number
+  addQuestion?: Prisma.StringFilter<"Account"> | string
+  addAnswer?: Prisma.BytesNullableFilter<"Account"> | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFilter<"Account"> | boolean
+  searchableByPhone?: Prisma.BoolFilter<"Account"> | boolean
+  showBirthday?: Prisma.BoolFilter<"Account"> | boolean
+  showLocation?: Prisma.BoolFilter<"Account"> | boolean
   logins?: Prisma.LoginListRelationFilter
+  nameShapes?: Prisma.NameShapeListRelationFilter
+  qrLogins?: Prisma.QrLoginListRelationFilter
 }
 
 export type AccountOrderByWithRelationInput = {
@@ -240,34 +386,89 @@ export type AccountOrderByWithRelationInput = {
   userName?: Prisma.SortOrder
   userNameKey?: Prisma.SortOrder
   displayName?: Prisma.SortOrder
-  passwordHash?: Prisma.SortOrder
+  passwordHash?: Prisma.SortOrderInput | Prisma.SortOrder
   role?: Prisma.SortOrder
   createdAt?: Prisma.SortOrder
+  state?: Prisma.SortOrder
+  stateChangedAt?: Prisma.SortOrderInput | Prisma.SortOrder
+  passwordChangedAt?: Prisma.SortOrderInput | Prisma.SortOrder
+  phone?: Prisma.SortOrderInput | Prisma.SortOrder
+  phoneIndex?: Prisma.SortOrderInput | Prisma.SortOrder
+  avatar?: Prisma.SortOrder
+  gender?: Prisma.SortOrder
+  birthday?: Prisma.SortOrderInput | Prisma.SortOrder
+  location?: Prisma.SortOrderInput | Prisma.SortOrder
+  signature?: Prisma.SortOrder
+  whoMayAddMe?: Prisma.SortOrder
+  addQuestion?: Prisma.SortOrder
+  addAnswer?: Prisma.SortOrderInput | Prisma.SortOrder
+  searchableByName?: Prisma.SortOrder
+  searchableByPhone?: Prisma.SortOrder
+  showBirthday?: Prisma.SortOrder
+  showLocation?: Prisma.SortOrder
   logins?: Prisma.LoginOrderByRelationAggregateInput
+  nameShapes?: Prisma.NameShapeOrderByRelationAggregateInput
+  qrLogins?: Prisma.QrLoginOrderByRelationAggregateInput
 }
 
 export type AccountWhereUniqueInput = Prisma.AtLeast<{
   userId?: bigint | number
   userNameKey?: string
+  phoneIndex?: runtime.Bytes
   AND?: Prisma.AccountWhereInput | Prisma.AccountWhereInput[]
   OR?: Prisma.AccountWhereInput[]
   NOT?: Prisma.AccountWhereInput | Prisma.AccountWhereInput[]
   userName?: Prisma.StringFilter<"Account"> | string
   displayName?: Prisma.StringFilter<"Account"> | string
-  passwordHash?: Prisma.StringFilter<"Account"> | string
+  passwordHash?: Prisma.StringNullableFilter<"Account"> | string | null
   role?: Prisma.StringFilter<"Account"> | string
   createdAt?: Prisma.DateTimeFilter<"Account"> | Date | string
+  state?: Prisma.StringFilter<"Account"> | string
+  stateChangedAt?: Prisma.DateTimeNullableFilter<"Account"> | Date | string | null
+  passwordChangedAt?: Prisma.DateTimeNullableFilter<"Account"> | Date | string | null
+  phone?: Prisma.BytesNullableFilter<"Account"> | runtime.Bytes | null
+  avatar?: Prisma.StringFilter<"Account"> | string
+  gender?: Prisma.IntFilter<"Account"> | number
+  birthday?: Prisma.BytesNullableFilter<"Account"> | runtime.Bytes | null
+  location?: Prisma.BytesNullableFilter<"Account"> | runtime.Bytes | null
+  signature?: Prisma.StringFilter<"Account"> | string
+  whoMayAddMe?: Prisma.IntFilter<"Account"> | number
+  addQuestion?: Prisma.StringFilter<"Account"> | string
+  addAnswer?: Prisma.BytesNullableFilter<"Account"> | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFilter<"Account"> | boolean
+  searchableByPhone?: Prisma.BoolFilter<"Account"> | boolean
+  showBirthday?: Prisma.BoolFilter<"Account"> | boolean
+  showLocation?: Prisma.BoolFilter<"Account"> | boolean
   logins?: Prisma.LoginListRelationFilter
-}, "userId" | "userNameKey">
+  nameShapes?: Prisma.NameShapeListRelationFilter
+  qrLogins?: Prisma.QrLoginListRelationFilter
+}, "userId" | "userNameKey" | "phoneIndex">
 
 export type AccountOrderByWithAggregationInput = {
   userId?: Prisma.SortOrder
   userName?: Prisma.SortOrder
   userNameKey?: Prisma.SortOrder
   displayName?: Prisma.SortOrder
-  passwordHash?: Prisma.SortOrder
+  passwordHash?: Prisma.SortOrderInput | Prisma.SortOrder
   role?: Prisma.SortOrder
   createdAt?: Prisma.SortOrder
+  state?: Prisma.SortOrder
+  stateChangedAt?: Prisma.SortOrderInput | Prisma.SortOrder
+  passwordChangedAt?: Prisma.SortOrderInput | Prisma.SortOrder
+  phone?: Prisma.SortOrderInput | Prisma.SortOrder
+  phoneIndex?: Prisma.SortOrderInput | Prisma.SortOrder
+  avatar?: Prisma.SortOrder
+  gender?: Prisma.SortOrder
+  birthday?: Prisma.SortOrderInput | Prisma.SortOrder
+  location?: Prisma.SortOrderInput | Prisma.SortOrder
+  signature?: Prisma.SortOrder
+  whoMayAddMe?: Prisma.SortOrder
+  addQuestion?: Prisma.SortOrder
+  addAnswer?: Prisma.SortOrderInput | Prisma.SortOrder
+  searchableByName?: Prisma.SortOrder
+  searchableByPhone?: Prisma.SortOrder
+  showBirthday?: Prisma.SortOrder
+  showLocation?: Prisma.SortOrder
   _count?: Prisma.AccountCountOrderByAggregateInput
   _avg?: Prisma.AccountAvgOrderByAggregateInput
   _max?: Prisma.AccountMaxOrderByAggregateInput
@@ -283,9 +484,26 @@ export type AccountScalarWhereWithAggregatesInput = {
   userName?: Prisma.StringWithAggregatesFilter<"Account"> | string
   userNameKey?: Prisma.StringWithAggregatesFilter<"Account"> | string
   displayName?: Prisma.StringWithAggregatesFilter<"Account"> | string
-  passwordHash?: Prisma.StringWithAggregatesFilter<"Account"> | string
+  passwordHash?: Prisma.StringNullableWithAggregatesFilter<"Account"> | string | null
   role?: Prisma.StringWithAggregatesFilter<"Account"> | string
   createdAt?: Prisma.DateTimeWithAggregatesFilter<"Account"> | Date | string
+  state?: Prisma.StringWithAggregatesFilter<"Account"> | string
+  stateChangedAt?: Prisma.DateTimeNullableWithAggregatesFilter<"Account"> | Date | string | null
+  passwordChangedAt?: Prisma.DateTimeNullableWithAggregatesFilter<"Account"> | Date | string | null
+  phone?: Prisma.BytesNullableWithAggregatesFilter<"Account"> | runtime.Bytes | null
+  phoneIndex?: Prisma.BytesNullableWithAggregatesFilter<"Account"> | runtime.Bytes | null
+  avatar?: Prisma.StringWithAggregatesFilter<"Account"> | string
+  gender?: Prisma.IntWithAggregatesFilter<"Account"> | number
+  birthday?: Prisma.BytesNullableWithAggregatesFilter<"Account"> | runtime.Bytes | null
+  location?: Prisma.BytesNullableWithAggregatesFilter<"Account"> | runtime.Bytes | null
+  signature?: Prisma.StringWithAggregatesFilter<"Account"> | string
+  whoMayAddMe?: Prisma.IntWithAggregatesFilter<"Account"> | number
+  addQuestion?: Prisma.StringWithAggregatesFilter<"Account"> | string
+  addAnswer?: Prisma.BytesNullableWithAggregatesFilter<"Account"> | runtime.Bytes | null
+  searchableByName?: Prisma.BoolWithAggregatesFilter<"Account"> | boolean
+  searchableByPhone?: Prisma.BoolWithAggregatesFilter<"Account"> | boolean
+  showBirthday?: Prisma.BoolWithAggregatesFilter<"Account"> | boolean
+  showLocation?: Prisma.BoolWithAggregatesFilter<"Account"> | boolean
 }
 
 export type AccountCreateInput = {
@@ -293,10 +511,29 @@ export type AccountCreateInput = {
   userName: string
   userNameKey: string
   displayName: string
-  passwordHash: string
+  passwordHash?: string | null
   role?: string
   createdAt?: Date | string
+  state?: string
+  stateChangedAt?: Date | string | null
+  passwordChangedAt?: Date | string | null
+  phone?: runtime.Bytes | null
+  phoneIndex?: runtime.Bytes | null
+  avatar?: string
+  gender?: number
+  birthday?: runtime.Bytes | null
+  location?: runtime.Bytes | null
+  signature?: string
+  whoMayAddMe?: number
+  addQuestion?: string
+  addAnswer?: runtime.Bytes | null
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
   logins?: Prisma.LoginCreateNestedManyWithoutAccountInput
+  nameShapes?: Prisma.NameShapeCreateNestedManyWithoutAccountInput
+  qrLogins?: Prisma.QrLoginCreateNestedManyWithoutAccountInput
 }
 
 export type AccountUncheckedCreateInput = {
@@ -304,10 +541,29 @@ export type AccountUncheckedCreateInput = {
   userName: string
   userNameKey: string
   displayName: string
-  passwordHash: string
+  passwordHash?: string | null
   role?: string
   createdAt?: Date | string
+  state?: string
+  stateChangedAt?: Date | string | null
+  passwordChangedAt?: Date | string | null
+  phone?: runtime.Bytes | null
+  phoneIndex?: runtime.Bytes | null
+  avatar?: string
+  gender?: number
+  birthday?: runtime.Bytes | null
+  location?: runtime.Bytes | null
+  signature?: string
+  whoMayAddMe?: number
+  addQuestion?: string
+  addAnswer?: runtime.Bytes | null
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
   logins?: Prisma.LoginUncheckedCreateNestedManyWithoutAccountInput
+  nameShapes?: Prisma.NameShapeUncheckedCreateNestedManyWithoutAccountInput
+  qrLogins?: Prisma.QrLoginUncheckedCreateNestedManyWithoutAccountInput
 }
 
 export type AccountUpdateInput = {
@@ -315,10 +571,29 @@ export type AccountUpdateInput = {
   userName?: Prisma.StringFieldUpdateOperationsInput | string
   userNameKey?: Prisma.StringFieldUpdateOperationsInput | string
   displayName?: Prisma.StringFieldUpdateOperationsInput | string
-  passwordHash?: Prisma.StringFieldUpdateOperationsInput | string
+  passwordHash?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   role?: Prisma.StringFieldUpdateOperationsInput | string
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  state?: Prisma.StringFieldUpdateOperationsInput | string
+  stateChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  passwordChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  phone?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  phoneIndex?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  avatar?: Prisma.StringFieldUpdateOperationsInput | string
+  gender?: Prisma.IntFieldUpdateOperationsInput | number
+  birthday?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  location?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  signature?: Prisma.StringFieldUpdateOperationsInput | string
+  whoMayAddMe?: Prisma.IntFieldUpdateOperationsInput | number
+  addQuestion?: Prisma.StringFieldUpdateOperationsInput | string
+  addAnswer?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  searchableByPhone?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showBirthday?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
   logins?: Prisma.LoginUpdateManyWithoutAccountNestedInput
+  nameShapes?: Prisma.NameShapeUpdateManyWithoutAccountNestedInput
+  qrLogins?: Prisma.QrLoginUpdateManyWithoutAccountNestedInput
 }
 
 export type AccountUncheckedUpdateInput = {
@@ -326,10 +601,29 @@ export type AccountUncheckedUpdateInput = {
   userName?: Prisma.StringFieldUpdateOperationsInput | string
   userNameKey?: Prisma.StringFieldUpdateOperationsInput | string
   displayName?: Prisma.StringFieldUpdateOperationsInput | string
-  passwordHash?: Prisma.StringFieldUpdateOperationsInput | string
+  passwordHash?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   role?: Prisma.StringFieldUpdateOperationsInput | string
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  state?: Prisma.StringFieldUpdateOperationsInput | string
+  stateChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  passwordChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  phone?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  phoneIndex?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  avatar?: Prisma.StringFieldUpdateOperationsInput | string
+  gender?: Prisma.IntFieldUpdateOperationsInput | number
+  birthday?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  location?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  signature?: Prisma.StringFieldUpdateOperationsInput | string
+  whoMayAddMe?: Prisma.IntFieldUpdateOperationsInput | number
+  addQuestion?: Prisma.StringFieldUpdateOperationsInput | string
+  addAnswer?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  searchableByPhone?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showBirthday?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
   logins?: Prisma.LoginUncheckedUpdateManyWithoutAccountNestedInput
+  nameShapes?: Prisma.NameShapeUncheckedUpdateManyWithoutAccountNestedInput
+  qrLogins?: Prisma.QrLoginUncheckedUpdateManyWithoutAccountNestedInput
 }
 
 export type AccountCreateManyInput = {
@@ -337,9 +631,26 @@ export type AccountCreateManyInput = {
   userName: string
   userNameKey: string
   displayName: string
-  passwordHash: string
+  passwordHash?: string | null
   role?: string
   createdAt?: Date | string
+  state?: string
+  stateChangedAt?: Date | string | null
+  passwordChangedAt?: Date | string | null
+  phone?: runtime.Bytes | null
+  phoneIndex?: runtime.Bytes | null
+  avatar?: string
+  gender?: number
+  birthday?: runtime.Bytes | null
+  location?: runtime.Bytes | null
+  signature?: string
+  whoMayAddMe?: number
+  addQuestion?: string
+  addAnswer?: runtime.Bytes | null
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
 }
 
 export type AccountUpdateManyMutationInput = {
@@ -347,9 +658,26 @@ export type AccountUpdateManyMutationInput = {
   userName?: Prisma.StringFieldUpdateOperationsInput | string
   userNameKey?: Prisma.StringFieldUpdateOperationsInput | string
   displayName?: Prisma.StringFieldUpdateOperationsInput | string
-  passwordHash?: Prisma.StringFieldUpdateOperationsInput | string
+  passwordHash?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   role?: Prisma.StringFieldUpdateOperationsInput | string
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  state?: Prisma.StringFieldUpdateOperationsInput | string
+  stateChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  passwordChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  phone?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  phoneIndex?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  avatar?: Prisma.StringFieldUpdateOperationsInput | string
+  gender?: Prisma.IntFieldUpdateOperationsInput | number
+  birthday?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  location?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  signature?: Prisma.StringFieldUpdateOperationsInput | string
+  whoMayAddMe?: Prisma.IntFieldUpdateOperationsInput | number
+  addQuestion?: Prisma.StringFieldUpdateOperationsInput | string
+  addAnswer?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  searchableByPhone?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showBirthday?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
 }
 
 export type AccountUncheckedUpdateManyInput = {
@@ -357,9 +685,26 @@ export type AccountUncheckedUpdateManyInput = {
   userName?: Prisma.StringFieldUpdateOperationsInput | string
   userNameKey?: Prisma.StringFieldUpdateOperationsInput | string
   displayName?: Prisma.StringFieldUpdateOperationsInput | string
-  passwordHash?: Prisma.StringFieldUpdateOperationsInput | string
+  passwordHash?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   role?: Prisma.StringFieldUpdateOperationsInput | string
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  state?: Prisma.StringFieldUpdateOperationsInput | string
+  stateChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  passwordChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  phone?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  phoneIndex?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  avatar?: Prisma.StringFieldUpdateOperationsInput | string
+  gender?: Prisma.IntFieldUpdateOperationsInput | number
+  birthday?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  location?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  signature?: Prisma.StringFieldUpdateOperationsInput | string
+  whoMayAddMe?: Prisma.IntFieldUpdateOperationsInput | number
+  addQuestion?: Prisma.StringFieldUpdateOperationsInput | string
+  addAnswer?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  searchableByPhone?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showBirthday?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
 }
 
 export type AccountCountOrderByAggregateInput = {
@@ -370,10 +715,29 @@ export type AccountCountOrderByAggregateInput = {
   passwordHash?: Prisma.SortOrder
   role?: Prisma.SortOrder
   createdAt?: Prisma.SortOrder
+  state?: Prisma.SortOrder
+  stateChangedAt?: Prisma.SortOrder
+  passwordChangedAt?: Prisma.SortOrder
+  phone?: Prisma.SortOrder
+  phoneIndex?: Prisma.SortOrder
+  avatar?: Prisma.SortOrder
+  gender?: Prisma.SortOrder
+  birthday?: Prisma.SortOrder
+  location?: Prisma.SortOrder
+  signature?: Prisma.SortOrder
+  whoMayAddMe?: Prisma.SortOrder
+  addQuestion?: Prisma.SortOrder
+  addAnswer?: Prisma.SortOrder
+  searchableByName?: Prisma.SortOrder
+  searchableByPhone?: Prisma.SortOrder
+  showBirthday?: Prisma.SortOrder
+  showLocation?: Prisma.SortOrder
 }
 
 export type AccountAvgOrderByAggregateInput = {
   userId?: Prisma.SortOrder
+  gender?: Prisma.SortOrder
+  whoMayAddMe?: Prisma.SortOrder
 }
 
 export type AccountMaxOrderByAggregateInput = {
@@ -384,6 +748,23 @@ export type AccountMaxOrderByAggregateInput = {
   passwordHash?: Prisma.SortOrder
   role?: Prisma.SortOrder
   createdAt?: Prisma.SortOrder
+  state?: Prisma.SortOrder
+  stateChangedAt?: Prisma.SortOrder
+  passwordChangedAt?: Prisma.SortOrder
+  phone?: Prisma.SortOrder
+  phoneIndex?: Prisma.SortOrder
+  avatar?: Prisma.SortOrder
+  gender?: Prisma.SortOrder
+  birthday?: Prisma.SortOrder
+  location?: Prisma.SortOrder
+  signature?: Prisma.SortOrder
+  whoMayAddMe?: Prisma.SortOrder
+  addQuestion?: Prisma.SortOrder
+  addAnswer?: Prisma.SortOrder
+  searchableByName?: Prisma.SortOrder
+  searchableByPhone?: Prisma.SortOrder
+  showBirthday?: Prisma.SortOrder
+  showLocation?: Prisma.SortOrder
 }
 
 export type AccountMinOrderByAggregateInput = {
@@ -394,15 +775,39 @@ export type AccountMinOrderByAggregateInput = {
   passwordHash?: Prisma.SortOrder
   role?: Prisma.SortOrder
   createdAt?: Prisma.SortOrder
+  state?: Prisma.SortOrder
+  stateChangedAt?: Prisma.SortOrder
+  passwordChangedAt?: Prisma.SortOrder
+  phone?: Prisma.SortOrder
+  phoneIndex?: Prisma.SortOrder
+  avatar?: Prisma.SortOrder
+  gender?: Prisma.SortOrder
+  birthday?: Prisma.SortOrder
+  location?: Prisma.SortOrder
+  signature?: Prisma.SortOrder
+  whoMayAddMe?: Prisma.SortOrder
+  addQuestion?: Prisma.SortOrder
+  addAnswer?: Prisma.SortOrder
+  searchableByName?: Prisma.SortOrder
+  searchableByPhone?: Prisma.SortOrder
+  showBirthday?: Prisma.SortOrder
+  showLocation?: Prisma.SortOrder
 }
 
 export type AccountSumOrderByAggregateInput = {
   userId?: Prisma.SortOrder
+  gender?: Prisma.SortOrder
+  whoMayAddMe?: Prisma.SortOrder
 }
 
 export type AccountScalarRelationFilter = {
   is?: Prisma.AccountWhereInput
   isNot?: Prisma.AccountWhereInput
+}
+
+export type AccountNullableScalarRelationFilter = {
+  is?: Prisma.AccountWhereInput | null
+  isNot?: Prisma.AccountWhereInput | null
 }
 
 export type BigIntFieldUpdateOperationsInput = {
@@ -411,6 +816,22 @@ export type BigIntFieldUpdateOperationsInput = {
   decrement?: bigint | number
   multiply?: bigint | number
   divide?: bigint | number
+}
+
+export type NullableStringFieldUpdateOperationsInput = {
+  set?: string | null
+}
+
+export type NullableDateTimeFieldUpdateOperationsInput = {
+  set?: Date | string | null
+}
+
+export type NullableBytesFieldUpdateOperationsInput = {
+  set?: runtime.Bytes | null
+}
+
+export type BoolFieldUpdateOperationsInput = {
+  set?: boolean
 }
 
 export type AccountCreateNestedOneWithoutLoginsInput = {
@@ -427,14 +848,63 @@ export type AccountUpdateOneRequiredWithoutLoginsNestedInput = {
   update?: Prisma.XOR<Prisma.XOR<Prisma.AccountUpdateToOneWithWhereWithoutLoginsInput, Prisma.AccountUpdateWithoutLoginsInput>, Prisma.AccountUncheckedUpdateWithoutLoginsInput>
 }
 
+export type AccountCreateNestedOneWithoutNameShapesInput = {
+  create?: Prisma.XOR<Prisma.AccountCreateWithoutNameShapesInput, Prisma.AccountUncheckedCreateWithoutNameShapesInput>
+  connectOrCreate?: Prisma.AccountCreateOrConnectWithoutNameShapesInput
+  connect?: Prisma.AccountWhereUniqueInput
+}
+
+export type AccountUpdateOneRequiredWithoutNameShapesNestedInput = {
+  create?: Prisma.XOR<Prisma.AccountCreateWithoutNameShapesInput, Prisma.AccountUncheckedCreateWithoutNameShapesInput>
+  connectOrCreate?: Prisma.AccountCreateOrConnectWithoutNameShapesInput
+  upsert?: Prisma.AccountUpsertWithoutNameShapesInput
+  connect?: Prisma.AccountWhereUniqueInput
+  update?: Prisma.XOR<Prisma.XOR<Prisma.AccountUpdateToOneWithWhereWithoutNameShapesInput, Prisma.AccountUpdateWithoutNameShapesInput>, Prisma.AccountUncheckedUpdateWithoutNameShapesInput>
+}
+
+export type AccountCreateNestedOneWithoutQrLoginsInput = {
+  create?: Prisma.XOR<Prisma.AccountCreateWithoutQrLoginsInput, Prisma.AccountUncheckedCreateWithoutQrLoginsInput>
+  connectOrCreate?: Prisma.AccountCreateOrConnectWithoutQrLoginsInput
+  connect?: Prisma.AccountWhereUniqueInput
+}
+
+export type AccountUpdateOneWithoutQrLoginsNestedInput = {
+  create?: Prisma.XOR<Prisma.AccountCreateWithoutQrLoginsInput, Prisma.AccountUncheckedCreateWithoutQrLoginsInput>
+  connectOrCreate?: Prisma.AccountCreateOrConnectWithoutQrLoginsInput
+  upsert?: Prisma.AccountUpsertWithoutQrLoginsInput
+  disconnect?: Prisma.AccountWhereInput | boolean
+  delete?: Prisma.AccountWhereInput | boolean
+  connect?: Prisma.AccountWhereUniqueInput
+  update?: Prisma.XOR<Prisma.XOR<Prisma.AccountUpdateToOneWithWhereWithoutQrLoginsInput, Prisma.AccountUpdateWithoutQrLoginsInput>, Prisma.AccountUncheckedUpdateWithoutQrLoginsInput>
+}
+
 export type AccountCreateWithoutLoginsInput = {
   userId: bigint | number
   userName: string
   userNameKey: string
   displayName: string
-  passwordHash: string
+  passwordHash?: string | null
   role?: string
   createdAt?: Date | string
+  state?: string
+  stateChangedAt?: Date | string | null
+  passwordChangedAt?: Date | string | null
+  phone?: runtime.Bytes | null
+  phoneIndex?: runtime.Bytes | null
+  avatar?: string
+  gender?: number
+  birthday?: runtime.Bytes | null
+  location?: runtime.Bytes | null
+  signature?: string
+  whoMayAddMe?: number
+  addQuestion?: string
+  addAnswer?: runtime.Bytes | null
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
+  nameShapes?: Prisma.NameShapeCreateNestedManyWithoutAccountInput
+  qrLogins?: Prisma.QrLoginCreateNestedManyWithoutAccountInput
 }
 
 export type AccountUncheckedCreateWithoutLoginsInput = {
@@ -442,9 +912,28 @@ export type AccountUncheckedCreateWithoutLoginsInput = {
   userName: string
   userNameKey: string
   displayName: string
-  passwordHash: string
+  passwordHash?: string | null
   role?: string
   createdAt?: Date | string
+  state?: string
+  stateChangedAt?: Date | string | null
+  passwordChangedAt?: Date | string | null
+  phone?: runtime.Bytes | null
+  phoneIndex?: runtime.Bytes | null
+  avatar?: string
+  gender?: number
+  birthday?: runtime.Bytes | null
+  location?: runtime.Bytes | null
+  signature?: string
+  whoMayAddMe?: number
+  addQuestion?: string
+  addAnswer?: runtime.Bytes | null
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
+  nameShapes?: Prisma.NameShapeUncheckedCreateNestedManyWithoutAccountInput
+  qrLogins?: Prisma.QrLoginUncheckedCreateNestedManyWithoutAccountInput
 }
 
 export type AccountCreateOrConnectWithoutLoginsInput = {
@@ -468,9 +957,28 @@ export type AccountUpdateWithoutLoginsInput = {
   userName?: Prisma.StringFieldUpdateOperationsInput | string
   userNameKey?: Prisma.StringFieldUpdateOperationsInput | string
   displayName?: Prisma.StringFieldUpdateOperationsInput | string
-  passwordHash?: Prisma.StringFieldUpdateOperationsInput | string
+  passwordHash?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   role?: Prisma.StringFieldUpdateOperationsInput | string
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  state?: Prisma.StringFieldUpdateOperationsInput | string
+  stateChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  passwordChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  phone?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  phoneIndex?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  avatar?: Prisma.StringFieldUpdateOperationsInput | string
+  gender?: Prisma.IntFieldUpdateOperationsInput | number
+  birthday?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  location?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  signature?: Prisma.StringFieldUpdateOperationsInput | string
+  whoMayAddMe?: Prisma.IntFieldUpdateOperationsInput | number
+  addQuestion?: Prisma.StringFieldUpdateOperationsInput | string
+  addAnswer?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  searchableByPhone?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showBirthday?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  nameShapes?: Prisma.NameShapeUpdateManyWithoutAccountNestedInput
+  qrLogins?: Prisma.QrLoginUpdateManyWithoutAccountNestedInput
 }
 
 export type AccountUncheckedUpdateWithoutLoginsInput = {
@@ -478,9 +986,292 @@ export type AccountUncheckedUpdateWithoutLoginsInput = {
   userName?: Prisma.StringFieldUpdateOperationsInput | string
   userNameKey?: Prisma.StringFieldUpdateOperationsInput | string
   displayName?: Prisma.StringFieldUpdateOperationsInput | string
-  passwordHash?: Prisma.StringFieldUpdateOperationsInput | string
+  passwordHash?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   role?: Prisma.StringFieldUpdateOperationsInput | string
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  state?: Prisma.StringFieldUpdateOperationsInput | string
+  stateChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  passwordChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  phone?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  phoneIndex?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  avatar?: Prisma.StringFieldUpdateOperationsInput | string
+  gender?: Prisma.IntFieldUpdateOperationsInput | number
+  birthday?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  location?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  signature?: Prisma.StringFieldUpdateOperationsInput | string
+  whoMayAddMe?: Prisma.IntFieldUpdateOperationsInput | number
+  addQuestion?: Prisma.StringFieldUpdateOperationsInput | string
+  addAnswer?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  searchableByPhone?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showBirthday?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  nameShapes?: Prisma.NameShapeUncheckedUpdateManyWithoutAccountNestedInput
+  qrLogins?: Prisma.QrLoginUncheckedUpdateManyWithoutAccountNestedInput
+}
+
+export type AccountCreateWithoutNameShapesInput = {
+  userId: bigint | number
+  userName: string
+  userNameKey: string
+  displayName: string
+  passwordHash?: string | null
+  role?: string
+  createdAt?: Date | string
+  state?: string
+  stateChangedAt?: Date | string | null
+  passwordChangedAt?: Date | string | null
+  phone?: runtime.Bytes | null
+  phoneIndex?: runtime.Bytes | null
+  avatar?: string
+  gender?: number
+  birthday?: runtime.Bytes | null
+  location?: runtime.Bytes | null
+  signature?: string
+  whoMayAddMe?: number
+  addQuestion?: string
+  addAnswer?: runtime.Bytes | null
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
+  logins?: Prisma.LoginCreateNestedManyWithoutAccountInput
+  qrLogins?: Prisma.QrLoginCreateNestedManyWithoutAccountInput
+}
+
+export type AccountUncheckedCreateWithoutNameShapesInput = {
+  userId: bigint | number
+  userName: string
+  userNameKey: string
+  displayName: string
+  passwordHash?: string | null
+  role?: string
+  createdAt?: Date | string
+  state?: string
+  stateChangedAt?: Date | string | null
+  passwordChangedAt?: Date | string | null
+  phone?: runtime.Bytes | null
+  phoneIndex?: runtime.Bytes | null
+  avatar?: string
+  gender?: number
+  birthday?: runtime.Bytes | null
+  location?: runtime.Bytes | null
+  signature?: string
+  whoMayAddMe?: number
+  addQuestion?: string
+  addAnswer?: runtime.Bytes | null
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
+  logins?: Prisma.LoginUncheckedCreateNestedManyWithoutAccountInput
+  qrLogins?: Prisma.QrLoginUncheckedCreateNestedManyWithoutAccountInput
+}
+
+export type AccountCreateOrConnectWithoutNameShapesInput = {
+  where: Prisma.AccountWhereUniqueInput
+  create: Prisma.XOR<Prisma.AccountCreateWithoutNameShapesInput, Prisma.AccountUncheckedCreateWithoutNameShapesInput>
+}
+
+export type AccountUpsertWithoutNameShapesInput = {
+  update: Prisma.XOR<Prisma.AccountUpdateWithoutNameShapesInput, Prisma.AccountUncheckedUpdateWithoutNameShapesInput>
+  create: Prisma.XOR<Prisma.AccountCreateWithoutNameShapesInput, Prisma.AccountUncheckedCreateWithoutNameShapesInput>
+  where?: Prisma.AccountWhereInput
+}
+
+export type AccountUpdateToOneWithWhereWithoutNameShapesInput = {
+  where?: Prisma.AccountWhereInput
+  data: Prisma.XOR<Prisma.AccountUpdateWithoutNameShapesInput, Prisma.AccountUncheckedUpdateWithoutNameShapesInput>
+}
+
+export type AccountUpdateWithoutNameShapesInput = {
+  userId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  userName?: Prisma.StringFieldUpdateOperationsInput | string
+  userNameKey?: Prisma.StringFieldUpdateOperationsInput | string
+  displayName?: Prisma.StringFieldUpdateOperationsInput | string
+  passwordHash?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  role?: Prisma.StringFieldUpdateOperationsInput | string
+  createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  state?: Prisma.StringFieldUpdateOperationsInput | string
+  stateChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  passwordChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  phone?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  phoneIndex?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  avatar?: Prisma.StringFieldUpdateOperationsInput | string
+  gender?: Prisma.IntFieldUpdateOperationsInput | number
+  birthday?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  location?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  signature?: Prisma.StringFieldUpdateOperationsInput | string
+  whoMayAddMe?: Prisma.IntFieldUpdateOperationsInput | number
+  addQuestion?: Prisma.StringFieldUpdateOperationsInput | string
+  addAnswer?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  searchableByPhone?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showBirthday?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  logins?: Prisma.LoginUpdateManyWithoutAccountNestedInput
+  qrLogins?: Prisma.QrLoginUpdateManyWithoutAccountNestedInput
+}
+
+export type AccountUncheckedUpdateWithoutNameShapesInput = {
+  userId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  userName?: Prisma.StringFieldUpdateOperationsInput | string
+  userNameKey?: Prisma.StringFieldUpdateOperationsInput | string
+  displayName?: Prisma.StringFieldUpdateOperationsInput | string
+  passwordHash?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  role?: Prisma.StringFieldUpdateOperationsInput | string
+  createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  state?: Prisma.StringFieldUpdateOperationsInput | string
+  stateChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  passwordChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  phone?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  phoneIndex?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  avatar?: Prisma.StringFieldUpdateOperationsInput | string
+  gender?: Prisma.IntFieldUpdateOperationsInput | number
+  birthday?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  location?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  signature?: Prisma.StringFieldUpdateOperationsInput | string
+  whoMayAddMe?: Prisma.IntFieldUpdateOperationsInput | number
+  addQuestion?: Prisma.StringFieldUpdateOperationsInput | string
+  addAnswer?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  searchableByPhone?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showBirthday?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  logins?: Prisma.LoginUncheckedUpdateManyWithoutAccountNestedInput
+  qrLogins?: Prisma.QrLoginUncheckedUpdateManyWithoutAccountNestedInput
+}
+
+export type AccountCreateWithoutQrLoginsInput = {
+  userId: bigint | number
+  userName: string
+  userNameKey: string
+  displayName: string
+  passwordHash?: string | null
+  role?: string
+  createdAt?: Date | string
+  state?: string
+  stateChangedAt?: Date | string | null
+  passwordChangedAt?: Date | string | null
+  phone?: runtime.Bytes | null
+  phoneIndex?: runtime.Bytes | null
+  avatar?: string
+  gender?: number
+  birthday?: runtime.Bytes | null
+  location?: runtime.Bytes | null
+  signature?: string
+  whoMayAddMe?: number
+  addQuestion?: string
+  addAnswer?: runtime.Bytes | null
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
+  logins?: Prisma.LoginCreateNestedManyWithoutAccountInput
+  nameShapes?: Prisma.NameShapeCreateNestedManyWithoutAccountInput
+}
+
+export type AccountUncheckedCreateWithoutQrLoginsInput = {
+  userId: bigint | number
+  userName: string
+  userNameKey: string
+  displayName: string
+  passwordHash?: string | null
+  role?: string
+  createdAt?: Date | string
+  state?: string
+  stateChangedAt?: Date | string | null
+  passwordChangedAt?: Date | string | null
+  phone?: runtime.Bytes | null
+  phoneIndex?: runtime.Bytes | null
+  avatar?: string
+  gender?: number
+  birthday?: runtime.Bytes | null
+  location?: runtime.Bytes | null
+  signature?: string
+  whoMayAddMe?: number
+  addQuestion?: string
+  addAnswer?: runtime.Bytes | null
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
+  logins?: Prisma.LoginUncheckedCreateNestedManyWithoutAccountInput
+  nameShapes?: Prisma.NameShapeUncheckedCreateNestedManyWithoutAccountInput
+}
+
+export type AccountCreateOrConnectWithoutQrLoginsInput = {
+  where: Prisma.AccountWhereUniqueInput
+  create: Prisma.XOR<Prisma.AccountCreateWithoutQrLoginsInput, Prisma.AccountUncheckedCreateWithoutQrLoginsInput>
+}
+
+export type AccountUpsertWithoutQrLoginsInput = {
+  update: Prisma.XOR<Prisma.AccountUpdateWithoutQrLoginsInput, Prisma.AccountUncheckedUpdateWithoutQrLoginsInput>
+  create: Prisma.XOR<Prisma.AccountCreateWithoutQrLoginsInput, Prisma.AccountUncheckedCreateWithoutQrLoginsInput>
+  where?: Prisma.AccountWhereInput
+}
+
+export type AccountUpdateToOneWithWhereWithoutQrLoginsInput = {
+  where?: Prisma.AccountWhereInput
+  data: Prisma.XOR<Prisma.AccountUpdateWithoutQrLoginsInput, Prisma.AccountUncheckedUpdateWithoutQrLoginsInput>
+}
+
+export type AccountUpdateWithoutQrLoginsInput = {
+  userId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  userName?: Prisma.StringFieldUpdateOperationsInput | string
+  userNameKey?: Prisma.StringFieldUpdateOperationsInput | string
+  displayName?: Prisma.StringFieldUpdateOperationsInput | string
+  passwordHash?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  role?: Prisma.StringFieldUpdateOperationsInput | string
+  createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  state?: Prisma.StringFieldUpdateOperationsInput | string
+  stateChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  passwordChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  phone?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  phoneIndex?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  avatar?: Prisma.StringFieldUpdateOperationsInput | string
+  gender?: Prisma.IntFieldUpdateOperationsInput | number
+  birthday?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  location?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  signature?: Prisma.StringFieldUpdateOperationsInput | string
+  whoMayAddMe?: Prisma.IntFieldUpdateOperationsInput | number
+  addQuestion?: Prisma.StringFieldUpdateOperationsInput | string
+  addAnswer?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  searchableByPhone?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showBirthday?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  logins?: Prisma.LoginUpdateManyWithoutAccountNestedInput
+  nameShapes?: Prisma.NameShapeUpdateManyWithoutAccountNestedInput
+}
+
+export type AccountUncheckedUpdateWithoutQrLoginsInput = {
+  userId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  userName?: Prisma.StringFieldUpdateOperationsInput | string
+  userNameKey?: Prisma.StringFieldUpdateOperationsInput | string
+  displayName?: Prisma.StringFieldUpdateOperationsInput | string
+  passwordHash?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  role?: Prisma.StringFieldUpdateOperationsInput | string
+  createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  state?: Prisma.StringFieldUpdateOperationsInput | string
+  stateChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  passwordChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  phone?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  phoneIndex?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  avatar?: Prisma.StringFieldUpdateOperationsInput | string
+  gender?: Prisma.IntFieldUpdateOperationsInput | number
+  birthday?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  location?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  signature?: Prisma.StringFieldUpdateOperationsInput | string
+  whoMayAddMe?: Prisma.IntFieldUpdateOperationsInput | number
+  addQuestion?: Prisma.StringFieldUpdateOperationsInput | string
+  addAnswer?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  searchableByPhone?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showBirthday?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  logins?: Prisma.LoginUncheckedUpdateManyWithoutAccountNestedInput
+  nameShapes?: Prisma.NameShapeUncheckedUpdateManyWithoutAccountNestedInput
 }
 
 
@@ -490,10 +1281,14 @@ export type AccountUncheckedUpdateWithoutLoginsInput = {
 
 export type AccountCountOutputType = {
   logins: number
+  nameShapes: number
+  qrLogins: number
 }
 
 export type AccountCountOutputTypeSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   logins?: boolean | AccountCountOutputTypeCountLoginsArgs
+  nameShapes?: boolean | AccountCountOutputTypeCountNameShapesArgs
+  qrLogins?: boolean | AccountCountOutputTypeCountQrLoginsArgs
 }
 
 /**
@@ -513,6 +1308,20 @@ export type AccountCountOutputTypeCountLoginsArgs<ExtArgs extends runtime.Types.
   where?: Prisma.LoginWhereInput
 }
 
+/**
+ * AccountCountOutputType without action
+ */
+export type AccountCountOutputTypeCountNameShapesArgs<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
+  where?: Prisma.NameShapeWhereInput
+}
+
+/**
+ * AccountCountOutputType without action
+ */
+export type AccountCountOutputTypeCountQrLoginsArgs<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
+  where?: Prisma.QrLoginWhereInput
+}
+
 
 export type AccountSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
   userId?: boolean
@@ -522,7 +1331,26 @@ export type AccountSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs 
   passwordHash?: boolean
   role?: boolean
   createdAt?: boolean
+  state?: boolean
+  stateChangedAt?: boolean
+  passwordChangedAt?: boolean
+  phone?: boolean
+  phoneIndex?: boolean
+  avatar?: boolean
+  gender?: boolean
+  birthday?: boolean
+  location?: boolean
+  signature?: boolean
+  whoMayAddMe?: boolean
+  addQuestion?: boolean
+  addAnswer?: boolean
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
   logins?: boolean | Prisma.Account$loginsArgs<ExtArgs>
+  nameShapes?: boolean | Prisma.Account$nameShapesArgs<ExtArgs>
+  qrLogins?: boolean | Prisma.Account$qrLoginsArgs<ExtArgs>
   _count?: boolean | Prisma.AccountCountOutputTypeDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["account"]>
 
@@ -534,6 +1362,23 @@ export type AccountSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Exten
   passwordHash?: boolean
   role?: boolean
   createdAt?: boolean
+  state?: boolean
+  stateChangedAt?: boolean
+  passwordChangedAt?: boolean
+  phone?: boolean
+  phoneIndex?: boolean
+  avatar?: boolean
+  gender?: boolean
+  birthday?: boolean
+  location?: boolean
+  signature?: boolean
+  whoMayAddMe?: boolean
+  addQuestion?: boolean
+  addAnswer?: boolean
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
 }, ExtArgs["result"]["account"]>
 
 export type AccountSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
@@ -544,6 +1389,23 @@ export type AccountSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Exten
   passwordHash?: boolean
   role?: boolean
   createdAt?: boolean
+  state?: boolean
+  stateChangedAt?: boolean
+  passwordChangedAt?: boolean
+  phone?: boolean
+  phoneIndex?: boolean
+  avatar?: boolean
+  gender?: boolean
+  birthday?: boolean
+  location?: boolean
+  signature?: boolean
+  whoMayAddMe?: boolean
+  addQuestion?: boolean
+  addAnswer?: boolean
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
 }, ExtArgs["result"]["account"]>
 
 export type AccountSelectScalar = {
@@ -554,11 +1416,30 @@ export type AccountSelectScalar = {
   passwordHash?: boolean
   role?: boolean
   createdAt?: boolean
+  state?: boolean
+  stateChangedAt?: boolean
+  passwordChangedAt?: boolean
+  phone?: boolean
+  phoneIndex?: boolean
+  avatar?: boolean
+  gender?: boolean
+  birthday?: boolean
+  location?: boolean
+  signature?: boolean
+  whoMayAddMe?: boolean
+  addQuestion?: boolean
+  addAnswer?: boolean
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
 }
 
-export type AccountOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"userId" | "userName" | "userNameKey" | "displayName" | "passwordHash" | "role" | "createdAt", ExtArgs["result"]["account"]>
+export type AccountOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"userId" | "userName" | "userNameKey" | "displayName" | "passwordHash" | "role" | "createdAt" | "state" | "stateChangedAt" | "passwordChangedAt" | "phone" | "phoneIndex" | "avatar" | "gender" | "birthday" | "location" | "signature" | "whoMayAddMe" | "addQuestion" | "addAnswer" | "searchableByName" | "searchableByPhone" | "showBirthday" | "showLocation", ExtArgs["result"]["account"]>
 export type AccountInclude<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   logins?: boolean | Prisma.Account$loginsArgs<ExtArgs>
+  nameShapes?: boolean | Prisma.Account$nameShapesArgs<ExtArgs>
+  qrLogins?: boolean | Prisma.Account$qrLoginsArgs<ExtArgs>
   _count?: boolean | Prisma.AccountCountOutputTypeDefaultArgs<ExtArgs>
 }
 export type AccountIncludeCreateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {}
@@ -568,6 +1449,8 @@ export type $AccountPayload<ExtArgs extends runtime.Types.Extensions.InternalArg
   name: "Account"
   objects: {
     logins: Prisma.$LoginPayload<ExtArgs>[]
+    nameShapes: Prisma.$NameShapePayload<ExtArgs>[]
+    qrLogins: Prisma.$QrLoginPayload<ExtArgs>[]
   }
   scalars: runtime.Types.Extensions.GetPayloadResult<{
     userId: bigint
@@ -578,11 +1461,37 @@ export type $AccountPayload<ExtArgs extends runtime.Types.Extensions.InternalArg
     userNameKey: string
     displayName: string
     /**
-     * Argon2id in PHC format.
+     * Argon2id in PHC format; null for none.
      */
-    passwordHash: string
+    passwordHash: string | null
+    /**
+     * user, bot, operator or admin.
+     */
     role: string
     createdAt: Date
+    /**
+     * active, disabled or deleted.
+     */
+    state: string
+    stateChangedAt: Date | null
+    passwordChangedAt: Date | null
+    /**
+     * Sealed, as all that is Bytes here but phoneIndex.
+     */
+    phone: runtime.Bytes | null
+    phoneIndex: runtime.Bytes | null
+    avatar: string
+    gender: number
+    birthday: runtime.Bytes | null
+    location: runtime.Bytes | null
+    signature: string
+    whoMayAddMe: number
+    addQuestion: string
+    addAnswer: runtime.Bytes | null
+    searchableByName: boolean
+    searchableByPhone: boolean
+    showBirthday: boolean
+    showLocation: boolean
   }, ExtArgs["result"]["account"]>
   composites: {}
 }
@@ -978,6 +1887,8 @@ readonly fields: AccountFieldRefs;
 export interface Prisma__AccountClient<T, Null = never, ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs, GlobalOmitOptions = {}> extends Prisma.PrismaPromise<T> {
   readonly [Symbol.toStringTag]: "PrismaPromise"
   logins<T extends Prisma.Account$loginsArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.Account$loginsArgs<ExtArgs>>): Prisma.PrismaPromise<runtime.Types.Result.GetResult<Prisma.$LoginPayload<ExtArgs>, T, "findMany", GlobalOmitOptions> | Null>
+  nameShapes<T extends Prisma.Account$nameShapesArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.Account$nameShapesArgs<ExtArgs>>): Prisma.PrismaPromise<runtime.Types.Result.GetResult<Prisma.$NameShapePayload<ExtArgs>, T, "findMany", GlobalOmitOptions> | Null>
+  qrLogins<T extends Prisma.Account$qrLoginsArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.Account$qrLoginsArgs<ExtArgs>>): Prisma.PrismaPromise<runtime.Types.Result.GetResult<Prisma.$QrLoginPayload<ExtArgs>, T, "findMany", GlobalOmitOptions> | Null>
   /**
    * Attaches callbacks for the resolution and/or rejection of the Promise.
    * @param onfulfilled The callback to execute when the Promise is resolved.
@@ -1014,6 +1925,23 @@ export interface AccountFieldRefs {
   readonly passwordHash: Prisma.FieldRef<"Account", 'String'>
   readonly role: Prisma.FieldRef<"Account", 'String'>
   readonly createdAt: Prisma.FieldRef<"Account", 'DateTime'>
+  readonly state: Prisma.FieldRef<"Account", 'String'>
+  readonly stateChangedAt: Prisma.FieldRef<"Account", 'DateTime'>
+  readonly passwordChangedAt: Prisma.FieldRef<"Account", 'DateTime'>
+  readonly phone: Prisma.FieldRef<"Account", 'Bytes'>
+  readonly phoneIndex: Prisma.FieldRef<"Account", 'Bytes'>
+  readonly avatar: Prisma.FieldRef<"Account", 'String'>
+  readonly gender: Prisma.FieldRef<"Account", 'Int'>
+  readonly birthday: Prisma.FieldRef<"Account", 'Bytes'>
+  readonly location: Prisma.FieldRef<"Account", 'Bytes'>
+  readonly signature: Prisma.FieldRef<"Account", 'String'>
+  readonly whoMayAddMe: Prisma.FieldRef<"Account", 'Int'>
+  readonly addQuestion: Prisma.FieldRef<"Account", 'String'>
+  readonly addAnswer: Prisma.FieldRef<"Account", 'Bytes'>
+  readonly searchableByName: Prisma.FieldRef<"Account", 'Boolean'>
+  readonly searchableByPhone: Prisma.FieldRef<"Account", 'Boolean'>
+  readonly showBirthday: Prisma.FieldRef<"Account", 'Boolean'>
+  readonly showLocation: Prisma.FieldRef<"Account", 'Boolean'>
 }
     
 
@@ -1428,6 +2356,54 @@ export type Account$loginsArgs<ExtArgs extends runtime.Types.Extensions.Internal
   take?: number
   skip?: number
   distinct?: Prisma.LoginScalarFieldEnum | Prisma.LoginScalarFieldEnum[]
+}
+
+/**
+ * Account.nameShapes
+ */
+export type Account$nameShapesArgs<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
+  /**
+   * Select specific fields to fetch from the NameShape
+   */
+  select?: Prisma.NameShapeSelect<ExtArgs> | null
+  /**
+   * Omit specific fields from the NameShape
+   */
+  omit?: Prisma.NameShapeOmit<ExtArgs> | null
+  /**
+   * Choose, which related nodes to fetch as well
+   */
+  include?: Prisma.NameShapeInclude<ExtArgs> | null
+  where?: Prisma.NameShapeWhereInput
+  orderBy?: Prisma.NameShapeOrderByWithRelationInput | Prisma.NameShapeOrderByWithRelationInput[]
+  cursor?: Prisma.NameShapeWhereUniqueInput
+  take?: number
+  skip?: number
+  distinct?: Prisma.NameShapeScalarFieldEnum | Prisma.NameShapeScalarFieldEnum[]
+}
+
+/**
+ * Account.qrLogins
+ */
+export type Account$qrLoginsArgs<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
+  /**
+   * Select specific fields to fetch from the QrLogin
+   */
+  select?: Prisma.QrLoginSelect<ExtArgs> | null
+  /**
+   * Omit specific fields from the QrLogin
+   */
+  omit?: Prisma.QrLoginOmit<ExtArgs> | null
+  /**
+   * Choose, which related nodes to fetch as well
+   */
+  include?: Prisma.QrLoginInclude<ExtArgs> | null
+  where?: Prisma.QrLoginWhereInput
+  orderBy?: Prisma.QrLoginOrderByWithRelationInput | Prisma.QrLoginOrderByWithRelationInput[]
+  cursor?: Prisma.QrLoginWhereUniqueInput
+  take?: number
+  skip?: number
+  distinct?: Prisma.QrLoginScalarFieldEnum | Prisma.QrLoginScalarFieldEnum[]
 }
 
 /**

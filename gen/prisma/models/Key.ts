@@ -30,6 +30,8 @@ export type KeyMinAggregateOutputType = {
   publicKey: runtime.Bytes | null
   privateKey: runtime.Bytes | null
   createdAt: Date | null
+  activeAt: Date | null
+  retiredAt: Date | null
 }
 
 export type KeyMaxAggregateOutputType = {
@@ -38,6 +40,8 @@ export type KeyMaxAggregateOutputType = {
   publicKey: runtime.Bytes | null
   privateKey: runtime.Bytes | null
   createdAt: Date | null
+  activeAt: Date | null
+  retiredAt: Date | null
 }
 
 export type KeyCountAggregateOutputType = {
@@ -46,6 +50,8 @@ export type KeyCountAggregateOutputType = {
   publicKey: number
   privateKey: number
   createdAt: number
+  activeAt: number
+  retiredAt: number
   _all: number
 }
 
@@ -56,6 +62,8 @@ export type KeyMinAggregateInputType = {
   publicKey?: true
   privateKey?: true
   createdAt?: true
+  activeAt?: true
+  retiredAt?: true
 }
 
 export type KeyMaxAggregateInputType = {
@@ -64,6 +72,8 @@ export type KeyMaxAggregateInputType = {
   publicKey?: true
   privateKey?: true
   createdAt?: true
+  activeAt?: true
+  retiredAt?: true
 }
 
 export type KeyCountAggregateInputType = {
@@ -72,6 +82,8 @@ export type KeyCountAggregateInputType = {
   publicKey?: true
   privateKey?: true
   createdAt?: true
+  activeAt?: true
+  retiredAt?: true
   _all?: true
 }
 
@@ -150,9 +162,11 @@ export type KeyGroupByArgs<ExtArgs extends runtime.Types.Extensions.InternalArgs
 export type KeyGroupByOutputType = {
   keyId: string
   purpose: string
-  publicKey: runtime.Bytes
+  publicKey: runtime.Bytes | null
   privateKey: runtime.Bytes
   createdAt: Date
+  activeAt: Date
+  retiredAt: Date | null
   _count: KeyCountAggregateOutputType | null
   _min: KeyMinAggregateOutputType | null
   _max: KeyMaxAggregateOutputType | null
@@ -179,17 +193,21 @@ export type KeyWhereInput = {
   NOT?: Prisma.KeyWhereInput | Prisma.KeyWhereInput[]
   keyId?: Prisma.StringFilter<"Key"> | string
   purpose?: Prisma.StringFilter<"Key"> | string
-  publicKey?: Prisma.BytesFilter<"Key"> | runtime.Bytes
+  publicKey?: Prisma.BytesNullableFilter<"Key"> | runtime.Bytes | null
   privateKey?: Prisma.BytesFilter<"Key"> | runtime.Bytes
   createdAt?: Prisma.DateTimeFilter<"Key"> | Date | string
+  activeAt?: Prisma.DateTimeFilter<"Key"> | Date | string
+  retiredAt?: Prisma.DateTimeNullableFilter<"Key"> | Date | string | null
 }
 
 export type KeyOrderByWithRelationInput = {
   keyId?: Prisma.SortOrder
   purpose?: Prisma.SortOrder
-  publicKey?: Prisma.SortOrder
+  publicKey?: Prisma.SortOrderInput | Prisma.SortOrder
   privateKey?: Prisma.SortOrder
   createdAt?: Prisma.SortOrder
+  activeAt?: Prisma.SortOrder
+  retiredAt?: Prisma.SortOrderInput | Prisma.SortOrder
 }
 
 export type KeyWhereUniqueInput = Prisma.AtLeast<{
@@ -198,17 +216,21 @@ export type KeyWhereUniqueInput = Prisma.AtLeast<{
   OR?: Prisma.KeyWhereInput[]
   NOT?: Prisma.KeyWhereInput | Prisma.KeyWhereInput[]
   purpose?: Prisma.StringFilter<"Key"> | string
-  publicKey?: Prisma.BytesFilter<"Key"> | runtime.Bytes
+  publicKey?: Prisma.BytesNullableFilter<"Key"> | runtime.Bytes | null
   privateKey?: Prisma.BytesFilter<"Key"> | runtime.Bytes
   createdAt?: Prisma.DateTimeFilter<"Key"> | Date | string
+  activeAt?: Prisma.DateTimeFilter<"Key"> | Date | string
+  retiredAt?: Prisma.DateTimeNullableFilter<"Key"> | Date | string | null
 }, "keyId">
 
 export type KeyOrderByWithAggregationInput = {
   keyId?: Prisma.SortOrder
   purpose?: Prisma.SortOrder
-  publicKey?: Prisma.SortOrder
+  publicKey?: Prisma.SortOrderInput | Prisma.SortOrder
   privateKey?: Prisma.SortOrder
   createdAt?: Prisma.SortOrder
+  activeAt?: Prisma.SortOrder
+  retiredAt?: Prisma.SortOrderInput | Prisma.SortOrder
   _count?: Prisma.KeyCountOrderByAggregateInput
   _max?: Prisma.KeyMaxOrderByAggregateInput
   _min?: Prisma.KeyMinOrderByAggregateInput
@@ -220,65 +242,81 @@ export type KeyScalarWhereWithAggregatesInput = {
   NOT?: Prisma.KeyScalarWhereWithAggregatesInput | Prisma.KeyScalarWhereWithAggregatesInput[]
   keyId?: Prisma.StringWithAggregatesFilter<"Key"> | string
   purpose?: Prisma.StringWithAggregatesFilter<"Key"> | string
-  publicKey?: Prisma.BytesWithAggregatesFilter<"Key"> | runtime.Bytes
+  publicKey?: Prisma.BytesNullableWithAggregatesFilter<"Key"> | runtime.Bytes | null
   privateKey?: Prisma.BytesWithAggregatesFilter<"Key"> | runtime.Bytes
   createdAt?: Prisma.DateTimeWithAggregatesFilter<"Key"> | Date | string
+  activeAt?: Prisma.DateTimeWithAggregatesFilter<"Key"> | Date | string
+  retiredAt?: Prisma.DateTimeNullableWithAggregatesFilter<"Key"> | Date | string | null
 }
 
 export type KeyCreateInput = {
   keyId: string
   purpose: string
-  publicKey: runtime.Bytes
+  publicKey?: runtime.Bytes | null
   privateKey: runtime.Bytes
   createdAt: Date | string
+  activeAt?: Date | string
+  retiredAt?: Date | string | null
 }
 
 export type KeyUncheckedCreateInput = {
   keyId: string
   purpose: string
-  publicKey: runtime.Bytes
+  publicKey?: runtime.Bytes | null
   privateKey: runtime.Bytes
   createdAt: Date | string
+  activeAt?: Date | string
+  retiredAt?: Date | string | null
 }
 
 export type KeyUpdateInput = {
   keyId?: Prisma.StringFieldUpdateOperationsInput | string
   purpose?: Prisma.StringFieldUpdateOperationsInput | string
-  publicKey?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
+  publicKey?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
   privateKey?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  activeAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  retiredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
 }
 
 export type KeyUncheckedUpdateInput = {
   keyId?: Prisma.StringFieldUpdateOperationsInput | string
   purpose?: Prisma.StringFieldUpdateOperationsInput | string
-  publicKey?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
+  publicKey?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
   privateKey?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  activeAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  retiredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
 }
 
 export type KeyCreateManyInput = {
   keyId: string
   purpose: string
-  publicKey: runtime.Bytes
+  publicKey?: runtime.Bytes | null
   privateKey: runtime.Bytes
   createdAt: Date | string
+  activeAt?: Date | string
+  retiredAt?: Date | string | null
 }
 
 export type KeyUpdateManyMutationInput = {
   keyId?: Prisma.StringFieldUpdateOperationsInput | string
   purpose?: Prisma.StringFieldUpdateOperationsInput | string
-  publicKey?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
+  publicKey?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
   privateKey?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  activeAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  retiredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
 }
 
 export type KeyUncheckedUpdateManyInput = {
   keyId?: Prisma.StringFieldUpdateOperationsInput | string
   purpose?: Prisma.StringFieldUpdateOperationsInput | string
-  publicKey?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
+  publicKey?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
   privateKey?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  activeAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  retiredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
 }
 
 export type KeyCountOrderByAggregateInput = {
@@ -287,6 +325,8 @@ export type KeyCountOrderByAggregateInput = {
   publicKey?: Prisma.SortOrder
   privateKey?: Prisma.SortOrder
   createdAt?: Prisma.SortOrder
+  activeAt?: Prisma.SortOrder
+  retiredAt?: Prisma.SortOrder
 }
 
 export type KeyMaxOrderByAggregateInput = {
@@ -295,6 +335,8 @@ export type KeyMaxOrderByAggregateInput = {
   publicKey?: Prisma.SortOrder
   privateKey?: Prisma.SortOrder
   createdAt?: Prisma.SortOrder
+  activeAt?: Prisma.SortOrder
+  retiredAt?: Prisma.SortOrder
 }
 
 export type KeyMinOrderByAggregateInput = {
@@ -303,6 +345,8 @@ export type KeyMinOrderByAggregateInput = {
   publicKey?: Prisma.SortOrder
   privateKey?: Prisma.SortOrder
   createdAt?: Prisma.SortOrder
+  activeAt?: Prisma.SortOrder
+  retiredAt?: Prisma.SortOrder
 }
 
 
@@ -313,6 +357,8 @@ export type KeySelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = ru
   publicKey?: boolean
   privateKey?: boolean
   createdAt?: boolean
+  activeAt?: boolean
+  retiredAt?: boolean
 }, ExtArgs["result"]["key"]>
 
 export type KeySelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
@@ -321,6 +367,8 @@ export type KeySelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extension
   publicKey?: boolean
   privateKey?: boolean
   createdAt?: boolean
+  activeAt?: boolean
+  retiredAt?: boolean
 }, ExtArgs["result"]["key"]>
 
 export type KeySelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
@@ -329,6 +377,8 @@ export type KeySelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extension
   publicKey?: boolean
   privateKey?: boolean
   createdAt?: boolean
+  activeAt?: boolean
+  retiredAt?: boolean
 }, ExtArgs["result"]["key"]>
 
 export type KeySelectScalar = {
@@ -337,9 +387,11 @@ export type KeySelectScalar = {
   publicKey?: boolean
   privateKey?: boolean
   createdAt?: boolean
+  activeAt?: boolean
+  retiredAt?: boolean
 }
 
-export type KeyOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"keyId" | "purpose" | "publicKey" | "privateKey" | "createdAt", ExtArgs["result"]["key"]>
+export type KeyOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"keyId" | "purpose" | "publicKey" | "privateKey" | "createdAt" | "activeAt" | "retiredAt", ExtArgs["result"]["key"]>
 
 export type $KeyPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   name: "Key"
@@ -347,12 +399,14 @@ export type $KeyPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs = 
   scalars: runtime.Types.Extensions.GetPayloadResult<{
     keyId: string
     /**
-     * access (Ed25519) or password (RSA).
+     * access (Ed25519), password (RSA), data (AES-256), index or code (HMAC-SHA256).
      */
     purpose: string
-    publicKey: runtime.Bytes
+    publicKey: runtime.Bytes | null
     privateKey: runtime.Bytes
     createdAt: Date
+    activeAt: Date
+    retiredAt: Date | null
   }, ExtArgs["result"]["key"]>
   composites: {}
 }
@@ -781,6 +835,8 @@ export interface KeyFieldRefs {
   readonly publicKey: Prisma.FieldRef<"Key", 'Bytes'>
   readonly privateKey: Prisma.FieldRef<"Key", 'Bytes'>
   readonly createdAt: Prisma.FieldRef<"Key", 'DateTime'>
+  readonly activeAt: Prisma.FieldRef<"Key", 'DateTime'>
+  readonly retiredAt: Prisma.FieldRef<"Key", 'DateTime'>
 }
     
 

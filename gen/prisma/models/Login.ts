@@ -47,6 +47,10 @@ export type LoginMinAggregateOutputType = {
   lastRefreshedAt: Date | null
   accessExpiresAt: Date | null
   revokedAt: Date | null
+  coarseAddress: string | null
+  lastSeenAt: Date | null
+  method: string | null
+  revokedReason: string | null
 }
 
 export type LoginMaxAggregateOutputType = {
@@ -60,6 +64,10 @@ export type LoginMaxAggregateOutputType = {
   lastRefreshedAt: Date | null
   accessExpiresAt: Date | null
   revokedAt: Date | null
+  coarseAddress: string | null
+  lastSeenAt: Date | null
+  method: string | null
+  revokedReason: string | null
 }
 
 export type LoginCountAggregateOutputType = {
@@ -73,6 +81,10 @@ export type LoginCountAggregateOutputType = {
   lastRefreshedAt: number
   accessExpiresAt: number
   revokedAt: number
+  coarseAddress: number
+  lastSeenAt: number
+  method: number
+  revokedReason: number
   _all: number
 }
 
@@ -98,6 +110,10 @@ export type LoginMinAggregateInputType = {
   lastRefreshedAt?: true
   accessExpiresAt?: true
   revokedAt?: true
+  coarseAddress?: true
+  lastSeenAt?: true
+  method?: true
+  revokedReason?: true
 }
 
 export type LoginMaxAggregateInputType = {
@@ -111,6 +127,10 @@ export type LoginMaxAggregateInputType = {
   lastRefreshedAt?: true
   accessExpiresAt?: true
   revokedAt?: true
+  coarseAddress?: true
+  lastSeenAt?: true
+  method?: true
+  revokedReason?: true
 }
 
 export type LoginCountAggregateInputType = {
@@ -124,6 +144,10 @@ export type LoginCountAggregateInputType = {
   lastRefreshedAt?: true
   accessExpiresAt?: true
   revokedAt?: true
+  coarseAddress?: true
+  lastSeenAt?: true
+  method?: true
+  revokedReason?: true
   _all?: true
 }
 
@@ -224,6 +248,10 @@ export type LoginGroupByOutputType = {
   lastRefreshedAt: Date
   accessExpiresAt: Date
   revokedAt: Date | null
+  coarseAddress: string
+  lastSeenAt: Date
+  method: string
+  revokedReason: string | null
   _count: LoginCountAggregateOutputType | null
   _avg: LoginAvgAggregateOutputType | null
   _sum: LoginSumAggregateOutputType | null
@@ -260,6 +288,10 @@ export type LoginWhereInput = {
   lastRefreshedAt?: Prisma.DateTimeFilter<"Login"> | Date | string
   accessExpiresAt?: Prisma.DateTimeFilter<"Login"> | Date | string
   revokedAt?: Prisma.DateTimeNullableFilter<"Login"> | Date | string | null
+  coarseAddress?: Prisma.StringFilter<"Login"> | string
+  lastSeenAt?: Prisma.DateTimeFilter<"Login"> | Date | string
+  method?: Prisma.StringFilter<"Login"> | string
+  revokedReason?: Prisma.StringNullableFilter<"Login"> | string | null
   account?: Prisma.XOR<Prisma.AccountScalarRelationFilter, Prisma.AccountWhereInput>
   refreshTokens?: Prisma.RefreshTokenListRelationFilter
 }
@@ -275,6 +307,10 @@ export type LoginOrderByWithRelationInput = {
   lastRefreshedAt?: Prisma.SortOrder
   accessExpiresAt?: Prisma.SortOrder
   revokedAt?: Prisma.SortOrderInput | Prisma.SortOrder
+  coarseAddress?: Prisma.SortOrder
+  lastSeenAt?: Prisma.SortOrder
+  method?: Prisma.SortOrder
+  revokedReason?: Prisma.SortOrderInput | Prisma.SortOrder
   account?: Prisma.AccountOrderByWithRelationInput
   refreshTokens?: Prisma.RefreshTokenOrderByRelationAggregateInput
 }
@@ -293,6 +329,10 @@ export type LoginWhereUniqueInput = Prisma.AtLeast<{
   lastRefreshedAt?: Prisma.DateTimeFilter<"Login"> | Date | string
   accessExpiresAt?: Prisma.DateTimeFilter<"Login"> | Date | string
   revokedAt?: Prisma.DateTimeNullableFilter<"Login"> | Date | string | null
+  coarseAddress?: Prisma.StringFilter<"Login"> | string
+  lastSeenAt?: Prisma.DateTimeFilter<"Login"> | Date | string
+  method?: Prisma.StringFilter<"Login"> | string
+  revokedReason?: Prisma.StringNullableFilter<"Login"> | string | null
   account?: Prisma.XOR<Prisma.AccountScalarRelationFilter, Prisma.AccountWhereInput>
   refreshTokens?: Prisma.RefreshTokenListRelationFilter
 }, "loginId">
@@ -308,6 +348,10 @@ export type LoginOrderByWithAggregationInput = {
   lastRefreshedAt?: Prisma.SortOrder
   accessExpiresAt?: Prisma.SortOrder
   revokedAt?: Prisma.SortOrderInput | Prisma.SortOrder
+  coarseAddress?: Prisma.SortOrder
+  lastSeenAt?: Prisma.SortOrder
+  method?: Prisma.SortOrder
+  revokedReason?: Prisma.SortOrderInput | Prisma.SortOrder
   _count?: Prisma.LoginCountOrderByAggregateInput
   _avg?: Prisma.LoginAvgOrderByAggregateInput
   _max?: Prisma.LoginMaxOrderByAggregateInput
@@ -329,6 +373,10 @@ export type LoginScalarWhereWithAggregatesInput = {
   lastRefreshedAt?: Prisma.DateTimeWithAggregatesFilter<"Login"> | Date | string
   accessExpiresAt?: Prisma.DateTimeWithAggregatesFilter<"Login"> | Date | string
   revokedAt?: Prisma.DateTimeNullableWithAggregatesFilter<"Login"> | Date | string | null
+  coarseAddress?: Prisma.StringWithAggregatesFilter<"Login"> | string
+  lastSeenAt?: Prisma.DateTimeWithAggregatesFilter<"Login"> | Date | string
+  method?: Prisma.StringWithAggregatesFilter<"Login"> | string
+  revokedReason?: Prisma.StringNullableWithAggregatesFilter<"Login"> | string | null
 }
 
 export type LoginCreateInput = {
@@ -341,6 +389,10 @@ export type LoginCreateInput = {
   lastRefreshedAt: Date | string
   accessExpiresAt: Date | string
   revokedAt?: Date | string | null
+  coarseAddress?: string
+  lastSeenAt?: Date | string
+  method?: string
+  revokedReason?: string | null
   account: Prisma.AccountCreateNestedOneWithoutLoginsInput
   refreshTokens?: Prisma.RefreshTokenCreateNestedManyWithoutLoginInput
 }
@@ -356,6 +408,10 @@ export type LoginUncheckedCreateInput = {
   lastRefreshedAt: Date | string
   accessExpiresAt: Date | string
   revokedAt?: Date | string | null
+  coarseAddress?: string
+  lastSeenAt?: Date | string
+  method?: string
+  revokedReason?: string | null
   refreshTokens?: Prisma.RefreshTokenUncheckedCreateNestedManyWithoutLoginInput
 }
 
@@ -369,6 +425,10 @@ export type LoginUpdateInput = {
   lastRefreshedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   accessExpiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   revokedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  coarseAddress?: Prisma.StringFieldUpdateOperationsInput | string
+  lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  method?: Prisma.StringFieldUpdateOperationsInput | string
+  revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   account?: Prisma.AccountUpdateOneRequiredWithoutLoginsNestedInput
   refreshTokens?: Prisma.RefreshTokenUpdateManyWithoutLoginNestedInput
 }
@@ -384,6 +444,10 @@ export type LoginUncheckedUpdateInput = {
   lastRefreshedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   accessExpiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   revokedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  coarseAddress?: Prisma.StringFieldUpdateOperationsInput | string
+  lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  method?: Prisma.StringFieldUpdateOperationsInput | string
+  revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   refreshTokens?: Prisma.RefreshTokenUncheckedUpdateManyWithoutLoginNestedInput
 }
 
@@ -398,6 +462,10 @@ export type LoginCreateManyInput = {
   lastRefreshedAt: Date | string
   accessExpiresAt: Date | string
   revokedAt?: Date | string | null
+  coarseAddress?: string
+  lastSeenAt?: Date | string
+  method?: string
+  revokedReason?: string | null
 }
 
 export type LoginUpdateManyMutationInput = {
@@ -410,6 +478,10 @@ export type LoginUpdateManyMutationInput = {
   lastRefreshedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   accessExpiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   revokedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  coarseAddress?: Prisma.StringFieldUpdateOperationsInput | string
+  lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  method?: Prisma.StringFieldUpdateOperationsInput | string
+  revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
 }
 
 export type LoginUncheckedUpdateManyInput = {
@@ -423,6 +495,10 @@ export type LoginUncheckedUpdateManyInput = {
   lastRefreshedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   accessExpiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   revokedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  coarseAddress?: Prisma.StringFieldUpdateOperationsInput | string
+  lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  method?: Prisma.StringFieldUpdateOperationsInput | string
+  revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
 }
 
 export type LoginListRelationFilter = {
@@ -446,6 +522,10 @@ export type LoginCountOrderByAggregateInput = {
   lastRefreshedAt?: Prisma.SortOrder
   accessExpiresAt?: Prisma.SortOrder
   revokedAt?: Prisma.SortOrder
+  coarseAddress?: Prisma.SortOrder
+  lastSeenAt?: Prisma.SortOrder
+  method?: Prisma.SortOrder
+  revokedReason?: Prisma.SortOrder
 }
 
 export type LoginAvgOrderByAggregateInput = {
@@ -464,6 +544,10 @@ export type LoginMaxOrderByAggregateInput = {
   lastRefreshedAt?: Prisma.SortOrder
   accessExpiresAt?: Prisma.SortOrder
   revokedAt?: Prisma.SortOrder
+  coarseAddress?: Prisma.SortOrder
+  lastSeenAt?: Prisma.SortOrder
+  method?: Prisma.SortOrder
+  revokedReason?: Prisma.SortOrder
 }
 
 export type LoginMinOrderByAggregateInput = {
@@ -477,6 +561,10 @@ export type LoginMinOrderByAggregateInput = {
   lastRefreshedAt?: Prisma.SortOrder
   accessExpiresAt?: Prisma.SortOrder
   revokedAt?: Prisma.SortOrder
+  coarseAddress?: Prisma.SortOrder
+  lastSeenAt?: Prisma.SortOrder
+  method?: Prisma.SortOrder
+  revokedReason?: Prisma.SortOrder
 }
 
 export type LoginSumOrderByAggregateInput = {
@@ -531,10 +619,6 @@ export type LoginUncheckedUpdateManyWithoutAccountNestedInput = {
   deleteMany?: Prisma.LoginScalarWhereInput | Prisma.LoginScalarWhereInput[]
 }
 
-export type NullableDateTimeFieldUpdateOperationsInput = {
-  set?: Date | string | null
-}
-
 export type LoginCreateNestedOneWithoutRefreshTokensInput = {
   create?: Prisma.XOR<Prisma.LoginCreateWithoutRefreshTokensInput, Prisma.LoginUncheckedCreateWithoutRefreshTokensInput>
   connectOrCreate?: Prisma.LoginCreateOrConnectWithoutRefreshTokensInput
@@ -559,6 +643,10 @@ export type LoginCreateWithoutAccountInput = {
   lastRefreshedAt: Date | string
   accessExpiresAt: Date | string
   revokedAt?: Date | string | null
+  coarseAddress?: string
+  lastSeenAt?: Date | string
+  method?: string
+  revokedReason?: string | null
   refreshTokens?: Prisma.RefreshTokenCreateNestedManyWithoutLoginInput
 }
 
@@ -572,6 +660,10 @@ export type LoginUncheckedCreateWithoutAccountInput = {
   lastRefreshedAt: Date | string
   accessExpiresAt: Date | string
   revokedAt?: Date | string | null
+  coarseAddress?: string
+  lastSeenAt?: Date | string
+  method?: string
+  revokedReason?: string | null
   refreshTokens?: Prisma.RefreshTokenUncheckedCreateNestedManyWithoutLoginInput
 }
 
@@ -615,6 +707,10 @@ export type LoginScalarWhereInput = {
   lastRefreshedAt?: Prisma.DateTimeFilter<"Login"> | Date | string
   accessExpiresAt?: Prisma.DateTimeFilter<"Login"> | Date | string
   revokedAt?: Prisma.DateTimeNullableFilter<"Login"> | Date | string | null
+  coarseAddress?: Prisma.StringFilter<"Login"> | string
+  lastSeenAt?: Prisma.DateTimeFilter<"Login"> | Date | string
+  method?: Prisma.StringFilter<"Login"> | string
+  revokedReason?: Prisma.StringNullableFilter<"Login"> | string | null
 }
 
 export type LoginCreateWithoutRefreshTokensInput = {
@@ -627,6 +723,10 @@ export type LoginCreateWithoutRefreshTokensInput = {
   lastRefreshedAt: Date | string
   accessExpiresAt: Date | string
   revokedAt?: Date | string | null
+  coarseAddress?: string
+  lastSeenAt?: Date | string
+  method?: string
+  revokedReason?: string | null
   account: Prisma.AccountCreateNestedOneWithoutLoginsInput
 }
 
@@ -641,6 +741,10 @@ export type LoginUncheckedCreateWithoutRefreshTokensInput = {
   lastRefreshedAt: Date | string
   accessExpiresAt: Date | string
   revokedAt?: Date | string | null
+  coarseAddress?: string
+  lastSeenAt?: Date | string
+  method?: string
+  revokedReason?: string | null
 }
 
 export type LoginCreateOrConnectWithoutRefreshTokensInput = {
@@ -669,6 +773,10 @@ export type LoginUpdateWithoutRefreshTokensInput = {
   lastRefreshedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   accessExpiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   revokedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  coarseAddress?: Prisma.StringFieldUpdateOperationsInput | string
+  lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  method?: Prisma.StringFieldUpdateOperationsInput | string
+  revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   account?: Prisma.AccountUpdateOneRequiredWithoutLoginsNestedInput
 }
 
@@ -683,6 +791,10 @@ export type LoginUncheckedUpdateWithoutRefreshTokensInput = {
   lastRefreshedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   accessExpiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   revokedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  coarseAddress?: Prisma.StringFieldUpdateOperationsInput | string
+  lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  method?: Prisma.StringFieldUpdateOperationsInput | string
+  revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
 }
 
 export type LoginCreateManyAccountInput = {
@@ -695,6 +807,10 @@ export type LoginCreateManyAccountInput = {
   lastRefreshedAt: Date | string
   accessExpiresAt: Date | string
   revokedAt?: Date | string | null
+  coarseAddress?: string
+  lastSeenAt?: Date | string
+  method?: string
+  revokedReason?: string | null
 }
 
 export type LoginUpdateWithoutAccountInput = {
@@ -707,6 +823,10 @@ export type LoginUpdateWithoutAccountInput = {
   lastRefreshedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   accessExpiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   revokedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  coarseAddress?: Prisma.StringFieldUpdateOperationsInput | string
+  lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  method?: Prisma.StringFieldUpdateOperationsInput | string
+  revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   refreshTokens?: Prisma.RefreshTokenUpdateManyWithoutLoginNestedInput
 }
 
@@ -720,6 +840,10 @@ export type LoginUncheckedUpdateWithoutAccountInput = {
   lastRefreshedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   accessExpiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   revokedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  coarseAddress?: Prisma.StringFieldUpdateOperationsInput | string
+  lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  method?: Prisma.StringFieldUpdateOperationsInput | string
+  revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   refreshTokens?: Prisma.RefreshTokenUncheckedUpdateManyWithoutLoginNestedInput
 }
 
@@ -733,6 +857,10 @@ export type LoginUncheckedUpdateManyWithoutAccountInput = {
   lastRefreshedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   accessExpiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   revokedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  coarseAddress?: Prisma.StringFieldUpdateOperationsInput | string
+  lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  method?: Prisma.StringFieldUpdateOperationsInput | string
+  revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
 }
 
 
@@ -777,6 +905,10 @@ export type LoginSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = 
   lastRefreshedAt?: boolean
   accessExpiresAt?: boolean
   revokedAt?: boolean
+  coarseAddress?: boolean
+  lastSeenAt?: boolean
+  method?: boolean
+  revokedReason?: boolean
   account?: boolean | Prisma.AccountDefaultArgs<ExtArgs>
   refreshTokens?: boolean | Prisma.Login$refreshTokensArgs<ExtArgs>
   _count?: boolean | Prisma.LoginCountOutputTypeDefaultArgs<ExtArgs>
@@ -793,6 +925,10 @@ export type LoginSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extensi
   lastRefreshedAt?: boolean
   accessExpiresAt?: boolean
   revokedAt?: boolean
+  coarseAddress?: boolean
+  lastSeenAt?: boolean
+  method?: boolean
+  revokedReason?: boolean
   account?: boolean | Prisma.AccountDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["login"]>
 
@@ -807,6 +943,10 @@ export type LoginSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensi
   lastRefreshedAt?: boolean
   accessExpiresAt?: boolean
   revokedAt?: boolean
+  coarseAddress?: boolean
+  lastSeenAt?: boolean
+  method?: boolean
+  revokedReason?: boolean
   account?: boolean | Prisma.AccountDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["login"]>
 
@@ -821,9 +961,13 @@ export type LoginSelectScalar = {
   lastRefreshedAt?: boolean
   accessExpiresAt?: boolean
   revokedAt?: boolean
+  coarseAddress?: boolean
+  lastSeenAt?: boolean
+  method?: boolean
+  revokedReason?: boolean
 }
 
-export type LoginOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"loginId" | "userId" | "deviceId" | "deviceClass" | "deviceName" | "clientVersion" | "createdAt" | "lastRefreshedAt" | "accessExpiresAt" | "revokedAt", ExtArgs["result"]["login"]>
+export type LoginOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"loginId" | "userId" | "deviceId" | "deviceClass" | "deviceName" | "clientVersion" | "createdAt" | "lastRefreshedAt" | "accessExpiresAt" | "revokedAt" | "coarseAddress" | "lastSeenAt" | "method" | "revokedReason", ExtArgs["result"]["login"]>
 export type LoginInclude<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   account?: boolean | Prisma.AccountDefaultArgs<ExtArgs>
   refreshTokens?: boolean | Prisma.Login$refreshTokensArgs<ExtArgs>
@@ -859,6 +1003,13 @@ export type $LoginPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs 
      * Set when the login ended before its time.
      */
     revokedAt: Date | null
+    coarseAddress: string
+    lastSeenAt: Date
+    /**
+     * password, sms or qr.
+     */
+    method: string
+    revokedReason: string | null
   }, ExtArgs["result"]["login"]>
   composites: {}
 }
@@ -1294,6 +1445,10 @@ export interface LoginFieldRefs {
   readonly lastRefreshedAt: Prisma.FieldRef<"Login", 'DateTime'>
   readonly accessExpiresAt: Prisma.FieldRef<"Login", 'DateTime'>
   readonly revokedAt: Prisma.FieldRef<"Login", 'DateTime'>
+  readonly coarseAddress: Prisma.FieldRef<"Login", 'String'>
+  readonly lastSeenAt: Prisma.FieldRef<"Login", 'DateTime'>
+  readonly method: Prisma.FieldRef<"Login", 'String'>
+  readonly revokedReason: Prisma.FieldRef<"Login", 'String'>
 }
     
 

@@ -30,6 +30,7 @@ export type RefreshTokenMinAggregateOutputType = {
   createdAt: Date | null
   expiresAt: Date | null
   usedAt: Date | null
+  successorHash: runtime.Bytes | null
 }
 
 export type RefreshTokenMaxAggregateOutputType = {
@@ -38,6 +39,7 @@ export type RefreshTokenMaxAggregateOutputType = {
   createdAt: Date | null
   expiresAt: Date | null
   usedAt: Date | null
+  successorHash: runtime.Bytes | null
 }
 
 export type RefreshTokenCountAggregateOutputType = {
@@ -46,6 +48,7 @@ export type RefreshTokenCountAggregateOutputType = {
   createdAt: number
   expiresAt: number
   usedAt: number
+  successorHash: number
   _all: number
 }
 
@@ -56,6 +59,7 @@ export type RefreshTokenMinAggregateInputType = {
   createdAt?: true
   expiresAt?: true
   usedAt?: true
+  successorHash?: true
 }
 
 export type RefreshTokenMaxAggregateInputType = {
@@ -64,6 +68,7 @@ export type RefreshTokenMaxAggregateInputType = {
   createdAt?: true
   expiresAt?: true
   usedAt?: true
+  successorHash?: true
 }
 
 export type RefreshTokenCountAggregateInputType = {
@@ -72,6 +77,7 @@ export type RefreshTokenCountAggregateInputType = {
   createdAt?: true
   expiresAt?: true
   usedAt?: true
+  successorHash?: true
   _all?: true
 }
 
@@ -153,6 +159,7 @@ export type RefreshTokenGroupByOutputType = {
   createdAt: Date
   expiresAt: Date
   usedAt: Date | null
+  successorHash: runtime.Bytes | null
   _count: RefreshTokenCountAggregateOutputType | null
   _min: RefreshTokenMinAggregateOutputType | null
   _max: RefreshTokenMaxAggregateOutputType | null
@@ -182,6 +189,7 @@ export type RefreshTokenWhereInput = {
   createdAt?: Prisma.DateTimeFilter<"RefreshToken"> | Date | string
   expiresAt?: Prisma.DateTimeFilter<"RefreshToken"> | Date | string
   usedAt?: Prisma.DateTimeNullableFilter<"RefreshToken"> | Date | string | null
+  successorHash?: Prisma.BytesNullableFilter<"RefreshToken"> | runtime.Bytes | null
   login?: Prisma.XOR<Prisma.LoginScalarRelationFilter, Prisma.LoginWhereInput>
 }
 
@@ -191,6 +199,7 @@ export type RefreshTokenOrderByWithRelationInput = {
   createdAt?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
   usedAt?: Prisma.SortOrderInput | Prisma.SortOrder
+  successorHash?: Prisma.SortOrderInput | Prisma.SortOrder
   login?: Prisma.LoginOrderByWithRelationInput
 }
 
@@ -203,6 +212,7 @@ export type RefreshTokenWhereUniqueInput = Prisma.AtLeast<{
   createdAt?: Prisma.DateTimeFilter<"RefreshToken"> | Date | string
   expiresAt?: Prisma.DateTimeFilter<"RefreshToken"> | Date | string
   usedAt?: Prisma.DateTimeNullableFilter<"RefreshToken"> | Date | string | null
+  successorHash?: Prisma.BytesNullableFilter<"RefreshToken"> | runtime.Bytes | null
   login?: Prisma.XOR<Prisma.LoginScalarRelationFilter, Prisma.LoginWhereInput>
 }, "tokenHash">
 
@@ -212,6 +222,7 @@ export type RefreshTokenOrderByWithAggregationInput = {
   createdAt?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
   usedAt?: Prisma.SortOrderInput | Prisma.SortOrder
+  successorHash?: Prisma.SortOrderInput | Prisma.SortOrder
   _count?: Prisma.RefreshTokenCountOrderByAggregateInput
   _max?: Prisma.RefreshTokenMaxOrderByAggregateInput
   _min?: Prisma.RefreshTokenMinOrderByAggregateInput
@@ -226,6 +237,7 @@ export type RefreshTokenScalarWhereWithAggregatesInput = {
   createdAt?: Prisma.DateTimeWithAggregatesFilter<"RefreshToken"> | Date | string
   expiresAt?: Prisma.DateTimeWithAggregatesFilter<"RefreshToken"> | Date | string
   usedAt?: Prisma.DateTimeNullableWithAggregatesFilter<"RefreshToken"> | Date | string | null
+  successorHash?: Prisma.BytesNullableWithAggregatesFilter<"RefreshToken"> | runtime.Bytes | null
 }
 
 export type RefreshTokenCreateInput = {
@@ -233,6 +245,7 @@ export type RefreshTokenCreateInput = {
   createdAt: Date | string
   expiresAt: Date | string
   usedAt?: Date | string | null
+  successorHash?: runtime.Bytes | null
   login: Prisma.LoginCreateNestedOneWithoutRefreshTokensInput
 }
 
@@ -242,6 +255,7 @@ export type RefreshTokenUncheckedCreateInput = {
   createdAt: Date | string
   expiresAt: Date | string
   usedAt?: Date | string | null
+  successorHash?: runtime.Bytes | null
 }
 
 export type RefreshTokenUpdateInput = {
@@ -249,6 +263,7 @@ export type RefreshTokenUpdateInput = {
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   usedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  successorHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
   login?: Prisma.LoginUpdateOneRequiredWithoutRefreshTokensNestedInput
 }
 
@@ -258,6 +273,7 @@ export type RefreshTokenUncheckedUpdateInput = {
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   usedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  successorHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
 }
 
 export type RefreshTokenCreateManyInput = {
@@ -266,6 +282,7 @@ export type RefreshTokenCreateManyInput = {
   createdAt: Date | string
   expiresAt: Date | string
   usedAt?: Date | string | null
+  successorHash?: runtime.Bytes | null
 }
 
 export type RefreshTokenUpdateManyMutationInput = {
@@ -273,6 +290,7 @@ export type RefreshTokenUpdateManyMutationInput = {
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   usedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  successorHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
 }
 
 export type RefreshTokenUncheckedUpdateManyInput = {
@@ -281,6 +299,7 @@ export type RefreshTokenUncheckedUpdateManyInput = {
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   usedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  successorHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
 }
 
 export type RefreshTokenListRelationFilter = {
@@ -299,6 +318,7 @@ export type RefreshTokenCountOrderByAggregateInput = {
   createdAt?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
   usedAt?: Prisma.SortOrder
+  successorHash?: Prisma.SortOrder
 }
 
 export type RefreshTokenMaxOrderByAggregateInput = {
@@ -307,6 +327,7 @@ export type RefreshTokenMaxOrderByAggregateInput = {
   createdAt?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
   usedAt?: Prisma.SortOrder
+  successorHash?: Prisma.SortOrder
 }
 
 export type RefreshTokenMinOrderByAggregateInput = {
@@ -315,6 +336,7 @@ export type RefreshTokenMinOrderByAggregateInput = {
   createdAt?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
   usedAt?: Prisma.SortOrder
+  successorHash?: Prisma.SortOrder
 }
 
 export type RefreshTokenCreateNestedManyWithoutLoginInput = {
@@ -368,6 +390,7 @@ export type RefreshTokenCreateWithoutLoginInput = {
   createdAt: Date | string
   expiresAt: Date | string
   usedAt?: Date | string | null
+  successorHash?: runtime.Bytes | null
 }
 
 export type RefreshTokenUncheckedCreateWithoutLoginInput = {
@@ -375,6 +398,7 @@ export type RefreshTokenUncheckedCreateWithoutLoginInput = {
   createdAt: Date | string
   expiresAt: Date | string
   usedAt?: Date | string | null
+  successorHash?: runtime.Bytes | null
 }
 
 export type RefreshTokenCreateOrConnectWithoutLoginInput = {
@@ -412,6 +436,7 @@ export type RefreshTokenScalarWhereInput = {
   createdAt?: Prisma.DateTimeFilter<"RefreshToken"> | Date | string
   expiresAt?: Prisma.DateTimeFilter<"RefreshToken"> | Date | string
   usedAt?: Prisma.DateTimeNullableFilter<"RefreshToken"> | Date | string | null
+  successorHash?: Prisma.BytesNullableFilter<"RefreshToken"> | runtime.Bytes | null
 }
 
 export type RefreshTokenCreateManyLoginInput = {
@@ -419,6 +444,7 @@ export type RefreshTokenCreateManyLoginInput = {
   createdAt: Date | string
   expiresAt: Date | string
   usedAt?: Date | string | null
+  successorHash?: runtime.Bytes | null
 }
 
 export type RefreshTokenUpdateWithoutLoginInput = {
@@ -426,6 +452,7 @@ export type RefreshTokenUpdateWithoutLoginInput = {
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   usedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  successorHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
 }
 
 export type RefreshTokenUncheckedUpdateWithoutLoginInput = {
@@ -433,6 +460,7 @@ export type RefreshTokenUncheckedUpdateWithoutLoginInput = {
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   usedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  successorHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
 }
 
 export type RefreshTokenUncheckedUpdateManyWithoutLoginInput = {
@@ -440,6 +468,7 @@ export type RefreshTokenUncheckedUpdateManyWithoutLoginInput = {
   createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   usedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  successorHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
 }
 
 
@@ -450,6 +479,7 @@ export type RefreshTokenSelect<ExtArgs extends runtime.Types.Extensions.Internal
   createdAt?: boolean
   expiresAt?: boolean
   usedAt?: boolean
+  successorHash?: boolean
   login?: boolean | Prisma.LoginDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["refreshToken"]>
 
@@ -459,6 +489,7 @@ export type RefreshTokenSelectCreateManyAndReturn<ExtArgs extends runtime.Types.
   createdAt?: boolean
   expiresAt?: boolean
   usedAt?: boolean
+  successorHash?: boolean
   login?: boolean | Prisma.LoginDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["refreshToken"]>
 
@@ -468,6 +499,7 @@ export type RefreshTokenSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.
   createdAt?: boolean
   expiresAt?: boolean
   usedAt?: boolean
+  successorHash?: boolean
   login?: boolean | Prisma.LoginDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["refreshToken"]>
 
@@ -477,9 +509,10 @@ export type RefreshTokenSelectScalar = {
   createdAt?: boolean
   expiresAt?: boolean
   usedAt?: boolean
+  successorHash?: boolean
 }
 
-export type RefreshTokenOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"tokenHash" | "loginId" | "createdAt" | "expiresAt" | "usedAt", ExtArgs["result"]["refreshToken"]>
+export type RefreshTokenOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"tokenHash" | "loginId" | "createdAt" | "expiresAt" | "usedAt" | "successorHash", ExtArgs["result"]["refreshToken"]>
 export type RefreshTokenInclude<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   login?: boolean | Prisma.LoginDefaultArgs<ExtArgs>
 }
@@ -504,6 +537,10 @@ export type $RefreshTokenPayload<ExtArgs extends runtime.Types.Extensions.Intern
      * Set when it was exchanged for the next one.
      */
     usedAt: Date | null
+    /**
+     * SHA-256 of the token that took its place.
+     */
+    successorHash: runtime.Bytes | null
   }, ExtArgs["result"]["refreshToken"]>
   composites: {}
 }
@@ -933,6 +970,7 @@ export interface RefreshTokenFieldRefs {
   readonly createdAt: Prisma.FieldRef<"RefreshToken", 'DateTime'>
   readonly expiresAt: Prisma.FieldRef<"RefreshToken", 'DateTime'>
   readonly usedAt: Prisma.FieldRef<"RefreshToken", 'DateTime'>
+  readonly successorHash: Prisma.FieldRef<"RefreshToken", 'Bytes'>
 }
     
 
