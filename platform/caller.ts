@@ -3,6 +3,10 @@ import type { DeviceClass } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import { fail } from "./errors.ts";
 
+/** What a user may do; the contract's Access says what each is good for. */
+export type Role = (typeof roles)[number];
+export const roles = ["user", "bot", "operator", "admin"] as const;
+
 /** A logged-in user, as the verified access token says. */
 export interface UserCaller {
   readonly kind: "user";
@@ -11,7 +15,7 @@ export interface UserCaller {
   readonly deviceClass: DeviceClass;
   /** The login that the token belongs to (claim `sid`). */
   readonly loginId: string;
-  readonly role: "user" | "admin";
+  readonly role: Role;
   /** When the token expires, milliseconds since the Unix epoch. */
   readonly expiresAtMs: number;
   /** The token itself, to be passed on to another service. */

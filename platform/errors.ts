@@ -30,6 +30,22 @@ const codes: Record<ErrorReason, Code> = {
   [ErrorReason.CLIENT_MESSAGE_ID_REUSED]: Code.AlreadyExists,
   [ErrorReason.GROUP_FULL]: Code.FailedPrecondition,
   [ErrorReason.METHOD_NOT_FOUND]: Code.Unimplemented,
+  [ErrorReason.USER_NAME_CONFUSABLE]: Code.AlreadyExists,
+  [ErrorReason.PHONE_INVALID]: Code.InvalidArgument,
+  [ErrorReason.PHONE_TAKEN]: Code.AlreadyExists,
+  [ErrorReason.SMS_CODE_INVALID]: Code.Unauthenticated,
+  [ErrorReason.SMS_CODE_EXHAUSTED]: Code.FailedPrecondition,
+  [ErrorReason.SMS_NOT_SENT]: Code.Unavailable,
+  [ErrorReason.ACCOUNT_DISABLED]: Code.PermissionDenied,
+  [ErrorReason.ACCOUNT_LOCKED]: Code.ResourceExhausted,
+  [ErrorReason.QR_LOGIN_NOT_FOUND]: Code.NotFound,
+  [ErrorReason.QR_LOGIN_EXPIRED]: Code.FailedPrecondition,
+  [ErrorReason.QR_LOGIN_STEP]: Code.FailedPrecondition,
+  [ErrorReason.QR_LOGIN_FOREIGN]: Code.PermissionDenied,
+  [ErrorReason.PHONE_DEVICE_REQUIRED]: Code.PermissionDenied,
+  [ErrorReason.DEVICE_NOT_FOUND]: Code.NotFound,
+  [ErrorReason.DEVICE_LIMIT_REACHED]: Code.FailedPrecondition,
+  [ErrorReason.LAST_ADMIN]: Code.FailedPrecondition,
 };
 
 export interface FailOptions {

@@ -1,7 +1,9 @@
 import { createClient, type Transport } from "@connectrpc/connect";
 import { AuthService } from "../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "../gen/lucky/internal/session/v1/session_pb.js";
 import type { Clock } from "./clock.ts";
+import { fail } from "./errors.ts";
 import type { Log } from "./log.ts";
 import { type Revocations, watchRevocations } from "./revocations.ts";
 import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
@@ -24,8 +26,13 @@ export interface IdentityOptions {
   readonly log: Log;
 }
 
-/** Time between two questions: with the answer's way, an ended login is known within a second. */
+/**
+ * Time between two questions. Gateway and connect hear of an ended login by the bus, at once; asking
+ * is the net under it, and what auth and server go by: with the answer's way, within a second.
+ */
 const revocationsEveryMs = 500;
+/** How long a call waits for the ended logins at the start. */
+const patienceMs = 5_000;
 
 /** Verifies access tokens with the keys and the ended logins that auth tells. */
 export function createIdentity({
@@ -33,13 +40,19 @@ export function createIdentity({
   clock,
   log,
 }: IdentityOptions): Identity {
-  const verifier = createTokenVerifier({
+  const tokens = createTokenVerifier({
     jwks: async () => (await auth.getJwks({})).jwksJson,
     issuer: "lucky",
     audience: "lucky",
     clock,
     revocations: { revoked: (loginId) => revocations.revoked(loginId) },
   });
+  const verifier: TokenVerifier = {
+    async verify(token) {
+      if (!known) await knownInTime();
+      return tokens.verify(token);
+    },
+  };
   const transport = makeTransport(verifier);
   const auth = createClient(AuthService, transport);
   const revocations = watchRevocations({
@@ -49,9 +62,18 @@ export function createIdentity({
     log,
   });
   let known = false;
-  void revocations.loaded.then(() => {
+  const loaded = revocations.loaded.then(() => {
     known = true;
   });
+
+  /** Before the ended logins are known, a token whose login has ended would pass. */
+  async function knownInTime(): Promise<void> {
+    const late = Promise.withResolvers<never>();
+    const timer = clock.after(patienceMs, () =>
+      late.reject(fail(ErrorReason.UNAVAILABLE, "the ended logins are not known yet")),
+    );
+    await Promise.race([loaded, late.promise]).finally(() => timer.stop());
+  }
 
   return {
     verifier,

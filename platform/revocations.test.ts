@@ -26,6 +26,7 @@ function auth() {
       if (away) throw fail(ErrorReason.UNAVAILABLE, "away");
       return { revocations: ended.slice(Number(cursor)), nextCursor: BigInt(ended.length) };
     },
+    getDevicePolicy: () => ({}),
     checkUsers: () => ({}),
   });
   return {

@@ -9,6 +9,11 @@ export interface Revocations {
   revoked(loginId: string): boolean;
   /** Calls `listener` once for each login that ends from now on. */
   onRevoked(listener: (loginId: string) => void): void;
+  /**
+   * Is told of a login that has just ended, by the bus, ahead of the next question. Until when its
+   * tokens are good is in milliseconds since the Unix epoch. Idempotent.
+   */
+  learn(loginId: string, expiresAtMs: number): void;
   /** Stops watching; what is known stays. Idempotent. */
   close(): void;
 }
@@ -48,15 +53,17 @@ export function watchRevocations({
   let failing = false;
   let timer: Timer | undefined;
 
+  function learn(loginId: string, expiresAtMs: number): void {
+    if (ended.has(loginId) || expiresAtMs <= clock.now()) return;
+    ended.set(loginId, expiresAtMs);
+    for (const listener of listeners) listener(loginId);
+  }
+
   async function ask(): Promise<void> {
     const options = { signal: stop.signal, timeoutMs: deadlineMs };
     const answer = await client.listRevocations({ cursor }, options);
     const now = clock.now();
-    for (const { loginId, expiresAtMs } of answer.revocations) {
-      if (ended.has(loginId) || Number(expiresAtMs) <= now) continue;
-      ended.set(loginId, Number(expiresAtMs));
-      for (const listener of listeners) listener(loginId);
-    }
+    for (const { loginId, expiresAtMs } of answer.revocations) learn(loginId, Number(expiresAtMs));
     cursor = answer.nextCursor;
     for (const [loginId, expiresAtMs] of ended) if (expiresAtMs <= now) ended.delete(loginId);
   }
@@ -82,6 +89,7 @@ export function watchRevocations({
 
   return {
     loaded,
+    learn,
     revoked: (loginId) => ended.has(loginId),
     onRevoked: (listener) => void listeners.push(listener),
     close() {

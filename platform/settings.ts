@@ -88,7 +88,14 @@ export const limitsConfig = defineConfig("limits", {
     min: 1,
     max: 1_000_000,
     unit: "calls a minute",
-    doc: "Register, log in and refresh, of one address.",
+    doc: "Register, log in, refresh, codes and QR logins, of one address.",
+  }),
+  searchPerMinute: setting.integer({
+    default: 30,
+    min: 1,
+    max: 1_000_000,
+    unit: "calls a minute",
+    doc: "Searches for users, of one user.",
   }),
 });
 export type LimitsConfig = ConfigOf<typeof limitsConfig>;

@@ -9,7 +9,7 @@ import {
 import { LRUCache } from "lru-cache";
 import { DeviceClass } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import type { UserCaller } from "./caller.ts";
+import { roles, type UserCaller } from "./caller.ts";
 import type { Clock } from "./clock.ts";
 import { fail } from "./errors.ts";
 import type { Revocations } from "./revocations.ts";
@@ -97,14 +97,15 @@ function callerOf({ sub, sid, did, dcl, role, exp }: JWTPayload, token: string):
   const known = typeof dcl === "number" && dcl !== 0 && DeviceClass[dcl] !== undefined;
   if (!text(sub) || !/^[1-9]\d{0,18}$/.test(sub)) throw invalid();
   if (!text(sid) || !text(did) || !known || exp === undefined) throw invalid();
-  if (role !== "user" && role !== "admin") throw invalid();
+  const knownRole = roles.find((one) => one === role);
+  if (!knownRole) throw invalid();
   return {
     kind: "user",
     userId: sub,
     deviceId: did,
     deviceClass: dcl,
     loginId: sid,
-    role,
+    role: knownRole,
     expiresAtMs: exp * 1000,
     token,
   };

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
-import { setTimeout } from "node:timers/promises";
 import type { Limiter } from "./limiter.ts";
 
 /** Where the suite gets its limiters from. */
 export interface LimiterWorld {
   /** A limiter that has counted nothing, closed when the test ends. */
   open(t: TestContext): Promise<Limiter>;
+  /** Lets time pass, by the clock that the limiters count with. */
+  pass(ms: number): Promise<void>;
 }
 
 /** What every adapter of the limiter must do. */
@@ -39,9 +40,65 @@ export function limiterSuite(name: string, world: LimiterWorld): void {
       assert.equal((await limiter.take(second, "ana")).allowed, true);
       const refused = await limiter.take(second, "ana");
       assert.equal(refused.allowed, false);
-      await setTimeout((refused as { retryAfterMs: number }).retryAfterMs + 1);
+      await world.pass((refused as { retryAfterMs: number }).retryAfterMs + 1);
       const again = await limiter.take(second, "ana");
       assert.equal(again.allowed, true);
+    });
+
+    const penalty = {
+      name: "wrong",
+      freeFailures: 3,
+      firstWaitMs: 1_000,
+      longestWaitMs: 60_000,
+      forgetMs: 600_000,
+    };
+    const about = (actual: number, expected: number) =>
+      assert.ok(actual > expected - 500 && actual <= expected, `${actual} of ${expected}`);
+
+    test("the first failures cost nothing, every further one doubles the wait up to the longest", async (t) => {
+      const limiter = await world.open(t);
+      const waits: number[] = [];
+      for (let n = 0; n < 12; n++) waits.push(await limiter.penalize(penalty, "ana"));
+      const doubled = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000];
+      assert.deepEqual(waits, [0, 0, ...doubled, 60_000, 60_000, 60_000, 60_000]);
+      about(await limiter.waiting(penalty, "ana"), 60_000);
+      about(await limiter.admit(penalty, "ana"), 60_000);
+      assert.equal(await limiter.waiting(penalty, "ben"), 0);
+      assert.equal(await limiter.waiting({ ...penalty, name: "other" }, "ana"), 0);
+    });
+
+    test("when failures are not free any more, one of many attempts at once is admitted", async (t) => {
+      const limiter = await world.open(t);
+      const short = { ...penalty, firstWaitMs: 1_000 };
+      for (let n = 0; n < 3; n++) assert.equal(await limiter.admit(short, "ana"), 0);
+      for (let n = 0; n < 3; n++) await limiter.penalize(short, "ana");
+      assert.ok((await limiter.admit(short, "ana")) > 0);
+      await world.pass(1_001);
+      assert.equal(await limiter.waiting(short, "ana"), 0);
+      const all = await Promise.all(Array.from({ length: 8 }, () => limiter.admit(short, "ana")));
+      assert.equal(all.filter((wait) => wait === 0).length, 1);
+      assert.ok(all.every((wait) => wait <= 1_000));
+      assert.equal(await limiter.penalize(short, "ana"), 2_000);
+    });
+
+    test("what is pardoned begins anew", async (t) => {
+      const limiter = await world.open(t);
+      for (let n = 0; n < 5; n++) await limiter.penalize(penalty, "ana");
+      await limiter.pardon(penalty, "ana");
+      assert.equal(await limiter.admit(penalty, "ana"), 0);
+      assert.equal(await limiter.penalize(penalty, "ana"), 0);
+    });
+
+    test("failures are forgotten when none was added for long, a wait is not", async (t) => {
+      const limiter = await world.open(t);
+      const short = { ...penalty, freeFailures: 1, firstWaitMs: 500, forgetMs: 1_000 };
+      assert.equal(await limiter.penalize(short, "ana"), 500);
+      assert.equal(await limiter.penalize(short, "ana"), 1_000);
+      assert.equal(await limiter.penalize(short, "ana"), 2_000);
+      await world.pass(1_500);
+      assert.ok((await limiter.waiting(short, "ana")) > 0);
+      await world.pass(501);
+      assert.equal(await limiter.penalize(short, "ana"), 500);
     });
   });
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, type TestContext, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { type Backend, startRedis } from "../../test/backends.ts";
 import { quiet } from "../../test/postgres.ts";
@@ -21,6 +22,8 @@ limiterSuite("redis", {
     raw.disconnect();
     return open(t);
   },
+  // Redis has a clock of its own.
+  pass: (ms) => setTimeout(ms),
 });
 
 test("two instances share a budget", async (t) => {
@@ -30,6 +33,37 @@ test("two instances share a budget", async (t) => {
   assert.equal((await b.take(budget, "ana")).allowed, true);
   assert.equal((await a.take(budget, "ana")).allowed, false);
   assert.equal((await b.take(budget, "ana")).allowed, false);
+});
+
+const penalty = {
+  name: "wrong",
+  freeFailures: 2,
+  firstWaitMs: 60_000,
+  longestWaitMs: 60_000,
+  forgetMs: 60_000,
+};
+
+test("two instances share failures", async (t) => {
+  const [a, b] = [open(t), open(t)];
+  assert.equal(await a.penalize(penalty, "both"), 0);
+  assert.equal(await b.penalize(penalty, "both"), 60_000);
+  assert.ok((await a.waiting(penalty, "both")) > 59_000);
+  await a.pardon(penalty, "both");
+  assert.equal(await b.waiting(penalty, "both"), 0);
+});
+
+test("while the store is away failures are counted by each instance alone", async (t) => {
+  const metrics = new Metrics();
+  const limiter = open(t, metrics);
+  assert.equal(await limiter.penalize(penalty, "away"), 0);
+  await server.kill();
+  assert.equal(await limiter.admit(penalty, "away"), 0);
+  for (const wait of [0, 60_000]) assert.equal(await limiter.penalize(penalty, "away"), wait);
+  assert.ok((await limiter.admit(penalty, "away")) > 0);
+  assert.match(await metrics.text(), /lucky_limiter_alone_total\{penalty="wrong"\} 4/);
+  await limiter.pardon(penalty, "away");
+  assert.equal(await limiter.waiting(penalty, "away"), 0);
+  await server.restart();
 });
 
 test("a store that is away limits nobody, and limits again when it is back", async (t) => {

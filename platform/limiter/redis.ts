@@ -2,7 +2,9 @@ import { Redis } from "ioredis";
 import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
-import type { Budget, Limiter } from "./limiter.ts";
+import type { Budget, Limiter, Penalty } from "./limiter.ts";
+import { createMemoryLimiter } from "./memory.ts";
+import { FAILURES, type ScriptCommands, scripts } from "./redis-scripts.ts";
 
 export interface RedisLimiterOptions {
   /** redis://[:password@]host:port */
@@ -16,18 +18,21 @@ const RETRY_AT_MOST_MS = 1_000;
 
 /**
  * A limiter whose counts lie in Redis, shared by all instances. Windows are rounded up to whole
- * seconds. While Redis is away everything is allowed, and counted as a metric; nothing waits for it
- * longer than half a second.
+ * seconds. While Redis is away every budget allows, counted as a metric, and failures are counted in
+ * this process alone; nothing waits for Redis longer than half a second.
  */
 export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): Limiter {
   const redis = new Redis(url, {
+    scripts,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     commandTimeout: COMMAND_MS,
     connectTimeout: 4 * COMMAND_MS,
     retryStrategy: (times) => Math.min(20 * 2 ** times, RETRY_AT_MOST_MS),
-  });
+  }) as Redis & ScriptCommands;
+  /** Counts failures while Redis is away. */
+  const near = createMemoryLimiter();
   const tried = new Promise<void>((resolve) => {
     redis.once("ready", resolve);
     redis.once("close", resolve);
@@ -59,7 +64,53 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
     return counter;
   };
 
+  const alone = metrics?.counter(
+    "lucky_limiter_alone_total",
+    "Attempts that were judged by this process alone because the limiter's store could not be reached.",
+    ["penalty"],
+  );
+  /** Asks Redis, or what this process knows when Redis does not answer. */
+  async function either<T>(name: string, far: () => Promise<T>, here: () => Promise<T>) {
+    await tried;
+    try {
+      return await far();
+    } catch (err) {
+      alone?.inc({ penalty: name });
+      log.debug({ event: "limiter_alone", penalty: name, err });
+      return here();
+    }
+  }
+  const idOf = ({ name }: Penalty, key: string) => `${FAILURES}${name}:${key}`;
+  const argumentsOf = (penalty: Penalty) =>
+    [penalty.freeFailures, penalty.firstWaitMs, penalty.longestWaitMs, penalty.forgetMs] as const;
+
   return {
+    waiting: (penalty, key) =>
+      either(
+        penalty.name,
+        () => redis.luckyWaiting(idOf(penalty, key)),
+        () => near.waiting(penalty, key),
+      ),
+    admit: (penalty, key) =>
+      either(
+        penalty.name,
+        () => redis.luckyAdmit(idOf(penalty, key), ...argumentsOf(penalty)),
+        () => near.admit(penalty, key),
+      ),
+    penalize: (penalty, key) =>
+      either(
+        penalty.name,
+        () => redis.luckyPenalize(idOf(penalty, key), ...argumentsOf(penalty)),
+        () => near.penalize(penalty, key),
+      ),
+    async pardon(penalty, key) {
+      await near.pardon(penalty, key);
+      await either(
+        penalty.name,
+        () => redis.del(idOf(penalty, key)),
+        async () => 0,
+      );
+    },
     async take(budget, key, points = 1) {
       await tried;
       try {
@@ -74,6 +125,7 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
       }
     },
     async close() {
+      await near.close();
       redis.disconnect();
     },
   };

@@ -13,6 +13,7 @@ const types: Record<string, string> = {
   "String @db.Uuid": "uuid",
   "DateTime @db.Timestamptz(3)": "timestamptz(3)",
   "DateTime @db.Timestamptz(6)": "timestamptz(6)",
+  Boolean: "bool",
   Bytes: "bytea",
 };
 

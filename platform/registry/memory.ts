@@ -1,7 +1,7 @@
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { Clock, Timer } from "../clock.ts";
 import { fail } from "../errors.ts";
-import type { Claim, Instance, Lease, Registry } from "./registry.ts";
+import type { Claim, Instance, Lease, PlaceRule, Registry } from "./registry.ts";
 
 export interface MemoryRegistryOptions {
   clock: Clock;
@@ -126,7 +126,7 @@ function enter({ hub, clock, leaseMs, live, instance, lost }: EnterOptions): Lea
         if (hearing?.size === 0) hub.channels.delete(channel);
       }
     },
-    async claim(claim, limit) {
+    async claim(claim, rule) {
       const held = hub.claims.get(claim.userId) ?? new Map<string, Held>();
       hub.claims.set(claim.userId, held);
       for (const [sessionId, other] of held)
@@ -134,19 +134,17 @@ function enter({ hub, clock, leaseMs, live, instance, lost }: EnterOptions): Lea
 
       const { sessionId, deviceClass } = claim;
       const order = orders.get(sessionId) ?? ++hub.count;
-      orders.set(sessionId, order);
-      held.set(sessionId, { claim, epoch, order });
-
-      const sameClass = [...held.values()].filter((h) => h.claim.deviceClass === deviceClass);
-      const newestFirst = sameClass.sort((a, b) => b.order - a.order);
-      const devices = new Set<string>();
-      const displaced = newestFirst.filter(({ claim: { deviceId } }) => {
-        if (devices.has(deviceId) || devices.size >= limit) return true;
-        devices.add(deviceId);
-        return false;
-      });
-      for (const loser of displaced) held.delete(loser.claim.sessionId);
-      return displaced.map((loser) => loser.claim).reverse();
+      const mine = { claim, epoch, order };
+      const others = [...held.values()].filter(
+        (one) => one.claim.deviceClass === deviceClass && one.claim.sessionId !== sessionId,
+      );
+      const { refused, losers } = compete(mine, others, rule);
+      if (!refused) {
+        orders.set(sessionId, order);
+        held.set(sessionId, mine);
+      }
+      for (const loser of losers) held.delete(loser.claim.sessionId);
+      return { refused, displaced: losers.map((loser) => loser.claim) };
     },
     async unclaim(claim) {
       orders.delete(claim.sessionId);
@@ -160,6 +158,27 @@ function enter({ hub, clock, leaseMs, live, instance, lost }: EnterOptions): Lea
       forget(hub, live);
     },
   };
+}
+
+/** Who of a class loses the place when `mine` comes; the oldest first. */
+function compete(
+  mine: Held,
+  others: readonly Held[],
+  { limit, excess }: PlaceRule,
+): { refused: boolean; losers: Held[] } {
+  const oldestFirst = [...others, mine].sort((a, b) => a.order - b.order);
+  const newestOf = new Map(oldestFirst.map((one) => [one.claim.deviceId, one]));
+  const losers = new Set(oldestFirst.filter((one) => newestOf.get(one.claim.deviceId) !== one));
+  const devices = oldestFirst.filter((one) => !losers.has(one));
+  if (excess === "replace") {
+    const kept = new Set(devices.slice(Math.max(0, devices.length - limit)));
+    return { refused: false, losers: oldestFirst.filter((one) => !kept.has(one)) };
+  }
+  const at = devices.indexOf(mine);
+  // Those before it stay, however many: a limit that was lowered takes nobody's place.
+  if (at >= limit) return { refused: true, losers: [] };
+  if (at >= 0) for (const late of devices.slice(Math.max(limit, at + 1))) losers.add(late);
+  return { refused: false, losers: oldestFirst.filter((one) => losers.has(one)) };
 }
 
 /** Drops what points to an instance that is gone, so that nothing outlives its lease for long. */

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { CLAIMS, INSTANCE, keysOf, type ScriptCommands, SERVICE } from "./redis-scripts.ts";
-import type { Claim, Instance, Lease } from "./registry.ts";
+import type { Claim, Claimed, Instance, Lease, PlaceRule } from "./registry.ts";
 
 const CLAIMS_KEPT_S = 30 * 24 * 3_600;
 
@@ -135,21 +135,23 @@ export class RedisLease implements Lease {
     );
   }
 
-  async claim(claim: Claim, limit: number): Promise<readonly Claim[]> {
+  async claim(claim: Claim, { limit, excess }: PlaceRule): Promise<Claimed> {
     const { sessionId, userId } = claim;
-    const [order, ...displaced] = await this.#options.link.run((redis) =>
+    const [order, outcome, ...displaced] = await this.#options.link.run((redis) =>
       redis.luckyClaim(
         CLAIMS + userId,
         sessionId,
         JSON.stringify(claim),
         this.#epoch,
         limit,
+        excess,
         this.#orders.get(sessionId) ?? "",
         CLAIMS_KEPT_S,
       ),
     );
-    this.#orders.set(sessionId, order);
-    return displaced.map((json) => JSON.parse(json) as Claim);
+    const refused = outcome === "refused";
+    if (!refused) this.#orders.set(sessionId, order);
+    return { refused, displaced: displaced.map((json) => JSON.parse(json) as Claim) };
   }
 
   async unclaim({ sessionId, userId }: Claim): Promise<void> {

@@ -62,51 +62,73 @@ return found
 `;
 
 /**
- * KEYS claims of the user · ARGV session id, claim as JSON, epoch, limit, order ('' for the newest),
- * seconds to keep. A field's value is "order epoch claim": orders grow with time, also over a flush.
- * Returns the order of the claim, then the claims that lost their place, oldest first, as JSON.
+ * KEYS claims of the user · ARGV session id, claim as JSON, epoch, limit, "replace" or "refuse",
+ * order ('' for the newest), seconds to keep. A field's value is "order epoch claim": orders grow
+ * with time, also over a flush.
+ * Returns the order of the claim, "refused" or "kept", then the claims that lost their place, oldest
+ * first, as JSON.
  */
 const claim = `${epochOf}
 local held, newest, epochs = {}, 0, {}
 local fields = redis.call('HGETALL', KEYS[1])
 for i = 1, #fields, 2 do
   local order, epoch, json = string.match(fields[i + 1], '^(%d+) (%S+) (.*)$')
-  local id = cjson.decode(json).instanceId
+  local claim = cjson.decode(json)
+  local id = claim.instanceId
   if not epochs[id] then epochs[id] = epochOf(redis.call('GET', '${INSTANCE}' .. id)) end
   if epochs[id] ~= epoch then
     redis.call('HDEL', KEYS[1], fields[i])
   else
     newest = math.max(newest, tonumber(order))
-    held[#held + 1] = { session = fields[i], order = tonumber(order), json = json }
+    held[#held + 1] = { session = fields[i], order = tonumber(order), json = json,
+      class = claim.deviceClass, device = claim.deviceId }
   end
 end
 
-local mine = { session = ARGV[1], order = tonumber(ARGV[5]), json = ARGV[2] }
-local others = { mine }
+local decoded = cjson.decode(ARGV[2])
+local limit, refusing = tonumber(ARGV[4]), ARGV[5] == 'refuse'
+local mine = { session = ARGV[1], order = tonumber(ARGV[6]), json = ARGV[2],
+  class = decoded.deviceClass, device = decoded.deviceId }
+local all = { mine }
 for _, other in ipairs(held) do
-  if other.session ~= mine.session then others[#others + 1] = other
-  elseif not mine.order then mine.order = other.order end
+  if other.session == mine.session then
+    if not mine.order then mine.order = other.order end
+  elseif other.class == mine.class then all[#all + 1] = other end
 end
 if not mine.order then
   local time = redis.call('TIME')
   mine.order = math.max(newest + 1, time[1] * 1000000 + time[2])
 end
 local order = string.format('%.0f', mine.order)
-redis.call('HSET', KEYS[1], mine.session, order .. ' ' .. ARGV[3] .. ' ' .. mine.json)
-redis.call('EXPIRE', KEYS[1], ARGV[6])
 
-table.sort(others, function(a, b) return a.order > b.order end)
-local class, devices, places, displaced = cjson.decode(mine.json).deviceClass, {}, 0, { order }
-for _, one in ipairs(others) do
-  local decoded = cjson.decode(one.json)
-  if decoded.deviceClass == class then
-    if devices[decoded.deviceId] or places >= tonumber(ARGV[4]) then
-      redis.call('HDEL', KEYS[1], one.session)
-      table.insert(displaced, 2, one.json)
-    else
-      devices[decoded.deviceId] = true
-      places = places + 1
-    end
+table.sort(all, function(a, b) return a.order > b.order end)
+local seen, devices = {}, {}
+for _, one in ipairs(all) do
+  if seen[one.device] then one.lost = true
+  else
+    seen[one.device] = true
+    devices[#devices + 1] = one
+  end
+end
+local at
+for i, one in ipairs(devices) do if one == mine then at = i end end
+if refusing then
+  -- devices are the newest first: those behind mine were there before.
+  if at and #devices - at >= limit then return { order, 'refused' } end
+  if at then
+    for i = 1, at - 1 do devices[i].lost = #devices - i >= limit end
+  end
+else
+  for i = limit + 1, #devices do devices[i].lost = true end
+end
+
+redis.call('HSET', KEYS[1], mine.session, order .. ' ' .. ARGV[3] .. ' ' .. mine.json)
+redis.call('EXPIRE', KEYS[1], ARGV[7])
+local displaced = { order, 'kept' }
+for _, one in ipairs(all) do
+  if one.lost then
+    redis.call('HDEL', KEYS[1], one.session)
+    table.insert(displaced, 3, one.json)
   end
 end
 return displaced
@@ -158,10 +180,11 @@ export interface ScriptCommands {
       claim: string,
       epoch: string,
       limit: number,
+      excess: "replace" | "refuse",
       order: string,
       keepSeconds: number,
     ]
-  ): Promise<[order: string, ...displaced: string[]]>;
+  ): Promise<[order: string, outcome: "refused" | "kept", ...displaced: string[]]>;
   luckyMark(
     keys: number,
     ...args: [...channels: string[], command: "SADD" | "SREM", member: string]

@@ -7,7 +7,7 @@ import { unavailable } from "../bus/bus.suite.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { createLog } from "../log.ts";
 import { createRedisRegistry } from "./redis.ts";
-import { instance, registrySuite, SeatClock, session } from "./registry.suite.ts";
+import { instance, kept, registrySuite, replacing, SeatClock, session } from "./registry.suite.ts";
 
 const LEASE_MS = 1_500;
 const CACHE_MS = 100;
@@ -52,12 +52,12 @@ test("a forgotten instance is entered again, and all works after it joined and c
   const lease = await a.announce(instance("connect-0"), () => forgotten.resolve());
   const claim = session("s1", "phone-1", "connect-0");
   await lease.join(["u:1"]);
-  await lease.claim(claim, 1);
+  await lease.claim(claim, replacing(1));
   await raw.flushall();
   assert.deepEqual(await b.locate(["u:1"]), [[]]);
   await forgotten.promise;
   await lease.join(["u:1"]);
-  assert.deepEqual(await lease.claim(claim, 1), []);
+  assert.deepEqual(await lease.claim(claim, replacing(1)), kept());
   assert.deepEqual(await b.locate(["u:1"]), [["connect-0"]]);
   assert.equal((await b.instances("connect")).length, 1);
 });
@@ -90,7 +90,10 @@ test("a Redis that is away is UNAVAILABLE at once; instances are those known las
   await server.kill();
   await assert.rejects(b.locate(["u:1"]), unavailable);
   await assert.rejects(lease.join(["u:2"]), unavailable);
-  await assert.rejects(lease.claim(session("s1", "phone-1", "connect-0"), 1), unavailable);
+  await assert.rejects(
+    lease.claim(session("s1", "phone-1", "connect-0"), replacing(1)),
+    unavailable,
+  );
   assert.deepEqual(await b.instances("connect"), [instance("connect-0")]);
   assert.deepEqual(await b.instances("server"), []);
   const late = open(t);

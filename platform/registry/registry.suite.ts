@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
 import type { Clock, Timer } from "../clock.ts";
-import type { Claim, Instance, Lease, Registry } from "./registry.ts";
+import type { Claim, Claimed, Instance, Lease, PlaceRule, Registry } from "./registry.ts";
 
 /** A registry as one process has it, which can be held up like a suspended process. */
 export interface Seat {
@@ -140,12 +140,13 @@ export function registrySuite(name: string, world: RegistryWorld): void {
       const { leases, claim } = await twoLeases(await world.open(t));
       const tablet = { ...session("s0", "tablet-1", "connect-0"), deviceClass: 3 };
       const stranger = { ...session("x0", "phone-9", "connect-0"), userId: "2" };
-      assert.deepEqual(await leases[0].claim(tablet, 1), []);
-      assert.deepEqual(await leases[0].claim(stranger, 1), []);
+      assert.deepEqual(await leases[0].claim(tablet, replacing(1)), kept());
+      assert.deepEqual(await leases[0].claim(stranger, replacing(1)), kept());
       assert.deepEqual(await claim(0, "s1", "phone-1", 5), []);
-      assert.deepEqual(await leases[1].claim(session("s2", "phone-1", "connect-1"), 5), [
-        session("s1", "phone-1", "connect-0"),
-      ]);
+      assert.deepEqual(
+        await leases[1].claim(session("s2", "phone-1", "connect-1"), replacing(5)),
+        kept(session("s1", "phone-1", "connect-0")),
+      );
     });
 
     test("an old session that closes late does not erase the newer claim", async (t) => {
@@ -176,13 +177,56 @@ export function registrySuite(name: string, world: RegistryWorld): void {
       const old = await a.registry.announce(instance("connect-0"), () => lost.resolve());
       const other = await b.registry.announce(instance("connect-1"), nothing);
       const first = session("s1", "phone-1", "connect-0");
-      await old.claim(first, 1);
+      await old.claim(first, replacing(1));
       await a.lapse();
       // The place of a dead instance's session is free: nobody is displaced.
-      assert.deepEqual(await other.claim(session("s2", "phone-2", "connect-1"), 1), []);
+      const second = session("s2", "phone-2", "connect-1");
+      assert.deepEqual(await other.claim(second, replacing(1)), kept());
       a.resume();
       await lost.promise;
-      assert.deepEqual(await old.claim(first, 1), [first]);
+      assert.deepEqual(await old.claim(first, replacing(1)), kept(first));
+    });
+
+    test("where the new one is refused, those before it stay, and a device gets its own place", async (t) => {
+      const { leases, claim } = await twoLeases(await world.open(t));
+      assert.deepEqual(await claim(0, "s1", "phone-1", refusing(2)), []);
+      assert.deepEqual(await claim(1, "s2", "phone-2", refusing(2)), []);
+      assert.equal(await claim(1, "s3", "phone-3", refusing(2)), "refused");
+      assert.deepEqual(await claim(1, "s4", "phone-1", refusing(2)), ["s1"]);
+      // A lowered limit takes nobody's place, and gives none away either.
+      assert.equal(await claim(0, "s5", "phone-3", refusing(1)), "refused");
+      assert.deepEqual(await claim(0, "s6", "phone-3", refusing(3)), []);
+      await leases[1].unclaim(session("s2", "phone-2", "connect-1"));
+      assert.equal(await claim(0, "s7", "phone-2", refusing(2)), "refused");
+      await leases[0].unclaim(session("s6", "phone-3", "connect-0"));
+      assert.deepEqual(await claim(0, "s8", "phone-2", refusing(2)), []);
+      assert.equal(await claim(0, "s9", "phone-9", refusing(0)), "refused");
+    });
+
+    test("of concurrent claims where the new one is refused, as many as allowed are kept", async (t) => {
+      const { claim } = await twoLeases(await world.open(t));
+      const names = Array.from({ length: 24 }, (_, i) => `s${i}`);
+      const answers = await Promise.all(
+        names.map((s, i) => claim(i % 2, s, `phone-${i}`, refusing(3))),
+      );
+      assert.equal(answers.filter((answer) => answer === "refused").length, 21);
+      assert.ok(answers.every((answer) => answer === "refused" || answer.length === 0));
+    });
+
+    test("a claim made again keeps its place before those that came meanwhile, where new ones are refused", async (t) => {
+      const seat = await world.open(t);
+      const [a, b] = [await seat(), await seat()];
+      const lost = Promise.withResolvers<void>();
+      const old = await a.registry.announce(instance("connect-0"), () => lost.resolve());
+      const other = await b.registry.announce(instance("connect-1"), nothing);
+      const first = session("s1", "phone-1", "connect-0");
+      await old.claim(first, refusing(1));
+      await a.lapse();
+      const second = session("s2", "phone-2", "connect-1");
+      assert.deepEqual(await other.claim(second, refusing(1)), kept());
+      a.resume();
+      await lost.promise;
+      assert.deepEqual(await old.claim(first, refusing(1)), kept(second));
     });
   });
 }
@@ -201,16 +245,34 @@ export function session(sessionId: string, deviceId: string, instanceId: string)
   return { sessionId, userId: "1", deviceId, deviceClass: 1, instanceId };
 }
 
+/** The oldest beyond the limit give way. */
+export const replacing = (limit: number): PlaceRule => ({ limit, excess: "replace" });
+const refusing = (limit: number): PlaceRule => ({ limit, excess: "refuse" });
+
+/** A claim that was entered, and those that it displaced. */
+export const kept = (...displaced: Claim[]): Claimed => ({ refused: false, displaced });
+
 async function twoLeases(seat: () => Promise<Seat>) {
   const leases: [Lease, Lease] = [
     await (await seat()).registry.announce(instance("connect-0"), nothing),
     await (await seat()).registry.announce(instance("connect-1"), nothing),
   ];
-  /** Claims for user 1 by one of the two instances; the session ids that were displaced. */
-  const claim = async (at: number, sessionId: string, deviceId: string, limit: number) => {
+  /**
+   * Claims for user 1 by one of the two instances; the session ids that were displaced. A number is
+   * the limit beyond which the oldest give way.
+   */
+  const claim = async (
+    at: number,
+    sessionId: string,
+    deviceId: string,
+    rule: PlaceRule | number,
+  ) => {
     const made = session(sessionId, deviceId, `connect-${at}`);
-    const displaced = await leases[at]!.claim(made, limit);
-    return displaced.map((c) => c.sessionId);
+    const given = typeof rule === "number" ? replacing(rule) : rule;
+    const { refused, displaced } = await leases[at]!.claim(made, given);
+    if (!refused) return displaced.map((c) => c.sessionId);
+    assert.deepEqual(displaced, []);
+    return "refused" as const;
   };
   return { leases, claim };
 }

@@ -21,6 +21,21 @@ export interface Claim {
   readonly instanceId: string;
 }
 
+/** How many devices of a class a user may have online. */
+export interface PlaceRule {
+  readonly limit: number;
+  /** What one more does: "replace" the one that is longest online, or be "refused". */
+  readonly excess: "replace" | "refuse";
+}
+
+/** What became of a claim. */
+export interface Claimed {
+  /** As many devices as allowed hold a place, and none gives way: the claim was not entered. */
+  readonly refused: boolean;
+  /** Claims that lost their place, the oldest first. */
+  readonly displaced: readonly Claim[];
+}
+
 /**
  * An instance's place in the registry, and what points to it: its channels and the claims of its
  * sessions are good only while the lease is. Rejects with UNAVAILABLE when the registry cannot be
@@ -34,13 +49,14 @@ export interface Lease {
   /** The instance hears these channels no more. Idempotent. */
   leave(channels: readonly string[]): Promise<void>;
   /**
-   * Claims a place for a session among the user's sessions of its device class, of which at most
-   * `limit` stay. Returns the claims that lost their place: those of the same device, and the
-   * oldest beyond the limit. One atomic step. A claim made again with the same session id stays as
-   * old as it is: when a newer one came meanwhile, it is itself among those that lost their place.
-   * Claims of instances without a lease hold no place and are dropped without a word.
+   * Claims a place for a session among those of the user's devices of its class. A device has one
+   * place, which goes to its newest session. At most `limit` devices stay: under "replace" the
+   * newest ones, under "refuse" those that were there before. One atomic step. A claim made again
+   * with the same session id stays as old as it is: when a newer one of its device, or under
+   * "replace" of others, came meanwhile, it is itself among those that lost their place. Claims of
+   * instances without a lease hold no place and are dropped without a word.
    */
-  claim(claim: Claim, limit: number): Promise<readonly Claim[]>;
+  claim(claim: Claim, rule: PlaceRule): Promise<Claimed>;
   /** Gives a session's place up, if it still holds it. Never touches another session's. */
   unclaim(claim: Claim): Promise<void>;
   /** Leaves the registry. Idempotent. */

@@ -27,6 +27,8 @@ const credentials: Record<string, Record<string, string>> = {
   nothing: {},
   user: { authorization: `Bearer ${await issuer.token()}` },
   "user, in lower case": { authorization: `bearer ${await issuer.token()}` },
+  bot: { authorization: `Bearer ${await issuer.token({ role: "bot" })}` },
+  operator: { authorization: `Bearer ${await issuer.token({ role: "operator" })}` },
   admin: { authorization: `Bearer ${await issuer.token({ role: "admin" })}` },
   expired: { authorization: `Bearer ${await issuer.token({ exp: expired })}` },
   ended: { authorization: `Bearer ${await issuer.token({ sid: "ended" })}` },
@@ -81,23 +83,30 @@ const tokenRefusals = {
   "mesh, short": "TOKEN_INVALID",
   "mesh, empty": "TOKEN_INVALID",
 };
-const users = { user: "user", "user, in lower case": "user", admin: "admin" };
+const users = {
+  user: "user",
+  "user, in lower case": "user",
+  bot: "bot",
+  operator: "operator",
+  admin: "admin",
+};
+/** What becomes of users when only those of some roles may call. */
+const only = (...roles: string[]) =>
+  Object.fromEntries(
+    Object.entries(users).map(([name, role]) => [
+      name,
+      roles.includes(role) ? role : "PERMISSION_DENIED",
+    ]),
+  );
 const every = (what: string) =>
   Object.fromEntries(Object.keys(credentials).map((name) => [name, what]));
 
 const matrix: [string, Gate, Record<string, string>][] = [
   ["PUBLIC", { access: Access.PUBLIC }, { ...every("anonymous"), ...users }],
   ["USER", { access: Access.USER }, { ...tokenRefusals, ...users }],
-  [
-    "ADMIN",
-    { access: Access.ADMIN },
-    {
-      ...tokenRefusals,
-      user: "PERMISSION_DENIED",
-      "user, in lower case": "PERMISSION_DENIED",
-      admin: "admin",
-    },
-  ],
+  ["PERSON", { access: Access.PERSON }, { ...tokenRefusals, ...only("user", "operator", "admin") }],
+  ["OPERATOR", { access: Access.OPERATOR }, { ...tokenRefusals, ...only("operator", "admin") }],
+  ["ADMIN", { access: Access.ADMIN }, { ...tokenRefusals, ...only("admin") }],
   ["INTERNAL", { access: Access.INTERNAL }, { ...every("PERMISSION_DENIED"), mesh: "service" }],
   [
     "INTERNAL where the mesh is not trusted",

@@ -6,6 +6,7 @@ import { Access } from "../../gen/lucky/options/v1/options_pb.js";
 import { type Caller, callerKey, type UserCaller } from "../caller.ts";
 import { fail } from "../errors.ts";
 import type { TokenVerifier } from "../tokens.ts";
+import { peerAddress, peerHeader } from "./peer.ts";
 import type { MethodRules } from "./rules.ts";
 
 /** Header with the credential of our own services. */
@@ -18,7 +19,10 @@ interface AccessOptions {
   readonly rules: (method: DescMethod) => MethodRules;
 }
 
-/** Decides by the method's declared access who may call, and sets the caller. */
+/**
+ * Decides by the method's declared access who may call, and sets the caller; for calls that our own
+ * services pass on, also the address that they came from.
+ */
 export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions): Interceptor {
   const secret = Buffer.from(meshSecret);
 
@@ -38,6 +42,16 @@ export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions
       }
       case Access.USER:
         return userOf(header);
+      case Access.PERSON: {
+        const user = await userOf(header);
+        if (user.role !== "bot") return user;
+        throw fail(ErrorReason.PERMISSION_DENIED, `${name} is not for bots`);
+      }
+      case Access.OPERATOR: {
+        const user = await userOf(header);
+        if (user.role === "operator" || user.role === "admin") return user;
+        throw fail(ErrorReason.PERMISSION_DENIED, `${name} is for operators`);
+      }
       case Access.ADMIN: {
         const user = await userOf(header);
         if (user.role === "admin") return user;
@@ -64,6 +78,10 @@ export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions
     const { name, access } = rules(request.method);
     const caller = await callerOf(name, access, request.header);
     request.contextValues.set(callerKey, caller);
+    const { header } = request;
+    // Only from our own services: anybody can write a header.
+    const address = fromMesh(header) ? header.get(peerHeader) : null;
+    if (address) request.contextValues.set(peerAddress, address);
     return next(request);
   };
 }

@@ -17,5 +17,6 @@ export function budgetsOf(limits: LimitsConfig): Budgets {
       points: limits.credentialPerMinute,
       windowMs: 60_000,
     },
+    [LimitClass.SEARCH]: { name: "search", points: limits.searchPerMinute, windowMs: 60_000 },
   };
 }

@@ -34,6 +34,8 @@ export interface HandlerOptions {
   readonly interceptors: readonly Interceptor[];
   readonly log: Log;
   readonly clock: Clock;
+  /** Ends the streams in work, with its reason. */
+  readonly stop: AbortSignal;
   /** Whether the address of the caller is the last one of X-Forwarded-For. */
   readonly trustForwardedFor: boolean;
 }
@@ -45,7 +47,7 @@ export interface HandlerOptions {
 export function rpcHandler(
   options: HandlerOptions,
 ): (req: NodeRequest, res: NodeResponse) => boolean {
-  const { served, interceptors, log, clock, trustForwardedFor } = options;
+  const { served, interceptors, log, clock, stop, trustForwardedFor } = options;
   const router = createConnectRouter({
     interceptors: [markDecoded, ...interceptors],
     readMaxBytes: maxReadBytes,
@@ -61,7 +63,10 @@ export function rpcHandler(
     const written = "stream" in res ? res.stream : res;
     written.once("finish", () => readRest(req, res, clock));
     const body = req.iterator({ destroyOnReturn: false });
-    const response = await answerReadable(handler, { ...request, body });
+    // A call in work is waited for; a stream could go on for as long as its caller likes.
+    const unary = handler.method.methodKind === "unary";
+    const signal = unary ? request.signal : AbortSignal.any([request.signal, stop]);
+    const response = await answerReadable(handler, { ...request, body, signal });
     await universalResponseToNodeResponse(response, res);
   }
 
@@ -105,7 +110,8 @@ export function refuse(res: NodeResponse, status: number): void {
   else res.end();
 }
 
-function callerAddress(req: NodeRequest, trustForwardedFor: boolean): string | undefined {
+/** Where a request comes from, without the port: said by the proxy in front when it is trusted. */
+export function callerAddress(req: NodeRequest, trustForwardedFor: boolean): string | undefined {
   if (trustForwardedFor) {
     const forwarded = String(req.headers["x-forwarded-for"] ?? "");
     // Only the last one was written by the proxy in front of us; the others are hearsay.

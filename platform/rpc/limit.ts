@@ -15,23 +15,39 @@ interface LimitOptions {
   readonly rules: (method: DescMethod) => MethodRules;
 }
 
+/** Who calls, for counting. */
+interface CallerKeys {
+  /** Undefined without a login. */
+  readonly userId: string | undefined;
+  /** Undefined for calls that began in the same process. */
+  readonly address: string | undefined;
+}
+
+/** Takes one point of the caller's budget for a limit class, or throws RATE_LIMITED. */
+export async function takePoint(
+  { limiter, budgets }: { limiter: Limiter; budgets: Budgets },
+  limit: LimitClass,
+  { userId, address }: CallerKeys,
+): Promise<void> {
+  const budget = budgets[limit];
+  if (budget === undefined) return;
+  // Guessing credentials must not get cheaper by holding an account.
+  const byAddress = limit === LimitClass.CREDENTIAL || userId === undefined;
+  const key = byAddress ? `address:${address ?? "local"}` : `user:${userId}`;
+  const taken = await limiter.take(budget, key);
+  if (taken.allowed) return;
+  const { retryAfterMs } = taken;
+  throw fail(ErrorReason.RATE_LIMITED, `too many calls (${budget.name})`, { retryAfterMs });
+}
+
 /** Takes one point of the caller's budget for the method's limit class, or refuses the call. */
 export function limitInterceptor({ limiter, budgets, rules }: LimitOptions): Interceptor {
   return (next) => async (request) => {
     const { limit } = rules(request.method);
-    const budget = budgets[limit];
-    if (budget !== undefined) {
-      const caller = request.contextValues.get(callerKey);
-      const address = `address:${request.contextValues.get(peerAddress) ?? "local"}`;
-      // Guessing credentials must not get cheaper by holding an account.
-      const byAddress = limit === LimitClass.CREDENTIAL || caller.kind !== "user";
-      const key = byAddress ? address : `user:${caller.userId}`;
-      const taken = await limiter.take(budget, key);
-      if (!taken.allowed) {
-        const { retryAfterMs } = taken;
-        throw fail(ErrorReason.RATE_LIMITED, `too many calls (${budget.name})`, { retryAfterMs });
-      }
-    }
+    const caller = request.contextValues.get(callerKey);
+    const userId = caller.kind === "user" ? caller.userId : undefined;
+    const address = request.contextValues.get(peerAddress);
+    await takePoint({ limiter, budgets }, limit, { userId, address });
     return next(request);
   };
 }

@@ -13,7 +13,9 @@ import {
 } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Interceptor } from "@connectrpc/connect";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { type Clock, systemClock } from "../clock.ts";
+import { fail } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { answerBrowser } from "./browser.ts";
 import { refuse, rpcHandler } from "./handler.ts";
@@ -54,7 +56,10 @@ export interface ListenOptions {
 
 export interface Listening {
   readonly port: number;
-  /** Stops accepting, lets calls in work end within the grace, closes everything. Idempotent. */
+  /**
+   * Stops accepting, ends streams with UNAVAILABLE, lets calls in work end within the grace, closes
+   * everything. Idempotent.
+   */
   close(): Promise<void>;
 }
 
@@ -91,6 +96,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     interceptors: options.interceptors,
     log,
     clock,
+    stop: closing.signal,
     trustForwardedFor: options.trustForwardedFor ?? false,
   });
 
@@ -167,7 +173,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   server.on("error", (err) => log.error({ event: "accept_failed", err }));
 
   async function close(): Promise<void> {
-    closing.abort();
+    closing.abort(fail(ErrorReason.UNAVAILABLE, "the service stops: call again"));
     server.close();
     for (const socket of undecided) socket.destroy();
     for (const session of sessions) session.close();

@@ -1,7 +1,10 @@
 import {
   create,
+  type DescMessage,
   type DescMethod,
+  type DescMethodServerStreaming,
   type DescMethodUnary,
+  type Message,
   type MessageShape,
 } from "@bufbuild/protobuf";
 import {
@@ -12,6 +15,8 @@ import {
   createHandlerContext,
   type HandlerContext,
   type Interceptor,
+  type StreamRequest,
+  type StreamResponse,
   type Transport,
   type UnaryRequest,
   type UnaryResponse,
@@ -36,8 +41,9 @@ const contextKey = createContextKey<HandlerContext | undefined>(undefined);
 /**
  * Calls services in the same process, through the same interceptors as over the network. Messages
  * are handed over as they are, not encoded: neither side may change one that it gave or got. Errors
- * come as they would over the network, without their cause. A call without a deadline gets 10 s.
- * Streaming methods are refused with METHOD_NOT_FOUND.
+ * come as they would over the network, without their cause. A unary call without a deadline gets
+ * 10 s; the answers of a stream come as they are taken. Methods that take a stream are refused with
+ * METHOD_NOT_FOUND.
  */
 export function localTransport(
   served: readonly Served[],
@@ -49,7 +55,7 @@ export function localTransport(
     const methods = implementation as Record<string, Handler>;
     for (const method of service.methods) {
       const handler = methods[method.localName];
-      if (method.methodKind === "unary" && handler !== undefined) {
+      if (callable(method) && handler !== undefined) {
         handlers.set(method, handler.bind(implementation));
       }
     }
@@ -59,71 +65,148 @@ export function localTransport(
     const { method, header, contextValues, signal } = request;
     const context = contextValues.get(contextKey);
     const handler = handlers.get(method);
-    if (request.stream || method.methodKind !== "unary" || !context || !handler) {
+    if (!callable(method) || !context || !handler) {
       throw fail(
         ErrorReason.METHOD_NOT_FOUND,
         `${method.parent.typeName}/${method.name} is not served here`,
       );
     }
     const seen = { ...context, requestHeader: header, values: contextValues, signal };
-    const answer = await handler(request.message, seen);
-    return {
-      stream: false,
+    const common = {
       service: method.parent,
-      method,
       header: context.responseHeader,
       trailer: context.responseTrailer,
-      message: create(method.output, answer as MessageShape<typeof method.output>),
     };
+    if (request.stream) {
+      const answers = handler(await only(request.message), seen) as AsyncIterable<Message>;
+      const message = each(method.output, answers);
+      return { ...common, method: method as DescMethodServerStreaming, stream: true, message };
+    }
+    const answer = (await handler(request.message, seen)) as Message;
+    const message = create(method.output, answer);
+    return { ...common, method: method as DescMethodUnary, stream: false, message };
   };
   const chain = interceptors.reduceRight<Next>((next, wrap) => wrap(next), invoke);
 
+  /** What a call brings along: its context, ready for the interceptors. */
+  function begin(
+    method: DescMethod,
+    signal: AbortSignal | undefined,
+    timeoutMs: number,
+    header: HeadersInit | undefined,
+  ) {
+    const context = createHandlerContext({
+      service: method.parent,
+      method,
+      protocolName: "local",
+      requestMethod: "POST",
+      url: createMethodUrl("http://local", method),
+      timeoutMs: timeoutMs > 0 ? timeoutMs : undefined,
+      requestSignal: signal,
+      requestHeader: header,
+      // The callee starts afresh: what the caller knows of its own caller is not the callee's.
+      contextValues: createContextValues(),
+    });
+    context.values.set(contextKey, context);
+    if (meshSecret !== "") context.requestHeader.set(meshHeader, meshSecret);
+    const request = {
+      service: method.parent,
+      requestMethod: context.requestMethod,
+      url: context.url,
+      signal: context.signal,
+      header: context.requestHeader,
+      contextValues: context.values,
+    };
+    return { context, request };
+  }
+
   return {
     async unary(method, signal, timeoutMs = defaultDeadlineMs, header, input) {
-      const context = createHandlerContext({
-        service: method.parent,
-        method,
-        protocolName: "local",
-        requestMethod: "POST",
-        url: createMethodUrl("http://local", method),
-        timeoutMs: timeoutMs > 0 ? timeoutMs : undefined,
-        requestSignal: signal,
-        requestHeader: header,
-        // The callee starts afresh: what the caller knows of its own caller is not the callee's.
-        contextValues: createContextValues(),
-      });
-      context.values.set(contextKey, context);
-      if (meshSecret !== "") context.requestHeader.set(meshHeader, meshSecret);
-      const request: UnaryRequest = {
+      const { context, request } = begin(method, signal, timeoutMs, header);
+      const whole: UnaryRequest = {
+        ...request,
         stream: false,
-        service: method.parent,
         method: method as DescMethodUnary,
-        requestMethod: context.requestMethod,
-        url: context.url,
-        signal: context.signal,
-        header: context.requestHeader,
-        contextValues: context.values,
         message: create(method.input, input),
       };
       try {
-        const answer = await within(context.signal, () => chain(request));
+        const answer = await within(context.signal, () => chain(whole));
         return answer as UnaryResponse<typeof method.input, typeof method.output>;
       } catch (thrown) {
-        const { rawMessage, code, metadata, details } = ConnectError.from(thrown);
-        const error = new ConnectError(rawMessage, code, metadata);
-        error.details = details;
-        throw error;
+        throw bare(thrown);
       } finally {
         context.abort(ended);
       }
     },
-    async stream(method) {
-      throw fail(
-        ErrorReason.METHOD_NOT_FOUND,
-        `${method.parent.typeName}/${method.name} cannot be called locally`,
-      );
+    async stream(method, signal, timeoutMs = 0, header, input) {
+      const { context, request } = begin(method, signal, timeoutMs, header);
+      const whole: StreamRequest = {
+        ...request,
+        stream: true,
+        method: method as DescMethodServerStreaming,
+        message: each(method.input, input as AsyncIterable<Message>),
+      };
+      try {
+        const answer = (await within(context.signal, () => chain(whole))) as StreamResponse<
+          typeof method.input,
+          typeof method.output
+        >;
+        return { ...answer, message: taken(answer.message, context) };
+      } catch (thrown) {
+        context.abort(ended);
+        throw bare(thrown);
+      }
     },
   };
+}
+
+/** Methods that answer with a stream are called like unary ones, with one request. */
+function callable({ methodKind }: DescMethod): boolean {
+  return methodKind === "unary" || methodKind === "server_streaming";
+}
+
+async function* each<T extends DescMessage>(
+  schema: T,
+  messages: AsyncIterable<Message>,
+): AsyncGenerator<MessageShape<T>> {
+  for await (const message of messages) yield create(schema, message as MessageShape<T>);
+}
+
+/** The one message of a stream. */
+async function only<T>(messages: AsyncIterable<T>): Promise<T> {
+  for await (const message of messages) return message;
+  throw fail(ErrorReason.INVALID_ARGUMENT, "a request is needed");
+}
+
+/** The answers as the caller takes them; the end of the call, on either side, ends the work. */
+async function* taken<T>(
+  answers: AsyncIterable<T>,
+  context: Pick<HandlerContext, "signal"> & { abort(reason: unknown): void },
+): AsyncGenerator<T> {
+  const { signal } = context;
+  const work = answers[Symbol.asyncIterator]();
+  // A caller who has left does not come for the next one: the work must not wait there.
+  const stop = () => void Promise.resolve(work.return?.()).catch(() => {});
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    for (;;) {
+      const next = await within(signal, () => work.next());
+      if (next.done) return;
+      yield next.value;
+    }
+  } catch (thrown) {
+    throw bare(thrown);
+  } finally {
+    context.abort(ended);
+  }
+}
+
+/** An error as it comes over the network: without its cause. */
+function bare(thrown: unknown): ConnectError {
+  const { rawMessage, code, metadata, details } = ConnectError.from(thrown);
+  const error = new ConnectError(rawMessage, code, metadata);
+  error.details = details;
+  return error;
 }
 
 const ended = new ConnectError("the call has ended", Code.Canceled);

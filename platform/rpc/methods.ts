@@ -7,9 +7,13 @@ import {
 } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { Access } from "../../gen/lucky/options/v1/options_pb.js";
+import { Access, LimitClass } from "../../gen/lucky/options/v1/options_pb.js";
 import { fail } from "../errors.ts";
+import type { Limiter } from "../limiter/limiter.ts";
+import type { Budgets } from "./budgets.ts";
 import { defaultDeadlineMs } from "./deadline.ts";
+import { takePoint } from "./limit.ts";
+import { peerHeader } from "./peer.ts";
 import { rulesOf } from "./rules.ts";
 
 /** The methods that a device may call by name over its socket. */
@@ -17,13 +21,16 @@ export interface MethodTable {
   /**
    * Calls a method such as "lucky.message.v1.MessageService/ListEntries" with an encoded request
    * and returns the encoded response. Rejects with the error of the method, with METHOD_NOT_FOUND
-   * for an unknown or internal one, with INVALID_ARGUMENT for bytes that are no such request.
+   * for an unknown or internal one, with INVALID_ARGUMENT for bytes that are no such request, with
+   * RATE_LIMITED when `userId` or the address in `headers` called credential or search methods too
+   * often.
    */
   call(
     method: string,
     request: Uint8Array,
     headers: Headers,
     signal: AbortSignal,
+    userId?: string,
   ): Promise<Uint8Array>;
 }
 
@@ -32,25 +39,47 @@ export interface MethodTableEntry {
   readonly transport: Transport;
 }
 
-const callable: ReadonlySet<Access> = new Set([Access.PUBLIC, Access.USER, Access.ADMIN]);
+const callable: ReadonlySet<Access> = new Set([
+  Access.PUBLIC,
+  Access.USER,
+  Access.PERSON,
+  Access.OPERATOR,
+  Access.ADMIN,
+]);
+
+/** Counted here as at the gateway; of the others a session's bound of frames is the limit. */
+const counted: ReadonlySet<LimitClass> = new Set([LimitClass.CREDENTIAL, LimitClass.SEARCH]);
+
+interface Entry {
+  readonly method: DescMethodUnary;
+  readonly transport: Transport;
+  readonly limit: LimitClass;
+}
 
 /** Makes the table of all unary methods of the services but for the internal ones. */
-export function methodTable(entries: readonly MethodTableEntry[]): MethodTable {
-  const table = new Map<string, { method: DescMethodUnary; transport: Transport }>();
+export function methodTable(
+  entries: readonly MethodTableEntry[],
+  limits?: { limiter: Limiter; budgets: Budgets },
+): MethodTable {
+  const table = new Map<string, Entry>();
   for (const { service, transport } of entries) {
     for (const method of service.methods) {
-      const { name, access } = rulesOf(method);
+      const { name, access, limit } = rulesOf(method);
       if (method.methodKind !== "unary" || !callable.has(access)) continue;
-      table.set(name, { method: method as DescMethodUnary, transport });
+      table.set(name, { method: method as DescMethodUnary, transport, limit });
     }
   }
   return {
-    async call(name, bytes, headers, signal) {
+    async call(name, bytes, headers, signal, userId) {
       const entry = table.get(name);
       if (entry === undefined) {
         throw fail(ErrorReason.METHOD_NOT_FOUND, "no such method can be called here");
       }
-      const { method, transport } = entry;
+      const { method, transport, limit } = entry;
+      if (limits && counted.has(limit)) {
+        const address = headers.get(peerHeader) ?? undefined;
+        await takePoint(limits, limit, { userId, address });
+      }
       const request = decode(method, bytes);
       const answer = await transport.unary(method, signal, defaultDeadlineMs, headers, request);
       return toBinary(method.output, answer.message);

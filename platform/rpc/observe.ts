@@ -30,7 +30,7 @@ interface ObserveOptions {
 }
 
 /**
- * Writes one log line and two metrics per call, gives the call its request id, and makes errors
+ * Writes one log line and two metrics per call, of a stream when it has ended, gives the call its request id, and makes errors
  * presentable: whatever is not an error of the contract becomes a bland `internal`, with its cause
  * in the log only.
  */
@@ -76,22 +76,45 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
   }
 
   return (next) => async (request) => {
-    const { method, contextValues: values } = request;
+    const { method, contextValues: values, signal } = request;
     const startedAt = clock.now();
     const given = request.header.get(requestIdHeader) ?? "";
     const requestId = requestIdPattern.test(given) ? given : randomUUID();
     request.header.set(requestIdHeader, requestId);
+    const call = { method, startedAt, requestId, values };
+
+    /** Tells of a call that failed; the error as the caller may see it. */
+    function failed(thrown: unknown): ConnectError {
+      const error = presentable(thrown, signal);
+      error.metadata.set(requestIdHeader, requestId);
+      const cause = thrown instanceof ConnectError ? thrown.cause : thrown;
+      tell({ ...call, error, cause });
+      return error;
+    }
+
+    async function* watched<T>(messages: AsyncIterable<T>): AsyncGenerator<T> {
+      let ended = false;
+      try {
+        for await (const message of messages) yield message;
+        ended = true;
+        tell(call);
+      } catch (thrown) {
+        ended = true;
+        throw failed(thrown);
+      } finally {
+        // Nobody wants the rest.
+        if (!ended) failed(new ConnectError("the caller left", Code.Canceled));
+      }
+    }
+
     try {
       const response = await next(request);
       response.header.set(requestIdHeader, requestId);
-      tell({ method, startedAt, requestId, values });
+      if (response.stream) return { ...response, message: watched(response.message) };
+      tell(call);
       return response;
     } catch (thrown) {
-      const error = presentable(thrown, request.signal);
-      error.metadata.set(requestIdHeader, requestId);
-      const cause = thrown instanceof ConnectError ? thrown.cause : thrown;
-      tell({ method, startedAt, requestId, values, error, cause });
-      throw error;
+      throw failed(thrown);
     }
   };
 }

@@ -1,6 +1,12 @@
 import { createContextKey } from "@connectrpc/connect";
 
-/** Address that a call came from, without the port; undefined for calls in the same process. */
+/** Header in which our own services name the address that a call first came from. */
+export const peerHeader = "lucky-peer";
+
+/**
+ * Address that a call came from, without the port: the device's own, also behind the gateway.
+ * Undefined for calls that began in the same process.
+ */
 export const peerAddress = createContextKey<string | undefined>(undefined, {
   description: "peer address",
 });

@@ -1,4 +1,5 @@
-import { Code, createContextKey, type Interceptor } from "@connectrpc/connect";
+import type { DescMessage } from "@bufbuild/protobuf";
+import { Code, ConnectError, createContextKey, type Interceptor } from "@connectrpc/connect";
 import type {
   UniversalHandler,
   UniversalServerRequest,
@@ -12,11 +13,25 @@ const internal = String(Code.Internal);
 /** Whether the request of a call could be decoded. */
 const decoded = createContextKey(false, { description: "request decoded" });
 
-/** The first of the interceptors: whatever comes this far was decoded. */
+/**
+ * The first of the interceptors: whatever comes this far was decoded. Messages of a stream are
+ * decoded as they are read: bytes that are none become INVALID_ARGUMENT here.
+ */
 export const markDecoded: Interceptor = (next) => (request) => {
   request.contextValues.set(decoded, true);
-  return next(request);
+  if (!request.stream) return next(request);
+  return next({ ...request, message: readable(request.method.input, request.message) });
 };
+
+async function* readable<T>({ typeName }: DescMessage, messages: AsyncIterable<T>) {
+  try {
+    for await (const message of messages) yield message;
+  } catch (cause) {
+    const { code } = ConnectError.from(cause);
+    if (code !== Code.Internal && code !== Code.InvalidArgument) throw cause;
+    throw fail(ErrorReason.INVALID_ARGUMENT, `the request is no ${typeName}`, { cause });
+  }
+}
 
 /**
  * Answers a request. The library takes bytes that it cannot decode for a fault of the server, and

@@ -1,6 +1,7 @@
-import type { DescMethod, DescMethodUnary } from "@bufbuild/protobuf";
+import type { DescMethod, DescMethodUnary, MessageInitShape } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
 import type { ConnectError, Transport, UnaryResponse } from "@connectrpc/connect";
+import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { Access } from "../../gen/lucky/options/v1/options_pb.js";
@@ -10,7 +11,7 @@ import type { Log } from "../log.ts";
 import type { Instance, Registry } from "../registry/registry.ts";
 import { meshHeader } from "./access.ts";
 import { defaultDeadlineMs } from "./deadline.ts";
-import { failureOf } from "./failure.ts";
+import { type Failure, failureOf } from "./failure.ts";
 import { type LeanLink, leanLink } from "./lean.ts";
 import { ranked, routeKey } from "./route.ts";
 import { rulesOf } from "./rules.ts";
@@ -56,8 +57,9 @@ const avoidMs = 1_000;
  * Calls the live instances of a service over gRPC: by `routeKey` when the call has one, else in
  * turn. A call that could not be sent is tried on another instance; one whose connection broke is
  * tried once more only if the method is internal or idempotent. What then still fails is
- * UNAVAILABLE. Answers of the service, errors too, come as they are. A call without a deadline gets
- * 10 s.
+ * UNAVAILABLE. Answers of the service, errors too, come as they are. A unary call without a deadline
+ * gets 10 s. A stream lasts as long as both sides want, is begun on another instance by the same
+ * rules, and is UNAVAILABLE when its connection breaks: the caller begins anew.
  */
 export function remoteTransport(options: RemoteOptions): RemoteTransport {
   const { registry, service, meshSecret, log, clock } = options;
@@ -116,17 +118,26 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
     lean?.close();
   }
 
-  async function through<R>(
-    link: Link,
-    call: (transport: Pick<Transport, "unary">) => Promise<R>,
-  ): Promise<R> {
+  /** Keeps the connection until the call has ended: then the function is to be called. */
+  function hold(link: Link): () => void {
+    let held = true;
     link.calls++;
-    try {
-      return await call(link.lean ?? link.transport);
-    } finally {
+    return () => {
+      if (!held) return;
+      held = false;
       link.calls--;
       if (link.retired && link.calls === 0) end(link);
-    }
+    };
+  }
+
+  /** How a call over a link failed; told, and remembered of the link, unless it was answered. */
+  function failed(link: Link, method: DescMethod, error: unknown, signal?: AbortSignal): Failure {
+    const failure = failureOf(error, signal);
+    if (failure === "answered") return failure;
+    link.avoidedUntil = clock.now() + avoidMs;
+    const event = failure === "unsent" ? "instance_not_reached" : "instance_lost";
+    log.warn({ event, service, instance: link.instanceId, method: method.name, err: error });
+    return failure;
   }
 
   function unavailable(cause?: unknown): ConnectError {
@@ -143,18 +154,16 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       for (let at = 0, again = false; at < order.length; ) {
         const link = order[at]!;
         const left = timeoutMs > 0 ? Math.max(1, timeoutMs - (clock.now() - startedAt)) : timeoutMs;
+        const release = hold(link);
         try {
-          const answer = await through(link, (transport) =>
-            transport.unary(method as DescMethodUnary, signal, left, headers, input, values),
-          );
+          const transport = link.lean ?? link.transport;
+          const unary = method as DescMethodUnary;
+          const answer = await transport.unary(unary, signal, left, headers, input, values);
           return answer as UnaryResponse<typeof method.input, typeof method.output>;
         } catch (error) {
-          const failure = failureOf(error, signal);
+          const failure = failed(link, method, error, signal);
           if (failure === "answered") throw error;
           cause = error;
-          link.avoidedUntil = clock.now() + avoidMs;
-          const event = failure === "unsent" ? "instance_not_reached" : "instance_lost";
-          log.warn({ event, service, instance: link.instanceId, method: method.name, err: error });
           if (failure === "unsent") at++;
           else if (again || !repeatable(method)) break;
           else {
@@ -162,16 +171,44 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
             // Without another instance: the same one, by a new connection.
             if (at + 1 < order.length) at++;
           }
+        } finally {
+          release();
         }
       }
       throw unavailable(cause);
     },
     async stream(method, signal, timeoutMs, header, input, values) {
+      if (method.methodKind !== "server_streaming") {
+        throw fail(ErrorReason.METHOD_NOT_FOUND, `${method.name} takes a stream`);
+      }
       const headers = new Headers(header);
       headers.set(meshHeader, meshSecret);
-      const [link] = await candidates(values?.get(routeKey));
-      if (link === undefined) throw unavailable();
-      return link.transport.stream(method, signal, timeoutMs, headers, input, values);
+      const requests: MessageInitShape<typeof method.input>[] = [];
+      for await (const request of input) requests.push(request);
+      let cause: unknown;
+      for (const link of await candidates(values?.get(routeKey))) {
+        const release = hold(link);
+        try {
+          const again = createAsyncIterable(requests);
+          const { transport } = link;
+          const answer = await transport.stream(method, signal, timeoutMs, headers, again, values);
+          signal?.addEventListener("abort", release, { once: true });
+          const ended = (error?: unknown) => {
+            release();
+            signal?.removeEventListener("abort", release);
+            if (error === undefined || failed(link, method, error, signal) === "answered") return;
+            throw unavailable(error);
+          };
+          return { ...answer, message: told(answer.message, ended) };
+        } catch (error) {
+          release();
+          const failure = failed(link, method, error, signal);
+          if (failure === "answered") throw error;
+          cause = error;
+          if (failure === "broken" && !repeatable(method)) break;
+        }
+      }
+      throw unavailable(cause);
     },
     close() {
       closed = true;
@@ -191,6 +228,21 @@ export function fixedTransport(
   const { address, service } = options;
   const only = { instanceId: address, service, address, publicAddress: "", load: 0 };
   return remoteTransport({ ...options, registry: { instances: async () => [only] } });
+}
+
+/** The messages as they come; at their end, or when the caller stops, `ended` is told why. */
+async function* told<T>(
+  messages: AsyncIterable<T>,
+  ended: (error?: unknown) => void,
+): AsyncGenerator<T> {
+  try {
+    for await (const message of messages) yield message;
+  } catch (error) {
+    ended(error);
+    throw error;
+  } finally {
+    ended();
+  }
 }
 
 /** Whether a call may be carried out twice without harm. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
-import { AuthService, DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { AuthService, DeviceClass, QrLoginState } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
 import { LimitClass } from "../../gen/lucky/options/v1/options_pb.js";
@@ -26,6 +26,15 @@ async function refused(call: Promise<unknown>): Promise<ConnectError> {
     return error;
   }
   assert.fail("the call was answered");
+}
+
+const watched = { qrLoginId: "i".repeat(22), secret: "s".repeat(43), deviceId: "d1" };
+
+/** All answers of a stream. */
+async function take<T>(answers: AsyncIterable<T>): Promise<T[]> {
+  const taken: T[] = [];
+  for await (const answer of answers) taken.push(answer);
+  return taken;
 }
 
 /** What a client may rely on, whether it calls over the network or in the same process. */
@@ -216,6 +225,140 @@ export function transportSuite(name: string, reach: Reach): void {
     assert.ok(retryAfterMs > 0n && retryAfterMs <= 60_000n);
     await user.batchGetUsers(ask, ben);
     await auth.getJwks({});
+  });
+
+  test(`${name}: the answers of a stream come one by one, and its error with its reason`, async (t) => {
+    const step = Promise.withResolvers<void>();
+    const { auth } = await start(t, {
+      auth: {
+        async *watchQrLogin() {
+          yield { qrLogin: { state: QrLoginState.WAITING } };
+          await step.promise;
+          yield { qrLogin: { state: QrLoginState.SCANNED, expiresAtMs: 7n } };
+          const cause = new Error("hunter2");
+          throw fail(ErrorReason.QR_LOGIN_EXPIRED, "too late", { cause });
+        },
+      },
+    });
+    const answers = auth.watchQrLogin(watched)[Symbol.asyncIterator]();
+    const first = await answers.next();
+    assert.equal(first.value?.qrLogin?.state, QrLoginState.WAITING);
+    assert.equal(first.value.$typeName, "lucky.auth.v1.WatchQrLoginResponse");
+    step.resolve();
+    assert.equal((await answers.next()).value?.qrLogin?.expiresAtMs, 7n);
+    const error = await refused(answers.next());
+    assert.equal(error.code, Code.FailedPrecondition);
+    assert.equal(reasonOf(error), ErrorReason.QR_LOGIN_EXPIRED);
+    assert.equal(error.rawMessage, "too late");
+    assert.equal(error.cause, undefined);
+  });
+
+  test(`${name}: any other error of a stream is a bland INTERNAL, with its cause in the log alone`, async (t) => {
+    const { auth, lines } = await start(t, {
+      auth: {
+        async *watchQrLogin() {
+          yield {};
+          throw new TypeError("hunter2");
+        },
+      },
+    });
+    const answers = auth.watchQrLogin(watched)[Symbol.asyncIterator]();
+    await answers.next();
+    const error = await refused(answers.next());
+    assert.equal(reasonOf(error), ErrorReason.INTERNAL);
+    assert.equal(error.rawMessage, "internal error");
+    assert.match(JSON.stringify(lines.find(({ event }) => event === "rpc")), /TypeError.*hunter2/);
+  });
+
+  test(`${name}: a stream's request is validated, and its budget counted`, async (t) => {
+    const { auth } = await start(t, {
+      auth: { async *watchQrLogin() {} },
+      budgets: { [LimitClass.READ]: { name: "read", points: 3, windowMs: 60_000 } },
+    });
+    const error = await refused(take(auth.watchQrLogin({ ...watched, secret: "short" })));
+    assert.equal(reasonOf(error), ErrorReason.INVALID_ARGUMENT);
+    assert.match(error.rawMessage, /^secret: /);
+    assert.deepEqual(await take(auth.watchQrLogin(watched)), []);
+    await take(auth.watchQrLogin(watched));
+    const limited = await refused(take(auth.watchQrLogin(watched)));
+    assert.equal(reasonOf(limited), ErrorReason.RATE_LIMITED);
+  });
+
+  test(`${name}: a stream without an implementation is METHOD_NOT_FOUND`, async (t) => {
+    const { auth } = await start(t, {});
+    const error = await refused(take(auth.watchQrLogin(watched)));
+    assert.equal(reasonOf(error), ErrorReason.METHOD_NOT_FOUND);
+  });
+
+  for (const waiting of [true, false]) {
+    const where = waiting ? "waits for news" : "has been given one";
+    test(`${name}: a caller who leaves a stream when it ${where} ends the work`, async (t) => {
+      const ended = Promise.withResolvers<void>();
+      const { auth, lines } = await start(t, {
+        auth: {
+          async *watchQrLogin(_request, { signal }) {
+            try {
+              yield {};
+              await untilAborted(signal);
+            } finally {
+              ended.resolve();
+            }
+          },
+        },
+      });
+      const controller = new AbortController();
+      const { signal } = controller;
+      const answers = auth.watchQrLogin(watched, { signal })[Symbol.asyncIterator]();
+      await answers.next();
+      const next = waiting ? refused(answers.next()) : undefined;
+      controller.abort();
+      if (next) assert.equal((await next).code, Code.Canceled);
+      await ended.promise;
+      await new Promise((resolve) => setImmediate(resolve));
+      const line = lines.find(({ event }) => event === "rpc");
+      assert.equal(line?.code, "canceled");
+    });
+  }
+
+  test(`${name}: a deadline ends a stream on both sides`, async (t) => {
+    const ended = Promise.withResolvers<void>();
+    const { auth } = await start(t, {
+      auth: {
+        async *watchQrLogin(_request, { signal }) {
+          try {
+            yield {};
+            await untilAborted(signal);
+          } finally {
+            ended.resolve();
+          }
+        },
+      },
+    });
+    const error = await refused(take(auth.watchQrLogin(watched, { timeoutMs: 100 })));
+    assert.equal(error.code, Code.DeadlineExceeded);
+    await ended.promise;
+  });
+
+  test(`${name}: a stream is counted and logged once, at its end`, async (t) => {
+    const { auth, lines, metrics } = await start(t, {
+      auth: {
+        async *watchQrLogin() {
+          yield {};
+          yield {};
+        },
+      },
+    });
+    const headers = { "x-request-id": "r-9" };
+    assert.equal((await take(auth.watchQrLogin(watched, { headers }))).length, 2);
+    const logged = lines.filter(({ event }) => event === "rpc");
+    assert.deepEqual(
+      logged.map(({ method, code, requestId }) => ({ method, code, requestId })),
+      [{ method: "lucky.auth.v1.AuthService/WatchQrLogin", code: "ok", requestId: "r-9" }],
+    );
+    assert.match(
+      await metrics.text(),
+      /lucky_rpc_requests_total\{method="lucky.auth.v1.AuthService\/WatchQrLogin",code="ok"\} 1/,
+    );
   });
 
   test(`${name}: a call is counted, timed and logged once, under the id that it came with`, async (t) => {

@@ -1,0 +1,24 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createPeerProof } from "./peer-proof.ts";
+
+const upgrade = { address: "203.0.113.7", key: "dGhlIHNhbXBsZSBub25jZQ==" };
+
+test("an address that the gateway wrote is believed, for the upgrade it was written for", () => {
+  const header = createPeerProof("secret").prove(upgrade);
+  assert.equal(createPeerProof("secret").read(header, upgrade.key), upgrade.address);
+  assert.equal(createPeerProof("secret").read(header, "another key"), undefined);
+  assert.equal(createPeerProof("other").read(header, upgrade.key), undefined);
+  assert.equal(
+    createPeerProof("").read(createPeerProof("").prove(upgrade), upgrade.key),
+    undefined,
+  );
+});
+
+test("whatever else stands in the header is not believed", () => {
+  const proof = createPeerProof("secret");
+  const [, mac] = proof.prove(upgrade).split(" ");
+  for (const header of ["", "203.0.113.7", "203.0.113.7 ", `203.0.113.8 ${mac}`, `${mac}`])
+    assert.equal(proof.read(header, upgrade.key), undefined, header);
+  assert.equal(proof.read(`${proof.prove(upgrade)} more`, upgrade.key), undefined);
+});

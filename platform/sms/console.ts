@@ -1,0 +1,14 @@
+import type { SmsSender } from "./sms.ts";
+
+/**
+ * Prints messages instead of sending them: for development. `print` is where to; it is not the log,
+ * so that codes are in no log.
+ */
+export function createConsoleSms(print: (line: string) => void = console.log): SmsSender {
+  return {
+    async send({ phone, text }) {
+      print(`SMS to ${phone}: ${text}`);
+    },
+    async close() {},
+  };
+}

@@ -1,0 +1,206 @@
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { type TestContext, test } from "node:test";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { HandClock } from "../../test/clock.ts";
+import { systemClock } from "../clock.ts";
+import { reasonOf } from "../errors.ts";
+import { createLog } from "../log.ts";
+import { Metrics } from "../metrics.ts";
+import { createHttpSms, type HttpSmsOptions } from "./http.ts";
+import { smsSuite } from "./sms.suite.ts";
+import type { Sms } from "./sms.ts";
+
+const secret = "a secret of tests, long enough";
+const sms = { phone: "+4915112345678", text: "012345 is your code", smsId: "one" };
+const signal = AbortSignal.timeout(60_000);
+const notSent = (error: unknown) => reasonOf(error) === ErrorReason.SMS_NOT_SENT;
+
+interface Arrived {
+  readonly headers: IncomingMessage["headers"];
+  readonly method: string | undefined;
+  readonly body: string;
+}
+
+/** A gateway that answers as the test says; 200 when it says nothing. */
+async function startGateway(
+  t: TestContext,
+  answer = (response: ServerResponse, _n: number) => void response.writeHead(200).end("taken"),
+) {
+  const arrived: Arrived[] = [];
+  const waiting = new Set<() => void>();
+  const server = createServer(async (request, response) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const body = Buffer.concat(chunks).toString();
+    arrived.push({ headers: request.headers, method: request.method, body });
+    for (const wake of waiting) wake();
+    answer(response, arrived.length);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/sms`,
+    arrived,
+    /** Waits until so many requests have come. */
+    async requests(count: number) {
+      while (arrived.length < count) await new Promise<void>((resolve) => waiting.add(resolve));
+    },
+  };
+}
+
+function sender(t: TestContext, url: string, options: Partial<HttpSmsOptions> = {}) {
+  const lines: string[] = [];
+  const stream = { write: (line: string) => void lines.push(line) };
+  const metrics = new Metrics();
+  const own = createHttpSms({
+    url,
+    secret,
+    timeoutMs: 30_000,
+    attempts: 3,
+    budgetMs: 60_000,
+    clock: systemClock,
+    log: createLog({ service: "auth", instanceId: "test", level: "trace", stream }),
+    metrics,
+    ...options,
+  });
+  t.after(() => own.close());
+  return { send: () => own.send(sms, signal), close: () => own.close(), own, lines, metrics };
+}
+
+/** Rings timers, one after the other, until the promise is settled. */
+async function ringUntil<T>(clock: HandClock, promise: Promise<T>): Promise<T> {
+  let settled = false;
+  const done = promise.finally(() => {
+    settled = true;
+  });
+  done.catch(() => {});
+  while (!settled) {
+    clock.advance(50);
+    await new Promise(setImmediate);
+  }
+  return done;
+}
+
+smsSuite("http", {
+  async open(t) {
+    const gateway = await startGateway(t);
+    const { own } = sender(t, gateway.url);
+    return { sender: own, arrived: () => gateway.arrived.map(({ body }): Sms => JSON.parse(body)) };
+  },
+});
+
+test("a request is JSON, and signed over its time and its body", async (t) => {
+  const gateway = await startGateway(t);
+  const clock = new HandClock();
+  await sender(t, gateway.url, { clock }).send();
+  const [{ headers, method, body }] = gateway.arrived as [Arrived];
+  assert.equal(method, "POST");
+  assert.equal(headers["content-type"], "application/json");
+  assert.equal(headers["lucky-sms-time"], String(clock.now()));
+  assert.deepEqual(JSON.parse(body), sms);
+  const right = createHmac("sha256", secret).update(`${clock.now()}.${body}`).digest("hex");
+  assert.equal(headers["lucky-sms-signature"], right);
+});
+
+test("a fault of the gateway is tried again, under the same id and signed anew", async (t) => {
+  const gateway = await startGateway(t, (response, n) => {
+    if (n === 1) response.destroy();
+    else response.writeHead(n === 2 ? 503 : 202).end();
+  });
+  const clock = new HandClock();
+  const { send, metrics } = sender(t, gateway.url, { clock });
+  await ringUntil(clock, send());
+  const ids = gateway.arrived.map(({ body }) => JSON.parse(body).smsId);
+  assert.deepEqual(ids, ["one", "one", "one"]);
+  assert.equal(new Set(gateway.arrived.map(({ headers }) => headers["lucky-sms-time"])).size, 3);
+  const text = await metrics.text();
+  assert.match(text, /lucky_sms_attempts_total\{outcome="failed"\} 2/);
+  assert.match(text, /lucky_sms_attempts_total\{outcome="taken"\} 1/);
+});
+
+test("a gateway that does not want the message is not asked again, nor is a redirect followed", async (t) => {
+  for (const status of [400, 401, 404, 422, 429, 302]) {
+    const gateway = await startGateway(t, (response) => {
+      response.writeHead(status, { location: "/elsewhere" }).end();
+    });
+    await assert.rejects(sender(t, gateway.url).send(), notSent);
+    assert.equal(gateway.arrived.length, 1, `${status}`);
+  }
+});
+
+test("attempts are bounded", async (t) => {
+  const gateway = await startGateway(t, (response) => void response.writeHead(500).end());
+  const clock = new HandClock();
+  await assert.rejects(ringUntil(clock, sender(t, gateway.url, { clock }).send()), notSent);
+  assert.equal(gateway.arrived.length, 3);
+});
+
+test("an attempt without an answer ends with its time, and the next one may succeed", async (t) => {
+  const gateway = await startGateway(t, (response, n) => {
+    if (n > 1) response.writeHead(200).end();
+  });
+  const clock = new HandClock();
+  const sending = sender(t, gateway.url, { clock, timeoutMs: 3_000 }).send();
+  await gateway.requests(1);
+  assert.equal(gateway.arrived.length, 1);
+  clock.advance(2_999);
+  await ringUntil(clock, sending);
+  assert.equal(gateway.arrived.length, 2);
+});
+
+test("all attempts together stay within the budget", async (t) => {
+  const gateway = await startGateway(t, () => {});
+  const clock = new HandClock();
+  const limits = { timeoutMs: 3_000, attempts: 10, budgetMs: 7_000 };
+  const sending = sender(t, gateway.url, { clock, ...limits }).send();
+  const began = clock.now();
+  await assert.rejects(ringUntil(clock, sending), notSent);
+  assert.ok(clock.now() - began <= 7_100, `${clock.now() - began}`);
+});
+
+test("a caller who gives up is let go", async (t) => {
+  const gateway = await startGateway(t, () => {});
+  const gone = new AbortController();
+  const { own } = sender(t, gateway.url);
+  const sending = own.send(sms, gone.signal);
+  await gateway.requests(1);
+  gone.abort();
+  await assert.rejects(sending, notSent);
+});
+
+test("closing lets what is on its way arrive, and tries nothing again", async (t) => {
+  let answer: ServerResponse | undefined;
+  const gateway = await startGateway(t, (response) => {
+    answer = response;
+  });
+  const { send, close } = sender(t, gateway.url);
+  const sending = send();
+  await gateway.requests(1);
+  const closing = close();
+  answer!.writeHead(500).end();
+  await assert.rejects(sending, notSent);
+  await closing;
+  assert.equal(gateway.arrived.length, 1);
+});
+
+test("neither number nor text nor secret is in a log", async (t) => {
+  const gateway = await startGateway(t, (response) => void response.writeHead(500).end(sms.text));
+  const clock = new HandClock();
+  const { send, lines } = sender(t, gateway.url, { clock });
+  await assert.rejects(ringUntil(clock, send()), notSent);
+  assert.equal(lines.length, 3);
+  for (const hidden of [sms.phone, "012345", secret])
+    assert.ok(lines.every((line) => !line.includes(hidden)));
+  assert.match(lines[0]!, /"event":"sms_attempt_failed".*"status":500/);
+});
+
+test("an address that is no URL is a fault at the start", (t) => {
+  for (const url of ["", "gateway", "ftp://gateway/"])
+    assert.throws(() => sender(t, url), /must be an http/);
+});

@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { suite, type TestContext, test } from "node:test";
+import type { Sms, SmsSender } from "./sms.ts";
+
+/** Where the suite gets its senders from. */
+export interface SmsWorld {
+  /** A sender, closed when the test ends, and what has arrived through it. */
+  open(t: TestContext): Promise<{ sender: SmsSender; arrived: () => readonly Sms[] }>;
+}
+
+/** What every adapter of the sender must do. */
+export function smsSuite(name: string, world: SmsWorld): void {
+  const signal = AbortSignal.timeout(60_000);
+
+  suite(`sms: ${name}`, () => {
+    test("a message arrives whole, at the number it is for", async (t) => {
+      const { sender, arrived } = await world.open(t);
+      const first = { phone: "+4915112345678", text: "Grüße: 012345 ✓", smsId: "one" };
+      const second = { phone: "+14155550123", text: "two\nlines", smsId: "two" };
+      await sender.send(first, signal);
+      await sender.send(second, signal);
+      assert.deepEqual(
+        arrived().map(({ phone, text }) => ({ phone, text })),
+        [first, second].map(({ phone, text }) => ({ phone, text })),
+      );
+    });
+
+    test("closing twice does nothing", async (t) => {
+      const { sender } = await world.open(t);
+      await sender.close();
+      await sender.close();
+    });
+  });
+}
