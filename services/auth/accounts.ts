@@ -3,37 +3,61 @@ import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { type User, UserSchema } from "../../gen/lucky/user/v1/user_pb.js";
 import { type Account, Prisma } from "../../gen/prisma/client.ts";
 import { fail } from "../../platform/errors.ts";
-import type { Database } from "./database.ts";
-import { nameKey } from "./names.ts";
+import type { Columns } from "./columns.ts";
+import type { Database, Transaction } from "./database.ts";
+import { nameKey, shapesOf } from "./names.ts";
+
+/** What an account begins with; the rest is as the table says. */
+export type NewAccount = Omit<Prisma.AccountUncheckedCreateInput, "userNameKey" | "role" | "state">;
 
 /** Accounts by id and by name. Ids are decimal strings. */
 export interface Accounts {
-  /** Throws USER_NAME_TAKEN, also for another spelling of a taken name. */
-  create(account: Omit<Account, "userNameKey" | "role">): Promise<Account>;
+  /**
+   * Throws USER_NAME_TAKEN, also for another spelling of a taken name, USER_NAME_CONFUSABLE for one
+   * that looks like a taken one, and PHONE_TAKEN. In the caller's transaction when it gives one.
+   */
+  create(account: NewAccount, tx?: Transaction): Promise<Account>;
   byId(userId: string): Promise<Account | undefined>;
   /** By any spelling of the name. */
   byName(userName: string): Promise<Account | undefined>;
+  /** By its phone number, in E.164. */
+  byPhone(phone: string): Promise<Account | undefined>;
   /** Those that exist, each once, in the order of the ids. */
   byIds(userIds: readonly string[]): Promise<Account[]>;
-  /** The ids of those that exist, each once. */
+  /** The ids of those that exist and are not deleted, each once. */
   existing(userIds: readonly string[]): Promise<string[]>;
 }
 
 const UNIQUE_VIOLATION = "P2002";
 
-export function createAccounts(database: Database): Accounts {
+export function createAccounts({
+  database,
+  columns,
+}: {
+  database: Database;
+  columns: Columns;
+}): Accounts {
+  async function insert(tx: Transaction, account: NewAccount): Promise<Account> {
+    const userNameKey = nameKey(account.userName);
+    if (await tx.account.findUnique({ where: { userNameKey }, select: { userId: true } }))
+      throw fail(ErrorReason.USER_NAME_TAKEN, "the user name is taken");
+    const shapes = shapesOf(account.userName);
+    const alike = await tx.nameShape.findFirst({ where: { shape: { in: shapes } } });
+    if (alike)
+      throw fail(ErrorReason.USER_NAME_CONFUSABLE, "the user name can be mistaken for a taken one");
+    try {
+      const made = await tx.account.create({ data: { ...account, userNameKey } });
+      const { userId } = made;
+      await tx.nameShape.createMany({ data: shapes.map((shape) => ({ shape, userId })) });
+      return made;
+    } catch (error) {
+      throw refusalOf(error) ?? error;
+    }
+  }
   const ids = (userIds: readonly string[]) => [...new Set(userIds)].map(BigInt);
   return {
-    async create(account) {
-      try {
-        const data = { ...account, userNameKey: nameKey(account.userName) };
-        return await database.account.create({ data });
-      } catch (error) {
-        const known = error instanceof Prisma.PrismaClientKnownRequestError;
-        if (known && error.code === UNIQUE_VIOLATION)
-          throw fail(ErrorReason.USER_NAME_TAKEN, "the user name is taken", { cause: error });
-        throw error;
-      }
+    create(account, tx) {
+      return tx ? insert(tx, account) : database.$transaction((own) => insert(own, account));
     },
     async byId(userId) {
       const found = await database.account.findUnique({ where: { userId: BigInt(userId) } });
@@ -45,6 +69,10 @@ export function createAccounts(database: Database): Accounts {
       const where = { userNameKey: nameKey(userName) };
       return (await database.account.findUnique({ where })) ?? undefined;
     },
+    async byPhone(phone) {
+      const phoneIndex = { in: columns.indexes(phone, "account.phone") };
+      return (await database.account.findFirst({ where: { phoneIndex } })) ?? undefined;
+    },
     async byIds(userIds) {
       const wanted = ids(userIds);
       const found = await database.account.findMany({ where: { userId: { in: wanted } } });
@@ -52,11 +80,25 @@ export function createAccounts(database: Database): Accounts {
       return wanted.flatMap((userId) => byId.get(userId) ?? []);
     },
     async existing(userIds) {
-      const where = { userId: { in: ids(userIds) } };
+      const where = { userId: { in: ids(userIds) }, state: { not: "deleted" } };
       const found = await database.account.findMany({ where, select: { userId: true } });
       return found.map(({ userId }) => String(userId));
     },
   };
+}
+
+/** What a violated uniqueness means: who was quicker has the name, its look or the number. */
+function refusalOf(cause: unknown): Error | undefined {
+  const known = cause instanceof Prisma.PrismaClientKnownRequestError;
+  if (!known || cause.code !== UNIQUE_VIOLATION) return undefined;
+  const told = JSON.stringify(cause.meta ?? {});
+  if (told.includes("phone_index"))
+    return fail(ErrorReason.PHONE_TAKEN, "the phone number belongs to another account", { cause });
+  if (told.includes("shape"))
+    return fail(ErrorReason.USER_NAME_CONFUSABLE, "the user name can be mistaken for a taken one", {
+      cause,
+    });
+  return fail(ErrorReason.USER_NAME_TAKEN, "the user name is taken", { cause });
 }
 
 /** What others may see of an account. */
@@ -66,5 +108,8 @@ export function userOfAccount(account: Account): User {
     userName: account.userName,
     displayName: account.displayName,
     createdAtMs: BigInt(account.createdAt.getTime()),
+    avatar: account.avatar,
+    deleted: account.state === "deleted",
+    bot: account.role === "bot",
   });
 }

@@ -1,17 +1,26 @@
 import assert from "node:assert/strict";
-import { constants, createPublicKey, publicEncrypt, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { type Client, createClient } from "@connectrpc/connect";
+import { type SealedPassword, sealPassword } from "../../client/password.ts";
+import { AdminService } from "../../gen/lucky/admin/v1/admin_pb.js";
 import { AuthService, DeviceClass, type Tokens } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { DeviceService } from "../../gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
 import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import type { Bus } from "../../platform/bus/bus.ts";
+import { createMemoryBus } from "../../platform/bus/memory.ts";
 import { defaultsOf } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import { createIds, type Ids } from "../../platform/ids.ts";
+import { createMemoryLimiter } from "../../platform/limiter/memory.ts";
 import { Metrics } from "../../platform/metrics.ts";
 import { createPool } from "../../platform/postgres/pool.ts";
+import { createMemoryRegistry } from "../../platform/registry/memory.ts";
+import type { Registry } from "../../platform/registry/registry.ts";
 import { serverInterceptors } from "../../platform/rpc/interceptors.ts";
 import { localTransport } from "../../platform/rpc/local.ts";
+import type { Sms } from "../../platform/sms/sms.ts";
 import { createTokenVerifier, type TokenVerifier } from "../../platform/tokens.ts";
 import { HandClock } from "../../test/clock.ts";
 import { quiet } from "../../test/postgres.ts";
@@ -28,13 +37,23 @@ const meshSecret = "a mesh secret of tests, long enough";
 /** One running instance of auth, called through the interceptors of a server. */
 export interface TestAuth {
   auth: Client<typeof AuthService>;
+  devices: Client<typeof DeviceService>;
   users: Client<typeof UserService>;
+  admin: Client<typeof AdminService>;
   sessions: Client<typeof SessionService>;
   verifier: TokenVerifier;
   metrics: Metrics;
   clock: HandClock;
-  /** Encrypts as a client does. */
-  encrypt(password: string): Promise<{ keyId: string; ciphertext: Uint8Array }>;
+  bus: Bus;
+  registry: Registry;
+  /** What was sent to phones, the oldest first. */
+  messages: readonly Sms[];
+  /** Encrypts as a client does. Good for one request. */
+  encrypt(password: string): Promise<SealedPassword>;
+  /** Encrypts the passwords of one request. */
+  encryptAll<const L extends readonly string[]>(
+    ...passwords: L
+  ): Promise<{ -readonly [I in keyof L]: SealedPassword }>;
   /** Registers a user with the good password and a fresh name. */
   register(): Promise<{ userName: string; userId: string }>;
   login(userName: string, deviceId?: string): Promise<Tokens>;
@@ -68,7 +87,16 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
   t.after(() => pool.end());
   const worker = workers++;
   const ids = options.ids ?? createIds({ worker: () => worker, clock });
-  const running = await startAuth({ config, log: quiet, metrics, pool, ids, clock });
+  const bus = createMemoryBus();
+  t.after(() => bus.close());
+  const registry = createMemoryRegistry({ clock });
+  t.after(() => registry.close());
+  const limiter = createMemoryLimiter({ clock });
+  t.after(() => limiter.close());
+  const messages: Sms[] = [];
+  const sms = { send: async (one: Sms) => void messages.push(one), close: async () => {} };
+  const shared = { log: quiet, metrics, pool, bus, registry, limiter, sms, ids, clock };
+  const running = await startAuth({ config, ...shared });
   t.after(() => running.stop());
 
   const verifier = createTokenVerifier({
@@ -82,22 +110,25 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
   const transport = localTransport(running.served, serverInterceptors(chain), { meshSecret });
   const auth = createClient(AuthService, transport);
 
-  async function encrypt(password: string) {
-    const { keyId, spki } = await auth.getPublicKey({});
-    const key = createPublicKey({ key: Buffer.from(spki), type: "spki", format: "der" });
-    const padding = constants.RSA_PKCS1_OAEP_PADDING;
-    const ciphertext = publicEncrypt({ key, padding, oaepHash: "sha256" }, Buffer.from(password));
-    return { keyId, ciphertext: new Uint8Array(ciphertext) };
-  }
+  const encrypt = async (password: string) => sealPassword(await auth.getPublicKey({}), password);
 
   return {
     auth,
+    devices: createClient(DeviceService, transport),
     users: createClient(UserService, transport),
+    admin: createClient(AdminService, transport),
     sessions: createClient(SessionService, transport),
     verifier,
     metrics,
     clock,
+    bus,
+    registry,
+    messages,
     encrypt,
+    async encryptAll(...passwords) {
+      const key = await auth.getPublicKey({});
+      return Promise.all(passwords.map((password) => sealPassword(key, password))) as never;
+    },
     async register() {
       const userName = `user-${randomBytes(6).toString("hex")}`;
       const { user } = await auth.register({ userName, password: await encrypt(goodPassword) });

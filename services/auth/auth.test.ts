@@ -42,24 +42,26 @@ test("a registered user logs in, and the token says who it is", async () => {
 });
 
 test("without a display name the user name is shown; control characters are refused", async () => {
-  const password = await one.encrypt(goodPassword);
-  const { user } = await auth.register({ userName: "plain", displayName: "  ", password });
-  assert.equal(user?.displayName, "plain");
-  const bell = auth.register({ userName: "plain2", displayName: "ding\u0007", password });
+  const password = () => one.encrypt(goodPassword);
+  const plain = { userName: "plain", displayName: "  ", password: await password() };
+  assert.equal((await auth.register(plain)).user?.displayName, "plain");
+  const odd = { userName: "plain2", displayName: "ding\u0007", password: await password() };
+  const bell = auth.register(odd);
   await refused(bell, ErrorReason.INVALID_ARGUMENT);
 });
 
 test("control characters in other texts are refused too, and belong to no name", async () => {
   const { userName } = await one.register();
-  const password = await one.encrypt(goodPassword);
   const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
   for (const odd of [{ deviceName: "a\0b" }, { clientVersion: "1\0" }]) {
+    const password = await one.encrypt(goodPassword);
     const login = auth.login({ userName, password, device: { ...device, ...odd } });
     await refused(login, ErrorReason.INVALID_ARGUMENT);
   }
   const key = { case: "userName", value: "a\0b" } as const;
   const tokens = await one.login(userName);
   await refused(one.users.getUser({ key }, one.as(tokens)), ErrorReason.USER_NOT_FOUND);
+  const password = await one.encrypt(goodPassword);
   await refused(
     auth.login({ userName: "a\0b", password, device }),
     ErrorReason.CREDENTIALS_INVALID,
@@ -67,9 +69,12 @@ test("control characters in other texts are refused too, and belong to no name",
 });
 
 test("a name in another spelling is the same name", async () => {
-  const password = await one.encrypt(goodPassword);
-  const { user } = await auth.register({ userName: "Straße", password });
+  const { user } = await auth.register({
+    userName: "Straße",
+    password: await one.encrypt(goodPassword),
+  });
   for (const userName of ["straße", "STRASSE", "Ｓｔｒａｓｓｅ"]) {
+    const password = await one.encrypt(goodPassword);
     await refused(auth.register({ userName, password }), ErrorReason.USER_NAME_TAKEN);
     const found = await users.getUser(
       { key: { case: "userName", value: userName } },
@@ -80,9 +85,10 @@ test("a name in another spelling is the same name", async () => {
 });
 
 test("of two that register the same name at once one wins", async () => {
-  const password = await one.encrypt(goodPassword);
   const outcomes = await Promise.allSettled(
-    ["racer", "Racer", "RACER"].map((userName) => auth.register({ userName, password })),
+    ["racer", "Racer", "RACER"].map(async (userName) =>
+      auth.register({ userName, password: await one.encrypt(goodPassword) }),
+    ),
   );
   assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
   for (const outcome of outcomes)
@@ -95,8 +101,8 @@ test("weak passwords are refused, long and foreign ones are not", async () => {
     auth.register({ userName, password: await one.encrypt(password) });
   for (const password of ["", "short", "aaaaaaaaaaaa", "abababababab", "Weak-User", "Password1"])
     await refused(register("weak-user", password), ErrorReason.PASSWORD_WEAK);
-  await refused(register("weak-user", "ab1".repeat(43)), ErrorReason.PASSWORD_WEAK);
-  await register("long-user", `ab1${"x".repeat(125)}`);
+  await refused(register("weak-user", "zebra ".repeat(22)), ErrorReason.PASSWORD_WEAK);
+  await register("long-user", `zebra lantern ${"x".repeat(114)}`);
   await register("foreign-user", "пароль-пароль 密码");
 });
 
@@ -114,36 +120,16 @@ test("the password is stored as Argon2id alone", async () => {
   assert.match(rows[0].password_hash, /^\$argon2id\$v=19\$m=8192,t=1,p=1\$/);
 });
 
-test("whatever is wrong with the encryption, it is refused alike", async () => {
-  const good = await one.encrypt(goodPassword);
-  const flipped = good.ciphertext.slice();
-  flipped[100]! ^= 1;
-  const wrong = [
-    { keyId: "unknown", ciphertext: good.ciphertext },
-    { keyId: good.keyId, ciphertext: flipped },
-    { keyId: good.keyId, ciphertext: new Uint8Array(256) },
-    { keyId: good.keyId, ciphertext: new Uint8Array(300) },
-  ];
-  for (const password of wrong) {
-    const call = auth.login({ userName: "somebody", password, device });
-    await refused(call, ErrorReason.ENCRYPTION_INVALID);
-    await refused(
-      auth.register({ userName: "somebody", password }),
-      ErrorReason.ENCRYPTION_INVALID,
-    );
-  }
-});
-
 test("an unknown user and a wrong password fail alike, and cost one hash each", async () => {
   const { userName } = await one.register();
   const hashes = async () => {
     const text = await one.metrics.text();
     return Number(/password_hash_seconds_count\{work="verify"\} (\d+)/.exec(text)?.[1] ?? 0);
   };
-  const password = await one.encrypt("not the password");
   const texts: string[] = [];
   for (const name of [userName, "nobody-at-all"]) {
     const before = await hashes();
+    const password = await one.encrypt("not the password");
     const failure = await auth.login({ userName: name, password, device }).catch((e) => e);
     assert.equal(await hashes(), before + 1);
     await refused(Promise.reject(failure), ErrorReason.CREDENTIALS_INVALID);
@@ -153,7 +139,8 @@ test("an unknown user and a wrong password fail alike, and cost one hash each", 
 });
 
 test("more passwords at once than the bound are refused, and it recovers", async (t) => {
-  const tight = await startTestAuth({ url, t, config: { maxHashing: 2 } });
+  const slow = { hashMemoryKib: 65_536, hashIterations: 2, maxHashing: 2 };
+  const tight = await startTestAuth({ url, t, config: slow });
   const { userName } = await tight.register();
   const attempts = await Promise.allSettled(
     Array.from({ length: 12 }, (_, n) => tight.login(userName, `device-${n}`)),

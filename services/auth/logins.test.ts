@@ -171,7 +171,13 @@ test("tidying deletes what can never be used again, and only that", async (t) =>
 
   const database = openDatabase(pool);
   const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
-  await createLogins({ config, database, clock: one.clock, log: quiet }).tidy();
+  await createLogins({
+    config,
+    database,
+    clock: one.clock,
+    log: quiet,
+    news: { revoked() {} },
+  }).tidy();
   const sql = "SELECT login_id FROM auth.login WHERE created_at >= '2027-01-01'";
   assert.deepEqual((await pool.query(sql)).rows, [{ login_id: liveId }]);
   const tokens = await pool.query("SELECT 1 FROM auth.refresh_token WHERE login_id = $1", [liveId]);

@@ -1,10 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { Device } from "../../gen/lucky/auth/v1/auth_pb.js";
-import type { Account, Login } from "../../gen/prisma/client.ts";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { Account, Login, Prisma, RefreshToken } from "../../gen/prisma/client.ts";
 import type { Clock } from "../../platform/clock.ts";
+import { fail } from "../../platform/errors.ts";
 import type { Log } from "../../platform/log.ts";
 import type { AuthConfig } from "./config.ts";
 import type { Database, Transaction } from "./database.ts";
+import type { LoginNews, Revocation } from "./login-news.ts";
 import { hashRefreshToken, makeRefreshToken } from "./tokens.ts";
 
 /** A login that has just been given a refresh token. */
@@ -15,23 +18,70 @@ export interface Opened {
   refreshExpiresAtMs: number;
 }
 
-/** A login that ended before its last access token did. */
-export interface Revocation {
-  loginId: string;
+/** What became of a refresh token that was presented. */
+export type Rotated =
+  | { kind: "opened"; opened: Opened }
+  /** Unknown, expired, of a login that ended, or used only a moment ago. */
+  | { kind: "refused" }
+  /** Used before: one of the two who presented it stole it. The login has ended. */
+  | { kind: "reused"; login: Login };
+
+/** How a device proved itself. */
+export type LoginMethod = "password" | "sms" | "qr";
+
+/** When and from where a device is seen. */
+export interface Seen {
   accessExpiresAtMs: number;
+  /** Where from, shortened; empty when unknown. */
+  coarseAddress: string;
+}
+
+/** How a login begins. */
+export interface Opening extends Seen {
+  method: LoginMethod;
+}
+
+/** Why a login ended. */
+export type RevokedReason =
+  | "logout"
+  | "reuse"
+  | "replaced"
+  | "device"
+  | "password"
+  | "disabled"
+  | "role"
+  | "forced"
+  | "deleted";
+
+/** Which logins of a user end, and why. */
+export interface WhichLogins {
+  reason: RevokedReason;
+  /** This one stays. */
+  exceptLoginId?: string;
+  /** Only those of this device. */
+  deviceId?: string;
 }
 
 /** Logins of devices and their refresh tokens. Times are milliseconds since the Unix epoch. */
 export interface Logins {
-  /** Begins a login; an older one of the same user on the same device ends. */
-  open(account: Account, device: Device, accessExpiresAtMs: number): Promise<Opened>;
   /**
-   * Exchanges a refresh token for the next one. Undefined when it is unknown, expired, used or of a
-   * login that ended. A used one ends its login, unless it was used only a moment ago.
+   * Begins a login; an older one of the same user on the same device ends. Throws ACCOUNT_DISABLED
+   * or CREDENTIALS_INVALID when the account was disabled, or its password changed, since it was
+   * read: whoever ends all logins of a user after such a change misses none.
    */
-  rotate(refreshToken: string, accessExpiresAtMs: number): Promise<Opened | undefined>;
+  open(account: Account, device: Device, how: Opening): Promise<Opened>;
+  /**
+   * Exchanges a refresh token for the next one. A used one ends its login, unless the exchange was
+   * only a moment ago and what it gave was not used yet: then the answer may have been lost.
+   */
+  rotate(refreshToken: string, seen: Seen): Promise<Rotated>;
   /** Ends a login. Idempotent. */
-  revoke(loginId: string): Promise<void>;
+  revoke(loginId: string, reason: RevokedReason): Promise<void>;
+  /**
+   * Ends all logins of a user that are not over, or those of one device, or all but one. Returns how
+   * many.
+   */
+  revokeAll(userId: string, which: WhichLogins): Promise<number>;
   /** Logins that ended since the cursor and whose access tokens may still be good. */
   revokedSince(cursorMs: number): Promise<{ revocations: Revocation[]; nextCursorMs: number }>;
   /** Deletes what can never be used again. */
@@ -49,29 +99,100 @@ export function createLogins(options: {
   database: Database;
   clock: Clock;
   log: Log;
+  /** Whom to tell at once. */
+  news: LoginNews;
 }): Logins {
-  const { config, database, clock, log } = options;
+  const { config, database, clock, log, news } = options;
 
   async function addToken(tx: Transaction, loginId: string, now: Date) {
     const refreshToken = makeRefreshToken();
+    const tokenHash = hashRefreshToken(refreshToken);
     const expiresAt = new Date(now.getTime() + config.refreshTokenSeconds * 1_000);
-    await tx.refreshToken.create({
-      data: { tokenHash: hashRefreshToken(refreshToken), loginId, createdAt: now, expiresAt },
+    await tx.refreshToken.create({ data: { tokenHash, loginId, createdAt: now, expiresAt } });
+    return { tokenHash, given: { refreshToken, refreshExpiresAtMs: expiresAt.getTime() } };
+  }
+
+  const endedLogin = { loginId: true, accessExpiresAt: true };
+  const tellEnded = (ended: readonly { loginId: string; accessExpiresAt: Date }[]) =>
+    news.revoked(
+      ended.map(({ loginId, accessExpiresAt }) => ({
+        loginId,
+        accessExpiresAtMs: accessExpiresAt.getTime(),
+      })),
+    );
+
+  /** Ends those of `where` that are not over, and tells so. */
+  async function end(where: Prisma.LoginWhereInput, revokedReason: RevokedReason) {
+    const revokedAt = new Date(clock.now());
+    const ended = await database.login.updateManyAndReturn({
+      where: { ...where, revokedAt: null },
+      data: { revokedAt, revokedReason },
+      select: endedLogin,
     });
-    return { refreshToken, refreshExpiresAtMs: expiresAt.getTime() };
+    tellEnded(ended);
+    return ended.length;
+  }
+
+  /** Whether a token that was used may come again because the answer was lost. */
+  async function mayBeRepeated(tx: Transaction, token: RefreshToken, now: Date): Promise<boolean> {
+    const { successorHash, usedAt } = token;
+    if (!usedAt || now.getTime() - usedAt.getTime() > config.refreshGraceMs) return false;
+    if (!successorHash) return true;
+    const successor = await tx.refreshToken.findUnique({ where: { tokenHash: successorHash } });
+    // Who used the successor had the answer: this is somebody else.
+    return successor?.usedAt === null;
+  }
+
+  async function rotate(tx: Transaction, refreshToken: string, seen: Seen): Promise<Rotated> {
+    const tokenHash = hashRefreshToken(refreshToken);
+    const found = await tx.refreshToken.findUnique({ where: { tokenHash } });
+    if (!found) return { kind: "refused" };
+    const { loginId } = found;
+    // Presenters of tokens of one login come one after the other.
+    await tx.$executeRaw`SELECT 1 FROM auth.login WHERE login_id = ${loginId}::uuid FOR UPDATE`;
+    const token = await tx.refreshToken.findUnique({
+      where: { tokenHash },
+      include: { login: { include: { account: true } } },
+    });
+    const now = new Date(clock.now());
+    if (!token || token.login.revokedAt || token.expiresAt <= now) return { kind: "refused" };
+    const { account } = token.login;
+    if (account.state !== "active") return { kind: "refused" };
+    if (token.usedAt) {
+      if (await mayBeRepeated(tx, token, now)) return { kind: "refused" };
+      const reuse = { revokedAt: now, revokedReason: "reuse" satisfies RevokedReason };
+      return { kind: "reused", login: await tx.login.update({ where: { loginId }, data: reuse }) };
+    }
+    const { given, tokenHash: successorHash } = await addToken(tx, loginId, now);
+    await tx.refreshToken.update({ where: { tokenHash }, data: { usedAt: now, successorHash } });
+    const { accessExpiresAtMs, coarseAddress } = seen;
+    const accessExpiresAt = new Date(accessExpiresAtMs);
+    const login = await tx.login.update({
+      where: { loginId },
+      data: { lastRefreshedAt: now, lastSeenAt: now, coarseAddress, accessExpiresAt },
+    });
+    return { kind: "opened", opened: { login, account, ...given } };
   }
 
   return {
-    open: (account, device, accessExpiresAtMs) =>
-      database.$transaction(async (tx) => {
-        const { userId } = account;
-        const { deviceId } = device;
+    async open(before, device, { accessExpiresAtMs, coarseAddress, method }) {
+      const { userId } = before;
+      const { deviceId } = device;
+      const { opened, ended } = await database.$transaction(async (tx) => {
         // Two logins of one device at the same time: the second waits, then ends the first.
         await tx.$executeRaw`SELECT 1 FROM auth.account WHERE user_id = ${userId} FOR NO KEY UPDATE`;
+        const account = await tx.account.findUniqueOrThrow({ where: { userId } });
+        if (account.state !== "active")
+          throw fail(ErrorReason.ACCOUNT_DISABLED, "the account is disabled");
+        const changed =
+          account.passwordChangedAt?.getTime() !== before.passwordChangedAt?.getTime();
+        if (method === "password" && changed)
+          throw fail(ErrorReason.CREDENTIALS_INVALID, "the user name or the password is wrong");
         const now = new Date(clock.now());
-        await tx.login.updateMany({
+        const ended = await tx.login.updateManyAndReturn({
           where: { userId, deviceId, revokedAt: null },
-          data: { revokedAt: now },
+          data: { revokedAt: now, revokedReason: "replaced" satisfies RevokedReason },
+          select: endedLogin,
         });
         const login = await tx.login.create({
           data: {
@@ -84,45 +205,36 @@ export function createLogins(options: {
             createdAt: now,
             lastRefreshedAt: now,
             accessExpiresAt: new Date(accessExpiresAtMs),
+            lastSeenAt: now,
+            coarseAddress,
+            method,
           },
         });
-        return { login, account, ...(await addToken(tx, login.loginId, now)) };
-      }),
-
-    rotate: (refreshToken, accessExpiresAtMs) =>
-      database.$transaction(async (tx) => {
-        const tokenHash = hashRefreshToken(refreshToken);
-        const found = await tx.refreshToken.findUnique({ where: { tokenHash } });
-        if (!found) return undefined;
-        const { loginId } = found;
-        // Presenters of tokens of one login come one after the other.
-        await tx.$executeRaw`SELECT 1 FROM auth.login WHERE login_id = ${loginId}::uuid FOR UPDATE`;
-        const token = await tx.refreshToken.findUnique({
-          where: { tokenHash },
-          include: { login: { include: { account: true } } },
-        });
-        const now = new Date(clock.now());
-        if (!token || token.login.revokedAt || token.expiresAt <= now) return undefined;
-        if (token.usedAt) {
-          if (now.getTime() - token.usedAt.getTime() <= config.refreshGraceMs) return undefined;
-          await tx.login.update({ where: { loginId }, data: { revokedAt: now } });
-          log.warn({ event: "refresh_token_reused", loginId, userId: String(token.login.userId) });
-          return undefined;
-        }
-        await tx.refreshToken.update({ where: { tokenHash }, data: { usedAt: now } });
-        const login = await tx.login.update({
-          where: { loginId },
-          data: { lastRefreshedAt: now, accessExpiresAt: new Date(accessExpiresAtMs) },
-        });
-        const { account } = token.login;
-        return { login, account, ...(await addToken(tx, loginId, now)) };
-      }),
-
-    async revoke(loginId) {
-      await database.login.updateMany({
-        where: { loginId, revokedAt: null },
-        data: { revokedAt: new Date(clock.now()) },
+        const { given } = await addToken(tx, login.loginId, now);
+        return { opened: { login, account, ...given }, ended };
       });
+      tellEnded(ended);
+      return opened;
+    },
+
+    async rotate(refreshToken, seen) {
+      const rotated = await database.$transaction((tx) => rotate(tx, refreshToken, seen));
+      if (rotated.kind === "reused") {
+        const { loginId, userId } = rotated.login;
+        tellEnded([rotated.login]);
+        log.warn({ event: "refresh_token_reused", loginId, userId: String(userId) });
+      }
+      return rotated;
+    },
+
+    async revoke(loginId, reason) {
+      await end({ loginId }, reason);
+    },
+
+    revokeAll(userId, { reason, exceptLoginId, deviceId }) {
+      const not = exceptLoginId === undefined ? {} : { loginId: { not: exceptLoginId } };
+      const of = deviceId === undefined ? {} : { deviceId };
+      return end({ userId: BigInt(userId), ...of, ...not }, reason);
     },
 
     async revokedSince(cursorMs) {

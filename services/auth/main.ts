@@ -1,5 +1,7 @@
+import { createRabbitBus } from "../../platform/bus/rabbitmq.ts";
 import { createIdentity } from "../../platform/identity.ts";
 import { createIds } from "../../platform/ids.ts";
+import { createRedisLimiter } from "../../platform/limiter/redis.ts";
 import { startMember } from "../../platform/member.ts";
 import { migrate } from "../../platform/postgres/migrate.ts";
 import { createPool } from "../../platform/postgres/pool.ts";
@@ -14,13 +16,13 @@ import { startAuth } from "./service.ts";
 const options = {
   service: "auth",
   table: authConfig,
-  needs: ["postgresUrl"],
+  needs: ["postgresUrl", "rabbitmqUrl"],
   env: process.env,
 } as const;
 
 runProcess(() =>
   startMember(options, async (mesh) => {
-    const { config, platform, log, metrics, clock, started, instanceId } = mesh;
+    const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     const { meshSecret, postgresUrl: url } = platform;
     await migrate({ url, log });
     const pool = createPool({ url, max: config.postgresConnections, log, name: instanceId });
@@ -28,7 +30,16 @@ runProcess(() =>
     const worker = await holdWorker({ pool, clock, holder: instanceId, log });
     started.push(() => worker.release());
     const ids = createIds({ worker: worker.number, clock });
-    const auth = await startAuth({ config, log, metrics, pool, ids, clock });
+    const bus = await createRabbitBus({
+      url: platform.rabbitmqUrl,
+      quorum: platform.rabbitmqQuorum,
+      log,
+    });
+    started.push(() => bus.close());
+    const limiter = createRedisLimiter({ url: platform.redisUrl, log, metrics });
+    started.push(() => limiter.close());
+    const parts = { log, metrics, pool, bus, registry, limiter, ids, clock };
+    const auth = await startAuth({ config, ...parts });
     started.push(() => auth.stop());
 
     const interceptorsWith = (verifier: TokenVerifier) =>

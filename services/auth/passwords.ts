@@ -1,49 +1,58 @@
-import { randomBytes, webcrypto } from "node:crypto";
+import { type KeyObject, randomBytes, webcrypto } from "node:crypto";
+import { fromBinary } from "@bufbuild/protobuf";
 import { type Algorithm, hash, verify } from "@node-rs/argon2";
-import type { EncryptedPassword } from "../../gen/lucky/auth/v1/auth_pb.js";
+import {
+  type EncryptedPassword,
+  type PasswordPlaintext,
+  PasswordPlaintextSchema,
+} from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "../../platform/clock.ts";
 import { fail } from "../../platform/errors.ts";
 import type { Metrics } from "../../platform/metrics.ts";
 import type { AuthConfig } from "./config.ts";
+import type { Keyring } from "./keyring.ts";
 import type { SharedKey } from "./keys.ts";
-import { nameKey } from "./names.ts";
+import type { Nonces } from "./nonces.ts";
 
 /** Decrypts, judges, hashes and verifies passwords. */
 export interface Passwords {
-  /** The password as typed, in NFC. Throws ENCRYPTION_INVALID, whatever is wrong with it. */
-  decrypt(encrypted: EncryptedPassword | undefined): Promise<string>;
+  /**
+   * The passwords of one request as typed, in NFC and in order; uses their nonce up. Throws
+   * ENCRYPTION_INVALID, whatever is wrong with one of them.
+   */
+  decrypt<const L extends readonly (EncryptedPassword | undefined)[]>(
+    ...encrypted: L
+  ): Promise<{ -readonly [I in keyof L]: string }>;
   /** Argon2id in PHC format. Throws OVERLOADED. */
   hash(password: string): Promise<string>;
   /**
    * Whether the password belongs to the hash. Without a hash, of a user who does not exist, it
    * costs the same and is false. Throws OVERLOADED.
    */
-  verify(stored: string | undefined, password: string): Promise<boolean>;
+  verify(stored: string | null | undefined, password: string): Promise<boolean>;
+  /** Whether the hash was made with other parameters than the configured ones. */
+  needsRehash(stored: string): boolean;
 }
 
-const decoder = new TextDecoder("utf-8", { fatal: true });
 const importing = { name: "RSA-OAEP", hash: "SHA-256" } as const;
 const buckets = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 export async function createPasswords(options: {
   config: AuthConfig;
-  keys: readonly SharedKey[];
+  keyring: Keyring;
+  nonces: Nonces;
+  clock: Clock;
   metrics: Metrics;
 }): Promise<Passwords> {
-  const { config } = options;
-  // Decrypting in the thread pool keeps the event loop free.
-  const decrypting = new Map<string, webcrypto.CryptoKey>();
-  for (const { keyId, privateKey } of options.keys) {
-    const der = privateKey.export({ type: "pkcs8", format: "der" });
-    const key = await webcrypto.subtle.importKey("pkcs8", der, importing, false, ["decrypt"]);
-    decrypting.set(keyId, key);
-  }
+  const { config, keyring, nonces, clock } = options;
   const cost = {
     algorithm: 2 satisfies Algorithm.Argon2id,
     memoryCost: config.hashMemoryKib,
     timeCost: config.hashIterations,
-    parallelism: 1,
+    parallelism: config.hashParallelism,
   };
+  const head = `$argon2id$v=19$m=${cost.memoryCost},t=${cost.timeCost},p=${cost.parallelism}$`;
   const seconds = options.metrics.histogram(
     "lucky_auth_password_hash_seconds",
     "Time to hash or verify one password, waiting included.",
@@ -65,43 +74,68 @@ export async function createPasswords(options: {
     }
   }
 
+  /** What is inside, when its key and its time are good. */
+  async function openOne(encrypted: EncryptedPassword | undefined): Promise<PasswordPlaintext> {
+    const nowMs = clock.now();
+    const key = decryptingKey(keyring.keys.password, encrypted?.keyId ?? "", {
+      nowMs,
+      graceMs: config.passwordKeyGraceSeconds * 1_000,
+    });
+    if (!key || !encrypted) throw invalid();
+    // Decrypting in the thread pool keeps the event loop free.
+    const plain = await webcrypto.subtle
+      .decrypt("RSA-OAEP", cryptoKeyOf(key), encrypted.ciphertext)
+      .then((bytes) => fromBinary(PasswordPlaintextSchema, new Uint8Array(bytes)))
+      .catch((cause) => {
+        throw invalid(cause);
+      });
+    const ageMs = nowMs - Number(plain.encryptedAtMs);
+    if (ageMs > config.nonceSeconds * 1_000 || ageMs < -config.nonceAheadMs) throw invalid();
+    return plain;
+  }
+
+  async function decrypt(...encrypted: (EncryptedPassword | undefined)[]): Promise<string[]> {
+    const opened = await Promise.all(encrypted.map(openOne));
+    const nonce = opened[0]?.nonce ?? new Uint8Array();
+    if (opened.some((one) => Buffer.compare(one.nonce, nonce) !== 0)) throw invalid();
+    if (!(await nonces.use(nonce))) throw invalid();
+    return opened.map(({ password }) => password.normalize("NFC"));
+  }
+
   const nobody = await hash(randomBytes(32), cost);
   return {
-    async decrypt(encrypted) {
-      const invalid = (cause?: unknown) =>
-        fail(ErrorReason.ENCRYPTION_INVALID, "the password cannot be decrypted", { cause });
-      const key = decrypting.get(encrypted?.keyId ?? "");
-      if (!key || !encrypted) throw invalid();
-      try {
-        const plain = await webcrypto.subtle.decrypt("RSA-OAEP", key, encrypted.ciphertext);
-        return decoder.decode(plain).normalize("NFC");
-      } catch (cause) {
-        throw invalid(cause);
-      }
-    },
+    decrypt: (...encrypted) => decrypt(...encrypted) as never,
     hash: (password) => bounded("hash", () => hash(password, cost)),
     async verify(stored, password) {
       const matches = await bounded("verify", () => verify(stored ?? nobody, password));
-      return matches && stored !== undefined;
+      return matches && typeof stored === "string";
     },
+    needsRehash: (stored) => !stored.startsWith(head),
   };
 }
 
-const MIN_LENGTH = 8;
-const MAX_LENGTH = 128;
-const common = new Set(
-  "12345678 123456789 1234567890 87654321 password password1 passw0rd qwertyui qwerty123 qwertyuiop 1q2w3e4r 1qaz2wsx abcd1234 abc12345 11223344 iloveyou sunshine princess football baseball superman trustno1 letmein1 welcome1 admin123 administrator changeme".split(
-    " ",
-  ),
-);
+/** Nobody learns which of the many things was wrong. */
+const invalid = (cause?: unknown) =>
+  fail(ErrorReason.ENCRYPTION_INVALID, "the password cannot be decrypted", { cause });
 
-/** Throws PASSWORD_WEAK unless the password is worth hashing. */
-export function requireStrong(password: string, userName: string): void {
-  const weak = (text: string) => fail(ErrorReason.PASSWORD_WEAK, text);
-  const characters = [...password];
-  if (characters.length < MIN_LENGTH || characters.length > MAX_LENGTH)
-    throw weak(`a password has ${MIN_LENGTH} to ${MAX_LENGTH} characters`);
-  if (new Set(characters).size < 3) throw weak("the password repeats too few characters");
-  if (nameKey(password) === nameKey(userName)) throw weak("the password is the user name");
-  if (common.has(password.toLowerCase())) throw weak("the password is too common");
+const cryptoKeys = new WeakMap<KeyObject, webcrypto.CryptoKey>();
+
+/** The key as the asynchronous interface takes it. */
+function cryptoKeyOf({ privateKey }: SharedKey): webcrypto.CryptoKey {
+  const known = cryptoKeys.get(privateKey);
+  if (known) return known;
+  const made = privateKey.toCryptoKey(importing, false, ["decrypt"]);
+  cryptoKeys.set(privateKey, made);
+  return made;
+}
+
+/** The named key, unless it was replaced longer than the grace ago. `keys` is the newest first. */
+export function decryptingKey(
+  keys: readonly SharedKey[],
+  keyId: string,
+  { nowMs, graceMs }: { nowMs: number; graceMs: number },
+): SharedKey | undefined {
+  const place = keys.findIndex((key) => key.keyId === keyId);
+  const replacedAtMs = keys[place - 1]?.activeAtMs ?? Number.POSITIVE_INFINITY;
+  return nowMs < replacedAtMs + graceMs ? keys[place] : undefined;
 }

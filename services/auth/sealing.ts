@@ -13,37 +13,66 @@ export interface Sealing {
   seal(secret: Uint8Array, about: string): Uint8Array<ArrayBuffer>;
   /** Throws when the key, the words or the bytes are not those it was sealed with. */
   open(sealed: Uint8Array, about: string): Buffer;
+  /** Whether it was sealed under the key, not under the one before. */
+  isCurrent(sealed: Uint8Array, about: string): boolean;
 }
 
 /**
  * AES-256-GCM; sealed is nonce, ciphertext, tag. `key` is 32 bytes in base64; anything else is
- * refused with an error that does not repeat it.
+ * refused with an error that does not repeat it. What was sealed under `before`, when it is not
+ * empty, is opened too.
  */
-export function createSealing(key: string): Sealing {
-  const raw = Buffer.from(key.trim(), "base64");
-  if (raw.length !== KEY_BYTES)
-    throw new Error(
-      `The key-encryption key (LUCKY_AUTH_KEY_ENCRYPTION_KEY) must be ${KEY_BYTES} bytes in base64; ${
-        key === "" ? "it is missing" : `it has ${raw.length}`
-      }. Make one with: openssl rand -base64 ${KEY_BYTES}`,
-    );
+export function createSealing(key: string, before = ""): Sealing {
+  const raw = readKey(key, "LUCKY_AUTH_KEY_ENCRYPTION_KEY");
+  const earlier = before && readKey(before, "LUCKY_AUTH_KEY_ENCRYPTION_KEY_BEFORE");
   return {
-    seal(secret, about) {
-      const nonce = randomBytes(NONCE_BYTES);
-      const cipher = createCipheriv(ALGORITHM, raw, nonce).setAAD(Buffer.from(about));
-      return new Uint8Array(
-        Buffer.concat([nonce, cipher.update(secret), cipher.final(), cipher.getAuthTag()]),
-      );
+    seal: (secret, about) => sealUnder(raw, secret, about),
+    isCurrent(sealed, about) {
+      try {
+        openUnder(raw, sealed, about).fill(0);
+        return true;
+      } catch {
+        return false;
+      }
     },
     open(sealed, about) {
-      const nonce = sealed.subarray(0, NONCE_BYTES);
-      const decipher = createDecipheriv(ALGORITHM, raw, nonce)
-        .setAAD(Buffer.from(about))
-        .setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
-      const secret = decipher.update(sealed.subarray(NONCE_BYTES, sealed.length - TAG_BYTES));
-      return Buffer.concat([secret, decipher.final()]);
+      try {
+        return openUnder(raw, sealed, about);
+      } catch (error) {
+        if (!earlier) throw error;
+        return openUnder(earlier, sealed, about);
+      }
     },
   };
+}
+
+function readKey(key: string, variable: string): Buffer {
+  const raw = Buffer.from(key.trim(), "base64");
+  if (raw.length === KEY_BYTES) return raw;
+  throw new Error(
+    `The key-encryption key (${variable}) must be ${KEY_BYTES} bytes in base64; ${
+      key === "" ? "it is missing" : `it has ${raw.length}`
+    }. Make one with: openssl rand -base64 ${KEY_BYTES}`,
+  );
+}
+
+/** AES-256-GCM: a fresh nonce, the ciphertext, the tag. `key` is 32 bytes. */
+export function sealUnder(key: Buffer, secret: Uint8Array, about: string): Uint8Array<ArrayBuffer> {
+  const nonce = randomBytes(NONCE_BYTES);
+  const cipher = createCipheriv(ALGORITHM, key, nonce).setAAD(Buffer.from(about));
+  return new Uint8Array(
+    Buffer.concat([nonce, cipher.update(secret), cipher.final(), cipher.getAuthTag()]),
+  );
+}
+
+/** Opens what `sealUnder` made. Throws when the key, the words or the bytes are other ones. */
+export function openUnder(key: Buffer, sealed: Uint8Array, about: string): Buffer {
+  const nonce = sealed.subarray(0, NONCE_BYTES);
+  const decipher = createDecipheriv(ALGORITHM, key, nonce)
+    .setAAD(Buffer.from(about))
+    .setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
+  const secret = decipher.update(sealed.subarray(NONCE_BYTES, sealed.length - TAG_BYTES));
+  return Buffer.concat([secret, decipher.final()]);
 }
 
 /**

@@ -2,7 +2,8 @@ import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { exportJWK, SignJWT } from "jose";
 import type { Clock } from "../../platform/clock.ts";
 import type { AuthConfig } from "./config.ts";
-import type { SharedKey } from "./keys.ts";
+import type { Keyring } from "./keyring.ts";
+import { activeKey } from "./keys.ts";
 
 /** Who an access token speaks for. */
 export interface Subject {
@@ -29,26 +30,20 @@ export const AUDIENCE = "lucky";
 
 export async function createAccessTokens(options: {
   config: AuthConfig;
-  keys: readonly SharedKey[];
+  keyring: Keyring;
   clock: Clock;
 }): Promise<AccessTokens> {
-  const { config, keys, clock } = options;
-  const newest = keys[0];
-  if (!newest) throw new Error("there is no key to sign access tokens with");
-  const published = await Promise.all(
-    keys.map(async ({ keyId, publicKey }) => ({
-      ...(await exportJWK(publicKey)),
-      kid: keyId,
-      alg: "EdDSA",
-      use: "sig",
-    })),
-  );
-  const header = { alg: "EdDSA", kid: newest.keyId, typ: "JWT" };
+  const { config, clock, keyring } = options;
   const nowSeconds = () => Math.floor(clock.now() / 1_000);
+  let jwksJson = await publish(keyring);
+  keyring.onChange(async () => {
+    jwksJson = await publish(keyring);
+  });
   return {
     expiryMs: () => (nowSeconds() + config.accessTokenSeconds) * 1_000,
-    sign: (subject, expiresAtMs) =>
-      new SignJWT({
+    sign(subject, expiresAtMs) {
+      const { keyId, privateKey } = activeKey(keyring.keys.access, clock.now());
+      return new SignJWT({
         iss: ISSUER,
         aud: AUDIENCE,
         sub: subject.userId,
@@ -60,10 +55,24 @@ export async function createAccessTokens(options: {
         exp: expiresAtMs / 1_000,
         jti: randomUUID(),
       })
-        .setProtectedHeader(header)
-        .sign(newest.privateKey),
-    jwksJson: JSON.stringify({ keys: published }),
+        .setProtectedHeader({ alg: "EdDSA", kid: keyId, typ: "JWT" })
+        .sign(privateKey);
+    },
+    get jwksJson() {
+      return jwksJson;
+    },
   };
+}
+
+/** All keys there are: those that do not sign yet, and those that do not sign any more, too. */
+async function publish(keyring: Keyring): Promise<string> {
+  const keys = keyring.keys.access.map(async ({ keyId, publicKey }) => ({
+    ...(await exportJWK(publicKey)),
+    kid: keyId,
+    alg: "EdDSA",
+    use: "sig",
+  }));
+  return JSON.stringify({ keys: await Promise.all(keys) });
 }
 
 /** A fresh refresh token: 32 random bytes in base64url. */

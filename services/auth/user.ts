@@ -2,11 +2,17 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { UserService } from "../../gen/lucky/user/v1/user_pb.js";
 import { fail } from "../../platform/errors.ts";
-import { type Accounts, userOfAccount } from "./accounts.ts";
+import { userOfAccount } from "./accounts.ts";
+import type { AuthDependencies } from "./dependencies.ts";
+import { createProfile } from "./profile.ts";
+import { createSearch } from "./search.ts";
 
 /** Looks users up. */
-export function createUser(accounts: Accounts): ServiceImpl<typeof UserService> {
+export function createUser(d: AuthDependencies): ServiceImpl<typeof UserService> {
+  const { accounts } = d;
   return {
+    ...createProfile(d),
+    ...createSearch(d),
     async getUser({ key }) {
       const account =
         key.case === "userId"

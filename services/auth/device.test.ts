@@ -1,0 +1,84 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { DeviceClass, type Tokens } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { startTestPostgres } from "../../test/postgres.ts";
+import { refused, startTestAuth, type TestAuth } from "./auth.suite.ts";
+
+const { url } = await startTestPostgres({ after });
+
+const list = async (one: TestAuth, tokens: Tokens) =>
+  (await one.devices.listDevices({}, one.as(tokens))).devices;
+const idsOf = async (one: TestAuth, tokens: Tokens) =>
+  (await list(one, tokens)).map(({ device }) => device!.deviceId);
+
+/** A user with a phone and a laptop. */
+async function setUp(t: Parameters<typeof startTestAuth>[0]["t"]) {
+  const one = await startTestAuth({ url, t });
+  const { userName } = await one.register();
+  const phone = await one.login(userName, "phone");
+  one.clock.advance(60_000);
+  const laptop = await one.login(userName, "laptop");
+  return { one, userName, phone, laptop };
+}
+
+test("devices are listed, the last seen first, each as what it is", async (t) => {
+  const { one, phone, laptop } = await setUp(t);
+  const [first, second] = await list(one, phone);
+  assert.equal(first!.device!.deviceId, "laptop");
+  assert.equal(first!.device!.deviceClass, DeviceClass.MOBILE);
+  assert.deepEqual([first!.current, second!.current], [false, true]);
+  assert.equal(first!.loggedInAtMs, BigInt(one.clock.now()));
+  one.clock.advance(60_000);
+  await one.auth.refresh({ refreshToken: phone.refreshToken });
+  const [seen] = await list(one, laptop);
+  assert.equal(seen!.device!.deviceId, "phone");
+  assert.equal(seen!.lastSeenAtMs, BigInt(one.clock.now()));
+  assert.equal(seen!.loggedInAtMs, BigInt(one.clock.now() - 120_000));
+});
+
+test("a device whose refresh token has expired, or that was logged out, is not listed", async (t) => {
+  const { one, userName, phone, laptop } = await setUp(t);
+  await one.auth.logout({}, one.as(phone));
+  assert.deepEqual(await idsOf(one, laptop), ["laptop"]);
+  one.clock.advance(30 * 86_400_000);
+  const fresh = await one.login(userName, "tablet");
+  assert.deepEqual(await idsOf(one, fresh), ["tablet"]);
+});
+
+test("a device is renamed by its owner, and by nobody else", async (t) => {
+  const { one, phone, laptop } = await setUp(t);
+  await one.devices.renameDevice({ deviceId: "laptop", deviceName: "Büro" }, one.as(phone));
+  assert.equal((await list(one, laptop))[0]!.device!.deviceName, "Büro");
+  const stranger = await one.login((await one.register()).userName, "theirs");
+  const rename = (deviceId: string, deviceName: string) =>
+    one.devices.renameDevice({ deviceId, deviceName }, one.as(stranger));
+  await refused(rename("laptop", "mine"), ErrorReason.DEVICE_NOT_FOUND);
+  await refused(rename("theirs", "a\u0000b"), ErrorReason.INVALID_ARGUMENT);
+  await refused(rename("theirs", ""), ErrorReason.INVALID_ARGUMENT);
+  assert.equal((await list(one, laptop))[0]!.device!.deviceName, "Büro");
+});
+
+test("a revoked device is out, the others stay; a stranger revokes nothing", async (t) => {
+  const { one, phone, laptop } = await setUp(t);
+  const stranger = await one.login((await one.register()).userName, "theirs");
+  const foreign = one.devices.revokeDevice({ deviceId: "laptop" }, one.as(stranger));
+  await refused(foreign, ErrorReason.DEVICE_NOT_FOUND);
+  await one.devices.revokeDevice({ deviceId: "laptop" }, one.as(phone));
+  const again = one.devices.revokeDevice({ deviceId: "laptop" }, one.as(phone));
+  await refused(again, ErrorReason.DEVICE_NOT_FOUND);
+  const late = one.auth.refresh({ refreshToken: laptop.refreshToken });
+  await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
+  assert.deepEqual(await idsOf(one, phone), ["phone"]);
+});
+
+test("all other devices are revoked at once, the calling one stays", async (t) => {
+  const { one, userName, phone, laptop } = await setUp(t);
+  await one.login(userName, "tablet");
+  const { revoked } = await one.devices.revokeOtherDevices({}, one.as(laptop));
+  assert.equal(revoked, 2);
+  assert.deepEqual(await idsOf(one, laptop), ["laptop"]);
+  const late = one.auth.refresh({ refreshToken: phone.refreshToken });
+  await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
+  await one.auth.refresh({ refreshToken: laptop.refreshToken });
+});

@@ -1,0 +1,71 @@
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { DeviceService } from "../../gen/lucky/auth/v1/device_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { userOf } from "../../platform/caller.ts";
+import { fail } from "../../platform/errors.ts";
+import { requirePrintable } from "../../platform/printable.ts";
+import type { AuthDependencies } from "./dependencies.ts";
+
+const MOST = 200;
+
+/** The caller's devices that are logged in. */
+export function createDevice({
+  clock,
+  database,
+  logins,
+}: Pick<AuthDependencies, "clock" | "database" | "logins">): Pick<
+  ServiceImpl<typeof DeviceService>,
+  "listDevices" | "renameDevice" | "revokeDevice" | "revokeOtherDevices"
+> {
+  const missing = () => fail(ErrorReason.DEVICE_NOT_FOUND, "you have no such device");
+  /** Logins that can go on: not ended, and with a refresh token that is good. */
+  const alive = (userId: string) => ({
+    userId: BigInt(userId),
+    revokedAt: null,
+    refreshTokens: { some: { usedAt: null, expiresAt: { gt: new Date(clock.now()) } } },
+  });
+
+  return {
+    async listDevices(_request, context) {
+      const { userId, loginId } = userOf(context);
+      const found = await database.login.findMany({
+        where: alive(userId),
+        orderBy: [{ lastSeenAt: "desc" }, { loginId: "asc" }],
+        take: MOST,
+      });
+      return {
+        devices: found.map((login) => ({
+          device: {
+            deviceId: login.deviceId,
+            deviceClass: login.deviceClass,
+            deviceName: login.deviceName,
+            clientVersion: login.clientVersion,
+          },
+          loggedInAtMs: BigInt(login.createdAt.getTime()),
+          lastSeenAtMs: BigInt(login.lastSeenAt.getTime()),
+          coarseAddress: login.coarseAddress,
+          current: login.loginId === loginId,
+        })),
+      };
+    },
+
+    async renameDevice({ deviceId, deviceName }, context) {
+      requirePrintable("device_name", deviceName);
+      const where = { ...alive(userOf(context).userId), deviceId };
+      const { count } = await database.login.updateMany({ where, data: { deviceName } });
+      if (count === 0) throw missing();
+      return {};
+    },
+
+    async revokeDevice({ deviceId }, context) {
+      const { userId } = userOf(context);
+      if ((await logins.revokeAll(userId, { reason: "device", deviceId })) === 0) throw missing();
+      return {};
+    },
+
+    async revokeOtherDevices(_request, context) {
+      const { userId, loginId: exceptLoginId } = userOf(context);
+      return { revoked: await logins.revokeAll(userId, { reason: "device", exceptLoginId }) };
+    },
+  };
+}

@@ -1,0 +1,64 @@
+import type { ServiceImpl } from "@connectrpc/connect";
+import { type AuthService, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { SecurityNoticeKind } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { userOf } from "../../platform/caller.ts";
+import { fail } from "../../platform/errors.ts";
+import { peerAddress } from "../../platform/rpc/peer.ts";
+import type { AuthDependencies } from "./dependencies.ts";
+import { createPasswordPolicy } from "./password-policy.ts";
+import { accountOf, requirePassword } from "./password-proof.ts";
+import { normalizePhone } from "./phone.ts";
+import { ownerOf } from "./phone-owner.ts";
+
+/** Changes passwords, and resets them by a code. */
+export function createPasswordChange(
+  d: AuthDependencies,
+): Pick<ServiceImpl<typeof AuthService>, "changePassword" | "resetPassword"> {
+  const { requireStrong } = createPasswordPolicy(d.config);
+  const kind = SecurityNoticeKind.PASSWORD_CHANGED;
+  const changed = async (password: string) => ({
+    passwordHash: await d.passwords.hash(password),
+    passwordChangedAt: new Date(d.clock.now()),
+  });
+
+  return {
+    async changePassword({ oldPassword, newPassword }, context) {
+      const { userId, loginId, deviceId } = userOf(context);
+      const [fresh, given] = oldPassword
+        ? await d.passwords.decrypt(newPassword, oldPassword)
+        : await d.passwords.decrypt(newPassword);
+      const account = await accountOf(d, userId);
+      await requirePassword(d, account, { given, address: context.values.get(peerAddress) });
+      requireStrong(fresh, account.userName, account.displayName);
+      const { count } = await d.database.account.updateMany({
+        // Unless somebody else was quicker.
+        where: { userId: account.userId, passwordHash: account.passwordHash, state: "active" },
+        data: await changed(fresh),
+      });
+      if (count === 0) throw fail(ErrorReason.CREDENTIALS_INVALID, "the password is wrong");
+      await d.logins.revokeAll(userId, { reason: "password", exceptLoginId: loginId });
+      d.notices.tell({ userId, kind, deviceId });
+      return {};
+    },
+
+    async resetPassword({ phone: written, code, newPassword }) {
+      const phone = normalizePhone(written);
+      const [fresh] = await d.passwords.decrypt(newPassword);
+      // What can be wrong without the code is said before the code is touched.
+      requireStrong(fresh, phone);
+      const use = { phone, purpose: SmsPurpose.RESET };
+      const account = await d.smsCodes.redeem(use, code, async (tx) => {
+        const owner = await ownerOf(tx, d.columns, phone);
+        if (!owner) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+        requireStrong(fresh, owner.userName, owner.displayName);
+        const { userId } = owner;
+        return tx.account.update({ where: { userId }, data: await changed(fresh) });
+      });
+      const userId = String(account.userId);
+      await d.logins.revokeAll(userId, { reason: "password" });
+      d.notices.tell({ userId, kind });
+      return {};
+    },
+  };
+}

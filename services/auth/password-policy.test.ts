@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { reasonOf } from "../../platform/errors.ts";
+import { createPasswordPolicy } from "./password-policy.ts";
+
+const { requireStrong } = createPasswordPolicy({ passwordMinLength: 8, passwordMinScore: 2 });
+const weak = (error: unknown) => reasonOf(error) === ErrorReason.PASSWORD_WEAK;
+
+test("what is guessed first is refused, however many kinds of characters it has", () => {
+  for (const password of [
+    "",
+    "short",
+    "Aa1!Bb2",
+    "password",
+    "Password1!",
+    "p4ssw0rd",
+    "abababababab",
+    "qwertyuiop",
+    "abcdefgh",
+    "11.11.2011",
+    "a".repeat(128),
+  ])
+    assert.throws(() => requireStrong(password), weak, password);
+});
+
+test("a passphrase is accepted without digits and signs, in any script", () => {
+  for (const password of [
+    "correct horse",
+    "tuliphatchetorbit",
+    "пароль-пароль 密码",
+    "我的很长的密码短语",
+    `zebra lantern ${"x".repeat(114)}`,
+  ])
+    requireStrong(password);
+});
+
+test("length is counted in characters: 8 to 128", () => {
+  const faces = "😀😃😄😁😆😅🤣";
+  assert.throws(() => requireStrong(faces), weak);
+  requireStrong(`${faces}😂`);
+  assert.throws(() => requireStrong("zebra lantern quartz ".repeat(7).slice(0, 129)), weak);
+  requireStrong("zebra lantern quartz ".repeat(7).slice(0, 128));
+});
+
+test("names and the number of the account make a password weak", () => {
+  requireStrong("kaltenbrunn");
+  for (const [password, word] of [
+    ["kaltenbrunn", "kaltenbrunn"],
+    ["KALTENBRUNN", "kaltenbrunn"],
+    ["kaltenbrunn1", "kaltenbrunn"],
+    ["Straßenfest", "STRASSENFEST"],
+    ["+4915112345678", "+4915112345678"],
+  ] as const)
+    assert.throws(() => requireStrong(password, "", word), weak, password);
+});
+
+test("the least length and the least strength are the configuration's", () => {
+  const strict = createPasswordPolicy({ passwordMinLength: 12, passwordMinScore: 4 });
+  assert.throws(() => strict.requireStrong("correct horse"), weak);
+  assert.throws(() => strict.requireStrong("k7#Lq9!vT2"), weak);
+  strict.requireStrong("correct horse battery staple");
+  createPasswordPolicy({ passwordMinLength: 6, passwordMinScore: 0 }).requireStrong("secret");
+});

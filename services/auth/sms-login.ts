@@ -1,0 +1,46 @@
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { type AuthService, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { userOf } from "../../platform/caller.ts";
+import { fail } from "../../platform/errors.ts";
+import { peerAddress } from "../../platform/rpc/peer.ts";
+import type { AuthDependencies } from "./dependencies.ts";
+import { requirePrintableDevice } from "./device-texts.ts";
+import { normalizePhone } from "./phone.ts";
+
+/** Sends codes, and logs devices in by them. */
+export function createSmsLogin(
+  d: AuthDependencies,
+): Pick<ServiceImpl<typeof AuthService>, "sendSmsCode" | "loginBySmsCode"> {
+  return {
+    async sendSmsCode({ phone: written, purpose }, context) {
+      const phone = normalizePhone(written);
+      const userId = purpose === SmsPurpose.BIND ? personOf(context) : undefined;
+      const address = context.values.get(peerAddress);
+      const sent = await d.smsCodes.send({ phone, purpose, userId }, address);
+      return {
+        expiresAtMs: BigInt(sent.expiresAtMs),
+        resendAfterMs: BigInt(sent.resendAfterMs),
+      };
+    },
+
+    async loginBySmsCode({ phone: written, code, device }, context) {
+      const phone = normalizePhone(written);
+      requirePrintableDevice(device);
+      // The code is used up first: only then may the answer tell of the account.
+      const use = { phone, purpose: SmsPurpose.LOGIN };
+      await d.smsCodes.redeem(use, code, async () => {});
+      const account = await d.accounts.byPhone(phone);
+      if (!account) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+      const address = context.values.get(peerAddress);
+      return d.issuer.logIn(account, { device, method: "sms", address });
+    },
+  };
+}
+
+/** The person who calls; as with the methods that are not for bots. */
+function personOf(context: HandlerContext): string {
+  const { userId, role } = userOf(context);
+  if (role !== "bot") return userId;
+  throw fail(ErrorReason.PERMISSION_DENIED, "bots have no phone number");
+}
