@@ -3,6 +3,9 @@ import { realpathSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createClient } from "@connectrpc/connect";
+import { AdminService } from "../gen/lucky/admin/v1/admin_pb.js";
+import { AuthService } from "../gen/lucky/auth/v1/auth_pb.js";
+import { DeviceService } from "../gen/lucky/auth/v1/device_pb.js";
 import { GroupService } from "../gen/lucky/group/v1/group_pb.js";
 import { IngressService } from "../gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { SessionService } from "../gen/lucky/internal/session/v1/session_pb.js";
@@ -33,6 +36,7 @@ import { listen } from "../platform/rpc/listen.ts";
 import { localTransport } from "../platform/rpc/local.ts";
 import { methodTable } from "../platform/rpc/methods.ts";
 import { limitsConfig, platformConfig } from "../platform/settings.ts";
+import type { SmsSender } from "../platform/sms/sms.ts";
 import { startAllOrNothing } from "../platform/started.ts";
 import type { TokenVerifier } from "../platform/tokens.ts";
 import { authConfig } from "./auth/config.ts";
@@ -54,6 +58,7 @@ export interface AllOptions {
     readonly bus?: Bus;
     readonly registry?: Registry;
     readonly clock?: Clock;
+    readonly sms?: SmsSender;
   };
 }
 
@@ -119,7 +124,7 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
     started.push(() => bus.close());
     const registry = overrides.registry ?? createMemoryRegistry({ clock });
     started.push(() => registry.close());
-    const limiter = createMemoryLimiter();
+    const limiter = createMemoryLimiter({ clock });
     started.push(() => limiter.close());
 
     const poolOf = (name: "auth" | "server") => {
@@ -144,6 +149,10 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
       log,
       metrics,
       pool: pools.auth,
+      bus,
+      registry,
+      limiter,
+      sms: overrides.sms,
       ids,
       clock,
     });
@@ -187,13 +196,21 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
         verifier,
         revocations: identity.revocations,
         ingress: createClient(IngressService, toServer),
-        methods: methodTable([
-          { service: UserService, transport: toAuth },
-          { service: MessageService, transport: toServer },
-          { service: GroupService, transport: toServer },
-          { service: PresenceService, transport: toServer },
-        ]),
+        methods: methodTable(
+          [
+            { service: AuthService, transport: toAuth },
+            { service: DeviceService, transport: toAuth },
+            { service: UserService, transport: toAuth },
+            { service: AdminService, transport: toAuth },
+            { service: MessageService, transport: toServer },
+            { service: GroupService, transport: toServer },
+            { service: PresenceService, transport: toServer },
+          ],
+          { limiter, budgets: budgetsOf(config.limits) },
+        ),
+        sessions: createClient(SessionService, toAuth),
         clock,
+        meshSecret,
         instance: {
           instanceId: CONNECT_ID,
           address: urlOf(connectPlace.host, connectPlace.port),

@@ -1,17 +1,17 @@
-import type { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
 import type { Bus } from "../../platform/bus/bus.ts";
 import type { UserCaller } from "../../platform/caller.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
-import type { Claim, Lease } from "../../platform/registry/registry.ts";
+import type { Claim, Claimed, Lease } from "../../platform/registry/registry.ts";
+import type { DeviceRules } from "./device-rules.ts";
 import { kicksEnvelope } from "./envelope.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 
 export interface ClaimsOptions {
   instanceId: string;
-  limits: ReadonlyMap<DeviceClass, number>;
+  rules: Pick<DeviceRules, "of">;
   lease: () => Lease;
   bus: Bus;
   sessions: Sessions;
@@ -33,14 +33,17 @@ export class Claims {
     this.#options = options;
   }
 
-  /** Claims a place and ends the sessions that lost theirs. Rejects with UNAVAILABLE. */
+  /**
+   * Claims a place and ends the sessions that lost theirs, or this one when none gives way. Rejects
+   * with UNAVAILABLE.
+   */
   async claim(session: Session, caller: UserCaller): Promise<void> {
     const { userId, deviceId, deviceClass } = caller;
     const { instanceId } = this.#options;
     const claim = { sessionId: session.id, userId, deviceId, deviceClass, instanceId };
     const answer = this.#ask(claim);
     session.claiming = { claim, settled: answer.then(nothing, nothing) };
-    this.#displace(await answer);
+    this.#settle(session, await answer);
   }
 
   /** Gives the session's place up, also one that is only being claimed. Never rejects. */
@@ -65,7 +68,7 @@ export class Claims {
       const answers = await Promise.allSettled(
         some.map(async (session) => {
           const { claim } = session.claiming!;
-          this.#displace(await this.#ask(claim));
+          this.#settle(session, await this.#ask(claim));
           if (session.state.kind === "closed") await this.#options.lease().unclaim(claim);
         }),
       );
@@ -74,9 +77,16 @@ export class Claims {
     }
   }
 
-  #ask(claim: Claim): Promise<readonly Claim[]> {
-    const { lease, limits } = this.#options;
-    return lease().claim(claim, limits.get(claim.deviceClass) ?? 0);
+  async #ask(claim: Claim): Promise<Claimed> {
+    const { lease, rules } = this.#options;
+    return lease().claim(claim, await rules.of(claim.deviceClass));
+  }
+
+  #settle(session: Session, { refused, displaced }: Claimed): void {
+    this.#displace(displaced);
+    if (!refused) return;
+    const text = "as many devices of the class as allowed are online";
+    session.end(CloseCode.DEVICE_LIMIT_REACHED, text);
   }
 
   #displace(losers: readonly Claim[]): void {

@@ -17,9 +17,19 @@ export const connectConfig = defineConfig("connect", {
     unit: "port",
     doc: "Port to listen on for WebSockets; 0 takes a free one.",
   }),
-  deviceLimits: setting.text({
-    default: "mobile:1,desktop:1,web:3,bot:10",
-    doc: "How many devices of each class a user may have online; the oldest beyond it is kicked.",
+  devicePolicyMs: setting.integer({
+    default: 5_000,
+    min: 100,
+    max: 600_000,
+    unit: "ms",
+    doc: "How often auth is asked how many devices of each class a user may have online.",
+  }),
+  tokenExpiringMs: setting.integer({
+    default: 60_000,
+    min: 0,
+    max: 3_600_000,
+    unit: "ms",
+    doc: "How long before its access token expires a session is told so by TokenExpiring.",
   }),
   maxSessions: setting.integer({
     default: 100_000,

@@ -2,6 +2,7 @@ import type { Signal } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js
 import { userChannel } from "../../platform/channels.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Metrics } from "../../platform/metrics.ts";
+import type { Revocations } from "../../platform/revocations.ts";
 import { type Channel, type Channels, raise } from "./channels.ts";
 import { type Delivery, openEnvelope } from "./envelope.ts";
 import { deliverFrames } from "./frames.ts";
@@ -17,6 +18,7 @@ export interface DownlinkOptions {
   sessions: Sessions;
   sockets: Pick<SocketServer, "publish">;
   redelivery: Pick<Redelivery, "delivered">;
+  revocations: Pick<Revocations, "learn">;
   clock: Clock;
   metrics: Metrics;
   config: { readonly trackedConversations: number };
@@ -44,7 +46,10 @@ export class Downlink {
 
   /** Hands out one encoded Envelope. Rejects when it cannot be read. */
   async take(body: Uint8Array): Promise<void> {
-    const { memberships, deliveries, signals, kicks } = openEnvelope(body);
+    const { memberships, deliveries, signals, kicks, revocations } = openEnvelope(body);
+    for (const one of revocations) {
+      this.#options.revocations.learn(one.loginId, Number(one.expiresAtMs));
+    }
     for (const membership of memberships) this.#options.memberships.apply(membership);
     const byChannel = new Map<Channel, Delivery[]>();
     for (const delivery of deliveries) {

@@ -2,6 +2,8 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
 import {
   EnvelopeSchema,
+  type LoginRevocation,
+  LoginRevocationSchema,
   type Membership,
   MembershipSchema,
   type SessionKick,
@@ -28,6 +30,7 @@ export interface OpenedEnvelope {
   readonly deliveries: readonly Delivery[];
   readonly signals: readonly Signal[];
   readonly kicks: readonly SessionKick[];
+  readonly revocations: readonly LoginRevocation[];
 }
 
 /**
@@ -40,6 +43,7 @@ export function openEnvelope(body: Uint8Array): OpenedEnvelope {
   const deliveries: Delivery[] = [];
   const signals: Signal[] = [];
   const kicks: SessionKick[] = [];
+  const revocations: LoginRevocation[] = [];
   for (const [number, type, start, end] of scan(bytes)) {
     if (type !== 2) continue;
     const part = bytes.subarray(start, end);
@@ -47,8 +51,9 @@ export function openEnvelope(body: Uint8Array): OpenedEnvelope {
     else if (number === 2) deliveries.push(openDelivery(part));
     else if (number === 3) signals.push(fromBinary(SignalSchema, part));
     else if (number === 4) kicks.push(fromBinary(SessionKickSchema, part));
+    else if (number === 5) revocations.push(fromBinary(LoginRevocationSchema, part));
   }
-  return { memberships, deliveries, signals, kicks };
+  return { memberships, deliveries, signals, kicks, revocations };
 }
 
 function openDelivery(bytes: Buffer): Delivery {

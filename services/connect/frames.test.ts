@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import {
   ClientFrameSchema,
@@ -10,7 +9,6 @@ import {
 } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { EnvelopeSchema } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
 import { EntrySchema, SendRequestSchema } from "../../gen/lucky/message/v1/message_pb.js";
-import { parseDeviceLimits } from "./device-limits.ts";
 import { openEnvelope } from "./envelope.ts";
 import {
   deliverFrames,
@@ -123,12 +121,4 @@ test("a token bucket lets a burst through, then the rate", () => {
   const bucket = new TokenBucket({ perSecond: 10, burst: 3, nowMs: 0 });
   const taken = [0, 0, 0, 0, 100, 100, 1_000, 1_000, 1_000, 1_000].map((at) => bucket.take(1, at));
   assert.deepEqual(taken, [true, true, true, false, true, false, true, true, true, false]);
-});
-
-test("device limits are read, and what is wrong with them is said", () => {
-  const limits = parseDeviceLimits("mobile:1, web:3");
-  assert.equal(limits.get(DeviceClass.WEB), 3);
-  assert.equal(limits.get(DeviceClass.BOT), undefined);
-  assert.throws(() => parseDeviceLimits("mobil:1"), /mobil:1/);
-  assert.throws(() => parseDeviceLimits("unspecified:1"), /unspecified/);
 });

@@ -6,6 +6,7 @@ import type { Clock } from "../../platform/clock.ts";
 import { detailOf, fail } from "../../platform/errors.ts";
 import type { Log } from "../../platform/log.ts";
 import type { MethodTable } from "../../platform/rpc/methods.ts";
+import { peerHeader } from "../../platform/rpc/peer.ts";
 import { rpcResultFrame } from "./frames.ts";
 import type { Session } from "./session.ts";
 
@@ -45,7 +46,9 @@ export class Calls {
     let outcome: Uint8Array | RpcError;
     try {
       const headers = new Headers({ authorization: `Bearer ${token}` });
-      outcome = await methods.call(method, request, headers, stop.signal);
+      headers.set(peerHeader, session.socket.peer);
+      const { userId } = session.caller ?? {};
+      outcome = await methods.call(method, request, headers, stop.signal, userId);
     } catch (error) {
       if (!(error instanceof ConnectError)) log.error({ event: "rpc_fault", method, err: error });
       outcome = rpcError(error);

@@ -1,11 +1,13 @@
 import type { Client } from "@connectrpc/connect";
 import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
 import type { IngressService } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
+import type { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
 import type { Bus } from "../../platform/bus/bus.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { ConfigOf } from "../../platform/config.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Metrics } from "../../platform/metrics.ts";
+import { createPeerProof } from "../../platform/peer-proof.ts";
 import type { Lease, Registry } from "../../platform/registry/registry.ts";
 import type { Revocations } from "../../platform/revocations.ts";
 import type { MethodTable } from "../../platform/rpc/methods.ts";
@@ -16,7 +18,7 @@ import { Channels } from "./channels.ts";
 import { Claims } from "./claims.ts";
 import type { connectConfig } from "./config.ts";
 import { buryDeadLetters } from "./dead-letters.ts";
-import { parseDeviceLimits } from "./device-limits.ts";
+import { DeviceRules } from "./device-rules.ts";
 import { Downlink } from "./downlink.ts";
 import { drain } from "./drain.ts";
 import { Greeter, textOf } from "./hello.ts";
@@ -43,9 +45,13 @@ export interface ConnectDependencies {
   verifier: TokenVerifier;
   revocations: Revocations;
   ingress: Client<typeof IngressService>;
+  /** Tells the device policy in force. */
+  sessions: Pick<Client<typeof SessionService>, "getDevicePolicy">;
   /** What devices may call over their sockets. */
   methods: MethodTable;
   clock: Clock;
+  /** What gateways prove with where a socket comes from; empty: none is believed. */
+  meshSecret: string;
   /** `address`: where gateways reach the sockets, "http://host:port"; port 0 is replaced. */
   instance: { instanceId: string; address: string; publicAddress: string };
 }
@@ -60,7 +66,6 @@ export async function startConnect(
   dependencies: ConnectDependencies,
 ): Promise<RunningService & { port: number }> {
   const { config, log, metrics, bus, clock, instance, registry, revocations } = dependencies;
-  const limits = parseDeviceLimits(config.deviceLimits);
   const stage: { current: "starting" | "running" | "stopping" } = { current: "starting" };
   const sessions = new Sessions();
   let entered: Lease | undefined;
@@ -75,6 +80,7 @@ export async function startConnect(
     maxFrameBytes: config.maxFrameBytes,
     maxBackpressureBytes: config.maxBackpressureBytes,
     idleSeconds: Math.ceil((config.heartbeatIntervalMs * 4) / 1_000),
+    proof: createPeerProof(dependencies.meshSecret),
     accepting: () => stage.current === "running" && sessions.size < config.maxSessions,
     events: {
       accept: (socket) => accept(socket),
@@ -90,7 +96,8 @@ export async function startConnect(
     log,
   });
 
-  const shared = { ...dependencies, sessions, sockets, lease };
+  const { sessions: policies, ...parts } = dependencies;
+  const shared = { ...parts, policies, sessions, sockets, lease };
   const channels = new Channels({
     ...shared,
     lingerMs: config.leaveLingerMs,
@@ -103,7 +110,8 @@ export async function startConnect(
   const redelivery = new Redelivery({ ...shared, acknowledgements });
   const memberships = new Memberships({ ...shared, channels });
   const downlink = new Downlink({ ...shared, channels, memberships, redelivery });
-  const claims = new Claims({ ...shared, limits, instanceId: instance.instanceId });
+  const rules = new DeviceRules({ ...shared, intervalMs: config.devicePolicyMs });
+  const claims = new Claims({ ...shared, rules, instanceId: instance.instanceId });
   const greeter = new Greeter({ ...shared, claims, channels, memberships });
   const intake = new Intake({ ...shared, greeter, uplink, acknowledgements, typing, calls });
   const sweep = new Sweep({ ...shared, channels, memberships });
@@ -159,7 +167,7 @@ export async function startConnect(
     await sweep.run();
   }
 
-  const closing: (() => Promise<void> | void)[] = [() => sockets.close()];
+  const closing: (() => Promise<void> | void)[] = [() => sockets.close(), () => rules.close()];
   const close = async (): Promise<void> => {
     for (const step of closing.reverse()) {
       try {
@@ -202,7 +210,7 @@ export async function startConnect(
   return {
     served: [],
     port: sockets.port,
-    ready: () => stage.current === "running" && bus.ready(),
+    ready: () => stage.current === "running" && bus.ready() && rules.known,
     stop() {
       stopped ??= (async () => {
         stage.current = "stopping";

@@ -1,6 +1,8 @@
 import * as uWS from "uWebSockets.js";
 import { createServer } from "node:net";
 import type { Log } from "../../platform/log.ts";
+import type { PeerProof } from "../../platform/peer-proof.ts";
+import { peerHeader } from "../../platform/rpc/peer.ts";
 
 /** The subprotocol of the contract. */
 const subprotocol = "lucky.v1";
@@ -64,6 +66,8 @@ export interface SocketServerOptions<T> {
   maxBackpressureBytes: number;
   /** Seconds without any traffic after which a socket is cut, as the last resort. */
   idleSeconds: number;
+  /** Reads where a socket comes from out of what our gateway says; undefined: it is no tunnel. */
+  proof: Pick<PeerProof, "read">;
   /** Whether new sockets are taken. */
   accepting(): boolean;
   events: SocketEvents<T>;
@@ -220,7 +224,7 @@ export async function listenSockets<T>(options: SocketServerOptions<T>): Promise
     maxLifetime: 0,
     upgrade(response, request, context) {
       try {
-        upgrade(response, request, context, options.accepting());
+        upgrade(response, request, context, options);
       } catch (error) {
         log.error({ event: "socket_fault", during: "upgrade", err: error });
       }
@@ -309,19 +313,21 @@ function upgrade(
   response: uWS.HttpResponse,
   request: uWS.HttpRequest,
   context: uWS.us_socket_context_t,
-  accepting: boolean,
+  { accepting, proof }: Pick<SocketServerOptions<unknown>, "accepting" | "proof">,
 ): void {
   const offered = request.getHeader("sec-websocket-protocol");
   const known = offered.split(",").some((name) => name.trim() === subprotocol);
-  if (!accepting) {
+  if (!accepting()) {
     response.writeStatus("503 Service Unavailable").end("not ready");
   } else if (offered !== "" && !known) {
     response.writeStatus("400 Bad Request").end(`the subprotocol is ${subprotocol}`);
   } else {
-    const peer = Buffer.from(response.getRemoteAddressAsText()).toString("latin1");
+    const key = request.getHeader("sec-websocket-key");
+    const remote = Buffer.from(response.getRemoteAddressAsText()).toString("latin1");
+    const peer = proof.read(request.getHeader(peerHeader), key) ?? remote;
     response.upgrade<Attached<unknown>>(
       { peer, accepted: undefined, socket: undefined },
-      request.getHeader("sec-websocket-key"),
+      key,
       known ? subprotocol : "",
       "",
       context,

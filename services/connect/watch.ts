@@ -6,6 +6,7 @@ import { tellMissed } from "./missing.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Sweep } from "./sweep.ts";
+import { TokenWatch } from "./token-watch.ts";
 
 export interface WatchOptions {
   sessions: Sessions;
@@ -17,6 +18,7 @@ export interface WatchOptions {
     readonly heartbeatIntervalMs: number;
     readonly slowReaderTimeoutMs: number;
     readonly callTimeoutMs: number;
+    readonly tokenExpiringMs: number;
   };
 }
 
@@ -28,10 +30,12 @@ const callsOfHello = 3;
 /** Ends sessions whose time is up: silent, slow, never introduced, or with an expired token. */
 export class Watch {
   readonly #options: WatchOptions;
+  readonly #tokens: TokenWatch;
   #timer: Timer | undefined;
 
   constructor(options: WatchOptions) {
     this.#options = options;
+    this.#tokens = new TokenWatch(options.config);
   }
 
   start(): void {
@@ -73,9 +77,8 @@ export class Watch {
         return;
       case "open":
         this.drained(session);
-        if (nowMs >= state.caller.expiresAtMs) {
-          session.end(CloseCode.TOKEN_EXPIRED, textOf(CloseCode.TOKEN_EXPIRED));
-        } else if (nowMs - session.heardAtMs > missedHeartbeats * config.heartbeatIntervalMs) {
+        if (!this.#tokens.look(session, state.caller, nowMs)) return;
+        if (nowMs - session.heardAtMs > missedHeartbeats * config.heartbeatIntervalMs) {
           session.end(CloseCode.HEARTBEAT_TIMEOUT, "nothing was heard for two heartbeats");
         } else if (
           session.slowSinceMs !== undefined &&

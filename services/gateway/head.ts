@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { peerHeader } from "../../platform/rpc/peer.ts";
 
 /** An answer to an upgrade that goes no further; the connection closes after it. */
 export function refusal(status: string, text: string): string {
@@ -15,19 +16,22 @@ export function refusal(status: string, text: string): string {
 
 /**
  * The head of a request as it was received, to be written to whoever really answers it. Every
- * header stays as it was, but for X-Forwarded-For, which grows by the peer's address.
+ * header stays as it was, but for X-Forwarded-For, which grows by the peer's address, and lucky-peer,
+ * which is ours to say: `peer` takes the place of what the device wrote.
  */
-export function requestHead(request: IncomingMessage): string {
+export function requestHead(request: IncomingMessage, peer: string | undefined): string {
   const lines = [`${request.method} ${request.url} HTTP/${request.httpVersion}`];
   const forwarded: string[] = [];
   for (let at = 0; at < request.rawHeaders.length; at += 2) {
     const name = request.rawHeaders[at]!;
     const value = request.rawHeaders[at + 1]!;
-    if (name.toLowerCase() === "x-forwarded-for") forwarded.push(value);
-    else lines.push(`${name}: ${value}`);
+    const known = name.toLowerCase();
+    if (known === "x-forwarded-for") forwarded.push(value);
+    else if (known !== peerHeader) lines.push(`${name}: ${value}`);
   }
   if (request.socket.remoteAddress) forwarded.push(request.socket.remoteAddress);
   lines.push(`X-Forwarded-For: ${forwarded.join(", ")}`);
+  if (peer !== undefined) lines.push(`${peerHeader}: ${peer}`);
   return `${lines.join("\r\n")}\r\n\r\n`;
 }
 

@@ -1,22 +1,38 @@
+import { createRabbitBus } from "../../platform/bus/rabbitmq.ts";
 import { createIdentity } from "../../platform/identity.ts";
 import { createRedisLimiter } from "../../platform/limiter/redis.ts";
 import { startMember } from "../../platform/member.ts";
 import { runProcess } from "../../platform/process.ts";
+import { consumeRevocations } from "../../platform/revocation-feed.ts";
 import { budgetsOf } from "../../platform/rpc/budgets.ts";
 import { serverInterceptors } from "../../platform/rpc/interceptors.ts";
 import { gatewayConfig } from "./config.ts";
 import { startGateway } from "./service.ts";
 
-const options = { service: "gateway", table: gatewayConfig, needs: [], env: process.env } as const;
+const options = {
+  service: "gateway",
+  table: gatewayConfig,
+  needs: ["rabbitmqUrl"],
+  env: process.env,
+} as const;
 
 runProcess(() =>
   startMember(options, async (mesh) => {
-    const { config, platform, log, metrics, clock, registry, started } = mesh;
+    const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     const limiter = createRedisLimiter({ url: platform.redisUrl, log, metrics });
     started.push(() => limiter.close());
     const auth = mesh.remote("auth");
     const identity = createIdentity({ transport: () => auth, clock, log });
     started.push(() => identity.close());
+    const bus = await createRabbitBus({
+      url: platform.rabbitmqUrl,
+      quorum: platform.rabbitmqQuorum,
+      log,
+    });
+    started.push(() => bus.close());
+    const { revocations } = identity;
+    const feed = await consumeRevocations({ bus, queue: instanceId, revocations });
+    started.push(() => feed.close());
     const gateway = await startGateway({
       config,
       log,

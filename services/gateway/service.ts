@@ -2,7 +2,9 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { DescService } from "@bufbuild/protobuf";
 import { createClient, type Transport } from "@connectrpc/connect";
+import { AdminService } from "../../gen/lucky/admin/v1/admin_pb.js";
 import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { DeviceService } from "../../gen/lucky/auth/v1/device_pb.js";
 import { EndpointService } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { GroupService } from "../../gen/lucky/group/v1/group_pb.js";
 import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
@@ -11,6 +13,7 @@ import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
 import type { Clock } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Metrics } from "../../platform/metrics.ts";
+import { createPeerProof } from "../../platform/peer-proof.ts";
 import type { Registry } from "../../platform/registry/registry.ts";
 import { forward } from "../../platform/rpc/forward.ts";
 import { type RunningService, type Served, serve } from "../../platform/rpc/served.ts";
@@ -30,7 +33,7 @@ export interface GatewayDependencies {
   readonly verifier: TokenVerifier;
   /** Where the services behind the gateway are. */
   readonly transports: { readonly auth: Transport; readonly server: Transport };
-  /** What hints are encrypted under; the same for all gateways of a mesh. */
+  /** What hints are encrypted and peers proven under; the same for the whole mesh. */
   readonly secret: string;
   readonly clock: Clock;
 }
@@ -60,6 +63,8 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
     placement,
     hints,
     verifier,
+    proof: createPeerProof(dependencies.secret),
+    trustForwardedFor: config.trustForwardedFor,
     clock,
     connectTimeoutMs: config.connectTimeoutMs,
     maxTunnels: config.maxTunnels,
@@ -69,7 +74,9 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
   return {
     served: [
       passedOn(AuthService, transports.auth),
+      passedOn(DeviceService, transports.auth),
       passedOn(UserService, transports.auth),
+      passedOn(AdminService, transports.auth),
       passedOn(MessageService, transports.server),
       passedOn(GroupService, transports.server),
       passedOn(PresenceService, transports.server),

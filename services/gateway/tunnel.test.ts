@@ -7,6 +7,7 @@ import { userChannel } from "../../platform/channels.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { createLog } from "../../platform/log.ts";
 import { Metrics } from "../../platform/metrics.ts";
+import { createPeerProof } from "../../platform/peer-proof.ts";
 import { createMemoryRegistry } from "../../platform/registry/memory.ts";
 import type { Lease } from "../../platform/registry/registry.ts";
 import { testIssuer } from "../../platform/tokens.fixture.ts";
@@ -62,6 +63,8 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
     placement: createPlacement({ registry, log }),
     hints,
     verifier: issuer.verifier,
+    proof: createPeerProof("s"),
+    trustForwardedFor: false,
     clock,
     connectTimeoutMs: 2_000,
     maxTunnels: options.maxTunnels ?? 100,
@@ -124,9 +127,16 @@ async function textOf(socket: Socket): Promise<string> {
 
 test("the head arrives as it was sent, with the peer's address and the bytes that came along", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
-  dial(`${upgrade}X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1\r\n\r\nfirst bytes`);
+  const odd = "X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1";
+  dial(
+    `${upgrade}Sec-WebSocket-Key: k\r\nLucky-Peer: 10.0.0.1 forged\r\n${odd}\r\n\r\nfirst bytes`,
+  );
   const { head, socket } = await arrival(0);
-  assert.equal(head, `${upgrade}X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1, 127.0.0.1\r\n\r\n`);
+  const peer = createPeerProof("s").prove({ address: "127.0.0.1", key: "k" });
+  assert.equal(
+    head,
+    `${upgrade}Sec-WebSocket-Key: k\r\n${odd}, 127.0.0.1\r\nlucky-peer: ${peer}\r\n\r\n`,
+  );
   const [first] = await once(socket, "data");
   assert.equal(String(first), "first bytes");
 });

@@ -4,7 +4,9 @@ import { type Duplex, pipeline } from "node:stream";
 import type { Clock } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Metrics } from "../../platform/metrics.ts";
+import type { PeerProof } from "../../platform/peer-proof.ts";
 import type { Instance } from "../../platform/registry/registry.ts";
+import { callerAddress } from "../../platform/rpc/handler.ts";
 import type { TokenVerifier } from "../../platform/tokens.ts";
 import { SOCKET_PATH } from "./endpoint.ts";
 import { shakeHands } from "./handshake.ts";
@@ -18,6 +20,10 @@ export interface TunnelOptions {
   readonly placement: Placement;
   readonly hints: Hints;
   readonly verifier: TokenVerifier;
+  /** Tells the instance where the device is. */
+  readonly proof: Pick<PeerProof, "prove">;
+  /** Whether a proxy in front names the caller in X-Forwarded-For. */
+  readonly trustForwardedFor: boolean;
   readonly clock: Clock;
   /** How long an instance may take to accept the connection, and then to answer the upgrade. */
   readonly connectTimeoutMs: number;
@@ -66,6 +72,12 @@ export function createTunnels(options: TunnelOptions): Tunnels {
     return hint === null ? undefined : hints.open(hint);
   }
 
+  function peerOf(request: IncomingMessage): string | undefined {
+    const address = callerAddress(request, options.trustForwardedFor);
+    const key = request.headers["sec-websocket-key"] ?? "";
+    return address && options.proof.prove({ address, key });
+  }
+
   function faultOf(request: IncomingMessage, url: URL): Refused | undefined {
     if (url.pathname !== SOCKET_PATH) {
       return { status: "404 Not Found", text: `The WebSocket is at ${SOCKET_PATH}.` };
@@ -112,7 +124,8 @@ export function createTunnels(options: TunnelOptions): Tunnels {
         continue;
       }
       const timeoutMs = options.connectTimeoutMs;
-      const answer = await shakeHands({ upstream, head: requestHead(request), clock, timeoutMs });
+      const forwarded = requestHead(request, peerOf(request));
+      const answer = await shakeHands({ upstream, head: forwarded, clock, timeoutMs });
       if (answer === "silent") {
         upstream.destroy();
         log.warn({ event: "tunnel_unanswered", to: instance.instanceId });

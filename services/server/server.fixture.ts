@@ -108,6 +108,7 @@ export class Stand {
     workers.set(pool, worker + 1);
     const auth = serve(SessionService, {
       listRevocations: () => ({}),
+      getDevicePolicy: () => ({}),
       checkUsers: ({ userIds }) => ({
         userIds: userIds.filter((id) => Number(id) < Number(NOBODY)),
       }),

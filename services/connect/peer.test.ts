@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { request } from "node:http";
+import { test } from "node:test";
+import { createPeerProof } from "../../platform/peer-proof.ts";
+import { peerHeader } from "../../platform/rpc/peer.ts";
+import { type Stand, startStand } from "../../test/stand.ts";
+
+/** Opens a WebSocket with a header of the test's own, ends it, and returns where it came from. */
+async function peerOf(stand: Stand, header: (key: string) => string | undefined) {
+  const key = randomBytes(16).toString("base64");
+  const peer = header(key);
+  const upgrade = request(`${stand.address}/ws`, {
+    headers: {
+      connection: "Upgrade",
+      upgrade: "websocket",
+      "sec-websocket-version": "13",
+      "sec-websocket-key": key,
+      ...(peer && { [peerHeader]: peer }),
+    },
+  }).end();
+  const [, socket] = await once(upgrade, "upgrade");
+  const before = stand.events.length;
+  socket.destroy();
+  for (;;) {
+    const end = stand.events.slice(before).find(({ event }) => event === "session_end");
+    if (end) return end.peer;
+    await new Promise(setImmediate);
+  }
+}
+
+test("where a socket comes from is what our gateway says, and what nobody else says", async (t) => {
+  const stand = await startStand(t);
+  const proof = createPeerProof("a mesh secret of tests");
+  const address = "203.0.113.7";
+  assert.equal(await peerOf(stand, (key) => proof.prove({ address, key })), address);
+  assert.equal(await peerOf(stand, () => undefined), "127.0.0.1");
+  assert.equal(await peerOf(stand, () => address), "127.0.0.1");
+  assert.equal(await peerOf(stand, () => proof.prove({ address, key: "other" })), "127.0.0.1");
+  const forged = createPeerProof("another secret");
+  assert.equal(await peerOf(stand, (key) => forged.prove({ address, key })), "127.0.0.1");
+});
