@@ -1,5 +1,5 @@
 import type { Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
-import type { Kick } from "../gen/lucky/frame/v1/frame_pb.js";
+import type { Kick, SecurityNotice } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { Conversation, Entry, Receipt } from "../gen/lucky/message/v1/message_pb.js";
 import type { Typing } from "../gen/lucky/presence/v1/presence_pb.js";
 import type { LinkState } from "./link.ts";
@@ -20,6 +20,8 @@ export interface ClientEvents {
   state: LinkState;
   /** The server is about to close the session, and why. */
   kicked: Kick;
+  /** Something happened to the account that its user should know of. May be lost. */
+  securityNotice: SecurityNotice;
   /** Any send got its result, also one that an earlier run left in the store. */
   settled: Settled;
   /** New tokens, to be kept for `resume`: the refresh token before them is used up. */

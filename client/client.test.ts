@@ -143,12 +143,22 @@ test("a new session of the device replaces the old one, which stays away", {
   const kicked = client.next("kicked");
   const closed = client.next("state", (state) => state.kind === "closed");
   const again = device({ device: { deviceId: "phone", deviceClass: DeviceClass.MOBILE } });
-  // A new login would end the old one too, and either end may be the first to be told.
   again.resume(client.tokens!);
   await again.connect();
   assert.equal((await kicked).code, CloseCode.REPLACED);
   assert.deepEqual(await closed, { kind: "closed", reason: "replaced" });
   await assert.rejects(client.send({ userId: again.userId }, "hi"), /took the place/);
+});
+
+test("a new login of the device ends the old one, and its session", { timeout }, async () => {
+  const { client, userName } = await register("ana", {
+    device: { deviceId: "phone", deviceClass: DeviceClass.MOBILE },
+  });
+  await client.connect();
+  const closed = client.next("state", (state) => state.kind === "closed");
+  const again = device({ device: { deviceId: "phone", deviceClass: DeviceClass.MOBILE } });
+  await again.login(userName, password);
+  assert.deepEqual(await closed, { kind: "closed", reason: "login-over" });
 });
 
 test("a login that is over ends the session and lets nobody back in", { timeout }, async () => {

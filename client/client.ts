@@ -6,6 +6,7 @@ import type {
 } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
 import type { AuthService, Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
+import type { DeviceService } from "../gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import type { Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { GroupService } from "../gen/lucky/group/v1/group_pb.js";
@@ -48,6 +49,7 @@ import { TokenKeeper } from "./tokens.ts";
 export class LuckyClient extends Emitter<ClientEvents> {
   /** Service clients: calls carry the user's token, refreshed as needed. They throw ConnectErrors. */
   readonly users: Client<typeof UserService>;
+  readonly devices: Client<typeof DeviceService>;
   readonly messages: Client<typeof MessageService>;
   readonly groups: Client<typeof GroupService>;
   readonly presence: Client<typeof PresenceService>;
@@ -89,6 +91,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
     });
     this.#rpc = createRpc(url, this.#tokens);
     this.users = this.#rpc.users;
+    this.devices = this.#rpc.devices;
     this.messages = this.#rpc.messages;
     this.groups = this.#rpc.groups;
     this.presence = this.#rpc.presence;
@@ -319,6 +322,12 @@ export class LuckyClient extends Emitter<ClientEvents> {
         break;
       case "rpcResult":
         this.#calls.result(frame.value);
+        break;
+      case "tokenExpiring":
+        this.#link.expiring(Number(frame.value.expiresAtMs));
+        break;
+      case "securityNotice":
+        this.emit("securityNotice", frame.value);
         break;
       case "kick":
         this.emit("kicked", frame.value);

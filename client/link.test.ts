@@ -10,6 +10,8 @@ test("a device whose login is over, or that was replaced, does not come back by 
   assert.deepEqual(afterClose(CloseCode.TOKEN_INVALID), { kind: "stop", reason: "login-over" });
   assert.deepEqual(afterClose(CloseCode.TOKEN_REVOKED), { kind: "stop", reason: "login-over" });
   assert.deepEqual(afterClose(CloseCode.REPLACED), { kind: "stop", reason: "replaced" });
+  const full = { kind: "stop", reason: "device-limit" } as const;
+  assert.deepEqual(afterClose(CloseCode.DEVICE_LIMIT_REACHED), full);
   const over = new LuckyError(ErrorReason.REFRESH_TOKEN_INVALID, "");
   assert.deepEqual(afterFailure(over), { kind: "stop", reason: "login-over" });
 });

@@ -16,10 +16,11 @@ const renewAgainMs = 5_000;
 const longestTimerMs = 86_400_000;
 
 /**
- * Why a link is closed: the caller closed it; the login is over, log in again; or another session
- * took its place and the user decides which one stays.
+ * Why a link is closed: the caller closed it; the login is over, log in again; another session took
+ * its place and the user decides which one stays; or as many devices of its class as allowed are
+ * online, and none gives way.
  */
-export type ClosedReason = "by-caller" | "login-over" | "replaced";
+export type ClosedReason = "by-caller" | "login-over" | "replaced" | "device-limit";
 
 /** What those are told who wanted something of a link that is closed. */
 export function closedError(reason: ClosedReason): LuckyError {
@@ -30,6 +31,11 @@ export function closedError(reason: ClosedReason): LuckyError {
       return new LuckyError(ErrorReason.UNAVAILABLE, "another session took the place");
     case "login-over":
       return new LuckyError(ErrorReason.TOKEN_REVOKED, "the login is over: log in again");
+    case "device-limit":
+      return new LuckyError(
+        ErrorReason.DEVICE_LIMIT_REACHED,
+        "as many devices of this class as allowed are online",
+      );
   }
 }
 
@@ -56,6 +62,8 @@ export function afterClose(code: number): Next {
       return { kind: "stop", reason: "login-over" };
     case CloseCode.REPLACED:
       return { kind: "stop", reason: "replaced" };
+    case CloseCode.DEVICE_LIMIT_REACHED:
+      return { kind: "stop", reason: "device-limit" };
     case CloseCode.TOKEN_EXPIRED:
       return { kind: "refresh" };
     case CloseCode.RATE_LIMITED:
@@ -145,6 +153,17 @@ export class Link {
   /** There is a fresh access token: the session goes on with it. */
   renew(accessToken: string): void {
     if (this.send({ case: "renew", value: { accessToken } })) this.#planRenewal();
+  }
+
+  /** The server says that the session's token is near its end: it is exchanged now. */
+  expiring(expiresAtMs: number): void {
+    const { tokens } = this.#options;
+    const { current } = tokens;
+    if (!current) return;
+    // A newer one is there: the server has not heard of it yet.
+    if (Number(current.accessTokenExpiresAtMs) > expiresAtMs) this.renew(current.accessToken);
+    // What fails now is tried again by the plan.
+    else tokens.refresh(current.accessToken).catch(() => {});
   }
 
   async #run(stop: AbortController): Promise<void> {

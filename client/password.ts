@@ -1,4 +1,10 @@
-import type { GetPublicKeyResponse } from "../gen/lucky/auth/v1/auth_pb.js";
+import { create, toBinary } from "@bufbuild/protobuf";
+import {
+  type GetPublicKeyResponse,
+  PasswordPlaintextSchema,
+} from "../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import { LuckyError } from "./error.ts";
 
 /** The fields of an EncryptedPassword. */
 export interface SealedPassword {
@@ -6,15 +12,32 @@ export interface SealedPassword {
   readonly ciphertext: Uint8Array;
 }
 
-/** Encrypts a password for the way: RSA-OAEP with SHA-256 over its UTF-8 bytes. */
+const algorithm = { name: "RSA-OAEP", hash: "SHA-256" };
+/** What OAEP with SHA-256 needs of a key's bytes for itself. */
+const PADDING_BYTES = 66;
+
+/**
+ * Encrypts a password for the way: RSA-OAEP with SHA-256 over a PasswordPlaintext with the nonce
+ * and the time of the key's answer. Good for one request, soon; all passwords of one request are
+ * sealed with the same answer. Throws INVALID_ARGUMENT when the password does not fit under the key.
+ */
 export async function sealPassword(
   key: GetPublicKeyResponse,
   password: string,
 ): Promise<SealedPassword> {
-  const algorithm = { name: "RSA-OAEP", hash: "SHA-256" };
   const spki = new Uint8Array(key.spki);
   const imported = await crypto.subtle.importKey("spki", spki, algorithm, false, ["encrypt"]);
-  const plain = new TextEncoder().encode(password);
-  const ciphertext = await crypto.subtle.encrypt({ name: "RSA-OAEP" }, imported, plain);
+  const { modulusLength } = imported.algorithm as RsaHashedKeyAlgorithm;
+  const plain = toBinary(
+    PasswordPlaintextSchema,
+    create(PasswordPlaintextSchema, {
+      nonce: key.nonce,
+      encryptedAtMs: key.serverTimeMs,
+      password,
+    }),
+  );
+  if (plain.length > modulusLength / 8 - PADDING_BYTES)
+    throw new LuckyError(ErrorReason.INVALID_ARGUMENT, "the password is too long");
+  const ciphertext = await crypto.subtle.encrypt(algorithm.name, imported, plain);
   return { keyId: key.keyId, ciphertext: new Uint8Array(ciphertext) };
 }

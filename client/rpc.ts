@@ -1,6 +1,7 @@
 import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
 import { AuthService } from "../gen/lucky/auth/v1/auth_pb.js";
+import { DeviceService } from "../gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import { EndpointService } from "../gen/lucky/frame/v1/frame_pb.js";
 import { GroupService } from "../gen/lucky/group/v1/group_pb.js";
@@ -22,6 +23,7 @@ export function anonymousAuth(url: string): Client<typeof AuthService> {
 export interface Rpc {
   readonly auth: Client<typeof AuthService>;
   readonly users: Client<typeof UserService>;
+  readonly devices: Client<typeof DeviceService>;
   readonly messages: Client<typeof MessageService>;
   readonly groups: Client<typeof GroupService>;
   readonly presence: Client<typeof PresenceService>;
@@ -34,6 +36,7 @@ export function createRpc(url: string, tokens: TokenKeeper): Rpc {
   return {
     auth: createClient(AuthService, own),
     users: createClient(UserService, own),
+    devices: createClient(DeviceService, own),
     messages: createClient(MessageService, own),
     groups: createClient(GroupService, own),
     presence: createClient(PresenceService, own),
