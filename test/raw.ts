@@ -49,10 +49,16 @@ export class RawDevice {
   }
 
   /** Opens the WebSocket of a gateway or connect address ("http://host:port"); says nothing yet. */
-  static async open(address: string, path = "/ws"): Promise<RawDevice> {
+  static async open(
+    address: string,
+    path = "/ws",
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<RawDevice> {
     const url = new URL(path, address);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    const device = new RawDevice(new WebSocket(url, "lucky.v1"));
+    // Headers are no part of the standard, only of Node's WebSocket.
+    const options = { protocols: ["lucky.v1"], headers } as unknown as string[];
+    const device = new RawDevice(new WebSocket(url, options));
     await new Promise<void>((resolve, reject) => {
       device.#socket.addEventListener("open", () => resolve());
       device.#socket.addEventListener("error", () => reject(new Error(`no WebSocket at ${url}`)));

@@ -1,6 +1,6 @@
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
-import { DeviceClass } from "../gen/lucky/auth/v1/auth_pb.js";
+import { DeviceClass, DeviceExcess, type DeviceRuleSchema } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import { EnvelopeSchema } from "../gen/lucky/internal/envelope/v1/envelope_pb.js";
 import {
@@ -8,6 +8,7 @@ import {
   IngressService,
   type TypingSignal,
 } from "../gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { GetDevicePolicyResponseSchema } from "../gen/lucky/internal/session/v1/session_pb.js";
 import {
   EntrySchema,
   SendRequestSchema,
@@ -207,6 +208,8 @@ export interface StandOptions {
   config?: Partial<ConnectConfig>;
   clock?: Clock;
   methods?: MethodTable;
+  /** The device policy, asked for each time; one phone and desktop, many others when absent. */
+  rules?: () => readonly MessageInitShape<typeof DeviceRuleSchema>[];
   instanceId?: string;
   /** Another stand to share bus, registry, log and issuer with. */
   with?: Stand;
@@ -245,8 +248,15 @@ const quick: Partial<ConnectConfig> = {
   uplinkLingerMs: 0,
   drainMs: 0,
   leaveLingerMs: 0,
-  deviceLimits: "mobile:1,desktop:1,web:100,bot:10",
 };
+
+const excess = DeviceExcess.REPLACE_OLDEST;
+const usualRules = [
+  { deviceClass: DeviceClass.MOBILE, maxDevices: 1, excess },
+  { deviceClass: DeviceClass.DESKTOP, maxDevices: 1, excess },
+  { deviceClass: DeviceClass.WEB, maxDevices: 100, excess },
+  { deviceClass: DeviceClass.BOT, maxDevices: 10, excess },
+];
 
 export async function startStand(t: Ending, options: StandOptions = {}): Promise<Stand> {
   const clock = options.clock ?? systemClock;
@@ -279,15 +289,24 @@ export async function startStand(t: Ending, options: StandOptions = {}): Promise
     revocations: {
       revoked: (loginId) => issuer.ended.has(loginId),
       onRevoked: (listener) => void listeners.push(listener),
+      learn(loginId) {
+        issuer.ended.add(loginId);
+        for (const listener of listeners) listener(loginId);
+      },
       close() {},
     },
     ingress: createClient(IngressService, localTransport([ingress.served()], [])),
+    sessions: {
+      getDevicePolicy: async () =>
+        create(GetDevicePolicyResponseSchema, { rules: [...(options.rules?.() ?? usualRules)] }),
+    },
     methods: options.methods ?? {
       call: async () => {
         throw fail(ErrorReason.METHOD_NOT_FOUND, "no such method");
       },
     },
     clock,
+    meshSecret: "a mesh secret of tests",
     instance: {
       instanceId: options.instanceId ?? "connect-0",
       address: "http://127.0.0.1:0",

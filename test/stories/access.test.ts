@@ -1,148 +1,281 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { after, test } from "node:test";
-import {
-  create,
-  type DescMethod,
-  type DescService,
-  getOption,
-  hasOption,
-} from "@bufbuild/protobuf";
-import { Code, ConnectError } from "@connectrpc/connect";
-import { generateKeyPair, SignJWT, UnsecuredJWT } from "jose";
+import { toJsonString } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
 import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { CloseCode, EndpointService } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { GroupService } from "../../gen/lucky/group/v1/group_pb.js";
-import { IngressService } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
 import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
-import { Access, access } from "../../gen/lucky/options/v1/options_pb.js";
+import { Access } from "../../gen/lucky/options/v1/options_pb.js";
 import { PresenceService } from "../../gen/lucky/presence/v1/presence_pb.js";
 import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import type { Role } from "../../platform/caller.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import { callers, people, text } from "../people.ts";
 import { RawDevice } from "../raw.ts";
+import { requestsFor } from "../requests.ts";
+import { signerOf } from "../signing.ts";
 import { startWorld } from "../world.ts";
+import { accessOf, badTokens, everyRole, methods, nameOf, outcomeOf } from "./access-walk.ts";
 
 const timeout = 120_000;
-const world = await startWorld({ after });
+const keyEncryptionKey = Buffer.alloc(32, 3).toString("base64");
+const world = await startWorld(
+  { after },
+  {
+    settings: {
+      LUCKY_AUTH_KEY_ENCRYPTION_KEY: keyEncryptionKey,
+      LUCKY_LIMITS_SEARCH_PER_MINUTE: "100000",
+      // Codes are counted per address; a walk asks for many.
+      LUCKY_AUTH_SMS_PER_ADDRESS_PER_HOUR: "100000",
+    },
+  },
+);
+const sign = await signerOf(world.pool, keyEncryptionKey);
+const { url } = world;
 
-const services: DescService[] = [
-  AuthService,
-  UserService,
-  MessageService,
-  GroupService,
-  PresenceService,
-  EndpointService,
-  IngressService,
-  SessionService,
-];
-const methods = services.flatMap((service) => service.methods);
-const accessOf = (method: DescMethod) =>
-  hasOption(method, access) ? getOption(method, access) : 0;
+const open = methods.filter((method) => accessOf(method) === Access.PUBLIC);
+const internal = methods.filter((method) => accessOf(method) === Access.INTERNAL);
+const guarded = methods.filter((method) => !open.includes(method) && !internal.includes(method));
 
-/** Calls a method with an empty request. Returns the reason and the code of the failure. */
-async function call(method: DescMethod, token: string | undefined) {
-  const client = callers(world.url, method.parent, token) as unknown as Record<
-    string,
-    (request: object) => Promise<unknown>
-  >;
-  try {
-    await client[method.localName]!(create(method.input));
-    return { reason: undefined, code: undefined };
-  } catch (error) {
-    return { reason: reasonOf(error), code: ConnectError.from(error).code };
-  }
+/** Who may call what needs a login; a new kind of access has to be told here. */
+const mayCall: Partial<Record<Access, readonly Role[]>> = {
+  [Access.USER]: ["bot", "user", "operator", "admin"],
+  [Access.PERSON]: ["user", "operator", "admin"],
+  [Access.OPERATOR]: ["operator", "admin"],
+  [Access.ADMIN]: ["admin"],
+};
+
+/** Somebody of a role; each login is of a device of its own. */
+async function someone(role: Role) {
+  const [person] = await people(world, role);
+  const sql = "UPDATE auth.account SET role = $2 WHERE user_id = $1";
+  await world.pool.query(sql, [person!.userId, role]);
+  return { userId: person!.userId, login: async () => (await person!.login()).accessToken };
 }
 
-/** Tokens that must not get anywhere, with the reason that each is refused for. */
-async function badTokens(valid: string): Promise<[string, string | undefined, ErrorReason][]> {
-  const [head, payload, signature] = valid.split(".") as [string, string, string];
-  const header = JSON.parse(Buffer.from(head, "base64url").toString());
-  const claims = JSON.parse(Buffer.from(payload, "base64url").toString());
-  const foreign = await generateKeyPair("EdDSA", { crv: "Ed25519" });
-  const sign = (body: object) =>
-    new SignJWT({ ...body }).setProtectedHeader(header).sign(foreign.privateKey);
-  const other = Buffer.from(JSON.stringify({ ...claims, sub: "1" })).toString("base64url");
-  const invalid = ErrorReason.TOKEN_INVALID;
-  return [
-    ["no token", undefined, invalid],
-    ["no JWT", "nonsense", invalid],
-    ["signed by another key", await sign(claims), invalid],
-    ["signed by another key for another audience", await sign({ ...claims, aud: "x" }), invalid],
-    ["alg none", new UnsecuredJWT(claims).encode(), invalid],
-    ["another user's id under the old signature", `${head}.${other}.${signature}`, invalid],
-    ["cut signature", valid.slice(0, -4), invalid],
-  ];
-}
+/** How a method that a device may not reach at all answers. */
+const unreachable = ["PERMISSION_DENIED", "METHOD_NOT_FOUND"];
 
-test("every method declares who may call it", () => {
+test("every method declares who may call it, and the walk knows what that means", () => {
+  assert.ok(methods.length > 50);
+  for (const method of guarded) assert.ok(mayCall[accessOf(method)], nameOf(method));
   for (const method of methods) {
-    assert.notEqual(
-      accessOf(method),
-      Access.UNSPECIFIED,
-      `${method.parent.typeName}/${method.name}`,
-    );
+    const own = method.parent.typeName.startsWith("lucky.internal.");
+    assert.equal(accessOf(method) === Access.INTERNAL, own, nameOf(method));
   }
 });
 
 test("without a good token nobody gets anywhere, method by method", { timeout }, async () => {
-  const [ana] = await people(world, "ana");
-  const bad = await badTokens((await ana!.login()).accessToken);
-  for (const method of methods) {
-    const name = `${method.parent.typeName}/${method.name}`;
-    if (accessOf(method) === Access.PUBLIC) continue;
-    for (const [what, token, reason] of bad) {
-      const failed = await call(method, token);
-      if (accessOf(method) === Access.INTERNAL) {
-        assert.ok(
-          failed.code === Code.PermissionDenied || failed.code === Code.Unimplemented,
-          `${name} with ${what}: ${failed.code}`,
-        );
-      } else {
-        assert.equal(failed.reason, reason, `${name} with ${what}`);
-        assert.equal(failed.code, Code.Unauthenticated, `${name} with ${what}`);
+  const ana = await someone("admin");
+  const bad = await badTokens(await ana.login(), sign);
+  for (const method of guarded) {
+    for (const { what, token, reason } of bad) {
+      const failed = await outcomeOf(url, method, { token });
+      assert.equal(failed.reason, reason, `${nameOf(method)} with ${what}`);
+      assert.equal(failed.code, Code.Unauthenticated, `${nameOf(method)} with ${what}`);
+    }
+  }
+});
+
+test("after its login has ended a token gets nowhere, method by method", { timeout }, async () => {
+  const ana = await someone("admin");
+  const token = await ana.login();
+  await callers(url, AuthService, token).logout({});
+  // The news is on its way; it has a second.
+  const users = UserService.method.getMyProfile;
+  while ((await outcomeOf(url, users, { token })).reason === "ok");
+  for (const method of guarded) {
+    const { reason } = await outcomeOf(url, method, { token });
+    assert.equal(reason, "TOKEN_REVOKED", nameOf(method));
+  }
+});
+
+test("a bad token takes nothing away where none is needed, and gives nothing", {
+  timeout,
+}, async () => {
+  const ana = await someone("admin");
+  const bad = await badTokens(await ana.login(), sign);
+  for (const method of open) {
+    const without = await outcomeOf(url, method);
+    for (const { what, token } of bad) {
+      const { reason } = await outcomeOf(url, method, { token });
+      assert.equal(reason, without.reason, `${nameOf(method)} with ${what}`);
+    }
+  }
+});
+
+for (const role of everyRole) {
+  test(`what a role may call answers, what it may not is refused: ${role}`, {
+    timeout,
+  }, async () => {
+    const one = await someone(role);
+    for (const method of guarded) {
+      const token = await one.login();
+      const { reason, text } = await outcomeOf(url, method, { token });
+      const may = mayCall[accessOf(method)]!.includes(role);
+      if (!may) {
+        assert.equal(reason, "PERMISSION_DENIED", nameOf(method));
+        continue;
+      }
+      assert.ok(reason, `${nameOf(method)}: ${text}`);
+      const closed = [...unreachable, "TOKEN_INVALID", "UNAVAILABLE", "INTERNAL"];
+      assert.ok(!closed.includes(reason), `${nameOf(method)}: ${reason} ${text}`);
+    }
+  });
+}
+
+test("no method of our own services answers at the gateway, to nobody", { timeout }, async () => {
+  const token = await (await someone("admin")).login();
+  const guesses: Record<string, string>[] = [
+    {},
+    { "lucky-mesh": "" },
+    { "lucky-mesh": "x".repeat(43) },
+  ];
+  for (const method of internal) {
+    for (const headers of guesses) {
+      for (const given of [undefined, token]) {
+        const { reason, code } = await outcomeOf(url, method, { token: given, headers });
+        const closed = code === Code.Unimplemented || unreachable.includes(reason ?? "");
+        assert.ok(closed, `${nameOf(method)}: ${reason} ${code}`);
       }
     }
   }
 });
 
-test("no user calls an internal method through the gateway", { timeout }, async () => {
-  const [ana] = await people(world, "ana");
-  const { accessToken } = await ana!.login();
-  for (const method of methods) {
-    if (accessOf(method) !== Access.INTERNAL) continue;
-    const { code } = await call(method, accessToken);
-    assert.ok(code === Code.PermissionDenied || code === Code.Unimplemented, method.name);
+test("the same roles hold over the socket, where services' methods and streams are not", {
+  timeout,
+}, async () => {
+  for (const role of everyRole) {
+    const one = await someone(role);
+    for (const method of methods) {
+      const may = mayCall[accessOf(method)]?.includes(role) ?? accessOf(method) === Access.PUBLIC;
+      const reachable = method.methodKind === "unary" && accessOf(method) !== Access.INTERNAL;
+      // What a role may do is shown over RPC; here it might end the session in the middle.
+      if (may && reachable) continue;
+      const device = await RawDevice.hello(url, await one.login());
+      device.send({ case: "rpc", value: { callId: "1", method: nameOf(method) } });
+      const { outcome } = await device.next("rpcResult");
+      const reason = outcome.case === "error" ? outcome.value.error?.reason : undefined;
+      const expected = reachable ? ErrorReason.PERMISSION_DENIED : ErrorReason.METHOD_NOT_FOUND;
+      assert.equal(reason, expected, `${nameOf(method)} as ${role}`);
+      await device.close();
+    }
   }
 });
 
-test("no user calls an internal method over the socket", { timeout }, async (t) => {
-  const [ana] = await people(world, "ana");
-  const device = await RawDevice.hello(world.url, (await ana!.login()).accessToken);
-  t.after(() => device.close());
-  for (const method of methods) {
-    if (accessOf(method) !== Access.INTERNAL) continue;
-    device.send({
-      case: "rpc",
-      value: { callId: "1", method: `${method.parent.typeName}/${method.name}` },
-    });
-    const { outcome } = await device.next("rpcResult");
-    assert.equal(outcome.case, "error");
-    assert.equal(
-      outcome.case === "error" && outcome.value.error?.reason,
-      ErrorReason.METHOD_NOT_FOUND,
+/** Ana, who has a conversation and a group with Ben, and tells some things to nobody. */
+async function victim() {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const deviceId = randomUUID();
+  const { accessToken } = await ana!.login({ deviceId });
+  const secrets = { location: randomUUID(), answer: randomUUID(), text: randomUUID(), deviceId };
+  await callers(url, UserService, accessToken).updateProfile({
+    location: secrets.location,
+    birthday: { year: 1977, month: 7, day: 7 },
+    addAnswer: secrets.answer,
+  });
+  const { accepted } = await callers(url, MessageService, accessToken).send({
+    target: { case: "userId", value: ben!.userId },
+    clientMessageId: "secret",
+    content: text(secrets.text),
+  });
+  const { group } = await callers(url, GroupService, accessToken).createGroup({
+    name: secrets.text,
+    userIds: [ben!.userId],
+  });
+  return {
+    /** What a request of somebody else may name. */
+    named: {
+      user_id: ana!.userId,
+      after_user_id: ana!.userId,
+      user_name: ana!.userName,
+      user_name_prefix: ana!.userName,
+      conversation_id: accepted!.conversationId,
+      group_id: group!.groupId,
+      message_id: accepted!.messageId,
+      device_id: deviceId,
+    },
+    userIds: [ana!.userId, ben!.userId],
+    conversationIds: [accepted!.conversationId, group!.groupId],
+    secrets: Object.values(secrets),
+  };
+}
+
+/** All rows of the schemas that say one of the ids, as JSON. */
+async function rowsWith(schemas: string[], ids: readonly string[]): Promise<Set<string>> {
+  const { rows: tables } = await world.pool.query(
+    `SELECT format('%I.%I', table_schema, table_name) AS name FROM information_schema.tables
+     WHERE table_schema = ANY($1) AND table_type = 'BASE TABLE' AND table_name <> 'outbox'`,
+    [schemas],
+  );
+  const found = new Set<string>();
+  for (const { name } of tables) {
+    const { rows } = await world.pool.query(
+      `SELECT to_jsonb(t)::text AS row FROM ${name} t WHERE to_jsonb(t)::text ~ $1`,
+      [ids.join("|")],
     );
+    for (const { row } of rows) found.add(`${name} ${row}`);
   }
+  return found;
+}
+
+test("with another user's ids in the request nobody reads, writes or ends what is theirs", {
+  timeout,
+}, async () => {
+  const ana = await victim();
+  const account = await rowsWith(["auth"], ana.userIds);
+  const conversations = await rowsWith(["im"], ana.conversationIds);
+  const others = await rowsWith(["im"], ana.userIds);
+  assert.ok(account.size >= 3 && conversations.size >= 4 && others.size >= 4);
+  const [eve] = await people(world, "eve");
+  for (const method of [...open, ...guarded]) {
+    for (const request of requestsFor(method, ana.named)) {
+      const what = `${nameOf(method)} ${toJsonString(method.input, request)}`;
+      // Each call may end the login that it is made with.
+      const { accessToken } = await eve!.login();
+      const { reason, text, answer } = await outcomeOf(url, method, {
+        token: accessToken,
+        request,
+      });
+      assert.ok(reason, `${what}: ${text}`);
+      const wrong = ["INTERNAL", "UNAVAILABLE", "METHOD_NOT_FOUND", "TOKEN_INVALID"];
+      assert.ok(!wrong.includes(reason), `${what}: ${reason} ${text}`);
+      for (const secret of ana.secrets) assert.ok(!(answer + text).includes(secret), what);
+      assert.ok(!answer.includes("1977"), what);
+      assert.deepEqual(await rowsWith(["auth"], ana.userIds), account, what);
+      assert.deepEqual(await rowsWith(["im"], ana.conversationIds), conversations, what);
+    }
+  }
+  // A stranger may write to them, and so make rows; what was there stays as it was.
+  const afterwards = await rowsWith(["im"], ana.userIds);
+  for (const row of others) assert.ok(afterwards.has(row), row);
+});
+
+test("nobody comes from another address by saying so", { timeout }, async () => {
+  const [ana] = await people(world, "ana");
+  const { refreshToken } = await ana!.login();
+  const claimed = "203.0.113.9";
+  const headers = {
+    "lucky-peer": claimed,
+    "x-forwarded-for": claimed,
+    "lucky-mesh": "a guess at the secret of the mesh, long enough",
+  };
+  await callers(url, AuthService).refresh({ refreshToken }, { headers });
+  const sql = "SELECT coarse_address FROM auth.login WHERE user_id = $1";
+  const { rows } = await world.pool.query(sql, [ana!.userId]);
+  assert.deepEqual(rows, [{ coarse_address: "127.0.0.0/24" }]);
 });
 
 test("a socket without a good token closes with its reason", { timeout }, async () => {
   const [ana] = await people(world, "ana");
-  const bad = await badTokens((await ana!.login()).accessToken);
-  for (const [what, token] of bad) {
+  const bad = await badTokens((await ana!.login()).accessToken, sign);
+  for (const { what, token, reason } of bad) {
     const device = await RawDevice.open(world.url);
     device.send({ case: "hello", value: { accessToken: token ?? "" } });
-    assert.equal((await device.closed).code, CloseCode.TOKEN_INVALID, what);
+    assert.equal((await device.closed).code, CloseCode[reason], what);
   }
 });
 

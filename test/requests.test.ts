@@ -1,0 +1,35 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isMessage } from "@bufbuild/protobuf";
+import { MessageService, SendRequestSchema } from "../gen/lucky/message/v1/message_pb.js";
+import { createMessageValidator } from "../platform/validator.ts";
+import { allServices } from "../scripts/contracts.ts";
+import { requestsFor } from "./requests.ts";
+
+test("every method of the contracts gets requests that break no constraint", async () => {
+  const validator = createMessageValidator();
+  let methods = 0;
+  for (const service of await allServices()) {
+    for (const method of service.methods) {
+      methods++;
+      for (const request of requestsFor(method, {})) {
+        const result = validator.validate(method.input, request);
+        assert.equal(result.kind, "valid", `${method}: ${result.error}`);
+      }
+    }
+  }
+  assert.ok(methods > 50, `${methods} methods`);
+});
+
+test("named values stand where the contract has fields of their names, in every case", () => {
+  const named = { user_id: "42", conversation_id: "43" };
+  const requests = requestsFor(MessageService.method.send, named);
+  const targets = requests.map((request) => {
+    assert.ok(isMessage(request, SendRequestSchema));
+    return request.target;
+  });
+  assert.deepEqual(targets, [
+    { case: "userId", value: "42" },
+    { case: "conversationId", value: "43" },
+  ]);
+});

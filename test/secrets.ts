@@ -1,0 +1,219 @@
+import { randomInt, randomUUID } from "node:crypto";
+import { ConnectError } from "@connectrpc/connect";
+import { sealPassword } from "../client/password.ts";
+import { AuthService, DeviceClass, SmsPurpose, type Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
+import { GroupService } from "../gen/lucky/group/v1/group_pb.js";
+import { MessageService } from "../gen/lucky/message/v1/message_pb.js";
+import { UserService, WhoMayAddMe } from "../gen/lucky/user/v1/user_pb.js";
+import { callers, type Reachable, text } from "./people.ts";
+import { RawDevice } from "./raw.ts";
+import { anyPhone, type Phones } from "./sms.ts";
+
+/** What must not be found where it does not belong. */
+export interface Secret {
+  readonly what: string;
+  readonly value: string;
+  /** Whether the database may hold it as it is, as it does with what people write. */
+  readonly stored: boolean;
+}
+
+/** Some people's dealings with a Lucky, in which every secret field holds a value of its own. */
+export class Dealings {
+  readonly secrets: Secret[] = [];
+  /** Texts of the errors that it got. */
+  readonly errors: string[] = [];
+  readonly #url: string;
+  readonly #phones: Phones;
+
+  constructor(world: Reachable, phones: Phones) {
+    this.#url = world.url;
+    this.#phones = phones;
+  }
+
+  /** Remembers a secret, and gives it back. */
+  secret(what: string, value: string = randomUUID(), stored = false): string {
+    this.secrets.push({ what, value, stored });
+    return value;
+  }
+
+  /** Awaits a call; the text of its error, if it has one, is looked at later. */
+  async attempted(call: Promise<unknown>): Promise<boolean> {
+    try {
+      await call;
+      return true;
+    } catch (thrown) {
+      const { rawMessage, metadata, details } = ConnectError.from(thrown);
+      this.errors.push(`${rawMessage} ${JSON.stringify([...metadata])} ${JSON.stringify(details)}`);
+      return false;
+    }
+  }
+
+  /** Awaits a failure, whose text is looked at later. */
+  async failing(call: Promise<unknown>): Promise<void> {
+    if (await this.attempted(call)) throw new Error("it should have failed");
+  }
+
+  auth(token?: string) {
+    return callers(this.#url, AuthService, token);
+  }
+
+  users(token?: string) {
+    return callers(this.#url, UserService, token);
+  }
+
+  /** Passwords of one request. */
+  async sealed(...passwords: string[]) {
+    const key = await this.auth().getPublicKey({});
+    return Promise.all(passwords.map((password) => sealPassword(key, password)));
+  }
+
+  async code(phone: string, purpose: SmsPurpose, token?: string): Promise<string> {
+    await this.auth(token).sendSmsCode({ phone, purpose });
+    return this.secret(`code ${SmsPurpose[purpose]}`, await this.#phones.codeTo(phone));
+  }
+
+  tokens(what: string, tokens: Tokens | undefined): Tokens {
+    const { accessToken, refreshToken } = tokens!;
+    // The parts that say who it is are no secret; what proves it is.
+    this.secret(`${what}: signature of the access token`, accessToken.split(".")[2]!);
+    this.secret(`${what}: refresh token`, refreshToken);
+    return tokens!;
+  }
+
+  device() {
+    return { deviceId: randomUUID(), deviceClass: DeviceClass.MOBILE, deviceName: "a phone" };
+  }
+
+  /** Registers by name; everything that can be told of oneself is told. */
+  async registered(name: string) {
+    const password = this.secret("password");
+    const userName = `${name}-${randomUUID().slice(0, 8)}`;
+    const [sealed] = await this.sealed(password);
+    const { user } = await this.auth().register({ userName, password: sealed });
+    const login = async (given: string) => {
+      const [again] = await this.sealed(given);
+      return this.auth().login({ userName, password: again, device: this.device() });
+    };
+    await this.failing(login(this.secret("wrong password")));
+    const tokens = this.tokens("login", (await login(password)).tokens);
+    const token = tokens.accessToken;
+    const birthday = { year: randomInt(1_900, 2_000), month: 11, day: 23 };
+    this.secret("birthday", `${birthday.year}-11-23`);
+    await this.users(token).updateProfile({
+      birthday,
+      displayName: `${userName} herself`,
+      avatar: `avatars/${userName}`,
+      signature: `signed ${userName}`,
+      location: this.secret("location"),
+      whoMayAddMe: WhoMayAddMe.WITH_QUESTION,
+      addQuestion: "Who?",
+      addAnswer: this.secret("answer"),
+      searchableByPhone: true,
+    });
+    return { userName, userId: user!.userId, password, tokens, token };
+  }
+
+  /** Registers a number, logs in by it, resets the password by it. Returns the tokens of both. */
+  async byPhone() {
+    const phone = this.secret("phone", anyPhone());
+    const password = this.secret("password");
+    const wrong = this.auth().loginBySmsCode({ phone, code: "000000", device: this.device() });
+    await this.failing(wrong);
+    const code = await this.code(phone, SmsPurpose.REGISTER);
+    const [sealed] = await this.sealed(password);
+    const request = { phone, code, password: sealed, device: this.device() };
+    const { tokens } = await this.auth().registerByPhone(request);
+    this.tokens("registration by phone", tokens);
+    const login = { phone, code: await this.code(phone, SmsPurpose.LOGIN), device: this.device() };
+    this.tokens("login by phone", (await this.auth().loginBySmsCode(login)).tokens);
+    await this.failing(this.auth().loginBySmsCode(login));
+    const [fresh] = await this.sealed(this.secret("password by reset"));
+    const reset = await this.code(phone, SmsPurpose.RESET);
+    await this.auth().resetPassword({ phone, code: reset, newPassword: fresh });
+    return { phone };
+  }
+
+  /** Binds a number and changes the password. */
+  async bound(person: { token: string; password: string }) {
+    const phone = this.secret("phone", anyPhone());
+    const code = await this.code(phone, SmsPurpose.BIND, person.token);
+    const [password] = await this.sealed(person.password);
+    await this.auth(person.token).bindPhone({ phone, code, password });
+    const changed = this.secret("password by change");
+    const [oldPassword, newPassword] = await this.sealed(person.password, changed);
+    await this.auth(person.token).changePassword({ oldPassword, newPassword });
+    return phone;
+  }
+
+  /** Refreshes, and presents the used token once more. */
+  async refreshed({ refreshToken }: Tokens) {
+    this.tokens("refresh", (await this.auth().refresh({ refreshToken })).tokens);
+    await this.failing(this.auth().refresh({ refreshToken }));
+  }
+
+  /** Lets another device in by a QR code. */
+  async scanned({ token }: { token: string }) {
+    const device = { ...this.device(), deviceClass: DeviceClass.WEB };
+    const { qrLoginId, secret } = await this.auth().createQrLogin({ device });
+    this.secret("id of the QR login", qrLoginId);
+    this.secret("secret of the QR login", secret);
+    const asking = { qrLoginId, secret, deviceId: device.deviceId };
+    await this.failing(this.auth().getQrLogin({ ...asking, deviceId: "another" }));
+    await this.auth(token).scanQrLogin({ qrLoginId });
+    await this.auth(token).confirmQrLogin({ qrLoginId });
+    const { qrLogin } = await this.auth().getQrLogin(asking);
+    this.tokens("QR login", qrLogin?.tokens);
+  }
+
+  /** Writes by RPC and over a socket, to one and to a group. */
+  async wrote({ token }: { token: string }, to: { userId: string }) {
+    const target = { case: "userId", value: to.userId } as const;
+    const write = () => text(this.secret("message", randomUUID(), true));
+    const send = { target, clientMessageId: randomUUID(), content: write() };
+    await callers(this.#url, MessageService, token).send(send);
+    const other = { ...send, content: write() };
+    await this.failing(callers(this.#url, MessageService, token).send(other));
+    const groups = callers(this.#url, GroupService, token);
+    await groups.createGroup({ name: "a group", userIds: [to.userId] });
+    const device = await RawDevice.hello(this.#url, token);
+    const clientMessageId = randomUUID();
+    device.send({ case: "send", value: { target, clientMessageId, content: write() } });
+    await device.next("sendResults");
+    await device.close();
+  }
+
+  /** Requests that no contract allows, with secrets in the middle of them. */
+  async mistaken({ token }: { token: string }) {
+    const users = this.users(token);
+    const odd = this.secret("odd value");
+    await this.failing(users.updateProfile({ location: odd.repeat(3) }));
+    await this.failing(users.updateProfile({ addAnswer: `${odd}\u0000` }));
+    await this.failing(users.searchUsers({ query: { case: "phone", value: odd } }));
+    await this.failing(this.auth().refresh({ refreshToken: `${odd} ${odd}` }));
+    await this.failing(this.auth(odd).logout({}));
+    const phone = this.secret("number that there is not", "+4930987654321098");
+    await this.failing(this.auth().sendSmsCode({ phone, purpose: SmsPurpose.LOGIN }));
+    const place = `${this.#url}/lucky.user.v1.UserService/UpdateProfile?access_token=${odd}`;
+    for (const body of [
+      `{"location":${odd}`,
+      `{"birthday":{"year":"${odd}"}}`,
+      `{"birthday":"${odd}"}`,
+    ]) {
+      const headers = { "content-type": "application/json", authorization: `Bearer ${token}` };
+      const answer = await fetch(place, { method: "POST", headers, body });
+      if (answer.ok) throw new Error("it should have failed");
+      // The JSON parser quotes what it was given, to who gave it; the log must not.
+      await answer.text();
+    }
+  }
+}
+
+/** Where a secret is found in a text; undefined for nowhere. */
+export function foundIn(haystack: string, { value }: Secret): string | undefined {
+  // Six digits occur inside longer numbers by chance.
+  const digits = /^\d+$/.test(value);
+  const at = digits
+    ? haystack.search(new RegExp(`(?<![0-9a-zA-Z.])${value}(?![0-9a-zA-Z])`))
+    : haystack.indexOf(value);
+  return at < 0 ? undefined : haystack.slice(Math.max(0, at - 200), at + value.length + 100);
+}

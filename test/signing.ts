@@ -1,0 +1,20 @@
+import { createPrivateKey } from "node:crypto";
+import { type JWTPayload, SignJWT } from "jose";
+import type pg from "pg";
+import { about } from "../services/auth/keys.ts";
+import { createSealing } from "../services/auth/sealing.ts";
+
+/** Signs what it is told to with the system's own key, as nobody but auth should be able to. */
+export type Sign = (claims: JWTPayload) => Promise<string>;
+
+/** Takes the newest signing key out of the database, with the key-encryption key of the world. */
+export async function signerOf(pool: pg.Pool, keyEncryptionKey: string): Promise<Sign> {
+  const { rows } = await pool.query(
+    "SELECT key_id, private_key FROM auth.key WHERE purpose = 'access' ORDER BY active_at DESC",
+  );
+  const { key_id: kid, private_key: sealed } = rows[0];
+  const der = createSealing(keyEncryptionKey).open(sealed, about("access", kid));
+  const key = createPrivateKey({ key: der, type: "pkcs8", format: "der" });
+  return (claims) =>
+    new SignJWT(claims).setProtectedHeader({ alg: "EdDSA", kid, typ: "JWT" }).sign(key);
+}

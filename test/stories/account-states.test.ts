@@ -1,0 +1,126 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { LuckyError } from "../../client/error.ts";
+import { sealPassword } from "../../client/password.ts";
+import { AdminService, Role } from "../../gen/lucky/admin/v1/admin_pb.js";
+import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
+import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import { doorsOf } from "../doors.ts";
+import { callers, type Person, people, text } from "../people.ts";
+import { RawDevice } from "../raw.ts";
+import { startWorld } from "../world.ts";
+
+const timeout = 120_000;
+const world = await startWorld({ after });
+const [root] = await people(world, "root");
+await world.pool.query("UPDATE auth.account SET role = 'admin' WHERE user_id = $1", [root!.userId]);
+const admin = callers(world.url, AdminService, (await root!.login()).accessToken);
+
+const because = (reason: ErrorReason) => (error: unknown) => {
+  assert.equal(ErrorReason[LuckyError.from(error).reason], ErrorReason[reason]);
+  return true;
+};
+
+/** Sockets of a person, one on each connect instance. */
+async function sockets(person: Person): Promise<RawDevice[]> {
+  const opened: RawDevice[] = [];
+  for (const connect of world.connects.slice(0, 3))
+    opened.push(await RawDevice.hello(connect, (await person.login()).accessToken));
+  return opened;
+}
+
+/** Does something and waits until all sockets are closed for it; within a second. */
+async function closedBy(devices: readonly RawDevice[], work: () => Promise<unknown>) {
+  await work();
+  const doneAt = performance.now();
+  const closed = await Promise.all(devices.map((device) => device.closed));
+  const ms = performance.now() - doneAt;
+  assert.ok(ms < 1_000, `closed after ${ms.toFixed(0)} ms`);
+  for (const { code } of closed) assert.equal(code, CloseCode.TOKEN_REVOKED);
+}
+
+test("disabling an account, ending its logins or changing its role closes its sockets within a second", {
+  timeout,
+}, async () => {
+  const [ana] = await people(world, "ana");
+  const { userId } = ana!;
+  await closedBy(await sockets(ana!), () => admin.forceLogout({ userId }));
+  const role = Role.OPERATOR;
+  await closedBy(await sockets(ana!), () => admin.grantRole({ userId, role }));
+  await closedBy(await sockets(ana!), () => admin.disableAccount({ userId }));
+});
+
+test("a disabled account does nothing with what it has", { timeout }, async () => {
+  const [ana] = await people(world, "ana");
+  const tokens = await ana!.login();
+  const socket = await RawDevice.hello(world.url, tokens.accessToken);
+  await closedBy([socket], () => admin.disableAccount({ userId: ana!.userId }));
+  const auth = callers(world.url, AuthService);
+  const { refreshToken } = tokens;
+  await assert.rejects(auth.refresh({ refreshToken }), because(ErrorReason.REFRESH_TOKEN_INVALID));
+  const again = await RawDevice.open(world.connects[0]!);
+  again.send({ case: "hello", value: { accessToken: tokens.accessToken } });
+  assert.equal((await again.closed).code, CloseCode.TOKEN_REVOKED);
+  await assert.rejects(ana!.login(), because(ErrorReason.ACCOUNT_DISABLED));
+});
+
+test("who deletes their account leaves what they wrote, by a deleted user", {
+  timeout,
+}, async () => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const tokens = await ana!.login();
+  const asAna = callers(world.url, MessageService, tokens.accessToken);
+  const { accepted } = await asAna.send({
+    target: { case: "userId", value: ben!.userId },
+    clientMessageId: "last",
+    content: text("keep this"),
+  });
+  const { conversationId } = accepted!;
+  const auth = callers(world.url, AuthService, tokens.accessToken);
+  const password = await sealPassword(await auth.getPublicKey({}), "a passphrase for stories");
+  const open = await sockets(ana!);
+  await closedBy(open, () => auth.deleteAccount({ password }));
+
+  const { accessToken } = await ben!.login();
+  const asBen = callers(world.url, MessageService, accessToken);
+  const position = { case: "afterSequence", value: 0n } as const;
+  const { entries } = await asBen.listEntries({ conversationId, position });
+  assert.deepEqual(
+    entries.map(({ senderId }) => senderId),
+    [ana!.userId],
+  );
+  const users = callers(world.url, UserService, accessToken);
+  const { user } = await users.getUser({ key: { case: "userId", value: ana!.userId } });
+  assert.deepEqual(
+    [user?.deleted, user?.userName, user?.displayName],
+    [true, `deleted-${ana!.userId}`, "Deleted user"],
+  );
+  const byName = users.getUser({ key: { case: "userName", value: ana!.userName } });
+  await assert.rejects(byName, because(ErrorReason.USER_NOT_FOUND));
+  const query = { case: "userNamePrefix", value: ana!.userName } as const;
+  assert.deepEqual((await users.searchUsers({ query })).users, []);
+  await assert.rejects(ana!.login(), because(ErrorReason.CREDENTIALS_INVALID));
+});
+
+test("an account is deleted whatever door one comes by, with the password alone", {
+  timeout,
+}, async (t) => {
+  for (const n of [0, 1, 2]) {
+    const [ana] = await people(world, "ana");
+    const door = (await doorsOf(t, world, ana!))[n]!;
+    const auth = door.of(AuthService);
+    const seal = async (text: string) => sealPassword(await auth.getPublicKey({}), text);
+    await assert.rejects(auth.deleteAccount({}), because(ErrorReason.CREDENTIALS_INVALID));
+    const wrong = auth.deleteAccount({ password: await seal("not the password") });
+    await assert.rejects(wrong, because(ErrorReason.CREDENTIALS_INVALID));
+    const password = await seal("a passphrase for stories");
+    await auth.deleteAccount({ password }).catch((error: unknown) => {
+      // The end of the session may be quicker than the answer on the same socket.
+      if (door.name !== "the socket") throw error;
+    });
+    await assert.rejects(ana!.login(), because(ErrorReason.CREDENTIALS_INVALID), door.name);
+  }
+});

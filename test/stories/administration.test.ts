@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { LuckyError } from "../../client/error.ts";
+import { sealPassword } from "../../client/password.ts";
+import {
+  AccountState,
+  AdminService,
+  AuditAction,
+  Role,
+} from "../../gen/lucky/admin/v1/admin_pb.js";
+import { AuthService, DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { doorsOf } from "../doors.ts";
+import { callers, type Person, people } from "../people.ts";
+import { startWorld } from "../world.ts";
+
+const timeout = 120_000;
+const world = await startWorld({ after });
+
+/** Registers somebody with a role. */
+async function somebody(name: string, role = "user"): Promise<Person> {
+  const [person] = await people(world, name);
+  const sql = "UPDATE auth.account SET role = $2 WHERE user_id = $1";
+  await world.pool.query(sql, [person!.userId, role]);
+  return person!;
+}
+const adminOf = async (person: Person) =>
+  callers(world.url, AdminService, (await person.login()).accessToken);
+const because = (reason: ErrorReason) => (error: unknown) => {
+  assert.equal(ErrorReason[LuckyError.from(error).reason], ErrorReason[reason]);
+  return true;
+};
+
+test("an operator looks after an account, whatever door they come by", { timeout }, async (t) => {
+  const operator = await somebody("operator", "operator");
+  const root = await adminOf(await somebody("root", "admin"));
+  for (const door of await doorsOf(t, world, operator)) {
+    const ana = await somebody("ana");
+    await ana.login({ deviceId: "tablet" });
+    const { userId } = ana;
+    const admin = door.of(AdminService);
+    const query = { case: "userNamePrefix", value: ana.userName.toUpperCase() } as const;
+    const found = await admin.findAccounts({ query });
+    assert.equal(found.accounts.length, 1, door.name);
+    const [account] = found.accounts;
+    assert.equal(account?.user?.userId, userId);
+    assert.deepEqual([account?.role, account?.state], [Role.USER, AccountState.ACTIVE]);
+    assert.equal(account?.loggedInDevices, 1);
+    assert.ok(account!.lastSeenAtMs > 0n);
+
+    const out = await admin.forceLogout({ userId, reason: "lost tablet" });
+    assert.equal(out.account?.loggedInDevices, 0);
+    const disabled = await admin.disableAccount({ userId, reason: "spam" });
+    assert.equal(disabled.account?.state, AccountState.DISABLED);
+    await assert.rejects(ana.login(), because(ErrorReason.ACCOUNT_DISABLED));
+    await admin.enableAccount({ userId });
+    await ana.login();
+
+    const { entries } = await root.listAudit({ userId });
+    assert.deepEqual(
+      entries.map(({ action, reason }) => [AuditAction[action], reason]),
+      [
+        ["ACCOUNT_ENABLED", ""],
+        ["ACCOUNT_DISABLED", "spam"],
+        ["LOGGED_OUT", "lost tablet"],
+      ],
+      door.name,
+    );
+    assert.ok(entries.every(({ actorId }) => actorId === operator.userId));
+    assert.ok(entries.every(({ coarseAddress }) => coarseAddress === "127.0.0.0/24"));
+  }
+});
+
+test("an administrator makes operators, and their power ends with the role", {
+  timeout,
+}, async () => {
+  const root = await adminOf(await somebody("root", "admin"));
+  const ben = await somebody("ben");
+  const [ana] = await people(world, "ana");
+  const { userId } = ana!;
+  const before = await adminOf(ben);
+  await assert.rejects(before.disableAccount({ userId }), because(ErrorReason.PERMISSION_DENIED));
+  await root.grantRole({ userId: ben.userId, role: Role.OPERATOR, reason: "night shift" });
+  const during = await adminOf(ben);
+  await during.disableAccount({ userId });
+  await root.grantRole({ userId: ben.userId, role: Role.USER });
+  // Even before anybody heard that the login has ended.
+  await assert.rejects(during.enableAccount({ userId }), (error) =>
+    [ErrorReason.PERMISSION_DENIED, ErrorReason.TOKEN_REVOKED].includes(
+      LuckyError.from(error).reason,
+    ),
+  );
+  await assert.rejects(ana!.login(), because(ErrorReason.ACCOUNT_DISABLED));
+});
+
+test("operators touch neither operators nor administrators", { timeout }, async () => {
+  const operator = await somebody("operator", "operator");
+  const others = [await somebody("operator", "operator"), await somebody("root", "admin")];
+  const admin = await adminOf(operator);
+  for (const { userId } of others)
+    for (const call of [
+      () => admin.disableAccount({ userId }),
+      () => admin.forceLogout({ userId }),
+      () => admin.grantRole({ userId, role: Role.USER }),
+    ])
+      await assert.rejects(call(), because(ErrorReason.PERMISSION_DENIED));
+});
+
+test("an administrator gives somebody locked out a new password", { timeout }, async () => {
+  const root = await adminOf(await somebody("root", "admin"));
+  const ana = await somebody("ana");
+  const auth = callers(world.url, AuthService);
+  const seal = async (text: string) => sealPassword(await auth.getPublicKey({}), text);
+  const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
+  const login = async (text: string) =>
+    auth.login({ userName: ana.userName, password: await seal(text), device });
+  const old = "a passphrase for stories";
+  for (let n = 0; n < 5; n++)
+    await assert.rejects(login("wrong"), because(ErrorReason.CREDENTIALS_INVALID));
+  await assert.rejects(login(old), because(ErrorReason.ACCOUNT_LOCKED));
+  const newPassword = await seal("zebra lantern quartz");
+  await root.setPassword({ userId: ana.userId, newPassword, reason: "showed a passport" });
+  await assert.rejects(login(old), because(ErrorReason.CREDENTIALS_INVALID));
+  const { user } = await login("zebra lantern quartz");
+  assert.equal(user?.userId, ana.userId);
+});
+
+test("the audit cannot be rewritten, not even in the database", { timeout }, async () => {
+  for (const sql of ["UPDATE auth.audit SET reason = ''", "DELETE FROM auth.audit"])
+    await assert.rejects(world.pool.query(sql), /append-only/);
+});

@@ -1,0 +1,123 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { AdminService } from "../../gen/lucky/admin/v1/admin_pb.js";
+import { AuthService, DeviceClass, DeviceExcess } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { DeviceService } from "../../gen/lucky/auth/v1/device_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { reasonOf } from "../../platform/errors.ts";
+import { callers, people } from "../people.ts";
+import { RawDevice } from "../raw.ts";
+import { startWorld } from "../world.ts";
+
+const timeout = 120_000;
+const world = await startWorld(
+  {
+    after,
+  },
+  { settings: { LUCKY_CONNECT_DEVICE_POLICY_MS: "100" } },
+);
+const { MOBILE, DESKTOP, WEB } = DeviceClass;
+
+const devicesOf = (accessToken: string) => callers(world.url, DeviceService, accessToken);
+
+test("the list says of each device what it is and which one asks", { timeout }, async () => {
+  const [ana] = await people(world, "ana");
+  await ana!.login({ deviceId: "phone", deviceClass: MOBILE });
+  const { accessToken } = await ana!.login({ deviceId: "laptop", deviceClass: DESKTOP });
+  const asLaptop = devicesOf(accessToken);
+  await asLaptop.renameDevice({ deviceId: "phone", deviceName: "Ana's phone" });
+  const { devices } = await asLaptop.listDevices({});
+  const shown = devices.map(({ device, current, coarseAddress }) => [
+    device!.deviceId,
+    device!.deviceClass,
+    device!.deviceName,
+    current,
+    coarseAddress,
+  ]);
+  assert.deepEqual(shown, [
+    ["laptop", DESKTOP, "", true, "127.0.0.0/24"],
+    ["phone", MOBILE, "Ana's phone", false, "127.0.0.0/24"],
+  ]);
+});
+
+test("a revoked device is cut off: socket, calls and refresh; a stranger cannot do it", {
+  timeout,
+}, async () => {
+  const [ana, eve] = await people(world, "ana", "eve");
+  const lost = await ana!.login({ deviceId: "lost", deviceClass: MOBILE });
+  const socket = await RawDevice.hello(world.connects.at(-1)!, lost.accessToken);
+  const asEve = devicesOf((await eve!.login()).accessToken);
+  const notFound = (e: unknown) => reasonOf(e) === ErrorReason.DEVICE_NOT_FOUND;
+  await assert.rejects(asEve.revokeDevice({ deviceId: "lost" }), notFound);
+  await socket.roundTrip();
+
+  const asAna = devicesOf((await ana!.login()).accessToken);
+  await asAna.revokeDevice({ deviceId: "lost" });
+  assert.equal((await socket.closed).code, CloseCode.TOKEN_REVOKED);
+  const { refreshToken } = lost;
+  await assert.rejects(
+    callers(world.url, AuthService).refresh({ refreshToken }),
+    (e) => reasonOf(e) === ErrorReason.REFRESH_TOKEN_INVALID,
+  );
+  await assert.rejects(asAna.revokeDevice({ deviceId: "lost" }), notFound);
+});
+
+test("all other devices are revoked at once, wherever they are", { timeout }, async (t) => {
+  const [ana] = await people(world, "ana");
+  const others = await Promise.all(
+    [world.url, ...world.connects, world.url].slice(0, 3).map(async (door) => {
+      const { accessToken } = await ana!.login();
+      return RawDevice.hello(door, accessToken);
+    }),
+  );
+  const { accessToken } = await ana!.login({ deviceClass: MOBILE });
+  const own = await RawDevice.hello(world.url, accessToken);
+  t.after(() => own.close());
+  const { revoked } = await devicesOf(accessToken).revokeOtherDevices({});
+  assert.equal(revoked, others.length);
+  for (const device of others) assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
+  await own.roundTrip();
+});
+
+test("an administrator changes the policy while everything runs: one more is refused", {
+  timeout,
+}, async (t) => {
+  const [root, ana] = await people(world, "root", "ana");
+  await world.pool.query("UPDATE auth.account SET role = 'admin' WHERE user_id = $1", [
+    root!.userId,
+  ]);
+  const admin = callers(world.url, AdminService, (await root!.login()).accessToken);
+  const before = (await admin.getDevicePolicy({})).rules;
+  const rules = before.map((rule) =>
+    rule.deviceClass === WEB
+      ? { deviceClass: WEB, maxDevices: 1, excess: DeviceExcess.REFUSE_NEW }
+      : rule,
+  );
+  await admin.setDevicePolicy({ rules, reason: "a story" });
+  t.after(() => admin.setDevicePolicy({ rules: before, reason: "the story is over" }));
+
+  const [here, there] = [world.connects[0]!, world.connects.at(-1)!];
+  const first = await RawDevice.hello(here, (await ana!.login()).accessToken);
+  t.after(() => first.close());
+  // Until the new policy is known there, a second one would take the place of the first.
+  const codes = [];
+  let holder = first;
+  for (;;) {
+    const device = await RawDevice.open(there);
+    device.send({ case: "hello", value: { accessToken: (await ana!.login()).accessToken } });
+    const code = await Promise.race([
+      device.closed.then(({ code }) => code),
+      device.next("welcome").then(
+        () => undefined,
+        () => device.closed.then(({ code }) => code),
+      ),
+    ]);
+    codes.push(code);
+    if (code !== undefined) break;
+    holder = device;
+  }
+  assert.equal(codes.at(-1), CloseCode.DEVICE_LIMIT_REACHED);
+  await holder.roundTrip();
+  await holder.close();
+});

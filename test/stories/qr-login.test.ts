@@ -1,0 +1,223 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { beginQrLogin } from "../../client/qr-login.ts";
+import {
+  AuthService,
+  ConfirmQrLoginRequestSchema,
+  DeviceClass,
+  QrLoginState,
+  ScanQrLoginRequestSchema,
+  ScanQrLoginResponseSchema,
+  type Tokens,
+} from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { SecurityNoticeKind } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import { systemClock } from "../../platform/clock.ts";
+import { reasonOf } from "../../platform/errors.ts";
+import { callers, type Person, people } from "../people.ts";
+import { RawDevice } from "../raw.ts";
+import { Screen } from "../screen.ts";
+import { startWorld, testMode } from "../world.ts";
+
+const timeout = 120_000;
+const world = await startWorld({ after });
+const { WAITING, SCANNED, CONFIRMED, REFUSED } = QrLoginState;
+
+/** The calls of a person's phone. */
+async function phoneOf(person: Person) {
+  const { accessToken } = await person.login({ deviceClass: DeviceClass.MOBILE });
+  return { accessToken, auth: callers(world.url, AuthService, accessToken) };
+}
+
+/** Whether tokens are good for what a user does, and whose they are. */
+async function whose({ accessToken }: Pick<Tokens, "accessToken">, person: Person) {
+  const users = callers(world.url, UserService, accessToken);
+  const { user } = await users.getUser({ key: { case: "userId", value: person.userId } });
+  const { sub, did } = JSON.parse(Buffer.from(accessToken.split(".")[1]!, "base64url").toString());
+  assert.equal(sub, person.userId);
+  return { userName: user?.userName, deviceId: did };
+}
+
+for (const protocol of ["grpc", "connect"] as const) {
+  test(`a desktop watches over ${protocol}, a phone scans and confirms, the desktop is in`, {
+    timeout,
+  }, async () => {
+    const [ana] = await people(world, "ana");
+    const phone = await phoneOf(ana!);
+    const screen = await Screen.show(world, { deviceName: "Ana's desk" }, protocol);
+    const watch = screen.watch();
+    assert.equal((await watch.next())?.state, WAITING);
+
+    const { qrLoginId } = screen;
+    const scan = await phone.auth.scanQrLogin({ qrLoginId });
+    assert.equal(scan.device?.deviceName, "Ana's desk");
+    assert.equal(scan.coarseAddress, "127.0.0.0/24");
+    const scanned = await watch.next();
+    assert.equal(scanned?.state, SCANNED);
+    assert.equal(scanned.scannedBy?.userName, ana!.userName);
+    assert.equal(scanned.tokens, undefined);
+
+    await phone.auth.confirmQrLogin({ qrLoginId });
+    const confirmed = await watch.next();
+    assert.equal(confirmed?.state, CONFIRMED);
+    assert.deepEqual(await whose(confirmed.tokens!, ana!), {
+      userName: ana!.userName,
+      deviceId: screen.asking.deviceId,
+    });
+    assert.equal(await watch.next(), undefined);
+    // The tokens live on like any others.
+    const fresh = await screen.auth.refresh({ refreshToken: confirmed.tokens!.refreshToken });
+    await whose(fresh.tokens!, ana!);
+  });
+
+  test(`a device that polls over ${protocol} gets in as well`, { timeout }, async () => {
+    const [ana] = await people(world, "ana");
+    const phone = await phoneOf(ana!);
+    const screen = await Screen.show(world, { deviceClass: DeviceClass.WEB }, protocol);
+    const { qrLoginId } = screen;
+    assert.equal((await screen.look()).state, WAITING);
+    await phone.auth.scanQrLogin({ qrLoginId });
+    // A phone that had no answer says it again.
+    await phone.auth.scanQrLogin({ qrLoginId });
+    assert.equal((await screen.look()).state, SCANNED);
+    await phone.auth.confirmQrLogin({ qrLoginId });
+    const { state, tokens } = await screen.look();
+    assert.equal(state, CONFIRMED);
+    await whose(tokens!, ana!);
+  });
+}
+
+test("plain JSON, as curl sends it, is enough for both sides", { timeout }, async () => {
+  const [ana] = await people(world, "ana");
+  const { accessToken } = await phoneOf(ana!);
+  const post = async (method: string, body: object, token?: string) => {
+    const response = await fetch(`${world.url}/lucky.auth.v1.AuthService/${method}`, {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        ...(token && { authorization: `Bearer ${token}` }),
+      },
+      body: JSON.stringify(body),
+    });
+    assert.equal(response.status, 200);
+    return response.json();
+  };
+  const device = { deviceId: "curl", deviceClass: "DEVICE_CLASS_DESKTOP" };
+  const { qrLoginId, secret } = await post("CreateQrLogin", { device });
+  await post("ScanQrLogin", { qrLoginId }, accessToken);
+  await post("ConfirmQrLogin", { qrLoginId }, accessToken);
+  const { qrLogin } = await post("GetQrLogin", { qrLoginId, secret, deviceId: "curl" });
+  assert.equal(qrLogin.state, "QR_LOGIN_STATE_CONFIRMED");
+  await whose(qrLogin.tokens, ana!);
+});
+
+test("the phone's side works over its socket, which is told of the new device", {
+  timeout,
+}, async (t) => {
+  const [ana] = await people(world, "ana");
+  const { accessToken } = await phoneOf(ana!);
+  const phone = await RawDevice.hello(world.url, accessToken);
+  t.after(() => phone.close());
+  const screen = await Screen.show(world, { deviceName: "desk" });
+  const { qrLoginId } = screen;
+  let calls = 0;
+  const call = async (name: string, request: Uint8Array) => {
+    const method = `lucky.auth.v1.AuthService/${name}`;
+    calls++;
+    const callId = String(calls);
+    phone.send({ case: "rpc", value: { callId, method, request } });
+    const { outcome } = await phone.next("rpcResult", (result) => String(result.callId) === callId);
+    assert.equal(outcome.case, "response");
+    return outcome.value as Uint8Array;
+  };
+  const scan = await call(
+    "ScanQrLogin",
+    toBinary(ScanQrLoginRequestSchema, create(ScanQrLoginRequestSchema, { qrLoginId })),
+  );
+  assert.equal(fromBinary(ScanQrLoginResponseSchema, scan).device?.deviceName, "desk");
+  await call(
+    "ConfirmQrLogin",
+    toBinary(ConfirmQrLoginRequestSchema, create(ConfirmQrLoginRequestSchema, { qrLoginId })),
+  );
+  const { tokens } = await screen.look();
+  await whose(tokens!, ana!);
+  const notice = await phone.next("securityNotice");
+  assert.equal(notice.kind, SecurityNoticeKind.DEVICE_LOGGED_IN);
+  assert.equal(notice.deviceId, screen.asking.deviceId);
+  assert.equal(notice.deviceName, "desk");
+});
+
+test("a device that is turned away is told so, at once and for good", { timeout }, async () => {
+  const [ana] = await people(world, "ana");
+  const phone = await phoneOf(ana!);
+  const screen = await Screen.show(world);
+  const watch = screen.watch();
+  await watch.next();
+  await phone.auth.scanQrLogin({ qrLoginId: screen.qrLoginId });
+  await watch.next();
+  await phone.auth.refuseQrLogin({ qrLoginId: screen.qrLoginId });
+  assert.equal((await watch.next())?.state, REFUSED);
+  assert.equal(await watch.next(), undefined);
+  assert.equal((await screen.look()).state, REFUSED);
+});
+
+test("the client shows the code and comes in by itself", { timeout }, async () => {
+  const [ana] = await people(world, "ana");
+  const phone = await phoneOf(ana!);
+  const device = { deviceId: "a-tab", deviceClass: DeviceClass.WEB };
+  const shown = await beginQrLogin({ url: world.url, device });
+  const qrLoginId = shown.text.split("/").at(-1)!;
+  assert.match(shown.svg, /^<svg /);
+  const states: QrLoginState[] = [];
+  for await (const { state, tokens } of shown.states()) {
+    states.push(state);
+    if (state === WAITING) await phone.auth.scanQrLogin({ qrLoginId });
+    if (state === SCANNED) await phone.auth.confirmQrLogin({ qrLoginId });
+    if (state === CONFIRMED) assert.equal((await whose(tokens!, ana!)).deviceId, "a-tab");
+  }
+  assert.deepEqual(states, [WAITING, SCANNED, CONFIRMED]);
+});
+
+test("a QR login survives the restart of what serves it: the stream ends, the client asks on", {
+  timeout,
+  skip: testMode === "mesh" ? false : "an embedded system is one process",
+}, async () => {
+  const [ana] = await people(world, "ana");
+  const phone = await phoneOf(ana!);
+  const screen = await Screen.show(world);
+  const watch = screen.watch();
+  await watch.next();
+  const cut = assert.rejects(watch.next(), (error) => reasonOf(error) === ErrorReason.UNAVAILABLE);
+  const shown = await beginQrLogin({
+    url: world.url,
+    device: { deviceId: "patient", deviceClass: DeviceClass.DESKTOP },
+  });
+  const qrLoginId = shown.text.split("/").at(-1)!;
+  const states: QrLoginState[] = [];
+  for await (const { state, tokens } of shown.states()) {
+    states.push(state);
+    if (state === WAITING) await phone.auth.scanQrLogin({ qrLoginId });
+    if (state === SCANNED) {
+      await world.mesh.process("auth-0").restart();
+      await whenBack(() => phone.auth.confirmQrLogin({ qrLoginId }));
+    }
+    if (state === CONFIRMED) await whose(tokens!, ana!);
+  }
+  await cut;
+  assert.deepEqual(states, [WAITING, SCANNED, CONFIRMED]);
+  assert.equal((await screen.look()).state, WAITING);
+});
+
+/** Calls again while the answer is UNAVAILABLE: gateways learn of an instance within a second. */
+async function whenBack<T>(call: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await call();
+    } catch (error) {
+      if (reasonOf(error) !== ErrorReason.UNAVAILABLE) throw error;
+      await new Promise((resolve) => systemClock.after(100, () => resolve(undefined)));
+    }
+  }
+}

@@ -1,0 +1,150 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { after, test } from "node:test";
+import { reasonOf } from "../../client/error.ts";
+import { sealPassword } from "../../client/password.ts";
+import { AuthService, DeviceClass, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import { doorsOf } from "../doors.ts";
+import { callers, people } from "../people.ts";
+import { anyPhone, startPhones } from "../sms.ts";
+import { startWorld } from "../world.ts";
+
+const timeout = 120_000;
+const phones = await startPhones({ after });
+const world = await startWorld({ after }, { settings: phones.settings });
+const auth = callers(world.url, AuthService);
+const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
+const password = "tulip hatchet orbit";
+const sealed = async (text = password) => sealPassword(await auth.getPublicKey({}), text);
+const fresh = (name: string) => `${name}-${randomUUID().slice(0, 8)}`;
+const because = (reason: ErrorReason) => (error: unknown) => {
+  assert.equal(ErrorReason[reasonOf(error)], ErrorReason[reason]);
+  return true;
+};
+
+/** Sends a code and reads it from the phone. */
+async function codeFor(phone: string): Promise<string> {
+  await auth.sendSmsCode({ phone, purpose: SmsPurpose.REGISTER });
+  return phones.codeTo(phone);
+}
+
+test("an account is made by name and password, whatever door one comes by", {
+  timeout,
+}, async (t) => {
+  const [host] = await people(world, "host");
+  for (const door of await doorsOf(t, world, host!)) {
+    const own = door.of(AuthService);
+    const seal = async () => sealPassword(await own.getPublicKey({}), password);
+    const userName = fresh("Ana");
+    const registered = await own.register({ userName, password: await seal(), displayName: "Ana" });
+    assert.equal(registered.user?.displayName, "Ana", door.name);
+    const loggedIn = await own.login({
+      userName: userName.toUpperCase(),
+      password: await seal(),
+      device,
+    });
+    assert.equal(loggedIn.user?.userId, registered.user?.userId, door.name);
+  }
+});
+
+test("another spelling of a taken name is taken, and one that looks like it is refused", {
+  timeout,
+}, async () => {
+  const tail = randomUUID().slice(0, 8);
+  const register = async (userName: string) =>
+    auth.register({ userName, password: await sealed() });
+  await register(`maria.${tail}`);
+  for (const userName of [`MARIA.${tail}`, `Ｍaria.${tail}`])
+    await assert.rejects(register(userName), because(ErrorReason.USER_NAME_TAKEN));
+  // The first a is a Cyrillic one.
+  const look = register(`m\u0430ria.${tail}`);
+  await assert.rejects(look, because(ErrorReason.USER_NAME_CONFUSABLE));
+});
+
+test("a password is judged by how it would be guessed, not by its signs", { timeout }, async () => {
+  const userName = fresh("judged");
+  const register = async (text: string) =>
+    auth.register({ userName, password: await sealed(text) });
+  for (const weak of ["Passw0rd!", "Aa1!", "qwertyuiop", userName])
+    await assert.rejects(register(weak), because(ErrorReason.PASSWORD_WEAK));
+  await register("onlysmallletters sunlit");
+});
+
+test("an account is made by a proven number, whatever door one comes by", {
+  timeout,
+}, async (t) => {
+  const [host] = await people(world, "host");
+  for (const door of await doorsOf(t, world, host!)) {
+    const own = door.of(AuthService);
+    const phone = anyPhone();
+    const sent = await own.sendSmsCode({ phone, purpose: SmsPurpose.REGISTER });
+    assert.ok(sent.expiresAtMs > 0n);
+    const code = await phones.codeTo(phone);
+    const { user, tokens } = await own.registerByPhone({ phone, code, device });
+    assert.match(user!.userName, /^user-\d+$/, door.name);
+    assert.equal(user!.displayName, user!.userName);
+    const users = callers(world.url, UserService, tokens!.accessToken);
+    const { profile } = await users.getMyProfile({});
+    assert.equal(profile?.phone, phone);
+  }
+});
+
+test("who registers by number may choose name and password, and logs in with both", {
+  timeout,
+}, async () => {
+  const phone = anyPhone();
+  const userName = fresh("Ben");
+  const code = await codeFor(phone);
+  const first = await auth.registerByPhone({
+    phone,
+    code,
+    userName,
+    displayName: "Ben",
+    password: await sealed(),
+    device,
+  });
+  const again = await auth.login({ userName, password: await sealed(), device });
+  assert.deepEqual(again.user, first.user);
+  assert.equal(first.user?.displayName, "Ben");
+});
+
+test("a taken name or a weak password leaves the code good for another try", {
+  timeout,
+}, async () => {
+  const [ana] = await people(world, "ana");
+  const phone = anyPhone();
+  const code = await codeFor(phone);
+  const register = async (userName: string, text: string) =>
+    auth.registerByPhone({ phone, code, userName, password: await sealed(text), device });
+  const taken = register(ana!.userName, password);
+  await assert.rejects(taken, because(ErrorReason.USER_NAME_TAKEN));
+  const weak = register(fresh("weak"), "12345678");
+  await assert.rejects(weak, because(ErrorReason.PASSWORD_WEAK));
+  await register(fresh("good"), password);
+});
+
+test("a taken number is told only to who proves it, and costs the code", { timeout }, async () => {
+  const phone = anyPhone();
+  await auth.registerByPhone({ phone, code: await codeFor(phone), device });
+  const code = await codeFor(phone);
+  const wrong = String((Number(code) + 1) % 1_000_000).padStart(6, "0");
+  const guessed = auth.registerByPhone({ phone, code: wrong, device });
+  await assert.rejects(guessed, because(ErrorReason.SMS_CODE_INVALID));
+  const proven = () => auth.registerByPhone({ phone, code, device });
+  await assert.rejects(proven(), because(ErrorReason.PHONE_TAKEN));
+  await assert.rejects(proven(), because(ErrorReason.SMS_CODE_INVALID));
+});
+
+test("of many who register with one code one gets the account", { timeout }, async () => {
+  const phone = anyPhone();
+  const code = await codeFor(phone);
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 5 }, () => auth.registerByPhone({ phone, code, device })),
+  );
+  const made = outcomes.filter(({ status }) => status === "fulfilled");
+  assert.equal(made.length, 1);
+  for (const outcome of outcomes)
+    if (outcome.status === "rejected") because(ErrorReason.SMS_CODE_INVALID)(outcome.reason);
+});

@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import { reasonOf } from "../../platform/errors.ts";
+import { callers, people } from "../people.ts";
+import { RawDevice } from "../raw.ts";
+import { startWorld, testMode } from "../world.ts";
+
+const timeout = 120_000;
+const world = await startWorld({ after });
+const mesh = testMode === "mesh";
+
+/** Addresses that a socket can be opened at: the gateway's and each connect instance's. */
+const doors = () => [world.url, ...world.connects];
+
+async function call(accessToken: string): Promise<ErrorReason | undefined> {
+  const users = callers(world.url, UserService, accessToken);
+  try {
+    await users.getMyProfile({});
+    return undefined;
+  } catch (error) {
+    return reasonOf(error);
+  }
+}
+
+async function openingCode(address: string, accessToken: string): Promise<number> {
+  const device = await RawDevice.open(address);
+  device.send({ case: "hello", value: { accessToken } });
+  return (await device.closed).code;
+}
+
+test("a logout elsewhere closes the sockets within a second, on every instance", {
+  timeout,
+}, async () => {
+  for (const door of doors()) {
+    const [ana] = await people(world, "ana");
+    const { accessToken } = await ana!.login();
+    const device = await RawDevice.hello(door, accessToken);
+    const sinceMs = performance.now();
+    await callers(world.url, AuthService, accessToken).logout({});
+    assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
+    const tookMs = performance.now() - sinceMs;
+    assert.ok(tookMs < 1_000, `${door}: ${Math.round(tookMs)} ms`);
+  }
+});
+
+test("the token of an ended login is refused within a second, by gateway and sockets", {
+  timeout,
+}, async () => {
+  const [ana] = await people(world, "ana");
+  const { accessToken } = await ana!.login();
+  assert.equal(await call(accessToken), undefined);
+  await callers(world.url, AuthService, accessToken).logout({});
+  const sinceMs = performance.now();
+  while ((await call(accessToken)) !== ErrorReason.TOKEN_REVOKED)
+    assert.ok(performance.now() - sinceMs < 1_000, "the gateway has not heard of it");
+  for (const door of world.connects)
+    assert.equal(await openingCode(door, accessToken), CloseCode.TOKEN_REVOKED);
+});
+
+test("whoever was away when a login ended knows it when it is back", {
+  timeout,
+  skip: !mesh && "one process has nobody who could be away",
+}, async () => {
+  const [ana] = await people(world, "ana");
+  const before = await ana!.login();
+  const during = await ana!.login();
+  await callers(world.url, AuthService, before.accessToken).logout({});
+  await world.mesh.process("connect-1").kill("SIGKILL");
+  await callers(world.url, AuthService, during.accessToken).logout({});
+  await world.mesh.process("connect-1").restart();
+  await world.mesh.process("gateway-0").restart();
+  for (const { accessToken } of [before, during]) {
+    assert.equal(await openingCode(world.connects[1]!, accessToken), CloseCode.TOKEN_REVOKED);
+    assert.equal(await call(accessToken), ErrorReason.TOKEN_REVOKED);
+  }
+});
+
+test("an ended login that the bus told nobody of is found by asking", { timeout }, async () => {
+  const [ana] = await people(world, "ana");
+  const { accessToken } = await ana!.login();
+  const device = await RawDevice.hello(world.connects[0]!, accessToken);
+  // As if auth had told nobody: the row alone says it.
+  await world.pool.query(
+    "UPDATE auth.login SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL",
+    [ana!.userId],
+  );
+  assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
+});

@@ -1,0 +1,181 @@
+import assert from "node:assert/strict";
+import { randomBytes, randomInt } from "node:crypto";
+import { after, test } from "node:test";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import {
+  SearchUsersRequestSchema,
+  SearchUsersResponseSchema,
+  UserService,
+} from "../../gen/lucky/user/v1/user_pb.js";
+import { detailOf, reasonOf } from "../../platform/errors.ts";
+import { callers, people } from "../people.ts";
+import { RawDevice } from "../raw.ts";
+import { startWorld } from "../world.ts";
+
+const timeout = 120_000;
+const perMinute = 40;
+const world = await startWorld(
+  { after },
+  { settings: { LUCKY_LIMITS_SEARCH_PER_MINUTE: String(perMinute) } },
+);
+
+const refused = (reason: ErrorReason) => (error: unknown) => {
+  assert.equal(ErrorReason[reasonOf(error)], ErrorReason[reason]);
+  return true;
+};
+
+/** Somebody who looks for others, with a budget of their own. */
+async function seeker() {
+  const [eve] = await people(world, "seeker");
+  const { accessToken } = await eve!.login();
+  const api = callers(world.url, UserService, accessToken);
+  return {
+    accessToken,
+    api,
+    async names(prefix: string) {
+      const query = { case: "userNamePrefix", value: prefix } as const;
+      const { users } = await api.searchUsers({ query });
+      return users.map(({ userName }) => userName);
+    },
+  };
+}
+
+/** Letters that no other story's names begin with. */
+const fresh = () => `q${[...randomBytes(8)].map((b) => "abcdefghij"[b % 10]).join("")}`;
+
+async function named(...names: string[]) {
+  const found = await people(world, ...names);
+  return found.sort((a, b) => (a.userName < b.userName ? -1 : 1));
+}
+
+test("users are found by the beginning of the name, in any spelling of it", {
+  timeout,
+}, async () => {
+  const stem = fresh();
+  const [one, two] = await named(`${stem}one`, `${stem}two`);
+  const eve = await seeker();
+  const both = [one!.userName, two!.userName];
+  assert.deepEqual(await eve.names(stem), both);
+  assert.deepEqual(await eve.names(stem.toUpperCase()), both);
+  assert.deepEqual(await eve.names(stem.replace("q", "ｑ")), both);
+  assert.deepEqual(await eve.names(`${stem}t`), [two!.userName]);
+  assert.deepEqual(await eve.names(two!.userName), [two!.userName]);
+  assert.deepEqual(await eve.names(stem.slice(1)), []);
+});
+
+test("signs that mean something to a database mean nothing to a search", { timeout }, async () => {
+  const stem = fresh();
+  await named(`${stem}ab`, `${stem}_b`);
+  const eve = await seeker();
+  assert.equal((await eve.names(`${stem}_`)).length, 1);
+  for (const odd of ["%%", "__", `${stem}%`, "\\\\", "' OR 1=1 --", `${stem}\\`]) {
+    assert.deepEqual(await eve.names(odd), [], odd);
+  }
+  await assert.rejects(eve.names("a\u0000"), refused(ErrorReason.INVALID_ARGUMENT));
+  await assert.rejects(eve.names("a"), refused(ErrorReason.INVALID_ARGUMENT));
+  // Two characters that are one.
+  await assert.rejects(eve.names("e\u0301"), refused(ErrorReason.INVALID_ARGUMENT));
+});
+
+test("pages go on where the last one ended, each user once", { timeout }, async () => {
+  const stem = fresh();
+  const all = await named(...Array.from({ length: 7 }, (_, at) => `${stem}${at}`));
+  const { api } = await seeker();
+  const query = { case: "userNamePrefix", value: stem } as const;
+  const found: string[] = [];
+  const sizes: number[] = [];
+  let pageToken = "";
+  do {
+    const page = await api.searchUsers({ query, pageSize: 3, pageToken });
+    found.push(...page.users.map(({ userName }) => userName));
+    sizes.push(page.users.length);
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "");
+  assert.deepEqual(sizes, [3, 3, 1]);
+  assert.deepEqual(
+    found,
+    all.map(({ userName }) => userName),
+  );
+  const full = await api.searchUsers({ query, pageSize: 7 });
+  assert.equal(full.nextPageToken, "");
+  const first = await api.searchUsers({ query, pageSize: 3 });
+  const elsewhere = { case: "userNamePrefix", value: "zz" } as const;
+  const invalid = refused(ErrorReason.INVALID_ARGUMENT);
+  for (const request of [
+    { query: elsewhere, pageToken: first.nextPageToken },
+    { query, pageToken: "nonsense" },
+    { query, pageToken: Buffer.from("9".repeat(40)).toString("base64url") },
+    { query, pageSize: 51 },
+    { query, pageSize: -1 },
+    {},
+  ]) {
+    await assert.rejects(api.searchUsers(request), invalid);
+  }
+});
+
+test("who does not want to be found by name is not, and who is gone neither", {
+  timeout,
+}, async () => {
+  const stem = fresh();
+  const [shy, off, gone] = await named(`${stem}a`, `${stem}b`, `${stem}c`);
+  const eve = await seeker();
+  assert.equal((await eve.names(stem)).length, 3);
+  const { accessToken } = await shy!.login();
+  await callers(world.url, UserService, accessToken).updateProfile({ searchableByName: false });
+  assert.deepEqual(await eve.names(stem), [off!.userName, gone!.userName]);
+  const state = "UPDATE auth.account SET state = $2 WHERE user_id = $1";
+  await world.pool.query(state, [off!.userId, "disabled"]);
+  await world.pool.query(state, [gone!.userId, "deleted"]);
+  assert.deepEqual(await eve.names(stem), []);
+});
+
+test("a number that nobody has, and one whose owner does not want it, read the same", {
+  timeout,
+}, async () => {
+  const { api } = await seeker();
+  const phone = `+491511${randomInt(1_000_000, 9_999_999)}`;
+  const answer = await api.searchUsers({ query: { case: "phone", value: phone } });
+  assert.deepEqual([answer.users, answer.nextPageToken], [[], ""]);
+  const invalid = api.searchUsers({ query: { case: "phone", value: "+4912" } });
+  await assert.rejects(invalid, refused(ErrorReason.INVALID_ARGUMENT));
+  const fixed = api.searchUsers({ query: { case: "phone", value: "+49301234567" } });
+  await assert.rejects(fixed, refused(ErrorReason.PHONE_INVALID));
+});
+
+test("searches are few: over RPC and over the socket they draw on one budget", {
+  timeout,
+}, async (t) => {
+  const eve = await seeker();
+  const device = await RawDevice.hello(world.url, eve.accessToken);
+  t.after(() => device.close());
+  const query = { case: "userNamePrefix", value: "zzzz" } as const;
+  const request = create(SearchUsersRequestSchema, { query });
+  let answered = 0;
+  let limited = 0;
+  // The minute may turn in between, at most once.
+  for (let at = 0; at < perMinute + 1; at++) {
+    await eve.api.searchUsers(request).then(
+      () => answered++,
+      (error) => {
+        refused(ErrorReason.RATE_LIMITED)(error);
+        assert.ok(Number(detailOf(error)?.retryAfterMs) > 0);
+        limited++;
+      },
+    );
+    const method = "lucky.user.v1.UserService/SearchUsers";
+    const body = toBinary(SearchUsersRequestSchema, request);
+    device.send({ case: "rpc", value: { callId: String(at + 1), method, request: body } });
+    const { outcome } = await device.next("rpcResult");
+    if (outcome.case === "response") {
+      fromBinary(SearchUsersResponseSchema, outcome.value);
+      answered++;
+    } else {
+      assert.equal(outcome.value?.error?.reason, ErrorReason.RATE_LIMITED);
+      limited++;
+    }
+  }
+  assert.equal(answered + limited, 2 * (perMinute + 1));
+  assert.ok(limited > 0);
+  assert.ok(answered <= 2 * perMinute);
+});

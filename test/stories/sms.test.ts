@@ -1,0 +1,195 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { LuckyError, reasonOf } from "../../client/error.ts";
+import { sealPassword } from "../../client/password.ts";
+import { AuthService, DeviceClass, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { doorsOf } from "../doors.ts";
+import { callers, people } from "../people.ts";
+import { anyPhone, startPhones } from "../sms.ts";
+import { startWorld, testMode } from "../world.ts";
+
+const timeout = 120_000;
+const perAddress = 60;
+const phones = await startPhones({ after });
+const settings = {
+  ...phones.settings,
+  LUCKY_AUTH_SMS_PER_ADDRESS_PER_HOUR: String(perAddress),
+  LUCKY_AUTH_SMS_PER_NUMBER_PER_HOUR: "4",
+  LUCKY_AUTH_SMS_ATTEMPTS: "2",
+};
+const world = await startWorld({ after }, { settings });
+const auth = callers(world.url, AuthService);
+const { LOGIN, REGISTER, RESET, BIND } = SmsPurpose;
+const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
+const because = (reason: ErrorReason) => (error: unknown) => {
+  assert.equal(ErrorReason[reasonOf(error)], ErrorReason[reason]);
+  return true;
+};
+const otherThan = (code: string) => String((Number(code) + 1) % 1_000_000).padStart(6, "0");
+
+async function codeFor(phone: string, purpose: SmsPurpose): Promise<string> {
+  await auth.sendSmsCode({ phone, purpose });
+  return phones.codeTo(phone);
+}
+
+/** Waits until the gateway has found auth again; nothing but UNAVAILABLE may come until then. */
+async function authIsBack(): Promise<void> {
+  const signal = AbortSignal.timeout(60_000);
+  for (;;) {
+    const reason = await auth.getPublicKey({}).then(() => undefined, reasonOf);
+    if (reason === undefined) return;
+    assert.equal(ErrorReason[reason], "UNAVAILABLE");
+    signal.throwIfAborted();
+  }
+}
+
+/** A number with an account. */
+async function known(): Promise<{ phone: string; userId: string }> {
+  const phone = anyPhone();
+  const code = await codeFor(phone, REGISTER);
+  const { user } = await auth.registerByPhone({ phone, code, device });
+  return { phone, userId: user!.userId };
+}
+
+test("a phone logs in by a code, whatever door it comes by, and the code is good once", {
+  timeout,
+}, async (t) => {
+  const [host] = await people(world, "host");
+  const { phone, userId } = await known();
+  for (const door of await doorsOf(t, world, host!)) {
+    const own = door.of(AuthService);
+    await own.sendSmsCode({ phone, purpose: LOGIN });
+    const code = await phones.codeTo(phone);
+    const login = () => own.loginBySmsCode({ phone, code, device });
+    assert.equal((await login()).user?.userId, userId, door.name);
+    await assert.rejects(login(), because(ErrorReason.SMS_CODE_INVALID));
+  }
+});
+
+test("a number is bound by who owns account and number, replaced, and never shared", {
+  timeout,
+}, async () => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const asAna = callers(world.url, AuthService, (await ana!.login()).accessToken);
+  const asBen = callers(world.url, AuthService, (await ben!.login()).accessToken);
+  const seal = async (text: string) => sealPassword(await auth.getPublicKey({}), text);
+  const right = () => seal("a passphrase for stories");
+  const phone = anyPhone();
+  const send = async (as: typeof asAna) => {
+    await as.sendSmsCode({ phone, purpose: BIND });
+    return phones.codeTo(phone);
+  };
+  const anonymous = auth.sendSmsCode({ phone, purpose: BIND });
+  await assert.rejects(anonymous, because(ErrorReason.TOKEN_INVALID));
+  const code = await send(asAna);
+  const wrong = asAna.bindPhone({ phone, code, password: await seal("not the password") });
+  await assert.rejects(wrong, because(ErrorReason.CREDENTIALS_INVALID));
+  const without = asAna.bindPhone({ phone, code });
+  await assert.rejects(without, because(ErrorReason.CREDENTIALS_INVALID));
+  const foreign = asBen.bindPhone({ phone, code, password: await right() });
+  await assert.rejects(foreign, because(ErrorReason.SMS_CODE_INVALID));
+  await asAna.bindPhone({ phone, code, password: await right() });
+  const bens = asBen.bindPhone({ phone, code: await send(asBen), password: await right() });
+  await assert.rejects(bens, because(ErrorReason.PHONE_TAKEN));
+  const { user } = await auth.loginBySmsCode({ phone, code: await codeFor(phone, LOGIN), device });
+  assert.equal(user?.userId, ana!.userId);
+});
+
+test("nobody learns by codes which numbers have an account", { timeout }, async () => {
+  const { phone: friend } = await known();
+  const stranger = anyPhone();
+  const before = phones.arrived.length;
+  for (const purpose of [LOGIN, RESET]) await auth.sendSmsCode({ phone: stranger, purpose });
+  // A message to somebody else arrives; one to the stranger would have come before it.
+  await codeFor(friend, LOGIN);
+  assert.deepEqual(
+    phones.arrived.slice(before).map(({ phone }) => phone),
+    [friend],
+  );
+  // The gateway is away: the answers still read the same.
+  phones.answerWith(500, 500);
+  const [known500, unknown500] = [
+    await auth.sendSmsCode({ phone: friend, purpose: RESET }),
+    await auth.sendSmsCode({ phone: stranger, purpose: RESET }),
+  ];
+  assert.equal(known500.resendAfterMs, unknown500.resendAfterMs);
+  for (const phone of [friend, stranger]) {
+    const guess = auth.loginBySmsCode({ phone, code: "000000", device });
+    await assert.rejects(guess, because(ErrorReason.SMS_CODE_INVALID));
+  }
+  await assert.rejects(
+    auth.loginBySmsCode({ phone: anyPhone(), code: "000000", device }),
+    because(ErrorReason.SMS_CODE_INVALID),
+  );
+});
+
+test("a message that cannot be handed over is said so, and tried again before that", {
+  timeout,
+}, async () => {
+  const phone = anyPhone();
+  phones.answerWith(503);
+  await codeFor(phone, REGISTER);
+  phones.answerWith(503, 503);
+  const failing = auth.sendSmsCode({ phone, purpose: REGISTER });
+  await assert.rejects(failing, because(ErrorReason.SMS_NOT_SENT));
+  phones.answerWith(400);
+  const refused = auth.sendSmsCode({ phone, purpose: REGISTER });
+  await assert.rejects(refused, because(ErrorReason.SMS_NOT_SENT));
+  const code = await codeFor(phone, REGISTER);
+  await auth.registerByPhone({ phone, code, device });
+});
+
+test("after five wrong guesses the sixth is the last, also for many at once", {
+  timeout,
+}, async () => {
+  const { phone } = await known();
+  const code = await codeFor(phone, LOGIN);
+  const guess = (one: string) => auth.loginBySmsCode({ phone, code: one, device });
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 12 }, () => guess(otherThan(code))),
+  );
+  const reasons = outcomes.map((o) => (o.status === "rejected" ? reasonOf(o.reason) : undefined));
+  assert.equal(reasons.filter((r) => r === ErrorReason.SMS_CODE_INVALID).length, 6);
+  assert.equal(reasons.filter((r) => r === ErrorReason.SMS_CODE_EXHAUSTED).length, 6);
+  await assert.rejects(guess(code), because(ErrorReason.SMS_CODE_EXHAUSTED));
+  await auth.loginBySmsCode({ phone, code: await codeFor(phone, LOGIN), device });
+});
+
+test("codes and their budgets outlive a restart of auth", {
+  timeout,
+  skip: testMode === "embedded",
+}, async () => {
+  const { phone, userId } = await known();
+  await codeFor(phone, LOGIN);
+  const code = await codeFor(phone, LOGIN);
+  await codeFor(phone, RESET);
+  await world.mesh.process("auth-0").restart();
+  await authIsBack();
+  const { user } = await auth.loginBySmsCode({ phone, code, device });
+  assert.equal(user?.userId, userId);
+  const fifth = auth.sendSmsCode({ phone, purpose: LOGIN });
+  await assert.rejects(fifth, because(ErrorReason.RATE_LIMITED));
+});
+
+test("one address gets its budget of codes and no more; a number its own", {
+  timeout,
+}, async () => {
+  const phone = anyPhone();
+  for (let n = 0; n < 4; n++) await auth.sendSmsCode({ phone, purpose: LOGIN });
+  const fifth = await auth.sendSmsCode({ phone, purpose: LOGIN }).catch(LuckyError.from);
+  assert.ok(fifth instanceof LuckyError);
+  assert.equal(ErrorReason[fifth.reason], "RATE_LIMITED");
+  assert.ok(fifth.retryAfterMs > 3_500_000 && fifth.retryAfterMs <= 3_600_000);
+
+  let sent = 0;
+  const more = () => auth.sendSmsCode({ phone: anyPhone(), purpose: LOGIN });
+  for (; sent < perAddress; sent++) {
+    const refused = await more().then(() => undefined, LuckyError.from);
+    if (refused === undefined) continue;
+    assert.equal(ErrorReason[refused.reason], "RATE_LIMITED");
+    assert.ok(refused.retryAfterMs > 0 && refused.retryAfterMs <= 3_600_000);
+    break;
+  }
+  assert.ok(sent < perAddress);
+});

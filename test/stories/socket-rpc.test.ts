@@ -1,0 +1,108 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import {
+  create,
+  type DescMessage,
+  type DescMethodUnary,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { DeviceService } from "../../gen/lucky/auth/v1/device_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { people } from "../people.ts";
+import { RawDevice } from "../raw.ts";
+import { startWorld } from "../world.ts";
+
+const timeout = 120_000;
+const world = await startWorld({ after });
+
+let calls = 0;
+
+/** Calls over the socket; the reason of the refusal when there is one. */
+async function rpc<I extends DescMessage, O extends DescMessage>(
+  device: RawDevice,
+  method: DescMethodUnary<I, O>,
+  request: MessageInitShape<I>,
+): Promise<MessageShape<O> | ErrorReason> {
+  const callId = String(++calls);
+  const name = `${method.parent.typeName}/${method.name}`;
+  const bytes = toBinary(method.input, create(method.input, request));
+  device.send({ case: "rpc", value: { callId, method: name, request: bytes } });
+  const { outcome } = await device.next("rpcResult", (result) => result.callId === callId);
+  if (outcome.case === "response") return fromBinary(method.output, outcome.value);
+  return outcome.value?.error?.reason ?? ErrorReason.UNSPECIFIED;
+}
+
+async function answered<I extends DescMessage, O extends DescMessage>(
+  device: RawDevice,
+  method: DescMethodUnary<I, O>,
+  request: MessageInitShape<I>,
+): Promise<MessageShape<O>> {
+  const answer = await rpc(device, method, request);
+  if (typeof answer === "number") throw new Error(`refused with ${ErrorReason[answer]}`);
+  return answer;
+}
+
+test("devices are managed, tokens exchanged and logins ended over the socket", {
+  timeout,
+}, async () => {
+  const [ana] = await people(world, "ana");
+  for (const door of [world.url, world.connects.at(-1)!]) {
+    const laptopTokens = await ana!.login({ deviceId: "laptop" });
+    const laptop = await RawDevice.hello(door, laptopTokens.accessToken);
+    const tokens = await ana!.login({ deviceId: "phone" });
+    const phone = await RawDevice.hello(door, tokens.accessToken);
+    const { devices } = await answered(phone, DeviceService.method.listDevices, {});
+    assert.deepEqual(devices.map(({ device }) => device!.deviceId).toSorted(), ["laptop", "phone"]);
+    const name = { deviceId: "laptop", deviceName: "Laptop" };
+    await answered(phone, DeviceService.method.renameDevice, name);
+    const unknown = { deviceId: "toaster", deviceName: "Toaster" };
+    const missing = await rpc(phone, DeviceService.method.renameDevice, unknown);
+    assert.equal(missing, ErrorReason.DEVICE_NOT_FOUND);
+
+    const { refreshToken } = tokens;
+    const fresh = await answered(phone, AuthService.method.refresh, { refreshToken });
+    const { accessToken } = fresh.tokens!;
+    phone.send({ case: "renew", value: { accessToken } });
+    await phone.roundTrip();
+    await answered(phone, DeviceService.method.revokeDevice, { deviceId: "laptop" });
+    assert.equal((await laptop.closed).code, CloseCode.TOKEN_REVOKED);
+    await rpc(phone, AuthService.method.logout, {}).catch(() => {});
+    assert.equal((await phone.closed).code, CloseCode.TOKEN_REVOKED);
+  }
+});
+
+test("guessing over sockets draws on the budget of the device's own address", {
+  timeout,
+}, async (t) => {
+  const narrow = await startWorld(t, {
+    settings: {
+      LUCKY_LIMITS_CREDENTIAL_PER_MINUTE: "6",
+      LUCKY_GATEWAY_TRUST_FORWARDED_FOR: "true",
+    },
+  });
+  const [ana] = await people(narrow, "ana");
+  const { accessToken } = await ana!.login();
+  const openFrom = async (address: string) => {
+    const device = await RawDevice.open(narrow.url, "/ws", { "x-forwarded-for": address });
+    device.send({ case: "hello", value: { accessToken } });
+    await device.next("welcome");
+    return device;
+  };
+  const guess = (device: RawDevice) =>
+    rpc(device, AuthService.method.refresh, { refreshToken: "a guess, one of many" });
+
+  const guesser = await openFrom("203.0.113.1");
+  for (let at = 0; at < 6; at++)
+    assert.equal(await guess(guesser), ErrorReason.REFRESH_TOKEN_INVALID);
+  assert.equal(await guess(guesser), ErrorReason.RATE_LIMITED);
+  const again = await openFrom("203.0.113.1");
+  assert.equal(await guess(again), ErrorReason.RATE_LIMITED);
+  const neighbour = await openFrom("203.0.113.2");
+  t.after(() => neighbour.close());
+  assert.equal(await guess(neighbour), ErrorReason.REFRESH_TOKEN_INVALID);
+});

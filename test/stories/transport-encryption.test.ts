@@ -1,0 +1,145 @@
+import assert from "node:assert/strict";
+import { constants, createPublicKey, publicEncrypt, randomBytes } from "node:crypto";
+import { after, test } from "node:test";
+import { LuckyClient } from "../../client/client.ts";
+import { reasonOf } from "../../client/error.ts";
+import { type SealedPassword, sealPassword } from "../../client/password.ts";
+import {
+  AuthService,
+  DeviceClass,
+  type GetPublicKeyResponse,
+} from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { callers, people } from "../people.ts";
+import { startWorld } from "../world.ts";
+
+const timeout = 120_000;
+const settings = { LUCKY_AUTH_KEY_REFRESH_SECONDS: "1", LUCKY_AUTH_KEY_PUBLISH_AHEAD_SECONDS: "0" };
+const world = await startWorld({ after }, { settings });
+const auth = callers(world.url, AuthService);
+const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
+const password = "a passphrase for stories";
+const [ana] = await people(world, "ana");
+const login = (sealed: SealedPassword) =>
+  auth.login({ userName: ana!.userName, password: sealed, device });
+const invalid = (call: Promise<unknown>) =>
+  assert.rejects(call, (error) => {
+    assert.equal(ErrorReason[reasonOf(error)], "ENCRYPTION_INVALID");
+    return true;
+  });
+
+test("what a phone without our client does: JWK or SPKI, nonce, time, OAEP", {
+  timeout,
+}, async () => {
+  for (const form of ["spki", "jwk"] as const) {
+    const { keyId, spki, jwkJson, nonce, serverTimeMs } = await auth.getPublicKey({});
+    const algorithm = { name: "RSA-OAEP", hash: "SHA-256" };
+    const key =
+      form === "spki"
+        ? await crypto.subtle.importKey("spki", new Uint8Array(spki), algorithm, false, ["encrypt"])
+        : await crypto.subtle.importKey("jwk", JSON.parse(jwkJson), algorithm, false, ["encrypt"]);
+    // Written by hand: field 1 bytes, field 2 varint, field 3 string.
+    const text = Buffer.from(password);
+    const plain = Buffer.concat([
+      Buffer.from([0x0a, nonce.length]),
+      nonce,
+      Buffer.from([0x10, ...varint(serverTimeMs)]),
+      Buffer.from([0x1a, text.length]),
+      text,
+    ]);
+    const ciphertext = await crypto.subtle.encrypt(algorithm.name, key, plain);
+    const { user } = await login({ keyId, ciphertext: new Uint8Array(ciphertext) });
+    assert.equal(user?.userId, ana!.userId);
+  }
+});
+
+test("a recorded request is worth nothing: a ciphertext is good once", { timeout }, async () => {
+  const sealed = await sealPassword(await auth.getPublicKey({}), password);
+  const outcomes = await Promise.allSettled([login(sealed), login(sealed), login(sealed)]);
+  assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
+  await invalid(login(sealed));
+  // Nor is it good for something else.
+  await invalid(auth.register({ userName: "somebody-else", password: sealed }));
+});
+
+test("without a nonce of the server, or with an old time, nothing gets in", {
+  timeout,
+}, async () => {
+  const key = await auth.getPublicKey({});
+  const seal = (change: Partial<GetPublicKeyResponse>) =>
+    sealPassword({ ...key, ...change } as GetPublicKeyResponse, password);
+  await invalid(login(await seal({ nonce: new Uint8Array(randomBytes(40)) })));
+  await invalid(login(await seal({ nonce: new Uint8Array() })));
+  await invalid(login(await seal({ serverTimeMs: key.serverTimeMs - 180_000n })));
+  await invalid(login(await seal({ serverTimeMs: key.serverTimeMs + 120_000n })));
+  await invalid(login(raw(key, Buffer.from(password))));
+  await invalid(login({ keyId: "another", ciphertext: (await seal({})).ciphertext }));
+  // None of it used the nonce up.
+  await login(await seal({}));
+});
+
+test("both passwords of a request carry one nonce", { timeout }, async () => {
+  const [ben] = await people(world, "ben");
+  const own = callers(world.url, AuthService, (await ben!.login()).accessToken);
+  const [one, two] = [await auth.getPublicKey({}), await auth.getPublicKey({})];
+  const change = async (old: GetPublicKeyResponse, fresh: GetPublicKeyResponse) =>
+    own.changePassword({
+      oldPassword: await sealPassword(old, password),
+      newPassword: await sealPassword(fresh, "tulip hatchet orbit"),
+    });
+  await invalid(change(one, two));
+  await change(one, one);
+  await invalid(change(one, one));
+});
+
+test("a key that is due is replaced, the old one decrypts for its grace and then no more", {
+  timeout,
+}, async (t) => {
+  const old = await auth.getPublicKey({});
+  const answered = await login(await sealPassword(old, password));
+  assert.ok(answered.tokens);
+  // A client that got the key before it was replaced, and the nonce after.
+  const under = async () => {
+    const { nonce, serverTimeMs } = await auth.getPublicKey({});
+    return sealPassword({ ...old, nonce, serverTimeMs }, password);
+  };
+  await world.pool.query(
+    "UPDATE auth.key SET active_at = active_at - interval '91 days' WHERE key_id = $1",
+    [old.keyId],
+  );
+  let fresh = await auth.getPublicKey({});
+  while (fresh.keyId === old.keyId) fresh = await auth.getPublicKey({});
+  assert.notDeepEqual(fresh.spki, old.spki);
+  await login(await under());
+  await login(await sealPassword(fresh, password));
+
+  await world.pool.query(
+    "UPDATE auth.key SET active_at = active_at - interval '1 day 2 minutes' WHERE key_id = $1",
+    [fresh.keyId],
+  );
+  let refusals = 0;
+  while (refusals === 0)
+    await under()
+      .then(login)
+      .catch((error) => {
+        assert.equal(ErrorReason[reasonOf(error)], "ENCRYPTION_INVALID");
+        refusals++;
+      });
+  await invalid(under().then(login));
+  // Our client gets the key anew by itself.
+  const client = new LuckyClient({ url: world.url, device });
+  t.after(() => client.close());
+  await client.login(ana!.userName, password);
+});
+
+function varint(value: bigint): number[] {
+  return value < 128n ? [Number(value)] : [Number(value & 127n) | 128, ...varint(value >> 7n)];
+}
+
+/** Any bytes under the key, as nobody's client encrypts them. */
+function raw({ keyId, spki }: GetPublicKeyResponse, plain: Uint8Array): SealedPassword {
+  const key = createPublicKey({ key: Buffer.from(spki), type: "spki", format: "der" });
+  const padding = constants.RSA_PKCS1_OAEP_PADDING;
+  const ciphertext = publicEncrypt({ key, padding, oaepHash: "sha256" }, plain);
+  return { keyId, ciphertext: new Uint8Array(ciphertext) };
+}
