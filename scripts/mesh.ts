@@ -42,6 +42,8 @@ export interface Mesh {
   readonly postgresUrl: string;
   /** Where each connect listens for WebSockets: "http://127.0.0.1:port". */
   readonly connectUrls: readonly string[];
+  /** Where each process answers the operator: "http://127.0.0.1:port". */
+  readonly opsUrls: readonly string[];
   /** auth-0, server-0 …, connect-0 …, gateway-0 */
   readonly processes: readonly Child[];
   /** Undefined when they are not its own. */
@@ -120,6 +122,7 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
     return {
       gatewayUrl: urlsOf("gateway")[0]!,
       connectUrls: urlsOf("connect"),
+      opsUrls: placed.map(({ opsPort }) => `http://127.0.0.1:${opsPort}`),
       postgresUrl: settings.LUCKY_POSTGRES_URL ?? "",
       processes: processes.map(({ child }) => child),
       backends,

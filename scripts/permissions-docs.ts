@@ -1,0 +1,73 @@
+/**
+ * Writes docs/permissions.md from the options of the contracts. With --check it writes nothing and
+ * fails when the page is out of date.
+ */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { DescMethod, DescService } from "@bufbuild/protobuf";
+import { Access, LimitClass } from "../gen/lucky/options/v1/options_pb.js";
+import { rulesOf } from "../platform/rpc/rules.ts";
+import { allServices } from "./contracts.ts";
+
+const page = join(import.meta.dirname, "../docs/permissions.md");
+
+const head = `# Permissions
+
+Who may call which method. Written by \`node scripts/permissions-docs.ts\` from the options in
+\`proto/lucky\` (\`access\` and \`limit\`, see \`proto/lucky/options/v1/options.proto\`): change those, not
+this page. The check fails while the page says something else than the contracts, and
+\`test/stories/access.test.ts\` calls every method as everybody whom this page keeps out.
+
+A role is a claim of the access token, taken from the account when the device logs in or refreshes;
+when an administrator changes it, the account's logins end. "Anybody" needs no token. "Services" are
+Lucky's own processes, which prove themselves with the mesh secret: the gateway passes no such call on.
+
+Over the socket's \`Rpc\` frame a device may call every unary method that its user may call here;
+methods for services and streams are not there.
+
+A call counts against the budget in the last column: *credential* by the caller's address, the others
+by user, or by address without a login. The sizes are \`LUCKY_LIMITS_…\` in
+[configuration.md](configuration.md).
+`;
+
+/** Who can call, and with which access. */
+const columns: [who: string, may: ReadonlySet<Access>][] = [
+  ["Anybody", new Set([Access.PUBLIC])],
+  ["Bot", new Set([Access.PUBLIC, Access.USER])],
+  ["User", new Set([Access.PUBLIC, Access.USER, Access.PERSON])],
+  ["Operator", new Set([Access.PUBLIC, Access.USER, Access.PERSON, Access.OPERATOR])],
+  [
+    "Administrator",
+    new Set([Access.PUBLIC, Access.USER, Access.PERSON, Access.OPERATOR, Access.ADMIN]),
+  ],
+  ["Services", new Set([Access.PUBLIC, Access.INTERNAL])],
+];
+
+const services = await allServices();
+const text = [head, ...services.map(section)].join("\n");
+if (!process.argv.includes("--check")) {
+  writeFileSync(page, text);
+} else if (!existsSync(page) || readFileSync(page, "utf8") !== text) {
+  console.error("docs/permissions.md is out of date: run node scripts/permissions-docs.ts");
+  process.exitCode = 1;
+}
+
+function section({ typeName, methods }: DescService): string {
+  const titles = ["Method", ...columns.map(([who]) => who), "Budget"];
+  return [
+    `## ${typeName}`,
+    "",
+    `| ${titles.join(" | ")} |`,
+    `|${titles.map((_, at) => (at > 0 && at < titles.length - 1 ? ":-:" : "---")).join("|")}|`,
+    ...methods.map(row),
+    "",
+  ].join("\n");
+}
+
+function row(method: DescMethod): string {
+  const { access, limit } = rulesOf(method);
+  const stream = method.methodKind === "unary" ? "" : " (stream)";
+  const budget = limit === LimitClass.INTERNAL ? "not limited" : LimitClass[limit].toLowerCase();
+  const marks = columns.map(([, may]) => (may.has(access) ? "✓" : ""));
+  return `| ${[`\`${method.name}\`${stream}`, ...marks, budget].join(" | ")} |`;
+}
