@@ -9,6 +9,7 @@ const scenarios: Readonly<Record<string, () => Promise<{ default: Scenario }>>> 
   connections: () => import("./scenarios/connections.ts"),
   rpc: () => import("./scenarios/rpc.ts"),
   sync: () => import("./scenarios/sync.ts"),
+  revoke: () => import("./scenarios/revoke.ts"),
   limits: () => import("./scenarios/limits.ts"),
   compare: () => import("./scenarios/compare.ts"),
 };

@@ -9,7 +9,7 @@ import { createPool } from "../platform/postgres/pool.ts";
 import { holdWorker } from "../platform/postgres/worker.ts";
 import { authConfig } from "../services/auth/config.ts";
 import { openDatabase } from "../services/auth/database.ts";
-import { loadKeys } from "../services/auth/keys.ts";
+import { createKeyring } from "../services/auth/keyring.ts";
 import { createSealing } from "../services/auth/sealing.ts";
 import { createAccessTokens } from "../services/auth/tokens.ts";
 import { withStarted } from "./backends.ts";
@@ -78,8 +78,8 @@ async function mint(system: System, count: number): Promise<User[]> {
     const ids = createIds({ worker: worker.number, clock });
     const config = { ...defaultsOf(authConfig), accessTokenSeconds: TOKEN_SECONDS };
     const sealing = createSealing(system.keyEncryptionKey);
-    const keys = await loadKeys({ database, sealing, passwordKeyBits: 2_048, clock });
-    const tokens = await createAccessTokens({ config, keys: keys.access, clock });
+    const keyring = await createKeyring({ config, database, sealing, clock });
+    const tokens = await createAccessTokens({ config, keyring, clock });
 
     const run = Date.now().toString(36);
     const userIds = Array.from({ length: count }, () => ids.next());
