@@ -9,9 +9,11 @@ const scenarios: Readonly<Record<string, () => Promise<{ default: Scenario }>>> 
   connections: () => import("./scenarios/connections.ts"),
   rpc: () => import("./scenarios/rpc.ts"),
   sync: () => import("./scenarios/sync.ts"),
+  growth: () => import("./scenarios/growth.ts"),
   revoke: () => import("./scenarios/revoke.ts"),
   limits: () => import("./scenarios/limits.ts"),
   compare: () => import("./scenarios/compare.ts"),
+  table: () => import("./scenarios/table.ts"),
 };
 
 async function help(): Promise<void> {

@@ -3,11 +3,13 @@ import { cpuBetween, readCpu } from "./cpu.ts";
 import type { Counts, Load } from "./generator/api.ts";
 import type { Generators } from "./generators.ts";
 import type { Machine } from "./machine.ts";
+import { MemoryWatch } from "./memory-watch.ts";
 import { type Figures, rounded } from "./report.ts";
 import { readOutbox, readStored, type Stored } from "./stored.ts";
 
 const ARRIVALS_MS = 60_000;
 const LOOK_MS = 50;
+const MEMORY_EVERY_MS = 1_000;
 
 export interface RunOptions {
   readonly generators: Generators;
@@ -45,11 +47,13 @@ export async function run(options: RunOptions): Promise<Run> {
   await pause(warmupS * 1_000);
 
   const before = await generators.counts();
+  const memory = new MemoryWatch(options.processes, MEMORY_EVERY_MS);
   const cpuBefore = readCpu(processes);
   await generators.measure();
   await pause(seconds * 1_000);
   const measured = await generators.measured();
   const cpuAfter = readCpu(processes);
+  const memoryMib = await memory.stop();
   await generators.stop();
 
   const { elapsedS, latencies, lateness } = measured;
@@ -105,6 +109,7 @@ export async function run(options: RunOptions): Promise<Run> {
       sync_required: counts.syncRequired,
       sessions_ended: counts.ended,
       ...(stored && { rows: stored.rows, sequences: stored.sequences, outbox: stored.outbox }),
+      memory_mib: memoryMib,
       cpu_us_per_message: byProcess((used) => rounded((used / messages) * 1e6)),
       ...(receivers > 1 && {
         cpu_us_per_delivery: byProcess((used) => rounded((used / Math.max(1, delivered)) * 1e6, 2)),

@@ -1,0 +1,81 @@
+import { acknowledgeMs } from "../generators.ts";
+import { readMachine } from "../machine.ts";
+import type { Flags } from "../options.ts";
+import { runPairs } from "../pairs.ts";
+import { prefill } from "../prefill.ts";
+import { type Report, rounded } from "../report.ts";
+import type { Run } from "../run.ts";
+import { scenario } from "../scenario.ts";
+import { addressesOf, modeFlags, shapeFigures, shapeOf, withSystem } from "../system.ts";
+
+export default scenario({
+  summary: "the same messages into an empty log, into a full one, and with idle sessions beside",
+  flags: {
+    ...modeFlags,
+    users: { default: "400", doc: "users, in pairs" },
+    window: { default: "16", doc: "messages of each user in flight" },
+    seconds: { default: "10", doc: "how long each is measured" },
+    warmup: { default: "5", doc: "seconds of the same load before" },
+    prefill: { default: "1000000", doc: "entries that are stored before the second" },
+    idle: { default: "10000", doc: "sessions beside the third that do nothing" },
+    rounds: { default: "1", doc: "how often all three are run, in turn; ratios are of the sums" },
+  },
+  run: growth,
+});
+
+type Case = "empty" | "prefilled" | "idle";
+
+async function growth(flags: Flags): Promise<Report> {
+  const machine = readMachine();
+  const runs: Record<Case, Run[]> = { empty: [], prefilled: [], idle: [] };
+  for (let round = 0; round < flags.number("rounds"); round++) {
+    for (const one of ["empty", "prefilled", "idle"] as const) {
+      console.log(`\n${one}`);
+      runs[one].push(
+        await withSystem(shapeOf(flags), async (system) => {
+          await prefill(system, one === "prefilled" ? flags.number("prefill", 0) : 0);
+          return runPairs({
+            system,
+            machine,
+            addresses: addressesOf(system, flags),
+            users: flags.number("users", 2),
+            idle: one === "idle" ? flags.number("idle", 0) : 0,
+            load: { kind: "window", window: flags.number("window") },
+            textBytes: 128,
+            acknowledgeMs,
+            seconds: flags.number("seconds", 0.1),
+            warmupS: flags.number("warmup", 0),
+            generators: flags.number("generators"),
+          });
+        }),
+      );
+    }
+  }
+  const perS = (one: Case) =>
+    runs[one].reduce((sum, { deliveredPerS }) => sum + deliveredPerS, 0) / runs[one].length;
+  return {
+    figures: {
+      ...shapeFigures(shapeOf(flags)),
+      prefilled: flags.number("prefill", 0),
+      idle: flags.number("idle", 0),
+      empty_per_s: rounded(perS("empty"), 0),
+      prefilled_per_s: rounded(perS("prefilled"), 0),
+      idle_per_s: rounded(perS("idle"), 0),
+      ratio_prefilled: rounded(perS("prefilled") / perS("empty"), 2),
+      ratio_idle: rounded(perS("idle") / perS("empty"), 2),
+      all_per_s: Object.fromEntries(
+        Object.entries(runs).map(([name, list]) => [
+          name,
+          list.map(({ deliveredPerS }) => rounded(deliveredPerS, 0)),
+        ]),
+      ),
+      machine,
+    },
+    faults: Object.entries(runs).flatMap(([name, list]) =>
+      list.flatMap(({ faults }) => faults.map((fault) => `${name}: ${fault}`)),
+    ),
+    limitedBy: Object.values(runs)
+      .flat()
+      .find(({ limitedBy }) => limitedBy !== undefined)?.limitedBy,
+  };
+}

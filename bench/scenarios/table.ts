@@ -1,0 +1,90 @@
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { readMachine } from "../machine.ts";
+import { median } from "../median.ts";
+import type { Flags } from "../options.ts";
+import { type Figures, type Report, rounded } from "../report.ts";
+import { scenario } from "../scenario.ts";
+import { type TableRow, tableRows } from "../table-rows.ts";
+
+export default scenario({
+  summary: "the table of docs/performance.md: each scenario several times, medians",
+  flags: {
+    runs: { default: "3", doc: "how often each command runs" },
+    only: { default: "", doc: "only commands that match this regular expression" },
+  },
+  run: table,
+});
+
+async function table(flags: Flags): Promise<Report> {
+  const machine = readMachine();
+  const only = new RegExp(flags.text("only"));
+  const rows = tableRows.filter(({ command }) => only.test(command));
+  const faults: string[] = [];
+  const limited: string[] = [];
+  const figures: Record<string, Figures> = {};
+  for (const row of rows) {
+    const runs: Figures[] = [];
+    for (let run = 1; run <= flags.number("runs"); run++) {
+      const result = await bench(row.command);
+      const note = (text: string) => `${row.command}, run ${run}: ${text}`;
+      for (const fault of (result.faults as string[] | undefined) ?? ["no figures"])
+        faults.push(note(fault));
+      if (result.generator_limited === true) limited.push(note("the generator was the limit"));
+      runs.push(result);
+      console.log(describe(row, runs));
+    }
+    figures[row.command] = Object.fromEntries(
+      row.figures.map((name) => [
+        name,
+        { median: median(read(runs, name)), all: read(runs, name) },
+      ]),
+    );
+  }
+  console.log();
+  for (const [command, found] of Object.entries(figures)) {
+    for (const [name, value] of Object.entries(found)) {
+      const { median: middle, all } = value as { median: number; all: number[] };
+      console.log(`| \`${command}\` | ${name} | ${middle} | ${all.join(" · ")} |`);
+    }
+  }
+  return { figures: { ...figures, machine }, faults, limitedBy: limited[0] };
+}
+
+function describe({ command, figures }: TableRow, runs: readonly Figures[]): string {
+  const parts = figures.map((name) => `${name} ${read(runs, name).at(-1)}`);
+  const others = runs.at(-1)?.others_share_of_machine;
+  return `${command}, run ${runs.length}: ${parts.join(", ")}, others ${others ?? "?"}`;
+}
+
+/** A figure of every run; a name with dots lies deeper. */
+function read(runs: readonly Figures[], name: string): number[] {
+  return runs.map((figures) => {
+    const value = name
+      .split(".")
+      .reduce<unknown>((inner, key) => (inner as Figures | undefined)?.[key], figures);
+    return rounded(Number(value), 3) ?? Number.NaN;
+  });
+}
+
+/** Runs one command of the bench; its figures are the last line. */
+function bench(command: string): Promise<Figures> {
+  return new Promise((resolve, reject) => {
+    const script = join(import.meta.dirname, "../main.ts");
+    const child = spawn(process.execPath, [...process.execArgv, script, ...command.split(" ")], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    let output = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+    });
+    child.once("error", reject);
+    child.once("close", () => {
+      try {
+        resolve(JSON.parse(output.trimEnd().split("\n").at(-1) ?? "") as Figures);
+      } catch {
+        resolve({});
+      }
+    });
+  });
+}

@@ -1,0 +1,34 @@
+/** A command of the bench, and the figures of it that are worth a place in the table. */
+export interface TableRow {
+  readonly command: string;
+  /** Names in the last line; a dot leads deeper. */
+  readonly figures: readonly string[];
+}
+
+const modes = ["embedded", "mesh"] as const;
+
+const perMode: readonly TableRow[] = [
+  { command: "messages", figures: ["delivered_per_s", "server_cpu_s_per_1000"] },
+  { command: "messages --window 1", figures: ["delivered_per_s"] },
+  {
+    command: "messages --rate 1000 --warmup 25",
+    figures: ["p50_ms", "p99_ms", "server_cpu_s_per_1000", "sent_late_p50_ms"],
+  },
+  { command: "messages --rate 5000 --warmup 10", figures: ["p50_ms", "p99_ms"] },
+  { command: "fanout --rate max", figures: ["delivered_per_s"] },
+  {
+    command: "fanout --rate 20 --warmup 10",
+    figures: ["all_have_it_p50_ms", "all_have_it_p99_ms"],
+  },
+  {
+    command: "connections",
+    figures: ["process_rss_kib_each", "kernel_kib_each_both_ends", "accepts_per_s", "storm_per_s"],
+  },
+  { command: "compare", figures: ["ratio", "ratio_relay", "ratio_ejabberd"] },
+  { command: "growth", figures: ["ratio_prefilled", "ratio_idle"] },
+];
+
+/** What docs/performance.md shows, in its order. */
+export const tableRows: readonly TableRow[] = perMode.flatMap(({ command, figures }) =>
+  modes.map((mode) => ({ command: `${command} --mode ${mode}`, figures })),
+);
