@@ -1,5 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { readMemory } from "./memory.ts";
+import { residentKib } from "./memory.ts";
 import { type Figures, rounded } from "./report.ts";
 
 const KIB_PER_MIB = 1_024;
@@ -47,7 +47,7 @@ export class MemoryWatch {
 
   #read(): void {
     for (const { pid, mib } of this.#courses) {
-      mib.push(rounded(readMemory([pid]).rssKib / KIB_PER_MIB) ?? 0);
+      mib.push(rounded(residentKib(pid) / KIB_PER_MIB) ?? 0);
     }
   }
 }

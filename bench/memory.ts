@@ -16,9 +16,14 @@ export function readMemory(pids: readonly number[]): Memory {
   const sum = (read: (pid: number) => number) => pids.reduce((kib, pid) => kib + read(pid), 0);
   return {
     pssKib: sum((pid) => kibOf(`/proc/${pid}/smaps_rollup`, "Pss")),
-    rssKib: sum((pid) => kibOf(`/proc/${pid}/status`, "VmRSS")),
+    rssKib: sum(residentKib),
     kernelKib: kibOf("/proc/meminfo", "Slab") + tcpKib(),
   };
+}
+
+/** What of a process is in memory, KiB. Cheap, unlike its own part of it. */
+export function residentKib(pid: number): number {
+  return kibOf(`/proc/${pid}/status`, "VmRSS");
 }
 
 function kibOf(file: string, name: string): number {
