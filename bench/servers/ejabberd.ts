@@ -127,6 +127,7 @@ function configOf(port: number, database: URL) {
       {
         port,
         ip: "127.0.0.1",
+        backlog: 1024,
         module: "ejabberd_http",
         request_handlers: { "/ws": "ejabberd_http_ws" },
       },
