@@ -134,7 +134,8 @@ function configOf(port: number, database: URL) {
     ],
     modules: {
       mod_mam: { db_type: "sql", default: "always" },
-      mod_stream_mgmt: {},
+      // Devices begin to acknowledge when all sessions are open, which may take minutes for thousands.
+      mod_stream_mgmt: { ack_timeout: "10 minutes" },
     },
   };
 }
