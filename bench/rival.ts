@@ -23,7 +23,8 @@ export interface RivalOptions {
 /** The messages of pairs, sent through another server than Lucky by the same generator. */
 export async function runRival(options: RivalOptions): Promise<Run> {
   const { rival, name, users, machine, load, seconds, warmupS } = options;
-  // User ids begin with 1, and the token is the user id: these servers believe everything.
+  // User ids begin with 1, and the token is the user id: these servers believe everything, and where
+  // there are passwords, they are the same.
   const devices = Array.from({ length: users }, (_, index): DeviceSpec => {
     const target = { kind: "user", id: String((index ^ 1) + 1) } as const;
     return { index, url: rival.url, token: String(index + 1), target };
@@ -42,7 +43,7 @@ export async function runRival(options: RivalOptions): Promise<Run> {
       warmupS,
       receivers: 1,
       shared: false,
-      ordered: options.dialect === "lucky",
+      ordered: options.dialect !== "socket.io",
       postgresUrl: undefined,
     });
   } finally {

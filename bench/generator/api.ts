@@ -2,7 +2,7 @@ import type { Target } from "./dialect.ts";
 import type { Follows } from "./follow.ts";
 
 /** Which server is spoken to. */
-export type DialectName = "lucky" | "socket.io";
+export type DialectName = "lucky" | "socket.io" | "xmpp";
 
 /** A device that a generator is to play. */
 export interface DeviceSpec {

@@ -5,7 +5,7 @@ import { LeanWebSocket } from "./websocket.ts";
 
 /** What a device tells about messages. */
 export interface DeviceEvents {
-  accepted(device: Device, key: Readonly<MessageKey>): void;
+  accepted(device: Device): void;
   /** `key` is undefined when the server could not read the message. */
   refused(device: Device, key: Readonly<MessageKey> | undefined, result: Uint8Array): void;
   delivered(device: Device, key: Readonly<MessageKey>, sequence: number): void;
@@ -37,6 +37,7 @@ export class Device implements Heard {
   readonly index: number;
   /** The object that everything read is told with. */
   readonly key: MessageKey = { timeUs: 0, user: 0, number: 0 };
+  readonly tally = { came: 0, confirmed: 0 };
   readonly #options: DeviceOptions;
   #socket: LeanWebSocket;
   #state: "opening" | "open" | "closed" = "opening";
@@ -117,7 +118,7 @@ export class Device implements Heard {
   }
 
   accepted(): void {
-    this.#options.events.accepted(this, this.key);
+    this.#options.events.accepted(this);
   }
 
   refused(bytes: Buffer, from: number, to: number, keyed: boolean): void {

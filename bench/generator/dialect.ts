@@ -6,12 +6,14 @@ export interface Target {
   readonly id: string;
 }
 
-/** What a device hears; `key` is filled before the calls that concern a message. */
+/** What a device hears; `key` is filled before the calls that concern the message of it. */
 export interface Heard {
   readonly key: MessageKey;
+  /** For servers that confirm by count: how many came, and how many of ours are confirmed. */
+  readonly tally: { came: number; confirmed: number };
   /** The session is open. */
   welcome(): void;
-  /** The message of `key` is in the log. */
+  /** A message of this device is in the log; not every server says which. */
   accepted(): void;
   /** A message was not stored; that of `key` when `keyed`. The bytes are the SendResult. */
   refused(bytes: Buffer, from: number, to: number, keyed: boolean): void;

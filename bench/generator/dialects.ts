@@ -5,4 +5,5 @@ import type { Dialect } from "./dialect.ts";
 export const dialects: Readonly<Record<DialectName, () => Promise<Dialect>>> = {
   lucky: async () => (await import("./lucky.ts")).lucky,
   "socket.io": async () => (await import("./socket-io.ts")).socketIo,
+  xmpp: async () => (await import("./xmpp.ts")).xmpp,
 };

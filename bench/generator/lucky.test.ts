@@ -24,6 +24,7 @@ function hear(kind: MessageInitShape<typeof ServerFrameSchema>["kind"]): unknown
   const heard: unknown[] = [];
   const device: Heard = {
     key: { timeUs: 0, user: 0, number: 0 },
+    tally: { came: 0, confirmed: 0 },
     welcome: () => heard.push("welcome"),
     accepted: () => heard.push(["accepted", { ...device.key }]),
     refused: (_bytes, _from, _to, keyed) => heard.push(["refused", keyed && { ...device.key }]),

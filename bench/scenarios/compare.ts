@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { startRedis } from "../../test/backends.ts";
 import { startDatabase, withStarted } from "../backends.ts";
@@ -7,16 +6,18 @@ import { readMachine, readVersions } from "../machine.ts";
 import type { Flags } from "../options.ts";
 import { runPairs } from "../pairs.ts";
 import { type Report, rounded } from "../report.ts";
-import { runRival } from "../rival.ts";
+import { type RivalOptions, runRival } from "../rival.ts";
 import type { Run } from "../run.ts";
 import { scenario } from "../scenario.ts";
+import { type Ejabberd, findEjabberd, startEjabberd } from "../servers/ejabberd.ts";
 import { startRival } from "../servers/start.ts";
 import { addressesOf, modeFlags, shapeOf, withSystem } from "../system.ts";
 
-const ejabberd = ["/usr/sbin/ejabberdctl", "/opt/ejabberd/bin/ejabberdctl"];
+const notInstalled = "not installed";
 
 export default scenario({
-  summary: "the same messages through Lucky, through Socket.IO with Redis and one INSERT a message",
+  summary:
+    "the same messages through Lucky, Socket.IO with Redis and INSERTs, ejabberd, a bare relay",
   flags: {
     ...modeFlags,
     users: { default: "400", doc: "users, in pairs" },
@@ -27,6 +28,9 @@ export default scenario({
   },
   run: compare,
 });
+
+/** What every server is given to do. */
+type Workload = Omit<RivalOptions, "rival" | "name" | "dialect">;
 
 async function compare(flags: Flags): Promise<Report> {
   requirePackages("socket.io", "@socket.io/redis-adapter");
@@ -40,7 +44,64 @@ async function compare(flags: Flags): Promise<Report> {
     warmupS: flags.number("warmup", 0),
     generators: flags.number("generators"),
   };
-  const socketIo = await withStarted(async (started) => {
+  const relay = await runRelay(workload);
+  const socketIo = await runSocketIo(workload);
+  const installed = findEjabberd();
+  const ejabberd = installed && (await runEjabberd(installed, workload));
+  const { lucky, versions } = await withSystem(shapeOf(flags), async (system) => ({
+    lucky: await runPairs({
+      ...workload,
+      system,
+      addresses: addressesOf(system, flags),
+      idle: 0,
+      acknowledgeMs,
+    }),
+    versions: await readVersions({ ...system, mesh: true }),
+  }));
+  const runs = { Lucky: lucky, "Socket.IO": socketIo, relay, ...(ejabberd && { ejabberd }) };
+  const ratioTo = ({ deliveredPerS }: Run) => rounded(lucky.deliveredPerS / deliveredPerS, 2);
+  return {
+    figures: {
+      mode: flags.text("mode"),
+      users: workload.users,
+      window: workload.load.window,
+      seconds: workload.seconds,
+      lucky_per_s: rounded(lucky.deliveredPerS, 0),
+      socket_io_per_s: rounded(socketIo.deliveredPerS, 0),
+      ejabberd_per_s: ejabberd ? rounded(ejabberd.deliveredPerS, 0) : notInstalled,
+      relay_per_s: rounded(relay.deliveredPerS, 0),
+      ratio: ratioTo(socketIo),
+      ratio_ejabberd: ejabberd ? ratioTo(ejabberd) : notInstalled,
+      ratio_relay: ratioTo(relay),
+      lucky: lucky.figures,
+      socket_io: socketIo.figures,
+      ejabberd: ejabberd?.figures ?? notInstalled,
+      relay: relay.figures,
+      machine,
+      versions: { ...versions, ...(installed && { ejabberd: installed.version }) },
+    },
+    faults: Object.entries(runs).flatMap(([name, { faults }]) =>
+      faults.map((fault) => `${name}: ${fault}`),
+    ),
+    limitedBy:
+      Object.entries(runs)
+        .filter(([, { limitedBy }]) => limitedBy !== undefined)
+        .map(([name, { limitedBy }]) => `${name}: ${limitedBy}`)
+        .join("; ") || undefined,
+  };
+}
+
+function runRelay(workload: Workload): Promise<Run> {
+  return withStarted(async (started) => {
+    console.log("a bare relay on uWebSockets.js, which stores nothing");
+    const rival = await startRival("relay.ts");
+    started.push(() => rival.close());
+    return runRival({ ...workload, rival, name: "relay", dialect: "lucky" });
+  });
+}
+
+function runSocketIo(workload: Workload): Promise<Run> {
+  return withStarted(async (started) => {
     console.log("Socket.IO with its Redis adapter and one INSERT a message");
     const { url, pool } = await startDatabase(started);
     const redis = await startRedis();
@@ -59,35 +120,24 @@ async function compare(flags: Flags): Promise<Report> {
     }
     return result;
   });
-  const { lucky, versions } = await withSystem(shapeOf(flags), async (system) => ({
-    lucky: await runPairs({
-      ...workload,
-      system,
-      addresses: addressesOf(system, flags),
-      idle: 0,
-      acknowledgeMs,
-    }),
-    versions: await readVersions({ ...system, mesh: true }),
-  }));
-  const faultsOf = (name: string, { faults }: Run) => faults.map((fault) => `${name}: ${fault}`);
-  return {
-    figures: {
-      mode: flags.text("mode"),
-      users: workload.users,
-      window: workload.load.window,
-      seconds: workload.seconds,
-      lucky_per_s: rounded(lucky.deliveredPerS, 0),
-      socket_io_per_s: rounded(socketIo.deliveredPerS, 0),
-      ratio: rounded(lucky.deliveredPerS / socketIo.deliveredPerS, 2),
-      ejabberd: ejabberd.some(existsSync) ? "installed, but not measured here" : "not installed",
-      lucky: lucky.figures,
-      socket_io: socketIo.figures,
-      machine,
-      versions,
-    },
-    faults: [...faultsOf("Lucky", lucky), ...faultsOf("Socket.IO", socketIo)],
-    limitedBy: lucky.limitedBy ?? socketIo.limitedBy,
-  };
+}
+
+function runEjabberd(ejabberd: Ejabberd, workload: Workload): Promise<Run> {
+  return withStarted(async (started) => {
+    console.log("ejabberd over WebSocket, with accounts and message archive in PostgreSQL");
+    const { url, pool } = await startDatabase(started);
+    const rival = await startEjabberd(ejabberd, { url, pool, users: workload.users });
+    started.push(() => rival.close());
+    const result = await runRival({ ...workload, rival, name: "ejabberd", dialect: "xmpp" });
+    const { rows } = await pool.query("SELECT count(*)::float8 AS stored FROM archive");
+    // One copy for the sender and one for the receiver.
+    if (rows[0].stored !== 2 * Number(result.figures.accepted)) {
+      result.faults.push(
+        `${result.figures.accepted} were accepted and ${rows[0].stored} copies stored, not two each`,
+      );
+    }
+    return result;
+  });
 }
 
 /** Throws, in a plain sentence, when a package of the other server is not installed. */

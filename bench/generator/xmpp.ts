@@ -1,0 +1,222 @@
+import type { Dialect, Heard } from "./dialect.ts";
+import { KEY_BYTES, readKey } from "./key.ts";
+import { clientFrame, TEXT } from "./websocket.ts";
+
+/** The domain that the server of the comparison serves. */
+export const domain = "localhost";
+
+const LESS = "<".charCodeAt(0);
+const MORE = ">".charCodeAt(0);
+const SLASH = "/".charCodeAt(0);
+const EQUALS = "=".charCodeAt(0);
+const SPACE = " ".charCodeAt(0);
+const QUOTE = '"'.charCodeAt(0);
+const APOSTROPHE = "'".charCodeAt(0);
+const ZERO = "0".charCodeAt(0);
+/** The presence is the first stanza that the server counts; messages come after it. */
+const PRESENCE_COUNT = 1;
+
+const stanza = (xml: string) => clientFrame(TEXT, Buffer.from(xml));
+
+const open = stanza(
+  `<open xmlns="urn:ietf:params:xml:ns:xmpp-framing" to="${domain}" version="1.0"/>`,
+);
+const bind = stanza(
+  '<iq xmlns="jabber:client" type="set" id="bind">' +
+    '<bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"><resource>bench</resource></bind></iq>',
+);
+const enable = stanza('<enable xmlns="urn:xmpp:sm:3"/>');
+const presence = stanza('<presence xmlns="jabber:client"/>');
+/** Asks how many stanzas the server has handled. */
+const request = stanza('<r xmlns="urn:xmpp:sm:3"/>');
+
+/**
+ * XMPP over a WebSocket (RFC 7395), as far as messages of pairs need it. The user's name is the
+ * password too.
+ *
+ * "Accepted" means what XEP-0198 can say: the server has handled the message. ejabberd handles the
+ * stanzas of a session one after the other, and its archive (mod_mam) writes the sender's copy, one
+ * INSERT with its commit, before the next is looked at. So the `<r/>` behind every message is
+ * answered when the message is in the sender's archive and on its way to the receiver: the same
+ * promise as Lucky's Accepted and as Socket.IO's answer after its INSERT. It is asked for message by
+ * message because that is how the others answer; clients that wait for a tick do the same. The
+ * receiver's own copy is written before it is delivered, and the archive is counted at the end.
+ *
+ * What came is acknowledged by count, joined for some time like Lucky's acknowledgements.
+ */
+export const xmpp: Dialect = {
+  path: "/ws",
+  protocol: "xmpp",
+
+  /**
+   * All of the login at once, without waiting for the server in between: it takes one after the
+   * other, and what is refused ends the session. The answer to the last is the welcome.
+   */
+  hello(token) {
+    const login = Buffer.from(`\0${token}\0${token}`).toString("base64");
+    const auth = stanza(
+      `<auth xmlns="urn:ietf:params:xml:ns:xmpp-sasl" mechanism="PLAIN">${login}</auth>`,
+    );
+    return Buffer.concat([open, auth, open, bind, enable, presence, request]);
+  },
+
+  heartbeat: request,
+
+  sendTemplate({ id }, text) {
+    const key = "0".repeat(KEY_BYTES);
+    const message = stanza(
+      `<message xmlns="jabber:client" id="${key}" type="chat" to="${escaped(id)}@${domain}">` +
+        `<body>${escaped(text)}</body></message>`,
+    );
+    return { frame: Buffer.concat([message, request]), keyAt: message.indexOf(key) };
+  },
+
+  acknowledge: (_conversation, count) => stanza(`<a xmlns="urn:xmpp:sm:3" h="${count}"/>`),
+
+  read(bytes, from, to, heard) {
+    for (let at = from; at < to; ) {
+      const end = elementEnd(bytes, at, to);
+      readElement(bytes, at, end, heard);
+      at = end;
+    }
+  },
+};
+
+function escaped(text: string): string {
+  return text
+    .replaceAll("&", "&amp;")
+    .replaceAll("<", "&lt;")
+    .replaceAll(">", "&gt;")
+    .replaceAll('"', "&quot;");
+}
+
+const elements = {
+  message: Buffer.from("message"),
+  answer: Buffer.from("a"),
+  request: Buffer.from("r"),
+  presence: Buffer.from("presence"),
+};
+const stanzaId = Buffer.from("<stanza-id ");
+const attributes = {
+  id: Buffer.from("id"),
+  type: Buffer.from("type"),
+  h: Buffer.from("h"),
+};
+/** Answers on the way to a session, of which only the last one counts. */
+const steps = /^<(open|stream:features|success|enabled|iq (?=[^>]*type=.result.))/;
+const error = Buffer.from("error");
+
+function readElement(bytes: Buffer, from: number, to: number, heard: Heard): void {
+  if (isNamed(bytes, from, elements.message)) readMessage(bytes, from, to, heard);
+  else if (isNamed(bytes, from, elements.answer)) readAnswer(bytes, from, to, heard);
+  else if (isNamed(bytes, from, elements.presence)) heard.entry(++heard.tally.came, bytes, to, to);
+  else if (!isNamed(bytes, from, elements.request)) {
+    const said = bytes.toString("utf8", from, to);
+    // The only result is that of binding, before stanzas are counted.
+    if (!steps.test(said)) throw new Error(`the server said ${said}`);
+  }
+}
+
+/** A message has its key as id, and its place in the archive in a child of its own (XEP-0359). */
+function readMessage(bytes: Buffer, from: number, to: number, heard: Heard): void {
+  heard.entry(++heard.tally.came, bytes, to, to);
+  const typeAt = attributeAt(bytes, from, to, attributes.type);
+  if (typeAt > 0 && startsWith(bytes, typeAt, error)) {
+    throw new Error(`a message came back: ${bytes.toString("utf8", from, to)}`);
+  }
+  const keyAt = attributeAt(bytes, from, to, attributes.id);
+  if (keyAt < 0 || !readKey(bytes, keyAt, heard.key)) return;
+  const placeAt = bytes.indexOf(stanzaId, from);
+  if (placeAt < 0 || placeAt >= to) throw new Error("a message that is not in the archive");
+  heard.delivered(numberAt(bytes, attributeAt(bytes, placeAt, to, attributes.id)));
+}
+
+/** `<a h="…"/>`: so many of our stanzas were handled. */
+function readAnswer(bytes: Buffer, from: number, to: number, heard: Heard): void {
+  const { tally } = heard;
+  const count = numberAt(bytes, attributeAt(bytes, from, to, attributes.h));
+  while (tally.confirmed < count) {
+    tally.confirmed++;
+    if (tally.confirmed === PRESENCE_COUNT) heard.welcome();
+    else heard.accepted();
+  }
+}
+
+/** Where the element that begins at `from` ends. A frame should hold one alone. */
+function elementEnd(bytes: Buffer, from: number, to: number): number {
+  let depth = 0;
+  let at = from;
+  while (at < to) {
+    if (bytes[at] !== LESS) {
+      if (depth === 0) break;
+      at++;
+      continue;
+    }
+    const end = tagEnd(bytes, at, to);
+    if (bytes[at + 1] === SLASH) depth--;
+    else if (bytes[end - 1] !== SLASH) depth++;
+    at = end + 1;
+    if (depth === 0) return at;
+  }
+  throw new Error(`no whole element: ${bytes.toString("utf8", from, to)}`);
+}
+
+/** Where the ">" of a tag is; one in quotes is none. */
+function tagEnd(bytes: Buffer, from: number, to: number): number {
+  let quote = 0;
+  for (let at = from; at < to; at++) {
+    const byte = bytes[at]!;
+    if (quote !== 0) {
+      if (byte === quote) quote = 0;
+    } else if (byte === QUOTE || byte === APOSTROPHE) {
+      quote = byte;
+    } else if (byte === MORE) {
+      return at;
+    }
+  }
+  return to;
+}
+
+/** Where the value of an attribute of the tag at `from` begins; -1 when the tag does not have it. */
+function attributeAt(bytes: Buffer, from: number, to: number, name: Buffer): number {
+  let quote = 0;
+  for (let at = from; at < to; at++) {
+    const byte = bytes[at]!;
+    if (quote !== 0) {
+      if (byte === quote) quote = 0;
+    } else if (byte === QUOTE || byte === APOSTROPHE) {
+      quote = byte;
+    } else if (byte === MORE) {
+      return -1;
+    } else if (
+      byte === EQUALS &&
+      bytes[at - name.length - 1] === SPACE &&
+      startsWith(bytes, at - name.length, name)
+    ) {
+      return at + 2;
+    }
+  }
+  return -1;
+}
+
+function isNamed(bytes: Buffer, from: number, name: Buffer): boolean {
+  if (!startsWith(bytes, from + 1, name)) return false;
+  const after = bytes[from + 1 + name.length];
+  return after === SPACE || after === SLASH || after === MORE;
+}
+
+function startsWith(bytes: Buffer, at: number, start: Buffer): boolean {
+  for (let i = 0; i < start.length; i++) if (bytes[at + i] !== start[i]) return false;
+  return true;
+}
+
+/** The decimal number at an offset, which ends with what is no digit. */
+function numberAt(bytes: Buffer, at: number): number {
+  if (at < 0) throw new Error("a number is missing");
+  let value = 0;
+  for (let i = at; ; i++) {
+    const digit = bytes[i]! - ZERO;
+    if (!(digit >= 0 && digit <= 9)) return value;
+    value = value * 10 + digit;
+  }
+}
