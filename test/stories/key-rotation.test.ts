@@ -28,10 +28,15 @@ function signerOf({ accessToken }: Tokens): string {
   return JSON.parse(Buffer.from(accessToken.split(".")[0]!, "base64url").toString()).kid;
 }
 
+/** The ids of all keys, those of columns, their indexes and codes included. */
+async function stored(): Promise<string[]> {
+  const { rows } = await world.pool.query("SELECT key_id FROM auth.key");
+  return rows.map(({ key_id }) => key_id);
+}
+
 /** Asks until it holds, while time goes on slowly: instances look at the keys every half minute. */
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  for (let asked = 1; !(await holds()); asked++)
-    if (asked % 20 === 0) await clock.advance(31 * SECOND_MS);
+async function until(holds: () => Promise<boolean>, stepMs = 31 * SECOND_MS): Promise<void> {
+  for (let asked = 1; !(await holds()); asked++) if (asked % 20 === 0) await clock.advance(stepMs);
 }
 
 test("keys that are due get successors, which everybody knows first; the old ones go when they are done", {
@@ -41,6 +46,9 @@ test("keys that are due get successors, which everybody knows first; the old one
   const client = new LuckyClient({ url: world.url, device, clock });
   t.after(() => client.close());
   await client.login(ana.userName, password);
+  const mine = (await ana.login()).accessToken;
+  await callers(world.url, UserService, mine).updateProfile({ location: "Porto" });
+  const first = await stored();
   const old = await auth.getPublicKey({});
   const [signer] = await published();
   const profile = ({ accessToken }: Tokens) =>
@@ -91,4 +99,12 @@ test("keys that are due get successors, which everybody knows first; the old one
   });
   // Our client gets the key anew by itself.
   await client.login(ana.userName, password);
+
+  // So do the keys of columns, once everything is sealed under their successors.
+  await until(async () => {
+    const now = await stored();
+    return !first.some((keyId) => now.includes(keyId));
+  }, 10 * MINUTE_MS);
+  const { profile: kept } = await profile(await ana.login());
+  assert.equal(kept?.profile?.location, "Porto");
 });

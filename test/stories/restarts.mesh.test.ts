@@ -62,7 +62,7 @@ test("a QR login survives the restart of what serves it: the stream ends, the cl
     }
     if (state !== CONFIRMED) continue;
     const users = callers(world.url, UserService, tokens!.accessToken);
-    assert.equal((await users.getMyProfile({})).profile?.user?.userId, ana!.userId);
+    assert.equal((await users.getMyProfile({})).profile?.profile?.user?.userId, ana!.userId);
   }
   await cut;
   assert.deepEqual(states, [WAITING, SCANNED, CONFIRMED]);

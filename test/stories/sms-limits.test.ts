@@ -56,7 +56,7 @@ test("a code is good for five minutes, and another one can be had after one", {
   await clock.advance(HOUR_MS);
   const sent = await send(known);
   about(Number(sent.expiresAtMs) - clock.now(), 5 * MINUTE_MS);
-  assert.equal(sent.resendAfterMs, MINUTE_MS);
+  assert.equal(Number(sent.resendAfterMs), MINUTE_MS);
   const code = await phones.codeTo(known);
   about(await waitOf(send(known)), MINUTE_MS);
   await clock.advance(40 * SECOND_MS);
@@ -99,6 +99,35 @@ test("a number gets five codes in an hour and ten in a day", { timeout }, async 
   about(await wait(), 18 * HOUR_MS);
   await clock.advance(18 * HOUR_MS);
   await send(phone);
+});
+
+test("a gateway without an answer is asked again after three seconds, and given up after eight", {
+  timeout,
+}, async () => {
+  await clock.advance(HOUR_MS);
+  const phone = anyPhone();
+  phones.answerWith("silence");
+  const once = phones.silence();
+  const sending = send(phone, REGISTER);
+  await once;
+  await clock.advance(3 * SECOND_MS);
+  await sending;
+  await phones.codeTo(phone);
+
+  phones.answerWith("silence", "silence", "silence");
+  let next = phones.silence();
+  const failing = assert.rejects(send(anyPhone(), REGISTER), (error) => {
+    assert.equal(ErrorReason[LuckyError.from(error).reason], "SMS_NOT_SENT");
+    return true;
+  });
+  for (let attempt = 1; attempt < 3; attempt++) {
+    await next;
+    next = phones.silence();
+    await clock.advance(3 * SECOND_MS);
+  }
+  await next;
+  await clock.advance(2 * SECOND_MS);
+  await failing;
 });
 
 test("an address gets its codes in an hour, all of Lucky its codes in a day, and no more", {
