@@ -13,6 +13,8 @@ export interface ChildOptions {
   /** From the repository's root, such as "services/auth/main.ts". */
   readonly script: string;
   readonly env: NodeJS.ProcessEnv;
+  /** For Node itself, such as a module to load first. */
+  readonly nodeArguments?: readonly string[];
   /** Answers 200 when the process is ready. */
   readonly readyUrl: string;
   readonly print: (line: string) => void;
@@ -72,7 +74,8 @@ interface Running {
 }
 
 function launch(options: ChildOptions): Running {
-  const child = spawn(process.execPath, [...nodeFlags, join(root, options.script)], {
+  const { nodeArguments = [], script } = options;
+  const child = spawn(process.execPath, [...nodeFlags, ...nodeArguments, join(root, script)], {
     cwd: root,
     env: options.env,
     stdio: ["ignore", "pipe", "pipe"],

@@ -24,6 +24,8 @@ export interface MeshOptions {
   readonly instances?: { readonly connect: number; readonly server: number };
   /** LUCKY_… settings for its processes, and where the backends are unless it has its own. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** For the Node of each process, such as a module to load first. */
+  readonly nodeArguments?: readonly string[];
   /** Takes what the processes say, a line at a time. */
   readonly print: (line: string) => void;
 }
@@ -101,7 +103,7 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
     const plans = plansFor(options.instances ?? { connect: 3, server: 2 });
     const placed = options.free ? await onFreePorts(plans) : await onUsualPorts(plans);
     const processes = placed.map((plan) => {
-      const child = start(plan, settings, options.print);
+      const child = start(plan, settings, options);
       return { ...plan, child };
     });
     // A parent that ends without stopping them leaves nothing behind.
@@ -147,7 +149,7 @@ async function startBackends(started: Started): Promise<OwnBackends> {
 function start(
   { service, name, port, opsPort }: Plan,
   settings: Record<string, string | undefined>,
-  print: (line: string) => void,
+  { nodeArguments, print }: Pick<MeshOptions, "nodeArguments" | "print">,
 ): Child {
   return startChild({
     name,
@@ -162,6 +164,7 @@ function start(
       [`LUCKY_${service.toUpperCase()}_PORT`]: String(port),
       LUCKY_OPS_PORT: String(opsPort),
     },
+    nodeArguments,
     readyUrl: `http://127.0.0.1:${opsPort}/readyz`,
     print,
   });

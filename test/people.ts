@@ -3,6 +3,7 @@ import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { LuckyClient } from "../client/client.ts";
+import type { Clock } from "../client/clock.ts";
 import { sealPassword } from "../client/password.ts";
 import { AuthService, DeviceClass, type Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import type { Content } from "../gen/lucky/message/v1/content_pb.js";
@@ -75,7 +76,8 @@ export class Person {
   async phone(options: PhoneOptions = {}): Promise<Phone> {
     const deviceId = options.deviceId ?? randomUUID();
     const deviceClass = options.deviceClass ?? DeviceClass.WEB;
-    const client = new LuckyClient({ url: this.#url, device: { deviceId, deviceClass } });
+    const { clock } = options;
+    const client = new LuckyClient({ url: this.#url, device: { deviceId, deviceClass }, clock });
     await client.login(this.userName, password);
     const phone = new Phone(client, this.userId);
     this.#phones.push(phone);
@@ -91,6 +93,8 @@ export class Person {
 export interface PhoneOptions {
   readonly deviceId?: string;
   readonly deviceClass?: DeviceClass;
+  /** The client's own; the real one when absent. */
+  readonly clock?: Clock;
 }
 
 /** A LuckyClient and a record of everything its user would have seen. */

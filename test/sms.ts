@@ -13,8 +13,10 @@ export interface Phones {
   readonly arrived: readonly Sms[];
   /** The code in the next message to the number that nobody asked for yet; waits for it. */
   codeTo(phone: string): Promise<string>;
-  /** From now on answers with these statuses, then with 200 again. */
-  answerWith(...statuses: number[]): void;
+  /** From now on answers with these statuses, or not at all, then with 200 again. */
+  answerWith(...answers: (number | "silence")[]): void;
+  /** Resolves when the next message comes that is not answered. */
+  silence(): Promise<void>;
 }
 
 interface Ending {
@@ -29,7 +31,8 @@ export async function startPhones(t: Ending): Promise<Phones> {
   const arrived: Sms[] = [];
   const unread: Sms[] = [];
   const waiting = new Set<() => void>();
-  let statuses: number[] = [];
+  let silence = Promise.withResolvers<void>();
+  let answers: (number | "silence")[] = [];
 
   const server = createServer(async (request, response) => {
     const chunks: Buffer[] = [];
@@ -37,7 +40,12 @@ export async function startPhones(t: Ending): Promise<Phones> {
     const body = Buffer.concat(chunks).toString();
     const time = String(request.headers[smsTimeHeader]);
     const signed = request.headers[smsSignatureHeader] === signSms(secret, time, body);
-    const status = signed ? (statuses.shift() ?? 200) : 403;
+    const status = signed ? (answers.shift() ?? 200) : 403;
+    if (status === "silence") {
+      silence.resolve();
+      silence = Promise.withResolvers();
+      return;
+    }
     if (status === 200) {
       const sms: Sms = JSON.parse(body);
       arrived.push(sms);
@@ -76,8 +84,9 @@ export async function startPhones(t: Ending): Promise<Phones> {
       }
     },
     answerWith(...next) {
-      statuses = next;
+      answers = next;
     },
+    silence: () => silence.promise,
   };
 }
 

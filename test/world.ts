@@ -2,11 +2,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type pg from "pg";
+import type { Clock } from "../platform/clock.ts";
 import { createPool } from "../platform/postgres/pool.ts";
 import { type Started, startAllOrNothing } from "../platform/started.ts";
 import type { Child } from "../scripts/child.ts";
 import { type OwnBackends, startMesh } from "../scripts/mesh.ts";
 import { type AllOptions, startAll } from "../services/all.ts";
+import { ageLimits, startMeshClock } from "./mesh-clock.ts";
+import { MovedClock } from "./moved-clock.ts";
 import { quiet, startTestPostgres } from "./postgres.ts";
 
 export type Mode = "embedded" | "mesh";
@@ -17,7 +20,19 @@ export interface WorldOptions {
   /** LUCKY_… settings on top of those that make tests quick. */
   readonly settings?: Readonly<Record<string, string>>;
   /** Parts to replace; embedded only. */
-  readonly overrides?: AllOptions["overrides"];
+  readonly overrides?: Omit<NonNullable<AllOptions["overrides"]>, "clock">;
+}
+
+/**
+ * The time of a world, of all its processes and of its test: it runs as the real one does, and a test
+ * moves it forward. Two clocks cannot be moved. Redis' own: what the limiter has counted is made older
+ * instead, and leases of instances stay as they are, renewed in real time. PostgreSQL's: by it run
+ * the leases of worker numbers alone. After a jump of more than 20 s each process leases another
+ * number, as after a machine's sleep, and gives no ids until it has it: register people before.
+ */
+export interface WorldClock extends Clock {
+  /** Moves it; resolves when everybody has rung what came due, not when what that began is done. */
+  advance(ms: number): Promise<void>;
 }
 
 /** A whole Lucky of a test's own. */
@@ -27,6 +42,7 @@ export interface World {
   readonly url: string;
   /** Of each connect instance, without the gateway: "http://127.0.0.1:port". */
   readonly connects: readonly string[];
+  readonly clock: WorldClock;
   /** To look at what was stored. */
   readonly pool: pg.Pool;
   /** The processes and servers of a mesh, to be stopped and killed. Throws when embedded. */
@@ -77,8 +93,9 @@ export async function startWorld(t: Ending, options: WorldOptions = {}): Promise
 async function startEmbedded(
   started: Started,
   env: Record<string, string>,
-  overrides: AllOptions["overrides"],
+  overrides: WorldOptions["overrides"],
 ): Promise<World> {
+  const clock = new MovedClock();
   const postgres = await startTestPostgres({ after: (close) => started.push(close) });
   const dataDir = await mkdtemp(join(tmpdir(), "lucky-data-"));
   started.push(() => rm(dataDir, { recursive: true, force: true }));
@@ -89,17 +106,16 @@ async function startEmbedded(
       LUCKY_OPS_PORT: "0",
       LUCKY_DATA_DIR: dataDir,
       LUCKY_POSTGRES_URL: postgres.url,
-      // Under a clock that a test moves by hand nothing waits to be joined.
-      ...(overrides?.clock && { LUCKY_CONNECT_UPLINK_LINGER_MS: "0" }),
       ...env,
     },
-    overrides,
+    overrides: { ...overrides, clock },
   });
   started.push(() => all.stop());
   return {
     mode: "embedded",
     url: all.url,
     connects: [all.connectUrl],
+    clock: clockOf(clock, async (ms) => clock.advance(ms)),
     pool: postgres.pool,
     get mesh(): WorldMesh {
       throw new Error("an embedded world has no mesh");
@@ -112,17 +128,25 @@ async function startMeshed(started: Started, env: Record<string, string>): Promi
   const print = (line: string) => {
     if (env.LUCKY_LOG_LEVEL !== "silent") console.log(line);
   };
-  const mesh = await startMesh({ own: true, free: true, env, print });
+  const moved = await startMeshClock();
+  started.push(() => moved.close());
+  const { nodeArguments } = moved;
+  const mesh = await startMesh({ own: true, free: true, env, nodeArguments, print });
   started.push(() => mesh.stop());
+  const backends = mesh.backends!;
   const pool = createPool({ url: mesh.postgresUrl, max: 4, log: quiet, name: "test" });
   started.push(() => pool.end());
   return {
     mode: "mesh",
     url: mesh.gatewayUrl,
     connects: mesh.connectUrls,
+    clock: clockOf(moved.clock, async (ms) => {
+      await moved.advance(ms);
+      await ageLimits(backends.redis.url, ms);
+    }),
     pool,
     mesh: {
-      backends: mesh.backends!,
+      backends,
       process(name) {
         const found = mesh.processes.find((child) => child.name === name);
         if (!found) throw new Error(`the mesh has no process ${name}`);
@@ -130,5 +154,14 @@ async function startMeshed(started: Started, env: Record<string, string>): Promi
       },
     },
     stop: () => started.stop(),
+  };
+}
+
+function clockOf(clock: Clock, advance: WorldClock["advance"]): WorldClock {
+  return {
+    now: () => clock.now(),
+    after: (delayMs, ring) => clock.after(delayMs, ring),
+    every: (intervalMs, ring) => clock.every(intervalMs, ring),
+    advance,
   };
 }

@@ -4,6 +4,9 @@
  * waits.
  */
 
+/** Start of the key of a budget's points; its name, points and window and the key follow. */
+export const LIMITS = "lucky:limit:";
+
 /** Start of the key of a penalty's failures; the penalty's name and the key follow. */
 export const FAILURES = "lucky:failures:";
 

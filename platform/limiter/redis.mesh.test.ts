@@ -3,6 +3,7 @@ import { after, before, type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { type Backend, startRedis } from "../../test/backends.ts";
+import { ageLimits } from "../../test/mesh-clock.ts";
 import { quiet } from "../../test/postgres.ts";
 import { Metrics } from "../metrics.ts";
 import { limiterSuite } from "./limiter.suite.ts";
@@ -15,16 +16,18 @@ before(async () => {
 });
 after(() => server.close());
 
-limiterSuite("redis", {
-  async open(t) {
-    const raw = new Redis(server.url);
-    await raw.flushall();
-    raw.disconnect();
-    return open(t);
-  },
-  // Redis has a clock of its own.
-  pass: (ms) => setTimeout(ms),
-});
+async function openEmpty(t: TestContext) {
+  const raw = new Redis(server.url);
+  await raw.flushall();
+  raw.disconnect();
+  return open(t);
+}
+
+// Redis has a clock of its own.
+limiterSuite("redis", { open: openEmpty, pass: (ms) => setTimeout(ms) });
+
+// Stories make older what it has counted: that has to be the same as the passing of time.
+limiterSuite("redis, made older", { open: openEmpty, pass: (ms) => ageLimits(server.url, ms) });
 
 test("two instances share a budget", async (t) => {
   const [a, b] = [open(t), open(t)];

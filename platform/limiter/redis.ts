@@ -4,7 +4,7 @@ import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Budget, Limiter, Penalty } from "./limiter.ts";
 import { createMemoryLimiter } from "./memory.ts";
-import { FAILURES, type ScriptCommands, scripts } from "./redis-scripts.ts";
+import { FAILURES, LIMITS, type ScriptCommands, scripts } from "./redis-scripts.ts";
 
 export interface RedisLimiterOptions {
   /** redis://[:password@]host:port */
@@ -54,7 +54,7 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
 
   const counters = new Map<string, RateLimiterRedis>();
   const counterOf = ({ name, points, windowMs }: Budget): RateLimiterRedis => {
-    const keyPrefix = `lucky:limit:${name}:${points}:${windowMs}`;
+    const keyPrefix = `${LIMITS}${name}:${points}:${windowMs}`;
     let counter = counters.get(keyPrefix);
     if (!counter) {
       const duration = Math.ceil(windowMs / 1000);

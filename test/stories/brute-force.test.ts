@@ -1,21 +1,18 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { setTimeout } from "node:timers/promises";
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { LuckyError } from "../../client/error.ts";
 import { sealPassword } from "../../client/password.ts";
 import { AuthService, DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { HandClock } from "../clock.ts";
 import { doorsOf } from "../doors.ts";
-import { people } from "../people.ts";
-import { startWorld, testMode } from "../world.ts";
+import { type Person, people } from "../people.ts";
+import { startWorld } from "../world.ts";
 
 const timeout = 120_000;
-/** How long the first wait is: long enough for a busy mesh to guess within it. */
-const FIRST_MS = 3_000;
-const clock = new HandClock(Date.now());
+/** How long the first wait is: longer than the guesses of a busy mesh may take. */
+const FIRST_MS = 60_000;
 const world = await startWorld(
   { after },
   {
@@ -23,20 +20,26 @@ const world = await startWorld(
       LUCKY_AUTH_LOGIN_FREE_FAILURES: "3",
       LUCKY_AUTH_LOGIN_FREE_FAILURES_PER_ADDRESS: "30",
       LUCKY_AUTH_LOGIN_DELAY_MS: String(FIRST_MS),
-      LUCKY_AUTH_LOGIN_MAX_DELAY_MS: "60000",
+      LUCKY_AUTH_LOGIN_MAX_DELAY_MS: "900000",
     },
-    overrides: { clock },
   },
 );
+const { clock } = world;
+const names = ["ana", "ben", "eve", "kim", "lea", "host", "joe", "max"] as const;
+const everybody = await people(world, ...names);
+const [ana, ben, eve, kim, lea, host, joe, max] = everybody as [
+  Person,
+  Person,
+  Person,
+  Person,
+  Person,
+  Person,
+  Person,
+  Person,
+];
 
 const right = "a passphrase for stories";
 const device = { deviceId: "guesser", deviceClass: DeviceClass.WEB };
-
-/** Lets time pass: by hand where the clock is ours, else it has to be waited for. */
-const pass = async (ms: number) => {
-  if (testMode === "embedded") clock.advance(ms);
-  else await setTimeout(ms + 50);
-};
 
 /** Somebody at an address of their own, in 127.0.0.0/8, who tries to log in. */
 function at(address: string) {
@@ -61,8 +64,7 @@ const reasonOf = (failure: LuckyError | undefined) =>
 test("guessing locks an account; only the right password learns so, and when it opens", {
   timeout,
 }, async () => {
-  const [ana] = await people(world, "ana");
-  const { userName } = ana!;
+  const { userName } = ana;
   const login = at("127.0.0.11");
   const guesses: (LuckyError | undefined)[] = [];
   for (let n = 0; n < 5; n++) guesses.push(await login(userName));
@@ -78,16 +80,15 @@ test("guessing locks an account; only the right password learns so, and when it 
   assert.ok(retryAfterMs > 0 && retryAfterMs <= FIRST_MS, `${retryAfterMs}`);
   // From elsewhere, too: the account waits, not the address.
   assert.equal(reasonOf(await at("127.0.0.12")(userName, right)), "ACCOUNT_LOCKED");
-  await pass(retryAfterMs);
+  await clock.advance(retryAfterMs);
   assert.equal(reasonOf(await login(userName, right)), "in");
 });
 
 test("each further failure waits twice as long", { timeout }, async () => {
-  const [ben] = await people(world, "ben");
-  const { userName } = ben!;
+  const { userName } = ben;
   const login = at("127.0.0.21");
   for (let n = 0; n < 3; n++) await login(userName);
-  await pass(FIRST_MS);
+  await clock.advance(FIRST_MS);
   assert.equal(reasonOf(await login(userName)), "CREDENTIALS_INVALID");
   const again = await login(userName, right);
   assert.equal(reasonOf(again), "ACCOUNT_LOCKED");
@@ -98,24 +99,22 @@ test("each further failure waits twice as long", { timeout }, async () => {
 test("an address that guesses on many accounts has to wait; others do not", {
   timeout,
 }, async () => {
-  const [eve] = await people(world, "eve");
   const login = at("127.0.0.31");
   for (let n = 0; n < 30; n++)
     assert.equal(reasonOf(await login(`somebody-${n}`)), "CREDENTIALS_INVALID");
-  const waits = await login(eve!.userName, right);
+  const waits = await login(eve.userName, right);
   assert.equal(reasonOf(waits), "RATE_LIMITED");
   assert.ok(waits!.retryAfterMs > 0);
-  assert.equal(reasonOf(await at("127.0.0.32")(eve!.userName, right)), "in");
-  await pass(waits!.retryAfterMs);
-  assert.equal(reasonOf(await login(eve!.userName, right)), "in");
+  assert.equal(reasonOf(await at("127.0.0.32")(eve.userName, right)), "in");
+  await clock.advance(waits!.retryAfterMs);
+  assert.equal(reasonOf(await login(eve.userName, right)), "in");
 });
 
 test("who is in again from elsewhere does not let the guesser guess on", { timeout }, async () => {
-  const [kim] = await people(world, "kim");
-  const { userName } = kim!;
+  const { userName } = kim;
   const guess = at("127.0.0.41");
   for (let n = 0; n < 4; n++) await guess(userName);
-  await pass(FIRST_MS);
+  await clock.advance(FIRST_MS);
   assert.equal(reasonOf(await at("127.0.0.42")(userName, right)), "in");
   // The pair is through its wait, and has one guess; then it waits again, and the owner does not.
   await guess(userName);
@@ -124,10 +123,9 @@ test("who is in again from elsewhere does not let the guesser guess on", { timeo
 });
 
 test("many guesses at once on a locked account are one guess", { timeout }, async () => {
-  const [lea] = await people(world, "lea");
-  const { userName } = lea!;
+  const { userName } = lea;
   for (let n = 0; n < 3; n++) await at("127.0.0.51")(userName);
-  await pass(FIRST_MS);
+  await clock.advance(FIRST_MS);
   // All of them right: one gets in at most, the others read that they come too early.
   const all = await Promise.all(
     Array.from({ length: 8 }, (_, n) => at(`127.0.0.${60 + n}`)(userName)),
@@ -139,10 +137,31 @@ test("many guesses at once on a locked account are one guess", { timeout }, asyn
   assert.ok(after!.retryAfterMs <= 2 * FIRST_MS, `${after?.retryAfterMs}`);
 });
 
+test("the wait grows to a quarter of an hour, and after a day without a guess nothing is left", {
+  timeout,
+}, async () => {
+  const { userName } = max;
+  // As from many addresses, or the address would wait first.
+  const login = (n: number, text?: string) => at(`127.0.1.${n}`)(userName, text);
+  const waits: number[] = [];
+  for (let n = 1; n <= 8; n++) {
+    assert.equal(reasonOf(await login(n)), "CREDENTIALS_INVALID");
+    if (n < 3) continue;
+    const owner = await login(100 + n, right);
+    assert.equal(reasonOf(owner), "ACCOUNT_LOCKED");
+    waits.push(Math.ceil(owner!.retryAfterMs / FIRST_MS));
+    await clock.advance(owner!.retryAfterMs);
+  }
+  assert.deepEqual(waits, [1, 2, 4, 8, 15, 15]);
+  await clock.advance(86_400_000);
+  // As many free guesses as at the first time.
+  for (let n = 9; n <= 10; n++) assert.equal(reasonOf(await login(n)), "CREDENTIALS_INVALID");
+  assert.equal(reasonOf(await login(11, right)), "in");
+});
+
 test("whatever door the guesses come by, they count", { timeout }, async (t) => {
-  const [host, joe] = await people(world, "host", "joe");
-  const { userName } = joe!;
-  for (const door of await doorsOf(t, world, host!)) {
+  const { userName } = joe;
+  for (const door of await doorsOf(t, world, host)) {
     const auth = door.of(AuthService);
     const password = await sealPassword(await auth.getPublicKey({}), "wrong");
     const guess = auth.login({ userName, password, device });

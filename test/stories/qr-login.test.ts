@@ -11,15 +11,12 @@ import {
   ScanQrLoginResponseSchema,
   type Tokens,
 } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { SecurityNoticeKind } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
-import { systemClock } from "../../platform/clock.ts";
-import { reasonOf } from "../../platform/errors.ts";
 import { callers, type Person, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { Screen } from "../screen.ts";
-import { startWorld, testMode } from "../world.ts";
+import { startWorld } from "../world.ts";
 
 const timeout = 120_000;
 const world = await startWorld({ after });
@@ -179,45 +176,3 @@ test("the client shows the code and comes in by itself", { timeout }, async () =
   }
   assert.deepEqual(states, [WAITING, SCANNED, CONFIRMED]);
 });
-
-test("a QR login survives the restart of what serves it: the stream ends, the client asks on", {
-  timeout,
-  skip: testMode === "mesh" ? false : "an embedded system is one process",
-}, async () => {
-  const [ana] = await people(world, "ana");
-  const phone = await phoneOf(ana!);
-  const screen = await Screen.show(world);
-  const watch = screen.watch();
-  await watch.next();
-  const cut = assert.rejects(watch.next(), (error) => reasonOf(error) === ErrorReason.UNAVAILABLE);
-  const shown = await beginQrLogin({
-    url: world.url,
-    device: { deviceId: "patient", deviceClass: DeviceClass.DESKTOP },
-  });
-  const qrLoginId = shown.text.split("/").at(-1)!;
-  const states: QrLoginState[] = [];
-  for await (const { state, tokens } of shown.states()) {
-    states.push(state);
-    if (state === WAITING) await phone.auth.scanQrLogin({ qrLoginId });
-    if (state === SCANNED) {
-      await world.mesh.process("auth-0").restart();
-      await whenBack(() => phone.auth.confirmQrLogin({ qrLoginId }));
-    }
-    if (state === CONFIRMED) await whose(tokens!, ana!);
-  }
-  await cut;
-  assert.deepEqual(states, [WAITING, SCANNED, CONFIRMED]);
-  assert.equal((await screen.look()).state, WAITING);
-});
-
-/** Calls again while the answer is UNAVAILABLE: gateways learn of an instance within a second. */
-async function whenBack<T>(call: () => Promise<T>): Promise<T> {
-  for (;;) {
-    try {
-      return await call();
-    } catch (error) {
-      if (reasonOf(error) !== ErrorReason.UNAVAILABLE) throw error;
-      await new Promise((resolve) => systemClock.after(100, () => resolve(undefined)));
-    }
-  }
-}

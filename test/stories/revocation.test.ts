@@ -7,11 +7,10 @@ import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "../../platform/errors.ts";
 import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
-import { startWorld, testMode } from "../world.ts";
+import { startWorld } from "../world.ts";
 
 const timeout = 120_000;
 const world = await startWorld({ after });
-const mesh = testMode === "mesh";
 
 /** Addresses that a socket can be opened at: the gateway's and each connect instance's. */
 const doors = () => [world.url, ...world.connects];
@@ -59,24 +58,6 @@ test("the token of an ended login is refused within a second, by gateway and soc
     assert.ok(performance.now() - sinceMs < 1_000, "the gateway has not heard of it");
   for (const door of world.connects)
     assert.equal(await openingCode(door, accessToken), CloseCode.TOKEN_REVOKED);
-});
-
-test("whoever was away when a login ended knows it when it is back", {
-  timeout,
-  skip: !mesh && "one process has nobody who could be away",
-}, async () => {
-  const [ana] = await people(world, "ana");
-  const before = await ana!.login();
-  const during = await ana!.login();
-  await callers(world.url, AuthService, before.accessToken).logout({});
-  await world.mesh.process("connect-1").kill("SIGKILL");
-  await callers(world.url, AuthService, during.accessToken).logout({});
-  await world.mesh.process("connect-1").restart();
-  await world.mesh.process("gateway-0").restart();
-  for (const { accessToken } of [before, during]) {
-    assert.equal(await openingCode(world.connects[1]!, accessToken), CloseCode.TOKEN_REVOKED);
-    assert.equal(await call(accessToken), ErrorReason.TOKEN_REVOKED);
-  }
 });
 
 test("an ended login that the bus told nobody of is found by asking", { timeout }, async () => {

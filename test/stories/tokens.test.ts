@@ -1,86 +1,124 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
-import { HandClock } from "../clock.ts";
-import { callers, people } from "../people.ts";
+import { reasonOf } from "../../platform/errors.ts";
+import { callers, type Person, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
-import { startWorld, testMode } from "../world.ts";
+import { startWorld } from "../world.ts";
 
 const timeout = 120_000;
 const world = await startWorld(
-  {
-    after,
-  },
+  { after },
   {
     settings: {
-      LUCKY_AUTH_ACCESS_TOKEN_SECONDS: "10",
-      LUCKY_CONNECT_TOKEN_EXPIRING_MS: "8000",
+      // Early enough that a second announcement can come before the first token's end.
+      LUCKY_CONNECT_TOKEN_EXPIRING_MS: "600000",
+      // A silent device is let be for ten minutes, so that time can jump in large steps.
+      LUCKY_CONNECT_HEARTBEAT_INTERVAL_MS: "300000",
     },
   },
 );
+const { clock } = world;
+const everybody = await people(world, "ana", "ben", "cara", "dan");
+const [ana, ben, cara, dan] = everybody as [Person, Person, Person, Person];
+const MINUTE_MS = 60_000;
 
-test("a token near its end is announced, and renewed without a reconnect; another one ends", {
+/** Moves the clock on while the devices say something now and then. */
+async function live(ms: number, ...devices: RawDevice[]): Promise<void> {
+  for (let restMs = ms; restMs > 0; restMs -= 200_000) {
+    await clock.advance(Math.min(restMs, 200_000));
+    await Promise.all(devices.map((device) => device.roundTrip()));
+  }
+}
+
+test("a token is announced before its quarter of an hour is over, then ends the session", {
   timeout,
-}, async (t) => {
-  const [ana] = await people(world, "ana");
-  const [tokens, idle] = [await ana!.login(), await ana!.login()];
+}, async () => {
+  const { accessToken, accessTokenExpiresAtMs } = await ana.login();
+  const leftMs = () => Number(accessTokenExpiresAtMs) - clock.now();
+  assert.ok(Math.abs(leftMs() - 15 * MINUTE_MS) < 10_000, `${leftMs()}`);
+  const device = await RawDevice.hello(world.url, accessToken);
+  await live(leftMs() - 11 * MINUTE_MS, device);
+  assert.equal(device.seen("tokenExpiring").length, 0);
+  await live(2 * MINUTE_MS, device);
+  assert.equal((await device.next("tokenExpiring")).expiresAtMs, accessTokenExpiresAtMs);
+  await live(leftMs() - 30_000, device);
+  await clock.advance(31_000);
+  assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
+});
+
+test("a session whose token is renewed goes on without a reconnect", { timeout }, async (t) => {
+  const tokens = await cara.login();
   const device = await RawDevice.hello(world.url, tokens.accessToken);
-  const silent = await RawDevice.hello(world.url, idle.accessToken);
+  const silent = await RawDevice.hello(world.url, (await cara.login()).accessToken);
   t.after(() => device.close());
+  await live(6 * MINUTE_MS, device, silent);
   const { expiresAtMs } = await device.next("tokenExpiring");
   assert.equal(expiresAtMs, tokens.accessTokenExpiresAtMs);
   const { refreshToken } = tokens;
   const fresh = (await callers(world.url, AuthService).refresh({ refreshToken })).tokens!;
   device.send({ case: "renew", value: { accessToken: fresh.accessToken } });
-  await silent.next("tokenExpiring");
-  assert.equal((await silent.closed).code, CloseCode.TOKEN_EXPIRED);
-  // The renewed one outlives its first token, and hears of its second one's end in its turn.
-  await device.roundTrip();
+  // It hears of the second one's end in its turn: that one is the session's now.
+  await live(6 * MINUTE_MS, device, silent);
   const again = await device.next("tokenExpiring");
   assert.equal(again.expiresAtMs, fresh.accessTokenExpiresAtMs);
+  await clock.advance(4 * MINUTE_MS);
+  assert.equal((await silent.closed).code, CloseCode.TOKEN_EXPIRED);
+  await device.roundTrip();
+});
+
+test("an access token opens nothing after a quarter of an hour; a refresh token does, for 30 days", {
+  timeout,
+}, async () => {
+  const { accessToken, accessTokenExpiresAtMs, refreshToken } = await ben.login();
+  const forgotten = await ben.login();
+  const profile = () => callers(world.url, UserService, accessToken).getMyProfile({});
+  const refused = (call: Promise<unknown>, reason: ErrorReason) =>
+    assert.rejects(call, (error) => {
+      assert.equal(ErrorReason[reasonOf(error)], ErrorReason[reason]);
+      return true;
+    });
+  await clock.advance(Number(accessTokenExpiresAtMs) - 20_000 - clock.now());
+  await profile();
+  await clock.advance(21_000);
+  await refused(profile(), ErrorReason.TOKEN_EXPIRED);
+  const device = await RawDevice.open(world.url);
+  device.send({ case: "hello", value: { accessToken } });
+  assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
+
+  const auth = callers(world.url, AuthService);
+  const days = 86_400_000;
+  await clock.advance(29 * days);
+  const next = (await auth.refresh({ refreshToken })).tokens!;
+  await clock.advance(1 * days);
+  // The one was used, which gave it another 30 days; the other was not.
+  const { tokens } = await auth.refresh({ refreshToken: next.refreshToken });
+  await callers(world.url, UserService, tokens!.accessToken).getMyProfile({});
+  const late = auth.refresh({ refreshToken: forgotten.refreshToken });
+  await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
 });
 
 test("a client keeps its session over the ends of its tokens", { timeout }, async (t) => {
-  const [ana] = await people(world, "ana");
-  const { client } = await ana!.phone();
-  t.after(() => ana!.leave());
+  const { client } = await dan.phone({ clock });
+  t.after(() => dan.leave());
   await client.connect();
   const states: string[] = [];
   client.on("state", ({ kind }) => states.push(kind));
-  const first = client.tokens!;
-  const witness = await RawDevice.hello(world.url, (await ana!.login()).accessToken);
-  await client.next("tokens");
+  const witness = await RawDevice.hello(world.url, (await dan.login()).accessToken);
+  // What makes it renew the second one is that the server announces it: it knows of that one.
+  for (let n = 0; n < 2; n++) {
+    const before = client.tokens!;
+    const renewed = client.next("tokens");
+    await live(6 * MINUTE_MS, witness);
+    await renewed;
+    assert.notEqual(client.tokens!.refreshToken, before.refreshToken);
+  }
+  await clock.advance(4 * MINUTE_MS);
   // Its token is younger than the client's first one.
   assert.equal((await witness.closed).code, CloseCode.TOKEN_EXPIRED);
-  assert.notEqual(client.tokens!.refreshToken, first.refreshToken);
   await client.callOverSocket(UserService.method.getMyProfile, {});
   assert.deepEqual(states, []);
-});
-
-test("by the clock: announced a minute before the quarter of an hour is over, then closed", {
-  timeout,
-  skip: testMode === "mesh" && "processes of a mesh have clocks of their own",
-}, async (t) => {
-  const clock = new HandClock(Date.now());
-  const timed = await startWorld(t, {
-    overrides: { clock },
-    settings: { LUCKY_CONNECT_HEARTBEAT_INTERVAL_MS: "300000" },
-  });
-  const [ana] = await people(timed, "ana");
-  const { accessToken, accessTokenExpiresAtMs } = await ana!.login();
-  const device = await RawDevice.hello(timed.url, accessToken);
-  const leftMs = () => Number(accessTokenExpiresAtMs) - clock.now();
-  while (leftMs() > 70_000) {
-    clock.advance(Math.min(200_000, leftMs() - 62_000));
-    await device.roundTrip();
-  }
-  assert.equal(device.seen("tokenExpiring").length, 0);
-  clock.advance(3_000);
-  assert.equal((await device.next("tokenExpiring")).expiresAtMs, accessTokenExpiresAtMs);
-  clock.advance(leftMs() - 1_001);
-  await device.roundTrip();
-  clock.advance(2_001);
-  assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
 });

@@ -1,0 +1,115 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { beginQrLogin } from "../../client/qr-login.ts";
+import {
+  AuthService,
+  DeviceClass,
+  QrLoginState,
+  SmsPurpose,
+} from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import { reasonOf } from "../../platform/errors.ts";
+import { callers, people } from "../people.ts";
+import { RawDevice } from "../raw.ts";
+import { Screen } from "../screen.ts";
+import { anyPhone, startPhones } from "../sms.ts";
+import { startWorld } from "../world.ts";
+
+const timeout = 120_000;
+const phones = await startPhones({ after });
+const settings = { ...phones.settings, LUCKY_AUTH_SMS_PER_NUMBER_PER_HOUR: "4" };
+const world = await startWorld({ after }, { mode: "mesh", settings });
+const auth = callers(world.url, AuthService);
+const { WAITING, SCANNED, CONFIRMED } = QrLoginState;
+
+/** Calls again while the answer is UNAVAILABLE: gateways learn of an instance within a second. */
+async function whenBack<T>(call: () => Promise<T>): Promise<T> {
+  const signal = AbortSignal.timeout(60_000);
+  for (;;) {
+    try {
+      return await call();
+    } catch (error) {
+      assert.equal(ErrorReason[reasonOf(error)], "UNAVAILABLE");
+      signal.throwIfAborted();
+    }
+  }
+}
+
+test("a QR login survives the restart of what serves it: the stream ends, the client asks on", {
+  timeout,
+}, async () => {
+  const [ana] = await people(world, "ana");
+  const { accessToken } = await ana!.login({ deviceClass: DeviceClass.MOBILE });
+  const phone = callers(world.url, AuthService, accessToken);
+  const screen = await Screen.show(world);
+  const watch = screen.watch();
+  await watch.next();
+  const cut = assert.rejects(watch.next(), (error) => reasonOf(error) === ErrorReason.UNAVAILABLE);
+  const shown = await beginQrLogin({
+    url: world.url,
+    device: { deviceId: "patient", deviceClass: DeviceClass.DESKTOP },
+  });
+  const qrLoginId = shown.text.split("/").at(-1)!;
+  const states: QrLoginState[] = [];
+  for await (const { state, tokens } of shown.states()) {
+    states.push(state);
+    if (state === WAITING) await phone.scanQrLogin({ qrLoginId });
+    if (state === SCANNED) {
+      await world.mesh.process("auth-0").restart();
+      await whenBack(() => phone.confirmQrLogin({ qrLoginId }));
+    }
+    if (state !== CONFIRMED) continue;
+    const users = callers(world.url, UserService, tokens!.accessToken);
+    assert.equal((await users.getMyProfile({})).profile?.profile?.user?.userId, ana!.userId);
+  }
+  await cut;
+  assert.deepEqual(states, [WAITING, SCANNED, CONFIRMED]);
+  assert.equal((await screen.look()).state, WAITING);
+});
+
+test("whoever was away when a login ended knows it when it is back", { timeout }, async () => {
+  const [ana] = await people(world, "ana");
+  const before = await ana!.login();
+  const during = await ana!.login();
+  await callers(world.url, AuthService, before.accessToken).logout({});
+  await world.mesh.process("connect-1").kill("SIGKILL");
+  await callers(world.url, AuthService, during.accessToken).logout({});
+  await world.mesh.process("connect-1").restart();
+  await world.mesh.process("gateway-0").restart();
+  for (const { accessToken } of [before, during]) {
+    const device = await RawDevice.open(world.connects[1]!);
+    device.send({ case: "hello", value: { accessToken } });
+    assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
+    const call = callers(world.url, UserService, accessToken).getMyProfile({});
+    await assert.rejects(call, (error) => reasonOf(error) === ErrorReason.TOKEN_REVOKED);
+  }
+});
+
+test("codes, their budgets and the time outlive a restart of auth", { timeout }, async () => {
+  const phone = anyPhone();
+  const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
+  const codeFor = async (purpose: SmsPurpose) => {
+    await auth.sendSmsCode({ phone, purpose });
+    return phones.codeTo(phone);
+  };
+  const registered = await auth.registerByPhone({
+    phone,
+    code: await codeFor(SmsPurpose.REGISTER),
+    device,
+  });
+  await codeFor(SmsPurpose.LOGIN);
+  const code = await codeFor(SmsPurpose.LOGIN);
+  await codeFor(SmsPurpose.RESET);
+  await world.clock.advance(240_000);
+  await world.mesh.process("auth-0").restart();
+  await whenBack(() => auth.getPublicKey({}));
+  const { user, tokens } = await auth.loginBySmsCode({ phone, code, device });
+  assert.equal(user?.userId, registered.user?.userId);
+  // A process that starts later has the time that the test has moved the others to.
+  const lifeMs = Number(tokens!.accessTokenExpiresAtMs) - world.clock.now();
+  assert.ok(Math.abs(lifeMs - 900_000) < 60_000, `${lifeMs}`);
+  const fifth = auth.sendSmsCode({ phone, purpose: SmsPurpose.LOGIN });
+  await assert.rejects(fifth, (error) => reasonOf(error) === ErrorReason.RATE_LIMITED);
+});

@@ -1,0 +1,145 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { LuckyError } from "../../client/error.ts";
+import { AuthService, DeviceClass, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { callers } from "../people.ts";
+import { anyPhone, startPhones } from "../sms.ts";
+import { startWorld } from "../world.ts";
+
+const timeout = 120_000;
+const [perAddress, perDay] = [20, 40];
+const phones = await startPhones({ after });
+const world = await startWorld(
+  { after },
+  {
+    settings: {
+      ...phones.settings,
+      LUCKY_AUTH_SMS_RESEND_SECONDS: "60",
+      LUCKY_AUTH_SMS_PER_ADDRESS_PER_HOUR: String(perAddress),
+      LUCKY_AUTH_SMS_PER_DAY: String(perDay),
+    },
+  },
+);
+const { clock } = world;
+const auth = callers(world.url, AuthService);
+const { LOGIN, REGISTER } = SmsPurpose;
+const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
+const [SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS] = [1_000, 60_000, 3_600_000, 86_400_000];
+
+/** Somebody with an account, from before time moves. */
+const known = await (async () => {
+  const phone = anyPhone();
+  await auth.sendSmsCode({ phone, purpose: REGISTER });
+  await auth.registerByPhone({ phone, code: await phones.codeTo(phone), device });
+  return phone;
+})();
+
+const send = (phone: string, purpose = LOGIN) => auth.sendSmsCode({ phone, purpose });
+
+/** How long the call says that one has to wait, milliseconds. */
+async function waitOf(call: Promise<unknown>): Promise<number> {
+  const refused = await call.then(() => assert.fail("sent"), LuckyError.from);
+  assert.equal(ErrorReason[refused.reason], "RATE_LIMITED");
+  return refused.retryAfterMs;
+}
+
+/** That it is so long, or up to a minute less. */
+function about(actualMs: number, expectedMs: number): void {
+  const right = actualMs <= expectedMs && actualMs > expectedMs - MINUTE_MS;
+  assert.ok(right, `${actualMs} ms, not ${expectedMs}`);
+}
+
+test("a code is good for five minutes, and another one can be had after one", {
+  timeout,
+}, async () => {
+  await clock.advance(HOUR_MS);
+  const sent = await send(known);
+  about(Number(sent.expiresAtMs) - clock.now(), 5 * MINUTE_MS);
+  assert.equal(Number(sent.resendAfterMs), MINUTE_MS);
+  const code = await phones.codeTo(known);
+  about(await waitOf(send(known)), MINUTE_MS);
+  await clock.advance(40 * SECOND_MS);
+  about(await waitOf(send(known)), 20 * SECOND_MS);
+  await clock.advance(21 * SECOND_MS);
+  await send(known);
+  const [older, newer] = [code, await phones.codeTo(known)];
+  const login = (code: string) => auth.loginBySmsCode({ phone: known, code, device });
+  const refused = (code: string) =>
+    assert.rejects(login(code), (error) => {
+      assert.equal(ErrorReason[LuckyError.from(error).reason], "SMS_CODE_INVALID");
+      return true;
+    });
+  if (older !== newer) await refused(older);
+  // At the end of its time it is good.
+  await clock.advance(5 * MINUTE_MS - 20 * SECOND_MS);
+  await login(newer);
+  await clock.advance(MINUTE_MS);
+  await send(known);
+  const late = await phones.codeTo(known);
+  await clock.advance(5 * MINUTE_MS);
+  await refused(late);
+});
+
+test("a number gets five codes in an hour and ten in a day", { timeout }, async () => {
+  const phone = anyPhone();
+  const wait = () => waitOf(send(phone));
+  for (let n = 0; n < 5; n++) {
+    await send(phone);
+    await clock.advance(2 * MINUTE_MS);
+  }
+  // The first one is ten minutes old.
+  about(await wait(), 50 * MINUTE_MS);
+  await clock.advance(50 * MINUTE_MS);
+  for (let n = 0; n < 5; n++) {
+    await send(phone);
+    await clock.advance(HOUR_MS);
+  }
+  // The first one is six hours old.
+  about(await wait(), 18 * HOUR_MS);
+  await clock.advance(18 * HOUR_MS);
+  await send(phone);
+});
+
+test("a gateway without an answer is asked again after three seconds, and given up after eight", {
+  timeout,
+}, async () => {
+  await clock.advance(HOUR_MS);
+  const phone = anyPhone();
+  phones.answerWith("silence");
+  const once = phones.silence();
+  const sending = send(phone, REGISTER);
+  await once;
+  await clock.advance(3 * SECOND_MS);
+  await sending;
+  await phones.codeTo(phone);
+
+  phones.answerWith("silence", "silence", "silence");
+  let next = phones.silence();
+  const failing = assert.rejects(send(anyPhone(), REGISTER), (error) => {
+    assert.equal(ErrorReason[LuckyError.from(error).reason], "SMS_NOT_SENT");
+    return true;
+  });
+  for (let attempt = 1; attempt < 3; attempt++) {
+    await next;
+    next = phones.silence();
+    await clock.advance(3 * SECOND_MS);
+  }
+  await next;
+  await clock.advance(2 * SECOND_MS);
+  await failing;
+});
+
+test("an address gets its codes in an hour, all of Lucky its codes in a day, and no more", {
+  timeout,
+}, async () => {
+  await clock.advance(2 * DAY_MS);
+  for (let hour = 0; hour * perAddress < perDay; hour++) {
+    for (let n = 0; n < perAddress; n++) await send(anyPhone());
+    about(await waitOf(send(anyPhone())), HOUR_MS);
+    await clock.advance(HOUR_MS);
+  }
+  about(await waitOf(send(anyPhone())), DAY_MS - 2 * HOUR_MS);
+  await clock.advance(DAY_MS - 2 * HOUR_MS);
+  await send(anyPhone());
+});
