@@ -1,10 +1,10 @@
 import type { Client } from "@connectrpc/connect";
 import type { Advance, IngressService } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import type { AcknowledgeRequest } from "../../gen/lucky/message/v1/message_pb.js";
 import type { Clock } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Metrics } from "../../platform/metrics.ts";
 import { Coalescer } from "./coalesce.ts";
+import type { Acknowledged } from "./frames.ts";
 import type { Session } from "./session.ts";
 
 export interface AcknowledgeOptions {
@@ -23,6 +23,11 @@ export interface AcknowledgeOptions {
 const batchLimit = 2_000;
 const cursorLimit = 200;
 const attempts = 3;
+/**
+ * How long what arrived on a device of a group may wait: nobody is told of it, and a thousand devices
+ * of one group say it twenty times a second.
+ */
+const groupLingerMs = 1_000;
 
 /**
  * Moves cursors forward: what devices acknowledge is joined for a moment, the furthest wins, and
@@ -30,13 +35,16 @@ const attempts = 3;
  * cumulative, so the next one repairs it.
  */
 export class Acknowledgements {
-  readonly #advances: Coalescer<Advance>;
+  readonly #advances: Coalescer<Moved>;
+  readonly #patientMs: number;
 
   constructor({ ingress, clock, log, metrics, config }: AcknowledgeOptions) {
     const lost = metrics.counter(
       "lucky_acknowledgements_dropped_total",
       "Cursors that could not be brought to server.",
     );
+    // Joined for no time at all when that is wanted of the others too.
+    this.#patientMs = config.acknowledgeLingerMs === 0 ? 0 : groupLingerMs;
     this.#advances = new Coalescer({
       clock,
       limit: batchLimit,
@@ -47,7 +55,7 @@ export class Acknowledgements {
         ingress.advanceBatch(
           {
             $typeName: "lucky.internal.ingress.v1.AdvanceBatchRequest",
-            advances: [...advances],
+            advances: advances.map(advanceOf),
           },
           { timeoutMs: config.callTimeoutMs },
         ),
@@ -63,20 +71,20 @@ export class Acknowledgements {
   }
 
   /** Takes what a device acknowledged. Returns what is wrong with it, if anything is. */
-  take(session: Session, userId: string, { cursors }: AcknowledgeRequest): string | undefined {
+  take(session: Session, userId: string, cursors: readonly Acknowledged[]): string | undefined {
     if (cursors.length === 0 || cursors.length > cursorLimit) {
       return `cursors: 1 to ${cursorLimit} are needed`;
     }
-    for (const { conversationId, deliveredSequence, readSequence } of cursors) {
+    for (const { conversationId } of cursors) {
       if (conversationId.startsWith("-") || conversationId === "0") {
         return "conversation_id: must be greater than 0";
       }
-      if (deliveredSequence < 0n || readSequence < 0n) return "a sequence must not be negative";
     }
-    for (const { conversationId, deliveredSequence, readSequence } of cursors) {
-      const furthest = Math.max(Number(deliveredSequence), Number(readSequence));
-      session.cursors.acknowledge(conversationId, furthest);
-      this.#advance({ userId, conversationId, deliveredSequence, readSequence });
+    for (const cursor of cursors) {
+      const { conversationId, deliveredSequence, readSequence } = cursor;
+      session.cursors.acknowledge(conversationId, Math.max(deliveredSequence, readSequence));
+      const patient = readSequence === 0 && session.cursors.inGroup(conversationId);
+      this.#advance({ userId, ...cursor, undeliveredSequence: 0 }, patient);
     }
     return undefined;
   }
@@ -86,9 +94,9 @@ export class Acknowledgements {
     this.#advance({
       userId,
       conversationId,
-      deliveredSequence: 0n,
-      readSequence: 0n,
-      undeliveredSequence: BigInt(undeliveredSequence),
+      deliveredSequence: 0,
+      readSequence: 0,
+      undeliveredSequence,
     });
   }
 
@@ -97,28 +105,39 @@ export class Acknowledgements {
     return this.#advances.close();
   }
 
-  #advance(news: {
-    userId: string;
-    conversationId: string;
-    deliveredSequence: bigint;
-    readSequence: bigint;
-    undeliveredSequence?: bigint;
-  }): void {
-    const { userId, conversationId, undeliveredSequence = 0n } = news;
-    this.#advances.put(`${userId}:${conversationId}`, (known) => ({
-      $typeName: "lucky.internal.ingress.v1.Advance",
-      userId,
-      cursor: {
-        $typeName: "lucky.message.v1.Cursor",
-        conversationId,
-        deliveredSequence: larger(known?.cursor?.deliveredSequence, news.deliveredSequence),
-        readSequence: larger(known?.cursor?.readSequence, news.readSequence),
+  #advance(news: Moved, patient = false): void {
+    this.#advances.put(
+      `${news.userId}:${news.conversationId}`,
+      (known) => {
+        if (known === undefined) return news;
+        known.deliveredSequence = Math.max(known.deliveredSequence, news.deliveredSequence);
+        known.readSequence = Math.max(known.readSequence, news.readSequence);
+        known.undeliveredSequence = Math.max(known.undeliveredSequence, news.undeliveredSequence);
+        return known;
       },
-      undeliveredSequence: larger(known?.undeliveredSequence, undeliveredSequence),
-    }));
+      patient ? this.#patientMs : undefined,
+    );
   }
 }
 
-function larger(known: bigint | undefined, news: bigint): bigint {
-  return known !== undefined && known > news ? known : news;
+/** How far a user came in a conversation. */
+interface Moved extends Acknowledged {
+  readonly userId: string;
+  deliveredSequence: number;
+  readSequence: number;
+  undeliveredSequence: number;
+}
+
+function advanceOf({ userId, conversationId, ...moved }: Moved): Advance {
+  return {
+    $typeName: "lucky.internal.ingress.v1.Advance",
+    userId,
+    cursor: {
+      $typeName: "lucky.message.v1.Cursor",
+      conversationId,
+      deliveredSequence: BigInt(moved.deliveredSequence),
+      readSequence: BigInt(moved.readSequence),
+    },
+    undeliveredSequence: BigInt(moved.undeliveredSequence),
+  };
 }

@@ -7,8 +7,9 @@ import { Coalescer } from "./coalesce.ts";
 function setUp() {
   const calls: { items: readonly number[]; answer: PromiseWithResolvers<void> }[] = [];
   const dropped: number[] = [];
+  const clock = new HandClock();
   const coalescer = new Coalescer<number>({
-    clock: new HandClock(),
+    clock,
     limit: 2,
     lingerMs: 25,
     queue: 4,
@@ -20,9 +21,10 @@ function setUp() {
     },
     dropped: (count) => void dropped.push(count),
   });
-  const put = (key: string, value: number) =>
-    coalescer.put(key, (known) => Math.max(known ?? 0, value));
-  return { coalescer, calls, dropped, put };
+  const put = (key: string, value: number, lingerMs?: number) =>
+    coalescer.put(key, (known) => Math.max(known ?? 0, value), lingerMs);
+  const sent = () => calls.map(({ items }) => items);
+  return { clock, coalescer, calls, sent, dropped, put };
 }
 
 test("closing waits until what lingered was brought", async () => {
@@ -44,10 +46,53 @@ test("closing waits until what lingered was brought", async () => {
   await closing;
 });
 
+test("what comes during a call waits its own time after it, so that it is joined", async () => {
+  const { clock, calls, sent, put } = setUp();
+  put("a", 1);
+  clock.advance(25);
+  clock.advance(5);
+  put("a", 2);
+  calls[0]!.answer.resolve();
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  put("a", 3);
+  clock.advance(24);
+  assert.deepEqual(sent(), [[1]]);
+  clock.advance(1);
+  assert.deepEqual(sent(), [[1], [3]]);
+});
+
+test("patient news waits longer, and leaves with what is in a hurry", async () => {
+  const { clock, calls, sent, put } = setUp();
+  put("patient", 1, 1_000);
+  clock.advance(900);
+  assert.deepEqual(sent(), []);
+  put("hurried", 1);
+  clock.advance(25);
+  assert.deepEqual(sent(), [[1, 1]]);
+  calls[0]!.answer.resolve();
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  put("patient", 2, 1_000);
+  clock.advance(999);
+  assert.equal(sent().length, 1);
+  clock.advance(1);
+  assert.deepEqual(sent().at(-1), [2]);
+});
+
+test("a call has no more than its limit, and the next follows it", async () => {
+  const { clock, calls, sent, put } = setUp();
+  for (const [nth, key] of ["a", "b", "c"].entries()) put(key, nth);
+  clock.advance(25);
+  assert.deepEqual(sent(), [[0, 1]]);
+  calls[0]!.answer.resolve();
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  assert.deepEqual(sent(), [[0, 1], [2]]);
+});
+
 test("closing does not wait for the pause before a repetition, and repeats once", async () => {
-  const { coalescer, calls, dropped, put } = setUp();
+  const { clock, coalescer, calls, dropped, put } = setUp();
   put("a", 1);
   put("b", 1);
+  clock.advance(25);
   calls[0]!.answer.reject(new Error("away"));
   await new Promise<void>((resolve) => setImmediate(resolve));
   const closing = coalescer.close();

@@ -4,7 +4,7 @@ export interface CoalesceOptions<T> {
   clock: Clock;
   /** Items in one call. */
   limit: number;
-  /** How long the first item waits for company; 0: for this turn of the event loop. */
+  /** How long the first item waits for company, unless it says so itself; 0: for this turn. */
   lingerMs: number;
   /** Items waiting at once; more are dropped. */
   queue: number;
@@ -17,14 +17,19 @@ export interface CoalesceOptions<T> {
 
 const pauseMs = 200;
 
-/** Joins news about the same thing while it waits, and sends what is left in batches. Lossy. */
+/**
+ * Joins news about the same thing while it waits, and sends what is left in batches. What comes while
+ * a call is on its way waits its own time after it: else much news would hardly be joined. Lossy.
+ */
 export class Coalescer<T> {
   readonly #options: CoalesceOptions<T>;
   #waiting = new Map<string, T>();
   #working: Promise<void> | undefined;
   /** Ends the pause before a repetition. */
   #wake: (() => void) | undefined;
-  #linger: Timer | undefined;
+  #linger: { readonly timer: Timer; readonly dueMs: number } | undefined;
+  /** When the first of what came during a call has to leave. */
+  #dueMs = Number.POSITIVE_INFINITY;
   #closed = false;
 
   constructor(options: CoalesceOptions<T>) {
@@ -36,17 +41,18 @@ export class Coalescer<T> {
     return this.#working === undefined && this.#waiting.size === 0;
   }
 
-  /** Adds news under a key; `join` makes one item out of what waits under it and the news. */
-  put(key: string, join: (known: T | undefined) => T): void {
+  /**
+   * Adds news under a key; `join` makes one item out of what waits under it and the news. It leaves
+   * within the linger time, with everything else that waits then.
+   */
+  put(key: string, join: (known: T | undefined) => T, lingerMs = this.#options.lingerMs): void {
     const known = this.#waiting.get(key);
     if (known === undefined && (this.#closed || this.#waiting.size >= this.#options.queue)) {
       this.#options.dropped(1, new Error("the queue is full"));
       return;
     }
     this.#waiting.set(key, join(known));
-    if (this.#working) return;
-    if (this.#waiting.size >= this.#options.limit) this.#start();
-    else this.#linger ??= this.#soon();
+    this.#schedule(this.#options.clock.now() + lingerMs);
   }
 
   /** Sends what waits right away, once, and takes nothing more. Resolves when that is done. */
@@ -57,31 +63,40 @@ export class Coalescer<T> {
     await this.#working;
   }
 
-  #soon(): Timer {
-    const { clock, lingerMs } = this.#options;
-    if (lingerMs > 0) return clock.after(lingerMs, () => this.#start());
+  #schedule(dueMs: number): void {
+    if (this.#working) {
+      this.#dueMs = Math.min(this.#dueMs, dueMs);
+      return;
+    }
+    if (this.#linger && this.#linger.dueMs <= dueMs) return;
+    this.#linger?.timer.stop();
+    this.#linger = { timer: this.#soon(dueMs - this.#options.clock.now()), dueMs };
+  }
+
+  #soon(waitMs: number): Timer {
+    if (waitMs > 0) return this.#options.clock.after(waitMs, () => this.#start());
     const immediate = setImmediate(() => this.#start());
     return { stop: () => clearImmediate(immediate) };
   }
 
   #start(): void {
-    this.#linger?.stop();
+    this.#linger?.timer.stop();
     this.#linger = undefined;
     if (this.#working || this.#waiting.size === 0) return;
     this.#working = this.#work();
   }
 
   async #work(): Promise<void> {
-    while (this.#waiting.size > 0) {
-      const items: T[] = [];
-      for (const [key, item] of this.#waiting) {
-        items.push(item);
-        this.#waiting.delete(key);
-        if (items.length === this.#options.limit) break;
+    do {
+      const items = [...this.#waiting.values()];
+      this.#waiting.clear();
+      this.#dueMs = Number.POSITIVE_INFINITY;
+      for (let from = 0; from < items.length; from += this.#options.limit) {
+        await this.#call(items.slice(from, from + this.#options.limit));
       }
-      await this.#call(items);
-    }
+    } while (this.#closed && this.#waiting.size > 0);
     this.#working = undefined;
+    if (this.#waiting.size > 0) this.#schedule(this.#dueMs);
   }
 
   async #call(items: readonly T[]): Promise<void> {
