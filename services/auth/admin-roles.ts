@@ -27,9 +27,9 @@ export function createAdminRoles(
         // The time of the password lifts the lock, too.
         const data = { passwordHash, passwordChangedAt: new Date(d.clock.now()) };
         await tx.account.update({ where: { userId: account.userId }, data });
-        return { detail: account.passwordHash ? "changed" : "first one" };
+        const ended = await d.logins.end(tx, userId, { reason: "password" });
+        return { detail: account.passwordHash ? "changed" : "first one", ended };
       });
-      await d.logins.revokeAll(userId, { reason: "password" });
       return { account: await shown.byId(userId) };
     },
 
@@ -40,10 +40,9 @@ export function createAdminRoles(
         if (account.role === wanted) return undefined;
         await requireOtherAdmin(tx, account);
         await tx.account.update({ where: { userId: account.userId }, data: { role: wanted } });
-        return { detail: `${account.role} → ${wanted}` };
+        const ended = await d.logins.end(tx, userId, { reason: "role" });
+        return { detail: `${account.role} → ${wanted}`, ended };
       });
-      // Also when it had the role already: the call before may have got no further.
-      await d.logins.revokeAll(userId, { reason: "role" });
       return { account: await shown.byId(userId) };
     },
   };

@@ -78,9 +78,15 @@ export interface Logins {
   /** Ends a login. Idempotent. */
   revoke(loginId: string, reason: RevokedReason): Promise<void>;
   /**
-   * Ends all logins of a user that are not over, or those of one device, or all but one. Returns how
-   * many.
+   * Ends all logins of a user that are not over, or those of one device, or all but one, in the
+   * transaction of the change that is the reason: the one is never without the other. Who begins a
+   * login at the same time is before it, and ended, or after it, and sees the change. After the
+   * commit the caller passes what it returns to `tell`.
    */
+  end(tx: Transaction, userId: string, which: WhichLogins): Promise<Revocation[]>;
+  /** Tells at once of logins whose end is committed. Who is not told learns it by asking. */
+  tell(ended: readonly Revocation[]): void;
+  /** Ends logins and tells so, where that is the whole change. Returns how many. */
   revokeAll(userId: string, which: WhichLogins): Promise<number>;
   /** Logins that ended since the cursor and whose access tokens may still be good. */
   revokedSince(cursorMs: number): Promise<{ revocations: Revocation[]; nextCursorMs: number }>;
@@ -113,24 +119,30 @@ export function createLogins(options: {
   }
 
   const endedLogin = { loginId: true, accessExpiresAt: true };
-  const tellEnded = (ended: readonly { loginId: string; accessExpiresAt: Date }[]) =>
-    news.revoked(
-      ended.map(({ loginId, accessExpiresAt }) => ({
-        loginId,
-        accessExpiresAtMs: accessExpiresAt.getTime(),
-      })),
-    );
 
-  /** Ends those of `where` that are not over, and tells so. */
-  async function end(where: Prisma.LoginWhereInput, revokedReason: RevokedReason) {
-    const revokedAt = new Date(clock.now());
-    const ended = await database.login.updateManyAndReturn({
+  /** Ends those of `where` that are not over. */
+  async function endThose(
+    tx: Transaction,
+    where: Prisma.LoginWhereInput,
+    revokedReason: RevokedReason,
+  ): Promise<Revocation[]> {
+    const ended = await tx.login.updateManyAndReturn({
       where: { ...where, revokedAt: null },
-      data: { revokedAt, revokedReason },
+      data: { revokedAt: new Date(clock.now()), revokedReason },
       select: endedLogin,
     });
-    tellEnded(ended);
-    return ended.length;
+    return ended.map(revocationOf);
+  }
+
+  async function end(
+    tx: Transaction,
+    userId: string,
+    { reason, exceptLoginId, deviceId }: WhichLogins,
+  ): Promise<Revocation[]> {
+    const not = exceptLoginId === undefined ? {} : { loginId: { not: exceptLoginId } };
+    const of = deviceId === undefined ? {} : { deviceId };
+    await lockAccount(tx, BigInt(userId));
+    return endThose(tx, { userId: BigInt(userId), ...of, ...not }, reason);
   }
 
   /** Whether a token that was used may come again because the answer was lost. */
@@ -180,7 +192,7 @@ export function createLogins(options: {
       const { deviceId } = device;
       const { opened, ended } = await database.$transaction(async (tx) => {
         // Two logins of one device at the same time: the second waits, then ends the first.
-        await tx.$executeRaw`SELECT 1 FROM auth.account WHERE user_id = ${userId} FOR NO KEY UPDATE`;
+        await lockAccount(tx, userId);
         const account = await tx.account.findUniqueOrThrow({ where: { userId } });
         if (account.state !== "active")
           throw fail(ErrorReason.ACCOUNT_DISABLED, "the account is disabled");
@@ -189,11 +201,7 @@ export function createLogins(options: {
         if (method === "password" && changed)
           throw fail(ErrorReason.CREDENTIALS_INVALID, "the user name or the password is wrong");
         const now = new Date(clock.now());
-        const ended = await tx.login.updateManyAndReturn({
-          where: { userId, deviceId, revokedAt: null },
-          data: { revokedAt: now, revokedReason: "replaced" satisfies RevokedReason },
-          select: endedLogin,
-        });
+        const ended = await endThose(tx, { userId, deviceId }, "replaced");
         const login = await tx.login.create({
           data: {
             loginId: randomUUID(),
@@ -213,7 +221,7 @@ export function createLogins(options: {
         const { given } = await addToken(tx, login.loginId, now);
         return { opened: { login, account, ...given }, ended };
       });
-      tellEnded(ended);
+      news.revoked(ended);
       return opened;
     },
 
@@ -221,20 +229,24 @@ export function createLogins(options: {
       const rotated = await database.$transaction((tx) => rotate(tx, refreshToken, seen));
       if (rotated.kind === "reused") {
         const { loginId, userId } = rotated.login;
-        tellEnded([rotated.login]);
+        news.revoked([revocationOf(rotated.login)]);
         log.warn({ event: "refresh_token_reused", loginId, userId: String(userId) });
       }
       return rotated;
     },
 
     async revoke(loginId, reason) {
-      await end({ loginId }, reason);
+      news.revoked(await endThose(database, { loginId }, reason));
     },
 
-    revokeAll(userId, { reason, exceptLoginId, deviceId }) {
-      const not = exceptLoginId === undefined ? {} : { loginId: { not: exceptLoginId } };
-      const of = deviceId === undefined ? {} : { deviceId };
-      return end({ userId: BigInt(userId), ...of, ...not }, reason);
+    end,
+
+    tell: (ended) => news.revoked(ended),
+
+    async revokeAll(userId, which) {
+      const ended = await database.$transaction((tx) => end(tx, userId, which));
+      news.revoked(ended);
+      return ended.length;
     },
 
     async revokedSince(cursorMs) {
@@ -249,10 +261,7 @@ export function createLogins(options: {
       // Not beyond our own clock: a fast clock elsewhere must not hide what comes after it.
       const seen = rows.map(({ revokedAt }) => Math.min(revokedAt?.getTime() ?? 0, now));
       return {
-        revocations: rows.map(({ loginId, accessExpiresAt }) => ({
-          loginId,
-          accessExpiresAtMs: accessExpiresAt.getTime(),
-        })),
+        revocations: rows.map(revocationOf),
         nextCursorMs: Math.max(cursorMs, ...seen),
       };
     },
@@ -271,4 +280,14 @@ export function createLogins(options: {
       await database.refreshToken.deleteMany({ where: { expiresAt: { lt: now } } });
     },
   };
+}
+
+const revocationOf = (login: Pick<Login, "loginId" | "accessExpiresAt">): Revocation => ({
+  loginId: login.loginId,
+  accessExpiresAtMs: login.accessExpiresAt.getTime(),
+});
+
+/** Until the transaction ends, logins of the account begin and end one after the other. */
+async function lockAccount(tx: Transaction, userId: bigint): Promise<void> {
+  await tx.$executeRaw`SELECT 1 FROM auth.account WHERE user_id = ${userId} FOR NO KEY UPDATE`;
 }

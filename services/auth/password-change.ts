@@ -31,13 +31,17 @@ export function createPasswordChange(
       const account = await accountOf(d, userId);
       await requirePassword(d, account, { given, address: context.values.get(peerAddress) });
       requireStrong(fresh, account.userName, account.displayName);
-      const { count } = await d.database.account.updateMany({
-        // Unless somebody else was quicker.
-        where: { userId: account.userId, passwordHash: account.passwordHash, state: "active" },
-        data: await changed(fresh),
+      const data = await changed(fresh);
+      const ended = await d.database.$transaction(async (tx) => {
+        const { count } = await tx.account.updateMany({
+          // Unless somebody else was quicker.
+          where: { userId: account.userId, passwordHash: account.passwordHash, state: "active" },
+          data,
+        });
+        if (count === 0) throw fail(ErrorReason.CREDENTIALS_INVALID, "the password is wrong");
+        return d.logins.end(tx, userId, { reason: "password", exceptLoginId: loginId });
       });
-      if (count === 0) throw fail(ErrorReason.CREDENTIALS_INVALID, "the password is wrong");
-      await d.logins.revokeAll(userId, { reason: "password", exceptLoginId: loginId });
+      d.logins.tell(ended);
       d.notices.tell({ userId, kind, deviceId });
       return {};
     },
@@ -48,15 +52,15 @@ export function createPasswordChange(
       // What can be wrong without the code is said before the code is touched.
       requireStrong(fresh, phone);
       const use = { phone, purpose: SmsPurpose.RESET };
-      const account = await d.smsCodes.redeem(use, code, async (tx) => {
+      const { userId, ended } = await d.smsCodes.redeem(use, code, async (tx) => {
         const owner = await ownerOf(tx, d.columns, phone);
         if (!owner) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
         requireStrong(fresh, owner.userName, owner.displayName);
-        const { userId } = owner;
-        return tx.account.update({ where: { userId }, data: await changed(fresh) });
+        await tx.account.update({ where: { userId: owner.userId }, data: await changed(fresh) });
+        const userId = String(owner.userId);
+        return { userId, ended: await d.logins.end(tx, userId, { reason: "password" }) };
       });
-      const userId = String(account.userId);
-      await d.logins.revokeAll(userId, { reason: "password" });
+      d.logins.tell(ended);
       d.notices.tell({ userId, kind });
       return {};
     },
