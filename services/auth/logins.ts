@@ -48,6 +48,7 @@ export type RevokedReason =
   | "replaced"
   | "device"
   | "password"
+  | "phone"
   | "disabled"
   | "role"
   | "forced"
@@ -65,9 +66,10 @@ export interface WhichLogins {
 /** Logins of devices and their refresh tokens. Times are milliseconds since the Unix epoch. */
 export interface Logins {
   /**
-   * Begins a login; an older one of the same user on the same device ends. Throws ACCOUNT_DISABLED
-   * or CREDENTIALS_INVALID when the account was disabled, or its password changed, since it was
-   * read: whoever ends all logins of a user after such a change misses none.
+   * Begins a login; an older one of the same user on the same device ends. Throws ACCOUNT_DISABLED,
+   * CREDENTIALS_INVALID or SMS_CODE_INVALID when the account was disabled, or what let the device in,
+   * password or number, was changed since the account was read: such a change ends all logins, and
+   * misses none.
    */
   open(account: Account, device: Device, how: Opening): Promise<Opened>;
   /**
@@ -200,6 +202,8 @@ export function createLogins(options: {
           account.passwordChangedAt?.getTime() !== before.passwordChangedAt?.getTime();
         if (method === "password" && changed)
           throw fail(ErrorReason.CREDENTIALS_INVALID, "the user name or the password is wrong");
+        if (method === "sms" && !sameNumber(account, before))
+          throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
         const now = new Date(clock.now());
         const ended = await endThose(tx, { userId, deviceId }, "replaced");
         const login = await tx.login.create({
@@ -291,3 +295,6 @@ const revocationOf = (login: Pick<Login, "loginId" | "accessExpiresAt">): Revoca
 async function lockAccount(tx: Transaction, userId: bigint): Promise<void> {
   await tx.$executeRaw`SELECT 1 FROM auth.account WHERE user_id = ${userId} FOR NO KEY UPDATE`;
 }
+
+const sameNumber = (one: Account, other: Account): boolean =>
+  Buffer.compare(one.phoneIndex ?? Buffer.alloc(0), other.phoneIndex ?? Buffer.alloc(0)) === 0;
