@@ -7,6 +7,7 @@ import { type AdminAccounts, roleNameOf } from "./admin-accounts.ts";
 import type { Changes } from "./admin-change.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { createPasswordPolicy } from "./password-policy.ts";
+import { phoneOf } from "./phone-owner.ts";
 
 /** What administrators alone do to accounts: passwords and roles. */
 export function createAdminRoles(
@@ -20,7 +21,8 @@ export function createAdminRoles(
       const target = await d.accounts.byId(userId);
       if (!target || target.state === "deleted")
         throw fail(ErrorReason.USER_NOT_FOUND, "there is no such user");
-      requireStrong(password, target.userName, target.displayName);
+      const number = phoneOf(d.columns, target) ?? "";
+      requireStrong(password, target.userName, target.displayName, number);
       const passwordHash = await d.passwords.hash(password);
       const act = { context, action: AuditAction.PASSWORD_SET, reason };
       await changes.ofAccount(userId, act, async (tx, account) => {

@@ -8,7 +8,7 @@ import { peerAddress } from "../../platform/rpc/peer.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { createPasswordPolicy } from "./password-policy.ts";
 import { normalizePhone } from "./phone.ts";
-import { ownerOf } from "./phone-owner.ts";
+import { ownerOf, phoneOf } from "./phone-owner.ts";
 import { accountOf, requireProof } from "./proof.ts";
 
 /** Changes passwords, and resets them by a code. */
@@ -30,7 +30,8 @@ export function createPasswordChange(
         : await d.passwords.decrypt(newPassword);
       const account = await accountOf(d, userId);
       // What can be wrong without the proof is said first: a code need not be sent for it again.
-      requireStrong(fresh, account.userName, account.displayName);
+      const number = phoneOf(d.columns, account) ?? "";
+      requireStrong(fresh, account.userName, account.displayName, number);
       const address = context.values.get(peerAddress);
       const codes = await requireProof(d, account, { password, code, address });
       const data = await changed(fresh);

@@ -242,8 +242,9 @@ export declare const GetPublicKeyResponseSchema: GenMessage<GetPublicKeyResponse
  */
 export declare type RegisterRequest = Message<"lucky.auth.v1.RegisterRequest"> & {
   /**
-   * 3 to 32 characters: letters and digits of any script, and . _ - between them. Unique,
-   * compared case-folded and normalised; a name that can be mistaken for a taken one is refused.
+   * 3 to 32 characters: letters and digits of any script, and . _ - between them; none that nobody
+   * sees, such as the Hangul filler. Unique, compared case-folded and normalised; a name that can be
+   * mistaken for a taken one is refused.
    *
    * @generated from field: string user_name = 1;
    */
