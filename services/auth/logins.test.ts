@@ -10,7 +10,7 @@ import { quiet, startTestPostgres } from "../../test/postgres.ts";
 import { refused, startTestAuth, type TestAuth, testKey } from "./auth.suite.ts";
 import { authConfig } from "./config.ts";
 import { type Database, openDatabase } from "./database.ts";
-import { createLogins } from "./logins.ts";
+import { createLogins, type LoginMethod } from "./logins.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 
@@ -174,7 +174,7 @@ test("who was let in by what is changed meanwhile does not get in", async (t) =>
   const device = create(DeviceSchema, { deviceId: "late", deviceClass: DeviceClass.MOBILE });
   const accountNow = () =>
     database.account.findUniqueOrThrow({ where: { userId: BigInt(userId) } });
-  const enter = (before: Account, method: "password" | "sms") =>
+  const enter = (before: Account, method: LoginMethod) =>
     open(before, device, {
       method,
       accessExpiresAtMs: one.clock.now() + 900_000,
@@ -183,6 +183,8 @@ test("who was let in by what is changed meanwhile does not get in", async (t) =>
   for (const [method, changed, reason] of [
     ["password", "password_changed_at = now()", ErrorReason.CREDENTIALS_INVALID],
     ["sms", "phone_index = '\\x01'", ErrorReason.SMS_CODE_INVALID],
+    ["qr", "password_changed_at = now()", ErrorReason.QR_LOGIN_STEP],
+    ["qr", "phone_index = '\\x02'", ErrorReason.QR_LOGIN_STEP],
     ["sms", "state = 'disabled'", ErrorReason.ACCOUNT_DISABLED],
   ] as const) {
     const before = await accountNow();

@@ -67,9 +67,9 @@ export interface WhichLogins {
 export interface Logins {
   /**
    * Begins a login; an older one of the same user on the same device ends. Throws ACCOUNT_DISABLED,
-   * CREDENTIALS_INVALID or SMS_CODE_INVALID when the account was disabled, or what let the device in,
-   * password or number, was changed since the account was read: such a change ends all logins, and
-   * misses none.
+   * CREDENTIALS_INVALID, SMS_CODE_INVALID or QR_LOGIN_STEP when the account was disabled, or what let
+   * the device in, password or number, was changed since the account was read: such a change ends all
+   * logins, and misses none.
    */
   open(account: Account, device: Device, how: Opening): Promise<Opened>;
   /**
@@ -80,8 +80,8 @@ export interface Logins {
   /** Ends a login. Idempotent. */
   revoke(loginId: string, reason: RevokedReason): Promise<void>;
   /**
-   * Ends all logins of a user that are not over, or those of one device, or all but one, in the
-   * transaction of the change that is the reason: the one is never without the other. Who begins a
+   * Ends all logins of a user that are not over, or those of one device, or all but one, and QR
+   * logins whose tokens were not fetched, in the transaction of the change that is the reason: the one is never without the other. Who begins a
    * login at the same time is before it, and ended, or after it, and sees the change. After the
    * commit the caller passes what it returns to `tell`.
    */
@@ -144,6 +144,11 @@ export function createLogins(options: {
     const not = exceptLoginId === undefined ? {} : { loginId: { not: exceptLoginId } };
     const of = deviceId === undefined ? {} : { deviceId };
     await lockAccount(tx, BigInt(userId));
+    // Neither does a device get in that was let in and has not fetched its tokens.
+    await tx.qrLogin.updateMany({
+      where: { userId: BigInt(userId), state: "confirmed", ...of },
+      data: { state: "refused" },
+    });
     return endThose(tx, { userId: BigInt(userId), ...of, ...not }, reason);
   }
 
@@ -204,6 +209,11 @@ export function createLogins(options: {
           throw fail(ErrorReason.CREDENTIALS_INVALID, "the user name or the password is wrong");
         if (method === "sms" && !sameNumber(account, before))
           throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+        if (method === "qr" && (changed || !sameNumber(account, before)))
+          throw fail(
+            ErrorReason.QR_LOGIN_STEP,
+            "the account was changed since it let the device in",
+          );
         const now = new Date(clock.now());
         const ended = await endThose(tx, { userId, deviceId }, "replaced");
         const login = await tx.login.create({
