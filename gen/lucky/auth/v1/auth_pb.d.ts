@@ -34,7 +34,8 @@ export declare type Device = Message<"lucky.auth.v1.Device"> & {
   deviceClass: DeviceClass;
 
   /**
-   * Shown to the user in the list of devices, up to 64 characters.
+   * Shown to the user in the list of devices, and before a QR login is confirmed; up to 64
+   * characters, none of them control characters or such as turn round what follows.
    *
    * @generated from field: string device_name = 3;
    */
@@ -1450,7 +1451,8 @@ export declare const AuthService: GenService<{
    * Exchanges a refresh token for new tokens; the old refresh token is used up. A used one that is
    * presented again revokes the whole login, because one of the two presenters stole it; only
    * within a few seconds after the exchange, when an answer may have been lost, it is merely
-   * refused. Fails with REFRESH_TOKEN_INVALID.
+   * refused. Fails with REFRESH_TOKEN_INVALID. Nobody guesses a refresh token, so its calls do not draw
+   * on the small budget of credentials: many devices behind one address renew their tokens.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Refresh
    */
