@@ -74,7 +74,7 @@ export const limitsConfig = defineConfig("limits", {
     min: 1,
     max: 1_000_000,
     unit: "calls a second",
-    doc: "Changes other than messages, of one user.",
+    doc: "Changes other than messages, of one user; renewals of tokens, of one address.",
   }),
   sendPerSecond: setting.integer({
     default: 200,
@@ -88,7 +88,7 @@ export const limitsConfig = defineConfig("limits", {
     min: 1,
     max: 1_000_000,
     unit: "calls a minute",
-    doc: "Register, log in, refresh, codes and QR logins, of one address.",
+    doc: "Register, log in, codes and QR logins, of one address.",
   }),
   searchPerMinute: setting.integer({
     default: 30,

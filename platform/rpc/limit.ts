@@ -5,6 +5,7 @@ import { LimitClass } from "../../gen/lucky/options/v1/options_pb.js";
 import { callerKey } from "../caller.ts";
 import { fail } from "../errors.ts";
 import type { Limiter } from "../limiter/limiter.ts";
+import { networkOf } from "../network.ts";
 import type { Budgets } from "./budgets.ts";
 import { peerAddress } from "./peer.ts";
 import type { MethodRules } from "./rules.ts";
@@ -33,7 +34,7 @@ export async function takePoint(
   if (budget === undefined) return;
   // Guessing credentials must not get cheaper by holding an account.
   const byAddress = limit === LimitClass.CREDENTIAL || userId === undefined;
-  const key = byAddress ? `address:${address ?? "local"}` : `user:${userId}`;
+  const key = byAddress ? `address:${networkOf(address ?? "local")}` : `user:${userId}`;
   const taken = await limiter.take(budget, key);
   if (taken.allowed) return;
   const { retryAfterMs } = taken;

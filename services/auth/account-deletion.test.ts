@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { AuditAction } from "../../gen/lucky/admin/v1/admin_pb.js";
-import { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { DeviceClass, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { Gender, WhoMayAddMe } from "../../gen/lucky/user/v1/user_pb.js";
 import { startTestPostgres } from "../../test/postgres.ts";
+import { anyPhone, codeOf } from "../../test/sms.ts";
 import { goodPassword, refused, startTestAuth } from "./auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
@@ -140,11 +141,18 @@ test("nobody stands in the way by a name like that of a deleted account", async 
   await one.login(userName);
 });
 
-test("without the password an account is not deleted; without having one it is", async () => {
+test("without the password an account is not deleted, nor without a code when it has none", async () => {
   const { userId, as } = await full("secret-kim");
   await refused(auth.deleteAccount({}, as), ErrorReason.CREDENTIALS_INVALID);
+  const phone = anyPhone();
+  await auth.sendSmsCode({ phone, purpose: SmsPurpose.BIND }, as);
+  const code = codeOf(one.messages.at(-1)!);
+  await auth.bindPhone({ phone, code, password: await one.encrypt(goodPassword) }, as);
   await pool.query("UPDATE auth.account SET password_hash = NULL WHERE user_id = $1", [userId]);
-  await auth.deleteAccount({}, as);
+  await refused(auth.deleteAccount({}, as), ErrorReason.SMS_CODE_INVALID);
+  one.clock.advance(61_000);
+  await auth.sendSmsCode({ phone, purpose: SmsPurpose.PROVE }, as);
+  await auth.deleteAccount({ proofCode: codeOf(one.messages.at(-1)!) }, as);
   assert.equal((await rowOf(userId)).state, "deleted");
 });
 

@@ -1,15 +1,13 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { AuditAction } from "../../gen/lucky/admin/v1/admin_pb.js";
 import type { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { Account, Prisma } from "../../gen/prisma/client.ts";
 import { userOf } from "../../platform/caller.ts";
-import { fail } from "../../platform/errors.ts";
 import { peerAddress } from "../../platform/rpc/peer.ts";
 import { accountForChange, lockRolesAndStates, requireOtherAdmin } from "./account-states.ts";
 import type { Transaction } from "./database.ts";
 import type { AuthDependencies } from "./dependencies.ts";
-import { accountGone, requirePassword } from "./password-proof.ts";
+import { accountGone, accountOf, requireProof, requireSamePassword } from "./proof.ts";
 
 /** Deletes accounts at the wish of their users. */
 export function createAccountDeletion(
@@ -18,29 +16,27 @@ export function createAccountDeletion(
   return {
     async deleteAccount(request, context) {
       const { userId } = userOf(context);
-      const account = await d.accounts.byId(userId);
-      if (account?.state !== "active") {
-        // Perhaps the call before got no further than the erasure.
-        if (account?.state === "deleted") await d.logins.revokeAll(userId, { reason: "deleted" });
-        throw accountGone();
-      }
+      const account = await accountOf(d, userId);
       const address = context.values.get(peerAddress);
-      const [given] = request.password ? await d.passwords.decrypt(request.password) : [];
-      await requirePassword(d, account, { given, address });
-      await d.database.$transaction(async (tx) => {
+      const [password] = request.password ? await d.passwords.decrypt(request.password) : [];
+      const codes = await requireProof(d, account, {
+        password,
+        code: request.proofCode,
+        address,
+      });
+      const ended = await d.smsCodes.redeem(codes, async (tx) => {
         await lockRolesAndStates(tx);
         const now = await accountForChange(tx, userId);
         if (now.state !== "active") throw accountGone();
-        // What was proved is not true any more.
-        if (now.passwordChangedAt?.getTime() !== account.passwordChangedAt?.getTime())
-          throw fail(ErrorReason.CREDENTIALS_INVALID, "the password is wrong");
+        requireSamePassword(account, now);
         await requireOtherAdmin(tx, now);
         await erase(tx, now, new Date(d.clock.now()));
         // Without an address: where somebody was is personal too.
         const action = AuditAction.ACCOUNT_DELETED;
         await d.audit.write(tx, { actorId: userId, action, userId });
+        return d.logins.end(tx, userId, { reason: "deleted" });
       });
-      await d.logins.revokeAll(userId, { reason: "deleted" });
+      d.logins.tell(ended);
       return {};
     },
   };
@@ -53,7 +49,7 @@ export function createAccountDeletion(
 async function erase(tx: Transaction, { phoneIndex, userId }: Account, at: Date): Promise<void> {
   await tx.nameShape.deleteMany({ where: { userId } });
   await tx.account.update({ where: { userId }, data: erased(userId, at) });
-  // Their revocation has to be told first; what they say of a device is gone at once.
+  // The rows stay until nobody needs to be told of their end; what they say of a device goes at once.
   await tx.login.updateMany({
     where: { userId },
     data: { deviceName: "", clientVersion: "", coarseAddress: "" },

@@ -5,7 +5,7 @@ import { type Account, Prisma } from "../../gen/prisma/client.ts";
 import { fail } from "../../platform/errors.ts";
 import type { Columns } from "./columns.ts";
 import type { Database, Transaction } from "./database.ts";
-import { nameKey, shapesOf } from "./names.ts";
+import { nameKey, requireVisible, shapesOf } from "./names.ts";
 
 /** What an account begins with; the rest is as the table says. */
 export type NewAccount = Omit<Prisma.AccountUncheckedCreateInput, "userNameKey" | "role" | "state">;
@@ -14,7 +14,8 @@ export type NewAccount = Omit<Prisma.AccountUncheckedCreateInput, "userNameKey" 
 export interface Accounts {
   /**
    * Throws USER_NAME_TAKEN, also for another spelling of a taken name, USER_NAME_CONFUSABLE for one
-   * that looks like a taken one, and PHONE_TAKEN. In the caller's transaction when it gives one.
+   * that looks like a taken one, PHONE_TAKEN, and INVALID_ARGUMENT for one with invisible characters.
+   * In the caller's transaction when it gives one.
    */
   create(account: NewAccount, tx?: Transaction): Promise<Account>;
   byId(userId: string): Promise<Account | undefined>;
@@ -38,6 +39,7 @@ export function createAccounts({
   columns: Columns;
 }): Accounts {
   async function insert(tx: Transaction, account: NewAccount): Promise<Account> {
+    requireVisible(account.userName);
     const userNameKey = nameKey(account.userName);
     if (await tx.account.findUnique({ where: { userNameKey }, select: { userId: true } }))
       throw fail(ErrorReason.USER_NAME_TAKEN, "the user name is taken");

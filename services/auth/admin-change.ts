@@ -10,6 +10,7 @@ import { accountForChange, lockRolesAndStates } from "./account-states.ts";
 import { coarseAddress } from "./coarse-address.ts";
 import type { Transaction } from "./database.ts";
 import type { AuthDependencies } from "./dependencies.ts";
+import type { Revocation } from "./login-news.ts";
 
 /** A change that somebody makes, as the audit keeps it. */
 export interface Act {
@@ -19,10 +20,20 @@ export interface Act {
   readonly reason: string;
 }
 
-/** What a change did, for the audit; undefined when everything was so already. */
-export type Done = { readonly detail: string } | undefined;
+/** What a change did; undefined when everything was so already. */
+export type Done =
+  | {
+      /** For the audit. */
+      readonly detail: string;
+      /** The logins that it ended, to be told of after the commit. */
+      readonly ended?: readonly Revocation[];
+    }
+  | undefined;
 
-/** Makes changes of operators and administrators: each in one transaction with its audit. */
+/**
+ * Makes changes of operators and administrators: each in one transaction with its audit and the
+ * logins that it ends.
+ */
 export interface Changes {
   /**
    * Changes an account. Throws USER_NOT_FOUND, INVALID_ARGUMENT for a reason with control
@@ -44,7 +55,8 @@ export interface Changes {
 export function createChanges({
   audit,
   database,
-}: Pick<AuthDependencies, "audit" | "database">): Changes {
+  logins,
+}: Pick<AuthDependencies, "audit" | "database" | "logins">): Changes {
   /** The caller's role, as it is now and stays until the transaction ends. */
   async function roleOf(tx: Transaction, userId: string): Promise<"operator" | "admin"> {
     const caller = await tx.account.findUnique({ where: { userId: BigInt(userId) } });
@@ -67,7 +79,7 @@ export function createChanges({
   return {
     async ofAccount(userId, act, work) {
       const { actorId, write } = writing(act);
-      await database.$transaction(async (tx) => {
+      const done = await database.$transaction(async (tx) => {
         await lockRolesAndStates(tx);
         const role = await roleOf(tx, actorId);
         const account = await accountForChange(tx, userId);
@@ -78,7 +90,9 @@ export function createChanges({
           );
         const done = await work(tx, account);
         if (done) await write(tx, userId, done.detail);
+        return done;
       });
+      if (done?.ended) logins.tell(done.ended);
     },
     async ofSystem(act, work) {
       const { actorId, write } = writing(act);

@@ -7,6 +7,7 @@ import { type AdminAccounts, roleNameOf } from "./admin-accounts.ts";
 import type { Changes } from "./admin-change.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { createPasswordPolicy } from "./password-policy.ts";
+import { phoneOf } from "./phone-owner.ts";
 
 /** What administrators alone do to accounts: passwords and roles. */
 export function createAdminRoles(
@@ -20,16 +21,17 @@ export function createAdminRoles(
       const target = await d.accounts.byId(userId);
       if (!target || target.state === "deleted")
         throw fail(ErrorReason.USER_NOT_FOUND, "there is no such user");
-      requireStrong(password, target.userName, target.displayName);
+      const number = phoneOf(d.columns, target) ?? "";
+      requireStrong(password, target.userName, target.displayName, number);
       const passwordHash = await d.passwords.hash(password);
       const act = { context, action: AuditAction.PASSWORD_SET, reason };
       await changes.ofAccount(userId, act, async (tx, account) => {
         // The time of the password lifts the lock, too.
         const data = { passwordHash, passwordChangedAt: new Date(d.clock.now()) };
         await tx.account.update({ where: { userId: account.userId }, data });
-        return { detail: account.passwordHash ? "changed" : "first one" };
+        const ended = await d.logins.end(tx, userId, { reason: "password" });
+        return { detail: account.passwordHash ? "changed" : "first one", ended };
       });
-      await d.logins.revokeAll(userId, { reason: "password" });
       return { account: await shown.byId(userId) };
     },
 
@@ -40,10 +42,9 @@ export function createAdminRoles(
         if (account.role === wanted) return undefined;
         await requireOtherAdmin(tx, account);
         await tx.account.update({ where: { userId: account.userId }, data: { role: wanted } });
-        return { detail: `${account.role} → ${wanted}` };
+        const ended = await d.logins.end(tx, userId, { reason: "role" });
+        return { detail: `${account.role} → ${wanted}`, ended };
       });
-      // Also when it had the role already: the call before may have got no further.
-      await d.logins.revokeAll(userId, { reason: "role" });
       return { account: await shown.byId(userId) };
     },
   };

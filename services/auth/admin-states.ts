@@ -21,10 +21,9 @@ export function createAdminStates(
         const stateChangedAt = new Date(clock.now());
         const data = { state: "disabled", stateChangedAt };
         await tx.account.update({ where: { userId: account.userId }, data });
-        return { detail: "active → disabled" };
+        const ended = await logins.end(tx, userId, { reason: "disabled" });
+        return { detail: "active → disabled", ended };
       });
-      // Also when it was disabled already: the call before may have got no further.
-      await logins.revokeAll(userId, { reason: "disabled" });
       return { account: await shown.byId(userId) };
     },
 
@@ -42,16 +41,15 @@ export function createAdminStates(
 
     async forceLogout({ userId, deviceId, reason }, context) {
       const act = { context, action: AuditAction.LOGGED_OUT, reason };
-      await changes.ofAccount(userId, act, async (tx, account) => {
-        if (deviceId === "") return { detail: "all devices" };
-        const where = { userId: account.userId, deviceId, revokedAt: null };
-        if (await tx.login.findFirst({ where, select: { loginId: true } }))
-          // Not which: the id of a device is the user's.
-          return { detail: "one device" };
-        throw fail(ErrorReason.DEVICE_NOT_FOUND, "the user has no such device");
+      await changes.ofAccount(userId, act, async (tx) => {
+        const one = deviceId === "" ? {} : { deviceId };
+        const ended = await logins.end(tx, userId, { reason: "forced", ...one });
+        if (deviceId === "") return { detail: "all devices", ended };
+        if (ended.length === 0)
+          throw fail(ErrorReason.DEVICE_NOT_FOUND, "the user has no such device");
+        // Not which: the id of a device is the user's.
+        return { detail: "one device", ended };
       });
-      const one = deviceId === "" ? {} : { deviceId };
-      await logins.revokeAll(userId, { reason: "forced", ...one });
       return { account: await shown.byId(userId) };
     },
   };

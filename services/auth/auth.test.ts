@@ -45,6 +45,8 @@ test("without a display name the user name is shown; control characters are refu
   const password = () => one.encrypt(goodPassword);
   const plain = { userName: "plain", displayName: "  ", password: await password() };
   assert.equal((await auth.register(plain)).user?.displayName, "plain");
+  const unseen = { userName: "plain3", displayName: "\u3164 \u200b", password: await password() };
+  assert.equal((await auth.register(unseen)).user?.displayName, "plain3");
   const odd = { userName: "plain2", displayName: "ding\u0007", password: await password() };
   const bell = auth.register(odd);
   await refused(bell, ErrorReason.INVALID_ARGUMENT);

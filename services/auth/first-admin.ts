@@ -25,17 +25,17 @@ export async function appointFirstAdmin({
     return;
   }
   const userId = String(found.userId);
-  const appointed = await database.$transaction(async (tx) => {
+  const ended = await database.$transaction(async (tx) => {
     await lockRolesAndStates(tx);
-    if ((await countAdmins(tx)) > 0) return false;
+    if ((await countAdmins(tx)) > 0) return undefined;
     const { role, state } = await accountForChange(tx, userId);
-    if (state !== "active") return false;
+    if (state !== "active") return undefined;
     await tx.account.update({ where: { userId: found.userId }, data: { role: "admin" } });
     const detail = `${role} → admin`;
     await audit.write(tx, { actorId: "0", action: AuditAction.ROLE_GRANTED, userId, detail });
-    return true;
+    return logins.end(tx, userId, { reason: "role" });
   });
-  if (!appointed) return;
+  if (!ended) return;
   log.info({ event: "first_admin_appointed", userId });
-  await logins.revokeAll(userId, { reason: "role" });
+  logins.tell(ended);
 }

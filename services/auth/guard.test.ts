@@ -52,6 +52,18 @@ test("after the free failures each further one doubles the wait, up to the longe
   assert.equal((await guard.check({ ...ana, account: "ben" })).kind, "free");
 });
 
+test("whoever has an IPv6 network has one address in it, however many he takes", async (t) => {
+  const { guard } = open(t);
+  const from = (n: number) => ({ account: `a${n}`, address: `2001:db8:1:2::${n.toString(16)}` });
+  for (let n = 1; n <= 10; n++) await guard.failed(from(n));
+  await assert.rejects(guard.check(from(11)), (error) => {
+    assert.equal(detailOf(error)?.reason, ErrorReason.RATE_LIMITED);
+    return true;
+  });
+  const neighbour = { account: "ana", address: "2001:db8:1:3::1" };
+  assert.equal((await guard.check(neighbour)).kind, "free");
+});
+
 test("attempts while it waits change nothing, from wherever they come", async (t) => {
   const { clock, wrong } = open(t);
   for (let n = 0; n < 3; n++) await wrong(ana);

@@ -1,13 +1,14 @@
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { fail } from "../../platform/errors.ts";
 import type { Budget, Limiter, Penalty } from "../../platform/limiter/limiter.ts";
+import { networkOf } from "../../platform/network.ts";
 import type { AuthConfig } from "./config.ts";
 
 /** An attempt to prove who one is. */
 export interface Attempt {
   /** What is attacked, see `provePassword`. */
   readonly account: string;
-  /** Where it comes from; undefined for the same process. */
+  /** Where it comes from, counted by network; undefined for the same process. */
   readonly address: string | undefined;
 }
 
@@ -53,7 +54,7 @@ export function createGuard({ config, limiter }: { config: AuthConfig; limiter: 
   };
   const told: Budget = { name: "login_locked", points: TOLD, windowMs: times.longestWaitMs };
 
-  const addressOf = ({ address }: Attempt) => address ?? "local";
+  const addressOf = ({ address }: Attempt) => networkOf(address ?? "local");
   const pairOf = (attempt: Attempt) => `${addressOf(attempt)} ${attempt.account}`;
 
   async function locked(account: string, retryAfterMs: number): Promise<Standing> {

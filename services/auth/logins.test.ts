@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { DeviceClass, DeviceSchema } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { Account } from "../../gen/prisma/client.ts";
 import { defaultsOf } from "../../platform/config.ts";
 import { HandClock } from "../../test/clock.ts";
 import { quiet, startTestPostgres } from "../../test/postgres.ts";
 import { refused, startTestAuth, type TestAuth, testKey } from "./auth.suite.ts";
 import { authConfig } from "./config.ts";
-import { openDatabase } from "./database.ts";
-import { createLogins } from "./logins.ts";
+import { type Database, openDatabase } from "./database.ts";
+import { createLogins, type LoginMethod } from "./logins.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 
@@ -17,6 +20,11 @@ const loginOf = async (one: TestAuth, accessToken: string) =>
   (await one.verifier.verify(accessToken)).loginId;
 const revoked = async (one: TestAuth, cursor = 0n) =>
   (await one.sessions.listRevocations({ cursor })).revocations.map(({ loginId }) => loginId);
+
+const loginsOn = ({ clock }: TestAuth, database: Database) => {
+  const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
+  return createLogins({ config, database, clock, log: quiet, news: { revoked() {} } });
+};
 
 test("a refresh gives new tokens of the same login and uses the old one up", async (t) => {
   const one = await startTestAuth({ url, t });
@@ -158,6 +166,34 @@ test("of many logins of one device at once, one stays", async (t) => {
   assert.equal((await pool.query(sql, [userId])).rows[0].count, "1");
 });
 
+test("who was let in by what is changed meanwhile does not get in", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const database = openDatabase(pool);
+  const { open } = loginsOn(one, database);
+  const { userId } = await one.register();
+  const device = create(DeviceSchema, { deviceId: "late", deviceClass: DeviceClass.MOBILE });
+  const accountNow = () =>
+    database.account.findUniqueOrThrow({ where: { userId: BigInt(userId) } });
+  const enter = (before: Account, method: LoginMethod) =>
+    open(before, device, {
+      method,
+      accessExpiresAtMs: one.clock.now() + 900_000,
+      coarseAddress: "",
+    });
+  for (const [method, changed, reason] of [
+    ["password", "password_changed_at = now()", ErrorReason.CREDENTIALS_INVALID],
+    ["sms", "phone_index = '\\x01'", ErrorReason.SMS_CODE_INVALID],
+    ["qr", "password_changed_at = now()", ErrorReason.QR_LOGIN_STEP],
+    ["qr", "phone_index = '\\x02'", ErrorReason.QR_LOGIN_STEP],
+    ["sms", "state = 'disabled'", ErrorReason.ACCOUNT_DISABLED],
+  ] as const) {
+    const before = await accountNow();
+    await enter(before, method);
+    await pool.query(`UPDATE auth.account SET ${changed} WHERE user_id = $1`, [userId]);
+    await refused(enter(before, method), reason);
+  }
+});
+
 test("tidying deletes what can never be used again, and only that", async (t) => {
   const one = await startTestAuth({ url, t, clock: new HandClock(Date.UTC(2027, 0, 1)) });
   const expired = await one.login((await one.register()).userName);
@@ -169,15 +205,7 @@ test("tidying deletes what can never be used again, and only that", async (t) =>
   const liveId = await loginOf(one, live.accessToken);
   one.clock.advance(10 * 86_400_000 + 1);
 
-  const database = openDatabase(pool);
-  const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
-  await createLogins({
-    config,
-    database,
-    clock: one.clock,
-    log: quiet,
-    news: { revoked() {} },
-  }).tidy();
+  await loginsOn(one, openDatabase(pool)).tidy();
   const sql = "SELECT login_id FROM auth.login WHERE created_at >= '2027-01-01'";
   assert.deepEqual((await pool.query(sql)).rows, [{ login_id: liveId }]);
   const tokens = await pool.query("SELECT 1 FROM auth.refresh_token WHERE login_id = $1", [liveId]);

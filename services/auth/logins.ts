@@ -48,6 +48,7 @@ export type RevokedReason =
   | "replaced"
   | "device"
   | "password"
+  | "phone"
   | "disabled"
   | "role"
   | "forced"
@@ -65,9 +66,10 @@ export interface WhichLogins {
 /** Logins of devices and their refresh tokens. Times are milliseconds since the Unix epoch. */
 export interface Logins {
   /**
-   * Begins a login; an older one of the same user on the same device ends. Throws ACCOUNT_DISABLED
-   * or CREDENTIALS_INVALID when the account was disabled, or its password changed, since it was
-   * read: whoever ends all logins of a user after such a change misses none.
+   * Begins a login; an older one of the same user on the same device ends. Throws ACCOUNT_DISABLED,
+   * CREDENTIALS_INVALID, SMS_CODE_INVALID or QR_LOGIN_STEP when the account was disabled, or what let
+   * the device in, password or number, was changed since the account was read: such a change ends all
+   * logins, and misses none.
    */
   open(account: Account, device: Device, how: Opening): Promise<Opened>;
   /**
@@ -78,9 +80,15 @@ export interface Logins {
   /** Ends a login. Idempotent. */
   revoke(loginId: string, reason: RevokedReason): Promise<void>;
   /**
-   * Ends all logins of a user that are not over, or those of one device, or all but one. Returns how
-   * many.
+   * Ends all logins of a user that are not over, or those of one device, or all but one, and QR
+   * logins whose tokens were not fetched, in the transaction of the change that is the reason: the one is never without the other. Who begins a
+   * login at the same time is before it, and ended, or after it, and sees the change. After the
+   * commit the caller passes what it returns to `tell`.
    */
+  end(tx: Transaction, userId: string, which: WhichLogins): Promise<Revocation[]>;
+  /** Tells at once of logins whose end is committed. Who is not told learns it by asking. */
+  tell(ended: readonly Revocation[]): void;
+  /** Ends logins and tells so, where that is the whole change. Returns how many. */
   revokeAll(userId: string, which: WhichLogins): Promise<number>;
   /** Logins that ended since the cursor and whose access tokens may still be good. */
   revokedSince(cursorMs: number): Promise<{ revocations: Revocation[]; nextCursorMs: number }>;
@@ -113,24 +121,35 @@ export function createLogins(options: {
   }
 
   const endedLogin = { loginId: true, accessExpiresAt: true };
-  const tellEnded = (ended: readonly { loginId: string; accessExpiresAt: Date }[]) =>
-    news.revoked(
-      ended.map(({ loginId, accessExpiresAt }) => ({
-        loginId,
-        accessExpiresAtMs: accessExpiresAt.getTime(),
-      })),
-    );
 
-  /** Ends those of `where` that are not over, and tells so. */
-  async function end(where: Prisma.LoginWhereInput, revokedReason: RevokedReason) {
-    const revokedAt = new Date(clock.now());
-    const ended = await database.login.updateManyAndReturn({
+  /** Ends those of `where` that are not over. */
+  async function endThose(
+    tx: Transaction,
+    where: Prisma.LoginWhereInput,
+    revokedReason: RevokedReason,
+  ): Promise<Revocation[]> {
+    const ended = await tx.login.updateManyAndReturn({
       where: { ...where, revokedAt: null },
-      data: { revokedAt, revokedReason },
+      data: { revokedAt: new Date(clock.now()), revokedReason },
       select: endedLogin,
     });
-    tellEnded(ended);
-    return ended.length;
+    return ended.map(revocationOf);
+  }
+
+  async function end(
+    tx: Transaction,
+    userId: string,
+    { reason, exceptLoginId, deviceId }: WhichLogins,
+  ): Promise<Revocation[]> {
+    const not = exceptLoginId === undefined ? {} : { loginId: { not: exceptLoginId } };
+    const of = deviceId === undefined ? {} : { deviceId };
+    await lockAccount(tx, BigInt(userId));
+    // Neither does a device get in that was let in and has not fetched its tokens.
+    await tx.qrLogin.updateMany({
+      where: { userId: BigInt(userId), state: "confirmed", ...of },
+      data: { state: "refused" },
+    });
+    return endThose(tx, { userId: BigInt(userId), ...of, ...not }, reason);
   }
 
   /** Whether a token that was used may come again because the answer was lost. */
@@ -180,7 +199,7 @@ export function createLogins(options: {
       const { deviceId } = device;
       const { opened, ended } = await database.$transaction(async (tx) => {
         // Two logins of one device at the same time: the second waits, then ends the first.
-        await tx.$executeRaw`SELECT 1 FROM auth.account WHERE user_id = ${userId} FOR NO KEY UPDATE`;
+        await lockAccount(tx, userId);
         const account = await tx.account.findUniqueOrThrow({ where: { userId } });
         if (account.state !== "active")
           throw fail(ErrorReason.ACCOUNT_DISABLED, "the account is disabled");
@@ -188,12 +207,15 @@ export function createLogins(options: {
           account.passwordChangedAt?.getTime() !== before.passwordChangedAt?.getTime();
         if (method === "password" && changed)
           throw fail(ErrorReason.CREDENTIALS_INVALID, "the user name or the password is wrong");
+        if (method === "sms" && !sameNumber(account, before))
+          throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+        if (method === "qr" && (changed || !sameNumber(account, before)))
+          throw fail(
+            ErrorReason.QR_LOGIN_STEP,
+            "the account was changed since it let the device in",
+          );
         const now = new Date(clock.now());
-        const ended = await tx.login.updateManyAndReturn({
-          where: { userId, deviceId, revokedAt: null },
-          data: { revokedAt: now, revokedReason: "replaced" satisfies RevokedReason },
-          select: endedLogin,
-        });
+        const ended = await endThose(tx, { userId, deviceId }, "replaced");
         const login = await tx.login.create({
           data: {
             loginId: randomUUID(),
@@ -213,7 +235,7 @@ export function createLogins(options: {
         const { given } = await addToken(tx, login.loginId, now);
         return { opened: { login, account, ...given }, ended };
       });
-      tellEnded(ended);
+      news.revoked(ended);
       return opened;
     },
 
@@ -221,20 +243,24 @@ export function createLogins(options: {
       const rotated = await database.$transaction((tx) => rotate(tx, refreshToken, seen));
       if (rotated.kind === "reused") {
         const { loginId, userId } = rotated.login;
-        tellEnded([rotated.login]);
+        news.revoked([revocationOf(rotated.login)]);
         log.warn({ event: "refresh_token_reused", loginId, userId: String(userId) });
       }
       return rotated;
     },
 
     async revoke(loginId, reason) {
-      await end({ loginId }, reason);
+      news.revoked(await endThose(database, { loginId }, reason));
     },
 
-    revokeAll(userId, { reason, exceptLoginId, deviceId }) {
-      const not = exceptLoginId === undefined ? {} : { loginId: { not: exceptLoginId } };
-      const of = deviceId === undefined ? {} : { deviceId };
-      return end({ userId: BigInt(userId), ...of, ...not }, reason);
+    end,
+
+    tell: (ended) => news.revoked(ended),
+
+    async revokeAll(userId, which) {
+      const ended = await database.$transaction((tx) => end(tx, userId, which));
+      news.revoked(ended);
+      return ended.length;
     },
 
     async revokedSince(cursorMs) {
@@ -249,10 +275,7 @@ export function createLogins(options: {
       // Not beyond our own clock: a fast clock elsewhere must not hide what comes after it.
       const seen = rows.map(({ revokedAt }) => Math.min(revokedAt?.getTime() ?? 0, now));
       return {
-        revocations: rows.map(({ loginId, accessExpiresAt }) => ({
-          loginId,
-          accessExpiresAtMs: accessExpiresAt.getTime(),
-        })),
+        revocations: rows.map(revocationOf),
         nextCursorMs: Math.max(cursorMs, ...seen),
       };
     },
@@ -272,3 +295,16 @@ export function createLogins(options: {
     },
   };
 }
+
+const revocationOf = (login: Pick<Login, "loginId" | "accessExpiresAt">): Revocation => ({
+  loginId: login.loginId,
+  accessExpiresAtMs: login.accessExpiresAt.getTime(),
+});
+
+/** Until the transaction ends, logins of the account begin and end one after the other. */
+async function lockAccount(tx: Transaction, userId: bigint): Promise<void> {
+  await tx.$executeRaw`SELECT 1 FROM auth.account WHERE user_id = ${userId} FOR NO KEY UPDATE`;
+}
+
+const sameNumber = (one: Account, other: Account): boolean =>
+  Buffer.compare(one.phoneIndex ?? Buffer.alloc(0), other.phoneIndex ?? Buffer.alloc(0)) === 0;

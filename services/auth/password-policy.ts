@@ -5,6 +5,7 @@ import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { fail } from "../../platform/errors.ts";
 import type { AuthConfig } from "./config.ts";
 import { nameKey } from "./names.ts";
+import { nationalPart } from "./phone.ts";
 
 /** Judges new passwords. */
 export interface PasswordPolicy {
@@ -34,7 +35,7 @@ export function createPasswordPolicy(
       const { length } = [...password];
       if (length < passwordMinLength || length > MAX_LENGTH)
         throw weak(`a password has ${passwordMinLength} to ${MAX_LENGTH} characters`);
-      const known = words.filter((word) => word !== "");
+      const known = words.filter((word) => word !== "").flatMap(waysToWrite);
       if (known.some((word) => nameKey(word) === nameKey(password)))
         throw weak("the password is a name or the number of the account");
       if (estimator.check(password, known).score < passwordMinScore)
@@ -48,3 +49,9 @@ const estimator = new ZxcvbnFactory({
   graphs: common.adjacencyGraphs,
   ...cost,
 });
+
+/** A number is typed with or without its plus, its country and the zero in front. */
+function waysToWrite(word: string): string[] {
+  const national = word.startsWith("+") ? nationalPart(word) : undefined;
+  return national ? [word, word.slice(1), national, `0${national}`] : [word];
+}

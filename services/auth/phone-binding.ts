@@ -3,10 +3,18 @@ import { type AuthService, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js
 import { SecurityNoticeKind } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { userOf } from "../../platform/caller.ts";
 import { peerAddress } from "../../platform/rpc/peer.ts";
+import { accountForChange } from "./account-states.ts";
 import type { AuthDependencies } from "./dependencies.ts";
-import { accountGone, accountOf, requirePassword } from "./password-proof.ts";
+import type { Revocation } from "./login-news.ts";
 import { normalizePhone } from "./phone.ts";
 import { ownerOf, phoneColumns, phoneTaken } from "./phone-owner.ts";
+import { accountGone, accountOf, requireProof, requireSamePassword } from "./proof.ts";
+
+/** What came of a number whose code was right. */
+type Bound =
+  | { readonly kind: "taken" }
+  | { readonly kind: "same" }
+  | { readonly kind: "bound"; readonly ended: readonly Revocation[] };
 
 /** Binds phone numbers to accounts. */
 export function createPhoneBinding(
@@ -14,25 +22,31 @@ export function createPhoneBinding(
 ): Pick<ServiceImpl<typeof AuthService>, "bindPhone"> {
   return {
     async bindPhone(request, context) {
-      const { userId, deviceId } = userOf(context);
+      const { userId, loginId, deviceId } = userOf(context);
       const phone = normalizePhone(request.phone);
-      const given = request.password && (await d.passwords.decrypt(request.password))[0];
+      const password = request.password && (await d.passwords.decrypt(request.password))[0];
       const account = await accountOf(d, userId);
-      await requirePassword(d, account, { given, address: context.values.get(peerAddress) });
+      const address = context.values.get(peerAddress);
+      const proof = await requireProof(d, account, { password, code: request.proofCode, address });
 
-      const use = { phone, purpose: SmsPurpose.BIND, userId };
-      const bound = await d.smsCodes.redeem(use, request.code, async (tx) => {
+      const given = { phone, purpose: SmsPurpose.BIND, userId, code: request.code };
+      const bound = await d.smsCodes.redeem([...proof, given], async (tx): Promise<Bound> => {
         const owner = await ownerOf(tx, d.columns, phone);
         // Ends with the code used up: there is nothing more to try it for.
-        if (owner && owner.userId !== account.userId) return false;
-        const { count } = await tx.account.updateMany({
-          where: { userId: account.userId, state: "active" },
-          data: phoneColumns(d.columns, phone, account.userId),
-        });
-        if (count === 0) throw accountGone();
-        return true;
+        if (owner && owner.userId !== account.userId) return { kind: "taken" };
+        const now = await accountForChange(tx, userId);
+        if (now.state !== "active") throw accountGone();
+        requireSamePassword(account, now);
+        if (owner) return { kind: "same" };
+        const data = phoneColumns(d.columns, phone, now.userId);
+        await tx.account.update({ where: { userId: now.userId }, data });
+        if (now.phone === null) return { kind: "bound", ended: [] };
+        const which = { reason: "phone", exceptLoginId: loginId } as const;
+        return { kind: "bound", ended: await d.logins.end(tx, userId, which) };
       });
-      if (!bound) throw phoneTaken();
+      if (bound.kind === "taken") throw phoneTaken();
+      if (bound.kind === "same") return {};
+      d.logins.tell(bound.ended);
       d.notices.tell({ userId, kind: SecurityNoticeKind.PHONE_CHANGED, deviceId });
       return {};
     },

@@ -1,4 +1,5 @@
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { Account } from "../../gen/prisma/client.ts";
 import { fail } from "../../platform/errors.ts";
 import type { Columns } from "./columns.ts";
 import type { Transaction } from "./database.ts";
@@ -9,6 +10,15 @@ export function phoneColumns(columns: Columns, phone: string, userId: bigint) {
     phone: columns.seal(phone, { column: "account.phone", row: String(userId) }),
     phoneIndex: columns.index(phone, "account.phone"),
   };
+}
+
+/** The number of an account, in E.164; undefined for none. */
+export function phoneOf(
+  columns: Columns,
+  { phone, userId }: Pick<Account, "phone" | "userId">,
+): string | undefined {
+  if (phone === null) return undefined;
+  return columns.open(phone, { column: "account.phone", row: String(userId) });
 }
 
 /** The account that has the number, within the transaction that would give it to another one. */

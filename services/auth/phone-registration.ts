@@ -26,8 +26,8 @@ export function createPhoneRegistration(
       const password = request.password && (await d.passwords.decrypt(request.password))[0];
       if (password !== undefined) requireStrong(password, userName, displayName, phone);
 
-      const use = { phone, purpose: SmsPurpose.REGISTER };
-      const account = await d.smsCodes.redeem(use, code, async (tx) => {
+      const given = { phone, purpose: SmsPurpose.REGISTER, code };
+      const account = await d.smsCodes.redeem([given], async (tx) => {
         // Ends with the code used up: there is nothing more to try it for.
         if (await ownerOf(tx, d.columns, phone)) return undefined;
         const passwordHash = password === undefined ? null : await d.passwords.hash(password);

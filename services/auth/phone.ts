@@ -22,5 +22,9 @@ export function normalizePhone(phone: string): string {
   return parsed.number;
 }
 
+/** A number in E.164 without its country; undefined when it is none. */
+export const nationalPart = (phone: string): string | undefined =>
+  parsePhoneNumberFromString(phone)?.nationalNumber;
+
 /** The last two digits, for people who look after accounts: "**78". */
 export const maskPhone = (phone: string): string => `**${phone.slice(-2)}`;

@@ -5,6 +5,7 @@ import { fail } from "../../platform/errors.ts";
 import { requirePrintable } from "../../platform/printable.ts";
 import { birthdayText } from "./birthday.ts";
 import type { Columns } from "./columns.ts";
+import { displayNameOf } from "./registration.ts";
 import { placeOf, type SealedColumn } from "./shown-profile.ts";
 
 type Change = Prisma.AccountUncheckedUpdateInput;
@@ -26,14 +27,15 @@ export function profileChange(
     if (text === undefined) return undefined;
     return text === "" ? null : columns.seal(text, placeOf(column, account.userId));
   };
-  const displayName = textOf("display_name", request.displayName);
+  const { displayName } = request;
   const { avatar, gender, whoMayAddMe } = request;
   const { searchableByName, searchableByPhone, showBirthday, showLocation } = request;
   const addQuestion = textOf("add_question", request.addQuestion);
   requireQuestion({ ...account, ...(whoMayAddMe && { whoMayAddMe }) }, addQuestion);
   // Undefined leaves a column as it is.
   return {
-    displayName: displayName === "" ? account.userName : displayName,
+    displayName:
+      displayName === undefined ? undefined : displayNameOf(displayName, account.userName),
     avatar,
     gender,
     birthday: seal("birthday", clearBirthday ? "" : birthday && birthdayText(birthday)),

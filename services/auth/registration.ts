@@ -27,9 +27,9 @@ export function createRegistration(
   };
 }
 
-/** What people see; a name of nothing but blanks counts as empty. */
+/** What people see; a name of nothing but blanks and what nobody sees counts as empty. */
 export function displayNameOf(wanted: string, userName: string): string {
-  const name = wanted.trim() || userName;
-  requirePrintable("display_name", name);
-  return name;
+  requirePrintable("display_name", wanted);
+  const seen = /[^\s\p{Default_Ignorable_Code_Point}]/u.test(wanted);
+  return seen ? wanted.trim() : userName;
 }

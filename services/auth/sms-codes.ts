@@ -20,8 +20,13 @@ export interface CodeUse {
   /** E.164, normalised. */
   phone: string;
   purpose: SmsPurpose;
-  /** Of purpose BIND: who binds. */
+  /** Of purposes BIND and PROVE: who calls. */
   userId?: string;
+}
+
+/** A code as somebody gives it. */
+export interface GivenCode extends CodeUse {
+  code: string;
 }
 
 /** Codes sent by message: sent, guessed at, used once. */
@@ -37,11 +42,11 @@ export interface SmsCodes {
     address: string | undefined,
   ): Promise<{ expiresAtMs: number; resendAfterMs: number }>;
   /**
-   * Uses a code up and does `work` in the same transaction: when `work` throws, neither happened,
-   * and the code is as good as before. Those who redeem for one number do so one after the other.
-   * Throws SMS_CODE_INVALID or SMS_CODE_EXHAUSTED; a wrong guess is counted for good.
+   * Uses codes up, all or none, and does `work` in the same transaction: when `work` throws, neither
+   * happened, and the codes are as good as before. Those who redeem for one number do so one after
+   * the other. Throws SMS_CODE_INVALID or SMS_CODE_EXHAUSTED; a wrong guess is counted for good.
    */
-  redeem<T>(use: CodeUse, code: string, work: (tx: Transaction) => Promise<T>): Promise<T>;
+  redeem<T>(given: readonly GivenCode[], work: (tx: Transaction) => Promise<T>): Promise<T>;
   /** Deletes what can never be used again. */
   tidy(): Promise<void>;
 }
@@ -111,6 +116,13 @@ export function createSmsCodes(options: {
     return live;
   }
 
+  /** The id of the code that was given, when it is right. */
+  async function proved({ code, ...use }: GivenCode): Promise<string> {
+    const { smsCodeId, codeHash } = await guess(use);
+    if (codes.matches(codeHash, code, contextOf(smsCodeId, use))) return smsCodeId;
+    throw invalid();
+  }
+
   return {
     async send(use, address) {
       delivery.requireRoom();
@@ -126,23 +138,24 @@ export function createSmsCodes(options: {
       };
     },
 
-    async redeem(use, code, work) {
-      const { smsCodeId, codeHash } = await guess(use);
-      if (!codes.matches(codeHash, code, contextOf(smsCodeId, use))) throw invalid();
+    async redeem(given, work) {
+      const right: string[] = [];
       try {
+        for (const one of given) right.push(await proved(one));
         return await database.$transaction(async (tx) => {
-          await lockNumber(tx, use.phone);
+          // In one order: who redeems the same two the other way round waits, and is not waited for.
+          for (const phone of given.map((one) => one.phone).toSorted()) await lockNumber(tx, phone);
           const { count } = await tx.smsCode.updateMany({
-            where: { smsCodeId, usedAt: null },
+            where: { smsCodeId: { in: right }, usedAt: null },
             data: { usedAt: new Date(clock.now()) },
           });
-          if (count === 0) throw invalid();
+          if (count < right.length) throw invalid();
           return work(tx);
         });
       } catch (error) {
-        // It was right, so it was no guess.
+        // They were right, so they were no guesses.
         await database.smsCode.updateMany({
-          where: { smsCodeId },
+          where: { smsCodeId: { in: right } },
           data: { attempts: { decrement: 1 } },
         });
         throw error;

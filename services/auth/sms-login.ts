@@ -7,15 +7,27 @@ import { peerAddress } from "../../platform/rpc/peer.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { requirePrintableDevice } from "./device-texts.ts";
 import { normalizePhone } from "./phone.ts";
+import { ownerOf, phoneOf } from "./phone-owner.ts";
+import { accountOf } from "./proof.ts";
+
+/** Codes of these purposes are for one logged-in caller. */
+const ofCaller: ReadonlySet<SmsPurpose> = new Set([SmsPurpose.BIND, SmsPurpose.PROVE]);
 
 /** Sends codes, and logs devices in by them. */
 export function createSmsLogin(
   d: AuthDependencies,
 ): Pick<ServiceImpl<typeof AuthService>, "sendSmsCode" | "loginBySmsCode"> {
+  /** Throws PHONE_INVALID: a code to any other number would prove nothing. */
+  async function requireOwn(userId: string, phone: string): Promise<void> {
+    if (phoneOf(d.columns, await accountOf(d, userId)) === phone) return;
+    throw fail(ErrorReason.PHONE_INVALID, "phone: not the number of your account");
+  }
+
   return {
     async sendSmsCode({ phone: written, purpose }, context) {
       const phone = normalizePhone(written);
-      const userId = purpose === SmsPurpose.BIND ? personOf(context) : undefined;
+      const userId = ofCaller.has(purpose) ? personOf(context) : undefined;
+      if (userId && purpose === SmsPurpose.PROVE) await requireOwn(userId, phone);
       const address = context.values.get(peerAddress);
       const sent = await d.smsCodes.send({ phone, purpose, userId }, address);
       return {
@@ -28,9 +40,8 @@ export function createSmsLogin(
       const phone = normalizePhone(written);
       requirePrintableDevice(device);
       // The code is used up first: only then may the answer tell of the account.
-      const use = { phone, purpose: SmsPurpose.LOGIN };
-      await d.smsCodes.redeem(use, code, async () => {});
-      const account = await d.accounts.byPhone(phone);
+      const given = { phone, purpose: SmsPurpose.LOGIN, code };
+      const account = await d.smsCodes.redeem([given], (tx) => ownerOf(tx, d.columns, phone));
       if (!account) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
       const address = context.values.get(peerAddress);
       return d.issuer.logIn(account, { device, method: "sms", address });

@@ -28,10 +28,14 @@ const login = async (userName: string, text: string) =>
   auth.login({ userName, password: await seal(text), device: device() });
 
 /** Changes the password with both under one answer of GetPublicKey. */
-async function change(own: typeof auth, old: string | undefined, fresh: string) {
+async function change(own: typeof auth, old: string | undefined, fresh: string, proofCode = "") {
   const key = await own.getPublicKey({});
   const oldPassword = old === undefined ? undefined : await sealPassword(key, old);
-  return own.changePassword({ oldPassword, newPassword: await sealPassword(key, fresh) });
+  return own.changePassword({
+    oldPassword,
+    newPassword: await sealPassword(key, fresh),
+    proofCode,
+  });
 }
 
 /** An account by number alone. */
@@ -99,11 +103,15 @@ test("of two changes at once one holds", { timeout }, async () => {
 test("an account by number alone sets its first password without an old one", {
   timeout,
 }, async () => {
-  const { userName, tokens } = await numbered();
+  const { phone, userName, tokens } = await numbered();
   const guess = login(userName, "tulip hatchet orbit");
   await assert.rejects(guess, because(ErrorReason.CREDENTIALS_INVALID));
   const own = callers(world.url, AuthService, tokens.accessToken);
-  await change(own, undefined, "tulip hatchet orbit");
+  // The token alone may be stolen.
+  const alone = change(own, undefined, "tulip hatchet orbit");
+  await assert.rejects(alone, because(ErrorReason.SMS_CODE_INVALID));
+  await own.sendSmsCode({ phone, purpose: SmsPurpose.PROVE });
+  await change(own, undefined, "tulip hatchet orbit", await phones.codeTo(phone));
   await login(userName, "tulip hatchet orbit");
   const again = change(own, undefined, "lantern quartz zebra");
   await assert.rejects(again, because(ErrorReason.CREDENTIALS_INVALID));

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { after, test } from "node:test";
 import { ConnectError } from "@connectrpc/connect";
+import { sealPassword } from "../../client/password.ts";
 import { AuthService, DeviceClass, QrLoginState } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { DeviceService } from "../../gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "../../platform/errors.ts";
 import { callers, type Person, people } from "../people.ts";
@@ -274,6 +276,34 @@ const attacks: Record<string, (scene: Scene) => Promise<void>> = {
     await refused(Screen.show(world, { deviceName: "your phone\u0000" }), "INVALID_ARGUMENT");
     await refused(Screen.show(world, { deviceName: "a\nb" }), "INVALID_ARGUMENT");
     await refused(Screen.show(world, { deviceName: "x".repeat(65) }), "INVALID_ARGUMENT");
+  },
+  "a device whose name is read the other way round": async () => {
+    for (const deviceName of ["\u202eenohp ruoy", "your \u2066phone", "\u2069 at home"])
+      await refused(Screen.show(world, { deviceName }), "INVALID_ARGUMENT");
+    // What people who write from right to left need.
+    await Screen.show(world, { deviceName: "هاتف\u200f (2)" });
+  },
+  "Ana thinks better of it and changes her password before the tokens are fetched": async (the) => {
+    const { ana, screen, id } = the;
+    const phone = (await deviceOf(ana)).auth;
+    await scan(phone, id);
+    await confirm(phone, id);
+    const key = await phone.getPublicKey({});
+    const [oldPassword, newPassword] = await Promise.all(
+      ["a passphrase for stories", "tulip hatchet orbit"].map((text) => sealPassword(key, text)),
+    );
+    // Her phone stays, but what it let in does not get in.
+    await phone.changePassword({ oldPassword, newPassword });
+    assert.equal((await screen.look()).state, REFUSED);
+    assert.equal(await loginsOf(ana, screen.asking.deviceId), 0);
+  },
+  "Ana ends all other logins before the tokens are fetched": async ({ ana, screen, id }) => {
+    const { auth: phone, accessToken } = await deviceOf(ana);
+    await scan(phone, id);
+    await confirm(phone, id);
+    await callers(world.url, DeviceService, accessToken).revokeOtherDevices({});
+    assert.equal((await screen.look()).state, REFUSED);
+    assert.equal(await loginsOf(ana, screen.asking.deviceId), 0);
   },
   "a device says that it asks from elsewhere": async ({ phone }) => {
     const headers = { "lucky-peer": "203.0.113.9", "x-forwarded-for": "203.0.113.9" };

@@ -61,6 +61,9 @@ test("another spelling of a taken name is taken, and one that looks like it is r
   // The first a is a Cyrillic one.
   const look = register(`m\u0430ria.${tail}`);
   await assert.rejects(look, because(ErrorReason.USER_NAME_CONFUSABLE));
+  // Looks exactly the same: to Unicode a mark and a letter, to the eye nothing.
+  for (const unseen of [`maria.${tail}\ufe0f`, `maria\u3164.${tail}`, "\u3164\u3164\u3164"])
+    await assert.rejects(register(unseen), because(ErrorReason.INVALID_ARGUMENT));
 });
 
 test("a password is judged by how it would be guessed, not by its signs", { timeout }, async () => {

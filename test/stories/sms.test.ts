@@ -4,8 +4,10 @@ import { reasonOf } from "../../client/error.ts";
 import { sealPassword } from "../../client/password.ts";
 import { AuthService, DeviceClass, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { CloseCode, SecurityNoticeKind } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { doorsOf } from "../doors.ts";
 import { callers, people } from "../people.ts";
+import { RawDevice } from "../raw.ts";
 import { anyPhone, startPhones } from "../sms.ts";
 import { startWorld } from "../world.ts";
 
@@ -14,7 +16,7 @@ const phones = await startPhones({ after });
 const settings = { ...phones.settings, LUCKY_AUTH_SMS_ATTEMPTS: "2" };
 const world = await startWorld({ after }, { settings });
 const auth = callers(world.url, AuthService);
-const { LOGIN, REGISTER, RESET, BIND } = SmsPurpose;
+const { LOGIN, REGISTER, RESET, BIND, PROVE } = SmsPurpose;
 const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
 const because = (reason: ErrorReason) => (error: unknown) => {
   assert.equal(ErrorReason[reasonOf(error)], ErrorReason[reason]);
@@ -28,11 +30,11 @@ async function codeFor(phone: string, purpose: SmsPurpose): Promise<string> {
 }
 
 /** A number with an account. */
-async function known(): Promise<{ phone: string; userId: string }> {
+async function known() {
   const phone = anyPhone();
   const code = await codeFor(phone, REGISTER);
-  const { user } = await auth.registerByPhone({ phone, code, device });
-  return { phone, userId: user!.userId };
+  const { user, tokens } = await auth.registerByPhone({ phone, code, device });
+  return { phone, userId: user!.userId, tokens: tokens! };
 }
 
 test("a phone logs in by a code, whatever door it comes by, and the code is good once", {
@@ -77,6 +79,31 @@ test("a number is bound by who owns account and number, replaced, and never shar
   await assert.rejects(bens, because(ErrorReason.PHONE_TAKEN));
   const { user } = await auth.loginBySmsCode({ phone, code: await codeFor(phone, LOGIN), device });
   assert.equal(user?.userId, ana!.userId);
+});
+
+test("a replaced number ends the other logins at once, and needs more than a token", {
+  timeout,
+}, async (t) => {
+  const { phone: old, tokens } = await known();
+  const mine = callers(world.url, AuthService, tokens.accessToken);
+  const other = await auth.loginBySmsCode({
+    phone: old,
+    code: await codeFor(old, LOGIN),
+    device: { deviceId: "second", deviceClass: DeviceClass.WEB },
+  });
+  const here = await RawDevice.hello(world.url, tokens.accessToken);
+  const there = await RawDevice.hello(world.connects.at(-1)!, other.tokens!.accessToken);
+  t.after(() => here.close());
+  const phone = anyPhone();
+  await mine.sendSmsCode({ phone, purpose: BIND });
+  const code = await phones.codeTo(phone);
+  await assert.rejects(mine.bindPhone({ phone, code }), because(ErrorReason.SMS_CODE_INVALID));
+  await mine.sendSmsCode({ phone: old, purpose: PROVE });
+  await mine.bindPhone({ phone, code, proofCode: await phones.codeTo(old) });
+  assert.equal((await there.closed).code, CloseCode.TOKEN_REVOKED);
+  const notice = await here.next("securityNotice");
+  assert.equal(notice.kind, SecurityNoticeKind.PHONE_CHANGED);
+  await here.roundTrip();
 });
 
 test("nobody learns by codes which numbers have an account", { timeout }, async () => {

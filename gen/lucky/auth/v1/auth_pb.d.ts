@@ -34,7 +34,8 @@ export declare type Device = Message<"lucky.auth.v1.Device"> & {
   deviceClass: DeviceClass;
 
   /**
-   * Shown to the user in the list of devices, up to 64 characters.
+   * Shown to the user in the list of devices, and before a QR login is confirmed; up to 64
+   * characters, none of them control characters or such as turn round what follows.
    *
    * @generated from field: string device_name = 3;
    */
@@ -242,8 +243,9 @@ export declare const GetPublicKeyResponseSchema: GenMessage<GetPublicKeyResponse
  */
 export declare type RegisterRequest = Message<"lucky.auth.v1.RegisterRequest"> & {
   /**
-   * 3 to 32 characters: letters and digits of any script, and . _ - between them. Unique,
-   * compared case-folded and normalised; a name that can be mistaken for a taken one is refused.
+   * 3 to 32 characters: letters and digits of any script, and . _ - between them; none that nobody
+   * sees, such as the Hangul filler. Unique, compared case-folded and normalised; a name that can be
+   * mistaken for a taken one is refused.
    *
    * @generated from field: string user_name = 1;
    */
@@ -703,6 +705,13 @@ export declare type ChangePasswordRequest = Message<"lucky.auth.v1.ChangePasswor
    * @generated from field: lucky.auth.v1.EncryptedPassword new_password = 2;
    */
   newPassword?: EncryptedPassword | undefined;
+
+  /**
+   * The code of purpose PROVE; needed when the account has no password, else not looked at.
+   *
+   * @generated from field: string proof_code = 3;
+   */
+  proofCode: string;
 };
 
 /**
@@ -794,11 +803,18 @@ export declare type BindPhoneRequest = Message<"lucky.auth.v1.BindPhoneRequest">
   code: string;
 
   /**
-   * The account's password; may be absent when the account has none.
+   * The account's password; absent when the account has none.
    *
    * @generated from field: lucky.auth.v1.EncryptedPassword password = 3;
    */
   password?: EncryptedPassword | undefined;
+
+  /**
+   * The code of purpose PROVE; needed when the account has no password, else not looked at.
+   *
+   * @generated from field: string proof_code = 4;
+   */
+  proofCode: string;
 };
 
 /**
@@ -1167,11 +1183,18 @@ export declare const RefuseQrLoginResponseSchema: GenMessage<RefuseQrLoginRespon
  */
 export declare type DeleteAccountRequest = Message<"lucky.auth.v1.DeleteAccountRequest"> & {
   /**
-   * The account's password; may be absent when the account has none.
+   * The account's password; absent when the account has none.
    *
    * @generated from field: lucky.auth.v1.EncryptedPassword password = 1;
    */
   password?: EncryptedPassword | undefined;
+
+  /**
+   * The code of purpose PROVE; needed when the account has no password, else not looked at.
+   *
+   * @generated from field: string proof_code = 2;
+   */
+  proofCode: string;
 };
 
 /**
@@ -1314,6 +1337,14 @@ export enum SmsPurpose {
    * @generated from enum value: SMS_PURPOSE_BIND = 4;
    */
   BIND = 4,
+
+  /**
+   * ChangePassword, BindPhone and DeleteAccount of a logged-in caller whose account has no password:
+   * that the caller still has the account's number.
+   *
+   * @generated from enum value: SMS_PURPOSE_PROVE = 5;
+   */
+  PROVE = 5,
 }
 
 /**
@@ -1420,7 +1451,8 @@ export declare const AuthService: GenService<{
    * Exchanges a refresh token for new tokens; the old refresh token is used up. A used one that is
    * presented again revokes the whole login, because one of the two presenters stole it; only
    * within a few seconds after the exchange, when an answer may have been lost, it is merely
-   * refused. Fails with REFRESH_TOKEN_INVALID.
+   * refused. Fails with REFRESH_TOKEN_INVALID. Nobody guesses a refresh token, so its calls do not draw
+   * on the small budget of credentials: many devices behind one address renew their tokens.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Refresh
    */
@@ -1465,8 +1497,10 @@ export declare const AuthService: GenService<{
   /**
    * Sends a code to a phone number: 6 digits, good for one purpose, one use and 5 minutes; an older
    * one of the same purpose is void. Reads the same whether the number belongs to an account or not.
-   * Purpose BIND needs an access token. Fails with PHONE_INVALID, SMS_NOT_SENT, or RATE_LIMITED when
-   * the resend interval or a budget of the number, the address or the day is used up.
+   * Purposes BIND and PROVE need an access token, and the code is the caller's alone; PROVE goes only
+   * to the number that the caller's account has. Fails with PHONE_INVALID (also for PROVE to another
+   * number), SMS_NOT_SENT, or RATE_LIMITED when the resend interval or a budget of the number, the
+   * address or the day is used up.
    *
    * @generated from rpc lucky.auth.v1.AuthService.SendSmsCode
    */
@@ -1487,9 +1521,11 @@ export declare const AuthService: GenService<{
     output: typeof LoginBySmsCodeResponseSchema;
   },
   /**
-   * Changes the password, or sets the first one of an account that logged in by phone only. All
-   * other logins of the user end. Fails with CREDENTIALS_INVALID, PASSWORD_WEAK or
-   * ENCRYPTION_INVALID.
+   * Changes the password, or sets the first one of an account that logged in by phone only. An access
+   * token is not enough: the old password proves who calls, or without one a code of purpose PROVE.
+   * All other logins of the user end. Fails with CREDENTIALS_INVALID, ACCOUNT_LOCKED,
+   * SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PASSWORD_WEAK or ENCRYPTION_INVALID. PASSWORD_WEAK and
+   * ENCRYPTION_INVALID leave the code good for another try.
    *
    * @generated from rpc lucky.auth.v1.AuthService.ChangePassword
    */
@@ -1511,9 +1547,14 @@ export declare const AuthService: GenService<{
     output: typeof ResetPasswordResponseSchema;
   },
   /**
-   * Binds a phone number to the caller's account, or replaces it, by a code of purpose BIND. Fails
-   * with SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID or
-   * ENCRYPTION_INVALID.
+   * Binds a phone number to the caller's account, or replaces it, by a code of purpose BIND sent to
+   * the new number. An access token is not enough: the password proves who calls, or without one a
+   * code of purpose PROVE sent to the number so far. A number gets one in, as a password does: when it
+   * is replaced, all other logins of the user end, for whoever has the old number or used it; when it
+   * is the account's first one, they stay. In both cases the user's devices are told by
+   * SecurityNotice. The same number once more changes nothing. Fails with SMS_CODE_INVALID,
+   * SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID, ACCOUNT_LOCKED or ENCRYPTION_INVALID; only
+   * PHONE_TAKEN uses the codes up.
    *
    * @generated from rpc lucky.auth.v1.AuthService.BindPhone
    */
@@ -1593,8 +1634,10 @@ export declare const AuthService: GenService<{
   },
   /**
    * Deletes the caller's account: all logins end, personal data is erased, the name becomes free;
-   * what was written stays, by a deleted user. It cannot be undone. Fails with CREDENTIALS_INVALID,
-   * ENCRYPTION_INVALID or LAST_ADMIN.
+   * what was written stays, by a deleted user. It cannot be undone, so an access token is not enough:
+   * the password proves who calls, or without one a code of purpose PROVE. Fails with
+   * CREDENTIALS_INVALID, ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or
+   * LAST_ADMIN.
    *
    * @generated from rpc lucky.auth.v1.AuthService.DeleteAccount
    */

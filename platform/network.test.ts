@@ -1,0 +1,19 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { networkOf } from "./network.ts";
+
+for (const [address, network] of [
+  ["203.0.113.77", "203.0.113.77"],
+  ["::ffff:203.0.113.77", "203.0.113.77"],
+  ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
+  ["2001:db8:1:2::ffff", "2001:db8:1:2::/64"],
+  ["2001:0db8:0001:0002::1", "2001:db8:1:2::/64"],
+  ["2001:db8::1", "2001:db8:0:0::/64"],
+  ["fe80::1%eth0", "fe80:0:0:0::/64"],
+  ["::1", "0:0:0:0::/64"],
+  ["local", "local"],
+] as const) {
+  test(`${address} is counted as ${network}`, () => {
+    assert.equal(networkOf(address), network);
+  });
+}

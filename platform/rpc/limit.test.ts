@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { LimitClass } from "../../gen/lucky/options/v1/options_pb.js";
+import { reasonOf } from "../errors.ts";
+import { createMemoryLimiter } from "../limiter/memory.ts";
+import type { Budgets } from "./budgets.ts";
+import { takePoint } from "./limit.ts";
+
+const one = (name: string) => ({ name, points: 1, windowMs: 60_000 });
+const budgets: Budgets = {
+  [LimitClass.READ]: one("read"),
+  [LimitClass.CREDENTIAL]: one("credential"),
+};
+
+test("who has no login is counted by network, and so is who tries credentials", async (t) => {
+  const limiter = createMemoryLimiter();
+  t.after(() => limiter.close());
+  const take = (limit: LimitClass, address: string, userId?: string) =>
+    takePoint({ limiter, budgets }, limit, { address, userId });
+  const refused = (call: Promise<void>) =>
+    assert.rejects(call, (error) => reasonOf(error) === ErrorReason.RATE_LIMITED);
+
+  await take(LimitClass.CREDENTIAL, "2001:db8:1:2::1", "1");
+  await refused(take(LimitClass.CREDENTIAL, "2001:db8:1:2:ffff::9", "2"));
+  await take(LimitClass.CREDENTIAL, "2001:db8:1:3::1", "1");
+  await take(LimitClass.CREDENTIAL, "203.0.113.1");
+  await take(LimitClass.CREDENTIAL, "203.0.113.2");
+  await refused(take(LimitClass.CREDENTIAL, "::ffff:203.0.113.2"));
+
+  await take(LimitClass.READ, "203.0.113.1");
+  await refused(take(LimitClass.READ, "203.0.113.1"));
+  // With a login it is the user, from wherever.
+  await take(LimitClass.READ, "203.0.113.1", "1");
+  await refused(take(LimitClass.READ, "203.0.113.2", "1"));
+});
