@@ -45,7 +45,10 @@ export function createIdentity({
     issuer: "lucky",
     audience: "lucky",
     clock,
-    revocations: { revoked: (loginId) => revocations.revoked(loginId) },
+    revocations: {
+      revoked: (loginId) => revocations.revoked(loginId),
+      withdrawn: (keyId) => revocations.withdrawn(keyId),
+    },
   });
   const verifier: TokenVerifier = {
     async verify(token) {

@@ -20,7 +20,12 @@ function ring() {
   const one = () => [fresh(clock.now())];
   const keys = { access: [], password: [], data: one(), index: one(), code: one() };
   const add = (purpose: "data" | "index" | "code", key: SecretKey) => keys[purpose].unshift(key);
-  const keyring: Keyring = { keys: keys as Keys, onChange() {}, turn: async () => {} };
+  const keyring: Keyring = {
+    keys: keys as Keys,
+    onChange() {},
+    turn: async () => {},
+    look: async () => {},
+  };
   return { keys, keyring, add };
 }
 

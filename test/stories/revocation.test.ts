@@ -90,3 +90,35 @@ test("an ended login that the bus told nobody of is found by asking", { timeout 
   );
   assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
 });
+
+test("when the keys are withdrawn no token of theirs gets in, and honest devices come back", {
+  timeout,
+}, async () => {
+  const [ana] = await people(world, "ana");
+  const { accessToken, refreshToken } = await ana!.login();
+  const phone = await ana!.phone();
+  const devices = await Promise.all(
+    doors().map(async (door) => RawDevice.hello(door, (await ana!.login()).accessToken)),
+  );
+  await phone.client.connect();
+  assert.equal(await call(accessToken), undefined);
+  const sinceMs = performance.now();
+  await world.pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
+  for (const device of devices) assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
+  const tookMs = performance.now() - sinceMs;
+  assert.ok(tookMs < 3_000, `${Math.round(tookMs)} ms`);
+  assert.equal(await call(accessToken), ErrorReason.TOKEN_EXPIRED);
+  for (const door of world.connects)
+    assert.equal(await openingCode(door, accessToken), CloseCode.TOKEN_EXPIRED);
+
+  const { tokens } = await callers(world.url, AuthService).refresh({ refreshToken });
+  assert.equal(await call(tokens!.accessToken), undefined);
+  for (const door of doors()) {
+    const device = await RawDevice.hello(door, tokens!.accessToken);
+    await device.roundTrip();
+    await device.close();
+  }
+  const [ben] = await people(world, "ben");
+  await phone.client.send({ userId: ben!.userId }, "still here");
+  await ana!.leave();
+});
