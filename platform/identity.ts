@@ -47,7 +47,7 @@ export function createIdentity({
     clock,
     revocations: {
       revoked: (loginId) => revocations.revoked(loginId),
-      withdrawn: (keyId) => revocations.withdrawn(keyId),
+      keyState: (keyId) => revocations.keyState(keyId),
     },
   });
   const verifier: TokenVerifier = {

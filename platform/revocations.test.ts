@@ -32,7 +32,7 @@ function auth() {
       const to = Math.min(from + pageSize, ended.length);
       const nextPageToken = to < ended.length ? String(to) : "";
       const revocations = ended.slice(from, to);
-      return { revocations, nextCursor: BigInt(to), nextPageToken, accessKeyIds: keyIds };
+      return { revocations, nextCursor: BigInt(to), nextPageToken, accessKeyIds: [...keyIds] };
     },
     getDevicePolicy: () => ({}),
     recordLastSeen: () => ({}),
@@ -140,15 +140,16 @@ test("a key that auth no longer names is withdrawn, for good; one that is new is
   t.after(() => revocations.close());
   await revocations.loaded;
   await rest(clock);
+  assert.equal(revocations.keyState("k2"), "unknown");
   source.keyIds.splice(0, 1, "k2");
   await turn(clock, source);
-  const withdrawn = () => ["k1", "k2"].map((keyId) => revocations.withdrawn(keyId));
-  assert.deepEqual(withdrawn(), [true, false]);
+  const states = () => ["k1", "k2"].map((keyId) => revocations.keyState(keyId));
+  assert.deepEqual(states(), ["withdrawn", "published"]);
   // As an auth of before would answer, during an update.
   source.keyIds.splice(0);
   await turn(clock, source);
-  assert.deepEqual(withdrawn(), [true, false]);
+  assert.deepEqual(states(), ["withdrawn", "published"]);
   source.keyIds.push("k1", "k2");
   await turn(clock, source);
-  assert.deepEqual(withdrawn(), [true, false]);
+  assert.deepEqual(states(), ["withdrawn", "published"]);
 });

@@ -3,12 +3,18 @@ import type { SessionService } from "../gen/lucky/internal/session/v1/session_pb
 import type { Clock, Timer } from "./clock.ts";
 import type { Log } from "./log.ts";
 
+/**
+ * A key that auth publishes, one that it did publish since it was first asked and does no more, or
+ * one that it never told of, perhaps because it was made this very moment.
+ */
+export type KeyState = "published" | "withdrawn" | "unknown";
+
 /** Logins that ended before their access tokens did, and keys whose tokens are no good any more. */
 export interface Revocations {
   /** Whether the login (claim `sid`) has ended. */
   revoked(loginId: string): boolean;
-  /** Whether the key (header `kid`) was taken away since auth was first asked. */
-  withdrawn(keyId: string): boolean;
+  /** What auth says of a key that signs access tokens (header `kid`). */
+  keyState(keyId: string): KeyState;
   /** Calls `listener` once for each login that ends from now on. */
   onRevoked(listener: (loginId: string) => void): void;
   /**
@@ -114,7 +120,10 @@ export function watchRevocations({
     loaded,
     learn,
     revoked: (loginId) => ended.has(loginId),
-    withdrawn: (keyId) => withdrawn.has(keyId),
+    keyState(keyId) {
+      if (withdrawn.has(keyId)) return "withdrawn";
+      return keyIds.includes(keyId) ? "published" : "unknown";
+    },
     onRevoked: (listener) => void listeners.push(listener),
     close() {
       stop.abort();

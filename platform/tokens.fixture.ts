@@ -23,11 +23,12 @@ export async function testIssuer(clock: Clock): Promise<TestIssuer> {
   const ended = new Set<string>();
   const withdrawn = new Set<string>();
   let serial = 0;
+  let made = 0;
   let key = await makeKey();
 
   async function makeKey() {
     const { privateKey, publicKey } = await generateKeyPair("EdDSA");
-    const kid = `k${++serial}`;
+    const kid = `k${++made}`;
     return { kid, privateKey, jwk: { ...(await exportJWK(publicKey)), kid, alg: "EdDSA" } };
   }
   const jwks = () => JSON.stringify({ keys: [key.jwk] });
@@ -43,7 +44,7 @@ export async function testIssuer(clock: Clock): Promise<TestIssuer> {
       clock,
       revocations: {
         revoked: (loginId) => ended.has(loginId),
-        withdrawn: (keyId) => withdrawn.has(keyId),
+        keyState: (keyId) => (withdrawn.has(keyId) ? "withdrawn" : "published"),
       },
     }),
     async token(claims = {}) {

@@ -106,7 +106,7 @@ test("a new key is learnt when its first token comes, but not by asking all the 
     issuer: "lucky",
     audience: "lucky",
     clock,
-    revocations: { revoked: () => false, withdrawn: () => false },
+    revocations: { revoked: () => false, keyState: () => "unknown" },
   });
   await verifier.verify(await issuer.token());
   await issuer.rotate();
@@ -116,6 +116,14 @@ test("a new key is learnt when its first token comes, but not by asking all the 
   clock.advance(3_000);
   await verifier.verify(next);
   assert.equal(asked, 2);
+});
+
+test("a new key that auth tells of is asked for at once", async () => {
+  const clock = new HandClock();
+  const issuer = await testIssuer(clock);
+  await issuer.verifier.verify(await issuer.token());
+  await issuer.rotate();
+  await issuer.verifier.verify(await issuer.token());
 });
 
 test("a token of a withdrawn key is TOKEN_EXPIRED at once, also when it was verified before", async () => {
@@ -149,7 +157,7 @@ test("while the keys cannot be had the answer is UNAVAILABLE, and known keys go 
     issuer: "lucky",
     audience: "lucky",
     clock,
-    revocations: { revoked: () => false, withdrawn: () => false },
+    revocations: { revoked: () => false, keyState: () => "unknown" },
   });
   assert.equal(await refusal(verifier, await issuer.token()), "UNAVAILABLE");
   away = false;

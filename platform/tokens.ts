@@ -30,7 +30,7 @@ export interface TokenVerifierOptions {
   readonly issuer: string;
   readonly audience: string;
   readonly clock: Clock;
-  readonly revocations: Pick<Revocations, "revoked" | "withdrawn">;
+  readonly revocations: Pick<Revocations, "revoked" | "keyState">;
 }
 
 const maxTokenLength = 4096;
@@ -54,7 +54,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
   const keyIds = new Map<string, string>();
 
   function current(caller: UserCaller): UserCaller {
-    if (caller.expiresAtMs <= clock.now() || revocations.withdrawn(caller.keyId)) {
+    if (caller.expiresAtMs <= clock.now() || revocations.keyState(caller.keyId) === "withdrawn") {
       throw fail(ErrorReason.TOKEN_EXPIRED, "the access token has expired");
     }
     if (revocations.revoked(caller.loginId)) {
@@ -150,7 +150,8 @@ function keySet({ jwks, clock, revocations }: TokenVerifierOptions): JWTVerifyGe
   return async (header, token) => {
     // Without a key id a signer could make us try every key.
     if (!text(header.kid)) throw new errors.JWKSNoMatchingKey();
-    if (revocations.withdrawn(header.kid)) {
+    const state = revocations.keyState(header.kid);
+    if (state === "withdrawn") {
       throw fail(ErrorReason.TOKEN_EXPIRED, "the key of the access token was withdrawn");
     }
     const age = clock.now() - fetchedAt;
@@ -159,7 +160,9 @@ function keySet({ jwks, clock, revocations }: TokenVerifierOptions): JWTVerifyGe
     try {
       return await (keys ?? (await fetch()))(header, token);
     } catch (error) {
-      if (!(error instanceof errors.JWKSNoMatchingKey) || age < refetchMs) throw error;
+      if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+      // One that auth tells of is worth asking for, whenever that was done last.
+      if (age < refetchMs && state !== "published") throw error;
     }
     return (await fetch())(header, token);
   };

@@ -295,7 +295,7 @@ export async function startStand(t: Ending, options: StandOptions = {}): Promise
     verifier: issuer.verifier,
     revocations: {
       revoked: (loginId) => issuer.ended.has(loginId),
-      withdrawn: (keyId) => issuer.withdrawn.has(keyId),
+      keyState: (keyId) => (issuer.withdrawn.has(keyId) ? "withdrawn" : "published"),
       onRevoked: (listener) => void listeners.push(listener),
       learn(loginId) {
         issuer.ended.add(loginId);

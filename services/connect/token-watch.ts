@@ -7,7 +7,7 @@ import type { Session } from "./session.ts";
 
 export interface TokenWatchOptions {
   readonly config: { readonly tokenExpiringMs: number };
-  readonly revocations: Pick<Revocations, "withdrawn">;
+  readonly revocations: Pick<Revocations, "keyState">;
 }
 
 /**
@@ -16,7 +16,7 @@ export interface TokenWatchOptions {
  */
 export class TokenWatch {
   readonly #noticeMs: number;
-  readonly #revocations: Pick<Revocations, "withdrawn">;
+  readonly #revocations: Pick<Revocations, "keyState">;
 
   constructor({ config, revocations }: TokenWatchOptions) {
     this.#noticeMs = config.tokenExpiringMs;
@@ -25,7 +25,7 @@ export class TokenWatch {
 
   /** Looks at an open session; call it every second or so. False when the session was ended. */
   look(session: Session, { expiresAtMs, keyId }: UserCaller, nowMs: number): boolean {
-    if (nowMs >= expiresAtMs || this.#revocations.withdrawn(keyId)) {
+    if (nowMs >= expiresAtMs || this.#revocations.keyState(keyId) === "withdrawn") {
       session.end(CloseCode.TOKEN_EXPIRED, textOf(CloseCode.TOKEN_EXPIRED));
       return false;
     }

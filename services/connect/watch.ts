@@ -15,7 +15,7 @@ export interface WatchOptions {
   channels: Channels;
   sweep: Sweep;
   lastSeen: LastSeen;
-  revocations: Pick<Revocations, "withdrawn">;
+  revocations: Pick<Revocations, "keyState">;
   clock: Clock;
   config: {
     readonly helloTimeoutMs: number;

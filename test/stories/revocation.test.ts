@@ -93,8 +93,9 @@ test("an ended login that the bus told nobody of is found by asking", { timeout 
 
 test("when the keys are withdrawn no token of theirs gets in, and honest devices come back", {
   timeout,
-}, async () => {
-  const [ana] = await people(world, "ana");
+}, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  t.after(() => ana!.leave());
   const { accessToken, refreshToken } = await ana!.login();
   const phone = await ana!.phone();
   const devices = await Promise.all(
@@ -118,7 +119,5 @@ test("when the keys are withdrawn no token of theirs gets in, and honest devices
     await device.roundTrip();
     await device.close();
   }
-  const [ben] = await people(world, "ben");
   await phone.client.send({ userId: ben!.userId }, "still here");
-  await ana!.leave();
 });
