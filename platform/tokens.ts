@@ -6,13 +6,13 @@ import {
   jwtVerify,
   type LocalJWKSet,
 } from "jose";
-import { LRUCache } from "lru-cache";
 import { DeviceClass } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import { roles, type UserCaller } from "./caller.ts";
 import type { Clock } from "./clock.ts";
 import { fail } from "./errors.ts";
 import type { Revocations } from "./revocations.ts";
+import { createVerifiedTokens } from "./verified-tokens.ts";
 
 /** Says who an access token belongs to. */
 export interface TokenVerifier {
@@ -48,7 +48,7 @@ const staleMs = 300_000;
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
   const { issuer, audience, clock, revocations } = options;
   const keys = keySet(options);
-  const verified = new LRUCache<string, UserCaller>({ max: maxCached });
+  const verified = createVerifiedTokens({ clock, max: maxCached });
 
   /** Key ids as they were first read: one text for the tokens of all sessions. */
   const keyIds = new Map<string, string>();
@@ -91,7 +91,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       const keyId = keyIds.get(kid) ?? kid;
       keyIds.set(keyId, keyId);
       const caller = current(callerOf(payload, { keyId, token }));
-      verified.set(token, caller);
+      verified.set(caller);
       return caller;
     },
   };

@@ -45,6 +45,16 @@ test("a sealed value opens in its place and nowhere else", () => {
   assert.throws(() => columns.open(bent, place));
 });
 
+test("a value that was cut or lengthened does not open, nor does one with a short tag", () => {
+  const { keyring } = ring();
+  const columns = createColumns({ keyring, clock });
+  const place = { column: "account.phone", row: "1" };
+  const sealed = columns.seal(phone, place);
+  for (let length = 0; length < sealed.length; length += 1)
+    assert.throws(() => columns.open(sealed.subarray(0, length), place), `${length} bytes`);
+  assert.throws(() => columns.open(Buffer.concat([sealed, Buffer.alloc(1)]), place));
+});
+
 test("after a rotation old values open, and say that they are to be sealed again", () => {
   const { keyring, keys, add } = ring();
   const columns = createColumns({ keyring, clock });

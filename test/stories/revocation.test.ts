@@ -99,7 +99,10 @@ test("when the keys are withdrawn no token of theirs gets in, and honest devices
   const { accessToken, refreshToken } = await ana!.login();
   const phone = await ana!.phone();
   const devices = await Promise.all(
-    doors().map(async (door) => RawDevice.hello(door, (await ana!.login()).accessToken)),
+    doors().map(async (door) => {
+      const [person] = await people(world, "person");
+      return RawDevice.hello(door, (await person!.login()).accessToken);
+    }),
   );
   await phone.client.connect();
   assert.equal(await call(accessToken), undefined);
