@@ -110,7 +110,7 @@ test("when the keys are withdrawn no token of theirs gets in, and honest devices
   await world.pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
   for (const device of devices) assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
   const tookMs = performance.now() - sinceMs;
-  assert.ok(tookMs < 3_000, `${Math.round(tookMs)} ms`);
+  assert.ok(tookMs < 5_000, `${Math.round(tookMs)} ms`);
   assert.equal(await call(accessToken), ErrorReason.TOKEN_EXPIRED);
   for (const door of world.connects)
     assert.equal(await openingCode(door, accessToken), CloseCode.TOKEN_EXPIRED);
