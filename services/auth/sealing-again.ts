@@ -13,9 +13,9 @@ const CLOCK_ROOM_MS = 60_000;
 
 /**
  * Seals what lies under older data and index keys again under the active ones: at most
- * sealAgainRows rows a step, not counting those in front that do not open. Returns how many it found; 0: nothing is left under older keys, and
- * they are retired. On several instances at once it does no harm: a row is changed only where it is
- * still as it was read.
+ * sealAgainRows rows a step, not counting those in front that do not open. Returns how many it
+ * found; 0: nothing is left under older keys, and they are retired. On several instances at once it
+ * does no harm: a row is changed only where it is still as it was read.
  */
 export async function sealAgain(d: Dependencies): Promise<number> {
   const { clock, config, database, keyring } = d;
