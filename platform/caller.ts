@@ -16,6 +16,8 @@ export interface UserCaller {
   /** The login that the token belongs to (claim `sid`). */
   readonly loginId: string;
   readonly role: Role;
+  /** The key that the token was signed with (header `kid`). */
+  readonly keyId: string;
   /** When the token expires, milliseconds since the Unix epoch. */
   readonly expiresAtMs: number;
   /** The token itself, to be passed on to another service. */

@@ -45,7 +45,10 @@ export function createIdentity({
     issuer: "lucky",
     audience: "lucky",
     clock,
-    revocations: { revoked: (loginId) => revocations.revoked(loginId) },
+    revocations: {
+      revoked: (loginId) => revocations.revoked(loginId),
+      keyState: (keyId) => revocations.keyState(keyId),
+    },
   });
   const verifier: TokenVerifier = {
     async verify(token) {

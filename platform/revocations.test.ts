@@ -18,20 +18,35 @@ function auth() {
   const ended: { loginId: string; expiresAtMs: bigint }[] = [];
   const cursors: bigint[] = [];
   const asked = new EventTarget();
+  const keyIds = ["k1"];
+  const pageTokens: string[] = [];
   let away = false;
+  let pageSize = 1_000;
   const service = serve(SessionService, {
-    listRevocations({ cursor }) {
+    listRevocations({ cursor, pageToken }) {
       cursors.push(cursor);
+      pageTokens.push(pageToken);
       queueMicrotask(() => asked.dispatchEvent(new Event("asked")));
       if (away) throw fail(ErrorReason.UNAVAILABLE, "away");
-      return { revocations: ended.slice(Number(cursor)), nextCursor: BigInt(ended.length) };
+      const from = Number(pageToken || cursor);
+      const to = Math.min(from + pageSize, ended.length);
+      const nextPageToken = to < ended.length ? String(to) : "";
+      const revocations = ended.slice(from, to);
+      return { revocations, nextCursor: BigInt(to), nextPageToken, accessKeyIds: [...keyIds] };
     },
     getDevicePolicy: () => ({}),
+    recordLastSeen: () => ({}),
     checkUsers: () => ({}),
   });
   return {
     client: createClient(SessionService, localTransport([service], [])),
     cursors,
+    pageTokens,
+    keyIds,
+    /** How many logins auth tells at once. */
+    pagesOf: (size: number) => {
+      pageSize = size;
+    },
     end: (loginId: string, expiresAtMs: number) =>
       ended.push({ loginId, expiresAtMs: BigInt(expiresAtMs) }),
     leave: (is: boolean) => {
@@ -97,4 +112,44 @@ test("while auth is away what is known stays, and it goes on afterwards", async 
   source.leave(false);
   await turn(clock, source);
   assert.equal(revocations.revoked("two"), true);
+});
+
+test("all pages are read before the cursor moves on; after a page that was lost they come again", async (t) => {
+  const clock = new HandClock();
+  const source = auth();
+  source.pagesOf(2);
+  const ids = ["a", "b", "c", "d", "e"];
+  for (const id of ids) source.end(id, clock.now() + 60_000);
+  source.leave(true);
+  const revocations = watchRevocations({ client: source.client, clock, intervalMs: 500, log });
+  t.after(() => revocations.close());
+  await rest(clock);
+  source.leave(false);
+  await turn(clock, source);
+  await revocations.loaded;
+  assert.ok(ids.every((id) => revocations.revoked(id)));
+  await turn(clock, source);
+  assert.deepEqual(source.pageTokens, ["", "", "2", "4", ""]);
+  assert.deepEqual(source.cursors, [0n, 0n, 0n, 0n, 5n]);
+});
+
+test("a key that auth no longer names is withdrawn, for good; one that is new is not", async (t) => {
+  const clock = new HandClock();
+  const source = auth();
+  const revocations = watchRevocations({ client: source.client, clock, intervalMs: 500, log });
+  t.after(() => revocations.close());
+  await revocations.loaded;
+  await rest(clock);
+  assert.equal(revocations.keyState("k2"), "unknown");
+  source.keyIds.splice(0, 1, "k2");
+  await turn(clock, source);
+  const states = () => ["k1", "k2"].map((keyId) => revocations.keyState(keyId));
+  assert.deepEqual(states(), ["withdrawn", "published"]);
+  // As an auth of before would answer, during an update.
+  source.keyIds.splice(0);
+  await turn(clock, source);
+  assert.deepEqual(states(), ["withdrawn", "published"]);
+  source.keyIds.push("k1", "k2");
+  await turn(clock, source);
+  assert.deepEqual(states(), ["withdrawn", "published"]);
 });

@@ -3,10 +3,18 @@ import type { SessionService } from "../gen/lucky/internal/session/v1/session_pb
 import type { Clock, Timer } from "./clock.ts";
 import type { Log } from "./log.ts";
 
-/** Logins that ended before their access tokens did. */
+/**
+ * A key that auth publishes, one that it did publish since it was first asked and does no more, or
+ * one that it never told of, perhaps because it was made this very moment.
+ */
+export type KeyState = "published" | "withdrawn" | "unknown";
+
+/** Logins that ended before their access tokens did, and keys whose tokens are no good any more. */
 export interface Revocations {
   /** Whether the login (claim `sid`) has ended. */
   revoked(loginId: string): boolean;
+  /** What auth says of a key that signs access tokens (header `kid`). */
+  keyState(keyId: string): KeyState;
   /** Calls `listener` once for each login that ends from now on. */
   onRevoked(listener: (loginId: string) => void): void;
   /**
@@ -35,8 +43,9 @@ export interface WatchOptions {
 const deadlineMs = 5_000;
 
 /**
- * Asks auth again and again which logins ended since it last asked. While auth cannot be reached,
- * what is known stays in force. An entry is forgotten when its access tokens have expired.
+ * Asks auth again and again which logins ended since it last asked, and which keys there are. While
+ * auth cannot be reached, what is known stays in force. An entry is forgotten when its access tokens
+ * have expired; a withdrawn key never is, and never comes back.
  */
 export function watchRevocations({
   client,
@@ -47,6 +56,8 @@ export function watchRevocations({
   /** Login id → when its last access token expires. */
   const ended = new Map<string, number>();
   const listeners: ((loginId: string) => void)[] = [];
+  let keyIds: readonly string[] = [];
+  const withdrawn = new Set<string>();
   const stop = new AbortController();
   const { promise: loaded, resolve: setLoaded } = Promise.withResolvers<void>();
   let cursor = 0n;
@@ -59,12 +70,30 @@ export function watchRevocations({
     for (const listener of listeners) listener(loginId);
   }
 
+  function learnKeys(now: readonly string[]): void {
+    // An auth of before the keys were told says none.
+    if (now.length === 0) return;
+    for (const keyId of keyIds) {
+      if (now.includes(keyId) || withdrawn.has(keyId)) continue;
+      withdrawn.add(keyId);
+      log.info({ event: "access_key_gone", keyId });
+    }
+    keyIds = now;
+  }
+
   async function ask(): Promise<void> {
     const options = { signal: stop.signal, timeoutMs: deadlineMs };
-    const answer = await client.listRevocations({ cursor }, options);
+    let pageToken = "";
+    let nextCursor: bigint;
+    do {
+      const answer = await client.listRevocations({ cursor, pageToken }, options);
+      for (const { loginId, expiresAtMs } of answer.revocations)
+        learn(loginId, Number(expiresAtMs));
+      learnKeys(answer.accessKeyIds);
+      ({ nextCursor, nextPageToken: pageToken } = answer);
+    } while (pageToken !== "");
+    cursor = nextCursor;
     const now = clock.now();
-    for (const { loginId, expiresAtMs } of answer.revocations) learn(loginId, Number(expiresAtMs));
-    cursor = answer.nextCursor;
     for (const [loginId, expiresAtMs] of ended) if (expiresAtMs <= now) ended.delete(loginId);
   }
 
@@ -91,6 +120,10 @@ export function watchRevocations({
     loaded,
     learn,
     revoked: (loginId) => ended.has(loginId),
+    keyState(keyId) {
+      if (withdrawn.has(keyId)) return "withdrawn";
+      return keyIds.includes(keyId) ? "published" : "unknown";
+    },
     onRevoked: (listener) => void listeners.push(listener),
     close() {
       stop.abort();

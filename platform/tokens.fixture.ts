@@ -8,6 +8,8 @@ export interface TestIssuer {
   readonly verifier: TokenVerifier;
   /** Ids of logins that count as ended. */
   readonly ended: Set<string>;
+  /** Ids of keys that count as withdrawn. The keys are called k1, k2 and so on. */
+  readonly withdrawn: Set<string>;
   /** The key set as auth would publish it. */
   jwks(): string;
   /** A token of user 1 on device "d1", good for 15 minutes, with other claims on top. */
@@ -19,25 +21,31 @@ export interface TestIssuer {
 /** Makes an issuer that nobody else trusts, and a verifier that trusts it. */
 export async function testIssuer(clock: Clock): Promise<TestIssuer> {
   const ended = new Set<string>();
+  const withdrawn = new Set<string>();
   let serial = 0;
+  let made = 0;
   let key = await makeKey();
 
   async function makeKey() {
     const { privateKey, publicKey } = await generateKeyPair("EdDSA");
-    const kid = `k${++serial}`;
+    const kid = `k${++made}`;
     return { kid, privateKey, jwk: { ...(await exportJWK(publicKey)), kid, alg: "EdDSA" } };
   }
   const jwks = () => JSON.stringify({ keys: [key.jwk] });
 
   return {
     ended,
+    withdrawn,
     jwks,
     verifier: createTokenVerifier({
       jwks: async () => jwks(),
       issuer: "lucky",
       audience: "lucky",
       clock,
-      revocations: { revoked: (loginId) => ended.has(loginId) },
+      revocations: {
+        revoked: (loginId) => ended.has(loginId),
+        keyState: (keyId) => (withdrawn.has(keyId) ? "withdrawn" : "published"),
+      },
     }),
     async token(claims = {}) {
       const now = Math.floor(clock.now() / 1000);

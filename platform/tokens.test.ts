@@ -27,6 +27,7 @@ test("a valid token names user, device, login, role and its end", async () => {
     deviceClass: DeviceClass.MOBILE,
     loginId: "l9",
     role: "admin",
+    keyId: "k1",
     expiresAtMs: clock.now() + 900_000,
     token,
   });
@@ -105,7 +106,7 @@ test("a new key is learnt when its first token comes, but not by asking all the 
     issuer: "lucky",
     audience: "lucky",
     clock,
-    revocations: { revoked: () => false },
+    revocations: { revoked: () => false, keyState: () => "unknown" },
   });
   await verifier.verify(await issuer.token());
   await issuer.rotate();
@@ -117,7 +118,24 @@ test("a new key is learnt when its first token comes, but not by asking all the 
   assert.equal(asked, 2);
 });
 
-test("a withdrawn key is forgotten after five minutes", async () => {
+test("a new key that auth tells of is asked for at once", async () => {
+  const clock = new HandClock();
+  const issuer = await testIssuer(clock);
+  await issuer.verifier.verify(await issuer.token());
+  await issuer.rotate();
+  await issuer.verifier.verify(await issuer.token());
+});
+
+test("a token of a withdrawn key is TOKEN_EXPIRED at once, also when it was verified before", async () => {
+  const issuer = await testIssuer(new HandClock());
+  const [known, unknown] = [await issuer.token(), await issuer.token()];
+  await issuer.verifier.verify(known);
+  issuer.withdrawn.add("k1");
+  assert.equal(await refusal(issuer.verifier, known), "TOKEN_EXPIRED");
+  assert.equal(await refusal(issuer.verifier, unknown), "TOKEN_EXPIRED");
+});
+
+test("a key that is published no more is forgotten after five minutes", async () => {
   const clock = new HandClock();
   const issuer = await testIssuer(clock);
   const token = await issuer.token();
@@ -139,7 +157,7 @@ test("while the keys cannot be had the answer is UNAVAILABLE, and known keys go 
     issuer: "lucky",
     audience: "lucky",
     clock,
-    revocations: { revoked: () => false },
+    revocations: { revoked: () => false, keyState: () => "unknown" },
   });
   assert.equal(await refusal(verifier, await issuer.token()), "UNAVAILABLE");
   away = false;

@@ -6,18 +6,19 @@ import {
   jwtVerify,
   type LocalJWKSet,
 } from "jose";
-import { LRUCache } from "lru-cache";
 import { DeviceClass } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import { roles, type UserCaller } from "./caller.ts";
 import type { Clock } from "./clock.ts";
 import { fail } from "./errors.ts";
 import type { Revocations } from "./revocations.ts";
+import { createVerifiedTokens } from "./verified-tokens.ts";
 
 /** Says who an access token belongs to. */
 export interface TokenVerifier {
   /**
-   * Verifies an access token. Rejects with TOKEN_INVALID, TOKEN_EXPIRED or TOKEN_REVOKED; with
+   * Verifies an access token. Rejects with TOKEN_INVALID, TOKEN_EXPIRED (also when the token's key was
+   * withdrawn: its device may get another one) or TOKEN_REVOKED; with
    * UNAVAILABLE when the keys cannot be had, so that nothing can be said of the token.
    */
   verify(token: string): Promise<UserCaller>;
@@ -29,27 +30,31 @@ export interface TokenVerifierOptions {
   readonly issuer: string;
   readonly audience: string;
   readonly clock: Clock;
-  readonly revocations: Pick<Revocations, "revoked">;
+  readonly revocations: Pick<Revocations, "revoked" | "keyState">;
 }
 
 const maxTokenLength = 4096;
 const maxCached = 50_000;
 /** An unknown key id asks for the keys again, but not more often than this. */
 const refetchMs = 3_000;
-/** A key that was withdrawn is forgotten after this. */
+/** Keys that are needed no more are forgotten after this; those withdrawn count no more at once. */
 const staleMs = 300_000;
 
 /**
  * Verifies access tokens: JWT signed with EdDSA (Ed25519) by a key of the set. Verified tokens are
- * remembered until they expire, so that most calls cost a look-up; revocation is checked each time.
+ * remembered until they expire, so that most calls cost a look-up; whether the login has ended or the
+ * key was withdrawn is checked each time.
  */
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
   const { issuer, audience, clock, revocations } = options;
-  const keys = keySet(options.jwks, clock);
-  const verified = new LRUCache<string, UserCaller>({ max: maxCached });
+  const keys = keySet(options);
+  const verified = createVerifiedTokens({ clock, max: maxCached });
+
+  /** Key ids as they were first read: one text for the tokens of all sessions. */
+  const keyIds = new Map<string, string>();
 
   function current(caller: UserCaller): UserCaller {
-    if (caller.expiresAtMs <= clock.now()) {
+    if (caller.expiresAtMs <= clock.now() || revocations.keyState(caller.keyId) === "withdrawn") {
       throw fail(ErrorReason.TOKEN_EXPIRED, "the access token has expired");
     }
     if (revocations.revoked(caller.loginId)) {
@@ -64,6 +69,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       if (known !== undefined) return current(known);
       if (token.length > maxTokenLength) throw invalid();
       let payload: JWTPayload;
+      let kid: string | undefined;
       try {
         const checks = {
           algorithms: ["EdDSA"],
@@ -72,7 +78,8 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
           requiredClaims: ["sub", "sid", "did", "dcl", "role", "iat", "exp", "jti"],
           currentDate: new Date(clock.now()),
         };
-        ({ payload } = await jwtVerify(token, keys, checks));
+        const { payload: claims, protectedHeader } = await jwtVerify(token, keys, checks);
+        [payload, kid] = [claims, protectedHeader.kid];
       } catch (error) {
         if (error instanceof errors.JWTExpired) {
           throw fail(ErrorReason.TOKEN_EXPIRED, "the access token has expired", { cause: error });
@@ -80,8 +87,11 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
         if (error instanceof errors.JOSEError) throw invalid(error);
         throw error;
       }
-      const caller = current(callerOf(payload, token));
-      verified.set(token, caller);
+      if (!text(kid)) throw invalid();
+      const keyId = keyIds.get(kid) ?? kid;
+      keyIds.set(keyId, keyId);
+      const caller = current(callerOf(payload, { keyId, token }));
+      verified.set(caller);
       return caller;
     },
   };
@@ -93,7 +103,10 @@ function invalid(cause?: unknown) {
 
 const text = (value: unknown): value is string => typeof value === "string" && value !== "";
 
-function callerOf({ sub, sid, did, dcl, role, exp }: JWTPayload, token: string): UserCaller {
+function callerOf(
+  { sub, sid, did, dcl, role, exp }: JWTPayload,
+  { keyId, token }: Pick<UserCaller, "keyId" | "token">,
+): UserCaller {
   const known = typeof dcl === "number" && dcl !== 0 && DeviceClass[dcl] !== undefined;
   if (!text(sub) || !/^[1-9]\d{0,18}$/.test(sub)) throw invalid();
   if (!text(sid) || !text(did) || !known || exp === undefined) throw invalid();
@@ -106,13 +119,14 @@ function callerOf({ sub, sid, did, dcl, role, exp }: JWTPayload, token: string):
     deviceClass: dcl,
     loginId: sid,
     role: knownRole,
+    keyId,
     expiresAtMs: exp * 1000,
     token,
   };
 }
 
 /** The keys by id, fetched when first needed and again when an id is unknown. */
-function keySet(jwks: () => Promise<string>, clock: Clock): JWTVerifyGetKey {
+function keySet({ jwks, clock, revocations }: TokenVerifierOptions): JWTVerifyGetKey {
   let keys: LocalJWKSet | undefined;
   let fetchedAt = Number.NEGATIVE_INFINITY;
   let fetching: Promise<LocalJWKSet> | undefined;
@@ -136,13 +150,19 @@ function keySet(jwks: () => Promise<string>, clock: Clock): JWTVerifyGetKey {
   return async (header, token) => {
     // Without a key id a signer could make us try every key.
     if (!text(header.kid)) throw new errors.JWKSNoMatchingKey();
+    const state = revocations.keyState(header.kid);
+    if (state === "withdrawn") {
+      throw fail(ErrorReason.TOKEN_EXPIRED, "the key of the access token was withdrawn");
+    }
     const age = clock.now() - fetchedAt;
     // Fresh keys are nice to have: those at hand go on while they cannot be fetched.
     if (keys !== undefined && age >= staleMs) await fetch().catch(() => {});
     try {
       return await (keys ?? (await fetch()))(header, token);
     } catch (error) {
-      if (!(error instanceof errors.JWKSNoMatchingKey) || age < refetchMs) throw error;
+      if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+      // One that auth tells of is worth asking for, whenever that was done last.
+      if (age < refetchMs && state !== "published") throw error;
     }
     return (await fetch())(header, token);
   };

@@ -1,10 +1,16 @@
 import { randomInt, randomUUID } from "node:crypto";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
 import { sealPassword } from "../client/password.ts";
+import { AdminService } from "../gen/lucky/admin/v1/admin_pb.js";
 import { AuthService, DeviceClass, SmsPurpose, type Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import { GroupService } from "../gen/lucky/group/v1/group_pb.js";
 import { MessageService } from "../gen/lucky/message/v1/message_pb.js";
-import { UserService, WhoMayAddMe } from "../gen/lucky/user/v1/user_pb.js";
+import {
+  UpdateProfileRequestSchema,
+  UserService,
+  WhoMayAddMe,
+} from "../gen/lucky/user/v1/user_pb.js";
 import { callers, type Reachable, text } from "./people.ts";
 import { RawDevice } from "./raw.ts";
 import { anyPhone, type Phones } from "./sms.ts";
@@ -180,6 +186,59 @@ export class Dealings {
     device.send({ case: "send", value: { target, clientMessageId, content: write() } });
     await device.next("sendResults");
     await device.close();
+  }
+
+  /** An administrator sets the password of somebody, looks for a number; the account is deleted. */
+  async administered(
+    admin: { userName: string; password: string },
+    person: { userName: string; userId: string },
+    phone: string,
+  ) {
+    const login = async (userName: string, password: string) => {
+      const [sealed] = await this.sealed(password);
+      const given = { userName, password: sealed, device: this.device() };
+      const tokens = this.tokens(userName, (await this.auth().login(given)).tokens);
+      return tokens.accessToken;
+    };
+    const admins = callers(this.#url, AdminService, await login(admin.userName, admin.password));
+    const { userId } = person;
+    const password = this.secret("password by an administrator");
+    const [weak] = await this.sealed("short");
+    await this.failing(admins.setPassword({ userId, newPassword: weak, reason: "a story" }));
+    const [newPassword] = await this.sealed(password);
+    await admins.setPassword({ userId, newPassword, reason: "a story" });
+    await admins.findAccounts({ query: { case: "phone", value: phone } });
+    const odd = this.secret("number of nobody", anyPhone());
+    await admins.findAccounts({ query: { case: "phone", value: odd } });
+    const own = this.auth(await login(person.userName, password));
+    const [wrong, right] = [
+      ...(await this.sealed(this.secret("wrong password"))),
+      ...(await this.sealed(password)),
+    ];
+    await this.failing(own.deleteAccount({ password: wrong }));
+    await own.deleteAccount({ password: right });
+  }
+
+  /** Says secrets over a socket: in calls that succeed and fail, and in place of tokens. */
+  async overSocket({ token }: { token: string }) {
+    const device = await RawDevice.hello(this.#url, token);
+    const call = async (callId: string, name: string, request: Uint8Array) => {
+      device.send({ case: "rpc", value: { callId, method: `lucky.${name}`, request } });
+      const { outcome } = await device.next("rpcResult");
+      if (outcome.case === "error") this.errors.push(outcome.value.text);
+    };
+    const profile = (location: string) =>
+      toBinary(UpdateProfileRequestSchema, create(UpdateProfileRequestSchema, { location }));
+    const method = "user.v1.UserService/UpdateProfile";
+    await call("1", method, profile(this.secret("location")));
+    await call("2", method, profile(this.secret("location that is too long").repeat(9)));
+    await call("3", method, Buffer.from(this.secret("no request at all")));
+    device.send({ case: "renew", value: { accessToken: this.secret("no token at all") } });
+    this.errors.push((await device.closed).reason);
+    const stranger = await RawDevice.open(this.#url);
+    const hello = { accessToken: this.secret("no token in Hello"), clientVersion: "x" };
+    stranger.send({ case: "hello", value: hello });
+    this.errors.push((await stranger.closed).reason);
   }
 
   /** Requests that no contract allows, with secrets in the middle of them. */

@@ -8,7 +8,10 @@ import {
   IngressService,
   type TypingSignal,
 } from "../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { GetDevicePolicyResponseSchema } from "../gen/lucky/internal/session/v1/session_pb.js";
+import {
+  GetDevicePolicyResponseSchema,
+  RecordLastSeenResponseSchema,
+} from "../gen/lucky/internal/session/v1/session_pb.js";
 import {
   EntrySchema,
   SendRequestSchema,
@@ -227,6 +230,8 @@ export interface Stand {
   readonly hub: Hub;
   /** Lines of the log with an event. */
   readonly events: { event: string; [key: string]: unknown }[];
+  /** What auth was told of logins online, call by call. */
+  readonly seenBatches: { readonly loginId: string; readonly seenAtMs: number }[][];
   /** Makes the registry forget everything. */
   forgetInstance(): Promise<void>;
   /** Ends a login as auth would tell it. */
@@ -248,6 +253,7 @@ const quick: Partial<ConnectConfig> = {
   uplinkLingerMs: 0,
   drainMs: 0,
   leaveLingerMs: 0,
+  lastSeenLingerMs: 0,
 };
 
 const excess = DeviceExcess.REPLACE_OLDEST;
@@ -267,6 +273,7 @@ export async function startStand(t: Ending, options: StandOptions = {}): Promise
   const issuer = options.with?.issuer ?? (await testIssuer(clock));
   const metrics = new Metrics();
   const listeners: ((loginId: string) => void)[] = [];
+  const seenBatches: Stand["seenBatches"] = [];
   const events: Stand["events"] = [];
   const log = createLog({
     service: "connect",
@@ -288,6 +295,7 @@ export async function startStand(t: Ending, options: StandOptions = {}): Promise
     verifier: issuer.verifier,
     revocations: {
       revoked: (loginId) => issuer.ended.has(loginId),
+      keyState: (keyId) => (issuer.withdrawn.has(keyId) ? "withdrawn" : "published"),
       onRevoked: (listener) => void listeners.push(listener),
       learn(loginId) {
         issuer.ended.add(loginId);
@@ -299,6 +307,12 @@ export async function startStand(t: Ending, options: StandOptions = {}): Promise
     sessions: {
       getDevicePolicy: async () =>
         create(GetDevicePolicyResponseSchema, { rules: [...(options.rules?.() ?? usualRules)] }),
+      async recordLastSeen({ seen = [] }) {
+        seenBatches.push(
+          seen.map(({ loginId = "", seenAtMs = 0n }) => ({ loginId, seenAtMs: Number(seenAtMs) })),
+        );
+        return create(RecordLastSeenResponseSchema);
+      },
     },
     methods: options.methods ?? {
       call: async () => {
@@ -325,6 +339,7 @@ export async function startStand(t: Ending, options: StandOptions = {}): Promise
     registry,
     hub,
     events,
+    seenBatches,
     async forgetInstance() {
       for (const part of [hub.instances, hub.channels, hub.claims]) part.clear();
     },

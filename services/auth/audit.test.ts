@@ -20,6 +20,12 @@ test("the audit takes what is added, and nobody changes or deletes it", async (t
     "TRUNCATE auth.audit",
   ])
     await assert.rejects(pool.query(sql), /auth\.audit is append-only/, sql);
+  // Nor where triggers are switched off, as they are for replication.
+  const client = await pool.connect();
+  t.after(() => client.release());
+  await client.query("SET session_replication_role = replica");
+  await assert.rejects(client.query("DELETE FROM auth.audit"), /auth\.audit is append-only/);
+  await client.query("RESET session_replication_role");
   const { rows } = await pool.query("SELECT actor_id, user_id, detail FROM auth.audit");
   assert.deepEqual(rows, [{ actor_id: "1", user_id: "2", detail: "to admin" }]);
 });

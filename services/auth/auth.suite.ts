@@ -104,7 +104,7 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
     issuer: ISSUER,
     audience: AUDIENCE,
     clock,
-    revocations: { revoked: () => false },
+    revocations: { revoked: () => false, keyState: () => "unknown" },
   });
   const chain = { log: quiet, metrics, clock, verifier, meshSecret, trustMesh: true };
   const transport = localTransport(running.served, serverInterceptors(chain), { meshSecret });

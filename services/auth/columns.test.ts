@@ -20,7 +20,12 @@ function ring() {
   const one = () => [fresh(clock.now())];
   const keys = { access: [], password: [], data: one(), index: one(), code: one() };
   const add = (purpose: "data" | "index" | "code", key: SecretKey) => keys[purpose].unshift(key);
-  const keyring: Keyring = { keys: keys as Keys, onChange() {}, turn: async () => {} };
+  const keyring: Keyring = {
+    keys: keys as Keys,
+    onChange() {},
+    turn: async () => {},
+    look: async () => {},
+  };
   return { keys, keyring, add };
 }
 
@@ -38,6 +43,16 @@ test("a sealed value opens in its place and nowhere else", () => {
   const bent = Uint8Array.from(sealed);
   bent[bent.length - 1]! ^= 1;
   assert.throws(() => columns.open(bent, place));
+});
+
+test("a value that was cut or lengthened does not open, nor does one with a short tag", () => {
+  const { keyring } = ring();
+  const columns = createColumns({ keyring, clock });
+  const place = { column: "account.phone", row: "1" };
+  const sealed = columns.seal(phone, place);
+  for (let length = 0; length < sealed.length; length += 1)
+    assert.throws(() => columns.open(sealed.subarray(0, length), place), `${length} bytes`);
+  assert.throws(() => columns.open(Buffer.concat([sealed, Buffer.alloc(1)]), place));
 });
 
 test("after a rotation old values open, and say that they are to be sealed again", () => {

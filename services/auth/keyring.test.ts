@@ -127,3 +127,30 @@ function idsOf({ keys }: Awaited<ReturnType<typeof keyringOf>>): string[] {
     .flat()
     .map(({ keyId }) => keyId);
 }
+
+test("a key that is deleted by hand is gone at the next look, everywhere, and has a successor", async () => {
+  const clock = new HandClock();
+  const [one, two] = [await keyringOf(clock), await keyringOf(clock)];
+  const before = activeKey(one.keys.access, clock.now()).keyId;
+  await one.look();
+  assert.equal(activeKey(one.keys.access, clock.now()).keyId, before);
+  await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
+  await Promise.all([one.look(), two.look(), one.look()]);
+  const ids = [one, two].map(({ keys }) => keys.access.map(({ keyId }) => keyId));
+  assert.equal(ids[0]!.length, 1);
+  assert.notEqual(ids[0]![0], before);
+  assert.deepEqual(ids[0], ids[1]);
+  assert.equal(activeKey(two.keys.access, clock.now()).keyId, ids[0]![0]);
+});
+
+test("what auth tells of its keys is what lies in the database, not what it last read", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const keyIds = async () => (await one.sessions.listRevocations({})).accessKeyIds;
+  const before = await keyIds();
+  await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
+  const after = await keyIds();
+  assert.equal(after.length, 1);
+  assert.ok(!before.includes(after[0]!));
+  const tokens = await one.login((await one.register()).userName);
+  assert.equal(kidOf(tokens.accessToken), after[0]);
+});

@@ -15,6 +15,12 @@ export interface Keyring {
    * cannot be reached; then the keys stay as they were.
    */
   turn(): Promise<void>;
+  /**
+   * Turns when a key was added or taken away elsewhere: by another instance, or by an operator who
+   * withdrew it. Costs one look at the keys' ids; who calls meanwhile waits for the same one. Rejects
+   * as `turn` does.
+   */
+  look(): Promise<void>;
 }
 
 /** Loads the keys, making those that are missing. Throws as `loadKeys` does. */
@@ -26,16 +32,31 @@ export async function createKeyring(options: {
 }): Promise<Keyring> {
   const listeners: (() => void | Promise<void>)[] = [];
   let keys = await loadKeys(options);
+  let looking: Promise<void> | undefined;
+
+  async function turn(): Promise<void> {
+    const now = await loadKeys(options);
+    if (idsOf(now) === idsOf(keys)) return;
+    keys = now;
+    for (const listener of listeners) await listener();
+  }
+  async function look(): Promise<void> {
+    const stored = await options.database.key.findMany({ select: { keyId: true } });
+    const ids = new Set(stored.map(({ keyId }) => keyId));
+    const ours = Object.values(keys).flat();
+    if (ids.size !== ours.length || !ours.every(({ keyId }) => ids.has(keyId))) await turn();
+  }
   return {
     get keys() {
       return keys;
     },
     onChange: (listener) => void listeners.push(listener),
-    async turn() {
-      const now = await loadKeys(options);
-      if (idsOf(now) === idsOf(keys)) return;
-      keys = now;
-      for (const listener of listeners) await listener();
+    turn,
+    look() {
+      looking ??= look().finally(() => {
+        looking = undefined;
+      });
+      return looking;
     },
   };
 }

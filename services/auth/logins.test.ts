@@ -223,3 +223,33 @@ test("what is stored of a refresh token cannot be presented", async (t) => {
   for (const token of stored.slice(0, 3))
     await refused(refresh(one, token), ErrorReason.REFRESH_TOKEN_INVALID);
 });
+
+test("ended logins are told in pages, each once and the first to end first, however many", async (t) => {
+  const one = await startTestAuth({ url, t, clock: new HandClock(Date.UTC(2028, 0, 1)) });
+  const { userId } = await one.register();
+  const at = new Date(one.clock.now());
+  // Many end in one moment: the page ends in the middle of it.
+  await pool.query(
+    `INSERT INTO auth.login (login_id, user_id, device_id, device_class, device_name, client_version,
+       created_at, last_refreshed_at, access_expires_at, revoked_at)
+     SELECT gen_random_uuid(), $1, 'd' || n, 3, '', '', $2, $2, $2::timestamptz + interval '900 s',
+       $2::timestamptz - (n / 1500) * interval '1 ms'
+     FROM generate_series(1, 2500) AS n`,
+    [userId, at],
+  );
+  const told: string[] = [];
+  const sizes: number[] = [];
+  let pageToken = "";
+  do {
+    const cursor = BigInt(one.clock.now());
+    const page = await one.sessions.listRevocations({ cursor, pageToken });
+    sizes.push(page.revocations.length);
+    told.push(...page.revocations.map(({ loginId }) => loginId));
+    assert.equal(page.nextCursor, cursor);
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "");
+  assert.deepEqual(sizes, [1_000, 1_000, 500]);
+  assert.equal(new Set(told).size, 2_500);
+  const bad = one.sessions.listRevocations({ pageToken: "1.x'" });
+  await refused(bad, ErrorReason.INVALID_ARGUMENT);
+});

@@ -13,7 +13,14 @@ export function createRefreshing(
   d: AuthDependencies,
 ): Pick<ServiceImpl<typeof AuthService>, "refresh" | "logout" | "getJwks"> {
   return {
-    getJwks: () => ({ jwksJson: d.accessTokens.jwksJson }),
+    async getJwks() {
+      // Who asks may have seen a token of a key that another instance has just made. While the
+      // database is away the keys at hand are those there are.
+      await d.keyring
+        .look()
+        .catch((err: unknown) => d.log.warn({ event: "keys_not_looked_at", err }));
+      return { jwksJson: d.accessTokens.jwksJson };
+    },
 
     async refresh({ refreshToken }, context) {
       const rotated = await d.logins.rotate(refreshToken, {

@@ -26,7 +26,7 @@ async function stand() {
   const clock = new HandClock();
   const lists = { data: [] as SecretKey[], index: [] as SecretKey[] };
   const keys = { access: [], password: [], code: [], ...lists } as Keys;
-  const keyring: Keyring = { keys, onChange() {}, turn: async () => {} };
+  const keyring: Keyring = { keys, onChange() {}, turn: async () => {}, look: async () => {} };
   const columns = createColumns({ keyring, clock });
   const accounts = createAccounts({ database, columns });
   const d = { clock, columns, config, database, keyring, log: quiet };
@@ -189,6 +189,21 @@ test("a row that does not open keeps its key from being retired, and stops no ot
   assert.equal(await sealAgain(one), 1);
   assert.deepEqual(await one.retired(), []);
   assert.ok(one.columns.isCurrent((await one.row(11)).location!));
+});
+
+test("many rows that do not open stop no other row either", async () => {
+  const one = await stand();
+  await one.rotate("data");
+  await one.rotate("index");
+  for (let userId = 10; userId < 18; userId += 1) {
+    await one.account(userId);
+    // More than a step takes, all in front.
+    const data = { location: one.seal("location", 99, "elsewhere") };
+    if (userId < 17) await one.database.account.update({ where: { userId }, data });
+  }
+  await one.rotate("data");
+  await sealAgain(one);
+  assert.ok(one.columns.isCurrent((await one.row(17)).location!));
 });
 
 test("an index key waits for the codes whose numbers are found by it", async () => {

@@ -13,9 +13,9 @@ const CLOCK_ROOM_MS = 60_000;
 
 /**
  * Seals what lies under older data and index keys again under the active ones: at most
- * sealAgainRows rows a step. Returns how many it found; 0: nothing is left under older keys, and
- * they are retired. On several instances at once it does no harm: a row is changed only where it is
- * still as it was read.
+ * sealAgainRows rows a step, not counting those in front that do not open. Returns how many it
+ * found; 0: nothing is left under older keys, and they are retired. On several instances at once it
+ * does no harm: a row is changed only where it is still as it was read.
  */
 export async function sealAgain(d: Dependencies): Promise<number> {
   const { clock, config, database, keyring } = d;
@@ -30,11 +30,17 @@ export async function sealAgain(d: Dependencies): Promise<number> {
   // Most of the time: it costs one look-up by key.
   if (waiting.length === 0) return 0;
 
-  const left = await rowsUnderOthers(d, { data, index });
+  let found = 0;
   let failures = 0;
-  for (const account of left) if (!(await sealRow(d, account, index))) failures++;
+  let left: Account[] = [];
+  do {
+    left = await rowsUnderOthers(d, { data, index }, left.at(-1)?.userId ?? 0n);
+    for (const account of left) if (!(await sealRow(d, account, index))) failures++;
+    found += left.length;
+    // Behind rows that do not open there may be others that do.
+  } while (left.length > 0 && failures === found);
   if (failures > 0) d.log.error({ event: "seal_again_failed", failures });
-  if (left.length > 0) return left.length;
+  if (found > 0) return found;
 
   // An instance that has not read the keys anew, or whose clock is late, still uses an older one.
   const settledMs = config.keyRefreshSeconds * 1_000 + CLOCK_ROOM_MS;
@@ -56,24 +62,28 @@ function olderThan(keys: readonly SecretKey[], active: SecretKey): readonly Secr
   return keys.slice(keys.indexOf(active) + 1);
 }
 
-/** Accounts of which something lies under another key than the active one. */
+/** Accounts of which something lies under another key than the active one, behind an account. */
 async function rowsUnderOthers(
   { config, database }: Dependencies,
   active: { data: SecretKey; index: SecretKey },
+  afterUserId: bigint,
 ): Promise<Account[]> {
   const data = keyIdBytes(active.data.keyId);
   const index = keyIdBytes(active.index.keyId);
   // Each begins with the id of its key; what is null is not unequal.
   const found = await database.$queryRaw<{ id: string }[]>`
     SELECT user_id::text AS id FROM auth.account
-    WHERE substring(phone FROM 1 FOR 16) <> ${data}
+    WHERE user_id > ${afterUserId} AND (
+      substring(phone FROM 1 FOR 16) <> ${data}
       OR substring(birthday FROM 1 FOR 16) <> ${data}
       OR substring(location FROM 1 FOR 16) <> ${data}
       OR substring(add_answer FROM 1 FOR 16) <> ${data}
-      OR substring(phone_index FROM 1 FOR 16) <> ${index}
-    LIMIT ${config.sealAgainRows}`;
+      OR substring(phone_index FROM 1 FOR 16) <> ${index})
+    ORDER BY user_id LIMIT ${config.sealAgainRows}`;
   const userId = { in: found.map(({ id }) => BigInt(id)) };
-  return found.length === 0 ? [] : database.account.findMany({ where: { userId } });
+  return found.length === 0
+    ? []
+    : database.account.findMany({ where: { userId }, orderBy: { userId: "asc" } });
 }
 
 /** False when a value does not open, or its index belongs to another account by now. */

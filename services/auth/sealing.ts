@@ -59,7 +59,9 @@ function readKey(key: string, variable: string): Buffer {
 /** AES-256-GCM: a fresh nonce, the ciphertext, the tag. `key` is 32 bytes. */
 export function sealUnder(key: Buffer, secret: Uint8Array, about: string): Uint8Array<ArrayBuffer> {
   const nonce = randomBytes(NONCE_BYTES);
-  const cipher = createCipheriv(ALGORITHM, key, nonce).setAAD(Buffer.from(about));
+  const cipher = createCipheriv(ALGORITHM, key, nonce, { authTagLength: TAG_BYTES }).setAAD(
+    Buffer.from(about),
+  );
   return new Uint8Array(
     Buffer.concat([nonce, cipher.update(secret), cipher.final(), cipher.getAuthTag()]),
   );
@@ -68,7 +70,7 @@ export function sealUnder(key: Buffer, secret: Uint8Array, about: string): Uint8
 /** Opens what `sealUnder` made. Throws when the key, the words or the bytes are other ones. */
 export function openUnder(key: Buffer, sealed: Uint8Array, about: string): Buffer {
   const nonce = sealed.subarray(0, NONCE_BYTES);
-  const decipher = createDecipheriv(ALGORITHM, key, nonce)
+  const decipher = createDecipheriv(ALGORITHM, key, nonce, { authTagLength: TAG_BYTES })
     .setAAD(Buffer.from(about))
     .setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
   const secret = decipher.update(sealed.subarray(NONCE_BYTES, sealed.length - TAG_BYTES));

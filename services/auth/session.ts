@@ -3,30 +3,46 @@ import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
 import { fail } from "../../platform/errors.ts";
 import type { AuthDependencies } from "./dependencies.ts";
+import { recordLastSeen } from "./last-seen.ts";
 
 const MAX_USERS = 1_000;
+const MAX_SEEN = 1_000;
 
 /** Tells the other services which logins ended and which users exist. */
-export function createSession({
-  accounts,
-  devicePolicy,
-  logins,
-}: Pick<AuthDependencies, "accounts" | "devicePolicy" | "logins">): ServiceImpl<
-  typeof SessionService
-> {
+export function createSession(
+  d: Pick<
+    AuthDependencies,
+    "accounts" | "clock" | "database" | "devicePolicy" | "keyring" | "logins"
+  >,
+): ServiceImpl<typeof SessionService> {
+  const { accounts, devicePolicy, keyring, logins } = d;
   return {
     async getDevicePolicy() {
       return { rules: [...(await devicePolicy.rules())] };
     },
-    async listRevocations({ cursor }) {
-      const { revocations, nextCursorMs } = await logins.revokedSince(Number(cursor));
+    async listRevocations({ cursor, pageToken }) {
+      const [{ revocations, nextCursorMs, nextPageToken }] = await Promise.all([
+        logins.revokedSince(Number(cursor), pageToken),
+        keyring.look(),
+      ]);
       return {
         revocations: revocations.map(({ loginId, accessExpiresAtMs }) => ({
           loginId,
           expiresAtMs: BigInt(accessExpiresAtMs),
         })),
         nextCursor: BigInt(nextCursorMs),
+        nextPageToken,
+        accessKeyIds: keyring.keys.access.map(({ keyId }) => keyId),
       };
+    },
+    async recordLastSeen({ seen }) {
+      if (seen.length > MAX_SEEN)
+        throw fail(ErrorReason.INVALID_ARGUMENT, `seen: at most ${MAX_SEEN}`);
+      await recordLastSeen(
+        d,
+        seen.map(({ loginId, seenAtMs }) => ({ loginId, seenAtMs: Number(seenAtMs) })),
+      );
+      return {};
     },
     async checkUsers({ userIds }) {
       if (userIds.length > MAX_USERS)

@@ -31,6 +31,27 @@ export const connectConfig = defineConfig("connect", {
     unit: "ms",
     doc: "How long before its access token expires a session is told so by TokenExpiring.",
   }),
+  lastSeenMs: setting.integer({
+    default: 300_000,
+    min: 1_000,
+    max: 86_400_000,
+    unit: "ms",
+    doc: "How often auth is told that a device is still online, besides when its session opens and ends.",
+  }),
+  lastSeenLingerMs: setting.integer({
+    default: 1_000,
+    min: 0,
+    max: 60_000,
+    unit: "ms",
+    doc: "How long the news that devices are online, or went, wait for more of them.",
+  }),
+  lastSeenQueue: setting.integer({
+    default: 100_000,
+    min: 1_000,
+    max: 10_000_000,
+    unit: "logins",
+    doc: "News of devices online that may wait for auth; more are dropped.",
+  }),
   maxSessions: setting.integer({
     default: 100_000,
     min: 1,

@@ -10,6 +10,7 @@ import type { TokenVerifier } from "../../platform/tokens.ts";
 import type { Channels } from "./channels.ts";
 import type { Claims } from "./claims.ts";
 import { welcomeFrame } from "./frames.ts";
+import type { LastSeen } from "./last-seen.ts";
 import type { Memberships } from "./memberships.ts";
 import { tellMissed } from "./missing.ts";
 import type { Session } from "./session.ts";
@@ -22,6 +23,7 @@ export interface HelloOptions {
   channels: Channels;
   memberships: Memberships;
   sessions: Sessions;
+  lastSeen: LastSeen;
   clock: Clock;
   log: Log;
   config: {
@@ -106,8 +108,9 @@ export class Greeter {
 
   /** Gives back what the session held. Call once, when its socket has closed. */
   closed(session: Session, caller: UserCaller | undefined): void {
-    const { channels, claims, sessions } = this.#options;
+    const { channels, claims, lastSeen, sessions } = this.#options;
     if (caller) {
+      lastSeen.saw(caller.loginId);
       sessions.removeLogin(caller.loginId, session);
       channels.unsubscribe(session, userChannel(caller.userId));
     }
@@ -132,8 +135,9 @@ export class Greeter {
   }
 
   #welcome(session: Session, caller: UserCaller): void {
-    const { channels, clock, config } = this.#options;
+    const { channels, clock, config, lastSeen } = this.#options;
     session.become({ kind: "open", caller });
+    lastSeen.saw(caller.loginId);
     session.tell(
       welcomeFrame({
         sessionId: session.id,

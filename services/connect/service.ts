@@ -23,6 +23,7 @@ import { Downlink } from "./downlink.ts";
 import { drain } from "./drain.ts";
 import { Greeter, textOf } from "./hello.ts";
 import { Intake } from "./intake.ts";
+import { LastSeen } from "./last-seen.ts";
 import { Memberships } from "./memberships.ts";
 import { Redelivery } from "./redelivery.ts";
 import { Calls } from "./rpc.ts";
@@ -45,8 +46,8 @@ export interface ConnectDependencies {
   verifier: TokenVerifier;
   revocations: Revocations;
   ingress: Client<typeof IngressService>;
-  /** Tells the device policy in force. */
-  sessions: Pick<Client<typeof SessionService>, "getDevicePolicy">;
+  /** Tells the device policy in force; is told which logins are online. */
+  sessions: Pick<Client<typeof SessionService>, "getDevicePolicy" | "recordLastSeen">;
   /** What devices may call over their sockets. */
   methods: MethodTable;
   clock: Clock;
@@ -96,8 +97,8 @@ export async function startConnect(
     log,
   });
 
-  const { sessions: policies, ...parts } = dependencies;
-  const shared = { ...parts, policies, sessions, sockets, lease };
+  const { sessions: auth, ...parts } = dependencies;
+  const shared = { ...parts, policies: auth, logins: auth, sessions, sockets, lease };
   const channels = new Channels({
     ...shared,
     lingerMs: config.leaveLingerMs,
@@ -112,10 +113,11 @@ export async function startConnect(
   const downlink = new Downlink({ ...shared, channels, memberships, redelivery });
   const rules = new DeviceRules({ ...shared, intervalMs: config.devicePolicyMs });
   const claims = new Claims({ ...shared, rules, instanceId: instance.instanceId });
-  const greeter = new Greeter({ ...shared, claims, channels, memberships });
+  const lastSeen = new LastSeen(shared);
+  const greeter = new Greeter({ ...shared, claims, channels, memberships, lastSeen });
   const intake = new Intake({ ...shared, greeter, uplink, acknowledgements, typing, calls });
   const sweep = new Sweep({ ...shared, channels, memberships });
-  const watch = new Watch({ ...shared, channels, sweep });
+  const watch = new Watch({ ...shared, channels, sweep, lastSeen });
   const open = metrics.gauge("lucky_sessions", "Open sockets on this instance.");
   const ends = metrics.counter("lucky_session_end_total", "Ended sessions, by close code.", [
     "code",
@@ -198,9 +200,9 @@ export async function startConnect(
     await close();
     throw error;
   }
-  closing.push(() => {
+  closing.push(async () => {
     for (const part of [sweep, watch, memberships, channels, uplink, typing]) part.close();
-    return acknowledgements.close();
+    await Promise.all([acknowledgements.close(), lastSeen.close()]);
   });
   sweep.start();
   watch.start();

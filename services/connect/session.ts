@@ -49,6 +49,8 @@ export class Session {
   heardAtMs: number;
   /** Since when the device does not read; undefined while it does. */
   slowSinceMs: number | undefined;
+  /** The device was told when its access token expires; not yet so of a renewed one. */
+  expiryTold = false;
   /** A group's delivery was dropped on the way to the socket. */
   missedGroups = false;
   /** Sends without a result, and calls without an answer. */
@@ -101,6 +103,7 @@ export class Session {
       throw new Error(`a session cannot go from ${from} to ${next.kind}`);
     }
     this.#state = next;
+    this.expiryTold = false;
     if (next.kind === "closed") this.#ended?.abort();
   }
 

@@ -62,6 +62,20 @@ test("a renewed session lives on, and its new token is announced in its turn", a
   await device.close();
 });
 
+test("when the key of a token is withdrawn the session ends as if the token had expired", async (t) => {
+  const { clock, stand, device } = await setUp(t);
+  await stand.issuer.rotate();
+  const other = await RawDevice.hello(
+    stand.address,
+    await token(stand, clock, 900, { did: "d2", sid: "l2" }),
+  );
+  stand.issuer.withdrawn.add("k1");
+  clock.advance(1_000);
+  assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
+  await other.roundTrip();
+  await other.close();
+});
+
 test("a session is not renewed by another user's token, another device's, or an expired one", async (t) => {
   for (const [over, code] of [
     [{ sub: "2" }, CloseCode.TOKEN_INVALID],

@@ -1,7 +1,9 @@
 import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock, Timer } from "../../platform/clock.ts";
+import type { Revocations } from "../../platform/revocations.ts";
 import type { Channels } from "./channels.ts";
 import { textOf } from "./hello.ts";
+import type { LastSeen } from "./last-seen.ts";
 import { tellMissed } from "./missing.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
@@ -12,6 +14,8 @@ export interface WatchOptions {
   sessions: Sessions;
   channels: Channels;
   sweep: Sweep;
+  lastSeen: LastSeen;
+  revocations: Pick<Revocations, "keyState">;
   clock: Clock;
   config: {
     readonly helloTimeoutMs: number;
@@ -32,15 +36,20 @@ export class Watch {
   readonly #options: WatchOptions;
   readonly #tokens: TokenWatch;
   #timer: Timer | undefined;
+  #lookedAtMs: number;
 
   constructor(options: WatchOptions) {
     this.#options = options;
-    this.#tokens = new TokenWatch(options.config);
+    this.#tokens = new TokenWatch(options);
+    this.#lookedAtMs = options.clock.now();
   }
 
   start(): void {
-    this.#timer = this.#options.clock.every(intervalMs, () => {
-      for (const session of this.#options.sessions.all()) this.#look(session);
+    const { clock, sessions } = this.#options;
+    this.#timer = clock.every(intervalMs, () => {
+      const span = { fromMs: this.#lookedAtMs, toMs: clock.now() };
+      this.#lookedAtMs = span.toMs;
+      for (const session of sessions.all()) this.#look(session, span);
     });
   }
 
@@ -57,9 +66,9 @@ export class Watch {
     if (tellMissed(session, channels)) sweep.reachBack(sinceMs);
   }
 
-  #look(session: Session): void {
-    const { clock, config } = this.#options;
-    const nowMs = clock.now();
+  #look(session: Session, span: { readonly fromMs: number; readonly toMs: number }): void {
+    const { config, lastSeen } = this.#options;
+    const nowMs = span.toMs;
     const { state } = session;
     switch (state.kind) {
       case "greeting":
@@ -78,6 +87,7 @@ export class Watch {
       case "open":
         this.drained(session);
         if (!this.#tokens.look(session, state.caller, nowMs)) return;
+        lastSeen.look(session, state.caller.loginId, span);
         if (nowMs - session.heardAtMs > missedHeartbeats * config.heartbeatIntervalMs) {
           session.end(CloseCode.HEARTBEAT_TIMEOUT, "nothing was heard for two heartbeats");
         } else if (

@@ -108,6 +108,7 @@ export class Stand {
     workers.set(pool, worker + 1);
     const auth = serve(SessionService, {
       listRevocations: () => ({}),
+      recordLastSeen: () => ({}),
       getDevicePolicy: () => ({}),
       checkUsers: ({ userIds }) => ({
         userIds: userIds.filter((id) => Number(id) < Number(NOBODY)),
@@ -135,6 +136,7 @@ export class Stand {
           deviceClass: 1,
           loginId: "",
           role: "user",
+          keyId: "",
           expiresAtMs: 0,
           token: "",
         });

@@ -1,5 +1,13 @@
-import { create, type DescMethod, type Message, toJsonString } from "@bufbuild/protobuf";
-import { type Code, ConnectError } from "@connectrpc/connect";
+import {
+  create,
+  type DescMethod,
+  fromBinary,
+  type Message,
+  toBinary,
+  toJsonString,
+} from "@bufbuild/protobuf";
+import { type Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { generateKeyPair, type JWTPayload, SignJWT, UnsecuredJWT } from "jose";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { Role } from "../../platform/caller.ts";
@@ -7,6 +15,7 @@ import { reasonOf } from "../../platform/errors.ts";
 import { rulesOf } from "../../platform/rpc/rules.ts";
 import { allServices } from "../../scripts/contracts.ts";
 import { callers } from "../people.ts";
+import { RawDevice } from "../raw.ts";
 import type { Sign } from "../signing.ts";
 
 /** Every method of the contracts. */
@@ -24,19 +33,36 @@ export interface Outcome {
   readonly answer: string;
 }
 
+/** How a call gets to the gateway outside of a socket. */
+export const rpcWays = ["connect", "grpc"] as const;
+
+export interface WalkCall {
+  readonly token?: string | undefined;
+  readonly request?: Message;
+  readonly headers?: Record<string, string>;
+  /** Connect, as curl speaks it, when absent. */
+  readonly way?: (typeof rpcWays)[number];
+}
+
 /** Calls a method, unary or a stream, of which it awaits the first answer. */
 export async function outcomeOf(
   url: string,
   method: DescMethod,
-  call: { token?: string | undefined; request?: Message; headers?: Record<string, string> } = {},
+  call: WalkCall = {},
 ): Promise<Outcome> {
-  const client = callers(url, method.parent, call.token) as unknown as Record<
+  const lines = call.way === "grpc" ? new Http2SessionManager(url) : undefined;
+  const transport = lines && createGrpcTransport({ baseUrl: url, sessionManager: lines });
+  const client = (transport
+    ? createClient(method.parent, transport)
+    : callers(url, method.parent)) as unknown as Record<
     string,
     (request: unknown, options: object) => unknown
   >;
   const request = call.request ?? create(method.input);
   const stop = new AbortController();
-  const options = { headers: call.headers ?? {}, signal: stop.signal };
+  const headers = new Headers(call.headers);
+  if (call.token !== undefined) headers.set("authorization", `Bearer ${call.token}`);
+  const options = { headers, signal: stop.signal };
   const streams =
     method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming";
   const answered = (message: Message | undefined): Outcome => {
@@ -58,7 +84,31 @@ export async function outcomeOf(
     return { reason: known, code, text: rawMessage, answer: "" };
   } finally {
     stop.abort();
+    lines?.abort();
   }
+}
+
+/** Calls a method over a socket of its own; "ok" also for a call that ended the session. */
+export async function socketOutcomeOf(
+  url: string,
+  method: DescMethod,
+  { token, request }: { token: string; request: Message },
+): Promise<Outcome> {
+  const device = await RawDevice.hello(url, token);
+  const bytes = toBinary(method.input, request);
+  device.send({ case: "rpc", value: { callId: "1", method: nameOf(method), request: bytes } });
+  const result = await device.next("rpcResult").catch(() => undefined);
+  await device.close();
+  const none = { code: undefined, text: "", answer: "" };
+  if (!result) return { ...none, reason: "ok" };
+  const { outcome } = result;
+  if (outcome.case === "response") {
+    const answer = toJsonString(method.output, fromBinary(method.output, outcome.value));
+    return { ...none, reason: "ok", answer };
+  }
+  const reason = outcome.value?.error?.reason ?? ErrorReason.UNSPECIFIED;
+  const known = reason === ErrorReason.UNSPECIFIED ? undefined : ErrorReason[reason];
+  return { ...none, reason: known, text: outcome.value?.text ?? "" };
 }
 
 async function* onlyOf(request: Message): AsyncIterable<Message> {

@@ -78,6 +78,13 @@ async function overheard(errors: readonly string[]): Promise<[where: string, tex
   return found;
 }
 
+async function inDatabase(sql: string): Promise<void> {
+  const client = new pg.Client(lucky.postgresUrl);
+  await client.connect();
+  await client.query(sql);
+  await client.end();
+}
+
 async function requireUnheard(some: Dealings): Promise<void> {
   const heard = await overheard(some.errors);
   for (const secret of some.secrets) {
@@ -100,11 +107,23 @@ test("what is secret is in no log, at its lowest level, in no metric and in no e
   await some.scanned(ben);
   await some.refreshed(ben.tokens);
   await some.mistaken(ana);
+  await some.overSocket(ben);
+  const root = await some.registered("root");
+  const leaver = await some.registered("leaver");
+  const leaversPhone = await some.bound(leaver);
+  await inDatabase(`UPDATE auth.account SET role = 'admin' WHERE user_id = ${root.userId}`);
+  await some.administered(root, leaver, leaversPhone);
   assert.ok(some.secrets.length > 30, `${some.secrets.length} secrets`);
   assert.ok(some.errors.length > 10, `${some.errors.length} errors`);
   // The log does tell of the calls, down to the last of them.
   const all = lines.join("\n");
-  for (const method of ["RegisterByPhone", "UpdateProfile", "GetQrLogin", "SendSmsCode"])
+  for (const method of [
+    "RegisterByPhone",
+    "UpdateProfile",
+    "GetQrLogin",
+    "SendSmsCode",
+    "SetPassword",
+  ])
     assert.ok(all.includes(method), method);
   assert.ok(all.includes('"level":"debug"'));
   assert.ok(foundIn(all, { what: "user", value: ana.userId, stored: false }));

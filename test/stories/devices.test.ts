@@ -15,7 +15,12 @@ const world = await startWorld(
   {
     after,
   },
-  { settings: { LUCKY_CONNECT_DEVICE_POLICY_MS: "100" } },
+  {
+    settings: {
+      LUCKY_CONNECT_DEVICE_POLICY_MS: "100",
+      LUCKY_CONNECT_LAST_SEEN_LINGER_MS: "0",
+    },
+  },
 );
 const { MOBILE, DESKTOP, WEB } = DeviceClass;
 
@@ -61,6 +66,31 @@ test("a revoked device is cut off: socket, calls and refresh; a stranger cannot 
     (e) => reasonOf(e) === ErrorReason.REFRESH_TOKEN_INVALID,
   );
   await assert.rejects(asAna.revokeDevice({ deviceId: "lost" }), notFound);
+});
+
+test("a device that is online is seen: when its session opens and when it ends", {
+  timeout,
+}, async (t) => {
+  const [ana] = await people(world, "ana");
+  const asLaptop = devicesOf((await ana!.login({ deviceId: "laptop" })).accessToken);
+  const { accessToken } = await ana!.login({ deviceId: "phone" });
+  const seenMs = async () => {
+    const { devices } = await asLaptop.listDevices({});
+    return Number(devices.find(({ device }) => device!.deviceId === "phone")!.lastSeenAtMs);
+  };
+  const seenAfter = async (ms: number) => {
+    for (;;) {
+      const now = await seenMs();
+      if (now > ms) return now;
+    }
+  };
+  const atLogin = await seenMs();
+  const session = await RawDevice.hello(world.connects.at(-1)!, accessToken);
+  t.after(() => session.close());
+  const atOpening = await seenAfter(atLogin);
+  await session.roundTrip();
+  await session.close();
+  await seenAfter(atOpening);
 });
 
 test("all other devices are revoked at once, wherever they are", { timeout }, async (t) => {

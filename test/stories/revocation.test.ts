@@ -71,3 +71,37 @@ test("an ended login that the bus told nobody of is found by asking", { timeout 
   );
   assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
 });
+
+test("when the keys are withdrawn no token of theirs gets in, and honest devices come back", {
+  timeout,
+}, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  t.after(() => ana!.leave());
+  const { accessToken, refreshToken } = await ana!.login();
+  const phone = await ana!.phone();
+  const devices = await Promise.all(
+    doors().map(async (door) => {
+      const [person] = await people(world, "person");
+      return RawDevice.hello(door, (await person!.login()).accessToken);
+    }),
+  );
+  await phone.client.connect();
+  assert.equal(await call(accessToken), undefined);
+  const sinceMs = performance.now();
+  await world.pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
+  for (const device of devices) assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
+  const tookMs = performance.now() - sinceMs;
+  assert.ok(tookMs < 5_000, `${Math.round(tookMs)} ms`);
+  assert.equal(await call(accessToken), ErrorReason.TOKEN_EXPIRED);
+  for (const door of world.connects)
+    assert.equal(await openingCode(door, accessToken), CloseCode.TOKEN_EXPIRED);
+
+  const { tokens } = await callers(world.url, AuthService).refresh({ refreshToken });
+  assert.equal(await call(tokens!.accessToken), undefined);
+  for (const door of doors()) {
+    const device = await RawDevice.hello(door, tokens!.accessToken);
+    await device.roundTrip();
+    await device.close();
+  }
+  await phone.client.send({ userId: ben!.userId }, "still here");
+});

@@ -32,7 +32,8 @@ export declare type LoggedInDevice = Message<"lucky.auth.v1.LoggedInDevice"> & {
   loggedInAtMs: bigint;
 
   /**
-   * When it last logged in or refreshed its tokens, milliseconds since the Unix epoch.
+   * When it last logged in, refreshed its tokens or was online, milliseconds since the Unix epoch. A
+   * device that is online moves it every few minutes.
    *
    * @generated from field: int64 last_seen_at_ms = 3;
    */

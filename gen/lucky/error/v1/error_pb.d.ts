@@ -74,7 +74,7 @@ export enum ErrorReason {
   TOKEN_INVALID = 3,
 
   /**
-   * unauthenticated: the access token is past its time. Refresh it.
+   * unauthenticated: the access token is past its time, or its key was withdrawn. Refresh it.
    *
    * @generated from enum value: ERROR_REASON_TOKEN_EXPIRED = 4;
    */

@@ -761,7 +761,7 @@ export enum CloseCode {
   TOKEN_INVALID = 4003,
 
   /**
-   * The access token has expired. Refresh it and connect again.
+   * The access token has expired, or its key was withdrawn. Refresh it and connect again.
    *
    * @generated from enum value: CLOSE_CODE_TOKEN_EXPIRED = 4004;
    */

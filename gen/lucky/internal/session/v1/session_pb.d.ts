@@ -20,11 +20,18 @@ export declare const file_lucky_internal_session_v1_session: GenFile;
  */
 export declare type ListRevocationsRequest = Message<"lucky.internal.session.v1.ListRevocationsRequest"> & {
   /**
-   * next_cursor of the last answer; 0 for all.
+   * next_cursor of the last answer that was a last page; 0 for all.
    *
    * @generated from field: int64 cursor = 1;
    */
   cursor: bigint;
+
+  /**
+   * next_page_token of the answer before, to the same cursor; empty for the first page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
 };
 
 /**
@@ -40,18 +47,33 @@ export declare const ListRevocationsRequestSchema: GenMessage<ListRevocationsReq
  */
 export declare type ListRevocationsResponse = Message<"lucky.internal.session.v1.ListRevocationsResponse"> & {
   /**
-   * The ended logins. One may come twice.
+   * The ended logins, at most 1,000. One may come twice.
    *
    * @generated from field: repeated lucky.internal.session.v1.ListRevocationsResponse.Revocation revocations = 1;
    */
   revocations: ListRevocationsResponse_Revocation[];
 
   /**
-   * Cursor for the next call.
+   * Cursor for the next call, good once all pages were read.
    *
    * @generated from field: int64 next_cursor = 2;
    */
   nextCursor: bigint;
+
+  /**
+   * Empty: this was the last page.
+   *
+   * @generated from field: string next_page_token = 3;
+   */
+  nextPageToken: string;
+
+  /**
+   * Ids (header "kid") of all keys that access tokens may be signed with. Tokens of a key that was here
+   * and is here no more are refused.
+   *
+   * @generated from field: repeated string access_key_ids = 4;
+   */
+  accessKeyIds: string[];
 };
 
 /**
@@ -86,6 +108,67 @@ export declare type ListRevocationsResponse_Revocation = Message<"lucky.internal
  * Use `create(ListRevocationsResponse_RevocationSchema)` to create a new message.
  */
 export declare const ListRevocationsResponse_RevocationSchema: GenMessage<ListRevocationsResponse_Revocation>;
+
+/**
+ * Request of RecordLastSeen.
+ *
+ * @generated from message lucky.internal.session.v1.RecordLastSeenRequest
+ */
+export declare type RecordLastSeenRequest = Message<"lucky.internal.session.v1.RecordLastSeenRequest"> & {
+  /**
+   * At most 1,000.
+   *
+   * @generated from field: repeated lucky.internal.session.v1.RecordLastSeenRequest.Seen seen = 1;
+   */
+  seen: RecordLastSeenRequest_Seen[];
+};
+
+/**
+ * Describes the message lucky.internal.session.v1.RecordLastSeenRequest.
+ * Use `create(RecordLastSeenRequestSchema)` to create a new message.
+ */
+export declare const RecordLastSeenRequestSchema: GenMessage<RecordLastSeenRequest>;
+
+/**
+ * A login that was online.
+ *
+ * @generated from message lucky.internal.session.v1.RecordLastSeenRequest.Seen
+ */
+export declare type RecordLastSeenRequest_Seen = Message<"lucky.internal.session.v1.RecordLastSeenRequest.Seen"> & {
+  /**
+   * The login, claim "sid" of its access tokens.
+   *
+   * @generated from field: string login_id = 1;
+   */
+  loginId: string;
+
+  /**
+   * When, milliseconds since the Unix epoch. A time to come counts as now.
+   *
+   * @generated from field: int64 seen_at_ms = 2;
+   */
+  seenAtMs: bigint;
+};
+
+/**
+ * Describes the message lucky.internal.session.v1.RecordLastSeenRequest.Seen.
+ * Use `create(RecordLastSeenRequest_SeenSchema)` to create a new message.
+ */
+export declare const RecordLastSeenRequest_SeenSchema: GenMessage<RecordLastSeenRequest_Seen>;
+
+/**
+ * Response of RecordLastSeen.
+ *
+ * @generated from message lucky.internal.session.v1.RecordLastSeenResponse
+ */
+export declare type RecordLastSeenResponse = Message<"lucky.internal.session.v1.RecordLastSeenResponse"> & {
+};
+
+/**
+ * Describes the message lucky.internal.session.v1.RecordLastSeenResponse.
+ * Use `create(RecordLastSeenResponseSchema)` to create a new message.
+ */
+export declare const RecordLastSeenResponseSchema: GenMessage<RecordLastSeenResponse>;
 
 /**
  * Request of CheckUsers.
@@ -162,13 +245,16 @@ export declare type GetDevicePolicyResponse = Message<"lucky.internal.session.v1
 export declare const GetDevicePolicyResponseSchema: GenMessage<GetDevicePolicyResponse>;
 
 /**
- * Tells which logins ended before their access tokens did, and which users exist. Served by auth.
+ * Tells which logins ended before their access tokens did, and which users exist; is told which
+ * logins are online. Served by auth.
  *
  * @generated from service lucky.internal.session.v1.SessionService
  */
 export declare const SessionService: GenService<{
   /**
-   * Returns the logins that were revoked since a cursor and whose access tokens may still be valid.
+   * Returns the logins that were revoked since a cursor and whose access tokens may still be valid,
+   * in pages of at most 1,000; and the keys that access tokens may be signed with right now, so that
+   * one that was withdrawn is known as soon as an ended login.
    *
    * @generated from rpc lucky.internal.session.v1.SessionService.ListRevocations
    */
@@ -187,6 +273,18 @@ export declare const SessionService: GenService<{
     methodKind: "unary";
     input: typeof GetDevicePolicyRequestSchema;
     output: typeof GetDevicePolicyResponseSchema;
+  },
+  /**
+   * Records when logins were online. connect says it when a session opens, when it ends, and every few
+   * minutes in between. A time before the known one changes nothing, nor does a login that has ended; one
+   * that is being changed right now is left out.
+   *
+   * @generated from rpc lucky.internal.session.v1.SessionService.RecordLastSeen
+   */
+  recordLastSeen: {
+    methodKind: "unary";
+    input: typeof RecordLastSeenRequestSchema;
+    output: typeof RecordLastSeenResponseSchema;
   },
   /**
    * Returns which of the users exist and are not deleted.

@@ -5,6 +5,7 @@
 // auth → gateway, connect and server: what they need to know of logins and accounts.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_buf_validate_validate } from "../../../../buf/validate/validate_pb.js";
 import { file_lucky_auth_v1_auth } from "../../../auth/v1/auth_pb.js";
 import { file_lucky_options_v1_options } from "../../../options/v1/options_pb.js";
 
@@ -12,7 +13,7 @@ import { file_lucky_options_v1_options } from "../../../options/v1/options_pb.js
  * Describes the file lucky/internal/session/v1/session.proto.
  */
 export const file_lucky_internal_session_v1_session = /*@__PURE__*/
-  fileDesc("CidsdWNreS9pbnRlcm5hbC9zZXNzaW9uL3YxL3Nlc3Npb24ucHJvdG8SGWx1Y2t5LmludGVybmFsLnNlc3Npb24udjEiKAoWTGlzdFJldm9jYXRpb25zUmVxdWVzdBIOCgZjdXJzb3IYASABKAMiuQEKF0xpc3RSZXZvY2F0aW9uc1Jlc3BvbnNlElIKC3Jldm9jYXRpb25zGAEgAygLMj0ubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5MaXN0UmV2b2NhdGlvbnNSZXNwb25zZS5SZXZvY2F0aW9uEhMKC25leHRfY3Vyc29yGAIgASgDGjUKClJldm9jYXRpb24SEAoIbG9naW5faWQYASABKAkSFQoNZXhwaXJlc19hdF9tcxgCIAEoAyIpChFDaGVja1VzZXJzUmVxdWVzdBIUCgh1c2VyX2lkcxgBIAMoA0ICMAEiKgoSQ2hlY2tVc2Vyc1Jlc3BvbnNlEhQKCHVzZXJfaWRzGAEgAygDQgIwASIYChZHZXREZXZpY2VQb2xpY3lSZXF1ZXN0IkMKF0dldERldmljZVBvbGljeVJlc3BvbnNlEigKBXJ1bGVzGAEgAygLMhkubHVja3kuYXV0aC52MS5EZXZpY2VSdWxlMo8DCg5TZXNzaW9uU2VydmljZRKCAQoPTGlzdFJldm9jYXRpb25zEjEubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5MaXN0UmV2b2NhdGlvbnNSZXF1ZXN0GjIubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5MaXN0UmV2b2NhdGlvbnNSZXNwb25zZSIIiLUYBJC1GAUSggEKD0dldERldmljZVBvbGljeRIxLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuR2V0RGV2aWNlUG9saWN5UmVxdWVzdBoyLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuR2V0RGV2aWNlUG9saWN5UmVzcG9uc2UiCIi1GASQtRgFEnMKCkNoZWNrVXNlcnMSLC5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLkNoZWNrVXNlcnNSZXF1ZXN0Gi0ubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5DaGVja1VzZXJzUmVzcG9uc2UiCIi1GASQtRgFYgZwcm90bzM", [file_lucky_auth_v1_auth, file_lucky_options_v1_options]);
+  fileDesc("CidsdWNreS9pbnRlcm5hbC9zZXNzaW9uL3YxL3Nlc3Npb24ucHJvdG8SGWx1Y2t5LmludGVybmFsLnNlc3Npb24udjEiPAoWTGlzdFJldm9jYXRpb25zUmVxdWVzdBIOCgZjdXJzb3IYASABKAMSEgoKcGFnZV90b2tlbhgCIAEoCSLqAQoXTGlzdFJldm9jYXRpb25zUmVzcG9uc2USUgoLcmV2b2NhdGlvbnMYASADKAsyPS5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLkxpc3RSZXZvY2F0aW9uc1Jlc3BvbnNlLlJldm9jYXRpb24SEwoLbmV4dF9jdXJzb3IYAiABKAMSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJEhYKDmFjY2Vzc19rZXlfaWRzGAQgAygJGjUKClJldm9jYXRpb24SEAoIbG9naW5faWQYASABKAkSFQoNZXhwaXJlc19hdF9tcxgCIAEoAyKVAQoVUmVjb3JkTGFzdFNlZW5SZXF1ZXN0Ek4KBHNlZW4YASADKAsyNS5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLlJlY29yZExhc3RTZWVuUmVxdWVzdC5TZWVuQgm6SAaSAQMQ6AcaLAoEU2VlbhIQCghsb2dpbl9pZBgBIAEoCRISCgpzZWVuX2F0X21zGAIgASgDIhgKFlJlY29yZExhc3RTZWVuUmVzcG9uc2UiKQoRQ2hlY2tVc2Vyc1JlcXVlc3QSFAoIdXNlcl9pZHMYASADKANCAjABIioKEkNoZWNrVXNlcnNSZXNwb25zZRIUCgh1c2VyX2lkcxgBIAMoA0ICMAEiGAoWR2V0RGV2aWNlUG9saWN5UmVxdWVzdCJDChdHZXREZXZpY2VQb2xpY3lSZXNwb25zZRIoCgVydWxlcxgBIAMoCzIZLmx1Y2t5LmF1dGgudjEuRGV2aWNlUnVsZTKQBAoOU2Vzc2lvblNlcnZpY2USggEKD0xpc3RSZXZvY2F0aW9ucxIxLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuTGlzdFJldm9jYXRpb25zUmVxdWVzdBoyLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuTGlzdFJldm9jYXRpb25zUmVzcG9uc2UiCIi1GASQtRgFEoIBCg9HZXREZXZpY2VQb2xpY3kSMS5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLkdldERldmljZVBvbGljeVJlcXVlc3QaMi5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLkdldERldmljZVBvbGljeVJlc3BvbnNlIgiItRgEkLUYBRJ/Cg5SZWNvcmRMYXN0U2VlbhIwLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuUmVjb3JkTGFzdFNlZW5SZXF1ZXN0GjEubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5SZWNvcmRMYXN0U2VlblJlc3BvbnNlIgiItRgEkLUYBRJzCgpDaGVja1VzZXJzEiwubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5DaGVja1VzZXJzUmVxdWVzdBotLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuQ2hlY2tVc2Vyc1Jlc3BvbnNlIgiItRgEkLUYBWIGcHJvdG8z", [file_buf_validate_validate, file_lucky_auth_v1_auth, file_lucky_options_v1_options]);
 
 /**
  * Describes the message lucky.internal.session.v1.ListRevocationsRequest.
@@ -36,35 +37,57 @@ export const ListRevocationsResponse_RevocationSchema = /*@__PURE__*/
   messageDesc(file_lucky_internal_session_v1_session, 1, 0);
 
 /**
+ * Describes the message lucky.internal.session.v1.RecordLastSeenRequest.
+ * Use `create(RecordLastSeenRequestSchema)` to create a new message.
+ */
+export const RecordLastSeenRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_internal_session_v1_session, 2);
+
+/**
+ * Describes the message lucky.internal.session.v1.RecordLastSeenRequest.Seen.
+ * Use `create(RecordLastSeenRequest_SeenSchema)` to create a new message.
+ */
+export const RecordLastSeenRequest_SeenSchema = /*@__PURE__*/
+  messageDesc(file_lucky_internal_session_v1_session, 2, 0);
+
+/**
+ * Describes the message lucky.internal.session.v1.RecordLastSeenResponse.
+ * Use `create(RecordLastSeenResponseSchema)` to create a new message.
+ */
+export const RecordLastSeenResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_internal_session_v1_session, 3);
+
+/**
  * Describes the message lucky.internal.session.v1.CheckUsersRequest.
  * Use `create(CheckUsersRequestSchema)` to create a new message.
  */
 export const CheckUsersRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 2);
+  messageDesc(file_lucky_internal_session_v1_session, 4);
 
 /**
  * Describes the message lucky.internal.session.v1.CheckUsersResponse.
  * Use `create(CheckUsersResponseSchema)` to create a new message.
  */
 export const CheckUsersResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 3);
+  messageDesc(file_lucky_internal_session_v1_session, 5);
 
 /**
  * Describes the message lucky.internal.session.v1.GetDevicePolicyRequest.
  * Use `create(GetDevicePolicyRequestSchema)` to create a new message.
  */
 export const GetDevicePolicyRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 4);
+  messageDesc(file_lucky_internal_session_v1_session, 6);
 
 /**
  * Describes the message lucky.internal.session.v1.GetDevicePolicyResponse.
  * Use `create(GetDevicePolicyResponseSchema)` to create a new message.
  */
 export const GetDevicePolicyResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 5);
+  messageDesc(file_lucky_internal_session_v1_session, 7);
 
 /**
- * Tells which logins ended before their access tokens did, and which users exist. Served by auth.
+ * Tells which logins ended before their access tokens did, and which users exist; is told which
+ * logins are online. Served by auth.
  *
  * @generated from service lucky.internal.session.v1.SessionService
  */
