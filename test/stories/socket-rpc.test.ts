@@ -9,7 +9,7 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
-import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { AuthService, DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { DeviceService } from "../../gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
@@ -94,15 +94,18 @@ test("guessing over sockets draws on the budget of the device's own address", {
     return device;
   };
   const guess = (device: RawDevice) =>
-    rpc(device, AuthService.method.refresh, { refreshToken: "a guess, one of many" });
+    rpc(device, AuthService.method.loginBySmsCode, {
+      phone: "+4915112345678",
+      code: "000000",
+      device: { deviceId: "guesser", deviceClass: DeviceClass.WEB },
+    });
 
   const guesser = await openFrom("203.0.113.1");
-  for (let at = 0; at < 6; at++)
-    assert.equal(await guess(guesser), ErrorReason.REFRESH_TOKEN_INVALID);
+  for (let at = 0; at < 6; at++) assert.equal(await guess(guesser), ErrorReason.SMS_CODE_INVALID);
   assert.equal(await guess(guesser), ErrorReason.RATE_LIMITED);
   const again = await openFrom("203.0.113.1");
   assert.equal(await guess(again), ErrorReason.RATE_LIMITED);
   const neighbour = await openFrom("203.0.113.2");
   t.after(() => neighbour.close());
-  assert.equal(await guess(neighbour), ErrorReason.REFRESH_TOKEN_INVALID);
+  assert.equal(await guess(neighbour), ErrorReason.SMS_CODE_INVALID);
 });
