@@ -7,11 +7,12 @@ import { Pace } from "./pace.ts";
 function setUp() {
   const clock = new HandClock();
   const frames: string[][] = [];
-  const cursors = new Cursors(clock, (batch) => {
+  const write: ConstructorParameters<typeof Cursors>[1] = (batch) => {
     frames.push(
       batch.map((one) => `${one.conversationId} ${one.deliveredSequence} ${one.readSequence}`),
     );
-  });
+  };
+  const cursors = new Cursors(clock, write, () => 0.5);
   return { clock, cursors, frames };
 }
 
@@ -26,6 +27,40 @@ test("acknowledgements of a moment leave as one frame, the furthest of each conv
   assert.deepEqual(frames, [["a 3 2", "b 9 0"]]);
   clock.advance(1_000);
   assert.equal(frames.length, 1);
+});
+
+test("the first acknowledgement after a silence is quick; of a busy conversation two leave a second", () => {
+  const { clock, cursors, frames } = setUp();
+  cursors.open(undefined);
+  for (let sequence = 1n; sequence <= 100n; sequence++) {
+    cursors.delivered("busy", sequence);
+    clock.advance(20);
+  }
+  clock.advance(1_000);
+  // After 50 ms, then every half second of the two, then what was left.
+  assert.deepEqual(frames, [
+    ["busy 3 0"],
+    ["busy 28 0"],
+    ["busy 53 0"],
+    ["busy 78 0"],
+    ["busy 100 0"],
+  ]);
+  cursors.delivered("busy", 101n);
+  clock.advance(50);
+  assert.deepEqual(frames.at(-1), ["busy 101 0"]);
+});
+
+test("what was read is told at once, in a busy conversation too, and takes along what waits", () => {
+  const { clock, cursors, frames } = setUp();
+  cursors.open(undefined);
+  cursors.delivered("a", 1n);
+  clock.advance(50);
+  cursors.delivered("a", 2n);
+  clock.advance(50);
+  assert.equal(frames.length, 1);
+  cursors.read("a", 2n);
+  clock.advance(50);
+  assert.deepEqual(frames.at(-1), ["a 2 2"]);
 });
 
 test("what waits without a session, or was told to one that broke, is told to the next", () => {

@@ -5,12 +5,25 @@ import { type Pace, weightOf } from "./pace.ts";
 
 /** How long acknowledgements are joined before they leave. */
 const joinMs = 50;
+/**
+ * The least time between two acknowledgements of what arrived in one conversation: the first after a
+ * silence is quick, so that the sender sees its tick; in a busy one they are cumulative anyway, and
+ * a thousand members who each acknowledged every entry would cost more than the entries. Not the same
+ * for every device, or those of a large group would all speak at once.
+ */
+const leastRestMs = 400;
+const mostRestMs = 600;
 /** Cursors a frame. */
 const perFrame = 200;
 
 interface Position {
   delivered: bigint;
   read: bigint;
+}
+
+/** What was told last on this session, and when. */
+interface Told extends Position {
+  atMs: number;
 }
 
 /**
@@ -20,22 +33,30 @@ interface Position {
 export class Cursors {
   readonly #clock: Clock;
   readonly #write: (cursors: MessageInitShape<typeof CursorSchema>[]) => void;
+  readonly #restMs: number;
   #waiting = new Map<string, Position>();
-  #told = new Map<string, Position>();
-  #timer: Timer | undefined;
+  #told = new Map<string, Told>();
+  #timer: { readonly native: Timer; readonly dueMs: number } | undefined;
   #open = false;
   #pace: Pace | undefined;
 
   /** `write` sends one acknowledgement frame on the open session. */
-  constructor(clock: Clock, write: (cursors: MessageInitShape<typeof CursorSchema>[]) => void) {
+  constructor(
+    clock: Clock,
+    write: (cursors: MessageInitShape<typeof CursorSchema>[]) => void,
+    random: () => number = Math.random,
+  ) {
     this.#clock = clock;
     this.#write = write;
+    this.#restMs = leastRestMs + random() * (mostRestMs - leastRestMs);
   }
 
   /** Everything up to here has arrived, without a gap. */
   delivered(conversationId: string, sequence: bigint): void {
     raise(this.#waiting, conversationId, { delivered: sequence, read: 0n });
-    this.#plan(joinMs);
+    const told = this.#told.get(conversationId);
+    const restsForMs = told ? told.atMs + this.#restMs - this.#clock.now() : 0;
+    this.#plan(Math.max(joinMs, restsForMs));
   }
 
   /** The user has read everything up to here. */
@@ -54,8 +75,7 @@ export class Cursors {
   /** The session is gone: whether it heard the last acknowledgements is not known. */
   lost(): void {
     this.#open = false;
-    this.#timer?.stop();
-    this.#timer = undefined;
+    this.#stopTimer();
     for (const [id, position] of this.#told) raise(this.#waiting, id, position);
     this.#told.clear();
   }
@@ -66,8 +86,7 @@ export class Cursors {
   }
 
   #flush(pace: Pace | undefined): void {
-    this.#timer?.stop();
-    this.#timer = undefined;
+    this.#stopTimer();
     while (this.#open && this.#waiting.size > 0) {
       const batch = [...this.#waiting].slice(0, perFrame);
       const waitMs = pace?.take(weightOf({ cursors: batch.length })) ?? 0;
@@ -77,7 +96,8 @@ export class Cursors {
       }
       for (const [id, position] of batch) {
         this.#waiting.delete(id);
-        raise(this.#told, id, position);
+        const before = this.#told.get(id) ?? { delivered: 0n, read: 0n };
+        this.#told.set(id, { ...furthest(before, position), atMs: this.#clock.now() });
       }
       this.#write(
         batch.map(([conversationId, { delivered, read }]) => ({
@@ -90,13 +110,27 @@ export class Cursors {
   }
 
   #plan(inMs: number): void {
-    if (this.#open) this.#timer ??= this.#clock.after(inMs, () => this.#flush(this.#pace));
+    if (!this.#open) return;
+    const dueMs = this.#clock.now() + inMs;
+    if (this.#timer && this.#timer.dueMs <= dueMs) return;
+    this.#stopTimer();
+    this.#timer = { native: this.#clock.after(inMs, () => this.#flush(this.#pace)), dueMs };
+  }
+
+  #stopTimer(): void {
+    this.#timer?.native.stop();
+    this.#timer = undefined;
   }
 }
 
+function furthest(one: Position, other: Position): Position {
+  return {
+    delivered: one.delivered > other.delivered ? one.delivered : other.delivered,
+    read: one.read > other.read ? one.read : other.read,
+  };
+}
+
 function raise(positions: Map<string, Position>, id: string, to: Position): void {
-  const position = positions.get(id) ?? { delivered: 0n, read: 0n };
-  if (to.delivered > position.delivered) position.delivered = to.delivered;
-  if (to.read > position.read) position.read = to.read;
-  positions.set(id, position);
+  const before = positions.get(id);
+  positions.set(id, before ? furthest(before, to) : { delivered: to.delivered, read: to.read });
 }

@@ -18,11 +18,13 @@ export interface BatchesOptions<T> {
   /** Batches on their way at once. */
   readonly inFlight: number;
   /**
-   * The least time between the starts of two small batches, milliseconds; 0 for none. An item that
+   * The most time between the starts of two small batches, milliseconds; 0 for none. An item that
    * comes alone leaves at once; only what follows closely waits to be joined.
    */
   readonly lingerMs: number;
   readonly clock: Clock;
+  /** Milliseconds since some moment, with fractions; `performance.now` when absent. */
+  readonly stopwatch?: () => number;
   /** Carries a batch to its end. Must not reject. */
   readonly carry: (batch: readonly T[]) => Promise<void>;
 }
@@ -41,12 +43,24 @@ interface Waiting<T> {
 const WORTHWHILE = 128;
 
 /**
+ * Small batches start so many of their own durations apart. At a thousand sends a second and 0.8 ms a
+ * batch that is half as many batches as without, each nearly as dear; where a batch goes to other
+ * processes, and costs more, it is on its way for longer, and more are joined.
+ */
+const SPACING = 2.2;
+/** Weight of one more batch in what is known of their durations. */
+const NEWS = 1 / 16;
+/** A timer is not worth less, milliseconds. */
+const LEAST_WAIT_MS = 0.3;
+
+/**
  * Joins items to batches: what arrives while a batch is on its way goes with the next. Under little
  * load one batch is on its way at a time and the next one leaves with whatever came meanwhile; under
  * much load several are. Bounded: `push` says no when too much waits.
  */
 export class Batches<T> {
   readonly #options: BatchesOptions<T>;
+  readonly #stopwatch: () => number;
   /** Keys of which something waits or is on its way. */
   readonly #keys = new Map<Key, Waiting<T>>();
   /** Those that may go, in the order in which they came. */
@@ -58,11 +72,14 @@ export class Batches<T> {
   #flights = 0;
   #scheduled = false;
   #leftAtMs = Number.NEGATIVE_INFINITY;
+  /** How long a batch is on its way, of late; none counts for more than the linger time. */
+  #flightMs = 0;
   #linger: Timer | undefined;
   #idle: (() => void)[] = [];
 
   constructor(options: BatchesOptions<T>) {
     this.#options = options;
+    this.#stopwatch = options.stopwatch ?? (() => performance.now());
   }
 
   /** Takes an item; false when too much waits. */
@@ -120,8 +137,9 @@ export class Batches<T> {
 
   #schedule(): void {
     const { clock, lingerMs } = this.#options;
-    const waitMs = lingerMs === 0 ? 0 : this.#leftAtMs + lingerMs - clock.now();
-    if (waitMs > 0 && this.#readyItems < WORTHWHILE) {
+    const spacingMs = Math.min(lingerMs, SPACING * this.#flightMs);
+    const waitMs = spacingMs === 0 ? 0 : this.#leftAtMs + spacingMs - this.#stopwatch();
+    if (waitMs > LEAST_WAIT_MS && this.#readyItems < WORTHWHILE) {
       this.#linger ??= clock.after(waitMs, () => {
         this.#linger = undefined;
         this.#leave();
@@ -142,8 +160,13 @@ export class Batches<T> {
       const batch = this.#take(keys);
       if (batch.length === 0) return;
       this.#flights++;
-      if (this.#options.lingerMs > 0) this.#leftAtMs = this.#options.clock.now();
-      this.#options.carry(batch).then(() => this.#landed(keys));
+      const leftAtMs = this.#stopwatch();
+      this.#leftAtMs = leftAtMs;
+      this.#options.carry(batch).then(() => {
+        const flightMs = Math.min(this.#options.lingerMs, this.#stopwatch() - leftAtMs);
+        this.#flightMs += (flightMs - this.#flightMs) * NEWS;
+        this.#landed(keys);
+      });
     }
   }
 

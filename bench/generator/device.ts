@@ -3,6 +3,11 @@ import type { MessageKey } from "./key.ts";
 import type { Outgoing, Template } from "./outgoing.ts";
 import { LeanWebSocket } from "./websocket.ts";
 
+/** As the client: devices rest between two acknowledgements, for 400 to 600 ms, each for its own. */
+const REST_US = 400_000;
+const REST_SPREAD = 20;
+const REST_STEP_US = 10_000;
+
 /** What a device tells about messages. */
 export interface DeviceEvents {
   accepted(device: Device): void;
@@ -45,6 +50,7 @@ export class Device implements Heard {
   #conversation = Buffer.alloc(0);
   #sequence = 0;
   #acknowledged = 0;
+  #acknowledgeFromUs = 0;
 
   private constructor(options: DeviceOptions) {
     this.#options = options;
@@ -83,9 +89,11 @@ export class Device implements Heard {
     outgoing.send(this.#socket, template, key);
   }
 
-  /** Acknowledges what came since the last time. */
-  acknowledge(): void {
+  /** Acknowledges what came since the last time, unless that was just now. */
+  acknowledge(nowUs: number): void {
     if (this.#sequence <= this.#acknowledged || this.#state !== "open") return;
+    if (nowUs < this.#acknowledgeFromUs) return;
+    this.#acknowledgeFromUs = nowUs + REST_US + (this.index % REST_SPREAD) * REST_STEP_US;
     this.#acknowledged = this.#sequence;
     const { dialect, outgoing } = this.#options;
     const frame = dialect.acknowledge(this.#conversation, this.#sequence);

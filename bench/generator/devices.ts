@@ -35,7 +35,10 @@ export class Devices {
     this.#options = options;
     const { acknowledgeMs } = options;
     if (acknowledgeMs > 0) {
-      setInterval(() => this.#each((device) => device.acknowledge()), acknowledgeMs);
+      setInterval(() => {
+        const nowUs = options.micros();
+        this.#each((device) => device.acknowledge(nowUs));
+      }, acknowledgeMs);
     }
     setInterval(() => {
       const beat = this.#beat++ % HEARTBEAT_TURNS;
