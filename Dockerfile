@@ -13,4 +13,4 @@ USER node
 # Inside a container the address to listen on is the container's own.
 ENV LUCKY_HOST=0.0.0.0
 EXPOSE 9191
-CMD ["node", "--disable-warning=ExperimentalWarning", "--max-semi-space-size=64", "services/all.ts"]
+CMD ["node", "--disable-warning=ExperimentalWarning", "services/all.ts"]

@@ -121,25 +121,30 @@ async function settle({ push, land, clock }: ReturnType<typeof start>, flightMs:
   }
 }
 
-test("what comes alone leaves at once; what follows closely waits for about a batch's duration", async () => {
-  const started = start({ lingerMs: 50 });
-  const { carried, push, land, clock } = started;
-  await settle(started, 10);
-  carried.length = 0;
-  push("a");
-  await turn();
-  assert.equal(carried.length, 1);
-  clock.advance(10);
-  await land();
-  push("b");
-  await turn();
-  clock.advance(10);
-  push("c");
-  assert.equal(carried.length, 1);
-  clock.advance(2);
-  assert.equal(carried.length, 2);
-  assert.equal(carried[1]!.length, 2);
-  await land();
+test("what comes alone leaves at once; what follows closely waits, the longer the longer a batch takes", async () => {
+  for (const { flightMs, spacingMs } of [
+    { flightMs: 1, spacingMs: 2 },
+    { flightMs: 3, spacingMs: 12 },
+  ]) {
+    const started = start({ lingerMs: 50 });
+    const { carried, push, land, clock } = started;
+    await settle(started, flightMs);
+    carried.length = 0;
+    push("a");
+    await turn();
+    assert.equal(carried.length, 1);
+    clock.advance(flightMs);
+    await land();
+    push("b");
+    await turn();
+    clock.advance(spacingMs - flightMs - 1);
+    push("c");
+    assert.equal(carried.length, 1);
+    clock.advance(1);
+    assert.equal(carried.length, 2);
+    assert.equal(carried[1]!.length, 2);
+    await land();
+  }
 });
 
 test("batches that take long start no more than the linger time apart", async () => {

@@ -127,7 +127,7 @@ export const connectConfig = defineConfig("connect", {
     min: 0,
     max: 100,
     unit: "ms",
-    doc: "The most time between the starts of two small batches, which is about twice as long as one takes; a send that comes alone never waits.",
+    doc: "The most time between the starts of two small batches, which grows with the time that one takes; a send that comes alone never waits.",
   }),
   uplinkQueueSends: setting.integer({
     default: 50_000,
