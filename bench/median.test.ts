@@ -7,4 +7,5 @@ test("the median is the middle one, or the mean of the two in the middle", () =>
   assert.equal(median([4, 1, 2, 100]), 3);
   assert.equal(median([7]), 7);
   assert.ok(Number.isNaN(median([])));
+  assert.ok(Number.isNaN(median([Number.NaN, 5, 1])));
 });

@@ -47,7 +47,11 @@ export class MemoryWatch {
 
   #read(): void {
     for (const { pid, mib } of this.#courses) {
-      mib.push(rounded(residentKib(pid) / KIB_PER_MIB) ?? 0);
+      try {
+        mib.push(rounded(residentKib(pid) / KIB_PER_MIB) ?? 0);
+      } catch {
+        // It ended: what it did is missed in the account.
+      }
     }
   }
 }

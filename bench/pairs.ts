@@ -50,6 +50,7 @@ export async function runPairs(options: PairsOptions): Promise<Run & { origin: O
       processes: system.processes,
       receivers: 1,
       shared: false,
+      acknowledged: options.acknowledgeMs > 0,
       postgresUrl: system.postgresUrl,
     });
     return { ...result, origin };

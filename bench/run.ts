@@ -5,11 +5,13 @@ import type { Generators } from "./generators.ts";
 import type { Machine } from "./machine.ts";
 import { MemoryWatch } from "./memory-watch.ts";
 import { type Figures, rounded } from "./report.ts";
-import { readOutbox, readStored, type Stored } from "./stored.ts";
+import { readCursorsBehind, readOutbox, readStored, type Stored } from "./stored.ts";
 
 const ARRIVALS_MS = 60_000;
 const LOOK_MS = 50;
 const MEMORY_EVERY_MS = 1_000;
+/** Devices rest for half a second, connect joins for up to a second; then cursors must be there. */
+const CURSORS_MS = 15_000;
 
 export interface RunOptions {
   readonly generators: Generators;
@@ -25,6 +27,8 @@ export interface RunOptions {
   readonly shared: boolean;
   /** Whether the server promises an order; Lucky does. */
   readonly ordered?: boolean;
+  /** Whether devices acknowledge, so that cursors must be there in the end. Lucky's do. */
+  readonly acknowledged?: boolean;
   /** The server's log, to be compared with what was accepted; undefined for one without. */
   readonly postgresUrl: string | undefined;
 }
@@ -41,6 +45,7 @@ export interface Run {
 export async function run(options: RunOptions): Promise<Run> {
   const { generators, load, seconds, warmupS, shared, receivers, postgresUrl } = options;
   const processes = new Map([...options.processes, ...generators.processes]);
+  const beganMs = Date.now();
   const storedBefore = postgresUrl === undefined ? undefined : await readStored(postgresUrl);
   console.log(`sending for ${seconds} s, after ${warmupS} s to warm up`);
   await generators.start(load, { shared });
@@ -67,6 +72,7 @@ export async function run(options: RunOptions): Promise<Run> {
   const messages = Math.max(1, accepted);
 
   const counts = await arrivals(options);
+  const behind = options.acknowledged ? await cursorsBehind(postgresUrl, beganMs) : 0;
   const stored = postgresUrl === undefined ? undefined : await readStored(postgresUrl);
   const lost = Math.max(0, counts.accepted * receivers - counts.delivered);
   // Devices that send at the same moment have no order among them, and neither has what is repeated.
@@ -83,6 +89,7 @@ export async function run(options: RunOptions): Promise<Run> {
       lost,
       misplaced: options.ordered === false ? 0 : outOfOrder,
       unanswered,
+      behind,
       storedBefore,
       stored,
     }),
@@ -110,6 +117,7 @@ export async function run(options: RunOptions): Promise<Run> {
       redelivered: counts.redelivered,
       sync_required: counts.syncRequired,
       sessions_ended: counts.ended,
+      ...(options.acknowledged && { cursors_behind: behind }),
       ...(stored && { rows: stored.rows, sequences: stored.sequences, outbox: stored.outbox }),
       memory_mib: memoryMib,
       cpu_us_per_message: byProcess((used) => rounded((used / messages) * 1e6)),
@@ -142,11 +150,24 @@ async function arrivals(options: RunOptions): Promise<Counts> {
   }
 }
 
+/** How many cursors are not where their devices are, after a while. */
+async function cursorsBehind(postgresUrl: string | undefined, sinceMs: number): Promise<number> {
+  if (postgresUrl === undefined) return 0;
+  const untilMs = performance.now() + CURSORS_MS;
+  for (;;) {
+    const behind = await readCursorsBehind(postgresUrl, sinceMs);
+    if (behind === 0 || performance.now() > untilMs) return behind;
+    await pause(LOOK_MS);
+  }
+}
+
 interface Account {
   readonly counts: Counts;
   readonly lost: number;
   readonly misplaced: number;
   readonly unanswered: number;
+  /** Cursors that should be farther. */
+  readonly behind: number;
   readonly storedBefore: Stored | undefined;
   readonly stored: Stored | undefined;
 }
@@ -155,11 +176,12 @@ interface Account {
 const passing = /^(OVERLOADED|UNAVAILABLE|RATE_LIMITED)$/;
 
 function faultsOf(account: Account): string[] {
-  const { counts, lost, misplaced, unanswered, storedBefore, stored } = account;
+  const { counts, lost, misplaced, unanswered, behind, storedBefore, stored } = account;
   const faults: string[] = [];
   if (counts.accepted === 0) faults.push("nothing was accepted");
   if (unanswered !== 0) faults.push(`${unanswered} sends were not answered`);
   if (lost > 0) faults.push(`${lost} accepted messages were not delivered`);
+  if (behind > 0) faults.push(`${behind} acknowledgements did not reach the database`);
   if (counts.duplicated > 0) faults.push(`${counts.duplicated} messages stand twice in the log`);
   if (misplaced > 0) faults.push(`${misplaced} deliveries were out of order`);
   for (const [reason, count] of Object.entries(counts.refusals)) {

@@ -33,3 +33,26 @@ export async function readOutbox(url: string): Promise<number> {
     await client.end();
   }
 }
+
+/**
+ * Members who have not acknowledged what others wrote last, in conversations that changed since a time
+ * (milliseconds since the Unix epoch).
+ */
+export async function readCursorsBehind(url: string, sinceMs: number): Promise<number> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query(
+      `SELECT count(*)::float8 AS behind
+         FROM im.member m JOIN im.conversation c USING (conversation_id)
+        WHERE c.updated_at_ms >= $1
+          AND EXISTS (SELECT FROM im.entry e
+                       WHERE e.conversation_id = m.conversation_id
+                         AND e.sequence > m.delivered_sequence AND e.sender_id <> m.user_id)`,
+      [sinceMs],
+    );
+    return Number(rows[0].behind);
+  } finally {
+    await client.end();
+  }
+}

@@ -16,6 +16,7 @@ const perMode: readonly TableRow[] = [
   },
   { command: "messages --rate 5000 --warmup 10", figures: ["p50_ms", "p99_ms"] },
   { command: "fanout --rate max", figures: ["delivered_per_s"] },
+  { command: "fanout --rate max --window 3", figures: ["delivered_per_s"] },
   {
     command: "fanout --rate 20 --warmup 10",
     figures: ["all_have_it_p50_ms", "all_have_it_p99_ms"],
@@ -24,7 +25,10 @@ const perMode: readonly TableRow[] = [
     command: "connections",
     figures: ["process_rss_kib_each", "kernel_kib_each_both_ends", "accepts_per_s", "storm_per_s"],
   },
-  { command: "compare", figures: ["ratio", "ratio_relay", "ratio_ejabberd"] },
+  {
+    command: "compare",
+    figures: ["lucky_per_s", "ratio", "ratio_relay", "ratio_ejabberd"],
+  },
   { command: "growth", figures: ["ratio_prefilled", "ratio_idle"] },
 ];
 

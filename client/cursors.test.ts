@@ -50,6 +50,17 @@ test("the first acknowledgement after a silence is quick; of a busy conversation
   assert.deepEqual(frames.at(-1), ["busy 101 0"]);
 });
 
+test("a clock that is put back delays an acknowledgement by no more than a rest", () => {
+  const { clock, cursors, frames } = setUp();
+  cursors.open(undefined);
+  cursors.delivered("a", 1n);
+  clock.advance(50);
+  clock.putBack(3_600_000);
+  cursors.delivered("a", 2n);
+  clock.advance(500);
+  assert.deepEqual(frames, [["a 1 0"], ["a 2 0"]]);
+});
+
 test("what was read is told at once, in a busy conversation too, and takes along what waits", () => {
   const { clock, cursors, frames } = setUp();
   cursors.open(undefined);

@@ -56,7 +56,8 @@ export class Cursors {
     raise(this.#waiting, conversationId, { delivered: sequence, read: 0n });
     const told = this.#told.get(conversationId);
     const restsForMs = told ? told.atMs + this.#restMs - this.#clock.now() : 0;
-    this.#plan(Math.max(joinMs, restsForMs));
+    // Never longer than a rest, even if the clock was put back.
+    this.#plan(Math.max(joinMs, Math.min(this.#restMs, restsForMs)));
   }
 
   /** The user has read everything up to here. */

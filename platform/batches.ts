@@ -23,7 +23,10 @@ export interface BatchesOptions<T> {
    */
   readonly lingerMs: number;
   readonly clock: Clock;
-  /** Milliseconds since some moment, with fractions; `performance.now` when absent. */
+  /**
+   * Milliseconds since some moment, with fractions: `clock` knows whole ones. `performance.now` when
+   * absent; goes with a clock that is moved by hand.
+   */
   readonly stopwatch?: () => number;
   /** Carries a batch to its end. Must not reject. */
   readonly carry: (batch: readonly T[]) => Promise<void>;
@@ -44,9 +47,10 @@ const WORTHWHILE = 128;
 
 /**
  * How far apart small batches start, by how long one is on its way, milliseconds. What takes 0.8 ms is
- * a database beside us: 1.4 ms. What takes 2 ms crosses processes that all wake for it, and costs three
- * times the processor time: 6 ms. At 1,000 sends a second that is half the batches in one process, and
- * in a mesh a third; more would show in the latency.
+ * a database beside us. What takes 2 ms crosses processes that all wake for it, and costs three times
+ * the processor time: there it pays to join more. Measured at 1,000 sends a second (bench `messages`),
+ * CPU of all servers: 0.52 s instead of 0.70 for 1,000 messages in one process, 0.89 instead of 1.10 in
+ * a mesh. A timer rounds up to whole milliseconds; what comes when the time is over leaves at once.
  */
 const spacingFor = (flightMs: number): number => flightMs + flightMs * flightMs;
 /** Weight of one more batch in what is known of their durations. */

@@ -40,6 +40,12 @@ export class HandClock implements Clock {
     this.#now = until;
   }
 
+  /** Sets the time back, as an operator might; what waits still waits for as long as it did. */
+  putBack(ms: number): void {
+    this.#now -= ms;
+    for (const timer of this.#timers) timer.at -= ms;
+  }
+
   #add(timer: { at: number; every: number | undefined; ring: () => void }): Timer {
     this.#timers.add(timer);
     return { stop: () => void this.#timers.delete(timer) };

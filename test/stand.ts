@@ -250,6 +250,7 @@ const quick: Partial<ConnectConfig> = {
   host: "127.0.0.1",
   port: 0,
   acknowledgeLingerMs: 0,
+  acknowledgeGroupLingerMs: 0,
   uplinkLingerMs: 0,
   drainMs: 0,
   leaveLingerMs: 0,

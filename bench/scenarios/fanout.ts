@@ -65,6 +65,7 @@ async function fanout(flags: Flags): Promise<Report> {
         seconds: flags.number("seconds", 0.1),
         receivers: members - 1,
         shared: true,
+        acknowledged: ack > 0,
         postgresUrl: system.postgresUrl,
       });
       return {

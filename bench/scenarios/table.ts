@@ -48,7 +48,11 @@ async function table(flags: Flags): Promise<Report> {
       console.log(`| \`${command}\` | ${name} | ${middle} | ${all.join(" · ")} |`);
     }
   }
-  return { figures: { ...figures, machine }, faults, limitedBy: limited[0] };
+  return {
+    figures: { ...figures, machine },
+    faults,
+    limitedBy: limited.length > 0 ? limited.join("; ") : undefined,
+  };
 }
 
 function describe({ command, figures }: TableRow, runs: readonly Figures[]): string {

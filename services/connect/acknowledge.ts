@@ -1,10 +1,10 @@
 import type { Client } from "@connectrpc/connect";
 import type { Advance, IngressService } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
+import type { Cursor } from "../../gen/lucky/message/v1/message_pb.js";
 import type { Clock } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Metrics } from "../../platform/metrics.ts";
 import { Coalescer } from "./coalesce.ts";
-import type { Acknowledged } from "./frames.ts";
 import type { Session } from "./session.ts";
 
 export interface AcknowledgeOptions {
@@ -14,6 +14,7 @@ export interface AcknowledgeOptions {
   metrics: Metrics;
   config: {
     readonly acknowledgeLingerMs: number;
+    readonly acknowledgeGroupLingerMs: number;
     readonly acknowledgeQueue: number;
     readonly callTimeoutMs: number;
   };
@@ -22,13 +23,8 @@ export interface AcknowledgeOptions {
 /** Bounds of the contract. */
 const batchLimit = 2_000;
 const cursorLimit = 200;
+const sequenceLimit = BigInt(Number.MAX_SAFE_INTEGER);
 const attempts = 3;
-/**
- * How long what arrived on a device of a group may wait: nobody is told of it, and a thousand devices
- * of one group say it twenty times a second.
- */
-const groupLingerMs = 1_000;
-
 /**
  * Moves cursors forward: what devices acknowledge is joined for a moment, the furthest wins, and
  * goes to server in batches. A batch that fails for good is dropped and counted; cursors are
@@ -43,8 +39,7 @@ export class Acknowledgements {
       "lucky_acknowledgements_dropped_total",
       "Cursors that could not be brought to server.",
     );
-    // Joined for no time at all when that is wanted of the others too.
-    this.#patientMs = config.acknowledgeLingerMs === 0 ? 0 : groupLingerMs;
+    this.#patientMs = config.acknowledgeGroupLingerMs;
     this.#advances = new Coalescer({
       clock,
       limit: batchLimit,
@@ -71,20 +66,28 @@ export class Acknowledgements {
   }
 
   /** Takes what a device acknowledged. Returns what is wrong with it, if anything is. */
-  take(session: Session, userId: string, cursors: readonly Acknowledged[]): string | undefined {
+  take(session: Session, userId: string, cursors: readonly Cursor[]): string | undefined {
     if (cursors.length === 0 || cursors.length > cursorLimit) {
       return `cursors: 1 to ${cursorLimit} are needed`;
     }
-    for (const { conversationId } of cursors) {
+    for (const { conversationId, deliveredSequence, readSequence } of cursors) {
       if (conversationId.startsWith("-") || conversationId === "0") {
         return "conversation_id: must be greater than 0";
       }
+      for (const sequence of [deliveredSequence, readSequence]) {
+        if (sequence < 0n || sequence > sequenceLimit) return "a sequence is out of bounds";
+      }
     }
     for (const cursor of cursors) {
-      const { conversationId, deliveredSequence, readSequence } = cursor;
+      const { conversationId } = cursor;
+      const deliveredSequence = Number(cursor.deliveredSequence);
+      const readSequence = Number(cursor.readSequence);
       session.cursors.acknowledge(conversationId, Math.max(deliveredSequence, readSequence));
       const patient = readSequence === 0 && session.cursors.inGroup(conversationId);
-      this.#advance({ userId, ...cursor, undeliveredSequence: 0 }, patient);
+      this.#advance(
+        { userId, conversationId, deliveredSequence, readSequence, undeliveredSequence: 0 },
+        patient,
+      );
     }
     return undefined;
   }
@@ -120,9 +123,10 @@ export class Acknowledgements {
   }
 }
 
-/** How far a user came in a conversation. */
-interface Moved extends Acknowledged {
+/** How far a user came in a conversation. Sequences as numbers: logs stay far below 2^53. */
+interface Moved {
   readonly userId: string;
+  readonly conversationId: string;
   deliveredSequence: number;
   readSequence: number;
   undeliveredSequence: number;

@@ -12,7 +12,7 @@ function setUp() {
     clock,
     limit: 2,
     lingerMs: 25,
-    queue: 4,
+    queue: 8,
     attempts: 3,
     call(items) {
       const answer = Promise.withResolvers<void>();
@@ -86,6 +86,27 @@ test("a call has no more than its limit, and the next follows it", async () => {
   calls[0]!.answer.resolve();
   await new Promise<void>((resolve) => setImmediate(resolve));
   assert.deepEqual(sent(), [[0, 1], [2]]);
+});
+
+test("news joins what has not left yet", async () => {
+  const { clock, calls, sent, put } = setUp();
+  for (const key of ["a", "b", "c"]) put(key, 1);
+  clock.advance(25);
+  put("c", 9);
+  calls[0]!.answer.resolve();
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  assert.deepEqual(sent(), [[1, 1], [9]]);
+});
+
+test("a queue that is half full leaves at once; one that is full drops, and says so in one go", async () => {
+  const { calls, sent, dropped, put } = setUp();
+  for (const key of ["a", "b", "c", "d"]) put(key, 1);
+  assert.deepEqual(sent(), [[1, 1]]);
+  for (let nr = 0; nr < 9; nr++) put(`more ${nr}`, 2);
+  assert.deepEqual(dropped, []);
+  calls[0]!.answer.resolve();
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  assert.deepEqual(dropped, [3]);
 });
 
 test("closing does not wait for the pause before a repetition, and repeats once", async () => {

@@ -6,7 +6,7 @@ export interface CoalesceOptions<T> {
   limit: number;
   /** How long the first item waits for company, unless it says so itself; 0: for this turn. */
   lingerMs: number;
-  /** Items waiting at once; more are dropped. */
+  /** Items waiting at once; more are dropped. From the half of it on nothing lingers. */
   queue: number;
   /** How often a call is made before its items are dropped. */
   attempts: number;
@@ -30,6 +30,10 @@ export class Coalescer<T> {
   #linger: { readonly timer: Timer; readonly dueMs: number } | undefined;
   /** When the first of what came during a call has to leave. */
   #dueMs = Number.POSITIVE_INFINITY;
+  /** The longest that anything was to wait, whatever the clock says. */
+  #longestMs = 0;
+  /** Not taken, and not told yet. */
+  #overflow = 0;
   #closed = false;
 
   constructor(options: CoalesceOptions<T>) {
@@ -47,12 +51,17 @@ export class Coalescer<T> {
    */
   put(key: string, join: (known: T | undefined) => T, lingerMs = this.#options.lingerMs): void {
     const known = this.#waiting.get(key);
-    if (known === undefined && (this.#closed || this.#waiting.size >= this.#options.queue)) {
-      this.#options.dropped(1, new Error("the queue is full"));
+    const { clock, queue } = this.#options;
+    if (known === undefined && (this.#closed || this.#waiting.size >= queue)) {
+      this.#overflow++;
+      if (!this.#working) this.#tellOverflow();
       return;
     }
     this.#waiting.set(key, join(known));
-    this.#schedule(this.#options.clock.now() + lingerMs);
+    this.#longestMs = Math.max(this.#longestMs, lingerMs);
+    // Half full: it leaves at once, while there is room for what comes meanwhile.
+    if (this.#waiting.size * 2 >= queue) this.#start();
+    else this.#schedule(clock.now() + lingerMs);
   }
 
   /** Sends what waits right away, once, and takes nothing more. Resolves when that is done. */
@@ -70,7 +79,8 @@ export class Coalescer<T> {
     }
     if (this.#linger && this.#linger.dueMs <= dueMs) return;
     this.#linger?.timer.stop();
-    this.#linger = { timer: this.#soon(dueMs - this.#options.clock.now()), dueMs };
+    const waitMs = Math.min(dueMs - this.#options.clock.now(), this.#longestMs);
+    this.#linger = { timer: this.#soon(waitMs), dueMs };
   }
 
   #soon(waitMs: number): Timer {
@@ -86,17 +96,36 @@ export class Coalescer<T> {
     this.#working = this.#work();
   }
 
+  /** Sends what waits now, and no more: what comes meanwhile has its own time, or joins what waits. */
   async #work(): Promise<void> {
     do {
-      const items = [...this.#waiting.values()];
-      this.#waiting.clear();
       this.#dueMs = Number.POSITIVE_INFINITY;
-      for (let from = 0; from < items.length; from += this.#options.limit) {
-        await this.#call(items.slice(from, from + this.#options.limit));
+      for (let left = this.#waiting.size; left > 0; ) {
+        const items = this.#take(Math.min(left, this.#options.limit));
+        left -= items.length;
+        await this.#call(items);
+        this.#tellOverflow();
       }
     } while (this.#closed && this.#waiting.size > 0);
     this.#working = undefined;
     if (this.#waiting.size > 0) this.#schedule(this.#dueMs);
+  }
+
+  #take(count: number): T[] {
+    const items: T[] = [];
+    for (const [key, item] of this.#waiting) {
+      items.push(item);
+      this.#waiting.delete(key);
+      if (items.length === count) break;
+    }
+    return items;
+  }
+
+  /** So many at once, and not one by one: it may be tens of thousands a second. */
+  #tellOverflow(): void {
+    const count = this.#overflow;
+    this.#overflow = 0;
+    if (count > 0) this.#options.dropped(count, new Error("the queue is full"));
   }
 
   async #call(items: readonly T[]): Promise<void> {

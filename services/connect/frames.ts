@@ -160,42 +160,6 @@ function scanTarget(send: Uint8Array): SendTarget | undefined {
   return target;
 }
 
-/** How far a device has a conversation. Sequences as numbers: logs stay far below 2^53. */
-export interface Acknowledged {
-  readonly conversationId: string;
-  readonly deliveredSequence: number;
-  readonly readSequence: number;
-}
-
-/** Field number of lucky.message.v1.AcknowledgeRequest. */
-const cursorsField = 1;
-
-/**
- * Reads an encoded AcknowledgeRequest: after sends the most frequent frame, and in large groups more
- * frequent by far. Throws WireError, for sequences that are negative too.
- */
-export function readAcknowledged(body: Uint8Array): Acknowledged[] {
-  const cursors: Acknowledged[] = [];
-  for (const [number, type, from, to] of scan(body)) {
-    if (number === cursorsField && type === 2) cursors.push(readCursor(body, from, to));
-  }
-  return cursors;
-}
-
-function readCursor(bytes: Uint8Array, from: number, to: number): Acknowledged {
-  let conversationId = "0";
-  let deliveredSequence = 0;
-  let readSequence = 0;
-  for (const [number, type, start] of scan(bytes, from, to)) {
-    if (type !== 0) continue;
-    if (number === 1) {
-      conversationId = BigInt.asIntN(64, readVarint64(bytes, start)).toString();
-    } else if (number === 2) deliveredSequence = readVarint(bytes, start);
-    else if (number === 3) readSequence = readVarint(bytes, start);
-  }
-  return { conversationId, deliveredSequence, readSequence };
-}
-
 const maxKeyBytes = 64;
 const noKey: Uint8Array = new Uint8Array(0);
 

@@ -5,12 +5,13 @@ import {
   RenewSchema,
   RpcSchema,
 } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { AcknowledgeRequestSchema } from "../../gen/lucky/message/v1/message_pb.js";
 import { SendTypingRequestSchema } from "../../gen/lucky/presence/v1/presence_pb.js";
 import type { UserCaller } from "../../platform/caller.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Metrics } from "../../platform/metrics.ts";
 import type { Acknowledgements } from "./acknowledge.ts";
-import { type ClientKind, heartbeatFrame, openClientFrame, readAcknowledged } from "./frames.ts";
+import { type ClientKind, heartbeatFrame, openClientFrame } from "./frames.ts";
 import type { Greeter } from "./hello.ts";
 import type { Calls } from "./rpc.ts";
 import type { Session } from "./session.ts";
@@ -111,7 +112,7 @@ export class Intake {
         uplink.take(session, caller.userId, body);
         return undefined;
       case "acknowledge": {
-        const cursors = readAcknowledged(body);
+        const { cursors } = fromBinary(AcknowledgeRequestSchema, body);
         const weight = Math.floor(cursors.length / cursorsPerFrame);
         if (!session.frames.take(Math.min(weight, config.framesBurst), clock.now())) {
           session.end(CloseCode.RATE_LIMITED, "too many cursors a second");

@@ -182,6 +182,46 @@ test("what is acknowledged in time is not delivered again, and cursors are joine
   assert.deepEqual([cursor.deliveredSequence, cursor.readSequence], [3n, 2n]);
 });
 
+test("an acknowledgement out of bounds ends its session and moves no cursor", async (t) => {
+  const stand = await startStand(t);
+  for (const cursors of [
+    [],
+    [{ conversationId: "0", deliveredSequence: 1n }],
+    [{ conversationId: "-7", deliveredSequence: 1n }],
+    [{ conversationId: "7", deliveredSequence: -1n }],
+    [{ conversationId: "7", readSequence: 2n ** 53n }],
+  ]) {
+    const device = await stand.device("1");
+    device.send({ case: "acknowledge", value: { cursors } });
+    assert.equal((await device.closed).code, CloseCode.PROTOCOL_ERROR);
+  }
+  assert.deepEqual(stand.ingress.advances, []);
+});
+
+test("members of a group acknowledge at leisure, what they read at once", async (t) => {
+  const clock = new HandClock();
+  const config = { acknowledgeLingerMs: 200, acknowledgeGroupLingerMs: 1_000 };
+  const stand = await startStand(t, { clock, config });
+  await stand.ingress.member("70", "1", true);
+  const device = await stand.device("1");
+  const acknowledge = async (cursor: { deliveredSequence?: bigint; readSequence?: bigint }) => {
+    device.send({ case: "acknowledge", value: { cursors: [{ conversationId: "70", ...cursor }] } });
+    await device.roundTrip();
+  };
+  await acknowledge({ deliveredSequence: 5n });
+  clock.advance(999);
+  await device.roundTrip();
+  assert.equal(stand.ingress.advances.length, 0);
+  await acknowledge({ deliveredSequence: 6n });
+  clock.advance(1);
+  await device.roundTrip();
+  assert.equal(stand.ingress.advances.at(-1)?.cursor?.deliveredSequence, 6n);
+  await acknowledge({ readSequence: 6n });
+  clock.advance(200);
+  await device.roundTrip();
+  assert.equal(stand.ingress.advances.at(-1)?.cursor?.readSequence, 6n);
+});
+
 test("a push that the bus swallowed is noticed by the sweep", async (t) => {
   const clock = new HandClock();
   const stand = await startStand(t, { clock });
