@@ -11,7 +11,7 @@ const perMode: readonly TableRow[] = [
   { command: "messages", figures: ["delivered_per_s", "server_cpu_s_per_1000"] },
   { command: "messages --window 1", figures: ["delivered_per_s"] },
   {
-    command: "messages --rate 1000 --warmup 25",
+    command: "messages --rate 1000 --warmup 20",
     figures: ["p50_ms", "p99_ms", "server_cpu_s_per_1000", "sent_late_p50_ms"],
   },
   { command: "messages --rate 5000 --warmup 10", figures: ["p50_ms", "p99_ms"] },
