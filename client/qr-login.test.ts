@@ -84,8 +84,7 @@ test("a device whose stream is refused or breaks asks each second, whatever pass
 
 test("what does not pass is thrown, and a signal ends it without an error", async (t) => {
   const gone = await begun(t, {
-    // biome-ignore lint/correctness/useYield: it fails at once
-    async *watchQrLogin() {
+    watchQrLogin() {
       throw fail(ErrorReason.QR_LOGIN_STEP, "handed out");
     },
   });
