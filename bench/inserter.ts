@@ -6,6 +6,7 @@ import { WireWriter } from "../platform/wire.ts";
 import { append, type Group } from "../services/server/append.ts";
 import type { Conversation } from "../services/server/conversations.ts";
 import { Database } from "../services/server/database.ts";
+import type { Addressed } from "../services/server/repeats.ts";
 import type { Send } from "../services/server/send.ts";
 import { KEY_BYTES, writeKey } from "./generator/key.ts";
 
@@ -66,7 +67,7 @@ export class Inserter {
   /** Inserts one batch into the lane's conversations in turn: one statement, one transaction. */
   async insert(count: number, lane = 0): Promise<void> {
     const conversations = this.#lanes[lane]!;
-    const groups = new Map<Conversation, Group<Send>>();
+    const groups = new Map<Conversation, Group<Addressed>>();
     for (let n = 0; n < count; n++) {
       const conversation = conversations[this.#next[lane]!++ % conversations.length]!;
       const send = this.#send(conversation);
@@ -86,19 +87,22 @@ export class Inserter {
     await this.#pool.query("DELETE FROM im.outbox WHERE next_attempt_at_ms = $1", [NEVER_MS]);
   }
 
-  #send(conversation: Conversation): Send {
+  #send(conversation: Conversation): Addressed {
     const key = Buffer.allocUnsafe(KEY_BYTES);
     const number = this.#number++;
     writeKey(key, 0, { timeUs: this.#clock.now() * 1_000, user: 0, number });
     const fields = new WireWriter(TEXT_BYTES + 64).bytes(6, key).bytes(10, this.#content).finish();
-    return {
+    const { conversationId } = conversation;
+    const send: Send = {
       senderId: String(conversation.key),
       sessionId: "",
-      target: { case: "conversationId", value: conversation.conversationId },
+      target: { case: "conversationId", value: conversationId },
       clientMessageId: "",
       kind: 1,
       fields,
-      key: { start: 2, length: KEY_BYTES },
+      keyStart: 2,
+      keyLength: KEY_BYTES,
     };
+    return { send, conversationId };
   }
 }

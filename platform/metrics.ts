@@ -1,11 +1,32 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
+/** What a counter has to grow by. */
+export class Tally {
+  readonly #grow: (by: number) => void;
+  #waiting = 0;
+
+  constructor(grow: (by: number) => void) {
+    this.#grow = grow;
+  }
+
+  add(by = 1): void {
+    this.#waiting += by;
+  }
+
+  /** Tells the counter. */
+  tell(): void {
+    if (this.#waiting > 0) this.#grow(this.#waiting);
+    this.#waiting = 0;
+  }
+}
+
 /**
  * The metrics of one process, with their own registry, so that two systems fit into one process.
  * A metric is made at its first mention and shared by all who name it. Names start with "lucky_".
  */
 export class Metrics {
   readonly #registry = new Registry();
+  readonly #tallies: Tally[] = [];
   #process = false;
 
   /** Something that only grows. */
@@ -17,6 +38,18 @@ export class Metrics {
     const known = this.#known(name, Counter);
     if (known !== undefined) return known as Counter<L>;
     return new Counter({ name, help, labelNames: labels, registers: [this.#registry] });
+  }
+
+  /**
+   * A counter without labels, or one child of it, for where every message counts: it costs an addition
+   * until somebody reads the metrics, instead of the 0.2 µs and the garbage of `inc`.
+   */
+  tally<L extends string = string>(counter: Counter<L>, labels?: Record<L, string>): Tally {
+    const tally = new Tally((by) =>
+      labels === undefined ? counter.inc(by) : counter.inc(labels, by),
+    );
+    this.#tallies.push(tally);
+    return tally;
   }
 
   /** Something that goes up and down. */
@@ -57,6 +90,7 @@ export class Metrics {
 
   /** Everything in the text format of Prometheus. */
   text(): Promise<string> {
+    for (const tally of this.#tallies) tally.tell();
     return this.#registry.metrics();
   }
 

@@ -41,8 +41,9 @@ export function raise(
     if (watermarks.size > delivery.limit) forgetOldest(watermarks);
   }
   watermark.first = Math.min(watermark.first, first);
-  for (const [index, origin] of origins.entries()) {
-    const sequence = first + index;
+  let sequence = first - 1;
+  for (const origin of origins) {
+    sequence++;
     if (sequence <= watermark.last) continue;
     if (origin === "" || origin !== watermark.origin) {
       watermark.other = watermark.last;

@@ -1,7 +1,7 @@
 import type { Signal } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
 import { userChannel } from "../../platform/channels.ts";
 import type { Clock } from "../../platform/clock.ts";
-import type { Metrics } from "../../platform/metrics.ts";
+import type { Metrics, Tally } from "../../platform/metrics.ts";
 import type { Revocations } from "../../platform/revocations.ts";
 import { type Channel, type Channels, raise } from "./channels.ts";
 import { type Delivery, openEnvelope } from "./envelope.ts";
@@ -33,14 +33,17 @@ const bytesPerTurn = 262_144;
  */
 export class Downlink {
   readonly #options: DownlinkOptions;
-  readonly #delivered: { inc(by: number): void };
+  readonly #delivered: Tally;
   #bytesInTurn = 0;
 
   constructor(options: DownlinkOptions) {
     this.#options = options;
-    this.#delivered = options.metrics.counter(
-      "lucky_deliveries_total",
-      "Entries handed to sessions, each session counted.",
+    const { metrics } = options;
+    this.#delivered = metrics.tally(
+      metrics.counter(
+        "lucky_deliveries_total",
+        "Entries handed to sessions, each session counted.",
+      ),
     );
   }
 
@@ -82,7 +85,7 @@ export class Downlink {
     if (channel.name.startsWith("g:")) {
       const entries = entriesOf(deliveries);
       for (const frame of deliverFrames(entries)) sockets.publish(channel.name, frame);
-      this.#delivered.inc(entries.length * channel.sessions.size);
+      this.#delivered.add(entries.length * channel.sessions.size);
       return;
     }
     let frames: Uint8Array[] | undefined;
@@ -106,7 +109,7 @@ export class Downlink {
       if (sent) {
         const expected = foreign < 0 ? 0 : first + foreign;
         session.cursors.sent(conversationId, { first, last, expected });
-        this.#delivered.inc(entries.length);
+        this.#delivered.add(entries.length);
       } else if (foreign >= 0) {
         session.cursors.missed(conversationId, first);
       }

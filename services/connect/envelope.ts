@@ -11,7 +11,7 @@ import {
   type Signal,
   SignalSchema,
 } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
-import { readVarint, readVarint64, scan } from "../../platform/wire.ts";
+import { BYTES, FieldReader, readVarint, readVarint64, scan, VARINT } from "../../platform/wire.ts";
 
 /** Entries of one conversation for channels; the entries stay encoded. */
 export interface Delivery {
@@ -45,10 +45,13 @@ export function openEnvelope(body: Uint8Array): OpenedEnvelope {
   const kicks: SessionKick[] = [];
   const revocations: LoginRevocation[] = [];
   for (const [number, type, start, end] of scan(bytes)) {
-    if (type !== 2) continue;
+    if (type !== BYTES) continue;
+    if (number === 2) {
+      deliveries.push(openDelivery(bytes, start, end));
+      continue;
+    }
     const part = bytes.subarray(start, end);
     if (number === 1) memberships.push(fromBinary(MembershipSchema, part));
-    else if (number === 2) deliveries.push(openDelivery(part));
     else if (number === 3) signals.push(fromBinary(SignalSchema, part));
     else if (number === 4) kicks.push(fromBinary(SessionKickSchema, part));
     else if (number === 5) revocations.push(fromBinary(LoginRevocationSchema, part));
@@ -56,18 +59,23 @@ export function openEnvelope(body: Uint8Array): OpenedEnvelope {
   return { memberships, deliveries, signals, kicks, revocations };
 }
 
-function openDelivery(bytes: Buffer): Delivery {
+function openDelivery(bytes: Buffer, from: number, to: number): Delivery {
   const channels: string[] = [];
   const entries: Uint8Array[] = [];
   const origins: string[] = [];
   let conversationId = "0";
   let last = 0;
-  for (const [number, type, start, end] of scan(bytes)) {
-    if (number === 1 && type === 2) channels.push(bytes.toString("latin1", start, end));
-    else if (number === 2 && type === 0) conversationId = readVarint64(bytes, start).toString();
-    else if (number === 3 && type === 0) last = readVarint(bytes, start);
-    else if (number === 4 && type === 2) entries.push(bytes.subarray(start, end));
-    else if (number === 5 && type === 2) origins.push(bytes.toString("latin1", start, end));
+  const field = new FieldReader(bytes, from, to);
+  while (field.next()) {
+    const { fieldNumber, wireType, start, end } = field;
+    if (wireType === BYTES) {
+      if (fieldNumber === 4) entries.push(bytes.subarray(start, end));
+      else if (fieldNumber === 5) origins.push(bytes.toString("latin1", start, end));
+      else if (fieldNumber === 1) channels.push(bytes.toString("latin1", start, end));
+    } else if (wireType === VARINT) {
+      if (fieldNumber === 2) conversationId = readVarint64(bytes, start).toString();
+      else if (fieldNumber === 3) last = readVarint(bytes, start);
+    }
   }
   while (origins.length < entries.length) origins.push("");
   origins.length = entries.length;

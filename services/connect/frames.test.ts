@@ -35,7 +35,7 @@ test("a frame's outer layer is taken off without decoding what is inside", () =>
   const { kind: opened, body } = openClientFrame(bytes);
   assert.equal(opened, "send");
   assert.deepEqual(Buffer.from(body), Buffer.from(toBinary(SendRequestSchema, send)));
-  assert.deepEqual(readTarget(body), { kind: "user", userId: 9007199254740993n });
+  assert.deepEqual(readTarget(body), { kind: "user", id: 9007199254740993n });
   assert.equal(Buffer.from(keyOf(body)).toString(), "m-1");
 });
 
@@ -110,8 +110,8 @@ test("an envelope read by hand says what the generated code would", () => {
 test("both sides of a pair take the same route, and routes are used evenly", () => {
   const used = new Map<number, number>();
   for (let user = 1n; user <= 400n; user += 1n) {
-    const hash = hashOf("77", { kind: "user", userId: user });
-    assert.equal(hashOf(user.toString(), { kind: "user", userId: 77n }), hash);
+    const hash = hashOf("77", { kind: "user", id: user });
+    assert.equal(hashOf(user.toString(), { kind: "user", id: 77n }), hash);
     used.set(hash % 4, (used.get(hash % 4) ?? 0) + 1);
   }
   for (const count of used.values()) assert.ok(count > 60, `${[...used]}`);

@@ -9,6 +9,7 @@ import {
 } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { SendResultSchema } from "../../gen/lucky/message/v1/message_pb.js";
 import {
+  BYTES,
   readVarint,
   readVarint64,
   scan,
@@ -42,7 +43,8 @@ export function deliverFrames(entries: readonly Uint8Array[]): Uint8Array[] {
   const frames: Uint8Array[] = [];
   let from = 0;
   let bytes = 0;
-  for (const [index, entry] of entries.entries()) {
+  for (let index = 0; index < entries.length; index++) {
+    const entry = entries[index]!;
     if (index > from && bytes + entry.length > deliverFrameBytes) {
       frames.push(listFrame(deliverField, entries.slice(from, index)));
       from = index;
@@ -122,9 +124,10 @@ export function rpcResultFrame(callId: string, outcome: Uint8Array | RpcError): 
 }
 
 /** What a send says of where it goes, read without decoding the rest. */
-export type SendTarget =
-  | { readonly kind: "user"; readonly userId: bigint }
-  | { readonly kind: "conversation"; readonly conversationId: bigint };
+export interface SendTarget {
+  readonly kind: "user" | "conversation";
+  readonly id: bigint;
+}
 
 /** Field numbers of lucky.message.v1.SendRequest. */
 const sendUserField = 1;
@@ -140,10 +143,8 @@ const clientMessageIdTag = 0x32;
  * looking at all of them. What is wrong with the rest is the server's to say. Throws WireError.
  */
 export function readTarget(send: Uint8Array): SendTarget | undefined {
-  if (send[0] === userTag) return { kind: "user", userId: readVarint64(send, 1) };
-  if (send[0] === conversationTag) {
-    return { kind: "conversation", conversationId: readVarint64(send, 1) };
-  }
+  if (send[0] === userTag) return { kind: "user", id: readVarint64(send, 1) };
+  if (send[0] === conversationTag) return { kind: "conversation", id: readVarint64(send, 1) };
   return scanTarget(send);
 }
 
@@ -152,9 +153,9 @@ function scanTarget(send: Uint8Array): SendTarget | undefined {
   let target: SendTarget | undefined;
   for (const [number, type, start] of scan(send)) {
     if (type !== 0) continue;
-    if (number === sendUserField) target = { kind: "user", userId: readVarint64(send, start) };
+    if (number === sendUserField) target = { kind: "user", id: readVarint64(send, start) };
     else if (number === sendConversationField) {
-      target = { kind: "conversation", conversationId: readVarint64(send, start) };
+      target = { kind: "conversation", id: readVarint64(send, start) };
     }
   }
   return target;
@@ -214,27 +215,23 @@ export type ClientKind = (typeof clientKinds)[number] | "unknown";
 
 /** Takes the outer layer off a ClientFrame. The body is a view of the bytes. Throws WireError. */
 export function openClientFrame(bytes: Uint8Array): { kind: ClientKind; body: Uint8Array } {
-  let kind: ClientKind = "unknown";
-  let body = bytes.subarray(0, 0);
-  const add = (number: number, start: number, end: number): void => {
-    const known = clientKinds[number - 1];
-    if (!known) return;
-    kind = known;
-    body = bytes.subarray(start, end);
-  };
   // Nearly always the frame is one known field from end to end.
   const first = bytes[0] ?? 0;
-  if (bytes.length >= 2 && first < 0x80 && first % 8 === 2) {
-    const length = readVarint(bytes, 1);
+  const only = first < 0x80 && first % 8 === BYTES ? clientKinds[(first >> 3) - 1] : undefined;
+  if (only !== undefined && bytes.length >= 2) {
     const start = 1 + varintLength(bytes, 1);
-    if (start + length === bytes.length && first >= 8) {
-      add(first >> 3, start, bytes.length);
-      return { kind, body };
+    if (start + readVarint(bytes, 1) === bytes.length) {
+      return { kind: only, body: bytes.subarray(start) };
     }
   }
+  let kind: ClientKind = "unknown";
+  let body = bytes.subarray(0, 0);
   for (const [number, type, start, end] of scan(bytes)) {
-    if (number <= clientKinds.length && type !== 2) throw new WrongType(number);
-    add(number, start, end);
+    const known = clientKinds[number - 1];
+    if (!known) continue;
+    if (type !== BYTES) throw new WrongType(number);
+    kind = known;
+    body = bytes.subarray(start, end);
   }
   return { kind, body };
 }

@@ -9,7 +9,7 @@ import { AcknowledgeRequestSchema } from "../../gen/lucky/message/v1/message_pb.
 import { SendTypingRequestSchema } from "../../gen/lucky/presence/v1/presence_pb.js";
 import type { UserCaller } from "../../platform/caller.ts";
 import type { Clock } from "../../platform/clock.ts";
-import type { Metrics } from "../../platform/metrics.ts";
+import type { Metrics, Tally } from "../../platform/metrics.ts";
 import type { Acknowledgements } from "./acknowledge.ts";
 import { type ClientKind, heartbeatFrame, openClientFrame } from "./frames.ts";
 import type { Greeter } from "./hello.ts";
@@ -46,14 +46,14 @@ export class Intake {
       "Frames from devices, by kind.",
       ["kind"],
     );
-    const byKind = new Map<ClientKind, { inc(): void }>();
+    const byKind = new Map<ClientKind, Tally>();
     this.#count = (kind) => {
-      let counter = byKind.get(kind);
-      if (!counter) {
-        counter = frames.labels({ kind });
-        byKind.set(kind, counter);
+      let tally = byKind.get(kind);
+      if (!tally) {
+        tally = options.metrics.tally(frames, { kind });
+        byKind.set(kind, tally);
       }
-      counter.inc();
+      tally.add();
     };
   }
 

@@ -38,10 +38,9 @@ export interface UplinkOptions {
   };
 }
 
-/** A send on its way: what server gets, and who waits for the result. */
-interface Waiting {
+/** A send on its way: what server gets, and who waits for the result. One object for both. */
+interface Waiting extends Uplink {
   readonly session: Session;
-  readonly uplink: Uplink;
   /** Of the conversation, as far as it is known. */
   readonly hash: number;
   readonly takenAtMs: number;
@@ -93,7 +92,7 @@ export class Uplinks {
       hash: ({ hash }) => hash,
       batches: {
         key: ({ hash }) => hash,
-        bytes: ({ uplink }) => uplink.send.length,
+        bytes: ({ send: { length } }) => length,
         batchCount: config.uplinkBatchSends,
         batchBytes: config.uplinkBatchBytes,
         // What waits is bounded over all routes, below.
@@ -140,12 +139,10 @@ export class Uplinks {
         session,
         takenAtMs: clock.now(),
         hash: hashOf(senderId, target),
-        uplink: {
-          $typeName: "lucky.internal.ingress.v1.Uplink",
-          senderId,
-          sessionId: session.id,
-          send: Buffer.from(send),
-        },
+        $typeName: "lucky.internal.ingress.v1.Uplink",
+        senderId,
+        sessionId: session.id,
+        send: Buffer.from(send),
       });
     }
   }
@@ -195,7 +192,7 @@ export class Uplinks {
     const stop = this.#stop.signal;
     const request = {
       $typeName: "lucky.internal.ingress.v1.AppendBatchRequest" as const,
-      uplinks: batch.map(({ uplink }) => uplink),
+      uplinks: [...batch],
     };
     const untilMs = clock.now() + config.uplinkRetryMs;
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, maxPauseMs)) {
@@ -222,11 +219,12 @@ export class Uplinks {
   #answer(batch: readonly Waiting[], results: readonly Uint8Array[] | undefined): void {
     const queue = this.#queue;
     const bySession = new Map<Session, Uint8Array[]>();
-    for (const [index, { session, uplink }] of batch.entries()) {
+    for (let index = 0; index < batch.length; index++) {
+      const { session, send } = batch[index]!;
       queue.sends -= 1;
-      queue.bytes -= uplink.send.length;
+      queue.bytes -= send.length;
       session.sendsInFlight -= 1;
-      const result = results?.[index] ?? refusal(keyOf(uplink.send), unavailable);
+      const result = results?.[index] ?? refusal(keyOf(send), unavailable);
       const list = bySession.get(session);
       if (list) list.push(result);
       else bySession.set(session, [result]);
@@ -237,24 +235,21 @@ export class Uplinks {
 }
 
 /** A number for the conversation of a send: of a pair of users the same from both sides. */
-export function hashOf(senderId: string, target: SendTarget): number {
-  if (target.kind === "conversation") return hash(`c${target.conversationId}`);
-  const userId = target.userId.toString();
-  const senderFirst =
-    senderId.length === userId.length ? senderId < userId : senderId.length < userId.length;
-  return hash(senderFirst ? `${senderId}:${userId}` : `${userId}:${senderId}`);
+export function hashOf(senderId: string, { kind, id }: SendTarget): number {
+  const target = hash(id.toString());
+  let value = kind === "user" ? target + hash(senderId) : target;
+  value = Math.imul(value ^ (value >>> 15), 0x2c1b3c6d);
+  // A small integer of V8, which costs no allocation.
+  return ((value ^ (value >>> 12)) >>> 1) & 0x3fffffff;
 }
 
-/** FNV-1a, mixed once more so that its low bits are good. */
+/** FNV-1a. */
 function hash(text: string): number {
   let value = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) {
     value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
   }
-  value ^= value >>> 15;
-  value = Math.imul(value, 0x2c1b3c6d);
-  // A small integer of V8, which costs no allocation.
-  return ((value ^ (value >>> 12)) >>> 1) & 0x3fffffff;
+  return value;
 }
 
 const tooManyInFlight = refusedOutcome({

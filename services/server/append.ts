@@ -2,10 +2,10 @@ import { bigints, integers, smallints } from "./arrays.ts";
 import type { Conversation } from "./conversations.ts";
 import type { Database, Statement } from "./database.ts";
 import { PREFIX_BYTES, writePrefix } from "./entries.ts";
-import type { Send } from "./send.ts";
+import type { Addressed } from "./repeats.ts";
 
 /** Sends of one conversation that may be appended, in their order. */
-export interface Group<S extends Send> {
+export interface Group<S extends Addressed> {
   /** As it was when the senders were checked. */
   readonly conversation: Conversation;
   readonly sends: S[];
@@ -20,22 +20,22 @@ export interface AppendOptions {
 }
 
 /** Sends of one conversation that are in the log now, at the sequences after `baseSequence`. */
-export interface Appended<S extends Send> {
+export interface Appended<S extends Addressed> {
   readonly conversation: Conversation;
   readonly baseSequence: number;
   readonly messages: readonly Message<S>[];
 }
 
 /** One of them. */
-export interface Message<S extends Send> {
-  readonly send: S;
+export interface Message<S extends Addressed> {
+  readonly pending: S;
   readonly messageId: string;
   /** As it stands in the log. */
   readonly body: Uint8Array;
 }
 
 /** What became of a batch. */
-export interface AppendResult<S extends Send> {
+export interface AppendResult<S extends Addressed> {
   readonly outboxId: string;
   readonly appended: readonly Appended<S>[];
   /** Groups whose members changed meanwhile: nothing of them was stored. */
@@ -92,52 +92,55 @@ export const appendEntries: Statement = {
  * touched. Throws what the database says: a unique violation when a key is in the log already,
  * then nothing was stored; UNAVAILABLE, then nothing is known.
  */
-export async function append<S extends Send>(
+export async function append<S extends Addressed>(
   db: Database,
   unordered: readonly Group<S>[],
   { nextId, nowMs, nextAttemptAtMs }: AppendOptions,
 ): Promise<AppendResult<S>> {
   const groups = [...unordered].sort((a, b) => (a.conversation.key < b.conversation.key ? -1 : 1));
   let room = 0;
-  for (const { sends } of groups) for (const send of sends) room += send.fields.length;
+  for (const { sends } of groups) for (const { send } of sends) room += send.fields.length;
   const count = groups.reduce((sum, { sends }) => sum + sends.length, 0);
   const bytes = Buffer.allocUnsafe(room + count * PREFIX_BYTES);
 
   const offsets: number[] = [];
-  const messageIds: bigint[] = [];
-  const senderIds: bigint[] = [];
-  const kinds: number[] = [];
-  const bodyStarts: number[] = [];
-  const keyStarts: number[] = [];
-  const keyLengths: number[] = [];
+  const messageIds = new Array<bigint>(count);
+  const senderIds = new Array<bigint>(count);
+  const kinds = new Array<number>(count);
+  const bodyStarts = new Array<number>(count + 1);
+  const keyStarts = new Array<number>(count);
+  const keyLengths = new Array<number>(count);
   const messages: Message<S>[][] = [];
   let at = 0;
+  let index = 0;
   for (const { conversation, sends } of groups) {
-    offsets.push(messageIds.length);
+    offsets.push(index);
     const ours: Message<S>[] = [];
-    for (const send of sends) {
+    for (const pending of sends) {
+      const { senderId, kind, fields, keyStart, keyLength } = pending.send;
       const messageId = nextId();
       const prefix = {
         conversationId: conversation.key,
         messageId: BigInt(messageId),
-        senderId: BigInt(send.senderId),
+        senderId: BigInt(senderId),
       };
       const start = at;
       at = writePrefix(bytes, at, prefix);
-      bytes.set(send.fields, at);
+      bytes.set(fields, at);
       // Offsets in SQL begin with 1.
-      bodyStarts.push(start + 1);
-      keyStarts.push(at + send.key.start + 1);
-      keyLengths.push(send.key.length);
-      at += send.fields.length;
-      messageIds.push(prefix.messageId);
-      senderIds.push(prefix.senderId);
-      kinds.push(send.kind);
-      ours.push({ send, messageId, body: bytes.subarray(start, at) });
+      bodyStarts[index] = start + 1;
+      keyStarts[index] = at + keyStart + 1;
+      keyLengths[index] = keyLength;
+      at += fields.length;
+      messageIds[index] = prefix.messageId;
+      senderIds[index] = prefix.senderId;
+      kinds[index] = kind;
+      index++;
+      ours.push({ pending, messageId, body: bytes.subarray(start, at) });
     }
     messages.push(ours);
   }
-  bodyStarts.push(at + 1);
+  bodyStarts[index] = at + 1;
 
   const outboxId = nextId();
   const [row] = await db.run<{ nrs: string | null; bases: string | null }>(appendEntries, [

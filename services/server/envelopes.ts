@@ -78,8 +78,9 @@ function encodeDelivery(delivery: Delivery): Uint8Array {
   const inner = new WireWriter(size);
   for (const channel of channels) inner.string(1, channel);
   inner.varint(2, BigInt(conversationId)).varint(3, baseSequence + entries.length);
-  for (const [index, { body, acceptedAtMs }] of entries.entries()) {
-    const sequence = baseSequence + 1 + index;
+  let sequence = baseSequence;
+  for (const { body, acceptedAtMs } of entries) {
+    sequence++;
     // The rest of the entry, as `tail` writes it: here without a buffer for each.
     inner
       .header(4, body.length + 2 + varintSize(sequence) + varintSize(acceptedAtMs))

@@ -13,9 +13,9 @@ import {
 } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { fail } from "../../platform/errors.ts";
 import type { History } from "./history.ts";
-import { encodeAccepted, encodeRefused } from "./outcome.ts";
+import { encodeResults } from "./outcome.ts";
 import type { Advance, Receipts } from "./receipts.ts";
-import type { Result, Sends } from "./sends.ts";
+import type { Sends } from "./sends.ts";
 import type { Sweep } from "./sweep.ts";
 import type { Typing } from "./typing.ts";
 
@@ -42,7 +42,7 @@ export function ingressService(parts: IngressParts): ServiceImpl<typeof IngressS
       mustServe();
       atMost(uplinks.length, MAX_UPLINKS, "uplinks");
       const results = await sends.append(uplinks);
-      return create(AppendBatchResponseSchema, { results: results.map(encodeResult) });
+      return create(AppendBatchResponseSchema, { results: encodeResults(results) });
     },
     async openSessions({ userIds }) {
       mustServe();
@@ -75,17 +75,6 @@ export function ingressService(parts: IngressParts): ServiceImpl<typeof IngressS
       return create(SweepResponseSchema, { changes, nextSinceMs: BigInt(nextSinceMs) });
     },
   };
-}
-
-function encodeResult({ clientMessageId, outcome }: Result): Uint8Array {
-  switch (outcome.kind) {
-    case "accepted":
-      return encodeAccepted(clientMessageId, outcome.accepted);
-    case "refused":
-      return encodeRefused(clientMessageId, outcome.refusal);
-    case "failed":
-      throw outcome.error;
-  }
 }
 
 function advancesOf({ advances }: AdvanceBatchRequest): Advance[] {

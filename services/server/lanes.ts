@@ -4,7 +4,7 @@ import type { Clock } from "../../platform/clock.ts";
 import type { Ids } from "../../platform/ids.ts";
 import type { Log } from "../../platform/log.ts";
 import { type AppendResult, append, type Group } from "./append.ts";
-import type { Conversations } from "./conversations.ts";
+import type { Conversation, Conversations } from "./conversations.ts";
 import { type Database, isConflict, isRepeated } from "./database.ts";
 import type { Measures } from "./measures.ts";
 import { type Outcome, refusal } from "./outcome.ts";
@@ -12,6 +12,7 @@ import { type Addressed, findRepeats, keyOf } from "./repeats.ts";
 
 /** A send that waits for its place in the log. */
 export interface Pending extends Addressed {
+  answered: boolean;
   /** Called once. */
   answer(outcome: Outcome): void;
 }
@@ -50,7 +51,7 @@ export class Lanes {
     this.#batches = new Batches({
       ...options,
       key: ({ conversationId }) => conversationId,
-      bytes: ({ fields }) => fields.length,
+      bytes: ({ send }) => send.fields.length,
       inFlight: options.lanes,
       lingerMs: 0,
       carry: (batch) => this.#append(batch),
@@ -76,12 +77,12 @@ export class Lanes {
   async #append(batch: readonly Pending[]): Promise<void> {
     const { measures, log } = this.#options;
     const startedAtMs = performance.now();
-    const open = new Set(batch);
     const tally = { accepted: 0, refused: 0, failed: 0 };
-    const answer: Answer = (send, outcome) => {
-      if (!open.delete(send)) return;
+    const answer: Answer = (pending, outcome) => {
+      if (pending.answered) return;
+      pending.answered = true;
       tally[outcome.kind]++;
-      send.answer(outcome);
+      pending.answer(outcome);
     };
     let left = batch;
     try {
@@ -90,9 +91,10 @@ export class Lanes {
       }
       for (const send of left) answer(send, busy);
     } catch (error) {
-      log.warn({ event: "append_failed", count: open.size, err: error });
+      const open = batch.filter(({ answered }) => !answered);
+      log.warn({ event: "append_failed", count: open.length, err: error });
       // What waits for the conversations of failed sends must not overtake their repetition.
-      const broken = new Set([...open].map(({ conversationId }) => conversationId));
+      const broken = new Set(open.map(({ conversationId }) => conversationId));
       const behind = this.#batches.withdraw(({ conversationId }) => broken.has(conversationId));
       for (const send of open) answer(send, { kind: "failed", error });
       for (const send of behind) send.answer({ kind: "failed", error });
@@ -103,8 +105,12 @@ export class Lanes {
   /** One try. Returns the sends that have to go round again, in their order. */
   async #round(sends: readonly Pending[], answer: Answer): Promise<readonly Pending[]> {
     const { db, ids, clock, measures, conversations, committed, outboxDelayMs } = this.#options;
-    const allowed = await this.#allowed(sends, answer);
-    const { groups, left } = this.#groups(allowed);
+    let allowed = sends;
+    let { groups, left } = this.#groups(sends);
+    if (left.length > 0) {
+      allowed = await this.#allowed(sends, left, answer);
+      ({ groups, left } = this.#groups(allowed));
+    }
     if (groups.length === 0) return left;
     const nowMs = clock.now();
     try {
@@ -117,10 +123,15 @@ export class Lanes {
       for (const { conversation, baseSequence, messages } of result.appended) {
         const { conversationId } = conversation;
         let sequence = baseSequence;
-        for (const { send, messageId } of messages) {
+        for (const { pending, messageId } of messages) {
           sequence++;
-          const accepted = { conversationId, sequence, acceptedAtMs: nowMs, messageId };
-          answer(send, { kind: "accepted", accepted });
+          answer(pending, {
+            kind: "accepted",
+            conversationId,
+            sequence,
+            acceptedAtMs: nowMs,
+            messageId,
+          });
         }
       }
       if (result.stale.length === 0) return left;
@@ -140,20 +151,23 @@ export class Lanes {
   }
 
   /**
-   * Those of the sends whose senders may write, by what is remembered. Whoever may not is looked up
-   * again before being refused, and so is the key: what was stored once keeps its result.
+   * Those of the sends whose senders may write. The doubtful, who may not by what is remembered, are
+   * looked up again before being refused, and so is the key: what was stored once keeps its result.
    */
-  async #allowed(sends: readonly Pending[], answer: Answer): Promise<readonly Pending[]> {
+  async #allowed(
+    sends: readonly Pending[],
+    doubtful: readonly Pending[],
+    answer: Answer,
+  ): Promise<readonly Pending[]> {
     const { db, conversations } = this.#options;
-    const doubtful = sends.filter((send) => this.#objection(send) !== undefined);
-    if (doubtful.length === 0) return sends;
     await conversations.read(
-      doubtful.map(({ conversationId, senderId }) => ({ conversationId, userId: senderId })),
+      doubtful.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
     );
     const refused = new Map<Pending, Outcome>();
-    for (const send of doubtful) {
-      const objection = this.#objection(send);
-      if (objection !== undefined) refused.set(send, objection);
+    for (const pending of doubtful) {
+      const conversation = conversations.peek(pending.conversationId);
+      const objection = this.#objection(conversation, pending.send.senderId);
+      if (objection !== undefined) refused.set(pending, objection);
     }
     if (refused.size === 0) return sends;
     const repeats = await findRepeats(db, [...refused.keys()]);
@@ -162,30 +176,29 @@ export class Lanes {
   }
 
   /** Why the sender may not write, as far as is remembered. */
-  #objection({ conversationId, senderId }: Pending): Outcome | undefined {
-    const conversation = this.#options.conversations.peek(conversationId);
+  #objection(conversation: Conversation | undefined, senderId: string): Outcome | undefined {
     if (conversation === undefined) return notFound;
     const place = conversation.places.get(senderId);
     if (place === undefined) return notMember;
     return place.mutedUntilMs > this.#options.clock.now() ? muted : undefined;
   }
 
-  /** Sends by conversation. Left: those of which something was forgotten in this very moment. */
+  /** Sends by conversation. Left: those whose senders may not write, by what is remembered. */
   #groups(sends: readonly Pending[]): { groups: Group<Pending>[]; left: Pending[] } {
+    const { conversations } = this.#options;
     const groups = new Map<string, Group<Pending>>();
     const left: Pending[] = [];
-    for (const send of sends) {
-      if (this.#objection(send) !== undefined) {
-        left.push(send);
-        continue;
+    for (const pending of sends) {
+      const { conversationId, send } = pending;
+      const group = groups.get(conversationId);
+      const conversation = group?.conversation ?? conversations.peek(conversationId);
+      if (conversation === undefined || this.#objection(conversation, send.senderId)) {
+        left.push(pending);
+      } else if (group === undefined) {
+        groups.set(conversationId, { conversation, sends: [pending] });
+      } else {
+        group.sends.push(pending);
       }
-      const group = groups.get(send.conversationId);
-      if (group !== undefined) {
-        group.sends.push(send);
-        continue;
-      }
-      const conversation = this.#options.conversations.peek(send.conversationId)!;
-      groups.set(send.conversationId, { conversation, sends: [send] });
     }
     return { groups: [...groups.values()], left };
   }

@@ -35,7 +35,7 @@ export function messageService(parts: MessageParts): ServiceImpl<typeof MessageS
       const { outcome } = result!;
       if (outcome.kind === "failed") throw outcome.error;
       if (outcome.kind === "refused") throw refusalError(outcome.refusal);
-      const { conversationId, sequence, acceptedAtMs, messageId } = outcome.accepted;
+      const { conversationId, sequence, acceptedAtMs, messageId } = outcome;
       return create(SendResponseSchema, {
         accepted: {
           conversationId,

@@ -2,11 +2,12 @@ import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { bigints } from "./arrays.ts";
 import type { Database, Statement } from "./database.ts";
 import { saysTheSame } from "./entries.ts";
-import { type Accepted, type Outcome, refusal } from "./outcome.ts";
+import { type Outcome, refusal } from "./outcome.ts";
 import type { Send } from "./send.ts";
 
 /** A send whose conversation is known. */
-export interface Addressed extends Send {
+export interface Addressed {
+  readonly send: Send;
   readonly conversationId: string;
 }
 
@@ -41,22 +42,20 @@ export async function findRepeats<S extends Addressed>(
   if (sends.length === 0) return outcomes;
   const rows = await db.run<Row>(selectKeys, [
     bigints(sends.map(({ conversationId }) => conversationId)),
-    bigints(sends.map(({ senderId }) => senderId)),
+    bigints(sends.map(({ send }) => send.senderId)),
     // Keys are of letters, digits, dot, underscore and hyphen: nothing to be escaped.
-    `{${sends.map(({ clientMessageId }) => `"${clientMessageId}"`).join(",")}}`,
+    `{${sends.map(({ send }) => `"${send.clientMessageId}"`).join(",")}}`,
   ]);
   for (const row of rows) {
-    const send = sends[row.nr - 1]!;
-    const accepted: Accepted = {
+    const repeated = sends[row.nr - 1]!;
+    const accepted: Outcome = {
+      kind: "accepted",
       conversationId: row.conversation_id,
       sequence: Number(row.sequence),
       acceptedAtMs: Number(row.accepted_at_ms),
       messageId: row.message_id,
     };
-    outcomes.set(
-      send,
-      saysTheSame(row.body, send.fields) ? { kind: "accepted", accepted } : reused,
-    );
+    outcomes.set(repeated, saysTheSame(row.body, repeated.send.fields) ? accepted : reused);
   }
   return outcomes;
 }
@@ -71,6 +70,6 @@ const reused: Outcome = {
 };
 
 /** Names a send as its sender does. */
-export function keyOf(send: Addressed): string {
-  return `${send.conversationId} ${send.senderId} ${send.clientMessageId}`;
+export function keyOf({ conversationId, send }: Addressed): string {
+  return `${conversationId} ${send.senderId} ${send.clientMessageId}`;
 }

@@ -5,22 +5,29 @@ import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { EntrySchema, SendResultSchema } from "../../gen/lucky/message/v1/message_pb.js";
 import { WireWriter } from "../../platform/wire.ts";
 import { tail, writePrefix } from "./entries.ts";
-import { encodeAccepted, encodeRefused, refusal } from "./outcome.ts";
-import { sendReader } from "./send.ts";
+import { encodeResults, refusal } from "./outcome.ts";
+import { type Send, sendReader } from "./send.ts";
 import { contentOf, random, request, toUser } from "./server.fixture.ts";
 
 const read = sendReader();
 const readBytes = (send: Uint8Array) => read({ senderId: "1", sessionId: "s", send });
+const taken = (send: Uint8Array): Send => {
+  const result = readBytes(send);
+  assert.ok(!("refusal" in result), Buffer.from(send).toString("hex"));
+  return result;
+};
+const refused = (send: Uint8Array, text?: string) => {
+  const result = readBytes(send);
+  assert.ok("refusal" in result, text);
+  assert.equal(result.refusal.reason, ErrorReason.INVALID_ARGUMENT);
+};
 
 const good = request({ target: toUser("2"), clientMessageId: "key", content: contentOf("hello") });
 
 test("the fields of a send become the fields of its entry, byte by byte", () => {
-  const result = readBytes(good);
-  assert.equal(result.kind, "send");
-  if (result.kind !== "send") return;
-  const { fields, key, kind } = result.send;
+  const { fields, keyStart, keyLength, kind } = taken(good);
   assert.equal(kind, 1);
-  assert.equal(Buffer.from(fields).toString("latin1", key.start, key.start + key.length), "key");
+  assert.equal(Buffer.from(fields).toString("latin1", keyStart, keyStart + keyLength), "key");
   const prefix = Buffer.alloc(64);
   const ids = { conversationId: 5n, messageId: 2n ** 62n, senderId: 1n };
   const end = writePrefix(prefix, 0, ids);
@@ -40,13 +47,8 @@ test("the fields of a send become the fields of its entry, byte by byte", () => 
 test("fields that Entry does not take from the sender are left behind", () => {
   const forged = new WireWriter().varint(3, 1).varint(4, 99).varint(5, 77).finish();
   const later = new WireWriter().string(11, "of a later version").finish();
-  const result = readBytes(Buffer.concat([forged, good, later]));
-  assert.equal(result.kind, "send");
-  const plain = readBytes(good);
-  assert.deepEqual(
-    result.kind === "send" && Buffer.from(result.send.fields),
-    plain.kind === "send" && Buffer.from(plain.send.fields),
-  );
+  const { fields } = taken(Buffer.concat([forged, good, later]));
+  assert.deepEqual(Buffer.from(fields), Buffer.from(taken(good).fields));
 });
 
 test("what the server writes itself, too much, or nothing is refused", () => {
@@ -78,14 +80,8 @@ test("what the server writes itself, too much, or nothing is refused", () => {
     request({ ...base, target: toUser("-5"), content: contentOf("x") }),
     new Uint8Array(0),
   ];
-  for (const [index, bytes] of bad.entries()) {
-    const result = readBytes(bytes);
-    assert.equal(result.kind, "refused", `case ${index}`);
-    if (result.kind === "refused") {
-      assert.equal(result.refusal.reason, ErrorReason.INVALID_ARGUMENT);
-    }
-  }
-  assert.equal(readBytes(request({ ...base, content: custom(32_000) })).kind, "send");
+  for (const [index, bytes] of bad.entries()) refused(bytes, `case ${index}`);
+  taken(request({ ...base, content: custom(32_000) }));
 });
 
 test("bytes that other decoders would not take are refused, however deep they lie", () => {
@@ -103,8 +99,8 @@ test("bytes that other decoders would not take are refused, however deep they li
     // A length that goes past the end.
     text(Buffer.from([0x0a, 9, 0x68])),
   ];
-  for (const bytes of bad) assert.equal(readBytes(bytes).kind, "refused");
-  assert.equal(readBytes(text(Buffer.from([0x0a, 2, 0x68, 0x69]))).kind, "send");
+  for (const bytes of bad) refused(bytes);
+  taken(text(Buffer.from([0x0a, 2, 0x68, 0x69])));
 });
 
 test("no bytes bring the reader down", () => {
@@ -115,7 +111,7 @@ test("no bytes bring the reader down", () => {
     for (let n = 0; n < changes; n++) bytes[Math.floor(next() * bytes.length)] = next() * 256;
     const cut = next() < 0.2 ? bytes.subarray(0, Math.floor(next() * bytes.length)) : bytes;
     const result = readBytes(cut);
-    if (result.kind === "send") fromBinary(EntrySchema, result.send.fields);
+    if (!("refusal" in result)) fromBinary(EntrySchema, result.fields);
   }
 });
 
@@ -126,7 +122,16 @@ test("results read as the contract says", () => {
     acceptedAtMs: 1_800_000_000_000,
     messageId: (2n ** 61n).toString(),
   };
-  const yes = fromBinary(SendResultSchema, encodeAccepted("key", accepted));
+  const refused = refusal(ErrorReason.OVERLOADED, "später", 500);
+  const [first, second, third] = encodeResults([
+    { clientMessageId: "key", outcome: { kind: "accepted", ...accepted } },
+    { clientMessageId: "", outcome: { kind: "refused", refusal: refused } },
+    { clientMessageId: "other", outcome: { kind: "accepted", ...accepted } },
+  ]).map((bytes) => fromBinary(SendResultSchema, bytes));
+  const yes = first!;
+  const no = second!;
+  assert.equal(third?.clientMessageId, "other");
+  assert.equal(third.outcome.case, "accepted");
   assert.equal(yes.clientMessageId, "key");
   assert.equal(yes.outcome.case, "accepted");
   const { value } = yes.outcome;
@@ -136,10 +141,6 @@ test("results read as the contract says", () => {
     sequence: 12n,
     acceptedAtMs: 1_800_000_000_000n,
   });
-  const no = fromBinary(
-    SendResultSchema,
-    encodeRefused("", refusal(ErrorReason.OVERLOADED, "später", 500)),
-  );
   assert.equal(no.outcome.case, "refused");
   if (no.outcome.case !== "refused") return;
   assert.equal(no.outcome.value.text, "später");

@@ -21,7 +21,8 @@ export interface Send {
   /** Fields 6 and 10 of Entry, as the sender encoded them. */
   readonly fields: Uint8Array;
   /** Where the bytes of client_message_id lie in `fields`. */
-  readonly key: { readonly start: number; readonly length: number };
+  readonly keyStart: number;
+  readonly keyLength: number;
 }
 
 /** A send as it came. */
@@ -32,10 +33,13 @@ export interface RawSend {
   readonly send: Uint8Array;
 }
 
-/** What could be read, or why not; then with the client_message_id as far as it is known. */
-export type Read =
-  | { readonly kind: "send"; readonly send: Send }
-  | { readonly kind: "refused"; readonly clientMessageId: string; readonly refusal: Refusal };
+/** Why a send cannot be taken, with its client_message_id as far as it is known. */
+export interface Misread {
+  readonly clientMessageId: string;
+  readonly refusal: Refusal;
+}
+
+export type Read = Send | Misread;
 
 /** Encoded content at most, bytes. */
 export const maxContentBytes = 65_536;
@@ -50,12 +54,7 @@ const ours: ReadonlySet<Content["kind"]["case"]> = new Set(["tip", "callRecord"]
 /** Makes the reader of sends: reads each once, and validates it. It never throws. */
 export function sendReader(): (raw: RawSend) => Read {
   const byContract = contractReader();
-  return (raw) => {
-    const plain = readPlainText(raw.send);
-    if (plain === undefined) return byContract(raw);
-    const { senderId, sessionId } = raw;
-    return { kind: "send", send: { senderId, sessionId, ...plain } };
-  };
+  return (raw) => readPlainText(raw) ?? byContract(raw);
 }
 
 /** Makes the reader for every kind of send: decodes it, and validates it by the contract. */
@@ -87,27 +86,21 @@ export function contractReader(): (raw: RawSend) => Read {
       return refused(clientMessageId, `content: more than ${maxContentBytes} bytes`);
     }
     const kind = kinds.get(kindCase)!;
-    const { fields, key } = copied;
-    return {
-      kind: "send",
-      send: { senderId, sessionId, target, clientMessageId, kind, fields, key },
-    };
+    const { fields, keyStart, keyLength } = copied;
+    return { senderId, sessionId, target, clientMessageId, kind, fields, keyStart, keyLength };
   };
 }
 
-function refused(clientMessageId: string, text: string): Read {
+function refused(clientMessageId: string, text: string): Misread {
   // What breaks the pattern of a key is not repeated to the sender.
   const shown = clientMessageId.length <= 64 ? clientMessageId : "";
-  return {
-    kind: "refused",
-    clientMessageId: shown,
-    refusal: refusal(ErrorReason.INVALID_ARGUMENT, text),
-  };
+  return { clientMessageId: shown, refusal: refusal(ErrorReason.INVALID_ARGUMENT, text) };
 }
 
 interface Copied {
   fields: Uint8Array;
-  key: { start: number; length: number };
+  keyStart: number;
+  keyLength: number;
   contentBytes: number;
 }
 
@@ -117,7 +110,8 @@ interface Copied {
  */
 function copy(bytes: Uint8Array): Copied {
   const parts: Uint8Array[] = [];
-  let key = { start: 0, length: 0 };
+  let keyStart = 0;
+  let keyLength = 0;
   let from = 0;
   let to = 0;
   let size = 0;
@@ -129,10 +123,13 @@ function copy(bytes: Uint8Array): Copied {
       from = tagStart;
     }
     to = end;
-    if (number === KEY) key = { start: size + start - tagStart, length: end - start };
-    else contentBytes += end - start;
+    if (number === KEY) {
+      keyStart = size + start - tagStart;
+      keyLength = end - start;
+    } else contentBytes += end - start;
     size += end - tagStart;
   }
   parts.push(bytes.subarray(from, to));
-  return { fields: parts.length === 1 ? parts[0]! : Buffer.concat(parts), key, contentBytes };
+  const fields = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+  return { fields, keyStart, keyLength, contentBytes };
 }

@@ -4,7 +4,7 @@ import type { Directs, Pair } from "./directs.ts";
 import type { Delivery } from "./envelopes.ts";
 import { Lanes, type LanesOptions, type Pending } from "./lanes.ts";
 import type { Measures } from "./measures.ts";
-import { type Outcome, refusal } from "./outcome.ts";
+import { type Outcome, type Result, refusal } from "./outcome.ts";
 import type { Relay } from "./relay.ts";
 import { type RawSend, type Send, sendReader } from "./send.ts";
 
@@ -15,11 +15,57 @@ export interface SendsOptions extends Omit<LanesOptions, "committed"> {
   readonly overloadedRetryMs: number;
 }
 
-/** A send and what became of it. */
-export interface Result {
-  /** Empty when it could not be read. */
-  readonly clientMessageId: string;
-  readonly outcome: Outcome;
+/** The sends of one call, which ends with the last of them. */
+class Call {
+  readonly results: Result[];
+  readonly #done: () => void;
+  readonly #failed: (error: unknown) => void;
+  #open = 0;
+
+  constructor(results: Result[], done: () => void, failed: (error: unknown) => void) {
+    this.results = results;
+    this.#done = done;
+    this.#failed = failed;
+  }
+
+  begin(): void {
+    this.#open++;
+  }
+
+  end(): void {
+    this.#open--;
+    if (this.#open === 0) this.#done();
+  }
+
+  fail(error: unknown): void {
+    this.#failed(error);
+  }
+}
+
+/** One of them. A class: there is one for every message, and a closure each would cost more. */
+class CallSend implements Pending {
+  readonly send: Send;
+  readonly conversationId: string;
+  answered = false;
+  readonly #call: Call;
+  readonly #index: number;
+
+  constructor(send: Send, conversationId: string, call: Call, index: number) {
+    this.send = send;
+    this.conversationId = conversationId;
+    this.#call = call;
+    this.#index = index;
+  }
+
+  answer(outcome: Outcome): void {
+    if (outcome.kind === "failed") {
+      this.#call.fail(outcome.error);
+      return;
+    }
+    const { clientMessageId } = this.send;
+    this.#call.results[this.#index] = { clientMessageId, outcome };
+    this.#call.end();
+  }
 }
 
 /** The way of sends into the log: read, addressed, appended in lanes, handed to the relay. */
@@ -49,13 +95,12 @@ export class Sends {
       refused++;
     };
 
-    for (const [index, raw] of raws.entries()) {
-      const read = this.#read(raw);
-      if (read.kind === "refused") {
-        refuse(index, read.clientMessageId, { kind: "refused", refusal: read.refusal });
+    for (let index = 0; index < raws.length; index++) {
+      const send = this.#read(raws[index]!);
+      if ("refusal" in send) {
+        refuse(index, send.clientMessageId, { kind: "refused", refusal: send.refusal });
         continue;
       }
-      const { send } = read;
       sends[index] = send;
       if (send.target.case === "conversationId") {
         addressed[index] = send.target.value;
@@ -97,32 +142,21 @@ export class Sends {
     const { sends, addressed, results } = work;
     const { measures, overloadedRetryMs } = this.#options;
     return new Promise((resolve, reject) => {
+      const call = new Call(results, resolve, reject);
       // One more than there are sends, so that it ends only after all were handed over.
-      let open = 1;
-      const done = () => {
-        open--;
-        if (open === 0) resolve();
-      };
-      for (const [index, send] of sends.entries()) {
+      call.begin();
+      for (let index = 0; index < sends.length; index++) {
+        const send = sends[index];
         const conversationId = addressed[index];
         if (send === undefined || conversationId === undefined) continue;
-        const { clientMessageId } = send;
-        open++;
-        const pending: Pending = {
-          ...send,
-          conversationId,
-          answer(outcome) {
-            if (outcome.kind === "failed") return reject(outcome.error);
-            results[index] = { clientMessageId, outcome };
-            done();
-          },
-        };
+        call.begin();
+        const pending = new CallSend(send, conversationId, call, index);
         if (this.#lanes.push(pending)) continue;
         measures.overloaded();
         const full = refusal(ErrorReason.OVERLOADED, "too many messages wait", overloadedRetryMs);
         pending.answer({ kind: "refused", refusal: full });
       }
-      done();
+      call.end();
     });
   }
 
@@ -140,10 +174,10 @@ export class Sends {
             conversationId: conversation.conversationId,
             channels: conversation.channels,
             baseSequence,
-            entries: messages.map(({ send, body }) => ({
+            entries: messages.map(({ pending, body }) => ({
               body,
               acceptedAtMs,
-              originSessionId: send.sessionId,
+              originSessionId: pending.send.sessionId,
             })),
             memberships: [],
           }),
