@@ -20,7 +20,7 @@ import type { Log } from "../log.ts";
 import { answerBrowser } from "./browser.ts";
 import { refuse, rpcHandler } from "./handler.ts";
 import { healthService } from "./health.ts";
-import { leanServer } from "./lean.ts";
+import { leanServer } from "./lean-server.ts";
 import { detectProtocol } from "./protocol.ts";
 import type { Served } from "./served.ts";
 

@@ -12,7 +12,7 @@ import type { Instance, Registry } from "../registry/registry.ts";
 import { meshHeader } from "./access.ts";
 import { defaultDeadlineMs } from "./deadline.ts";
 import { type Failure, failureOf } from "./failure.ts";
-import { type LeanLink, leanLink } from "./lean.ts";
+import { type LeanLink, leanLink } from "./lean-link.ts";
 import { ranked, routeKey } from "./route.ts";
 import { rulesOf } from "./rules.ts";
 

@@ -25,6 +25,7 @@ function ring() {
     onChange() {},
     turn: async () => {},
     look: async () => {},
+    compare: async () => {},
   };
   return { keys, keyring, add };
 }

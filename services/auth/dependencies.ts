@@ -16,6 +16,7 @@ import type { Logins } from "./logins.ts";
 import type { Nonces } from "./nonces.ts";
 import type { Notices } from "./notices.ts";
 import type { Passwords } from "./passwords.ts";
+import type { RevocationPages } from "./revocation-pages.ts";
 import type { SmsCodes } from "./sms-codes.ts";
 import type { AccessTokens } from "./tokens.ts";
 
@@ -25,6 +26,7 @@ export interface AuthDependencies {
   database: Database;
   accounts: Accounts;
   logins: Logins;
+  revocationPages: RevocationPages;
   issuer: Issuer;
   accessTokens: AccessTokens;
   passwords: Passwords;

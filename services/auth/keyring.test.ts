@@ -143,6 +143,23 @@ test("a key that is deleted by hand is gone at the next look, everywhere, and ha
   assert.equal(activeKey(two.keys.access, clock.now()).keyId, ids[0]![0]);
 });
 
+test("who has read the ids of the stored keys need not look: the keys are read when they differ", async () => {
+  const clock = new HandClock();
+  const ring = await keyringOf(clock);
+  const heard: string[] = [];
+  ring.onChange(() => void heard.push("changed"));
+  const before = idsOf(ring);
+  await ring.compare(before.toReversed());
+  assert.deepEqual(heard, []);
+  await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
+  await ring.compare(before);
+  assert.deepEqual(heard, []);
+  const { rows } = await pool.query("SELECT key_id FROM auth.key");
+  await ring.compare(rows.map(({ key_id }) => key_id));
+  assert.deepEqual(heard, ["changed"]);
+  assert.notDeepEqual(idsOf(ring), before);
+});
+
 test("what auth tells of its keys is what lies in the database, not what it last read", async (t) => {
   const one = await startTestAuth({ url, t });
   const keyIds = async () => (await one.sessions.listRevocations({})).accessKeyIds;

@@ -21,6 +21,8 @@ export interface Keyring {
    * as `turn` does.
    */
   look(): Promise<void>;
+  /** The same, for one who has just read the ids of all stored keys. */
+  compare(storedIds: readonly string[]): Promise<void>;
 }
 
 /** Loads the keys, making those that are missing. Throws as `loadKeys` does. */
@@ -42,7 +44,10 @@ export async function createKeyring(options: {
   }
   async function look(): Promise<void> {
     const stored = await options.database.key.findMany({ select: { keyId: true } });
-    const ids = new Set(stored.map(({ keyId }) => keyId));
+    await compare(stored.map(({ keyId }) => keyId));
+  }
+  async function compare(storedIds: readonly string[]): Promise<void> {
+    const ids = new Set(storedIds);
     const ours = Object.values(keys).flat();
     if (ids.size !== ours.length || !ours.every(({ keyId }) => ids.has(keyId))) await turn();
   }
@@ -58,6 +63,7 @@ export async function createKeyring(options: {
       });
       return looking;
     },
+    compare,
   };
 }
 

@@ -90,41 +90,8 @@ export interface Logins {
   tell(ended: readonly Revocation[]): void;
   /** Ends logins and tells so, where that is the whole change. Returns how many. */
   revokeAll(userId: string, which: WhichLogins): Promise<number>;
-  /**
-   * Logins that ended since the cursor and whose access tokens may still be good, in pages, the first
-   * to end first. Throws INVALID_ARGUMENT for a page token that is none.
-   */
-  revokedSince(cursorMs: number, pageToken: string): Promise<RevokedPage>;
   /** Deletes what can never be used again. */
   tidy(): Promise<void>;
-}
-
-/**
- * A revocation may be committed this much later than its time says, or come from a late clock: more
- * than a transaction may take.
- */
-const OVERLAP_MS = 30_000;
-/** Ended logins in one answer: some 60 KiB. */
-const REVOKED_PAGE = 1_000;
-
-/** Ended logins, and how to go on. */
-export interface RevokedPage {
-  revocations: Revocation[];
-  /** For the next question, once there are no more pages. */
-  nextCursorMs: number;
-  /** Empty: no more pages. */
-  nextPageToken: string;
-}
-
-/** Those behind the one that the page before ended with. */
-function revokedAfter(pageToken: string): Prisma.LoginWhereInput {
-  const [, ms, loginId] = /^(\d{1,15})\.([0-9a-f-]{36})$/.exec(pageToken) ?? [];
-  if (!ms || !loginId) throw fail(ErrorReason.INVALID_ARGUMENT, "page_token: is none of ours");
-  const revokedAt = new Date(Number(ms));
-  return {
-    AND: { revokedAt: { gte: revokedAt } },
-    OR: [{ revokedAt: { gt: revokedAt } }, { loginId: { gt: loginId } }],
-  };
 }
 
 export function createLogins(options: {
@@ -286,29 +253,6 @@ export function createLogins(options: {
       const ended = await database.$transaction((tx) => end(tx, userId, which));
       news.revoked(ended);
       return ended.length;
-    },
-
-    async revokedSince(cursorMs, pageToken) {
-      const now = clock.now();
-      const rows = await database.login.findMany({
-        where: {
-          revokedAt: { gte: new Date(Math.max(0, cursorMs - OVERLAP_MS)) },
-          accessExpiresAt: { gt: new Date(now) },
-          ...(pageToken === "" ? {} : revokedAfter(pageToken)),
-        },
-        select: { loginId: true, accessExpiresAt: true, revokedAt: true },
-        orderBy: [{ revokedAt: "asc" }, { loginId: "asc" }],
-        take: REVOKED_PAGE + 1,
-      });
-      const page = rows.slice(0, REVOKED_PAGE);
-      const last = page.at(-1);
-      const more = rows.length > page.length && last !== undefined;
-      return {
-        revocations: page.map(revocationOf),
-        // Not beyond our own clock: a fast clock elsewhere must not hide what comes after it.
-        nextCursorMs: Math.max(cursorMs, Math.min(last?.revokedAt?.getTime() ?? 0, now)),
-        nextPageToken: more ? `${last.revokedAt!.getTime()}.${last.loginId}` : "",
-      };
     },
 
     async tidy() {

@@ -224,7 +224,8 @@ async function ringOf(): Promise<{ -readonly [K in keyof Keyring]: Keyring[K] }>
   const database = openDatabase(pool);
   const ring = await createKeyring({ config, database, sealing: createSealing(testKey), clock });
   await database.$disconnect();
-  return { keys: ring.keys, onChange: ring.onChange, turn: ring.turn, look: ring.look };
+  const { keys, onChange, turn, look, compare } = ring;
+  return { keys, onChange, turn, look, compare };
 }
 
 async function passwordsOn(keyring: Keyring, own = clock) {

@@ -26,7 +26,8 @@ async function stand() {
   const clock = new HandClock();
   const lists = { data: [] as SecretKey[], index: [] as SecretKey[] };
   const keys = { access: [], password: [], code: [], ...lists } as Keys;
-  const keyring: Keyring = { keys, onChange() {}, turn: async () => {}, look: async () => {} };
+  const rest = async () => {};
+  const keyring: Keyring = { keys, onChange() {}, turn: rest, look: rest, compare: rest };
   const columns = createColumns({ keyring, clock });
   const accounts = createAccounts({ database, columns });
   const d = { clock, columns, config, database, keyring, log: quiet };

@@ -35,6 +35,7 @@ import { createNonces } from "./nonces.ts";
 import { createNotices } from "./notices.ts";
 import { createPasswords } from "./passwords.ts";
 import { tidyQrLogins } from "./qr-tidy.ts";
+import { createRevocationPages } from "./revocation-pages.ts";
 import { createSealing } from "./sealing.ts";
 import { sealAgain } from "./sealing-again.ts";
 import { createSession } from "./session.ts";
@@ -88,6 +89,7 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
     database,
     accounts: createAccounts({ database, columns }),
     logins,
+    revocationPages: createRevocationPages({ pool: given.pool, clock }),
     issuer: createIssuer({ logins, accessTokens, devicePolicy }),
     accessTokens,
     passwords: await createPasswords({ config, keyring, nonces, clock, metrics }),

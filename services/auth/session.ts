@@ -12,26 +12,24 @@ const MAX_SEEN = 1_000;
 export function createSession(
   d: Pick<
     AuthDependencies,
-    "accounts" | "clock" | "database" | "devicePolicy" | "keyring" | "logins"
+    "accounts" | "clock" | "database" | "devicePolicy" | "keyring" | "revocationPages"
   >,
 ): ServiceImpl<typeof SessionService> {
-  const { accounts, devicePolicy, keyring, logins } = d;
+  const { accounts, devicePolicy, keyring, revocationPages } = d;
   return {
     async getDevicePolicy() {
       return { rules: [...(await devicePolicy.rules())] };
     },
     async listRevocations({ cursor, pageToken }) {
-      const [{ revocations, nextCursorMs, nextPageToken }] = await Promise.all([
-        logins.revokedSince(Number(cursor), pageToken),
-        keyring.look(),
-      ]);
+      const page = await revocationPages.since(Number(cursor), pageToken);
+      await keyring.compare(page.keyIds);
       return {
-        revocations: revocations.map(({ loginId, accessExpiresAtMs }) => ({
+        revocations: page.revocations.map(({ loginId, accessExpiresAtMs }) => ({
           loginId,
           expiresAtMs: BigInt(accessExpiresAtMs),
         })),
-        nextCursor: BigInt(nextCursorMs),
-        nextPageToken,
+        nextCursor: BigInt(page.nextCursorMs),
+        nextPageToken: page.nextPageToken,
         accessKeyIds: keyring.keys.access.map(({ keyId }) => keyId),
       };
     },

@@ -109,6 +109,23 @@ test("a queue that is half full leaves at once; one that is full drops, and says
   assert.deepEqual(dropped, [3]);
 });
 
+test("what fills half the queue during a call leaves when the call ends; what does not waits", async () => {
+  const { clock, calls, sent, put } = setUp();
+  put("first", 1);
+  clock.advance(25);
+  for (const key of ["a", "b", "c", "d"]) put(key, 2, 1_000);
+  assert.deepEqual(sent(), [[1]]);
+  calls[0]!.answer.resolve();
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  assert.deepEqual(sent(), [[1], [2, 2]]);
+  calls[1]!.answer.resolve();
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  for (const key of ["e", "f", "g"]) put(key, 3, 1_000);
+  calls[2]!.answer.resolve();
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  assert.equal(sent().length, 3);
+});
+
 test("closing does not wait for the pause before a repetition, and repeats once", async () => {
   const { clock, coalescer, calls, dropped, put } = setUp();
   put("a", 1);

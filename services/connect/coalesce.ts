@@ -60,7 +60,7 @@ export class Coalescer<T> {
     this.#waiting.set(key, join(known));
     this.#longestMs = Math.max(this.#longestMs, lingerMs);
     // Half full: it leaves at once, while there is room for what comes meanwhile.
-    if (this.#waiting.size * 2 >= queue) this.#start();
+    if (this.#halfFull) this.#start();
     else this.#schedule(clock.now() + lingerMs);
   }
 
@@ -70,6 +70,10 @@ export class Coalescer<T> {
     this.#wake?.();
     this.#start();
     await this.#working;
+  }
+
+  get #halfFull(): boolean {
+    return this.#waiting.size * 2 >= this.#options.queue;
   }
 
   #schedule(dueMs: number): void {
@@ -106,7 +110,7 @@ export class Coalescer<T> {
         await this.#call(items);
         this.#tellOverflow();
       }
-    } while (this.#closed && this.#waiting.size > 0);
+    } while (this.#halfFull || (this.#closed && this.#waiting.size > 0));
     this.#working = undefined;
     if (this.#waiting.size > 0) this.#schedule(this.#dueMs);
   }

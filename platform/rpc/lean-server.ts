@@ -1,0 +1,162 @@
+import { timingSafeEqual } from "node:crypto";
+import type { Socket } from "node:net";
+import {
+  create,
+  type DescMethod,
+  type DescMethodUnary,
+  fromBinary,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import {
+  type Answer,
+  AnswerSchema,
+  type Call,
+  LeaveSchema,
+  LinkErrorSchema,
+  RefusedSchema,
+} from "../../gen/lucky/internal/link/v1/link_pb.js";
+import { detailOf, fail } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { Frames, fieldsWith, headersOf } from "./lean-frames.ts";
+import { localTransport } from "./local.ts";
+import type { Served } from "./served.ts";
+
+/** Fields of LinkFrame and Answer. */
+const ANSWER = 4;
+const ANSWER_ERROR = 5;
+const ANSWER_RESPONSE = 15;
+
+export interface LeanServerOptions {
+  readonly served: readonly Served[];
+  readonly interceptors: readonly Interceptor[];
+  readonly meshSecret: string;
+  readonly log: Log;
+}
+
+/** The service's end of the links that callers open. */
+export interface LeanServer {
+  /** Takes a connection whose first bytes are the preface. */
+  take(socket: Socket): void;
+  /** Tells callers that it stops; connections end with their last call. */
+  leave(): void;
+}
+
+/** Serves the unary methods of services over links, to whoever knows the secret of the mesh. */
+export function leanServer(options: LeanServerOptions): LeanServer {
+  const { served, interceptors, meshSecret, log } = options;
+  const secret = Buffer.from(meshSecret);
+  const transport = localTransport(served, interceptors, { meshSecret });
+  const methods = new Map<string, DescMethod>();
+  for (const { service } of served) {
+    for (const method of service.methods) {
+      methods.set(`${service.typeName}/${method.name}`, method);
+    }
+  }
+  const links = new Set<() => void>();
+  let leaving = false;
+
+  async function carryOut(
+    { method: name, timeoutMs, headers, request }: Call,
+    signal: AbortSignal,
+  ): Promise<{ header: Headers; response: Uint8Array }> {
+    const method = methods.get(name);
+    if (method?.methodKind !== "unary") {
+      throw fail(ErrorReason.METHOD_NOT_FOUND, `${name} is not served here`);
+    }
+    const { header, message } = await transport.unary(
+      method as DescMethodUnary,
+      signal,
+      timeoutMs === 0 ? undefined : timeoutMs,
+      headersOf(headers),
+      fromBinary(method.input, request),
+    );
+    return { header, response: toBinary(method.output, message) };
+  }
+
+  function take(socket: Socket): void {
+    const calls = new Map<number, AbortController>();
+    let opened = false;
+    const leave = () => {
+      frames.send({ case: "leave", value: create(LeaveSchema) });
+      if (calls.size === 0) socket.end();
+    };
+
+    async function answer(call: Call): Promise<void> {
+      const { callId } = call;
+      const controller = new AbortController();
+      calls.set(callId, controller);
+      try {
+        const { header, response } = await carryOut(call, controller.signal);
+        if (!calls.has(callId)) return;
+        frames.sendWith(ANSWER, fieldsWith(callId, header), ANSWER_RESPONSE, response);
+      } catch (thrown) {
+        if (!calls.has(callId)) return;
+        const error = encodeError(ConnectError.from(thrown));
+        frames.sendWith(ANSWER, fieldsWith(callId, new Headers()), ANSWER_ERROR, error);
+      } finally {
+        if (calls.get(callId) === controller) calls.delete(callId);
+        if (leaving && calls.size === 0) socket.end();
+      }
+    }
+
+    function cancel(callId: number): void {
+      const controller = calls.get(callId);
+      calls.delete(callId);
+      controller?.abort(new ConnectError("the caller does not wait any more", Code.Canceled));
+    }
+
+    const frames = new Frames(socket, (kind) => {
+      if (!opened) {
+        const given = Buffer.from(kind.case === "open" ? kind.value.meshSecret : "");
+        if (given.length !== secret.length || !timingSafeEqual(given, secret)) {
+          throw new Error("a link without the secret of the mesh");
+        }
+        opened = true;
+        if (leaving) leave();
+        return;
+      }
+      switch (kind.case) {
+        case "call":
+          if (leaving) frames.send({ case: "answer", value: refused(kind.value.callId) });
+          else void answer(kind.value);
+          break;
+        case "cancel":
+          cancel(kind.value.callId);
+          break;
+        case "ping":
+          frames.send(kind);
+          break;
+      }
+    });
+    links.add(leave);
+    socket.on("error", (err) => log.debug({ event: "link_failed", err }));
+    socket.once("close", () => {
+      links.delete(leave);
+      for (const callId of calls.keys()) cancel(callId);
+    });
+  }
+
+  return {
+    take,
+    leave() {
+      leaving = true;
+      for (const leave of links) leave();
+    },
+  };
+}
+
+function encodeError(error: ConnectError): Uint8Array {
+  const detail = detailOf(error);
+  const { code, rawMessage: text } = error;
+  return toBinary(
+    LinkErrorSchema,
+    create(LinkErrorSchema, { code, text, ...(detail && { detail }) }),
+  );
+}
+
+function refused(callId: number): Answer {
+  const outcome = { case: "refused" as const, value: create(RefusedSchema) };
+  return create(AnswerSchema, { callId, outcome });
+}
