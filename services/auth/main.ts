@@ -54,7 +54,7 @@ runProcess(() =>
     return {
       running: auth,
       ready: identity.ready,
-      door: { port: config.port, interceptors: interceptorsWith(identity.verifier) },
+      door: { port: config.port, meshSecret, interceptors: interceptorsWith(identity.verifier) },
     };
   }),
 );

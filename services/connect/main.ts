@@ -37,7 +37,7 @@ runProcess(() =>
     started.push(() => bus.close());
     const limiter = createRedisLimiter({ url: platform.redisUrl, log, metrics });
     started.push(() => limiter.close());
-    const auth = mesh.remote("auth");
+    const auth = mesh.remote("auth", { lean: true });
     const server = mesh.remote("server", { lean: true });
     const identity = createIdentity({ transport: () => auth, clock, log });
     started.push(() => identity.close());

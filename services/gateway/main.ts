@@ -21,7 +21,7 @@ runProcess(() =>
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     const limiter = createRedisLimiter({ url: platform.redisUrl, log, metrics });
     started.push(() => limiter.close());
-    const auth = mesh.remote("auth");
+    const auth = mesh.remote("auth", { lean: true });
     const identity = createIdentity({ transport: () => auth, clock, log });
     started.push(() => identity.close());
     const bus = await createRabbitBus({
@@ -39,7 +39,7 @@ runProcess(() =>
       metrics,
       registry,
       verifier: identity.verifier,
-      transports: { auth, server: mesh.remote("server") },
+      transports: { auth, server: mesh.remote("server", { lean: true }) },
       secret: platform.meshSecret,
       clock,
     });

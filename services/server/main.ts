@@ -34,7 +34,7 @@ runProcess(() =>
       log,
     });
     started.push(() => bus.close());
-    const auth = mesh.remote("auth");
+    const auth = mesh.remote("auth", { lean: true });
     const identity = createIdentity({ transport: () => auth, clock, log });
     started.push(() => identity.close());
     const server = await startServer({
