@@ -76,7 +76,7 @@ export class Inserter {
       else groups.set(conversation, { conversation, sends: [send] });
     }
     await append(this.#db, [...groups.values()], {
-      nextId: () => this.#ids.next(),
+      takeIds: (count) => this.#ids.take(count),
       nowMs: this.#clock.now(),
       nextAttemptAtMs: NEVER_MS,
     });

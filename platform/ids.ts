@@ -6,6 +6,8 @@ import { fail } from "./errors.ts";
 export interface Ids {
   /** The next id: a positive 64-bit integer as a decimal string, greater than all before it here. */
   next(): string;
+  /** The next ids, ascending, as numbers: the clock and the worker number are asked once for all. */
+  take(count: number): bigint[];
 }
 
 /** The millisecond that ids count from. */
@@ -30,26 +32,30 @@ export function createIds(options: { worker: () => number; clock: Clock }): Ids 
   const { worker, clock } = options;
   let lastMs = 0;
   let counter = 0;
-  return {
-    next() {
-      const number = worker();
-      const nowMs = clock.now() - ID_EPOCH_MS;
-      let ms = lastMs;
-      let count = counter + 1;
-      if (nowMs > lastMs) {
-        ms = nowMs;
-        count = 0;
-      } else if (count === COUNTER_END) {
-        ms = lastMs + 1;
-        count = 0;
+
+  function take(count: number): bigint[] {
+    const number = worker();
+    const nowMs = clock.now() - ID_EPOCH_MS;
+    let ms = Math.max(lastMs, nowMs);
+    let next = ms === lastMs ? counter + 1 : 0;
+    const endMs = ms + Math.floor((next + count - 1) / COUNTER_END);
+    if (endMs - nowMs > AHEAD_MS)
+      throw fail(ErrorReason.UNAVAILABLE, "the clock stepped back; ids have to wait for it", {
+        retryAfterMs: endMs - nowMs,
+      });
+    const ids = new Array<bigint>(count);
+    for (let at = 0; at < count; at++) {
+      if (next === COUNTER_END) {
+        ms++;
+        next = 0;
       }
-      if (ms - nowMs > AHEAD_MS)
-        throw fail(ErrorReason.UNAVAILABLE, "the clock stepped back; ids have to wait for it", {
-          retryAfterMs: ms - nowMs,
-        });
-      lastMs = ms;
-      counter = count;
-      return ((BigInt(ms) << TIME_SHIFT) | BigInt((number << COUNTER_BITS) | count)).toString();
-    },
-  };
+      ids[at] = (BigInt(ms) << TIME_SHIFT) | BigInt((number << COUNTER_BITS) | next);
+      next++;
+    }
+    lastMs = ms;
+    counter = next - 1;
+    return ids;
+  }
+
+  return { next: () => take(1)[0]!.toString(), take };
 }

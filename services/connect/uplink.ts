@@ -112,7 +112,7 @@ export class Uplinks {
 
   /** Takes an encoded SendRequest; the bytes are copied. Throws nothing: every send gets a result. */
   take(session: Session, senderId: string, send: Uint8Array): void {
-    const { config, clock } = this.#options;
+    const { config } = this.#options;
     const queue = this.#queue;
     if (session.sendsInFlight >= config.maxSendsInFlight) {
       this.#refuse(session, send, tooManyInFlight);
@@ -137,7 +137,7 @@ export class Uplinks {
       queue.bytes += send.length;
       this.#routes.push({
         session,
-        takenAtMs: clock.now(),
+        takenAtMs: session.heardAtMs,
         hash: hashOf(senderId, target),
         $typeName: "lucky.internal.ingress.v1.Uplink",
         senderId,

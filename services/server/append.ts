@@ -13,7 +13,8 @@ export interface Group<S extends Addressed> {
 
 /** What the statement needs beside the sends. */
 export interface AppendOptions {
-  readonly nextId: () => string;
+  /** The next ids, ascending. */
+  readonly takeIds: (count: number) => bigint[];
   readonly nowMs: number;
   /** When the compensation takes the outbox row, milliseconds since the Unix epoch. */
   readonly nextAttemptAtMs: number;
@@ -29,7 +30,7 @@ export interface Appended<S extends Addressed> {
 /** One of them. */
 export interface Message<S extends Addressed> {
   readonly pending: S;
-  readonly messageId: string;
+  readonly messageId: bigint;
   /** As it stands in the log. */
   readonly body: Uint8Array;
 }
@@ -95,7 +96,7 @@ export const appendEntries: Statement = {
 export async function append<S extends Addressed>(
   db: Database,
   unordered: readonly Group<S>[],
-  { nextId, nowMs, nextAttemptAtMs }: AppendOptions,
+  { takeIds, nowMs, nextAttemptAtMs }: AppendOptions,
 ): Promise<AppendResult<S>> {
   const groups = [...unordered].sort((a, b) => (a.conversation.key < b.conversation.key ? -1 : 1));
   let room = 0;
@@ -104,7 +105,7 @@ export async function append<S extends Addressed>(
   const bytes = Buffer.allocUnsafe(room + count * PREFIX_BYTES);
 
   const offsets: number[] = [];
-  const messageIds = new Array<bigint>(count);
+  const messageIds = takeIds(count);
   const senderIds = new Array<bigint>(count);
   const kinds = new Array<number>(count);
   const bodyStarts = new Array<number>(count + 1);
@@ -113,27 +114,29 @@ export async function append<S extends Addressed>(
   const messages: Message<S>[][] = [];
   let at = 0;
   let index = 0;
+  let lastSenderId = "";
+  let sender = 0n;
   for (const { conversation, sends } of groups) {
     offsets.push(index);
     const ours: Message<S>[] = [];
     for (const pending of sends) {
       const { senderId, kind, fields, keyStart, keyLength } = pending.send;
-      const messageId = nextId();
-      const prefix = {
-        conversationId: conversation.key,
-        messageId: BigInt(messageId),
-        senderId: BigInt(senderId),
-      };
+      const messageId = messageIds[index]!;
+      // What one sends at once stands together.
+      if (senderId !== lastSenderId) [lastSenderId, sender] = [senderId, BigInt(senderId)];
       const start = at;
-      at = writePrefix(bytes, at, prefix);
+      at = writePrefix(bytes, at, {
+        conversationId: conversation.key,
+        messageId,
+        senderId: sender,
+      });
       bytes.set(fields, at);
       // Offsets in SQL begin with 1.
       bodyStarts[index] = start + 1;
       keyStarts[index] = at + keyStart + 1;
       keyLengths[index] = keyLength;
       at += fields.length;
-      messageIds[index] = prefix.messageId;
-      senderIds[index] = prefix.senderId;
+      senderIds[index] = sender;
       kinds[index] = kind;
       index++;
       ours.push({ pending, messageId, body: bytes.subarray(start, at) });
@@ -142,7 +145,7 @@ export async function append<S extends Addressed>(
   }
   bodyStarts[index] = at + 1;
 
-  const outboxId = nextId();
+  const outboxId = String(takeIds(1)[0]);
   const [row] = await db.run<{ nrs: string | null; bases: string | null }>(appendEntries, [
     bigints(groups.map(({ conversation }) => conversation.key)),
     bigints(groups.map(({ conversation }) => conversation.memberVersion)),

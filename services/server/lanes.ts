@@ -115,13 +115,13 @@ export class Lanes {
     const nowMs = clock.now();
     try {
       const result = await append(db, groups, {
-        nextId: () => ids.next(),
+        takeIds: (count) => ids.take(count),
         nowMs,
         nextAttemptAtMs: nowMs + outboxDelayMs,
       });
       committed(result, nowMs);
       for (const { conversation, baseSequence, messages } of result.appended) {
-        const { conversationId } = conversation;
+        const { key: conversationId } = conversation;
         let sequence = baseSequence;
         for (const { pending, messageId } of messages) {
           sequence++;
@@ -180,6 +180,7 @@ export class Lanes {
     if (conversation === undefined) return notFound;
     const place = conversation.places.get(senderId);
     if (place === undefined) return notMember;
+    if (place.mutedUntilMs === 0) return undefined;
     return place.mutedUntilMs > this.#options.clock.now() ? muted : undefined;
   }
 

@@ -38,10 +38,10 @@ export function messageService(parts: MessageParts): ServiceImpl<typeof MessageS
       const { conversationId, sequence, acceptedAtMs, messageId } = outcome;
       return create(SendResponseSchema, {
         accepted: {
-          conversationId,
+          conversationId: String(conversationId),
           sequence: BigInt(sequence),
           acceptedAtMs: BigInt(acceptedAtMs),
-          messageId,
+          messageId: String(messageId),
         },
       });
     },

@@ -14,10 +14,10 @@ export interface Refusal {
 
 /** Where a message is in the log. */
 export interface Accepted {
-  readonly conversationId: string;
+  readonly conversationId: bigint;
   readonly sequence: number;
   readonly acceptedAtMs: number;
-  readonly messageId: string;
+  readonly messageId: bigint;
 }
 
 /** What became of a send. Failed: nothing is known, it may be repeated. */
@@ -86,13 +86,13 @@ function writeAccepted(
   bytes[at++] = 0x12;
   const lengthAt = at++;
   bytes[at++] = 0x08;
-  at = writeVarint(bytes, at, BigInt(accepted.conversationId));
+  at = writeVarint(bytes, at, accepted.conversationId);
   bytes[at++] = 0x10;
   at = writeVarint(bytes, at, accepted.sequence);
   bytes[at++] = 0x18;
   at = writeVarint(bytes, at, accepted.acceptedAtMs);
   bytes[at++] = 0x20;
-  at = writeVarint(bytes, at, BigInt(accepted.messageId));
+  at = writeVarint(bytes, at, accepted.messageId);
   bytes[lengthAt] = at - lengthAt - 1;
   return at;
 }

@@ -50,10 +50,10 @@ export async function findRepeats<S extends Addressed>(
     const repeated = sends[row.nr - 1]!;
     const accepted: Outcome = {
       kind: "accepted",
-      conversationId: row.conversation_id,
+      conversationId: BigInt(row.conversation_id),
       sequence: Number(row.sequence),
       acceptedAtMs: Number(row.accepted_at_ms),
-      messageId: row.message_id,
+      messageId: BigInt(row.message_id),
     };
     outcomes.set(repeated, saysTheSame(row.body, repeated.send.fields) ? accepted : reused);
   }
