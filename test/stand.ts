@@ -342,7 +342,7 @@ export async function startStand(t: Ending, options: StandOptions = {}): Promise
     events,
     seenBatches,
     async forgetInstance() {
-      for (const part of [hub.instances, hub.channels, hub.claims]) part.clear();
+      for (const part of [hub.instances, hub.claims]) part.clear();
     },
     revoke(loginId) {
       issuer.ended.add(loginId);

@@ -12,9 +12,11 @@ export interface MemoryRegistryOptions {
 }
 
 interface Entered {
-  instance: Instance;
-  epoch: number;
-  expiresAtMs: number;
+  readonly instance: Instance;
+  readonly epoch: number;
+  readonly expiresAtMs: number;
+  /** The channels that it joined under this epoch. */
+  readonly hears: Set<string>;
 }
 
 interface Held {
@@ -26,16 +28,17 @@ interface Held {
 /** What a memory registry knows: everything is good only under the epoch of a live lease. */
 export interface Hub {
   readonly instances: Map<string, Entered>;
-  /** By channel: the instances that hear it, each with the epoch under which it joined. */
-  readonly channels: Map<string, Map<string, number>>;
-  /** By user: the claims of the user's sessions, by session id. */
-  readonly claims: Map<string, Map<string, Held>>;
+  /** By user: the claims of the user's sessions. */
+  readonly claims: Map<string, readonly Held[]>;
   /** Counts epochs and the age of claims: every number is given once. */
   count: number;
 }
 
+/** Says how an instance stands in the hub; undefined when its lease is no more. */
+type Live = (instanceId: string) => Entered | undefined;
+
 export function createHub(): Hub {
-  return { instances: new Map(), channels: new Map(), claims: new Map(), count: 0 };
+  return { instances: new Map(), claims: new Map(), count: 0 };
 }
 
 /** A registry inside one process: give the same one to every service in it. */
@@ -44,7 +47,7 @@ export function createMemoryRegistry(options: MemoryRegistryOptions): Registry {
   const leases = new Set<Lease>();
   let open = true;
 
-  const live = (instanceId: string): Entered | undefined => {
+  const live: Live = (instanceId) => {
     const entered = hub.instances.get(instanceId);
     return entered && entered.expiresAtMs > clock.now() ? entered : undefined;
   };
@@ -67,10 +70,10 @@ export function createMemoryRegistry(options: MemoryRegistryOptions): Registry {
     },
     async locate(channels) {
       reachable();
-      return channels.map((channel) => {
-        const hearing = hub.channels.get(channel) ?? [];
-        return [...hearing].filter(([id, epoch]) => live(id)?.epoch === epoch).map(([id]) => id);
-      });
+      const there = [...hub.instances].filter(([id]) => live(id));
+      return channels.map((channel) =>
+        there.filter(([, { hears }]) => hears.has(channel)).map(([id]) => id),
+      );
     },
     async close() {
       open = false;
@@ -83,7 +86,7 @@ interface EnterOptions {
   hub: Hub;
   clock: Clock;
   leaseMs: number;
-  live: (instanceId: string) => Entered | undefined;
+  live: Live;
   instance: Instance;
   lost: () => void;
 }
@@ -94,14 +97,18 @@ function enter({ hub, clock, leaseMs, live, instance, lost }: EnterOptions): Lea
   const orders = new Map<string, number>();
   let load = instance.load;
   let epoch = 0;
+  let hears = new Set<string>();
 
   const renew = () => {
     const now = live(id);
     if (now && now.epoch !== epoch) return;
     const kept = now !== undefined;
-    if (!kept) epoch = ++hub.count;
+    if (!kept) {
+      epoch = ++hub.count;
+      hears = new Set();
+    }
     const expiresAtMs = clock.now() + leaseMs;
-    hub.instances.set(id, { instance: { ...instance, load }, epoch, expiresAtMs });
+    hub.instances.set(id, { instance: { ...instance, load }, epoch, expiresAtMs, hears });
     if (!kept) forget(hub, live);
     if (!kept && renewal) lost();
   };
@@ -114,43 +121,29 @@ function enter({ hub, clock, leaseMs, live, instance, lost }: EnterOptions): Lea
       load = now;
     },
     async join(channels) {
-      for (const channel of channels) {
-        const hearing = hub.channels.get(channel) ?? new Map<string, number>();
-        hub.channels.set(channel, hearing.set(id, epoch));
-      }
+      for (const channel of channels) hears.add(channel);
     },
     async leave(channels) {
-      for (const channel of channels) {
-        const hearing = hub.channels.get(channel);
-        if (hearing?.get(id) === epoch) hearing.delete(id);
-        if (hearing?.size === 0) hub.channels.delete(channel);
-      }
+      for (const channel of channels) hears.delete(channel);
     },
     async claim(claim, rule) {
-      const held = hub.claims.get(claim.userId) ?? new Map<string, Held>();
-      hub.claims.set(claim.userId, held);
-      for (const [sessionId, other] of held)
-        if (live(other.claim.instanceId)?.epoch !== other.epoch) held.delete(sessionId);
-
-      const { sessionId, deviceClass } = claim;
+      const { sessionId, userId, deviceClass } = claim;
+      const held = (hub.claims.get(userId) ?? []).filter((one) => holds(one, live));
       const order = orders.get(sessionId) ?? ++hub.count;
       const mine = { claim, epoch, order };
-      const others = [...held.values()].filter(
-        (one) => one.claim.deviceClass === deviceClass && one.claim.sessionId !== sessionId,
-      );
+      const rest = held.filter((one) => one.claim.sessionId !== sessionId);
+      const others = rest.filter((one) => one.claim.deviceClass === deviceClass);
       const { refused, losers } = compete(mine, others, rule);
-      if (!refused) {
-        orders.set(sessionId, order);
-        held.set(sessionId, mine);
-      }
-      for (const loser of losers) held.delete(loser.claim.sessionId);
+      if (!refused) orders.set(sessionId, order);
+      const left = refused ? held : [...rest, mine].filter((one) => !losers.includes(one));
+      keep(hub, userId, left);
       return { refused, displaced: losers.map((loser) => loser.claim) };
     },
     async unclaim(claim) {
       orders.delete(claim.sessionId);
-      const held = hub.claims.get(claim.userId);
-      held?.delete(claim.sessionId);
-      if (held?.size === 0) hub.claims.delete(claim.userId);
+      const held = hub.claims.get(claim.userId) ?? [];
+      const left = held.filter((one) => one.claim.sessionId !== claim.sessionId);
+      keep(hub, claim.userId, left);
     },
     async release() {
       renewal?.stop();
@@ -181,15 +174,22 @@ function compete(
   return { refused: false, losers: oldestFirst.filter((one) => losers.has(one)) };
 }
 
-/** Drops what points to an instance that is gone, so that nothing outlives its lease for long. */
-function forget(hub: Hub, live: (instanceId: string) => Entered | undefined): void {
-  for (const [channel, hearing] of hub.channels) {
-    for (const [id, epoch] of hearing) if (live(id)?.epoch !== epoch) hearing.delete(id);
-    if (hearing.size === 0) hub.channels.delete(channel);
-  }
+/** Whether a claim is good: its instance still has the lease under which it was made. */
+function holds({ claim, epoch }: Held, live: Live): boolean {
+  return live(claim.instanceId)?.epoch === epoch;
+}
+
+function keep(hub: Hub, userId: string, held: readonly Held[]): void {
+  // A copy: `filter` leaves room for a dozen more behind nearly always one.
+  if (held.length > 0) hub.claims.set(userId, [...held]);
+  else hub.claims.delete(userId);
+}
+
+/** Drops instances that are gone and the claims made under their leases. */
+function forget(hub: Hub, live: Live): void {
+  for (const id of hub.instances.keys()) if (!live(id)) hub.instances.delete(id);
   for (const [userId, held] of hub.claims) {
-    for (const [sessionId, { claim, epoch }] of held)
-      if (live(claim.instanceId)?.epoch !== epoch) held.delete(sessionId);
-    if (held.size === 0) hub.claims.delete(userId);
+    const left = held.filter((one) => holds(one, live));
+    if (left.length < held.length) keep(hub, userId, left);
   }
 }

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Lease } from "../../platform/registry/registry.ts";
+import { Few } from "./few.ts";
 import type { Session } from "./session.ts";
 
 /** The last of what was delivered of one conversation to one channel. */
@@ -20,7 +21,7 @@ export interface Watermark {
 /** One routing topic and the sessions on this instance that hear it. */
 export interface Channel {
   readonly name: string;
-  readonly sessions: Set<Session>;
+  readonly sessions: Few<Session>;
   /** By conversation. Absent until something is delivered: most channels are idle. */
   watermarks?: Map<string, Watermark>;
 }
@@ -110,7 +111,7 @@ export class Channels {
   subscribe(session: Session, name: string): Channel {
     let channel = this.#channels.get(name);
     if (!channel) {
-      channel = { name, sessions: new Set() };
+      channel = { name, sessions: new Few() };
       this.#channels.set(name, channel);
     }
     channel.sessions.add(session);

@@ -42,15 +42,20 @@ export class Claims {
     const { instanceId } = this.#options;
     const claim = { sessionId: session.id, userId, deviceId, deviceClass, instanceId };
     const answer = this.#ask(claim);
-    session.claiming = { claim, settled: answer.then(nothing, nothing) };
-    this.#settle(session, await answer);
+    session.claim = claim;
+    session.claiming = answer;
+    try {
+      this.#settle(session, await answer);
+    } finally {
+      session.claiming = undefined;
+    }
   }
 
   /** Gives the session's place up, also one that is only being claimed. Never rejects. */
   async release(session: Session): Promise<void> {
-    if (!session.claiming) return;
-    const { claim, settled } = session.claiming;
-    await settled;
+    const { claim, claiming } = session;
+    if (!claim) return;
+    await claiming?.catch(nothing);
     try {
       await this.#options.lease().unclaim(claim);
     } catch (error) {
@@ -62,12 +67,12 @@ export class Claims {
   /** The registry forgot us: every session claims its place again, the oldest first. */
   async reclaim(): Promise<void> {
     const { log, sessions } = this.#options;
-    const all = [...sessions.all()].filter(({ claiming }) => claiming);
+    const all = [...sessions.all()].filter(({ claim }) => claim);
     for (let at = 0; at < all.length; at += reclaimsAtOnce) {
       const some = all.slice(at, at + reclaimsAtOnce);
       const answers = await Promise.allSettled(
         some.map(async (session) => {
-          const { claim } = session.claiming!;
+          const claim = session.claim!;
           this.#settle(session, await this.#ask(claim));
           if (session.state.kind === "closed") await this.#options.lease().unclaim(claim);
         }),

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Channel, lastFor, raise } from "./channels.ts";
 import { Cursors } from "./cursors.ts";
+import { Few } from "./few.ts";
 
 test("what a device need not acknowledge is what came before its first delivery", () => {
   const cursors = new Cursors(8);
@@ -40,7 +41,7 @@ test("cursors are bounded; a group keeps its base and a missed conversation is r
 });
 
 test("a channel knows the last sequence that each session was sent from elsewhere", () => {
-  const channel: Channel = { name: "g:1", sessions: new Set() };
+  const channel: Channel = { name: "g:1", sessions: new Few() };
   const deliver = (last: number, ...origins: string[]) =>
     raise(channel, { conversationId: "1", last, origins, limit: 2 });
   const watermark = deliver(5, "", "ana", "ana");

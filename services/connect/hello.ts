@@ -123,10 +123,11 @@ export class Greeter {
   async #open(session: Session, caller: UserCaller): Promise<void> {
     const { channels, claims, memberships } = this.#options;
     const { userId } = caller;
+    const channel = userChannel(userId);
     this.#addLogin(session, caller);
     if (session.state.kind !== "opening") return;
-    channels.subscribe(session, userChannel(userId));
-    await Promise.all([claims.claim(session, caller), channels.join([userChannel(userId)])]);
+    channels.subscribe(session, channel);
+    await Promise.all([claims.claim(session, caller), channels.join([channel])]);
     if (session.state.kind !== "opening") return;
     // After the join: a change of membership that this lacks arrives on the user's channel.
     await memberships.open(session, userId);

@@ -101,14 +101,15 @@ test("a channel that the registry alone forgot is joined again once the sweep fi
   const stand = await startStand(t, { clock });
   const ana = await stand.device("1");
   const ben = await stand.device("2");
-  stand.hub.channels.delete("u:2");
+  const { hears } = stand.hub.instances.get("connect-0")!;
+  hears.delete("u:2");
   const content = { kind: { case: "text", value: { text: "hi" } } };
   const target = { case: "userId", value: "2" };
   ana.send({ case: "send", value: { target, clientMessageId: "m1", content } });
   await ana.next("sendResults");
   // The registry knows the instance by ana: ben hears it all the same. So both are forgotten.
   await ben.next("deliver");
-  stand.hub.channels.clear();
+  hears.clear();
   ana.send({ case: "send", value: { target, clientMessageId: "m2", content } });
   await ana.next("sendResults");
   clock.advance(25_000);

@@ -56,8 +56,10 @@ export class Session {
   /** Sends without a result, and calls without an answer. */
   sendsInFlight = 0;
   callsInFlight = 0;
-  /** The session's place in the registry, once asked for; resolves when the registry answered. */
-  claiming: { readonly claim: Claim; readonly settled: Promise<unknown> } | undefined;
+  /** The session's place in the registry, once asked for. */
+  claim: Claim | undefined;
+  /** While the registry is being asked for it; settles when it answered. */
+  claiming: Promise<unknown> | undefined;
   readonly #slowReaderBytes: number;
   #ended: AbortController | undefined;
   #state: SessionState = { kind: "greeting" };

@@ -1,10 +1,10 @@
+import { Few } from "./few.ts";
 import type { Session } from "./session.ts";
 
 /** The sessions of the instance, by what they are looked up with. */
 export class Sessions {
   readonly #byId = new Map<string, Session>();
-  // Nearly always there is one: a set for each would cost as much as a map.
-  readonly #byLogin = new Map<string, Session | Set<Session>>();
+  readonly #byLogin = new Map<string, Few<Session>>();
 
   get size(): number {
     return this.#byId.size;
@@ -24,23 +24,20 @@ export class Sessions {
 
   /** The session belongs to a login from now on. */
   addLogin(loginId: string, session: Session): void {
-    const known = this.#byLogin.get(loginId);
-    if (known instanceof Set) known.add(session);
-    else this.#byLogin.set(loginId, known ? new Set([known, session]) : session);
+    const known = this.#byLogin.get(loginId) ?? new Few();
+    known.add(session);
+    this.#byLogin.set(loginId, known);
   }
 
   removeLogin(loginId: string, session: Session): void {
     const known = this.#byLogin.get(loginId);
-    if (known instanceof Set) known.delete(session);
-    const left = known instanceof Set ? known.size : Number(known !== session);
-    if (known !== undefined && left === 0) this.#byLogin.delete(loginId);
+    known?.delete(session);
+    if (known?.size === 0) this.#byLogin.delete(loginId);
   }
 
   /** A snapshot, for ending them. */
   ofLogin(loginId: string): Session[] {
-    const known = this.#byLogin.get(loginId);
-    if (known === undefined) return [];
-    return known instanceof Set ? [...known] : [known];
+    return [...(this.#byLogin.get(loginId) ?? [])];
   }
 
   remove(session: Session): void {

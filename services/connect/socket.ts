@@ -125,7 +125,8 @@ class NativeSocket implements Socket {
   readonly peer: string;
   readonly #outgoing: Outgoing;
   #native: uWS.WebSocket<Attached<unknown>> | undefined;
-  #frames: Uint8Array[] = [];
+  /** Absent while nothing is to be written: most sockets are idle. */
+  #frames: Uint8Array[] | undefined;
   #bytes = 0;
 
   constructor(native: uWS.WebSocket<Attached<unknown>>, peer: string, outgoing: Outgoing) {
@@ -138,6 +139,7 @@ class NativeSocket implements Socket {
     if (!this.#native) return "dropped";
     const waiting = this.#native.getBufferedAmount();
     if (waiting > this.#outgoing.maxBytes) return "dropped";
+    this.#frames ??= [];
     this.#frames.push(frame);
     this.#bytes += frame.length;
     // Not more than a moment's worth: whether the peer reads shows only in what was written.
@@ -154,8 +156,8 @@ class NativeSocket implements Socket {
   flush(): void {
     const native = this.#native;
     const frames = this.#frames;
-    if (frames.length === 0) return;
-    this.#frames = [];
+    if (!frames) return;
+    this.#frames = undefined;
     this.#bytes = 0;
     if (!native) return;
     if (frames.length === 1) {

@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Few } from "./few.ts";
+
+const [one, two] = [{ name: "one" }, { name: "two" }];
+
+test("it is a set, whether it holds nothing, one thing or several", () => {
+  const few = new Few<{ name: string }>();
+  const holds = (...all: { name: string }[]) => {
+    assert.deepEqual([...few], all);
+    assert.equal(few.size, all.length);
+  };
+  holds();
+  assert.equal(few.delete(one), false);
+  few.add(one);
+  few.add(one);
+  holds(one);
+  assert.equal(few.delete(two), false);
+  few.add(two);
+  few.add(one);
+  holds(one, two);
+  assert.equal(few.delete(one), true);
+  assert.equal(few.delete(one), false);
+  holds(two);
+  assert.equal(few.delete(two), true);
+  holds();
+  few.add(one);
+  holds(one);
+});
+
+test("what is deleted while it is gone through is not met any more", () => {
+  const few = new Few<{ name: string }>();
+  few.add(one);
+  few.add(two);
+  for (const { name } of few) {
+    assert.equal(name, "one");
+    few.delete(two);
+  }
+});
