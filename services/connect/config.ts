@@ -102,7 +102,7 @@ export const connectConfig = defineConfig("connect", {
     doc: "Sends of one session without a result; more are refused with OVERLOADED.",
   }),
   uplinkLanes: setting.integer({
-    default: 4,
+    default: 6,
     min: 1,
     max: 64,
     unit: "lanes",
