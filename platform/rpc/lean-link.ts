@@ -1,5 +1,5 @@
 import { connect, type Socket } from "node:net";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Transport, type UnaryResponse } from "@connectrpc/connect";
 import { ErrorDetailSchema } from "../../gen/lucky/error/v1/error_pb.js";
 import {
@@ -9,6 +9,7 @@ import {
   PingSchema,
 } from "../../gen/lucky/internal/link/v1/link_pb.js";
 import type { Clock } from "../clock.ts";
+import { decode, encode } from "./codecs.ts";
 import { defaultDeadlineMs } from "./deadline.ts";
 import { Frames, fieldsWith, headersOf, leanPreface } from "./lean-frames.ts";
 
@@ -136,7 +137,7 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
                 method,
                 header: headersOf(headers),
                 trailer: new Headers(),
-                message: fromBinary(method.output, response),
+                message: decode(method.output, response),
               } as UnaryResponse<typeof method.input, typeof method.output>);
             } catch (error) {
               reject(error);
@@ -150,7 +151,7 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
         const fields = fieldsWith(callId, new Headers(header))
           .string(2, `${method.parent.typeName}/${method.name}`)
           .varint(3, Math.max(0, timeoutMs));
-        const request = toBinary(method.input, create(method.input, input));
+        const request = encode(method.input, create(method.input, input));
         frames.sendWith(CALL, fields, CALL_REQUEST, request);
       });
     },

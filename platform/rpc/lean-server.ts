@@ -1,12 +1,6 @@
 import { timingSafeEqual } from "node:crypto";
 import type { Socket } from "node:net";
-import {
-  create,
-  type DescMethod,
-  type DescMethodUnary,
-  fromBinary,
-  toBinary,
-} from "@bufbuild/protobuf";
+import { create, type DescMethod, type DescMethodUnary, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import {
@@ -19,6 +13,7 @@ import {
 } from "../../gen/lucky/internal/link/v1/link_pb.js";
 import { detailOf, fail } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { decode, encode } from "./codecs.ts";
 import { Frames, fieldsWith, headersOf } from "./lean-frames.ts";
 import { localTransport } from "./local.ts";
 import type { Served } from "./served.ts";
@@ -70,9 +65,9 @@ export function leanServer(options: LeanServerOptions): LeanServer {
       signal,
       timeoutMs === 0 ? undefined : timeoutMs,
       headersOf(headers),
-      fromBinary(method.input, request),
+      decode(method.input, request),
     );
-    return { header, response: toBinary(method.output, message) };
+    return { header, response: encode(method.output, message) };
   }
 
   function take(socket: Socket): void {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readPlainText } from "./plain-text.ts";
-import { contractReader, type RawSend } from "./send.ts";
+import { contractReader } from "./read-send.ts";
+import type { RawSend } from "./send.ts";
 import { contentOf, random, request, toConversation, toUser } from "./server.fixture.ts";
 
 const byContract = contractReader();

@@ -5,8 +5,9 @@ import type { Delivery } from "./envelopes.ts";
 import { Lanes, type LanesOptions, type Pending } from "./lanes.ts";
 import type { Measures } from "./measures.ts";
 import { type Outcome, type Result, refusal } from "./outcome.ts";
+import { sendReader } from "./read-send.ts";
 import type { Relay } from "./relay.ts";
-import { type RawSend, type Send, sendReader } from "./send.ts";
+import type { RawSend, Send } from "./send.ts";
 
 export interface SendsOptions extends Omit<LanesOptions, "committed"> {
   readonly directs: Directs;

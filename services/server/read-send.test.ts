@@ -6,7 +6,8 @@ import { EntrySchema, SendResultSchema } from "../../gen/lucky/message/v1/messag
 import { WireWriter } from "../../platform/wire.ts";
 import { tail, writePrefix } from "./entries.ts";
 import { encodeResults, refusal } from "./outcome.ts";
-import { type Send, sendReader } from "./send.ts";
+import { sendReader } from "./read-send.ts";
+import type { Send } from "./send.ts";
 import { contentOf, random, request, toUser } from "./server.fixture.ts";
 
 const read = sendReader();

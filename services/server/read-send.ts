@@ -1,0 +1,104 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { pathToString } from "@bufbuild/protobuf/reflect";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { type Content, ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
+import { type SendRequest, SendRequestSchema } from "../../gen/lucky/message/v1/message_pb.js";
+import { createMessageValidator } from "../../platform/validator.ts";
+import { scan } from "../../platform/wire.ts";
+import { refusal } from "./outcome.ts";
+import { readPlainText } from "./plain-text.ts";
+import type { Misread, RawSend, Read } from "./send.ts";
+import { wellFormed } from "./well-formed.ts";
+
+/** Encoded content at most, bytes. */
+export const maxContentBytes = 65_536;
+
+const KEY = SendRequestSchema.field.clientMessageId.number;
+const CONTENT = SendRequestSchema.field.content.number;
+const kinds = new Map(ContentSchema.fields.map((field) => [field.localName, field.number]));
+
+/** Kinds that only the server writes. */
+const ours: ReadonlySet<Content["kind"]["case"]> = new Set(["tip", "callRecord"] as const);
+
+/** Makes the reader of sends: reads each once, and validates it. It never throws. */
+export function sendReader(): (raw: RawSend) => Read {
+  const byContract = contractReader();
+  return (raw) => readPlainText(raw) ?? byContract(raw);
+}
+
+/** Makes the reader for every kind of send: decodes it, and validates it by the contract. */
+export function contractReader(): (raw: RawSend) => Read {
+  const validator = createMessageValidator();
+  const check = wellFormed(SendRequestSchema);
+
+  return ({ senderId, sessionId, send: bytes }) => {
+    let request: SendRequest;
+    try {
+      check(bytes);
+      request = fromBinary(SendRequestSchema, bytes);
+    } catch {
+      return refused("", "the send is no SendRequest");
+    }
+    const { clientMessageId, target, content } = request;
+    const result = validator.validate(SendRequestSchema, request);
+    if (result.kind === "error") throw result.error;
+    if (result.kind === "invalid") {
+      const [first] = result.violations;
+      const where = first === undefined ? "" : pathToString(first.field);
+      return refused(clientMessageId, `${where === "" ? "" : `${where}: `}${first?.message}`);
+    }
+    const kindCase = content?.kind.case;
+    if (kindCase === undefined) return refused(clientMessageId, "content: is empty");
+    if (ours.has(kindCase)) return refused(clientMessageId, "content: only the server writes this");
+    const copied = copy(bytes);
+    if (copied.contentBytes > maxContentBytes) {
+      return refused(clientMessageId, `content: more than ${maxContentBytes} bytes`);
+    }
+    const kind = kinds.get(kindCase)!;
+    const { fields, keyStart, keyLength } = copied;
+    return { senderId, sessionId, target, clientMessageId, kind, fields, keyStart, keyLength };
+  };
+}
+
+function refused(clientMessageId: string, text: string): Misread {
+  // What breaks the pattern of a key is not repeated to the sender.
+  const shown = clientMessageId.length <= 64 ? clientMessageId : "";
+  return { clientMessageId: shown, refusal: refusal(ErrorReason.INVALID_ARGUMENT, text) };
+}
+
+interface Copied {
+  fields: Uint8Array;
+  keyStart: number;
+  keyLength: number;
+  contentBytes: number;
+}
+
+/**
+ * The fields that an entry takes over. Only those known: what a later version of the contract adds
+ * to Entry is not the sender's to write. As everywhere, of a repeated field the last one counts.
+ */
+function copy(bytes: Uint8Array): Copied {
+  const parts: Uint8Array[] = [];
+  let keyStart = 0;
+  let keyLength = 0;
+  let from = 0;
+  let to = 0;
+  let size = 0;
+  let contentBytes = 0;
+  for (const [number, , start, end, tagStart] of scan(bytes)) {
+    if (number !== KEY && number !== CONTENT) continue;
+    if (to !== tagStart) {
+      if (to > from) parts.push(bytes.subarray(from, to));
+      from = tagStart;
+    }
+    to = end;
+    if (number === KEY) {
+      keyStart = size + start - tagStart;
+      keyLength = end - start;
+    } else contentBytes += end - start;
+    size += end - tagStart;
+  }
+  parts.push(bytes.subarray(from, to));
+  const fields = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+  return { fields, keyStart, keyLength, contentBytes };
+}
