@@ -18,6 +18,7 @@ export default scenario({
       default: "",
       doc: "messages a second by all users in turn (open loop); no window then",
     },
+    burst: { default: "1", doc: "with --rate: messages that a user sends at a time, in one write" },
     seconds: { default: "10", doc: "how long it measures" },
     warmup: { default: "5", doc: "seconds of the same load before" },
     acknowledge: {
@@ -79,5 +80,5 @@ async function messages(flags: Flags): Promise<Report> {
 
 function loadOf(flags: Flags): Load {
   if (flags.text("rate") === "") return { kind: "window", window: flags.number("window") };
-  return { kind: "rate", perSecond: flags.number("rate"), burst: 1 };
+  return { kind: "rate", perSecond: flags.number("rate"), burst: flags.number("burst", 1) };
 }
