@@ -16,6 +16,8 @@ export const leanPreface = Buffer.from("LUCKY-LINK/1\r\n");
 const LENGTH_BYTES = 4;
 /** The largest frame either side takes, 64 MiB: a batch has 1 MiB. */
 const maxFrameBytes = 64 * 1024 * 1024;
+/** The largest of whom we do not know yet. */
+const maxFirstFrameBytes = 4_096;
 /** Field of Call and of Answer. */
 const HEADERS = 4;
 
@@ -27,6 +29,7 @@ export class Frames {
   #chunks: Buffer[] = [];
   #bytes = 0;
   #needed = LENGTH_BYTES;
+  #mostBytes = maxFirstFrameBytes;
 
   constructor(socket: Socket, take: (kind: Kind) => void) {
     this.#socket = socket;
@@ -37,6 +40,11 @@ export class Frames {
         socket.destroy(error as Error);
       }
     });
+  }
+
+  /** From now on large frames are taken too. */
+  trust(): void {
+    this.#mostBytes = maxFrameBytes;
   }
 
   /** Sends a small frame. */
@@ -75,7 +83,7 @@ export class Frames {
       this.#needed = LENGTH_BYTES;
       if (bytes.length - at < LENGTH_BYTES) break;
       const length = bytes.readUInt32BE(at);
-      if (length > maxFrameBytes) throw new Error(`a frame of ${length} bytes`);
+      if (length > this.#mostBytes) throw new Error(`a frame of ${length} bytes`);
       this.#needed = LENGTH_BYTES + length;
       if (bytes.length - at < this.#needed) break;
       const end = at + this.#needed;

@@ -68,6 +68,7 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
       if (kind.case === "answer") pending.get(kind.value.callId)?.resolve(kind.value);
       else if (kind.case === "leave") connection.left = true;
     });
+    frames.trust();
     const connection = { socket, frames, pending, left: false, heardAtMs: clock.now() };
     const watch = clock.every(pingIntervalMs, () => {
       const silentMs = clock.now() - connection.heardAtMs;

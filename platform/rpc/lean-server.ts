@@ -23,6 +23,12 @@ const ANSWER = 4;
 const ANSWER_ERROR = 5;
 const ANSWER_RESPONSE = 15;
 
+/** How soon a caller tells the secret of the mesh. */
+const openWithinMs = 10_000;
+/** Calls in work on one link. */
+const maxCalls = 10_000;
+const retryAfterMs = 100;
+
 export interface LeanServerOptions {
   readonly served: readonly Served[];
   readonly interceptors: readonly Interceptor[];
@@ -96,6 +102,11 @@ export function leanServer(options: LeanServerOptions): LeanServer {
       }
     }
 
+    function tooMany(callId: number): void {
+      const error = fail(ErrorReason.OVERLOADED, "too many calls on one link", { retryAfterMs });
+      frames.sendWith(ANSWER, fieldsWith(callId, new Headers()), ANSWER_ERROR, encodeError(error));
+    }
+
     function cancel(callId: number): void {
       const controller = calls.get(callId);
       calls.delete(callId);
@@ -106,15 +117,19 @@ export function leanServer(options: LeanServerOptions): LeanServer {
       if (!opened) {
         const given = Buffer.from(kind.case === "open" ? kind.value.meshSecret : "");
         if (given.length !== secret.length || !timingSafeEqual(given, secret)) {
+          log.warn({ event: "link_refused", peer: socket.remoteAddress });
           throw new Error("a link without the secret of the mesh");
         }
         opened = true;
+        socket.setTimeout(0);
+        frames.trust();
         if (leaving) leave();
         return;
       }
       switch (kind.case) {
         case "call":
           if (leaving) frames.send({ case: "answer", value: refused(kind.value.callId) });
+          else if (calls.size >= maxCalls) tooMany(kind.value.callId);
           else void answer(kind.value);
           break;
         case "cancel":
@@ -125,6 +140,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
           break;
       }
     });
+    socket.setTimeout(openWithinMs, () => socket.destroy());
     links.add(leave);
     socket.on("error", (err) => log.debug({ event: "link_failed", err }));
     socket.once("close", () => {

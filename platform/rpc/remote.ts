@@ -54,7 +54,7 @@ const initialWindowSize = 1024 * 1024;
 const avoidMs = 1_000;
 
 /**
- * Calls the live instances of a service over gRPC: by `routeKey` when the call has one, else in
+ * Calls the live instances of a service, over lean links or gRPC: by `routeKey` when the call has one, else in
  * turn. A call that could not be sent is tried on another instance; one whose connection broke is
  * tried once more only if the method is internal or idempotent. What then still fails is
  * UNAVAILABLE. Answers of the service, errors too, come as they are. A unary call without a deadline

@@ -21,9 +21,12 @@ const day = 86_400_000;
 const hour = 3_600_000;
 
 /** One instance's view of the shared keys. */
-function keyringOf(clock: HandClock, { key = testKey, before = "", over = {} } = {}) {
+function keyringOf(
+  clock: HandClock,
+  { key = testKey, before = "", over = {}, database: given = database } = {},
+) {
   const config: AuthConfig = { ...defaultsOf(authConfig), passwordKeyBits: 2_048, ...over };
-  return createKeyring({ config, database, sealing: createSealing(key, before), clock });
+  return createKeyring({ config, database: given, sealing: createSealing(key, before), clock });
 }
 
 const kidOf = (token: string): string =>
@@ -158,6 +161,31 @@ test("who has read the ids of the stored keys need not look: the keys are read w
   await ring.compare(rows.map(({ key_id }) => key_id));
   assert.deepEqual(heard, ["changed"]);
   assert.notDeepEqual(idsOf(ring), before);
+});
+
+test("of questions that overlap only one reads the keys at a time", async () => {
+  const clock = new HandClock();
+  let reading = 0;
+  let most = 0;
+  const counted = database.$extends({
+    query: {
+      key: {
+        async findMany({ args, query }) {
+          reading++;
+          most = Math.max(most, reading);
+          try {
+            return await query(args);
+          } finally {
+            reading--;
+          }
+        },
+      },
+    },
+  });
+  const ring = await keyringOf(clock, { database: counted as unknown as typeof database });
+  most = 0;
+  await Promise.all(Array.from({ length: 5 }, () => ring.compare(["another"])));
+  assert.equal(most, 1);
 });
 
 test("what auth tells of its keys is what lies in the database, not what it last read", async (t) => {

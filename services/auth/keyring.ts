@@ -35,21 +35,35 @@ export async function createKeyring(options: {
   const listeners: (() => void | Promise<void>)[] = [];
   let keys = await loadKeys(options);
   let looking: Promise<void> | undefined;
+  let turning: Promise<void> | undefined;
 
-  async function turn(): Promise<void> {
+  async function reload(): Promise<void> {
     const now = await loadKeys(options);
     if (idsOf(now) === idsOf(keys)) return;
     keys = now;
     for (const listener of listeners) await listener();
+  }
+  /** One at a time: of two that overlap, the older one must not have the last word. */
+  function turn(): Promise<void> {
+    turning ??= reload().finally(() => {
+      turning = undefined;
+    });
+    return turning;
   }
   async function look(): Promise<void> {
     const stored = await options.database.key.findMany({ select: { keyId: true } });
     await compare(stored.map(({ keyId }) => keyId));
   }
   async function compare(storedIds: readonly string[]): Promise<void> {
+    if (holds(storedIds)) return;
+    // The one on its way may have begun before the change.
+    await turning;
+    if (!holds(storedIds)) await turn();
+  }
+  function holds(storedIds: readonly string[]): boolean {
     const ids = new Set(storedIds);
     const ours = Object.values(keys).flat();
-    if (ids.size !== ours.length || !ours.every(({ keyId }) => ids.has(keyId))) await turn();
+    return ids.size === ours.length && ours.every(({ keyId }) => ids.has(keyId));
   }
   return {
     get keys() {

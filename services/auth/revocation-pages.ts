@@ -97,7 +97,8 @@ function startOf(cursorMs: number) {
 
 /** The login that the page before ended with. */
 function placeOf(pageToken: string) {
-  const [, ms, afterId] = /^(\d{1,15})\.([0-9a-f-]{36})$/.exec(pageToken) ?? [];
+  const [, ms, afterId] =
+    /^(\d{1,15})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(pageToken) ?? [];
   if (!ms || !afterId) throw fail(ErrorReason.INVALID_ARGUMENT, "page_token: is none of ours");
   return { afterMs: Number(ms), afterId };
 }

@@ -106,7 +106,7 @@ export const connectConfig = defineConfig("connect", {
     min: 1,
     max: 64,
     unit: "lanes",
-    doc: "Batches of sends on their way to server at once; a conversation stays in its lane.",
+    doc: "Batches of sends on their way to one server at once: two more than it appends at once by default, so that it never waits for the next.",
   }),
   uplinkBatchSends: setting.integer({
     default: 512,

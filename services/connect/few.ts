@@ -1,5 +1,8 @@
-/** A set that nearly always holds one thing, or none: it takes a fifth of the memory of a Set then. */
-export class Few<T extends Exclude<object, Set<unknown>>> implements Iterable<T> {
+/**
+ * A set that nearly always holds one thing, or none: it takes a fifth of the memory of a Set then. Of
+ * anything but Sets. What is added while it is gone through need not be met.
+ */
+export class Few<T extends object> implements Iterable<T> {
   #held: T | Set<T> | undefined;
 
   get size(): number {

@@ -115,6 +115,18 @@ test("both sides of a pair take the same route, and routes are used evenly", () 
     used.set(hash % 4, (used.get(hash % 4) ?? 0) + 1);
   }
   for (const count of used.values()) assert.ok(count > 60, `${[...used]}`);
+
+  // Accounts made in one millisecond: neighbours, of which hardly two pairs share a number.
+  const first = 250_000_000_000_000_000n;
+  const hashes = new Set<number>();
+  let pairs = 0;
+  for (let a = first; a < first + 150n; a += 1n) {
+    for (let b = first; b < a; b += 1n) {
+      hashes.add(hashOf(a.toString(), { kind: "user", id: b }));
+      pairs += 1;
+    }
+  }
+  assert.ok(hashes.size > pairs - 5, `${hashes.size} of ${pairs}`);
 });
 
 test("a token bucket lets a burst through, then the rate", () => {

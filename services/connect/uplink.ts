@@ -137,6 +137,7 @@ export class Uplinks {
       queue.bytes += send.length;
       this.#routes.push({
         session,
+        // Now: the frame that it came in was heard in this call.
         takenAtMs: session.heardAtMs,
         hash: hashOf(senderId, target),
         $typeName: "lucky.internal.ingress.v1.Uplink",
@@ -237,19 +238,21 @@ export class Uplinks {
 /** A number for the conversation of a send: of a pair of users the same from both sides. */
 export function hashOf(senderId: string, { kind, id }: SendTarget): number {
   const target = hash(id.toString());
-  let value = kind === "user" ? target + hash(senderId) : target;
-  value = Math.imul(value ^ (value >>> 15), 0x2c1b3c6d);
+  // Each is mixed before they are added: neighbouring ids have neighbouring sums else.
+  const value = kind === "user" ? target + hash(senderId) : target;
   // A small integer of V8, which costs no allocation.
-  return ((value ^ (value >>> 12)) >>> 1) & 0x3fffffff;
+  return (value >>> 1) & 0x3fffffff;
 }
 
-/** FNV-1a. */
+/** FNV-1a, mixed so that all of its bits are good. */
 function hash(text: string): number {
   let value = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) {
     value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
   }
-  return value;
+  value = Math.imul(value ^ (value >>> 15), 0x2c1b3c6d);
+  value = Math.imul(value ^ (value >>> 12), 0x297a2d39);
+  return value ^ (value >>> 15);
 }
 
 const tooManyInFlight = refusedOutcome({

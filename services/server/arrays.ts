@@ -6,7 +6,7 @@ const HEAD_BYTES = 20;
 
 /**
  * Array parameters in PostgreSQL's binary format: the driver passes a Buffer on as it is, and the
- * database need not parse text. Declare the type in the statement, as in `$1::bigint[]`.
+ * database need not parse text. Larger values wrap: what comes here was checked. Declare the type in the statement, as in `$1::bigint[]`.
  */
 function begin(type: number, count: number, elementBytes: number): DataView {
   const room = count === 0 ? 12 : HEAD_BYTES + count * (4 + elementBytes);

@@ -67,7 +67,8 @@ export const serverConfig = defineConfig("server", {
   }),
   cachedPlaces: setting.integer({
     default: 500_000,
-    min: 1_000,
+    // Far more than one batch asks for: what is read must still be there when it is judged.
+    min: 10_000,
     max: 100_000_000,
     unit: "places",
     doc: "Conversations and places of senders in them that are kept in memory.",

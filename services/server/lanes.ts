@@ -12,6 +12,7 @@ import { type Addressed, findRepeats, keyOf } from "./repeats.ts";
 
 /** A send that waits for its place in the log. */
 export interface Pending extends Addressed {
+  /** Whether its batch has answered it. */
   answered: boolean;
   /** Called once. */
   answer(outcome: Outcome): void;

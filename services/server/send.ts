@@ -31,4 +31,5 @@ export interface Misread {
   readonly refusal: Refusal;
 }
 
+/** No tag: there is one for every message, and `refusal` tells. */
 export type Read = Send | Misread;

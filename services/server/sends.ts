@@ -23,10 +23,14 @@ class Call {
   readonly #failed: (error: unknown) => void;
   #open = 0;
 
-  constructor(results: Result[], done: () => void, failed: (error: unknown) => void) {
-    this.results = results;
-    this.#done = done;
-    this.#failed = failed;
+  constructor(options: {
+    results: Result[];
+    done: () => void;
+    failed: (error: unknown) => void;
+  }) {
+    this.results = options.results;
+    this.#done = options.done;
+    this.#failed = options.failed;
   }
 
   begin(): void {
@@ -143,7 +147,7 @@ export class Sends {
     const { sends, addressed, results } = work;
     const { measures, overloadedRetryMs } = this.#options;
     return new Promise((resolve, reject) => {
-      const call = new Call(results, resolve, reject);
+      const call = new Call({ results, done: resolve, failed: reject });
       // One more than there are sends, so that it ends only after all were handed over.
       call.begin();
       for (let index = 0; index < sends.length; index++) {

@@ -2,8 +2,8 @@
 // @generated from file lucky/internal/link/v1/link.proto (package lucky.internal.link.v1, syntax proto3)
 /* eslint-disable */
 
-// A lean way for calls between two of our own processes: connect → server. It carries the same unary
-// methods as gRPC at a tenth of the cost, and nothing else: gRPC is served beside it.
+// A lean way for calls between two of our own processes. It carries the same unary methods as gRPC at
+// a tenth of the cost, and nothing else: gRPC is served beside it.
 //
 // On a new TCP connection to the port of a service the caller writes "LUCKY-LINK/1\r\n" and then, like
 // the other side, frames: 4 bytes of length, big-endian, then an encoded LinkFrame. The first frame is

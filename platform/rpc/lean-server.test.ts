@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { type TestContext, test } from "node:test";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { createClient } from "@connectrpc/connect";
+import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { LinkFrameSchema } from "../../gen/lucky/internal/link/v1/link_pb.js";
+import { systemClock } from "../clock.ts";
+import { reasonOf } from "../errors.ts";
+import { createLog } from "../log.ts";
+import { leanPreface } from "./lean-frames.ts";
+import { listen } from "./listen.ts";
+import { fixedTransport } from "./remote.ts";
+import { meshSecret, testService } from "./rpc.fixture.ts";
+
+const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
+
+async function start(t: TestContext, getJwks: () => Promise<{ jwksJson: string }>) {
+  const { served, interceptors } = await testService({ auth: { getJwks } });
+  const options = { host: "127.0.0.1", port: 0, served, interceptors, log, meshSecret };
+  const server = await listen({ ...options, graceMs: 100 });
+  t.after(() => server.close());
+  return server.port;
+}
+
+/** Opens a link by hand; resolves with what came until the service hung up. */
+async function openWith(port: number, bytes: Uint8Array): Promise<Buffer> {
+  const socket = connect(port, "127.0.0.1");
+  const came: Buffer[] = [];
+  socket.on("data", (chunk) => came.push(chunk)).on("error", () => {});
+  socket.write(leanPreface);
+  socket.write(bytes);
+  await once(socket, "close");
+  return Buffer.concat(came);
+}
+
+function framed(bytes: Uint8Array, length = bytes.length): Buffer {
+  const head = Buffer.alloc(4);
+  head.writeUInt32BE(length);
+  return Buffer.concat([head, bytes]);
+}
+
+test("a link of whoever does not know the secret is ended, and so is one that begins with much", async (t) => {
+  const port = await start(t, async () => ({ jwksJson: "" }));
+  const open = { case: "open" as const, value: { meshSecret: "another" } };
+  const frame = toBinary(LinkFrameSchema, create(LinkFrameSchema, { kind: open }));
+  assert.equal((await openWith(port, framed(frame))).length, 0);
+  assert.equal((await openWith(port, framed(frame, 5_000))).length, 0);
+});
+
+test("a link takes so many calls at a time; one more is refused, and those in work are answered", async (t) => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const port = await start(t, async () => {
+    await held;
+    return { jwksJson: "{}" };
+  });
+  const address = `http://127.0.0.1:${port}`;
+  const common = { service: "auth", meshSecret, log, clock: systemClock };
+  const transport = fixedTransport({ ...common, address, lean: true });
+  t.after(() => transport.close());
+  const client = createClient(AuthService, transport);
+  const calls = Array.from({ length: 10_000 }, () => client.getJwks({}, { timeoutMs: 60_000 }));
+  await assert.rejects(
+    client.getJwks({}, { timeoutMs: 60_000 }),
+    (error) => reasonOf(error) === ErrorReason.OVERLOADED,
+  );
+  release();
+  const answers = await Promise.all(calls);
+  assert.ok(answers.every(({ jwksJson }) => jwksJson === "{}"));
+});
