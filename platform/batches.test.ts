@@ -123,8 +123,8 @@ async function settle({ push, land, clock }: ReturnType<typeof start>, flightMs:
 
 test("what comes alone leaves at once; what follows closely waits, the longer the longer a batch takes", async () => {
   for (const { flightMs, spacingMs } of [
-    { flightMs: 1, spacingMs: 1.7 },
-    { flightMs: 3, spacingMs: 21.9 },
+    { flightMs: 1, spacingMs: 1.8 },
+    { flightMs: 2, spacingMs: 14.8 },
   ]) {
     const started = start({ lingerMs: 50 });
     const { carried, push, land, clock } = started;

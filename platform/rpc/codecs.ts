@@ -16,8 +16,8 @@ interface Codec {
 
 /**
  * By hand what carries every message between connect and server. The generated code walks over
- * descriptors: 1.6 µs a send on both sides together, where this takes a quarter (measured). A test
- * holds both to the same bytes.
+ * descriptors: 1.0 µs a send on both sides together, where this takes 0.5 (measured). A test holds both
+ * to the same bytes.
  */
 const byHand = new Map<DescMessage, Codec>([
   [AppendBatchRequestSchema, { encode: encodeRequest as Codec["encode"], decode: decodeRequest }],
