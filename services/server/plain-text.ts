@@ -47,9 +47,7 @@ export function readPlainText({ senderId, sessionId, send: bytes }: RawSend): Se
   const text = lengthToEnd(bytes, content + 1);
   if (text === 0 || bytes[text] !== TEXT) return;
   const start = lengthToEnd(bytes, text + 1);
-  if (start === 0 || start >= size || !(isAscii(bytes, start) || isUtf8(bytes.subarray(start)))) {
-    return;
-  }
+  if (start === 0 || start >= size || !isUtf8(bytes.subarray(start))) return;
 
   const id = readVarint64(bytes, 1);
   if (id === 0n || id > maxId) return;
@@ -70,13 +68,6 @@ function bufferOf(bytes: Uint8Array): Buffer {
   return bytes instanceof Buffer
     ? bytes
     : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-}
-
-/** Whether the bytes from an offset on are ASCII. A call of `isUtf8` costs as much as 200 of them. */
-function isAscii(bytes: Uint8Array, from: number): boolean {
-  let all = 0;
-  for (let at = from; at < bytes.length; at++) all |= bytes[at]!;
-  return all < 0x80;
 }
 
 /** Whether the varint at an offset ends within so many bytes. */
