@@ -41,10 +41,12 @@ export function createAccounts({
   async function insert(tx: Transaction, account: NewAccount): Promise<Account> {
     requireVisible(account.userName);
     const userNameKey = nameKey(account.userName);
+    const shapes = shapesOf(account.userName);
+    // The looks before the name: of another who is making the same account just now, whoever sees
+    // its looks sees its name too, and refuses for that.
+    const alike = await tx.nameShape.findFirst({ where: { shape: { in: shapes } } });
     if (await tx.account.findUnique({ where: { userNameKey }, select: { userId: true } }))
       throw fail(ErrorReason.USER_NAME_TAKEN, "the user name is taken");
-    const shapes = shapesOf(account.userName);
-    const alike = await tx.nameShape.findFirst({ where: { shape: { in: shapes } } });
     if (alike)
       throw fail(ErrorReason.USER_NAME_CONFUSABLE, "the user name can be mistaken for a taken one");
     try {
