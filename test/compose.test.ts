@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { parseDocument } from "yaml";
+import { type ConfigTable, loadConfig } from "../platform/config.ts";
+import { limitsConfig, platformConfig } from "../platform/settings.ts";
+
+interface ComposeService {
+  readonly build?: string;
+  readonly command: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  readonly depends_on: Readonly<Record<string, unknown>>;
+}
+
+const root = join(import.meta.dirname, "..");
+const names = ["auth", "connect", "gateway", "server"];
+const document = parseDocument(readFileSync(join(root, "compose.yaml"), "utf8"), { merge: true });
+const { services = {} } = (document.toJS() ?? {}) as { services?: Record<string, ComposeService> };
+const own = Object.entries(services).filter(([, { build }]) => build !== undefined);
+
+test("compose.yaml is YAML, and runs every service", () => {
+  assert.deepEqual([...document.errors, ...document.warnings], []);
+  const run = own.map(([, { command }]) => command.at(-1));
+  assert.deepEqual(
+    [...new Set(run)].sort(),
+    names.map((name) => `services/${name}/main.ts`),
+  );
+});
+
+for (const [name, { command, environment, depends_on }] of own)
+  test(`compose.yaml starts ${name} as it can be started`, async () => {
+    const script = join(root, command.at(-1)!);
+    assert.ok(existsSync(script), script);
+    const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    const start = scripts.start.replace("exec ", "").split(" ");
+    assert.deepEqual(command.slice(0, -1), start.slice(0, -1));
+    for (const other of Object.keys(depends_on)) assert.ok(other in services, other);
+
+    const secret = Buffer.alloc(32, 7).toString("base64");
+    const env = Object.fromEntries(
+      Object.entries(environment).map(([key, value]) => [
+        key,
+        String(value).replace(/\$\{\w+:\?[^}]*\}/g, secret),
+      ]),
+    );
+    const module = await import(pathToFileURL(join(dirname(script), "config.ts")).href);
+    const table = Object.entries(module).find(([key]) => key.endsWith("Config"))![1];
+    const tables = { platform: platformConfig, limits: limitsConfig, own: table as ConfigTable };
+    const needs = ["redisUrl", "meshSecret"] as const;
+    loadConfig(tables, { env, required: { platform: needs }, others: names });
+  });
