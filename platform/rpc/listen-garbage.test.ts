@@ -1,0 +1,177 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
+import { text } from "node:stream/consumers";
+import { test } from "node:test";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import { HandClock } from "../../test/clock.ts";
+import {
+  call,
+  closed,
+  dial,
+  exchange,
+  longAnswer,
+  post,
+  protocols,
+  start,
+} from "./listen.fixture.ts";
+
+test("the protocol is told however the first bytes are cut", async (t) => {
+  const { port } = await start(t);
+  assert.match(await exchange(port, ...post), /^HTTP\/1.1 200 OK/);
+  assert.match(await exchange(port, post.slice(0, 1), post.slice(1)), /^HTTP\/1.1 200 OK/);
+
+  const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+  const settings = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+  const socket = await dial(port);
+  for (const byte of preface) {
+    socket.write(byte);
+    await new Promise(setImmediate);
+  }
+  socket.write(settings);
+  const frame: Buffer = await new Promise((resolve) => socket.once("data", resolve));
+  assert.equal(frame[3], 4, "the server answers with its settings");
+  socket.destroy();
+});
+
+test("garbage of any kind ends its own connection and nothing else", async (t) => {
+  const { port, address } = await start(t);
+  const client = createClient(AuthService, createGrpcTransport({ baseUrl: address }));
+  const http = (...lines: string[]) => `${lines.join("\r\n")}\r\n\r\n`;
+  const garbage: (string | Buffer)[][] = [
+    ["\0\0\0\0"],
+    ["PRI * HTTP/1.1\r\n\r\n"],
+    ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Buffer.alloc(64, 0xff)],
+    ["PRI * HTTP/2.0\r\n\r\nXX"],
+    [Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])],
+    [http("GET / HTTP/9.9")],
+    [http("GET / HTTP/1.1", "Host: a", "Content-Length: -1")],
+    [
+      http(
+        `POST ${call} HTTP/1.1`,
+        "Host: [",
+        "Content-Type: application/json",
+        "Connection: close",
+      ),
+    ],
+    [http(`POST ${call} HTTP/1.0`, "Content-Type: application/json")],
+    [http(`POST ${call} HTTP/1.1`, "Host: a", "Content-Type: text/html", "Connection: close")],
+    [
+      http(
+        `GET ${call}?connect=v1&encoding=proto&message=%ff HTTP/1.1`,
+        "Host: a",
+        "Connection: close",
+      ),
+    ],
+    [http(`POST //[${call} HTTP/1.1`, "Host: a", "Connection: close")],
+  ];
+  for (let i = 0; i < 50; i++) garbage.push([randomBytes(1 + ((i * 37) % 4_000)), "\r\n\r\n\r\n"]);
+  for (const chunks of garbage) {
+    const socket = await dial(port);
+    for (const chunk of chunks) socket.write(chunk);
+    // Half of the garbage leaves the server waiting for more: end it.
+    socket.end();
+    await closed(socket);
+  }
+  assert.equal((await client.getJwks({})).jwksJson, longAnswer);
+});
+
+const unreadable = /"code":"invalid_argument","message":"the request is no lucky\.auth\.v1\./;
+
+test("a broken message is an error of that call alone", async (t) => {
+  const { address } = await start(t);
+  const ask = (type: string, body: Uint8Array<ArrayBuffer> | string) =>
+    fetch(`${address}${call}`, { method: "POST", headers: { "content-type": type }, body });
+  assert.equal((await ask("application/json", "{")).status, 400);
+  const bytes = Uint8Array.of(0xff, 0xff, 0xff);
+  const asked = await ask("application/proto", bytes);
+  assert.equal(asked.status, 400);
+  assert.match(await asked.text(), unreadable);
+  const framed = Uint8Array.of(0, 0, 0, 0, bytes.length, ...bytes);
+  const web = await ask("application/grpc-web+proto", framed);
+  assert.match(await web.text(), /the%20request%20is%20no.*grpc-status: 3\r\n/s);
+  const session = connectHttp2(address);
+  t.after(() => session.close());
+  const stream = session.request({
+    ":method": "POST",
+    ":path": call,
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  stream.resume().end(framed);
+  const [trailers] = await once(stream, "trailers");
+  assert.equal(trailers["grpc-status"], "3");
+  assert.equal((await ask("application/json", "{}")).status, 200);
+});
+
+for (const protocol of ["gRPC", "Connect over HTTP/1.1", "Connect over HTTP/2"]) {
+  test(`a ${protocol} message beyond 4 MiB is refused, and the client learns it`, async (t) => {
+    const clock = new HandClock();
+    const { server, address, authorized } = await start(t, { graceMs: 60_000, clock });
+    const client = createClient(UserService, protocols[protocol]!(address));
+    const key = { case: "userName", value: "x".repeat(8 * 1024 * 1024) } as const;
+    const error = await client.getUser({ key }, await authorized()).catch((thrown) => thrown);
+    assert.equal(ConnectError.from(error).code, Code.ResourceExhausted, error);
+    // What the client did not send any more is given up, so that nothing is left to wait for.
+    let closing = true;
+    const end = server.close().then(() => {
+      closing = false;
+    });
+    while (closing) {
+      clock.advance(2_000);
+      await new Promise(setImmediate);
+    }
+    await end;
+  });
+}
+
+test("a connection that says nothing is dropped after ten seconds", async (t) => {
+  const clock = new HandClock();
+  const { port } = await start(t, { clock });
+  const silent = await dial(port);
+  const hesitant = await dial(port);
+  hesitant.write("PRI * H");
+  const gone = Promise.all([closed(silent), closed(hesitant)]);
+  while (clock.waiting < 2) await new Promise(setImmediate);
+  clock.advance(9_999);
+  assert.equal(silent.closed || hesitant.closed, false);
+  clock.advance(1);
+  await gone;
+});
+
+test("an HTTP/2 connection on which nothing happens is closed, with what is open on it", async (t) => {
+  const { port, address } = await start(t, { idleMs: 50 });
+  const silent = await dial(port);
+  silent.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  silent.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+  const session = connectHttp2(address);
+  const unfinished = session.request({
+    ":method": "POST",
+    ":path": call,
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  unfinished.on("error", () => {});
+  await Promise.all([closed(silent), once(session, "close")]);
+});
+
+test("a client that has said all it has to still gets its answer", async (t) => {
+  const { port } = await start(t);
+  const socket = await dial(port);
+  socket.end(post);
+  assert.match(await text(socket), /^HTTP\/1.1 200 OK/);
+});
+
+test("an HTTP/2 client that ends its half loses the connection", async (t) => {
+  const { port } = await start(t);
+  const socket = await dial(port);
+  socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  socket.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+  await new Promise((resolve) => socket.once("data", resolve));
+  socket.end();
+  await closed(socket);
+});

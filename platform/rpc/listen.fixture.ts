@@ -1,0 +1,101 @@
+import { connect, type Socket } from "node:net";
+import { text } from "node:stream/consumers";
+import type { TestContext } from "node:test";
+import type { Transport } from "@connectrpc/connect";
+import {
+  createConnectTransport,
+  createGrpcTransport,
+  createGrpcWebTransport,
+} from "@connectrpc/connect-node";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { fail } from "../errors.ts";
+import { createLog } from "../log.ts";
+import { type ListenOptions, listen } from "./listen.ts";
+import { type TestServiceOptions, testService } from "./rpc.fixture.ts";
+
+const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
+/** What GetJwks answers: more than one window of HTTP/2. */
+export const longAnswer = "x".repeat(300_000);
+
+type Options = Partial<ListenOptions> & { service?: TestServiceOptions };
+
+/** A server that answers GetJwks, repeats ids in BatchGetUsers, refuses GetPublicKey. */
+export async function start(t: TestContext, { service: methods, ...options }: Options = {}) {
+  const service = await testService({
+    auth: {
+      getJwks: () => ({ jwksJson: longAnswer }),
+      getPublicKey() {
+        throw fail(ErrorReason.OVERLOADED, "busy", { retryAfterMs: 5 });
+      },
+    },
+    user: {
+      batchGetUsers: ({ userIds }) => ({ users: userIds.map((userId) => ({ userId })) }),
+    },
+    ...methods,
+  });
+  const { served, interceptors } = service;
+  const server = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    served,
+    interceptors,
+    log,
+    graceMs: 2_000,
+    ...options,
+  });
+  t.after(() => server.close());
+  return { ...service, server, port: server.port, address: `http://127.0.0.1:${server.port}` };
+}
+
+/** Sends bytes, keeps the socket open, and returns everything that comes until the other side ends. */
+export async function exchange(port: number, ...chunks: (string | Buffer)[]): Promise<string> {
+  const socket = await dial(port);
+  for (const chunk of chunks) {
+    socket.write(chunk);
+    await new Promise(setImmediate);
+  }
+  return text(socket);
+}
+
+/** A connection that bears being reset. */
+export async function dial(port: number): Promise<Socket> {
+  const socket = connect({ port, host: "127.0.0.1" });
+  await new Promise<void>((resolve, reject) => {
+    socket.once("connect", resolve);
+    socket.once("error", reject);
+  });
+  socket.on("error", () => {});
+  return socket;
+}
+
+/** Resolves when the connection is closed, whatever still came on it. */
+export function closed(socket: Socket): Promise<void> {
+  socket.resume();
+  return new Promise((resolve) => {
+    if (socket.closed) resolve();
+    else socket.once("close", () => resolve());
+  });
+}
+
+/** Path of a call without a body, and the same as one request of HTTP/1.1. */
+export const call = "/lucky.auth.v1.AuthService/GetJwks";
+export const post = [
+  `POST ${call} HTTP/1.1`,
+  "Host: lucky",
+  "Content-Type: application/json",
+  "Content-Length: 2",
+  "Connection: close",
+  "",
+  "{}",
+].join("\r\n");
+
+/** Every way in which a client may call. */
+export const protocols: Record<string, (baseUrl: string) => Transport> = {
+  gRPC: (baseUrl) => createGrpcTransport({ baseUrl }),
+  "gRPC-Web over HTTP/1.1": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }),
+  "gRPC-Web over HTTP/2": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "2" }),
+  "Connect over HTTP/1.1": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1" }),
+  "Connect over HTTP/2": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "2" }),
+  "Connect in JSON": (baseUrl) =>
+    createConnectTransport({ baseUrl, httpVersion: "1.1", useBinaryFormat: false }),
+};

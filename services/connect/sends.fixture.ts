@@ -1,0 +1,11 @@
+/** The content of a text message. */
+export const text = (value: string) => ({ kind: { case: "text", value: { text: value } } });
+/** A send to a user: a part of a client frame. */
+export const toUser = (userId: string, clientMessageId: string) => ({
+  case: "send" as const,
+  value: {
+    target: { case: "userId", value: userId },
+    clientMessageId,
+    content: text(`text ${clientMessageId}`),
+  },
+});

@@ -1,0 +1,191 @@
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import { EnvelopeSchema } from "../gen/lucky/internal/envelope/v1/envelope_pb.js";
+import {
+  type Advance,
+  IngressService,
+  type TypingSignal,
+} from "../gen/lucky/internal/ingress/v1/ingress_pb.js";
+import {
+  EntrySchema,
+  SendRequestSchema,
+  SendResultSchema,
+} from "../gen/lucky/message/v1/message_pb.js";
+import type { Bus } from "../platform/bus/bus.ts";
+import { groupChannel, userChannel } from "../platform/channels.ts";
+import type { Clock } from "../platform/clock.ts";
+import { fail } from "../platform/errors.ts";
+import type { Registry } from "../platform/registry/registry.ts";
+import { serve } from "../platform/rpc/served.ts";
+
+/** Encoded entries by conversation: place n holds sequence n + 1. */
+type Entries = Map<string, Uint8Array[]>;
+
+/**
+ * The log as connect sees it, kept in memory: enough of IngressService to put connect through its
+ * paces where a database would only add time. It publishes what it appends.
+ */
+export class MemoryIngress {
+  readonly entries: Entries = new Map();
+  readonly groups = new Map<string, Set<string>>();
+  readonly advances: Advance[] = [];
+  readonly signals: TypingSignal[] = [];
+  readonly batches: number[] = [];
+  /** Users whose groups were asked for, each time counted. */
+  lookUps = 0;
+  /** Set to lose what is published from now on, as a broken bus would. */
+  swallow = false;
+  /** So many appends fail before they store anything. */
+  failing = 0;
+  /** Set to fail every call, as a server that is away would. */
+  down = false;
+  readonly #bus: Bus;
+  readonly #registry: Registry;
+  readonly #keys = new Map<string, Uint8Array>();
+  readonly #times = new Map<string, number>();
+  readonly #clock: Clock;
+
+  constructor(options: { bus: Bus; registry: Registry; clock: Clock }) {
+    this.#bus = options.bus;
+    this.#registry = options.registry;
+    this.#clock = options.clock;
+  }
+
+  served() {
+    const up = () => {
+      if (this.down) throw fail(ErrorReason.UNAVAILABLE, "away");
+    };
+    return serve(IngressService, {
+      appendBatch: async ({ uplinks }) => {
+        up();
+        if (this.failing-- > 0) throw fail(ErrorReason.UNAVAILABLE, "failing");
+        this.batches.push(uplinks.length);
+        const results: Uint8Array[] = [];
+        for (const { senderId, sessionId, send } of uplinks) {
+          results.push(await this.append(senderId, sessionId, send));
+        }
+        return { results };
+      },
+      openSessions: async ({ userIds }) => {
+        up();
+        this.lookUps += userIds.length;
+        const groupsOf = (userId: string) =>
+          [...this.groups].filter(([, users]) => users.has(userId)).map(([groupId]) => groupId);
+        return { opened: userIds.map((userId) => ({ groupIds: groupsOf(userId) })) };
+      },
+      advanceBatch: async ({ advances }) => {
+        up();
+        this.advances.push(...advances);
+        return {};
+      },
+      signalBatch: async ({ signals }) => {
+        up();
+        this.signals.push(...signals);
+        return {};
+      },
+      readEntries: async ({ ranges }) => {
+        up();
+        return {
+          ranges: ranges.map(({ conversationId, afterSequence, limit }) => {
+            const from = Number(afterSequence);
+            const all = this.entries.get(conversationId) ?? [];
+            return { entries: all.slice(from, from + limit) };
+          }),
+        };
+      },
+      sweep: async ({ userIds, sinceMs }) => {
+        up();
+        const changes = userIds.flatMap((userId) =>
+          [...this.entries]
+            .filter(([id]) => (this.#times.get(id) ?? 0) >= Number(sinceMs))
+            .filter(([id]) => this.usersOf(id).includes(userId))
+            .map(([conversationId, entries]) => ({
+              userId,
+              conversationId,
+              lastSequence: BigInt(entries.length),
+            })),
+        );
+        return { changes, nextSinceMs: BigInt(this.#clock.now()) };
+      },
+    });
+  }
+
+  /** Members of a group, or the pair that a direct conversation's id is made of. */
+  usersOf(conversationId: string): string[] {
+    const group = this.groups.get(conversationId);
+    if (group) return [...group];
+    const id = BigInt(conversationId);
+    return [(id / 1_000_000n).toString(), (id % 1_000_000n).toString()];
+  }
+
+  async append(senderId: string, sessionId: string, send: Uint8Array): Promise<Uint8Array> {
+    const { clientMessageId, content, target } = fromBinary(SendRequestSchema, send);
+    const [low = "", high = ""] = [senderId, target.value ?? "0"].sort(
+      (a, b) => Number(a) - Number(b),
+    );
+    const conversationId =
+      target.case === "userId"
+        ? (BigInt(low) * 1_000_000n + BigInt(high)).toString()
+        : (target.value ?? "0");
+    const key = `${senderId}:${conversationId}:${clientMessageId}`;
+    const known = this.#keys.get(key);
+    if (known) return known;
+
+    const entries = this.entries.get(conversationId) ?? [];
+    this.entries.set(conversationId, entries);
+    const sequence = BigInt(entries.length + 1);
+    const acceptedAtMs = BigInt(this.#clock.now());
+    const common = { conversationId, sequence, acceptedAtMs, messageId: `9${sequence}` };
+    const entry = { ...common, senderId, clientMessageId, content };
+    entries.push(toBinary(EntrySchema, create(EntrySchema, entry)));
+    this.#times.set(conversationId, this.#clock.now());
+    const outcome = { case: "accepted" as const, value: common };
+    const result = toBinary(
+      SendResultSchema,
+      create(SendResultSchema, { clientMessageId, outcome }),
+    );
+    this.#keys.set(key, result);
+    await this.#publish(conversationId, entries, sessionId);
+    return result;
+  }
+
+  /** Changes a membership and tells the user's sessions. */
+  async member(groupId: string, userId: string, member: boolean): Promise<void> {
+    const users = this.groups.get(groupId) ?? new Set();
+    this.groups.set(groupId, users);
+    if (member) users.add(userId);
+    else users.delete(userId);
+    const memberships = [{ groupId, userId, member }];
+    await this.publish([userChannel(userId)], { memberships });
+  }
+
+  /** Publishes an envelope to the instances that hear the channels. */
+  async publish(
+    channels: string[],
+    envelope: Parameters<typeof create<typeof EnvelopeSchema>>[1],
+  ): Promise<void> {
+    if (this.swallow) return;
+    const located = await this.#registry.locate(channels);
+    const body = toBinary(EnvelopeSchema, create(EnvelopeSchema, envelope));
+    for (const instanceId of new Set(located.flat())) {
+      await this.#bus.publish(instanceId, body, AbortSignal.timeout(5_000));
+    }
+  }
+
+  async #publish(conversationId: string, entries: Uint8Array[], sessionId: string): Promise<void> {
+    const channels = this.groups.has(conversationId)
+      ? [groupChannel(conversationId)]
+      : this.usersOf(conversationId).map(userChannel);
+    await this.publish(channels, {
+      deliveries: [
+        {
+          channels,
+          conversationId,
+          lastSequence: BigInt(entries.length),
+          entries: entries.slice(-1),
+          originSessionIds: [sessionId],
+        },
+      ],
+    });
+  }
+}
