@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { busSuite, Inbox, publish } from "./bus.suite.ts";
 import { createMemoryBus, type MemoryBusOptions } from "./memory.ts";
 
@@ -23,4 +25,20 @@ test("a full queue gives its oldest bodies to the dead letters", async (t) => {
   const inbox = new Inbox();
   await bus.consume("connect-a", inbox.take);
   assert.deepEqual([await inbox.next(), await inbox.next()], ["two", "thr"]);
+});
+
+test("bodies that were taken are not kept", async (t) => {
+  setFlagsFromString("--expose-gc");
+  const collect: () => void = runInNewContext("gc");
+  const bus = createMemoryBus({ closeWaitMs: 20 });
+  t.after(() => bus.close());
+  const taken: WeakRef<Uint8Array>[] = [];
+  await bus.consume("connect-a", async (body) => void taken.push(new WeakRef(body)));
+  const signal = new AbortController().signal;
+  for (let n = 0; n < 100; n++) await bus.publish("connect-a", new Uint8Array(1_000), signal);
+  while (taken.length < 100) await new Promise(setImmediate);
+  await new Promise(setImmediate);
+  collect();
+  // The last one may still stand in a register.
+  assert.ok(taken.filter((body) => body.deref() !== undefined).length <= 1);
 });

@@ -80,7 +80,7 @@ class Queue<T> {
   readonly #dropped: (item: T) => void;
   readonly #consumers = new Set<Consumer>();
   readonly #waiting: (() => void)[] = [];
-  #items: T[] = [];
+  #items: (T | undefined)[] = [];
   #head = 0;
   #bytes = 0;
 
@@ -151,7 +151,9 @@ class Queue<T> {
 
   #shift(): T | undefined {
     if (this.#head === this.#items.length) return undefined;
-    const item = this.#items[this.#head++]!;
+    const item = this.#items[this.#head]!;
+    // What was taken is no longer held: bodies are large, and only what waits is bounded.
+    this.#items[this.#head++] = undefined;
     this.#bytes -= this.#sizeOf(item);
     if (this.#head > 1024 && this.#head * 2 > this.#items.length) {
       this.#items = this.#items.slice(this.#head);
