@@ -67,6 +67,27 @@ test("a pair has one conversation, whoever writes first and through whichever se
   assert.equal(new Set(ids(there)).size, 40);
 });
 
+test("who writes to somebody new keeps nobody else waiting for auth, and the order of what he sends", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const [known] = await one.append(hi("191", "192", "before"));
+  const { conversationId } = accepted(known);
+  const ear = await stand.instance("connect-wait", ["u:192", "u:194"]);
+  const auth = Promise.withResolvers<void>();
+  stand.authAnswers = auth.promise;
+  const results = one.append(
+    { ...hi("191", "193", "new-one"), text: "first" },
+    { from: "191", to: toConversation(conversationId), key: "after-it", text: "second" },
+    { ...hi("194", "192", "new-too"), text: "third" },
+    { ...hi("192", "191", "known"), text: "not kept waiting" },
+  );
+  await ear.until(({ texts }) => texts.length === 1);
+  assert.deepEqual(ear.texts, ["not kept waiting"]);
+  auth.resolve();
+  const sequences = (await results).map((result) => accepted(result).sequence);
+  assert.deepEqual(sequences, [1, 3, 1, 2]);
+});
+
 test("a repeated send returns the first result and stores nothing", async (t) => {
   const stand = new Stand(t, pool);
   const [one, two] = [await stand.server(), await stand.server()];

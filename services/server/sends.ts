@@ -73,6 +73,23 @@ class CallSend implements Pending {
   }
 }
 
+/** Sends of one call, and what is known of each by its place. */
+interface Work {
+  readonly sends: readonly (Send | undefined)[];
+  readonly addressed: (string | undefined)[];
+  readonly call: Call;
+}
+
+/** A send whose conversation has to be looked up or made. */
+interface Unknown {
+  readonly index: number;
+  readonly pair: Pair;
+}
+
+function isBy(send: Send | undefined, senders: ReadonlySet<string>): boolean {
+  return send !== undefined && senders.has(send.senderId);
+}
+
 /** The way of sends into the log: read, addressed, appended in lanes, handed to the relay. */
 export class Sends {
   readonly #options: SendsOptions;
@@ -92,7 +109,7 @@ export class Sends {
     const results: Result[] = new Array(raws.length);
     const addressed: (string | undefined)[] = new Array(raws.length);
     const sends: (Send | undefined)[] = new Array(raws.length);
-    const unknown: { index: number; pair: Pair }[] = [];
+    const unknown: Unknown[] = [];
     const { directs, measures } = this.#options;
     let refused = 0;
     const refuse = (index: number, clientMessageId: string, outcome: Outcome) => {
@@ -115,18 +132,41 @@ export class Sends {
       addressed[index] = directs.peek(pair);
       if (addressed[index] === undefined) unknown.push({ index, pair });
     }
-    if (unknown.length > 0) {
-      const found = await directs.resolve(unknown.map(({ pair }) => pair));
-      for (const [nth, { index }] of unknown.entries()) {
-        const conversation = found[nth]!;
-        if (typeof conversation === "string") addressed[index] = conversation;
-        else
-          refuse(index, sends[index]!.clientMessageId, { kind: "refused", refusal: conversation });
-      }
-    }
     measures.refused(refused);
-    await this.#appendAll({ sends, addressed, results });
+    const { promise: ended, resolve: done, reject: failed } = Promise.withResolvers<void>();
+    const work: Work = { sends, addressed, call: new Call({ results, done, failed }) };
+    // One more than there are sends, so that it ends only after all were handed over.
+    work.call.begin();
+    if (unknown.length === 0) {
+      this.#push(work);
+      work.call.end();
+      await ended;
+    } else await Promise.all([ended, this.#pushUnknown(work, unknown)]);
     return results;
+  }
+
+  /** Hands over what waits for nobody, then, when their conversations are known, the others. */
+  async #pushUnknown(work: Work, unknown: readonly Unknown[]): Promise<void> {
+    const { sends, addressed, call } = work;
+    // Sends of one sender keep their order, whichever way they are addressed.
+    const waiting = new Set(unknown.map(({ pair }) => pair.senderId));
+    this.#push({ ...work, sends: sends.map((send) => (isBy(send, waiting) ? undefined : send)) });
+    const found = await this.#options.directs.resolve(unknown.map(({ pair }) => pair));
+    let refused = 0;
+    for (const [nth, { index }] of unknown.entries()) {
+      const conversation = found[nth]!;
+      if (typeof conversation === "string") {
+        addressed[index] = conversation;
+        continue;
+      }
+      const { clientMessageId } = sends[index]!;
+      const outcome = { kind: "refused", refusal: conversation } as const;
+      call.results[index] = { clientMessageId, outcome };
+      refused++;
+    }
+    this.#options.measures.refused(refused);
+    this.#push({ ...work, sends: sends.map((send) => (isBy(send, waiting) ? send : undefined)) });
+    call.end();
   }
 
   /** Sends that wait, those in work not counted. */
@@ -139,30 +179,20 @@ export class Sends {
     return this.#lanes.idle();
   }
 
-  #appendAll(work: {
-    sends: readonly (Send | undefined)[];
-    addressed: readonly (string | undefined)[];
-    results: Result[];
-  }): Promise<void> {
-    const { sends, addressed, results } = work;
+  /** Hands sends whose conversation is known over to the lanes. */
+  #push({ sends, addressed, call }: Work): void {
     const { measures, overloadedRetryMs } = this.#options;
-    return new Promise((resolve, reject) => {
-      const call = new Call({ results, done: resolve, failed: reject });
-      // One more than there are sends, so that it ends only after all were handed over.
+    for (let index = 0; index < sends.length; index++) {
+      const send = sends[index];
+      const conversationId = addressed[index];
+      if (send === undefined || conversationId === undefined) continue;
       call.begin();
-      for (let index = 0; index < sends.length; index++) {
-        const send = sends[index];
-        const conversationId = addressed[index];
-        if (send === undefined || conversationId === undefined) continue;
-        call.begin();
-        const pending = new CallSend(send, conversationId, call, index);
-        if (this.#lanes.push(pending)) continue;
-        measures.overloaded();
-        const full = refusal(ErrorReason.OVERLOADED, "too many messages wait", overloadedRetryMs);
-        pending.answer({ kind: "refused", refusal: full });
-      }
-      call.end();
-    });
+      const pending = new CallSend(send, conversationId, call, index);
+      if (this.#lanes.push(pending)) continue;
+      measures.overloaded();
+      const full = refusal(ErrorReason.OVERLOADED, "too many messages wait", overloadedRetryMs);
+      pending.answer({ kind: "refused", refusal: full });
+    }
   }
 
   #committed(result: AppendResult<Pending>, acceptedAtMs: number): void {

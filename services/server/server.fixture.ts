@@ -71,6 +71,8 @@ export class Stand {
   readonly bus: Bus;
   /** While set, the bus takes nothing. "silent": it says that it could. */
   busAway: "no" | "known" | "silent" = "no";
+  /** Auth says which users exist only after this. */
+  authAnswers: Promise<void> = Promise.resolve();
   /** While set, the registry knows its instances and cannot say what they hear. */
   registryAway = false;
   readonly pool: pg.Pool;
@@ -110,9 +112,10 @@ export class Stand {
       listRevocations: () => ({}),
       recordLastSeen: () => ({}),
       getDevicePolicy: () => ({}),
-      checkUsers: ({ userIds }) => ({
-        userIds: userIds.filter((id) => Number(id) < Number(NOBODY)),
-      }),
+      checkUsers: async ({ userIds }) => {
+        await this.authAnswers;
+        return { userIds: userIds.filter((id) => Number(id) < Number(NOBODY)) };
+      },
     });
     const metrics = new Metrics();
     const server = await startServer({
