@@ -16,7 +16,7 @@ const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
 /** A PostgreSQL with Lucky's tables and nothing in them, written through to the disk. */
 export async function startDatabase(
   started: Started,
-): Promise<{ url: string; pool: pg.Pool; ids: Ids }> {
+): Promise<{ url: string; socketUrl: string; pool: pg.Pool; ids: Ids }> {
   const folder = await mkdtemp(join(tmpdir(), "lucky-bench-"));
   started.push(() => rm(folder, { recursive: true, force: true }));
   // PostgreSQL runs under another account when this runs as root.
@@ -30,6 +30,7 @@ export async function startDatabase(
   started.push(() => worker.release());
   return {
     url: postgres.url,
+    socketUrl: postgres.socketUrl,
     pool,
     ids: createIds({ worker: worker.number, clock: systemClock }),
   };

@@ -143,15 +143,20 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
   });
 }
 
-/** Settings of the environment come on top, so that a variant can be measured. */
 function ownSettings(secrets: Secrets): Record<string, string | undefined> {
-  const names = Object.keys(process.env).filter((name) => name.startsWith("LUCKY_"));
   return {
     ...settings,
+    ...variant(),
+    // The bench makes accounts with these two, beside the servers.
     LUCKY_MESH_SECRET: secrets.meshSecret,
     LUCKY_AUTH_KEY_ENCRYPTION_KEY: secrets.keyEncryptionKey,
-    ...Object.fromEntries(names.map((name) => [name, process.env[name]])),
   };
+}
+
+/** Settings of the environment come on top, so that a variant can be measured. */
+function variant(): Record<string, string | undefined> {
+  const names = Object.keys(process.env).filter((name) => name.startsWith("LUCKY_"));
+  return Object.fromEntries(names.map((name) => [name, process.env[name]]));
 }
 
 /** Flags of scenarios that start Lucky. */
@@ -192,7 +197,8 @@ export async function withSystem<T>(
   work: (system: System) => Promise<T>,
 ): Promise<T> {
   console.log(`starting Lucky, ${shape.mode}, with settings that differ from the defaults:`);
-  for (const [name, value] of Object.entries(settings)) console.log(`  ${name}=${value}`);
+  for (const [name, value] of Object.entries({ ...settings, ...variant() }))
+    console.log(`  ${name}=${value}`);
   const system = await startSystem(shape);
   try {
     return await work(system);

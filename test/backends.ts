@@ -58,8 +58,7 @@ export async function startPostgres(): Promise<RestartablePostgres> {
   const folder = await mkdtemp(join(tmpdir(), "lucky-postgres-"));
   // PostgreSQL runs under another account when the test runs as root.
   await chmod(folder, 0o711);
-  const start = () =>
-    startEmbedded({ dataDir: folder, port, log: quiet, settings: { shared_buffers: "32MB" } });
+  const start = () => startEmbedded({ dataDir: folder, port, log: quiet });
   let running = await start();
   return {
     url: running.url,

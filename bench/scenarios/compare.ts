@@ -11,7 +11,7 @@ import type { Run } from "../run.ts";
 import { scenario } from "../scenario.ts";
 import { type Ejabberd, findEjabberd, startEjabberd } from "../servers/ejabberd.ts";
 import { startRival } from "../servers/start.ts";
-import { addressesOf, modeFlags, shapeOf, withSystem } from "../system.ts";
+import { addressesOf, type Mode, modeFlags, shapeOf, withSystem } from "../system.ts";
 
 const notInstalled = "not installed";
 
@@ -45,10 +45,11 @@ async function compare(flags: Flags): Promise<Report> {
     generators: flags.number("generators"),
   };
   const relay = await runRelay(workload);
-  const socketIo = await runSocketIo(workload);
+  const shape = shapeOf(flags);
+  const socketIo = await runSocketIo(workload, shape.mode);
   const installed = findEjabberd();
   const ejabberd = installed && (await runEjabberd(installed, workload));
-  const { lucky, versions } = await withSystem(shapeOf(flags), async (system) => ({
+  const { lucky, versions } = await withSystem(shape, async (system) => ({
     lucky: await runPairs({
       ...workload,
       system,
@@ -100,13 +101,18 @@ function runRelay(workload: Workload): Promise<Run> {
   });
 }
 
-function runSocketIo(workload: Workload): Promise<Run> {
+/** It reaches PostgreSQL by the way that Lucky takes in the same mode. */
+function runSocketIo(workload: Workload, mode: Mode): Promise<Run> {
   return withStarted(async (started) => {
     console.log("Socket.IO with its Redis adapter and one INSERT a message");
-    const { url, pool } = await startDatabase(started);
+    const { url, socketUrl, pool } = await startDatabase(started);
     const redis = await startRedis();
     started.push(() => redis.close());
-    const rival = await startRival("socket-io.ts", url, redis.url);
+    const rival = await startRival(
+      "socket-io.ts",
+      mode === "embedded" ? socketUrl : url,
+      redis.url,
+    );
     started.push(() => rival.close());
     const result = await runRival({
       ...workload,

@@ -43,8 +43,10 @@ async function connections(flags: Flags): Promise<Report> {
   const machine = readMachine();
   const sessions = flags.number("sessions");
   const warm = flags.number("warm", 1);
-  requireFiles(sessions + warm);
-  return withSystem(shapeOf(flags), async (system) => {
+  const shape = shapeOf(flags);
+  const holders = Math.min(shape.connects, flags.number("generators", 1));
+  requireFiles(Math.ceil((sessions + warm) / holders));
+  return withSystem(shape, async (system) => {
     const { users, origin } = await makeUsers(system, sessions + warm);
     const addresses = addressesOf(system, flags);
     const devices = users.map(
@@ -142,7 +144,7 @@ function holdersOf({ processes }: System): number[] {
   return holders.map(([pid]) => pid);
 }
 
-/** Throws, in a plain sentence, when the machine does not let a process have so many sockets. */
+/** Throws, in a plain sentence, when the machine does not let one process have so many sockets. */
 function requireFiles(sessions: number): void {
   const limits = readFileSync("/proc/self/limits", "utf8");
   const hard = Number(/^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1] ?? Infinity);

@@ -81,7 +81,7 @@ export const serverConfig = defineConfig("server", {
     doc: "Users known to exist that are kept in memory.",
   }),
   checkUsersTimeoutMs: setting.integer({
-    default: 5_000,
+    default: 2_000,
     min: 100,
     max: 60_000,
     unit: "ms",
