@@ -5,7 +5,13 @@ import type { Generators } from "./generators.ts";
 import type { Machine } from "./machine.ts";
 import { MemoryWatch } from "./memory-watch.ts";
 import { type Figures, rounded } from "./report.ts";
-import { readCursorsBehind, readOutbox, readStored, type Stored } from "./stored.ts";
+import {
+  findPostmaster,
+  readCursorsBehind,
+  readOutbox,
+  readStored,
+  type Stored,
+} from "./stored.ts";
 
 const ARRIVALS_MS = 60_000;
 const LOOK_MS = 50;
@@ -52,7 +58,11 @@ export async function run(options: RunOptions): Promise<Run> {
   await pause(warmupS * 1_000);
 
   const before = await generators.counts();
-  const memory = new MemoryWatch(options.processes, MEMORY_EVERY_MS);
+  const memory = new MemoryWatch({
+    processes: options.processes,
+    postmaster: postgresUrl === undefined ? undefined : await findPostmaster(postgresUrl),
+    everyMs: MEMORY_EVERY_MS,
+  });
   const cpuBefore = readCpu(processes);
   await generators.measure();
   await pause(seconds * 1_000);
