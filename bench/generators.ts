@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { setPriority } from "node:os";
 import { join } from "node:path";
+import { noCounts } from "./generator/account.ts";
 import type {
   Counts,
   DeviceSpec,
@@ -11,14 +12,9 @@ import type {
   Round,
   Setup,
 } from "./generator/api.ts";
-import { noFollows } from "./generator/follow.ts";
 import { epochOffsetUs } from "./generator/micros.ts";
 import { Histogram } from "./histogram.ts";
-
-/** Share of a core from which on a generator may have been the limit. */
-const LIMIT_SHARE = 0.9;
-/** Share of late sends from which on a generator did not keep its rate. */
-const LATE_SHARE = 0.01;
+import { busiest } from "./limit.ts";
 
 /** How long devices join acknowledgements, as the client does. */
 export const acknowledgeMs = 50;
@@ -27,12 +23,14 @@ export const acknowledgeMs = 50;
 export interface MeasuredTogether {
   readonly counts: Counts;
   readonly elapsedS: number;
+  /** Shares of a core, by generator. */
+  readonly shares: readonly number[];
+}
+
+/** Of the messages that were due in the measured time, µs. */
+export interface TimesTogether {
   readonly latencies: Histogram;
   readonly lateness: Histogram;
-  /** CPU seconds of the generators. */
-  readonly cpuS: number;
-  /** Why the figure is the generator's and not the server's; undefined when it is the server's. */
-  readonly limitedBy: string | undefined;
 }
 
 export interface OpenedTogether {
@@ -105,26 +103,28 @@ export class Generators {
     return countsTogether(await this.#all((child) => child.call("counts", undefined)));
   }
 
-  async measure(): Promise<void> {
-    await this.#all((child) => child.call("measure", undefined));
+  /** Begins to measure; counts until then. */
+  async measure(): Promise<Counts> {
+    return countsTogether(await this.#all((child) => child.call("measure", undefined)));
   }
 
   /** Ends measuring. */
   async measured(): Promise<MeasuredTogether> {
     const parts = await this.#all((child) => child.call("measured", undefined));
-    const efforts = parts.map(({ effort }) => effort);
-    const lateness = merged(parts.map((part: Measured) => part.lateness));
-    const late = efforts.reduce((sum, { lateByItself }) => sum + lateByItself, 0);
-    const tooLate = late > Math.max(1, lateness.count * LATE_SHARE);
+    const efforts = parts.map(({ effort }: Measured) => effort);
     return {
       counts: countsTogether(parts.map(({ counts }) => counts)),
       elapsedS: Math.max(...efforts.map(({ elapsedUs }) => elapsedUs)) / 1e6,
-      latencies: merged(parts.map((part: Measured) => part.latencies)),
-      lateness,
-      cpuS: efforts.reduce((sum, { cpuUs }) => sum + cpuUs, 0) / 1e6,
-      limitedBy:
-        busiest(efforts.map(({ cpuUs, elapsedUs }) => cpuUs / elapsedUs)) ??
-        (tooLate ? `${late} sends left late because the generator was busy` : undefined),
+      shares: efforts.map(({ cpuUs, elapsedUs }) => cpuUs / elapsedUs),
+    };
+  }
+
+  /** How long everything took that was due in the measured time; asked when it has arrived. */
+  async times(): Promise<TimesTogether> {
+    const parts = await this.#all((child) => child.call("times", undefined));
+    return {
+      latencies: merged(parts.map(({ latencies }) => latencies)),
+      lateness: merged(parts.map(({ lateness }) => lateness)),
     };
   }
 
@@ -227,13 +227,6 @@ function goFirst(pid: number | undefined): void {
   }
 }
 
-/** Says so when a process took all of a core. */
-function busiest(shares: readonly number[]): string | undefined {
-  const share = Math.max(...shares);
-  if (!(share >= LIMIT_SHARE)) return undefined;
-  return `a generator took ${Math.round(share * 100)} % of a core`;
-}
-
 function merged(parts: readonly Float64Array<ArrayBufferLike>[]): Histogram {
   const all = new Histogram();
   for (const counts of parts) all.merge(new Histogram(new Float64Array(counts)));
@@ -241,18 +234,14 @@ function merged(parts: readonly Float64Array<ArrayBufferLike>[]): Histogram {
 }
 
 function countsTogether(parts: readonly Counts[]): Counts {
-  const { refusals, ended, ...none } = {
-    ...noFollows(),
-    sent: 0,
-    accepted: 0,
-    refused: 0,
-    syncRequired: 0,
-    refusals: sumOf(parts.map((part) => part.refusals)),
-    ended: sumOf(parts.map((part) => part.ended)),
-  };
+  const { refusals, ended, ...none } = noCounts();
   const names = Object.keys(none) as (keyof typeof none)[];
   for (const name of names) for (const part of parts) none[name] += part[name];
-  return { ...none, refusals, ended };
+  return {
+    ...none,
+    refusals: sumOf([refusals, ...parts.map((part) => part.refusals)]),
+    ended: sumOf([ended, ...parts.map((part) => part.ended)]),
+  };
 }
 
 function sumOf(parts: readonly Record<string, number>[]): Record<string, number> {

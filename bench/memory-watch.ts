@@ -1,14 +1,23 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { residentKib } from "./memory.ts";
+import { familyKib, residentKib } from "./memory.ts";
 import { type Figures, rounded } from "./report.ts";
 
 const KIB_PER_MIB = 1_024;
 
-/** MiB of one process of the servers over the time of a run. */
+/** MiB over the time of a run. */
 interface Course {
   readonly name: string;
   readonly pid: number;
+  readonly read: (pid: number) => number;
   readonly mib: number[];
+}
+
+export interface MemoryWatchOptions {
+  /** Names of processes by process id. */
+  readonly processes: ReadonlyMap<number, string>;
+  /** All processes of this PostgreSQL are read together; undefined for none. */
+  readonly postmaster: number | undefined;
+  readonly everyMs: number;
 }
 
 /** Reads the resident memory of processes again and again until it is stopped. */
@@ -18,8 +27,14 @@ export class MemoryWatch {
   readonly #watching: Promise<void>;
 
   /** Reads at once, and then every `everyMs`. */
-  constructor(processes: ReadonlyMap<number, string>, everyMs: number) {
-    this.#courses = [...processes].map(([pid, name]) => ({ name, pid, mib: [] }));
+  constructor({ processes, postmaster, everyMs }: MemoryWatchOptions) {
+    const courses = [...processes].map(
+      ([pid, name]): Course => ({ name, pid, read: residentKib, mib: [] }),
+    );
+    if (postmaster !== undefined) {
+      courses.push({ name: "postgres", pid: postmaster, read: familyKib, mib: [] });
+    }
+    this.#courses = courses;
     this.#watching = this.#watch(everyMs);
   }
 
@@ -46,9 +61,9 @@ export class MemoryWatch {
   }
 
   #read(): void {
-    for (const { pid, mib } of this.#courses) {
+    for (const { pid, read, mib } of this.#courses) {
       try {
-        mib.push(rounded(residentKib(pid) / KIB_PER_MIB) ?? 0);
+        mib.push(rounded(read(pid) / KIB_PER_MIB) ?? 0);
       } catch {
         // It ended: what it did is missed in the account.
       }

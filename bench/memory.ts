@@ -26,6 +26,27 @@ export function residentKib(pid: number): number {
   return kibOf(`/proc/${pid}/status`, "VmRSS");
 }
 
+/**
+ * What a process and its children hold, KiB: of each what is its own, and once what they share, as
+ * far as the one with the most of it has it. Cheap, unlike the proportional parts of all.
+ */
+export function familyKib(pid: number): number {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+  let ownKib = 0;
+  let sharedKib = 0;
+  for (const one of [pid, ...children.split(" ").filter(Boolean)]) {
+    try {
+      const file = `/proc/${one}/status`;
+      const [own, shared] = [kibOf(file, "RssAnon"), kibOf(file, "RssShmem")];
+      ownKib += own;
+      sharedKib = Math.max(sharedKib, shared);
+    } catch {
+      // A child that ended meanwhile.
+    }
+  }
+  return ownKib + sharedKib;
+}
+
 function kibOf(file: string, name: string): number {
   const found = new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(readFileSync(file, "utf8"));
   if (!found) throw new Error(`${file} does not say ${name}`);

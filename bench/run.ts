@@ -1,11 +1,13 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { cpuBetween, readCpu } from "./cpu.ts";
-import type { Counts, Load } from "./generator/api.ts";
+import { faultsOf, sumsOf } from "./faults.ts";
+import type { Load } from "./generator/api.ts";
 import type { Generators } from "./generators.ts";
+import { limitOf } from "./limit.ts";
 import type { Machine } from "./machine.ts";
 import { MemoryWatch } from "./memory-watch.ts";
 import { type Figures, rounded } from "./report.ts";
-import { readCursorsBehind, readOutbox, readStored, type Stored } from "./stored.ts";
+import { findPostmaster, readCursorsBehind, readOutbox, readStored } from "./stored.ts";
 
 const ARRIVALS_MS = 60_000;
 const LOOK_MS = 50;
@@ -51,17 +53,20 @@ export async function run(options: RunOptions): Promise<Run> {
   await generators.start(load, { shared });
   await pause(warmupS * 1_000);
 
-  const before = await generators.counts();
-  const memory = new MemoryWatch(options.processes, MEMORY_EVERY_MS);
+  const memory = new MemoryWatch({
+    processes: options.processes,
+    postmaster: postgresUrl === undefined ? undefined : await findPostmaster(postgresUrl),
+    everyMs: MEMORY_EVERY_MS,
+  });
   const cpuBefore = readCpu(processes);
-  await generators.measure();
+  const before = await generators.measure();
   await pause(seconds * 1_000);
   const measured = await generators.measured();
   const cpuAfter = readCpu(processes);
   const memoryMib = await memory.stop();
   await generators.stop();
 
-  const { elapsedS, latencies, lateness } = measured;
+  const { elapsedS, shares } = measured;
   const delivered = measured.counts.delivered - before.delivered;
   const accepted = measured.counts.accepted - before.accepted;
   const cpu = cpuBetween(cpuBefore, cpuAfter);
@@ -71,37 +76,37 @@ export async function run(options: RunOptions): Promise<Run> {
   const serverS = ownS - generatorS - (cpu.get("bench") ?? 0);
   const messages = Math.max(1, accepted);
 
-  const counts = await arrivals(options);
+  await arrivals(options);
   const behind = options.acknowledged ? await cursorsBehind(postgresUrl, beganMs) : 0;
   const stored = postgresUrl === undefined ? undefined : await readStored(postgresUrl);
-  const lost = Math.max(0, counts.accepted * receivers - counts.delivered);
-  // Devices that send at the same moment have no order among them, and neither has what is repeated.
-  const orderedSends = !shared && Object.keys(counts.refusals).length === 0;
-  const outOfOrder = counts.late + (orderedSends ? counts.overtaken : 0);
-  const unanswered = counts.sent - counts.accepted - counts.refused;
+  const counts = await generators.counts();
+  const { latencies, lateness } = await generators.times();
+  const ordered = options.ordered ?? true;
+  const outcome = {
+    counts,
+    measured: latencies.count,
+    receivers,
+    ordered,
+    behind,
+    storedBefore,
+    stored,
+  };
+  const { lost, unanswered, outOfOrder } = sumsOf(outcome);
   const byProcess = (perMessage: (seconds: number) => number | null) =>
     Object.fromEntries([...cpu].map(([name, used]) => [name, perMessage(used)]));
   return {
     deliveredPerS: delivered / elapsedS,
-    limitedBy: measured.limitedBy,
-    faults: faultsOf({
-      counts,
-      lost,
-      misplaced: options.ordered === false ? 0 : outOfOrder,
-      unanswered,
-      behind,
-      storedBefore,
-      stored,
-    }),
+    limitedBy: limitOf({ load, elapsedS, shares, latencies, lateness }),
+    faults: faultsOf(outcome),
     figures: {
       delivered_per_s: rounded(delivered / elapsedS, 0),
       accepted_per_s: rounded(accepted / elapsedS, 0),
-      acked_per_s: rounded(accepted / elapsedS, 0),
       p50_ms: rounded(latencies.percentile(0.5) / 1_000, 2),
       p90_ms: rounded(latencies.percentile(0.9) / 1_000, 2),
       p99_ms: rounded(latencies.percentile(0.99) / 1_000, 2),
       max_ms: rounded(latencies.percentile(1) / 1_000, 2),
       ...(load.kind === "rate" && {
+        offered_per_s: rounded(lateness.count / elapsedS, 0),
         sent_late_p50_ms: rounded(lateness.percentile(0.5) / 1_000, 2),
         sent_late_p99_ms: rounded(lateness.percentile(0.99) / 1_000, 2),
       }),
@@ -109,11 +114,14 @@ export async function run(options: RunOptions): Promise<Run> {
       accepted: counts.accepted,
       refused: counts.refused,
       refusals: counts.refusals,
+      without_retry_after: counts.withoutRetryAfter,
       unanswered,
       delivered: counts.delivered,
       lost,
       duplicated: counts.duplicated,
       out_of_order: outOfOrder,
+      overtaken: counts.overtaken,
+      strangers: counts.strangers,
       redelivered: counts.redelivered,
       sync_required: counts.syncRequired,
       sessions_ended: counts.ended,
@@ -137,15 +145,14 @@ export async function run(options: RunOptions): Promise<Run> {
 }
 
 /** Waits until all is answered, all that was accepted has arrived, and nothing is on its way. */
-async function arrivals(options: RunOptions): Promise<Counts> {
+async function arrivals(options: RunOptions): Promise<void> {
   const { generators, receivers, postgresUrl } = options;
   const untilMs = performance.now() + ARRIVALS_MS;
   for (;;) {
-    const counts = await generators.counts();
-    const { sent, accepted, refused, delivered } = counts;
+    const { sent, accepted, refused, delivered } = await generators.counts();
     const arrived = accepted + refused >= sent && delivered >= accepted * receivers;
     const emptied = arrived && (postgresUrl === undefined || (await readOutbox(postgresUrl)) === 0);
-    if (emptied || performance.now() > untilMs) return counts;
+    if (emptied || performance.now() > untilMs) return;
     await pause(LOOK_MS);
   }
 }
@@ -159,46 +166,4 @@ async function cursorsBehind(postgresUrl: string | undefined, sinceMs: number): 
     if (behind === 0 || performance.now() > untilMs) return behind;
     await pause(LOOK_MS);
   }
-}
-
-interface Account {
-  readonly counts: Counts;
-  readonly lost: number;
-  readonly misplaced: number;
-  readonly unanswered: number;
-  /** Cursors that should be farther. */
-  readonly behind: number;
-  readonly storedBefore: Stored | undefined;
-  readonly stored: Stored | undefined;
-}
-
-/** Reasons that say "not now": not a fault, though not a success. */
-const passing = /^(OVERLOADED|UNAVAILABLE|RATE_LIMITED)$/;
-
-function faultsOf(account: Account): string[] {
-  const { counts, lost, misplaced, unanswered, behind, storedBefore, stored } = account;
-  const faults: string[] = [];
-  if (counts.accepted === 0) faults.push("nothing was accepted");
-  if (unanswered !== 0) faults.push(`${unanswered} sends were not answered`);
-  if (lost > 0) faults.push(`${lost} accepted messages were not delivered`);
-  if (behind > 0) faults.push(`${behind} acknowledgements did not reach the database`);
-  if (counts.duplicated > 0) faults.push(`${counts.duplicated} messages stand twice in the log`);
-  if (misplaced > 0) faults.push(`${misplaced} deliveries were out of order`);
-  for (const [reason, count] of Object.entries(counts.refusals)) {
-    if (!passing.test(reason)) faults.push(`${count} sends were refused with ${reason}`);
-  }
-  for (const [end, count] of Object.entries(counts.ended)) {
-    faults.push(`${count} sessions ended with ${end}`);
-  }
-  if (stored && storedBefore) {
-    const rows = stored.rows - storedBefore.rows;
-    if (rows !== counts.accepted) {
-      faults.push(`${counts.accepted} were accepted and ${rows} stored`);
-    }
-    if (stored.sequences !== stored.rows) {
-      faults.push(`${stored.rows} rows, but the sequences sum up to ${stored.sequences}`);
-    }
-    if (stored.outbox > 0) faults.push(`${stored.outbox} rows are left in the outbox`);
-  }
-  return faults;
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import pg from "pg";
 
 /** What the log holds. */
@@ -52,6 +53,19 @@ export async function readCursorsBehind(url: string, sinceMs: number): Promise<n
       [sinceMs],
     );
     return Number(rows[0].behind);
+  } finally {
+    await client.end();
+  }
+}
+
+/** The process id of a PostgreSQL of this machine: all its other processes are children of that one. */
+export async function findPostmaster(url: string): Promise<number> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query("SELECT pg_backend_pid() AS pid");
+    const status = readFileSync(`/proc/${rows[0].pid}/status`, "utf8");
+    return Number(/^PPid:\s+(\d+)/m.exec(status)?.[1]);
   } finally {
     await client.end();
   }

@@ -20,7 +20,7 @@ export interface Setup {
   /** From `epochOffsetUs`. */
   readonly epochOffsetUs: number;
   readonly text: string;
-  /** Whether all messages are one run of numbers, which every device gets: a group. */
+  /** Whether all messages are one run of numbers, which every device gets: a group. Else pairs. */
   readonly shared: boolean;
   /** How long acknowledgements are joined; 0 for none. */
   readonly acknowledgeMs: number;
@@ -28,7 +28,10 @@ export interface Setup {
 
 /** How messages are sent. */
 export type Load =
-  /** Every device keeps so many without an answer. A refused one comes again under its key. */
+  /**
+   * Every device keeps so many without an answer. A refused one comes again under its key, when the
+   * refusal says.
+   */
   | { readonly kind: "window"; readonly window: number }
   /** So many a second, in turn by all devices, `burst` at a time. A refused one is not repeated. */
   | { readonly kind: "rate"; readonly perSecond: number; readonly burst: number }
@@ -44,6 +47,12 @@ export interface Counts extends Follows {
   refused: number;
   /** Refused, by reason, repeated or not. */
   refusals: Record<string, number>;
+  /** Refused because of overload, without a word about when to come again. */
+  withoutRetryAfter: number;
+  /** Stand in the log after one that the same device sent later, though they were not repeated. */
+  overtaken: number;
+  /** Deliveries of messages that somebody else than the device's partner sent. */
+  strangers: number;
   syncRequired: number;
   /** Sessions that the server ended, by code. */
   ended: Record<string, number>;
@@ -53,17 +62,18 @@ export interface Counts extends Follows {
 export interface Effort {
   readonly elapsedUs: number;
   readonly cpuUs: number;
-  /** Sends that left more than 10 ms after they were due. */
-  readonly lateSends: number;
-  /** Those of them that were late while this process itself was busy. */
-  readonly lateByItself: number;
 }
 
-/** A measured time. Counts of slots: see Histogram. */
+/** A measured time. */
 export interface Measured {
+  /** Since the start, until its end. */
   readonly counts: Counts;
   readonly effort: Effort;
-  /** From when a message was due until it was delivered, µs. */
+}
+
+/** Of the messages that were due in the measured time. Counts of slots: see Histogram. */
+export interface Times {
+  /** From when a message was due until it was delivered, µs: of all that were until now. */
   readonly latencies: Float64Array;
   /** How late messages were sent, µs. */
   readonly lateness: Float64Array;
@@ -107,10 +117,12 @@ export interface GeneratorApi {
   cut(none: undefined): Promise<void>;
   /** Begins to send. */
   start(load: Load): Promise<void>;
-  /** Begins to measure. */
-  measure(none: undefined): Promise<void>;
-  /** Ends measuring. */
+  /** Begins to measure; counts until then. */
+  measure(none: undefined): Promise<Counts>;
+  /** Ends measuring; what was due until now may still arrive. */
   measured(none: undefined): Promise<Measured>;
+  /** Once all has arrived: how long it took. */
+  times(none: undefined): Promise<Times>;
   /** Ends sending; what is under way still arrives. */
   stop(none: undefined): Promise<void>;
   counts(none: undefined): Promise<Counts>;

@@ -26,7 +26,3 @@ test("the same place again is redelivered, another place is duplicated", () => {
 test("an entry after a later one is late, and the hole that it left is no message", () => {
   assert.deepEqual(follow([0, 1], [2, 3], [1, 2]), { ...noFollows(), delivered: 3, late: 1 });
 });
-
-test("a message that the log has after a later one was overtaken", () => {
-  assert.deepEqual(follow([1, 1], [0, 2]), { ...noFollows(), delivered: 2, overtaken: 1 });
-});

@@ -1,15 +1,19 @@
-/** What became of the messages that a device should get. */
+/** What became of the messages that devices should get. */
 export interface Follows {
   /** Each once, however often it came. */
   delivered: number;
   /** Messages that stand at two places in the log. */
   duplicated: number;
-  /** Came again at the same place, which the protocol allows. */
+  /**
+   * Came again at the same place. No fault, whatever else happened: the contract is at least once on
+   * the wire. Connect delivers again what it was not told in time that it arrived (`ackTimeoutMs`; in a
+   * run without acknowledgements that is everything), reads from the log for it, so that what is on its
+   * way from the bus comes twice too, and the bus may repeat what it did not confirm. None of that can
+   * be seen from here.
+   */
   redelivered: number;
   /** Came after one that stands later in the log. */
   late: number;
-  /** Stand in the log after one that was sent later. */
-  overtaken: number;
 }
 
 export const noFollows = (): Follows => ({
@@ -17,7 +21,6 @@ export const noFollows = (): Follows => ({
   duplicated: 0,
   redelivered: 0,
   late: 0,
-  overtaken: 0,
 });
 
 /** Follows what one device gets of one run of numbered messages. */
@@ -25,7 +28,6 @@ export class Follow {
   /** Sequence by number of the message; 0 for not here yet. */
   readonly #sequences: number[] = [];
   readonly #counts: Follows;
-  #highestNumber = -1;
   #highestSequence = 0;
 
   /** Several may count into the same numbers. */
@@ -46,9 +48,7 @@ export class Follow {
     sequences[number] = sequence;
     counts.delivered++;
     if (sequence < this.#highestSequence) counts.late++;
-    else if (number < this.#highestNumber) counts.overtaken++;
-    if (number > this.#highestNumber) this.#highestNumber = number;
-    if (sequence > this.#highestSequence) this.#highestSequence = sequence;
+    else this.#highestSequence = sequence;
     return true;
   }
 }

@@ -1,64 +1,26 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { readVarint, scan } from "../../platform/wire.ts";
+import { Account } from "./account.ts";
 import type { Counts, GeneratorApi, Load, Round, Setup } from "./api.ts";
 import { type CatchUp, createCatchUp } from "./catch-up.ts";
 import type { Device, DeviceEvents } from "./device.ts";
 import { Devices } from "./devices.ts";
 import { dialects } from "./dialects.ts";
-import { Follow, noFollows } from "./follow.ts";
 import type { MessageKey } from "./key.ts";
 import { Measuring } from "./measuring.ts";
 import { createMicros, type Micros } from "./micros.ts";
 import { Outgoing } from "./outgoing.ts";
 import { type Pace, startPace } from "./pace.ts";
-
-const REPEAT_MS = 100;
-/** Reasons that pass: the message may be sent again. */
-const passing = new Set([
-  ErrorReason.OVERLOADED,
-  ErrorReason.UNAVAILABLE,
-  ErrorReason.RATE_LIMITED,
-]);
-
-/** Field numbers on the way from a SendResult to the reason of its refusal. */
-const REFUSED = 3;
-const ERROR = 1;
-const REASON = 1;
-
-/** Why a send was refused; read without decoding the rest, because it may come for every second one. */
-function reasonOf(result: Uint8Array): ErrorReason {
-  let reason = ErrorReason.UNSPECIFIED;
-  for (const [outer, , from, to] of scan(result)) {
-    if (outer !== REFUSED) continue;
-    for (const [inner, , errorFrom, errorTo] of scan(result, from, to)) {
-      if (inner !== ERROR) continue;
-      for (const [field, , at] of scan(result, errorFrom, errorTo)) {
-        if (field === REASON) reason = readVarint(result, at);
-      }
-    }
-  }
-  return reason;
-}
+import { readRefusal } from "./refusal.ts";
 
 /** Plays devices: opens their sessions, sends as told, and keeps account of every message. */
 export class Generator implements GeneratorApi {
   readonly #outgoing = new Outgoing();
-  readonly #counts: Counts = {
-    ...noFollows(),
-    sent: 0,
-    accepted: 0,
-    refused: 0,
-    refusals: {},
-    syncRequired: 0,
-    ended: {},
-  };
-  readonly #follows: Follow[] = [];
   /** Next number by index of the sender; of a group by 0. */
   readonly #numbers: number[] = [];
   readonly #key: MessageKey = { timeUs: 0, user: 0, number: 0 };
   /** Deliveries that are left of each burst. */
   readonly #left: number[] = [];
   #setup: Setup | undefined;
+  #account: Account | undefined;
   #micros: Micros = () => 0;
   #devices: Devices | undefined;
   #measuring: Measuring | undefined;
@@ -69,6 +31,7 @@ export class Generator implements GeneratorApi {
 
   async setup(setup: Setup): Promise<void> {
     this.#setup = setup;
+    this.#account = new Account(setup);
     this.#micros = createMicros(setup.epochOffsetUs);
     this.#measuring = new Measuring(this.#micros);
     this.#catchUp = createCatchUp(this.#micros);
@@ -84,7 +47,7 @@ export class Generator implements GeneratorApi {
 
   open(options: Parameters<GeneratorApi["open"]>[0]) {
     for (const { index } of options.devices) {
-      this.#follows[index] ??= new Follow(this.#counts);
+      this.#must(this.#account).open(index);
       this.#numbers[index] ??= 0;
     }
     return this.#must(this.#devices).open(options);
@@ -109,18 +72,23 @@ export class Generator implements GeneratorApi {
         micros: this.#micros,
         intervalUs: (1e6 * burst) / load.perSecond,
         due: (dueUs) => this.#burst(dueUs, burst),
-        late: (lateUs, busy) => this.#measuring?.late(lateUs, burst, busy),
       });
     }
     this.#outgoing.flush();
   }
 
-  async measure(): Promise<void> {
+  async measure(): Promise<Counts> {
     this.#must(this.#measuring).begin();
+    return structuredClone(this.#counts);
   }
 
   async measured() {
-    return this.#must(this.#measuring).end(structuredClone(this.#counts));
+    const effort = this.#must(this.#measuring).end();
+    return { counts: structuredClone(this.#counts), effort };
+  }
+
+  async times() {
+    return this.#must(this.#measuring).times;
   }
 
   async stop(): Promise<void> {
@@ -147,9 +115,7 @@ export class Generator implements GeneratorApi {
     },
     refused: (device, key, result) => this.#refused(device, key, result),
     delivered: (device, key, sequence) => {
-      // The sender's own messages come back in a group.
-      if (key.user === device.index) return;
-      if (!this.#follows[device.index]!.deliver(key.number, sequence)) return;
+      if (!this.#must(this.#account).delivered(device.index, key, sequence)) return;
       this.#measuring?.delivered(key, this.#must(this.#setup).shared);
       if (this.#load?.kind === "rounds") this.#countDown(this.#load, key.number);
     },
@@ -158,8 +124,7 @@ export class Generator implements GeneratorApi {
     },
     answered: (device, result) => this.#catchUp?.answered(device, result),
     ended: (device, code, reason) => {
-      const name = `${code} ${reason}`.trim();
-      this.#counts.ended[name] = (this.#counts.ended[name] ?? 0) + 1;
+      this.#must(this.#account).ended(code, reason);
       this.#devices?.remove(device);
     },
   };
@@ -180,11 +145,10 @@ export class Generator implements GeneratorApi {
     const senders = this.#must(this.#devices).senders;
     const device = senders[this.#turn++ % senders.length];
     if (!device?.isOpen) return;
-    const measuring = this.#must(this.#measuring);
     for (let n = 0; n < burst; n++) this.#send(device, dueUs);
     if (this.#load?.kind === "rounds") this.#left.push(burst * (senders.length - 1));
     this.#outgoing.flush();
-    measuring.sent(this.#micros() - dueUs, burst);
+    this.#must(this.#measuring).sent(dueUs, burst);
   }
 
   #countDown({ burst }: Load & { kind: "rounds" }, number: number): void {
@@ -194,18 +158,18 @@ export class Generator implements GeneratorApi {
   }
 
   #refused(device: Device, key: Readonly<MessageKey> | undefined, result: Uint8Array): void {
-    const reason = reasonOf(result);
-    const name = ErrorReason[reason] ?? String(reason);
-    this.#counts.refusals[name] = (this.#counts.refusals[name] ?? 0) + 1;
-    if (this.#load?.kind !== "window" || key === undefined || !passing.has(reason)) {
-      this.#counts.refused++;
-      return;
-    }
+    const account = this.#must(this.#account);
+    const againMs = account.refused(key, readRefusal(result), this.#load);
+    if (key === undefined || againMs === undefined) return;
     const again = { ...key };
     setTimeout(() => {
       device.send(again);
       this.#outgoing.flush();
-    }, REPEAT_MS);
+    }, againMs);
+  }
+
+  get #counts(): Counts {
+    return this.#must(this.#account).counts;
   }
 
   #must<T>(part: T | undefined): T {

@@ -1,23 +1,20 @@
 import { Histogram } from "../histogram.ts";
-import type { Counts, Measured, Round } from "./api.ts";
+import type { Effort, Round, Times } from "./api.ts";
 import type { MessageKey } from "./key.ts";
 import type { Micros } from "./micros.ts";
 
-/** A send that left this much after it was due counts as late. */
-const LATE_US = 10_000;
-
-/** What is noted while it measures. */
+/**
+ * What is noted of messages that are due while it measures: of all of them, however late they leave or
+ * arrive. A server that stands still near the end must not get rid of what it delivers afterwards.
+ */
 export class Measuring {
   readonly #micros: Micros;
   readonly #latencies = new Histogram();
   readonly #lateness = new Histogram();
   readonly #rounds = new Map<number, { dueUs: number; devices: number; lastUs: number }>();
-  #on = false;
-  #beganUs = 0;
+  #beganUs = Number.POSITIVE_INFINITY;
   #endedUs = Number.POSITIVE_INFINITY;
   #cpuBefore = process.cpuUsage();
-  #lateSends = 0;
-  #lateByItself = 0;
 
   constructor(micros: Micros) {
     this.#micros = micros;
@@ -27,50 +24,31 @@ export class Measuring {
     this.#latencies.clear();
     this.#lateness.clear();
     this.#rounds.clear();
-    this.#lateSends = 0;
-    this.#lateByItself = 0;
     this.#cpuBefore = process.cpuUsage();
     this.#beganUs = this.#micros();
     this.#endedUs = Number.POSITIVE_INFINITY;
-    this.#on = true;
   }
 
-  end(counts: Counts): Measured {
-    this.#on = false;
+  /** What is due from now on is not noted. */
+  end(): Effort {
     this.#endedUs = this.#micros();
     const { user, system } = process.cpuUsage(this.#cpuBefore);
-    return {
-      counts,
-      effort: {
-        elapsedUs: this.#endedUs - this.#beganUs,
-        cpuUs: user + system,
-        lateSends: this.#lateSends,
-        lateByItself: this.#lateByItself,
-      },
-      latencies: this.#latencies.counts.slice(),
-      lateness: this.#lateness.counts.slice(),
-    };
+    return { elapsedUs: this.#endedUs - this.#beganUs, cpuUs: user + system };
   }
 
-  /** Messages left, this much after they were due. */
-  sent(lateUs: number, messages: number): void {
-    if (!this.#on) return;
+  /** Messages left that were due then. */
+  sent(dueUs: number, messages: number): void {
+    if (!this.#isMeasured(dueUs)) return;
+    const lateUs = this.#micros() - dueUs;
     for (let n = 0; n < messages; n++) this.#lateness.add(lateUs);
   }
 
-  /** Messages are due and will leave only now; `busy` when this process was, and not the machine. */
-  late(lateUs: number, messages: number, busy: boolean): void {
-    if (!this.#on || lateUs < LATE_US) return;
-    this.#lateSends += messages;
-    if (busy) this.#lateByItself += messages;
-  }
-
+  /** A message arrived for the first time; of shared ones, at one device. */
   delivered({ timeUs, number }: Readonly<MessageKey>, shared: boolean): void {
-    if (!this.#on && !shared) return;
+    if (!this.#isMeasured(timeUs)) return;
     const nowUs = this.#micros();
-    if (this.#on) this.#latencies.add(nowUs - timeUs);
-    // The last ones due are followed beyond the end.
-    if (!shared || timeUs < this.#beganUs || timeUs > this.#endedUs) return;
+    this.#latencies.add(nowUs - timeUs);
+    if (!shared) return;
     const round = this.#rounds.get(number);
     if (round === undefined) {
       this.#rounds.set(number, { dueUs: timeUs, devices: 1, lastUs: nowUs });
@@ -80,7 +58,18 @@ export class Measuring {
     round.lastUs = nowUs;
   }
 
+  get times(): Times {
+    return {
+      latencies: this.#latencies.counts.slice(),
+      lateness: this.#lateness.counts.slice(),
+    };
+  }
+
   get rounds(): Round[] {
     return [...this.#rounds].map(([number, round]) => ({ number, ...round }));
+  }
+
+  #isMeasured(dueUs: number): boolean {
+    return dueUs >= this.#beganUs && dueUs < this.#endedUs;
   }
 }
