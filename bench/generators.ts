@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { setPriority } from "node:os";
 import { join } from "node:path";
 import type {
+  CaughtUp,
   Counts,
   DeviceSpec,
   GeneratorApi,
@@ -14,14 +15,22 @@ import type {
 import { noFollows } from "./generator/follow.ts";
 import { epochOffsetUs } from "./generator/micros.ts";
 import { Histogram } from "./histogram.ts";
+import { limitOf } from "./limit.ts";
+import type { Flag } from "./options.ts";
 
-/** Share of a core from which on a generator may have been the limit. */
-const LIMIT_SHARE = 0.9;
 /** Share of late sends from which on a generator did not keep its rate. */
 const LATE_SHARE = 0.01;
 
+/** Handshakes on their way at once in each process, where it does not matter. */
+const OPEN_AT_ONCE = 64;
+
 /** How long devices join acknowledgements, as the client does. */
 export const acknowledgeMs = 50;
+
+/** The flag of scenarios whose devices are played by generators. */
+export const generatorFlags: Readonly<Record<string, Flag>> = {
+  generators: { default: "1", doc: "processes that play the devices" },
+};
 
 /** A measured time, of all generators together. */
 export interface MeasuredTogether {
@@ -66,7 +75,7 @@ export class Generators {
   }
 
   /** Opens sessions, so many at a time in each process. Pairs stay together in one process. */
-  async open(devices: readonly DeviceSpec[], atOnce: number): Promise<OpenedTogether> {
+  async open(devices: readonly DeviceSpec[], atOnce = OPEN_AT_ONCE): Promise<OpenedTogether> {
     const count = this.#children.length;
     const parts = this.#children.map((_, nth) =>
       devices.filter(({ index }) => (index >> 1) % count === nth),
@@ -147,9 +156,15 @@ export class Generators {
   /** Lets every device catch up. */
   async sync(atOnce: number) {
     const parts = await this.#all((child) => child.call("sync", { atOnce }));
+    const sum = (count: (part: CaughtUp) => number) =>
+      parts.reduce((before, part) => before + count(part), 0);
     return {
       latencies: merged(parts.map(({ latencies }) => latencies)),
-      entries: parts.reduce((sum, { entries }) => sum + entries, 0),
+      entries: sum(({ entries }) => entries),
+      lost: sum(({ lost }) => lost),
+      duplicated: sum(({ duplicated }) => duplicated),
+      outOfOrder: sum(({ outOfOrder }) => outOfOrder),
+      failures: sumOf(parts.map(({ failures }) => failures)),
       elapsedS: Math.max(...parts.map(({ elapsedUs }) => elapsedUs)) / 1e6,
       limitedBy: busiest(parts.map(({ cpuUs, elapsedUs }) => cpuUs / elapsedUs)),
     };
@@ -229,9 +244,8 @@ function goFirst(pid: number | undefined): void {
 
 /** Says so when a process took all of a core. */
 function busiest(shares: readonly number[]): string | undefined {
-  const share = Math.max(...shares);
-  if (!(share >= LIMIT_SHARE)) return undefined;
-  return `a generator took ${Math.round(share * 100)} % of a core`;
+  const limit = limitOf("a generator", Math.max(...shares));
+  return limit && `${limit}; --generators 2 plays the devices by two`;
 }
 
 function merged(parts: readonly Float64Array<ArrayBufferLike>[]): Histogram {

@@ -160,6 +160,7 @@ export class Generator implements GeneratorApi {
     ended: (device, code, reason) => {
       const name = `${code} ${reason}`.trim();
       this.#counts.ended[name] = (this.#counts.ended[name] ?? 0) + 1;
+      this.#catchUp?.ended(device, name);
       this.#devices?.remove(device);
     },
   };
