@@ -1,7 +1,7 @@
-import { acknowledgeMs } from "../generators.ts";
+import { acknowledgeMs, generatorFlags } from "../generators.ts";
 import { readMachine } from "../machine.ts";
 import type { Flags } from "../options.ts";
-import { runPairs } from "../pairs.ts";
+import { runPairs, usersInPairs } from "../pairs.ts";
 import { prefill } from "../prefill.ts";
 import { type Report, rounded } from "../report.ts";
 import type { Run } from "../run.ts";
@@ -12,6 +12,7 @@ export default scenario({
   summary: "the same messages into an empty log, into a full one, and with idle sessions beside",
   flags: {
     ...modeFlags,
+    ...generatorFlags,
     users: { default: "400", doc: "users, in pairs" },
     window: { default: "16", doc: "messages of each user in flight" },
     seconds: { default: "10", doc: "how long each is measured" },
@@ -27,6 +28,7 @@ type Case = "empty" | "prefilled" | "idle";
 
 async function growth(flags: Flags): Promise<Report> {
   const machine = readMachine();
+  const users = usersInPairs(flags);
   const runs: Record<Case, Run[]> = { empty: [], prefilled: [], idle: [] };
   for (let round = 0; round < flags.number("rounds"); round++) {
     for (const one of ["empty", "prefilled", "idle"] as const) {
@@ -38,7 +40,7 @@ async function growth(flags: Flags): Promise<Report> {
             system,
             machine,
             addresses: addressesOf(system, flags),
-            users: flags.number("users", 2),
+            users,
             idle: one === "idle" ? flags.number("idle", 0) : 0,
             load: { kind: "window", window: flags.number("window") },
             textBytes: 128,
