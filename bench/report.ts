@@ -18,7 +18,7 @@ export function printReport({ figures, faults, limitedBy }: Report): void {
   if (limitedBy !== undefined) {
     console.log(
       `  The generator was the limit: ${limitedBy}.\n` +
-        "  What is above says how fast the generator is, not the server. Try --generators 2.\n",
+        "  What is above says how fast the generator is, not the server.\n",
     );
   }
   for (const fault of faults) console.log(`  OFF: ${fault}`);
