@@ -3,6 +3,7 @@ import { setPriority } from "node:os";
 import { join } from "node:path";
 import { noCounts } from "./generator/account.ts";
 import type {
+  CaughtUp,
   Counts,
   DeviceSpec,
   GeneratorApi,
@@ -15,9 +16,18 @@ import type {
 import { epochOffsetUs } from "./generator/micros.ts";
 import { Histogram } from "./histogram.ts";
 import { busiest } from "./limit.ts";
+import type { Flag } from "./options.ts";
+
+/** Handshakes on their way at once in each process, where it does not matter. */
+const OPEN_AT_ONCE = 64;
 
 /** How long devices join acknowledgements, as the client does. */
 export const acknowledgeMs = 50;
+
+/** The flag of scenarios whose devices are played by generators. */
+export const generatorFlags: Readonly<Record<string, Flag>> = {
+  generators: { default: "1", doc: "processes that play the devices" },
+};
 
 /** A measured time, of all generators together. */
 export interface MeasuredTogether {
@@ -64,7 +74,7 @@ export class Generators {
   }
 
   /** Opens sessions, so many at a time in each process. Pairs stay together in one process. */
-  async open(devices: readonly DeviceSpec[], atOnce: number): Promise<OpenedTogether> {
+  async open(devices: readonly DeviceSpec[], atOnce = OPEN_AT_ONCE): Promise<OpenedTogether> {
     const count = this.#children.length;
     const parts = this.#children.map((_, nth) =>
       devices.filter(({ index }) => (index >> 1) % count === nth),
@@ -147,9 +157,15 @@ export class Generators {
   /** Lets every device catch up. */
   async sync(atOnce: number) {
     const parts = await this.#all((child) => child.call("sync", { atOnce }));
+    const sum = (count: (part: CaughtUp) => number) =>
+      parts.reduce((before, part) => before + count(part), 0);
     return {
       latencies: merged(parts.map(({ latencies }) => latencies)),
-      entries: parts.reduce((sum, { entries }) => sum + entries, 0),
+      entries: sum(({ entries }) => entries),
+      lost: sum(({ lost }) => lost),
+      duplicated: sum(({ duplicated }) => duplicated),
+      outOfOrder: sum(({ outOfOrder }) => outOfOrder),
+      failures: sumOf(parts.map(({ failures }) => failures)),
       elapsedS: Math.max(...parts.map(({ elapsedUs }) => elapsedUs)) / 1e6,
       limitedBy: busiest(parts.map(({ cpuUs, elapsedUs }) => cpuUs / elapsedUs)),
     };

@@ -1,6 +1,5 @@
-import { type Client, createClient } from "@connectrpc/connect";
-import { createConnectTransport } from "@connectrpc/connect-node";
 import { GroupService } from "../gen/lucky/group/v1/group_pb.js";
+import { callers } from "../test/people.ts";
 import type { System } from "./system.ts";
 import type { User } from "./users.ts";
 
@@ -10,7 +9,7 @@ const PAGE = 1_000;
 /** Makes a group of all users, with the first as its owner; returns its conversation's id. */
 export async function makeGroup({ url }: System, users: readonly User[]): Promise<string> {
   const [owner, ...members] = users;
-  const groups = groupsOf(url, owner!.accessToken);
+  const groups = callers(url, GroupService, owner!.accessToken);
   const ids = members.map(({ userId }) => userId);
   const { group } = await groups.createGroup({ name: "bench", userIds: ids.slice(0, PAGE) });
   const groupId = group!.groupId;
@@ -18,19 +17,4 @@ export async function makeGroup({ url }: System, users: readonly User[]): Promis
     await groups.addMembers({ groupId, userIds: ids.slice(at, at + PAGE) });
   }
   return groupId;
-}
-
-function groupsOf(baseUrl: string, token: string): Client<typeof GroupService> {
-  const transport = createConnectTransport({
-    baseUrl,
-    httpVersion: "1.1",
-    interceptors: [
-      (next) => (request) => {
-        request.header.set("authorization", `Bearer ${token}`);
-        return next(request);
-      },
-    ],
-    defaultTimeoutMs: 60_000,
-  });
-  return createClient(GroupService, transport);
 }

@@ -1,7 +1,8 @@
 import type { Load } from "./generator/api.ts";
 import type { Histogram } from "./histogram.ts";
+import { type Figures, rounded } from "./report.ts";
 
-/** Share of a core from which on a generator may have been the limit. */
+/** Share of a core from which on a process of the bench may have been the limit. */
 const LIMIT_SHARE = 0.9;
 /** Share of what was due that must have left. */
 const OFFERED_SHARE = 0.99;
@@ -26,11 +27,15 @@ export function limitOf(efforts: Efforts): string | undefined {
   return efforts.load.kind === "rate" ? rateLimit(efforts, efforts.load) : busiest(efforts.shares);
 }
 
-/** Says so when a process took all of a core: a quicker one would have made for higher figures. */
+/** Says so when a generator took all of a core: a quicker one would have made for higher figures. */
 export function busiest(shares: readonly number[]): string | undefined {
-  const share = Math.max(...shares);
-  if (!(share >= LIMIT_SHARE)) return undefined;
-  return `a generator took ${Math.round(share * 100)} % of a core`;
+  const limit = fullCore("a generator", Math.max(...shares));
+  return limit && `${limit}; --generators 2 plays the devices by two`;
+}
+
+/** Says so when a process of the bench took all of a core; undefined when it did not. */
+function fullCore(who: string, share: number): string | undefined {
+  return share >= LIMIT_SHARE ? `${who} took ${Math.round(share * 100)} % of a core` : undefined;
 }
 
 /**
@@ -53,4 +58,35 @@ function rateLimit(efforts: Efforts, { perSecond, burst }: Load & { kind: "rate"
   if (!(lateUs > LATE_US && lateUs > latencyUs * LATE_SHARE)) return undefined;
   const ms = (us: number) => (us / 1_000).toFixed(1);
   return `sends left ${ms(lateUs)} ms late, of ${ms(latencyUs)} ms of latency (p99)`;
+}
+
+/** The limits of several runs, each with the name of its run; undefined when there was none. */
+export function limitsOf(
+  runs: Readonly<Record<string, { readonly limitedBy: string | undefined }>>,
+): string | undefined {
+  const limits = Object.entries(runs).flatMap(([name, { limitedBy }]) =>
+    limitedBy === undefined ? [] : [`${name}: ${limitedBy}`],
+  );
+  return limits.length > 0 ? limits.join("; ") : undefined;
+}
+
+/** What the bench's own process took, in a run whose load it makes itself. */
+export interface OwnPart {
+  readonly figures: Figures;
+  readonly limitedBy: string | undefined;
+}
+
+/** Reads it off the CPU seconds of a run, by process. */
+export function ownPart(options: {
+  readonly cpu: ReadonlyMap<string, number>;
+  readonly elapsedS: number;
+  /** Of the machine. */
+  readonly cpus: number;
+}): OwnPart {
+  const { cpu, elapsedS, cpus } = options;
+  const share = (cpu.get("bench") ?? 0) / elapsedS;
+  return {
+    figures: { generator_share_of_machine: rounded(share / cpus, 3) },
+    limitedBy: fullCore("the bench's own process", share),
+  };
 }

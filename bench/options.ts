@@ -17,7 +17,6 @@ export interface Flags {
 
 /** Flags that every scenario knows. */
 export const commonFlags: Readonly<Record<string, Flag>> = {
-  generators: { default: "1", doc: "processes that play the devices" },
   json: { default: undefined, doc: "nothing changes: the last line is always one JSON object" },
 };
 

@@ -1,11 +1,17 @@
 import type { DeviceSpec, Load } from "./generator/api.ts";
 import { Generators } from "./generators.ts";
 import type { Machine } from "./machine.ts";
+import type { Flags } from "./options.ts";
 import { type Run, run } from "./run.ts";
 import type { System } from "./system.ts";
 import { makeUsers, type Origin } from "./users.ts";
 
-const OPEN_AT_ONCE = 64;
+/** How many users write to each other two by two. Throws a plain sentence for an odd number. */
+export function usersInPairs(flags: Flags): number {
+  const users = flags.number("users", 2);
+  if (users % 2 !== 0) throw new Error("--users is an even number");
+  return users;
+}
 
 export interface PairsOptions {
   readonly system: System;
@@ -43,7 +49,7 @@ export async function runPairs(options: PairsOptions): Promise<Run & { origin: O
   } as const;
   const generators = await Generators.start(options.generators, setup);
   try {
-    await generators.open(devices, OPEN_AT_ONCE);
+    await generators.open(devices);
     const result = await run({
       ...options,
       generators,

@@ -18,8 +18,7 @@ export function printReport({ figures, faults, limitedBy }: Report): void {
   if (limitedBy !== undefined) {
     console.log(
       `  The generator was the limit: ${limitedBy}.\n` +
-        "  What is above is the generator's, at least in part, and not the server's alone.\n" +
-        "  Try --generators 2, or a machine that has nothing else to do.\n",
+        "  What is above is the generator's, at least in part, and not the server's alone.\n",
     );
   }
   for (const fault of faults) console.log(`  OFF: ${fault}`);

@@ -1,23 +1,27 @@
+import { withStarted } from "./backends.ts";
 import type { DeviceSpec, DialectName, Load } from "./generator/api.ts";
 import { acknowledgeMs, Generators } from "./generators.ts";
 import type { Machine } from "./machine.ts";
 import { type Run, run } from "./run.ts";
-import type { Rival } from "./servers/start.ts";
+import { type Rival, startRival } from "./servers/start.ts";
 
-const OPEN_AT_ONCE = 64;
-
-export interface RivalOptions {
-  readonly rival: Rival;
-  /** What its CPU is counted under. */
-  readonly name: string;
-  readonly dialect: DialectName;
+/** What every server is given to do. */
+export interface Workload {
   readonly machine: Machine;
+  /** An even number. */
   readonly users: number;
   readonly load: Load;
   readonly textBytes: number;
   readonly seconds: number;
   readonly warmupS: number;
   readonly generators: number;
+}
+
+export interface RivalOptions extends Workload {
+  readonly rival: Rival;
+  /** What its CPU is counted under. */
+  readonly name: string;
+  readonly dialect: DialectName;
 }
 
 /** The messages of pairs, sent through another server than Lucky by the same generator. */
@@ -33,7 +37,7 @@ export async function runRival(options: RivalOptions): Promise<Run> {
   const setup = { dialect: options.dialect, text, shared: false, acknowledgeMs };
   const generators = await Generators.start(options.generators, setup);
   try {
-    await generators.open(devices, OPEN_AT_ONCE);
+    await generators.open(devices);
     return await run({
       generators,
       machine,
@@ -49,4 +53,14 @@ export async function runRival(options: RivalOptions): Promise<Run> {
   } finally {
     generators.close();
   }
+}
+
+/** The same through the relay, which stores nothing and groups nothing. */
+export function runRelay(workload: Workload): Promise<Run> {
+  return withStarted(async (started) => {
+    console.log("a relay on uWebSockets.js, which stores nothing and groups nothing");
+    const rival = await startRival("relay.ts");
+    started.push(() => rival.close());
+    return runRival({ ...workload, rival, name: "relay", dialect: "lucky" });
+  });
 }

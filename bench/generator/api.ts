@@ -103,7 +103,16 @@ export interface Opened {
 export interface CaughtUp {
   readonly elapsedUs: number;
   readonly cpuUs: number;
+  /** Places in logs that came, each once. */
   readonly entries: number;
+  /** Places that did not come, before those that the server calls the last. */
+  readonly lost: number;
+  /** Entries at a place that was there already. */
+  readonly duplicated: number;
+  /** Entries that came after one that stands later. */
+  readonly outOfOrder: number;
+  /** Devices that did not get to the end, by why. */
+  readonly failures: Record<string, number>;
   /** Until a device had everything, µs. */
   readonly latencies: Float64Array;
 }

@@ -125,6 +125,7 @@ export class Generator implements GeneratorApi {
     answered: (device, result) => this.#catchUp?.answered(device, result),
     ended: (device, code, reason) => {
       this.#must(this.#account).ended(code, reason);
+      this.#catchUp?.ended(device, `${code} ${reason}`.trim());
       this.#devices?.remove(device);
     },
   };

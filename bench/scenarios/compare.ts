@@ -1,12 +1,13 @@
 import { createRequire } from "node:module";
 import { startRedis } from "../../test/backends.ts";
 import { startDatabase, withStarted } from "../backends.ts";
-import { acknowledgeMs } from "../generators.ts";
+import { acknowledgeMs, generatorFlags } from "../generators.ts";
+import { limitsOf } from "../limit.ts";
 import { readMachine, readVersions } from "../machine.ts";
 import type { Flags } from "../options.ts";
-import { runPairs } from "../pairs.ts";
+import { runPairs, usersInPairs } from "../pairs.ts";
 import { type Report, rounded } from "../report.ts";
-import { type RivalOptions, runRival } from "../rival.ts";
+import { runRelay, runRival, type Workload } from "../rival.ts";
 import type { Run } from "../run.ts";
 import { scenario } from "../scenario.ts";
 import { type Ejabberd, findEjabberd, startEjabberd } from "../servers/ejabberd.ts";
@@ -20,6 +21,7 @@ export default scenario({
     "the same messages through Lucky, Socket.IO with Redis and INSERTs, ejabberd, a bare relay",
   flags: {
     ...modeFlags,
+    ...generatorFlags,
     users: { default: "400", doc: "users, in pairs" },
     window: { default: "16", doc: "messages of each user in flight" },
     seconds: { default: "10", doc: "how long each is measured" },
@@ -29,15 +31,12 @@ export default scenario({
   run: compare,
 });
 
-/** What every server is given to do. */
-type Workload = Omit<RivalOptions, "rival" | "name" | "dialect">;
-
 async function compare(flags: Flags): Promise<Report> {
   requirePackages("socket.io", "@socket.io/redis-adapter");
   const machine = readMachine();
   const workload = {
     machine,
-    users: flags.number("users", 2),
+    users: usersInPairs(flags),
     load: { kind: "window", window: flags.number("window") } as const,
     textBytes: flags.number("text"),
     seconds: flags.number("seconds", 0.1),
@@ -84,21 +83,8 @@ async function compare(flags: Flags): Promise<Report> {
     faults: Object.entries(runs).flatMap(([name, { faults }]) =>
       faults.map((fault) => `${name}: ${fault}`),
     ),
-    limitedBy:
-      Object.entries(runs)
-        .filter(([, { limitedBy }]) => limitedBy !== undefined)
-        .map(([name, { limitedBy }]) => `${name}: ${limitedBy}`)
-        .join("; ") || undefined,
+    limitedBy: limitsOf(runs),
   };
-}
-
-function runRelay(workload: Workload): Promise<Run> {
-  return withStarted(async (started) => {
-    console.log("a bare relay on uWebSockets.js, which stores nothing");
-    const rival = await startRival("relay.ts");
-    started.push(() => rival.close());
-    return runRival({ ...workload, rival, name: "relay", dialect: "lucky" });
-  });
 }
 
 /** It reaches PostgreSQL by the way that Lucky takes in the same mode. */

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { cpuBetween, readCpu } from "../cpu.ts";
 import type { DeviceSpec } from "../generator/api.ts";
-import { acknowledgeMs, Generators, type OpenedTogether } from "../generators.ts";
+import { acknowledgeMs, Generators, generatorFlags, type OpenedTogether } from "../generators.ts";
 import { readMachine, readVersions } from "../machine.ts";
 import { readMemory } from "../memory.ts";
 import type { Flags } from "../options.ts";
@@ -29,6 +29,7 @@ export default scenario({
   summary: "idle sessions: memory of each, accepts a second, and all of them coming back at once",
   flags: {
     ...modeFlags,
+    ...generatorFlags,
     sessions: { default: "10000", doc: "sessions, each of another user" },
     warm: {
       default: "5000",

@@ -1,5 +1,5 @@
 import type { DeviceSpec, Load, Round } from "../generator/api.ts";
-import { acknowledgeMs, Generators } from "../generators.ts";
+import { acknowledgeMs, Generators, generatorFlags } from "../generators.ts";
 import { makeGroup } from "../groups.ts";
 import { Histogram } from "../histogram.ts";
 import { readMachine, readVersions } from "../machine.ts";
@@ -10,12 +10,11 @@ import { scenario } from "../scenario.ts";
 import { addressesOf, modeFlags, shapeFigures, shapeOf, withSystem } from "../system.ts";
 import { makeUsers } from "../users.ts";
 
-const OPEN_AT_ONCE = 64;
-
 export default scenario({
   summary: "messages to one group whose members are all online: until when all of them have each",
   flags: {
     ...modeFlags,
+    ...generatorFlags,
     members: { default: "1000", doc: "members of the group" },
     rate: {
       default: "20",
@@ -55,7 +54,7 @@ async function fanout(flags: Flags): Promise<Report> {
     const setup = { dialect: "lucky", text, shared: true, acknowledgeMs: ack } as const;
     const generators = await Generators.start(flags.number("generators"), setup);
     try {
-      await generators.open(devices, OPEN_AT_ONCE);
+      await generators.open(devices);
       const { figures, faults, limitedBy } = await run({
         generators,
         machine,

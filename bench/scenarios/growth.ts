@@ -1,7 +1,7 @@
-import { acknowledgeMs } from "../generators.ts";
+import { acknowledgeMs, generatorFlags } from "../generators.ts";
 import { readMachine } from "../machine.ts";
 import type { Flags } from "../options.ts";
-import { runPairs } from "../pairs.ts";
+import { runPairs, usersInPairs } from "../pairs.ts";
 import { prefill } from "../prefill.ts";
 import { type Report, rounded } from "../report.ts";
 import type { Run } from "../run.ts";
@@ -13,6 +13,7 @@ export default scenario({
     "the same messages into an empty log, into a full one, with idle sessions beside, and an empty one",
   flags: {
     ...modeFlags,
+    ...generatorFlags,
     users: { default: "400", doc: "users, in pairs" },
     window: { default: "16", doc: "messages of each user in flight" },
     seconds: { default: "10", doc: "how long each is measured" },
@@ -31,6 +32,7 @@ const course: readonly Case[] = ["empty", "prefilled", "idle", "empty"];
 
 async function growth(flags: Flags): Promise<Report> {
   const machine = readMachine();
+  const users = usersInPairs(flags);
   const runs: Record<Case, Run[]> = { empty: [], prefilled: [], idle: [] };
   for (let round = 0; round < flags.number("rounds"); round++) {
     for (const one of course) {
@@ -42,7 +44,7 @@ async function growth(flags: Flags): Promise<Report> {
             system,
             machine,
             addresses: addressesOf(system, flags),
-            users: flags.number("users", 2),
+            users,
             idle: one === "idle" ? flags.number("idle", 0) : 0,
             load: { kind: "window", window: flags.number("window") },
             textBytes: 128,

@@ -1,21 +1,33 @@
+import { setTimeout as pause } from "node:timers/promises";
 import { createRabbitBus } from "../../platform/bus/rabbitmq.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { createLog } from "../../platform/log.ts";
 import { startRabbit } from "../../test/backends.ts";
 import { startDatabase, withStarted } from "../backends.ts";
+import { cpuBetween, readCpu } from "../cpu.ts";
+import { generatorFlags } from "../generators.ts";
 import { Inserter } from "../inserter.ts";
-import { readMachine, readVersions } from "../machine.ts";
+import { limitsOf, type OwnPart, ownPart } from "../limit.ts";
+import { type Machine, readMachine, readVersions } from "../machine.ts";
 import type { Flags } from "../options.ts";
+import { usersInPairs } from "../pairs.ts";
 import { type Report, rounded } from "../report.ts";
-import { runRival } from "../rival.ts";
+import { runRelay } from "../rival.ts";
 import { scenario } from "../scenario.ts";
-import { startRival } from "../servers/start.ts";
 
 const WARMUP_S = 2;
 
+/**
+ * Three parts by themselves, one after the other, each with a rate and figures of its own: `relay`, whose
+ * messages are followed as always, `insert` and `publish`, which the bench's own process makes. No
+ * message goes through all three, so no figure is of all three. The relay is no upper bound: it groups
+ * nothing.
+ */
 export default scenario({
-  summary: "what the machine allows without Lucky: bare relay, bare inserts, bare publishing",
+  summary:
+    "parts without Lucky: a relay that stores and groups nothing, bare inserts, bare publishing",
   flags: {
+    ...generatorFlags,
     users: { default: "400", doc: "users, in pairs; also conversations that are inserted into" },
     window: { default: "16", doc: "messages of each user in flight through the relay" },
     seconds: { default: "10", doc: "how long each is measured" },
@@ -30,49 +42,44 @@ export default scenario({
 
 async function limits(flags: Flags): Promise<Report> {
   const machine = readMachine();
-  const users = flags.number("users", 2);
+  const users = usersInPairs(flags);
   const seconds = flags.number("seconds", 0.1);
-  const relay = await withStarted(async (started) => {
-    console.log("a bare relay on uWebSockets.js, which stores nothing");
-    const rival = await startRival("relay.ts");
-    started.push(() => rival.close());
-    return runRival({
-      rival,
-      name: "relay",
-      dialect: "lucky",
-      machine,
-      users,
-      load: { kind: "window", window: flags.number("window") },
-      textBytes: flags.number("text"),
-      seconds,
-      warmupS: WARMUP_S,
-      generators: flags.number("generators"),
-    });
+  const relay = await runRelay({
+    machine,
+    users,
+    load: { kind: "window", window: flags.number("window") },
+    textBytes: flags.number("text"),
+    seconds,
+    warmupS: WARMUP_S,
+    generators: flags.number("generators"),
   });
-  const inserted = await insert(flags, seconds);
-  const published = await publish(flags, seconds);
+  const { inserted, versions } = await insert(flags, machine);
+  const published = await publish(flags, machine);
+  const runs = { relay, insert: inserted, publish: published };
   return {
     figures: {
       users,
       seconds,
       relay_per_s: rounded(relay.deliveredPerS, 0),
       insert_per_s: rounded(inserted.perS, 0),
-      publish_per_s: rounded(published, 0),
+      publish_per_s: rounded(published.perS, 0),
       insert_batch: flags.number("batch"),
       insert_lanes: flags.number("lanes"),
       publish_bytes: flags.number("envelope"),
       publish_unconfirmed: flags.number("unconfirmed"),
       relay: relay.figures,
+      insert: inserted.figures,
+      publish: published.figures,
       machine,
-      versions: inserted.versions,
+      versions,
     },
     faults: relay.faults.map((fault) => `relay: ${fault}`),
-    limitedBy: relay.limitedBy,
+    limitedBy: limitsOf(runs),
   };
 }
 
 /** Rows a second, by the statement that the server appends with. */
-function insert(flags: Flags, seconds: number) {
+function insert(flags: Flags, machine: Machine) {
   return withStarted(async (started) => {
     console.log("bare inserts into the log, by the server's own statement");
     const { url, pool, ids } = await startDatabase(started);
@@ -80,20 +87,21 @@ function insert(flags: Flags, seconds: number) {
     const batch = flags.number("batch");
     const inserter = new Inserter({ pool, ids, clock: systemClock, lanes });
     await inserter.makeConversations(flags.number("users"));
-    const perS = await repeat({
-      seconds,
+    const inserted = await repeat({
+      machine,
+      seconds: flags.number("seconds", 0.1),
       atOnce: lanes,
       work: async (lane) => {
         await inserter.insert(batch, lane);
         return batch;
       },
     });
-    return { perS, versions: await readVersions({ postgresUrl: url, mesh: true }) };
+    return { inserted, versions: await readVersions({ postgresUrl: url, mesh: true }) };
   });
 }
 
 /** Confirmed publishings a second, through the server's own bus, with somebody who takes them. */
-function publish(flags: Flags, seconds: number): Promise<number> {
+function publish(flags: Flags, machine: Machine): Promise<Repeated> {
   return withStarted(async (started) => {
     console.log("bare publishing to RabbitMQ: persistent, mandatory, confirmed, acknowledged");
     const rabbit = await startRabbit();
@@ -104,7 +112,8 @@ function publish(flags: Flags, seconds: number): Promise<number> {
     await bus.consume("bench", async () => {});
     const body = Buffer.alloc(flags.number("envelope"), "x");
     return repeat({
-      seconds,
+      machine,
+      seconds: flags.number("seconds", 0.1),
       atOnce: flags.number("unconfirmed"),
       work: async () => {
         await bus.publish("bench", body, AbortSignal.timeout(10_000));
@@ -114,13 +123,19 @@ function publish(flags: Flags, seconds: number): Promise<number> {
   });
 }
 
-/** Repeats work, several at the same time; returns how much a second was done after a warm-up. */
+interface Repeated extends OwnPart {
+  readonly perS: number;
+}
+
+/** Repeats work, several at the same time, and measures after a warm-up; also its own part. */
 async function repeat(options: {
+  readonly machine: Machine;
   readonly seconds: number;
   readonly atOnce: number;
+  /** Resolves to how much was done. */
   readonly work: (nth: number) => Promise<number>;
-}): Promise<number> {
-  const { seconds, atOnce, work } = options;
+}): Promise<Repeated> {
+  const { machine, seconds, atOnce, work } = options;
   const fromMs = performance.now() + WARMUP_S * 1_000;
   const untilMs = fromMs + seconds * 1_000;
   let done = 0;
@@ -131,6 +146,15 @@ async function repeat(options: {
       if (nowMs >= fromMs && nowMs < untilMs) done += count;
     }
   };
-  await Promise.all(Array.from({ length: atOnce }, (_, nth) => one(nth)));
-  return done / seconds;
+  const working = Promise.all(Array.from({ length: atOnce }, (_, nth) => one(nth)));
+  const names = new Map<number, string>();
+  // A failure of the work ends the waiting too.
+  await Promise.race([pause(WARMUP_S * 1_000), working]);
+  const before = readCpu(names);
+  const beganMs = performance.now();
+  await Promise.race([pause(seconds * 1_000), working]);
+  const cpu = cpuBetween(before, readCpu(names));
+  const elapsedS = (performance.now() - beganMs) / 1_000;
+  await working;
+  return { perS: done / seconds, ...ownPart({ cpu, elapsedS, cpus: machine.cpus }) };
 }

@@ -1,8 +1,8 @@
 import type { Load } from "../generator/api.ts";
-import { acknowledgeMs } from "../generators.ts";
+import { acknowledgeMs, generatorFlags } from "../generators.ts";
 import { readMachine, readVersions } from "../machine.ts";
 import type { Flags } from "../options.ts";
-import { runPairs } from "../pairs.ts";
+import { runPairs, usersInPairs } from "../pairs.ts";
 import { prefill } from "../prefill.ts";
 import type { Report } from "../report.ts";
 import { scenario } from "../scenario.ts";
@@ -12,6 +12,7 @@ export default scenario({
   summary: "pairs of users write to each other: messages a second, latency, and whether all arrive",
   flags: {
     ...modeFlags,
+    ...generatorFlags,
     users: { default: "400", doc: "users, in pairs" },
     window: { default: "16", doc: "messages of each user in flight (closed loop)" },
     rate: {
@@ -34,8 +35,7 @@ export default scenario({
 
 async function messages(flags: Flags): Promise<Report> {
   const machine = readMachine();
-  const users = flags.number("users", 2);
-  if (users % 2 !== 0) throw new Error("--users is an even number");
+  const users = usersInPairs(flags);
   const load = loadOf(flags);
   const seconds = flags.number("seconds", 0.1);
   const textBytes = flags.number("text");

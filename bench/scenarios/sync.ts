@@ -1,12 +1,12 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { cpuBetween, readCpu } from "../cpu.ts";
 import type { DeviceSpec } from "../generator/api.ts";
-import { acknowledgeMs, Generators } from "../generators.ts";
+import { acknowledgeMs, Generators, generatorFlags } from "../generators.ts";
 import { readMachine, readVersions } from "../machine.ts";
 import type { Flags } from "../options.ts";
 import { type Report, rounded } from "../report.ts";
 import { scenario } from "../scenario.ts";
-import { readOutbox } from "../stored.ts";
+import { readOutbox, readStored, type Stored } from "../stored.ts";
 import {
   addressesOf,
   modeFlags,
@@ -17,14 +17,18 @@ import {
 } from "../system.ts";
 import { makeUsers } from "../users.ts";
 
-const OPEN_AT_ONCE = 64;
 const WINDOW = 16;
 const STORED_WITHIN_MS = 300_000;
 
+/**
+ * A message is an entry that a device fetches here, and p50 and p99 are of the time until a device has
+ * all of its own. Nothing is sent while it measures, so there is no accepted_per_s.
+ */
 export default scenario({
   summary: "devices that were away come back at once and fetch what they missed",
   flags: {
     ...modeFlags,
+    ...generatorFlags,
     devices: { default: "200", doc: "devices that come back" },
     missed: { default: "1000", doc: "entries that each of them missed, at least" },
   },
@@ -50,17 +54,20 @@ async function sync(flags: Flags): Promise<Report> {
         : [],
     );
     const away = users.flatMap((_, index) => (index % 2 === 1 ? [device(index)] : []));
-    const stored = await write({ flags, system, writers, messages: count * missed });
+    const accepted = await write({ flags, system, writers, messages: count * missed });
 
     const setup = { dialect: "lucky", text: "", shared: false, acknowledgeMs } as const;
     const generators = await Generators.start(flags.number("generators"), setup);
     try {
       const names = new Map([...system.processes, ...generators.processes]);
-      const before = readCpu(names);
       const opened = await generators.open(away, count);
-      const { latencies, entries, elapsedS, limitedBy } = await generators.sync(count);
+      const before = readCpu(names);
+      const caughtUp = await generators.sync(count);
       const cpu = cpuBetween(before, readCpu(names));
-      const lost = Math.max(0, stored - entries);
+      const { latencies, entries, duplicated, outOfOrder, elapsedS } = caughtUp;
+      const stored = await readStored(system.postgresUrl);
+      const lost = Math.max(caughtUp.lost, stored.rows - entries);
+      const generatorS = cpu.get("generator") ?? 0;
       return {
         figures: {
           ...shapeFigures(system),
@@ -68,27 +75,60 @@ async function sync(flags: Flags): Promise<Report> {
           missed,
           users_origin: origin,
           through_gateway: flags.on("through-gateway"),
-          entries_stored: stored,
-          entries_fetched: entries,
-          lost,
-          entries_per_s: rounded(entries / elapsedS, 0),
+          delivered_per_s: rounded(entries / elapsedS, 0),
           open_s: rounded(opened.elapsedS, 2),
           sync_s: rounded(elapsedS, 2),
           p50_ms: rounded(latencies.percentile(0.5) / 1_000),
           p99_ms: rounded(latencies.percentile(0.99) / 1_000),
-          cpu_us_per_entry: Object.fromEntries(
+          accepted,
+          delivered: entries,
+          lost,
+          duplicated,
+          out_of_order: outOfOrder,
+          rows: stored.rows,
+          sequences: stored.sequences,
+          outbox: stored.outbox,
+          cpu_us_per_message: Object.fromEntries(
             [...cpu].map(([name, seconds]) => [name, rounded((seconds / entries) * 1e6, 2)]),
           ),
+          generator_share_of_machine: rounded(generatorS / (elapsedS * machine.cpus), 3),
           machine,
           versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
         },
-        faults: entries === stored ? [] : [`${stored} entries were stored and ${entries} fetched`],
-        limitedBy: limitedBy ?? opened.limitedBy,
+        faults: faultsOf({ ...caughtUp, accepted, stored, lost }),
+        limitedBy: caughtUp.limitedBy ?? opened.limitedBy,
       };
     } finally {
       generators.close();
     }
   });
+}
+
+interface Account {
+  readonly accepted: number;
+  readonly stored: Stored;
+  readonly entries: number;
+  readonly lost: number;
+  readonly duplicated: number;
+  readonly outOfOrder: number;
+  readonly failures: Readonly<Record<string, number>>;
+}
+
+function faultsOf(account: Account): string[] {
+  const { accepted, stored, entries, lost, duplicated, outOfOrder, failures } = account;
+  const { rows, sequences, outbox } = stored;
+  const faults: string[] = [];
+  if (rows !== accepted) faults.push(`${accepted} were accepted and ${rows} stored`);
+  if (sequences !== rows) faults.push(`${rows} rows, but the sequences sum up to ${sequences}`);
+  if (outbox > 0) faults.push(`${outbox} rows are left in the outbox`);
+  if (entries !== rows) faults.push(`${rows} entries were stored and ${entries} fetched`);
+  if (lost > 0) faults.push(`${lost} entries are missing`);
+  if (duplicated > 0) faults.push(`${duplicated} entries came twice`);
+  if (outOfOrder > 0) faults.push(`${outOfOrder} entries were out of order`);
+  for (const [why, count] of Object.entries(failures)) {
+    faults.push(`${count} devices did not catch up: ${why}`);
+  }
+  return faults;
 }
 
 interface Writing {
@@ -98,12 +138,12 @@ interface Writing {
   readonly messages: number;
 }
 
-/** Sends until so many messages are stored, and a few more; returns how many. */
+/** Sends until so many messages are accepted, and a few more; returns how many. */
 async function write({ flags, system, writers, messages }: Writing): Promise<number> {
   const setup = { dialect: "lucky", text: "x".repeat(128), shared: false, acknowledgeMs } as const;
   const generators = await Generators.start(flags.number("generators"), setup);
   try {
-    await generators.open(writers, OPEN_AT_ONCE);
+    await generators.open(writers);
     await generators.start({ kind: "window", window: WINDOW }, { shared: false });
     const untilMs = performance.now() + STORED_WITHIN_MS;
     const counted = async (done: (accepted: number, sent: number) => boolean) => {
@@ -117,7 +157,8 @@ async function write({ flags, system, writers, messages }: Writing): Promise<num
     await counted((accepted) => accepted >= messages);
     await generators.stop();
     const accepted = await counted((answered, sent) => answered === sent);
-    while ((await readOutbox(system.postgresUrl)) > 0) await pause(50);
+    while (performance.now() < untilMs && (await readOutbox(system.postgresUrl)) > 0)
+      await pause(50);
     return accepted;
   } finally {
     generators.close();

@@ -1,7 +1,8 @@
 /**
- * The least that could pass messages on: uWebSockets.js, Lucky's frames, and nothing else. It checks
- * no token, stores nothing, asks nobody and sends every frame by itself. What it reaches is a limit
- * of the machine. Tells its parent the port.
+ * A small server that passes messages on: uWebSockets.js, Lucky's frames, and nothing else. It checks
+ * no token, stores nothing, asks nobody, and groups nothing: every frame leaves by itself, one write
+ * each. So it is no upper bound: a server that joins its writes may do more with the same machine.
+ * Tells its parent when it listens.
  */
 import * as uWS from "uWebSockets.js";
 import { readVarint, scan, varintLength, WireWriter } from "../../platform/wire.ts";
