@@ -106,9 +106,27 @@ test("while the registry cannot say who hears what, every instance gets everythi
     await stand.instance("connect-0", ["u:126"]),
     await stand.instance("connect-1", ["u:999"]),
   ];
+  // The server learns of instances that came after it.
+  stand.clock.advance(2_000);
   stand.registryAway = true;
   await one.append(say("125", "126", "m"));
   for (const ear of ears) await ear.until(({ entries }) => entries.length === 1);
+  await emptied(stand);
+});
+
+test("a server that knows no instance while the registry is away keeps its rows until it is back", async (t) => {
+  const stand = new Stand(t, pool);
+  stand.registryAway = true;
+  const one = await stand.server();
+  const ear = await stand.instance("connect-0", ["u:128"]);
+  await one.append(say("127", "128", "m"));
+  stand.clock.advance(60_000);
+  // Also waits for the compensation, which tries in vain, and deletes what was confirmed.
+  await one.server.replay();
+  assert.equal(await outboxRows(pool), 1);
+  stand.registryAway = false;
+  stand.clock.advance(60_000);
+  await ear.until(({ texts }) => texts.includes("m"));
   await emptied(stand);
 });
 
