@@ -162,6 +162,60 @@ test("several servers share the compensation: each row is taken once", async (t)
   await emptied(stand);
 });
 
+test("a row that always fails holds no others up", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const stuck = await stand.instance("connect-0", ["u:144"]);
+  const ear = await stand.instance("connect-1", ["u:146"]);
+  stand.busAway = "known";
+  await one.append(say("143", "144", "stuck"));
+  for (let i = 0; i < 20; i++) await one.append(say("145", "146", `m${i}`));
+  stand.busAway = "no";
+  stand.stuck.add("connect-0");
+  stand.clock.advance(8_000);
+  // Also waits for the look in work.
+  await one.server.replay();
+  assert.equal(ear.entries.length, 20);
+  assert.deepEqual(stuck.entries, []);
+  stand.stuck.clear();
+  stand.clock.advance(60_000);
+  await stuck.until(({ texts }) => texts.includes("stuck"));
+  await emptied(stand);
+});
+
+test("rows whose turn had not come when the bus went away are due at once, with no attempt used up", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const ear = await stand.instance("connect-0", ["u:148"]);
+  stand.busAway = "known";
+  for (let i = 0; i < 16; i++) await one.append(say("147", "148", `m${i}`));
+  stand.busAway = "no";
+  const gone = ear
+    .until(({ entries }) => entries.length > 0)
+    .then(() => {
+      stand.busAway = "known";
+    });
+  stand.clock.advance(8_000);
+  await gone;
+  // Also waits for the look in work.
+  await one.server.replay();
+  const { rows } = await pool.query(
+    `SELECT count(*)::int AS rows, count(*) FILTER (WHERE attempts > 0)::int AS tried,
+            count(*) FILTER (WHERE next_attempt_at_ms > $1)::int AS later FROM im.outbox`,
+    [stand.clock.now()],
+  );
+  const [left] = rows as [{ rows: number; tried: number; later: number }];
+  // One may have been in work, and what arrived may not be deleted yet.
+  assert.ok(left.rows >= 16 - ear.entries.length, `${left.rows} rows left`);
+  assert.ok(left.tried <= ear.entries.length + 1, `${left.tried} rows tried`);
+  assert.ok(left.later <= ear.entries.length + 1, `${left.later} rows put off`);
+  assert.ok(ear.entries.length < 15);
+  stand.busAway = "no";
+  stand.clock.advance(60_000);
+  await ear.until(({ entries }) => entries.length >= 16);
+  await emptied(stand);
+});
+
 test("after too many attempts a row waits for an operator, who can replay it", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server({ outboxAttempts: 2, outboxMaxBackoffMs: 1_000 });

@@ -71,6 +71,8 @@ export class Stand {
   readonly bus: Bus;
   /** While set, the bus takes nothing. "silent": it says that it could. */
   busAway: "no" | "known" | "silent" = "no";
+  /** Queues that take nothing. */
+  readonly stuck = new Set<string>();
   /** While set, the registry says nothing but which instances a server had asked for before. */
   registryAway = false;
   readonly pool: pg.Pool;
@@ -92,6 +94,7 @@ export class Stand {
       ready: () => this.busAway !== "known" && bus.ready(),
       publish: async (queue, body, signal) => {
         if (this.busAway !== "no") throw new Error("the bus is away");
+        if (this.stuck.has(queue)) throw new Error("the queue is stuck");
         return bus.publish(queue, body, signal);
       },
     };
