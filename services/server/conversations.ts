@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import { ConversationKind } from "../../gen/lucky/message/v1/message_pb.js";
 import { groupChannel, userChannel } from "../../platform/channels.ts";
+import type { Clock } from "../../platform/clock.ts";
 import { bigints } from "./arrays.ts";
 import type { Database, Statement } from "./database.ts";
 
@@ -19,6 +20,8 @@ export interface Conversation {
   readonly key: bigint;
   readonly kind: ConversationKind;
   readonly memberVersion: string;
+  /** When that was last known to be the version. */
+  readonly readAtMs: number;
   /** Where its entries go. */
   readonly channels: readonly string[];
   /** Both users of a direct conversation; empty for a group. */
@@ -57,20 +60,26 @@ export const selectPlaces: Statement = {
                            AND m.left_sequence = 0`,
 };
 
+/** For how long a place in a group is believed where no member version is compared. */
+const RECENT_MS = 5_000;
+
 /** Most members share one object. */
 const plain: Place = Object.freeze({ role: 1, mutedUntilMs: 0 });
 
 /**
  * Conversations and who may write to them, as last read. Somebody may have changed them since:
- * appending checks the member version, and whoever is about to be refused is looked up again.
+ * appending checks the member version, and whoever is about to be refused is looked up again; what
+ * compares no version asks for what is recent.
  * Bounded in conversations and places together; the longest unused goes first.
  */
 export class Conversations {
   readonly #db: Database;
+  readonly #clock: Clock;
   readonly #cache: LRUCache<string, Conversation>;
 
-  constructor(options: { db: Database; places: number }) {
+  constructor(options: { db: Database; clock: Clock; places: number }) {
     this.#db = options.db;
+    this.#clock = options.clock;
     this.#cache = new LRUCache({
       maxSize: options.places,
       sizeCalculation: ({ places }) => 1 + places.size,
@@ -82,6 +91,19 @@ export class Conversations {
     return this.#cache.get(conversationId);
   }
 
+  /**
+   * A conversation that the user was a member of moments ago, by what is remembered; undefined when
+   * that is not known. Who is in a direct conversation stays in it.
+   */
+  recent({ conversationId, userId }: Asked): Conversation | undefined {
+    const known = this.peek(conversationId);
+    if (!known?.places.has(userId)) return undefined;
+    if (known.kind === ConversationKind.DIRECT) return known;
+    const ageMs = this.#clock.now() - known.readAtMs;
+    // Below zero the clock was set back: then the age is not known.
+    return ageMs >= 0 && ageMs < RECENT_MS ? known : undefined;
+  }
+
   /** Forgets a conversation, because its members changed. */
   forget(conversationId: string): void {
     this.#cache.delete(conversationId);
@@ -89,6 +111,7 @@ export class Conversations {
 
   /** Reads users' places afresh. What does not exist is then not remembered. */
   async read(asked: readonly Asked[]): Promise<void> {
+    const readAtMs = this.#clock.now();
     const rows = await this.#db.run<Row>(selectPlaces, [
       bigints(asked.map(({ conversationId }) => conversationId)),
       bigints(asked.map(({ userId }) => userId)),
@@ -121,7 +144,7 @@ export class Conversations {
         this.#cache.set(conversationId, old);
         continue;
       }
-      this.#cache.set(conversationId, conversationOf(head, fresh));
+      this.#cache.set(conversationId, conversationOf(head, fresh, readAtMs));
     }
   }
 
@@ -139,17 +162,17 @@ export class Conversations {
     return found;
   }
 
-  /** A conversation that the user is a member of, read again before it is denied. */
+  /** A conversation that the user is a member of, or was moments ago. */
   async ofMember(asked: Asked): Promise<Conversation | undefined> {
-    const known = this.peek(asked.conversationId);
-    if (known?.places.has(asked.userId)) return known;
+    const known = this.recent(asked);
+    if (known !== undefined) return known;
     await this.read([asked]);
     const fresh = this.peek(asked.conversationId);
     return fresh?.places.has(asked.userId) ? fresh : undefined;
   }
 }
 
-function conversationOf(row: Row, places: Map<string, Place>): Conversation {
+function conversationOf(row: Row, places: Map<string, Place>, readAtMs: number): Conversation {
   const { conversation_id: conversationId, kind } = row;
   const users = row.users ?? [];
   return {
@@ -157,6 +180,7 @@ function conversationOf(row: Row, places: Map<string, Place>): Conversation {
     key: BigInt(conversationId),
     kind,
     memberVersion: row.member_version,
+    readAtMs,
     channels:
       kind === ConversationKind.GROUP ? [groupChannel(conversationId)] : users.map(userChannel),
     users,

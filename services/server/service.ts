@@ -79,7 +79,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     timeoutMs: config.checkUsersTimeoutMs,
     cached: config.cachedUsers,
   });
-  const conversations = new Conversations({ db, places: config.cachedPlaces });
+  const conversations = new Conversations({ db, clock, places: config.cachedPlaces });
   const directs = new Directs({
     db,
     users,
