@@ -57,6 +57,7 @@ export class Inserter {
         key: BigInt(conversationId),
         kind: ConversationKind.DIRECT,
         memberVersion: "1",
+        readAtMs: 0,
         channels: [],
         users: [],
         places: new Map(),

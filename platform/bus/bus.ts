@@ -24,8 +24,9 @@ export interface Bus {
   /**
    * Publishes a body to a queue, persistently. Resolves when the broker has confirmed it, or said
    * that there is no such queue. Rejects with UNAVAILABLE when neither came before the signal
-   * aborted or the connection broke; then it may or may not have arrived. Calls may overlap: they
-   * are written in the order of the calls.
+   * aborted or the connection broke; then it may or may not have arrived. May reject at once when an
+   * aborted publish to the same queue is still not confirmed. Calls may overlap: they are written in
+   * the order of the calls.
    */
   publish(queue: string, body: Uint8Array, signal: AbortSignal): Promise<Published>;
   /**

@@ -15,7 +15,7 @@ export interface ConfirmingChannel {
 
 export interface OutboundOptions {
   readonly exchange: string;
-  /** Publishes written and not confirmed yet, at most; further ones wait for their turn. */
+  /** Publishes written and neither confirmed nor aborted, at most; further ones wait. */
   readonly maxUnconfirmed: number;
   /** Publishes that wait for their turn, at most; further ones are refused. */
   readonly maxWaiting: number;
@@ -23,17 +23,26 @@ export interface OutboundOptions {
 
 interface Publish {
   readonly queue: string;
-  readonly body: Buffer;
+  /** Until it is written: then the channel has its own copy. */
+  body: Buffer | undefined;
   readonly settle: (result: Published | Error) => void;
-  returned: boolean;
+  state: "waiting" | "written" | "returned" | "late";
 }
 
-/** What is on its way to the broker over one connection: bounded, in order, each until confirmed. */
+/**
+ * What is on its way to the broker over one connection: bounded, in order, each until confirmed. A
+ * publish that was written and aborted is late until the broker confirms it after all: it takes up no
+ * room, but its queue is refused whatever else is for it, so that there are never more late ones to a
+ * queue than were on their way when it got stuck, and the others flow.
+ */
 export class Outbound {
   readonly #options: OutboundOptions;
   readonly #channel: ConfirmingChannel;
   readonly #unconfirmed = new Map<string, Publish>();
   readonly #waiting = new Set<Publish>();
+  /** How many publishes to a queue are late; only queues that have some. */
+  readonly #lateByQueue = new Map<string, number>();
+  #late = 0;
   #count = 0;
   #state: "flowing" | "blocked" | "broken" = "flowing";
 
@@ -47,31 +56,32 @@ export class Outbound {
     if (this.#state === "broken") return Promise.reject(broken());
     if (this.#waiting.size >= this.#options.maxWaiting)
       return Promise.reject(fail(ErrorReason.UNAVAILABLE, "too much waits for the broker"));
-    return new Promise((resolve, reject) => {
-      const abort = () => {
-        this.#waiting.delete(publish);
-        publish.settle(aborted(signal));
-      };
-      const publish: Publish = {
-        queue,
-        body: Buffer.from(body.buffer, body.byteOffset, body.byteLength),
-        settle(result) {
-          signal.removeEventListener("abort", abort);
-          if (result instanceof Error) reject(result);
-          else resolve(result);
-        },
-        returned: false,
-      };
-      signal.addEventListener("abort", abort);
-      this.#waiting.add(publish);
-      this.#flow();
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<Published>();
+    const abort = () => {
+      publish.settle(aborted(signal));
+      this.#abandon(publish);
+    };
+    // No closure names the body: they live until the confirm.
+    const publish: Publish = {
+      queue,
+      body: Buffer.from(body.buffer, body.byteOffset, body.byteLength),
+      settle(result) {
+        signal.removeEventListener("abort", abort);
+        if (result instanceof Error) reject(result);
+        else resolve(result);
+      },
+      state: "waiting",
+    };
+    signal.addEventListener("abort", abort);
+    this.#waiting.add(publish);
+    this.#flow();
+    return promise;
   }
 
   /** The broker gave a body back: no queue took it. Its confirm follows. */
   returned(messageId: string): void {
     const publish = this.#unconfirmed.get(messageId);
-    if (publish) publish.returned = true;
+    if (publish?.state === "written") publish.state = "returned";
   }
 
   /** The broker has no room, for now: nothing is written until it has. */
@@ -91,36 +101,52 @@ export class Outbound {
     const pending = [...this.#unconfirmed.values(), ...this.#waiting];
     this.#unconfirmed.clear();
     this.#waiting.clear();
+    this.#lateByQueue.clear();
+    this.#late = 0;
     for (const publish of pending) publish.settle(broken(cause));
+  }
+
+  /** Nobody waits for this publish any more. */
+  #abandon(publish: Publish): void {
+    if (this.#waiting.delete(publish)) return;
+    publish.state = "late";
+    this.#countLate(publish.queue, 1);
+    this.#flow();
+  }
+
+  #countLate(queue: string, count: 1 | -1): void {
+    const late = (this.#lateByQueue.get(queue) ?? 0) + count;
+    if (late > 0) this.#lateByQueue.set(queue, late);
+    else this.#lateByQueue.delete(queue);
+    this.#late += count;
   }
 
   #flow(): void {
     for (const publish of this.#waiting) {
       if (this.#state !== "flowing") return;
-      if (this.#unconfirmed.size >= this.#options.maxUnconfirmed) return;
+      if (this.#unconfirmed.size - this.#late >= this.#options.maxUnconfirmed) return;
       this.#waiting.delete(publish);
-      this.#write(publish);
+      if (this.#late > 0 && this.#lateByQueue.has(publish.queue)) publish.settle(stuck());
+      else this.#write(publish);
     }
   }
 
   #write(publish: Publish): void {
     const messageId = String(++this.#count);
+    const body = publish.body!;
+    publish.body = undefined;
+    publish.state = "written";
     this.#unconfirmed.set(messageId, publish);
     const confirmed = (refusal: unknown) => {
       if (!this.#unconfirmed.delete(messageId)) return;
-      if (refusal) publish.settle(broken(refusal));
-      else publish.settle(publish.returned ? "unroutable" : "confirmed");
+      if (publish.state === "late") this.#countLate(publish.queue, -1);
+      else if (refusal) publish.settle(broken(refusal));
+      else publish.settle(publish.state === "returned" ? "unroutable" : "confirmed");
       this.#flow();
     };
     const options = { persistent: true, mandatory: true, messageId };
     try {
-      this.#channel.publish(
-        this.#options.exchange,
-        publish.queue,
-        publish.body,
-        options,
-        confirmed,
-      );
+      this.#channel.publish(this.#options.exchange, publish.queue, body, options, confirmed);
     } catch (cause) {
       // The channel has closed, and the connection goes with it.
       confirmed(cause);
@@ -130,6 +156,13 @@ export class Outbound {
 
 function aborted(signal: AbortSignal): Error {
   return fail(ErrorReason.UNAVAILABLE, "publish was aborted", { cause: signal.reason });
+}
+
+function stuck(): Error {
+  return fail(
+    ErrorReason.UNAVAILABLE,
+    "the broker has not confirmed what the queue was sent before",
+  );
 }
 
 function broken(cause?: unknown): Error {

@@ -62,6 +62,14 @@ export const takeOutbox: Statement = {
     SELECT * FROM taken ORDER BY outbox_id`,
 };
 
+/** Gives rows back whose turn did not come: due at once, as if they had not been taken. */
+export const giveBackOutbox: Statement = {
+  name: "im_outbox_give_back",
+  text: `
+    UPDATE im.outbox SET attempts = attempts - 1, next_attempt_at_ms = $2::bigint
+     WHERE outbox_id = ANY ($1::bigint[])`,
+};
+
 export const giveUpOutbox: Statement = {
   name: "im_outbox_give_up",
   text: "UPDATE im.outbox SET next_attempt_at_ms = NULL WHERE outbox_id = $1::bigint",
@@ -119,16 +127,20 @@ export class Compensation {
   }
 
   async #look(): Promise<void> {
-    const { db, bus, clock, measures, maxBackoffMs, log, outbox } = this.#options;
+    const { db, clock, measures, maxBackoffMs, log, outbox } = this.#options;
     try {
       const [row] = await db.run<{ pending: number }>(countOutbox, []);
       measures.outboxPending(row?.pending ?? 0);
       if (row?.pending === 0) return;
       // Without a bus attempts are not used up: rows wait, and are due at once when it is back.
-      while (!this.#stopped && bus.ready()) {
+      while (this.#publishing()) {
         const values = [String(clock.now()), maxBackoffMs];
         const rows = await db.run<OutboxRow>(takeOutbox, values);
-        for (const taken of rows) if (!(await this.#publish(taken))) return;
+        let tried = 0;
+        while (tried < rows.length && this.#publishing()) await this.#publish(rows[tried++]!);
+        const untried = rows.slice(tried).map((row) => row.outbox_id);
+        if (untried.length > 0)
+          await db.run(giveBackOutbox, [bigints(untried), String(clock.now())]);
         if (rows.length < ROWS) break;
       }
       await outbox.flush();
@@ -137,23 +149,25 @@ export class Compensation {
     }
   }
 
-  /** Whether the row was published. */
-  async #publish(row: OutboxRow): Promise<boolean> {
+  #publishing(): boolean {
+    return !this.#stopped && this.#options.bus.ready();
+  }
+
+  /** Publishes a row. What fails is tried again at its time; others do not wait for it. */
+  async #publish(row: OutboxRow): Promise<void> {
     const { db, relay, outbox, measures, maxAttempts, log } = this.#options;
     const { outbox_id: outboxId, attempts } = row;
     try {
       await relay.publish(await this.#deliveries(row));
       measures.relayed("confirmed", 1);
       outbox.confirmed(outboxId);
-      return true;
     } catch (error) {
       measures.relayed("failed", 1);
       log.warn({ event: "outbox_attempt_failed", outboxId, attempts, err: error });
-      if (attempts < maxAttempts) return false;
+      if (attempts < maxAttempts) return;
       measures.outboxFailed(1);
       log.error({ event: "outbox_given_up", outboxId, attempts });
       await db.run(giveUpOutbox, [outboxId]);
-      return false;
     }
   }
 

@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import { ConversationKind } from "../../gen/lucky/message/v1/message_pb.js";
 import { groupChannel, userChannel } from "../../platform/channels.ts";
+import type { Clock } from "../../platform/clock.ts";
 import { bigints } from "./arrays.ts";
 import type { Database, Statement } from "./database.ts";
 
@@ -19,6 +20,8 @@ export interface Conversation {
   readonly key: bigint;
   readonly kind: ConversationKind;
   readonly memberVersion: string;
+  /** When that was last known to be the version. */
+  readonly readAtMs: number;
   /** Where its entries go. */
   readonly channels: readonly string[];
   /** Both users of a direct conversation; empty for a group. */
@@ -57,20 +60,26 @@ export const selectPlaces: Statement = {
                            AND m.left_sequence = 0`,
 };
 
+/** For how long a place in a group is believed where no member version is compared. */
+const RECENT_MS = 5_000;
+
 /** Most members share one object. */
 const plain: Place = Object.freeze({ role: 1, mutedUntilMs: 0 });
 
 /**
  * Conversations and who may write to them, as last read. Somebody may have changed them since:
- * appending checks the member version, and whoever is about to be refused is looked up again.
+ * appending checks the member version, and whoever is about to be refused is looked up again; what
+ * compares no version asks for what is recent.
  * Bounded in conversations and places together; the longest unused goes first.
  */
 export class Conversations {
   readonly #db: Database;
+  readonly #clock: Clock;
   readonly #cache: LRUCache<string, Conversation>;
 
-  constructor(options: { db: Database; places: number }) {
+  constructor(options: { db: Database; clock: Clock; places: number }) {
     this.#db = options.db;
+    this.#clock = options.clock;
     this.#cache = new LRUCache({
       maxSize: options.places,
       sizeCalculation: ({ places }) => 1 + places.size,
@@ -82,13 +91,30 @@ export class Conversations {
     return this.#cache.get(conversationId);
   }
 
+  /**
+   * A conversation that the user was a member of moments ago, by what is remembered; undefined when
+   * that is not known. Who is in a direct conversation stays in it.
+   */
+  recent({ conversationId, userId }: Asked): Conversation | undefined {
+    const known = this.peek(conversationId);
+    if (!known?.places.has(userId)) return undefined;
+    if (known.kind === ConversationKind.DIRECT) return known;
+    const ageMs = this.#clock.now() - known.readAtMs;
+    // Below zero the clock was set back: then the age is not known.
+    return ageMs >= 0 && ageMs < RECENT_MS ? known : undefined;
+  }
+
   /** Forgets a conversation, because its members changed. */
   forget(conversationId: string): void {
     this.#cache.delete(conversationId);
   }
 
-  /** Reads users' places afresh. What does not exist is then not remembered. */
-  async read(asked: readonly Asked[]): Promise<void> {
+  /**
+   * Reads users' places afresh: conversations that exist, with the places of those asked at least. What
+   * does not exist is then not remembered, and what another call has read later is not replaced.
+   */
+  async read(asked: readonly Asked[]): Promise<ReadonlyMap<string, Conversation>> {
+    const readAtMs = this.#clock.now();
     const rows = await this.#db.run<Row>(selectPlaces, [
       bigints(asked.map(({ conversationId }) => conversationId)),
       bigints(asked.map(({ userId }) => userId)),
@@ -108,6 +134,7 @@ export class Conversations {
         row.role === plain.role && mutedUntilMs === 0 ? plain : { role: row.role, mutedUntilMs };
       places.get(row.conversation_id)!.set(row.user_id, place);
     }
+    const found = new Map<string, Conversation>();
     for (const [conversationId, fresh] of places) {
       const head = heads.get(conversationId);
       const old = this.#cache.peek(conversationId);
@@ -116,40 +143,38 @@ export class Conversations {
       // Of the same version, what was known of others still holds; of those asked, what was read.
       if (old !== undefined && old.memberVersion === head.member_version) {
         for (const [userId, place] of old.places) if (!fresh.has(userId)) fresh.set(userId, place);
-      } else if (old !== undefined && BigInt(old.memberVersion) > BigInt(head.member_version)) {
-        // Read at the same time by another call, later.
-        this.#cache.set(conversationId, old);
-        continue;
       }
-      this.#cache.set(conversationId, conversationOf(head, fresh));
-    }
-  }
-
-  /** What is remembered of conversations, read where nothing is. */
-  async all(conversationIds: readonly string[]): Promise<Map<string, Conversation>> {
-    const unknown = conversationIds.filter((id) => this.peek(id) === undefined);
-    if (unknown.length > 0) {
-      await this.read(unknown.map((conversationId) => ({ conversationId, userId: "0" })));
-    }
-    const found = new Map<string, Conversation>();
-    for (const id of conversationIds) {
-      const conversation = this.peek(id);
-      if (conversation !== undefined) found.set(id, conversation);
+      const conversation = conversationOf(head, fresh, readAtMs);
+      found.set(conversationId, conversation);
+      const isOlder = old !== undefined && BigInt(old.memberVersion) > BigInt(head.member_version);
+      this.#cache.set(conversationId, isOlder ? old : conversation);
     }
     return found;
   }
 
-  /** A conversation that the user is a member of, read again before it is denied. */
+  /** What is remembered of conversations, read where nothing is. */
+  async all(conversationIds: readonly string[]): Promise<Map<string, Conversation>> {
+    const found = new Map<string, Conversation>();
+    const unknown: Asked[] = [];
+    for (const conversationId of conversationIds) {
+      const known = this.peek(conversationId);
+      if (known === undefined) unknown.push({ conversationId, userId: "0" });
+      else found.set(conversationId, known);
+    }
+    if (unknown.length > 0) for (const [id, read] of await this.read(unknown)) found.set(id, read);
+    return found;
+  }
+
+  /** A conversation that the user is a member of, or was moments ago. */
   async ofMember(asked: Asked): Promise<Conversation | undefined> {
-    const known = this.peek(asked.conversationId);
-    if (known?.places.has(asked.userId)) return known;
-    await this.read([asked]);
-    const fresh = this.peek(asked.conversationId);
+    const known = this.recent(asked);
+    if (known !== undefined) return known;
+    const fresh = (await this.read([asked])).get(asked.conversationId);
     return fresh?.places.has(asked.userId) ? fresh : undefined;
   }
 }
 
-function conversationOf(row: Row, places: Map<string, Place>): Conversation {
+function conversationOf(row: Row, places: Map<string, Place>, readAtMs: number): Conversation {
   const { conversation_id: conversationId, kind } = row;
   const users = row.users ?? [];
   return {
@@ -157,6 +182,7 @@ function conversationOf(row: Row, places: Map<string, Place>): Conversation {
     key: BigInt(conversationId),
     kind,
     memberVersion: row.member_version,
+    readAtMs,
     channels:
       kind === ConversationKind.GROUP ? [groupChannel(conversationId)] : users.map(userChannel),
     users,

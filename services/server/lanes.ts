@@ -161,12 +161,12 @@ export class Lanes {
     answer: Answer,
   ): Promise<readonly Pending[]> {
     const { db, conversations } = this.#options;
-    await conversations.read(
+    const fresh = await conversations.read(
       doubtful.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
     );
     const refused = new Map<Pending, Outcome>();
     for (const pending of doubtful) {
-      const conversation = conversations.peek(pending.conversationId);
+      const conversation = fresh.get(pending.conversationId);
       const objection = this.#objection(conversation, pending.send.senderId);
       if (objection !== undefined) refused.set(pending, objection);
     }

@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { startTestPostgres } from "../../test/postgres.ts";
 import { appendEntries } from "./append.ts";
-import { countOutbox, giveUpOutbox, selectRanges, takeOutbox } from "./compensation.ts";
+import {
+  countOutbox,
+  giveBackOutbox,
+  giveUpOutbox,
+  selectRanges,
+  takeOutbox,
+} from "./compensation.ts";
 import { selectPlaces } from "./conversations.ts";
 import { planning } from "./database.ts";
 import { insertDirects, selectDirects } from "./directs.ts";
@@ -28,6 +34,7 @@ const statements = [
   appendEntries,
   countOutbox,
   deleteOutbox,
+  giveBackOutbox,
   giveUpOutbox,
   insertDirects,
   replayOutbox,

@@ -106,9 +106,27 @@ test("while the registry cannot say who hears what, every instance gets everythi
     await stand.instance("connect-0", ["u:126"]),
     await stand.instance("connect-1", ["u:999"]),
   ];
+  // The server learns of instances that came after it.
+  stand.clock.advance(2_000);
   stand.registryAway = true;
   await one.append(say("125", "126", "m"));
   for (const ear of ears) await ear.until(({ entries }) => entries.length === 1);
+  await emptied(stand);
+});
+
+test("a server that knows no instance while the registry is away keeps its rows until it is back", async (t) => {
+  const stand = new Stand(t, pool);
+  stand.registryAway = true;
+  const one = await stand.server();
+  const ear = await stand.instance("connect-0", ["u:128"]);
+  await one.append(say("127", "128", "m"));
+  stand.clock.advance(60_000);
+  // Also waits for the compensation, which tries in vain, and deletes what was confirmed.
+  await one.server.replay();
+  assert.equal(await outboxRows(pool), 1);
+  stand.registryAway = false;
+  stand.clock.advance(60_000);
+  await ear.until(({ texts }) => texts.includes("m"));
   await emptied(stand);
 });
 
@@ -141,6 +159,60 @@ test("several servers share the compensation: each row is taken once", async (t)
   // Also waits for the looks in work.
   await Promise.all(servers.map(({ server }) => server.replay()));
   assert.equal(ear.entries.length, 60);
+  await emptied(stand);
+});
+
+test("a row that always fails holds no others up", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const stuck = await stand.instance("connect-0", ["u:144"]);
+  const ear = await stand.instance("connect-1", ["u:146"]);
+  stand.busAway = "known";
+  await one.append(say("143", "144", "stuck"));
+  for (let i = 0; i < 20; i++) await one.append(say("145", "146", `m${i}`));
+  stand.busAway = "no";
+  stand.stuck.add("connect-0");
+  stand.clock.advance(8_000);
+  // Also waits for the look in work.
+  await one.server.replay();
+  assert.equal(ear.entries.length, 20);
+  assert.deepEqual(stuck.entries, []);
+  stand.stuck.clear();
+  stand.clock.advance(60_000);
+  await stuck.until(({ texts }) => texts.includes("stuck"));
+  await emptied(stand);
+});
+
+test("rows whose turn had not come when the bus went away are due at once, with no attempt used up", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const ear = await stand.instance("connect-0", ["u:148"]);
+  stand.busAway = "known";
+  for (let i = 0; i < 16; i++) await one.append(say("147", "148", `m${i}`));
+  stand.busAway = "no";
+  const gone = ear
+    .until(({ entries }) => entries.length > 0)
+    .then(() => {
+      stand.busAway = "known";
+    });
+  stand.clock.advance(8_000);
+  await gone;
+  // Also waits for the look in work.
+  await one.server.replay();
+  const { rows } = await pool.query(
+    `SELECT count(*)::int AS rows, count(*) FILTER (WHERE attempts > 0)::int AS tried,
+            count(*) FILTER (WHERE next_attempt_at_ms > $1)::int AS later FROM im.outbox`,
+    [stand.clock.now()],
+  );
+  const [left] = rows as [{ rows: number; tried: number; later: number }];
+  // One may have been in work, and what arrived may not be deleted yet.
+  assert.ok(left.rows >= 16 - ear.entries.length, `${left.rows} rows left`);
+  assert.ok(left.tried <= ear.entries.length + 1, `${left.tried} rows tried`);
+  assert.ok(left.later <= ear.entries.length + 1, `${left.later} rows put off`);
+  assert.ok(ear.entries.length < 15);
+  stand.busAway = "no";
+  stand.clock.advance(60_000);
+  await ear.until(({ entries }) => entries.length >= 16);
   await emptied(stand);
 });
 
@@ -245,4 +317,47 @@ test("typing goes to the others, and only from members", async (t) => {
   });
   const { group } = await one.groups("181").createGroup({ name: "g", userIds: ["182"] });
   await one.presence("182").sendTyping({ conversationId: group!.groupId, typing: false });
+});
+
+test("who was removed from a group types into it no more, on another server within seconds", async (t) => {
+  const stand = new Stand(t, pool);
+  const [one, other] = [await stand.server(), await stand.server()];
+  const { group } = await one.groups("191").createGroup({ name: "g", userIds: ["192"] });
+  const conversationId = group!.groupId;
+  const ear = await stand.instance("connect-0", [`g:${conversationId}`]);
+  const typists = () =>
+    ear.frames.map(({ kind }) => (kind.case === "typing" ? kind.value.userId : kind.case));
+  const type = () =>
+    other.ingress.signalBatch({
+      signals: ["192", "191"].map((senderId) => ({ senderId, conversationId, typing: true })),
+    });
+  await type();
+  await ear.until(({ frames }) => frames.length === 2);
+  await one.groups("191").removeMember({ groupId: conversationId, userId: "192" });
+  stand.clock.advance(5_000);
+  await type();
+  await ear.until(({ frames }) => frames.length >= 3);
+  assert.deepEqual(typists(), ["192", "191", "191"]);
+  await assert.rejects(other.presence("192").sendTyping({ conversationId, typing: true }), {
+    code: 5,
+  });
+  await other.presence("191").sendTyping({ conversationId, typing: true });
+  await ear.until(({ frames }) => frames.length >= 4);
+  assert.deepEqual(typists(), ["192", "191", "191", "191"]);
+  await emptied(stand);
+});
+
+test("typing by what was known before does not outlive a clock that is set back", async (t) => {
+  const stand = new Stand(t, pool);
+  const [one, other] = [await stand.server(), await stand.server()];
+  const { group } = await one.groups("194").createGroup({ name: "g", userIds: ["195"] });
+  const conversationId = group!.groupId;
+  await other.presence("195").sendTyping({ conversationId, typing: true });
+  await one.groups("194").removeMember({ groupId: conversationId, userId: "195" });
+  stand.clock.putBack(60_000);
+  await assert.rejects(other.presence("195").sendTyping({ conversationId, typing: true }), {
+    code: 5,
+  });
+  stand.clock.advance(120_000);
+  await emptied(stand);
 });

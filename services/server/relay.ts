@@ -1,4 +1,5 @@
 import type { Bus } from "../../platform/bus/bus.ts";
+import type { Clock, Timer } from "../../platform/clock.ts";
 import type { Log } from "../../platform/log.ts";
 import type { Registry } from "../../platform/registry/registry.ts";
 import {
@@ -14,6 +15,7 @@ import type { Measures } from "./measures.ts";
 export interface RelayOptions {
   readonly bus: Bus;
   readonly registry: Registry;
+  readonly clock: Clock;
   readonly log: Log;
   readonly measures: Measures;
   readonly publishTimeoutMs: number;
@@ -38,6 +40,8 @@ export interface RelayBatch {
 
 /** Entries in one envelope, about, bytes. */
 const ENVELOPE_BYTES = 262_144;
+/** How often the instances are asked for, so that they are known when the registry goes away. */
+const INSTANCES_MS = 2_000;
 
 /** Carries what was committed to the instances that serve those who hear it. */
 export class Relay {
@@ -49,9 +53,22 @@ export class Relay {
   #batches = 0;
   #bytes = 0;
   #signals = 0;
+  #asking: Timer | undefined;
 
   constructor(options: RelayOptions) {
     this.#options = options;
+  }
+
+  /** Learns which instances there are, and again at an interval. Never rejects. */
+  async start(): Promise<void> {
+    const { registry, clock } = this.#options;
+    this.#asking = clock.every(INSTANCES_MS, () => void registry.instances("connect"));
+    await registry.instances("connect");
+  }
+
+  /** Learns of instances no more; what is offered is still published. */
+  stop(): void {
+    this.#asking?.stop();
   }
 
   /**
@@ -167,7 +184,10 @@ export class Relay {
     });
   }
 
-  /** The parts for each instance: by the registry, or for all instances when it cannot say. */
+  /**
+   * The parts for each instance: by the registry, or for all instances known last when it cannot
+   * say. Throws when none is known either: somebody may hear them.
+   */
   async #address(parts: readonly Part[]): Promise<Map<string, Part[]>> {
     const { registry } = this.#options;
     const channels = [...new Set(parts.flatMap((part) => part.channels))];
@@ -175,8 +195,9 @@ export class Relay {
     let hearing: readonly (readonly string[])[];
     try {
       hearing = await registry.locate(channels);
-    } catch {
+    } catch (error) {
       const all = await registry.instances("connect");
+      if (all.length === 0) throw error;
       for (const { instanceId } of all) byInstance.set(instanceId, [...parts]);
       return byInstance;
     }

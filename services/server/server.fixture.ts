@@ -24,8 +24,8 @@ import { callerKey } from "../../platform/caller.ts";
 import { defaultsOf } from "../../platform/config.ts";
 import { createIds } from "../../platform/ids.ts";
 import { Metrics } from "../../platform/metrics.ts";
-import { createMemoryRegistry } from "../../platform/registry/memory.ts";
-import type { Registry } from "../../platform/registry/registry.ts";
+import { createHub, createMemoryRegistry } from "../../platform/registry/memory.ts";
+import type { Instance, Registry } from "../../platform/registry/registry.ts";
 import { localTransport } from "../../platform/rpc/local.ts";
 import { serve } from "../../platform/rpc/served.ts";
 import { validateInterceptor } from "../../platform/rpc/validate.ts";
@@ -73,33 +73,35 @@ export class Stand {
   busAway: "no" | "known" | "silent" = "no";
   /** Auth says which users exist only after this. */
   authAnswers: Promise<void> = Promise.resolve();
-  /** While set, the registry knows its instances and cannot say what they hear. */
+  /** Queues that take nothing. */
+  readonly stuck = new Set<string>();
+  /** While set, the registry says nothing but which instances a server had asked for before. */
   registryAway = false;
   readonly pool: pg.Pool;
-  readonly #registry: Registry;
+  /** As the instances have it. */
+  readonly registry: Registry;
+  readonly #open: () => Registry;
   readonly #t: Ending;
-  constructor(t: Ending, pool: pg.Pool) {
+  /** `open` opens the registry of one more process; by default one in memory. */
+  constructor(t: Ending, pool: pg.Pool, open?: () => Registry) {
+    const { clock } = this;
+    const hub = createHub();
     this.#t = t;
     this.pool = pool;
-    const registry = createMemoryRegistry({ clock: this.clock });
-    this.#registry = {
-      ...registry,
-      locate: async (channels) => {
-        if (this.registryAway) throw new Error("the registry is away");
-        return registry.locate(channels);
-      },
-    };
+    this.#open = open ?? (() => createMemoryRegistry({ clock, hub }));
+    this.registry = this.#open();
     const bus = createMemoryBus();
     this.bus = {
       ...bus,
       ready: () => this.busAway !== "known" && bus.ready(),
       publish: async (queue, body, signal) => {
         if (this.busAway !== "no") throw new Error("the bus is away");
+        if (this.stuck.has(queue)) throw new Error("the queue is stuck");
         return bus.publish(queue, body, signal);
       },
     };
     t.after(() => bus.close());
-    t.after(() => this.#registry.close());
+    t.after(() => this.registry.close());
   }
 
   /** Starts a server; every one has its own caches. */
@@ -118,18 +120,20 @@ export class Stand {
       },
     });
     const metrics = new Metrics();
+    const registry = this.#seat();
     const server = await startServer({
       config: { ...defaultsOf(serverConfig), ...overrides },
       log: quiet,
       metrics,
       pool,
       bus,
-      registry: this.#registry,
+      registry,
       sessions: createClient(SessionService, localTransport([auth], [])),
       ids: createIds({ worker: () => worker, clock }),
       clock,
     });
     this.#t.after(() => server.stop());
+    this.#t.after(() => registry.close());
     const as = (userId: string): Interceptor => {
       return (next) => (request) => {
         request.contextValues.set(callerKey, {
@@ -168,11 +172,28 @@ export class Stand {
     };
   }
 
+  /** The registry as one process has it, with what it was told last. */
+  #seat(): Registry {
+    const registry = this.#open();
+    const known = new Map<string, readonly Instance[]>();
+    return {
+      ...registry,
+      instances: async (service) => {
+        if (!this.registryAway) known.set(service, await registry.instances(service));
+        return known.get(service) ?? [];
+      },
+      locate: async (channels) => {
+        if (this.registryAway) throw new Error("the registry is away");
+        return registry.locate(channels);
+      },
+    };
+  }
+
   /** An instance of connect that hears channels and keeps what it gets. */
   async instance(instanceId: string, channels: string[]): Promise<Ear> {
-    const lease = await this.#registry.announce(
+    const lease = await this.registry.announce(
       { instanceId, service: "connect", address: "", publicAddress: "", load: 0 },
-      () => {},
+      () => void lease.join(channels),
     );
     await lease.join(channels);
     const ear = new Ear();

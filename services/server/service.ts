@@ -79,7 +79,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     timeoutMs: config.checkUsersTimeoutMs,
     cached: config.cachedUsers,
   });
-  const conversations = new Conversations({ db, places: config.cachedPlaces });
+  const conversations = new Conversations({ db, clock, places: config.cachedPlaces });
   const directs = new Directs({
     db,
     users,
@@ -97,6 +97,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   const relay = new Relay({
     bus,
     registry,
+    clock,
     log,
     measures,
     publishTimeoutMs: config.publishTimeoutMs,
@@ -166,6 +167,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     if (serving) return;
     throw fail(ErrorReason.UNAVAILABLE, "this instance stops", { retryAfterMs: 100 });
   };
+  await relay.start();
   compensation.start();
   await compensation.look();
   let stopping: Promise<void> | undefined;
@@ -192,6 +194,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     },
     stop() {
       serving = false;
+      relay.stop();
       stopping ??= bounded(config.drainMs, async () => {
         await sends.idle();
         await compensation.stop();

@@ -69,8 +69,7 @@ export class Typing {
   }
 
   #of({ conversationId, senderId }: TypingSignal): Conversation | undefined {
-    const conversation = this.#conversations.peek(conversationId);
-    return conversation?.places.has(senderId) ? conversation : undefined;
+    return this.#conversations.recent({ conversationId, userId: senderId });
   }
 }
 
