@@ -21,6 +21,13 @@ const refused = (send: Uint8Array, text?: string) => {
   const result = readBytes(send);
   assert.ok("refusal" in result, text);
   assert.equal(result.refusal.reason, ErrorReason.INVALID_ARGUMENT);
+  return `${result.clientMessageId}: ${result.refusal.text}`;
+};
+/** A send of encoded parts. */
+const composite = (parts: number, part: Uint8Array): Uint8Array => {
+  const all = Buffer.concat(Array.from({ length: parts }, () => part));
+  const content = new WireWriter().bytes(7, all).finish();
+  return new WireWriter().varint(1, 2).string(6, "key").bytes(10, content).finish();
 };
 
 const good = request({ target: toUser("2"), clientMessageId: "key", content: contentOf("hello") });
@@ -83,6 +90,35 @@ test("what the server writes itself, too much, or nothing is refused", () => {
   ];
   for (const [index, bytes] of bad.entries()) refused(bytes, `case ${index}`);
   taken(request({ ...base, content: custom(32_000) }));
+});
+
+test("what has more bytes or fields than a message may have is refused by its outer layer alone", () => {
+  const empty = Buffer.from([0x0a, 0]);
+  assert.equal(refused(composite(65_000, empty)), "key: content: more than 65536 bytes");
+  const tooMany = "key: the send is no SendRequest: too many fields";
+  assert.equal(refused(composite(32_000, empty)), tooMany);
+  const unknown = Buffer.alloc(20_000, Buffer.from([0x78, 0]));
+  assert.equal(refused(composite(1, Buffer.concat([empty, unknown]))), tooMany);
+  refused(Buffer.concat([good, unknown]));
+  const userIds = Array.from({ length: 10_000 }, () => "1");
+  const tip = { kind: { case: "groupCreated", value: { userIds } } } as const;
+  const clientMessageId = "key";
+  const content = { kind: { case: "tip", value: tip } } as const;
+  assert.equal(refused(request({ target: toUser("2"), clientMessageId, content })), tooMany);
+});
+
+test("as many parts as a message may have are taken, with all that a part can say", () => {
+  const media = { url: "https://a", sizeBytes: 1n, mimeType: "a/b", sha256: new Uint8Array(32) };
+  const video = { media, cover: media, durationMs: 1n, widthPx: 1, heightPx: 1 };
+  const parts = (count: number) => {
+    const part = { kind: { case: "video", value: video } } as const;
+    const value = { parts: Array.from({ length: count }, () => part) };
+    const content = { kind: { case: "composite", value } } as const;
+    return request({ target: toUser("2"), clientMessageId: "key", content });
+  };
+  taken(parts(50));
+  const text = "key: content.composite.parts: must contain no more than 50 item(s)";
+  assert.equal(refused(parts(51)), text);
 });
 
 test("bytes that other decoders would not take are refused, however deep they lie", () => {
