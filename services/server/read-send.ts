@@ -83,7 +83,7 @@ interface Copied {
 
 /**
  * The fields that an entry takes over. Only those known: what a later version of the contract adds
- * to Entry is not the sender's to write. As everywhere, of a repeated field the last one counts.
+ * to Entry is not the sender's to write.
  */
 function copy(bytes: Uint8Array): Copied {
   const parts: Uint8Array[] = [];
@@ -107,7 +107,7 @@ function copy(bytes: Uint8Array): Copied {
     if (number === KEY) {
       keyStart = size + start - tagStart;
       keyLength = end - start;
-    } else contentBytes += end - start;
+    } else contentBytes = end - start;
     size += end - tagStart;
   }
   parts.push(bytes.subarray(from, to));

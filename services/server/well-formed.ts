@@ -15,15 +15,17 @@ type Shape = ReadonlyMap<number, Known>;
 interface Known {
   readonly types: readonly WireType[];
   readonly inner: Shape | undefined;
-  readonly list: boolean;
+  /** A bit for what may stand once in the message: a field, or the fields of a oneof; 0 for a list. */
+  readonly once: number;
 }
 
 /**
  * Makes a check that encoded bytes are what every decoder takes for this message: known fields have
- * their wire types, at every depth, and there are `maxFields` at most, those of all depths and of no
- * known number counted. The generated decoder is more lenient than others, and what the sender wrote
- * goes to all receivers as it is; and it makes an object of each field. The check throws WireError.
- * For messages that do not contain themselves.
+ * their wire types and stand once, lists excepted, at every depth; and there are `maxFields` at most,
+ * those of all depths and of no known number counted. The generated decoder is more lenient than
+ * others, makes an object of each field, and of a field that stands twice keeps the last one, while
+ * what the sender wrote goes to all receivers as it is. The check throws WireError. For messages that
+ * do not contain themselves, with at most 31 fields.
  */
 export function wellFormed(desc: DescMessage, maxFields: number): (bytes: Uint8Array) => void {
   const shape = shapeOf(desc);
@@ -39,16 +41,20 @@ interface Checked {
 }
 
 function check(shape: Shape, reader: FieldReader, checked: Checked): void {
+  let seen = 0;
   while (reader.next()) {
     const { fieldNumber, wireType, start, end } = reader;
     const known = shape.get(fieldNumber);
-    // A list of numbers in one field has as many items as bytes, at most.
-    checked.left -= known?.list === true && known.inner === undefined ? 1 + end - start : 1;
+    // Many numbers in one field: as many as bytes, at most.
+    const packed = known?.types.length === 2 && wireType === BYTES;
+    checked.left -= packed ? end - start : 1;
     if (checked.left < 0) throw new WireError("too many fields");
     if (known === undefined) continue;
     if (!known.types.includes(wireType)) {
       throw new WireError(`field ${fieldNumber} has a foreign type`);
     }
+    if ((seen & known.once) !== 0) throw new WireError(`field ${fieldNumber} is one too many`);
+    seen |= known.once;
     if (known.inner !== undefined) {
       check(known.inner, new FieldReader(checked.bytes, start, end), checked);
     }
@@ -59,7 +65,10 @@ function shapeOf(desc: DescMessage): Shape {
   return new Map(
     desc.fields.map((field) => {
       const inner = field.message === undefined ? undefined : shapeOf(field.message);
-      return [field.number, { types: typesOf(field), inner, list: field.fieldKind === "list" }];
+      const list = field.fieldKind === "list" || field.fieldKind === "map";
+      const first = field.oneof?.fields[0] ?? field;
+      const once = list ? 0 : 1 << desc.fields.indexOf(first);
+      return [field.number, { types: typesOf(field), inner, once }];
     }),
   );
 }
