@@ -51,7 +51,10 @@ export function contractReader(): (raw: RawSend) => Read {
     }
     const { clientMessageId, target, content } = request;
     const result = validator.validate(SendRequestSchema, request);
-    if (result.kind === "error") throw result.error;
+    if (result.kind === "error") {
+      const unvalidated = refusal(ErrorReason.INTERNAL, "the send could not be validated");
+      return { clientMessageId: keyOf(copied), refusal: unvalidated, fault: result.error };
+    }
     if (result.kind === "invalid") {
       const [first] = result.violations;
       const where = first === undefined ? "" : pathToString(first.field);
@@ -67,11 +70,14 @@ export function contractReader(): (raw: RawSend) => Read {
 }
 
 function refused(copied: Copied | undefined, text: string): Misread {
-  const { fields, keyStart = 0, keyLength = 0 } = copied ?? {};
-  // What is too long for a key is not repeated to the sender.
-  const shown = keyLength <= 64 ? fields?.subarray(keyStart, keyStart + keyLength) : undefined;
-  const clientMessageId = Buffer.from(shown ?? []).toString();
+  const clientMessageId = copied === undefined ? "" : keyOf(copied);
   return { clientMessageId, refusal: refusal(ErrorReason.INVALID_ARGUMENT, text) };
+}
+
+/** The key for the sender: what is too long for one is not repeated. */
+function keyOf({ fields, keyStart, keyLength }: Copied): string {
+  if (keyLength > 64) return "";
+  return Buffer.from(fields.subarray(keyStart, keyStart + keyLength)).toString();
 }
 
 interface Copied {
