@@ -138,7 +138,9 @@ test("what may stand once stands once, so that what is stored is what was valida
     [[user, hidden, key, content], `key: ${no} 6 is one too many`],
     [[user, key, large, content], `key: ${no} 10 is one too many`],
     [[user, key, content, user], `key: ${no} 1 is one too many`],
+    // Connect brings a send to the server of its first target: it must be the one that counts.
     [[user, conversation, key, content], `key: ${no} 2 is one too many`],
+    [[conversation, key, content, user], `key: ${no} 1 is one too many`],
   ];
   for (const [fields, text] of bad) assert.equal(refused(Buffer.concat(fields)), text);
   // In the content as well: two texts, and a text beside an image.
