@@ -1,16 +1,19 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect } from "node:net";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { LinkFrameSchema } from "../../gen/lucky/internal/link/v1/link_pb.js";
+import { HandClock } from "../../test/clock.ts";
 import { systemClock } from "../clock.ts";
 import { reasonOf } from "../errors.ts";
 import { createLog } from "../log.ts";
 import { leanPreface } from "./lean-frames.ts";
+import { leanServer } from "./lean-server.ts";
+import { closed, dial } from "./listen.fixture.ts";
 import { listen } from "./listen.ts";
 import { fixedTransport } from "./remote.ts";
 import { meshSecret, testService } from "./rpc.fixture.ts";
@@ -24,6 +27,11 @@ async function start(t: TestContext, getJwks: () => Promise<{ jwksJson: string }
   t.after(() => server.close());
   return server.port;
 }
+
+const open = (secret: string) => {
+  const kind = { case: "open" as const, value: { meshSecret: secret } };
+  return toBinary(LinkFrameSchema, create(LinkFrameSchema, { kind }));
+};
 
 /** Opens a link by hand; resolves with what came until the service hung up. */
 async function openWith(port: number, bytes: Uint8Array): Promise<Buffer> {
@@ -44,10 +52,55 @@ function framed(bytes: Uint8Array, length = bytes.length): Buffer {
 
 test("a link of whoever does not know the secret is ended, and so is one that begins with much", async (t) => {
   const port = await start(t, async () => ({ jwksJson: "" }));
-  const open = { case: "open" as const, value: { meshSecret: "another" } };
-  const frame = toBinary(LinkFrameSchema, create(LinkFrameSchema, { kind: open }));
+  const frame = open("another");
   assert.equal((await openWith(port, framed(frame))).length, 0);
   assert.equal((await openWith(port, framed(frame, 5_000))).length, 0);
+});
+
+/** The service's end alone: its time is moved by hand, and every connection is a link. */
+async function startBare(t: TestContext) {
+  const clock = new HandClock();
+  const lean = leanServer({ served: [], interceptors: [], meshSecret, log, clock });
+  const server = createServer((socket) => lean.take(socket));
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  /** Opens a connection; returns both of its ends. */
+  const link = async () => {
+    const [near, [far]] = await Promise.all([dial(port), once(server, "connection")]);
+    t.after(() => near.destroy());
+    return { near, far: far as Socket };
+  };
+  return { clock, link };
+}
+
+test("a link that is not opened ends after ten seconds, however it dawdles", async (t) => {
+  const { clock, link } = await startBare(t);
+  const { near, far } = await link();
+  const gone = closed(near);
+  for (const byte of framed(open("s".repeat(100))).subarray(0, 9)) {
+    near.write(Buffer.from([byte]));
+    await once(far, "data");
+    clock.advance(1_000);
+  }
+  assert.equal(far.destroyed, false);
+  clock.advance(1_000);
+  await gone;
+  assert.equal(clock.waiting, 0);
+});
+
+test("of many links that are not open the oldest makes room; one that is open stays", async (t) => {
+  const { clock, link } = await startBare(t);
+  const opened = await link();
+  opened.near.write(framed(open(meshSecret)));
+  await once(opened.far, "data");
+  const links = [];
+  for (let i = 0; i < 101; i++) links.push(await link());
+  await closed(links[0]!.near);
+  assert.equal(links.filter(({ far }) => far.destroyed).length, 1);
+  clock.advance(10_000);
+  await Promise.all(links.map(({ near }) => closed(near)));
+  assert.equal(opened.far.destroyed, false);
 });
 
 test("a link takes so many calls at a time; one more is refused, and those in work are answered", async (t) => {

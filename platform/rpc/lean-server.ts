@@ -11,6 +11,7 @@ import {
   LinkErrorSchema,
   RefusedSchema,
 } from "../../gen/lucky/internal/link/v1/link_pb.js";
+import type { Clock } from "../clock.ts";
 import { detailOf, fail } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { decode, encode } from "./codecs.ts";
@@ -23,8 +24,10 @@ const ANSWER = 4;
 const ANSWER_ERROR = 5;
 const ANSWER_RESPONSE = 15;
 
-/** How soon a caller tells the secret of the mesh. */
+/** How soon a caller tells the secret of the mesh, from the first byte on. */
 const openWithinMs = 10_000;
+/** Links whose callers have not told it yet; one more ends the one that has waited longest. */
+const maxUnopened = 100;
 /** Calls in work on one link. */
 const maxCalls = 10_000;
 const retryAfterMs = 100;
@@ -34,6 +37,7 @@ export interface LeanServerOptions {
   readonly interceptors: readonly Interceptor[];
   readonly meshSecret: string;
   readonly log: Log;
+  readonly clock: Clock;
 }
 
 /** The service's end of the links that callers open. */
@@ -46,7 +50,7 @@ export interface LeanServer {
 
 /** Serves the unary methods of services over links, to whoever knows the secret of the mesh. */
 export function leanServer(options: LeanServerOptions): LeanServer {
-  const { served, interceptors, meshSecret, log } = options;
+  const { served, interceptors, meshSecret, log, clock } = options;
   const secret = Buffer.from(meshSecret);
   const transport = localTransport(served, interceptors, { meshSecret });
   const methods = new Map<string, DescMethod>();
@@ -56,6 +60,8 @@ export function leanServer(options: LeanServerOptions): LeanServer {
     }
   }
   const links = new Set<() => void>();
+  /** Links that are not open yet, the oldest first. */
+  const unopened = new Set<Socket>();
   let leaving = false;
 
   async function carryOut(
@@ -121,7 +127,8 @@ export function leanServer(options: LeanServerOptions): LeanServer {
           throw new Error("a link without the secret of the mesh");
         }
         opened = true;
-        socket.setTimeout(0);
+        opening.stop();
+        unopened.delete(socket);
         frames.trust();
         if (leaving) leave();
         return;
@@ -140,10 +147,15 @@ export function leanServer(options: LeanServerOptions): LeanServer {
           break;
       }
     });
-    socket.setTimeout(openWithinMs, () => socket.destroy());
+    const opening = clock.after(openWithinMs, () => socket.destroy());
+    const [oldest] = unopened;
+    if (unopened.size >= maxUnopened) oldest?.destroy();
+    unopened.add(socket);
     links.add(leave);
     socket.on("error", (err) => log.debug({ event: "link_failed", err }));
     socket.once("close", () => {
+      opening.stop();
+      unopened.delete(socket);
       links.delete(leave);
       for (const callId of calls.keys()) cancel(callId);
     });

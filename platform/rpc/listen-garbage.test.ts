@@ -7,8 +7,10 @@ import { test } from "node:test";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
 import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
 import { HandClock } from "../../test/clock.ts";
+import { meshHeader } from "./access.ts";
 import {
   call,
   closed,
@@ -19,6 +21,7 @@ import {
   protocols,
   start,
 } from "./listen.fixture.ts";
+import { meshSecret } from "./rpc.fixture.ts";
 
 test("the protocol is told however the first bytes are cut", async (t) => {
   const { port } = await start(t);
@@ -109,13 +112,18 @@ test("a broken message is an error of that call alone", async (t) => {
 });
 
 for (const protocol of ["gRPC", "Connect over HTTP/1.1", "Connect over HTTP/2"]) {
-  test(`a ${protocol} message beyond 4 MiB is refused, and the client learns it`, async (t) => {
+  test(`a ${protocol} message beyond 512 KiB is refused, and the client learns it`, async (t) => {
     const clock = new HandClock();
     const { server, address, authorized } = await start(t, { graceMs: 60_000, clock });
     const client = createClient(UserService, protocols[protocol]!(address));
-    const key = { case: "userName", value: "x".repeat(8 * 1024 * 1024) } as const;
-    const error = await client.getUser({ key }, await authorized()).catch((thrown) => thrown);
-    assert.equal(ConnectError.from(error).code, Code.ResourceExhausted, error);
+    const ask = async (length: number) => {
+      const key = { case: "userName", value: "x".repeat(length) } as const;
+      const error = await client.getUser({ key }, await authorized()).catch((thrown) => thrown);
+      return ConnectError.from(error).code;
+    };
+    assert.equal(await ask(500 * 1024), Code.InvalidArgument);
+    assert.equal(await ask(600 * 1024), Code.ResourceExhausted);
+    assert.equal(await ask(8 * 1024 * 1024), Code.ResourceExhausted);
     // What the client did not send any more is given up, so that nothing is left to wait for.
     let closing = true;
     const end = server.close().then(() => {
@@ -128,6 +136,17 @@ for (const protocol of ["gRPC", "Connect over HTTP/1.1", "Connect over HTTP/2"])
     await end;
   });
 }
+
+test("a batch between services may be larger", async (t) => {
+  const session = {
+    checkUsers: ({ userIds }: { userIds: string[] }) => ({ userIds: userIds.slice(0, 1) }),
+  };
+  const { address } = await start(t, { service: { session } });
+  const headers = { [meshHeader]: meshSecret };
+  const client = createClient(SessionService, protocols.gRPC!(address));
+  const userIds = Array.from({ length: 150_000 }, () => "9223372036854775807");
+  assert.equal((await client.checkUsers({ userIds }, { headers })).userIds.length, 1);
+});
 
 test("a connection that says nothing is dropped after ten seconds", async (t) => {
   const clock = new HandClock();

@@ -101,7 +101,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   });
 
   const { meshSecret = "" } = options;
-  const lean = meshSecret === "" ? undefined : leanServer({ ...options, meshSecret });
+  const lean = meshSecret === "" ? undefined : leanServer({ ...options, meshSecret, clock });
 
   const upgradable: ServerOptions & { shouldUpgradeCallback: (req: IncomingMessage) => boolean } = {
     ...http1Times,

@@ -13,10 +13,10 @@ export function validateInterceptor(): Interceptor {
     const result = validator.validate(schema, message);
     if (result.kind === "error") throw result.error;
     if (result.kind === "invalid") {
-      const told = result.violations.map(({ field, message }) =>
-        field.length === 0 ? message : `${pathToString(field)}: ${message}`,
-      );
-      throw fail(ErrorReason.INVALID_ARGUMENT, told.join("; "));
+      const [first] = result.violations;
+      const where = first === undefined ? "" : pathToString(first.field);
+      const why = `${where === "" ? "" : `${where}: `}${first?.message}`;
+      throw fail(ErrorReason.INVALID_ARGUMENT, why);
     }
   }
 

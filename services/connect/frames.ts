@@ -140,7 +140,8 @@ const clientMessageIdTag = 0x32;
 
 /**
  * Reads where an encoded SendRequest goes: by its first field, where every encoder writes it, else by
- * looking at all of them. What is wrong with the rest is the server's to say. Throws WireError.
+ * looking at all of them. What is wrong with the rest is the server's to say: it refuses a send with
+ * two targets, so what it appends goes where was read here. Throws WireError.
  */
 export function readTarget(send: Uint8Array): SendTarget | undefined {
   if (send[0] === userTag) return { kind: "user", id: readVarint64(send, 1) };

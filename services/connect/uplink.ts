@@ -46,9 +46,9 @@ interface Waiting extends Uplink {
   readonly takenAtMs: number;
 }
 
-/** What the uplink needs of a batch that failed before it tries again, at most. */
-const maxPauseMs = 1_000;
+/** The pauses before a failed batch is repeated: the first, doubled each time, and the longest. */
 const firstPauseMs = 50;
+const maxPauseMs = 1_000;
 /** When a refused send may be tried again. */
 const retryAfterMs = 1_000;
 
@@ -61,10 +61,10 @@ const hopeless = new Set([
 ]);
 
 /**
- * Brings sends to server in batches: what arrives while a batch is on its way goes with the next. A
- * conversation is in one batch on its way at most, so the order of what a session sends to one
- * target is kept, and goes to one server as long as that lives. Queues are bounded by sends and
- * bytes; when they are full a send is refused with OVERLOADED.
+ * Brings sends to server in batches: what arrives while a batch is on its way goes with the next.
+ * What goes to one target is in one batch on its way at most, so the order of what a session sends
+ * there is kept, and goes to one server as long as that lives. Queues are bounded by sends and bytes;
+ * when they are full a send is refused with OVERLOADED.
  */
 export class Uplinks {
   readonly #options: UplinkOptions;

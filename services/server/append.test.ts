@@ -6,8 +6,10 @@ import { SendResultSchema } from "../../gen/lucky/message/v1/message_pb.js";
 import { startTestPostgres } from "../../test/postgres.ts";
 import {
   accepted,
+  contentOf,
   NOBODY,
   type Outgoing,
+  random,
   refused,
   request,
   Stand,
@@ -155,6 +157,32 @@ test("each refused send has its reason, and the others of the batch are stored",
       ErrorReason.INVALID_ARGUMENT,
     ],
   );
+});
+
+test("whatever bytes the sends of a batch have, a good one among them is stored", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const { conversationId } = accepted((await one.append(hi("145", "146", "k")))[0]);
+  const next = random(11);
+  const below = (n: number) => Math.floor(next() * n);
+  const location = { title: "here", latitudeDeg: 52.5, longitudeDeg: -0.1 };
+  const contents = [contentOf("aé漢🦩"), { kind: { case: "location", value: location } }] as const;
+  for (let round = 0; round < 20; round++) {
+    const key = `good-${round}`;
+    const uplinks = Array.from({ length: 100 }, (_, index) => {
+      const target = index % 2 === 0 ? toUser("146") : toConversation(conversationId);
+      const content = contents[below(contents.length)]!;
+      const bytes = Buffer.from(request({ target, clientMessageId: `k-${below(50)}`, content }));
+      for (let n = below(4); n > 0; n--) bytes[below(bytes.length)] = below(256);
+      return { senderId: "145", send: next() < 0.1 ? bytes.subarray(below(bytes.length)) : bytes };
+    });
+    const good = { target: toUser("146"), clientMessageId: key, content: contentOf("hi") };
+    uplinks.push({ senderId: "145", send: Buffer.from(request(good)) });
+    const { results } = await one.ingress.appendBatch({ uplinks });
+    const last = fromBinary(SendResultSchema, results.at(-1)!);
+    assert.equal(results.length, uplinks.length);
+    assert.equal(last.clientMessageId, key);
+    accepted(last);
+  }
 });
 
 test("nobody writes to a conversation of others", async (t) => {

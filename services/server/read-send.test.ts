@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fromBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
 import { EntrySchema, SendResultSchema } from "../../gen/lucky/message/v1/message_pb.js";
 import { WireWriter } from "../../platform/wire.ts";
 import { tail, writePrefix } from "./entries.ts";
@@ -21,6 +22,15 @@ const refused = (send: Uint8Array, text?: string) => {
   const result = readBytes(send);
   assert.ok("refusal" in result, text);
   assert.equal(result.refusal.reason, ErrorReason.INVALID_ARGUMENT);
+  return `${result.clientMessageId}: ${result.refusal.text}`;
+};
+const contentBytes = (text: string) =>
+  toBinary(ContentSchema, create(ContentSchema, contentOf(text)));
+/** A send of encoded parts. */
+const composite = (parts: number, part: Uint8Array): Uint8Array => {
+  const all = Buffer.concat(Array.from({ length: parts }, () => part));
+  const content = new WireWriter().bytes(7, all).finish();
+  return new WireWriter().varint(1, 2).string(6, "key").bytes(10, content).finish();
 };
 
 const good = request({ target: toUser("2"), clientMessageId: "key", content: contentOf("hello") });
@@ -83,6 +93,70 @@ test("what the server writes itself, too much, or nothing is refused", () => {
   ];
   for (const [index, bytes] of bad.entries()) refused(bytes, `case ${index}`);
   taken(request({ ...base, content: custom(32_000) }));
+});
+
+test("what has more bytes or fields than a message may have is refused by its outer layer alone", () => {
+  const empty = Buffer.from([0x0a, 0]);
+  assert.equal(refused(composite(65_000, empty)), "key: content: more than 65536 bytes");
+  const tooMany = "key: the send is no SendRequest: too many fields";
+  assert.equal(refused(composite(32_000, empty)), tooMany);
+  const unknown = Buffer.alloc(20_000, Buffer.from([0x78, 0]));
+  assert.equal(refused(composite(1, Buffer.concat([empty, unknown]))), tooMany);
+  refused(Buffer.concat([good, unknown]));
+  const userIds = Array.from({ length: 10_000 }, () => "1");
+  const tip = { kind: { case: "groupCreated", value: { userIds } } } as const;
+  const clientMessageId = "key";
+  const content = { kind: { case: "tip", value: tip } } as const;
+  assert.equal(refused(request({ target: toUser("2"), clientMessageId, content })), tooMany);
+});
+
+test("as many parts as a message may have are taken, with all that a part can say", () => {
+  const media = { url: "https://a", sizeBytes: 1n, mimeType: "a/b", sha256: new Uint8Array(32) };
+  const video = { media, cover: media, durationMs: 1n, widthPx: 1, heightPx: 1 };
+  const parts = (count: number) => {
+    const part = { kind: { case: "video", value: video } } as const;
+    const value = { parts: Array.from({ length: count }, () => part) };
+    const content = { kind: { case: "composite", value } } as const;
+    return request({ target: toUser("2"), clientMessageId: "key", content });
+  };
+  taken(parts(50));
+  const text = "key: content.composite.parts: must contain no more than 50 item(s)";
+  assert.equal(refused(parts(51)), text);
+});
+
+test("what may stand once stands once, so that what is stored is what was validated", () => {
+  const key = new WireWriter().string(6, "key").finish();
+  const content = new WireWriter().bytes(10, contentBytes("hi")).finish();
+  const user = new WireWriter().varint(1, 2).finish();
+  const conversation = new WireWriter().varint(2, 5).finish();
+  const hidden = new WireWriter().string(6, "x".repeat(60_000)).finish();
+  const large = new WireWriter().bytes(10, contentBytes("x".repeat(9_000))).finish();
+  taken(Buffer.concat([user, key, content]));
+  taken(Buffer.concat([content, key, conversation]));
+  const no = "the send is no SendRequest: field";
+  const bad: [Uint8Array[], string][] = [
+    [[user, hidden, key, content], `key: ${no} 6 is one too many`],
+    [[user, key, large, content], `key: ${no} 10 is one too many`],
+    [[user, key, content, user], `key: ${no} 1 is one too many`],
+    // Connect brings a send to the server of its first target: it must be the one that counts.
+    [[user, conversation, key, content], `key: ${no} 2 is one too many`],
+    [[conversation, key, content, user], `key: ${no} 1 is one too many`],
+  ];
+  for (const [fields, text] of bad) assert.equal(refused(Buffer.concat(fields)), text);
+  // In the content as well: two texts, and a text beside an image.
+  const text = new WireWriter().string(1, "hi").finish();
+  const within = (bytes: Uint8Array) =>
+    Buffer.concat([user, key, new WireWriter().bytes(10, bytes).finish()]);
+  const image = new WireWriter()
+    .bytes(1, new WireWriter().string(1, "https://a").finish())
+    .finish();
+  const texts = Buffer.concat([text, text]);
+  assert.equal(
+    refused(within(new WireWriter().bytes(1, texts).finish())),
+    `key: ${no} 1 is one too many`,
+  );
+  const kinds = new WireWriter().bytes(1, text).bytes(2, image).finish();
+  assert.equal(refused(within(kinds)), `key: ${no} 2 is one too many`);
 });
 
 test("bytes that other decoders would not take are refused, however deep they lie", () => {

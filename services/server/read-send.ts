@@ -4,7 +4,7 @@ import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { type Content, ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
 import { type SendRequest, SendRequestSchema } from "../../gen/lucky/message/v1/message_pb.js";
 import { createMessageValidator } from "../../platform/validator.ts";
-import { scan } from "../../platform/wire.ts";
+import { FieldReader, WireError } from "../../platform/wire.ts";
 import { refusal } from "./outcome.ts";
 import { readPlainText } from "./plain-text.ts";
 import type { Misread, RawSend, Read } from "./send.ts";
@@ -12,6 +12,9 @@ import { wellFormed } from "./well-formed.ts";
 
 /** Encoded content at most, bytes. */
 export const maxContentBytes = 65_536;
+
+/** Fields of a send at most, however deep: fifty parts that say all they can have less than half. */
+const maxFields = 2_000;
 
 const KEY = SendRequestSchema.field.clientMessageId.number;
 const CONTENT = SendRequestSchema.field.content.number;
@@ -29,41 +32,52 @@ export function sendReader(): (raw: RawSend) => Read {
 /** Makes the reader for every kind of send: decodes it, and validates it by the contract. */
 export function contractReader(): (raw: RawSend) => Read {
   const validator = createMessageValidator();
-  const check = wellFormed(SendRequestSchema);
+  const check = wellFormed(SendRequestSchema, maxFields);
 
   return ({ senderId, sessionId, send: bytes }) => {
+    let copied: Copied | undefined;
     let request: SendRequest;
     try {
+      // What is too much is refused before it is decoded: then it is too late.
+      copied = copy(bytes);
+      if (copied.contentBytes > maxContentBytes) {
+        return refused(copied, `content: more than ${maxContentBytes} bytes`);
+      }
       check(bytes);
       request = fromBinary(SendRequestSchema, bytes);
-    } catch {
-      return refused("", "the send is no SendRequest");
+    } catch (error) {
+      const why = error instanceof WireError ? `: ${error.message}` : "";
+      return refused(copied, `the send is no SendRequest${why}`);
     }
     const { clientMessageId, target, content } = request;
     const result = validator.validate(SendRequestSchema, request);
-    if (result.kind === "error") throw result.error;
+    if (result.kind === "error") {
+      const unvalidated = refusal(ErrorReason.INTERNAL, "the send could not be validated");
+      return { clientMessageId: keyOf(copied), refusal: unvalidated, fault: result.error };
+    }
     if (result.kind === "invalid") {
       const [first] = result.violations;
       const where = first === undefined ? "" : pathToString(first.field);
-      return refused(clientMessageId, `${where === "" ? "" : `${where}: `}${first?.message}`);
+      return refused(copied, `${where === "" ? "" : `${where}: `}${first?.message}`);
     }
     const kindCase = content?.kind.case;
-    if (kindCase === undefined) return refused(clientMessageId, "content: is empty");
-    if (ours.has(kindCase)) return refused(clientMessageId, "content: only the server writes this");
-    const copied = copy(bytes);
-    if (copied.contentBytes > maxContentBytes) {
-      return refused(clientMessageId, `content: more than ${maxContentBytes} bytes`);
-    }
+    if (kindCase === undefined) return refused(copied, "content: is empty");
+    if (ours.has(kindCase)) return refused(copied, "content: only the server writes this");
     const kind = kinds.get(kindCase)!;
     const { fields, keyStart, keyLength } = copied;
     return { senderId, sessionId, target, clientMessageId, kind, fields, keyStart, keyLength };
   };
 }
 
-function refused(clientMessageId: string, text: string): Misread {
-  // What breaks the pattern of a key is not repeated to the sender.
-  const shown = clientMessageId.length <= 64 ? clientMessageId : "";
-  return { clientMessageId: shown, refusal: refusal(ErrorReason.INVALID_ARGUMENT, text) };
+function refused(copied: Copied | undefined, text: string): Misread {
+  const clientMessageId = copied === undefined ? "" : keyOf(copied);
+  return { clientMessageId, refusal: refusal(ErrorReason.INVALID_ARGUMENT, text) };
+}
+
+/** The key for the sender: what is too long for one is not repeated. */
+function keyOf({ fields, keyStart, keyLength }: Copied): string {
+  if (keyLength > 64) return "";
+  return Buffer.from(fields.subarray(keyStart, keyStart + keyLength)).toString();
 }
 
 interface Copied {
@@ -75,7 +89,7 @@ interface Copied {
 
 /**
  * The fields that an entry takes over. Only those known: what a later version of the contract adds
- * to Entry is not the sender's to write. As everywhere, of a repeated field the last one counts.
+ * to Entry is not the sender's to write.
  */
 function copy(bytes: Uint8Array): Copied {
   const parts: Uint8Array[] = [];
@@ -85,7 +99,11 @@ function copy(bytes: Uint8Array): Copied {
   let to = 0;
   let size = 0;
   let contentBytes = 0;
-  for (const [number, , start, end, tagStart] of scan(bytes)) {
+  let count = 0;
+  const reader = new FieldReader(bytes);
+  while (reader.next()) {
+    const { fieldNumber: number, start, end, tagStart } = reader;
+    if (++count > maxFields) throw new WireError("too many fields");
     if (number !== KEY && number !== CONTENT) continue;
     if (to !== tagStart) {
       if (to > from) parts.push(bytes.subarray(from, to));
@@ -95,7 +113,7 @@ function copy(bytes: Uint8Array): Copied {
     if (number === KEY) {
       keyStart = size + start - tagStart;
       keyLength = end - start;
-    } else contentBytes += end - start;
+    } else contentBytes = end - start;
     size += end - tagStart;
   }
   parts.push(bytes.subarray(from, to));

@@ -29,6 +29,8 @@ export interface RawSend {
 export interface Misread {
   readonly clientMessageId: string;
   readonly refusal: Refusal;
+  /** For the log: what went wrong here, when it is not the send. */
+  readonly fault?: unknown;
 }
 
 /** No tag: there is one for every message, and `refusal` tells. */

@@ -110,7 +110,7 @@ export class Sends {
     const addressed: (string | undefined)[] = new Array(raws.length);
     const sends: (Send | undefined)[] = new Array(raws.length);
     const unknown: Unknown[] = [];
-    const { directs, measures } = this.#options;
+    const { directs, log, measures } = this.#options;
     let refused = 0;
     const refuse = (index: number, clientMessageId: string, outcome: Outcome) => {
       results[index] = { clientMessageId, outcome };
@@ -120,6 +120,7 @@ export class Sends {
     for (let index = 0; index < raws.length; index++) {
       const send = this.#read(raws[index]!);
       if ("refusal" in send) {
+        if (send.fault !== undefined) log.error({ event: "send_not_validated", err: send.fault });
         refuse(index, send.clientMessageId, { kind: "refused", refusal: send.refusal });
         continue;
       }

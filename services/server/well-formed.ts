@@ -3,32 +3,61 @@ import {
   BYTES,
   FIXED32,
   FIXED64,
-  scan,
+  FieldReader,
   VARINT,
   WireError,
   type WireType,
 } from "../../platform/wire.ts";
 
 /** What each known field of a message must look like. */
-type Shape = ReadonlyMap<number, { readonly types: readonly WireType[]; readonly inner?: Shape }>;
+type Shape = ReadonlyMap<number, Known>;
+
+interface Known {
+  readonly types: readonly WireType[];
+  readonly inner: Shape | undefined;
+  /** A bit for what may stand once in the message: a field, or the fields of a oneof; 0 for a list. */
+  readonly once: number;
+}
 
 /**
  * Makes a check that encoded bytes are what every decoder takes for this message: known fields have
- * their wire types, at every depth. The generated decoder is more lenient than others, and what the
- * sender wrote goes to all receivers as it is. The check throws WireError. For messages that do not
- * contain themselves.
+ * their wire types and stand once, lists excepted, at every depth; and there are `maxFields` at most,
+ * those of all depths and of no known number counted. The generated decoder is more lenient than
+ * others, makes an object of each field, and of a field that stands twice keeps the last one, while
+ * what the sender wrote goes to all receivers as it is. The check throws WireError. For messages that
+ * do not contain themselves, with at most 31 fields.
  */
-export function wellFormed(desc: DescMessage): (bytes: Uint8Array) => void {
+export function wellFormed(desc: DescMessage, maxFields: number): (bytes: Uint8Array) => void {
   const shape = shapeOf(desc);
-  return (bytes) => check(shape, bytes, 0, bytes.length);
+  return (bytes) => {
+    check(shape, new FieldReader(bytes), { bytes, left: maxFields });
+  };
 }
 
-function check(shape: Shape, bytes: Uint8Array, from: number, to: number): void {
-  for (const [number, wireType, start, end] of scan(bytes, from, to)) {
-    const known = shape.get(number);
+/** An encoded message, and how many more fields it may have. */
+interface Checked {
+  readonly bytes: Uint8Array;
+  left: number;
+}
+
+function check(shape: Shape, reader: FieldReader, checked: Checked): void {
+  let seen = 0;
+  while (reader.next()) {
+    const { fieldNumber, wireType, start, end } = reader;
+    const known = shape.get(fieldNumber);
+    // Many numbers in one field: as many as bytes, at most.
+    const packed = known?.types.length === 2 && wireType === BYTES;
+    checked.left -= packed ? end - start : 1;
+    if (checked.left < 0) throw new WireError("too many fields");
     if (known === undefined) continue;
-    if (!known.types.includes(wireType)) throw new WireError(`field ${number} has a foreign type`);
-    if (known.inner !== undefined) check(known.inner, bytes, start, end);
+    if (!known.types.includes(wireType)) {
+      throw new WireError(`field ${fieldNumber} has a foreign type`);
+    }
+    if ((seen & known.once) !== 0) throw new WireError(`field ${fieldNumber} is one too many`);
+    seen |= known.once;
+    if (known.inner !== undefined) {
+      check(known.inner, new FieldReader(checked.bytes, start, end), checked);
+    }
   }
 }
 
@@ -36,7 +65,10 @@ function shapeOf(desc: DescMessage): Shape {
   return new Map(
     desc.fields.map((field) => {
       const inner = field.message === undefined ? undefined : shapeOf(field.message);
-      return [field.number, { types: typesOf(field), inner }];
+      const list = field.fieldKind === "list" || field.fieldKind === "map";
+      const first = field.oneof?.fields[0] ?? field;
+      const once = list ? 0 : 1 << desc.fields.indexOf(first);
+      return [field.number, { types: typesOf(field), inner, once }];
     }),
   );
 }
