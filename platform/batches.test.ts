@@ -221,3 +221,13 @@ test("idle when nothing waits and nothing is on its way", async () => {
   await land();
   await waiting;
 });
+
+test("idle when what waited is withdrawn, with nothing on its way", async () => {
+  const { batches, carried, push } = start();
+  push("a", 2);
+  const waiting = batches.idle();
+  assert.equal(batches.withdraw(() => true).length, 2);
+  await waiting;
+  await turn();
+  assert.equal(carried.length, 0);
+});

@@ -133,6 +133,7 @@ export class Batches<T> {
     }
     this.#count -= withdrawn.length;
     for (const item of withdrawn) this.#bytes -= this.#options.bytes(item);
+    this.#tellIdle();
     return withdrawn;
   }
 
@@ -213,6 +214,10 @@ export class Batches<T> {
     this.#flights--;
     for (const waiting of keys) this.#free(waiting);
     if (!this.#scheduled && this.#mayLeave()) this.#schedule();
+    this.#tellIdle();
+  }
+
+  #tellIdle(): void {
     if (this.#count > 0 || this.#flights > 0) return;
     const resolvers = this.#idle;
     this.#idle = [];
