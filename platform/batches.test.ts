@@ -24,7 +24,6 @@ function start(options: Partial<BatchesOptions<Item>> = {}) {
     inFlight: 4,
     lingerMs: 0,
     clock,
-    stopwatch: () => clock.now(),
     carry(batch) {
       carried.push(batch);
       return new Promise((land) => landings.push(land));

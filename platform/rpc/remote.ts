@@ -71,7 +71,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
     const instances = closed ? [] : await registry.instances(service);
     const present = instances.map(linkTo);
     for (const [address, link] of links) if (!present.includes(link)) retire(address, link);
-    const now = clock.now();
+    const now = clock.elapsed();
     const start = present.length === 0 ? 0 : turn++ % present.length;
     const order =
       key === undefined
@@ -134,7 +134,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
   function failed(link: Link, method: DescMethod, error: unknown, signal?: AbortSignal): Failure {
     const failure = failureOf(error, signal);
     if (failure === "answered") return failure;
-    link.avoidedUntil = clock.now() + avoidMs;
+    link.avoidedUntil = clock.elapsed() + avoidMs;
     const event = failure === "unsent" ? "instance_not_reached" : "instance_lost";
     log.warn({ event, service, instance: link.instanceId, method: method.name, err: error });
     return failure;
@@ -149,11 +149,14 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       const headers = new Headers(header);
       headers.set(meshHeader, meshSecret);
       const order = await candidates(values?.get(routeKey));
-      const startedAt = clock.now();
+      const startedAt = clock.elapsed();
       let cause: unknown;
       for (let at = 0, again = false; at < order.length; ) {
         const link = order[at]!;
-        const left = timeoutMs > 0 ? Math.max(1, timeoutMs - (clock.now() - startedAt)) : timeoutMs;
+        const left =
+          timeoutMs > 0
+            ? Math.max(1, Math.ceil(timeoutMs - (clock.elapsed() - startedAt)))
+            : timeoutMs;
         const release = hold(link);
         try {
           const transport = link.lean ?? link.transport;
