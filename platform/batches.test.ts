@@ -24,7 +24,6 @@ function start(options: Partial<BatchesOptions<Item>> = {}) {
     inFlight: 4,
     lingerMs: 0,
     clock,
-    stopwatch: () => clock.now(),
     carry(batch) {
       carried.push(batch);
       return new Promise((land) => landings.push(land));
@@ -220,4 +219,14 @@ test("idle when nothing waits and nothing is on its way", async () => {
   assert.equal(idle, false);
   await land();
   await waiting;
+});
+
+test("idle when what waited is withdrawn, with nothing on its way", async () => {
+  const { batches, carried, push } = start();
+  push("a", 2);
+  const waiting = batches.idle();
+  assert.equal(batches.withdraw(() => true).length, 2);
+  await waiting;
+  await turn();
+  assert.equal(carried.length, 0);
 });

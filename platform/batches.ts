@@ -23,11 +23,6 @@ export interface BatchesOptions<T> {
    */
   readonly lingerMs: number;
   readonly clock: Clock;
-  /**
-   * Milliseconds since some moment, with fractions: `clock` knows whole ones. `performance.now` when
-   * absent; goes with a clock that is moved by hand.
-   */
-  readonly stopwatch?: () => number;
   /** Carries a batch to its end. Must not reject. */
   readonly carry: (batch: readonly T[]) => Promise<void>;
 }
@@ -66,7 +61,6 @@ const LEAST_WAIT_MS = 0.3;
  */
 export class Batches<T> {
   readonly #options: BatchesOptions<T>;
-  readonly #stopwatch: () => number;
   /** Keys of which something waits or is on its way. */
   readonly #keys = new Map<Key, Waiting<T>>();
   /** Those that may go, in the order in which they came. */
@@ -85,7 +79,6 @@ export class Batches<T> {
 
   constructor(options: BatchesOptions<T>) {
     this.#options = options;
-    this.#stopwatch = options.stopwatch ?? (() => performance.now());
   }
 
   /** Takes an item; false when too much waits. */
@@ -133,6 +126,7 @@ export class Batches<T> {
     }
     this.#count -= withdrawn.length;
     for (const item of withdrawn) this.#bytes -= this.#options.bytes(item);
+    this.#tellIdle();
     return withdrawn;
   }
 
@@ -144,7 +138,7 @@ export class Batches<T> {
   #schedule(): void {
     const { clock, lingerMs } = this.#options;
     const spacingMs = Math.min(lingerMs, spacingFor(this.#flightMs));
-    const waitMs = spacingMs === 0 ? 0 : this.#leftAtMs + spacingMs - this.#stopwatch();
+    const waitMs = spacingMs === 0 ? 0 : this.#leftAtMs + spacingMs - clock.elapsed();
     if (waitMs > LEAST_WAIT_MS && this.#readyItems < WORTHWHILE) {
       this.#linger ??= clock.after(waitMs, () => {
         this.#linger = undefined;
@@ -161,15 +155,16 @@ export class Batches<T> {
   }
 
   #leave(): void {
+    const { clock, lingerMs, carry } = this.#options;
     while (this.#mayLeave()) {
       const keys: Waiting<T>[] = [];
       const batch = this.#take(keys);
       if (batch.length === 0) return;
       this.#flights++;
-      const leftAtMs = this.#stopwatch();
+      const leftAtMs = clock.elapsed();
       this.#leftAtMs = leftAtMs;
-      this.#options.carry(batch).then(() => {
-        const flightMs = Math.min(this.#options.lingerMs, this.#stopwatch() - leftAtMs);
+      carry(batch).then(() => {
+        const flightMs = Math.min(lingerMs, clock.elapsed() - leftAtMs);
         this.#flightMs += (flightMs - this.#flightMs) * NEWS;
         this.#landed(keys);
       });
@@ -213,6 +208,10 @@ export class Batches<T> {
     this.#flights--;
     for (const waiting of keys) this.#free(waiting);
     if (!this.#scheduled && this.#mayLeave()) this.#schedule();
+    this.#tellIdle();
+  }
+
+  #tellIdle(): void {
     if (this.#count > 0 || this.#flights > 0) return;
     const resolvers = this.#idle;
     this.#idle = [];

@@ -7,6 +7,11 @@ export interface Timer {
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   now(): number;
+  /**
+   * Milliseconds since some moment, with fractions: for ages. It never goes back, whatever is done to
+   * the time of day, and may stand still while the machine sleeps.
+   */
+  elapsed(): number;
   /** Calls `ring` once, after `delayMs`. Does not keep the process alive. */
   after(delayMs: number, ring: () => void): Timer;
   /** Calls `ring` every `intervalMs` until stopped. Does not keep the process alive. */
@@ -15,6 +20,7 @@ export interface Clock {
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  elapsed: () => performance.now(),
   after(delayMs, ring) {
     const timer = setTimeout(ring, delayMs);
     timer.unref();

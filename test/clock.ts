@@ -3,6 +3,7 @@ import type { Clock, Timer } from "../platform/clock.ts";
 /** A clock that a test moves by hand. Timers ring in the order of their times. */
 export class HandClock implements Clock {
   #now: number;
+  #putBackMs = 0;
   readonly #timers = new Set<{ at: number; every: number | undefined; ring: () => void }>();
 
   constructor(now = Date.UTC(2026, 0, 1)) {
@@ -11,6 +12,10 @@ export class HandClock implements Clock {
 
   now(): number {
     return this.#now;
+  }
+
+  elapsed(): number {
+    return this.#now + this.#putBackMs;
   }
 
   after(delayMs: number, ring: () => void): Timer {
@@ -43,6 +48,7 @@ export class HandClock implements Clock {
   /** Sets the time back, as an operator might; what waits still waits for as long as it did. */
   putBack(ms: number): void {
     this.#now -= ms;
+    this.#putBackMs += ms;
     for (const timer of this.#timers) timer.at -= ms;
   }
 

@@ -8,6 +8,7 @@ import { MovedClock } from "./moved-clock.ts";
 const clock = new MovedClock();
 Object.assign(systemClock, {
   now: () => clock.now(),
+  elapsed: () => clock.elapsed(),
   after: (delayMs: number, ring: () => void) => clock.after(delayMs, ring),
   every: (intervalMs: number, ring: () => void) => clock.every(intervalMs, ring),
 });

@@ -160,6 +160,7 @@ async function startMeshed(started: Started, env: Record<string, string>): Promi
 function clockOf(clock: Clock, advance: WorldClock["advance"]): WorldClock {
   return {
     now: () => clock.now(),
+    elapsed: () => clock.elapsed(),
     after: (delayMs, ring) => clock.after(delayMs, ring),
     every: (intervalMs, ring) => clock.every(intervalMs, ring),
     advance,

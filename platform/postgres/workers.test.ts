@@ -95,6 +95,7 @@ test("a process that slept through its lease has no number, even before it is to
   let sleptMs = 0;
   const asleep: Clock = {
     now: () => clock.now() + sleptMs,
+    elapsed: () => clock.elapsed(),
     after: (delayMs, ring) => clock.after(delayMs, ring),
     every: (intervalMs, ring) => clock.every(intervalMs, ring),
   };

@@ -31,6 +31,10 @@ class Time implements Clock {
     return this.#now;
   }
 
+  elapsed(): number {
+    return this.#now;
+  }
+
   after(): Timer {
     throw new Error("the memory registry waits for nothing");
   }

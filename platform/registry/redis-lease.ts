@@ -51,12 +51,12 @@ export class RedisLease implements Lease {
    */
   async enter(): Promise<void> {
     const { clock, log, leaseMs, instance } = this.#options;
-    const until = clock.now() + 1.5 * leaseMs;
+    const until = clock.elapsed() + 1.5 * leaseMs;
     let leftMs = Number.POSITIVE_INFINITY;
     for (;;) {
       const result = await this.#put();
       if (typeof result === "string") break;
-      if (result > leftMs || clock.now() > until)
+      if (result > leftMs || clock.elapsed() > until)
         throw new Error(`a live instance with the id ${instance.instanceId} exists already`);
       if (leftMs === Number.POSITIVE_INFINITY)
         log.info({ event: "lease_awaited", instanceId: instance.instanceId, leftMs: result });

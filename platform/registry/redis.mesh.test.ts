@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, type TestContext, test } from "node:test";
 import { Redis } from "ioredis";
 import { type Backend, startRedis } from "../../test/backends.ts";
+import { HandClock } from "../../test/clock.ts";
 import { quiet } from "../../test/postgres.ts";
 import { unavailable } from "../bus/bus.suite.ts";
 import { type Clock, systemClock } from "../clock.ts";
@@ -138,6 +139,21 @@ test("a process that lost its connection keeps its lease when it comes back in t
   await untilReached(() => lease.join(["u:2"]));
 });
 
+test("a clock that is put back makes nothing younger that is known of instances", async (t) => {
+  await raw.flushall();
+  const clock = new HandClock();
+  const [a, b] = [open(t, clock), open(t)];
+  assert.deepEqual(await a.instances("connect"), []);
+  const lease = await b.announce(instance("connect-0"), () => {});
+  await lease.join(["u:1"]);
+  assert.deepEqual(await a.locate(["u:1"]), [["connect-0"]]);
+  clock.putBack(3_600_000);
+  clock.advance(CACHE_MS);
+  assert.equal((await a.instances("connect")).length, 1);
+  await lease.release();
+  assert.deepEqual(await a.locate(["u:1"]), [[]]);
+});
+
 function open(t: TestContext, clock: Clock = systemClock, over: { leaseMs?: number } = {}) {
   const times = { leaseMs: LEASE_MS, cacheMs: CACHE_MS, ...over };
   const registry = createRedisRegistry({ url: server.url, clock, log: quiet, ...times });
@@ -165,5 +181,9 @@ class AheadClock implements Clock {
 
   now(): number {
     return systemClock.now() + this.ahead;
+  }
+
+  elapsed(): number {
+    return systemClock.elapsed() + this.ahead;
   }
 }

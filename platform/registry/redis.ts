@@ -51,20 +51,20 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
     const values = await link.run((redis) => redis.mget(keys));
     for (const [i, id] of instanceIds.entries()) {
       const value = values[i];
-      if (value) epochs.set(id, { epoch: JSON.parse(value).epoch, atMs: clock.now() });
+      if (value) epochs.set(id, { epoch: JSON.parse(value).epoch, atMs: clock.elapsed() });
       else epochs.delete(id);
     }
   };
   const isFresh = (instanceId: string, epoch: string): boolean => {
     const known = epochs.get(instanceId);
-    return known?.epoch === epoch && clock.now() - known.atMs < cacheMs;
+    return known?.epoch === epoch && clock.elapsed() - known.atMs < cacheMs;
   };
 
   const list = async (service: string): Promise<readonly Instance[]> => {
     const before = lists.get(service)?.instances ?? [];
     const found = await link.run((redis) => redis.luckyList(SERVICE + service)).catch(() => null);
     const instances = found?.map(instanceOf) ?? before;
-    lists.set(service, { instances, atMs: clock.now() });
+    lists.set(service, { instances, atMs: clock.elapsed() });
     return instances;
   };
 
@@ -77,7 +77,7 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
     },
     async instances(service) {
       const known = lists.get(service);
-      if (known && clock.now() - known.atMs < cacheMs) return known.instances;
+      if (known && clock.elapsed() - known.atMs < cacheMs) return known.instances;
       const asking = asked.get(service) ?? list(service).finally(() => asked.delete(service));
       asked.set(service, asking);
       return asking;

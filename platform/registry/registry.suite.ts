@@ -291,6 +291,10 @@ export class SeatClock implements Clock {
     return this.#base.now();
   }
 
+  elapsed(): number {
+    return this.#base.elapsed();
+  }
+
   after(delayMs: number, ring: () => void): Timer {
     return this.#base.after(delayMs, () => {
       if (!this.#held) ring();

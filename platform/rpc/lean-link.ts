@@ -64,14 +64,14 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
     socket.setKeepAlive(true, pingIntervalMs);
     const pending = new Map<number, Pending>();
     const frames = new Frames(socket, (kind) => {
-      connection.heardAtMs = clock.now();
+      connection.heardAtMs = clock.elapsed();
       if (kind.case === "answer") pending.get(kind.value.callId)?.resolve(kind.value);
       else if (kind.case === "leave") connection.left = true;
     });
     frames.trust();
-    const connection = { socket, frames, pending, left: false, heardAtMs: clock.now() };
+    const connection = { socket, frames, pending, left: false, heardAtMs: clock.elapsed() };
     const watch = clock.every(pingIntervalMs, () => {
-      const silentMs = clock.now() - connection.heardAtMs;
+      const silentMs = clock.elapsed() - connection.heardAtMs;
       if (silentMs >= silenceMs) socket.destroy(broken("the service is silent"));
       else if (silentMs >= pingIntervalMs) {
         frames.send({ case: "ping", value: create(PingSchema) });

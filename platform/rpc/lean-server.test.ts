@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { createClient } from "@connectrpc/connect";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { LinkFrameSchema } from "../../gen/lucky/internal/link/v1/link_pb.js";
@@ -12,6 +12,7 @@ import { systemClock } from "../clock.ts";
 import { reasonOf } from "../errors.ts";
 import { createLog } from "../log.ts";
 import { leanPreface } from "./lean-frames.ts";
+import { leanLink } from "./lean-link.ts";
 import { leanServer } from "./lean-server.ts";
 import { closed, dial } from "./listen.fixture.ts";
 import { listen } from "./listen.ts";
@@ -101,6 +102,24 @@ test("of many links that are not open the oldest makes room; one that is open st
   clock.advance(10_000);
   await Promise.all(links.map(({ near }) => closed(near)));
   assert.equal(opened.far.destroyed, false);
+});
+
+test("a service that is silent is given up in time when the clock is put back", async (t) => {
+  const mute = createServer((socket) => socket.on("error", () => {}).resume()).listen(0);
+  t.after(() => mute.close());
+  await once(mute, "listening");
+  const { port } = mute.address() as AddressInfo;
+  const clock = new HandClock();
+  const link = leanLink({ address: `http://127.0.0.1:${port}`, meshSecret, clock });
+  t.after(() => link.close());
+  const call = createClient(AuthService, { ...link, stream: assert.fail as never }).getJwks(
+    {},
+    { timeoutMs: 0 },
+  );
+  await once(mute, "connection");
+  clock.putBack(3_600_000);
+  clock.advance(30_000);
+  await assert.rejects(call, (error) => ConnectError.from(error).code === Code.Unavailable);
 });
 
 test("a link takes so many calls at a time; one more is refused, and those in work are answered", async (t) => {

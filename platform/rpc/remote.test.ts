@@ -5,8 +5,9 @@ import { createClient, createContextValues } from "@connectrpc/connect";
 import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
+import { HandClock } from "../../test/clock.ts";
 import { systemClock } from "../clock.ts";
-import { reasonOf } from "../errors.ts";
+import { fail, reasonOf } from "../errors.ts";
 import { createLog } from "../log.ts";
 import type { Instance } from "../registry/registry.ts";
 import { listen } from "./listen.ts";
@@ -205,6 +206,69 @@ test("remote: an internal call whose connection broke is answered by another ins
   t.after(() => transport.close());
   const client = createClient(SessionService, transport);
   for (let i = 0; i < 4; i++) assert.deepEqual((await client.checkUsers({})).userIds, ["7"]);
+});
+
+/** Two instances, the first of which answers as it is told, and a clock that stands. */
+async function firstOfTwo(t: TestContext, checkUsers: (clock: HandClock) => Promise<object>) {
+  const clock = new HandClock();
+  const live: Instance[] = [];
+  for (const [i, check] of [() => checkUsers(clock), async () => ({ userIds: ["1"] })].entries()) {
+    const { port } = await open(t, await testService({ session: { checkUsers: check } }));
+    const address = `http://127.0.0.1:${port}`;
+    live.push({ instanceId: `auth-${i}`, service: "auth", address, publicAddress: "", load: 0 });
+  }
+  const registry = { instances: async () => live };
+  const transport = remoteTransport({ ...common, clock, registry });
+  t.after(() => transport.close());
+  const client = createClient(SessionService, transport);
+  const keys = Array.from({ length: 64 }, (_, i) => `key-${i}`);
+  return {
+    clock,
+    /** Who answers a call of each key, or why nobody did. */
+    async ask(): Promise<Record<string, number>> {
+      const answers: Record<string, number> = {};
+      for (const key of keys) {
+        const contextValues = createContextValues().set(routeKey, key);
+        const answer = await client.checkUsers({}, { contextValues, timeoutMs: 1_000 }).then(
+          ({ userIds }) => userIds.join(),
+          (error: unknown) => ErrorReason[reasonOf(error)],
+        );
+        answers[answer] = (answers[answer] ?? 0) + 1;
+      }
+      return answers;
+    },
+  };
+}
+
+test("remote: an instance that cannot do its work is avoided for a while by all keys", async (t) => {
+  let away = true;
+  const { clock, ask } = await firstOfTwo(t, async () => {
+    if (away) throw fail(ErrorReason.UNAVAILABLE, "the database cannot be reached");
+    return { userIds: ["0"] };
+  });
+  assert.deepEqual(await ask(), { UNAVAILABLE: 1, 1: 63 });
+  clock.advance(1_000);
+  assert.deepEqual(await ask(), { UNAVAILABLE: 1, 1: 63 });
+  away = false;
+  assert.deepEqual(await ask(), { 1: 64 });
+  clock.advance(1_000);
+  const { 0: first, 1: second } = await ask();
+  assert.ok(first! > 16 && second! > 16, `${first} and ${second}`);
+});
+
+test("remote: an instance is avoided the longer, the longer it took to fail", async (t) => {
+  const { clock, ask } = await firstOfTwo(t, async (hand) => {
+    hand.advance(5_000);
+    throw fail(ErrorReason.UNAVAILABLE, "the database cannot be reached");
+  });
+  assert.deepEqual(await ask(), { UNAVAILABLE: 1, 1: 63 });
+  clock.advance(49_000);
+  assert.deepEqual(await ask(), { 1: 64 });
+});
+
+test("remote: an instance that does not answer in time is avoided", async (t) => {
+  const { ask } = await firstOfTwo(t, () => new Promise(() => {}));
+  assert.deepEqual(await ask(), { UNSPECIFIED: 1, 1: 63 });
 });
 
 test("remote: an instance that leaves the registry finishes its calls and loses its connection", async (t) => {

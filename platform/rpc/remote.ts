@@ -1,6 +1,6 @@
 import type { DescMethod, DescMethodUnary, MessageInitShape } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
-import type { ConnectError, Transport, UnaryResponse } from "@connectrpc/connect";
+import { Code, ConnectError, type Transport, type UnaryResponse } from "@connectrpc/connect";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
@@ -44,20 +44,33 @@ interface Link {
   calls: number;
   /** The instance has left: the connection ends with its last call. */
   retired: boolean;
-  /** Not the first choice before this time, since it could not be reached. */
+  /** Not the first choice before this time: it could not be reached, or could not do its work. */
   avoidedUntil: number;
+}
+
+/** A call that was given to a link. */
+interface Sent {
+  readonly link: Link;
+  readonly method: DescMethod;
+  /** When, of a unary call: how long a stream lasted says nothing about its failure. */
+  readonly sentAt?: number;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** Finds a dead peer behind an open connection. */
 const keepAlive = { pingIntervalMs: 20_000, pingTimeoutMs: 5_000 };
 const initialWindowSize = 1024 * 1024;
 const avoidMs = 1_000;
+/** So many times as long as its failure took an instance is avoided that cannot do its work. */
+const avoidTimes = 10;
 
 /**
  * Calls the live instances of a service, over lean links or gRPC: by `routeKey` when the call has one, else in
  * turn. A call that could not be sent is tried on another instance; one whose connection broke is
  * tried once more only if the method is internal or idempotent. What then still fails is
- * UNAVAILABLE. Answers of the service, errors too, come as they are. A unary call without a deadline
+ * UNAVAILABLE. Answers of the service, errors too, come as they are. An instance that fails so is the
+ * last choice for a while, and so is one that answers an internal call with UNAVAILABLE, or not in
+ * time: it may have lost its own way to the database. A unary call without a deadline
  * gets 10 s. A stream lasts as long as both sides want, is begun on another instance by the same
  * rules, and is UNAVAILABLE when its connection breaks: the caller begins anew.
  */
@@ -71,13 +84,14 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
     const instances = closed ? [] : await registry.instances(service);
     const present = instances.map(linkTo);
     for (const [address, link] of links) if (!present.includes(link)) retire(address, link);
-    const now = clock.now();
+    const now = clock.elapsed();
     const start = present.length === 0 ? 0 : turn++ % present.length;
     const order =
       key === undefined
         ? [...present.slice(start), ...present.slice(0, start)]
         : ranked(present, key);
-    // A stable sort: who could not be reached a moment ago comes last, the others keep their order.
+    // A stable sort: who failed a moment ago comes last, the others keep their order. So do all
+    // when all have failed.
     return order.sort((a, b) => Number(a.avoidedUntil > now) - Number(b.avoidedUntil > now));
   }
 
@@ -130,11 +144,17 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
     };
   }
 
-  /** How a call over a link failed; told, and remembered of the link, unless it was answered. */
-  function failed(link: Link, method: DescMethod, error: unknown, signal?: AbortSignal): Failure {
+  /** How a call over a link failed; told unless it was answered, and remembered of the link. */
+  function failed({ link, method, sentAt, signal }: Sent, error: unknown): Failure {
     const failure = failureOf(error, signal);
-    if (failure === "answered") return failure;
-    link.avoidedUntil = clock.now() + avoidMs;
+    const now = clock.elapsed();
+    if (failure === "answered") {
+      if (isUnable(method, error) && !signal?.aborted) {
+        link.avoidedUntil = now + Math.max(avoidMs, avoidTimes * (now - (sentAt ?? now)));
+      }
+      return failure;
+    }
+    link.avoidedUntil = now + avoidMs;
     const event = failure === "unsent" ? "instance_not_reached" : "instance_lost";
     log.warn({ event, service, instance: link.instanceId, method: method.name, err: error });
     return failure;
@@ -149,11 +169,13 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       const headers = new Headers(header);
       headers.set(meshHeader, meshSecret);
       const order = await candidates(values?.get(routeKey));
-      const startedAt = clock.now();
+      const startedAt = clock.elapsed();
       let cause: unknown;
       for (let at = 0, again = false; at < order.length; ) {
         const link = order[at]!;
-        const left = timeoutMs > 0 ? Math.max(1, timeoutMs - (clock.now() - startedAt)) : timeoutMs;
+        const sentAt = clock.elapsed();
+        const left =
+          timeoutMs > 0 ? Math.max(1, Math.ceil(timeoutMs - (sentAt - startedAt))) : timeoutMs;
         const release = hold(link);
         try {
           const transport = link.lean ?? link.transport;
@@ -161,7 +183,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
           const answer = await transport.unary(unary, signal, left, headers, input, values);
           return answer as UnaryResponse<typeof method.input, typeof method.output>;
         } catch (error) {
-          const failure = failed(link, method, error, signal);
+          const failure = failed({ link, method, sentAt, signal }, error);
           if (failure === "answered") throw error;
           cause = error;
           if (failure === "unsent") at++;
@@ -188,6 +210,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       let cause: unknown;
       for (const link of await candidates(values?.get(routeKey))) {
         const release = hold(link);
+        const sent = { link, method, signal };
         try {
           const again = createAsyncIterable(requests);
           const { transport } = link;
@@ -196,13 +219,13 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
           const ended = (error?: unknown) => {
             release();
             signal?.removeEventListener("abort", release);
-            if (error === undefined || failed(link, method, error, signal) === "answered") return;
+            if (error === undefined || failed(sent, error) === "answered") return;
             throw unavailable(error);
           };
           return { ...answer, message: told(answer.message, ended) };
         } catch (error) {
           release();
-          const failure = failed(link, method, error, signal);
+          const failure = failed(sent, error);
           if (failure === "answered") throw error;
           cause = error;
           if (failure === "broken" && !repeatable(method)) break;
@@ -243,6 +266,13 @@ async function* told<T>(
   } finally {
     ended();
   }
+}
+
+/** Whether an answer says that the instance cannot do its work. Of calls whose deadlines are ours. */
+function isUnable(method: DescMethod, error: unknown): boolean {
+  if (rulesOf(method).access !== Access.INTERNAL) return false;
+  const { code } = ConnectError.from(error);
+  return code === Code.Unavailable || code === Code.DeadlineExceeded;
 }
 
 /** Whether a call may be carried out twice without harm. */

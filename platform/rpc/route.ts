@@ -1,7 +1,8 @@
 import { createContextKey } from "@connectrpc/connect";
 
 /**
- * Context value of a call: calls with the same key go to the same instance as long as it lives.
+ * Context value of a call: calls with the same key go to the same instance as long as it lives and
+ * does its work.
  * Undefined: instances take turns.
  */
 export const routeKey = createContextKey<string | undefined>(undefined, {

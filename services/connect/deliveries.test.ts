@@ -38,6 +38,21 @@ test("an entry that is not acknowledged comes again, then the device is behind u
   assert.equal((await ben.next("deliver")).entries[0]!.sequence, 2n, "it is served again");
 });
 
+test("an entry that is not acknowledged comes again in time when the clock is put back", async (t) => {
+  const clock = new HandClock();
+  const stand = await startStand(t, { clock });
+  const ana = await stand.device("1");
+  const ben = await stand.device("2");
+  ana.send(toUser("2", "m1"));
+  const { entries } = await ben.next("deliver");
+  clock.advance(10_000);
+  assert.deepEqual((await ben.next("deliver")).entries, entries);
+  clock.putBack(3_600_000);
+  clock.advance(20_000);
+  await ben.roundTrip();
+  assert.equal(ben.seen("deliver").length, 1);
+});
+
 test("what is acknowledged in time is not delivered again, and cursors are joined", async (t) => {
   const clock = new HandClock();
   const stand = await startStand(t, { clock });

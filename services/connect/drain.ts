@@ -18,7 +18,7 @@ const lookMs = 50;
  * no longer than `drainMs`, and closes those that stayed.
  */
 export async function drain({ sessions, clock, config, idle }: DrainOptions): Promise<void> {
-  const untilMs = clock.now() + config.drainMs;
+  const untilMs = clock.elapsed() + config.drainMs;
   let index = 0;
   const count = sessions.size;
   for (const session of sessions.all()) {
@@ -26,7 +26,7 @@ export async function drain({ sessions, clock, config, idle }: DrainOptions): Pr
     if (session.isOpen) session.tell(moveFrame(afterMs));
     index += 1;
   }
-  while ((sessions.size > 0 || !idle()) && clock.now() < untilMs) {
+  while ((sessions.size > 0 || !idle()) && clock.elapsed() < untilMs) {
     await new Promise<void>((resolve) => clock.after(lookMs, resolve));
   }
   for (const session of [...sessions.all()]) session.end(CloseCode.MOVE, "the instance stops");

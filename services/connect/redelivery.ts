@@ -96,7 +96,7 @@ export class Redelivery {
   /** Looks at every session of the channel. Returns after how long to look again, if at all. */
   #check(channel: Channel, conversationId: string, watermark: Watermark): number | undefined {
     const { clock, config } = this.#options;
-    const nowMs = clock.now();
+    const nowMs = clock.elapsed();
     let nextMs: number | undefined;
     const lookAgain = (ms: number): void => {
       nextMs = Math.min(nextMs ?? ms, Math.max(1, ms));

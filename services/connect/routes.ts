@@ -7,7 +7,7 @@ import { ranked, routeKey } from "../../platform/rpc/route.ts";
 
 /** The way to one server. */
 export interface Route {
-  /** For the call: it goes to that server while it lives. */
+  /** For the call: it goes to that server while it lives and does its work. */
   readonly values: ContextValues;
 }
 
@@ -34,8 +34,8 @@ const LOOK_MS = 1_000;
 
 /**
  * One queue of batches for each server, so that at little load there are few batches: by rendezvous
- * of slots, a conversation stays with its server until that goes. When servers come or go, what is
- * on its way ends before anything takes another route, so that nothing overtakes.
+ * of slots, a conversation stays with its server until that goes, or fails. When servers come or go,
+ * what is on its way ends before anything takes another route, so that nothing overtakes.
  */
 export class Routes<T> {
   readonly #options: RoutesOptions<T>;

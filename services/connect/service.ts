@@ -92,6 +92,7 @@ export async function startConnect(
         session.missedGroups = true;
         session.slowSinceMs ??= clock.now();
       },
+      lost: (session) => session.cutOff(),
       closed: (session, code) => closed(session, code),
     },
     log,

@@ -111,10 +111,14 @@ export class Session {
 
   /** Sends a frame that the device counts on. A device that cannot even take that is cut off. */
   tell(frame: Uint8Array): void {
-    if (this.socket.send(frame) === "dropped" && this.#state.kind !== "closed") {
-      this.#wish ??= { code: 1006, text: "the device does not read" };
-      this.socket.cut();
-    }
+    if (this.socket.send(frame) === "dropped") this.cutOff();
+  }
+
+  /** Cuts the connection to a device that was not sent what it counts on. */
+  cutOff(): void {
+    if (this.#state.kind === "closed") return;
+    this.#wish ??= { code: 1006, text: "the device does not read" };
+    this.socket.cut();
   }
 
   /**

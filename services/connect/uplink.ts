@@ -195,7 +195,7 @@ export class Uplinks {
       $typeName: "lucky.internal.ingress.v1.AppendBatchRequest" as const,
       uplinks: [...batch],
     };
-    const untilMs = clock.now() + config.uplinkRetryMs;
+    const untilMs = clock.elapsed() + config.uplinkRetryMs;
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, maxPauseMs)) {
       if (stop.aborted) return undefined;
       try {
@@ -211,7 +211,7 @@ export class Uplinks {
         if (stop.aborted) return undefined;
         log.warn({ event: "append_batch_failed", sends: batch.length, err: error });
         const never = error instanceof ConnectError && hopeless.has(error.code);
-        if (never || clock.now() + pauseMs > untilMs) return undefined;
+        if (never || clock.elapsed() + pauseMs > untilMs) return undefined;
       }
       await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
     }

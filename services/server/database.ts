@@ -34,14 +34,14 @@ export class Database {
   readonly #pool: pg.Pool;
   readonly #clock: Clock;
   readonly #planned = new WeakSet<pg.PoolClient>();
-  #answeredAtMs = 0;
+  #answeredAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: { pool: pg.Pool; clock: Clock }) {
     this.#pool = options.pool;
     this.#clock = options.clock;
   }
 
-  /** When PostgreSQL last answered, milliseconds since the Unix epoch; 0 for never. */
+  /** When PostgreSQL last answered, of the time that has elapsed; before all of it for never. */
   get answeredAtMs(): number {
     return this.#answeredAtMs;
   }
@@ -62,7 +62,7 @@ export class Database {
       }
       const query = { ...statement, values: values as Value[], query_timeout: ANSWER_MS };
       const result = await client.query<R>(query);
-      this.#answeredAtMs = this.#clock.now();
+      this.#answeredAtMs = this.#clock.elapsed();
       return result.rows;
     } catch (error) {
       if (!(error instanceof pg.DatabaseError)) broken = error as Error;
@@ -76,7 +76,7 @@ export class Database {
   async transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
     try {
       const result = await transaction(this.#pool, work);
-      this.#answeredAtMs = this.#clock.now();
+      this.#answeredAtMs = this.#clock.elapsed();
       return result;
     } catch (error) {
       throw presentable(error);

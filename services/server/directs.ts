@@ -81,32 +81,33 @@ export class Directs {
 
   /**
    * The conversation of each pair, made where there is none, or why there is none: USER_NOT_FOUND,
-   * INVALID_ARGUMENT for writing to oneself, UNAVAILABLE. In the order of the pairs.
+   * INVALID_ARGUMENT for writing to oneself, UNAVAILABLE when auth cannot say who there is. In the
+   * order of the pairs. Rejects when the database fails: nothing can be stored then.
    */
   async resolve(pairs: readonly Pair[]): Promise<(string | Refusal)[]> {
     const toOneself = refusal(ErrorReason.INVALID_ARGUMENT, "user_id: is the sender");
     const wanted = new Map<string, Pair>();
     for (const pair of pairs) if (pair.senderId !== pair.peerId) wanted.set(keyOf(pair), pair);
+    await this.#find(wanted);
     let missing = new Set<string>();
-    try {
-      await this.#find(wanted);
-      if (wanted.size > 0) {
+    let unknown: Refusal | undefined;
+    if (wanted.size > 0) {
+      try {
         missing = await this.#users.missing([...wanted.values()].map(({ peerId }) => peerId));
         for (const [key, { peerId }] of wanted) if (missing.has(peerId)) wanted.delete(key);
-        await this.#make(wanted);
-        await this.#find(wanted);
+      } catch (error) {
+        unknown = refusalOf(error);
+        if (unknown === undefined) throw error;
+        wanted.clear();
       }
-    } catch (error) {
-      const reason = refusalOf(error);
-      if (reason === undefined) throw error;
-      return pairs.map((pair) =>
-        pair.senderId === pair.peerId ? toOneself : (this.peek(pair) ?? reason),
-      );
+      await this.#make(wanted);
+      await this.#find(wanted);
     }
     return pairs.map((pair) => {
       if (pair.senderId === pair.peerId) return toOneself;
       const conversationId = this.peek(pair);
       if (conversationId !== undefined) return conversationId;
+      if (unknown !== undefined) return unknown;
       if (missing.has(pair.peerId)) return refusal(ErrorReason.USER_NOT_FOUND, "no such user");
       // Made and forgotten within one call: the memory is far too small.
       return refusal(ErrorReason.OVERLOADED, "too many new conversations", 1_000);

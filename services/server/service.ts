@@ -186,7 +186,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
         },
       }),
     ],
-    ready: () => serving && clock.now() - db.answeredAtMs < ANSWER_MS,
+    ready: () => serving && clock.elapsed() - db.answeredAtMs < ANSWER_MS,
     async replay() {
       const batches = await outbox.replay();
       await compensation.look();
