@@ -45,8 +45,10 @@ async function connections(flags: Flags): Promise<Report> {
   const sessions = flags.number("sessions");
   const warm = flags.number("warm", 1);
   const shape = shapeOf(flags);
+  const opened = sessions + warm;
   const holders = Math.min(shape.connects, flags.number("generators", 1));
-  requireFiles(Math.ceil((sessions + warm) / holders));
+  // The gateway, which is one, holds both sides of each.
+  requireFiles(flags.on("through-gateway") ? 2 * opened : Math.ceil(opened / holders));
   return withSystem(shape, async (system) => {
     const { users, origin } = await makeUsers(system, sessions + warm);
     const addresses = addressesOf(system, flags);

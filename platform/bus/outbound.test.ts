@@ -67,6 +67,20 @@ test("a queue takes nothing more until the broker confirmed what was given up", 
   assert.equal(await last, "confirmed");
 });
 
+test("what was given up while the broker had no room holds its queue up no more when it has", async () => {
+  const { broker, outbound, publish } = open();
+  const late = new AbortController();
+  const given = [publish("sound", "1", late.signal), publish("sound", "2", late.signal)];
+  outbound.block();
+  late.abort();
+  for (const refused of given) await assert.rejects(refused, unavailable);
+  const waiting = publish("sound", "3");
+  outbound.unblock();
+  assert.deepEqual(broker.written, ["sound 1", "sound 2", "sound 3"]);
+  broker.confirm("sound 1", "sound 2", "sound 3");
+  assert.equal(await waiting, "confirmed");
+});
+
 test("what was given up after its confirm, or before it was written, holds its queue up no more", async () => {
   const { broker, publish } = open();
   const late = new AbortController();

@@ -26,22 +26,24 @@ interface Publish {
   /** Until it is written: then the channel has its own copy. */
   body: Buffer | undefined;
   readonly settle: (result: Published | Error) => void;
-  state: "waiting" | "written" | "returned" | "late";
+  state: "waiting" | "written" | "returned" | "late" | "excused";
 }
 
 /**
  * What is on its way to the broker over one connection: bounded, in order, each until confirmed. A
  * publish that was written and aborted is late until the broker confirms it after all: it takes up no
  * room, but its queue is refused whatever else is for it, so that there are never more late ones to a
- * queue than were on their way when it got stuck, and the others flow.
+ * queue than were on their way when it got stuck, and the others flow. While the broker has no room it is
+ * not the queue that is stuck: what is aborted then is excused.
  */
 export class Outbound {
   readonly #options: OutboundOptions;
   readonly #channel: ConfirmingChannel;
   readonly #unconfirmed = new Map<string, Publish>();
   readonly #waiting = new Set<Publish>();
-  /** How many publishes to a queue are late; only queues that have some. */
+  /** How many publishes to a queue are late and not excused; only queues that have some. */
   readonly #lateByQueue = new Map<string, number>();
+  /** Late and excused ones. */
   #late = 0;
   #count = 0;
   #state: "flowing" | "blocked" | "broken" = "flowing";
@@ -109,16 +111,16 @@ export class Outbound {
   /** Nobody waits for this publish any more. */
   #abandon(publish: Publish): void {
     if (this.#waiting.delete(publish)) return;
-    publish.state = "late";
-    this.#countLate(publish.queue, 1);
+    this.#late++;
+    publish.state = this.#state === "blocked" ? "excused" : "late";
+    if (publish.state === "late") this.#countStuck(publish.queue, 1);
     this.#flow();
   }
 
-  #countLate(queue: string, count: 1 | -1): void {
+  #countStuck(queue: string, count: 1 | -1): void {
     const late = (this.#lateByQueue.get(queue) ?? 0) + count;
     if (late > 0) this.#lateByQueue.set(queue, late);
     else this.#lateByQueue.delete(queue);
-    this.#late += count;
   }
 
   #flow(): void {
@@ -126,7 +128,8 @@ export class Outbound {
       if (this.#state !== "flowing") return;
       if (this.#unconfirmed.size - this.#late >= this.#options.maxUnconfirmed) return;
       this.#waiting.delete(publish);
-      if (this.#late > 0 && this.#lateByQueue.has(publish.queue)) publish.settle(stuck());
+      if (this.#lateByQueue.size > 0 && this.#lateByQueue.has(publish.queue))
+        publish.settle(stuck());
       else this.#write(publish);
     }
   }
@@ -139,8 +142,10 @@ export class Outbound {
     this.#unconfirmed.set(messageId, publish);
     const confirmed = (refusal: unknown) => {
       if (!this.#unconfirmed.delete(messageId)) return;
-      if (publish.state === "late") this.#countLate(publish.queue, -1);
-      else if (refusal) publish.settle(broken(refusal));
+      if (publish.state === "late" || publish.state === "excused") {
+        this.#late--;
+        if (publish.state === "late") this.#countStuck(publish.queue, -1);
+      } else if (refusal) publish.settle(broken(refusal));
       else publish.settle(publish.state === "returned" ? "unroutable" : "confirmed");
       this.#flow();
     };

@@ -24,7 +24,7 @@ const ANSWER = 4;
 const ANSWER_ERROR = 5;
 const ANSWER_RESPONSE = 15;
 
-/** How soon a caller tells the secret of the mesh, from the first byte on. */
+/** How soon a caller tells the secret of the mesh, from its preface on. */
 const openWithinMs = 10_000;
 /** Links whose callers have not told it yet; one more ends the one that has waited longest. */
 const maxUnopened = 100;

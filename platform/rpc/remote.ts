@@ -61,8 +61,10 @@ interface Sent {
 const keepAlive = { pingIntervalMs: 20_000, pingTimeoutMs: 5_000 };
 const initialWindowSize = 1024 * 1024;
 const avoidMs = 1_000;
-/** So many times as long as its failure took an instance is avoided that cannot do its work. */
+/** So many times as long as its failure took an instance is avoided that cannot do its work, */
 const avoidTimes = 10;
+/** and so long at most. */
+const avoidMostMs = 10_000;
 
 /**
  * Calls the live instances of a service, over lean links or gRPC: by `routeKey` when the call has one, else in
@@ -150,14 +152,19 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
     const now = clock.elapsed();
     if (failure === "answered") {
       if (isUnable(method, error) && !signal?.aborted) {
-        link.avoidedUntil = now + Math.max(avoidMs, avoidTimes * (now - (sentAt ?? now)));
+        const took = avoidTimes * (now - (sentAt ?? now));
+        avoid(link, Math.min(avoidMostMs, Math.max(avoidMs, took)));
       }
       return failure;
     }
-    link.avoidedUntil = now + avoidMs;
+    avoid(link, avoidMs);
     const event = failure === "unsent" ? "instance_not_reached" : "instance_lost";
     log.warn({ event, service, instance: link.instanceId, method: method.name, err: error });
     return failure;
+  }
+
+  function avoid(link: Link, forMs: number): void {
+    link.avoidedUntil = Math.max(link.avoidedUntil, clock.elapsed() + forMs);
   }
 
   function unavailable(cause?: unknown): ConnectError {
@@ -181,6 +188,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
           const transport = link.lean ?? link.transport;
           const unary = method as DescMethodUnary;
           const answer = await transport.unary(unary, signal, left, headers, input, values);
+          link.avoidedUntil = 0;
           return answer as UnaryResponse<typeof method.input, typeof method.output>;
         } catch (error) {
           const failure = failed({ link, method, sentAt, signal }, error);

@@ -28,6 +28,7 @@ test("a join that was on its way when the registry forgot the instance is made a
     framesPerSecond: 1,
     framesBurst: 1,
     slowReaderBytes: 1,
+    maxBackpressureBytes: 1_024,
     trackedConversations: 8,
   });
   channels.subscribe(session, "u:1");

@@ -14,7 +14,7 @@ export interface Cursor {
   attempts: number;
   /** `acked` when the last of them left. */
   ackedAtAttempt: number;
-  /** No repetition before this, milliseconds since the Unix epoch. */
+  /** No repetition before this, ms by the clock's elapsed time. */
   retryAtMs: number;
   /** Not 0: the session gave no sign up to this sequence and hears no repetition until it does. */
   behind: number;

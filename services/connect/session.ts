@@ -32,6 +32,8 @@ export interface SessionOptions {
   framesPerSecond: number;
   framesBurst: number;
   slowReaderBytes: number;
+  /** Bytes that may wait for the socket at all. */
+  maxBackpressureBytes: number;
   trackedConversations: number;
 }
 
@@ -72,7 +74,8 @@ export class Session {
     this.heardAtMs = nowMs;
     this.cursors = new Cursors(options.trackedConversations);
     this.frames = new TokenBucket({ perSecond, burst, nowMs });
-    this.#slowReaderBytes = options.slowReaderBytes;
+    // Well below the bound of the socket, where what the device can do without would end it.
+    this.#slowReaderBytes = Math.min(options.slowReaderBytes, options.maxBackpressureBytes / 2);
   }
 
   get state(): SessionState {

@@ -57,7 +57,7 @@ export interface SocketEvents<T> {
   drained(accepted: T): void;
   /** A frame was dropped because too many bytes wait. */
   dropped(accepted: T): void;
-  /** One of them was not said to be dropped when it was sent: what waits grew before it was written. */
+  /** A frame that `send` had taken was dropped when it was written: more bytes waited by then. */
   lost(accepted: T): void;
   /** The socket has closed. The last call. */
   closed(accepted: T, code: number): void;

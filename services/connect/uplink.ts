@@ -63,7 +63,7 @@ const hopeless = new Set([
 /**
  * Brings sends to server in batches: what arrives while a batch is on its way goes with the next.
  * What goes to one target is in one batch on its way at most, so the order of what a session sends
- * there is kept, and goes to one server as long as that lives. Queues are bounded by sends and bytes;
+ * there is kept, and goes to one server as long as that lives and does its work. Queues are bounded by sends and bytes;
  * when they are full a send is refused with OVERLOADED.
  */
 export class Uplinks {
@@ -196,12 +196,14 @@ export class Uplinks {
       uplinks: [...batch],
     };
     const untilMs = clock.elapsed() + config.uplinkRetryMs;
+    // A server that hangs leaves time to ask another one.
+    const timeoutMs = Math.min(config.callTimeoutMs, config.uplinkRetryMs / 2);
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, maxPauseMs)) {
       if (stop.aborted) return undefined;
       try {
         this.#sent(batch.length);
         const { results } = await ingress.appendBatch(request, {
-          timeoutMs: config.callTimeoutMs,
+          timeoutMs,
           signal: stop,
           contextValues: route.values,
         });

@@ -69,7 +69,7 @@ test("a pair has one conversation, whoever writes first and through whichever se
   assert.equal(new Set(ids(there)).size, 40);
 });
 
-test("who writes to somebody new keeps nobody else waiting for auth, and the order of what he sends", async (t) => {
+test("who writes to somebody new keeps no other message from its receivers, and the order of what he sends", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const [known] = await one.append(hi("191", "192", "before"));

@@ -40,6 +40,8 @@ interface RangeRow extends EntryRow {
 
 /** Rows taken at once: a row is at most one batch of messages. */
 const ROWS = 16;
+/** How long a look goes on at most once something has failed: whatever waits for it is not held up. */
+const LOOK_MS = 5_000;
 /** Pause after the first attempt; it doubles with every further one. */
 const BACKOFF_MS = 1_000;
 
@@ -62,12 +64,16 @@ export const takeOutbox: Statement = {
     SELECT * FROM taken ORDER BY outbox_id`,
 };
 
-/** Gives rows back whose turn did not come: due at once, as if they had not been taken. */
+/**
+ * Gives rows back whose turn did not come: due at once, as if they had not been taken. Not those that
+ * somebody else has taken, given up or reset since.
+ */
 export const giveBackOutbox: Statement = {
   name: "im_outbox_give_back",
   text: `
-    UPDATE im.outbox SET attempts = attempts - 1, next_attempt_at_ms = $2::bigint
-     WHERE outbox_id = ANY ($1::bigint[])`,
+    UPDATE im.outbox SET attempts = attempts - 1, next_attempt_at_ms = $3::bigint
+     WHERE outbox_id = ANY ($1::bigint[]) AND next_attempt_at_ms IS NOT NULL
+       AND attempts = ($2::int[])[array_position($1::bigint[], outbox_id)]`,
 };
 
 export const giveUpOutbox: Statement = {
@@ -133,14 +139,23 @@ export class Compensation {
       measures.outboxPending(row?.pending ?? 0);
       if (row?.pending === 0) return;
       // Without a bus attempts are not used up: rows wait, and are due at once when it is back.
-      while (this.#publishing()) {
+      const begunMs = clock.elapsed();
+      let failed = false;
+      const goesOn = () => this.#publishing() && !(failed && clock.elapsed() - begunMs >= LOOK_MS);
+      while (goesOn()) {
         const values = [String(clock.now()), maxBackoffMs];
         const rows = await db.run<OutboxRow>(takeOutbox, values);
         let tried = 0;
-        while (tried < rows.length && this.#publishing()) await this.#publish(rows[tried++]!);
-        const untried = rows.slice(tried).map((row) => row.outbox_id);
+        while (tried < rows.length && goesOn()) {
+          if (!(await this.#publish(rows[tried++]!))) failed = true;
+        }
+        const untried = rows.slice(tried);
         if (untried.length > 0)
-          await db.run(giveBackOutbox, [bigints(untried), String(clock.now())]);
+          await db.run(giveBackOutbox, [
+            bigints(untried.map((row) => row.outbox_id)),
+            integers(untried.map((row) => row.attempts)),
+            String(clock.now()),
+          ]);
         if (rows.length < ROWS) break;
       }
       await outbox.flush();
@@ -153,21 +168,23 @@ export class Compensation {
     return !this.#stopped && this.#options.bus.ready();
   }
 
-  /** Publishes a row. What fails is tried again at its time; others do not wait for it. */
-  async #publish(row: OutboxRow): Promise<void> {
+  /** Publishes a row; false when that failed. It is tried again at its time; others do not wait. */
+  async #publish(row: OutboxRow): Promise<boolean> {
     const { db, relay, outbox, measures, maxAttempts, log } = this.#options;
     const { outbox_id: outboxId, attempts } = row;
     try {
       await relay.publish(await this.#deliveries(row));
       measures.relayed("confirmed", 1);
       outbox.confirmed(outboxId);
+      return true;
     } catch (error) {
       measures.relayed("failed", 1);
       log.warn({ event: "outbox_attempt_failed", outboxId, attempts, err: error });
-      if (attempts < maxAttempts) return;
+      if (attempts < maxAttempts) return false;
       measures.outboxFailed(1);
       log.error({ event: "outbox_given_up", outboxId, attempts });
       await db.run(giveUpOutbox, [outboxId]);
+      return false;
     }
   }
 

@@ -20,7 +20,7 @@ export interface Conversation {
   readonly key: bigint;
   readonly kind: ConversationKind;
   readonly memberVersion: string;
-  /** When that was last known to be the version. */
+  /** When it was read, ms by the clock's elapsed time. */
   readonly readAtMs: number;
   /** Where its entries go. */
   readonly channels: readonly string[];
@@ -99,9 +99,7 @@ export class Conversations {
     const known = this.peek(conversationId);
     if (!known?.places.has(userId)) return undefined;
     if (known.kind === ConversationKind.DIRECT) return known;
-    const ageMs = this.#clock.now() - known.readAtMs;
-    // Below zero the clock was set back: then the age is not known.
-    return ageMs >= 0 && ageMs < RECENT_MS ? known : undefined;
+    return this.#clock.elapsed() - known.readAtMs < RECENT_MS ? known : undefined;
   }
 
   /** Forgets a conversation, because its members changed. */
@@ -114,7 +112,7 @@ export class Conversations {
    * does not exist is then not remembered, and what another call has read later is not replaced.
    */
   async read(asked: readonly Asked[]): Promise<ReadonlyMap<string, Conversation>> {
-    const readAtMs = this.#clock.now();
+    const readAtMs = this.#clock.elapsed();
     const rows = await this.#db.run<Row>(selectPlaces, [
       bigints(asked.map(({ conversationId }) => conversationId)),
       bigints(asked.map(({ userId }) => userId)),

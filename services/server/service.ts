@@ -78,6 +78,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     sessions: d.sessions,
     timeoutMs: config.checkUsersTimeoutMs,
     cached: config.cachedUsers,
+    clock,
   });
   const conversations = new Conversations({ db, clock, places: config.cachedPlaces });
   const directs = new Directs({
@@ -169,7 +170,6 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   };
   await relay.start();
   compensation.start();
-  await compensation.look();
   let stopping: Promise<void> | undefined;
 
   return {

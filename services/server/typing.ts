@@ -51,9 +51,10 @@ export class Typing {
   /** Many signals. Those of strangers are dropped, and all whose conversation cannot be read. */
   async many(signals: readonly TypingSignal[]): Promise<void> {
     const unknown = signals.filter((signal) => this.#of(signal) === undefined);
+    let fresh: ReadonlyMap<string, Conversation> = new Map();
     try {
       if (unknown.length > 0) {
-        await this.#conversations.read(
+        fresh = await this.#conversations.read(
           unknown.map(({ conversationId, senderId: userId }) => ({ conversationId, userId })),
         );
       }
@@ -61,7 +62,8 @@ export class Typing {
       this.#log.debug({ event: "typing_dropped", err: error });
     }
     const passed = signals.flatMap((signal) => {
-      const conversation = this.#of(signal);
+      const read = fresh.get(signal.conversationId);
+      const conversation = read?.places.has(signal.senderId) ? read : this.#of(signal);
       return conversation === undefined ? [] : [typingSignal(signal, conversation)];
     });
     this.#measures.signals("dropped", signals.length - passed.length);

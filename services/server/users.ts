@@ -2,24 +2,31 @@ import type { Client } from "@connectrpc/connect";
 import { LRUCache } from "lru-cache";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
+import type { Clock } from "../../platform/clock.ts";
 import { fail } from "../../platform/errors.ts";
 
 /** Users in one question to auth. */
 const CHUNK = 1_000;
+/** For how long auth is not asked after it did not answer: whoever shares a batch would wait each time. */
+const AWAY_MS = 1_000;
 
 /** Which users exist. A user that existed once always does. */
 export class Users {
   readonly #sessions: Client<typeof SessionService>;
   readonly #timeoutMs: number;
   readonly #known: LRUCache<string, true>;
+  readonly #clock: Clock;
+  #awayUntilMs = 0;
 
   constructor(options: {
     sessions: Client<typeof SessionService>;
     timeoutMs: number;
     cached: number;
+    clock: Clock;
   }) {
     this.#sessions = options.sessions;
     this.#timeoutMs = options.timeoutMs;
+    this.#clock = options.clock;
     this.#known = new LRUCache({ max: options.cached });
   }
 
@@ -38,12 +45,18 @@ export class Users {
   }
 
   async #check(userIds: string[]): Promise<readonly string[]> {
+    if (this.#clock.elapsed() < this.#awayUntilMs) throw unknown();
     try {
       const answer = await this.#sessions.checkUsers({ userIds }, { timeoutMs: this.#timeoutMs });
       return answer.userIds;
     } catch (cause) {
-      const text = "it cannot be told whether the user exists";
-      throw fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: 1_000, cause });
+      this.#awayUntilMs = this.#clock.elapsed() + AWAY_MS;
+      throw unknown(cause);
     }
   }
+}
+
+function unknown(cause?: unknown): Error {
+  const text = "it cannot be told whether the user exists";
+  return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: AWAY_MS, cause });
 }

@@ -62,6 +62,8 @@ function check(shape: Shape, reader: FieldReader, checked: Checked): void {
 }
 
 function shapeOf(desc: DescMessage): Shape {
+  if (desc.fields.length > 31)
+    throw new Error(`${desc.typeName} has more fields than a mask has bits`);
   return new Map(
     desc.fields.map((field) => {
       const inner = field.message === undefined ? undefined : shapeOf(field.message);
