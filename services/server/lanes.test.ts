@@ -1,9 +1,39 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { startTestPostgres } from "../../test/postgres.ts";
-import { accepted, Stand, toConversation, toUser } from "./server.fixture.ts";
+import { accepted, type Outgoing, Stand, toConversation, toUser } from "./server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 8 });
+
+test("who repeats again and again fails the batches of others once, until a minute of repeating nothing", async (t) => {
+  const stand = new Stand(t, pool);
+  // Ids of another time than the other test's, which has the same worker number.
+  stand.clock.advance(1_000);
+  const one = await stand.server();
+  const roundsAgain = async () => {
+    const found = /lucky_append_rounds_total\{cause="repeated"\} (\d+)/.exec(
+      await one.metrics.text(),
+    );
+    return Number(found?.[1] ?? 0);
+  };
+  let count = 0;
+  const withOthers = async (...repeated: Outgoing[]) => {
+    const other = { from: "13", to: toUser("14"), key: `n${++count}`, text: "hi" };
+    return (await one.append(other, ...repeated)).map((result) => accepted(result).sequence);
+  };
+  const same = { from: "11", to: toUser("12"), key: "same", text: "hi" };
+  assert.deepEqual(await withOthers(same), [1, 1]);
+  assert.equal(await roundsAgain(), 0);
+  assert.deepEqual(await withOthers(same), [2, 1]);
+  assert.equal(await roundsAgain(), 1);
+  const twice = { ...same, key: "twice" };
+  assert.deepEqual(await withOthers(same, twice, twice, { ...same, key: "new" }), [3, 1, 2, 2, 3]);
+  assert.deepEqual(await withOthers(twice), [4, 2]);
+  assert.equal(await roundsAgain(), 1);
+  stand.clock.advance(60_000);
+  assert.deepEqual(await withOthers(same), [5, 1]);
+  assert.equal(await roundsAgain(), 2);
+});
 
 test("what waits behind a send that failed does not overtake its repetition", async (t) => {
   let failures = 0;

@@ -9,6 +9,7 @@ import { type Database, isConflict, isRepeated } from "./database.ts";
 import type { Measures } from "./measures.ts";
 import { type Outcome, refusal } from "./outcome.ts";
 import { type Addressed, findRepeats, keyOf } from "./repeats.ts";
+import type { Send } from "./send.ts";
 
 /** A send that waits for its place in the log. */
 export interface Pending extends Addressed {
@@ -38,6 +39,9 @@ export interface LanesOptions {
 
 /** How often a batch goes round before what is left of it is refused. */
 const ROUNDS = 12;
+/** For how long the keys of a sender who repeated one are looked up first, and of how many senders. */
+const REPEATER_MS = 60_000;
+const REPEATERS = 10_000;
 
 /**
  * Appends sends in batches, several at the same time, a conversation in one of them at most: what
@@ -46,6 +50,8 @@ const ROUNDS = 12;
 export class Lanes {
   readonly #options: LanesOptions;
   readonly #batches: Batches<Pending>;
+  /** Senders who repeated a key lately, and until when that counts; the longest ago first. */
+  readonly #repeaters = new Map<string, number>();
 
   constructor(options: LanesOptions) {
     this.#options = options;
@@ -105,6 +111,19 @@ export class Lanes {
 
   /** One try. Returns the sends that have to go round again, in their order. */
   async #round(sends: readonly Pending[], answer: Answer): Promise<readonly Pending[]> {
+    const suspects = this.#suspects(sends);
+    if (suspects.length > 0) {
+      const { stored, again } = await this.#repeatsOf(suspects, answer);
+      const fresh = sends.filter((send) => !stored.has(send) && !again.has(send));
+      if (fresh.length === 0) return [...again];
+      if (fresh.length < sends.length)
+        return [...(await this.#appendOnce(fresh, answer)), ...again];
+    }
+    return this.#appendOnce(sends, answer);
+  }
+
+  /** Appends what may be appended by one statement; returns the others, as `#round`. */
+  async #appendOnce(sends: readonly Pending[], answer: Answer): Promise<readonly Pending[]> {
     const { db, ids, clock, measures, conversations, committed, outboxDelayMs } = this.#options;
     let allowed = sends;
     let { groups, left } = this.#groups(sends);
@@ -147,8 +166,33 @@ export class Lanes {
       }
       if (!isRepeated(error)) throw error;
       measures.roundAgain("repeated");
-      return this.#withoutRepeats(allowed, answer);
+      const { stored, again } = await this.#repeatsOf(allowed, answer);
+      for (const repeats of [stored, again]) for (const { send } of repeats) this.#suspect(send);
+      const once = allowed.filter((send) => !stored.has(send) && !again.has(send));
+      if (again.size === 0) return once;
+      return [...(await this.#appendOnce(once, answer)), ...again];
     }
+  }
+
+  /**
+   * Sends of those who repeated something lately. What they repeat now is found first: in the statement
+   * it would fail the whole batch, and whoever repeats all the time would halve what everybody can send.
+   */
+  #suspects(sends: readonly Pending[]): readonly Pending[] {
+    if (this.#repeaters.size === 0) return [];
+    const now = this.#options.clock.elapsed();
+    for (const [senderId, until] of this.#repeaters) {
+      if (until > now) break;
+      this.#repeaters.delete(senderId);
+    }
+    return sends.filter(({ send }) => this.#repeaters.has(send.senderId));
+  }
+
+  #suspect({ senderId }: Send): void {
+    this.#repeaters.delete(senderId);
+    const [oldest] = this.#repeaters.size < REPEATERS ? [] : this.#repeaters.keys();
+    if (oldest !== undefined) this.#repeaters.delete(oldest);
+    this.#repeaters.set(senderId, this.#options.clock.elapsed() + REPEATER_MS);
   }
 
   /**
@@ -206,23 +250,24 @@ export class Lanes {
   }
 
   /**
-   * Answers the sends that are in the log already; returns the others. Of those that stand in this
-   * batch more than once, the first goes in and the others are then found in the log.
+   * Answers the sends that are in the log already. Of those that stand in this batch more than once, the
+   * first goes in, and the others, `again`, are then found in the log.
    */
-  async #withoutRepeats(sends: readonly Pending[], answer: Answer): Promise<readonly Pending[]> {
-    const stored = await findRepeats(this.#options.db, sends);
-    for (const [send, outcome] of stored) answer(send, outcome);
-    const firsts = new Map<string, Pending>();
-    const again: Pending[] = [];
+  async #repeatsOf(
+    sends: readonly Pending[],
+    answer: Answer,
+  ): Promise<{ stored: ReadonlySet<Pending>; again: ReadonlySet<Pending> }> {
+    const found = await findRepeats(this.#options.db, sends);
+    for (const [send, outcome] of found) answer(send, outcome);
+    const firsts = new Set<string>();
+    const again = new Set<Pending>();
     for (const send of sends) {
-      if (stored.has(send)) continue;
+      if (found.has(send)) continue;
       const key = keyOf(send);
-      if (firsts.has(key)) again.push(send);
-      else firsts.set(key, send);
+      if (firsts.has(key)) again.add(send);
+      else firsts.add(key);
     }
-    const once = [...firsts.values()];
-    if (again.length === 0) return once;
-    return [...(await this.#round(once, answer)), ...again];
+    return { stored: new Set(found.keys()), again };
   }
 }
 
