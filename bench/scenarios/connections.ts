@@ -47,8 +47,9 @@ async function connections(flags: Flags): Promise<Report> {
   const shape = shapeOf(flags);
   const opened = sessions + warm;
   const holders = Math.min(shape.connects, flags.number("generators", 1));
-  // The gateway, which is one, holds both sides of each.
-  requireFiles(flags.on("through-gateway") ? 2 * opened : Math.ceil(opened / holders));
+  // The gateway, which is one, holds both sides of each; in one process connect's side is there as well.
+  const sides = shape.mode === "mesh" ? 2 : 3;
+  requireFiles(flags.on("through-gateway") ? sides * opened : Math.ceil(opened / holders));
   return withSystem(shape, async (system) => {
     const { users, origin } = await makeUsers(system, sessions + warm);
     const addresses = addressesOf(system, flags);
@@ -148,12 +149,12 @@ function holdersOf({ processes }: System): number[] {
 }
 
 /** Throws, in a plain sentence, when the machine does not let one process have so many sockets. */
-function requireFiles(sessions: number): void {
+function requireFiles(sockets: number): void {
   const limits = readFileSync("/proc/self/limits", "utf8");
   const hard = Number(/^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1] ?? Infinity);
-  if (sessions + FILES_BESIDE <= hard) return;
+  if (sockets + FILES_BESIDE <= hard) return;
   throw new Error(
-    `${sessions} sessions need ${sessions + FILES_BESIDE} open files in a process; ` +
+    `so many sessions need ${sockets + FILES_BESIDE} open files in a process; ` +
       `this machine allows ${hard} (ulimit -Hn).`,
   );
 }

@@ -44,7 +44,9 @@ interface Link {
   calls: number;
   /** The instance has left: the connection ends with its last call. */
   retired: boolean;
-  /** Not the first choice before this time: it could not be reached, or could not do its work. */
+  /** When it could not be reached, or could not do its work, the last time. */
+  failedAt: number;
+  /** Not the first choice before this time. */
   avoidedUntil: number;
 }
 
@@ -117,6 +119,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       lean: options.lean ? leanLink({ address, meshSecret, clock }) : undefined,
       calls: 0,
       retired: false,
+      failedAt: 0,
       avoidedUntil: 0,
     };
     links.set(address, link);
@@ -164,7 +167,8 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
   }
 
   function avoid(link: Link, forMs: number): void {
-    link.avoidedUntil = Math.max(link.avoidedUntil, clock.elapsed() + forMs);
+    link.failedAt = clock.elapsed();
+    link.avoidedUntil = Math.max(link.avoidedUntil, link.failedAt + forMs);
   }
 
   function unavailable(cause?: unknown): ConnectError {
@@ -188,7 +192,8 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
           const transport = link.lean ?? link.transport;
           const unary = method as DescMethodUnary;
           const answer = await transport.unary(unary, signal, left, headers, input, values);
-          link.avoidedUntil = 0;
+          // What was sent before it failed says nothing of how it is now.
+          if (sentAt >= link.failedAt) link.avoidedUntil = 0;
           return answer as UnaryResponse<typeof method.input, typeof method.output>;
         } catch (error) {
           const failure = failed({ link, method, sentAt, signal }, error);

@@ -197,7 +197,8 @@ export class Uplinks {
     };
     const untilMs = clock.elapsed() + config.uplinkRetryMs;
     // A server that hangs leaves time to ask another one.
-    const timeoutMs = Math.min(config.callTimeoutMs, config.uplinkRetryMs / 2);
+    const { callTimeoutMs, uplinkRetryMs } = config;
+    const timeoutMs = Math.min(callTimeoutMs, Math.max(1_000, uplinkRetryMs / 2 || callTimeoutMs));
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, maxPauseMs)) {
       if (stop.aborted) return undefined;
       try {

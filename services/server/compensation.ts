@@ -45,7 +45,10 @@ const LOOK_MS = 5_000;
 /** Pause after the first attempt; it doubles with every further one. */
 const BACKOFF_MS = 1_000;
 
-/** Takes rows whose time has come, oldest commits first, by putting their next attempt off. */
+/**
+ * Takes rows whose time has come, by putting their next attempt off: those that failed least first, of
+ * them the oldest commits.
+ */
 export const takeOutbox: Statement = {
   name: "im_outbox_take",
   text: `
@@ -61,7 +64,7 @@ export const takeOutbox: Statement = {
       RETURNING o.outbox_id, o.conversation_ids::text[], o.base_sequences::text[], o.counts,
                 o.attempts
     )
-    SELECT * FROM taken ORDER BY outbox_id`,
+    SELECT * FROM taken ORDER BY attempts, outbox_id`,
 };
 
 /**
@@ -143,8 +146,8 @@ export class Compensation {
       let failed = false;
       const goesOn = () => this.#publishing() && !(failed && clock.elapsed() - begunMs >= LOOK_MS);
       while (goesOn()) {
-        const values = [String(clock.now()), maxBackoffMs];
-        const rows = await db.run<OutboxRow>(takeOutbox, values);
+        const takenAtMs = String(clock.now());
+        const rows = await db.run<OutboxRow>(takeOutbox, [takenAtMs, maxBackoffMs]);
         let tried = 0;
         while (tried < rows.length && goesOn()) {
           if (!(await this.#publish(rows[tried++]!))) failed = true;
@@ -154,7 +157,8 @@ export class Compensation {
           await db.run(giveBackOutbox, [
             bigints(untried.map((row) => row.outbox_id)),
             integers(untried.map((row) => row.attempts)),
-            String(clock.now()),
+            // Before whatever held them up, which was put off from then.
+            takenAtMs,
           ]);
         if (rows.length < ROWS) break;
       }

@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../test/postgres.ts";
-import { accepted, type Outgoing, Stand, toConversation, toUser } from "./server.fixture.ts";
+import {
+  accepted,
+  type Outgoing,
+  refused,
+  Stand,
+  toConversation,
+  toUser,
+} from "./server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 8 });
 
@@ -30,9 +38,21 @@ test("who repeats again and again fails the batches of others once, until a minu
   assert.deepEqual(await withOthers(same, twice, twice, { ...same, key: "new" }), [3, 1, 2, 2, 3]);
   assert.deepEqual(await withOthers(twice), [4, 2]);
   assert.equal(await roundsAgain(), 1);
-  stand.clock.advance(60_000);
+  stand.clock.advance(40_000);
   assert.deepEqual(await withOthers(same), [5, 1]);
+  stand.clock.advance(40_000);
+  assert.deepEqual(await withOthers(same), [6, 1]);
+  assert.equal(await roundsAgain(), 1);
+  stand.clock.advance(60_000);
+  assert.deepEqual(await withOthers(same), [7, 1]);
   assert.equal(await roundsAgain(), 2);
+
+  // Where he may not write, all copies of a key are refused for that.
+  const { group } = await one.groups("13").createGroup({ name: "g", userIds: ["14"] });
+  const to = toConversation(group!.groupId);
+  const copies = Array.from({ length: 20 }, () => ({ from: "11", to, key: "k", text: "hi" }));
+  const reasons = (await one.append(...copies)).map(refused);
+  assert.deepEqual(new Set(reasons), new Set([ErrorReason.NOT_A_MEMBER]));
 });
 
 test("what waits behind a send that failed does not overtake its repetition", async (t) => {

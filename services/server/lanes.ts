@@ -9,7 +9,6 @@ import { type Database, isConflict, isRepeated } from "./database.ts";
 import type { Measures } from "./measures.ts";
 import { type Outcome, refusal } from "./outcome.ts";
 import { type Addressed, findRepeats, keyOf } from "./repeats.ts";
-import type { Send } from "./send.ts";
 
 /** A send that waits for its place in the log. */
 export interface Pending extends Addressed {
@@ -111,26 +110,27 @@ export class Lanes {
 
   /** One try. Returns the sends that have to go round again, in their order. */
   async #round(sends: readonly Pending[], answer: Answer): Promise<readonly Pending[]> {
-    const suspects = this.#suspects(sends);
-    if (suspects.length > 0) {
-      const { stored, again } = await this.#repeatsOf(suspects, answer);
-      const fresh = sends.filter((send) => !stored.has(send) && !again.has(send));
-      if (fresh.length === 0) return [...again];
-      if (fresh.length < sends.length)
-        return [...(await this.#appendOnce(fresh, answer)), ...again];
+    let allowed = sends;
+    let grouped = this.#groups(sends);
+    if (grouped.left.length > 0) {
+      allowed = await this.#allowed(sends, grouped.left, answer);
+      grouped = this.#groups(allowed);
     }
-    return this.#appendOnce(sends, answer);
+    const suspects = this.#suspects(allowed);
+    if (suspects.length === 0) return this.#appendOnce(allowed, grouped, answer);
+    const { stored, again } = await this.#repeatsOf(suspects, answer);
+    this.#suspect(stored, again);
+    const fresh = allowed.filter((send) => !stored.has(send) && !again.has(send));
+    return [...(await this.#appendOnce(fresh, this.#groups(fresh), answer)), ...again];
   }
 
-  /** Appends what may be appended by one statement; returns the others, as `#round`. */
-  async #appendOnce(sends: readonly Pending[], answer: Answer): Promise<readonly Pending[]> {
+  /** Appends groups of sends by one statement; returns the sends that are left, as `#round`. */
+  async #appendOnce(
+    allowed: readonly Pending[],
+    { groups, left }: Grouped,
+    answer: Answer,
+  ): Promise<readonly Pending[]> {
     const { db, ids, clock, measures, conversations, committed, outboxDelayMs } = this.#options;
-    let allowed = sends;
-    let { groups, left } = this.#groups(sends);
-    if (left.length > 0) {
-      allowed = await this.#allowed(sends, left, answer);
-      ({ groups, left } = this.#groups(allowed));
-    }
     if (groups.length === 0) return left;
     const nowMs = clock.now();
     try {
@@ -167,10 +167,11 @@ export class Lanes {
       if (!isRepeated(error)) throw error;
       measures.roundAgain("repeated");
       const { stored, again } = await this.#repeatsOf(allowed, answer);
-      for (const repeats of [stored, again]) for (const { send } of repeats) this.#suspect(send);
+      // When most of a batch is repeated, connect repeats it, and not its senders.
+      if ((stored.size + again.size) * 2 <= allowed.length) this.#suspect(stored, again);
       const once = allowed.filter((send) => !stored.has(send) && !again.has(send));
       if (again.size === 0) return once;
-      return [...(await this.#appendOnce(once, answer)), ...again];
+      return [...(await this.#appendOnce(once, this.#groups(once), answer)), ...again];
     }
   }
 
@@ -188,11 +189,17 @@ export class Lanes {
     return sends.filter(({ send }) => this.#repeaters.has(send.senderId));
   }
 
-  #suspect({ senderId }: Send): void {
-    this.#repeaters.delete(senderId);
-    const [oldest] = this.#repeaters.size < REPEATERS ? [] : this.#repeaters.keys();
-    if (oldest !== undefined) this.#repeaters.delete(oldest);
-    this.#repeaters.set(senderId, this.#options.clock.elapsed() + REPEATER_MS);
+  #suspect(...repetitions: readonly ReadonlySet<Pending>[]): void {
+    const until = this.#options.clock.elapsed() + REPEATER_MS;
+    for (const repeated of repetitions)
+      for (const { send } of repeated) {
+        this.#repeaters.delete(send.senderId);
+        this.#repeaters.set(send.senderId, until);
+      }
+    for (const oldest of this.#repeaters.keys()) {
+      if (this.#repeaters.size <= REPEATERS) break;
+      this.#repeaters.delete(oldest);
+    }
   }
 
   /**
@@ -230,7 +237,7 @@ export class Lanes {
   }
 
   /** Sends by conversation. Left: those whose senders may not write, by what is remembered. */
-  #groups(sends: readonly Pending[]): { groups: Group<Pending>[]; left: Pending[] } {
+  #groups(sends: readonly Pending[]): Grouped {
     const { conversations } = this.#options;
     const groups = new Map<string, Group<Pending>>();
     const left: Pending[] = [];
@@ -269,6 +276,12 @@ export class Lanes {
     }
     return { stored: new Set(found.keys()), again };
   }
+}
+
+/** Sends by conversation, and those whose senders may not write, by what is remembered. */
+interface Grouped {
+  readonly groups: readonly Group<Pending>[];
+  readonly left: readonly Pending[];
 }
 
 type Answer = (send: Pending, outcome: Outcome) => void;
