@@ -42,11 +42,15 @@ test("a server that started without Redis keeps its rows, and publishes when Red
   // Also waits for the compensation, which tries in vain, and deletes what was confirmed.
   await one.server.replay();
   assert.equal(await outboxRows(pool), 1);
-  assert.deepEqual(ear.texts, []);
+  assert.equal(ear.entries.length, 0);
   await redis.restart();
   while (!(await heard(stand, "u:112"))) await new Promise(setImmediate);
-  stand.clock.advance(60_000);
-  await ear.until(({ texts }) => texts.includes("late"));
+  // Again and again: the server's own way to Redis may come back later than ours.
+  while (!ear.texts.includes("late")) {
+    stand.clock.advance(60_000);
+    await one.server.replay();
+    await new Promise(setImmediate);
+  }
   while ((await outboxRows(pool)) > 0) stand.clock.advance(50);
 });
 
