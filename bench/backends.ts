@@ -2,14 +2,14 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type pg from "pg";
-import { systemClock } from "../platform/clock.ts";
-import { createIds, type Ids } from "../platform/ids.ts";
-import { createLog } from "../platform/log.ts";
-import { startEmbedded } from "../platform/postgres/embedded.ts";
-import { migrate } from "../platform/postgres/migrate.ts";
-import { createPool } from "../platform/postgres/pool.ts";
-import { holdWorker } from "../platform/postgres/worker.ts";
-import { type Started, startAllOrNothing } from "../platform/started.ts";
+import { systemClock } from "#platform/clock.ts";
+import { createIds, type Ids } from "#platform/ids.ts";
+import { createLog } from "#platform/log.ts";
+import { startEmbedded } from "#platform/postgres/embedded.ts";
+import { migrate } from "#platform/postgres/migrate.ts";
+import { createPool } from "#platform/postgres/pool.ts";
+import { holdWorker } from "#platform/postgres/worker.ts";
+import { type Started, startAllOrNothing } from "#platform/started.ts";
 
 const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { faultsOf, type Outcome, sumsOf } from "./faults.ts";
 import { Account } from "./generator/account.ts";
 import { exitCodeOf } from "./report.ts";

@@ -1,4 +1,4 @@
-import { GroupService } from "../gen/lucky/group/v1/group_pb.js";
+import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { callers } from "../test/people.ts";
 import type { System } from "./system.ts";
 import type { User } from "./users.ts";

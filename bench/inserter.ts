@@ -1,8 +1,8 @@
 import type pg from "pg";
-import { ConversationKind } from "../gen/lucky/message/v1/message_pb.js";
-import type { Clock } from "../platform/clock.ts";
-import type { Ids } from "../platform/ids.ts";
-import { WireWriter } from "../platform/wire.ts";
+import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import type { Ids } from "#platform/ids.ts";
+import { WireWriter } from "#platform/wire.ts";
 import { append, type Group } from "../services/server/append.ts";
 import type { Conversation } from "../services/server/conversations.ts";
 import { Database } from "../services/server/database.ts";

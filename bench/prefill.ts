@@ -1,9 +1,9 @@
 import type { Pool } from "pg";
-import { systemClock } from "../platform/clock.ts";
-import { createIds } from "../platform/ids.ts";
-import { createLog } from "../platform/log.ts";
-import { createPool } from "../platform/postgres/pool.ts";
-import { holdWorker } from "../platform/postgres/worker.ts";
+import { systemClock } from "#platform/clock.ts";
+import { createIds } from "#platform/ids.ts";
+import { createLog } from "#platform/log.ts";
+import { createPool } from "#platform/postgres/pool.ts";
+import { holdWorker } from "#platform/postgres/worker.ts";
 import { Inserter } from "./inserter.ts";
 import type { System } from "./system.ts";
 

@@ -1,10 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import {
-  type ErrorDetail,
-  ErrorDetailSchema,
-  ErrorReason,
-} from "../gen/lucky/error/v1/error_pb.js";
+import { type ErrorDetail, ErrorDetailSchema, ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 
 /** The Connect code that carries each reason; the contract's comments say the same. */
 const codes: Record<ErrorReason, Code> = {

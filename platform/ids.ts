@@ -1,4 +1,4 @@
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "./clock.ts";
 import { fail } from "./errors.ts";
 

@@ -2,6 +2,11 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { hostname } from "node:os";
 import type { Duplex } from "node:stream";
 import type { Interceptor } from "@connectrpc/connect";
+import { createRedisRegistry } from "#platform/registry/redis.ts";
+import type { Registry } from "#platform/registry/registry.ts";
+import { listen } from "#platform/rpc/listen.ts";
+import { type RemoteOptions, type RemoteTransport, remoteTransport } from "#platform/rpc/remote.ts";
+import type { RunningService } from "#platform/rpc/served.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { type ConfigOf, type ConfigTable, environmentName, loadConfig } from "./config.ts";
 import { createLog, type Log } from "./log.ts";
@@ -9,11 +14,6 @@ import { Metrics } from "./metrics.ts";
 import { serveOps } from "./ops.ts";
 import { openAt } from "./port.ts";
 import type { Stoppable } from "./process.ts";
-import { createRedisRegistry } from "./registry/redis.ts";
-import type { Registry } from "./registry/registry.ts";
-import { listen } from "./rpc/listen.ts";
-import { type RemoteOptions, type RemoteTransport, remoteTransport } from "./rpc/remote.ts";
-import type { RunningService } from "./rpc/served.ts";
 import {
   type LimitsConfig,
   limitsConfig,

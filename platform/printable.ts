@@ -1,4 +1,4 @@
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "./errors.ts";
 
 /** Characters that turn round the text behind them, that of the page too. */

@@ -1,6 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
-import { EnvelopeSchema } from "../gen/lucky/internal/envelope/v1/envelope_pb.js";
-import type { Bus, Consumer } from "./bus/bus.ts";
+import { EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
+import type { Bus, Consumer } from "#platform/bus/bus.ts";
 import type { Revocations } from "./revocations.ts";
 
 /**

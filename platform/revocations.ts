@@ -1,5 +1,5 @@
 import type { Client } from "@connectrpc/connect";
-import type { SessionService } from "../gen/lucky/internal/session/v1/session_pb.js";
+import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import type { Clock, Timer } from "./clock.ts";
 import type { Log } from "./log.ts";
 

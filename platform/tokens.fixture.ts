@@ -1,5 +1,5 @@
 import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from "jose";
-import { DeviceClass } from "../gen/lucky/auth/v1/auth_pb.js";
+import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Clock } from "./clock.ts";
 import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
 

@@ -6,8 +6,8 @@ import {
   jwtVerify,
   type LocalJWKSet,
 } from "jose";
-import { DeviceClass } from "../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
+import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { roles, type UserCaller } from "./caller.ts";
 import type { Clock } from "./clock.ts";
 import { fail } from "./errors.ts";

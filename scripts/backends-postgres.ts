@@ -1,8 +1,8 @@
 /** Keeps a PostgreSQL running on a folder until it is told to end: `<folder> <port>`. */
 import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createLog } from "../platform/log.ts";
-import { startEmbedded } from "../platform/postgres/embedded.ts";
+import { createLog } from "#platform/log.ts";
+import { startEmbedded } from "#platform/postgres/embedded.ts";
 
 const [dataDir = "", port = ""] = process.argv.slice(2);
 const log = createLog({ service: "backends", instanceId: "postgres", level: "info" });

@@ -5,7 +5,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type ConfigTable, environmentName, type Setting } from "../platform/config.ts";
+import { type ConfigTable, environmentName, type Setting } from "#platform/config.ts";
 
 const root = join(import.meta.dirname, "..");
 const page = join(root, "docs/configuration.md");

@@ -3,11 +3,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Entry } from "#gen/lucky/message/v1/message_pb.js";
 import { LuckyClient } from "../client/client.ts";
 import { reasonOf } from "../client/error.ts";
-import { DeviceClass } from "../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import type { Entry } from "../gen/lucky/message/v1/message_pb.js";
 import { startAll } from "../services/all.ts";
 
 const usualUrl = "http://127.0.0.1:9191";

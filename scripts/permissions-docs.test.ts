@@ -4,8 +4,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { Access } from "../gen/lucky/options/v1/options_pb.js";
-import { rulesOf } from "../platform/rpc/rules.ts";
+import { Access } from "#gen/lucky/options/v1/options_pb.js";
+import { rulesOf } from "#platform/rpc/rules.ts";
 import { allServices } from "./contracts.ts";
 
 const root = join(import.meta.dirname, "..");

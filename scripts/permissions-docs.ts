@@ -5,8 +5,8 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
-import { Access, LimitClass } from "../gen/lucky/options/v1/options_pb.js";
-import { rulesOf } from "../platform/rpc/rules.ts";
+import { Access, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import { rulesOf } from "#platform/rpc/rules.ts";
 import { allServices } from "./contracts.ts";
 
 const page = join(import.meta.dirname, "../docs/permissions.md");

@@ -33,7 +33,7 @@ function importing(...names: string[]): string {
 
 test("a tree that keeps the rules has no breach", () => {
   const sources = tree({
-    "services/all.ts": importing("./auth/service.ts", "./server/service.ts", "../platform/a.ts"),
+    "services/all.ts": importing("./auth/service.ts", "./server/service.ts", "#platform/a.ts"),
     "platform/a.ts": importing("../gen/x_pb.js", "pino"),
     "client/a.ts": importing("../gen/x_pb.js", "@connectrpc/connect-web", "./b.ts"),
   });
@@ -70,6 +70,18 @@ const forbidden: [title: string, path: string, source: string, says: RegExp][] =
     "platform/a.ts",
     importing("../services/auth/config.ts"),
     /the platform knows no service/,
+  ],
+  [
+    "an uphill import by an alias",
+    "services/auth/login.ts",
+    importing("#platform/../services/server/append.ts"),
+    /a service never imports another/,
+  ],
+  [
+    "a client that imports the platform by an alias",
+    "client/a.ts",
+    importing("#platform/errors.ts"),
+    /the client imports only/,
   ],
   [
     "a client that imports the platform",

@@ -64,6 +64,7 @@ export function importsOf(source: string): string[] {
 }
 
 function resolve(from: string, name: string): string {
+  if (/^#(gen|platform)\//.test(name)) return posix.normalize(name.slice(1));
   return name.startsWith(".") ? posix.join(posix.dirname(from), name) : name;
 }
 

@@ -2,7 +2,7 @@ import { rmSync } from "node:fs";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startEmbedded } from "../platform/postgres/embedded.ts";
+import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { freePorts } from "../scripts/ports.ts";
 import { type Launched, launchRabbit, launchRedis, runs } from "../scripts/servers.ts";
 import { quiet } from "./postgres.ts";

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../platform/clock.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
 
 /** A clock that a test moves by hand. Timers ring in the order of their times. */
 export class HandClock implements Clock {

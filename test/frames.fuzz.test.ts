@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { ClientFrameSchema, CloseCode } from "../gen/lucky/frame/v1/frame_pb.js";
+import { ClientFrameSchema, CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { RawDevice } from "./raw.ts";
 import { startStand } from "./stand.ts";
 

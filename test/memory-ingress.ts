@@ -1,22 +1,22 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import { EnvelopeSchema } from "../gen/lucky/internal/envelope/v1/envelope_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
 import {
   type Advance,
   IngressService,
   type TypingSignal,
-} from "../gen/lucky/internal/ingress/v1/ingress_pb.js";
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import {
   EntrySchema,
   SendRequestSchema,
   SendResultSchema,
-} from "../gen/lucky/message/v1/message_pb.js";
-import type { Bus } from "../platform/bus/bus.ts";
-import { groupChannel, userChannel } from "../platform/channels.ts";
-import type { Clock } from "../platform/clock.ts";
-import { fail } from "../platform/errors.ts";
-import type { Registry } from "../platform/registry/registry.ts";
-import { serve } from "../platform/rpc/served.ts";
+} from "#gen/lucky/message/v1/message_pb.js";
+import type { Bus } from "#platform/bus/bus.ts";
+import { groupChannel, userChannel } from "#platform/channels.ts";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import type { Registry } from "#platform/registry/registry.ts";
+import { serve } from "#platform/rpc/served.ts";
 
 /** Encoded entries by conversation: place n holds sequence n + 1. */
 type Entries = Map<string, Uint8Array[]>;

@@ -2,7 +2,7 @@ import { createServer, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { Redis } from "ioredis";
-import { FAILURES, LIMITS } from "../platform/limiter/redis-scripts.ts";
+import { FAILURES, LIMITS } from "#platform/limiter/redis-scripts.ts";
 import { MovedClock } from "./moved-clock.ts";
 
 /** One clock for a test and all processes of its mesh, those included that start later. */

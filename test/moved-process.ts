@@ -2,7 +2,7 @@
 // becomes one that the test moves. The address of the test is in the query of this module's URL.
 import { connect } from "node:net";
 import { createInterface } from "node:readline";
-import { systemClock } from "../platform/clock.ts";
+import { systemClock } from "#platform/clock.ts";
 import { MovedClock } from "./moved-clock.ts";
 
 const clock = new MovedClock();

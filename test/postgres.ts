@@ -4,10 +4,10 @@ import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type pg from "pg";
-import { createLog } from "../platform/log.ts";
-import { startEmbedded } from "../platform/postgres/embedded.ts";
-import { migrate } from "../platform/postgres/migrate.ts";
-import { createPool } from "../platform/postgres/pool.ts";
+import { createLog } from "#platform/log.ts";
+import { startEmbedded } from "#platform/postgres/embedded.ts";
+import { migrate } from "#platform/postgres/migrate.ts";
+import { createPool } from "#platform/postgres/pool.ts";
 
 /**
  * What can run something at its end: a test context, or `{ after }` of node:test at the top of a

@@ -4,7 +4,7 @@ import {
   ClientFrameSchema,
   type ServerFrame,
   ServerFrameSchema,
-} from "../gen/lucky/frame/v1/frame_pb.js";
+} from "#gen/lucky/frame/v1/frame_pb.js";
 
 type ServerKind = Exclude<ServerFrame["kind"], { case: undefined }>;
 type ClientKind = Exclude<ClientFrame["kind"], { case: undefined }>;

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isMessage } from "@bufbuild/protobuf";
-import { MessageService, SendRequestSchema } from "../gen/lucky/message/v1/message_pb.js";
-import { createMessageValidator } from "../platform/validator.ts";
+import { MessageService, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
+import { createMessageValidator } from "#platform/validator.ts";
 import { allServices } from "../scripts/contracts.ts";
 import { requestsFor } from "./requests.ts";
 

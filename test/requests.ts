@@ -8,7 +8,7 @@ import {
   ScalarType,
 } from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
-import { field as fieldRules } from "../gen/buf/validate/validate_pb.js";
+import { field as fieldRules } from "#gen/buf/validate/validate_pb.js";
 
 /** Values for fields by their names in the contract, such as { user_id: "42" }. */
 export type Named = Readonly<Record<string, string>>;

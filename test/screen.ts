@@ -1,12 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { type Client, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
-import {
-  AuthService,
-  type Device,
-  DeviceClass,
-  type QrLogin,
-} from "../gen/lucky/auth/v1/auth_pb.js";
+import { AuthService, type Device, DeviceClass, type QrLogin } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Reachable } from "./people.ts";
 
 /** How a story's calls travel. */

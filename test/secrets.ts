@@ -1,16 +1,16 @@
 import { randomInt, randomUUID } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
-import { sealPassword } from "../client/password.ts";
-import { AdminService } from "../gen/lucky/admin/v1/admin_pb.js";
-import { AuthService, DeviceClass, SmsPurpose, type Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
-import { GroupService } from "../gen/lucky/group/v1/group_pb.js";
-import { MessageService } from "../gen/lucky/message/v1/message_pb.js";
+import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
+import { AuthService, DeviceClass, SmsPurpose, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
+import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
+import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import {
   UpdateProfileRequestSchema,
   UserService,
   WhoMayAddMe,
-} from "../gen/lucky/user/v1/user_pb.js";
+} from "#gen/lucky/user/v1/user_pb.js";
+import { sealPassword } from "../client/password.ts";
 import { callers, type Reachable, text } from "./people.ts";
 import { RawDevice } from "./raw.ts";
 import { anyPhone, type Phones } from "./sms.ts";

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { signSms, smsSignatureHeader, smsTimeHeader } from "../platform/sms/http.ts";
-import type { Sms } from "../platform/sms/sms.ts";
+import { signSms, smsSignatureHeader, smsTimeHeader } from "#platform/sms/http.ts";
+import type { Sms } from "#platform/sms/sms.ts";
 
 /** Phones of a test: a gateway that the HTTP sender posts to, embedded and on the mesh. */
 export interface Phones {

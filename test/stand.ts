@@ -1,24 +1,24 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
-import { DeviceClass, DeviceExcess, type DeviceRuleSchema } from "../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import { IngressService } from "../gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { DeviceClass, DeviceExcess, type DeviceRuleSchema } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import {
   GetDevicePolicyResponseSchema,
   RecordLastSeenResponseSchema,
-} from "../gen/lucky/internal/session/v1/session_pb.js";
-import type { Bus } from "../platform/bus/bus.ts";
-import { createMemoryBus } from "../platform/bus/memory.ts";
-import { type Clock, systemClock } from "../platform/clock.ts";
-import { defaultsOf } from "../platform/config.ts";
-import { fail } from "../platform/errors.ts";
-import { createLog } from "../platform/log.ts";
-import { Metrics } from "../platform/metrics.ts";
-import { createHub, createMemoryRegistry, type Hub } from "../platform/registry/memory.ts";
-import type { Registry } from "../platform/registry/registry.ts";
-import { localTransport } from "../platform/rpc/local.ts";
-import type { MethodTable } from "../platform/rpc/methods.ts";
-import { type TestIssuer, testIssuer } from "../platform/tokens.fixture.ts";
+} from "#gen/lucky/internal/session/v1/session_pb.js";
+import type { Bus } from "#platform/bus/bus.ts";
+import { createMemoryBus } from "#platform/bus/memory.ts";
+import { type Clock, systemClock } from "#platform/clock.ts";
+import { defaultsOf } from "#platform/config.ts";
+import { fail } from "#platform/errors.ts";
+import { createLog } from "#platform/log.ts";
+import { Metrics } from "#platform/metrics.ts";
+import { createHub, createMemoryRegistry, type Hub } from "#platform/registry/memory.ts";
+import type { Registry } from "#platform/registry/registry.ts";
+import { localTransport } from "#platform/rpc/local.ts";
+import type { MethodTable } from "#platform/rpc/methods.ts";
+import { type TestIssuer, testIssuer } from "#platform/tokens.fixture.ts";
 import { connectConfig } from "../services/connect/config.ts";
 import { type ConnectConfig, startConnect } from "../services/connect/service.ts";
 import { MemoryIngress } from "./memory-ingress.ts";

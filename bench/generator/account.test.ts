@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { SendResultSchema } from "../../gen/lucky/message/v1/message_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { Account } from "./account.ts";
 import { readRefusal } from "./refusal.ts";
 

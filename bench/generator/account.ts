@@ -1,4 +1,4 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Counts, Load } from "./api.ts";
 import { Follow, noFollows } from "./follow.ts";
 import type { MessageKey } from "./key.ts";

@@ -3,11 +3,8 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
-import {
-  ListEntriesResponseSchema,
-  SyncResponseSchema,
-} from "../../gen/lucky/message/v1/message_pb.js";
+import { ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { ListEntriesResponseSchema, SyncResponseSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { Generators } from "../generators.ts";
 
 const switching = [

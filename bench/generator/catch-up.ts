@@ -1,11 +1,11 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { RpcResultSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { RpcResultSchema } from "#gen/lucky/frame/v1/frame_pb.js";
 import {
   ListEntriesRequestSchema,
   ListEntriesResponseSchema,
   SyncRequestSchema,
   SyncResponseSchema,
-} from "../../gen/lucky/message/v1/message_pb.js";
+} from "#gen/lucky/message/v1/message_pb.js";
 import { Histogram } from "../histogram.ts";
 import type { GeneratorApi } from "./api.ts";
 import type { Device } from "./device.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { ClientFrameSchema, ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { ClientFrameSchema, ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Heard } from "./dialect.ts";
 import { type MessageKey, writeKey } from "./key.ts";
 import { lucky, rpcFrame } from "./lucky.ts";

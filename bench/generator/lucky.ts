@@ -1,4 +1,4 @@
-import { WireError, WireWriter } from "../../platform/wire.ts";
+import { WireError, WireWriter } from "#platform/wire.ts";
 import type { Dialect, Heard, Target } from "./dialect.ts";
 import { KEY_BYTES, readKey } from "./key.ts";
 import { BINARY, clientFrame } from "./websocket.ts";

@@ -1,5 +1,5 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { readVarint, scan } from "../../platform/wire.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { readVarint, scan } from "#platform/wire.ts";
 
 /** Field numbers on the way from a SendResult to what its refusal says. */
 const REFUSED = 3;

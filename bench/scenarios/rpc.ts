@@ -1,8 +1,8 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { GetUserRequestSchema, UserService } from "../../gen/lucky/user/v1/user_pb.js";
-import { systemClock } from "../../platform/clock.ts";
-import { createLog } from "../../platform/log.ts";
-import { createRedisRegistry } from "../../platform/registry/redis.ts";
+import { GetUserRequestSchema, UserService } from "#gen/lucky/user/v1/user_pb.js";
+import { systemClock } from "#platform/clock.ts";
+import { createLog } from "#platform/log.ts";
+import { createRedisRegistry } from "#platform/registry/redis.ts";
 import { withStarted } from "../backends.ts";
 import { type CpuSeconds, cpuBetween, readCpu } from "../cpu.ts";
 import { Histogram } from "../histogram.ts";

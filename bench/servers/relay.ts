@@ -5,7 +5,7 @@
  * Tells its parent when it listens.
  */
 import * as uWS from "uWebSockets.js";
-import { readVarint, scan, varintLength, WireWriter } from "../../platform/wire.ts";
+import { readVarint, scan, varintLength, WireWriter } from "#platform/wire.ts";
 
 /** Field numbers of ClientFrame, ServerFrame and of what is in them. */
 const HELLO = 1;

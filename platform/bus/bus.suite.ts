@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { reasonOf } from "../errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import type { Bus, DeadLetter } from "./bus.ts";
 
 /** Where the suite gets its buses from; a closing consumer waits only some milliseconds there. */

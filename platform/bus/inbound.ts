@@ -1,5 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
-import type { Log } from "../log.ts";
+import type { Log } from "#platform/log.ts";
 
 /** Something that the broker lent us, to be taken or rejected. */
 export interface Delivery {

@@ -1,5 +1,5 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
 import type { Bus, Consumer, DeadLetter } from "./bus.ts";
 
 export interface MemoryBusOptions {

@@ -1,5 +1,5 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
 import type { Published } from "./bus.ts";
 
 /** What of a confirming channel of the broker is needed to publish. */

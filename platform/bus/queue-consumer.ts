@@ -1,4 +1,4 @@
-import type { Log } from "../log.ts";
+import type { Log } from "#platform/log.ts";
 import type { Consumer } from "./bus.ts";
 import { type Delivery, Inbound } from "./inbound.ts";
 

@@ -6,9 +6,9 @@ import {
   type ConsumeMessage,
   connect,
 } from "amqplib";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../errors.ts";
-import type { Log } from "../log.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
 import type { Bus, Consumer, DeadLetter } from "./bus.ts";
 import { Outbound } from "./outbound.ts";
 import { QueueConsumer } from "./queue-consumer.ts";

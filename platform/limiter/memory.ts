@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from "../clock.ts";
+import { type Clock, systemClock } from "#platform/clock.ts";
 import { createExpiring } from "./expiring.ts";
 import { type Limiter, type Penalty, waitAfter } from "./limiter.ts";
 

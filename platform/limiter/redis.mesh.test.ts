@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { after, before, type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { Redis } from "ioredis";
+import { Metrics } from "#platform/metrics.ts";
 import { type Backend, startRedis } from "../../test/backends.ts";
 import { ageLimits } from "../../test/mesh-clock.ts";
 import { quiet } from "../../test/postgres.ts";
-import { Metrics } from "../metrics.ts";
 import { limiterSuite } from "./limiter.suite.ts";
 import { createRedisLimiter } from "./redis.ts";
 

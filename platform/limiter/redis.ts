@@ -1,7 +1,7 @@
 import { Redis } from "ioredis";
 import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
-import type { Log } from "../log.ts";
-import type { Metrics } from "../metrics.ts";
+import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
 import type { Budget, Limiter, Penalty } from "./limiter.ts";
 import { createMemoryLimiter } from "./memory.ts";
 import { FAILURES, LIMITS, type ScriptCommands, scripts } from "./redis-scripts.ts";

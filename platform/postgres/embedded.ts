@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as pause } from "node:timers/promises";
 import pg from "pg";
-import type { Log } from "../log.ts";
+import type { Log } from "#platform/log.ts";
 import { type Account, findAccount, type Launch, planLaunch } from "./account.ts";
 import { findBinaries } from "./binaries.ts";
 import { stopLeftover } from "./leftover.ts";

@@ -3,7 +3,7 @@ import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
-import type { Log } from "../log.ts";
+import type { Log } from "#platform/log.ts";
 
 const run = promisify(execFile);
 

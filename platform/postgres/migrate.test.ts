@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { test } from "node:test";
-import { createLog } from "../log.ts";
+import { createLog } from "#platform/log.ts";
 import { migrate } from "./migrate.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });

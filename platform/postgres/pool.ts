@@ -1,5 +1,5 @@
 import pg from "pg";
-import type { Log } from "../log.ts";
+import type { Log } from "#platform/log.ts";
 
 export interface PoolOptions {
   /** postgresql://user:password@host:port/database */

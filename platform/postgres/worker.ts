@@ -1,4 +1,4 @@
-import type { Timer } from "../clock.ts";
+import type { Timer } from "#platform/clock.ts";
 import { leaseWorker, type WorkerLease, type WorkerOptions } from "./workers.ts";
 
 /** A worker number for as long as the process lives, though not always the same one. */

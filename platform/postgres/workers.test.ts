@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type pg from "pg";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { reasonOf } from "#platform/errors.ts";
 import { HandClock } from "../../test/clock.ts";
 import { quiet, startTestPostgres } from "../../test/postgres.ts";
-import type { Clock } from "../clock.ts";
-import { reasonOf } from "../errors.ts";
 import { createPool } from "./pool.ts";
 import { leaseWorker } from "./workers.ts";
 

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type pg from "pg";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Clock } from "../clock.ts";
-import { fail } from "../errors.ts";
-import type { Log } from "../log.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
 import { transaction } from "./pool.ts";
 
 /** A worker number for ids, held by this process alone while the lease is kept. */

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../clock.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
 import { createHub, createMemoryRegistry } from "./memory.ts";
 import { registrySuite, SeatClock } from "./registry.suite.ts";
 

@@ -1,6 +1,6 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Clock, Timer } from "../clock.ts";
-import { fail } from "../errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock, Timer } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
 import type { Claim, Instance, Lease, PlaceRule, Registry } from "./registry.ts";
 
 export interface MemoryRegistryOptions {

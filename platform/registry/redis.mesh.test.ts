@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, type TestContext, test } from "node:test";
 import { Redis } from "ioredis";
+import { unavailable } from "#platform/bus/bus.suite.ts";
+import { type Clock, systemClock } from "#platform/clock.ts";
+import { createLog } from "#platform/log.ts";
 import { type Backend, startRedis } from "../../test/backends.ts";
 import { HandClock } from "../../test/clock.ts";
 import { quiet } from "../../test/postgres.ts";
-import { unavailable } from "../bus/bus.suite.ts";
-import { type Clock, systemClock } from "../clock.ts";
-import { createLog } from "../log.ts";
 import { createRedisRegistry } from "./redis.ts";
 import { instance, kept, registrySuite, replacing, SeatClock, session } from "./registry.suite.ts";
 

@@ -1,8 +1,8 @@
 import { Redis } from "ioredis";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Clock } from "../clock.ts";
-import { fail } from "../errors.ts";
-import type { Log } from "../log.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
 import { RedisLease } from "./redis-lease.ts";
 import {
   CHANNEL,

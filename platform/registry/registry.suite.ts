@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
-import type { Clock, Timer } from "../clock.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
 import type { Claim, Claimed, Instance, Lease, PlaceRule, Registry } from "./registry.ts";
 
 /** A registry as one process has it, which can be held up like a suspended process. */

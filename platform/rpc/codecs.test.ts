@@ -4,9 +4,9 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
   AppendBatchRequestSchema,
   AppendBatchResponseSchema,
-} from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { PingSchema } from "../../gen/lucky/internal/link/v1/link_pb.js";
-import { WireWriter } from "../wire.ts";
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { PingSchema } from "#gen/lucky/internal/link/v1/link_pb.js";
+import { WireWriter } from "#platform/wire.ts";
 import { decode, encode } from "./codecs.ts";
 
 const uplink = (senderId: string, sessionId: string, length: number) => ({

@@ -5,8 +5,15 @@ import {
   type AppendBatchResponse,
   AppendBatchResponseSchema,
   type Uplink,
-} from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { BYTES, FieldReader, readVarint64, VARINT, varintSize, WireWriter } from "../wire.ts";
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import {
+  BYTES,
+  FieldReader,
+  readVarint64,
+  VARINT,
+  varintSize,
+  WireWriter,
+} from "#platform/wire.ts";
 
 /** The bytes of a message, and back: as the generated code does it. */
 interface Codec {

@@ -14,8 +14,8 @@ import {
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
-import type { Clock } from "../clock.ts";
-import type { Log } from "../log.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
 import { peerAddress } from "./peer.ts";
 import { answerReadable, markDecoded } from "./readable.ts";
 import type { Served } from "./served.ts";

@@ -2,10 +2,10 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import {
   Health,
   HealthCheckResponse_ServingStatus as Status,
-} from "../../gen/grpc/health/v1/health_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Clock } from "../clock.ts";
-import { fail } from "../errors.ts";
+} from "#gen/grpc/health/v1/health_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
 import { type Served, serve } from "./served.ts";
 
 /** How often Watch looks whether the status has changed. */

@@ -4,8 +4,8 @@ import {
   type Header,
   type LinkFrame,
   LinkFrameSchema,
-} from "../../gen/lucky/internal/link/v1/link_pb.js";
-import { varintSize, WireWriter } from "../wire.ts";
+} from "#gen/lucky/internal/link/v1/link_pb.js";
+import { varintSize, WireWriter } from "#platform/wire.ts";
 
 // A call by gRPC over node:http2 costs more than a millisecond of CPU on both sides together,
 // whatever it carries; over this link about a tenth of that (bench `messages`, mesh, window 1).

@@ -1,14 +1,14 @@
 import { connect, type Socket } from "node:net";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Transport, type UnaryResponse } from "@connectrpc/connect";
-import { ErrorDetailSchema } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorDetailSchema } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type Answer,
   CancelSchema,
   OpenSchema,
   PingSchema,
-} from "../../gen/lucky/internal/link/v1/link_pb.js";
-import type { Clock } from "../clock.ts";
+} from "#gen/lucky/internal/link/v1/link_pb.js";
+import type { Clock } from "#platform/clock.ts";
 import { decode, encode } from "./codecs.ts";
 import { defaultDeadlineMs } from "./deadline.ts";
 import { Frames, fieldsWith, headersOf, leanPreface } from "./lean-frames.ts";

@@ -2,7 +2,7 @@ import { timingSafeEqual } from "node:crypto";
 import type { Socket } from "node:net";
 import { create, type DescMethod, type DescMethodUnary, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type Answer,
   AnswerSchema,
@@ -10,10 +10,10 @@ import {
   LeaveSchema,
   LinkErrorSchema,
   RefusedSchema,
-} from "../../gen/lucky/internal/link/v1/link_pb.js";
-import type { Clock } from "../clock.ts";
-import { detailOf, fail } from "../errors.ts";
-import type { Log } from "../log.ts";
+} from "#gen/lucky/internal/link/v1/link_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { detailOf, fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
 import { decode, encode } from "./codecs.ts";
 import { Frames, fieldsWith, headersOf } from "./lean-frames.ts";
 import { localTransport } from "./local.ts";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { LimitClass } from "../../gen/lucky/options/v1/options_pb.js";
-import { reasonOf } from "../errors.ts";
-import { createMemoryLimiter } from "../limiter/memory.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import { reasonOf } from "#platform/errors.ts";
+import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import type { Budgets } from "./budgets.ts";
 import { takePoint } from "./limit.ts";
 

@@ -1,11 +1,11 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { Interceptor } from "@connectrpc/connect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { LimitClass } from "../../gen/lucky/options/v1/options_pb.js";
-import { callerKey } from "../caller.ts";
-import { fail } from "../errors.ts";
-import type { Limiter } from "../limiter/limiter.ts";
-import { networkOf } from "../network.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import { callerKey } from "#platform/caller.ts";
+import { fail } from "#platform/errors.ts";
+import type { Limiter } from "#platform/limiter/limiter.ts";
+import { networkOf } from "#platform/network.ts";
 import type { Budgets } from "./budgets.ts";
 import { peerAddress } from "./peer.ts";
 import type { MethodRules } from "./rules.ts";

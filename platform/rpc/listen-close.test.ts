@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ConnectError, createClient } from "@connectrpc/connect";
-import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { closed, dial, protocols, start } from "./listen.fixture.ts";
 import { untilAborted } from "./rpc.fixture.ts";
 

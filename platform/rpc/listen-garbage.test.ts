@@ -6,9 +6,9 @@ import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
-import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { HandClock } from "../../test/clock.ts";
 import { meshHeader } from "./access.ts";
 import {

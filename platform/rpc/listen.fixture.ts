@@ -7,9 +7,9 @@ import {
   createGrpcTransport,
   createGrpcWebTransport,
 } from "@connectrpc/connect-node";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../errors.ts";
-import { createLog } from "../log.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import { createLog } from "#platform/log.ts";
 import { type ListenOptions, listen } from "./listen.ts";
 import { type TestServiceOptions, testService } from "./rpc.fixture.ts";
 

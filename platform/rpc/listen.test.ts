@@ -5,12 +5,12 @@ import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect
 import {
   Health,
   HealthCheckResponse_ServingStatus as Status,
-} from "../../gen/grpc/health/v1/health_pb.js";
-import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+} from "#gen/grpc/health/v1/health_pb.js";
+import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { UserService } from "#gen/lucky/user/v1/user_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { HandClock } from "../../test/clock.ts";
-import { reasonOf } from "../errors.ts";
 import { call, exchange, longAnswer, protocols, start } from "./listen.fixture.ts";
 import { peerAddress } from "./peer.ts";
 import type { TestServiceOptions } from "./rpc.fixture.ts";

@@ -13,10 +13,10 @@ import {
 } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Interceptor } from "@connectrpc/connect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { type Clock, systemClock } from "../clock.ts";
-import { fail } from "../errors.ts";
-import type { Log } from "../log.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { type Clock, systemClock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
 import { answerBrowser } from "./browser.ts";
 import { refuse, rpcHandler } from "./handler.ts";
 import { healthService } from "./health.ts";

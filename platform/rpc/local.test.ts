@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createClient } from "@connectrpc/connect";
-import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
-import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
-import { reasonOf } from "../errors.ts";
+import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { localTransport } from "./local.ts";
 import { meshSecret, testService } from "./rpc.fixture.ts";
 import { transportSuite } from "./transport.suite.ts";

@@ -22,8 +22,8 @@ import {
   type UnaryResponse,
 } from "@connectrpc/connect";
 import { createMethodUrl } from "@connectrpc/connect/protocol";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
 import { meshHeader } from "./access.ts";
 import { defaultDeadlineMs } from "./deadline.ts";
 import type { Served } from "./served.ts";

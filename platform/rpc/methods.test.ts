@@ -1,16 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
+import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import {
   BatchGetUsersRequestSchema,
   BatchGetUsersResponseSchema,
   UserService,
-} from "../../gen/lucky/user/v1/user_pb.js";
-import { userOf } from "../caller.ts";
-import { reasonOf } from "../errors.ts";
+} from "#gen/lucky/user/v1/user_pb.js";
+import { userOf } from "#platform/caller.ts";
+import { reasonOf } from "#platform/errors.ts";
 import { localTransport } from "./local.ts";
 import { methodTable } from "./methods.ts";
 import { meshSecret, testService } from "./rpc.fixture.ts";

@@ -6,10 +6,10 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { Access, LimitClass } from "../../gen/lucky/options/v1/options_pb.js";
-import { fail } from "../errors.ts";
-import type { Limiter } from "../limiter/limiter.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { Access, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import { fail } from "#platform/errors.ts";
+import type { Limiter } from "#platform/limiter/limiter.ts";
 import type { Budgets } from "./budgets.ts";
 import { defaultDeadlineMs } from "./deadline.ts";
 import { takePoint } from "./limit.ts";

@@ -1,6 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail, reasonOf } from "../errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail, reasonOf } from "#platform/errors.ts";
 
 /** The reason of an error that has only a code: one that a library, or a broken call, brought. */
 const reasons: { readonly [C in Code]?: ErrorReason } = {

@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import type { Clock } from "../clock.ts";
+import type { Clock } from "#platform/clock.ts";
 import { leanPreface } from "./lean-frames.ts";
 
 /** Every HTTP/2 connection without TLS starts with this, and no HTTP/1.1 request does. */

@@ -5,8 +5,8 @@ import type {
   UniversalServerRequest,
   UniversalServerResponse,
 } from "@connectrpc/connect/protocol";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
 
 const internal = String(Code.Internal);
 

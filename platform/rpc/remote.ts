@@ -3,12 +3,12 @@ import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobu
 import { Code, ConnectError, type Transport, type UnaryResponse } from "@connectrpc/connect";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { Access } from "../../gen/lucky/options/v1/options_pb.js";
-import type { Clock } from "../clock.ts";
-import { fail } from "../errors.ts";
-import type { Log } from "../log.ts";
-import type { Instance, Registry } from "../registry/registry.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { Access } from "#gen/lucky/options/v1/options_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
+import type { Instance, Registry } from "#platform/registry/registry.ts";
 import { meshHeader } from "./access.ts";
 import { defaultDeadlineMs } from "./deadline.ts";
 import { type Failure, failureOf } from "./failure.ts";

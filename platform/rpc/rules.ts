@@ -1,5 +1,5 @@
 import { type DescMethod, getOption } from "@bufbuild/protobuf";
-import { Access, access, LimitClass, limit } from "../../gen/lucky/options/v1/options_pb.js";
+import { Access, access, LimitClass, limit } from "#gen/lucky/options/v1/options_pb.js";
 
 /** What the contract says of a method. */
 export interface MethodRules {

@@ -6,12 +6,12 @@ import {
   createGrpcTransport,
   createGrpcWebTransport,
 } from "@connectrpc/connect-node";
-import { AuthService, QrLoginState } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { systemClock } from "../clock.ts";
-import { fail, reasonOf } from "../errors.ts";
-import { createLog } from "../log.ts";
-import { Metrics } from "../metrics.ts";
+import { AuthService, QrLoginState } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { systemClock } from "#platform/clock.ts";
+import { fail, reasonOf } from "#platform/errors.ts";
+import { createLog } from "#platform/log.ts";
+import { Metrics } from "#platform/metrics.ts";
 import { forward } from "./forward.ts";
 import { serverInterceptors } from "./interceptors.ts";
 import { listen } from "./listen.ts";

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
-import { AuthService, DeviceClass, QrLoginState } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
-import { LimitClass } from "../../gen/lucky/options/v1/options_pb.js";
-import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
-import { callerKey, userOf } from "../caller.ts";
-import { detailOf, fail, reasonOf } from "../errors.ts";
+import { AuthService, DeviceClass, QrLoginState } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import { UserService } from "#gen/lucky/user/v1/user_pb.js";
+import { callerKey, userOf } from "#platform/caller.ts";
+import { detailOf, fail, reasonOf } from "#platform/errors.ts";
 import {
   type TestService,
   type TestServiceOptions,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ConnectError, createClient, type ServiceImpl } from "@connectrpc/connect";
-import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
+import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { localTransport } from "./local.ts";
 import { serve } from "./served.ts";
 import { validateInterceptor } from "./validate.ts";

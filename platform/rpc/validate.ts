@@ -1,9 +1,9 @@
 import type { DescMessage, Message } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import type { Interceptor } from "@connectrpc/connect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../errors.ts";
-import { createMessageValidator } from "../validator.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import { createMessageValidator } from "#platform/validator.ts";
 
 /** Refuses a request that breaks a constraint of its proto with INVALID_ARGUMENT "field: why". */
 export function validateInterceptor(): Interceptor {

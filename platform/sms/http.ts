@@ -1,9 +1,9 @@
 import { createHmac } from "node:crypto";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Clock } from "../clock.ts";
-import { fail } from "../errors.ts";
-import type { Log } from "../log.ts";
-import type { Metrics } from "../metrics.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
 import type { SmsSender } from "./sms.ts";
 
 export interface HttpSmsOptions {

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { AuditAction } from "../../gen/lucky/admin/v1/admin_pb.js";
-import { DeviceClass, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { Gender, WhoMayAddMe } from "../../gen/lucky/user/v1/user_pb.js";
+import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { Gender, WhoMayAddMe } from "#gen/lucky/user/v1/user_pb.js";
 import { startTestPostgres } from "../../test/postgres.ts";
 import { anyPhone, codeOf } from "../../test/sms.ts";
 import { goodPassword, refused, startTestAuth } from "./auth.suite.ts";

@@ -1,9 +1,9 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { AuditAction } from "../../gen/lucky/admin/v1/admin_pb.js";
-import type { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
-import type { Account, Prisma } from "../../gen/prisma/client.ts";
-import { userOf } from "../../platform/caller.ts";
-import { peerAddress } from "../../platform/rpc/peer.ts";
+import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import type { Account, Prisma } from "#gen/prisma/client.ts";
+import { userOf } from "#platform/caller.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
 import { accountForChange, lockRolesAndStates, requireOtherAdmin } from "./account-states.ts";
 import type { Transaction } from "./database.ts";
 import type { AuthDependencies } from "./dependencies.ts";

@@ -1,14 +1,9 @@
 import { create } from "@bufbuild/protobuf";
-import {
-  type Account,
-  AccountSchema,
-  AccountState,
-  Role,
-} from "../../gen/lucky/admin/v1/admin_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Account as AccountRow } from "../../gen/prisma/client.ts";
-import type { Role as RoleName } from "../../platform/caller.ts";
-import { fail } from "../../platform/errors.ts";
+import { type Account, AccountSchema, AccountState, Role } from "#gen/lucky/admin/v1/admin_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Account as AccountRow } from "#gen/prisma/client.ts";
+import type { Role as RoleName } from "#platform/caller.ts";
+import { fail } from "#platform/errors.ts";
 import { userOfAccount } from "./accounts.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { maskPhone } from "./phone.ts";

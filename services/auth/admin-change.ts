@@ -1,11 +1,11 @@
 import type { HandlerContext } from "@connectrpc/connect";
-import type { AuditAction } from "../../gen/lucky/admin/v1/admin_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Account } from "../../gen/prisma/client.ts";
-import { userOf } from "../../platform/caller.ts";
-import { fail } from "../../platform/errors.ts";
-import { requirePrintable } from "../../platform/printable.ts";
-import { peerAddress } from "../../platform/rpc/peer.ts";
+import type { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Account } from "#gen/prisma/client.ts";
+import { userOf } from "#platform/caller.ts";
+import { fail } from "#platform/errors.ts";
+import { requirePrintable } from "#platform/printable.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
 import { accountForChange, lockRolesAndStates } from "./account-states.ts";
 import { coarseAddress } from "./coarse-address.ts";
 import type { Transaction } from "./database.ts";

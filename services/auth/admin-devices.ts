@@ -1,9 +1,9 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { type AdminService, AuditAction } from "../../gen/lucky/admin/v1/admin_pb.js";
-import { DeviceClass, DeviceExcess, DeviceRuleSchema } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../../platform/errors.ts";
+import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import { DeviceClass, DeviceExcess, DeviceRuleSchema } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
 import type { Changes } from "./admin-change.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import type { DeviceRules } from "./device-policy.ts";

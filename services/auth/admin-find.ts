@@ -1,8 +1,8 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
-import { type AdminService, AuditAction } from "../../gen/lucky/admin/v1/admin_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../../platform/errors.ts";
-import { requirePrintable } from "../../platform/printable.ts";
+import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import { requirePrintable } from "#platform/printable.ts";
 import type { AdminAccounts } from "./admin-accounts.ts";
 import type { Changes } from "./admin-change.ts";
 import { idOfPageToken, pageTokenOf } from "./admin-pages.ts";

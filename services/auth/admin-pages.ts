@@ -1,5 +1,5 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
 
 /** The token of the page behind a row, by the row's id. */
 export const pageTokenOf = (id: bigint): string => Buffer.from(String(id)).toString("base64url");

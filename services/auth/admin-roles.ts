@@ -1,7 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { type AdminService, AuditAction } from "../../gen/lucky/admin/v1/admin_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../../platform/errors.ts";
+import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
 import { requireOtherAdmin } from "./account-states.ts";
 import { type AdminAccounts, roleNameOf } from "./admin-accounts.ts";
 import type { Changes } from "./admin-change.ts";

@@ -1,13 +1,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import {
-  AccountState,
-  AuditAction,
-  type AuditEntry,
-  Role,
-} from "../../gen/lucky/admin/v1/admin_pb.js";
-import { DeviceClass, DeviceExcess, type Tokens } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { AccountState, AuditAction, type AuditEntry, Role } from "#gen/lucky/admin/v1/admin_pb.js";
+import { DeviceClass, DeviceExcess, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../test/postgres.ts";
 import { goodPassword, refused, startTestAuth, type TestAuth } from "./auth.suite.ts";
 

@@ -1,5 +1,5 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { AdminService } from "../../gen/lucky/admin/v1/admin_pb.js";
+import type { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
 import { createAdminAccounts } from "./admin-accounts.ts";
 import { createAdminAudit } from "./admin-audit.ts";
 import { createChanges } from "./admin-change.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { AuditAction } from "../../gen/lucky/admin/v1/admin_pb.js";
+import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import { HandClock } from "../../test/clock.ts";
 import { startTestPostgres } from "../../test/postgres.ts";
 import { createAudit } from "./audit.ts";

@@ -1,5 +1,5 @@
-import type { AuditAction } from "../../gen/lucky/admin/v1/admin_pb.js";
-import type { Clock } from "../../platform/clock.ts";
+import type { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import type { Clock } from "#platform/clock.ts";
 import type { Transaction } from "./database.ts";
 
 /** One thing that was done, without personal data. Ids are decimal strings. */

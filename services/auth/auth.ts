@@ -1,5 +1,5 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { createAccountDeletion } from "./account-deletion.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { createLogin } from "./login.ts";

@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { DateSchema, type Date as Day } from "../../gen/lucky/user/v1/user_pb.js";
-import { fail } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { DateSchema, type Date as Day } from "#gen/lucky/user/v1/user_pb.js";
+import { fail } from "#platform/errors.ts";
 
 /** The day as it is sealed, "YYYY-MM-DD". Throws INVALID_ARGUMENT for one that its month lacks. */
 export function birthdayText({ year, month, day }: Day): string {

@@ -1,5 +1,5 @@
-import type { Clock, Timer } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
 
 /** Something that every instance does again and again. Doing it on two at once is harmless. */
 export interface Chore {

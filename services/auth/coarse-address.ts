@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6 } from "node:net";
-import { firstGroups, plainAddress } from "../../platform/network.ts";
+import { firstGroups, plainAddress } from "#platform/network.ts";
 
 /**
  * An address shortened so that it tells the network, not the household: 203.0.113.0/24 or

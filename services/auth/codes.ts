@@ -1,5 +1,5 @@
 import { createHmac, randomInt, timingSafeEqual } from "node:crypto";
-import type { Clock } from "../../platform/clock.ts";
+import type { Clock } from "#platform/clock.ts";
 import type { Keyring } from "./keyring.ts";
 import { activeKey, KEY_ID_BYTES, keyIdBytes } from "./keys.ts";
 

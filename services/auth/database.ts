@@ -1,6 +1,6 @@
 import { PrismaPg } from "@prisma/adapter-pg";
 import type pg from "pg";
-import { type Prisma, PrismaClient } from "../../gen/prisma/client.ts";
+import { type Prisma, PrismaClient } from "#gen/prisma/client.ts";
 
 /** auth's tables. */
 export type Database = InstanceType<typeof PrismaClient>;

@@ -1,6 +1,6 @@
-import { DeviceClass, DeviceExcess, type DeviceRule } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../../platform/errors.ts";
+import { DeviceClass, DeviceExcess, type DeviceRule } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
 import type { AuthConfig } from "./config.ts";
 import type { Database, Transaction } from "./database.ts";
 

@@ -1,7 +1,7 @@
-import type { Device } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../../platform/errors.ts";
-import { requirePrintable } from "../../platform/printable.ts";
+import type { Device } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import { requirePrintable } from "#platform/printable.ts";
 
 /** Throws INVALID_ARGUMENT for no device, or one with control characters in its texts. */
 export function requirePrintableDevice(device: Device | undefined): void {

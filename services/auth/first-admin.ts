@@ -1,4 +1,4 @@
-import { AuditAction } from "../../gen/lucky/admin/v1/admin_pb.js";
+import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import { accountForChange, countAdmins, lockRolesAndStates } from "./account-states.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { defaultsOf } from "../../platform/config.ts";
-import { detailOf } from "../../platform/errors.ts";
-import { createMemoryLimiter } from "../../platform/limiter/memory.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { defaultsOf } from "#platform/config.ts";
+import { detailOf } from "#platform/errors.ts";
+import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import { HandClock } from "../../test/clock.ts";
 import { type AuthConfig, authConfig } from "./config.ts";
 import { type Attempt, createGuard } from "./guard.ts";

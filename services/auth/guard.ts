@@ -1,7 +1,7 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../../platform/errors.ts";
-import type { Budget, Limiter, Penalty } from "../../platform/limiter/limiter.ts";
-import { networkOf } from "../../platform/network.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import type { Budget, Limiter, Penalty } from "#platform/limiter/limiter.ts";
+import { networkOf } from "#platform/network.ts";
 import type { AuthConfig } from "./config.ts";
 
 /** An attempt to prove who one is. */

@@ -1,6 +1,6 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Account } from "../../gen/prisma/client.ts";
-import { fail } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Account } from "#gen/prisma/client.ts";
+import { fail } from "#platform/errors.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { nameKey } from "./names.ts";
 

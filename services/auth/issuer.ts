@@ -1,10 +1,10 @@
 import { create } from "@bufbuild/protobuf";
-import { type Device, type Tokens, TokensSchema } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { User } from "../../gen/lucky/user/v1/user_pb.js";
-import type { Account } from "../../gen/prisma/client.ts";
-import { fail } from "../../platform/errors.ts";
-import { requirePrintable } from "../../platform/printable.ts";
+import { type Device, type Tokens, TokensSchema } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { User } from "#gen/lucky/user/v1/user_pb.js";
+import type { Account } from "#gen/prisma/client.ts";
+import { fail } from "#platform/errors.ts";
+import { requirePrintable } from "#platform/printable.ts";
 import { userOfAccount } from "./accounts.ts";
 import { coarseAddress } from "./coarse-address.ts";
 import type { DevicePolicy } from "./device-policy.ts";

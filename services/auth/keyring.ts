@@ -1,4 +1,4 @@
-import type { Clock } from "../../platform/clock.ts";
+import type { Clock } from "#platform/clock.ts";
 import type { AuthConfig } from "./config.ts";
 import type { Database } from "./database.ts";
 import { type Keys, loadKeys } from "./keys.ts";

@@ -7,7 +7,7 @@ import {
   randomUUID,
 } from "node:crypto";
 import { promisify } from "node:util";
-import type { Clock } from "../../platform/clock.ts";
+import type { Clock } from "#platform/clock.ts";
 import type { AuthConfig } from "./config.ts";
 import type { Database, Transaction } from "./database.ts";
 import { type KeyTimes, type Purpose, planKeys } from "./key-plan.ts";

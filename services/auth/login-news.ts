@@ -1,8 +1,8 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { EnvelopeSchema } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
-import type { Bus } from "../../platform/bus/bus.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Registry } from "../../platform/registry/registry.ts";
+import { EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
+import type { Bus } from "#platform/bus/bus.ts";
+import type { Log } from "#platform/log.ts";
+import type { Registry } from "#platform/registry/registry.ts";
 
 /** A login that ended before its last access token did. */
 export interface Revocation {

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { ConnectError } from "@connectrpc/connect";
-import { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { detailOf } from "../../platform/errors.ts";
+import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { detailOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../test/postgres.ts";
 import { goodPassword, refused, startTestAuth, type TestAuth } from "./auth.suite.ts";
 

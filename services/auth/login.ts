@@ -1,9 +1,9 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Account } from "../../gen/prisma/client.ts";
-import { fail } from "../../platform/errors.ts";
-import { peerAddress } from "../../platform/rpc/peer.ts";
+import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Account } from "#gen/prisma/client.ts";
+import { fail } from "#platform/errors.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { provePassword } from "./guarded-password.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { reasonOf } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { nameKey, requireVisible, shapesOf } from "./names.ts";
 
 const invalid = (error: unknown) => reasonOf(error) === ErrorReason.INVALID_ARGUMENT;

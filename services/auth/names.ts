@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
 
 /**
  * What is unique of a user name: two names with the same key are one name.

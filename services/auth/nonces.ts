@@ -1,5 +1,5 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
-import type { Clock } from "../../platform/clock.ts";
+import type { Clock } from "#platform/clock.ts";
 import type { AuthConfig } from "./config.ts";
 import type { Database } from "./database.ts";
 import type { Keyring } from "./keyring.ts";

@@ -1,11 +1,11 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { type SecurityNoticeKind, ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { EnvelopeSchema } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
-import type { Bus } from "../../platform/bus/bus.ts";
-import { userChannel } from "../../platform/channels.ts";
-import type { Clock } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Registry } from "../../platform/registry/registry.ts";
+import { type SecurityNoticeKind, ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
+import type { Bus } from "#platform/bus/bus.ts";
+import { userChannel } from "#platform/channels.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Registry } from "#platform/registry/registry.ts";
 
 /** What happened to an account. */
 export interface Notice {

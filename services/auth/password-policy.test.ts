@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { reasonOf } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { createPasswordPolicy } from "./password-policy.ts";
 
 const { requireStrong } = createPasswordPolicy({ passwordMinLength: 8, passwordMinScore: 2 });

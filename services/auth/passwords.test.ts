@@ -3,16 +3,16 @@ import { constants, createPublicKey, publicEncrypt, randomBytes } from "node:cry
 import { after, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { hash } from "@node-rs/argon2";
-import { sealPassword } from "../../client/password.ts";
 import {
   DeviceClass,
   EncryptedPasswordSchema,
   type GetPublicKeyResponse,
   PasswordPlaintextSchema,
-} from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { defaultsOf } from "../../platform/config.ts";
-import { Metrics } from "../../platform/metrics.ts";
+} from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { defaultsOf } from "#platform/config.ts";
+import { Metrics } from "#platform/metrics.ts";
+import { sealPassword } from "../../client/password.ts";
 import { HandClock } from "../../test/clock.ts";
 import { startTestPostgres } from "../../test/postgres.ts";
 import { goodPassword, refused, startTestAuth, testKey } from "./auth.suite.ts";

@@ -5,11 +5,11 @@ import {
   type EncryptedPassword,
   type PasswordPlaintext,
   PasswordPlaintextSchema,
-} from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Clock } from "../../platform/clock.ts";
-import { fail } from "../../platform/errors.ts";
-import type { Metrics } from "../../platform/metrics.ts";
+} from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import type { Metrics } from "#platform/metrics.ts";
 import type { AuthConfig } from "./config.ts";
 import type { Keyring } from "./keyring.ts";
 import type { SharedKey } from "./keys.ts";

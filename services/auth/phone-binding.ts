@@ -1,8 +1,8 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { type AuthService, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { SecurityNoticeKind } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { userOf } from "../../platform/caller.ts";
-import { peerAddress } from "../../platform/rpc/peer.ts";
+import { type AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
+import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
+import { userOf } from "#platform/caller.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
 import { accountForChange } from "./account-states.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import type { Revocation } from "./login-news.ts";

@@ -1,6 +1,6 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Account } from "../../gen/prisma/client.ts";
-import { fail } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Account } from "#gen/prisma/client.ts";
+import { fail } from "#platform/errors.ts";
 import type { Columns } from "./columns.ts";
 import type { Transaction } from "./database.ts";
 

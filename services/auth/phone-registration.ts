@@ -1,6 +1,6 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { type AuthService, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { peerAddress } from "../../platform/rpc/peer.ts";
+import { type AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
+import { peerAddress } from "#platform/rpc/peer.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { requirePrintableDevice } from "./device-texts.ts";
 import { createPasswordPolicy } from "./password-policy.ts";

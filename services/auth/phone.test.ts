@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { reasonOf } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { maskPhone, normalizePhone } from "./phone.ts";
 
 test("a mobile number stays as it is; a national zero that slipped in is dropped", () => {

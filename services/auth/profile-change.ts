@@ -1,8 +1,8 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { type UpdateProfileRequest, WhoMayAddMe } from "../../gen/lucky/user/v1/user_pb.js";
-import type { Account, Prisma } from "../../gen/prisma/client.ts";
-import { fail } from "../../platform/errors.ts";
-import { requirePrintable } from "../../platform/printable.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { type UpdateProfileRequest, WhoMayAddMe } from "#gen/lucky/user/v1/user_pb.js";
+import type { Account, Prisma } from "#gen/prisma/client.ts";
+import { fail } from "#platform/errors.ts";
+import { requirePrintable } from "#platform/printable.ts";
 import { birthdayText } from "./birthday.ts";
 import type { Columns } from "./columns.ts";
 import { displayNameOf } from "./registration.ts";

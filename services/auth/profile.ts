@@ -1,9 +1,9 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { UserService } from "../../gen/lucky/user/v1/user_pb.js";
-import type { Account } from "../../gen/prisma/client.ts";
-import { userOf } from "../../platform/caller.ts";
-import { fail } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { UserService } from "#gen/lucky/user/v1/user_pb.js";
+import type { Account } from "#gen/prisma/client.ts";
+import { userOf } from "#platform/caller.ts";
+import { fail } from "#platform/errors.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { profileChange } from "./profile-change.ts";
 import { myProfileOf, profileOf } from "./shown-profile.ts";

@@ -1,7 +1,7 @@
-import { SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Account } from "../../gen/prisma/client.ts";
-import { fail } from "../../platform/errors.ts";
+import { SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Account } from "#gen/prisma/client.ts";
+import { fail } from "#platform/errors.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { provePassword } from "./guarded-password.ts";
 import { phoneOf } from "./phone-owner.ts";

@@ -1,5 +1,5 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { AuthDependencies } from "./dependencies.ts";
 import { activeKey } from "./keys.ts";
 

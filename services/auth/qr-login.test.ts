@@ -5,8 +5,8 @@ import {
   QrLoginState,
   type Tokens,
   type WatchQrLoginResponse,
-} from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+} from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../test/postgres.ts";
 import { refused, startTestAuth, type TestAuth } from "./auth.suite.ts";
 import { openDatabase } from "./database.ts";

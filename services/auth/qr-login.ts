@@ -8,14 +8,14 @@ import {
   type QrLogin,
   QrLoginSchema,
   QrLoginState,
-} from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { SecurityNoticeKind } from "../../gen/lucky/frame/v1/frame_pb.js";
-import type { Account } from "../../gen/prisma/client.ts";
-import { type UserCaller, userOf } from "../../platform/caller.ts";
-import { fail } from "../../platform/errors.ts";
-import { requirePrintable } from "../../platform/printable.ts";
-import { peerAddress } from "../../platform/rpc/peer.ts";
+} from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
+import type { Account } from "#gen/prisma/client.ts";
+import { type UserCaller, userOf } from "#platform/caller.ts";
+import { fail } from "#platform/errors.ts";
+import { requirePrintable } from "#platform/printable.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
 import { userOfAccount } from "./accounts.ts";
 import { coarseAddress } from "./coarse-address.ts";
 import type { AuthDependencies } from "./dependencies.ts";

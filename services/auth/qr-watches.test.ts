@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { after, type TestContext, test } from "node:test";
 import { create } from "@bufbuild/protobuf";
-import { DeviceClass, DeviceSchema } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../../platform/errors.ts";
-import { Metrics } from "../../platform/metrics.ts";
+import { DeviceClass, DeviceSchema } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import { Metrics } from "#platform/metrics.ts";
 import { HandClock } from "../../test/clock.ts";
 import { quiet, startTestPostgres } from "../../test/postgres.ts";
 import { refused } from "./auth.suite.ts";

@@ -1,8 +1,8 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Clock, Timer } from "../../platform/clock.ts";
-import { fail } from "../../platform/errors.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Metrics } from "../../platform/metrics.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock, Timer } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
 import type { AuthConfig } from "./config.ts";
 import type { QrRows, QrState } from "./qr-rows.ts";
 

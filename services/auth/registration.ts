@@ -1,6 +1,6 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { requirePrintable } from "../../platform/printable.ts";
+import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import { requirePrintable } from "#platform/printable.ts";
 import { userOfAccount } from "./accounts.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { createPasswordPolicy } from "./password-policy.ts";

@@ -1,4 +1,4 @@
-import type { Account, Prisma } from "../../gen/prisma/client.ts";
+import type { Account, Prisma } from "#gen/prisma/client.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { activeKey, KEY_ID_BYTES, keyIdBytes, type SecretKey } from "./keys.ts";
 import { placeOf, sealedColumns } from "./shown-profile.ts";

@@ -1,7 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
-import { fail } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { fail } from "#platform/errors.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { recordLastSeen } from "./last-seen.ts";
 

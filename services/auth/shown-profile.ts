@@ -5,8 +5,8 @@ import {
   type Profile,
   ProfileSchema,
   WhoMayAddMe,
-} from "../../gen/lucky/user/v1/user_pb.js";
-import type { Account } from "../../gen/prisma/client.ts";
+} from "#gen/lucky/user/v1/user_pb.js";
+import type { Account } from "#gen/prisma/client.ts";
 import { userOfAccount } from "./accounts.ts";
 import { birthdayOf } from "./birthday.ts";
 import type { Columns } from "./columns.ts";

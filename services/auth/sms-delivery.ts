@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../../platform/errors.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Metrics } from "../../platform/metrics.ts";
-import type { SmsSender } from "../../platform/sms/sms.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
+import type { SmsSender } from "#platform/sms/sms.ts";
 import type { AuthConfig } from "./config.ts";
 
 /** Puts codes into words and hands them to the sender. */

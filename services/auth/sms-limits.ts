@@ -1,6 +1,6 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../../platform/errors.ts";
-import type { Limiter } from "../../platform/limiter/limiter.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import type { Limiter } from "#platform/limiter/limiter.ts";
 import { coarseAddress } from "./coarse-address.ts";
 import type { AuthConfig } from "./config.ts";
 import type { Transaction } from "./database.ts";

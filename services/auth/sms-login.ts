@@ -1,9 +1,9 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
-import { type AuthService, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { userOf } from "../../platform/caller.ts";
-import { fail } from "../../platform/errors.ts";
-import { peerAddress } from "../../platform/rpc/peer.ts";
+import { type AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { userOf } from "#platform/caller.ts";
+import { fail } from "#platform/errors.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { requirePrintableDevice } from "./device-texts.ts";
 import { normalizePhone } from "./phone.ts";

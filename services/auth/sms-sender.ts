@@ -1,9 +1,9 @@
-import type { Clock } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Metrics } from "../../platform/metrics.ts";
-import { createConsoleSms } from "../../platform/sms/console.ts";
-import { createHttpSms } from "../../platform/sms/http.ts";
-import type { SmsSender } from "../../platform/sms/sms.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
+import { createConsoleSms } from "#platform/sms/console.ts";
+import { createHttpSms } from "#platform/sms/http.ts";
+import type { SmsSender } from "#platform/sms/sms.ts";
 import type { AuthConfig } from "./config.ts";
 
 /** The configured sender of codes. Throws when the http one has no address or no secret. */

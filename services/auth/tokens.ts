@@ -1,6 +1,6 @@
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { exportJWK, SignJWT } from "jose";
-import type { Clock } from "../../platform/clock.ts";
+import type { Clock } from "#platform/clock.ts";
 import type { AuthConfig } from "./config.ts";
 import type { Keyring } from "./keyring.ts";
 import { activeKey } from "./keys.ts";

@@ -1,7 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { UserService } from "../../gen/lucky/user/v1/user_pb.js";
-import { fail } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { UserService } from "#gen/lucky/user/v1/user_pb.js";
+import { fail } from "#platform/errors.ts";
 import { userOfAccount } from "./accounts.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { createProfile } from "./profile.ts";

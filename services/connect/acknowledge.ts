@@ -1,9 +1,9 @@
 import type { Client } from "@connectrpc/connect";
-import type { Advance, IngressService } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import type { Cursor } from "../../gen/lucky/message/v1/message_pb.js";
-import type { Clock } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Metrics } from "../../platform/metrics.ts";
+import type { Advance, IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import type { Cursor } from "#gen/lucky/message/v1/message_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
 import { Coalescer } from "./coalesce.ts";
 import type { Session } from "./session.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createLog } from "../../platform/log.ts";
-import type { Lease } from "../../platform/registry/registry.ts";
+import { createLog } from "#platform/log.ts";
+import type { Lease } from "#platform/registry/registry.ts";
 import { HandClock } from "../../test/clock.ts";
 import { Channels } from "./channels.ts";
 import { Session } from "./session.ts";

@@ -1,6 +1,6 @@
-import type { Clock, Timer } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Lease } from "../../platform/registry/registry.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Lease } from "#platform/registry/registry.ts";
 import { Few } from "./few.ts";
 import type { Session } from "./session.ts";
 

@@ -1,9 +1,9 @@
-import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
-import type { Bus } from "../../platform/bus/bus.ts";
-import type { UserCaller } from "../../platform/caller.ts";
-import type { Clock } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Claim, Claimed, Lease } from "../../platform/registry/registry.ts";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import type { Bus } from "#platform/bus/bus.ts";
+import type { UserCaller } from "#platform/caller.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Claim, Claimed, Lease } from "#platform/registry/registry.ts";
 import type { DeviceRules } from "./device-rules.ts";
 import { kicksEnvelope } from "./envelope.ts";
 import type { Session } from "./session.ts";

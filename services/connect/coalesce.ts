@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../../platform/clock.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
 
 export interface CoalesceOptions<T> {
   clock: Clock;

@@ -1,6 +1,6 @@
-import type { Bus, Consumer } from "../../platform/bus/bus.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Metrics } from "../../platform/metrics.ts";
+import type { Bus, Consumer } from "#platform/bus/bus.ts";
+import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
 
 /**
  * Takes dead letters from the bus and records why they died. What was in them is not lost: it is in

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
-import { DeviceClass, DeviceExcess } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { GetDevicePolicyResponseSchema } from "../../gen/lucky/internal/session/v1/session_pb.js";
-import { fail } from "../../platform/errors.ts";
+import { DeviceClass, DeviceExcess } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import { GetDevicePolicyResponseSchema } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { fail } from "#platform/errors.ts";
 import { HandClock } from "../../test/clock.ts";
 import { quiet } from "../../test/postgres.ts";
 import { RawDevice } from "../../test/raw.ts";

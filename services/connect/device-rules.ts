@@ -1,9 +1,9 @@
 import type { Client } from "@connectrpc/connect";
-import { type DeviceClass, DeviceExcess } from "../../gen/lucky/auth/v1/auth_pb.js";
-import type { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
-import type { Clock, Timer } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
-import type { PlaceRule } from "../../platform/registry/registry.ts";
+import { type DeviceClass, DeviceExcess } from "#gen/lucky/auth/v1/auth_pb.js";
+import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { PlaceRule } from "#platform/registry/registry.ts";
 
 export interface DeviceRulesOptions {
   policies: Pick<Client<typeof SessionService>, "getDevicePolicy">;

@@ -1,5 +1,5 @@
-import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
-import type { Clock } from "../../platform/clock.ts";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import type { Clock } from "#platform/clock.ts";
 import { moveFrame } from "./frames.ts";
 import type { Sessions } from "./sessions.ts";
 

@@ -1,5 +1,5 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import type { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import {
   EnvelopeSchema,
   type LoginRevocation,
@@ -10,8 +10,8 @@ import {
   SessionKickSchema,
   type Signal,
   SignalSchema,
-} from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
-import { BYTES, FieldReader, readVarint, readVarint64, scan, VARINT } from "../../platform/wire.ts";
+} from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
+import { BYTES, FieldReader, readVarint, readVarint64, scan, VARINT } from "#platform/wire.ts";
 
 /** Entries of one conversation for channels; the entries stay encoded. */
 export interface Delivery {

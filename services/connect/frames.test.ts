@@ -1,14 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import {
-  ClientFrameSchema,
-  CloseCode,
-  ServerFrameSchema,
-} from "../../gen/lucky/frame/v1/frame_pb.js";
-import { EnvelopeSchema } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
-import { EntrySchema, SendRequestSchema } from "../../gen/lucky/message/v1/message_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { ClientFrameSchema, CloseCode, ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
+import { EntrySchema, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { openEnvelope } from "./envelope.ts";
 import {
   deliverFrames,

@@ -1,13 +1,13 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { ErrorDetailSchema, type ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorDetailSchema, type ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type CloseCode,
   type RpcError,
   type ServerFrame,
   ServerFrameSchema,
   type WelcomeSchema,
-} from "../../gen/lucky/frame/v1/frame_pb.js";
-import { SendResultSchema } from "../../gen/lucky/message/v1/message_pb.js";
+} from "#gen/lucky/frame/v1/frame_pb.js";
+import { SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
 import {
   BYTES,
   readVarint,
@@ -16,7 +16,7 @@ import {
   varintLength,
   varintSize,
   WireWriter,
-} from "../../platform/wire.ts";
+} from "#platform/wire.ts";
 
 /** Field numbers of lucky.frame.v1.ServerFrame and what lies in it. */
 const sendResultsField = 2;

@@ -1,15 +1,10 @@
 import { fromBinary } from "@bufbuild/protobuf";
-import {
-  CloseCode,
-  HelloSchema,
-  RenewSchema,
-  RpcSchema,
-} from "../../gen/lucky/frame/v1/frame_pb.js";
-import { AcknowledgeRequestSchema } from "../../gen/lucky/message/v1/message_pb.js";
-import { SendTypingRequestSchema } from "../../gen/lucky/presence/v1/presence_pb.js";
-import type { UserCaller } from "../../platform/caller.ts";
-import type { Clock } from "../../platform/clock.ts";
-import type { Metrics, Tally } from "../../platform/metrics.ts";
+import { CloseCode, HelloSchema, RenewSchema, RpcSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { AcknowledgeRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
+import { SendTypingRequestSchema } from "#gen/lucky/presence/v1/presence_pb.js";
+import type { UserCaller } from "#platform/caller.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Metrics, Tally } from "#platform/metrics.ts";
 import type { Acknowledgements } from "./acknowledge.ts";
 import { type ClientKind, heartbeatFrame, openClientFrame } from "./frames.ts";
 import type { Greeter } from "./hello.ts";

@@ -1,7 +1,7 @@
 import type { Client } from "@connectrpc/connect";
-import type { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
-import type { Clock } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
+import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
 import { Coalescer } from "./coalesce.ts";
 
 interface Seen {

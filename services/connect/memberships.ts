@@ -1,9 +1,9 @@
 import type { Client } from "@connectrpc/connect";
-import type { Membership } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
-import type { IngressService } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { groupChannel, userChannel } from "../../platform/channels.ts";
-import type { Clock } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
+import type { Membership } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
+import type { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { groupChannel, userChannel } from "#platform/channels.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
 import type { Channels } from "./channels.ts";
 import { syncRequiredFrame } from "./frames.ts";
 import { type Gather, gather } from "./gather.ts";

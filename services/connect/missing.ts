@@ -1,4 +1,4 @@
-import { groupChannel, userChannel } from "../../platform/channels.ts";
+import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Channels, Watermark } from "./channels.ts";
 import { syncRequiredFrame } from "./frames.ts";
 import type { Session } from "./session.ts";

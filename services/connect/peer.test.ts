@@ -3,8 +3,8 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { request } from "node:http";
 import { test } from "node:test";
-import { createPeerProof } from "../../platform/peer-proof.ts";
-import { peerHeader } from "../../platform/rpc/peer.ts";
+import { createPeerProof } from "#platform/peer-proof.ts";
+import { peerHeader } from "#platform/rpc/peer.ts";
 import { type Stand, startStand } from "../../test/stand.ts";
 
 /** Opens a WebSocket with a header of the test's own, ends it, and returns where it came from. */

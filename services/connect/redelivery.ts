@@ -1,8 +1,8 @@
 import type { Client } from "@connectrpc/connect";
-import type { IngressService, ReadRange } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import type { Clock } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Metrics } from "../../platform/metrics.ts";
+import type { IngressService, ReadRange } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
 import type { Acknowledgements } from "./acknowledge.ts";
 import { type Channel, lastFor, type Watermark } from "./channels.ts";
 import type { Cursor } from "./cursors.ts";

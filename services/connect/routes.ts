@@ -1,9 +1,9 @@
 import { type ContextValues, createContextValues } from "@connectrpc/connect";
-import { Batches, type BatchesOptions } from "../../platform/batches.ts";
-import type { Clock, Timer } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Registry } from "../../platform/registry/registry.ts";
-import { ranked, routeKey } from "../../platform/rpc/route.ts";
+import { Batches, type BatchesOptions } from "#platform/batches.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Registry } from "#platform/registry/registry.ts";
+import { ranked, routeKey } from "#platform/rpc/route.ts";
 
 /** The way to one server. */
 export interface Route {

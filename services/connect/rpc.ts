@@ -1,12 +1,12 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { ErrorDetailSchema, ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { type Rpc, type RpcError, RpcErrorSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
-import type { Clock } from "../../platform/clock.ts";
-import { detailOf, fail } from "../../platform/errors.ts";
-import type { Log } from "../../platform/log.ts";
-import type { MethodTable } from "../../platform/rpc/methods.ts";
-import { peerHeader } from "../../platform/rpc/peer.ts";
+import { ErrorDetailSchema, ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { type Rpc, type RpcError, RpcErrorSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { detailOf, fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
+import type { MethodTable } from "#platform/rpc/methods.ts";
+import { peerHeader } from "#platform/rpc/peer.ts";
 import { rpcResultFrame } from "./frames.ts";
 import type { Session } from "./session.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { HandClock } from "../../test/clock.ts";
 import { RawDevice } from "../../test/raw.ts";
 import { startStand } from "../../test/stand.ts";

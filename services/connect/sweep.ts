@@ -1,9 +1,9 @@
 import type { Client } from "@connectrpc/connect";
-import type { IngressService } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { groupChannel, userChannel } from "../../platform/channels.ts";
-import type { Clock, Timer } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Metrics } from "../../platform/metrics.ts";
+import type { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { groupChannel, userChannel } from "#platform/channels.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
 import type { Channels } from "./channels.ts";
 import { syncRequiredFrame } from "./frames.ts";
 import type { Memberships } from "./memberships.ts";

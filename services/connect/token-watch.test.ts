@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { HandClock } from "../../test/clock.ts";
 import { RawDevice } from "../../test/raw.ts";
 import { type Stand, startStand } from "../../test/stand.ts";

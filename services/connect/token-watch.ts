@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { CloseCode, ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
-import type { UserCaller } from "../../platform/caller.ts";
-import type { Revocations } from "../../platform/revocations.ts";
+import { CloseCode, ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import type { UserCaller } from "#platform/caller.ts";
+import type { Revocations } from "#platform/revocations.ts";
 import { textOf } from "./hello.ts";
 import type { Session } from "./session.ts";
 

@@ -1,10 +1,7 @@
 import type { Client } from "@connectrpc/connect";
-import type {
-  IngressService,
-  TypingSignal,
-} from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import type { Clock } from "../../platform/clock.ts";
-import type { Metrics } from "../../platform/metrics.ts";
+import type { IngressService, TypingSignal } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import type { Metrics } from "#platform/metrics.ts";
 import { Coalescer } from "./coalesce.ts";
 
 export interface TypingOptions {

@@ -1,11 +1,11 @@
 import type { Client } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { IngressService, Uplink } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import type { Clock } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Metrics } from "../../platform/metrics.ts";
-import type { Registry } from "../../platform/registry/registry.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { IngressService, Uplink } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
+import type { Registry } from "#platform/registry/registry.ts";
 import {
   keyOf,
   readTarget,

@@ -1,6 +1,6 @@
-import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
-import type { Clock, Timer } from "../../platform/clock.ts";
-import type { Revocations } from "../../platform/revocations.ts";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Revocations } from "#platform/revocations.ts";
 import type { Channels } from "./channels.ts";
 import { textOf } from "./hello.ts";
 import type { LastSeen } from "./last-seen.ts";

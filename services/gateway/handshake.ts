@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import type { Clock } from "../../platform/clock.ts";
+import type { Clock } from "#platform/clock.ts";
 
 /** What an instance said to an upgrade; "silent" when it ended, or said nothing in time. */
 export type Handshake = "upgraded" | "refused" | "silent";

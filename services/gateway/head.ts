@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "node:http";
-import { peerHeader } from "../../platform/rpc/peer.ts";
+import { peerHeader } from "#platform/rpc/peer.ts";
 
 /** An answer to an upgrade that goes no further; the connection closes after it. */
 export function refusal(status: string, text: string): string {

@@ -1,11 +1,11 @@
-import { createRabbitBus } from "../../platform/bus/rabbitmq.ts";
-import { createIdentity } from "../../platform/identity.ts";
-import { createRedisLimiter } from "../../platform/limiter/redis.ts";
-import { startMember } from "../../platform/member.ts";
-import { runProcess } from "../../platform/process.ts";
-import { consumeRevocations } from "../../platform/revocation-feed.ts";
-import { budgetsOf } from "../../platform/rpc/budgets.ts";
-import { serverInterceptors } from "../../platform/rpc/interceptors.ts";
+import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
+import { createIdentity } from "#platform/identity.ts";
+import { createRedisLimiter } from "#platform/limiter/redis.ts";
+import { startMember } from "#platform/member.ts";
+import { runProcess } from "#platform/process.ts";
+import { consumeRevocations } from "#platform/revocation-feed.ts";
+import { budgetsOf } from "#platform/rpc/budgets.ts";
+import { serverInterceptors } from "#platform/rpc/interceptors.ts";
 import { gatewayConfig } from "./config.ts";
 import { startGateway } from "./service.ts";
 

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { userChannel } from "../../platform/channels.ts";
-import { systemClock } from "../../platform/clock.ts";
-import { createLog } from "../../platform/log.ts";
-import { createMemoryRegistry } from "../../platform/registry/memory.ts";
-import type { Lease, Registry } from "../../platform/registry/registry.ts";
+import { userChannel } from "#platform/channels.ts";
+import { systemClock } from "#platform/clock.ts";
+import { createLog } from "#platform/log.ts";
+import { createMemoryRegistry } from "#platform/registry/memory.ts";
+import type { Lease, Registry } from "#platform/registry/registry.ts";
 import { createPlacement } from "./placement.ts";
 
 const log = createLog({ service: "gateway", instanceId: "test", level: "silent" });

@@ -1,6 +1,6 @@
-import { userChannel } from "../../platform/channels.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Instance, Registry } from "../../platform/registry/registry.ts";
+import { userChannel } from "#platform/channels.ts";
+import type { Log } from "#platform/log.ts";
+import type { Instance, Registry } from "#platform/registry/registry.ts";
 
 /** Chooses connect instances for sockets. */
 export interface Placement {

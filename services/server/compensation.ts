@@ -1,6 +1,6 @@
-import type { Bus } from "../../platform/bus/bus.ts";
-import type { Clock, Timer } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
+import type { Bus } from "#platform/bus/bus.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
 import { bigints, integers } from "./arrays.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Database, Statement } from "./database.ts";

@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
-import { ConversationKind } from "../../gen/lucky/message/v1/message_pb.js";
-import { groupChannel, userChannel } from "../../platform/channels.ts";
-import type { Clock } from "../../platform/clock.ts";
+import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { groupChannel, userChannel } from "#platform/channels.ts";
+import type { Clock } from "#platform/clock.ts";
 import { bigints } from "./arrays.ts";
 import type { Database, Statement } from "./database.ts";
 

@@ -3,11 +3,11 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { reasonOf } from "../../platform/errors.ts";
-import { startEmbedded } from "../../platform/postgres/embedded.ts";
-import { migrate } from "../../platform/postgres/migrate.ts";
-import { createPool } from "../../platform/postgres/pool.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { reasonOf } from "#platform/errors.ts";
+import { startEmbedded } from "#platform/postgres/embedded.ts";
+import { migrate } from "#platform/postgres/migrate.ts";
+import { createPool } from "#platform/postgres/pool.ts";
 import { quiet } from "../../test/postgres.ts";
 import { accepted, type Outgoing, Stand, toUser } from "./server.fixture.ts";
 

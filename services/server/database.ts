@@ -1,8 +1,8 @@
 import pg from "pg";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Clock } from "../../platform/clock.ts";
-import { fail } from "../../platform/errors.ts";
-import { transaction } from "../../platform/postgres/pool.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import { transaction } from "#platform/postgres/pool.ts";
 
 /** A statement that is prepared once a connection. */
 export interface Statement {

@@ -1,8 +1,8 @@
 import { LRUCache } from "lru-cache";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { ConversationKind } from "../../gen/lucky/message/v1/message_pb.js";
-import type { Clock } from "../../platform/clock.ts";
-import type { Ids } from "../../platform/ids.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import type { Ids } from "#platform/ids.ts";
 import { bigints } from "./arrays.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Database, Statement } from "./database.ts";

@@ -1,7 +1,7 @@
 import { create, equals, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { type Content, ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
-import { type Entry, EntrySchema } from "../../gen/lucky/message/v1/message_pb.js";
-import { scan, WireWriter, writeVarint } from "../../platform/wire.ts";
+import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
+import { type Entry, EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
+import { scan, WireWriter, writeVarint } from "#platform/wire.ts";
 
 /** The most bytes that `writePrefix` writes. */
 export const PREFIX_BYTES = 33;

@@ -1,8 +1,8 @@
 import { fromBinary } from "@bufbuild/protobuf";
-import type { Tip } from "../../gen/lucky/message/v1/content_pb.js";
-import { EntrySchema } from "../../gen/lucky/message/v1/message_pb.js";
-import { userChannel } from "../../platform/channels.ts";
-import { varintSize, WireWriter } from "../../platform/wire.ts";
+import type { Tip } from "#gen/lucky/message/v1/content_pb.js";
+import { EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
+import { userChannel } from "#platform/channels.ts";
+import { varintSize, WireWriter } from "#platform/wire.ts";
 
 /** New entries of one conversation, as they go to those who hear it. */
 export interface Delivery {

@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type pg from "pg";
-import { ContentSchema, type TipSchema } from "../../gen/lucky/message/v1/content_pb.js";
+import { ContentSchema, type TipSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { bodyOf } from "./entries.ts";
 
 /** Kind of an entry that says what happened in the conversation. */

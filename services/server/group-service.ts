@@ -7,9 +7,9 @@ import {
   type GroupService,
   ListMembersResponseSchema,
   RemoveMemberResponseSchema,
-} from "../../gen/lucky/group/v1/group_pb.js";
-import { userOf } from "../../platform/caller.ts";
-import { requirePrintable } from "../../platform/printable.ts";
+} from "#gen/lucky/group/v1/group_pb.js";
+import { userOf } from "#platform/caller.ts";
+import { requirePrintable } from "#platform/printable.ts";
 import type { Groups } from "./groups.ts";
 
 const DEFAULT_LIMIT = 200;

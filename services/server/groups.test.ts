@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { Role } from "../../gen/lucky/group/v1/group_pb.js";
-import { reasonOf } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { Role } from "#gen/lucky/group/v1/group_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../test/postgres.ts";
 import { NOBODY, Stand } from "./server.fixture.ts";
 

@@ -1,18 +1,18 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type pg from "pg";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type Group,
   GroupSchema,
   type Member,
   MemberSchema,
   Role,
-} from "../../gen/lucky/group/v1/group_pb.js";
-import type { TipSchema } from "../../gen/lucky/message/v1/content_pb.js";
-import { ConversationKind } from "../../gen/lucky/message/v1/message_pb.js";
-import type { Clock } from "../../platform/clock.ts";
-import { fail } from "../../platform/errors.ts";
-import type { Ids } from "../../platform/ids.ts";
+} from "#gen/lucky/group/v1/group_pb.js";
+import type { TipSchema } from "#gen/lucky/message/v1/content_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import type { Ids } from "#platform/ids.ts";
 import { bigints } from "./arrays.ts";
 import type { Database, Statement } from "./database.ts";
 import {

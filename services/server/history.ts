@@ -1,13 +1,13 @@
 import { create } from "@bufbuild/protobuf";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type ListEntriesRequest,
   type ListEntriesResponse,
   ListEntriesResponseSchema,
   type Receipt,
   ReceiptSchema,
-} from "../../gen/lucky/message/v1/message_pb.js";
-import { fail } from "../../platform/errors.ts";
+} from "#gen/lucky/message/v1/message_pb.js";
+import { fail } from "#platform/errors.ts";
 import { bigints, integers } from "./arrays.ts";
 import type { Database, Statement } from "./database.ts";
 import { type EntryRow, entryOf, wholeEntry } from "./entries.ts";

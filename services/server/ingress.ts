@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type AdvanceBatchRequest,
   AdvanceBatchResponseSchema,
@@ -10,8 +10,8 @@ import {
   ReadEntriesResponseSchema,
   SignalBatchResponseSchema,
   SweepResponseSchema,
-} from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { fail } from "../../platform/errors.ts";
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { fail } from "#platform/errors.ts";
 import type { History } from "./history.ts";
 import { encodeResults } from "./outcome.ts";
 import type { Advance, Receipts } from "./receipts.ts";

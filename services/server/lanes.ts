@@ -1,8 +1,8 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { Batches } from "../../platform/batches.ts";
-import type { Clock } from "../../platform/clock.ts";
-import type { Ids } from "../../platform/ids.ts";
-import type { Log } from "../../platform/log.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { Batches } from "#platform/batches.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Ids } from "#platform/ids.ts";
+import type { Log } from "#platform/log.ts";
 import { type AppendResult, append, type Group } from "./append.ts";
 import type { Conversation, Conversations } from "./conversations.ts";
 import { type Database, isConflict, isRepeated } from "./database.ts";

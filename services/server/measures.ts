@@ -1,4 +1,4 @@
-import type { Metrics } from "../../platform/metrics.ts";
+import type { Metrics } from "#platform/metrics.ts";
 
 /** What the server counts. Label values come from closed sets. */
 export class Measures {

@@ -6,8 +6,8 @@ import {
   type MessageService,
   SendRequestSchema,
   SendResponseSchema,
-} from "../../gen/lucky/message/v1/message_pb.js";
-import { userOf } from "../../platform/caller.ts";
+} from "#gen/lucky/message/v1/message_pb.js";
+import { userOf } from "#platform/caller.ts";
 import type { History } from "./history.ts";
 import { refusalError } from "./outcome.ts";
 import type { Receipts } from "./receipts.ts";

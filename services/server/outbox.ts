@@ -1,5 +1,5 @@
-import type { Clock, Timer } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
 import { bigints } from "./arrays.ts";
 import type { Database, Statement } from "./database.ts";
 

@@ -1,7 +1,7 @@
 import type { ConnectError } from "@connectrpc/connect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { detailOf, fail } from "../../platform/errors.ts";
-import { WireWriter, writeVarint } from "../../platform/wire.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { detailOf, fail } from "#platform/errors.ts";
+import { WireWriter, writeVarint } from "#platform/wire.ts";
 
 /** Why a send was not stored. */
 export interface Refusal {

@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
-import { ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
-import { readVarint64, varintLength } from "../../platform/wire.ts";
+import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
+import { readVarint64, varintLength } from "#platform/wire.ts";
 import type { RawSend, Send } from "./send.ts";
 
 const USER_ID = 0x08;

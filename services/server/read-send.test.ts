@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
-import { EntrySchema, SendResultSchema } from "../../gen/lucky/message/v1/message_pb.js";
-import { WireWriter } from "../../platform/wire.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
+import { EntrySchema, SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
+import { WireWriter } from "#platform/wire.ts";
 import { tail, writePrefix } from "./entries.ts";
 import { encodeResults, refusal } from "./outcome.ts";
 import { sendReader } from "./read-send.ts";

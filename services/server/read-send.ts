@@ -1,10 +1,10 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { type Content, ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
-import { type SendRequest, SendRequestSchema } from "../../gen/lucky/message/v1/message_pb.js";
-import { createMessageValidator } from "../../platform/validator.ts";
-import { FieldReader, WireError } from "../../platform/wire.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
+import { type SendRequest, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
+import { createMessageValidator } from "#platform/validator.ts";
+import { FieldReader, WireError } from "#platform/wire.ts";
 import { refusal } from "./outcome.ts";
 import { readPlainText } from "./plain-text.ts";
 import type { Misread, RawSend, Read } from "./send.ts";

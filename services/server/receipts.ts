@@ -1,8 +1,8 @@
-import { ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { ConversationKind } from "../../gen/lucky/message/v1/message_pb.js";
-import { userChannel } from "../../platform/channels.ts";
-import type { Clock } from "../../platform/clock.ts";
-import { WireWriter } from "../../platform/wire.ts";
+import { ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { userChannel } from "#platform/channels.ts";
+import type { Clock } from "#platform/clock.ts";
+import { WireWriter } from "#platform/wire.ts";
 import { bigints } from "./arrays.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Database, Statement } from "./database.ts";

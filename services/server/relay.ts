@@ -1,7 +1,7 @@
-import type { Bus } from "../../platform/bus/bus.ts";
-import type { Clock, Timer } from "../../platform/clock.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Registry } from "../../platform/registry/registry.ts";
+import type { Bus } from "#platform/bus/bus.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Registry } from "#platform/registry/registry.ts";
 import {
   type Delivery,
   deliveryPart,

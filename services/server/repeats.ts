@@ -1,4 +1,4 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { bigints } from "./arrays.ts";
 import type { Database, Statement } from "./database.ts";
 import { saysTheSame } from "./entries.ts";

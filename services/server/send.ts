@@ -1,4 +1,4 @@
-import type { SendRequest } from "../../gen/lucky/message/v1/message_pb.js";
+import type { SendRequest } from "#gen/lucky/message/v1/message_pb.js";
 import type { Refusal } from "./outcome.ts";
 
 /** A send that may go on: read once, its bytes kept for the log. */

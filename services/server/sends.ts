@@ -1,4 +1,4 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { AppendResult } from "./append.ts";
 import type { Directs, Pair } from "./directs.ts";
 import type { Delivery } from "./envelopes.ts";

@@ -3,11 +3,11 @@ import { inspect } from "node:util";
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import type pg from "pg";
-import { type ServerFrame, ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { GroupService } from "../../gen/lucky/group/v1/group_pb.js";
-import { type Envelope, EnvelopeSchema } from "../../gen/lucky/internal/envelope/v1/envelope_pb.js";
-import { IngressService } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
+import { type ServerFrame, ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
+import { type Envelope, EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
+import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import {
   type Entry,
   EntrySchema,
@@ -16,19 +16,19 @@ import {
   SendRequestSchema,
   type SendResult,
   SendResultSchema,
-} from "../../gen/lucky/message/v1/message_pb.js";
-import { PresenceService } from "../../gen/lucky/presence/v1/presence_pb.js";
-import type { Bus } from "../../platform/bus/bus.ts";
-import { createMemoryBus } from "../../platform/bus/memory.ts";
-import { callerKey } from "../../platform/caller.ts";
-import { defaultsOf } from "../../platform/config.ts";
-import { createIds } from "../../platform/ids.ts";
-import { Metrics } from "../../platform/metrics.ts";
-import { createHub, createMemoryRegistry } from "../../platform/registry/memory.ts";
-import type { Instance, Registry } from "../../platform/registry/registry.ts";
-import { localTransport } from "../../platform/rpc/local.ts";
-import { serve } from "../../platform/rpc/served.ts";
-import { validateInterceptor } from "../../platform/rpc/validate.ts";
+} from "#gen/lucky/message/v1/message_pb.js";
+import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
+import type { Bus } from "#platform/bus/bus.ts";
+import { createMemoryBus } from "#platform/bus/memory.ts";
+import { callerKey } from "#platform/caller.ts";
+import { defaultsOf } from "#platform/config.ts";
+import { createIds } from "#platform/ids.ts";
+import { Metrics } from "#platform/metrics.ts";
+import { createHub, createMemoryRegistry } from "#platform/registry/memory.ts";
+import type { Instance, Registry } from "#platform/registry/registry.ts";
+import { localTransport } from "#platform/rpc/local.ts";
+import { serve } from "#platform/rpc/served.ts";
+import { validateInterceptor } from "#platform/rpc/validate.ts";
 import { HandClock } from "../../test/clock.ts";
 import { quiet } from "../../test/postgres.ts";
 import { type ServerConfig, serverConfig } from "./config.ts";

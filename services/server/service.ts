@@ -1,26 +1,23 @@
 import { create } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
 import type pg from "pg";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { GroupService } from "../../gen/lucky/group/v1/group_pb.js";
-import { IngressService } from "../../gen/lucky/internal/ingress/v1/ingress_pb.js";
-import type { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
-import { TipSchema } from "../../gen/lucky/message/v1/content_pb.js";
-import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
-import {
-  PresenceService,
-  SendTypingResponseSchema,
-} from "../../gen/lucky/presence/v1/presence_pb.js";
-import type { Bus } from "../../platform/bus/bus.ts";
-import { userOf } from "../../platform/caller.ts";
-import { groupChannel } from "../../platform/channels.ts";
-import type { Clock } from "../../platform/clock.ts";
-import { fail } from "../../platform/errors.ts";
-import type { Ids } from "../../platform/ids.ts";
-import type { Log } from "../../platform/log.ts";
-import type { Metrics } from "../../platform/metrics.ts";
-import type { Registry } from "../../platform/registry/registry.ts";
-import { type RunningService, serve } from "../../platform/rpc/served.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
+import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { TipSchema } from "#gen/lucky/message/v1/content_pb.js";
+import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
+import { PresenceService, SendTypingResponseSchema } from "#gen/lucky/presence/v1/presence_pb.js";
+import type { Bus } from "#platform/bus/bus.ts";
+import { userOf } from "#platform/caller.ts";
+import { groupChannel } from "#platform/channels.ts";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import type { Ids } from "#platform/ids.ts";
+import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
+import type { Registry } from "#platform/registry/registry.ts";
+import { type RunningService, serve } from "#platform/rpc/served.ts";
 import { Compensation } from "./compensation.ts";
 import type { ServerConfig } from "./config.ts";
 import { Conversations } from "./conversations.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../platform/clock.ts";
+import type { Clock } from "#platform/clock.ts";
 import { bigints } from "./arrays.ts";
 import type { Database, Statement } from "./database.ts";
 

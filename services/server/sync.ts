@@ -1,14 +1,14 @@
 import { create } from "@bufbuild/protobuf";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type Conversation,
   ConversationKind,
   ConversationSchema,
   type SyncResponse,
   SyncResponseSchema,
-} from "../../gen/lucky/message/v1/message_pb.js";
-import type { Clock } from "../../platform/clock.ts";
-import { fail } from "../../platform/errors.ts";
+} from "#gen/lucky/message/v1/message_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
 import type { Database, Statement } from "./database.ts";
 import { type EntryRow, entryOf } from "./entries.ts";
 import { TIP } from "./group-log.ts";

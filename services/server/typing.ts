@@ -1,10 +1,10 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { ConversationKind } from "../../gen/lucky/message/v1/message_pb.js";
-import { userChannel } from "../../platform/channels.ts";
-import { fail } from "../../platform/errors.ts";
-import type { Log } from "../../platform/log.ts";
-import { WireWriter } from "../../platform/wire.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { userChannel } from "#platform/channels.ts";
+import { fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
+import { WireWriter } from "#platform/wire.ts";
 import type { Conversation, Conversations } from "./conversations.ts";
 import { type Signal, serverFrame } from "./envelopes.ts";
 import type { Measures } from "./measures.ts";

@@ -1,9 +1,9 @@
 import type { Client } from "@connectrpc/connect";
 import { LRUCache } from "lru-cache";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { SessionService } from "../../gen/lucky/internal/session/v1/session_pb.js";
-import type { Clock } from "../../platform/clock.ts";
-import { fail } from "../../platform/errors.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
 
 /** Users in one question to auth. */
 const CHUNK = 1_000;

@@ -7,7 +7,7 @@ import {
   VARINT,
   WireError,
   type WireType,
-} from "../../platform/wire.ts";
+} from "#platform/wire.ts";
 
 /** What each known field of a message must look like. */
 type Shape = ReadonlyMap<number, Known>;

@@ -9,10 +9,10 @@ import {
 import { type Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { generateKeyPair, type JWTPayload, SignJWT, UnsecuredJWT } from "jose";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Role } from "../../platform/caller.ts";
-import { reasonOf } from "../../platform/errors.ts";
-import { rulesOf } from "../../platform/rpc/rules.ts";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Role } from "#platform/caller.ts";
+import { reasonOf } from "#platform/errors.ts";
+import { rulesOf } from "#platform/rpc/rules.ts";
 import { allServices } from "../../scripts/contracts.ts";
 import { callers } from "../people.ts";
 import { RawDevice } from "../raw.ts";

@@ -1,15 +1,10 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { AccountState, AdminService, AuditAction, Role } from "#gen/lucky/admin/v1/admin_pb.js";
+import { AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LuckyError } from "../../client/error.ts";
 import { sealPassword } from "../../client/password.ts";
-import {
-  AccountState,
-  AdminService,
-  AuditAction,
-  Role,
-} from "../../gen/lucky/admin/v1/admin_pb.js";
-import { AuthService, DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { doorsOf } from "../doors.ts";
 import { callers, type Person, people } from "../people.ts";
 import { startWorld } from "../world.ts";

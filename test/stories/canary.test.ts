@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import pg from "pg";
-import { SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { startChild } from "../../scripts/child.ts";
 import { startMesh } from "../../scripts/mesh.ts";
 import { freePorts } from "../../scripts/ports.ts";

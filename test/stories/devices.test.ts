@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { AdminService } from "../../gen/lucky/admin/v1/admin_pb.js";
-import { AuthService, DeviceClass, DeviceExcess } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { DeviceService } from "../../gen/lucky/auth/v1/device_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { reasonOf } from "../../platform/errors.ts";
+import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
+import { AuthService, DeviceClass, DeviceExcess } from "#gen/lucky/auth/v1/auth_pb.js";
+import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";

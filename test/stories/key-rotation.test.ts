@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { AuthService, DeviceClass, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { LuckyClient } from "../../client/client.ts";
 import { reasonOf } from "../../client/error.ts";
 import { sealPassword } from "../../client/password.ts";
-import { AuthService, DeviceClass, type Tokens } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
 import { callers, type Person, people } from "../people.ts";
 import { startWorld } from "../world.ts";
 

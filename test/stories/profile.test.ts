@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { fromBinary } from "@bufbuild/protobuf";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   Gender,
   GetMyProfileResponseSchema,
   UserService,
   WhoMayAddMe,
-} from "../../gen/lucky/user/v1/user_pb.js";
-import { reasonOf } from "../../platform/errors.ts";
+} from "#gen/lucky/user/v1/user_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";

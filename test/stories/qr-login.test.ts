@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { beginQrLogin } from "../../client/qr-login.ts";
 import {
   AuthService,
   ConfirmQrLoginRequestSchema,
@@ -10,9 +9,10 @@ import {
   ScanQrLoginRequestSchema,
   ScanQrLoginResponseSchema,
   type Tokens,
-} from "../../gen/lucky/auth/v1/auth_pb.js";
-import { SecurityNoticeKind } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+} from "#gen/lucky/auth/v1/auth_pb.js";
+import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
+import { UserService } from "#gen/lucky/user/v1/user_pb.js";
+import { beginQrLogin } from "../../client/qr-login.ts";
 import { callers, type Person, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { Screen } from "../screen.ts";

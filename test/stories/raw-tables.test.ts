@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { AuthService, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import { AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
+import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { callers } from "../people.ts";
 import { Dealings, foundIn, type Secret } from "../secrets.ts";
 import { anyPhone, startPhones } from "../sms.ts";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { AuthService, type Tokens } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { CloseCode, SecurityNoticeKind } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { reasonOf } from "../../platform/errors.ts";
+import { AuthService, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { CloseCode, SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";

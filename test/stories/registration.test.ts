@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, test } from "node:test";
+import { AuthService, DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "../../client/error.ts";
 import { sealPassword } from "../../client/password.ts";
-import { AuthService, DeviceClass, SmsPurpose } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
 import { doorsOf } from "../doors.ts";
 import { callers, people } from "../people.ts";
 import { anyPhone, startPhones } from "../sms.ts";

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { randomBytes, randomInt } from "node:crypto";
 import { after, test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   SearchUsersRequestSchema,
   SearchUsersResponseSchema,
   UserService,
-} from "../../gen/lucky/user/v1/user_pb.js";
-import { detailOf, reasonOf } from "../../platform/errors.ts";
+} from "#gen/lucky/user/v1/user_pb.js";
+import { detailOf, reasonOf } from "#platform/errors.ts";
 import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
+import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { callers, people } from "../people.ts";
 import { Sluggard } from "../sluggard.ts";
 import { startWorld } from "../world.ts";

@@ -9,10 +9,10 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
-import { AuthService, DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { DeviceService } from "../../gen/lucky/auth/v1/device_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
+import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, test } from "node:test";
-import type { Bus } from "../../platform/bus/bus.ts";
-import { createMemoryBus } from "../../platform/bus/memory.ts";
-import { userChannel } from "../../platform/channels.ts";
+import type { Bus } from "#platform/bus/bus.ts";
+import { createMemoryBus } from "#platform/bus/memory.ts";
+import { userChannel } from "#platform/channels.ts";
 import { people } from "../people.ts";
 import { startWorld, testMode } from "../world.ts";
 

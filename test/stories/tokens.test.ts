@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
-import { reasonOf } from "../../platform/errors.ts";
+import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import { UserService } from "#gen/lucky/user/v1/user_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { callers, type Person, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";
