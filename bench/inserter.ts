@@ -3,11 +3,11 @@ import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
 import { WireWriter } from "#platform/wire.ts";
-import { append, type Group } from "../services/server/append.ts";
-import type { Conversation } from "../services/server/conversations.ts";
-import { Database } from "../services/server/database.ts";
-import type { Addressed } from "../services/server/repeats.ts";
-import type { Send } from "../services/server/send.ts";
+import type { Conversation } from "../services/server/conversations/conversations.ts";
+import { Database } from "../services/server/log/database.ts";
+import { append, type Group } from "../services/server/sending/append.ts";
+import type { Addressed } from "../services/server/sending/repeats.ts";
+import type { Send } from "../services/server/sending/send.ts";
 import { KEY_BYTES, writeKey } from "./generator/key.ts";
 
 const TEXT_BYTES = 128;

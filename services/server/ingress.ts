@@ -12,12 +12,12 @@ import {
   SweepResponseSchema,
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { fail } from "#platform/errors.ts";
-import type { History } from "./history.ts";
-import { encodeResults } from "./outcome.ts";
-import type { Advance, Receipts } from "./receipts.ts";
-import type { Sends } from "./sends.ts";
-import type { Sweep } from "./sweep.ts";
-import type { Typing } from "./typing.ts";
+import type { History } from "./catch-up/history.ts";
+import type { Sweep } from "./catch-up/sweep.ts";
+import { encodeResults } from "./sending/outcome.ts";
+import type { Sends } from "./sending/sends.ts";
+import type { Advance, Receipts } from "./signals/receipts.ts";
+import type { Typing } from "./signals/typing.ts";
 
 export interface IngressParts {
   readonly sends: Sends;

@@ -8,11 +8,11 @@ import {
   SendResponseSchema,
 } from "#gen/lucky/message/v1/message_pb.js";
 import { userOf } from "#platform/caller.ts";
-import type { History } from "./history.ts";
-import { refusalError } from "./outcome.ts";
-import type { Receipts } from "./receipts.ts";
-import type { Sends } from "./sends.ts";
-import type { Sync } from "./sync.ts";
+import type { History } from "./catch-up/history.ts";
+import type { Sync } from "./catch-up/sync.ts";
+import { refusalError } from "./sending/outcome.ts";
+import type { Sends } from "./sending/sends.ts";
+import type { Receipts } from "./signals/receipts.ts";
 
 export interface MessageParts {
   readonly sends: Sends;

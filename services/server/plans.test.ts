@@ -1,31 +1,31 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { startTestPostgres } from "../../test/postgres.ts";
-import { appendEntries } from "./append.ts";
-import {
-  countOutbox,
-  giveBackOutbox,
-  giveUpOutbox,
-  selectRanges,
-  takeOutbox,
-} from "./compensation.ts";
-import { selectPlaces } from "./conversations.ts";
-import { planning } from "./database.ts";
-import { insertDirects, selectDirects } from "./directs.ts";
-import { selectGroup, selectMadeGroup } from "./group-head.ts";
-import { selectMembers } from "./groups.ts";
 import {
   selectAfter,
   selectBefore,
   selectEntryRanges,
   selectReceipts,
   selectVisible,
-} from "./history.ts";
-import { deleteOutbox, replayOutbox } from "./outbox.ts";
-import { advanceCursors } from "./receipts.ts";
-import { selectKeys } from "./repeats.ts";
-import { selectGroups, selectSweep } from "./sweep.ts";
-import { selectChanged } from "./sync.ts";
+} from "./catch-up/history.ts";
+import { selectGroups, selectSweep } from "./catch-up/sweep.ts";
+import { selectChanged } from "./catch-up/sync.ts";
+import { selectPlaces } from "./conversations/conversations.ts";
+import { insertDirects, selectDirects } from "./conversations/directs.ts";
+import {
+  countOutbox,
+  giveBackOutbox,
+  giveUpOutbox,
+  selectRanges,
+  takeOutbox,
+} from "./delivery/compensation.ts";
+import { deleteOutbox, replayOutbox } from "./delivery/outbox.ts";
+import { selectGroup, selectMadeGroup } from "./groups/group-head.ts";
+import { selectMembers } from "./groups/groups.ts";
+import { planning } from "./log/database.ts";
+import { appendEntries } from "./sending/append.ts";
+import { selectKeys } from "./sending/repeats.ts";
+import { advanceCursors } from "./signals/receipts.ts";
 
 const { pool } = await startTestPostgres({ after });
 

@@ -4,7 +4,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type Group, GroupSchema } from "#gen/lucky/group/v1/group_pb.js";
 import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import { fail } from "#platform/errors.ts";
-import type { Statement } from "./database.ts";
+import type { Statement } from "../log/database.ts";
 
 /** A group's row, and the role of the caller in it. */
 export interface Head {

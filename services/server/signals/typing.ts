@@ -5,10 +5,10 @@ import { userChannel } from "#platform/channels.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import { WireWriter } from "#platform/wire.ts";
-import type { Conversation, Conversations } from "./conversations.ts";
-import { type Signal, serverFrame } from "./envelopes.ts";
-import type { Measures } from "./measures.ts";
-import type { Relay } from "./relay.ts";
+import type { Conversation, Conversations } from "../conversations/conversations.ts";
+import { type Signal, serverFrame } from "../delivery/envelopes.ts";
+import type { Relay } from "../delivery/relay.ts";
+import type { Measures } from "../measures.ts";
 
 /** Somebody types, or stopped. */
 export interface TypingSignal {

@@ -8,9 +8,9 @@ import {
   ReceiptSchema,
 } from "#gen/lucky/message/v1/message_pb.js";
 import { fail } from "#platform/errors.ts";
-import { bigints, integers } from "./arrays.ts";
-import type { Database, Statement } from "./database.ts";
-import { type EntryRow, entryOf, wholeEntry } from "./entries.ts";
+import { bigints, integers } from "../log/arrays.ts";
+import type { Database, Statement } from "../log/database.ts";
+import { type EntryRow, entryOf, wholeEntry } from "../log/entries.ts";
 
 /** Bytes of entries on one page at most, if it has more than one. */
 const PAGE_BYTES = 1_048_576;

@@ -9,9 +9,9 @@ import {
 } from "#gen/lucky/message/v1/message_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
-import type { Database, Statement } from "./database.ts";
-import { type EntryRow, entryOf } from "./entries.ts";
-import { TIP } from "./group-log.ts";
+import type { Database, Statement } from "../log/database.ts";
+import { type EntryRow, entryOf } from "../log/entries.ts";
+import { TIP } from "../log/tips.ts";
 
 interface Row extends EntryRow {
   conversation_id: string;

@@ -3,12 +3,12 @@ import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import { userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import { WireWriter } from "#platform/wire.ts";
-import { bigints } from "./arrays.ts";
-import type { Conversations } from "./conversations.ts";
-import type { Database, Statement } from "./database.ts";
-import { type Signal, serverFrame } from "./envelopes.ts";
-import type { Measures } from "./measures.ts";
-import type { Relay } from "./relay.ts";
+import type { Conversations } from "../conversations/conversations.ts";
+import { type Signal, serverFrame } from "../delivery/envelopes.ts";
+import type { Relay } from "../delivery/relay.ts";
+import { bigints } from "../log/arrays.ts";
+import type { Database, Statement } from "../log/database.ts";
+import type { Measures } from "../measures.ts";
 
 /** How far a user says to have received and read a conversation; 0 leaves a cursor as it is. */
 export interface Advance {

@@ -13,8 +13,10 @@ import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Ids } from "#platform/ids.ts";
-import { bigints } from "./arrays.ts";
-import type { Database, Statement } from "./database.ts";
+import type { Users } from "../conversations/users.ts";
+import { bigints } from "../log/arrays.ts";
+import type { Database, Statement } from "../log/database.ts";
+import { type WrittenTip, writeTip } from "../log/tips.ts";
 import {
   groupOf,
   type Head,
@@ -24,8 +26,6 @@ import {
   selectGroup,
   selectMadeGroup,
 } from "./group-head.ts";
-import { type WrittenTip, writeTip } from "./group-log.ts";
-import type { Users } from "./users.ts";
 
 export interface GroupsOptions {
   readonly db: Database;

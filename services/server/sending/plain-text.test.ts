@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { contentOf, random, request, toConversation, toUser } from "../server.fixture.ts";
 import { readPlainText } from "./plain-text.ts";
 import { contractReader } from "./read-send.ts";
 import type { RawSend } from "./send.ts";
-import { contentOf, random, request, toConversation, toUser } from "./server.fixture.ts";
 
 const byContract = contractReader();
 const raw = (send: Uint8Array): RawSend => ({ senderId: "1", sessionId: "s", send });

@@ -2,8 +2,8 @@ import { LRUCache } from "lru-cache";
 import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
-import { bigints } from "./arrays.ts";
-import type { Database, Statement } from "./database.ts";
+import { bigints } from "../log/arrays.ts";
+import type { Database, Statement } from "../log/database.ts";
 
 /** What a member may do in a conversation. */
 export interface Place {

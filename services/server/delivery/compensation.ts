@@ -1,13 +1,13 @@
 import type { Bus } from "#platform/bus/bus.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
-import { bigints, integers } from "./arrays.ts";
-import type { Conversations } from "./conversations.ts";
-import type { Database, Statement } from "./database.ts";
-import type { EntryRow } from "./entries.ts";
+import type { Conversations } from "../conversations/conversations.ts";
+import { bigints, integers } from "../log/arrays.ts";
+import type { Database, Statement } from "../log/database.ts";
+import type { EntryRow } from "../log/entries.ts";
+import { TIP } from "../log/tips.ts";
+import type { Measures } from "../measures.ts";
 import { channelsFor, type Delivery, membershipsOf, tipOf } from "./envelopes.ts";
-import { TIP } from "./group-log.ts";
-import type { Measures } from "./measures.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Relay } from "./relay.ts";
 

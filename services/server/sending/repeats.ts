@@ -1,7 +1,7 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { bigints } from "./arrays.ts";
-import type { Database, Statement } from "./database.ts";
-import { saysTheSame } from "./entries.ts";
+import { bigints } from "../log/arrays.ts";
+import type { Database, Statement } from "../log/database.ts";
+import { saysTheSame } from "../log/entries.ts";
 import { type Outcome, refusal } from "./outcome.ts";
 import type { Send } from "./send.ts";
 

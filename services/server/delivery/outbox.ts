@@ -1,7 +1,7 @@
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
-import { bigints } from "./arrays.ts";
-import type { Database, Statement } from "./database.ts";
+import { bigints } from "../log/arrays.ts";
+import type { Database, Statement } from "../log/database.ts";
 
 export interface OutboxOptions {
   readonly db: Database;

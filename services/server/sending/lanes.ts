@@ -3,10 +3,10 @@ import { Batches } from "#platform/batches.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
 import type { Log } from "#platform/log.ts";
+import type { Conversation, Conversations } from "../conversations/conversations.ts";
+import { type Database, isConflict, isRepeated } from "../log/database.ts";
+import type { Measures } from "../measures.ts";
 import { type AppendResult, append, type Group } from "./append.ts";
-import type { Conversation, Conversations } from "./conversations.ts";
-import { type Database, isConflict, isRepeated } from "./database.ts";
-import type { Measures } from "./measures.ts";
 import { type Outcome, refusal } from "./outcome.ts";
 import { type Addressed, findRepeats, keyOf } from "./repeats.ts";
 

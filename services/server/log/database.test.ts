@@ -8,8 +8,8 @@ import { reasonOf } from "#platform/errors.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
-import { quiet } from "../../test/postgres.ts";
-import { accepted, type Outgoing, Stand, toUser } from "./server.fixture.ts";
+import { quiet } from "../../../test/postgres.ts";
+import { accepted, type Outgoing, Stand, toUser } from "../server.fixture.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "lucky-restart-"));
 await chmod(folder, 0o711);

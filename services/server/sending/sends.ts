@@ -1,12 +1,12 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Directs, Pair } from "../conversations/directs.ts";
+import type { Delivery } from "../delivery/envelopes.ts";
+import type { Relay } from "../delivery/relay.ts";
+import type { Measures } from "../measures.ts";
 import type { AppendResult } from "./append.ts";
-import type { Directs, Pair } from "./directs.ts";
-import type { Delivery } from "./envelopes.ts";
 import { Lanes, type LanesOptions, type Pending } from "./lanes.ts";
-import type { Measures } from "./measures.ts";
 import { type Outcome, type Result, refusal } from "./outcome.ts";
 import { sendReader } from "./read-send.ts";
-import type { Relay } from "./relay.ts";
 import type { RawSend, Send } from "./send.ts";
 
 export interface SendsOptions extends Omit<LanesOptions, "committed"> {

@@ -3,10 +3,10 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
-import { bigints } from "./arrays.ts";
+import { bigints } from "../log/arrays.ts";
+import type { Database, Statement } from "../log/database.ts";
+import { type Refusal, refusal, refusalOf } from "../sending/outcome.ts";
 import type { Conversations } from "./conversations.ts";
-import type { Database, Statement } from "./database.ts";
-import { type Refusal, refusal, refusalOf } from "./outcome.ts";
 import type { Users } from "./users.ts";
 
 /** Who writes to whom. */

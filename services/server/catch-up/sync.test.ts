@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type { Conversation } from "#gen/lucky/message/v1/message_pb.js";
-import { startTestPostgres } from "../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/postgres.ts";
 import {
   accepted,
   type Outgoing,
@@ -11,7 +11,7 @@ import {
   textOf,
   toConversation,
   toUser,
-} from "./server.fixture.ts";
+} from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 

@@ -1,7 +1,7 @@
-import { bigints, integers, smallints } from "./arrays.ts";
-import type { Conversation } from "./conversations.ts";
-import type { Database, Statement } from "./database.ts";
-import { PREFIX_BYTES, writePrefix } from "./entries.ts";
+import type { Conversation } from "../conversations/conversations.ts";
+import { bigints, integers, smallints } from "../log/arrays.ts";
+import type { Database, Statement } from "../log/database.ts";
+import { PREFIX_BYTES, writePrefix } from "../log/entries.ts";
 import type { Addressed } from "./repeats.ts";
 
 /** Sends of one conversation that may be appended, in their order. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { startTestPostgres } from "../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/postgres.ts";
 import {
   accepted,
   type Outgoing,
@@ -8,7 +8,7 @@ import {
   Stand,
   toConversation,
   toUser,
-} from "./server.fixture.ts";
+} from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { startTestPostgres } from "../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/postgres.ts";
 import {
   accepted,
   type Outgoing,
@@ -9,7 +9,7 @@ import {
   Stand,
   toConversation,
   toUser,
-} from "./server.fixture.ts";
+} from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 8 });
 

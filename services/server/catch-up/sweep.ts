@@ -1,6 +1,6 @@
 import type { Clock } from "#platform/clock.ts";
-import { bigints } from "./arrays.ts";
-import type { Database, Statement } from "./database.ts";
+import { bigints } from "../log/arrays.ts";
+import type { Database, Statement } from "../log/database.ts";
 
 export const selectGroups: Statement = {
   name: "im_groups_of",

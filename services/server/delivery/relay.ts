@@ -2,6 +2,7 @@ import type { Bus } from "#platform/bus/bus.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Registry } from "#platform/registry/registry.ts";
+import type { Measures } from "../measures.ts";
 import {
   type Delivery,
   deliveryPart,
@@ -10,7 +11,6 @@ import {
   type Signal,
   signalPart,
 } from "./envelopes.ts";
-import type { Measures } from "./measures.ts";
 
 export interface RelayOptions {
   readonly bus: Bus;
