@@ -4,7 +4,7 @@ import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { HandClock } from "../../test/clock.ts";
 import { RawDevice } from "../../test/raw.ts";
 import { startStand } from "../../test/stand.ts";
-import { toUser } from "./sends.fixture.ts";
+import { toUser } from "./uplink/sends.fixture.ts";
 
 test("a send is accepted and reaches the other user and the sender's other device, not its origin", async (t) => {
   const stand = await startStand(t);

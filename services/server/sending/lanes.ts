@@ -1,5 +1,5 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { Batches } from "#platform/batches.ts";
+import { Batches } from "#platform/batching/batches.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
 import type { Log } from "#platform/log.ts";

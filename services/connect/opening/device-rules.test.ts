@@ -1,0 +1,85 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { DeviceClass, DeviceExcess } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import { GetDevicePolicyResponseSchema } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { fail } from "#platform/errors.ts";
+import { HandClock } from "../../../test/clock.ts";
+import { quiet } from "../../../test/postgres.ts";
+import { RawDevice } from "../../../test/raw.ts";
+import { startStand } from "../../../test/stand.ts";
+import { DeviceRules } from "./device-rules.ts";
+
+const { MOBILE, WEB } = DeviceClass;
+const refuse = DeviceExcess.REFUSE_NEW;
+
+test("where the new one is refused, it is told so and those before it stay", async (t) => {
+  const rules = () => [{ deviceClass: WEB, maxDevices: 2, excess: refuse }];
+  const stand = await startStand(t, { rules });
+  const other = await startStand(t, { rules, with: stand, instanceId: "connect-1" });
+  const first = await stand.device("1", "a", WEB);
+  const second = await other.device("1", "b", WEB);
+  const token = await stand.issuer.token({ sub: "1", did: "c", sid: "l1-c", dcl: WEB });
+  const third = await RawDevice.open(stand.address);
+  third.send({ case: "hello", value: { accessToken: token } });
+  assert.equal((await third.next("kick")).code, CloseCode.DEVICE_LIMIT_REACHED);
+  assert.equal((await third.closed).code, CloseCode.DEVICE_LIMIT_REACHED);
+  await Promise.all([first.roundTrip(), second.roundTrip()]);
+  // A device that is online already comes back on its own place.
+  const again = await other.device("1", "a", WEB);
+  assert.equal((await first.closed).code, CloseCode.REPLACED);
+  await again.roundTrip();
+});
+
+test("a class without a rule may have no device online", async (t) => {
+  const stand = await startStand(t, {
+    rules: () => [{ deviceClass: WEB, maxDevices: 2, excess: refuse }],
+  });
+  const device = await RawDevice.open(stand.address);
+  const accessToken = await stand.issuer.token({ sub: "1", did: "a", dcl: MOBILE });
+  device.send({ case: "hello", value: { accessToken } });
+  assert.equal((await device.closed).code, CloseCode.DEVICE_LIMIT_REACHED);
+});
+
+test("rules are asked for again; while auth is away the last ones hold", async () => {
+  const clock = new HandClock();
+  let maxDevices = 1;
+  let away = true;
+  let asked = Promise.withResolvers<void>();
+  const rules = new DeviceRules({
+    clock,
+    log: quiet,
+    intervalMs: 5_000,
+    policies: {
+      async getDevicePolicy() {
+        asked.resolve();
+        if (away) throw fail(ErrorReason.UNAVAILABLE, "away");
+        const rule = { deviceClass: WEB, maxDevices, excess: refuse };
+        return create(GetDevicePolicyResponseSchema, { rules: [rule] });
+      },
+    },
+  });
+  const turn = async () => {
+    while (clock.waiting === 0) await new Promise(setImmediate);
+    asked = Promise.withResolvers<void>();
+    clock.advance(5_000);
+    await asked.promise;
+    while (clock.waiting === 0) await new Promise(setImmediate);
+  };
+  const first = rules.of(WEB);
+  await turn();
+  assert.equal(rules.known, false);
+  away = false;
+  await turn();
+  assert.deepEqual(await first, { limit: 1, excess: "refuse" });
+  maxDevices = 3;
+  await turn();
+  assert.equal((await rules.of(WEB)).limit, 3);
+  away = true;
+  await turn();
+  assert.equal((await rules.of(WEB)).limit, 3);
+  assert.equal((await rules.of(MOBILE)).limit, 0);
+  rules.close();
+});

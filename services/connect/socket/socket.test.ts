@@ -1,0 +1,74 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
+import { defaultsOf } from "#platform/config.ts";
+import { createLog } from "#platform/log.ts";
+import { createPeerProof } from "#platform/peer-proof.ts";
+import { Sluggard } from "../../../test/sluggard.ts";
+import { connectConfig } from "../config.ts";
+import { welcomeFrame } from "./frames.ts";
+import { Session, type SessionEnd } from "./session.ts";
+import { listenSockets } from "./socket.ts";
+
+const maxBackpressureBytes = 131_072;
+
+/** A session whose device has stopped reading: so much waits for it that little more is kept. */
+async function stuck(t: TestContext) {
+  let session: Session | undefined;
+  let end: ((end: SessionEnd) => void) | undefined;
+  const ended = new Promise<SessionEnd>((resolve) => {
+    end = resolve;
+  });
+  const sockets = await listenSockets<Session>({
+    host: "127.0.0.1",
+    port: 0,
+    maxFrameBytes: 65_536,
+    maxBackpressureBytes,
+    idleSeconds: 60,
+    proof: createPeerProof("a mesh secret of tests"),
+    accepting: () => true,
+    events: {
+      accept: (socket) => new Session({ ...defaultsOf(connectConfig), socket, nowMs: 0 }),
+      frame(greeted) {
+        session = greeted;
+        greeted.tell(welcomeFrame({}));
+      },
+      notBinary() {},
+      drained() {},
+      dropped() {},
+      lost: (one) => one.cutOff(),
+      closed: (one, code) => end?.(one.endWith(code)),
+    },
+    log: createLog({ service: "connect", instanceId: "test", level: "silent" }),
+  });
+  t.after(() => sockets.close());
+  const device = await Sluggard.open(sockets.port, "any token");
+  t.after(async () => void device.socket.destroy());
+  device.socket.pause();
+  const { socket } = session!;
+  // Nothing waits before the system's own buffers are full.
+  while (socket.waitingBytes() < 100_000) {
+    socket.send(new Uint8Array(30_000));
+    socket.subscribe("g:77");
+    // The system moves on what it took, and takes more.
+    await turn();
+    await turn();
+  }
+  assert.ok(socket.waitingBytes() <= maxBackpressureBytes);
+  return { session: session!, sockets, ended };
+}
+
+const cutOff: SessionEnd = { code: 1006, text: "the device does not read" };
+
+test("a device is cut off when a group's frames leave no room for what it was told before", async (t) => {
+  const { session, sockets, ended } = await stuck(t);
+  session.tell(new Uint8Array(10));
+  for (let i = 0; i < 2; i++) sockets.publish("g:77", new Uint8Array(65_536));
+  assert.deepEqual(await ended, cutOff);
+});
+
+test("a device is cut off when of what it was told in one moment not all is kept", async (t) => {
+  const { session, ended } = await stuck(t);
+  for (const bytes of [60_000, 10]) session.tell(new Uint8Array(bytes));
+  assert.deepEqual(await ended, cutOff);
+});

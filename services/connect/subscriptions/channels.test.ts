@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createLog } from "#platform/log.ts";
+import type { Lease } from "#platform/registry/registry.ts";
+import { HandClock } from "../../../test/clock.ts";
+import { Session } from "../socket/session.ts";
+import type { Socket } from "../socket/socket.ts";
+import { Channels } from "./channels.ts";
+
+const log = createLog({ service: "connect", instanceId: "test", level: "silent" });
+
+test("a join that was on its way when the registry forgot the instance is made again", async () => {
+  const clock = new HandClock();
+  const joins: { names: readonly string[]; done: () => void }[] = [];
+  let asked = Promise.withResolvers<void>();
+  const lease = {
+    join(names: readonly string[]) {
+      return new Promise<void>((done) => {
+        joins.push({ names, done });
+        asked.resolve();
+      });
+    },
+  } as unknown as Lease;
+  const channels = new Channels({ clock, log, lease: () => lease, lingerMs: 0, retryMs: 1_000 });
+  const session = new Session({
+    socket: {} as Socket,
+    nowMs: 0,
+    framesPerSecond: 1,
+    framesBurst: 1,
+    slowReaderBytes: 1,
+    maxBackpressureBytes: 1_024,
+    trackedConversations: 8,
+  });
+  channels.subscribe(session, "u:1");
+  const joined = channels.join(["u:1"]);
+  await asked.promise;
+  asked = Promise.withResolvers();
+  const again = channels.rejoin();
+  joins[0]!.done();
+  await asked.promise;
+  assert.deepEqual(joins[1]!.names, ["u:1"]);
+  joins[1]!.done();
+  await Promise.all([joined, again]);
+  assert.equal(joins.length, 2);
+});

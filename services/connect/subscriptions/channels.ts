@@ -1,0 +1,235 @@
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Lease } from "#platform/registry/registry.ts";
+import { Few } from "../socket/few.ts";
+import type { Session } from "../socket/session.ts";
+
+/** The last of what was delivered of one conversation to one channel. */
+export interface Watermark {
+  /** The first sequence delivered. */
+  first: number;
+  /** The last sequence delivered. */
+  last: number;
+  /** The session that sent it; empty for none. */
+  origin: string;
+  /** The last sequence delivered that came from elsewhere. */
+  other: number;
+  /** The repetition check that is on its way for the channel and conversation. */
+  check: Timer | undefined;
+}
+
+/** One routing topic and the sessions on this instance that hear it. */
+export interface Channel {
+  readonly name: string;
+  readonly sessions: Few<Session>;
+  /** By conversation. Absent until something is delivered: most channels are idle. */
+  watermarks?: Map<string, Watermark>;
+}
+
+/** Notes a delivery of entries up to `last`, contiguous, each with the session it came from. */
+export function raise(
+  channel: Channel,
+  delivery: { conversationId: string; last: number; origins: readonly string[]; limit: number },
+): Watermark {
+  const { conversationId, last, origins } = delivery;
+  const first = last - origins.length + 1;
+  channel.watermarks ??= new Map();
+  const { watermarks } = channel;
+  let watermark = watermarks.get(conversationId);
+  if (!watermark) {
+    watermark = { first, last: first - 1, origin: "", other: first - 1, check: undefined };
+    watermarks.set(conversationId, watermark);
+    if (watermarks.size > delivery.limit) forgetOldest(watermarks);
+  }
+  watermark.first = Math.min(watermark.first, first);
+  let sequence = first - 1;
+  for (const origin of origins) {
+    sequence++;
+    if (sequence <= watermark.last) continue;
+    if (origin === "" || origin !== watermark.origin) {
+      watermark.other = watermark.last;
+      watermark.origin = origin;
+    }
+    watermark.last = sequence;
+  }
+  return watermark;
+}
+
+/** The last sequence that a session which hears the channel was sent from elsewhere. */
+export function lastFor(watermark: Readonly<Watermark>, sessionId: string): number {
+  return watermark.origin === sessionId ? watermark.other : watermark.last;
+}
+
+function forgetOldest(watermarks: Map<string, Watermark>): void {
+  const [oldest] = watermarks;
+  if (!oldest) return;
+  oldest[1].check?.stop();
+  watermarks.delete(oldest[0]);
+}
+
+function stopChecks({ watermarks }: Channel): void {
+  for (const watermark of watermarks?.values() ?? []) watermark.check?.stop();
+}
+
+export interface ChannelsOptions {
+  clock: Clock;
+  lease: () => Lease;
+  /** How long a channel without sessions stays joined. */
+  lingerMs: number;
+  /** Pause before a join that failed is tried again. */
+  retryMs: number;
+  log: Log;
+}
+
+/**
+ * Which channels the instance hears, in the registry too. The registry is asked one step at a time,
+ * each for everything that came up meanwhile, so that a join and a leave cannot overtake each other.
+ */
+export class Channels {
+  readonly #options: ChannelsOptions;
+  readonly #channels = new Map<string, Channel>();
+  /** What the registry knows us to hear. */
+  readonly #joined = new Set<string>();
+  readonly #leaving = new Set<string>();
+  #waiting: { names: readonly string[]; resolve: () => void; reject: (error: unknown) => void }[] =
+    [];
+  #working = false;
+  /** How often the registry forgot us: what was joined before is joined no more. */
+  #losses = 0;
+  #leave: Timer | undefined;
+  #closed = false;
+
+  constructor(options: ChannelsOptions) {
+    this.#options = options;
+  }
+
+  get(name: string): Channel | undefined {
+    return this.#channels.get(name);
+  }
+
+  /** The session hears the channel from now on, as far as this instance is told of deliveries. */
+  subscribe(session: Session, name: string): Channel {
+    let channel = this.#channels.get(name);
+    if (!channel) {
+      channel = { name, sessions: new Few() };
+      this.#channels.set(name, channel);
+    }
+    channel.sessions.add(session);
+    this.#leaving.delete(name);
+    return channel;
+  }
+
+  /** The session hears the channel no more. */
+  unsubscribe(session: Session, name: string): void {
+    const channel = this.#channels.get(name);
+    if (!channel?.sessions.delete(session) || channel.sessions.size > 0) return;
+    stopChecks(channel);
+    this.#channels.delete(name);
+    this.#leaving.add(name);
+    if (!this.#closed) {
+      this.#leave ??= this.#options.clock.after(this.#options.lingerMs, () => {
+        this.#leave = undefined;
+        this.#work();
+      });
+    }
+  }
+
+  /** Resolves when the registry knows that this instance hears the channels. */
+  join(names: readonly string[]): Promise<void> {
+    if (names.every((name) => this.#joined.has(name))) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ names, resolve, reject });
+      this.#work();
+    });
+  }
+
+  /**
+   * Joins, again and again until it is done or nobody hears the channels any more. Resolves after
+   * the first attempt; never rejects.
+   */
+  async joinInTheEnd(names: readonly string[]): Promise<void> {
+    try {
+      await this.join(names);
+    } catch (error) {
+      this.#options.log.warn({ event: "join_failed", channels: names.length, err: error });
+      if (this.#closed) return;
+      this.#options.clock.after(this.#options.retryMs, () => {
+        const wanted = names.filter((name) => this.#channels.has(name));
+        if (wanted.length > 0 && !this.#closed) void this.joinInTheEnd(wanted);
+      });
+    }
+  }
+
+  /** The registry forgot us: everything has to be joined again. Resolves after the first attempt. */
+  async rejoin(): Promise<void> {
+    this.#losses += 1;
+    this.#joined.clear();
+    this.#leaving.clear();
+    await this.joinInTheEnd([...this.#channels.keys()]);
+  }
+
+  /** The registry seems to have forgotten these: they are joined again where they are heard. */
+  async joinAgain(names: readonly string[]): Promise<void> {
+    const heard = names.filter((name) => this.#channels.has(name));
+    for (const name of heard) this.#joined.delete(name);
+    await this.joinInTheEnd(heard);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#leave?.stop();
+    for (const channel of this.#channels.values()) stopChecks(channel);
+  }
+
+  #work(): void {
+    if (this.#working) return;
+    this.#working = true;
+    // Whatever comes up within this turn of the event loop goes along.
+    setImmediate(() => {
+      this.#run().finally(() => {
+        this.#working = false;
+        if (this.#waiting.length > 0) this.#work();
+      });
+    });
+  }
+
+  async #run(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const asked = this.#waiting;
+      this.#waiting = [];
+      const missing = new Set(
+        asked.flatMap(({ names }) => names).filter((name) => !this.#joined.has(name)),
+      );
+      const losses = this.#losses;
+      try {
+        if (missing.size > 0) await this.#options.lease().join([...missing]);
+        if (losses !== this.#losses) {
+          // Joined under a lease that is no more, perhaps: once again.
+          this.#waiting.push(...asked);
+          continue;
+        }
+        for (const name of missing) {
+          this.#joined.add(name);
+          if (!this.#channels.has(name)) this.#leaving.add(name);
+        }
+        for (const { resolve } of asked) resolve();
+      } catch (error) {
+        for (const { reject } of asked) reject(error);
+      }
+    }
+    if (this.#leave === undefined) await this.#leaveIdle();
+  }
+
+  async #leaveIdle(): Promise<void> {
+    const idle = [...this.#leaving].filter((name) => !this.#channels.has(name));
+    this.#leaving.clear();
+    if (idle.length === 0) return;
+    for (const name of idle) this.#joined.delete(name);
+    try {
+      await this.#options.lease().leave(idle);
+    } catch (error) {
+      // Deliveries for them are passed over; the registry forgets them with the lease.
+      this.#options.log.warn({ event: "leave_failed", channels: idle.length, err: error });
+    }
+  }
+}

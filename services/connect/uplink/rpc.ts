@@ -1,0 +1,76 @@
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { ErrorDetailSchema, ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { type Rpc, type RpcError, RpcErrorSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { detailOf, fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
+import type { MethodTable } from "#platform/rpc/methods.ts";
+import { peerHeader } from "#platform/rpc/peer.ts";
+import { rpcResultFrame } from "../socket/frames.ts";
+import type { Session } from "../socket/session.ts";
+
+export interface RpcOptions {
+  methods: MethodTable;
+  clock: Clock;
+  log: Log;
+  config: { readonly callsInFlight: number; readonly callTimeoutMs: number };
+}
+
+/** When a refused call may be tried again. */
+const retryAfterMs = 1_000;
+
+/** Makes calls of public methods for devices, as the user of the session. */
+export class Calls {
+  readonly #options: RpcOptions;
+
+  constructor(options: RpcOptions) {
+    this.#options = options;
+  }
+
+  /** Makes the call and answers it. Never rejects; a session that has closed gets no answer. */
+  async take(session: Session, token: string, { callId, method, request }: Rpc): Promise<void> {
+    const { clock, config, methods, log } = this.#options;
+    if (session.callsInFlight >= config.callsInFlight) {
+      const error = fail(ErrorReason.OVERLOADED, "too many calls at once", { retryAfterMs });
+      session.tell(rpcResultFrame(callId, rpcError(error)));
+      return;
+    }
+    session.callsInFlight += 1;
+    const stop = new AbortController();
+    const abort = () => stop.abort(new ConnectError("the session has closed", Code.Canceled));
+    session.ended.addEventListener("abort", abort, { once: true });
+    const timer = clock.after(config.callTimeoutMs, () =>
+      stop.abort(new ConnectError("the call took too long", Code.DeadlineExceeded)),
+    );
+    let outcome: Uint8Array | RpcError;
+    try {
+      const headers = new Headers({ authorization: `Bearer ${token}` });
+      headers.set(peerHeader, session.socket.peer);
+      const { userId } = session.caller ?? {};
+      outcome = await methods.call(method, request, headers, stop.signal, userId);
+    } catch (error) {
+      if (!(error instanceof ConnectError)) log.error({ event: "rpc_fault", method, err: error });
+      outcome = rpcError(error);
+    } finally {
+      timer.stop();
+      session.ended.removeEventListener("abort", abort);
+      session.callsInFlight -= 1;
+    }
+    if (session.isOpen) session.tell(rpcResultFrame(callId, outcome));
+  }
+}
+
+/** What a device may know of an error: of faults of ours nothing but that there was one. */
+function rpcError(error: unknown): RpcError {
+  const known =
+    error instanceof ConnectError ? error : fail(ErrorReason.INTERNAL, "internal error");
+  const detail = detailOf(known) ?? create(ErrorDetailSchema, { reason: reasonOf(known.code) });
+  return create(RpcErrorSchema, { code: known.code, text: known.rawMessage, error: detail });
+}
+
+function reasonOf(code: Code): ErrorReason {
+  return code === Code.DeadlineExceeded || code === Code.Unavailable
+    ? ErrorReason.UNAVAILABLE
+    : ErrorReason.UNSPECIFIED;
+}
