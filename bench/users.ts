@@ -9,9 +9,9 @@ import { holdWorker } from "#platform/postgres/worker.ts";
 import { LuckyClient } from "../client/client.ts";
 import { authConfig } from "../services/auth/config.ts";
 import { openDatabase } from "../services/auth/database.ts";
-import { createKeyring } from "../services/auth/keyring.ts";
-import { createSealing } from "../services/auth/sealing.ts";
-import { createAccessTokens } from "../services/auth/tokens.ts";
+import { createKeyring } from "../services/auth/keys/keyring.ts";
+import { createSealing } from "../services/auth/keys/sealing.ts";
+import { createAccessTokens } from "../services/auth/logins/tokens.ts";
 import { withStarted } from "./backends.ts";
 import type { System } from "./system.ts";
 

@@ -1,5 +1,5 @@
 /**
- * Writes services/auth/confusables.txt, Unicode's table of characters that look alike, from
+ * Writes services/auth/accounts/confusables.txt, Unicode's table of characters that look alike, from
  * src/tables.rs of the Rust crate unicode-security: the registry of npm has no kept copy of it.
  * `cargo fetch` of a project with the crate puts it under ~/.cargo/registry/src.
  *
@@ -28,6 +28,6 @@ const head = `# Characters that look alike, of Unicode ${version.replaceAll(", "
 # Copyright Unicode, Inc.; Unicode License v3, https://www.unicode.org/license.txt
 `;
 writeFileSync(
-  join(import.meta.dirname, "../services/auth/confusables.txt"),
+  join(import.meta.dirname, "../services/auth/accounts/confusables.txt"),
   `${head}${lines.join("\n")}\n`,
 );

@@ -40,7 +40,7 @@ import type { SmsSender } from "#platform/sms/sms.ts";
 import { startAllOrNothing } from "#platform/started.ts";
 import type { TokenVerifier } from "#platform/tokens.ts";
 import { authConfig } from "./auth/config.ts";
-import { loadOrCreateKey } from "./auth/sealing.ts";
+import { loadOrCreateKey } from "./auth/keys/sealing.ts";
 import { startAuth } from "./auth/service.ts";
 import { banner } from "./banner.ts";
 import { connectConfig } from "./connect/config.ts";

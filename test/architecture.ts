@@ -1,6 +1,6 @@
 import { posix } from "node:path";
 
-/** Sources by path from the repository's root, such as "services/auth/login.ts". */
+/** Sources by path from the repository's root, such as "services/auth/sign-in/login.ts". */
 export type Sources = ReadonlyMap<string, string>;
 
 /** Packages that only these files may import; tests beside them and under test/ may as well. */

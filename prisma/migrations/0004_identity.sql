@@ -1,7 +1,7 @@
 -- Up Migration
 
 -- Accounts: states, roles, phone, profile. What is personal (phone, birthday, location, answer) is
--- sealed: data key's id, nonce, ciphertext, tag of AES-256-GCM; see services/auth/columns.ts.
+-- sealed: data key's id, nonce, ciphertext, tag of AES-256-GCM; see services/auth/keys/columns.ts.
 ALTER TABLE auth.account DROP CONSTRAINT account_role_check;
 ALTER TABLE auth.account
   ADD CONSTRAINT account_role_check CHECK (role IN ('user', 'bot', 'operator', 'admin')),
@@ -39,7 +39,7 @@ CREATE INDEX account_name_prefix ON auth.account (user_name_key COLLATE "C", use
 CREATE INDEX account_role ON auth.account (role) WHERE role <> 'user';
 
 -- What a taken name looks like: a name with one of these shapes can be mistaken for it. Made by
--- shapesOf in services/auth/names.ts.
+-- shapesOf in services/auth/accounts/names.ts.
 CREATE TABLE auth.name_shape (
   shape   text PRIMARY KEY,
   user_id bigint NOT NULL REFERENCES auth.account ON DELETE CASCADE

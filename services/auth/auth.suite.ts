@@ -25,8 +25,8 @@ import { type SealedPassword, sealPassword } from "../../client/password.ts";
 import { HandClock } from "../../test/clock.ts";
 import { quiet } from "../../test/postgres.ts";
 import { type AuthConfig, authConfig } from "./config.ts";
+import { AUDIENCE, ISSUER } from "./logins/tokens.ts";
 import { startAuth } from "./service.ts";
-import { AUDIENCE, ISSUER } from "./tokens.ts";
 
 /** The key-encryption key of tests, unless they give their own. */
 export const testKey = Buffer.alloc(32, 7).toString("base64");

@@ -1,16 +1,16 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
-import { createAccountDeletion } from "./account-deletion.ts";
 import type { AuthDependencies } from "./dependencies.ts";
-import { createLogin } from "./login.ts";
-import { createPasswordChange } from "./password-change.ts";
-import { createPhoneBinding } from "./phone-binding.ts";
-import { createPhoneRegistration } from "./phone-registration.ts";
-import { createPublicKey } from "./public-key.ts";
-import { createQrLogins } from "./qr-login.ts";
-import { createRefreshing } from "./refreshing.ts";
-import { createRegistration } from "./registration.ts";
-import { createSmsLogin } from "./sms-login.ts";
+import { createAccountDeletion } from "./own-account/account-deletion.ts";
+import { createPasswordChange } from "./own-account/password-change.ts";
+import { createPhoneBinding } from "./own-account/phone-binding.ts";
+import { createQrLogins } from "./qr-login/qr-login.ts";
+import { createPhoneRegistration } from "./registration/phone-registration.ts";
+import { createRegistration } from "./registration/registration.ts";
+import { createLogin } from "./sign-in/login.ts";
+import { createPublicKey } from "./sign-in/public-key.ts";
+import { createRefreshing } from "./sign-in/refreshing.ts";
+import { createSmsLogin } from "./sign-in/sms-login.ts";
 
 /** Registers, logs in and out, and hands out tokens: one file each. */
 export function createAuth(d: AuthDependencies): ServiceImpl<typeof AuthService> {

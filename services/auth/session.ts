@@ -3,7 +3,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { AuthDependencies } from "./dependencies.ts";
-import { recordLastSeen } from "./last-seen.ts";
+import { recordLastSeen } from "./logins/last-seen.ts";
 
 const MAX_USERS = 1_000;
 const MAX_SEEN = 1_000;

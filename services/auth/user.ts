@@ -2,10 +2,10 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { fail } from "#platform/errors.ts";
-import { userOfAccount } from "./accounts.ts";
+import { userOfAccount } from "./accounts/accounts.ts";
 import type { AuthDependencies } from "./dependencies.ts";
-import { createProfile } from "./profile.ts";
-import { createSearch } from "./search.ts";
+import { createProfile } from "./own-account/profile.ts";
+import { createSearch } from "./own-account/search.ts";
 
 /** Looks users up. */
 export function createUser(d: AuthDependencies): ServiceImpl<typeof UserService> {

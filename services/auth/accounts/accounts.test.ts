@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { HandClock } from "../../../test/clock.ts";
+import { startTestPostgres } from "../../../test/postgres.ts";
+import { refused } from "../auth.suite.ts";
+import { type Database, openDatabase } from "../database.ts";
+import { createColumns } from "../keys/columns.ts";
+import type { Keyring } from "../keys/keyring.ts";
+import { createAccounts } from "./accounts.ts";
+
+const { pool } = await startTestPostgres({ after });
+const database = openDatabase(pool);
+after(() => database.$disconnect());
+const keys = { access: [], password: [], code: [], data: [], index: [] };
+const rest = async () => {};
+const keyring: Keyring = { keys, onChange() {}, turn: rest, look: rest, compare: rest };
+const columns = createColumns({ keyring, clock: new HandClock() });
+
+const accountOf = (userId: bigint, userName: string) => ({
+  userId,
+  userName,
+  displayName: userName,
+  passwordHash: "x",
+  createdAt: new Date(0),
+});
+
+for (const [other, reason] of [
+  ["Racer", ErrorReason.USER_NAME_TAKEN],
+  ["r\u0430cer", ErrorReason.USER_NAME_CONFUSABLE],
+] as const)
+  test(`when racer comes between two steps of ${other}, it is ${ErrorReason[reason]}`, async () => {
+    for (let before = 0; before < 3; before++) {
+      await pool.query("TRUNCATE auth.account CASCADE");
+      let queries = 0;
+      const between = database.$extends({
+        query: {
+          async $allOperations({ args, query }) {
+            if (queries++ === before)
+              await createAccounts({ database, columns }).create(accountOf(1n, "racer"));
+            return query(args);
+          },
+        },
+      }) as unknown as Database;
+      const { create } = createAccounts({ database: between, columns });
+      await refused(create(accountOf(2n, other)), reason);
+      assert.ok(queries > before);
+    }
+  });

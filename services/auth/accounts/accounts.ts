@@ -1,0 +1,119 @@
+import { create } from "@bufbuild/protobuf";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { type User, UserSchema } from "#gen/lucky/user/v1/user_pb.js";
+import { type Account, Prisma } from "#gen/prisma/client.ts";
+import { fail } from "#platform/errors.ts";
+import type { Database, Transaction } from "../database.ts";
+import type { Columns } from "../keys/columns.ts";
+import { nameKey, requireVisible, shapesOf } from "./names.ts";
+
+/** What an account begins with; the rest is as the table says. */
+export type NewAccount = Omit<Prisma.AccountUncheckedCreateInput, "userNameKey" | "role" | "state">;
+
+/** Accounts by id and by name. Ids are decimal strings. */
+export interface Accounts {
+  /**
+   * Throws USER_NAME_TAKEN, also for another spelling of a taken name, USER_NAME_CONFUSABLE for one
+   * that looks like a taken one, PHONE_TAKEN, and INVALID_ARGUMENT for one with invisible characters.
+   * In the caller's transaction when it gives one.
+   */
+  create(account: NewAccount, tx?: Transaction): Promise<Account>;
+  byId(userId: string): Promise<Account | undefined>;
+  /** By any spelling of the name. */
+  byName(userName: string): Promise<Account | undefined>;
+  /** By its phone number, in E.164. */
+  byPhone(phone: string): Promise<Account | undefined>;
+  /** Those that exist, each once, in the order of the ids. */
+  byIds(userIds: readonly string[]): Promise<Account[]>;
+  /** The ids of those that exist and are not deleted, each once. */
+  existing(userIds: readonly string[]): Promise<string[]>;
+}
+
+const UNIQUE_VIOLATION = "P2002";
+
+export function createAccounts({
+  database,
+  columns,
+}: {
+  database: Database;
+  columns: Columns;
+}): Accounts {
+  async function insert(tx: Transaction, account: NewAccount): Promise<Account> {
+    requireVisible(account.userName);
+    const userNameKey = nameKey(account.userName);
+    const shapes = shapesOf(account.userName);
+    // The looks before the name: of another who is making the same account just now, whoever sees
+    // its looks sees its name too, and refuses for that.
+    const alike = await tx.nameShape.findFirst({ where: { shape: { in: shapes } } });
+    if (await tx.account.findUnique({ where: { userNameKey }, select: { userId: true } }))
+      throw fail(ErrorReason.USER_NAME_TAKEN, "the user name is taken");
+    if (alike)
+      throw fail(ErrorReason.USER_NAME_CONFUSABLE, "the user name can be mistaken for a taken one");
+    try {
+      const made = await tx.account.create({ data: { ...account, userNameKey } });
+      const { userId } = made;
+      await tx.nameShape.createMany({ data: shapes.map((shape) => ({ shape, userId })) });
+      return made;
+    } catch (error) {
+      throw refusalOf(error) ?? error;
+    }
+  }
+  const ids = (userIds: readonly string[]) => [...new Set(userIds)].map(BigInt);
+  return {
+    create(account, tx) {
+      return tx ? insert(tx, account) : database.$transaction((own) => insert(own, account));
+    },
+    async byId(userId) {
+      const found = await database.account.findUnique({ where: { userId: BigInt(userId) } });
+      return found ?? undefined;
+    },
+    async byName(userName) {
+      // Nobody has such a name, and PostgreSQL takes no text with it.
+      if (userName.includes("\0")) return undefined;
+      const where = { userNameKey: nameKey(userName) };
+      return (await database.account.findUnique({ where })) ?? undefined;
+    },
+    async byPhone(phone) {
+      const phoneIndex = { in: columns.indexes(phone, "account.phone") };
+      return (await database.account.findFirst({ where: { phoneIndex } })) ?? undefined;
+    },
+    async byIds(userIds) {
+      const wanted = ids(userIds);
+      const found = await database.account.findMany({ where: { userId: { in: wanted } } });
+      const byId = new Map(found.map((account) => [account.userId, account]));
+      return wanted.flatMap((userId) => byId.get(userId) ?? []);
+    },
+    async existing(userIds) {
+      const where = { userId: { in: ids(userIds) }, state: { not: "deleted" } };
+      const found = await database.account.findMany({ where, select: { userId: true } });
+      return found.map(({ userId }) => String(userId));
+    },
+  };
+}
+
+/** What a violated uniqueness means: who was quicker has the name, its look or the number. */
+function refusalOf(cause: unknown): Error | undefined {
+  const known = cause instanceof Prisma.PrismaClientKnownRequestError;
+  if (!known || cause.code !== UNIQUE_VIOLATION) return undefined;
+  const told = JSON.stringify(cause.meta ?? {});
+  if (told.includes("phone_index"))
+    return fail(ErrorReason.PHONE_TAKEN, "the phone number belongs to another account", { cause });
+  if (told.includes("shape"))
+    return fail(ErrorReason.USER_NAME_CONFUSABLE, "the user name can be mistaken for a taken one", {
+      cause,
+    });
+  return fail(ErrorReason.USER_NAME_TAKEN, "the user name is taken", { cause });
+}
+
+/** What others may see of an account. */
+export function userOfAccount(account: Account): User {
+  return create(UserSchema, {
+    userId: String(account.userId),
+    userName: account.userName,
+    displayName: account.displayName,
+    createdAtMs: BigInt(account.createdAt.getTime()),
+    avatar: account.avatar,
+    deleted: account.state === "deleted",
+    bot: account.role === "bot",
+  });
+}

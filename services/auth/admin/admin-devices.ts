@@ -1,0 +1,45 @@
+import { create } from "@bufbuild/protobuf";
+import type { ServiceImpl } from "@connectrpc/connect";
+import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import { DeviceClass, DeviceExcess, DeviceRuleSchema } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import type { AuthDependencies } from "../dependencies.ts";
+import type { DeviceRules } from "../logins/device-policy.ts";
+import type { Changes } from "./admin-change.ts";
+
+/** Shows and replaces the policy of how many devices a user may have online. */
+export function createAdminDevices(
+  { devicePolicy }: Pick<AuthDependencies, "devicePolicy">,
+  { changes }: { changes: Changes },
+): Pick<ServiceImpl<typeof AdminService>, "getDevicePolicy" | "setDevicePolicy"> {
+  return {
+    async getDevicePolicy() {
+      const rules = await devicePolicy.rules();
+      return {
+        rules: rules.map(({ deviceClass, maxDevices, excess }) =>
+          create(DeviceRuleSchema, { deviceClass, maxDevices, excess }),
+        ),
+      };
+    },
+    async setDevicePolicy({ rules, reason }, context) {
+      if (new Set(rules.map(({ deviceClass }) => deviceClass)).size < rules.length)
+        throw fail(ErrorReason.INVALID_ARGUMENT, "rules: each device class at most once");
+      const act = { context, action: AuditAction.DEVICE_POLICY_SET, reason };
+      await changes.ofSystem(act, async (tx) => {
+        await devicePolicy.set(tx, rules);
+        return { detail: textOf(rules) };
+      });
+      return {};
+    },
+  };
+}
+
+/** As configuration writes it: "mobile:1:replace,web:3:refuse". */
+const textOf = (rules: DeviceRules): string =>
+  rules
+    .map(({ deviceClass, maxDevices, excess }) => {
+      const over = excess === DeviceExcess.REFUSE_NEW ? "refuse" : "replace";
+      return `${DeviceClass[deviceClass]!.toLowerCase()}:${maxDevices}:${over}`;
+    })
+    .join(",");

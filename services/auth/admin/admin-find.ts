@@ -1,0 +1,76 @@
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import { requirePrintable } from "#platform/printable.ts";
+import { nameKey } from "../accounts/names.ts";
+import { normalizePhone } from "../accounts/phone.ts";
+import type { AuthDependencies } from "../dependencies.ts";
+import type { AdminAccounts } from "./admin-accounts.ts";
+import type { Changes } from "./admin-change.ts";
+import { idOfPageToken, pageTokenOf } from "./admin-pages.ts";
+
+const PAGE = 20;
+/** Behind every character that a name may hold. */
+const LAST = "\u{10ffff}";
+
+/** Finds accounts, in whatever state they are; deleted ones by their id alone. */
+export function createAdminFind(
+  { accounts, database }: Pick<AuthDependencies, "accounts" | "database">,
+  { shown, changes }: { shown: AdminAccounts; changes: Changes },
+): Pick<ServiceImpl<typeof AdminService>, "findAccounts"> {
+  /** The name that the page before ended with. */
+  async function endOf(pageToken: string, prefix: string): Promise<string> {
+    const id = idOfPageToken(pageToken);
+    if (id === undefined) return "";
+    const last = await accounts.byId(String(id));
+    if (last?.userNameKey.startsWith(prefix)) return last.userNameKey;
+    throw fail(ErrorReason.INVALID_ARGUMENT, "page_token: not of this search, or no longer good");
+  }
+
+  async function byPrefix(wanted: string, pageSize: number, pageToken: string) {
+    requirePrintable("user_name_prefix", wanted);
+    const prefix = nameKey(wanted);
+    const after = await endOf(pageToken, prefix);
+    // A range, not LIKE: it needs no escaping.
+    const rows = await database.$queryRaw<{ id: string }[]>`
+      SELECT user_id::text AS id FROM auth.account
+      WHERE state <> 'deleted'
+        AND user_name_key COLLATE "C" >= ${prefix}
+        AND user_name_key COLLATE "C" < ${prefix + LAST}
+        AND user_name_key COLLATE "C" > ${after}
+      ORDER BY user_name_key COLLATE "C" LIMIT ${pageSize + 1}`;
+    const found = await accounts.byIds(rows.slice(0, pageSize).map(({ id }) => id));
+    const last = found.at(-1);
+    const more = rows.length > pageSize && last !== undefined;
+    return {
+      accounts: await shown.show(found),
+      nextPageToken: more ? pageTokenOf(last.userId) : "",
+    };
+  }
+
+  /** Whose number it is is personal: that somebody asked is audited, found or not. */
+  async function byPhone(phone: string, context: HandlerContext) {
+    const account = await accounts.byPhone(normalizePhone(phone));
+    const act = { context, action: AuditAction.FOUND_BY_PHONE, reason: "" };
+    await changes.ofSystem(act, async () =>
+      account ? { detail: "found", userId: String(account.userId) } : { detail: "not found" },
+    );
+    return { accounts: account ? await shown.show([account]) : [] };
+  }
+
+  return {
+    async findAccounts({ query, pageSize, pageToken }, context) {
+      switch (query.case) {
+        case "userId": {
+          const account = await accounts.byId(query.value);
+          return { accounts: account ? await shown.show([account]) : [] };
+        }
+        case "phone":
+          return byPhone(query.value, context);
+        default:
+          return byPrefix(query.value ?? "", pageSize || PAGE, pageToken);
+      }
+    },
+  };
+}

@@ -1,0 +1,242 @@
+import assert from "node:assert/strict";
+import { randomBytes, randomUUID } from "node:crypto";
+import { after, test } from "node:test";
+import { defaultsOf } from "#platform/config.ts";
+import { HandClock } from "../../../test/clock.ts";
+import { quiet, startTestPostgres } from "../../../test/postgres.ts";
+import { createAccounts } from "../accounts/accounts.ts";
+import { placeOf, sealedColumns } from "../accounts/shown-profile.ts";
+import { authConfig } from "../config.ts";
+import { openDatabase } from "../database.ts";
+import { createColumns } from "../keys/columns.ts";
+import type { Keyring } from "../keys/keyring.ts";
+import { KEY_ID_BYTES, type Keys, keyIdBytes, type SecretKey } from "../keys/keys.ts";
+import { sealAgain } from "./sealing-again.ts";
+
+const { pool } = await startTestPostgres({ after });
+const config = { ...defaultsOf(authConfig), sealAgainRows: 3 };
+const database = openDatabase(pool);
+after(() => database.$disconnect());
+
+type Purpose = "data" | "index";
+
+/** A ring whose keys a test rotates; its rows are in the database, as far as retiring goes. */
+async function stand() {
+  await pool.query("TRUNCATE auth.account, auth.key, auth.sms_code CASCADE");
+  const clock = new HandClock();
+  const lists = { data: [] as SecretKey[], index: [] as SecretKey[] };
+  const keys = { access: [], password: [], code: [], ...lists } as Keys;
+  const rest = async () => {};
+  const keyring: Keyring = { keys, onChange() {}, turn: rest, look: rest, compare: rest };
+  const columns = createColumns({ keyring, clock });
+  const accounts = createAccounts({ database, columns });
+  const d = { clock, columns, config, database, keyring, log: quiet };
+
+  async function rotate(purpose: Purpose, aheadMs = 0) {
+    const activeAtMs = clock.now() + aheadMs;
+    const key = { keyId: randomUUID(), secret: randomBytes(32), activeAtMs };
+    lists[purpose].unshift(key);
+    const at = new Date(activeAtMs);
+    const { keyId } = key;
+    const data = { keyId, purpose, privateKey: new Uint8Array(1), createdAt: at, activeAt: at };
+    await database.key.create({ data });
+    return key;
+  }
+  const seal = (column: (typeof sealedColumns)[number], userId: number, text: string) =>
+    columns.seal(text, placeOf(column, BigInt(userId)));
+  const phoneOf = (userId: number) => `+49151123456${userId}`;
+
+  return {
+    ...d,
+    accounts,
+    rotate,
+    seal,
+    phoneOf,
+    async account(userId: number) {
+      await accounts.create({
+        userId: BigInt(userId),
+        userName: `number ${"abcdefghijklmnopqrstuvwxyz"[userId - 10]}`,
+        displayName: "x",
+        phone: seal("phone", userId, phoneOf(userId)),
+        phoneIndex: columns.index(phoneOf(userId), "account.phone"),
+        birthday: seal("birthday", userId, "1990-05-17"),
+        location: seal("location", userId, `town ${userId}`),
+        addAnswer: seal("addAnswer", userId, `answer ${userId}`),
+      });
+    },
+    row: (userId: number) =>
+      database.account.findUniqueOrThrow({ where: { userId: BigInt(userId) } }),
+    async retired() {
+      const rows = await database.key.findMany({ where: { retiredAt: { not: null } } });
+      return rows.map(({ keyId }) => keyId);
+    },
+    settle: () => clock.advance(config.keyRefreshSeconds * 1_000 + 60_000),
+  };
+}
+
+test("with one key of each kind there is nothing to do", async () => {
+  const one = await stand();
+  await one.rotate("data");
+  await one.rotate("index");
+  await one.account(10);
+  const before = await one.row(10);
+  assert.equal(await sealAgain(one), 0);
+  assert.deepEqual(await one.row(10), before);
+  assert.deepEqual(await one.retired(), []);
+});
+
+test("a successor that waits for its time changes nothing", async () => {
+  const one = await stand();
+  await one.rotate("data");
+  await one.rotate("index");
+  await one.account(10);
+  const before = await one.row(10);
+  await one.rotate("data", 3_600_000);
+  await one.rotate("index", 3_600_000);
+  assert.equal(await sealAgain(one), 0);
+  assert.deepEqual(await one.row(10), before);
+});
+
+test("all rows are sealed anew, a bounded step at a time, then the old keys are retired", async () => {
+  const one = await stand();
+  const oldData = await one.rotate("data");
+  const oldIndex = await one.rotate("index");
+  for (let userId = 10; userId < 17; userId++) await one.account(userId);
+  const newData = await one.rotate("data");
+  const newIndex = await one.rotate("index");
+  const steps: number[] = [];
+  do steps.push(await sealAgain(one));
+  while (steps.at(-1) !== 0);
+  assert.deepEqual(steps, [3, 3, 1, 0]);
+
+  for (let userId = 10; userId < 17; userId++) {
+    const row = await one.row(userId);
+    for (const column of sealedColumns) {
+      const under = Buffer.from(row[column]!.subarray(0, KEY_ID_BYTES));
+      assert.deepEqual(under, keyIdBytes(newData.keyId), column);
+    }
+    const under = Buffer.from(row.phoneIndex!.subarray(0, KEY_ID_BYTES));
+    assert.deepEqual(under, keyIdBytes(newIndex.keyId));
+    const opened = sealedColumns.map((column) =>
+      one.columns.open(row[column]!, placeOf(column, row.userId)),
+    );
+    const phone = one.phoneOf(userId);
+    assert.deepEqual(opened, [phone, "1990-05-17", `town ${userId}`, `answer ${userId}`]);
+    assert.equal((await one.accounts.byPhone(phone))?.userId, BigInt(userId));
+  }
+  assert.deepEqual(await one.retired(), [], "another instance may still use the old ones");
+  one.settle();
+  assert.equal(await sealAgain(one), 0);
+  assert.deepEqual((await one.retired()).sort(), [oldData.keyId, oldIndex.keyId].sort());
+});
+
+test("a change that comes in between is not overwritten", async () => {
+  const one = await stand();
+  await one.rotate("data");
+  await one.rotate("index");
+  await one.account(10);
+  await one.rotate("data");
+  const changed = one.seal("location", 10, "a newer town");
+  const database = one.database.$extends({
+    query: {
+      account: {
+        // Another device is quicker than the update, and slower than the reading before it.
+        async updateMany({ args, query }) {
+          await pool.query("UPDATE auth.account SET location = $1 WHERE user_id = 10", [changed]);
+          return query(args);
+        },
+      },
+    },
+  });
+  await sealAgain({ ...one, database: database as never });
+  const { location } = await one.row(10);
+  assert.deepEqual(location, changed);
+  assert.equal(await sealAgain(one), 1, "the rest of the row comes with the next step");
+  assert.equal(await sealAgain(one), 0);
+  assert.deepEqual((await one.row(10)).location, changed);
+});
+
+test("instances that do it at the same time do not get in each other's way", async () => {
+  const one = await stand();
+  await one.rotate("data");
+  await one.rotate("index");
+  for (let userId = 10; userId < 16; userId++) await one.account(userId);
+  await one.rotate("data");
+  await one.rotate("index");
+  const all = async () => {
+    while ((await sealAgain(one)) > 0);
+  };
+  await Promise.all([all(), all(), all()]);
+  for (let userId = 10; userId < 16; userId++) {
+    const row = await one.row(userId);
+    assert.equal(one.columns.open(row.phone!, placeOf("phone", row.userId)), one.phoneOf(userId));
+    assert.ok(sealedColumns.every((column) => one.columns.isCurrent(row[column]!)));
+  }
+});
+
+test("a row that does not open keeps its key from being retired, and stops no other row", async () => {
+  const one = await stand();
+  await one.rotate("data");
+  await one.rotate("index");
+  await one.account(10);
+  await one.account(11);
+  // A value that somebody moved here from another row.
+  const data = { location: one.seal("location", 99, "elsewhere") };
+  await one.database.account.update({ where: { userId: 10n }, data });
+  await one.rotate("data");
+  assert.equal(await sealAgain(one), 2);
+  assert.equal(await sealAgain(one), 1);
+  one.settle();
+  assert.equal(await sealAgain(one), 1);
+  assert.deepEqual(await one.retired(), []);
+  assert.ok(one.columns.isCurrent((await one.row(11)).location!));
+});
+
+test("many rows that do not open stop no other row either", async () => {
+  const one = await stand();
+  await one.rotate("data");
+  await one.rotate("index");
+  for (let userId = 10; userId < 18; userId += 1) {
+    await one.account(userId);
+    // More than a step takes, all in front.
+    const data = { location: one.seal("location", 99, "elsewhere") };
+    if (userId < 17) await one.database.account.update({ where: { userId }, data });
+  }
+  await one.rotate("data");
+  await sealAgain(one);
+  assert.ok(one.columns.isCurrent((await one.row(17)).location!));
+});
+
+test("an index key waits for the codes whose numbers are found by it", async () => {
+  const one = await stand();
+  await one.rotate("data");
+  const old = await one.rotate("index");
+  const at = new Date(one.clock.now());
+  const code = {
+    smsCodeId: randomUUID(),
+    phoneIndex: one.columns.index(one.phoneOf(10), "account.phone"),
+    purpose: 1,
+    codeHash: new Uint8Array(48),
+    createdAt: at,
+    expiresAt: at,
+  };
+  await database.smsCode.create({ data: code });
+  await one.rotate("index");
+  one.settle();
+  await sealAgain(one);
+  assert.deepEqual(await one.retired(), []);
+  await database.smsCode.deleteMany();
+  await sealAgain(one);
+  assert.deepEqual(await one.retired(), [old.keyId]);
+});
+
+test("what is null stays null", async () => {
+  const one = await stand();
+  await one.rotate("data");
+  await one.rotate("index");
+  await one.accounts.create({ userId: 10n, userName: "bare", displayName: "x" });
+  await one.rotate("data");
+  await one.rotate("index");
+  assert.equal(await sealAgain(one), 0);
+  assert.equal((await one.row(10)).phone, null);
+});

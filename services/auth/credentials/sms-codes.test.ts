@@ -1,0 +1,263 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { defaultsOf } from "#platform/config.ts";
+import { detailOf } from "#platform/errors.ts";
+import { createMemoryLimiter } from "#platform/limiter/memory.ts";
+import { Metrics } from "#platform/metrics.ts";
+import { createConsoleSms } from "#platform/sms/console.ts";
+import { quiet, startTestPostgres } from "../../../test/postgres.ts";
+import { anyPhone, codeOf } from "../../../test/sms.ts";
+import { refused, startTestAuth, type TestAuth, testKey } from "../auth.suite.ts";
+import { authConfig } from "../config.ts";
+import { openDatabase } from "../database.ts";
+import { createCodes } from "../keys/codes.ts";
+import { createColumns } from "../keys/columns.ts";
+import { createKeyring } from "../keys/keyring.ts";
+import { createSealing } from "../keys/sealing.ts";
+import { createSmsCodes } from "./sms-codes.ts";
+
+const { url, pool } = await startTestPostgres({ after });
+const one = await startTestAuth({ url, t: { after } });
+const { auth, clock, messages } = one;
+const { LOGIN, REGISTER, RESET, BIND } = SmsPurpose;
+const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
+const HOUR = 3_600_000;
+
+const lastCode = (from: TestAuth = one) => codeOf(from.messages.at(-1)!);
+/** Any six digits but these. */
+const otherThan = (code: string) => String((Number(code) + 1) % 1_000_000).padStart(6, "0");
+const registerBy = (phone: string, code: string, on = one) =>
+  on.auth.registerByPhone({ phone, code, device });
+
+/** A number with an account; the resend interval is over. */
+async function known(): Promise<string> {
+  const phone = anyPhone();
+  await auth.sendSmsCode({ phone, purpose: REGISTER });
+  await registerBy(phone, lastCode());
+  clock.advance(61_000);
+  return phone;
+}
+
+async function waitMs(call: Promise<unknown>): Promise<number> {
+  const error = await call.then(
+    () => assert.fail("it was allowed"),
+    (e: unknown) => e,
+  );
+  await refused(Promise.reject(error), ErrorReason.RATE_LIMITED);
+  return Number(detailOf(error)?.retryAfterMs);
+}
+
+test("a code is good for five minutes, and its message says so", async () => {
+  const phone = anyPhone();
+  const sent = await auth.sendSmsCode({ phone, purpose: REGISTER });
+  assert.equal(sent.expiresAtMs, BigInt(clock.now() + 300_000));
+  assert.equal(sent.resendAfterMs, 60_000n);
+  assert.equal(messages.at(-1)!.phone, phone);
+  assert.match(messages.at(-1)!.text, /^\d{6} is your Lucky code\. It is good for 5 minutes/);
+  clock.advance(300_000);
+  await refused(registerBy(phone, lastCode()), ErrorReason.SMS_CODE_INVALID);
+  await auth.sendSmsCode({ phone, purpose: REGISTER });
+  clock.advance(299_999);
+  await registerBy(phone, lastCode());
+});
+
+test("a code is good once, also for many at once on two instances", async (t) => {
+  const two = await startTestAuth({ url, t, clock });
+  const phone = await known();
+  await auth.sendSmsCode({ phone, purpose: LOGIN });
+  const code = lastCode();
+  const outcomes = await Promise.allSettled(
+    [one, two, one, two].map((on) => on.auth.loginBySmsCode({ phone, code, device })),
+  );
+  assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
+  await refused(auth.loginBySmsCode({ phone, code, device }), ErrorReason.SMS_CODE_INVALID);
+});
+
+test("a code is good for its purpose, its number and its user alone", async () => {
+  const phone = await known();
+  await auth.sendSmsCode({ phone, purpose: LOGIN });
+  const code = lastCode();
+  const newPassword = () => one.encrypt("a wholly new one");
+  const resetting = auth.resetPassword({ phone, code, newPassword: await newPassword() });
+  await refused(resetting, ErrorReason.SMS_CODE_INVALID);
+  await refused(registerBy(phone, code), ErrorReason.SMS_CODE_INVALID);
+  const elsewhere = auth.loginBySmsCode({ phone: await known(), code, device });
+  await refused(elsewhere, ErrorReason.SMS_CODE_INVALID);
+  await auth.loginBySmsCode({ phone, code, device });
+
+  const [ana, ben] = [await one.register(), await one.register()];
+  const [asAna, asBen] = [
+    one.as(await one.login(ana.userName)),
+    one.as(await one.login(ben.userName)),
+  ];
+  const fresh = anyPhone();
+  await auth.sendSmsCode({ phone: fresh, purpose: BIND }, asAna);
+  const bind = async (as: typeof asAna) =>
+    auth.bindPhone(
+      { phone: fresh, code: lastCode(), password: await one.encrypt("correct horse") },
+      as,
+    );
+  await refused(bind(asBen), ErrorReason.SMS_CODE_INVALID);
+  await bind(asAna);
+});
+
+test("a newer code voids the older one of the same purpose", async () => {
+  const phone = anyPhone();
+  await auth.sendSmsCode({ phone, purpose: REGISTER });
+  const older = lastCode();
+  clock.advance(60_000);
+  await auth.sendSmsCode({ phone, purpose: REGISTER });
+  const newer = lastCode();
+  if (older !== newer) await refused(registerBy(phone, older), ErrorReason.SMS_CODE_INVALID);
+  await registerBy(phone, newer);
+});
+
+test("wrong guesses are counted for good, also many at once, and five are survived", async () => {
+  const phone = await known();
+  await auth.sendSmsCode({ phone, purpose: LOGIN });
+  const wrong = otherThan(lastCode());
+  const guess = (code: string) => auth.loginBySmsCode({ phone, code, device });
+  await Promise.all([1, 2, 3, 4, 5].map(() => refused(guess(wrong), ErrorReason.SMS_CODE_INVALID)));
+  const { tokens } = await guess(lastCode());
+  assert.ok(tokens);
+
+  clock.advance(60_000);
+  await auth.sendSmsCode({ phone, purpose: LOGIN });
+  const again = otherThan(lastCode());
+  const outcomes = await Promise.allSettled(Array.from({ length: 20 }, () => guess(again)));
+  const invalid = outcomes.filter(
+    (o) => o.status === "rejected" && detailOf(o.reason)?.reason === ErrorReason.SMS_CODE_INVALID,
+  );
+  assert.equal(invalid.length, 6);
+  await refused(guess(lastCode()), ErrorReason.SMS_CODE_EXHAUSTED);
+});
+
+test("what fails after the right code leaves it as good as it was", async () => {
+  const phone = anyPhone();
+  const taken = await one.register();
+  await auth.sendSmsCode({ phone, purpose: REGISTER });
+  const code = lastCode();
+  for (let n = 0; n < 8; n++) {
+    const call = auth.registerByPhone({ phone, code, device, userName: taken.userName });
+    await refused(call, ErrorReason.USER_NAME_TAKEN);
+  }
+  await registerBy(phone, code);
+});
+
+test("a number without an account reads the same, and nothing is sent to it", async () => {
+  const [stranger, friend] = [anyPhone(), await known()];
+  for (const purpose of [LOGIN, RESET]) {
+    const before = messages.length;
+    const unknown = await auth.sendSmsCode({ phone: stranger, purpose });
+    assert.equal(messages.length, before);
+    assert.deepEqual(await auth.sendSmsCode({ phone: friend, purpose }), unknown);
+    assert.equal(messages.length, before + 1);
+    const waits = [
+      await waitMs(auth.sendSmsCode({ phone: stranger, purpose })),
+      await waitMs(auth.sendSmsCode({ phone: friend, purpose })),
+    ];
+    assert.equal(waits[0], waits[1]);
+    clock.advance(60_000);
+  }
+  const guess = (phone: string) => auth.loginBySmsCode({ phone, code: "000000", device });
+  await auth.sendSmsCode({ phone: stranger, purpose: LOGIN });
+  for (let n = 0; n < 6; n++) await refused(guess(stranger), ErrorReason.SMS_CODE_INVALID);
+  await refused(guess(stranger), ErrorReason.SMS_CODE_EXHAUSTED);
+});
+
+test("a number gets one code a minute, five an hour and ten a day, whatever they are for", async (t) => {
+  const phone = anyPhone();
+  const purposes = [LOGIN, REGISTER, RESET];
+  const send = (n: number, on = one) =>
+    on.auth.sendSmsCode({ phone, purpose: purposes[n % purposes.length]! });
+  await send(0);
+  assert.equal(await waitMs(send(1)), 60_000);
+  clock.advance(59_999);
+  assert.equal(await waitMs(send(1)), 1);
+  clock.advance(1);
+  for (let n = 1; n < 5; n++) {
+    await send(n);
+    clock.advance(60_000);
+  }
+  assert.equal(await waitMs(send(5)), HOUR - 300_000);
+  // Counted over instances and restarts, and after what is useless was deleted.
+  const two = await startTestAuth({ url, t, clock });
+  assert.equal(await waitMs(send(5, two)), HOUR - 300_000);
+  clock.advance(HOUR - 300_000);
+  for (let n = 0; n < 5; n++) {
+    await send(n, two);
+    clock.advance(12 * 60_000);
+  }
+  assert.equal(await waitMs(send(10)), 24 * HOUR - 2 * HOUR);
+  clock.advance(22 * HOUR);
+  await send(10);
+});
+
+test("of many at once to one number one is sent", async (t) => {
+  const two = await startTestAuth({ url, t, clock });
+  const phone = anyPhone();
+  const outcomes = await Promise.allSettled(
+    [one, two, one, two].map((on) => on.auth.sendSmsCode({ phone, purpose: REGISTER })),
+  );
+  assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
+});
+
+test("a day has an end: no more codes than its budget", async (t) => {
+  const tight = await startTestAuth({ url, t, clock, config: { smsPerDay: 3 } });
+  for (let n = 0; n < 3; n++)
+    await tight.auth.sendSmsCode({ phone: anyPhone(), purpose: REGISTER });
+  const waits = await waitMs(tight.auth.sendSmsCode({ phone: anyPhone(), purpose: REGISTER }));
+  assert.ok(waits > 0 && waits <= 24 * HOUR);
+});
+
+test("a number that gets no messages, or is none, is refused", async () => {
+  for (const phone of ["+4915", "+493012345678", "+18005551234", "+9999999999"]) {
+    const call = auth.sendSmsCode({ phone, purpose: REGISTER });
+    await assert.rejects(call, /phone/);
+  }
+  const bind = auth.sendSmsCode({ phone: anyPhone(), purpose: BIND });
+  await refused(bind, ErrorReason.TOKEN_INVALID);
+  const unset = auth.sendSmsCode({ phone: anyPhone(), purpose: SmsPurpose.UNSPECIFIED });
+  await refused(unset, ErrorReason.INVALID_ARGUMENT);
+});
+
+test("neither number nor code is in the table, and hashes cannot be tried without the key", async () => {
+  const phone = anyPhone();
+  await auth.sendSmsCode({ phone, purpose: REGISTER });
+  const { rows } = await pool.query("SELECT t::text AS row FROM auth.sms_code t");
+  assert.ok(rows.length > 0);
+  for (const secret of [phone, phone.slice(1), lastCode()])
+    assert.ok(rows.every(({ row }) => !row.includes(Buffer.from(secret).toString("hex"))));
+  assert.ok(rows.every(({ row }) => !row.includes(phone)));
+});
+
+test("codes are deleted when they count no more", async () => {
+  await pool.query("DELETE FROM auth.sms_code");
+  const phone = anyPhone();
+  await auth.sendSmsCode({ phone, purpose: REGISTER });
+  const database = openDatabase(pool);
+  const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
+  const sealing = createSealing(testKey);
+  const keyring = await createKeyring({ config, database, sealing, clock });
+  const { tidy } = createSmsCodes({
+    config,
+    database,
+    codes: createCodes({ keyring, clock }),
+    columns: createColumns({ keyring, clock }),
+    sms: createConsoleSms(),
+    limiter: createMemoryLimiter({ clock }),
+    clock,
+    log: quiet,
+    metrics: new Metrics(),
+  });
+  const rows = async () => (await pool.query("SELECT 1 FROM auth.sms_code")).rowCount;
+  clock.advance(24 * HOUR);
+  await tidy();
+  assert.equal(await rows(), 1);
+  clock.advance(300_001);
+  await tidy();
+  assert.equal(await rows(), 0);
+  await database.$disconnect();
+});

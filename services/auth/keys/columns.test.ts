@@ -1,0 +1,104 @@
+import assert from "node:assert/strict";
+import { randomBytes, randomUUID } from "node:crypto";
+import { test } from "node:test";
+import { HandClock } from "../../../test/clock.ts";
+import { createCodes } from "./codes.ts";
+import { createColumns } from "./columns.ts";
+import type { Keyring } from "./keyring.ts";
+import { KEY_ID_BYTES, type Keys, keyIdBytes, type SecretKey } from "./keys.ts";
+
+const clock = new HandClock();
+
+const fresh = (activeAtMs: number): SecretKey => ({
+  keyId: randomUUID(),
+  secret: randomBytes(32),
+  activeAtMs,
+});
+
+/** A ring that holds one key of each symmetric kind, and more when a test adds them. */
+function ring() {
+  const one = () => [fresh(clock.now())];
+  const keys = { access: [], password: [], data: one(), index: one(), code: one() };
+  const add = (purpose: "data" | "index" | "code", key: SecretKey) => keys[purpose].unshift(key);
+  const keyring: Keyring = {
+    keys: keys as Keys,
+    onChange() {},
+    turn: async () => {},
+    look: async () => {},
+    compare: async () => {},
+  };
+  return { keys, keyring, add };
+}
+
+const place = { column: "account.phone", row: "42" };
+const phone = "+4915112345678";
+
+test("a sealed value opens in its place and nowhere else", () => {
+  const columns = createColumns({ keyring: ring().keyring, clock });
+  const sealed = columns.seal(phone, place);
+  assert.equal(columns.open(sealed, place), phone);
+  assert.ok(!Buffer.from(sealed).includes(phone));
+  assert.notDeepEqual(columns.seal(phone, place), sealed);
+  assert.throws(() => columns.open(sealed, { ...place, row: "43" }));
+  assert.throws(() => columns.open(sealed, { ...place, column: "account.location" }));
+  const bent = Uint8Array.from(sealed);
+  bent[bent.length - 1]! ^= 1;
+  assert.throws(() => columns.open(bent, place));
+});
+
+test("a value that was cut or lengthened does not open, nor does one with a short tag", () => {
+  const { keyring } = ring();
+  const columns = createColumns({ keyring, clock });
+  const place = { column: "account.phone", row: "1" };
+  const sealed = columns.seal(phone, place);
+  for (let length = 0; length < sealed.length; length += 1)
+    assert.throws(() => columns.open(sealed.subarray(0, length), place), `${length} bytes`);
+  assert.throws(() => columns.open(Buffer.concat([sealed, Buffer.alloc(1)]), place));
+});
+
+test("after a rotation old values open, and say that they are to be sealed again", () => {
+  const { keyring, keys, add } = ring();
+  const columns = createColumns({ keyring, clock });
+  const sealed = columns.seal(phone, place);
+  assert.ok(columns.isCurrent(sealed));
+  add("data", fresh(clock.now() + 1_000));
+  assert.ok(columns.isCurrent(columns.seal(phone, place)), "a key that is not active yet waits");
+  assert.ok(columns.isCurrent(sealed));
+  clock.advance(1_000);
+  assert.ok(!columns.isCurrent(sealed));
+  assert.equal(columns.open(sealed, place), phone);
+  assert.ok(columns.isCurrent(columns.seal(phone, place)));
+  keys.data.pop();
+  assert.throws(() => columns.open(sealed, place), /data key of account.phone is not there/);
+});
+
+test("an index is the same for a value and a column, and found under older keys too", () => {
+  const { keyring, keys, add } = ring();
+  const columns = createColumns({ keyring, clock });
+  const index = columns.index(phone, "account.phone");
+  assert.equal(index.length, KEY_ID_BYTES + 32);
+  assert.deepEqual(Buffer.from(index.subarray(0, KEY_ID_BYTES)), keyIdBytes(keys.index[0]!.keyId));
+  assert.deepEqual(columns.index(phone, "account.phone"), index);
+  assert.notDeepEqual(columns.index(phone, "account.other"), index);
+  add("index", fresh(clock.now()));
+  assert.notDeepEqual(columns.index(phone, "account.phone"), index);
+  const [first, second] = columns.indexes(phone, "account.phone");
+  assert.deepEqual(first, columns.index(phone, "account.phone"));
+  assert.deepEqual(second, index);
+});
+
+test("a code matches its hash in its context only, also after a rotation", () => {
+  const { keyring, keys, add } = ring();
+  const codes = createCodes({ keyring, clock });
+  const code = codes.make();
+  assert.match(code, /^\d{6}$/);
+  const hash = codes.hash(code, "login one");
+  assert.ok(codes.matches(hash, code, "login one"));
+  assert.ok(!codes.matches(hash, code, "login two"));
+  assert.ok(!codes.matches(hash, code === "000000" ? "000001" : "000000", "login one"));
+  assert.ok(!Buffer.from(hash).includes(code));
+  add("code", fresh(clock.now()));
+  assert.ok(codes.matches(hash, code, "login one"));
+  keys.code.pop();
+  assert.ok(!codes.matches(hash, code, "login one"));
+});

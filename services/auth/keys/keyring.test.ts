@@ -1,0 +1,201 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { after, beforeEach, test } from "node:test";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { defaultsOf } from "#platform/config.ts";
+import { HandClock } from "../../../test/clock.ts";
+import { startTestPostgres } from "../../../test/postgres.ts";
+import { refused, startTestAuth, testKey } from "../auth.suite.ts";
+import { type AuthConfig, authConfig } from "../config.ts";
+import { openDatabase } from "../database.ts";
+import { createAccessTokens } from "../logins/tokens.ts";
+import { createKeyring } from "./keyring.ts";
+import { activeKey } from "./keys.ts";
+import { createSealing } from "./sealing.ts";
+
+const { url, pool } = await startTestPostgres({ after });
+beforeEach(() => pool.query("DELETE FROM auth.key"));
+const database = openDatabase(pool);
+
+const day = 86_400_000;
+const hour = 3_600_000;
+
+/** One instance's view of the shared keys. */
+function keyringOf(
+  clock: HandClock,
+  { key = testKey, before = "", over = {}, database: given = database } = {},
+) {
+  const config: AuthConfig = { ...defaultsOf(authConfig), passwordKeyBits: 2_048, ...over };
+  return createKeyring({ config, database: given, sealing: createSealing(key, before), clock });
+}
+
+const kidOf = (token: string): string =>
+  JSON.parse(Buffer.from(token.split(".")[0]!, "base64url").toString()).kid;
+
+test("a new key is published before it signs; the old one stays until its tokens are gone", async () => {
+  const clock = new HandClock();
+  const config = { ...defaultsOf(authConfig), passwordKeyBits: 2_048 };
+  const [one, two] = [await keyringOf(clock), await keyringOf(clock)];
+  const tokens = await createAccessTokens({ config, keyring: one, clock });
+  const subject = { userId: "1", loginId: "l", deviceId: "d", deviceClass: 1, role: "user" };
+  const signer = async () => kidOf(await tokens.sign(subject, tokens.expiryMs()));
+  const published = () =>
+    JSON.parse(tokens.jwksJson).keys.map(({ kid }: { kid: string }) => kid) as string[];
+  const old = await signer();
+
+  clock.advance(90 * day);
+  await Promise.all([one.turn(), two.turn()]);
+  await one.turn();
+  assert.equal(published().length, 2);
+  assert.deepEqual(
+    one.keys.access.map(({ keyId }) => keyId),
+    two.keys.access.map(({ keyId }) => keyId),
+  );
+  assert.equal(await signer(), old);
+  clock.advance(hour);
+  const fresh = await signer();
+  assert.notEqual(fresh, old);
+  assert.ok(published().includes(fresh));
+
+  clock.advance(900_000);
+  await one.turn();
+  assert.deepEqual(published(), [fresh, old]);
+  clock.advance(60_000);
+  await one.turn();
+  assert.deepEqual(published(), [fresh]);
+});
+
+test("tokens and passwords go on over a rotation, on an instance that made none of the keys", async (t) => {
+  const clock = new HandClock();
+  const config = { keyRotationDays: 1, keyRefreshSeconds: 60 };
+  const one = await startTestAuth({ url, t, clock, config });
+  const { userName } = await one.register();
+  const tokens = await one.login(userName);
+  const rotating = await keyringOf(clock, { over: { keyRotationDays: 1 } });
+  clock.advance(day - hour - 60_000);
+  const late = (await one.auth.refresh({ refreshToken: tokens.refreshToken })).tokens!;
+  clock.advance(hour + 60_000);
+  await rotating.turn();
+  clock.advance(hour);
+  await rotating.turn();
+  const kid = activeKey(rotating.keys.access, clock.now()).keyId;
+  assert.notEqual(kidOf(late.accessToken), kid);
+  const second = await startTestAuth({ url, t, clock, config });
+  const next = (await second.auth.refresh({ refreshToken: late.refreshToken })).tokens!;
+  assert.equal(kidOf(next.accessToken), kid);
+  await second.verifier.verify(next.accessToken);
+  await second.login(userName, "laptop");
+});
+
+test("a token of a key that was withdrawn is refused by whoever has not seen it yet", async (t) => {
+  const clock = new HandClock();
+  const one = await startTestAuth({ url, t, clock });
+  const tokens = await one.login((await one.register()).userName);
+  await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
+  const second = await startTestAuth({ url, t, clock });
+  await refused(second.verifier.verify(tokens.accessToken), ErrorReason.TOKEN_INVALID);
+});
+
+test("under a new key-encryption key the keys are sealed anew, and the old one is needed no more", async () => {
+  const clock = new HandClock();
+  const next = randomBytes(32).toString("base64");
+  const old = await keyringOf(clock);
+  const changing = await keyringOf(clock, { key: next, before: testKey });
+  assert.deepEqual(idsOf(changing), idsOf(old));
+  const changed = await keyringOf(clock, { key: next });
+  assert.deepEqual(idsOf(changed), idsOf(old));
+  assert.deepEqual(changed.keys.data[0]!.secret, old.keys.data[0]!.secret);
+  await assert.rejects(keyringOf(clock), /another key-encryption key/);
+});
+
+test("while the database cannot be reached the keys stay as they were", async () => {
+  const clock = new HandClock();
+  const keyring = await keyringOf(clock);
+  const before = keyring.keys;
+  const heard: string[] = [];
+  keyring.onChange(() => void heard.push("changed"));
+  await pool.query("ALTER TABLE auth.key RENAME TO key_away");
+  await assert.rejects(keyring.turn());
+  await pool.query("ALTER TABLE auth.key_away RENAME TO key");
+  assert.equal(keyring.keys, before);
+  await keyring.turn();
+  assert.deepEqual(heard, []);
+  clock.advance(90 * day);
+  await keyring.turn();
+  assert.deepEqual(heard, ["changed"]);
+});
+
+function idsOf({ keys }: Awaited<ReturnType<typeof keyringOf>>): string[] {
+  return Object.values(keys)
+    .flat()
+    .map(({ keyId }) => keyId);
+}
+
+test("a key that is deleted by hand is gone at the next look, everywhere, and has a successor", async () => {
+  const clock = new HandClock();
+  const [one, two] = [await keyringOf(clock), await keyringOf(clock)];
+  const before = activeKey(one.keys.access, clock.now()).keyId;
+  await one.look();
+  assert.equal(activeKey(one.keys.access, clock.now()).keyId, before);
+  await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
+  await Promise.all([one.look(), two.look(), one.look()]);
+  const ids = [one, two].map(({ keys }) => keys.access.map(({ keyId }) => keyId));
+  assert.equal(ids[0]!.length, 1);
+  assert.notEqual(ids[0]![0], before);
+  assert.deepEqual(ids[0], ids[1]);
+  assert.equal(activeKey(two.keys.access, clock.now()).keyId, ids[0]![0]);
+});
+
+test("who has read the ids of the stored keys need not look: the keys are read when they differ", async () => {
+  const clock = new HandClock();
+  const ring = await keyringOf(clock);
+  const heard: string[] = [];
+  ring.onChange(() => void heard.push("changed"));
+  const before = idsOf(ring);
+  await ring.compare(before.toReversed());
+  assert.deepEqual(heard, []);
+  await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
+  await ring.compare(before);
+  assert.deepEqual(heard, []);
+  const { rows } = await pool.query("SELECT key_id FROM auth.key");
+  await ring.compare(rows.map(({ key_id }) => key_id));
+  assert.deepEqual(heard, ["changed"]);
+  assert.notDeepEqual(idsOf(ring), before);
+});
+
+test("of questions that overlap only one reads the keys at a time", async () => {
+  const clock = new HandClock();
+  let reading = 0;
+  let most = 0;
+  const counted = database.$extends({
+    query: {
+      key: {
+        async findMany({ args, query }) {
+          reading++;
+          most = Math.max(most, reading);
+          try {
+            return await query(args);
+          } finally {
+            reading--;
+          }
+        },
+      },
+    },
+  });
+  const ring = await keyringOf(clock, { database: counted as unknown as typeof database });
+  most = 0;
+  await Promise.all(Array.from({ length: 5 }, () => ring.compare(["another"])));
+  assert.equal(most, 1);
+});
+
+test("what auth tells of its keys is what lies in the database, not what it last read", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const keyIds = async () => (await one.sessions.listRevocations({})).accessKeyIds;
+  const before = await keyIds();
+  await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
+  const after = await keyIds();
+  assert.equal(after.length, 1);
+  assert.ok(!before.includes(after[0]!));
+  const tokens = await one.login((await one.register()).userName);
+  assert.equal(kidOf(tokens.accessToken), after[0]);
+});

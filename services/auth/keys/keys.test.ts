@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, beforeEach, test } from "node:test";
+import { HandClock } from "../../../test/clock.ts";
+import { startTestPostgres } from "../../../test/postgres.ts";
+import { goodPassword, startTestAuth, testKey } from "../auth.suite.ts";
+import { createSealing, loadOrCreateKey } from "./sealing.ts";
+
+const { url, pool } = await startTestPostgres({ after });
+beforeEach(() => pool.query("DELETE FROM auth.key"));
+
+test("instances that start at once share their keys, and each honours the other's", async (t) => {
+  const clock = new HandClock();
+  const [one, two] = await Promise.all([
+    startTestAuth({ url, t, clock }),
+    startTestAuth({ url, t, clock }),
+  ]);
+  const [{ keyId, spki }, other] = [
+    await one.auth.getPublicKey({}),
+    await two.auth.getPublicKey({}),
+  ];
+  assert.deepEqual({ keyId, spki }, { keyId: other.keyId, spki: other.spki });
+  assert.deepEqual(await one.auth.getJwks({}), await two.auth.getJwks({}));
+  assert.equal((await pool.query("SELECT count(*) FROM auth.key")).rows[0].count, "5");
+
+  const userName = "shared";
+  await one.auth.register({ userName, password: await two.encrypt(goodPassword) });
+  const tokens = await two.login(userName);
+  await one.verifier.verify(tokens.accessToken);
+  await one.auth.refresh({ refreshToken: tokens.refreshToken });
+});
+
+test("keys outlive a restart; another key-encryption key is said so, plainly", async (t) => {
+  const first = await startTestAuth({ url, t });
+  const again = await startTestAuth({ url, t });
+  assert.deepEqual(await again.auth.getJwks({}), await first.auth.getJwks({}));
+  const other = randomBytes(32).toString("base64");
+  await assert.rejects(
+    startTestAuth({ url, t, config: { keyEncryptionKey: other } }),
+    /stored under another key-encryption key \(LUCKY_AUTH_KEY_ENCRYPTION_KEY\)/,
+  );
+  // A private key that somebody moved to another row opens nowhere.
+  await pool.query(`UPDATE auth.key SET private_key = other.private_key
+    FROM auth.key other WHERE auth.key.purpose = 'access' AND other.purpose = 'password'`);
+  await assert.rejects(startTestAuth({ url, t }), /another key-encryption key/);
+});
+
+test("without a key-encryption key, or with half of one, auth does not start", async (t) => {
+  for (const [keyEncryptionKey, complaint] of [
+    ["", /LUCKY_AUTH_KEY_ENCRYPTION_KEY.*it is missing/],
+    [testKey.slice(0, 20), /must be 32 bytes in base64; it has/],
+  ] as const)
+    await assert.rejects(startTestAuth({ url, t, config: { keyEncryptionKey } }), complaint);
+});
+
+test("private keys are not in the database as they are, public ones are", async (t) => {
+  const { auth } = await startTestAuth({ url, t });
+  const { rows } = await pool.query("SELECT purpose, public_key, private_key FROM auth.key");
+  const password = rows.find(({ purpose }) => purpose === "password");
+  assert.deepEqual(new Uint8Array(password.public_key), (await auth.getPublicKey({})).spki);
+  // PKCS#8 names its algorithm by this object identifier.
+  const rsa = Buffer.from("2a864886f70d010101", "hex");
+  assert.ok(password.public_key.includes(rsa));
+  assert.ok(!password.private_key.includes(rsa));
+  const { keys } = JSON.parse((await auth.getJwks({})).jwksJson);
+  assert.deepEqual(Object.keys(keys[0]).toSorted(), ["alg", "crv", "kid", "kty", "use", "x"]);
+});
+
+test("what is sealed opens with the same key and the same words alone", () => {
+  const sealing = createSealing(testKey);
+  const sealed = sealing.seal(Buffer.from("secret"), "a");
+  assert.equal(sealing.open(sealed, "a").toString(), "secret");
+  assert.throws(() => sealing.open(sealed, "b"));
+  assert.throws(() => createSealing(randomBytes(32).toString("base64")).open(sealed, "a"));
+  assert.throws(() => sealing.open(sealed.subarray(0, 20), "a"));
+  assert.notDeepEqual(sealing.seal(Buffer.from("secret"), "a"), sealed);
+});
+
+test("a kept key is made once, with mode 0600, also by many at once", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "lucky-key-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const path = join(folder, "keys", "key-encryption-key");
+  const keys = await Promise.all(Array.from({ length: 8 }, () => loadOrCreateKey(path)));
+  assert.equal(new Set(keys).size, 1);
+  assert.equal(Buffer.from(keys[0]!, "base64").length, 32);
+  assert.equal((await stat(path)).mode & 0o777, 0o600);
+  assert.equal(await loadOrCreateKey(path), keys[0]);
+  assert.equal((await readFile(path, "utf8")).trim(), keys[0]);
+});

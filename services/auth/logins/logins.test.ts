@@ -1,0 +1,255 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { DeviceClass, DeviceSchema } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Account } from "#gen/prisma/client.ts";
+import { defaultsOf } from "#platform/config.ts";
+import { HandClock } from "../../../test/clock.ts";
+import { quiet, startTestPostgres } from "../../../test/postgres.ts";
+import { refused, startTestAuth, type TestAuth, testKey } from "../auth.suite.ts";
+import { authConfig } from "../config.ts";
+import { type Database, openDatabase } from "../database.ts";
+import { createLogins, type LoginMethod } from "./logins.ts";
+
+const { url, pool } = await startTestPostgres({ after });
+
+const refresh = async (one: TestAuth, refreshToken: string) =>
+  (await one.auth.refresh({ refreshToken })).tokens!;
+const loginOf = async (one: TestAuth, accessToken: string) =>
+  (await one.verifier.verify(accessToken)).loginId;
+const revoked = async (one: TestAuth, cursor = 0n) =>
+  (await one.sessions.listRevocations({ cursor })).revocations.map(({ loginId }) => loginId);
+
+const loginsOn = ({ clock }: TestAuth, database: Database) => {
+  const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
+  return createLogins({ config, database, clock, log: quiet, news: { revoked() {} } });
+};
+
+test("a refresh gives new tokens of the same login and uses the old one up", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const first = await one.login((await one.register()).userName);
+  one.clock.advance(600_000);
+  const second = await refresh(one, first.refreshToken);
+  assert.notEqual(second.refreshToken, first.refreshToken);
+  assert.equal(await loginOf(one, second.accessToken), await loginOf(one, first.accessToken));
+  assert.equal(second.accessTokenExpiresAtMs, BigInt(one.clock.now() + 900_000));
+  await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refresh(one, second.refreshToken);
+});
+
+test("a used token that comes back late ends the whole login", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const first = await one.login((await one.register()).userName);
+  const second = await refresh(one, first.refreshToken);
+  one.clock.advance(10_001);
+  await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refused(refresh(one, second.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  assert.ok((await revoked(one)).includes(await loginOf(one, second.accessToken)));
+});
+
+test("a used token that comes back at once is only refused", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const first = await one.login((await one.register()).userName);
+  const second = await refresh(one, first.refreshToken);
+  one.clock.advance(10_000);
+  await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  assert.ok(!(await revoked(one)).includes(await loginOf(one, second.accessToken)));
+  await refresh(one, second.refreshToken);
+});
+
+test("of many that present one refresh token at once, on two instances, one wins", async (t) => {
+  const clock = new HandClock();
+  const one = await startTestAuth({ url, t, clock });
+  const two = await startTestAuth({ url, t, clock });
+  const { refreshToken } = await one.login((await one.register()).userName);
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 12 }, (_, n) => refresh(n % 2 ? one : two, refreshToken)),
+  );
+  const won = outcomes.filter((outcome) => outcome.status === "fulfilled");
+  assert.equal(won.length, 1);
+  for (const outcome of outcomes)
+    if (outcome.status === "rejected")
+      await refused(Promise.reject(outcome.reason), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refresh(two, won[0]!.value.refreshToken);
+});
+
+test("an expired or made-up refresh token is refused", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const tokens = await one.login((await one.register()).userName);
+  one.clock.advance(30 * 86_400_000);
+  await refused(refresh(one, tokens.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refused(refresh(one, "made-up-refresh-token"), ErrorReason.REFRESH_TOKEN_INVALID);
+});
+
+test("an access token expires after 15 minutes", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const tokens = await one.login((await one.register()).userName);
+  one.clock.advance(899_000);
+  await one.verifier.verify(tokens.accessToken);
+  one.clock.advance(1_000);
+  await refused(one.verifier.verify(tokens.accessToken), ErrorReason.TOKEN_EXPIRED);
+  await refused(one.auth.logout({}, one.as(tokens)), ErrorReason.TOKEN_EXPIRED);
+});
+
+test("logout voids the refresh token and is told to the other services", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const tokens = await one.login((await one.register()).userName);
+  const other = await one.login((await one.register()).userName);
+  const before = await one.sessions.listRevocations({ cursor: 0n });
+  one.clock.advance(60_000);
+  await one.auth.logout({}, one.as(tokens));
+  await one.auth.logout({}, one.as(tokens));
+  const news = await one.sessions.listRevocations({ cursor: before.nextCursor });
+  assert.deepEqual(
+    news.revocations.map(({ loginId, expiresAtMs }) => [loginId, expiresAtMs]),
+    [[await loginOf(one, tokens.accessToken), tokens.accessTokenExpiresAtMs]],
+  );
+  assert.equal(news.nextCursor, BigInt(one.clock.now()));
+  await refused(refresh(one, tokens.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refresh(one, other.refreshToken);
+});
+
+test("a revocation that was committed late is still told", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const early = await one.login((await one.register()).userName);
+  const late = await one.login((await one.register()).userName);
+  const lateId = await loginOf(one, late.accessToken);
+  const lateAt = new Date(one.clock.now());
+  one.clock.advance(3_000);
+  await one.auth.logout({}, one.as(early));
+  const { nextCursor } = await one.sessions.listRevocations({ cursor: 0n });
+  await pool.query("UPDATE auth.login SET revoked_at = $1 WHERE login_id = $2", [lateAt, lateId]);
+  assert.ok((await revoked(one, nextCursor)).includes(lateId));
+});
+
+test("a fast clock elsewhere hides no revocation", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const ahead = await one.login((await one.register()).userName);
+  await pool.query("UPDATE auth.login SET revoked_at = $1 WHERE login_id = $2", [
+    new Date(one.clock.now() + 300_000),
+    await loginOf(one, ahead.accessToken),
+  ]);
+  const { nextCursor } = await one.sessions.listRevocations({ cursor: 0n });
+  assert.ok(nextCursor <= BigInt(one.clock.now()));
+});
+
+test("an ended login is told for as long as its access tokens are good", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const tokens = await one.login((await one.register()).userName);
+  const loginId = await loginOf(one, tokens.accessToken);
+  await one.auth.logout({}, one.as(tokens));
+  one.clock.advance(899_999);
+  assert.ok((await revoked(one)).includes(loginId));
+  one.clock.advance(1);
+  assert.ok(!(await revoked(one)).includes(loginId));
+});
+
+test("a login ends the older one of the same device, and no other", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { userName } = await one.register();
+  const phone = await one.login(userName, "phone");
+  const laptop = await one.login(userName, "laptop");
+  const stranger = await one.login((await one.register()).userName, "phone");
+  await one.login(userName, "phone");
+  await refused(refresh(one, phone.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  assert.ok((await revoked(one)).includes(await loginOf(one, phone.accessToken)));
+  await refresh(one, laptop.refreshToken);
+  await refresh(one, stranger.refreshToken);
+});
+
+test("of many logins of one device at once, one stays", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { userName, userId } = await one.register();
+  await Promise.all(Array.from({ length: 8 }, () => one.login(userName, "phone")));
+  const sql = "SELECT count(*) FROM auth.login WHERE user_id = $1 AND revoked_at IS NULL";
+  assert.equal((await pool.query(sql, [userId])).rows[0].count, "1");
+});
+
+test("who was let in by what is changed meanwhile does not get in", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const database = openDatabase(pool);
+  const { open } = loginsOn(one, database);
+  const { userId } = await one.register();
+  const device = create(DeviceSchema, { deviceId: "late", deviceClass: DeviceClass.MOBILE });
+  const accountNow = () =>
+    database.account.findUniqueOrThrow({ where: { userId: BigInt(userId) } });
+  const enter = (before: Account, method: LoginMethod) =>
+    open(before, device, {
+      method,
+      accessExpiresAtMs: one.clock.now() + 900_000,
+      coarseAddress: "",
+    });
+  for (const [method, changed, reason] of [
+    ["password", "password_changed_at = now()", ErrorReason.CREDENTIALS_INVALID],
+    ["sms", "phone_index = '\\x01'", ErrorReason.SMS_CODE_INVALID],
+    ["qr", "password_changed_at = now()", ErrorReason.QR_LOGIN_STEP],
+    ["qr", "phone_index = '\\x02'", ErrorReason.QR_LOGIN_STEP],
+    ["sms", "state = 'disabled'", ErrorReason.ACCOUNT_DISABLED],
+  ] as const) {
+    const before = await accountNow();
+    await enter(before, method);
+    await pool.query(`UPDATE auth.account SET ${changed} WHERE user_id = $1`, [userId]);
+    await refused(enter(before, method), reason);
+  }
+});
+
+test("tidying deletes what can never be used again, and only that", async (t) => {
+  const one = await startTestAuth({ url, t, clock: new HandClock(Date.UTC(2027, 0, 1)) });
+  const expired = await one.login((await one.register()).userName);
+  const ended = await one.login((await one.register()).userName);
+  await one.auth.logout({}, one.as(ended));
+  const used = await one.login((await one.register()).userName);
+  one.clock.advance(20 * 86_400_000);
+  const live = await refresh(one, used.refreshToken);
+  const liveId = await loginOf(one, live.accessToken);
+  one.clock.advance(10 * 86_400_000 + 1);
+
+  await loginsOn(one, openDatabase(pool)).tidy();
+  const sql = "SELECT login_id FROM auth.login WHERE created_at >= '2027-01-01'";
+  assert.deepEqual((await pool.query(sql)).rows, [{ login_id: liveId }]);
+  const tokens = await pool.query("SELECT 1 FROM auth.refresh_token WHERE login_id = $1", [liveId]);
+  assert.equal(tokens.rowCount, 1);
+  await refused(refresh(one, expired.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refresh(one, live.refreshToken);
+});
+
+test("what is stored of a refresh token cannot be presented", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { refreshToken } = await one.login((await one.register()).userName);
+  const { rows } = await pool.query("SELECT token_hash FROM auth.refresh_token");
+  const stored = rows.map(({ token_hash }) => token_hash.toString("base64url"));
+  assert.ok(!stored.includes(refreshToken));
+  for (const token of stored.slice(0, 3))
+    await refused(refresh(one, token), ErrorReason.REFRESH_TOKEN_INVALID);
+});
+
+test("ended logins are told in pages, each once and the first to end first, however many", async (t) => {
+  const one = await startTestAuth({ url, t, clock: new HandClock(Date.UTC(2028, 0, 1)) });
+  const { userId } = await one.register();
+  const at = new Date(one.clock.now());
+  // Many end in one moment: the page ends in the middle of it.
+  await pool.query(
+    `INSERT INTO auth.login (login_id, user_id, device_id, device_class, device_name, client_version,
+       created_at, last_refreshed_at, access_expires_at, revoked_at)
+     SELECT gen_random_uuid(), $1, 'd' || n, 3, '', '', $2, $2, $2::timestamptz + interval '900 s',
+       $2::timestamptz - (n / 1500) * interval '1 ms'
+     FROM generate_series(1, 2500) AS n`,
+    [userId, at],
+  );
+  const told: string[] = [];
+  const sizes: number[] = [];
+  let pageToken = "";
+  do {
+    const cursor = BigInt(one.clock.now());
+    const page = await one.sessions.listRevocations({ cursor, pageToken });
+    sizes.push(page.revocations.length);
+    told.push(...page.revocations.map(({ loginId }) => loginId));
+    assert.equal(page.nextCursor, cursor);
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "");
+  assert.deepEqual(sizes, [1_000, 1_000, 500]);
+  assert.equal(new Set(told).size, 2_500);
+  const bad = one.sessions.listRevocations({ pageToken: "1.x'" });
+  await refused(bad, ErrorReason.INVALID_ARGUMENT);
+});

@@ -1,0 +1,84 @@
+import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { exportJWK, SignJWT } from "jose";
+import type { Clock } from "#platform/clock.ts";
+import type { AuthConfig } from "../config.ts";
+import type { Keyring } from "../keys/keyring.ts";
+import { activeKey } from "../keys/keys.ts";
+
+/** Who an access token speaks for. */
+export interface Subject {
+  userId: string;
+  loginId: string;
+  deviceId: string;
+  /** Number of lucky.auth.v1.DeviceClass. */
+  deviceClass: number;
+  role: string;
+}
+
+/** Signs access tokens and shows the keys to verify them with. */
+export interface AccessTokens {
+  /** When a token signed now expires, milliseconds since the Unix epoch; a whole second. */
+  expiryMs(): number;
+  /** The JSON Web Token. */
+  sign(subject: Subject, expiresAtMs: number): Promise<string>;
+  /** The public keys as a JSON Web Key Set. */
+  readonly jwksJson: string;
+}
+
+export const ISSUER = "lucky";
+export const AUDIENCE = "lucky";
+
+export async function createAccessTokens(options: {
+  config: AuthConfig;
+  keyring: Keyring;
+  clock: Clock;
+}): Promise<AccessTokens> {
+  const { config, clock, keyring } = options;
+  const nowSeconds = () => Math.floor(clock.now() / 1_000);
+  let jwksJson = await publish(keyring);
+  keyring.onChange(async () => {
+    jwksJson = await publish(keyring);
+  });
+  return {
+    expiryMs: () => (nowSeconds() + config.accessTokenSeconds) * 1_000,
+    sign(subject, expiresAtMs) {
+      const { keyId, privateKey } = activeKey(keyring.keys.access, clock.now());
+      return new SignJWT({
+        iss: ISSUER,
+        aud: AUDIENCE,
+        sub: subject.userId,
+        sid: subject.loginId,
+        did: subject.deviceId,
+        dcl: subject.deviceClass,
+        role: subject.role,
+        iat: nowSeconds(),
+        exp: expiresAtMs / 1_000,
+        jti: randomUUID(),
+      })
+        .setProtectedHeader({ alg: "EdDSA", kid: keyId, typ: "JWT" })
+        .sign(privateKey);
+    },
+    get jwksJson() {
+      return jwksJson;
+    },
+  };
+}
+
+/** All keys there are: those that do not sign yet, and those that do not sign any more, too. */
+async function publish(keyring: Keyring): Promise<string> {
+  const keys = keyring.keys.access.map(async ({ keyId, publicKey }) => ({
+    ...(await exportJWK(publicKey)),
+    kid: keyId,
+    alg: "EdDSA",
+    use: "sig",
+  }));
+  return JSON.stringify({ keys: await Promise.all(keys) });
+}
+
+/** A fresh refresh token: 32 random bytes in base64url. */
+export const makeRefreshToken = (): string => randomBytes(32).toString("base64url");
+
+/** What is stored of a refresh token: its SHA-256. */
+export function hashRefreshToken(token: string): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(createHash("sha256").update(token).digest());
+}

@@ -1,0 +1,73 @@
+import type { ServiceImpl } from "@connectrpc/connect";
+import { type AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
+import { userOf } from "#platform/caller.ts";
+import { fail } from "#platform/errors.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
+import { normalizePhone } from "../accounts/phone.ts";
+import { ownerOf, phoneOf } from "../accounts/phone-owner.ts";
+import { createPasswordPolicy } from "../credentials/password-policy.ts";
+import { accountOf, requireProof } from "../credentials/proof.ts";
+import type { AuthDependencies } from "../dependencies.ts";
+
+/** Changes passwords, and resets them by a code. */
+export function createPasswordChange(
+  d: AuthDependencies,
+): Pick<ServiceImpl<typeof AuthService>, "changePassword" | "resetPassword"> {
+  const { requireStrong } = createPasswordPolicy(d.config);
+  const kind = SecurityNoticeKind.PASSWORD_CHANGED;
+  const changed = async (password: string) => ({
+    passwordHash: await d.passwords.hash(password),
+    passwordChangedAt: new Date(d.clock.now()),
+  });
+
+  return {
+    async changePassword({ oldPassword, newPassword, proofCode: code }, context) {
+      const { userId, loginId, deviceId } = userOf(context);
+      const [fresh, password] = oldPassword
+        ? await d.passwords.decrypt(newPassword, oldPassword)
+        : await d.passwords.decrypt(newPassword);
+      const account = await accountOf(d, userId);
+      // What can be wrong without the proof is said first: a code need not be sent for it again.
+      const number = phoneOf(d.columns, account) ?? "";
+      requireStrong(fresh, account.userName, account.displayName, number);
+      const address = context.values.get(peerAddress);
+      const codes = await requireProof(d, account, { password, code, address });
+      const data = await changed(fresh);
+      const ended = await d.smsCodes.redeem(codes, async (tx) => {
+        const { count } = await tx.account.updateMany({
+          // Unless somebody else was quicker.
+          where: { userId: account.userId, passwordHash: account.passwordHash, state: "active" },
+          data,
+        });
+        if (count === 0) throw fail(ErrorReason.CREDENTIALS_INVALID, "the password is wrong");
+        return d.logins.end(tx, userId, { reason: "password", exceptLoginId: loginId });
+      });
+      d.logins.tell(ended);
+      d.notices.tell({ userId, kind, deviceId });
+      return {};
+    },
+
+    async resetPassword({ phone: written, code, newPassword }) {
+      const phone = normalizePhone(written);
+      const [fresh] = await d.passwords.decrypt(newPassword);
+      // What can be wrong without the code is said before the code is touched.
+      requireStrong(fresh, phone);
+      const given = { phone, purpose: SmsPurpose.RESET, code };
+      const reset = await d.smsCodes.redeem([given], async (tx) => {
+        const owner = await ownerOf(tx, d.columns, phone);
+        // Ends with the code used up: there is nothing more to try it for.
+        if (!owner) return undefined;
+        requireStrong(fresh, owner.userName, owner.displayName);
+        await tx.account.update({ where: { userId: owner.userId }, data: await changed(fresh) });
+        const userId = String(owner.userId);
+        return { userId, ended: await d.logins.end(tx, userId, { reason: "password" }) };
+      });
+      if (!reset) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+      d.logins.tell(reset.ended);
+      d.notices.tell({ userId: reset.userId, kind });
+      return {};
+    },
+  };
+}

@@ -1,0 +1,177 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { startTestPostgres } from "../../../test/postgres.ts";
+import { anyPhone, codeOf } from "../../../test/sms.ts";
+import { goodPassword, refused, startTestAuth } from "../auth.suite.ts";
+
+const { url, pool } = await startTestPostgres({ after });
+const one = await startTestAuth({ url, t: { after } });
+const { auth, clock, users } = one;
+const { BIND, LOGIN, PROVE, REGISTER } = SmsPurpose;
+
+type As = ReturnType<typeof one.as>;
+const device = (deviceId: string) => ({ deviceId, deviceClass: DeviceClass.MOBILE });
+const good = () => one.encrypt(goodPassword);
+
+/** A fresh code to the number, whatever was sent to it before. */
+async function codeTo(phone: string, purpose: SmsPurpose, as?: As): Promise<string> {
+  clock.advance(61_000);
+  await auth.sendSmsCode({ phone, purpose }, as);
+  assert.equal(one.messages.at(-1)!.phone, phone);
+  return codeOf(one.messages.at(-1)!);
+}
+
+/** An account by number alone: whoever has its token has all that the token gives. */
+async function numbered() {
+  const phone = anyPhone();
+  const code = await codeTo(phone, REGISTER);
+  const answer = await auth.registerByPhone({ phone, code, device: device("phone") });
+  return { phone, tokens: answer.tokens!, as: one.as(answer.tokens!) };
+}
+
+/** An account with a password, logged in on two devices. */
+async function withPassword() {
+  const { userName } = await one.register();
+  const [tokens, other] = [await one.login(userName, "phone"), await one.login(userName, "tablet")];
+  return { tokens, other, as: one.as(tokens) };
+}
+
+const phoneOf = async (as: As) => (await users.getMyProfile({}, as)).profile?.phone;
+const alive = ({ refreshToken }: { refreshToken: string }) => auth.refresh({ refreshToken });
+const over = (tokens: { refreshToken: string }) =>
+  refused(alive(tokens), ErrorReason.REFRESH_TOKEN_INVALID);
+
+test("the first number leaves the other logins; another one ends them; the same one does nothing", async () => {
+  const { tokens, other, as } = await withPassword();
+  const bind = async (phone: string) => {
+    const code = await codeTo(phone, BIND, as);
+    return auth.bindPhone({ phone, code, password: await good() }, as);
+  };
+  const [first, second] = [anyPhone(), anyPhone()];
+  await bind(first);
+  assert.equal(await phoneOf(as), first);
+  const next = (await alive(other)).tokens!;
+  await bind(first);
+  const last = (await alive(next)).tokens!;
+  await bind(second);
+  assert.equal(await phoneOf(as), second);
+  await over(last);
+  await alive(tokens);
+  const { rows } = await pool.query(
+    "SELECT revoked_reason AS why FROM auth.login WHERE device_id = 'tablet'",
+  );
+  assert.deepEqual(rows, [{ why: "phone" }]);
+});
+
+test("a number that was replaced lets nobody in, and does not reset the password", async () => {
+  const { as } = await withPassword();
+  const [old, fresh] = [anyPhone(), anyPhone()];
+  for (const phone of [old, fresh]) {
+    const code = await codeTo(phone, BIND, as);
+    await auth.bindPhone({ phone, code, password: await good() }, as);
+  }
+  clock.advance(61_000);
+  const before = one.messages.length;
+  for (const purpose of [LOGIN, SmsPurpose.RESET]) {
+    await auth.sendSmsCode({ phone: old, purpose });
+    clock.advance(61_000);
+  }
+  assert.equal(one.messages.length, before);
+});
+
+test("a code that was asked for before the number was replaced is worth nothing after it", async () => {
+  const { as } = await withPassword();
+  const [old, fresh] = [anyPhone(), anyPhone()];
+  const code = await codeTo(old, BIND, as);
+  await auth.bindPhone({ phone: old, code, password: await good() }, as);
+  const stale = await codeTo(old, LOGIN);
+  const newer = await codeTo(fresh, BIND, as);
+  await auth.bindPhone({ phone: fresh, code: newer, password: await good() }, as);
+  const thief = auth.loginBySmsCode({ phone: old, code: stale, device: device("thief") });
+  await refused(thief, ErrorReason.SMS_CODE_INVALID);
+});
+
+test("with a stolen token of an account without a password nobody binds, sets or deletes", async () => {
+  const { phone: own, as } = await numbered();
+  const thiefs = anyPhone();
+  const code = await codeTo(thiefs, BIND, as);
+  const attempts = {
+    bind: (proofCode: string) => auth.bindPhone({ phone: thiefs, code, proofCode }, as),
+    set: async (proofCode: string) =>
+      auth.changePassword({ newPassword: await good(), proofCode }, as),
+    delete: (proofCode: string) => auth.deleteAccount({ proofCode }, as),
+  };
+  // Without a code, and with the one that the thief can have.
+  for (const attempt of Object.values(attempts))
+    for (const given of ["", code]) await refused(attempt(given), ErrorReason.SMS_CODE_INVALID);
+  // A code to prove the own number goes to no other one.
+  clock.advance(61_000);
+  const elsewhere = auth.sendSmsCode({ phone: thiefs, purpose: PROVE }, as);
+  await refused(elsewhere, ErrorReason.PHONE_INVALID);
+  await refused(auth.sendSmsCode({ phone: own, purpose: PROVE }), ErrorReason.TOKEN_INVALID);
+  assert.equal(await phoneOf(as), own);
+});
+
+test("without a password a number is replaced by codes to both, together or not at all", async () => {
+  const { phone: own, tokens, as } = await numbered();
+  const other = await auth.loginBySmsCode({
+    phone: own,
+    code: await codeTo(own, LOGIN),
+    device: device("tablet"),
+  });
+  const fresh = anyPhone();
+  const proofCode = await codeTo(own, PROVE, as);
+  const code = await codeTo(fresh, BIND, as);
+  const wrong = code === "000000" ? "000001" : "000000";
+  const bind = (given: { code: string; proofCode: string }) =>
+    auth.bindPhone({ phone: fresh, ...given }, as);
+  // Neither is used up, nor counted as guessed, while the other one is wrong.
+  for (let n = 0; n < 4; n++) {
+    await refused(bind({ code: wrong, proofCode }), ErrorReason.SMS_CODE_INVALID);
+    await refused(bind({ code, proofCode: wrong }), ErrorReason.SMS_CODE_INVALID);
+  }
+  await bind({ code, proofCode });
+  assert.equal(await phoneOf(as), fresh);
+  await over(other.tokens!);
+  await alive(tokens);
+  await refused(bind({ code, proofCode }), ErrorReason.SMS_CODE_INVALID);
+});
+
+test("one proof is good for one change, however many are tried at once", async () => {
+  const { phone: own, as } = await numbered();
+  const proofCode = await codeTo(own, PROVE, as);
+  const numbers = [anyPhone(), anyPhone()];
+  const outcomes = await Promise.allSettled(
+    await Promise.all(
+      numbers.map(async (phone) => {
+        await auth.sendSmsCode({ phone, purpose: BIND }, as);
+        const code = codeOf(one.messages.findLast((sms) => sms.phone === phone)!);
+        return () => auth.bindPhone({ phone, code, proofCode }, as);
+      }),
+    ).then((calls) => calls.map((call) => call())),
+  );
+  assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
+});
+
+test("a proof is worth nothing for another account", async () => {
+  const [ana, eve] = [await numbered(), await numbered()];
+  const proofCode = await codeTo(ana.phone, PROVE, ana.as);
+  const deleting = auth.deleteAccount({ proofCode }, eve.as);
+  await refused(deleting, ErrorReason.SMS_CODE_INVALID);
+  await auth.deleteAccount({ proofCode }, ana.as);
+});
+
+test("a first password is set with a proof; a weak one leaves the proof good", async () => {
+  const { phone, as } = await numbered();
+  const proofCode = await codeTo(phone, PROVE, as);
+  const set = async (text: string) =>
+    auth.changePassword({ newPassword: await one.encrypt(text), proofCode }, as);
+  await refused(set("password"), ErrorReason.PASSWORD_WEAK);
+  await set(goodPassword);
+  assert.equal((await users.getMyProfile({}, as)).profile?.hasPassword, true);
+  // From now on the password is the proof.
+  const again = await codeTo(phone, PROVE, as);
+  await refused(auth.deleteAccount({ proofCode: again }, as), ErrorReason.CREDENTIALS_INVALID);
+});

@@ -1,0 +1,73 @@
+import type { ServiceImpl } from "@connectrpc/connect";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { UserService } from "#gen/lucky/user/v1/user_pb.js";
+import { fail } from "#platform/errors.ts";
+import { requirePrintable } from "#platform/printable.ts";
+import { userOfAccount } from "../accounts/accounts.ts";
+import { nameKey } from "../accounts/names.ts";
+import { normalizePhone } from "../accounts/phone.ts";
+import type { AuthDependencies } from "../dependencies.ts";
+
+const LEAST_PREFIX = 2;
+/** Behind every character that a name may hold, in the order of the index. */
+const LAST = "\u{10ffff}";
+
+/** Finds users who let themselves be found. */
+export function createSearch({
+  accounts,
+  config,
+  database,
+}: Pick<AuthDependencies, "accounts" | "config" | "database">): Pick<
+  ServiceImpl<typeof UserService>,
+  "searchUsers"
+> {
+  /** The ids of the next ones behind `after`, in the order of their names. */
+  async function idsByName(prefix: string, after: string, limit: number): Promise<string[]> {
+    // A range, not LIKE: it needs no escaping, and every plan of it uses account_name_prefix.
+    const rows = await database.$queryRaw<{ id: string }[]>`
+      SELECT user_id::text AS id FROM auth.account
+      WHERE state = 'active' AND searchable_by_name
+        AND user_name_key COLLATE "C" >= ${prefix}
+        AND user_name_key COLLATE "C" < ${prefix + LAST}
+        AND user_name_key COLLATE "C" > ${after}
+      ORDER BY user_name_key COLLATE "C" LIMIT ${limit}`;
+    return rows.map(({ id }) => id);
+  }
+
+  /** The name that the page before ended with; a token is the id of its last user. */
+  async function endOf(pageToken: string, prefix: string): Promise<string> {
+    if (pageToken === "") return "";
+    const id = Buffer.from(pageToken, "base64url").toString();
+    const last = /^[1-9]\d{0,17}$/.test(id) ? await accounts.byId(id) : undefined;
+    if (last?.userNameKey.startsWith(prefix)) return last.userNameKey;
+    throw fail(ErrorReason.INVALID_ARGUMENT, "page_token: not of this search, or no longer good");
+  }
+
+  async function byName(wanted: string, pageSize: number, pageToken: string) {
+    requirePrintable("user_name_prefix", wanted);
+    const prefix = nameKey(wanted);
+    if ([...prefix].length < LEAST_PREFIX)
+      throw fail(
+        ErrorReason.INVALID_ARGUMENT,
+        `user_name_prefix: at least ${LEAST_PREFIX} letters`,
+      );
+    const ids = await idsByName(prefix, await endOf(pageToken, prefix), pageSize + 1);
+    const users = (await accounts.byIds(ids.slice(0, pageSize))).map(userOfAccount);
+    const last = users.at(-1)?.userId;
+    const more = ids.length > pageSize && last !== undefined;
+    return { users, nextPageToken: more ? Buffer.from(last).toString("base64url") : "" };
+  }
+
+  async function byPhone(phone: string) {
+    const account = await accounts.byPhone(normalizePhone(phone));
+    const found = account?.state === "active" && account.searchableByPhone;
+    return { users: found ? [userOfAccount(account)] : [] };
+  }
+
+  return {
+    async searchUsers({ query, pageSize, pageToken }) {
+      if (query.case === "phone") return byPhone(query.value);
+      return byName(query.value ?? "", pageSize || config.searchPageSize, pageToken);
+    },
+  };
+}

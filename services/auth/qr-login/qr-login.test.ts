@@ -1,0 +1,233 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import {
+  DeviceClass,
+  QrLoginState,
+  type Tokens,
+  type WatchQrLoginResponse,
+} from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { startTestPostgres } from "../../../test/postgres.ts";
+import { refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
+import { openDatabase } from "../database.ts";
+import { tidyQrLogins } from "./qr-tidy.ts";
+
+const { url, pool } = await startTestPostgres({ after });
+
+const desktop = {
+  deviceId: "desk",
+  deviceClass: DeviceClass.DESKTOP,
+  deviceName: "Ana's desk",
+  clientVersion: "desk/1",
+};
+
+const asked = async (one: TestAuth, device = desktop) => {
+  const made = await one.auth.createQrLogin({ device });
+  const { qrLoginId, secret } = made;
+  return { ...made, asking: { qrLoginId, secret, deviceId: device.deviceId } };
+};
+
+/** A logged-in phone, as the headers of its calls. */
+async function phoned(one: TestAuth, deviceId = "phone") {
+  const { userName, userId } = await one.register();
+  const tokens = await one.login(userName, deviceId);
+  return { userName, userId, tokens, call: one.as(tokens) };
+}
+
+/** Takes answers of a stream one at a time. */
+const taker = (answers: AsyncIterable<WatchQrLoginResponse>) => {
+  const iterator = answers[Symbol.asyncIterator]();
+  return {
+    next: async () => {
+      const { value } = await iterator.next();
+      return value?.qrLogin;
+    },
+    ended: async () => (await iterator.next()).done === true,
+  };
+};
+
+/** Rings the instance's look until the promise settles: each look goes to the database and back. */
+async function looking<T>(one: TestAuth, promise: Promise<T>): Promise<T> {
+  let settled = false;
+  const done = promise.finally(() => {
+    settled = true;
+  });
+  while (!settled) {
+    one.clock.advance(500);
+    await pool.query("SELECT 1");
+  }
+  return done;
+}
+
+const device = async (one: TestAuth, tokens: Tokens | undefined) => {
+  const { deviceId, deviceClass, userId } = await one.verifier.verify(tokens!.accessToken);
+  return { deviceId, deviceClass, userId };
+};
+
+test("a code holds the id alone: 128 bits, as a text and as an SVG", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { qrLoginId, text, svg, secret, expiresAtMs } = await asked(one);
+  assert.equal(Buffer.from(qrLoginId, "base64url").length, 16);
+  assert.equal(Buffer.from(secret, "base64url").length, 32);
+  assert.equal(text, `lucky://qr-login/${qrLoginId}`);
+  assert.match(svg, /^<svg .*<\/svg>$/s);
+  assert.equal(svg.includes(secret), false);
+  assert.equal(expiresAtMs, BigInt(one.clock.now() + 120_000));
+  const { rows } = await pool.query("SELECT q::text FROM auth.qr_login q");
+  for (const { q } of rows) {
+    for (const hidden of [qrLoginId, secret]) {
+      assert.equal(q.includes(hidden), false);
+      assert.equal(q.includes(Buffer.from(hidden, "base64url").toString("hex")), false);
+      assert.equal(q.includes(Buffer.from(hidden).toString("hex")), false);
+    }
+  }
+});
+
+test("a device that polls gets its tokens once", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { asking, qrLoginId, expiresAtMs } = await asked(one);
+  const { call, userId, userName } = await phoned(one);
+
+  const waiting = (await one.auth.getQrLogin(asking)).qrLogin!;
+  assert.equal(waiting.state, QrLoginState.WAITING);
+  assert.equal(waiting.scannedBy, undefined);
+  assert.equal(waiting.expiresAtMs, expiresAtMs);
+
+  const scan = await one.auth.scanQrLogin({ qrLoginId }, call);
+  assert.equal(scan.device?.deviceName, "Ana's desk");
+  assert.equal(scan.device.clientVersion, "desk/1");
+  assert.equal(scan.expiresAtMs, expiresAtMs);
+  const scanned = (await one.auth.getQrLogin(asking)).qrLogin!;
+  assert.equal(scanned.state, QrLoginState.SCANNED);
+  assert.equal(scanned.scannedBy?.userName, userName);
+  assert.equal(scanned.tokens, undefined);
+
+  await one.auth.confirmQrLogin({ qrLoginId }, call);
+  const { qrLogin } = await one.auth.getQrLogin(asking);
+  assert.equal(qrLogin?.state, QrLoginState.CONFIRMED);
+  assert.deepEqual(await device(one, qrLogin.tokens), {
+    deviceId: "desk",
+    deviceClass: DeviceClass.DESKTOP,
+    userId,
+  });
+  await refused(one.auth.getQrLogin(asking), ErrorReason.QR_LOGIN_STEP);
+  const { rows } = await pool.query(
+    "SELECT method FROM auth.login WHERE user_id = $1 AND device_id = 'desk'",
+    [userId],
+  );
+  assert.deepEqual(rows, [{ method: "qr" }]);
+});
+
+test("a device that watches hears each step and gets its tokens", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { asking, qrLoginId } = await asked(one);
+  const { call, userId } = await phoned(one);
+  const watch = taker(one.auth.watchQrLogin(asking));
+  assert.equal((await watch.next())?.state, QrLoginState.WAITING);
+  const scanned = watch.next();
+  await one.auth.scanQrLogin({ qrLoginId }, call);
+  assert.equal((await looking(one, scanned))?.scannedBy?.userId, userId);
+  const confirmed = watch.next();
+  await one.auth.confirmQrLogin({ qrLoginId }, call);
+  const told = await looking(one, confirmed);
+  assert.equal(told?.state, QrLoginState.CONFIRMED);
+  assert.equal((await device(one, told.tokens)).userId, userId);
+  assert.equal(await watch.ended(), true);
+  assert.match(await one.metrics.text(), /^lucky_auth_qr_watches 0$/m);
+});
+
+test("who watches is told of a refusal and of the end of the time", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { call } = await phoned(one);
+  const turnedAway = await asked(one);
+  const first = taker(one.auth.watchQrLogin(turnedAway.asking));
+  await first.next();
+  await one.auth.scanQrLogin({ qrLoginId: turnedAway.qrLoginId }, call);
+  await one.auth.refuseQrLogin({ qrLoginId: turnedAway.qrLoginId }, call);
+  assert.equal((await looking(one, first.next()))?.state, QrLoginState.REFUSED);
+  assert.equal(await first.ended(), true);
+
+  const forgotten = await asked(one);
+  const second = taker(one.auth.watchQrLogin(forgotten.asking));
+  await second.next();
+  const end = second.next();
+  one.clock.advance(119_999);
+  assert.equal((await one.auth.getQrLogin(forgotten.asking)).qrLogin?.state, QrLoginState.WAITING);
+  one.clock.advance(1);
+  assert.equal((await looking(one, end))?.state, QrLoginState.EXPIRED);
+  assert.equal(await second.ended(), true);
+});
+
+test("however many poll and watch at once, on two instances: the tokens come once", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const two = await startTestAuth({ url, t, clock: one.clock });
+  const { asking, qrLoginId } = await asked(one);
+  const { call, userId } = await phoned(one);
+  await one.auth.scanQrLogin({ qrLoginId }, call);
+  await two.auth.confirmQrLogin({ qrLoginId }, call);
+  const attempts = Array.from({ length: 12 }, (_, i) => {
+    const { auth } = i % 2 ? one : two;
+    if (i < 6) return auth.getQrLogin(asking).then(({ qrLogin }) => qrLogin);
+    return taker(auth.watchQrLogin(asking)).next();
+  });
+  const settled = await Promise.allSettled(attempts);
+  const winners = settled.filter((one) => one.status === "fulfilled" && one.value?.tokens);
+  assert.equal(winners.length, 1);
+  const { rows } = await pool.query(
+    "SELECT 1 FROM auth.login WHERE user_id = $1 AND device_id = 'desk'",
+    [userId],
+  );
+  assert.equal(rows.length, 1);
+});
+
+test("a confirmation in the last moment leaves time to fetch the tokens", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { asking, qrLoginId } = await asked(one);
+  const { call } = await phoned(one);
+  await one.auth.scanQrLogin({ qrLoginId }, call);
+  one.clock.advance(119_999);
+  await one.auth.confirmQrLogin({ qrLoginId }, call);
+  one.clock.advance(14_999);
+  assert.ok((await one.auth.getQrLogin(asking)).qrLogin?.tokens);
+});
+
+test("at the bound of watches more are OVERLOADED; a place is free when one leaves", async (t) => {
+  const one = await startTestAuth({ url, t, config: { maxQrWatches: 1 } });
+  const [first, second] = [await asked(one), await asked(one)];
+  const controller = new AbortController();
+  const watch = taker(one.auth.watchQrLogin(first.asking, { signal: controller.signal }));
+  await watch.next();
+  const refusal = taker(one.auth.watchQrLogin(second.asking)).next();
+  await refused(refusal, ErrorReason.OVERLOADED);
+  controller.abort();
+  const next = taker(one.auth.watchQrLogin(second.asking));
+  assert.equal((await next.next())?.state, QrLoginState.WAITING);
+});
+
+test("a newer watch of the same QR login takes the place of the older one", async (t) => {
+  const one = await startTestAuth({ url, t, config: { maxQrWatches: 1 } });
+  const { asking, qrLoginId } = await asked(one);
+  const { call } = await phoned(one);
+  const older = taker(one.auth.watchQrLogin(asking));
+  await older.next();
+  const lost = refused(older.next(), ErrorReason.OVERLOADED);
+  const newer = taker(one.auth.watchQrLogin(asking));
+  assert.equal((await newer.next())?.state, QrLoginState.WAITING);
+  await lost;
+  const scanned = newer.next();
+  await one.auth.scanQrLogin({ qrLoginId }, call);
+  assert.equal((await looking(one, scanned))?.state, QrLoginState.SCANNED);
+});
+
+test("QR logins that are long over are deleted", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { asking } = await asked(one);
+  const database = openDatabase(pool);
+  t.after(() => database.$disconnect());
+  one.clock.advance(120_000 + 3_600_000);
+  await tidyQrLogins({ clock: one.clock, database });
+  assert.equal((await one.auth.getQrLogin(asking)).qrLogin?.state, QrLoginState.EXPIRED);
+  one.clock.advance(1);
+  await tidyQrLogins({ clock: one.clock, database });
+  await refused(one.auth.getQrLogin(asking), ErrorReason.QR_LOGIN_NOT_FOUND);
+});

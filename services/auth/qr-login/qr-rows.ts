@@ -1,0 +1,131 @@
+import type { Device } from "#gen/lucky/auth/v1/auth_pb.js";
+import { Prisma, type QrLogin } from "#gen/prisma/client.ts";
+import type { UserCaller } from "#platform/caller.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Database } from "../database.ts";
+
+/** A QR login as it lies in the database: its state is a QrState. */
+export type QrLoginRow = QrLogin;
+
+/** waiting → scanned → confirmed → delivered, or scanned → refused. */
+export type QrState = "waiting" | "scanned" | "confirmed" | "refused" | "delivered";
+
+/** What is left to fetch the tokens after a confirmation in the last moment, milliseconds. */
+const FETCH_MS = 15_000;
+
+/** QR logins as they lie in the database. Each step is one guarded UPDATE: of many only one wins. */
+export interface QrRows {
+  create(row: {
+    hash: Uint8Array<ArrayBuffer>;
+    secretHash: Uint8Array<ArrayBuffer>;
+    device: Device;
+    coarseAddress: string;
+    expiresAtMs: number;
+  }): Promise<void>;
+  byHash(hash: Uint8Array<ArrayBuffer>): Promise<QrLoginRow | undefined>;
+  /** waiting → scanned, by the caller's login. Undefined when it was not to be. */
+  scan(hash: Uint8Array<ArrayBuffer>, caller: UserCaller): Promise<QrLoginRow | undefined>;
+  /** scanned → confirmed or refused, by the login that scanned. False when it was not to be. */
+  decide(
+    hash: Uint8Array<ArrayBuffer>,
+    caller: UserCaller,
+    decision: "confirmed" | "refused",
+  ): Promise<boolean>;
+  /**
+   * confirmed → delivered, or → refused when the login that confirmed has ended meanwhile. Undefined
+   * when it was not to be: somebody was quicker, or the time is over.
+   */
+  deliver(hash: Uint8Array<ArrayBuffer>): Promise<"delivered" | "refused" | undefined>;
+  /** Whether a login has not ended. */
+  alive(loginId: string): Promise<boolean>;
+  /** How QR logins stand, by the hex of their hash; those that are gone are left out. */
+  look(
+    hashes: readonly Uint8Array<ArrayBuffer>[],
+  ): Promise<Map<string, { state: QrState; expiresAtMs: number }>>;
+  /** Deletes those that ended before the time. */
+  deleteBefore(timeMs: number): Promise<void>;
+}
+
+export function createQrRows({ database, clock }: { database: Database; clock: Clock }): QrRows {
+  /** A login that has not ended, of an account that may be used. */
+  const aliveLogin = (loginId: Prisma.Sql, userId: Prisma.Sql) => Prisma.sql`EXISTS (
+    SELECT 1 FROM auth.login l JOIN auth.account a USING (user_id)
+    WHERE l.login_id = ${loginId} AND l.user_id = ${userId}
+      AND l.revoked_at IS NULL AND a.state = 'active')`;
+
+  async function byHash(qrLoginHash: Uint8Array<ArrayBuffer>) {
+    return (await database.qrLogin.findUnique({ where: { qrLoginHash } })) ?? undefined;
+  }
+
+  return {
+    async create({ hash, secretHash, device, coarseAddress, expiresAtMs }) {
+      await database.qrLogin.create({
+        data: {
+          qrLoginHash: hash,
+          secretHash,
+          deviceId: device.deviceId,
+          deviceClass: device.deviceClass,
+          deviceName: device.deviceName,
+          clientVersion: device.clientVersion,
+          coarseAddress,
+          createdAt: new Date(clock.now()),
+          expiresAt: new Date(expiresAtMs),
+        },
+      });
+    },
+
+    byHash,
+
+    async scan(hash, { userId, loginId }) {
+      const [user, login] = [Prisma.sql`${BigInt(userId)}`, Prisma.sql`${loginId}::uuid`];
+      const changed = await database.$executeRaw`
+        UPDATE auth.qr_login
+        SET state = 'scanned', user_id = ${user}, scanner_login = ${login}
+        WHERE qr_login_hash = ${hash} AND state = 'waiting'
+          AND expires_at > ${new Date(clock.now())} AND ${aliveLogin(login, user)}`;
+      return changed === 1 ? byHash(hash) : undefined;
+    },
+
+    async decide(hash, { userId, loginId }, decision) {
+      const [user, login] = [Prisma.sql`${BigInt(userId)}`, Prisma.sql`${loginId}::uuid`];
+      const now = clock.now();
+      const fetchUntil = new Date(now + FETCH_MS);
+      const changed = await database.$executeRaw`
+        UPDATE auth.qr_login
+        SET state = ${decision}, expires_at = greatest(expires_at, ${fetchUntil})
+        WHERE qr_login_hash = ${hash} AND state = 'scanned'
+          AND user_id = ${user} AND scanner_login = ${login}
+          AND expires_at > ${new Date(now)} AND ${aliveLogin(login, user)}`;
+      return changed === 1;
+    },
+
+    async deliver(hash) {
+      const alive = aliveLogin(Prisma.sql`q.scanner_login`, Prisma.sql`q.user_id`);
+      const [row] = await database.$queryRaw<{ state: "delivered" | "refused" }[]>`
+        UPDATE auth.qr_login q
+        SET state = CASE WHEN ${alive} THEN 'delivered' ELSE 'refused' END
+        WHERE qr_login_hash = ${hash} AND state = 'confirmed'
+          AND expires_at > ${new Date(clock.now())}
+        RETURNING state`;
+      return row?.state;
+    },
+
+    async alive(loginId) {
+      const login = await database.login.findUnique({ where: { loginId } });
+      return login !== null && login.revokedAt === null;
+    },
+
+    async look(hashes) {
+      const rows = await database.$queryRaw<{ id: string; state: QrState; expires_at: Date }[]>`
+        SELECT encode(qr_login_hash, 'hex') AS id, state, expires_at
+        FROM auth.qr_login WHERE qr_login_hash = ANY(${hashes})`;
+      return new Map(
+        rows.map(({ id, state, expires_at }) => [id, { state, expiresAtMs: expires_at.getTime() }]),
+      );
+    },
+
+    async deleteBefore(timeMs) {
+      await database.qrLogin.deleteMany({ where: { expiresAt: { lt: new Date(timeMs) } } });
+    },
+  };
+}

@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { after, type TestContext, test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { DeviceClass, DeviceSchema } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import { Metrics } from "#platform/metrics.ts";
+import { HandClock } from "../../../test/clock.ts";
+import { quiet, startTestPostgres } from "../../../test/postgres.ts";
+import { refused } from "../auth.suite.ts";
+import { openDatabase } from "../database.ts";
+import { hashOf, makeQrLogin } from "./qr-codes.ts";
+import { createQrRows } from "./qr-rows.ts";
+import { createQrWatches } from "./qr-watches.ts";
+
+const { pool } = await startTestPostgres({ after });
+const device = create(DeviceSchema, { deviceId: "desk", deviceClass: DeviceClass.DESKTOP });
+
+/** Watches over the real table, whose looks a test counts, waits for, and may let fail. */
+function start(t: TestContext, count: number) {
+  const clock = new HandClock();
+  const database = openDatabase(pool);
+  t.after(() => database.$disconnect());
+  const rows = createQrRows({ database, clock });
+  const expiresAtMs = clock.now() + 120_000;
+  const made = Promise.all(
+    Array.from({ length: count }, async () => {
+      const { qrLoginId, secret } = makeQrLogin();
+      const [hash, secretHash] = [hashOf(qrLoginId), hashOf(secret)];
+      await rows.create({ hash, secretHash, device, coarseAddress: "", expiresAtMs });
+      return hash;
+    }),
+  );
+  const looks: Promise<number>[] = [];
+  const away = { now: false };
+  const watches = createQrWatches({
+    config: { qrWatchMs: 500, maxQrWatches: count },
+    rows: {
+      look(hashes) {
+        const looked = away.now
+          ? Promise.reject(fail(ErrorReason.UNAVAILABLE, "the database is away"))
+          : rows.look(hashes);
+        looks.push(looked.then(() => hashes.length).catch(() => -1));
+        return looked;
+      },
+    },
+    clock,
+    log: quiet,
+    metrics: new Metrics(),
+  });
+  return { clock, expiresAtMs, looks, away, watches, made };
+}
+
+test("however many watch, a look is one query; only who has news is woken", async (t) => {
+  const { clock, expiresAtMs, looks, watches, made } = start(t, 1_000);
+  const hashes = await made;
+  const { signal } = new AbortController();
+  const woken: number[] = [];
+  const opened = hashes.map((hash) => watches.open(hash, signal));
+  const changes = opened.map((watch, i) =>
+    watch.changed({ state: "waiting", expiresAtMs }).then(() => woken.push(i)),
+  );
+  await pool.query("DELETE FROM auth.qr_login WHERE qr_login_hash = $1", [hashes[7]]);
+  clock.advance(500);
+  assert.deepEqual(await Promise.all(looks), [1_000]);
+  await changes[7];
+  assert.deepEqual(woken, [7]);
+  for (const watch of opened) watch.close();
+  clock.advance(5_000);
+  assert.equal(looks.length, 1);
+  assert.equal(clock.waiting, 0);
+});
+
+test("while the database is away watches stay; who is past the time is woken", async (t) => {
+  const { clock, expiresAtMs, looks, away, watches, made } = start(t, 1);
+  const [hash] = await made;
+  const watch = watches.open(hash!, new AbortController().signal);
+  let woken = false;
+  const change = watch.changed({ state: "waiting", expiresAtMs }).then(() => {
+    woken = true;
+  });
+  away.now = true;
+  clock.advance(500);
+  assert.deepEqual(await Promise.all(looks), [-1]);
+  assert.equal(woken, false);
+  clock.advance(119_500);
+  await change;
+  assert.equal(woken, true);
+});
+
+test("a watch ends with its signal, and gives its place up", async (t) => {
+  const { expiresAtMs, watches, made } = start(t, 1);
+  const [hash] = await made;
+  const controller = new AbortController();
+  const watch = watches.open(hash!, controller.signal);
+  const change = watch.changed({ state: "waiting", expiresAtMs });
+  const another = () => watches.open(hashOf("another"), new AbortController().signal);
+  assert.throws(another, /too many watch/);
+  controller.abort(fail(ErrorReason.UNAVAILABLE, "the service stops"));
+  await refused(change, ErrorReason.UNAVAILABLE);
+  another().close();
+});

@@ -1,0 +1,141 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { ConnectError } from "@connectrpc/connect";
+import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { detailOf } from "#platform/errors.ts";
+import { startTestPostgres } from "../../../test/postgres.ts";
+import { goodPassword, refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
+
+const { url, pool } = await startTestPostgres({ after });
+const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
+
+/** Logs in with a password. Resolves with the failure, undefined for none. */
+async function failureOf(on: TestAuth, userName: string, text: string) {
+  const password = await on.encrypt(text);
+  return on.auth.login({ userName, password, device }).then(
+    () => undefined,
+    (error: unknown) => ConnectError.from(error),
+  );
+}
+
+test("a locked account says so only with the right password, and when it opens", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { userName } = await one.register();
+  for (let n = 0; n < 5; n++) await failureOf(one, userName, "wrong");
+  const guess = await failureOf(one, userName, "wrong again");
+  const nobody = await failureOf(one, "nobody-at-all", "wrong again");
+  assert.equal(guess?.message, nobody?.message);
+  assert.deepEqual(detailOf(guess), detailOf(nobody));
+  assert.equal(detailOf(guess)?.reason, ErrorReason.CREDENTIALS_INVALID);
+
+  const owner = await failureOf(one, userName, goodPassword);
+  assert.equal(detailOf(owner)?.reason, ErrorReason.ACCOUNT_LOCKED);
+  assert.equal(detailOf(owner)?.retryAfterMs, 1_000n);
+  one.clock.advance(999);
+  assert.equal(detailOf(await failureOf(one, userName, goodPassword))?.retryAfterMs, 1n);
+  one.clock.advance(1);
+  assert.equal(await failureOf(one, userName, goodPassword), undefined);
+  // The failures are forgotten: five are free again.
+  for (let n = 0; n < 4; n++) await failureOf(one, userName, "wrong");
+  assert.equal(await failureOf(one, userName, goodPassword), undefined);
+});
+
+test("a name that nobody has is locked like one that somebody has", async (t) => {
+  const one = await startTestAuth({ url, t, config: { loginFreeFailuresPerAddress: 12 } });
+  const { userName } = await one.register();
+  for (let n = 0; n < 6; n++)
+    for (const name of [userName, "nobody-at-all"])
+      assert.equal(
+        detailOf(await failureOf(one, name, "wrong"))?.reason,
+        ErrorReason.CREDENTIALS_INVALID,
+      );
+  // Five of each counted; two more and the address has to wait.
+  for (const name of ["another", "a-third"]) await failureOf(one, name, "wrong");
+  for (const name of [userName, "nobody-at-all"]) {
+    const failure = await failureOf(one, name, goodPassword);
+    assert.equal(detailOf(failure)?.reason, ErrorReason.RATE_LIMITED);
+    assert.equal(detailOf(failure)?.retryAfterMs, 1_000n);
+  }
+});
+
+test("a hash with other parameters is made anew at a login, and only with the right password", async (t) => {
+  const before = await startTestAuth({ url, t });
+  const { userId, userName } = await before.register();
+  const hashNow = async () => {
+    const sql = "SELECT password_hash FROM auth.account WHERE user_id = $1";
+    return (await pool.query<{ password_hash: string }>(sql, [userId])).rows[0]!.password_hash;
+  };
+  const old = await hashNow();
+  const one = await startTestAuth({ url, t, config: { hashIterations: 2, hashMemoryKib: 9_216 } });
+  await failureOf(one, userName, "wrong");
+  assert.equal(await hashNow(), old);
+  const logins = await Promise.all(["a", "b", "c"].map((id) => one.login(userName, id)));
+  assert.equal(logins.length, 3);
+  assert.match(await hashNow(), /^\$argon2id\$v=19\$m=9216,t=2,p=1\$/);
+  const fresh = await hashNow();
+  await one.login(userName);
+  assert.equal(await hashNow(), fresh);
+});
+
+test("a disabled account reads like any other without the right password", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { userId, userName } = await one.register();
+  await pool.query("UPDATE auth.account SET state = 'disabled' WHERE user_id = $1", [userId]);
+  const [guess, nobody] = [
+    await failureOf(one, userName, "wrong"),
+    await failureOf(one, "nobody-at-all", "wrong"),
+  ];
+  assert.equal(guess?.message, nobody?.message);
+  await refused(one.login(userName), ErrorReason.ACCOUNT_DISABLED);
+});
+
+test("an unknown name, a wrong password, an account without one and a locked one cost one hash each", async (t) => {
+  const free = { loginFreeFailures: 1_000, loginFreeFailuresPerAddress: 100_000 };
+  // A hash that costs more than all the rest, as in production.
+  const cost = { hashMemoryKib: 19_456, hashIterations: 2 };
+  const one = await startTestAuth({ url, t, config: { ...free, ...cost } });
+  const tight = { ...free, ...cost, loginFreeFailures: 1, loginDelayMs: 3_600_000 };
+  const locking = await startTestAuth({ url, t, config: tight });
+  const { userName } = await one.register();
+  const { userName: bare, userId } = await one.register();
+  await pool.query("UPDATE auth.account SET password_hash = NULL WHERE user_id = $1", [userId]);
+  await failureOf(locking, userName, "wrong");
+  const cases: [string, TestAuth, string][] = [
+    ["wrong", one, userName],
+    ["unknown", one, "nobody-at-all"],
+    ["without a password", one, bare],
+    ["locked", locking, userName],
+    ["unknown and locked", locking, "nobody-at-all"],
+  ];
+  await failureOf(locking, "nobody-at-all", "wrong");
+  const times = new Map<string, number[]>(cases.map(([name]) => [name, []]));
+  const answers = new Set<string>();
+  // By turns: whatever else the machine does meets all alike.
+  for (let round = 0; round < 8; round++)
+    for (const [name, on, who] of cases) {
+      const password = await on.encrypt("not the password");
+      const before = await hashesOf(on);
+      const startedAt = performance.now();
+      const failure = await on.auth.login({ userName: who, password, device }).catch(String);
+      times.get(name)!.push(performance.now() - startedAt);
+      answers.add(String(failure));
+      assert.deepEqual(await hashesOf(on), { ...before, verify: before.verify + 1 }, name);
+    }
+  assert.equal(answers.size, 1, [...answers].join(" / "));
+  // For who reads the log; a busy machine may say anything.
+  for (const [name, all] of times) {
+    const [median = 0] = all.toSorted((a, b) => a - b).slice(all.length / 2);
+    t.diagnostic(`${name}: ${median.toFixed(2)} ms`);
+  }
+});
+
+/** How many passwords were hashed and verified. */
+async function hashesOf({ metrics }: TestAuth) {
+  const text = await metrics.text();
+  const count = (work: string) => {
+    const line = new RegExp(`lucky_auth_password_hash_seconds_count\\{work="${work}"\\} (\\d+)`);
+    return Number(line.exec(text)?.[1] ?? 0);
+  };
+  return { hash: count("hash"), verify: count("verify") };
+}

@@ -1,0 +1,57 @@
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { type AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { userOf } from "#platform/caller.ts";
+import { fail } from "#platform/errors.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
+import { normalizePhone } from "../accounts/phone.ts";
+import { ownerOf, phoneOf } from "../accounts/phone-owner.ts";
+import { accountOf } from "../credentials/proof.ts";
+import type { AuthDependencies } from "../dependencies.ts";
+import { requirePrintableDevice } from "../logins/device-texts.ts";
+
+/** Codes of these purposes are for one logged-in caller. */
+const ofCaller: ReadonlySet<SmsPurpose> = new Set([SmsPurpose.BIND, SmsPurpose.PROVE]);
+
+/** Sends codes, and logs devices in by them. */
+export function createSmsLogin(
+  d: AuthDependencies,
+): Pick<ServiceImpl<typeof AuthService>, "sendSmsCode" | "loginBySmsCode"> {
+  /** Throws PHONE_INVALID: a code to any other number would prove nothing. */
+  async function requireOwn(userId: string, phone: string): Promise<void> {
+    if (phoneOf(d.columns, await accountOf(d, userId)) === phone) return;
+    throw fail(ErrorReason.PHONE_INVALID, "phone: not the number of your account");
+  }
+
+  return {
+    async sendSmsCode({ phone: written, purpose }, context) {
+      const phone = normalizePhone(written);
+      const userId = ofCaller.has(purpose) ? personOf(context) : undefined;
+      if (userId && purpose === SmsPurpose.PROVE) await requireOwn(userId, phone);
+      const address = context.values.get(peerAddress);
+      const sent = await d.smsCodes.send({ phone, purpose, userId }, address);
+      return {
+        expiresAtMs: BigInt(sent.expiresAtMs),
+        resendAfterMs: BigInt(sent.resendAfterMs),
+      };
+    },
+
+    async loginBySmsCode({ phone: written, code, device }, context) {
+      const phone = normalizePhone(written);
+      requirePrintableDevice(device);
+      // The code is used up first: only then may the answer tell of the account.
+      const given = { phone, purpose: SmsPurpose.LOGIN, code };
+      const account = await d.smsCodes.redeem([given], (tx) => ownerOf(tx, d.columns, phone));
+      if (!account) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+      const address = context.values.get(peerAddress);
+      return d.issuer.logIn(account, { device, method: "sms", address });
+    },
+  };
+}
+
+/** The person who calls; as with the methods that are not for bots. */
+function personOf(context: HandlerContext): string {
+  const { userId, role } = userOf(context);
+  if (role !== "bot") return userId;
+  throw fail(ErrorReason.PERMISSION_DENIED, "bots have no phone number");
+}
