@@ -9,7 +9,7 @@ import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
-import { type Started, startAllOrNothing } from "#platform/started.ts";
+import { type Started, startAllOrNothing } from "#platform/process/started.ts";
 
 const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLog } from "#platform/log.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
-import { startAllOrNothing } from "#platform/started.ts";
+import { startAllOrNothing } from "#platform/process/started.ts";
 import { startChild } from "../scripts/child.ts";
 import { startMesh } from "../scripts/mesh.ts";
 import { freePorts } from "../scripts/ports.ts";

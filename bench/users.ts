@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { systemClock } from "#platform/clock.ts";
-import { defaultsOf } from "#platform/config.ts";
+import { defaultsOf } from "#platform/config/config.ts";
 import { createIds } from "#platform/ids.ts";
 import { createLog } from "#platform/log.ts";
 import { createPool } from "#platform/postgres/pool.ts";

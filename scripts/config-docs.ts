@@ -5,7 +5,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type ConfigTable, environmentName, type Setting } from "#platform/config.ts";
+import { type ConfigTable, environmentName, type Setting } from "#platform/config/config.ts";
 
 const root = join(import.meta.dirname, "..");
 const page = join(root, "docs/configuration.md");
@@ -13,7 +13,7 @@ const page = join(root, "docs/configuration.md");
 const head = `# Configuration
 
 Every setting of every process. Written by \`node scripts/config-docs.ts\` from the tables in
-\`platform/settings.ts\` and \`services/*/config.ts\`: change those, not this page.
+\`platform/config/settings.ts\` and \`services/*/config.ts\`: change those, not this page.
 
 A setting comes from the environment, else from one JSON file named by \`LUCKY_CONFIG\`, else it has its
 default. A variable that is empty counts as not set. All faults are told together, and unknown names
@@ -38,7 +38,7 @@ async function allTables(): Promise<ConfigTable[]> {
   const services = readdirSync(join(root, "services")).sort();
   const files = services.map((name) => join(root, "services", name, "config.ts"));
   const found: ConfigTable[] = [];
-  for (const file of [join(root, "platform/settings.ts"), ...files.filter(existsSync)]) {
+  for (const file of [join(root, "platform/config/settings.ts"), ...files.filter(existsSync)]) {
     const module: Record<string, unknown> = await import(pathToFileURL(file).href);
     const exported = Object.entries(module).filter(([name]) => name.endsWith("Config"));
     found.push(...exported.map(([, table]) => table as ConfigTable));

@@ -3,8 +3,8 @@ import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { parseArgs, parseEnv } from "node:util";
-import { runProcess } from "#platform/process.ts";
-import { type Started, startAllOrNothing } from "#platform/started.ts";
+import { runProcess } from "#platform/process/process.ts";
+import { type Started, startAllOrNothing } from "#platform/process/started.ts";
 import {
   type Backend,
   type RestartablePostgres,

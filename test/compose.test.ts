@@ -4,8 +4,8 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { parseDocument } from "yaml";
-import { type ConfigTable, loadConfig } from "#platform/config.ts";
-import { limitsConfig, platformConfig } from "#platform/settings.ts";
+import { type ConfigTable, loadConfig } from "#platform/config/config.ts";
+import { limitsConfig, platformConfig } from "#platform/config/settings.ts";
 
 interface ComposeService {
   readonly build?: string;

@@ -10,15 +10,15 @@ import {
 import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
-import { defaultsOf } from "#platform/config.ts";
+import { defaultsOf } from "#platform/config/config.ts";
 import { fail } from "#platform/errors.ts";
+import { type TestIssuer, testIssuer } from "#platform/identity/tokens.fixture.ts";
 import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createHub, createMemoryRegistry, type Hub } from "#platform/registry/memory.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { localTransport } from "#platform/rpc/local.ts";
 import type { MethodTable } from "#platform/rpc/methods.ts";
-import { type TestIssuer, testIssuer } from "#platform/tokens.fixture.ts";
 import { connectConfig } from "../services/connect/config.ts";
 import { type ConnectConfig, startConnect } from "../services/connect/service.ts";
 import { MemoryIngress } from "./memory-ingress.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type pg from "pg";
 import type { Clock } from "#platform/clock.ts";
 import { createPool } from "#platform/postgres/pool.ts";
-import { type Started, startAllOrNothing } from "#platform/started.ts";
+import { type Started, startAllOrNothing } from "#platform/process/started.ts";
 import type { Child } from "../scripts/child.ts";
 import { type OwnBackends, startMesh } from "../scripts/mesh.ts";
 import { type AllOptions, startAll } from "../services/all.ts";

@@ -3,9 +3,9 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import type { Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Access } from "#gen/lucky/options/v1/options_pb.js";
-import { type Caller, callerKey, type UserCaller } from "#platform/caller.ts";
 import { fail } from "#platform/errors.ts";
-import type { TokenVerifier } from "#platform/tokens.ts";
+import { type Caller, callerKey, type UserCaller } from "#platform/identity/caller.ts";
+import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { peerAddress, peerHeader } from "./peer.ts";
 import type { MethodRules } from "./rules.ts";
 

@@ -1,6 +1,6 @@
 import { LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import type { LimitsConfig } from "#platform/config/settings.ts";
 import type { Budget } from "#platform/limiter/limiter.ts";
-import type { LimitsConfig } from "#platform/settings.ts";
 
 /** The budget of each limit class; a class without one is not limited. */
 export type Budgets = { readonly [C in LimitClass]?: Budget };

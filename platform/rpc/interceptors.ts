@@ -1,9 +1,9 @@
 import type { Interceptor } from "@connectrpc/connect";
 import type { Clock } from "#platform/clock.ts";
+import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
-import type { TokenVerifier } from "#platform/tokens.ts";
 import { accessInterceptor } from "./access.ts";
 import type { Budgets } from "./budgets.ts";
 import { limitInterceptor } from "./limit.ts";

@@ -9,8 +9,8 @@ import {
   BatchGetUsersResponseSchema,
   UserService,
 } from "#gen/lucky/user/v1/user_pb.js";
-import { userOf } from "#platform/caller.ts";
 import { reasonOf } from "#platform/errors.ts";
+import { userOf } from "#platform/identity/caller.ts";
 import { localTransport } from "./local.ts";
 import { methodTable } from "./methods.ts";
 import { meshSecret, testService } from "./rpc.fixture.ts";

@@ -6,8 +6,8 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
-import { callerKey, userOf } from "#platform/caller.ts";
 import { detailOf, fail, reasonOf } from "#platform/errors.ts";
+import { callerKey, userOf } from "#platform/identity/caller.ts";
 import {
   type TestService,
   type TestServiceOptions,

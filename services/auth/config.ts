@@ -1,4 +1,4 @@
-import { type ConfigOf, defineConfig, setting } from "#platform/config.ts";
+import { type ConfigOf, defineConfig, setting } from "#platform/config/config.ts";
 
 /** Settings of auth. Read from LUCKY_AUTH_<KEY>. */
 export const authConfig = defineConfig("auth", {

@@ -1,8 +1,8 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { userOf } from "#platform/caller.ts";
 import { fail } from "#platform/errors.ts";
+import { userOf } from "#platform/identity/caller.ts";
 import { requirePrintable } from "#platform/printable.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 

@@ -1,15 +1,15 @@
 import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
-import { createIdentity } from "#platform/identity.ts";
+import { createIdentity } from "#platform/identity/identity.ts";
+import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { createIds } from "#platform/ids.ts";
 import { createRedisLimiter } from "#platform/limiter/redis.ts";
-import { startMember } from "#platform/member.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
-import { runProcess } from "#platform/process.ts";
+import { startMember } from "#platform/process/member.ts";
+import { runProcess } from "#platform/process/process.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors.ts";
 import { localTransport } from "#platform/rpc/local.ts";
-import type { TokenVerifier } from "#platform/tokens.ts";
 import { authConfig } from "./config.ts";
 import { startAuth } from "./service.ts";
 

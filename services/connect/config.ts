@@ -1,4 +1,4 @@
-import { defineConfig, setting } from "#platform/config.ts";
+import { defineConfig, setting } from "#platform/config/config.ts";
 
 /** Settings of the connect service. */
 export const connectConfig = defineConfig("connect", {

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { request } from "node:http";
 import { test } from "node:test";
-import { createPeerProof } from "#platform/peer-proof.ts";
+import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import { peerHeader } from "#platform/rpc/peer.ts";
 import { type Stand, startStand } from "../../test/stand.ts";
 

@@ -1,8 +1,8 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { EndpointService } from "#gen/lucky/frame/v1/frame_pb.js";
-import { userOf } from "#platform/caller.ts";
 import { fail } from "#platform/errors.ts";
+import { userOf } from "#platform/identity/caller.ts";
 import type { Hints } from "./hint.ts";
 import type { Placement } from "./placement.ts";
 

@@ -1,9 +1,9 @@
 import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
-import { createIdentity } from "#platform/identity.ts";
+import { createIdentity } from "#platform/identity/identity.ts";
+import { consumeRevocations } from "#platform/identity/revocation-feed.ts";
 import { createRedisLimiter } from "#platform/limiter/redis.ts";
-import { startMember } from "#platform/member.ts";
-import { runProcess } from "#platform/process.ts";
-import { consumeRevocations } from "#platform/revocation-feed.ts";
+import { startMember } from "#platform/process/member.ts";
+import { runProcess } from "#platform/process/process.ts";
 import { budgetsOf } from "#platform/rpc/budgets.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors.ts";
 import { gatewayConfig } from "./config.ts";

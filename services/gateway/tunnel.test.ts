@@ -5,12 +5,12 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { type TestContext, test } from "node:test";
 import { userChannel } from "#platform/channels.ts";
 import { systemClock } from "#platform/clock.ts";
+import { createPeerProof } from "#platform/identity/peer-proof.ts";
+import { testIssuer } from "#platform/identity/tokens.fixture.ts";
 import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
-import { createPeerProof } from "#platform/peer-proof.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Lease } from "#platform/registry/registry.ts";
-import { testIssuer } from "#platform/tokens.fixture.ts";
 import { HandClock } from "../../test/clock.ts";
 import { createHints } from "./hint.ts";
 import { createPlacement } from "./placement.ts";

@@ -1,4 +1,4 @@
-import { type ConfigOf, defineConfig, setting } from "#platform/config.ts";
+import { type ConfigOf, defineConfig, setting } from "#platform/config/config.ts";
 
 /** Settings of the server service. */
 export const serverConfig = defineConfig("server", {

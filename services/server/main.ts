@@ -1,13 +1,13 @@
 import { createClient } from "@connectrpc/connect";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
-import { createIdentity } from "#platform/identity.ts";
+import { createIdentity } from "#platform/identity/identity.ts";
 import { createIds } from "#platform/ids.ts";
-import { startMember } from "#platform/member.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
-import { runProcess } from "#platform/process.ts";
+import { startMember } from "#platform/process/member.ts";
+import { runProcess } from "#platform/process/process.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors.ts";
 import { serverConfig } from "./config.ts";
 import { startServer } from "./service.ts";

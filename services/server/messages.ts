@@ -7,7 +7,7 @@ import {
   SendRequestSchema,
   SendResponseSchema,
 } from "#gen/lucky/message/v1/message_pb.js";
-import { userOf } from "#platform/caller.ts";
+import { userOf } from "#platform/identity/caller.ts";
 import type { History } from "./catch-up/history.ts";
 import type { Sync } from "./catch-up/sync.ts";
 import { refusalError } from "./sending/outcome.ts";

@@ -20,8 +20,8 @@ import {
 import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
 import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
-import { callerKey } from "#platform/caller.ts";
-import { defaultsOf } from "#platform/config.ts";
+import { defaultsOf } from "#platform/config/config.ts";
+import { callerKey } from "#platform/identity/caller.ts";
 import { createIds } from "#platform/ids.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createHub, createMemoryRegistry } from "#platform/registry/memory.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { after, test } from "node:test";
-import { defaultsOf } from "#platform/config.ts";
+import { defaultsOf } from "#platform/config/config.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { quiet, startTestPostgres } from "../../../test/postgres.ts";
 import { createAccounts } from "../accounts/accounts.ts";

@@ -10,7 +10,7 @@ import {
   PasswordPlaintextSchema,
 } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { defaultsOf } from "#platform/config.ts";
+import { defaultsOf } from "#platform/config/config.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { sealPassword } from "../../../client/password.ts";
 import { HandClock } from "../../../test/clock.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { defaultsOf } from "#platform/config.ts";
+import { defaultsOf } from "#platform/config/config.ts";
 import { detailOf } from "#platform/errors.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import { Metrics } from "#platform/metrics.ts";

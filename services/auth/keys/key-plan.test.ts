@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { defaultsOf } from "#platform/config.ts";
+import { defaultsOf } from "#platform/config/config.ts";
 import { authConfig } from "../config.ts";
 import { type KeyTimes, planKeys } from "./key-plan.ts";
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, beforeEach, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { defaultsOf } from "#platform/config.ts";
+import { defaultsOf } from "#platform/config/config.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { startTestPostgres } from "../../../test/postgres.ts";
 import { refused, startTestAuth, testKey } from "../auth.suite.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { createMemoryBus } from "#platform/bus/memory.ts";
+import { consumeRevocations } from "#platform/identity/revocation-feed.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
-import { consumeRevocations } from "#platform/revocation-feed.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { quiet } from "../../../test/postgres.ts";
 import { createLoginNews, type Revocation } from "./login-news.ts";

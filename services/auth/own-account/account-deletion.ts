@@ -2,7 +2,7 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Account, Prisma } from "#gen/prisma/client.ts";
-import { userOf } from "#platform/caller.ts";
+import { userOf } from "#platform/identity/caller.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import {
   accountForChange,

@@ -1,7 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
-import { userOf } from "#platform/caller.ts";
+import { userOf } from "#platform/identity/caller.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { accountForChange } from "../accounts/account-states.ts";
 import { normalizePhone } from "../accounts/phone.ts";

@@ -12,8 +12,8 @@ import {
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Account } from "#gen/prisma/client.ts";
-import { type UserCaller, userOf } from "#platform/caller.ts";
 import { fail } from "#platform/errors.ts";
+import { type UserCaller, userOf } from "#platform/identity/caller.ts";
 import { requirePrintable } from "#platform/printable.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { userOfAccount } from "../accounts/accounts.ts";

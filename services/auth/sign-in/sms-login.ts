@@ -1,8 +1,8 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { type AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { userOf } from "#platform/caller.ts";
 import { fail } from "#platform/errors.ts";
+import { userOf } from "#platform/identity/caller.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { normalizePhone } from "../accounts/phone.ts";
 import { ownerOf, phoneOf } from "../accounts/phone-owner.ts";

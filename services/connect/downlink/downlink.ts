@@ -1,8 +1,8 @@
 import type { Signal } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
 import { userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
+import type { Revocations } from "#platform/identity/revocations.ts";
 import type { Metrics, Tally } from "#platform/metrics.ts";
-import type { Revocations } from "#platform/revocations.ts";
 import { type Delivery, openEnvelope } from "../socket/envelope.ts";
 import { deliverFrames } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";

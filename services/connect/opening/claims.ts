@@ -1,7 +1,7 @@
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Bus } from "#platform/bus/bus.ts";
-import type { UserCaller } from "#platform/caller.ts";
 import type { Clock } from "#platform/clock.ts";
+import type { UserCaller } from "#platform/identity/caller.ts";
 import type { Log } from "#platform/log.ts";
 import type { Claim, Claimed, Lease } from "#platform/registry/registry.ts";
 import { kicksEnvelope } from "../socket/envelope.ts";

@@ -1,12 +1,12 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode, type Hello } from "#gen/lucky/frame/v1/frame_pb.js";
-import type { UserCaller } from "#platform/caller.ts";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import { reasonOf } from "#platform/errors.ts";
+import type { UserCaller } from "#platform/identity/caller.ts";
+import type { Revocations } from "#platform/identity/revocations.ts";
+import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
-import type { Revocations } from "#platform/revocations.ts";
-import type { TokenVerifier } from "#platform/tokens.ts";
 import { welcomeFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import type { UserCaller } from "#platform/caller.ts";
+import type { UserCaller } from "#platform/identity/caller.ts";
 import type { Claim } from "#platform/registry/registry.ts";
 import { Cursors } from "./cursors.ts";
 import { kickFrame } from "./frames.ts";

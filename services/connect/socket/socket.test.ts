@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { defaultsOf } from "#platform/config.ts";
+import { defaultsOf } from "#platform/config/config.ts";
+import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import { createLog } from "#platform/log.ts";
-import { createPeerProof } from "#platform/peer-proof.ts";
 import { Sluggard } from "../../../test/sluggard.ts";
 import { connectConfig } from "../config.ts";
 import { welcomeFrame } from "./frames.ts";

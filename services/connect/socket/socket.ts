@@ -1,7 +1,7 @@
 import * as uWS from "uWebSockets.js";
 import { createServer } from "node:net";
+import type { PeerProof } from "#platform/identity/peer-proof.ts";
 import type { Log } from "#platform/log.ts";
-import type { PeerProof } from "#platform/peer-proof.ts";
 import { peerHeader } from "#platform/rpc/peer.ts";
 
 /** The subprotocol of the contract. */

@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { CloseCode, ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
-import type { UserCaller } from "#platform/caller.ts";
-import type { Revocations } from "#platform/revocations.ts";
+import type { UserCaller } from "#platform/identity/caller.ts";
+import type { Revocations } from "#platform/identity/revocations.ts";
 import { textOf } from "../opening/hello.ts";
 import type { Session } from "../socket/session.ts";
 

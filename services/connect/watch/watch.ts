@@ -1,6 +1,6 @@
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Clock, Timer } from "#platform/clock.ts";
-import type { Revocations } from "#platform/revocations.ts";
+import type { Revocations } from "#platform/identity/revocations.ts";
 import type { Sweep } from "../downlink/sweep.ts";
 import { textOf } from "../opening/hello.ts";
 import type { LastSeen } from "../opening/last-seen.ts";

@@ -8,7 +8,7 @@ import {
   ListMembersResponseSchema,
   RemoveMemberResponseSchema,
 } from "#gen/lucky/group/v1/group_pb.js";
-import { userOf } from "#platform/caller.ts";
+import { userOf } from "#platform/identity/caller.ts";
 import { requirePrintable } from "#platform/printable.ts";
 import type { Groups } from "./groups.ts";
 

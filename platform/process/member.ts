@@ -2,24 +2,29 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { hostname } from "node:os";
 import type { Duplex } from "node:stream";
 import type { Interceptor } from "@connectrpc/connect";
-import { createRedisRegistry } from "#platform/registry/redis.ts";
-import type { Registry } from "#platform/registry/registry.ts";
-import { listen } from "#platform/rpc/listen.ts";
-import { type RemoteOptions, type RemoteTransport, remoteTransport } from "#platform/rpc/remote.ts";
-import type { RunningService } from "#platform/rpc/served.ts";
-import { type Clock, systemClock } from "./clock.ts";
-import { type ConfigOf, type ConfigTable, environmentName, loadConfig } from "./config.ts";
-import { createLog, type Log } from "./log.ts";
-import { Metrics } from "./metrics.ts";
-import { serveOps } from "./ops.ts";
-import { openAt } from "./port.ts";
-import type { Stoppable } from "./process.ts";
+import { type Clock, systemClock } from "#platform/clock.ts";
+import {
+  type ConfigOf,
+  type ConfigTable,
+  environmentName,
+  loadConfig,
+} from "#platform/config/config.ts";
 import {
   type LimitsConfig,
   limitsConfig,
   type PlatformConfig,
   platformConfig,
-} from "./settings.ts";
+} from "#platform/config/settings.ts";
+import { createLog, type Log } from "#platform/log.ts";
+import { Metrics } from "#platform/metrics.ts";
+import { createRedisRegistry } from "#platform/registry/redis.ts";
+import type { Registry } from "#platform/registry/registry.ts";
+import { listen } from "#platform/rpc/listen.ts";
+import { type RemoteOptions, type RemoteTransport, remoteTransport } from "#platform/rpc/remote.ts";
+import type { RunningService } from "#platform/rpc/served.ts";
+import { serveOps } from "./ops.ts";
+import { openAt } from "./port.ts";
+import type { Stoppable } from "./process.ts";
 import { type Started, startAllOrNothing } from "./started.ts";
 
 /** What a process of the mesh finds when it starts. */

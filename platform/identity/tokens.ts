@@ -8,9 +8,9 @@ import {
 } from "jose";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
 import { roles, type UserCaller } from "./caller.ts";
-import type { Clock } from "./clock.ts";
-import { fail } from "./errors.ts";
 import type { Revocations } from "./revocations.ts";
 import { createVerifiedTokens } from "./verified-tokens.ts";
 

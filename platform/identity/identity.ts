@@ -2,9 +2,9 @@ import { createClient, type Transport } from "@connectrpc/connect";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
-import type { Clock } from "./clock.ts";
-import { fail } from "./errors.ts";
-import type { Log } from "./log.ts";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
 import { type Revocations, watchRevocations } from "./revocations.ts";
 import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
 

@@ -66,7 +66,7 @@ test("a start that fails says why, plainly, and exits with 1", async (t) => {
   assert.match(await errors, /^the port is taken$/m);
   assert.doesNotMatch(await errors, /\n +at /);
 
-  const errorsModule = JSON.stringify(join(import.meta.dirname, "errors.ts"));
+  const errorsModule = JSON.stringify(join(import.meta.dirname, "../errors.ts"));
   const away = run(
     t,
     `const { fail } = await import(${errorsModule}); throw fail(9, "the registry is away");`,

@@ -1,7 +1,7 @@
 import { createContextKey, type HandlerContext } from "@connectrpc/connect";
 import type { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { fail } from "./errors.ts";
+import { fail } from "#platform/errors.ts";
 
 /** What a user may do; the contract's Access says what each is good for. */
 export type Role = (typeof roles)[number];

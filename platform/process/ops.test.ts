@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Metrics } from "./metrics.ts";
+import { Metrics } from "#platform/metrics.ts";
 import { serveOps } from "./ops.ts";
 
 test("operators get metrics, health and readiness", async (t) => {

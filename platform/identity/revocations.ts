@@ -1,7 +1,7 @@
 import type { Client } from "@connectrpc/connect";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
-import type { Clock, Timer } from "./clock.ts";
-import type { Log } from "./log.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
 
 /**
  * A key that auth publishes, one that it did publish since it was first asked and does no more, or

@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
+import type { Clock } from "#platform/clock.ts";
 import type { UserCaller } from "./caller.ts";
-import type { Clock } from "./clock.ts";
 
 /** Access tokens that were verified, until they expire. */
 export interface VerifiedTokens {

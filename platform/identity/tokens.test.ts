@@ -3,8 +3,8 @@ import { test } from "node:test";
 import { generateKeyPair, SignJWT, UnsecuredJWT } from "jose";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { HandClock } from "../test/clock.ts";
-import { reasonOf } from "./errors.ts";
+import { reasonOf } from "#platform/errors.ts";
+import { HandClock } from "../../test/clock.ts";
 import { testIssuer } from "./tokens.fixture.ts";
 import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
 

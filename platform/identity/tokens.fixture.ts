@@ -1,6 +1,6 @@
 import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from "jose";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "#platform/clock.ts";
 import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
 
 /** Signs access tokens as auth does, with a key of its own. */

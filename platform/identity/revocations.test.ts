@@ -4,11 +4,11 @@ import { test } from "node:test";
 import { createClient } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { fail } from "#platform/errors.ts";
+import { createLog } from "#platform/log.ts";
 import { localTransport } from "#platform/rpc/local.ts";
 import { serve } from "#platform/rpc/served.ts";
-import { HandClock } from "../test/clock.ts";
-import { fail } from "./errors.ts";
-import { createLog } from "./log.ts";
+import { HandClock } from "../../test/clock.ts";
 import { watchRevocations } from "./revocations.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
