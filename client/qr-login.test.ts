@@ -5,8 +5,8 @@ import { AuthService, DeviceClass, QrLoginState } from "../gen/lucky/auth/v1/aut
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import { fail } from "../platform/errors.ts";
 import { createLog } from "../platform/log.ts";
-import { listen } from "../platform/rpc/listen.ts";
 import { serve } from "../platform/rpc/served.ts";
+import { listen } from "../platform/rpc/serving/listen.ts";
 import { HandClock } from "../test/clock.ts";
 import { LuckyError } from "./error.ts";
 import { beginQrLogin } from "./qr-login.ts";

@@ -6,7 +6,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { fail } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
-import { localTransport } from "#platform/rpc/local.ts";
+import { localTransport } from "#platform/rpc/calling/local.ts";
 import { serve } from "#platform/rpc/served.ts";
 import { HandClock } from "../../test/clock.ts";
 import { watchRevocations } from "./revocations.ts";

@@ -19,9 +19,13 @@ import { createLog, type Log } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createRedisRegistry } from "#platform/registry/redis.ts";
 import type { Registry } from "#platform/registry/registry.ts";
-import { listen } from "#platform/rpc/listen.ts";
-import { type RemoteOptions, type RemoteTransport, remoteTransport } from "#platform/rpc/remote.ts";
+import {
+  type RemoteOptions,
+  type RemoteTransport,
+  remoteTransport,
+} from "#platform/rpc/calling/remote.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
+import { listen } from "#platform/rpc/serving/listen.ts";
 import { serveOps } from "./ops.ts";
 import { openAt } from "./port.ts";
 import type { Stoppable } from "./process.ts";

@@ -8,8 +8,8 @@ import { type TestIssuer, testIssuer } from "#platform/identity/tokens.fixture.t
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
-import type { Budgets } from "./budgets.ts";
-import { serverInterceptors } from "./interceptors.ts";
+import type { Budgets } from "#platform/rpc/interceptors/budgets.ts";
+import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { type Served, serve } from "./served.ts";
 
 export const meshSecret = "s".repeat(32);

@@ -8,8 +8,8 @@ import { createPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
 import { startMember } from "#platform/process/member.ts";
 import { runProcess } from "#platform/process/process.ts";
-import { serverInterceptors } from "#platform/rpc/interceptors.ts";
-import { localTransport } from "#platform/rpc/local.ts";
+import { localTransport } from "#platform/rpc/calling/local.ts";
+import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { authConfig } from "./config.ts";
 import { startAuth } from "./service.ts";
 

@@ -14,8 +14,8 @@ import { createRedisLimiter } from "#platform/limiter/redis.ts";
 import { addressOf, startMember } from "#platform/process/member.ts";
 import { openAt } from "#platform/process/port.ts";
 import { runProcess } from "#platform/process/process.ts";
-import { budgetsOf } from "#platform/rpc/budgets.ts";
-import { methodTable } from "#platform/rpc/methods.ts";
+import { methodTable } from "#platform/rpc/calling/methods.ts";
+import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { connectConfig } from "./config.ts";
 import { startConnect } from "./service.ts";
 

@@ -4,8 +4,8 @@ import { consumeRevocations } from "#platform/identity/revocation-feed.ts";
 import { createRedisLimiter } from "#platform/limiter/redis.ts";
 import { startMember } from "#platform/process/member.ts";
 import { runProcess } from "#platform/process/process.ts";
-import { budgetsOf } from "#platform/rpc/budgets.ts";
-import { serverInterceptors } from "#platform/rpc/interceptors.ts";
+import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
+import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { gatewayConfig } from "./config.ts";
 import { startGateway } from "./service.ts";
 

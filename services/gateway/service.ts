@@ -16,7 +16,7 @@ import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Registry } from "#platform/registry/registry.ts";
-import { forward } from "#platform/rpc/forward.ts";
+import { forward } from "#platform/rpc/calling/forward.ts";
 import { type RunningService, type Served, serve } from "#platform/rpc/served.ts";
 import type { GatewayConfig } from "./config.ts";
 import { endpointService } from "./endpoint.ts";

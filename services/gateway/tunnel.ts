@@ -7,7 +7,7 @@ import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Instance } from "#platform/registry/registry.ts";
-import { callerAddress } from "#platform/rpc/handler.ts";
+import { callerAddress } from "#platform/rpc/serving/handler.ts";
 import { SOCKET_PATH } from "./endpoint.ts";
 import { shakeHands } from "./handshake.ts";
 import { bearerOf, refusal, requestHead } from "./head.ts";

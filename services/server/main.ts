@@ -8,7 +8,7 @@ import { createPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
 import { startMember } from "#platform/process/member.ts";
 import { runProcess } from "#platform/process/process.ts";
-import { serverInterceptors } from "#platform/rpc/interceptors.ts";
+import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { serverConfig } from "./config.ts";
 import { startServer } from "./service.ts";
 

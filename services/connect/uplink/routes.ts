@@ -3,7 +3,7 @@ import { Batches, type BatchesOptions } from "#platform/batching/batches.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Registry } from "#platform/registry/registry.ts";
-import { ranked, routeKey } from "#platform/rpc/route.ts";
+import { ranked, routeKey } from "#platform/rpc/calling/route.ts";
 
 /** The way to one server. */
 export interface Route {

@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import type { Clock } from "#platform/clock.ts";
-import { leanPreface } from "./lean-frames.ts";
+import { leanPreface } from "#platform/rpc/lean/lean-frames.ts";
 
 /** Every HTTP/2 connection without TLS starts with this, and no HTTP/1.1 request does. */
 const http2Preface = Buffer.from("PRI * HTTP/2.0\r\n");

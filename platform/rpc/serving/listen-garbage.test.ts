@@ -9,8 +9,9 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
-import { HandClock } from "../../test/clock.ts";
-import { meshHeader } from "./access.ts";
+import { meshHeader } from "#platform/rpc/interceptors/access.ts";
+import { meshSecret } from "#platform/rpc/rpc.fixture.ts";
+import { HandClock } from "../../../test/clock.ts";
 import {
   call,
   closed,
@@ -21,7 +22,6 @@ import {
   protocols,
   start,
 } from "./listen.fixture.ts";
-import { meshSecret } from "./rpc.fixture.ts";
 
 test("the protocol is told however the first bytes are cut", async (t) => {
   const { port } = await start(t);

@@ -11,11 +11,11 @@ import { fail, reasonOf } from "#platform/errors.ts";
 import { type Caller, callerKey } from "#platform/identity/caller.ts";
 import { testIssuer } from "#platform/identity/tokens.fixture.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
-import { HandClock } from "../../test/clock.ts";
+import { localTransport } from "#platform/rpc/calling/local.ts";
+import { meshSecret } from "#platform/rpc/rpc.fixture.ts";
+import { serve } from "#platform/rpc/served.ts";
+import { HandClock } from "../../../test/clock.ts";
 import { accessInterceptor } from "./access.ts";
-import { localTransport } from "./local.ts";
-import { meshSecret } from "./rpc.fixture.ts";
-import { serve } from "./served.ts";
 
 const clock = new HandClock();
 const issuer = await testIssuer(clock);
@@ -135,7 +135,7 @@ test("while the keys cannot be had a user's call is UNAVAILABLE, not TOKEN_INVAL
 });
 
 test("every method of the contract declares who may call it and its limit", async () => {
-  const folder = join(import.meta.dirname, "../../gen/lucky");
+  const folder = join(import.meta.dirname, "../../../gen/lucky");
   const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) =>
     file.endsWith("_pb.js"),
   );

@@ -1,8 +1,8 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { CallOptions, Client, HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { requestIdHeader } from "./observe.ts";
-import { peerAddress, peerHeader } from "./peer.ts";
+import { requestIdHeader } from "#platform/rpc/interceptors/observe.ts";
+import { peerAddress, peerHeader } from "#platform/rpc/peer.ts";
 
 /** Headers that go on with a call: who calls, and its name in the logs. Nothing else of them does. */
 const passedOn = ["authorization", requestIdHeader];

@@ -10,11 +10,11 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Access, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
-import type { Budgets } from "./budgets.ts";
-import { defaultDeadlineMs } from "./deadline.ts";
-import { takePoint } from "./limit.ts";
-import { peerHeader } from "./peer.ts";
-import { rulesOf } from "./rules.ts";
+import { defaultDeadlineMs } from "#platform/rpc/deadline.ts";
+import type { Budgets } from "#platform/rpc/interceptors/budgets.ts";
+import { takePoint } from "#platform/rpc/interceptors/limit.ts";
+import { peerHeader } from "#platform/rpc/peer.ts";
+import { rulesOf } from "#platform/rpc/rules.ts";
 
 /** The methods that a device may call by name over its socket. */
 export interface MethodTable {

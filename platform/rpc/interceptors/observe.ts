@@ -8,9 +8,9 @@ import { reasonOf } from "#platform/errors.ts";
 import { callerKey } from "#platform/identity/caller.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
-import { peerAddress } from "./peer.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
+import type { MethodRules } from "#platform/rpc/rules.ts";
 import { presentable } from "./presentable.ts";
-import type { MethodRules } from "./rules.ts";
 
 /** Header that names a call in the logs of every process it passes. */
 export const requestIdHeader = "x-request-id";

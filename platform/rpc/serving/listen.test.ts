@@ -10,10 +10,10 @@ import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
-import { HandClock } from "../../test/clock.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
+import type { TestServiceOptions } from "#platform/rpc/rpc.fixture.ts";
+import { HandClock } from "../../../test/clock.ts";
 import { call, exchange, longAnswer, protocols, start } from "./listen.fixture.ts";
-import { peerAddress } from "./peer.ts";
-import type { TestServiceOptions } from "./rpc.fixture.ts";
 
 for (const [protocol, transportTo] of Object.entries(protocols)) {
   test(`${protocol} is answered on the one port: requests, large answers, errors with their reason`, async (t) => {

@@ -6,8 +6,8 @@ import { Access } from "#gen/lucky/options/v1/options_pb.js";
 import { fail } from "#platform/errors.ts";
 import { type Caller, callerKey, type UserCaller } from "#platform/identity/caller.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
-import { peerAddress, peerHeader } from "./peer.ts";
-import type { MethodRules } from "./rules.ts";
+import { peerAddress, peerHeader } from "#platform/rpc/peer.ts";
+import type { MethodRules } from "#platform/rpc/rules.ts";
 
 /** Header with the credential of our own services. */
 export const meshHeader = "lucky-mesh";

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ConnectError, createClient } from "@connectrpc/connect";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import { untilAborted } from "#platform/rpc/rpc.fixture.ts";
 import { closed, dial, protocols, start } from "./listen.fixture.ts";
-import { untilAborted } from "./rpc.fixture.ts";
 
 for (const protocol of ["gRPC", "Connect over HTTP/1.1"]) {
   test(`close lets a ${protocol} call in work end and takes no new connection`, async (t) => {

@@ -11,13 +11,18 @@ import { detailOf, fail, reasonOf } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
+import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
+import {
+  meshSecret,
+  type TestService,
+  testService,
+  untilAborted,
+} from "#platform/rpc/rpc.fixture.ts";
+import { serve } from "#platform/rpc/served.ts";
+import { listen } from "#platform/rpc/serving/listen.ts";
 import { forward } from "./forward.ts";
-import { serverInterceptors } from "./interceptors.ts";
-import { listen } from "./listen.ts";
 import { localTransport } from "./local.ts";
 import { fixedTransport } from "./remote.ts";
-import { meshSecret, type TestService, testService, untilAborted } from "./rpc.fixture.ts";
-import { serve } from "./served.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
 

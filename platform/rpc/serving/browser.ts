@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { cors } from "@connectrpc/connect";
-import { requestIdHeader } from "./observe.ts";
+import { requestIdHeader } from "#platform/rpc/interceptors/observe.ts";
 
 const methods = cors.allowedMethods.join(", ");
 const allowed = [...cors.allowedHeaders, "Authorization", requestIdHeader].join(", ");

@@ -11,9 +11,9 @@ import {
 } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
+import { meshSecret, testService } from "#platform/rpc/rpc.fixture.ts";
 import { localTransport } from "./local.ts";
 import { methodTable } from "./methods.ts";
-import { meshSecret, testService } from "./rpc.fixture.ts";
 
 const { served, interceptors, authorized } = await testService({
   user: {

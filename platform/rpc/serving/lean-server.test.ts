@@ -10,14 +10,14 @@ import { LinkFrameSchema } from "#gen/lucky/internal/link/v1/link_pb.js";
 import { systemClock } from "#platform/clock.ts";
 import { reasonOf } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
-import { HandClock } from "../../test/clock.ts";
-import { leanPreface } from "./lean-frames.ts";
-import { leanLink } from "./lean-link.ts";
+import { leanLink } from "#platform/rpc/calling/lean-link.ts";
+import { fixedTransport } from "#platform/rpc/calling/remote.ts";
+import { leanPreface } from "#platform/rpc/lean/lean-frames.ts";
+import { meshSecret, testService } from "#platform/rpc/rpc.fixture.ts";
+import { HandClock } from "../../../test/clock.ts";
 import { leanServer } from "./lean-server.ts";
 import { closed, dial } from "./listen.fixture.ts";
 import { listen } from "./listen.ts";
-import { fixedTransport } from "./remote.ts";
-import { meshSecret, testService } from "./rpc.fixture.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
 

@@ -10,8 +10,8 @@ import {
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
+import { type TestServiceOptions, testService } from "#platform/rpc/rpc.fixture.ts";
 import { type ListenOptions, listen } from "./listen.ts";
-import { type TestServiceOptions, testService } from "./rpc.fixture.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
 /** What GetJwks answers: more than one window of HTTP/2. */

@@ -6,7 +6,7 @@ import {
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
-import { type Served, serve } from "./served.ts";
+import { type Served, serve } from "#platform/rpc/served.ts";
 
 /** How often Watch looks whether the status has changed. */
 const lookMs = 1_000;

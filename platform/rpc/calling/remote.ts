@@ -9,12 +9,12 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import type { Instance, Registry } from "#platform/registry/registry.ts";
-import { meshHeader } from "./access.ts";
-import { defaultDeadlineMs } from "./deadline.ts";
+import { defaultDeadlineMs } from "#platform/rpc/deadline.ts";
+import { meshHeader } from "#platform/rpc/interceptors/access.ts";
+import { rulesOf } from "#platform/rpc/rules.ts";
 import { type Failure, failureOf } from "./failure.ts";
 import { type LeanLink, leanLink } from "./lean-link.ts";
 import { ranked, routeKey } from "./route.ts";
-import { rulesOf } from "./rules.ts";
 
 export interface RemoteOptions {
   readonly registry: Pick<Registry, "instances">;

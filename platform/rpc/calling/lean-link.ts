@@ -9,9 +9,9 @@ import {
   PingSchema,
 } from "#gen/lucky/internal/link/v1/link_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import { decode, encode } from "./codecs.ts";
-import { defaultDeadlineMs } from "./deadline.ts";
-import { Frames, fieldsWith, headersOf, leanPreface } from "./lean-frames.ts";
+import { defaultDeadlineMs } from "#platform/rpc/deadline.ts";
+import { decode, encode } from "#platform/rpc/lean/codecs.ts";
+import { Frames, fieldsWith, headersOf, leanPreface } from "#platform/rpc/lean/lean-frames.ts";
 
 const pingIntervalMs = 10_000;
 /** Silence after which a connection with calls in work, or a ping, is given up. */

@@ -6,9 +6,9 @@ import { fail } from "#platform/errors.ts";
 import { callerKey } from "#platform/identity/caller.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
 import { networkOf } from "#platform/network.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
+import type { MethodRules } from "#platform/rpc/rules.ts";
 import type { Budgets } from "./budgets.ts";
-import { peerAddress } from "./peer.ts";
-import type { MethodRules } from "./rules.ts";
 
 interface LimitOptions {
   readonly limiter: Limiter;

@@ -4,11 +4,11 @@ import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import { ruleBook } from "#platform/rpc/rules.ts";
 import { accessInterceptor } from "./access.ts";
 import type { Budgets } from "./budgets.ts";
 import { limitInterceptor } from "./limit.ts";
 import { observeInterceptor } from "./observe.ts";
-import { ruleBook } from "./rules.ts";
 import { validateInterceptor } from "./validate.ts";
 
 export interface ServerInterceptorsOptions {

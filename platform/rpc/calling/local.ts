@@ -24,9 +24,9 @@ import {
 import { createMethodUrl } from "@connectrpc/connect/protocol";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
-import { meshHeader } from "./access.ts";
-import { defaultDeadlineMs } from "./deadline.ts";
-import type { Served } from "./served.ts";
+import { defaultDeadlineMs } from "#platform/rpc/deadline.ts";
+import { meshHeader } from "#platform/rpc/interceptors/access.ts";
+import type { Served } from "#platform/rpc/served.ts";
 
 export interface LocalOptions {
   /** Sent along as over the network, so that internal methods can be called. */

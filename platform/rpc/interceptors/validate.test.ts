@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ConnectError, createClient, type ServiceImpl } from "@connectrpc/connect";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { localTransport } from "./local.ts";
-import { serve } from "./served.ts";
+import { localTransport } from "#platform/rpc/calling/local.ts";
+import { serve } from "#platform/rpc/served.ts";
 import { validateInterceptor } from "./validate.ts";
 
 test("of a request that breaks many constraints one is told, however many there are", async () => {

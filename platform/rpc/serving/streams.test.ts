@@ -12,14 +12,19 @@ import { systemClock } from "#platform/clock.ts";
 import { fail, reasonOf } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
-import { forward } from "./forward.ts";
-import { serverInterceptors } from "./interceptors.ts";
+import { forward } from "#platform/rpc/calling/forward.ts";
+import { localTransport } from "#platform/rpc/calling/local.ts";
+import { fixedTransport, remoteTransport } from "#platform/rpc/calling/remote.ts";
+import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
+import {
+  meshSecret,
+  type TestService,
+  testService,
+  untilAborted,
+} from "#platform/rpc/rpc.fixture.ts";
+import { serve } from "#platform/rpc/served.ts";
 import { listen } from "./listen.ts";
-import { localTransport } from "./local.ts";
-import { peerAddress } from "./peer.ts";
-import { fixedTransport, remoteTransport } from "./remote.ts";
-import { meshSecret, type TestService, testService, untilAborted } from "./rpc.fixture.ts";
-import { serve } from "./served.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
 const common = { service: "auth", meshSecret, log, clock: systemClock };

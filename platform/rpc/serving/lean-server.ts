@@ -14,10 +14,10 @@ import {
 import type { Clock } from "#platform/clock.ts";
 import { detailOf, fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
-import { decode, encode } from "./codecs.ts";
-import { Frames, fieldsWith, headersOf } from "./lean-frames.ts";
-import { localTransport } from "./local.ts";
-import type { Served } from "./served.ts";
+import { localTransport } from "#platform/rpc/calling/local.ts";
+import { decode, encode } from "#platform/rpc/lean/codecs.ts";
+import { Frames, fieldsWith, headersOf } from "#platform/rpc/lean/lean-frames.ts";
+import type { Served } from "#platform/rpc/served.ts";
 
 /** Fields of LinkFrame and Answer. */
 const ANSWER = 4;

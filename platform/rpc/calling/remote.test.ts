@@ -9,12 +9,17 @@ import { systemClock } from "#platform/clock.ts";
 import { fail, reasonOf } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
 import type { Instance } from "#platform/registry/registry.ts";
-import { HandClock } from "../../test/clock.ts";
-import { listen } from "./listen.ts";
+import {
+  meshSecret,
+  type TestService,
+  testService,
+  untilAborted,
+} from "#platform/rpc/rpc.fixture.ts";
+import { listen } from "#platform/rpc/serving/listen.ts";
+import { transportSuite } from "#platform/rpc/transport.suite.ts";
+import { HandClock } from "../../../test/clock.ts";
 import { fixedTransport, remoteTransport } from "./remote.ts";
 import { routeKey } from "./route.ts";
-import { meshSecret, type TestService, testService, untilAborted } from "./rpc.fixture.ts";
-import { transportSuite } from "./transport.suite.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
 const common = { service: "auth", meshSecret, log, clock: systemClock };

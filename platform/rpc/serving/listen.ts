@@ -17,12 +17,12 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
+import type { Served } from "#platform/rpc/served.ts";
 import { answerBrowser } from "./browser.ts";
 import { refuse, rpcHandler } from "./handler.ts";
 import { healthService } from "./health.ts";
 import { leanServer } from "./lean-server.ts";
 import { detectProtocol } from "./protocol.ts";
-import type { Served } from "./served.ts";
 
 export interface ListenOptions {
   readonly host: string;

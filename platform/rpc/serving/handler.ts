@@ -16,9 +16,9 @@ import {
 } from "@connectrpc/connect-node";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
-import { peerAddress } from "./peer.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
+import type { Served } from "#platform/rpc/served.ts";
 import { answerReadable, markDecoded } from "./readable.ts";
-import type { Served } from "./served.ts";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
