@@ -2,8 +2,8 @@ import type { Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import type { Kick, SecurityNotice } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { Conversation, Entry, Receipt } from "../gen/lucky/message/v1/message_pb.js";
 import type { Typing } from "../gen/lucky/presence/v1/presence_pb.js";
-import type { LinkState } from "./link.ts";
-import type { Settled } from "./outbox.ts";
+import type { LinkState } from "./connection/link.ts";
+import type { Settled } from "./sending/outbox.ts";
 
 /** What a client tells. */
 export interface ClientEvents {

@@ -1,5 +1,5 @@
 import type { Clock } from "./clock.ts";
-import type { DeviceOptions } from "./device.ts";
+import type { DeviceOptions } from "./login/device.ts";
 import type { ClientStore } from "./store.ts";
 
 /** Where a client finds Lucky, for which device it speaks, and what it stands on. */

@@ -14,7 +14,7 @@ import { startWorld } from "../test/world.ts";
 import { LuckyClient } from "./client.ts";
 import type { ClientOptions } from "./client-options.ts";
 import { reasonOf } from "./error.ts";
-import { sendRequest } from "./send-request.ts";
+import { sendRequest } from "./sending/send-request.ts";
 import { MemoryStore } from "./store.ts";
 
 const timeout = 60_000;

@@ -13,25 +13,25 @@ import type { GroupService } from "../gen/lucky/group/v1/group_pb.js";
 import type { Accepted, Entry, MessageService } from "../gen/lucky/message/v1/message_pb.js";
 import type { PresenceService } from "../gen/lucky/presence/v1/presence_pb.js";
 import type { User, UserService } from "../gen/lucky/user/v1/user_pb.js";
-import { Calls } from "./calls.ts";
 import type { ClientEvents } from "./client-events.ts";
 import type { ClientOptions, SendOptions } from "./client-options.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import type { ServerKind } from "./connection.ts";
-import { Credentials } from "./credentials.ts";
-import { Cursors } from "./cursors.ts";
+import { Calls } from "./connection/calls.ts";
+import type { ServerKind } from "./connection/connection.ts";
+import { afterFailure, closedError, Link, type LinkState } from "./connection/link.ts";
 import { LuckyError, reasonOf } from "./error.ts";
 import { Emitter } from "./events.ts";
-import { KeyMaker } from "./key.ts";
-import { afterFailure, closedError, Link, type LinkState } from "./link.ts";
-import { Logs } from "./logs.ts";
-import { Outbox } from "./outbox.ts";
+import { Credentials } from "./login/credentials.ts";
+import { Cursors } from "./logs/cursors.ts";
+import { Logs } from "./logs/logs.ts";
 import { paceOf } from "./pace.ts";
-import { anonymousAuth, createRpc, type Rpc } from "./rpc.ts";
-import { RpcSends } from "./rpc-sends.ts";
-import { type SendContent, sendRequest, type Target } from "./send-request.ts";
+import { anonymousAuth, createRpc, type Rpc } from "./rpc/rpc.ts";
+import { TokenKeeper } from "./rpc/tokens.ts";
+import { KeyMaker } from "./sending/key.ts";
+import { Outbox } from "./sending/outbox.ts";
+import { RpcSends } from "./sending/rpc-sends.ts";
+import { type SendContent, sendRequest, type Target } from "./sending/send-request.ts";
 import { type ClientStore, MemoryStore } from "./store.ts";
-import { TokenKeeper } from "./tokens.ts";
 
 /**
  * A device of one user: logs in, keeps a session open, sends, receives, catches up.

@@ -11,8 +11,8 @@ import {
   ServerFrameSchema,
 } from "../gen/lucky/frame/v1/frame_pb.js";
 import { HandClock } from "../test/clock.ts";
-import { Link, type LinkState } from "./link.ts";
-import { TokenKeeper } from "./tokens.ts";
+import { Link, type LinkState } from "./connection/link.ts";
+import { TokenKeeper } from "./rpc/tokens.ts";
 
 const intervalMs = 1_000;
 const lifeMs = 900_000;

@@ -8,7 +8,7 @@ import type { Entry, Receipt } from "#gen/lucky/message/v1/message_pb.js";
 import type { Typing } from "#gen/lucky/presence/v1/presence_pb.js";
 import { LuckyClient } from "../client/client.ts";
 import type { Clock } from "../client/clock.ts";
-import { sealPassword } from "../client/password.ts";
+import { sealPassword } from "../client/login/password.ts";
 
 const password = "a passphrase for stories";
 

@@ -10,7 +10,7 @@ import {
   UserService,
   WhoMayAddMe,
 } from "#gen/lucky/user/v1/user_pb.js";
-import { sealPassword } from "../client/password.ts";
+import { sealPassword } from "../client/login/password.ts";
 import { callers, type Reachable, text } from "./people.ts";
 import { RawDevice } from "./raw.ts";
 import { anyPhone, type Phones } from "./sms.ts";

@@ -21,7 +21,7 @@ import type { Registry } from "#platform/registry/registry.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import type { Sms } from "#platform/sms/sms.ts";
-import { type SealedPassword, sealPassword } from "../../client/password.ts";
+import { type SealedPassword, sealPassword } from "../../client/login/password.ts";
 import { HandClock } from "../../test/clock.ts";
 import { quiet } from "../../test/postgres.ts";
 import { type AuthConfig, authConfig } from "./config.ts";

@@ -7,7 +7,7 @@ import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { LuckyError } from "../../client/error.ts";
-import { sealPassword } from "../../client/password.ts";
+import { sealPassword } from "../../client/login/password.ts";
 import { doorsOf } from "../doors.ts";
 import { callers, type Person, people, text } from "../people.ts";
 import { RawDevice } from "../raw.ts";

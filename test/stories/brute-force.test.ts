@@ -5,7 +5,7 @@ import { createConnectTransport } from "@connectrpc/connect-node";
 import { AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LuckyError } from "../../client/error.ts";
-import { sealPassword } from "../../client/password.ts";
+import { sealPassword } from "../../client/login/password.ts";
 import { doorsOf } from "../doors.ts";
 import { type Person, people } from "../people.ts";
 import { startWorld } from "../world.ts";

@@ -5,7 +5,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { LuckyClient } from "../../client/client.ts";
 import { reasonOf } from "../../client/error.ts";
-import { sealPassword } from "../../client/password.ts";
+import { sealPassword } from "../../client/login/password.ts";
 import { callers, type Person, people } from "../people.ts";
 import { startWorld } from "../world.ts";
 

@@ -6,7 +6,7 @@ import { AuthService, DeviceClass, QrLoginState } from "#gen/lucky/auth/v1/auth_
 import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
-import { sealPassword } from "../../client/password.ts";
+import { sealPassword } from "../../client/login/password.ts";
 import { callers, type Person, people } from "../people.ts";
 import { anybody, Screen } from "../screen.ts";
 import { startWorld } from "../world.ts";

@@ -12,7 +12,7 @@ import {
 } from "#gen/lucky/auth/v1/auth_pb.js";
 import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
-import { beginQrLogin } from "../../client/qr-login.ts";
+import { beginQrLogin } from "../../client/login/qr-login.ts";
 import { callers, type Person, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { Screen } from "../screen.ts";

@@ -5,7 +5,7 @@ import { AuthService, DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "../../client/error.ts";
-import { sealPassword } from "../../client/password.ts";
+import { sealPassword } from "../../client/login/password.ts";
 import { doorsOf } from "../doors.ts";
 import { callers, people } from "../people.ts";
 import { anyPhone, startPhones } from "../sms.ts";

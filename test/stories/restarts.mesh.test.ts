@@ -5,7 +5,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
-import { beginQrLogin } from "../../client/qr-login.ts";
+import { beginQrLogin } from "../../client/login/qr-login.ts";
 import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { Screen } from "../screen.ts";

@@ -4,7 +4,7 @@ import { after, test } from "node:test";
 import { AuthService, DeviceClass, type GetPublicKeyResponse } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "../../client/error.ts";
-import { type SealedPassword, sealPassword } from "../../client/password.ts";
+import { type SealedPassword, sealPassword } from "../../client/login/password.ts";
 import { callers, people } from "../people.ts";
 import { startWorld } from "../world.ts";
 

@@ -12,7 +12,7 @@ import {
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { defaultsOf } from "#platform/config/config.ts";
 import { Metrics } from "#platform/metrics.ts";
-import { sealPassword } from "../../../client/password.ts";
+import { sealPassword } from "../../../client/login/password.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { startTestPostgres } from "../../../test/postgres.ts";
 import { goodPassword, refused, startTestAuth, testKey } from "../auth.suite.ts";

@@ -1,4 +1,4 @@
-import type { DeviceClass } from "../gen/lucky/auth/v1/auth_pb.js";
+import type { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
 
 /** The installation that a client speaks for. */
 export interface DeviceOptions {

@@ -5,8 +5,8 @@ import {
   type ServerFrame,
   ServerFrameSchema,
   type Welcome,
-} from "../gen/lucky/frame/v1/frame_pb.js";
-import type { Clock, Timer } from "./clock.ts";
+} from "../../gen/lucky/frame/v1/frame_pb.js";
+import type { Clock, Timer } from "../clock.ts";
 
 /** How long opening may take, to Welcome. */
 const openMs = 10_000;

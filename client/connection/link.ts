@@ -1,10 +1,10 @@
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import { CloseCode, type Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
-import { Backoff } from "./backoff.ts";
-import { type Clock, pause, type Timer } from "./clock.ts";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { CloseCode, type Welcome } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { Backoff } from "../backoff.ts";
+import { type Clock, pause, type Timer } from "../clock.ts";
+import { LuckyError } from "../error.ts";
+import type { TokenKeeper } from "../rpc/tokens.ts";
 import { type ClientKind, Connection, type ServerKind } from "./connection.ts";
-import { LuckyError } from "./error.ts";
-import type { TokenKeeper } from "./tokens.ts";
 
 /** A session that lasted so long counts as success: the next reconnect is a quick one. */
 const stableMs = 10_000;

@@ -8,10 +8,10 @@ import {
   type ListEntriesRequest,
   MessageService,
   type SyncRequest,
-} from "../gen/lucky/message/v1/message_pb.js";
-import { HandClock } from "../test/clock.ts";
+} from "../../gen/lucky/message/v1/message_pb.js";
+import { HandClock } from "../../test/clock.ts";
+import { MemoryStore } from "../store.ts";
 import { Logs, type LogsOptions } from "./logs.ts";
-import { MemoryStore } from "./store.ts";
 
 const entry = (conversationId: string, sequence: number): Entry =>
   create(EntrySchema, { conversationId, sequence: BigInt(sequence), senderId: "2" });

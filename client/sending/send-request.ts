@@ -1,12 +1,12 @@
 import { create, equals, type MessageInitShape } from "@bufbuild/protobuf";
-import { ContentSchema } from "../gen/lucky/message/v1/content_pb.js";
+import { ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
 import {
   type Accepted,
   type Entry,
   EntrySchema,
   type SendRequest,
   SendRequestSchema,
-} from "../gen/lucky/message/v1/message_pb.js";
+} from "../../gen/lucky/message/v1/message_pb.js";
 
 /** Where a message goes: to a user directly, or to a conversation (a group id is one). */
 export type Target = { readonly userId: string } | { readonly conversationId: string };

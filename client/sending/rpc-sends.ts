@@ -4,10 +4,10 @@ import type {
   Entry,
   MessageService,
   SendRequest,
-} from "../gen/lucky/message/v1/message_pb.js";
-import { Backoff } from "./backoff.ts";
-import { type Clock, pause } from "./clock.ts";
-import { LuckyError } from "./error.ts";
+} from "../../gen/lucky/message/v1/message_pb.js";
+import { Backoff } from "../backoff.ts";
+import { type Clock, pause } from "../clock.ts";
+import { LuckyError } from "../error.ts";
 import { entryOf, isEntryOf } from "./send-request.ts";
 
 /** How often a send is tried before it is given up. */

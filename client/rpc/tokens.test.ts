@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
-import { TokensSchema } from "../gen/lucky/auth/v1/auth_pb.js";
-import { HandClock } from "../test/clock.ts";
+import { TokensSchema } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { HandClock } from "../../test/clock.ts";
 import { TokenKeeper } from "./tokens.ts";
 
 const minuteMs = 60_000;

@@ -4,11 +4,11 @@ import {
   type CreateQrLoginResponse,
   type QrLogin,
   QrLoginState,
-} from "../gen/lucky/auth/v1/auth_pb.js";
-import { type Clock, pause, systemClock } from "./clock.ts";
+} from "../../gen/lucky/auth/v1/auth_pb.js";
+import { type Clock, pause, systemClock } from "../clock.ts";
+import { LuckyError } from "../error.ts";
+import { anonymousAuth } from "../rpc/rpc.ts";
 import type { DeviceOptions } from "./device.ts";
-import { LuckyError } from "./error.ts";
-import { anonymousAuth } from "./rpc.ts";
 
 /** How often a device asks that cannot watch. */
 const pollMs = 1_000;

@@ -1,9 +1,9 @@
 import type { Client } from "@connectrpc/connect";
-import type { AuthService, Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import type { User } from "../gen/lucky/user/v1/user_pb.js";
+import type { AuthService, Tokens } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { User } from "../../gen/lucky/user/v1/user_pb.js";
+import { LuckyError, reasonOf } from "../error.ts";
 import type { DeviceOptions } from "./device.ts";
-import { LuckyError, reasonOf } from "./error.ts";
 import { type SealedPassword, sealPassword } from "./password.ts";
 
 /** What a login gives. */

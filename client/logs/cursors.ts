@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { CursorSchema } from "../gen/lucky/message/v1/message_pb.js";
-import type { Clock, Timer } from "./clock.ts";
-import { type Pace, weightOf } from "./pace.ts";
+import type { CursorSchema } from "../../gen/lucky/message/v1/message_pb.js";
+import type { Clock, Timer } from "../clock.ts";
+import { type Pace, weightOf } from "../pace.ts";
 
 /** How long acknowledgements are joined before they leave. */
 const joinMs = 50;

@@ -1,14 +1,14 @@
 import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
-import { AuthService } from "../gen/lucky/auth/v1/auth_pb.js";
-import { DeviceService } from "../gen/lucky/auth/v1/device_pb.js";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import { EndpointService } from "../gen/lucky/frame/v1/frame_pb.js";
-import { GroupService } from "../gen/lucky/group/v1/group_pb.js";
-import { MessageService } from "../gen/lucky/message/v1/message_pb.js";
-import { PresenceService } from "../gen/lucky/presence/v1/presence_pb.js";
-import { UserService } from "../gen/lucky/user/v1/user_pb.js";
-import { reasonOf } from "./error.ts";
+import { AuthService } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { DeviceService } from "../../gen/lucky/auth/v1/device_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { EndpointService } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { GroupService } from "../../gen/lucky/group/v1/group_pb.js";
+import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
+import { PresenceService } from "../../gen/lucky/presence/v1/presence_pb.js";
+import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
+import { reasonOf } from "../error.ts";
 import type { TokenKeeper } from "./tokens.ts";
 
 /** Deadline of a call, unless the caller gives another. */

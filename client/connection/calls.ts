@@ -7,10 +7,10 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import type { Rpc, RpcResult } from "../gen/lucky/frame/v1/frame_pb.js";
-import type { Clock, Timer } from "./clock.ts";
-import { LuckyError } from "./error.ts";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { Rpc, RpcResult } from "../../gen/lucky/frame/v1/frame_pb.js";
+import type { Clock, Timer } from "../clock.ts";
+import { LuckyError } from "../error.ts";
 
 /** How long an answer may take. */
 const timeoutMs = 10_000;

@@ -1,20 +1,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import { ClientFrameSchema, WelcomeSchema } from "../gen/lucky/frame/v1/frame_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ClientFrameSchema, WelcomeSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
 import {
   AcceptedSchema,
   type Entry,
   type SendRequest,
   SendResultSchema,
-} from "../gen/lucky/message/v1/message_pb.js";
-import { HandClock } from "../test/clock.ts";
-import { LuckyError } from "./error.ts";
+} from "../../gen/lucky/message/v1/message_pb.js";
+import { HandClock } from "../../test/clock.ts";
+import { LuckyError } from "../error.ts";
+import { Pace } from "../pace.ts";
+import { MemoryStore } from "../store.ts";
 import { Outbox } from "./outbox.ts";
-import { Pace } from "./pace.ts";
 import { sendRequest } from "./send-request.ts";
-import { MemoryStore } from "./store.ts";
 
 function setUp() {
   const clock = new HandClock();

@@ -1,20 +1,20 @@
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import { ClientFrameSchema, type Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ClientFrameSchema, type Welcome } from "../../gen/lucky/frame/v1/frame_pb.js";
 import {
   type Accepted,
   type Entry,
   type SendRequest,
   SendRequestSchema,
   type SendResult,
-} from "../gen/lucky/message/v1/message_pb.js";
-import { Backoff } from "./backoff.ts";
-import type { Clock, Timer } from "./clock.ts";
-import { LuckyError } from "./error.ts";
-import { type Pace, weightOf } from "./pace.ts";
+} from "../../gen/lucky/message/v1/message_pb.js";
+import { Backoff } from "../backoff.ts";
+import type { Clock, Timer } from "../clock.ts";
+import { LuckyError } from "../error.ts";
+import { type Pace, weightOf } from "../pace.ts";
+import type { ClientStore, StoredSend } from "../store.ts";
 import { entryOf, isEntryOf } from "./send-request.ts";
-import type { ClientStore, StoredSend } from "./store.ts";
 
 /** Sends that may wait at once; more are refused with OVERLOADED. */
 const capacity = 10_000;

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import { CloseCode } from "../gen/lucky/frame/v1/frame_pb.js";
-import { Backoff } from "./backoff.ts";
-import { LuckyError } from "./error.ts";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { Backoff } from "../backoff.ts";
+import { LuckyError } from "../error.ts";
 import { afterClose, afterFailure } from "./link.ts";
 
 test("a device whose login is over, or that was replaced, does not come back by itself", () => {

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { AuthService, DeviceClass, QrLoginState } from "../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import { fail } from "../platform/errors.ts";
-import { createLog } from "../platform/log.ts";
-import { serve } from "../platform/rpc/served.ts";
-import { listen } from "../platform/rpc/serving/listen.ts";
-import { HandClock } from "../test/clock.ts";
-import { LuckyError } from "./error.ts";
+import { AuthService, DeviceClass, QrLoginState } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { fail } from "../../platform/errors.ts";
+import { createLog } from "../../platform/log.ts";
+import { serve } from "../../platform/rpc/served.ts";
+import { listen } from "../../platform/rpc/serving/listen.ts";
+import { HandClock } from "../../test/clock.ts";
+import { LuckyError } from "../error.ts";
 import { beginQrLogin } from "./qr-login.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });

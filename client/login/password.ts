@@ -2,9 +2,9 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import {
   type GetPublicKeyResponse,
   PasswordPlaintextSchema,
-} from "../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import { LuckyError } from "./error.ts";
+} from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { LuckyError } from "../error.ts";
 
 /** The fields of an EncryptedPassword. */
 export interface SealedPassword {

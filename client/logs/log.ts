@@ -1,4 +1,4 @@
-import type { Entry } from "../gen/lucky/message/v1/message_pb.js";
+import type { Entry } from "../../gen/lucky/message/v1/message_pb.js";
 
 /** An entry in its place, and whether it is this session's own send. */
 export interface Placed {

@@ -1,11 +1,11 @@
 import type { Client } from "@connectrpc/connect";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import type { Conversation, Entry, MessageService } from "../gen/lucky/message/v1/message_pb.js";
-import { Backoff } from "./backoff.ts";
-import { type Clock, pause, type Timer } from "./clock.ts";
-import { LuckyError } from "./error.ts";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { Conversation, Entry, MessageService } from "../../gen/lucky/message/v1/message_pb.js";
+import { Backoff } from "../backoff.ts";
+import { type Clock, pause, type Timer } from "../clock.ts";
+import { LuckyError } from "../error.ts";
+import type { ClientStore, Stored } from "../store.ts";
 import { ConversationLog, type Placed } from "./log.ts";
-import type { ClientStore, Stored } from "./store.ts";
 
 /** How long a gap may close by itself before it is fetched: entries overtake each other a little. */
 const gapMs = 200;

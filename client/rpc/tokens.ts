@@ -1,7 +1,7 @@
-import type { Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import type { Clock } from "./clock.ts";
-import { LuckyError } from "./error.ts";
+import type { Tokens } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "../clock.ts";
+import { LuckyError } from "../error.ts";
 
 /** At most so long before its end a token is exchanged; a short-lived one in its last quarter. */
 const marginMs = 30_000;

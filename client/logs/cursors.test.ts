@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../test/clock.ts";
+import { HandClock } from "../../test/clock.ts";
+import { Pace } from "../pace.ts";
 import { Cursors } from "./cursors.ts";
-import { Pace } from "./pace.ts";
 
 function setUp() {
   const clock = new HandClock();
