@@ -35,7 +35,7 @@ function outcomeOf(
   };
 }
 
-const exact = [
+const EXACT = [
   [0, 0, 1],
   [0, 1, 2],
   [0, 2, 3],
@@ -49,26 +49,26 @@ function faultsIn(outcome: Outcome): string[] {
 }
 
 test("an exact account has no fault and ends with 0, or with 2 when the generator was the limit", () => {
-  const faults = faultsOf(outcomeOf(exact));
+  const faults = faultsOf(outcomeOf(EXACT));
   assert.deepEqual(faults, []);
   assert.equal(exitCodeOf({ figures: {}, faults, limitedBy: undefined }), 0);
   assert.equal(exitCodeOf({ figures: {}, faults, limitedBy: "a limit" }), 2);
 });
 
 test("a run that measured nothing is a fault", () => {
-  assert.deepEqual(faultsIn(outcomeOf(exact, { measured: 0 })), [
+  assert.deepEqual(faultsIn(outcomeOf(EXACT, { measured: 0 })), [
     "nothing was delivered of what was due while it measured",
   ]);
 });
 
 test("a lost message is a fault", () => {
-  const outcome = outcomeOf(exact.slice(0, 2));
+  const outcome = outcomeOf(EXACT.slice(0, 2));
   assert.equal(sumsOf(outcome).lost, 1);
   assert.deepEqual(faultsIn(outcome), ["1 accepted messages were not delivered"]);
 });
 
 test("what a stranger sent is a fault, and does not stand in for what is lost", () => {
-  assert.deepEqual(faultsIn(outcomeOf([...exact.slice(0, 2), [2, 2, 3]])), [
+  assert.deepEqual(faultsIn(outcomeOf([...EXACT.slice(0, 2), [2, 2, 3]])), [
     "1 accepted messages were not delivered",
     "1 deliveries came from a stranger",
   ]);
@@ -76,14 +76,14 @@ test("what a stranger sent is a fault, and does not stand in for what is lost", 
 
 test("a message that stands twice in the log is a fault, at its receiver and in the database", () => {
   const stored = { rows: 4, sequences: 4, outbox: 0 };
-  assert.deepEqual(faultsIn(outcomeOf([...exact, [0, 2, 4]], { stored })), [
+  assert.deepEqual(faultsIn(outcomeOf([...EXACT, [0, 2, 4]], { stored })), [
     "1 messages stand twice in the log",
     "3 were accepted and 4 stored",
   ]);
 });
 
 test("a push that came twice is none", () => {
-  assert.deepEqual(faultsOf(outcomeOf([...exact, [0, 2, 3]])), []);
+  assert.deepEqual(faultsOf(outcomeOf([...EXACT, [0, 2, 3]])), []);
 });
 
 test("a wrong order in the log is a fault, even where something was refused", () => {
@@ -99,7 +99,7 @@ test("a wrong order in the log is a fault, even where something was refused", ()
 });
 
 test("a delivery after one that stands later in the log is a fault", () => {
-  const late = [exact[0], exact[2], exact[1]];
+  const late = [EXACT[0], EXACT[2], EXACT[1]];
   assert.deepEqual(faultsIn(outcomeOf(late)), ["1 deliveries were out of order"]);
 });
 
@@ -119,7 +119,7 @@ test("a refusal is a fault when it does not pass, or does not say when to come a
 
 test("what is left over, missing or ended is a fault", () => {
   const stored = { rows: 3, sequences: 4, outbox: 2 };
-  const outcome = outcomeOf(exact, { behind: 1, stored });
+  const outcome = outcomeOf(EXACT, { behind: 1, stored });
   outcome.counts.sent = 4;
   outcome.counts.ended["4001 gone"] = 1;
   assert.deepEqual(faultsIn(outcome), [

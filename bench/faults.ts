@@ -26,7 +26,7 @@ export function sumsOf({ counts, receivers, ordered }: Outcome) {
 }
 
 /** Reasons that say "not now": not a fault, though not a success. */
-const passing = /^(OVERLOADED|UNAVAILABLE|RATE_LIMITED)$/;
+const PASSING = /^(OVERLOADED|UNAVAILABLE|RATE_LIMITED)$/;
 
 /** What is off, each in a sentence; empty for an exact account. */
 export function faultsOf(outcome: Outcome): string[] {
@@ -42,7 +42,7 @@ export function faultsOf(outcome: Outcome): string[] {
   if (counts.strangers > 0) faults.push(`${counts.strangers} deliveries came from a stranger`);
   if (outOfOrder > 0) faults.push(`${outOfOrder} deliveries were out of order`);
   for (const [reason, count] of Object.entries(counts.refusals)) {
-    if (!passing.test(reason)) faults.push(`${count} sends were refused with ${reason}`);
+    if (!PASSING.test(reason)) faults.push(`${count} sends were refused with ${reason}`);
   }
   if (counts.withoutRetryAfter > 0) {
     faults.push(`${counts.withoutRetryAfter} refusals did not say when to come again`);

@@ -22,7 +22,7 @@ import type { Flag } from "./options.ts";
 const OPEN_AT_ONCE = 64;
 
 /** How long devices join acknowledgements, as the client does. */
-export const acknowledgeMs = 50;
+export const ACKNOWLEDGE_MS = 50;
 
 /** The flag of scenarios whose devices are played by generators. */
 export const generatorFlags: Readonly<Record<string, Flag>> = {

@@ -1,6 +1,6 @@
 import { withStarted } from "./backends.ts";
 import type { DeviceSpec, DialectName, Load } from "./generator/api.ts";
-import { acknowledgeMs, Generators } from "./generators.ts";
+import { ACKNOWLEDGE_MS, Generators } from "./generators.ts";
 import type { Machine } from "./machine.ts";
 import { type Run, run } from "./run.ts";
 import { type Rival, startRival } from "./servers/start.ts";
@@ -34,7 +34,7 @@ export async function runRival(options: RivalOptions): Promise<Run> {
     return { index, url: rival.url, token: String(index + 1), target };
   });
   const text = "x".repeat(options.textBytes);
-  const setup = { dialect: options.dialect, text, shared: false, acknowledgeMs };
+  const setup = { dialect: options.dialect, text, shared: false, acknowledgeMs: ACKNOWLEDGE_MS };
   const generators = await Generators.start(options.generators, setup);
   try {
     await generators.open(devices);

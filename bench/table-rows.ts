@@ -5,7 +5,7 @@ export interface TableRow {
   readonly figures: readonly string[];
 }
 
-const modes = ["embedded", "mesh"] as const;
+const MODES = ["embedded", "mesh"] as const;
 
 const perMode: readonly TableRow[] = [
   { command: "messages", figures: ["delivered_per_s", "server_cpu_s_per_1000"] },
@@ -34,5 +34,5 @@ const perMode: readonly TableRow[] = [
 
 /** What docs/performance.md shows, in its order. */
 export const tableRows: readonly TableRow[] = perMode.flatMap(({ command, figures }) =>
-  modes.map((mode) => ({ command: `${command} --mode ${mode}`, figures })),
+  MODES.map((mode) => ({ command: `${command} --mode ${mode}`, figures })),
 );

@@ -19,7 +19,7 @@ import type { System } from "./system.ts";
 const MOST_REGISTERED = 500;
 const LOGINS_AT_A_TIME = 8;
 const TOKEN_SECONDS = 86_400;
-const password = "a password for a bench";
+const PASSWORD = "a password for a bench";
 
 /** Somebody with a device that is logged in. */
 export interface User {
@@ -56,8 +56,8 @@ async function register({ url }: System, count: number): Promise<User[]> {
       const device = { deviceId: `bench-${index}`, deviceClass: DeviceClass.BOT };
       const client = new LuckyClient({ url, device });
       const name = `bench-${run}-${index}`;
-      await client.register(name, password);
-      const { userId } = await client.login(name, password);
+      await client.register(name, PASSWORD);
+      const { userId } = await client.login(name, PASSWORD);
       users[index] = { userId, accessToken: client.tokens!.accessToken };
     }
   };

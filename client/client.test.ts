@@ -17,8 +17,8 @@ import { reasonOf } from "./error.ts";
 import { sendRequest } from "./sending/send-request.ts";
 import { MemoryStore } from "./store.ts";
 
-const timeout = 60_000;
-const password = "correct horse battery staple";
+const TIMEOUT = 60_000;
+const PASSWORD = "correct horse battery staple";
 const world = await startWorld({ after });
 const clients: LuckyClient[] = [];
 after(() => Promise.all(clients.map((client) => client.close())));
@@ -37,8 +37,8 @@ function device(options: Partial<ClientOptions> = {}): LuckyClient {
 async function register(name: string, options: Partial<ClientOptions> = {}) {
   const userName = `${name}-${randomUUID().slice(0, 8)}`;
   const client = device(options);
-  await client.register(userName, password);
-  await client.login(userName, password);
+  await client.register(userName, PASSWORD);
+  await client.login(userName, PASSWORD);
   return { userName, client };
 }
 
@@ -58,7 +58,7 @@ function textOf(entry: Entry): string {
 }
 
 test("methods can be called over the session, and fail with their reason", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const { client } = await register("ana");
   const ben = await register("ben");
@@ -75,11 +75,11 @@ test("methods can be called over the session, and fail with their reason", {
 });
 
 test("a send over RPC is no message to the session of the same client, and one to others", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const { client, userName } = await register("ana");
   const tablet = device();
-  await tablet.login(userName, password);
+  await tablet.login(userName, PASSWORD);
   const ben = await register("ben");
   await Promise.all([client.connect(), tablet.connect(), ben.client.connect()]);
   const [own, other, peer] = [texts(client), texts(tablet), texts(ben.client)];
@@ -92,7 +92,7 @@ test("a send over RPC is no message to the session of the same client, and one t
 });
 
 test("a client that starts again with its tokens and its store misses nothing", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const store = new MemoryStore();
   const ana = await register("ana");
@@ -116,7 +116,9 @@ test("a client that starts again with its tokens and its store misses nothing", 
   assert.equal(later.userId, ben.client.userId);
 });
 
-test("a send that a crash left in the store is sent by the next run", { timeout }, async () => {
+test("a send that a crash left in the store is sent by the next run", {
+  timeout: TIMEOUT,
+}, async () => {
   const store = new MemoryStore();
   const ben = await register("ben");
   const request = sendRequest({ userId: ben.client.userId }, "late", "left-behind");
@@ -134,7 +136,7 @@ test("a send that a crash left in the store is sent by the next run", { timeout 
 });
 
 test("a new session of the device replaces the old one, which stays away", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const { client } = await register("ana", {
     device: { deviceId: "phone", deviceClass: DeviceClass.MOBILE },
@@ -150,18 +152,22 @@ test("a new session of the device replaces the old one, which stays away", {
   await assert.rejects(client.send({ userId: again.userId }, "hi"), /took the place/);
 });
 
-test("a new login of the device ends the old one, and its session", { timeout }, async () => {
+test("a new login of the device ends the old one, and its session", {
+  timeout: TIMEOUT,
+}, async () => {
   const { client, userName } = await register("ana", {
     device: { deviceId: "phone", deviceClass: DeviceClass.MOBILE },
   });
   await client.connect();
   const closed = client.next("state", (state) => state.kind === "closed");
   const again = device({ device: { deviceId: "phone", deviceClass: DeviceClass.MOBILE } });
-  await again.login(userName, password);
+  await again.login(userName, PASSWORD);
   assert.deepEqual(await closed, { kind: "closed", reason: "login-over" });
 });
 
-test("a login that is over ends the session and lets nobody back in", { timeout }, async () => {
+test("a login that is over ends the session and lets nobody back in", {
+  timeout: TIMEOUT,
+}, async () => {
   const { client } = await register("ana");
   await client.connect();
   const closed = client.next("state", (state) => state.kind === "closed");
@@ -172,12 +178,14 @@ test("a login that is over ends the session and lets nobody back in", { timeout 
   });
 });
 
-test("a wrong password and a taken name are refused with their reasons", { timeout }, async () => {
+test("a wrong password and a taken name are refused with their reasons", {
+  timeout: TIMEOUT,
+}, async () => {
   const { client, userName } = await register("ana");
   await assert.rejects(client.login(userName, "another password"), (error) => {
     return reasonOf(error) === ErrorReason.CREDENTIALS_INVALID;
   });
-  await assert.rejects(client.register(userName, password), (error) => {
+  await assert.rejects(client.register(userName, PASSWORD), (error) => {
     return reasonOf(error) === ErrorReason.USER_NAME_TAKEN;
   });
 });

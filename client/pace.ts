@@ -2,13 +2,13 @@ import type { Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "./clock.ts";
 
 /** What a frame counts more for. */
-const bytesPerFrame = 16_384;
-const cursorsPerFrame = 10;
+const BYTES_PER_FRAME = 16_384;
+const CURSORS_PER_FRAME = 10;
 
 /** What a frame counts for, towards the rate that the server allows. */
 export function weightOf(frame: { bytes?: number; cursors?: number }): number {
   const { bytes = 0, cursors = 0 } = frame;
-  return 1 + Math.floor(bytes / bytesPerFrame) + Math.floor(cursors / cursorsPerFrame);
+  return 1 + Math.floor(bytes / BYTES_PER_FRAME) + Math.floor(cursors / CURSORS_PER_FRAME);
 }
 
 /** Keeps below a number of frames a second: `burst` at once, then as many as are earned. */

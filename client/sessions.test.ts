@@ -14,8 +14,8 @@ import { HandClock } from "../test/clock.ts";
 import { Link, type LinkState } from "./connection/link.ts";
 import { TokenKeeper } from "./rpc/tokens.ts";
 
-const intervalMs = 1_000;
-const lifeMs = 900_000;
+const INTERVAL_MS = 1_000;
+const LIFE_MS = 900_000;
 
 /** What has come and was not taken yet. */
 class Arrivals<T> {
@@ -54,7 +54,7 @@ class Peer {
     this.#socket.send(toBinary(ServerFrameSchema, frame), true);
   }
 
-  async welcome(heartbeatMs = intervalMs): Promise<void> {
+  async welcome(heartbeatMs = INTERVAL_MS): Promise<void> {
     await this.frames.find(({ case: kind }) => kind === "hello");
     const value = { heartbeatIntervalMs: BigInt(heartbeatMs), serverTimeMs: 0n };
     this.send({ case: "welcome", value: value as never });
@@ -88,7 +88,7 @@ async function setUp(t: TestContext) {
   const tokensOf = (n: number) =>
     create(TokensSchema, {
       accessToken: `access ${n}`,
-      accessTokenExpiresAtMs: BigInt(clock.now() + lifeMs),
+      accessTokenExpiresAtMs: BigInt(clock.now() + LIFE_MS),
     });
   const tokens = new TokenKeeper({
     clock,
@@ -123,9 +123,11 @@ async function setUp(t: TestContext) {
   return { clock, link, peers, frames, open, stateOf };
 }
 
-const timeout = 20_000;
+const TIMEOUT = 20_000;
 
-test("a session that breaks is followed by another one, after a pause", { timeout }, async (t) => {
+test("a session that breaks is followed by another one, after a pause", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const { open, clock, peers, stateOf } = await setUp(t);
   const first = await open();
   first.close(CloseCode.UNAVAILABLE);
@@ -136,7 +138,9 @@ test("a session that breaks is followed by another one, after a pause", { timeou
   await stateOf("open");
 });
 
-test("a session that was replaced is not followed by another one", { timeout }, async (t) => {
+test("a session that was replaced is not followed by another one", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const { open, stateOf } = await setUp(t);
   const peer = await open();
   peer.close(CloseCode.REPLACED);
@@ -144,7 +148,7 @@ test("a session that was replaced is not followed by another one", { timeout }, 
 });
 
 test("a session whose token expired is followed by one with another token", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const { open, clock, peers, stateOf } = await setUp(t);
   const first = await open();
@@ -155,20 +159,22 @@ test("a session whose token expired is followed by one with another token", {
   assert.equal(hello.case === "hello" && hello.value.accessToken, "access 1");
 });
 
-test("a silent server is given up after two heartbeat intervals", { timeout }, async (t) => {
+test("a silent server is given up after two heartbeat intervals", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const { open, clock, stateOf } = await setUp(t);
   const peer = await open();
-  clock.advance(intervalMs / 2);
+  clock.advance(INTERVAL_MS / 2);
   await peer.frames.find((frame) => frame.case === "heartbeat");
-  clock.advance(intervalMs * 1.5);
+  clock.advance(INTERVAL_MS * 1.5);
   await stateOf("waiting");
 });
 
-test("a server that answers heartbeats keeps the session", { timeout }, async (t) => {
+test("a server that answers heartbeats keeps the session", { timeout: TIMEOUT }, async (t) => {
   const { open, clock, link, frames } = await setUp(t);
   const peer = await open();
   for (let beat = 0; beat < 10; beat++) {
-    clock.advance(intervalMs / 2);
+    clock.advance(INTERVAL_MS / 2);
     await peer.frames.find((frame) => frame.case === "heartbeat");
     peer.send({ case: "heartbeat", value: {} as never });
     await frames.next();
@@ -177,7 +183,7 @@ test("a server that answers heartbeats keeps the session", { timeout }, async (t
 });
 
 test("a session that is told to move connects again when it was told to", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const { open, clock, peers, frames, stateOf } = await setUp(t);
   const first = await open();
@@ -190,16 +196,16 @@ test("a session that is told to move connects again when it was told to", {
 });
 
 test("an open session goes on with a fresh token before the old one expires", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const { open, clock } = await setUp(t);
-  const peer = await open(2 * lifeMs);
-  clock.advance(lifeMs - 30_000);
+  const peer = await open(2 * LIFE_MS);
+  clock.advance(LIFE_MS - 30_000);
   const frame = await peer.frames.find(({ case: kind }) => kind === "renew");
   assert.equal(frame.case === "renew" && frame.value.accessToken, "access 1");
 });
 
-test("closing ends the session in good order", { timeout }, async (t) => {
+test("closing ends the session in good order", { timeout: TIMEOUT }, async (t) => {
   const { open, link } = await setUp(t);
   await open();
   await link.stop("by-caller");

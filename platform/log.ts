@@ -14,7 +14,7 @@ export interface LogOptions {
 }
 
 /** What must never stand in a log, wherever a line carries it at its top or one level down. */
-const hidden = ["authorization", "token", "accessToken", "refreshToken", "password", "meshSecret"];
+const HIDDEN = ["authorization", "token", "accessToken", "refreshToken", "password", "meshSecret"];
 
 /** Makes the log of a process: one JSON object a line, `time` as ISO 8601, an error under `err`. */
 export function createLog({ service, instanceId, level, stream }: LogOptions): Log {
@@ -24,7 +24,7 @@ export function createLog({ service, instanceId, level, stream }: LogOptions): L
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: shortened },
-    redact: { paths: hidden.flatMap((name) => [name, `*.${name}`]), censor: "***" },
+    redact: { paths: HIDDEN.flatMap((name) => [name, `*.${name}`]), censor: "***" },
   };
   return stream === undefined ? pino(options) : pino(options, stream);
 }

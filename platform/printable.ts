@@ -2,8 +2,8 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "./errors.ts";
 
 /** Characters that turn round the text behind them, that of the page too. */
-const turning = "\\u202a-\\u202e\\u2066-\\u2069";
-const unprintable = new RegExp(`[\\p{Cc}${turning}]`, "u");
+const TURNING = "\\u202a-\\u202e\\u2066-\\u2069";
+const unprintable = new RegExp(`[\\p{Cc}${TURNING}]`, "u");
 
 /**
  * Throws INVALID_ARGUMENT when a text that people will see holds control characters: PostgreSQL

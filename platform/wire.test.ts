@@ -14,7 +14,7 @@ import {
   writeVarint,
 } from "./wire.ts";
 
-const values = [
+const VALUES = [
   0,
   1,
   127,
@@ -27,11 +27,11 @@ const values = [
   2 ** 40,
   Number.MAX_SAFE_INTEGER,
 ];
-const longs = [...values.map(BigInt), 2n ** 62n + 5n, 2n ** 63n - 1n, -1n];
+const longs = [...VALUES.map(BigInt), 2n ** 62n + 5n, 2n ** 63n - 1n, -1n];
 
 test("a varint reads back as it was written", () => {
   const room = Buffer.alloc(16);
-  for (const value of values) {
+  for (const value of VALUES) {
     assert.equal(writeVarint(room, 0, value), varintSize(value), `${value}`);
     assert.equal(readVarint(room, 0), value);
   }

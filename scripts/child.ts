@@ -61,7 +61,7 @@ export function startChild(options: ChildOptions): Child {
   };
 }
 
-const nodeFlags = ["--disable-warning=ExperimentalWarning"];
+const NODE_FLAGS = ["--disable-warning=ExperimentalWarning"];
 
 interface Running {
   readonly process: ChildProcess;
@@ -71,7 +71,7 @@ interface Running {
 
 function launch(options: ChildOptions): Running {
   const { nodeArguments = [], script } = options;
-  const child = spawn(process.execPath, [...nodeFlags, ...nodeArguments, join(root, script)], {
+  const child = spawn(process.execPath, [...NODE_FLAGS, ...nodeArguments, join(root, script)], {
     cwd: root,
     env: options.env,
     stdio: ["ignore", "pipe", "pipe"],

@@ -10,7 +10,7 @@ import { type ConfigTable, environmentName, type Setting } from "#platform/confi
 const root = join(import.meta.dirname, "..");
 const page = join(root, "docs/configuration.md");
 
-const head = `# Configuration
+const HEAD = `# Configuration
 
 Every setting of every process. Written by \`node scripts/config-docs.ts\` from the tables in
 \`platform/config/settings.ts\` and \`services/*/config.ts\`: change those, not this page.
@@ -25,7 +25,7 @@ are faults too. Secrets are printed as \`***\`.
 `;
 
 const tables = await allTables();
-const text = [head, ...tables.map(section)].join("\n");
+const text = [HEAD, ...tables.map(section)].join("\n");
 if (!process.argv.includes("--check")) {
   writeFileSync(page, text);
 } else if (!existsSync(page) || readFileSync(page, "utf8") !== text) {

@@ -10,9 +10,9 @@ import { LuckyClient } from "../client/client.ts";
 import { reasonOf } from "../client/error.ts";
 import { startAll } from "../services/all.ts";
 
-const usualUrl = "http://127.0.0.1:9191";
-const password = "correct horse battery staple";
-const patienceMs = 15_000;
+const USUAL_URL = "http://127.0.0.1:9191";
+const PASSWORD = "correct horse battery staple";
+const PATIENCE_MS = 15_000;
 
 /** Tells what happens, and remembers whether every promise held. */
 class Story {
@@ -57,14 +57,14 @@ class Person {
     const userName = `${name.toLowerCase()}-${randomUUID().slice(0, 8)}`;
     const device = { deviceId: randomUUID(), deviceClass: DeviceClass.WEB, clientVersion: "demo" };
     const client = new LuckyClient({ url, device });
-    await client.register(userName, password, name);
-    await client.login(userName, password);
+    await client.register(userName, PASSWORD, name);
+    await client.login(userName, PASSWORD);
     return new Person(client, name);
   }
 
   /** Waits until so many messages were seen in all. */
   async sees(count: number): Promise<void> {
-    const deadline = AbortSignal.timeout(patienceMs);
+    const deadline = AbortSignal.timeout(PATIENCE_MS);
     while (this.seen.length < count) await this.client.next("message", undefined, deadline);
   }
 
@@ -103,7 +103,7 @@ async function thereAndAway(ana: Person, ben: Person, story: Story): Promise<str
 
   story.chapter("Ana writes while Ben is there");
   const there = ["Hi Ben!", "Are you there?", "Lunch at twelve?"];
-  const deadline = AbortSignal.timeout(patienceMs);
+  const deadline = AbortSignal.timeout(PATIENCE_MS);
   const delivered = ana.client.next("receipt", (it) => it.deliveredSequence >= 3n, deadline);
   const accepted = await Promise.all(there.map((text) => ana.client.send(toBen, text)));
   const conversationId = accepted[0]!.conversationId;
@@ -201,7 +201,7 @@ async function group(ana: Person, ben: Person, story: Story): Promise<void> {
     [ana, ben],
     [ben, ana],
   ] as const) {
-    const deadline = AbortSignal.timeout(patienceMs);
+    const deadline = AbortSignal.timeout(PATIENCE_MS);
     const written = numbers.map((n) => `${writer.name} ${n}`);
     const heard = () => reader.texts(conversationId).filter((text) => text.startsWith(writer.name));
     while (heard().length < written.length) {
@@ -245,7 +245,7 @@ async function startOwn(): Promise<{ url: string; stop: () => Promise<void> }> {
 }
 
 const { values } = parseArgs({ options: { url: { type: "string" } } });
-const given = values.url ?? ((await answers(usualUrl)) ? usualUrl : undefined);
+const given = values.url ?? ((await answers(USUAL_URL)) ? USUAL_URL : undefined);
 const own = given === undefined ? await startOwn() : undefined;
 const url = given ?? own!.url;
 console.log(`\n  Lucky at ${url}${own ? ", started for this demo" : ""}`);

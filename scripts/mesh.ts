@@ -79,12 +79,12 @@ function plansFor(instances: { readonly connect: number; readonly server: number
 }
 
 /** From the outside in: nobody is stopped while somebody needs it. */
-const stopOrder = ["gateway", "connect", "server", "auth"];
+const STOP_ORDER = ["gateway", "connect", "server", "auth"];
 const STOP_WITHIN_MS = 20_000;
 const root = join(import.meta.dirname, "..");
 const backendsFile = join(root, "data/backends/env");
 const secretsFile = join(root, "data/mesh/env");
-const backendNames = ["LUCKY_POSTGRES_URL", "LUCKY_REDIS_URL", "LUCKY_RABBITMQ_URL"];
+const BACKEND_NAMES = ["LUCKY_POSTGRES_URL", "LUCKY_REDIS_URL", "LUCKY_RABBITMQ_URL"];
 
 /** Starts the mesh and waits until every process is ready. Rejects with nothing left running. */
 export function startMesh(options: MeshOptions): Promise<Mesh> {
@@ -113,7 +113,7 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
     process.once("exit", abandon);
     started.push(async () => {
       process.off("exit", abandon);
-      for (const service of stopOrder) {
+      for (const service of STOP_ORDER) {
         const group = processes.filter((p) => p.service === service);
         await Promise.all(group.map(({ child }) => child.stop(STOP_WITHIN_MS)));
       }
@@ -197,8 +197,8 @@ function luckyOnly(env: MeshOptions["env"]): Record<string, string | undefined> 
 /** Where PostgreSQL, Redis and RabbitMQ are: the environment says, or else `npm run backends`. */
 function backendsFrom(env: MeshOptions["env"]): Record<string, string | undefined> {
   const written = existsSync(backendsFile) ? parseEnv(readFileSync(backendsFile, "utf8")) : {};
-  const found = Object.fromEntries(backendNames.map((name) => [name, env[name] || written[name]]));
-  const missing = backendNames.filter((name) => !found[name]);
+  const found = Object.fromEntries(BACKEND_NAMES.map((name) => [name, env[name] || written[name]]));
+  const missing = BACKEND_NAMES.filter((name) => !found[name]);
   if (missing.length > 0) {
     throw new Error(
       `${missing.join(", ")} not set. Run "npm run backends" first, or "npm run mesh -- --own".`,

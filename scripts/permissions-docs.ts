@@ -11,7 +11,7 @@ import { allServices } from "./contracts.ts";
 
 const page = join(import.meta.dirname, "../docs/permissions.md");
 
-const head = `# Permissions
+const HEAD = `# Permissions
 
 Who may call which method. Written by \`node scripts/permissions-docs.ts\` from the options in
 \`proto/lucky\` (\`access\` and \`limit\`, see \`proto/lucky/options/v1/options.proto\`): change those, not
@@ -31,7 +31,7 @@ by user, or by address without a login. The sizes are \`LUCKY_LIMITS_…\` in
 `;
 
 /** Who can call, and with which access. */
-const columns: [who: string, may: ReadonlySet<Access>][] = [
+const COLUMNS: [who: string, may: ReadonlySet<Access>][] = [
   ["Anybody", new Set([Access.PUBLIC])],
   ["Bot", new Set([Access.PUBLIC, Access.USER])],
   ["User", new Set([Access.PUBLIC, Access.USER, Access.PERSON])],
@@ -44,7 +44,7 @@ const columns: [who: string, may: ReadonlySet<Access>][] = [
 ];
 
 const services = await allServices();
-const text = [head, ...services.map(section)].join("\n");
+const text = [HEAD, ...services.map(section)].join("\n");
 if (!process.argv.includes("--check")) {
   writeFileSync(page, text);
 } else if (!existsSync(page) || readFileSync(page, "utf8") !== text) {
@@ -53,7 +53,7 @@ if (!process.argv.includes("--check")) {
 }
 
 function section({ typeName, methods }: DescService): string {
-  const titles = ["Method", ...columns.map(([who]) => who), "Budget"];
+  const titles = ["Method", ...COLUMNS.map(([who]) => who), "Budget"];
   return [
     `## ${typeName}`,
     "",
@@ -68,6 +68,6 @@ function row(method: DescMethod): string {
   const { access, limit } = rulesOf(method);
   const stream = method.methodKind === "unary" ? "" : " (stream)";
   const budget = limit === LimitClass.INTERNAL ? "not limited" : LimitClass[limit].toLowerCase();
-  const marks = columns.map(([, may]) => (may.has(access) ? "✓" : ""));
+  const marks = COLUMNS.map(([, may]) => (may.has(access) ? "✓" : ""));
   return `| ${[`\`${method.name}\`${stream}`, ...marks, budget].join(" | ")} |`;
 }

@@ -8,7 +8,7 @@ import { setTimeout as pause } from "node:timers/promises";
 const POLL_MS = 50;
 const READY_WITHIN_MS = 90_000;
 /** Where the server's own scripts lie: those on Debian's path change the user first. */
-const rabbitPlaces = ["/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin"];
+const RABBIT_PLACES = ["/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin"];
 
 export interface LaunchOptions {
   /** Folder for data, log and configuration; made when missing. Started again on it, it goes on. */
@@ -98,7 +98,7 @@ export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
     const server = run({
       ...options,
       name: "rabbitmq-server",
-      program: found("rabbitmq-server", rabbitPlaces),
+      program: found("rabbitmq-server", RABBIT_PLACES),
       args: [],
       env,
     });
@@ -117,7 +117,7 @@ export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
 async function writeControl(dir: string, env: Record<string, string | undefined>): Promise<void> {
   const names = Object.keys(env).filter((name) => /^(RABBITMQ_|ERL_|HOME$)/.test(name));
   const settings = names.map((name) => `export ${name}='${env[name]}'`);
-  const program = found("rabbitmqctl", rabbitPlaces);
+  const program = found("rabbitmqctl", RABBIT_PLACES);
   const lines = ["#!/bin/sh", ...settings, `exec ${program} "$@"`, ""];
   await writeFile(join(dir, "rabbitmqctl"), lines.join("\n"), { mode: 0o700 });
 }
@@ -194,7 +194,7 @@ function said(server: ChildProcess, dir: string): string {
 
 /** Which of the programs that are needed here are not installed. */
 export function missingPrograms(): string[] {
-  return ["redis-server", "rabbitmq-server"].filter((name) => !lookUp(name, rabbitPlaces));
+  return ["redis-server", "rabbitmq-server"].filter((name) => !lookUp(name, RABBIT_PLACES));
 }
 
 function found(program: string, places: readonly string[]): string {

@@ -5,10 +5,10 @@ import { test } from "node:test";
 import { breaches, importsOf } from "./architecture.ts";
 
 const root = join(import.meta.dirname, "..");
-const folders = ["platform", "services", "client", "bench", "scripts", "test"];
+const FOLDERS = ["platform", "services", "client", "bench", "scripts", "test"];
 
 test("imports point one way, vendors stay behind their fences, nothing goes in circles", () => {
-  const paths = globSync(`{${folders.join(",")}}/**/*.ts`, { cwd: root });
+  const paths = globSync(`{${FOLDERS.join(",")}}/**/*.ts`, { cwd: root });
   const sources = new Map(paths.map((path) => [path, readFileSync(join(root, path), "utf8")]));
   assert.ok(sources.size > 50, "the sources were not found");
   assert.deepEqual(breaches(sources), []);

@@ -20,10 +20,10 @@ const fences: Record<string, RegExp> = {
 };
 
 /** What the client stands on, so that it runs in a browser. */
-const clientPackages = /^(@bufbuild\/protobuf|@connectrpc\/[a-z-]+)(\/|$)/;
+const CLIENT_PACKAGES = /^(@bufbuild\/protobuf|@connectrpc\/[a-z-]+)(\/|$)/;
 
 /** Doors of a service, from the inside to the outside: each may import those before it. */
-const serviceDoors = ["file", "service.ts", "main.ts"];
+const SERVICE_DOORS = ["file", "service.ts", "main.ts"];
 
 /** Every breach of the architecture, one sentence each; empty when there is none. */
 export function breaches(sources: Sources): string[] {
@@ -83,7 +83,7 @@ function reasonAgainst(path: string, name: string): string | undefined {
       : undefined;
   }
   if (folder === "client") {
-    const allowed = /^(gen|client)\//.test(name) || clientPackages.test(name);
+    const allowed = /^(gen|client)\//.test(name) || CLIENT_PACKAGES.test(name);
     return allowed ? undefined : "the client imports only gen, protobuf-es and Connect";
   }
   if (folder === "services") {
@@ -103,7 +103,7 @@ function reasonAgainstService(path: string, name: string): string | undefined {
   }
   if (from !== to) return "a service never imports another; they meet through generated clients";
   if (isTest(path)) return undefined;
-  const uphill = serviceDoors.indexOf(doorOf(name)) > serviceDoors.indexOf(doorOf(path));
+  const uphill = SERVICE_DOORS.indexOf(doorOf(name)) > SERVICE_DOORS.indexOf(doorOf(path));
   return uphill ? "imports point one way: service files ← service.ts ← main.ts" : undefined;
 }
 
@@ -125,7 +125,7 @@ function servicesOf(sources: Sources): Set<string> {
 
 function doorOf(path: string): string {
   const name = path.split("/").slice(2).join("/");
-  return serviceDoors.includes(name) ? name : "file";
+  return SERVICE_DOORS.includes(name) ? name : "file";
 }
 
 /** A file that says nothing of its own. */

@@ -15,7 +15,7 @@ interface ComposeService {
 }
 
 const root = join(import.meta.dirname, "..");
-const names = ["auth", "connect", "gateway", "server"];
+const NAMES = ["auth", "connect", "gateway", "server"];
 const document = parseDocument(readFileSync(join(root, "compose.yaml"), "utf8"), { merge: true });
 const { services = {} } = (document.toJS() ?? {}) as { services?: Record<string, ComposeService> };
 const own = Object.entries(services).filter(([, { build }]) => build !== undefined);
@@ -25,7 +25,7 @@ test("compose.yaml is YAML, and runs every service", () => {
   const run = own.map(([, { command }]) => command.at(-1));
   assert.deepEqual(
     [...new Set(run)].sort(),
-    names.map((name) => `services/${name}/main.ts`),
+    NAMES.map((name) => `services/${name}/main.ts`),
   );
 });
 
@@ -49,5 +49,5 @@ for (const [name, { command, environment, depends_on }] of own)
     const table = Object.entries(module).find(([key]) => key.endsWith("Config"))![1];
     const tables = { platform: platformConfig, limits: limitsConfig, own: table as ConfigTable };
     const needs = ["redisUrl", "meshSecret"] as const;
-    loadConfig(tables, { env, required: { platform: needs }, others: names });
+    loadConfig(tables, { env, required: { platform: needs }, others: NAMES });
   });

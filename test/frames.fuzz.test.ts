@@ -5,11 +5,11 @@ import { ClientFrameSchema, CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { RawDevice } from "./raw.ts";
 import { startStand } from "./stand.ts";
 
-const frames = 100_000;
-const seed = 20_260_101;
-const socketsAtOnce = 32;
+const FRAMES = 100_000;
+const SEED = 20_260_101;
+const SOCKETS_AT_ONCE = 32;
 /** Frames in a row over one socket; those after the one that closes it come to a closed session. */
-const burstFrames = 16;
+const BURST_FRAMES = 16;
 
 /** Mulberry32: small, and the same on every machine. */
 function generator(start: number): () => number {
@@ -70,21 +70,21 @@ function badFrame(random: () => number, maxFrameBytes: number): Uint8Array<Array
   }
 }
 
-const expected = new Set<number>([
+const EXPECTED = new Set<number>([
   CloseCode.PROTOCOL_ERROR,
   CloseCode.FRAME_TOO_LARGE,
   CloseCode.TOKEN_INVALID,
 ]);
 
-test(`${frames} bad frames end no process and reach no other session; each gets its close code`, async (t) => {
+test(`${FRAMES} bad frames end no process and reach no other session; each gets its close code`, async (t) => {
   const maxFrameBytes = 4_096;
   const rate = { framesPerSecond: 1_000_000, framesBurst: 1_000_000 };
   const heartbeatIntervalMs = 300_000;
   const stand = await startStand(t, { config: { maxFrameBytes, heartbeatIntervalMs, ...rate } });
   const witness = await stand.device("999999");
-  const random = generator(seed);
+  const random = generator(SEED);
   const codes = new Map<number, number>();
-  let left = frames;
+  let left = FRAMES;
   let users = 1;
 
   /** Sends bad frames over one socket after the other until all are used up. */
@@ -99,7 +99,7 @@ test(`${frames} bad frames end no process and reach no other session; each gets 
         open = false;
       });
       while (open && left > 0) {
-        const burst = Math.min(left, burstFrames);
+        const burst = Math.min(left, BURST_FRAMES);
         left -= burst;
         for (let i = 0; i < burst; i += 1) device.sendBytes(badFrame(random, maxFrameBytes));
         // What the socket says by then, it says because of these frames.
@@ -114,10 +114,10 @@ test(`${frames} bad frames end no process and reach no other session; each gets 
       codes.set(code, (codes.get(code) ?? 0) + 1);
     }
   }
-  await Promise.all(Array.from({ length: socketsAtOnce }, offend));
+  await Promise.all(Array.from({ length: SOCKETS_AT_ONCE }, offend));
 
   for (const [code, count] of codes) {
-    assert.ok(expected.has(code), `${count} sockets were closed with ${code}`);
+    assert.ok(EXPECTED.has(code), `${count} sockets were closed with ${code}`);
   }
   await witness.roundTrip();
   assert.deepEqual(

@@ -10,10 +10,10 @@ import { LuckyClient } from "../client/client.ts";
 import type { Clock } from "../client/clock.ts";
 import { sealPassword } from "../client/login/password.ts";
 
-const password = "a passphrase for stories";
+const PASSWORD = "a passphrase for stories";
 
 /** How long a phone waits for what it should see: less than a story may take, so that it can say. */
-const patienceMs = 110_000;
+const PATIENCE_MS = 110_000;
 
 /** What a story needs of the system under test. */
 export interface Reachable {
@@ -53,7 +53,7 @@ export class Person {
     const userName = `${name}-${randomUUID().slice(0, 8)}`;
     const auth = callers(world.url, AuthService);
     const key = await auth.getPublicKey({});
-    const { user } = await auth.register({ userName, password: await sealPassword(key, password) });
+    const { user } = await auth.register({ userName, password: await sealPassword(key, PASSWORD) });
     return new Person(world.url, userName, user!.userId);
   }
 
@@ -63,7 +63,7 @@ export class Person {
     const key = await auth.getPublicKey({});
     const { tokens } = await auth.login({
       userName: this.userName,
-      password: await sealPassword(key, password),
+      password: await sealPassword(key, PASSWORD),
       device: {
         deviceId: device.deviceId ?? randomUUID(),
         deviceClass: device.deviceClass ?? DeviceClass.WEB,
@@ -78,7 +78,7 @@ export class Person {
     const deviceClass = options.deviceClass ?? DeviceClass.WEB;
     const { clock } = options;
     const client = new LuckyClient({ url: this.#url, device: { deviceId, deviceClass }, clock });
-    await client.login(this.userName, password);
+    await client.login(this.userName, PASSWORD);
     const phone = new Phone(client, this.userId);
     this.#phones.push(phone);
     return phone;
@@ -141,11 +141,11 @@ export class Phone {
    * what was seen, when that takes longer than any story should.
    */
   async until(holds: () => boolean): Promise<void> {
-    const signal = AbortSignal.timeout(patienceMs);
+    const signal = AbortSignal.timeout(PATIENCE_MS);
     const wake = () => this.#wake();
     signal.addEventListener("abort", wake);
     while (!holds()) {
-      if (signal.aborted) throw new Error(`waited ${patienceMs} ms in vain: ${this.#summary()}`);
+      if (signal.aborted) throw new Error(`waited ${PATIENCE_MS} ms in vain: ${this.#summary()}`);
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
     signal.removeEventListener("abort", wake);

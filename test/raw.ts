@@ -11,7 +11,7 @@ type ClientKind = Exclude<ClientFrame["kind"], { case: undefined }>;
 type ValueOf<K extends ServerKind["case"]> = Extract<ServerKind, { case: K }>["value"];
 
 /** How long something that should happen may take, before waiting for it fails. */
-const patienceMs = 60_000;
+const PATIENCE_MS = 60_000;
 
 /** How a socket ended. */
 export interface Closed {
@@ -91,12 +91,12 @@ export class RawDevice {
     kind: K,
     match: (value: ValueOf<K>) => boolean = () => true,
   ): Promise<ValueOf<K>> {
-    const untilMs = Date.now() + patienceMs;
+    const untilMs = Date.now() + PATIENCE_MS;
     for (;;) {
       const at = this.#frames.findIndex((f) => f.case === kind && match(f.value as ValueOf<K>));
       if (at >= 0) return this.#frames.splice(at, 1)[0]!.value as ValueOf<K>;
       if (this.#end) throw new Error(`closed with ${this.#end.code} while waiting for ${kind}`);
-      if (Date.now() >= untilMs) throw new Error(`no ${kind} within ${patienceMs} ms`);
+      if (Date.now() >= untilMs) throw new Error(`no ${kind} within ${PATIENCE_MS} ms`);
       await this.#news(untilMs);
     }
   }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { signSms, smsSignatureHeader, smsTimeHeader } from "#platform/sms/http.ts";
+import { SMS_SIGNATURE_HEADER, SMS_TIME_HEADER, signSms } from "#platform/sms/http.ts";
 import type { Sms } from "#platform/sms/sms.ts";
 
 /** Phones of a test: a gateway that the HTTP sender posts to, embedded and on the mesh. */
@@ -23,8 +23,8 @@ interface Ending {
   after(close: () => Promise<void>): void;
 }
 
-const secret = "a secret of tests, long enough";
-const patienceMs = 60_000;
+const SECRET = "a secret of tests, long enough";
+const PATIENCE_MS = 60_000;
 
 /** Starts the gateway; it refuses what is not signed. */
 export async function startPhones(t: Ending): Promise<Phones> {
@@ -38,8 +38,8 @@ export async function startPhones(t: Ending): Promise<Phones> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = Buffer.concat(chunks).toString();
-    const time = String(request.headers[smsTimeHeader]);
-    const signed = request.headers[smsSignatureHeader] === signSms(secret, time, body);
+    const time = String(request.headers[SMS_TIME_HEADER]);
+    const signed = request.headers[SMS_SIGNATURE_HEADER] === signSms(SECRET, time, body);
     const status = signed ? (answers.shift() ?? 200) : 403;
     if (status === "silence") {
       silence.resolve();
@@ -65,13 +65,13 @@ export async function startPhones(t: Ending): Promise<Phones> {
     settings: {
       LUCKY_AUTH_SMS_SENDER: "http",
       LUCKY_AUTH_SMS_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/send`,
-      LUCKY_AUTH_SMS_SECRET: secret,
+      LUCKY_AUTH_SMS_SECRET: SECRET,
       LUCKY_AUTH_SMS_RESEND_SECONDS: "0",
       LUCKY_AUTH_SMS_PER_ADDRESS_PER_HOUR: "100000",
     },
     arrived,
     async codeTo(phone) {
-      const signal = AbortSignal.timeout(patienceMs);
+      const signal = AbortSignal.timeout(PATIENCE_MS);
       signal.addEventListener("abort", () => {
         for (const wake of waiting) wake();
       });
@@ -79,7 +79,7 @@ export async function startPhones(t: Ending): Promise<Phones> {
         const place = unread.findIndex((sms) => sms.phone === phone);
         const [sms] = place < 0 ? [] : unread.splice(place, 1);
         if (sms) return codeOf(sms);
-        if (signal.aborted) throw new Error(`no message to ${phone} in ${patienceMs} ms`);
+        if (signal.aborted) throw new Error(`no message to ${phone} in ${PATIENCE_MS} ms`);
         await new Promise<void>((resolve) => waiting.add(resolve));
       }
     },

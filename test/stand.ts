@@ -74,12 +74,12 @@ const quick: Partial<ConnectConfig> = {
   lastSeenLingerMs: 0,
 };
 
-const excess = DeviceExcess.REPLACE_OLDEST;
+const EXCESS = DeviceExcess.REPLACE_OLDEST;
 const usualRules = [
-  { deviceClass: DeviceClass.MOBILE, maxDevices: 1, excess },
-  { deviceClass: DeviceClass.DESKTOP, maxDevices: 1, excess },
-  { deviceClass: DeviceClass.WEB, maxDevices: 100, excess },
-  { deviceClass: DeviceClass.BOT, maxDevices: 10, excess },
+  { deviceClass: DeviceClass.MOBILE, maxDevices: 1, excess: EXCESS },
+  { deviceClass: DeviceClass.DESKTOP, maxDevices: 1, excess: EXCESS },
+  { deviceClass: DeviceClass.WEB, maxDevices: 100, excess: EXCESS },
+  { deviceClass: DeviceClass.BOT, maxDevices: 10, excess: EXCESS },
 ];
 
 export async function startStand(t: Ending, options: StandOptions = {}): Promise<Stand> {

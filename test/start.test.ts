@@ -12,7 +12,7 @@ import { people } from "./people.ts";
 
 const root = join(import.meta.dirname, "..");
 const run = promisify(execFile);
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 
 interface Installation {
   readonly dataDir: string;
@@ -82,7 +82,7 @@ async function postgresOf({ dataDir }: Installation): Promise<number | undefined
   }
 }
 
-test("the commands that a start prints work as printed", { timeout }, async (t) => {
+test("the commands that a start prints work as printed", { timeout: TIMEOUT }, async (t) => {
   const { out } = await start(t, await install(t));
   const commands = out.match(/^ +(npx buf curl|curl) .*$/gm) ?? [];
   assert.equal(commands.length, 2);
@@ -92,7 +92,7 @@ test("the commands that a start prints work as printed", { timeout }, async (t) 
   }
 });
 
-test("data survives kill -9 and restart", { timeout }, async (t) => {
+test("data survives kill -9 and restart", { timeout: TIMEOUT }, async (t) => {
   const installation = await install(t);
   const first = await start(t, installation);
   const [ana] = await people(first, "ana");
@@ -103,7 +103,7 @@ test("data survives kill -9 and restart", { timeout }, async (t) => {
 });
 
 test("keys are readable by their owner only, and a stop leaves nothing running", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const installation = await install(t);
   const { child, ended } = await start(t, installation);
@@ -119,7 +119,7 @@ test("keys are readable by their owner only, and a stop leaves nothing running",
 
 for (const variable of ["LUCKY_GATEWAY_PORT", "LUCKY_CONNECT_PORT"]) {
   test(`a taken port is told with ${variable}, and nothing is left running`, {
-    timeout,
+    timeout: TIMEOUT,
   }, async (t) => {
     const installation = await install(t);
     const port = Number(installation.env[variable]);
@@ -137,7 +137,7 @@ for (const variable of ["LUCKY_GATEWAY_PORT", "LUCKY_CONNECT_PORT"]) {
   });
 }
 
-test("a second start on the same data says who has it", { timeout }, async (t) => {
+test("a second start on the same data says who has it", { timeout: TIMEOUT }, async (t) => {
   const installation = await install(t);
   const first = await start(t, installation);
   const second = await start(t, installation);
@@ -147,7 +147,7 @@ test("a second start on the same data says who has it", { timeout }, async (t) =
   assert.ok(runs(first.child));
 });
 
-test("all faults of the configuration are told at once", { timeout }, async (t) => {
+test("all faults of the configuration are told at once", { timeout: TIMEOUT }, async (t) => {
   const { env, dataDir } = await install(t);
   const faulty = { ...env, LUCKY_GATEWAY_PORT: "many", LUCKY_GATEWAY_PROT: "1" };
   const { child, ended, errors } = await start(t, { env: faulty, dataDir });

@@ -6,7 +6,7 @@ import { Order } from "./order.ts";
 import type { Refusal } from "./refusal.ts";
 
 /** Reasons that pass: the message may be sent again. */
-const passing = new Set([
+const PASSING = new Set([
   ErrorReason.OVERLOADED,
   ErrorReason.UNAVAILABLE,
   ErrorReason.RATE_LIMITED,
@@ -76,7 +76,7 @@ export class Account {
     counts.refusals[name] = (counts.refusals[name] ?? 0) + 1;
     // The contract says when to come again; a device that is not told would come at once.
     if (reason === ErrorReason.OVERLOADED && retryAfterMs === 0) counts.withoutRetryAfter++;
-    if (load?.kind !== "window" || key === undefined || !passing.has(reason)) {
+    if (load?.kind !== "window" || key === undefined || !PASSING.has(reason)) {
       counts.refused++;
       return undefined;
     }

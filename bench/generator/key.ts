@@ -21,7 +21,7 @@ const TIME_END = 13;
 const USER_END = 20;
 const HYPHEN = "-".charCodeAt(0);
 const NINE = "9".charCodeAt(0);
-const digits = Buffer.from("0123456789abcdef");
+const DIGITS = Buffer.from("0123456789abcdef");
 
 /** Writes a key, KEY_BYTES long. */
 export function writeKey(into: Uint8Array, at: number, key: Readonly<MessageKey>): void {
@@ -47,7 +47,7 @@ export function readKey(bytes: Uint8Array, at: number, key: MessageKey): boolean
 function writeHex(into: Uint8Array, from: number, to: number, value: number): void {
   let rest = value | 0;
   for (let at = to - 1; at >= from; at--) {
-    into[at] = digits[rest & 15]!;
+    into[at] = DIGITS[rest & 15]!;
     rest >>>= 4;
   }
 }

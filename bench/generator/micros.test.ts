@@ -5,7 +5,7 @@ import { Worker } from "node:worker_threads";
 import { createMicros } from "./micros.ts";
 
 /** Reads the clock of a thread that has just begun, over and over, into shared memory. */
-const young = `
+const YOUNG = `
   const { workerData } = await import("node:worker_threads");
   const { createMicros } = await import(workerData.module);
   const micros = createMicros(0);
@@ -17,7 +17,7 @@ test("threads agree about the time, however young they are", async () => {
   const micros = createMicros(0);
   const shared = new SharedArrayBuffer(16);
   const cells = new BigInt64Array(shared);
-  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(young)}`), {
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(YOUNG)}`), {
     workerData: { shared, module: new URL("./micros.ts", import.meta.url).href },
   });
   await once(worker, "online");

@@ -17,8 +17,8 @@ const LENGTH_64 = 127;
  * What every handshake says and hears: nobody in between has to be told from a server that never
  * saw the request.
  */
-const handshakeKey = "dGhlIHNhbXBsZSBub25jZQ==";
-const handshakeAnswer = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+const HANDSHAKE_KEY = "dGhlIHNhbXBsZSBub25jZQ==";
+const HANDSHAKE_ANSWER = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /** The longest header that a client's frame has here: two bytes, length, mask. */
 const CLIENT_HEADER_MOST = 14;
@@ -147,7 +147,7 @@ export class LeanWebSocket {
         "Connection: Upgrade",
         "Upgrade: websocket",
         "Sec-WebSocket-Version: 13",
-        `Sec-WebSocket-Key: ${handshakeKey}`,
+        `Sec-WebSocket-Key: ${HANDSHAKE_KEY}`,
         ...(protocol ? [`Sec-WebSocket-Protocol: ${protocol}`] : []),
       ];
       this.#socket.write(`${lines.join("\r\n")}\r\n\r\n`);
@@ -192,7 +192,7 @@ export class LeanWebSocket {
       this.#head = text;
       return;
     }
-    const accepted = text.startsWith("HTTP/1.1 101") && text.includes(handshakeAnswer);
+    const accepted = text.startsWith("HTTP/1.1 101") && text.includes(HANDSHAKE_ANSWER);
     if (!accepted) throw new Error(`no WebSocket: ${text.slice(0, text.indexOf("\r\n"))}`);
     this.#head = undefined;
     this.#events.opened();

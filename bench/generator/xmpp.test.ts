@@ -71,7 +71,7 @@ const delivered = (options: { id?: string; place?: string; inside?: string } = {
   `<stanza-id by='8@localhost' id='${options.place ?? "1795449600123456"}' xmlns='urn:xmpp:sid:0'/>` +
   `<body>id=&apos;1&apos; &gt; a</body>${options.inside ?? ""}</message>`;
 
-const enabled = "<enabled xmlns='urn:xmpp:sm:3'/>";
+const ENABLED = "<enabled xmlns='urn:xmpp:sm:3'/>";
 const answer = (count: number) => `<a h='${count}' xmlns='urn:xmpp:sm:3'/>`;
 
 test("the login is one stanza a frame: stream, PLAIN, stream, bind, count, presence, question", () => {
@@ -117,7 +117,7 @@ test("the presence handled is the welcome; every further stanza is an accepted m
   read(
     "<iq type='result' id='bind' xmlns='jabber:client'><bind><jid>1@localhost/a</jid></bind></iq>",
   );
-  read(enabled);
+  read(ENABLED);
   assert.deepEqual(heard, []);
   read(answer(1));
   assert.deepEqual(heard, ["welcome"]);

@@ -3,7 +3,7 @@ import { KEY_BYTES, readKey } from "./key.ts";
 import { clientFrame, TEXT } from "./websocket.ts";
 
 /** The domain that the server of the comparison serves. */
-export const domain = "localhost";
+export const DOMAIN = "localhost";
 
 const LESS = "<".charCodeAt(0);
 const MORE = ">".charCodeAt(0);
@@ -19,7 +19,7 @@ const PRESENCE_COUNT = 1;
 const stanza = (xml: string) => clientFrame(TEXT, Buffer.from(xml));
 
 const open = stanza(
-  `<open xmlns="urn:ietf:params:xml:ns:xmpp-framing" to="${domain}" version="1.0"/>`,
+  `<open xmlns="urn:ietf:params:xml:ns:xmpp-framing" to="${DOMAIN}" version="1.0"/>`,
 );
 const bind = stanza(
   '<iq xmlns="jabber:client" type="set" id="bind">' +
@@ -65,7 +65,7 @@ export const xmpp: Dialect = {
   sendTemplate({ id }, text) {
     const key = "0".repeat(KEY_BYTES);
     const message = stanza(
-      `<message xmlns="jabber:client" id="${key}" type="chat" to="${escaped(id)}@${domain}">` +
+      `<message xmlns="jabber:client" id="${key}" type="chat" to="${escaped(id)}@${DOMAIN}">` +
         `<body>${escaped(text)}</body></message>`,
     );
     return { frame: Buffer.concat([message, request]), keyAt: message.indexOf(key) };
@@ -96,15 +96,15 @@ const elements = {
   request: Buffer.from("r"),
   presence: Buffer.from("presence"),
 };
-const stanzaId = Buffer.from("<stanza-id ");
+const STANZA_ID = Buffer.from("<stanza-id ");
 const attributes = {
   id: Buffer.from("id"),
   type: Buffer.from("type"),
   h: Buffer.from("h"),
 };
 /** Answers on the way to a session, of which only the last one counts. */
-const steps = /^<(open|stream:features|success|enabled|iq (?=[^>]*type=.result.))/;
-const error = Buffer.from("error");
+const STEPS = /^<(open|stream:features|success|enabled|iq (?=[^>]*type=.result.))/;
+const ERROR = Buffer.from("error");
 
 function readElement(bytes: Buffer, from: number, to: number, heard: Heard): void {
   if (isNamed(bytes, from, elements.message)) readMessage(bytes, from, to, heard);
@@ -113,7 +113,7 @@ function readElement(bytes: Buffer, from: number, to: number, heard: Heard): voi
   else if (!isNamed(bytes, from, elements.request)) {
     const said = bytes.toString("utf8", from, to);
     // The only result is that of binding, before stanzas are counted.
-    if (!steps.test(said)) throw new Error(`the server said ${said}`);
+    if (!STEPS.test(said)) throw new Error(`the server said ${said}`);
   }
 }
 
@@ -121,12 +121,12 @@ function readElement(bytes: Buffer, from: number, to: number, heard: Heard): voi
 function readMessage(bytes: Buffer, from: number, to: number, heard: Heard): void {
   heard.entry(++heard.tally.came, bytes, to, to);
   const typeAt = attributeAt(bytes, from, to, attributes.type);
-  if (typeAt > 0 && startsWith(bytes, typeAt, error)) {
+  if (typeAt > 0 && startsWith(bytes, typeAt, ERROR)) {
     throw new Error(`a message came back: ${bytes.toString("utf8", from, to)}`);
   }
   const keyAt = attributeAt(bytes, from, to, attributes.id);
   if (keyAt < 0 || !readKey(bytes, keyAt, heard.key)) return;
-  const placeAt = bytes.indexOf(stanzaId, from);
+  const placeAt = bytes.indexOf(STANZA_ID, from);
   if (placeAt < 0 || placeAt >= to) throw new Error("a message that is not in the archive");
   heard.delivered(numberAt(bytes, attributeAt(bytes, placeAt, to, attributes.id)));
 }

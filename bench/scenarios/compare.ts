@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { startRedis } from "../../test/backends.ts";
 import { startDatabase, withStarted } from "../backends.ts";
-import { acknowledgeMs, generatorFlags } from "../generators.ts";
+import { ACKNOWLEDGE_MS, generatorFlags } from "../generators.ts";
 import { limitsOf } from "../limit.ts";
 import { readMachine, readVersions } from "../machine.ts";
 import type { Flags } from "../options.ts";
@@ -14,7 +14,7 @@ import { type Ejabberd, findEjabberd, startEjabberd } from "../servers/ejabberd.
 import { startRival } from "../servers/start.ts";
 import { addressesOf, type Mode, modeFlags, shapeOf, withSystem } from "../system.ts";
 
-const notInstalled = "not installed";
+const NOT_INSTALLED = "not installed";
 
 export default scenario({
   summary:
@@ -54,7 +54,7 @@ async function compare(flags: Flags): Promise<Report> {
       system,
       addresses: addressesOf(system, flags),
       idle: 0,
-      acknowledgeMs,
+      acknowledgeMs: ACKNOWLEDGE_MS,
     }),
     versions: await readVersions({ ...system, mesh: true }),
   }));
@@ -68,14 +68,14 @@ async function compare(flags: Flags): Promise<Report> {
       seconds: workload.seconds,
       lucky_per_s: rounded(lucky.deliveredPerS, 0),
       socket_io_per_s: rounded(socketIo.deliveredPerS, 0),
-      ejabberd_per_s: ejabberd ? rounded(ejabberd.deliveredPerS, 0) : notInstalled,
+      ejabberd_per_s: ejabberd ? rounded(ejabberd.deliveredPerS, 0) : NOT_INSTALLED,
       relay_per_s: rounded(relay.deliveredPerS, 0),
       ratio: ratioTo(socketIo),
-      ratio_ejabberd: ejabberd ? ratioTo(ejabberd) : notInstalled,
+      ratio_ejabberd: ejabberd ? ratioTo(ejabberd) : NOT_INSTALLED,
       ratio_relay: ratioTo(relay),
       lucky: lucky.figures,
       socket_io: socketIo.figures,
-      ejabberd: ejabberd?.figures ?? notInstalled,
+      ejabberd: ejabberd?.figures ?? NOT_INSTALLED,
       relay: relay.figures,
       machine,
       versions: { ...versions, ...(installed && { ejabberd: installed.version }) },

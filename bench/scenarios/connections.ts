@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { cpuBetween, readCpu } from "../cpu.ts";
 import type { DeviceSpec } from "../generator/api.ts";
-import { acknowledgeMs, Generators, generatorFlags, type OpenedTogether } from "../generators.ts";
+import { ACKNOWLEDGE_MS, Generators, generatorFlags, type OpenedTogether } from "../generators.ts";
 import { readMachine, readVersions } from "../machine.ts";
 import { readMemory } from "../memory.ts";
 import type { Flags } from "../options.ts";
@@ -61,7 +61,12 @@ async function connections(flags: Flags): Promise<Report> {
         ...addressFor(index),
       }),
     );
-    const setup = { dialect: "lucky", text: "", shared: false, acknowledgeMs } as const;
+    const setup = {
+      dialect: "lucky",
+      text: "",
+      shared: false,
+      acknowledgeMs: ACKNOWLEDGE_MS,
+    } as const;
     const generators = await Generators.start(flags.number("generators"), setup);
     try {
       const atOnce = flags.number("at-once");

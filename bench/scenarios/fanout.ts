@@ -1,5 +1,5 @@
 import type { DeviceSpec, Load, Round } from "../generator/api.ts";
-import { acknowledgeMs, Generators, generatorFlags } from "../generators.ts";
+import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../generators.ts";
 import { makeGroup } from "../groups.ts";
 import { Histogram } from "../histogram.ts";
 import { readMachine, readVersions } from "../machine.ts";
@@ -25,7 +25,7 @@ export default scenario({
     seconds: { default: "10", doc: "how long it measures" },
     warmup: { default: "2", doc: "seconds of the same load before" },
     acknowledge: {
-      default: String(acknowledgeMs),
+      default: String(ACKNOWLEDGE_MS),
       doc: "ms that acknowledgements are joined; 0: none",
     },
     text: { default: "128", doc: "bytes of text in a message" },

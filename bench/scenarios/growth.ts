@@ -1,4 +1,4 @@
-import { acknowledgeMs, generatorFlags } from "../generators.ts";
+import { ACKNOWLEDGE_MS, generatorFlags } from "../generators.ts";
 import { readMachine } from "../machine.ts";
 import type { Flags } from "../options.ts";
 import { runPairs, usersInPairs } from "../pairs.ts";
@@ -28,14 +28,14 @@ export default scenario({
 type Case = "empty" | "prefilled" | "idle";
 
 /** The empty one before and after the others: a machine that becomes slower or quicker on the way is in both. */
-const course: readonly Case[] = ["empty", "prefilled", "idle", "empty"];
+const COURSE: readonly Case[] = ["empty", "prefilled", "idle", "empty"];
 
 async function growth(flags: Flags): Promise<Report> {
   const machine = readMachine();
   const users = usersInPairs(flags);
   const runs: Record<Case, Run[]> = { empty: [], prefilled: [], idle: [] };
   for (let round = 0; round < flags.number("rounds"); round++) {
-    for (const one of course) {
+    for (const one of COURSE) {
       console.log(`\n${one}`);
       runs[one].push(
         await withSystem(shapeOf(flags), async (system) => {
@@ -48,7 +48,7 @@ async function growth(flags: Flags): Promise<Report> {
             idle: one === "idle" ? flags.number("idle", 0) : 0,
             load: { kind: "window", window: flags.number("window") },
             textBytes: 128,
-            acknowledgeMs,
+            acknowledgeMs: ACKNOWLEDGE_MS,
             seconds: flags.number("seconds", 0.1),
             warmupS: flags.number("warmup", 0),
             generators: flags.number("generators"),

@@ -1,5 +1,5 @@
 import type { Load } from "../generator/api.ts";
-import { acknowledgeMs, generatorFlags } from "../generators.ts";
+import { ACKNOWLEDGE_MS, generatorFlags } from "../generators.ts";
 import { readMachine, readVersions } from "../machine.ts";
 import type { Flags } from "../options.ts";
 import { runPairs, usersInPairs } from "../pairs.ts";
@@ -23,7 +23,7 @@ export default scenario({
     seconds: { default: "10", doc: "how long it measures" },
     warmup: { default: "5", doc: "seconds of the same load before" },
     acknowledge: {
-      default: String(acknowledgeMs),
+      default: String(ACKNOWLEDGE_MS),
       doc: "ms that acknowledgements are joined; 0: none",
     },
     text: { default: "128", doc: "bytes of text in a message" },

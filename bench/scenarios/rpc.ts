@@ -16,8 +16,8 @@ import { modeFlags, type System, shapeFigures, shapeOf, withSystem } from "../sy
 import { makeUsers } from "../users.ts";
 
 const WARMUP_S = 2;
-const callers = 100;
-const noOtherWay =
+const CALLERS = 100;
+const NO_OTHER_WAY =
   "none: in one process auth listens nowhere, and the gateway calls it as a function";
 
 /**
@@ -42,9 +42,9 @@ export default scenario({
 async function rpc(flags: Flags): Promise<Report> {
   const machine = readMachine();
   return withSystem(shapeOf(flags), async (system) => {
-    const { users } = await makeUsers(system, callers);
+    const { users } = await makeUsers(system, CALLERS);
     const callOf = (url: string) => (nth: number) => {
-      const { userId, accessToken } = users[nth % callers]!;
+      const { userId, accessToken } = users[nth % CALLERS]!;
       const key = { case: "userId", value: userId } as const;
       const request = toBinary(GetUserRequestSchema, create(GetUserRequestSchema, { key }));
       return { url, method: `${UserService.typeName}/GetUser`, token: accessToken, request };
@@ -62,7 +62,7 @@ async function rpc(flags: Flags): Promise<Report> {
         ratio: direct ? rounded(gateway.perS / direct.perS, 2) : null,
         ...gateway.figures,
         gateway: gateway.figures,
-        direct: direct ? direct.figures : noOtherWay,
+        direct: direct ? direct.figures : NO_OTHER_WAY,
         machine,
         versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
       },

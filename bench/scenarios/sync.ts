@@ -1,7 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { cpuBetween, readCpu } from "../cpu.ts";
 import type { DeviceSpec } from "../generator/api.ts";
-import { acknowledgeMs, Generators, generatorFlags } from "../generators.ts";
+import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../generators.ts";
 import { readMachine, readVersions } from "../machine.ts";
 import type { Flags } from "../options.ts";
 import { type Report, rounded } from "../report.ts";
@@ -56,7 +56,12 @@ async function sync(flags: Flags): Promise<Report> {
     const away = users.flatMap((_, index) => (index % 2 === 1 ? [device(index)] : []));
     const accepted = await write({ flags, system, writers, messages: count * missed });
 
-    const setup = { dialect: "lucky", text: "", shared: false, acknowledgeMs } as const;
+    const setup = {
+      dialect: "lucky",
+      text: "",
+      shared: false,
+      acknowledgeMs: ACKNOWLEDGE_MS,
+    } as const;
     const generators = await Generators.start(flags.number("generators"), setup);
     try {
       const names = new Map([...system.processes, ...generators.processes]);
@@ -140,7 +145,12 @@ interface Writing {
 
 /** Sends until so many messages are accepted, and a few more; returns how many. */
 async function write({ flags, system, writers, messages }: Writing): Promise<number> {
-  const setup = { dialect: "lucky", text: "x".repeat(128), shared: false, acknowledgeMs } as const;
+  const setup = {
+    dialect: "lucky",
+    text: "x".repeat(128),
+    shared: false,
+    acknowledgeMs: ACKNOWLEDGE_MS,
+  } as const;
   const generators = await Generators.start(flags.number("generators"), setup);
   try {
     await generators.open(writers);

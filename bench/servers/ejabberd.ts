@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type pg from "pg";
 import { freePorts } from "../../scripts/ports.ts";
-import { domain } from "../generator/xmpp.ts";
+import { DOMAIN } from "../generator/xmpp.ts";
 import type { Rival } from "./start.ts";
 
 const READY_WITHIN_MS = 60_000;
@@ -15,10 +15,10 @@ const ANSWER_MS = 5_000;
 const LOG_LINES = 15;
 
 /** Where Debian puts things: packages ejabberd and erlang-p1-pgsql. */
-const erlang = "/usr/bin/erl";
-const schema = "/usr/share/ejabberd/sql/pg.sql";
-const program = "/usr/lib/*/ejabberd-*/ebin/ejabberd.app";
-const driver = "/usr/lib/{erlang/lib,*}/p1_pgsql-*/ebin/p1_pgsql.app";
+const ERLANG = "/usr/bin/erl";
+const SCHEMA = "/usr/share/ejabberd/sql/pg.sql";
+const PROGRAM = "/usr/lib/*/ejabberd-*/ebin/ejabberd.app";
+const DRIVER = "/usr/lib/{erlang/lib,*}/p1_pgsql-*/ebin/p1_pgsql.app";
 
 /** An ejabberd that is installed on this machine. */
 export interface Ejabberd {
@@ -29,8 +29,8 @@ export interface Ejabberd {
 
 /** Looks for ejabberd and its driver for PostgreSQL; undefined when one of both is not installed. */
 export function findEjabberd(): Ejabberd | undefined {
-  const home = globSync(program).map((file) => dirname(dirname(file)))[0];
-  const complete = [erlang, schema].every(existsSync) && globSync(driver).length > 0;
+  const home = globSync(PROGRAM).map((file) => dirname(dirname(file)))[0];
+  const complete = [ERLANG, SCHEMA].every(existsSync) && globSync(DRIVER).length > 0;
   if (home === undefined || !complete) return undefined;
   return { version: home.replace(/^.*ejabberd-/, ""), libraries: dirname(home) };
 }
@@ -52,7 +52,7 @@ export async function startEjabberd(
   { libraries }: Ejabberd,
   { url, pool, users }: EjabberdOptions,
 ): Promise<Rival> {
-  await pool.query(await readFile(schema, "utf8"));
+  await pool.query(await readFile(SCHEMA, "utf8"));
   await pool.query(
     `INSERT INTO users (username, password)
      SELECT n::text, n::text FROM generate_series(1, $1::int) AS n`,
@@ -65,7 +65,7 @@ export async function startEjabberd(
   // JSON is YAML.
   await writeFile(config, JSON.stringify(configOf(port, new URL(url))), { mode: 0o600 });
   const child = spawn(
-    erlang,
+    ERLANG,
     // As ejabberdctl starts it: kernel poll, many processes.
     ["-noinput", "+K", "true", "+P", "250000", "-mnesia", "dir", `"${folder}"`, "-s", "ejabberd"],
     {
@@ -112,7 +112,7 @@ export async function startEjabberd(
 
 function configOf(port: number, database: URL) {
   return {
-    hosts: [domain],
+    hosts: [DOMAIN],
     loglevel: "warning",
     acme: { auto: false },
     auth_method: ["sql"],

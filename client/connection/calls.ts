@@ -13,7 +13,7 @@ import type { Clock, Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 
 /** How long an answer may take. */
-const timeoutMs = 10_000;
+const TIMEOUT_MS = 10_000;
 
 interface Running {
   readonly timer: Timer;
@@ -41,9 +41,9 @@ export class Calls {
   ): Promise<MessageShape<O>> {
     const callId = String(this.#nextId++);
     const response = await new Promise<Uint8Array>((resolve, reject) => {
-      const timer = this.#clock.after(timeoutMs, () => {
+      const timer = this.#clock.after(TIMEOUT_MS, () => {
         this.#running.delete(callId);
-        reject(new LuckyError(ErrorReason.UNAVAILABLE, `no answer within ${timeoutMs} ms`));
+        reject(new LuckyError(ErrorReason.UNAVAILABLE, `no answer within ${TIMEOUT_MS} ms`));
       });
       this.#running.set(callId, { timer, resolve, reject });
       const written = this.#write({

@@ -9,11 +9,11 @@ import {
 import type { Clock, Timer } from "../clock.ts";
 
 /** How long opening may take, to Welcome. */
-const openMs = 10_000;
+const OPEN_MS = 10_000;
 /** How long the peer may take to answer a close. */
-const closeMs = 2_000;
+const CLOSE_MS = 2_000;
 /** WebSocket's own code for a connection that broke without a word. */
-const broken = 1006;
+const BROKEN = 1006;
 
 export type ServerKind = Exclude<ServerFrame["kind"], { case: undefined }>;
 export type ClientKind = Exclude<
@@ -57,7 +57,7 @@ export class Connection {
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
-    this.#silence = options.clock.after(openMs, () => this.#end(broken, "no Welcome in time"));
+    this.#silence = options.clock.after(OPEN_MS, () => this.#end(BROKEN, "no Welcome in time"));
     const socket = new options.webSocket(options.url, "lucky.v1");
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
@@ -85,7 +85,7 @@ export class Connection {
   close(): Promise<Ended> {
     if (!this.#over) {
       this.#silence.stop();
-      this.#silence = this.#options.clock.after(closeMs, () => this.#end(1000, ""));
+      this.#silence = this.#options.clock.after(CLOSE_MS, () => this.#end(1000, ""));
       this.#socket.close(1000);
     }
     return this.ended;
@@ -93,7 +93,7 @@ export class Connection {
 
   /** Gives the connection up without waiting for the peer. */
   drop(text: string): void {
-    this.#end(broken, text);
+    this.#end(BROKEN, text);
   }
 
   #take(data: unknown): void {

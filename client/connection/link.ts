@@ -7,13 +7,13 @@ import type { TokenKeeper } from "../rpc/tokens.ts";
 import { type ClientKind, Connection, type ServerKind } from "./connection.ts";
 
 /** A session that lasted so long counts as success: the next reconnect is a quick one. */
-const stableMs = 10_000;
+const STABLE_MS = 10_000;
 /** Pause before coming back to a server that said it has enough. */
-const busyMs = 1_000;
+const BUSY_MS = 1_000;
 /** Pause before a token that could not be exchanged is tried again. */
-const renewAgainMs = 5_000;
+const RENEW_AGAIN_MS = 5_000;
 /** Timers go no further than this. */
-const longestTimerMs = 86_400_000;
+const LONGEST_TIMER_MS = 86_400_000;
 
 /**
  * Why a link is closed: the caller closed it; the login is over, log in again; another session took
@@ -68,7 +68,7 @@ export function afterClose(code: number): Next {
       return { kind: "refresh" };
     case CloseCode.RATE_LIMITED:
     case CloseCode.UNAVAILABLE:
-      return { kind: "back-off", atLeastMs: busyMs };
+      return { kind: "back-off", atLeastMs: BUSY_MS };
     default:
       return { kind: "back-off", atLeastMs: 0 };
   }
@@ -226,7 +226,7 @@ export class Link {
     move?.stop();
     this.#renewal?.stop();
     if (ended.openedAtMs !== undefined) {
-      if (clock.now() - ended.openedAtMs >= stableMs) this.#backoff.reset();
+      if (clock.now() - ended.openedAtMs >= STABLE_MS) this.#backoff.reset();
       this.#options.lost();
     }
     return moved ? { kind: "at-once" } : afterClose(ended.code);
@@ -237,10 +237,10 @@ export class Link {
     const { clock, tokens } = this.#options;
     const plan = (inMs: number) => {
       this.#renewal?.stop();
-      this.#renewal = clock.after(Math.min(inMs, longestTimerMs), () => {
+      this.#renewal = clock.after(Math.min(inMs, LONGEST_TIMER_MS), () => {
         if (tokens.exchangeInMs > 0) return this.#planRenewal();
         tokens.access().catch(() => {
-          if (this.#state.kind === "open") plan(renewAgainMs);
+          if (this.#state.kind === "open") plan(RENEW_AGAIN_MS);
         });
       });
     };

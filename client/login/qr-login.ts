@@ -11,7 +11,7 @@ import { anonymousAuth } from "../rpc/rpc.ts";
 import type { DeviceOptions } from "./device.ts";
 
 /** How often a device asks that cannot watch. */
-const pollMs = 1_000;
+const POLL_MS = 1_000;
 
 /** Where Lucky is, and which device wants to log in. */
 export interface QrLoginOptions {
@@ -86,7 +86,7 @@ async function* answers({ auth, clock, asking, signal }: Asking): AsyncGenerator
       if (signal.aborted) return;
       if (!LuckyError.from(error).passing) throw LuckyError.from(error);
     }
-    await pause(clock, pollMs, signal);
+    await pause(clock, POLL_MS, signal);
     if (signal.aborted) return;
   }
 }

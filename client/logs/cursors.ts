@@ -4,17 +4,17 @@ import type { Clock, Timer } from "../clock.ts";
 import { type Pace, weightOf } from "../pace.ts";
 
 /** How long acknowledgements are joined before they leave. */
-const joinMs = 50;
+const JOIN_MS = 50;
 /**
  * The least time between two acknowledgements of what arrived in one conversation: the first after a
  * silence is quick, so that the sender sees its tick; in a busy one they are cumulative anyway, and
  * a thousand members who each acknowledged every entry would cost more than the entries. Not the same
  * for every device, or those of a large group would all speak at once.
  */
-const leastRestMs = 400;
-const mostRestMs = 600;
+const LEAST_REST_MS = 400;
+const MOST_REST_MS = 600;
 /** Cursors a frame. */
-const perFrame = 200;
+const PER_FRAME = 200;
 
 interface Position {
   delivered: bigint;
@@ -48,7 +48,7 @@ export class Cursors {
   ) {
     this.#clock = clock;
     this.#write = write;
-    this.#restMs = leastRestMs + random() * (mostRestMs - leastRestMs);
+    this.#restMs = LEAST_REST_MS + random() * (MOST_REST_MS - LEAST_REST_MS);
   }
 
   /** Everything up to here has arrived, without a gap. */
@@ -57,13 +57,13 @@ export class Cursors {
     const told = this.#told.get(conversationId);
     const restsForMs = told ? told.atMs + this.#restMs - this.#clock.now() : 0;
     // Never longer than a rest, even if the clock was put back.
-    this.#plan(Math.max(joinMs, Math.min(this.#restMs, restsForMs)));
+    this.#plan(Math.max(JOIN_MS, Math.min(this.#restMs, restsForMs)));
   }
 
   /** The user has read everything up to here. */
   read(conversationId: string, sequence: bigint): void {
     raise(this.#waiting, conversationId, { delivered: 0n, read: sequence });
-    this.#plan(joinMs);
+    this.#plan(JOIN_MS);
   }
 
   /** A session is open, whose frames go at the pace. */
@@ -89,7 +89,7 @@ export class Cursors {
   #flush(pace: Pace | undefined): void {
     this.#stopTimer();
     while (this.#open && this.#waiting.size > 0) {
-      const batch = [...this.#waiting].slice(0, perFrame);
+      const batch = [...this.#waiting].slice(0, PER_FRAME);
       const waitMs = pace?.take(weightOf({ cursors: batch.length })) ?? 0;
       if (waitMs > 0) {
         this.#plan(waitMs);

@@ -7,7 +7,7 @@ export interface Placed {
 }
 
 /** Entries of others that wait for a gap to close; what comes beyond is fetched again later. */
-const bufferLimit = 1_000;
+const BUFFER_LIMIT = 1_000;
 
 /**
  * One conversation's log as this device has it: takes entries in any order, late or twice, and gives
@@ -66,7 +66,7 @@ export class ConversationLog {
     const there = this.#buffer.get(entry.sequence);
     const begun = this.#last !== undefined;
     const isNext = begun && entry.sequence === this.#last! + 1n;
-    const hasRoom = this.#buffer.size < bufferLimit;
+    const hasRoom = this.#buffer.size < BUFFER_LIMIT;
     // Own sends could not be told from those of other devices when they are fetched again.
     if (isNext || hasRoom || there || (own && begun))
       this.#buffer.set(entry.sequence, { entry, own: own || there?.own === true });

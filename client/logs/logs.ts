@@ -8,14 +8,14 @@ import type { ClientStore, Stored } from "../store.ts";
 import { ConversationLog, type Placed } from "./log.ts";
 
 /** How long a gap may close by itself before it is fetched: entries overtake each other a little. */
-const gapMs = 200;
+const GAP_MS = 200;
 /** Entries a page, conversations a page, conversations that catch up at a time. */
-const entriesPerPage = 500;
-const conversationsPerPage = 200;
-const atATime = 4;
+const ENTRIES_PER_PAGE = 500;
+const CONVERSATIONS_PER_PAGE = 200;
+const AT_A_TIME = 4;
 
 /** Errors that do not pass by waiting. */
-const lasting: ReadonlySet<ErrorReason> = new Set([
+const LASTING: ReadonlySet<ErrorReason> = new Set([
   ErrorReason.INVALID_ARGUMENT,
   ErrorReason.TOKEN_INVALID,
   ErrorReason.TOKEN_REVOKED,
@@ -130,11 +130,11 @@ export class Logs {
 
   async #round(signal: AbortSignal): Promise<void> {
     for (let more = true; more; ) {
-      const request = { cursor: this.#cursor, limit: conversationsPerPage };
+      const request = { cursor: this.#cursor, limit: CONVERSATIONS_PER_PAGE };
       const page = await this.#patiently(signal, () =>
         this.#options.messages.sync(request, { signal }),
       );
-      await eachOf(page.conversations, atATime, (one) => this.#catchUp(one, signal));
+      await eachOf(page.conversations, AT_A_TIME, (one) => this.#catchUp(one, signal));
       more = page.hasMore;
       this.#cursor = page.nextCursor;
       this.#synced ||= !more;
@@ -213,7 +213,7 @@ export class Logs {
 
   #watchGap(id: string, log: ConversationLog): void {
     if (!log.behind || this.#gaps.has(id) || this.#repairs.has(id)) return;
-    const timer = this.#options.clock.after(gapMs, () => {
+    const timer = this.#options.clock.after(GAP_MS, () => {
       this.#gaps.delete(id);
       if (log.behind) this.#repairAlone(id);
     });
@@ -249,7 +249,7 @@ export class Logs {
 
   async #listAfter(conversationId: string, last: bigint, signal: AbortSignal) {
     const position = { case: "afterSequence", value: last } as const;
-    const request = { conversationId, position, limit: entriesPerPage };
+    const request = { conversationId, position, limit: ENTRIES_PER_PAGE };
     try {
       return await this.#patiently(signal, () =>
         this.#options.messages.listEntries(request, { signal }),
@@ -271,7 +271,7 @@ export class Logs {
         return answer;
       } catch (error) {
         const failure = LuckyError.from(error);
-        if (signal.aborted || lasting.has(failure.reason)) throw failure;
+        if (signal.aborted || LASTING.has(failure.reason)) throw failure;
         await pause(this.#options.clock, backoff.next(failure.retryAfterMs), signal);
         if (signal.aborted) throw failure;
       }

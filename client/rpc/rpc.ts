@@ -12,7 +12,7 @@ import { reasonOf } from "../error.ts";
 import type { TokenKeeper } from "./tokens.ts";
 
 /** Deadline of a call, unless the caller gives another. */
-const timeoutMs = 10_000;
+const TIMEOUT_MS = 10_000;
 
 /** The clients of methods that anybody may call. */
 export function anonymousAuth(url: string): Client<typeof AuthService> {
@@ -49,7 +49,7 @@ function transport(baseUrl: string, interceptors: Interceptor[]) {
     baseUrl,
     interceptors,
     useBinaryFormat: true,
-    defaultTimeoutMs: timeoutMs,
+    defaultTimeoutMs: TIMEOUT_MS,
   });
 }
 

@@ -5,7 +5,7 @@ import { TokensSchema } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { HandClock } from "../../test/clock.ts";
 import { TokenKeeper } from "./tokens.ts";
 
-const minuteMs = 60_000;
+const MINUTE_MS = 60_000;
 
 function setUp() {
   const clock = new HandClock();
@@ -14,7 +14,7 @@ function setUp() {
     create(TokensSchema, {
       accessToken: `access ${n}`,
       refreshToken: `refresh ${n}`,
-      accessTokenExpiresAtMs: BigInt(clock.now() + 15 * minuteMs),
+      accessTokenExpiresAtMs: BigInt(clock.now() + 15 * MINUTE_MS),
     });
   const keeper = new TokenKeeper({
     clock,
@@ -30,7 +30,7 @@ function setUp() {
 
 test("a token is exchanged shortly before it expires, once for all who ask", async () => {
   const { clock, keeper, exchanged } = setUp();
-  clock.advance(14 * minuteMs);
+  clock.advance(14 * MINUTE_MS);
   assert.equal(await keeper.access(), "access 1");
   clock.advance(30_000);
   const asked = await Promise.all([keeper.access(), keeper.access(), keeper.refresh("access 1")]);
@@ -47,19 +47,19 @@ test("a token that was exchanged meanwhile is not exchanged again", async () => 
 
 test("a device whose clock is wrong goes by the server's", async () => {
   const { clock, keeper } = setUp();
-  keeper.serverTime(clock.now() + 14.9 * minuteMs);
+  keeper.serverTime(clock.now() + 14.9 * MINUTE_MS);
   assert.equal(await keeper.access(), "access 2");
 });
 
 test("a device whose clock is ahead does not exchange a token that was made just now", async () => {
   const { clock, keeper, exchanged } = setUp();
-  const serverMs = clock.now() - 60 * minuteMs;
+  const serverMs = clock.now() - 60 * MINUTE_MS;
   const claims = btoa(JSON.stringify({ iat: serverMs / 1_000 }));
   const accessToken = `header.${claims}.signature`;
-  const accessTokenExpiresAtMs = BigInt(serverMs + 15 * minuteMs);
+  const accessTokenExpiresAtMs = BigInt(serverMs + 15 * MINUTE_MS);
   keeper.set(create(TokensSchema, { accessToken, accessTokenExpiresAtMs }), { fresh: true });
   assert.equal(await keeper.access(), accessToken);
-  clock.advance(14.6 * minuteMs);
+  clock.advance(14.6 * MINUTE_MS);
   await keeper.access();
   assert.equal(exchanged.length, 1);
 });

@@ -17,11 +17,11 @@ import type { ClientStore, StoredSend } from "../store.ts";
 import { entryOf, isEntryOf } from "./send-request.ts";
 
 /** Sends that may wait at once; more are refused with OVERLOADED. */
-const capacity = 10_000;
+const CAPACITY = 10_000;
 /** How often a send is written to a socket before it is given up with its outcome unknown. */
-const triesLimit = 10;
+const TRIES_LIMIT = 10;
 /** A send without a result for so long says that the session is not well. */
-const resultMs = 30_000;
+const RESULT_MS = 30_000;
 
 /** What became of a send. */
 export type Settled =
@@ -83,8 +83,8 @@ export class Outbox {
   /** Sends; resolves when the message is in the log, rejects when it is refused or given up. */
   send(request: SendRequest): Promise<Accepted> {
     return new Promise((resolve, reject) => {
-      if (this.#queue.length + this.#flying.size >= capacity) {
-        reject(new LuckyError(ErrorReason.OVERLOADED, `${capacity} sends wait already`));
+      if (this.#queue.length + this.#flying.size >= CAPACITY) {
+        reject(new LuckyError(ErrorReason.OVERLOADED, `${CAPACITY} sends wait already`));
         return;
       }
       const { target, clientMessageId } = request;
@@ -214,7 +214,7 @@ export class Outbox {
     pending.writtenAtMs = this.#options.clock.now();
     this.#flying.set(pending.clientMessageId, pending);
     this.#tried.set(pending.clientMessageId, pending);
-    this.#watch ??= this.#options.clock.after(resultMs, () => this.#checkOldest());
+    this.#watch ??= this.#options.clock.after(RESULT_MS, () => this.#checkOldest());
     this.#options.write(frame);
   }
 
@@ -223,7 +223,7 @@ export class Outbox {
     let oldestMs = Number.POSITIVE_INFINITY;
     for (const { writtenAtMs } of this.#flying.values()) oldestMs = Math.min(oldestMs, writtenAtMs);
     if (oldestMs === Number.POSITIVE_INFINITY) return;
-    const leftMs = oldestMs + resultMs - this.#options.clock.now();
+    const leftMs = oldestMs + RESULT_MS - this.#options.clock.now();
     if (leftMs > 0) this.#watch = this.#options.clock.after(leftMs, () => this.#checkOldest());
     else this.#options.stuck();
   }
@@ -235,7 +235,7 @@ export class Outbox {
   }
 
   #refuse(pending: Pending, error: LuckyError): void {
-    if (!error.passing || pending.tries >= triesLimit) {
+    if (!error.passing || pending.tries >= TRIES_LIMIT) {
       this.#settle(pending, refused(pending, error));
       return;
     }
@@ -244,8 +244,8 @@ export class Outbox {
   }
 
   #again(pending: Pending): void {
-    if (pending.tries >= triesLimit) {
-      const text = `no result after ${triesLimit} tries; the outcome is unknown`;
+    if (pending.tries >= TRIES_LIMIT) {
+      const text = `no result after ${TRIES_LIMIT} tries; the outcome is unknown`;
       this.#settle(pending, refused(pending, new LuckyError(ErrorReason.UNAVAILABLE, text)));
       return;
     }

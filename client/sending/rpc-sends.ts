@@ -11,7 +11,7 @@ import { LuckyError } from "../error.ts";
 import { entryOf, isEntryOf } from "./send-request.ts";
 
 /** How often a send is tried before it is given up. */
-const triesLimit = 10;
+const TRIES_LIMIT = 10;
 
 /** What sends over RPC need. */
 export interface RpcSendsOptions {
@@ -43,7 +43,7 @@ export class RpcSends {
           return accepted;
         } catch (error) {
           const failure = LuckyError.from(error);
-          if (!failure.passing || tries >= triesLimit) throw failure;
+          if (!failure.passing || tries >= TRIES_LIMIT) throw failure;
           const delayMs = backoff.next(failure.retryAfterMs);
           await pause(clock, delayMs, new AbortController().signal);
         }

@@ -15,7 +15,7 @@ export interface CoalesceOptions<T> {
   dropped: (items: number, error: unknown) => void;
 }
 
-const pauseMs = 200;
+const PAUSE_MS = 200;
 
 /**
  * Joins news about the same thing while it waits, and sends what is left in batches. What comes while
@@ -143,7 +143,7 @@ export class Coalescer<T> {
           return;
         }
       }
-      await this.#pause(pauseMs * attempt);
+      await this.#pause(PAUSE_MS * attempt);
     }
   }
 

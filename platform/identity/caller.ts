@@ -4,8 +4,8 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 
 /** What a user may do; the contract's Access says what each is good for. */
-export type Role = (typeof roles)[number];
-export const roles = ["user", "bot", "operator", "admin"] as const;
+export type Role = (typeof ROLES)[number];
+export const ROLES = ["user", "bot", "operator", "admin"] as const;
 
 /** A logged-in user, as the verified access token says. */
 export interface UserCaller {

@@ -30,9 +30,9 @@ export interface IdentityOptions {
  * Time between two questions. Gateway and connect hear of an ended login by the bus, at once; asking
  * is the net under it, and what auth and server go by: with the answer's way, within a second.
  */
-const revocationsEveryMs = 500;
+const REVOCATIONS_EVERY_MS = 500;
 /** How long a call waits for the ended logins at the start. */
-const patienceMs = 5_000;
+const PATIENCE_MS = 5_000;
 
 /** Verifies access tokens with the keys and the ended logins that auth tells. */
 export function createIdentity({
@@ -61,7 +61,7 @@ export function createIdentity({
   const revocations = watchRevocations({
     client: createClient(SessionService, transport),
     clock,
-    intervalMs: revocationsEveryMs,
+    intervalMs: REVOCATIONS_EVERY_MS,
     log,
   });
   let known = false;
@@ -72,7 +72,7 @@ export function createIdentity({
   /** Before the ended logins are known, a token whose login has ended would pass. */
   async function knownInTime(): Promise<void> {
     const late = Promise.withResolvers<never>();
-    const timer = clock.after(patienceMs, () =>
+    const timer = clock.after(PATIENCE_MS, () =>
       late.reject(fail(ErrorReason.UNAVAILABLE, "the ended logins are not known yet")),
     );
     await Promise.race([loaded, late.promise]).finally(() => timer.stop());

@@ -40,7 +40,7 @@ export interface WatchOptions {
   readonly log: Log;
 }
 
-const deadlineMs = 5_000;
+const DEADLINE_MS = 5_000;
 
 /**
  * Asks auth again and again which logins ended since it last asked, and which keys there are. While
@@ -82,7 +82,7 @@ export function watchRevocations({
   }
 
   async function ask(): Promise<void> {
-    const options = { signal: stop.signal, timeoutMs: deadlineMs };
+    const options = { signal: stop.signal, timeoutMs: DEADLINE_MS };
     let pageToken = "";
     let nextCursor: bigint;
     do {

@@ -10,7 +10,7 @@ import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
-import { roles, type UserCaller } from "./caller.ts";
+import { ROLES, type UserCaller } from "./caller.ts";
 import type { Revocations } from "./revocations.ts";
 import { createVerifiedTokens } from "./verified-tokens.ts";
 
@@ -33,12 +33,12 @@ export interface TokenVerifierOptions {
   readonly revocations: Pick<Revocations, "revoked" | "keyState">;
 }
 
-const maxTokenLength = 4096;
-const maxCached = 50_000;
+const MAX_TOKEN_LENGTH = 4096;
+const MAX_CACHED = 50_000;
 /** An unknown key id asks for the keys again, but not more often than this. */
-const refetchMs = 3_000;
+const REFETCH_MS = 3_000;
 /** Keys that are needed no more are forgotten after this; those withdrawn count no more at once. */
-const staleMs = 300_000;
+const STALE_MS = 300_000;
 
 /**
  * Verifies access tokens: JWT signed with EdDSA (Ed25519) by a key of the set. Verified tokens are
@@ -48,7 +48,7 @@ const staleMs = 300_000;
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
   const { issuer, audience, clock, revocations } = options;
   const keys = keySet(options);
-  const verified = createVerifiedTokens({ clock, max: maxCached });
+  const verified = createVerifiedTokens({ clock, max: MAX_CACHED });
 
   /** Key ids as they were first read: one text for the tokens of all sessions. */
   const keyIds = new Map<string, string>();
@@ -67,7 +67,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
     async verify(token) {
       const known = verified.get(token);
       if (known !== undefined) return current(known);
-      if (token.length > maxTokenLength) throw invalid();
+      if (token.length > MAX_TOKEN_LENGTH) throw invalid();
       let payload: JWTPayload;
       let kid: string | undefined;
       try {
@@ -110,7 +110,7 @@ function callerOf(
   const known = typeof dcl === "number" && dcl !== 0 && DeviceClass[dcl] !== undefined;
   if (!text(sub) || !/^[1-9]\d{0,18}$/.test(sub)) throw invalid();
   if (!text(sid) || !text(did) || !known || exp === undefined) throw invalid();
-  const knownRole = roles.find((one) => one === role);
+  const knownRole = ROLES.find((one) => one === role);
   if (!knownRole) throw invalid();
   return {
     kind: "user",
@@ -156,13 +156,13 @@ function keySet({ jwks, clock, revocations }: TokenVerifierOptions): JWTVerifyGe
     }
     const age = clock.now() - fetchedAt;
     // Fresh keys are nice to have: those at hand go on while they cannot be fetched.
-    if (keys !== undefined && age >= staleMs) await fetch().catch(() => {});
+    if (keys !== undefined && age >= STALE_MS) await fetch().catch(() => {});
     try {
       return await (keys ?? (await fetch()))(header, token);
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
       // One that auth tells of is worth asking for, whenever that was done last.
-      if (age < refetchMs && state !== "published") throw error;
+      if (age < REFETCH_MS && state !== "published") throw error;
     }
     return (await fetch())(header, token);
   };

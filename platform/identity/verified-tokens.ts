@@ -10,7 +10,7 @@ export interface VerifiedTokens {
 }
 
 /** How often those that have expired are thrown out. */
-const purgeMs = 60_000;
+const PURGE_MS = 60_000;
 
 /**
  * Remembers at most `max` tokens, the least recently used go first. Those that have expired go too,
@@ -36,7 +36,7 @@ export function createVerifiedTokens({
     get: (token) => callers.get(token),
     set(caller) {
       const nowMs = clock.now();
-      if (nowMs - purgedAtMs >= purgeMs) purge(nowMs);
+      if (nowMs - purgedAtMs >= PURGE_MS) purge(nowMs);
       callers.set(caller.token, caller);
     },
     get size() {

@@ -10,7 +10,7 @@ export const LIMITS = "lucky:limit:";
 /** Start of the key of a penalty's failures; the penalty's name and the key follow. */
 export const FAILURES = "lucky:failures:";
 
-const clock = `
+const CLOCK = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function waiting()
@@ -19,7 +19,7 @@ end
 `;
 
 /** ARGV free failures, first wait, longest wait, milliseconds to remember; see `waitAfter`. */
-const begin = `${clock}
+const begin = `${CLOCK}
 local function begin(count)
   local further, wait = count - tonumber(ARGV[1]), 0
   if further >= 0 then
@@ -33,7 +33,7 @@ local count = tonumber(redis.call('HGET', KEYS[1], 'count') or 0)
 `;
 
 /** KEYS failures. Returns the milliseconds to wait. */
-const waiting = `${clock}
+const waiting = `${CLOCK}
 return waiting()
 `;
 

@@ -78,7 +78,7 @@ export interface MemberOptions<T extends ConfigTable> {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-const services = ["gateway", "auth", "connect", "server"];
+const SERVICES = ["gateway", "auth", "connect", "server"];
 
 /**
  * Starts one process of the mesh: reads its configuration, joins the registry, lets `compose` start
@@ -158,7 +158,7 @@ function joinMesh<T extends ConfigTable>(
     {
       env,
       required: { platform: ["redisUrl", "meshSecret", ...needs] },
-      others: services.filter((name) => name !== table.name),
+      others: SERVICES.filter((name) => name !== table.name),
     },
   );
   const instanceId = platform.instanceId || `${service}-${hostname()}`;

@@ -2,12 +2,12 @@ import { setFlagsFromString } from "node:v8";
 import { ConnectError } from "@connectrpc/connect";
 
 /** How long a stop may take before the process ends anyway. */
-const stopMs = 15_000;
+const STOP_MS = 15_000;
 /** Ctrl-C reaches us from the terminal, and once more from an npm that passes it on. */
-const echoMs = 300;
+const ECHO_MS = 300;
 
 /** Small buffers share so much memory: an ArrayBuffer costs more than what it holds (measured: a tenth). */
-const bufferPoolBytes = 262_144;
+const BUFFER_POOL_BYTES = 262_144;
 
 /**
  * How far the heap grows before all of it is collected, in percent of what was alive the last time.
@@ -15,7 +15,7 @@ const bufferPoolBytes = 262_144;
  * as long as the load then lasts (measured: connect collected 91 times in 15 s instead of 19, and a
  * message cost it 9 µs instead of 6). What it gives back while all is quiet, it still does.
  */
-const heapGrowthPercent = 200;
+const HEAP_GROWTH_PERCENT = 200;
 
 /** What a main has started. */
 export interface Stoppable {
@@ -28,16 +28,16 @@ export interface Stoppable {
  * that fails prints why, plainly, and exits with 1.
  */
 export function runProcess(start: () => Promise<Stoppable>): void {
-  Buffer.poolSize = bufferPoolBytes;
-  setFlagsFromString(`--heap-growing-percent=${heapGrowthPercent}`);
+  Buffer.poolSize = BUFFER_POOL_BYTES;
+  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
   let stoppingSince: number | undefined;
   const { promise: started, resolve: setStarted } = Promise.withResolvers<Stoppable>();
 
   async function stop(): Promise<void> {
     const timer = setTimeout(() => {
-      console.error(`not stopped within ${stopMs / 1000} s: ended`);
+      console.error(`not stopped within ${STOP_MS / 1000} s: ended`);
       process.exit(1);
-    }, stopMs);
+    }, STOP_MS);
     timer.unref();
     try {
       await (await started).stop();
@@ -79,5 +79,5 @@ function plain(error: Error): string {
 
 /** Whether a SIGINT now is the one of `sinceMs` once more. */
 function isEcho(sinceMs: number): boolean {
-  return performance.now() - sinceMs < echoMs;
+  return performance.now() - sinceMs < ECHO_MS;
 }

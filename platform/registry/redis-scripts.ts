@@ -21,7 +21,7 @@ export function keysOf(channels: readonly string[]): string[][] {
   return Array.from({ length: portions }, (_, i) => keys.slice(i * PORTION, (i + 1) * PORTION));
 }
 
-const epochOf = `
+const EPOCH_OF = `
 local function epochOf(value)
   return value and cjson.decode(value).epoch or ''
 end
@@ -34,7 +34,7 @@ end
  * already and the answer was lost.
  * Returns "kept", "entered", or the milliseconds that another's lease still has.
  */
-const enter = `${epochOf}
+const enter = `${EPOCH_OF}
 local value = redis.call('GET', KEYS[1])
 local epoch = epochOf(value)
 local kept = value and epoch == ARGV[2]
@@ -45,7 +45,7 @@ return kept and 'kept' or 'entered'
 `;
 
 /** KEYS instance, service · ARGV id, epoch. Leaves, if the epoch is still the one held. */
-const release = `${epochOf}
+const release = `${EPOCH_OF}
 if epochOf(redis.call('GET', KEYS[1])) ~= ARGV[2] then return end
 redis.call('DEL', KEYS[1])
 redis.call('SREM', KEYS[2], ARGV[1])
@@ -68,7 +68,7 @@ return found
  * Returns the order of the claim, "refused" or "kept", then the claims that lost their place, oldest
  * first, as JSON.
  */
-const claim = `${epochOf}
+const claim = `${EPOCH_OF}
 local held, newest, epochs = {}, 0, {}
 local fields = redis.call('HGETALL', KEYS[1])
 for i = 1, #fields, 2 do
@@ -135,12 +135,12 @@ return displaced
 `;
 
 /** KEYS channels · ARGV "SADD" or "SREM", member. */
-const mark = `
+const MARK = `
 for _, channel in ipairs(KEYS) do redis.call(ARGV[1], channel, ARGV[2]) end
 `;
 
 /** KEYS channels. Returns the members of each. */
-const hearing = `
+const HEARING = `
 local found = {}
 for i, channel in ipairs(KEYS) do found[i] = redis.call('SMEMBERS', channel) end
 return found
@@ -153,8 +153,8 @@ export const scripts = {
   luckyList: { numberOfKeys: 1, lua: list },
   luckyClaim: { numberOfKeys: 1, lua: claim },
   // How many keys there are is said with every call.
-  luckyMark: { lua: mark },
-  luckyHearing: { lua: hearing },
+  luckyMark: { lua: MARK },
+  luckyHearing: { lua: HEARING },
 };
 
 /** What the commands take and answer. */

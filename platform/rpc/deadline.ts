@@ -1,2 +1,2 @@
 /** How long a call between services may take when the caller does not say. */
-export const defaultDeadlineMs = 10_000;
+export const DEFAULT_DEADLINE_MS = 10_000;

@@ -10,13 +10,13 @@ export interface MethodRules {
 }
 
 /** Health checks are not ours to annotate: the package is a standard. */
-const healthPackage = "grpc.health.v1.";
+const HEALTH_PACKAGE = "grpc.health.v1.";
 
 /** Reads the options of a method. */
 export function rulesOf(method: DescMethod): MethodRules {
   const service = method.parent.typeName;
   const name = `${service}/${method.name}`;
-  if (service.startsWith(healthPackage)) {
+  if (service.startsWith(HEALTH_PACKAGE)) {
     return { name, access: Access.PUBLIC, limit: LimitClass.INTERNAL };
   }
   const declared = getOption(method, limit);

@@ -13,7 +13,7 @@ import { createHttpSms, type HttpSmsOptions } from "./http.ts";
 import { smsSuite } from "./sms.suite.ts";
 import type { Sms } from "./sms.ts";
 
-const secret = "a secret of tests, long enough";
+const SECRET = "a secret of tests, long enough";
 const sms = { phone: "+4915112345678", text: "012345 is your code", smsId: "one" };
 const signal = AbortSignal.timeout(60_000);
 const notSent = (error: unknown) => reasonOf(error) === ErrorReason.SMS_NOT_SENT;
@@ -60,7 +60,7 @@ function sender(t: TestContext, url: string, options: Partial<HttpSmsOptions> = 
   const metrics = new Metrics();
   const own = createHttpSms({
     url,
-    secret,
+    secret: SECRET,
     timeoutMs: 30_000,
     attempts: 3,
     budgetMs: 60_000,
@@ -104,7 +104,7 @@ test("a request is JSON, and signed over its time and its body", async (t) => {
   assert.equal(headers["content-type"], "application/json");
   assert.equal(headers["lucky-sms-time"], String(clock.now()));
   assert.deepEqual(JSON.parse(body), sms);
-  const right = createHmac("sha256", secret).update(`${clock.now()}.${body}`).digest("hex");
+  const right = createHmac("sha256", SECRET).update(`${clock.now()}.${body}`).digest("hex");
   assert.equal(headers["lucky-sms-signature"], right);
 });
 
@@ -195,7 +195,7 @@ test("neither number nor text nor secret is in a log", async (t) => {
   const { send, lines } = sender(t, gateway.url, { clock });
   await assert.rejects(ringUntil(clock, send()), notSent);
   assert.equal(lines.length, 3);
-  for (const hidden of [sms.phone, "012345", secret])
+  for (const hidden of [sms.phone, "012345", SECRET])
     assert.ok(lines.every((line) => !line.includes(hidden)));
   assert.match(lines[0]!, /"event":"sms_attempt_failed".*"status":500/);
 });

@@ -23,9 +23,9 @@ export interface HttpSmsOptions {
 }
 
 /** When the request was made, milliseconds since the Unix epoch, decimal. */
-export const smsTimeHeader = "lucky-sms-time";
+export const SMS_TIME_HEADER = "lucky-sms-time";
 /** HMAC-SHA256 of `<time>.<body>` under the secret, hexadecimal. */
-export const smsSignatureHeader = "lucky-sms-signature";
+export const SMS_SIGNATURE_HEADER = "lucky-sms-signature";
 
 const FIRST_PAUSE_MS = 100;
 
@@ -67,8 +67,8 @@ export function createHttpSms(options: HttpSmsOptions): SmsSender {
     const time = String(clock.now());
     const headers = {
       "content-type": "application/json",
-      [smsTimeHeader]: time,
-      [smsSignatureHeader]: signSms(secret, time, body),
+      [SMS_TIME_HEADER]: time,
+      [SMS_SIGNATURE_HEADER]: signSms(secret, time, body),
     };
     const late = within(timeoutMs);
     try {

@@ -30,9 +30,9 @@ import { startAuth } from "./service.ts";
 
 /** The key-encryption key of tests, unless they give their own. */
 export const testKey = Buffer.alloc(32, 7).toString("base64");
-export const goodPassword = "correct horse";
+export const GOOD_PASSWORD = "correct horse";
 
-const meshSecret = "a mesh secret of tests, long enough";
+const MESH_SECRET = "a mesh secret of tests, long enough";
 
 /** One running instance of auth, called through the interceptors of a server. */
 export interface TestAuth {
@@ -106,8 +106,10 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
     clock,
     revocations: { revoked: () => false, keyState: () => "unknown" },
   });
-  const chain = { log: quiet, metrics, clock, verifier, meshSecret, trustMesh: true };
-  const transport = localTransport(running.served, serverInterceptors(chain), { meshSecret });
+  const chain = { log: quiet, metrics, clock, verifier, meshSecret: MESH_SECRET, trustMesh: true };
+  const transport = localTransport(running.served, serverInterceptors(chain), {
+    meshSecret: MESH_SECRET,
+  });
   const auth = createClient(AuthService, transport);
 
   const encrypt = async (password: string) => sealPassword(await auth.getPublicKey({}), password);
@@ -131,13 +133,13 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
     },
     async register() {
       const userName = `user-${randomBytes(6).toString("hex")}`;
-      const { user } = await auth.register({ userName, password: await encrypt(goodPassword) });
+      const { user } = await auth.register({ userName, password: await encrypt(GOOD_PASSWORD) });
       return { userName, userId: user!.userId };
     },
     async login(userName, deviceId = "phone") {
       const { tokens } = await auth.login({
         userName,
-        password: await encrypt(goodPassword),
+        password: await encrypt(GOOD_PASSWORD),
         device: { deviceId, deviceClass: DeviceClass.MOBILE },
       });
       return tokens!;

@@ -5,7 +5,7 @@ import { decodeJwt, decodeProtectedHeader } from "jose";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../test/postgres.ts";
-import { goodPassword, refused, startTestAuth } from "./auth.suite.ts";
+import { GOOD_PASSWORD, refused, startTestAuth } from "./auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 const one = await startTestAuth({ url, t: { after } });
@@ -16,14 +16,14 @@ test("a registered user logs in, and the token says who it is", async () => {
   const { user } = await auth.register({
     userName: "Ana.Lima",
     displayName: " Ana ",
-    password: await one.encrypt(goodPassword),
+    password: await one.encrypt(GOOD_PASSWORD),
   });
   assert.equal(user?.userName, "Ana.Lima");
   assert.equal(user?.displayName, "Ana");
   assert.equal(user?.createdAtMs, BigInt(clock.now()));
   const answer = await auth.login({
     userName: "ANA.lima",
-    password: await one.encrypt(goodPassword),
+    password: await one.encrypt(GOOD_PASSWORD),
     device: { deviceId: "pixel", deviceClass: DeviceClass.MOBILE, deviceName: "Pixel" },
   });
   assert.deepEqual(answer.user, user);
@@ -42,7 +42,7 @@ test("a registered user logs in, and the token says who it is", async () => {
 });
 
 test("without a display name the user name is shown; control characters are refused", async () => {
-  const password = () => one.encrypt(goodPassword);
+  const password = () => one.encrypt(GOOD_PASSWORD);
   const plain = { userName: "plain", displayName: "  ", password: await password() };
   assert.equal((await auth.register(plain)).user?.displayName, "plain");
   const unseen = { userName: "plain3", displayName: "\u3164 \u200b", password: await password() };
@@ -56,14 +56,14 @@ test("control characters in other texts are refused too, and belong to no name",
   const { userName } = await one.register();
   const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
   for (const odd of [{ deviceName: "a\0b" }, { clientVersion: "1\0" }]) {
-    const password = await one.encrypt(goodPassword);
+    const password = await one.encrypt(GOOD_PASSWORD);
     const login = auth.login({ userName, password, device: { ...device, ...odd } });
     await refused(login, ErrorReason.INVALID_ARGUMENT);
   }
   const key = { case: "userName", value: "a\0b" } as const;
   const tokens = await one.login(userName);
   await refused(one.users.getUser({ key }, one.as(tokens)), ErrorReason.USER_NOT_FOUND);
-  const password = await one.encrypt(goodPassword);
+  const password = await one.encrypt(GOOD_PASSWORD);
   await refused(
     auth.login({ userName: "a\0b", password, device }),
     ErrorReason.CREDENTIALS_INVALID,
@@ -73,10 +73,10 @@ test("control characters in other texts are refused too, and belong to no name",
 test("a name in another spelling is the same name", async () => {
   const { user } = await auth.register({
     userName: "Straße",
-    password: await one.encrypt(goodPassword),
+    password: await one.encrypt(GOOD_PASSWORD),
   });
   for (const userName of ["straße", "STRASSE", "Ｓｔｒａｓｓｅ"]) {
-    const password = await one.encrypt(goodPassword);
+    const password = await one.encrypt(GOOD_PASSWORD);
     await refused(auth.register({ userName, password }), ErrorReason.USER_NAME_TAKEN);
     const found = await users.getUser(
       { key: { case: "userName", value: userName } },
@@ -89,7 +89,7 @@ test("a name in another spelling is the same name", async () => {
 test("of two that register the same name at once one wins", async () => {
   const outcomes = await Promise.allSettled(
     ["racer", "Racer", "RACER"].map(async (userName) =>
-      auth.register({ userName, password: await one.encrypt(goodPassword) }),
+      auth.register({ userName, password: await one.encrypt(GOOD_PASSWORD) }),
     ),
   );
   assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);

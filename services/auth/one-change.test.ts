@@ -4,13 +4,13 @@ import { Role } from "#gen/lucky/admin/v1/admin_pb.js";
 import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { startTestPostgres } from "../../test/postgres.ts";
 import { anyPhone, codeOf } from "../../test/sms.ts";
-import { goodPassword, startTestAuth } from "./auth.suite.ts";
+import { GOOD_PASSWORD, startTestAuth } from "./auth.suite.ts";
 
 // A change and the end of the logins that it ends are one: whatever stops the one stops the other.
 const { url, pool } = await startTestPostgres({ after });
 const one = await startTestAuth({ url, t: { after } });
 const { admin, auth, clock } = one;
-const other = "another horse altogether";
+const OTHER = "another horse altogether";
 
 async function somebody(role = "user") {
   const registered = await one.register();
@@ -47,7 +47,7 @@ async function stored(userId: string) {
 async function withCode({ as }: Somebody, purpose: SmsPurpose) {
   const phone = anyPhone();
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.BIND }, as);
-  const password = await one.encrypt(goodPassword);
+  const password = await one.encrypt(GOOD_PASSWORD);
   await auth.bindPhone({ phone, code: codeOf(one.messages.at(-1)!), password }, as);
   clock.advance(61_000);
   await auth.sendSmsCode({ phone, purpose });
@@ -58,17 +58,17 @@ const changes: Record<string, (who: Somebody) => Promise<() => Promise<unknown>>
   "a changed password":
     async ({ as }) =>
     async () => {
-      const [newPassword, oldPassword] = await one.encryptAll(other, goodPassword);
+      const [newPassword, oldPassword] = await one.encryptAll(OTHER, GOOD_PASSWORD);
       return auth.changePassword({ newPassword, oldPassword }, as);
     },
   "a reset password": async (who) => {
     const proof = await withCode(who, SmsPurpose.RESET);
-    return async () => auth.resetPassword({ ...proof, newPassword: await one.encrypt(other) });
+    return async () => auth.resetPassword({ ...proof, newPassword: await one.encrypt(OTHER) });
   },
   "a deleted account":
     async ({ as }) =>
     async () =>
-      auth.deleteAccount({ password: await one.encrypt(goodPassword) }, as),
+      auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as),
   "a disabled account":
     async ({ userId }) =>
     async () =>
@@ -80,7 +80,7 @@ const changes: Record<string, (who: Somebody) => Promise<() => Promise<unknown>>
   "a password that an administrator sets":
     async ({ userId }) =>
     async () =>
-      admin.setPassword({ userId, newPassword: await one.encrypt(other), reason: "test" }, root.as),
+      admin.setPassword({ userId, newPassword: await one.encrypt(OTHER), reason: "test" }, root.as),
   "another role":
     async ({ userId }) =>
     async () =>
@@ -92,7 +92,7 @@ for (const [name, prepare] of Object.entries(changes)) {
     const who = await somebody();
     await auth.login({
       userName: who.userName,
-      password: await one.encrypt(goodPassword),
+      password: await one.encrypt(GOOD_PASSWORD),
       device: { deviceId: "laptop", deviceClass: DeviceClass.DESKTOP },
     });
     const change = await prepare(who);

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { request } from "node:http";
 import { test } from "node:test";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
-import { peerHeader } from "#platform/rpc/peer.ts";
+import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { type Stand, startStand } from "../../test/stand.ts";
 
 /** Opens a WebSocket with a header of the test's own, ends it, and returns where it came from. */
@@ -17,7 +17,7 @@ async function peerOf(stand: Stand, header: (key: string) => string | undefined)
       upgrade: "websocket",
       "sec-websocket-version": "13",
       "sec-websocket-key": key,
-      ...(peer && { [peerHeader]: peer }),
+      ...(peer && { [PEER_HEADER]: peer }),
     },
   }).end();
   const [, socket] = await once(upgrade, "upgrade");

@@ -57,7 +57,7 @@ export interface ConnectDependencies {
   instance: { instanceId: string; address: string; publicAddress: string };
 }
 
-const joinRetryMs = 1_000;
+const JOIN_RETRY_MS = 1_000;
 
 /**
  * Starts the connect service: listens for WebSockets, takes the instance's queue from the bus and
@@ -103,7 +103,7 @@ export async function startConnect(
   const channels = new Channels({
     ...shared,
     lingerMs: config.leaveLingerMs,
-    retryMs: joinRetryMs,
+    retryMs: JOIN_RETRY_MS,
   });
   const acknowledgements = new Acknowledgements(shared);
   const typing = new TypingSignals(shared);

@@ -36,8 +36,8 @@ async function flood(
   }
 }
 
-const count = 3_000;
-const noiseBytes = count * 32_768;
+const COUNT = 3_000;
+const NOISE_BYTES = COUNT * 32_768;
 
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
@@ -56,19 +56,19 @@ for (const [what, channel, id] of [
     const witness = await stand.device("2");
     slow.socket.pause();
     // The first half brings the process to its working size, the second must not add to it.
-    await flood(stand, { channel, id, count });
+    await flood(stand, { channel, id, count: COUNT });
     collectGarbage();
     const before = process.memoryUsage.rss();
-    await flood(stand, { channel, id, count, from: count + 1 });
+    await flood(stand, { channel, id, count: COUNT, from: COUNT + 1 });
     await witness.roundTrip();
     collectGarbage();
     const grown = process.memoryUsage.rss() - before;
-    assert.ok(grown < noiseBytes / 2, `${grown} bytes more for one slow reader`);
+    assert.ok(grown < NOISE_BYTES / 2, `${grown} bytes more for one slow reader`);
 
     slow.socket.resume();
     const sync = await slow.next("syncRequired");
     assert.equal(sync.conversationId, id);
-    assert.equal(sync.lastSequence, BigInt(count * 2));
+    assert.equal(sync.lastSequence, BigInt(COUNT * 2));
   });
 }
 

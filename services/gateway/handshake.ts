@@ -4,7 +4,7 @@ import type { Clock } from "#platform/clock.ts";
 /** What an instance said to an upgrade; "silent" when it ended, or said nothing in time. */
 export type Handshake = "upgraded" | "refused" | "silent";
 
-const upgraded = Buffer.from("HTTP/1.1 101 ");
+const UPGRADED = Buffer.from("HTTP/1.1 101 ");
 
 /**
  * Sends an upgrade to an instance and looks at the start of its answer, which stays to be read.
@@ -37,9 +37,9 @@ export function shakeHands(options: {
       const chunk: Buffer | null = upstream.read();
       if (chunk === null) return;
       seen = Buffer.concat([seen, chunk]);
-      const compared = Math.min(seen.length, upgraded.length);
-      const matches = seen.subarray(0, compared).equals(upgraded.subarray(0, compared));
-      if (matches && compared < upgraded.length) return;
+      const compared = Math.min(seen.length, UPGRADED.length);
+      const matches = seen.subarray(0, compared).equals(UPGRADED.subarray(0, compared));
+      if (matches && compared < UPGRADED.length) return;
       upstream.unshift(seen);
       finish(matches ? "upgraded" : "refused");
     }

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "node:http";
-import { peerHeader } from "#platform/rpc/peer.ts";
+import { PEER_HEADER } from "#platform/rpc/peer.ts";
 
 /** An answer to an upgrade that goes no further; the connection closes after it. */
 export function refusal(status: string, text: string): string {
@@ -27,11 +27,11 @@ export function requestHead(request: IncomingMessage, peer: string | undefined):
     const value = request.rawHeaders[at + 1]!;
     const known = name.toLowerCase();
     if (known === "x-forwarded-for") forwarded.push(value);
-    else if (known !== peerHeader) lines.push(`${name}: ${value}`);
+    else if (known !== PEER_HEADER) lines.push(`${name}: ${value}`);
   }
   if (request.socket.remoteAddress) forwarded.push(request.socket.remoteAddress);
   lines.push(`X-Forwarded-For: ${forwarded.join(", ")}`);
-  if (peer !== undefined) lines.push(`${peerHeader}: ${peer}`);
+  if (peer !== undefined) lines.push(`${PEER_HEADER}: ${peer}`);
   return `${lines.join("\r\n")}\r\n\r\n`;
 }
 

@@ -17,8 +17,8 @@ import { createPlacement } from "./placement.ts";
 import { createTunnels } from "./tunnel.ts";
 
 const log = createLog({ service: "gateway", instanceId: "test", level: "silent" });
-const agreed = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
-const upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+const AGREED = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+const UPGRADE = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
 
 interface Upstream {
   readonly instanceId: string;
@@ -107,7 +107,7 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
   /** The same, with the upgrade agreed to. */
   async function arrival(at: number): Promise<{ socket: Socket; head: string }> {
     const arrived = await request(at);
-    arrived.socket.write(agreed);
+    arrived.socket.write(AGREED);
     return arrived;
   }
   return { dial, request, arrival, upstreams, tunnels, hints, clock, issuer };
@@ -129,13 +129,13 @@ test("the head arrives as it was sent, with the peer's address and the bytes tha
   const { dial, arrival } = await setUp(t, { instances: 1 });
   const odd = "X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1";
   dial(
-    `${upgrade}Sec-WebSocket-Key: k\r\nLucky-Peer: 10.0.0.1 forged\r\n${odd}\r\n\r\nfirst bytes`,
+    `${UPGRADE}Sec-WebSocket-Key: k\r\nLucky-Peer: 10.0.0.1 forged\r\n${odd}\r\n\r\nfirst bytes`,
   );
   const { head, socket } = await arrival(0);
   const peer = createPeerProof("s").prove({ address: "127.0.0.1", key: "k" });
   assert.equal(
     head,
-    `${upgrade}Sec-WebSocket-Key: k\r\n${odd}, 127.0.0.1\r\nlucky-peer: ${peer}\r\n\r\n`,
+    `${UPGRADE}Sec-WebSocket-Key: k\r\n${odd}, 127.0.0.1\r\nlucky-peer: ${peer}\r\n\r\n`,
   );
   const [first] = await once(socket, "data");
   assert.equal(String(first), "first bytes");
@@ -143,7 +143,7 @@ test("the head arrives as it was sent, with the peer's address and the bytes tha
 
 test("bytes pass both ways untouched, also more than any buffer holds", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
-  const client = dial(`${upgrade}\r\n`);
+  const client = dial(`${UPGRADE}\r\n`);
   const { socket } = await arrival(0);
   const up = Buffer.alloc(16 * 1024 * 1024, "up");
   const down = Buffer.alloc(16 * 1024 * 1024, "down");
@@ -151,28 +151,28 @@ test("bytes pass both ways untouched, also more than any buffer holds", async (t
   socket.end(down);
   const [received, answered] = await Promise.all([allOf(socket), allOf(client)]);
   assert.ok(received.equals(up));
-  assert.ok(answered.equals(Buffer.concat([Buffer.from(agreed), down])));
+  assert.ok(answered.equals(Buffer.concat([Buffer.from(AGREED), down])));
 });
 
 test("a side that has said everything still hears the other out", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
-  const client = dial(`${upgrade}\r\n`);
+  const client = dial(`${UPGRADE}\r\n`);
   const { socket } = await arrival(0);
   client.end();
   assert.equal(await textOf(socket), "");
   socket.end("last words");
-  assert.equal(await textOf(client), `${agreed}last words`);
+  assert.equal(await textOf(client), `${AGREED}last words`);
 });
 
 test("when one side breaks, the other is closed", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
-  const first = dial(`${upgrade}\r\n`);
+  const first = dial(`${UPGRADE}\r\n`);
   const broken = await arrival(0);
   await once(first, "data");
   broken.socket.resetAndDestroy();
   assert.equal(await textOf(first), "");
 
-  const second = dial(`${upgrade}\r\n`);
+  const second = dial(`${UPGRADE}\r\n`);
   const { socket } = await arrival(0);
   second.resetAndDestroy();
   assert.equal(await textOf(socket), "");
@@ -180,41 +180,41 @@ test("when one side breaks, the other is closed", async (t) => {
 
 test("a hint leads to its instance, a forged one to the least loaded", async (t) => {
   const { dial, arrival, hints } = await setUp(t, { instances: 2 });
-  dial(`${upgrade}\r\n`.replace("/ws", `/ws?hint=${hints.seal("connect-1")}`));
+  dial(`${UPGRADE}\r\n`.replace("/ws", `/ws?hint=${hints.seal("connect-1")}`));
   await arrival(1);
-  dial(`${upgrade}\r\n`.replace("/ws", "/ws?hint=connect-1"));
+  dial(`${UPGRADE}\r\n`.replace("/ws", "/ws?hint=connect-1"));
   await arrival(0);
 });
 
 test("a token leads to the instance where its user is", async (t) => {
   const { dial, arrival, upstreams, issuer } = await setUp(t, { instances: 2 });
   await upstreams[1]!.lease.join([userChannel("42")]);
-  dial(`${upgrade}Authorization: Bearer ${await issuer.token({ sub: "42" })}\r\n\r\n`);
+  dial(`${UPGRADE}Authorization: Bearer ${await issuer.token({ sub: "42" })}\r\n\r\n`);
   await arrival(1);
 });
 
 test("an instance that cannot be reached is passed over", async (t) => {
   const { dial, arrival, upstreams } = await setUp(t, { instances: 2 });
   upstreams[0]!.server.close();
-  dial(`${upgrade}\r\n`);
+  dial(`${UPGRADE}\r\n`);
   await arrival(1);
 });
 
 test("an instance that does not answer the upgrade is passed over", async (t) => {
   const { dial, request, arrival, clock } = await setUp(t, { instances: 2 });
-  const client = dial(`${upgrade}\r\n`);
+  const client = dial(`${UPGRADE}\r\n`);
   const stuck = await request(0);
   const heard = textOf(stuck.socket);
   clock.advance(2_000);
   (await arrival(1)).socket.end("hello");
   assert.equal(await heard, "");
   client.end();
-  assert.equal(await textOf(client), `${agreed}hello`);
+  assert.equal(await textOf(client), `${AGREED}hello`);
 });
 
 test("behind an upgrade that is refused, no second request gets through", async (t) => {
   const { dial, request, clock } = await setUp(t, { instances: 1 });
-  const client = dial(`${upgrade}\r\nGET /first HTTP/1.1\r\nHost: x\r\n\r\n`);
+  const client = dial(`${UPGRADE}\r\nGET /first HTTP/1.1\r\nHost: x\r\n\r\n`);
   const { socket } = await request(0);
   const answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno";
   socket.write(answer);
@@ -227,16 +227,16 @@ test("behind an upgrade that is refused, no second request gets through", async 
 });
 
 const refused: [title: string, request: string, status: RegExp, says: RegExp][] = [
-  ["another path", upgrade.replace("/ws", "/other"), /^HTTP\/1\.1 404 /, /is at \/ws/],
-  ["another protocol", upgrade.replace("websocket", "h2c"), /^HTTP\/1\.1 400 /, /WebSocket/],
-  ["a token in the URL", upgrade.replace("/ws", "/ws?token=x"), /^HTTP\/1\.1 400 /, /Hello frame/],
+  ["another path", UPGRADE.replace("/ws", "/other"), /^HTTP\/1\.1 404 /, /is at \/ws/],
+  ["another protocol", UPGRADE.replace("websocket", "h2c"), /^HTTP\/1\.1 400 /, /WebSocket/],
+  ["a token in the URL", UPGRADE.replace("/ws", "/ws?token=x"), /^HTTP\/1\.1 400 /, /Hello frame/],
   [
     "an access token in the URL",
-    upgrade.replace("/ws", "/ws?a=b&access_token=x"),
+    UPGRADE.replace("/ws", "/ws?a=b&access_token=x"),
     /^HTTP\/1\.1 400 /,
     /Hello frame/,
   ],
-  ["a forged token", `${upgrade}Authorization: Bearer x\r\n`, /^HTTP\/1\.1 401 /, /not valid/],
+  ["a forged token", `${UPGRADE}Authorization: Bearer x\r\n`, /^HTTP\/1\.1 401 /, /not valid/],
 ];
 
 for (const [title, request, status, says] of refused) {
@@ -251,29 +251,29 @@ for (const [title, request, status, says] of refused) {
 
 test("without an instance the answer is 503", async (t) => {
   const { dial } = await setUp(t, { instances: 0 });
-  assert.match(await textOf(dial(`${upgrade}\r\n`)), /^HTTP\/1\.1 503 .*No connect instance/s);
+  assert.match(await textOf(dial(`${UPGRADE}\r\n`)), /^HTTP\/1\.1 503 .*No connect instance/s);
 });
 
 test("beyond the bound the answer is 503", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1, maxTunnels: 1 });
-  dial(`${upgrade}\r\n`);
+  dial(`${UPGRADE}\r\n`);
   await arrival(0);
-  assert.match(await textOf(dial(`${upgrade}\r\n`)), /^HTTP\/1\.1 503 .*full/s);
+  assert.match(await textOf(dial(`${UPGRADE}\r\n`)), /^HTTP\/1\.1 503 .*full/s);
 });
 
 test("a stopping gateway refuses new sockets, lets the others end, then cuts them", async (t) => {
   const { dial, arrival, tunnels, clock } = await setUp(t, { instances: 1 });
-  const ending = dial(`${upgrade}\r\n`);
+  const ending = dial(`${UPGRADE}\r\n`);
   const first = await arrival(0);
-  const staying = dial(`${upgrade}\r\n`);
+  const staying = dial(`${UPGRADE}\r\n`);
   await arrival(0);
 
   const closed = tunnels.close(60_000);
-  assert.match(await textOf(dial(`${upgrade}\r\n`)), /^HTTP\/1\.1 503 .*stopping/s);
+  assert.match(await textOf(dial(`${UPGRADE}\r\n`)), /^HTTP\/1\.1 503 .*stopping/s);
   first.socket.end("goodbye");
   ending.end();
-  assert.equal(await textOf(ending), `${agreed}goodbye`);
+  assert.equal(await textOf(ending), `${AGREED}goodbye`);
   clock.advance(60_000);
   await closed;
-  assert.equal(await textOf(staying), agreed);
+  assert.equal(await textOf(staying), AGREED);
 });

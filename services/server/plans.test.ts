@@ -57,14 +57,14 @@ const statements = [
 ];
 
 /** What no plan may hold: work that grows with a table instead of with the arrays. */
-const forbidden = /Seq Scan on \w+|Hash Join|Merge Join|Hash Cond|Merge Cond/;
+const FORBIDDEN = /Seq Scan on \w+|Hash Join|Merge Join|Hash Cond|Merge Cond/;
 /** A look-up by less than the whole key, the rest compared afterwards. */
-const loose = /Join Filter: .*_id = /;
+const LOOSE = /Join Filter: .*_id = /;
 
 function assertBounded(name: string, plan: string): void {
-  assert.doesNotMatch(plan, forbidden, name);
+  assert.doesNotMatch(plan, FORBIDDEN, name);
   // This one joins only what it has taken, which is bounded.
-  if (name !== takeOutbox.name) assert.doesNotMatch(plan, loose, name);
+  if (name !== takeOutbox.name) assert.doesNotMatch(plan, LOOSE, name);
 }
 
 async function plans(): Promise<Map<string, string>> {

@@ -3,8 +3,8 @@ import { after, test } from "node:test";
 import { type Phone, people } from "../people.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 240_000;
-const messages = 1_000;
+const TIMEOUT = 240_000;
+const MESSAGES = 1_000;
 // Soon enough for a test to wait for; in the field these are seconds to half a minute.
 const world = await startWorld(
   { after },
@@ -54,27 +54,27 @@ async function everythingArrived(phone: Phone, conversationId: string, count: nu
 }
 
 test("RabbitMQ is away while messages are sent: all arrive after it is back", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
   await send(1, 101);
   await world.mesh.backends.rabbit.stop();
-  const accepted = await send(101, messages + 1);
-  assert.equal(new Set(accepted.map((a) => a.sequence)).size, messages - 100);
+  const accepted = await send(101, MESSAGES + 1);
+  assert.equal(new Set(accepted.map((a) => a.sequence)).size, MESSAGES - 100);
   await world.mesh.backends.rabbit.restart();
-  await everythingArrived(b, conversationId, messages);
+  await everythingArrived(b, conversationId, MESSAGES);
 });
 
 test("Redis is flushed and restarted while messages are sent: all arrive", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
-  const sending = send(1, messages + 1);
+  const sending = send(1, MESSAGES + 1);
   // Without a disk, a Redis that starts again has forgotten everything.
   await world.mesh.backends.redis.kill();
   await sending;
   await world.mesh.backends.redis.restart();
-  await everythingArrived(b, conversationId, messages);
+  await everythingArrived(b, conversationId, MESSAGES);
 
   // And it is an ordinary system again: new sessions, live delivery.
   const [cai, dan] = await people(world, "cai", "dan");
@@ -86,7 +86,7 @@ test("Redis is flushed and restarted while messages are sent: all arrive", {
 });
 
 test("a server is killed between commit and publish: another one publishes", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
   // What was committed waits in the outbox for as long as the bus is away; its relay dies with it.
@@ -102,41 +102,41 @@ test("a server is killed between commit and publish: another one publishes", {
 });
 
 test("a server is killed while messages are sent: nothing is lost or doubled", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
-  const sending = send(1, messages + 1);
+  const sending = send(1, MESSAGES + 1);
   await b.until(() => b.texts().length > 20);
   await world.mesh.process("server-0").kill("SIGKILL");
   await sending;
-  await everythingArrived(b, conversationId, messages);
+  await everythingArrived(b, conversationId, MESSAGES);
   await world.mesh.process("server-0").restart();
 });
 
 test("connect is killed with sessions on it: clients come back elsewhere and miss nothing", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
-  const sending = send(1, messages + 1);
+  const sending = send(1, MESSAGES + 1);
   await b.until(() => b.texts().length > 20);
   for (const name of ["connect-0", "connect-1"]) await world.mesh.process(name).kill("SIGKILL");
   await sending;
-  await everythingArrived(b, conversationId, messages);
+  await everythingArrived(b, conversationId, MESSAGES);
   for (const name of ["connect-0", "connect-1"]) await world.mesh.process(name).restart();
 });
 
 test("PostgreSQL restarts while messages are sent: nothing is lost or doubled", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
-  const sending = send(1, messages + 1);
+  const sending = send(1, MESSAGES + 1);
   await b.until(() => b.texts().length > 20);
   await world.mesh.backends.postgres.restart();
   await sending;
-  await everythingArrived(b, conversationId, messages);
+  await everythingArrived(b, conversationId, MESSAGES);
 });
 
-test("connect stops in order: sessions move and miss nothing", { timeout }, async (t) => {
+test("connect stops in order: sessions move and miss nothing", { timeout: TIMEOUT }, async (t) => {
   const { b, conversationId, send } = await pair(t);
   const sending = send(1, 301);
   await b.until(() => b.texts().length > 20);

@@ -34,14 +34,14 @@ export interface Outcome {
 }
 
 /** How a call gets to the gateway outside of a socket. */
-export const rpcWays = ["connect", "grpc"] as const;
+export const RPC_WAYS = ["connect", "grpc"] as const;
 
 export interface WalkCall {
   readonly token?: string | undefined;
   readonly request?: Message;
   readonly headers?: Record<string, string>;
   /** Connect, as curl speaks it, when absent. */
-  readonly way?: (typeof rpcWays)[number];
+  readonly way?: (typeof RPC_WAYS)[number];
 }
 
 /** Calls a method, unary or a stream, of which it awaits the first answer. */
@@ -168,4 +168,4 @@ export async function badTokens(valid: string, sign: Sign): Promise<BadToken[]> 
 }
 
 /** The roles, from the least to the most. */
-export const everyRole: readonly Role[] = ["bot", "user", "operator", "admin"];
+export const EVERY_ROLE: readonly Role[] = ["bot", "user", "operator", "admin"];

@@ -21,15 +21,15 @@ import { startWorld } from "../world.ts";
 import {
   accessOf,
   badTokens,
-  everyRole,
+  EVERY_ROLE,
   methods,
   nameOf,
   outcomeOf,
-  rpcWays,
+  RPC_WAYS,
   socketOutcomeOf,
 } from "./access-walk.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const keyEncryptionKey = Buffer.alloc(32, 3).toString("base64");
 const world = await startWorld(
   { after },
@@ -70,7 +70,7 @@ const isOnSocket = (method: DescMethod): boolean =>
   method.methodKind === "unary" && method.parent !== EndpointService;
 
 /** How a method that a device may not reach at all answers. */
-const unreachable = ["PERMISSION_DENIED", "METHOD_NOT_FOUND"];
+const UNREACHABLE = ["PERMISSION_DENIED", "METHOD_NOT_FOUND"];
 
 test("every method declares who may call it, and the walk knows what that means", () => {
   assert.ok(methods.length > 50);
@@ -81,9 +81,9 @@ test("every method declares who may call it, and the walk knows what that means"
   }
 });
 
-for (const way of rpcWays) {
+for (const way of RPC_WAYS) {
   test(`without a good token nobody gets anywhere, method by method, over ${way}`, {
-    timeout,
+    timeout: TIMEOUT,
   }, async () => {
     const ana = await someone("admin");
     const bad = await badTokens(await ana.login(), sign);
@@ -97,7 +97,9 @@ for (const way of rpcWays) {
   });
 }
 
-test("after its login has ended a token gets nowhere, method by method", { timeout }, async () => {
+test("after its login has ended a token gets nowhere, method by method", {
+  timeout: TIMEOUT,
+}, async () => {
   const ana = await someone("admin");
   const token = await ana.login();
   await callers(url, AuthService, token).logout({});
@@ -105,7 +107,7 @@ test("after its login has ended a token gets nowhere, method by method", { timeo
   const users = UserService.method.getMyProfile;
   while ((await outcomeOf(url, users, { token })).reason === "ok");
   for (const method of guarded) {
-    for (const way of rpcWays) {
+    for (const way of RPC_WAYS) {
       const { reason } = await outcomeOf(url, method, { token, way });
       assert.equal(reason, "TOKEN_REVOKED", `${nameOf(method)} over ${way}`);
     }
@@ -113,7 +115,7 @@ test("after its login has ended a token gets nowhere, method by method", { timeo
 });
 
 test("a bad token takes nothing away where none is needed, and gives nothing", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const ana = await someone("admin");
   const bad = await badTokens(await ana.login(), sign);
@@ -126,16 +128,16 @@ test("a bad token takes nothing away where none is needed, and gives nothing", {
   }
 });
 
-for (const role of everyRole) {
+for (const role of EVERY_ROLE) {
   test(`what a role may call answers, what it may not is refused: ${role}`, {
-    timeout,
+    timeout: TIMEOUT,
   }, async () => {
     const one = await someone(role);
     for (const method of guarded) {
       const token = await one.login();
       const may = mayCall[accessOf(method)]!.includes(role);
       if (!may) {
-        for (const way of rpcWays) {
+        for (const way of RPC_WAYS) {
           const { reason } = await outcomeOf(url, method, { token, way });
           assert.equal(reason, "PERMISSION_DENIED", `${nameOf(method)} over ${way}`);
         }
@@ -143,13 +145,15 @@ for (const role of everyRole) {
       }
       const { reason, text } = await outcomeOf(url, method, { token });
       assert.ok(reason, `${nameOf(method)}: ${text}`);
-      const closed = [...unreachable, "TOKEN_INVALID", "UNAVAILABLE", "INTERNAL"];
+      const closed = [...UNREACHABLE, "TOKEN_INVALID", "UNAVAILABLE", "INTERNAL"];
       assert.ok(!closed.includes(reason), `${nameOf(method)}: ${reason} ${text}`);
     }
   });
 }
 
-test("no method of our own services answers at the gateway, to nobody", { timeout }, async () => {
+test("no method of our own services answers at the gateway, to nobody", {
+  timeout: TIMEOUT,
+}, async () => {
   const token = await (await someone("admin")).login();
   const guesses: Record<string, string>[] = [
     {},
@@ -159,9 +163,9 @@ test("no method of our own services answers at the gateway, to nobody", { timeou
   for (const method of internal) {
     for (const headers of guesses) {
       for (const given of [undefined, token]) {
-        for (const way of rpcWays) {
+        for (const way of RPC_WAYS) {
           const { reason, code } = await outcomeOf(url, method, { token: given, headers, way });
-          const closed = code === Code.Unimplemented || unreachable.includes(reason ?? "");
+          const closed = code === Code.Unimplemented || UNREACHABLE.includes(reason ?? "");
           assert.ok(closed, `${nameOf(method)} over ${way}: ${reason} ${code}`);
         }
       }
@@ -170,9 +174,9 @@ test("no method of our own services answers at the gateway, to nobody", { timeou
 });
 
 test("the same roles hold over the socket, where services' methods and streams are not", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
-  for (const role of everyRole) {
+  for (const role of EVERY_ROLE) {
     const one = await someone(role);
     for (const method of methods) {
       const may = mayCall[accessOf(method)]?.includes(role) ?? accessOf(method) === Access.PUBLIC;
@@ -246,9 +250,9 @@ async function rowsWith(schemas: string[], ids: readonly string[]): Promise<Set<
   return found;
 }
 
-for (const way of [...rpcWays, "socket"] as const) {
+for (const way of [...RPC_WAYS, "socket"] as const) {
   test(`with another user's ids in the request nobody reads, writes or ends what is theirs, over ${way}`, {
-    timeout,
+    timeout: TIMEOUT,
   }, async () => {
     const ana = await victim();
     const account = await rowsWith(["auth"], ana.userIds);
@@ -282,7 +286,7 @@ for (const way of [...rpcWays, "socket"] as const) {
   });
 }
 
-test("nobody comes from another address by saying so", { timeout }, async () => {
+test("nobody comes from another address by saying so", { timeout: TIMEOUT }, async () => {
   const [ana] = await people(world, "ana");
   const { refreshToken } = await ana!.login();
   const claimed = "203.0.113.9";
@@ -297,7 +301,7 @@ test("nobody comes from another address by saying so", { timeout }, async () => 
   assert.deepEqual(rows, [{ coarse_address: "127.0.0.0/24" }]);
 });
 
-test("a socket without a good token closes with its reason", { timeout }, async () => {
+test("a socket without a good token closes with its reason", { timeout: TIMEOUT }, async () => {
   const [ana] = await people(world, "ana");
   const bad = await badTokens((await ana!.login()).accessToken, sign);
   for (const { what, token, reason } of bad) {
@@ -307,7 +311,9 @@ test("a socket without a good token closes with its reason", { timeout }, async 
   }
 });
 
-test("an open session that renews with a bad token ends with its reason", { timeout }, async () => {
+test("an open session that renews with a bad token ends with its reason", {
+  timeout: TIMEOUT,
+}, async () => {
   const [ana] = await people(world, "ana");
   const { accessToken } = await ana!.login();
   const bad = await badTokens(accessToken, sign);
@@ -318,19 +324,21 @@ test("an open session that renews with a bad token ends with its reason", { time
   }
 });
 
-test("a token in the URL is refused", { timeout }, async () => {
+test("a token in the URL is refused", { timeout: TIMEOUT }, async () => {
   const [ana] = await people(world, "ana");
   const { accessToken } = await ana!.login();
   await assert.rejects(RawDevice.open(world.url, `/ws?access_token=${accessToken}`));
 });
 
-test("a frame before Hello closes the socket", { timeout }, async () => {
+test("a frame before Hello closes the socket", { timeout: TIMEOUT }, async () => {
   const device = await RawDevice.open(world.url);
   device.send({ case: "heartbeat", value: {} });
   assert.equal((await device.closed).code, CloseCode.PROTOCOL_ERROR);
 });
 
-test("after logout the token is worth nothing and the socket closes", { timeout }, async () => {
+test("after logout the token is worth nothing and the socket closes", {
+  timeout: TIMEOUT,
+}, async () => {
   const [ana] = await people(world, "ana");
   const { accessToken, refreshToken } = await ana!.login();
   const device = await RawDevice.hello(world.url, accessToken);
@@ -344,7 +352,7 @@ test("after logout the token is worth nothing and the socket closes", { timeout 
 });
 
 test("a stranger neither reads nor writes nor moves cursors in a conversation", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana, ben, eve] = await people(world, "ana", "ben", "eve");
   const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);

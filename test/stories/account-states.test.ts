@@ -13,7 +13,7 @@ import { callers, type Person, people, text } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 const [root] = await people(world, "root");
 await world.pool.query("UPDATE auth.account SET role = 'admin' WHERE user_id = $1", [root!.userId]);
@@ -43,7 +43,7 @@ async function closedBy(devices: readonly RawDevice[], work: () => Promise<unkno
 }
 
 test("disabling an account, ending its logins or changing its role closes its sockets within a second", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
   const { userId } = ana!;
@@ -53,7 +53,7 @@ test("disabling an account, ending its logins or changing its role closes its so
   await closedBy(await sockets(ana!), () => admin.disableAccount({ userId }));
 });
 
-test("a disabled account does nothing with what it has", { timeout }, async () => {
+test("a disabled account does nothing with what it has", { timeout: TIMEOUT }, async () => {
   const [ana] = await people(world, "ana");
   const tokens = await ana!.login();
   const socket = await RawDevice.hello(world.url, tokens.accessToken);
@@ -68,7 +68,7 @@ test("a disabled account does nothing with what it has", { timeout }, async () =
 });
 
 test("who deletes their account leaves what they wrote, by a deleted user", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
   const tokens = await ana!.login();
@@ -106,7 +106,7 @@ test("who deletes their account leaves what they wrote, by a deleted user", {
 });
 
 test("an account is deleted whatever door one comes by, with the password alone", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   for (const n of [0, 1, 2]) {
     const [ana] = await people(world, "ana");

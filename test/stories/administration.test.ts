@@ -9,7 +9,7 @@ import { doorsOf } from "../doors.ts";
 import { callers, type Person, people } from "../people.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
 /** Registers somebody with a role. */
@@ -26,7 +26,9 @@ const because = (reason: ErrorReason) => (error: unknown) => {
   return true;
 };
 
-test("an operator looks after an account, whatever door they come by", { timeout }, async (t) => {
+test("an operator looks after an account, whatever door they come by", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const operator = await somebody("operator", "operator");
   const root = await adminOf(await somebody("root", "admin"));
   for (const door of await doorsOf(t, world, operator)) {
@@ -67,7 +69,7 @@ test("an operator looks after an account, whatever door they come by", { timeout
 });
 
 test("an administrator makes operators, and their power ends with the role", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const root = await adminOf(await somebody("root", "admin"));
   const ben = await somebody("ben");
@@ -88,7 +90,7 @@ test("an administrator makes operators, and their power ends with the role", {
   await assert.rejects(ana!.login(), because(ErrorReason.ACCOUNT_DISABLED));
 });
 
-test("operators touch neither operators nor administrators", { timeout }, async () => {
+test("operators touch neither operators nor administrators", { timeout: TIMEOUT }, async () => {
   const operator = await somebody("operator", "operator");
   const others = [await somebody("operator", "operator"), await somebody("root", "admin")];
   const admin = await adminOf(operator);
@@ -101,7 +103,9 @@ test("operators touch neither operators nor administrators", { timeout }, async 
       await assert.rejects(call(), because(ErrorReason.PERMISSION_DENIED));
 });
 
-test("an administrator gives somebody locked out a new password", { timeout }, async () => {
+test("an administrator gives somebody locked out a new password", {
+  timeout: TIMEOUT,
+}, async () => {
   const root = await adminOf(await somebody("root", "admin"));
   const ana = await somebody("ana");
   const auth = callers(world.url, AuthService);
@@ -120,7 +124,7 @@ test("an administrator gives somebody locked out a new password", { timeout }, a
   assert.equal(user?.userId, ana.userId);
 });
 
-test("the audit cannot be rewritten, not even in the database", { timeout }, async () => {
+test("the audit cannot be rewritten, not even in the database", { timeout: TIMEOUT }, async () => {
   for (const sql of ["UPDATE auth.audit SET reason = ''", "DELETE FROM auth.audit"])
     await assert.rejects(world.pool.query(sql), /append-only/);
 });

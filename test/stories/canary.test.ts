@@ -13,7 +13,7 @@ import { Dealings, foundIn } from "../secrets.ts";
 import { anyPhone, startPhones } from "../sms.ts";
 import { testMode } from "../world.ts";
 
-const timeout = 170_000;
+const TIMEOUT = 170_000;
 const phones = await startPhones({ after });
 const settings: Record<string, string> = {
   ...phones.settings,
@@ -95,7 +95,7 @@ async function requireUnheard(some: Dealings): Promise<void> {
 }
 
 test("what is secret is in no log, at its lowest level, in no metric and in no error", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const some = new Dealings(lucky, phones);
   const ana = await some.registered("ana");
@@ -131,7 +131,7 @@ test("what is secret is in no log, at its lowest level, in no metric and in no e
 });
 
 test("nor when the gateway for messages, or the database, fails in the middle of it", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const some = new Dealings(lucky, phones);
   const ana = await some.registered("ana");

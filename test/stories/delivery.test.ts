@@ -5,7 +5,7 @@ import { callers, people, text } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 // Short, so that a story about silence need not wait long.
 const world = await startWorld(
   { after },
@@ -13,7 +13,7 @@ const world = await startWorld(
 );
 
 test("what is not acknowledged comes again, then the device is told to sync and the sender that it is undelivered", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => ana!.leave());
@@ -49,7 +49,7 @@ test("what is not acknowledged comes again, then the device is told to sync and 
 });
 
 test("one acknowledgement covers everything before it, and nothing comes again", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => ana!.leave());
@@ -93,7 +93,7 @@ test("one acknowledgement covers everything before it, and nothing comes again",
   }
 });
 
-test("the sender sees SENT, DELIVERED, READ", { timeout }, async (t) => {
+test("the sender sees SENT, DELIVERED, READ", { timeout: TIMEOUT }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
   const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
@@ -111,7 +111,9 @@ test("the sender sees SENT, DELIVERED, READ", { timeout }, async (t) => {
   );
 });
 
-test("unread counts others' messages only, and reading takes them away", { timeout }, async () => {
+test("unread counts others' messages only, and reading takes them away", {
+  timeout: TIMEOUT,
+}, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
   const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
   const asBen = callers(world.url, MessageService, (await ben!.login()).accessToken);

@@ -10,7 +10,7 @@ import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld(
   {
     after,
@@ -26,7 +26,9 @@ const { MOBILE, DESKTOP, WEB } = DeviceClass;
 
 const devicesOf = (accessToken: string) => callers(world.url, DeviceService, accessToken);
 
-test("the list says of each device what it is and which one asks", { timeout }, async () => {
+test("the list says of each device what it is and which one asks", {
+  timeout: TIMEOUT,
+}, async () => {
   const [ana] = await people(world, "ana");
   await ana!.login({ deviceId: "phone", deviceClass: MOBILE });
   const { accessToken } = await ana!.login({ deviceId: "laptop", deviceClass: DESKTOP });
@@ -47,7 +49,7 @@ test("the list says of each device what it is and which one asks", { timeout }, 
 });
 
 test("a revoked device is cut off: socket, calls and refresh; a stranger cannot do it", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana, eve] = await people(world, "ana", "eve");
   const lost = await ana!.login({ deviceId: "lost", deviceClass: MOBILE });
@@ -69,7 +71,7 @@ test("a revoked device is cut off: socket, calls and refresh; a stranger cannot 
 });
 
 test("a device that is online is seen: when its session opens and when it ends", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
   const asLaptop = devicesOf((await ana!.login({ deviceId: "laptop" })).accessToken);
@@ -93,7 +95,9 @@ test("a device that is online is seen: when its session opens and when it ends",
   await seenAfter(atOpening);
 });
 
-test("all other devices are revoked at once, wherever they are", { timeout }, async (t) => {
+test("all other devices are revoked at once, wherever they are", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const [ana] = await people(world, "ana");
   const others = await Promise.all(
     [world.url, ...world.connects, world.url].slice(0, 3).map(async (door) => {
@@ -111,7 +115,7 @@ test("all other devices are revoked at once, wherever they are", { timeout }, as
 });
 
 test("an administrator changes the policy while everything runs: one more is refused", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [root, ana] = await people(world, "root", "ana");
   await world.pool.query("UPDATE auth.account SET role = 'admin' WHERE user_id = $1", [

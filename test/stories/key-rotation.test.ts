@@ -9,13 +9,13 @@ import { sealPassword } from "../../client/login/password.ts";
 import { callers, type Person, people } from "../people.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 const { clock } = world;
 const auth = callers(world.url, AuthService);
 const [ana] = (await people(world, "ana")) as [Person];
 const [SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS] = [1_000, 60_000, 3_600_000, 86_400_000];
-const password = "a passphrase for stories";
+const PASSWORD = "a passphrase for stories";
 
 /** The ids of the keys that access tokens are verified with. */
 async function published(): Promise<string[]> {
@@ -40,12 +40,12 @@ async function until(holds: () => Promise<boolean>, stepMs = 31 * SECOND_MS): Pr
 }
 
 test("keys that are due get successors, which everybody knows first; the old ones go when they are done", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const device = { deviceId: "desk", deviceClass: DeviceClass.DESKTOP };
   const client = new LuckyClient({ url: world.url, device, clock });
   t.after(() => client.close());
-  await client.login(ana.userName, password);
+  await client.login(ana.userName, PASSWORD);
   const mine = (await ana.login()).accessToken;
   await callers(world.url, UserService, mine).updateProfile({ location: "Porto" });
   const first = await stored();
@@ -56,7 +56,7 @@ test("keys that are due get successors, which everybody knows first; the old one
   /** As a client that got the key before it was replaced, and the nonce after. */
   const loginUnderOld = async () => {
     const { nonce, serverTimeMs } = await auth.getPublicKey({});
-    const sealed = await sealPassword({ ...old, nonce, serverTimeMs }, password);
+    const sealed = await sealPassword({ ...old, nonce, serverTimeMs }, PASSWORD);
     return auth.login({ userName: ana.userName, password: sealed, device });
   };
 
@@ -98,7 +98,7 @@ test("keys that are due get successors, which everybody knows first; the old one
     return reason !== undefined;
   });
   // Our client gets the key anew by itself.
-  await client.login(ana.userName, password);
+  await client.login(ana.userName, PASSWORD);
 
   // So do the keys of columns, once everything is sealed under their successors.
   await until(async () => {

@@ -11,11 +11,11 @@ import { callers, people, text } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
 test("a message arrives on either side, in order, and both see the same log", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
@@ -45,7 +45,9 @@ test("a message arrives on either side, in order, and both see the same log", {
   );
 });
 
-test("every kind of content that a user may send travels unchanged", { timeout }, async (t) => {
+test("every kind of content that a user may send travels unchanged", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   const b = await ben!.phone();
   t.after(() => ben!.leave());
@@ -85,7 +87,7 @@ test("every kind of content that a user may send travels unchanged", { timeout }
 });
 
 test("what only the server may say, and what breaks a constraint, is refused", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
   const messages = callers(world.url, MessageService, (await ana!.login()).accessToken);
@@ -115,7 +117,9 @@ test("what only the server may say, and what breaks a constraint, is refused", {
   await assert.rejects(nobody, (e) => reasonOf(e) === ErrorReason.USER_NOT_FOUND);
 });
 
-test("a repeated send gives the first answer and stores one message", { timeout }, async () => {
+test("a repeated send gives the first answer and stores one message", {
+  timeout: TIMEOUT,
+}, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
   const messages = callers(world.url, MessageService, (await ana!.login()).accessToken);
   const request = {
@@ -137,7 +141,7 @@ test("a repeated send gives the first answer and stores one message", { timeout 
 });
 
 test("a send whose answer was lost is repeated by key after the reconnect", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   const { accessToken } = await ana!.login({ deviceId: "ana-1" });
@@ -171,7 +175,7 @@ test("a send whose answer was lost is repeated by key after the reconnect", {
 });
 
 test("the same key with other content is refused, on RPC and on the socket", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   const { accessToken } = await ana!.login();
@@ -192,7 +196,9 @@ test("the same key with other content is refused, on RPC and on the socket", {
   );
 });
 
-test("16 senders at once in one group: gap-free, and the same for all", { timeout }, async (t) => {
+test("16 senders at once in one group: gap-free, and the same for all", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const senders = 16;
   const each = 25;
   const crowd = await people(world, ...Array.from({ length: senders }, (_, i) => `member${i}`));
@@ -253,7 +259,7 @@ test("16 senders at once in one group: gap-free, and the same for all", { timeou
   }
 });
 
-test("the sender's other devices get the message too", { timeout }, async (t) => {
+test("the sender's other devices get the message too", { timeout: TIMEOUT }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
   const laptop = await ana!.phone({ deviceClass: DeviceClass.DESKTOP });
@@ -271,7 +277,7 @@ test("the sender's other devices get the message too", { timeout }, async (t) =>
   );
 });
 
-test("typing reaches who is there and is stored nowhere", { timeout }, async (t) => {
+test("typing reaches who is there and is stored nowhere", { timeout: TIMEOUT }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
   const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
@@ -297,7 +303,9 @@ test("typing reaches who is there and is stored nowhere", { timeout }, async (t)
   assert.equal(late.typings.length, 0);
 });
 
-test("who joins a group hears it from there on, who is removed no more", { timeout }, async (t) => {
+test("who joins a group hears it from there on, who is removed no more", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const [ana, ben, cai] = await people(world, "ana", "ben", "cai");
   t.after(() => Promise.all([ana!.leave(), ben!.leave(), cai!.leave()]));
   const [a, b, c] = await Promise.all([ana!.phone(), ben!.phone(), cai!.phone()]);
@@ -328,7 +336,7 @@ test("who joins a group hears it from there on, who is removed no more", { timeo
   assert.deepEqual(c.texts(conversationId), ["with cai"]);
 });
 
-test("only the owner and admins change a group", { timeout }, async () => {
+test("only the owner and admins change a group", { timeout: TIMEOUT }, async () => {
   const [ana, ben, cai] = await people(world, "ana", "ben", "cai");
   const asAna = callers(world.url, GroupService, (await ana!.login()).accessToken);
   const asBen = callers(world.url, GroupService, (await ben!.login()).accessToken);

@@ -13,11 +13,11 @@ import { RawDevice } from "../raw.ts";
 import { anyPhone, startPhones } from "../sms.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const phones = await startPhones({ after });
 const world = await startWorld({ after }, { settings: phones.settings });
 const auth = callers(world.url, AuthService);
-const first = "a passphrase for stories";
+const FIRST = "a passphrase for stories";
 const because = (reason: ErrorReason) => (error: unknown) => {
   assert.equal(ErrorReason[reasonOf(error)], ErrorReason[reason]);
   return true;
@@ -48,7 +48,7 @@ async function numbered() {
 }
 
 test("a changed password ends all other logins at once, and keeps one's own", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
   const [mine, other] = [await ana!.login(), await ana!.login()];
@@ -56,28 +56,28 @@ test("a changed password ends all other logins at once, and keeps one's own", {
   const there = await RawDevice.hello(world.connects.at(-1)!, other.accessToken);
   t.after(() => here.close());
   const own = callers(world.url, AuthService, mine.accessToken);
-  await change(own, first, "tulip hatchet orbit");
+  await change(own, FIRST, "tulip hatchet orbit");
   assert.equal((await there.closed).code, CloseCode.TOKEN_REVOKED);
   const refreshing = auth.refresh({ refreshToken: other.refreshToken });
   await assert.rejects(refreshing, because(ErrorReason.REFRESH_TOKEN_INVALID));
   await here.roundTrip();
   await auth.refresh({ refreshToken: mine.refreshToken });
-  await assert.rejects(login(ana!.userName, first), because(ErrorReason.CREDENTIALS_INVALID));
+  await assert.rejects(login(ana!.userName, FIRST), because(ErrorReason.CREDENTIALS_INVALID));
   await login(ana!.userName, "tulip hatchet orbit");
 });
 
-test("a password is changed by every door", { timeout }, async (t) => {
+test("a password is changed by every door", { timeout: TIMEOUT }, async (t) => {
   // Each change ends the other logins, so every door gets a person of its own.
   for (const [at, name] of ["json", "grpc", "socket"].entries()) {
     const [one] = await people(world, name);
     const door = (await doorsOf(t, world, one!))[at]!;
-    await change(door.of(AuthService), first, "tulip hatchet orbit");
+    await change(door.of(AuthService), FIRST, "tulip hatchet orbit");
     await login(one!.userName, "tulip hatchet orbit");
   }
 });
 
 test("who does not know the password, or wants a weak one, changes nothing", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
   const own = callers(world.url, AuthService, (await ana!.login()).accessToken);
@@ -85,23 +85,23 @@ test("who does not know the password, or wants a weak one, changes nothing", {
   await assert.rejects(wrong, because(ErrorReason.CREDENTIALS_INVALID));
   const without = change(own, undefined, "tulip hatchet orbit");
   await assert.rejects(without, because(ErrorReason.CREDENTIALS_INVALID));
-  const weak = change(own, first, ana!.userName);
+  const weak = change(own, FIRST, ana!.userName);
   await assert.rejects(weak, because(ErrorReason.PASSWORD_WEAK));
-  await login(ana!.userName, first);
+  await login(ana!.userName, FIRST);
 });
 
-test("of two changes at once one holds", { timeout }, async () => {
+test("of two changes at once one holds", { timeout: TIMEOUT }, async () => {
   const [ana] = await people(world, "ana");
   const own = callers(world.url, AuthService, (await ana!.login()).accessToken);
   const wanted = ["tulip hatchet orbit", "lantern quartz zebra"];
-  const outcomes = await Promise.allSettled(wanted.map((fresh) => change(own, first, fresh)));
+  const outcomes = await Promise.allSettled(wanted.map((fresh) => change(own, FIRST, fresh)));
   const held = wanted.filter((_, at) => outcomes[at]!.status === "fulfilled");
   assert.equal(held.length, 1);
   await login(ana!.userName, held[0]!);
 });
 
 test("an account by number alone sets its first password without an old one", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const { phone, userName, tokens } = await numbered();
   const guess = login(userName, "tulip hatchet orbit");
@@ -117,7 +117,9 @@ test("an account by number alone sets its first password without an old one", {
   await assert.rejects(again, because(ErrorReason.CREDENTIALS_INVALID));
 });
 
-test("a forgotten password is reset by a code, and every login ends", { timeout }, async () => {
+test("a forgotten password is reset by a code, and every login ends", {
+  timeout: TIMEOUT,
+}, async () => {
   const { phone, userName, tokens } = await numbered();
   const live = await RawDevice.hello(world.url, tokens.accessToken);
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.RESET });
@@ -135,16 +137,18 @@ test("a forgotten password is reset by a code, and every login ends", { timeout 
   await assert.rejects(again, because(ErrorReason.SMS_CODE_INVALID));
 });
 
-test("a hash with other parameters is made anew at the next login", { timeout }, async () => {
+test("a hash with other parameters is made anew at the next login", {
+  timeout: TIMEOUT,
+}, async () => {
   const [ana] = await people(world, "ana");
-  const older = await hash(first, { memoryCost: 9_000, timeCost: 2, parallelism: 1 });
+  const older = await hash(FIRST, { memoryCost: 9_000, timeCost: 2, parallelism: 1 });
   const sql = "UPDATE auth.account SET password_hash = $2 WHERE user_id = $1";
   await world.pool.query(sql, [ana!.userId, older]);
-  await login(ana!.userName, first);
+  await login(ana!.userName, FIRST);
   const { rows } = await world.pool.query(
     "SELECT password_hash FROM auth.account WHERE user_id = $1",
     [ana!.userId],
   );
   assert.match(rows[0].password_hash, /^\$argon2id\$v=19\$m=8192,t=1,p=1\$/);
-  await login(ana!.userName, first);
+  await login(ana!.userName, FIRST);
 });

@@ -13,7 +13,7 @@ import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
 /** Registers people, each with their own way to UserService. */
@@ -37,7 +37,7 @@ const refused = (reason: ErrorReason) => (error: unknown) => {
 };
 const birthday = { year: 1990, month: 2, day: 28 };
 
-test("a profile begins with the names and nothing told", { timeout }, async () => {
+test("a profile begins with the names and nothing told", { timeout: TIMEOUT }, async () => {
   const [ana] = await users("ana");
   const { profile } = await ana!.api.getMyProfile({});
   assert.equal(profile?.profile?.user?.userId, ana!.userId);
@@ -51,7 +51,7 @@ test("a profile begins with the names and nothing told", { timeout }, async () =
 });
 
 test("every field is kept; others see what is for them, and the rest when it is shown", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await users("ana", "ben");
   const told = {
@@ -88,7 +88,7 @@ test("every field is kept; others see what is for them, and the rest when it is 
   assert.deepEqual([(await seen()).birthday?.year, (await seen()).location], [1990, ""]);
 });
 
-test("absent fields stay, present empty ones are cleared", { timeout }, async () => {
+test("absent fields stay, present empty ones are cleared", { timeout: TIMEOUT }, async () => {
   const [ana] = await users("ana");
   await ana!.api.updateProfile({ location: "Porto", birthday, signature: "hi", displayName: "A" });
   const kept = (await ana!.api.updateProfile({ gender: Gender.OTHER })).profile!;
@@ -110,7 +110,7 @@ test("absent fields stay, present empty ones are cleared", { timeout }, async ()
 });
 
 test("a question is told only while it is asked, and asked only when it is there", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await users("ana", "ben");
   const ask = { whoMayAddMe: WhoMayAddMe.WITH_QUESTION };
@@ -128,7 +128,7 @@ test("a question is told only while it is asked, and asked only when it is there
 });
 
 test("what no profile can hold is refused with the field's name, and changes nothing", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana] = await users("ana");
   const wrong: [string, Parameters<NonNullable<typeof ana>["api"]["updateProfile"]>[0]][] = [
@@ -160,7 +160,7 @@ test("what no profile can hold is refused with the field's name, and changes not
 });
 
 test("profiles come in batches of up to 200, those that exist, in the order asked", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await users("ana", "ben");
   const userIds = [ben!.userId, "1", ana!.userId, ben!.userId];
@@ -179,7 +179,7 @@ test("profiles come in batches of up to 200, those that exist, in the order aske
   await assert.rejects(ana!.api.getProfile({ userId: "1" }), missing);
 });
 
-test("changes from two devices at once both stay", { timeout }, async () => {
+test("changes from two devices at once both stay", { timeout: TIMEOUT }, async () => {
   const [ana] = await users("ana");
   await Promise.all([
     ana!.api.updateProfile({ location: "Porto" }),
@@ -191,7 +191,7 @@ test("changes from two devices at once both stay", { timeout }, async () => {
   assert.equal(profile?.birthday?.month, 2);
 });
 
-test("a token that outlives its account changes nothing of it", { timeout }, async () => {
+test("a token that outlives its account changes nothing of it", { timeout: TIMEOUT }, async () => {
   const [ana] = await users("ana");
   const id = [ana!.userId];
   await world.pool.query("UPDATE auth.account SET state = 'deleted' WHERE user_id = $1", id);
@@ -202,7 +202,9 @@ test("a token that outlives its account changes nothing of it", { timeout }, asy
   assert.equal((await world.pool.query(sql, id)).rows[0].location, null);
 });
 
-test("the profile answers to curl and to the socket's Rpc alike", { timeout }, async (t) => {
+test("the profile answers to curl and to the socket's Rpc alike", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const [ana] = await users("ana");
   await ana!.api.updateProfile({ location: "Porto" });
   const answer = await fetch(`${world.url}/lucky.user.v1.UserService/GetMyProfile`, {

@@ -11,7 +11,7 @@ import { callers, type Person, people } from "../people.ts";
 import { anybody, Screen } from "../screen.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 const { WAITING, SCANNED, CONFIRMED, REFUSED, EXPIRED } = QrLoginState;
 type Reason = keyof typeof ErrorReason;
@@ -318,10 +318,10 @@ async function disable({ userId }: Person): Promise<void> {
 }
 
 for (const [name, attack] of Object.entries(attacks)) {
-  test(`QR login, attacked: ${name}`, { timeout }, async () => attack(await scene()));
+  test(`QR login, attacked: ${name}`, { timeout: TIMEOUT }, async () => attack(await scene()));
 }
 
-test("QR login, attacked: everything comes too late", { timeout }, async () => {
+test("QR login, attacked: everything comes too late", { timeout: TIMEOUT }, async () => {
   const { clock } = world;
   const { phone, screen: unseen } = await scene();
   const [seen, answered] = await Promise.all([Screen.show(world), Screen.show(world)]);

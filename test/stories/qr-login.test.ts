@@ -18,7 +18,7 @@ import { RawDevice } from "../raw.ts";
 import { Screen } from "../screen.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 const { WAITING, SCANNED, CONFIRMED, REFUSED } = QrLoginState;
 
@@ -39,7 +39,7 @@ async function whose({ accessToken }: Pick<Tokens, "accessToken">, person: Perso
 
 for (const protocol of ["grpc", "connect"] as const) {
   test(`a desktop watches over ${protocol}, a phone scans and confirms, the desktop is in`, {
-    timeout,
+    timeout: TIMEOUT,
   }, async () => {
     const [ana] = await people(world, "ana");
     const phone = await phoneOf(ana!);
@@ -69,7 +69,7 @@ for (const protocol of ["grpc", "connect"] as const) {
     await whose(fresh.tokens!, ana!);
   });
 
-  test(`a device that polls over ${protocol} gets in as well`, { timeout }, async () => {
+  test(`a device that polls over ${protocol} gets in as well`, { timeout: TIMEOUT }, async () => {
     const [ana] = await people(world, "ana");
     const phone = await phoneOf(ana!);
     const screen = await Screen.show(world, { deviceClass: DeviceClass.WEB }, protocol);
@@ -86,7 +86,7 @@ for (const protocol of ["grpc", "connect"] as const) {
   });
 }
 
-test("plain JSON, as curl sends it, is enough for both sides", { timeout }, async () => {
+test("plain JSON, as curl sends it, is enough for both sides", { timeout: TIMEOUT }, async () => {
   const [ana] = await people(world, "ana");
   const { accessToken } = await phoneOf(ana!);
   const post = async (method: string, body: object, token?: string) => {
@@ -111,7 +111,7 @@ test("plain JSON, as curl sends it, is enough for both sides", { timeout }, asyn
 });
 
 test("the phone's side works over its socket, which is told of the new device", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
   const { accessToken } = await phoneOf(ana!);
@@ -146,7 +146,9 @@ test("the phone's side works over its socket, which is told of the new device", 
   assert.equal(notice.deviceName, "desk");
 });
 
-test("a device that is turned away is told so, at once and for good", { timeout }, async () => {
+test("a device that is turned away is told so, at once and for good", {
+  timeout: TIMEOUT,
+}, async () => {
   const [ana] = await people(world, "ana");
   const phone = await phoneOf(ana!);
   const screen = await Screen.show(world);
@@ -160,7 +162,7 @@ test("a device that is turned away is told so, at once and for good", { timeout 
   assert.equal((await screen.look()).state, REFUSED);
 });
 
-test("the client shows the code and comes in by itself", { timeout }, async () => {
+test("the client shows the code and comes in by itself", { timeout: TIMEOUT }, async () => {
   const [ana] = await people(world, "ana");
   const phone = await phoneOf(ana!);
   const device = { deviceId: "a-tab", deviceClass: DeviceClass.WEB };

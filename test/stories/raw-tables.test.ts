@@ -7,7 +7,7 @@ import { Dealings, foundIn, type Secret } from "../secrets.ts";
 import { anyPhone, startPhones } from "../sms.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const phones = await startPhones({ after });
 const world = await startWorld({ after }, { settings: phones.settings });
 
@@ -49,7 +49,7 @@ function disguises(secret: Secret): Secret[] {
 }
 
 test("who reads the raw tables finds no password, code, token, number, place or day", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const some = new Dealings(world, phones);
   const ana = await some.registered("ana");
@@ -86,7 +86,7 @@ test("who reads the raw tables finds no password, code, token, number, place or 
 });
 
 test("a number is found by its whole value alone, and only when its owner lets it", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const some = new Dealings(world, phones);
   const ana = await some.registered("ana");
@@ -103,7 +103,7 @@ test("a number is found by its whole value alone, and only when its owner lets i
 });
 
 test("after its deletion nothing in the tables of accounts tells of a person", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const some = new Dealings(world, phones);
   const ana = await some.registered("ana");

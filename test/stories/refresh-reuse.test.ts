@@ -8,7 +8,7 @@ import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 /** Longer than the ten seconds within which a used token may come again. */
 const AFTER_GRACE_MS = 11_000;
@@ -28,7 +28,7 @@ async function liveFamilies(userId: string): Promise<number> {
 }
 
 test("two parallel uses of one refresh token end in one winner, who goes on", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
   for (let round = 0; round < 5; round++) {
@@ -44,7 +44,7 @@ test("two parallel uses of one refresh token end in one winner, who goes on", {
 });
 
 test("a used token that comes again after its grace ends the login, and the others are told", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
   const stolen = await ana!.login({ deviceId: "phone" });
@@ -63,7 +63,7 @@ test("a used token that comes again after its grace ends the login, and the othe
 });
 
 test("within its grace a used token is theft too, once its successor was used", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
   const laptop = await RawDevice.hello(world.connects.at(-1)!, (await ana!.login()).accessToken);
@@ -78,7 +78,9 @@ test("within its grace a used token is theft too, once its successor was used", 
   assert.equal(notice.kind, SecurityNoticeKind.REFRESH_TOKEN_REUSED);
 });
 
-test("whatever thief and owner do at once, no two families live", { timeout }, async () => {
+test("whatever thief and owner do at once, no two families live", {
+  timeout: TIMEOUT,
+}, async () => {
   const rounds = 5;
   const [ana] = await people(world, "ana");
   const families: { stolen: Tokens; kept: Tokens }[] = [];

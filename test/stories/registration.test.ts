@@ -11,13 +11,13 @@ import { callers, people } from "../people.ts";
 import { anyPhone, startPhones } from "../sms.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const phones = await startPhones({ after });
 const world = await startWorld({ after }, { settings: phones.settings });
 const auth = callers(world.url, AuthService);
 const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
-const password = "tulip hatchet orbit";
-const sealed = async (text = password) => sealPassword(await auth.getPublicKey({}), text);
+const PASSWORD = "tulip hatchet orbit";
+const sealed = async (text = PASSWORD) => sealPassword(await auth.getPublicKey({}), text);
 const fresh = (name: string) => `${name}-${randomUUID().slice(0, 8)}`;
 const because = (reason: ErrorReason) => (error: unknown) => {
   assert.equal(ErrorReason[reasonOf(error)], ErrorReason[reason]);
@@ -31,12 +31,12 @@ async function codeFor(phone: string): Promise<string> {
 }
 
 test("an account is made by name and password, whatever door one comes by", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [host] = await people(world, "host");
   for (const door of await doorsOf(t, world, host!)) {
     const own = door.of(AuthService);
-    const seal = async () => sealPassword(await own.getPublicKey({}), password);
+    const seal = async () => sealPassword(await own.getPublicKey({}), PASSWORD);
     const userName = fresh("Ana");
     const registered = await own.register({ userName, password: await seal(), displayName: "Ana" });
     assert.equal(registered.user?.displayName, "Ana", door.name);
@@ -50,7 +50,7 @@ test("an account is made by name and password, whatever door one comes by", {
 });
 
 test("another spelling of a taken name is taken, and one that looks like it is refused", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const tail = randomUUID().slice(0, 8);
   const register = async (userName: string) =>
@@ -66,7 +66,9 @@ test("another spelling of a taken name is taken, and one that looks like it is r
     await assert.rejects(register(unseen), because(ErrorReason.INVALID_ARGUMENT));
 });
 
-test("a password is judged by how it would be guessed, not by its signs", { timeout }, async () => {
+test("a password is judged by how it would be guessed, not by its signs", {
+  timeout: TIMEOUT,
+}, async () => {
   const userName = fresh("judged");
   const register = async (text: string) =>
     auth.register({ userName, password: await sealed(text) });
@@ -76,7 +78,7 @@ test("a password is judged by how it would be guessed, not by its signs", { time
 });
 
 test("an account is made by a proven number, whatever door one comes by", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [host] = await people(world, "host");
   for (const door of await doorsOf(t, world, host!)) {
@@ -95,7 +97,7 @@ test("an account is made by a proven number, whatever door one comes by", {
 });
 
 test("who registers by number may choose name and password, and logs in with both", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const phone = anyPhone();
   const userName = fresh("Ben");
@@ -114,21 +116,23 @@ test("who registers by number may choose name and password, and logs in with bot
 });
 
 test("a taken name or a weak password leaves the code good for another try", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
   const phone = anyPhone();
   const code = await codeFor(phone);
   const register = async (userName: string, text: string) =>
     auth.registerByPhone({ phone, code, userName, password: await sealed(text), device });
-  const taken = register(ana!.userName, password);
+  const taken = register(ana!.userName, PASSWORD);
   await assert.rejects(taken, because(ErrorReason.USER_NAME_TAKEN));
   const weak = register(fresh("weak"), "12345678");
   await assert.rejects(weak, because(ErrorReason.PASSWORD_WEAK));
-  await register(fresh("good"), password);
+  await register(fresh("good"), PASSWORD);
 });
 
-test("a taken number is told only to who proves it, and costs the code", { timeout }, async () => {
+test("a taken number is told only to who proves it, and costs the code", {
+  timeout: TIMEOUT,
+}, async () => {
   const phone = anyPhone();
   await auth.registerByPhone({ phone, code: await codeFor(phone), device });
   const code = await codeFor(phone);
@@ -140,7 +144,7 @@ test("a taken number is told only to who proves it, and costs the code", { timeo
   await assert.rejects(proven(), because(ErrorReason.SMS_CODE_INVALID));
 });
 
-test("of many who register with one code one gets the account", { timeout }, async () => {
+test("of many who register with one code one gets the account", { timeout: TIMEOUT }, async () => {
   const phone = anyPhone();
   const code = await codeFor(phone);
   const outcomes = await Promise.allSettled(

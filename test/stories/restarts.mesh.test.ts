@@ -12,7 +12,7 @@ import { Screen } from "../screen.ts";
 import { anyPhone, startPhones } from "../sms.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const phones = await startPhones({ after });
 const settings = { ...phones.settings, LUCKY_AUTH_SMS_PER_NUMBER_PER_HOUR: "4" };
 const world = await startWorld({ after }, { mode: "mesh", settings });
@@ -33,7 +33,7 @@ async function whenBack<T>(call: () => Promise<T>): Promise<T> {
 }
 
 test("a QR login survives the restart of what serves it: the stream ends, the client asks on", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
   const { accessToken } = await ana!.login({ deviceClass: DeviceClass.MOBILE });
@@ -64,7 +64,9 @@ test("a QR login survives the restart of what serves it: the stream ends, the cl
   assert.equal((await screen.look()).state, WAITING);
 });
 
-test("whoever was away when a login ended knows it when it is back", { timeout }, async () => {
+test("whoever was away when a login ended knows it when it is back", {
+  timeout: TIMEOUT,
+}, async () => {
   const [ana] = await people(world, "ana");
   const before = await ana!.login();
   const during = await ana!.login();
@@ -82,7 +84,9 @@ test("whoever was away when a login ended knows it when it is back", { timeout }
   }
 });
 
-test("codes, their budgets and the time outlive a restart of auth", { timeout }, async () => {
+test("codes, their budgets and the time outlive a restart of auth", {
+  timeout: TIMEOUT,
+}, async () => {
   const phone = anyPhone();
   const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
   const codeFor = async (purpose: SmsPurpose) => {

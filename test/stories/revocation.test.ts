@@ -9,7 +9,7 @@ import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
 /** Addresses that a socket can be opened at: the gateway's and each connect instance's. */
@@ -32,7 +32,7 @@ async function openingCode(address: string, accessToken: string): Promise<number
 }
 
 test("a logout elsewhere closes the sockets within a second, on every instance", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   for (const door of doors()) {
     const [ana] = await people(world, "ana");
@@ -47,7 +47,7 @@ test("a logout elsewhere closes the sockets within a second, on every instance",
 });
 
 test("the token of an ended login is refused within a second, by gateway and sockets", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
   const { accessToken } = await ana!.login();
@@ -60,7 +60,9 @@ test("the token of an ended login is refused within a second, by gateway and soc
     assert.equal(await openingCode(door, accessToken), CloseCode.TOKEN_REVOKED);
 });
 
-test("an ended login that the bus told nobody of is found by asking", { timeout }, async () => {
+test("an ended login that the bus told nobody of is found by asking", {
+  timeout: TIMEOUT,
+}, async () => {
   const [ana] = await people(world, "ana");
   const { accessToken } = await ana!.login();
   const device = await RawDevice.hello(world.connects[0]!, accessToken);
@@ -73,7 +75,7 @@ test("an ended login that the bus told nobody of is found by asking", { timeout 
 });
 
 test("when the keys are withdrawn no token of theirs gets in, and honest devices come back", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => ana!.leave());

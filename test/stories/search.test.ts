@@ -13,11 +13,11 @@ import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
-const perMinute = 40;
+const TIMEOUT = 120_000;
+const PER_MINUTE = 40;
 const world = await startWorld(
   { after },
-  { settings: { LUCKY_LIMITS_SEARCH_PER_MINUTE: String(perMinute) } },
+  { settings: { LUCKY_LIMITS_SEARCH_PER_MINUTE: String(PER_MINUTE) } },
 );
 
 const refused = (reason: ErrorReason) => (error: unknown) => {
@@ -50,7 +50,7 @@ async function named(...names: string[]) {
 }
 
 test("users are found by the beginning of the name, in any spelling of it", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const stem = fresh();
   const [one, two] = await named(`${stem}one`, `${stem}two`);
@@ -64,7 +64,9 @@ test("users are found by the beginning of the name, in any spelling of it", {
   assert.deepEqual(await eve.names(stem.slice(1)), []);
 });
 
-test("signs that mean something to a database mean nothing to a search", { timeout }, async () => {
+test("signs that mean something to a database mean nothing to a search", {
+  timeout: TIMEOUT,
+}, async () => {
   const stem = fresh();
   await named(`${stem}ab`, `${stem}_b`);
   const eve = await seeker();
@@ -78,7 +80,7 @@ test("signs that mean something to a database mean nothing to a search", { timeo
   await assert.rejects(eve.names("e\u0301"), refused(ErrorReason.INVALID_ARGUMENT));
 });
 
-test("pages go on where the last one ended, each user once", { timeout }, async () => {
+test("pages go on where the last one ended, each user once", { timeout: TIMEOUT }, async () => {
   const stem = fresh();
   const all = await named(...Array.from({ length: 7 }, (_, at) => `${stem}${at}`));
   const { api } = await seeker();
@@ -115,7 +117,7 @@ test("pages go on where the last one ended, each user once", { timeout }, async 
 });
 
 test("who does not want to be found by name is not, and who is gone neither", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const stem = fresh();
   const [shy, off, gone] = await named(`${stem}a`, `${stem}b`, `${stem}c`);
@@ -131,7 +133,7 @@ test("who does not want to be found by name is not, and who is gone neither", {
 });
 
 test("a number that nobody has, and one whose owner does not want it, read the same", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const { api } = await seeker();
   const phone = `+491511${randomInt(1_000_000, 9_999_999)}`;
@@ -144,7 +146,7 @@ test("a number that nobody has, and one whose owner does not want it, read the s
 });
 
 test("searches are few: over RPC and over the socket they draw on one budget", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const eve = await seeker();
   const device = await RawDevice.hello(world.url, eve.accessToken);
@@ -154,7 +156,7 @@ test("searches are few: over RPC and over the socket they draw on one budget", {
   let answered = 0;
   let limited = 0;
   // The minute may turn in between, at most once.
-  for (let at = 0; at < perMinute + 1; at++) {
+  for (let at = 0; at < PER_MINUTE + 1; at++) {
     await eve.api.searchUsers(request).then(
       () => answered++,
       (error) => {
@@ -175,7 +177,7 @@ test("searches are few: over RPC and over the socket they draw on one budget", {
       limited++;
     }
   }
-  assert.equal(answered + limited, 2 * (perMinute + 1));
+  assert.equal(answered + limited, 2 * (PER_MINUTE + 1));
   assert.ok(limited > 0);
-  assert.ok(answered <= 2 * perMinute);
+  assert.ok(answered <= 2 * PER_MINUTE);
 });

@@ -6,14 +6,14 @@ import { callers, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
 /** The addresses of two connect instances; the same one twice where there is only one. */
 const two = () => [world.connects[0]!, world.connects.at(-1)!] as const;
 
 test("a second phone takes the place of the first, on whatever instance that is", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
   const [here, there] = two();
@@ -32,7 +32,9 @@ test("a second phone takes the place of the first, on whatever instance that is"
   await Promise.all([fresh.roundTrip(), desktop.roundTrip()]);
 });
 
-test("the same device connects again elsewhere: its old session goes", { timeout }, async (t) => {
+test("the same device connects again elsewhere: its old session goes", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const [ana] = await people(world, "ana");
   const [here, there] = two();
   const { accessToken } = await ana!.login({ deviceId: "one-device" });
@@ -43,7 +45,9 @@ test("the same device connects again elsewhere: its old session goes", { timeout
   await fresh.roundTrip();
 });
 
-test("an old session that closes late does not erase the new one", { timeout }, async (t) => {
+test("an old session that closes late does not erase the new one", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => ana!.leave());
   const [here, there] = two();
@@ -63,7 +67,7 @@ test("an old session that closes late does not erase the new one", { timeout }, 
 });
 
 test("a session is found again by the hint, and without one goes to a live instance", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
   const { accessToken } = await ana!.login();

@@ -5,15 +5,15 @@ import { callers, people } from "../people.ts";
 import { Sluggard } from "../sluggard.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 180_000;
+const TIMEOUT = 180_000;
 const world = await startWorld({ after });
 
-const count = 1_000;
-const size = 32_000;
-const atOnce = 20;
+const COUNT = 1_000;
+const SIZE = 32_000;
+const AT_ONCE = 20;
 
 test("a slow reader is kept no more than a bounded backlog, and catches up", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
@@ -24,8 +24,8 @@ test("a slow reader is kept no more than a bounded backlog, and catches up", {
   slow.socket.pause();
 
   let conversationId = "";
-  const data = new Uint8Array(size);
-  const numbers = Array.from({ length: count }, (_, n) => n).values();
+  const data = new Uint8Array(SIZE);
+  const numbers = Array.from({ length: COUNT }, (_, n) => n).values();
   const send = async () => {
     for (const n of numbers) {
       const { accepted } = await asAna.send({
@@ -36,14 +36,14 @@ test("a slow reader is kept no more than a bounded backlog, and catches up", {
       conversationId = accepted!.conversationId;
     }
   };
-  await Promise.all(Array.from({ length: atOnce }, send));
+  await Promise.all(Array.from({ length: AT_ONCE }, send));
 
   slow.socket.resume();
   const required = await slow.next("syncRequired");
   assert.equal(required.conversationId, conversationId);
   const delivered = slow.seen("deliver").flatMap(({ entries }) => entries);
   // What came is all that connect and the kernels on the way had kept for it.
-  assert.ok(delivered.length < count / 2, `${delivered.length} of ${count} had been kept`);
+  assert.ok(delivered.length < COUNT / 2, `${delivered.length} of ${COUNT} had been kept`);
 
   // As the device is told to: everything after the last entry it has without a gap.
   const asBen = callers(world.url, MessageService, bens.accessToken);
@@ -56,5 +56,5 @@ test("a slow reader is kept no more than a bounded backlog, and catches up", {
     for (const { sequence } of entries) assert.equal(Number(sequence), ++last);
     if (entries.length === 0) break;
   }
-  assert.equal(last, count);
+  assert.equal(last, COUNT);
 });

@@ -7,7 +7,7 @@ import { callers } from "../people.ts";
 import { anyPhone, startPhones } from "../sms.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const [perAddress, perDay] = [20, 40];
 const phones = await startPhones({ after });
 const world = await startWorld(
@@ -51,7 +51,7 @@ function about(actualMs: number, expectedMs: number): void {
 }
 
 test("a code is good for five minutes, and another one can be had after one", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   await clock.advance(HOUR_MS);
   const sent = await send(known);
@@ -81,7 +81,7 @@ test("a code is good for five minutes, and another one can be had after one", {
   await refused(late);
 });
 
-test("a number gets five codes in an hour and ten in a day", { timeout }, async () => {
+test("a number gets five codes in an hour and ten in a day", { timeout: TIMEOUT }, async () => {
   const phone = anyPhone();
   const wait = () => waitOf(send(phone));
   for (let n = 0; n < 5; n++) {
@@ -102,7 +102,7 @@ test("a number gets five codes in an hour and ten in a day", { timeout }, async 
 });
 
 test("a gateway without an answer is asked again after three seconds, and given up after eight", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   await clock.advance(HOUR_MS);
   const phone = anyPhone();
@@ -131,7 +131,7 @@ test("a gateway without an answer is asked again after three seconds, and given 
 });
 
 test("an address gets its codes in an hour, all of Lucky its codes in a day, and no more", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   await clock.advance(2 * DAY_MS);
   for (let hour = 0; hour * perAddress < perDay; hour++) {

@@ -11,7 +11,7 @@ import { RawDevice } from "../raw.ts";
 import { anyPhone, startPhones } from "../sms.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const phones = await startPhones({ after });
 const settings = { ...phones.settings, LUCKY_AUTH_SMS_ATTEMPTS: "2" };
 const world = await startWorld({ after }, { settings });
@@ -38,7 +38,7 @@ async function known() {
 }
 
 test("a phone logs in by a code, whatever door it comes by, and the code is good once", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [host] = await people(world, "host");
   const { phone, userId } = await known();
@@ -53,7 +53,7 @@ test("a phone logs in by a code, whatever door it comes by, and the code is good
 });
 
 test("a number is bound by who owns account and number, replaced, and never shared", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
   const asAna = callers(world.url, AuthService, (await ana!.login()).accessToken);
@@ -82,7 +82,7 @@ test("a number is bound by who owns account and number, replaced, and never shar
 });
 
 test("a replaced number ends the other logins at once, and needs more than a token", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const { phone: old, tokens } = await known();
   const mine = callers(world.url, AuthService, tokens.accessToken);
@@ -106,7 +106,7 @@ test("a replaced number ends the other logins at once, and needs more than a tok
   await here.roundTrip();
 });
 
-test("nobody learns by codes which numbers have an account", { timeout }, async () => {
+test("nobody learns by codes which numbers have an account", { timeout: TIMEOUT }, async () => {
   const { phone: friend } = await known();
   const stranger = anyPhone();
   const before = phones.arrived.length;
@@ -135,7 +135,7 @@ test("nobody learns by codes which numbers have an account", { timeout }, async 
 });
 
 test("a message that cannot be handed over is said so, and tried again before that", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const phone = anyPhone();
   phones.answerWith(503);
@@ -151,7 +151,7 @@ test("a message that cannot be handed over is said so, and tried again before th
 });
 
 test("after five wrong guesses the sixth is the last, also for many at once", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const { phone } = await known();
   const code = await codeFor(phone, LOGIN);

@@ -17,7 +17,7 @@ import { people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
 let calls = 0;
@@ -48,7 +48,7 @@ async function answered<I extends DescMessage, O extends DescMessage>(
 }
 
 test("devices are managed, tokens exchanged and logins ended over the socket", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
   for (const door of [world.url, world.connects.at(-1)!]) {
@@ -77,7 +77,7 @@ test("devices are managed, tokens exchanged and logins ended over the socket", {
 });
 
 test("guessing over sockets draws on the budget of the device's own address", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const narrow = await startWorld(t, {
     settings: {

@@ -19,7 +19,7 @@ function swallowingBus(): Bus & { swallow: boolean } {
   return swallowing;
 }
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const bus = swallowingBus();
 const world = await startWorld(
   { after },
@@ -44,7 +44,7 @@ function swallow(userId: string): void {
 }
 
 test("a last message that was swallowed on the way is noticed within one sweep", {
-  timeout,
+  timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => Promise.all([ana!.leave(), ben!.leave()]));

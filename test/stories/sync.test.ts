@@ -4,14 +4,16 @@ import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { callers, people, text } from "../people.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 180_000;
+const TIMEOUT = 180_000;
 const world = await startWorld(
   { after },
   // 5,000 sends on one socket, faster than a person's device may.
   { settings: { LUCKY_CONNECT_FRAMES_PER_SECOND: "20000", LUCKY_CONNECT_FRAMES_BURST: "20000" } },
 );
 
-test("a device that was away gets 5,000 entries, in order, once", { timeout }, async (t) => {
+test("a device that was away gets 5,000 entries, in order, once", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const missed = 5_000;
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
@@ -38,7 +40,9 @@ test("a device that was away gets 5,000 entries, in order, once", { timeout }, a
   );
 });
 
-test("the log pages forward and backward, and tells where it ends", { timeout }, async () => {
+test("the log pages forward and backward, and tells where it ends", {
+  timeout: TIMEOUT,
+}, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
   const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
   let conversationId = "";
@@ -70,7 +74,7 @@ test("the log pages forward and backward, and tells where it ends", { timeout },
 });
 
 test("Sync pages over many conversations and returns only what changed since", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const [ana, ...others] = await people(
     world,

@@ -9,7 +9,7 @@ import { callers, type Person, people } from "../people.ts";
 import { RawDevice } from "../raw.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld(
   { after },
   {
@@ -35,7 +35,7 @@ async function live(ms: number, ...devices: RawDevice[]): Promise<void> {
 }
 
 test("a token is announced before its quarter of an hour is over, then ends the session", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const { accessToken, accessTokenExpiresAtMs } = await ana.login();
   const leftMs = () => Number(accessTokenExpiresAtMs) - clock.now();
@@ -50,7 +50,9 @@ test("a token is announced before its quarter of an hour is over, then ends the 
   assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
 });
 
-test("a session whose token is renewed goes on without a reconnect", { timeout }, async (t) => {
+test("a session whose token is renewed goes on without a reconnect", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const tokens = await cara.login();
   const device = await RawDevice.hello(world.url, tokens.accessToken);
   const silent = await RawDevice.hello(world.url, (await cara.login()).accessToken);
@@ -71,7 +73,7 @@ test("a session whose token is renewed goes on without a reconnect", { timeout }
 });
 
 test("an access token opens nothing after a quarter of an hour; a refresh token does, for 30 days", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const { accessToken, accessTokenExpiresAtMs, refreshToken } = await ben.login();
   const forgotten = await ben.login();
@@ -101,7 +103,7 @@ test("an access token opens nothing after a quarter of an hour; a refresh token 
   await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
 });
 
-test("a client keeps its session over the ends of its tokens", { timeout }, async (t) => {
+test("a client keeps its session over the ends of its tokens", { timeout: TIMEOUT }, async (t) => {
   const { client } = await dan.phone({ clock });
   t.after(() => dan.leave());
   await client.connect();

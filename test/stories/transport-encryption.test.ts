@@ -8,11 +8,11 @@ import { type SealedPassword, sealPassword } from "../../client/login/password.t
 import { callers, people } from "../people.ts";
 import { startWorld } from "../world.ts";
 
-const timeout = 120_000;
+const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 const auth = callers(world.url, AuthService);
 const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
-const password = "a passphrase for stories";
+const PASSWORD = "a passphrase for stories";
 const [ana] = await people(world, "ana");
 const login = (sealed: SealedPassword) =>
   auth.login({ userName: ana!.userName, password: sealed, device });
@@ -23,7 +23,7 @@ const invalid = (call: Promise<unknown>) =>
   });
 
 test("what a phone without our client does: JWK or SPKI, nonce, time, OAEP", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   for (const form of ["spki", "jwk"] as const) {
     const { keyId, spki, jwkJson, nonce, serverTimeMs } = await auth.getPublicKey({});
@@ -33,7 +33,7 @@ test("what a phone without our client does: JWK or SPKI, nonce, time, OAEP", {
         ? await crypto.subtle.importKey("spki", new Uint8Array(spki), algorithm, false, ["encrypt"])
         : await crypto.subtle.importKey("jwk", JSON.parse(jwkJson), algorithm, false, ["encrypt"]);
     // Written by hand: field 1 bytes, field 2 varint, field 3 string.
-    const text = Buffer.from(password);
+    const text = Buffer.from(PASSWORD);
     const plain = Buffer.concat([
       Buffer.from([0x0a, nonce.length]),
       nonce,
@@ -47,8 +47,10 @@ test("what a phone without our client does: JWK or SPKI, nonce, time, OAEP", {
   }
 });
 
-test("a recorded request is worth nothing: a ciphertext is good once", { timeout }, async () => {
-  const sealed = await sealPassword(await auth.getPublicKey({}), password);
+test("a recorded request is worth nothing: a ciphertext is good once", {
+  timeout: TIMEOUT,
+}, async () => {
+  const sealed = await sealPassword(await auth.getPublicKey({}), PASSWORD);
   const outcomes = await Promise.allSettled([login(sealed), login(sealed), login(sealed)]);
   assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
   await invalid(login(sealed));
@@ -57,28 +59,28 @@ test("a recorded request is worth nothing: a ciphertext is good once", { timeout
 });
 
 test("without a nonce of the server, or with an old time, nothing gets in", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const key = await auth.getPublicKey({});
   const seal = (change: Partial<GetPublicKeyResponse>) =>
-    sealPassword({ ...key, ...change } as GetPublicKeyResponse, password);
+    sealPassword({ ...key, ...change } as GetPublicKeyResponse, PASSWORD);
   await invalid(login(await seal({ nonce: new Uint8Array(randomBytes(40)) })));
   await invalid(login(await seal({ nonce: new Uint8Array() })));
   await invalid(login(await seal({ serverTimeMs: key.serverTimeMs - 180_000n })));
   await invalid(login(await seal({ serverTimeMs: key.serverTimeMs + 120_000n })));
-  await invalid(login(raw(key, Buffer.from(password))));
+  await invalid(login(raw(key, Buffer.from(PASSWORD))));
   await invalid(login({ keyId: "another", ciphertext: (await seal({})).ciphertext }));
   // None of it used the nonce up.
   await login(await seal({}));
 });
 
-test("both passwords of a request carry one nonce", { timeout }, async () => {
+test("both passwords of a request carry one nonce", { timeout: TIMEOUT }, async () => {
   const [ben] = await people(world, "ben");
   const own = callers(world.url, AuthService, (await ben!.login()).accessToken);
   const [one, two] = [await auth.getPublicKey({}), await auth.getPublicKey({})];
   const change = async (old: GetPublicKeyResponse, fresh: GetPublicKeyResponse) =>
     own.changePassword({
-      oldPassword: await sealPassword(old, password),
+      oldPassword: await sealPassword(old, PASSWORD),
       newPassword: await sealPassword(fresh, "tulip hatchet orbit"),
     });
   await invalid(change(one, two));
@@ -87,20 +89,20 @@ test("both passwords of a request carry one nonce", { timeout }, async () => {
 });
 
 test("a nonce is good for two minutes, and what is encrypted with it no longer", {
-  timeout,
+  timeout: TIMEOUT,
 }, async () => {
   const key = await auth.getPublicKey({});
-  const [inTime, late] = [await sealPassword(key, password), await auth.getPublicKey({})];
+  const [inTime, late] = [await sealPassword(key, PASSWORD), await auth.getPublicKey({})];
   await world.clock.advance(100_000);
   await login(inTime);
   await world.clock.advance(21_000);
   // A time of now does not help a nonce of then; nor a nonce of now a time of then.
   const now = await auth.getPublicKey({});
-  await invalid(login(await sealPassword(late, password)));
+  await invalid(login(await sealPassword(late, PASSWORD)));
   const { serverTimeMs } = now;
-  await invalid(login(await sealPassword({ ...late, serverTimeMs }, password)));
-  await invalid(login(await sealPassword({ ...now, serverTimeMs: late.serverTimeMs }, password)));
-  await login(await sealPassword(now, password));
+  await invalid(login(await sealPassword({ ...late, serverTimeMs }, PASSWORD)));
+  await invalid(login(await sealPassword({ ...now, serverTimeMs: late.serverTimeMs }, PASSWORD)));
+  await login(await sealPassword(now, PASSWORD));
 });
 
 function varint(value: bigint): number[] {

@@ -7,7 +7,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 export type Failure = "unsent" | "broken" | "answered";
 
 /** What Node.js calls the making of a connection. */
-const connecting = new Set(["connect", "getaddrinfo"]);
+const CONNECTING = new Set(["connect", "getaddrinfo"]);
 
 /** Tells how a call over the network failed. `signal` is the caller's own. */
 export function failureOf(thrown: unknown, signal: AbortSignal | undefined): Failure {
@@ -17,7 +17,7 @@ export function failureOf(thrown: unknown, signal: AbortSignal | undefined): Fai
   }
   for (let at: unknown = thrown; at instanceof Error; at = at.cause) {
     if (!("code" in at) || typeof at.code !== "string") continue;
-    return "syscall" in at && connecting.has(String(at.syscall)) ? "unsent" : "broken";
+    return "syscall" in at && CONNECTING.has(String(at.syscall)) ? "unsent" : "broken";
   }
   // The other side says that it has not looked at the stream: it was stopping.
   if (error.rawMessage.includes("REFUSED_STREAM")) return "unsent";

@@ -1,11 +1,11 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { CallOptions, Client, HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { requestIdHeader } from "#platform/rpc/interceptors/observe.ts";
-import { peerAddress, peerHeader } from "#platform/rpc/peer.ts";
+import { REQUEST_ID_HEADER } from "#platform/rpc/interceptors/observe.ts";
+import { PEER_HEADER, peerAddress } from "#platform/rpc/peer.ts";
 
 /** Headers that go on with a call: who calls, and its name in the logs. Nothing else of them does. */
-const passedOn = ["authorization", requestIdHeader];
+const passedOn = ["authorization", REQUEST_ID_HEADER];
 
 type Unary = (request: unknown, options: CallOptions) => Promise<unknown>;
 type ServerStreaming = (request: unknown, options: CallOptions) => AsyncIterable<unknown>;
@@ -45,7 +45,7 @@ function optionsOf(context: HandlerContext): CallOptions {
     if (value !== null) headers.set(name, value);
   }
   const address = context.values.get(peerAddress);
-  if (address !== undefined) headers.set(peerHeader, address);
+  if (address !== undefined) headers.set(PEER_HEADER, address);
   return { signal: context.signal, timeoutMs, headers };
 }
 

@@ -9,13 +9,13 @@ import {
   PingSchema,
 } from "#gen/lucky/internal/link/v1/link_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import { defaultDeadlineMs } from "#platform/rpc/deadline.ts";
+import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
 import { decode, encode } from "#platform/rpc/lean/codecs.ts";
-import { Frames, fieldsWith, headersOf, leanPreface } from "#platform/rpc/lean/lean-frames.ts";
+import { Frames, fieldsWith, headersOf, LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
 
-const pingIntervalMs = 10_000;
+const PING_INTERVAL_MS = 10_000;
 /** Silence after which a connection with calls in work, or a ping, is given up. */
-const silenceMs = 25_000;
+const SILENCE_MS = 25_000;
 
 /** Fields of LinkFrame and Call. */
 const CALL = 2;
@@ -61,7 +61,7 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
   function connected(): Connection {
     if (current && !current.left && !current.socket.destroyed) return current;
     const socket = connect({ host, port: Number(port), noDelay: true });
-    socket.setKeepAlive(true, pingIntervalMs);
+    socket.setKeepAlive(true, PING_INTERVAL_MS);
     const pending = new Map<number, Pending>();
     const frames = new Frames(socket, (kind) => {
       connection.heardAtMs = clock.elapsed();
@@ -70,10 +70,10 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
     });
     frames.trust();
     const connection = { socket, frames, pending, left: false, heardAtMs: clock.elapsed() };
-    const watch = clock.every(pingIntervalMs, () => {
+    const watch = clock.every(PING_INTERVAL_MS, () => {
       const silentMs = clock.elapsed() - connection.heardAtMs;
-      if (silentMs >= silenceMs) socket.destroy(broken("the service is silent"));
-      else if (silentMs >= pingIntervalMs) {
+      if (silentMs >= SILENCE_MS) socket.destroy(broken("the service is silent"));
+      else if (silentMs >= PING_INTERVAL_MS) {
         frames.send({ case: "ping", value: create(PingSchema) });
       }
     });
@@ -93,14 +93,14 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
       );
       for (const { reject } of pending.values()) reject(error);
     });
-    socket.write(leanPreface);
+    socket.write(LEAN_PREFACE);
     frames.send({ case: "open", value: create(OpenSchema, { meshSecret }) });
     current = connection;
     return connection;
   }
 
   return {
-    unary(method, signal, timeoutMs = defaultDeadlineMs, header, input) {
+    unary(method, signal, timeoutMs = DEFAULT_DEADLINE_MS, header, input) {
       return new Promise((resolve, reject) => {
         if (signal?.aborted) return reject(ConnectError.from(signal.reason, Code.Canceled));
         const { frames, pending, socket } = connected();

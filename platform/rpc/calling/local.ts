@@ -24,8 +24,8 @@ import {
 import { createMethodUrl } from "@connectrpc/connect/protocol";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
-import { defaultDeadlineMs } from "#platform/rpc/deadline.ts";
-import { meshHeader } from "#platform/rpc/interceptors/access.ts";
+import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
+import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import type { Served } from "#platform/rpc/served.ts";
 
 export interface LocalOptions {
@@ -108,7 +108,7 @@ export function localTransport(
       contextValues: createContextValues(),
     });
     context.values.set(contextKey, context);
-    if (meshSecret !== "") context.requestHeader.set(meshHeader, meshSecret);
+    if (meshSecret !== "") context.requestHeader.set(MESH_HEADER, meshSecret);
     const request = {
       service: method.parent,
       requestMethod: context.requestMethod,
@@ -121,7 +121,7 @@ export function localTransport(
   }
 
   return {
-    async unary(method, signal, timeoutMs = defaultDeadlineMs, header, input) {
+    async unary(method, signal, timeoutMs = DEFAULT_DEADLINE_MS, header, input) {
       const { context, request } = begin(method, signal, timeoutMs, header);
       const whole: UnaryRequest = {
         ...request,

@@ -10,10 +10,10 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Access, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
-import { defaultDeadlineMs } from "#platform/rpc/deadline.ts";
+import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
 import type { Budgets } from "#platform/rpc/interceptors/budgets.ts";
 import { takePoint } from "#platform/rpc/interceptors/limit.ts";
-import { peerHeader } from "#platform/rpc/peer.ts";
+import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
 
 /** The methods that a device may call by name over its socket. */
@@ -39,7 +39,7 @@ export interface MethodTableEntry {
   readonly transport: Transport;
 }
 
-const callable: ReadonlySet<Access> = new Set([
+const CALLABLE: ReadonlySet<Access> = new Set([
   Access.PUBLIC,
   Access.USER,
   Access.PERSON,
@@ -48,7 +48,7 @@ const callable: ReadonlySet<Access> = new Set([
 ]);
 
 /** Counted here as at the gateway; of the others a session's bound of frames is the limit. */
-const counted: ReadonlySet<LimitClass> = new Set([LimitClass.CREDENTIAL, LimitClass.SEARCH]);
+const COUNTED: ReadonlySet<LimitClass> = new Set([LimitClass.CREDENTIAL, LimitClass.SEARCH]);
 
 interface Entry {
   readonly method: DescMethodUnary;
@@ -65,7 +65,7 @@ export function methodTable(
   for (const { service, transport } of entries) {
     for (const method of service.methods) {
       const { name, access, limit } = rulesOf(method);
-      if (method.methodKind !== "unary" || !callable.has(access)) continue;
+      if (method.methodKind !== "unary" || !CALLABLE.has(access)) continue;
       table.set(name, { method: method as DescMethodUnary, transport, limit });
     }
   }
@@ -76,12 +76,12 @@ export function methodTable(
         throw fail(ErrorReason.METHOD_NOT_FOUND, "no such method can be called here");
       }
       const { method, transport, limit } = entry;
-      if (limits && counted.has(limit)) {
-        const address = headers.get(peerHeader) ?? undefined;
+      if (limits && COUNTED.has(limit)) {
+        const address = headers.get(PEER_HEADER) ?? undefined;
         await takePoint(limits, limit, { userId, address });
       }
       const request = decode(method, bytes);
-      const answer = await transport.unary(method, signal, defaultDeadlineMs, headers, request);
+      const answer = await transport.unary(method, signal, DEFAULT_DEADLINE_MS, headers, request);
       return toBinary(method.output, answer.message);
     },
   };

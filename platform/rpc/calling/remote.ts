@@ -9,8 +9,8 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import type { Instance, Registry } from "#platform/registry/registry.ts";
-import { defaultDeadlineMs } from "#platform/rpc/deadline.ts";
-import { meshHeader } from "#platform/rpc/interceptors/access.ts";
+import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
+import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
 import { type Failure, failureOf } from "./failure.ts";
 import { type LeanLink, leanLink } from "./lean-link.ts";
@@ -61,12 +61,12 @@ interface Sent {
 
 /** Finds a dead peer behind an open connection. */
 const keepAlive = { pingIntervalMs: 20_000, pingTimeoutMs: 5_000 };
-const initialWindowSize = 1024 * 1024;
-const avoidMs = 1_000;
+const INITIAL_WINDOW_SIZE = 1024 * 1024;
+const AVOID_MS = 1_000;
 /** So many times as long as its failure took an instance is avoided that cannot do its work, */
-const avoidTimes = 10;
+const AVOID_TIMES = 10;
 /** and so long at most. */
-const avoidMostMs = 10_000;
+const AVOID_MOST_MS = 10_000;
 
 /**
  * Calls the live instances of a service, over lean links or gRPC: by `routeKey` when the call has one, else in
@@ -103,7 +103,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
     const known = links.get(address);
     if (known !== undefined) return known;
     const sessions = new Http2SessionManager(address, keepAlive, {
-      settings: { initialWindowSize },
+      settings: { initialWindowSize: INITIAL_WINDOW_SIZE },
     });
     const transport = createGrpcTransport({
       baseUrl: address,
@@ -155,12 +155,12 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
     const now = clock.elapsed();
     if (failure === "answered") {
       if (isUnable(method, error) && !signal?.aborted) {
-        const took = avoidTimes * (now - (sentAt ?? now));
-        avoid(link, Math.min(avoidMostMs, Math.max(avoidMs, took)));
+        const took = AVOID_TIMES * (now - (sentAt ?? now));
+        avoid(link, Math.min(AVOID_MOST_MS, Math.max(AVOID_MS, took)));
       }
       return failure;
     }
-    avoid(link, avoidMs);
+    avoid(link, AVOID_MS);
     const event = failure === "unsent" ? "instance_not_reached" : "instance_lost";
     log.warn({ event, service, instance: link.instanceId, method: method.name, err: error });
     return failure;
@@ -176,9 +176,9 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
   }
 
   return {
-    async unary(method, signal, timeoutMs = defaultDeadlineMs, header, input, values) {
+    async unary(method, signal, timeoutMs = DEFAULT_DEADLINE_MS, header, input, values) {
       const headers = new Headers(header);
-      headers.set(meshHeader, meshSecret);
+      headers.set(MESH_HEADER, meshSecret);
       const order = await candidates(values?.get(routeKey));
       const startedAt = clock.elapsed();
       let cause: unknown;
@@ -217,7 +217,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
         throw fail(ErrorReason.METHOD_NOT_FOUND, `${method.name} takes a stream`);
       }
       const headers = new Headers(header);
-      headers.set(meshHeader, meshSecret);
+      headers.set(MESH_HEADER, meshSecret);
       const requests: MessageInitShape<typeof method.input>[] = [];
       for await (const request of input) requests.push(request);
       let cause: unknown;

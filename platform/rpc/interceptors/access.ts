@@ -6,11 +6,11 @@ import { Access } from "#gen/lucky/options/v1/options_pb.js";
 import { fail } from "#platform/errors.ts";
 import { type Caller, callerKey, type UserCaller } from "#platform/identity/caller.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
-import { peerAddress, peerHeader } from "#platform/rpc/peer.ts";
+import { PEER_HEADER, peerAddress } from "#platform/rpc/peer.ts";
 import type { MethodRules } from "#platform/rpc/rules.ts";
 
 /** Header with the credential of our own services. */
-export const meshHeader = "lucky-mesh";
+export const MESH_HEADER = "lucky-mesh";
 
 interface AccessOptions {
   readonly verifier: TokenVerifier;
@@ -27,7 +27,7 @@ export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions
   const secret = Buffer.from(meshSecret);
 
   function fromMesh(header: Headers): boolean {
-    const given = Buffer.from(header.get(meshHeader) ?? "");
+    const given = Buffer.from(header.get(MESH_HEADER) ?? "");
     return secret.length > 0 && given.length === secret.length && timingSafeEqual(given, secret);
   }
 
@@ -80,7 +80,7 @@ export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions
     request.contextValues.set(callerKey, caller);
     const { header } = request;
     // Only from our own services: anybody can write a header.
-    const address = fromMesh(header) ? header.get(peerHeader) : null;
+    const address = fromMesh(header) ? header.get(PEER_HEADER) : null;
     if (address) request.contextValues.set(peerAddress, address);
     return next(request);
   };

@@ -13,12 +13,12 @@ import type { MethodRules } from "#platform/rpc/rules.ts";
 import { presentable } from "./presentable.ts";
 
 /** Header that names a call in the logs of every process it passes. */
-export const requestIdHeader = "x-request-id";
+export const REQUEST_ID_HEADER = "x-request-id";
 
-const requestIdPattern = /^[A-Za-z0-9._-]{1,64}$/;
+const REQUEST_ID_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
 
 /** From a local call to the default deadline of a remote one. */
-const secondsBuckets = [
+const SECONDS_BUCKETS = [
   0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
 ];
 
@@ -39,7 +39,7 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
   const seconds = metrics.histogram(
     "lucky_rpc_seconds",
     "How long RPCs took, in seconds.",
-    secondsBuckets,
+    SECONDS_BUCKETS,
     ["method"],
   );
 
@@ -78,15 +78,15 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
   return (next) => async (request) => {
     const { method, contextValues: values, signal } = request;
     const startedAt = clock.now();
-    const given = request.header.get(requestIdHeader) ?? "";
-    const requestId = requestIdPattern.test(given) ? given : randomUUID();
-    request.header.set(requestIdHeader, requestId);
+    const given = request.header.get(REQUEST_ID_HEADER) ?? "";
+    const requestId = REQUEST_ID_PATTERN.test(given) ? given : randomUUID();
+    request.header.set(REQUEST_ID_HEADER, requestId);
     const call = { method, startedAt, requestId, values };
 
     /** Tells of a call that failed; the error as the caller may see it. */
     function failed(thrown: unknown): ConnectError {
       const error = presentable(thrown, signal);
-      error.metadata.set(requestIdHeader, requestId);
+      error.metadata.set(REQUEST_ID_HEADER, requestId);
       const cause = thrown instanceof ConnectError ? thrown.cause : thrown;
       tell({ ...call, error, cause });
       return error;
@@ -109,7 +109,7 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
 
     try {
       const response = await next(request);
-      response.header.set(requestIdHeader, requestId);
+      response.header.set(REQUEST_ID_HEADER, requestId);
       if (response.stream) return { ...response, message: watched(response.message) };
       tell(call);
       return response;

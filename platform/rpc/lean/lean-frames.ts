@@ -11,13 +11,13 @@ import { varintSize, WireWriter } from "#platform/wire.ts";
 // whatever it carries; over this link about a tenth of that (bench `messages`, mesh, window 1).
 
 /** What a caller writes first. No request of HTTP begins like it. */
-export const leanPreface = Buffer.from("LUCKY-LINK/1\r\n");
+export const LEAN_PREFACE = Buffer.from("LUCKY-LINK/1\r\n");
 
 const LENGTH_BYTES = 4;
 /** The largest frame either side takes, 64 MiB: a batch has 1 MiB. */
-const maxFrameBytes = 64 * 1024 * 1024;
+const MAX_FRAME_BYTES = 64 * 1024 * 1024;
 /** The largest of whom we do not know yet. */
-const maxFirstFrameBytes = 4_096;
+const MAX_FIRST_FRAME_BYTES = 4_096;
 /** Field of Call and of Answer. */
 const HEADERS = 4;
 
@@ -29,7 +29,7 @@ export class Frames {
   #chunks: Buffer[] = [];
   #bytes = 0;
   #needed = LENGTH_BYTES;
-  #mostBytes = maxFirstFrameBytes;
+  #mostBytes = MAX_FIRST_FRAME_BYTES;
 
   constructor(socket: Socket, take: (kind: Kind) => void) {
     this.#socket = socket;
@@ -44,7 +44,7 @@ export class Frames {
 
   /** From now on large frames are taken too. */
   trust(): void {
-    this.#mostBytes = maxFrameBytes;
+    this.#mostBytes = MAX_FRAME_BYTES;
   }
 
   /** Sends a small frame. */

@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { cors } from "@connectrpc/connect";
-import { requestIdHeader } from "#platform/rpc/interceptors/observe.ts";
+import { REQUEST_ID_HEADER } from "#platform/rpc/interceptors/observe.ts";
 
 const methods = cors.allowedMethods.join(", ");
-const allowed = [...cors.allowedHeaders, "Authorization", requestIdHeader].join(", ");
-const exposed = [...cors.exposedHeaders, requestIdHeader].join(", ");
-const maxAgeSeconds = 7_200;
+const allowed = [...cors.allowedHeaders, "Authorization", REQUEST_ID_HEADER].join(", ");
+const exposed = [...cors.exposedHeaders, REQUEST_ID_HEADER].join(", ");
+const MAX_AGE_SECONDS = 7_200;
 
 /**
  * Lets scripts of other origins call (CORS). Lucky takes no cookies, so that an origin gains nothing
@@ -28,7 +28,7 @@ export function answerBrowser(
   if (request.method !== "OPTIONS" || !preflight) return false;
   response.setHeader("Access-Control-Allow-Methods", methods);
   response.setHeader("Access-Control-Allow-Headers", allowed);
-  response.setHeader("Access-Control-Max-Age", String(maxAgeSeconds));
+  response.setHeader("Access-Control-Max-Age", String(MAX_AGE_SECONDS));
   response.writeHead(204).end();
   return true;
 }

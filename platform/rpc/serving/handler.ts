@@ -28,11 +28,11 @@ export type NodeResponse = ServerResponse | Http2ServerResponse;
  * calls, 4 MiB of small items in 0.4 to 0.8 s (measured). The largest that a device has to say is
  * content of 64 KiB, at most six times that in JSON; between services it is a batch of 1 MiB.
  */
-const maxReadBytes = 512 * 1024;
-const maxInternalReadBytes = 4 * 1024 * 1024;
+const MAX_READ_BYTES = 512 * 1024;
+const MAX_INTERNAL_READ_BYTES = 4 * 1024 * 1024;
 
 /** How long a client may go on sending a request that was answered already. */
-const restMs = 2_000;
+const REST_MS = 2_000;
 
 export interface HandlerOptions {
   readonly served: readonly Served[];
@@ -59,7 +59,7 @@ export function rpcHandler(
   });
   for (const { service, implementation } of served) {
     const internal = service.typeName.startsWith("lucky.internal.");
-    const readMaxBytes = internal ? maxInternalReadBytes : maxReadBytes;
+    const readMaxBytes = internal ? MAX_INTERNAL_READ_BYTES : MAX_READ_BYTES;
     router.service(service, implementation, { readMaxBytes });
   }
   const paths = new Map<string, UniversalHandler>();
@@ -100,7 +100,7 @@ export function rpcHandler(
  */
 function readRest(req: NodeRequest, res: NodeResponse, clock: Clock): void {
   if (req.readableEnded || req.destroyed) return;
-  const timer = clock.after(restMs, () => {
+  const timer = clock.after(REST_MS, () => {
     if ("stream" in res) res.stream.close(constants.NGHTTP2_NO_ERROR);
     else req.destroy();
   });

@@ -9,10 +9,10 @@ import { fail } from "#platform/errors.ts";
 import { type Served, serve } from "#platform/rpc/served.ts";
 
 /** How often Watch looks whether the status has changed. */
-const lookMs = 1_000;
+const LOOK_MS = 1_000;
 
 /** Watch calls at once; anybody may make one, and it lasts. More are refused with OVERLOADED. */
-const maxWatching = 100;
+const MAX_WATCHING = 100;
 
 export interface HealthOptions {
   /** The services that can be asked for by name; the empty name is the whole process. */
@@ -35,7 +35,7 @@ export function healthService({ served, healthy, clock, stop }: HealthOptions): 
       throw new ConnectError(`no service ${service} here`, Code.NotFound);
     },
     async *watch({ service }, { signal }) {
-      if (watching >= maxWatching) {
+      if (watching >= MAX_WATCHING) {
         throw fail(ErrorReason.OVERLOADED, "too many watch already; use Check");
       }
       const either = AbortSignal.any([signal, stop]);
@@ -62,7 +62,7 @@ export function healthService({ served, healthy, clock, stop }: HealthOptions): 
         signal.removeEventListener("abort", wake);
         resolve();
       };
-      const timer = clock.after(lookMs, wake);
+      const timer = clock.after(LOOK_MS, wake);
       signal.addEventListener("abort", wake);
     });
   }

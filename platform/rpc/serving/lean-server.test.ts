@@ -12,7 +12,7 @@ import { reasonOf } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
 import { leanLink } from "#platform/rpc/calling/lean-link.ts";
 import { fixedTransport } from "#platform/rpc/calling/remote.ts";
-import { leanPreface } from "#platform/rpc/lean/lean-frames.ts";
+import { LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
 import { meshSecret, testService } from "#platform/rpc/rpc.fixture.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { leanServer } from "./lean-server.ts";
@@ -39,7 +39,7 @@ async function openWith(port: number, bytes: Uint8Array): Promise<Buffer> {
   const socket = connect(port, "127.0.0.1");
   const came: Buffer[] = [];
   socket.on("data", (chunk) => came.push(chunk)).on("error", () => {});
-  socket.write(leanPreface);
+  socket.write(LEAN_PREFACE);
   socket.write(bytes);
   await once(socket, "close");
   return Buffer.concat(came);

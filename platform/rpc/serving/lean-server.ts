@@ -25,12 +25,12 @@ const ANSWER_ERROR = 5;
 const ANSWER_RESPONSE = 15;
 
 /** How soon a caller tells the secret of the mesh, from its preface on. */
-const openWithinMs = 10_000;
+const OPEN_WITHIN_MS = 10_000;
 /** Links whose callers have not told it yet; one more ends the one that has waited longest. */
-const maxUnopened = 100;
+const MAX_UNOPENED = 100;
 /** Calls in work on one link. */
-const maxCalls = 10_000;
-const retryAfterMs = 100;
+const MAX_CALLS = 10_000;
+const RETRY_AFTER_MS = 100;
 
 export interface LeanServerOptions {
   readonly served: readonly Served[];
@@ -109,7 +109,9 @@ export function leanServer(options: LeanServerOptions): LeanServer {
     }
 
     function tooMany(callId: number): void {
-      const error = fail(ErrorReason.OVERLOADED, "too many calls on one link", { retryAfterMs });
+      const error = fail(ErrorReason.OVERLOADED, "too many calls on one link", {
+        retryAfterMs: RETRY_AFTER_MS,
+      });
       frames.sendWith(ANSWER, fieldsWith(callId, new Headers()), ANSWER_ERROR, encodeError(error));
     }
 
@@ -136,7 +138,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
       switch (kind.case) {
         case "call":
           if (leaving) frames.send({ case: "answer", value: refused(kind.value.callId) });
-          else if (calls.size >= maxCalls) tooMany(kind.value.callId);
+          else if (calls.size >= MAX_CALLS) tooMany(kind.value.callId);
           else void answer(kind.value);
           break;
         case "cancel":
@@ -147,9 +149,9 @@ export function leanServer(options: LeanServerOptions): LeanServer {
           break;
       }
     });
-    const opening = clock.after(openWithinMs, () => socket.destroy());
+    const opening = clock.after(OPEN_WITHIN_MS, () => socket.destroy());
     const [oldest] = unopened;
-    if (unopened.size >= maxUnopened) oldest?.destroy();
+    if (unopened.size >= MAX_UNOPENED) oldest?.destroy();
     unopened.add(socket);
     links.add(leave);
     socket.on("error", (err) => log.debug({ event: "link_failed", err }));

@@ -9,11 +9,11 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
-import { meshHeader } from "#platform/rpc/interceptors/access.ts";
+import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import { meshSecret } from "#platform/rpc/rpc.fixture.ts";
 import { HandClock } from "../../../test/clock.ts";
 import {
-  call,
+  CALL,
   closed,
   dial,
   exchange,
@@ -55,22 +55,22 @@ test("garbage of any kind ends its own connection and nothing else", async (t) =
     [http("GET / HTTP/1.1", "Host: a", "Content-Length: -1")],
     [
       http(
-        `POST ${call} HTTP/1.1`,
+        `POST ${CALL} HTTP/1.1`,
         "Host: [",
         "Content-Type: application/json",
         "Connection: close",
       ),
     ],
-    [http(`POST ${call} HTTP/1.0`, "Content-Type: application/json")],
-    [http(`POST ${call} HTTP/1.1`, "Host: a", "Content-Type: text/html", "Connection: close")],
+    [http(`POST ${CALL} HTTP/1.0`, "Content-Type: application/json")],
+    [http(`POST ${CALL} HTTP/1.1`, "Host: a", "Content-Type: text/html", "Connection: close")],
     [
       http(
-        `GET ${call}?connect=v1&encoding=proto&message=%ff HTTP/1.1`,
+        `GET ${CALL}?connect=v1&encoding=proto&message=%ff HTTP/1.1`,
         "Host: a",
         "Connection: close",
       ),
     ],
-    [http(`POST //[${call} HTTP/1.1`, "Host: a", "Connection: close")],
+    [http(`POST //[${CALL} HTTP/1.1`, "Host: a", "Connection: close")],
   ];
   for (let i = 0; i < 50; i++) garbage.push([randomBytes(1 + ((i * 37) % 4_000)), "\r\n\r\n\r\n"]);
   for (const chunks of garbage) {
@@ -83,17 +83,17 @@ test("garbage of any kind ends its own connection and nothing else", async (t) =
   assert.equal((await client.getJwks({})).jwksJson, longAnswer);
 });
 
-const unreadable = /"code":"invalid_argument","message":"the request is no lucky\.auth\.v1\./;
+const UNREADABLE = /"code":"invalid_argument","message":"the request is no lucky\.auth\.v1\./;
 
 test("a broken message is an error of that call alone", async (t) => {
   const { address } = await start(t);
   const ask = (type: string, body: Uint8Array<ArrayBuffer> | string) =>
-    fetch(`${address}${call}`, { method: "POST", headers: { "content-type": type }, body });
+    fetch(`${address}${CALL}`, { method: "POST", headers: { "content-type": type }, body });
   assert.equal((await ask("application/json", "{")).status, 400);
   const bytes = Uint8Array.of(0xff, 0xff, 0xff);
   const asked = await ask("application/proto", bytes);
   assert.equal(asked.status, 400);
-  assert.match(await asked.text(), unreadable);
+  assert.match(await asked.text(), UNREADABLE);
   const framed = Uint8Array.of(0, 0, 0, 0, bytes.length, ...bytes);
   const web = await ask("application/grpc-web+proto", framed);
   assert.match(await web.text(), /the%20request%20is%20no.*grpc-status: 3\r\n/s);
@@ -101,7 +101,7 @@ test("a broken message is an error of that call alone", async (t) => {
   t.after(() => session.close());
   const stream = session.request({
     ":method": "POST",
-    ":path": call,
+    ":path": CALL,
     "content-type": "application/grpc",
     te: "trailers",
   });
@@ -142,7 +142,7 @@ test("a batch between services may be larger", async (t) => {
     checkUsers: ({ userIds }: { userIds: string[] }) => ({ userIds: userIds.slice(0, 1) }),
   };
   const { address } = await start(t, { service: { session } });
-  const headers = { [meshHeader]: meshSecret };
+  const headers = { [MESH_HEADER]: meshSecret };
   const client = createClient(SessionService, protocols.gRPC!(address));
   const userIds = Array.from({ length: 150_000 }, () => "9223372036854775807");
   assert.equal((await client.checkUsers({ userIds }, { headers })).userIds.length, 1);
@@ -170,7 +170,7 @@ test("an HTTP/2 connection on which nothing happens is closed, with what is open
   const session = connectHttp2(address);
   const unfinished = session.request({
     ":method": "POST",
-    ":path": call,
+    ":path": CALL,
     "content-type": "application/grpc",
     te: "trailers",
   });

@@ -78,9 +78,9 @@ export function closed(socket: Socket): Promise<void> {
 }
 
 /** Path of a call without a body, and the same as one request of HTTP/1.1. */
-export const call = "/lucky.auth.v1.AuthService/GetJwks";
+export const CALL = "/lucky.auth.v1.AuthService/GetJwks";
 export const post = [
-  `POST ${call} HTTP/1.1`,
+  `POST ${CALL} HTTP/1.1`,
   "Host: lucky",
   "Content-Type: application/json",
   "Content-Length: 2",

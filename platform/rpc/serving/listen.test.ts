@@ -13,7 +13,7 @@ import { reasonOf } from "#platform/errors.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { TestServiceOptions } from "#platform/rpc/rpc.fixture.ts";
 import { HandClock } from "../../../test/clock.ts";
-import { call, exchange, longAnswer, protocols, start } from "./listen.fixture.ts";
+import { CALL, exchange, longAnswer, protocols, start } from "./listen.fixture.ts";
 
 for (const [protocol, transportTo] of Object.entries(protocols)) {
   test(`${protocol} is answered on the one port: requests, large answers, errors with their reason`, async (t) => {
@@ -78,7 +78,7 @@ test("a WebSocket upgrade is handed over with its first bytes, other upgrades ar
 test("scripts of allowed origins may call, and see what they need", async (t) => {
   const { address } = await start(t, { cors: ["https://app.example"] });
   const preflight = (origin: string) =>
-    fetch(`${address}${call}`, {
+    fetch(`${address}${CALL}`, {
       method: "OPTIONS",
       headers: {
         origin,
@@ -93,7 +93,7 @@ test("scripts of allowed origins may call, and see what they need", async (t) =>
   assert.match(allowed.headers.get("access-control-allow-methods") ?? "", /POST/);
   const other = await preflight("https://evil.example");
   assert.equal(other.headers.get("access-control-allow-origin"), null);
-  const answer = await fetch(`${address}${call}`, {
+  const answer = await fetch(`${address}${CALL}`, {
     method: "POST",
     headers: { origin: "https://app.example", "content-type": "application/json" },
     body: "{}",

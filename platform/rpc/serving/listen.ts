@@ -63,15 +63,15 @@ export interface Listening {
   close(): Promise<void>;
 }
 
-const firstBytesMs = 10_000;
-const keepAliveProbeMs = 60_000;
+const FIRST_BYTES_MS = 10_000;
+const KEEP_ALIVE_PROBE_MS = 60_000;
 
 /** How long an HTTP/1.1 client may take for its headers, its request, and between requests. */
 const http1Times = { headersTimeout: 20_000, requestTimeout: 60_000, keepAliveTimeout: 75_000 };
 
 /** Room for a batch to arrive in one go, and a bound on what one connection has in work. */
 const http2Settings = { initialWindowSize: 1024 * 1024, maxConcurrentStreams: 1_000 };
-const http2ConnectionWindow = 4 * 1024 * 1024;
+const HTTP2_CONNECTION_WINDOW = 4 * 1024 * 1024;
 
 /**
  * Serves gRPC, gRPC-Web and Connect over HTTP/2 without TLS and over HTTP/1.1, on one port: the
@@ -132,7 +132,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   http2.on("session", (session) => {
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
-    session.setLocalWindowSize(http2ConnectionWindow);
+    session.setLocalWindowSize(HTTP2_CONNECTION_WINDOW);
     // HTTP/1.1 has its timeouts from node:http; here a stranger could hold connections for ever.
     session.setTimeout(idleMs, () => {
       session.close();
@@ -150,11 +150,11 @@ export async function listen(options: ListenOptions): Promise<Listening> {
       undecided.delete(socket);
     });
     socket.on("error", (err) => log.debug({ event: "connection_failed", err }));
-    socket.setKeepAlive(true, keepAliveProbeMs);
+    socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
     detectProtocol({
       socket,
       clock,
-      timeoutMs: firstBytesMs,
+      timeoutMs: FIRST_BYTES_MS,
       detected(protocol) {
         undecided.delete(socket);
         if (protocol === "h2") {

@@ -1,17 +1,17 @@
 import type { Socket } from "node:net";
 import type { Clock } from "#platform/clock.ts";
-import { leanPreface } from "#platform/rpc/lean/lean-frames.ts";
+import { LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
 
 /** Every HTTP/2 connection without TLS starts with this, and no HTTP/1.1 request does. */
-const http2Preface = Buffer.from("PRI * HTTP/2.0\r\n");
+const HTTP2_PREFACE = Buffer.from("PRI * HTTP/2.0\r\n");
 
 /** What a connection speaks. */
 export type Protocol = "http/1.1" | "h2" | "lean";
 
 /** Protocols that begin in a way of their own. */
 const prefaces: readonly (readonly [Protocol, Buffer])[] = [
-  ["h2", http2Preface],
-  ["lean", leanPreface],
+  ["h2", HTTP2_PREFACE],
+  ["lean", LEAN_PREFACE],
 ];
 
 interface DetectOptions {
@@ -50,7 +50,7 @@ export function detectProtocol({ socket, clock, timeoutMs, detected }: DetectOpt
     if (first && seen.length < first[1].length) return;
     stop();
     const protocol = first?.[0] ?? "http/1.1";
-    const rest = protocol === "lean" ? seen.subarray(leanPreface.length) : seen;
+    const rest = protocol === "lean" ? seen.subarray(LEAN_PREFACE.length) : seen;
     if (rest.length > 0) socket.unshift(rest);
     detected(protocol);
   }

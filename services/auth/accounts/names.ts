@@ -28,7 +28,7 @@ export function shapesOf(userName: string): string[] {
   return [...new Set(shapes)];
 }
 
-const invisible = /\p{Default_Ignorable_Code_Point}/gu;
+const INVISIBLE = /\p{Default_Ignorable_Code_Point}/gu;
 
 /**
  * Throws INVALID_ARGUMENT for a name with characters that nobody sees. Some are letters or marks to
@@ -36,7 +36,7 @@ const invisible = /\p{Default_Ignorable_Code_Point}/gu;
  * that looks exactly like another, could be had.
  */
 export function requireVisible(userName: string): void {
-  if (userName.search(invisible) < 0) return;
+  if (userName.search(INVISIBLE) < 0) return;
   throw fail(ErrorReason.INVALID_ARGUMENT, "user_name: must not hold invisible characters");
 }
 
@@ -56,7 +56,7 @@ function readConfusables(): ReadonlyMap<string, string> {
 
 /** The skeleton of UTS 39, section 4. */
 function skeleton(text: string): string {
-  const seen = text.normalize("NFD").replace(invisible, "");
+  const seen = text.normalize("NFD").replace(INVISIBLE, "");
   const mapped = [...seen].map((one) => prototypeOf.get(one) ?? one);
   return mapped.join("").normalize("NFD");
 }

@@ -3,7 +3,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 
 /** Kinds of numbers that no message reaches. */
-const unreachable: ReadonlySet<string> = new Set([
+const UNREACHABLE: ReadonlySet<string> = new Set([
   "FIXED_LINE",
   "TOLL_FREE",
   "PREMIUM_RATE",
@@ -16,7 +16,7 @@ const unreachable: ReadonlySet<string> = new Set([
 /** The number in E.164, as the rules of its country write it. Throws PHONE_INVALID. */
 export function normalizePhone(phone: string): string {
   const parsed = parsePhoneNumberFromString(phone);
-  if (!parsed?.isValid() || unreachable.has(parsed.getType() ?? "")) {
+  if (!parsed?.isValid() || UNREACHABLE.has(parsed.getType() ?? "")) {
     throw fail(ErrorReason.PHONE_INVALID, "phone: no number that messages can be sent to");
   }
   return parsed.number;

@@ -12,8 +12,8 @@ import { userOfAccount } from "./accounts.ts";
 import { birthdayOf } from "./birthday.ts";
 
 /** The columns of an account that are sealed under a data key. */
-export const sealedColumns = ["phone", "birthday", "location", "addAnswer"] as const;
-export type SealedColumn = (typeof sealedColumns)[number];
+export const SEALED_COLUMNS = ["phone", "birthday", "location", "addAnswer"] as const;
+export type SealedColumn = (typeof SEALED_COLUMNS)[number];
 
 const columnNames: Record<SealedColumn, string> = {
   phone: "account.phone",

@@ -4,7 +4,7 @@ import { AccountState, AuditAction, type AuditEntry, Role } from "#gen/lucky/adm
 import { DeviceClass, DeviceExcess, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../../test/postgres.ts";
-import { goodPassword, refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
+import { GOOD_PASSWORD, refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 const one = await startTestAuth({ url, t: { after } });
@@ -114,7 +114,7 @@ test("a password that an administrator sets counts from then on, and lifts the l
   const login = async (text: string) =>
     auth.login({ userName, password: await one.encrypt(text), device });
   for (let n = 0; n < 5; n++) await refused(login("wrong"), ErrorReason.CREDENTIALS_INVALID);
-  await refused(login(goodPassword), ErrorReason.ACCOUNT_LOCKED);
+  await refused(login(GOOD_PASSWORD), ErrorReason.ACCOUNT_LOCKED);
   const weak = await one.encrypt("password1");
   await refused(
     admin.setPassword({ userId, newPassword: weak }, root.as),
@@ -123,7 +123,7 @@ test("a password that an administrator sets counts from then on, and lifts the l
   const newPassword = await one.encrypt("zebra lantern quartz");
   await admin.setPassword({ userId, newPassword, reason: "called us" }, root.as);
   await ended(ana.tokens);
-  await refused(login(goodPassword), ErrorReason.CREDENTIALS_INVALID);
+  await refused(login(GOOD_PASSWORD), ErrorReason.CREDENTIALS_INVALID);
   await login("zebra lantern quartz");
   const entries = await auditOf(userId);
   assert.deepEqual(told(entries), ["PASSWORD_SET changed"]);
@@ -165,7 +165,7 @@ test("the last administrator stays, also when two take each other's role at once
   assert.equal(rows.length, 1);
   const left = rows[0]!.user_id === ana.userId ? { on: a, who: ana } : { on: b, who: ben };
   const { on, who } = left;
-  const password = await on.encrypt(goodPassword);
+  const password = await on.encrypt(GOOD_PASSWORD);
   for (const call of [
     () => on.admin.grantRole({ userId: who.userId, role: Role.USER }, who.as),
     () => on.admin.disableAccount({ userId: who.userId }, who.as),
@@ -177,7 +177,7 @@ test("the last administrator stays, also when two take each other's role at once
 test("accounts are found by id, by the beginning of the name in pages, and by phone", async () => {
   for (let n = 0; n < 5; n++) {
     const userName = `Zoe${n}`;
-    await auth.register({ userName, password: await one.encrypt(goodPassword) });
+    await auth.register({ userName, password: await one.encrypt(GOOD_PASSWORD) });
   }
   const names: string[] = [];
   let pageToken = "";
@@ -278,7 +278,7 @@ test("the device policy is replaced whole, each class once, and audited", async 
 
 test("what nobody has is USER_NOT_FOUND, a deleted account too", async () => {
   const ana = await somebody();
-  await auth.deleteAccount({ password: await one.encrypt(goodPassword) }, ana.as);
+  await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, ana.as);
   for (const userId of ["999999999999", ana.userId]) {
     const calls = [
       admin.disableAccount({ userId }, root.as),

@@ -5,7 +5,7 @@ import { defaultsOf } from "#platform/config/config.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { quiet, startTestPostgres } from "../../../test/postgres.ts";
 import { createAccounts } from "../accounts/accounts.ts";
-import { placeOf, sealedColumns } from "../accounts/shown-profile.ts";
+import { placeOf, SEALED_COLUMNS } from "../accounts/shown-profile.ts";
 import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
 import { createColumns } from "../keys/columns.ts";
@@ -42,7 +42,7 @@ async function stand() {
     await database.key.create({ data });
     return key;
   }
-  const seal = (column: (typeof sealedColumns)[number], userId: number, text: string) =>
+  const seal = (column: (typeof SEALED_COLUMNS)[number], userId: number, text: string) =>
     columns.seal(text, placeOf(column, BigInt(userId)));
   const phoneOf = (userId: number) => `+49151123456${userId}`;
 
@@ -111,13 +111,13 @@ test("all rows are sealed anew, a bounded step at a time, then the old keys are 
 
   for (let userId = 10; userId < 17; userId++) {
     const row = await one.row(userId);
-    for (const column of sealedColumns) {
+    for (const column of SEALED_COLUMNS) {
       const under = Buffer.from(row[column]!.subarray(0, KEY_ID_BYTES));
       assert.deepEqual(under, keyIdBytes(newData.keyId), column);
     }
     const under = Buffer.from(row.phoneIndex!.subarray(0, KEY_ID_BYTES));
     assert.deepEqual(under, keyIdBytes(newIndex.keyId));
-    const opened = sealedColumns.map((column) =>
+    const opened = SEALED_COLUMNS.map((column) =>
       one.columns.open(row[column]!, placeOf(column, row.userId)),
     );
     const phone = one.phoneOf(userId);
@@ -170,7 +170,7 @@ test("instances that do it at the same time do not get in each other's way", asy
   for (let userId = 10; userId < 16; userId++) {
     const row = await one.row(userId);
     assert.equal(one.columns.open(row.phone!, placeOf("phone", row.userId)), one.phoneOf(userId));
-    assert.ok(sealedColumns.every((column) => one.columns.isCurrent(row[column]!)));
+    assert.ok(SEALED_COLUMNS.every((column) => one.columns.isCurrent(row[column]!)));
   }
 });
 

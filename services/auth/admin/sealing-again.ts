@@ -1,5 +1,5 @@
 import type { Account, Prisma } from "#gen/prisma/client.ts";
-import { placeOf, sealedColumns } from "../accounts/shown-profile.ts";
+import { placeOf, SEALED_COLUMNS } from "../accounts/shown-profile.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 import { activeKey, KEY_ID_BYTES, keyIdBytes, type SecretKey } from "../keys/keys.ts";
 
@@ -96,7 +96,7 @@ async function sealRow(
   const before: Prisma.AccountWhereInput = {};
   const after: Prisma.AccountUpdateManyMutationInput = {};
   try {
-    for (const column of sealedColumns) {
+    for (const column of SEALED_COLUMNS) {
       const sealed = account[column];
       if (sealed === null || columns.isCurrent(sealed)) continue;
       const place = placeOf(column, userId);

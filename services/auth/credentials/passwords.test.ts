@@ -15,7 +15,7 @@ import { Metrics } from "#platform/metrics.ts";
 import { sealPassword } from "../../../client/login/password.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { startTestPostgres } from "../../../test/postgres.ts";
-import { goodPassword, refused, startTestAuth, testKey } from "../auth.suite.ts";
+import { GOOD_PASSWORD, refused, startTestAuth, testKey } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
 import { createKeyring, type Keyring } from "../keys/keyring.ts";
@@ -56,14 +56,14 @@ test("the public key is one, as SPKI and as JWK, with a nonce of 40 bytes and th
 
 test("whatever is wrong with the encryption, it is refused alike", async () => {
   const key = await auth.getPublicKey({});
-  const good = await sealPassword(key, goodPassword);
+  const good = await sealPassword(key, GOOD_PASSWORD);
   const flipped = good.ciphertext.slice();
   flipped[100]! ^= 1;
   await invalid(login({ keyId: "unknown", ciphertext: good.ciphertext }));
   for (const ciphertext of [flipped, new Uint8Array(256), new Uint8Array(300)])
     await invalid(login({ keyId: key.keyId, ciphertext }));
   // The password as it is, without nonce and time, and bytes that are no message.
-  await invalid(login(under(key, Buffer.from(goodPassword))));
+  await invalid(login(under(key, Buffer.from(GOOD_PASSWORD))));
   await invalid(login(under(key, Buffer.from([0x0a, 0xff]))));
   await invalid(login(under(key, new Uint8Array())));
   // None of them used the nonce up.
@@ -72,7 +72,7 @@ test("whatever is wrong with the encryption, it is refused alike", async () => {
 
 test("a ciphertext is good once, also for two instances at once", async (t) => {
   const two = await startTestAuth({ url, t, clock });
-  const password = await one.encrypt(goodPassword);
+  const password = await one.encrypt(GOOD_PASSWORD);
   const outcomes = await Promise.allSettled(
     [auth, two.auth, auth, two.auth].map((on) => on.login({ userName, password, device })),
   );
@@ -84,7 +84,7 @@ test("a ciphertext is good once, also for two instances at once", async (t) => {
 test("a nonce is good once, whatever is encrypted with it", async () => {
   const key = await auth.getPublicKey({});
   await refused(login(await sealPassword(key, "wrong")), ErrorReason.CREDENTIALS_INVALID);
-  await invalid(login(await sealPassword(key, goodPassword)));
+  await invalid(login(await sealPassword(key, GOOD_PASSWORD)));
 });
 
 test("a nonce that somebody else made, or changed, is refused", async () => {
@@ -99,15 +99,15 @@ test("a nonce that somebody else made, or changed, is refused", async () => {
     new Uint8Array(),
   ])
     await invalid(
-      login(await sealPassword({ ...key, nonce: new Uint8Array(nonce) }, goodPassword)),
+      login(await sealPassword({ ...key, nonce: new Uint8Array(nonce) }, GOOD_PASSWORD)),
     );
 });
 
 test("a nonce and the time within are good for two minutes", async () => {
-  const late = await one.encrypt(goodPassword);
+  const late = await one.encrypt(GOOD_PASSWORD);
   clock.advance(119_999);
   await login(late);
-  const tooLate = await one.encrypt(goodPassword);
+  const tooLate = await one.encrypt(GOOD_PASSWORD);
   clock.advance(120_000);
   await invalid(login(tooLate));
 
@@ -117,7 +117,7 @@ test("a nonce and the time within are good for two minutes", async () => {
     const plain = create(PasswordPlaintextSchema, {
       nonce: key.nonce,
       encryptedAtMs,
-      password: goodPassword,
+      password: GOOD_PASSWORD,
     });
     return login(under(key, toBinary(PasswordPlaintextSchema, plain)));
   };

@@ -36,7 +36,7 @@ export interface Passwords {
 }
 
 const importing = { name: "RSA-OAEP", hash: "SHA-256" } as const;
-const buckets = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+const BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 export async function createPasswords(options: {
   config: AuthConfig;
@@ -56,7 +56,7 @@ export async function createPasswords(options: {
   const seconds = options.metrics.histogram(
     "lucky_auth_password_hash_seconds",
     "Time to hash or verify one password, waiting included.",
-    buckets,
+    BUCKETS,
     ["work"],
   );
   let working = 0;

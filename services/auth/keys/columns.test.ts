@@ -31,14 +31,14 @@ function ring() {
 }
 
 const place = { column: "account.phone", row: "42" };
-const phone = "+4915112345678";
+const PHONE = "+4915112345678";
 
 test("a sealed value opens in its place and nowhere else", () => {
   const columns = createColumns({ keyring: ring().keyring, clock });
-  const sealed = columns.seal(phone, place);
-  assert.equal(columns.open(sealed, place), phone);
-  assert.ok(!Buffer.from(sealed).includes(phone));
-  assert.notDeepEqual(columns.seal(phone, place), sealed);
+  const sealed = columns.seal(PHONE, place);
+  assert.equal(columns.open(sealed, place), PHONE);
+  assert.ok(!Buffer.from(sealed).includes(PHONE));
+  assert.notDeepEqual(columns.seal(PHONE, place), sealed);
   assert.throws(() => columns.open(sealed, { ...place, row: "43" }));
   assert.throws(() => columns.open(sealed, { ...place, column: "account.location" }));
   const bent = Uint8Array.from(sealed);
@@ -50,7 +50,7 @@ test("a value that was cut or lengthened does not open, nor does one with a shor
   const { keyring } = ring();
   const columns = createColumns({ keyring, clock });
   const place = { column: "account.phone", row: "1" };
-  const sealed = columns.seal(phone, place);
+  const sealed = columns.seal(PHONE, place);
   for (let length = 0; length < sealed.length; length += 1)
     assert.throws(() => columns.open(sealed.subarray(0, length), place), `${length} bytes`);
   assert.throws(() => columns.open(Buffer.concat([sealed, Buffer.alloc(1)]), place));
@@ -59,15 +59,15 @@ test("a value that was cut or lengthened does not open, nor does one with a shor
 test("after a rotation old values open, and say that they are to be sealed again", () => {
   const { keyring, keys, add } = ring();
   const columns = createColumns({ keyring, clock });
-  const sealed = columns.seal(phone, place);
+  const sealed = columns.seal(PHONE, place);
   assert.ok(columns.isCurrent(sealed));
   add("data", fresh(clock.now() + 1_000));
-  assert.ok(columns.isCurrent(columns.seal(phone, place)), "a key that is not active yet waits");
+  assert.ok(columns.isCurrent(columns.seal(PHONE, place)), "a key that is not active yet waits");
   assert.ok(columns.isCurrent(sealed));
   clock.advance(1_000);
   assert.ok(!columns.isCurrent(sealed));
-  assert.equal(columns.open(sealed, place), phone);
-  assert.ok(columns.isCurrent(columns.seal(phone, place)));
+  assert.equal(columns.open(sealed, place), PHONE);
+  assert.ok(columns.isCurrent(columns.seal(PHONE, place)));
   keys.data.pop();
   assert.throws(() => columns.open(sealed, place), /data key of account.phone is not there/);
 });
@@ -75,15 +75,15 @@ test("after a rotation old values open, and say that they are to be sealed again
 test("an index is the same for a value and a column, and found under older keys too", () => {
   const { keyring, keys, add } = ring();
   const columns = createColumns({ keyring, clock });
-  const index = columns.index(phone, "account.phone");
+  const index = columns.index(PHONE, "account.phone");
   assert.equal(index.length, KEY_ID_BYTES + 32);
   assert.deepEqual(Buffer.from(index.subarray(0, KEY_ID_BYTES)), keyIdBytes(keys.index[0]!.keyId));
-  assert.deepEqual(columns.index(phone, "account.phone"), index);
-  assert.notDeepEqual(columns.index(phone, "account.other"), index);
+  assert.deepEqual(columns.index(PHONE, "account.phone"), index);
+  assert.notDeepEqual(columns.index(PHONE, "account.other"), index);
   add("index", fresh(clock.now()));
-  assert.notDeepEqual(columns.index(phone, "account.phone"), index);
-  const [first, second] = columns.indexes(phone, "account.phone");
-  assert.deepEqual(first, columns.index(phone, "account.phone"));
+  assert.notDeepEqual(columns.index(PHONE, "account.phone"), index);
+  const [first, second] = columns.indexes(PHONE, "account.phone");
+  assert.deepEqual(first, columns.index(PHONE, "account.phone"));
   assert.deepEqual(second, index);
 });
 

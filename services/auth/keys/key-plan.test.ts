@@ -5,10 +5,10 @@ import { authConfig } from "../config.ts";
 import { type KeyTimes, planKeys } from "./key-plan.ts";
 
 const config = defaultsOf(authConfig);
-const day = 86_400_000;
+const DAY = 86_400_000;
 const startMs = Date.UTC(2026, 0, 1);
-const ninety = startMs + 90 * day;
-const hour = 3_600_000;
+const ninety = startMs + 90 * DAY;
+const HOUR = 3_600_000;
 
 const key = (purpose: string, activeMs: number, retiredMs?: number): KeyTimes => ({
   keyId: `${purpose} ${activeMs - startMs}`,
@@ -16,8 +16,8 @@ const key = (purpose: string, activeMs: number, retiredMs?: number): KeyTimes =>
   activeAt: new Date(activeMs),
   retiredAt: retiredMs === undefined ? null : new Date(retiredMs),
 });
-const all = ["access", "password", "data", "index", "code"];
-const first = all.map((purpose) => key(purpose, startMs));
+const ALL = ["access", "password", "data", "index", "code"];
+const first = ALL.map((purpose) => key(purpose, startMs));
 const made = (rows: readonly KeyTimes[], nowMs: number, over = {}) =>
   planKeys(rows, { ...config, ...over }, nowMs).make.map(({ purpose, activeAt }) => [
     purpose,
@@ -27,7 +27,7 @@ const made = (rows: readonly KeyTimes[], nowMs: number, over = {}) =>
 test("a purpose without a key gets one at once", () => {
   assert.deepEqual(
     made([], startMs),
-    all.map((purpose) => [purpose, 0]),
+    ALL.map((purpose) => [purpose, 0]),
   );
   assert.deepEqual(made(first.slice(1), startMs), [["access", 0]]);
 });
@@ -36,9 +36,9 @@ test("a key gets its successor after its days, once, and long enough ahead", () 
   assert.deepEqual(made(first, ninety - 1), []);
   assert.deepEqual(
     made(first, ninety),
-    all.map((purpose) => [purpose, hour]),
+    ALL.map((purpose) => [purpose, HOUR]),
   );
-  const successors = all.map((purpose) => key(purpose, ninety + hour));
+  const successors = ALL.map((purpose) => key(purpose, ninety + HOUR));
   assert.deepEqual(made([...first, ...successors], ninety + 1), []);
   assert.deepEqual(made(first, ninety, { keyRotationDays: 0 }), []);
   // However short it is configured: every instance has read the keys by then.
@@ -59,19 +59,19 @@ test("a replaced key stays for as long as something made with it may come", () =
 test("a key that sealed columns goes only when nothing lies under it", () => {
   for (const purpose of ["data", "index"]) {
     const successor = key(purpose, ninety);
-    const years = ninety + 3_000 * day;
+    const years = ninety + 3_000 * DAY;
     const over = { ...config, keyRotationDays: 0 };
     assert.deepEqual(planKeys([...first, successor], over, years).remove, []);
-    const retired = [key(purpose, startMs, ninety + day), successor];
+    const retired = [key(purpose, startMs, ninety + DAY), successor];
     const others = first.filter((row) => row.purpose !== purpose);
-    const goneMs = ninety + day + hour + 60_000;
+    const goneMs = ninety + DAY + HOUR + 60_000;
     assert.deepEqual(planKeys([...others, ...retired], over, goneMs - 1).remove, []);
     assert.deepEqual(planKeys([...others, ...retired], over, goneMs).remove, [`${purpose} 0`]);
   }
 });
 
 test("the only key of a purpose is never deleted", () => {
-  const years = ninety + 3_000 * day;
+  const years = ninety + 3_000 * DAY;
   const retired = first.map((row) => ({ ...row, retiredAt: new Date(startMs) }));
   assert.deepEqual(planKeys(retired, config, years).remove, []);
 });

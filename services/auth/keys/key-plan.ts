@@ -1,7 +1,7 @@
 import type { AuthConfig } from "../config.ts";
 
 /** What a key is for. */
-export type Purpose = (typeof purposes)[number];
+export type Purpose = (typeof PURPOSES)[number];
 
 /** What of a stored key decides about its life. */
 export interface KeyTimes {
@@ -20,7 +20,7 @@ export interface KeyPlan {
   readonly remove: readonly string[];
 }
 
-const purposes = ["access", "password", "data", "index", "code"] as const;
+const PURPOSES = ["access", "password", "data", "index", "code"] as const;
 const DAY_MS = 86_400_000;
 /** How far apart the clocks of instances may be. */
 const CLOCK_ROOM_MS = 60_000;
@@ -33,7 +33,7 @@ const CLOCK_ROOM_MS = 60_000;
 export function planKeys(rows: readonly KeyTimes[], config: AuthConfig, nowMs: number): KeyPlan {
   const make: { purpose: Purpose; activeAt: Date }[] = [];
   const remove: string[] = [];
-  for (const purpose of purposes) {
+  for (const purpose of PURPOSES) {
     const newestFirst = rows
       .filter((row) => row.purpose === purpose)
       .sort((a, b) => b.activeAt.getTime() - a.activeAt.getTime());

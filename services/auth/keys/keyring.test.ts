@@ -17,8 +17,8 @@ const { url, pool } = await startTestPostgres({ after });
 beforeEach(() => pool.query("DELETE FROM auth.key"));
 const database = openDatabase(pool);
 
-const day = 86_400_000;
-const hour = 3_600_000;
+const DAY = 86_400_000;
+const HOUR = 3_600_000;
 
 /** One instance's view of the shared keys. */
 function keyringOf(
@@ -43,7 +43,7 @@ test("a new key is published before it signs; the old one stays until its tokens
     JSON.parse(tokens.jwksJson).keys.map(({ kid }: { kid: string }) => kid) as string[];
   const old = await signer();
 
-  clock.advance(90 * day);
+  clock.advance(90 * DAY);
   await Promise.all([one.turn(), two.turn()]);
   await one.turn();
   assert.equal(published().length, 2);
@@ -52,7 +52,7 @@ test("a new key is published before it signs; the old one stays until its tokens
     two.keys.access.map(({ keyId }) => keyId),
   );
   assert.equal(await signer(), old);
-  clock.advance(hour);
+  clock.advance(HOUR);
   const fresh = await signer();
   assert.notEqual(fresh, old);
   assert.ok(published().includes(fresh));
@@ -72,11 +72,11 @@ test("tokens and passwords go on over a rotation, on an instance that made none 
   const { userName } = await one.register();
   const tokens = await one.login(userName);
   const rotating = await keyringOf(clock, { over: { keyRotationDays: 1 } });
-  clock.advance(day - hour - 60_000);
+  clock.advance(DAY - HOUR - 60_000);
   const late = (await one.auth.refresh({ refreshToken: tokens.refreshToken })).tokens!;
-  clock.advance(hour + 60_000);
+  clock.advance(HOUR + 60_000);
   await rotating.turn();
-  clock.advance(hour);
+  clock.advance(HOUR);
   await rotating.turn();
   const kid = activeKey(rotating.keys.access, clock.now()).keyId;
   assert.notEqual(kidOf(late.accessToken), kid);
@@ -120,7 +120,7 @@ test("while the database cannot be reached the keys stay as they were", async ()
   assert.equal(keyring.keys, before);
   await keyring.turn();
   assert.deepEqual(heard, []);
-  clock.advance(90 * day);
+  clock.advance(90 * DAY);
   await keyring.turn();
   assert.deepEqual(heard, ["changed"]);
 });

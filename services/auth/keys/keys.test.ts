@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, beforeEach, test } from "node:test";
 import { HandClock } from "../../../test/clock.ts";
 import { startTestPostgres } from "../../../test/postgres.ts";
-import { goodPassword, startTestAuth, testKey } from "../auth.suite.ts";
+import { GOOD_PASSWORD, startTestAuth, testKey } from "../auth.suite.ts";
 import { createSealing, loadOrCreateKey } from "./sealing.ts";
 
 const { url, pool } = await startTestPostgres({ after });
@@ -27,7 +27,7 @@ test("instances that start at once share their keys, and each honours the other'
   assert.equal((await pool.query("SELECT count(*) FROM auth.key")).rows[0].count, "5");
 
   const userName = "shared";
-  await one.auth.register({ userName, password: await two.encrypt(goodPassword) });
+  await one.auth.register({ userName, password: await two.encrypt(GOOD_PASSWORD) });
   const tokens = await two.login(userName);
   await one.verifier.verify(tokens.accessToken);
   await one.auth.refresh({ refreshToken: tokens.refreshToken });

@@ -9,8 +9,8 @@ import { anyPhone, codeOf } from "../../../test/sms.ts";
 import { refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
-const minute = 60_000;
-const day = 86_400_000;
+const MINUTE = 60_000;
+const DAY = 86_400_000;
 const config = { keyRotationDays: 30 };
 
 const keyIds = async (): Promise<string[]> =>
@@ -44,14 +44,14 @@ test("all keys of a running system are replaced, and nobody notices", {
   const first = await keyIds();
   assert.equal(first.length, 5);
 
-  await pass(30 * day);
+  await pass(30 * DAY);
   let steps = 0;
   for (let left = first; left.length > 0; steps++) {
     assert.ok(
       steps < 1_000,
       `after ${steps} steps there are still ${left.length} of the first keys`,
     );
-    await pass(10 * minute);
+    await pass(10 * MINUTE);
     const now = await keyIds();
     left = first.filter((keyId) => now.includes(keyId));
     // Over both instances, all the time: who logs in by password, who is looked for by number.

@@ -6,7 +6,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Gender, WhoMayAddMe } from "#gen/lucky/user/v1/user_pb.js";
 import { startTestPostgres } from "../../../test/postgres.ts";
 import { anyPhone, codeOf } from "../../../test/sms.ts";
-import { goodPassword, refused, startTestAuth } from "../auth.suite.ts";
+import { GOOD_PASSWORD, refused, startTestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 const one = await startTestAuth({ url, t: { after } });
@@ -14,11 +14,11 @@ const { auth, users, sessions } = one;
 
 /** Somebody with a value in every field, each with the word "secret" in it where it is a text. */
 async function full(userName: string) {
-  const password = await one.encrypt(goodPassword);
+  const password = await one.encrypt(GOOD_PASSWORD);
   const { user } = await auth.register({ userName, displayName: "Secret Person", password });
   const { tokens } = await auth.login({
     userName,
-    password: await one.encrypt(goodPassword),
+    password: await one.encrypt(GOOD_PASSWORD),
     device: {
       deviceId: "phone",
       deviceClass: DeviceClass.MOBILE,
@@ -56,7 +56,7 @@ test("nothing personal is left: every column is as if nobody had ever filled it"
     [userId],
   );
   const before = await rowOf(userId);
-  await auth.deleteAccount({ password: await one.encrypt(goodPassword) }, as);
+  await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
   const row = await rowOf(userId);
   // What may stay of an account; a new column has to be decided on here.
   const { user_id, created_at, state_changed_at, password_changed_at, ...rest } = row;
@@ -99,7 +99,7 @@ test("nothing personal is left: every column is as if nobody had ever filled it"
 
 test("the tokens are worth nothing, and the login is refused like one of nobody", async () => {
   const { userId, tokens, as } = await full("secret-ben");
-  await auth.deleteAccount({ password: await one.encrypt(goodPassword) }, as);
+  await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
   const { refreshToken } = tokens;
   await refused(auth.refresh({ refreshToken }), ErrorReason.REFRESH_TOKEN_INVALID);
   await refused(one.login("secret-ben"), ErrorReason.CREDENTIALS_INVALID);
@@ -112,7 +112,7 @@ test("the tokens are worth nothing, and the login is refused like one of nobody"
 test("what was written stays, by a deleted user, to whom nobody writes any more", async () => {
   const { userId, as } = await full("secret-eve");
   const other = one.as(await one.login((await one.register()).userName));
-  await auth.deleteAccount({ password: await one.encrypt(goodPassword) }, as);
+  await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
   const found = await users.batchGetUsers({ userIds: [userId] }, other);
   const [user] = found.users;
   assert.equal(user?.deleted, true);
@@ -125,8 +125,8 @@ test("the name is free again, for whoever takes it, without its locks", async ()
   const { userId, as } = await full("secret-name");
   const guess = await one.encrypt("wrong");
   await refused(auth.deleteAccount({ password: guess }, as), ErrorReason.CREDENTIALS_INVALID);
-  await auth.deleteAccount({ password: await one.encrypt(goodPassword) }, as);
-  const password = await one.encrypt(goodPassword);
+  await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
+  const password = await one.encrypt(GOOD_PASSWORD);
   const { user } = await auth.register({ userName: "Secret-Name", password });
   assert.notEqual(user?.userId, userId);
   await one.login("secret-name");
@@ -135,8 +135,8 @@ test("the name is free again, for whoever takes it, without its locks", async ()
 test("nobody stands in the way by a name like that of a deleted account", async () => {
   const { userId, as } = await full("secret-joe");
   const userName = `deleted-${userId}`;
-  await auth.register({ userName, password: await one.encrypt(goodPassword) });
-  await auth.deleteAccount({ password: await one.encrypt(goodPassword) }, as);
+  await auth.register({ userName, password: await one.encrypt(GOOD_PASSWORD) });
+  await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
   assert.equal((await rowOf(userId)).state, "deleted");
   await one.login(userName);
 });
@@ -147,7 +147,7 @@ test("without the password an account is not deleted, nor without a code when it
   const phone = anyPhone();
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.BIND }, as);
   const code = codeOf(one.messages.at(-1)!);
-  await auth.bindPhone({ phone, code, password: await one.encrypt(goodPassword) }, as);
+  await auth.bindPhone({ phone, code, password: await one.encrypt(GOOD_PASSWORD) }, as);
   await pool.query("UPDATE auth.account SET password_hash = NULL WHERE user_id = $1", [userId]);
   await refused(auth.deleteAccount({}, as), ErrorReason.SMS_CODE_INVALID);
   one.clock.advance(61_000);
@@ -161,13 +161,13 @@ test("guesses at the password count as at a login", async () => {
   const guess = async (text: string) =>
     auth.deleteAccount({ password: await one.encrypt(text) }, as);
   for (let n = 0; n < 5; n++) await refused(guess("wrong"), ErrorReason.CREDENTIALS_INVALID);
-  await refused(guess(goodPassword), ErrorReason.ACCOUNT_LOCKED);
+  await refused(guess(GOOD_PASSWORD), ErrorReason.ACCOUNT_LOCKED);
   await refused(one.login("secret-lea"), ErrorReason.ACCOUNT_LOCKED);
 });
 
 test("the deletion is audited, by whom it was, without where", async () => {
   const { userId, as } = await full("secret-max");
-  await auth.deleteAccount({ password: await one.encrypt(goodPassword) }, as);
+  await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
   const sql = "SELECT actor_id, action, detail, coarse_address FROM auth.audit WHERE user_id = $1";
   const { rows } = await pool.query(sql, [userId]);
   const action = AuditAction.ACCOUNT_DELETED;

@@ -4,7 +4,7 @@ import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../../test/postgres.ts";
 import { anyPhone, codeOf } from "../../../test/sms.ts";
-import { goodPassword, refused, startTestAuth } from "../auth.suite.ts";
+import { GOOD_PASSWORD, refused, startTestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 const one = await startTestAuth({ url, t: { after } });
@@ -13,7 +13,7 @@ const { BIND, LOGIN, PROVE, REGISTER } = SmsPurpose;
 
 type As = ReturnType<typeof one.as>;
 const device = (deviceId: string) => ({ deviceId, deviceClass: DeviceClass.MOBILE });
-const good = () => one.encrypt(goodPassword);
+const good = () => one.encrypt(GOOD_PASSWORD);
 
 /** A fresh code to the number, whatever was sent to it before. */
 async function codeTo(phone: string, purpose: SmsPurpose, as?: As): Promise<string> {
@@ -169,7 +169,7 @@ test("a first password is set with a proof; a weak one leaves the proof good", a
   const set = async (text: string) =>
     auth.changePassword({ newPassword: await one.encrypt(text), proofCode }, as);
   await refused(set("password"), ErrorReason.PASSWORD_WEAK);
-  await set(goodPassword);
+  await set(GOOD_PASSWORD);
   assert.equal((await users.getMyProfile({}, as)).profile?.hasPassword, true);
   // From now on the password is the proof.
   const again = await codeTo(phone, PROVE, as);

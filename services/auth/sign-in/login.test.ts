@@ -5,7 +5,7 @@ import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { detailOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/postgres.ts";
-import { goodPassword, refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
+import { GOOD_PASSWORD, refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
@@ -29,16 +29,16 @@ test("a locked account says so only with the right password, and when it opens",
   assert.deepEqual(detailOf(guess), detailOf(nobody));
   assert.equal(detailOf(guess)?.reason, ErrorReason.CREDENTIALS_INVALID);
 
-  const owner = await failureOf(one, userName, goodPassword);
+  const owner = await failureOf(one, userName, GOOD_PASSWORD);
   assert.equal(detailOf(owner)?.reason, ErrorReason.ACCOUNT_LOCKED);
   assert.equal(detailOf(owner)?.retryAfterMs, 1_000n);
   one.clock.advance(999);
-  assert.equal(detailOf(await failureOf(one, userName, goodPassword))?.retryAfterMs, 1n);
+  assert.equal(detailOf(await failureOf(one, userName, GOOD_PASSWORD))?.retryAfterMs, 1n);
   one.clock.advance(1);
-  assert.equal(await failureOf(one, userName, goodPassword), undefined);
+  assert.equal(await failureOf(one, userName, GOOD_PASSWORD), undefined);
   // The failures are forgotten: five are free again.
   for (let n = 0; n < 4; n++) await failureOf(one, userName, "wrong");
-  assert.equal(await failureOf(one, userName, goodPassword), undefined);
+  assert.equal(await failureOf(one, userName, GOOD_PASSWORD), undefined);
 });
 
 test("a name that nobody has is locked like one that somebody has", async (t) => {
@@ -53,7 +53,7 @@ test("a name that nobody has is locked like one that somebody has", async (t) =>
   // Five of each counted; two more and the address has to wait.
   for (const name of ["another", "a-third"]) await failureOf(one, name, "wrong");
   for (const name of [userName, "nobody-at-all"]) {
-    const failure = await failureOf(one, name, goodPassword);
+    const failure = await failureOf(one, name, GOOD_PASSWORD);
     assert.equal(detailOf(failure)?.reason, ErrorReason.RATE_LIMITED);
     assert.equal(detailOf(failure)?.retryAfterMs, 1_000n);
   }

@@ -7,7 +7,7 @@ import { peerAddress } from "#platform/rpc/peer.ts";
 import { provePassword } from "../credentials/guarded-password.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 
-const wrong = "the user name or the password is wrong";
+const WRONG = "the user name or the password is wrong";
 
 /** Logs devices in by user name and password. */
 export function createLogin(d: AuthDependencies): Pick<ServiceImpl<typeof AuthService>, "login"> {
@@ -29,8 +29,8 @@ export function createLogin(d: AuthDependencies): Pick<ServiceImpl<typeof AuthSe
       const account = await d.accounts.byName(request.userName);
       const address = context.values.get(peerAddress);
       const { userName } = request;
-      await provePassword(d, { account, userName, password, address, text: wrong });
-      if (!account) throw fail(ErrorReason.CREDENTIALS_INVALID, wrong);
+      await provePassword(d, { account, userName, password, address, text: WRONG });
+      if (!account) throw fail(ErrorReason.CREDENTIALS_INVALID, WRONG);
       const { device } = request;
       const answer = await d.issuer.logIn(account, { device, method: "password", address });
       await rehash(account, password);

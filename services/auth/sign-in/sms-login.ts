@@ -11,7 +11,7 @@ import type { AuthDependencies } from "../dependencies.ts";
 import { requirePrintableDevice } from "../logins/device-texts.ts";
 
 /** Codes of these purposes are for one logged-in caller. */
-const ofCaller: ReadonlySet<SmsPurpose> = new Set([SmsPurpose.BIND, SmsPurpose.PROVE]);
+const OF_CALLER: ReadonlySet<SmsPurpose> = new Set([SmsPurpose.BIND, SmsPurpose.PROVE]);
 
 /** Sends codes, and logs devices in by them. */
 export function createSmsLogin(
@@ -26,7 +26,7 @@ export function createSmsLogin(
   return {
     async sendSmsCode({ phone: written, purpose }, context) {
       const phone = normalizePhone(written);
-      const userId = ofCaller.has(purpose) ? personOf(context) : undefined;
+      const userId = OF_CALLER.has(purpose) ? personOf(context) : undefined;
       if (userId && purpose === SmsPurpose.PROVE) await requireOwn(userId, phone);
       const address = context.values.get(peerAddress);
       const sent = await d.smsCodes.send({ phone, purpose, userId }, address);

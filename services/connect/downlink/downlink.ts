@@ -25,7 +25,7 @@ export interface DownlinkOptions {
 }
 
 /** After so many bytes of envelopes sockets get a turn to write, or healthy readers look slow. */
-const bytesPerTurn = 262_144;
+const BYTES_PER_TURN = 262_144;
 
 /**
  * Hands what the bus brings to the sessions that hear it. Channels and conversations that nobody
@@ -70,7 +70,7 @@ export class Downlink {
       this.#options.sessions.get(sessionId)?.end(code, "ended by the server");
     }
     this.#bytesInTurn += body.length;
-    if (this.#bytesInTurn < bytesPerTurn) return;
+    if (this.#bytesInTurn < BYTES_PER_TURN) return;
     this.#bytesInTurn = 0;
     await new Promise<void>((resolve) => setImmediate(resolve));
   }

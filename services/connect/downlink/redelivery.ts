@@ -25,7 +25,7 @@ export interface RedeliveryOptions {
 }
 
 /** Bound of the contract. */
-const rangesLimit = 200;
+const RANGES_LIMIT = 200;
 
 /** A session and what it owes of one conversation. */
 interface Debtor {
@@ -61,7 +61,7 @@ export class Redelivery {
     );
     this.#ranges = gather<ReadRange, Uint8Array[]>({
       clock,
-      limit: rangesLimit,
+      limit: RANGES_LIMIT,
       lingerMs: 0,
       inFlight: 2,
       queue: 100_000,

@@ -27,10 +27,10 @@ export interface SweepOptions {
 }
 
 /** How far our clock may be ahead of the log's. */
-const skewMs = 5_000;
+const SKEW_MS = 5_000;
 
 /** Users in one question. */
-const usersLimit = 5_000;
+const USERS_LIMIT = 5_000;
 
 /** A session that seems to lack entries of a conversation. */
 interface Lack {
@@ -56,7 +56,7 @@ export class Sweep {
 
   constructor(options: SweepOptions) {
     this.#options = options;
-    this.#sinceMs = options.clock.now() - skewMs;
+    this.#sinceMs = options.clock.now() - SKEW_MS;
     this.#found = options.metrics.counter(
       "lucky_sweep_missed_total",
       "Conversations that a session was not sent and the sweep found.",
@@ -70,7 +70,7 @@ export class Sweep {
 
   /** Looks at changes since an earlier time with the next sweep. */
   reachBack(toMs: number): void {
-    this.#sinceMs = Math.min(this.#sinceMs, toMs - skewMs);
+    this.#sinceMs = Math.min(this.#sinceMs, toMs - SKEW_MS);
   }
 
   /** Sweeps now; while one is running, once more after it. Never rejects. */
@@ -108,11 +108,11 @@ export class Sweep {
     const fromMs = this.#sinceMs;
     let nextMs = Number.POSITIVE_INFINITY;
     const lacks: Lack[] = [];
-    for (let at = 0; at < userIds.length; at += usersLimit) {
+    for (let at = 0; at < userIds.length; at += USERS_LIMIT) {
       const { changes, nextSinceMs } = await ingress.sweep(
         {
           $typeName: "lucky.internal.ingress.v1.SweepRequest",
-          userIds: userIds.slice(at, at + usersLimit),
+          userIds: userIds.slice(at, at + USERS_LIMIT),
           sinceMs: BigInt(fromMs),
         },
         { timeoutMs: config.callTimeoutMs },
@@ -124,7 +124,7 @@ export class Sweep {
     }
     // Somebody may have reached back meanwhile.
     if (this.#sinceMs === fromMs) {
-      this.#sinceMs = userIds.length === 0 ? this.#options.clock.now() - skewMs : nextMs;
+      this.#sinceMs = userIds.length === 0 ? this.#options.clock.now() - SKEW_MS : nextMs;
     }
     if (lacks.length > 0 && !this.#closed) this.#tellAfterGrace(lacks);
   }

@@ -19,11 +19,11 @@ export interface ClaimsOptions {
   log: Log;
 }
 
-const publishTimeoutMs = 5_000;
-const kickAttempts = 5;
-const kickPauseMs = 1_000;
+const PUBLISH_TIMEOUT_MS = 5_000;
+const KICK_ATTEMPTS = 5;
+const KICK_PAUSE_MS = 1_000;
 /** Claims made again at once after the registry forgot us. */
-const reclaimsAtOnce = 50;
+const RECLAIMS_AT_ONCE = 50;
 
 /** The places of sessions in the registry: at most so many devices of a class per user. */
 export class Claims {
@@ -68,8 +68,8 @@ export class Claims {
   async reclaim(): Promise<void> {
     const { log, sessions } = this.#options;
     const all = [...sessions.all()].filter(({ claim }) => claim);
-    for (let at = 0; at < all.length; at += reclaimsAtOnce) {
-      const some = all.slice(at, at + reclaimsAtOnce);
+    for (let at = 0; at < all.length; at += RECLAIMS_AT_ONCE) {
+      const some = all.slice(at, at + RECLAIMS_AT_ONCE);
       const answers = await Promise.allSettled(
         some.map(async (session) => {
           const claim = session.claim!;
@@ -113,15 +113,15 @@ export class Claims {
   async #kick(target: string, sessionIds: readonly string[]): Promise<void> {
     const { bus, clock, log } = this.#options;
     const body = kicksEnvelope(sessionIds, CloseCode.REPLACED);
-    for (let attempt = 1; attempt <= kickAttempts; attempt += 1) {
+    for (let attempt = 1; attempt <= KICK_ATTEMPTS; attempt += 1) {
       try {
         // An instance without a queue has no sessions either.
-        await bus.publish(target, body, AbortSignal.timeout(publishTimeoutMs));
+        await bus.publish(target, body, AbortSignal.timeout(PUBLISH_TIMEOUT_MS));
         return;
       } catch (error) {
         log.warn({ event: "kick_failed", target, sessions: sessionIds.length, err: error });
       }
-      await new Promise<void>((resolve) => clock.after(kickPauseMs * attempt, resolve));
+      await new Promise<void>((resolve) => clock.after(KICK_PAUSE_MS * attempt, resolve));
     }
   }
 }

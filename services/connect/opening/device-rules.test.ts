@@ -13,10 +13,10 @@ import { startStand } from "../../../test/stand.ts";
 import { DeviceRules } from "./device-rules.ts";
 
 const { MOBILE, WEB } = DeviceClass;
-const refuse = DeviceExcess.REFUSE_NEW;
+const REFUSE = DeviceExcess.REFUSE_NEW;
 
 test("where the new one is refused, it is told so and those before it stay", async (t) => {
-  const rules = () => [{ deviceClass: WEB, maxDevices: 2, excess: refuse }];
+  const rules = () => [{ deviceClass: WEB, maxDevices: 2, excess: REFUSE }];
   const stand = await startStand(t, { rules });
   const other = await startStand(t, { rules, with: stand, instanceId: "connect-1" });
   const first = await stand.device("1", "a", WEB);
@@ -35,7 +35,7 @@ test("where the new one is refused, it is told so and those before it stay", asy
 
 test("a class without a rule may have no device online", async (t) => {
   const stand = await startStand(t, {
-    rules: () => [{ deviceClass: WEB, maxDevices: 2, excess: refuse }],
+    rules: () => [{ deviceClass: WEB, maxDevices: 2, excess: REFUSE }],
   });
   const device = await RawDevice.open(stand.address);
   const accessToken = await stand.issuer.token({ sub: "1", did: "a", dcl: MOBILE });
@@ -56,7 +56,7 @@ test("rules are asked for again; while auth is away the last ones hold", async (
       async getDevicePolicy() {
         asked.resolve();
         if (away) throw fail(ErrorReason.UNAVAILABLE, "away");
-        const rule = { deviceClass: WEB, maxDevices, excess: refuse };
+        const rule = { deviceClass: WEB, maxDevices, excess: REFUSE };
         return create(GetDevicePolicyResponseSchema, { rules: [rule] });
       },
     },

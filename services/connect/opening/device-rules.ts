@@ -13,7 +13,7 @@ export interface DeviceRulesOptions {
   intervalMs: number;
 }
 
-const deadlineMs = 5_000;
+const DEADLINE_MS = 5_000;
 const none: PlaceRule = { limit: 0, excess: "refuse" };
 
 /**
@@ -54,7 +54,7 @@ export class DeviceRules {
     const { policies, clock, log, intervalMs } = this.#options;
     const { signal } = this.#stop;
     try {
-      const { rules } = await policies.getDevicePolicy({}, { signal, timeoutMs: deadlineMs });
+      const { rules } = await policies.getDevicePolicy({}, { signal, timeoutMs: DEADLINE_MS });
       this.#rules = new Map(
         rules.map(({ deviceClass, maxDevices, excess }) => [
           deviceClass,

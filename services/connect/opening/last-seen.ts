@@ -22,8 +22,8 @@ export interface LastSeenOptions {
 }
 
 /** Bound of the contract. */
-const batchLimit = 1_000;
-const attempts = 3;
+const BATCH_LIMIT = 1_000;
+const ATTEMPTS = 3;
 
 /**
  * Tells auth when logins were online: when a session opens, when it ends, and every `lastSeenMs` in
@@ -40,10 +40,10 @@ export class LastSeen {
     this.#everyMs = config.lastSeenMs;
     this.#news = new Coalescer({
       clock,
-      limit: batchLimit,
+      limit: BATCH_LIMIT,
       lingerMs: config.lastSeenLingerMs,
       queue: config.lastSeenQueue,
-      attempts,
+      attempts: ATTEMPTS,
       call: (seen) =>
         logins.recordLastSeen(
           {

@@ -19,22 +19,22 @@ import {
 } from "#platform/wire.ts";
 
 /** Field numbers of lucky.frame.v1.ServerFrame and what lies in it. */
-const sendResultsField = 2;
-const deliverField = 3;
-const rpcResultField = 7;
-const itemField = 1;
+const SEND_RESULTS_FIELD = 2;
+const DELIVER_FIELD = 3;
+const RPC_RESULT_FIELD = 7;
+const ITEM_FIELD = 1;
 /** Tag of client_message_id in lucky.message.v1.SendResult. */
-const keyTag = 0x0a;
+const KEY_TAG = 0x0a;
 
 /** Frames of deliveries are cut at this size, so that a slow reader is noticed in between. */
-const deliverFrameBytes = 262_144;
+const DELIVER_FRAME_BYTES = 262_144;
 
 /** A ServerFrame with one field that holds `items`, encoded already, as its field 1. */
 function listFrame(field: number, items: readonly Uint8Array[]): Uint8Array {
   let bytes = 0;
   for (const item of items) bytes += 1 + varintSize(item.length) + item.length;
   const writer = new WireWriter(bytes + 16).header(field, bytes);
-  for (const item of items) writer.bytes(itemField, item);
+  for (const item of items) writer.bytes(ITEM_FIELD, item);
   return writer.finish();
 }
 
@@ -45,22 +45,22 @@ export function deliverFrames(entries: readonly Uint8Array[]): Uint8Array[] {
   let bytes = 0;
   for (let index = 0; index < entries.length; index++) {
     const entry = entries[index]!;
-    if (index > from && bytes + entry.length > deliverFrameBytes) {
-      frames.push(listFrame(deliverField, entries.slice(from, index)));
+    if (index > from && bytes + entry.length > DELIVER_FRAME_BYTES) {
+      frames.push(listFrame(DELIVER_FIELD, entries.slice(from, index)));
       from = index;
       bytes = 0;
     }
     bytes += entry.length;
   }
   if (from < entries.length) {
-    frames.push(listFrame(deliverField, from === 0 ? entries : entries.slice(from)));
+    frames.push(listFrame(DELIVER_FIELD, from === 0 ? entries : entries.slice(from)));
   }
   return frames;
 }
 
 /** A frame of encoded SendResults. */
 export function sendResultsFrame(results: readonly Uint8Array[]): Uint8Array {
-  return listFrame(sendResultsField, results);
+  return listFrame(SEND_RESULTS_FIELD, results);
 }
 
 /** What all sends that are refused for one cause have in common: the encoded outcome of a SendResult. */
@@ -78,7 +78,7 @@ export function refusedOutcome(options: {
 /** An encoded SendResult for a send that was not stored: its key as `keyOf` reads it. */
 export function refusal(key: Uint8Array, outcome: Uint8Array): Uint8Array {
   const result = Buffer.allocUnsafe(2 + key.length + outcome.length);
-  result[0] = keyTag;
+  result[0] = KEY_TAG;
   result[1] = key.length;
   result.set(key, 2);
   result.set(outcome, 2 + key.length);
@@ -120,7 +120,7 @@ export function rpcResultFrame(callId: string, outcome: Uint8Array | RpcError): 
     .varint(1, BigInt(callId))
     .bytes(2, outcome)
     .finish();
-  return new WireWriter(result.length + 16).bytes(rpcResultField, result).finish();
+  return new WireWriter(result.length + 16).bytes(RPC_RESULT_FIELD, result).finish();
 }
 
 /** What a send says of where it goes, read without decoding the rest. */
@@ -130,13 +130,13 @@ export interface SendTarget {
 }
 
 /** Field numbers of lucky.message.v1.SendRequest. */
-const sendUserField = 1;
-const sendConversationField = 2;
-const sendClientMessageIdField = 6;
+const SEND_USER_FIELD = 1;
+const SEND_CONVERSATION_FIELD = 2;
+const SEND_CLIENT_MESSAGE_ID_FIELD = 6;
 
-const userTag = 0x08;
-const conversationTag = 0x10;
-const clientMessageIdTag = 0x32;
+const USER_TAG = 0x08;
+const CONVERSATION_TAG = 0x10;
+const CLIENT_MESSAGE_ID_TAG = 0x32;
 
 /**
  * Reads where an encoded SendRequest goes: by its first field, where every encoder writes it, else by
@@ -144,8 +144,8 @@ const clientMessageIdTag = 0x32;
  * two targets, so what it appends goes where was read here. Throws WireError.
  */
 export function readTarget(send: Uint8Array): SendTarget | undefined {
-  if (send[0] === userTag) return { kind: "user", id: readVarint64(send, 1) };
-  if (send[0] === conversationTag) return { kind: "conversation", id: readVarint64(send, 1) };
+  if (send[0] === USER_TAG) return { kind: "user", id: readVarint64(send, 1) };
+  if (send[0] === CONVERSATION_TAG) return { kind: "conversation", id: readVarint64(send, 1) };
   return scanTarget(send);
 }
 
@@ -154,15 +154,15 @@ function scanTarget(send: Uint8Array): SendTarget | undefined {
   let target: SendTarget | undefined;
   for (const [number, type, start] of scan(send)) {
     if (type !== 0) continue;
-    if (number === sendUserField) target = { kind: "user", id: readVarint64(send, start) };
-    else if (number === sendConversationField) {
+    if (number === SEND_USER_FIELD) target = { kind: "user", id: readVarint64(send, start) };
+    else if (number === SEND_CONVERSATION_FIELD) {
       target = { kind: "conversation", id: readVarint64(send, start) };
     }
   }
   return target;
 }
 
-const maxKeyBytes = 64;
+const MAX_KEY_BYTES = 64;
 const noKey: Uint8Array = new Uint8Array(0);
 
 /** 1 for the characters of a client_message_id. */
@@ -178,18 +178,18 @@ for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 export function keyOf(send: Uint8Array): Uint8Array {
   try {
     // Nearly always it follows the target: an instance at its bound refuses tens of thousands a second.
-    if (send[0] === userTag || send[0] === conversationTag) {
+    if (send[0] === USER_TAG || send[0] === CONVERSATION_TAG) {
       const at = 1 + varintLength(send, 1);
       const length = send[at + 1] ?? 0;
-      if (send[at] === clientMessageIdTag && length <= maxKeyBytes) {
+      if (send[at] === CLIENT_MESSAGE_ID_TAG && length <= MAX_KEY_BYTES) {
         return allowed(send.subarray(at + 2, at + 2 + length));
       }
     }
     let key: Uint8Array = noKey;
     for (const [number, type, start, end] of scan(send)) {
-      if (number === sendClientMessageIdField && type === 2) key = send.subarray(start, end);
+      if (number === SEND_CLIENT_MESSAGE_ID_FIELD && type === 2) key = send.subarray(start, end);
     }
-    return key.length <= maxKeyBytes ? allowed(key) : noKey;
+    return key.length <= MAX_KEY_BYTES ? allowed(key) : noKey;
   } catch {
     return noKey;
   }
@@ -201,7 +201,7 @@ function allowed(key: Uint8Array): Uint8Array {
 }
 
 /** Field numbers of the kinds of lucky.frame.v1.ClientFrame. */
-const clientKinds = [
+const CLIENT_KINDS = [
   "hello",
   "send",
   "acknowledge",
@@ -212,13 +212,13 @@ const clientKinds = [
 ] as const;
 
 /** The kind of a ClientFrame; "unknown" for none, or one of a later version. */
-export type ClientKind = (typeof clientKinds)[number] | "unknown";
+export type ClientKind = (typeof CLIENT_KINDS)[number] | "unknown";
 
 /** Takes the outer layer off a ClientFrame. The body is a view of the bytes. Throws WireError. */
 export function openClientFrame(bytes: Uint8Array): { kind: ClientKind; body: Uint8Array } {
   // Nearly always the frame is one known field from end to end.
   const first = bytes[0] ?? 0;
-  const only = first < 0x80 && first % 8 === BYTES ? clientKinds[(first >> 3) - 1] : undefined;
+  const only = first < 0x80 && first % 8 === BYTES ? CLIENT_KINDS[(first >> 3) - 1] : undefined;
   if (only !== undefined && bytes.length >= 2) {
     const start = 1 + varintLength(bytes, 1);
     if (start + readVarint(bytes, 1) === bytes.length) {
@@ -228,7 +228,7 @@ export function openClientFrame(bytes: Uint8Array): { kind: ClientKind; body: Ui
   let kind: ClientKind = "unknown";
   let body = bytes.subarray(0, 0);
   for (const [number, type, start, end] of scan(bytes)) {
-    const known = clientKinds[number - 1];
+    const known = CLIENT_KINDS[number - 1];
     if (!known) continue;
     if (type !== BYTES) throw new WrongType(number);
     kind = known;

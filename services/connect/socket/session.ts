@@ -38,7 +38,7 @@ export interface SessionOptions {
 }
 
 /** Close codes that are said before the session was anything worth a Kick frame, or by Move. */
-const silentCodes = new Set<CloseCode>([CloseCode.MOVE, CloseCode.HELLO_TIMEOUT]);
+const SILENT_CODES = new Set<CloseCode>([CloseCode.MOVE, CloseCode.HELLO_TIMEOUT]);
 
 /** One live socket of one device. Dies with it. */
 export class Session {
@@ -149,7 +149,7 @@ export class Session {
   end(code: CloseCode, text: string): void {
     if (this.#state.kind === "closed") return;
     this.#wish ??= { code, text };
-    if (this.#state.kind !== "greeting" && !silentCodes.has(code)) {
+    if (this.#state.kind !== "greeting" && !SILENT_CODES.has(code)) {
       this.socket.send(kickFrame(code, text));
     }
     this.socket.end(code, text);

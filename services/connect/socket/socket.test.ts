@@ -10,7 +10,7 @@ import { welcomeFrame } from "./frames.ts";
 import { Session, type SessionEnd } from "./session.ts";
 import { listenSockets } from "./socket.ts";
 
-const maxBackpressureBytes = 131_072;
+const MAX_BACKPRESSURE_BYTES = 131_072;
 
 /** A session whose device has stopped reading: so much waits for it that little more is kept. */
 async function stuck(t: TestContext) {
@@ -23,7 +23,7 @@ async function stuck(t: TestContext) {
     host: "127.0.0.1",
     port: 0,
     maxFrameBytes: 65_536,
-    maxBackpressureBytes,
+    maxBackpressureBytes: MAX_BACKPRESSURE_BYTES,
     idleSeconds: 60,
     proof: createPeerProof("a mesh secret of tests"),
     accepting: () => true,
@@ -54,7 +54,7 @@ async function stuck(t: TestContext) {
     await turn();
     await turn();
   }
-  assert.ok(socket.waitingBytes() <= maxBackpressureBytes);
+  assert.ok(socket.waitingBytes() <= MAX_BACKPRESSURE_BYTES);
   return { session: session!, sockets, ended };
 }
 

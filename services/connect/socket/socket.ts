@@ -2,25 +2,25 @@ import * as uWS from "uWebSockets.js";
 import { createServer } from "node:net";
 import type { PeerProof } from "#platform/identity/peer-proof.ts";
 import type { Log } from "#platform/log.ts";
-import { peerHeader } from "#platform/rpc/peer.ts";
+import { PEER_HEADER } from "#platform/rpc/peer.ts";
 
 /** The subprotocol of the contract. */
-const subprotocol = "lucky.v1";
+const SUBPROTOCOL = "lucky.v1";
 
 /** Native option: refuse a port that is taken instead of sharing it. */
-const exclusivePort = 1;
+const EXCLUSIVE_PORT = 1;
 
 /** How far frames above the limit still reach us, so that they get their close code. */
-const oversizeBytes = 65_536;
+const OVERSIZE_BYTES = 65_536;
 
 /** Waiting bytes above which a polite close would only be kept in memory for a peer that does not read. */
-const politeCloseBytes = 65_536;
+const POLITE_CLOSE_BYTES = 65_536;
 
 /** Frames of one moment are written at once when they have so many bytes. */
-const joinedBytes = 65_536;
+const JOINED_BYTES = 65_536;
 
 /** What uWebSockets.js answers when it dropped a frame because too many bytes wait. */
-const nativeDropped = 2;
+const NATIVE_DROPPED = 2;
 
 /** What became of a frame given to a socket: on its way, kept until the peer reads, or dropped. */
 export type Sent = "sent" | "kept" | "dropped";
@@ -147,7 +147,7 @@ class NativeSocket<T> implements Socket {
     this.#frames.push(frame);
     this.#bytes += frame.length;
     // Not more than a moment's worth: whether the peer reads shows only in what was written.
-    if (this.#bytes >= joinedBytes) this.flush();
+    if (this.#bytes >= JOINED_BYTES) this.flush();
     else if (this.#frames.length === 1) this.#outgoing.add(this);
     if (!this.#native) return "dropped";
     return waiting === 0 ? "sent" : "kept";
@@ -167,10 +167,10 @@ class NativeSocket<T> implements Socket {
     if (!native) return;
     let lost = false;
     if (frames.length === 1) {
-      lost = native.send(frames[0]!, true) === nativeDropped;
+      lost = native.send(frames[0]!, true) === NATIVE_DROPPED;
     } else {
       native.cork(() => {
-        for (const frame of frames) if (native.send(frame, true) === nativeDropped) lost = true;
+        for (const frame of frames) if (native.send(frame, true) === NATIVE_DROPPED) lost = true;
       });
     }
     if (lost) this.#outgoing.lost(native.getUserData());
@@ -190,7 +190,7 @@ class NativeSocket<T> implements Socket {
     const native = this.#native;
     if (!native) return;
     this.#native = undefined;
-    if (native.getBufferedAmount() > politeCloseBytes) native.close();
+    if (native.getBufferedAmount() > POLITE_CLOSE_BYTES) native.close();
     else native.end(code, text);
   }
 
@@ -229,7 +229,7 @@ export async function listenSockets<T>(options: SocketServerOptions<T>): Promise
   });
 
   app.ws<Attached<T>>("/ws", {
-    maxPayloadLength: options.maxFrameBytes + oversizeBytes,
+    maxPayloadLength: options.maxFrameBytes + OVERSIZE_BYTES,
     maxBackpressure: options.maxBackpressureBytes,
     closeOnBackpressureLimit: false,
     idleTimeout: Math.min(960, Math.max(8, options.idleSeconds)),
@@ -294,7 +294,7 @@ export async function listenSockets<T>(options: SocketServerOptions<T>): Promise
       listenOptions: number,
       done: (socket: uWS.us_listen_socket | false) => void,
     ) => void;
-    listen(options.host, options.port, exclusivePort, (socket) => resolve(socket || undefined));
+    listen(options.host, options.port, EXCLUSIVE_PORT, (socket) => resolve(socket || undefined));
   });
   if (!listening) {
     app.close();
@@ -329,19 +329,19 @@ function upgrade(
   { accepting, proof }: Pick<SocketServerOptions<unknown>, "accepting" | "proof">,
 ): void {
   const offered = request.getHeader("sec-websocket-protocol");
-  const known = offered.split(",").some((name) => name.trim() === subprotocol);
+  const known = offered.split(",").some((name) => name.trim() === SUBPROTOCOL);
   if (!accepting()) {
     response.writeStatus("503 Service Unavailable").end("not ready");
   } else if (offered !== "" && !known) {
-    response.writeStatus("400 Bad Request").end(`the subprotocol is ${subprotocol}`);
+    response.writeStatus("400 Bad Request").end(`the subprotocol is ${SUBPROTOCOL}`);
   } else {
     const key = request.getHeader("sec-websocket-key");
     const remote = Buffer.from(response.getRemoteAddressAsText()).toString("latin1");
-    const peer = proof.read(request.getHeader(peerHeader), key) ?? remote;
+    const peer = proof.read(request.getHeader(PEER_HEADER), key) ?? remote;
     response.upgrade<Attached<unknown>>(
       { peer, accepted: undefined, socket: undefined },
       key,
-      known ? subprotocol : "",
+      known ? SUBPROTOCOL : "",
       "",
       context,
     );

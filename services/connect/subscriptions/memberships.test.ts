@@ -4,12 +4,12 @@ import { HandClock } from "../../../test/clock.ts";
 import type { RawDevice } from "../../../test/raw.ts";
 import { type Stand, startStand } from "../../../test/stand.ts";
 
-const groupId = "77";
+const GROUP_ID = "77";
 
 /** Sends to the group; resolves when the instance has handed the entry to whoever hears it. */
 async function say(from: RawDevice, clientMessageId: string): Promise<void> {
   const content = { kind: { case: "text", value: { text: clientMessageId } } };
-  const target = { case: "conversationId", value: groupId };
+  const target = { case: "conversationId", value: GROUP_ID };
   from.send({ case: "send", value: { target, clientMessageId, content } });
   const isIt = ({ results }: { results: { clientMessageId: string }[] }) =>
     results[0]!.clientMessageId === clientMessageId;
@@ -31,13 +31,13 @@ async function heard(device: RawDevice): Promise<string[]> {
 
 test("who left a group does not hear it again when the bus tells of the joining once more", async (t) => {
   const stand = await startStand(t);
-  await stand.ingress.member(groupId, "1", true);
-  await stand.ingress.member(groupId, "2", true);
+  await stand.ingress.member(GROUP_ID, "1", true);
+  await stand.ingress.member(GROUP_ID, "2", true);
   const ana = await stand.device("1");
   const ben = await stand.device("2");
-  await stand.ingress.member(groupId, "2", false);
+  await stand.ingress.member(GROUP_ID, "2", false);
   await lookedUp(stand, ben, 3);
-  const memberships = [{ groupId, userId: "2", member: true }];
+  const memberships = [{ groupId: GROUP_ID, userId: "2", member: true }];
   await stand.ingress.publish(["u:2"], { memberships });
   await lookedUp(stand, ben, 4);
   await say(ana, "m1");
@@ -46,12 +46,12 @@ test("who left a group does not hear it again when the bus tells of the joining 
 
 test("a member goes on hearing the group when the bus tells of an old leaving too late", async (t) => {
   const stand = await startStand(t);
-  await stand.ingress.member(groupId, "1", true);
-  await stand.ingress.member(groupId, "2", true);
+  await stand.ingress.member(GROUP_ID, "1", true);
+  await stand.ingress.member(GROUP_ID, "2", true);
   const ana = await stand.device("1");
   const ben = await stand.device("2");
   await stand.ingress.publish(["u:2"], {
-    memberships: [{ groupId, userId: "2", member: false }],
+    memberships: [{ groupId: GROUP_ID, userId: "2", member: false }],
   });
   await lookedUp(stand, ben, 3);
   await say(ana, "m1");
@@ -61,14 +61,14 @@ test("a member goes on hearing the group when the bus tells of an old leaving to
 test("changes of membership while the registry had forgotten the instance are found out", async (t) => {
   const clock = new HandClock();
   const stand = await startStand(t, { clock });
-  await stand.ingress.member(groupId, "1", true);
-  await stand.ingress.member(groupId, "2", true);
+  await stand.ingress.member(GROUP_ID, "1", true);
+  await stand.ingress.member(GROUP_ID, "2", true);
   const ana = await stand.device("1");
   const ben = await stand.device("2");
   const cai = await stand.device("3");
   await stand.forgetInstance();
-  await stand.ingress.member(groupId, "2", false);
-  await stand.ingress.member(groupId, "3", true);
+  await stand.ingress.member(GROUP_ID, "2", false);
+  await stand.ingress.member(GROUP_ID, "3", true);
   clock.advance(6_000);
   await lookedUp(stand, ben, 6);
   await say(ana, "m1");
@@ -79,11 +79,11 @@ test("changes of membership while the registry had forgotten the instance are fo
 test("a membership that the bus swallowed is found out with the first entry that the sweep misses", async (t) => {
   const clock = new HandClock();
   const stand = await startStand(t, { clock });
-  await stand.ingress.member(groupId, "1", true);
+  await stand.ingress.member(GROUP_ID, "1", true);
   const ana = await stand.device("1");
   const ben = await stand.device("2");
   stand.ingress.swallow = true;
-  await stand.ingress.member(groupId, "2", true);
+  await stand.ingress.member(GROUP_ID, "2", true);
   stand.ingress.swallow = false;
   await say(ana, "m1");
   assert.deepEqual(await heard(ben), []);

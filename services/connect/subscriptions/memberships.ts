@@ -18,10 +18,10 @@ export interface MembershipsOptions {
 }
 
 /** Bounds of one call for several users. */
-const lookUpLimit = 500;
-const lookUpQueue = 50_000;
+const LOOK_UP_LIMIT = 500;
+const LOOK_UP_QUEUE = 50_000;
 /** Pause before a look-up that failed is tried again. */
-const retryMs = 1_000;
+const RETRY_MS = 1_000;
 
 /**
  * Which groups the sessions hear. What the bus says of a change is done at once and then compared
@@ -41,10 +41,10 @@ export class Memberships {
     this.#options = options;
     this.#lookUps = gather<string, readonly string[]>({
       clock,
-      limit: lookUpLimit,
+      limit: LOOK_UP_LIMIT,
       lingerMs: 0,
       inFlight: 4,
-      queue: lookUpQueue,
+      queue: LOOK_UP_QUEUE,
       async call(userIds) {
         const answer = await ingress.openSessions(
           {
@@ -107,7 +107,7 @@ export class Memberships {
       } catch (error) {
         log.warn({ event: "memberships_not_checked", err: error });
         check.again = true;
-        await new Promise<void>((resolve) => clock.after(retryMs, resolve));
+        await new Promise<void>((resolve) => clock.after(RETRY_MS, resolve));
       }
     }
     this.#checks.delete(userId);

@@ -21,10 +21,10 @@ export interface AcknowledgeOptions {
 }
 
 /** Bounds of the contract. */
-const batchLimit = 2_000;
-const cursorLimit = 200;
-const sequenceLimit = BigInt(Number.MAX_SAFE_INTEGER);
-const attempts = 3;
+const BATCH_LIMIT = 2_000;
+const CURSOR_LIMIT = 200;
+const SEQUENCE_LIMIT = BigInt(Number.MAX_SAFE_INTEGER);
+const ATTEMPTS = 3;
 /**
  * Moves cursors forward: what devices acknowledge is joined for a moment, the furthest wins, and
  * goes to server in batches. A batch that fails for good is dropped and counted; cursors are
@@ -42,10 +42,10 @@ export class Acknowledgements {
     this.#patientMs = config.acknowledgeGroupLingerMs;
     this.#advances = new Coalescer({
       clock,
-      limit: batchLimit,
+      limit: BATCH_LIMIT,
       lingerMs: config.acknowledgeLingerMs,
       queue: config.acknowledgeQueue,
-      attempts,
+      attempts: ATTEMPTS,
       call: (advances) =>
         ingress.advanceBatch(
           {
@@ -67,15 +67,15 @@ export class Acknowledgements {
 
   /** Takes what a device acknowledged. Returns what is wrong with it, if anything is. */
   take(session: Session, userId: string, cursors: readonly Cursor[]): string | undefined {
-    if (cursors.length === 0 || cursors.length > cursorLimit) {
-      return `cursors: 1 to ${cursorLimit} are needed`;
+    if (cursors.length === 0 || cursors.length > CURSOR_LIMIT) {
+      return `cursors: 1 to ${CURSOR_LIMIT} are needed`;
     }
     for (const { conversationId, deliveredSequence, readSequence } of cursors) {
       if (conversationId.startsWith("-") || conversationId === "0") {
         return "conversation_id: must be greater than 0";
       }
       for (const sequence of [deliveredSequence, readSequence]) {
-        if (sequence < 0n || sequence > sequenceLimit) return "a sequence is out of bounds";
+        if (sequence < 0n || sequence > SEQUENCE_LIMIT) return "a sequence is out of bounds";
       }
     }
     for (const cursor of cursors) {

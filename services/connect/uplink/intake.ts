@@ -25,8 +25,8 @@ export interface IntakeOptions {
 }
 
 /** Large frames, and acknowledgements of many conversations, count as several frames. */
-const bytesPerFrame = 16_384;
-const cursorsPerFrame = 10;
+const BYTES_PER_FRAME = 16_384;
+const CURSORS_PER_FRAME = 10;
 
 /** Takes the frames of devices apart and hands them to whom they concern. */
 export class Intake {
@@ -57,7 +57,7 @@ export class Intake {
     const { clock, config } = this.#options;
     const nowMs = clock.now();
     session.heardAtMs = nowMs;
-    const weight = Math.min(config.framesBurst, 1 + Math.floor(bytes.length / bytesPerFrame));
+    const weight = Math.min(config.framesBurst, 1 + Math.floor(bytes.length / BYTES_PER_FRAME));
     if (bytes.length > config.maxFrameBytes) {
       session.end(CloseCode.FRAME_TOO_LARGE, `a frame has at most ${config.maxFrameBytes} bytes`);
     } else if (!session.frames.take(weight, nowMs)) {
@@ -108,7 +108,7 @@ export class Intake {
         return undefined;
       case "acknowledge": {
         const { cursors } = fromBinary(AcknowledgeRequestSchema, body);
-        const weight = Math.floor(cursors.length / cursorsPerFrame);
+        const weight = Math.floor(cursors.length / CURSORS_PER_FRAME);
         if (!session.frames.take(Math.min(weight, config.framesBurst), clock.now())) {
           session.end(CloseCode.RATE_LIMITED, "too many cursors a second");
           return undefined;

@@ -6,7 +6,7 @@ import type { Clock } from "#platform/clock.ts";
 import { detailOf, fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import type { MethodTable } from "#platform/rpc/calling/methods.ts";
-import { peerHeader } from "#platform/rpc/peer.ts";
+import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { rpcResultFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 
@@ -18,7 +18,7 @@ export interface RpcOptions {
 }
 
 /** When a refused call may be tried again. */
-const retryAfterMs = 1_000;
+const RETRY_AFTER_MS = 1_000;
 
 /** Makes calls of public methods for devices, as the user of the session. */
 export class Calls {
@@ -32,7 +32,9 @@ export class Calls {
   async take(session: Session, token: string, { callId, method, request }: Rpc): Promise<void> {
     const { clock, config, methods, log } = this.#options;
     if (session.callsInFlight >= config.callsInFlight) {
-      const error = fail(ErrorReason.OVERLOADED, "too many calls at once", { retryAfterMs });
+      const error = fail(ErrorReason.OVERLOADED, "too many calls at once", {
+        retryAfterMs: RETRY_AFTER_MS,
+      });
       session.tell(rpcResultFrame(callId, rpcError(error)));
       return;
     }
@@ -46,7 +48,7 @@ export class Calls {
     let outcome: Uint8Array | RpcError;
     try {
       const headers = new Headers({ authorization: `Bearer ${token}` });
-      headers.set(peerHeader, session.socket.peer);
+      headers.set(PEER_HEADER, session.socket.peer);
       const { userId } = session.caller ?? {};
       outcome = await methods.call(method, request, headers, stop.signal, userId);
     } catch (error) {

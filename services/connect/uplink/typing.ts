@@ -12,8 +12,8 @@ export interface TypingOptions {
 }
 
 /** Bound of the contract. */
-const batchLimit = 2_000;
-const lingerMs = 20;
+const BATCH_LIMIT = 2_000;
+const LINGER_MS = 20;
 
 /** Passes typing signals on, joined for a moment. What does not get through is dropped. */
 export class TypingSignals {
@@ -23,8 +23,8 @@ export class TypingSignals {
     const lost = metrics.counter("lucky_signals_dropped_total", "Typing signals dropped.");
     this.#signals = new Coalescer({
       clock,
-      limit: batchLimit,
-      lingerMs,
+      limit: BATCH_LIMIT,
+      lingerMs: LINGER_MS,
       queue: config.signalQueue,
       attempts: 1,
       call: (signals) =>

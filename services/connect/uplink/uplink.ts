@@ -47,10 +47,10 @@ interface Waiting extends Uplink {
 }
 
 /** The pauses before a failed batch is repeated: the first, doubled each time, and the longest. */
-const firstPauseMs = 50;
-const maxPauseMs = 1_000;
+const FIRST_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 1_000;
 /** When a refused send may be tried again. */
-const retryAfterMs = 1_000;
+const RETRY_AFTER_MS = 1_000;
 
 /** Errors after which the same batch would only fail again. */
 const hopeless = new Set([
@@ -199,7 +199,7 @@ export class Uplinks {
     // A server that hangs leaves time to ask another one.
     const { callTimeoutMs, uplinkRetryMs } = config;
     const timeoutMs = Math.min(callTimeoutMs, Math.max(1_000, uplinkRetryMs / 2 || callTimeoutMs));
-    for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, maxPauseMs)) {
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
       if (stop.aborted) return undefined;
       try {
         this.#sent(batch.length);
@@ -261,12 +261,12 @@ function hash(text: string): number {
 const tooManyInFlight = refusedOutcome({
   reason: ErrorReason.OVERLOADED,
   text: "too many sends wait for their result",
-  retryAfterMs,
+  retryAfterMs: RETRY_AFTER_MS,
 });
 const atBound = refusedOutcome({
   reason: ErrorReason.OVERLOADED,
   text: "the instance is at its bound",
-  retryAfterMs,
+  retryAfterMs: RETRY_AFTER_MS,
 });
 const noTarget = refusedOutcome({
   reason: ErrorReason.INVALID_ARGUMENT,
@@ -276,5 +276,5 @@ const noTarget = refusedOutcome({
 const unavailable = refusedOutcome({
   reason: ErrorReason.UNAVAILABLE,
   text: "the send may or may not be stored: repeat it with the same key",
-  retryAfterMs,
+  retryAfterMs: RETRY_AFTER_MS,
 });

@@ -1,7 +1,7 @@
 /** Sends that may always wait: a pause of the process must not shut everybody out. */
-const leastSends = 1_000;
+const LEAST_SENDS = 1_000;
 /** Share of the most by which the bound rises again with each batch that did not wait for long. */
-const rise = 0.01;
+const RISE = 0.01;
 
 /**
  * How many sends may wait, so that none of them waits for much longer than it should: what comes
@@ -29,9 +29,9 @@ export class WaitBound {
   waited(waitedMs: number, waiting: number): void {
     if (waitedMs > this.#waitMs) {
       const fitting = Math.floor((waiting * this.#waitMs) / waitedMs);
-      this.#sends = Math.min(this.#sends, Math.max(leastSends, fitting));
+      this.#sends = Math.min(this.#sends, Math.max(LEAST_SENDS, fitting));
     } else if (waitedMs < this.#waitMs / 2) {
-      this.#sends = Math.min(this.#most, this.#sends + Math.ceil(this.#most * rise));
+      this.#sends = Math.min(this.#most, this.#sends + Math.ceil(this.#most * RISE));
     }
   }
 }

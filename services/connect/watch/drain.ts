@@ -11,7 +11,7 @@ export interface DrainOptions {
   idle: () => boolean;
 }
 
-const lookMs = 50;
+const LOOK_MS = 50;
 
 /**
  * Tells every session to move, spread out in time, waits for them to go and for what is on its way,
@@ -27,7 +27,7 @@ export async function drain({ sessions, clock, config, idle }: DrainOptions): Pr
     index += 1;
   }
   while ((sessions.size > 0 || !idle()) && clock.elapsed() < untilMs) {
-    await new Promise<void>((resolve) => clock.after(lookMs, resolve));
+    await new Promise<void>((resolve) => clock.after(LOOK_MS, resolve));
   }
   for (const session of [...sessions.all()]) session.end(CloseCode.MOVE, "the instance stops");
 }

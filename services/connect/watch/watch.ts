@@ -26,10 +26,10 @@ export interface WatchOptions {
   };
 }
 
-const intervalMs = 1_000;
-const missedHeartbeats = 2;
+const INTERVAL_MS = 1_000;
+const MISSED_HEARTBEATS = 2;
 /** Calls that a Hello waits for, one after the other, at most. */
-const callsOfHello = 3;
+const CALLS_OF_HELLO = 3;
 
 /** Ends sessions whose time is up: silent, slow, never introduced, or with an expired token. */
 export class Watch {
@@ -46,7 +46,7 @@ export class Watch {
 
   start(): void {
     const { clock, sessions } = this.#options;
-    this.#timer = clock.every(intervalMs, () => {
+    this.#timer = clock.every(INTERVAL_MS, () => {
       const span = { fromMs: this.#lookedAtMs, toMs: clock.now() };
       this.#lookedAtMs = span.toMs;
       for (const session of sessions.all()) this.#look(session, span);
@@ -79,7 +79,7 @@ export class Watch {
       case "opening":
         if (
           nowMs - session.openedAtMs >=
-          config.helloTimeoutMs + callsOfHello * config.callTimeoutMs
+          config.helloTimeoutMs + CALLS_OF_HELLO * config.callTimeoutMs
         ) {
           session.end(CloseCode.UNAVAILABLE, textOf(CloseCode.UNAVAILABLE));
         }
@@ -88,7 +88,7 @@ export class Watch {
         this.drained(session);
         if (!this.#tokens.look(session, state.caller, nowMs)) return;
         lastSeen.look(session, state.caller.loginId, span);
-        if (nowMs - session.heardAtMs > missedHeartbeats * config.heartbeatIntervalMs) {
+        if (nowMs - session.heardAtMs > MISSED_HEARTBEATS * config.heartbeatIntervalMs) {
           session.end(CloseCode.HEARTBEAT_TIMEOUT, "nothing was heard for two heartbeats");
         } else if (
           session.slowSinceMs !== undefined &&

@@ -17,7 +17,7 @@ export interface Head {
   role: number | null;
 }
 
-const headColumns = `c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms, m.role`;
+const HEAD_COLUMNS = `c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms, m.role`;
 const fromHead = `FROM im.conversation c
   LEFT JOIN im.member m ON m.conversation_id = c.conversation_id AND m.user_id = $2::bigint
                        AND m.left_sequence = 0
@@ -25,7 +25,7 @@ const fromHead = `FROM im.conversation c
 
 export const selectGroup: Statement = {
   name: "im_group",
-  text: `SELECT ${headColumns} ${fromHead}`,
+  text: `SELECT ${HEAD_COLUMNS} ${fromHead}`,
 };
 
 /** The group that a user made under a key. */
@@ -52,7 +52,7 @@ export async function lockGroup(
     [groupId],
   );
   if (rows.length === 0) throw notFound();
-  const head = await client.query<Head>(`SELECT ${headColumns} ${fromHead}`, [groupId, callerId]);
+  const head = await client.query<Head>(`SELECT ${HEAD_COLUMNS} ${fromHead}`, [groupId, callerId]);
   return mustBeMember(head.rows[0]);
 }
 

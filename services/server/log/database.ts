@@ -95,11 +95,11 @@ export function isConflict(error: unknown): boolean {
 }
 
 /** Connection lost, resources short, operator's intervention, system error, read-only standby. */
-const away = /^(08|53|57|58)|^25006$/;
+const AWAY = /^(08|53|57|58)|^25006$/;
 
 function presentable(error: unknown): unknown {
   const lost =
-    error instanceof pg.DatabaseError ? away.test(error.code ?? "") : isConnectionError(error);
+    error instanceof pg.DatabaseError ? AWAY.test(error.code ?? "") : isConnectionError(error);
   if (!lost) return error;
   return fail(ErrorReason.UNAVAILABLE, "the database cannot be reached", {
     retryAfterMs: 1_000,

@@ -10,10 +10,10 @@ const CONTENT = 0x52;
 const TEXT = 0x0a;
 
 const kind = ContentSchema.field.text.number;
-const maxKeyBytes = 64;
+const MAX_KEY_BYTES = 64;
 /** Characters at most; so many bytes are never more characters. Longer ones are counted elsewhere. */
-const maxTextBytes = 10_000;
-const maxId = (1n << 63n) - 1n;
+const MAX_TEXT_BYTES = 10_000;
+const MAX_ID = (1n << 63n) - 1n;
 
 /** 1 for the characters of a client_message_id. */
 const inKey = new Uint8Array(256);
@@ -30,12 +30,12 @@ for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 export function readPlainText({ senderId, sessionId, send: bytes }: RawSend): Send | undefined {
   const size = bytes.length;
   const targetTag = bytes[0];
-  if (size > maxTextBytes || (targetTag !== USER_ID && targetTag !== CONVERSATION_ID)) return;
+  if (size > MAX_TEXT_BYTES || (targetTag !== USER_ID && targetTag !== CONVERSATION_ID)) return;
   if (!endsWithin(bytes, 1, 10)) return;
   const from = 1 + varintLength(bytes, 1);
   if (bytes[from] !== CLIENT_MESSAGE_ID) return;
   const keyLength = bytes[from + 1]!;
-  if (!(keyLength >= 1 && keyLength <= maxKeyBytes)) return;
+  if (!(keyLength >= 1 && keyLength <= MAX_KEY_BYTES)) return;
   const keyStart = from + 2;
   const keyEnd = keyStart + keyLength;
   if (keyEnd >= size || bytes[keyEnd] !== CONTENT) return;
@@ -50,7 +50,7 @@ export function readPlainText({ senderId, sessionId, send: bytes }: RawSend): Se
   if (start === 0 || start >= size || !isUtf8(bytes.subarray(start))) return;
 
   const id = readVarint64(bytes, 1);
-  if (id === 0n || id > maxId) return;
+  if (id === 0n || id > MAX_ID) return;
   const value = id.toString();
   return {
     senderId,

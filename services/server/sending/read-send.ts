@@ -11,17 +11,17 @@ import type { Misread, RawSend, Read } from "./send.ts";
 import { wellFormed } from "./well-formed.ts";
 
 /** Encoded content at most, bytes. */
-export const maxContentBytes = 65_536;
+export const MAX_CONTENT_BYTES = 65_536;
 
 /** Fields of a send at most, however deep: fifty parts that say all they can have less than half. */
-const maxFields = 2_000;
+const MAX_FIELDS = 2_000;
 
 const KEY = SendRequestSchema.field.clientMessageId.number;
 const CONTENT = SendRequestSchema.field.content.number;
 const kinds = new Map(ContentSchema.fields.map((field) => [field.localName, field.number]));
 
 /** Kinds that only the server writes. */
-const ours: ReadonlySet<Content["kind"]["case"]> = new Set(["tip", "callRecord"] as const);
+const OURS: ReadonlySet<Content["kind"]["case"]> = new Set(["tip", "callRecord"] as const);
 
 /** Makes the reader of sends: reads each once, and validates it. It never throws. */
 export function sendReader(): (raw: RawSend) => Read {
@@ -32,7 +32,7 @@ export function sendReader(): (raw: RawSend) => Read {
 /** Makes the reader for every kind of send: decodes it, and validates it by the contract. */
 export function contractReader(): (raw: RawSend) => Read {
   const validator = createMessageValidator();
-  const check = wellFormed(SendRequestSchema, maxFields);
+  const check = wellFormed(SendRequestSchema, MAX_FIELDS);
 
   return ({ senderId, sessionId, send: bytes }) => {
     let copied: Copied | undefined;
@@ -40,8 +40,8 @@ export function contractReader(): (raw: RawSend) => Read {
     try {
       // What is too much is refused before it is decoded: then it is too late.
       copied = copy(bytes);
-      if (copied.contentBytes > maxContentBytes) {
-        return refused(copied, `content: more than ${maxContentBytes} bytes`);
+      if (copied.contentBytes > MAX_CONTENT_BYTES) {
+        return refused(copied, `content: more than ${MAX_CONTENT_BYTES} bytes`);
       }
       check(bytes);
       request = fromBinary(SendRequestSchema, bytes);
@@ -62,7 +62,7 @@ export function contractReader(): (raw: RawSend) => Read {
     }
     const kindCase = content?.kind.case;
     if (kindCase === undefined) return refused(copied, "content: is empty");
-    if (ours.has(kindCase)) return refused(copied, "content: only the server writes this");
+    if (OURS.has(kindCase)) return refused(copied, "content: only the server writes this");
     const kind = kinds.get(kindCase)!;
     const { fields, keyStart, keyLength } = copied;
     return { senderId, sessionId, target, clientMessageId, kind, fields, keyStart, keyLength };
@@ -103,7 +103,7 @@ function copy(bytes: Uint8Array): Copied {
   const reader = new FieldReader(bytes);
   while (reader.next()) {
     const { fieldNumber: number, start, end, tagStart } = reader;
-    if (++count > maxFields) throw new WireError("too many fields");
+    if (++count > MAX_FIELDS) throw new WireError("too many fields");
     if (number !== KEY && number !== CONTENT) continue;
     if (to !== tagStart) {
       if (to > from) parts.push(bytes.subarray(from, to));
