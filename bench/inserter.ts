@@ -5,7 +5,7 @@ import type { Ids } from "#platform/ids.ts";
 import { WireWriter } from "#platform/wire.ts";
 import type { Conversation } from "../services/server/conversations/conversations.ts";
 import { Database } from "../services/server/log/database.ts";
-import { append, type Group } from "../services/server/sending/append.ts";
+import { append, type ConversationBatch } from "../services/server/sending/append.ts";
 import type { Addressed } from "../services/server/sending/repeats.ts";
 import type { Send } from "../services/server/sending/send.ts";
 import { KEY_BYTES, writeKey } from "./generator/key.ts";
@@ -60,7 +60,7 @@ export class Inserter {
         readAtMs: 0,
         channels: [],
         users: [],
-        places: new Map(),
+        memberships: new Map(),
       });
     }
   }
@@ -68,7 +68,7 @@ export class Inserter {
   /** Inserts one batch into the lane's conversations in turn: one statement, one transaction. */
   async insert(count: number, lane = 0): Promise<void> {
     const conversations = this.#lanes[lane]!;
-    const groups = new Map<Conversation, Group<Addressed>>();
+    const groups = new Map<Conversation, ConversationBatch<Addressed>>();
     for (let n = 0; n < count; n++) {
       const conversation = conversations[this.#next[lane]!++ % conversations.length]!;
       const send = this.#send(conversation);

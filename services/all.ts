@@ -27,8 +27,8 @@ import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
+import { openAt } from "#platform/process/listen-address.ts";
 import { serveOps } from "#platform/process/ops.ts";
-import { openAt } from "#platform/process/port.ts";
 import { runProcess } from "#platform/process/process.ts";
 import { startAllOrNothing } from "#platform/process/started.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
@@ -181,14 +181,14 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
     started.push(() => server.stop());
     const toServer = localTransport(server.served, interceptorsWith(verifier), { meshSecret });
 
-    const connectPlace = {
+    const connectAddress = {
       host: config.connect.host || platform.host,
       port: config.connect.port,
       variable: "LUCKY_CONNECT_PORT",
     };
-    const connect = await openAt(connectPlace, () =>
+    const connect = await openAt(connectAddress, () =>
       startConnect({
-        config: { ...config.connect, host: connectPlace.host },
+        config: { ...config.connect, host: connectAddress.host },
         log,
         metrics,
         bus,
@@ -213,7 +213,7 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
         meshSecret,
         instance: {
           instanceId: CONNECT_ID,
-          address: urlOf(connectPlace.host, connectPlace.port),
+          address: urlOf(connectAddress.host, connectAddress.port),
           publicAddress: config.connect.publicAddress,
         },
       }),
@@ -232,14 +232,14 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
     });
     const services = [auth, server, connect, gateway];
     const ready = () => identity.ready() && services.every((service) => service.ready());
-    const gatewayPlace = {
+    const gatewayAddress = {
       host: platform.host,
       port: config.gateway.port,
       variable: "LUCKY_GATEWAY_PORT",
     };
-    const listening = await openAt(gatewayPlace, () =>
+    const listening = await openAt(gatewayAddress, () =>
       listen({
-        ...gatewayPlace,
+        ...gatewayAddress,
         served: gateway.served,
         interceptors: serverInterceptors({
           log,
@@ -265,17 +265,17 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
     started.push(async () => {
       await Promise.all([connect.stop(), gateway.stop()]);
     });
-    const opsPlace = {
+    const opsAddress = {
       host: platform.opsHost,
       port: platform.opsPort,
       variable: "LUCKY_OPS_PORT",
     };
-    const ops = await openAt(opsPlace, () => serveOps({ ...opsPlace, metrics, ready }));
+    const ops = await openAt(opsAddress, () => serveOps({ ...opsAddress, metrics, ready }));
     started.push(() => ops.close());
 
     return {
       url: urlOf(platform.host, listening.port),
-      connectUrl: urlOf(connectPlace.host, connect.port),
+      connectUrl: urlOf(connectAddress.host, connect.port),
       opsUrl: urlOf(platform.opsHost, ops.port),
       postgresUrl: url,
       embedded,

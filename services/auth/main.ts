@@ -6,8 +6,8 @@ import { createRedisLimiter } from "#platform/limiter/redis.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
-import { startMember } from "#platform/process/member.ts";
 import { runProcess } from "#platform/process/process.ts";
+import { startServiceProcess } from "#platform/process/service-process.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { authConfig } from "./config.ts";
@@ -21,7 +21,7 @@ const options = {
 } as const;
 
 runProcess(() =>
-  startMember(options, async (mesh) => {
+  startServiceProcess(options, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     const { meshSecret, postgresUrl: url } = platform;
     await migrate({ url, log });

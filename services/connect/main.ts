@@ -11,9 +11,9 @@ import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
 import { createIdentity } from "#platform/identity/identity.ts";
 import { createRedisLimiter } from "#platform/limiter/redis.ts";
-import { addressOf, startMember } from "#platform/process/member.ts";
-import { openAt } from "#platform/process/port.ts";
+import { openAt } from "#platform/process/listen-address.ts";
 import { runProcess } from "#platform/process/process.ts";
+import { addressOf, startServiceProcess } from "#platform/process/service-process.ts";
 import { methodTable } from "#platform/rpc/calling/methods.ts";
 import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { connectConfig } from "./config.ts";
@@ -27,7 +27,7 @@ const options = {
 } as const;
 
 runProcess(() =>
-  startMember(options, async (mesh) => {
+  startServiceProcess(options, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     const bus = await createRabbitBus({
       url: platform.rabbitmqUrl,

@@ -2,8 +2,8 @@ import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
 import { createIdentity } from "#platform/identity/identity.ts";
 import { consumeRevocations } from "#platform/identity/revocation-feed.ts";
 import { createRedisLimiter } from "#platform/limiter/redis.ts";
-import { startMember } from "#platform/process/member.ts";
 import { runProcess } from "#platform/process/process.ts";
+import { startServiceProcess } from "#platform/process/service-process.ts";
 import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { gatewayConfig } from "./config.ts";
@@ -17,7 +17,7 @@ const options = {
 } as const;
 
 runProcess(() =>
-  startMember(options, async (mesh) => {
+  startServiceProcess(options, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     const limiter = createRedisLimiter({ url: platform.redisUrl, log, metrics });
     started.push(() => limiter.close());

@@ -65,13 +65,13 @@ export const serverConfig = defineConfig("server", {
     unit: "members",
     doc: "Members of one group at most.",
   }),
-  cachedPlaces: setting.integer({
+  cachedMemberships: setting.integer({
     default: 500_000,
     // Far more than one batch asks for: what is read must still be there when it is judged.
     min: 10_000,
     max: 100_000_000,
-    unit: "places",
-    doc: "Conversations and places of senders in them that are kept in memory.",
+    unit: "memberships",
+    doc: "Conversations and memberships of their senders kept in the cache, together.",
   }),
   cachedUsers: setting.integer({
     default: 200_000,

@@ -6,8 +6,8 @@ import { createIds } from "#platform/ids.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
-import { startMember } from "#platform/process/member.ts";
 import { runProcess } from "#platform/process/process.ts";
+import { startServiceProcess } from "#platform/process/service-process.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { serverConfig } from "./config.ts";
 import { startServer } from "./service.ts";
@@ -20,7 +20,7 @@ const options = {
 } as const;
 
 runProcess(() =>
-  startMember(options, async (mesh) => {
+  startServiceProcess(options, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     const { meshSecret, postgresUrl: url } = platform;
     await migrate({ url, log });

@@ -10,7 +10,7 @@ import {
 } from "./catch-up/history.ts";
 import { selectGroups, selectSweep } from "./catch-up/sweep.ts";
 import { selectChanged } from "./catch-up/sync.ts";
-import { selectPlaces } from "./conversations/conversations.ts";
+import { selectMemberships } from "./conversations/conversations.ts";
 import { insertDirects, selectDirects } from "./conversations/directs.ts";
 import {
   countOutbox,
@@ -48,7 +48,7 @@ const statements = [
   selectKeys,
   selectMadeGroup,
   selectMembers,
-  selectPlaces,
+  selectMemberships,
   selectRanges,
   selectReceipts,
   selectSweep,

@@ -77,14 +77,14 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     cached: config.cachedUsers,
     clock,
   });
-  const conversations = new Conversations({ db, clock, places: config.cachedPlaces });
+  const conversations = new Conversations({ db, clock, memberships: config.cachedMemberships });
   const directs = new Directs({
     db,
     users,
     conversations,
     ids,
     clock,
-    cached: config.cachedPlaces,
+    cached: config.cachedMemberships,
   });
   const outbox = new Outbox({
     db,

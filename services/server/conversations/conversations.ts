@@ -6,7 +6,7 @@ import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 
 /** What a member may do in a conversation. */
-export interface Place {
+export interface Membership {
   /** lucky.group.v1.Role */
   readonly role: number;
   /** Until when the member may not write; 0 when it may. */
@@ -27,7 +27,7 @@ export interface Conversation {
   /** Both users of a direct conversation; empty for a group. */
   readonly users: readonly string[];
   /** Members that were asked for; the others are not known. */
-  readonly places: Map<string, Place>;
+  readonly memberships: Map<string, Membership>;
 }
 
 /** One user in one conversation. */
@@ -46,8 +46,8 @@ interface Row {
   muted_until_ms: string | null;
 }
 
-export const selectPlaces: Statement = {
-  name: "im_places",
+export const selectMemberships: Statement = {
+  name: "im_memberships",
   text: `
     SELECT c.conversation_id, i.user_id, c.kind, c.member_version, m.role, m.muted_until_ms,
            CASE WHEN c.kind = ${ConversationKind.DIRECT} THEN
@@ -60,29 +60,29 @@ export const selectPlaces: Statement = {
                            AND m.left_sequence = 0`,
 };
 
-/** For how long a place in a group is believed where no member version is compared. */
+/** For how long a membership in a group is believed where no member version is compared. */
 const RECENT_MS = 5_000;
 
 /** Most members share one object. */
-const plain: Place = Object.freeze({ role: 1, mutedUntilMs: 0 });
+const plain: Membership = Object.freeze({ role: 1, mutedUntilMs: 0 });
 
 /**
  * Conversations and who may write to them, as last read. Somebody may have changed them since:
  * appending checks the member version, and whoever is about to be refused is looked up again; what
  * compares no version asks for what is recent.
- * Bounded in conversations and places together; the longest unused goes first.
+ * Bounded in conversations and memberships together; the longest unused goes first.
  */
 export class Conversations {
   readonly #db: Database;
   readonly #clock: Clock;
   readonly #cache: LRUCache<string, Conversation>;
 
-  constructor(options: { db: Database; clock: Clock; places: number }) {
+  constructor(options: { db: Database; clock: Clock; memberships: number }) {
     this.#db = options.db;
     this.#clock = options.clock;
     this.#cache = new LRUCache({
-      maxSize: options.places,
-      sizeCalculation: ({ places }) => 1 + places.size,
+      maxSize: options.memberships,
+      sizeCalculation: ({ memberships }) => 1 + memberships.size,
     });
   }
 
@@ -97,7 +97,7 @@ export class Conversations {
    */
   recent({ conversationId, userId }: Asked): Conversation | undefined {
     const known = this.peek(conversationId);
-    if (!known?.places.has(userId)) return undefined;
+    if (!known?.memberships.has(userId)) return undefined;
     if (known.kind === ConversationKind.DIRECT) return known;
     return this.#clock.elapsed() - known.readAtMs < RECENT_MS ? known : undefined;
   }
@@ -108,39 +108,40 @@ export class Conversations {
   }
 
   /**
-   * Reads users' places afresh: conversations that exist, with the places of those asked at least. What
+   * Reads users' memberships afresh: conversations that exist, with the memberships of those asked at least. What
    * does not exist is then not remembered, and what another call has read later is not replaced.
    */
   async read(asked: readonly Asked[]): Promise<ReadonlyMap<string, Conversation>> {
     const readAtMs = this.#clock.elapsed();
-    const rows = await this.#db.run<Row>(selectPlaces, [
+    const rows = await this.#db.run<Row>(selectMemberships, [
       bigints(asked.map(({ conversationId }) => conversationId)),
       bigints(asked.map(({ userId }) => userId)),
     ]);
     // All rows are of one moment: forget first, so that nothing older stays.
-    const places = new Map<string, Map<string, Place>>();
+    const memberships = new Map<string, Map<string, Membership>>();
     for (const { conversationId } of asked) {
-      if (places.has(conversationId)) continue;
-      places.set(conversationId, new Map());
+      if (memberships.has(conversationId)) continue;
+      memberships.set(conversationId, new Map());
     }
     const heads = new Map<string, Row>();
     for (const row of rows) {
       heads.set(row.conversation_id, row);
       if (row.role === null) continue;
       const mutedUntilMs = Number(row.muted_until_ms);
-      const place =
+      const membership =
         row.role === plain.role && mutedUntilMs === 0 ? plain : { role: row.role, mutedUntilMs };
-      places.get(row.conversation_id)!.set(row.user_id, place);
+      memberships.get(row.conversation_id)!.set(row.user_id, membership);
     }
     const found = new Map<string, Conversation>();
-    for (const [conversationId, fresh] of places) {
+    for (const [conversationId, fresh] of memberships) {
       const head = heads.get(conversationId);
       const old = this.#cache.peek(conversationId);
       this.#cache.delete(conversationId);
       if (head === undefined) continue;
       // Of the same version, what was known of others still holds; of those asked, what was read.
       if (old !== undefined && old.memberVersion === head.member_version) {
-        for (const [userId, place] of old.places) if (!fresh.has(userId)) fresh.set(userId, place);
+        for (const [userId, membership] of old.memberships)
+          if (!fresh.has(userId)) fresh.set(userId, membership);
       }
       const conversation = conversationOf(head, fresh, readAtMs);
       found.set(conversationId, conversation);
@@ -168,11 +169,15 @@ export class Conversations {
     const known = this.recent(asked);
     if (known !== undefined) return known;
     const fresh = (await this.read([asked])).get(asked.conversationId);
-    return fresh?.places.has(asked.userId) ? fresh : undefined;
+    return fresh?.memberships.has(asked.userId) ? fresh : undefined;
   }
 }
 
-function conversationOf(row: Row, places: Map<string, Place>, readAtMs: number): Conversation {
+function conversationOf(
+  row: Row,
+  memberships: Map<string, Membership>,
+  readAtMs: number,
+): Conversation {
   const { conversation_id: conversationId, kind } = row;
   const users = row.users ?? [];
   return {
@@ -184,6 +189,6 @@ function conversationOf(row: Row, places: Map<string, Place>, readAtMs: number):
     channels:
       kind === ConversationKind.GROUP ? [groupChannel(conversationId)] : users.map(userChannel),
     users,
-    places,
+    memberships: memberships,
   };
 }

@@ -120,13 +120,13 @@ export class Directs {
     if (pairs.length > 0) {
       const { lows, highs } = sorted(pairs);
       const rows = await this.#db.run<Row>(selectDirects, [bigints(lows), bigints(highs)]);
-      const places = rows.map((row) => {
+      const asked = rows.map((row) => {
         const { low_user_id: low, high_user_id: high, conversation_id: conversationId } = row;
         this.#known.set(`${low}:${high}`, conversationId);
         return { conversationId, userId: wanted.get(`${low}:${high}`)!.senderId };
       });
       // At once for all of them: the lane that takes their first message need not ask again.
-      if (places.length > 0) await this.#conversations.read(places);
+      if (asked.length > 0) await this.#conversations.read(asked);
     }
     for (const [key, pair] of wanted) if (this.peek(pair) !== undefined) wanted.delete(key);
   }

@@ -5,7 +5,7 @@ import { PREFIX_BYTES, writePrefix } from "../log/entries.ts";
 import type { Addressed } from "./repeats.ts";
 
 /** Sends of one conversation that may be appended, in their order. */
-export interface Group<S extends Addressed> {
+export interface ConversationBatch<S extends Addressed> {
   /** As it was when the senders were checked. */
   readonly conversation: Conversation;
   readonly sends: S[];
@@ -40,7 +40,7 @@ export interface AppendResult<S extends Addressed> {
   readonly outboxId: string;
   readonly appended: readonly Appended<S>[];
   /** Groups whose members changed meanwhile: nothing of them was stored. */
-  readonly stale: readonly Group<S>[];
+  readonly stale: readonly ConversationBatch<S>[];
 }
 
 /**
@@ -99,7 +99,7 @@ export const appendEntries: Statement = {
  */
 export async function append<S extends Addressed>(
   db: Database,
-  unordered: readonly Group<S>[],
+  unordered: readonly ConversationBatch<S>[],
   { takeIds, nowMs, nextAttemptAtMs }: AppendOptions,
 ): Promise<AppendResult<S>> {
   const groups = [...unordered].sort((a, b) => (a.conversation.key < b.conversation.key ? -1 : 1));

@@ -6,7 +6,7 @@ import type { Log } from "#platform/log.ts";
 import type { Conversation, Conversations } from "../conversations/conversations.ts";
 import { type Database, isConflict, isRepeated } from "../log/database.ts";
 import type { Measures } from "../measures.ts";
-import { type AppendResult, append, type Group } from "./append.ts";
+import { type AppendResult, append, type ConversationBatch } from "./append.ts";
 import { type Outcome, refusal } from "./outcome.ts";
 import { type Addressed, findRepeats, keyOf } from "./repeats.ts";
 
@@ -230,16 +230,16 @@ export class Lanes {
   /** Why the sender may not write, as far as is remembered. */
   #objection(conversation: Conversation | undefined, senderId: string): Outcome | undefined {
     if (conversation === undefined) return notFound;
-    const place = conversation.places.get(senderId);
-    if (place === undefined) return notMember;
-    if (place.mutedUntilMs === 0) return undefined;
-    return place.mutedUntilMs > this.#options.clock.now() ? muted : undefined;
+    const membership = conversation.memberships.get(senderId);
+    if (membership === undefined) return notMember;
+    if (membership.mutedUntilMs === 0) return undefined;
+    return membership.mutedUntilMs > this.#options.clock.now() ? muted : undefined;
   }
 
   /** Sends by conversation. Left: those whose senders may not write, by what is remembered. */
   #groups(sends: readonly Pending[]): Grouped {
     const { conversations } = this.#options;
-    const groups = new Map<string, Group<Pending>>();
+    const groups = new Map<string, ConversationBatch<Pending>>();
     const left: Pending[] = [];
     for (const pending of sends) {
       const { conversationId, send } = pending;
@@ -280,7 +280,7 @@ export class Lanes {
 
 /** Sends by conversation, and those whose senders may not write, by what is remembered. */
 interface Grouped {
-  readonly groups: readonly Group<Pending>[];
+  readonly groups: readonly ConversationBatch<Pending>[];
   readonly left: readonly Pending[];
 }
 

@@ -63,7 +63,7 @@ export class Typing {
     }
     const passed = signals.flatMap((signal) => {
       const read = fresh.get(signal.conversationId);
-      const conversation = read?.places.has(signal.senderId) ? read : this.#of(signal);
+      const conversation = read?.memberships.has(signal.senderId) ? read : this.#of(signal);
       return conversation === undefined ? [] : [typingSignal(signal, conversation)];
     });
     this.#measures.signals("dropped", signals.length - passed.length);

@@ -1,5 +1,5 @@
 /** Where something listens, and which setting says so. */
-export interface Place {
+export interface ListenAddress {
   readonly host: string;
   readonly port: number;
   /** The environment variable of the port. */
@@ -7,16 +7,16 @@ export interface Place {
 }
 
 /**
- * Runs `open`, which listens at the place. When the port is taken, rejects with a sentence that
+ * Runs `open`, which listens at the address. When the port is taken, rejects with a sentence that
  * names it and the setting to change.
  */
-export async function openAt<T>(place: Place, open: () => Promise<T>): Promise<T> {
+export async function openAt<T>(address: ListenAddress, open: () => Promise<T>): Promise<T> {
   try {
     return await open();
   } catch (error) {
     if (!isTaken(error)) throw error;
     throw new Error(
-      `Port ${place.port} on ${place.host} is taken by another process: end that one, or set ${place.variable} to another port.`,
+      `Port ${address.port} on ${address.host} is taken by another process: end that one, or set ${address.variable} to another port.`,
       { cause: error },
     );
   }

@@ -26,8 +26,8 @@ import {
 } from "#platform/rpc/calling/remote.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
+import { openAt } from "./listen-address.ts";
 import { serveOps } from "./ops.ts";
-import { openAt } from "./port.ts";
 import type { Stoppable } from "./process.ts";
 import { type Started, startAllOrNothing } from "./started.ts";
 
@@ -48,7 +48,7 @@ export interface Mesh<T extends ConfigTable> {
 }
 
 /** A service as its `main.ts` composed it. */
-export interface Member {
+export interface ServiceProcess {
   readonly running: RunningService;
   /** Whether it can do its work right now. */
   readonly ready: () => boolean;
@@ -69,7 +69,7 @@ export interface Door {
   readonly fallback?: (request: IncomingMessage, response: ServerResponse) => void;
 }
 
-export interface MemberOptions<T extends ConfigTable> {
+export interface ServiceProcessOptions<T extends ConfigTable> {
   /** "gateway", "auth", "connect" or "server". */
   readonly service: string;
   readonly table: T;
@@ -84,9 +84,9 @@ const SERVICES = ["gateway", "auth", "connect", "server"];
  * Starts one process of the mesh: reads its configuration, joins the registry, lets `compose` start
  * the service, opens its doors. Rejects, with nothing left running, when a step fails.
  */
-export function startMember<T extends ConfigTable>(
-  options: MemberOptions<T>,
-  compose: (mesh: Mesh<T>) => Promise<Member>,
+export function startServiceProcess<T extends ConfigTable>(
+  options: ServiceProcessOptions<T>,
+  compose: (mesh: Mesh<T>) => Promise<ServiceProcess>,
 ): Promise<Stoppable> {
   return startAllOrNothing(async (started) => {
     const mesh = joinMesh(options, started);
@@ -94,24 +94,24 @@ export function startMember<T extends ConfigTable>(
     const { running, ready, door } = await compose(mesh);
     started.push(() => running.stop());
     let open = false;
-    const opsPlace = {
+    const opsAddress = {
       host: platform.opsHost,
       port: platform.opsPort,
       variable: "LUCKY_OPS_PORT",
     };
-    const ops = await openAt(opsPlace, () =>
-      serveOps({ ...opsPlace, metrics, ready: () => open && running.ready() && ready() }),
+    const ops = await openAt(opsAddress, () =>
+      serveOps({ ...opsAddress, metrics, ready: () => open && running.ready() && ready() }),
     );
     started.push(() => ops.close());
 
     let port: number | undefined;
     if (door) {
-      const place = {
+      const address = {
         host: platform.host,
         port: door.port,
         variable: environmentName(options.table.name, "port"),
       };
-      const listening = await openAt(place, () =>
+      const listening = await openAt(address, () =>
         listen({
           ...door,
           host: platform.host,
@@ -150,7 +150,7 @@ export function startMember<T extends ConfigTable>(
 }
 
 function joinMesh<T extends ConfigTable>(
-  { service, table, needs, env }: MemberOptions<T>,
+  { service, table, needs, env }: ServiceProcessOptions<T>,
   started: Started,
 ): Mesh<T> {
   const { platform, limits, config } = loadConfig(
