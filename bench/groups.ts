@@ -1,5 +1,5 @@
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
-import { callers } from "../test/people.ts";
+import { callers } from "../test/world/people.ts";
 import type { System } from "./system.ts";
 import type { User } from "./users.ts";
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { systemClock } from "#platform/clock.ts";
 import { createIds } from "#platform/ids.ts";
-import { startTestPostgres } from "../test/postgres.ts";
+import { startTestPostgres } from "../test/backends/postgres.ts";
 import { Inserter } from "./inserter.ts";
 import { familyKib } from "./memory.ts";
 import { findPostmaster, readCursorsBehind, readOutbox, readStored } from "./stored.ts";

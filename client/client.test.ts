@@ -10,7 +10,7 @@ import {
   MessageService,
   SendRequestSchema,
 } from "../gen/lucky/message/v1/message_pb.js";
-import { startWorld } from "../test/world.ts";
+import { startWorld } from "../test/world/world.ts";
 import { LuckyClient } from "./client.ts";
 import type { ClientOptions } from "./client-options.ts";
 import { reasonOf } from "./error.ts";

@@ -10,7 +10,7 @@ import {
   type ServerFrame,
   ServerFrameSchema,
 } from "../gen/lucky/frame/v1/frame_pb.js";
-import { HandClock } from "../test/clock.ts";
+import { HandClock } from "../test/clock/manual-clock.ts";
 import { Link, type LinkState } from "./connection/link.ts";
 import { TokenKeeper } from "./rpc/tokens.ts";
 

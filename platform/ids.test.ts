@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { HandClock } from "../test/clock.ts";
+import { HandClock } from "../test/clock/manual-clock.ts";
 import { reasonOf } from "./errors.ts";
 import { createIds, ID_EPOCH_MS, type Ids } from "./ids.ts";
 

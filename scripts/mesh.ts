@@ -11,7 +11,7 @@ import {
   startPostgres,
   startRabbit,
   startRedis,
-} from "../test/backends.ts";
+} from "../test/backends/backends.ts";
 import { type Child, startChild } from "./child.ts";
 import { freePorts, isFree } from "./ports.ts";
 

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ClientFrameSchema, CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import { RawDevice } from "./raw.ts";
-import { startStand } from "./stand.ts";
+import { startStand } from "./connect/stand.ts";
+import { RawDevice } from "./devices/raw-device.ts";
 
 const FRAMES = 100_000;
 const SEED = 20_260_101;

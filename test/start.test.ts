@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { freePorts } from "../scripts/ports.ts";
-import { people } from "./people.ts";
+import { people } from "./world/people.ts";
 
 const root = join(import.meta.dirname, "..");
 const run = promisify(execFile);

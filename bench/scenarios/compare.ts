@@ -1,5 +1,5 @@
 import { createRequire } from "node:module";
-import { startRedis } from "../../test/backends.ts";
+import { startRedis } from "../../test/backends/backends.ts";
 import { startDatabase, withStarted } from "../backends.ts";
 import { ACKNOWLEDGE_MS, generatorFlags } from "../generators.ts";
 import { limitsOf } from "../limit.ts";

@@ -2,7 +2,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
 import { systemClock } from "#platform/clock.ts";
 import { createLog } from "#platform/log.ts";
-import { startRabbit } from "../../test/backends.ts";
+import { startRabbit } from "../../test/backends/backends.ts";
 import { startDatabase, withStarted } from "../backends.ts";
 import { cpuBetween, readCpu } from "../cpu.ts";
 import { generatorFlags } from "../generators.ts";

@@ -1,8 +1,8 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import { callers } from "../../test/people.ts";
-import { RawDevice } from "../../test/raw.ts";
+import { RawDevice } from "../../test/devices/raw-device.ts";
+import { callers } from "../../test/world/people.ts";
 import { cpuBetween, readCpu } from "../cpu.ts";
 import { Histogram } from "../histogram.ts";
 import { ownPart } from "../limit.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { Connection } from "./connection.ts";
 
 /** A WebSocket whose peer never answers a close. */

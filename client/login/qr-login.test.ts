@@ -7,7 +7,7 @@ import { fail } from "../../platform/errors.ts";
 import { createLog } from "../../platform/log.ts";
 import { serve } from "../../platform/rpc/served.ts";
 import { listen } from "../../platform/rpc/serving/listen.ts";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { LuckyError } from "../error.ts";
 import { beginQrLogin } from "./qr-login.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { Pace } from "../pace.ts";
 import { Cursors } from "./cursors.ts";
 

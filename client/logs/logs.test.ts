@@ -9,7 +9,7 @@ import {
   MessageService,
   type SyncRequest,
 } from "../../gen/lucky/message/v1/message_pb.js";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { MemoryStore } from "../store.ts";
 import { Logs, type LogsOptions } from "./logs.ts";
 

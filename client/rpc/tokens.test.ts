@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { TokensSchema } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { TokenKeeper } from "./tokens.ts";
 
 const MINUTE_MS = 60_000;

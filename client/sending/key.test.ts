@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { KeyMaker } from "./key.ts";
 
 test("keys are UUIDv7 and only grow, within a millisecond and when the clock steps back", () => {

@@ -9,7 +9,7 @@ import {
   type SendRequest,
   SendResultSchema,
 } from "../../gen/lucky/message/v1/message_pb.js";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { LuckyError } from "../error.ts";
 import { Pace } from "../pace.ts";
 import { MemoryStore } from "../store.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { Coalescer } from "./coalesce.ts";
 
 /** A coalescer of numbers, and the calls that it makes, each to be answered by hand. */

@@ -8,7 +8,7 @@ import { fail } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { serve } from "#platform/rpc/served.ts";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { watchRevocations } from "./revocations.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });

@@ -4,7 +4,7 @@ import { generateKeyPair, SignJWT, UnsecuredJWT } from "jose";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { testIssuer } from "./tokens.fixture.ts";
 import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
 

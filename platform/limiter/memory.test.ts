@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { createExpiring } from "./expiring.ts";
 import { limiterSuite } from "./limiter.suite.ts";
 import { createMemoryLimiter } from "./memory.ts";

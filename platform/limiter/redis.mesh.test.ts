@@ -3,9 +3,9 @@ import { after, before, type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { Metrics } from "#platform/metrics.ts";
-import { type Backend, startRedis } from "../../test/backends.ts";
-import { ageLimits } from "../../test/mesh-clock.ts";
-import { quiet } from "../../test/postgres.ts";
+import { type Backend, startRedis } from "../../test/backends/backends.ts";
+import { quiet } from "../../test/backends/postgres.ts";
+import { ageLimits } from "../../test/clock/mesh-clock.ts";
 import { limiterSuite } from "./limiter.suite.ts";
 import { createRedisLimiter } from "./redis.ts";
 

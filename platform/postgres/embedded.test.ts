@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
 import pg from "pg";
-import { quiet } from "../../test/postgres.ts";
+import { quiet } from "../../test/backends/postgres.ts";
 import { type EmbeddedPostgres, startEmbedded } from "./embedded.ts";
 import { inspectProcess } from "./leftover.ts";
 

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { quiet, startTestPostgres } from "../../test/postgres.ts";
+import { quiet, startTestPostgres } from "../../test/backends/postgres.ts";
 import { startEmbedded } from "./embedded.ts";
 import { migrate } from "./migrate.ts";
 import { createPool, transaction } from "./pool.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, test } from "node:test";
-import { startTestPostgres } from "../../test/postgres.ts";
+import { startTestPostgres } from "../../test/backends/postgres.ts";
 import { columnsOfDatabase, columnsOfSchema, differences } from "./schema.suite.ts";
 
 const { pool } = await startTestPostgres({ after });

@@ -4,8 +4,8 @@ import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { reasonOf } from "#platform/errors.ts";
-import { HandClock } from "../../test/clock.ts";
-import { quiet, startTestPostgres } from "../../test/postgres.ts";
+import { quiet, startTestPostgres } from "../../test/backends/postgres.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { createPool } from "./pool.ts";
 import { leaseWorker } from "./workers.ts";
 

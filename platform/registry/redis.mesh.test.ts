@@ -4,9 +4,9 @@ import { Redis } from "ioredis";
 import { unavailable } from "#platform/bus/bus.suite.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import { createLog } from "#platform/log.ts";
-import { type Backend, startRedis } from "../../test/backends.ts";
-import { HandClock } from "../../test/clock.ts";
-import { quiet } from "../../test/postgres.ts";
+import { type Backend, startRedis } from "../../test/backends/backends.ts";
+import { quiet } from "../../test/backends/postgres.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { createRedisRegistry } from "./redis.ts";
 import { instance, kept, registrySuite, replacing, SeatClock, session } from "./registry.suite.ts";
 

@@ -8,7 +8,7 @@ import { systemClock } from "#platform/clock.ts";
 import { reasonOf } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { createHttpSms, type HttpSmsOptions } from "./http.ts";
 import { smsSuite } from "./sms.suite.ts";
 import type { Sms } from "./sms.ts";

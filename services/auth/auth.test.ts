@@ -4,7 +4,7 @@ import { ConnectError } from "@connectrpc/connect";
 import { decodeJwt, decodeProtectedHeader } from "jose";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { startTestPostgres } from "../../test/postgres.ts";
+import { startTestPostgres } from "../../test/backends/postgres.ts";
 import { GOOD_PASSWORD, refused, startTestAuth } from "./auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { DeviceClass, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { startTestPostgres } from "../../test/postgres.ts";
+import { startTestPostgres } from "../../test/backends/postgres.ts";
 import { refused, startTestAuth, type TestAuth } from "./auth.suite.ts";
 
 const { url } = await startTestPostgres({ after });

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { Role } from "#gen/lucky/admin/v1/admin_pb.js";
 import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
-import { startTestPostgres } from "../../test/postgres.ts";
-import { anyPhone, codeOf } from "../../test/sms.ts";
+import { startTestPostgres } from "../../test/backends/postgres.ts";
+import { anyPhone, codeOf } from "../../test/backends/sms-gateway.ts";
 import { GOOD_PASSWORD, startTestAuth } from "./auth.suite.ts";
 
 // A change and the end of the logins that it ends are one: whatever stops the one stops the other.

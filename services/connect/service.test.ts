@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import { HandClock } from "../../test/clock.ts";
-import { RawDevice } from "../../test/raw.ts";
-import { startStand } from "../../test/stand.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
+import { startStand } from "../../test/connect/stand.ts";
+import { RawDevice } from "../../test/devices/raw-device.ts";
 import { toUser } from "./uplink/sends.fixture.ts";
 
 test("a send is accepted and reaches the other user and the sender's other device, not its origin", async (t) => {

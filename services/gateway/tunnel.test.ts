@@ -11,7 +11,7 @@ import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Lease } from "#platform/registry/registry.ts";
-import { HandClock } from "../../test/clock.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { createHints } from "./hint.ts";
 import { createPlacement } from "./placement.ts";
 import { createTunnels } from "./tunnel.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { startTestPostgres } from "../../test/postgres.ts";
+import { startTestPostgres } from "../../test/backends/postgres.ts";
 import {
   selectAfter,
   selectBefore,

@@ -29,8 +29,8 @@ import type { Instance, Registry } from "#platform/registry/registry.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { validateInterceptor } from "#platform/rpc/interceptors/validate.ts";
 import { serve } from "#platform/rpc/served.ts";
-import { HandClock } from "../../test/clock.ts";
-import { quiet } from "../../test/postgres.ts";
+import { quiet } from "../../test/backends/postgres.ts";
+import { HandClock } from "../../test/clock/manual-clock.ts";
 import { type ServerConfig, serverConfig } from "./config.ts";
 import { type Server, startServer } from "./service.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { type Phone, people } from "../people.ts";
-import { startWorld } from "../world.ts";
+import { type Phone, people } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 240_000;
 const MESSAGES = 1_000;

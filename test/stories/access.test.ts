@@ -13,11 +13,6 @@ import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import type { Role } from "#platform/identity/caller.ts";
-import { callers, people, text } from "../people.ts";
-import { RawDevice } from "../raw.ts";
-import { requestsFor } from "../requests.ts";
-import { signerOf } from "../signing.ts";
-import { startWorld } from "../world.ts";
 import {
   accessOf,
   badTokens,
@@ -27,7 +22,12 @@ import {
   outcomeOf,
   RPC_WAYS,
   socketOutcomeOf,
-} from "./access-walk.ts";
+} from "../attack/access-walk.ts";
+import { requestsFor } from "../attack/requests.ts";
+import { signerOf } from "../attack/signing.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { callers, people, text } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const keyEncryptionKey = Buffer.alloc(32, 3).toString("base64");

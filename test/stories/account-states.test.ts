@@ -8,10 +8,10 @@ import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { LuckyError } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { doorsOf } from "../doors.ts";
-import { callers, type Person, people, text } from "../people.ts";
-import { RawDevice } from "../raw.ts";
-import { startWorld } from "../world.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { callers, type Person, people, text } from "../world/people.ts";
+import { doorsOf } from "../world/transports.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });

@@ -6,9 +6,9 @@ import { AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LuckyError } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { doorsOf } from "../doors.ts";
-import { type Person, people } from "../people.ts";
-import { startWorld } from "../world.ts";
+import { type Person, people } from "../world/people.ts";
+import { doorsOf } from "../world/transports.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 /** How long the first wait is: longer than the guesses of a busy mesh may take. */

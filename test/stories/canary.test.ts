@@ -8,10 +8,10 @@ import { SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { startChild } from "../../scripts/child.ts";
 import { startMesh } from "../../scripts/mesh.ts";
 import { freePorts } from "../../scripts/ports.ts";
-import { startTestPostgres } from "../postgres.ts";
-import { Dealings, foundIn } from "../secrets.ts";
-import { anyPhone, startPhones } from "../sms.ts";
-import { testMode } from "../world.ts";
+import { Dealings, foundIn } from "../attack/canaries.ts";
+import { startTestPostgres } from "../backends/postgres.ts";
+import { anyPhone, startPhones } from "../backends/sms-gateway.ts";
+import { testMode } from "../world/world.ts";
 
 const TIMEOUT = 170_000;
 const phones = await startPhones({ after });

@@ -6,9 +6,9 @@ import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { reasonOf } from "#platform/errors.ts";
-import { callers, people } from "../people.ts";
-import { RawDevice } from "../raw.ts";
-import { startWorld } from "../world.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { callers, people } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld(

@@ -6,8 +6,8 @@ import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { LuckyClient } from "../../client/client.ts";
 import { reasonOf } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { callers, type Person, people } from "../people.ts";
-import { startWorld } from "../world.ts";
+import { callers, type Person, people } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });

@@ -7,9 +7,9 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { MessageService, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { reasonOf } from "#platform/errors.ts";
-import { callers, people, text } from "../people.ts";
-import { RawDevice } from "../raw.ts";
-import { startWorld } from "../world.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { callers, people, text } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });

@@ -7,11 +7,11 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { reasonOf } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { doorsOf } from "../doors.ts";
-import { callers, people } from "../people.ts";
-import { RawDevice } from "../raw.ts";
-import { anyPhone, startPhones } from "../sms.ts";
-import { startWorld } from "../world.ts";
+import { anyPhone, startPhones } from "../backends/sms-gateway.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { callers, people } from "../world/people.ts";
+import { doorsOf } from "../world/transports.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const phones = await startPhones({ after });

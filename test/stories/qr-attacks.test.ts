@@ -7,9 +7,9 @@ import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { callers, type Person, people } from "../people.ts";
-import { anybody, Screen } from "../screen.ts";
-import { startWorld } from "../world.ts";
+import { callers, type Person, people } from "../world/people.ts";
+import { anybody, Screen } from "../world/qr-screen.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });

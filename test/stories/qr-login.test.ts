@@ -13,10 +13,10 @@ import {
 import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { beginQrLogin } from "../../client/login/qr-login.ts";
-import { callers, type Person, people } from "../people.ts";
-import { RawDevice } from "../raw.ts";
-import { Screen } from "../screen.ts";
-import { startWorld } from "../world.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { callers, type Person, people } from "../world/people.ts";
+import { Screen } from "../world/qr-screen.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });

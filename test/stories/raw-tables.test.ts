@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
-import { callers } from "../people.ts";
-import { Dealings, foundIn, type Secret } from "../secrets.ts";
-import { anyPhone, startPhones } from "../sms.ts";
-import { startWorld } from "../world.ts";
+import { Dealings, foundIn, type Secret } from "../attack/canaries.ts";
+import { anyPhone, startPhones } from "../backends/sms-gateway.ts";
+import { callers } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const phones = await startPhones({ after });

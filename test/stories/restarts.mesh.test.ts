@@ -6,11 +6,11 @@ import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { beginQrLogin } from "../../client/login/qr-login.ts";
-import { callers, people } from "../people.ts";
-import { RawDevice } from "../raw.ts";
-import { Screen } from "../screen.ts";
-import { anyPhone, startPhones } from "../sms.ts";
-import { startWorld } from "../world.ts";
+import { anyPhone, startPhones } from "../backends/sms-gateway.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { callers, people } from "../world/people.ts";
+import { Screen } from "../world/qr-screen.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const phones = await startPhones({ after });

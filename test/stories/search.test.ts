@@ -9,9 +9,9 @@ import {
   UserService,
 } from "#gen/lucky/user/v1/user_pb.js";
 import { detailOf, reasonOf } from "#platform/errors.ts";
-import { callers, people } from "../people.ts";
-import { RawDevice } from "../raw.ts";
-import { startWorld } from "../world.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { callers, people } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const PER_MINUTE = 40;

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { callers, people } from "../people.ts";
-import { Sluggard } from "../sluggard.ts";
-import { startWorld } from "../world.ts";
+import { Sluggard } from "../devices/sluggard.ts";
+import { callers, people } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 180_000;
 const world = await startWorld({ after });

@@ -3,9 +3,9 @@ import { after, test } from "node:test";
 import { AuthService, DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LuckyError } from "../../client/error.ts";
-import { callers } from "../people.ts";
-import { anyPhone, startPhones } from "../sms.ts";
-import { startWorld } from "../world.ts";
+import { anyPhone, startPhones } from "../backends/sms-gateway.ts";
+import { callers } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const [perAddress, perDay] = [20, 40];

@@ -13,9 +13,9 @@ import { AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import { people } from "../people.ts";
-import { RawDevice } from "../raw.ts";
-import { startWorld } from "../world.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { people } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });

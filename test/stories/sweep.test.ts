@@ -4,8 +4,8 @@ import { after, test } from "node:test";
 import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
 import { userChannel } from "#platform/channels.ts";
-import { people } from "../people.ts";
-import { startWorld, testMode } from "../world.ts";
+import { people } from "../world/people.ts";
+import { startWorld, testMode } from "../world/world.ts";
 
 /** A bus that confirms what it then throws away, for as long as it is told to. */
 function swallowingBus(): Bus & { swallow: boolean } {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { callers, people, text } from "../people.ts";
-import { startWorld } from "../world.ts";
+import { callers, people, text } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 180_000;
 const world = await startWorld(

@@ -5,8 +5,8 @@ import { AuthService, DeviceClass, type GetPublicKeyResponse } from "#gen/lucky/
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "../../client/error.ts";
 import { type SealedPassword, sealPassword } from "../../client/login/password.ts";
-import { callers, people } from "../people.ts";
-import { startWorld } from "../world.ts";
+import { callers, people } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });

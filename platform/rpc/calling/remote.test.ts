@@ -17,7 +17,7 @@ import {
 } from "#platform/rpc/rpc.fixture.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
 import { transportSuite } from "#platform/rpc/transport.suite.ts";
-import { HandClock } from "../../../test/clock.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { fixedTransport, remoteTransport } from "./remote.ts";
 import { routeKey } from "./route.ts";
 

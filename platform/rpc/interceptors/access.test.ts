@@ -14,7 +14,7 @@ import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { meshSecret } from "#platform/rpc/rpc.fixture.ts";
 import { serve } from "#platform/rpc/served.ts";
-import { HandClock } from "../../../test/clock.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { accessInterceptor } from "./access.ts";
 
 const clock = new HandClock();

@@ -14,7 +14,7 @@ import { leanLink } from "#platform/rpc/calling/lean-link.ts";
 import { fixedTransport } from "#platform/rpc/calling/remote.ts";
 import { LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
 import { meshSecret, testService } from "#platform/rpc/rpc.fixture.ts";
-import { HandClock } from "../../../test/clock.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { leanServer } from "./lean-server.ts";
 import { closed, dial } from "./listen.fixture.ts";
 import { listen } from "./listen.ts";

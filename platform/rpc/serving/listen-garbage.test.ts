@@ -11,7 +11,7 @@ import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import { meshSecret } from "#platform/rpc/rpc.fixture.ts";
-import { HandClock } from "../../../test/clock.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import {
   CALL,
   closed,

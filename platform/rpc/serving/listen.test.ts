@@ -12,7 +12,7 @@ import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { TestServiceOptions } from "#platform/rpc/rpc.fixture.ts";
-import { HandClock } from "../../../test/clock.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { CALL, exchange, longAnswer, protocols, start } from "./listen.fixture.ts";
 
 for (const [protocol, transportTo] of Object.entries(protocols)) {

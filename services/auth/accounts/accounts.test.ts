@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { HandClock } from "../../../test/clock.ts";
-import { startTestPostgres } from "../../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { refused } from "../auth.suite.ts";
 import { type Database, openDatabase } from "../database.ts";
 import { createColumns } from "../keys/columns.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
-import { HandClock } from "../../../test/clock.ts";
-import { startTestPostgres } from "../../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { openDatabase } from "../database.ts";
 import { createAudit } from "./audit.ts";
 

@@ -3,7 +3,7 @@ import { after, test } from "node:test";
 import { AccountState, AuditAction, type AuditEntry, Role } from "#gen/lucky/admin/v1/admin_pb.js";
 import { DeviceClass, DeviceExcess, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { startTestPostgres } from "../../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { GOOD_PASSWORD, refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { startTestPostgres } from "../../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { refused, startTestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });

@@ -4,7 +4,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { defaultsOf } from "#platform/config/config.ts";
 import { detailOf } from "#platform/errors.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
-import { HandClock } from "../../../test/clock.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { type AuthConfig, authConfig } from "../config.ts";
 import { type Attempt, createGuard } from "./guard.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { test } from "node:test";
-import { HandClock } from "../../../test/clock.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { createCodes } from "./codes.ts";
 import { createColumns } from "./columns.ts";
 import type { Keyring } from "./keyring.ts";

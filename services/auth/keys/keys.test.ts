@@ -4,8 +4,8 @@ import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, beforeEach, test } from "node:test";
-import { HandClock } from "../../../test/clock.ts";
-import { startTestPostgres } from "../../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { GOOD_PASSWORD, startTestAuth, testKey } from "../auth.suite.ts";
 import { createSealing, loadOrCreateKey } from "./sealing.ts";
 

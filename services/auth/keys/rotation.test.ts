@@ -3,9 +3,9 @@ import { after, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { HandClock } from "../../../test/clock.ts";
-import { startTestPostgres } from "../../../test/postgres.ts";
-import { anyPhone, codeOf } from "../../../test/sms.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import { anyPhone, codeOf } from "../../../test/backends/sms-gateway.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });

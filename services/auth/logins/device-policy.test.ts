@@ -3,7 +3,7 @@ import { after, beforeEach, test } from "node:test";
 import { DeviceClass, DeviceExcess } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { defaultsOf } from "#platform/config/config.ts";
-import { startTestPostgres } from "../../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { refused, startTestAuth } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";

@@ -3,8 +3,8 @@ import { type TestContext, test } from "node:test";
 import { createMemoryBus } from "#platform/bus/memory.ts";
 import { consumeRevocations } from "#platform/identity/revocation-feed.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
-import { HandClock } from "../../../test/clock.ts";
-import { quiet } from "../../../test/postgres.ts";
+import { quiet } from "../../../test/backends/postgres.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { createLoginNews, type Revocation } from "./login-news.ts";
 
 /** A bus and a registry with instances, each of which says what it has learnt. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, beforeEach, test } from "node:test";
-import { HandClock } from "../../../test/clock.ts";
-import { startTestPostgres } from "../../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { createRevocationPages, selectRevocations } from "./revocation-pages.ts";
 
 const { pool } = await startTestPostgres({ after });

@@ -4,8 +4,8 @@ import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Gender, WhoMayAddMe } from "#gen/lucky/user/v1/user_pb.js";
-import { startTestPostgres } from "../../../test/postgres.ts";
-import { anyPhone, codeOf } from "../../../test/sms.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import { anyPhone, codeOf } from "../../../test/backends/sms-gateway.ts";
 import { GOOD_PASSWORD, refused, startTestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });

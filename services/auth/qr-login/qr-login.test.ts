@@ -7,7 +7,7 @@ import {
   type WatchQrLoginResponse,
 } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { startTestPostgres } from "../../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
 import { openDatabase } from "../database.ts";
 import { tidyQrLogins } from "./qr-tidy.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import { HandClock } from "../../../test/clock.ts";
-import { startStand } from "../../../test/stand.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { startStand } from "../../../test/connect/stand.ts";
 import { text, toUser } from "../uplink/sends.fixture.ts";
 
 test("an entry that is not acknowledged comes again, then the device is behind until it acknowledges", async (t) => {

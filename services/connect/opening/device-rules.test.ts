@@ -6,10 +6,10 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { GetDevicePolicyResponseSchema } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { fail } from "#platform/errors.ts";
-import { HandClock } from "../../../test/clock.ts";
-import { quiet } from "../../../test/postgres.ts";
-import { RawDevice } from "../../../test/raw.ts";
-import { startStand } from "../../../test/stand.ts";
+import { quiet } from "../../../test/backends/postgres.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { startStand } from "../../../test/connect/stand.ts";
+import { RawDevice } from "../../../test/devices/raw-device.ts";
 import { DeviceRules } from "./device-rules.ts";
 
 const { MOBILE, WEB } = DeviceClass;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../../test/clock.ts";
-import { startStand } from "../../../test/stand.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { startStand } from "../../../test/connect/stand.ts";
 
 /** Waits until auth was told so many times. */
 async function calls(stand: { seenBatches: readonly unknown[][] }, count: number): Promise<void> {

@@ -4,7 +4,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { defaultsOf } from "#platform/config/config.ts";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import { createLog } from "#platform/log.ts";
-import { Sluggard } from "../../../test/sluggard.ts";
+import { Sluggard } from "../../../test/devices/sluggard.ts";
 import { connectConfig } from "../config.ts";
 import { welcomeFrame } from "./frames.ts";
 import { Session, type SessionEnd } from "./session.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createLog } from "#platform/log.ts";
 import type { Lease } from "#platform/registry/registry.ts";
-import { HandClock } from "../../../test/clock.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
 import { Session } from "../socket/session.ts";
 import type { Socket } from "../socket/socket.ts";
 import { Channels } from "./channels.ts";

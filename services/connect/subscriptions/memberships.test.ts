@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../../test/clock.ts";
-import type { RawDevice } from "../../../test/raw.ts";
-import { type Stand, startStand } from "../../../test/stand.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { type Stand, startStand } from "../../../test/connect/stand.ts";
+import type { RawDevice } from "../../../test/devices/raw-device.ts";
 
 const GROUP_ID = "77";
 

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
-import type { RawDevice } from "../../../test/raw.ts";
-import { type Stand, startStand } from "../../../test/stand.ts";
+import { type Stand, startStand } from "../../../test/connect/stand.ts";
+import type { RawDevice } from "../../../test/devices/raw-device.ts";
 
 const sendTo = (userId: string, clientMessageId: string) => ({
   case: "send" as const,

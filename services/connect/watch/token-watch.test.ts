@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import { HandClock } from "../../../test/clock.ts";
-import { RawDevice } from "../../../test/raw.ts";
-import { type Stand, startStand } from "../../../test/stand.ts";
+import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { type Stand, startStand } from "../../../test/connect/stand.ts";
+import { RawDevice } from "../../../test/devices/raw-device.ts";
 
 /** A stand whose clock the test moves, and a device with a token of fifteen minutes. */
 async function setUp(t: Parameters<typeof startStand>[0]) {

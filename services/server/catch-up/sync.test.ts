@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type { Conversation } from "#gen/lucky/message/v1/message_pb.js";
-import { startTestPostgres } from "../../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import {
   accepted,
   type Outgoing,

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { systemClock } from "#platform/clock.ts";
 import { createRedisRegistry } from "#platform/registry/redis.ts";
-import { type Backend, startRedis } from "../../../test/backends.ts";
-import { quiet, startTestPostgres } from "../../../test/postgres.ts";
+import { type Backend, startRedis } from "../../../test/backends/backends.ts";
+import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
 import { accepted, outboxRows, Stand, toUser } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });

@@ -3,7 +3,7 @@ import { after, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Role } from "#gen/lucky/group/v1/group_pb.js";
 import { reasonOf } from "#platform/errors.ts";
-import { startTestPostgres } from "../../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { NOBODY, Stand } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });

@@ -8,7 +8,7 @@ import { reasonOf } from "#platform/errors.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
-import { quiet } from "../../../test/postgres.ts";
+import { quiet } from "../../../test/backends/postgres.ts";
 import { accepted, type Outgoing, Stand, toUser } from "../server.fixture.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "lucky-restart-"));

@@ -3,7 +3,7 @@ import { after, test } from "node:test";
 import { fromBinary } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
-import { startTestPostgres } from "../../../test/postgres.ts";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import {
   accepted,
   contentOf,

@@ -6,9 +6,9 @@ import { AuthService, DeviceClass, type Tokens } from "#gen/lucky/auth/v1/auth_p
 import type { Content } from "#gen/lucky/message/v1/content_pb.js";
 import type { Entry, Receipt } from "#gen/lucky/message/v1/message_pb.js";
 import type { Typing } from "#gen/lucky/presence/v1/presence_pb.js";
-import { LuckyClient } from "../client/client.ts";
-import type { Clock } from "../client/clock.ts";
-import { sealPassword } from "../client/login/password.ts";
+import { LuckyClient } from "../../client/client.ts";
+import type { Clock } from "../../client/clock.ts";
+import { sealPassword } from "../../client/login/password.ts";
 
 const PASSWORD = "a passphrase for stories";
 

@@ -75,7 +75,7 @@ function madeFor(field: DescField, named: Named): unknown {
       const fits = (text: string) =>
         text.length >= Number(minLen) && (!pattern || expression(pattern).test(text));
       const found = [...(given === undefined ? [] : [given]), ...texts].find(fits);
-      if (found === undefined) throw new Error(`${field}: no text of test/requests.ts fits`);
+      if (found === undefined) throw new Error(`${field}: no text of test/attack/requests.ts fits`);
       return found;
     }
     case ScalarType.BYTES:

@@ -3,8 +3,8 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
-import { freePorts } from "../scripts/ports.ts";
-import { type Launched, launchRabbit, launchRedis, runs } from "../scripts/servers.ts";
+import { freePorts } from "../../scripts/ports.ts";
+import { type Launched, launchRabbit, launchRedis, runs } from "../../scripts/servers.ts";
 import { quiet } from "./postgres.ts";
 
 /** A server of a test's own: on a free port, with a folder that goes when it is stopped for good. */

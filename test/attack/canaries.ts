@@ -10,10 +10,10 @@ import {
   UserService,
   WhoMayAddMe,
 } from "#gen/lucky/user/v1/user_pb.js";
-import { sealPassword } from "../client/login/password.ts";
-import { callers, type Reachable, text } from "./people.ts";
-import { RawDevice } from "./raw.ts";
-import { anyPhone, type Phones } from "./sms.ts";
+import { sealPassword } from "../../client/login/password.ts";
+import { anyPhone, type Phones } from "../backends/sms-gateway.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { callers, type Reachable, text } from "../world/people.ts";
 
 /** What must not be found where it does not belong. */
 export interface Secret {

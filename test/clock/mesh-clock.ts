@@ -3,7 +3,7 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { Redis } from "ioredis";
 import { FAILURES, LIMITS } from "#platform/limiter/redis-scripts.ts";
-import { MovedClock } from "./moved-clock.ts";
+import { MovedClock } from "./offset-clock.ts";
 
 /** One clock for a test and all processes of its mesh, those included that start later. */
 export interface MeshClock {
@@ -33,7 +33,7 @@ export async function startMeshClock(): Promise<MeshClock> {
     socket.write(`${clock.movedMs}\n`);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const preload = pathToFileURL(`${import.meta.dirname}/moved-process.ts`);
+  const preload = pathToFileURL(`${import.meta.dirname}/offset-clock-preload.ts`);
   const { port } = server.address() as { port: number };
   preload.searchParams.set("port", String(port));
 

@@ -5,7 +5,7 @@ import {
   createGrpcTransport,
   Http2SessionManager,
 } from "@connectrpc/connect-node";
-import type { LuckyClient } from "../client/client.ts";
+import type { LuckyClient } from "../../client/client.ts";
 import type { Person, Reachable } from "./people.ts";
 
 /** One of the ways to call the same method. */

@@ -14,9 +14,9 @@ import { reasonOf } from "#platform/errors.ts";
 import type { Role } from "#platform/identity/caller.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
 import { allServices } from "../../scripts/contracts.ts";
-import { callers } from "../people.ts";
-import { RawDevice } from "../raw.ts";
-import type { Sign } from "../signing.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { callers } from "../world/people.ts";
+import type { Sign } from "./signing.ts";
 
 /** Every method of the contracts. */
 export const methods = (await allServices()).flatMap((service) => service.methods);

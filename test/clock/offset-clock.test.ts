@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { MovedClock } from "./moved-clock.ts";
+import { MovedClock } from "./offset-clock.ts";
 
 const MINUTE_MS = 60_000;
 

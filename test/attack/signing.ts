@@ -1,8 +1,8 @@
 import { createPrivateKey } from "node:crypto";
 import { type JWTPayload, SignJWT } from "jose";
 import type pg from "pg";
-import { about } from "../services/auth/keys/keys.ts";
-import { createSealing } from "../services/auth/keys/sealing.ts";
+import { about } from "../../services/auth/keys/keys.ts";
+import { createSealing } from "../../services/auth/keys/sealing.ts";
 
 /** Signs what it is told to with the system's own key, as nobody but auth should be able to. */
 export type Sign = (claims: JWTPayload) => Promise<string>;

@@ -5,12 +5,12 @@ import type pg from "pg";
 import type { Clock } from "#platform/clock.ts";
 import { createPool } from "#platform/postgres/pool.ts";
 import { type Started, startAllOrNothing } from "#platform/process/started.ts";
-import type { Child } from "../scripts/child.ts";
-import { type OwnBackends, startMesh } from "../scripts/mesh.ts";
-import { type AllOptions, startAll } from "../services/all.ts";
-import { ageLimits, startMeshClock } from "./mesh-clock.ts";
-import { MovedClock } from "./moved-clock.ts";
-import { quiet, startTestPostgres } from "./postgres.ts";
+import type { Child } from "../../scripts/child.ts";
+import { type OwnBackends, startMesh } from "../../scripts/mesh.ts";
+import { type AllOptions, startAll } from "../../services/all.ts";
+import { quiet, startTestPostgres } from "../backends/postgres.ts";
+import { ageLimits, startMeshClock } from "../clock/mesh-clock.ts";
+import { MovedClock } from "../clock/offset-clock.ts";
 
 export type Mode = "embedded" | "mesh";
 

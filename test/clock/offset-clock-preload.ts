@@ -3,7 +3,7 @@
 import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { systemClock } from "#platform/clock.ts";
-import { MovedClock } from "./moved-clock.ts";
+import { MovedClock } from "./offset-clock.ts";
 
 const clock = new MovedClock();
 Object.assign(systemClock, {

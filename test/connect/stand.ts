@@ -19,10 +19,10 @@ import { createHub, createMemoryRegistry, type Hub } from "#platform/registry/me
 import type { Registry } from "#platform/registry/registry.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import type { MethodTable } from "#platform/rpc/calling/methods.ts";
-import { connectConfig } from "../services/connect/config.ts";
-import { type ConnectConfig, startConnect } from "../services/connect/service.ts";
+import { connectConfig } from "../../services/connect/config.ts";
+import { type ConnectConfig, startConnect } from "../../services/connect/service.ts";
+import { RawDevice } from "../devices/raw-device.ts";
 import { MemoryIngress } from "./memory-ingress.ts";
-import { RawDevice } from "./raw.ts";
 
 export interface StandOptions {
   config?: Partial<ConnectConfig>;

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { isMessage } from "@bufbuild/protobuf";
 import { MessageService, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { createMessageValidator } from "#platform/validator.ts";
-import { allServices } from "../scripts/contracts.ts";
+import { allServices } from "../../scripts/contracts.ts";
 import { requestsFor } from "./requests.ts";
 
 test("every method of the contracts gets requests that break no constraint", async () => {
