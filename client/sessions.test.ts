@@ -10,7 +10,7 @@ import {
   type ServerFrame,
   ServerFrameSchema,
 } from "../gen/lucky/frame/v1/frame_pb.js";
-import { HandClock } from "../test/clock/manual-clock.ts";
+import { ManualClock } from "../test/clock/manual-clock.ts";
 import { Link, type LinkState } from "./connection/link.ts";
 import { TokenKeeper } from "./rpc/tokens.ts";
 
@@ -82,7 +82,7 @@ async function setUp(t: TestContext) {
   const port = await new Promise<number>((resolve) =>
     app.listen("127.0.0.1", 0, (socket) => resolve(uws.us_socket_local_port(socket))),
   );
-  const clock = new HandClock(0);
+  const clock = new ManualClock(0);
   const states = new Arrivals<LinkState>();
   let exchanges = 0;
   const tokensOf = (n: number) =>

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { HandClock } from "../test/clock/manual-clock.ts";
+import { ManualClock } from "../test/clock/manual-clock.ts";
 import { reasonOf } from "./errors.ts";
 import { createIds, ID_EPOCH_MS, type Ids } from "./ids.ts";
 
@@ -17,12 +17,12 @@ function assertRising(values: readonly bigint[]) {
 }
 
 test("100,000 ids rise strictly, though the clock stands still", () => {
-  const ids = createIds({ worker: () => 1023, clock: new HandClock() });
+  const ids = createIds({ worker: () => 1023, clock: new ManualClock() });
   assertRising(take(ids, 100_000));
 });
 
 test("an id holds the time, the worker number and the counter", () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const ids = createIds({ worker: () => 517, clock });
   ids.next();
   const id = BigInt(ids.next());
@@ -32,14 +32,14 @@ test("an id holds the time, the worker number and the counter", () => {
 });
 
 test("ids are positive 64-bit integers until 2094", () => {
-  const clock = new HandClock(ID_EPOCH_MS + 2 ** 41 - 1);
+  const clock = new ManualClock(ID_EPOCH_MS + 2 ** 41 - 1);
   const id = BigInt(createIds({ worker: () => 1023, clock }).next());
   assert.ok(id > 0n && id < 2n ** 63n);
   assert.equal(new Date(clock.now()).getUTCFullYear(), 2094);
 });
 
 test("a clock that steps back by up to a second repeats no id", () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const ids = createIds({ worker: () => 3, clock });
   const before = take(ids, 5_000);
   clock.advance(-900);
@@ -51,7 +51,7 @@ test("a clock that steps back by up to a second repeats no id", () => {
 });
 
 test("a clock that steps back further gives no ids until it has caught up", () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const ids = createIds({ worker: () => 3, clock });
   const before = take(ids, 10);
   clock.advance(-60_000);
@@ -64,7 +64,7 @@ test("a clock that steps back further gives no ids until it has caught up", () =
 });
 
 test("two workers never make the same id", () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const one = take(createIds({ worker: () => 1, clock }), 10_000);
   const other = take(createIds({ worker: () => 2, clock }), 10_000);
   assert.equal(new Set([...one, ...other]).size, 20_000);

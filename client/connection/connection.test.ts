@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { Connection } from "./connection.ts";
 
 /** A WebSocket whose peer never answers a close. */
@@ -17,7 +17,7 @@ class DeafSocket extends EventTarget {
 }
 
 test("a Welcome that comes while the connection is being closed does not keep it from ending", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const socket = new DeafSocket();
   let welcomed = false;
   const connection = new Connection({

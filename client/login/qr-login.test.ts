@@ -7,7 +7,7 @@ import { fail } from "../../platform/errors.ts";
 import { createLog } from "../../platform/log.ts";
 import { serve } from "../../platform/rpc/served.ts";
 import { listen } from "../../platform/rpc/serving/listen.ts";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { LuckyError } from "../error.ts";
 import { beginQrLogin } from "./qr-login.ts";
 
@@ -18,7 +18,7 @@ const { WAITING, SCANNED, CONFIRMED, EXPIRED } = QrLoginState;
 type Auth = Partial<ServiceImpl<typeof AuthService>>;
 
 /** A QR login at a server that answers as the test says. */
-async function begun(t: TestContext, auth: Auth, clock = new HandClock()) {
+async function begun(t: TestContext, auth: Auth, clock = new ManualClock()) {
   const made = {
     qrLoginId: "i".repeat(22),
     secret: "s".repeat(43),
@@ -49,7 +49,7 @@ test("a device that watches is told each state once, and stops at the last", asy
 });
 
 test("a device whose stream is refused or breaks asks each second, whatever passes", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const answers = [WAITING, undefined, SCANNED, SCANNED, CONFIRMED];
   const shown = await begun(
     t,

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { Pace } from "../pace.ts";
 import { Cursors } from "./cursors.ts";
 
 function setUp() {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const frames: string[][] = [];
   const write: ConstructorParameters<typeof Cursors>[1] = (batch) => {
     frames.push(

@@ -9,7 +9,7 @@ import {
   MessageService,
   type SyncRequest,
 } from "../../gen/lucky/message/v1/message_pb.js";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { MemoryStore } from "../store.ts";
 import { Logs, type LogsOptions } from "./logs.ts";
 
@@ -21,7 +21,7 @@ function setUp(
   lengths: Record<string, number>,
   options: Partial<LogsOptions> & { delivered?: number; first?: number } = {},
 ) {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const store = options.store ?? new MemoryStore();
   const asked: ListEntriesRequest[] = [];
   const synced: SyncRequest[] = [];

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { TokensSchema } from "../../gen/lucky/auth/v1/auth_pb.js";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { TokenKeeper } from "./tokens.ts";
 
 const MINUTE_MS = 60_000;
 
 function setUp() {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const exchanged: string[] = [];
   const tokens = (n: number) =>
     create(TokensSchema, {

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { KeyMaker } from "./key.ts";
 
 test("keys are UUIDv7 and only grow, within a millisecond and when the clock steps back", () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const keys = new KeyMaker(() => clock.now());
   const made: string[] = [];
   for (let n = 0; n < 10_000; n++) made.push(keys.next());

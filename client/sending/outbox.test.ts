@@ -9,7 +9,7 @@ import {
   type SendRequest,
   SendResultSchema,
 } from "../../gen/lucky/message/v1/message_pb.js";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { LuckyError } from "../error.ts";
 import { Pace } from "../pace.ts";
 import { MemoryStore } from "../store.ts";
@@ -17,7 +17,7 @@ import { Outbox } from "./outbox.ts";
 import { sendRequest } from "./send-request.ts";
 
 function setUp() {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const store = new MemoryStore();
   const frames: Uint8Array[] = [];
   const entries: Entry[] = [];

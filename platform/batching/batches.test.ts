@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { Batches, type BatchesOptions } from "./batches.ts";
 
 interface Item {
@@ -11,7 +11,7 @@ interface Item {
 
 /** Batches whose journeys the test ends by hand. */
 function start(options: Partial<BatchesOptions<Item>> = {}) {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const carried: (readonly Item[])[] = [];
   const landings: (() => void)[] = [];
   const batches = new Batches<Item>({

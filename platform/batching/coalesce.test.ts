@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { Coalescer } from "./coalesce.ts";
 
 /** A coalescer of numbers, and the calls that it makes, each to be answered by hand. */
 function setUp() {
   const calls: { items: readonly number[]; answer: PromiseWithResolvers<void> }[] = [];
   const dropped: number[] = [];
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const coalescer = new Coalescer<number>({
     clock,
     limit: 2,

@@ -8,7 +8,7 @@ import { fail } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { serve } from "#platform/rpc/served.ts";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { watchRevocations } from "./revocations.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
@@ -57,7 +57,7 @@ function auth() {
 }
 
 /** Lets the clock ring the next question and waits until its answer was taken in. */
-async function turn(clock: HandClock, { asked }: ReturnType<typeof auth>): Promise<void> {
+async function turn(clock: ManualClock, { asked }: ReturnType<typeof auth>): Promise<void> {
   const next = asked();
   clock.advance(500);
   await next;
@@ -65,12 +65,12 @@ async function turn(clock: HandClock, { asked }: ReturnType<typeof auth>): Promi
 }
 
 /** Waits until the watcher has set its next timer. */
-async function rest(clock: HandClock): Promise<void> {
+async function rest(clock: ManualClock): Promise<void> {
   while (clock.waiting === 0) await new Promise(setImmediate);
 }
 
 test("an ended login is known after the next question, told once, and forgotten when harmless", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const source = auth();
   source.end("before", clock.now() + 60_000);
   const revocations = watchRevocations({ client: source.client, clock, intervalMs: 500, log });
@@ -97,7 +97,7 @@ test("an ended login is known after the next question, told once, and forgotten 
 });
 
 test("while auth is away what is known stays, and it goes on afterwards", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const source = auth();
   source.end("one", clock.now() + 60_000);
   const revocations = watchRevocations({ client: source.client, clock, intervalMs: 500, log });
@@ -115,7 +115,7 @@ test("while auth is away what is known stays, and it goes on afterwards", async 
 });
 
 test("all pages are read before the cursor moves on; after a page that was lost they come again", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const source = auth();
   source.pagesOf(2);
   const ids = ["a", "b", "c", "d", "e"];
@@ -134,7 +134,7 @@ test("all pages are read before the cursor moves on; after a page that was lost 
 });
 
 test("a key that auth no longer names is withdrawn, for good; one that is new is not", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const source = auth();
   const revocations = watchRevocations({ client: source.client, clock, intervalMs: 500, log });
   t.after(() => revocations.close());

@@ -4,7 +4,7 @@ import { generateKeyPair, SignJWT, UnsecuredJWT } from "jose";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { testIssuer } from "./tokens.fixture.ts";
 import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
 
@@ -17,7 +17,7 @@ async function refusal(verifier: TokenVerifier, token: string): Promise<string> 
 }
 
 test("a valid token names user, device, login, role and its end", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const issuer = await testIssuer(clock);
   const token = await issuer.token({ sub: "42", sid: "l9", role: "admin" });
   assert.deepEqual(await issuer.verifier.verify(token), {
@@ -34,7 +34,7 @@ test("a valid token names user, device, login, role and its end", async () => {
 });
 
 test("an expired token is TOKEN_EXPIRED, also when it was verified before", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const issuer = await testIssuer(clock);
   const [known, unknown] = [await issuer.token(), await issuer.token()];
   await issuer.verifier.verify(known);
@@ -44,7 +44,7 @@ test("an expired token is TOKEN_EXPIRED, also when it was verified before", asyn
 });
 
 test("a token of an ended login is TOKEN_REVOKED, also when it was verified before", async () => {
-  const issuer = await testIssuer(new HandClock());
+  const issuer = await testIssuer(new ManualClock());
   const token = await issuer.token();
   await issuer.verifier.verify(token);
   issuer.ended.add("l1");
@@ -52,7 +52,7 @@ test("a token of an ended login is TOKEN_REVOKED, also when it was verified befo
 });
 
 test("forged, foreign, unsigned and malformed tokens are TOKEN_INVALID", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const issuer = await testIssuer(clock);
   const good = await issuer.token();
   const [head = "", body = "", signature = ""] = good.split(".");
@@ -95,7 +95,7 @@ test("forged, foreign, unsigned and malformed tokens are TOKEN_INVALID", async (
 });
 
 test("a new key is learnt when its first token comes, but not by asking all the time", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const issuer = await testIssuer(clock);
   let asked = 0;
   const verifier = createTokenVerifier({
@@ -119,7 +119,7 @@ test("a new key is learnt when its first token comes, but not by asking all the 
 });
 
 test("a new key that auth tells of is asked for at once", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const issuer = await testIssuer(clock);
   await issuer.verifier.verify(await issuer.token());
   await issuer.rotate();
@@ -127,7 +127,7 @@ test("a new key that auth tells of is asked for at once", async () => {
 });
 
 test("a token of a withdrawn key is TOKEN_EXPIRED at once, also when it was verified before", async () => {
-  const issuer = await testIssuer(new HandClock());
+  const issuer = await testIssuer(new ManualClock());
   const [known, unknown] = [await issuer.token(), await issuer.token()];
   await issuer.verifier.verify(known);
   issuer.withdrawn.add("k1");
@@ -136,7 +136,7 @@ test("a token of a withdrawn key is TOKEN_EXPIRED at once, also when it was veri
 });
 
 test("a key that is published no more is forgotten after five minutes", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const issuer = await testIssuer(clock);
   const token = await issuer.token();
   await issuer.verifier.verify(await issuer.token());
@@ -146,7 +146,7 @@ test("a key that is published no more is forgotten after five minutes", async ()
 });
 
 test("while the keys cannot be had the answer is UNAVAILABLE, and known keys go on", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const issuer = await testIssuer(clock);
   let away = true;
   const verifier = createTokenVerifier({

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import type { UserCaller } from "./caller.ts";
 import { createVerifiedTokens } from "./verified-tokens.ts";
 
@@ -17,7 +17,7 @@ const callerOf = (token: string, expiresAtMs: number): UserCaller => ({
 });
 
 test("sessions that renew their tokens for hours leave no more than the tokens that are good", () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const tokens = createVerifiedTokens({ clock, max: 50_000 });
   for (let turn = 0; turn < 40; turn += 1) {
     for (let session = 0; session < 100; session += 1)
@@ -29,7 +29,7 @@ test("sessions that renew their tokens for hours leave no more than the tokens t
 });
 
 test("the least recently used goes when there are too many", () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const tokens = createVerifiedTokens({ clock, max: 2 });
   for (const token of ["a", "b"]) tokens.set(callerOf(token, clock.now() + 1));
   tokens.get("a");

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { createExpiring } from "./expiring.ts";
 import { limiterSuite } from "./limiter.suite.ts";
 import { createMemoryLimiter } from "./memory.ts";
 
-const clock = new HandClock();
+const clock = new ManualClock();
 
 limiterSuite("memory", {
   async open(t) {
@@ -17,7 +17,7 @@ limiterSuite("memory", {
 });
 
 test("what is over is let go: keys that come once do not pile up", () => {
-  const hand = new HandClock();
+  const hand = new ManualClock();
   const values = createExpiring<number>(() => hand.now());
   values.set("lasting", 1, hand.now() + 1_000_000);
   for (let n = 0; n < 100_000; n++) {

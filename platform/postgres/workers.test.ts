@@ -5,7 +5,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { reasonOf } from "#platform/errors.ts";
 import { quiet, startTestPostgres } from "../../test/backends/postgres.ts";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { createPool } from "./pool.ts";
 import { leaseWorker } from "./workers.ts";
 
@@ -15,7 +15,7 @@ const unavailable = (error: unknown) => reasonOf(error) === ErrorReason.UNAVAILA
 
 function lease(options: { clock?: Clock; pool?: pg.Pool } = {}) {
   const { promise: lost, resolve } = Promise.withResolvers<void>();
-  const clock = options.clock ?? new HandClock();
+  const clock = options.clock ?? new ManualClock();
   const dependencies = { clock, holder: "server-0", log: quiet, lost: resolve };
   return leaseWorker({ pool: options.pool ?? pool, ...dependencies }).then((held) => ({
     held,
@@ -52,7 +52,7 @@ test("a number rests after its release, then the longest rested is given again",
 });
 
 test("a kept lease is renewed for as long as it is held", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const { held } = await lease({ clock });
   const number = held.number;
   const expiry = async () => {
@@ -70,7 +70,7 @@ test("a kept lease is renewed for as long as it is held", async () => {
 });
 
 test("a lease that somebody else took calls lost, and the number is gone", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const { held, lost } = await lease({ clock });
   await pool.query("UPDATE lucky.worker SET holder = 'thief' WHERE number = $1", [held.number]);
   clock.advance(5_000);
@@ -79,7 +79,7 @@ test("a lease that somebody else took calls lost, and the number is gone", async
 });
 
 test("a lease that cannot be renewed calls lost before PostgreSQL hands the number on", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const own = createPool({ url, max: 1, log: quiet, name: "cut-off" });
   const { held, lost } = await lease({ clock, pool: own });
   await own.end();
@@ -91,7 +91,7 @@ test("a lease that cannot be renewed calls lost before PostgreSQL hands the numb
 });
 
 test("a process that slept through its lease has no number, even before it is told", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   let sleptMs = 0;
   const asleep: Clock = {
     now: () => clock.now() + sleptMs,

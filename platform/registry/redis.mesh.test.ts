@@ -6,7 +6,7 @@ import { type Clock, systemClock } from "#platform/clock.ts";
 import { createLog } from "#platform/log.ts";
 import { type Backend, startRedis } from "../../test/backends/backends.ts";
 import { quiet } from "../../test/backends/postgres.ts";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { createRedisRegistry } from "./redis.ts";
 import { instance, kept, registrySuite, replacing, SeatClock, session } from "./registry.suite.ts";
 
@@ -141,7 +141,7 @@ test("a process that lost its connection keeps its lease when it comes back in t
 
 test("a clock that is put back makes nothing younger that is known of instances", async (t) => {
   await raw.flushall();
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const [a, b] = [open(t, clock), open(t)];
   assert.deepEqual(await a.instances("connect"), []);
   const lease = await b.announce(instance("connect-0"), () => {});

@@ -8,7 +8,7 @@ import { systemClock } from "#platform/clock.ts";
 import { reasonOf } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { createHttpSms, type HttpSmsOptions } from "./http.ts";
 import { smsSuite } from "./sms.suite.ts";
 import type { Sms } from "./sms.ts";
@@ -74,7 +74,7 @@ function sender(t: TestContext, url: string, options: Partial<HttpSmsOptions> = 
 }
 
 /** Rings timers, one after the other, until the promise is settled. */
-async function ringUntil<T>(clock: HandClock, promise: Promise<T>): Promise<T> {
+async function ringUntil<T>(clock: ManualClock, promise: Promise<T>): Promise<T> {
   let settled = false;
   const done = promise.finally(() => {
     settled = true;
@@ -97,7 +97,7 @@ smsSuite("http", {
 
 test("a request is JSON, and signed over its time and its body", async (t) => {
   const gateway = await startGateway(t);
-  const clock = new HandClock();
+  const clock = new ManualClock();
   await sender(t, gateway.url, { clock }).send();
   const [{ headers, method, body }] = gateway.arrived as [Arrived];
   assert.equal(method, "POST");
@@ -113,7 +113,7 @@ test("a fault of the gateway is tried again, under the same id and signed anew",
     if (n === 1) response.destroy();
     else response.writeHead(n === 2 ? 503 : 202).end();
   });
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const { send, metrics } = sender(t, gateway.url, { clock });
   await ringUntil(clock, send());
   const ids = gateway.arrived.map(({ body }) => JSON.parse(body).smsId);
@@ -136,7 +136,7 @@ test("a gateway that does not want the message is not asked again, nor is a redi
 
 test("attempts are bounded", async (t) => {
   const gateway = await startGateway(t, (response) => void response.writeHead(500).end());
-  const clock = new HandClock();
+  const clock = new ManualClock();
   await assert.rejects(ringUntil(clock, sender(t, gateway.url, { clock }).send()), notSent);
   assert.equal(gateway.arrived.length, 3);
 });
@@ -145,7 +145,7 @@ test("an attempt without an answer ends with its time, and the next one may succ
   const gateway = await startGateway(t, (response, n) => {
     if (n > 1) response.writeHead(200).end();
   });
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const sending = sender(t, gateway.url, { clock, timeoutMs: 3_000 }).send();
   await gateway.requests(1);
   assert.equal(gateway.arrived.length, 1);
@@ -156,7 +156,7 @@ test("an attempt without an answer ends with its time, and the next one may succ
 
 test("all attempts together stay within the budget", async (t) => {
   const gateway = await startGateway(t, () => {});
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const limits = { timeoutMs: 3_000, attempts: 10, budgetMs: 7_000 };
   const sending = sender(t, gateway.url, { clock, ...limits }).send();
   const began = clock.now();
@@ -191,7 +191,7 @@ test("closing lets what is on its way arrive, and tries nothing again", async (t
 
 test("neither number nor text nor secret is in a log", async (t) => {
   const gateway = await startGateway(t, (response) => void response.writeHead(500).end(sms.text));
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const { send, lines } = sender(t, gateway.url, { clock });
   await assert.rejects(ringUntil(clock, send()), notSent);
   assert.equal(lines.length, 3);

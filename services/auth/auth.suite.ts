@@ -23,7 +23,7 @@ import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import type { Sms } from "#platform/sms/sms.ts";
 import { type SealedPassword, sealPassword } from "../../client/login/password.ts";
 import { quiet } from "../../test/backends/postgres.ts";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { type AuthConfig, authConfig } from "./config.ts";
 import { AUDIENCE, ISSUER } from "./logins/tokens.ts";
 import { startAuth } from "./service.ts";
@@ -43,7 +43,7 @@ export interface TestAuth {
   sessions: Client<typeof SessionService>;
   verifier: TokenVerifier;
   metrics: Metrics;
-  clock: HandClock;
+  clock: ManualClock;
   bus: Bus;
   registry: Registry;
   /** What was sent to phones, the oldest first. */
@@ -65,7 +65,7 @@ interface Options {
   url: string;
   t: { after(close: () => Promise<void>): void };
   config?: Partial<AuthConfig>;
-  clock?: HandClock;
+  clock?: ManualClock;
   ids?: Ids;
 }
 
@@ -73,7 +73,7 @@ let workers = 0;
 
 /** Starts an instance on a migrated database; it stops at the end of the test. */
 export async function startTestAuth(options: Options): Promise<TestAuth> {
-  const { url, t, clock = new HandClock() } = options;
+  const { url, t, clock = new ManualClock() } = options;
   const config = {
     ...defaultsOf(authConfig),
     keyEncryptionKey: testKey,

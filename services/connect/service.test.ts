@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { startStand } from "../../test/connect/stand.ts";
 import { RawDevice } from "../../test/devices/raw-device.ts";
 import { toUser } from "./uplink/sends.fixture.ts";
@@ -37,7 +37,7 @@ test("a subprotocol that is not ours, and any other path, is refused", async (t)
 });
 
 test("a token that is forged, expired or revoked opens nothing", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock });
   const say = async (token: string) => {
     const device = await RawDevice.open(stand.address);
@@ -53,7 +53,7 @@ test("a token that is forged, expired or revoked opens nothing", async (t) => {
 });
 
 test("a socket without Hello, a silent one and one with an expired token are closed in time", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock });
   const mute = await RawDevice.open(stand.address);
   await fetch(`${stand.address}/healthz`);
@@ -75,7 +75,7 @@ test("a socket without Hello, a silent one and one with an expired token are clo
 });
 
 test("a fresh token of the same device keeps the session, one of another user ends it", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
   const ana = await stand.device("1", "a");
   clock.advance(500_000);
@@ -116,7 +116,7 @@ test("a second device of a class kicks the first, also on another instance", asy
 });
 
 test("sends are repeated while the server is away, then refused as unavailable", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock });
   const ana = await stand.device("1");
   stand.ingress.down = true;
@@ -166,7 +166,7 @@ test("typing signals are joined and passed on", async (t) => {
 });
 
 test("when the registry forgot the instance, everything is entered again and swept", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock });
   const ana = await stand.device("1");
   const ben = await stand.device("2");

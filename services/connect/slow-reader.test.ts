@@ -6,7 +6,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
 import { groupChannel, userChannel } from "#platform/channels.ts";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { type Stand, startStand } from "../../test/connect/stand.ts";
 import { Sluggard } from "../../test/devices/sluggard.ts";
 
@@ -47,7 +47,7 @@ for (const [what, channel, id] of [
   ["a group", groupChannel("77"), "77"],
 ] as const) {
   test(`a device that does not read ${what} costs a bounded amount of memory and is told to sync when it reads`, async (t) => {
-    const clock = new HandClock();
+    const clock = new ManualClock();
     const stand = await startStand(t, { clock });
     await stand.ingress.member("77", "1", true);
     const token = await stand.issuer.token({ sub: "1", did: "slow", dcl: 3 });
@@ -73,7 +73,7 @@ for (const [what, channel, id] of [
 }
 
 test("a device that does not read for too long is cut off", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
   const slow = await Sluggard.open(stand.port, await stand.issuer.token());
   t.after(async () => void slow.socket.destroy());

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { createHints } from "./hint.ts";
 
 function setUp(secret = "a secret of the mesh") {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   return { clock, hints: createHints({ secret, lifetimeMs: 60_000, clock }) };
 }
 

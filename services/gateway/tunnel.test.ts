@@ -11,7 +11,7 @@ import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Lease } from "#platform/registry/registry.ts";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { createHints } from "./hint.ts";
 import { createPlacement } from "./placement.ts";
 import { createTunnels } from "./tunnel.ts";
@@ -54,7 +54,7 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
       server.close();
     });
   }
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const issuer = await testIssuer(clock);
   const hints = createHints({ secret: "s", lifetimeMs: 60_000, clock: systemClock });
   const tunnels = createTunnels({

@@ -30,7 +30,7 @@ import { localTransport } from "#platform/rpc/calling/local.ts";
 import { validateInterceptor } from "#platform/rpc/interceptors/validate.ts";
 import { serve } from "#platform/rpc/served.ts";
 import { quiet } from "../../test/backends/postgres.ts";
-import { HandClock } from "../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { type ServerConfig, serverConfig } from "./config.ts";
 import { type Server, startServer } from "./service.ts";
 
@@ -67,7 +67,7 @@ export interface Outgoing {
 
 /** Servers on one database, one bus and one registry, with time moved by hand. */
 export class Stand {
-  readonly clock = new HandClock();
+  readonly clock = new ManualClock();
   readonly bus: Bus;
   /** While set, the bus takes nothing. "silent": it says that it could. */
   busAway: "no" | "known" | "silent" = "no";

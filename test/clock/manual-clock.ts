@@ -1,7 +1,7 @@
 import type { Clock, Timer } from "#platform/clock.ts";
 
 /** A clock that a test moves by hand. Timers ring in the order of their times. */
-export class HandClock implements Clock {
+export class ManualClock implements Clock {
   #now: number;
   #putBackMs = 0;
   readonly #timers = new Set<{ at: number; every: number | undefined; ring: () => void }>();

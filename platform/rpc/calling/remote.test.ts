@@ -17,7 +17,7 @@ import {
 } from "#platform/rpc/rpc.fixture.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
 import { transportSuite } from "#platform/rpc/transport.suite.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { fixedTransport, remoteTransport } from "./remote.ts";
 import { routeKey } from "./route.ts";
 
@@ -214,8 +214,8 @@ test("remote: an internal call whose connection broke is answered by another ins
 });
 
 /** Two instances, the first of which answers as it is told, and a clock that stands. */
-async function firstOfTwo(t: TestContext, checkUsers: (clock: HandClock) => Promise<object>) {
-  const clock = new HandClock();
+async function firstOfTwo(t: TestContext, checkUsers: (clock: ManualClock) => Promise<object>) {
+  const clock = new ManualClock();
   const live: Instance[] = [];
   for (const [i, check] of [() => checkUsers(clock), async () => ({ userIds: ["1"] })].entries()) {
     const { port } = await open(t, await testService({ session: { checkUsers: check } }));

@@ -14,10 +14,10 @@ import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { meshSecret } from "#platform/rpc/rpc.fixture.ts";
 import { serve } from "#platform/rpc/served.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { accessInterceptor } from "./access.ts";
 
-const clock = new HandClock();
+const clock = new ManualClock();
 const issuer = await testIssuer(clock);
 issuer.ended.add("ended");
 const expired = Math.floor(clock.now() / 1000) - 1;

@@ -14,7 +14,7 @@ import { leanLink } from "#platform/rpc/calling/lean-link.ts";
 import { fixedTransport } from "#platform/rpc/calling/remote.ts";
 import { LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
 import { meshSecret, testService } from "#platform/rpc/rpc.fixture.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { leanServer } from "./lean-server.ts";
 import { closed, dial } from "./listen.fixture.ts";
 import { listen } from "./listen.ts";
@@ -60,7 +60,7 @@ test("a link of whoever does not know the secret is ended, and so is one that be
 
 /** The service's end alone: its time is moved by hand, and every connection is a link. */
 async function startBare(t: TestContext) {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const lean = leanServer({ served: [], interceptors: [], meshSecret, log, clock });
   const server = createServer((socket) => lean.take(socket));
   await once(server.listen(0, "127.0.0.1"), "listening");
@@ -109,7 +109,7 @@ test("a service that is silent is given up in time when the clock is put back", 
   t.after(() => mute.close());
   await once(mute, "listening");
   const { port } = mute.address() as AddressInfo;
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const link = leanLink({ address: `http://127.0.0.1:${port}`, meshSecret, clock });
   t.after(() => link.close());
   const call = createClient(AuthService, { ...link, stream: assert.fail as never }).getJwks(

@@ -11,7 +11,7 @@ import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import { meshSecret } from "#platform/rpc/rpc.fixture.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import {
   CALL,
   closed,
@@ -113,7 +113,7 @@ test("a broken message is an error of that call alone", async (t) => {
 
 for (const protocol of ["gRPC", "Connect over HTTP/1.1", "Connect over HTTP/2"]) {
   test(`a ${protocol} message beyond 512 KiB is refused, and the client learns it`, async (t) => {
-    const clock = new HandClock();
+    const clock = new ManualClock();
     const { server, address, authorized } = await start(t, { graceMs: 60_000, clock });
     const client = createClient(UserService, protocols[protocol]!(address));
     const ask = async (length: number) => {
@@ -149,7 +149,7 @@ test("a batch between services may be larger", async (t) => {
 });
 
 test("a connection that says nothing is dropped after ten seconds", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const { port } = await start(t, { clock });
   const silent = await dial(port);
   const hesitant = await dial(port);

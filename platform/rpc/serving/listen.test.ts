@@ -12,7 +12,7 @@ import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { TestServiceOptions } from "#platform/rpc/rpc.fixture.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { CALL, exchange, longAnswer, protocols, start } from "./listen.fixture.ts";
 
 for (const [protocol, transportTo] of Object.entries(protocols)) {
@@ -137,7 +137,7 @@ test("a taken port is a clear error", async (t) => {
 });
 
 test("the standard health service answers for the process and each service, and tells changes", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   let healthy = true;
   const { address } = await start(t, { health: () => healthy, clock });
   const client = createClient(Health, createGrpcTransport({ baseUrl: address }));

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { refused } from "../auth.suite.ts";
 import { type Database, openDatabase } from "../database.ts";
 import { createColumns } from "../keys/columns.ts";
@@ -15,7 +15,7 @@ after(() => database.$disconnect());
 const keys = { access: [], password: [], code: [], data: [], index: [] };
 const rest = async () => {};
 const keyring: Keyring = { keys, onChange() {}, turn: rest, look: rest, compare: rest };
-const columns = createColumns({ keyring, clock: new HandClock() });
+const columns = createColumns({ keyring, clock: new ManualClock() });
 
 const accountOf = (userId: bigint, userName: string) => ({
   userId,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { openDatabase } from "../database.ts";
 import { createAudit } from "./audit.ts";
 
@@ -11,7 +11,7 @@ const { pool } = await startTestPostgres({ after });
 test("the audit takes what is added, and nobody changes or deletes it", async (t) => {
   const database = openDatabase(pool);
   t.after(() => database.$disconnect());
-  const audit = createAudit({ clock: new HandClock() });
+  const audit = createAudit({ clock: new ManualClock() });
   const entry = { actorId: "1", action: AuditAction.ROLE_GRANTED, userId: "2", detail: "to admin" };
   await database.$transaction((tx) => audit.write(tx, entry));
   for (const sql of [

@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { after, test } from "node:test";
 import { defaultsOf } from "#platform/config/config.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { createAccounts } from "../accounts/accounts.ts";
 import { placeOf, SEALED_COLUMNS } from "../accounts/shown-profile.ts";
 import { authConfig } from "../config.ts";
@@ -23,7 +23,7 @@ type Purpose = "data" | "index";
 /** A ring whose keys a test rotates; its rows are in the database, as far as retiring goes. */
 async function stand() {
   await pool.query("TRUNCATE auth.account, auth.key, auth.sms_code CASCADE");
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const lists = { data: [] as SecretKey[], index: [] as SecretKey[] };
   const keys = { access: [], password: [], code: [], ...lists } as Keys;
   const rest = async () => {};

@@ -4,13 +4,13 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { defaultsOf } from "#platform/config/config.ts";
 import { detailOf } from "#platform/errors.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { type AuthConfig, authConfig } from "../config.ts";
 import { type Attempt, createGuard } from "./guard.ts";
 
 /** A guard: 3 failures are free, 10 per address; waits of 1 s up to 60 s; forgotten after an hour. */
 function open(t: TestContext, changed: Partial<AuthConfig> = {}) {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const limiter = createMemoryLimiter({ clock });
   t.after(() => limiter.close());
   const config = {

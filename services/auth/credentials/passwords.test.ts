@@ -14,7 +14,7 @@ import { defaultsOf } from "#platform/config/config.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { sealPassword } from "../../../client/login/password.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { GOOD_PASSWORD, refused, startTestAuth, testKey } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
@@ -161,7 +161,7 @@ test("the passwords of one request share one nonce; two nonces are one too many"
 
 test("a replaced key decrypts for its grace, and a new one as soon as it is there", async () => {
   const ring = await ringOf();
-  const own = new HandClock(clock.now());
+  const own = new ManualClock(clock.now());
   const { passwords, key } = await passwordsOn(ring, own);
   const before = ring.keys.password[0]!;
   const fresh = await makeKey("password", { passwordKeyBits: 2_048 });

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { test } from "node:test";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { createCodes } from "./codes.ts";
 import { createColumns } from "./columns.ts";
 import type { Keyring } from "./keyring.ts";
 import { KEY_ID_BYTES, type Keys, keyIdBytes, type SecretKey } from "./keys.ts";
 
-const clock = new HandClock();
+const clock = new ManualClock();
 
 const fresh = (activeAtMs: number): SecretKey => ({
   keyId: randomUUID(),

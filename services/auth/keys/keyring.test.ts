@@ -4,7 +4,7 @@ import { after, beforeEach, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { defaultsOf } from "#platform/config/config.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { refused, startTestAuth, testKey } from "../auth.suite.ts";
 import { type AuthConfig, authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
@@ -22,7 +22,7 @@ const HOUR = 3_600_000;
 
 /** One instance's view of the shared keys. */
 function keyringOf(
-  clock: HandClock,
+  clock: ManualClock,
   { key = testKey, before = "", over = {}, database: given = database } = {},
 ) {
   const config: AuthConfig = { ...defaultsOf(authConfig), passwordKeyBits: 2_048, ...over };
@@ -33,7 +33,7 @@ const kidOf = (token: string): string =>
   JSON.parse(Buffer.from(token.split(".")[0]!, "base64url").toString()).kid;
 
 test("a new key is published before it signs; the old one stays until its tokens are gone", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const config = { ...defaultsOf(authConfig), passwordKeyBits: 2_048 };
   const [one, two] = [await keyringOf(clock), await keyringOf(clock)];
   const tokens = await createAccessTokens({ config, keyring: one, clock });
@@ -66,7 +66,7 @@ test("a new key is published before it signs; the old one stays until its tokens
 });
 
 test("tokens and passwords go on over a rotation, on an instance that made none of the keys", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const config = { keyRotationDays: 1, keyRefreshSeconds: 60 };
   const one = await startTestAuth({ url, t, clock, config });
   const { userName } = await one.register();
@@ -88,7 +88,7 @@ test("tokens and passwords go on over a rotation, on an instance that made none 
 });
 
 test("a token of a key that was withdrawn is refused by whoever has not seen it yet", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const one = await startTestAuth({ url, t, clock });
   const tokens = await one.login((await one.register()).userName);
   await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
@@ -97,7 +97,7 @@ test("a token of a key that was withdrawn is refused by whoever has not seen it 
 });
 
 test("under a new key-encryption key the keys are sealed anew, and the old one is needed no more", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const next = randomBytes(32).toString("base64");
   const old = await keyringOf(clock);
   const changing = await keyringOf(clock, { key: next, before: testKey });
@@ -109,7 +109,7 @@ test("under a new key-encryption key the keys are sealed anew, and the old one i
 });
 
 test("while the database cannot be reached the keys stay as they were", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const keyring = await keyringOf(clock);
   const before = keyring.keys;
   const heard: string[] = [];
@@ -132,7 +132,7 @@ function idsOf({ keys }: Awaited<ReturnType<typeof keyringOf>>): string[] {
 }
 
 test("a key that is deleted by hand is gone at the next look, everywhere, and has a successor", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const [one, two] = [await keyringOf(clock), await keyringOf(clock)];
   const before = activeKey(one.keys.access, clock.now()).keyId;
   await one.look();
@@ -147,7 +147,7 @@ test("a key that is deleted by hand is gone at the next look, everywhere, and ha
 });
 
 test("who has read the ids of the stored keys need not look: the keys are read when they differ", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const ring = await keyringOf(clock);
   const heard: string[] = [];
   ring.onChange(() => void heard.push("changed"));
@@ -164,7 +164,7 @@ test("who has read the ids of the stored keys need not look: the keys are read w
 });
 
 test("of questions that overlap only one reads the keys at a time", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   let reading = 0;
   let most = 0;
   const counted = database.$extends({

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, beforeEach, test } from "node:test";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { GOOD_PASSWORD, startTestAuth, testKey } from "../auth.suite.ts";
 import { createSealing, loadOrCreateKey } from "./sealing.ts";
 
@@ -13,7 +13,7 @@ const { url, pool } = await startTestPostgres({ after });
 beforeEach(() => pool.query("DELETE FROM auth.key"));
 
 test("instances that start at once share their keys, and each honours the other's", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const [one, two] = await Promise.all([
     startTestAuth({ url, t, clock }),
     startTestAuth({ url, t, clock }),

@@ -5,7 +5,7 @@ import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { anyPhone, codeOf } from "../../../test/backends/sms-gateway.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
@@ -25,7 +25,7 @@ async function registerBy(phone: string, { auth, messages }: TestAuth) {
 test("all keys of a running system are replaced, and nobody notices", {
   timeout: 120_000,
 }, async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const one = await startTestAuth({ url, t, clock, config });
   const two = await startTestAuth({ url, t, clock, config });
   const idle = clock.waiting;

@@ -4,13 +4,13 @@ import { createMemoryBus } from "#platform/bus/memory.ts";
 import { consumeRevocations } from "#platform/identity/revocation-feed.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import { quiet } from "../../../test/backends/postgres.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { createLoginNews, type Revocation } from "./login-news.ts";
 
 /** A bus and a registry with instances, each of which says what it has learnt. */
 async function setUp(t: TestContext, instances: Readonly<Record<string, string>>) {
   const bus = createMemoryBus();
-  const registry = createMemoryRegistry({ clock: new HandClock() });
+  const registry = createMemoryRegistry({ clock: new ManualClock() });
   t.after(() => Promise.all([bus.close(), registry.close()]));
   const learnt = new Map<string, Map<string, number>>();
   const waiting: (() => void)[] = [];

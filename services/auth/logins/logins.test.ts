@@ -6,7 +6,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Account } from "#gen/prisma/client.ts";
 import { defaultsOf } from "#platform/config/config.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { refused, startTestAuth, type TestAuth, testKey } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
 import { type Database, openDatabase } from "../database.ts";
@@ -59,7 +59,7 @@ test("a used token that comes back at once is only refused", async (t) => {
 });
 
 test("of many that present one refresh token at once, on two instances, one wins", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const one = await startTestAuth({ url, t, clock });
   const two = await startTestAuth({ url, t, clock });
   const { refreshToken } = await one.login((await one.register()).userName);
@@ -195,7 +195,7 @@ test("who was let in by what is changed meanwhile does not get in", async (t) =>
 });
 
 test("tidying deletes what can never be used again, and only that", async (t) => {
-  const one = await startTestAuth({ url, t, clock: new HandClock(Date.UTC(2027, 0, 1)) });
+  const one = await startTestAuth({ url, t, clock: new ManualClock(Date.UTC(2027, 0, 1)) });
   const expired = await one.login((await one.register()).userName);
   const ended = await one.login((await one.register()).userName);
   await one.auth.logout({}, one.as(ended));
@@ -225,7 +225,7 @@ test("what is stored of a refresh token cannot be presented", async (t) => {
 });
 
 test("ended logins are told in pages, each once and the first to end first, however many", async (t) => {
-  const one = await startTestAuth({ url, t, clock: new HandClock(Date.UTC(2028, 0, 1)) });
+  const one = await startTestAuth({ url, t, clock: new ManualClock(Date.UTC(2028, 0, 1)) });
   const { userId } = await one.register();
   const at = new Date(one.clock.now());
   // Many end in one moment: the page ends in the middle of it.

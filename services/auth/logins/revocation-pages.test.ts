@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { after, beforeEach, test } from "node:test";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { createRevocationPages, selectRevocations } from "./revocation-pages.ts";
 
 const { pool } = await startTestPostgres({ after });
 beforeEach(() => pool.query("TRUNCATE auth.account, auth.key CASCADE"));
 
-const clock = new HandClock();
+const clock = new ManualClock();
 const pages = createRevocationPages({ pool, clock });
 
 /** Logins of one user, each ended so long ago; null: not ended. */

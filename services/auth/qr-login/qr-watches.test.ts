@@ -6,7 +6,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { refused } from "../auth.suite.ts";
 import { openDatabase } from "../database.ts";
 import { hashOf, makeQrLogin } from "./qr-codes.ts";
@@ -18,7 +18,7 @@ const device = create(DeviceSchema, { deviceId: "desk", deviceClass: DeviceClass
 
 /** Watches over the real table, whose looks a test counts, waits for, and may let fail. */
 function start(t: TestContext, count: number) {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const database = openDatabase(pool);
   t.after(() => database.$disconnect());
   const rows = createQrRows({ database, clock });

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { startStand } from "../../../test/connect/stand.ts";
 import { text, toUser } from "../uplink/sends.fixture.ts";
 
 test("an entry that is not acknowledged comes again, then the device is behind until it acknowledges", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
   const ana = await stand.device("1");
   const ben = await stand.device("2");
@@ -39,7 +39,7 @@ test("an entry that is not acknowledged comes again, then the device is behind u
 });
 
 test("an entry that is not acknowledged comes again in time when the clock is put back", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock });
   const ana = await stand.device("1");
   const ben = await stand.device("2");
@@ -54,7 +54,7 @@ test("an entry that is not acknowledged comes again in time when the clock is pu
 });
 
 test("what is acknowledged in time is not delivered again, and cursors are joined", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock });
   const ana = await stand.device("1");
   const ben = await stand.device("2");
@@ -95,7 +95,7 @@ test("an acknowledgement out of bounds ends its session and moves no cursor", as
 });
 
 test("members of a group acknowledge at leisure, what they read at once", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const config = { acknowledgeLingerMs: 200, acknowledgeGroupLingerMs: 1_000 };
   const stand = await startStand(t, { clock, config });
   await stand.ingress.member("70", "1", true);
@@ -119,7 +119,7 @@ test("members of a group acknowledge at leisure, what they read at once", async 
 });
 
 test("a push that the bus swallowed is noticed by the sweep", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock });
   const ana = await stand.device("1");
   const ben = await stand.device("2");

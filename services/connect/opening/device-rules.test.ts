@@ -7,7 +7,7 @@ import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { GetDevicePolicyResponseSchema } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { fail } from "#platform/errors.ts";
 import { quiet } from "../../../test/backends/postgres.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { startStand } from "../../../test/connect/stand.ts";
 import { RawDevice } from "../../../test/devices/raw-device.ts";
 import { DeviceRules } from "./device-rules.ts";
@@ -44,7 +44,7 @@ test("a class without a rule may have no device online", async (t) => {
 });
 
 test("rules are asked for again; while auth is away the last ones hold", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   let maxDevices = 1;
   let away = true;
   let asked = Promise.withResolvers<void>();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { startStand } from "../../../test/connect/stand.ts";
 
 /** Waits until auth was told so many times. */
@@ -9,7 +9,7 @@ async function calls(stand: { seenBatches: readonly unknown[][] }, count: number
 }
 
 test("auth is told when a session opens, every few minutes, and when it ends; never by heartbeat", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const config = { heartbeatIntervalMs: 60_000, lastSeenMs: 300_000, lastSeenLingerMs: 0 };
   const stand = await startStand(t, { clock, config });
   const openedMs = clock.now();
@@ -29,7 +29,7 @@ test("auth is told when a session opens, every few minutes, and when it ends; ne
 });
 
 test("what happens in one moment is told in one call, each login once, and before the instance stops", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock, config: { lastSeenLingerMs: 1_000 } });
   const ana = await stand.device("1", "a");
   const ben = await stand.device("2", "b");

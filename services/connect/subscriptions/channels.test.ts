@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createLog } from "#platform/log.ts";
 import type { Lease } from "#platform/registry/registry.ts";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { Session } from "../socket/session.ts";
 import type { Socket } from "../socket/socket.ts";
 import { Channels } from "./channels.ts";
@@ -10,7 +10,7 @@ import { Channels } from "./channels.ts";
 const log = createLog({ service: "connect", instanceId: "test", level: "silent" });
 
 test("a join that was on its way when the registry forgot the instance is made again", async () => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const joins: { names: readonly string[]; done: () => void }[] = [];
   let asked = Promise.withResolvers<void>();
   const lease = {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { type Stand, startStand } from "../../../test/connect/stand.ts";
 import type { RawDevice } from "../../../test/devices/raw-device.ts";
 
@@ -59,7 +59,7 @@ test("a member goes on hearing the group when the bus tells of an old leaving to
 });
 
 test("changes of membership while the registry had forgotten the instance are found out", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock });
   await stand.ingress.member(GROUP_ID, "1", true);
   await stand.ingress.member(GROUP_ID, "2", true);
@@ -77,7 +77,7 @@ test("changes of membership while the registry had forgotten the instance are fo
 });
 
 test("a membership that the bus swallowed is found out with the first entry that the sweep misses", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock });
   await stand.ingress.member(GROUP_ID, "1", true);
   const ana = await stand.device("1");
@@ -97,7 +97,7 @@ test("a membership that the bus swallowed is found out with the first entry that
 });
 
 test("a channel that the registry alone forgot is joined again once the sweep finds what it cost", async (t) => {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock });
   const ana = await stand.device("1");
   const ben = await stand.device("2");

@@ -2,27 +2,27 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import { HandClock } from "../../../test/clock/manual-clock.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { type Stand, startStand } from "../../../test/connect/stand.ts";
 import { RawDevice } from "../../../test/devices/raw-device.ts";
 
 /** A stand whose clock the test moves, and a device with a token of fifteen minutes. */
 async function setUp(t: Parameters<typeof startStand>[0]) {
-  const clock = new HandClock();
+  const clock = new ManualClock();
   const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
   const device = await RawDevice.hello(stand.address, await token(stand, clock, 900));
   return { clock, stand, device, endMs: clock.now() + 900_000 };
 }
 
 /** Lets time pass for a device that sends its heartbeats. */
-async function live(device: RawDevice, clock: HandClock, ms: number): Promise<void> {
+async function live(device: RawDevice, clock: ManualClock, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 250_000) {
     clock.advance(Math.min(left, 250_000));
     await device.roundTrip();
   }
 }
 
-const token = (stand: Stand, clock: HandClock, seconds: number, over = {}) =>
+const token = (stand: Stand, clock: ManualClock, seconds: number, over = {}) =>
   stand.issuer.token({
     sub: "1",
     did: "d1",
