@@ -2,7 +2,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { RawDevice } from "../../test/devices/raw-device.ts";
-import { callers } from "../../test/world/people.ts";
+import { clientOf } from "../../test/world/people.ts";
 import { cpuBetween, readCpu } from "../cpu.ts";
 import { Histogram } from "../histogram.ts";
 import { ownPart } from "../limit.ts";
@@ -120,7 +120,7 @@ async function endOne({ system, user, address }: Ending) {
   const device = await RawDevice.hello(address, user.accessToken);
   const sinceMs = performance.now();
   const closed = device.closed.then(({ code }) => ({ code, atMs: performance.now() }));
-  await callers(system.url, AuthService, user.accessToken).logout({});
+  await clientOf(system.url, AuthService, user.accessToken).logout({});
   const answeredMs = performance.now();
   const end = await Promise.race([closed, pause(ENDED_WITHIN_MS, undefined, { ref: false })]);
   if (end === undefined) {

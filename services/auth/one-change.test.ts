@@ -3,7 +3,7 @@ import { after, test } from "node:test";
 import { Role } from "#gen/lucky/admin/v1/admin_pb.js";
 import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { startTestPostgres } from "../../test/backends/postgres.ts";
-import { anyPhone, codeOf } from "../../test/backends/sms-gateway.ts";
+import { codeOf, randomPhoneNumber } from "../../test/backends/sms-gateway.ts";
 import { GOOD_PASSWORD, startTestAuth } from "./auth.suite.ts";
 
 // A change and the end of the logins that it ends are one: whatever stops the one stops the other.
@@ -45,7 +45,7 @@ async function stored(userId: string) {
 
 /** A phone number bound to the account, and a code sent to it once more. */
 async function withCode({ as }: Somebody, purpose: SmsPurpose) {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.BIND }, as);
   const password = await one.encrypt(GOOD_PASSWORD);
   await auth.bindPhone({ phone, code: codeOf(one.messages.at(-1)!), password }, as);

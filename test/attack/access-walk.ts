@@ -15,7 +15,7 @@ import type { Role } from "#platform/identity/caller.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
 import { allServices } from "../../scripts/contracts.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers } from "../world/people.ts";
+import { clientOf } from "../world/people.ts";
 import type { Sign } from "./signing.ts";
 
 /** Every method of the contracts. */
@@ -54,7 +54,7 @@ export async function outcomeOf(
   const transport = lines && createGrpcTransport({ baseUrl: url, sessionManager: lines });
   const client = (transport
     ? createClient(method.parent, transport)
-    : callers(url, method.parent)) as unknown as Record<
+    : clientOf(url, method.parent)) as unknown as Record<
     string,
     (request: unknown, options: object) => unknown
   >;

@@ -11,9 +11,9 @@ import {
   WhoMayAddMe,
 } from "#gen/lucky/user/v1/user_pb.js";
 import { sealPassword } from "../../client/login/password.ts";
-import { anyPhone, type Phones } from "../backends/sms-gateway.ts";
+import { type Phones, randomPhoneNumber } from "../backends/sms-gateway.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, type Reachable, text } from "../world/people.ts";
+import { clientOf, type Reachable, text } from "../world/people.ts";
 
 /** What must not be found where it does not belong. */
 export interface Secret {
@@ -60,11 +60,11 @@ export class Dealings {
   }
 
   auth(token?: string) {
-    return callers(this.#url, AuthService, token);
+    return clientOf(this.#url, AuthService, token);
   }
 
   users(token?: string) {
-    return callers(this.#url, UserService, token);
+    return clientOf(this.#url, UserService, token);
   }
 
   /** Passwords of one request. */
@@ -121,7 +121,7 @@ export class Dealings {
 
   /** Registers a number, logs in by it, resets the password by it. Returns the tokens of both. */
   async byPhone() {
-    const phone = this.secret("phone", anyPhone());
+    const phone = this.secret("phone", randomPhoneNumber());
     const password = this.secret("password");
     const wrong = this.auth().loginBySmsCode({ phone, code: "000000", device: this.device() });
     await this.failing(wrong);
@@ -141,7 +141,7 @@ export class Dealings {
 
   /** Binds a number and changes the password. */
   async bound(person: { token: string; password: string }) {
-    const phone = this.secret("phone", anyPhone());
+    const phone = this.secret("phone", randomPhoneNumber());
     const code = await this.code(phone, SmsPurpose.BIND, person.token);
     const [password] = await this.sealed(person.password);
     await this.auth(person.token).bindPhone({ phone, code, password });
@@ -176,10 +176,10 @@ export class Dealings {
     const target = { case: "userId", value: to.userId } as const;
     const write = () => text(this.secret("message", randomUUID(), true));
     const send = { target, clientMessageId: randomUUID(), content: write() };
-    await callers(this.#url, MessageService, token).send(send);
+    await clientOf(this.#url, MessageService, token).send(send);
     const other = { ...send, content: write() };
-    await this.failing(callers(this.#url, MessageService, token).send(other));
-    const groups = callers(this.#url, GroupService, token);
+    await this.failing(clientOf(this.#url, MessageService, token).send(other));
+    const groups = clientOf(this.#url, GroupService, token);
     await groups.createGroup({ name: "a group", userIds: [to.userId] });
     const device = await RawDevice.hello(this.#url, token);
     const clientMessageId = randomUUID();
@@ -200,7 +200,7 @@ export class Dealings {
       const tokens = this.tokens(userName, (await this.auth().login(given)).tokens);
       return tokens.accessToken;
     };
-    const admins = callers(this.#url, AdminService, await login(admin.userName, admin.password));
+    const admins = clientOf(this.#url, AdminService, await login(admin.userName, admin.password));
     const { userId } = person;
     const password = this.secret("password by an administrator");
     const [weak] = await this.sealed("short");
@@ -208,7 +208,7 @@ export class Dealings {
     const [newPassword] = await this.sealed(password);
     await admins.setPassword({ userId, newPassword, reason: "a story" });
     await admins.findAccounts({ query: { case: "phone", value: phone } });
-    const odd = this.secret("number of nobody", anyPhone());
+    const odd = this.secret("number of nobody", randomPhoneNumber());
     await admins.findAccounts({ query: { case: "phone", value: odd } });
     const own = this.auth(await login(person.userName, password));
     const [wrong, right] = [

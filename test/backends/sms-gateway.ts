@@ -98,4 +98,5 @@ export function codeOf({ text }: Sms): string {
 }
 
 /** A number that nobody else in the test has: German mobile ones, as their plan writes them. */
-export const anyPhone = (): string => `+491511${String(randomInt(10_000_000)).padStart(7, "0")}`;
+export const randomPhoneNumber = (): string =>
+  `+491511${String(randomInt(10_000_000)).padStart(7, "0")}`;

@@ -26,7 +26,7 @@ import {
 import { requestsFor } from "../attack/requests.ts";
 import { signerOf } from "../attack/signing.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, people, text } from "../world/people.ts";
+import { clientOf, people, text } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -102,7 +102,7 @@ test("after its login has ended a token gets nowhere, method by method", {
 }, async () => {
   const ana = await someone("admin");
   const token = await ana.login();
-  await callers(url, AuthService, token).logout({});
+  await clientOf(url, AuthService, token).logout({});
   // The news is on its way; it has a second.
   const users = UserService.method.getMyProfile;
   while ((await outcomeOf(url, users, { token })).reason === "ok");
@@ -200,17 +200,17 @@ async function victim() {
   const deviceId = randomUUID();
   const { accessToken } = await ana!.login({ deviceId });
   const secrets = { location: randomUUID(), answer: randomUUID(), text: randomUUID(), deviceId };
-  await callers(url, UserService, accessToken).updateProfile({
+  await clientOf(url, UserService, accessToken).updateProfile({
     location: secrets.location,
     birthday: { year: 1977, month: 7, day: 7 },
     addAnswer: secrets.answer,
   });
-  const { accepted } = await callers(url, MessageService, accessToken).send({
+  const { accepted } = await clientOf(url, MessageService, accessToken).send({
     target: { case: "userId", value: ben!.userId },
     clientMessageId: "secret",
     content: text(secrets.text),
   });
-  const { group } = await callers(url, GroupService, accessToken).createGroup({
+  const { group } = await clientOf(url, GroupService, accessToken).createGroup({
     name: secrets.text,
     userIds: [ben!.userId],
   });
@@ -295,7 +295,7 @@ test("nobody comes from another address by saying so", { timeout: TIMEOUT }, asy
     "x-forwarded-for": claimed,
     "lucky-mesh": "a guess at the secret of the mesh, long enough",
   };
-  await callers(url, AuthService).refresh({ refreshToken }, { headers });
+  await clientOf(url, AuthService).refresh({ refreshToken }, { headers });
   const sql = "SELECT coarse_address FROM auth.login WHERE user_id = $1";
   const { rows } = await world.pool.query(sql, [ana!.userId]);
   assert.deepEqual(rows, [{ coarse_address: "127.0.0.0/24" }]);
@@ -342,9 +342,9 @@ test("after logout the token is worth nothing and the socket closes", {
   const [ana] = await people(world, "ana");
   const { accessToken, refreshToken } = await ana!.login();
   const device = await RawDevice.hello(world.url, accessToken);
-  await callers(world.url, AuthService, accessToken).logout({});
+  await clientOf(world.url, AuthService, accessToken).logout({});
   assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
-  const refresh = callers(world.url, AuthService).refresh({ refreshToken });
+  const refresh = clientOf(world.url, AuthService).refresh({ refreshToken });
   await assert.rejects(refresh, (e) => reasonOf(e) === ErrorReason.REFRESH_TOKEN_INVALID);
   const again = await RawDevice.open(world.url);
   again.send({ case: "hello", value: { accessToken } });
@@ -355,10 +355,10 @@ test("a stranger neither reads nor writes nor moves cursors in a conversation", 
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben, eve] = await people(world, "ana", "ben", "eve");
-  const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
-  const asBen = callers(world.url, MessageService, (await ben!.login()).accessToken);
+  const asAna = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
+  const asBen = clientOf(world.url, MessageService, (await ben!.login()).accessToken);
   const { accessToken } = await eve!.login();
-  const asEve = callers(world.url, MessageService, accessToken);
+  const asEve = clientOf(world.url, MessageService, accessToken);
   const { accepted } = await asAna.send({
     target: { case: "userId", value: ben!.userId },
     clientMessageId: "secret",
@@ -381,7 +381,7 @@ test("a stranger neither reads nor writes nor moves cursors in a conversation", 
   const { receipts } = await asBen.listReceipts({ conversationId });
   assert.ok(receipts.every((r) => r.userId !== eve!.userId));
   assert.deepEqual((await asEve.sync({})).conversations, []);
-  const typing = callers(world.url, PresenceService, accessToken);
+  const typing = clientOf(world.url, PresenceService, accessToken);
   await assert.rejects(typing.sendTyping({ conversationId, typing: true }), unknown);
   const { entries } = await asBen.listEntries({ conversationId, position });
   assert.deepEqual(

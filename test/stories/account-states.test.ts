@@ -9,7 +9,7 @@ import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { LuckyError } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, type Person, people, text } from "../world/people.ts";
+import { clientOf, type Person, people, text } from "../world/people.ts";
 import { doorsOf } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -17,7 +17,7 @@ const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 const [root] = await people(world, "root");
 await world.pool.query("UPDATE auth.account SET role = 'admin' WHERE user_id = $1", [root!.userId]);
-const admin = callers(world.url, AdminService, (await root!.login()).accessToken);
+const admin = clientOf(world.url, AdminService, (await root!.login()).accessToken);
 
 const because = (reason: ErrorReason) => (error: unknown) => {
   assert.equal(ErrorReason[LuckyError.from(error).reason], ErrorReason[reason]);
@@ -58,7 +58,7 @@ test("a disabled account does nothing with what it has", { timeout: TIMEOUT }, a
   const tokens = await ana!.login();
   const socket = await RawDevice.hello(world.url, tokens.accessToken);
   await closedBy([socket], () => admin.disableAccount({ userId: ana!.userId }));
-  const auth = callers(world.url, AuthService);
+  const auth = clientOf(world.url, AuthService);
   const { refreshToken } = tokens;
   await assert.rejects(auth.refresh({ refreshToken }), because(ErrorReason.REFRESH_TOKEN_INVALID));
   const again = await RawDevice.open(world.connects[0]!);
@@ -72,27 +72,27 @@ test("who deletes their account leaves what they wrote, by a deleted user", {
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
   const tokens = await ana!.login();
-  const asAna = callers(world.url, MessageService, tokens.accessToken);
+  const asAna = clientOf(world.url, MessageService, tokens.accessToken);
   const { accepted } = await asAna.send({
     target: { case: "userId", value: ben!.userId },
     clientMessageId: "last",
     content: text("keep this"),
   });
   const { conversationId } = accepted!;
-  const auth = callers(world.url, AuthService, tokens.accessToken);
+  const auth = clientOf(world.url, AuthService, tokens.accessToken);
   const password = await sealPassword(await auth.getPublicKey({}), "a passphrase for stories");
   const open = await sockets(ana!);
   await closedBy(open, () => auth.deleteAccount({ password }));
 
   const { accessToken } = await ben!.login();
-  const asBen = callers(world.url, MessageService, accessToken);
+  const asBen = clientOf(world.url, MessageService, accessToken);
   const position = { case: "afterSequence", value: 0n } as const;
   const { entries } = await asBen.listEntries({ conversationId, position });
   assert.deepEqual(
     entries.map(({ senderId }) => senderId),
     [ana!.userId],
   );
-  const users = callers(world.url, UserService, accessToken);
+  const users = clientOf(world.url, UserService, accessToken);
   const { user } = await users.getUser({ key: { case: "userId", value: ana!.userId } });
   assert.deepEqual(
     [user?.deleted, user?.userName, user?.displayName],

@@ -5,7 +5,7 @@ import { AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LuckyError } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { callers, type Person, people } from "../world/people.ts";
+import { clientOf, type Person, people } from "../world/people.ts";
 import { doorsOf } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -20,7 +20,7 @@ async function somebody(name: string, role = "user"): Promise<Person> {
   return person!;
 }
 const adminOf = async (person: Person) =>
-  callers(world.url, AdminService, (await person.login()).accessToken);
+  clientOf(world.url, AdminService, (await person.login()).accessToken);
 const because = (reason: ErrorReason) => (error: unknown) => {
   assert.equal(ErrorReason[LuckyError.from(error).reason], ErrorReason[reason]);
   return true;
@@ -108,7 +108,7 @@ test("an administrator gives somebody locked out a new password", {
 }, async () => {
   const root = await adminOf(await somebody("root", "admin"));
   const ana = await somebody("ana");
-  const auth = callers(world.url, AuthService);
+  const auth = clientOf(world.url, AuthService);
   const seal = async (text: string) => sealPassword(await auth.getPublicKey({}), text);
   const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
   const login = async (text: string) =>

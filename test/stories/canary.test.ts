@@ -10,7 +10,7 @@ import { startMesh } from "../../scripts/mesh.ts";
 import { freePorts } from "../../scripts/ports.ts";
 import { Dealings, foundIn } from "../attack/canaries.ts";
 import { startTestPostgres } from "../backends/postgres.ts";
-import { anyPhone, startPhones } from "../backends/sms-gateway.ts";
+import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
 import { testMode } from "../world/world.ts";
 
 const TIMEOUT = 170_000;
@@ -137,7 +137,7 @@ test("nor when the gateway for messages, or the database, fails in the middle of
   const ana = await some.registered("ana");
   const cara = await some.registered("cara");
   phones.answerWith(500, 500, 500, 500, 400);
-  const unsent = { phone: some.secret("phone", anyPhone()), purpose: SmsPurpose.REGISTER };
+  const unsent = { phone: some.secret("phone", randomPhoneNumber()), purpose: SmsPurpose.REGISTER };
   await some.attempted(some.auth().sendSmsCode(unsent));
 
   const client = new pg.Client(lucky.postgresUrl);
@@ -151,7 +151,7 @@ test("nor when the gateway for messages, or the database, fails in the middle of
   const users = some.users(ana.token);
   await some.failing(users.updateProfile({ location: some.secret("location") }));
   await some.failing(users.updateProfile({ addAnswer: some.secret("answer") }));
-  const phone = some.secret("phone", anyPhone());
+  const phone = some.secret("phone", randomPhoneNumber());
   await some.failing(users.searchUsers({ query: { case: "phone", value: phone } }));
   await some.failing(some.auth().register({ userName: "nobody", password }));
   const [again] = await some.sealed(some.secret("password"));

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, people, text } from "../world/people.ts";
+import { clientOf, people, text } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -74,7 +74,7 @@ test("one acknowledgement covers everything before it, and nothing comes again",
   });
   device.send({ case: "acknowledge", value: { cursors: [{ conversationId, readSequence: 4n }] } });
   await a.until(() => a.receipts.some((r) => r.readSequence === 4n));
-  const messages = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const messages = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
   const { receipts } = await messages.listReceipts({ conversationId });
   const ofBen = receipts.find((r) => r.userId === ben!.userId)!;
   assert.equal(ofBen.deliveredSequence, 5n);
@@ -115,8 +115,8 @@ test("unread counts others' messages only, and reading takes them away", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
-  const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
-  const asBen = callers(world.url, MessageService, (await ben!.login()).accessToken);
+  const asAna = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
+  const asBen = clientOf(world.url, MessageService, (await ben!.login()).accessToken);
   const target = { case: "userId", value: ben!.userId } as const;
   let conversationId = "";
   for (let n = 0; n < 3; n++) {

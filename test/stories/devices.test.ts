@@ -7,7 +7,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, people } from "../world/people.ts";
+import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -24,7 +24,7 @@ const world = await startWorld(
 );
 const { MOBILE, DESKTOP, WEB } = DeviceClass;
 
-const devicesOf = (accessToken: string) => callers(world.url, DeviceService, accessToken);
+const devicesOf = (accessToken: string) => clientOf(world.url, DeviceService, accessToken);
 
 test("the list says of each device what it is and which one asks", {
   timeout: TIMEOUT,
@@ -64,7 +64,7 @@ test("a revoked device is cut off: socket, calls and refresh; a stranger cannot 
   assert.equal((await socket.closed).code, CloseCode.TOKEN_REVOKED);
   const { refreshToken } = lost;
   await assert.rejects(
-    callers(world.url, AuthService).refresh({ refreshToken }),
+    clientOf(world.url, AuthService).refresh({ refreshToken }),
     (e) => reasonOf(e) === ErrorReason.REFRESH_TOKEN_INVALID,
   );
   await assert.rejects(asAna.revokeDevice({ deviceId: "lost" }), notFound);
@@ -121,7 +121,7 @@ test("an administrator changes the policy while everything runs: one more is ref
   await world.pool.query("UPDATE auth.account SET role = 'admin' WHERE user_id = $1", [
     root!.userId,
   ]);
-  const admin = callers(world.url, AdminService, (await root!.login()).accessToken);
+  const admin = clientOf(world.url, AdminService, (await root!.login()).accessToken);
   const before = (await admin.getDevicePolicy({})).rules;
   const rules = before.map((rule) =>
     rule.deviceClass === WEB

@@ -6,13 +6,13 @@ import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { LuckyClient } from "../../client/client.ts";
 import { reasonOf } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { callers, type Person, people } from "../world/people.ts";
+import { clientOf, type Person, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 const { clock } = world;
-const auth = callers(world.url, AuthService);
+const auth = clientOf(world.url, AuthService);
 const [ana] = (await people(world, "ana")) as [Person];
 const [SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS] = [1_000, 60_000, 3_600_000, 86_400_000];
 const PASSWORD = "a passphrase for stories";
@@ -47,12 +47,12 @@ test("keys that are due get successors, which everybody knows first; the old one
   t.after(() => client.close());
   await client.login(ana.userName, PASSWORD);
   const mine = (await ana.login()).accessToken;
-  await callers(world.url, UserService, mine).updateProfile({ location: "Porto" });
+  await clientOf(world.url, UserService, mine).updateProfile({ location: "Porto" });
   const first = await stored();
   const old = await auth.getPublicKey({});
   const [signer] = await published();
   const profile = ({ accessToken }: Tokens) =>
-    callers(world.url, UserService, accessToken).getMyProfile({});
+    clientOf(world.url, UserService, accessToken).getMyProfile({});
   /** As a client that got the key before it was replaced, and the nonce after. */
   const loginUnderOld = async () => {
     const { nonce, serverTimeMs } = await auth.getPublicKey({});

@@ -8,7 +8,7 @@ import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { MessageService, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, people, text } from "../world/people.ts";
+import { clientOf, people, text } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -52,7 +52,7 @@ test("every kind of content that a user may send travels unchanged", {
   const b = await ben!.phone();
   t.after(() => ben!.leave());
   await b.client.connect();
-  const messages = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const messages = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
   const media = { url: "https://example.org/a.webp", sizeBytes: 10n, mimeType: "image/webp" };
   const kinds = [
     { case: "text", value: { text: "漢字 🦩" } },
@@ -90,7 +90,7 @@ test("what only the server may say, and what breaks a constraint, is refused", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
-  const messages = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const messages = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
   const target = { case: "userId", value: ben!.userId } as const;
   const forbidden = [
     { case: "tip", value: { kind: { case: "membersAdded", value: { userIds: ["1"] } } } },
@@ -121,7 +121,7 @@ test("a repeated send gives the first answer and stores one message", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
-  const messages = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const messages = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
   const request = {
     target: { case: "userId", value: ben!.userId },
     clientMessageId: "m1",
@@ -166,7 +166,7 @@ test("a send whose answer was lost is repeated by key after the reconnect", {
   const second = (await after.next("sendResults")).results[0]!;
   assert.equal(first.outcome.case, "accepted");
   assert.deepEqual(second.outcome.value, first.outcome.value);
-  const messages = callers(world.url, MessageService, accessToken);
+  const messages = clientOf(world.url, MessageService, accessToken);
   const log = await messages.listEntries({
     conversationId: first.outcome.case === "accepted" ? first.outcome.value.conversationId : "0",
     position: { case: "afterSequence", value: 0n },
@@ -179,7 +179,7 @@ test("the same key with other content is refused, on RPC and on the socket", {
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   const { accessToken } = await ana!.login();
-  const messages = callers(world.url, MessageService, accessToken);
+  const messages = clientOf(world.url, MessageService, accessToken);
   const target = { case: "userId", value: ben!.userId } as const;
   await messages.send({ target, clientMessageId: "k", content: text("one") });
   const other = messages.send({ target, clientMessageId: "k", content: text("two") });
@@ -338,9 +338,9 @@ test("who joins a group hears it from there on, who is removed no more", {
 
 test("only the owner and admins change a group", { timeout: TIMEOUT }, async () => {
   const [ana, ben, cai] = await people(world, "ana", "ben", "cai");
-  const asAna = callers(world.url, GroupService, (await ana!.login()).accessToken);
-  const asBen = callers(world.url, GroupService, (await ben!.login()).accessToken);
-  const asCai = callers(world.url, GroupService, (await cai!.login()).accessToken);
+  const asAna = clientOf(world.url, GroupService, (await ana!.login()).accessToken);
+  const asBen = clientOf(world.url, GroupService, (await ben!.login()).accessToken);
+  const asCai = clientOf(world.url, GroupService, (await cai!.login()).accessToken);
   const { group } = await asAna.createGroup({ name: "g", userIds: [ben!.userId] });
   const groupId = group!.groupId;
   const denied = (e: unknown) => reasonOf(e) === ErrorReason.PERMISSION_DENIED;

@@ -7,16 +7,16 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { reasonOf } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { anyPhone, startPhones } from "../backends/sms-gateway.ts";
+import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, people } from "../world/people.ts";
+import { clientOf, people } from "../world/people.ts";
 import { doorsOf } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const phones = await startPhones({ after });
 const world = await startWorld({ after }, { settings: phones.settings });
-const auth = callers(world.url, AuthService);
+const auth = clientOf(world.url, AuthService);
 const FIRST = "a passphrase for stories";
 const because = (reason: ErrorReason) => (error: unknown) => {
   assert.equal(ErrorReason[reasonOf(error)], ErrorReason[reason]);
@@ -40,7 +40,7 @@ async function change(own: typeof auth, old: string | undefined, fresh: string, 
 
 /** An account by number alone. */
 async function numbered() {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.REGISTER });
   const code = await phones.codeTo(phone);
   const { user, tokens } = await auth.registerByPhone({ phone, code, device: device() });
@@ -55,7 +55,7 @@ test("a changed password ends all other logins at once, and keeps one's own", {
   const here = await RawDevice.hello(world.url, mine.accessToken);
   const there = await RawDevice.hello(world.connects.at(-1)!, other.accessToken);
   t.after(() => here.close());
-  const own = callers(world.url, AuthService, mine.accessToken);
+  const own = clientOf(world.url, AuthService, mine.accessToken);
   await change(own, FIRST, "tulip hatchet orbit");
   assert.equal((await there.closed).code, CloseCode.TOKEN_REVOKED);
   const refreshing = auth.refresh({ refreshToken: other.refreshToken });
@@ -80,7 +80,7 @@ test("who does not know the password, or wants a weak one, changes nothing", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
-  const own = callers(world.url, AuthService, (await ana!.login()).accessToken);
+  const own = clientOf(world.url, AuthService, (await ana!.login()).accessToken);
   const wrong = change(own, "not the password", "tulip hatchet orbit");
   await assert.rejects(wrong, because(ErrorReason.CREDENTIALS_INVALID));
   const without = change(own, undefined, "tulip hatchet orbit");
@@ -92,7 +92,7 @@ test("who does not know the password, or wants a weak one, changes nothing", {
 
 test("of two changes at once one holds", { timeout: TIMEOUT }, async () => {
   const [ana] = await people(world, "ana");
-  const own = callers(world.url, AuthService, (await ana!.login()).accessToken);
+  const own = clientOf(world.url, AuthService, (await ana!.login()).accessToken);
   const wanted = ["tulip hatchet orbit", "lantern quartz zebra"];
   const outcomes = await Promise.allSettled(wanted.map((fresh) => change(own, FIRST, fresh)));
   const held = wanted.filter((_, at) => outcomes[at]!.status === "fulfilled");
@@ -106,7 +106,7 @@ test("an account by number alone sets its first password without an old one", {
   const { phone, userName, tokens } = await numbered();
   const guess = login(userName, "tulip hatchet orbit");
   await assert.rejects(guess, because(ErrorReason.CREDENTIALS_INVALID));
-  const own = callers(world.url, AuthService, tokens.accessToken);
+  const own = clientOf(world.url, AuthService, tokens.accessToken);
   // The token alone may be stolen.
   const alone = change(own, undefined, "tulip hatchet orbit");
   await assert.rejects(alone, because(ErrorReason.SMS_CODE_INVALID));

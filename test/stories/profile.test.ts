@@ -10,7 +10,7 @@ import {
 } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, people } from "../world/people.ts";
+import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -26,7 +26,7 @@ async function users(...names: string[]) {
         userId: person.userId,
         userName: person.userName,
         accessToken,
-        api: callers(world.url, UserService, accessToken),
+        api: clientOf(world.url, UserService, accessToken),
       };
     }),
   );

@@ -7,7 +7,7 @@ import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { callers, type Person, people } from "../world/people.ts";
+import { clientOf, type Person, people } from "../world/people.ts";
 import { anybody, Screen } from "../world/qr-screen.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -17,7 +17,7 @@ const { WAITING, SCANNED, CONFIRMED, REFUSED, EXPIRED } = QrLoginState;
 type Reason = keyof typeof ErrorReason;
 
 /** What somebody may try. */
-type Calls = ReturnType<typeof callers<typeof AuthService>>;
+type Calls = ReturnType<typeof clientOf<typeof AuthService>>;
 
 async function refused(call: Promise<unknown>, reason: Reason): Promise<string> {
   const error = await call.then(
@@ -32,7 +32,7 @@ async function refused(call: Promise<unknown>, reason: Reason): Promise<string> 
 async function deviceOf(person: Person, deviceClass = DeviceClass.MOBILE, url = world.url) {
   const deviceId = randomUUID();
   const { accessToken } = await person.login({ deviceId, deviceClass });
-  return { deviceId, accessToken, auth: callers(url, AuthService, accessToken) };
+  return { deviceId, accessToken, auth: clientOf(url, AuthService, accessToken) };
 }
 
 /** Ana with her phone, Mallory with his, and a device that waits to be let in by Ana. */
@@ -207,7 +207,7 @@ const attacks: Record<string, (scene: Scene) => Promise<void>> = {
       await refused(attempt(auth, id), "TOKEN_INVALID");
   },
   "the asking device lets itself in with its secret": async ({ screen, id }) => {
-    const auth = callers(world.url, AuthService, screen.asking.secret);
+    const auth = clientOf(world.url, AuthService, screen.asking.secret);
     for (const attempt of [scan, confirm]) await refused(attempt(auth, id), "TOKEN_INVALID");
   },
   "a bot lets a device in": async ({ mallory, id }) => {
@@ -301,7 +301,7 @@ const attacks: Record<string, (scene: Scene) => Promise<void>> = {
     const { auth: phone, accessToken } = await deviceOf(ana);
     await scan(phone, id);
     await confirm(phone, id);
-    await callers(world.url, DeviceService, accessToken).revokeOtherDevices({});
+    await clientOf(world.url, DeviceService, accessToken).revokeOtherDevices({});
     assert.equal((await screen.look()).state, REFUSED);
     assert.equal(await loginsOf(ana, screen.asking.deviceId), 0);
   },

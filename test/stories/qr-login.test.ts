@@ -14,7 +14,7 @@ import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { beginQrLogin } from "../../client/login/qr-login.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, type Person, people } from "../world/people.ts";
+import { clientOf, type Person, people } from "../world/people.ts";
 import { Screen } from "../world/qr-screen.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -25,12 +25,12 @@ const { WAITING, SCANNED, CONFIRMED, REFUSED } = QrLoginState;
 /** The calls of a person's phone. */
 async function phoneOf(person: Person) {
   const { accessToken } = await person.login({ deviceClass: DeviceClass.MOBILE });
-  return { accessToken, auth: callers(world.url, AuthService, accessToken) };
+  return { accessToken, auth: clientOf(world.url, AuthService, accessToken) };
 }
 
 /** Whether tokens are good for what a user does, and whose they are. */
 async function whose({ accessToken }: Pick<Tokens, "accessToken">, person: Person) {
-  const users = callers(world.url, UserService, accessToken);
+  const users = clientOf(world.url, UserService, accessToken);
   const { user } = await users.getUser({ key: { case: "userId", value: person.userId } });
   const { sub, did } = JSON.parse(Buffer.from(accessToken.split(".")[1]!, "base64url").toString());
   assert.equal(sub, person.userId);

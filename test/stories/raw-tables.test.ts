@@ -3,8 +3,8 @@ import { after, test } from "node:test";
 import { AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { Dealings, foundIn, type Secret } from "../attack/canaries.ts";
-import { anyPhone, startPhones } from "../backends/sms-gateway.ts";
-import { callers } from "../world/people.ts";
+import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
+import { clientOf } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -61,7 +61,7 @@ test("who reads the raw tables finds no password, code, token, number, place or 
   await some.refreshed(ben.tokens);
 
   // The values are there, for who may see them.
-  const { profile } = await callers(world.url, UserService, ana.token).getMyProfile({});
+  const { profile } = await clientOf(world.url, UserService, ana.token).getMyProfile({});
   const of = (what: string) => some.secrets.filter((one) => one.what === what);
   assert.equal(profile?.phone, phone);
   assert.equal(profile?.profile?.location, of("location")[0]!.value);
@@ -92,13 +92,13 @@ test("a number is found by its whole value alone, and only when its owner lets i
   const ana = await some.registered("ana");
   const ben = await some.registered("ben");
   const phone = await some.bound(ana);
-  const users = callers(world.url, UserService, ben.token);
+  const users = clientOf(world.url, UserService, ben.token);
   const found = async (value: string) =>
     (await users.searchUsers({ query: { case: "phone", value } })).users.map((u) => u.userId);
   assert.deepEqual(await found(phone), [ana.userId]);
   const near = phone.slice(0, -1) + ((Number(phone.at(-1)) + 1) % 10);
   assert.deepEqual(await found(near), []);
-  await callers(world.url, UserService, ana.token).updateProfile({ searchableByPhone: false });
+  await clientOf(world.url, UserService, ana.token).updateProfile({ searchableByPhone: false });
   assert.deepEqual(await found(phone), []);
 });
 
@@ -108,10 +108,10 @@ test("after its deletion nothing in the tables of accounts tells of a person", {
   const some = new Dealings(world, phones);
   const ana = await some.registered("ana");
   await some.scanned(ana);
-  const phone = some.secret("phone", anyPhone());
+  const phone = some.secret("phone", randomPhoneNumber());
   const code = await some.code(phone, SmsPurpose.BIND, ana.token);
   const [bound] = await some.sealed(ana.password);
-  await callers(world.url, AuthService, ana.token).bindPhone({ phone, code, password: bound });
+  await clientOf(world.url, AuthService, ana.token).bindPhone({ phone, code, password: bound });
   const personal = [ana.userName, "a phone"].map((value) => ({ what: "", value, stored: true }));
   const tells = async () => {
     const mine = `SELECT to_jsonb(t)::text AS text FROM auth.login t WHERE user_id = $1
@@ -124,7 +124,7 @@ test("after its deletion nothing in the tables of accounts tells of a person", {
   assert.ok((await tells()).length >= 6, "before it, much does");
 
   const [password] = await some.sealed(ana.password);
-  await callers(world.url, AuthService, ana.token).deleteAccount({ password });
+  await clientOf(world.url, AuthService, ana.token).deleteAccount({ password });
   assert.deepEqual(await tells(), []);
   const { rows } = await world.pool.query("SELECT * FROM auth.account WHERE user_id = $1", [
     ana.userId,

@@ -5,7 +5,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode, SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, people } from "../world/people.ts";
+import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -14,7 +14,7 @@ const world = await startWorld({ after });
 const AFTER_GRACE_MS = 11_000;
 
 async function refresh({ refreshToken }: Tokens): Promise<Tokens> {
-  return (await callers(world.url, AuthService).refresh({ refreshToken })).tokens!;
+  return (await clientOf(world.url, AuthService).refresh({ refreshToken })).tokens!;
 }
 async function refused(call: Promise<unknown>): Promise<void> {
   await assert.rejects(call, (e) => reasonOf(e) === ErrorReason.REFRESH_TOKEN_INVALID);

@@ -6,15 +6,15 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { anyPhone, startPhones } from "../backends/sms-gateway.ts";
-import { callers, people } from "../world/people.ts";
+import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
+import { clientOf, people } from "../world/people.ts";
 import { doorsOf } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const phones = await startPhones({ after });
 const world = await startWorld({ after }, { settings: phones.settings });
-const auth = callers(world.url, AuthService);
+const auth = clientOf(world.url, AuthService);
 const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
 const PASSWORD = "tulip hatchet orbit";
 const sealed = async (text = PASSWORD) => sealPassword(await auth.getPublicKey({}), text);
@@ -83,14 +83,14 @@ test("an account is made by a proven number, whatever door one comes by", {
   const [host] = await people(world, "host");
   for (const door of await doorsOf(t, world, host!)) {
     const own = door.of(AuthService);
-    const phone = anyPhone();
+    const phone = randomPhoneNumber();
     const sent = await own.sendSmsCode({ phone, purpose: SmsPurpose.REGISTER });
     assert.ok(sent.expiresAtMs > 0n);
     const code = await phones.codeTo(phone);
     const { user, tokens } = await own.registerByPhone({ phone, code, device });
     assert.match(user!.userName, /^user-\d+$/, door.name);
     assert.equal(user!.displayName, user!.userName);
-    const users = callers(world.url, UserService, tokens!.accessToken);
+    const users = clientOf(world.url, UserService, tokens!.accessToken);
     const { profile } = await users.getMyProfile({});
     assert.equal(profile?.phone, phone);
   }
@@ -99,7 +99,7 @@ test("an account is made by a proven number, whatever door one comes by", {
 test("who registers by number may choose name and password, and logs in with both", {
   timeout: TIMEOUT,
 }, async () => {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const userName = fresh("Ben");
   const code = await codeFor(phone);
   const first = await auth.registerByPhone({
@@ -119,7 +119,7 @@ test("a taken name or a weak password leaves the code good for another try", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const code = await codeFor(phone);
   const register = async (userName: string, text: string) =>
     auth.registerByPhone({ phone, code, userName, password: await sealed(text), device });
@@ -133,7 +133,7 @@ test("a taken name or a weak password leaves the code good for another try", {
 test("a taken number is told only to who proves it, and costs the code", {
   timeout: TIMEOUT,
 }, async () => {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   await auth.registerByPhone({ phone, code: await codeFor(phone), device });
   const code = await codeFor(phone);
   const wrong = String((Number(code) + 1) % 1_000_000).padStart(6, "0");
@@ -145,7 +145,7 @@ test("a taken number is told only to who proves it, and costs the code", {
 });
 
 test("of many who register with one code one gets the account", { timeout: TIMEOUT }, async () => {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const code = await codeFor(phone);
   const outcomes = await Promise.allSettled(
     Array.from({ length: 5 }, () => auth.registerByPhone({ phone, code, device })),

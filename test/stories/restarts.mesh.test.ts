@@ -6,9 +6,9 @@ import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { beginQrLogin } from "../../client/login/qr-login.ts";
-import { anyPhone, startPhones } from "../backends/sms-gateway.ts";
+import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, people } from "../world/people.ts";
+import { clientOf, people } from "../world/people.ts";
 import { Screen } from "../world/qr-screen.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -16,7 +16,7 @@ const TIMEOUT = 120_000;
 const phones = await startPhones({ after });
 const settings = { ...phones.settings, LUCKY_AUTH_SMS_PER_NUMBER_PER_HOUR: "4" };
 const world = await startWorld({ after }, { mode: "mesh", settings });
-const auth = callers(world.url, AuthService);
+const auth = clientOf(world.url, AuthService);
 const { WAITING, SCANNED, CONFIRMED } = QrLoginState;
 
 /** Calls again while the answer is UNAVAILABLE: gateways learn of an instance within a second. */
@@ -37,7 +37,7 @@ test("a QR login survives the restart of what serves it: the stream ends, the cl
 }, async () => {
   const [ana] = await people(world, "ana");
   const { accessToken } = await ana!.login({ deviceClass: DeviceClass.MOBILE });
-  const phone = callers(world.url, AuthService, accessToken);
+  const phone = clientOf(world.url, AuthService, accessToken);
   const screen = await Screen.show(world);
   const watch = screen.watch();
   await watch.next();
@@ -56,7 +56,7 @@ test("a QR login survives the restart of what serves it: the stream ends, the cl
       await whenBack(() => phone.confirmQrLogin({ qrLoginId }));
     }
     if (state !== CONFIRMED) continue;
-    const users = callers(world.url, UserService, tokens!.accessToken);
+    const users = clientOf(world.url, UserService, tokens!.accessToken);
     assert.equal((await users.getMyProfile({})).profile?.profile?.user?.userId, ana!.userId);
   }
   await cut;
@@ -70,16 +70,16 @@ test("whoever was away when a login ended knows it when it is back", {
   const [ana] = await people(world, "ana");
   const before = await ana!.login();
   const during = await ana!.login();
-  await callers(world.url, AuthService, before.accessToken).logout({});
+  await clientOf(world.url, AuthService, before.accessToken).logout({});
   await world.mesh.process("connect-1").kill("SIGKILL");
-  await callers(world.url, AuthService, during.accessToken).logout({});
+  await clientOf(world.url, AuthService, during.accessToken).logout({});
   await world.mesh.process("connect-1").restart();
   await world.mesh.process("gateway-0").restart();
   for (const { accessToken } of [before, during]) {
     const device = await RawDevice.open(world.connects[1]!);
     device.send({ case: "hello", value: { accessToken } });
     assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
-    const call = callers(world.url, UserService, accessToken).getMyProfile({});
+    const call = clientOf(world.url, UserService, accessToken).getMyProfile({});
     await assert.rejects(call, (error) => reasonOf(error) === ErrorReason.TOKEN_REVOKED);
   }
 });
@@ -87,7 +87,7 @@ test("whoever was away when a login ended knows it when it is back", {
 test("codes, their budgets and the time outlive a restart of auth", {
   timeout: TIMEOUT,
 }, async () => {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
   const codeFor = async (purpose: SmsPurpose) => {
     await auth.sendSmsCode({ phone, purpose });

@@ -6,7 +6,7 @@ import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, people } from "../world/people.ts";
+import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -16,7 +16,7 @@ const world = await startWorld({ after });
 const doors = () => [world.url, ...world.connects];
 
 async function call(accessToken: string): Promise<ErrorReason | undefined> {
-  const users = callers(world.url, UserService, accessToken);
+  const users = clientOf(world.url, UserService, accessToken);
   try {
     await users.getMyProfile({});
     return undefined;
@@ -39,7 +39,7 @@ test("a logout elsewhere closes the sockets within a second, on every instance",
     const { accessToken } = await ana!.login();
     const device = await RawDevice.hello(door, accessToken);
     const sinceMs = performance.now();
-    await callers(world.url, AuthService, accessToken).logout({});
+    await clientOf(world.url, AuthService, accessToken).logout({});
     assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
     const tookMs = performance.now() - sinceMs;
     assert.ok(tookMs < 1_000, `${door}: ${Math.round(tookMs)} ms`);
@@ -52,7 +52,7 @@ test("the token of an ended login is refused within a second, by gateway and soc
   const [ana] = await people(world, "ana");
   const { accessToken } = await ana!.login();
   assert.equal(await call(accessToken), undefined);
-  await callers(world.url, AuthService, accessToken).logout({});
+  await clientOf(world.url, AuthService, accessToken).logout({});
   const sinceMs = performance.now();
   while ((await call(accessToken)) !== ErrorReason.TOKEN_REVOKED)
     assert.ok(performance.now() - sinceMs < 1_000, "the gateway has not heard of it");
@@ -98,7 +98,7 @@ test("when the keys are withdrawn no token of theirs gets in, and honest devices
   for (const door of world.connects)
     assert.equal(await openingCode(door, accessToken), CloseCode.TOKEN_EXPIRED);
 
-  const { tokens } = await callers(world.url, AuthService).refresh({ refreshToken });
+  const { tokens } = await clientOf(world.url, AuthService).refresh({ refreshToken });
   assert.equal(await call(tokens!.accessToken), undefined);
   for (const door of doors()) {
     const device = await RawDevice.hello(door, tokens!.accessToken);

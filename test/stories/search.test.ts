@@ -10,7 +10,7 @@ import {
 } from "#gen/lucky/user/v1/user_pb.js";
 import { detailOf, reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, people } from "../world/people.ts";
+import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -29,7 +29,7 @@ const refused = (reason: ErrorReason) => (error: unknown) => {
 async function seeker() {
   const [eve] = await people(world, "seeker");
   const { accessToken } = await eve!.login();
-  const api = callers(world.url, UserService, accessToken);
+  const api = clientOf(world.url, UserService, accessToken);
   return {
     accessToken,
     api,
@@ -124,7 +124,7 @@ test("who does not want to be found by name is not, and who is gone neither", {
   const eve = await seeker();
   assert.equal((await eve.names(stem)).length, 3);
   const { accessToken } = await shy!.login();
-  await callers(world.url, UserService, accessToken).updateProfile({ searchableByName: false });
+  await clientOf(world.url, UserService, accessToken).updateProfile({ searchableByName: false });
   assert.deepEqual(await eve.names(stem), [off!.userName, gone!.userName]);
   const state = "UPDATE auth.account SET state = $2 WHERE user_id = $1";
   await world.pool.query(state, [off!.userId, "disabled"]);

@@ -3,7 +3,7 @@ import { after, test } from "node:test";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { CloseCode, EndpointService } from "#gen/lucky/frame/v1/frame_pb.js";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, people } from "../world/people.ts";
+import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -71,7 +71,7 @@ test("a session is found again by the hint, and without one goes to a live insta
 }, async (t) => {
   const [ana] = await people(world, "ana");
   const { accessToken } = await ana!.login();
-  const endpoints = callers(world.url, EndpointService, accessToken);
+  const endpoints = clientOf(world.url, EndpointService, accessToken);
   const { url } = await endpoints.resolveEndpoint({});
   assert.ok(!url.includes(accessToken), "no token in a URL");
   const device = await RawDevice.open(world.url, url);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { Sluggard } from "../devices/sluggard.ts";
-import { callers, people } from "../world/people.ts";
+import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 180_000;
@@ -16,7 +16,7 @@ test("a slow reader is kept no more than a bounded backlog, and catches up", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
-  const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const asAna = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
   const bens = await ben!.login();
   const port = Number(new URL(world.connects[0]!).port);
   const slow = await Sluggard.open(port, bens.accessToken);
@@ -46,7 +46,7 @@ test("a slow reader is kept no more than a bounded backlog, and catches up", {
   assert.ok(delivered.length < COUNT / 2, `${delivered.length} of ${COUNT} had been kept`);
 
   // As the device is told to: everything after the last entry it has without a gap.
-  const asBen = callers(world.url, MessageService, bens.accessToken);
+  const asBen = clientOf(world.url, MessageService, bens.accessToken);
   const sequences = new Set(delivered.map(({ sequence }) => Number(sequence)));
   let last = 0;
   while (sequences.has(last + 1)) last++;

@@ -3,8 +3,8 @@ import { after, test } from "node:test";
 import { AuthService, DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LuckyError } from "../../client/error.ts";
-import { anyPhone, startPhones } from "../backends/sms-gateway.ts";
-import { callers } from "../world/people.ts";
+import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
+import { clientOf } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -22,14 +22,14 @@ const world = await startWorld(
   },
 );
 const { clock } = world;
-const auth = callers(world.url, AuthService);
+const auth = clientOf(world.url, AuthService);
 const { LOGIN, REGISTER } = SmsPurpose;
 const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
 const [SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS] = [1_000, 60_000, 3_600_000, 86_400_000];
 
 /** Somebody with an account, from before time moves. */
 const known = await (async () => {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   await auth.registerByPhone({ phone, code: await phones.codeTo(phone), device });
   return phone;
@@ -82,7 +82,7 @@ test("a code is good for five minutes, and another one can be had after one", {
 });
 
 test("a number gets five codes in an hour and ten in a day", { timeout: TIMEOUT }, async () => {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const wait = () => waitOf(send(phone));
   for (let n = 0; n < 5; n++) {
     await send(phone);
@@ -105,7 +105,7 @@ test("a gateway without an answer is asked again after three seconds, and given 
   timeout: TIMEOUT,
 }, async () => {
   await clock.advance(HOUR_MS);
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   phones.answerWith("silence");
   const once = phones.silence();
   const sending = send(phone, REGISTER);
@@ -116,7 +116,7 @@ test("a gateway without an answer is asked again after three seconds, and given 
 
   phones.answerWith("silence", "silence", "silence");
   let next = phones.silence();
-  const failing = assert.rejects(send(anyPhone(), REGISTER), (error) => {
+  const failing = assert.rejects(send(randomPhoneNumber(), REGISTER), (error) => {
     assert.equal(ErrorReason[LuckyError.from(error).reason], "SMS_NOT_SENT");
     return true;
   });
@@ -135,11 +135,11 @@ test("an address gets its codes in an hour, all of Lucky its codes in a day, and
 }, async () => {
   await clock.advance(2 * DAY_MS);
   for (let hour = 0; hour * perAddress < perDay; hour++) {
-    for (let n = 0; n < perAddress; n++) await send(anyPhone());
-    about(await waitOf(send(anyPhone())), HOUR_MS);
+    for (let n = 0; n < perAddress; n++) await send(randomPhoneNumber());
+    about(await waitOf(send(randomPhoneNumber())), HOUR_MS);
     await clock.advance(HOUR_MS);
   }
-  about(await waitOf(send(anyPhone())), DAY_MS - 2 * HOUR_MS);
+  about(await waitOf(send(randomPhoneNumber())), DAY_MS - 2 * HOUR_MS);
   await clock.advance(DAY_MS - 2 * HOUR_MS);
-  await send(anyPhone());
+  await send(randomPhoneNumber());
 });

@@ -5,9 +5,9 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode, SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import { reasonOf } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { anyPhone, startPhones } from "../backends/sms-gateway.ts";
+import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, people } from "../world/people.ts";
+import { clientOf, people } from "../world/people.ts";
 import { doorsOf } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -15,7 +15,7 @@ const TIMEOUT = 120_000;
 const phones = await startPhones({ after });
 const settings = { ...phones.settings, LUCKY_AUTH_SMS_ATTEMPTS: "2" };
 const world = await startWorld({ after }, { settings });
-const auth = callers(world.url, AuthService);
+const auth = clientOf(world.url, AuthService);
 const { LOGIN, REGISTER, RESET, BIND, PROVE } = SmsPurpose;
 const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
 const because = (reason: ErrorReason) => (error: unknown) => {
@@ -31,7 +31,7 @@ async function codeFor(phone: string, purpose: SmsPurpose): Promise<string> {
 
 /** A number with an account. */
 async function known() {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const code = await codeFor(phone, REGISTER);
   const { user, tokens } = await auth.registerByPhone({ phone, code, device });
   return { phone, userId: user!.userId, tokens: tokens! };
@@ -56,11 +56,11 @@ test("a number is bound by who owns account and number, replaced, and never shar
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
-  const asAna = callers(world.url, AuthService, (await ana!.login()).accessToken);
-  const asBen = callers(world.url, AuthService, (await ben!.login()).accessToken);
+  const asAna = clientOf(world.url, AuthService, (await ana!.login()).accessToken);
+  const asBen = clientOf(world.url, AuthService, (await ben!.login()).accessToken);
   const seal = async (text: string) => sealPassword(await auth.getPublicKey({}), text);
   const right = () => seal("a passphrase for stories");
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const send = async (as: typeof asAna) => {
     await as.sendSmsCode({ phone, purpose: BIND });
     return phones.codeTo(phone);
@@ -85,7 +85,7 @@ test("a replaced number ends the other logins at once, and needs more than a tok
   timeout: TIMEOUT,
 }, async (t) => {
   const { phone: old, tokens } = await known();
-  const mine = callers(world.url, AuthService, tokens.accessToken);
+  const mine = clientOf(world.url, AuthService, tokens.accessToken);
   const other = await auth.loginBySmsCode({
     phone: old,
     code: await codeFor(old, LOGIN),
@@ -94,7 +94,7 @@ test("a replaced number ends the other logins at once, and needs more than a tok
   const here = await RawDevice.hello(world.url, tokens.accessToken);
   const there = await RawDevice.hello(world.connects.at(-1)!, other.tokens!.accessToken);
   t.after(() => here.close());
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   await mine.sendSmsCode({ phone, purpose: BIND });
   const code = await phones.codeTo(phone);
   await assert.rejects(mine.bindPhone({ phone, code }), because(ErrorReason.SMS_CODE_INVALID));
@@ -108,7 +108,7 @@ test("a replaced number ends the other logins at once, and needs more than a tok
 
 test("nobody learns by codes which numbers have an account", { timeout: TIMEOUT }, async () => {
   const { phone: friend } = await known();
-  const stranger = anyPhone();
+  const stranger = randomPhoneNumber();
   const before = phones.arrived.length;
   for (const purpose of [LOGIN, RESET]) await auth.sendSmsCode({ phone: stranger, purpose });
   // A message to somebody else arrives; one to the stranger would have come before it.
@@ -129,7 +129,7 @@ test("nobody learns by codes which numbers have an account", { timeout: TIMEOUT 
     await assert.rejects(guess, because(ErrorReason.SMS_CODE_INVALID));
   }
   await assert.rejects(
-    auth.loginBySmsCode({ phone: anyPhone(), code: "000000", device }),
+    auth.loginBySmsCode({ phone: randomPhoneNumber(), code: "000000", device }),
     because(ErrorReason.SMS_CODE_INVALID),
   );
 });
@@ -137,7 +137,7 @@ test("nobody learns by codes which numbers have an account", { timeout: TIMEOUT 
 test("a message that cannot be handed over is said so, and tried again before that", {
   timeout: TIMEOUT,
 }, async () => {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   phones.answerWith(503);
   await codeFor(phone, REGISTER);
   phones.answerWith(503, 503);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { callers, people, text } from "../world/people.ts";
+import { clientOf, people, text } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 180_000;
@@ -44,7 +44,7 @@ test("the log pages forward and backward, and tells where it ends", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
-  const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const asAna = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
   let conversationId = "";
   for (let n = 1; n <= 25; n++) {
     const { accepted } = await asAna.send({
@@ -81,7 +81,7 @@ test("Sync pages over many conversations and returns only what changed since", {
     "ana",
     ...Array.from({ length: 12 }, (_, i) => `o${i}`),
   );
-  const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
+  const asAna = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
   const expected = new Set<string>();
   for (const other of others) {
     const { accepted } = await asAna.send({

@@ -6,7 +6,7 @@ import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { callers, type Person, people } from "../world/people.ts";
+import { clientOf, type Person, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -61,7 +61,7 @@ test("a session whose token is renewed goes on without a reconnect", {
   const { expiresAtMs } = await device.next("tokenExpiring");
   assert.equal(expiresAtMs, tokens.accessTokenExpiresAtMs);
   const { refreshToken } = tokens;
-  const fresh = (await callers(world.url, AuthService).refresh({ refreshToken })).tokens!;
+  const fresh = (await clientOf(world.url, AuthService).refresh({ refreshToken })).tokens!;
   device.send({ case: "renew", value: { accessToken: fresh.accessToken } });
   // It hears of the second one's end in its turn: that one is the session's now.
   await live(6 * MINUTE_MS, device, silent);
@@ -77,7 +77,7 @@ test("an access token opens nothing after a quarter of an hour; a refresh token 
 }, async () => {
   const { accessToken, accessTokenExpiresAtMs, refreshToken } = await ben.login();
   const forgotten = await ben.login();
-  const profile = () => callers(world.url, UserService, accessToken).getMyProfile({});
+  const profile = () => clientOf(world.url, UserService, accessToken).getMyProfile({});
   const refused = (call: Promise<unknown>, reason: ErrorReason) =>
     assert.rejects(call, (error) => {
       assert.equal(ErrorReason[reasonOf(error)], ErrorReason[reason]);
@@ -91,14 +91,14 @@ test("an access token opens nothing after a quarter of an hour; a refresh token 
   device.send({ case: "hello", value: { accessToken } });
   assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
 
-  const auth = callers(world.url, AuthService);
+  const auth = clientOf(world.url, AuthService);
   const days = 86_400_000;
   await clock.advance(29 * days);
   const next = (await auth.refresh({ refreshToken })).tokens!;
   await clock.advance(1 * days);
   // The one was used, which gave it another 30 days; the other was not.
   const { tokens } = await auth.refresh({ refreshToken: next.refreshToken });
-  await callers(world.url, UserService, tokens!.accessToken).getMyProfile({});
+  await clientOf(world.url, UserService, tokens!.accessToken).getMyProfile({});
   const late = auth.refresh({ refreshToken: forgotten.refreshToken });
   await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
 });

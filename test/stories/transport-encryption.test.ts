@@ -5,12 +5,12 @@ import { AuthService, DeviceClass, type GetPublicKeyResponse } from "#gen/lucky/
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "../../client/error.ts";
 import { type SealedPassword, sealPassword } from "../../client/login/password.ts";
-import { callers, people } from "../world/people.ts";
+import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
-const auth = callers(world.url, AuthService);
+const auth = clientOf(world.url, AuthService);
 const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
 const PASSWORD = "a passphrase for stories";
 const [ana] = await people(world, "ana");
@@ -76,7 +76,7 @@ test("without a nonce of the server, or with an old time, nothing gets in", {
 
 test("both passwords of a request carry one nonce", { timeout: TIMEOUT }, async () => {
   const [ben] = await people(world, "ben");
-  const own = callers(world.url, AuthService, (await ben!.login()).accessToken);
+  const own = clientOf(world.url, AuthService, (await ben!.login()).accessToken);
   const [one, two] = [await auth.getPublicKey({}), await auth.getPublicKey({})];
   const change = async (old: GetPublicKeyResponse, fresh: GetPublicKeyResponse) =>
     own.changePassword({

@@ -22,7 +22,7 @@ export interface Reachable {
 }
 
 /** A client of one service at an address, with a token or without. */
-export function callers<S extends DescService>(url: string, desc: S, token?: string): Client<S> {
+export function clientOf<S extends DescService>(url: string, desc: S, token?: string): Client<S> {
   const withToken: Interceptor = (next) => (request) => {
     if (token !== undefined) request.header.set("authorization", `Bearer ${token}`);
     return next(request);
@@ -51,7 +51,7 @@ export class Person {
 
   static async register(world: Reachable, name: string): Promise<Person> {
     const userName = `${name}-${randomUUID().slice(0, 8)}`;
-    const auth = callers(world.url, AuthService);
+    const auth = clientOf(world.url, AuthService);
     const key = await auth.getPublicKey({});
     const { user } = await auth.register({ userName, password: await sealPassword(key, PASSWORD) });
     return new Person(world.url, userName, user!.userId);
@@ -59,7 +59,7 @@ export class Person {
 
   /** Logs a device in, without a client. */
   async login(device: { deviceId?: string; deviceClass?: DeviceClass } = {}): Promise<Tokens> {
-    const auth = callers(this.#url, AuthService);
+    const auth = clientOf(this.#url, AuthService);
     const key = await auth.getPublicKey({});
     const { tokens } = await auth.login({
       userName: this.userName,

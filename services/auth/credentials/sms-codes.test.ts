@@ -8,7 +8,7 @@ import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createConsoleSms } from "#platform/sms/console.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
-import { anyPhone, codeOf } from "../../../test/backends/sms-gateway.ts";
+import { codeOf, randomPhoneNumber } from "../../../test/backends/sms-gateway.ts";
 import { refused, startTestAuth, type TestAuth, testKey } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
@@ -33,7 +33,7 @@ const registerBy = (phone: string, code: string, on = one) =>
 
 /** A number with an account; the resend interval is over. */
 async function known(): Promise<string> {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   await registerBy(phone, lastCode());
   clock.advance(61_000);
@@ -50,7 +50,7 @@ async function waitMs(call: Promise<unknown>): Promise<number> {
 }
 
 test("a code is good for five minutes, and its message says so", async () => {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const sent = await auth.sendSmsCode({ phone, purpose: REGISTER });
   assert.equal(sent.expiresAtMs, BigInt(clock.now() + 300_000));
   assert.equal(sent.resendAfterMs, 60_000n);
@@ -92,7 +92,7 @@ test("a code is good for its purpose, its number and its user alone", async () =
     one.as(await one.login(ana.userName)),
     one.as(await one.login(ben.userName)),
   ];
-  const fresh = anyPhone();
+  const fresh = randomPhoneNumber();
   await auth.sendSmsCode({ phone: fresh, purpose: BIND }, asAna);
   const bind = async (as: typeof asAna) =>
     auth.bindPhone(
@@ -104,7 +104,7 @@ test("a code is good for its purpose, its number and its user alone", async () =
 });
 
 test("a newer code voids the older one of the same purpose", async () => {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   const older = lastCode();
   clock.advance(60_000);
@@ -135,7 +135,7 @@ test("wrong guesses are counted for good, also many at once, and five are surviv
 });
 
 test("what fails after the right code leaves it as good as it was", async () => {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const taken = await one.register();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   const code = lastCode();
@@ -147,7 +147,7 @@ test("what fails after the right code leaves it as good as it was", async () => 
 });
 
 test("a number without an account reads the same, and nothing is sent to it", async () => {
-  const [stranger, friend] = [anyPhone(), await known()];
+  const [stranger, friend] = [randomPhoneNumber(), await known()];
   for (const purpose of [LOGIN, RESET]) {
     const before = messages.length;
     const unknown = await auth.sendSmsCode({ phone: stranger, purpose });
@@ -168,7 +168,7 @@ test("a number without an account reads the same, and nothing is sent to it", as
 });
 
 test("a number gets one code a minute, five an hour and ten a day, whatever they are for", async (t) => {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const purposes = [LOGIN, REGISTER, RESET];
   const send = (n: number, on = one) =>
     on.auth.sendSmsCode({ phone, purpose: purposes[n % purposes.length]! });
@@ -197,7 +197,7 @@ test("a number gets one code a minute, five an hour and ten a day, whatever they
 
 test("of many at once to one number one is sent", async (t) => {
   const two = await startTestAuth({ url, t, clock });
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const outcomes = await Promise.allSettled(
     [one, two, one, two].map((on) => on.auth.sendSmsCode({ phone, purpose: REGISTER })),
   );
@@ -207,8 +207,10 @@ test("of many at once to one number one is sent", async (t) => {
 test("a day has an end: no more codes than its budget", async (t) => {
   const tight = await startTestAuth({ url, t, clock, config: { smsPerDay: 3 } });
   for (let n = 0; n < 3; n++)
-    await tight.auth.sendSmsCode({ phone: anyPhone(), purpose: REGISTER });
-  const waits = await waitMs(tight.auth.sendSmsCode({ phone: anyPhone(), purpose: REGISTER }));
+    await tight.auth.sendSmsCode({ phone: randomPhoneNumber(), purpose: REGISTER });
+  const waits = await waitMs(
+    tight.auth.sendSmsCode({ phone: randomPhoneNumber(), purpose: REGISTER }),
+  );
   assert.ok(waits > 0 && waits <= 24 * HOUR);
 });
 
@@ -217,14 +219,14 @@ test("a number that gets no messages, or is none, is refused", async () => {
     const call = auth.sendSmsCode({ phone, purpose: REGISTER });
     await assert.rejects(call, /phone/);
   }
-  const bind = auth.sendSmsCode({ phone: anyPhone(), purpose: BIND });
+  const bind = auth.sendSmsCode({ phone: randomPhoneNumber(), purpose: BIND });
   await refused(bind, ErrorReason.TOKEN_INVALID);
-  const unset = auth.sendSmsCode({ phone: anyPhone(), purpose: SmsPurpose.UNSPECIFIED });
+  const unset = auth.sendSmsCode({ phone: randomPhoneNumber(), purpose: SmsPurpose.UNSPECIFIED });
   await refused(unset, ErrorReason.INVALID_ARGUMENT);
 });
 
 test("neither number nor code is in the table, and hashes cannot be tried without the key", async () => {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   const { rows } = await pool.query("SELECT t::text AS row FROM auth.sms_code t");
   assert.ok(rows.length > 0);
@@ -235,7 +237,7 @@ test("neither number nor code is in the table, and hashes cannot be tried withou
 
 test("codes are deleted when they count no more", async () => {
   await pool.query("DELETE FROM auth.sms_code");
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   const database = openDatabase(pool);
   const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };

@@ -4,7 +4,7 @@ import { setImmediate } from "node:timers/promises";
 import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { anyPhone, codeOf } from "../../../test/backends/sms-gateway.ts";
+import { codeOf, randomPhoneNumber } from "../../../test/backends/sms-gateway.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
 
@@ -35,7 +35,7 @@ test("all keys of a running system are replaced, and nobody notices", {
     while (clock.waiting < idle) await setImmediate();
   }
 
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const { user, tokens } = await registerBy(phone, one);
   const birthday = { year: 1990, month: 5, day: 17 };
   const told = { birthday, location: "Porto", addAnswer: "yes", searchableByPhone: true };

@@ -5,7 +5,7 @@ import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Gender, WhoMayAddMe } from "#gen/lucky/user/v1/user_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { anyPhone, codeOf } from "../../../test/backends/sms-gateway.ts";
+import { codeOf, randomPhoneNumber } from "../../../test/backends/sms-gateway.ts";
 import { GOOD_PASSWORD, refused, startTestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
@@ -144,7 +144,7 @@ test("nobody stands in the way by a name like that of a deleted account", async 
 test("without the password an account is not deleted, nor without a code when it has none", async () => {
   const { userId, as } = await full("secret-kim");
   await refused(auth.deleteAccount({}, as), ErrorReason.CREDENTIALS_INVALID);
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.BIND }, as);
   const code = codeOf(one.messages.at(-1)!);
   await auth.bindPhone({ phone, code, password: await one.encrypt(GOOD_PASSWORD) }, as);

@@ -3,7 +3,7 @@ import { after, test } from "node:test";
 import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { anyPhone, codeOf } from "../../../test/backends/sms-gateway.ts";
+import { codeOf, randomPhoneNumber } from "../../../test/backends/sms-gateway.ts";
 import { GOOD_PASSWORD, refused, startTestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
@@ -25,7 +25,7 @@ async function codeTo(phone: string, purpose: SmsPurpose, as?: As): Promise<stri
 
 /** An account by number alone: whoever has its token has all that the token gives. */
 async function numbered() {
-  const phone = anyPhone();
+  const phone = randomPhoneNumber();
   const code = await codeTo(phone, REGISTER);
   const answer = await auth.registerByPhone({ phone, code, device: device("phone") });
   return { phone, tokens: answer.tokens!, as: one.as(answer.tokens!) };
@@ -49,7 +49,7 @@ test("the first number leaves the other logins; another one ends them; the same 
     const code = await codeTo(phone, BIND, as);
     return auth.bindPhone({ phone, code, password: await good() }, as);
   };
-  const [first, second] = [anyPhone(), anyPhone()];
+  const [first, second] = [randomPhoneNumber(), randomPhoneNumber()];
   await bind(first);
   assert.equal(await phoneOf(as), first);
   const next = (await alive(other)).tokens!;
@@ -67,7 +67,7 @@ test("the first number leaves the other logins; another one ends them; the same 
 
 test("a number that was replaced lets nobody in, and does not reset the password", async () => {
   const { as } = await withPassword();
-  const [old, fresh] = [anyPhone(), anyPhone()];
+  const [old, fresh] = [randomPhoneNumber(), randomPhoneNumber()];
   for (const phone of [old, fresh]) {
     const code = await codeTo(phone, BIND, as);
     await auth.bindPhone({ phone, code, password: await good() }, as);
@@ -83,7 +83,7 @@ test("a number that was replaced lets nobody in, and does not reset the password
 
 test("a code that was asked for before the number was replaced is worth nothing after it", async () => {
   const { as } = await withPassword();
-  const [old, fresh] = [anyPhone(), anyPhone()];
+  const [old, fresh] = [randomPhoneNumber(), randomPhoneNumber()];
   const code = await codeTo(old, BIND, as);
   await auth.bindPhone({ phone: old, code, password: await good() }, as);
   const stale = await codeTo(old, LOGIN);
@@ -95,7 +95,7 @@ test("a code that was asked for before the number was replaced is worth nothing 
 
 test("with a stolen token of an account without a password nobody binds, sets or deletes", async () => {
   const { phone: own, as } = await numbered();
-  const thiefs = anyPhone();
+  const thiefs = randomPhoneNumber();
   const code = await codeTo(thiefs, BIND, as);
   const attempts = {
     bind: (proofCode: string) => auth.bindPhone({ phone: thiefs, code, proofCode }, as),
@@ -121,7 +121,7 @@ test("without a password a number is replaced by codes to both, together or not 
     code: await codeTo(own, LOGIN),
     device: device("tablet"),
   });
-  const fresh = anyPhone();
+  const fresh = randomPhoneNumber();
   const proofCode = await codeTo(own, PROVE, as);
   const code = await codeTo(fresh, BIND, as);
   const wrong = code === "000000" ? "000001" : "000000";
@@ -142,7 +142,7 @@ test("without a password a number is replaced by codes to both, together or not 
 test("one proof is good for one change, however many are tried at once", async () => {
   const { phone: own, as } = await numbered();
   const proofCode = await codeTo(own, PROVE, as);
-  const numbers = [anyPhone(), anyPhone()];
+  const numbers = [randomPhoneNumber(), randomPhoneNumber()];
   const outcomes = await Promise.allSettled(
     await Promise.all(
       numbers.map(async (phone) => {
