@@ -11,39 +11,40 @@ import {
   WhoMayAddMe,
 } from "#gen/lucky/user/v1/user_pb.js";
 import { sealPassword } from "../../client/login/password.ts";
-import { type Phones, randomPhoneNumber } from "../backends/sms-gateway.ts";
+import { randomPhoneNumber, type SmsGateway } from "../backends/sms-gateway.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, type Reachable, text } from "../world/people.ts";
 
-/** What must not be found where it does not belong. */
+/** A unique value of a secret field, to be searched for in logs, errors and tables. */
 export interface Secret {
+  /** Name of the field, for the message of a failure. */
   readonly what: string;
   readonly value: string;
-  /** Whether the database may hold it as it is, as it does with what people write. */
+  /** Whether the database may hold it in plain text, as it holds messages. */
   readonly stored: boolean;
 }
 
-/** Some people's dealings with a Lucky, in which every secret field holds a value of its own. */
-export class Dealings {
+/** Calls of several users in which every secret field holds a canary: a unique value. */
+export class CanaryTraffic {
   readonly secrets: Secret[] = [];
-  /** Texts of the errors that it got. */
+  /** Texts of the errors that the calls returned. */
   readonly errors: string[] = [];
   readonly #url: string;
-  readonly #phones: Phones;
+  readonly #smsGateway: SmsGateway;
 
-  constructor(world: Reachable, phones: Phones) {
+  constructor(world: Reachable, smsGateway: SmsGateway) {
     this.#url = world.url;
-    this.#phones = phones;
+    this.#smsGateway = smsGateway;
   }
 
-  /** Remembers a secret, and gives it back. */
+  /** Records a secret and returns it. */
   secret(what: string, value: string = randomUUID(), stored = false): string {
     this.secrets.push({ what, value, stored });
     return value;
   }
 
-  /** Awaits a call; the text of its error, if it has one, is looked at later. */
-  async attempted(call: Promise<unknown>): Promise<boolean> {
+  /** Awaits a call and records the text of its error. Returns whether it succeeded. */
+  async attempt(call: Promise<unknown>): Promise<boolean> {
     try {
       await call;
       return true;
@@ -54,9 +55,9 @@ export class Dealings {
     }
   }
 
-  /** Awaits a failure, whose text is looked at later. */
-  async failing(call: Promise<unknown>): Promise<void> {
-    if (await this.attempted(call)) throw new Error("it should have failed");
+  /** Awaits a call that must fail, and records the text of its error. */
+  async expectFailure(call: Promise<unknown>): Promise<void> {
+    if (await this.attempt(call)) throw new Error("it should have failed");
   }
 
   auth(token?: string) {
@@ -67,20 +68,20 @@ export class Dealings {
     return clientOf(this.#url, UserService, token);
   }
 
-  /** Passwords of one request. */
-  async sealed(...passwords: string[]) {
+  /** Seals the passwords of one request under one key and nonce. */
+  async seal(...passwords: string[]) {
     const key = await this.auth().getPublicKey({});
     return Promise.all(passwords.map((password) => sealPassword(key, password)));
   }
 
-  async code(phone: string, purpose: SmsPurpose, token?: string): Promise<string> {
+  async requestCode(phone: string, purpose: SmsPurpose, token?: string): Promise<string> {
     await this.auth(token).sendSmsCode({ phone, purpose });
-    return this.secret(`code ${SmsPurpose[purpose]}`, await this.#phones.codeTo(phone));
+    return this.secret(`code ${SmsPurpose[purpose]}`, await this.#smsGateway.codeSentTo(phone));
   }
 
-  tokens(what: string, tokens: Tokens | undefined): Tokens {
+  recordTokens(what: string, tokens: Tokens | undefined): Tokens {
     const { accessToken, refreshToken } = tokens!;
-    // The parts that say who it is are no secret; what proves it is.
+    // Header and claims of the access token are not secret; its signature is.
     this.secret(`${what}: signature of the access token`, accessToken.split(".")[2]!);
     this.secret(`${what}: refresh token`, refreshToken);
     return tokens!;
@@ -90,18 +91,18 @@ export class Dealings {
     return { deviceId: randomUUID(), deviceClass: DeviceClass.MOBILE, deviceName: "a phone" };
   }
 
-  /** Registers by name; everything that can be told of oneself is told. */
-  async registered(name: string) {
+  /** Registers by name and fills every field of the profile. */
+  async register(name: string) {
     const password = this.secret("password");
     const userName = `${name}-${randomUUID().slice(0, 8)}`;
-    const [sealed] = await this.sealed(password);
+    const [sealed] = await this.seal(password);
     const { user } = await this.auth().register({ userName, password: sealed });
     const login = async (given: string) => {
-      const [again] = await this.sealed(given);
+      const [again] = await this.seal(given);
       return this.auth().login({ userName, password: again, device: this.device() });
     };
-    await this.failing(login(this.secret("wrong password")));
-    const tokens = this.tokens("login", (await login(password)).tokens);
+    await this.expectFailure(login(this.secret("wrong password")));
+    const tokens = this.recordTokens("login", (await login(password)).tokens);
     const token = tokens.accessToken;
     const birthday = { year: randomInt(1_900, 2_000), month: 11, day: 23 };
     this.secret("birthday", `${birthday.year}-11-23`);
@@ -119,66 +120,70 @@ export class Dealings {
     return { userName, userId: user!.userId, password, tokens, token };
   }
 
-  /** Registers a number, logs in by it, resets the password by it. Returns the tokens of both. */
-  async byPhone() {
+  /** Registers a phone number, logs in by it and resets the password by it. */
+  async registerByPhone() {
     const phone = this.secret("phone", randomPhoneNumber());
     const password = this.secret("password");
     const wrong = this.auth().loginBySmsCode({ phone, code: "000000", device: this.device() });
-    await this.failing(wrong);
-    const code = await this.code(phone, SmsPurpose.REGISTER);
-    const [sealed] = await this.sealed(password);
+    await this.expectFailure(wrong);
+    const code = await this.requestCode(phone, SmsPurpose.REGISTER);
+    const [sealed] = await this.seal(password);
     const request = { phone, code, password: sealed, device: this.device() };
     const { tokens } = await this.auth().registerByPhone(request);
-    this.tokens("registration by phone", tokens);
-    const login = { phone, code: await this.code(phone, SmsPurpose.LOGIN), device: this.device() };
-    this.tokens("login by phone", (await this.auth().loginBySmsCode(login)).tokens);
-    await this.failing(this.auth().loginBySmsCode(login));
-    const [fresh] = await this.sealed(this.secret("password by reset"));
-    const reset = await this.code(phone, SmsPurpose.RESET);
+    this.recordTokens("registration by phone", tokens);
+    const login = {
+      phone,
+      code: await this.requestCode(phone, SmsPurpose.LOGIN),
+      device: this.device(),
+    };
+    this.recordTokens("login by phone", (await this.auth().loginBySmsCode(login)).tokens);
+    await this.expectFailure(this.auth().loginBySmsCode(login));
+    const [fresh] = await this.seal(this.secret("password by reset"));
+    const reset = await this.requestCode(phone, SmsPurpose.RESET);
     await this.auth().resetPassword({ phone, code: reset, newPassword: fresh });
     return { phone };
   }
 
-  /** Binds a number and changes the password. */
-  async bound(person: { token: string; password: string }) {
+  /** Binds a phone number and changes the password. Returns the number. */
+  async bindPhone(person: { token: string; password: string }) {
     const phone = this.secret("phone", randomPhoneNumber());
-    const code = await this.code(phone, SmsPurpose.BIND, person.token);
-    const [password] = await this.sealed(person.password);
+    const code = await this.requestCode(phone, SmsPurpose.BIND, person.token);
+    const [password] = await this.seal(person.password);
     await this.auth(person.token).bindPhone({ phone, code, password });
     const changed = this.secret("password by change");
-    const [oldPassword, newPassword] = await this.sealed(person.password, changed);
+    const [oldPassword, newPassword] = await this.seal(person.password, changed);
     await this.auth(person.token).changePassword({ oldPassword, newPassword });
     return phone;
   }
 
-  /** Refreshes, and presents the used token once more. */
-  async refreshed({ refreshToken }: Tokens) {
-    this.tokens("refresh", (await this.auth().refresh({ refreshToken })).tokens);
-    await this.failing(this.auth().refresh({ refreshToken }));
+  /** Refreshes, then presents the used refresh token a second time. */
+  async refresh({ refreshToken }: Tokens) {
+    this.recordTokens("refresh", (await this.auth().refresh({ refreshToken })).tokens);
+    await this.expectFailure(this.auth().refresh({ refreshToken }));
   }
 
-  /** Lets another device in by a QR code. */
-  async scanned({ token }: { token: string }) {
+  /** Logs another device in by a QR code. */
+  async loginByQrCode({ token }: { token: string }) {
     const device = { ...this.device(), deviceClass: DeviceClass.WEB };
     const { qrLoginId, secret } = await this.auth().createQrLogin({ device });
     this.secret("id of the QR login", qrLoginId);
     this.secret("secret of the QR login", secret);
-    const asking = { qrLoginId, secret, deviceId: device.deviceId };
-    await this.failing(this.auth().getQrLogin({ ...asking, deviceId: "another" }));
+    const credentials = { qrLoginId, secret, deviceId: device.deviceId };
+    await this.expectFailure(this.auth().getQrLogin({ ...credentials, deviceId: "another" }));
     await this.auth(token).scanQrLogin({ qrLoginId });
     await this.auth(token).confirmQrLogin({ qrLoginId });
-    const { qrLogin } = await this.auth().getQrLogin(asking);
-    this.tokens("QR login", qrLogin?.tokens);
+    const { qrLogin } = await this.auth().getQrLogin(credentials);
+    this.recordTokens("QR login", qrLogin?.tokens);
   }
 
-  /** Writes by RPC and over a socket, to one and to a group. */
-  async wrote({ token }: { token: string }, to: { userId: string }) {
+  /** Sends by RPC and over a socket; creates a group. */
+  async sendMessages({ token }: { token: string }, to: { userId: string }) {
     const target = { case: "userId", value: to.userId } as const;
     const write = () => text(this.secret("message", randomUUID(), true));
     const send = { target, clientMessageId: randomUUID(), content: write() };
     await clientOf(this.#url, MessageService, token).send(send);
     const other = { ...send, content: write() };
-    await this.failing(clientOf(this.#url, MessageService, token).send(other));
+    await this.expectFailure(clientOf(this.#url, MessageService, token).send(other));
     const groups = clientOf(this.#url, GroupService, token);
     await groups.createGroup({ name: "a group", userIds: [to.userId] });
     const device = await RawDevice.hello(this.#url, token);
@@ -188,39 +193,39 @@ export class Dealings {
     await device.close();
   }
 
-  /** An administrator sets the password of somebody, looks for a number; the account is deleted. */
-  async administered(
+  /** An administrator sets a user's password and searches by number; the user deletes the account. */
+  async runAdminActions(
     admin: { userName: string; password: string },
     person: { userName: string; userId: string },
     phone: string,
   ) {
     const login = async (userName: string, password: string) => {
-      const [sealed] = await this.sealed(password);
+      const [sealed] = await this.seal(password);
       const given = { userName, password: sealed, device: this.device() };
-      const tokens = this.tokens(userName, (await this.auth().login(given)).tokens);
+      const tokens = this.recordTokens(userName, (await this.auth().login(given)).tokens);
       return tokens.accessToken;
     };
     const admins = clientOf(this.#url, AdminService, await login(admin.userName, admin.password));
     const { userId } = person;
     const password = this.secret("password by an administrator");
-    const [weak] = await this.sealed("short");
-    await this.failing(admins.setPassword({ userId, newPassword: weak, reason: "a story" }));
-    const [newPassword] = await this.sealed(password);
+    const [weak] = await this.seal("short");
+    await this.expectFailure(admins.setPassword({ userId, newPassword: weak, reason: "a story" }));
+    const [newPassword] = await this.seal(password);
     await admins.setPassword({ userId, newPassword, reason: "a story" });
     await admins.findAccounts({ query: { case: "phone", value: phone } });
     const odd = this.secret("number of nobody", randomPhoneNumber());
     await admins.findAccounts({ query: { case: "phone", value: odd } });
     const own = this.auth(await login(person.userName, password));
     const [wrong, right] = [
-      ...(await this.sealed(this.secret("wrong password"))),
-      ...(await this.sealed(password)),
+      ...(await this.seal(this.secret("wrong password"))),
+      ...(await this.seal(password)),
     ];
-    await this.failing(own.deleteAccount({ password: wrong }));
+    await this.expectFailure(own.deleteAccount({ password: wrong }));
     await own.deleteAccount({ password: right });
   }
 
-  /** Says secrets over a socket: in calls that succeed and fail, and in place of tokens. */
-  async overSocket({ token }: { token: string }) {
+  /** Sends secrets over a socket: in calls that succeed, in calls that fail, and as bad tokens. */
+  async callOverSocket({ token }: { token: string }) {
     const device = await RawDevice.hello(this.#url, token);
     const call = async (callId: string, name: string, request: Uint8Array) => {
       device.send({ case: "rpc", value: { callId, method: `lucky.${name}`, request } });
@@ -241,17 +246,17 @@ export class Dealings {
     this.errors.push((await stranger.closed).reason);
   }
 
-  /** Requests that no contract allows, with secrets in the middle of them. */
-  async mistaken({ token }: { token: string }) {
+  /** Sends requests that violate the contract, with secrets inside. */
+  async sendInvalidRequests({ token }: { token: string }) {
     const users = this.users(token);
     const odd = this.secret("odd value");
-    await this.failing(users.updateProfile({ location: odd.repeat(3) }));
-    await this.failing(users.updateProfile({ addAnswer: `${odd}\u0000` }));
-    await this.failing(users.searchUsers({ query: { case: "phone", value: odd } }));
-    await this.failing(this.auth().refresh({ refreshToken: `${odd} ${odd}` }));
-    await this.failing(this.auth(odd).logout({}));
+    await this.expectFailure(users.updateProfile({ location: odd.repeat(3) }));
+    await this.expectFailure(users.updateProfile({ addAnswer: `${odd}\u0000` }));
+    await this.expectFailure(users.searchUsers({ query: { case: "phone", value: odd } }));
+    await this.expectFailure(this.auth().refresh({ refreshToken: `${odd} ${odd}` }));
+    await this.expectFailure(this.auth(odd).logout({}));
     const phone = this.secret("number that there is not", "+4930987654321098");
-    await this.failing(this.auth().sendSmsCode({ phone, purpose: SmsPurpose.LOGIN }));
+    await this.expectFailure(this.auth().sendSmsCode({ phone, purpose: SmsPurpose.LOGIN }));
     const place = `${this.#url}/lucky.user.v1.UserService/UpdateProfile?access_token=${odd}`;
     for (const body of [
       `{"location":${odd}`,
@@ -261,14 +266,14 @@ export class Dealings {
       const headers = { "content-type": "application/json", authorization: `Bearer ${token}` };
       const answer = await fetch(place, { method: "POST", headers, body });
       if (answer.ok) throw new Error("it should have failed");
-      // The JSON parser quotes what it was given, to who gave it; the log must not.
+      // The JSON parser quotes its input in the answer to the caller; the log must not.
       await answer.text();
     }
   }
 }
 
-/** Where a secret is found in a text; undefined for nowhere. */
-export function foundIn(haystack: string, { value }: Secret): string | undefined {
+/** Finds a secret in a text. Returns an excerpt around it; undefined when it is absent. */
+export function findSecret(haystack: string, { value }: Secret): string | undefined {
   // Six digits occur inside longer numbers by chance.
   const digits = /^\d+$/.test(value);
   const at = digits

@@ -6,7 +6,7 @@ import { createMessageValidator } from "#platform/validator.ts";
 import { allServices } from "../../scripts/contracts.ts";
 import { requestsFor } from "./requests.ts";
 
-test("every method of the contracts gets requests that break no constraint", async () => {
+test("requestsFor creates valid requests for every method of the contracts", async () => {
   const validator = createMessageValidator();
   let methods = 0;
   for (const service of await allServices()) {
@@ -21,7 +21,7 @@ test("every method of the contracts gets requests that break no constraint", asy
   assert.ok(methods > 50, `${methods} methods`);
 });
 
-test("named values stand where the contract has fields of their names, in every case", () => {
+test("requestsFor puts named values into the fields of their names, in every case of a oneof", () => {
   const named = { user_id: "42", conversation_id: "43" };
   const requests = requestsFor(MessageService.method.send, named);
   const targets = requests.map((request) => {

@@ -14,28 +14,28 @@ import { field as fieldRules } from "#gen/buf/validate/validate_pb.js";
 export type Named = Readonly<Record<string, string>>;
 
 /**
- * Requests of a method that break no constraint of the contract, with `named` values wherever a
- * field of the name takes them: one for each case of its oneofs. Made from the descriptor, so that a
- * method that comes tomorrow has its requests too.
+ * Creates requests of a method that break no constraint of the contract, one for each case of its
+ * oneofs. A field takes the value from `named` under its name if there is one. They are made from the
+ * descriptor, so that new methods are covered without a change here.
  */
 export function requestsFor(method: DescMethod, named: Named): Message[] {
   const cases = Math.max(1, ...method.input.oneofs.map(({ fields }) => fields.length));
-  return Array.from({ length: cases }, (_, at) => filled(method.input, named, at));
+  return Array.from({ length: cases }, (_, at) => fillMessage(method.input, named, at));
 }
 
-/** Deep enough for every contract, bounded for one that holds itself. */
-const DEEPEST = 5;
+/** Deepest nesting of messages: enough for every contract, and a bound for recursive messages. */
+const MAX_DEPTH = 5;
 
-function filled(desc: DescMessage, named: Named, choice: number, depth = 0): Message {
+function fillMessage(desc: DescMessage, named: Named, choice: number, depth = 0): Message {
   const message = create(desc);
   const target = reflect(desc, message);
   for (const member of desc.members) {
     const field =
       member.kind === "oneof" ? member.fields[Math.min(choice, member.fields.length - 1)] : member;
-    if (field === undefined || depth > DEEPEST) continue;
+    if (field === undefined || depth > MAX_DEPTH) continue;
     switch (field.fieldKind) {
       case "message": {
-        const inner = filled(field.message, named, 0, depth + 1);
+        const inner = fillMessage(field.message, named, 0, depth + 1);
         target.set(field, reflect(field.message, inner) as never);
         break;
       }
@@ -44,26 +44,34 @@ function filled(desc: DescMessage, named: Named, choice: number, depth = 0): Mes
           .get(field)
           .add(
             field.listKind === "message"
-              ? reflect(field.message, filled(field.message, named, 0, depth + 1))
-              : madeFor(field, named),
+              ? reflect(field.message, fillMessage(field.message, named, 0, depth + 1))
+              : valueFor(field, named),
           );
         break;
       case "scalar":
       case "enum":
-        target.set(field, madeFor(field, named) as never);
+        target.set(field, valueFor(field, named) as never);
         break;
       default:
-        throw new Error(`${field}: no values are made for a ${field.fieldKind}`);
+        throw new Error(`${field}: no value can be made for a ${field.fieldKind}`);
     }
   }
   return message;
 }
 
-/** Texts of which one fits each pattern of the contracts. */
-const texts = ["x", "somebody", "+4915112345678", "123456", "A".repeat(22), "A".repeat(43), ""];
+/** Sample texts: at least one fits each pattern of the contracts. */
+const SAMPLE_TEXTS = [
+  "x",
+  "somebody",
+  "+4915112345678",
+  "123456",
+  "A".repeat(22),
+  "A".repeat(43),
+  "",
+];
 
-function madeFor(field: DescField, named: Named): unknown {
-  // A list's values are named by one of them.
+function valueFor(field: DescField, named: Named): unknown {
+  // The field of a list is plural, the name of its value singular.
   const given = named[field.name] ?? named[field.name.replace(/s$/, "")];
   const rules = getOption(field, fieldRules).type;
   if ("enum" in field && field.enum)
@@ -74,8 +82,8 @@ function madeFor(field: DescField, named: Named): unknown {
         rules.case === "string" ? rules.value : { pattern: undefined, minLen: 0n };
       const fits = (text: string) =>
         text.length >= Number(minLen) && (!pattern || expression(pattern).test(text));
-      const found = [...(given === undefined ? [] : [given]), ...texts].find(fits);
-      if (found === undefined) throw new Error(`${field}: no text of test/attack/requests.ts fits`);
+      const found = [...(given === undefined ? [] : [given]), ...SAMPLE_TEXTS].find(fits);
+      if (found === undefined) throw new Error(`${field}: no text of SAMPLE_TEXTS fits`);
       return found;
     }
     case ScalarType.BYTES:
@@ -93,5 +101,5 @@ function madeFor(field: DescField, named: Named): unknown {
   }
 }
 
-/** RE2 writes a class with one letter as \pL, JavaScript as \p{L}. */
+/** Translates an RE2 pattern: RE2 writes a Unicode class of one letter as \pL, JavaScript as \p{L}. */
 const expression = (pattern: string) => new RegExp(pattern.replace(/\\p([A-Z])/g, "\\p{$1}"), "u");

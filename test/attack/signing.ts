@@ -4,10 +4,10 @@ import type pg from "pg";
 import { about } from "../../services/auth/keys/keys.ts";
 import { createSealing } from "../../services/auth/keys/sealing.ts";
 
-/** Signs what it is told to with the system's own key, as nobody but auth should be able to. */
+/** Signs any claims with the system's own key; only auth should be able to do so. */
 export type Sign = (claims: JWTPayload) => Promise<string>;
 
-/** Takes the newest signing key out of the database, with the key-encryption key of the world. */
+/** Reads the newest signing key from the database and opens it with the key-encryption key. */
 export async function signerOf(pool: pg.Pool, keyEncryptionKey: string): Promise<Sign> {
   const { rows } = await pool.query(
     "SELECT key_id, private_key FROM auth.key WHERE purpose = 'access' ORDER BY active_at DESC",

@@ -7,32 +7,32 @@ import { freePorts } from "../../scripts/ports.ts";
 import { type Launched, launchRabbit, launchRedis, runs } from "../../scripts/servers.ts";
 import { quiet } from "./postgres.ts";
 
-/** A server of a test's own: on a free port, with a folder that goes when it is stopped for good. */
+/** A server that one test starts for itself, on a free port. `close` removes its folder. */
 export interface Backend {
   readonly url: string;
   readonly port: number;
-  /** Of the running server, or of the last one. */
+  /** Process id of the running server; while it is stopped, that of the last one. */
   readonly pid: number;
   readonly dir: string;
-  /** Ends it as an operator would. What is durable stays. Idempotent. */
+  /** Stops it in order (SIGTERM); kills it after 20 s. Durable data stays. Idempotent. */
   stop(): Promise<void>;
-  /** Ends it as a crash would. What is durable stays. Idempotent. */
+  /** Kills it as a crash would (SIGKILL). Durable data stays. Idempotent. */
   kill(): Promise<void>;
-  /** Stops it if it runs, and starts it again with the same port and data; resolves when it answers. */
+  /** Restarts it with the same port and data; stops it first if it runs. Resolves when it answers. */
   restart(): Promise<void>;
-  /** Ends it for good and removes its folder. Idempotent. */
+  /** Stops it and removes its folder. Idempotent. */
   close(): Promise<void>;
 }
 
-const STOP_WITHIN_MS = 20_000;
+const STOP_TIMEOUT_MS = 20_000;
 
-/** Starts a Redis that keeps nothing over a restart. */
+/** Starts a Redis that loses its data at a restart. */
 export async function startRedis(): Promise<Backend> {
   const [port] = (await freePorts(1)) as [number];
   return startBackend("redis", port, (dir) => launchRedis({ dir, port, detached: true }));
 }
 
-/** Starts a RabbitMQ; what is durable in it survives a restart and a kill. */
+/** Starts a RabbitMQ. Its durable queues and messages survive a restart and a kill. */
 export async function startRabbit(): Promise<Backend> {
   const [port, mapperPort, erlangPort] = (await freePorts(3)) as [number, number, number];
   return startBackend("rabbitmq", port, (dir) =>
@@ -40,15 +40,15 @@ export async function startRabbit(): Promise<Backend> {
   );
 }
 
-/** A PostgreSQL of a test's own that can be stopped and started again. */
+/** A PostgreSQL that one test starts for itself and can restart. */
 export interface RestartablePostgres {
-  /** The same after a restart. */
+  /** Stays the same over a restart. */
   readonly url: string;
-  /** Ends it; its data stays. Idempotent. */
+  /** Stops it; its data stays. Idempotent. */
   stop(): Promise<void>;
-  /** Stops it if it runs, and starts it again with the same port and data. */
+  /** Restarts it with the same port and data; stops it first if it runs. */
   restart(): Promise<void>;
-  /** Ends it for good and removes its folder. Idempotent. */
+  /** Stops it and removes its folder. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -74,8 +74,8 @@ export async function startPostgres(): Promise<RestartablePostgres> {
   };
 }
 
-/** Turns a signal into an orderly exit, so that what listens for it can tidy up. */
-function interrupted(): void {
+/** Turns a signal into an exit, so that the listeners of "exit" can clean up. */
+function exitOnSignal(): void {
   process.exit(1);
 }
 
@@ -88,24 +88,24 @@ async function startBackend(
   let running = await launch(dir);
 
   const end = async (signal: NodeJS.Signals) => {
-    const [server, ...needed] = running.processes;
+    const [server, ...helpers] = running.processes;
     if (runs(server)) {
       const ended = new Promise<void>((resolve) => server.once("exit", () => resolve()));
-      const late = setTimeout(() => server.kill("SIGKILL"), STOP_WITHIN_MS);
+      const killTimer = setTimeout(() => server.kill("SIGKILL"), STOP_TIMEOUT_MS);
       server.kill(signal);
       await ended;
-      clearTimeout(late);
+      clearTimeout(killTimer);
     }
-    for (const child of needed) child.kill("SIGKILL");
+    for (const child of helpers) child.kill("SIGKILL");
   };
-  // A test process that ends without stopping it leaves nothing behind.
+  // Cleans up when the test process exits without having closed the server.
   const abandon = () => {
     for (const child of running.processes) child.kill("SIGKILL");
     rmSync(dir, { recursive: true, force: true });
   };
   process.once("exit", abandon);
-  process.once("SIGINT", interrupted);
-  process.once("SIGTERM", interrupted);
+  process.once("SIGINT", exitOnSignal);
+  process.once("SIGTERM", exitOnSignal);
 
   return {
     url: running.url,
@@ -123,8 +123,8 @@ async function startBackend(
     async close() {
       await end("SIGKILL");
       process.off("exit", abandon);
-      process.off("SIGINT", interrupted);
-      process.off("SIGTERM", interrupted);
+      process.off("SIGINT", exitOnSignal);
+      process.off("SIGTERM", exitOnSignal);
       await rm(dir, { recursive: true, force: true });
     },
   };

@@ -8,24 +8,17 @@ import { createLog } from "#platform/log.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
+import type { Teardown } from "./teardown.ts";
 
-/**
- * What can run something at its end: a test context, or `{ after }` of node:test at the top of a
- * file (`const { pool } = await startTestPostgres({ after })`; in a hook it would end too early).
- */
-interface Ending {
-  after(close: () => Promise<void>): void;
-}
-
-/** A log that nobody reads. */
+/** A log that writes nothing. */
 export const quiet = createLog({ service: "test", instanceId: "test", level: "silent" });
 
 /**
- * Starts a migrated PostgreSQL of its own on a free port, in a folder that is removed at the end.
- * It forgets everything when the machine does: tests do not wait for the disk.
+ * Starts a migrated PostgreSQL on a free port, in a folder of its own. Both are removed at teardown.
+ * It does not sync to disk, so that tests do not wait for it; a crash of the machine loses the data.
  */
 export async function startTestPostgres(
-  t: Ending,
+  t: Teardown,
   options: { max?: number } = {},
 ): Promise<{ url: string; pool: pg.Pool }> {
   const folder = await mkdtemp(join(tmpdir(), "lucky-postgres-"));
@@ -37,7 +30,7 @@ export async function startTestPostgres(
     settings: { fsync: "off", full_page_writes: "off", io_method: "sync", shared_buffers: "32MB" },
   });
   const pool = createPool({ url: postgres.url, max: options.max ?? 8, log: quiet, name: "test" });
-  const guard = stopWithUs(join(folder, "cluster", "postmaster.pid"));
+  const guard = stopWithThisProcess(join(folder, "cluster", "postmaster.pid"));
   t.after(async () => {
     guard.kill("SIGKILL");
     await pool.end();
@@ -48,8 +41,11 @@ export async function startTestPostgres(
   return { url: postgres.url, pool };
 }
 
-/** A test that is killed takes its PostgreSQL along: the guard's input ends when we do. */
-function stopWithUs(pidFile: string): ChildProcess {
+/**
+ * Stops PostgreSQL when the test process is killed: the guard process waits until its standard input
+ * closes, which the kernel does when this process ends, and then signals the server.
+ */
+function stopWithThisProcess(pidFile: string): ChildProcess {
   const script = 'cat; kill -QUIT "$(head -n 1 "$0")"';
   const guard = spawn("sh", ["-c", script, pidFile], {
     stdio: ["pipe", "ignore", "ignore"],

@@ -4,35 +4,32 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { SMS_SIGNATURE_HEADER, SMS_TIME_HEADER, signSms } from "#platform/sms/http.ts";
 import type { Sms } from "#platform/sms/sms.ts";
+import type { Teardown } from "./teardown.ts";
 
-/** Phones of a test: a gateway that the HTTP sender posts to, embedded and on the mesh. */
-export interface Phones {
-  /** LUCKY_… settings that make a Lucky send here. */
+/** A fake SMS gateway over HTTP. It serves an embedded system and a mesh alike. */
+export interface SmsGateway {
+  /** LUCKY_… settings that make a system send its messages to this gateway. */
   readonly settings: Readonly<Record<string, string>>;
-  /** What arrived, the oldest first. */
+  /** Messages received so far, oldest first. */
   readonly arrived: readonly Sms[];
-  /** The code in the next message to the number that nobody asked for yet; waits for it. */
-  codeTo(phone: string): Promise<string>;
-  /** From now on answers with these statuses, or not at all, then with 200 again. */
-  answerWith(...answers: (number | "silence")[]): void;
-  /** Resolves when the next message comes that is not answered. */
-  silence(): Promise<void>;
-}
-
-interface Ending {
-  after(close: () => Promise<void>): void;
+  /** Takes the code from the oldest unread message to the number. Waits at most 60 s for one. */
+  codeSentTo(phone: string): Promise<string>;
+  /** Answers the next requests with these HTTP statuses, or with none; later ones with 200. */
+  answerWith(...answers: (number | "no answer")[]): void;
+  /** Resolves when the next request arrives that gets no answer. */
+  nextUnanswered(): Promise<void>;
 }
 
 const SECRET = "a secret of tests, long enough";
-const PATIENCE_MS = 60_000;
+const WAIT_TIMEOUT_MS = 60_000;
 
-/** Starts the gateway; it refuses what is not signed. */
-export async function startPhones(t: Ending): Promise<Phones> {
+/** Starts the gateway. It answers 403 to a message without a valid signature. */
+export async function startSmsGateway(t: Teardown): Promise<SmsGateway> {
   const arrived: Sms[] = [];
   const unread: Sms[] = [];
   const waiting = new Set<() => void>();
-  let silence = Promise.withResolvers<void>();
-  let answers: (number | "silence")[] = [];
+  let unanswered = Promise.withResolvers<void>();
+  let answers: (number | "no answer")[] = [];
 
   const server = createServer(async (request, response) => {
     const chunks: Buffer[] = [];
@@ -41,9 +38,9 @@ export async function startPhones(t: Ending): Promise<Phones> {
     const time = String(request.headers[SMS_TIME_HEADER]);
     const signed = request.headers[SMS_SIGNATURE_HEADER] === signSms(SECRET, time, body);
     const status = signed ? (answers.shift() ?? 200) : 403;
-    if (status === "silence") {
-      silence.resolve();
-      silence = Promise.withResolvers();
+    if (status === "no answer") {
+      unanswered.resolve();
+      unanswered = Promise.withResolvers();
       return;
     }
     if (status === 200) {
@@ -70,23 +67,23 @@ export async function startPhones(t: Ending): Promise<Phones> {
       LUCKY_AUTH_SMS_PER_ADDRESS_PER_HOUR: "100000",
     },
     arrived,
-    async codeTo(phone) {
-      const signal = AbortSignal.timeout(PATIENCE_MS);
+    async codeSentTo(phone) {
+      const signal = AbortSignal.timeout(WAIT_TIMEOUT_MS);
       signal.addEventListener("abort", () => {
         for (const wake of waiting) wake();
       });
       for (;;) {
-        const place = unread.findIndex((sms) => sms.phone === phone);
-        const [sms] = place < 0 ? [] : unread.splice(place, 1);
+        const at = unread.findIndex((sms) => sms.phone === phone);
+        const [sms] = at < 0 ? [] : unread.splice(at, 1);
         if (sms) return codeOf(sms);
-        if (signal.aborted) throw new Error(`no message to ${phone} in ${PATIENCE_MS} ms`);
+        if (signal.aborted) throw new Error(`no message to ${phone} in ${WAIT_TIMEOUT_MS} ms`);
         await new Promise<void>((resolve) => waiting.add(resolve));
       }
     },
     answerWith(...next) {
       answers = next;
     },
-    silence: () => silence.promise,
+    nextUnanswered: () => unanswered.promise,
   };
 }
 
@@ -97,6 +94,6 @@ export function codeOf({ text }: Sms): string {
   return code;
 }
 
-/** A number that nobody else in the test has: German mobile ones, as their plan writes them. */
+/** A random number of the German mobile numbering plan, in E.164 form. */
 export const randomPhoneNumber = (): string =>
   `+491511${String(randomInt(10_000_000)).padStart(7, "0")}`;

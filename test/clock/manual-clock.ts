@@ -1,10 +1,10 @@
 import type { Clock, Timer } from "#platform/clock.ts";
 
-/** A clock that a test moves by hand. Timers ring in the order of their times. */
+/** A fake clock that moves only when a test moves it. Timers fire in the order of their due times. */
 export class ManualClock implements Clock {
   #now: number;
-  #putBackMs = 0;
-  readonly #timers = new Set<{ at: number; every: number | undefined; ring: () => void }>();
+  #setBackMs = 0;
+  readonly #timers = new Set<{ at: number; every: number | undefined; callback: () => void }>();
 
   constructor(now = Date.UTC(2026, 0, 1)) {
     this.#now = now;
@@ -15,23 +15,23 @@ export class ManualClock implements Clock {
   }
 
   elapsed(): number {
-    return this.#now + this.#putBackMs;
+    return this.#now + this.#setBackMs;
   }
 
-  after(delayMs: number, ring: () => void): Timer {
-    return this.#add({ at: this.#now + delayMs, every: undefined, ring });
+  after(delayMs: number, callback: () => void): Timer {
+    return this.#add({ at: this.#now + delayMs, every: undefined, callback });
   }
 
-  every(intervalMs: number, ring: () => void): Timer {
-    return this.#add({ at: this.#now + intervalMs, every: intervalMs, ring });
+  every(intervalMs: number, callback: () => void): Timer {
+    return this.#add({ at: this.#now + intervalMs, every: intervalMs, callback });
   }
 
-  /** How many timers wait. */
+  /** Number of pending timers. */
   get waiting(): number {
     return this.#timers.size;
   }
 
-  /** Moves time forward and rings what is due on the way. */
+  /** Moves time forward and fires each timer that becomes due, at its due time. */
   advance(ms: number): void {
     const until = this.#now + ms;
     for (;;) {
@@ -40,19 +40,19 @@ export class ManualClock implements Clock {
       this.#now = next.at;
       if (next.every === undefined) this.#timers.delete(next);
       else next.at += next.every;
-      next.ring();
+      next.callback();
     }
     this.#now = until;
   }
 
-  /** Sets the time back, as an operator might; what waits still waits for as long as it did. */
+  /** Sets the time back, as an operator might. Pending timers keep their remaining time. */
   putBack(ms: number): void {
     this.#now -= ms;
-    this.#putBackMs += ms;
+    this.#setBackMs += ms;
     for (const timer of this.#timers) timer.at -= ms;
   }
 
-  #add(timer: { at: number; every: number | undefined; ring: () => void }): Timer {
+  #add(timer: { at: number; every: number | undefined; callback: () => void }): Timer {
     this.#timers.add(timer);
     return { stop: () => void this.#timers.delete(timer) };
   }

@@ -3,34 +3,34 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { Redis } from "ioredis";
 import { FAILURES, LIMITS } from "#platform/limiter/redis-scripts.ts";
-import { MovedClock } from "./offset-clock.ts";
+import { OffsetClock } from "./offset-clock.ts";
 
-/** One clock for a test and all processes of its mesh, those included that start later. */
+/** One clock for a test and all processes of its mesh, including those that start later. */
 export interface MeshClock {
-  /** The test's own. */
-  readonly clock: MovedClock;
-  /** What Node is started with, so that a process takes part. */
+  /** The clock of the test's own process. */
+  readonly clock: OffsetClock;
+  /** Command-line arguments of Node that make a process use this clock. */
   readonly nodeArguments: readonly string[];
-  /** Moves all; resolves when every process has rung what came due. */
+  /** Moves all clocks. Resolves when every process has fired the timers that became due. */
   advance(ms: number): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Starts it; processes call it up as soon as they begin, and have the time before they do anything. */
+/** Starts the clock. Each process connects at its start and gets the time before it does anything. */
 export async function startMeshClock(): Promise<MeshClock> {
-  const clock = new MovedClock();
-  /** What each process has not said back yet. */
-  const waiting = new Map<Socket, Map<string, () => void>>();
+  const clock = new OffsetClock();
+  /** By process: the callbacks of moves that it has not acknowledged yet, by the line sent. */
+  const processes = new Map<Socket, Map<string, () => void>>();
   const server = createServer({ noDelay: true }, (socket) => {
-    const told = new Map<string, () => void>();
-    waiting.set(socket, told);
-    createInterface({ input: socket }).on("line", (line) => told.get(line)?.());
+    const unacknowledged = new Map<string, () => void>();
+    processes.set(socket, unacknowledged);
+    createInterface({ input: socket }).on("line", (line) => unacknowledged.get(line)?.());
     socket.on("error", () => socket.destroy());
     socket.once("close", () => {
-      waiting.delete(socket);
-      for (const done of told.values()) done();
+      processes.delete(socket);
+      for (const done of unacknowledged.values()) done();
     });
-    socket.write(`${clock.movedMs}\n`);
+    socket.write(`${clock.offsetMs}\n`);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const preload = pathToFileURL(`${import.meta.dirname}/offset-clock-preload.ts`);
@@ -42,31 +42,31 @@ export async function startMeshClock(): Promise<MeshClock> {
     nodeArguments: ["--import", preload.href],
     async advance(ms) {
       clock.advance(ms);
-      const line = String(clock.movedMs);
-      const taken = [...waiting].map(
-        ([socket, told]) =>
+      const line = String(clock.offsetMs);
+      const acknowledged = [...processes].map(
+        ([socket, unacknowledged]) =>
           new Promise<void>((resolve) => {
-            told.set(line, () => {
-              told.delete(line);
+            unacknowledged.set(line, () => {
+              unacknowledged.delete(line);
               resolve();
             });
             socket.write(`${line}\n`);
           }),
       );
-      await Promise.all(taken);
+      await Promise.all(acknowledged);
     },
     async close() {
-      for (const socket of waiting.keys()) socket.destroy();
+      for (const socket of processes.keys()) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
     },
   };
 }
 
 /**
- * KEYS none · ARGV milliseconds, patterns of keys. What expires does so that much earlier, and who
- * waits until some time waits that much shorter.
+ * KEYS none · ARGV milliseconds, patterns of keys. Lets each key expire that much earlier, and moves
+ * the end of each wait (field `until` of a hash) back by as much.
  */
-const AGE = `
+const AGE_SCRIPT = `
 for n = 2, #ARGV do
   local cursor = '0'
   repeat
@@ -78,7 +78,7 @@ for n = 2, #ARGV do
         if redis.call('TYPE', key).ok == 'hash' then
           redis.call('HINCRBY', key, 'until', '-' .. ARGV[1])
         end
-        -- What is over is deleted by that.
+        -- A time to live of zero or less deletes the key.
         redis.call('PEXPIRE', key, string.format('%.0f', left - ARGV[1]))
       end
     end
@@ -87,13 +87,14 @@ end
 `;
 
 /**
- * Makes what the limiter has counted older. It goes by Redis' own clock, which no test can move:
- * budgets are keys that expire, waits are times that Redis compares with its own.
+ * Makes the limiter's counters in Redis older by `ms`. The limiter uses Redis' own clock, which no
+ * test can move: its budgets are keys that expire, its waits are times that Redis compares with its
+ * own time.
  */
 export async function ageLimits(redisUrl: string, ms: number): Promise<void> {
   const redis = new Redis(redisUrl);
   try {
-    await redis.eval(AGE, 0, ms, `${LIMITS}*`, `${FAILURES}*`);
+    await redis.eval(AGE_SCRIPT, 0, ms, `${LIMITS}*`, `${FAILURES}*`);
   } finally {
     redis.disconnect();
   }

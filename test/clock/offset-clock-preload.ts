@@ -1,26 +1,27 @@
-// Preloaded by `node --import` into each process of a mesh that a test has started: its system clock
-// becomes one that the test moves. The address of the test is in the query of this module's URL.
+// `node --import` preloads this module into each process of a mesh that a test starts. It replaces
+// the process's system clock by one that the test moves. The test's port is in the query of this
+// module's URL.
 import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { systemClock } from "#platform/clock.ts";
-import { MovedClock } from "./offset-clock.ts";
+import { OffsetClock } from "./offset-clock.ts";
 
-const clock = new MovedClock();
+const clock = new OffsetClock();
 Object.assign(systemClock, {
   now: () => clock.now(),
   elapsed: () => clock.elapsed(),
-  after: (delayMs: number, ring: () => void) => clock.after(delayMs, ring),
-  every: (intervalMs: number, ring: () => void) => clock.every(intervalMs, ring),
+  after: (delayMs: number, callback: () => void) => clock.after(delayMs, callback),
+  every: (intervalMs: number, callback: () => void) => clock.every(intervalMs, callback),
 });
 
 const port = Number(new URL(import.meta.url).searchParams.get("port"));
 const socket = connect({ port, host: "127.0.0.1", noDelay: true });
-// The test may end first.
+// The test may end before this process.
 socket.on("error", () => socket.destroy());
-// A line says by how much all clocks are moved by now; it is said back when that is so here.
+// Each line is the total offset of all clocks, ms. The process echoes it once its own clock has it.
 await new Promise<void>((resolve) => {
   createInterface({ input: socket }).on("line", (line) => {
-    const ms = Number(line) - clock.movedMs;
+    const ms = Number(line) - clock.offsetMs;
     if (ms > 0) clock.advance(ms);
     socket.write(`${line}\n`);
     resolve();

@@ -1,98 +1,103 @@
 import type { Clock, Timer } from "#platform/clock.ts";
 
-interface Waiting {
+interface PendingTimer {
   atMs: number;
   readonly everyMs: number | undefined;
-  readonly ring: () => void;
+  readonly callback: () => void;
   native: NodeJS.Timeout | undefined;
 }
 
-/** What setTimeout takes at most; a later timer looks again then. */
-const LONGEST_MS = 2 ** 31 - 1;
+/** Longest delay that setTimeout accepts, ms. A longer timer is re-armed when it has passed. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** The real time and what a test has moved it by: it runs, and it jumps. */
-export class MovedClock implements Clock {
-  #movedMs = 0;
-  /** What `now` says while a jump rings what came due in it. */
-  #heldMs: number | undefined;
-  readonly #waiting = new Set<Waiting>();
+/** The system time plus an offset. It runs like the system clock, and a test moves it forward. */
+export class OffsetClock implements Clock {
+  #offsetMs = 0;
+  /** Due time of the timer that a jump is firing: `now` returns it meanwhile. */
+  #firingAtMs: number | undefined;
+  readonly #pending = new Set<PendingTimer>();
 
-  /** How far it is ahead of the real time. */
-  get movedMs(): number {
-    return this.#movedMs;
+  /** How far it is ahead of the system time, ms. */
+  get offsetMs(): number {
+    return this.#offsetMs;
   }
 
   now(): number {
-    return this.#heldMs ?? Date.now() + this.#movedMs;
+    return this.#firingAtMs ?? Date.now() + this.#offsetMs;
   }
 
-  /** The same: a test moves it forward only. */
+  /** Equals `now`: a test moves this clock only forward. */
   elapsed(): number {
     return this.now();
   }
 
-  after(delayMs: number, ring: () => void): Timer {
-    return this.#add({ atMs: this.now() + delayMs, everyMs: undefined, ring, native: undefined });
+  after(delayMs: number, callback: () => void): Timer {
+    return this.#add({
+      atMs: this.now() + delayMs,
+      everyMs: undefined,
+      callback,
+      native: undefined,
+    });
   }
 
-  every(intervalMs: number, ring: () => void): Timer {
+  every(intervalMs: number, callback: () => void): Timer {
     const atMs = this.now() + intervalMs;
-    return this.#add({ atMs, everyMs: intervalMs, ring, native: undefined });
+    return this.#add({ atMs, everyMs: intervalMs, callback, native: undefined });
   }
 
   /**
-   * Jumps forward. What came due rings before this returns, in the order of the times and with the
-   * clock at each; an interval that came due more than once rings for the last time of them only, as
-   * on a machine that slept.
+   * Jumps forward. Timers that became due fire before this returns, in the order of their due times,
+   * and the clock shows each one's due time while it fires. An interval that became due several
+   * times fires once, for the last of them, as on a machine that slept.
    */
   advance(ms: number): void {
     const untilMs = this.now() + ms;
     for (;;) {
-      const [next] = [...this.#waiting]
+      const [next] = [...this.#pending]
         .map((timer) => ({ timer, dueMs: lastDue(timer, untilMs) }))
         .sort((a, b) => a.dueMs - b.dueMs);
       if (next === undefined || next.dueMs > untilMs) break;
-      this.#heldMs = next.dueMs;
-      this.#ring(next.timer, next.dueMs);
+      this.#firingAtMs = next.dueMs;
+      this.#fire(next.timer, next.dueMs);
     }
-    this.#heldMs = undefined;
-    this.#movedMs += ms;
-    for (const timer of this.#waiting) this.#arm(timer);
+    this.#firingAtMs = undefined;
+    this.#offsetMs += ms;
+    for (const timer of this.#pending) this.#arm(timer);
   }
 
-  #add(timer: Waiting): Timer {
-    this.#waiting.add(timer);
+  #add(timer: PendingTimer): Timer {
+    this.#pending.add(timer);
     this.#arm(timer);
     return { stop: () => this.#stop(timer) };
   }
 
-  #arm(timer: Waiting): void {
+  #arm(timer: PendingTimer): void {
     clearTimeout(timer.native);
-    const leftMs = timer.atMs - this.now();
-    const look = () => {
+    const remainingMs = timer.atMs - this.now();
+    const check = () => {
       if (this.now() < timer.atMs) this.#arm(timer);
-      else this.#ring(timer, lastDue(timer, this.now()));
+      else this.#fire(timer, lastDue(timer, this.now()));
     };
-    timer.native = setTimeout(look, Math.max(0, Math.min(leftMs, LONGEST_MS))).unref();
+    timer.native = setTimeout(check, Math.max(0, Math.min(remainingMs, MAX_TIMEOUT_MS))).unref();
   }
 
-  #ring(timer: Waiting, dueMs: number): void {
+  #fire(timer: PendingTimer, dueMs: number): void {
     if (timer.everyMs === undefined) this.#stop(timer);
     else {
       timer.atMs = dueMs + timer.everyMs;
       this.#arm(timer);
     }
-    timer.ring();
+    timer.callback();
   }
 
-  #stop(timer: Waiting): void {
+  #stop(timer: PendingTimer): void {
     clearTimeout(timer.native);
-    this.#waiting.delete(timer);
+    this.#pending.delete(timer);
   }
 }
 
-/** When it is due; of an interval's times up to `untilMs` the last. */
-function lastDue({ atMs, everyMs }: Waiting, untilMs: number): number {
+/** The timer's due time; for an interval, its last due time up to `untilMs`. */
+function lastDue({ atMs, everyMs }: PendingTimer, untilMs: number): number {
   if (everyMs === undefined || atMs > untilMs) return atMs;
   return atMs + Math.floor((untilMs - atMs) / everyMs) * everyMs;
 }

@@ -10,18 +10,18 @@ type ServerKind = Exclude<ServerFrame["kind"], { case: undefined }>;
 type ClientKind = Exclude<ClientFrame["kind"], { case: undefined }>;
 type ValueOf<K extends ServerKind["case"]> = Extract<ServerKind, { case: K }>["value"];
 
-/** How long something that should happen may take, before waiting for it fails. */
-const PATIENCE_MS = 60_000;
+/** Time-out of a wait for a frame, ms. */
+const WAIT_TIMEOUT_MS = 60_000;
 
-/** How a socket ended. */
+/** Close frame of a socket. */
 export interface Closed {
   readonly code: number;
   readonly reason: string;
 }
 
 /**
- * A device that does only what it is told: no acknowledgement, no reconnect, no heartbeat of its
- * own. For stories about what the server does with such devices.
+ * A device that does nothing by itself: it sends no acknowledgement and no heartbeat, and does not
+ * reconnect. For stories about how the server treats such devices.
  */
 export class RawDevice {
   readonly #socket: WebSocket;
@@ -29,7 +29,7 @@ export class RawDevice {
   readonly #waiting = new Set<() => void>();
   /** Resolves when the socket has closed. */
   readonly closed: Promise<Closed>;
-  #end: Closed | undefined;
+  #closedWith: Closed | undefined;
 
   private constructor(socket: WebSocket) {
     this.#socket = socket;
@@ -41,14 +41,14 @@ export class RawDevice {
     });
     this.closed = new Promise((resolve) => {
       socket.addEventListener("close", (event) => {
-        this.#end = { code: event.code, reason: event.reason };
-        resolve(this.#end);
+        this.#closedWith = { code: event.code, reason: event.reason };
+        resolve(this.#closedWith);
         this.#wake();
       });
     });
   }
 
-  /** Opens the WebSocket of a gateway or connect address ("http://host:port"); says nothing yet. */
+  /** Opens a WebSocket to a gateway or connect address ("http://host:port"); sends no frame yet. */
   static async open(
     address: string,
     path = "/ws",
@@ -56,7 +56,7 @@ export class RawDevice {
   ): Promise<RawDevice> {
     const url = new URL(path, address);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    // Headers are no part of the standard, only of Node's WebSocket.
+    // Only Node's WebSocket takes headers; the standard has no such option.
     const options = { protocols: ["lucky.v1"], headers } as unknown as string[];
     const device = new RawDevice(new WebSocket(url, options));
     await new Promise<void>((resolve, reject) => {
@@ -66,7 +66,7 @@ export class RawDevice {
     return device;
   }
 
-  /** Opens a session: connects, says Hello, waits for Welcome. */
+  /** Opens a session: connects, sends Hello, waits for Welcome. */
   static async hello(address: string, accessToken: string): Promise<RawDevice> {
     const device = await RawDevice.open(address);
     device.send({ case: "hello", value: { accessToken, clientVersion: "raw" } });
@@ -84,29 +84,30 @@ export class RawDevice {
   }
 
   /**
-   * Takes the oldest frame of a kind that `match` accepts, waiting for it; others stay. Rejects when
-   * the socket closes, or none comes for a minute.
+   * Takes the oldest frame of a kind that `match` accepts, and waits for one if there is none. Other
+   * frames stay. Rejects when the socket closes, or after WAIT_TIMEOUT_MS.
    */
   async next<K extends ServerKind["case"]>(
     kind: K,
     match: (value: ValueOf<K>) => boolean = () => true,
   ): Promise<ValueOf<K>> {
-    const untilMs = Date.now() + PATIENCE_MS;
+    const untilMs = Date.now() + WAIT_TIMEOUT_MS;
     for (;;) {
       const at = this.#frames.findIndex((f) => f.case === kind && match(f.value as ValueOf<K>));
       if (at >= 0) return this.#frames.splice(at, 1)[0]!.value as ValueOf<K>;
-      if (this.#end) throw new Error(`closed with ${this.#end.code} while waiting for ${kind}`);
-      if (Date.now() >= untilMs) throw new Error(`no ${kind} within ${PATIENCE_MS} ms`);
-      await this.#news(untilMs);
+      if (this.#closedWith)
+        throw new Error(`closed with ${this.#closedWith.code} while waiting for ${kind}`);
+      if (Date.now() >= untilMs) throw new Error(`no ${kind} within ${WAIT_TIMEOUT_MS} ms`);
+      await this.#nextEvent(untilMs);
     }
   }
 
-  /** Frames of a kind that have come and were not taken. */
+  /** Frames of a kind that have arrived and were not taken. */
   seen<K extends ServerKind["case"]>(kind: K): ValueOf<K>[] {
     return this.#frames.filter((f) => f.case === kind).map((f) => f.value as ValueOf<K>);
   }
 
-  /** Sends an empty heartbeat and waits for its answer: whatever came before it is here by then. */
+  /** Sends an empty heartbeat and waits for its answer: all earlier frames have arrived by then. */
   async roundTrip(): Promise<void> {
     this.send({ case: "heartbeat", value: {} });
     await this.next("heartbeat");
@@ -117,7 +118,7 @@ export class RawDevice {
     await this.closed;
   }
 
-  async #news(untilMs: number): Promise<void> {
+  async #nextEvent(untilMs: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {
       this.#waiting.add(resolve);

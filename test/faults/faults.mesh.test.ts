@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { type Phone, people } from "../world/people.ts";
+import { type ClientDevice, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 240_000;
@@ -21,8 +21,8 @@ const world = await startWorld(
 /** Two phones that have a conversation, and what sends a run of numbered texts through it. */
 async function pair(t: { after(close: () => Promise<unknown>): void }) {
   const [ana, ben] = await people(world, "ana", "ben");
-  const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
-  t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
+  const [a, b] = await Promise.all([ana!.clientDevice(), ben!.clientDevice()]);
+  t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
   await Promise.all([a.client.connect(), b.client.connect()]);
   const { conversationId } = await a.client.send({ userId: ben!.userId }, "0");
   await b.until(() => b.texts().length === 1);
@@ -36,7 +36,7 @@ async function pair(t: { after(close: () => Promise<unknown>): void }) {
 }
 
 /** Everything up to `count` is visible, in order, once; stored once; and nothing waits in the outbox. */
-async function everythingArrived(phone: Phone, conversationId: string, count: number) {
+async function everythingArrived(phone: ClientDevice, conversationId: string, count: number) {
   await phone.until(() => phone.texts(conversationId).length >= count + 1);
   assert.deepEqual(
     phone.texts(conversationId),
@@ -78,8 +78,8 @@ test("Redis is flushed and restarted while messages are sent: all arrive", {
 
   // And it is an ordinary system again: new sessions, live delivery.
   const [cai, dan] = await people(world, "cai", "dan");
-  const [c, d] = await Promise.all([cai!.phone(), dan!.phone()]);
-  t.after(() => Promise.all([cai!.leave(), dan!.leave()]));
+  const [c, d] = await Promise.all([cai!.clientDevice(), dan!.clientDevice()]);
+  t.after(() => Promise.all([cai!.closeDevices(), dan!.closeDevices()]));
   await Promise.all([c.client.connect(), d.client.connect()]);
   await c.client.send({ userId: dan!.userId }, "still here");
   await d.until(() => d.texts().includes("still here"));

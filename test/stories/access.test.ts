@@ -13,16 +13,16 @@ import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import type { Role } from "#platform/identity/caller.ts";
+import { badTokens } from "../attack/bad-tokens.ts";
 import {
+  ALL_ROLES,
   accessOf,
-  badTokens,
-  EVERY_ROLE,
+  callMethod,
+  callMethodOverSocket,
   methods,
   nameOf,
-  outcomeOf,
-  RPC_WAYS,
-  socketOutcomeOf,
-} from "../attack/access-walk.ts";
+  RPC_PROTOCOLS,
+} from "../attack/method-calls.ts";
 import { requestsFor } from "../attack/requests.ts";
 import { signerOf } from "../attack/signing.ts";
 import { RawDevice } from "../devices/raw-device.ts";
@@ -81,7 +81,7 @@ test("every method declares who may call it, and the walk knows what that means"
   }
 });
 
-for (const way of RPC_WAYS) {
+for (const way of RPC_PROTOCOLS) {
   test(`without a good token nobody gets anywhere, method by method, over ${way}`, {
     timeout: TIMEOUT,
   }, async () => {
@@ -89,7 +89,7 @@ for (const way of RPC_WAYS) {
     const bad = await badTokens(await ana.login(), sign);
     for (const method of guarded) {
       for (const { what, token, reason } of bad) {
-        const failed = await outcomeOf(url, method, { token, way });
+        const failed = await callMethod(url, method, { token, protocol: way });
         assert.equal(failed.reason, reason, `${nameOf(method)} with ${what}`);
         assert.equal(failed.code, Code.Unauthenticated, `${nameOf(method)} with ${what}`);
       }
@@ -105,10 +105,10 @@ test("after its login has ended a token gets nowhere, method by method", {
   await clientOf(url, AuthService, token).logout({});
   // The news is on its way; it has a second.
   const users = UserService.method.getMyProfile;
-  while ((await outcomeOf(url, users, { token })).reason === "ok");
+  while ((await callMethod(url, users, { token })).reason === "ok");
   for (const method of guarded) {
-    for (const way of RPC_WAYS) {
-      const { reason } = await outcomeOf(url, method, { token, way });
+    for (const way of RPC_PROTOCOLS) {
+      const { reason } = await callMethod(url, method, { token, protocol: way });
       assert.equal(reason, "TOKEN_REVOKED", `${nameOf(method)} over ${way}`);
     }
   }
@@ -120,15 +120,15 @@ test("a bad token takes nothing away where none is needed, and gives nothing", {
   const ana = await someone("admin");
   const bad = await badTokens(await ana.login(), sign);
   for (const method of open) {
-    const without = await outcomeOf(url, method);
+    const without = await callMethod(url, method);
     for (const { what, token } of bad) {
-      const { reason } = await outcomeOf(url, method, { token });
+      const { reason } = await callMethod(url, method, { token });
       assert.equal(reason, without.reason, `${nameOf(method)} with ${what}`);
     }
   }
 });
 
-for (const role of EVERY_ROLE) {
+for (const role of ALL_ROLES) {
   test(`what a role may call answers, what it may not is refused: ${role}`, {
     timeout: TIMEOUT,
   }, async () => {
@@ -137,13 +137,13 @@ for (const role of EVERY_ROLE) {
       const token = await one.login();
       const may = mayCall[accessOf(method)]!.includes(role);
       if (!may) {
-        for (const way of RPC_WAYS) {
-          const { reason } = await outcomeOf(url, method, { token, way });
+        for (const way of RPC_PROTOCOLS) {
+          const { reason } = await callMethod(url, method, { token, protocol: way });
           assert.equal(reason, "PERMISSION_DENIED", `${nameOf(method)} over ${way}`);
         }
         continue;
       }
-      const { reason, text } = await outcomeOf(url, method, { token });
+      const { reason, text } = await callMethod(url, method, { token });
       assert.ok(reason, `${nameOf(method)}: ${text}`);
       const closed = [...UNREACHABLE, "TOKEN_INVALID", "UNAVAILABLE", "INTERNAL"];
       assert.ok(!closed.includes(reason), `${nameOf(method)}: ${reason} ${text}`);
@@ -163,8 +163,12 @@ test("no method of our own services answers at the gateway, to nobody", {
   for (const method of internal) {
     for (const headers of guesses) {
       for (const given of [undefined, token]) {
-        for (const way of RPC_WAYS) {
-          const { reason, code } = await outcomeOf(url, method, { token: given, headers, way });
+        for (const way of RPC_PROTOCOLS) {
+          const { reason, code } = await callMethod(url, method, {
+            token: given,
+            headers,
+            protocol: way,
+          });
           const closed = code === Code.Unimplemented || UNREACHABLE.includes(reason ?? "");
           assert.ok(closed, `${nameOf(method)} over ${way}: ${reason} ${code}`);
         }
@@ -176,7 +180,7 @@ test("no method of our own services answers at the gateway, to nobody", {
 test("the same roles hold over the socket, where services' methods and streams are not", {
   timeout: TIMEOUT,
 }, async () => {
-  for (const role of EVERY_ROLE) {
+  for (const role of ALL_ROLES) {
     const one = await someone(role);
     for (const method of methods) {
       const may = mayCall[accessOf(method)]?.includes(role) ?? accessOf(method) === Access.PUBLIC;
@@ -250,7 +254,7 @@ async function rowsWith(schemas: string[], ids: readonly string[]): Promise<Set<
   return found;
 }
 
-for (const way of [...RPC_WAYS, "socket"] as const) {
+for (const way of [...RPC_PROTOCOLS, "socket"] as const) {
   test(`with another user's ids in the request nobody reads, writes or ends what is theirs, over ${way}`, {
     timeout: TIMEOUT,
   }, async () => {
@@ -268,8 +272,8 @@ for (const way of [...RPC_WAYS, "socket"] as const) {
         const { accessToken: token } = await eve!.login();
         const { reason, text, answer } =
           way === "socket"
-            ? await socketOutcomeOf(url, method, { token, request })
-            : await outcomeOf(url, method, { token, request, way });
+            ? await callMethodOverSocket(url, method, { token, request })
+            : await callMethod(url, method, { token, request, protocol: way });
         assert.ok(reason, `${what}: ${text}`);
         const wrong = ["INTERNAL", "UNAVAILABLE", "METHOD_NOT_FOUND", "TOKEN_INVALID"];
         assert.ok(!wrong.includes(reason), `${what}: ${reason} ${text}`);

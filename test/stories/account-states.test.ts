@@ -10,7 +10,7 @@ import { LuckyError } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, type Person, people, text } from "../world/people.ts";
-import { doorsOf } from "../world/transports.ts";
+import { callTransports } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -110,8 +110,8 @@ test("an account is deleted whatever door one comes by, with the password alone"
 }, async (t) => {
   for (const n of [0, 1, 2]) {
     const [ana] = await people(world, "ana");
-    const door = (await doorsOf(t, world, ana!))[n]!;
-    const auth = door.of(AuthService);
+    const door = (await callTransports(t, world, ana!))[n]!;
+    const auth = door.client(AuthService);
     const seal = async (text: string) => sealPassword(await auth.getPublicKey({}), text);
     await assert.rejects(auth.deleteAccount({}), because(ErrorReason.CREDENTIALS_INVALID));
     const wrong = auth.deleteAccount({ password: await seal("not the password") });

@@ -6,7 +6,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LuckyError } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
 import { clientOf, type Person, people } from "../world/people.ts";
-import { doorsOf } from "../world/transports.ts";
+import { callTransports } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -31,11 +31,11 @@ test("an operator looks after an account, whatever door they come by", {
 }, async (t) => {
   const operator = await somebody("operator", "operator");
   const root = await adminOf(await somebody("root", "admin"));
-  for (const door of await doorsOf(t, world, operator)) {
+  for (const door of await callTransports(t, world, operator)) {
     const ana = await somebody("ana");
     await ana.login({ deviceId: "tablet" });
     const { userId } = ana;
-    const admin = door.of(AdminService);
+    const admin = door.client(AdminService);
     const query = { case: "userNamePrefix", value: ana.userName.toUpperCase() } as const;
     const found = await admin.findAccounts({ query });
     assert.equal(found.accounts.length, 1, door.name);

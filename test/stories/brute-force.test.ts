@@ -7,7 +7,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LuckyError } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
 import { type Person, people } from "../world/people.ts";
-import { doorsOf } from "../world/transports.ts";
+import { callTransports } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -163,8 +163,8 @@ test("the wait grows to a quarter of an hour, and after a day without a guess no
 
 test("whatever door the guesses come by, they count", { timeout: TIMEOUT }, async (t) => {
   const { userName } = joe;
-  for (const door of await doorsOf(t, world, host)) {
-    const auth = door.of(AuthService);
+  for (const door of await callTransports(t, world, host)) {
+    const auth = door.client(AuthService);
     const password = await sealPassword(await auth.getPublicKey({}), "wrong");
     const guess = auth.login({ userName, password, device });
     await assert.rejects(guess, (e) => reasonOf(LuckyError.from(e)) === "CREDENTIALS_INVALID");

@@ -8,13 +8,13 @@ import { SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { startChild } from "../../scripts/child.ts";
 import { startMesh } from "../../scripts/mesh.ts";
 import { freePorts } from "../../scripts/ports.ts";
-import { Dealings, foundIn } from "../attack/canaries.ts";
+import { CanaryTraffic, findSecret } from "../attack/canaries.ts";
 import { startTestPostgres } from "../backends/postgres.ts";
-import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
+import { randomPhoneNumber, startSmsGateway } from "../backends/sms-gateway.ts";
 import { testMode } from "../world/world.ts";
 
 const TIMEOUT = 170_000;
-const phones = await startPhones({ after });
+const phones = await startSmsGateway({ after });
 const settings: Record<string, string> = {
   ...phones.settings,
   LUCKY_LOG_LEVEL: "trace",
@@ -85,11 +85,11 @@ async function inDatabase(sql: string): Promise<void> {
   await client.end();
 }
 
-async function requireUnheard(some: Dealings): Promise<void> {
+async function requireUnheard(some: CanaryTraffic): Promise<void> {
   const heard = await overheard(some.errors);
   for (const secret of some.secrets) {
     for (const [where, text] of heard) {
-      assert.equal(foundIn(text, secret), undefined, `${secret.what} in ${where}`);
+      assert.equal(findSecret(text, secret), undefined, `${secret.what} in ${where}`);
     }
   }
 }
@@ -97,22 +97,22 @@ async function requireUnheard(some: Dealings): Promise<void> {
 test("what is secret is in no log, at its lowest level, in no metric and in no error", {
   timeout: TIMEOUT,
 }, async () => {
-  const some = new Dealings(lucky, phones);
-  const ana = await some.registered("ana");
-  const ben = await some.registered("ben");
-  await some.bound(ana);
-  const { phone } = await some.byPhone();
+  const some = new CanaryTraffic(lucky, phones);
+  const ana = await some.register("ana");
+  const ben = await some.register("ben");
+  await some.bindPhone(ana);
+  const { phone } = await some.registerByPhone();
   await some.users(ben.token).searchUsers({ query: { case: "phone", value: phone } });
-  await some.wrote(ana, ben);
-  await some.scanned(ben);
-  await some.refreshed(ben.tokens);
-  await some.mistaken(ana);
-  await some.overSocket(ben);
-  const root = await some.registered("root");
-  const leaver = await some.registered("leaver");
-  const leaversPhone = await some.bound(leaver);
+  await some.sendMessages(ana, ben);
+  await some.loginByQrCode(ben);
+  await some.refresh(ben.tokens);
+  await some.sendInvalidRequests(ana);
+  await some.callOverSocket(ben);
+  const root = await some.register("root");
+  const leaver = await some.register("leaver");
+  const leaversPhone = await some.bindPhone(leaver);
   await inDatabase(`UPDATE auth.account SET role = 'admin' WHERE user_id = ${root.userId}`);
-  await some.administered(root, leaver, leaversPhone);
+  await some.runAdminActions(root, leaver, leaversPhone);
   assert.ok(some.secrets.length > 30, `${some.secrets.length} secrets`);
   assert.ok(some.errors.length > 10, `${some.errors.length} errors`);
   // The log does tell of the calls, down to the last of them.
@@ -126,19 +126,19 @@ test("what is secret is in no log, at its lowest level, in no metric and in no e
   ])
     assert.ok(all.includes(method), method);
   assert.ok(all.includes('"level":"debug"'));
-  assert.ok(foundIn(all, { what: "user", value: ana.userId, stored: false }));
+  assert.ok(findSecret(all, { what: "user", value: ana.userId, stored: false }));
   await requireUnheard(some);
 });
 
 test("nor when the gateway for messages, or the database, fails in the middle of it", {
   timeout: TIMEOUT,
 }, async () => {
-  const some = new Dealings(lucky, phones);
-  const ana = await some.registered("ana");
-  const cara = await some.registered("cara");
+  const some = new CanaryTraffic(lucky, phones);
+  const ana = await some.register("ana");
+  const cara = await some.register("cara");
   phones.answerWith(500, 500, 500, 500, 400);
   const unsent = { phone: some.secret("phone", randomPhoneNumber()), purpose: SmsPurpose.REGISTER };
-  await some.attempted(some.auth().sendSmsCode(unsent));
+  await some.attempt(some.auth().sendSmsCode(unsent));
 
   const client = new pg.Client(lucky.postgresUrl);
   await client.connect();
@@ -146,18 +146,20 @@ test("nor when the gateway for messages, or the database, fails in the middle of
   await client.query("ALTER TABLE auth.account RENAME TO account_away");
   await client.query("ALTER TABLE auth.login RENAME TO login_away");
   await client.query("ALTER TABLE im.entry RENAME TO entry_away");
-  const [sealed] = await some.sealed(some.secret("password"));
+  const [sealed] = await some.seal(some.secret("password"));
   const password = sealed!;
   const users = some.users(ana.token);
-  await some.failing(users.updateProfile({ location: some.secret("location") }));
-  await some.failing(users.updateProfile({ addAnswer: some.secret("answer") }));
+  await some.expectFailure(users.updateProfile({ location: some.secret("location") }));
+  await some.expectFailure(users.updateProfile({ addAnswer: some.secret("answer") }));
   const phone = some.secret("phone", randomPhoneNumber());
-  await some.failing(users.searchUsers({ query: { case: "phone", value: phone } }));
-  await some.failing(some.auth().register({ userName: "nobody", password }));
-  const [again] = await some.sealed(some.secret("password"));
-  await some.failing(some.auth().login({ userName: "x", password: again, device: some.device() }));
-  await some.failing(some.auth().refresh({ refreshToken: ana.tokens.refreshToken }));
-  await some.failing(some.wrote(ana, cara));
+  await some.expectFailure(users.searchUsers({ query: { case: "phone", value: phone } }));
+  await some.expectFailure(some.auth().register({ userName: "nobody", password }));
+  const [again] = await some.seal(some.secret("password"));
+  await some.expectFailure(
+    some.auth().login({ userName: "x", password: again, device: some.device() }),
+  );
+  await some.expectFailure(some.auth().refresh({ refreshToken: ana.tokens.refreshToken }));
+  await some.expectFailure(some.sendMessages(ana, cara));
   await client.query("ALTER TABLE auth.account_away RENAME TO account");
   await client.query("ALTER TABLE auth.login_away RENAME TO login");
   await client.query("ALTER TABLE im.entry_away RENAME TO entry");

@@ -16,8 +16,8 @@ test("what is not acknowledged comes again, then the device is told to sync and 
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
-  t.after(() => ana!.leave());
-  const a = await ana!.phone();
+  t.after(() => ana!.closeDevices());
+  const a = await ana!.clientDevice();
   await a.client.connect();
   const silent = await RawDevice.hello(world.url, (await ben!.login()).accessToken);
   t.after(() => silent.close());
@@ -52,8 +52,8 @@ test("one acknowledgement covers everything before it, and nothing comes again",
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
-  t.after(() => ana!.leave());
-  const a = await ana!.phone();
+  t.after(() => ana!.closeDevices());
+  const a = await ana!.clientDevice();
   await a.client.connect();
   const device = await RawDevice.hello(world.url, (await ben!.login()).accessToken);
   t.after(() => device.close());
@@ -95,8 +95,8 @@ test("one acknowledgement covers everything before it, and nothing comes again",
 
 test("the sender sees SENT, DELIVERED, READ", { timeout: TIMEOUT }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
-  t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
-  const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
+  t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
+  const [a, b] = await Promise.all([ana!.clientDevice(), ben!.clientDevice()]);
   await a.client.connect();
   const { conversationId, sequence } = await a.client.send({ userId: ben!.userId }, "hi");
   assert.equal(a.receipts.filter((r) => r.userId === ben!.userId).length, 0);

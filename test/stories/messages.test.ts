@@ -18,8 +18,8 @@ test("a message arrives on either side, in order, and both see the same log", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
-  const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
-  t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
+  const [a, b] = await Promise.all([ana!.clientDevice(), ben!.clientDevice()]);
+  t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
   await Promise.all([a.client.connect(), b.client.connect()]);
 
   const first = await a.client.send({ userId: ben!.userId }, "hi ben");
@@ -49,8 +49,8 @@ test("every kind of content that a user may send travels unchanged", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
-  const b = await ben!.phone();
-  t.after(() => ben!.leave());
+  const b = await ben!.clientDevice();
+  t.after(() => ben!.closeDevices());
   await b.client.connect();
   const messages = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
   const media = { url: "https://example.org/a.webp", sizeBytes: 10n, mimeType: "image/webp" };
@@ -202,8 +202,8 @@ test("16 senders at once in one group: gap-free, and the same for all", {
   const senders = 16;
   const each = 25;
   const crowd = await people(world, ...Array.from({ length: senders }, (_, i) => `member${i}`));
-  t.after(() => Promise.all(crowd.map((p) => p.leave())));
-  const phones = await Promise.all(crowd.map((p) => p.phone()));
+  t.after(() => Promise.all(crowd.map((p) => p.closeDevices())));
+  const phones = await Promise.all(crowd.map((p) => p.clientDevice()));
   await Promise.all(phones.map((p) => p.client.connect()));
   const { group } = await phones[0]!.client.groups.createGroup({
     name: "all at once",
@@ -261,9 +261,9 @@ test("16 senders at once in one group: gap-free, and the same for all", {
 
 test("the sender's other devices get the message too", { timeout: TIMEOUT }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
-  t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
-  const laptop = await ana!.phone({ deviceClass: DeviceClass.DESKTOP });
-  const mobile = await ana!.phone({ deviceClass: DeviceClass.MOBILE });
+  t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
+  const laptop = await ana!.clientDevice({ deviceClass: DeviceClass.DESKTOP });
+  const mobile = await ana!.clientDevice({ deviceClass: DeviceClass.MOBILE });
   await Promise.all([laptop.client.connect(), mobile.client.connect()]);
   const { conversationId } = await laptop.client.send({ userId: ben!.userId }, "from the laptop");
   await mobile.until(() => mobile.texts(conversationId).length === 1);
@@ -279,8 +279,8 @@ test("the sender's other devices get the message too", { timeout: TIMEOUT }, asy
 
 test("typing reaches who is there and is stored nowhere", { timeout: TIMEOUT }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
-  t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
-  const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
+  t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
+  const [a, b] = await Promise.all([ana!.clientDevice(), ben!.clientDevice()]);
   await Promise.all([a.client.connect(), b.client.connect()]);
   const { conversationId } = await a.client.send({ userId: ben!.userId }, "hi");
   await b.until(() => b.texts().length === 1);
@@ -296,7 +296,7 @@ test("typing reaches who is there and is stored nowhere", { timeout: TIMEOUT }, 
     position: { case: "afterSequence", value: 0n },
   });
   assert.equal(entries.length, 1);
-  const late = await ben!.phone();
+  const late = await ben!.clientDevice();
   await late.client.connect();
   const { conversations } = await late.client.messages.sync({});
   assert.equal(conversations[0]!.lastSequence, 1n);
@@ -307,8 +307,12 @@ test("who joins a group hears it from there on, who is removed no more", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben, cai] = await people(world, "ana", "ben", "cai");
-  t.after(() => Promise.all([ana!.leave(), ben!.leave(), cai!.leave()]));
-  const [a, b, c] = await Promise.all([ana!.phone(), ben!.phone(), cai!.phone()]);
+  t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices(), cai!.closeDevices()]));
+  const [a, b, c] = await Promise.all([
+    ana!.clientDevice(),
+    ben!.clientDevice(),
+    cai!.clientDevice(),
+  ]);
   await Promise.all([a, b, c].map((p) => p.client.connect()));
   const { group } = await a.client.groups.createGroup({ name: "g", userIds: [ben!.userId] });
   const conversationId = group!.groupId;

@@ -7,14 +7,14 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { reasonOf } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
+import { randomPhoneNumber, startSmsGateway } from "../backends/sms-gateway.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, people } from "../world/people.ts";
-import { doorsOf } from "../world/transports.ts";
+import { callTransports } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-const phones = await startPhones({ after });
+const phones = await startSmsGateway({ after });
 const world = await startWorld({ after }, { settings: phones.settings });
 const auth = clientOf(world.url, AuthService);
 const FIRST = "a passphrase for stories";
@@ -42,7 +42,7 @@ async function change(own: typeof auth, old: string | undefined, fresh: string, 
 async function numbered() {
   const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.REGISTER });
-  const code = await phones.codeTo(phone);
+  const code = await phones.codeSentTo(phone);
   const { user, tokens } = await auth.registerByPhone({ phone, code, device: device() });
   return { phone, userName: user!.userName, tokens: tokens! };
 }
@@ -70,8 +70,8 @@ test("a password is changed by every door", { timeout: TIMEOUT }, async (t) => {
   // Each change ends the other logins, so every door gets a person of its own.
   for (const [at, name] of ["json", "grpc", "socket"].entries()) {
     const [one] = await people(world, name);
-    const door = (await doorsOf(t, world, one!))[at]!;
-    await change(door.of(AuthService), FIRST, "tulip hatchet orbit");
+    const door = (await callTransports(t, world, one!))[at]!;
+    await change(door.client(AuthService), FIRST, "tulip hatchet orbit");
     await login(one!.userName, "tulip hatchet orbit");
   }
 });
@@ -111,7 +111,7 @@ test("an account by number alone sets its first password without an old one", {
   const alone = change(own, undefined, "tulip hatchet orbit");
   await assert.rejects(alone, because(ErrorReason.SMS_CODE_INVALID));
   await own.sendSmsCode({ phone, purpose: SmsPurpose.PROVE });
-  await change(own, undefined, "tulip hatchet orbit", await phones.codeTo(phone));
+  await change(own, undefined, "tulip hatchet orbit", await phones.codeSentTo(phone));
   await login(userName, "tulip hatchet orbit");
   const again = change(own, undefined, "lantern quartz zebra");
   await assert.rejects(again, because(ErrorReason.CREDENTIALS_INVALID));
@@ -123,7 +123,7 @@ test("a forgotten password is reset by a code, and every login ends", {
   const { phone, userName, tokens } = await numbered();
   const live = await RawDevice.hello(world.url, tokens.accessToken);
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.RESET });
-  const code = await phones.codeTo(phone);
+  const code = await phones.codeSentTo(phone);
   const reset = async (one: string, text: string) =>
     auth.resetPassword({ phone, code: one, newPassword: await seal(text) });
   const wrong = String((Number(code) + 1) % 1_000_000).padStart(6, "0");

@@ -15,7 +15,7 @@ import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { beginQrLogin } from "../../client/login/qr-login.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, type Person, people } from "../world/people.ts";
-import { Screen } from "../world/qr-screen.ts";
+import { QrScreen } from "../world/qr-screen.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -43,7 +43,7 @@ for (const protocol of ["grpc", "connect"] as const) {
   }, async () => {
     const [ana] = await people(world, "ana");
     const phone = await phoneOf(ana!);
-    const screen = await Screen.show(world, { deviceName: "Ana's desk" }, protocol);
+    const screen = await QrScreen.show(world, { deviceName: "Ana's desk" }, protocol);
     const watch = screen.watch();
     assert.equal((await watch.next())?.state, WAITING);
 
@@ -61,7 +61,7 @@ for (const protocol of ["grpc", "connect"] as const) {
     assert.equal(confirmed?.state, CONFIRMED);
     assert.deepEqual(await whose(confirmed.tokens!, ana!), {
       userName: ana!.userName,
-      deviceId: screen.asking.deviceId,
+      deviceId: screen.credentials.deviceId,
     });
     assert.equal(await watch.next(), undefined);
     // The tokens live on like any others.
@@ -72,15 +72,15 @@ for (const protocol of ["grpc", "connect"] as const) {
   test(`a device that polls over ${protocol} gets in as well`, { timeout: TIMEOUT }, async () => {
     const [ana] = await people(world, "ana");
     const phone = await phoneOf(ana!);
-    const screen = await Screen.show(world, { deviceClass: DeviceClass.WEB }, protocol);
+    const screen = await QrScreen.show(world, { deviceClass: DeviceClass.WEB }, protocol);
     const { qrLoginId } = screen;
-    assert.equal((await screen.look()).state, WAITING);
+    assert.equal((await screen.poll()).state, WAITING);
     await phone.auth.scanQrLogin({ qrLoginId });
     // A phone that had no answer says it again.
     await phone.auth.scanQrLogin({ qrLoginId });
-    assert.equal((await screen.look()).state, SCANNED);
+    assert.equal((await screen.poll()).state, SCANNED);
     await phone.auth.confirmQrLogin({ qrLoginId });
-    const { state, tokens } = await screen.look();
+    const { state, tokens } = await screen.poll();
     assert.equal(state, CONFIRMED);
     await whose(tokens!, ana!);
   });
@@ -117,7 +117,7 @@ test("the phone's side works over its socket, which is told of the new device", 
   const { accessToken } = await phoneOf(ana!);
   const phone = await RawDevice.hello(world.url, accessToken);
   t.after(() => phone.close());
-  const screen = await Screen.show(world, { deviceName: "desk" });
+  const screen = await QrScreen.show(world, { deviceName: "desk" });
   const { qrLoginId } = screen;
   let calls = 0;
   const call = async (name: string, request: Uint8Array) => {
@@ -138,11 +138,11 @@ test("the phone's side works over its socket, which is told of the new device", 
     "ConfirmQrLogin",
     toBinary(ConfirmQrLoginRequestSchema, create(ConfirmQrLoginRequestSchema, { qrLoginId })),
   );
-  const { tokens } = await screen.look();
+  const { tokens } = await screen.poll();
   await whose(tokens!, ana!);
   const notice = await phone.next("securityNotice");
   assert.equal(notice.kind, SecurityNoticeKind.DEVICE_LOGGED_IN);
-  assert.equal(notice.deviceId, screen.asking.deviceId);
+  assert.equal(notice.deviceId, screen.credentials.deviceId);
   assert.equal(notice.deviceName, "desk");
 });
 
@@ -151,7 +151,7 @@ test("a device that is turned away is told so, at once and for good", {
 }, async () => {
   const [ana] = await people(world, "ana");
   const phone = await phoneOf(ana!);
-  const screen = await Screen.show(world);
+  const screen = await QrScreen.show(world);
   const watch = screen.watch();
   await watch.next();
   await phone.auth.scanQrLogin({ qrLoginId: screen.qrLoginId });
@@ -159,7 +159,7 @@ test("a device that is turned away is told so, at once and for good", {
   await phone.auth.refuseQrLogin({ qrLoginId: screen.qrLoginId });
   assert.equal((await watch.next())?.state, REFUSED);
   assert.equal(await watch.next(), undefined);
-  assert.equal((await screen.look()).state, REFUSED);
+  assert.equal((await screen.poll()).state, REFUSED);
 });
 
 test("the client shows the code and comes in by itself", { timeout: TIMEOUT }, async () => {

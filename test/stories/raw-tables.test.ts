@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
-import { Dealings, foundIn, type Secret } from "../attack/canaries.ts";
-import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
+import { CanaryTraffic, findSecret, type Secret } from "../attack/canaries.ts";
+import { randomPhoneNumber, startSmsGateway } from "../backends/sms-gateway.ts";
 import { clientOf } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-const phones = await startPhones({ after });
+const phones = await startSmsGateway({ after });
 const world = await startWorld({ after }, { settings: phones.settings });
 
 /** Every value of every table of a schema, as people who have the database alone would read it. */
@@ -51,14 +51,14 @@ function disguises(secret: Secret): Secret[] {
 test("who reads the raw tables finds no password, code, token, number, place or day", {
   timeout: TIMEOUT,
 }, async () => {
-  const some = new Dealings(world, phones);
-  const ana = await some.registered("ana");
-  const ben = await some.registered("ben");
-  const phone = await some.bound(ana);
-  await some.byPhone();
-  await some.wrote(ana, ben);
-  await some.scanned(ben);
-  await some.refreshed(ben.tokens);
+  const some = new CanaryTraffic(world, phones);
+  const ana = await some.register("ana");
+  const ben = await some.register("ben");
+  const phone = await some.bindPhone(ana);
+  await some.registerByPhone();
+  await some.sendMessages(ana, ben);
+  await some.loginByQrCode(ben);
+  await some.refresh(ben.tokens);
 
   // The values are there, for who may see them.
   const { profile } = await clientOf(world.url, UserService, ana.token).getMyProfile({});
@@ -73,25 +73,25 @@ test("who reads the raw tables finds no password, code, token, number, place or 
   for (const secret of some.secrets.filter(({ stored }) => !stored)) {
     for (const disguise of disguises(secret)) {
       for (const { where, text } of values) {
-        assert.equal(foundIn(text, disguise), undefined, `${secret.what} in ${where}`);
+        assert.equal(findSecret(text, disguise), undefined, `${secret.what} in ${where}`);
       }
     }
   }
   // The search itself finds what lies open, such as a user's name and what was written.
   const open = (value: string) => ({ what: "", value, stored: true });
-  assert.ok(values.some(({ text }) => foundIn(text, open(ana.userName))));
+  assert.ok(values.some(({ text }) => findSecret(text, open(ana.userName))));
   const written = await everything("im");
   const message = of("message")[0]!;
-  assert.ok(written.some(({ text }) => foundIn(text, message)));
+  assert.ok(written.some(({ text }) => findSecret(text, message)));
 });
 
 test("a number is found by its whole value alone, and only when its owner lets it", {
   timeout: TIMEOUT,
 }, async () => {
-  const some = new Dealings(world, phones);
-  const ana = await some.registered("ana");
-  const ben = await some.registered("ben");
-  const phone = await some.bound(ana);
+  const some = new CanaryTraffic(world, phones);
+  const ana = await some.register("ana");
+  const ben = await some.register("ben");
+  const phone = await some.bindPhone(ana);
   const users = clientOf(world.url, UserService, ben.token);
   const found = async (value: string) =>
     (await users.searchUsers({ query: { case: "phone", value } })).users.map((u) => u.userId);
@@ -105,12 +105,12 @@ test("a number is found by its whole value alone, and only when its owner lets i
 test("after its deletion nothing in the tables of accounts tells of a person", {
   timeout: TIMEOUT,
 }, async () => {
-  const some = new Dealings(world, phones);
-  const ana = await some.registered("ana");
-  await some.scanned(ana);
+  const some = new CanaryTraffic(world, phones);
+  const ana = await some.register("ana");
+  await some.loginByQrCode(ana);
   const phone = some.secret("phone", randomPhoneNumber());
-  const code = await some.code(phone, SmsPurpose.BIND, ana.token);
-  const [bound] = await some.sealed(ana.password);
+  const code = await some.requestCode(phone, SmsPurpose.BIND, ana.token);
+  const [bound] = await some.seal(ana.password);
   await clientOf(world.url, AuthService, ana.token).bindPhone({ phone, code, password: bound });
   const personal = [ana.userName, "a phone"].map((value) => ({ what: "", value, stored: true }));
   const tells = async () => {
@@ -118,12 +118,14 @@ test("after its deletion nothing in the tables of accounts tells of a person", {
       UNION ALL SELECT to_jsonb(t)::text FROM auth.qr_login t WHERE user_id = $1`;
     const { rows } = await world.pool.query(mine, [ana.userId]);
     const open = await everything("auth");
-    const names = open.filter(({ text }) => foundIn(text, personal[0]!)).map(({ where }) => where);
-    return [...names, ...rows.filter(({ text }) => foundIn(text, personal[1]!))];
+    const names = open
+      .filter(({ text }) => findSecret(text, personal[0]!))
+      .map(({ where }) => where);
+    return [...names, ...rows.filter(({ text }) => findSecret(text, personal[1]!))];
   };
   assert.ok((await tells()).length >= 6, "before it, much does");
 
-  const [password] = await some.sealed(ana.password);
+  const [password] = await some.seal(ana.password);
   await clientOf(world.url, AuthService, ana.token).deleteAccount({ password });
   assert.deepEqual(await tells(), []);
   const { rows } = await world.pool.query("SELECT * FROM auth.account WHERE user_id = $1", [

@@ -6,13 +6,13 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
+import { randomPhoneNumber, startSmsGateway } from "../backends/sms-gateway.ts";
 import { clientOf, people } from "../world/people.ts";
-import { doorsOf } from "../world/transports.ts";
+import { callTransports } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-const phones = await startPhones({ after });
+const phones = await startSmsGateway({ after });
 const world = await startWorld({ after }, { settings: phones.settings });
 const auth = clientOf(world.url, AuthService);
 const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
@@ -27,15 +27,15 @@ const because = (reason: ErrorReason) => (error: unknown) => {
 /** Sends a code and reads it from the phone. */
 async function codeFor(phone: string): Promise<string> {
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.REGISTER });
-  return phones.codeTo(phone);
+  return phones.codeSentTo(phone);
 }
 
 test("an account is made by name and password, whatever door one comes by", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [host] = await people(world, "host");
-  for (const door of await doorsOf(t, world, host!)) {
-    const own = door.of(AuthService);
+  for (const door of await callTransports(t, world, host!)) {
+    const own = door.client(AuthService);
     const seal = async () => sealPassword(await own.getPublicKey({}), PASSWORD);
     const userName = fresh("Ana");
     const registered = await own.register({ userName, password: await seal(), displayName: "Ana" });
@@ -81,12 +81,12 @@ test("an account is made by a proven number, whatever door one comes by", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [host] = await people(world, "host");
-  for (const door of await doorsOf(t, world, host!)) {
-    const own = door.of(AuthService);
+  for (const door of await callTransports(t, world, host!)) {
+    const own = door.client(AuthService);
     const phone = randomPhoneNumber();
     const sent = await own.sendSmsCode({ phone, purpose: SmsPurpose.REGISTER });
     assert.ok(sent.expiresAtMs > 0n);
-    const code = await phones.codeTo(phone);
+    const code = await phones.codeSentTo(phone);
     const { user, tokens } = await own.registerByPhone({ phone, code, device });
     assert.match(user!.userName, /^user-\d+$/, door.name);
     assert.equal(user!.displayName, user!.userName);

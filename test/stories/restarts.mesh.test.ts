@@ -6,14 +6,14 @@ import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { beginQrLogin } from "../../client/login/qr-login.ts";
-import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
+import { randomPhoneNumber, startSmsGateway } from "../backends/sms-gateway.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, people } from "../world/people.ts";
-import { Screen } from "../world/qr-screen.ts";
+import { QrScreen } from "../world/qr-screen.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-const phones = await startPhones({ after });
+const phones = await startSmsGateway({ after });
 const settings = { ...phones.settings, LUCKY_AUTH_SMS_PER_NUMBER_PER_HOUR: "4" };
 const world = await startWorld({ after }, { mode: "mesh", settings });
 const auth = clientOf(world.url, AuthService);
@@ -38,7 +38,7 @@ test("a QR login survives the restart of what serves it: the stream ends, the cl
   const [ana] = await people(world, "ana");
   const { accessToken } = await ana!.login({ deviceClass: DeviceClass.MOBILE });
   const phone = clientOf(world.url, AuthService, accessToken);
-  const screen = await Screen.show(world);
+  const screen = await QrScreen.show(world);
   const watch = screen.watch();
   await watch.next();
   const cut = assert.rejects(watch.next(), (error) => reasonOf(error) === ErrorReason.UNAVAILABLE);
@@ -61,7 +61,7 @@ test("a QR login survives the restart of what serves it: the stream ends, the cl
   }
   await cut;
   assert.deepEqual(states, [WAITING, SCANNED, CONFIRMED]);
-  assert.equal((await screen.look()).state, WAITING);
+  assert.equal((await screen.poll()).state, WAITING);
 });
 
 test("whoever was away when a login ended knows it when it is back", {
@@ -91,7 +91,7 @@ test("codes, their budgets and the time outlive a restart of auth", {
   const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
   const codeFor = async (purpose: SmsPurpose) => {
     await auth.sendSmsCode({ phone, purpose });
-    return phones.codeTo(phone);
+    return phones.codeSentTo(phone);
   };
   const registered = await auth.registerByPhone({
     phone,

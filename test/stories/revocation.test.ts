@@ -78,9 +78,9 @@ test("when the keys are withdrawn no token of theirs gets in, and honest devices
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
-  t.after(() => ana!.leave());
+  t.after(() => ana!.closeDevices());
   const { accessToken, refreshToken } = await ana!.login();
-  const phone = await ana!.phone();
+  const phone = await ana!.clientDevice();
   const devices = await Promise.all(
     doors().map(async (door) => {
       const [person] = await people(world, "person");

@@ -49,10 +49,10 @@ test("an old session that closes late does not erase the new one", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
-  t.after(() => ana!.leave());
+  t.after(() => ana!.closeDevices());
   const [here, there] = two();
   const { accessToken } = await ben!.login({ deviceId: "roaming" });
-  const a = await ana!.phone();
+  const a = await ana!.clientDevice();
   await a.client.connect();
   const { conversationId } = await a.client.send({ userId: ben!.userId }, "first");
   for (let round = 0; round < 5; round++) {

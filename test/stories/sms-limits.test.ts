@@ -3,13 +3,13 @@ import { after, test } from "node:test";
 import { AuthService, DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LuckyError } from "../../client/error.ts";
-import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
+import { randomPhoneNumber, startSmsGateway } from "../backends/sms-gateway.ts";
 import { clientOf } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const [perAddress, perDay] = [20, 40];
-const phones = await startPhones({ after });
+const phones = await startSmsGateway({ after });
 const world = await startWorld(
   { after },
   {
@@ -31,7 +31,7 @@ const [SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS] = [1_000, 60_000, 3_600_000, 86_40
 const known = await (async () => {
   const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
-  await auth.registerByPhone({ phone, code: await phones.codeTo(phone), device });
+  await auth.registerByPhone({ phone, code: await phones.codeSentTo(phone), device });
   return phone;
 })();
 
@@ -57,13 +57,13 @@ test("a code is good for five minutes, and another one can be had after one", {
   const sent = await send(known);
   about(Number(sent.expiresAtMs) - clock.now(), 5 * MINUTE_MS);
   assert.equal(Number(sent.resendAfterMs), MINUTE_MS);
-  const code = await phones.codeTo(known);
+  const code = await phones.codeSentTo(known);
   about(await waitOf(send(known)), MINUTE_MS);
   await clock.advance(40 * SECOND_MS);
   about(await waitOf(send(known)), 20 * SECOND_MS);
   await clock.advance(21 * SECOND_MS);
   await send(known);
-  const [older, newer] = [code, await phones.codeTo(known)];
+  const [older, newer] = [code, await phones.codeSentTo(known)];
   const login = (code: string) => auth.loginBySmsCode({ phone: known, code, device });
   const refused = (code: string) =>
     assert.rejects(login(code), (error) => {
@@ -76,7 +76,7 @@ test("a code is good for five minutes, and another one can be had after one", {
   await login(newer);
   await clock.advance(MINUTE_MS);
   await send(known);
-  const late = await phones.codeTo(known);
+  const late = await phones.codeSentTo(known);
   await clock.advance(5 * MINUTE_MS);
   await refused(late);
 });
@@ -106,23 +106,23 @@ test("a gateway without an answer is asked again after three seconds, and given 
 }, async () => {
   await clock.advance(HOUR_MS);
   const phone = randomPhoneNumber();
-  phones.answerWith("silence");
-  const once = phones.silence();
+  phones.answerWith("no answer");
+  const once = phones.nextUnanswered();
   const sending = send(phone, REGISTER);
   await once;
   await clock.advance(3 * SECOND_MS);
   await sending;
-  await phones.codeTo(phone);
+  await phones.codeSentTo(phone);
 
-  phones.answerWith("silence", "silence", "silence");
-  let next = phones.silence();
+  phones.answerWith("no answer", "no answer", "no answer");
+  let next = phones.nextUnanswered();
   const failing = assert.rejects(send(randomPhoneNumber(), REGISTER), (error) => {
     assert.equal(ErrorReason[LuckyError.from(error).reason], "SMS_NOT_SENT");
     return true;
   });
   for (let attempt = 1; attempt < 3; attempt++) {
     await next;
-    next = phones.silence();
+    next = phones.nextUnanswered();
     await clock.advance(3 * SECOND_MS);
   }
   await next;

@@ -5,14 +5,14 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode, SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import { reasonOf } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { randomPhoneNumber, startPhones } from "../backends/sms-gateway.ts";
+import { randomPhoneNumber, startSmsGateway } from "../backends/sms-gateway.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, people } from "../world/people.ts";
-import { doorsOf } from "../world/transports.ts";
+import { callTransports } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-const phones = await startPhones({ after });
+const phones = await startSmsGateway({ after });
 const settings = { ...phones.settings, LUCKY_AUTH_SMS_ATTEMPTS: "2" };
 const world = await startWorld({ after }, { settings });
 const auth = clientOf(world.url, AuthService);
@@ -26,7 +26,7 @@ const otherThan = (code: string) => String((Number(code) + 1) % 1_000_000).padSt
 
 async function codeFor(phone: string, purpose: SmsPurpose): Promise<string> {
   await auth.sendSmsCode({ phone, purpose });
-  return phones.codeTo(phone);
+  return phones.codeSentTo(phone);
 }
 
 /** A number with an account. */
@@ -42,10 +42,10 @@ test("a phone logs in by a code, whatever door it comes by, and the code is good
 }, async (t) => {
   const [host] = await people(world, "host");
   const { phone, userId } = await known();
-  for (const door of await doorsOf(t, world, host!)) {
-    const own = door.of(AuthService);
+  for (const door of await callTransports(t, world, host!)) {
+    const own = door.client(AuthService);
     await own.sendSmsCode({ phone, purpose: LOGIN });
-    const code = await phones.codeTo(phone);
+    const code = await phones.codeSentTo(phone);
     const login = () => own.loginBySmsCode({ phone, code, device });
     assert.equal((await login()).user?.userId, userId, door.name);
     await assert.rejects(login(), because(ErrorReason.SMS_CODE_INVALID));
@@ -63,7 +63,7 @@ test("a number is bound by who owns account and number, replaced, and never shar
   const phone = randomPhoneNumber();
   const send = async (as: typeof asAna) => {
     await as.sendSmsCode({ phone, purpose: BIND });
-    return phones.codeTo(phone);
+    return phones.codeSentTo(phone);
   };
   const anonymous = auth.sendSmsCode({ phone, purpose: BIND });
   await assert.rejects(anonymous, because(ErrorReason.TOKEN_INVALID));
@@ -96,10 +96,10 @@ test("a replaced number ends the other logins at once, and needs more than a tok
   t.after(() => here.close());
   const phone = randomPhoneNumber();
   await mine.sendSmsCode({ phone, purpose: BIND });
-  const code = await phones.codeTo(phone);
+  const code = await phones.codeSentTo(phone);
   await assert.rejects(mine.bindPhone({ phone, code }), because(ErrorReason.SMS_CODE_INVALID));
   await mine.sendSmsCode({ phone: old, purpose: PROVE });
-  await mine.bindPhone({ phone, code, proofCode: await phones.codeTo(old) });
+  await mine.bindPhone({ phone, code, proofCode: await phones.codeSentTo(old) });
   assert.equal((await there.closed).code, CloseCode.TOKEN_REVOKED);
   const notice = await here.next("securityNotice");
   assert.equal(notice.kind, SecurityNoticeKind.PHONE_CHANGED);

@@ -47,8 +47,8 @@ test("a last message that was swallowed on the way is noticed within one sweep",
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
-  t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
-  const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
+  t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
+  const [a, b] = await Promise.all([ana!.clientDevice(), ben!.clientDevice()]);
   await Promise.all([a.client.connect(), b.client.connect()]);
   const { conversationId } = await a.client.send({ userId: ben!.userId }, "seen");
   await b.until(() => b.texts().length === 1);

@@ -16,8 +16,8 @@ test("a device that was away gets 5,000 entries, in order, once", {
 }, async (t) => {
   const missed = 5_000;
   const [ana, ben] = await people(world, "ana", "ben");
-  t.after(() => Promise.all([ana!.leave(), ben!.leave()]));
-  const [a, b] = await Promise.all([ana!.phone(), ben!.phone()]);
+  t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
+  const [a, b] = await Promise.all([ana!.clientDevice(), ben!.clientDevice()]);
   await Promise.all([a.client.connect(), b.client.connect()]);
   const { conversationId } = await a.client.send({ userId: ben!.userId }, "0");
   await b.until(() => b.entries.length === 1);

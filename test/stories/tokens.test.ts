@@ -104,8 +104,8 @@ test("an access token opens nothing after a quarter of an hour; a refresh token 
 });
 
 test("a client keeps its session over the ends of its tokens", { timeout: TIMEOUT }, async (t) => {
-  const { client } = await dan.phone({ clock });
-  t.after(() => dan.leave());
+  const { client } = await dan.clientDevice({ clock });
+  t.after(() => dan.closeDevices());
   await client.connect();
   const states: string[] = [];
   client.on("state", ({ kind }) => states.push(kind));

@@ -12,16 +12,19 @@ import { sealPassword } from "../../client/login/password.ts";
 
 const PASSWORD = "a passphrase for stories";
 
-/** How long a phone waits for what it should see: less than a story may take, so that it can say. */
-const PATIENCE_MS = 110_000;
+/**
+ * Time-out of `until`, ms. Shorter than the time-out of a story, so that `until` can report what the
+ * device saw.
+ */
+const WAIT_TIMEOUT_MS = 110_000;
 
-/** What a story needs of the system under test. */
+/** The part of the system under test that people need. */
 export interface Reachable {
-  /** The gateway: "http://host:port". */
+  /** Address of the gateway: "http://host:port". */
   readonly url: string;
 }
 
-/** A client of one service at an address, with a token or without. */
+/** Creates a client of one service at an address, with an access token or without one. */
 export function clientOf<S extends DescService>(url: string, desc: S, token?: string): Client<S> {
   const withToken: Interceptor = (next) => (request) => {
     if (token !== undefined) request.header.set("authorization", `Bearer ${token}`);
@@ -36,12 +39,12 @@ export function clientOf<S extends DescService>(url: string, desc: S, token?: st
   return createClient(desc, transport);
 }
 
-/** A registered user. Names get a suffix, so that stories on one system never meet. */
+/** A registered user. A random suffix keeps the names of stories on one system apart. */
 export class Person {
   readonly userName: string;
   readonly userId: string;
   readonly #url: string;
-  readonly #phones: Phone[] = [];
+  readonly #devices: ClientDevice[] = [];
 
   private constructor(url: string, userName: string, userId: string) {
     this.#url = url;
@@ -57,7 +60,7 @@ export class Person {
     return new Person(world.url, userName, user!.userId);
   }
 
-  /** Logs a device in, without a client. */
+  /** Logs a device in without creating a client. Absent: a random device id, class WEB. */
   async login(device: { deviceId?: string; deviceClass?: DeviceClass } = {}): Promise<Tokens> {
     const auth = clientOf(this.#url, AuthService);
     const key = await auth.getPublicKey({});
@@ -72,36 +75,36 @@ export class Person {
     return tokens!;
   }
 
-  /** A logged-in client on a device of its own; not connected yet. */
-  async phone(options: PhoneOptions = {}): Promise<Phone> {
+  /** Logs in a client on a device of its own. It is not connected yet. */
+  async clientDevice(options: ClientDeviceOptions = {}): Promise<ClientDevice> {
     const deviceId = options.deviceId ?? randomUUID();
     const deviceClass = options.deviceClass ?? DeviceClass.WEB;
     const { clock } = options;
     const client = new LuckyClient({ url: this.#url, device: { deviceId, deviceClass }, clock });
     await client.login(this.userName, PASSWORD);
-    const phone = new Phone(client, this.userId);
-    this.#phones.push(phone);
-    return phone;
+    const device = new ClientDevice(client, this.userId);
+    this.#devices.push(device);
+    return device;
   }
 
-  /** Closes its phones. */
-  async leave(): Promise<void> {
-    await Promise.all(this.#phones.map((phone) => phone.client.close()));
+  /** Closes the clients of all its devices. */
+  async closeDevices(): Promise<void> {
+    await Promise.all(this.#devices.map((device) => device.client.close()));
   }
 }
 
-export interface PhoneOptions {
+export interface ClientDeviceOptions {
   readonly deviceId?: string;
   readonly deviceClass?: DeviceClass;
-  /** The client's own; the real one when absent. */
+  /** The client's clock; the system clock when absent. */
   readonly clock?: Clock;
 }
 
-/** A LuckyClient and a record of everything its user would have seen. */
-export class Phone {
+/** A LuckyClient and a record of everything that its user would have seen. */
+export class ClientDevice {
   readonly client: LuckyClient;
   readonly userId: string;
-  /** In the order in which they became visible. */
+  /** Entries in the order in which they became visible. */
   readonly entries: Entry[] = [];
   readonly receipts: Receipt[] = [];
   readonly typings: Typing[] = [];
@@ -122,7 +125,7 @@ export class Phone {
     client.on("state", () => this.#wake());
   }
 
-  /** Visible texts, of one conversation or of all. */
+  /** Visible texts of one conversation, or of all. */
   texts(conversationId?: string): string[] {
     return this.entries
       .filter((e) => conversationId === undefined || e.conversationId === conversationId)
@@ -137,15 +140,16 @@ export class Phone {
   }
 
   /**
-   * Waits until what was seen satisfies `holds`; looks again at everything new. Rejects, and says
-   * what was seen, when that takes longer than any story should.
+   * Waits until `holds` returns true; checks it at every update. Rejects after WAIT_TIMEOUT_MS with
+   * a summary of what the device saw.
    */
   async until(holds: () => boolean): Promise<void> {
-    const signal = AbortSignal.timeout(PATIENCE_MS);
+    const signal = AbortSignal.timeout(WAIT_TIMEOUT_MS);
     const wake = () => this.#wake();
     signal.addEventListener("abort", wake);
     while (!holds()) {
-      if (signal.aborted) throw new Error(`waited ${PATIENCE_MS} ms in vain: ${this.#summary()}`);
+      if (signal.aborted)
+        throw new Error(`timed out after ${WAIT_TIMEOUT_MS} ms: ${this.#summary()}`);
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
     signal.removeEventListener("abort", wake);

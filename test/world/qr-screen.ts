@@ -4,11 +4,14 @@ import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect
 import { AuthService, type Device, DeviceClass, type QrLogin } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Reachable } from "./people.ts";
 
-/** How a story's calls travel. */
+/** Protocol of a client's calls. */
 export type Protocol = "grpc" | "connect";
 
-/** Calls of nobody in particular. */
-export function anybody(url: string, protocol: Protocol = "connect"): Client<typeof AuthService> {
+/** Creates a client of AuthService without an access token. */
+export function anonymousAuth(
+  url: string,
+  protocol: Protocol = "connect",
+): Client<typeof AuthService> {
   const transport =
     protocol === "grpc"
       ? createGrpcTransport({ baseUrl: url })
@@ -16,38 +19,38 @@ export function anybody(url: string, protocol: Protocol = "connect"): Client<typ
   return createClient(AuthService, transport);
 }
 
-/** A device that shows a QR code and waits to be let in. */
-export class Screen {
+/** A device that shows a QR code and waits for its login to be confirmed. */
+export class QrScreen {
   readonly auth: Client<typeof AuthService>;
   readonly qrLoginId: string;
-  /** What it proves itself with. */
-  readonly asking: { qrLoginId: string; secret: string; deviceId: string };
+  /** Proof that this device created the QR login. */
+  readonly credentials: { qrLoginId: string; secret: string; deviceId: string };
 
-  private constructor(auth: Client<typeof AuthService>, asking: Screen["asking"]) {
+  private constructor(auth: Client<typeof AuthService>, credentials: QrScreen["credentials"]) {
     this.auth = auth;
-    this.asking = asking;
-    this.qrLoginId = asking.qrLoginId;
+    this.credentials = credentials;
+    this.qrLoginId = credentials.qrLoginId;
   }
 
   static async show(
     world: Reachable,
     device: Partial<Pick<Device, "deviceId" | "deviceClass" | "deviceName">> = {},
     protocol: Protocol = "connect",
-  ): Promise<Screen> {
-    const auth = anybody(world.url, protocol);
-    const whole = { deviceId: randomUUID(), deviceClass: DeviceClass.DESKTOP, ...device };
-    const { qrLoginId, secret } = await auth.createQrLogin({ device: whole });
-    return new Screen(auth, { qrLoginId, secret, deviceId: whole.deviceId });
+  ): Promise<QrScreen> {
+    const auth = anonymousAuth(world.url, protocol);
+    const fullDevice = { deviceId: randomUUID(), deviceClass: DeviceClass.DESKTOP, ...device };
+    const { qrLoginId, secret } = await auth.createQrLogin({ device: fullDevice });
+    return new QrScreen(auth, { qrLoginId, secret, deviceId: fullDevice.deviceId });
   }
 
-  /** Asks once how it goes. */
-  async look(): Promise<QrLogin> {
-    return (await this.auth.getQrLogin(this.asking)).qrLogin!;
+  /** Polls the QR login once. */
+  async poll(): Promise<QrLogin> {
+    return (await this.auth.getQrLogin(this.credentials)).qrLogin!;
   }
 
-  /** Watches; `next` takes one answer, undefined at the end of the stream. */
+  /** Watches the QR login; `next` takes one answer, undefined at the end of the stream. */
   watch(signal?: AbortSignal): { next(): Promise<QrLogin | undefined> } {
-    const answers = this.auth.watchQrLogin(this.asking, { signal })[Symbol.asyncIterator]();
+    const answers = this.auth.watchQrLogin(this.credentials, { signal })[Symbol.asyncIterator]();
     return { next: async () => (await answers.next()).value?.qrLogin };
   }
 }

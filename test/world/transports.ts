@@ -6,24 +6,25 @@ import {
   Http2SessionManager,
 } from "@connectrpc/connect-node";
 import type { LuckyClient } from "../../client/client.ts";
+import type { Teardown } from "../backends/teardown.ts";
 import type { Person, Reachable } from "./people.ts";
 
-/** One of the ways to call the same method. */
-export interface Door {
+/** One of the transports that carry the same call. */
+export interface CallTransport {
   readonly name: string;
-  /** A client of a public service, with the token of the person who came in by this door. */
-  of<S extends DescService>(service: S): Client<S>;
-}
-
-interface Ending {
-  after(close: () => Promise<void>): void;
+  /** Creates a client of a public service, with the person's access token. */
+  client<S extends DescService>(service: S): Client<S>;
 }
 
 /**
- * All doors, with three logins of one person: Connect with JSON as curl speaks it, gRPC, and calls
- * over the socket of a session. What may be called without a token may be called with one.
+ * Creates all transports: Connect with JSON as curl speaks it, gRPC, and calls over the socket of a
+ * session. Each has a login of its own of the same person. Public methods accept the token too.
  */
-export async function doorsOf(t: Ending, world: Reachable, person: Person): Promise<Door[]> {
+export async function callTransports(
+  t: Teardown,
+  world: Reachable,
+  person: Person,
+): Promise<CallTransport[]> {
   const bearer = async (): Promise<Interceptor> => {
     const { accessToken } = await person.login();
     return (next) => (request) => {
@@ -31,11 +32,11 @@ export async function doorsOf(t: Ending, world: Reachable, person: Person): Prom
       return next(request);
     };
   };
-  const { client } = await person.phone();
+  const { client } = await person.clientDevice();
   await client.connect();
   const sessionManager = new Http2SessionManager(world.url);
   t.after(async () => {
-    await person.leave();
+    await person.closeDevices();
     sessionManager.abort();
   });
   const common = { baseUrl: world.url, defaultTimeoutMs: 30_000 };
@@ -47,13 +48,13 @@ export async function doorsOf(t: Ending, world: Reachable, person: Person): Prom
   });
   const grpc = createGrpcTransport({ ...common, sessionManager, interceptors: [await bearer()] });
   return [
-    { name: "Connect with JSON", of: (service) => createClient(service, json) },
-    { name: "gRPC", of: (service) => createClient(service, grpc) },
-    { name: "the socket", of: (service) => createClient(service, socketTransport(client)) },
+    { name: "Connect with JSON", client: (service) => createClient(service, json) },
+    { name: "gRPC", client: (service) => createClient(service, grpc) },
+    { name: "the socket", client: (service) => createClient(service, socketTransport(client)) },
   ];
 }
 
-/** The socket of a session as a transport of unary calls. */
+/** Wraps the socket of a session as a Connect transport of unary calls. */
 function socketTransport(client: LuckyClient): Transport {
   return {
     async unary(method, _signal, _timeoutMs, _header, input) {

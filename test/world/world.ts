@@ -9,63 +9,65 @@ import type { Child } from "../../scripts/child.ts";
 import { type OwnBackends, startMesh } from "../../scripts/mesh.ts";
 import { type AllOptions, startAll } from "../../services/all.ts";
 import { quiet, startTestPostgres } from "../backends/postgres.ts";
+import type { Teardown } from "../backends/teardown.ts";
 import { ageLimits, startMeshClock } from "../clock/mesh-clock.ts";
-import { MovedClock } from "../clock/offset-clock.ts";
+import { OffsetClock } from "../clock/offset-clock.ts";
 
 export type Mode = "embedded" | "mesh";
 
 export interface WorldOptions {
-  /** What LUCKY_TEST_MODE says when absent, else "embedded". */
+  /** The mode of LUCKY_TEST_MODE when absent; "embedded" without that variable too. */
   readonly mode?: Mode;
-  /** LUCKY_… settings on top of those that make tests quick. */
+  /** LUCKY_… settings on top of FAST_SETTINGS. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** Parts to replace; embedded only. */
+  /** Parts to replace; an embedded world only. */
   readonly overrides?: Omit<NonNullable<AllOptions["overrides"]>, "clock">;
 }
 
 /**
- * The time of a world, of all its processes and of its test: it runs as the real one does, and a test
- * moves it forward. Two clocks cannot be moved. Redis' own: what the limiter has counted is made older
- * instead, and leases of instances stay as they are, renewed in real time. PostgreSQL's: by it run
- * the leases of worker numbers alone. After a jump of more than 20 s each process leases another
- * number, as after a machine's sleep, and gives no ids until it has it: register people before.
+ * The time of a world: one clock for its test and all its processes. It runs like the system clock,
+ * and a test moves it forward. Two clocks cannot be moved:
+ * - Redis' own clock. The limiter's counters are made older instead. Instances renew their leases in
+ *   real time, so those leases stay as they are.
+ * - PostgreSQL's clock. Only the leases of worker numbers use it. After a jump of more than 20 s each
+ *   process leases another worker number, as after a machine's sleep, and creates no ids until it has
+ *   one: register people before such a jump.
  */
 export interface WorldClock extends Clock {
-  /** Moves it; resolves when everybody has rung what came due, not when what that began is done. */
+  /**
+   * Moves it forward. Resolves when every process has fired the timers that became due. Asynchronous
+   * work that those timers started may still be running.
+   */
   advance(ms: number): Promise<void>;
 }
 
-/** A whole Lucky of a test's own. */
+/** A whole system that one test starts for itself. */
 export interface World {
   readonly mode: Mode;
-  /** Of the gateway: "http://127.0.0.1:port". */
+  /** Address of the gateway: "http://127.0.0.1:port". */
   readonly url: string;
-  /** Of each connect instance, without the gateway: "http://127.0.0.1:port". */
+  /** Address of each connect instance, bypassing the gateway: "http://127.0.0.1:port". */
   readonly connects: readonly string[];
   readonly clock: WorldClock;
-  /** To look at what was stored. */
+  /** Direct access to the system's database. */
   readonly pool: pg.Pool;
-  /** The processes and servers of a mesh, to be stopped and killed. Throws when embedded. */
+  /** Processes and servers of the mesh, for a test to stop and kill. Throws when embedded. */
   readonly mesh: WorldMesh;
-  /** Ends it before the test does. Idempotent. */
+  /** Stops it before the test ends. Idempotent. */
   stop(): Promise<void>;
 }
 
 export interface WorldMesh {
   readonly backends: OwnBackends;
-  /** By name: gateway-0, auth-0, server-0, server-1, connect-0, connect-1, connect-2. */
+  /** Returns a process by its name: gateway-0, auth-0, server-0, server-1, connect-0, connect-1, connect-2. */
   process(name: string): Child;
 }
 
-/** What can run something at its end: a test context, or `{ after }` of node:test for a file. */
-interface Ending {
-  after(close: () => Promise<void>): void;
-}
-
-/** The mode that the environment asks for. */
+/** The mode set in the environment. */
 export const testMode: Mode = process.env.LUCKY_TEST_MODE === "mesh" ? "mesh" : "embedded";
 
-const quick: Readonly<Record<string, string>> = {
+/** Settings that make tests fast: cheap password hashes, no rate limits, short drains. */
+const FAST_SETTINGS: Readonly<Record<string, string>> = {
   LUCKY_LOG_LEVEL: process.env.LUCKY_TEST_LOG ?? "silent",
   LUCKY_AUTH_PASSWORD_KEY_BITS: "2048",
   LUCKY_AUTH_HASH_MEMORY_KIB: "8192",
@@ -79,23 +81,25 @@ const quick: Readonly<Record<string, string>> = {
   LUCKY_CONNECT_MOVE_SPREAD_MS: "0",
 };
 
-/** Starts a Lucky that ends with the test. Nothing of it is shared with another one. */
-export async function startWorld(t: Ending, options: WorldOptions = {}): Promise<World> {
+/** Starts a whole system, which stops at teardown. It shares nothing with other worlds. */
+export async function startWorld(t: Teardown, options: WorldOptions = {}): Promise<World> {
   const mode = options.mode ?? testMode;
-  const env = { ...quick, ...options.settings };
+  const env = { ...FAST_SETTINGS, ...options.settings };
   const world = await startAllOrNothing((started) =>
-    mode === "mesh" ? startMeshed(started, env) : startEmbedded(started, env, options.overrides),
+    mode === "mesh"
+      ? startMeshWorld(started, env)
+      : startEmbeddedWorld(started, env, options.overrides),
   );
   t.after(() => world.stop());
   return world;
 }
 
-async function startEmbedded(
+async function startEmbeddedWorld(
   started: Started,
   env: Record<string, string>,
   overrides: WorldOptions["overrides"],
 ): Promise<World> {
-  const clock = new MovedClock();
+  const clock = new OffsetClock();
   const postgres = await startTestPostgres({ after: (close) => started.push(close) });
   const dataDir = await mkdtemp(join(tmpdir(), "lucky-data-"));
   started.push(() => rm(dataDir, { recursive: true, force: true }));
@@ -115,7 +119,7 @@ async function startEmbedded(
     mode: "embedded",
     url: all.url,
     connects: [all.connectUrl],
-    clock: clockOf(clock, async (ms) => clock.advance(ms)),
+    clock: worldClock(clock, async (ms) => clock.advance(ms)),
     pool: postgres.pool,
     get mesh(): WorldMesh {
       throw new Error("an embedded world has no mesh");
@@ -124,13 +128,13 @@ async function startEmbedded(
   };
 }
 
-async function startMeshed(started: Started, env: Record<string, string>): Promise<World> {
+async function startMeshWorld(started: Started, env: Record<string, string>): Promise<World> {
   const print = (line: string) => {
     if (env.LUCKY_LOG_LEVEL !== "silent") console.log(line);
   };
-  const moved = await startMeshClock();
-  started.push(() => moved.close());
-  const { nodeArguments } = moved;
+  const meshClock = await startMeshClock();
+  started.push(() => meshClock.close());
+  const { nodeArguments } = meshClock;
   const mesh = await startMesh({ own: true, free: true, env, nodeArguments, print });
   started.push(() => mesh.stop());
   const backends = mesh.backends!;
@@ -140,8 +144,8 @@ async function startMeshed(started: Started, env: Record<string, string>): Promi
     mode: "mesh",
     url: mesh.gatewayUrl,
     connects: mesh.connectUrls,
-    clock: clockOf(moved.clock, async (ms) => {
-      await moved.advance(ms);
+    clock: worldClock(meshClock.clock, async (ms) => {
+      await meshClock.advance(ms);
       await ageLimits(backends.redis.url, ms);
     }),
     pool,
@@ -157,7 +161,7 @@ async function startMeshed(started: Started, env: Record<string, string>): Promi
   };
 }
 
-function clockOf(clock: Clock, advance: WorldClock["advance"]): WorldClock {
+function worldClock(clock: Clock, advance: WorldClock["advance"]): WorldClock {
   return {
     now: () => clock.now(),
     elapsed: () => clock.elapsed(),
