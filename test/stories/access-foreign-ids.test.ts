@@ -1,0 +1,154 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { after, test } from "node:test";
+import { type DescMethod, toJsonString } from "@bufbuild/protobuf";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { EndpointService } from "#gen/lucky/frame/v1/frame_pb.js";
+import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
+import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
+import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
+import { UserService } from "#gen/lucky/user/v1/user_pb.js";
+import { reasonOf } from "#platform/errors.ts";
+import { guardedMethods, publicMethods, startAccessWorld } from "../attack/access-world.ts";
+import { callMethod, callMethodOverSocket, nameOf, RPC_PROTOCOLS } from "../attack/method-calls.ts";
+import { requestsFor } from "../attack/requests.ts";
+import { clientOf, people, text } from "../world/people.ts";
+
+const TIMEOUT = 120_000;
+const { world } = await startAccessWorld({ after });
+const { url } = world;
+
+/** Whether the socket carries the method: it carries neither streams nor EndpointService. */
+const isOnSocket = (method: DescMethod): boolean =>
+  method.methodKind === "unary" && method.parent !== EndpointService;
+
+/** Registers Ana, with a conversation and a group with Ben, and with secrets in her profile. */
+async function victim() {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const deviceId = randomUUID();
+  const { accessToken } = await ana!.login({ deviceId });
+  const secrets = { location: randomUUID(), answer: randomUUID(), text: randomUUID(), deviceId };
+  await clientOf(url, UserService, accessToken).updateProfile({
+    location: secrets.location,
+    birthday: { year: 1977, month: 7, day: 7 },
+    addAnswer: secrets.answer,
+  });
+  const { accepted } = await clientOf(url, MessageService, accessToken).send({
+    target: { case: "userId", value: ben!.userId },
+    clientMessageId: "secret",
+    content: text(secrets.text),
+  });
+  const { group } = await clientOf(url, GroupService, accessToken).createGroup({
+    name: secrets.text,
+    userIds: [ben!.userId],
+  });
+  return {
+    /** Ids and names of Ana's that another user's request may contain. */
+    named: {
+      user_id: ana!.userId,
+      after_user_id: ana!.userId,
+      user_name: ana!.userName,
+      user_name_prefix: ana!.userName,
+      conversation_id: accepted!.conversationId,
+      group_id: group!.groupId,
+      message_id: accepted!.messageId,
+      device_id: deviceId,
+    },
+    userIds: [ana!.userId, ben!.userId],
+    conversationIds: [accepted!.conversationId, group!.groupId],
+    secrets: Object.values(secrets),
+  };
+}
+
+/** All rows of the schemas that contain one of the ids, as JSON. */
+async function rowsWith(schemas: string[], ids: readonly string[]): Promise<Set<string>> {
+  const { rows: tables } = await world.pool.query(
+    `SELECT format('%I.%I', table_schema, table_name) AS name FROM information_schema.tables
+     WHERE table_schema = ANY($1) AND table_type = 'BASE TABLE' AND table_name <> 'outbox'`,
+    [schemas],
+  );
+  const found = new Set<string>();
+  for (const { name } of tables) {
+    const { rows } = await world.pool.query(
+      `SELECT to_jsonb(t)::text AS row FROM ${name} t WHERE to_jsonb(t)::text ~ $1`,
+      [ids.join("|")],
+    );
+    for (const { row } of rows) found.add(`${name} ${row}`);
+  }
+  return found;
+}
+
+for (const protocol of [...RPC_PROTOCOLS, "socket"] as const) {
+  test(`a request with another user's ids neither reads nor changes that user's data over ${protocol}`, {
+    timeout: TIMEOUT,
+  }, async () => {
+    const ana = await victim();
+    const account = await rowsWith(["auth"], ana.userIds);
+    const conversations = await rowsWith(["im"], ana.conversationIds);
+    const others = await rowsWith(["im"], ana.userIds);
+    assert.ok(account.size >= 3 && conversations.size >= 4 && others.size >= 4);
+    const [eve] = await people(world, "eve");
+    for (const method of [...publicMethods, ...guardedMethods]) {
+      if (protocol === "socket" && !isOnSocket(method)) continue;
+      for (const request of requestsFor(method, ana.named)) {
+        const what = `${nameOf(method)} ${toJsonString(method.input, request)}`;
+        // A call may end its own login, so each call gets a new one.
+        const { accessToken: token } = await eve!.login();
+        const { reason, text, answer } =
+          protocol === "socket"
+            ? await callMethodOverSocket(url, method, { token, request })
+            : await callMethod(url, method, { token, request, protocol });
+        assert.ok(reason, `${what}: ${text}`);
+        const wrong = ["INTERNAL", "UNAVAILABLE", "METHOD_NOT_FOUND", "TOKEN_INVALID"];
+        assert.ok(!wrong.includes(reason), `${what}: ${reason} ${text}`);
+        for (const secret of ana.secrets) assert.ok(!(answer + text).includes(secret), what);
+        // The bare digits may occur in a time in milliseconds, so the search includes the field's name.
+        assert.ok(!answer.includes(`"year":1977`), what);
+        assert.deepEqual(await rowsWith(["auth"], ana.userIds), account, what);
+        assert.deepEqual(await rowsWith(["im"], ana.conversationIds), conversations, what);
+      }
+    }
+    // A stranger may send to the users and so add rows; the existing rows stay unchanged.
+    const afterwards = await rowsWith(["im"], ana.userIds);
+    for (const row of others) assert.ok(afterwards.has(row), row);
+  });
+}
+
+test("a stranger cannot read, write or move cursors in a conversation", {
+  timeout: TIMEOUT,
+}, async () => {
+  const [ana, ben, eve] = await people(world, "ana", "ben", "eve");
+  const asAna = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
+  const asBen = clientOf(world.url, MessageService, (await ben!.login()).accessToken);
+  const { accessToken } = await eve!.login();
+  const asEve = clientOf(world.url, MessageService, accessToken);
+  const { accepted } = await asAna.send({
+    target: { case: "userId", value: ben!.userId },
+    clientMessageId: "secret",
+    content: text("between us"),
+  });
+  const conversationId = accepted!.conversationId;
+  const unknown = (e: unknown) => reasonOf(e) === ErrorReason.CONVERSATION_NOT_FOUND;
+  const position = { case: "afterSequence", value: 0n } as const;
+  await assert.rejects(asEve.listEntries({ conversationId, position }), unknown);
+  await assert.rejects(asEve.listReceipts({ conversationId }), unknown);
+  const write = asEve.send({
+    target: { case: "conversationId", value: conversationId },
+    clientMessageId: "intruder",
+    content: text("hello"),
+  });
+  await assert.rejects(write, (e) =>
+    [ErrorReason.NOT_A_MEMBER, ErrorReason.CONVERSATION_NOT_FOUND].includes(reasonOf(e)),
+  );
+  await asEve.acknowledge({ cursors: [{ conversationId, readSequence: 1n }] });
+  const { receipts } = await asBen.listReceipts({ conversationId });
+  assert.ok(receipts.every((r) => r.userId !== eve!.userId));
+  assert.deepEqual((await asEve.sync({})).conversations, []);
+  const typing = clientOf(world.url, PresenceService, accessToken);
+  await assert.rejects(typing.sendTyping({ conversationId, typing: true }), unknown);
+  const { entries } = await asBen.listEntries({ conversationId, position });
+  assert.deepEqual(
+    entries.map((e) => e.senderId),
+    [ana!.userId],
+  );
+});
