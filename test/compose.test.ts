@@ -20,7 +20,7 @@ const document = parseDocument(readFileSync(join(root, "compose.yaml"), "utf8"),
 const { services = {} } = (document.toJS() ?? {}) as { services?: Record<string, ComposeService> };
 const own = Object.entries(services).filter(([, { build }]) => build !== undefined);
 
-test("compose.yaml is YAML, and runs every service", () => {
+test("compose.yaml is valid YAML and runs every service", () => {
   assert.deepEqual([...document.errors, ...document.warnings], []);
   const run = own.map(([, { command }]) => command.at(-1));
   assert.deepEqual(
@@ -30,7 +30,7 @@ test("compose.yaml is YAML, and runs every service", () => {
 });
 
 for (const [name, { command, environment, depends_on }] of own)
-  test(`compose.yaml starts ${name} as it can be started`, async () => {
+  test(`compose.yaml starts ${name} with an existing script and a valid configuration`, async () => {
     const script = join(root, command.at(-1)!);
     assert.ok(existsSync(script), script);
     const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));

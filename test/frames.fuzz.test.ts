@@ -8,10 +8,12 @@ import { RawDevice } from "./devices/raw-device.ts";
 const FRAMES = 100_000;
 const SEED = 20_260_101;
 const SOCKETS_AT_ONCE = 32;
-/** Frames in a row over one socket; those after the one that closes it come to a closed session. */
+/**
+ * Frames sent in a row over one socket. Frames after the one that closes it reach a closed session.
+ */
 const BURST_FRAMES = 16;
 
-/** Mulberry32: small, and the same on every machine. */
+/** Mulberry32: a small random generator with the same results on every machine. */
 function generator(start: number): () => number {
   let state = start;
   return () => {
@@ -36,7 +38,10 @@ const valid = toBinary(
   }),
 );
 
-/** One frame that no client would send: random, cut off, with wrong types, of unknown kinds, or too large. */
+/**
+ * One frame that no client would send: random, cut off, with wrong types, of unknown kinds, or too
+ * large.
+ */
 function badFrame(random: () => number, maxFrameBytes: number): Uint8Array<ArrayBuffer> {
   const below = (n: number) => Math.floor(random() * n);
   const noise = (length: number) => Uint8Array.from({ length }, () => below(256));
@@ -48,13 +53,13 @@ function badFrame(random: () => number, maxFrameBytes: number): Uint8Array<Array
       return Uint8Array.from(valid.subarray(0, below(valid.length)));
     case 3:
     case 4: {
-      // A known field with the wire type of another.
+      // A known field with a wrong wire type.
       const field = 1 + below(7);
       return Uint8Array.from([field * 8 + [0, 1, 3, 4, 5, 6, 7][below(7)]!, ...noise(below(12))]);
     }
     case 5:
     case 6: {
-      // A known field with noise in it, of the right length.
+      // A known field with random content of the right length.
       const inside = noise(below(100));
       return Uint8Array.from([(1 + below(7)) * 8 + 2, inside.length, ...inside]);
     }
@@ -76,7 +81,7 @@ const EXPECTED = new Set<number>([
   CloseCode.TOKEN_INVALID,
 ]);
 
-test(`${FRAMES} bad frames end no process and reach no other session; each gets its close code`, async (t) => {
+test(`${FRAMES} bad frames crash no process, reach no other session, and close their sockets with the right codes`, async (t) => {
   const maxFrameBytes = 4_096;
   const rate = { framesPerSecond: 1_000_000, framesBurst: 1_000_000 };
   const heartbeatIntervalMs = 300_000;
@@ -88,10 +93,10 @@ test(`${FRAMES} bad frames end no process and reach no other session; each gets 
   let users = 1;
 
   /** Sends bad frames over one socket after the other until all are used up. */
-  async function offend(): Promise<void> {
+  async function sendBadFrames(): Promise<void> {
     while (left > 0) {
-      const greeted = random() < 0.5;
-      const device = greeted
+      const withSession = random() < 0.5;
+      const device = withSession
         ? await stand.device(String(users++))
         : await RawDevice.open(stand.address);
       let open = true;
@@ -102,8 +107,8 @@ test(`${FRAMES} bad frames end no process and reach no other session; each gets 
         const burst = Math.min(left, BURST_FRAMES);
         left -= burst;
         for (let i = 0; i < burst; i += 1) device.sendBytes(badFrame(random, maxFrameBytes));
-        // What the socket says by then, it says because of these frames.
-        if (greeted) await Promise.race([device.closed, device.roundTrip().catch(() => {})]);
+        // The socket's answers up to here are reactions to these frames.
+        if (withSession) await Promise.race([device.closed, device.roundTrip().catch(() => {})]);
         else await device.closed;
       }
       if (open) {
@@ -114,7 +119,7 @@ test(`${FRAMES} bad frames end no process and reach no other session; each gets 
       codes.set(code, (codes.get(code) ?? 0) + 1);
     }
   }
-  await Promise.all(Array.from({ length: SOCKETS_AT_ONCE }, offend));
+  await Promise.all(Array.from({ length: SOCKETS_AT_ONCE }, sendBadFrames));
 
   for (const [code, count] of codes) {
     assert.ok(EXPECTED.has(code), `${count} sockets were closed with ${code}`);

@@ -19,7 +19,7 @@ interface Installation {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** A folder and ports as if on a machine of its own. */
+/** Reserves a data folder and ports, as on a machine of its own. */
 async function install(t: TestContext): Promise<Installation> {
   const dataDir = await mkdtemp(join(tmpdir(), "lucky-start-"));
   // PostgreSQL runs under another account when the test runs as root.
@@ -38,7 +38,7 @@ async function install(t: TestContext): Promise<Installation> {
   };
 }
 
-/** Runs what `npm start` runs; resolves when it is ready, or has ended. */
+/** Runs the script of `npm start`; resolves when it is ready or has exited. */
 async function start(t: TestContext, { env }: Installation) {
   const script = join(root, "services/all.ts");
   const child = spawn("node", ["--disable-warning=ExperimentalWarning", script], {
@@ -82,7 +82,7 @@ async function postgresOf({ dataDir }: Installation): Promise<number | undefined
   }
 }
 
-test("the commands that a start prints work as printed", { timeout: TIMEOUT }, async (t) => {
+test("the commands printed at start work as printed", { timeout: TIMEOUT }, async (t) => {
   const { out } = await start(t, await install(t));
   const commands = out.match(/^ +(npx buf curl|curl) .*$/gm) ?? [];
   assert.equal(commands.length, 2);
@@ -92,7 +92,7 @@ test("the commands that a start prints work as printed", { timeout: TIMEOUT }, a
   }
 });
 
-test("data survives kill -9 and restart", { timeout: TIMEOUT }, async (t) => {
+test("data survives kill -9 and a restart", { timeout: TIMEOUT }, async (t) => {
   const installation = await install(t);
   const first = await start(t, installation);
   const [ana] = await people(first, "ana");
@@ -102,7 +102,7 @@ test("data survives kill -9 and restart", { timeout: TIMEOUT }, async (t) => {
   assert.notEqual((await ana!.login()).accessToken, "");
 });
 
-test("keys are readable by their owner only, and a stop leaves nothing running", {
+test("only the owner can read key files, and a stop leaves no process running", {
   timeout: TIMEOUT,
 }, async (t) => {
   const installation = await install(t);
@@ -118,7 +118,7 @@ test("keys are readable by their owner only, and a stop leaves nothing running",
 });
 
 for (const variable of ["LUCKY_GATEWAY_PORT", "LUCKY_CONNECT_PORT"]) {
-  test(`a taken port is told with ${variable}, and nothing is left running`, {
+  test(`a taken port is reported with ${variable}, and no process is left running`, {
     timeout: TIMEOUT,
   }, async (t) => {
     const installation = await install(t);
@@ -137,7 +137,9 @@ for (const variable of ["LUCKY_GATEWAY_PORT", "LUCKY_CONNECT_PORT"]) {
   });
 }
 
-test("a second start on the same data says who has it", { timeout: TIMEOUT }, async (t) => {
+test("a second start on the same data names the process that uses it", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const installation = await install(t);
   const first = await start(t, installation);
   const second = await start(t, installation);
@@ -147,7 +149,7 @@ test("a second start on the same data says who has it", { timeout: TIMEOUT }, as
   assert.ok(runs(first.child));
 });
 
-test("all faults of the configuration are told at once", { timeout: TIMEOUT }, async (t) => {
+test("all faults of the configuration are reported at once", { timeout: TIMEOUT }, async (t) => {
   const { env, dataDir } = await install(t);
   const faulty = { ...env, LUCKY_GATEWAY_PORT: "many", LUCKY_GATEWAY_PROT: "1" };
   const { child, ended, errors } = await start(t, { env: faulty, dataDir });

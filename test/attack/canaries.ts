@@ -193,7 +193,9 @@ export class CanaryTraffic {
     await device.close();
   }
 
-  /** An administrator sets a user's password and searches by number; the user deletes the account. */
+  /**
+   * An administrator sets a user's password and searches by number; the user deletes the account.
+   */
   async runAdminActions(
     admin: { userName: string; password: string },
     person: { userName: string; userId: string },

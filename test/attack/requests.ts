@@ -101,5 +101,7 @@ function valueFor(field: DescField, named: Named): unknown {
   }
 }
 
-/** Translates an RE2 pattern: RE2 writes a Unicode class of one letter as \pL, JavaScript as \p{L}. */
+/**
+ * Translates an RE2 pattern: RE2 writes a Unicode class of one letter as \pL, JavaScript as \p{L}.
+ */
 const expression = (pattern: string) => new RegExp(pattern.replace(/\\p([A-Z])/g, "\\p{$1}"), "u");

@@ -18,7 +18,9 @@ export interface Backend {
   stop(): Promise<void>;
   /** Kills it as a crash would (SIGKILL). Durable data stays. Idempotent. */
   kill(): Promise<void>;
-  /** Restarts it with the same port and data; stops it first if it runs. Resolves when it answers. */
+  /**
+   * Restarts it with the same port and data; stops it first if it runs. Resolves when it answers.
+   */
   restart(): Promise<void>;
   /** Stops it and removes its folder. Idempotent. */
   close(): Promise<void>;

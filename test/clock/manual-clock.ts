@@ -1,6 +1,8 @@
 import type { Clock, Timer } from "#platform/clock.ts";
 
-/** A fake clock that moves only when a test moves it. Timers fire in the order of their due times. */
+/**
+ * A fake clock that moves only when a test moves it. Timers fire in the order of their due times.
+ */
 export class ManualClock implements Clock {
   #now: number;
   #setBackMs = 0;

@@ -16,7 +16,9 @@ export interface MeshClock {
   close(): Promise<void>;
 }
 
-/** Starts the clock. Each process connects at its start and gets the time before it does anything. */
+/**
+ * Starts the clock. Each process connects at its start and gets the time before it does anything.
+ */
 export async function startMeshClock(): Promise<MeshClock> {
   const clock = new OffsetClock();
   /** By process: the callbacks of moves that it has not acknowledged yet, by the line sent. */

@@ -5,7 +5,7 @@ import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 240_000;
 const MESSAGES = 1_000;
-// Soon enough for a test to wait for; in the field these are seconds to half a minute.
+// Short intervals for a fast test; the defaults are seconds to half a minute.
 const world = await startWorld(
   { after },
   {
@@ -18,7 +18,9 @@ const world = await startWorld(
   },
 );
 
-/** Two phones that have a conversation, and what sends a run of numbered texts through it. */
+/**
+ * Connects two devices with a conversation; `send` sends numbered texts through it concurrently.
+ */
 async function pair(t: { after(close: () => Promise<unknown>): void }) {
   const [ana, ben] = await people(world, "ana", "ben");
   const [a, b] = await Promise.all([ana!.clientDevice(), ben!.clientDevice()]);
@@ -35,15 +37,17 @@ async function pair(t: { after(close: () => Promise<unknown>): void }) {
   return { a, b, conversationId, send };
 }
 
-/** Everything up to `count` is visible, in order, once; stored once; and nothing waits in the outbox. */
-async function everythingArrived(phone: ClientDevice, conversationId: string, count: number) {
-  await phone.until(() => phone.texts(conversationId).length >= count + 1);
+/**
+ * Waits for all texts up to `count`; asserts that each is visible once, in order, and stored once.
+ */
+async function assertAllArrived(device: ClientDevice, conversationId: string, count: number) {
+  await device.until(() => device.texts(conversationId).length >= count + 1);
   assert.deepEqual(
-    phone.texts(conversationId),
+    device.texts(conversationId),
     Array.from({ length: count + 1 }, (_, i) => `${i}`),
   );
   assert.deepEqual(
-    phone.sequences(conversationId),
+    device.sequences(conversationId),
     Array.from({ length: count + 1 }, (_, i) => i + 1),
   );
   const { rows } = await world.pool.query(
@@ -53,7 +57,7 @@ async function everythingArrived(phone: ClientDevice, conversationId: string, co
   assert.deepEqual(rows, [{ stored: `${count + 1}`, last: `${count + 1}` }]);
 }
 
-test("RabbitMQ is away while messages are sent: all arrive after it is back", {
+test("messages sent while RabbitMQ is down arrive after its restart", {
   timeout: TIMEOUT,
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
@@ -62,21 +66,21 @@ test("RabbitMQ is away while messages are sent: all arrive after it is back", {
   const accepted = await send(101, MESSAGES + 1);
   assert.equal(new Set(accepted.map((a) => a.sequence)).size, MESSAGES - 100);
   await world.mesh.backends.rabbit.restart();
-  await everythingArrived(b, conversationId, MESSAGES);
+  await assertAllArrived(b, conversationId, MESSAGES);
 });
 
-test("Redis is flushed and restarted while messages are sent: all arrive", {
+test("messages sent while Redis is killed and restarted all arrive", {
   timeout: TIMEOUT,
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
   const sending = send(1, MESSAGES + 1);
-  // Without a disk, a Redis that starts again has forgotten everything.
+  // This Redis has no persistence: it restarts empty.
   await world.mesh.backends.redis.kill();
   await sending;
   await world.mesh.backends.redis.restart();
-  await everythingArrived(b, conversationId, MESSAGES);
+  await assertAllArrived(b, conversationId, MESSAGES);
 
-  // And it is an ordinary system again: new sessions, live delivery.
+  // The system works normally afterwards: new sessions open, and deliveries are live.
   const [cai, dan] = await people(world, "cai", "dan");
   const [c, d] = await Promise.all([cai!.clientDevice(), dan!.clientDevice()]);
   t.after(() => Promise.all([cai!.closeDevices(), dan!.closeDevices()]));
@@ -85,11 +89,12 @@ test("Redis is flushed and restarted while messages are sent: all arrive", {
   await d.until(() => d.texts().includes("still here"));
 });
 
-test("a server is killed between commit and publish: another one publishes", {
+test("another server publishes messages of a server killed between commit and publish", {
   timeout: TIMEOUT,
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
-  // What was committed waits in the outbox for as long as the bus is away; its relay dies with it.
+  // Committed messages wait in the outbox while the bus is down. The kill ends the relay that would
+  // publish them.
   await world.mesh.backends.rabbit.stop();
   await send(1, 101);
   const { rows } = await world.pool.query("SELECT count(*) AS waiting FROM im.outbox");
@@ -97,11 +102,11 @@ test("a server is killed between commit and publish: another one publishes", {
   for (const name of ["server-0", "server-1"]) await world.mesh.process(name).kill("SIGKILL");
   await world.mesh.backends.rabbit.restart();
   await world.mesh.process("server-1").restart();
-  await everythingArrived(b, conversationId, 100);
+  await assertAllArrived(b, conversationId, 100);
   await world.mesh.process("server-0").restart();
 });
 
-test("a server is killed while messages are sent: nothing is lost or doubled", {
+test("no message is lost or duplicated when a server is killed", {
   timeout: TIMEOUT,
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
@@ -109,11 +114,11 @@ test("a server is killed while messages are sent: nothing is lost or doubled", {
   await b.until(() => b.texts().length > 20);
   await world.mesh.process("server-0").kill("SIGKILL");
   await sending;
-  await everythingArrived(b, conversationId, MESSAGES);
+  await assertAllArrived(b, conversationId, MESSAGES);
   await world.mesh.process("server-0").restart();
 });
 
-test("connect is killed with sessions on it: clients come back elsewhere and miss nothing", {
+test("clients of a killed connect instance reconnect elsewhere and miss nothing", {
   timeout: TIMEOUT,
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
@@ -121,11 +126,11 @@ test("connect is killed with sessions on it: clients come back elsewhere and mis
   await b.until(() => b.texts().length > 20);
   for (const name of ["connect-0", "connect-1"]) await world.mesh.process(name).kill("SIGKILL");
   await sending;
-  await everythingArrived(b, conversationId, MESSAGES);
+  await assertAllArrived(b, conversationId, MESSAGES);
   for (const name of ["connect-0", "connect-1"]) await world.mesh.process(name).restart();
 });
 
-test("PostgreSQL restarts while messages are sent: nothing is lost or doubled", {
+test("no message is lost or duplicated when PostgreSQL restarts", {
   timeout: TIMEOUT,
 }, async (t) => {
   const { b, conversationId, send } = await pair(t);
@@ -133,10 +138,12 @@ test("PostgreSQL restarts while messages are sent: nothing is lost or doubled", 
   await b.until(() => b.texts().length > 20);
   await world.mesh.backends.postgres.restart();
   await sending;
-  await everythingArrived(b, conversationId, MESSAGES);
+  await assertAllArrived(b, conversationId, MESSAGES);
 });
 
-test("connect stops in order: sessions move and miss nothing", { timeout: TIMEOUT }, async (t) => {
+test("sessions move from a stopping connect instance and miss nothing", {
+  timeout: TIMEOUT,
+}, async (t) => {
   const { b, conversationId, send } = await pair(t);
   const sending = send(1, 301);
   await b.until(() => b.texts().length > 20);
@@ -145,5 +152,5 @@ test("connect stops in order: sessions move and miss nothing", { timeout: TIMEOU
     await world.mesh.process(name).restart();
   }
   await sending;
-  await everythingArrived(b, conversationId, 300);
+  await assertAllArrived(b, conversationId, 300);
 });

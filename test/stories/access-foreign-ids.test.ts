@@ -102,7 +102,8 @@ for (const protocol of [...RPC_PROTOCOLS, "socket"] as const) {
         const wrong = ["INTERNAL", "UNAVAILABLE", "METHOD_NOT_FOUND", "TOKEN_INVALID"];
         assert.ok(!wrong.includes(reason), `${what}: ${reason} ${text}`);
         for (const secret of ana.secrets) assert.ok(!(answer + text).includes(secret), what);
-        // The bare digits may occur in a time in milliseconds, so the search includes the field's name.
+        // The bare digits may occur in a time in milliseconds, so the search includes the field's
+        // name.
         assert.ok(!answer.includes(`"year":1977`), what);
         assert.deepEqual(await rowsWith(["auth"], ana.userIds), account, what);
         assert.deepEqual(await rowsWith(["im"], ana.conversationIds), conversations, what);

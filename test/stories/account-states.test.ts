@@ -24,7 +24,7 @@ const because = (reason: ErrorReason) => (error: unknown) => {
   return true;
 };
 
-/** Sockets of a person, one on each connect instance. */
+/** Opens sockets of a person, one on each connect instance. */
 async function sockets(person: Person): Promise<RawDevice[]> {
   const opened: RawDevice[] = [];
   for (const connect of world.connects.slice(0, 3))
@@ -32,7 +32,10 @@ async function sockets(person: Person): Promise<RawDevice[]> {
   return opened;
 }
 
-/** Does something and waits until all sockets are closed for it; within a second. */
+/**
+ * Runs `work`, then waits until all sockets are closed as revoked; asserts that this takes less
+ * than a second.
+ */
 async function closedBy(devices: readonly RawDevice[], work: () => Promise<unknown>) {
   await work();
   const doneAt = performance.now();
@@ -53,7 +56,7 @@ test("disabling an account, ending its logins or changing its role closes its so
   await closedBy(await sockets(ana!), () => admin.disableAccount({ userId }));
 });
 
-test("a disabled account does nothing with what it has", { timeout: TIMEOUT }, async () => {
+test("tokens and password of a disabled account are refused", { timeout: TIMEOUT }, async () => {
   const [ana] = await people(world, "ana");
   const tokens = await ana!.login();
   const socket = await RawDevice.hello(world.url, tokens.accessToken);
@@ -67,7 +70,7 @@ test("a disabled account does nothing with what it has", { timeout: TIMEOUT }, a
   await assert.rejects(ana!.login(), because(ErrorReason.ACCOUNT_DISABLED));
 });
 
-test("who deletes their account leaves what they wrote, by a deleted user", {
+test("the messages of a deleted account stay and show a deleted user as sender", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -105,22 +108,22 @@ test("who deletes their account leaves what they wrote, by a deleted user", {
   await assert.rejects(ana!.login(), because(ErrorReason.CREDENTIALS_INVALID));
 });
 
-test("an account is deleted whatever door one comes by, with the password alone", {
+test("an account is deleted over every transport, and only with the right password", {
   timeout: TIMEOUT,
 }, async (t) => {
   for (const n of [0, 1, 2]) {
     const [ana] = await people(world, "ana");
-    const door = (await callTransports(t, world, ana!))[n]!;
-    const auth = door.client(AuthService);
+    const transport = (await callTransports(t, world, ana!))[n]!;
+    const auth = transport.client(AuthService);
     const seal = async (text: string) => sealPassword(await auth.getPublicKey({}), text);
     await assert.rejects(auth.deleteAccount({}), because(ErrorReason.CREDENTIALS_INVALID));
     const wrong = auth.deleteAccount({ password: await seal("not the password") });
     await assert.rejects(wrong, because(ErrorReason.CREDENTIALS_INVALID));
     const password = await seal("a passphrase for stories");
     await auth.deleteAccount({ password }).catch((error: unknown) => {
-      // The end of the session may be quicker than the answer on the same socket.
-      if (door.name !== "the socket") throw error;
+      // Race: the server may close the socket before the answer is sent on it.
+      if (transport.name !== "the socket") throw error;
     });
-    await assert.rejects(ana!.login(), because(ErrorReason.CREDENTIALS_INVALID), door.name);
+    await assert.rejects(ana!.login(), because(ErrorReason.CREDENTIALS_INVALID), transport.name);
   }
 });

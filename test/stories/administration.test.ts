@@ -12,8 +12,8 @@ import { startWorld } from "../world/world.ts";
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
-/** Registers somebody with a role. */
-async function somebody(name: string, role = "user"): Promise<Person> {
+/** Registers a person with a role. */
+async function personWithRole(name: string, role = "user"): Promise<Person> {
   const [person] = await people(world, name);
   const sql = "UPDATE auth.account SET role = $2 WHERE user_id = $1";
   await world.pool.query(sql, [person!.userId, role]);
@@ -26,19 +26,19 @@ const because = (reason: ErrorReason) => (error: unknown) => {
   return true;
 };
 
-test("an operator looks after an account, whatever door they come by", {
+test("an operator manages an account over every transport", {
   timeout: TIMEOUT,
 }, async (t) => {
-  const operator = await somebody("operator", "operator");
-  const root = await adminOf(await somebody("root", "admin"));
-  for (const door of await callTransports(t, world, operator)) {
-    const ana = await somebody("ana");
+  const operator = await personWithRole("operator", "operator");
+  const root = await adminOf(await personWithRole("root", "admin"));
+  for (const transport of await callTransports(t, world, operator)) {
+    const ana = await personWithRole("ana");
     await ana.login({ deviceId: "tablet" });
     const { userId } = ana;
-    const admin = door.client(AdminService);
+    const admin = transport.client(AdminService);
     const query = { case: "userNamePrefix", value: ana.userName.toUpperCase() } as const;
     const found = await admin.findAccounts({ query });
-    assert.equal(found.accounts.length, 1, door.name);
+    assert.equal(found.accounts.length, 1, transport.name);
     const [account] = found.accounts;
     assert.equal(account?.user?.userId, userId);
     assert.deepEqual([account?.role, account?.state], [Role.USER, AccountState.ACTIVE]);
@@ -61,18 +61,18 @@ test("an operator looks after an account, whatever door they come by", {
         ["ACCOUNT_DISABLED", "spam"],
         ["LOGGED_OUT", "lost tablet"],
       ],
-      door.name,
+      transport.name,
     );
     assert.ok(entries.every(({ actorId }) => actorId === operator.userId));
     assert.ok(entries.every(({ coarseAddress }) => coarseAddress === "127.0.0.0/24"));
   }
 });
 
-test("an administrator makes operators, and their power ends with the role", {
+test("an operator's rights begin and end with the role", {
   timeout: TIMEOUT,
 }, async () => {
-  const root = await adminOf(await somebody("root", "admin"));
-  const ben = await somebody("ben");
+  const root = await adminOf(await personWithRole("root", "admin"));
+  const ben = await personWithRole("ben");
   const [ana] = await people(world, "ana");
   const { userId } = ana!;
   const before = await adminOf(ben);
@@ -81,7 +81,7 @@ test("an administrator makes operators, and their power ends with the role", {
   const during = await adminOf(ben);
   await during.disableAccount({ userId });
   await root.grantRole({ userId: ben.userId, role: Role.USER });
-  // Even before anybody heard that the login has ended.
+  // This holds even before the gateway learns that the login has ended.
   await assert.rejects(during.enableAccount({ userId }), (error) =>
     [ErrorReason.PERMISSION_DENIED, ErrorReason.TOKEN_REVOKED].includes(
       LuckyError.from(error).reason,
@@ -90,9 +90,12 @@ test("an administrator makes operators, and their power ends with the role", {
   await assert.rejects(ana!.login(), because(ErrorReason.ACCOUNT_DISABLED));
 });
 
-test("operators touch neither operators nor administrators", { timeout: TIMEOUT }, async () => {
-  const operator = await somebody("operator", "operator");
-  const others = [await somebody("operator", "operator"), await somebody("root", "admin")];
+test("an operator cannot act on operators or administrators", { timeout: TIMEOUT }, async () => {
+  const operator = await personWithRole("operator", "operator");
+  const others = [
+    await personWithRole("operator", "operator"),
+    await personWithRole("root", "admin"),
+  ];
   const admin = await adminOf(operator);
   for (const { userId } of others)
     for (const call of [
@@ -103,11 +106,11 @@ test("operators touch neither operators nor administrators", { timeout: TIMEOUT 
       await assert.rejects(call(), because(ErrorReason.PERMISSION_DENIED));
 });
 
-test("an administrator gives somebody locked out a new password", {
+test("an administrator sets a new password for a locked account", {
   timeout: TIMEOUT,
 }, async () => {
-  const root = await adminOf(await somebody("root", "admin"));
-  const ana = await somebody("ana");
+  const root = await adminOf(await personWithRole("root", "admin"));
+  const ana = await personWithRole("ana");
   const auth = clientOf(world.url, AuthService);
   const seal = async (text: string) => sealPassword(await auth.getPublicKey({}), text);
   const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
@@ -124,7 +127,7 @@ test("an administrator gives somebody locked out a new password", {
   assert.equal(user?.userId, ana.userId);
 });
 
-test("the audit cannot be rewritten, not even in the database", { timeout: TIMEOUT }, async () => {
+test("the database refuses updates and deletes of audit rows", { timeout: TIMEOUT }, async () => {
   for (const sql of ["UPDATE auth.audit SET reason = ''", "DELETE FROM auth.audit"])
     await assert.rejects(world.pool.query(sql), /append-only/);
 });

@@ -14,9 +14,9 @@ import { randomPhoneNumber, startSmsGateway } from "../backends/sms-gateway.ts";
 import { testMode } from "../world/world.ts";
 
 const TIMEOUT = 170_000;
-const phones = await startSmsGateway({ after });
+const smsGateway = await startSmsGateway({ after });
 const settings: Record<string, string> = {
-  ...phones.settings,
+  ...smsGateway.settings,
   LUCKY_LOG_LEVEL: "trace",
   LUCKY_AUTH_PASSWORD_KEY_BITS: "2048",
   LUCKY_AUTH_HASH_MEMORY_KIB: "8192",
@@ -24,8 +24,8 @@ const settings: Record<string, string> = {
   LUCKY_LIMITS_CREDENTIAL_PER_MINUTE: "100000",
 };
 
-/** A Lucky in processes of its own, all of whose output is kept. */
-interface Heard {
+/** A system in processes of its own, whose whole output is captured. */
+interface CapturedSystem {
   readonly url: string;
   readonly postgresUrl: string;
   readonly opsUrls: readonly string[];
@@ -33,15 +33,15 @@ interface Heard {
 
 const lines: string[] = [];
 const print = (line: string) => void lines.push(line);
-const lucky = testMode === "mesh" ? await meshed() : await inOneProcess();
+const system = testMode === "mesh" ? await startMeshSystem() : await startEmbeddedSystem();
 
-async function meshed(): Promise<Heard> {
+async function startMeshSystem(): Promise<CapturedSystem> {
   const mesh = await startMesh({ own: true, free: true, env: settings, print });
   after(() => mesh.stop());
   return { ...mesh, url: mesh.gatewayUrl };
 }
 
-async function inOneProcess(): Promise<Heard> {
+async function startEmbeddedSystem(): Promise<CapturedSystem> {
   const postgres = await startTestPostgres({ after });
   const dataDir = await mkdtemp(join(tmpdir(), "lucky-data-"));
   after(() => rm(dataDir, { recursive: true, force: true }));
@@ -67,55 +67,55 @@ async function inOneProcess(): Promise<Heard> {
   return { url: `http://127.0.0.1:${port}`, postgresUrl: postgres.url, opsUrls: [opsUrl] };
 }
 
-/** Everything that anybody but the two ends of a call could have read. */
-async function overheard(errors: readonly string[]): Promise<[where: string, text: string][]> {
+/** Every text that leaves the system besides the answers of calls: log, errors and metrics. */
+async function visibleTexts(errors: readonly string[]): Promise<[where: string, text: string][]> {
   const found: [string, string][] = [
     ["the log", lines.join("\n")],
     ["an error", errors.join("\n")],
   ];
-  for (const url of lucky.opsUrls)
+  for (const url of system.opsUrls)
     found.push([`the metrics at ${url}`, await (await fetch(`${url}/metrics`)).text()]);
   return found;
 }
 
-async function inDatabase(sql: string): Promise<void> {
-  const client = new pg.Client(lucky.postgresUrl);
+async function queryDatabase(sql: string): Promise<void> {
+  const client = new pg.Client(system.postgresUrl);
   await client.connect();
   await client.query(sql);
   await client.end();
 }
 
-async function requireUnheard(some: CanaryTraffic): Promise<void> {
-  const heard = await overheard(some.errors);
-  for (const secret of some.secrets) {
-    for (const [where, text] of heard) {
+async function requireNoSecrets(traffic: CanaryTraffic): Promise<void> {
+  const texts = await visibleTexts(traffic.errors);
+  for (const secret of traffic.secrets) {
+    for (const [where, text] of texts) {
       assert.equal(findSecret(text, secret), undefined, `${secret.what} in ${where}`);
     }
   }
 }
 
-test("what is secret is in no log, at its lowest level, in no metric and in no error", {
+test("no secret appears in the log at level trace, in a metric or in an error", {
   timeout: TIMEOUT,
 }, async () => {
-  const some = new CanaryTraffic(lucky, phones);
-  const ana = await some.register("ana");
-  const ben = await some.register("ben");
-  await some.bindPhone(ana);
-  const { phone } = await some.registerByPhone();
-  await some.users(ben.token).searchUsers({ query: { case: "phone", value: phone } });
-  await some.sendMessages(ana, ben);
-  await some.loginByQrCode(ben);
-  await some.refresh(ben.tokens);
-  await some.sendInvalidRequests(ana);
-  await some.callOverSocket(ben);
-  const root = await some.register("root");
-  const leaver = await some.register("leaver");
-  const leaversPhone = await some.bindPhone(leaver);
-  await inDatabase(`UPDATE auth.account SET role = 'admin' WHERE user_id = ${root.userId}`);
-  await some.runAdminActions(root, leaver, leaversPhone);
-  assert.ok(some.secrets.length > 30, `${some.secrets.length} secrets`);
-  assert.ok(some.errors.length > 10, `${some.errors.length} errors`);
-  // The log does tell of the calls, down to the last of them.
+  const traffic = new CanaryTraffic(system, smsGateway);
+  const ana = await traffic.register("ana");
+  const ben = await traffic.register("ben");
+  await traffic.bindPhone(ana);
+  const { phone } = await traffic.registerByPhone();
+  await traffic.users(ben.token).searchUsers({ query: { case: "phone", value: phone } });
+  await traffic.sendMessages(ana, ben);
+  await traffic.loginByQrCode(ben);
+  await traffic.refresh(ben.tokens);
+  await traffic.sendInvalidRequests(ana);
+  await traffic.callOverSocket(ben);
+  const root = await traffic.register("root");
+  const leaver = await traffic.register("leaver");
+  const leaversPhone = await traffic.bindPhone(leaver);
+  await queryDatabase(`UPDATE auth.account SET role = 'admin' WHERE user_id = ${root.userId}`);
+  await traffic.runAdminActions(root, leaver, leaversPhone);
+  assert.ok(traffic.secrets.length > 30, `${traffic.secrets.length} secrets`);
+  assert.ok(traffic.errors.length > 10, `${traffic.errors.length} errors`);
+  // Counter-check: the log has the calls, at the lowest level.
   const all = lines.join("\n");
   for (const method of [
     "RegisterByPhone",
@@ -127,46 +127,49 @@ test("what is secret is in no log, at its lowest level, in no metric and in no e
     assert.ok(all.includes(method), method);
   assert.ok(all.includes('"level":"debug"'));
   assert.ok(findSecret(all, { what: "user", value: ana.userId, stored: false }));
-  await requireUnheard(some);
+  await requireNoSecrets(traffic);
 });
 
-test("nor when the gateway for messages, or the database, fails in the middle of it", {
+test("no secret appears in the log or in an error when the SMS gateway or the database fails", {
   timeout: TIMEOUT,
 }, async () => {
-  const some = new CanaryTraffic(lucky, phones);
-  const ana = await some.register("ana");
-  const cara = await some.register("cara");
-  phones.answerWith(500, 500, 500, 500, 400);
-  const unsent = { phone: some.secret("phone", randomPhoneNumber()), purpose: SmsPurpose.REGISTER };
-  await some.attempt(some.auth().sendSmsCode(unsent));
+  const traffic = new CanaryTraffic(system, smsGateway);
+  const ana = await traffic.register("ana");
+  const cara = await traffic.register("cara");
+  smsGateway.answerWith(500, 500, 500, 500, 400);
+  const unsent = {
+    phone: traffic.secret("phone", randomPhoneNumber()),
+    purpose: SmsPurpose.REGISTER,
+  };
+  await traffic.attempt(traffic.auth().sendSmsCode(unsent));
 
-  const client = new pg.Client(lucky.postgresUrl);
+  const client = new pg.Client(system.postgresUrl);
   await client.connect();
   after(() => client.end());
   await client.query("ALTER TABLE auth.account RENAME TO account_away");
   await client.query("ALTER TABLE auth.login RENAME TO login_away");
   await client.query("ALTER TABLE im.entry RENAME TO entry_away");
-  const [sealed] = await some.seal(some.secret("password"));
+  const [sealed] = await traffic.seal(traffic.secret("password"));
   const password = sealed!;
-  const users = some.users(ana.token);
-  await some.expectFailure(users.updateProfile({ location: some.secret("location") }));
-  await some.expectFailure(users.updateProfile({ addAnswer: some.secret("answer") }));
-  const phone = some.secret("phone", randomPhoneNumber());
-  await some.expectFailure(users.searchUsers({ query: { case: "phone", value: phone } }));
-  await some.expectFailure(some.auth().register({ userName: "nobody", password }));
-  const [again] = await some.seal(some.secret("password"));
-  await some.expectFailure(
-    some.auth().login({ userName: "x", password: again, device: some.device() }),
+  const users = traffic.users(ana.token);
+  await traffic.expectFailure(users.updateProfile({ location: traffic.secret("location") }));
+  await traffic.expectFailure(users.updateProfile({ addAnswer: traffic.secret("answer") }));
+  const phone = traffic.secret("phone", randomPhoneNumber());
+  await traffic.expectFailure(users.searchUsers({ query: { case: "phone", value: phone } }));
+  await traffic.expectFailure(traffic.auth().register({ userName: "nobody", password }));
+  const [again] = await traffic.seal(traffic.secret("password"));
+  await traffic.expectFailure(
+    traffic.auth().login({ userName: "x", password: again, device: traffic.device() }),
   );
-  await some.expectFailure(some.auth().refresh({ refreshToken: ana.tokens.refreshToken }));
-  await some.expectFailure(some.sendMessages(ana, cara));
+  await traffic.expectFailure(traffic.auth().refresh({ refreshToken: ana.tokens.refreshToken }));
+  await traffic.expectFailure(traffic.sendMessages(ana, cara));
   await client.query("ALTER TABLE auth.account_away RENAME TO account");
   await client.query("ALTER TABLE auth.login_away RENAME TO login");
   await client.query("ALTER TABLE im.entry_away RENAME TO entry");
 
-  // The log says what went wrong.
+  // Counter-check: the log has the failures.
   assert.ok(
     lines.some((line) => line.includes('"level":"error"') && line.includes("UpdateProfile")),
   );
-  await requireUnheard(some);
+  await requireNoSecrets(traffic);
 });

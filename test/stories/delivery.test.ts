@@ -6,13 +6,13 @@ import { clientOf, people, text } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-// Short, so that a story about silence need not wait long.
+// Short acknowledgement time-outs, so that the test of a silent device is fast.
 const world = await startWorld(
   { after },
   { settings: { LUCKY_CONNECT_ACK_TIMEOUT_MS: "300", LUCKY_CONNECT_REDELIVERIES: "2" } },
 );
 
-test("what is not acknowledged comes again, then the device is told to sync and the sender that it is undelivered", {
+test("an unacknowledged message is redelivered, then the device gets SyncRequired and the sender an undelivered receipt", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -36,7 +36,7 @@ test("what is not acknowledged comes again, then the device is told to sync and 
   assert.equal(required.lastSequence, 1n);
   await a.until(() => a.receipts.some((r) => r.undeliveredSequence === 1n));
 
-  // It catches up, and is an ordinary device again.
+  // After the device has caught up, it gets live deliveries again.
   const { conversationId } = sent;
   silent.send({
     case: "acknowledge",
@@ -48,7 +48,7 @@ test("what is not acknowledged comes again, then the device is told to sync and 
   assert.equal(entries[0]!.sequence, 2n);
 });
 
-test("one acknowledgement covers everything before it, and nothing comes again", {
+test("an acknowledgement covers all earlier entries, which are not redelivered", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -67,7 +67,7 @@ test("one acknowledgement covers everything before it, and nothing comes again",
     value: { cursors: [{ conversationId, deliveredSequence: 5n }] },
   });
   await a.until(() => a.receipts.some((r) => r.deliveredSequence === 5n));
-  // An acknowledgement never moves back.
+  // An acknowledgement never moves a cursor back.
   device.send({
     case: "acknowledge",
     value: { cursors: [{ conversationId, deliveredSequence: 2n }] },
@@ -80,7 +80,7 @@ test("one acknowledgement covers everything before it, and nothing comes again",
   assert.equal(ofBen.deliveredSequence, 5n);
   assert.equal(ofBen.readSequence, 4n);
 
-  // A silent message afterwards is redelivered alone: what was acknowledged stays acknowledged.
+  // A later unacknowledged message is redelivered alone: the acknowledged ones are not.
   await a.client.send({ userId: ben!.userId }, "6");
   for (let delivery = 1; delivery <= 2; delivery++) {
     const { entries } = await device.next("deliver", (d) =>
@@ -111,7 +111,7 @@ test("the sender sees SENT, DELIVERED, READ", { timeout: TIMEOUT }, async (t) =>
   );
 });
 
-test("unread counts others' messages only, and reading takes them away", {
+test("the unread count covers other users' messages only and falls with the read cursor", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");

@@ -26,7 +26,7 @@ const { MOBILE, DESKTOP, WEB } = DeviceClass;
 
 const devicesOf = (accessToken: string) => clientOf(world.url, DeviceService, accessToken);
 
-test("the list says of each device what it is and which one asks", {
+test("the device list shows each device's class, name and address, and marks the caller's", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
@@ -48,7 +48,7 @@ test("the list says of each device what it is and which one asks", {
   ]);
 });
 
-test("a revoked device is cut off: socket, calls and refresh; a stranger cannot do it", {
+test("revoking a device ends its socket and its refresh token, and a stranger cannot revoke it", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, eve] = await people(world, "ana", "eve");
@@ -70,7 +70,7 @@ test("a revoked device is cut off: socket, calls and refresh; a stranger cannot 
   await assert.rejects(asAna.revokeDevice({ deviceId: "lost" }), notFound);
 });
 
-test("a device that is online is seen: when its session opens and when it ends", {
+test("last-seen moves when a session opens and when it ends", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
@@ -95,14 +95,14 @@ test("a device that is online is seen: when its session opens and when it ends",
   await seenAfter(atOpening);
 });
 
-test("all other devices are revoked at once, wherever they are", {
+test("revokeOtherDevices ends the sessions on every instance and keeps the caller's", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
   const others = await Promise.all(
-    [world.url, ...world.connects, world.url].slice(0, 3).map(async (door) => {
+    [world.url, ...world.connects, world.url].slice(0, 3).map(async (address) => {
       const { accessToken } = await ana!.login();
-      return RawDevice.hello(door, accessToken);
+      return RawDevice.hello(address, accessToken);
     }),
   );
   const { accessToken } = await ana!.login({ deviceClass: MOBILE });
@@ -114,7 +114,7 @@ test("all other devices are revoked at once, wherever they are", {
   await own.roundTrip();
 });
 
-test("an administrator changes the policy while everything runs: one more is refused", {
+test("a device policy changed at run time makes connect refuse a further device", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [root, ana] = await people(world, "root", "ana");
@@ -134,7 +134,7 @@ test("an administrator changes the policy while everything runs: one more is ref
   const [here, there] = [world.connects[0]!, world.connects.at(-1)!];
   const first = await RawDevice.hello(here, (await ana!.login()).accessToken);
   t.after(() => first.close());
-  // Until the new policy is known there, a second one would take the place of the first.
+  // Until that instance has fetched the new policy, a second device replaces the first one.
   const codes = [];
   let holder = first;
   for (;;) {

@@ -9,26 +9,26 @@ import { startWorld } from "../world/world.ts";
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
-test("16 senders at once in one group: gap-free, and the same for all", {
+test("16 concurrent senders in a group get gap-free sequences, and all members see the same order", {
   timeout: TIMEOUT,
 }, async (t) => {
   const senders = 16;
   const each = 25;
-  const crowd = await people(world, ...Array.from({ length: senders }, (_, i) => `member${i}`));
-  t.after(() => Promise.all(crowd.map((p) => p.closeDevices())));
-  const phones = await Promise.all(crowd.map((p) => p.clientDevice()));
-  await Promise.all(phones.map((p) => p.client.connect()));
-  const { group } = await phones[0]!.client.groups.createGroup({
+  const members = await people(world, ...Array.from({ length: senders }, (_, i) => `member${i}`));
+  t.after(() => Promise.all(members.map((p) => p.closeDevices())));
+  const devices = await Promise.all(members.map((p) => p.clientDevice()));
+  await Promise.all(devices.map((p) => p.client.connect()));
+  const { group } = await devices[0]!.client.groups.createGroup({
     name: "all at once",
-    userIds: crowd.slice(1).map((p) => p.userId),
+    userIds: members.slice(1).map((p) => p.userId),
   });
   const conversationId = group!.groupId;
 
   const accepted = await Promise.all(
-    phones.map(async (phone, i) => {
+    devices.map(async (device, i) => {
       const sequences: bigint[] = [];
       for (let n = 0; n < each; n++) {
-        const { sequence } = await phone.client.send({ conversationId }, `${i}/${n}`);
+        const { sequence } = await device.client.send({ conversationId }, `${i}/${n}`);
         sequences.push(sequence);
       }
       return sequences;
@@ -47,23 +47,23 @@ test("16 senders at once in one group: gap-free, and the same for all", {
       [...own].sort((x, y) => Number(x - y)),
     );
   }
-  const log = await phones[0]!.client.messages.listEntries({
+  const log = await devices[0]!.client.messages.listEntries({
     conversationId,
     position: { case: "afterSequence", value: 1n },
     limit: 500,
   });
   const truth = log.entries.map((e) => e.messageId);
-  for (const [i, phone] of phones.entries()) {
+  for (const [i, device] of devices.entries()) {
     const others = truth.length - each;
     const seen = () =>
-      phone.entries.filter(
-        (e) => e.conversationId === conversationId && e.senderId !== phone.userId,
+      device.entries.filter(
+        (e) => e.conversationId === conversationId && e.senderId !== device.userId,
       );
-    await phone.until(
+    await device.until(
       () => seen().filter((e) => e.content?.kind.case === "text").length === others,
     );
     const texts = seen().filter((e) => e.content?.kind.case === "text");
-    const order = log.entries.filter((e) => e.senderId !== phone.userId).map((e) => e.messageId);
+    const order = log.entries.filter((e) => e.senderId !== device.userId).map((e) => e.messageId);
     assert.deepEqual(
       texts.map((e) => e.messageId),
       order,
@@ -72,7 +72,7 @@ test("16 senders at once in one group: gap-free, and the same for all", {
   }
 });
 
-test("who joins a group hears it from there on, who is removed no more", {
+test("a member receives a group's messages from joining until removal", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben, cai] = await people(world, "ana", "ben", "cai");

@@ -17,29 +17,32 @@ const [ana] = (await people(world, "ana")) as [Person];
 const [SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS] = [1_000, 60_000, 3_600_000, 86_400_000];
 const PASSWORD = "a passphrase for stories";
 
-/** The ids of the keys that access tokens are verified with. */
+/** Ids of the published keys, which verify access tokens. */
 async function published(): Promise<string[]> {
   const { jwksJson } = await auth.getJwks({});
   return JSON.parse(jwksJson).keys.map(({ kid }: { kid: string }) => kid);
 }
 
-/** The id of the key that signed a token. */
+/** Id of the key that signed a token. */
 function signerOf({ accessToken }: Tokens): string {
   return JSON.parse(Buffer.from(accessToken.split(".")[0]!, "base64url").toString()).kid;
 }
 
-/** The ids of all keys, those of columns, their indexes and codes included. */
+/** Ids of all stored keys, including those of columns, their indexes and codes. */
 async function stored(): Promise<string[]> {
   const { rows } = await world.pool.query("SELECT key_id FROM auth.key");
   return rows.map(({ key_id }) => key_id);
 }
 
-/** Asks until it holds, while time goes on slowly: instances look at the keys every half minute. */
+/**
+ * Polls until `holds` returns true, and moves time forward slowly: instances re-read the keys every
+ * 30 s.
+ */
 async function until(holds: () => Promise<boolean>, stepMs = 31 * SECOND_MS): Promise<void> {
-  for (let asked = 1; !(await holds()); asked++) if (asked % 20 === 0) await clock.advance(stepMs);
+  for (let polls = 1; !(await holds()); polls++) if (polls % 20 === 0) await clock.advance(stepMs);
 }
 
-test("keys that are due get successors, which everybody knows first; the old ones go when they are done", {
+test("due keys are rotated: successors are published before their first use, old keys are deleted after their last", {
   timeout: TIMEOUT,
 }, async (t) => {
   const device = { deviceId: "desk", deviceClass: DeviceClass.DESKTOP };
@@ -53,7 +56,7 @@ test("keys that are due get successors, which everybody knows first; the old one
   const [signer] = await published();
   const profile = ({ accessToken }: Tokens) =>
     clientOf(world.url, UserService, accessToken).getMyProfile({});
-  /** As a client that got the key before it was replaced, and the nonce after. */
+  /** Logs in like a client that fetched the key before its rotation and the nonce afterwards. */
   const loginUnderOld = async () => {
     const { nonce, serverTimeMs } = await auth.getPublicKey({});
     const sealed = await sealPassword({ ...old, nonce, serverTimeMs }, PASSWORD);
@@ -64,7 +67,7 @@ test("keys that are due get successors, which everybody knows first; the old one
   assert.deepEqual(await published(), [signer]);
   await clock.advance(DAY_MS);
   await until(async () => (await published()).length === 2);
-  // The successors are known for an hour before anything is made with them.
+  // Successors are published for an hour before their first use.
   assert.equal(signerOf(await ana.login()), signer);
   await clock.advance(HOUR_MS - 10 * MINUTE_MS);
   const before = await ana.login();
@@ -78,7 +81,7 @@ test("keys that are due get successors, which everybody knows first; the old one
   assert.notEqual(fresh.keyId, old.keyId);
   assert.notDeepEqual(fresh.spki, old.spki);
 
-  // What the old ones made is good for its time.
+  // Tokens and passwords made under the old keys stay valid for their lifetime.
   await profile(before);
   await profile(since);
   await loginUnderOld();
@@ -88,7 +91,7 @@ test("keys that are due get successors, which everybody knows first; the old one
   assert.deepEqual(await published(), [successor]);
   await profile(await ana.login());
 
-  // The password key decrypts for a day.
+  // The old password key decrypts for a day after its rotation.
   await clock.advance(DAY_MS - HOUR_MS);
   await loginUnderOld();
   await clock.advance(HOUR_MS);
@@ -97,10 +100,10 @@ test("keys that are due get successors, which everybody knows first; the old one
     if (reason !== undefined) assert.equal(ErrorReason[reason], "ENCRYPTION_INVALID");
     return reason !== undefined;
   });
-  // Our client gets the key anew by itself.
+  // Our client re-fetches the key by itself.
   await client.login(ana.userName, PASSWORD);
 
-  // So do the keys of columns, once everything is sealed under their successors.
+  // The keys of columns are deleted once all values are re-sealed under their successors.
   await until(async () => {
     const now = await stored();
     return !first.some((keyId) => now.includes(keyId));

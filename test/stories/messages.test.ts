@@ -13,7 +13,7 @@ import { startWorld } from "../world/world.ts";
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
-test("a message arrives on either side, in order, and both see the same log", {
+test("messages arrive in both directions, and both users see the same log", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -44,7 +44,7 @@ test("a message arrives on either side, in order, and both see the same log", {
   );
 });
 
-test("every kind of content that a user may send travels unchanged", {
+test("every content kind that a user may send arrives unchanged", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -85,7 +85,7 @@ test("every kind of content that a user may send travels unchanged", {
   assert.deepEqual(b.entries[6]!.content, content);
 });
 
-test("what only the server may say, and what breaks a constraint, is refused", {
+test("server-only content and content that breaks a constraint are refused", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -106,17 +106,17 @@ test("what only the server may say, and what breaks a constraint, is refused", {
     });
     await assert.rejects(send, (e) => reasonOf(e) === ErrorReason.INVALID_ARGUMENT, kind.case);
   }
-  const noKey = messages.send({ target, clientMessageId: "", content: text("x") });
-  await assert.rejects(noKey, (e) => reasonOf(e) === ErrorReason.INVALID_ARGUMENT);
-  const nobody = messages.send({
+  const withoutId = messages.send({ target, clientMessageId: "", content: text("x") });
+  await assert.rejects(withoutId, (e) => reasonOf(e) === ErrorReason.INVALID_ARGUMENT);
+  const unknownUser = messages.send({
     target: { case: "userId", value: "4611686018427387904" },
     clientMessageId: randomUUID(),
     content: text("x"),
   });
-  await assert.rejects(nobody, (e) => reasonOf(e) === ErrorReason.USER_NOT_FOUND);
+  await assert.rejects(unknownUser, (e) => reasonOf(e) === ErrorReason.USER_NOT_FOUND);
 });
 
-test("a repeated send gives the first answer and stores one message", {
+test("a duplicate send returns the first result and stores one message", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -139,7 +139,7 @@ test("a repeated send gives the first answer and stores one message", {
   assert.equal(rows.rowCount, 1);
 });
 
-test("a send whose answer was lost is repeated by key after the reconnect", {
+test("a retry after a lost answer is deduplicated by its clientMessageId", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -155,7 +155,7 @@ test("a send whose answer was lost is repeated by key after the reconnect", {
 
   const before = await RawDevice.hello(world.url, accessToken);
   before.send(send);
-  // The answer is on its way and nobody reads it.
+  // Closes while the answer is in flight, so that it is lost.
   await before.close();
   const after = await RawDevice.hello(world.url, accessToken);
   t.after(() => after.close());
@@ -173,7 +173,7 @@ test("a send whose answer was lost is repeated by key after the reconnect", {
   assert.equal(log.entries.length, 1);
 });
 
-test("the same key with other content is refused, on RPC and on the socket", {
+test("a reused clientMessageId with other content is refused over RPC and over the socket", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -195,7 +195,7 @@ test("the same key with other content is refused, on RPC and on the socket", {
   );
 });
 
-test("the sender's other devices get the message too", { timeout: TIMEOUT }, async (t) => {
+test("the sender's other devices receive the message too", { timeout: TIMEOUT }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
   const laptop = await ana!.clientDevice({ deviceClass: DeviceClass.DESKTOP });
@@ -213,7 +213,7 @@ test("the sender's other devices get the message too", { timeout: TIMEOUT }, asy
   );
 });
 
-test("typing reaches who is there and is stored nowhere", { timeout: TIMEOUT }, async (t) => {
+test("typing signals reach online devices and are not stored", { timeout: TIMEOUT }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
   const [a, b] = await Promise.all([ana!.clientDevice(), ben!.clientDevice()]);
@@ -226,7 +226,7 @@ test("typing reaches who is there and is stored nowhere", { timeout: TIMEOUT }, 
   await a.client.presence.sendTyping({ conversationId, typing: false });
   await b.until(() => b.typings.length === 2);
 
-  assert.equal(a.typings.length, 0, "nobody hears themselves");
+  assert.equal(a.typings.length, 0, "the sender gets no typing signal of their own");
   const { entries } = await b.client.messages.listEntries({
     conversationId,
     position: { case: "afterSequence", value: 0n },

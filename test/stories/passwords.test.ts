@@ -14,8 +14,8 @@ import { callTransports } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-const phones = await startSmsGateway({ after });
-const world = await startWorld({ after }, { settings: phones.settings });
+const smsGateway = await startSmsGateway({ after });
+const world = await startWorld({ after }, { settings: smsGateway.settings });
 const auth = clientOf(world.url, AuthService);
 const FIRST = "a passphrase for stories";
 const because = (reason: ErrorReason) => (error: unknown) => {
@@ -27,7 +27,7 @@ const device = () => ({ deviceId: randomUUID(), deviceClass: DeviceClass.WEB });
 const login = async (userName: string, text: string) =>
   auth.login({ userName, password: await seal(text), device: device() });
 
-/** Changes the password with both under one answer of GetPublicKey. */
+/** Changes the password; seals both passwords under one answer of GetPublicKey. */
 async function change(own: typeof auth, old: string | undefined, fresh: string, proofCode = "") {
   const key = await own.getPublicKey({});
   const oldPassword = old === undefined ? undefined : await sealPassword(key, old);
@@ -38,16 +38,16 @@ async function change(own: typeof auth, old: string | undefined, fresh: string, 
   });
 }
 
-/** An account by number alone. */
-async function numbered() {
+/** Registers an account by number, without a password. */
+async function registerByNumber() {
   const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.REGISTER });
-  const code = await phones.codeSentTo(phone);
+  const code = await smsGateway.codeSentTo(phone);
   const { user, tokens } = await auth.registerByPhone({ phone, code, device: device() });
   return { phone, userName: user!.userName, tokens: tokens! };
 }
 
-test("a changed password ends all other logins at once, and keeps one's own", {
+test("a password change ends all other logins at once and keeps the caller's", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
@@ -66,17 +66,17 @@ test("a changed password ends all other logins at once, and keeps one's own", {
   await login(ana!.userName, "tulip hatchet orbit");
 });
 
-test("a password is changed by every door", { timeout: TIMEOUT }, async (t) => {
-  // Each change ends the other logins, so every door gets a person of its own.
+test("a password can be changed over every transport", { timeout: TIMEOUT }, async (t) => {
+  // Each change ends the other logins, so every transport gets a person of its own.
   for (const [at, name] of ["json", "grpc", "socket"].entries()) {
     const [one] = await people(world, name);
-    const door = (await callTransports(t, world, one!))[at]!;
-    await change(door.client(AuthService), FIRST, "tulip hatchet orbit");
+    const transport = (await callTransports(t, world, one!))[at]!;
+    await change(transport.client(AuthService), FIRST, "tulip hatchet orbit");
     await login(one!.userName, "tulip hatchet orbit");
   }
 });
 
-test("who does not know the password, or wants a weak one, changes nothing", {
+test("a change with a wrong old password or a weak new one is refused", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
@@ -90,7 +90,7 @@ test("who does not know the password, or wants a weak one, changes nothing", {
   await login(ana!.userName, FIRST);
 });
 
-test("of two changes at once one holds", { timeout: TIMEOUT }, async () => {
+test("only one of two concurrent changes succeeds", { timeout: TIMEOUT }, async () => {
   const [ana] = await people(world, "ana");
   const own = clientOf(world.url, AuthService, (await ana!.login()).accessToken);
   const wanted = ["tulip hatchet orbit", "lantern quartz zebra"];
@@ -100,30 +100,30 @@ test("of two changes at once one holds", { timeout: TIMEOUT }, async () => {
   await login(ana!.userName, held[0]!);
 });
 
-test("an account by number alone sets its first password without an old one", {
+test("an account without a password sets its first one with a code to its number", {
   timeout: TIMEOUT,
 }, async () => {
-  const { phone, userName, tokens } = await numbered();
+  const { phone, userName, tokens } = await registerByNumber();
   const guess = login(userName, "tulip hatchet orbit");
   await assert.rejects(guess, because(ErrorReason.CREDENTIALS_INVALID));
   const own = clientOf(world.url, AuthService, tokens.accessToken);
-  // The token alone may be stolen.
+  // The access token alone is not enough: it may be stolen.
   const alone = change(own, undefined, "tulip hatchet orbit");
   await assert.rejects(alone, because(ErrorReason.SMS_CODE_INVALID));
   await own.sendSmsCode({ phone, purpose: SmsPurpose.PROVE });
-  await change(own, undefined, "tulip hatchet orbit", await phones.codeSentTo(phone));
+  await change(own, undefined, "tulip hatchet orbit", await smsGateway.codeSentTo(phone));
   await login(userName, "tulip hatchet orbit");
   const again = change(own, undefined, "lantern quartz zebra");
   await assert.rejects(again, because(ErrorReason.CREDENTIALS_INVALID));
 });
 
-test("a forgotten password is reset by a code, and every login ends", {
+test("a password reset by code ends every login", {
   timeout: TIMEOUT,
 }, async () => {
-  const { phone, userName, tokens } = await numbered();
+  const { phone, userName, tokens } = await registerByNumber();
   const live = await RawDevice.hello(world.url, tokens.accessToken);
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.RESET });
-  const code = await phones.codeSentTo(phone);
+  const code = await smsGateway.codeSentTo(phone);
   const reset = async (one: string, text: string) =>
     auth.resetPassword({ phone, code: one, newPassword: await seal(text) });
   const wrong = String((Number(code) + 1) % 1_000_000).padStart(6, "0");
@@ -137,7 +137,7 @@ test("a forgotten password is reset by a code, and every login ends", {
   await assert.rejects(again, because(ErrorReason.SMS_CODE_INVALID));
 });
 
-test("a hash with other parameters is made anew at the next login", {
+test("a hash with outdated parameters is replaced at the next login", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");

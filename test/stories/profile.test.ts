@@ -16,7 +16,7 @@ import { startWorld } from "../world/world.ts";
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
-/** Registers people, each with their own way to UserService. */
+/** Registers people, each with a client of UserService. */
 async function users(...names: string[]) {
   const registered = await people(world, ...names);
   return Promise.all(
@@ -37,7 +37,7 @@ const refused = (reason: ErrorReason) => (error: unknown) => {
 };
 const birthday = { year: 1990, month: 2, day: 28 };
 
-test("a profile begins with the names and nothing told", { timeout: TIMEOUT }, async () => {
+test("a new profile has only the user's names", { timeout: TIMEOUT }, async () => {
   const [ana] = await users("ana");
   const { profile } = await ana!.api.getMyProfile({});
   assert.equal(profile?.profile?.user?.userId, ana!.userId);
@@ -50,11 +50,11 @@ test("a profile begins with the names and nothing told", { timeout: TIMEOUT }, a
   assert.deepEqual([profile?.showBirthday, profile?.showLocation], [false, false]);
 });
 
-test("every field is kept; others see what is for them, and the rest when it is shown", {
+test("every field is stored; other users see the public fields, and the private ones only when shown", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await users("ana", "ben");
-  const told = {
+  const given = {
     displayName: " Ana Lima ",
     avatar: "blobs/ana-1.png",
     gender: Gender.FEMALE,
@@ -65,7 +65,7 @@ test("every field is kept; others see what is for them, and the rest when it is 
     addQuestion: "Where did we meet?",
     addAnswer: "in the library",
   };
-  const { profile: mine } = await ana!.api.updateProfile(told);
+  const { profile: mine } = await ana!.api.updateProfile(given);
   assert.deepEqual(mine, (await ana!.api.getMyProfile({})).profile);
   assert.equal(mine?.addAnswer, "in the library");
   assert.equal(mine?.profile?.location, "Porto");
@@ -88,7 +88,7 @@ test("every field is kept; others see what is for them, and the rest when it is 
   assert.deepEqual([(await seen()).birthday?.year, (await seen()).location], [1990, ""]);
 });
 
-test("absent fields stay, present empty ones are cleared", { timeout: TIMEOUT }, async () => {
+test("an update keeps absent fields and clears empty ones", { timeout: TIMEOUT }, async () => {
   const [ana] = await users("ana");
   await ana!.api.updateProfile({ location: "Porto", birthday, signature: "hi", displayName: "A" });
   const kept = (await ana!.api.updateProfile({ gender: Gender.OTHER })).profile!;
@@ -109,7 +109,7 @@ test("absent fields stay, present empty ones are cleared", { timeout: TIMEOUT },
   assert.equal(cleared.profile?.user?.displayName, ana!.userName);
 });
 
-test("a question is told only while it is asked, and asked only when it is there", {
+test("the question is shown only while it is required, and cannot be required when it is empty", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await users("ana", "ben");
@@ -127,7 +127,7 @@ test("a question is told only while it is asked, and asked only when it is there
   assert.equal((await seen()).whoMayAddMe, WhoMayAddMe.NOBODY);
 });
 
-test("what no profile can hold is refused with the field's name, and changes nothing", {
+test("an invalid field is refused by its name and changes nothing", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await users("ana");
@@ -159,7 +159,7 @@ test("what no profile can hold is refused with the field's name, and changes not
   assert.equal(leap.profile?.profile?.birthday?.day, 29);
 });
 
-test("profiles come in batches of up to 200, those that exist, in the order asked", {
+test("batchGetProfiles returns the existing profiles of up to 200 ids, in the order of the request", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await users("ana", "ben");
@@ -179,7 +179,7 @@ test("profiles come in batches of up to 200, those that exist, in the order aske
   await assert.rejects(ana!.api.getProfile({ userId: "1" }), missing);
 });
 
-test("changes from two devices at once both stay", { timeout: TIMEOUT }, async () => {
+test("concurrent updates of different fields are all kept", { timeout: TIMEOUT }, async () => {
   const [ana] = await users("ana");
   await Promise.all([
     ana!.api.updateProfile({ location: "Porto" }),
@@ -191,7 +191,7 @@ test("changes from two devices at once both stay", { timeout: TIMEOUT }, async (
   assert.equal(profile?.birthday?.month, 2);
 });
 
-test("a token that outlives its account changes nothing of it", { timeout: TIMEOUT }, async () => {
+test("a token of a deleted account cannot read or change it", { timeout: TIMEOUT }, async () => {
   const [ana] = await users("ana");
   const id = [ana!.userId];
   await world.pool.query("UPDATE auth.account SET state = 'deleted' WHERE user_id = $1", id);
@@ -202,7 +202,7 @@ test("a token that outlives its account changes nothing of it", { timeout: TIMEO
   assert.equal((await world.pool.query(sql, id)).rows[0].location, null);
 });
 
-test("the profile answers to curl and to the socket's Rpc alike", {
+test("curl and the socket's Rpc return the same profile", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await users("ana");

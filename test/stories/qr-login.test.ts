@@ -22,13 +22,16 @@ const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 const { WAITING, SCANNED, CONFIRMED, REFUSED } = QrLoginState;
 
-/** The calls of a person's phone. */
+/** Logs in a phone of the person. */
 async function phoneOf(person: Person) {
   const { accessToken } = await person.login({ deviceClass: DeviceClass.MOBILE });
   return { accessToken, auth: clientOf(world.url, AuthService, accessToken) };
 }
 
-/** Whether tokens are good for what a user does, and whose they are. */
+/**
+ * Asserts that the access token is valid and belongs to the person; returns its user name and
+ * device.
+ */
 async function whose({ accessToken }: Pick<Tokens, "accessToken">, person: Person) {
   const users = clientOf(world.url, UserService, accessToken);
   const { user } = await users.getUser({ key: { case: "userId", value: person.userId } });
@@ -38,7 +41,7 @@ async function whose({ accessToken }: Pick<Tokens, "accessToken">, person: Perso
 }
 
 for (const protocol of ["grpc", "connect"] as const) {
-  test(`a desktop watches over ${protocol}, a phone scans and confirms, the desktop is in`, {
+  test(`a desktop that watches over ${protocol} is logged in after a phone scans and confirms`, {
     timeout: TIMEOUT,
   }, async () => {
     const [ana] = await people(world, "ana");
@@ -64,19 +67,19 @@ for (const protocol of ["grpc", "connect"] as const) {
       deviceId: screen.credentials.deviceId,
     });
     assert.equal(await watch.next(), undefined);
-    // The tokens live on like any others.
+    // The tokens can be refreshed like any others.
     const fresh = await screen.auth.refresh({ refreshToken: confirmed.tokens!.refreshToken });
     await whose(fresh.tokens!, ana!);
   });
 
-  test(`a device that polls over ${protocol} gets in as well`, { timeout: TIMEOUT }, async () => {
+  test(`a device that polls over ${protocol} is logged in too`, { timeout: TIMEOUT }, async () => {
     const [ana] = await people(world, "ana");
     const phone = await phoneOf(ana!);
     const screen = await QrScreen.show(world, { deviceClass: DeviceClass.WEB }, protocol);
     const { qrLoginId } = screen;
     assert.equal((await screen.poll()).state, WAITING);
     await phone.auth.scanQrLogin({ qrLoginId });
-    // A phone that had no answer says it again.
+    // A phone that got no answer retries the scan.
     await phone.auth.scanQrLogin({ qrLoginId });
     assert.equal((await screen.poll()).state, SCANNED);
     await phone.auth.confirmQrLogin({ qrLoginId });
@@ -86,7 +89,9 @@ for (const protocol of ["grpc", "connect"] as const) {
   });
 }
 
-test("plain JSON, as curl sends it, is enough for both sides", { timeout: TIMEOUT }, async () => {
+test("both sides of a QR login work with plain JSON, as curl sends it", {
+  timeout: TIMEOUT,
+}, async () => {
   const [ana] = await people(world, "ana");
   const { accessToken } = await phoneOf(ana!);
   const post = async (method: string, body: object, token?: string) => {
@@ -110,7 +115,7 @@ test("plain JSON, as curl sends it, is enough for both sides", { timeout: TIMEOU
   await whose(qrLogin.tokens, ana!);
 });
 
-test("the phone's side works over its socket, which is told of the new device", {
+test("the phone's side works over its socket, which gets a notice of the new device", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
@@ -146,7 +151,7 @@ test("the phone's side works over its socket, which is told of the new device", 
   assert.equal(notice.deviceName, "desk");
 });
 
-test("a device that is turned away is told so, at once and for good", {
+test("a refused device gets the state REFUSED at once, and it is final", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
@@ -162,7 +167,7 @@ test("a device that is turned away is told so, at once and for good", {
   assert.equal((await screen.poll()).state, REFUSED);
 });
 
-test("the client shows the code and comes in by itself", { timeout: TIMEOUT }, async () => {
+test("the client shows the code and logs in by itself", { timeout: TIMEOUT }, async () => {
   const [ana] = await people(world, "ana");
   const phone = await phoneOf(ana!);
   const device = { deviceId: "a-tab", deviceClass: DeviceClass.WEB };

@@ -10,8 +10,8 @@ import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
-/** Longer than the ten seconds within which a used token may come again. */
-const AFTER_GRACE_MS = 11_000;
+/** Longer than the grace period of 10 s within which a used token may be presented again. */
+const BEYOND_GRACE_MS = 11_000;
 
 async function refresh({ refreshToken }: Tokens): Promise<Tokens> {
   return (await clientOf(world.url, AuthService).refresh({ refreshToken })).tokens!;
@@ -20,14 +20,14 @@ async function refused(call: Promise<unknown>): Promise<void> {
   await assert.rejects(call, (e) => reasonOf(e) === ErrorReason.REFRESH_TOKEN_INVALID);
 }
 
-/** Logins of a user that can go on: not ended, with a refresh token that nobody used. */
-async function liveFamilies(userId: string): Promise<number> {
+/** Number of the user's logins that are not revoked and have an unused refresh token. */
+async function countLiveFamilies(userId: string): Promise<number> {
   const sql = `SELECT count(*)::int AS live FROM auth.login JOIN auth.refresh_token USING (login_id)
     WHERE user_id = $1 AND revoked_at IS NULL AND used_at IS NULL`;
   return (await world.pool.query(sql, [userId])).rows[0].live;
 }
 
-test("two parallel uses of one refresh token end in one winner, who goes on", {
+test("only one of two concurrent uses of a refresh token succeeds, and its new token works", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
@@ -38,12 +38,12 @@ test("two parallel uses of one refresh token end in one winner, who goes on", {
     assert.equal(won.length, 1);
     for (const use of uses)
       if (use.status === "rejected") await refused(Promise.reject(use.reason));
-    assert.equal(await liveFamilies(ana!.userId), 1);
+    assert.equal(await countLiveFamilies(ana!.userId), 1);
     await refresh(won[0]!.value);
   }
 });
 
-test("a used token that comes again after its grace ends the login, and the others are told", {
+test("reuse of a refresh token after its grace period ends the login and notifies the other devices", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
@@ -52,7 +52,7 @@ test("a used token that comes again after its grace ends the login, and the othe
   t.after(() => laptop.close());
   const next = await refresh(stolen);
   const phone = await RawDevice.hello(world.url, next.accessToken);
-  await world.clock.advance(AFTER_GRACE_MS);
+  await world.clock.advance(BEYOND_GRACE_MS);
   await refused(refresh(stolen));
   assert.equal((await phone.closed).code, CloseCode.TOKEN_REVOKED);
   await refused(refresh(next));
@@ -62,7 +62,7 @@ test("a used token that comes again after its grace ends the login, and the othe
   await laptop.roundTrip();
 });
 
-test("within its grace a used token is theft too, once its successor was used", {
+test("reuse within the grace period counts as theft once the successor was used", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
@@ -78,7 +78,7 @@ test("within its grace a used token is theft too, once its successor was used", 
   assert.equal(notice.kind, SecurityNoticeKind.REFRESH_TOKEN_REUSED);
 });
 
-test("whatever thief and owner do at once, no two families live", {
+test("a race between thief and owner never leaves two live token families", {
   timeout: TIMEOUT,
 }, async () => {
   const rounds = 5;
@@ -88,18 +88,18 @@ test("whatever thief and owner do at once, no two families live", {
     const stolen = await ana!.login({ deviceId: `phone-${round}` });
     families.push({ stolen, kept: await refresh(stolen) });
   }
-  await world.clock.advance(AFTER_GRACE_MS);
+  await world.clock.advance(BEYOND_GRACE_MS);
   for (const { stolen, kept } of families) {
-    const before = await liveFamilies(ana!.userId);
-    // Each goes on with whatever it gets, as far as it gets.
+    const before = await countLiveFamilies(ana!.userId);
+    // Each player refreshes with the token that it got last, until a refresh fails.
     const play = async (tokens: Tokens) => {
       let mine = tokens;
       for (let step = 0; step < 4; step++) mine = await refresh(mine);
       return mine;
     };
     const ends = await Promise.allSettled([play(stolen), play(kept), play(kept)]);
-    // The stolen one came after its grace: nobody has this login any more.
-    assert.equal(await liveFamilies(ana!.userId), before - 1);
+    // The stolen token was reused after its grace period, so the login has ended for both.
+    assert.equal(await countLiveFamilies(ana!.userId), before - 1);
     for (const end of ends) if (end.status === "fulfilled") await refused(refresh(end.value));
   }
 });

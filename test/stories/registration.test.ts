@@ -12,8 +12,8 @@ import { callTransports } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-const phones = await startSmsGateway({ after });
-const world = await startWorld({ after }, { settings: phones.settings });
+const smsGateway = await startSmsGateway({ after });
+const world = await startWorld({ after }, { settings: smsGateway.settings });
 const auth = clientOf(world.url, AuthService);
 const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
 const PASSWORD = "tulip hatchet orbit";
@@ -24,32 +24,32 @@ const because = (reason: ErrorReason) => (error: unknown) => {
   return true;
 };
 
-/** Sends a code and reads it from the phone. */
+/** Requests a code and reads it from the SMS gateway. */
 async function codeFor(phone: string): Promise<string> {
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.REGISTER });
-  return phones.codeSentTo(phone);
+  return smsGateway.codeSentTo(phone);
 }
 
-test("an account is made by name and password, whatever door one comes by", {
+test("an account is registered by name and password over every transport", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [host] = await people(world, "host");
-  for (const door of await callTransports(t, world, host!)) {
-    const own = door.client(AuthService);
+  for (const transport of await callTransports(t, world, host!)) {
+    const own = transport.client(AuthService);
     const seal = async () => sealPassword(await own.getPublicKey({}), PASSWORD);
     const userName = fresh("Ana");
     const registered = await own.register({ userName, password: await seal(), displayName: "Ana" });
-    assert.equal(registered.user?.displayName, "Ana", door.name);
+    assert.equal(registered.user?.displayName, "Ana", transport.name);
     const loggedIn = await own.login({
       userName: userName.toUpperCase(),
       password: await seal(),
       device,
     });
-    assert.equal(loggedIn.user?.userId, registered.user?.userId, door.name);
+    assert.equal(loggedIn.user?.userId, registered.user?.userId, transport.name);
   }
 });
 
-test("another spelling of a taken name is taken, and one that looks like it is refused", {
+test("another spelling of a taken name counts as taken, and a look-alike is refused", {
   timeout: TIMEOUT,
 }, async () => {
   const tail = randomUUID().slice(0, 8);
@@ -58,15 +58,15 @@ test("another spelling of a taken name is taken, and one that looks like it is r
   await register(`maria.${tail}`);
   for (const userName of [`MARIA.${tail}`, `Ｍaria.${tail}`])
     await assert.rejects(register(userName), because(ErrorReason.USER_NAME_TAKEN));
-  // The first a is a Cyrillic one.
-  const look = register(`m\u0430ria.${tail}`);
-  await assert.rejects(look, because(ErrorReason.USER_NAME_CONFUSABLE));
-  // Looks exactly the same: to Unicode a mark and a letter, to the eye nothing.
-  for (const unseen of [`maria.${tail}\ufe0f`, `maria\u3164.${tail}`, "\u3164\u3164\u3164"])
-    await assert.rejects(register(unseen), because(ErrorReason.INVALID_ARGUMENT));
+  // The first "a" is Cyrillic.
+  const lookAlike = register(`m\u0430ria.${tail}`);
+  await assert.rejects(lookAlike, because(ErrorReason.USER_NAME_CONFUSABLE));
+  // Invisible characters: Unicode has them as a mark and a letter, but they show nothing.
+  for (const invisible of [`maria.${tail}\ufe0f`, `maria\u3164.${tail}`, "\u3164\u3164\u3164"])
+    await assert.rejects(register(invisible), because(ErrorReason.INVALID_ARGUMENT));
 });
 
-test("a password is judged by how it would be guessed, not by its signs", {
+test("a password is rated by how easily it is guessed, not by its character classes", {
   timeout: TIMEOUT,
 }, async () => {
   const userName = fresh("judged");
@@ -77,18 +77,18 @@ test("a password is judged by how it would be guessed, not by its signs", {
   await register("onlysmallletters sunlit");
 });
 
-test("an account is made by a proven number, whatever door one comes by", {
+test("an account is registered by a proven number over every transport", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [host] = await people(world, "host");
-  for (const door of await callTransports(t, world, host!)) {
-    const own = door.client(AuthService);
+  for (const transport of await callTransports(t, world, host!)) {
+    const own = transport.client(AuthService);
     const phone = randomPhoneNumber();
     const sent = await own.sendSmsCode({ phone, purpose: SmsPurpose.REGISTER });
     assert.ok(sent.expiresAtMs > 0n);
-    const code = await phones.codeSentTo(phone);
+    const code = await smsGateway.codeSentTo(phone);
     const { user, tokens } = await own.registerByPhone({ phone, code, device });
-    assert.match(user!.userName, /^user-\d+$/, door.name);
+    assert.match(user!.userName, /^user-\d+$/, transport.name);
     assert.equal(user!.displayName, user!.userName);
     const users = clientOf(world.url, UserService, tokens!.accessToken);
     const { profile } = await users.getMyProfile({});
@@ -96,7 +96,7 @@ test("an account is made by a proven number, whatever door one comes by", {
   }
 });
 
-test("who registers by number may choose name and password, and logs in with both", {
+test("an account registered by number may choose a name and a password and log in with both", {
   timeout: TIMEOUT,
 }, async () => {
   const phone = randomPhoneNumber();
@@ -115,7 +115,7 @@ test("who registers by number may choose name and password, and logs in with bot
   assert.equal(first.user?.displayName, "Ben");
 });
 
-test("a taken name or a weak password leaves the code good for another try", {
+test("a taken name or a weak password does not use up the code", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
@@ -130,7 +130,7 @@ test("a taken name or a weak password leaves the code good for another try", {
   await register(fresh("good"), PASSWORD);
 });
 
-test("a taken number is told only to who proves it, and costs the code", {
+test("a taken number is reported only with the right code, and uses up the code", {
   timeout: TIMEOUT,
 }, async () => {
   const phone = randomPhoneNumber();
@@ -144,7 +144,9 @@ test("a taken number is told only to who proves it, and costs the code", {
   await assert.rejects(proven(), because(ErrorReason.SMS_CODE_INVALID));
 });
 
-test("of many who register with one code one gets the account", { timeout: TIMEOUT }, async () => {
+test("only one of several concurrent registrations with one code succeeds", {
+  timeout: TIMEOUT,
+}, async () => {
   const phone = randomPhoneNumber();
   const code = await codeFor(phone);
   const outcomes = await Promise.allSettled(

@@ -13,14 +13,17 @@ import { QrScreen } from "../world/qr-screen.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-const phones = await startSmsGateway({ after });
-const settings = { ...phones.settings, LUCKY_AUTH_SMS_PER_NUMBER_PER_HOUR: "4" };
+const smsGateway = await startSmsGateway({ after });
+const settings = { ...smsGateway.settings, LUCKY_AUTH_SMS_PER_NUMBER_PER_HOUR: "4" };
 const world = await startWorld({ after }, { mode: "mesh", settings });
 const auth = clientOf(world.url, AuthService);
 const { WAITING, SCANNED, CONFIRMED } = QrLoginState;
 
-/** Calls again while the answer is UNAVAILABLE: gateways learn of an instance within a second. */
-async function whenBack<T>(call: () => Promise<T>): Promise<T> {
+/**
+ * Retries while the answer is UNAVAILABLE: gateways learn of a new instance within a second.
+ * Time-out: 60 s.
+ */
+async function retryUnavailable<T>(call: () => Promise<T>): Promise<T> {
   const signal = AbortSignal.timeout(60_000);
   for (;;) {
     try {
@@ -32,7 +35,7 @@ async function whenBack<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-test("a QR login survives the restart of what serves it: the stream ends, the client asks on", {
+test("a QR login survives a restart of auth: the stream ends and the client polls on", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
@@ -53,7 +56,7 @@ test("a QR login survives the restart of what serves it: the stream ends, the cl
     if (state === WAITING) await phone.scanQrLogin({ qrLoginId });
     if (state === SCANNED) {
       await world.mesh.process("auth-0").restart();
-      await whenBack(() => phone.confirmQrLogin({ qrLoginId }));
+      await retryUnavailable(() => phone.confirmQrLogin({ qrLoginId }));
     }
     if (state !== CONFIRMED) continue;
     const users = clientOf(world.url, UserService, tokens!.accessToken);
@@ -64,7 +67,7 @@ test("a QR login survives the restart of what serves it: the stream ends, the cl
   assert.equal((await screen.poll()).state, WAITING);
 });
 
-test("whoever was away when a login ended knows it when it is back", {
+test("instances that were down while a login ended refuse it after their restart", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
@@ -84,14 +87,14 @@ test("whoever was away when a login ended knows it when it is back", {
   }
 });
 
-test("codes, their budgets and the time outlive a restart of auth", {
+test("codes, their budgets and the time survive a restart of auth", {
   timeout: TIMEOUT,
 }, async () => {
   const phone = randomPhoneNumber();
   const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
   const codeFor = async (purpose: SmsPurpose) => {
     await auth.sendSmsCode({ phone, purpose });
-    return phones.codeSentTo(phone);
+    return smsGateway.codeSentTo(phone);
   };
   const registered = await auth.registerByPhone({
     phone,
@@ -103,10 +106,10 @@ test("codes, their budgets and the time outlive a restart of auth", {
   await codeFor(SmsPurpose.RESET);
   await world.clock.advance(240_000);
   await world.mesh.process("auth-0").restart();
-  await whenBack(() => auth.getPublicKey({}));
+  await retryUnavailable(() => auth.getPublicKey({}));
   const { user, tokens } = await auth.loginBySmsCode({ phone, code, device });
   assert.equal(user?.userId, registered.user?.userId);
-  // A process that starts later has the time that the test has moved the others to.
+  // The restarted process has the moved time too.
   const lifeMs = Number(tokens!.accessTokenExpiresAtMs) - world.clock.now();
   assert.ok(Math.abs(lifeMs - 900_000) < 60_000, `${lifeMs}`);
   const fifth = auth.sendSmsCode({ phone, purpose: SmsPurpose.LOGIN });

@@ -12,8 +12,8 @@ import { startWorld } from "../world/world.ts";
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
-/** Addresses that a socket can be opened at: the gateway's and each connect instance's. */
-const doors = () => [world.url, ...world.connects];
+/** Addresses that accept sockets: the gateway and each connect instance. */
+const addresses = () => [world.url, ...world.connects];
 
 async function call(accessToken: string): Promise<ErrorReason | undefined> {
   const users = clientOf(world.url, UserService, accessToken);
@@ -31,22 +31,22 @@ async function openingCode(address: string, accessToken: string): Promise<number
   return (await device.closed).code;
 }
 
-test("a logout elsewhere closes the sockets within a second, on every instance", {
+test("a logout closes the login's socket within a second, on every instance", {
   timeout: TIMEOUT,
 }, async () => {
-  for (const door of doors()) {
+  for (const address of addresses()) {
     const [ana] = await people(world, "ana");
     const { accessToken } = await ana!.login();
-    const device = await RawDevice.hello(door, accessToken);
+    const device = await RawDevice.hello(address, accessToken);
     const sinceMs = performance.now();
     await clientOf(world.url, AuthService, accessToken).logout({});
     assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
     const tookMs = performance.now() - sinceMs;
-    assert.ok(tookMs < 1_000, `${door}: ${Math.round(tookMs)} ms`);
+    assert.ok(tookMs < 1_000, `${address}: ${Math.round(tookMs)} ms`);
   }
 });
 
-test("the token of an ended login is refused within a second, by gateway and sockets", {
+test("gateway and connect refuse the token of an ended login within a second", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
@@ -55,18 +55,18 @@ test("the token of an ended login is refused within a second, by gateway and soc
   await clientOf(world.url, AuthService, accessToken).logout({});
   const sinceMs = performance.now();
   while ((await call(accessToken)) !== ErrorReason.TOKEN_REVOKED)
-    assert.ok(performance.now() - sinceMs < 1_000, "the gateway has not heard of it");
-  for (const door of world.connects)
-    assert.equal(await openingCode(door, accessToken), CloseCode.TOKEN_REVOKED);
+    assert.ok(performance.now() - sinceMs < 1_000, "the gateway has not learned of it");
+  for (const address of world.connects)
+    assert.equal(await openingCode(address, accessToken), CloseCode.TOKEN_REVOKED);
 });
 
-test("an ended login that the bus told nobody of is found by asking", {
+test("a revocation that the bus lost is found by polling", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
   const { accessToken } = await ana!.login();
   const device = await RawDevice.hello(world.connects[0]!, accessToken);
-  // As if auth had told nobody: the row alone says it.
+  // Revokes in the database alone, as if the notification of auth had been lost.
   await world.pool.query(
     "UPDATE auth.login SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL",
     [ana!.userId],
@@ -74,7 +74,7 @@ test("an ended login that the bus told nobody of is found by asking", {
   assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
 });
 
-test("when the keys are withdrawn no token of theirs gets in, and honest devices come back", {
+test("withdrawn keys invalidate their tokens, and devices continue with their refresh tokens", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -82,9 +82,9 @@ test("when the keys are withdrawn no token of theirs gets in, and honest devices
   const { accessToken, refreshToken } = await ana!.login();
   const phone = await ana!.clientDevice();
   const devices = await Promise.all(
-    doors().map(async (door) => {
+    addresses().map(async (address) => {
       const [person] = await people(world, "person");
-      return RawDevice.hello(door, (await person!.login()).accessToken);
+      return RawDevice.hello(address, (await person!.login()).accessToken);
     }),
   );
   await phone.client.connect();
@@ -95,13 +95,13 @@ test("when the keys are withdrawn no token of theirs gets in, and honest devices
   const tookMs = performance.now() - sinceMs;
   assert.ok(tookMs < 5_000, `${Math.round(tookMs)} ms`);
   assert.equal(await call(accessToken), ErrorReason.TOKEN_EXPIRED);
-  for (const door of world.connects)
-    assert.equal(await openingCode(door, accessToken), CloseCode.TOKEN_EXPIRED);
+  for (const address of world.connects)
+    assert.equal(await openingCode(address, accessToken), CloseCode.TOKEN_EXPIRED);
 
   const { tokens } = await clientOf(world.url, AuthService).refresh({ refreshToken });
   assert.equal(await call(tokens!.accessToken), undefined);
-  for (const door of doors()) {
-    const device = await RawDevice.hello(door, tokens!.accessToken);
+  for (const address of addresses()) {
+    const device = await RawDevice.hello(address, tokens!.accessToken);
     await device.roundTrip();
     await device.close();
   }

@@ -25,8 +25,8 @@ const refused = (reason: ErrorReason) => (error: unknown) => {
   return true;
 };
 
-/** Somebody who looks for others, with a budget of their own. */
-async function seeker() {
+/** Registers a user who searches, with a budget of their own. */
+async function searcher() {
   const [eve] = await people(world, "seeker");
   const { accessToken } = await eve!.login();
   const api = clientOf(world.url, UserService, accessToken);
@@ -41,20 +41,20 @@ async function seeker() {
   };
 }
 
-/** Letters that no other story's names begin with. */
-const fresh = () => `q${[...randomBytes(8)].map((b) => "abcdefghij"[b % 10]).join("")}`;
+/** A random prefix that no other test's names begin with. */
+const randomPrefix = () => `q${[...randomBytes(8)].map((b) => "abcdefghij"[b % 10]).join("")}`;
 
 async function named(...names: string[]) {
   const found = await people(world, ...names);
   return found.sort((a, b) => (a.userName < b.userName ? -1 : 1));
 }
 
-test("users are found by the beginning of the name, in any spelling of it", {
+test("users are found by a prefix of the name, in any spelling", {
   timeout: TIMEOUT,
 }, async () => {
-  const stem = fresh();
+  const stem = randomPrefix();
   const [one, two] = await named(`${stem}one`, `${stem}two`);
-  const eve = await seeker();
+  const eve = await searcher();
   const both = [one!.userName, two!.userName];
   assert.deepEqual(await eve.names(stem), both);
   assert.deepEqual(await eve.names(stem.toUpperCase()), both);
@@ -64,26 +64,28 @@ test("users are found by the beginning of the name, in any spelling of it", {
   assert.deepEqual(await eve.names(stem.slice(1)), []);
 });
 
-test("signs that mean something to a database mean nothing to a search", {
+test("a search treats SQL wildcards and escapes as plain characters", {
   timeout: TIMEOUT,
 }, async () => {
-  const stem = fresh();
+  const stem = randomPrefix();
   await named(`${stem}ab`, `${stem}_b`);
-  const eve = await seeker();
+  const eve = await searcher();
   assert.equal((await eve.names(`${stem}_`)).length, 1);
   for (const odd of ["%%", "__", `${stem}%`, "\\\\", "' OR 1=1 --", `${stem}\\`]) {
     assert.deepEqual(await eve.names(odd), [], odd);
   }
   await assert.rejects(eve.names("a\u0000"), refused(ErrorReason.INVALID_ARGUMENT));
   await assert.rejects(eve.names("a"), refused(ErrorReason.INVALID_ARGUMENT));
-  // Two characters that are one.
+  // Two code points that are one character.
   await assert.rejects(eve.names("e\u0301"), refused(ErrorReason.INVALID_ARGUMENT));
 });
 
-test("pages go on where the last one ended, each user once", { timeout: TIMEOUT }, async () => {
-  const stem = fresh();
+test("pages continue after the last one and return each user once", {
+  timeout: TIMEOUT,
+}, async () => {
+  const stem = randomPrefix();
   const all = await named(...Array.from({ length: 7 }, (_, at) => `${stem}${at}`));
-  const { api } = await seeker();
+  const { api } = await searcher();
   const query = { case: "userNamePrefix", value: stem } as const;
   const found: string[] = [];
   const sizes: number[] = [];
@@ -116,26 +118,26 @@ test("pages go on where the last one ended, each user once", { timeout: TIMEOUT 
   }
 });
 
-test("who does not want to be found by name is not, and who is gone neither", {
+test("unsearchable, disabled and deleted users are not found by name", {
   timeout: TIMEOUT,
 }, async () => {
-  const stem = fresh();
-  const [shy, off, gone] = await named(`${stem}a`, `${stem}b`, `${stem}c`);
-  const eve = await seeker();
+  const stem = randomPrefix();
+  const [unsearchable, disabled, deleted] = await named(`${stem}a`, `${stem}b`, `${stem}c`);
+  const eve = await searcher();
   assert.equal((await eve.names(stem)).length, 3);
-  const { accessToken } = await shy!.login();
+  const { accessToken } = await unsearchable!.login();
   await clientOf(world.url, UserService, accessToken).updateProfile({ searchableByName: false });
-  assert.deepEqual(await eve.names(stem), [off!.userName, gone!.userName]);
+  assert.deepEqual(await eve.names(stem), [disabled!.userName, deleted!.userName]);
   const state = "UPDATE auth.account SET state = $2 WHERE user_id = $1";
-  await world.pool.query(state, [off!.userId, "disabled"]);
-  await world.pool.query(state, [gone!.userId, "deleted"]);
+  await world.pool.query(state, [disabled!.userId, "disabled"]);
+  await world.pool.query(state, [deleted!.userId, "deleted"]);
   assert.deepEqual(await eve.names(stem), []);
 });
 
-test("a number that nobody has, and one whose owner does not want it, read the same", {
+test("an unknown number returns an empty result, and an invalid one is refused", {
   timeout: TIMEOUT,
 }, async () => {
-  const { api } = await seeker();
+  const { api } = await searcher();
   const phone = `+491511${randomInt(1_000_000, 9_999_999)}`;
   const answer = await api.searchUsers({ query: { case: "phone", value: phone } });
   assert.deepEqual([answer.users, answer.nextPageToken], [[], ""]);
@@ -145,17 +147,17 @@ test("a number that nobody has, and one whose owner does not want it, read the s
   await assert.rejects(fixed, refused(ErrorReason.PHONE_INVALID));
 });
 
-test("searches are few: over RPC and over the socket they draw on one budget", {
+test("searches over RPC and over the socket share one small budget", {
   timeout: TIMEOUT,
 }, async (t) => {
-  const eve = await seeker();
+  const eve = await searcher();
   const device = await RawDevice.hello(world.url, eve.accessToken);
   t.after(() => device.close());
   const query = { case: "userNamePrefix", value: "zzzz" } as const;
   const request = create(SearchUsersRequestSchema, { query });
   let answered = 0;
   let limited = 0;
-  // The minute may turn in between, at most once.
+  // The minute of the budget may end in between, at most once.
   for (let at = 0; at < PER_MINUTE + 1; at++) {
     await eve.api.searchUsers(request).then(
       () => answered++,

@@ -9,14 +9,14 @@ import { startWorld } from "../world/world.ts";
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
-/** The addresses of two connect instances; the same one twice where there is only one. */
-const two = () => [world.connects[0]!, world.connects.at(-1)!] as const;
+/** Addresses of two connect instances; the same one twice if only one runs. */
+const twoAddresses = () => [world.connects[0]!, world.connects.at(-1)!] as const;
 
-test("a second phone takes the place of the first, on whatever instance that is", {
+test("a second phone replaces the first one across instances", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
-  const [here, there] = two();
+  const [here, there] = twoAddresses();
   const first = await ana!.login({ deviceClass: DeviceClass.MOBILE });
   const second = await ana!.login({ deviceClass: DeviceClass.MOBILE });
   const old = await RawDevice.hello(here, first.accessToken);
@@ -28,15 +28,15 @@ test("a second phone takes the place of the first, on whatever instance that is"
   t.after(() => Promise.all([fresh.close(), desktop.close()]));
   assert.equal((await old.next("kick")).code, CloseCode.REPLACED);
   assert.equal((await old.closed).code, CloseCode.REPLACED);
-  // The one that took the place, and another class of device, stay.
+  // The new phone and the device of another class stay connected.
   await Promise.all([fresh.roundTrip(), desktop.roundTrip()]);
 });
 
-test("the same device connects again elsewhere: its old session goes", {
+test("a reconnect of a device on another instance closes its old session", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
-  const [here, there] = two();
+  const [here, there] = twoAddresses();
   const { accessToken } = await ana!.login({ deviceId: "one-device" });
   const old = await RawDevice.hello(here, accessToken);
   const fresh = await RawDevice.hello(there, accessToken);
@@ -45,12 +45,12 @@ test("the same device connects again elsewhere: its old session goes", {
   await fresh.roundTrip();
 });
 
-test("an old session that closes late does not erase the new one", {
+test("a late close of an old session does not unregister the new one (race)", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   t.after(() => ana!.closeDevices());
-  const [here, there] = two();
+  const [here, there] = twoAddresses();
   const { accessToken } = await ben!.login({ deviceId: "roaming" });
   const a = await ana!.clientDevice();
   await a.client.connect();
@@ -58,7 +58,7 @@ test("an old session that closes late does not erase the new one", {
   for (let round = 0; round < 5; round++) {
     const old = await RawDevice.hello(here, accessToken);
     const fresh = await RawDevice.hello(there, accessToken);
-    // The old one is closed by the server and by the device at about the same time.
+    // Race: server and device close the old session at about the same time.
     await old.close();
     const { sequence } = await a.client.send({ conversationId }, `round ${round}`);
     await fresh.next("deliver", (d) => d.entries.some((e) => e.sequence === sequence));
@@ -66,7 +66,7 @@ test("an old session that closes late does not erase the new one", {
   }
 });
 
-test("a session is found again by the hint, and without one goes to a live instance", {
+test("the gateway routes a socket by its hint, and refuses unknown paths", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");

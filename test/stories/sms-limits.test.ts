@@ -9,12 +9,12 @@ import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const [perAddress, perDay] = [20, 40];
-const phones = await startSmsGateway({ after });
+const smsGateway = await startSmsGateway({ after });
 const world = await startWorld(
   { after },
   {
     settings: {
-      ...phones.settings,
+      ...smsGateway.settings,
       LUCKY_AUTH_SMS_RESEND_SECONDS: "60",
       LUCKY_AUTH_SMS_PER_ADDRESS_PER_HOUR: String(perAddress),
       LUCKY_AUTH_SMS_PER_DAY: String(perDay),
@@ -27,61 +27,63 @@ const { LOGIN, REGISTER } = SmsPurpose;
 const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
 const [SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS] = [1_000, 60_000, 3_600_000, 86_400_000];
 
-/** Somebody with an account, from before time moves. */
-const known = await (async () => {
+/** A number with an account, registered before the tests move the clock. */
+const knownPhone = await (async () => {
   const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
-  await auth.registerByPhone({ phone, code: await phones.codeSentTo(phone), device });
+  await auth.registerByPhone({ phone, code: await smsGateway.codeSentTo(phone), device });
   return phone;
 })();
 
 const send = (phone: string, purpose = LOGIN) => auth.sendSmsCode({ phone, purpose });
 
-/** How long the call says that one has to wait, milliseconds. */
+/** Wait that the refused call asks for, ms. */
 async function waitOf(call: Promise<unknown>): Promise<number> {
   const refused = await call.then(() => assert.fail("sent"), LuckyError.from);
   assert.equal(ErrorReason[refused.reason], "RATE_LIMITED");
   return refused.retryAfterMs;
 }
 
-/** That it is so long, or up to a minute less. */
-function about(actualMs: number, expectedMs: number): void {
+/** Asserts that a duration is the expected one, or up to a minute shorter. */
+function assertAbout(actualMs: number, expectedMs: number): void {
   const right = actualMs <= expectedMs && actualMs > expectedMs - MINUTE_MS;
   assert.ok(right, `${actualMs} ms, not ${expectedMs}`);
 }
 
-test("a code is good for five minutes, and another one can be had after one", {
+test("a code is valid for five minutes, and another one can be requested after one minute", {
   timeout: TIMEOUT,
 }, async () => {
   await clock.advance(HOUR_MS);
-  const sent = await send(known);
-  about(Number(sent.expiresAtMs) - clock.now(), 5 * MINUTE_MS);
+  const sent = await send(knownPhone);
+  assertAbout(Number(sent.expiresAtMs) - clock.now(), 5 * MINUTE_MS);
   assert.equal(Number(sent.resendAfterMs), MINUTE_MS);
-  const code = await phones.codeSentTo(known);
-  about(await waitOf(send(known)), MINUTE_MS);
+  const code = await smsGateway.codeSentTo(knownPhone);
+  assertAbout(await waitOf(send(knownPhone)), MINUTE_MS);
   await clock.advance(40 * SECOND_MS);
-  about(await waitOf(send(known)), 20 * SECOND_MS);
+  assertAbout(await waitOf(send(knownPhone)), 20 * SECOND_MS);
   await clock.advance(21 * SECOND_MS);
-  await send(known);
-  const [older, newer] = [code, await phones.codeSentTo(known)];
-  const login = (code: string) => auth.loginBySmsCode({ phone: known, code, device });
+  await send(knownPhone);
+  const [older, newer] = [code, await smsGateway.codeSentTo(knownPhone)];
+  const login = (code: string) => auth.loginBySmsCode({ phone: knownPhone, code, device });
   const refused = (code: string) =>
     assert.rejects(login(code), (error) => {
       assert.equal(ErrorReason[LuckyError.from(error).reason], "SMS_CODE_INVALID");
       return true;
     });
   if (older !== newer) await refused(older);
-  // At the end of its time it is good.
+  // The code still works shortly before it expires.
   await clock.advance(5 * MINUTE_MS - 20 * SECOND_MS);
   await login(newer);
   await clock.advance(MINUTE_MS);
-  await send(known);
-  const late = await phones.codeSentTo(known);
+  await send(knownPhone);
+  const late = await smsGateway.codeSentTo(knownPhone);
   await clock.advance(5 * MINUTE_MS);
   await refused(late);
 });
 
-test("a number gets five codes in an hour and ten in a day", { timeout: TIMEOUT }, async () => {
+test("a number gets at most five codes in an hour and ten in a day", {
+  timeout: TIMEOUT,
+}, async () => {
   const phone = randomPhoneNumber();
   const wait = () => waitOf(send(phone));
   for (let n = 0; n < 5; n++) {
@@ -89,40 +91,40 @@ test("a number gets five codes in an hour and ten in a day", { timeout: TIMEOUT 
     await clock.advance(2 * MINUTE_MS);
   }
   // The first one is ten minutes old.
-  about(await wait(), 50 * MINUTE_MS);
+  assertAbout(await wait(), 50 * MINUTE_MS);
   await clock.advance(50 * MINUTE_MS);
   for (let n = 0; n < 5; n++) {
     await send(phone);
     await clock.advance(HOUR_MS);
   }
   // The first one is six hours old.
-  about(await wait(), 18 * HOUR_MS);
+  assertAbout(await wait(), 18 * HOUR_MS);
   await clock.advance(18 * HOUR_MS);
   await send(phone);
 });
 
-test("a gateway without an answer is asked again after three seconds, and given up after eight", {
+test("a request without an answer is retried after 3 s and abandoned after 8 s", {
   timeout: TIMEOUT,
 }, async () => {
   await clock.advance(HOUR_MS);
   const phone = randomPhoneNumber();
-  phones.answerWith("no answer");
-  const once = phones.nextUnanswered();
+  smsGateway.answerWith("no answer");
+  const once = smsGateway.nextUnanswered();
   const sending = send(phone, REGISTER);
   await once;
   await clock.advance(3 * SECOND_MS);
   await sending;
-  await phones.codeSentTo(phone);
+  await smsGateway.codeSentTo(phone);
 
-  phones.answerWith("no answer", "no answer", "no answer");
-  let next = phones.nextUnanswered();
+  smsGateway.answerWith("no answer", "no answer", "no answer");
+  let next = smsGateway.nextUnanswered();
   const failing = assert.rejects(send(randomPhoneNumber(), REGISTER), (error) => {
     assert.equal(ErrorReason[LuckyError.from(error).reason], "SMS_NOT_SENT");
     return true;
   });
   for (let attempt = 1; attempt < 3; attempt++) {
     await next;
-    next = phones.nextUnanswered();
+    next = smsGateway.nextUnanswered();
     await clock.advance(3 * SECOND_MS);
   }
   await next;
@@ -130,16 +132,16 @@ test("a gateway without an answer is asked again after three seconds, and given 
   await failing;
 });
 
-test("an address gets its codes in an hour, all of Lucky its codes in a day, and no more", {
+test("codes are limited per address and hour, and for the whole system per day", {
   timeout: TIMEOUT,
 }, async () => {
   await clock.advance(2 * DAY_MS);
   for (let hour = 0; hour * perAddress < perDay; hour++) {
     for (let n = 0; n < perAddress; n++) await send(randomPhoneNumber());
-    about(await waitOf(send(randomPhoneNumber())), HOUR_MS);
+    assertAbout(await waitOf(send(randomPhoneNumber())), HOUR_MS);
     await clock.advance(HOUR_MS);
   }
-  about(await waitOf(send(randomPhoneNumber())), DAY_MS - 2 * HOUR_MS);
+  assertAbout(await waitOf(send(randomPhoneNumber())), DAY_MS - 2 * HOUR_MS);
   await clock.advance(DAY_MS - 2 * HOUR_MS);
   await send(randomPhoneNumber());
 });

@@ -12,8 +12,8 @@ import { callTransports } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-const phones = await startSmsGateway({ after });
-const settings = { ...phones.settings, LUCKY_AUTH_SMS_ATTEMPTS: "2" };
+const smsGateway = await startSmsGateway({ after });
+const settings = { ...smsGateway.settings, LUCKY_AUTH_SMS_ATTEMPTS: "2" };
 const world = await startWorld({ after }, { settings });
 const auth = clientOf(world.url, AuthService);
 const { LOGIN, REGISTER, RESET, BIND, PROVE } = SmsPurpose;
@@ -26,33 +26,33 @@ const otherThan = (code: string) => String((Number(code) + 1) % 1_000_000).padSt
 
 async function codeFor(phone: string, purpose: SmsPurpose): Promise<string> {
   await auth.sendSmsCode({ phone, purpose });
-  return phones.codeSentTo(phone);
+  return smsGateway.codeSentTo(phone);
 }
 
-/** A number with an account. */
-async function known() {
+/** Registers an account by number. */
+async function registerByNumber() {
   const phone = randomPhoneNumber();
   const code = await codeFor(phone, REGISTER);
   const { user, tokens } = await auth.registerByPhone({ phone, code, device });
   return { phone, userId: user!.userId, tokens: tokens! };
 }
 
-test("a phone logs in by a code, whatever door it comes by, and the code is good once", {
+test("a code logs a device in over every transport, and only once", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [host] = await people(world, "host");
-  const { phone, userId } = await known();
-  for (const door of await callTransports(t, world, host!)) {
-    const own = door.client(AuthService);
+  const { phone, userId } = await registerByNumber();
+  for (const transport of await callTransports(t, world, host!)) {
+    const own = transport.client(AuthService);
     await own.sendSmsCode({ phone, purpose: LOGIN });
-    const code = await phones.codeSentTo(phone);
+    const code = await smsGateway.codeSentTo(phone);
     const login = () => own.loginBySmsCode({ phone, code, device });
-    assert.equal((await login()).user?.userId, userId, door.name);
+    assert.equal((await login()).user?.userId, userId, transport.name);
     await assert.rejects(login(), because(ErrorReason.SMS_CODE_INVALID));
   }
 });
 
-test("a number is bound by who owns account and number, replaced, and never shared", {
+test("binding a number needs the account's password and a code, and a number belongs to one account", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -63,7 +63,7 @@ test("a number is bound by who owns account and number, replaced, and never shar
   const phone = randomPhoneNumber();
   const send = async (as: typeof asAna) => {
     await as.sendSmsCode({ phone, purpose: BIND });
-    return phones.codeSentTo(phone);
+    return smsGateway.codeSentTo(phone);
   };
   const anonymous = auth.sendSmsCode({ phone, purpose: BIND });
   await assert.rejects(anonymous, because(ErrorReason.TOKEN_INVALID));
@@ -81,10 +81,10 @@ test("a number is bound by who owns account and number, replaced, and never shar
   assert.equal(user?.userId, ana!.userId);
 });
 
-test("a replaced number ends the other logins at once, and needs more than a token", {
+test("replacing a number ends the other logins and needs a code to the old number", {
   timeout: TIMEOUT,
 }, async (t) => {
-  const { phone: old, tokens } = await known();
+  const { phone: old, tokens } = await registerByNumber();
   const mine = clientOf(world.url, AuthService, tokens.accessToken);
   const other = await auth.loginBySmsCode({
     phone: old,
@@ -96,29 +96,31 @@ test("a replaced number ends the other logins at once, and needs more than a tok
   t.after(() => here.close());
   const phone = randomPhoneNumber();
   await mine.sendSmsCode({ phone, purpose: BIND });
-  const code = await phones.codeSentTo(phone);
+  const code = await smsGateway.codeSentTo(phone);
   await assert.rejects(mine.bindPhone({ phone, code }), because(ErrorReason.SMS_CODE_INVALID));
   await mine.sendSmsCode({ phone: old, purpose: PROVE });
-  await mine.bindPhone({ phone, code, proofCode: await phones.codeSentTo(old) });
+  await mine.bindPhone({ phone, code, proofCode: await smsGateway.codeSentTo(old) });
   assert.equal((await there.closed).code, CloseCode.TOKEN_REVOKED);
   const notice = await here.next("securityNotice");
   assert.equal(notice.kind, SecurityNoticeKind.PHONE_CHANGED);
   await here.roundTrip();
 });
 
-test("nobody learns by codes which numbers have an account", { timeout: TIMEOUT }, async () => {
-  const { phone: friend } = await known();
+test("answers about codes do not reveal which numbers have an account", {
+  timeout: TIMEOUT,
+}, async () => {
+  const { phone: friend } = await registerByNumber();
   const stranger = randomPhoneNumber();
-  const before = phones.arrived.length;
+  const before = smsGateway.arrived.length;
   for (const purpose of [LOGIN, RESET]) await auth.sendSmsCode({ phone: stranger, purpose });
-  // A message to somebody else arrives; one to the stranger would have come before it.
+  // Messages arrive in order: one to the stranger would have arrived before this one.
   await codeFor(friend, LOGIN);
   assert.deepEqual(
-    phones.arrived.slice(before).map(({ phone }) => phone),
+    smsGateway.arrived.slice(before).map(({ phone }) => phone),
     [friend],
   );
-  // The gateway is away: the answers still read the same.
-  phones.answerWith(500, 500);
+  // The SMS gateway is down: the answers still do not differ.
+  smsGateway.answerWith(500, 500);
   const [known500, unknown500] = [
     await auth.sendSmsCode({ phone: friend, purpose: RESET }),
     await auth.sendSmsCode({ phone: stranger, purpose: RESET }),
@@ -134,26 +136,26 @@ test("nobody learns by codes which numbers have an account", { timeout: TIMEOUT 
   );
 });
 
-test("a message that cannot be handed over is said so, and tried again before that", {
+test("a failed message is retried, then reported as SMS_NOT_SENT", {
   timeout: TIMEOUT,
 }, async () => {
   const phone = randomPhoneNumber();
-  phones.answerWith(503);
+  smsGateway.answerWith(503);
   await codeFor(phone, REGISTER);
-  phones.answerWith(503, 503);
+  smsGateway.answerWith(503, 503);
   const failing = auth.sendSmsCode({ phone, purpose: REGISTER });
   await assert.rejects(failing, because(ErrorReason.SMS_NOT_SENT));
-  phones.answerWith(400);
+  smsGateway.answerWith(400);
   const refused = auth.sendSmsCode({ phone, purpose: REGISTER });
   await assert.rejects(refused, because(ErrorReason.SMS_NOT_SENT));
   const code = await codeFor(phone, REGISTER);
   await auth.registerByPhone({ phone, code, device });
 });
 
-test("after five wrong guesses the sixth is the last, also for many at once", {
+test("a code accepts six guesses, also when they are concurrent", {
   timeout: TIMEOUT,
 }, async () => {
-  const { phone } = await known();
+  const { phone } = await registerByNumber();
   const code = await codeFor(phone, LOGIN);
   const guess = (one: string) => auth.loginBySmsCode({ phone, code: one, device });
   const outcomes = await Promise.allSettled(

@@ -22,7 +22,7 @@ const world = await startWorld({ after });
 
 let calls = 0;
 
-/** Calls over the socket; the reason of the refusal when there is one. */
+/** Calls over the socket. Returns the answer, or the reason of the error. */
 async function rpc<I extends DescMessage, O extends DescMessage>(
   device: RawDevice,
   method: DescMethodUnary<I, O>,
@@ -47,15 +47,15 @@ async function answered<I extends DescMessage, O extends DescMessage>(
   return answer;
 }
 
-test("devices are managed, tokens exchanged and logins ended over the socket", {
+test("devices are managed, tokens refreshed and logins ended over the socket", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
-  for (const door of [world.url, world.connects.at(-1)!]) {
+  for (const address of [world.url, world.connects.at(-1)!]) {
     const laptopTokens = await ana!.login({ deviceId: "laptop" });
-    const laptop = await RawDevice.hello(door, laptopTokens.accessToken);
+    const laptop = await RawDevice.hello(address, laptopTokens.accessToken);
     const tokens = await ana!.login({ deviceId: "phone" });
-    const phone = await RawDevice.hello(door, tokens.accessToken);
+    const phone = await RawDevice.hello(address, tokens.accessToken);
     const { devices } = await answered(phone, DeviceService.method.listDevices, {});
     assert.deepEqual(devices.map(({ device }) => device!.deviceId).toSorted(), ["laptop", "phone"]);
     const name = { deviceId: "laptop", deviceName: "Laptop" };
@@ -76,19 +76,19 @@ test("devices are managed, tokens exchanged and logins ended over the socket", {
   }
 });
 
-test("guessing over sockets draws on the budget of the device's own address", {
+test("guesses over sockets use the budget of the device's own address", {
   timeout: TIMEOUT,
 }, async (t) => {
-  const narrow = await startWorld(t, {
+  const limitedWorld = await startWorld(t, {
     settings: {
       LUCKY_LIMITS_CREDENTIAL_PER_MINUTE: "6",
       LUCKY_GATEWAY_TRUST_FORWARDED_FOR: "true",
     },
   });
-  const [ana] = await people(narrow, "ana");
+  const [ana] = await people(limitedWorld, "ana");
   const { accessToken } = await ana!.login();
   const openFrom = async (address: string) => {
-    const device = await RawDevice.open(narrow.url, "/ws", { "x-forwarded-for": address });
+    const device = await RawDevice.open(limitedWorld.url, "/ws", { "x-forwarded-for": address });
     device.send({ case: "hello", value: { accessToken } });
     await device.next("welcome");
     return device;

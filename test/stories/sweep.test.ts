@@ -7,43 +7,46 @@ import { userChannel } from "#platform/channels.ts";
 import { people } from "../world/people.ts";
 import { startWorld, testMode } from "../world/world.ts";
 
-/** A bus that confirms what it then throws away, for as long as it is told to. */
-function swallowingBus(): Bus & { swallow: boolean } {
+/** A memory bus that confirms and drops every message while `drop` is set. */
+function lossyBus(): Bus & { drop: boolean } {
   const bus = createMemoryBus();
-  const swallowing = {
+  const lossy = {
     ...bus,
-    swallow: false,
+    drop: false,
     publish: (queue: string, body: Uint8Array, signal: AbortSignal) =>
-      swallowing.swallow ? Promise.resolve("confirmed" as const) : bus.publish(queue, body, signal),
+      lossy.drop ? Promise.resolve("confirmed" as const) : bus.publish(queue, body, signal),
   };
-  return swallowing;
+  return lossy;
 }
 
 const TIMEOUT = 120_000;
-const bus = swallowingBus();
+const bus = lossyBus();
 const world = await startWorld(
   { after },
-  // What is found missing is told at once: here nothing else can be on its way.
+  // No grace period: here no other message can be in flight.
   { settings: { LUCKY_CONNECT_SWEEP_GRACE_MS: "0" }, overrides: { bus } },
 );
 
-/** From now on nothing is delivered to the user live: the bus, or the registry, lies about it. */
-function swallow(userId: string): void {
+/**
+ * Stops live deliveries to the user: the bus drops them, or the registry has lost the user's
+ * channel.
+ */
+function stopLiveDelivery(userId: string): void {
   if (testMode === "embedded") {
-    bus.swallow = true;
+    bus.drop = true;
     return;
   }
   const { port } = world.mesh.backends.redis;
-  const forgotten = execFileSync("redis-cli", [
+  const deletedKeys = execFileSync("redis-cli", [
     "-p",
     String(port),
     "DEL",
     `lucky:channel:${userChannel(userId)}`,
   ]);
-  assert.equal(forgotten.toString().trim(), "1");
+  assert.equal(deletedKeys.toString().trim(), "1");
 }
 
-test("a last message that was swallowed on the way is noticed within one sweep", {
+test("a sweep finds a last message that the bus lost", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -52,10 +55,10 @@ test("a last message that was swallowed on the way is noticed within one sweep",
   await Promise.all([a.client.connect(), b.client.connect()]);
   const { conversationId } = await a.client.send({ userId: ben!.userId }, "seen");
   await b.until(() => b.texts().length === 1);
-  swallow(ben!.userId);
+  stopLiveDelivery(ben!.userId);
   await a.client.send({ conversationId }, "swallowed");
   await world.clock.advance(25_000);
-  // Nothing follows that could show the gap, and the device asks for nothing by itself.
+  // No later message reveals the gap, and the device does not poll by itself.
   await b.until(() => b.texts().length === 2);
   assert.deepEqual(b.texts(conversationId), ["seen", "swallowed"]);
 });

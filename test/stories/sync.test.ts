@@ -7,11 +7,11 @@ import { startWorld } from "../world/world.ts";
 const TIMEOUT = 180_000;
 const world = await startWorld(
   { after },
-  // 5,000 sends on one socket, faster than a person's device may.
+  // The test sends 5,000 messages on one socket, faster than the default frame limit allows.
   { settings: { LUCKY_CONNECT_FRAMES_PER_SECOND: "20000", LUCKY_CONNECT_FRAMES_BURST: "20000" } },
 );
 
-test("a device that was away gets 5,000 entries, in order, once", {
+test("a device that was offline receives 5,000 entries in order, each once", {
   timeout: TIMEOUT,
 }, async (t) => {
   const missed = 5_000;
@@ -40,7 +40,7 @@ test("a device that was away gets 5,000 entries, in order, once", {
   );
 });
 
-test("the log pages forward and backward, and tells where it ends", {
+test("the log pages forward and backward and reports its last sequence", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -73,7 +73,7 @@ test("the log pages forward and backward, and tells where it ends", {
   assert.deepEqual(await page({ case: "beforeSequence", value: 1n }), []);
 });
 
-test("Sync pages over many conversations and returns only what changed since", {
+test("Sync pages over many conversations and returns each of them", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ...others] = await people(

@@ -14,27 +14,28 @@ const world = await startWorld(
   { after },
   {
     settings: {
-      // Early enough that a second announcement can come before the first token's end.
+      // Early enough that the second announcement comes before the first token expires.
       LUCKY_CONNECT_TOKEN_EXPIRING_MS: "600000",
-      // A silent device is let be for ten minutes, so that time can jump in large steps.
+      // Connect closes a silent device only after ten minutes, so that time can jump in large
+      // steps.
       LUCKY_CONNECT_HEARTBEAT_INTERVAL_MS: "300000",
     },
   },
 );
 const { clock } = world;
-const everybody = await people(world, "ana", "ben", "cara", "dan");
-const [ana, ben, cara, dan] = everybody as [Person, Person, Person, Person];
+const everyone = await people(world, "ana", "ben", "cara", "dan");
+const [ana, ben, cara, dan] = everyone as [Person, Person, Person, Person];
 const MINUTE_MS = 60_000;
 
-/** Moves the clock on while the devices say something now and then. */
+/** Moves the clock forward in steps, with a heartbeat of each device after each step. */
 async function live(ms: number, ...devices: RawDevice[]): Promise<void> {
-  for (let restMs = ms; restMs > 0; restMs -= 200_000) {
-    await clock.advance(Math.min(restMs, 200_000));
+  for (let remainingMs = ms; remainingMs > 0; remainingMs -= 200_000) {
+    await clock.advance(Math.min(remainingMs, 200_000));
     await Promise.all(devices.map((device) => device.roundTrip()));
   }
 }
 
-test("a token is announced before its quarter of an hour is over, then ends the session", {
+test("the end of a token is announced before its 15 minutes are over, then ends the session", {
   timeout: TIMEOUT,
 }, async () => {
   const { accessToken, accessTokenExpiresAtMs } = await ana.login();
@@ -50,7 +51,7 @@ test("a token is announced before its quarter of an hour is over, then ends the 
   assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
 });
 
-test("a session whose token is renewed goes on without a reconnect", {
+test("a session with a renewed token continues without a reconnect", {
   timeout: TIMEOUT,
 }, async (t) => {
   const tokens = await cara.login();
@@ -63,7 +64,7 @@ test("a session whose token is renewed goes on without a reconnect", {
   const { refreshToken } = tokens;
   const fresh = (await clientOf(world.url, AuthService).refresh({ refreshToken })).tokens!;
   device.send({ case: "renew", value: { accessToken: fresh.accessToken } });
-  // It hears of the second one's end in its turn: that one is the session's now.
+  // The session gets an announcement for the second token, because it is the session's token now.
   await live(6 * MINUTE_MS, device, silent);
   const again = await device.next("tokenExpiring");
   assert.equal(again.expiresAtMs, fresh.accessTokenExpiresAtMs);
@@ -72,7 +73,7 @@ test("a session whose token is renewed goes on without a reconnect", {
   await device.roundTrip();
 });
 
-test("an access token opens nothing after a quarter of an hour; a refresh token does, for 30 days", {
+test("an access token expires after 15 minutes, a refresh token after 30 days", {
   timeout: TIMEOUT,
 }, async () => {
   const { accessToken, accessTokenExpiresAtMs, refreshToken } = await ben.login();
@@ -96,21 +97,21 @@ test("an access token opens nothing after a quarter of an hour; a refresh token 
   await clock.advance(29 * days);
   const next = (await auth.refresh({ refreshToken })).tokens!;
   await clock.advance(1 * days);
-  // The one was used, which gave it another 30 days; the other was not.
+  // The use of one token gave its successor another 30 days; the other token was not used.
   const { tokens } = await auth.refresh({ refreshToken: next.refreshToken });
   await clientOf(world.url, UserService, tokens!.accessToken).getMyProfile({});
   const late = auth.refresh({ refreshToken: forgotten.refreshToken });
   await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
 });
 
-test("a client keeps its session over the ends of its tokens", { timeout: TIMEOUT }, async (t) => {
+test("a client keeps its session by renewing its tokens", { timeout: TIMEOUT }, async (t) => {
   const { client } = await dan.clientDevice({ clock });
   t.after(() => dan.closeDevices());
   await client.connect();
   const states: string[] = [];
   client.on("state", ({ kind }) => states.push(kind));
   const witness = await RawDevice.hello(world.url, (await dan.login()).accessToken);
-  // What makes it renew the second one is that the server announces it: it knows of that one.
+  // The server announces the end of the second token too, so it knows that token.
   for (let n = 0; n < 2; n++) {
     const before = client.tokens!;
     const renewed = client.next("tokens");
@@ -119,7 +120,7 @@ test("a client keeps its session over the ends of its tokens", { timeout: TIMEOU
     assert.notEqual(client.tokens!.refreshToken, before.refreshToken);
   }
   await clock.advance(4 * MINUTE_MS);
-  // Its token is younger than the client's first one.
+  // The witness's token is younger than the client's first token.
   assert.equal((await witness.closed).code, CloseCode.TOKEN_EXPIRED);
   await client.callOverSocket(UserService.method.getMyProfile, {});
   assert.deepEqual(states, []);

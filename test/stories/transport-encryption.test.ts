@@ -22,7 +22,7 @@ const invalid = (call: Promise<unknown>) =>
     return true;
   });
 
-test("what a phone without our client does: JWK or SPKI, nonce, time, OAEP", {
+test("a client without our library can seal a password with JWK or SPKI, nonce, time and OAEP", {
   timeout: TIMEOUT,
 }, async () => {
   for (const form of ["spki", "jwk"] as const) {
@@ -32,7 +32,7 @@ test("what a phone without our client does: JWK or SPKI, nonce, time, OAEP", {
       form === "spki"
         ? await crypto.subtle.importKey("spki", new Uint8Array(spki), algorithm, false, ["encrypt"])
         : await crypto.subtle.importKey("jwk", JSON.parse(jwkJson), algorithm, false, ["encrypt"]);
-    // Written by hand: field 1 bytes, field 2 varint, field 3 string.
+    // Protobuf bytes without a library: field 1 bytes, field 2 varint, field 3 string.
     const text = Buffer.from(PASSWORD);
     const plain = Buffer.concat([
       Buffer.from([0x0a, nonce.length]),
@@ -47,18 +47,18 @@ test("what a phone without our client does: JWK or SPKI, nonce, time, OAEP", {
   }
 });
 
-test("a recorded request is worth nothing: a ciphertext is good once", {
+test("a ciphertext works once, so a recorded request cannot be replayed", {
   timeout: TIMEOUT,
 }, async () => {
   const sealed = await sealPassword(await auth.getPublicKey({}), PASSWORD);
   const outcomes = await Promise.allSettled([login(sealed), login(sealed), login(sealed)]);
   assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
   await invalid(login(sealed));
-  // Nor is it good for something else.
+  // A used ciphertext does not work for another method either.
   await invalid(auth.register({ userName: "somebody-else", password: sealed }));
 });
 
-test("without a nonce of the server, or with an old time, nothing gets in", {
+test("a ciphertext without a nonce of the server or with a wrong time is refused", {
   timeout: TIMEOUT,
 }, async () => {
   const key = await auth.getPublicKey({});
@@ -70,11 +70,11 @@ test("without a nonce of the server, or with an old time, nothing gets in", {
   await invalid(login(await seal({ serverTimeMs: key.serverTimeMs + 120_000n })));
   await invalid(login(raw(key, Buffer.from(PASSWORD))));
   await invalid(login({ keyId: "another", ciphertext: (await seal({})).ciphertext }));
-  // None of it used the nonce up.
+  // The refused requests did not use up the nonce.
   await login(await seal({}));
 });
 
-test("both passwords of a request carry one nonce", { timeout: TIMEOUT }, async () => {
+test("both passwords of a request must carry the same nonce", { timeout: TIMEOUT }, async () => {
   const [ben] = await people(world, "ben");
   const own = clientOf(world.url, AuthService, (await ben!.login()).accessToken);
   const [one, two] = [await auth.getPublicKey({}), await auth.getPublicKey({})];
@@ -88,7 +88,7 @@ test("both passwords of a request carry one nonce", { timeout: TIMEOUT }, async 
   await invalid(change(one, one));
 });
 
-test("a nonce is good for two minutes, and what is encrypted with it no longer", {
+test("a nonce and its ciphertexts expire after two minutes", {
   timeout: TIMEOUT,
 }, async () => {
   const key = await auth.getPublicKey({});
@@ -96,7 +96,7 @@ test("a nonce is good for two minutes, and what is encrypted with it no longer",
   await world.clock.advance(100_000);
   await login(inTime);
   await world.clock.advance(21_000);
-  // A time of now does not help a nonce of then; nor a nonce of now a time of then.
+  // An expired nonce is refused with a current time, and an expired time with a current nonce.
   const now = await auth.getPublicKey({});
   await invalid(login(await sealPassword(late, PASSWORD)));
   const { serverTimeMs } = now;
@@ -109,7 +109,7 @@ function varint(value: bigint): number[] {
   return value < 128n ? [Number(value)] : [Number(value & 127n) | 128, ...varint(value >> 7n)];
 }
 
-/** Any bytes under the key, as nobody's client encrypts them. */
+/** Encrypts any bytes under the key, without the structure that clients use. */
 function raw({ keyId, spki }: GetPublicKeyResponse, plain: Uint8Array): SealedPassword {
   const key = createPublicKey({ key: Buffer.from(spki), type: "spki", format: "der" });
   const padding = constants.RSA_PKCS1_OAEP_PADDING;

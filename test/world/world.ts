@@ -59,7 +59,10 @@ export interface World {
 
 export interface WorldMesh {
   readonly backends: OwnBackends;
-  /** Returns a process by its name: gateway-0, auth-0, server-0, server-1, connect-0, connect-1, connect-2. */
+  /**
+   * Returns a process by its name: gateway-0, auth-0, server-0, server-1, connect-0, connect-1,
+   * connect-2.
+   */
   process(name: string): Child;
 }
 
