@@ -1,6 +1,5 @@
 import { create } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
-import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
@@ -32,7 +31,7 @@ import { Relay } from "./delivery/relay.ts";
 import { groupService } from "./groups/group-service.ts";
 import { Groups } from "./groups/groups.ts";
 import { ingressService } from "./ingress.ts";
-import { Database } from "./log/database.ts";
+import { Database, type Pool } from "./log/database.ts";
 import { Measures } from "./measures.ts";
 import { messageService } from "./messages.ts";
 import { Sends } from "./sending/sends.ts";
@@ -44,7 +43,7 @@ export interface ServerDependencies {
   readonly log: Log;
   readonly metrics: Metrics;
   /** Connections that may read and write schema im; one a lane and a few more. */
-  readonly pool: pg.Pool;
+  readonly pool: Pool;
   readonly bus: Bus;
   readonly registry: Registry;
   /** auth: which users exist. */

@@ -1,10 +1,9 @@
 import { create } from "@bufbuild/protobuf";
-import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type Group, GroupSchema } from "#gen/lucky/group/v1/group_pb.js";
 import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import { fail } from "#platform/errors.ts";
-import type { Statement } from "../log/database.ts";
+import type { PoolClient, Statement } from "../log/database.ts";
 
 /** A group's row, and the role of the caller in it. */
 export interface Head {
@@ -43,7 +42,7 @@ export type MemberHead = Head & { role: number };
 
 /** Holds the group's row until the end of the transaction: changes come one after the other. */
 export async function lockGroup(
-  client: pg.PoolClient,
+  client: PoolClient,
   groupId: string,
   callerId: string,
 ): Promise<MemberHead> {

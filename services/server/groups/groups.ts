@@ -1,5 +1,4 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type Group,
@@ -15,7 +14,7 @@ import { fail } from "#platform/errors.ts";
 import type { Ids } from "#platform/ids.ts";
 import type { Users } from "../conversations/users.ts";
 import { bigints } from "../log/arrays.ts";
-import type { Database, Statement } from "../log/database.ts";
+import type { Database, PoolClient, Statement } from "../log/database.ts";
 import { type WrittenTip, writeTip } from "../log/tips.ts";
 import {
   groupOf,
@@ -247,7 +246,7 @@ export class Groups {
   }
 
   #write(
-    client: pg.PoolClient,
+    client: PoolClient,
     what: {
       groupId: string;
       causedBy: string;

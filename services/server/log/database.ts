@@ -4,6 +4,9 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { transaction } from "#platform/postgres/pool.ts";
 
+export type Pool = pg.Pool;
+export type PoolClient = pg.PoolClient;
+
 /** A statement that is prepared once a connection. */
 export interface Statement {
   readonly name: string;

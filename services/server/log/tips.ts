@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type pg from "pg";
 import { ContentSchema, type TipSchema } from "#gen/lucky/message/v1/content_pb.js";
+import type { PoolClient } from "./database.ts";
 import { bodyOf } from "./entries.ts";
 
 /** Kind of an entry that says what happened in the conversation. */
@@ -32,7 +32,7 @@ export interface WrittenTip {
  * Writes a tip to a group's log, with its outbox row, and raises the member version, as a part of
  * the caller's transaction. Tips do not count as unread.
  */
-export async function writeTip(client: pg.PoolClient, options: TipOptions): Promise<WrittenTip> {
+export async function writeTip(client: PoolClient, options: TipOptions): Promise<WrittenTip> {
   const { conversationId, causedBy, tip, memberChange, messageId, outboxId, nowMs } = options;
   const ids = {
     conversationId: BigInt(conversationId),
