@@ -10,7 +10,7 @@ import {
 import { userOf } from "#platform/identity/caller.ts";
 import type { History } from "./catch-up/history.ts";
 import type { Sync } from "./catch-up/sync.ts";
-import { refusalError } from "./sending/outcome.ts";
+import { refusalError } from "./conversations/refusal.ts";
 import type { Sends } from "./sending/sends.ts";
 import type { Receipts } from "./signals/receipts.ts";
 

@@ -5,8 +5,8 @@ import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
-import { type Refusal, refusal, refusalOf } from "../sending/outcome.ts";
 import type { Conversations } from "./conversations.ts";
+import { type Refusal, refusal, refusalOf } from "./refusal.ts";
 import type { Users } from "./users.ts";
 
 /** Who writes to whom. */

@@ -4,10 +4,11 @@ import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
 import type { Log } from "#platform/log.ts";
 import type { Conversation, Conversations } from "../conversations/conversations.ts";
+import { refusal } from "../conversations/refusal.ts";
 import { type Database, isConflict, isRepeated } from "../log/database.ts";
 import type { Measures } from "../measures.ts";
 import { type AppendResult, append, type ConversationBatch } from "./append.ts";
-import { type Outcome, refusal } from "./outcome.ts";
+import type { Outcome } from "./outcome.ts";
 import { type Addressed, findRepeats, keyOf } from "./repeats.ts";
 
 /** A send that waits for its place in the log. */

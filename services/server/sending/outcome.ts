@@ -1,16 +1,5 @@
-import type { ConnectError } from "@connectrpc/connect";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { detailOf, fail } from "#platform/errors.ts";
 import { WireWriter, writeVarint } from "#platform/wire.ts";
-
-/** Why a send was not stored. */
-export interface Refusal {
-  readonly reason: ErrorReason;
-  /** For developers. */
-  readonly text: string;
-  /** 0 when repeating does not help. */
-  readonly retryAfterMs: number;
-}
+import type { Refusal } from "../conversations/refusal.ts";
 
 /** Where a message is in the log. */
 export interface Accepted {
@@ -25,23 +14,6 @@ export type Outcome =
   | (Accepted & { readonly kind: "accepted" })
   | { readonly kind: "refused"; readonly refusal: Refusal }
   | { readonly kind: "failed"; readonly error: unknown };
-
-export function refusal(reason: ErrorReason, text: string, retryAfterMs = 0): Refusal {
-  return { reason, text, retryAfterMs };
-}
-
-/** The refusal as an error, for a call of its own. */
-export function refusalError({ reason, text, retryAfterMs }: Refusal): ConnectError {
-  return fail(reason, text, { retryAfterMs });
-}
-
-/** An error of the contract as the refusal of one send that was not tried. */
-export function refusalOf(error: unknown): Refusal | undefined {
-  const detail = detailOf(error);
-  if (detail === undefined || detail.reason === ErrorReason.INTERNAL) return undefined;
-  const text = (error as ConnectError).rawMessage;
-  return refusal(detail.reason, text, Number(detail.retryAfterMs));
-}
 
 /** A send and what became of it. */
 export interface Result {

@@ -5,9 +5,10 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { EntrySchema, SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { WireWriter } from "#platform/wire.ts";
+import { refusal } from "../conversations/refusal.ts";
 import { tail, writePrefix } from "../log/entries.ts";
 import { contentOf, random, request, toUser } from "../server.fixture.ts";
-import { encodeResults, refusal } from "./outcome.ts";
+import { encodeResults } from "./outcome.ts";
 import { sendReader } from "./read-send.ts";
 import type { Send } from "./send.ts";
 

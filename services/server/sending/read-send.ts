@@ -5,7 +5,7 @@ import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js
 import { type SendRequest, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { createMessageValidator } from "#platform/validator.ts";
 import { FieldReader, WireError } from "#platform/wire.ts";
-import { refusal } from "./outcome.ts";
+import { refusal } from "../conversations/refusal.ts";
 import { readPlainText } from "./plain-text.ts";
 import type { Misread, RawSend, Read } from "./send.ts";
 import { wellFormed } from "./well-formed.ts";

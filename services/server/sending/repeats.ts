@@ -1,8 +1,9 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { refusal } from "../conversations/refusal.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import { saysTheSame } from "../log/entries.ts";
-import { type Outcome, refusal } from "./outcome.ts";
+import type { Outcome } from "./outcome.ts";
 import type { Send } from "./send.ts";
 
 /** A send whose conversation is known. */

@@ -1,5 +1,5 @@
 import type { SendRequest } from "#gen/lucky/message/v1/message_pb.js";
-import type { Refusal } from "./outcome.ts";
+import type { Refusal } from "../conversations/refusal.ts";
 
 /** A send that may go on: read once, its bytes kept for the log. */
 export interface Send {

@@ -1,11 +1,12 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Directs, Pair } from "../conversations/directs.ts";
+import { refusal } from "../conversations/refusal.ts";
 import type { Delivery } from "../delivery/envelopes.ts";
 import type { Relay } from "../delivery/relay.ts";
 import type { Measures } from "../measures.ts";
 import type { AppendResult } from "./append.ts";
 import { Lanes, type LanesOptions, type Pending } from "./lanes.ts";
-import { type Outcome, type Result, refusal } from "./outcome.ts";
+import type { Outcome, Result } from "./outcome.ts";
 import { sendReader } from "./read-send.ts";
 import type { RawSend, Send } from "./send.ts";
 
