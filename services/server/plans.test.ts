@@ -24,7 +24,7 @@ import { selectGroup, selectMadeGroup } from "./groups/group-head.ts";
 import { selectMembers } from "./groups/groups.ts";
 import { planning } from "./log/database.ts";
 import { appendEntries } from "./sending/append.ts";
-import { selectKeys } from "./sending/repeats.ts";
+import { selectKeys } from "./sending/duplicates.ts";
 import { advanceCursors } from "./signals/receipts.ts";
 
 const { pool } = await startTestPostgres({ after });

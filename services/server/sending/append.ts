@@ -2,10 +2,10 @@ import type { Conversation } from "../conversations/conversations.ts";
 import { bigints, integers, smallints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import { PREFIX_BYTES, writePrefix } from "../log/entries.ts";
-import type { Addressed } from "./repeats.ts";
+import type { AddressedSend } from "./duplicates.ts";
 
 /** Sends of one conversation that may be appended, in their order. */
-export interface ConversationBatch<S extends Addressed> {
+export interface ConversationBatch<S extends AddressedSend> {
   /** As it was when the senders were checked. */
   readonly conversation: Conversation;
   readonly sends: S[];
@@ -21,14 +21,14 @@ export interface AppendOptions {
 }
 
 /** Sends of one conversation that are in the log now, at the sequences after `baseSequence`. */
-export interface Appended<S extends Addressed> {
+export interface Appended<S extends AddressedSend> {
   readonly conversation: Conversation;
   readonly baseSequence: number;
   readonly messages: readonly Message<S>[];
 }
 
 /** One of them. */
-export interface Message<S extends Addressed> {
+export interface Message<S extends AddressedSend> {
   readonly pending: S;
   readonly messageId: bigint;
   /** As it stands in the log. */
@@ -36,7 +36,7 @@ export interface Message<S extends Addressed> {
 }
 
 /** What became of a batch. */
-export interface AppendResult<S extends Addressed> {
+export interface AppendResult<S extends AddressedSend> {
   readonly outboxId: string;
   readonly appended: readonly Appended<S>[];
   /** Groups whose members changed meanwhile: nothing of them was stored. */
@@ -97,7 +97,7 @@ export const appendEntries: Statement = {
  * touched. Throws what the database says: a unique violation when a key is in the log already,
  * then nothing was stored; UNAVAILABLE, then nothing is known.
  */
-export async function append<S extends Addressed>(
+export async function append<S extends AddressedSend>(
   db: Database,
   unordered: readonly ConversationBatch<S>[],
   { takeIds, nowMs, nextAttemptAtMs }: AppendOptions,

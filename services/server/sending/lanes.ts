@@ -9,10 +9,10 @@ import { type Database, isConflict, isRepeated } from "../log/database.ts";
 import type { Measures } from "../measures.ts";
 import { type AppendResult, append, type ConversationBatch } from "./append.ts";
 import type { Outcome } from "./outcome.ts";
-import { type Addressed, findRepeats, keyOf } from "./repeats.ts";
+import { type AddressedSend, findRepeats, keyOf } from "./duplicates.ts";
 
 /** A send that waits for its place in the log. */
-export interface Pending extends Addressed {
+export interface Pending extends AddressedSend {
   /** Whether its batch has answered it. */
   answered: boolean;
   /** Called once. */

@@ -7,7 +7,7 @@ import type { Outcome } from "./outcome.ts";
 import type { Send } from "./send.ts";
 
 /** A send whose conversation is known. */
-export interface Addressed {
+export interface AddressedSend {
   readonly send: Send;
   readonly conversationId: string;
 }
@@ -35,7 +35,7 @@ export const selectKeys: Statement = {
  * Finds the sends that are in the log already, and says what becomes of them: their first result
  * when they say the same, CLIENT_MESSAGE_ID_REUSED when they do not.
  */
-export async function findRepeats<S extends Addressed>(
+export async function findRepeats<S extends AddressedSend>(
   db: Database,
   sends: readonly S[],
 ): Promise<Map<S, Outcome>> {
@@ -71,6 +71,6 @@ const reused: Outcome = {
 };
 
 /** Names a send as its sender does. */
-export function keyOf({ conversationId, send }: Addressed): string {
+export function keyOf({ conversationId, send }: AddressedSend): string {
   return `${conversationId} ${send.senderId} ${send.clientMessageId}`;
 }
