@@ -35,7 +35,7 @@ import { type ServerConfig, serverConfig } from "./config.ts";
 import { type Server, startServer } from "./service.ts";
 
 /** User ids from here on do not exist. */
-export const NOBODY = "900000";
+export const UNKNOWN_USER_ID = "900000";
 
 const workers = new WeakMap<pg.Pool, number>();
 
@@ -70,13 +70,13 @@ export class Stand {
   readonly clock = new HandClock();
   readonly bus: Bus;
   /** While set, the bus takes nothing. "silent": it says that it could. */
-  busAway: "no" | "known" | "silent" = "no";
+  busOutage: "no" | "known" | "silent" = "no";
   /** Auth says which users exist only after this. */
   authAnswers: Promise<void> = Promise.resolve();
   /** Queues that take nothing. */
   readonly stuck = new Set<string>();
   /** While set, the registry says nothing but which instances a server had asked for before. */
-  registryAway = false;
+  registryDown = false;
   readonly pool: pg.Pool;
   /** As the instances have it. */
   readonly registry: Registry;
@@ -93,9 +93,9 @@ export class Stand {
     const bus = createMemoryBus();
     this.bus = {
       ...bus,
-      ready: () => this.busAway !== "known" && bus.ready(),
+      ready: () => this.busOutage !== "known" && bus.ready(),
       publish: async (queue, body, signal) => {
-        if (this.busAway !== "no") throw new Error("the bus is away");
+        if (this.busOutage !== "no") throw new Error("the bus is away");
         if (this.stuck.has(queue)) throw new Error("the queue is stuck");
         return bus.publish(queue, body, signal);
       },
@@ -116,7 +116,7 @@ export class Stand {
       getDevicePolicy: () => ({}),
       checkUsers: async ({ userIds }) => {
         await this.authAnswers;
-        return { userIds: userIds.filter((id) => Number(id) < Number(NOBODY)) };
+        return { userIds: userIds.filter((id) => Number(id) < Number(UNKNOWN_USER_ID)) };
       },
     });
     const metrics = new Metrics();
@@ -179,24 +179,24 @@ export class Stand {
     return {
       ...registry,
       instances: async (service) => {
-        if (!this.registryAway) known.set(service, await registry.instances(service));
+        if (!this.registryDown) known.set(service, await registry.instances(service));
         return known.get(service) ?? [];
       },
       locate: async (channels) => {
-        if (this.registryAway) throw new Error("the registry is away");
+        if (this.registryDown) throw new Error("the registry is away");
         return registry.locate(channels);
       },
     };
   }
 
   /** An instance of connect that hears channels and keeps what it gets. */
-  async instance(instanceId: string, channels: string[]): Promise<Ear> {
+  async instance(instanceId: string, channels: string[]): Promise<Subscriber> {
     const lease = await this.registry.announce(
       { instanceId, service: "connect", address: "", publicAddress: "", load: 0 },
       () => void lease.join(channels),
     );
     await lease.join(channels);
-    const ear = new Ear();
+    const ear = new Subscriber();
     const consumer = await this.bus.consume(instanceId, async (body) => ear.take(body));
     this.#t.after(() => consumer.close());
     return ear;
@@ -204,7 +204,7 @@ export class Stand {
 }
 
 /** What came over the bus to one instance. */
-export class Ear {
+export class Subscriber {
   readonly envelopes: Envelope[] = [];
   readonly #waiting = new Set<() => void>();
 
@@ -230,7 +230,7 @@ export class Ear {
     return this.entries.map(textOf);
   }
 
-  async until(holds: (ear: Ear) => boolean): Promise<void> {
+  async until(holds: (ear: Subscriber) => boolean): Promise<void> {
     while (!holds(this)) await new Promise<void>((resolve) => this.#waiting.add(resolve));
   }
 }

@@ -32,8 +32,8 @@ import { groupService } from "./groups/group-service.ts";
 import { Groups } from "./groups/groups.ts";
 import { ingressService } from "./ingress.ts";
 import { Database, type Pool } from "./log/database.ts";
-import { Measures } from "./measures.ts";
 import { messageService } from "./messages.ts";
+import { ServerMetrics } from "./metrics.ts";
 import { Sends } from "./sending/sends.ts";
 import { Receipts } from "./signals/receipts.ts";
 import { Typing } from "./signals/typing.ts";
@@ -59,7 +59,7 @@ export interface Server extends RunningService {
 }
 
 /** How long after PostgreSQL last answered the service counts as ready. */
-const ANSWER_MS = 15_000;
+const READY_WINDOW_MS = 15_000;
 
 /**
  * Starts the server: the log of conversations, and the way of its entries to the bus. Serves
@@ -68,7 +68,7 @@ const ANSWER_MS = 15_000;
 export async function startServer(d: ServerDependencies): Promise<Server> {
   const { config, log, bus, registry, ids, clock } = d;
   const { outboxDelayMs } = config;
-  const measures = new Measures(d.metrics);
+  const metrics = new ServerMetrics(d.metrics);
   const db = new Database({ pool: d.pool, clock });
   const users = new Users({
     sessions: d.sessions,
@@ -96,7 +96,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     registry,
     clock,
     log,
-    measures,
+    metrics,
     publishTimeoutMs: config.publishTimeoutMs,
     maxBatches: config.relayBatches,
     maxBytes: config.relayBytes,
@@ -111,7 +111,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     outbox,
     clock,
     log,
-    measures,
+    metrics,
     intervalMs: config.outboxIntervalMs,
     maxAttempts: config.outboxAttempts,
     maxBackoffMs: config.outboxMaxBackoffMs,
@@ -124,7 +124,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     ids,
     clock,
     log,
-    measures,
+    metrics,
     outboxDelayMs,
     lanes: config.lanes,
     batchCount: config.laneBatchCount,
@@ -141,7 +141,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     outboxDelayMs,
     maxMembers: config.maxGroupMembers,
     committed({ outboxId, conversationId, sequence, acceptedAtMs, body }, tip) {
-      conversations.forget(conversationId);
+      conversations.evict(conversationId);
       const memberships = membershipsOf(create(TipSchema, tip), conversationId);
       const delivery = {
         conversationId,
@@ -153,8 +153,8 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
       relay.offer({ outboxId, bytes: body.length, deliveries: () => [delivery] });
     },
   });
-  const receipts = new Receipts({ db, conversations, relay, clock, measures });
-  const typing = new Typing({ conversations, relay, measures, log });
+  const receipts = new Receipts({ db, conversations, relay, clock, metrics });
+  const typing = new Typing({ conversations, relay, metrics, log });
   const history = new History(db);
   const sync = new Sync({ db, clock, overlapMs: config.changeOverlapMs });
   const sweep = new Sweep({ db, clock, overlapMs: config.changeOverlapMs });
@@ -182,10 +182,10 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
         },
       }),
     ],
-    ready: () => serving && clock.elapsed() - db.answeredAtMs < ANSWER_MS,
+    ready: () => serving && clock.elapsed() - db.answeredAtMs < READY_WINDOW_MS,
     async replay() {
       const batches = await outbox.replay();
-      await compensation.look();
+      await compensation.poll();
       return batches;
     },
     stop() {

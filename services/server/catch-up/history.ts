@@ -77,7 +77,7 @@ export const selectReceipts: Statement = {
      ORDER BY user_id`,
 };
 
-interface Visible {
+interface VisibleRow {
   first_sequence: string;
   left_sequence: string;
   last_sequence: string;
@@ -151,8 +151,8 @@ export class History {
     );
   }
 
-  async #visible(conversationId: string, userId: string): Promise<Visible> {
-    const [visible] = await this.#db.run<Visible>(selectVisible, [conversationId, userId]);
+  async #visible(conversationId: string, userId: string): Promise<VisibleRow> {
+    const [visible] = await this.#db.run<VisibleRow>(selectVisible, [conversationId, userId]);
     if (visible === undefined) throw notFound();
     return visible;
   }

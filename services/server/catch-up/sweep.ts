@@ -36,7 +36,7 @@ export interface Change {
 }
 
 /** Users in one statement. */
-const CHUNK = 2_000;
+const CHUNK_USERS = 2_000;
 
 /** What connect asks for its sessions: at their start, and again and again. */
 export class Sweep {
@@ -95,5 +95,6 @@ export class Sweep {
 }
 
 function* chunks(userIds: readonly string[]): Generator<readonly string[]> {
-  for (let from = 0; from < userIds.length; from += CHUNK) yield userIds.slice(from, from + CHUNK);
+  for (let from = 0; from < userIds.length; from += CHUNK_USERS)
+    yield userIds.slice(from, from + CHUNK_USERS);
 }

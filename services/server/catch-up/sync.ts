@@ -13,7 +13,7 @@ import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf } from "../log/entries.ts";
 import { TIP } from "../log/tips.ts";
 
-interface Row extends EntryRow {
+interface ChangedConversationRow extends EntryRow {
   conversation_id: string;
   kind: number;
   name: string;
@@ -112,7 +112,7 @@ export class Sync {
     const nowMs = this.#clock.now();
     const cursor = decode(request.cursor);
     const limit = request.limit || DEFAULT_LIMIT;
-    const rows = await this.#db.run<Row>(selectChanged, [
+    const rows = await this.#db.run<ChangedConversationRow>(selectChanged, [
       userId,
       cursor.changedAtMs,
       cursor.conversationId,
@@ -139,7 +139,7 @@ export class Sync {
 }
 
 /** How many of the rows go on the page. */
-function fit(rows: readonly Row[], limit: number): number {
+function fit(rows: readonly ChangedConversationRow[], limit: number): number {
   let bytes = 0;
   for (const [index, { body }] of rows.entries()) {
     bytes += body.length;
@@ -168,7 +168,7 @@ function encode({ startedAtMs, changedAtMs, conversationId }: Cursor): string {
   return `${startedAtMs}.${changedAtMs}.${conversationId}`;
 }
 
-function conversationOf(row: Row): Conversation {
+function conversationOf(row: ChangedConversationRow): Conversation {
   return create(ConversationSchema, {
     conversationId: row.conversation_id,
     kind: row.kind,

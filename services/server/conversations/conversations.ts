@@ -31,12 +31,12 @@ export interface Conversation {
 }
 
 /** One user in one conversation. */
-export interface Asked {
+export interface MembershipKey {
   readonly conversationId: string;
   readonly userId: string;
 }
 
-interface Row {
+interface MembershipRow {
   conversation_id: string;
   user_id: string;
   kind: number;
@@ -64,7 +64,7 @@ export const selectMemberships: Statement = {
 const RECENT_MS = 5_000;
 
 /** Most members share one object. */
-const plain: Membership = Object.freeze({ role: 1, mutedUntilMs: 0 });
+const PLAIN_MEMBERSHIP: Membership = Object.freeze({ role: 1, mutedUntilMs: 0 });
 
 /**
  * Conversations and who may write to them, as last read. Somebody may have changed them since:
@@ -95,7 +95,7 @@ export class Conversations {
    * A conversation that the user was a member of moments ago, by what is remembered; undefined when
    * that is not known. Who is in a direct conversation stays in it.
    */
-  recent({ conversationId, userId }: Asked): Conversation | undefined {
+  recent({ conversationId, userId }: MembershipKey): Conversation | undefined {
     const known = this.peek(conversationId);
     if (!known?.memberships.has(userId)) return undefined;
     if (known.kind === ConversationKind.DIRECT) return known;
@@ -103,7 +103,7 @@ export class Conversations {
   }
 
   /** Forgets a conversation, because its members changed. */
-  forget(conversationId: string): void {
+  evict(conversationId: string): void {
     this.#cache.delete(conversationId);
   }
 
@@ -111,9 +111,9 @@ export class Conversations {
    * Reads users' memberships afresh: conversations that exist, with the memberships of those asked at least. What
    * does not exist is then not remembered, and what another call has read later is not replaced.
    */
-  async read(asked: readonly Asked[]): Promise<ReadonlyMap<string, Conversation>> {
+  async read(asked: readonly MembershipKey[]): Promise<ReadonlyMap<string, Conversation>> {
     const readAtMs = this.#clock.elapsed();
-    const rows = await this.#db.run<Row>(selectMemberships, [
+    const rows = await this.#db.run<MembershipRow>(selectMemberships, [
       bigints(asked.map(({ conversationId }) => conversationId)),
       bigints(asked.map(({ userId }) => userId)),
     ]);
@@ -123,13 +123,15 @@ export class Conversations {
       if (memberships.has(conversationId)) continue;
       memberships.set(conversationId, new Map());
     }
-    const heads = new Map<string, Row>();
+    const heads = new Map<string, MembershipRow>();
     for (const row of rows) {
       heads.set(row.conversation_id, row);
       if (row.role === null) continue;
       const mutedUntilMs = Number(row.muted_until_ms);
       const membership =
-        row.role === plain.role && mutedUntilMs === 0 ? plain : { role: row.role, mutedUntilMs };
+        row.role === PLAIN_MEMBERSHIP.role && mutedUntilMs === 0
+          ? PLAIN_MEMBERSHIP
+          : { role: row.role, mutedUntilMs };
       memberships.get(row.conversation_id)!.set(row.user_id, membership);
     }
     const found = new Map<string, Conversation>();
@@ -154,7 +156,7 @@ export class Conversations {
   /** What is remembered of conversations, read where nothing is. */
   async all(conversationIds: readonly string[]): Promise<Map<string, Conversation>> {
     const found = new Map<string, Conversation>();
-    const unknown: Asked[] = [];
+    const unknown: MembershipKey[] = [];
     for (const conversationId of conversationIds) {
       const known = this.peek(conversationId);
       if (known === undefined) unknown.push({ conversationId, userId: "0" });
@@ -165,7 +167,7 @@ export class Conversations {
   }
 
   /** A conversation that the user is a member of, or was moments ago. */
-  async ofMember(asked: Asked): Promise<Conversation | undefined> {
+  async ofMember(asked: MembershipKey): Promise<Conversation | undefined> {
     const known = this.recent(asked);
     if (known !== undefined) return known;
     const fresh = (await this.read([asked])).get(asked.conversationId);
@@ -174,7 +176,7 @@ export class Conversations {
 }
 
 function conversationOf(
-  row: Row,
+  row: MembershipRow,
   memberships: Map<string, Membership>,
   readAtMs: number,
 ): Conversation {

@@ -15,7 +15,7 @@ export interface Pair {
   readonly peerId: string;
 }
 
-interface Row {
+interface DirectRow {
   low_user_id: string;
   high_user_id: string;
   conversation_id: string;
@@ -76,7 +76,7 @@ export class Directs {
 
   /** The pair's conversation, if it is remembered. */
   peek(pair: Pair): string | undefined {
-    return this.#known.get(keyOf(pair));
+    return this.#known.get(pairKey(pair));
   }
 
   /**
@@ -87,7 +87,7 @@ export class Directs {
   async resolve(pairs: readonly Pair[]): Promise<(string | Refusal)[]> {
     const toOneself = refusal(ErrorReason.INVALID_ARGUMENT, "user_id: is the sender");
     const wanted = new Map<string, Pair>();
-    for (const pair of pairs) if (pair.senderId !== pair.peerId) wanted.set(keyOf(pair), pair);
+    for (const pair of pairs) if (pair.senderId !== pair.peerId) wanted.set(pairKey(pair), pair);
     await this.#find(wanted);
     let missing = new Set<string>();
     let unknown: Refusal | undefined;
@@ -119,7 +119,7 @@ export class Directs {
     const pairs = [...wanted.values()].filter((pair) => this.peek(pair) === undefined);
     if (pairs.length > 0) {
       const { lows, highs } = sorted(pairs);
-      const rows = await this.#db.run<Row>(selectDirects, [bigints(lows), bigints(highs)]);
+      const rows = await this.#db.run<DirectRow>(selectDirects, [bigints(lows), bigints(highs)]);
       const asked = rows.map((row) => {
         const { low_user_id: low, high_user_id: high, conversation_id: conversationId } = row;
         this.#known.set(`${low}:${high}`, conversationId);
@@ -140,7 +140,7 @@ export class Directs {
   }
 }
 
-function keyOf({ senderId, peerId }: Pair): string {
+function pairKey({ senderId, peerId }: Pair): string {
   return isLower(senderId, peerId) ? `${senderId}:${peerId}` : `${peerId}:${senderId}`;
 }
 

@@ -6,9 +6,9 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 
 /** Users in one question to auth. */
-const CHUNK = 1_000;
+const CHUNK_USERS = 1_000;
 /** For how long auth is not asked after it did not answer: whoever shares a batch would wait each time. */
-const AWAY_MS = 1_000;
+const BACKOFF_MS = 1_000;
 
 /** Which users exist. A user that existed once always does. */
 export class Users {
@@ -34,8 +34,8 @@ export class Users {
   async missing(userIds: Iterable<string>): Promise<Set<string>> {
     const asked = [...new Set(userIds)].filter((id) => this.#known.get(id) === undefined);
     const missing = new Set(asked);
-    for (let from = 0; from < asked.length; from += CHUNK) {
-      const chunk = asked.slice(from, from + CHUNK);
+    for (let from = 0; from < asked.length; from += CHUNK_USERS) {
+      const chunk = asked.slice(from, from + CHUNK_USERS);
       for (const userId of await this.#check(chunk)) {
         this.#known.set(userId, true);
         missing.delete(userId);
@@ -45,18 +45,18 @@ export class Users {
   }
 
   async #check(userIds: string[]): Promise<readonly string[]> {
-    if (this.#clock.elapsed() < this.#awayUntilMs) throw unknown();
+    if (this.#clock.elapsed() < this.#awayUntilMs) throw unavailable();
     try {
       const answer = await this.#sessions.checkUsers({ userIds }, { timeoutMs: this.#timeoutMs });
       return answer.userIds;
     } catch (cause) {
-      this.#awayUntilMs = this.#clock.elapsed() + AWAY_MS;
-      throw unknown(cause);
+      this.#awayUntilMs = this.#clock.elapsed() + BACKOFF_MS;
+      throw unavailable(cause);
     }
   }
 }
 
-function unknown(cause?: unknown): Error {
+function unavailable(cause?: unknown): Error {
   const text = "it cannot be told whether the user exists";
-  return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: AWAY_MS, cause });
+  return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: BACKOFF_MS, cause });
 }

@@ -6,7 +6,7 @@ import { bigints, integers } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import type { EntryRow } from "../log/entries.ts";
 import { TIP } from "../log/tips.ts";
-import type { Measures } from "../measures.ts";
+import type { ServerMetrics } from "../metrics.ts";
 import { channelsFor, type Delivery, membershipsOf, tipOf } from "./envelopes.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Relay } from "./relay.ts";
@@ -19,7 +19,7 @@ export interface CompensationOptions {
   readonly outbox: Outbox;
   readonly clock: Clock;
   readonly log: Log;
-  readonly measures: Measures;
+  readonly metrics: ServerMetrics;
   readonly intervalMs: number;
   readonly maxAttempts: number;
   readonly maxBackoffMs: number;
@@ -39,9 +39,9 @@ interface RangeRow extends EntryRow {
 }
 
 /** Rows taken at once: a row is at most one batch of messages. */
-const ROWS = 16;
+const CLAIM_ROWS = 16;
 /** How long a look goes on at most once something has failed: whatever waits for it is not held up. */
-const LOOK_MS = 5_000;
+const MAX_FAILING_POLL_MS = 5_000;
 /** Pause after the first attempt; it doubles with every further one. */
 const BACKOFF_MS = 1_000;
 
@@ -49,12 +49,12 @@ const BACKOFF_MS = 1_000;
  * Takes rows whose time has come, by putting their next attempt off: those that failed least first, of
  * them the oldest commits.
  */
-export const takeOutbox: Statement = {
-  name: "im_outbox_take",
+export const claimOutbox: Statement = {
+  name: "im_outbox_claim",
   text: `
     WITH due AS (
       SELECT outbox_id FROM im.outbox WHERE next_attempt_at_ms <= $1::bigint
-       ORDER BY next_attempt_at_ms, outbox_id LIMIT ${ROWS} FOR UPDATE SKIP LOCKED
+       ORDER BY next_attempt_at_ms, outbox_id LIMIT ${CLAIM_ROWS} FOR UPDATE SKIP LOCKED
     ), taken AS (
       UPDATE im.outbox o
          SET attempts = o.attempts + 1,
@@ -71,16 +71,16 @@ export const takeOutbox: Statement = {
  * Gives rows back whose turn did not come: due at once, as if they had not been taken. Not those that
  * somebody else has taken, given up or reset since.
  */
-export const giveBackOutbox: Statement = {
-  name: "im_outbox_give_back",
+export const releaseOutbox: Statement = {
+  name: "im_outbox_release",
   text: `
     UPDATE im.outbox SET attempts = attempts - 1, next_attempt_at_ms = $3::bigint
      WHERE outbox_id = ANY ($1::bigint[]) AND next_attempt_at_ms IS NOT NULL
        AND attempts = ($2::int[])[array_position($1::bigint[], outbox_id)]`,
 };
 
-export const giveUpOutbox: Statement = {
-  name: "im_outbox_give_up",
+export const abandonOutbox: Statement = {
+  name: "im_outbox_abandon",
   text: "UPDATE im.outbox SET next_attempt_at_ms = NULL WHERE outbox_id = $1::bigint",
 };
 
@@ -116,12 +116,12 @@ export class Compensation {
 
   /** Looks now, and from then on at the interval. */
   start(): void {
-    void this.look();
-    this.#timer = this.#options.clock.every(this.#options.intervalMs, () => void this.look());
+    void this.poll();
+    this.#timer = this.#options.clock.every(this.#options.intervalMs, () => void this.poll());
   }
 
   /** Takes and publishes everything that is due. Never throws. One look at a time. */
-  look(): Promise<void> {
+  poll(): Promise<void> {
     this.#work ??= this.#look().finally(() => {
       this.#work = undefined;
     });
@@ -136,31 +136,32 @@ export class Compensation {
   }
 
   async #look(): Promise<void> {
-    const { db, clock, measures, maxBackoffMs, log, outbox } = this.#options;
+    const { db, clock, metrics, maxBackoffMs, log, outbox } = this.#options;
     try {
       const [row] = await db.run<{ pending: number }>(countOutbox, []);
-      measures.outboxPending(row?.pending ?? 0);
+      metrics.outboxPending(row?.pending ?? 0);
       if (row?.pending === 0) return;
       // Without a bus attempts are not used up: rows wait, and are due at once when it is back.
       const begunMs = clock.elapsed();
       let failed = false;
-      const goesOn = () => this.#publishing() && !(failed && clock.elapsed() - begunMs >= LOOK_MS);
+      const goesOn = () =>
+        this.#publishing() && !(failed && clock.elapsed() - begunMs >= MAX_FAILING_POLL_MS);
       while (goesOn()) {
         const takenAtMs = String(clock.now());
-        const rows = await db.run<OutboxRow>(takeOutbox, [takenAtMs, maxBackoffMs]);
+        const rows = await db.run<OutboxRow>(claimOutbox, [takenAtMs, maxBackoffMs]);
         let tried = 0;
         while (tried < rows.length && goesOn()) {
           if (!(await this.#publish(rows[tried++]!))) failed = true;
         }
         const untried = rows.slice(tried);
         if (untried.length > 0)
-          await db.run(giveBackOutbox, [
+          await db.run(releaseOutbox, [
             bigints(untried.map((row) => row.outbox_id)),
             integers(untried.map((row) => row.attempts)),
             // Before whatever held them up, which was put off from then.
             takenAtMs,
           ]);
-        if (rows.length < ROWS) break;
+        if (rows.length < CLAIM_ROWS) break;
       }
       await outbox.flush();
     } catch (error) {
@@ -174,20 +175,20 @@ export class Compensation {
 
   /** Publishes a row; false when that failed. It is tried again at its time; others do not wait. */
   async #publish(row: OutboxRow): Promise<boolean> {
-    const { db, relay, outbox, measures, maxAttempts, log } = this.#options;
+    const { db, relay, outbox, metrics, maxAttempts, log } = this.#options;
     const { outbox_id: outboxId, attempts } = row;
     try {
       await relay.publish(await this.#deliveries(row));
-      measures.relayed("confirmed", 1);
+      metrics.relayed("confirmed", 1);
       outbox.confirmed(outboxId);
       return true;
     } catch (error) {
-      measures.relayed("failed", 1);
+      metrics.relayed("failed", 1);
       log.warn({ event: "outbox_attempt_failed", outboxId, attempts, err: error });
       if (attempts < maxAttempts) return false;
-      measures.outboxFailed(1);
+      metrics.outboxFailed(1);
       log.error({ event: "outbox_given_up", outboxId, attempts });
-      await db.run(giveUpOutbox, [outboxId]);
+      await db.run(abandonOutbox, [outboxId]);
       return false;
     }
   }

@@ -78,14 +78,14 @@ test("while the bus is away rows stay; when it is back they are published in ord
     const stand = new Stand(t, pool);
     const one = await stand.server();
     const ear = await stand.instance("connect-0", ["u:122"]);
-    stand.busAway = away;
+    stand.busOutage = away;
     for (let i = 0; i < 20; i++) await one.append(say("121", "122", `${away}${i}`));
     assert.equal(await outboxRows(pool), 20);
     stand.clock.advance(60_000);
     // Also waits for the compensation, which looks in vain.
     await one.server.replay();
     assert.deepEqual(ear.envelopes, []);
-    stand.busAway = "no";
+    stand.busOutage = "no";
     stand.clock.advance(60_000);
     await ear.until(({ entries }) => entries.length >= 20);
     const sequences = ear.entries.map(({ sequence }) => Number(sequence));
@@ -108,7 +108,7 @@ test("while the registry cannot say who hears what, every instance gets everythi
   ];
   // The server learns of instances that came after it.
   stand.clock.advance(2_000);
-  stand.registryAway = true;
+  stand.registryDown = true;
   await one.append(say("125", "126", "m"));
   for (const ear of ears) await ear.until(({ entries }) => entries.length === 1);
   await emptied(stand);
@@ -116,7 +116,7 @@ test("while the registry cannot say who hears what, every instance gets everythi
 
 test("a server that knows no instance while the registry is away keeps its rows until it is back", async (t) => {
   const stand = new Stand(t, pool);
-  stand.registryAway = true;
+  stand.registryDown = true;
   const one = await stand.server();
   const ear = await stand.instance("connect-0", ["u:128"]);
   await one.append(say("127", "128", "m"));
@@ -124,7 +124,7 @@ test("a server that knows no instance while the registry is away keeps its rows 
   // Also waits for the compensation, which tries in vain, and deletes what was confirmed.
   await one.server.replay();
   assert.equal(await outboxRows(pool), 1);
-  stand.registryAway = false;
+  stand.registryDown = false;
   stand.clock.advance(60_000);
   await ear.until(({ texts }) => texts.includes("m"));
   await emptied(stand);
@@ -134,11 +134,11 @@ test("what a server left behind between commit and publish is published by anoth
   const stand = new Stand(t, pool);
   const first = await stand.server();
   const ear = await stand.instance("connect-0", ["u:132"]);
-  stand.busAway = "silent";
+  stand.busOutage = "silent";
   const [result] = await first.append(say("131", "132", "left"));
   // Its process ends here: the row is there, nothing was published.
   await first.server.stop();
-  stand.busAway = "no";
+  stand.busOutage = "no";
   stand.clock.advance(5_001);
   await stand.server();
   await ear.until(({ entries }) => entries.length === 1);
@@ -151,9 +151,9 @@ test("several servers share the compensation: each row is taken once", async (t)
   const stand = new Stand(t, pool);
   const servers = await Promise.all([stand.server(), stand.server(), stand.server()]);
   const ear = await stand.instance("connect-0", ["u:142"]);
-  stand.busAway = "known";
+  stand.busOutage = "known";
   for (let i = 0; i < 60; i++) await servers[0]!.append(say("141", "142", `m${i}`));
-  stand.busAway = "no";
+  stand.busOutage = "no";
   stand.clock.advance(8_000);
   await ear.until(({ entries }) => entries.length >= 60);
   // Also waits for the looks in work.
@@ -167,10 +167,10 @@ test("a row that always fails holds no others up", async (t) => {
   const one = await stand.server();
   const stuck = await stand.instance("connect-0", ["u:144"]);
   const ear = await stand.instance("connect-1", ["u:146"]);
-  stand.busAway = "known";
+  stand.busOutage = "known";
   await one.append(say("143", "144", "stuck"));
   for (let i = 0; i < 20; i++) await one.append(say("145", "146", `m${i}`));
-  stand.busAway = "no";
+  stand.busOutage = "no";
   stand.stuck.add("connect-0");
   stand.clock.advance(8_000);
   // Also waits for the look in work.
@@ -187,13 +187,13 @@ test("rows whose turn had not come when the bus went away are due at once, with 
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const ear = await stand.instance("connect-0", ["u:148"]);
-  stand.busAway = "known";
+  stand.busOutage = "known";
   for (let i = 0; i < 16; i++) await one.append(say("147", "148", `m${i}`));
-  stand.busAway = "no";
+  stand.busOutage = "no";
   const gone = ear
     .until(({ entries }) => entries.length > 0)
     .then(() => {
-      stand.busAway = "known";
+      stand.busOutage = "known";
     });
   stand.clock.advance(8_000);
   await gone;
@@ -210,7 +210,7 @@ test("rows whose turn had not come when the bus went away are due at once, with 
   assert.ok(left.tried <= ear.entries.length + 1, `${left.tried} rows tried`);
   assert.ok(left.later <= ear.entries.length + 1, `${left.later} rows put off`);
   assert.ok(ear.entries.length < 15);
-  stand.busAway = "no";
+  stand.busOutage = "no";
   stand.clock.advance(60_000);
   await ear.until(({ entries }) => entries.length >= 16);
   await emptied(stand);
@@ -220,7 +220,7 @@ test("after too many attempts a row waits for an operator, who can replay it", a
   const stand = new Stand(t, pool);
   const one = await stand.server({ outboxAttempts: 2, outboxMaxBackoffMs: 1_000 });
   const ear = await stand.instance("connect-0", ["u:152"]);
-  stand.busAway = "silent";
+  stand.busOutage = "silent";
   await one.append(say("151", "152", "m"));
   const failed = async () => {
     const { rows } = await pool.query(
@@ -229,7 +229,7 @@ test("after too many attempts a row waits for an operator, who can replay it", a
     return rows[0].n as number;
   };
   while ((await failed()) === 0) stand.clock.advance(2_000);
-  stand.busAway = "no";
+  stand.busOutage = "no";
   assert.deepEqual(ear.envelopes, []);
   assert.match(await one.metrics.text(), /lucky_outbox_failed_total 1/);
   assert.equal(await one.server.replay(), 1);
@@ -242,12 +242,12 @@ test("a change of members tells those concerned, and goes through the compensati
     const stand = new Stand(t, pool);
     const one = await stand.server();
     const ear = await stand.instance("connect-0", ["u:162", "u:163"]);
-    stand.busAway = away;
+    stand.busOutage = away;
     const { group } = await one.groups("161").createGroup({ name: "g", userIds: ["162"] });
     const groupId = group!.groupId;
     await one.groups("161").addMembers({ groupId, userIds: ["163"] });
     await one.groups("161").removeMember({ groupId, userId: "162" });
-    stand.busAway = "no";
+    stand.busOutage = "no";
     if (away !== "no") stand.clock.advance(8_000);
     await ear.until(({ entries }) => entries.length === 3);
     const memberships = ear.envelopes.flatMap((envelope) => envelope.memberships);

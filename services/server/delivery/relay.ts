@@ -2,7 +2,7 @@ import type { Bus } from "#platform/bus/bus.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Registry } from "#platform/registry/registry.ts";
-import type { Measures } from "../measures.ts";
+import type { ServerMetrics } from "../metrics.ts";
 import {
   type Delivery,
   deliveryPart,
@@ -17,7 +17,7 @@ export interface RelayOptions {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Log;
-  readonly measures: Measures;
+  readonly metrics: ServerMetrics;
   readonly publishTimeoutMs: number;
   /** Batches on their way at once; more are left to the outbox. */
   readonly maxBatches: number;
@@ -77,10 +77,10 @@ export class Relay {
    * outbox.
    */
   offer(batch: RelayBatch): void {
-    const { bus, maxBatches, maxBytes, measures } = this.#options;
+    const { bus, maxBatches, maxBytes, metrics } = this.#options;
     const full = this.#batches >= maxBatches || this.#bytes + batch.bytes > maxBytes;
     if (full || !bus.ready()) {
-      measures.relayed("left", 1);
+      metrics.relayed("left", 1);
       return;
     }
     this.#count(1, batch.bytes);
@@ -98,18 +98,18 @@ export class Relay {
 
   /** Publishes signals, once; whatever goes wrong is counted and forgotten. */
   signal(signals: readonly Signal[]): void {
-    const { bus, maxSignals, measures } = this.#options;
+    const { bus, maxSignals, metrics } = this.#options;
     if (signals.length === 0) return;
     if (this.#signals >= maxSignals || !bus.ready()) {
-      measures.signals("dropped", signals.length);
+      metrics.signals("dropped", signals.length);
       return;
     }
     this.#signals++;
     const work = this.#send(signals.map(signalPart))
       .then((confirmations) => Promise.all(confirmations))
       .then(
-        () => measures.signals("published", signals.length),
-        () => measures.signals("failed", signals.length),
+        () => metrics.signals("published", signals.length),
+        () => metrics.signals("failed", signals.length),
       )
       .finally(() => {
         this.#signals--;
@@ -144,10 +144,10 @@ export class Relay {
 
   /** Hands batches to the bus; resolves before they are confirmed. Never rejects. */
   async #begin(batches: readonly RelayBatch[]): Promise<void> {
-    const { measures, confirmed, log } = this.#options;
+    const { metrics, confirmed, log } = this.#options;
     const bytes = batches.reduce((sum, batch) => sum + batch.bytes, 0);
     const failed = (error: unknown) => {
-      measures.relayed("failed", batches.length);
+      metrics.relayed("failed", batches.length);
       const outboxIds = batches.map(({ outboxId }) => outboxId);
       log.warn({ event: "relay_failed", outboxIds, err: error });
     };
@@ -156,7 +156,7 @@ export class Relay {
       const confirmations = await this.#send(parts);
       const work = Promise.all(confirmations)
         .then(() => {
-          measures.relayed("confirmed", batches.length);
+          metrics.relayed("confirmed", batches.length);
           for (const { outboxId } of batches) confirmed(outboxId);
         })
         .catch(failed)
@@ -170,15 +170,15 @@ export class Relay {
 
   /** Hands parts to the bus, one envelope an instance; returns the confirmations to come. */
   async #send(parts: readonly Part[]): Promise<Promise<void>[]> {
-    const { bus, publishTimeoutMs, measures } = this.#options;
+    const { bus, publishTimeoutMs, metrics } = this.#options;
     const byInstance = await this.#address(parts);
     const signal = AbortSignal.timeout(publishTimeoutMs);
     return [...byInstance].map(async ([instanceId, theirs]) => {
       try {
         // Unroutable: the instance is gone, and so are its sessions. They sync when they come back.
-        measures.published(await bus.publish(instanceId, envelopeOf(theirs), signal));
+        metrics.published(await bus.publish(instanceId, envelopeOf(theirs), signal));
       } catch (error) {
-        measures.published("failed");
+        metrics.published("failed");
         throw error;
       }
     });
@@ -221,6 +221,6 @@ export class Relay {
   #count(batches: number, bytes: number): void {
     this.#batches += batches;
     this.#bytes += bytes;
-    this.#options.measures.relayWaiting(this.#batches);
+    this.#options.metrics.relayWaiting(this.#batches);
   }
 }

@@ -4,7 +4,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Role } from "#gen/lucky/group/v1/group_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/postgres.ts";
-import { NOBODY, Stand } from "../server.fixture.ts";
+import { Stand, UNKNOWN_USER_ID } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
@@ -107,12 +107,12 @@ test("the owner and admins manage, members may leave", async (t) => {
 test("nobody adds who does not exist, and no group grows beyond its bound", async (t) => {
   const one = await new Stand(t, pool).server({ maxGroupMembers: 3 });
   const create = (userIds: string[]) => one.groups("141").createGroup({ name: "g", userIds });
-  await assert.rejects(create(["142", NOBODY]), failsWith(ErrorReason.USER_NOT_FOUND));
+  await assert.rejects(create(["142", UNKNOWN_USER_ID]), failsWith(ErrorReason.USER_NOT_FOUND));
   await assert.rejects(create(["142", "143", "144"]), failsWith(ErrorReason.GROUP_FULL));
   const { group } = await create(["142", "141"]);
   const add = (userIds: string[]) =>
     one.groups("141").addMembers({ groupId: group!.groupId, userIds });
-  await assert.rejects(add([NOBODY]), failsWith(ErrorReason.USER_NOT_FOUND));
+  await assert.rejects(add([UNKNOWN_USER_ID]), failsWith(ErrorReason.USER_NOT_FOUND));
   await assert.rejects(add(["143", "144"]), failsWith(ErrorReason.GROUP_FULL));
   assert.equal((await add(["142", "143"])).group!.memberCount, 3);
 });

@@ -17,14 +17,14 @@ import { bigints } from "../log/arrays.ts";
 import type { Database, PoolClient, Statement } from "../log/database.ts";
 import { type WrittenTip, writeTip } from "../log/tips.ts";
 import {
+  type GroupRow,
   groupOf,
-  type Head,
   lockGroup,
-  type MemberHead,
   mustBeMember,
+  type OwnGroupRow,
   selectGroup,
-  selectMadeGroup,
-} from "./group-head.ts";
+  selectGroupByKey,
+} from "./group-rows.ts";
 
 export interface GroupsOptions {
   readonly db: Database;
@@ -71,7 +71,7 @@ export class Groups {
     const members = [ownerId, ...others];
     const before = await this.#made(ownerId, clientGroupId);
     if (before !== undefined) return before;
-    if (members.length > maxMembers) throw full(maxMembers);
+    if (members.length > maxMembers) throw groupFull(maxMembers);
     await this.#mustExist(others);
 
     const groupId = ids.next();
@@ -91,7 +91,7 @@ export class Groups {
            VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
             [ownerId, clientGroupId, groupId],
           );
-          if (rowCount === 0) throw new MadeMeanwhile();
+          if (rowCount === 0) throw new CreatedConcurrently();
         }
         await client.query(
           `INSERT INTO im.member (conversation_id, user_id, kind, role, updated_at_ms)
@@ -103,7 +103,7 @@ export class Groups {
         return this.#write(client, { groupId, causedBy: ownerId, tip, change: members.length });
       })
       .catch((error: unknown) => {
-        if (error instanceof MadeMeanwhile) return undefined;
+        if (error instanceof CreatedConcurrently) return undefined;
         throw error;
       });
     if (written === undefined) return (await this.#made(ownerId, clientGroupId))!;
@@ -119,7 +119,7 @@ export class Groups {
 
   /** A group that the caller is a member of. Throws CONVERSATION_NOT_FOUND. */
   async get(groupId: string, callerId: string): Promise<Group> {
-    const [head] = await this.#options.db.run<Head>(selectGroup, [groupId, callerId]);
+    const [head] = await this.#options.db.run<GroupRow>(selectGroup, [groupId, callerId]);
     return groupOf(mustBeMember(head));
   }
 
@@ -131,7 +131,7 @@ export class Groups {
     limit: number;
   }): Promise<Member[]> {
     const { db } = this.#options;
-    const [head] = await db.run<Head>(selectGroup, [page.groupId, page.callerId]);
+    const [head] = await db.run<GroupRow>(selectGroup, [page.groupId, page.callerId]);
     mustBeMember(head);
     const values = [page.groupId, page.afterUserId, page.limit];
     const rows = await db.run<{ user_id: string; role: number; muted_until_ms: string }>(
@@ -155,7 +155,7 @@ export class Groups {
   }): Promise<Group> {
     const { db, maxMembers } = this.#options;
     const { groupId, callerId } = change;
-    const [head] = await db.run<Head>(selectGroup, [groupId, callerId]);
+    const [head] = await db.run<GroupRow>(selectGroup, [groupId, callerId]);
     mustManage(mustBeMember(head));
     const wanted = [...new Set(change.userIds)];
     await this.#mustExist(wanted);
@@ -171,7 +171,7 @@ export class Groups {
       const already = new Set(rows.map((row) => row.user_id));
       const added = wanted.filter((userId) => !already.has(userId));
       if (added.length === 0) return { group: groupOf(locked) };
-      if (locked.member_count + added.length > maxMembers) throw full(maxMembers);
+      if (locked.member_count + added.length > maxMembers) throw groupFull(maxMembers);
       const tip = { kind: { case: "membersAdded", value: { userIds: added } } } as const;
       const written = await this.#write(client, {
         groupId,
@@ -234,7 +234,10 @@ export class Groups {
 
   async #made(creatorId: string, clientGroupId: string): Promise<Group | undefined> {
     if (clientGroupId === "") return undefined;
-    const [head] = await this.#options.db.run<Head>(selectMadeGroup, [creatorId, clientGroupId]);
+    const [head] = await this.#options.db.run<GroupRow>(selectGroupByKey, [
+      creatorId,
+      clientGroupId,
+    ]);
     return head === undefined ? undefined : groupOf(head);
   }
 
@@ -271,9 +274,9 @@ export class Groups {
 }
 
 /** Another call made the group under the same key. */
-class MadeMeanwhile extends Error {}
+class CreatedConcurrently extends Error {}
 
-function mustManage({ role }: MemberHead): void {
+function mustManage({ role }: OwnGroupRow): void {
   if (role === Role.OWNER || role === Role.ADMIN) return;
   throw fail(ErrorReason.PERMISSION_DENIED, "only the owner and admins add members");
 }
@@ -292,4 +295,5 @@ function mayRemove({ callerId, callerRole, userId, role }: Removal): boolean {
   return callerRole === Role.ADMIN && (role === undefined || role === Role.MEMBER);
 }
 
-const full = (most: number) => fail(ErrorReason.GROUP_FULL, `a group has at most ${most} members`);
+const groupFull = (most: number) =>
+  fail(ErrorReason.GROUP_FULL, `a group has at most ${most} members`);

@@ -14,7 +14,7 @@ export interface Statement {
 }
 
 /** How long an answer may take: more than PostgreSQL gives a statement, so it has gone astray. */
-const ANSWER_MS = 20_000;
+const QUERY_TIMEOUT_MS = 20_000;
 
 type Value = Buffer | string | number | null;
 
@@ -24,7 +24,7 @@ type Value = Buffer | string | number | null;
  * Nested loops over sorted arrays also lock rows in the order of the arrays. Where a statement joins by
  * LATERAL … OFFSET 0, it is so that each row is looked up by its whole key, in this order.
  */
-export const planning = [
+export const PLANNER_SETTINGS = [
   "SET enable_seqscan = off",
   "SET enable_hashjoin = off",
   "SET enable_mergejoin = off",
@@ -55,21 +55,21 @@ export class Database {
     try {
       client = await this.#pool.connect();
     } catch (error) {
-      throw presentable(error);
+      throw withReason(error);
     }
     let broken: Error | undefined;
     try {
       if (!this.#planned.has(client)) {
-        await client.query(planning);
+        await client.query(PLANNER_SETTINGS);
         this.#planned.add(client);
       }
-      const query = { ...statement, values: values as Value[], query_timeout: ANSWER_MS };
+      const query = { ...statement, values: values as Value[], query_timeout: QUERY_TIMEOUT_MS };
       const result = await client.query<R>(query);
       this.#answeredAtMs = this.#clock.elapsed();
       return result.rows;
     } catch (error) {
       if (!(error instanceof pg.DatabaseError)) broken = error as Error;
-      throw presentable(error);
+      throw withReason(error);
     } finally {
       client.release(broken);
     }
@@ -82,13 +82,13 @@ export class Database {
       this.#answeredAtMs = this.#clock.elapsed();
       return result;
     } catch (error) {
-      throw presentable(error);
+      throw withReason(error);
     }
   }
 }
 
 /** Whether a unique key was violated: something is there already. */
-export function isRepeated(error: unknown): boolean {
+export function isDuplicateKey(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === "23505";
 }
 
@@ -98,11 +98,13 @@ export function isConflict(error: unknown): boolean {
 }
 
 /** Connection lost, resources short, operator's intervention, system error, read-only standby. */
-const AWAY = /^(08|53|57|58)|^25006$/;
+const UNREACHABLE_CODES = /^(08|53|57|58)|^25006$/;
 
-function presentable(error: unknown): unknown {
+function withReason(error: unknown): unknown {
   const lost =
-    error instanceof pg.DatabaseError ? AWAY.test(error.code ?? "") : isConnectionError(error);
+    error instanceof pg.DatabaseError
+      ? UNREACHABLE_CODES.test(error.code ?? "")
+      : isConnectionError(error);
   if (!lost) return error;
   return fail(ErrorReason.UNAVAILABLE, "the database cannot be reached", {
     retryAfterMs: 1_000,

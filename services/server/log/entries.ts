@@ -9,7 +9,7 @@ export const PREFIX_BYTES = 33;
 export const TAIL_BYTES = 22;
 
 /** First of the fields of Entry that are the sender's own. */
-const FIRST_OF_SENDER = 6;
+const FIRST_SENDER_FIELD = 6;
 
 const CONVERSATION_ID_TAG = 0x08;
 const SEQUENCE_TAG = 0x10;
@@ -75,8 +75,8 @@ export function bodyOf(prefix: Prefix, content: Content): Buffer {
 }
 
 /** Whether a stored body says what a repeated send says: by its bytes, else by its meaning. */
-export function saysTheSame(body: Uint8Array, fields: Uint8Array): boolean {
-  const first = scan(body).find(([number]) => number >= FIRST_OF_SENDER);
+export function isSameSend(body: Uint8Array, fields: Uint8Array): boolean {
+  const first = scan(body).find(([number]) => number >= FIRST_SENDER_FIELD);
   const stored = first === undefined ? new Uint8Array(0) : body.subarray(first[4]);
   if (Buffer.compare(stored, fields) === 0) return true;
   const before = fromBinary(EntrySchema, stored).content;

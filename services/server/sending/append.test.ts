@@ -7,7 +7,6 @@ import { startTestPostgres } from "../../../test/postgres.ts";
 import {
   accepted,
   contentOf,
-  NOBODY,
   type Outgoing,
   random,
   refused,
@@ -16,6 +15,7 @@ import {
   textOf,
   toConversation,
   toUser,
+  UNKNOWN_USER_ID,
 } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
@@ -137,7 +137,7 @@ test("the same key with other content is refused, in other bytes with the same m
 test("each refused send has its reason, and the others of the batch are stored", async (t) => {
   const one = await new Stand(t, pool).server();
   const results = await one.append(
-    hi("141", NOBODY, "k"),
+    hi("141", UNKNOWN_USER_ID, "k"),
     hi("141", "141", "k"),
     { from: "141", to: toConversation("77"), key: "k", text: "hi" },
     hi("141", "142", "bad key!"),

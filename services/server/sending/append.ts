@@ -21,15 +21,15 @@ export interface AppendOptions {
 }
 
 /** Sends of one conversation that are in the log now, at the sequences after `baseSequence`. */
-export interface Appended<S extends AddressedSend> {
+export interface AppendedBatch<S extends AddressedSend> {
   readonly conversation: Conversation;
   readonly baseSequence: number;
-  readonly messages: readonly Message<S>[];
+  readonly messages: readonly AppendedMessage<S>[];
 }
 
 /** One of them. */
-export interface Message<S extends AddressedSend> {
-  readonly pending: S;
+export interface AppendedMessage<S extends AddressedSend> {
+  readonly queued: S;
   readonly messageId: bigint;
   /** As it stands in the log. */
   readonly body: Uint8Array;
@@ -38,7 +38,7 @@ export interface Message<S extends AddressedSend> {
 /** What became of a batch. */
 export interface AppendResult<S extends AddressedSend> {
   readonly outboxId: string;
-  readonly appended: readonly Appended<S>[];
+  readonly appended: readonly AppendedBatch<S>[];
   /** Groups whose members changed meanwhile: nothing of them was stored. */
   readonly stale: readonly ConversationBatch<S>[];
 }
@@ -115,14 +115,14 @@ export async function append<S extends AddressedSend>(
   const bodyStarts = new Array<number>(count + 1);
   const keyStarts = new Array<number>(count);
   const keyLengths = new Array<number>(count);
-  const messages: Message<S>[][] = [];
+  const messages: AppendedMessage<S>[][] = [];
   let at = 0;
   let index = 0;
   let lastSenderId = "";
   let sender = 0n;
   for (const { conversation, sends } of groups) {
     offsets.push(index);
-    const ours: Message<S>[] = [];
+    const ours: AppendedMessage<S>[] = [];
     for (const pending of sends) {
       const { senderId, kind, fields, keyStart, keyLength } = pending.send;
       const messageId = messageIds[index]!;
@@ -143,7 +143,7 @@ export async function append<S extends AddressedSend>(
       senderIds[index] = sender;
       kinds[index] = kind;
       index++;
-      ours.push({ pending, messageId, body: bytes.subarray(start, at) });
+      ours.push({ queued: pending, messageId, body: bytes.subarray(start, at) });
     }
     messages.push(ours);
   }
@@ -168,7 +168,7 @@ export async function append<S extends AddressedSend>(
   ]);
 
   const matched = new Set<number>();
-  const appended: Appended<S>[] = [];
+  const appended: AppendedBatch<S>[] = [];
   const nrs = row?.nrs?.split(",") ?? [];
   const bases = row?.bases?.split(",") ?? [];
   for (const [i, nr] of nrs.entries()) {

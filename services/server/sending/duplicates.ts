@@ -2,7 +2,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { refusal } from "../conversations/refusal.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
-import { saysTheSame } from "../log/entries.ts";
+import { isSameSend } from "../log/entries.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Send } from "./send.ts";
 
@@ -12,7 +12,7 @@ export interface AddressedSend {
   readonly conversationId: string;
 }
 
-interface Row {
+interface StoredSendRow {
   nr: number;
   conversation_id: string;
   sequence: string;
@@ -21,8 +21,8 @@ interface Row {
   body: Buffer;
 }
 
-export const selectKeys: Statement = {
-  name: "im_keys",
+export const selectDuplicates: Statement = {
+  name: "im_duplicates",
   text: `
     SELECT i.nr::int AS nr, e.conversation_id, e.sequence, e.message_id, e.accepted_at_ms, e.body
       FROM unnest($1::bigint[], $2::bigint[], $3::text[])
@@ -35,13 +35,13 @@ export const selectKeys: Statement = {
  * Finds the sends that are in the log already, and says what becomes of them: their first result
  * when they say the same, CLIENT_MESSAGE_ID_REUSED when they do not.
  */
-export async function findRepeats<S extends AddressedSend>(
+export async function findDuplicates<S extends AddressedSend>(
   db: Database,
   sends: readonly S[],
 ): Promise<Map<S, Outcome>> {
   const outcomes = new Map<S, Outcome>();
   if (sends.length === 0) return outcomes;
-  const rows = await db.run<Row>(selectKeys, [
+  const rows = await db.run<StoredSendRow>(selectDuplicates, [
     bigints(sends.map(({ conversationId }) => conversationId)),
     bigints(sends.map(({ send }) => send.senderId)),
     // Keys are of letters, digits, dot, underscore and hyphen: nothing to be escaped.
@@ -56,13 +56,13 @@ export async function findRepeats<S extends AddressedSend>(
       acceptedAtMs: Number(row.accepted_at_ms),
       messageId: BigInt(row.message_id),
     };
-    outcomes.set(repeated, saysTheSame(row.body, repeated.send.fields) ? accepted : reused);
+    outcomes.set(repeated, isSameSend(row.body, repeated.send.fields) ? accepted : KEY_REUSED);
   }
   return outcomes;
 }
 
 /** The key was used before for something else. */
-const reused: Outcome = {
+const KEY_REUSED: Outcome = {
   kind: "refused",
   refusal: refusal(
     ErrorReason.CLIENT_MESSAGE_ID_REUSED,
@@ -71,6 +71,6 @@ const reused: Outcome = {
 };
 
 /** Names a send as its sender does. */
-export function keyOf({ conversationId, send }: AddressedSend): string {
+export function deduplicationKey({ conversationId, send }: AddressedSend): string {
   return `${conversationId} ${send.senderId} ${send.clientMessageId}`;
 }

@@ -9,16 +9,16 @@ const CLIENT_MESSAGE_ID = 0x32;
 const CONTENT = 0x52;
 const TEXT = 0x0a;
 
-const kind = ContentSchema.field.text.number;
+const TEXT_KIND = ContentSchema.field.text.number;
 const MAX_KEY_BYTES = 64;
 /** Characters at most; so many bytes are never more characters. Longer ones are counted elsewhere. */
 const MAX_TEXT_BYTES = 10_000;
 const MAX_ID = (1n << 63n) - 1n;
 
 /** 1 for the characters of a client_message_id. */
-const inKey = new Uint8Array(256);
+const IS_KEY_CHARACTER = new Uint8Array(256);
 for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") {
-  inKey[character.charCodeAt(0)] = 1;
+  IS_KEY_CHARACTER[character.charCodeAt(0)] = 1;
 }
 
 /**
@@ -39,7 +39,7 @@ export function readPlainText({ senderId, sessionId, send: bytes }: RawSend): Se
   const keyStart = from + 2;
   const keyEnd = keyStart + keyLength;
   if (keyEnd >= size || bytes[keyEnd] !== CONTENT) return;
-  for (let at = keyStart; at < keyEnd; at++) if (inKey[bytes[at]!] === 0) return;
+  for (let at = keyStart; at < keyEnd; at++) if (IS_KEY_CHARACTER[bytes[at]!] === 0) return;
 
   // Content, Text and its only field, each to the very end.
   const content = lengthToEnd(bytes, keyEnd + 1);
@@ -57,7 +57,7 @@ export function readPlainText({ senderId, sessionId, send: bytes }: RawSend): Se
     sessionId,
     target: targetTag === USER_ID ? { case: "userId", value } : { case: "conversationId", value },
     clientMessageId: bufferOf(bytes).toString("latin1", keyStart, keyEnd),
-    kind,
+    kind: TEXT_KIND,
     fields: bytes.subarray(from),
     keyStart: keyStart - from,
     keyLength,

@@ -7,7 +7,7 @@ import { createMessageValidator } from "#platform/validator.ts";
 import { FieldReader, WireError } from "#platform/wire.ts";
 import { refusal } from "../conversations/refusal.ts";
 import { readPlainText } from "./plain-text.ts";
-import type { Misread, RawSend, Read } from "./send.ts";
+import type { RawSend, ReadResult, RejectedSend } from "./send.ts";
 import { wellFormed } from "./well-formed.ts";
 
 /** Encoded content at most, bytes. */
@@ -18,28 +18,28 @@ const MAX_FIELDS = 2_000;
 
 const KEY = SendRequestSchema.field.clientMessageId.number;
 const CONTENT = SendRequestSchema.field.content.number;
-const kinds = new Map(ContentSchema.fields.map((field) => [field.localName, field.number]));
+const KIND_NUMBERS = new Map(ContentSchema.fields.map((field) => [field.localName, field.number]));
 
 /** Kinds that only the server writes. */
-const OURS: ReadonlySet<Content["kind"]["case"]> = new Set(["tip", "callRecord"] as const);
+const SERVER_KINDS: ReadonlySet<Content["kind"]["case"]> = new Set(["tip", "callRecord"] as const);
 
 /** Makes the reader of sends: reads each once, and validates it. It never throws. */
-export function sendReader(): (raw: RawSend) => Read {
+export function sendReader(): (raw: RawSend) => ReadResult {
   const byContract = contractReader();
   return (raw) => readPlainText(raw) ?? byContract(raw);
 }
 
 /** Makes the reader for every kind of send: decodes it, and validates it by the contract. */
-export function contractReader(): (raw: RawSend) => Read {
+export function contractReader(): (raw: RawSend) => ReadResult {
   const validator = createMessageValidator();
   const check = wellFormed(SendRequestSchema, MAX_FIELDS);
 
   return ({ senderId, sessionId, send: bytes }) => {
-    let copied: Copied | undefined;
+    let copied: EntryFields | undefined;
     let request: SendRequest;
     try {
       // What is too much is refused before it is decoded: then it is too late.
-      copied = copy(bytes);
+      copied = entryFieldsOf(bytes);
       if (copied.contentBytes > MAX_CONTENT_BYTES) {
         return refused(copied, `content: more than ${MAX_CONTENT_BYTES} bytes`);
       }
@@ -53,7 +53,11 @@ export function contractReader(): (raw: RawSend) => Read {
     const result = validator.validate(SendRequestSchema, request);
     if (result.kind === "error") {
       const unvalidated = refusal(ErrorReason.INTERNAL, "the send could not be validated");
-      return { clientMessageId: keyOf(copied), refusal: unvalidated, fault: result.error };
+      return {
+        clientMessageId: clientMessageIdOf(copied),
+        refusal: unvalidated,
+        fault: result.error,
+      };
     }
     if (result.kind === "invalid") {
       const [first] = result.violations;
@@ -62,25 +66,25 @@ export function contractReader(): (raw: RawSend) => Read {
     }
     const kindCase = content?.kind.case;
     if (kindCase === undefined) return refused(copied, "content: is empty");
-    if (OURS.has(kindCase)) return refused(copied, "content: only the server writes this");
-    const kind = kinds.get(kindCase)!;
+    if (SERVER_KINDS.has(kindCase)) return refused(copied, "content: only the server writes this");
+    const kind = KIND_NUMBERS.get(kindCase)!;
     const { fields, keyStart, keyLength } = copied;
     return { senderId, sessionId, target, clientMessageId, kind, fields, keyStart, keyLength };
   };
 }
 
-function refused(copied: Copied | undefined, text: string): Misread {
-  const clientMessageId = copied === undefined ? "" : keyOf(copied);
+function refused(copied: EntryFields | undefined, text: string): RejectedSend {
+  const clientMessageId = copied === undefined ? "" : clientMessageIdOf(copied);
   return { clientMessageId, refusal: refusal(ErrorReason.INVALID_ARGUMENT, text) };
 }
 
 /** The key for the sender: what is too long for one is not repeated. */
-function keyOf({ fields, keyStart, keyLength }: Copied): string {
+function clientMessageIdOf({ fields, keyStart, keyLength }: EntryFields): string {
   if (keyLength > 64) return "";
   return Buffer.from(fields.subarray(keyStart, keyStart + keyLength)).toString();
 }
 
-interface Copied {
+interface EntryFields {
   fields: Uint8Array;
   keyStart: number;
   keyLength: number;
@@ -91,7 +95,7 @@ interface Copied {
  * The fields that an entry takes over. Only those known: what a later version of the contract adds
  * to Entry is not the sender's to write.
  */
-function copy(bytes: Uint8Array): Copied {
+function entryFieldsOf(bytes: Uint8Array): EntryFields {
   const parts: Uint8Array[] = [];
   let keyStart = 0;
   let keyLength = 0;

@@ -26,7 +26,7 @@ export interface RawSend {
 }
 
 /** Why a send cannot be taken, with its client_message_id as far as it is known. */
-export interface Misread {
+export interface RejectedSend {
   readonly clientMessageId: string;
   readonly refusal: Refusal;
   /** For the log: what went wrong here, when it is not the send. */
@@ -34,4 +34,4 @@ export interface Misread {
 }
 
 /** No tag: there is one for every message, and `refusal` tells. */
-export type Read = Send | Misread;
+export type ReadResult = Send | RejectedSend;

@@ -3,22 +3,22 @@ import type { Directs, Pair } from "../conversations/directs.ts";
 import { refusal } from "../conversations/refusal.ts";
 import type { Delivery } from "../delivery/envelopes.ts";
 import type { Relay } from "../delivery/relay.ts";
-import type { Measures } from "../measures.ts";
+import type { ServerMetrics } from "../metrics.ts";
 import type { AppendResult } from "./append.ts";
-import { Lanes, type LanesOptions, type Pending } from "./lanes.ts";
+import { AppendQueue, type AppendQueueOptions, type QueuedSend } from "./append-queue.ts";
 import type { Outcome, Result } from "./outcome.ts";
 import { sendReader } from "./read-send.ts";
 import type { RawSend, Send } from "./send.ts";
 
-export interface SendsOptions extends Omit<LanesOptions, "committed"> {
+export interface SendsOptions extends Omit<AppendQueueOptions, "committed"> {
   readonly directs: Directs;
   readonly relay: Relay;
-  readonly measures: Measures;
+  readonly metrics: ServerMetrics;
   readonly overloadedRetryMs: number;
 }
 
 /** The sends of one call, which ends with the last of them. */
-class Call {
+class AppendCall {
   readonly results: Result[];
   readonly #done: () => void;
   readonly #failed: (error: unknown) => void;
@@ -49,14 +49,14 @@ class Call {
 }
 
 /** One of them. A class: there is one for every message, and a closure each would cost more. */
-class CallSend implements Pending {
+class CallSend implements QueuedSend {
   readonly send: Send;
   readonly conversationId: string;
   answered = false;
-  readonly #call: Call;
+  readonly #call: AppendCall;
   readonly #index: number;
 
-  constructor(send: Send, conversationId: string, call: Call, index: number) {
+  constructor(send: Send, conversationId: string, call: AppendCall, index: number) {
     this.send = send;
     this.conversationId = conversationId;
     this.#call = call;
@@ -75,14 +75,14 @@ class CallSend implements Pending {
 }
 
 /** Sends of one call, and what is known of each by its place. */
-interface Work {
+interface CallSends {
   readonly sends: readonly (Send | undefined)[];
   readonly addressed: (string | undefined)[];
-  readonly call: Call;
+  readonly call: AppendCall;
 }
 
 /** A send whose conversation has to be looked up or made. */
-interface Unknown {
+interface UnresolvedSend {
   readonly index: number;
   readonly pair: Pair;
 }
@@ -95,11 +95,11 @@ function isBy(send: Send | undefined, senders: ReadonlySet<string>): boolean {
 export class Sends {
   readonly #options: SendsOptions;
   readonly #read = sendReader();
-  readonly #lanes: Lanes;
+  readonly #lanes: AppendQueue;
 
   constructor(options: SendsOptions) {
     this.#options = options;
-    this.#lanes = new Lanes({
+    this.#lanes = new AppendQueue({
       ...options,
       committed: (result, acceptedAtMs) => this.#committed(result, acceptedAtMs),
     });
@@ -110,8 +110,8 @@ export class Sends {
     const results: Result[] = new Array(raws.length);
     const addressed: (string | undefined)[] = new Array(raws.length);
     const sends: (Send | undefined)[] = new Array(raws.length);
-    const unknown: Unknown[] = [];
-    const { directs, log, measures } = this.#options;
+    const unknown: UnresolvedSend[] = [];
+    const { directs, log, metrics } = this.#options;
     let refused = 0;
     const refuse = (index: number, clientMessageId: string, outcome: Outcome) => {
       results[index] = { clientMessageId, outcome };
@@ -134,9 +134,9 @@ export class Sends {
       addressed[index] = directs.peek(pair);
       if (addressed[index] === undefined) unknown.push({ index, pair });
     }
-    measures.refused(refused);
+    metrics.refused(refused);
     const { promise: ended, resolve: done, reject: failed } = Promise.withResolvers<void>();
-    const work: Work = { sends, addressed, call: new Call({ results, done, failed }) };
+    const work: CallSends = { sends, addressed, call: new AppendCall({ results, done, failed }) };
     // One more than there are sends, so that it ends only after all were handed over.
     work.call.begin();
     if (unknown.length === 0) {
@@ -148,7 +148,7 @@ export class Sends {
   }
 
   /** Hands over what waits for nobody, then, when their conversations are known, the others. */
-  async #pushUnknown(work: Work, unknown: readonly Unknown[]): Promise<void> {
+  async #pushUnknown(work: CallSends, unknown: readonly UnresolvedSend[]): Promise<void> {
     const { sends, addressed, call } = work;
     // Sends of one sender keep their order, whichever way they are addressed.
     const waiting = new Set(unknown.map(({ pair }) => pair.senderId));
@@ -166,7 +166,7 @@ export class Sends {
       call.results[index] = { clientMessageId, outcome };
       refused++;
     }
-    this.#options.measures.refused(refused);
+    this.#options.metrics.refused(refused);
     this.#push({ ...work, sends: sends.map((send) => (isBy(send, waiting) ? send : undefined)) });
     call.end();
   }
@@ -182,8 +182,8 @@ export class Sends {
   }
 
   /** Hands sends whose conversation is known over to the lanes. */
-  #push({ sends, addressed, call }: Work): void {
-    const { measures, overloadedRetryMs } = this.#options;
+  #push({ sends, addressed, call }: CallSends): void {
+    const { metrics, overloadedRetryMs } = this.#options;
     for (let index = 0; index < sends.length; index++) {
       const send = sends[index];
       const conversationId = addressed[index];
@@ -191,13 +191,13 @@ export class Sends {
       call.begin();
       const pending = new CallSend(send, conversationId, call, index);
       if (this.#lanes.push(pending)) continue;
-      measures.overloaded();
+      metrics.overloaded();
       const full = refusal(ErrorReason.OVERLOADED, "too many messages wait", overloadedRetryMs);
       pending.answer({ kind: "refused", refusal: full });
     }
   }
 
-  #committed(result: AppendResult<Pending>, acceptedAtMs: number): void {
+  #committed(result: AppendResult<QueuedSend>, acceptedAtMs: number): void {
     const { outboxId, appended } = result;
     if (appended.length === 0) return;
     let bytes = 0;
@@ -211,7 +211,7 @@ export class Sends {
             conversationId: conversation.conversationId,
             channels: conversation.channels,
             baseSequence,
-            entries: messages.map(({ pending, body }) => ({
+            entries: messages.map(({ queued: pending, body }) => ({
               body,
               acceptedAtMs,
               originSessionId: pending.send.sessionId,

@@ -10,9 +10,9 @@ import {
 } from "#platform/wire.ts";
 
 /** What each known field of a message must look like. */
-type Shape = ReadonlyMap<number, Known>;
+type Shape = ReadonlyMap<number, KnownField>;
 
-interface Known {
+interface KnownField {
   readonly types: readonly WireType[];
   readonly inner: Shape | undefined;
   /** A bit for what may stand once in the message: a field, or the fields of a oneof; 0 for a list. */
@@ -35,12 +35,12 @@ export function wellFormed(desc: DescMessage, maxFields: number): (bytes: Uint8A
 }
 
 /** An encoded message, and how many more fields it may have. */
-interface Checked {
+interface CheckState {
   readonly bytes: Uint8Array;
   left: number;
 }
 
-function check(shape: Shape, reader: FieldReader, checked: Checked): void {
+function check(shape: Shape, reader: FieldReader, checked: CheckState): void {
   let seen = 0;
   while (reader.next()) {
     const { fieldNumber, wireType, start, end } = reader;

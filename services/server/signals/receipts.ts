@@ -8,7 +8,7 @@ import { type Signal, serverFrame } from "../delivery/envelopes.ts";
 import type { Relay } from "../delivery/relay.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
-import type { Measures } from "../measures.ts";
+import type { ServerMetrics } from "../metrics.ts";
 
 /** How far a user says to have received and read a conversation; 0 leaves a cursor as it is. */
 export interface Advance {
@@ -20,7 +20,7 @@ export interface Advance {
   readonly undeliveredSequence: number;
 }
 
-interface Moved {
+interface MovedCursorRow {
   conversation_id: string;
   user_id: string;
   kind: number;
@@ -33,7 +33,7 @@ interface Moved {
 // In the order of the arrays, which ascends: two servers never lock in different orders. OFFSET 0 keeps
 // the look-ups apart, each by its whole key: joined freely, all members of a group were read for each
 // of them (300 µs a cursor instead of 9, in a group of 1,000).
-export const advanceCursors: Statement = {
+export const updateCursors: Statement = {
   name: "im_advance",
   text: `
     UPDATE im.member m
@@ -72,7 +72,7 @@ export class Receipts {
     conversations: Conversations;
     relay: Relay;
     clock: Clock;
-    measures: Measures;
+    metrics: ServerMetrics;
   };
 
   constructor(options: {
@@ -80,7 +80,7 @@ export class Receipts {
     conversations: Conversations;
     relay: Relay;
     clock: Clock;
-    measures: Measures;
+    metrics: ServerMetrics;
   }) {
     this.#options = options;
   }
@@ -91,10 +91,10 @@ export class Receipts {
    */
   async advance(advances: readonly Advance[]): Promise<void> {
     const { db, clock, relay } = this.#options;
-    const joined = join(advances).filter(({ deliveredSequence }) => deliveredSequence > 0);
+    const joined = deduplicate(advances).filter(({ deliveredSequence }) => deliveredSequence > 0);
     const signals: Signal[] = [];
     if (joined.length > 0) {
-      const moved = await db.run<Moved>(advanceCursors, [
+      const moved = await db.run<MovedCursorRow>(updateCursors, [
         bigints(joined.map(({ conversationId }) => conversationId)),
         bigints(joined.map(({ userId }) => userId)),
         bigints(joined.map(({ deliveredSequence }) => deliveredSequence)),
@@ -112,10 +112,10 @@ export class Receipts {
 
   /** Tells the other user of a direct conversation that a device is silent. */
   async #undelivered(advances: readonly Advance[]): Promise<Signal[]> {
-    const { conversations, measures } = this.#options;
+    const { conversations, metrics } = this.#options;
     const silent = advances.filter(({ undeliveredSequence }) => undeliveredSequence > 0);
     if (silent.length === 0) return [];
-    measures.undelivered(silent.length);
+    metrics.undelivered(silent.length);
     const known = await conversations.all([...new Set(silent.map((a) => a.conversationId))]);
     return silent.flatMap(({ conversationId, userId, undeliveredSequence }) => {
       const users = known.get(conversationId)?.users ?? [];
@@ -132,7 +132,7 @@ export class Receipts {
 }
 
 /** One advance a user and conversation, in the order in which rows are locked. */
-function join(advances: readonly Advance[]): Advance[] {
+function deduplicate(advances: readonly Advance[]): Advance[] {
   const joined = new Map<string, Advance>();
   for (const advance of advances) {
     const key = `${advance.conversationId} ${advance.userId}`;
@@ -162,7 +162,7 @@ function join(advances: readonly Advance[]): Advance[] {
  * Who hears of a cursor: the other user of a direct conversation, and, of what was read, the user's
  * own devices.
  */
-function signalOf(row: Moved): Signal | undefined {
+function signalOf(row: MovedCursorRow): Signal | undefined {
   if (row.peer_id === null && !row.read_moved) return undefined;
   const receipt = new WireWriter(48)
     .varint(1, BigInt(row.conversation_id))

@@ -8,7 +8,7 @@ import { WireWriter } from "#platform/wire.ts";
 import type { Conversation, Conversations } from "../conversations/conversations.ts";
 import { type Signal, serverFrame } from "../delivery/envelopes.ts";
 import type { Relay } from "../delivery/relay.ts";
-import type { Measures } from "../measures.ts";
+import type { ServerMetrics } from "../metrics.ts";
 
 /** Somebody types, or stopped. */
 export interface TypingSignal {
@@ -23,18 +23,18 @@ const TYPING = ServerFrameSchema.fields.find(({ localName }) => localName === "t
 export class Typing {
   readonly #conversations: Conversations;
   readonly #relay: Relay;
-  readonly #measures: Measures;
+  readonly #metrics: ServerMetrics;
   readonly #log: Log;
 
   constructor(options: {
     conversations: Conversations;
     relay: Relay;
-    measures: Measures;
+    metrics: ServerMetrics;
     log: Log;
   }) {
     this.#conversations = options.conversations;
     this.#relay = options.relay;
-    this.#measures = options.measures;
+    this.#metrics = options.metrics;
     this.#log = options.log;
   }
 
@@ -66,7 +66,7 @@ export class Typing {
       const conversation = read?.memberships.has(signal.senderId) ? read : this.#of(signal);
       return conversation === undefined ? [] : [typingSignal(signal, conversation)];
     });
-    this.#measures.signals("dropped", signals.length - passed.length);
+    this.#metrics.signals("dropped", signals.length - passed.length);
     this.#relay.signal(passed);
   }
 

@@ -6,7 +6,7 @@ import { fail } from "#platform/errors.ts";
 import type { PoolClient, Statement } from "../log/database.ts";
 
 /** A group's row, and the role of the caller in it. */
-export interface Head {
+export interface GroupRow {
   conversation_id: string;
   name: string;
   owner_id: string;
@@ -16,20 +16,20 @@ export interface Head {
   role: number | null;
 }
 
-const HEAD_COLUMNS = `c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms, m.role`;
-const fromHead = `FROM im.conversation c
+const GROUP_COLUMNS = `c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms, m.role`;
+const FROM_GROUP = `FROM im.conversation c
   LEFT JOIN im.member m ON m.conversation_id = c.conversation_id AND m.user_id = $2::bigint
                        AND m.left_sequence = 0
   WHERE c.conversation_id = $1::bigint AND c.kind = ${ConversationKind.GROUP}`;
 
 export const selectGroup: Statement = {
   name: "im_group",
-  text: `SELECT ${HEAD_COLUMNS} ${fromHead}`,
+  text: `SELECT ${GROUP_COLUMNS} ${FROM_GROUP}`,
 };
 
 /** The group that a user made under a key. */
-export const selectMadeGroup: Statement = {
-  name: "im_group_made",
+export const selectGroupByKey: Statement = {
+  name: "im_group_by_key",
   text: `
     SELECT c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms,
            NULL::int AS role
@@ -38,30 +38,33 @@ export const selectMadeGroup: Statement = {
 };
 
 /** Of a caller who is a member. */
-export type MemberHead = Head & { role: number };
+export type OwnGroupRow = GroupRow & { role: number };
 
 /** Holds the group's row until the end of the transaction: changes come one after the other. */
 export async function lockGroup(
   client: PoolClient,
   groupId: string,
   callerId: string,
-): Promise<MemberHead> {
-  const { rows } = await client.query<Head>(
+): Promise<OwnGroupRow> {
+  const { rows } = await client.query<GroupRow>(
     `SELECT 1 FROM im.conversation WHERE conversation_id = $1 FOR NO KEY UPDATE`,
     [groupId],
   );
   if (rows.length === 0) throw notFound();
-  const head = await client.query<Head>(`SELECT ${HEAD_COLUMNS} ${fromHead}`, [groupId, callerId]);
+  const head = await client.query<GroupRow>(`SELECT ${GROUP_COLUMNS} ${FROM_GROUP}`, [
+    groupId,
+    callerId,
+  ]);
   return mustBeMember(head.rows[0]);
 }
 
 /** Throws CONVERSATION_NOT_FOUND when the caller is no member. */
-export function mustBeMember(head: Head | undefined): MemberHead {
+export function mustBeMember(head: GroupRow | undefined): OwnGroupRow {
   if (head === undefined || head.role === null) throw notFound();
-  return head as MemberHead;
+  return head as OwnGroupRow;
 }
 
-export function groupOf(head: Head): Group {
+export function groupOf(head: GroupRow): Group {
   return create(GroupSchema, {
     groupId: head.conversation_id,
     name: head.name,

@@ -1,7 +1,7 @@
 import type { Metrics } from "#platform/metrics.ts";
 
 /** What the server counts. Label values come from closed sets. */
-export class Measures {
+export class ServerMetrics {
   readonly #batchSize;
   readonly #appendSeconds;
   readonly #sends;

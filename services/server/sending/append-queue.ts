@@ -5,29 +5,29 @@ import type { Ids } from "#platform/ids.ts";
 import type { Log } from "#platform/log.ts";
 import type { Conversation, Conversations } from "../conversations/conversations.ts";
 import { refusal } from "../conversations/refusal.ts";
-import { type Database, isConflict, isRepeated } from "../log/database.ts";
-import type { Measures } from "../measures.ts";
+import { type Database, isConflict, isDuplicateKey } from "../log/database.ts";
+import type { ServerMetrics } from "../metrics.ts";
 import { type AppendResult, append, type ConversationBatch } from "./append.ts";
+import { type AddressedSend, deduplicationKey, findDuplicates } from "./duplicates.ts";
 import type { Outcome } from "./outcome.ts";
-import { type AddressedSend, findRepeats, keyOf } from "./duplicates.ts";
 
 /** A send that waits for its place in the log. */
-export interface Pending extends AddressedSend {
+export interface QueuedSend extends AddressedSend {
   /** Whether its batch has answered it. */
   answered: boolean;
   /** Called once. */
   answer(outcome: Outcome): void;
 }
 
-export interface LanesOptions {
+export interface AppendQueueOptions {
   readonly db: Database;
   readonly conversations: Conversations;
   readonly ids: Ids;
   readonly clock: Clock;
   readonly log: Log;
-  readonly measures: Measures;
+  readonly metrics: ServerMetrics;
   /** Called after each commit, in the order of the commits. */
-  readonly committed: (result: AppendResult<Pending>, acceptedAtMs: number) => void;
+  readonly committed: (result: AppendResult<QueuedSend>, acceptedAtMs: number) => void;
   /** Batches that are appended at the same time. */
   readonly lanes: number;
   readonly batchCount: number;
@@ -38,22 +38,22 @@ export interface LanesOptions {
 }
 
 /** How often a batch goes round before what is left of it is refused. */
-const ROUNDS = 12;
+const MAX_ATTEMPTS = 12;
 /** For how long the keys of a sender who repeated one are looked up first, and of how many senders. */
-const REPEATER_MS = 60_000;
-const REPEATERS = 10_000;
+const DUPLICATE_SENDER_MS = 60_000;
+const MAX_DUPLICATE_SENDERS = 10_000;
 
 /**
  * Appends sends in batches, several at the same time, a conversation in one of them at most: what
  * arrives meanwhile goes with the next. Bounded: `push` says no when too much waits.
  */
-export class Lanes {
-  readonly #options: LanesOptions;
-  readonly #batches: Batches<Pending>;
+export class AppendQueue {
+  readonly #options: AppendQueueOptions;
+  readonly #batches: Batches<QueuedSend>;
   /** Senders who repeated a key lately, and until when that counts; the longest ago first. */
   readonly #repeaters = new Map<string, number>();
 
-  constructor(options: LanesOptions) {
+  constructor(options: AppendQueueOptions) {
     this.#options = options;
     this.#batches = new Batches({
       ...options,
@@ -66,7 +66,7 @@ export class Lanes {
   }
 
   /** Takes a send on; false when too much waits. */
-  push(send: Pending): boolean {
+  push(send: QueuedSend): boolean {
     return this.#batches.push(send);
   }
 
@@ -81,8 +81,8 @@ export class Lanes {
   }
 
   /** Answers every send of the batch. */
-  async #append(batch: readonly Pending[]): Promise<void> {
-    const { measures, log } = this.#options;
+  async #append(batch: readonly QueuedSend[]): Promise<void> {
+    const { metrics, log } = this.#options;
     const startedAtMs = performance.now();
     const tally = { accepted: 0, refused: 0, failed: 0 };
     const answer: Answer = (pending, outcome) => {
@@ -93,10 +93,10 @@ export class Lanes {
     };
     let left = batch;
     try {
-      for (let round = 0; left.length > 0 && round < ROUNDS; round++) {
+      for (let round = 0; left.length > 0 && round < MAX_ATTEMPTS; round++) {
         left = await this.#round(left, answer);
       }
-      for (const send of left) answer(send, busy);
+      for (const send of left) answer(send, TOO_MANY_CONFLICTS);
     } catch (error) {
       const open = batch.filter(({ answered }) => !answered);
       log.warn({ event: "append_failed", count: open.length, err: error });
@@ -106,15 +106,15 @@ export class Lanes {
       for (const send of open) answer(send, { kind: "failed", error });
       for (const send of behind) send.answer({ kind: "failed", error });
     }
-    measures.appended(batch.length, (performance.now() - startedAtMs) / 1_000, tally);
+    metrics.appended(batch.length, (performance.now() - startedAtMs) / 1_000, tally);
   }
 
   /** One try. Returns the sends that have to go round again, in their order. */
-  async #round(sends: readonly Pending[], answer: Answer): Promise<readonly Pending[]> {
+  async #round(sends: readonly QueuedSend[], answer: Answer): Promise<readonly QueuedSend[]> {
     let allowed = sends;
     let grouped = this.#groups(sends);
-    if (grouped.left.length > 0) {
-      allowed = await this.#allowed(sends, grouped.left, answer);
+    if (grouped.denied.length > 0) {
+      allowed = await this.#allowed(sends, grouped.denied, answer);
       grouped = this.#groups(allowed);
     }
     const suspects = this.#suspects(allowed);
@@ -127,11 +127,11 @@ export class Lanes {
 
   /** Appends groups of sends by one statement; returns the sends that are left, as `#round`. */
   async #appendOnce(
-    allowed: readonly Pending[],
-    { groups, left }: Grouped,
+    allowed: readonly QueuedSend[],
+    { batches: groups, denied: left }: Grouped,
     answer: Answer,
-  ): Promise<readonly Pending[]> {
-    const { db, ids, clock, measures, conversations, committed, outboxDelayMs } = this.#options;
+  ): Promise<readonly QueuedSend[]> {
+    const { db, ids, clock, metrics, conversations, committed, outboxDelayMs } = this.#options;
     if (groups.length === 0) return left;
     const nowMs = clock.now();
     try {
@@ -144,7 +144,7 @@ export class Lanes {
       for (const { conversation, baseSequence, messages } of result.appended) {
         const { key: conversationId } = conversation;
         let sequence = baseSequence;
-        for (const { pending, messageId } of messages) {
+        for (const { queued: pending, messageId } of messages) {
           sequence++;
           answer(pending, {
             kind: "accepted",
@@ -156,17 +156,16 @@ export class Lanes {
         }
       }
       if (result.stale.length === 0) return left;
-      measures.roundAgain("members_changed");
-      for (const { conversation } of result.stale)
-        conversations.forget(conversation.conversationId);
+      metrics.roundAgain("members_changed");
+      for (const { conversation } of result.stale) conversations.evict(conversation.conversationId);
       return [...left, ...result.stale.flatMap((group) => group.sends)];
     } catch (error) {
       if (isConflict(error)) {
-        measures.roundAgain("conflict");
+        metrics.roundAgain("conflict");
         return allowed;
       }
-      if (!isRepeated(error)) throw error;
-      measures.roundAgain("repeated");
+      if (!isDuplicateKey(error)) throw error;
+      metrics.roundAgain("repeated");
       const { stored, again } = await this.#repeatsOf(allowed, answer);
       // When most of a batch is repeated, connect repeats it, and not its senders.
       if ((stored.size + again.size) * 2 <= allowed.length) this.#suspect(stored, again);
@@ -180,7 +179,7 @@ export class Lanes {
    * Sends of those who repeated something lately. What they repeat now is found first: in the statement
    * it would fail the whole batch, and whoever repeats all the time would halve what everybody can send.
    */
-  #suspects(sends: readonly Pending[]): readonly Pending[] {
+  #suspects(sends: readonly QueuedSend[]): readonly QueuedSend[] {
     if (this.#repeaters.size === 0) return [];
     const now = this.#options.clock.elapsed();
     for (const [senderId, until] of this.#repeaters) {
@@ -190,15 +189,15 @@ export class Lanes {
     return sends.filter(({ send }) => this.#repeaters.has(send.senderId));
   }
 
-  #suspect(...repetitions: readonly ReadonlySet<Pending>[]): void {
-    const until = this.#options.clock.elapsed() + REPEATER_MS;
+  #suspect(...repetitions: readonly ReadonlySet<QueuedSend>[]): void {
+    const until = this.#options.clock.elapsed() + DUPLICATE_SENDER_MS;
     for (const repeated of repetitions)
       for (const { send } of repeated) {
         this.#repeaters.delete(send.senderId);
         this.#repeaters.set(send.senderId, until);
       }
     for (const oldest of this.#repeaters.keys()) {
-      if (this.#repeaters.size <= REPEATERS) break;
+      if (this.#repeaters.size <= MAX_DUPLICATE_SENDERS) break;
       this.#repeaters.delete(oldest);
     }
   }
@@ -208,40 +207,40 @@ export class Lanes {
    * looked up again before being refused, and so is the key: what was stored once keeps its result.
    */
   async #allowed(
-    sends: readonly Pending[],
-    doubtful: readonly Pending[],
+    sends: readonly QueuedSend[],
+    doubtful: readonly QueuedSend[],
     answer: Answer,
-  ): Promise<readonly Pending[]> {
+  ): Promise<readonly QueuedSend[]> {
     const { db, conversations } = this.#options;
     const fresh = await conversations.read(
       doubtful.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
     );
-    const refused = new Map<Pending, Outcome>();
+    const refused = new Map<QueuedSend, Outcome>();
     for (const pending of doubtful) {
       const conversation = fresh.get(pending.conversationId);
       const objection = this.#objection(conversation, pending.send.senderId);
       if (objection !== undefined) refused.set(pending, objection);
     }
     if (refused.size === 0) return sends;
-    const repeats = await findRepeats(db, [...refused.keys()]);
+    const repeats = await findDuplicates(db, [...refused.keys()]);
     for (const [send, objection] of refused) answer(send, repeats.get(send) ?? objection);
     return sends.filter((send) => !refused.has(send));
   }
 
   /** Why the sender may not write, as far as is remembered. */
   #objection(conversation: Conversation | undefined, senderId: string): Outcome | undefined {
-    if (conversation === undefined) return notFound;
+    if (conversation === undefined) return NOT_FOUND;
     const membership = conversation.memberships.get(senderId);
-    if (membership === undefined) return notMember;
+    if (membership === undefined) return NOT_A_MEMBER;
     if (membership.mutedUntilMs === 0) return undefined;
-    return membership.mutedUntilMs > this.#options.clock.now() ? muted : undefined;
+    return membership.mutedUntilMs > this.#options.clock.now() ? MUTED : undefined;
   }
 
   /** Sends by conversation. Left: those whose senders may not write, by what is remembered. */
-  #groups(sends: readonly Pending[]): Grouped {
+  #groups(sends: readonly QueuedSend[]): Grouped {
     const { conversations } = this.#options;
-    const groups = new Map<string, ConversationBatch<Pending>>();
-    const left: Pending[] = [];
+    const groups = new Map<string, ConversationBatch<QueuedSend>>();
+    const left: QueuedSend[] = [];
     for (const pending of sends) {
       const { conversationId, send } = pending;
       const group = groups.get(conversationId);
@@ -254,7 +253,7 @@ export class Lanes {
         group.sends.push(pending);
       }
     }
-    return { groups: [...groups.values()], left };
+    return { batches: [...groups.values()], denied: left };
   }
 
   /**
@@ -262,16 +261,16 @@ export class Lanes {
    * first goes in, and the others, `again`, are then found in the log.
    */
   async #repeatsOf(
-    sends: readonly Pending[],
+    sends: readonly QueuedSend[],
     answer: Answer,
-  ): Promise<{ stored: ReadonlySet<Pending>; again: ReadonlySet<Pending> }> {
-    const found = await findRepeats(this.#options.db, sends);
+  ): Promise<{ stored: ReadonlySet<QueuedSend>; again: ReadonlySet<QueuedSend> }> {
+    const found = await findDuplicates(this.#options.db, sends);
     for (const [send, outcome] of found) answer(send, outcome);
     const firsts = new Set<string>();
-    const again = new Set<Pending>();
+    const again = new Set<QueuedSend>();
     for (const send of sends) {
       if (found.has(send)) continue;
-      const key = keyOf(send);
+      const key = deduplicationKey(send);
       if (firsts.has(key)) again.add(send);
       else firsts.add(key);
     }
@@ -281,25 +280,25 @@ export class Lanes {
 
 /** Sends by conversation, and those whose senders may not write, by what is remembered. */
 interface Grouped {
-  readonly groups: readonly ConversationBatch<Pending>[];
-  readonly left: readonly Pending[];
+  readonly batches: readonly ConversationBatch<QueuedSend>[];
+  readonly denied: readonly QueuedSend[];
 }
 
-type Answer = (send: Pending, outcome: Outcome) => void;
+type Answer = (send: QueuedSend, outcome: Outcome) => void;
 
-const notFound: Outcome = {
+const NOT_FOUND: Outcome = {
   kind: "refused",
   refusal: refusal(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation"),
 };
-const notMember: Outcome = {
+const NOT_A_MEMBER: Outcome = {
   kind: "refused",
   refusal: refusal(ErrorReason.NOT_A_MEMBER, "the sender is not a member of the conversation"),
 };
-const muted: Outcome = {
+const MUTED: Outcome = {
   kind: "refused",
   refusal: refusal(ErrorReason.MUTED, "the sender is muted in the conversation"),
 };
-const busy: Outcome = {
+const TOO_MANY_CONFLICTS: Outcome = {
   kind: "refused",
   refusal: refusal(ErrorReason.OVERLOADED, "the conversation changes too fast", 500),
 };
