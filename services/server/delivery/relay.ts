@@ -80,7 +80,7 @@ export class Relay {
     const { bus, maxBatches, maxBytes, metrics } = this.#options;
     const full = this.#batches >= maxBatches || this.#bytes + batch.bytes > maxBytes;
     if (full || !bus.ready()) {
-      metrics.relayed("left", 1);
+      metrics.relayed("outbox", 1);
       return;
     }
     this.#count(1, batch.bytes);

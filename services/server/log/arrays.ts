@@ -5,13 +5,14 @@ const INT8 = 20;
 const HEAD_BYTES = 20;
 
 /**
- * Array parameters in PostgreSQL's binary format: the driver passes a Buffer on as it is, and the
- * database need not parse text. Larger values wrap: what comes here was checked. Declare the type in the statement, as in `$1::bigint[]`.
+ * Starts an array parameter in PostgreSQL's binary format. The driver passes a Buffer through
+ * unchanged, and the database need not parse text. Values out of range wrap silently: callers pass
+ * checked values. The statement must declare the type, as in `$1::bigint[]`.
  */
 function arrayHeader(type: number, count: number, elementBytes: number): DataView {
   const room = count === 0 ? 12 : HEAD_BYTES + count * (4 + elementBytes);
   const bytes = Buffer.allocUnsafe(room);
-  // The compiler turns a DataView's calls into single instructions; those of Buffer it calls.
+  // V8 compiles the setters of DataView to single instructions, but calls those of Buffer.
   const array = new DataView(bytes.buffer, bytes.byteOffset, room);
   array.setInt32(0, count === 0 ? 0 : 1); // dimensions
   array.setInt32(4, 0); // no nulls

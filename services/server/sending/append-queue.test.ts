@@ -18,8 +18,8 @@ test("who repeats again and again fails the batches of others once, until a minu
   // Ids of another time than the other test's, which has the same worker number.
   stand.clock.advance(1_000);
   const one = await stand.server();
-  const roundsAgain = async () => {
-    const found = /lucky_append_rounds_total\{cause="repeated"\} (\d+)/.exec(
+  const retries = async () => {
+    const found = /lucky_append_retries_total\{cause="duplicate"\} (\d+)/.exec(
       await one.metrics.text(),
     );
     return Number(found?.[1] ?? 0);
@@ -31,21 +31,21 @@ test("who repeats again and again fails the batches of others once, until a minu
   };
   const same = { from: "11", to: toUser("12"), key: "same", text: "hi" };
   assert.deepEqual(await withOthers(same), [1, 1]);
-  assert.equal(await roundsAgain(), 0);
+  assert.equal(await retries(), 0);
   assert.deepEqual(await withOthers(same), [2, 1]);
-  assert.equal(await roundsAgain(), 1);
+  assert.equal(await retries(), 1);
   const twice = { ...same, key: "twice" };
   assert.deepEqual(await withOthers(same, twice, twice, { ...same, key: "new" }), [3, 1, 2, 2, 3]);
   assert.deepEqual(await withOthers(twice), [4, 2]);
-  assert.equal(await roundsAgain(), 1);
+  assert.equal(await retries(), 1);
   stand.clock.advance(40_000);
   assert.deepEqual(await withOthers(same), [5, 1]);
   stand.clock.advance(40_000);
   assert.deepEqual(await withOthers(same), [6, 1]);
-  assert.equal(await roundsAgain(), 1);
+  assert.equal(await retries(), 1);
   stand.clock.advance(60_000);
   assert.deepEqual(await withOthers(same), [7, 1]);
-  assert.equal(await roundsAgain(), 2);
+  assert.equal(await retries(), 2);
 
   // Where he may not write, all copies of a key are refused for that.
   const { group } = await one.groups("13").createGroup({ name: "g", userIds: ["14"] });

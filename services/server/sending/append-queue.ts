@@ -11,11 +11,11 @@ import { type AppendResult, append, type ConversationBatch } from "./append.ts";
 import { type AddressedSend, deduplicationKey, findDuplicates } from "./duplicates.ts";
 import type { Outcome } from "./outcome.ts";
 
-/** A send that waits for its place in the log. */
+/** A send that waits to be appended. */
 export interface QueuedSend extends AddressedSend {
-  /** Whether its batch has answered it. */
+  /** Whether its batch has answered it already. */
   answered: boolean;
-  /** Called once. */
+  /** Reports the outcome. Called once. */
   answer(outcome: Outcome): void;
 }
 
@@ -28,7 +28,7 @@ export interface AppendQueueOptions {
   readonly metrics: ServerMetrics;
   /** Called after each commit, in the order of the commits. */
   readonly committed: (result: AppendResult<QueuedSend>, acceptedAtMs: number) => void;
-  /** Batches that are appended at the same time. */
+  /** Batches that are appended concurrently. */
   readonly lanes: number;
   readonly batchCount: number;
   readonly batchBytes: number;
@@ -37,21 +37,24 @@ export interface AppendQueueOptions {
   readonly outboxDelayMs: number;
 }
 
-/** How often a batch goes round before what is left of it is refused. */
+/** Attempts of a batch; sends that are left after the last one are refused with OVERLOADED. */
 const MAX_ATTEMPTS = 12;
-/** For how long the keys of a sender who repeated one are looked up first, and of how many senders. */
+/** How long a sender counts as a recent sender of duplicates, ms. */
 const DUPLICATE_SENDER_MS = 60_000;
+/** Bound on those senders; beyond it the least recent ones are evicted. */
 const MAX_DUPLICATE_SENDERS = 10_000;
 
 /**
- * Appends sends in batches, several at the same time, a conversation in one of them at most: what
- * arrives meanwhile goes with the next. Bounded: `push` says no when too much waits.
+ * Queue of sends in front of the log. Appends them in batches: up to `lanes` batches are in flight at
+ * once, and a conversation is in at most one of them, so its sends keep their order. Sends that arrive
+ * meanwhile join the next batch. The queue is bounded by `queueCount` and `queueBytes`: `push` returns
+ * false when it is full.
  */
 export class AppendQueue {
   readonly #options: AppendQueueOptions;
   readonly #batches: Batches<QueuedSend>;
-  /** Senders who repeated a key lately, and until when that counts; the longest ago first. */
-  readonly #repeaters = new Map<string, number>();
+  /** Recent senders of duplicates, each with the end of that status (elapsed ms); least recent first. */
+  readonly #duplicateSenders = new Map<string, number>();
 
   constructor(options: AppendQueueOptions) {
     this.#options = options;
@@ -65,77 +68,80 @@ export class AppendQueue {
     });
   }
 
-  /** Takes a send on; false when too much waits. */
+  /** Queues a send; returns false when the queue is full. */
   push(send: QueuedSend): boolean {
     return this.#batches.push(send);
   }
 
-  /** Sends that wait, those in work not counted. */
+  /** Number of queued sends, those in flight not counted. */
   get waiting(): number {
     return this.#batches.waiting;
   }
 
-  /** Resolves when nothing waits and nothing is in work. */
+  /** Resolves when nothing is queued or in flight. */
   idle(): Promise<void> {
     return this.#batches.idle();
   }
 
-  /** Answers every send of the batch. */
+  /** Appends a batch, with retries, and answers each of its sends. Never rejects. */
   async #append(batch: readonly QueuedSend[]): Promise<void> {
     const { metrics, log } = this.#options;
     const startedAtMs = performance.now();
     const tally = { accepted: 0, refused: 0, failed: 0 };
-    const answer: Answer = (pending, outcome) => {
-      if (pending.answered) return;
-      pending.answered = true;
+    const answer: Answer = (queued, outcome) => {
+      if (queued.answered) return;
+      queued.answered = true;
       tally[outcome.kind]++;
-      pending.answer(outcome);
+      queued.answer(outcome);
     };
-    let left = batch;
+    let remaining = batch;
     try {
-      for (let round = 0; left.length > 0 && round < MAX_ATTEMPTS; round++) {
-        left = await this.#round(left, answer);
+      for (let attempt = 0; remaining.length > 0 && attempt < MAX_ATTEMPTS; attempt++) {
+        remaining = await this.#attempt(remaining, answer);
       }
-      for (const send of left) answer(send, TOO_MANY_CONFLICTS);
+      for (const send of remaining) answer(send, TOO_MANY_CONFLICTS);
     } catch (error) {
       const open = batch.filter(({ answered }) => !answered);
       log.warn({ event: "append_failed", count: open.length, err: error });
-      // What waits for the conversations of failed sends must not overtake their repetition.
-      const broken = new Set(open.map(({ conversationId }) => conversationId));
-      const behind = this.#batches.withdraw(({ conversationId }) => broken.has(conversationId));
+      // Queued sends of the same conversations fail too: they must not overtake the retry of a failed send.
+      const failedIds = new Set(open.map(({ conversationId }) => conversationId));
+      const behind = this.#batches.withdraw(({ conversationId }) => failedIds.has(conversationId));
       for (const send of open) answer(send, { kind: "failed", error });
       for (const send of behind) send.answer({ kind: "failed", error });
     }
     metrics.appended(batch.length, (performance.now() - startedAtMs) / 1_000, tally);
   }
 
-  /** One try. Returns the sends that have to go round again, in their order. */
-  async #round(sends: readonly QueuedSend[], answer: Answer): Promise<readonly QueuedSend[]> {
+  /** Makes one attempt at a batch. Returns the sends to retry, in their order. */
+  async #attempt(sends: readonly QueuedSend[], answer: Answer): Promise<readonly QueuedSend[]> {
     let allowed = sends;
-    let grouped = this.#groups(sends);
+    let grouped = this.#groupByConversation(sends);
     if (grouped.denied.length > 0) {
-      allowed = await this.#allowed(sends, grouped.denied, answer);
-      grouped = this.#groups(allowed);
+      allowed = await this.#recheckDenied(sends, grouped.denied, answer);
+      grouped = this.#groupByConversation(allowed);
     }
-    const suspects = this.#suspects(allowed);
-    if (suspects.length === 0) return this.#appendOnce(allowed, grouped, answer);
-    const { stored, again } = await this.#repeatsOf(suspects, answer);
-    this.#suspect(stored, again);
-    const fresh = allowed.filter((send) => !stored.has(send) && !again.has(send));
-    return [...(await this.#appendOnce(fresh, this.#groups(fresh), answer)), ...again];
+    const suspected = this.#fromDuplicateSenders(allowed);
+    if (suspected.length === 0) return this.#appendOnce(allowed, grouped, answer);
+    const { stored, deferred } = await this.#answerDuplicates(suspected, answer);
+    this.#addDuplicateSenders(stored, deferred);
+    const fresh = allowed.filter((send) => !stored.has(send) && !deferred.has(send));
+    return [
+      ...(await this.#appendOnce(fresh, this.#groupByConversation(fresh), answer)),
+      ...deferred,
+    ];
   }
 
-  /** Appends groups of sends by one statement; returns the sends that are left, as `#round`. */
+  /** Appends the grouped sends by one statement. Returns the sends to retry, as `#attempt` does. */
   async #appendOnce(
     allowed: readonly QueuedSend[],
-    { batches: groups, denied: left }: Grouped,
+    { batches, denied }: Grouped,
     answer: Answer,
   ): Promise<readonly QueuedSend[]> {
     const { db, ids, clock, metrics, conversations, committed, outboxDelayMs } = this.#options;
-    if (groups.length === 0) return left;
+    if (batches.length === 0) return denied;
     const nowMs = clock.now();
     try {
-      const result = await append(db, groups, {
+      const result = await append(db, batches, {
         takeIds: (count) => ids.take(count),
         nowMs,
         nextAttemptAtMs: nowMs + outboxDelayMs,
@@ -144,9 +150,9 @@ export class AppendQueue {
       for (const { conversation, baseSequence, messages } of result.appended) {
         const { key: conversationId } = conversation;
         let sequence = baseSequence;
-        for (const { queued: pending, messageId } of messages) {
+        for (const { queued, messageId } of messages) {
           sequence++;
-          answer(pending, {
+          answer(queued, {
             kind: "accepted",
             conversationId,
             sequence,
@@ -155,80 +161,85 @@ export class AppendQueue {
           });
         }
       }
-      if (result.stale.length === 0) return left;
-      metrics.roundAgain("members_changed");
+      if (result.stale.length === 0) return denied;
+      metrics.retried("members_changed");
       for (const { conversation } of result.stale) conversations.evict(conversation.conversationId);
-      return [...left, ...result.stale.flatMap((group) => group.sends)];
+      return [...denied, ...result.stale.flatMap((batch) => batch.sends)];
     } catch (error) {
       if (isConflict(error)) {
-        metrics.roundAgain("conflict");
+        metrics.retried("conflict");
         return allowed;
       }
       if (!isDuplicateKey(error)) throw error;
-      metrics.roundAgain("repeated");
-      const { stored, again } = await this.#repeatsOf(allowed, answer);
-      // When most of a batch is repeated, connect repeats it, and not its senders.
-      if ((stored.size + again.size) * 2 <= allowed.length) this.#suspect(stored, again);
-      const once = allowed.filter((send) => !stored.has(send) && !again.has(send));
-      if (again.size === 0) return once;
-      return [...(await this.#appendOnce(once, this.#groups(once), answer)), ...again];
+      metrics.retried("duplicate");
+      const { stored, deferred } = await this.#answerDuplicates(allowed, answer);
+      // When more than half of a batch are duplicates, connect retried the batch, not its senders.
+      if ((stored.size + deferred.size) * 2 <= allowed.length)
+        this.#addDuplicateSenders(stored, deferred);
+      const once = allowed.filter((send) => !stored.has(send) && !deferred.has(send));
+      if (deferred.size === 0) return once;
+      return [
+        ...(await this.#appendOnce(once, this.#groupByConversation(once), answer)),
+        ...deferred,
+      ];
     }
   }
 
   /**
-   * Sends of those who repeated something lately. What they repeat now is found first: in the statement
-   * it would fail the whole batch, and whoever repeats all the time would halve what everybody can send.
+   * Selects the sends of recent senders of duplicates. Their duplicates are looked up before the append:
+   * within the statement one duplicate fails the whole batch, so a single sender of constant duplicates
+   * would halve the throughput of all users.
    */
-  #suspects(sends: readonly QueuedSend[]): readonly QueuedSend[] {
-    if (this.#repeaters.size === 0) return [];
+  #fromDuplicateSenders(sends: readonly QueuedSend[]): readonly QueuedSend[] {
+    if (this.#duplicateSenders.size === 0) return [];
     const now = this.#options.clock.elapsed();
-    for (const [senderId, until] of this.#repeaters) {
+    for (const [senderId, until] of this.#duplicateSenders) {
       if (until > now) break;
-      this.#repeaters.delete(senderId);
+      this.#duplicateSenders.delete(senderId);
     }
-    return sends.filter(({ send }) => this.#repeaters.has(send.senderId));
+    return sends.filter(({ send }) => this.#duplicateSenders.has(send.senderId));
   }
 
-  #suspect(...repetitions: readonly ReadonlySet<QueuedSend>[]): void {
+  #addDuplicateSenders(...duplicates: readonly ReadonlySet<QueuedSend>[]): void {
     const until = this.#options.clock.elapsed() + DUPLICATE_SENDER_MS;
-    for (const repeated of repetitions)
-      for (const { send } of repeated) {
-        this.#repeaters.delete(send.senderId);
-        this.#repeaters.set(send.senderId, until);
+    for (const sends of duplicates)
+      for (const { send } of sends) {
+        this.#duplicateSenders.delete(send.senderId);
+        this.#duplicateSenders.set(send.senderId, until);
       }
-    for (const oldest of this.#repeaters.keys()) {
-      if (this.#repeaters.size <= MAX_DUPLICATE_SENDERS) break;
-      this.#repeaters.delete(oldest);
+    for (const oldest of this.#duplicateSenders.keys()) {
+      if (this.#duplicateSenders.size <= MAX_DUPLICATE_SENDERS) break;
+      this.#duplicateSenders.delete(oldest);
     }
   }
 
   /**
-   * Those of the sends whose senders may write. The doubtful, who may not by what is remembered, are
-   * looked up again before being refused, and so is the key: what was stored once keeps its result.
+   * Re-checks sends that the cached membership denies: the cache may be stale. Refuses the sends that a
+   * fresh read denies too, except duplicates, which keep their first result. Returns the other sends.
    */
-  async #allowed(
+  async #recheckDenied(
     sends: readonly QueuedSend[],
-    doubtful: readonly QueuedSend[],
+    denied: readonly QueuedSend[],
     answer: Answer,
   ): Promise<readonly QueuedSend[]> {
     const { db, conversations } = this.#options;
     const fresh = await conversations.read(
-      doubtful.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
+      denied.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
     );
     const refused = new Map<QueuedSend, Outcome>();
-    for (const pending of doubtful) {
-      const conversation = fresh.get(pending.conversationId);
-      const objection = this.#objection(conversation, pending.send.senderId);
-      if (objection !== undefined) refused.set(pending, objection);
+    for (const queued of denied) {
+      const conversation = fresh.get(queued.conversationId);
+      const denial = this.#denialOf(conversation, queued.send.senderId);
+      if (denial !== undefined) refused.set(queued, denial);
     }
     if (refused.size === 0) return sends;
-    const repeats = await findDuplicates(db, [...refused.keys()]);
-    for (const [send, objection] of refused) answer(send, repeats.get(send) ?? objection);
+    const duplicates = await findDuplicates(db, [...refused.keys()]);
+    for (const [send, denial] of refused) answer(send, duplicates.get(send) ?? denial);
     return sends.filter((send) => !refused.has(send));
   }
 
-  /** Why the sender may not write, as far as is remembered. */
-  #objection(conversation: Conversation | undefined, senderId: string): Outcome | undefined {
+  /** The outcome that denies the sender by this membership; undefined when the sender may write. */
+  #denialOf(conversation: Conversation | undefined, senderId: string): Outcome | undefined {
     if (conversation === undefined) return NOT_FOUND;
     const membership = conversation.memberships.get(senderId);
     if (membership === undefined) return NOT_A_MEMBER;
@@ -236,49 +247,49 @@ export class AppendQueue {
     return membership.mutedUntilMs > this.#options.clock.now() ? MUTED : undefined;
   }
 
-  /** Sends by conversation. Left: those whose senders may not write, by what is remembered. */
-  #groups(sends: readonly QueuedSend[]): Grouped {
+  /** Groups sends by conversation, and separates those that the cached membership denies. */
+  #groupByConversation(sends: readonly QueuedSend[]): Grouped {
     const { conversations } = this.#options;
-    const groups = new Map<string, ConversationBatch<QueuedSend>>();
-    const left: QueuedSend[] = [];
-    for (const pending of sends) {
-      const { conversationId, send } = pending;
-      const group = groups.get(conversationId);
-      const conversation = group?.conversation ?? conversations.peek(conversationId);
-      if (conversation === undefined || this.#objection(conversation, send.senderId)) {
-        left.push(pending);
-      } else if (group === undefined) {
-        groups.set(conversationId, { conversation, sends: [pending] });
+    const batches = new Map<string, ConversationBatch<QueuedSend>>();
+    const denied: QueuedSend[] = [];
+    for (const queued of sends) {
+      const { conversationId, send } = queued;
+      const batch = batches.get(conversationId);
+      const conversation = batch?.conversation ?? conversations.peek(conversationId);
+      if (conversation === undefined || this.#denialOf(conversation, send.senderId)) {
+        denied.push(queued);
+      } else if (batch === undefined) {
+        batches.set(conversationId, { conversation, sends: [queued] });
       } else {
-        group.sends.push(pending);
+        batch.sends.push(queued);
       }
     }
-    return { batches: [...groups.values()], denied: left };
+    return { batches: [...batches.values()], denied };
   }
 
   /**
-   * Answers the sends that are in the log already. Of those that stand in this batch more than once, the
-   * first goes in, and the others, `again`, are then found in the log.
+   * Answers the sends that the log holds already (`stored`). Of duplicates within the batch the first
+   * one is appended; the others (`deferred`) are retried, and found in the log then.
    */
-  async #repeatsOf(
+  async #answerDuplicates(
     sends: readonly QueuedSend[],
     answer: Answer,
-  ): Promise<{ stored: ReadonlySet<QueuedSend>; again: ReadonlySet<QueuedSend> }> {
+  ): Promise<{ stored: ReadonlySet<QueuedSend>; deferred: ReadonlySet<QueuedSend> }> {
     const found = await findDuplicates(this.#options.db, sends);
     for (const [send, outcome] of found) answer(send, outcome);
-    const firsts = new Set<string>();
-    const again = new Set<QueuedSend>();
+    const firstKeys = new Set<string>();
+    const deferred = new Set<QueuedSend>();
     for (const send of sends) {
       if (found.has(send)) continue;
       const key = deduplicationKey(send);
-      if (firsts.has(key)) again.add(send);
-      else firsts.add(key);
+      if (firstKeys.has(key)) deferred.add(send);
+      else firstKeys.add(key);
     }
-    return { stored: new Set(found.keys()), again };
+    return { stored: new Set(found.keys()), deferred };
   }
 }
 
-/** Sends by conversation, and those whose senders may not write, by what is remembered. */
+/** Sends by conversation, and the sends that the cached membership denies. */
 interface Grouped {
   readonly batches: readonly ConversationBatch<QueuedSend>[];
   readonly denied: readonly QueuedSend[];
