@@ -6,7 +6,7 @@ import { isSameSend } from "../log/entries.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Send } from "./send.ts";
 
-/** A send whose conversation is known. */
+/** A send with the id of its conversation. */
 export interface AddressedSend {
   readonly send: Send;
   readonly conversationId: string;
@@ -32,8 +32,8 @@ export const selectDuplicates: Statement = {
 };
 
 /**
- * Finds the sends that are in the log already, and says what becomes of them: their first result
- * when they say the same, CLIENT_MESSAGE_ID_REUSED when they do not.
+ * Finds duplicates: sends whose (conversation, sender, client_message_id) is in the log. The outcome is
+ * the first result when the content is equal, else CLIENT_MESSAGE_ID_REUSED. Throws UNAVAILABLE.
  */
 export async function findDuplicates<S extends AddressedSend>(
   db: Database,
@@ -44,11 +44,11 @@ export async function findDuplicates<S extends AddressedSend>(
   const rows = await db.run<StoredSendRow>(selectDuplicates, [
     bigints(sends.map(({ conversationId }) => conversationId)),
     bigints(sends.map(({ send }) => send.senderId)),
-    // Keys are of letters, digits, dot, underscore and hyphen: nothing to be escaped.
+    // Keys consist of letters, digits, dot, underscore and hyphen: no character needs escaping.
     `{${sends.map(({ send }) => `"${send.clientMessageId}"`).join(",")}}`,
   ]);
   for (const row of rows) {
-    const repeated = sends[row.nr - 1]!;
+    const duplicate = sends[row.nr - 1]!;
     const accepted: Outcome = {
       kind: "accepted",
       conversationId: BigInt(row.conversation_id),
@@ -56,12 +56,12 @@ export async function findDuplicates<S extends AddressedSend>(
       acceptedAtMs: Number(row.accepted_at_ms),
       messageId: BigInt(row.message_id),
     };
-    outcomes.set(repeated, isSameSend(row.body, repeated.send.fields) ? accepted : KEY_REUSED);
+    outcomes.set(duplicate, isSameSend(row.body, duplicate.send.fields) ? accepted : KEY_REUSED);
   }
   return outcomes;
 }
 
-/** The key was used before for something else. */
+/** The client_message_id was used before for other content. */
 const KEY_REUSED: Outcome = {
   kind: "refused",
   refusal: refusal(
@@ -70,7 +70,7 @@ const KEY_REUSED: Outcome = {
   ),
 };
 
-/** Names a send as its sender does. */
+/** Identifies a send for deduplication within a batch. */
 export function deduplicationKey({ conversationId, send }: AddressedSend): string {
   return `${conversationId} ${send.senderId} ${send.clientMessageId}`;
 }

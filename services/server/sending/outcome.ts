@@ -1,7 +1,7 @@
 import { WireWriter, writeVarint } from "#platform/wire.ts";
 import type { Refusal } from "../conversations/refusal.ts";
 
-/** Where a message is in the log. */
+/** Position of a message in the log. */
 export interface Accepted {
   readonly conversationId: bigint;
   readonly sequence: number;
@@ -9,25 +9,25 @@ export interface Accepted {
   readonly messageId: bigint;
 }
 
-/** What became of a send. Failed: nothing is known, it may be repeated. */
+/** Outcome of a send. failed: the send may be stored or not, and can be retried. */
 export type Outcome =
   | (Accepted & { readonly kind: "accepted" })
   | { readonly kind: "refused"; readonly refusal: Refusal }
   | { readonly kind: "failed"; readonly error: unknown };
 
-/** A send and what became of it. */
+/** Outcome of a send, with its key. */
 export interface Result {
-  /** Empty when it could not be read. */
+  /** Empty when the send could not be read. */
   readonly clientMessageId: string;
   readonly outcome: Outcome;
 }
 
-/** Four varints with their tags, and two tags with lengths, at most. */
+/** Upper bound: four varints with their tags, and two tags with lengths. */
 const ACCEPTED_BYTES = 48;
 
 /**
- * Encoded lucky.message.v1.SendResults, those of accepted sends written straight into one buffer:
- * there is one for every message. Throws what a failed send failed with.
+ * Encodes results as lucky.message.v1.SendResult, one each, in their order. Results of accepted sends
+ * share one buffer, because each message has one. Throws the error of the first failed send.
  */
 export function encodeResults(results: readonly Result[]): Uint8Array[] {
   let room = 0;
@@ -45,7 +45,10 @@ export function encodeResults(results: readonly Result[]): Uint8Array[] {
   });
 }
 
-/** The key is of the contract's characters, so it is as long in bytes. Returns the offset after it. */
+/**
+ * Returns the offset after the result. The key has ASCII characters only, so its length in bytes is its
+ * length.
+ */
 function writeAccepted(
   bytes: Buffer,
   from: number,
@@ -69,7 +72,7 @@ function writeAccepted(
   return at;
 }
 
-/** Encoded lucky.message.v1.SendResult of a refused send. */
+/** Encodes the lucky.message.v1.SendResult of a refused send. */
 function encodeRefused(clientMessageId: string, refused: Refusal): Uint8Array {
   const detail = new WireWriter(16).varint(1, refused.reason);
   if (refused.retryAfterMs > 0) detail.varint(2, refused.retryAfterMs);

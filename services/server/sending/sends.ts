@@ -17,7 +17,7 @@ export interface SendsOptions extends Omit<AppendQueueOptions, "committed"> {
   readonly overloadedRetryMs: number;
 }
 
-/** The sends of one call, which ends with the last of them. */
+/** The sends of one call; it resolves when the last one is answered. */
 class AppendCall {
   readonly results: Result[];
   readonly #done: () => void;
@@ -48,7 +48,7 @@ class AppendCall {
   }
 }
 
-/** One of them. A class: there is one for every message, and a closure each would cost more. */
+/** One send of a call. A class because each message has one, and a closure would cost more. */
 class CallSend implements QueuedSend {
   readonly send: Send;
   readonly conversationId: string;
@@ -74,14 +74,15 @@ class CallSend implements QueuedSend {
   }
 }
 
-/** Sends of one call, and what is known of each by its place. */
+/** Sends of one call. `sends`, `addressed` and the results of the call share their indexes. */
 interface CallSends {
   readonly sends: readonly (Send | undefined)[];
+  /** Conversation ids; undefined until they are resolved. */
   readonly addressed: (string | undefined)[];
   readonly call: AppendCall;
 }
 
-/** A send whose conversation has to be looked up or made. */
+/** A send whose direct conversation must be looked up or created. */
 interface UnresolvedSend {
   readonly index: number;
   readonly pair: Pair;
@@ -91,26 +92,29 @@ function isBy(send: Send | undefined, senders: ReadonlySet<string>): boolean {
   return send !== undefined && senders.has(send.senderId);
 }
 
-/** The way of sends into the log: read, addressed, appended in lanes, handed to the relay. */
+/** Pipeline of sends into the log: decode, find the conversation, queue for the append, hand to the relay. */
 export class Sends {
   readonly #options: SendsOptions;
   readonly #read = sendReader();
-  readonly #lanes: AppendQueue;
+  readonly #queue: AppendQueue;
 
   constructor(options: SendsOptions) {
     this.#options = options;
-    this.#lanes = new AppendQueue({
+    this.#queue = new AppendQueue({
       ...options,
       committed: (result, acceptedAtMs) => this.#committed(result, acceptedAtMs),
     });
   }
 
-  /** Appends sends; one result each, in their order. A refused one does not hinder the others. */
+  /**
+   * Appends sends. Returns one result each, in their order; a refused send does not affect the others.
+   * Throws the error of the first failed send, and UNAVAILABLE.
+   */
   async append(raws: readonly RawSend[]): Promise<Result[]> {
     const results: Result[] = new Array(raws.length);
     const addressed: (string | undefined)[] = new Array(raws.length);
     const sends: (Send | undefined)[] = new Array(raws.length);
-    const unknown: UnresolvedSend[] = [];
+    const unresolved: UnresolvedSend[] = [];
     const { directs, log, metrics } = this.#options;
     let refused = 0;
     const refuse = (index: number, clientMessageId: string, outcome: Outcome) => {
@@ -132,30 +136,30 @@ export class Sends {
       }
       const pair = { senderId: send.senderId, peerId: send.target.value! };
       addressed[index] = directs.peek(pair);
-      if (addressed[index] === undefined) unknown.push({ index, pair });
+      if (addressed[index] === undefined) unresolved.push({ index, pair });
     }
     metrics.refused(refused);
     const { promise: ended, resolve: done, reject: failed } = Promise.withResolvers<void>();
     const work: CallSends = { sends, addressed, call: new AppendCall({ results, done, failed }) };
-    // One more than there are sends, so that it ends only after all were handed over.
+    // An extra count keeps the call open until all its sends are queued.
     work.call.begin();
-    if (unknown.length === 0) {
+    if (unresolved.length === 0) {
       this.#push(work);
       work.call.end();
       await ended;
-    } else await Promise.all([ended, this.#pushUnknown(work, unknown)]);
+    } else await Promise.all([ended, this.#pushUnresolved(work, unresolved)]);
     return results;
   }
 
-  /** Hands over what waits for nobody, then, when their conversations are known, the others. */
-  async #pushUnknown(work: CallSends, unknown: readonly UnresolvedSend[]): Promise<void> {
+  /** Queues the sends of unaffected senders at once, and the others when their conversations are resolved. */
+  async #pushUnresolved(work: CallSends, unresolved: readonly UnresolvedSend[]): Promise<void> {
     const { sends, addressed, call } = work;
-    // Sends of one sender keep their order, whichever way they are addressed.
-    const waiting = new Set(unknown.map(({ pair }) => pair.senderId));
+    // All sends of such a sender wait, so that they keep their order however they are addressed.
+    const waiting = new Set(unresolved.map(({ pair }) => pair.senderId));
     this.#push({ ...work, sends: sends.map((send) => (isBy(send, waiting) ? undefined : send)) });
-    const found = await this.#options.directs.resolve(unknown.map(({ pair }) => pair));
+    const found = await this.#options.directs.resolve(unresolved.map(({ pair }) => pair));
     let refused = 0;
-    for (const [nth, { index }] of unknown.entries()) {
+    for (const [nth, { index }] of unresolved.entries()) {
       const conversation = found[nth]!;
       if (typeof conversation === "string") {
         addressed[index] = conversation;
@@ -171,17 +175,17 @@ export class Sends {
     call.end();
   }
 
-  /** Sends that wait, those in work not counted. */
+  /** Number of queued sends, those in flight not counted. */
   get waiting(): number {
-    return this.#lanes.waiting;
+    return this.#queue.waiting;
   }
 
-  /** Resolves when nothing waits and nothing is in work. */
+  /** Resolves when nothing is queued or in flight. */
   idle(): Promise<void> {
-    return this.#lanes.idle();
+    return this.#queue.idle();
   }
 
-  /** Hands sends whose conversation is known over to the lanes. */
+  /** Queues the sends with a known conversation; refuses with OVERLOADED when the queue is full. */
   #push({ sends, addressed, call }: CallSends): void {
     const { metrics, overloadedRetryMs } = this.#options;
     for (let index = 0; index < sends.length; index++) {
@@ -189,11 +193,11 @@ export class Sends {
       const conversationId = addressed[index];
       if (send === undefined || conversationId === undefined) continue;
       call.begin();
-      const pending = new CallSend(send, conversationId, call, index);
-      if (this.#lanes.push(pending)) continue;
+      const queued = new CallSend(send, conversationId, call, index);
+      if (this.#queue.push(queued)) continue;
       metrics.overloaded();
       const full = refusal(ErrorReason.OVERLOADED, "too many messages wait", overloadedRetryMs);
-      pending.answer({ kind: "refused", refusal: full });
+      queued.answer({ kind: "refused", refusal: full });
     }
   }
 
@@ -211,10 +215,10 @@ export class Sends {
             conversationId: conversation.conversationId,
             channels: conversation.channels,
             baseSequence,
-            entries: messages.map(({ queued: pending, body }) => ({
+            entries: messages.map(({ queued, body }) => ({
               body,
               acceptedAtMs,
-              originSessionId: pending.send.sessionId,
+              originSessionId: queued.send.sessionId,
             })),
             memberships: [],
           }),
