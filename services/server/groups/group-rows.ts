@@ -5,14 +5,14 @@ import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { PoolClient, Statement } from "../log/database.ts";
 
-/** A group's row, and the role of the caller in it. */
+/** A group, and the role of the caller in it. */
 export interface GroupRow {
   conversation_id: string;
   name: string;
   owner_id: string;
   member_count: number;
   created_at_ms: string;
-  /** Of the caller; null when the caller is no member. */
+  /** Role of the caller; null for a non-member. */
   role: number | null;
 }
 
@@ -27,7 +27,7 @@ export const selectGroup: Statement = {
   text: `SELECT ${GROUP_COLUMNS} ${FROM_GROUP}`,
 };
 
-/** The group that a user made under a key. */
+/** The group that a user created under a client_group_id. */
 export const selectGroupByKey: Statement = {
   name: "im_group_by_key",
   text: `
@@ -37,10 +37,13 @@ export const selectGroupByKey: Statement = {
      WHERE k.creator_id = $1::bigint AND k.client_group_id = $2::text`,
 };
 
-/** Of a caller who is a member. */
+/** The row of a caller who is a member. */
 export type OwnGroupRow = GroupRow & { role: number };
 
-/** Holds the group's row until the end of the transaction: changes come one after the other. */
+/**
+ * Locks the group's row until the end of the transaction, which serialises the changes of a group. Throws
+ * CONVERSATION_NOT_FOUND for non-members.
+ */
 export async function lockGroup(
   client: PoolClient,
   groupId: string,
@@ -51,26 +54,26 @@ export async function lockGroup(
     [groupId],
   );
   if (rows.length === 0) throw notFound();
-  const head = await client.query<GroupRow>(`SELECT ${GROUP_COLUMNS} ${FROM_GROUP}`, [
+  const row = await client.query<GroupRow>(`SELECT ${GROUP_COLUMNS} ${FROM_GROUP}`, [
     groupId,
     callerId,
   ]);
-  return mustBeMember(head.rows[0]);
+  return mustBeMember(row.rows[0]);
 }
 
-/** Throws CONVERSATION_NOT_FOUND when the caller is no member. */
-export function mustBeMember(head: GroupRow | undefined): OwnGroupRow {
-  if (head === undefined || head.role === null) throw notFound();
-  return head as OwnGroupRow;
+/** Throws CONVERSATION_NOT_FOUND when the caller is not a member. */
+export function mustBeMember(row: GroupRow | undefined): OwnGroupRow {
+  if (row === undefined || row.role === null) throw notFound();
+  return row as OwnGroupRow;
 }
 
-export function groupOf(head: GroupRow): Group {
+export function groupOf(row: GroupRow): Group {
   return create(GroupSchema, {
-    groupId: head.conversation_id,
-    name: head.name,
-    ownerId: head.owner_id,
-    memberCount: head.member_count,
-    createdAtMs: BigInt(head.created_at_ms),
+    groupId: row.conversation_id,
+    name: row.name,
+    ownerId: row.owner_id,
+    memberCount: row.member_count,
+    createdAtMs: BigInt(row.created_at_ms),
   });
 }
 

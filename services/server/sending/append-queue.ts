@@ -73,11 +73,6 @@ export class AppendQueue {
     return this.#batches.push(send);
   }
 
-  /** Number of queued sends, those in flight not counted. */
-  get waiting(): number {
-    return this.#batches.waiting;
-  }
-
   /** Resolves when nothing is queued or in flight. */
   idle(): Promise<void> {
     return this.#batches.idle();

@@ -175,11 +175,6 @@ export class Sends {
     call.end();
   }
 
-  /** Number of queued sends, those in flight not counted. */
-  get waiting(): number {
-    return this.#queue.waiting;
-  }
-
   /** Resolves when nothing is queued or in flight. */
   idle(): Promise<void> {
     return this.#queue.idle();
