@@ -241,6 +241,15 @@ export const toConversation = (value: string): SendRequest["target"] => ({
   value,
 });
 
+/** A direct message; its text is its key. */
+export const say = (from: string, to: string, key: string, sessionId = ""): Outgoing => ({
+  from,
+  to: toUser(to),
+  key,
+  text: key,
+  sessionId,
+});
+
 /** A text message as an encoded SendRequest. */
 export function encode({ to, key, text }: Omit<Outgoing, "from">): Uint8Array {
   return request({ target: to, clientMessageId: key, content: contentOf(text) });
@@ -276,7 +285,12 @@ export function refused(result: SendResult | undefined) {
   return value.error?.reason;
 }
 
-/** Rows in the outbox. */
+/** Moves the time on until the outbox is empty. */
+export async function untilOutboxEmpty({ clock, pool }: Stand): Promise<void> {
+  while ((await outboxRows(pool)) > 0) clock.advance(50);
+}
+
+/** Number of rows in the outbox. */
 export async function outboxRows(pool: pg.Pool): Promise<number> {
   const { rows } = await pool.query("SELECT count(*)::int AS count FROM im.outbox");
   return rows[0].count;

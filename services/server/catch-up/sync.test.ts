@@ -4,23 +4,15 @@ import type { Conversation } from "#gen/lucky/message/v1/message_pb.js";
 import { startTestPostgres } from "../../../test/postgres.ts";
 import {
   accepted,
-  type Outgoing,
   type Running,
   random,
   Stand,
+  say,
   textOf,
   toConversation,
-  toUser,
 } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
-
-const say = (from: string, to: string, key: string): Outgoing => ({
-  from,
-  to: toUser(to),
-  key,
-  text: key,
-});
 
 /** Everything that Sync has from a cursor on, page by page. */
 async function syncAll(server: Running, userId: string, from = "", limit = 7) {

@@ -4,7 +4,7 @@ import { systemClock } from "#platform/clock.ts";
 import { createRedisRegistry } from "#platform/registry/redis.ts";
 import { type Backend, startRedis } from "../../../test/backends.ts";
 import { quiet, startTestPostgres } from "../../../test/postgres.ts";
-import { accepted, outboxRows, Stand, toUser } from "../server.fixture.ts";
+import { accepted, outboxRows, Stand, toUser, untilOutboxEmpty } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 let redis: Backend;
@@ -28,7 +28,7 @@ test("Redis goes away from a server that never fell back: entries still arrive, 
   const [sent] = await one.append({ from: "101", to: toUser("102"), key: "k", text: "live" });
   accepted(sent);
   for (const ear of ears) await ear.until(({ texts }) => texts.includes("live"));
-  while ((await outboxRows(pool)) > 0) stand.clock.advance(50);
+  await untilOutboxEmpty(stand);
 });
 
 test("a server that started without Redis keeps its rows, and publishes when Redis is back", async (t) => {
@@ -51,7 +51,7 @@ test("a server that started without Redis keeps its rows, and publishes when Red
     await one.server.replay();
     await new Promise(setImmediate);
   }
-  while ((await outboxRows(pool)) > 0) stand.clock.advance(50);
+  await untilOutboxEmpty(stand);
 });
 
 /** Whether an instance hears a channel again, as far as Redis says. */

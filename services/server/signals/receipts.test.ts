@@ -1,16 +1,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { startTestPostgres } from "../../../test/postgres.ts";
-import { accepted, type Outgoing, Stand, toUser } from "../server.fixture.ts";
+import { accepted, Stand, say } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
-
-const say = (from: string, to: string, key: string): Outgoing => ({
-  from,
-  to: toUser(to),
-  key,
-  text: key,
-});
 
 test("cursors move forward only, never past the end, and what is read was delivered", async (t) => {
   const one = await new Stand(t, pool).server();
