@@ -100,7 +100,9 @@ export class ServerMetrics {
     this.#outboxFailed.inc(count);
   }
 
-  /** confirmed: every instance concerned has the batch. outbox: the compensation publishes it later. */
+  /**
+   * confirmed: every instance concerned has the batch. outbox: the compensation publishes it later.
+   */
   relayed(outcome: "confirmed" | "failed" | "outbox", batches: number): void {
     this.#relayBatches.inc({ outcome }, batches);
   }

@@ -49,8 +49,8 @@ export interface ServerDependencies {
 
 export interface Server extends RunningService {
   /**
-   * Resets abandoned outbox rows, on an operator's decision, and publishes them. Returns the number of
-   * batches. Throws UNAVAILABLE.
+   * Resets abandoned outbox rows, on an operator's decision, and publishes them. Returns the number
+   * of batches. Throws UNAVAILABLE.
    */
   replay(): Promise<number>;
 }
@@ -60,8 +60,8 @@ const READY_WINDOW_MS = 15_000;
 
 /**
  * Starts the server: the log of conversations, and the delivery of its entries to the bus. Serves
- * MessageService, GroupService, PresenceService and IngressService. The caller closes the dependencies
- * after `stop`.
+ * MessageService, GroupService, PresenceService and IngressService. The caller closes the
+ * dependencies after `stop`.
  */
 export async function startServer(d: ServerDependencies): Promise<Server> {
   const { config, clock, log } = d;

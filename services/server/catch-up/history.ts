@@ -111,9 +111,9 @@ export async function listEntries(
 }
 
 /**
- * Reads encoded entries. Returns one list per range, in the order of the ranges; empty where the user
- * is not a member. At 4 MiB of entries the rest is cut, so later ranges may be short or empty. Throws
- * UNAVAILABLE.
+ * Reads encoded entries. Returns one list per range, in the order of the ranges; empty where the
+ * user is not a member. At 4 MiB of entries the rest is cut, so later ranges may be short or empty.
+ * Throws UNAVAILABLE.
  */
 export async function readEntries(
   db: Database,
@@ -132,8 +132,8 @@ export async function readEntries(
 }
 
 /**
- * Reads the cursors of a conversation's members. Throws CONVERSATION_NOT_FOUND, also for a caller who
- * has left, and UNAVAILABLE.
+ * Reads the cursors of a conversation's members. Throws CONVERSATION_NOT_FOUND, also for a caller
+ * who has left, and UNAVAILABLE.
  */
 export async function listReceipts(
   db: Database,

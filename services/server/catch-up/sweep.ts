@@ -61,9 +61,9 @@ export interface SweepDependencies {
 }
 
 /**
- * Reads the conversations of the users that have changed since a time. `nextSinceMs` is the start of
- * the next sweep: `changeOverlapMs` before now, because a transaction in flight may commit an earlier
- * change. Throws UNAVAILABLE.
+ * Reads the conversations of the users that have changed since a time. `nextSinceMs` is the start
+ * of the next sweep: `changeOverlapMs` before now, because a transaction in flight may commit an
+ * earlier change. Throws UNAVAILABLE.
  */
 export async function changesSince(
   { db, clock, changeOverlapMs }: SweepDependencies,

@@ -32,9 +32,9 @@ interface ChangedConversationRow extends EntryRow {
 const DIRECT = ConversationKind.DIRECT;
 
 /**
- * The caller's conversations that changed after ($2, $3), oldest change first. A change is a new entry
- * or a moved cursor, of the caller or of the other user of a direct conversation. A group that the
- * caller left does not change after that.
+ * The caller's conversations that changed after ($2, $3), oldest change first. A change is a new
+ * entry or a moved cursor, of the caller or of the other user of a direct conversation. A group
+ * that the caller left does not change after that.
  *
  * Unread is the difference of two running counts of countable entries, at the last visible sequence
  * and at the read cursor, minus the caller's own entries in between.
@@ -98,10 +98,10 @@ export interface SyncDependencies {
 }
 
 /**
- * Reads one page of the user's changed conversations. Within a run of pages the cursor moves strictly
- * forward. The cursor of the last page is `changeOverlapMs` before the start of the run, because a
- * transaction in flight at the start may commit an earlier change. Throws INVALID_ARGUMENT for a
- * malformed cursor, UNAVAILABLE.
+ * Reads one page of the user's changed conversations. Within a run of pages the cursor moves
+ * strictly forward. The cursor of the last page is `changeOverlapMs` before the start of the run,
+ * because a transaction in flight at the start may commit an earlier change. Throws
+ * INVALID_ARGUMENT for a malformed cursor, UNAVAILABLE.
  */
 export async function syncPage(
   { db, clock, changeOverlapMs }: SyncDependencies,
@@ -145,7 +145,9 @@ function fit(rows: readonly ChangedConversationRow[], limit: number): number {
   return rows.length;
 }
 
-/** Parses a cursor: "<ms>" starts a run, "<start of the run>.<ms>.<conversation id>" continues one. */
+/**
+ * Parses a cursor: "<ms>" starts a run, "<start of the run>.<ms>.<conversation id>" continues one.
+ */
 function decode(text: string): Cursor {
   if (text === "") return { startedAtMs: 0, changedAtMs: -1, conversationId: "0" };
   const match = /^(?:(\d{1,15})|(\d{1,15})\.(\d{1,15})\.(\d{1,18}))$/.exec(text);

@@ -26,7 +26,9 @@ export interface Conversation {
   readonly channels: readonly string[];
   /** Both users of a direct conversation; empty for a group. */
   readonly users: readonly string[];
-  /** Cached memberships, by user id. Other members may exist: the cache holds requested users only. */
+  /**
+   * Cached memberships, by user id. Other members may exist: the cache holds requested users only.
+   */
   readonly memberships: Map<string, Membership>;
 }
 
@@ -69,8 +71,8 @@ const PLAIN_MEMBERSHIP: Membership = Object.freeze({ role: 1, mutedUntilMs: 0 })
 /**
  * Cache of conversations and memberships. It may be stale: an append compares the member version in
  * the database, and a send is refused only after a fresh read. Callers that compare no version use
- * `recent` or `ofMember`. Bounded by the sum of conversations and memberships; at the bound the least
- * recently used conversation is evicted.
+ * `recent` or `ofMember`. Bounded by the sum of conversations and memberships; at the bound the
+ * least recently used conversation is evicted.
  */
 export class Conversations {
   readonly #db: Database;
@@ -154,7 +156,9 @@ export class Conversations {
     return found;
   }
 
-  /** Conversations from the cache, or from the database for those not cached. Throws UNAVAILABLE. */
+  /**
+   * Conversations from the cache, or from the database for those not cached. Throws UNAVAILABLE.
+   */
   async all(conversationIds: readonly string[]): Promise<Map<string, Conversation>> {
     const found = new Map<string, Conversation>();
     const uncached: MembershipKey[] = [];

@@ -49,7 +49,10 @@ export const insertDirects: Statement = {
     SELECT conversation_id, high_user_id, ${ConversationKind.DIRECT}, $4::bigint FROM made`,
 };
 
-/** Finds and creates direct conversations by their users. Cached ids never go stale: they never change. */
+/**
+ * Finds and creates direct conversations by their users. Cached ids never go stale: they never
+ * change.
+ */
 export class Directs {
   readonly #db: Database;
   readonly #users: Users;
@@ -80,10 +83,10 @@ export class Directs {
   }
 
   /**
-   * Finds or creates the conversation of each pair. Returns, in the order of the pairs, conversation
-   * ids or refusals: USER_NOT_FOUND, INVALID_ARGUMENT when the receiver is the sender, UNAVAILABLE
-   * when auth does not answer, OVERLOADED when the cache evicted the id within this call. Throws when
-   * the database fails.
+   * Finds or creates the conversation of each pair. Returns, in the order of the pairs,
+   * conversation ids or refusals: USER_NOT_FOUND, INVALID_ARGUMENT when the receiver is the sender,
+   * UNAVAILABLE when auth does not answer, OVERLOADED when the cache evicted the id within this
+   * call. Throws when the database fails.
    */
   async resolve(pairs: readonly Pair[]): Promise<(string | Refusal)[]> {
     const toOneself = refusal(ErrorReason.INVALID_ARGUMENT, "user_id: is the sender");
@@ -126,7 +129,8 @@ export class Directs {
         this.#cache.set(`${low}:${high}`, conversationId);
         return { conversationId, userId: wanted.get(`${low}:${high}`)!.senderId };
       });
-      // One read fills the cache for the whole batch, so that appends of first messages find it there.
+      // One read fills the cache for the whole batch, so that appends of first messages find it
+      // there.
       if (keys.length > 0) await this.#conversations.read(keys);
     }
     for (const [key, pair] of wanted) if (this.peek(pair) !== undefined) wanted.delete(key);

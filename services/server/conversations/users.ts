@@ -7,10 +7,16 @@ import { fail } from "#platform/errors.ts";
 
 /** Largest number of users in one call to auth. */
 const CHUNK_USERS = 1_000;
-/** Back-off after a failed call to auth, ms. Without it each batch with a new user would wait for the time-out. */
+/**
+ * Back-off after a failed call to auth, ms. Without it each batch with a new user would wait for
+ * the time-out.
+ */
 const BACKOFF_MS = 1_000;
 
-/** Checks which users exist, and caches them. Entries do not expire: a user id stays valid once it exists. */
+/**
+ * Checks which users exist, and caches them. Entries do not expire: a user id stays valid once it
+ * exists.
+ */
 export class Users {
   readonly #sessions: Client<typeof SessionService>;
   readonly #timeoutMs: number;
@@ -30,7 +36,10 @@ export class Users {
     this.#cache = new LRUCache({ max: options.cached });
   }
 
-  /** Returns the users that do not exist. Throws UNAVAILABLE when auth does not answer, and during the back-off. */
+  /**
+   * Returns the users that do not exist. Throws UNAVAILABLE when auth does not answer, and during
+   * the back-off.
+   */
   async missing(userIds: Iterable<string>): Promise<Set<string>> {
     const uncached = [...new Set(userIds)].filter((id) => this.#cache.get(id) === undefined);
     const missing = new Set(uncached);

@@ -38,16 +38,21 @@ interface RangeRow extends EntryRow {
   kind: number;
 }
 
-/** Rows taken at once: a row is at most one batch of messages. */
+/** Rows claimed at once; a row stands for at most one batch of messages. */
 const CLAIM_ROWS = 16;
-/** How long a look goes on at most once something has failed: whatever waits for it is not held up. */
+/**
+ * Longest duration of a poll after a first failure, ms: callers that wait for the poll are not
+ * blocked for longer.
+ */
 const MAX_FAILING_POLL_MS = 5_000;
-/** Pause after the first attempt; it doubles with every further one. */
+/**
+ * Back-off after the first attempt, ms; it doubles with each further attempt, up to `maxBackoffMs`.
+ */
 const BACKOFF_MS = 1_000;
 
 /**
- * Takes rows whose time has come, by putting their next attempt off: those that failed least first, of
- * them the oldest commits.
+ * Claims due rows by postponing their next attempt, so that no other server retries them meanwhile.
+ * Rows with the fewest attempts come first, and among them the oldest commits.
  */
 export const claimOutbox: Statement = {
   name: "im_outbox_claim",
@@ -68,8 +73,8 @@ export const claimOutbox: Statement = {
 };
 
 /**
- * Gives rows back whose turn did not come: due at once, as if they had not been taken. Not those that
- * somebody else has taken, given up or reset since.
+ * Releases claimed rows that were not tried: they are due at once, and the claim is not counted as
+ * an attempt. Skips rows that another process has claimed, abandoned or reset since.
  */
 export const releaseOutbox: Statement = {
   name: "im_outbox_release",
@@ -101,56 +106,58 @@ export const countOutbox: Statement = {
 };
 
 /**
- * Publishes what was committed and not confirmed in time: because the bus was away, a server died in
- * between, or there was too much at once. Several servers share the work.
+ * Retries the publication of committed batches that the bus has not confirmed in time: the bus was
+ * unreachable, a server died between commit and publish, or the relay was full. Polls the outbox at
+ * an interval, with a back-off per row. Servers share the rows: each row is claimed by one of them.
  */
 export class Compensation {
   readonly #options: CompensationOptions;
   #timer: Timer | undefined;
-  #work: Promise<void> | undefined;
+  #polling: Promise<void> | undefined;
   #stopped = false;
 
   constructor(options: CompensationOptions) {
     this.#options = options;
   }
 
-  /** Looks now, and from then on at the interval. */
+  /** Polls now, and then at the interval. */
   start(): void {
     void this.poll();
     this.#timer = this.#options.clock.every(this.#options.intervalMs, () => void this.poll());
   }
 
-  /** Takes and publishes everything that is due. Never throws. One look at a time. */
+  /** Publishes all due rows. Never throws. Concurrent calls share one poll. */
   poll(): Promise<void> {
-    this.#work ??= this.#look().finally(() => {
-      this.#work = undefined;
+    this.#polling ??= this.#poll().finally(() => {
+      this.#polling = undefined;
     });
-    return this.#work;
+    return this.#polling;
   }
 
-  /** Looks no more; resolves when the look in work has ended. */
+  /** Stops polling; resolves when the current poll has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.stop();
-    await this.#work;
+    await this.#polling;
   }
 
-  async #look(): Promise<void> {
+  async #poll(): Promise<void> {
     const { db, clock, metrics, maxBackoffMs, log, outbox } = this.#options;
     try {
       const [row] = await db.run<{ pending: number }>(countOutbox, []);
       metrics.outboxPending(row?.pending ?? 0);
       if (row?.pending === 0) return;
-      // Without a bus attempts are not used up: rows wait, and are due at once when it is back.
-      const begunMs = clock.elapsed();
+      // While the bus is unreachable no row is claimed: attempts are not used up, and rows stay
+      // due.
+      const startedMs = clock.elapsed();
       let failed = false;
-      const goesOn = () =>
-        this.#publishing() && !(failed && clock.elapsed() - begunMs >= MAX_FAILING_POLL_MS);
-      while (goesOn()) {
-        const takenAtMs = String(clock.now());
-        const rows = await db.run<OutboxRow>(claimOutbox, [takenAtMs, maxBackoffMs]);
+      const mayContinue = () =>
+        this.#mayPublish() && !(failed && clock.elapsed() - startedMs >= MAX_FAILING_POLL_MS);
+      while (mayContinue()) {
+        const claimedAtMs = String(clock.now());
+        const rows = await db.run<OutboxRow>(claimOutbox, [claimedAtMs, maxBackoffMs]);
         let tried = 0;
-        while (tried < rows.length && goesOn()) {
+        while (tried < rows.length && mayContinue()) {
           if (!(await this.#publish(rows[tried++]!))) failed = true;
         }
         const untried = rows.slice(tried);
@@ -158,8 +165,9 @@ export class Compensation {
           await db.run(releaseOutbox, [
             bigints(untried.map((row) => row.outbox_id)),
             integers(untried.map((row) => row.attempts)),
-            // Before whatever held them up, which was put off from then.
-            takenAtMs,
+            // Due at the time of the claim: before the failed row, which was postponed from then
+            // on.
+            claimedAtMs,
           ]);
         if (rows.length < CLAIM_ROWS) break;
       }
@@ -169,11 +177,14 @@ export class Compensation {
     }
   }
 
-  #publishing(): boolean {
+  #mayPublish(): boolean {
     return !this.#stopped && this.#options.bus.ready();
   }
 
-  /** Publishes a row; false when that failed. It is tried again at its time; others do not wait. */
+  /**
+   * Publishes a row; returns false on failure. The row is retried after its back-off; other rows do
+   * not wait.
+   */
   async #publish(row: OutboxRow): Promise<boolean> {
     const { db, relay, outbox, metrics, maxAttempts, log } = this.#options;
     const { outbox_id: outboxId, attempts } = row;
@@ -187,22 +198,22 @@ export class Compensation {
       log.warn({ event: "outbox_attempt_failed", outboxId, attempts, err: error });
       if (attempts < maxAttempts) return false;
       metrics.outboxFailed(1);
-      log.error({ event: "outbox_given_up", outboxId, attempts });
+      log.error({ event: "outbox_abandoned", outboxId, attempts });
       await db.run(abandonOutbox, [outboxId]);
       return false;
     }
   }
 
-  /** What the row stands for, read back from the log. */
+  /** Reads the deliveries of a row from the log. */
   async #deliveries(row: OutboxRow): Promise<Delivery[]> {
     const { db, conversations } = this.#options;
     const { conversation_ids: ids, base_sequences: bases, counts } = row;
-    const known = await conversations.all(ids);
+    const found = await conversations.all(ids);
     const values = [bigints(ids), bigints(bases), integers(counts)];
     const rows = await db.run<RangeRow>(selectRanges, values);
     const byRange = Map.groupBy(rows, ({ nr }) => nr - 1);
     return ids.flatMap((conversationId, index) => {
-      const conversation = known.get(conversationId);
+      const conversation = found.get(conversationId);
       const entries = byRange.get(index) ?? [];
       if (conversation === undefined || entries.length === 0) return [];
       const memberships = entries
@@ -215,7 +226,8 @@ export class Compensation {
         entries: entries.map(({ body, accepted_at_ms }) => ({
           body,
           acceptedAtMs: Number(accepted_at_ms),
-          // Not kept: the sender's session hears its own message again, and knows it.
+          // The outbox does not store it: the sender's session gets its own message, and
+          // deduplicates it.
           originSessionId: "",
         })),
         memberships,

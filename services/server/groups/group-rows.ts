@@ -41,8 +41,8 @@ export const selectGroupByKey: Statement = {
 export type OwnGroupRow = GroupRow & { role: number };
 
 /**
- * Locks the group's row until the end of the transaction, which serialises the changes of a group. Throws
- * CONVERSATION_NOT_FOUND for non-members.
+ * Locks the group's row until the end of the transaction, which serialises the changes of a group.
+ * Throws CONVERSATION_NOT_FOUND for non-members.
  */
 export async function lockGroup(
   client: PoolClient,

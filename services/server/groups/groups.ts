@@ -48,8 +48,8 @@ export const selectMembers: Statement = {
 };
 
 /**
- * Creates a group. A duplicate call, with the same client_group_id, returns the existing group. Throws
- * USER_NOT_FOUND, GROUP_FULL, UNAVAILABLE.
+ * Creates a group. A duplicate call, with the same client_group_id, returns the existing group.
+ * Throws USER_NOT_FOUND, GROUP_FULL, UNAVAILABLE.
  */
 export async function createGroup(
   dependencies: GroupDependencies,
@@ -143,9 +143,9 @@ export async function listMembers(
 }
 
 /**
- * Adds users to a group. Existing members stay unchanged. A former member joins like a new one, and sees
- * only later entries. Throws CONVERSATION_NOT_FOUND, PERMISSION_DENIED, USER_NOT_FOUND, GROUP_FULL,
- * UNAVAILABLE.
+ * Adds users to a group. Existing members stay unchanged. A former member joins like a new one, and
+ * sees only later entries. Throws CONVERSATION_NOT_FOUND, PERMISSION_DENIED, USER_NOT_FOUND,
+ * GROUP_FULL, UNAVAILABLE.
  */
 export async function addMembers(
   dependencies: GroupDependencies,
@@ -199,8 +199,8 @@ export async function addMembers(
 }
 
 /**
- * Removes a member, who can still read the entries up to the removal. Throws CONVERSATION_NOT_FOUND,
- * PERMISSION_DENIED, NOT_A_MEMBER, UNAVAILABLE.
+ * Removes a member, who can still read the entries up to the removal. Throws
+ * CONVERSATION_NOT_FOUND, PERMISSION_DENIED, NOT_A_MEMBER, UNAVAILABLE.
  */
 export async function removeMember(
   dependencies: GroupDependencies,

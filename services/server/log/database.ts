@@ -13,17 +13,19 @@ export interface Statement {
   readonly text: string;
 }
 
-/** Time-out of one query. Longer than PostgreSQL's statement time-out: the answer is lost by then. */
+/**
+ * Time-out of one query. Longer than PostgreSQL's statement time-out: the answer is lost by then.
+ */
 const QUERY_TIMEOUT_MS = 20_000;
 
 type Value = Buffer | string | number | null;
 
 /**
- * Planner settings of each connection. Every statement of the server finds rows by index, from arrays
- * of keys. A prepared statement keeps its plan, so the planner must not choose a scan or a hash join
- * because the table is still small. Nested loops over sorted arrays also lock rows in the order of the
- * arrays, which prevents deadlocks. A join by LATERAL … OFFSET 0 looks each row up by its whole key,
- * in this order.
+ * Planner settings of each connection. Every statement of the server finds rows by index, from
+ * arrays of keys. A prepared statement keeps its plan, so the planner must not choose a scan or a
+ * hash join because the table is still small. Nested loops over sorted arrays also lock rows in the
+ * order of the arrays, which prevents deadlocks. A join by LATERAL … OFFSET 0 looks each row up by
+ * its whole key, in this order.
  */
 export const PLANNER_SETTINGS = [
   "SET enable_seqscan = off",
@@ -33,7 +35,9 @@ export const PLANNER_SETTINGS = [
   "SET jit = off",
 ].join("; ");
 
-/** Runs the server's statements on PostgreSQL. Throws UNAVAILABLE when PostgreSQL is unreachable. */
+/**
+ * Runs the server's statements on PostgreSQL. Throws UNAVAILABLE when PostgreSQL is unreachable.
+ */
 export class Database {
   readonly #pool: pg.Pool;
   readonly #clock: Clock;
@@ -45,7 +49,9 @@ export class Database {
     this.#clock = options.clock;
   }
 
-  /** Time of PostgreSQL's last answer, ms by the clock's elapsed time; -Infinity before the first. */
+  /**
+   * Time of PostgreSQL's last answer, ms by the clock's elapsed time; -Infinity before the first.
+   */
   get answeredAtMs(): number {
     return this.#answeredAtMs;
   }
@@ -98,7 +104,10 @@ export function isConflict(error: unknown): boolean {
   return error instanceof pg.DatabaseError && (error.code === "40P01" || error.code === "40001");
 }
 
-/** SQLSTATE of: connection lost, resources short, operator's intervention, system error, read-only standby. */
+/**
+ * SQLSTATE of: connection lost, resources short, operator's intervention, system error, read-only
+ * standby.
+ */
 const UNREACHABLE_CODES = /^(08|53|57|58)|^25006$/;
 
 /** Maps an unreachable PostgreSQL to UNAVAILABLE; returns any other error unchanged. */

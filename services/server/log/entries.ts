@@ -23,7 +23,10 @@ export interface Prefix {
   readonly senderId: bigint;
 }
 
-/** Writes the fields of an entry that the server knows before the append; returns the offset after them. */
+/**
+ * Writes the fields of an entry that the server knows before the append; returns the offset after
+ * them.
+ */
 export function writePrefix(into: Uint8Array, from: number, prefix: Prefix): number {
   let at = from;
   into[at++] = CONVERSATION_ID_TAG;
@@ -74,7 +77,10 @@ export function bodyOf(prefix: Prefix, content: Content): Buffer {
     .finish();
 }
 
-/** Whether a duplicate send equals the stored body: compares the bytes first, then the decoded content. */
+/**
+ * Whether a duplicate send equals the stored body: compares the bytes first, then the decoded
+ * content.
+ */
 export function isSameSend(body: Uint8Array, fields: Uint8Array): boolean {
   const first = scan(body).find(([number]) => number >= FIRST_SENDER_FIELD);
   const stored = first === undefined ? new Uint8Array(0) : body.subarray(first[4]);

@@ -45,15 +45,18 @@ const DUPLICATE_SENDER_MS = 60_000;
 const MAX_DUPLICATE_SENDERS = 10_000;
 
 /**
- * Queue of sends in front of the log. Appends them in batches: up to `lanes` batches are in flight at
- * once, and a conversation is in at most one of them, so its sends keep their order. Sends that arrive
- * meanwhile join the next batch. The queue is bounded by `queueCount` and `queueBytes`: `push` returns
- * false when it is full.
+ * Queue of sends in front of the log. Appends them in batches: up to `lanes` batches are in flight
+ * at once, and a conversation is in at most one of them, so its sends keep their order. Sends that
+ * arrive meanwhile join the next batch. The queue is bounded by `queueCount` and `queueBytes`:
+ * `push` returns false when it is full.
  */
 export class AppendQueue {
   readonly #options: AppendQueueOptions;
   readonly #batches: Batches<QueuedSend>;
-  /** Recent senders of duplicates, each with the end of that status (elapsed ms); least recent first. */
+  /**
+   * Recent senders of duplicates, each with the end of that status (elapsed ms); least recent
+   * first.
+   */
   readonly #duplicateSenders = new Map<string, number>();
 
   constructor(options: AppendQueueOptions) {
@@ -98,7 +101,8 @@ export class AppendQueue {
     } catch (error) {
       const open = batch.filter(({ answered }) => !answered);
       log.warn({ event: "append_failed", count: open.length, err: error });
-      // Queued sends of the same conversations fail too: they must not overtake the retry of a failed send.
+      // Queued sends of the same conversations fail too: they must not overtake the retry of a
+      // failed send.
       const failedIds = new Set(open.map(({ conversationId }) => conversationId));
       const behind = this.#batches.withdraw(({ conversationId }) => failedIds.has(conversationId));
       for (const send of open) answer(send, { kind: "failed", error });
@@ -181,9 +185,9 @@ export class AppendQueue {
   }
 
   /**
-   * Selects the sends of recent senders of duplicates. Their duplicates are looked up before the append:
-   * within the statement one duplicate fails the whole batch, so a single sender of constant duplicates
-   * would halve the throughput of all users.
+   * Selects the sends of recent senders of duplicates. Their duplicates are looked up before the
+   * append: within the statement one duplicate fails the whole batch, so a single sender of
+   * constant duplicates would halve the throughput of all users.
    */
   #fromDuplicateSenders(sends: readonly QueuedSend[]): readonly QueuedSend[] {
     if (this.#duplicateSenders.size === 0) return [];
@@ -209,8 +213,9 @@ export class AppendQueue {
   }
 
   /**
-   * Re-checks sends that the cached membership denies: the cache may be stale. Refuses the sends that a
-   * fresh read denies too, except duplicates, which keep their first result. Returns the other sends.
+   * Re-checks sends that the cached membership denies: the cache may be stale. Refuses the sends
+   * that a fresh read denies too, except duplicates, which keep their first result. Returns the
+   * other sends.
    */
   async #recheckDenied(
     sends: readonly QueuedSend[],
@@ -263,8 +268,8 @@ export class AppendQueue {
   }
 
   /**
-   * Answers the sends that the log holds already (`stored`). Of duplicates within the batch the first
-   * one is appended; the others (`deferred`) are retried, and found in the log then.
+   * Answers the sends that the log holds already (`stored`). Of duplicates within the batch the
+   * first one is appended; the others (`deferred`) are retried, and found in the log then.
    */
   async #answerDuplicates(
     sends: readonly QueuedSend[],

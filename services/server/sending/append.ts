@@ -41,15 +41,15 @@ export interface AppendResult<S extends AddressedSend> {
 }
 
 /**
- * Parameters: one element per conversation in $1 to $4, one per message in $5 to $10. The messages of a
- * conversation are adjacent and start after the offset in $4. $11 is the concatenation of all bodies:
- * message i has the bytes from $8[i] to before $8[i + 1], and its key is a part of them. The only join
- * is with conversations by key, in the ascending order of $1: all servers lock rows in the same order,
- * which prevents deadlocks.
+ * Parameters: one element per conversation in $1 to $4, one per message in $5 to $10. The messages
+ * of a conversation are adjacent and start after the offset in $4. $11 is the concatenation of all
+ * bodies: message i has the bytes from $8[i] to before $8[i + 1], and its key is a part of them.
+ * The only join is with conversations by key, in the ascending order of $1: all servers lock rows
+ * in the same order, which prevents deadlocks.
  *
- * The batch is one statement and one round trip: 17 µs a row, instead of 44 µs with a look-up and an
- * insert per message. One outbox row per batch, instead of one per message with its payload, gives 37 %
- * more throughput, as much as without an outbox. (Both measured in a prototype.)
+ * The batch is one statement and one round trip: 17 µs a row, instead of 44 µs with a look-up and
+ * an insert per message. One outbox row per batch, instead of one per message with its payload,
+ * gives 37 % more throughput, as much as without an outbox. (Both measured in a prototype.)
  */
 export const appendEntries: Statement = {
   name: "im_append",
@@ -90,10 +90,10 @@ export const appendEntries: Statement = {
 };
 
 /**
- * Appends sends to their conversations in one round trip and one transaction. Each conversation occurs
- * at most once. Conversations with a stale member version are skipped, and returned as `stale`. Throws
- * the database's error: after a unique violation (the log has one of the keys) nothing was stored;
- * after UNAVAILABLE the sends may be stored or not.
+ * Appends sends to their conversations in one round trip and one transaction. Each conversation
+ * occurs at most once. Conversations with a stale member version are skipped, and returned as
+ * `stale`. Throws the database's error: after a unique violation (the log has one of the keys)
+ * nothing was stored; after UNAVAILABLE the sends may be stored or not.
  */
 export async function append<S extends AddressedSend>(
   db: Database,

@@ -32,8 +32,9 @@ export const selectDuplicates: Statement = {
 };
 
 /**
- * Finds duplicates: sends whose (conversation, sender, client_message_id) is in the log. The outcome is
- * the first result when the content is equal, else CLIENT_MESSAGE_ID_REUSED. Throws UNAVAILABLE.
+ * Finds duplicates: sends whose (conversation, sender, client_message_id) is in the log. The
+ * outcome is the first result when the content is equal, else CLIENT_MESSAGE_ID_REUSED. Throws
+ * UNAVAILABLE.
  */
 export async function findDuplicates<S extends AddressedSend>(
   db: Database,

@@ -26,8 +26,8 @@ export interface Result {
 const ACCEPTED_BYTES = 48;
 
 /**
- * Encodes results as lucky.message.v1.SendResult, one each, in their order. Results of accepted sends
- * share one buffer, because each message has one. Throws the error of the first failed send.
+ * Encodes results as lucky.message.v1.SendResult, one each, in their order. Results of accepted
+ * sends share one buffer, because each message has one. Throws the error of the first failed send.
  */
 export function encodeResults(results: readonly Result[]): Uint8Array[] {
   let room = 0;
@@ -46,8 +46,8 @@ export function encodeResults(results: readonly Result[]): Uint8Array[] {
 }
 
 /**
- * Returns the offset after the result. The key has ASCII characters only, so its length in bytes is its
- * length.
+ * Returns the offset after the result. The key has ASCII characters only, so its length in bytes is
+ * its length.
  */
 function writeAccepted(
   bytes: Buffer,

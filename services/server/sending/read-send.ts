@@ -29,7 +29,9 @@ export function sendReader(): (raw: RawSend) => ReadResult {
   return (raw) => readPlainText(raw) ?? byContract(raw);
 }
 
-/** Creates the reader for all kinds of sends: it decodes them, and validates them by the contract. */
+/**
+ * Creates the reader for all kinds of sends: it decodes them, and validates them by the contract.
+ */
 export function contractReader(): (raw: RawSend) => ReadResult {
   const validator = createMessageValidator();
   const check = wellFormed(SendRequestSchema, MAX_FIELDS);
@@ -93,8 +95,8 @@ interface EntryFields {
 }
 
 /**
- * Selects the fields that the entry takes over from the send. Other fields are dropped: senders must not
- * write fields that a later version of the contract adds to Entry.
+ * Selects the fields that the entry takes over from the send. Other fields are dropped: senders
+ * must not write fields that a later version of the contract adds to Entry.
  */
 function entryFieldsOf(bytes: Uint8Array): EntryFields {
   const parts: Uint8Array[] = [];

@@ -92,7 +92,10 @@ function isBy(send: Send | undefined, senders: ReadonlySet<string>): boolean {
   return send !== undefined && senders.has(send.senderId);
 }
 
-/** Pipeline of sends into the log: decode, find the conversation, queue for the append, hand to the relay. */
+/**
+ * Pipeline of sends into the log: decode, find the conversation, queue for the append, hand to the
+ * relay.
+ */
 export class Sends {
   readonly #options: SendsOptions;
   readonly #read = sendReader();
@@ -107,8 +110,8 @@ export class Sends {
   }
 
   /**
-   * Appends sends. Returns one result each, in their order; a refused send does not affect the others.
-   * Throws the error of the first failed send, and UNAVAILABLE.
+   * Appends sends. Returns one result each, in their order; a refused send does not affect the
+   * others. Throws the error of the first failed send, and UNAVAILABLE.
    */
   async append(raws: readonly RawSend[]): Promise<Result[]> {
     const results: Result[] = new Array(raws.length);
@@ -151,7 +154,10 @@ export class Sends {
     return results;
   }
 
-  /** Queues the sends of unaffected senders at once, and the others when their conversations are resolved. */
+  /**
+   * Queues the sends of unaffected senders at once, and the others when their conversations are
+   * resolved.
+   */
   async #pushUnresolved(work: CallSends, unresolved: readonly UnresolvedSend[]): Promise<void> {
     const { sends, addressed, call } = work;
     // All sends of such a sender wait, so that they keep their order however they are addressed.

@@ -20,12 +20,13 @@ interface KnownField {
 }
 
 /**
- * Creates a check that all decoders agree on the encoded bytes of this message. At every depth known
- * fields must have their wire types, and only lists may repeat a field. At most `maxFields` fields,
- * unknown ones included, counted at all depths. The check is needed because receivers get the sender's
- * bytes unchanged, while the generated decoder is more lenient than others: it accepts a repeated
- * singular field and keeps the last value. The bound limits its allocations, one object per field. The
- * check throws WireError. Supports messages that do not contain themselves, with at most 31 fields.
+ * Creates a check that all decoders agree on the encoded bytes of this message. At every depth
+ * known fields must have their wire types, and only lists may repeat a field. At most `maxFields`
+ * fields, unknown ones included, counted at all depths. The check is needed because receivers get
+ * the sender's bytes unchanged, while the generated decoder is more lenient than others: it accepts
+ * a repeated singular field and keeps the last value. The bound limits its allocations, one object
+ * per field. The check throws WireError. Supports messages that do not contain themselves, with at
+ * most 31 fields.
  */
 export function wellFormed(desc: DescMessage, maxFields: number): (bytes: Uint8Array) => void {
   const shape = shapeOf(desc);

@@ -30,9 +30,9 @@ interface MovedCursorRow {
   read_moved: boolean;
 }
 
-// Locks rows in the ascending order of the arrays, so that two servers do not deadlock. OFFSET 0 keeps
-// the look-ups separate, each by its whole key. Without it the planner reads all members of a group for
-// each cursor: 300 µs a cursor instead of 9 µs, in a group of 1,000.
+// Locks rows in the ascending order of the arrays, so that two servers do not deadlock. OFFSET 0
+// keeps the look-ups separate, each by its whole key. Without it the planner reads all members of a
+// group for each cursor: 300 µs a cursor instead of 9 µs, in a group of 1,000.
 export const updateCursors: Statement = {
   name: "im_advance",
   text: `
@@ -74,9 +74,9 @@ export interface ReceiptDependencies {
 }
 
 /**
- * Moves cursors forward, all in one statement, and publishes the receipts. A cursor never moves back,
- * nor past the last sequence that the user may see. The read cursor moves the delivered cursor along.
- * Users that are not members are skipped. Throws UNAVAILABLE.
+ * Moves cursors forward, all in one statement, and publishes the receipts. A cursor never moves
+ * back, nor past the last sequence that the user may see. The read cursor moves the delivered
+ * cursor along. Users that are not members are skipped. Throws UNAVAILABLE.
  */
 export async function advanceCursors(
   dependencies: ReceiptDependencies,
@@ -102,7 +102,9 @@ export async function advanceCursors(
   relay.signal(signals);
 }
 
-/** Signals for the other user of a direct conversation, about a device that does not acknowledge. */
+/**
+ * Signals for the other user of a direct conversation, about a device that does not acknowledge.
+ */
 async function undeliveredSignals(
   { conversations, metrics }: Pick<ReceiptDependencies, "conversations" | "metrics">,
   advances: readonly Advance[],
@@ -152,8 +154,8 @@ function mergeAdvances(advances: readonly Advance[]): Advance[] {
 }
 
 /**
- * Creates the receipt of a moved cursor: for the other user of a direct conversation, and, when the read
- * cursor moved, for the user's own devices. Undefined when there is no receiver.
+ * Creates the receipt of a moved cursor: for the other user of a direct conversation, and, when the
+ * read cursor moved, for the user's own devices. Undefined when there is no receiver.
  */
 function signalOf(row: MovedCursorRow): Signal | undefined {
   if (row.peer_id === null && !row.read_moved) return undefined;
