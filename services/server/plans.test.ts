@@ -56,14 +56,14 @@ const statements = [
   claimOutbox,
 ];
 
-/** What no plan may hold: work that grows with a table instead of with the arrays. */
+/** Plan nodes whose cost grows with a table instead of with the arrays. */
 const FORBIDDEN = /Seq Scan on \w+|Hash Join|Merge Join|Hash Cond|Merge Cond/;
-/** A look-up by less than the whole key, the rest compared afterwards. */
+/** A look-up by a part of the key, with a filter for the rest. */
 const LOOSE = /Join Filter: .*_id = /;
 
 function assertBounded(name: string, plan: string): void {
   assert.doesNotMatch(plan, FORBIDDEN, name);
-  // This one joins only what it has taken, which is bounded.
+  // The claim joins only its claimed rows, which are bounded.
   if (name !== claimOutbox.name) assert.doesNotMatch(plan, LOOSE, name);
 }
 
@@ -82,7 +82,7 @@ async function plans(): Promise<Map<string, string>> {
   }
 }
 
-test("every statement goes by index, on empty tables and on small ones", async () => {
+test("every statement uses an index, on empty and on small tables", async () => {
   for (const [name, plan] of await plans()) assertBounded(name, plan);
   await pool.query(`
     INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms, updated_at_ms)
@@ -95,7 +95,7 @@ test("every statement goes by index, on empty tables and on small ones", async (
   for (const [name, plan] of await plans()) assertBounded(name, plan);
 });
 
-test("a page of Sync and of the log is found by the keys of the one who asks", async () => {
+test("pages of Sync and of the log use the indexes on the keys of the caller", async () => {
   const found = await plans();
   assert.match(found.get(selectChanged.name)!, /Index (Only )?Scan using member_user/);
   assert.match(found.get(selectChanged.name)!, /Index (Only )?Scan using entry_sender/);

@@ -12,7 +12,7 @@ import {
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
-test("what was committed reaches every instance that hears it, once, and the row is deleted", async (t) => {
+test("a committed batch reaches every instance that hears it once, and its row is deleted", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const [a, b] = [
@@ -25,15 +25,15 @@ test("what was committed reaches every instance that hears it, once, and the row
   await a.until(({ entries }) => entries.length === 2);
   await b.until(({ entries }) => entries.length === 2);
   assert.deepEqual(c.envelopes, []);
-  for (const ear of [a, b]) {
-    assert.equal(ear.envelopes.length, 1, "one envelope an instance and batch");
-    const [delivery] = ear.envelopes[0]!.deliveries;
+  for (const subscriber of [a, b]) {
+    assert.equal(subscriber.envelopes.length, 1, "one envelope per instance and batch");
+    const [delivery] = subscriber.envelopes[0]!.deliveries;
     assert.deepEqual(delivery!.channels, ["u:101", "u:102"]);
     assert.equal(delivery!.conversationId, conversationId);
     assert.equal(delivery!.lastSequence, 2n);
     assert.deepEqual(delivery!.originSessionIds, ["session-1", ""]);
-    assert.deepEqual(ear.texts, ["m1", "m2"]);
-    const [entry] = ear.entries;
+    assert.deepEqual(subscriber.texts, ["m1", "m2"]);
+    const [entry] = subscriber.entries;
     assert.equal(entry!.sequence, 1n);
     assert.equal(entry!.messageId, accepted(first).messageId);
     assert.equal(entry!.acceptedAtMs, accepted(first).acceptedAtMs);
@@ -47,48 +47,49 @@ test("what was committed reaches every instance that hears it, once, and the row
 test("deliveries of a conversation arrive in the order of their sequences", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
-  const ear = await stand.instance("connect-0", ["u:112"]);
+  const subscriber = await stand.instance("connect-0", ["u:112"]);
   const batches = Array.from({ length: 30 }, (_, i) =>
     one.append(say("111", "112", `a${i}`), say("111", "112", `b${i}`)),
   );
   await Promise.all(batches);
-  await ear.until(({ entries }) => entries.length === 60);
+  await subscriber.until(({ entries }) => entries.length === 60);
   assert.deepEqual(
-    ear.entries.map(({ sequence }) => Number(sequence)),
+    subscriber.entries.map(({ sequence }) => Number(sequence)),
     Array.from({ length: 60 }, (_, i) => i + 1),
   );
   await untilOutboxEmpty(stand);
 });
 
-test("while the registry cannot say who hears what, every instance gets everything", async (t) => {
+test("during a registry outage every instance gets all entries", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
-  const ears = [
+  const subscribers = [
     await stand.instance("connect-0", ["u:126"]),
     await stand.instance("connect-1", ["u:999"]),
   ];
-  // The server learns of instances that came after it.
+  // The server reads the list of instances, which started after it.
   stand.clock.advance(2_000);
   stand.registryDown = true;
   await one.append(say("125", "126", "m"));
-  for (const ear of ears) await ear.until(({ entries }) => entries.length === 1);
+  for (const subscriber of subscribers)
+    await subscriber.until(({ entries }) => entries.length === 1);
   await untilOutboxEmpty(stand);
 });
 
-test("a change of members tells those concerned, and goes through the compensation as well", async (t) => {
-  for (const away of ["no", "known"] as const) {
+test("a membership change reaches the users concerned, through the compensation too", async (t) => {
+  for (const outage of ["none", "known"] as const) {
     const stand = new Stand(t, pool);
     const one = await stand.server();
-    const ear = await stand.instance("connect-0", ["u:162", "u:163"]);
-    stand.busOutage = away;
+    const subscriber = await stand.instance("connect-0", ["u:162", "u:163"]);
+    stand.busOutage = outage;
     const { group } = await one.groups("161").createGroup({ name: "g", userIds: ["162"] });
     const groupId = group!.groupId;
     await one.groups("161").addMembers({ groupId, userIds: ["163"] });
     await one.groups("161").removeMember({ groupId, userId: "162" });
-    stand.busOutage = "no";
-    if (away !== "no") stand.clock.advance(8_000);
-    await ear.until(({ entries }) => entries.length === 3);
-    const memberships = ear.envelopes.flatMap((envelope) => envelope.memberships);
+    stand.busOutage = "none";
+    if (outage !== "none") stand.clock.advance(8_000);
+    await subscriber.until(({ entries }) => entries.length === 3);
+    const memberships = subscriber.envelopes.flatMap((envelope) => envelope.memberships);
     assert.deepEqual(
       memberships.map(({ userId, member }) => [userId, member]),
       [
@@ -99,7 +100,7 @@ test("a change of members tells those concerned, and goes through the compensati
       ],
     );
     assert.deepEqual(
-      ear.envelopes.flatMap(({ deliveries }) => deliveries.map(({ channels }) => channels)),
+      subscriber.envelopes.flatMap(({ deliveries }) => deliveries.map(({ channels }) => channels)),
       [
         [`g:${groupId}`, "u:161", "u:162"],
         [`g:${groupId}`, "u:163"],
@@ -115,11 +116,11 @@ test("a group's message goes to the group's channel", async (t) => {
   const one = await stand.server();
   const { group } = await one.groups("171").createGroup({ name: "g", userIds: ["172"] });
   const channel = `g:${group!.groupId}`;
-  const ear = await stand.instance("connect-0", [channel]);
+  const subscriber = await stand.instance("connect-0", [channel]);
   const to = toConversation(group!.groupId);
   await one.append({ from: "172", to, key: "k", text: "hello" });
-  await ear.until(({ texts }) => texts.includes("hello"));
-  const delivery = ear.envelopes.at(-1)!.deliveries[0]!;
+  await subscriber.until(({ texts }) => texts.includes("hello"));
+  const delivery = subscriber.envelopes.at(-1)!.deliveries[0]!;
   assert.deepEqual(delivery.channels, [channel]);
   await untilOutboxEmpty(stand);
 });

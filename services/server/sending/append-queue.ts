@@ -268,8 +268,8 @@ export class AppendQueue {
   }
 
   /**
-   * Answers the sends that the log holds already (`stored`). Of duplicates within the batch the
-   * first one is appended; the others (`deferred`) are retried, and found in the log then.
+   * Answers the sends that the log holds already (`stored`). Within the batch the
+   * first send of a key is appended; its duplicates (`deferred`) are retried, and found in the log then.
    */
   async #answerDuplicates(
     sends: readonly QueuedSend[],

@@ -49,7 +49,7 @@ export function contractReader(): (raw: RawSend) => ReadResult {
       request = fromBinary(SendRequestSchema, bytes);
     } catch (error) {
       const why = error instanceof WireError ? `: ${error.message}` : "";
-      return refused(entryFields, `the send is no SendRequest${why}`);
+      return refused(entryFields, `the send is not a valid SendRequest${why}`);
     }
     const { clientMessageId, target, content } = request;
     const result = validator.validate(SendRequestSchema, request);

@@ -52,9 +52,9 @@ function check(shape: Shape, reader: FieldReader, state: CheckState): void {
     if (state.left < 0) throw new WireError("too many fields");
     if (known === undefined) continue;
     if (!known.types.includes(wireType)) {
-      throw new WireError(`field ${fieldNumber} has a foreign type`);
+      throw new WireError(`field ${fieldNumber} has the wrong wire type`);
     }
-    if ((seen & known.once) !== 0) throw new WireError(`field ${fieldNumber} is one too many`);
+    if ((seen & known.once) !== 0) throw new WireError(`field ${fieldNumber} is repeated`);
     seen |= known.once;
     if (known.inner !== undefined) {
       check(known.inner, new FieldReader(state.bytes, start, end), state);

@@ -5,12 +5,12 @@ import { accepted, Stand, say, untilOutboxEmpty } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
-test("typing goes to the others, and only from members", async (t) => {
+test("typing signals of members reach the other members; those of non-members are dropped", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const [sent] = await one.append(say("181", "182", "m"));
   const { conversationId } = accepted(sent);
-  const ear = await stand.instance("connect-0", ["u:181", "u:182"]);
+  const subscriber = await stand.instance("connect-0", ["u:181", "u:182"]);
   await one.presence("181").sendTyping({ conversationId, typing: true });
   await one.ingress.signalBatch({
     signals: [
@@ -18,14 +18,16 @@ test("typing goes to the others, and only from members", async (t) => {
       { senderId: "182", conversationId, typing: true },
     ],
   });
-  await ear.until(({ frames }) => frames.length === 2);
-  const signals = ear.envelopes.flatMap((envelope) => envelope.signals);
+  await subscriber.until(({ frames }) => frames.length === 2);
+  const signals = subscriber.envelopes.flatMap((envelope) => envelope.signals);
   assert.deepEqual(
     signals.map(({ channels }) => channels),
     [["u:182"], ["u:181"]],
   );
   assert.deepEqual(
-    ear.frames.map(({ kind }) => kind.case === "typing" && [kind.value.userId, kind.value.typing]),
+    subscriber.frames.map(
+      ({ kind }) => kind.case === "typing" && [kind.value.userId, kind.value.typing],
+    ),
     [
       ["181", true],
       ["182", true],
@@ -38,35 +40,35 @@ test("typing goes to the others, and only from members", async (t) => {
   await one.presence("182").sendTyping({ conversationId: group!.groupId, typing: false });
 });
 
-test("who was removed from a group types into it no more, on another server within seconds", async (t) => {
+test("typing of a removed member is dropped, on another server after 5 s", async (t) => {
   const stand = new Stand(t, pool);
   const [one, other] = [await stand.server(), await stand.server()];
   const { group } = await one.groups("191").createGroup({ name: "g", userIds: ["192"] });
   const conversationId = group!.groupId;
-  const ear = await stand.instance("connect-0", [`g:${conversationId}`]);
+  const subscriber = await stand.instance("connect-0", [`g:${conversationId}`]);
   const typists = () =>
-    ear.frames.map(({ kind }) => (kind.case === "typing" ? kind.value.userId : kind.case));
+    subscriber.frames.map(({ kind }) => (kind.case === "typing" ? kind.value.userId : kind.case));
   const type = () =>
     other.ingress.signalBatch({
       signals: ["192", "191"].map((senderId) => ({ senderId, conversationId, typing: true })),
     });
   await type();
-  await ear.until(({ frames }) => frames.length === 2);
+  await subscriber.until(({ frames }) => frames.length === 2);
   await one.groups("191").removeMember({ groupId: conversationId, userId: "192" });
   stand.clock.advance(5_000);
   await type();
-  await ear.until(({ frames }) => frames.length >= 3);
+  await subscriber.until(({ frames }) => frames.length >= 3);
   assert.deepEqual(typists(), ["192", "191", "191"]);
   await assert.rejects(other.presence("192").sendTyping({ conversationId, typing: true }), {
     code: 5,
   });
   await other.presence("191").sendTyping({ conversationId, typing: true });
-  await ear.until(({ frames }) => frames.length >= 4);
+  await subscriber.until(({ frames }) => frames.length >= 4);
   assert.deepEqual(typists(), ["192", "191", "191", "191"]);
   await untilOutboxEmpty(stand);
 });
 
-test("typing by what was known before does not outlive a clock that is set back", async (t) => {
+test("a cached membership expires for typing even when the clock is set back", async (t) => {
   const stand = new Stand(t, pool);
   const [one, other] = [await stand.server(), await stand.server()];
   const { group } = await one.groups("194").createGroup({ name: "g", userIds: ["195"] });
