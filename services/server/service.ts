@@ -69,8 +69,8 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   const delivery = createDelivery(d, storage);
   const { db, conversations, metrics } = storage;
   const { relay, outbox, compensation } = delivery;
-  const sends = createSends(d, storage, relay);
-  const groups = groupDependencies(d, storage, relay);
+  const sends = createSends(d, { ...storage, relay });
+  const groups = groupDependencies(d, { ...storage, relay });
 
   let serving = true;
   const mustServe = () => {
@@ -110,7 +110,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   };
 }
 
-/** Database, its caches, and the metrics. */
+/** The database, its caches, and the metrics. */
 interface Storage {
   readonly db: Database;
   readonly users: Users;
@@ -168,8 +168,7 @@ function createDelivery(
 
 function createSends(
   { config, ids, clock, log }: ServerDependencies,
-  { db, users, conversations, metrics }: Storage,
-  relay: Relay,
+  { db, users, conversations, metrics, relay }: Storage & { relay: Relay },
 ): Sends {
   const cached = config.cachedMemberships;
   return new Sends({
@@ -193,8 +192,7 @@ function createSends(
 
 function groupDependencies(
   { config, ids, clock }: ServerDependencies,
-  { db, users, conversations }: Storage,
-  relay: Relay,
+  { db, users, conversations, relay }: Storage & { relay: Relay },
 ): GroupDependencies {
   return {
     db,

@@ -112,7 +112,7 @@ export class Conversations {
   /**
    * Reads memberships from the database and refreshes the cache. Returns the conversations that
    * exist, with at least the requested memberships. Conversations that do not exist are evicted. A
-   * newer entry that a concurrent read cached is not replaced. Throws UNAVAILABLE.
+   * newer entry stays in the cache: a concurrent read has won the race. Throws UNAVAILABLE.
    */
   async read(keys: readonly MembershipKey[]): Promise<ReadonlyMap<string, Conversation>> {
     const readAtMs = this.#clock.elapsed();

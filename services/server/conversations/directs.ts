@@ -50,8 +50,8 @@ export const insertDirects: Statement = {
 };
 
 /**
- * Finds and creates direct conversations by their users. Cached ids never go stale: they never
- * change.
+ * Finds and creates direct conversations by their users. A cached id never goes stale,
+ * because a pair keeps its conversation.
  */
 export class Directs {
   readonly #db: Database;
@@ -129,8 +129,7 @@ export class Directs {
         this.#cache.set(`${low}:${high}`, conversationId);
         return { conversationId, userId: wanted.get(`${low}:${high}`)!.senderId };
       });
-      // One read fills the cache for the whole batch, so that appends of first messages find it
-      // there.
+      // One read fills the cache for the whole batch; the appends need no reads of their own.
       if (keys.length > 0) await this.#conversations.read(keys);
     }
     for (const [key, pair] of wanted) if (this.peek(pair) !== undefined) wanted.delete(key);

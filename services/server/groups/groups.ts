@@ -269,7 +269,7 @@ function writeGroupTip(
     memberChange: number;
   },
 ): Promise<WrittenTip> {
-  // The time is read under the lock of the group: read before, it would be older than the commit.
+  // Reads the time under the lock of the group: the wait for the lock must not make it too old.
   const nowMs = clock.now();
   return writeTip(change.client, {
     conversationId: change.groupId,
@@ -283,7 +283,9 @@ function writeGroupTip(
   });
 }
 
-/** Rolls the transaction back: a concurrent call created the group under the same key. */
+/**
+ * Rolls the transaction back after a lost race: another call created the group under the same key.
+ */
 class CreatedConcurrently extends Error {}
 
 function mustManage({ role }: OwnGroupRow): void {

@@ -119,9 +119,9 @@ export class AppendQueue {
       allowed = await this.#recheckDenied(sends, grouped.denied, answer);
       grouped = this.#groupByConversation(allowed);
     }
-    const suspected = this.#fromDuplicateSenders(allowed);
-    if (suspected.length === 0) return this.#appendOnce(allowed, grouped, answer);
-    const { stored, deferred } = await this.#answerDuplicates(suspected, answer);
+    const likely = this.#fromDuplicateSenders(allowed);
+    if (likely.length === 0) return this.#appendOnce(allowed, grouped, answer);
+    const { stored, deferred } = await this.#answerDuplicates(likely, answer);
     this.#addDuplicateSenders(stored, deferred);
     const fresh = allowed.filter((send) => !stored.has(send) && !deferred.has(send));
     return [
@@ -268,8 +268,8 @@ export class AppendQueue {
   }
 
   /**
-   * Answers the sends that the log holds already (`stored`). Within the batch the
-   * first send of a key is appended; its duplicates (`deferred`) are retried, and found in the log then.
+   * Answers the sends that the log holds already (`stored`). Within the batch the first send of a
+   * key is appended; its duplicates (`deferred`) are retried, and found in the log then.
    */
   async #answerDuplicates(
     sends: readonly QueuedSend[],

@@ -9,8 +9,8 @@ const byContract = contractReader();
 const raw = (send: Uint8Array): RawSend => ({ senderId: "1", sessionId: "s", send });
 
 /**
- * Asserts that the fast path reads a send like the contract's reader. False when the fast path leaves it
- * to that reader.
+ * Asserts that the fast path reads a send like the contract's reader. False when the fast path
+ * leaves it to that reader.
  */
 function agree(send: Uint8Array): boolean {
   const plain = readPlainText(raw(send));

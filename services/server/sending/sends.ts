@@ -197,7 +197,11 @@ export class Sends {
       const queued = new CallSend(send, conversationId, call, index);
       if (this.#queue.push(queued)) continue;
       metrics.overloaded();
-      const full = refusal(ErrorReason.OVERLOADED, "too many messages wait", overloadedRetryMs);
+      const full = refusal(
+        ErrorReason.OVERLOADED,
+        "too many messages are queued",
+        overloadedRetryMs,
+      );
       queued.answer({ kind: "refused", refusal: full });
     }
   }
