@@ -6,7 +6,7 @@ import { WireWriter } from "#platform/wire.ts";
 import type { Conversation } from "../services/server/conversations/conversations.ts";
 import { Database } from "../services/server/log/database.ts";
 import { append, type ConversationBatch } from "../services/server/sending/append.ts";
-import type { Addressed } from "../services/server/sending/repeats.ts";
+import type { AddressedSend } from "../services/server/sending/duplicates.ts";
 import type { Send } from "../services/server/sending/send.ts";
 import { KEY_BYTES, writeKey } from "./generator/key.ts";
 
@@ -68,7 +68,7 @@ export class Inserter {
   /** Inserts one batch into the lane's conversations in turn: one statement, one transaction. */
   async insert(count: number, lane = 0): Promise<void> {
     const conversations = this.#lanes[lane]!;
-    const groups = new Map<Conversation, ConversationBatch<Addressed>>();
+    const groups = new Map<Conversation, ConversationBatch<AddressedSend>>();
     for (let n = 0; n < count; n++) {
       const conversation = conversations[this.#next[lane]!++ % conversations.length]!;
       const send = this.#send(conversation);
@@ -88,7 +88,7 @@ export class Inserter {
     await this.#pool.query("DELETE FROM im.outbox WHERE next_attempt_at_ms = $1", [NEVER_MS]);
   }
 
-  #send(conversation: Conversation): Addressed {
+  #send(conversation: Conversation): AddressedSend {
     const key = Buffer.allocUnsafe(KEY_BYTES);
     const number = this.#number++;
     writeKey(key, 0, { timeUs: this.#clock.now() * 1_000, user: 0, number });

@@ -7,7 +7,7 @@ export interface OutboxOptions {
   readonly db: Database;
   readonly clock: Clock;
   readonly log: Log;
-  /** How long confirmed rows wait to be deleted together. */
+  /** How long confirmed rows wait, to be deleted in one batch. */
   readonly deleteLingerMs: number;
 }
 
@@ -16,7 +16,7 @@ export const deleteOutbox: Statement = {
   text: "DELETE FROM im.outbox WHERE outbox_id = ANY ($1::bigint[])",
 };
 
-/** Gives what was given up another life: an operator's decision. */
+/** Resets abandoned rows: they are due at once, with no attempt counted. An operator's decision. */
 export const replayOutbox: Statement = {
   name: "im_outbox_replay",
   text: `
@@ -24,12 +24,15 @@ export const replayOutbox: Statement = {
      WHERE next_attempt_at_ms IS NULL RETURNING outbox_id`,
 };
 
-/** Rows deleted in one statement at most. */
-const CHUNK = 1_000;
-/** Confirmed rows remembered at most; the compensation finds those beyond it, and publishes twice. */
+/** Most rows deleted in one statement. */
+const CHUNK_ROWS = 1_000;
+/**
+ * Most confirmed rows queued for deletion. The compensation publishes rows beyond the bound a
+ * second time.
+ */
 const MAX_CONFIRMED = 100_000;
 
-/** The rows that say what was committed and not yet confirmed by the bus. */
+/** Rows of committed batches that the bus has not confirmed yet. */
 export class Outbox {
   readonly #options: OutboxOptions;
   #confirmed: string[] = [];
@@ -40,7 +43,7 @@ export class Outbox {
     this.#options = options;
   }
 
-  /** The batch has arrived everywhere: its row goes, soon, together with others. */
+  /** Queues the row of a confirmed batch for deletion, which runs after `deleteLingerMs`. */
   confirmed(outboxId: string): void {
     if (this.#confirmed.length >= MAX_CONFIRMED) return;
     this.#confirmed.push(outboxId);
@@ -51,7 +54,10 @@ export class Outbox {
     });
   }
 
-  /** Deletes the rows of all confirmed batches. Never throws: what fails is tried at the next one. */
+  /**
+   * Deletes the rows of all confirmed batches. Never throws: the next flush retries a failed
+   * deletion.
+   */
   async flush(): Promise<void> {
     this.#linger?.stop();
     this.#linger = undefined;
@@ -63,7 +69,7 @@ export class Outbox {
     await this.#deleting;
   }
 
-  /** Sets what was given up back to work. Returns how many batches. Throws UNAVAILABLE. */
+  /** Resets the abandoned rows. Returns the number of batches. Throws UNAVAILABLE. */
   async replay(): Promise<number> {
     const { db, clock } = this.#options;
     return (await db.run(replayOutbox, [String(clock.now())])).length;
@@ -72,7 +78,7 @@ export class Outbox {
   async #delete(): Promise<void> {
     const { db, log } = this.#options;
     while (this.#confirmed.length > 0) {
-      const ids = this.#confirmed.slice(0, CHUNK);
+      const ids = this.#confirmed.slice(0, CHUNK_ROWS);
       try {
         await db.run(deleteOutbox, [bigints(ids)]);
       } catch (error) {

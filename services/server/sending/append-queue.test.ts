@@ -13,41 +13,44 @@ import {
 
 const { pool } = await startTestPostgres({ after }, { max: 8 });
 
-test("who repeats again and again fails the batches of others once, until a minute of repeating nothing", async (t) => {
+test("a sender of many duplicates causes one retry for other senders, until a minute without duplicates", async (t) => {
   const stand = new Stand(t, pool);
-  // Ids of another time than the other test's, which has the same worker number.
+  // The other test has the same worker number: its ids need another time.
   stand.clock.advance(1_000);
   const one = await stand.server();
-  const roundsAgain = async () => {
-    const found = /lucky_append_rounds_total\{cause="repeated"\} (\d+)/.exec(
+  const retries = async () => {
+    const found = /lucky_append_retries_total\{cause="duplicate"\} (\d+)/.exec(
       await one.metrics.text(),
     );
     return Number(found?.[1] ?? 0);
   };
   let count = 0;
-  const withOthers = async (...repeated: Outgoing[]) => {
+  const sendWithOther = async (...duplicates: Outgoing[]) => {
     const other = { from: "13", to: toUser("14"), key: `n${++count}`, text: "hi" };
-    return (await one.append(other, ...repeated)).map((result) => accepted(result).sequence);
+    return (await one.append(other, ...duplicates)).map((result) => accepted(result).sequence);
   };
   const same = { from: "11", to: toUser("12"), key: "same", text: "hi" };
-  assert.deepEqual(await withOthers(same), [1, 1]);
-  assert.equal(await roundsAgain(), 0);
-  assert.deepEqual(await withOthers(same), [2, 1]);
-  assert.equal(await roundsAgain(), 1);
+  assert.deepEqual(await sendWithOther(same), [1, 1]);
+  assert.equal(await retries(), 0);
+  assert.deepEqual(await sendWithOther(same), [2, 1]);
+  assert.equal(await retries(), 1);
   const twice = { ...same, key: "twice" };
-  assert.deepEqual(await withOthers(same, twice, twice, { ...same, key: "new" }), [3, 1, 2, 2, 3]);
-  assert.deepEqual(await withOthers(twice), [4, 2]);
-  assert.equal(await roundsAgain(), 1);
+  assert.deepEqual(
+    await sendWithOther(same, twice, twice, { ...same, key: "new" }),
+    [3, 1, 2, 2, 3],
+  );
+  assert.deepEqual(await sendWithOther(twice), [4, 2]);
+  assert.equal(await retries(), 1);
   stand.clock.advance(40_000);
-  assert.deepEqual(await withOthers(same), [5, 1]);
+  assert.deepEqual(await sendWithOther(same), [5, 1]);
   stand.clock.advance(40_000);
-  assert.deepEqual(await withOthers(same), [6, 1]);
-  assert.equal(await roundsAgain(), 1);
+  assert.deepEqual(await sendWithOther(same), [6, 1]);
+  assert.equal(await retries(), 1);
   stand.clock.advance(60_000);
-  assert.deepEqual(await withOthers(same), [7, 1]);
-  assert.equal(await roundsAgain(), 2);
+  assert.deepEqual(await sendWithOther(same), [7, 1]);
+  assert.equal(await retries(), 2);
 
-  // Where he may not write, all copies of a key are refused for that.
+  // For a non-member all copies of a key are refused with NOT_A_MEMBER.
   const { group } = await one.groups("13").createGroup({ name: "g", userIds: ["14"] });
   const to = toConversation(group!.groupId);
   const copies = Array.from({ length: 20 }, () => ({ from: "11", to, key: "k", text: "hi" }));
@@ -55,11 +58,11 @@ test("who repeats again and again fails the batches of others once, until a minu
   assert.deepEqual(new Set(reasons), new Set([ErrorReason.NOT_A_MEMBER]));
 });
 
-test("what waits behind a send that failed does not overtake its repetition", async (t) => {
+test("queued sends behind a failed send do not overtake its retry", async (t) => {
   let failures = 0;
   const flaky = Object.create(pool, {
     connect: {
-      value: () => (failures-- > 0 ? Promise.reject(new Error("away")) : pool.connect()),
+      value: () => (failures-- > 0 ? Promise.reject(new Error("unreachable")) : pool.connect()),
     },
   });
   const one = await new Stand(t, flaky).server({ laneBatchCount: 1 });

@@ -1,17 +1,18 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { refusal } from "../conversations/refusal.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
-import { saysTheSame } from "../log/entries.ts";
-import { type Outcome, refusal } from "./outcome.ts";
+import { isSameSend } from "../log/entries.ts";
+import type { Outcome } from "./outcome.ts";
 import type { Send } from "./send.ts";
 
-/** A send whose conversation is known. */
-export interface Addressed {
+/** A send with the id of its conversation. */
+export interface AddressedSend {
   readonly send: Send;
   readonly conversationId: string;
 }
 
-interface Row {
+interface StoredSendRow {
   nr: number;
   conversation_id: string;
   sequence: string;
@@ -20,8 +21,8 @@ interface Row {
   body: Buffer;
 }
 
-export const selectKeys: Statement = {
-  name: "im_keys",
+export const selectDuplicates: Statement = {
+  name: "im_duplicates",
   text: `
     SELECT i.nr::int AS nr, e.conversation_id, e.sequence, e.message_id, e.accepted_at_ms, e.body
       FROM unnest($1::bigint[], $2::bigint[], $3::text[])
@@ -31,23 +32,24 @@ export const selectKeys: Statement = {
 };
 
 /**
- * Finds the sends that are in the log already, and says what becomes of them: their first result
- * when they say the same, CLIENT_MESSAGE_ID_REUSED when they do not.
+ * Finds duplicates: sends whose (conversation, sender, client_message_id) is in the log. The
+ * outcome is the first result when the content is equal, else CLIENT_MESSAGE_ID_REUSED. Throws
+ * UNAVAILABLE.
  */
-export async function findRepeats<S extends Addressed>(
+export async function findDuplicates<S extends AddressedSend>(
   db: Database,
   sends: readonly S[],
 ): Promise<Map<S, Outcome>> {
   const outcomes = new Map<S, Outcome>();
   if (sends.length === 0) return outcomes;
-  const rows = await db.run<Row>(selectKeys, [
+  const rows = await db.run<StoredSendRow>(selectDuplicates, [
     bigints(sends.map(({ conversationId }) => conversationId)),
     bigints(sends.map(({ send }) => send.senderId)),
-    // Keys are of letters, digits, dot, underscore and hyphen: nothing to be escaped.
+    // Keys consist of letters, digits, dot, underscore and hyphen: no character needs escaping.
     `{${sends.map(({ send }) => `"${send.clientMessageId}"`).join(",")}}`,
   ]);
   for (const row of rows) {
-    const repeated = sends[row.nr - 1]!;
+    const duplicate = sends[row.nr - 1]!;
     const accepted: Outcome = {
       kind: "accepted",
       conversationId: BigInt(row.conversation_id),
@@ -55,13 +57,13 @@ export async function findRepeats<S extends Addressed>(
       acceptedAtMs: Number(row.accepted_at_ms),
       messageId: BigInt(row.message_id),
     };
-    outcomes.set(repeated, saysTheSame(row.body, repeated.send.fields) ? accepted : reused);
+    outcomes.set(duplicate, isSameSend(row.body, duplicate.send.fields) ? accepted : KEY_REUSED);
   }
   return outcomes;
 }
 
-/** The key was used before for something else. */
-const reused: Outcome = {
+/** The client_message_id was used before for other content. */
+const KEY_REUSED: Outcome = {
   kind: "refused",
   refusal: refusal(
     ErrorReason.CLIENT_MESSAGE_ID_REUSED,
@@ -69,7 +71,7 @@ const reused: Outcome = {
   ),
 };
 
-/** Names a send as its sender does. */
-export function keyOf({ conversationId, send }: Addressed): string {
+/** Identifies a send for deduplication within a batch. */
+export function deduplicationKey({ conversationId, send }: AddressedSend): string {
   return `${conversationId} ${send.senderId} ${send.clientMessageId}`;
 }

@@ -1,11 +1,11 @@
 import type { Metrics } from "#platform/metrics.ts";
 
-/** What the server counts. Label values come from closed sets. */
-export class Measures {
+/** Metrics of the server. Label values come from closed sets. */
+export class ServerMetrics {
   readonly #batchSize;
   readonly #appendSeconds;
   readonly #sends;
-  readonly #rounds;
+  readonly #retries;
   readonly #overloaded;
   readonly #outboxPending;
   readonly #outboxFailed;
@@ -23,51 +23,47 @@ export class Measures {
     );
     this.#appendSeconds = metrics.histogram(
       "lucky_append_seconds",
-      "From taking a batch to its last answer.",
+      "Duration of one append, from the start of the batch to its last answer.",
       [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15],
     );
-    this.#sends = metrics.counter("lucky_append_sends_total", "Sends by what became of them.", [
-      "outcome",
-    ]);
-    this.#rounds = metrics.counter(
-      "lucky_append_rounds_total",
-      "Batches that went round again, by cause.",
+    this.#sends = metrics.counter("lucky_append_sends_total", "Sends, by outcome.", ["outcome"]);
+    this.#retries = metrics.counter(
+      "lucky_append_retries_total",
+      "Retries of an append batch, by cause.",
       ["cause"],
     );
     this.#overloaded = metrics.counter(
       "lucky_append_overloaded_total",
-      "Sends refused because too much waited.",
+      "Sends refused because the append queue was full.",
     );
     this.#outboxPending = metrics.gauge(
       "lucky_outbox_pending",
-      "Batches in the outbox at the last look of the compensation, 10,001 for more.",
+      "Batches in the outbox at the last poll of the compensation; 10,001 stands for more than 10,000.",
     );
     this.#outboxFailed = metrics.counter(
       "lucky_outbox_failed_total",
-      "Batches given up after too many attempts: they wait for an operator.",
+      "Batches abandoned after too many attempts; an operator can replay them.",
     );
     this.#relayBatches = metrics.counter(
       "lucky_relay_batches_total",
-      "Committed batches by what became of them on their way to the bus.",
+      "Committed batches, by outcome of their publication.",
       ["outcome"],
     );
     this.#publishes = metrics.counter(
       "lucky_relay_publishes_total",
-      "Envelopes by what the bus said.",
+      "Envelopes, by answer of the bus.",
       ["outcome"],
     );
     this.#relayWaiting = metrics.gauge(
       "lucky_relay_waiting",
-      "Committed batches on their way to the bus.",
+      "Committed batches in flight to the bus.",
     );
-    this.#signals = metrics.counter(
-      "lucky_relay_signals_total",
-      "Signals by what became of them.",
-      ["outcome"],
-    );
+    this.#signals = metrics.counter("lucky_relay_signals_total", "Signals, by outcome.", [
+      "outcome",
+    ]);
     this.#undelivered = metrics.counter(
       "lucky_undelivered_total",
-      "Reports of devices that did not acknowledge in time.",
+      "Reports that a device did not acknowledge before its time-out.",
     );
   }
 
@@ -83,13 +79,13 @@ export class Measures {
     }
   }
 
-  /** Sends that never came to a lane. */
+  /** Sends refused before they were queued. */
   refused(count: number): void {
     this.#sends.inc({ outcome: "refused" }, count);
   }
 
-  roundAgain(cause: "members_changed" | "conflict" | "repeated"): void {
-    this.#rounds.inc({ cause });
+  retried(cause: "members_changed" | "conflict" | "duplicate"): void {
+    this.#retries.inc({ cause });
   }
 
   overloaded(): void {
@@ -104,8 +100,10 @@ export class Measures {
     this.#outboxFailed.inc(count);
   }
 
-  /** Confirmed: by every instance concerned. Left: to the compensation. */
-  relayed(outcome: "confirmed" | "failed" | "left", batches: number): void {
+  /**
+   * confirmed: every instance concerned has the batch. outbox: the compensation publishes it later.
+   */
+  relayed(outcome: "confirmed" | "failed" | "outbox", batches: number): void {
     this.#relayBatches.inc({ outcome }, batches);
   }
 
