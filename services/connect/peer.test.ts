@@ -5,13 +5,13 @@ import { request } from "node:http";
 import { test } from "node:test";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
-import { type Stand, startStand } from "../../test/stand.ts";
+import { type ConnectHarness, startConnectHarness } from "../../test/connect-harness.ts";
 
 /** Opens a WebSocket with a header of the test's own, ends it, and returns where it came from. */
-async function peerOf(stand: Stand, header: (key: string) => string | undefined) {
+async function peerOf(harness: ConnectHarness, header: (key: string) => string | undefined) {
   const key = randomBytes(16).toString("base64");
   const peer = header(key);
-  const upgrade = request(`${stand.address}/ws`, {
+  const upgrade = request(`${harness.address}/ws`, {
     headers: {
       connection: "Upgrade",
       upgrade: "websocket",
@@ -21,23 +21,23 @@ async function peerOf(stand: Stand, header: (key: string) => string | undefined)
     },
   }).end();
   const [, socket] = await once(upgrade, "upgrade");
-  const before = stand.events.length;
+  const before = harness.events.length;
   socket.destroy();
   for (;;) {
-    const end = stand.events.slice(before).find(({ event }) => event === "session_end");
+    const end = harness.events.slice(before).find(({ event }) => event === "session_end");
     if (end) return end.peer;
     await new Promise(setImmediate);
   }
 }
 
 test("where a socket comes from is what our gateway says, and what nobody else says", async (t) => {
-  const stand = await startStand(t);
+  const harness = await startConnectHarness(t);
   const proof = createPeerProof("a mesh secret of tests");
   const address = "203.0.113.7";
-  assert.equal(await peerOf(stand, (key) => proof.prove({ address, key })), address);
-  assert.equal(await peerOf(stand, () => undefined), "127.0.0.1");
-  assert.equal(await peerOf(stand, () => address), "127.0.0.1");
-  assert.equal(await peerOf(stand, () => proof.prove({ address, key: "other" })), "127.0.0.1");
+  assert.equal(await peerOf(harness, (key) => proof.prove({ address, key })), address);
+  assert.equal(await peerOf(harness, () => undefined), "127.0.0.1");
+  assert.equal(await peerOf(harness, () => address), "127.0.0.1");
+  assert.equal(await peerOf(harness, () => proof.prove({ address, key: "other" })), "127.0.0.1");
   const forged = createPeerProof("another secret");
-  assert.equal(await peerOf(stand, (key) => forged.prove({ address, key })), "127.0.0.1");
+  assert.equal(await peerOf(harness, (key) => forged.prove({ address, key })), "127.0.0.1");
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { callers, people } from "../people.ts";
-import { Sluggard } from "../sluggard.ts";
+import { SlowReader } from "../slow-reader.ts";
 import { startWorld } from "../world.ts";
 
 const TIMEOUT = 180_000;
@@ -19,7 +19,7 @@ test("a slow reader is kept no more than a bounded backlog, and catches up", {
   const asAna = callers(world.url, MessageService, (await ana!.login()).accessToken);
   const bens = await ben!.login();
   const port = Number(new URL(world.connects[0]!).port);
-  const slow = await Sluggard.open(port, bens.accessToken);
+  const slow = await SlowReader.open(port, bens.accessToken);
   t.after(async () => void slow.socket.destroy());
   slow.socket.pause();
 

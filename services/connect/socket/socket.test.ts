@@ -4,7 +4,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { defaultsOf } from "#platform/config/config.ts";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import { createLog } from "#platform/log.ts";
-import { Sluggard } from "../../../test/sluggard.ts";
+import { SlowReader } from "../../../test/slow-reader.ts";
 import { connectConfig } from "../config.ts";
 import { welcomeFrame } from "./frames.ts";
 import { Session, type SessionEnd } from "./session.ts";
@@ -42,7 +42,7 @@ async function stuck(t: TestContext) {
     log: createLog({ service: "connect", instanceId: "test", level: "silent" }),
   });
   t.after(() => sockets.close());
-  const device = await Sluggard.open(sockets.port, "any token");
+  const device = await SlowReader.open(sockets.port, "any token");
   t.after(async () => void device.socket.destroy());
   device.socket.pause();
   const { socket } = session!;

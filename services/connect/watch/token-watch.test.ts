@@ -3,15 +3,15 @@ import { test } from "node:test";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { HandClock } from "../../../test/clock.ts";
+import { type ConnectHarness, startConnectHarness } from "../../../test/connect-harness.ts";
 import { RawDevice } from "../../../test/raw.ts";
-import { type Stand, startStand } from "../../../test/stand.ts";
 
-/** A stand whose clock the test moves, and a device with a token of fifteen minutes. */
-async function setUp(t: Parameters<typeof startStand>[0]) {
+/** A harness whose clock the test moves, and a device with a token of fifteen minutes. */
+async function setUp(t: Parameters<typeof startConnectHarness>[0]) {
   const clock = new HandClock();
-  const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
-  const device = await RawDevice.hello(stand.address, await token(stand, clock, 900));
-  return { clock, stand, device, endMs: clock.now() + 900_000 };
+  const harness = await startConnectHarness(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
+  const device = await RawDevice.hello(harness.address, await token(harness, clock, 900));
+  return { clock, harness, device, endMs: clock.now() + 900_000 };
 }
 
 /** Lets time pass for a device that sends its heartbeats. */
@@ -22,8 +22,8 @@ async function live(device: RawDevice, clock: HandClock, ms: number): Promise<vo
   }
 }
 
-const token = (stand: Stand, clock: HandClock, seconds: number, over = {}) =>
-  stand.issuer.token({
+const token = (harness: ConnectHarness, clock: HandClock, seconds: number, over = {}) =>
+  harness.issuer.token({
     sub: "1",
     did: "d1",
     dcl: DeviceClass.WEB,
@@ -47,12 +47,12 @@ test("a token near its end is announced once; when it has expired the session is
 });
 
 test("a renewed session lives on, and its new token is announced in its turn", async (t) => {
-  const { clock, stand, device } = await setUp(t);
+  const { clock, harness, device } = await setUp(t);
   await live(device, clock, 850_000);
   await device.next("tokenExpiring");
-  const accessToken = await token(stand, clock, 900);
+  const accessToken = await token(harness, clock, 900);
   // Renew has no answer: with a token that the verifier knows it is done before the next heartbeat.
-  await stand.issuer.verifier.verify(accessToken);
+  await harness.issuer.verifier.verify(accessToken);
   device.send({ case: "renew", value: { accessToken } });
   await device.roundTrip();
   await live(device, clock, 100_000);
@@ -63,13 +63,13 @@ test("a renewed session lives on, and its new token is announced in its turn", a
 });
 
 test("when the key of a token is withdrawn the session ends as if the token had expired", async (t) => {
-  const { clock, stand, device } = await setUp(t);
-  await stand.issuer.rotate();
+  const { clock, harness, device } = await setUp(t);
+  await harness.issuer.rotate();
   const other = await RawDevice.hello(
-    stand.address,
-    await token(stand, clock, 900, { did: "d2", sid: "l2" }),
+    harness.address,
+    await token(harness, clock, 900, { did: "d2", sid: "l2" }),
   );
-  stand.issuer.withdrawn.add("k1");
+  harness.issuer.withdrawn.add("k1");
   clock.advance(1_000);
   assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
   await other.roundTrip();
@@ -83,8 +83,8 @@ test("a session is not renewed by another user's token, another device's, or an 
     [{ dcl: DeviceClass.MOBILE }, CloseCode.TOKEN_INVALID],
     [{ exp: 1 }, CloseCode.TOKEN_EXPIRED],
   ] as const) {
-    const { clock, stand, device } = await setUp(t);
-    const accessToken = await token(stand, clock, 900, over);
+    const { clock, harness, device } = await setUp(t);
+    const accessToken = await token(harness, clock, 900, over);
     device.send({ case: "renew", value: { accessToken } });
     assert.equal((await device.closed).code, code, JSON.stringify(over));
   }

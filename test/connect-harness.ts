@@ -24,19 +24,19 @@ import { type ConnectConfig, startConnect } from "../services/connect/service.ts
 import { MemoryIngress } from "./memory-ingress.ts";
 import { RawDevice } from "./raw.ts";
 
-export interface StandOptions {
+export interface HarnessOptions {
   config?: Partial<ConnectConfig>;
   clock?: Clock;
   methods?: MethodTable;
   /** The device policy, asked for each time; one phone and desktop, many others when absent. */
   rules?: () => readonly MessageInitShape<typeof DeviceRuleSchema>[];
   instanceId?: string;
-  /** Another stand to share bus, registry, log and issuer with. */
-  with?: Stand;
+  /** Another harness to share bus, registry, log and issuer with. */
+  with?: ConnectHarness;
 }
 
 /** A connect instance with everything around it in memory. */
-export interface Stand {
+export interface ConnectHarness {
   readonly address: string;
   readonly port: number;
   readonly ingress: MemoryIngress;
@@ -82,7 +82,10 @@ const usualRules = [
   { deviceClass: DeviceClass.BOT, maxDevices: 10, excess: EXCESS },
 ];
 
-export async function startStand(t: Ending, options: StandOptions = {}): Promise<Stand> {
+export async function startConnectHarness(
+  t: Ending,
+  options: HarnessOptions = {},
+): Promise<ConnectHarness> {
   const clock = options.clock ?? systemClock;
   const bus = options.with?.bus ?? createMemoryBus();
   const hub = options.with?.hub ?? createHub();
@@ -91,8 +94,8 @@ export async function startStand(t: Ending, options: StandOptions = {}): Promise
   const issuer = options.with?.issuer ?? (await testIssuer(clock));
   const metrics = new Metrics();
   const listeners: ((loginId: string) => void)[] = [];
-  const seenBatches: Stand["seenBatches"] = [];
-  const events: Stand["events"] = [];
+  const seenBatches: ConnectHarness["seenBatches"] = [];
+  const events: ConnectHarness["events"] = [];
   const log = createLog({
     service: "connect",
     instanceId: "test",

@@ -11,7 +11,7 @@ type ServerKind = Exclude<ServerFrame["kind"], { case: undefined }>;
 type ValueOf<K extends ServerKind["case"]> = Extract<ServerKind, { case: K }>["value"];
 
 /** A WebSocket over a plain socket, which reads only when it is told to. */
-export class Sluggard {
+export class SlowReader {
   readonly socket: Socket;
   readonly #frames: ServerKind[] = [];
   #bytes: Buffer<ArrayBufferLike> = Buffer.alloc(0);
@@ -24,7 +24,7 @@ export class Sluggard {
     socket.on("error", () => {});
   }
 
-  static async open(port: number, accessToken: string): Promise<Sluggard> {
+  static async open(port: number, accessToken: string): Promise<SlowReader> {
     const socket = connect({ port, host: "127.0.0.1" });
     socket.write(
       "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
@@ -33,7 +33,7 @@ export class Sluggard {
     );
     const head = await new Promise<Buffer>((resolve) => socket.once("data", resolve));
     assert.match(head.toString("latin1"), /^HTTP\/1.1 101/);
-    const device = new Sluggard(socket);
+    const device = new SlowReader(socket);
     socket.on("data", (chunk) => device.#take(chunk));
     device.say({ case: "hello", value: { accessToken } });
     await device.next("welcome");
