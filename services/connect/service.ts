@@ -14,26 +14,26 @@ import type { Lease, Registry } from "#platform/registry/registry.ts";
 import type { MethodTable } from "#platform/rpc/calling/methods.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
 import type { connectConfig } from "./config.ts";
-import { buryDeadLetters } from "./downlink/dead-letters.ts";
+import { countDeadLetters } from "./downlink/dead-letters.ts";
 import { Downlink } from "./downlink/downlink.ts";
 import { Redelivery } from "./downlink/redelivery.ts";
 import { Sweep } from "./downlink/sweep.ts";
-import { Claims } from "./opening/claims.ts";
+import { drain } from "./lifetime/drain.ts";
+import { SessionTimeouts } from "./lifetime/session-timeouts.ts";
 import { DeviceRules } from "./opening/device-rules.ts";
-import { Greeter, textOf } from "./opening/hello.ts";
+import { DeviceSlots } from "./opening/device-slots.ts";
 import { LastSeen } from "./opening/last-seen.ts";
+import { closeTextOf, SessionOpener } from "./opening/session-opener.ts";
 import { Session } from "./socket/session.ts";
 import { Sessions } from "./socket/sessions.ts";
 import { listenSockets, type Socket } from "./socket/socket.ts";
 import { Channels } from "./subscriptions/channels.ts";
 import { Memberships } from "./subscriptions/memberships.ts";
-import { Acknowledgements } from "./uplink/acknowledge.ts";
+import { Acknowledgements } from "./uplink/acknowledgements.ts";
+import { Calls } from "./uplink/calls.ts";
 import { Intake } from "./uplink/intake.ts";
-import { Calls } from "./uplink/rpc.ts";
-import { TypingSignals } from "./uplink/typing.ts";
+import { TypingSignals } from "./uplink/typing-signals.ts";
 import { Uplinks } from "./uplink/uplink.ts";
-import { drain } from "./watch/drain.ts";
-import { Watch } from "./watch/watch.ts";
 
 export type ConnectConfig = ConfigOf<typeof connectConfig>;
 
@@ -87,12 +87,12 @@ export async function startConnect(
       accept: (socket) => accept(socket),
       frame: (session, bytes) => intake.take(session, bytes),
       notBinary: (session) => session.end(CloseCode.PROTOCOL_ERROR, "frames are binary"),
-      drained: (session) => watch.drained(session),
+      drained: (session) => timeouts.drained(session),
       dropped(session) {
-        session.missedGroups = true;
+        session.missedGroupEntries = true;
         session.slowSinceMs ??= clock.now();
       },
-      lost: (session) => session.cutOff(),
+      lost: (session) => session.terminate(),
       closed: (session, code) => closed(session, code),
     },
     log,
@@ -113,12 +113,12 @@ export async function startConnect(
   const memberships = new Memberships({ ...shared, channels });
   const downlink = new Downlink({ ...shared, channels, memberships, redelivery });
   const rules = new DeviceRules({ ...shared, intervalMs: config.devicePolicyMs });
-  const claims = new Claims({ ...shared, rules, instanceId: instance.instanceId });
+  const slots = new DeviceSlots({ ...shared, rules, instanceId: instance.instanceId });
   const lastSeen = new LastSeen(shared);
-  const greeter = new Greeter({ ...shared, claims, channels, memberships, lastSeen });
-  const intake = new Intake({ ...shared, greeter, uplink, acknowledgements, typing, calls });
+  const opener = new SessionOpener({ ...shared, slots, channels, memberships, lastSeen });
+  const intake = new Intake({ ...shared, opener, uplink, acknowledgements, typing, calls });
   const sweep = new Sweep({ ...shared, channels, memberships });
-  const watch = new Watch({ ...shared, channels, sweep, lastSeen });
+  const timeouts = new SessionTimeouts({ ...shared, channels, sweep, lastSeen });
   const open = metrics.gauge("lucky_sessions", "Open sockets on this instance.");
   const ends = metrics.counter("lucky_session_end_total", "Ended sessions, by close code.", [
     "code",
@@ -138,10 +138,10 @@ export async function startConnect(
 
   function closed(session: Session, code: number): void {
     const { caller } = session;
-    const end = session.endWith(code);
-    session.become({ kind: "closed", end });
+    const end = session.endReason(code);
+    session.transition({ kind: "closed", end });
     sessions.remove(session);
-    greeter.closed(session, caller);
+    opener.closed(session, caller);
     counted();
     ends.inc({ code: CloseCode[end.code] ? String(end.code) : "device" });
     log.info({
@@ -158,13 +158,13 @@ export async function startConnect(
 
   revocations.onRevoked((loginId) => {
     for (const session of sessions.ofLogin(loginId)) {
-      session.end(CloseCode.TOKEN_REVOKED, textOf(CloseCode.TOKEN_REVOKED));
+      session.end(CloseCode.TOKEN_REVOKED, closeTextOf(CloseCode.TOKEN_REVOKED));
     }
   });
 
   async function afterLoss(): Promise<void> {
     log.warn({ event: "registry_forgot", sessions: sessions.size });
-    await Promise.all([channels.rejoin(), claims.reclaim()]);
+    await Promise.all([channels.rejoinAll(), slots.reclaim()]);
     // What changed while nobody could be told where the users are.
     for (const { caller } of sessions.all()) if (caller) memberships.check(caller.userId);
     await sweep.run();
@@ -182,9 +182,9 @@ export async function startConnect(
   };
 
   try {
-    const consumer = await bus.consume(instance.instanceId, (body) => downlink.take(body));
+    const consumer = await bus.consume(instance.instanceId, (body) => downlink.receive(body));
     closing.push(() => consumer.close());
-    const deadLetters = await buryDeadLetters({ bus, log, metrics });
+    const deadLetters = await countDeadLetters({ bus, log, metrics });
     closing.push(() => deadLetters.close());
     entered = await registry.announce(
       {
@@ -202,11 +202,11 @@ export async function startConnect(
     throw error;
   }
   closing.push(async () => {
-    for (const part of [sweep, watch, memberships, channels, uplink, typing]) part.close();
+    for (const part of [sweep, timeouts, memberships, channels, uplink, typing]) part.close();
     await Promise.all([acknowledgements.close(), lastSeen.close()]);
   });
   sweep.start();
-  watch.start();
+  timeouts.start();
   stage.current = "running";
 
   let stopped: Promise<void> | undefined;

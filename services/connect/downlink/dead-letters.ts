@@ -6,7 +6,7 @@ import type { Metrics } from "#platform/metrics.ts";
  * Takes dead letters from the bus and records why they died. What was in them is not lost: it is in
  * the log, and the sweep tells whom it concerns.
  */
-export function buryDeadLetters(options: {
+export function countDeadLetters(options: {
   bus: Bus;
   log: Log;
   metrics: Metrics;

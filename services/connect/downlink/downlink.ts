@@ -3,12 +3,12 @@ import { userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Revocations } from "#platform/identity/revocations.ts";
 import type { Metrics, Tally } from "#platform/metrics.ts";
-import { type Delivery, openEnvelope } from "../socket/envelope.ts";
+import { type Delivery, readEnvelope } from "../socket/envelope.ts";
 import { deliverFrames } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
 import type { SocketServer } from "../socket/socket.ts";
-import { type Channel, type Channels, raise } from "../subscriptions/channels.ts";
+import { advanceWatermark, type Channel, type Channels } from "../subscriptions/channels.ts";
 import type { Memberships } from "../subscriptions/memberships.ts";
 import type { Redelivery } from "./redelivery.ts";
 
@@ -48,8 +48,8 @@ export class Downlink {
   }
 
   /** Hands out one encoded Envelope. Rejects when it cannot be read. */
-  async take(body: Uint8Array): Promise<void> {
-    const { memberships, deliveries, signals, kicks, revocations } = openEnvelope(body);
+  async receive(body: Uint8Array): Promise<void> {
+    const { memberships, deliveries, signals, kicks, revocations } = readEnvelope(body);
     for (const one of revocations) {
       this.#options.revocations.learn(one.loginId, Number(one.expiresAtMs));
     }
@@ -79,7 +79,7 @@ export class Downlink {
     const { config, redelivery, sockets } = this.#options;
     for (const { conversationId, last, origins } of deliveries) {
       const limit = config.trackedConversations;
-      const watermark = raise(channel, { conversationId, last, origins, limit });
+      const watermark = advanceWatermark(channel, { conversationId, last, origins, limit });
       redelivery.delivered(channel, conversationId, watermark);
     }
     if (channel.name.startsWith("g:")) {
@@ -104,7 +104,7 @@ export class Downlink {
 
   #send(session: Session, deliveries: readonly Delivery[], frames: readonly Uint8Array[]): void {
     const nowMs = this.#options.clock.now();
-    const sent = frames.every((frame) => session.offer(frame, nowMs));
+    const sent = frames.every((frame) => session.sendOptional(frame, nowMs));
     for (const { conversationId, last, entries, origins } of deliveries) {
       const first = last - entries.length + 1;
       let foreign = origins.length - 1;
@@ -130,7 +130,7 @@ export class Downlink {
         continue;
       }
       for (const session of channel.sessions) {
-        if (session.caller?.userId !== exceptUserId) session.offer(frame, nowMs);
+        if (session.caller?.userId !== exceptUserId) session.sendOptional(frame, nowMs);
       }
     }
   }

@@ -7,8 +7,8 @@ import type { Metrics } from "#platform/metrics.ts";
 import type { Cursor } from "../socket/cursors.ts";
 import { deliverFrames, syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
-import { type Channel, lastFor, type Watermark } from "../subscriptions/channels.ts";
-import type { Acknowledgements } from "../uplink/acknowledge.ts";
+import { type Channel, lastForeignSequence, type Watermark } from "../subscriptions/channels.ts";
+import type { Acknowledgements } from "../uplink/acknowledgements.ts";
 
 export interface RedeliveryOptions {
   ingress: Pick<Client<typeof IngressService>, "readEntries">;
@@ -130,7 +130,7 @@ export class Redelivery {
     this.#undelivered.inc();
     log.info({ event: "behind", sessionId: session.id, conversationId, sequence: due });
     acknowledgements.undelivered(userId, conversationId, due);
-    session.tell(syncRequiredFrame(conversationId, Math.max(w.last, due)));
+    session.sendRequired(syncRequiredFrame(conversationId, Math.max(w.last, due)));
   }
 
   async #repeat({ session, userId, cursor }: Debtor, conversationId: string): Promise<void> {
@@ -145,7 +145,7 @@ export class Redelivery {
       });
       if (!entries || entries.length === 0) return;
       for (const frame of deliverFrames(entries)) {
-        if (!session.offer(frame, clock.now())) {
+        if (!session.sendOptional(frame, clock.now())) {
           cursor.missed = true;
           return;
         }
@@ -168,7 +168,7 @@ function debtorOf(session: Session, conversationId: string, w: Watermark): Debto
   if (!known && !inGroup) return undefined;
   if (known && known.behind > 0) return undefined;
   // Of a group's channel every session is sent everything; else it is known what was sent.
-  const last = lastFor(w, session.id);
+  const last = lastForeignSequence(w, session.id);
   const due = inGroup ? last : Math.min(last, known?.expected ?? 0);
   const acked = cursors.acked(conversationId) ?? w.first - 1;
   if (acked >= due) return undefined;

@@ -9,7 +9,7 @@ import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
 import type { Channels } from "../subscriptions/channels.ts";
 import type { Memberships } from "../subscriptions/memberships.ts";
-import { lastSent } from "../subscriptions/missing.ts";
+import { lastSentSequence } from "../subscriptions/missed-entries.ts";
 
 export interface SweepOptions {
   ingress: Pick<Client<typeof IngressService>, "sweep">;
@@ -33,7 +33,7 @@ const SKEW_MS = 5_000;
 const USERS_LIMIT = 5_000;
 
 /** A session that seems to lack entries of a conversation. */
-interface Lack {
+interface Gap {
   readonly session: Session;
   readonly conversationId: string;
   readonly lastSequence: number;
@@ -69,7 +69,7 @@ export class Sweep {
   }
 
   /** Looks at changes since an earlier time with the next sweep. */
-  reachBack(toMs: number): void {
+  sweepFrom(toMs: number): void {
     this.#sinceMs = Math.min(this.#sinceMs, toMs - SKEW_MS);
   }
 
@@ -107,7 +107,7 @@ export class Sweep {
     const userIds = [...users];
     const fromMs = this.#sinceMs;
     let nextMs = Number.POSITIVE_INFINITY;
-    const lacks: Lack[] = [];
+    const gaps: Gap[] = [];
     for (let at = 0; at < userIds.length; at += USERS_LIMIT) {
       const { changes, nextSinceMs } = await ingress.sweep(
         {
@@ -119,43 +119,43 @@ export class Sweep {
       );
       nextMs = Math.min(nextMs, Number(nextSinceMs));
       for (const { userId, conversationId, lastSequence } of changes) {
-        this.#compare(userId, conversationId, Number(lastSequence), lacks);
+        this.#compare(userId, conversationId, Number(lastSequence), gaps);
       }
     }
     // Somebody may have reached back meanwhile.
     if (this.#sinceMs === fromMs) {
       this.#sinceMs = userIds.length === 0 ? this.#options.clock.now() - SKEW_MS : nextMs;
     }
-    if (lacks.length > 0 && !this.#closed) this.#tellAfterGrace(lacks);
+    if (gaps.length > 0 && !this.#closed) this.#tellAfterGrace(gaps);
   }
 
-  #compare(userId: string, conversationId: string, lastSequence: number, lacks: Lack[]): void {
+  #compare(userId: string, conversationId: string, lastSequence: number, gaps: Gap[]): void {
     const { channels } = this.#options;
     for (const session of channels.get(userChannel(userId))?.sessions ?? []) {
-      if (session.isOpen && lastSent(session, conversationId, channels) < lastSequence) {
-        lacks.push({ session, conversationId, lastSequence });
+      if (session.isOpen && lastSentSequence(session, conversationId, channels) < lastSequence) {
+        gaps.push({ session, conversationId, lastSequence });
       }
     }
   }
 
   /** What was committed a moment ago is probably still on its way: only what stays away is told. */
-  #tellAfterGrace(lacks: readonly Lack[]): void {
+  #tellAfterGrace(gaps: readonly Gap[]): void {
     const { channels, clock, config, log, memberships } = this.#options;
     const timer = clock.after(config.sweepGraceMs, () => {
       this.#graces.delete(timer);
       let told = 0;
       const hidden = new Set<string>();
-      for (const { session, conversationId, lastSequence } of lacks) {
-        if (!session.isOpen || lastSent(session, conversationId, channels) >= lastSequence)
+      for (const { session, conversationId, lastSequence } of gaps) {
+        if (!session.isOpen || lastSentSequence(session, conversationId, channels) >= lastSequence)
           continue;
-        session.tell(syncRequiredFrame(conversationId, lastSequence));
+        session.sendRequired(syncRequiredFrame(conversationId, lastSequence));
         this.#found.inc();
         told += 1;
         hidden.add(groupChannel(conversationId)).add(userChannel(session.caller!.userId));
         memberships.check(session.caller!.userId);
       }
       // Whoever published it may not have known that they are heard here.
-      if (hidden.size > 0) void channels.joinAgain([...hidden]);
+      if (hidden.size > 0) void channels.rejoinChannels([...hidden]);
       if (told > 0) log.info({ event: "sweep_missed", conversations: told });
     });
     this.#graces.add(timer);

@@ -56,7 +56,7 @@ export class LastSeen {
   }
 
   /** A login is online, or was until now. */
-  saw(loginId: string): void {
+  record(loginId: string): void {
     const seen = { loginId, seenAtMs: this.#clock.now() };
     this.#news.put(loginId, () => seen);
   }
@@ -65,13 +65,13 @@ export class LastSeen {
    * Looks at an open session, for the time since it was last looked at. Nothing is kept for it: the
    * turns of a session are counted from its beginning, so they are spread as the beginnings are.
    */
-  look(
+  recordIfDue(
     { openedAtMs }: { readonly openedAtMs: number },
     loginId: string,
     { fromMs, toMs }: { readonly fromMs: number; readonly toMs: number },
   ): void {
     const turn = (ms: number) => Math.floor((ms - openedAtMs) / this.#everyMs);
-    if (turn(toMs) > Math.max(0, turn(fromMs))) this.saw(loginId);
+    if (turn(toMs) > Math.max(0, turn(fromMs))) this.record(loginId);
   }
 
   /** Tells what waits and takes nothing more. Resolves when auth has it, or cannot be reached. */

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Channel, lastFor, raise } from "../subscriptions/channels.ts";
+import { advanceWatermark, type Channel, lastForeignSequence } from "../subscriptions/channels.ts";
 import { Cursors } from "./cursors.ts";
-import { Few } from "./few.ts";
+import { SmallSet } from "./small-set.ts";
 
 test("what a device need not acknowledge is what came before its first delivery", () => {
   const cursors = new Cursors(8);
@@ -35,22 +35,22 @@ test("cursors are bounded; a group keeps its base and a missed conversation is r
   cursors.sent("b", { first: 1, last: 1, expected: 1 });
   assert.equal(cursors.get("g"), undefined);
   assert.equal(cursors.acked("g"), 12, "nothing is expected of a group that was forgotten");
-  assert.equal(cursors.forgotMissed, false);
+  assert.equal(cursors.evictedMissed, false);
   cursors.sent("d", { first: 1, last: 1, expected: 1 });
-  assert.equal(cursors.forgotMissed, true);
+  assert.equal(cursors.evictedMissed, true);
 });
 
 test("a channel knows the last sequence that each session was sent from elsewhere", () => {
-  const channel: Channel = { name: "g:1", sessions: new Few() };
+  const channel: Channel = { name: "g:1", sessions: new SmallSet() };
   const deliver = (last: number, ...origins: string[]) =>
-    raise(channel, { conversationId: "1", last, origins, limit: 2 });
+    advanceWatermark(channel, { conversationId: "1", last, origins, limit: 2 });
   const watermark = deliver(5, "", "ana", "ana");
   assert.deepEqual([watermark.first, watermark.last], [3, 5]);
-  assert.equal(lastFor(watermark, "ana"), 3);
-  assert.equal(lastFor(watermark, "ben"), 5);
+  assert.equal(lastForeignSequence(watermark, "ana"), 3);
+  assert.equal(lastForeignSequence(watermark, "ben"), 5);
   deliver(6, "ben");
-  assert.equal(lastFor(watermark, "ana"), 6);
-  assert.equal(lastFor(watermark, "ben"), 5);
+  assert.equal(lastForeignSequence(watermark, "ana"), 6);
+  assert.equal(lastForeignSequence(watermark, "ben"), 5);
   deliver(4, "late");
   assert.equal(watermark.last, 6, "what comes again or late moves nothing back");
 });

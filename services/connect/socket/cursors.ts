@@ -3,7 +3,7 @@ export interface Cursor {
   /** The device has everything up to here; until it says so itself, what it need not acknowledge. */
   acked: number;
   /** Whether the device itself acknowledged. */
-  heard: boolean;
+  acknowledged: boolean;
   /** The last sequence that was sent to the session, or that it sent itself. */
   sent: number;
   /** The last sequence that the device has to acknowledge: sent to it, and not its own. */
@@ -32,7 +32,7 @@ export class Cursors {
   /** Up to where the session need not acknowledge; undefined: before the first delivery. */
   #groups: Map<string, number | undefined> | undefined;
   /** A cursor with something missed was forgotten. */
-  forgotMissed = false;
+  evictedMissed = false;
 
   constructor(limit: number) {
     this.#limit = limit;
@@ -54,7 +54,7 @@ export class Cursors {
     }
     const cursor: Cursor = {
       acked: this.#groups?.get(conversationId) ?? base,
-      heard: false,
+      acknowledged: false,
       sent: base,
       expected: 0,
       missed: false,
@@ -98,7 +98,7 @@ export class Cursors {
   sent(conversationId: string, entries: { first: number; last: number; expected: number }): Cursor {
     const cursor = this.ensure(conversationId, entries.first - 1);
     // Batches may come in another order than they were written.
-    if (!cursor.heard && entries.first <= cursor.acked) cursor.acked = entries.first - 1;
+    if (!cursor.acknowledged && entries.first <= cursor.acked) cursor.acked = entries.first - 1;
     cursor.sent = Math.max(cursor.sent, entries.last);
     cursor.expected = Math.max(cursor.expected, entries.expected);
     return cursor;
@@ -112,7 +112,7 @@ export class Cursors {
   /** The device acknowledged everything up to `sequence`. */
   acknowledge(conversationId: string, sequence: number): void {
     const cursor = this.ensure(conversationId, sequence);
-    cursor.heard = true;
+    cursor.acknowledged = true;
     if (sequence < cursor.acked) return;
     cursor.acked = sequence;
     if (cursor.behind > 0 && sequence >= cursor.behind) {
@@ -137,7 +137,7 @@ export class Cursors {
     if (!oldest) return;
     const [conversationId, cursor] = oldest;
     cursors.delete(conversationId);
-    if (cursor.missed) this.forgotMissed = true;
+    if (cursor.missed) this.evictedMissed = true;
     if (this.#groups?.has(conversationId)) {
       this.#groups.set(conversationId, Math.max(cursor.acked, cursor.sent, cursor.behind));
     }

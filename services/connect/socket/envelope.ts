@@ -25,7 +25,7 @@ export interface Delivery {
 }
 
 /** An envelope taken apart as far as it is needed. */
-export interface OpenedEnvelope {
+export interface DecodedEnvelope {
   readonly memberships: readonly Membership[];
   readonly deliveries: readonly Delivery[];
   readonly signals: readonly Signal[];
@@ -37,7 +37,7 @@ export interface OpenedEnvelope {
  * Takes an encoded Envelope apart. Deliveries are read by hand: they are the hot path, and decoding
  * them costs as much as everything else that is done for them. Throws when it is malformed.
  */
-export function openEnvelope(body: Uint8Array): OpenedEnvelope {
+export function readEnvelope(body: Uint8Array): DecodedEnvelope {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   const memberships: Membership[] = [];
   const deliveries: Delivery[] = [];
@@ -47,7 +47,7 @@ export function openEnvelope(body: Uint8Array): OpenedEnvelope {
   for (const [number, type, start, end] of scan(bytes)) {
     if (type !== BYTES) continue;
     if (number === 2) {
-      deliveries.push(openDelivery(bytes, start, end));
+      deliveries.push(readDelivery(bytes, start, end));
       continue;
     }
     const part = bytes.subarray(start, end);
@@ -59,7 +59,7 @@ export function openEnvelope(body: Uint8Array): OpenedEnvelope {
   return { memberships, deliveries, signals, kicks, revocations };
 }
 
-function openDelivery(bytes: Buffer, from: number, to: number): Delivery {
+function readDelivery(bytes: Buffer, from: number, to: number): Delivery {
   const channels: string[] = [];
   const entries: Uint8Array[] = [];
   const origins: string[] = [];

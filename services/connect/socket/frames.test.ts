@@ -6,16 +6,16 @@ import { ClientFrameSchema, CloseCode, ServerFrameSchema } from "#gen/lucky/fram
 import { EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
 import { EntrySchema, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { hashOf } from "../uplink/uplink.ts";
-import { openEnvelope } from "./envelope.ts";
+import { readEnvelope } from "./envelope.ts";
 import {
   deliverFrames,
-  keyOf,
-  openClientFrame,
+  readClientMessageId,
   readTarget,
-  refusal,
   refusedOutcome,
+  refusedResult,
   rpcResultFrame,
   sendResultsFrame,
+  unwrapClientFrame,
 } from "./frames.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
@@ -28,15 +28,16 @@ const send = create(SendRequestSchema, {
 test("a frame's outer layer is taken off without decoding what is inside", () => {
   const kind = { case: "send" as const, value: send };
   const bytes = toBinary(ClientFrameSchema, create(ClientFrameSchema, { kind }));
-  const { kind: opened, body } = openClientFrame(bytes);
+  const { kind: opened, body } = unwrapClientFrame(bytes);
   assert.equal(opened, "send");
   assert.deepEqual(Buffer.from(body), Buffer.from(toBinary(SendRequestSchema, send)));
   assert.deepEqual(readTarget(body), { kind: "user", id: 9007199254740993n });
-  assert.equal(Buffer.from(keyOf(body)).toString(), "m-1");
+  assert.equal(Buffer.from(readClientMessageId(body)).toString(), "m-1");
 });
 
 test("the key of a send is found wherever it stands, and what is none stays out of refusals", () => {
-  const keyIn = (...bytes: number[]) => Buffer.from(keyOf(Uint8Array.from(bytes))).toString();
+  const keyIn = (...bytes: number[]) =>
+    Buffer.from(readClientMessageId(Uint8Array.from(bytes))).toString();
   assert.equal(keyIn(0x08, 5, 0x32, 2, 0x61, 0x62), "ab");
   assert.equal(keyIn(0x32, 2, 0x61, 0x62, 0x08, 5), "ab");
   assert.equal(keyIn(0x08, 5, 0x32, 2, 0x61, 0x22), "", "a character that no key has");
@@ -46,11 +47,11 @@ test("the key of a send is found wherever it stands, and what is none stays out 
 });
 
 test("unknown kinds and an empty frame are passed over, wrong types and cut frames are not", () => {
-  assert.equal(openClientFrame(Uint8Array.of()).kind, "unknown");
-  assert.equal(openClientFrame(Uint8Array.of(0x7a, 1, 5)).kind, "unknown");
-  assert.equal(openClientFrame(Uint8Array.of(0x32, 0x80, 0)).kind, "heartbeat");
-  assert.throws(() => openClientFrame(Uint8Array.of(0x10, 5)));
-  assert.throws(() => openClientFrame(Uint8Array.of(0x12, 5, 1)));
+  assert.equal(unwrapClientFrame(Uint8Array.of()).kind, "unknown");
+  assert.equal(unwrapClientFrame(Uint8Array.of(0x7a, 1, 5)).kind, "unknown");
+  assert.equal(unwrapClientFrame(Uint8Array.of(0x32, 0x80, 0)).kind, "heartbeat");
+  assert.throws(() => unwrapClientFrame(Uint8Array.of(0x10, 5)));
+  assert.throws(() => unwrapClientFrame(Uint8Array.of(0x12, 5, 1)));
 });
 
 test("frames put together from bytes read as the contract says", () => {
@@ -64,7 +65,7 @@ test("frames put together from bytes read as the contract says", () => {
 
   const reason = ErrorReason.OVERLOADED;
   const outcome = refusedOutcome({ reason, text: "full", retryAfterMs: 5 });
-  const result = refusal(Buffer.from("x"), outcome);
+  const result = refusedResult(Buffer.from("x"), outcome);
   const results = fromBinary(ServerFrameSchema, sendResultsFrame([result])).kind;
   assert.equal(results.case === "sendResults" && results.value.results[0]!.clientMessageId, "x");
   const answer = fromBinary(ServerFrameSchema, rpcResultFrame("-1", entry)).kind;
@@ -88,7 +89,7 @@ test("an envelope read by hand says what the generated code would", () => {
       kicks: [{ sessionId: "s", code: CloseCode.REPLACED }],
     }),
   );
-  const opened = openEnvelope(body);
+  const opened = readEnvelope(body);
   const [read] = opened.deliveries;
   assert.deepEqual(read?.channels, delivery.channels);
   assert.deepEqual([read?.conversationId, read?.last], [delivery.conversationId, 300]);
@@ -100,7 +101,7 @@ test("an envelope read by hand says what the generated code would", () => {
   assert.equal(opened.memberships[0]!.groupId, "22");
   assert.equal(opened.signals[0]!.exceptUserId, "4");
   assert.equal(opened.kicks[0]!.code, CloseCode.REPLACED);
-  assert.throws(() => openEnvelope(body.subarray(0, 9)));
+  assert.throws(() => readEnvelope(body.subarray(0, 9)));
 });
 
 test("both sides of a pair take the same route, and routes are used evenly", () => {

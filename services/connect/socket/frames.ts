@@ -76,7 +76,7 @@ export function refusedOutcome(options: {
 }
 
 /** An encoded SendResult for a send that was not stored: its key as `keyOf` reads it. */
-export function refusal(key: Uint8Array, outcome: Uint8Array): Uint8Array {
+export function refusedResult(key: Uint8Array, outcome: Uint8Array): Uint8Array {
   const result = Buffer.allocUnsafe(2 + key.length + outcome.length);
   result[0] = KEY_TAG;
   result[1] = key.length;
@@ -175,7 +175,7 @@ for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
  * The client_message_id of an encoded SendRequest; empty when it cannot be read or is none that the
  * contract allows, for it comes back in refusals. Never throws.
  */
-export function keyOf(send: Uint8Array): Uint8Array {
+export function readClientMessageId(send: Uint8Array): Uint8Array {
   try {
     // Nearly always it follows the target: an instance at its bound refuses tens of thousands a second.
     if (send[0] === USER_TAG || send[0] === CONVERSATION_TAG) {
@@ -215,7 +215,7 @@ const CLIENT_KINDS = [
 export type ClientKind = (typeof CLIENT_KINDS)[number] | "unknown";
 
 /** Takes the outer layer off a ClientFrame. The body is a view of the bytes. Throws WireError. */
-export function openClientFrame(bytes: Uint8Array): { kind: ClientKind; body: Uint8Array } {
+export function unwrapClientFrame(bytes: Uint8Array): { kind: ClientKind; body: Uint8Array } {
   // Nearly always the frame is one known field from end to end.
   const first = bytes[0] ?? 0;
   const only = first < 0x80 && first % 8 === BYTES ? CLIENT_KINDS[(first >> 3) - 1] : undefined;
@@ -230,7 +230,7 @@ export function openClientFrame(bytes: Uint8Array): { kind: ClientKind; body: Ui
   for (const [number, type, start, end] of scan(bytes)) {
     const known = CLIENT_KINDS[number - 1];
     if (!known) continue;
-    if (type !== BYTES) throw new WrongType(number);
+    if (type !== BYTES) throw new WrongWireType(number);
     kind = known;
     body = bytes.subarray(start, end);
   }
@@ -238,7 +238,7 @@ export function openClientFrame(bytes: Uint8Array): { kind: ClientKind; body: Ui
 }
 
 /** A known field came with the layout of another. */
-export class WrongType extends Error {
+export class WrongWireType extends Error {
   override readonly name = "WrongType";
   constructor(number: number) {
     super(`field ${number} has the wrong wire type`);

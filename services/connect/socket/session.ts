@@ -48,13 +48,13 @@ export class Session {
   readonly cursors: Cursors;
   readonly frames: TokenBucket;
   /** When the device last said something. */
-  heardAtMs: number;
+  lastFrameAtMs: number;
   /** Since when the device does not read; undefined while it does. */
   slowSinceMs: number | undefined;
   /** The device was told when its access token expires; not yet so of a renewed one. */
-  expiryTold = false;
+  expiryAnnounced = false;
   /** A group's delivery was dropped on the way to the socket. */
-  missedGroups = false;
+  missedGroupEntries = false;
   /** Sends without a result, and calls without an answer. */
   sendsInFlight = 0;
   callsInFlight = 0;
@@ -71,7 +71,7 @@ export class Session {
     const { framesPerSecond: perSecond, framesBurst: burst, nowMs } = options;
     this.socket = options.socket;
     this.openedAtMs = nowMs;
-    this.heardAtMs = nowMs;
+    this.lastFrameAtMs = nowMs;
     this.cursors = new Cursors(options.trackedConversations);
     this.frames = new TokenBucket({ perSecond, burst, nowMs });
     // Well below the bound of the socket, where what the device can do without would end it.
@@ -101,34 +101,34 @@ export class Session {
   }
 
   /** The one place where the state changes. Throws on a step back, which is a fault of ours. */
-  become(next: SessionState): void {
+  transition(next: SessionState): void {
     const order = { greeting: 0, opening: 1, open: 2, closed: 3 };
     const from = this.#state.kind;
     if (order[next.kind] < order[from] || from === "closed") {
       throw new Error(`a session cannot go from ${from} to ${next.kind}`);
     }
     this.#state = next;
-    this.expiryTold = false;
+    this.expiryAnnounced = false;
     if (next.kind === "closed") this.#ended?.abort();
   }
 
   /** Sends a frame that the device counts on. A device that cannot even take that is cut off. */
-  tell(frame: Uint8Array): void {
-    if (this.socket.send(frame) === "dropped") this.cutOff();
+  sendRequired(frame: Uint8Array): void {
+    if (this.socket.send(frame) === "dropped") this.terminate();
   }
 
   /** Cuts the connection to a device that was not sent what it counts on. */
-  cutOff(): void {
+  terminate(): void {
     if (this.#state.kind === "closed") return;
     this.#wish ??= { code: 1006, text: "the device does not read" };
-    this.socket.cut();
+    this.socket.terminate();
   }
 
   /**
    * Sends a frame that the device can do without, because it can sync. False when it was not sent:
    * the device does not read fast enough.
    */
-  offer(frame: Uint8Array, nowMs: number): boolean {
+  sendOptional(frame: Uint8Array, nowMs: number): boolean {
     if (this.slowSinceMs !== undefined || this.#state.kind !== "open") return false;
     if (
       this.socket.waitingBytes() <= this.#slowReaderBytes &&
@@ -156,7 +156,7 @@ export class Session {
   }
 
   /** Why the session ends: what we wished, else what the socket reports. */
-  endWith(code: number): SessionEnd {
+  endReason(code: number): SessionEnd {
     return this.#wish ?? { code, text: "closed by the device" };
   }
 }

@@ -1,10 +1,10 @@
-import { Few } from "./few.ts";
 import type { Session } from "./session.ts";
+import { SmallSet } from "./small-set.ts";
 
 /** The sessions of the instance, by what they are looked up with. */
 export class Sessions {
   readonly #byId = new Map<string, Session>();
-  readonly #byLogin = new Map<string, Few<Session>>();
+  readonly #byLogin = new Map<string, SmallSet<Session>>();
 
   get size(): number {
     return this.#byId.size;
@@ -24,7 +24,7 @@ export class Sessions {
 
   /** The session belongs to a login from now on. */
   addLogin(loginId: string, session: Session): void {
-    const known = this.#byLogin.get(loginId) ?? new Few();
+    const known = this.#byLogin.get(loginId) ?? new SmallSet();
     known.add(session);
     this.#byLogin.set(loginId, known);
   }

@@ -31,13 +31,13 @@ async function stuck(t: TestContext) {
       accept: (socket) => new Session({ ...defaultsOf(connectConfig), socket, nowMs: 0 }),
       frame(greeted) {
         session = greeted;
-        greeted.tell(welcomeFrame({}));
+        greeted.sendRequired(welcomeFrame({}));
       },
       notBinary() {},
       drained() {},
       dropped() {},
-      lost: (one) => one.cutOff(),
-      closed: (one, code) => end?.(one.endWith(code)),
+      lost: (one) => one.terminate(),
+      closed: (one, code) => end?.(one.endReason(code)),
     },
     log: createLog({ service: "connect", instanceId: "test", level: "silent" }),
   });
@@ -62,13 +62,13 @@ const cutOff: SessionEnd = { code: 1006, text: "the device does not read" };
 
 test("a device is cut off when a group's frames leave no room for what it was told before", async (t) => {
   const { session, sockets, ended } = await stuck(t);
-  session.tell(new Uint8Array(10));
+  session.sendRequired(new Uint8Array(10));
   for (let i = 0; i < 2; i++) sockets.publish("g:77", new Uint8Array(65_536));
   assert.deepEqual(await ended, cutOff);
 });
 
 test("a device is cut off when of what it was told in one moment not all is kept", async (t) => {
   const { session, ended } = await stuck(t);
-  for (const bytes of [60_000, 10]) session.tell(new Uint8Array(bytes));
+  for (const bytes of [60_000, 10]) session.sendRequired(new Uint8Array(bytes));
   assert.deepEqual(await ended, cutOff);
 });

@@ -42,7 +42,7 @@ export interface Socket {
   /** Closes with a code. A peer that does not read is cut off. */
   end(code: number, text: string): void;
   /** Cuts the connection. */
-  cut(): void;
+  terminate(): void;
 }
 
 /** What happens on sockets, each with what `accept` made of it: one object for all of them. */
@@ -194,7 +194,7 @@ class NativeSocket<T> implements Socket {
     else native.end(code, text);
   }
 
-  cut(): void {
+  terminate(): void {
     const native = this.#native;
     this.#native = undefined;
     native?.close();
@@ -218,7 +218,7 @@ export async function listenSockets<T>(options: SocketServerOptions<T>): Promise
       work();
     } catch (error) {
       log.error({ event: "socket_fault", during: event, err: error });
-      socket?.cut();
+      socket?.terminate();
     }
   };
 

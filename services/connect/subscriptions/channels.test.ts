@@ -35,7 +35,7 @@ test("a join that was on its way when the registry forgot the instance is made a
   const joined = channels.join(["u:1"]);
   await asked.promise;
   asked = Promise.withResolvers();
-  const again = channels.rejoin();
+  const again = channels.rejoinAll();
   joins[0]!.done();
   await asked.promise;
   assert.deepEqual(joins[1]!.names, ["u:1"]);

@@ -1,8 +1,8 @@
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Lease } from "#platform/registry/registry.ts";
-import { Few } from "../socket/few.ts";
 import type { Session } from "../socket/session.ts";
+import { SmallSet } from "../socket/small-set.ts";
 
 /** The last of what was delivered of one conversation to one channel. */
 export interface Watermark {
@@ -13,7 +13,7 @@ export interface Watermark {
   /** The session that sent it; empty for none. */
   origin: string;
   /** The last sequence delivered that came from elsewhere. */
-  other: number;
+  lastFromOthers: number;
   /** The repetition check that is on its way for the channel and conversation. */
   check: Timer | undefined;
 }
@@ -21,13 +21,13 @@ export interface Watermark {
 /** One routing topic and the sessions on this instance that hear it. */
 export interface Channel {
   readonly name: string;
-  readonly sessions: Few<Session>;
+  readonly sessions: SmallSet<Session>;
   /** By conversation. Absent until something is delivered: most channels are idle. */
   watermarks?: Map<string, Watermark>;
 }
 
 /** Notes a delivery of entries up to `last`, contiguous, each with the session it came from. */
-export function raise(
+export function advanceWatermark(
   channel: Channel,
   delivery: { conversationId: string; last: number; origins: readonly string[]; limit: number },
 ): Watermark {
@@ -37,9 +37,9 @@ export function raise(
   const { watermarks } = channel;
   let watermark = watermarks.get(conversationId);
   if (!watermark) {
-    watermark = { first, last: first - 1, origin: "", other: first - 1, check: undefined };
+    watermark = { first, last: first - 1, origin: "", lastFromOthers: first - 1, check: undefined };
     watermarks.set(conversationId, watermark);
-    if (watermarks.size > delivery.limit) forgetOldest(watermarks);
+    if (watermarks.size > delivery.limit) evictOldest(watermarks);
   }
   watermark.first = Math.min(watermark.first, first);
   let sequence = first - 1;
@@ -47,7 +47,7 @@ export function raise(
     sequence++;
     if (sequence <= watermark.last) continue;
     if (origin === "" || origin !== watermark.origin) {
-      watermark.other = watermark.last;
+      watermark.lastFromOthers = watermark.last;
       watermark.origin = origin;
     }
     watermark.last = sequence;
@@ -56,11 +56,11 @@ export function raise(
 }
 
 /** The last sequence that a session which hears the channel was sent from elsewhere. */
-export function lastFor(watermark: Readonly<Watermark>, sessionId: string): number {
-  return watermark.origin === sessionId ? watermark.other : watermark.last;
+export function lastForeignSequence(watermark: Readonly<Watermark>, sessionId: string): number {
+  return watermark.origin === sessionId ? watermark.lastFromOthers : watermark.last;
 }
 
-function forgetOldest(watermarks: Map<string, Watermark>): void {
+function evictOldest(watermarks: Map<string, Watermark>): void {
   const [oldest] = watermarks;
   if (!oldest) return;
   oldest[1].check?.stop();
@@ -111,7 +111,7 @@ export class Channels {
   subscribe(session: Session, name: string): Channel {
     let channel = this.#channels.get(name);
     if (!channel) {
-      channel = { name, sessions: new Few() };
+      channel = { name, sessions: new SmallSet() };
       this.#channels.set(name, channel);
     }
     channel.sessions.add(session);
@@ -147,7 +147,7 @@ export class Channels {
    * Joins, again and again until it is done or nobody hears the channels any more. Resolves after
    * the first attempt; never rejects.
    */
-  async joinInTheEnd(names: readonly string[]): Promise<void> {
+  async joinWithRetries(names: readonly string[]): Promise<void> {
     try {
       await this.join(names);
     } catch (error) {
@@ -155,24 +155,24 @@ export class Channels {
       if (this.#closed) return;
       this.#options.clock.after(this.#options.retryMs, () => {
         const wanted = names.filter((name) => this.#channels.has(name));
-        if (wanted.length > 0 && !this.#closed) void this.joinInTheEnd(wanted);
+        if (wanted.length > 0 && !this.#closed) void this.joinWithRetries(wanted);
       });
     }
   }
 
   /** The registry forgot us: everything has to be joined again. Resolves after the first attempt. */
-  async rejoin(): Promise<void> {
+  async rejoinAll(): Promise<void> {
     this.#losses += 1;
     this.#joined.clear();
     this.#leaving.clear();
-    await this.joinInTheEnd([...this.#channels.keys()]);
+    await this.joinWithRetries([...this.#channels.keys()]);
   }
 
   /** The registry seems to have forgotten these: they are joined again where they are heard. */
-  async joinAgain(names: readonly string[]): Promise<void> {
+  async rejoinChannels(names: readonly string[]): Promise<void> {
     const heard = names.filter((name) => this.#channels.has(name));
     for (const name of heard) this.#joined.delete(name);
-    await this.joinInTheEnd(heard);
+    await this.joinWithRetries(heard);
   }
 
   close(): void {

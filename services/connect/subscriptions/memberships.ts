@@ -78,7 +78,7 @@ export class Memberships {
       if (member) this.#join(session, groupId);
       else this.#leave(session, groupId);
     }
-    if (member) void this.#options.channels.joinInTheEnd([groupChannel(groupId)]);
+    if (member) void this.#options.channels.joinWithRetries([groupChannel(groupId)]);
     this.check(userId);
   }
 
@@ -103,7 +103,7 @@ export class Memberships {
       try {
         const groups = await this.#groupsOf(userId);
         for (const session of sessions() ?? []) this.#settle(session, groups);
-        if (sessions()) void channels.joinInTheEnd([...groups].map(groupChannel));
+        if (sessions()) void channels.joinWithRetries([...groups].map(groupChannel));
       } catch (error) {
         log.warn({ event: "memberships_not_checked", err: error });
         check.again = true;
@@ -148,7 +148,7 @@ export class Memberships {
     if (!session.isOpen) return;
     session.socket.subscribe(channel.name);
     // Others here were sent entries that may be the session's, too: it will not be sent them again.
-    if (last !== undefined) session.tell(syncRequiredFrame(groupId, last));
+    if (last !== undefined) session.sendRequired(syncRequiredFrame(groupId, last));
   }
 
   #leave(session: Session, groupId: string): void {

@@ -5,16 +5,16 @@ import { SendTypingRequestSchema } from "#gen/lucky/presence/v1/presence_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import type { UserCaller } from "#platform/identity/caller.ts";
 import type { Metrics, Tally } from "#platform/metrics.ts";
-import type { Greeter } from "../opening/hello.ts";
-import { type ClientKind, heartbeatFrame, openClientFrame } from "../socket/frames.ts";
+import type { SessionOpener } from "../opening/session-opener.ts";
+import { type ClientKind, heartbeatFrame, unwrapClientFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
-import type { Acknowledgements } from "./acknowledge.ts";
-import type { Calls } from "./rpc.ts";
-import type { TypingSignals } from "./typing.ts";
+import type { Acknowledgements } from "./acknowledgements.ts";
+import type { Calls } from "./calls.ts";
+import type { TypingSignals } from "./typing-signals.ts";
 import type { Uplinks } from "./uplink.ts";
 
 export interface IntakeOptions {
-  greeter: Greeter;
+  opener: SessionOpener;
   uplink: Uplinks;
   acknowledgements: Acknowledgements;
   typing: TypingSignals;
@@ -56,7 +56,7 @@ export class Intake {
   take(session: Session, bytes: Uint8Array): void {
     const { clock, config } = this.#options;
     const nowMs = clock.now();
-    session.heardAtMs = nowMs;
+    session.lastFrameAtMs = nowMs;
     const weight = Math.min(config.framesBurst, 1 + Math.floor(bytes.length / BYTES_PER_FRAME));
     if (bytes.length > config.maxFrameBytes) {
       session.end(CloseCode.FRAME_TOO_LARGE, `a frame has at most ${config.maxFrameBytes} bytes`);
@@ -72,12 +72,12 @@ export class Intake {
   #handOn(session: Session, bytes: Uint8Array): string | undefined {
     const { state } = session;
     try {
-      const { kind, body } = openClientFrame(bytes);
+      const { kind, body } = unwrapClientFrame(bytes);
       this.#count(kind);
       switch (state.kind) {
         case "greeting":
           if (kind !== "hello") return "Hello comes first";
-          void this.#options.greeter.hello(session, fromBinary(HelloSchema, body));
+          void this.#options.opener.hello(session, fromBinary(HelloSchema, body));
           return undefined;
         case "opening":
           return kind === "heartbeat" || kind === "unknown"
@@ -99,7 +99,7 @@ export class Intake {
     kind: ClientKind,
     body: Uint8Array,
   ): string | undefined {
-    const { acknowledgements, calls, clock, config, greeter, typing, uplink } = this.#options;
+    const { acknowledgements, calls, clock, config, opener, typing, uplink } = this.#options;
     switch (kind) {
       case "hello":
         return "Hello comes once";
@@ -132,7 +132,7 @@ export class Intake {
         session.socket.send(this.#heartbeat);
         return undefined;
       case "renew":
-        void greeter.renew(session, fromBinary(RenewSchema, body).accessToken);
+        void opener.renew(session, fromBinary(RenewSchema, body).accessToken);
         return undefined;
       case "unknown":
         return undefined;

@@ -7,10 +7,10 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import {
-  keyOf,
+  readClientMessageId,
   readTarget,
-  refusal,
   refusedOutcome,
+  refusedResult,
   type SendTarget,
   sendResultsFrame,
 } from "../socket/frames.ts";
@@ -39,7 +39,7 @@ export interface UplinkOptions {
 }
 
 /** A send on its way: what server gets, and who waits for the result. One object for both. */
-interface Waiting extends Uplink {
+interface PendingSend extends Uplink {
   readonly session: Session;
   /** Of the conversation, as far as it is known. */
   readonly hash: number;
@@ -53,7 +53,7 @@ const MAX_PAUSE_MS = 1_000;
 const RETRY_AFTER_MS = 1_000;
 
 /** Errors after which the same batch would only fail again. */
-const hopeless = new Set([
+const PERMANENT_ERRORS = new Set([
   Code.InvalidArgument,
   Code.Unauthenticated,
   Code.PermissionDenied,
@@ -68,7 +68,7 @@ const hopeless = new Set([
  */
 export class Uplinks {
   readonly #options: UplinkOptions;
-  readonly #routes: Routes<Waiting>;
+  readonly #routes: Routes<PendingSend>;
   readonly #sent: (sends: number) => void;
   /** Sends and bytes waiting or on their way. */
   readonly #queue = { sends: 0, bytes: 0 };
@@ -87,7 +87,7 @@ export class Uplinks {
     );
     this.#bound = new WaitBound(config.uplinkQueueSends, config.uplinkWaitMs);
     this.#sent = (sends) => batchSends.observe(sends);
-    this.#routes = new Routes<Waiting>({
+    this.#routes = new Routes<PendingSend>({
       ...options,
       hash: ({ hash }) => hash,
       batches: {
@@ -138,7 +138,7 @@ export class Uplinks {
       this.#routes.push({
         session,
         // Now: the frame that it came in was heard in this call.
-        takenAtMs: session.heardAtMs,
+        takenAtMs: session.lastFrameAtMs,
         hash: hashOf(senderId, target),
         $typeName: "lucky.internal.ingress.v1.Uplink",
         senderId,
@@ -155,7 +155,7 @@ export class Uplinks {
   }
 
   #refuse(session: Session, send: Uint8Array, outcome: Uint8Array): void {
-    const result = refusal(keyOf(send), outcome);
+    const result = refusedResult(readClientMessageId(send), outcome);
     const results = this.#refused.get(session);
     if (results) {
       results.push(result);
@@ -166,13 +166,13 @@ export class Uplinks {
     setImmediate(() => {
       const refused = this.#refused;
       this.#refused = new Map();
-      for (const [to, list] of refused) if (to.isOpen) to.tell(sendResultsFrame(list));
+      for (const [to, list] of refused) if (to.isOpen) to.sendRequired(sendResultsFrame(list));
     });
   }
 
-  async #carry(batch: readonly Waiting[], route: Route): Promise<void> {
+  async #carry(batch: readonly PendingSend[], route: Route): Promise<void> {
     const waitedMs = this.#options.clock.now() - batch[0]!.takenAtMs;
-    this.#bound.waited(waitedMs, this.#queue.sends);
+    this.#bound.observe(waitedMs, this.#queue.sends);
     const results = await this.#append(batch, route);
     this.#answer(batch, results);
     if (results) return;
@@ -186,7 +186,7 @@ export class Uplinks {
 
   /** The results of a batch; undefined when server could not be reached for too long. */
   async #append(
-    batch: readonly Waiting[],
+    batch: readonly PendingSend[],
     route: Route,
   ): Promise<readonly Uint8Array[] | undefined> {
     const { clock, config, log, ingress } = this.#options;
@@ -213,14 +213,14 @@ export class Uplinks {
       } catch (error) {
         if (stop.aborted) return undefined;
         log.warn({ event: "append_batch_failed", sends: batch.length, err: error });
-        const never = error instanceof ConnectError && hopeless.has(error.code);
+        const never = error instanceof ConnectError && PERMANENT_ERRORS.has(error.code);
         if (never || clock.elapsed() + pauseMs > untilMs) return undefined;
       }
       await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
     }
   }
 
-  #answer(batch: readonly Waiting[], results: readonly Uint8Array[] | undefined): void {
+  #answer(batch: readonly PendingSend[], results: readonly Uint8Array[] | undefined): void {
     const queue = this.#queue;
     const bySession = new Map<Session, Uint8Array[]>();
     for (let index = 0; index < batch.length; index++) {
@@ -228,13 +228,13 @@ export class Uplinks {
       queue.sends -= 1;
       queue.bytes -= send.length;
       session.sendsInFlight -= 1;
-      const result = results?.[index] ?? refusal(keyOf(send), unavailable);
+      const result = results?.[index] ?? refusedResult(readClientMessageId(send), unavailable);
       const list = bySession.get(session);
       if (list) list.push(result);
       else bySession.set(session, [result]);
     }
     for (const [session, list] of bySession)
-      if (session.isOpen) session.tell(sendResultsFrame(list));
+      if (session.isOpen) session.sendRequired(sendResultsFrame(list));
   }
 }
 

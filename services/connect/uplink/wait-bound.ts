@@ -26,7 +26,7 @@ export class WaitBound {
   }
 
   /** A batch leaves whose first send waited for so long, while so many were waiting. */
-  waited(waitedMs: number, waiting: number): void {
+  observe(waitedMs: number, waiting: number): void {
     if (waitedMs > this.#waitMs) {
       const fitting = Math.floor((waiting * this.#waitMs) / waitedMs);
       this.#sends = Math.min(this.#sends, Math.max(LEAST_SENDS, fitting));

@@ -35,7 +35,7 @@ export class Calls {
       const error = fail(ErrorReason.OVERLOADED, "too many calls at once", {
         retryAfterMs: RETRY_AFTER_MS,
       });
-      session.tell(rpcResultFrame(callId, rpcError(error)));
+      session.sendRequired(rpcResultFrame(callId, rpcError(error)));
       return;
     }
     session.callsInFlight += 1;
@@ -59,7 +59,7 @@ export class Calls {
       session.ended.removeEventListener("abort", abort);
       session.callsInFlight -= 1;
     }
-    if (session.isOpen) session.tell(rpcResultFrame(callId, outcome));
+    if (session.isOpen) session.sendRequired(rpcResultFrame(callId, outcome));
   }
 }
 

@@ -5,7 +5,7 @@ import { request } from "node:http";
 import { test } from "node:test";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
-import { type ConnectHarness, startConnectHarness } from "../../test/connect-harness.ts";
+import { type ConnectHarness, startConnectHarness } from "../../../test/connect-harness.ts";
 
 /** Opens a WebSocket with a header of the test's own, ends it, and returns where it came from. */
 async function peerOf(harness: ConnectHarness, header: (key: string) => string | undefined) {

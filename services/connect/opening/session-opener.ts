@@ -12,14 +12,14 @@ import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
 import type { Channels } from "../subscriptions/channels.ts";
 import type { Memberships } from "../subscriptions/memberships.ts";
-import { tellMissed } from "../subscriptions/missing.ts";
-import type { Claims } from "./claims.ts";
+import { requireSync } from "../subscriptions/missed-entries.ts";
+import type { DeviceSlots } from "./device-slots.ts";
 import type { LastSeen } from "./last-seen.ts";
 
-export interface HelloOptions {
+export interface SessionOpenerOptions {
   verifier: TokenVerifier;
   revocations: Revocations;
-  claims: Claims;
+  slots: DeviceSlots;
   channels: Channels;
   memberships: Memberships;
   sessions: Sessions;
@@ -50,10 +50,10 @@ export function closeCodeOf(reason: ErrorReason): CloseCode {
 }
 
 /** Opens and renews sessions. */
-export class Greeter {
-  readonly #options: HelloOptions;
+export class SessionOpener {
+  readonly #options: SessionOpenerOptions;
 
-  constructor(options: HelloOptions) {
+  constructor(options: SessionOpenerOptions) {
     this.#options = options;
   }
 
@@ -63,11 +63,11 @@ export class Greeter {
    * closes the session. A session that closes meanwhile is cleaned up by `closed`.
    */
   async hello(session: Session, hello: Hello): Promise<void> {
-    session.become({ kind: "opening", caller: undefined });
+    session.transition({ kind: "opening", caller: undefined });
     try {
       const caller = await this.#options.verifier.verify(hello.accessToken);
       if (session.state.kind !== "opening") return;
-      session.become({ kind: "opening", caller });
+      session.transition({ kind: "opening", caller });
       await this.#open(session, caller);
     } catch (error) {
       if (session.state.kind !== "opening") return;
@@ -75,7 +75,7 @@ export class Greeter {
       if (code === CloseCode.UNAVAILABLE) {
         this.#options.log.warn({ event: "hello_failed", sessionId: session.id, err: error });
       }
-      session.end(code, textOf(code));
+      session.end(code, closeTextOf(code));
     }
   }
 
@@ -96,38 +96,38 @@ export class Greeter {
         return;
       }
       sessions.removeLogin(loginId, session);
-      session.become({ kind: "open", caller });
+      session.transition({ kind: "open", caller });
       this.#addLogin(session, caller);
     } catch (error) {
       const code = closeCodeOf(reasonOf(error));
       // Nothing can be said of the token now; the old one is good until it expires.
       if (code === CloseCode.UNAVAILABLE) log.warn({ event: "renew_failed", err: error });
-      else session.end(code, textOf(code));
+      else session.end(code, closeTextOf(code));
     }
   }
 
   /** Gives back what the session held. Call once, when its socket has closed. */
   closed(session: Session, caller: UserCaller | undefined): void {
-    const { channels, claims, lastSeen, sessions } = this.#options;
+    const { channels, slots, lastSeen, sessions } = this.#options;
     if (caller) {
-      lastSeen.saw(caller.loginId);
+      lastSeen.record(caller.loginId);
       sessions.removeLogin(caller.loginId, session);
       channels.unsubscribe(session, userChannel(caller.userId));
     }
     for (const groupId of session.cursors.groups()) {
       channels.unsubscribe(session, groupChannel(groupId));
     }
-    void claims.release(session);
+    void slots.release(session);
   }
 
   async #open(session: Session, caller: UserCaller): Promise<void> {
-    const { channels, claims, memberships } = this.#options;
+    const { channels, slots, memberships } = this.#options;
     const { userId } = caller;
     const channel = userChannel(userId);
     this.#addLogin(session, caller);
     if (session.state.kind !== "opening") return;
     channels.subscribe(session, channel);
-    await Promise.all([claims.claim(session, caller), channels.join([channel])]);
+    await Promise.all([slots.claim(session, caller), channels.join([channel])]);
     if (session.state.kind !== "opening") return;
     // After the join: a change of membership that this lacks arrives on the user's channel.
     await memberships.open(session, userId);
@@ -137,9 +137,9 @@ export class Greeter {
 
   #welcome(session: Session, caller: UserCaller): void {
     const { channels, clock, config, lastSeen } = this.#options;
-    session.become({ kind: "open", caller });
-    lastSeen.saw(caller.loginId);
-    session.tell(
+    session.transition({ kind: "open", caller });
+    lastSeen.record(caller.loginId);
+    session.sendRequired(
       welcomeFrame({
         sessionId: session.id,
         userId: caller.userId,
@@ -156,21 +156,21 @@ export class Greeter {
       session.socket.subscribe(groupChannel(groupId));
     }
     // What came for its channels while it was opening was not sent.
-    session.missedGroups = true;
-    tellMissed(session, channels);
+    session.missedGroupEntries = true;
+    requireSync(session, channels);
   }
 
   #addLogin(session: Session, caller: UserCaller): void {
     const { revocations, sessions } = this.#options;
     sessions.addLogin(caller.loginId, session);
     if (revocations.revoked(caller.loginId)) {
-      session.end(CloseCode.TOKEN_REVOKED, textOf(CloseCode.TOKEN_REVOKED));
+      session.end(CloseCode.TOKEN_REVOKED, closeTextOf(CloseCode.TOKEN_REVOKED));
     }
   }
 }
 
 /** What a device is told; for developers. */
-export function textOf(code: CloseCode): string {
+export function closeTextOf(code: CloseCode): string {
   switch (code) {
     case CloseCode.TOKEN_INVALID:
       return "the access token is not valid";

@@ -2,15 +2,15 @@ import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Revocations } from "#platform/identity/revocations.ts";
 import type { Sweep } from "../downlink/sweep.ts";
-import { textOf } from "../opening/hello.ts";
 import type { LastSeen } from "../opening/last-seen.ts";
+import { closeTextOf } from "../opening/session-opener.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
 import type { Channels } from "../subscriptions/channels.ts";
-import { tellMissed } from "../subscriptions/missing.ts";
-import { TokenWatch } from "./token-watch.ts";
+import { requireSync } from "../subscriptions/missed-entries.ts";
+import { TokenWatch } from "./token-expiry.ts";
 
-export interface WatchOptions {
+export interface SessionTimeoutsOptions {
   sessions: Sessions;
   channels: Channels;
   sweep: Sweep;
@@ -32,13 +32,13 @@ const MISSED_HEARTBEATS = 2;
 const CALLS_OF_HELLO = 3;
 
 /** Ends sessions whose time is up: silent, slow, never introduced, or with an expired token. */
-export class Watch {
-  readonly #options: WatchOptions;
+export class SessionTimeouts {
+  readonly #options: SessionTimeoutsOptions;
   readonly #tokens: TokenWatch;
   #timer: Timer | undefined;
   #lookedAtMs: number;
 
-  constructor(options: WatchOptions) {
+  constructor(options: SessionTimeoutsOptions) {
     this.#options = options;
     this.#tokens = new TokenWatch(options);
     this.#lookedAtMs = options.clock.now();
@@ -63,7 +63,7 @@ export class Watch {
     if (session.slowSinceMs === undefined || !session.hasRoom()) return;
     const sinceMs = session.slowSinceMs;
     session.slowSinceMs = undefined;
-    if (tellMissed(session, channels)) sweep.reachBack(sinceMs);
+    if (requireSync(session, channels)) sweep.sweepFrom(sinceMs);
   }
 
   #look(session: Session, span: { readonly fromMs: number; readonly toMs: number }): void {
@@ -81,14 +81,14 @@ export class Watch {
           nowMs - session.openedAtMs >=
           config.helloTimeoutMs + CALLS_OF_HELLO * config.callTimeoutMs
         ) {
-          session.end(CloseCode.UNAVAILABLE, textOf(CloseCode.UNAVAILABLE));
+          session.end(CloseCode.UNAVAILABLE, closeTextOf(CloseCode.UNAVAILABLE));
         }
         return;
       case "open":
         this.drained(session);
         if (!this.#tokens.look(session, state.caller, nowMs)) return;
-        lastSeen.look(session, state.caller.loginId, span);
-        if (nowMs - session.heardAtMs > MISSED_HEARTBEATS * config.heartbeatIntervalMs) {
+        lastSeen.recordIfDue(session, state.caller.loginId, span);
+        if (nowMs - session.lastFrameAtMs > MISSED_HEARTBEATS * config.heartbeatIntervalMs) {
           session.end(CloseCode.HEARTBEAT_TIMEOUT, "nothing was heard for two heartbeats");
         } else if (
           session.slowSinceMs !== undefined &&

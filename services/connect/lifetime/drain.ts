@@ -23,7 +23,7 @@ export async function drain({ sessions, clock, config, idle }: DrainOptions): Pr
   const count = sessions.size;
   for (const session of sessions.all()) {
     const afterMs = Math.floor((config.moveSpreadMs * index) / count);
-    if (session.isOpen) session.tell(moveFrame(afterMs));
+    if (session.isOpen) session.sendRequired(moveFrame(afterMs));
     index += 1;
   }
   while ((sessions.size > 0 || !idle()) && clock.elapsed() < untilMs) {

@@ -4,7 +4,7 @@ import { Coalescer } from "#platform/batching/coalesce.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Metrics } from "#platform/metrics.ts";
 
-export interface TypingOptions {
+export interface TypingSignalsOptions {
   ingress: Pick<Client<typeof IngressService>, "signalBatch">;
   clock: Clock;
   metrics: Metrics;
@@ -19,7 +19,7 @@ const LINGER_MS = 20;
 export class TypingSignals {
   readonly #signals: Coalescer<TypingSignal>;
 
-  constructor({ ingress, clock, metrics, config }: TypingOptions) {
+  constructor({ ingress, clock, metrics, config }: TypingSignalsOptions) {
     const lost = metrics.counter("lucky_signals_dropped_total", "Typing signals dropped.");
     this.#signals = new Coalescer({
       clock,

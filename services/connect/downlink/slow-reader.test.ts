@@ -6,9 +6,9 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
 import { groupChannel, userChannel } from "#platform/channels.ts";
-import { HandClock } from "../../test/clock.ts";
-import { type ConnectHarness, startConnectHarness } from "../../test/connect-harness.ts";
-import { SlowReader } from "../../test/slow-reader.ts";
+import { HandClock } from "../../../test/clock.ts";
+import { type ConnectHarness, startConnectHarness } from "../../../test/connect-harness.ts";
+import { SlowReader } from "../../../test/slow-reader.ts";
 
 /** Delivers `count` entries of 32 KiB of a conversation to a channel, one envelope each. */
 async function flood(

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Few } from "./few.ts";
+import { SmallSet } from "./small-set.ts";
 
 const [one, two] = [{ name: "one" }, { name: "two" }];
 
 test("it is a set, whether it holds nothing, one thing or several", () => {
-  const few = new Few<{ name: string }>();
+  const few = new SmallSet<{ name: string }>();
   const holds = (...all: { name: string }[]) => {
     assert.deepEqual([...few], all);
     assert.equal(few.size, all.length);
@@ -29,7 +29,7 @@ test("it is a set, whether it holds nothing, one thing or several", () => {
 });
 
 test("what is deleted while it is gone through is not met any more", () => {
-  const few = new Few<{ name: string }>();
+  const few = new SmallSet<{ name: string }>();
   few.add(one);
   few.add(two);
   const met: string[] = [];

@@ -9,7 +9,7 @@ import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
 import type { DeviceRules } from "./device-rules.ts";
 
-export interface ClaimsOptions {
+export interface DeviceSlotsOptions {
   instanceId: string;
   rules: Pick<DeviceRules, "of">;
   lease: () => Lease;
@@ -26,10 +26,10 @@ const KICK_PAUSE_MS = 1_000;
 const RECLAIMS_AT_ONCE = 50;
 
 /** The places of sessions in the registry: at most so many devices of a class per user. */
-export class Claims {
-  readonly #options: ClaimsOptions;
+export class DeviceSlots {
+  readonly #options: DeviceSlotsOptions;
 
-  constructor(options: ClaimsOptions) {
+  constructor(options: DeviceSlotsOptions) {
     this.#options = options;
   }
 

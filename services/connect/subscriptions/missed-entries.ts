@@ -17,13 +17,17 @@ function watermarkOf(
 }
 
 /** Up to which sequence a session was sent a conversation, or has it anyway. */
-export function lastSent(session: Session, conversationId: string, channels: Channels): number {
+export function lastSentSequence(
+  session: Session,
+  conversationId: string,
+  channels: Channels,
+): number {
   const { cursors } = session;
   const cursor = cursors.get(conversationId);
   const acked = cursors.acked(conversationId) ?? 0;
   if (cursor?.missed) return acked;
   if (!cursors.inGroup(conversationId)) return Math.max(acked, cursor?.sent ?? 0);
-  if (session.missedGroups) return acked;
+  if (session.missedGroupEntries) return acked;
   return Math.max(acked, watermarkOf(session, conversationId, channels)?.last ?? 0);
 }
 
@@ -31,11 +35,11 @@ export function lastSent(session: Session, conversationId: string, channels: Cha
  * Tells a session that can take frames again of every conversation of which it missed something.
  * Returns whether more was missed than was remembered.
  */
-export function tellMissed(session: Session, channels: Channels): boolean {
+export function requireSync(session: Session, channels: Channels): boolean {
   const { cursors } = session;
   const lacking = new Set(cursors.takeMissed());
-  if (session.missedGroups) {
-    session.missedGroups = false;
+  if (session.missedGroupEntries) {
+    session.missedGroupEntries = false;
     for (const groupId of cursors.groups()) {
       const watermark = channels.get(groupChannel(groupId))?.watermarks?.get(groupId);
       const acked = cursors.acked(groupId) ?? (watermark?.first ?? 1) - 1;
@@ -44,9 +48,9 @@ export function tellMissed(session: Session, channels: Channels): boolean {
   }
   for (const conversationId of lacking) {
     const last = watermarkOf(session, conversationId, channels)?.last ?? 0;
-    session.tell(syncRequiredFrame(conversationId, last));
+    session.sendRequired(syncRequiredFrame(conversationId, last));
   }
-  const forgot = cursors.forgotMissed;
-  cursors.forgotMissed = false;
+  const forgot = cursors.evictedMissed;
+  cursors.evictedMissed = false;
   return forgot;
 }

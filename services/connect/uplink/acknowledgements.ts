@@ -7,7 +7,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Session } from "../socket/session.ts";
 
-export interface AcknowledgeOptions {
+export interface AcknowledgementsOptions {
   ingress: Pick<Client<typeof IngressService>, "advanceBatch">;
   clock: Clock;
   log: Log;
@@ -34,7 +34,7 @@ export class Acknowledgements {
   readonly #advances: Coalescer<Moved>;
   readonly #patientMs: number;
 
-  constructor({ ingress, clock, log, metrics, config }: AcknowledgeOptions) {
+  constructor({ ingress, clock, log, metrics, config }: AcknowledgementsOptions) {
     const lost = metrics.counter(
       "lucky_acknowledgements_dropped_total",
       "Cursors that could not be brought to server.",

@@ -2,7 +2,7 @@
  * A set that nearly always holds one thing, or none: it takes a fifth of the memory of a Set then. Of
  * anything but Sets. What is added while it is gone through need not be met.
  */
-export class Few<T extends object> implements Iterable<T> {
+export class SmallSet<T extends object> implements Iterable<T> {
   #held: T | Set<T> | undefined;
 
   get size(): number {

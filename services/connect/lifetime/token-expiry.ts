@@ -2,7 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { CloseCode, ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { UserCaller } from "#platform/identity/caller.ts";
 import type { Revocations } from "#platform/identity/revocations.ts";
-import { textOf } from "../opening/hello.ts";
+import { closeTextOf } from "../opening/session-opener.ts";
 import type { Session } from "../socket/session.ts";
 
 export interface TokenWatchOptions {
@@ -26,12 +26,13 @@ export class TokenWatch {
   /** Looks at an open session; call it every second or so. False when the session was ended. */
   look(session: Session, { expiresAtMs, keyId }: UserCaller, nowMs: number): boolean {
     if (nowMs >= expiresAtMs || this.#revocations.keyState(keyId) === "withdrawn") {
-      session.end(CloseCode.TOKEN_EXPIRED, textOf(CloseCode.TOKEN_EXPIRED));
+      session.end(CloseCode.TOKEN_EXPIRED, closeTextOf(CloseCode.TOKEN_EXPIRED));
       return false;
     }
-    const due = expiresAtMs - nowMs <= this.#noticeMs && !session.expiryTold;
+    const due = expiresAtMs - nowMs <= this.#noticeMs && !session.expiryAnnounced;
     // A device that does not read now is told when it does.
-    if (due && session.offer(tokenExpiringFrame(expiresAtMs), nowMs)) session.expiryTold = true;
+    if (due && session.sendOptional(tokenExpiringFrame(expiresAtMs), nowMs))
+      session.expiryAnnounced = true;
     return true;
   }
 }
