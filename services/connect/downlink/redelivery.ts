@@ -45,15 +45,15 @@ interface Debtor {
 export class Redelivery {
   readonly #options: RedeliveryOptions;
   readonly #ranges: Gather<ReadRange, Uint8Array[]>;
-  readonly #undelivered: { inc(): void };
+  readonly #behind: { inc(): void };
   readonly #repeated: { inc(by: number): void };
 
   constructor(options: RedeliveryOptions) {
     const { clock, config, ingress, metrics } = options;
     this.#options = options;
-    this.#undelivered = metrics.counter(
-      "lucky_undelivered_total",
-      "Sessions that fell behind: a conversation was not acknowledged in time.",
+    this.#behind = metrics.counter(
+      "lucky_sessions_behind_total",
+      "Sessions marked as behind in a conversation: they stopped acknowledging its entries.",
     );
     this.#repeated = metrics.counter(
       "lucky_redeliveries_total",
@@ -127,7 +127,7 @@ export class Redelivery {
   #fallBehind({ session, userId, cursor, due }: Debtor, conversationId: string, w: Watermark) {
     const { acknowledgements, log } = this.#options;
     cursor.behind = due;
-    this.#undelivered.inc();
+    this.#behind.inc();
     log.info({ event: "behind", sessionId: session.id, conversationId, sequence: due });
     acknowledgements.undelivered(userId, conversationId, due);
     session.sendRequired(syncRequiredFrame(conversationId, Math.max(w.last, due)));
