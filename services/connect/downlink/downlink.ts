@@ -7,7 +7,7 @@ import { type Delivery, readEnvelope } from "../socket/envelope.ts";
 import { deliverFrames } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
-import type { SocketServer } from "../socket/socket.ts";
+import type { SocketServer } from "../socket/socket-server.ts";
 import { advanceWatermark, type Channel, type Channels } from "../subscriptions/channels.ts";
 import type { Memberships } from "../subscriptions/memberships.ts";
 import type { Redelivery } from "./redelivery.ts";

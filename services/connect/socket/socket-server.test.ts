@@ -8,7 +8,7 @@ import { SlowReader } from "../../../test/slow-reader.ts";
 import { connectConfig } from "../config.ts";
 import { welcomeFrame } from "./frames.ts";
 import { Session, type SessionEnd } from "./session.ts";
-import { listenSockets } from "./socket.ts";
+import { listenSockets } from "./socket-server.ts";
 
 const MAX_BACKPRESSURE_BYTES = 131_072;
 
