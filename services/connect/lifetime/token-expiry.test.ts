@@ -6,7 +6,7 @@ import { HandClock } from "../../../test/clock.ts";
 import { type ConnectHarness, startConnectHarness } from "../../../test/connect-harness.ts";
 import { RawDevice } from "../../../test/raw.ts";
 
-/** A harness whose clock the test moves, and a device with a token of fifteen minutes. */
+/** A harness with a clock that the test moves, and a device whose token is valid for 15 minutes. */
 async function setUp(t: Parameters<typeof startConnectHarness>[0]) {
   const clock = new HandClock();
   const harness = await startConnectHarness(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
@@ -14,7 +14,7 @@ async function setUp(t: Parameters<typeof startConnectHarness>[0]) {
   return { clock, harness, device, endMs: clock.now() + 900_000 };
 }
 
-/** Lets time pass for a device that sends its heartbeats. */
+/** Moves the clock while the device sends its heartbeats. */
 async function live(device: RawDevice, clock: HandClock, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 250_000) {
     clock.advance(Math.min(left, 250_000));
@@ -31,7 +31,7 @@ const token = (harness: ConnectHarness, clock: HandClock, seconds: number, over 
     ...over,
   });
 
-test("a token near its end is announced once; when it has expired the session is closed", async (t) => {
+test("the expiry of a token is announced once; when it has expired the session is closed", async (t) => {
   const { clock, device, endMs } = await setUp(t);
   await live(device, clock, 839_000);
   assert.equal(device.seen("tokenExpiring").length, 0);
@@ -46,12 +46,12 @@ test("a token near its end is announced once; when it has expired the session is
   assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
 });
 
-test("a renewed session lives on, and its new token is announced in its turn", async (t) => {
+test("a renewed session stays open, and the expiry of its new token is announced too", async (t) => {
   const { clock, harness, device } = await setUp(t);
   await live(device, clock, 850_000);
   await device.next("tokenExpiring");
   const accessToken = await token(harness, clock, 900);
-  // Renew has no answer: with a token that the verifier knows it is done before the next heartbeat.
+  // Renew has no answer. With a token in the verifier's cache it is done before the next heartbeat.
   await harness.issuer.verifier.verify(accessToken);
   device.send({ case: "renew", value: { accessToken } });
   await device.roundTrip();
@@ -62,7 +62,7 @@ test("a renewed session lives on, and its new token is announced in its turn", a
   await device.close();
 });
 
-test("when the key of a token is withdrawn the session ends as if the token had expired", async (t) => {
+test("when the key of a token is withdrawn, the session ends as if the token had expired", async (t) => {
   const { clock, harness, device } = await setUp(t);
   await harness.issuer.rotate();
   const other = await RawDevice.hello(

@@ -20,109 +20,127 @@ export interface DeviceSlotsOptions {
 }
 
 const PUBLISH_TIMEOUT_MS = 5_000;
+/** Attempts of a kick. The back-off after attempt n is n × KICK_BACKOFF_MS. */
 const KICK_ATTEMPTS = 5;
-const KICK_PAUSE_MS = 1_000;
-/** Claims made again at once after the registry forgot us. */
-const RECLAIMS_AT_ONCE = 50;
+const KICK_BACKOFF_MS = 1_000;
+/** Claims in flight at once while all sessions reclaim their slots. */
+const RECLAIMS_IN_FLIGHT = 50;
 
-/** The places of sessions in the registry: at most so many devices of a class per user. */
-export class DeviceSlots {
-  readonly #options: DeviceSlotsOptions;
-
-  constructor(options: DeviceSlotsOptions) {
-    this.#options = options;
-  }
-
+/** Device slots of sessions, kept in the registry: they bound a user's devices per device class. */
+export interface DeviceSlots {
   /**
-   * Claims a place and ends the sessions that lost theirs, or this one when none gives way. Rejects
-   * with UNAVAILABLE.
+   * Claims a slot for the session. Ends the sessions that lost their slots, or this session when
+   * the rule refuses it. Rejects with UNAVAILABLE.
    */
-  async claim(session: Session, caller: UserCaller): Promise<void> {
-    const { userId, deviceId, deviceClass } = caller;
-    const { instanceId } = this.#options;
-    const claim = { sessionId: session.id, userId, deviceId, deviceClass, instanceId };
-    const answer = this.#ask(claim);
-    session.claim = claim;
-    session.claiming = answer;
-    try {
-      this.#settle(session, await answer);
-    } finally {
-      session.claiming = undefined;
-    }
-  }
+  claim(session: Session, caller: UserCaller): Promise<void>;
+  /** Releases the session's slot, also when its claim is still in flight. Never rejects. */
+  release(session: Session): Promise<void>;
+  /**
+   * Renews the claims of all sessions after the registry lost them, the oldest session first.
+   */
+  reclaim(): Promise<void>;
+}
 
-  /** Gives the session's place up, also one that is only being claimed. Never rejects. */
-  async release(session: Session): Promise<void> {
-    const { claim, claiming } = session;
-    if (!claim) return;
-    await claiming?.catch(nothing);
+export function createDeviceSlots(options: DeviceSlotsOptions): DeviceSlots {
+  return {
+    claim: (session, caller) => claimSlot(options, session, caller),
+    release: (session) => releaseSlot(options, session),
+    reclaim: () => reclaimSlots(options),
+  };
+}
+
+async function claimSlot(
+  options: DeviceSlotsOptions,
+  session: Session,
+  { userId, deviceId, deviceClass }: UserCaller,
+): Promise<void> {
+  const { instanceId } = options;
+  const claim = { sessionId: session.id, userId, deviceId, deviceClass, instanceId };
+  const answer = requestClaim(options, claim);
+  session.claim = claim;
+  session.claiming = answer;
+  try {
+    applyAnswer(options, session, await answer);
+  } finally {
+    session.claiming = undefined;
+  }
+}
+
+async function releaseSlot(options: DeviceSlotsOptions, session: Session): Promise<void> {
+  const { claim, claiming } = session;
+  if (!claim) return;
+  await claiming?.catch(nothing);
+  try {
+    await options.lease().unclaim(claim);
+  } catch (error) {
+    // The slot stays taken until the lease ends or a newer session of the user displaces it.
+    options.log.warn({ event: "unclaim_failed", sessionId: session.id, err: error });
+  }
+}
+
+async function reclaimSlots(options: DeviceSlotsOptions): Promise<void> {
+  const { lease, log, sessions } = options;
+  const claimed = [...sessions.all()].filter(({ claim }) => claim);
+  for (let at = 0; at < claimed.length; at += RECLAIMS_IN_FLIGHT) {
+    const answers = await Promise.allSettled(
+      claimed.slice(at, at + RECLAIMS_IN_FLIGHT).map(async (session) => {
+        const claim = session.claim!;
+        applyAnswer(options, session, await requestClaim(options, claim));
+        if (session.state.kind === "closed") await lease().unclaim(claim);
+      }),
+    );
+    const failed = answers.find((answer) => answer.status === "rejected");
+    if (failed) log.warn({ event: "reclaim_failed", err: failed.reason });
+  }
+}
+
+async function requestClaim({ lease, rules }: DeviceSlotsOptions, claim: Claim): Promise<Claimed> {
+  return lease().claim(claim, await rules.of(claim.deviceClass));
+}
+
+function applyAnswer(
+  options: DeviceSlotsOptions,
+  session: Session,
+  { refused, displaced }: Claimed,
+): void {
+  endDisplaced(options, displaced);
+  if (!refused) return;
+  const text = "as many devices of the class as allowed are online";
+  session.end(CloseCode.DEVICE_LIMIT_REACHED, text);
+}
+
+/** Ends sessions that lost their slots; those on other instances by a kick over the bus. */
+function endDisplaced(options: DeviceSlotsOptions, displaced: readonly Claim[]): void {
+  const { instanceId, sessions } = options;
+  const remote = new Map<string, string[]>();
+  for (const claim of displaced) {
+    if (claim.instanceId === instanceId) {
+      const text = "another device or session took the device slot";
+      sessions.get(claim.sessionId)?.end(CloseCode.REPLACED, text);
+      continue;
+    }
+    const list = remote.get(claim.instanceId);
+    if (list) list.push(claim.sessionId);
+    else remote.set(claim.instanceId, [claim.sessionId]);
+  }
+  for (const [target, sessionIds] of remote) void kick(options, target, sessionIds);
+}
+
+async function kick(
+  { bus, clock, log }: DeviceSlotsOptions,
+  target: string,
+  sessionIds: readonly string[],
+): Promise<void> {
+  const body = kicksEnvelope(sessionIds, CloseCode.REPLACED);
+  for (let attempt = 1; attempt <= KICK_ATTEMPTS; attempt += 1) {
     try {
-      await this.#options.lease().unclaim(claim);
+      // The publish also succeeds when the instance has no queue: it then has no sessions either.
+      await bus.publish(target, body, AbortSignal.timeout(PUBLISH_TIMEOUT_MS));
+      return;
     } catch (error) {
-      // The place is lost to the user until the lease ends or a newer session takes it.
-      this.#options.log.warn({ event: "unclaim_failed", sessionId: session.id, err: error });
+      log.warn({ event: "kick_failed", target, sessions: sessionIds.length, err: error });
     }
-  }
-
-  /** The registry forgot us: every session claims its place again, the oldest first. */
-  async reclaim(): Promise<void> {
-    const { log, sessions } = this.#options;
-    const all = [...sessions.all()].filter(({ claim }) => claim);
-    for (let at = 0; at < all.length; at += RECLAIMS_AT_ONCE) {
-      const some = all.slice(at, at + RECLAIMS_AT_ONCE);
-      const answers = await Promise.allSettled(
-        some.map(async (session) => {
-          const claim = session.claim!;
-          this.#settle(session, await this.#ask(claim));
-          if (session.state.kind === "closed") await this.#options.lease().unclaim(claim);
-        }),
-      );
-      const failed = answers.find((answer) => answer.status === "rejected");
-      if (failed) log.warn({ event: "reclaim_failed", err: failed.reason });
-    }
-  }
-
-  async #ask(claim: Claim): Promise<Claimed> {
-    const { lease, rules } = this.#options;
-    return lease().claim(claim, await rules.of(claim.deviceClass));
-  }
-
-  #settle(session: Session, { refused, displaced }: Claimed): void {
-    this.#displace(displaced);
-    if (!refused) return;
-    const text = "as many devices of the class as allowed are online";
-    session.end(CloseCode.DEVICE_LIMIT_REACHED, text);
-  }
-
-  #displace(losers: readonly Claim[]): void {
-    const { instanceId, sessions } = this.#options;
-    const remote = new Map<string, string[]>();
-    for (const loser of losers) {
-      if (loser.instanceId === instanceId) {
-        const text = "another device or session took the place";
-        sessions.get(loser.sessionId)?.end(CloseCode.REPLACED, text);
-        continue;
-      }
-      const list = remote.get(loser.instanceId);
-      if (list) list.push(loser.sessionId);
-      else remote.set(loser.instanceId, [loser.sessionId]);
-    }
-    for (const [target, sessionIds] of remote) void this.#kick(target, sessionIds);
-  }
-
-  async #kick(target: string, sessionIds: readonly string[]): Promise<void> {
-    const { bus, clock, log } = this.#options;
-    const body = kicksEnvelope(sessionIds, CloseCode.REPLACED);
-    for (let attempt = 1; attempt <= KICK_ATTEMPTS; attempt += 1) {
-      try {
-        // An instance without a queue has no sessions either.
-        await bus.publish(target, body, AbortSignal.timeout(PUBLISH_TIMEOUT_MS));
-        return;
-      } catch (error) {
-        log.warn({ event: "kick_failed", target, sessions: sessionIds.length, err: error });
-      }
-      await new Promise<void>((resolve) => clock.after(KICK_PAUSE_MS * attempt, resolve));
-    }
+    await new Promise<void>((resolve) => clock.after(KICK_BACKOFF_MS * attempt, resolve));
   }
 }
 

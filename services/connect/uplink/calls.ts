@@ -10,60 +10,57 @@ import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { rpcResultFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 
-export interface RpcOptions {
+export interface CallsOptions {
   methods: MethodTable;
   clock: Clock;
   log: Log;
   config: { readonly callsInFlight: number; readonly callTimeoutMs: number };
 }
 
-/** When a refused call may be tried again. */
+/** When a device may retry a refused call. */
 const RETRY_AFTER_MS = 1_000;
 
-/** Makes calls of public methods for devices, as the user of the session. */
-export class Calls {
-  readonly #options: RpcOptions;
-
-  constructor(options: RpcOptions) {
-    this.#options = options;
+/**
+ * Calls a public method as the user of the session and sends the result to the device. A session
+ * with too many calls in flight gets OVERLOADED, a closed one gets no answer. Never rejects.
+ */
+export async function answerCall(
+  { clock, config, methods, log }: CallsOptions,
+  session: Session,
+  { callId, method, request }: Rpc,
+): Promise<void> {
+  if (session.callsInFlight >= config.callsInFlight) {
+    const error = fail(ErrorReason.OVERLOADED, "too many calls at once", {
+      retryAfterMs: RETRY_AFTER_MS,
+    });
+    session.sendRequired(rpcResultFrame(callId, rpcError(error)));
+    return;
   }
-
-  /** Makes the call and answers it. Never rejects; a session that has closed gets no answer. */
-  async take(session: Session, token: string, { callId, method, request }: Rpc): Promise<void> {
-    const { clock, config, methods, log } = this.#options;
-    if (session.callsInFlight >= config.callsInFlight) {
-      const error = fail(ErrorReason.OVERLOADED, "too many calls at once", {
-        retryAfterMs: RETRY_AFTER_MS,
-      });
-      session.sendRequired(rpcResultFrame(callId, rpcError(error)));
-      return;
-    }
-    session.callsInFlight += 1;
-    const stop = new AbortController();
-    const abort = () => stop.abort(new ConnectError("the session has closed", Code.Canceled));
-    session.ended.addEventListener("abort", abort, { once: true });
-    const timer = clock.after(config.callTimeoutMs, () =>
-      stop.abort(new ConnectError("the call took too long", Code.DeadlineExceeded)),
-    );
-    let outcome: Uint8Array | RpcError;
-    try {
-      const headers = new Headers({ authorization: `Bearer ${token}` });
-      headers.set(PEER_HEADER, session.socket.peer);
-      const { userId } = session.caller ?? {};
-      outcome = await methods.call(method, request, headers, stop.signal, userId);
-    } catch (error) {
-      if (!(error instanceof ConnectError)) log.error({ event: "rpc_fault", method, err: error });
-      outcome = rpcError(error);
-    } finally {
-      timer.stop();
-      session.ended.removeEventListener("abort", abort);
-      session.callsInFlight -= 1;
-    }
-    if (session.isOpen) session.sendRequired(rpcResultFrame(callId, outcome));
+  session.callsInFlight += 1;
+  const stop = new AbortController();
+  const abort = () => stop.abort(new ConnectError("the session has closed", Code.Canceled));
+  session.ended.addEventListener("abort", abort, { once: true });
+  const timer = clock.after(config.callTimeoutMs, () =>
+    stop.abort(new ConnectError("the call took too long", Code.DeadlineExceeded)),
+  );
+  let outcome: Uint8Array | RpcError;
+  try {
+    const { token, userId } = session.caller ?? {};
+    const headers = new Headers({ authorization: `Bearer ${token}` });
+    headers.set(PEER_HEADER, session.socket.peer);
+    outcome = await methods.call(method, request, headers, stop.signal, userId);
+  } catch (error) {
+    if (!(error instanceof ConnectError)) log.error({ event: "rpc_fault", method, err: error });
+    outcome = rpcError(error);
+  } finally {
+    timer.stop();
+    session.ended.removeEventListener("abort", abort);
+    session.callsInFlight -= 1;
   }
+  if (session.isOpen) session.sendRequired(rpcResultFrame(callId, outcome));
 }
 
-/** What a device may know of an error: of faults of ours nothing but that there was one. */
+/** The error that a device may see. An internal fault shows nothing but INTERNAL. */
 function rpcError(error: unknown): RpcError {
   const known =
     error instanceof ConnectError ? error : fail(ErrorReason.INTERNAL, "internal error");
