@@ -13,18 +13,18 @@ import {
 } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
 import { BYTES, FieldReader, readVarint, readVarint64, scan, VARINT } from "#platform/wire.ts";
 
-/** Entries of one conversation for channels; the entries stay encoded. */
+/** Entries of one conversation for some channels. The entries stay encoded. */
 export interface Delivery {
   readonly channels: readonly string[];
   readonly conversationId: string;
-  /** Sequence of the last entry; they are contiguous. */
+  /** Sequence of the last entry. The entries are contiguous. */
   readonly last: number;
   readonly entries: readonly Uint8Array[];
-  /** The session that each entry came from; empty for none. */
+  /** Per entry: the id of the session that sent it; empty for none. */
   readonly origins: readonly string[];
 }
 
-/** An envelope taken apart as far as it is needed. */
+/** A decoded Envelope whose deliveries keep their entries encoded. */
 export interface DecodedEnvelope {
   readonly memberships: readonly Membership[];
   readonly deliveries: readonly Delivery[];
@@ -34,8 +34,8 @@ export interface DecodedEnvelope {
 }
 
 /**
- * Takes an encoded Envelope apart. Deliveries are read by hand: they are the hot path, and decoding
- * them costs as much as everything else that is done for them. Throws when it is malformed.
+ * Decodes an Envelope. Deliveries are the hot path and are read from the wire format directly: the
+ * generated decoder would cost as much as all other work for them. Throws when it is malformed.
  */
 export function readEnvelope(body: Uint8Array): DecodedEnvelope {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
@@ -82,7 +82,7 @@ function readDelivery(bytes: Buffer, from: number, to: number): Delivery {
   return { channels, conversationId, last, entries, origins };
 }
 
-/** An envelope that closes sessions on another instance. */
+/** An encoded Envelope that closes sessions on another instance. */
 export function kicksEnvelope(sessionIds: readonly string[], code: CloseCode): Uint8Array {
   const kicks = sessionIds.map((sessionId) => ({ sessionId, code }));
   return toBinary(EnvelopeSchema, create(EnvelopeSchema, { kicks }));

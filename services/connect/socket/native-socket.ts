@@ -2,8 +2,8 @@ import type * as uWS from "uWebSockets.js";
 import type { Sent, Socket } from "./socket.ts";
 
 /**
- * Queued bytes from which on a socket is terminated instead of closed with a code: the peer does not
- * read, so a close frame would only take memory.
+ * Queued bytes from which on a socket is terminated instead of closed with a code: the peer does
+ * not read, so a close frame would only take memory.
  */
 const CLOSE_FRAME_LIMIT_BYTES = 65_536;
 
@@ -24,7 +24,8 @@ export interface Attached<T> {
 /**
  * Sockets with frames to be flushed at the end of the next turn of the event loop. The result of a
  * send, and the frames that the other user wrote meanwhile, leave in one system call, which costs
- * more than the rest of a frame (measured: 17 % more messages a second with one in flight per user).
+ * more than the rest of a frame (measured: 17 % more messages a second with one in flight per
+ * user).
  */
 export class WriteQueue<T> {
   #sockets: NativeSocket<T>[] = [];

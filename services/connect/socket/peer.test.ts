@@ -7,7 +7,7 @@ import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { type ConnectHarness, startConnectHarness } from "../../../test/connect-harness.ts";
 
-/** Opens a WebSocket with a header of the test's own, ends it, and returns where it came from. */
+/** Opens and closes a WebSocket with a peer header. Returns the peer address that was logged. */
 async function peerOf(harness: ConnectHarness, header: (key: string) => string | undefined) {
   const key = randomBytes(16).toString("base64");
   const peer = header(key);
@@ -30,7 +30,7 @@ async function peerOf(harness: ConnectHarness, header: (key: string) => string |
   }
 }
 
-test("where a socket comes from is what our gateway says, and what nobody else says", async (t) => {
+test("the peer address of a socket is the one that the gateway proves; an unproven one is ignored", async (t) => {
   const harness = await startConnectHarness(t);
   const proof = createPeerProof("a mesh secret of tests");
   const address = "203.0.113.7";

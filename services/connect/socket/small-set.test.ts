@@ -4,38 +4,38 @@ import { SmallSet } from "./small-set.ts";
 
 const [one, two] = [{ name: "one" }, { name: "two" }];
 
-test("it is a set, whether it holds nothing, one thing or several", () => {
-  const few = new SmallSet<{ name: string }>();
+test("it behaves as a set with no member, one or several", () => {
+  const set = new SmallSet<{ name: string }>();
   const holds = (...all: { name: string }[]) => {
-    assert.deepEqual([...few], all);
-    assert.equal(few.size, all.length);
+    assert.deepEqual([...set], all);
+    assert.equal(set.size, all.length);
   };
   holds();
-  assert.equal(few.delete(one), false);
-  few.add(one);
-  few.add(one);
+  assert.equal(set.delete(one), false);
+  set.add(one);
+  set.add(one);
   holds(one);
-  assert.equal(few.delete(two), false);
-  few.add(two);
-  few.add(one);
+  assert.equal(set.delete(two), false);
+  set.add(two);
+  set.add(one);
   holds(one, two);
-  assert.equal(few.delete(one), true);
-  assert.equal(few.delete(one), false);
+  assert.equal(set.delete(one), true);
+  assert.equal(set.delete(one), false);
   holds(two);
-  assert.equal(few.delete(two), true);
+  assert.equal(set.delete(two), true);
   holds();
-  few.add(one);
+  set.add(one);
   holds(one);
 });
 
-test("what is deleted while it is gone through is not met any more", () => {
-  const few = new SmallSet<{ name: string }>();
-  few.add(one);
-  few.add(two);
-  const met: string[] = [];
-  for (const { name } of few) {
-    met.push(name);
-    few.delete(two);
+test("a member deleted during iteration is not visited", () => {
+  const set = new SmallSet<{ name: string }>();
+  set.add(one);
+  set.add(two);
+  const visited: string[] = [];
+  for (const { name } of set) {
+    visited.push(name);
+    set.delete(two);
   }
-  assert.deepEqual(met, ["one"]);
+  assert.deepEqual(visited, ["one"]);
 });

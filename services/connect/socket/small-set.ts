@@ -1,34 +1,34 @@
 /**
- * A set that nearly always holds one thing, or none: it takes a fifth of the memory of a Set then. Of
- * anything but Sets. What is added while it is gone through need not be met.
+ * A set optimised for zero or one member: it then takes a fifth of the memory of a Set. Members
+ * must not be Sets. Iteration may skip members that are added meanwhile.
  */
 export class SmallSet<T extends object> implements Iterable<T> {
-  #held: T | Set<T> | undefined;
+  #members: T | Set<T> | undefined;
 
   get size(): number {
-    const held = this.#held;
-    return held instanceof Set ? held.size : Number(held !== undefined);
+    const members = this.#members;
+    return members instanceof Set ? members.size : Number(members !== undefined);
   }
 
-  add(one: T): void {
-    const held = this.#held;
-    if (held instanceof Set) held.add(one);
-    else if (held === undefined) this.#held = one;
-    else if (held !== one) this.#held = new Set([held, one]);
+  add(member: T): void {
+    const members = this.#members;
+    if (members instanceof Set) members.add(member);
+    else if (members === undefined) this.#members = member;
+    else if (members !== member) this.#members = new Set([members, member]);
   }
 
-  /** Whether it was there. */
-  delete(one: T): boolean {
-    const held = this.#held;
-    if (held instanceof Set) return held.delete(one);
-    if (held !== one) return false;
-    this.#held = undefined;
+  /** Returns whether it was a member. */
+  delete(member: T): boolean {
+    const members = this.#members;
+    if (members instanceof Set) return members.delete(member);
+    if (members !== member) return false;
+    this.#members = undefined;
     return true;
   }
 
   [Symbol.iterator](): IterableIterator<T> {
-    const held = this.#held;
-    if (held instanceof Set) return held.values();
-    return (held === undefined ? [] : [held]).values();
+    const members = this.#members;
+    if (members instanceof Set) return members.values();
+    return (members === undefined ? [] : [members]).values();
   }
 }

@@ -12,7 +12,7 @@ import { listenSockets } from "./socket-server.ts";
 
 const MAX_BACKPRESSURE_BYTES = 131_072;
 
-/** A session whose device has stopped reading: so much waits for it that little more is kept. */
+/** A session whose device does not read, with a nearly full queue. */
 async function stuck(t: TestContext) {
   let session: Session | undefined;
   let end: ((end: SessionEnd) => void) | undefined;
@@ -46,11 +46,11 @@ async function stuck(t: TestContext) {
   t.after(async () => void device.socket.destroy());
   device.socket.pause();
   const { socket } = session!;
-  // Nothing waits before the system's own buffers are full.
+  // Frames are queued here only when the buffers of the operating system are full.
   while (socket.waitingBytes() < 100_000) {
     socket.send(new Uint8Array(30_000));
     socket.subscribe("g:77");
-    // The system moves on what it took, and takes more.
+    // The operating system moves its buffers and accepts more bytes.
     await turn();
     await turn();
   }
@@ -60,14 +60,14 @@ async function stuck(t: TestContext) {
 
 const cutOff: SessionEnd = { code: 1006, text: "the device does not read" };
 
-test("a device is cut off when a group's frames leave no room for what it was told before", async (t) => {
+test("a device is disconnected when frames of a group leave no room for a required frame sent before them", async (t) => {
   const { session, sockets, ended } = await stuck(t);
   session.sendRequired(new Uint8Array(10));
   for (let i = 0; i < 2; i++) sockets.publish("g:77", new Uint8Array(65_536));
   assert.deepEqual(await ended, cutOff);
 });
 
-test("a device is cut off when of what it was told in one moment not all is kept", async (t) => {
+test("a device is disconnected when a flush drops one of several required frames", async (t) => {
   const { session, ended } = await stuck(t);
   for (const bytes of [60_000, 10]) session.sendRequired(new Uint8Array(bytes));
   assert.deepEqual(await ended, cutOff);
