@@ -10,7 +10,7 @@ import { HandClock } from "../../../test/clock.ts";
 import { type ConnectHarness, startConnectHarness } from "../../../test/connect-harness.ts";
 import { SlowReader } from "../../../test/slow-reader.ts";
 
-/** Delivers `count` entries of 32 KiB of a conversation to a channel, one envelope each. */
+/** Delivers `count` entries of 32 KiB of a conversation to a channel, one per envelope. */
 async function flood(
   harness: ConnectHarness,
   options: { channel: string; id: string; count: number; from?: number },
@@ -31,7 +31,7 @@ async function flood(
         },
       ],
     });
-    // As over a network: what was published is taken before more comes.
+    // As over a network: published envelopes are consumed before more arrive.
     if (sequence % 8 === 0) await new Promise<void>((resolve) => setImmediate(resolve));
   }
 }
@@ -42,11 +42,11 @@ const NOISE_BYTES = COUNT * 32_768;
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
-for (const [what, channel, id] of [
+for (const [source, channel, id] of [
   ["its own channel", userChannel("1"), "500"],
   ["a group", groupChannel("77"), "77"],
 ] as const) {
-  test(`a device that does not read ${what} costs a bounded amount of memory and is told to sync when it reads`, async (t) => {
+  test(`a device that does not read ${source} costs a bounded amount of memory and must sync when it reads`, async (t) => {
     const clock = new HandClock();
     const harness = await startConnectHarness(t, { clock });
     await harness.ingress.member("77", "1", true);
@@ -55,7 +55,8 @@ for (const [what, channel, id] of [
     t.after(async () => void slow.socket.destroy());
     const witness = await harness.device("2");
     slow.socket.pause();
-    // The first half brings the process to its working size, the second must not add to it.
+    // The first half grows the process to its working size, the second half must not grow it
+    // further.
     await flood(harness, { channel, id, count: COUNT });
     collectGarbage();
     const before = process.memoryUsage.rss();
@@ -72,7 +73,7 @@ for (const [what, channel, id] of [
   });
 }
 
-test("a device that does not read for too long is cut off", async (t) => {
+test("a device that does not read for too long is disconnected", async (t) => {
   const clock = new HandClock();
   const harness = await startConnectHarness(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
   const slow = await SlowReader.open(harness.port, await harness.issuer.token());

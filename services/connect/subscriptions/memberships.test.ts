@@ -6,7 +6,7 @@ import type { RawDevice } from "../../../test/raw.ts";
 
 const GROUP_ID = "77";
 
-/** Sends to the group; resolves when the instance has handed the entry to whoever hears it. */
+/** Sends to the group; resolves when the instance has delivered the entry to its sessions. */
 async function say(from: RawDevice, clientMessageId: string): Promise<void> {
   const content = { kind: { case: "text", value: { text: clientMessageId } } };
   const target = { case: "conversationId", value: GROUP_ID };
@@ -17,10 +17,10 @@ async function say(from: RawDevice, clientMessageId: string): Promise<void> {
   await from.next("deliver", ({ entries }) => entries[0]!.clientMessageId === clientMessageId);
 }
 
-/** Resolves when the instance has asked the log for groups so many times in all. */
+/** Resolves when the instance has looked up groups `times` times in total. */
 async function lookedUp(harness: ConnectHarness, device: RawDevice, times: number): Promise<void> {
   while (harness.ingress.lookUps < times) await device.roundTrip();
-  // The answer is there with the next turn of the event loop.
+  // The answer arrives in the next turn of the event loop.
   await device.roundTrip();
 }
 
@@ -29,7 +29,7 @@ async function heard(device: RawDevice): Promise<string[]> {
   return device.seen("deliver").flatMap(({ entries }) => entries.map((e) => e.clientMessageId));
 }
 
-test("who left a group does not hear it again when the bus tells of the joining once more", async (t) => {
+test("a former member does not hear the group when the bus delivers a duplicate of the old joining", async (t) => {
   const harness = await startConnectHarness(t);
   await harness.ingress.member(GROUP_ID, "1", true);
   await harness.ingress.member(GROUP_ID, "2", true);
@@ -44,7 +44,7 @@ test("who left a group does not hear it again when the bus tells of the joining 
   assert.deepEqual(await heard(ben), []);
 });
 
-test("a member goes on hearing the group when the bus tells of an old leaving too late", async (t) => {
+test("a member still hears the group when the bus delivers an old leaving late", async (t) => {
   const harness = await startConnectHarness(t);
   await harness.ingress.member(GROUP_ID, "1", true);
   await harness.ingress.member(GROUP_ID, "2", true);
@@ -58,7 +58,7 @@ test("a member goes on hearing the group when the bus tells of an old leaving to
   assert.deepEqual(await heard(ben), ["m1"]);
 });
 
-test("changes of membership while the registry had forgotten the instance are found out", async (t) => {
+test("membership changes are found after the registry had lost the instance", async (t) => {
   const clock = new HandClock();
   const harness = await startConnectHarness(t, { clock });
   await harness.ingress.member(GROUP_ID, "1", true);
@@ -76,15 +76,15 @@ test("changes of membership while the registry had forgotten the instance are fo
   assert.deepEqual(await heard(cai), ["m1"]);
 });
 
-test("a membership that the bus swallowed is found out with the first entry that the sweep misses", async (t) => {
+test("a membership that the bus lost is found with the first missed entry that the sweep finds", async (t) => {
   const clock = new HandClock();
   const harness = await startConnectHarness(t, { clock });
   await harness.ingress.member(GROUP_ID, "1", true);
   const ana = await harness.device("1");
   const ben = await harness.device("2");
-  harness.ingress.swallow = true;
+  harness.ingress.dropPublishes = true;
   await harness.ingress.member(GROUP_ID, "2", true);
-  harness.ingress.swallow = false;
+  harness.ingress.dropPublishes = false;
   await say(ana, "m1");
   assert.deepEqual(await heard(ben), []);
   clock.advance(25_000);
@@ -96,7 +96,7 @@ test("a membership that the bus swallowed is found out with the first entry that
   assert.deepEqual(await heard(ben), ["m2"]);
 });
 
-test("a channel that the registry alone forgot is joined again once the sweep finds what it cost", async (t) => {
+test("a channel that only the registry lost is joined again when the sweep finds a missed entry", async (t) => {
   const clock = new HandClock();
   const harness = await startConnectHarness(t, { clock });
   const ana = await harness.device("1");
@@ -107,7 +107,7 @@ test("a channel that the registry alone forgot is joined again once the sweep fi
   const target = { case: "userId", value: "2" };
   ana.send({ case: "send", value: { target, clientMessageId: "m1", content } });
   await ana.next("sendResults");
-  // The registry knows the instance by ana: ben hears it all the same. So both are forgotten.
+  // The registry still locates the instance through ana, so ben hears the entry. Remove both.
   await ben.next("deliver");
   hears.clear();
   ana.send({ case: "send", value: { target, clientMessageId: "m2", content } });

@@ -3,7 +3,7 @@ import { syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Channels, Watermark } from "./channels.ts";
 
-/** What was last delivered of a conversation to one of the session's channels. */
+/** The watermark of a conversation on the session's channel for it. */
 function watermarkOf(
   session: Session,
   conversationId: string,
@@ -16,7 +16,7 @@ function watermarkOf(
   return name ? channels.get(name)?.watermarks?.get(conversationId) : undefined;
 }
 
-/** Up to which sequence a session was sent a conversation, or has it anyway. */
+/** The last sequence of a conversation that was sent to the session or that it has acknowledged. */
 export function lastSentSequence(
   session: Session,
   conversationId: string,
@@ -32,25 +32,26 @@ export function lastSentSequence(
 }
 
 /**
- * Tells a session that can take frames again of every conversation of which it missed something.
- * Returns whether more was missed than was remembered.
+ * Sends SyncRequired for every conversation with missed entries, to a session that has room for
+ * frames. Returns whether cursors with missed entries were evicted: only a sweep finds those
+ * conversations.
  */
 export function requireSync(session: Session, channels: Channels): boolean {
   const { cursors } = session;
-  const lacking = new Set(cursors.takeMissed());
+  const missed = new Set(cursors.takeMissed());
   if (session.missedGroupEntries) {
     session.missedGroupEntries = false;
     for (const groupId of cursors.groups()) {
       const watermark = channels.get(groupChannel(groupId))?.watermarks?.get(groupId);
       const acked = cursors.acked(groupId) ?? (watermark?.first ?? 1) - 1;
-      if (watermark && watermark.last > acked) lacking.add(groupId);
+      if (watermark && watermark.last > acked) missed.add(groupId);
     }
   }
-  for (const conversationId of lacking) {
+  for (const conversationId of missed) {
     const last = watermarkOf(session, conversationId, channels)?.last ?? 0;
     session.sendRequired(syncRequiredFrame(conversationId, last));
   }
-  const forgot = cursors.evictedMissed;
+  const evicted = cursors.evictedMissed;
   cursors.evictedMissed = false;
-  return forgot;
+  return evicted;
 }
