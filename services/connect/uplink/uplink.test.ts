@@ -26,7 +26,7 @@ async function results(device: RawDevice, count: number): Promise<string[]> {
 const stored = (harness: ConnectHarness, conversationId: string): number =>
   harness.ingress.entries.get(conversationId)?.length ?? 0;
 
-test("what arrives while a batch is on its way goes with the next, within its bounds", async (t) => {
+test("sends that arrive while a batch is in flight join the next batch, within its bounds", async (t) => {
   const harness = await startConnectHarness(t, {
     config: { uplinkLanes: 1, uplinkBatchSends: 16 },
   });
@@ -36,13 +36,13 @@ test("what arrives while a batch is on its way goes with the next, within its bo
   assert.deepEqual(
     ids,
     Array.from({ length: 100 }, (_, i) => `m${i}`),
-    "results come in the order of the sends",
+    "results arrive in the order of the sends",
   );
   assert.ok(harness.ingress.batches.length < 50, `${harness.ingress.batches.length} batches`);
   assert.ok(Math.max(...harness.ingress.batches) <= 16);
 });
 
-test("a batch is bounded in bytes, but a single send always goes", async (t) => {
+test("a batch is bounded in bytes, but a single larger send is still sent", async (t) => {
   const harness = await startConnectHarness(t, {
     config: { uplinkLanes: 1, uplinkBatchBytes: 1_024 },
   });
@@ -53,7 +53,7 @@ test("a batch is bounded in bytes, but a single send always goes", async (t) => 
   assert.ok(Math.max(...harness.ingress.batches) <= Math.floor(1_024 / bytes));
 });
 
-test("a full instance refuses sends and stores nothing of them", async (t) => {
+test("an instance with a full queue refuses sends and stores none of them", async (t) => {
   const harness = await startConnectHarness(t, { config: { uplinkQueueSends: 3 } });
   const ana = await harness.device("1");
   harness.ingress.down = true;
@@ -64,7 +64,7 @@ test("a full instance refuses sends and stores nothing of them", async (t) => {
   assert.equal(stored(harness, "1000002"), 3);
 });
 
-test("a send whose target cannot be read is refused and the session goes on", async (t) => {
+test("a send with an unreadable target is refused and the session stays open", async (t) => {
   const harness = await startConnectHarness(t);
   const ana = await harness.device("1");
   ana.sendBytes(Uint8Array.of(0x12, 2, 0x32, 0));
@@ -76,7 +76,7 @@ test("a send whose target cannot be read is refused and the session goes on", as
   assert.deepEqual(await results(ana, 1), ["good"]);
 });
 
-test("when a batch is refused, what its session sent after it is refused too and overtakes nothing", async (t) => {
+test("when a batch is refused, later sends of its session are refused too and overtake nothing", async (t) => {
   const config = { uplinkLanes: 1, uplinkBatchSends: 1, uplinkRetryMs: 0 };
   const harness = await startConnectHarness(t, { config });
   const ana = await harness.device("1");
