@@ -6,7 +6,7 @@ import { startConnectHarness } from "../../test/connect-harness.ts";
 import { RawDevice } from "../../test/raw.ts";
 import { toUser } from "./uplink/sends.fixture.ts";
 
-test("a send is accepted and reaches the other user and the sender's other device, not its origin", async (t) => {
+test("a send is accepted and reaches the other user and the sender's other device, but not its origin", async (t) => {
   const harness = await startConnectHarness(t);
   const ana = await harness.device("1", "a1");
   const anaToo = await harness.device("1", "a2");
@@ -22,7 +22,7 @@ test("a send is accepted and reaches the other user and the sender's other devic
   assert.equal(ana.seen("deliver").length, 0);
 });
 
-test("connect refuses a port that is taken with an error that says so", async (t) => {
+test("connect rejects with a clear error when the port is taken", async (t) => {
   const harness = await startConnectHarness(t);
   const second = startConnectHarness(t, {
     config: { port: harness.port },
@@ -31,7 +31,7 @@ test("connect refuses a port that is taken with an error that says so", async (t
   await assert.rejects(second, /cannot listen on .*EADDRINUSE/);
 });
 
-test("a subprotocol that is not ours, and any other path, is refused", async (t) => {
+test("another subprotocol and any other path are refused", async (t) => {
   const harness = await startConnectHarness(t);
   const foreign = new WebSocket(`${harness.address.replace("http", "ws")}/ws`, "other.v1");
   await new Promise((resolve) => foreign.addEventListener("error", resolve));
@@ -39,7 +39,7 @@ test("a subprotocol that is not ours, and any other path, is refused", async (t)
   assert.equal((await fetch(`${harness.address}/healthz`)).status, 200);
 });
 
-test("a token that is forged, expired or revoked opens nothing", async (t) => {
+test("a token that is forged, expired or revoked opens no session", async (t) => {
   const clock = new HandClock();
   const harness = await startConnectHarness(t, { clock });
   const say = async (token: string) => {
@@ -84,7 +84,7 @@ test("a fresh token of the same device keeps the session, one of another user en
   clock.advance(500_000);
   const dcl = 3;
   const fresh = await harness.issuer.token({ sub: "1", did: "a", sid: "l1-a", dcl });
-  // Verified once, it is known: nothing is left to wait for when it comes.
+  // The verifier caches it, so that Renew completes without a wait.
   await harness.issuer.verifier.verify(fresh);
   ana.send({ case: "renew", value: { accessToken: fresh } });
   await ana.roundTrip();
@@ -95,7 +95,7 @@ test("a fresh token of the same device keeps the session, one of another user en
   assert.equal((await ana.closed).code, CloseCode.TOKEN_INVALID);
 });
 
-test("a login that ends closes its sessions and no others", async (t) => {
+test("a revoked login closes its own sessions and no others", async (t) => {
   const harness = await startConnectHarness(t);
   const ana = await harness.device("1", "a");
   const other = await harness.device("1", "b");
@@ -118,7 +118,7 @@ test("a second device of a class kicks the first, also on another instance", asy
   await third.roundTrip();
 });
 
-test("sends are repeated while the server is away, then refused as unavailable", async (t) => {
+test("sends are retried while the server is unavailable, then refused as unavailable", async (t) => {
   const clock = new HandClock();
   const harness = await startConnectHarness(t, { clock });
   const ana = await harness.device("1");
@@ -162,7 +162,7 @@ test("too many frames a second close the session", async (t) => {
   assert.equal((await ana.closed).code, CloseCode.RATE_LIMITED);
 });
 
-test("typing signals are joined and passed on", async (t) => {
+test("typing signals reach the server", async (t) => {
   const harness = await startConnectHarness(t);
   const ana = await harness.device("1");
   ana.send({ case: "typing", value: { conversationId: "1000002", typing: true } });
@@ -170,17 +170,17 @@ test("typing signals are joined and passed on", async (t) => {
   assert.equal(harness.ingress.signals[0]!.senderId, "1");
 });
 
-test("when the registry forgot the instance, everything is entered again and swept", async (t) => {
+test("after the registry lost the instance, the instance rejoins everything and sweeps", async (t) => {
   const clock = new HandClock();
   const harness = await startConnectHarness(t, { clock });
   const ana = await harness.device("1");
   const ben = await harness.device("2");
   assert.deepEqual(await harness.registry.locate(["u:2"]), [["connect-0"]]);
-  harness.ingress.swallow = true;
+  harness.ingress.dropPublishes = true;
   ana.send(toUser("2", "m1"));
   await ana.next("sendResults");
-  harness.ingress.swallow = false;
-  // The lease runs out before it can be renewed.
+  harness.ingress.dropPublishes = false;
+  // The lease expires before it can be renewed.
   await harness.forgetInstance();
   clock.advance(6_000);
   await ben.roundTrip();
@@ -190,7 +190,7 @@ test("when the registry forgot the instance, everything is entered again and swe
   assert.equal((await ben.next("syncRequired")).lastSequence, 1n);
 });
 
-test("a stopping instance tells its sessions to move and closes those that stay", async (t) => {
+test("a stopping instance sends Move to its sessions and closes those that stay", async (t) => {
   const harness = await startConnectHarness(t);
   const ana = await harness.device("1");
   const stopping = harness.stop();
@@ -202,7 +202,7 @@ test("a stopping instance tells its sessions to move and closes those that stay"
   assert.deepEqual(await harness.registry.instances("connect"), []);
 });
 
-test("a session that ends leaves no claim and no channel", async (t) => {
+test("a session that ends releases its device slot and its channel", async (t) => {
   const harness = await startConnectHarness(t);
   const ana = await harness.device("1");
   await ana.close();
@@ -234,7 +234,7 @@ test("frames that are text, too large or a second Hello close with their codes",
   assert.equal((await twice.closed).code, CloseCode.PROTOCOL_ERROR);
 });
 
-test("calls over the socket run as the session's user, bounded, and answer errors of the contract", async (t) => {
+test("calls over the socket run as the session's user, are bounded, and answer with errors of the contract", async (t) => {
   const waiting: (() => void)[] = [];
   const tokens: (string | null)[] = [];
   const harness = await startConnectHarness(t, {

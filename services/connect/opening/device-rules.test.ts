@@ -15,7 +15,7 @@ import { DeviceRules } from "./device-rules.ts";
 const { MOBILE, WEB } = DeviceClass;
 const REFUSE = DeviceExcess.REFUSE_NEW;
 
-test("where the new one is refused, it is told so and those before it stay", async (t) => {
+test("under a rule that refuses new devices, a new device gets the reason and the older ones stay", async (t) => {
   const rules = () => [{ deviceClass: WEB, maxDevices: 2, excess: REFUSE }];
   const harness = await startConnectHarness(t, { rules });
   const other = await startConnectHarness(t, { rules, with: harness, instanceId: "connect-1" });
@@ -27,7 +27,7 @@ test("where the new one is refused, it is told so and those before it stay", asy
   assert.equal((await third.next("kick")).code, CloseCode.DEVICE_LIMIT_REACHED);
   assert.equal((await third.closed).code, CloseCode.DEVICE_LIMIT_REACHED);
   await Promise.all([first.roundTrip(), second.roundTrip()]);
-  // A device that is online already comes back on its own place.
+  // A device that is already online reconnects into its own slot.
   const again = await other.device("1", "a", WEB);
   assert.equal((await first.closed).code, CloseCode.REPLACED);
   await again.roundTrip();
@@ -43,7 +43,7 @@ test("a class without a rule may have no device online", async (t) => {
   assert.equal((await device.closed).code, CloseCode.DEVICE_LIMIT_REACHED);
 });
 
-test("rules are asked for again; while auth is away the last ones hold", async () => {
+test("rules are polled; while auth is unavailable the cached rules stay in force", async () => {
   const clock = new HandClock();
   let maxDevices = 1;
   let away = true;

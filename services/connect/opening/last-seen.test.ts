@@ -3,12 +3,12 @@ import { test } from "node:test";
 import { HandClock } from "../../../test/clock.ts";
 import { startConnectHarness } from "../../../test/connect-harness.ts";
 
-/** Waits until auth was told so many times. */
+/** Waits until auth was called `count` times. */
 async function calls(harness: { seenBatches: readonly unknown[][] }, count: number): Promise<void> {
   while (harness.seenBatches.length < count) await new Promise(setImmediate);
 }
 
-test("auth is told when a session opens, every few minutes, and when it ends; never by heartbeat", async (t) => {
+test("auth gets a report when a session opens, every few minutes, and when it ends, but not per heartbeat", async (t) => {
   const clock = new HandClock();
   const config = { heartbeatIntervalMs: 60_000, lastSeenMs: 300_000, lastSeenLingerMs: 0 };
   const harness = await startConnectHarness(t, { clock, config });
@@ -28,7 +28,7 @@ test("auth is told when a session opens, every few minutes, and when it ends; ne
   );
 });
 
-test("what happens in one moment is told in one call, each login once, and before the instance stops", async (t) => {
+test("reports that linger together go in one call, once per login, and are flushed before the instance stops", async (t) => {
   const clock = new HandClock();
   const harness = await startConnectHarness(t, { clock, config: { lastSeenLingerMs: 1_000 } });
   const ana = await harness.device("1", "a");
