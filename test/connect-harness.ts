@@ -28,14 +28,16 @@ export interface HarnessOptions {
   config?: Partial<ConnectConfig>;
   clock?: Clock;
   methods?: MethodTable;
-  /** The device policy, asked for each time; one phone and desktop, many others when absent. */
+  /**
+   * The device policy, read at each poll. Absent: one mobile and one desktop, many other devices.
+   */
   rules?: () => readonly MessageInitShape<typeof DeviceRuleSchema>[];
   instanceId?: string;
-  /** Another harness to share bus, registry, log and issuer with. */
+  /** Another harness to share bus, registry, conversation log and token issuer with. */
   with?: ConnectHarness;
 }
 
-/** A connect instance with everything around it in memory. */
+/** A connect instance whose dependencies are all in memory. */
 export interface ConnectHarness {
   readonly address: string;
   readonly port: number;
@@ -45,25 +47,25 @@ export interface ConnectHarness {
   readonly bus: Bus;
   readonly registry: Registry;
   readonly hub: Hub;
-  /** Lines of the log with an event. */
+  /** Lines that the instance logged. */
   readonly events: { event: string; [key: string]: unknown }[];
-  /** What auth was told of logins online, call by call. */
+  /** Reports of online logins that auth received, one list per call. */
   readonly seenBatches: { readonly loginId: string; readonly seenAtMs: number }[][];
-  /** Makes the registry forget everything. */
+  /** Makes the registry lose all instances and claims. */
   forgetInstance(): Promise<void>;
-  /** Ends a login as auth would tell it. */
+  /** Revokes a login, as auth would announce it. */
   revoke(loginId: string): void;
-  /** A device with an open session. */
+  /** Opens a session and returns its device. */
   device(userId: string, deviceId?: string, deviceClass?: DeviceClass): Promise<RawDevice>;
   ready(): boolean;
   stop(): Promise<void>;
 }
 
-interface Ending {
+interface TestScope {
   after(close: () => Promise<void>): void;
 }
 
-const quick: Partial<ConnectConfig> = {
+const QUICK: Partial<ConnectConfig> = {
   host: "127.0.0.1",
   port: 0,
   acknowledgeLingerMs: 0,
@@ -75,15 +77,16 @@ const quick: Partial<ConnectConfig> = {
 };
 
 const EXCESS = DeviceExcess.REPLACE_OLDEST;
-const usualRules = [
+const USUAL_RULES = [
   { deviceClass: DeviceClass.MOBILE, maxDevices: 1, excess: EXCESS },
   { deviceClass: DeviceClass.DESKTOP, maxDevices: 1, excess: EXCESS },
   { deviceClass: DeviceClass.WEB, maxDevices: 100, excess: EXCESS },
   { deviceClass: DeviceClass.BOT, maxDevices: 10, excess: EXCESS },
 ];
 
+/** Starts a connect instance on a free port. It stops when the test ends. */
 export async function startConnectHarness(
-  t: Ending,
+  t: TestScope,
   options: HarnessOptions = {},
 ): Promise<ConnectHarness> {
   const clock = options.clock ?? systemClock;
@@ -108,7 +111,7 @@ export async function startConnectHarness(
     },
   });
   const connect = await startConnect({
-    config: { ...defaultsOf(connectConfig), ...quick, ...options.config },
+    config: { ...defaultsOf(connectConfig), ...QUICK, ...options.config },
     log,
     metrics,
     bus,
@@ -127,7 +130,7 @@ export async function startConnectHarness(
     ingress: createClient(IngressService, localTransport([ingress.served()], [])),
     sessions: {
       getDevicePolicy: async () =>
-        create(GetDevicePolicyResponseSchema, { rules: [...(options.rules?.() ?? usualRules)] }),
+        create(GetDevicePolicyResponseSchema, { rules: [...(options.rules?.() ?? USUAL_RULES)] }),
       async recordLastSeen({ seen = [] }) {
         seenBatches.push(
           seen.map(({ loginId = "", seenAtMs = 0n }) => ({ loginId, seenAtMs: Number(seenAtMs) })),
