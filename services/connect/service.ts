@@ -66,6 +66,9 @@ export interface ConnectDependencies {
   instance: InstanceAddress;
 }
 
+/** Heartbeat intervals without traffic after which a socket is terminated, as the last resort. */
+const IDLE_HEARTBEATS = 4;
+
 /** Back-off before the retry of a failed join. */
 const JOIN_RETRY_MS = 1_000;
 
@@ -86,7 +89,7 @@ export async function startConnect(
       port: config.port,
       maxFrameBytes: config.maxFrameBytes,
       maxBackpressureBytes: config.maxBackpressureBytes,
-      idleSeconds: Math.ceil((config.heartbeatIntervalMs * 4) / 1_000),
+      idleSeconds: Math.ceil((config.heartbeatIntervalMs * IDLE_HEARTBEATS) / 1_000),
       proof: createPeerProof(dependencies.meshSecret),
       accepting: () => stage === "running" && sessions.size < config.maxSessions,
       events: {
@@ -145,7 +148,9 @@ export async function startConnect(
   });
 }
 
-/** Creates the parts of the service and connects them. The sweep and the time-outs do not run yet. */
+/**
+ * Creates the parts of the service and connects them. The sweep and the time-outs do not run yet.
+ */
 function createParts(options: {
   dependencies: ConnectDependencies;
   registration: Registration;

@@ -105,7 +105,7 @@ function applyAnswer(
 ): void {
   endDisplaced(options, displaced);
   if (!refused) return;
-  const text = "as many devices of the class as allowed are online";
+  const text = "the limit of online devices of this class is reached";
   session.end(CloseCode.DEVICE_LIMIT_REACHED, text);
 }
 

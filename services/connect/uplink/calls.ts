@@ -9,6 +9,7 @@ import type { MethodTable } from "#platform/rpc/calling/methods.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { rpcResultFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
+import { RETRY_AFTER_MS } from "./retry-after.ts";
 
 export interface CallsOptions {
   methods: MethodTable;
@@ -16,9 +17,6 @@ export interface CallsOptions {
   log: Log;
   config: { readonly callsInFlight: number; readonly callTimeoutMs: number };
 }
-
-/** When a device may retry a refused call. */
-const RETRY_AFTER_MS = 1_000;
 
 /**
  * Calls a public method as the user of the session and sends the result to the device. A session

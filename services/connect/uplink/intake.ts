@@ -79,20 +79,20 @@ export class Intake {
       this.#count(kind);
       switch (state.kind) {
         case "greeting":
-          if (kind !== "hello") return "Hello comes first";
+          if (kind !== "hello") return "Hello must be the first frame";
           void this.#options.opener.hello(session, fromBinary(HelloSchema, body));
           return undefined;
         case "opening":
           return kind === "heartbeat" || kind === "unknown"
             ? undefined
-            : "Welcome has not come yet";
+            : "no other frame may be sent before Welcome";
         case "open":
           return this.#dispatchOpen(session, state.caller, kind, body);
         case "closed":
           return undefined;
       }
     } catch {
-      return "a frame could not be read";
+      return "the frame is malformed";
     }
   }
 
@@ -106,7 +106,7 @@ export class Intake {
     const { acknowledgements, clock, config, opener, typing, uplink } = this.#options;
     switch (kind) {
       case "hello":
-        return "Hello comes once";
+        return "Hello may be sent only once";
       case "send":
         uplink.take(session, caller.userId, body);
         return undefined;

@@ -16,6 +16,7 @@ import {
 } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import { hashOf } from "./conversation-hash.ts";
+import { RETRY_AFTER_MS } from "./retry-after.ts";
 import { type Route, Routes } from "./routes.ts";
 import { WaitBound } from "./wait-bound.ts";
 
@@ -56,8 +57,6 @@ interface PendingSend extends Uplink {
  */
 const FIRST_BACKOFF_MS = 50;
 const MAX_BACKOFF_MS = 1_000;
-/** When a device may retry a refused send. */
-const RETRY_AFTER_MS = 1_000;
 
 /** Errors that a retry of the same batch cannot cure. */
 const PERMANENT_ERRORS = new Set([
