@@ -13,6 +13,20 @@ import {
 } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
 import { BYTES, FieldReader, readVarint, readVarint64, scan, VARINT } from "#platform/wire.ts";
 
+/** Field numbers of lucky.internal.envelope.v1.Envelope. */
+const MEMBERSHIPS_FIELD = 1;
+const DELIVERIES_FIELD = 2;
+const SIGNALS_FIELD = 3;
+const KICKS_FIELD = 4;
+const REVOCATIONS_FIELD = 5;
+
+/** Field numbers of lucky.internal.envelope.v1.Delivery. */
+const CHANNELS_FIELD = 1;
+const CONVERSATION_ID_FIELD = 2;
+const LAST_SEQUENCE_FIELD = 3;
+const ENTRIES_FIELD = 4;
+const ORIGINS_FIELD = 5;
+
 /** Entries of one conversation for some channels. The entries stay encoded. */
 export interface Delivery {
   readonly channels: readonly string[];
@@ -46,15 +60,17 @@ export function readEnvelope(body: Uint8Array): DecodedEnvelope {
   const revocations: LoginRevocation[] = [];
   for (const [number, type, start, end] of scan(bytes)) {
     if (type !== BYTES) continue;
-    if (number === 2) {
+    if (number === DELIVERIES_FIELD) {
       deliveries.push(readDelivery(bytes, start, end));
       continue;
     }
     const part = bytes.subarray(start, end);
-    if (number === 1) memberships.push(fromBinary(MembershipSchema, part));
-    else if (number === 3) signals.push(fromBinary(SignalSchema, part));
-    else if (number === 4) kicks.push(fromBinary(SessionKickSchema, part));
-    else if (number === 5) revocations.push(fromBinary(LoginRevocationSchema, part));
+    if (number === MEMBERSHIPS_FIELD) memberships.push(fromBinary(MembershipSchema, part));
+    else if (number === SIGNALS_FIELD) signals.push(fromBinary(SignalSchema, part));
+    else if (number === KICKS_FIELD) kicks.push(fromBinary(SessionKickSchema, part));
+    else if (number === REVOCATIONS_FIELD) {
+      revocations.push(fromBinary(LoginRevocationSchema, part));
+    }
   }
   return { memberships, deliveries, signals, kicks, revocations };
 }
@@ -69,12 +85,16 @@ function readDelivery(bytes: Buffer, from: number, to: number): Delivery {
   while (field.next()) {
     const { fieldNumber, wireType, start, end } = field;
     if (wireType === BYTES) {
-      if (fieldNumber === 4) entries.push(bytes.subarray(start, end));
-      else if (fieldNumber === 5) origins.push(bytes.toString("latin1", start, end));
-      else if (fieldNumber === 1) channels.push(bytes.toString("latin1", start, end));
+      if (fieldNumber === ENTRIES_FIELD) entries.push(bytes.subarray(start, end));
+      else if (fieldNumber === ORIGINS_FIELD) {
+        origins.push(bytes.toString("latin1", start, end));
+      } else if (fieldNumber === CHANNELS_FIELD) {
+        channels.push(bytes.toString("latin1", start, end));
+      }
     } else if (wireType === VARINT) {
-      if (fieldNumber === 2) conversationId = readVarint64(bytes, start).toString();
-      else if (fieldNumber === 3) last = readVarint(bytes, start);
+      if (fieldNumber === CONVERSATION_ID_FIELD)
+        conversationId = readVarint64(bytes, start).toString();
+      else if (fieldNumber === LAST_SEQUENCE_FIELD) last = readVarint(bytes, start);
     }
   }
   while (origins.length < entries.length) origins.push("");

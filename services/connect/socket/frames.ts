@@ -13,6 +13,7 @@ import {
   readVarint,
   readVarint64,
   scan,
+  VARINT,
   varintLength,
   varintSize,
   WireWriter,
@@ -23,8 +24,8 @@ const SEND_RESULTS_FIELD = 2;
 const DELIVER_FIELD = 3;
 const RPC_RESULT_FIELD = 7;
 const ITEM_FIELD = 1;
-/** Tag of client_message_id in lucky.message.v1.SendResult. */
-const RESULT_CLIENT_MESSAGE_ID_TAG = 0x0a;
+/** Tag of client_message_id, field 1 of lucky.message.v1.SendResult. */
+const RESULT_CLIENT_MESSAGE_ID_TAG = (1 << 3) | BYTES;
 
 /** Deliver frames are split at this size, so that a slow reader is noticed between two of them. */
 const DELIVER_FRAME_BYTES = 262_144;
@@ -134,9 +135,10 @@ const SEND_USER_FIELD = 1;
 const SEND_CONVERSATION_FIELD = 2;
 const SEND_CLIENT_MESSAGE_ID_FIELD = 6;
 
-const USER_TAG = 0x08;
-const CONVERSATION_TAG = 0x10;
-const CLIENT_MESSAGE_ID_TAG = 0x32;
+/** Their tags, one byte each. */
+const USER_TAG = (SEND_USER_FIELD << 3) | VARINT;
+const CONVERSATION_TAG = (SEND_CONVERSATION_FIELD << 3) | VARINT;
+const CLIENT_MESSAGE_ID_TAG = (SEND_CLIENT_MESSAGE_ID_FIELD << 3) | BYTES;
 
 /**
  * Reads the target of an encoded SendRequest. Every known encoder writes it as the first field; for
@@ -153,7 +155,7 @@ export function readTarget(send: Uint8Array): SendTarget | undefined {
 function scanTarget(send: Uint8Array): SendTarget | undefined {
   let target: SendTarget | undefined;
   for (const [number, type, start] of scan(send)) {
-    if (type !== 0) continue;
+    if (type !== VARINT) continue;
     if (number === SEND_USER_FIELD) target = { kind: "user", id: readVarint64(send, start) };
     else if (number === SEND_CONVERSATION_FIELD) {
       target = { kind: "conversation", id: readVarint64(send, start) };
@@ -189,7 +191,7 @@ export function readClientMessageId(send: Uint8Array): Uint8Array {
     }
     let id: Uint8Array = NO_ID;
     for (const [number, type, start, end] of scan(send)) {
-      if (number === SEND_CLIENT_MESSAGE_ID_FIELD && type === 2) id = send.subarray(start, end);
+      if (number === SEND_CLIENT_MESSAGE_ID_FIELD && type === BYTES) id = send.subarray(start, end);
     }
     return id.length <= MAX_CLIENT_MESSAGE_ID_BYTES ? validId(id) : NO_ID;
   } catch {
