@@ -2,8 +2,8 @@ import type { Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import type { Kick, SecurityNotice } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { Conversation, Entry, Receipt } from "../gen/lucky/message/v1/message_pb.js";
 import type { Typing } from "../gen/lucky/presence/v1/presence_pb.js";
-import type { LinkState } from "./connection/link.ts";
-import type { Settled } from "./sending/outbox.ts";
+import type { SessionState } from "./connection/reconnecting-session.ts";
+import type { Settled } from "./sending/send-queue.ts";
 
 /** What a client tells. */
 export interface ClientEvents {
@@ -17,7 +17,7 @@ export interface ClientEvents {
   typing: Typing;
   /** A conversation changed while the device was away, or is new. */
   conversation: Conversation;
-  state: LinkState;
+  state: SessionState;
   /** The server is about to close the session, and why. */
   kicked: Kick;
   /** Something happened to the account that its user should know of. May be lost. */

@@ -51,7 +51,7 @@ export class LuckyError extends Error {
   }
 
   /** Whether the same call, later and unchanged, may well succeed. */
-  get passing(): boolean {
+  get retryable(): boolean {
     return (
       this.reason === ErrorReason.RATE_LIMITED ||
       this.reason === ErrorReason.OVERLOADED ||

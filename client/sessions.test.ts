@@ -11,7 +11,7 @@ import {
   ServerFrameSchema,
 } from "../gen/lucky/frame/v1/frame_pb.js";
 import { HandClock } from "../test/clock.ts";
-import { Link, type LinkState } from "./connection/link.ts";
+import { ReconnectingSession, type SessionState } from "./connection/reconnecting-session.ts";
 import { TokenKeeper } from "./rpc/tokens.ts";
 
 const INTERVAL_MS = 1_000;
@@ -83,7 +83,7 @@ async function setUp(t: TestContext) {
     app.listen("127.0.0.1", 0, (socket) => resolve(uws.us_socket_local_port(socket))),
   );
   const clock = new HandClock(0);
-  const states = new Arrivals<LinkState>();
+  const states = new Arrivals<SessionState>();
   let exchanges = 0;
   const tokensOf = (n: number) =>
     create(TokensSchema, {
@@ -96,7 +96,7 @@ async function setUp(t: TestContext) {
     changed: ({ accessToken }) => link.renew(accessToken),
   });
   const frames = new Arrivals<string>();
-  const link: Link = new Link({
+  const link: ReconnectingSession = new ReconnectingSession({
     clock,
     webSocket: WebSocket,
     clientVersion: "test",
@@ -112,7 +112,7 @@ async function setUp(t: TestContext) {
     app.close();
     await link.stop("by-caller");
   });
-  const stateOf = (kind: LinkState["kind"]) => states.find((state) => state.kind === kind);
+  const stateOf = (kind: SessionState["kind"]) => states.find((state) => state.kind === kind);
   const open = async (heartbeatMs?: number) => {
     link.start();
     const peer = await peers.next();

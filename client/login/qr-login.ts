@@ -11,7 +11,7 @@ import { anonymousAuth } from "../rpc/rpc.ts";
 import type { DeviceOptions } from "./device.ts";
 
 /** How often a device asks that cannot watch. */
-const POLL_MS = 1_000;
+const POLL_INTERVAL_MS = 1_000;
 
 /** Where Lucky is, and which device wants to log in. */
 export interface QrLoginOptions {
@@ -55,11 +55,11 @@ export async function beginQrLogin(options: QrLoginOptions): Promise<ShownQrLogi
     svg,
     expiresAtMs: Number(made.expiresAtMs),
     states: (signal = new AbortController().signal) =>
-      changes(answers({ auth, clock, asking: { qrLoginId, secret, deviceId }, signal })),
+      distinctStates(watchOrPoll({ auth, clock, asking: { qrLoginId, secret, deviceId }, signal })),
   };
 }
 
-interface Asking {
+interface QrLoginQuery {
   readonly auth: Client<typeof AuthService>;
   readonly clock: Clock;
   readonly asking: { qrLoginId: string; secret: string; deviceId: string };
@@ -67,7 +67,12 @@ interface Asking {
 }
 
 /** Watches; asks again and again once the stream is refused, or breaks. */
-async function* answers({ auth, clock, asking, signal }: Asking): AsyncGenerator<QrLogin, void> {
+async function* watchOrPoll({
+  auth,
+  clock,
+  asking,
+  signal,
+}: QrLoginQuery): AsyncGenerator<QrLogin, void> {
   try {
     // Without a deadline: it ends with the time of the QR login.
     for await (const { qrLogin } of auth.watchQrLogin(asking, { signal, timeoutMs: 0 })) {
@@ -76,7 +81,7 @@ async function* answers({ auth, clock, asking, signal }: Asking): AsyncGenerator
     return;
   } catch (error) {
     if (signal.aborted) return;
-    if (!LuckyError.from(error).passing) throw LuckyError.from(error);
+    if (!LuckyError.from(error).retryable) throw LuckyError.from(error);
   }
   for (;;) {
     try {
@@ -84,15 +89,15 @@ async function* answers({ auth, clock, asking, signal }: Asking): AsyncGenerator
       if (qrLogin) yield qrLogin;
     } catch (error) {
       if (signal.aborted) return;
-      if (!LuckyError.from(error).passing) throw LuckyError.from(error);
+      if (!LuckyError.from(error).retryable) throw LuckyError.from(error);
     }
-    await pause(clock, POLL_MS, signal);
+    await pause(clock, POLL_INTERVAL_MS, signal);
     if (signal.aborted) return;
   }
 }
 
 /** Each state once, up to the last one. */
-async function* changes(states: AsyncIterable<QrLogin>): AsyncGenerator<QrLogin, void> {
+async function* distinctStates(states: AsyncIterable<QrLogin>): AsyncGenerator<QrLogin, void> {
   let told: QrLoginState | undefined;
   for await (const qrLogin of states) {
     if (qrLogin.state === told) continue;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HandClock } from "../../test/clock.ts";
-import { Pace } from "../pace.ts";
+import { RateLimit } from "../rate-limit.ts";
 import { Cursors } from "./cursors.ts";
 
 function setUp() {
@@ -99,7 +99,7 @@ test("many cursors leave at the pace of the session", () => {
   const { clock, cursors, frames } = setUp();
   for (let n = 0; n < 600; n++) cursors.delivered(String(n), 1n);
   // A frame of 200 cursors counts for 21.
-  cursors.open(new Pace(clock, { perSecond: 21, burst: 21 }));
+  cursors.open(new RateLimit(clock, { perSecond: 21, burst: 21 }));
   assert.equal(frames.length, 1);
   clock.advance(1_000);
   assert.equal(frames.length, 2);

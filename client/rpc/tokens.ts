@@ -4,7 +4,7 @@ import type { Clock } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 
 /** At most so long before its end a token is exchanged; a short-lived one in its last quarter. */
-const MARGIN_MS = 30_000;
+const REFRESH_MARGIN_MS = 30_000;
 
 /** What a TokenKeeper needs. */
 export interface TokenKeeperOptions {
@@ -38,7 +38,7 @@ export class TokenKeeper {
     const issuedAtMs = issueTime(tokens.accessToken);
     if (fresh && issuedAtMs !== undefined) this.serverTime(issuedAtMs);
     const lifeMs = issuedAtMs === undefined ? this.#leftMs : this.#expiryMs - issuedAtMs;
-    this.#marginMs = Math.min(MARGIN_MS, Math.max(0, lifeMs) / 4);
+    this.#marginMs = Math.min(REFRESH_MARGIN_MS, Math.max(0, lifeMs) / 4);
     this.#options.changed(tokens);
   }
 

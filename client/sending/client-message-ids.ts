@@ -3,7 +3,7 @@
  * Within one maker every key is greater than the one before, also within a millisecond and when the
  * clock steps back.
  */
-export class KeyMaker {
+export class ClientMessageIds {
   readonly #now: () => number;
   #lastMs = 0;
   #counter = 0;

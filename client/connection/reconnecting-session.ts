@@ -4,16 +4,16 @@ import { Backoff } from "../backoff.ts";
 import { type Clock, pause, type Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 import type { TokenKeeper } from "../rpc/tokens.ts";
-import { type ClientKind, Connection, type ServerKind } from "./connection.ts";
+import { type ClientFrameKind, Connection, type ServerFrameKind } from "./connection.ts";
 
 /** A session that lasted so long counts as success: the next reconnect is a quick one. */
-const STABLE_MS = 10_000;
+const STABLE_SESSION_MS = 10_000;
 /** Pause before coming back to a server that said it has enough. */
-const BUSY_MS = 1_000;
+const BUSY_BACKOFF_MS = 1_000;
 /** Pause before a token that could not be exchanged is tried again. */
-const RENEW_AGAIN_MS = 5_000;
+const RENEWAL_RETRY_MS = 5_000;
 /** Timers go no further than this. */
-const LONGEST_TIMER_MS = 86_400_000;
+const MAX_TIMER_MS = 86_400_000;
 
 /**
  * Why a link is closed: the caller closed it; the login is over, log in again; another session took
@@ -40,14 +40,14 @@ export function closedError(reason: ClosedReason): LuckyError {
 }
 
 /** Where a link stands. */
-export type LinkState =
+export type SessionState =
   | { readonly kind: "connecting" }
   | { readonly kind: "open" }
   | { readonly kind: "waiting"; readonly retryInMs: number }
   | { readonly kind: "closed"; readonly reason: ClosedReason };
 
 /** What to do after a session ended. */
-export type Next =
+export type NextStep =
   | { readonly kind: "at-once" }
   | { readonly kind: "back-off"; readonly atLeastMs: number }
   /** After a pause, with another access token. */
@@ -55,7 +55,7 @@ export type Next =
   | { readonly kind: "stop"; readonly reason: ClosedReason };
 
 /** What the close code of a session asks the device to do. */
-export function afterClose(code: number): Next {
+export function afterClose(code: number): NextStep {
   switch (code) {
     case CloseCode.TOKEN_INVALID:
     case CloseCode.TOKEN_REVOKED:
@@ -68,31 +68,31 @@ export function afterClose(code: number): Next {
       return { kind: "refresh" };
     case CloseCode.RATE_LIMITED:
     case CloseCode.UNAVAILABLE:
-      return { kind: "back-off", atLeastMs: BUSY_MS };
+      return { kind: "back-off", atLeastMs: BUSY_BACKOFF_MS };
     default:
       return { kind: "back-off", atLeastMs: 0 };
   }
 }
 
 /** What a link needs. */
-export interface LinkOptions {
+export interface ReconnectingSessionOptions {
   readonly clock: Clock;
   readonly webSocket: typeof WebSocket;
   readonly clientVersion: string;
   readonly tokens: TokenKeeper;
   /** URL of the WebSocket to open. Rejects with a LuckyError. */
   readonly endpoint: (signal: AbortSignal) => Promise<string>;
-  readonly state: (state: LinkState) => void;
+  readonly state: (state: SessionState) => void;
   /** A session is open. */
   readonly opened: (welcome: Welcome) => void;
   /** A frame of the open session. */
-  readonly frame: (frame: ServerKind) => void;
+  readonly frame: (frame: ServerFrameKind) => void;
   /** The session that was open is gone. */
   readonly lost: () => void;
 }
 
 /** What a failure before the session asks the device to do. */
-export function afterFailure(error: LuckyError): Next {
+export function afterFailure(error: LuckyError): NextStep {
   switch (error.reason) {
     case ErrorReason.TOKEN_INVALID:
     case ErrorReason.TOKEN_REVOKED:
@@ -104,20 +104,20 @@ export function afterFailure(error: LuckyError): Next {
 }
 
 /** Keeps one session open: connects, and connects again whenever that makes sense. */
-export class Link {
-  readonly #options: LinkOptions;
+export class ReconnectingSession {
+  readonly #options: ReconnectingSessionOptions;
   readonly #backoff = new Backoff({ firstMs: 500, longestMs: 30_000 });
-  #state: LinkState = { kind: "closed", reason: "by-caller" };
+  #state: SessionState = { kind: "closed", reason: "by-caller" };
   #stop: AbortController | undefined;
   #running: Promise<void> = Promise.resolve();
   #connection: Connection | undefined;
   #renewal: Timer | undefined;
 
-  constructor(options: LinkOptions) {
+  constructor(options: ReconnectingSessionOptions) {
     this.#options = options;
   }
 
-  get state(): LinkState {
+  get state(): SessionState {
     return this.#state;
   }
 
@@ -136,7 +136,7 @@ export class Link {
   }
 
   /** Writes a frame on the open session; false when there is none. */
-  send(kind: ClientKind): boolean {
+  send(kind: ClientFrameKind): boolean {
     return this.#state.kind === "open" && (this.#connection?.send(kind) ?? false);
   }
 
@@ -146,7 +146,7 @@ export class Link {
   }
 
   /** Gives the present session up and connects again. */
-  restart(text: string): void {
+  reconnect(text: string): void {
     this.#connection?.drop(text);
   }
 
@@ -156,7 +156,7 @@ export class Link {
   }
 
   /** The server says that the session's token is near its end: it is exchanged now. */
-  expiring(expiresAtMs: number): void {
+  tokenExpiring(expiresAtMs: number): void {
     const { tokens } = this.#options;
     const { current } = tokens;
     if (!current) return;
@@ -168,31 +168,31 @@ export class Link {
 
   async #run(stop: AbortController): Promise<void> {
     const { signal } = stop;
-    let next: Next = { kind: "at-once" };
+    let next: NextStep = { kind: "at-once" };
     let usedToken = "";
     while (!signal.aborted && next.kind !== "stop") {
       if (next.kind !== "at-once") {
         const retryInMs = this.#backoff.next(next.kind === "back-off" ? next.atLeastMs : 0);
-        this.#enter({ kind: "waiting", retryInMs });
+        this.#enterState({ kind: "waiting", retryInMs });
         await pause(this.#options.clock, retryInMs, signal);
         if (signal.aborted) break;
       }
-      this.#enter({ kind: "connecting" });
+      this.#enterState({ kind: "connecting" });
       try {
         const { tokens } = this.#options;
         usedToken = await (next.kind === "refresh" ? tokens.refresh(usedToken) : tokens.access());
-        next = await this.#session(usedToken, signal);
+        next = await this.#runSession(usedToken, signal);
       } catch (error) {
         next = afterFailure(LuckyError.from(error));
       }
     }
     if (this.#stop === stop) this.#stop = undefined;
     const reason = next.kind === "stop" ? next.reason : (signal.reason as ClosedReason);
-    this.#enter({ kind: "closed", reason });
+    this.#enterState({ kind: "closed", reason });
   }
 
   /** One session, from the look-up of the endpoint to its end. */
-  async #session(accessToken: string, signal: AbortSignal): Promise<Next> {
+  async #runSession(accessToken: string, signal: AbortSignal): Promise<NextStep> {
     const { clock, webSocket, clientVersion } = this.#options;
     const url = await this.#options.endpoint(signal);
     if (signal.aborted) return { kind: "at-once" };
@@ -205,7 +205,7 @@ export class Link {
       webSocket,
       clientVersion,
       welcome: (welcome) => {
-        this.#enter({ kind: "open" });
+        this.#enterState({ kind: "open" });
         this.#options.opened(welcome);
         this.#planRenewal();
       },
@@ -226,7 +226,7 @@ export class Link {
     move?.stop();
     this.#renewal?.stop();
     if (ended.openedAtMs !== undefined) {
-      if (clock.now() - ended.openedAtMs >= STABLE_MS) this.#backoff.reset();
+      if (clock.now() - ended.openedAtMs >= STABLE_SESSION_MS) this.#backoff.reset();
       this.#options.lost();
     }
     return moved ? { kind: "at-once" } : afterClose(ended.code);
@@ -237,17 +237,17 @@ export class Link {
     const { clock, tokens } = this.#options;
     const plan = (inMs: number) => {
       this.#renewal?.stop();
-      this.#renewal = clock.after(Math.min(inMs, LONGEST_TIMER_MS), () => {
+      this.#renewal = clock.after(Math.min(inMs, MAX_TIMER_MS), () => {
         if (tokens.exchangeInMs > 0) return this.#planRenewal();
         tokens.access().catch(() => {
-          if (this.#state.kind === "open") plan(RENEW_AGAIN_MS);
+          if (this.#state.kind === "open") plan(RENEWAL_RETRY_MS);
         });
       });
     };
     plan(tokens.exchangeInMs);
   }
 
-  #enter(state: LinkState): void {
+  #enterState(state: SessionState): void {
     this.#state = state;
     this.#options.state(state);
   }

@@ -11,7 +11,7 @@ import {
 } from "../../gen/lucky/message/v1/message_pb.js";
 import { HandClock } from "../../test/clock.ts";
 import { MemoryStore } from "../store.ts";
-import { Logs, type LogsOptions } from "./logs.ts";
+import { ConversationLogs, type ConversationLogsOptions } from "./conversation-logs.ts";
 
 const entry = (conversationId: string, sequence: number): Entry =>
   create(EntrySchema, { conversationId, sequence: BigInt(sequence), senderId: "2" });
@@ -19,7 +19,7 @@ const entry = (conversationId: string, sequence: number): Entry =>
 /** A server with logs of the given lengths, of which the user has received so much elsewhere. */
 function setUp(
   lengths: Record<string, number>,
-  options: Partial<LogsOptions> & { delivered?: number; first?: number } = {},
+  options: Partial<ConversationLogsOptions> & { delivered?: number; first?: number } = {},
 ) {
   const clock = new HandClock();
   const store = options.store ?? new MemoryStore();
@@ -61,7 +61,7 @@ function setUp(
   const seen: string[] = [];
   const arrived = new Map<string, bigint>();
   const waiting = new Set<() => void>();
-  const logs = new Logs({
+  const logs = new ConversationLogs({
     clock,
     messages: createClient(MessageService, transport),
     store,

@@ -1,13 +1,13 @@
 import type { Entry } from "../../gen/lucky/message/v1/message_pb.js";
 
 /** An entry in its place, and whether it is this session's own send. */
-export interface Placed {
+export interface Released {
   readonly entry: Entry;
   readonly own: boolean;
 }
 
 /** Entries of others that wait for a gap to close; what comes beyond is fetched again later. */
-const BUFFER_LIMIT = 1_000;
+const MAX_BUFFERED = 1_000;
 
 /**
  * One conversation's log as this device has it: takes entries in any order, late or twice, and gives
@@ -16,7 +16,7 @@ const BUFFER_LIMIT = 1_000;
 export class ConversationLog {
   #last: bigint | undefined;
   #known = 0n;
-  readonly #buffer = new Map<bigint, Placed>();
+  readonly #buffer = new Map<bigint, Released>();
 
   /** `last`: the sequence up to which the device has everything; undefined when not known yet. */
   constructor(last?: bigint) {
@@ -40,7 +40,7 @@ export class ConversationLog {
   }
 
   /** The smallest sequence that waits; undefined when none does. */
-  get lowestWaiting(): bigint | undefined {
+  get lowestBuffered(): bigint | undefined {
     let lowest: bigint | undefined;
     for (const sequence of this.#buffer.keys()) {
       if (lowest === undefined || sequence < lowest) lowest = sequence;
@@ -49,27 +49,27 @@ export class ConversationLog {
   }
 
   /** Somebody says that the conversation goes up to here. */
-  hear(sequence: bigint): void {
+  raiseKnown(sequence: bigint): void {
     if (sequence > this.#known) this.#known = sequence;
   }
 
   /** The device takes entries after `last` from now on. Returns those that waited for it. */
-  begin(last: bigint): Placed[] {
+  begin(last: bigint): Released[] {
     if (this.#last !== undefined) return [];
     return this.#jump(last);
   }
 
   /** Takes one entry; returns what is in order now, oldest first. */
-  offer(entry: Entry, own: boolean): Placed[] {
-    this.hear(entry.sequence);
+  offer(entry: Entry, own: boolean): Released[] {
+    this.raiseKnown(entry.sequence);
     if (this.#last !== undefined && entry.sequence <= this.#last) return [];
-    const there = this.#buffer.get(entry.sequence);
+    const buffered = this.#buffer.get(entry.sequence);
     const begun = this.#last !== undefined;
     const isNext = begun && entry.sequence === this.#last! + 1n;
-    const hasRoom = this.#buffer.size < BUFFER_LIMIT;
+    const hasRoom = this.#buffer.size < MAX_BUFFERED;
     // Own sends could not be told from those of other devices when they are fetched again.
-    if (isNext || hasRoom || there || (own && begun))
-      this.#buffer.set(entry.sequence, { entry, own: own || there?.own === true });
+    if (isNext || hasRoom || buffered || (own && begun))
+      this.#buffer.set(entry.sequence, { entry, own: own || buffered?.own === true });
     return this.#release();
   }
 
@@ -77,12 +77,12 @@ export class ConversationLog {
    * Takes the page that the server has after `last`, in ascending order. The server leaves nothing
    * out that the user may see, so a page that starts later is no gap.
    */
-  page(entries: readonly Entry[], own: (entry: Entry) => boolean): Placed[] {
+  offerPage(entries: readonly Entry[], own: (entry: Entry) => boolean): Released[] {
     const first = entries[0];
     if (!first || this.#last === undefined) return [];
-    const placed = first.sequence > this.#last + 1n ? this.#jump(first.sequence - 1n) : [];
-    for (const entry of entries) placed.push(...this.offer(entry, own(entry)));
-    return placed;
+    const released = first.sequence > this.#last + 1n ? this.#jump(first.sequence - 1n) : [];
+    for (const entry of entries) released.push(...this.offer(entry, own(entry)));
+    return released;
   }
 
   /** The server has nothing after `last` for this user: what was heard of is not to be had. */
@@ -91,24 +91,24 @@ export class ConversationLog {
     this.#known = this.#last ?? 0n;
   }
 
-  #jump(last: bigint): Placed[] {
+  #jump(last: bigint): Released[] {
     this.#last = last;
-    this.hear(last);
+    this.raiseKnown(last);
     for (const sequence of this.#buffer.keys()) {
       if (sequence <= last) this.#buffer.delete(sequence);
     }
     return this.#release();
   }
 
-  #release(): Placed[] {
-    const placed: Placed[] = [];
+  #release(): Released[] {
+    const released: Released[] = [];
     while (this.#last !== undefined) {
       const next = this.#buffer.get(this.#last + 1n);
       if (!next) break;
       this.#last += 1n;
       this.#buffer.delete(this.#last);
-      placed.push(next);
+      released.push(next);
     }
-    return placed;
+    return released;
   }
 }

@@ -4,7 +4,7 @@ import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { Backoff } from "../backoff.ts";
 import { LuckyError } from "../error.ts";
-import { afterClose, afterFailure } from "./link.ts";
+import { afterClose, afterFailure } from "./reconnecting-session.ts";
 
 test("a device whose login is over, or that was replaced, does not come back by itself", () => {
   assert.deepEqual(afterClose(CloseCode.TOKEN_INVALID), { kind: "stop", reason: "login-over" });

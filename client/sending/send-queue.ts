@@ -12,16 +12,16 @@ import {
 import { Backoff } from "../backoff.ts";
 import type { Clock, Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
-import { type Pace, weightOf } from "../pace.ts";
+import { frameWeight, type RateLimit } from "../rate-limit.ts";
 import type { ClientStore, StoredSend } from "../store.ts";
 import { entryOf, isEntryOf } from "./send-request.ts";
 
 /** Sends that may wait at once; more are refused with OVERLOADED. */
-const CAPACITY = 10_000;
+const MAX_QUEUED_SENDS = 10_000;
 /** How often a send is written to a socket before it is given up with its outcome unknown. */
-const TRIES_LIMIT = 10;
+const MAX_ATTEMPTS = 10;
 /** A send without a result for so long says that the session is not well. */
-const RESULT_MS = 30_000;
+const RESULT_TIMEOUT_MS = 30_000;
 
 /** What became of a send. */
 export type Settled =
@@ -33,13 +33,13 @@ interface Pending extends StoredSend {
   readonly order: number;
   readonly decoded: SendRequest;
   readonly backoff: Backoff;
-  tries: number;
+  attempts: number;
   writtenAtMs: number;
   readonly settle: (settled: Settled) => void;
 }
 
 /** What the outbox needs. */
-export interface OutboxOptions {
+export interface SendQueueOptions {
   readonly clock: Clock;
   readonly store: ClientStore;
   /** Writes a frame to the socket. */
@@ -49,7 +49,7 @@ export interface OutboxOptions {
   /** Any send settled, also one of an earlier run. */
   readonly settled: (settled: Settled) => void;
   /** The server does not answer sends on this session. */
-  readonly stuck: () => void;
+  readonly resultTimedOut: () => void;
 }
 
 /**
@@ -57,21 +57,21 @@ export interface OutboxOptions {
  * never two with the same key. A send without a result is repeated with the same bytes after a
  * reconnect, and after a pause when the server is busy; sends to the same target wait for it.
  */
-export class Outbox {
-  readonly #options: OutboxOptions;
+export class SendQueue {
+  readonly #options: SendQueueOptions;
   /** On the wire without a result, by key. */
-  readonly #flying = new Map<string, Pending>();
+  readonly #inFlight = new Map<string, Pending>();
   /** Without a result, and may be stored: was on the wire at least once, by key. */
-  readonly #tried = new Map<string, Pending>();
-  readonly #held = new Map<string, Timer>();
+  readonly #attempted = new Map<string, Pending>();
+  readonly #delayedTargets = new Map<string, Timer>();
   #queue: Pending[] = [];
   #nextOrder = 0;
-  #watch: Timer | undefined;
-  #bounds: Welcome | undefined;
-  #pace: Pace | undefined;
-  #paused: Timer | undefined;
+  #resultTimer: Timer | undefined;
+  #welcome: Welcome | undefined;
+  #rateLimit: RateLimit | undefined;
+  #rateLimitTimer: Timer | undefined;
 
-  constructor(options: OutboxOptions) {
+  constructor(options: SendQueueOptions) {
     this.#options = options;
   }
 
@@ -83,8 +83,8 @@ export class Outbox {
   /** Sends; resolves when the message is in the log, rejects when it is refused or given up. */
   send(request: SendRequest): Promise<Accepted> {
     return new Promise((resolve, reject) => {
-      if (this.#queue.length + this.#flying.size >= CAPACITY) {
-        reject(new LuckyError(ErrorReason.OVERLOADED, `${CAPACITY} sends wait already`));
+      if (this.#queue.length + this.#inFlight.size >= MAX_QUEUED_SENDS) {
+        reject(new LuckyError(ErrorReason.OVERLOADED, `${MAX_QUEUED_SENDS} sends wait already`));
         return;
       }
       const { target, clientMessageId } = request;
@@ -103,33 +103,33 @@ export class Outbox {
   }
 
   /** A session is open: what waits may go. */
-  open(welcome: Welcome, pace: Pace | undefined): void {
-    this.#bounds = welcome;
-    this.#pace = pace;
+  open(welcome: Welcome, rateLimit: RateLimit | undefined): void {
+    this.#welcome = welcome;
+    this.#rateLimit = rateLimit;
     this.#dispatch();
   }
 
   /** The session is gone: what has no result will be sent again. */
   lost(): void {
-    this.#bounds = undefined;
-    this.#stopWatch();
-    for (const pending of this.#flying.values()) this.#again(pending);
-    this.#flying.clear();
+    this.#welcome = undefined;
+    this.#stopTimers();
+    for (const pending of this.#inFlight.values()) this.#requeue(pending);
+    this.#inFlight.clear();
   }
 
   /** How many sends are on the wire without a result. */
   get inFlight(): number {
-    return this.#flying.size;
+    return this.#inFlight.size;
   }
 
   /** Takes a result of the server. One that nobody waits for (any more) is passed over. */
   result({ clientMessageId, outcome }: SendResult): void {
-    const pending = this.#flying.get(clientMessageId);
+    const pending = this.#inFlight.get(clientMessageId);
     if (!pending || outcome.case === undefined) return;
-    this.#flying.delete(clientMessageId);
-    if (outcome.case === "accepted") this.#accept(pending, outcome.value);
+    this.#inFlight.delete(clientMessageId);
+    if (outcome.case === "accepted") this.#settleAccepted(pending, outcome.value);
     else
-      this.#refuse(
+      this.#settleOrRetry(
         pending,
         LuckyError.fromDetail(
           outcome.value.error,
@@ -143,19 +143,19 @@ export class Outbox {
 
   /** Whether the entry is a send that waits for its result. */
   isOwn(entry: Entry): boolean {
-    const pending = this.#tried.get(entry.clientMessageId);
+    const pending = this.#attempted.get(entry.clientMessageId);
     return pending !== undefined && isEntryOf(entry, pending.decoded);
   }
 
   /** Gives up everything that waits. */
   close(error: LuckyError): void {
-    const all = [...this.#flying.values(), ...this.#queue].sort((a, b) => a.order - b.order);
-    this.#bounds = undefined;
-    this.#stopWatch();
-    this.#flying.clear();
+    const all = [...this.#inFlight.values(), ...this.#queue].sort((a, b) => a.order - b.order);
+    this.#welcome = undefined;
+    this.#stopTimers();
+    this.#inFlight.clear();
     this.#queue = [];
-    for (const timer of this.#held.values()) timer.stop();
-    this.#held.clear();
+    for (const timer of this.#delayedTargets.values()) timer.stop();
+    this.#delayedTargets.clear();
     for (const pending of all) this.#settle(pending, refused(pending, error));
   }
 
@@ -166,36 +166,37 @@ export class Outbox {
       order: this.#nextOrder++,
       decoded: fromBinary(SendRequestSchema, send.request),
       backoff: new Backoff({ firstMs: 200, longestMs: 5_000 }),
-      tries: 0,
+      attempts: 0,
       writtenAtMs: 0,
     });
   }
 
   #dispatch(): void {
-    if (!this.#bounds) return;
+    if (!this.#welcome) return;
     for (
       let at = 0;
-      at < this.#queue.length && this.#flying.size < this.#bounds.maxSendsInFlight;
+      at < this.#queue.length && this.#inFlight.size < this.#welcome.maxSendsInFlight;
     ) {
       const pending = this.#queue[at]!;
-      const mustWait = this.#held.has(pending.target) || this.#flying.has(pending.clientMessageId);
+      const mustWait =
+        this.#delayedTargets.has(pending.target) || this.#inFlight.has(pending.clientMessageId);
       if (mustWait) {
         at++;
         continue;
       }
-      const waitMs = this.#pace?.take(weightOf({ bytes: pending.request.length })) ?? 0;
+      const waitMs = this.#rateLimit?.take(frameWeight({ bytes: pending.request.length })) ?? 0;
       if (waitMs > 0) {
-        this.#dispatchIn(waitMs);
+        this.#dispatchAfter(waitMs);
         return;
       }
       this.#queue.splice(at, 1);
-      this.#write(pending, this.#bounds.maxFrameBytes);
+      this.#write(pending, this.#welcome.maxFrameBytes);
     }
   }
 
-  #dispatchIn(delayMs: number): void {
-    this.#paused ??= this.#options.clock.after(delayMs, () => {
-      this.#paused = undefined;
+  #dispatchAfter(delayMs: number): void {
+    this.#rateLimitTimer ??= this.#options.clock.after(delayMs, () => {
+      this.#rateLimitTimer = undefined;
       this.#dispatch();
     });
   }
@@ -210,42 +211,44 @@ export class Outbox {
       this.#settle(pending, refused(pending, new LuckyError(ErrorReason.INVALID_ARGUMENT, text)));
       return;
     }
-    pending.tries++;
+    pending.attempts++;
     pending.writtenAtMs = this.#options.clock.now();
-    this.#flying.set(pending.clientMessageId, pending);
-    this.#tried.set(pending.clientMessageId, pending);
-    this.#watch ??= this.#options.clock.after(RESULT_MS, () => this.#checkOldest());
+    this.#inFlight.set(pending.clientMessageId, pending);
+    this.#attempted.set(pending.clientMessageId, pending);
+    this.#resultTimer ??= this.#options.clock.after(RESULT_TIMEOUT_MS, () => this.#checkOldest());
     this.#options.write(frame);
   }
 
   #checkOldest(): void {
-    this.#watch = undefined;
+    this.#resultTimer = undefined;
     let oldestMs = Number.POSITIVE_INFINITY;
-    for (const { writtenAtMs } of this.#flying.values()) oldestMs = Math.min(oldestMs, writtenAtMs);
+    for (const { writtenAtMs } of this.#inFlight.values())
+      oldestMs = Math.min(oldestMs, writtenAtMs);
     if (oldestMs === Number.POSITIVE_INFINITY) return;
-    const leftMs = oldestMs + RESULT_MS - this.#options.clock.now();
-    if (leftMs > 0) this.#watch = this.#options.clock.after(leftMs, () => this.#checkOldest());
-    else this.#options.stuck();
+    const leftMs = oldestMs + RESULT_TIMEOUT_MS - this.#options.clock.now();
+    if (leftMs > 0)
+      this.#resultTimer = this.#options.clock.after(leftMs, () => this.#checkOldest());
+    else this.#options.resultTimedOut();
   }
 
-  #accept(pending: Pending, accepted: Accepted): void {
+  #settleAccepted(pending: Pending, accepted: Accepted): void {
     const { clientMessageId, decoded } = pending;
     this.#options.accepted(entryOf(decoded, accepted));
     this.#settle(pending, { kind: "accepted", clientMessageId, accepted });
   }
 
-  #refuse(pending: Pending, error: LuckyError): void {
-    if (!error.passing || pending.tries >= TRIES_LIMIT) {
+  #settleOrRetry(pending: Pending, error: LuckyError): void {
+    if (!error.retryable || pending.attempts >= MAX_ATTEMPTS) {
       this.#settle(pending, refused(pending, error));
       return;
     }
-    this.#again(pending);
-    this.#hold(pending.target, pending.backoff.next(Math.max(50, error.retryAfterMs)));
+    this.#requeue(pending);
+    this.#delayTarget(pending.target, pending.backoff.next(Math.max(50, error.retryAfterMs)));
   }
 
-  #again(pending: Pending): void {
-    if (pending.tries >= TRIES_LIMIT) {
-      const text = `no result after ${TRIES_LIMIT} tries; the outcome is unknown`;
+  #requeue(pending: Pending): void {
+    if (pending.attempts >= MAX_ATTEMPTS) {
+      const text = `no result after ${MAX_ATTEMPTS} tries; the outcome is unknown`;
       this.#settle(pending, refused(pending, new LuckyError(ErrorReason.UNAVAILABLE, text)));
       return;
     }
@@ -253,25 +256,25 @@ export class Outbox {
     this.#queue.splice(at < 0 ? this.#queue.length : at, 0, pending);
   }
 
-  #hold(target: string, delayMs: number): void {
-    this.#held.get(target)?.stop();
+  #delayTarget(target: string, delayMs: number): void {
+    this.#delayedTargets.get(target)?.stop();
     const timer = this.#options.clock.after(delayMs, () => {
-      this.#held.delete(target);
+      this.#delayedTargets.delete(target);
       this.#dispatch();
     });
-    this.#held.set(target, timer);
+    this.#delayedTargets.set(target, timer);
   }
 
-  #stopWatch(): void {
-    this.#watch?.stop();
-    this.#watch = undefined;
-    this.#paused?.stop();
-    this.#paused = undefined;
+  #stopTimers(): void {
+    this.#resultTimer?.stop();
+    this.#resultTimer = undefined;
+    this.#rateLimitTimer?.stop();
+    this.#rateLimitTimer = undefined;
   }
 
   #settle(pending: Pending, settled: Settled): void {
     const { clientMessageId, target } = pending;
-    if (this.#tried.get(clientMessageId) === pending) this.#tried.delete(clientMessageId);
+    if (this.#attempted.get(clientMessageId) === pending) this.#attempted.delete(clientMessageId);
     this.#options.store.removeSend(clientMessageId, target);
     pending.settle(settled);
     this.#options.settled(settled);

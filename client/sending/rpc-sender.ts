@@ -11,10 +11,10 @@ import { LuckyError } from "../error.ts";
 import { entryOf, isEntryOf } from "./send-request.ts";
 
 /** How often a send is tried before it is given up. */
-const TRIES_LIMIT = 10;
+const MAX_ATTEMPTS = 10;
 
 /** What sends over RPC need. */
-export interface RpcSendsOptions {
+export interface RpcSenderOptions {
   readonly clock: Clock;
   readonly messages: Pick<Client<typeof MessageService>, "send">;
   /** A send is in the log: its entry, but for the sender. Called before the send resolves. */
@@ -22,11 +22,11 @@ export interface RpcSendsOptions {
 }
 
 /** Sends over RPC, each by itself. */
-export class RpcSends {
-  readonly #options: RpcSendsOptions;
-  readonly #running = new Set<SendRequest>();
+export class RpcSender {
+  readonly #options: RpcSenderOptions;
+  readonly #inFlight = new Set<SendRequest>();
 
-  constructor(options: RpcSendsOptions) {
+  constructor(options: RpcSenderOptions) {
     this.#options = options;
   }
 
@@ -34,27 +34,27 @@ export class RpcSends {
   async send(request: SendRequest): Promise<Accepted> {
     const { clock, messages } = this.#options;
     const backoff = new Backoff({ firstMs: 200, longestMs: 5_000 });
-    this.#running.add(request);
+    this.#inFlight.add(request);
     try {
-      for (let tries = 1; ; tries++) {
+      for (let attempts = 1; ; attempts++) {
         try {
           const accepted = (await messages.send(request)).accepted!;
           this.#options.accepted(entryOf(request, accepted));
           return accepted;
         } catch (error) {
           const failure = LuckyError.from(error);
-          if (!failure.passing || tries >= TRIES_LIMIT) throw failure;
+          if (!failure.retryable || attempts >= MAX_ATTEMPTS) throw failure;
           const delayMs = backoff.next(failure.retryAfterMs);
           await pause(clock, delayMs, new AbortController().signal);
         }
       }
     } finally {
-      this.#running.delete(request);
+      this.#inFlight.delete(request);
     }
   }
 
   /** Whether the entry is a send that waits for its result. */
   isOwn(entry: Entry): boolean {
-    return [...this.#running].some((request) => isEntryOf(entry, request));
+    return [...this.#inFlight].some((request) => isEntryOf(entry, request));
   }
 }

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HandClock } from "../../test/clock.ts";
-import { KeyMaker } from "./key.ts";
+import { ClientMessageIds } from "./client-message-ids.ts";
 
 test("keys are UUIDv7 and only grow, within a millisecond and when the clock steps back", () => {
   const clock = new HandClock();
-  const keys = new KeyMaker(() => clock.now());
+  const keys = new ClientMessageIds(() => clock.now());
   const made: string[] = [];
   for (let n = 0; n < 10_000; n++) made.push(keys.next());
   clock.advance(-5_000);

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { EntrySchema } from "../../gen/lucky/message/v1/message_pb.js";
-import { ConversationLog, type Placed } from "./log.ts";
+import { ConversationLog, type Released } from "./conversation-log.ts";
 
 const entry = (sequence: number) => create(EntrySchema, { sequence: BigInt(sequence) });
-const sequences = (placed: readonly Placed[]) => placed.map((one) => Number(one.entry.sequence));
+const sequences = (released: readonly Released[]) =>
+  released.map((one) => Number(one.entry.sequence));
 const foreign = () => false;
 
 test("entries come out in order, whatever order they came in", () => {
@@ -28,7 +29,7 @@ test("an entry that comes twice comes out once", () => {
 test("nothing comes out before the log begins, then what waited after the beginning", () => {
   const log = new ConversationLog();
   for (const sequence of [4, 6, 7]) log.offer(entry(sequence), false);
-  assert.equal(log.lowestWaiting, 4n);
+  assert.equal(log.lowestBuffered, 4n);
   assert.equal(log.behind, false);
   assert.deepEqual(sequences(log.begin(5n)), [6, 7]);
   assert.equal(log.last, 7n);
@@ -48,7 +49,7 @@ test("a page that starts later than expected is no gap", () => {
   const log = new ConversationLog(3n);
   log.offer(entry(10), false);
   assert.equal(log.behind, true);
-  assert.deepEqual(sequences(log.page([entry(9), entry(10)], foreign)), [9, 10]);
+  assert.deepEqual(sequences(log.offerPage([entry(9), entry(10)], foreign)), [9, 10]);
   assert.equal(log.behind, false);
 });
 
