@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { SOCKET_PATH } from "./endpoint.ts";
 
 /** Answers HTTP requests that are no call of a public method, so that people see what went wrong. */
-export function answerPlain(request: IncomingMessage, response: ServerResponse): void {
+export function answerFallback(request: IncomingMessage, response: ServerResponse): void {
   const path = request.url?.split("?", 1)[0] ?? "/";
   const text = { "content-type": "text/plain; charset=utf-8" };
   if (path === SOCKET_PATH) {

@@ -12,7 +12,7 @@ const UPGRADED = Buffer.from("HTTP/1.1 101 ");
  * Until the instance has agreed, nothing else of the peer may reach it: to whoever refuses an
  * upgrade, what follows is another HTTP request, which nobody here has looked at.
  */
-export function shakeHands(options: {
+export function performHandshake(options: {
   readonly upstream: Socket;
   /** Of the request, with the empty line that ends it. */
   readonly head: string;

@@ -20,9 +20,9 @@ import { forward } from "#platform/rpc/calling/forward.ts";
 import { type RunningService, type Served, serve } from "#platform/rpc/served.ts";
 import type { GatewayConfig } from "./config.ts";
 import { endpointService } from "./endpoint.ts";
+import { answerFallback } from "./fallback.ts";
 import { createHints } from "./hint.ts";
 import { createPlacement } from "./placement.ts";
-import { answerPlain } from "./plain.ts";
 import { createTunnels } from "./tunnel.ts";
 
 export interface GatewayDependencies {
@@ -83,7 +83,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
       serve(EndpointService, endpointService({ placement, hints })),
     ],
     upgrade: tunnels.upgrade,
-    fallback: answerPlain,
+    fallback: answerFallback,
     ready: () => running,
     async stop() {
       running = false;

@@ -9,7 +9,7 @@ import type { Metrics } from "#platform/metrics.ts";
 import type { Instance } from "#platform/registry/registry.ts";
 import { callerAddress } from "#platform/rpc/serving/handler.ts";
 import { SOCKET_PATH } from "./endpoint.ts";
-import { shakeHands } from "./handshake.ts";
+import { performHandshake } from "./handshake.ts";
 import { bearerOf, refusal, requestHead } from "./head.ts";
 import type { Hints } from "./hint.ts";
 import type { Placement } from "./placement.ts";
@@ -125,7 +125,7 @@ export function createTunnels(options: TunnelOptions): Tunnels {
       }
       const timeoutMs = options.connectTimeoutMs;
       const forwarded = requestHead(request, peerOf(request));
-      const answer = await shakeHands({ upstream, head: forwarded, clock, timeoutMs });
+      const answer = await performHandshake({ upstream, head: forwarded, clock, timeoutMs });
       if (answer === "silent") {
         upstream.destroy();
         log.warn({ event: "tunnel_unanswered", to: instance.instanceId });
