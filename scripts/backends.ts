@@ -9,8 +9,8 @@ import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { end, isAlive, type KeptProcess, remember } from "./kept-process.ts";
 import { freePorts } from "./ports.ts";
+import { isRunning, type ProcessRecord, recordProcess, terminate } from "./process-record.ts";
 import { type Launched, launchRabbit, launchRedis, missingPrograms, runs } from "./servers.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -59,7 +59,7 @@ const servers: readonly Server[] = [
 interface Kept {
   readonly url: string;
   readonly port: number;
-  readonly processes: readonly KeptProcess[];
+  readonly processes: readonly ProcessRecord[];
 }
 
 async function start(): Promise<void> {
@@ -80,7 +80,7 @@ async function start(): Promise<void> {
 async function stop(): Promise<void> {
   for (const server of servers.toReversed()) {
     const kept = await keptOf(server);
-    for (const one of kept?.processes ?? []) await end(one, STOP_WITHIN_MS);
+    for (const one of kept?.processes ?? []) await terminate(one, STOP_WITHIN_MS);
     await rm(recordOf(server), { force: true });
     console.log(`${server.name.padEnd(8)} ${kept ? "stopped" : "did not run"}`);
   }
@@ -94,8 +94,8 @@ async function keptOf(server: Server): Promise<Kept | undefined> {
   const record = recordOf(server);
   if (!existsSync(record)) return undefined;
   const kept = JSON.parse(await readFile(record, "utf8")) as Kept;
-  if (kept.processes.every(isAlive)) return kept;
-  for (const one of kept.processes) await end(one, STOP_WITHIN_MS);
+  if (kept.processes.every(isRunning)) return kept;
+  for (const one of kept.processes) await terminate(one, STOP_WITHIN_MS);
   await rm(record);
   return undefined;
 }
@@ -109,7 +109,7 @@ async function launch(server: Server): Promise<Kept> {
         `${portVariable}=${port + 10_000} npm run backends`,
     );
   const { url, processes } = await server.launch(join(folder, name), port);
-  const kept = { url, port, processes: processes.map(({ pid }) => remember(pid)) };
+  const kept = { url, port, processes: processes.map(({ pid }) => recordProcess(pid)) };
   await writeFile(recordOf(server), JSON.stringify(kept), { mode: 0o600 });
   return kept;
 }

@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 
 const root = join(import.meta.dirname, "..");
-const READY_WITHIN_MS = 60_000;
-const POLL_MS = 50;
-const LINES_KEPT = 20;
+const READY_TIMEOUT_MS = 60_000;
+const POLL_INTERVAL_MS = 50;
+const MAX_LAST_LINES = 20;
 
 export interface ChildOptions {
   /** Shown before each of its lines. */
@@ -52,7 +52,7 @@ export function startChild(options: ChildOptions): Child {
       if (signal !== "SIGSTOP" && signal !== "SIGCONT") await running.ended;
     },
     async restart() {
-      await stop(running, READY_WITHIN_MS);
+      await stop(running, READY_TIMEOUT_MS);
       running = launch(options);
       await ready(running, options);
     },
@@ -82,7 +82,7 @@ function launch(options: ChildOptions): Running {
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on("line", (line) => {
       lastLines.push(line);
-      if (lastLines.length > LINES_KEPT) lastLines.shift();
+      if (lastLines.length > MAX_LAST_LINES) lastLines.shift();
       options.print(`${options.name.padEnd(10)} ${line}`);
     });
   }
@@ -98,20 +98,20 @@ function hasEnded({ process: child }: Running): boolean {
 }
 
 async function ready(running: Running, options: ChildOptions): Promise<void> {
-  const until = Date.now() + READY_WITHIN_MS;
+  const until = Date.now() + READY_TIMEOUT_MS;
   while (Date.now() < until) {
     if (hasEnded(running)) {
       throw new Error(`${options.name} ended:\n${running.lastLines.join("\n")}`);
     }
-    if (await answers(options.readyUrl)) return;
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    if (await answersOk(options.readyUrl)) return;
+    await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
   }
   throw new Error(
-    `${options.name} was not ready in ${READY_WITHIN_MS} ms:\n${running.lastLines.join("\n")}`,
+    `${options.name} was not ready in ${READY_TIMEOUT_MS} ms:\n${running.lastLines.join("\n")}`,
   );
 }
 
-async function answers(url: string): Promise<boolean> {
+async function answersOk(url: string): Promise<boolean> {
   try {
     return (await fetch(url, { signal: AbortSignal.timeout(1_000) })).ok;
   } catch {

@@ -12,7 +12,7 @@ import { startAll } from "../services/all.ts";
 
 const USUAL_URL = "http://127.0.0.1:9191";
 const PASSWORD = "correct horse battery staple";
-const PATIENCE_MS = 15_000;
+const TIMEOUT_MS = 15_000;
 
 /** Tells what happens, and remembers whether every promise held. */
 class Story {
@@ -64,7 +64,7 @@ class Person {
 
   /** Waits until so many messages were seen in all. */
   async sees(count: number): Promise<void> {
-    const deadline = AbortSignal.timeout(PATIENCE_MS);
+    const deadline = AbortSignal.timeout(TIMEOUT_MS);
     while (this.seen.length < count) await this.client.next("message", undefined, deadline);
   }
 
@@ -103,7 +103,7 @@ async function thereAndAway(ana: Person, ben: Person, story: Story): Promise<str
 
   story.chapter("Ana writes while Ben is there");
   const there = ["Hi Ben!", "Are you there?", "Lunch at twelve?"];
-  const deadline = AbortSignal.timeout(PATIENCE_MS);
+  const deadline = AbortSignal.timeout(TIMEOUT_MS);
   const delivered = ana.client.next("receipt", (it) => it.deliveredSequence >= 3n, deadline);
   const accepted = await Promise.all(there.map((text) => ana.client.send(toBen, text)));
   const conversationId = accepted[0]!.conversationId;
@@ -201,7 +201,7 @@ async function group(ana: Person, ben: Person, story: Story): Promise<void> {
     [ana, ben],
     [ben, ana],
   ] as const) {
-    const deadline = AbortSignal.timeout(PATIENCE_MS);
+    const deadline = AbortSignal.timeout(TIMEOUT_MS);
     const written = numbers.map((n) => `${writer.name} ${n}`);
     const heard = () => reader.texts(conversationId).filter((text) => text.startsWith(writer.name));
     while (heard().length < written.length) {

@@ -3,33 +3,33 @@ import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 
 /** A process as a file remembers it: the number alone may belong to another one by now. */
-export interface KeptProcess {
+export interface ProcessRecord {
   readonly pid: number;
   /** When it was started, in the system's own words. */
   readonly started: string;
 }
 
-const POLL_MS = 50;
+const POLL_INTERVAL_MS = 50;
 
 /** What to remember of a running process. Throws when it does not run. */
-export function remember(pid: number | undefined): KeptProcess {
+export function recordProcess(pid: number | undefined): ProcessRecord {
   const started = pid === undefined ? undefined : startOf(pid);
   if (pid === undefined || started === undefined) throw new Error(`process ${pid} does not run`);
   return { pid, started };
 }
 
 /** Whether it still runs, and is the same. */
-export function isAlive({ pid, started }: KeptProcess): boolean {
+export function isRunning({ pid, started }: ProcessRecord): boolean {
   return startOf(pid) === started;
 }
 
 /** Asks a process to end; kills it when it does not within the bound. */
-export async function end(kept: KeptProcess, withinMs: number): Promise<void> {
-  if (!isAlive(kept)) return;
+export async function terminate(kept: ProcessRecord, withinMs: number): Promise<void> {
+  if (!isRunning(kept)) return;
   process.kill(kept.pid, "SIGTERM");
   const until = Date.now() + withinMs;
-  while (isAlive(kept) && Date.now() < until) await pause(POLL_MS);
-  if (isAlive(kept)) process.kill(kept.pid, "SIGKILL");
+  while (isRunning(kept) && Date.now() < until) await pause(POLL_INTERVAL_MS);
+  if (isRunning(kept)) process.kill(kept.pid, "SIGKILL");
 }
 
 function startOf(pid: number): string | undefined {

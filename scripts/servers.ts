@@ -5,10 +5,10 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 
-const POLL_MS = 50;
-const READY_WITHIN_MS = 90_000;
+const POLL_INTERVAL_MS = 50;
+const READY_TIMEOUT_MS = 90_000;
 /** Where the server's own scripts lie: those on Debian's path change the user first. */
-const RABBIT_PLACES = ["/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin"];
+const RABBIT_FOLDERS = ["/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin"];
 
 export interface LaunchOptions {
   /** Folder for data, log and configuration; made when missing. Started again on it, it goes on. */
@@ -34,11 +34,11 @@ export async function launchRedis(options: LaunchOptions): Promise<Launched> {
   const server = run({
     ...options,
     name: "redis-server",
-    program: found("redis-server", []),
+    program: pathOf("redis-server", []),
     args: [...flags, "--bind", "127.0.0.1"].map(String),
     env: process.env,
   });
-  await answers(server, { ...options, name: "Redis", say: "PING\r\n", expect: "+PONG" });
+  await waitForAnswer(server, { ...options, name: "Redis", say: "PING\r\n", expect: "+PONG" });
   return { url: `redis://127.0.0.1:${port}`, processes: [server] };
 }
 
@@ -84,7 +84,7 @@ export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
   const mapper = run({
     ...options,
     name: "epmd",
-    program: found("epmd", []),
+    program: pathOf("epmd", []),
     args: ["-port", String(mapperPort), "-address", "127.0.0.1"],
     env,
   });
@@ -94,18 +94,18 @@ export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
     const itself = Buffer.alloc(4);
     itself.writeUInt32BE(mapperPort);
     const expect = itself.toString("latin1");
-    await answers(mapper, { ...options, name: "epmd", port: mapperPort, say: names, expect });
+    await waitForAnswer(mapper, { ...options, name: "epmd", port: mapperPort, say: names, expect });
     const server = run({
       ...options,
       name: "rabbitmq-server",
-      program: found("rabbitmq-server", RABBIT_PLACES),
+      program: pathOf("rabbitmq-server", RABBIT_FOLDERS),
       args: [],
       env,
     });
     // The protocol's header is answered by a frame on channel 0 of the method "start".
     const start = "\u0001\u0000\u0000";
     const header = "AMQP\u0000\u0000\u0009\u0001";
-    await answers(server, { ...options, name: "RabbitMQ", say: header, expect: start });
+    await waitForAnswer(server, { ...options, name: "RabbitMQ", say: header, expect: start });
     return { url: `amqp://guest:guest@127.0.0.1:${port}`, processes: [server, mapper] };
   } catch (error) {
     mapper.kill("SIGKILL");
@@ -117,7 +117,7 @@ export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
 async function writeControl(dir: string, env: Record<string, string | undefined>): Promise<void> {
   const names = Object.keys(env).filter((name) => /^(RABBITMQ_|ERL_|HOME$)/.test(name));
   const settings = names.map((name) => `export ${name}='${env[name]}'`);
-  const program = found("rabbitmqctl", RABBIT_PLACES);
+  const program = pathOf("rabbitmqctl", RABBIT_FOLDERS);
   const lines = ["#!/bin/sh", ...settings, `exec ${program} "$@"`, ""];
   await writeFile(join(dir, "rabbitmqctl"), lines.join("\n"), { mode: 0o700 });
 }
@@ -148,27 +148,27 @@ function run({ dir, detached = false, name, program, args, env }: RunOptions): C
   }
 }
 
-interface AnswerOptions extends LaunchOptions {
+interface ProbeOptions extends LaunchOptions {
   readonly name: string;
   readonly say: string;
   readonly expect: string;
 }
 
 /** Waits until the server answers on its port; ends it when it does not in time. */
-async function answers(server: ChildProcess, options: AnswerOptions): Promise<void> {
+async function waitForAnswer(server: ChildProcess, options: ProbeOptions): Promise<void> {
   const { dir, name, port } = options;
-  const until = Date.now() + READY_WITHIN_MS;
+  const until = Date.now() + READY_TIMEOUT_MS;
   while (Date.now() < until) {
     if (!runs(server))
-      throw new Error(`${name} did not start on port ${port}:\n${said(server, dir)}`);
-    if (await answered(options)) return;
-    await pause(POLL_MS);
+      throw new Error(`${name} did not start on port ${port}:\n${lastOutput(server, dir)}`);
+    if (await probe(options)) return;
+    await pause(POLL_INTERVAL_MS);
   }
   server.kill("SIGKILL");
-  throw new Error(`${name} did not answer on port ${port} in ${READY_WITHIN_MS / 1_000} s`);
+  throw new Error(`${name} did not answer on port ${port} in ${READY_TIMEOUT_MS / 1_000} s`);
 }
 
-function answered({ port, say, expect }: AnswerOptions): Promise<boolean> {
+function probe({ port, say, expect }: ProbeOptions): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host: "127.0.0.1", port });
     let heard = "";
@@ -185,7 +185,7 @@ function answered({ port, say, expect }: AnswerOptions): Promise<boolean> {
   });
 }
 
-function said(server: ChildProcess, dir: string): string {
+function lastOutput(server: ChildProcess, dir: string): string {
   const name = server.spawnfile.split("/").at(-1);
   const file = join(dir, `${name}.out`);
   const out = existsSync(file) ? readFileSync(file, "utf8").trim() : "";
@@ -194,17 +194,17 @@ function said(server: ChildProcess, dir: string): string {
 
 /** Which of the programs that are needed here are not installed. */
 export function missingPrograms(): string[] {
-  return ["redis-server", "rabbitmq-server"].filter((name) => !lookUp(name, RABBIT_PLACES));
+  return ["redis-server", "rabbitmq-server"].filter((name) => !findProgram(name, RABBIT_FOLDERS));
 }
 
-function found(program: string, places: readonly string[]): string {
-  const path = lookUp(program, places);
+function pathOf(program: string, places: readonly string[]): string {
+  const path = findProgram(program, places);
   if (!path) throw new Error(`${program} is not installed: run "npm run backends" once`);
   return path;
 }
 
 /** Where a program lies: in one of the places, which come first, or on the path. */
-function lookUp(program: string, places: readonly string[]): string | undefined {
+function findProgram(program: string, places: readonly string[]): string | undefined {
   const folders = [...places, ...(process.env.PATH ?? "").split(":"), "/usr/bin", "/usr/sbin"];
   return folders.map((folder) => join(folder, program)).find((path) => existsSync(path));
 }
