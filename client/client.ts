@@ -18,13 +18,13 @@ import type { ClientOptions, SendOptions } from "./client-options.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { Calls } from "./connection/calls.ts";
 import type { ServerFrameKind } from "./connection/connection.ts";
+import { resolveSocketUrl } from "./connection/endpoint.ts";
 import {
-  afterFailure,
   closedError,
   ReconnectingSession,
   type SessionState,
 } from "./connection/reconnecting-session.ts";
-import { LuckyError, reasonOf } from "./error.ts";
+import { reasonOf } from "./error.ts";
 import { Emitter } from "./events.ts";
 import { Credentials } from "./login/credentials.ts";
 import { ConversationLogs } from "./logs/conversation-logs.ts";
@@ -52,7 +52,10 @@ import { type ClientStore, MemoryStore } from "./store.ts";
  * Passwords are encrypted with WebCrypto, which browsers offer on https and localhost only.
  */
 export class LuckyClient extends Emitter<ClientEvents> {
-  /** Service clients: calls carry the user's token, refreshed as needed. They throw ConnectErrors. */
+  /**
+   * Service clients: calls carry the user's access token, refreshed as needed. They throw
+   * ConnectErrors.
+   */
   readonly users: Client<typeof UserService>;
   readonly devices: Client<typeof DeviceService>;
   readonly messages: Client<typeof MessageService>;
@@ -154,12 +157,12 @@ export class LuckyClient extends Emitter<ClientEvents> {
     return this.#session.state;
   }
 
-  /** The present tokens; undefined when nobody is logged in. */
+  /** The current tokens; undefined when no user is logged in. */
   get tokens(): Tokens | undefined {
     return this.#tokens.current;
   }
 
-  /** Makes an account; does not log in. Throws USER_NAME_TAKEN or PASSWORD_WEAK. */
+  /** Creates an account; does not log in. Throws USER_NAME_TAKEN or PASSWORD_WEAK. */
   register(userName: string, password: string, displayName = ""): Promise<User> {
     return this.#credentials.register(userName, password, displayName);
   }
@@ -176,14 +179,15 @@ export class LuckyClient extends Emitter<ClientEvents> {
     return user;
   }
 
-  /** Goes on with the tokens of an earlier login. */
+  /** Continues an earlier login with its tokens. */
   resume(tokens: Tokens): void {
     this.#tokens.set(tokens, { fresh: false });
   }
 
   /**
-   * Opens a session and keeps one open until `close`, or until the server says not to come back.
-   * Resolves at the first Welcome, however long that takes; throws when the login is over.
+   * Opens a session and keeps one open: reconnects with back-off until `close`, or until the
+   * server closes it for a ClosedReason. Resolves at the first Welcome, without a time-out; throws
+   * when the login is over.
    */
   async connect(): Promise<void> {
     this.#restored ??= this.#restore();
@@ -195,7 +199,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
     if (state.kind === "closed") throw closedError(state.reason);
   }
 
-  /** Resolves when everything that was missed up to the last Welcome has been told. */
+  /** Resolves when all entries that were missed up to the last Welcome have been emitted. */
   caughtUp(): Promise<void> {
     return this.#caughtUp;
   }
@@ -215,9 +219,9 @@ export class LuckyClient extends Emitter<ClientEvents> {
   }
 
   /**
-   * Sends a message. Resolves when it is in the log, and durable; rejects with a LuckyError when it
-   * is refused. Waits for a session while there is none for the moment, and is repeated under its
-   * key until there is a result. Messages to one target are sent in the order of the calls.
+   * Sends a message. Resolves when it is durable in the log; rejects with a LuckyError when it is
+   * refused. While no session is open, the message is queued. It is retried under its
+   * client_message_id until it has a result. Messages to one target keep the order of the calls.
    */
   send(target: Target, content: SendContent, options: SendOptions = {}): Promise<Accepted> {
     const { state } = this;
@@ -227,39 +231,30 @@ export class LuckyClient extends Emitter<ClientEvents> {
 
   /** Like `send`, over RPC: needs no session. */
   sendByRpc(target: Target, content: SendContent, options: SendOptions = {}): Promise<Accepted> {
-    const request = sendRequest(target, content, this.#clientMessageIdOf(options));
-    return this.#rpcSender.send(request);
+    return this.#rpcSender.send(sendRequest(target, content, this.#clientMessageIdOf(options)));
   }
 
-  /** The user has read the conversation up to the sequence. */
+  /** Reports that the user has read the conversation up to the sequence. */
   markRead(conversationId: string, sequence: bigint): void {
     this.#cursors.read(conversationId, sequence);
   }
 
-  /** Tells the others that the user types, or stopped. Repeat it while it lasts: it lapses. */
+  /** Signals that the user types, or stopped. Repeat it: it expires after 6 seconds. */
   typing(conversationId: string, typing = true): void {
     this.#session.send({ case: "typing", value: { conversationId, typing } });
   }
 
-  /** The sequence up to which this device has everything; undefined for an unknown conversation. */
+  /** The sequence up to which this device has all entries; undefined for an unknown conversation. */
   lastSequence(conversationId: string): bigint | undefined {
     return this.#logs.last(conversationId);
   }
 
   /**
-   * Looks up the URL of the WebSocket: what the server says, or its own address when it cannot say.
-   * Throws when the login is over.
+   * Resolves the URL of the WebSocket; falls back to /ws on the configured address when the call
+   * fails. Throws when the login is over.
    */
-  async endpoint(signal?: AbortSignal): Promise<string> {
-    let path = "/ws";
-    try {
-      path = (await this.#rpc.endpoints.resolveEndpoint({}, { signal })).url;
-    } catch (error) {
-      if (afterFailure(LuckyError.from(error)).kind === "stop") throw error;
-    }
-    const url = new URL(path, this.#options.url);
-    url.protocol = url.protocol.replace("http", "ws");
-    return url.href;
+  endpoint(signal?: AbortSignal): Promise<string> {
+    return resolveSocketUrl(this.#rpc.endpoints, this.#options.url, signal);
   }
 
   /** Calls a public method over the open session, such as `MessageService.method.listEntries`. */
@@ -280,7 +275,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
     this.#sendQueue.restore(stored.sends);
   }
 
-  /** A login that is over ends the session too. */
+  /** Closes the session too when the login is over. */
   async #exchange(refreshToken: string): Promise<Tokens> {
     try {
       return await this.#credentials.exchange(refreshToken);
@@ -306,7 +301,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
     this.#sendQueue.open(welcome, rateLimit);
     this.#cursors.open(rateLimit);
     this.#caughtUp = this.#logs.sync();
-    this.#caughtUp.catch(() => {}); // Told to whoever asks by caughtUp().
+    this.#caughtUp.catch(() => {}); // Callers of caughtUp() get the error.
   }
 
   #receive(frame: ServerFrameKind): void {

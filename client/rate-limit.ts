@@ -1,17 +1,17 @@
 import type { Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "./clock.ts";
 
-/** What a frame counts more for. */
+/** Each of these amounts adds 1 to the weight of a frame. */
 const BYTES_PER_WEIGHT = 16_384;
 const CURSORS_PER_WEIGHT = 10;
 
-/** What a frame counts for, towards the rate that the server allows. */
+/** How many frames a frame counts as, towards the rate limit of the server. */
 export function frameWeight(frame: { bytes?: number; cursors?: number }): number {
   const { bytes = 0, cursors = 0 } = frame;
   return 1 + Math.floor(bytes / BYTES_PER_WEIGHT) + Math.floor(cursors / CURSORS_PER_WEIGHT);
 }
 
-/** Keeps below a number of frames a second: `burst` at once, then as many as are earned. */
+/** A token bucket for frames: holds `burst` tokens and refills at `perSecond`. */
 export class RateLimit {
   readonly #clock: Clock;
   readonly #perMs: number;
@@ -27,11 +27,14 @@ export class RateLimit {
     this.#refilledAtMs = clock.now();
   }
 
-  /** Takes a frame of the weight: 0 when it may go now, else in how many milliseconds to ask again. */
+  /**
+   * Takes tokens for a frame of the weight. Returns 0 when it may be sent now, else the delay until
+   * a retry, ms.
+   */
   take(weight: number): number {
     const now = this.#clock.now();
-    const earned = Math.max(0, now - this.#refilledAtMs) * this.#perMs;
-    this.#available = Math.min(this.#burst, this.#available + earned);
+    const refill = Math.max(0, now - this.#refilledAtMs) * this.#perMs;
+    this.#available = Math.min(this.#burst, this.#available + refill);
     this.#refilledAtMs = now;
     const needed = Math.min(weight, this.#burst);
     if (this.#available < needed) return Math.ceil((needed - this.#available) / this.#perMs);
@@ -40,7 +43,10 @@ export class RateLimit {
   }
 }
 
-/** A pace below what the server takes, which leaves room for signals, calls and heartbeats. */
+/**
+ * A rate limit below that of the server: it leaves room for signals, calls and heartbeats.
+ * Undefined when the server sets none.
+ */
 export function rateLimitOf(
   { framesPerSecond, framesBurst }: Welcome,
   clock: Clock,

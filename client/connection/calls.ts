@@ -12,7 +12,7 @@ import type { Rpc, RpcResult } from "../../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock, Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 
-/** How long an answer may take. */
+/** Time-out of a call, ms. */
 const TIMEOUT_MS = 10_000;
 
 interface PendingCall {
@@ -21,7 +21,7 @@ interface PendingCall {
   reject(error: LuckyError): void;
 }
 
-/** Calls of public methods over the socket. */
+/** Calls of public methods over the WebSocket, at once and matched by call id. */
 export class Calls {
   readonly #clock: Clock;
   readonly #write: (call: Pick<Rpc, "callId" | "method" | "request">) => boolean;
@@ -56,7 +56,10 @@ export class Calls {
     return fromBinary(method.output, response);
   }
 
-  /** Takes an answer of the server. */
+  /**
+   * Settles a call with a result from the server. A result of an unknown or timed-out call is
+   * dropped.
+   */
   result({ callId, outcome }: RpcResult): void {
     const pending = this.#pending.get(callId);
     if (!pending || outcome.case === undefined) return;
@@ -66,7 +69,7 @@ export class Calls {
     else pending.reject(LuckyError.fromRpc(outcome.value));
   }
 
-  /** The session is gone, and with it the answers. */
+  /** Rejects all calls in flight with UNAVAILABLE: their session broke. */
   lost(): void {
     for (const callId of [...this.#pending.keys()]) this.#fail(callId, "the session broke");
   }

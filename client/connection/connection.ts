@@ -8,11 +8,11 @@ import {
 } from "../../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock, Timer } from "../clock.ts";
 
-/** How long opening may take, to Welcome. */
+/** Time-out from opening the socket to Welcome, ms. */
 const OPEN_TIMEOUT_MS = 10_000;
-/** How long the peer may take to answer a close. */
+/** Time-out for the peer's answer to a close, ms. */
 const CLOSE_TIMEOUT_MS = 2_000;
-/** WebSocket's own code for a connection that broke without a word. */
+/** WebSocket's close code for a connection that ended without a close frame (RFC 6455, 7.1.5). */
 const ABNORMAL_CLOSURE = 1006;
 
 export type ServerFrameKind = Exclude<ServerFrame["kind"], { case: undefined }>;
@@ -21,15 +21,14 @@ export type ClientFrameKind = Exclude<
   { case?: undefined }
 >;
 
-/** How a connection ended: the WebSocket's close code, the contract's among them. */
+/** The end of a connection: a close code of WebSocket or of the contract's CloseCode. */
 export interface Ended {
   readonly code: number;
   readonly text: string;
-  /** When Welcome came, by the clock; undefined when it never did. */
+  /** Time of Welcome, by the clock; undefined when none arrived. */
   readonly openedAtMs: number | undefined;
 }
 
-/** What a connection needs. */
 export interface ConnectionOptions {
   readonly url: string;
   readonly webSocket: typeof WebSocket;
@@ -42,7 +41,7 @@ export interface ConnectionOptions {
 
 /** One WebSocket, from opening to its end: Hello, Welcome, heartbeats, frames. */
 export class Connection {
-  /** Resolves when it has ended, for whatever reason. Never rejects. */
+  /** Resolves when the connection has ended, for any reason. Never rejects. */
   readonly ended: Promise<Ended>;
   readonly #options: ConnectionOptions;
   readonly #socket: WebSocket;
@@ -83,7 +82,10 @@ export class Connection {
     return true;
   }
 
-  /** Closes in good order, after what was written. Resolves when the peer has agreed, or is silent. */
+  /**
+   * Closes after the frames written so far. Resolves when the peer has answered, or after a
+   * time-out.
+   */
   close(): Promise<Ended> {
     if (!this.#hasEnded) {
       this.#timeout.stop();
@@ -93,7 +95,7 @@ export class Connection {
     return this.ended;
   }
 
-  /** Gives the connection up without waiting for the peer. */
+  /** Ends the connection at once, without waiting for the peer. */
   drop(text: string): void {
     this.#end(ABNORMAL_CLOSURE, text);
   }
@@ -108,7 +110,7 @@ export class Connection {
       return;
     }
     if (kind.case === "welcome") {
-      // It comes too late for a connection that is being closed.
+      // Guards against a race: the connection is already closing.
       if (this.#socket.readyState !== this.#socket.OPEN) return;
       this.#openedAtMs = this.#options.clock.now();
       this.#startHeartbeats(Number(kind.value.heartbeatIntervalMs));
@@ -121,7 +123,7 @@ export class Connection {
     }
   }
 
-  /** Says that the device is alive, and gives up when nothing was heard for two intervals. */
+  /** Sends heartbeats, and ends the connection when no frame has arrived for two intervals. */
   #startHeartbeats(intervalMs: number): void {
     const { clock } = this.#options;
     let silentSinceMs = clock.now();

@@ -6,55 +6,55 @@ import { LuckyError } from "../error.ts";
 import type { TokenKeeper } from "../rpc/tokens.ts";
 import { type ClientFrameKind, Connection, type ServerFrameKind } from "./connection.ts";
 
-/** A session that lasted so long counts as success: the next reconnect is a quick one. */
+/** A session that lasted this long (ms) resets the back-off: the next reconnect is quick. */
 const STABLE_SESSION_MS = 10_000;
-/** Pause before coming back to a server that said it has enough. */
+/** Shortest back-off after a server closed with RATE_LIMITED or UNAVAILABLE, ms. */
 const BUSY_BACKOFF_MS = 1_000;
-/** Pause before a token that could not be exchanged is tried again. */
+/** Delay before a failed token refresh is retried, ms. */
 const RENEWAL_RETRY_MS = 5_000;
-/** Timers go no further than this. */
+/** Longest delay of one timer, ms: setTimeout overflows at 2^31 ms. */
 const MAX_TIMER_MS = 86_400_000;
 
 /**
- * Why a link is closed: the caller closed it; the login is over, log in again; another session took
- * its place and the user decides which one stays; or as many devices of its class as allowed are
- * online, and none gives way.
+ * Why a session is closed for good. "by-caller": the caller closed it. "login-over": log in again.
+ * "replaced": another session replaced it, and the user decides which one stays. "device-limit":
+ * the maximum number of devices of its class is online, and none is replaced.
  */
 export type ClosedReason = "by-caller" | "login-over" | "replaced" | "device-limit";
 
-/** What those are told who wanted something of a link that is closed. */
+/** The error for callers of a closed session. */
 export function closedError(reason: ClosedReason): LuckyError {
   switch (reason) {
     case "by-caller":
       return new LuckyError(ErrorReason.UNAVAILABLE, "the client is closed");
     case "replaced":
-      return new LuckyError(ErrorReason.UNAVAILABLE, "another session took the place");
+      return new LuckyError(ErrorReason.UNAVAILABLE, "another session replaced this one");
     case "login-over":
       return new LuckyError(ErrorReason.TOKEN_REVOKED, "the login is over: log in again");
     case "device-limit":
       return new LuckyError(
         ErrorReason.DEVICE_LIMIT_REACHED,
-        "as many devices of this class as allowed are online",
+        "the maximum number of devices of this class is online",
       );
   }
 }
 
-/** Where a link stands. */
+/** State of a session: "waiting" is the back-off before a reconnect. */
 export type SessionState =
   | { readonly kind: "connecting" }
   | { readonly kind: "open" }
   | { readonly kind: "waiting"; readonly retryInMs: number }
   | { readonly kind: "closed"; readonly reason: ClosedReason };
 
-/** What to do after a session ended. */
+/** The next step after a session ended or failed to open. */
 export type NextStep =
   | { readonly kind: "at-once" }
   | { readonly kind: "back-off"; readonly atLeastMs: number }
-  /** After a pause, with another access token. */
+  /** After a back-off, with a refreshed access token. */
   | { readonly kind: "refresh" }
   | { readonly kind: "stop"; readonly reason: ClosedReason };
 
-/** What the close code of a session asks the device to do. */
+/** The next step after a session closed with the code. */
 export function afterClose(code: number): NextStep {
   switch (code) {
     case CloseCode.TOKEN_INVALID:
@@ -74,7 +74,6 @@ export function afterClose(code: number): NextStep {
   }
 }
 
-/** What a link needs. */
 export interface ReconnectingSessionOptions {
   readonly clock: Clock;
   readonly webSocket: typeof WebSocket;
@@ -83,15 +82,15 @@ export interface ReconnectingSessionOptions {
   /** URL of the WebSocket to open. Rejects with a LuckyError. */
   readonly endpoint: (signal: AbortSignal) => Promise<string>;
   readonly state: (state: SessionState) => void;
-  /** A session is open. */
+  /** Called when a session is open. */
   readonly opened: (welcome: Welcome) => void;
-  /** A frame of the open session. */
+  /** Called with each frame of the open session. */
   readonly frame: (frame: ServerFrameKind) => void;
-  /** The session that was open is gone. */
+  /** Called when the open session has ended. */
   readonly lost: () => void;
 }
 
-/** What a failure before the session asks the device to do. */
+/** The next step after a failure before the session was open. */
 export function afterFailure(error: LuckyError): NextStep {
   switch (error.reason) {
     case ErrorReason.TOKEN_INVALID:
@@ -103,7 +102,7 @@ export function afterFailure(error: LuckyError): NextStep {
   }
 }
 
-/** Keeps one session open: connects, and connects again whenever that makes sense. */
+/** Keeps one session open: connects, and reconnects with back-off unless the end was permanent. */
 export class ReconnectingSession {
   readonly #options: ReconnectingSessionOptions;
   readonly #backoff = new Backoff({ firstMs: 500, longestMs: 30_000 });
@@ -121,7 +120,7 @@ export class ReconnectingSession {
     return this.#state;
   }
 
-  /** Starts to connect, unless it has already. */
+  /** Starts to connect; does nothing when already started. */
   start(): void {
     if (this.#stop && !this.#stop.signal.aborted) return;
     const stop = new AbortController();
@@ -129,7 +128,7 @@ export class ReconnectingSession {
     this.#running = this.#running.then(() => this.#run(stop));
   }
 
-  /** Closes for good, until started again. Resolves when the socket is closed. */
+  /** Closes the session until the next `start`. Resolves when the socket is closed. */
   async stop(reason: ClosedReason): Promise<void> {
     this.#stop?.abort(reason);
     await this.#running;
@@ -145,24 +144,24 @@ export class ReconnectingSession {
     return this.#state.kind === "open" && (this.#connection?.sendBytes(frame) ?? false);
   }
 
-  /** Gives the present session up and connects again. */
+  /** Drops the current session and reconnects. */
   reconnect(text: string): void {
     this.#connection?.drop(text);
   }
 
-  /** There is a fresh access token: the session goes on with it. */
+  /** Continues the open session with a fresh access token. */
   renew(accessToken: string): void {
-    if (this.send({ case: "renew", value: { accessToken } })) this.#planRenewal();
+    if (this.send({ case: "renew", value: { accessToken } })) this.#scheduleRenewal();
   }
 
-  /** The server says that the session's token is near its end: it is exchanged now. */
+  /** Handles the server's notice that the session's token expires soon: refreshes it now. */
   tokenExpiring(expiresAtMs: number): void {
     const { tokens } = this.#options;
     const { current } = tokens;
     if (!current) return;
-    // A newer one is there: the server has not heard of it yet.
+    // The token is already refreshed, but the server does not have it yet.
     if (Number(current.accessTokenExpiresAtMs) > expiresAtMs) this.renew(current.accessToken);
-    // What fails now is tried again by the plan.
+    // A failure is retried by the timer of #scheduleRenewal.
     else tokens.refresh(current.accessToken).catch(() => {});
   }
 
@@ -191,7 +190,7 @@ export class ReconnectingSession {
     this.#enterState({ kind: "closed", reason });
   }
 
-  /** One session, from the look-up of the endpoint to its end. */
+  /** Runs one session, from the look-up of the endpoint to its end. */
   async #runSession(accessToken: string, signal: AbortSignal): Promise<NextStep> {
     const { clock, webSocket, clientVersion } = this.#options;
     const url = await this.#options.endpoint(signal);
@@ -207,7 +206,7 @@ export class ReconnectingSession {
       welcome: (welcome) => {
         this.#enterState({ kind: "open" });
         this.#options.opened(welcome);
-        this.#planRenewal();
+        this.#scheduleRenewal();
       },
       frame: (frame) => {
         if (frame.case !== "move") return this.#options.frame(frame);
@@ -232,19 +231,22 @@ export class ReconnectingSession {
     return moved ? { kind: "at-once" } : afterClose(ended.code);
   }
 
-  /** The keeper exchanges the token in time and calls `renew`. */
-  #planRenewal(): void {
+  /**
+   * Refreshes the token shortly before it expires, with retries; the TokenKeeper then calls
+   * `renew`.
+   */
+  #scheduleRenewal(): void {
     const { clock, tokens } = this.#options;
-    const plan = (inMs: number) => {
+    const schedule = (inMs: number) => {
       this.#renewal?.stop();
       this.#renewal = clock.after(Math.min(inMs, MAX_TIMER_MS), () => {
-        if (tokens.exchangeInMs > 0) return this.#planRenewal();
+        if (tokens.exchangeInMs > 0) return this.#scheduleRenewal();
         tokens.access().catch(() => {
-          if (this.#state.kind === "open") plan(RENEWAL_RETRY_MS);
+          if (this.#state.kind === "open") schedule(RENEWAL_RETRY_MS);
         });
       });
     };
-    plan(tokens.exchangeInMs);
+    schedule(tokens.exchangeInMs);
   }
 
   #enterState(state: SessionState): void {

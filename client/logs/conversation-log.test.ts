@@ -9,7 +9,7 @@ const sequences = (released: readonly Released[]) =>
   released.map((one) => Number(one.entry.sequence));
 const foreign = () => false;
 
-test("entries come out in order, whatever order they came in", () => {
+test("entries are released in order, whatever order they arrived in", () => {
   const log = new ConversationLog(0n);
   assert.deepEqual(sequences(log.offer(entry(3), false)), []);
   assert.deepEqual(sequences(log.offer(entry(1), false)), [1]);
@@ -17,7 +17,7 @@ test("entries come out in order, whatever order they came in", () => {
   assert.equal(log.behind, false);
 });
 
-test("an entry that comes twice comes out once", () => {
+test("a duplicate entry is released once", () => {
   const log = new ConversationLog(0n);
   log.offer(entry(1), false);
   log.offer(entry(3), false);
@@ -26,7 +26,7 @@ test("an entry that comes twice comes out once", () => {
   assert.deepEqual(sequences(log.offer(entry(2), false)), [2, 3]);
 });
 
-test("nothing comes out before the log begins, then what waited after the beginning", () => {
+test("no entry is released before the log begins, then the buffered ones after its beginning", () => {
   const log = new ConversationLog();
   for (const sequence of [4, 6, 7]) log.offer(entry(sequence), false);
   assert.equal(log.lowestBuffered, 4n);
@@ -35,7 +35,7 @@ test("nothing comes out before the log begins, then what waited after the beginn
   assert.equal(log.last, 7n);
 });
 
-test("an own send stays an own send when it is echoed", () => {
+test("an own send is still an own send when the server echoes it", () => {
   const log = new ConversationLog(0n);
   log.offer(entry(2), true);
   log.offer(entry(2), false);
@@ -53,7 +53,7 @@ test("a page that starts later than expected is no gap", () => {
   assert.equal(log.behind, false);
 });
 
-test("what the server will not give is not waited for", () => {
+test("the log stops waiting for entries that the server does not have", () => {
   const log = new ConversationLog(3n);
   log.offer(entry(10), false);
   log.end();
@@ -61,7 +61,7 @@ test("what the server will not give is not waited for", () => {
   assert.deepEqual(sequences(log.offer(entry(4), false)), [4]);
 });
 
-test("a gap buffers a bounded number of entries and remembers how far the log goes", () => {
+test("a gap buffers a bounded number of entries and keeps the greatest known sequence", () => {
   const log = new ConversationLog(0n);
   for (let sequence = 2; sequence <= 3_000; sequence++) log.offer(entry(sequence), false);
   const released = log.offer(entry(1), false);

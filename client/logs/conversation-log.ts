@@ -1,45 +1,48 @@
 import type { Entry } from "../../gen/lucky/message/v1/message_pb.js";
 
-/** An entry in its place, and whether it is this session's own send. */
+/** An entry that is next in order; `own` when this client sent it. */
 export interface Released {
   readonly entry: Entry;
   readonly own: boolean;
 }
 
-/** Entries of others that wait for a gap to close; what comes beyond is fetched again later. */
+/**
+ * Largest number of entries buffered behind a gap; later ones are dropped and fetched once it is
+ * closed.
+ */
 const MAX_BUFFERED = 1_000;
 
 /**
- * One conversation's log as this device has it: takes entries in any order, late or twice, and gives
- * them back in order, once, without a gap.
+ * The log of one conversation on this device: takes entries in any order, late or duplicated, and
+ * releases them in order, deduplicated, without a gap.
  */
 export class ConversationLog {
   #last: bigint | undefined;
   #known = 0n;
   readonly #buffer = new Map<bigint, Released>();
 
-  /** `last`: the sequence up to which the device has everything; undefined when not known yet. */
+  /** `last`: the sequence up to which the device has all entries; undefined when not known yet. */
   constructor(last?: bigint) {
     this.#last = last;
     this.#known = last ?? 0n;
   }
 
-  /** Everything up to here was given out. Undefined until the log begins. */
+  /** Sequence of the last released entry. Undefined until the log begins. */
   get last(): bigint | undefined {
     return this.#last;
   }
 
-  /** The greatest sequence heard of. */
+  /** The greatest sequence known to exist. */
   get known(): bigint {
     return this.#known;
   }
 
-  /** Whether entries are missing that exist. */
+  /** Whether existing entries are missing here. */
   get behind(): boolean {
     return this.#last !== undefined && this.#known > this.#last;
   }
 
-  /** The smallest sequence that waits; undefined when none does. */
+  /** The smallest buffered sequence; undefined when the buffer is empty. */
   get lowestBuffered(): bigint | undefined {
     let lowest: bigint | undefined;
     for (const sequence of this.#buffer.keys()) {
@@ -48,18 +51,18 @@ export class ConversationLog {
     return lowest;
   }
 
-  /** Somebody says that the conversation goes up to here. */
+  /** Records that the conversation has entries up to the sequence. */
   raiseKnown(sequence: bigint): void {
     if (sequence > this.#known) this.#known = sequence;
   }
 
-  /** The device takes entries after `last` from now on. Returns those that waited for it. */
+  /** Begins the log after `last`. Returns the buffered entries that are now in order. */
   begin(last: bigint): Released[] {
     if (this.#last !== undefined) return [];
     return this.#jump(last);
   }
 
-  /** Takes one entry; returns what is in order now, oldest first. */
+  /** Takes one entry; returns the entries that are now in order, oldest first. */
   offer(entry: Entry, own: boolean): Released[] {
     this.raiseKnown(entry.sequence);
     if (this.#last !== undefined && entry.sequence <= this.#last) return [];
@@ -67,15 +70,15 @@ export class ConversationLog {
     const begun = this.#last !== undefined;
     const isNext = begun && entry.sequence === this.#last! + 1n;
     const hasRoom = this.#buffer.size < MAX_BUFFERED;
-    // Own sends could not be told from those of other devices when they are fetched again.
+    // Own sends are kept beyond the bound: refetched ones would look like those of other devices.
     if (isNext || hasRoom || buffered || (own && begun))
       this.#buffer.set(entry.sequence, { entry, own: own || buffered?.own === true });
     return this.#release();
   }
 
   /**
-   * Takes the page that the server has after `last`, in ascending order. The server leaves nothing
-   * out that the user may see, so a page that starts later is no gap.
+   * Takes the page that follows `last`, in ascending order. The server omits no entry that the user
+   * may see, so a page that starts later is no gap.
    */
   offerPage(entries: readonly Entry[], own: (entry: Entry) => boolean): Released[] {
     const first = entries[0];
@@ -85,7 +88,7 @@ export class ConversationLog {
     return released;
   }
 
-  /** The server has nothing after `last` for this user: what was heard of is not to be had. */
+  /** Closes the gap when the server has no entry after `last` for this user: clears the buffer. */
   end(): void {
     this.#buffer.clear();
     this.#known = this.#last ?? 0n;

@@ -7,14 +7,17 @@ import { LuckyError } from "../error.ts";
 import type { ClientStore, Stored } from "../store.ts";
 import { ConversationLog, type Released } from "./conversation-log.ts";
 
-/** How long a gap may close by itself before it is fetched: entries overtake each other a little. */
+/**
+ * Delay before a gap is fetched, ms: entries overtake each other slightly, so it may close by
+ * itself.
+ */
 const GAP_FETCH_DELAY_MS = 200;
-/** Entries a page, conversations a page, conversations that catch up at a time. */
 const ENTRIES_PER_PAGE = 500;
 const CONVERSATIONS_PER_PAGE = 200;
+/** At most this many conversations catch up concurrently. */
 const CATCH_UP_CONCURRENCY = 4;
 
-/** Errors that do not pass by waiting. */
+/** Reasons of errors that a retry cannot resolve. */
 const PERMANENT_REASONS: ReadonlySet<ErrorReason> = new Set([
   ErrorReason.INVALID_ARGUMENT,
   ErrorReason.TOKEN_INVALID,
@@ -26,24 +29,29 @@ const PERMANENT_REASONS: ReadonlySet<ErrorReason> = new Set([
   ErrorReason.METHOD_NOT_FOUND,
 ]);
 
-/** What the logs need. */
 export interface ConversationLogsOptions {
   readonly clock: Clock;
   readonly messages: Pick<Client<typeof MessageService>, "sync" | "listEntries">;
   readonly store: ClientStore;
-  /** Where a device without a past begins: after what the user received elsewhere, or at the start. */
+  /**
+   * Where a device without a store starts: after the entries that other devices received, or at the
+   * first.
+   */
   readonly history: "none" | "all";
-  /** Whether the entry is a send of this session that waits for its result. */
+  /** Whether the entry is a send of this client that has no result yet. */
   readonly isOwn: (entry: Entry) => boolean;
-  /** The next entry of a conversation, in order, once. Not called for this session's own sends. */
+  /**
+   * Called with the next entry of a conversation, in order, once. Not called for this client's
+   * sends.
+   */
   readonly message: (entry: Entry) => void;
-  /** A conversation changed, or is new. */
+  /** Called with a conversation that is new or changed. */
   readonly conversation: (conversation: Conversation) => void;
-  /** Entries arrived: the device has everything up to `last`. */
+  /** Called after entries arrived: the device has all entries up to `last`. */
   readonly arrived: (conversationId: string, last: bigint) => void;
 }
 
-/** The logs of all the user's conversations: puts in order what comes, fetches what does not. */
+/** The logs of all the user's conversations: orders arriving entries and fetches missing ones. */
 export class ConversationLogs {
   readonly #options: ConversationLogsOptions;
   readonly #logs = new Map<string, ConversationLog>();
@@ -59,14 +67,14 @@ export class ConversationLogs {
     this.#options = options;
   }
 
-  /** Takes up where the store left off. */
+  /** Restores the state from the store. */
   restore(stored: Stored): void {
     this.#cursor = stored.cursor;
     this.#synced = stored.synced;
     for (const [id, last] of stored.sequences) this.#logs.set(id, new ConversationLog(last));
   }
 
-  /** The sequence up to which the device has everything; undefined for an unknown conversation. */
+  /** The sequence up to which the device has all entries; undefined for an unknown conversation. */
   last(conversationId: string): bigint | undefined {
     return this.#logs.get(conversationId)?.last;
   }
@@ -81,12 +89,12 @@ export class ConversationLogs {
     for (const id of touched) this.#reportArrived(id);
   }
 
-  /** Takes a send of this session that was accepted. */
+  /** Takes an accepted send of this client. */
   sent(entry: Entry): void {
     this.#offer(entry, true);
   }
 
-  /** Fetches what is missing of a conversation, at once. */
+  /** Fetches the missing entries of a conversation, without the gap delay. */
   syncRequired(conversationId: string, lastSequence: bigint): void {
     const log = this.#log(conversationId);
     log.raiseKnown(lastSequence);
@@ -96,8 +104,8 @@ export class ConversationLogs {
   }
 
   /**
-   * Catches up with everything that changed. Resolves when it is done, together with what was asked
-   * for meanwhile. Rejects when the client stops or the login is over.
+   * Catches up with all changes. Concurrent calls share one run, which resolves when all of them
+   * are served. Rejects when the client stops or the login is over.
    */
   sync(): Promise<void> {
     this.#syncRequested = true;
@@ -110,7 +118,7 @@ export class ConversationLogs {
     return this.#syncing;
   }
 
-  /** Stops fetching. What is known stays; `sync` starts again. */
+  /** Stops fetching. The logs stay; `sync` restarts it. */
   stop(): void {
     this.#stop.abort(new LuckyError(ErrorReason.UNAVAILABLE, "the client was closed"));
     this.#stop = new AbortController();
@@ -142,7 +150,7 @@ export class ConversationLogs {
       this.#synced ||= !more;
       this.#options.store.saveCursor(this.#cursor, this.#synced);
     }
-    // Conversations that were made while the first sync ran are new as a whole.
+    // Conversations created during the first sync are new: they start at their first entry.
     for (const [id, log] of this.#logs) {
       if (log.last === undefined) this.#begin(id, log, 0n);
     }
@@ -160,13 +168,13 @@ export class ConversationLogs {
     if (conversation.deliveredSequence < log.last!) this.#options.arrived(id, log.last!);
   }
 
-  /** Where the device begins with a conversation that it sees for the first time. */
+  /** The sequence after which the device starts in a conversation that it did not know. */
   #startOf(conversation: Conversation, log: ConversationLog): bigint {
     if (this.#synced || this.#options.history === "all") return 0n;
-    const waiting = log.lowestBuffered;
+    const lowest = log.lowestBuffered;
     let start = conversation.deliveredSequence;
-    // What was pushed to this very session belongs to it, even if another device had it first.
-    if (waiting !== undefined && waiting - 1n < start) start = waiting - 1n;
+    // Entries pushed to this session count as new, even if another device received them first.
+    if (lowest !== undefined && lowest - 1n < start) start = lowest - 1n;
     const earliest = conversation.firstSequence - 1n;
     return start > earliest ? start : earliest;
   }
@@ -188,11 +196,11 @@ export class ConversationLogs {
     this.#watchGap(id, log);
   }
 
-  /** After the first sync, a conversation nobody told of is new: the device has all of it. */
+  /** After the first sync an unknown conversation is new: its log begins at the first entry. */
   #beginIfNew(id: string, log: ConversationLog): void {
     if (log.last !== undefined || !this.#synced) return;
     this.#begin(id, log, 0n);
-    this.sync().catch(() => {}); // For its name and members; whoever waits for it is told.
+    this.sync().catch(() => {}); // Fetches its name and members; callers of sync() get the error.
   }
 
   #begin(id: string, log: ConversationLog, last: bigint): void {
@@ -222,7 +230,7 @@ export class ConversationLogs {
     this.#gaps.set(id, timer);
   }
 
-  /** Repairs with nobody waiting: an error that lasts ends it, the next sync tells it again. */
+  /** Repairs without a caller: a permanent error ends it, and the next sync reports that error. */
   #repairInBackground(id: string): void {
     this.#repair(id, this.#stop.signal).catch(() => {});
   }
@@ -243,7 +251,7 @@ export class ConversationLogs {
       const page = await this.#listAfter(id, log.last!, signal);
       this.#release(id, log, log.offerPage(page.entries, this.#options.isOwn));
       log.raiseKnown(page.lastSequence);
-      // Unless more was heard of while the server answered.
+      // Guards against a race: newer entries may have become known during the call.
       if (page.entries.length === 0 && log.known === heard) log.end();
       this.#reportArrived(id);
     }
@@ -263,7 +271,7 @@ export class ConversationLogs {
     }
   }
 
-  /** Repeats a call until it succeeds, fails for good, or the signal aborts. */
+  /** Retries a call with back-off until it succeeds, fails permanently, or the signal aborts. */
   async #withRetries<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
     const backoff = new Backoff({ firstMs: 500, longestMs: 30_000 });
     for (;;) {
@@ -283,12 +291,12 @@ export class ConversationLogs {
 
 async function forEachConcurrently<T>(
   items: readonly T[],
-  width: number,
+  concurrency: number,
   work: (item: T) => Promise<void>,
 ): Promise<void> {
-  const rest = items.values();
+  const remaining = items.values();
   const worker = async () => {
-    for (const item of rest) await work(item);
+    for (const item of remaining) await work(item);
   };
-  await Promise.all(Array.from({ length: width }, worker));
+  await Promise.all(Array.from({ length: concurrency }, worker));
 }

@@ -3,17 +3,18 @@ import type { CursorSchema } from "../../gen/lucky/message/v1/message_pb.js";
 import type { Clock, Timer } from "../clock.ts";
 import { frameWeight, type RateLimit } from "../rate-limit.ts";
 
-/** How long acknowledgements are joined before they leave. */
+/** How long acknowledgements are batched before they are sent, ms. */
 const BATCH_DELAY_MS = 50;
 /**
- * The least time between two acknowledgements of what arrived in one conversation: the first after a
- * silence is quick, so that the sender sees its tick; in a busy one they are cumulative anyway, and
- * a thousand members who each acknowledged every entry would cost more than the entries. Not the same
- * for every device, or those of a large group would all speak at once.
+ * Throttle of delivered acknowledgements: shortest interval between two of one conversation, ms.
+ * The first one after an idle time is quick, so that the sender sees its tick. In a busy
+ * conversation they are cumulative, and one acknowledgement per entry from a thousand members would
+ * cost more than the entries. The interval is random per device, or all devices of a large group
+ * would send at once.
  */
 const MIN_THROTTLE_MS = 400;
 const MAX_THROTTLE_MS = 600;
-/** Cursors a frame. */
+/** At most this many cursors per frame. */
 const CURSORS_PER_FRAME = 200;
 
 interface Position {
@@ -21,14 +22,14 @@ interface Position {
   read: bigint;
 }
 
-/** What was sent last on this session, and when. */
+/** The position last sent on this session, with its time. */
 interface Sent extends Position {
   atMs: number;
 }
 
 /**
- * Tells the server how far each conversation has arrived and was read. Cumulative, so nothing is
- * lost by joining; what was sent on a session that broke is sent again on the next one.
+ * Acknowledges to the server how far each conversation was delivered and read. Acknowledgements are
+ * cumulative, so batching loses nothing. Those sent on a session that broke are resent on the next.
  */
 export class Cursors {
   readonly #clock: Clock;
@@ -51,29 +52,31 @@ export class Cursors {
     this.#throttleMs = MIN_THROTTLE_MS + random() * (MAX_THROTTLE_MS - MIN_THROTTLE_MS);
   }
 
-  /** Everything up to here has arrived, without a gap. */
+  /** Acknowledges that all entries up to the sequence have arrived, without a gap. Throttled. */
   delivered(conversationId: string, sequence: bigint): void {
     raise(this.#pending, conversationId, { delivered: sequence, read: 0n });
     const sent = this.#sent.get(conversationId);
     const throttledMs = sent ? sent.atMs + this.#throttleMs - this.#clock.now() : 0;
-    // Never longer than a rest, even if the clock was put back.
+    // Bounded by the throttle interval, in case the clock was set back.
     this.#scheduleFlush(Math.max(BATCH_DELAY_MS, Math.min(this.#throttleMs, throttledMs)));
   }
 
-  /** The user has read everything up to here. */
+  /** Acknowledges that the user has read all entries up to the sequence. Not throttled. */
   read(conversationId: string, sequence: bigint): void {
     raise(this.#pending, conversationId, { delivered: 0n, read: sequence });
     this.#scheduleFlush(BATCH_DELAY_MS);
   }
 
-  /** A session is open, whose frames go at the rateLimit. */
+  /** Starts sending on an open session, within its rate limit. */
   open(rateLimit: RateLimit | undefined): void {
     this.#open = true;
     this.#rateLimit = rateLimit;
     this.#flush(rateLimit);
   }
 
-  /** The session is gone: whether it heard the last acknowledgements is not known. */
+  /**
+   * Queues the acknowledgements of a broken session again: the server may not have received them.
+   */
   lost(): void {
     this.#open = false;
     this.#stopTimer();
@@ -81,7 +84,7 @@ export class Cursors {
     this.#sent.clear();
   }
 
-  /** Sends all that waits, at once. */
+  /** Sends all pending acknowledgements now, without the rate limit. */
   flush(): void {
     this.#flush(undefined);
   }

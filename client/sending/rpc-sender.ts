@@ -10,18 +10,19 @@ import { type Clock, pause } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 import { entryOf, isEntryOf } from "./send-request.ts";
 
-/** How often a send is tried before it is given up. */
+/** Attempts of a send before it fails, the first included. */
 const MAX_ATTEMPTS = 10;
 
-/** What sends over RPC need. */
 export interface RpcSenderOptions {
   readonly clock: Clock;
   readonly messages: Pick<Client<typeof MessageService>, "send">;
-  /** A send is in the log: its entry, but for the sender. Called before the send resolves. */
+  /**
+   * Called with the entry of a send in the log, without its sender id, before the send resolves.
+   */
   readonly accepted: (entry: Entry) => void;
 }
 
-/** Sends over RPC, each by itself. */
+/** Sends over RPC, each message independently of the others. */
 export class RpcSender {
   readonly #options: RpcSenderOptions;
   readonly #inFlight = new Set<SendRequest>();
@@ -30,7 +31,7 @@ export class RpcSender {
     this.#options = options;
   }
 
-  /** Sends, and again under the same key while the server is busy. Throws a LuckyError. */
+  /** Sends; retries with back-off under the same client_message_id. Throws a LuckyError. */
   async send(request: SendRequest): Promise<Accepted> {
     const { clock, messages } = this.#options;
     const backoff = new Backoff({ firstMs: 200, longestMs: 5_000 });
@@ -53,7 +54,7 @@ export class RpcSender {
     }
   }
 
-  /** Whether the entry is a send that waits for its result. */
+  /** Whether the entry is a send in flight. */
   isOwn(entry: Entry): boolean {
     return [...this.#inFlight].some((request) => isEntryOf(entry, request));
   }

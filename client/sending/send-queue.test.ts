@@ -66,7 +66,7 @@ const refused = (clientMessageId: string, reason: ErrorReason, retryAfterMs = 0)
     },
   });
 
-test("sends wait for a session, then leave in order within the window", async () => {
+test("sends wait for a session, then are sent in order within the window", async () => {
   const { queue, send, keys } = setUp();
   const results = ["a", "b", "c"].map((key) => send(key));
   assert.deepEqual(keys(), []);
@@ -80,7 +80,7 @@ test("sends wait for a session, then leave in order within the window", async ()
   assert.deepEqual(sequences, [1n, 2n, 3n]);
 });
 
-test("a send without a result leaves again on the next session, with the same bytes and order", async () => {
+test("a send without a result is retried on the next session, with the same bytes and order", async () => {
   const { queue, send, keys, frames } = setUp();
   const results = ["a", "b", "c"].map((key) => send(key));
   queue.open(welcome(), undefined);
@@ -92,7 +92,7 @@ test("a send without a result leaves again on the next session, with the same by
   await Promise.all(results);
 });
 
-test("two sends with one key are never on the wire together", async () => {
+test("two sends with one client_message_id are never in flight together", async () => {
   const { queue, send, keys } = setUp();
   queue.open(welcome(), undefined);
   const first = send("a");
@@ -104,7 +104,7 @@ test("two sends with one key are never on the wire together", async () => {
   assert.equal((await first).sequence, (await second).sequence);
 });
 
-test("a refusal that lasts rejects with its reason", async () => {
+test("a permanent refusal rejects with its reason", async () => {
   const { queue, send } = setUp();
   queue.open(welcome(), undefined);
   const result = send("a");
@@ -112,7 +112,7 @@ test("a refusal that lasts rejects with its reason", async () => {
   await assert.rejects(result, (error: LuckyError) => error.reason === ErrorReason.MUTED);
 });
 
-test("a refusal that passes is repeated after the pause that the server asked for", async () => {
+test("a retryable refusal is retried after the delay that the server named", async () => {
   const { queue, send, keys, clock } = setUp();
   queue.open(welcome(), undefined);
   const result = send("a");
@@ -125,7 +125,7 @@ test("a refusal that passes is repeated after the pause that the server asked fo
   await result;
 });
 
-test("sends to a target wait for the one before that is repeated; others pass", () => {
+test("sends to a target wait for the retry before them; other targets do not", () => {
   const { queue, send, keys, clock } = setUp();
   queue.open(welcome({ maxSendsInFlight: 1 }), undefined);
   void send("a");
@@ -140,7 +140,7 @@ test("sends to a target wait for the one before that is repeated; others pass", 
   assert.deepEqual(keys(), ["a", "c", "a", "b"]);
 });
 
-test("a send is given up after ten tries, its outcome unknown", async () => {
+test("a send fails after ten attempts, its outcome unknown", async () => {
   const { queue, send, keys, store } = setUp();
   const result = send("a");
   for (let session = 0; session < 10; session++) {
@@ -152,7 +152,7 @@ test("a send is given up after ten tries, its outcome unknown", async () => {
   assert.deepEqual((await store.load()).sends, []);
 });
 
-test("a message larger than a frame may be is refused here, and closes no session", async () => {
+test("a message larger than a frame is refused by the client, and closes no session", async () => {
   const { queue, frames } = setUp();
   queue.open(welcome(), undefined);
   const result = queue.send(sendRequest({ userId: "1" }, "x".repeat(2_000), "a"));
@@ -162,7 +162,7 @@ test("a message larger than a frame may be is refused here, and closes no sessio
   assert.equal(frames.length, 0);
 });
 
-test("sends keep the rateLimit of the session", () => {
+test("sends keep within the rate limit of the session", () => {
   const { queue, send, keys, clock } = setUp();
   const rateLimit = new RateLimit(clock, { perSecond: 10, burst: 2 });
   queue.open(welcome({ maxSendsInFlight: 100 }), rateLimit);
@@ -172,7 +172,7 @@ test("sends keep the rateLimit of the session", () => {
   assert.equal(keys().length, 8);
 });
 
-test("a server that stops answering sends is noticed", () => {
+test("a send without a result times out", () => {
   const { queue, send, clock, timeouts } = setUp();
   queue.open(welcome(), undefined);
   void send("a");
@@ -185,7 +185,7 @@ test("a server that stops answering sends is noticed", () => {
   assert.equal(timeouts(), 1);
 });
 
-test("an entry is recognised as an own send until its result, by key and content", () => {
+test("an entry is recognised as an own send until its result, by client_message_id and content", () => {
   const { queue, send, entries } = setUp();
   queue.open(welcome(), undefined);
   void send("a");
@@ -197,7 +197,7 @@ test("an entry is recognised as an own send until its result, by key and content
   assert.equal(queue.isOwn({ ...entry, conversationId: "8" }), false);
 });
 
-test("sends of an earlier run leave when a session opens", async () => {
+test("sends of an earlier run are sent when a session opens", async () => {
   const earlier = setUp();
   void earlier.send("a");
   const later = setUp();
@@ -206,7 +206,7 @@ test("sends of an earlier run leave when a session opens", async () => {
   assert.deepEqual(later.keys(), ["a"]);
 });
 
-test("closing rejects what waits and forgets it", async () => {
+test("closing rejects queued sends and removes them from the store", async () => {
   const { queue, send, store } = setUp();
   queue.open(welcome({ maxSendsInFlight: 1 }), undefined);
   const results = [send("a"), send("b")];

@@ -16,20 +16,20 @@ import { frameWeight, type RateLimit } from "../rate-limit.ts";
 import type { ClientStore, StoredSend } from "../store.ts";
 import { entryOf, isEntryOf } from "./send-request.ts";
 
-/** Sends that may wait at once; more are refused with OVERLOADED. */
+/** Largest number of sends without a result; more are rejected with OVERLOADED. */
 const MAX_QUEUED_SENDS = 10_000;
-/** How often a send is written to a socket before it is given up with its outcome unknown. */
+/** Attempts of a send before it fails; after a lost session its outcome is then unknown. */
 const MAX_ATTEMPTS = 10;
-/** A send without a result for so long says that the session is not well. */
+/** Time-out for the result of a send, ms; then the session counts as broken. */
 const RESULT_TIMEOUT_MS = 30_000;
 
-/** What became of a send. */
+/** The result of a send. */
 export type Settled =
   | { readonly kind: "accepted"; readonly clientMessageId: string; readonly accepted: Accepted }
   | { readonly kind: "refused"; readonly clientMessageId: string; readonly error: LuckyError };
 
 interface Pending extends StoredSend {
-  /** Rises with every send; what is sent again takes its old place. */
+  /** Position in the queue, ascending; a retried send returns to its old position. */
   readonly order: number;
   readonly decoded: SendRequest;
   readonly backoff: Backoff;
@@ -38,31 +38,32 @@ interface Pending extends StoredSend {
   readonly settle: (settled: Settled) => void;
 }
 
-/** What the outbox needs. */
 export interface SendQueueOptions {
   readonly clock: Clock;
   readonly store: ClientStore;
-  /** Writes a frame to the socket. */
+  /** Writes a frame to the WebSocket. */
   readonly write: (frame: Uint8Array) => void;
-  /** A send is in the log: its entry, but for the sender. Called before the send settles. */
+  /** Called with the entry of a send in the log, without its sender id, before the send settles. */
   readonly accepted: (entry: Entry) => void;
-  /** Any send settled, also one of an earlier run. */
+  /** Called when a send settled, also one of an earlier run. */
   readonly settled: (settled: Settled) => void;
-  /** The server does not answer sends on this session. */
+  /** Called when the oldest send in flight has timed out: the session is broken. */
   readonly resultTimedOut: () => void;
 }
 
 /**
- * Holds every send until its result. On the wire, a window of them in the order of the calls, and
- * never two with the same key. A send without a result is repeated with the same bytes after a
- * reconnect, and after a pause when the server is busy; sends to the same target wait for it.
+ * Queues every send until its result. A window of them is in flight, in the order of the calls, and
+ * never two with the same client_message_id. A send without a result is retried with the same bytes
+ * after a reconnect, and with back-off when the server is busy; sends to the same target wait for
+ * it.
  */
 export class SendQueue {
   readonly #options: SendQueueOptions;
-  /** On the wire without a result, by key. */
+  /** Written to the current session, without a result, by client_message_id. */
   readonly #inFlight = new Map<string, Pending>();
-  /** Without a result, and may be stored: was on the wire at least once, by key. */
+  /** Written at least once, so perhaps in the log, without a result, by client_message_id. */
   readonly #attempted = new Map<string, Pending>();
+  /** Targets whose sends wait for the back-off of a retry. */
   readonly #delayedTargets = new Map<string, Timer>();
   #queue: Pending[] = [];
   #nextOrder = 0;
@@ -75,16 +76,21 @@ export class SendQueue {
     this.#options = options;
   }
 
-  /** Takes up the sends that an earlier run did not finish. */
+  /** Queues the sends that an earlier run left without a result. */
   restore(sends: readonly StoredSend[]): void {
     for (const send of sends) this.#enqueue(send, () => {});
   }
 
-  /** Sends; resolves when the message is in the log, rejects when it is refused or given up. */
+  /**
+   * Sends; resolves when the message is in the log, rejects when it is refused or its retries are
+   * used up.
+   */
   send(request: SendRequest): Promise<Accepted> {
     return new Promise((resolve, reject) => {
       if (this.#queue.length + this.#inFlight.size >= MAX_QUEUED_SENDS) {
-        reject(new LuckyError(ErrorReason.OVERLOADED, `${MAX_QUEUED_SENDS} sends wait already`));
+        reject(
+          new LuckyError(ErrorReason.OVERLOADED, `${MAX_QUEUED_SENDS} sends are queued already`),
+        );
         return;
       }
       const { target, clientMessageId } = request;
@@ -102,14 +108,14 @@ export class SendQueue {
     });
   }
 
-  /** A session is open: what waits may go. */
+  /** Starts sending on an open session, within its bounds and rate limit. */
   open(welcome: Welcome, rateLimit: RateLimit | undefined): void {
     this.#welcome = welcome;
     this.#rateLimit = rateLimit;
     this.#dispatch();
   }
 
-  /** The session is gone: what has no result will be sent again. */
+  /** Queues the sends in flight for a retry: their session broke. */
   lost(): void {
     this.#welcome = undefined;
     this.#stopTimers();
@@ -117,12 +123,12 @@ export class SendQueue {
     this.#inFlight.clear();
   }
 
-  /** How many sends are on the wire without a result. */
+  /** Number of sends in flight. */
   get inFlight(): number {
     return this.#inFlight.size;
   }
 
-  /** Takes a result of the server. One that nobody waits for (any more) is passed over. */
+  /** Takes a result of the server. A result of a send that is not in flight is dropped. */
   result({ clientMessageId, outcome }: SendResult): void {
     const pending = this.#inFlight.get(clientMessageId);
     if (!pending || outcome.case === undefined) return;
@@ -141,13 +147,13 @@ export class SendQueue {
     this.#dispatch();
   }
 
-  /** Whether the entry is a send that waits for its result. */
+  /** Whether the entry is a send without a result yet. */
   isOwn(entry: Entry): boolean {
     const pending = this.#attempted.get(entry.clientMessageId);
     return pending !== undefined && isEntryOf(entry, pending.decoded);
   }
 
-  /** Gives up everything that waits. */
+  /** Rejects all sends without a result, and removes them from the store. */
   close(error: LuckyError): void {
     const all = [...this.#inFlight.values(), ...this.#queue].sort((a, b) => a.order - b.order);
     this.#welcome = undefined;
@@ -248,7 +254,7 @@ export class SendQueue {
 
   #requeue(pending: Pending): void {
     if (pending.attempts >= MAX_ATTEMPTS) {
-      const text = `no result after ${MAX_ATTEMPTS} tries; the outcome is unknown`;
+      const text = `no result after ${MAX_ATTEMPTS} attempts; the outcome is unknown`;
       this.#settle(pending, refused(pending, new LuckyError(ErrorReason.UNAVAILABLE, text)));
       return;
     }
