@@ -134,7 +134,7 @@ async function openAuth(
   return { auth, identity };
 }
 
-/** Starts server, which looks users up in auth. */
+/** Starts server, which reads users from auth. */
 async function openServer(
   parts: Parts,
   identity: Identity,

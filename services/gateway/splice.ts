@@ -5,9 +5,9 @@ import type { Clock } from "#platform/clock.ts";
 const LINGER_MS = 1_000;
 
 /**
- * Splices two connections: bytes pass in both directions, with back-pressure. An end of one direction
- * is passed on and leaves the other direction open; an error destroys both connections. `first` holds
- * bytes of the device that were read along with its request.
+ * Splices two connections: bytes pass in both directions, with back-pressure. An end of one
+ * direction is passed on and leaves the other direction open; an error destroys both connections.
+ * `first` holds bytes of the device that were read along with its request.
  */
 export function splice(device: Duplex, upstream: Socket, first: Buffer): void {
   if (first.length > 0) upstream.write(first);
@@ -23,7 +23,9 @@ export function splice(device: Duplex, upstream: Socket, first: Buffer): void {
   pipeline(upstream, device, ended);
 }
 
-/** Passes the answer of an instance that refused the upgrade to the device, and then closes both. */
+/**
+ * Passes the answer of an instance that refused the upgrade to the device, and then closes both.
+ */
 export function passRefusal(device: Duplex, upstream: Socket, clock: Clock): void {
   device.once("close", () => upstream.destroy());
   pipeline(upstream, device, () => {});

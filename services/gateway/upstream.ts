@@ -26,8 +26,8 @@ export type Upstream =
   | { readonly kind: "gone" };
 
 /**
- * Sends an upgrade request to connect instances, one after the other, until one answers. An instance
- * that cannot be reached or times out is skipped; a refusal is an answer.
+ * Sends an upgrade request to connect instances, one after the other, until one answers. An
+ * instance that cannot be reached or times out is skipped; a refusal is an answer.
  */
 export async function findUpstream(options: UpstreamOptions): Promise<Upstream> {
   const { head, device, log, clock, timeoutMs } = options;
