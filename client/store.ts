@@ -13,7 +13,7 @@ export interface Stored {
   readonly cursor: string;
   /** Whether a Sync was ever completed, up to its last page. */
   readonly synced: boolean;
-  /** Per conversation, the sequence up to which the device has everything. */
+  /** Per conversation, the sequence up to which the device has all entries. */
   readonly sequences: ReadonlyMap<string, bigint>;
   /** Sends without a result, in the order of their calls. */
   readonly sends: readonly StoredSend[];

@@ -47,7 +47,7 @@ type Connect = RunningService & { readonly port: number };
 const CONNECT_ID = "connect-0";
 const LISTEN_GRACE_MS = 2_000;
 
-/** Starts everything that listens: connect, the gateway and the operator's port, in this order. */
+/** Starts the listening parts: connect, the gateway and the operator's port, in this order. */
 export async function openFrontDoor(dependencies: FrontDoorDependencies): Promise<FrontDoor> {
   const { config } = dependencies.runtime;
   const connect = await openConnect(dependencies);

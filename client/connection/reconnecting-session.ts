@@ -16,7 +16,7 @@ const RENEWAL_RETRY_MS = 5_000;
 const MAX_TIMER_MS = 86_400_000;
 
 /**
- * Why a session is closed for good. "by-caller": the caller closed it. "login-over": log in again.
+ * Reason of a permanent close. "by-caller": the caller closed it. "login-over": log in again.
  * "replaced": another session replaced it, and the user decides which one stays. "device-limit":
  * the maximum number of devices of its class is online, and none is replaced.
  */

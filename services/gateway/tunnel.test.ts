@@ -226,7 +226,7 @@ test("after a refused upgrade, no second request reaches the instance", async (t
   assert.equal(await rest, "");
 });
 
-const refused: [title: string, request: string, status: RegExp, says: RegExp][] = [
+const refused: [title: string, request: string, status: RegExp, text: RegExp][] = [
   ["another path", UPGRADE.replace("/ws", "/other"), /^HTTP\/1\.1 404 /, /is at \/ws/],
   ["another protocol", UPGRADE.replace("websocket", "h2c"), /^HTTP\/1\.1 400 /, /WebSocket/],
   ["a token in the URL", UPGRADE.replace("/ws", "/ws?token=x"), /^HTTP\/1\.1 400 /, /Hello frame/],
@@ -239,12 +239,12 @@ const refused: [title: string, request: string, status: RegExp, says: RegExp][] 
   ["a forged token", `${UPGRADE}Authorization: Bearer x\r\n`, /^HTTP\/1\.1 401 /, /not valid/],
 ];
 
-for (const [title, request, status, says] of refused) {
+for (const [title, request, status, text] of refused) {
   test(`${title} is refused`, async (t) => {
     const { dial, upstreams } = await setUp(t, { instances: 1 });
     const answer = await textOf(dial(`${request}\r\n`));
     assert.match(answer, status);
-    assert.match(answer, says);
+    assert.match(answer, text);
     assert.equal(upstreams[0]!.accepted.length, 0);
   });
 }
