@@ -20,9 +20,9 @@ import { forward } from "#platform/rpc/calling/forward.ts";
 import { type RunningService, type Served, serve } from "#platform/rpc/served.ts";
 import type { GatewayConfig } from "./config.ts";
 import { endpointService } from "./endpoint.ts";
+import { answerFallback } from "./fallback.ts";
 import { createHints } from "./hint.ts";
 import { createPlacement } from "./placement.ts";
-import { answerPlain } from "./plain.ts";
 import { createTunnels } from "./tunnel.ts";
 
 export interface GatewayDependencies {
@@ -31,23 +31,23 @@ export interface GatewayDependencies {
   readonly metrics: Metrics;
   readonly registry: Registry;
   readonly verifier: TokenVerifier;
-  /** Where the services behind the gateway are. */
+  /** Transports to the services behind the gateway. */
   readonly transports: { readonly auth: Transport; readonly server: Transport };
-  /** What hints are encrypted and peers proven under; the same for the whole mesh. */
+  /** Key of hints and of peer proofs; shared by the whole mesh. */
   readonly secret: string;
   readonly clock: Clock;
 }
 
 export interface Gateway extends RunningService {
-  /** Takes an HTTP/1.1 upgrade, as node:http hands it over. */
+  /** Takes an HTTP/1.1 upgrade, in the form of the event of node:http. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** Answers an HTTP/1.1 request that is no call. */
+  /** Answers an HTTP/1.1 request that is no RPC. */
   fallback(request: IncomingMessage, response: ServerResponse): void;
 }
 
 /**
- * Starts the gateway: the public services, passed on to where they are served, and the WebSocket,
- * handed over to connect. Only what is listed here can be reached from outside.
+ * Starts the gateway: forwards the public services to auth and server, and WebSockets to connect.
+ * Only the services in this list can be reached from outside.
  */
 export async function startGateway(dependencies: GatewayDependencies): Promise<Gateway> {
   const { config, log, metrics, registry, verifier, transports, clock } = dependencies;
@@ -83,7 +83,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
       serve(EndpointService, endpointService({ placement, hints })),
     ],
     upgrade: tunnels.upgrade,
-    fallback: answerPlain,
+    fallback: answerFallback,
     ready: () => running,
     async stop() {
       running = false;

@@ -10,51 +10,52 @@ import { type Clock, pause } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 import { entryOf, isEntryOf } from "./send-request.ts";
 
-/** How often a send is tried before it is given up. */
-const TRIES_LIMIT = 10;
+/** Attempts of a send before it fails, the first included. */
+const MAX_ATTEMPTS = 10;
 
-/** What sends over RPC need. */
-export interface RpcSendsOptions {
+export interface RpcSenderOptions {
   readonly clock: Clock;
   readonly messages: Pick<Client<typeof MessageService>, "send">;
-  /** A send is in the log: its entry, but for the sender. Called before the send resolves. */
+  /**
+   * Called with the entry of a send in the log, without its sender id, before the send resolves.
+   */
   readonly accepted: (entry: Entry) => void;
 }
 
-/** Sends over RPC, each by itself. */
-export class RpcSends {
-  readonly #options: RpcSendsOptions;
-  readonly #running = new Set<SendRequest>();
+/** Sends over RPC, each message independently of the others. */
+export class RpcSender {
+  readonly #options: RpcSenderOptions;
+  readonly #inFlight = new Set<SendRequest>();
 
-  constructor(options: RpcSendsOptions) {
+  constructor(options: RpcSenderOptions) {
     this.#options = options;
   }
 
-  /** Sends, and again under the same key while the server is busy. Throws a LuckyError. */
+  /** Sends; retries with back-off under the same client_message_id. Throws a LuckyError. */
   async send(request: SendRequest): Promise<Accepted> {
     const { clock, messages } = this.#options;
     const backoff = new Backoff({ firstMs: 200, longestMs: 5_000 });
-    this.#running.add(request);
+    this.#inFlight.add(request);
     try {
-      for (let tries = 1; ; tries++) {
+      for (let attempts = 1; ; attempts++) {
         try {
           const accepted = (await messages.send(request)).accepted!;
           this.#options.accepted(entryOf(request, accepted));
           return accepted;
         } catch (error) {
           const failure = LuckyError.from(error);
-          if (!failure.passing || tries >= TRIES_LIMIT) throw failure;
+          if (!failure.retryable || attempts >= MAX_ATTEMPTS) throw failure;
           const delayMs = backoff.next(failure.retryAfterMs);
           await pause(clock, delayMs, new AbortController().signal);
         }
       }
     } finally {
-      this.#running.delete(request);
+      this.#inFlight.delete(request);
     }
   }
 
-  /** Whether the entry is a send that waits for its result. */
+  /** Whether the entry is a send in flight. */
   isOwn(entry: Entry): boolean {
-    return [...this.#running].some((request) => isEntryOf(entry, request));
+    return [...this.#inFlight].some((request) => isEntryOf(entry, request));
   }
 }

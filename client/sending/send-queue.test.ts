@@ -11,9 +11,9 @@ import {
 } from "../../gen/lucky/message/v1/message_pb.js";
 import { HandClock } from "../../test/clock.ts";
 import { LuckyError } from "../error.ts";
-import { Pace } from "../pace.ts";
+import { RateLimit } from "../rate-limit.ts";
 import { MemoryStore } from "../store.ts";
-import { Outbox } from "./outbox.ts";
+import { SendQueue } from "./send-queue.ts";
 import { sendRequest } from "./send-request.ts";
 
 function setUp() {
@@ -21,27 +21,27 @@ function setUp() {
   const store = new MemoryStore();
   const frames: Uint8Array[] = [];
   const entries: Entry[] = [];
-  let stuck = 0;
-  const outbox = new Outbox({
+  let timeouts = 0;
+  const queue = new SendQueue({
     clock,
     store,
     write: (frame) => frames.push(frame),
     accepted: (entry) => entries.push(entry),
     settled: () => {},
-    stuck: () => stuck++,
+    resultTimedOut: () => timeouts++,
   });
   const sends = (): SendRequest[] =>
     frames.map((frame) => fromBinary(ClientFrameSchema, frame).kind.value as SendRequest);
   return {
     clock,
     store,
-    outbox,
+    queue,
     frames,
     entries,
-    stuck: () => stuck,
+    timeouts: () => timeouts,
     keys: () => sends().map((send) => send.clientMessageId),
     send: (key: string, conversationId = "7") =>
-      outbox.send(sendRequest({ conversationId }, `text of ${key}`, key)),
+      queue.send(sendRequest({ conversationId }, `text of ${key}`, key)),
   };
 }
 
@@ -66,151 +66,151 @@ const refused = (clientMessageId: string, reason: ErrorReason, retryAfterMs = 0)
     },
   });
 
-test("sends wait for a session, then leave in order within the window", async () => {
-  const { outbox, send, keys } = setUp();
+test("sends wait for a session, then are sent in order within the window", async () => {
+  const { queue, send, keys } = setUp();
   const results = ["a", "b", "c"].map((key) => send(key));
   assert.deepEqual(keys(), []);
-  outbox.open(welcome(), undefined);
+  queue.open(welcome(), undefined);
   assert.deepEqual(keys(), ["a", "b"]);
-  outbox.result(accepted("a", 1));
+  queue.result(accepted("a", 1));
   assert.deepEqual(keys(), ["a", "b", "c"]);
-  outbox.result(accepted("b", 2));
-  outbox.result(accepted("c", 3));
+  queue.result(accepted("b", 2));
+  queue.result(accepted("c", 3));
   const sequences = (await Promise.all(results)).map((one) => one.sequence);
   assert.deepEqual(sequences, [1n, 2n, 3n]);
 });
 
-test("a send without a result leaves again on the next session, with the same bytes and order", async () => {
-  const { outbox, send, keys, frames } = setUp();
+test("a send without a result is retried on the next session, with the same bytes and order", async () => {
+  const { queue, send, keys, frames } = setUp();
   const results = ["a", "b", "c"].map((key) => send(key));
-  outbox.open(welcome(), undefined);
-  outbox.lost();
-  outbox.open(welcome(), undefined);
+  queue.open(welcome(), undefined);
+  queue.lost();
+  queue.open(welcome(), undefined);
   assert.deepEqual(keys(), ["a", "b", "a", "b"]);
   assert.deepEqual(frames[2], frames[0]);
-  for (const [n, key] of ["a", "b", "c"].entries()) outbox.result(accepted(key, n + 1));
+  for (const [n, key] of ["a", "b", "c"].entries()) queue.result(accepted(key, n + 1));
   await Promise.all(results);
 });
 
-test("two sends with one key are never on the wire together", async () => {
-  const { outbox, send, keys } = setUp();
-  outbox.open(welcome(), undefined);
+test("two sends with one client_message_id are never in flight together", async () => {
+  const { queue, send, keys } = setUp();
+  queue.open(welcome(), undefined);
   const first = send("a");
   const second = send("a");
   assert.deepEqual(keys(), ["a"]);
-  outbox.result(accepted("a", 1));
+  queue.result(accepted("a", 1));
   assert.deepEqual(keys(), ["a", "a"]);
-  outbox.result(accepted("a", 1));
+  queue.result(accepted("a", 1));
   assert.equal((await first).sequence, (await second).sequence);
 });
 
-test("a refusal that lasts rejects with its reason", async () => {
-  const { outbox, send } = setUp();
-  outbox.open(welcome(), undefined);
+test("a permanent refusal rejects with its reason", async () => {
+  const { queue, send } = setUp();
+  queue.open(welcome(), undefined);
   const result = send("a");
-  outbox.result(refused("a", ErrorReason.MUTED));
+  queue.result(refused("a", ErrorReason.MUTED));
   await assert.rejects(result, (error: LuckyError) => error.reason === ErrorReason.MUTED);
 });
 
-test("a refusal that passes is repeated after the pause that the server asked for", async () => {
-  const { outbox, send, keys, clock } = setUp();
-  outbox.open(welcome(), undefined);
+test("a retryable refusal is retried after the delay that the server named", async () => {
+  const { queue, send, keys, clock } = setUp();
+  queue.open(welcome(), undefined);
   const result = send("a");
-  outbox.result(refused("a", ErrorReason.OVERLOADED, 1_000));
+  queue.result(refused("a", ErrorReason.OVERLOADED, 1_000));
   clock.advance(999);
   assert.deepEqual(keys(), ["a"]);
   clock.advance(1);
   assert.deepEqual(keys(), ["a", "a"]);
-  outbox.result(accepted("a", 1));
+  queue.result(accepted("a", 1));
   await result;
 });
 
-test("sends to a target wait for the one before that is repeated; others pass", () => {
-  const { outbox, send, keys, clock } = setUp();
-  outbox.open(welcome({ maxSendsInFlight: 1 }), undefined);
+test("sends to a target wait for the retry before them; other targets do not", () => {
+  const { queue, send, keys, clock } = setUp();
+  queue.open(welcome({ maxSendsInFlight: 1 }), undefined);
   void send("a");
   void send("b");
   void send("c", "8");
-  outbox.result(refused("a", ErrorReason.UNAVAILABLE, 1_000));
+  queue.result(refused("a", ErrorReason.UNAVAILABLE, 1_000));
   assert.deepEqual(keys(), ["a", "c"]);
-  outbox.result(accepted("c", 1));
+  queue.result(accepted("c", 1));
   clock.advance(1_000);
   assert.deepEqual(keys(), ["a", "c", "a"]);
-  outbox.result(accepted("a", 1));
+  queue.result(accepted("a", 1));
   assert.deepEqual(keys(), ["a", "c", "a", "b"]);
 });
 
-test("a send is given up after ten tries, its outcome unknown", async () => {
-  const { outbox, send, keys, store } = setUp();
+test("a send fails after ten attempts, its outcome unknown", async () => {
+  const { queue, send, keys, store } = setUp();
   const result = send("a");
   for (let session = 0; session < 10; session++) {
-    outbox.open(welcome(), undefined);
-    outbox.lost();
+    queue.open(welcome(), undefined);
+    queue.lost();
   }
   await assert.rejects(result, (error: LuckyError) => error.reason === ErrorReason.UNAVAILABLE);
   assert.equal(keys().length, 10);
   assert.deepEqual((await store.load()).sends, []);
 });
 
-test("a message larger than a frame may be is refused here, and closes no session", async () => {
-  const { outbox, frames } = setUp();
-  outbox.open(welcome(), undefined);
-  const result = outbox.send(sendRequest({ userId: "1" }, "x".repeat(2_000), "a"));
+test("a message larger than a frame is refused by the client, and closes no session", async () => {
+  const { queue, frames } = setUp();
+  queue.open(welcome(), undefined);
+  const result = queue.send(sendRequest({ userId: "1" }, "x".repeat(2_000), "a"));
   await assert.rejects(result, (error: LuckyError) => {
     return error.reason === ErrorReason.INVALID_ARGUMENT;
   });
   assert.equal(frames.length, 0);
 });
 
-test("sends keep the pace of the session", () => {
-  const { outbox, send, keys, clock } = setUp();
-  const pace = new Pace(clock, { perSecond: 10, burst: 2 });
-  outbox.open(welcome({ maxSendsInFlight: 100 }), pace);
+test("sends keep within the rate limit of the session", () => {
+  const { queue, send, keys, clock } = setUp();
+  const rateLimit = new RateLimit(clock, { perSecond: 10, burst: 2 });
+  queue.open(welcome({ maxSendsInFlight: 100 }), rateLimit);
   for (let n = 0; n < 8; n++) void send(`k${n}`);
   assert.equal(keys().length, 2);
   clock.advance(600);
   assert.equal(keys().length, 8);
 });
 
-test("a server that stops answering sends is noticed", () => {
-  const { outbox, send, clock, stuck } = setUp();
-  outbox.open(welcome(), undefined);
+test("a send without a result times out", () => {
+  const { queue, send, clock, timeouts } = setUp();
+  queue.open(welcome(), undefined);
   void send("a");
   clock.advance(20_000);
   void send("b");
-  outbox.result(accepted("a", 1));
+  queue.result(accepted("a", 1));
   clock.advance(29_999);
-  assert.equal(stuck(), 0);
+  assert.equal(timeouts(), 0);
   clock.advance(1);
-  assert.equal(stuck(), 1);
+  assert.equal(timeouts(), 1);
 });
 
-test("an entry is recognised as an own send until its result, by key and content", () => {
-  const { outbox, send, entries } = setUp();
-  outbox.open(welcome(), undefined);
+test("an entry is recognised as an own send until its result, by client_message_id and content", () => {
+  const { queue, send, entries } = setUp();
+  queue.open(welcome(), undefined);
   void send("a");
-  outbox.result(accepted("a", 1));
+  queue.result(accepted("a", 1));
   const entry = entries[0]!;
-  assert.equal(outbox.isOwn(entry), false);
+  assert.equal(queue.isOwn(entry), false);
   void send("a");
-  assert.equal(outbox.isOwn(entry), true);
-  assert.equal(outbox.isOwn({ ...entry, conversationId: "8" }), false);
+  assert.equal(queue.isOwn(entry), true);
+  assert.equal(queue.isOwn({ ...entry, conversationId: "8" }), false);
 });
 
-test("sends of an earlier run leave when a session opens", async () => {
+test("sends of an earlier run are sent when a session opens", async () => {
   const earlier = setUp();
   void earlier.send("a");
   const later = setUp();
-  later.outbox.restore((await earlier.store.load()).sends);
-  later.outbox.open(welcome(), undefined);
+  later.queue.restore((await earlier.store.load()).sends);
+  later.queue.open(welcome(), undefined);
   assert.deepEqual(later.keys(), ["a"]);
 });
 
-test("closing rejects what waits and forgets it", async () => {
-  const { outbox, send, store } = setUp();
-  outbox.open(welcome({ maxSendsInFlight: 1 }), undefined);
+test("closing rejects queued sends and removes them from the store", async () => {
+  const { queue, send, store } = setUp();
+  queue.open(welcome({ maxSendsInFlight: 1 }), undefined);
   const results = [send("a"), send("b")];
-  outbox.close(new LuckyError(ErrorReason.UNAVAILABLE, "closed"));
+  queue.close(new LuckyError(ErrorReason.UNAVAILABLE, "closed"));
   for (const result of results) await assert.rejects(result, /closed/);
   assert.deepEqual((await store.load()).sends, []);
 });

@@ -1,9 +1,9 @@
 /**
- * Makes keys for messages: UUIDv7, so they grow with time, which is the cheapest order to store.
- * Within one maker every key is greater than the one before, also within a millisecond and when the
- * clock steps back.
+ * Generates client_message_ids: UUIDv7, so they grow with time, which is the cheapest order to
+ * store. Within one generator every id is greater than the previous one, also within a millisecond
+ * and when the clock steps back.
  */
-export class KeyMaker {
+export class ClientMessageIds {
   readonly #now: () => number;
   #lastMs = 0;
   #counter = 0;

@@ -11,15 +11,17 @@ import {
 } from "../../gen/lucky/message/v1/message_pb.js";
 import { HandClock } from "../../test/clock.ts";
 import { MemoryStore } from "../store.ts";
-import { Logs, type LogsOptions } from "./logs.ts";
+import { ConversationLogs, type ConversationLogsOptions } from "./conversation-logs.ts";
 
 const entry = (conversationId: string, sequence: number): Entry =>
   create(EntrySchema, { conversationId, sequence: BigInt(sequence), senderId: "2" });
 
-/** A server with logs of the given lengths, of which the user has received so much elsewhere. */
+/**
+ * A server with logs of the given lengths; other devices have received `delivered` entries of each.
+ */
 function setUp(
   lengths: Record<string, number>,
-  options: Partial<LogsOptions> & { delivered?: number; first?: number } = {},
+  options: Partial<ConversationLogsOptions> & { delivered?: number; first?: number } = {},
 ) {
   const clock = new HandClock();
   const store = options.store ?? new MemoryStore();
@@ -61,7 +63,7 @@ function setUp(
   const seen: string[] = [];
   const arrived = new Map<string, bigint>();
   const waiting = new Set<() => void>();
-  const logs = new Logs({
+  const logs = new ConversationLogs({
     clock,
     messages: createClient(MessageService, transport),
     store,
@@ -86,20 +88,20 @@ function setUp(
 const range = (id: string, from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, n) => `${id}/${from + n}`);
 
-test("a new device starts after what the user's other devices have received", async () => {
+test("a new device starts after the entries that the user's other devices have received", async () => {
   const { logs, seen, arrived } = setUp({ 11: 5 }, { delivered: 3 });
   await logs.sync();
   assert.deepEqual(seen, ["11/4", "11/5"]);
   assert.equal(arrived.get("11"), 5n);
 });
 
-test("a new device that wants the history gets it from the first entry that the user may see", async () => {
+test("a new device with the whole history starts at the first entry that the user may see", async () => {
   const { logs, seen } = setUp({ 11: 5 }, { delivered: 5, first: 2, history: "all" });
   await logs.sync();
   assert.deepEqual(seen, range("11", 2, 5));
 });
 
-test("an absence is caught up in pages, over all conversations", async () => {
+test("a device that was offline catches up in pages, over all conversations", async () => {
   const { logs, seen, asked, synced } = setUp({ 11: 1_200, 12: 1, 13: 2 });
   await logs.sync();
   assert.deepEqual(
@@ -118,7 +120,7 @@ test("an absence is caught up in pages, over all conversations", async () => {
   );
 });
 
-test("what is pushed during the first sync is seen once, in its place", async () => {
+test("entries pushed during the first sync are seen once, in order", async () => {
   const { logs, seen, lengths } = setUp({ 11: 3 });
   const syncing = logs.sync();
   logs.deliver([entry("11", 3), entry("11", 4)]);
@@ -133,7 +135,7 @@ test("what is pushed during the first sync is seen once, in its place", async ()
   assert.equal(seen.filter((one) => one === "14/1").length, 1);
 });
 
-test("what was pushed to this device is its own, even if another device received it first", async () => {
+test("entries pushed to this device count as new, even if another device received them first", async () => {
   const { logs, seen } = setUp({ 11: 9 }, { delivered: 9 });
   const syncing = logs.sync();
   logs.deliver([entry("11", 8)]);
@@ -141,7 +143,7 @@ test("what was pushed to this device is its own, even if another device received
   assert.deepEqual(seen, ["11/8", "11/9"]);
 });
 
-test("a gap may close by itself", async () => {
+test("a gap that closes by itself is not fetched", async () => {
   const { logs, seen, asked, clock } = setUp({ 11: 0 });
   await logs.sync();
   logs.deliver([entry("11", 2)]);
@@ -163,7 +165,7 @@ test("a gap that stays is fetched", async () => {
   assert.equal(asked.length, 1);
 });
 
-test("a lost last push is fetched when the server says so", async () => {
+test("a lost last push is fetched after syncRequired", async () => {
   const { logs, seen, lengths, until } = setUp({ 11: 1 });
   await logs.sync();
   lengths[11] = 3;
@@ -172,7 +174,7 @@ test("a lost last push is fetched when the server says so", async () => {
   assert.deepEqual(seen, range("11", 1, 3));
 });
 
-test("an own send advances the log and is not told as a message", async () => {
+test("an own send advances the log and is not emitted as a message", async () => {
   const { logs, seen } = setUp({ 11: 1 });
   await logs.sync();
   logs.sent(entry("11", 2));
@@ -180,7 +182,7 @@ test("an own send advances the log and is not told as a message", async () => {
   assert.deepEqual(seen, ["11/1", "11/3"]);
 });
 
-test("entries that came before are acknowledged again, because the server asks for it", async () => {
+test("duplicate entries are acknowledged again, because the server waits for it", async () => {
   const { logs, seen, arrived } = setUp({ 11: 2 });
   await logs.sync();
   arrived.clear();
@@ -189,7 +191,7 @@ test("entries that came before are acknowledged again, because the server asks f
   assert.equal(arrived.get("11"), 2n);
 });
 
-test("a restart goes on where the store left off, with new conversations from their start", async () => {
+test("a restart continues from the store, with new conversations from their start", async () => {
   const before = setUp({ 11: 3 }, { delivered: 3 });
   await before.logs.sync();
   const after = setUp({ 11: 3, 12: 2, 13: 5 }, { delivered: 5, store: before.store });
@@ -198,7 +200,7 @@ test("a restart goes on where the store left off, with new conversations from th
   assert.deepEqual(after.seen.sort(), [...range("12", 1, 2), ...range("13", 1, 5)]);
 });
 
-test("entries that were pushed from a conversation the user may not see any more are let go", async () => {
+test("pushed entries of a conversation that the user may no longer see are dropped", async () => {
   const { logs, seen, clock, lengths, asked } = setUp({ 11: 1 });
   await logs.sync();
   logs.deliver([entry("11", 9)]);

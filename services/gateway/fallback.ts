@@ -1,8 +1,10 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { SOCKET_PATH } from "./endpoint.ts";
 
-/** Answers HTTP requests that are no call of a public method, so that people see what went wrong. */
-export function answerPlain(request: IncomingMessage, response: ServerResponse): void {
+/**
+ * Answers HTTP requests that are no call of a public method, with a text that helps a developer.
+ */
+export function answerFallback(request: IncomingMessage, response: ServerResponse): void {
   const path = request.url?.split("?", 1)[0] ?? "/";
   const text = { "content-type": "text/plain; charset=utf-8" };
   if (path === SOCKET_PATH) {
@@ -17,7 +19,7 @@ export function answerPlain(request: IncomingMessage, response: ServerResponse):
     );
     return;
   }
-  // What the Connect protocol says for a method that is not there.
+  // The Connect protocol's answer for an unknown method.
   response.writeHead(404, { "content-type": "application/json" });
   response.end(JSON.stringify({ code: "unimplemented", message: "no such method is served here" }));
 }

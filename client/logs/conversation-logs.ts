@@ -5,17 +5,20 @@ import { Backoff } from "../backoff.ts";
 import { type Clock, pause, type Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 import type { ClientStore, Stored } from "../store.ts";
-import { ConversationLog, type Placed } from "./log.ts";
+import { ConversationLog, type Released } from "./conversation-log.ts";
 
-/** How long a gap may close by itself before it is fetched: entries overtake each other a little. */
-const GAP_MS = 200;
-/** Entries a page, conversations a page, conversations that catch up at a time. */
+/**
+ * Delay before a gap is fetched, ms: entries overtake each other slightly, so it may close by
+ * itself.
+ */
+const GAP_FETCH_DELAY_MS = 200;
 const ENTRIES_PER_PAGE = 500;
 const CONVERSATIONS_PER_PAGE = 200;
-const AT_A_TIME = 4;
+/** At most this many conversations catch up concurrently. */
+const CATCH_UP_CONCURRENCY = 4;
 
-/** Errors that do not pass by waiting. */
-const LASTING: ReadonlySet<ErrorReason> = new Set([
+/** Reasons of errors that a retry cannot resolve. */
+const PERMANENT_REASONS: ReadonlySet<ErrorReason> = new Set([
   ErrorReason.INVALID_ARGUMENT,
   ErrorReason.TOKEN_INVALID,
   ErrorReason.TOKEN_REVOKED,
@@ -26,47 +29,52 @@ const LASTING: ReadonlySet<ErrorReason> = new Set([
   ErrorReason.METHOD_NOT_FOUND,
 ]);
 
-/** What the logs need. */
-export interface LogsOptions {
+export interface ConversationLogsOptions {
   readonly clock: Clock;
   readonly messages: Pick<Client<typeof MessageService>, "sync" | "listEntries">;
   readonly store: ClientStore;
-  /** Where a device without a past begins: after what the user received elsewhere, or at the start. */
+  /**
+   * Where a device without a store starts: after the entries that other devices received, or at the
+   * first.
+   */
   readonly history: "none" | "all";
-  /** Whether the entry is a send of this session that waits for its result. */
+  /** Whether the entry is a send of this client that has no result yet. */
   readonly isOwn: (entry: Entry) => boolean;
-  /** The next entry of a conversation, in order, once. Not called for this session's own sends. */
+  /**
+   * Called with the next entry of a conversation, in order, once. Not called for this client's
+   * sends.
+   */
   readonly message: (entry: Entry) => void;
-  /** A conversation changed, or is new. */
+  /** Called with a conversation that is new or changed. */
   readonly conversation: (conversation: Conversation) => void;
-  /** Entries arrived: the device has everything up to `last`. */
+  /** Called after entries arrived: the device has all entries up to `last`. */
   readonly arrived: (conversationId: string, last: bigint) => void;
 }
 
-/** The logs of all the user's conversations: puts in order what comes, fetches what does not. */
-export class Logs {
-  readonly #options: LogsOptions;
+/** The logs of all the user's conversations: orders arriving entries and fetches missing ones. */
+export class ConversationLogs {
+  readonly #options: ConversationLogsOptions;
   readonly #logs = new Map<string, ConversationLog>();
   readonly #repairs = new Map<string, Promise<void>>();
   readonly #gaps = new Map<string, Timer>();
   #cursor = "";
   #synced = false;
-  #wanted = false;
+  #syncRequested = false;
   #syncing: Promise<void> | undefined;
   #stop = new AbortController();
 
-  constructor(options: LogsOptions) {
+  constructor(options: ConversationLogsOptions) {
     this.#options = options;
   }
 
-  /** Takes up where the store left off. */
+  /** Restores the state from the store. */
   restore(stored: Stored): void {
     this.#cursor = stored.cursor;
     this.#synced = stored.synced;
     for (const [id, last] of stored.sequences) this.#logs.set(id, new ConversationLog(last));
   }
 
-  /** The sequence up to which the device has everything; undefined for an unknown conversation. */
+  /** The sequence up to which the device has all entries; undefined for an unknown conversation. */
   last(conversationId: string): bigint | undefined {
     return this.#logs.get(conversationId)?.last;
   }
@@ -75,34 +83,34 @@ export class Logs {
   deliver(entries: readonly Entry[]): void {
     const touched = new Set<string>();
     for (const entry of entries) {
-      this.#take(entry, this.#options.isOwn(entry));
+      this.#offer(entry, this.#options.isOwn(entry));
       touched.add(entry.conversationId);
     }
-    for (const id of touched) this.#tellArrived(id);
+    for (const id of touched) this.#reportArrived(id);
   }
 
-  /** Takes a send of this session that was accepted. */
+  /** Takes an accepted send of this client. */
   sent(entry: Entry): void {
-    this.#take(entry, true);
+    this.#offer(entry, true);
   }
 
-  /** Fetches what is missing of a conversation, at once. */
+  /** Fetches the missing entries of a conversation, without the gap delay. */
   syncRequired(conversationId: string, lastSequence: bigint): void {
     const log = this.#log(conversationId);
-    log.hear(lastSequence);
+    log.raiseKnown(lastSequence);
     this.#beginIfNew(conversationId, log);
-    if (log.behind) this.#repairAlone(conversationId);
-    else this.#tellArrived(conversationId);
+    if (log.behind) this.#repairInBackground(conversationId);
+    else this.#reportArrived(conversationId);
   }
 
   /**
-   * Catches up with everything that changed. Resolves when it is done, together with what was asked
-   * for meanwhile. Rejects when the client stops or the login is over.
+   * Catches up with all changes. Concurrent calls share one run, which resolves when all of them
+   * are served. Rejects when the client stops or the login is over.
    */
   sync(): Promise<void> {
-    this.#wanted = true;
+    this.#syncRequested = true;
     if (!this.#syncing) {
-      const syncing = this.#rounds(this.#stop.signal).finally(() => {
+      const syncing = this.#syncWhileRequested(this.#stop.signal).finally(() => {
         if (this.#syncing === syncing) this.#syncing = undefined;
       });
       this.#syncing = syncing;
@@ -110,37 +118,39 @@ export class Logs {
     return this.#syncing;
   }
 
-  /** Stops fetching. What is known stays; `sync` starts again. */
+  /** Stops fetching. The logs stay; `sync` restarts it. */
   stop(): void {
     this.#stop.abort(new LuckyError(ErrorReason.UNAVAILABLE, "the client was closed"));
     this.#stop = new AbortController();
-    this.#wanted = false;
+    this.#syncRequested = false;
     this.#syncing = undefined;
     this.#repairs.clear();
     for (const timer of this.#gaps.values()) timer.stop();
     this.#gaps.clear();
   }
 
-  async #rounds(signal: AbortSignal): Promise<void> {
-    while (this.#wanted) {
-      this.#wanted = false;
-      await this.#round(signal);
+  async #syncWhileRequested(signal: AbortSignal): Promise<void> {
+    while (this.#syncRequested) {
+      this.#syncRequested = false;
+      await this.#syncOnce(signal);
     }
   }
 
-  async #round(signal: AbortSignal): Promise<void> {
+  async #syncOnce(signal: AbortSignal): Promise<void> {
     for (let more = true; more; ) {
       const request = { cursor: this.#cursor, limit: CONVERSATIONS_PER_PAGE };
-      const page = await this.#patiently(signal, () =>
+      const page = await this.#withRetries(signal, () =>
         this.#options.messages.sync(request, { signal }),
       );
-      await eachOf(page.conversations, AT_A_TIME, (one) => this.#catchUp(one, signal));
+      await forEachConcurrently(page.conversations, CATCH_UP_CONCURRENCY, (one) =>
+        this.#catchUp(one, signal),
+      );
       more = page.hasMore;
       this.#cursor = page.nextCursor;
       this.#synced ||= !more;
       this.#options.store.saveCursor(this.#cursor, this.#synced);
     }
-    // Conversations that were made while the first sync ran are new as a whole.
+    // Conversations created during the first sync are new: they start at their first entry.
     for (const [id, log] of this.#logs) {
       if (log.last === undefined) this.#begin(id, log, 0n);
     }
@@ -150,21 +160,21 @@ export class Logs {
     const id = conversation.conversationId;
     const log = this.#log(id);
     this.#options.conversation(conversation);
-    log.hear(conversation.lastSequence);
+    log.raiseKnown(conversation.lastSequence);
     if (log.last === undefined) this.#begin(id, log, this.#startOf(conversation, log));
     const { lastEntry } = conversation;
-    if (lastEntry) this.#take(lastEntry, this.#options.isOwn(lastEntry));
+    if (lastEntry) this.#offer(lastEntry, this.#options.isOwn(lastEntry));
     if (log.behind) await this.#repair(id, signal);
     if (conversation.deliveredSequence < log.last!) this.#options.arrived(id, log.last!);
   }
 
-  /** Where the device begins with a conversation that it sees for the first time. */
+  /** The sequence after which the device starts in a conversation that it did not know. */
   #startOf(conversation: Conversation, log: ConversationLog): bigint {
     if (this.#synced || this.#options.history === "all") return 0n;
-    const waiting = log.lowestWaiting;
+    const lowest = log.lowestBuffered;
     let start = conversation.deliveredSequence;
-    // What was pushed to this very session belongs to it, even if another device had it first.
-    if (waiting !== undefined && waiting - 1n < start) start = waiting - 1n;
+    // Entries pushed to this session count as new, even if another device received them first.
+    if (lowest !== undefined && lowest - 1n < start) start = lowest - 1n;
     const earliest = conversation.firstSequence - 1n;
     return start > earliest ? start : earliest;
   }
@@ -178,50 +188,50 @@ export class Logs {
     return log;
   }
 
-  #take(entry: Entry, own: boolean): void {
+  #offer(entry: Entry, own: boolean): void {
     const id = entry.conversationId;
     const log = this.#log(id);
-    this.#place(id, log, log.offer(entry, own));
+    this.#release(id, log, log.offer(entry, own));
     this.#beginIfNew(id, log);
     this.#watchGap(id, log);
   }
 
-  /** After the first sync, a conversation nobody told of is new: the device has all of it. */
+  /** After the first sync an unknown conversation is new: its log begins at the first entry. */
   #beginIfNew(id: string, log: ConversationLog): void {
     if (log.last !== undefined || !this.#synced) return;
     this.#begin(id, log, 0n);
-    this.sync().catch(() => {}); // For its name and members; whoever waits for it is told.
+    this.sync().catch(() => {}); // Fetches its name and members; callers of sync() get the error.
   }
 
   #begin(id: string, log: ConversationLog, last: bigint): void {
-    this.#place(id, log, log.begin(last));
+    this.#release(id, log, log.begin(last));
     this.#options.store.saveSequence(id, log.last!);
-    this.#tellArrived(id);
+    this.#reportArrived(id);
     this.#watchGap(id, log);
   }
 
-  #place(id: string, log: ConversationLog, placed: readonly Placed[]): void {
-    if (placed.length === 0) return;
-    for (const { entry, own } of placed) if (!own) this.#options.message(entry);
+  #release(id: string, log: ConversationLog, released: readonly Released[]): void {
+    if (released.length === 0) return;
+    for (const { entry, own } of released) if (!own) this.#options.message(entry);
     this.#options.store.saveSequence(id, log.last!);
   }
 
-  #tellArrived(id: string): void {
+  #reportArrived(id: string): void {
     const last = this.#logs.get(id)?.last;
     if (last !== undefined && last > 0n) this.#options.arrived(id, last);
   }
 
   #watchGap(id: string, log: ConversationLog): void {
     if (!log.behind || this.#gaps.has(id) || this.#repairs.has(id)) return;
-    const timer = this.#options.clock.after(GAP_MS, () => {
+    const timer = this.#options.clock.after(GAP_FETCH_DELAY_MS, () => {
       this.#gaps.delete(id);
-      if (log.behind) this.#repairAlone(id);
+      if (log.behind) this.#repairInBackground(id);
     });
     this.#gaps.set(id, timer);
   }
 
-  /** Repairs with nobody waiting: an error that lasts ends it, the next sync tells it again. */
-  #repairAlone(id: string): void {
+  /** Repairs without a caller: a permanent error ends it, and the next sync reports that error. */
+  #repairInBackground(id: string): void {
     this.#repair(id, this.#stop.signal).catch(() => {});
   }
 
@@ -239,11 +249,11 @@ export class Logs {
     while (log.behind) {
       const heard = log.known;
       const page = await this.#listAfter(id, log.last!, signal);
-      this.#place(id, log, log.page(page.entries, this.#options.isOwn));
-      log.hear(page.lastSequence);
-      // Unless more was heard of while the server answered.
+      this.#release(id, log, log.offerPage(page.entries, this.#options.isOwn));
+      log.raiseKnown(page.lastSequence);
+      // Guards against a race: newer entries may have become known during the call.
       if (page.entries.length === 0 && log.known === heard) log.end();
-      this.#tellArrived(id);
+      this.#reportArrived(id);
     }
   }
 
@@ -251,7 +261,7 @@ export class Logs {
     const position = { case: "afterSequence", value: last } as const;
     const request = { conversationId, position, limit: ENTRIES_PER_PAGE };
     try {
-      return await this.#patiently(signal, () =>
+      return await this.#withRetries(signal, () =>
         this.#options.messages.listEntries(request, { signal }),
       );
     } catch (error) {
@@ -261,8 +271,8 @@ export class Logs {
     }
   }
 
-  /** Repeats a call until it succeeds, fails for good, or the signal aborts. */
-  async #patiently<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+  /** Retries a call with back-off until it succeeds, fails permanently, or the signal aborts. */
+  async #withRetries<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
     const backoff = new Backoff({ firstMs: 500, longestMs: 30_000 });
     for (;;) {
       try {
@@ -271,7 +281,7 @@ export class Logs {
         return answer;
       } catch (error) {
         const failure = LuckyError.from(error);
-        if (signal.aborted || LASTING.has(failure.reason)) throw failure;
+        if (signal.aborted || PERMANENT_REASONS.has(failure.reason)) throw failure;
         await pause(this.#options.clock, backoff.next(failure.retryAfterMs), signal);
         if (signal.aborted) throw failure;
       }
@@ -279,14 +289,14 @@ export class Logs {
   }
 }
 
-async function eachOf<T>(
+async function forEachConcurrently<T>(
   items: readonly T[],
-  width: number,
+  concurrency: number,
   work: (item: T) => Promise<void>,
 ): Promise<void> {
-  const rest = items.values();
+  const remaining = items.values();
   const worker = async () => {
-    for (const item of rest) await work(item);
+    for (const item of remaining) await work(item);
   };
-  await Promise.all(Array.from({ length: width }, worker));
+  await Promise.all(Array.from({ length: concurrency }, worker));
 }

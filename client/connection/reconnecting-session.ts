@@ -4,58 +4,58 @@ import { Backoff } from "../backoff.ts";
 import { type Clock, pause, type Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 import type { TokenKeeper } from "../rpc/tokens.ts";
-import { type ClientKind, Connection, type ServerKind } from "./connection.ts";
+import { type ClientFrameKind, Connection, type ServerFrameKind } from "./connection.ts";
 
-/** A session that lasted so long counts as success: the next reconnect is a quick one. */
-const STABLE_MS = 10_000;
-/** Pause before coming back to a server that said it has enough. */
-const BUSY_MS = 1_000;
-/** Pause before a token that could not be exchanged is tried again. */
-const RENEW_AGAIN_MS = 5_000;
-/** Timers go no further than this. */
-const LONGEST_TIMER_MS = 86_400_000;
+/** A session that lasted this long (ms) resets the back-off: the next reconnect is quick. */
+const STABLE_SESSION_MS = 10_000;
+/** Shortest back-off after a server closed with RATE_LIMITED or UNAVAILABLE, ms. */
+const BUSY_BACKOFF_MS = 1_000;
+/** Delay before a failed token refresh is retried, ms. */
+const RENEWAL_RETRY_MS = 5_000;
+/** Longest delay of one timer, ms: setTimeout overflows at 2^31 ms. */
+const MAX_TIMER_MS = 86_400_000;
 
 /**
- * Why a link is closed: the caller closed it; the login is over, log in again; another session took
- * its place and the user decides which one stays; or as many devices of its class as allowed are
- * online, and none gives way.
+ * Reason of a permanent close. "by-caller": the caller closed it. "login-over": log in again.
+ * "replaced": another session replaced it, and the user decides which one stays. "device-limit":
+ * the maximum number of devices of its class is online, and none is replaced.
  */
 export type ClosedReason = "by-caller" | "login-over" | "replaced" | "device-limit";
 
-/** What those are told who wanted something of a link that is closed. */
+/** The error for callers of a closed session. */
 export function closedError(reason: ClosedReason): LuckyError {
   switch (reason) {
     case "by-caller":
       return new LuckyError(ErrorReason.UNAVAILABLE, "the client is closed");
     case "replaced":
-      return new LuckyError(ErrorReason.UNAVAILABLE, "another session took the place");
+      return new LuckyError(ErrorReason.UNAVAILABLE, "another session replaced this one");
     case "login-over":
       return new LuckyError(ErrorReason.TOKEN_REVOKED, "the login is over: log in again");
     case "device-limit":
       return new LuckyError(
         ErrorReason.DEVICE_LIMIT_REACHED,
-        "as many devices of this class as allowed are online",
+        "the maximum number of devices of this class is online",
       );
   }
 }
 
-/** Where a link stands. */
-export type LinkState =
+/** State of a session: "waiting" is the back-off before a reconnect. */
+export type SessionState =
   | { readonly kind: "connecting" }
   | { readonly kind: "open" }
   | { readonly kind: "waiting"; readonly retryInMs: number }
   | { readonly kind: "closed"; readonly reason: ClosedReason };
 
-/** What to do after a session ended. */
-export type Next =
+/** The next step after a session ended or failed to open. */
+export type NextStep =
   | { readonly kind: "at-once" }
   | { readonly kind: "back-off"; readonly atLeastMs: number }
-  /** After a pause, with another access token. */
+  /** After a back-off, with a refreshed access token. */
   | { readonly kind: "refresh" }
   | { readonly kind: "stop"; readonly reason: ClosedReason };
 
-/** What the close code of a session asks the device to do. */
-export function afterClose(code: number): Next {
+/** The next step after a session closed with the code. */
+export function afterClose(code: number): NextStep {
   switch (code) {
     case CloseCode.TOKEN_INVALID:
     case CloseCode.TOKEN_REVOKED:
@@ -68,31 +68,30 @@ export function afterClose(code: number): Next {
       return { kind: "refresh" };
     case CloseCode.RATE_LIMITED:
     case CloseCode.UNAVAILABLE:
-      return { kind: "back-off", atLeastMs: BUSY_MS };
+      return { kind: "back-off", atLeastMs: BUSY_BACKOFF_MS };
     default:
       return { kind: "back-off", atLeastMs: 0 };
   }
 }
 
-/** What a link needs. */
-export interface LinkOptions {
+export interface ReconnectingSessionOptions {
   readonly clock: Clock;
   readonly webSocket: typeof WebSocket;
   readonly clientVersion: string;
   readonly tokens: TokenKeeper;
   /** URL of the WebSocket to open. Rejects with a LuckyError. */
   readonly endpoint: (signal: AbortSignal) => Promise<string>;
-  readonly state: (state: LinkState) => void;
-  /** A session is open. */
+  readonly state: (state: SessionState) => void;
+  /** Called when a session is open. */
   readonly opened: (welcome: Welcome) => void;
-  /** A frame of the open session. */
-  readonly frame: (frame: ServerKind) => void;
-  /** The session that was open is gone. */
+  /** Called with each frame of the open session. */
+  readonly frame: (frame: ServerFrameKind) => void;
+  /** Called when the open session has ended. */
   readonly lost: () => void;
 }
 
-/** What a failure before the session asks the device to do. */
-export function afterFailure(error: LuckyError): Next {
+/** The next step after a failure before the session was open. */
+export function afterFailure(error: LuckyError): NextStep {
   switch (error.reason) {
     case ErrorReason.TOKEN_INVALID:
     case ErrorReason.TOKEN_REVOKED:
@@ -103,25 +102,25 @@ export function afterFailure(error: LuckyError): Next {
   }
 }
 
-/** Keeps one session open: connects, and connects again whenever that makes sense. */
-export class Link {
-  readonly #options: LinkOptions;
+/** Keeps one session open: connects, and reconnects with back-off unless the end was permanent. */
+export class ReconnectingSession {
+  readonly #options: ReconnectingSessionOptions;
   readonly #backoff = new Backoff({ firstMs: 500, longestMs: 30_000 });
-  #state: LinkState = { kind: "closed", reason: "by-caller" };
+  #state: SessionState = { kind: "closed", reason: "by-caller" };
   #stop: AbortController | undefined;
   #running: Promise<void> = Promise.resolve();
   #connection: Connection | undefined;
   #renewal: Timer | undefined;
 
-  constructor(options: LinkOptions) {
+  constructor(options: ReconnectingSessionOptions) {
     this.#options = options;
   }
 
-  get state(): LinkState {
+  get state(): SessionState {
     return this.#state;
   }
 
-  /** Starts to connect, unless it has already. */
+  /** Starts to connect; does nothing when already started. */
   start(): void {
     if (this.#stop && !this.#stop.signal.aborted) return;
     const stop = new AbortController();
@@ -129,14 +128,14 @@ export class Link {
     this.#running = this.#running.then(() => this.#run(stop));
   }
 
-  /** Closes for good, until started again. Resolves when the socket is closed. */
+  /** Closes the session until the next `start`. Resolves when the socket is closed. */
   async stop(reason: ClosedReason): Promise<void> {
     this.#stop?.abort(reason);
     await this.#running;
   }
 
   /** Writes a frame on the open session; false when there is none. */
-  send(kind: ClientKind): boolean {
+  send(kind: ClientFrameKind): boolean {
     return this.#state.kind === "open" && (this.#connection?.send(kind) ?? false);
   }
 
@@ -145,54 +144,54 @@ export class Link {
     return this.#state.kind === "open" && (this.#connection?.sendBytes(frame) ?? false);
   }
 
-  /** Gives the present session up and connects again. */
-  restart(text: string): void {
+  /** Drops the current session and reconnects. */
+  reconnect(text: string): void {
     this.#connection?.drop(text);
   }
 
-  /** There is a fresh access token: the session goes on with it. */
+  /** Continues the open session with a fresh access token. */
   renew(accessToken: string): void {
-    if (this.send({ case: "renew", value: { accessToken } })) this.#planRenewal();
+    if (this.send({ case: "renew", value: { accessToken } })) this.#scheduleRenewal();
   }
 
-  /** The server says that the session's token is near its end: it is exchanged now. */
-  expiring(expiresAtMs: number): void {
+  /** Handles the server's notice that the session's token expires soon: refreshes it now. */
+  tokenExpiring(expiresAtMs: number): void {
     const { tokens } = this.#options;
     const { current } = tokens;
     if (!current) return;
-    // A newer one is there: the server has not heard of it yet.
+    // The token is already refreshed, but the server does not have it yet.
     if (Number(current.accessTokenExpiresAtMs) > expiresAtMs) this.renew(current.accessToken);
-    // What fails now is tried again by the plan.
+    // A failure is retried by the timer of #scheduleRenewal.
     else tokens.refresh(current.accessToken).catch(() => {});
   }
 
   async #run(stop: AbortController): Promise<void> {
     const { signal } = stop;
-    let next: Next = { kind: "at-once" };
+    let next: NextStep = { kind: "at-once" };
     let usedToken = "";
     while (!signal.aborted && next.kind !== "stop") {
       if (next.kind !== "at-once") {
         const retryInMs = this.#backoff.next(next.kind === "back-off" ? next.atLeastMs : 0);
-        this.#enter({ kind: "waiting", retryInMs });
+        this.#enterState({ kind: "waiting", retryInMs });
         await pause(this.#options.clock, retryInMs, signal);
         if (signal.aborted) break;
       }
-      this.#enter({ kind: "connecting" });
+      this.#enterState({ kind: "connecting" });
       try {
         const { tokens } = this.#options;
         usedToken = await (next.kind === "refresh" ? tokens.refresh(usedToken) : tokens.access());
-        next = await this.#session(usedToken, signal);
+        next = await this.#runSession(usedToken, signal);
       } catch (error) {
         next = afterFailure(LuckyError.from(error));
       }
     }
     if (this.#stop === stop) this.#stop = undefined;
     const reason = next.kind === "stop" ? next.reason : (signal.reason as ClosedReason);
-    this.#enter({ kind: "closed", reason });
+    this.#enterState({ kind: "closed", reason });
   }
 
-  /** One session, from the look-up of the endpoint to its end. */
-  async #session(accessToken: string, signal: AbortSignal): Promise<Next> {
+  /** Runs one session, from the look-up of the endpoint to its end. */
+  async #runSession(accessToken: string, signal: AbortSignal): Promise<NextStep> {
     const { clock, webSocket, clientVersion } = this.#options;
     const url = await this.#options.endpoint(signal);
     if (signal.aborted) return { kind: "at-once" };
@@ -205,9 +204,9 @@ export class Link {
       webSocket,
       clientVersion,
       welcome: (welcome) => {
-        this.#enter({ kind: "open" });
+        this.#enterState({ kind: "open" });
         this.#options.opened(welcome);
-        this.#planRenewal();
+        this.#scheduleRenewal();
       },
       frame: (frame) => {
         if (frame.case !== "move") return this.#options.frame(frame);
@@ -226,28 +225,31 @@ export class Link {
     move?.stop();
     this.#renewal?.stop();
     if (ended.openedAtMs !== undefined) {
-      if (clock.now() - ended.openedAtMs >= STABLE_MS) this.#backoff.reset();
+      if (clock.now() - ended.openedAtMs >= STABLE_SESSION_MS) this.#backoff.reset();
       this.#options.lost();
     }
     return moved ? { kind: "at-once" } : afterClose(ended.code);
   }
 
-  /** The keeper exchanges the token in time and calls `renew`. */
-  #planRenewal(): void {
+  /**
+   * Refreshes the token shortly before it expires, with retries; the TokenKeeper then calls
+   * `renew`.
+   */
+  #scheduleRenewal(): void {
     const { clock, tokens } = this.#options;
-    const plan = (inMs: number) => {
+    const schedule = (inMs: number) => {
       this.#renewal?.stop();
-      this.#renewal = clock.after(Math.min(inMs, LONGEST_TIMER_MS), () => {
-        if (tokens.exchangeInMs > 0) return this.#planRenewal();
+      this.#renewal = clock.after(Math.min(inMs, MAX_TIMER_MS), () => {
+        if (tokens.exchangeInMs > 0) return this.#scheduleRenewal();
         tokens.access().catch(() => {
-          if (this.#state.kind === "open") plan(RENEW_AGAIN_MS);
+          if (this.#state.kind === "open") schedule(RENEWAL_RETRY_MS);
         });
       });
     };
-    plan(tokens.exchangeInMs);
+    schedule(tokens.exchangeInMs);
   }
 
-  #enter(state: LinkState): void {
+  #enterState(state: SessionState): void {
     this.#state = state;
     this.#options.state(state);
   }
