@@ -24,7 +24,7 @@ test("an entry that is not acknowledged comes again, then the device is behind u
   await ben.roundTrip();
   const [reported] = stand.ingress.advances;
   assert.deepEqual([reported?.userId, reported?.undeliveredSequence], ["2", 1n]);
-  assert.match(await stand.metrics.text(), /lucky_undelivered_total 1/);
+  assert.match(await stand.metrics.text(), /lucky_sessions_behind_total 1/);
 
   clock.advance(200_000);
   await ben.roundTrip();

@@ -52,7 +52,7 @@ export class Redelivery {
     const { clock, config, ingress, metrics } = options;
     this.#options = options;
     this.#undelivered = metrics.counter(
-      "lucky_undelivered_total",
+      "lucky_sessions_behind_total",
       "Sessions that fell behind: a conversation was not acknowledged in time.",
     );
     this.#repeated = metrics.counter(
