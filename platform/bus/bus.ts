@@ -37,8 +37,6 @@ export interface Bus {
   consume(queue: string, take: (body: Uint8Array) => Promise<void>): Promise<Consumer>;
   /** Takes what ended up in the dead letters. */
   consumeDeadLetters(take: (letter: DeadLetter) => Promise<void>): Promise<Consumer>;
-  /** Removes a queue for good, with what is in it. */
-  remove(queue: string): Promise<void>;
   /** Whether the broker can be reached right now. */
   ready(): boolean;
   /** Lets go of everything. Idempotent. */

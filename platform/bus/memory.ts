@@ -59,12 +59,6 @@ export function createMemoryBus(options: MemoryBusOptions = {}): Bus {
       reachable();
       return letters.consume(take, () => {}, closeWaitMs);
     },
-    async remove(name) {
-      reachable();
-      const queue = queues.get(name);
-      queues.delete(name);
-      await queue?.closeConsumers();
-    },
     ready: () => open,
     async close() {
       open = false;

@@ -28,7 +28,8 @@ for (const quorum of [false, true]) {
   busSuite(`rabbitmq, ${quorum ? "quorum" : "classic"} queues`, {
     async open(t) {
       // Queues carry the same names in every test: each test begins without them.
-      await Promise.all(["a", "b", "here"].map((name) => channel.deleteQueue(`connect-${name}`)));
+      const names = ["a", "b", "here", "new"];
+      await Promise.all(names.map((name) => channel.deleteQueue(`connect-${name}`)));
       return open(t, { quorum, exchange: `lucky.${count++}` });
     },
   });

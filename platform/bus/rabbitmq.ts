@@ -1,11 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
-import {
-  type Channel,
-  type ChannelModel,
-  type ConfirmChannel,
-  type ConsumeMessage,
-  connect,
-} from "amqplib";
+import { type Channel, type ChannelModel, type ConsumeMessage, connect } from "amqplib";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
@@ -60,7 +54,6 @@ type State =
 interface Link {
   isOpen(): boolean;
   readonly model: ChannelModel;
-  readonly channel: ConfirmChannel;
   readonly outbound: Outbound;
 }
 
@@ -114,17 +107,6 @@ class RabbitBus implements Bus {
 
   consumeDeadLetters(take: (letter: DeadLetter) => Promise<void>): Promise<Consumer> {
     return this.#start(this.#dead, (message) => take(letterOf(message)));
-  }
-
-  async remove(queue: string): Promise<void> {
-    const { channel } = this.#link();
-    const mine = [...this.#consumers].filter((consumer) => consumer.queue === queue);
-    await Promise.all(mine.map((consumer) => consumer.close()));
-    try {
-      await channel.deleteQueue(queue);
-    } catch (cause) {
-      throw fail(ErrorReason.UNAVAILABLE, "the broker cannot be reached", { cause });
-    }
   }
 
   ready(): boolean {
@@ -194,7 +176,7 @@ class RabbitBus implements Bus {
         this.#log.info({ event: "bus_unblocked" });
         outbound.unblock();
       });
-      link = { isOpen: () => open, model, channel, outbound };
+      link = { isOpen: () => open, model, outbound };
       return link;
     } catch (error) {
       if (open) goodbye(model);
