@@ -6,7 +6,7 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import { type Revocations, watchRevocations } from "./revocations.ts";
-import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
+import { AUDIENCE, createTokenVerifier, ISSUER, type TokenVerifier } from "./tokens.ts";
 
 /** What a process needs to tell who calls. */
 export interface Identity {
@@ -42,8 +42,8 @@ export function createIdentity({
 }: IdentityOptions): Identity {
   const tokens = createTokenVerifier({
     jwks: async () => (await auth.getJwks({})).jwksJson,
-    issuer: "lucky",
-    audience: "lucky",
+    issuer: ISSUER,
+    audience: AUDIENCE,
     clock,
     revocations: {
       revoked: (loginId) => revocations.revoked(loginId),

@@ -1,7 +1,7 @@
 import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from "jose";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
+import { AUDIENCE, createTokenVerifier, ISSUER, type TokenVerifier } from "./tokens.ts";
 
 /** Signs access tokens as auth does, with a key of its own. */
 export interface TestIssuer {
@@ -39,8 +39,8 @@ export async function testIssuer(clock: Clock): Promise<TestIssuer> {
     jwks,
     verifier: createTokenVerifier({
       jwks: async () => jwks(),
-      issuer: "lucky",
-      audience: "lucky",
+      issuer: ISSUER,
+      audience: AUDIENCE,
       clock,
       revocations: {
         revoked: (loginId) => ended.has(loginId),
@@ -50,8 +50,8 @@ export async function testIssuer(clock: Clock): Promise<TestIssuer> {
     async token(claims = {}) {
       const now = Math.floor(clock.now() / 1000);
       const payload = {
-        iss: "lucky",
-        aud: "lucky",
+        iss: ISSUER,
+        aud: AUDIENCE,
         sub: "1",
         sid: "l1",
         did: "d1",

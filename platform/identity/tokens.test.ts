@@ -6,7 +6,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { HandClock } from "../../test/clock.ts";
 import { testIssuer } from "./tokens.fixture.ts";
-import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
+import { AUDIENCE, createTokenVerifier, ISSUER, type TokenVerifier } from "./tokens.ts";
 
 async function refusal(verifier: TokenVerifier, token: string): Promise<string> {
   const error = await verifier.verify(token).then(
@@ -103,8 +103,8 @@ test("a new key is learnt when its first token comes, but not by asking all the 
       asked++;
       return issuer.jwks();
     },
-    issuer: "lucky",
-    audience: "lucky",
+    issuer: ISSUER,
+    audience: AUDIENCE,
     clock,
     revocations: { revoked: () => false, keyState: () => "unknown" },
   });
@@ -154,8 +154,8 @@ test("while the keys cannot be had the answer is UNAVAILABLE, and known keys go 
       if (away) throw new Error("auth is away");
       return issuer.jwks();
     },
-    issuer: "lucky",
-    audience: "lucky",
+    issuer: ISSUER,
+    audience: AUDIENCE,
     clock,
     revocations: { revoked: () => false, keyState: () => "unknown" },
   });

@@ -33,6 +33,11 @@ export interface TokenVerifierOptions {
   readonly revocations: Pick<Revocations, "revoked" | "keyState">;
 }
 
+/** Issuer of access tokens (claim `iss`). */
+export const ISSUER = "lucky";
+/** Audience of access tokens (claim `aud`). */
+export const AUDIENCE = "lucky";
+
 const MAX_TOKEN_LENGTH = 4096;
 const MAX_CACHED = 50_000;
 /** An unknown key id asks for the keys again, but not more often than this. */
