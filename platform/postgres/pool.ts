@@ -1,6 +1,9 @@
 import pg from "pg";
 import type { Log } from "#platform/log.ts";
 
+export type Pool = pg.Pool;
+export type PoolClient = pg.PoolClient;
+
 export interface PoolOptions {
   /** postgresql://user:password@host:port/database */
   url: string;
@@ -30,7 +33,7 @@ const types: pg.CustomTypesConfig = {
  * A connection that breaks is logged and replaced; a query that was on it fails. The caller ends
  * the pool.
  */
-export function createPool(options: PoolOptions): pg.Pool {
+export function createPool(options: PoolOptions): Pool {
   const pool = new pg.Pool({
     connectionString: options.url,
     max: options.max,
@@ -59,8 +62,8 @@ export function createPool(options: PoolOptions): pg.Pool {
  * it threw is thrown on. A connection that cannot even roll back is thrown away.
  */
 export async function transaction<T>(
-  pool: pg.Pool,
-  work: (client: pg.PoolClient) => Promise<T>,
+  pool: Pool,
+  work: (client: PoolClient) => Promise<T>,
 ): Promise<T> {
   const client = await pool.connect();
   let broken: Error | undefined;

@@ -1,4 +1,4 @@
-import type pg from "pg";
+import type { Pool } from "./pool.ts";
 
 /** Columns by "schema.table.column": type, nullability, and the keys they belong to, in words. */
 export type Columns = ReadonlyMap<string, string>;
@@ -67,7 +67,7 @@ function describe({ type, nullable, primary, unique }: Column): string {
 }
 
 /** What the database says of the tables of our schemas, but for the list of migrations. */
-export async function columnsOfDatabase(pool: pg.Pool): Promise<Columns> {
+export async function columnsOfDatabase(pool: Pool): Promise<Columns> {
   const { rows } = await pool.query<Column & { name: string }>(`
     SELECT c.table_schema || '.' || c.table_name || '.' || c.column_name AS name,
       c.udt_name || CASE WHEN c.udt_name = 'timestamptz'

@@ -1,19 +1,18 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { reasonOf } from "#platform/errors.ts";
 import { HandClock } from "../../test/clock.ts";
 import { quiet, startTestPostgres } from "../../test/postgres.ts";
-import { createPool } from "./pool.ts";
+import { createPool, type Pool } from "./pool.ts";
 import { leaseWorker } from "./workers.ts";
 
 const { pool, url } = await startTestPostgres({ after });
 
 const unavailable = (error: unknown) => reasonOf(error) === ErrorReason.UNAVAILABLE;
 
-function lease(options: { clock?: Clock; pool?: pg.Pool } = {}) {
+function lease(options: { clock?: Clock; pool?: Pool } = {}) {
   const { promise: lost, resolve } = Promise.withResolvers<void>();
   const clock = options.clock ?? new HandClock();
   const dependencies = { clock, holder: "server-0", log: quiet, lost: resolve };

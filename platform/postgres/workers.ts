@@ -1,10 +1,9 @@
 import { randomUUID } from "node:crypto";
-import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
-import { transaction } from "./pool.ts";
+import { type Pool, transaction } from "./pool.ts";
 
 /** A worker number for ids, held by this process alone while the lease is kept. */
 export interface WorkerLease {
@@ -15,7 +14,7 @@ export interface WorkerLease {
 }
 
 export interface WorkerOptions {
-  pool: pg.Pool;
+  pool: Pool;
   clock: Clock;
   /** Who holds it, for people: the instance id. */
   holder: string;
