@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Metrics } from "#platform/metrics.ts";
 import { serveOps } from "./ops.ts";
 
-test("operators get metrics, health and readiness", async (t) => {
+test("operators read metrics, health and readiness", async (t) => {
   const metrics = new Metrics();
   metrics.counter("lucky_things_total", "Things.", ["kind"]).inc({ kind: "odd" });
   let ready = true;
