@@ -1,7 +1,7 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock, Timer } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
-import type { Claim, Instance, Lease, PlaceRule, Registry } from "./registry.ts";
+import type { Claim, Instance, Lease, Registry, SlotRule } from "./registry.ts";
 
 export interface MemoryRegistryOptions {
   clock: Clock;
@@ -157,7 +157,7 @@ function enter({ hub, clock, leaseMs, live, instance, lost }: EnterOptions): Lea
 function compete(
   mine: Held,
   others: readonly Held[],
-  { limit, excess }: PlaceRule,
+  { limit, excess }: SlotRule,
 ): { refused: boolean; losers: Held[] } {
   const oldestFirst = [...others, mine].sort((a, b) => a.order - b.order);
   const newestOf = new Map(oldestFirst.map((one) => [one.claim.deviceId, one]));

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import { CLAIMS, INSTANCE, keysOf, type ScriptCommands, SERVICE } from "./redis-scripts.ts";
-import type { Claim, Claimed, Instance, Lease, PlaceRule } from "./registry.ts";
+import type { Claim, ClaimResult, Instance, Lease, SlotRule } from "./registry.ts";
 
 const CLAIMS_KEPT_S = 30 * 24 * 3_600;
 
@@ -135,7 +135,7 @@ export class RedisLease implements Lease {
     );
   }
 
-  async claim(claim: Claim, { limit, excess }: PlaceRule): Promise<Claimed> {
+  async claim(claim: Claim, { limit, excess }: SlotRule): Promise<ClaimResult> {
     const { sessionId, userId } = claim;
     const [order, outcome, ...displaced] = await this.#options.link.run((redis) =>
       redis.luckyClaim(

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
 import type { Clock, Timer } from "#platform/clock.ts";
-import type { Claim, Claimed, Instance, Lease, PlaceRule, Registry } from "./registry.ts";
+import type { Claim, ClaimResult, Instance, Lease, Registry, SlotRule } from "./registry.ts";
 
 /** A registry as one process has it, which can be held up like a suspended process. */
 export interface Seat {
@@ -246,11 +246,11 @@ export function session(sessionId: string, deviceId: string, instanceId: string)
 }
 
 /** The oldest beyond the limit give way. */
-export const replacing = (limit: number): PlaceRule => ({ limit, excess: "replace" });
-const refusing = (limit: number): PlaceRule => ({ limit, excess: "refuse" });
+export const replacing = (limit: number): SlotRule => ({ limit, excess: "replace" });
+const refusing = (limit: number): SlotRule => ({ limit, excess: "refuse" });
 
 /** A claim that was entered, and those that it displaced. */
-export const kept = (...displaced: Claim[]): Claimed => ({ refused: false, displaced });
+export const kept = (...displaced: Claim[]): ClaimResult => ({ refused: false, displaced });
 
 async function twoLeases(seat: () => Promise<Seat>) {
   const leases: [Lease, Lease] = [
@@ -265,7 +265,7 @@ async function twoLeases(seat: () => Promise<Seat>) {
     at: number,
     sessionId: string,
     deviceId: string,
-    rule: PlaceRule | number,
+    rule: SlotRule | number,
   ) => {
     const made = session(sessionId, deviceId, `connect-${at}`);
     const given = typeof rule === "number" ? replacing(rule) : rule;

@@ -22,14 +22,14 @@ export interface Claim {
 }
 
 /** How many devices of a class a user may have online. */
-export interface PlaceRule {
+export interface SlotRule {
   readonly limit: number;
   /** What one more does: "replace" the one that is longest online, or be "refused". */
   readonly excess: "replace" | "refuse";
 }
 
 /** What became of a claim. */
-export interface Claimed {
+export interface ClaimResult {
   /** As many devices as allowed hold a place, and none gives way: the claim was not entered. */
   readonly refused: boolean;
   /** Claims that lost their place, the oldest first. */
@@ -56,7 +56,7 @@ export interface Lease {
    * "replace" of others, came meanwhile, it is itself among those that lost their place. Claims of
    * instances without a lease hold no place and are dropped without a word.
    */
-  claim(claim: Claim, rule: PlaceRule): Promise<Claimed>;
+  claim(claim: Claim, rule: SlotRule): Promise<ClaimResult>;
   /** Gives a session's place up, if it still holds it. Never touches another session's. */
   unclaim(claim: Claim): Promise<void>;
   /** Leaves the registry. Idempotent. */

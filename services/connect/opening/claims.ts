@@ -3,7 +3,7 @@ import type { Bus } from "#platform/bus/bus.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { UserCaller } from "#platform/identity/caller.ts";
 import type { Log } from "#platform/log.ts";
-import type { Claim, Claimed, Lease } from "#platform/registry/registry.ts";
+import type { Claim, ClaimResult, Lease } from "#platform/registry/registry.ts";
 import { kicksEnvelope } from "../socket/envelope.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
@@ -82,12 +82,12 @@ export class Claims {
     }
   }
 
-  async #ask(claim: Claim): Promise<Claimed> {
+  async #ask(claim: Claim): Promise<ClaimResult> {
     const { lease, rules } = this.#options;
     return lease().claim(claim, await rules.of(claim.deviceClass));
   }
 
-  #settle(session: Session, { refused, displaced }: Claimed): void {
+  #settle(session: Session, { refused, displaced }: ClaimResult): void {
     this.#displace(displaced);
     if (!refused) return;
     const text = "as many devices of the class as allowed are online";
