@@ -4,7 +4,10 @@ import { fail } from "./errors.ts";
 
 /** Source of ids that are unique in the whole installation. */
 export interface Ids {
-  /** The next id: a positive 64-bit integer as a decimal string, greater than all earlier ids of this source. */
+  /**
+   * The next id: a positive 64-bit integer as a decimal string, greater than all earlier ids of
+   * this source.
+   */
   next(): string;
   /** The next `count` ids, ascending. Reads the clock and the worker number once for all of them. */
   take(count: number): bigint[];

@@ -23,7 +23,9 @@ const REDACTED = [
   "meshSecret",
 ];
 
-/** Creates the log of a process: one JSON object per line, `time` as ISO 8601, an error under `err`. */
+/**
+ * Creates the log of a process: one JSON object per line, `time` as ISO 8601, an error under `err`.
+ */
 export function createLog({ service, instanceId, level, stream }: LogOptions): Log {
   const options = {
     level,

@@ -56,9 +56,9 @@ export class Metrics {
   }
 
   /**
-   * A cheap increment for the hot path, of a counter without labels or of one child of a counter with
-   * labels. It costs one addition until the metrics are read, instead of the 0.2 µs and the garbage of
-   * `inc`.
+   * A cheap increment for the hot path, of a counter without labels or of one child of a counter
+   * with labels. It costs one addition until the metrics are read, instead of the 0.2 µs and the
+   * garbage of `inc`.
    */
   tally<L extends string = string>(counter: Counter<L>, labels?: Record<L, string>): Tally {
     const tally = new Tally((by) =>

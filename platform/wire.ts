@@ -119,7 +119,8 @@ export function readVarint(bytes: Uint8Array, at: number): number {
 }
 
 // A bigint is a heap object, and each arithmetic operation allocates another one. So 64 bits are
-// assembled and split in two 32-bit halves (measured: a third of the time, a twentieth of the garbage).
+// assembled and split in two 32-bit halves (measured: a third of the time, a twentieth of the
+// garbage).
 const long = new BigUint64Array(1);
 const halves = new Uint32Array(long.buffer);
 const [LOW, HIGH] = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? [0, 1] : [1, 0];

@@ -3,7 +3,10 @@ export type Published = "confirmed" | "unroutable";
 
 /** One consumer of a queue. */
 export interface Consumer {
-  /** Stops consuming and waits, with a time-out, for the delivery in progress. The queue stays. Idempotent. */
+  /**
+   * Stops consuming and waits, with a time-out, for the delivery in progress. The queue stays.
+   * Idempotent.
+   */
   close(): Promise<void>;
 }
 
@@ -16,24 +19,25 @@ export interface DeadLetter {
 }
 
 /**
- * Carries envelopes to instances: one durable queue per instance, under a stable name. Delivery is at
- * least once: after a crash or a lost connection, a consumer may receive a duplicate. A queue keeps the
- * order of publishing as long as no envelope is lost in transit. Adapters: memory, RabbitMQ.
+ * Carries envelopes to instances: one durable queue per instance, under a stable name. Delivery is
+ * at least once: after a crash or a lost connection, a consumer may receive a duplicate. A queue
+ * keeps the order of publishing as long as no envelope is lost in transit. Adapters: memory,
+ * RabbitMQ.
  */
 export interface Bus {
   /**
-   * Publishes a body persistently to a queue. Resolves when the broker has confirmed the body, or has
-   * reported that there is no such queue. Rejects with UNAVAILABLE when the signal aborts or the
-   * connection breaks before that; then the body may or may not have arrived. May reject at once while
-   * the broker has not confirmed an aborted publish to the same queue. Calls may overlap: bodies are
-   * written in the order of the calls.
+   * Publishes a body persistently to a queue. Resolves when the broker has confirmed the body, or
+   * has reported that there is no such queue. Rejects with UNAVAILABLE when the signal aborts or
+   * the connection breaks before that; then the body may or may not have arrived. May reject at
+   * once while the broker has not confirmed an aborted publish to the same queue. Calls may
+   * overlap: bodies are written in the order of the calls.
    */
   publish(queue: string, body: Uint8Array, signal: AbortSignal): Promise<Published>;
   /**
-   * Consumes a queue, one delivery after the other, in order; declares the queue as durable when it is
-   * missing. A delivery is acknowledged when `take` resolves, and moved to the dead letters when it
-   * rejects. After a lost connection the consumer reconnects and receives every delivery that was not
-   * acknowledged.
+   * Consumes a queue, one delivery after the other, in order; declares the queue as durable when it
+   * is missing. A delivery is acknowledged when `take` resolves, and moved to the dead letters when
+   * it rejects. After a lost connection the consumer reconnects and receives every delivery that
+   * was not acknowledged.
    */
   consume(queue: string, take: (body: Uint8Array) => Promise<void>): Promise<Consumer>;
   /** Consumes the dead letters. */

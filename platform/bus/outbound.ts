@@ -27,20 +27,20 @@ interface Publish {
   body: Buffer | undefined;
   readonly settle: (result: Published | Error) => void;
   /**
-   * "returned": the broker reported that there is no such queue. "aborted": aborted after it was written,
-   * and counted against its queue. "abortedWhileBlocked": the same, but not counted, because the broker
-   * blocked all publishes.
+   * "returned": the broker reported that there is no such queue. "aborted": aborted after it was
+   * written, and counted against its queue. "abortedWhileBlocked": the same, but not counted,
+   * because the broker blocked all publishes.
    */
   state: "waiting" | "written" | "returned" | "aborted" | "abortedWhileBlocked";
 }
 
 /**
- * The publishes in flight to the broker over one connection: bounded, in order, each until its confirm.
- * A publish that is aborted after it was written does not count against the bound any more. Until the
- * broker confirms it after all, its queue counts as stuck, and further publishes to that queue are
- * rejected: so one stuck queue holds no more publishes than were in flight when it got stuck, and other
- * queues are not blocked. A publish that is aborted while the broker blocks all publishes does not make
- * its queue stuck.
+ * The publishes in flight to the broker over one connection: bounded, in order, each until its
+ * confirm. A publish that is aborted after it was written does not count against the bound any
+ * more. Until the broker confirms it after all, its queue counts as stuck, and further publishes to
+ * that queue are rejected: so one stuck queue holds no more publishes than were in flight when it
+ * got stuck, and other queues are not blocked. A publish that is aborted while the broker blocks
+ * all publishes does not make its queue stuck.
  */
 export class Outbound {
   readonly #options: OutboundOptions;
@@ -94,7 +94,10 @@ export class Outbound {
     if (publish?.state === "written") publish.state = "returned";
   }
 
-  /** The broker blocks all publishes, for lack of memory or disk: nothing is written until `unblock`. */
+  /**
+   * The broker blocks all publishes, for lack of memory or disk: nothing is written until
+   * `unblock`.
+   */
   block(): void {
     if (this.#state === "flowing") this.#state = "blocked";
   }

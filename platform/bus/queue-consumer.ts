@@ -56,8 +56,8 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
   }
 
   /**
-   * Consumes over a connection and retries every second until the connection closes. Resolves after the
-   * first attempt, with its error if it failed.
+   * Consumes over a connection and retries every second until the connection closes. Resolves after
+   * the first attempt, with its error if it failed.
    */
   async attach(connection: ConsumingConnection<C>): Promise<unknown> {
     let connected = true;

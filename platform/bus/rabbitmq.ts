@@ -21,7 +21,9 @@ export interface RabbitBusOptions {
 
 /** RabbitMQ deletes a queue after this time without a consumer: its instance did not restart. */
 const QUEUE_EXPIRES_MS = 3_600_000;
-/** Beyond this the oldest bodies of a queue are moved to the dead letters; devices get them by sync. */
+/**
+ * Beyond this the oldest bodies of a queue are moved to the dead letters; devices get them by sync.
+ */
 const QUEUE_MAX_BYTES = 256 << 20;
 const DEAD_LETTER_TTL_MS = 7 * 24 * 3_600_000;
 const DEAD_LETTERS_MAX_BYTES = 64 << 20;

@@ -6,8 +6,8 @@ export interface Setting<T> {
   /** Description for docs/configuration.md: meaning, effect of the bound, when to change it. */
   readonly doc: string;
   /**
-   * False for a setting that operators choose. True for one whose default was measured and rarely needs
-   * a change: docs/configuration.md lists it in a section of its own.
+   * False for a setting that operators choose. True for one whose default was measured and rarely
+   * needs a change: docs/configuration.md lists it in a section of its own.
    */
   readonly tuning: boolean;
   /** Undefined when the setting must be given. */

@@ -20,16 +20,19 @@ export interface Identity {
 }
 
 export interface IdentityOptions {
-  /** Creates the transport to auth. In auth's own process, the local transport uses this verifier too. */
+  /**
+   * Creates the transport to auth. In auth's own process, the local transport uses this verifier
+   * too.
+   */
   readonly transport: (verifier: TokenVerifier) => Transport;
   readonly clock: Clock;
   readonly log: Log;
 }
 
 /**
- * Interval at which auth is polled for ended logins. Gateway and connect receive an ended login from the
- * bus at once, and polling covers lost messages. Auth and server only poll: with the round trip they
- * learn of an ended login within a second.
+ * Interval at which auth is polled for ended logins. Gateway and connect receive an ended login
+ * from the bus at once, and polling covers lost messages. Auth and server only poll: with the round
+ * trip they learn of an ended login within a second.
  */
 const REVOCATIONS_POLL_MS = 500;
 /** Time-out of a call that waits for the ended logins at the start. */

@@ -9,7 +9,9 @@ import type { Log } from "#platform/log.ts";
  */
 export type KeyState = "published" | "withdrawn" | "unknown";
 
-/** Logins that ended before their access tokens expired, and keys whose tokens are no longer valid. */
+/**
+ * Logins that ended before their access tokens expired, and keys whose tokens are no longer valid.
+ */
 export interface Revocations {
   /** Whether the login (claim `sid`) has ended. */
   revoked(loginId: string): boolean;
@@ -18,8 +20,8 @@ export interface Revocations {
   /** Calls `listener` once for each login that ends after this call. */
   onRevoked(listener: (loginId: string) => void): void;
   /**
-   * Adds a login that has just ended, received from the bus before the next poll. `expiresAtMs` is the
-   * expiry of its last access token, milliseconds since the Unix epoch. Idempotent.
+   * Adds a login that has just ended, received from the bus before the next poll. `expiresAtMs` is
+   * the expiry of its last access token, milliseconds since the Unix epoch. Idempotent.
    */
   learn(loginId: string, expiresAtMs: number): void;
   /** Stops polling; the known revocations stay. Idempotent. */
@@ -44,8 +46,9 @@ const DEADLINE_MS = 5_000;
 
 /**
  * Polls auth for the logins that ended since the last poll, and for the published keys. While auth
- * cannot be reached, the known revocations stay in force. A login is evicted when its access tokens have
- * expired. A withdrawn key stays withdrawn for the life of the process, even when auth publishes it.
+ * cannot be reached, the known revocations stay in force. A login is evicted when its access tokens
+ * have expired. A withdrawn key stays withdrawn for the life of the process, even when auth
+ * publishes it.
  */
 export function watchRevocations({
   client,

@@ -17,9 +17,9 @@ import { createVerifiedTokens } from "./verified-tokens.ts";
 /** Identifies the user of an access token. */
 export interface TokenVerifier {
   /**
-   * Verifies an access token. Rejects with TOKEN_INVALID, TOKEN_REVOKED, or TOKEN_EXPIRED, also when
-   * the token's key was withdrawn: its device may refresh the token. Rejects with UNAVAILABLE when the
-   * keys cannot be fetched, so that the token cannot be checked.
+   * Verifies an access token. Rejects with TOKEN_INVALID, TOKEN_REVOKED, or TOKEN_EXPIRED, also
+   * when the token's key was withdrawn: its device may refresh the token. Rejects with UNAVAILABLE
+   * when the keys cannot be fetched, so that the token cannot be checked.
    */
   verify(token: string): Promise<UserCaller>;
 }
@@ -50,8 +50,8 @@ const STALE_MS = 300_000;
 
 /**
  * Verifies access tokens: JWT signed with EdDSA (Ed25519) by a key of the set. Verified tokens are
- * cached until they expire, so that most calls cost one look-up. The end of the login and the withdrawal
- * of the key are checked in each call.
+ * cached until they expire, so that most calls cost one look-up. The end of the login and the
+ * withdrawal of the key are checked in each call.
  */
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
   const { issuer, audience, clock, revocations } = options;

@@ -13,9 +13,9 @@ export interface VerifiedTokens {
 const EVICT_INTERVAL_MS = 60_000;
 
 /**
- * Caches at most `max` tokens and evicts the least recently used one beyond that. `set` also evicts all
- * expired tokens, at most once a minute: each session refreshes its token four times an hour, and its
- * expired tokens would take several kilobytes per session.
+ * Caches at most `max` tokens and evicts the least recently used one beyond that. `set` also evicts
+ * all expired tokens, at most once a minute: each session refreshes its token four times an hour,
+ * and its expired tokens would take several kilobytes per session.
  */
 export function createVerifiedTokens({
   clock,

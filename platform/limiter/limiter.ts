@@ -11,7 +11,10 @@ export type Taken =
   | { readonly allowed: true }
   | { readonly allowed: false; readonly retryAfterMs: number };
 
-/** The delay after failures: none for the first few, then one that doubles with each further failure. */
+/**
+ * The delay after failures: none for the first few, then one that doubles with each further
+ * failure.
+ */
 export interface Penalty {
   /** Part of the storage key, and a metric label. */
   readonly name: string;
@@ -24,9 +27,9 @@ export interface Penalty {
 }
 
 /**
- * Rate limits: counts calls and failures over all instances. Adapters: memory, Redis. While the store
- * cannot be reached, every `take` is allowed, because a budget is not a security measure. Failures are
- * then counted in the process alone, because a penalty is one.
+ * Rate limits: counts calls and failures over all instances. Adapters: memory, Redis. While the
+ * store cannot be reached, every `take` is allowed, because a budget is not a security measure.
+ * Failures are then counted in the process alone, because a penalty is one.
  */
 export interface Limiter {
   /** Takes points from the key's budget. */
@@ -34,9 +37,9 @@ export interface Limiter {
   /** Remaining delay of the key, milliseconds; 0 for none. Changes nothing. */
   waiting(penalty: Penalty, key: string): Promise<number>;
   /**
-   * Admits an attempt when it returns 0. Returns the remaining delay like `waiting`, but admits at most
-   * one attempt per delay for a key that has used up its free failures, also when many attempts race:
-   * the others get the time until the next one is allowed.
+   * Admits an attempt when it returns 0. Returns the remaining delay like `waiting`, but admits at
+   * most one attempt per delay for a key that has used up its free failures, also when many
+   * attempts race: the others get the time until the next one is allowed.
    */
   admit(penalty: Penalty, key: string): Promise<number>;
   /** Counts a failure and restarts the key's delay. Returns the delay, milliseconds. */

@@ -1,10 +1,12 @@
 /**
  * Lua scripts: each is one atomic step in Redis. They use the clock of Redis, because the clocks of
- * instances may differ. The value of a key is a hash: `count`, the number of failures, and `until`, the
- * end of the delay in milliseconds since the Unix epoch.
+ * instances may differ. The value of a key is a hash: `count`, the number of failures, and `until`,
+ * the end of the delay in milliseconds since the Unix epoch.
  */
 
-/** Prefix of a budget's key; followed by the budget's name, points and window, and the caller's key. */
+/**
+ * Prefix of a budget's key; followed by the budget's name, points and window, and the caller's key.
+ */
 export const LIMITS = "lucky:limit:";
 
 /** Prefix of a penalty's key; followed by the penalty's name and the caller's key. */
@@ -18,7 +20,10 @@ local function waiting()
 end
 `;
 
-/** ARGV free failures, first delay, longest delay, time until a reset; milliseconds, see `waitAfter`. */
+/**
+ * ARGV free failures, first delay, longest delay, time until a reset; milliseconds, see
+ * `waitAfter`.
+ */
 const START_DELAY = `${CLOCK}
 local function startDelay(count)
   local further, wait = count - tonumber(ARGV[1]), 0
@@ -37,7 +42,10 @@ const WAITING = `${CLOCK}
 return waiting()
 `;
 
-/** KEYS failures · ARGV as START_DELAY. Returns the remaining delay, and restarts it for the next attempt. */
+/**
+ * KEYS failures · ARGV as START_DELAY. Returns the remaining delay, and restarts it for the next
+ * attempt.
+ */
 const ADMIT = `${START_DELAY}
 local wait = waiting()
 if wait == 0 and count >= tonumber(ARGV[1]) then startDelay(count) end

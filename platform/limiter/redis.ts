@@ -18,8 +18,8 @@ const RETRY_MAX_MS = 1_000;
 
 /**
  * A limiter that counts in Redis, over all instances. It rounds windows up to whole seconds. While
- * Redis cannot be reached, every budget allows, which a metric counts, and failures are counted in this
- * process alone. A call waits for Redis at most half a second.
+ * Redis cannot be reached, every budget allows, which a metric counts, and failures are counted in
+ * this process alone. A call waits for Redis at most half a second.
  */
 export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): Limiter {
   const redis = new Redis(url, {

@@ -7,8 +7,8 @@ export interface ListenAddress {
 }
 
 /**
- * Runs `open`, which listens on the address. When another process uses the port, rejects with an error
- * for operators, which names the port and the setting to change.
+ * Runs `open`, which listens on the address. When another process uses the port, rejects with an
+ * error for operators, which names the port and the setting to change.
  */
 export async function openAt<T>(address: ListenAddress, open: () => Promise<T>): Promise<T> {
   try {

@@ -4,22 +4,23 @@ import { ConnectError } from "@connectrpc/connect";
 /** Time-out of a stop; then the process exits with 1. */
 const STOP_TIMEOUT_MS = 15_000;
 /**
- * A second SIGINT within this time is a duplicate: after one Ctrl-C, the terminal sends a SIGINT to the
- * process, and npm forwards another one.
+ * A second SIGINT within this time is a duplicate: after one Ctrl-C, the terminal sends a SIGINT to
+ * the process, and npm forwards another one.
  */
 const DUPLICATE_SIGNAL_MS = 300;
 
 /**
- * Size of the memory block that small buffers share. A block of its own costs more than the contents of
- * a small buffer (measured: a tenth).
+ * Size of the memory block that small buffers share. A block of its own costs more than the
+ * contents of a small buffer (measured: a tenth).
  */
 const BUFFER_POOL_BYTES = 262_144;
 
 /**
- * Growth of the heap before a full garbage collection, in percent of the live heap after the last one.
- * By default, V8 limits the growth to about a third after half a minute without load, and keeps that
- * limit as long as the next load lasts (measured: connect collected 91 times in 15 s instead of 19, and
- * a message cost 9 µs instead of 6). V8 still returns memory to the system while there is no load.
+ * Growth of the heap before a full garbage collection, in percent of the live heap after the last
+ * one. By default, V8 limits the growth to about a third after half a minute without load, and
+ * keeps that limit as long as the next load lasts (measured: connect collected 91 times in 15 s
+ * instead of 19, and a message cost 9 µs instead of 6). V8 still returns memory to the system while
+ * there is no load.
  */
 const HEAP_GROWTH_PERCENT = 200;
 
@@ -29,9 +30,9 @@ export interface Stoppable {
 }
 
 /**
- * Runs a process until SIGINT, SIGTERM or SIGHUP. Then it stops the process and exits with 0, or with 1
- * when the stop failed or took longer than 15 s. A second SIGINT or SIGTERM exits at once. When the
- * start fails, the process prints the reason and exits with 1.
+ * Runs a process until SIGINT, SIGTERM or SIGHUP. Then it stops the process and exits with 0, or
+ * with 1 when the stop failed or took longer than 15 s. A second SIGINT or SIGTERM exits at once.
+ * When the start fails, the process prints the reason and exits with 1.
  */
 export function runProcess(start: () => Promise<Stoppable>): void {
   Buffer.poolSize = BUFFER_POOL_BYTES;

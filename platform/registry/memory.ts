@@ -153,7 +153,10 @@ function enter({ hub, clock, leaseMs, live, instance, lost }: EnterOptions): Lea
   };
 }
 
-/** Assigns the slots of a class with the claim `mine`. Returns the claims that lose theirs, the oldest first. */
+/**
+ * Assigns the slots of a class with the claim `mine`. Returns the claims that lose theirs, the
+ * oldest first.
+ */
 function assignSlots(
   mine: Held,
   others: readonly Held[],
@@ -180,7 +183,8 @@ function isValid({ claim, epoch }: Held, live: Live): boolean {
 }
 
 function setClaims(hub: Hub, userId: string, held: readonly Held[]): void {
-  // A copy has the exact size: an array of `filter` reserves space for a dozen elements, and nearly always holds one.
+  // A copy has the exact size: an array of `filter` reserves space for a dozen elements, and nearly
+  // always holds one.
   if (held.length > 0) hub.claims.set(userId, [...held]);
   else hub.claims.delete(userId);
 }

@@ -47,9 +47,9 @@ export class RedisLease implements Lease {
   }
 
   /**
-   * Enters for the first time. Another entry under the same id may belong to a crashed process: then
-   * this call waits until its lease expires. If that lease is renewed meanwhile, the process is alive,
-   * and this call throws.
+   * Enters for the first time. Another entry under the same id may belong to a crashed process:
+   * then this call waits until its lease expires. If that lease is renewed meanwhile, the process
+   * is alive, and this call throws.
    */
   async enter(): Promise<void> {
     const { clock, log, leaseMs, instance } = this.#options;
@@ -69,7 +69,10 @@ export class RedisLease implements Lease {
     this.#stop = () => timer.stop();
   }
 
-  /** Renews the lease, or enters once more when Redis has lost the entry. The next renewal is the retry. */
+  /**
+   * Renews the lease, or enters once more when Redis has lost the entry. The next renewal is the
+   * retry.
+   */
   renew(): void {
     if (this.#renewing || this.#released) return;
     this.#renewing = this.#renew().finally(() => {

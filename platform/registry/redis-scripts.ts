@@ -1,6 +1,6 @@
 /**
- * Lua scripts: each is one atomic step in Redis. The scripts compute keys of instances, so all keys must
- * be stored on one Redis node (or in one hash slot).
+ * Lua scripts: each is one atomic step in Redis. The scripts compute keys of instances, so all keys
+ * must be stored on one Redis node (or in one hash slot).
  */
 
 /** Prefix of an instance's key; its id follows. The value is JSON, see ENTER. */
@@ -66,10 +66,9 @@ return found
 
 /**
  * KEYS claims of the user · ARGV session id, claim as JSON, epoch, limit, "replace" or "refuse",
- * order ('' for a new claim), expiry in seconds. A field's value is "order epoch claim". Orders ascend
- * with time, also after a flush.
- * Returns the order of the claim, "refused" or "kept", then the claims that lost their slot, the oldest
- * first, as JSON.
+ * order ('' for a new claim), expiry in seconds. A field's value is "order epoch claim". Orders
+ * ascend with time, also after a flush. Returns the order of the claim, "refused" or "kept", then
+ * the claims that lost their slot, the oldest first, as JSON.
  */
 const CLAIM = `${EPOCH_OF}
 local held, newest, epochs = {}, 0, {}

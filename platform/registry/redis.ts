@@ -29,9 +29,10 @@ const COMMAND_TIMEOUT_MS = 2_000;
 const RETRY_MAX_MS = 1_000;
 
 /**
- * A registry in Redis, which may lose all data at any time. Everything that an instance writes carries
- * its epoch, a random id of its entry; data of another epoch than that of the instance's key is invalid
- * for good. While Redis cannot be reached, calls fail at once or within 2 s, and the client reconnects.
+ * A registry in Redis, which may lose all data at any time. Everything that an instance writes
+ * carries its epoch, a random id of its entry; data of another epoch than that of the instance's
+ * key is invalid for good. While Redis cannot be reached, calls fail at once or within 2 s, and the
+ * client reconnects.
  */
 export function createRedisRegistry(options: RedisRegistryOptions): Registry {
   const { clock, log, leaseMs = 15_000, cacheMs = 1_000 } = options;

@@ -45,8 +45,8 @@ export async function twoLeases(start: () => Promise<RegistryProcess>) {
     await (await start()).registry.announce(instance("connect-1"), nothing),
   ];
   /**
-   * Claims a slot for user 1 by one of the two instances. Returns the session ids that were displaced.
-   * A number as the rule is the limit of `replacing`.
+   * Claims a slot for user 1 by one of the two instances. Returns the session ids that were
+   * displaced. A number as the rule is the limit of `replacing`.
    */
   const claim = async (
     at: number,

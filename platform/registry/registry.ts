@@ -25,7 +25,10 @@ export interface Claim {
 export interface SlotRule {
   /** Number of devices that may be online. */
   readonly limit: number;
-  /** One device more: "replace" closes the device that is online longest, "refuse" rejects the new one. */
+  /**
+   * One device more: "replace" closes the device that is online longest, "refuse" rejects the new
+   * one.
+   */
   readonly excess: "replace" | "refuse";
 }
 
@@ -49,12 +52,12 @@ export interface Lease {
   /** Removes channels that the instance hears. Idempotent. */
   leave(channels: readonly string[]): Promise<void>;
   /**
-   * Claims a slot for a session among the slots of the user's devices of its class, in one atomic step.
-   * A device has one slot, which its newest session holds. At most `limit` devices keep a slot: under
-   * "replace" the newest ones, under "refuse" the earlier ones. A repeated claim with the same session
-   * id keeps its age. When a newer session of its device, or under "replace" newer devices, took the
-   * slot meanwhile, the repeated claim is itself among the displaced ones. Claims of instances without
-   * a lease hold no slot; they are dropped and not reported as displaced.
+   * Claims a slot for a session among the slots of the user's devices of its class, in one atomic
+   * step. A device has one slot, which its newest session holds. At most `limit` devices keep a
+   * slot: under "replace" the newest ones, under "refuse" the earlier ones. A repeated claim with
+   * the same session id keeps its age. When a newer session of its device, or under "replace" newer
+   * devices, took the slot meanwhile, the repeated claim is itself among the displaced ones. Claims
+   * of instances without a lease hold no slot; they are dropped and not reported as displaced.
    */
   claim(claim: Claim, rule: SlotRule): Promise<ClaimResult>;
   /** Frees the slot of a session if the session still holds it; never that of another session. */
@@ -72,8 +75,8 @@ export interface Registry {
   /**
    * Enters an instance and renews its lease (about 15 s) until it is released. `lost` is called
    * whenever the registry had lost the entry (restart, flush, expired lease): the entry is already
-   * restored by then, but the caller must repeat its joins and claims. Rejects with an error that names
-   * the id when another live process uses the same id.
+   * restored by then, but the caller must repeat its joins and claims. Rejects with an error that
+   * names the id when another live process uses the same id.
    */
   announce(instance: Instance, lost: () => void): Promise<Lease>;
   /**
@@ -82,8 +85,8 @@ export interface Registry {
    */
   instances(service: string): Promise<readonly Instance[]>;
   /**
-   * The live instances that hear each channel: one list per channel, in the order of the channels; empty
-   * for none. Rejects with UNAVAILABLE when the registry cannot be reached.
+   * The live instances that hear each channel: one list per channel, in the order of the channels;
+   * empty for none. Rejects with UNAVAILABLE when the registry cannot be reached.
    */
   locate(channels: readonly string[]): Promise<readonly (readonly string[])[]>;
   /** Releases all leases and closes the connection. Idempotent. */
