@@ -43,7 +43,7 @@ const MAX_CACHED_TOKENS = 50_000;
 /** An unknown key id causes a new fetch of the keys, but at most one in this time. */
 const REFETCH_MS = 3_000;
 /**
- * The cached keys are stale after this time and are fetched once more, which drops keys that are no
+ * The cached keys are stale after this time and are refetched, which drops keys that are no
  * longer published. Withdrawn keys are rejected at once.
  */
 const STALE_MS = 300_000;
@@ -133,7 +133,7 @@ function callerOf(
   };
 }
 
-/** The keys by id, fetched at the first use and once more when an id is unknown. */
+/** The keys by id, fetched at the first use and refetched when an id is unknown. */
 function keySet({ jwks, clock, revocations }: TokenVerifierOptions): JWTVerifyGetKey {
   let keys: LocalJWKSet | undefined;
   let fetchedAt = Number.NEGATIVE_INFINITY;

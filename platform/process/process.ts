@@ -10,7 +10,7 @@ const STOP_TIMEOUT_MS = 15_000;
 const DUPLICATE_SIGNAL_MS = 300;
 
 /**
- * Size of the memory block that small buffers share. A block of its own costs more than the
+ * Size of the memory block that small buffers share. A separate block costs more than the
  * contents of a small buffer (measured: a tenth).
  */
 const BUFFER_POOL_BYTES = 262_144;

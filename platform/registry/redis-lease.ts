@@ -70,7 +70,7 @@ export class RedisLease implements Lease {
   }
 
   /**
-   * Renews the lease, or enters once more when Redis has lost the entry. The next renewal is the
+   * Renews the lease, or re-enters when Redis has lost the entry. The next renewal is the
    * retry.
    */
   renew(): void {

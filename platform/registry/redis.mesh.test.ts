@@ -47,7 +47,7 @@ registrySuite("redis", {
   },
 });
 
-test("an instance whose entry was lost is entered once more, and works after it repeated its joins and claims", async (t) => {
+test("an instance whose entry was lost is re-entered, and works after it repeats its joins and claims", async (t) => {
   await raw.flushall();
   const [a, b] = [open(t), open(t)];
   const lost = Promise.withResolvers<void>();

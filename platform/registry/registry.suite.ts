@@ -55,7 +55,7 @@ function instanceTests(world: RegistryWorld): void {
     assert.deepEqual(await b.locate(["g:7", "g:8"]), [["connect-1"], ["connect-0"]]);
   });
 
-  test("an instance whose entry was lost is notified, entered once more, and can join", async (t) => {
+  test("an instance whose entry was lost is notified, re-entered, and can join", async (t) => {
     const start = await world.open(t);
     const [a, b] = [await start(), (await start()).registry];
     const lost = Promise.withResolvers<void>();

@@ -11,7 +11,7 @@ import {
   twoLeases,
 } from "./registry.fixture.ts";
 
-/** Slots of which the oldest ones are replaced. */
+/** Tests of slots under the rule "replace". */
 export function replacedSlotTests(world: RegistryWorld): void {
   test("the oldest session beyond the limit loses its slot", async (t) => {
     const { claim } = await twoLeases(await world.open(t));
@@ -74,7 +74,7 @@ export function replacedSlotTests(world: RegistryWorld): void {
   });
 }
 
-/** Slots that refuse new devices. */
+/** Tests of slots under the rule "refuse". */
 export function refusedSlotTests(world: RegistryWorld): void {
   test("under refuse, earlier devices keep their slots, and a device may claim its own", async (t) => {
     const { leases, claim } = await twoLeases(await world.open(t));

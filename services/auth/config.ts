@@ -181,7 +181,7 @@ export const authConfig = defineConfig("auth", {
     min: 0,
     max: 60_000,
     unit: "ms",
-    doc: "A used refresh token that a device presents once more within this time is refused without ending the login: the device may not have received the first response. A later reuse ends the login.",
+    doc: "The reuse of a refresh token within this time is refused without ending the login: the device may not have received the first response. A later reuse ends the login.",
     tuning: true,
   }),
   passwordKeyBits: setting.integer({

@@ -264,7 +264,7 @@ export const connectConfig = defineConfig("connect", {
     min: 100,
     max: 300_000,
     unit: "ms",
-    doc: "Time-out for the acknowledgement of delivered entries; then the entries are delivered once more. Devices wait 0.6 s between two acknowledgements of a busy conversation, so keep it well above that.",
+    doc: "Time-out for the acknowledgement of delivered entries; then the entries are redelivered. Devices wait 0.6 s between two acknowledgements of a busy conversation, so keep it well above that.",
     tuning: true,
   }),
   redeliveries: setting.integer({
@@ -272,7 +272,7 @@ export const connectConfig = defineConfig("connect", {
     min: 0,
     max: 20,
     unit: "times",
-    doc: "Maximum redeliveries of entries, with doubling back-off; then the session counts as behind and the device is told to sync.",
+    doc: "Maximum redeliveries of entries, with doubling back-off; then the session counts as behind, and the device has to sync.",
     tuning: true,
   }),
   redeliveryEntries: setting.integer({
