@@ -29,7 +29,7 @@ export interface Penalty {
 /**
  * Rate limits: counts calls and failures over all instances. Adapters: memory, Redis. While the
  * store cannot be reached, every `take` is allowed, because a budget is not a security measure.
- * Failures are then counted in the process alone, because a penalty is one.
+ * Failures are then counted in the process alone, because a penalty is a security measure.
  */
 export interface Limiter {
   /** Takes points from the key's budget. */
