@@ -2,10 +2,11 @@
 // @generated from file lucky/options/v1/options.proto (package lucky.options.v1, syntax proto3)
 /* eslint-disable */
 
-// Method options: who may call a method, and which rate limit it draws on.
+// Options of services and methods: the process that serves a service, who may call a method, and
+// which rate limit a call draws on.
 
 import type { GenEnum, GenExtension, GenFile } from "@bufbuild/protobuf/codegenv2";
-import type { MethodOptions } from "@bufbuild/protobuf/wkt";
+import type { MethodOptions, ServiceOptions } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file lucky/options/v1/options.proto.
@@ -133,6 +134,55 @@ export enum LimitClass {
  * Describes the enum lucky.options.v1.LimitClass.
  */
 export declare const LimitClassSchema: GenEnum<LimitClass>;
+
+/**
+ * A service process: the program that serves a service of the contract. In one process (`npm start`)
+ * all of them run together, under the same names.
+ *
+ * @generated from enum lucky.options.v1.ServiceProcess
+ */
+export enum ServiceProcess {
+  /**
+   * Not declared. That is an error of the contract: a test reports the service.
+   *
+   * @generated from enum value: SERVICE_PROCESS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * services/auth: accounts, logins, devices.
+   *
+   * @generated from enum value: SERVICE_PROCESS_AUTH = 1;
+   */
+  AUTH = 1,
+
+  /**
+   * services/server: conversations, groups and their logs.
+   *
+   * @generated from enum value: SERVICE_PROCESS_SERVER = 2;
+   */
+  SERVER = 2,
+
+  /**
+   * services/gateway: serves its own services and forwards the public services of the others.
+   *
+   * @generated from enum value: SERVICE_PROCESS_GATEWAY = 3;
+   */
+  GATEWAY = 3,
+}
+
+/**
+ * Describes the enum lucky.options.v1.ServiceProcess.
+ */
+export declare const ServiceProcessSchema: GenEnum<ServiceProcess>;
+
+/**
+ * The process that serves the service. Every service declares exactly one; a test walks them all.
+ * The gateway, and connect for the Rpc frames of its sockets, forward calls of the service to it.
+ *
+ * @generated from extension: lucky.options.v1.ServiceProcess served_by = 50003;
+ */
+export declare const served_by: GenExtension<ServiceOptions, ServiceProcess>;
 
 /**
  * Who may call the method.
