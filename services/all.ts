@@ -3,15 +3,8 @@ import { realpathSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createClient } from "@connectrpc/connect";
-import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
-import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
-import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
-import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
-import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
-import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
@@ -35,6 +28,7 @@ import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { methodTable } from "#platform/rpc/calling/methods.ts";
+import { publicServices } from "#platform/rpc/contract.ts";
 import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
@@ -196,18 +190,10 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
         verifier,
         revocations: identity.revocations,
         ingress: createClient(IngressService, toServer),
-        methods: methodTable(
-          [
-            { service: AuthService, transport: toAuth },
-            { service: DeviceService, transport: toAuth },
-            { service: UserService, transport: toAuth },
-            { service: AdminService, transport: toAuth },
-            { service: MessageService, transport: toServer },
-            { service: GroupService, transport: toServer },
-            { service: PresenceService, transport: toServer },
-          ],
-          { limiter, budgets: budgetsOf(config.limits) },
-        ),
+        methods: methodTable(publicServices({ auth: toAuth, server: toServer }), {
+          limiter,
+          budgets: budgetsOf(config.limits),
+        }),
         sessions: createClient(SessionService, toAuth),
         clock,
         meshSecret,

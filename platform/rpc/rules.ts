@@ -1,4 +1,4 @@
-import { type DescMethod, getOption } from "@bufbuild/protobuf";
+import { type DescMethod, type DescService, getOption } from "@bufbuild/protobuf";
 import { Access, access, LimitClass, limit } from "#gen/lucky/options/v1/options_pb.js";
 
 /** What the contract says of a method. */
@@ -11,6 +11,13 @@ export interface MethodRules {
 
 /** Health checks are not ours to annotate: the package is a standard. */
 const HEALTH_PACKAGE = "grpc.health.v1.";
+
+const INTERNAL_PACKAGE = "lucky.internal.";
+
+/** Whether only our own processes may call the service. */
+export function isInternal({ typeName }: DescService): boolean {
+  return typeName.startsWith(INTERNAL_PACKAGE);
+}
 
 /** Reads the options of a method. */
 export function rulesOf(method: DescMethod): MethodRules {

@@ -17,6 +17,7 @@ import {
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
+import { isInternal } from "#platform/rpc/rules.ts";
 import type { Served } from "#platform/rpc/served.ts";
 import { answerReadable, markDecoded } from "./readable.ts";
 
@@ -58,8 +59,7 @@ export function rpcHandler(
     acceptCompression: [compressionGzip, compressionBrotli],
   });
   for (const { service, implementation } of served) {
-    const internal = service.typeName.startsWith("lucky.internal.");
-    const readMaxBytes = internal ? MAX_INTERNAL_READ_BYTES : MAX_READ_BYTES;
+    const readMaxBytes = isInternal(service) ? MAX_INTERNAL_READ_BYTES : MAX_READ_BYTES;
     router.service(service, implementation, { readMaxBytes });
   }
   const paths = new Map<string, UniversalHandler>();
