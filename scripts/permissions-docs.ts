@@ -6,8 +6,8 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { Access, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import { SERVICES, servedBy } from "#platform/rpc/contract.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
-import { allServices } from "./contracts.ts";
 
 const page = join(import.meta.dirname, "../docs/permissions.md");
 
@@ -43,8 +43,7 @@ const COLUMNS: [who: string, may: ReadonlySet<Access>][] = [
   ["Services", new Set([Access.PUBLIC, Access.INTERNAL])],
 ];
 
-const services = await allServices();
-const text = [HEAD, ...services.map(section)].join("\n");
+const text = [HEAD, ...SERVICES.map(section)].join("\n");
 if (!process.argv.includes("--check")) {
   writeFileSync(page, text);
 } else if (!existsSync(page) || readFileSync(page, "utf8") !== text) {
@@ -52,14 +51,16 @@ if (!process.argv.includes("--check")) {
   process.exitCode = 1;
 }
 
-function section({ typeName, methods }: DescService): string {
+function section(service: DescService): string {
   const titles = ["Method", ...COLUMNS.map(([who]) => who), "Budget"];
   return [
-    `## ${typeName}`,
+    `## ${service.typeName}`,
+    "",
+    `Served by ${servedBy(service)}.`,
     "",
     `| ${titles.join(" | ")} |`,
     `|${titles.map((_, at) => (at > 0 && at < titles.length - 1 ? ":-:" : "---")).join("|")}|`,
-    ...methods.map(row),
+    ...service.methods.map(row),
     "",
   ].join("\n");
 }
