@@ -94,7 +94,7 @@ export declare const AppendBatchResponseSchema: GenMessage<AppendBatchResponse>;
  */
 export declare type OpenSessionsRequest = Message<"lucky.internal.ingress.v1.OpenSessionsRequest"> & {
   /**
-   * Users whose sessions open.
+   * Users whose sessions open, at most 500.
    *
    * @generated from field: repeated int64 user_ids = 1 [jstype = JS_STRING];
    */
@@ -391,7 +391,7 @@ export declare const ReadEntriesResponse_RangeSchema: GenMessage<ReadEntriesResp
  */
 export declare type SweepRequest = Message<"lucky.internal.ingress.v1.SweepRequest"> & {
   /**
-   * The users with sessions on the instance.
+   * Users with sessions on the calling instance, at most 5,000.
    *
    * @generated from field: repeated int64 user_ids = 1 [jstype = JS_STRING];
    */
