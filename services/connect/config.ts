@@ -1,4 +1,8 @@
+import { AppendBatchRequestSchema } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { defineConfig, setting } from "#platform/config/config.ts";
+import { maxItems } from "#platform/constraints.ts";
+
+const MAX_BATCH_SENDS = maxItems(AppendBatchRequestSchema.field.uplinks);
 
 /** Settings of the connect service. */
 export const connectConfig = defineConfig("connect", {
@@ -109,9 +113,9 @@ export const connectConfig = defineConfig("connect", {
     doc: "Batches of sends on their way to one server at once: two more than it appends at once by default, so that it never waits for the next.",
   }),
   uplinkBatchSends: setting.integer({
-    default: 512,
+    default: MAX_BATCH_SENDS,
     min: 1,
-    max: 512,
+    max: MAX_BATCH_SENDS,
     unit: "sends",
     doc: "Sends in one batch.",
   }),

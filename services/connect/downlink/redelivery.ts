@@ -1,7 +1,12 @@
 import type { Client } from "@connectrpc/connect";
-import type { IngressService, ReadRange } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import {
+  type IngressService,
+  ReadEntriesRequestSchema,
+  type ReadRange,
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { type Gather, gather } from "#platform/batching/gather.ts";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Cursor } from "../socket/cursors.ts";
@@ -24,8 +29,7 @@ export interface RedeliveryOptions {
   };
 }
 
-/** Bound of the contract. */
-const RANGES_LIMIT = 200;
+const RANGES_LIMIT = maxItems(ReadEntriesRequestSchema.field.ranges);
 
 /** A session and what it owes of one conversation. */
 interface Debtor {

@@ -9,6 +9,10 @@ import {
 } from "#gen/lucky/frame/v1/frame_pb.js";
 import { SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
 import {
+  CLIENT_MESSAGE_ID_BYTES,
+  MAX_CLIENT_MESSAGE_ID_BYTES,
+} from "#platform/client-message-id.ts";
+import {
   BYTES,
   readVarint,
   readVarint64,
@@ -162,14 +166,9 @@ function scanTarget(send: Uint8Array): SendTarget | undefined {
   return target;
 }
 
-const MAX_KEY_BYTES = 64;
 const noKey: Uint8Array = new Uint8Array(0);
 
-/** 1 for the characters of a client_message_id. */
-const inKey = new Uint8Array(256);
-for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") {
-  inKey[character.charCodeAt(0)] = 1;
-}
+const inKey = CLIENT_MESSAGE_ID_BYTES;
 
 /**
  * The client_message_id of an encoded SendRequest; empty when it cannot be read or is none that the
@@ -181,7 +180,7 @@ export function keyOf(send: Uint8Array): Uint8Array {
     if (send[0] === USER_TAG || send[0] === CONVERSATION_TAG) {
       const at = 1 + varintLength(send, 1);
       const length = send[at + 1] ?? 0;
-      if (send[at] === CLIENT_MESSAGE_ID_TAG && length <= MAX_KEY_BYTES) {
+      if (send[at] === CLIENT_MESSAGE_ID_TAG && length <= MAX_CLIENT_MESSAGE_ID_BYTES) {
         return allowed(send.subarray(at + 2, at + 2 + length));
       }
     }
@@ -189,7 +188,7 @@ export function keyOf(send: Uint8Array): Uint8Array {
     for (const [number, type, start, end] of scan(send)) {
       if (number === SEND_CLIENT_MESSAGE_ID_FIELD && type === 2) key = send.subarray(start, end);
     }
-    return key.length <= MAX_KEY_BYTES ? allowed(key) : noKey;
+    return key.length <= MAX_CLIENT_MESSAGE_ID_BYTES ? allowed(key) : noKey;
   } catch {
     return noKey;
   }

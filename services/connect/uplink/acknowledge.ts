@@ -1,8 +1,13 @@
 import type { Client } from "@connectrpc/connect";
-import type { Advance, IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
-import type { Cursor } from "#gen/lucky/message/v1/message_pb.js";
+import {
+  type Advance,
+  AdvanceBatchRequestSchema,
+  type IngressService,
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { AcknowledgeRequestSchema, type Cursor } from "#gen/lucky/message/v1/message_pb.js";
 import { Coalescer } from "#platform/batching/coalesce.ts";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Session } from "../socket/session.ts";
@@ -20,9 +25,8 @@ export interface AcknowledgeOptions {
   };
 }
 
-/** Bounds of the contract. */
-const BATCH_LIMIT = 2_000;
-const CURSOR_LIMIT = 200;
+const BATCH_LIMIT = maxItems(AdvanceBatchRequestSchema.field.advances);
+const CURSOR_LIMIT = maxItems(AcknowledgeRequestSchema.field.cursors);
 const SEQUENCE_LIMIT = BigInt(Number.MAX_SAFE_INTEGER);
 const ATTEMPTS = 3;
 /**
