@@ -1,6 +1,5 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type AdvanceBatchRequest,
   AdvanceBatchResponseSchema,
@@ -11,7 +10,6 @@ import {
   SignalBatchResponseSchema,
   SweepResponseSchema,
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { fail } from "#platform/errors.ts";
 import type { History } from "./catch-up/history.ts";
 import type { Sweep } from "./catch-up/sweep.ts";
 import { encodeResults } from "./sending/outcome.ts";
@@ -29,18 +27,12 @@ export interface IngressParts {
   readonly mustServe: () => void;
 }
 
-const MAX_UPLINKS = 512;
-const MAX_ADVANCES = 2_000;
-const MAX_SIGNALS = 2_000;
-const MAX_RANGES = 200;
-
 /** What connect calls: batches of what devices said. */
 export function ingressService(parts: IngressParts): ServiceImpl<typeof IngressService> {
   const { sends, receipts, history, sweep, typing, mustServe } = parts;
   return {
     async appendBatch({ uplinks }) {
       mustServe();
-      atMost(uplinks.length, MAX_UPLINKS, "uplinks");
       const results = await sends.append(uplinks);
       return create(AppendBatchResponseSchema, { results: encodeResults(results) });
     },
@@ -53,19 +45,16 @@ export function ingressService(parts: IngressParts): ServiceImpl<typeof IngressS
     },
     async advanceBatch(request) {
       mustServe();
-      atMost(request.advances.length, MAX_ADVANCES, "advances");
       await receipts.advance(advancesOf(request));
       return create(AdvanceBatchResponseSchema);
     },
     async signalBatch({ signals }) {
       mustServe();
-      atMost(signals.length, MAX_SIGNALS, "signals");
       await typing.many(signals);
       return create(SignalBatchResponseSchema);
     },
     async readEntries({ ranges }) {
       mustServe();
-      atMost(ranges.length, MAX_RANGES, "ranges");
       const lists = await history.read(ranges);
       return create(ReadEntriesResponseSchema, { ranges: lists.map((entries) => ({ entries })) });
     },
@@ -89,8 +78,4 @@ function advancesOf({ advances }: AdvanceBatchRequest): Advance[] {
           undeliveredSequence: Number(undeliveredSequence),
         },
   );
-}
-
-function atMost(count: number, most: number, name: string): void {
-  if (count > most) throw fail(ErrorReason.INVALID_ARGUMENT, `${name}: more than ${most}`);
 }

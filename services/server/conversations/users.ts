@@ -1,12 +1,16 @@
 import type { Client } from "@connectrpc/connect";
 import { LRUCache } from "lru-cache";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import {
+  CheckUsersRequestSchema,
+  type SessionService,
+} from "#gen/lucky/internal/session/v1/session_pb.js";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import { fail } from "#platform/errors.ts";
 
 /** Users in one question to auth. */
-const CHUNK = 1_000;
+const CHUNK = maxItems(CheckUsersRequestSchema.field.userIds);
 /** For how long auth is not asked after it did not answer: whoever shares a batch would wait each time. */
 const AWAY_MS = 1_000;
 

@@ -1,5 +1,9 @@
 import { isUtf8 } from "node:buffer";
 import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
+import {
+  CLIENT_MESSAGE_ID_BYTES,
+  MAX_CLIENT_MESSAGE_ID_BYTES,
+} from "#platform/client-message-id.ts";
 import { readVarint64, varintLength } from "#platform/wire.ts";
 import type { RawSend, Send } from "./send.ts";
 
@@ -10,16 +14,11 @@ const CONTENT = 0x52;
 const TEXT = 0x0a;
 
 const kind = ContentSchema.field.text.number;
-const MAX_KEY_BYTES = 64;
 /** Characters at most; so many bytes are never more characters. Longer ones are counted elsewhere. */
 const MAX_TEXT_BYTES = 10_000;
 const MAX_ID = (1n << 63n) - 1n;
 
-/** 1 for the characters of a client_message_id. */
-const inKey = new Uint8Array(256);
-for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") {
-  inKey[character.charCodeAt(0)] = 1;
-}
+const inKey = CLIENT_MESSAGE_ID_BYTES;
 
 /**
  * Reads and validates the commonest send by its bytes: a target, a key and a plain text, in the order
@@ -35,7 +34,7 @@ export function readPlainText({ senderId, sessionId, send: bytes }: RawSend): Se
   const from = 1 + varintLength(bytes, 1);
   if (bytes[from] !== CLIENT_MESSAGE_ID) return;
   const keyLength = bytes[from + 1]!;
-  if (!(keyLength >= 1 && keyLength <= MAX_KEY_BYTES)) return;
+  if (!(keyLength >= 1 && keyLength <= MAX_CLIENT_MESSAGE_ID_BYTES)) return;
   const keyStart = from + 2;
   const keyEnd = keyStart + keyLength;
   if (keyEnd >= size || bytes[keyEnd] !== CONTENT) return;

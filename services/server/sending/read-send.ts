@@ -3,6 +3,7 @@ import { pathToString } from "@bufbuild/protobuf/reflect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { type SendRequest, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
+import { MAX_CLIENT_MESSAGE_ID_BYTES } from "#platform/client-message-id.ts";
 import { createMessageValidator } from "#platform/validator.ts";
 import { FieldReader, WireError } from "#platform/wire.ts";
 import { refusal } from "./outcome.ts";
@@ -76,7 +77,7 @@ function refused(copied: Copied | undefined, text: string): Misread {
 
 /** The key for the sender: what is too long for one is not repeated. */
 function keyOf({ fields, keyStart, keyLength }: Copied): string {
-  if (keyLength > 64) return "";
+  if (keyLength > MAX_CLIENT_MESSAGE_ID_BYTES) return "";
   return Buffer.from(fields.subarray(keyStart, keyStart + keyLength)).toString();
 }
 
