@@ -27,7 +27,7 @@ import { startAllOrNothing } from "#platform/process/started.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
-import { methodTable } from "#platform/rpc/calling/methods.ts";
+import { methodTable } from "#platform/rpc/calling/method-table.ts";
 import { publicServices } from "#platform/rpc/contract.ts";
 import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";

@@ -7,7 +7,7 @@ import { createRedisLimiter } from "#platform/limiter/redis.ts";
 import { openAt } from "#platform/process/listen-address.ts";
 import { runProcess } from "#platform/process/process.ts";
 import { addressOf, startServiceProcess } from "#platform/process/service-process.ts";
-import { methodTable } from "#platform/rpc/calling/methods.ts";
+import { methodTable } from "#platform/rpc/calling/method-table.ts";
 import { publicServices } from "#platform/rpc/contract.ts";
 import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { connectConfig } from "./config.ts";

@@ -11,7 +11,7 @@ import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Lease, Registry } from "#platform/registry/registry.ts";
-import type { MethodTable } from "#platform/rpc/calling/methods.ts";
+import type { MethodTable } from "#platform/rpc/calling/method-table.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
 import type { connectConfig } from "./config.ts";
 import { buryDeadLetters } from "./downlink/dead-letters.ts";

@@ -16,10 +16,10 @@ import {
   untilAborted,
 } from "#platform/rpc/rpc.fixture.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
-import { transportSuite } from "#platform/rpc/transport.suite.ts";
+import { transportSuite } from "#platform/rpc/transport/transport.suite.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { fixedTransport, remoteTransport } from "./remote.ts";
-import { routeKey } from "./route.ts";
+import { routeKey } from "./rendezvous.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
 const common = { service: "auth", meshSecret, log, clock: systemClock };

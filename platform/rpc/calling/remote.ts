@@ -12,9 +12,9 @@ import type { Instance, Registry } from "#platform/registry/registry.ts";
 import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
 import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
-import { type Failure, failureOf } from "./failure.ts";
 import { type LeanLink, leanLink } from "./lean-link.ts";
-import { ranked, routeKey } from "./route.ts";
+import { rankByKey, routeKey } from "./rendezvous.ts";
+import { classifyFailure, type TransportFailure } from "./transport-failure.ts";
 
 export interface RemoteOptions {
   readonly registry: Pick<Registry, "instances">;
@@ -93,7 +93,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
     const order =
       key === undefined
         ? [...present.slice(start), ...present.slice(0, start)]
-        : ranked(present, key);
+        : rankByKey(present, key);
     // A stable sort: who failed a moment ago comes last, the others keep their order. So do all
     // when all have failed.
     return order.sort((a, b) => Number(a.avoidedUntil > now) - Number(b.avoidedUntil > now));
@@ -150,8 +150,8 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
   }
 
   /** How a call over a link failed; told unless it was answered, and remembered of the link. */
-  function failed({ link, method, sentAt, signal }: Sent, error: unknown): Failure {
-    const failure = failureOf(error, signal);
+  function failed({ link, method, sentAt, signal }: Sent, error: unknown): TransportFailure {
+    const failure = classifyFailure(error, signal);
     const now = clock.elapsed();
     if (failure === "answered") {
       if (isUnable(method, error) && !signal?.aborted) {

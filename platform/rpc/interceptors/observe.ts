@@ -10,7 +10,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { MethodRules } from "#platform/rpc/rules.ts";
-import { presentable } from "./presentable.ts";
+import { toPublicError } from "./public-error.ts";
 
 /** Header that names a call in the logs of every process it passes. */
 export const REQUEST_ID_HEADER = "x-request-id";
@@ -85,7 +85,7 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
 
     /** Tells of a call that failed; the error as the caller may see it. */
     function failed(thrown: unknown): ConnectError {
-      const error = presentable(thrown, signal);
+      const error = toPublicError(thrown, signal);
       error.metadata.set(REQUEST_ID_HEADER, requestId);
       const cause = thrown instanceof ConnectError ? thrown.cause : thrown;
       tell({ ...call, error, cause });

@@ -19,7 +19,7 @@ import type { Log } from "#platform/log.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { isInternal } from "#platform/rpc/rules.ts";
 import type { Served } from "#platform/rpc/served.ts";
-import { answerReadable, markDecoded } from "./readable.ts";
+import { callHandler, markDecoded } from "./decode-errors.ts";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
@@ -74,7 +74,7 @@ export function rpcHandler(
     // A call in work is waited for; a stream could go on for as long as its caller likes.
     const unary = handler.method.methodKind === "unary";
     const signal = unary ? request.signal : AbortSignal.any([request.signal, stop]);
-    const response = await answerReadable(handler, { ...request, body, signal });
+    const response = await callHandler(handler, { ...request, body, signal });
     await universalResponseToNodeResponse(response, res);
   }
 

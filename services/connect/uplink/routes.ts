@@ -3,7 +3,7 @@ import { Batches, type BatchesOptions } from "#platform/batching/batches.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Registry } from "#platform/registry/registry.ts";
-import { ranked, routeKey } from "#platform/rpc/calling/route.ts";
+import { rankByKey, routeKey } from "#platform/rpc/calling/rendezvous.ts";
 
 /** The way to one server. */
 export interface Route {
@@ -96,7 +96,7 @@ export class Routes<T> {
       this.#servers = servers;
       const ways = new Map<string, Way<T>>();
       const slots = Array.from({ length: SLOTS }, (_, slot) => {
-        const { instanceId } = ranked(instances, keyOf(slot))[0]!;
+        const { instanceId } = rankByKey(instances, keyOf(slot))[0]!;
         const way = ways.get(instanceId) ?? this.#way(slot);
         ways.set(instanceId, way);
         return way;

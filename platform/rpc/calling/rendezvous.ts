@@ -13,7 +13,7 @@ export const routeKey = createContextKey<string | undefined>(undefined, {
  * The candidates in the order in which a key prefers them (rendezvous hashing): when one goes, only
  * its keys move; when one comes, it takes a fair share from all.
  */
-export function ranked<T extends { readonly instanceId: string }>(
+export function rankByKey<T extends { readonly instanceId: string }>(
   candidates: readonly T[],
   key: string,
 ): T[] {

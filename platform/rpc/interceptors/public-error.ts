@@ -25,7 +25,7 @@ const opaque: ReadonlySet<Code> = new Set([
  * of a call that was cancelled or ran out of time; for anything else a bland INTERNAL. Never a
  * cause, and no headers that came with an answer of another service.
  */
-export function presentable(thrown: unknown, signal: AbortSignal): ConnectError {
+export function toPublicError(thrown: unknown, signal: AbortSignal): ConnectError {
   if (thrown instanceof ConnectError) {
     if (reasonOf(thrown) !== ErrorReason.UNSPECIFIED) return copy(thrown);
     const reason = reasons[thrown.code];

@@ -37,7 +37,7 @@ async function* readable<T>({ typeName }: DescMessage, messages: AsyncIterable<T
  * Answers a request. The library takes bytes that it cannot decode for a fault of the server, and
  * answers INTERNAL before any interceptor is asked: here that becomes INVALID_ARGUMENT.
  */
-export async function answerReadable(
+export async function callHandler(
   handler: UniversalHandler,
   request: UniversalServerRequest,
 ): Promise<UniversalServerResponse> {

@@ -4,13 +4,16 @@ import { Code, ConnectError } from "@connectrpc/connect";
  * How a remote call failed: it never reached the other side; the connection broke, so that it may or
  * may not have been carried out; or the other side, or the deadline, gave an answer.
  */
-export type Failure = "unsent" | "broken" | "answered";
+export type TransportFailure = "unsent" | "broken" | "answered";
 
 /** What Node.js calls the making of a connection. */
 const CONNECTING = new Set(["connect", "getaddrinfo"]);
 
 /** Tells how a call over the network failed. `signal` is the caller's own. */
-export function failureOf(thrown: unknown, signal: AbortSignal | undefined): Failure {
+export function classifyFailure(
+  thrown: unknown,
+  signal: AbortSignal | undefined,
+): TransportFailure {
   const error = ConnectError.from(thrown);
   if (error.details.length > 0 || signal?.aborted || error.code === Code.DeadlineExceeded) {
     return "answered";

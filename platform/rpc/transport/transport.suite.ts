@@ -13,7 +13,7 @@ import {
   type TestServiceOptions,
   testService,
   untilAborted,
-} from "./rpc.fixture.ts";
+} from "#platform/rpc/rpc.fixture.ts";
 
 /** Brings the services of a test within reach of clients; called anew for each test. */
 export type Reach = (t: TestContext, service: TestService) => Promise<Transport>;

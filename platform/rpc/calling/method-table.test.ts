@@ -13,7 +13,7 @@ import { reasonOf } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { meshSecret, testService } from "#platform/rpc/rpc.fixture.ts";
 import { localTransport } from "./local.ts";
-import { methodTable } from "./methods.ts";
+import { methodTable } from "./method-table.ts";
 
 const { served, interceptors, authorized } = await testService({
   user: {
