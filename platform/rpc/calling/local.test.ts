@@ -21,7 +21,7 @@ test("local: without the mesh secret internal methods are refused", async () => 
   assert.equal(reasonOf(error), ErrorReason.PERMISSION_DENIED);
 });
 
-test("local: a service that is not there is METHOD_NOT_FOUND", async () => {
+test("local: a service that is not served is METHOD_NOT_FOUND", async () => {
   const { interceptors } = await testService();
   const transport = localTransport([], interceptors, { meshSecret });
   const client = createClient(AuthService, transport);

@@ -37,7 +37,7 @@ const CALLABLE: ReadonlySet<Access> = new Set([
   Access.ADMIN,
 ]);
 
-/** Counted here as at the gateway; of the others a session's bound of frames is the limit. */
+/** Rate limits that are counted here as at the gateway. A session's bound of frames limits the rest. */
 const COUNTED: ReadonlySet<LimitClass> = new Set([LimitClass.CREDENTIAL, LimitClass.SEARCH]);
 
 interface Entry {
@@ -46,7 +46,7 @@ interface Entry {
   readonly limit: LimitClass;
 }
 
-/** Makes the table of all unary methods of the services but for the internal ones. */
+/** Makes the table of all unary methods of the services, except internal ones. */
 export function methodTable(
   services: readonly ReachableService[],
   limits?: { limiter: Limiter; budgets: Budgets },
@@ -81,7 +81,7 @@ function decode(method: DescMethodUnary, bytes: Uint8Array): MessageShape<typeof
   try {
     return fromBinary(method.input, bytes);
   } catch (cause) {
-    const what = method.input.typeName;
-    throw fail(ErrorReason.INVALID_ARGUMENT, `the request is no ${what}`, { cause });
+    const { typeName } = method.input;
+    throw fail(ErrorReason.INVALID_ARGUMENT, `the request is no ${typeName}`, { cause });
   }
 }

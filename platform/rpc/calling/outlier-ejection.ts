@@ -6,13 +6,13 @@ import type { Log } from "#platform/log.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
 import { classifyFailure, type TransportFailure } from "./transport-failure.ts";
 
-// Outlier ejection: an instance that failed is the last choice for calls until its back-off has passed.
+// Outlier ejection: an instance that failed is the last choice for calls until its back-off is over.
 
-/** Back-off after an instance could not be reached, and the shortest after it could not serve, ms. */
+/** Back-off after a failed connection, and the shortest back-off after a failed call, milliseconds. */
 const MIN_EJECTION_MS = 1_000;
-/** Back-off after an instance could not serve a call: this many times the duration of the call, */
+/** Back-off after a failed call, as a multiple of the duration of the call. */
 const EJECTION_FACTOR = 10;
-/** and at most this, milliseconds. */
+/** Longest back-off, milliseconds. */
 const MAX_EJECTION_MS = 10_000;
 
 /** An instance, and its record of failures. Times are those of `Clock.elapsed`, milliseconds. */

@@ -22,7 +22,7 @@ const issuer = await testIssuer(clock);
 issuer.ended.add("ended");
 const expired = Math.floor(clock.now() / 1000) - 1;
 
-/** What a call may bring along. */
+/** Headers of calls, by name of the case. */
 const credentials: Record<string, Record<string, string>> = {
   nothing: {},
   user: { authorization: `Bearer ${await issuer.token()}` },
@@ -47,7 +47,7 @@ interface Gate {
   verifier?: TokenVerifier;
 }
 
-/** What becomes of a call of a method with an access: the kind of caller, or why it is refused. */
+/** Calls a method with an access. Returns the role or kind of the caller, or the reason of the refusal. */
 async function outcome(headers: Record<string, string>, gate: Gate): Promise<string> {
   const interceptor = accessInterceptor({
     verifier: gate.verifier ?? issuer.verifier,
@@ -90,7 +90,7 @@ const users = {
   operator: "operator",
   admin: "admin",
 };
-/** What becomes of users when only those of some roles may call. */
+/** Expected outcomes when only users of some roles may call. */
 const only = (...roles: string[]) =>
   Object.fromEntries(
     Object.entries(users).map(([name, role]) => [
@@ -116,7 +116,7 @@ const matrix: [string, Gate, Record<string, string>][] = [
   ["undeclared", { access: Access.UNSPECIFIED }, every("PERMISSION_DENIED")],
 ];
 for (const [name, gate, expected] of matrix) {
-  test(`who may call a method that is ${name}`, async () => {
+  test(`only the declared callers may call a method that is ${name}`, async () => {
     const actual: Record<string, string> = {};
     for (const [what, headers] of Object.entries(credentials)) {
       actual[what] = await outcome(headers, gate);
@@ -125,7 +125,7 @@ for (const [name, gate, expected] of matrix) {
   });
 }
 
-test("while the keys cannot be had a user's call is UNAVAILABLE, not TOKEN_INVALID", async () => {
+test("while the signing keys are unavailable a user's call is UNAVAILABLE, not TOKEN_INVALID", async () => {
   const verifier = {
     verify: () => Promise.reject(fail(ErrorReason.UNAVAILABLE, "no keys")),
   };
