@@ -2,7 +2,7 @@
 // @generated from file lucky/admin/v1/admin.proto (package lucky.admin.v1, syntax proto3)
 /* eslint-disable */
 
-// What operators and administrators do. Every change is audited.
+// Work of operators and administrators. Every change is recorded in the audit log.
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
@@ -163,7 +163,7 @@ export const RoleSchema = /*@__PURE__*/
   enumDesc(file_lucky_admin_v1_admin, 0);
 
 /**
- * What an account may do.
+ * Role of an account.
  *
  * @generated from enum lucky.admin.v1.Role
  */
@@ -177,7 +177,7 @@ export const AccountStateSchema = /*@__PURE__*/
   enumDesc(file_lucky_admin_v1_admin, 1);
 
 /**
- * Whether an account can be used.
+ * State of an account.
  *
  * @generated from enum lucky.admin.v1.AccountState
  */
@@ -191,7 +191,7 @@ export const AuditActionSchema = /*@__PURE__*/
   enumDesc(file_lucky_admin_v1_admin, 2);
 
 /**
- * What was done.
+ * Action of an audit entry.
  *
  * @generated from enum lucky.admin.v1.AuditAction
  */
@@ -199,8 +199,8 @@ export const AuditAction = /*@__PURE__*/
   tsEnum(AuditActionSchema);
 
 /**
- * Looks after accounts. Served by auth. Operators cannot act on administrators or other operators:
- * that fails with PERMISSION_DENIED.
+ * Manages accounts. An operator cannot act on administrators or other operators: such a call fails
+ * with PERMISSION_DENIED.
  *
  * @generated from service lucky.admin.v1.AdminService
  */

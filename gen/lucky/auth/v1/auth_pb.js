@@ -330,7 +330,7 @@ export const DeviceClassSchema = /*@__PURE__*/
   enumDesc(file_lucky_auth_v1_auth, 0);
 
 /**
- * Kind of device. How many of each class may be connected at once is the server's policy.
+ * Kind of device. The server's policy limits the online devices of each class.
  *
  * @generated from enum lucky.auth.v1.DeviceClass
  */
@@ -344,7 +344,7 @@ export const DeviceExcessSchema = /*@__PURE__*/
   enumDesc(file_lucky_auth_v1_auth, 1);
 
 /**
- * How a class of devices is limited.
+ * Action when a device exceeds the limit of its class.
  *
  * @generated from enum lucky.auth.v1.DeviceExcess
  */
@@ -358,7 +358,7 @@ export const SmsPurposeSchema = /*@__PURE__*/
   enumDesc(file_lucky_auth_v1_auth, 2);
 
 /**
- * What a code is good for.
+ * Purpose of an SMS code.
  *
  * @generated from enum lucky.auth.v1.SmsPurpose
  */
@@ -372,7 +372,7 @@ export const QrLoginStateSchema = /*@__PURE__*/
   enumDesc(file_lucky_auth_v1_auth, 3);
 
 /**
- * How far a QR login is.
+ * State of a QR login.
  *
  * @generated from enum lucky.auth.v1.QrLoginState
  */
@@ -380,7 +380,7 @@ export const QrLoginState = /*@__PURE__*/
   tsEnum(QrLoginStateSchema);
 
 /**
- * Registers, logs in and out, and hands out tokens.
+ * Registers accounts, logs devices in and out, and issues tokens.
  *
  * @generated from service lucky.auth.v1.AuthService
  */

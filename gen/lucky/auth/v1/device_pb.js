@@ -77,7 +77,7 @@ export const RevokeOtherDevicesResponseSchema = /*@__PURE__*/
   messageDesc(file_lucky_auth_v1_device, 8);
 
 /**
- * The caller's devices that are logged in. Served by auth.
+ * Manages the logged-in devices of the caller.
  *
  * @generated from service lucky.auth.v1.DeviceService
  */

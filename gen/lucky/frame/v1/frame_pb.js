@@ -2,8 +2,8 @@
 // @generated from file lucky/frame/v1/frame.proto (package lucky.frame.v1, syntax proto3)
 /* eslint-disable */
 
-// Frames on the WebSocket: binary, one a WebSocket message, subprotocol "lucky.v1". Unknown fields
-// and unknown kinds are skipped.
+// Frames on the WebSocket: one binary WebSocket message each, subprotocol "lucky.v1". Both sides skip
+// unknown fields and unknown kinds.
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_lucky_error_v1_error } from "../../error/v1/error_pb.js";
@@ -150,7 +150,7 @@ export const SecurityNoticeKindSchema = /*@__PURE__*/
   enumDesc(file_lucky_frame_v1_frame, 0);
 
 /**
- * What happened to an account.
+ * Kind of a security event.
  *
  * @generated from enum lucky.frame.v1.SecurityNoticeKind
  */
@@ -164,7 +164,7 @@ export const CloseCodeSchema = /*@__PURE__*/
   enumDesc(file_lucky_frame_v1_frame, 1);
 
 /**
- * Why the server closed a WebSocket. The values are the WebSocket's close codes.
+ * Reason of a close by the server. The values are WebSocket close codes.
  *
  * @generated from enum lucky.frame.v1.CloseCode
  */
@@ -172,7 +172,7 @@ export const CloseCode = /*@__PURE__*/
   tsEnum(CloseCodeSchema);
 
 /**
- * Tells where to open the WebSocket. Served by gateway.
+ * Returns the address of the WebSocket.
  *
  * @generated from service lucky.frame.v1.EndpointService
  */

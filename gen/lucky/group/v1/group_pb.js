@@ -105,7 +105,7 @@ export const RoleSchema = /*@__PURE__*/
   enumDesc(file_lucky_group_v1_group, 0);
 
 /**
- * What a member may do.
+ * Role of a member in a group.
  *
  * @generated from enum lucky.group.v1.Role
  */
@@ -113,8 +113,7 @@ export const Role = /*@__PURE__*/
   tsEnum(RoleSchema);
 
 /**
- * Makes groups and changes who is in them. Every change is a tip in the group's log. Served by
- * server.
+ * Creates groups and changes their members. Every change is a tip in the group's log.
  *
  * @generated from service lucky.group.v1.GroupService
  */

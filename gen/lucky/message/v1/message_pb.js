@@ -150,7 +150,7 @@ export const ConversationKind = /*@__PURE__*/
   tsEnum(ConversationKindSchema);
 
 /**
- * Sends, reads, acknowledges and catches up. Served by server.
+ * Sends messages, reads the log, acknowledges and catches up.
  *
  * @generated from service lucky.message.v1.MessageService
  */

@@ -2,8 +2,8 @@
 // @generated from file lucky/options/v1/options.proto (package lucky.options.v1, syntax proto3)
 /* eslint-disable */
 
-// Options of services and methods: the process that serves a service, who may call a method, and
-// which rate limit a call draws on.
+// Options of services and methods: the process that serves a service, the callers that a method
+// admits, and the rate limit of its calls.
 
 import type { GenEnum, GenExtension, GenFile } from "@bufbuild/protobuf/codegenv2";
 import type { MethodOptions, ServiceOptions } from "@bufbuild/protobuf/wkt";
@@ -14,20 +14,20 @@ import type { MethodOptions, ServiceOptions } from "@bufbuild/protobuf/wkt";
 export declare const file_lucky_options_v1_options: GenFile;
 
 /**
- * Who may call a method. Every method declares exactly one; a test walks them all.
+ * Callers that a method admits. Every method declares exactly one access; a test walks them all.
  *
  * @generated from enum lucky.options.v1.Access
  */
 export enum Access {
   /**
-   * Not declared. Refused for everybody.
+   * Not declared. Refused for every caller.
    *
    * @generated from enum value: ACCESS_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Anybody, without a token.
+   * Any caller, without a token.
    *
    * @generated from enum value: ACCESS_PUBLIC = 1;
    */
@@ -48,7 +48,7 @@ export enum Access {
   ADMIN = 3,
 
   /**
-   * Only Lucky's own services, with the mesh credential. Never through the gateway.
+   * Only Lucky's own services, with the mesh secret. The gateway refuses such calls.
    *
    * @generated from enum value: ACCESS_INTERNAL = 4;
    */
@@ -62,7 +62,7 @@ export enum Access {
   OPERATOR = 5,
 
   /**
-   * A logged-in user who is no bot: what concerns a person's own account and devices.
+   * Any logged-in user except bots: methods for a person's own account and devices.
    *
    * @generated from enum value: ACCESS_PERSON = 6;
    */
@@ -75,13 +75,13 @@ export enum Access {
 export declare const AccessSchema: GenEnum<Access>;
 
 /**
- * Which budget of the rate limiter a call draws on. The sizes of the budgets are configuration.
+ * Budget of the rate limiter that a call draws on. The sizes of the budgets are configuration.
  *
  * @generated from enum lucky.options.v1.LimitClass
  */
 export enum LimitClass {
   /**
-   * Not declared; treated like LIMIT_CLASS_WRITE.
+   * Not declared. Counts as LIMIT_CLASS_WRITE.
    *
    * @generated from enum value: LIMIT_CLASS_UNSPECIFIED = 0;
    */
@@ -109,21 +109,21 @@ export enum LimitClass {
   SEND = 3,
 
   /**
-   * Credentials: register, log in, refresh. The tightest budget, per address.
+   * Credentials: registration, login, codes, passwords. The tightest budget, per address.
    *
    * @generated from enum value: LIMIT_CLASS_CREDENTIAL = 4;
    */
   CREDENTIAL = 4,
 
   /**
-   * Calls between services; not limited.
+   * Calls between services. No rate limit.
    *
    * @generated from enum value: LIMIT_CLASS_INTERNAL = 5;
    */
   INTERNAL = 5,
 
   /**
-   * Looking for people. Tight, per user, so that the users cannot be listed.
+   * Search for users. A tight budget, per user, so that a client cannot list all users.
    *
    * @generated from enum value: LIMIT_CLASS_SEARCH = 6;
    */
@@ -185,14 +185,14 @@ export declare const ServiceProcessSchema: GenEnum<ServiceProcess>;
 export declare const served_by: GenExtension<ServiceOptions, ServiceProcess>;
 
 /**
- * Who may call the method.
+ * Callers that the method admits. Absent: none.
  *
  * @generated from extension: lucky.options.v1.Access access = 50001;
  */
 export declare const access: GenExtension<MethodOptions, Access>;
 
 /**
- * Which rate limit the method draws on.
+ * Rate limit of the method. Absent: LIMIT_CLASS_WRITE.
  *
  * @generated from extension: lucky.options.v1.LimitClass limit = 50002;
  */

@@ -2,8 +2,8 @@
 // @generated from file lucky/options/v1/options.proto (package lucky.options.v1, syntax proto3)
 /* eslint-disable */
 
-// Options of services and methods: the process that serves a service, who may call a method, and
-// which rate limit a call draws on.
+// Options of services and methods: the process that serves a service, the callers that a method
+// admits, and the rate limit of its calls.
 
 import { enumDesc, extDesc, fileDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
@@ -21,7 +21,7 @@ export const AccessSchema = /*@__PURE__*/
   enumDesc(file_lucky_options_v1_options, 0);
 
 /**
- * Who may call a method. Every method declares exactly one; a test walks them all.
+ * Callers that a method admits. Every method declares exactly one access; a test walks them all.
  *
  * @generated from enum lucky.options.v1.Access
  */
@@ -35,7 +35,7 @@ export const LimitClassSchema = /*@__PURE__*/
   enumDesc(file_lucky_options_v1_options, 1);
 
 /**
- * Which budget of the rate limiter a call draws on. The sizes of the budgets are configuration.
+ * Budget of the rate limiter that a call draws on. The sizes of the budgets are configuration.
  *
  * @generated from enum lucky.options.v1.LimitClass
  */
@@ -67,7 +67,7 @@ export const served_by = /*@__PURE__*/
   extDesc(file_lucky_options_v1_options, 0);
 
 /**
- * Who may call the method.
+ * Callers that the method admits. Absent: none.
  *
  * @generated from extension: lucky.options.v1.Access access = 50001;
  */
@@ -75,7 +75,7 @@ export const access = /*@__PURE__*/
   extDesc(file_lucky_options_v1_options, 1);
 
 /**
- * Which rate limit the method draws on.
+ * Rate limit of the method. Absent: LIMIT_CLASS_WRITE.
  *
  * @generated from extension: lucky.options.v1.LimitClass limit = 50002;
  */

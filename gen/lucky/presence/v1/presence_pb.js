@@ -2,7 +2,7 @@
 // @generated from file lucky/presence/v1/presence.proto (package lucky.presence.v1, syntax proto3)
 /* eslint-disable */
 
-// What users are doing right now. Ephemeral: never stored, may be lost.
+// Typing of users. Ephemeral: signals are never stored and may be lost.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
@@ -36,7 +36,7 @@ export const TypingSchema = /*@__PURE__*/
   messageDesc(file_lucky_presence_v1_presence, 2);
 
 /**
- * Tells others what the caller is doing. Served by server.
+ * Sends signals of the caller to other users.
  *
  * @generated from service lucky.presence.v1.PresenceService
  */

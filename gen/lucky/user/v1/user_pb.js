@@ -2,7 +2,7 @@
 // @generated from file lucky/user/v1/user.proto (package lucky.user.v1, syntax proto3)
 /* eslint-disable */
 
-// Users: who one can write to.
+// Users and their profiles.
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
@@ -147,7 +147,7 @@ export const GenderSchema = /*@__PURE__*/
   enumDesc(file_lucky_user_v1_user, 0);
 
 /**
- * As somebody says of themselves.
+ * Gender, as the user states it.
  *
  * @generated from enum lucky.user.v1.Gender
  */
@@ -161,7 +161,7 @@ export const WhoMayAddMeSchema = /*@__PURE__*/
   enumDesc(file_lucky_user_v1_user, 1);
 
 /**
- * Who may ask to become a contact.
+ * Users who may send a contact request.
  *
  * @generated from enum lucky.user.v1.WhoMayAddMe
  */
@@ -169,7 +169,7 @@ export const WhoMayAddMe = /*@__PURE__*/
   tsEnum(WhoMayAddMeSchema);
 
 /**
- * Looks users up. Served by auth, which owns accounts.
+ * Looks up users and changes profiles.
  *
  * @generated from service lucky.user.v1.UserService
  */

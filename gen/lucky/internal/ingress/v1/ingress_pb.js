@@ -2,7 +2,7 @@
 // @generated from file lucky/internal/ingress/v1/ingress.proto (package lucky.internal.ingress.v1, syntax proto3)
 /* eslint-disable */
 
-// connect → server: batches of what devices said.
+// connect → server: batches of frames from devices.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../../buf/validate/validate_pb.js";
@@ -149,7 +149,7 @@ export const SweepResponse_ChangeSchema = /*@__PURE__*/
   messageDesc(file_lucky_internal_ingress_v1_ingress, 15, 0);
 
 /**
- * The path of messages into the log. Served by server, called by connect, one call per batch.
+ * The path of messages into the log. connect calls it, one call per batch.
  *
  * @generated from service lucky.internal.ingress.v1.IngressService
  */

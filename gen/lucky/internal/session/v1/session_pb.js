@@ -2,7 +2,7 @@
 // @generated from file lucky/internal/session/v1/session.proto (package lucky.internal.session.v1, syntax proto3)
 /* eslint-disable */
 
-// auth → gateway, connect and server: what they need to know of logins and accounts.
+// gateway, connect and server → auth: logins and accounts.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../../buf/validate/validate_pb.js";
@@ -86,8 +86,8 @@ export const GetDevicePolicyResponseSchema = /*@__PURE__*/
   messageDesc(file_lucky_internal_session_v1_session, 7);
 
 /**
- * Tells which logins ended before their access tokens did, and which users exist; is told which
- * logins are online. Served by auth.
+ * Returns the logins that ended before their access tokens expired, and the users that exist. Records
+ * the logins that are online.
  *
  * @generated from service lucky.internal.session.v1.SessionService
  */
