@@ -12,7 +12,7 @@ const root = join(import.meta.dirname, "..");
 const script = join(root, "scripts/permissions-docs.ts");
 const page = readFileSync(join(root, "docs/permissions.md"), "utf8");
 
-test("the page says what the contracts say", async () => {
+test("the page agrees with the contract", async () => {
   const flags = ["--disable-warning=ExperimentalWarning"];
   await promisify(execFile)(process.execPath, [...flags, script, "--check"]);
 });
