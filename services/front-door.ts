@@ -1,17 +1,11 @@
 import { createClient, type Transport } from "@connectrpc/connect";
-import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
-import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
-import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
-import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
-import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
-import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import type { Identity } from "#platform/identity/identity.ts";
 import { openAt } from "#platform/process/listen-address.ts";
 import { serveOps } from "#platform/process/ops.ts";
-import { methodTable } from "#platform/rpc/calling/methods.ts";
+import { methodTable } from "#platform/rpc/calling/method-table.ts";
+import { publicServices } from "#platform/rpc/contract.ts";
 import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
@@ -80,18 +74,10 @@ async function openConnect(dependencies: FrontDoorDependencies): Promise<Connect
       verifier: identity.verifier,
       revocations: identity.revocations,
       ingress: createClient(IngressService, toServer),
-      methods: methodTable(
-        [
-          { service: AuthService, transport: toAuth },
-          { service: DeviceService, transport: toAuth },
-          { service: UserService, transport: toAuth },
-          { service: AdminService, transport: toAuth },
-          { service: MessageService, transport: toServer },
-          { service: GroupService, transport: toServer },
-          { service: PresenceService, transport: toServer },
-        ],
-        { limiter, budgets: budgetsOf(config.limits) },
-      ),
+      methods: methodTable(publicServices(transports), {
+        limiter,
+        budgets: budgetsOf(config.limits),
+      }),
       sessions: createClient(SessionService, toAuth),
       clock,
       meshSecret,

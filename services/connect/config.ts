@@ -1,4 +1,8 @@
+import { AppendBatchRequestSchema } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { defineConfig, setting } from "#platform/config/config.ts";
+import { maxItems } from "#platform/constraints.ts";
+
+const MAX_BATCH_SENDS = maxItems(AppendBatchRequestSchema.field.uplinks);
 
 /** Settings of connect. Read from LUCKY_CONNECT_<KEY>. */
 export const connectConfig = defineConfig("connect", {
@@ -132,9 +136,9 @@ export const connectConfig = defineConfig("connect", {
     tuning: true,
   }),
   uplinkBatchSends: setting.integer({
-    default: 512,
+    default: MAX_BATCH_SENDS,
     min: 1,
-    max: 512,
+    max: MAX_BATCH_SENDS,
     unit: "sends",
     doc: "Maximum sends in one batch.",
     tuning: true,

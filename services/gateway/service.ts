@@ -1,15 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import type { DescService } from "@bufbuild/protobuf";
 import { createClient, type Transport } from "@connectrpc/connect";
-import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
-import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
-import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { EndpointService } from "#gen/lucky/frame/v1/frame_pb.js";
-import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
-import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
-import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
@@ -17,6 +9,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { forward } from "#platform/rpc/calling/forward.ts";
+import { publicServices, type ReachableService } from "#platform/rpc/contract.ts";
 import { type RunningService, type Served, serve } from "#platform/rpc/served.ts";
 import type { GatewayConfig } from "./config.ts";
 import { endpointService } from "./endpoint.ts";
@@ -73,13 +66,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
 
   return {
     served: [
-      passedOn(AuthService, transports.auth),
-      passedOn(DeviceService, transports.auth),
-      passedOn(UserService, transports.auth),
-      passedOn(AdminService, transports.auth),
-      passedOn(MessageService, transports.server),
-      passedOn(GroupService, transports.server),
-      passedOn(PresenceService, transports.server),
+      ...publicServices(transports).map(forwarded),
       serve(EndpointService, endpointService({ placement, hints })),
     ],
     upgrade: tunnels.upgrade,
@@ -92,6 +79,6 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
   };
 }
 
-function passedOn<S extends DescService>(service: S, transport: Transport): Served {
+function forwarded({ service, transport }: ReachableService): Served {
   return serve(service, forward(service, createClient(service, transport)));
 }

@@ -1,15 +1,10 @@
-import {
-  type DescMethodUnary,
-  type DescService,
-  fromBinary,
-  type MessageShape,
-  toBinary,
-} from "@bufbuild/protobuf";
+import { type DescMethodUnary, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Access, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
+import type { ReachableService } from "#platform/rpc/contract.ts";
 import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
 import type { Budgets } from "#platform/rpc/interceptors/budgets.ts";
 import { takePoint } from "#platform/rpc/interceptors/limit.ts";
@@ -34,11 +29,6 @@ export interface MethodTable {
   ): Promise<Uint8Array>;
 }
 
-export interface MethodTableEntry {
-  readonly service: DescService;
-  readonly transport: Transport;
-}
-
 const CALLABLE: ReadonlySet<Access> = new Set([
   Access.PUBLIC,
   Access.USER,
@@ -47,7 +37,7 @@ const CALLABLE: ReadonlySet<Access> = new Set([
   Access.ADMIN,
 ]);
 
-/** Counted here as at the gateway; of the others a session's bound of frames is the limit. */
+/** Rate limits that are counted here as at the gateway. A session's bound of frames limits the rest. */
 const COUNTED: ReadonlySet<LimitClass> = new Set([LimitClass.CREDENTIAL, LimitClass.SEARCH]);
 
 interface Entry {
@@ -56,13 +46,13 @@ interface Entry {
   readonly limit: LimitClass;
 }
 
-/** Makes the table of all unary methods of the services but for the internal ones. */
+/** Makes the table of all unary methods of the services, except internal ones. */
 export function methodTable(
-  entries: readonly MethodTableEntry[],
+  services: readonly ReachableService[],
   limits?: { limiter: Limiter; budgets: Budgets },
 ): MethodTable {
   const table = new Map<string, Entry>();
-  for (const { service, transport } of entries) {
+  for (const { service, transport } of services) {
     for (const method of service.methods) {
       const { name, access, limit } = rulesOf(method);
       if (method.methodKind !== "unary" || !CALLABLE.has(access)) continue;
@@ -91,7 +81,7 @@ function decode(method: DescMethodUnary, bytes: Uint8Array): MessageShape<typeof
   try {
     return fromBinary(method.input, bytes);
   } catch (cause) {
-    const what = method.input.typeName;
-    throw fail(ErrorReason.INVALID_ARGUMENT, `the request is no ${what}`, { cause });
+    const { typeName } = method.input;
+    throw fail(ErrorReason.INVALID_ARGUMENT, `the request is no ${typeName}`, { cause });
   }
 }

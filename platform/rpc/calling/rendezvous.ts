@@ -1,19 +1,18 @@
 import { createContextKey } from "@connectrpc/connect";
 
 /**
- * Context value of a call: calls with the same key go to the same instance as long as it lives and
- * does its work.
- * Undefined: instances take turns.
+ * Context value of a call: calls with the same key go to the same instance as long as it is live and
+ * not ejected. Undefined: round robin.
  */
 export const routeKey = createContextKey<string | undefined>(undefined, {
   description: "route key",
 });
 
 /**
- * The candidates in the order in which a key prefers them (rendezvous hashing): when one goes, only
- * its keys move; when one comes, it takes a fair share from all.
+ * Orders candidates by preference of a key (rendezvous hashing). When a candidate leaves, only its
+ * keys move; a new one takes a fair share of the keys of all others.
  */
-export function ranked<T extends { readonly instanceId: string }>(
+export function rankByKey<T extends { readonly instanceId: string }>(
   candidates: readonly T[],
   key: string,
 ): T[] {

@@ -2,8 +2,8 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail, reasonOf } from "#platform/errors.ts";
 
-/** The reason of an error that has only a code: one that a library, or a broken call, brought. */
-const reasons: { readonly [C in Code]?: ErrorReason } = {
+/** Reason of an error that has only a code, such as one of a library. */
+const REASONS: { readonly [C in Code]?: ErrorReason } = {
   [Code.InvalidArgument]: ErrorReason.INVALID_ARGUMENT,
   [Code.Unavailable]: ErrorReason.UNAVAILABLE,
   [Code.Unimplemented]: ErrorReason.METHOD_NOT_FOUND,
@@ -12,8 +12,8 @@ const reasons: { readonly [C in Code]?: ErrorReason } = {
   [Code.Unauthenticated]: ErrorReason.TOKEN_INVALID,
 };
 
-/** Codes that say nothing to a caller: there may be anything in their text. */
-const opaque: ReadonlySet<Code> = new Set([
+/** Codes whose text may contain internals: the caller must not see it. */
+const OPAQUE_CODES: ReadonlySet<Code> = new Set([
   Code.Unknown,
   Code.Internal,
   Code.Aborted,
@@ -21,16 +21,16 @@ const opaque: ReadonlySet<Code> = new Set([
 ]);
 
 /**
- * The error as the caller may see it: code, text and details of an error of the contract; the end
- * of a call that was cancelled or ran out of time; for anything else a bland INTERNAL. Never a
- * cause, and no headers that came with an answer of another service.
+ * The error as the caller may see it. An error of the contract keeps code, text and details. A call
+ * that was cancelled or exceeded its deadline keeps that code. Any other error becomes a bland
+ * INTERNAL. The cause, and headers of another service's answer, are dropped.
  */
-export function presentable(thrown: unknown, signal: AbortSignal): ConnectError {
+export function toPublicError(thrown: unknown, signal: AbortSignal): ConnectError {
   if (thrown instanceof ConnectError) {
     if (reasonOf(thrown) !== ErrorReason.UNSPECIFIED) return copy(thrown);
-    const reason = reasons[thrown.code];
+    const reason = REASONS[thrown.code];
     if (reason !== undefined) return fail(reason, thrown.rawMessage);
-    if (!opaque.has(thrown.code)) return copy(thrown);
+    if (!OPAQUE_CODES.has(thrown.code)) return copy(thrown);
   } else if (signal.aborted && isAbort(thrown, signal)) {
     return copy(ConnectError.from(signal.reason, Code.Canceled));
   }

@@ -8,22 +8,22 @@ import type {
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 
-const internal = String(Code.Internal);
+const INTERNAL_STATUS = String(Code.Internal);
 
-/** Whether the request of a call could be decoded. */
+/** Whether the request of a call was decoded. */
 const decoded = createContextKey(false, { description: "request decoded" });
 
 /**
- * The first of the interceptors: whatever comes this far was decoded. Messages of a stream are
- * decoded as they are read: bytes that are none become INVALID_ARGUMENT here.
+ * The first interceptor: a call that reaches it was decoded. Messages of a stream are decoded as they
+ * are read; undecodable bytes become INVALID_ARGUMENT here.
  */
 export const markDecoded: Interceptor = (next) => (request) => {
   request.contextValues.set(decoded, true);
   if (!request.stream) return next(request);
-  return next({ ...request, message: readable(request.method.input, request.message) });
+  return next({ ...request, message: decodable(request.method.input, request.message) });
 };
 
-async function* readable<T>({ typeName }: DescMessage, messages: AsyncIterable<T>) {
+async function* decodable<T>({ typeName }: DescMessage, messages: AsyncIterable<T>) {
   try {
     for await (const message of messages) yield message;
   } catch (cause) {
@@ -34,10 +34,10 @@ async function* readable<T>({ typeName }: DescMessage, messages: AsyncIterable<T
 }
 
 /**
- * Answers a request. The library takes bytes that it cannot decode for a fault of the server, and
- * answers INTERNAL before any interceptor is asked: here that becomes INVALID_ARGUMENT.
+ * Calls the handler of the library. For bytes that it cannot decode the library answers INTERNAL, as
+ * if the server were at fault, and calls no interceptor: here the answer becomes INVALID_ARGUMENT.
  */
-export async function answerReadable(
+export async function callHandler(
   handler: UniversalHandler,
   request: UniversalServerRequest,
 ): Promise<UniversalServerResponse> {
@@ -48,15 +48,15 @@ export async function answerReadable(
   if (!isInternal(response, chunks)) return { ...response, body: each(chunks) };
   const { typeName } = handler.method.input;
   const error = fail(ErrorReason.INVALID_ARGUMENT, `the request is no ${typeName}`);
-  // Asked again, with a body that breaks, the library tells it in the caller's protocol.
+  // A second call, whose body throws, makes the library encode the error in the caller's protocol.
   return handler({ ...request, body: each([], error) });
 }
 
-/** Each protocol has a place of its own for the code: Connect the status, gRPC the trailer. */
+/** Connect puts the code into the status, gRPC into the trailer. */
 function isInternal({ status, trailer }: UniversalServerResponse, chunks: Uint8Array[]): boolean {
-  if (status === 500 || trailer?.get("grpc-status") === internal) return true;
+  if (status === 500 || trailer?.get("grpc-status") === INTERNAL_STATUS) return true;
   // gRPC-Web sends the trailer as the last part of the body.
-  return Buffer.concat(chunks).includes(`grpc-status: ${internal}\r\n`);
+  return Buffer.concat(chunks).includes(`grpc-status: ${INTERNAL_STATUS}\r\n`);
 }
 
 async function* each(chunks: readonly Uint8Array[], error?: Error): AsyncGenerator<Uint8Array> {

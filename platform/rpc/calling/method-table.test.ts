@@ -13,7 +13,7 @@ import { reasonOf } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { meshSecret, testService } from "#platform/rpc/rpc.fixture.ts";
 import { localTransport } from "./local.ts";
-import { methodTable } from "./methods.ts";
+import { methodTable } from "./method-table.ts";
 
 const { served, interceptors, authorized } = await testService({
   user: {
@@ -67,7 +67,7 @@ test("unknown and internal methods are METHOD_NOT_FOUND", async () => {
   }
 });
 
-test("bytes that are no such request are INVALID_ARGUMENT, and so is a broken constraint", async () => {
+test("undecodable bytes are INVALID_ARGUMENT, and so is a broken constraint", async () => {
   const headers = new Headers((await authorized()).headers);
   const method = "lucky.user.v1.UserService/GetUser";
   assert.equal(await refusal(method, Uint8Array.of(0xff), headers), "INVALID_ARGUMENT");
