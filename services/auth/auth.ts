@@ -8,20 +8,20 @@ import { createQrLogins } from "./qr-login/qr-login.ts";
 import { createPhoneRegistration } from "./registration/phone-registration.ts";
 import { createRegistration } from "./registration/registration.ts";
 import { createLogin } from "./sign-in/login.ts";
-import { createPublicKey } from "./sign-in/public-key.ts";
-import { createRefreshing } from "./sign-in/refreshing.ts";
+import { createPublicKeys } from "./sign-in/public-keys.ts";
+import { createRefresh } from "./sign-in/refresh.ts";
 import { createSmsLogin } from "./sign-in/sms-login.ts";
 
 /** Registers, logs in and out, and hands out tokens: one file each. */
 export function createAuth(d: AuthDependencies): ServiceImpl<typeof AuthService> {
   return {
-    ...createPublicKey(d),
+    ...createPublicKeys(d),
     ...createRegistration(d),
     ...createPhoneRegistration(d),
     ...createLogin(d),
     ...createSmsLogin(d),
     ...createQrLogins(d),
-    ...createRefreshing(d),
+    ...createRefresh(d),
     ...createPasswordChange(d),
     ...createPhoneBinding(d),
     ...createAccountDeletion(d),

@@ -17,14 +17,13 @@ import { createAccounts } from "./accounts/accounts.ts";
 import { createAudit } from "./accounts/audit.ts";
 import { createAdmin } from "./admin/admin.ts";
 import { appointFirstAdmin } from "./admin/first-admin.ts";
-import { sealAgain } from "./admin/sealing-again.ts";
+import { reencrypt } from "./admin/reencryption.ts";
 import { createAuth } from "./auth.ts";
-import { type Chore, runChores } from "./chores.ts";
 import type { AuthConfig } from "./config.ts";
-import { createGuard } from "./credentials/guard.ts";
+import { createBruteForceGuard } from "./credentials/brute-force-guard.ts";
 import { createNonces } from "./credentials/nonces.ts";
-import { createNotices } from "./credentials/notices.ts";
 import { createPasswords } from "./credentials/passwords.ts";
+import { createSecurityNotices } from "./credentials/security-notices.ts";
 import { createSmsCodes } from "./credentials/sms-codes.ts";
 import { createSmsSender } from "./credentials/sms-sender.ts";
 import { openDatabase } from "./database.ts";
@@ -40,6 +39,7 @@ import { createLoginNews } from "./logins/login-news.ts";
 import { createLogins } from "./logins/logins.ts";
 import { createRevocationPages } from "./logins/revocation-pages.ts";
 import { createAccessTokens } from "./logins/tokens.ts";
+import { type PeriodicJob, runPeriodicJobs } from "./periodic-jobs.ts";
 import { tidyQrLogins } from "./qr-login/qr-tidy.ts";
 import { createSession } from "./session.ts";
 import { createUser } from "./user.ts";
@@ -107,9 +107,9 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
       log,
       metrics,
     }),
-    guard: createGuard({ config, limiter }),
+    guard: createBruteForceGuard({ config, limiter }),
     audit: createAudit({ clock }),
-    notices: createNotices({ bus, registry, clock, log }),
+    notices: createSecurityNotices({ bus, registry, clock, log }),
     devicePolicy,
     limiter,
     ids,
@@ -119,15 +119,15 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
   };
   await appointFirstAdmin(d);
 
-  const chores: Chore[] = [
+  const chores: PeriodicJob[] = [
     { name: "logins", everyMs: TIDY_MS, run: () => logins.tidy() },
-    { name: "nonces", everyMs: TIDY_MS, run: () => nonces.tidy() },
-    { name: "sms_codes", everyMs: TIDY_MS, run: () => d.smsCodes.tidy() },
+    { name: "nonces", everyMs: TIDY_MS, run: () => nonces.deleteExpired() },
+    { name: "sms_codes", everyMs: TIDY_MS, run: () => d.smsCodes.deleteExpired() },
     { name: "qr_logins", everyMs: TIDY_MS, run: () => tidyQrLogins(d) },
     { name: "keys", everyMs: config.keyRefreshSeconds * 1_000, run: () => keyring.turn() },
-    { name: "seal_again", everyMs: config.sealAgainPauseMs, run: () => sealAgain(d) },
+    { name: "seal_again", everyMs: config.sealAgainPauseMs, run: () => reencrypt(d) },
   ];
-  const doing = runChores(chores, { clock, log });
+  const doing = runPeriodicJobs(chores, { clock, log });
   let running = true;
   return {
     served: [

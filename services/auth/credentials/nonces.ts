@@ -11,11 +11,11 @@ import { activeKey, type SecretKey } from "../keys/keys.ts";
  */
 export interface Nonces {
   /** A fresh one: 16 random bytes, 8 of its expiry, 16 of an HMAC. */
-  make(): { nonce: Uint8Array<ArrayBuffer>; expiresAtMs: number };
+  issue(): { nonce: Uint8Array<ArrayBuffer>; expiresAtMs: number };
   /** Uses one up. False when it is not ours, expired or used. */
   use(nonce: Uint8Array): Promise<boolean>;
   /** Deletes what can never come again. */
-  tidy(): Promise<void>;
+  deleteExpired(): Promise<void>;
 }
 
 const RANDOM_BYTES = 16;
@@ -52,7 +52,7 @@ export function createNonces({
   }
 
   return {
-    make() {
+    issue() {
       const now = clock.now();
       const expiresAtMs = now + config.nonceSeconds * 1_000;
       const head = Buffer.alloc(HEAD_BYTES);
@@ -72,7 +72,7 @@ export function createNonces({
       const { count } = await database.usedNonce.createMany({ data: [used], skipDuplicates: true });
       return count === 1;
     },
-    async tidy() {
+    async deleteExpired() {
       const before = new Date(clock.now() - REMEMBER_MS);
       await database.usedNonce.deleteMany({ where: { expiresAt: { lt: before } } });
     },

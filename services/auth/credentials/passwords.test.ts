@@ -135,15 +135,15 @@ test("a used nonce is forgotten only when it can never come again", async () => 
   const config = { nonceSeconds: 120 };
   const own = createNonces({ config, database, keyring, clock });
   await pool.query("DELETE FROM auth.used_nonce");
-  const { nonce } = own.make();
+  const { nonce } = own.issue();
   assert.equal(await own.use(nonce), true);
-  await own.tidy();
+  await own.deleteExpired();
   assert.equal(await own.use(nonce), false);
   clock.advance(120_000);
-  await own.tidy();
+  await own.deleteExpired();
   assert.equal(await nonces(), 1);
   clock.advance(3_600_001);
-  await own.tidy();
+  await own.deleteExpired();
   assert.equal(await nonces(), 0);
   assert.equal(await own.use(nonce), false);
   await database.$disconnect();
@@ -238,7 +238,7 @@ async function passwordsOn(keyring: Keyring, own = clock) {
     ({
       keyId,
       spki: new Uint8Array(publicKey.export({ type: "spki", format: "der" })),
-      nonce: nonces.make().nonce,
+      nonce: nonces.issue().nonce,
       serverTimeMs: BigInt(own.now()),
     }) as GetPublicKeyResponse;
   return { passwords, key };

@@ -4,7 +4,7 @@ import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
 import { phoneOf } from "../accounts/phone-owner.ts";
 import type { AuthDependencies } from "../dependencies.ts";
-import { provePassword } from "./guarded-password.ts";
+import { requirePassword } from "./password-check.ts";
 import type { GivenCode } from "./sms-codes.ts";
 
 /** The account behind a caller's token. Throws TOKEN_REVOKED when it is no more. */
@@ -48,7 +48,7 @@ export async function requireProof(
   }
   const text = "the password is wrong";
   if (password === undefined) throw fail(ErrorReason.CREDENTIALS_INVALID, text);
-  await provePassword(d, { account, userName, password, address, text });
+  await requirePassword(d, { account, userName, password, address, text });
   return [];
 }
 

@@ -241,7 +241,7 @@ test("codes are deleted when they count no more", async () => {
   const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
   const sealing = createSealing(testKey);
   const keyring = await createKeyring({ config, database, sealing, clock });
-  const { tidy } = createSmsCodes({
+  const { deleteExpired } = createSmsCodes({
     config,
     database,
     codes: createCodes({ keyring, clock }),
@@ -254,10 +254,10 @@ test("codes are deleted when they count no more", async () => {
   });
   const rows = async () => (await pool.query("SELECT 1 FROM auth.sms_code")).rowCount;
   clock.advance(24 * HOUR);
-  await tidy();
+  await deleteExpired();
   assert.equal(await rows(), 1);
   clock.advance(300_001);
-  await tidy();
+  await deleteExpired();
   assert.equal(await rows(), 0);
   await database.$disconnect();
 });

@@ -48,7 +48,7 @@ export interface SmsCodes {
    */
   redeem<T>(given: readonly GivenCode[], work: (tx: Transaction) => Promise<T>): Promise<T>;
   /** Deletes what can never be used again. */
-  tidy(): Promise<void>;
+  deleteExpired(): Promise<void>;
 }
 
 export function createSmsCodes(options: {
@@ -76,8 +76,8 @@ export function createSmsCodes(options: {
   /** Stores a code after those before it are void. Says whether it is to be sent. */
   async function store(tx: Transaction, use: CodeUse, code: string, now: Date): Promise<boolean> {
     await lockNumber(tx, use.phone);
-    await limits.number(tx, indexesOf(use.phone), now.getTime());
-    await limits.day();
+    await limits.limitNumber(tx, indexesOf(use.phone), now.getTime());
+    await limits.limitDay();
     await tx.smsCode.updateMany({
       where: { ...whereOf(use), usedAt: null },
       data: { usedAt: now },
@@ -125,13 +125,13 @@ export function createSmsCodes(options: {
 
   return {
     async send(use, address) {
-      delivery.requireRoom();
-      await limits.address(address);
+      delivery.requireCapacity();
+      await limits.limitAddress(address);
       const code = codes.make();
       const now = new Date(clock.now());
       const wanted = await database.$transaction((tx) => store(tx, use, code, now));
       if (!needsAccount(use.purpose)) await delivery.send(use.phone, code);
-      else if (wanted) delivery.begin(use.phone, code);
+      else if (wanted) delivery.sendInBackground(use.phone, code);
       return {
         expiresAtMs: now.getTime() + config.smsCodeSeconds * 1_000,
         resendAfterMs: config.smsResendSeconds * 1_000,
@@ -162,7 +162,7 @@ export function createSmsCodes(options: {
       }
     },
 
-    async tidy() {
+    async deleteExpired() {
       // They are counted for a day.
       const before = new Date(clock.now() - DAY_MS);
       await database.smsCode.deleteMany({

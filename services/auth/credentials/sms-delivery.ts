@@ -9,11 +9,11 @@ import type { AuthConfig } from "../config.ts";
 /** Puts codes into words and hands them to the sender. */
 export interface SmsDelivery {
   /** Throws OVERLOADED when too many messages are on their way. */
-  requireRoom(): void;
+  requireCapacity(): void;
   /** Sends a code. Throws SMS_NOT_SENT. */
   send(phone: string, code: string): Promise<void>;
   /** Begins to send a code and returns at once; what fails is counted and logged. */
-  begin(phone: string, code: string): void;
+  sendInBackground(phone: string, code: string): void;
 }
 
 /** Messages on their way on one instance, at most. */
@@ -53,11 +53,11 @@ export function createSmsDelivery({
   }
 
   return {
-    requireRoom() {
+    requireCapacity() {
       if (sending < MAX_SENDING) return;
       throw fail(ErrorReason.OVERLOADED, "too many messages at once", { retryAfterMs: 1_000 });
     },
     send,
-    begin: (phone, code) => void send(phone, code).catch(() => {}),
+    sendInBackground: (phone, code) => void send(phone, code).catch(() => {}),
   };
 }

@@ -11,11 +11,15 @@ export const DAY_MS = 86_400_000;
 /** What bounds the sending of codes. Each throws RATE_LIMITED with the time to wait. */
 export interface SmsLimits {
   /** Takes from the budget of the address; nothing for calls of the same process. */
-  address(address: string | undefined): Promise<void>;
+  limitAddress(address: string | undefined): Promise<void>;
   /** Looks at what was sent to the number, within the transaction that will send once more. */
-  number(tx: Transaction, phoneIndexes: Uint8Array<ArrayBuffer>[], nowMs: number): Promise<void>;
+  limitNumber(
+    tx: Transaction,
+    phoneIndexes: Uint8Array<ArrayBuffer>[],
+    nowMs: number,
+  ): Promise<void>;
   /** Takes from the budget of the day. */
-  day(): Promise<void>;
+  limitDay(): Promise<void>;
 }
 
 /**
@@ -42,10 +46,10 @@ export function createSmsLimits({
   }
 
   return {
-    async address(address) {
+    async limitAddress(address) {
       if (address !== undefined) await take(perAddress, networkOf(address));
     },
-    async number(tx, phoneIndexes, nowMs) {
+    async limitNumber(tx, phoneIndexes, nowMs) {
       const sent = await tx.smsCode.findMany({
         where: { phoneIndex: { in: phoneIndexes }, createdAt: { gt: new Date(nowMs - DAY_MS) } },
         select: { createdAt: true },
@@ -61,7 +65,7 @@ export function createSmsLimits({
       const waitMs = Math.max(...waits);
       if (waitMs > 0) throw tooMany(waitMs);
     },
-    day: () => take(perDay, "all"),
+    limitDay: () => take(perDay, "all"),
   };
 }
 

@@ -4,7 +4,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
-import { provePassword } from "../credentials/guarded-password.ts";
+import { requirePassword } from "../credentials/password-check.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 
 const WRONG = "the user name or the password is wrong";
@@ -29,7 +29,7 @@ export function createLogin(d: AuthDependencies): Pick<ServiceImpl<typeof AuthSe
       const account = await d.accounts.byName(request.userName);
       const address = context.values.get(peerAddress);
       const { userName } = request;
-      await provePassword(d, { account, userName, password, address, text: WRONG });
+      await requirePassword(d, { account, userName, password, address, text: WRONG });
       if (!account) throw fail(ErrorReason.CREDENTIALS_INVALID, WRONG);
       const { device } = request;
       const answer = await d.issuer.logIn(account, { device, method: "password", address });

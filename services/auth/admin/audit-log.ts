@@ -3,12 +3,12 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditEntrySchema } from "#gen/lucky/admin/v1/admin_pb.js";
 import type { Audit } from "#gen/prisma/client.ts";
 import type { AuthDependencies } from "../dependencies.ts";
-import { idOfPageToken, pageTokenOf } from "./admin-pages.ts";
+import { idOfPageToken, pageTokenOf } from "./page-tokens.ts";
 
 const PAGE = 50;
 
 /** Shows what was done. */
-export function createAdminAudit({
+export function createAuditLog({
   database,
 }: Pick<AuthDependencies, "database">): Pick<ServiceImpl<typeof AdminService>, "listAudit"> {
   return {

@@ -11,7 +11,7 @@ import { openDatabase } from "../database.ts";
 import { createColumns } from "../keys/columns.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { KEY_ID_BYTES, type Keys, keyIdBytes, type SecretKey } from "../keys/keys.ts";
-import { sealAgain } from "./sealing-again.ts";
+import { reencrypt } from "./reencryption.ts";
 
 const { pool } = await startTestPostgres({ after });
 const config = { ...defaultsOf(authConfig), sealAgainRows: 3 };
@@ -80,7 +80,7 @@ test("with one key of each kind there is nothing to do", async () => {
   await one.rotate("index");
   await one.account(10);
   const before = await one.row(10);
-  assert.equal(await sealAgain(one), 0);
+  assert.equal(await reencrypt(one), 0);
   assert.deepEqual(await one.row(10), before);
   assert.deepEqual(await one.retired(), []);
 });
@@ -93,7 +93,7 @@ test("a successor that waits for its time changes nothing", async () => {
   const before = await one.row(10);
   await one.rotate("data", 3_600_000);
   await one.rotate("index", 3_600_000);
-  assert.equal(await sealAgain(one), 0);
+  assert.equal(await reencrypt(one), 0);
   assert.deepEqual(await one.row(10), before);
 });
 
@@ -105,7 +105,7 @@ test("all rows are sealed anew, a bounded step at a time, then the old keys are 
   const newData = await one.rotate("data");
   const newIndex = await one.rotate("index");
   const steps: number[] = [];
-  do steps.push(await sealAgain(one));
+  do steps.push(await reencrypt(one));
   while (steps.at(-1) !== 0);
   assert.deepEqual(steps, [3, 3, 1, 0]);
 
@@ -126,7 +126,7 @@ test("all rows are sealed anew, a bounded step at a time, then the old keys are 
   }
   assert.deepEqual(await one.retired(), [], "another instance may still use the old ones");
   one.settle();
-  assert.equal(await sealAgain(one), 0);
+  assert.equal(await reencrypt(one), 0);
   assert.deepEqual((await one.retired()).sort(), [oldData.keyId, oldIndex.keyId].sort());
 });
 
@@ -148,11 +148,11 @@ test("a change that comes in between is not overwritten", async () => {
       },
     },
   });
-  await sealAgain({ ...one, database: database as never });
+  await reencrypt({ ...one, database: database as never });
   const { location } = await one.row(10);
   assert.deepEqual(location, changed);
-  assert.equal(await sealAgain(one), 1, "the rest of the row comes with the next step");
-  assert.equal(await sealAgain(one), 0);
+  assert.equal(await reencrypt(one), 1, "the rest of the row comes with the next step");
+  assert.equal(await reencrypt(one), 0);
   assert.deepEqual((await one.row(10)).location, changed);
 });
 
@@ -164,7 +164,7 @@ test("instances that do it at the same time do not get in each other's way", asy
   await one.rotate("data");
   await one.rotate("index");
   const all = async () => {
-    while ((await sealAgain(one)) > 0);
+    while ((await reencrypt(one)) > 0);
   };
   await Promise.all([all(), all(), all()]);
   for (let userId = 10; userId < 16; userId++) {
@@ -184,10 +184,10 @@ test("a row that does not open keeps its key from being retired, and stops no ot
   const data = { location: one.seal("location", 99, "elsewhere") };
   await one.database.account.update({ where: { userId: 10n }, data });
   await one.rotate("data");
-  assert.equal(await sealAgain(one), 2);
-  assert.equal(await sealAgain(one), 1);
+  assert.equal(await reencrypt(one), 2);
+  assert.equal(await reencrypt(one), 1);
   one.settle();
-  assert.equal(await sealAgain(one), 1);
+  assert.equal(await reencrypt(one), 1);
   assert.deepEqual(await one.retired(), []);
   assert.ok(one.columns.isCurrent((await one.row(11)).location!));
 });
@@ -203,7 +203,7 @@ test("many rows that do not open stop no other row either", async () => {
     if (userId < 17) await one.database.account.update({ where: { userId }, data });
   }
   await one.rotate("data");
-  await sealAgain(one);
+  await reencrypt(one);
   assert.ok(one.columns.isCurrent((await one.row(17)).location!));
 });
 
@@ -223,10 +223,10 @@ test("an index key waits for the codes whose numbers are found by it", async () 
   await database.smsCode.create({ data: code });
   await one.rotate("index");
   one.settle();
-  await sealAgain(one);
+  await reencrypt(one);
   assert.deepEqual(await one.retired(), []);
   await database.smsCode.deleteMany();
-  await sealAgain(one);
+  await reencrypt(one);
   assert.deepEqual(await one.retired(), [old.keyId]);
 });
 
@@ -237,6 +237,6 @@ test("what is null stays null", async () => {
   await one.accounts.create({ userId: 10n, userName: "bare", displayName: "x" });
   await one.rotate("data");
   await one.rotate("index");
-  assert.equal(await sealAgain(one), 0);
+  assert.equal(await reencrypt(one), 0);
   assert.equal((await one.row(10)).phone, null);
 });

@@ -17,12 +17,12 @@ const CLOCK_ROOM_MS = 60_000;
  * found; 0: nothing is left under older keys, and they are retired. On several instances at once it
  * does no harm: a row is changed only where it is still as it was read.
  */
-export async function sealAgain(d: Dependencies): Promise<number> {
+export async function reencrypt(d: Dependencies): Promise<number> {
   const { clock, config, database, keyring } = d;
   const now = clock.now();
   const data = activeKey(keyring.keys.data, now);
   const index = activeKey(keyring.keys.index, now);
-  const older = [...olderThan(keyring.keys.data, data), ...olderThan(keyring.keys.index, index)];
+  const older = [...keysBefore(keyring.keys.data, data), ...keysBefore(keyring.keys.index, index)];
   const waiting = await database.key.findMany({
     where: { keyId: { in: older.map(({ keyId }) => keyId) }, retiredAt: null },
     select: { keyId: true, purpose: true },
@@ -34,8 +34,8 @@ export async function sealAgain(d: Dependencies): Promise<number> {
   let failures = 0;
   let left: Account[] = [];
   do {
-    left = await rowsUnderOthers(d, { data, index }, left.at(-1)?.userId ?? 0n);
-    for (const account of left) if (!(await sealRow(d, account, index))) failures++;
+    left = await accountsUnderOtherKeys(d, { data, index }, left.at(-1)?.userId ?? 0n);
+    for (const account of left) if (!(await reencryptRow(d, account, index))) failures++;
     found += left.length;
     // Behind rows that do not open there may be others that do.
   } while (left.length > 0 && failures === found);
@@ -47,7 +47,7 @@ export async function sealAgain(d: Dependencies): Promise<number> {
   for (const { keyId, purpose } of waiting) {
     const { activeAtMs } = purpose === "data" ? data : index;
     if (activeAtMs + settledMs > now) continue;
-    if (purpose === "index" && (await codesUnder(d, keyId))) continue;
+    if (purpose === "index" && (await smsCodesUseKey(d, keyId))) continue;
     const retired = await database.key.updateMany({
       where: { keyId, retiredAt: null },
       data: { retiredAt: new Date(now) },
@@ -58,12 +58,12 @@ export async function sealAgain(d: Dependencies): Promise<number> {
 }
 
 /** Keys are the newest first; those before the active one wait for their time. */
-function olderThan(keys: readonly SecretKey[], active: SecretKey): readonly SecretKey[] {
+function keysBefore(keys: readonly SecretKey[], active: SecretKey): readonly SecretKey[] {
   return keys.slice(keys.indexOf(active) + 1);
 }
 
 /** Accounts of which something lies under another key than the active one, behind an account. */
-async function rowsUnderOthers(
+async function accountsUnderOtherKeys(
   { config, database }: Dependencies,
   active: { data: SecretKey; index: SecretKey },
   afterUserId: bigint,
@@ -87,7 +87,7 @@ async function rowsUnderOthers(
 }
 
 /** False when a value does not open, or its index belongs to another account by now. */
-async function sealRow(
+async function reencryptRow(
   { columns, database, log }: Dependencies,
   account: Account,
   index: SecretKey,
@@ -123,7 +123,7 @@ async function sealRow(
 }
 
 /** Whether a code's number is still found by an index under the key. Codes go when they expire. */
-async function codesUnder({ database }: Dependencies, keyId: string): Promise<boolean> {
+async function smsCodesUseKey({ database }: Dependencies, keyId: string): Promise<boolean> {
   const found = await database.$queryRaw<unknown[]>`
     SELECT 1 AS one FROM auth.sms_code
     WHERE substring(phone_index FROM 1 FOR 16) = ${keyIdBytes(keyId)} LIMIT 1`;

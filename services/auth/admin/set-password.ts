@@ -6,13 +6,13 @@ import { requireOtherAdmin } from "../accounts/account-states.ts";
 import { phoneOf } from "../accounts/phone-owner.ts";
 import { createPasswordPolicy } from "../credentials/password-policy.ts";
 import type { AuthDependencies } from "../dependencies.ts";
-import { type AdminAccounts, roleNameOf } from "./admin-accounts.ts";
-import type { Changes } from "./admin-change.ts";
+import { type AccountViews, roleNameOf } from "./account-views.ts";
+import type { AuditedChanges } from "./audited-changes.ts";
 
 /** What administrators alone do to accounts: passwords and roles. */
-export function createAdminRoles(
+export function createSetPassword(
   d: AuthDependencies,
-  { shown, changes }: { shown: AdminAccounts; changes: Changes },
+  { shown, changes }: { shown: AccountViews; changes: AuditedChanges },
 ): Pick<ServiceImpl<typeof AdminService>, "setPassword" | "grantRole"> {
   const { requireStrong } = createPasswordPolicy(d.config);
   return {
@@ -25,7 +25,7 @@ export function createAdminRoles(
       requireStrong(password, target.userName, target.displayName, number);
       const passwordHash = await d.passwords.hash(password);
       const act = { context, action: AuditAction.PASSWORD_SET, reason };
-      await changes.ofAccount(userId, act, async (tx, account) => {
+      await changes.changeAccount(userId, act, async (tx, account) => {
         // The time of the password lifts the lock, too.
         const data = { passwordHash, passwordChangedAt: new Date(d.clock.now()) };
         await tx.account.update({ where: { userId: account.userId }, data });
@@ -38,7 +38,7 @@ export function createAdminRoles(
     async grantRole({ userId, role, reason }, context) {
       const wanted = roleNameOf(role);
       const act = { context, action: AuditAction.ROLE_GRANTED, reason };
-      await changes.ofAccount(userId, act, async (tx, account) => {
+      await changes.changeAccount(userId, act, async (tx, account) => {
         if (account.role === wanted) return undefined;
         await requireOtherAdmin(tx, account);
         await tx.account.update({ where: { userId: account.userId }, data: { role: wanted } });

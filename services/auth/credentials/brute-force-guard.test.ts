@@ -6,7 +6,7 @@ import { detailOf } from "#platform/errors.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { type AuthConfig, authConfig } from "../config.ts";
-import { type Attempt, createGuard } from "./guard.ts";
+import { type Attempt, createBruteForceGuard } from "./brute-force-guard.ts";
 
 /** A guard: 3 failures are free, 10 per address; waits of 1 s up to 60 s; forgotten after an hour. */
 function open(t: TestContext, changed: Partial<AuthConfig> = {}) {
@@ -22,7 +22,7 @@ function open(t: TestContext, changed: Partial<AuthConfig> = {}) {
     loginForgetSeconds: 3_600,
     ...changed,
   };
-  const guard = createGuard({ config, limiter });
+  const guard = createBruteForceGuard({ config, limiter });
   return {
     clock,
     guard,

@@ -13,7 +13,7 @@ import { coarseAddress } from "../logins/coarse-address.ts";
 import type { Revocation } from "../logins/login-news.ts";
 
 /** A change that somebody makes, as the audit keeps it. */
-export interface Act {
+export interface AdminAction {
   readonly context: HandlerContext;
   readonly action: AuditAction;
   /** Why, as who does it says. */
@@ -21,7 +21,7 @@ export interface Act {
 }
 
 /** What a change did; undefined when everything was so already. */
-export type Done =
+export type ChangeResult =
   | {
       /** For the audit. */
       readonly detail: string;
@@ -34,29 +34,29 @@ export type Done =
  * Makes changes of operators and administrators: each in one transaction with its audit and the
  * logins that it ends.
  */
-export interface Changes {
+export interface AuditedChanges {
   /**
    * Changes an account. Throws USER_NOT_FOUND, INVALID_ARGUMENT for a reason with control
    * characters, and PERMISSION_DENIED when the caller may not act on the account, also when the
    * caller's role was taken away a moment ago.
    */
-  ofAccount(
+  changeAccount(
     userId: string,
-    act: Act,
-    work: (tx: Transaction, account: Account) => Promise<Done>,
+    act: AdminAction,
+    work: (tx: Transaction, account: Account) => Promise<ChangeResult>,
   ): Promise<void>;
   /** Changes, or looks at, what belongs to no account, or to one that `work` finds out. */
-  ofSystem(
-    act: Act,
+  changeSystem(
+    act: AdminAction,
     work: (tx: Transaction) => Promise<{ detail: string; userId?: string }>,
   ): Promise<void>;
 }
 
-export function createChanges({
+export function createAuditedChanges({
   audit,
   database,
   logins,
-}: Pick<AuthDependencies, "audit" | "database" | "logins">): Changes {
+}: Pick<AuthDependencies, "audit" | "database" | "logins">): AuditedChanges {
   /** The caller's role, as it is now and stays until the transaction ends. */
   async function roleOf(tx: Transaction, userId: string): Promise<"operator" | "admin"> {
     const caller = await tx.account.findUnique({ where: { userId: BigInt(userId) } });
@@ -65,7 +65,7 @@ export function createChanges({
     throw fail(ErrorReason.PERMISSION_DENIED, "the caller looks after accounts no more");
   }
 
-  function writing({ action, context, reason }: Act) {
+  function writing({ action, context, reason }: AdminAction) {
     requirePrintable("reason", reason);
     const { userId: actorId } = userOf(context);
     const place = coarseAddress(context.values.get(peerAddress));
@@ -77,7 +77,7 @@ export function createChanges({
   }
 
   return {
-    async ofAccount(userId, act, work) {
+    async changeAccount(userId, act, work) {
       const { actorId, write } = writing(act);
       const done = await database.$transaction(async (tx) => {
         await lockRolesAndStates(tx);
@@ -94,7 +94,7 @@ export function createChanges({
       });
       if (done?.ended) logins.tell(done.ended);
     },
-    async ofSystem(act, work) {
+    async changeSystem(act, work) {
       const { actorId, write } = writing(act);
       await database.$transaction(async (tx) => {
         await lockRolesAndStates(tx);

@@ -6,18 +6,18 @@ import { requirePrintable } from "#platform/printable.ts";
 import { nameKey } from "../accounts/names.ts";
 import { normalizePhone } from "../accounts/phone.ts";
 import type { AuthDependencies } from "../dependencies.ts";
-import type { AdminAccounts } from "./admin-accounts.ts";
-import type { Changes } from "./admin-change.ts";
-import { idOfPageToken, pageTokenOf } from "./admin-pages.ts";
+import type { AccountViews } from "./account-views.ts";
+import type { AuditedChanges } from "./audited-changes.ts";
+import { idOfPageToken, pageTokenOf } from "./page-tokens.ts";
 
 const PAGE = 20;
 /** Behind every character that a name may hold. */
 const LAST = "\u{10ffff}";
 
 /** Finds accounts, in whatever state they are; deleted ones by their id alone. */
-export function createAdminFind(
+export function createAccountSearch(
   { accounts, database }: Pick<AuthDependencies, "accounts" | "database">,
-  { shown, changes }: { shown: AdminAccounts; changes: Changes },
+  { shown, changes }: { shown: AccountViews; changes: AuditedChanges },
 ): Pick<ServiceImpl<typeof AdminService>, "findAccounts"> {
   /** The name that the page before ended with. */
   async function endOf(pageToken: string, prefix: string): Promise<string> {
@@ -44,7 +44,7 @@ export function createAdminFind(
     const last = found.at(-1);
     const more = rows.length > pageSize && last !== undefined;
     return {
-      accounts: await shown.show(found),
+      accounts: await shown.of(found),
       nextPageToken: more ? pageTokenOf(last.userId) : "",
     };
   }
@@ -53,10 +53,10 @@ export function createAdminFind(
   async function byPhone(phone: string, context: HandlerContext) {
     const account = await accounts.byPhone(normalizePhone(phone));
     const act = { context, action: AuditAction.FOUND_BY_PHONE, reason: "" };
-    await changes.ofSystem(act, async () =>
+    await changes.changeSystem(act, async () =>
       account ? { detail: "found", userId: String(account.userId) } : { detail: "not found" },
     );
-    return { accounts: account ? await shown.show([account]) : [] };
+    return { accounts: account ? await shown.of([account]) : [] };
   }
 
   return {
@@ -64,7 +64,7 @@ export function createAdminFind(
       switch (query.case) {
         case "userId": {
           const account = await accounts.byId(query.value);
-          return { accounts: account ? await shown.show([account]) : [] };
+          return { accounts: account ? await shown.of([account]) : [] };
         }
         case "phone":
           return byPhone(query.value, context);

@@ -6,12 +6,12 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 import type { DeviceRules } from "../logins/device-policy.ts";
-import type { Changes } from "./admin-change.ts";
+import type { AuditedChanges } from "./audited-changes.ts";
 
 /** Shows and replaces the policy of how many devices a user may have online. */
-export function createAdminDevices(
+export function createDevicePolicyMethods(
   { devicePolicy }: Pick<AuthDependencies, "devicePolicy">,
-  { changes }: { changes: Changes },
+  { changes }: { changes: AuditedChanges },
 ): Pick<ServiceImpl<typeof AdminService>, "getDevicePolicy" | "setDevicePolicy"> {
   return {
     async getDevicePolicy() {
@@ -26,7 +26,7 @@ export function createAdminDevices(
       if (new Set(rules.map(({ deviceClass }) => deviceClass)).size < rules.length)
         throw fail(ErrorReason.INVALID_ARGUMENT, "rules: each device class at most once");
       const act = { context, action: AuditAction.DEVICE_POLICY_SET, reason };
-      await changes.ofSystem(act, async (tx) => {
+      await changes.changeSystem(act, async (tx) => {
         await devicePolicy.set(tx, rules);
         return { detail: textOf(rules) };
       });

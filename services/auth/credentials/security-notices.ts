@@ -16,14 +16,14 @@ export interface Notice {
 }
 
 /** Tells a user's devices what happened to the account. Ephemeral. */
-export interface Notices {
+export interface SecurityNotices {
   /** Returns at once; what cannot be told is logged and forgotten. */
   tell(notice: Notice): void;
 }
 
 const PUBLISH_MS = 5_000;
 
-export function createNotices({
+export function createSecurityNotices({
   bus,
   registry,
   clock,
@@ -33,7 +33,7 @@ export function createNotices({
   registry: Registry;
   clock: Clock;
   log: Log;
-}): Notices {
+}): SecurityNotices {
   async function publish(notice: Notice): Promise<void> {
     const channels = [userChannel(notice.userId)];
     const body = encode(notice, { channels, atMs: clock.now() });

@@ -4,7 +4,7 @@ import type { AuthDependencies } from "../dependencies.ts";
 import { activeKey } from "../keys/keys.ts";
 
 /** Hands out the key under which passwords travel, and a nonce for it. */
-export function createPublicKey({
+export function createPublicKeys({
   clock,
   keyring,
   nonces,
@@ -16,7 +16,7 @@ export function createPublicKey({
     getPublicKey() {
       const nowMs = clock.now();
       const { keyId, publicKey } = activeKey(keyring.keys.password, nowMs);
-      const { nonce, expiresAtMs } = nonces.make();
+      const { nonce, expiresAtMs } = nonces.issue();
       return {
         keyId,
         algorithm: "RSA-OAEP-SHA256",

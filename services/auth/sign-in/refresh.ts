@@ -9,7 +9,7 @@ import type { AuthDependencies } from "../dependencies.ts";
 import { coarseAddress } from "../logins/coarse-address.ts";
 
 /** Keeps logins going, ends them, and shows the keys that their tokens are verified with. */
-export function createRefreshing(
+export function createRefresh(
   d: AuthDependencies,
 ): Pick<ServiceImpl<typeof AuthService>, "refresh" | "logout" | "getJwks"> {
   return {

@@ -13,7 +13,7 @@ export interface Attempt {
 }
 
 /** How an account stands before an attempt. */
-export type Standing =
+export type LockState =
   | { readonly kind: "free" }
   /**
    * Refuse it whatever it proves, and do not count it as failed. Say so only to who proves the right
@@ -23,9 +23,9 @@ export type Standing =
   | { readonly kind: "locked"; readonly retryAfterMs: number; readonly tells: boolean };
 
 /** Makes guessing slow: per account, per address and per pair, with a growing delay. */
-export interface Guard {
+export interface BruteForceGuard {
   /** Throws RATE_LIMITED when the address has to wait; else says how the account stands. */
-  check(attempt: Attempt): Promise<Standing>;
+  check(attempt: Attempt): Promise<LockState>;
   /** The attempt failed: the next one waits longer. */
   failed(attempt: Attempt): Promise<void>;
   /** The attempt succeeded: the account's and the pair's failures are forgotten. */
@@ -35,7 +35,13 @@ export interface Guard {
 /** Attempts on a locked account that may learn that it is locked, in each longest wait. */
 const TOLD = 20;
 
-export function createGuard({ config, limiter }: { config: AuthConfig; limiter: Limiter }): Guard {
+export function createBruteForceGuard({
+  config,
+  limiter,
+}: {
+  config: AuthConfig;
+  limiter: Limiter;
+}): BruteForceGuard {
   const times = {
     firstWaitMs: config.loginDelayMs,
     longestWaitMs: Math.max(config.loginDelayMs, config.loginMaxDelayMs),
@@ -57,7 +63,7 @@ export function createGuard({ config, limiter }: { config: AuthConfig; limiter: 
   const addressOf = ({ address }: Attempt) => networkOf(address ?? "local");
   const pairOf = (attempt: Attempt) => `${addressOf(attempt)} ${attempt.account}`;
 
-  async function locked(account: string, retryAfterMs: number): Promise<Standing> {
+  async function locked(account: string, retryAfterMs: number): Promise<LockState> {
     const { allowed: tells } = await limiter.take(told, account);
     return { kind: "locked", retryAfterMs, tells };
   }

@@ -2,7 +2,7 @@ import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 
 /** Something that every instance does again and again. Doing it on two at once is harmless. */
-export interface Chore {
+export interface PeriodicJob {
   /** For the log. */
   readonly name: string;
   /** Pause between the end of one run and the next, milliseconds. The first run is after a pause. */
@@ -11,15 +11,15 @@ export interface Chore {
 }
 
 /** Runs chores until stopped; one that fails is logged and comes again after its pause. */
-export function runChores(
-  chores: readonly Chore[],
+export function runPeriodicJobs(
+  chores: readonly PeriodicJob[],
   { clock, log }: { clock: Clock; log: Log },
 ): { stop(): Promise<void> } {
   const timers = new Map<string, Timer>();
   const working = new Set<Promise<void>>();
   let running = true;
 
-  function later(chore: Chore): void {
+  function later(chore: PeriodicJob): void {
     timers.set(
       chore.name,
       clock.after(chore.everyMs, () => {

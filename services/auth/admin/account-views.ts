@@ -29,19 +29,19 @@ export function roleNameOf(role: Role): RoleName {
 }
 
 /** Shows accounts as operators see them. */
-export interface AdminAccounts {
+export interface AccountViews {
   /** In the order of the rows; two questions however many. */
-  show(rows: readonly AccountRow[]): Promise<Account[]>;
+  of(rows: readonly AccountRow[]): Promise<Account[]>;
   /** The account as it is now. Throws USER_NOT_FOUND. */
   byId(userId: string): Promise<Account>;
 }
 
-export function createAdminAccounts({
+export function createAccountViews({
   accounts,
   clock,
   columns,
   database,
-}: Pick<AuthDependencies, "accounts" | "clock" | "columns" | "database">): AdminAccounts {
+}: Pick<AuthDependencies, "accounts" | "clock" | "columns" | "database">): AccountViews {
   async function show(rows: readonly AccountRow[]): Promise<Account[]> {
     const userId = { in: rows.map((row) => row.userId) };
     const alive = {
@@ -72,7 +72,7 @@ export function createAdminAccounts({
   }
 
   return {
-    show,
+    of: show,
     async byId(userId) {
       const row = await accounts.byId(userId);
       if (!row) throw fail(ErrorReason.USER_NOT_FOUND, "there is no such user");

@@ -4,18 +4,18 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import { requireOtherAdmin } from "../accounts/account-states.ts";
 import type { AuthDependencies } from "../dependencies.ts";
-import type { AdminAccounts } from "./admin-accounts.ts";
-import type { Changes } from "./admin-change.ts";
+import type { AccountViews } from "./account-views.ts";
+import type { AuditedChanges } from "./audited-changes.ts";
 
 /** Disables and enables accounts, and ends their logins. */
-export function createAdminStates(
+export function createAccountAccess(
   { clock, logins }: Pick<AuthDependencies, "clock" | "logins">,
-  { shown, changes }: { shown: AdminAccounts; changes: Changes },
+  { shown, changes }: { shown: AccountViews; changes: AuditedChanges },
 ): Pick<ServiceImpl<typeof AdminService>, "disableAccount" | "enableAccount" | "forceLogout"> {
   return {
     async disableAccount({ userId, reason }, context) {
       const act = { context, action: AuditAction.ACCOUNT_DISABLED, reason };
-      await changes.ofAccount(userId, act, async (tx, account) => {
+      await changes.changeAccount(userId, act, async (tx, account) => {
         if (account.state === "disabled") return undefined;
         await requireOtherAdmin(tx, account);
         const stateChangedAt = new Date(clock.now());
@@ -29,7 +29,7 @@ export function createAdminStates(
 
     async enableAccount({ userId, reason }, context) {
       const act = { context, action: AuditAction.ACCOUNT_ENABLED, reason };
-      await changes.ofAccount(userId, act, async (tx, account) => {
+      await changes.changeAccount(userId, act, async (tx, account) => {
         if (account.state === "active") return undefined;
         const stateChangedAt = new Date(clock.now());
         const data = { state: "active", stateChangedAt };
@@ -41,7 +41,7 @@ export function createAdminStates(
 
     async forceLogout({ userId, deviceId, reason }, context) {
       const act = { context, action: AuditAction.LOGGED_OUT, reason };
-      await changes.ofAccount(userId, act, async (tx) => {
+      await changes.changeAccount(userId, act, async (tx) => {
         const one = deviceId === "" ? {} : { deviceId };
         const ended = await logins.end(tx, userId, { reason: "forced", ...one });
         if (deviceId === "") return { detail: "all devices", ended };

@@ -5,7 +5,7 @@ import { nameKey } from "../accounts/names.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 
 /** What somebody claims. */
-export interface Claim {
+export interface PasswordClaim {
   /** Undefined when there is no such account. */
   readonly account: Account | undefined;
   /** The name that was claimed. */
@@ -21,11 +21,11 @@ export interface Claim {
  * Resolves when the password is the account's and the account is not locked. Throws
  * CREDENTIALS_INVALID, ACCOUNT_LOCKED only for the right password, RATE_LIMITED or OVERLOADED.
  */
-export async function provePassword(
+export async function requirePassword(
   { guard, passwords }: Pick<AuthDependencies, "guard" | "passwords">,
-  { account, userName, password, address, text }: Claim,
+  { account, userName, password, address, text }: PasswordClaim,
 ): Promise<void> {
-  const attempt = { account: attackedBy(account, userName), address };
+  const attempt = { account: guardKeyOf(account, userName), address };
   const standing = await guard.check(attempt);
   // Verified in any case: how long it takes must not tell who exists or is locked.
   const right = await passwords.verify(account?.passwordHash, password);
@@ -42,7 +42,7 @@ export async function provePassword(
  * What is guessed at: this password of this account. With a new password all locks are off, and the
  * next one to take the name of a deleted account does not inherit any.
  */
-function attackedBy(account: Account | undefined, userName: string): string {
+function guardKeyOf(account: Account | undefined, userName: string): string {
   if (!account) return `name:${nameKey(userName)}`;
   return `user:${account.userId}:${account.passwordChangedAt?.getTime() ?? 0}`;
 }
