@@ -1,4 +1,3 @@
-import type pg from "pg";
 import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
@@ -10,6 +9,7 @@ import type { Ids } from "#platform/ids.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import type { Pool } from "#platform/postgres/pool.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { type RunningService, serve } from "#platform/rpc/served.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
@@ -50,7 +50,7 @@ export interface AuthServiceDependencies {
   log: Log;
   metrics: Metrics;
   /** A migrated database. The caller ends the pool. */
-  pool: pg.Pool;
+  pool: Pool;
   /** The way to gateways and connect instances. The caller closes them. */
   bus: Bus;
   registry: Registry;

@@ -1,11 +1,11 @@
 import { create } from "@bufbuild/protobuf";
 import { type Account, AccountSchema, AccountState, Role } from "#gen/lucky/admin/v1/admin_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Account as AccountRow } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
 import type { Role as RoleName } from "#platform/identity/caller.ts";
 import { userOfAccount } from "../accounts/accounts.ts";
 import { maskPhone } from "../accounts/phone.ts";
+import type { Account as AccountRow } from "../database.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 
 const roles: Readonly<Record<string, Role>> = {

@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditEntrySchema } from "#gen/lucky/admin/v1/admin_pb.js";
-import type { Audit } from "#gen/prisma/client.ts";
+import type { Audit } from "../database.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 import { idOfPageToken, pageTokenOf } from "./page-tokens.ts";
 

@@ -1,13 +1,12 @@
 import type { HandlerContext } from "@connectrpc/connect";
 import type { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { requirePrintable } from "#platform/printable.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { accountForChange, lockRolesAndStates } from "../accounts/account-states.ts";
-import type { Transaction } from "../database.ts";
+import type { Account, Transaction } from "../database.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 import { coarseAddress } from "../logins/coarse-address.ts";
 import type { Revocation } from "../logins/login-news.ts";

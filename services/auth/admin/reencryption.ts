@@ -1,5 +1,5 @@
-import type { Account, Prisma } from "#gen/prisma/client.ts";
 import { placeOf, SEALED_COLUMNS } from "../accounts/shown-profile.ts";
+import type { Account, Prisma } from "../database.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 import { activeKey, KEY_ID_BYTES, keyIdBytes, type SecretKey } from "../keys/keys.ts";
 

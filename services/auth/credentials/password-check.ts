@@ -1,7 +1,7 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
 import { nameKey } from "../accounts/names.ts";
+import type { Account } from "../database.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 
 /** What somebody claims. */

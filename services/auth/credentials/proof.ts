@@ -1,8 +1,8 @@
 import { SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
 import { phoneOf } from "../accounts/phone-owner.ts";
+import type { Account } from "../database.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 import { requirePassword } from "./password-check.ts";
 import type { GivenCode } from "./sms-codes.ts";

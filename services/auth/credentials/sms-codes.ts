@@ -1,7 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import { SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { SmsCode } from "#gen/prisma/client.ts";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
@@ -9,7 +8,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
 import type { AuthConfig } from "../config.ts";
-import type { Database, Transaction } from "../database.ts";
+import type { Database, SmsCode, Transaction } from "../database.ts";
 import type { Codes } from "../keys/codes.ts";
 import type { Columns } from "../keys/columns.ts";
 import { createSmsDelivery } from "./sms-delivery.ts";

@@ -1,10 +1,10 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { requirePassword } from "../credentials/password-check.ts";
+import type { Account } from "../database.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 
 const WRONG = "the user name or the password is wrong";
