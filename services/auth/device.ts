@@ -1,10 +1,12 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { requirePrintable } from "#platform/printable.ts";
-import type { AuthDependencies } from "./dependencies.ts";
+import type { Database } from "./database.ts";
+import type { Logins } from "./logins/logins.ts";
 
 const MOST = 200;
 
@@ -13,7 +15,11 @@ export function createDevice({
   clock,
   database,
   logins,
-}: Pick<AuthDependencies, "clock" | "database" | "logins">): Pick<
+}: {
+  clock: Clock;
+  database: Database;
+  logins: Pick<Logins, "revokeAll">;
+}): Pick<
   ServiceImpl<typeof DeviceService>,
   "listDevices" | "renameDevice" | "revokeDevice" | "revokeOtherDevices"
 > {

@@ -18,16 +18,15 @@ import { createAudit } from "./accounts/audit.ts";
 import { createAdmin } from "./admin/admin.ts";
 import { appointFirstAdmin } from "./admin/first-admin.ts";
 import { reencrypt } from "./admin/reencryption.ts";
-import { createAuth } from "./auth.ts";
 import type { AuthConfig } from "./config.ts";
 import { createBruteForceGuard } from "./credentials/brute-force-guard.ts";
 import { createNonces } from "./credentials/nonces.ts";
+import { createPasswordPolicy } from "./credentials/password-policy.ts";
 import { createPasswords } from "./credentials/passwords.ts";
 import { createSecurityNotices } from "./credentials/security-notices.ts";
 import { createSmsCodes } from "./credentials/sms-codes.ts";
 import { createSmsSender } from "./credentials/sms-sender.ts";
 import { openDatabase } from "./database.ts";
-import type { AuthDependencies } from "./dependencies.ts";
 import { createDevice } from "./device.ts";
 import { createCodes } from "./keys/codes.ts";
 import { createColumns } from "./keys/columns.ts";
@@ -39,9 +38,22 @@ import { createLoginNews } from "./logins/login-news.ts";
 import { createLogins } from "./logins/logins.ts";
 import { createRevocationPages } from "./logins/revocation-pages.ts";
 import { createAccessTokens } from "./logins/tokens.ts";
-import { type PeriodicJob, runPeriodicJobs } from "./periodic-jobs.ts";
+import { createAccountDeletion } from "./own-account/account-deletion.ts";
+import { createPasswordChange } from "./own-account/password-change.ts";
+import { createPhoneBinding } from "./own-account/phone-binding.ts";
+import { createProfile } from "./own-account/profile.ts";
+import { createSearch } from "./own-account/search.ts";
+import { runPeriodicJobs } from "./periodic-jobs.ts";
+import { createQrLogins } from "./qr-login/qr-login.ts";
 import { tidyQrLogins } from "./qr-login/qr-tidy.ts";
+import { createPhoneRegistration } from "./registration/phone-registration.ts";
+import { createRegistration } from "./registration/registration.ts";
 import { createSession } from "./session.ts";
+import { createLogin } from "./sign-in/login.ts";
+import { createLogout } from "./sign-in/logout.ts";
+import { createPublicKeys } from "./sign-in/public-keys.ts";
+import { createRefresh } from "./sign-in/refresh.ts";
+import { createSmsLogin } from "./sign-in/sms-login.ts";
 import { createUser } from "./user.ts";
 
 export interface AuthServiceDependencies {
@@ -63,7 +75,7 @@ export interface AuthServiceDependencies {
   clock: Clock;
 }
 
-const TIDY_MS = 3_600_000;
+const CLEANUP_INTERVAL_MS = 3_600_000;
 
 /**
  * Starts auth: AuthService, DeviceService, UserService, AdminService and SessionService. At the very
@@ -71,10 +83,64 @@ const TIDY_MS = 3_600_000;
  * missing or the wrong one.
  */
 export async function startAuth(given: AuthServiceDependencies): Promise<RunningService> {
-  const { config, log, metrics, clock, ids, bus, registry, limiter } = given;
+  const { clock, config, log } = given;
+  const parts = await createParts(given);
+  const { keyring, logins, nonces, smsCodes } = parts;
+  await appointFirstAdmin(parts);
+
+  const jobs = runPeriodicJobs(
+    [
+      { name: "logins", everyMs: CLEANUP_INTERVAL_MS, run: () => logins.tidy() },
+      { name: "nonces", everyMs: CLEANUP_INTERVAL_MS, run: () => nonces.deleteExpired() },
+      { name: "sms_codes", everyMs: CLEANUP_INTERVAL_MS, run: () => smsCodes.deleteExpired() },
+      { name: "qr_logins", everyMs: CLEANUP_INTERVAL_MS, run: () => tidyQrLogins(parts) },
+      { name: "keys", everyMs: config.keyRefreshSeconds * 1_000, run: () => keyring.turn() },
+      { name: "reencryption", everyMs: config.sealAgainPauseMs, run: () => reencrypt(parts) },
+    ],
+    { clock, log },
+  );
+  let running = true;
+  return {
+    served: [
+      serve(AuthService, {
+        ...createPublicKeys(parts),
+        ...createRegistration(parts),
+        ...createPhoneRegistration(parts),
+        ...createLogin(parts),
+        ...createSmsLogin(parts),
+        ...createQrLogins(parts),
+        ...createRefresh(parts),
+        ...createLogout(parts),
+        ...createPasswordChange(parts),
+        ...createPhoneBinding(parts),
+        ...createAccountDeletion(parts),
+      }),
+      serve(DeviceService, createDevice(parts)),
+      serve(UserService, {
+        ...createUser(parts),
+        ...createProfile(parts),
+        ...createSearch(parts),
+      }),
+      serve(AdminService, createAdmin(parts)),
+      serve(SessionService, createSession(parts)),
+    ],
+    ready: () => running,
+    async stop() {
+      if (!running) return;
+      running = false;
+      await jobs.stop();
+      await parts.sms.close();
+      await parts.database.$disconnect();
+    },
+  };
+}
+
+/** Builds what the methods and jobs of auth are made of; each declares which of it it takes. */
+async function createParts(given: AuthServiceDependencies) {
+  const { bus, clock, config, ids, limiter, log, metrics, pool, registry } = given;
   const sealing = createSealing(config.keyEncryptionKey, config.keyEncryptionKeyBefore);
-  const sms = given.sms ?? createSmsSender(given);
-  const database = openDatabase(given.pool);
+  const sms = given.sms ?? createSmsSender({ clock, config, log, metrics });
+  const database = openDatabase(pool);
   const keyring = await createKeyring({ config, database, sealing, clock });
 
   const columns = createColumns({ keyring, clock });
@@ -84,66 +150,30 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
   const logins = createLogins({ config, database, clock, log, news });
   const accessTokens = await createAccessTokens({ config, keyring, clock });
   const devicePolicy = createDevicePolicy({ config, database });
-  const d: AuthDependencies = {
+  const sending = { sms, limiter, clock, log, metrics };
+  return {
+    accessTokens,
+    accounts: createAccounts({ database, columns }),
+    audit: createAudit({ clock }),
+    clock,
+    columns,
     config,
     database,
-    accounts: createAccounts({ database, columns }),
-    logins,
-    revocationPages: createRevocationPages({ pool: given.pool, clock }),
-    issuer: createIssuer({ logins, accessTokens, devicePolicy }),
-    accessTokens,
-    passwords: await createPasswords({ config, keyring, nonces, clock, metrics }),
-    nonces,
-    keyring,
-    columns,
-    smsCodes: createSmsCodes({
-      config,
-      database,
-      codes,
-      columns,
-      sms,
-      limiter,
-      clock,
-      log,
-      metrics,
-    }),
-    guard: createBruteForceGuard({ config, limiter }),
-    audit: createAudit({ clock }),
-    notices: createSecurityNotices({ bus, registry, clock, log }),
     devicePolicy,
-    limiter,
+    guard: createBruteForceGuard({ config, limiter }),
     ids,
-    clock,
+    issuer: createIssuer({ logins, accessTokens, devicePolicy }),
+    keyring,
+    limiter,
     log,
+    logins,
     metrics,
-  };
-  await appointFirstAdmin(d);
-
-  const chores: PeriodicJob[] = [
-    { name: "logins", everyMs: TIDY_MS, run: () => logins.tidy() },
-    { name: "nonces", everyMs: TIDY_MS, run: () => nonces.deleteExpired() },
-    { name: "sms_codes", everyMs: TIDY_MS, run: () => d.smsCodes.deleteExpired() },
-    { name: "qr_logins", everyMs: TIDY_MS, run: () => tidyQrLogins(d) },
-    { name: "keys", everyMs: config.keyRefreshSeconds * 1_000, run: () => keyring.turn() },
-    { name: "seal_again", everyMs: config.sealAgainPauseMs, run: () => reencrypt(d) },
-  ];
-  const doing = runPeriodicJobs(chores, { clock, log });
-  let running = true;
-  return {
-    served: [
-      serve(AuthService, createAuth(d)),
-      serve(DeviceService, createDevice(d)),
-      serve(UserService, createUser(d)),
-      serve(AdminService, createAdmin(d)),
-      serve(SessionService, createSession(d)),
-    ],
-    ready: () => running,
-    async stop() {
-      if (!running) return;
-      running = false;
-      await doing.stop();
-      await sms.close();
-      await database.$disconnect();
-    },
+    nonces,
+    notices: createSecurityNotices({ bus, registry, clock, log }),
+    passwordPolicy: createPasswordPolicy(config),
+    passwords: await createPasswords({ config, keyring, nonces, clock, metrics }),
+    revocationPages: createRevocationPages({ pool, clock }),
+    sms,
+    smsCodes: createSmsCodes({ config, database, codes, columns, ...sending }),
   };
 }

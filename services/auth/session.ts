@@ -1,21 +1,34 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
-import type { AuthDependencies } from "./dependencies.ts";
+import type { Accounts } from "./accounts/accounts.ts";
+import type { Database } from "./database.ts";
+import type { Keyring } from "./keys/keyring.ts";
+import type { DevicePolicy } from "./logins/device-policy.ts";
 import { recordLastSeen } from "./logins/last-seen.ts";
+import type { RevocationPages } from "./logins/revocation-pages.ts";
 
 const MAX_USERS = 1_000;
 const MAX_SEEN = 1_000;
 
 /** Tells the other services which logins ended and which users exist. */
-export function createSession(
-  d: Pick<
-    AuthDependencies,
-    "accounts" | "clock" | "database" | "devicePolicy" | "keyring" | "revocationPages"
-  >,
-): ServiceImpl<typeof SessionService> {
-  const { accounts, devicePolicy, keyring, revocationPages } = d;
+export function createSession({
+  accounts,
+  clock,
+  database,
+  devicePolicy,
+  keyring,
+  revocationPages,
+}: {
+  accounts: Pick<Accounts, "existing">;
+  clock: Clock;
+  database: Database;
+  devicePolicy: Pick<DevicePolicy, "rules">;
+  keyring: Pick<Keyring, "compare" | "keys">;
+  revocationPages: RevocationPages;
+}): ServiceImpl<typeof SessionService> {
   return {
     async getDevicePolicy() {
       return { rules: [...(await devicePolicy.rules())] };
@@ -37,7 +50,7 @@ export function createSession(
       if (seen.length > MAX_SEEN)
         throw fail(ErrorReason.INVALID_ARGUMENT, `seen: at most ${MAX_SEEN}`);
       await recordLastSeen(
-        d,
+        { clock, database },
         seen.map(({ loginId, seenAtMs }) => ({ loginId, seenAtMs: Number(seenAtMs) })),
       );
       return {};

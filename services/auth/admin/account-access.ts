@@ -1,17 +1,25 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { requireOtherAdmin } from "../accounts/account-states.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { Logins } from "../logins/logins.ts";
 import type { AccountViews } from "./account-views.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
 
 /** Disables and enables accounts, and ends their logins. */
-export function createAccountAccess(
-  { clock, logins }: Pick<AuthDependencies, "clock" | "logins">,
-  { shown, changes }: { shown: AccountViews; changes: AuditedChanges },
-): Pick<ServiceImpl<typeof AdminService>, "disableAccount" | "enableAccount" | "forceLogout"> {
+export function createAccountAccess({
+  changes,
+  clock,
+  logins,
+  views,
+}: {
+  changes: AuditedChanges;
+  clock: Clock;
+  logins: Pick<Logins, "end">;
+  views: AccountViews;
+}): Pick<ServiceImpl<typeof AdminService>, "disableAccount" | "enableAccount" | "forceLogout"> {
   return {
     async disableAccount({ userId, reason }, context) {
       const act = { context, action: AuditAction.ACCOUNT_DISABLED, reason };
@@ -24,7 +32,7 @@ export function createAccountAccess(
         const ended = await logins.end(tx, userId, { reason: "disabled" });
         return { detail: "active → disabled", ended };
       });
-      return { account: await shown.byId(userId) };
+      return { account: await views.byId(userId) };
     },
 
     async enableAccount({ userId, reason }, context) {
@@ -36,7 +44,7 @@ export function createAccountAccess(
         await tx.account.update({ where: { userId: account.userId }, data });
         return { detail: "disabled → active" };
       });
-      return { account: await shown.byId(userId) };
+      return { account: await views.byId(userId) };
     },
 
     async forceLogout({ userId, deviceId, reason }, context) {
@@ -50,7 +58,7 @@ export function createAccountAccess(
         // Not which: the id of a device is the user's.
         return { detail: "one device", ended };
       });
-      return { account: await shown.byId(userId) };
+      return { account: await views.byId(userId) };
     },
   };
 }

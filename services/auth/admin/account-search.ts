@@ -3,9 +3,10 @@ import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js"
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import { requirePrintable } from "#platform/printable.ts";
+import type { Accounts } from "../accounts/accounts.ts";
 import { nameKey } from "../accounts/names.ts";
 import { normalizePhone } from "../accounts/phone.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { Database } from "../database.ts";
 import type { AccountViews } from "./account-views.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
 import { idOfPageToken, pageTokenOf } from "./page-tokens.ts";
@@ -15,10 +16,17 @@ const PAGE = 20;
 const LAST = "\u{10ffff}";
 
 /** Finds accounts, in whatever state they are; deleted ones by their id alone. */
-export function createAccountSearch(
-  { accounts, database }: Pick<AuthDependencies, "accounts" | "database">,
-  { shown, changes }: { shown: AccountViews; changes: AuditedChanges },
-): Pick<ServiceImpl<typeof AdminService>, "findAccounts"> {
+export function createAccountSearch({
+  accounts,
+  changes,
+  database,
+  views,
+}: {
+  accounts: Pick<Accounts, "byId" | "byIds" | "byPhone">;
+  changes: AuditedChanges;
+  database: Database;
+  views: AccountViews;
+}): Pick<ServiceImpl<typeof AdminService>, "findAccounts"> {
   /** The name that the page before ended with. */
   async function endOf(pageToken: string, prefix: string): Promise<string> {
     const id = idOfPageToken(pageToken);
@@ -44,7 +52,7 @@ export function createAccountSearch(
     const last = found.at(-1);
     const more = rows.length > pageSize && last !== undefined;
     return {
-      accounts: await shown.of(found),
+      accounts: await views.of(found),
       nextPageToken: more ? pageTokenOf(last.userId) : "",
     };
   }
@@ -56,7 +64,7 @@ export function createAccountSearch(
     await changes.changeSystem(act, async () =>
       account ? { detail: "found", userId: String(account.userId) } : { detail: "not found" },
     );
-    return { accounts: account ? await shown.of([account]) : [] };
+    return { accounts: account ? await views.of([account]) : [] };
   }
 
   return {
@@ -64,7 +72,7 @@ export function createAccountSearch(
       switch (query.case) {
         case "userId": {
           const account = await accounts.byId(query.value);
-          return { accounts: account ? await shown.of([account]) : [] };
+          return { accounts: account ? await views.of([account]) : [] };
         }
         case "phone":
           return byPhone(query.value, context);

@@ -1,12 +1,13 @@
 import { create } from "@bufbuild/protobuf";
 import { type Account, AccountSchema, AccountState, Role } from "#gen/lucky/admin/v1/admin_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Role as RoleName } from "#platform/identity/caller.ts";
-import { userOfAccount } from "../accounts/accounts.ts";
+import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
 import { maskPhone } from "../accounts/phone.ts";
-import type { Account as AccountRow } from "../database.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { Account as AccountRow, Database } from "../database.ts";
+import type { Columns } from "../keys/columns.ts";
 
 const roles: Readonly<Record<string, Role>> = {
   user: Role.USER,
@@ -41,7 +42,12 @@ export function createAccountViews({
   clock,
   columns,
   database,
-}: Pick<AuthDependencies, "accounts" | "clock" | "columns" | "database">): AccountViews {
+}: {
+  accounts: Pick<Accounts, "byId">;
+  clock: Clock;
+  columns: Pick<Columns, "open">;
+  database: Database;
+}): AccountViews {
   async function show(rows: readonly AccountRow[]): Promise<Account[]> {
     const userId = { in: rows.map((row) => row.userId) };
     const alive = {

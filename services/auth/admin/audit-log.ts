@@ -1,8 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditEntrySchema } from "#gen/lucky/admin/v1/admin_pb.js";
-import type { Audit } from "../database.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { Audit, Database } from "../database.ts";
 import { idOfPageToken, pageTokenOf } from "./page-tokens.ts";
 
 const PAGE = 50;
@@ -10,7 +9,9 @@ const PAGE = 50;
 /** Shows what was done. */
 export function createAuditLog({
   database,
-}: Pick<AuthDependencies, "database">): Pick<ServiceImpl<typeof AdminService>, "listAudit"> {
+}: {
+  database: Database;
+}): Pick<ServiceImpl<typeof AdminService>, "listAudit"> {
   return {
     async listAudit({ userId, actorId, pageSize, pageToken }) {
       const size = pageSize || PAGE;

@@ -6,10 +6,11 @@ import { userOf } from "#platform/identity/caller.ts";
 import { requirePrintable } from "#platform/printable.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { accountForChange, lockRolesAndStates } from "../accounts/account-states.ts";
-import type { Account, Transaction } from "../database.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { Audit } from "../accounts/audit.ts";
+import type { Account, Database, Transaction } from "../database.ts";
 import { coarseAddress } from "../logins/coarse-address.ts";
 import type { Revocation } from "../logins/login-news.ts";
+import type { Logins } from "../logins/logins.ts";
 
 /** A change that somebody makes, as the audit keeps it. */
 export interface AdminAction {
@@ -55,7 +56,11 @@ export function createAuditedChanges({
   audit,
   database,
   logins,
-}: Pick<AuthDependencies, "audit" | "database" | "logins">): AuditedChanges {
+}: {
+  audit: Audit;
+  database: Database;
+  logins: Pick<Logins, "tell">;
+}): AuditedChanges {
   /** The caller's role, as it is now and stays until the transaction ends. */
   async function roleOf(tx: Transaction, userId: string): Promise<"operator" | "admin"> {
     const caller = await tx.account.findUnique({ where: { userId: BigInt(userId) } });

@@ -4,15 +4,17 @@ import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js"
 import { DeviceClass, DeviceExcess, DeviceRuleSchema } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
-import type { AuthDependencies } from "../dependencies.ts";
-import type { DeviceRules } from "../logins/device-policy.ts";
+import type { DevicePolicy, DeviceRules } from "../logins/device-policy.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
 
 /** Shows and replaces the policy of how many devices a user may have online. */
-export function createDevicePolicyMethods(
-  { devicePolicy }: Pick<AuthDependencies, "devicePolicy">,
-  { changes }: { changes: AuditedChanges },
-): Pick<ServiceImpl<typeof AdminService>, "getDevicePolicy" | "setDevicePolicy"> {
+export function createDevicePolicyMethods({
+  changes,
+  devicePolicy,
+}: {
+  changes: AuditedChanges;
+  devicePolicy: DevicePolicy;
+}): Pick<ServiceImpl<typeof AdminService>, "getDevicePolicy" | "setDevicePolicy"> {
   return {
     async getDevicePolicy() {
       const rules = await devicePolicy.rules();

@@ -1,12 +1,20 @@
+import type { Clock } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
 import { placeOf, SEALED_COLUMNS } from "../accounts/shown-profile.ts";
-import type { Account, Prisma } from "../database.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { AuthConfig } from "../config.ts";
+import type { Account, Database, Prisma } from "../database.ts";
+import type { Columns } from "../keys/columns.ts";
+import type { Keyring } from "../keys/keyring.ts";
 import { activeKey, KEY_ID_BYTES, keyIdBytes, type SecretKey } from "../keys/keys.ts";
 
-type Dependencies = Pick<
-  AuthDependencies,
-  "clock" | "columns" | "config" | "database" | "keyring" | "log"
->;
+interface ReencryptionParts {
+  clock: Clock;
+  columns: Columns;
+  config: Pick<AuthConfig, "keyRefreshSeconds" | "sealAgainRows">;
+  database: Database;
+  keyring: Pick<Keyring, "keys">;
+  log: Log;
+}
 
 /** How far the clocks of instances may be apart. */
 const CLOCK_ROOM_MS = 60_000;
@@ -17,8 +25,8 @@ const CLOCK_ROOM_MS = 60_000;
  * found; 0: nothing is left under older keys, and they are retired. On several instances at once it
  * does no harm: a row is changed only where it is still as it was read.
  */
-export async function reencrypt(d: Dependencies): Promise<number> {
-  const { clock, config, database, keyring } = d;
+export async function reencrypt(parts: ReencryptionParts): Promise<number> {
+  const { clock, config, database, keyring, log } = parts;
   const now = clock.now();
   const data = activeKey(keyring.keys.data, now);
   const index = activeKey(keyring.keys.index, now);
@@ -34,12 +42,12 @@ export async function reencrypt(d: Dependencies): Promise<number> {
   let failures = 0;
   let left: Account[] = [];
   do {
-    left = await accountsUnderOtherKeys(d, { data, index }, left.at(-1)?.userId ?? 0n);
-    for (const account of left) if (!(await reencryptRow(d, account, index))) failures++;
+    left = await accountsUnderOtherKeys(parts, { data, index }, left.at(-1)?.userId ?? 0n);
+    for (const account of left) if (!(await reencryptRow(parts, account, index))) failures++;
     found += left.length;
     // Behind rows that do not open there may be others that do.
   } while (left.length > 0 && failures === found);
-  if (failures > 0) d.log.error({ event: "seal_again_failed", failures });
+  if (failures > 0) log.error({ event: "seal_again_failed", failures });
   if (found > 0) return found;
 
   // An instance that has not read the keys anew, or whose clock is late, still uses an older one.
@@ -47,12 +55,12 @@ export async function reencrypt(d: Dependencies): Promise<number> {
   for (const { keyId, purpose } of waiting) {
     const { activeAtMs } = purpose === "data" ? data : index;
     if (activeAtMs + settledMs > now) continue;
-    if (purpose === "index" && (await smsCodesUseKey(d, keyId))) continue;
+    if (purpose === "index" && (await smsCodesUseKey(database, keyId))) continue;
     const retired = await database.key.updateMany({
       where: { keyId, retiredAt: null },
       data: { retiredAt: new Date(now) },
     });
-    if (retired.count > 0) d.log.info({ event: "key_retired", keyId, purpose });
+    if (retired.count > 0) log.info({ event: "key_retired", keyId, purpose });
   }
   return 0;
 }
@@ -64,7 +72,7 @@ function keysBefore(keys: readonly SecretKey[], active: SecretKey): readonly Sec
 
 /** Accounts of which something lies under another key than the active one, behind an account. */
 async function accountsUnderOtherKeys(
-  { config, database }: Dependencies,
+  { config, database }: ReencryptionParts,
   active: { data: SecretKey; index: SecretKey },
   afterUserId: bigint,
 ): Promise<Account[]> {
@@ -88,7 +96,7 @@ async function accountsUnderOtherKeys(
 
 /** False when a value does not open, or its index belongs to another account by now. */
 async function reencryptRow(
-  { columns, database, log }: Dependencies,
+  { columns, database, log }: ReencryptionParts,
   account: Account,
   index: SecretKey,
 ): Promise<boolean> {
@@ -123,7 +131,7 @@ async function reencryptRow(
 }
 
 /** Whether a code's number is still found by an index under the key. Codes go when they expire. */
-async function smsCodesUseKey({ database }: Dependencies, keyId: string): Promise<boolean> {
+async function smsCodesUseKey(database: Database, keyId: string): Promise<boolean> {
   const found = await database.$queryRaw<unknown[]>`
     SELECT 1 AS one FROM auth.sms_code
     WHERE substring(phone_index FROM 1 FOR 16) = ${keyIdBytes(keyId)} LIMIT 1`;

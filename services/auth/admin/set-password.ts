@@ -1,51 +1,55 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
-import { requireOtherAdmin } from "../accounts/account-states.ts";
+import type { Accounts } from "../accounts/accounts.ts";
 import { phoneOf } from "../accounts/phone-owner.ts";
-import { createPasswordPolicy } from "../credentials/password-policy.ts";
-import type { AuthDependencies } from "../dependencies.ts";
-import { type AccountViews, roleNameOf } from "./account-views.ts";
+import type { PasswordPolicy } from "../credentials/password-policy.ts";
+import type { Passwords } from "../credentials/passwords.ts";
+import type { Columns } from "../keys/columns.ts";
+import type { Logins } from "../logins/logins.ts";
+import type { AccountViews } from "./account-views.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
 
-/** What administrators alone do to accounts: passwords and roles. */
-export function createSetPassword(
-  d: AuthDependencies,
-  { shown, changes }: { shown: AccountViews; changes: AuditedChanges },
-): Pick<ServiceImpl<typeof AdminService>, "setPassword" | "grantRole"> {
-  const { requireStrong } = createPasswordPolicy(d.config);
+/** Sets the password of an account. */
+export function createSetPassword({
+  accounts,
+  changes,
+  clock,
+  columns,
+  logins,
+  passwordPolicy,
+  passwords,
+  views,
+}: {
+  accounts: Pick<Accounts, "byId">;
+  changes: AuditedChanges;
+  clock: Clock;
+  columns: Columns;
+  logins: Pick<Logins, "end">;
+  passwordPolicy: PasswordPolicy;
+  passwords: Pick<Passwords, "decrypt" | "hash">;
+  views: AccountViews;
+}): Pick<ServiceImpl<typeof AdminService>, "setPassword"> {
   return {
     async setPassword({ userId, newPassword, reason }, context) {
-      const [password] = await d.passwords.decrypt(newPassword);
-      const target = await d.accounts.byId(userId);
+      const [password] = await passwords.decrypt(newPassword);
+      const target = await accounts.byId(userId);
       if (!target || target.state === "deleted")
         throw fail(ErrorReason.USER_NOT_FOUND, "there is no such user");
-      const number = phoneOf(d.columns, target) ?? "";
-      requireStrong(password, target.userName, target.displayName, number);
-      const passwordHash = await d.passwords.hash(password);
+      const number = phoneOf(columns, target) ?? "";
+      passwordPolicy.requireStrong(password, target.userName, target.displayName, number);
+      const passwordHash = await passwords.hash(password);
       const act = { context, action: AuditAction.PASSWORD_SET, reason };
       await changes.changeAccount(userId, act, async (tx, account) => {
         // The time of the password lifts the lock, too.
-        const data = { passwordHash, passwordChangedAt: new Date(d.clock.now()) };
+        const data = { passwordHash, passwordChangedAt: new Date(clock.now()) };
         await tx.account.update({ where: { userId: account.userId }, data });
-        const ended = await d.logins.end(tx, userId, { reason: "password" });
+        const ended = await logins.end(tx, userId, { reason: "password" });
         return { detail: account.passwordHash ? "changed" : "first one", ended };
       });
-      return { account: await shown.byId(userId) };
-    },
-
-    async grantRole({ userId, role, reason }, context) {
-      const wanted = roleNameOf(role);
-      const act = { context, action: AuditAction.ROLE_GRANTED, reason };
-      await changes.changeAccount(userId, act, async (tx, account) => {
-        if (account.role === wanted) return undefined;
-        await requireOtherAdmin(tx, account);
-        await tx.account.update({ where: { userId: account.userId }, data: { role: wanted } });
-        const ended = await d.logins.end(tx, userId, { reason: "role" });
-        return { detail: `${account.role} → ${wanted}`, ended };
-      });
-      return { account: await shown.byId(userId) };
+      return { account: await views.byId(userId) };
     },
   };
 }

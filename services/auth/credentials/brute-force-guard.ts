@@ -39,7 +39,14 @@ export function createBruteForceGuard({
   config,
   limiter,
 }: {
-  config: AuthConfig;
+  config: Pick<
+    AuthConfig,
+    | "loginDelayMs"
+    | "loginForgetSeconds"
+    | "loginFreeFailures"
+    | "loginFreeFailuresPerAddress"
+    | "loginMaxDelayMs"
+  >;
   limiter: Limiter;
 }): BruteForceGuard {
   const times = {

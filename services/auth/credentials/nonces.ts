@@ -34,7 +34,7 @@ export function createNonces({
 }: {
   config: Pick<AuthConfig, "nonceSeconds">;
   database: Database;
-  keyring: Keyring;
+  keyring: Pick<Keyring, "keys">;
   clock: Clock;
 }): Nonces {
   const codeOf = ({ secret }: SecretKey, head: Uint8Array) =>

@@ -2,7 +2,8 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import { nameKey } from "../accounts/names.ts";
 import type { Account } from "../database.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { BruteForceGuard } from "./brute-force-guard.ts";
+import type { Passwords } from "./passwords.ts";
 
 /** What somebody claims. */
 export interface PasswordClaim {
@@ -22,7 +23,7 @@ export interface PasswordClaim {
  * CREDENTIALS_INVALID, ACCOUNT_LOCKED only for the right password, RATE_LIMITED or OVERLOADED.
  */
 export async function requirePassword(
-  { guard, passwords }: Pick<AuthDependencies, "guard" | "passwords">,
+  { guard, passwords }: { guard: BruteForceGuard; passwords: Pick<Passwords, "verify"> },
   { account, userName, password, address, text }: PasswordClaim,
 ): Promise<void> {
   const attempt = { account: guardKeyOf(account, userName), address };

@@ -39,9 +39,18 @@ const importing = { name: "RSA-OAEP", hash: "SHA-256" } as const;
 const BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 export async function createPasswords(options: {
-  config: AuthConfig;
-  keyring: Keyring;
-  nonces: Nonces;
+  config: Pick<
+    AuthConfig,
+    | "hashIterations"
+    | "hashMemoryKib"
+    | "hashParallelism"
+    | "maxHashing"
+    | "nonceAheadMs"
+    | "nonceSeconds"
+    | "passwordKeyGraceSeconds"
+  >;
+  keyring: Pick<Keyring, "keys">;
+  nonces: Pick<Nonces, "use">;
   clock: Clock;
   metrics: Metrics;
 }): Promise<Passwords> {

@@ -1,15 +1,18 @@
 import { SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
+import type { Accounts } from "../accounts/accounts.ts";
 import { phoneOf } from "../accounts/phone-owner.ts";
 import type { Account } from "../database.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { Columns } from "../keys/columns.ts";
+import type { BruteForceGuard } from "./brute-force-guard.ts";
 import { requirePassword } from "./password-check.ts";
+import type { Passwords } from "./passwords.ts";
 import type { GivenCode } from "./sms-codes.ts";
 
 /** The account behind a caller's token. Throws TOKEN_REVOKED when it is no more. */
 export async function accountOf(
-  { accounts }: Pick<AuthDependencies, "accounts">,
+  { accounts }: { accounts: Pick<Accounts, "byId"> },
   userId: string,
 ): Promise<Account> {
   const account = await accounts.byId(userId);
@@ -35,20 +38,24 @@ export interface Proof {
  * the change has to redeem. Throws as `provePassword` does, and SMS_CODE_INVALID without a code.
  */
 export async function requireProof(
-  d: Pick<AuthDependencies, "columns" | "guard" | "passwords">,
+  {
+    columns,
+    guard,
+    passwords,
+  }: { columns: Columns; guard: BruteForceGuard; passwords: Pick<Passwords, "verify"> },
   account: Account,
   { password, code, address }: Proof,
 ): Promise<GivenCode[]> {
   const { userId, userName } = account;
   if (account.passwordHash === null && password === undefined) {
-    const phone = phoneOf(d.columns, account);
+    const phone = phoneOf(columns, account);
     if (code === "" || phone === undefined)
       throw fail(ErrorReason.SMS_CODE_INVALID, "proof_code: needed without a password");
     return [{ phone, purpose: SmsPurpose.PROVE, userId: String(userId), code }];
   }
   const text = "the password is wrong";
   if (password === undefined) throw fail(ErrorReason.CREDENTIALS_INVALID, text);
-  await requirePassword(d, { account, userName, password, address, text });
+  await requirePassword({ guard, passwords }, { account, userName, password, address, text });
   return [];
 }
 

@@ -29,8 +29,8 @@ export function createSecurityNotices({
   clock,
   log,
 }: {
-  bus: Bus;
-  registry: Registry;
+  bus: Pick<Bus, "publish">;
+  registry: Pick<Registry, "locate">;
   clock: Clock;
   log: Log;
 }): SecurityNotices {

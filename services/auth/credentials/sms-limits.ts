@@ -30,8 +30,15 @@ export function createSmsLimits({
   config,
   limiter,
 }: {
-  config: AuthConfig;
-  limiter: Limiter;
+  config: Pick<
+    AuthConfig,
+    | "smsPerAddressPerHour"
+    | "smsPerDay"
+    | "smsPerNumberPerDay"
+    | "smsPerNumberPerHour"
+    | "smsResendSeconds"
+  >;
+  limiter: Pick<Limiter, "take">;
 }): SmsLimits {
   const perAddress = {
     name: "sms_address",

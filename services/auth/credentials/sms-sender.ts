@@ -13,7 +13,10 @@ export function createSmsSender({
   log,
   metrics,
 }: {
-  config: AuthConfig;
+  config: Pick<
+    AuthConfig,
+    "smsAttempts" | "smsBudgetMs" | "smsSecret" | "smsSender" | "smsTimeoutMs" | "smsUrl"
+  >;
   clock: Clock;
   log: Log;
   metrics: Metrics;

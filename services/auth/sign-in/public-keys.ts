@@ -1,17 +1,26 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Nonces } from "../credentials/nonces.ts";
+import type { Keyring } from "../keys/keyring.ts";
 import { activeKey } from "../keys/keys.ts";
+import type { AccessTokens } from "../logins/tokens.ts";
 
-/** Hands out the key under which passwords travel, and a nonce for it. */
+/** Publishes the key that encrypts passwords and the key set that verifies access tokens. */
 export function createPublicKeys({
+  accessTokens,
   clock,
   keyring,
+  log,
   nonces,
-}: Pick<AuthDependencies, "clock" | "keyring" | "nonces">): Pick<
-  ServiceImpl<typeof AuthService>,
-  "getPublicKey"
-> {
+}: {
+  accessTokens: Pick<AccessTokens, "jwksJson">;
+  clock: Clock;
+  keyring: Pick<Keyring, "keys" | "look">;
+  log: Log;
+  nonces: Pick<Nonces, "issue">;
+}): Pick<ServiceImpl<typeof AuthService>, "getPublicKey" | "getJwks"> {
   return {
     getPublicKey() {
       const nowMs = clock.now();
@@ -31,6 +40,13 @@ export function createPublicKeys({
         nonceExpiresAtMs: BigInt(expiresAtMs),
         serverTimeMs: BigInt(nowMs),
       };
+    },
+
+    async getJwks() {
+      // Who asks may have seen a token of a key that another instance has just made. While the
+      // database is away the keys at hand are those there are.
+      await keyring.look().catch((err: unknown) => log.warn({ event: "keys_not_looked_at", err }));
+      return { jwksJson: accessTokens.jwksJson };
     },
   };
 }

@@ -4,22 +4,33 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
+import type { Accounts } from "../accounts/accounts.ts";
 import { normalizePhone } from "../accounts/phone.ts";
 import { ownerOf, phoneOf } from "../accounts/phone-owner.ts";
 import { accountOf } from "../credentials/proof.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { SmsCodes } from "../credentials/sms-codes.ts";
+import type { Columns } from "../keys/columns.ts";
 import { requirePrintableDevice } from "../logins/device-texts.ts";
+import type { Issuer } from "../logins/issuer.ts";
 
 /** Codes of these purposes are for one logged-in caller. */
 const OF_CALLER: ReadonlySet<SmsPurpose> = new Set([SmsPurpose.BIND, SmsPurpose.PROVE]);
 
 /** Sends codes, and logs devices in by them. */
-export function createSmsLogin(
-  d: AuthDependencies,
-): Pick<ServiceImpl<typeof AuthService>, "sendSmsCode" | "loginBySmsCode"> {
+export function createSmsLogin({
+  accounts,
+  columns,
+  issuer,
+  smsCodes,
+}: {
+  accounts: Pick<Accounts, "byId">;
+  columns: Columns;
+  issuer: Pick<Issuer, "logIn">;
+  smsCodes: Pick<SmsCodes, "redeem" | "send">;
+}): Pick<ServiceImpl<typeof AuthService>, "sendSmsCode" | "loginBySmsCode"> {
   /** Throws PHONE_INVALID: a code to any other number would prove nothing. */
   async function requireOwn(userId: string, phone: string): Promise<void> {
-    if (phoneOf(d.columns, await accountOf(d, userId)) === phone) return;
+    if (phoneOf(columns, await accountOf({ accounts }, userId)) === phone) return;
     throw fail(ErrorReason.PHONE_INVALID, "phone: not the number of your account");
   }
 
@@ -29,7 +40,7 @@ export function createSmsLogin(
       const userId = OF_CALLER.has(purpose) ? personOf(context) : undefined;
       if (userId && purpose === SmsPurpose.PROVE) await requireOwn(userId, phone);
       const address = context.values.get(peerAddress);
-      const sent = await d.smsCodes.send({ phone, purpose, userId }, address);
+      const sent = await smsCodes.send({ phone, purpose, userId }, address);
       return {
         expiresAtMs: BigInt(sent.expiresAtMs),
         resendAfterMs: BigInt(sent.resendAfterMs),
@@ -41,10 +52,10 @@ export function createSmsLogin(
       requirePrintableDevice(device);
       // The code is used up first: only then may the answer tell of the account.
       const given = { phone, purpose: SmsPurpose.LOGIN, code };
-      const account = await d.smsCodes.redeem([given], (tx) => ownerOf(tx, d.columns, phone));
+      const account = await smsCodes.redeem([given], (tx) => ownerOf(tx, columns, phone));
       if (!account) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
       const address = context.values.get(peerAddress);
-      return d.issuer.logIn(account, { device, method: "sms", address });
+      return issuer.logIn(account, { device, method: "sms", address });
     },
   };
 }
