@@ -8,9 +8,10 @@ import { requirePrintable } from "#platform/printable.ts";
 import type { Database } from "./database.ts";
 import type { Logins } from "./logins/logins.ts";
 
-const MOST = 200;
+/** Devices in one list; the least recently seen ones are left out beyond it. */
+const MAX_LISTED_DEVICES = 200;
 
-/** The caller's devices that are logged in. */
+/** DeviceService: lists, renames and revokes the devices that the caller is logged in on. */
 export function createDevice({
   clock,
   database,
@@ -24,8 +25,8 @@ export function createDevice({
   "listDevices" | "renameDevice" | "revokeDevice" | "revokeOtherDevices"
 > {
   const missing = () => fail(ErrorReason.DEVICE_NOT_FOUND, "you have no such device");
-  /** Logins that can go on: not ended, and with a refresh token that is good. */
-  const alive = (userId: string) => ({
+  /** Matches logins that can continue: not revoked, and with a valid unused refresh token. */
+  const active = (userId: string) => ({
     userId: BigInt(userId),
     revokedAt: null,
     refreshTokens: { some: { usedAt: null, expiresAt: { gt: new Date(clock.now()) } } },
@@ -35,9 +36,9 @@ export function createDevice({
     async listDevices(_request, context) {
       const { userId, loginId } = userOf(context);
       const found = await database.login.findMany({
-        where: alive(userId),
+        where: active(userId),
         orderBy: [{ lastSeenAt: "desc" }, { loginId: "asc" }],
-        take: MOST,
+        take: MAX_LISTED_DEVICES,
       });
       return {
         devices: found.map((login) => ({
@@ -57,7 +58,7 @@ export function createDevice({
 
     async renameDevice({ deviceId, deviceName }, context) {
       requirePrintable("device_name", deviceName);
-      const where = { ...alive(userOf(context).userId), deviceId };
+      const where = { ...active(userOf(context).userId), deviceId };
       const { count } = await database.login.updateMany({ where, data: { deviceName } });
       if (count === 0) throw missing();
       return {};

@@ -1,49 +1,52 @@
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 
-/** Something that every instance does again and again. Doing it on two at once is harmless. */
+/** A job that every instance repeats. Concurrent runs on two instances must be harmless. */
 export interface PeriodicJob {
-  /** For the log. */
+  /** Shown in the log. */
   readonly name: string;
-  /** Pause between the end of one run and the next, milliseconds. The first run is after a pause. */
-  readonly everyMs: number;
+  /** Pause before the first run, and between the end of a run and the next, milliseconds. */
+  readonly pauseMs: number;
   run(): Promise<unknown>;
 }
 
-/** Runs chores until stopped; one that fails is logged and comes again after its pause. */
+/**
+ * Runs jobs until stopped. A failed run is logged, and the job is retried after its usual pause.
+ * `stop` resolves when the running jobs have ended.
+ */
 export function runPeriodicJobs(
-  chores: readonly PeriodicJob[],
+  jobs: readonly PeriodicJob[],
   { clock, log }: { clock: Clock; log: Log },
 ): { stop(): Promise<void> } {
   const timers = new Map<string, Timer>();
-  const working = new Set<Promise<void>>();
+  const inFlight = new Set<Promise<void>>();
   let running = true;
 
-  function later(chore: PeriodicJob): void {
+  function schedule(job: PeriodicJob): void {
     timers.set(
-      chore.name,
-      clock.after(chore.everyMs, () => {
-        const work = chore
+      job.name,
+      clock.after(job.pauseMs, () => {
+        const run = job
           .run()
           .then(
             () => {},
-            (err: unknown) => log.warn({ event: "chore_failed", chore: chore.name, err }),
+            (err: unknown) => log.warn({ event: "periodic_job_failed", job: job.name, err }),
           )
           .finally(() => {
-            working.delete(work);
-            if (running) later(chore);
+            inFlight.delete(run);
+            if (running) schedule(job);
           });
-        working.add(work);
+        inFlight.add(run);
       }),
     );
   }
-  for (const chore of chores) later(chore);
+  for (const job of jobs) schedule(job);
 
   return {
     async stop() {
       running = false;
       for (const timer of timers.values()) timer.stop();
-      await Promise.all(working);
+      await Promise.all(inFlight);
     },
   };
 }

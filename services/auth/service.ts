@@ -57,30 +57,35 @@ import { createSmsLogin } from "./sign-in/sms-login.ts";
 import { createUser } from "./user.ts";
 
 export interface AuthServiceDependencies {
-  /** keyEncryptionKey must be given. */
+  /** `keyEncryptionKey` is required. */
   config: AuthConfig;
   log: Log;
   metrics: Metrics;
-  /** A migrated database. The caller ends the pool. */
+  /** Connections to a migrated database. The caller ends the pool. */
   pool: Pool;
-  /** The way to gateways and connect instances. The caller closes them. */
+  /**
+   * Carries revocations and security notices to gateway and connect instances. The caller closes
+   * it.
+   */
   bus: Bus;
+  /** Finds those instances. The caller closes it. */
   registry: Registry;
-  /** What attempts and codes are counted with. The caller closes it. */
+  /** Counts login attempts and SMS codes over all instances. The caller closes it. */
   limiter: Limiter;
-  /** Sends codes; the configured sender when absent. Closed with the service. */
+  /** Sends SMS codes; the configured sender when absent. The service closes it. */
   sms?: SmsSender;
-  /** Ids of new users. */
+  /** Generates the ids of new users. */
   ids: Ids;
   clock: Clock;
 }
 
+/** Pause between two clean-ups of expired rows. */
 const CLEANUP_INTERVAL_MS = 3_600_000;
 
 /**
- * Starts auth: AuthService, DeviceService, UserService, AdminService and SessionService. At the very
- * first start it makes the keys that all instances share. Throws when the key-encryption key is
- * missing or the wrong one.
+ * Starts auth: AuthService, DeviceService, UserService, AdminService and SessionService. The very
+ * first start creates the keys that all instances share. Throws when the key-encryption key is
+ * missing or wrong.
  */
 export async function startAuth(given: AuthServiceDependencies): Promise<RunningService> {
   const { clock, config, log } = given;
@@ -90,12 +95,12 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
 
   const jobs = runPeriodicJobs(
     [
-      { name: "logins", everyMs: CLEANUP_INTERVAL_MS, run: () => logins.tidy() },
-      { name: "nonces", everyMs: CLEANUP_INTERVAL_MS, run: () => nonces.deleteExpired() },
-      { name: "sms_codes", everyMs: CLEANUP_INTERVAL_MS, run: () => smsCodes.deleteExpired() },
-      { name: "qr_logins", everyMs: CLEANUP_INTERVAL_MS, run: () => tidyQrLogins(parts) },
-      { name: "keys", everyMs: config.keyRefreshSeconds * 1_000, run: () => keyring.turn() },
-      { name: "reencryption", everyMs: config.sealAgainPauseMs, run: () => reencrypt(parts) },
+      { name: "logins", pauseMs: CLEANUP_INTERVAL_MS, run: () => logins.tidy() },
+      { name: "nonces", pauseMs: CLEANUP_INTERVAL_MS, run: () => nonces.deleteExpired() },
+      { name: "sms_codes", pauseMs: CLEANUP_INTERVAL_MS, run: () => smsCodes.deleteExpired() },
+      { name: "qr_logins", pauseMs: CLEANUP_INTERVAL_MS, run: () => tidyQrLogins(parts) },
+      { name: "keys", pauseMs: config.keyRefreshSeconds * 1_000, run: () => keyring.turn() },
+      { name: "reencryption", pauseMs: config.sealAgainPauseMs, run: () => reencrypt(parts) },
     ],
     { clock, log },
   );
@@ -135,7 +140,7 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
   };
 }
 
-/** Builds what the methods and jobs of auth are made of; each declares which of it it takes. */
+/** Composes the parts of auth. Every method and job declares the few parts that it takes. */
 async function createParts(given: AuthServiceDependencies) {
   const { bus, clock, config, ids, limiter, log, metrics, pool, registry } = given;
   const sealing = createSealing(config.keyEncryptionKey, config.keyEncryptionKeyBefore);
@@ -150,7 +155,6 @@ async function createParts(given: AuthServiceDependencies) {
   const logins = createLogins({ config, database, clock, log, news });
   const accessTokens = await createAccessTokens({ config, keyring, clock });
   const devicePolicy = createDevicePolicy({ config, database });
-  const sending = { sms, limiter, clock, log, metrics };
   return {
     accessTokens,
     accounts: createAccounts({ database, columns }),
@@ -174,6 +178,16 @@ async function createParts(given: AuthServiceDependencies) {
     passwords: await createPasswords({ config, keyring, nonces, clock, metrics }),
     revocationPages: createRevocationPages({ pool, clock }),
     sms,
-    smsCodes: createSmsCodes({ config, database, codes, columns, ...sending }),
+    smsCodes: createSmsCodes({
+      clock,
+      codes,
+      columns,
+      config,
+      database,
+      limiter,
+      log,
+      metrics,
+      sms,
+    }),
   };
 }

@@ -10,10 +10,12 @@ import type { DevicePolicy } from "./logins/device-policy.ts";
 import { recordLastSeen } from "./logins/last-seen.ts";
 import type { RevocationPages } from "./logins/revocation-pages.ts";
 
+/** User ids in one CheckUsers request. */
 const MAX_USERS = 1_000;
+/** Logins in one RecordLastSeen request. */
 const MAX_SEEN = 1_000;
 
-/** Tells the other services which logins ended and which users exist. */
+/** SessionService: the other services learn here which logins ended and which users exist. */
 export function createSession({
   accounts,
   clock,

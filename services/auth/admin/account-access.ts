@@ -8,7 +8,7 @@ import type { Logins } from "../logins/logins.ts";
 import type { AccountViews } from "./account-views.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
 
-/** Disables and enables accounts, and ends their logins. */
+/** Disables accounts, enables them, and logs their devices out. */
 export function createAccountAccess({
   changes,
   clock,
@@ -50,12 +50,12 @@ export function createAccountAccess({
     async forceLogout({ userId, deviceId, reason }, context) {
       const act = { context, action: AuditAction.LOGGED_OUT, reason };
       await changes.changeAccount(userId, act, async (tx) => {
-        const one = deviceId === "" ? {} : { deviceId };
-        const ended = await logins.end(tx, userId, { reason: "forced", ...one });
+        const target = deviceId === "" ? {} : { deviceId };
+        const ended = await logins.end(tx, userId, { reason: "forced", ...target });
         if (deviceId === "") return { detail: "all devices", ended };
         if (ended.length === 0)
           throw fail(ErrorReason.DEVICE_NOT_FOUND, "the user has no such device");
-        // Not which: the id of a device is the user's.
+        // The audit log does not name the device: its id is personal data of the user.
         return { detail: "one device", ended };
       });
       return { account: await views.byId(userId) };

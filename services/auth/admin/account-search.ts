@@ -11,11 +11,12 @@ import type { AccountViews } from "./account-views.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
 import { idOfPageToken, pageTokenOf } from "./page-tokens.ts";
 
-const PAGE = 20;
-/** Behind every character that a name may hold. */
-const LAST = "\u{10ffff}";
+/** Accounts in one page when the request names no size. */
+const DEFAULT_PAGE_SIZE = 20;
+/** Sorts after every character that a name may hold. */
+const LAST_CHARACTER = "\u{10ffff}";
 
-/** Finds accounts, in whatever state they are; deleted ones by their id alone. */
+/** Finds accounts in any state. Deleted accounts are found by id only. */
 export function createAccountSearch({
   accounts,
   changes,
@@ -27,25 +28,28 @@ export function createAccountSearch({
   database: Database;
   views: AccountViews;
 }): Pick<ServiceImpl<typeof AdminService>, "findAccounts"> {
-  /** The name that the page before ended with. */
-  async function endOf(pageToken: string, prefix: string): Promise<string> {
+  /** The last name of the previous page; empty for the first page. Throws INVALID_ARGUMENT. */
+  async function lastNameOf(pageToken: string, prefix: string): Promise<string> {
     const id = idOfPageToken(pageToken);
     if (id === undefined) return "";
     const last = await accounts.byId(String(id));
     if (last?.userNameKey.startsWith(prefix)) return last.userNameKey;
-    throw fail(ErrorReason.INVALID_ARGUMENT, "page_token: not of this search, or no longer good");
+    throw fail(
+      ErrorReason.INVALID_ARGUMENT,
+      "page_token: not from this search, or no longer valid",
+    );
   }
 
   async function byPrefix(wanted: string, pageSize: number, pageToken: string) {
     requirePrintable("user_name_prefix", wanted);
     const prefix = nameKey(wanted);
-    const after = await endOf(pageToken, prefix);
-    // A range, not LIKE: it needs no escaping.
+    const after = await lastNameOf(pageToken, prefix);
+    // A range needs no escaping, unlike LIKE.
     const rows = await database.$queryRaw<{ id: string }[]>`
       SELECT user_id::text AS id FROM auth.account
       WHERE state <> 'deleted'
         AND user_name_key COLLATE "C" >= ${prefix}
-        AND user_name_key COLLATE "C" < ${prefix + LAST}
+        AND user_name_key COLLATE "C" < ${prefix + LAST_CHARACTER}
         AND user_name_key COLLATE "C" > ${after}
       ORDER BY user_name_key COLLATE "C" LIMIT ${pageSize + 1}`;
     const found = await accounts.byIds(rows.slice(0, pageSize).map(({ id }) => id));
@@ -57,7 +61,7 @@ export function createAccountSearch({
     };
   }
 
-  /** Whose number it is is personal: that somebody asked is audited, found or not. */
+  /** The owner of a number is personal data, so every such search is audited, found or not. */
   async function byPhone(phone: string, context: HandlerContext) {
     const account = await accounts.byPhone(normalizePhone(phone));
     const act = { context, action: AuditAction.FOUND_BY_PHONE, reason: "" };
@@ -77,7 +81,7 @@ export function createAccountSearch({
         case "phone":
           return byPhone(query.value, context);
         default:
-          return byPrefix(query.value ?? "", pageSize || PAGE, pageToken);
+          return byPrefix(query.value ?? "", pageSize || DEFAULT_PAGE_SIZE, pageToken);
       }
     },
   };

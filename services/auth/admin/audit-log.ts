@@ -4,9 +4,10 @@ import { type AdminService, AuditEntrySchema } from "#gen/lucky/admin/v1/admin_p
 import type { Audit, Database } from "../database.ts";
 import { idOfPageToken, pageTokenOf } from "./page-tokens.ts";
 
-const PAGE = 50;
+/** Entries in one page when the request names no size. */
+const DEFAULT_PAGE_SIZE = 50;
 
-/** Shows what was done. */
+/** Lists the audit log, newest entry first. */
 export function createAuditLog({
   database,
 }: {
@@ -14,7 +15,7 @@ export function createAuditLog({
 }): Pick<ServiceImpl<typeof AdminService>, "listAudit"> {
   return {
     async listAudit({ userId, actorId, pageSize, pageToken }) {
-      const size = pageSize || PAGE;
+      const size = pageSize || DEFAULT_PAGE_SIZE;
       const before = idOfPageToken(pageToken);
       const rows = await database.audit.findMany({
         where: {

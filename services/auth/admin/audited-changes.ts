@@ -12,40 +12,43 @@ import { coarseAddress } from "../logins/coarse-address.ts";
 import type { Revocation } from "../logins/login-news.ts";
 import type { Logins } from "../logins/logins.ts";
 
-/** A change that somebody makes, as the audit keeps it. */
+/** One action of an operator or administrator, as the audit log records it. */
 export interface AdminAction {
   readonly context: HandlerContext;
   readonly action: AuditAction;
-  /** Why, as who does it says. */
+  /** The reason that the caller gives. */
   readonly reason: string;
 }
 
-/** What a change did; undefined when everything was so already. */
+/** The result of a change; undefined when nothing had to change. */
 export type ChangeResult =
   | {
-      /** For the audit. */
+      /** Detail of the audit entry. */
       readonly detail: string;
-      /** The logins that it ended, to be told of after the commit. */
+      /** Logins that the change ended. They are published after the commit. */
       readonly ended?: readonly Revocation[];
     }
   | undefined;
 
 /**
- * Makes changes of operators and administrators: each in one transaction with its audit and the
- * logins that it ends.
+ * Runs the changes of operators and administrators. One transaction holds a change, its audit entry
+ * and the end of the logins that it ends.
  */
 export interface AuditedChanges {
   /**
    * Changes an account. Throws USER_NOT_FOUND, INVALID_ARGUMENT for a reason with control
-   * characters, and PERMISSION_DENIED when the caller may not act on the account, also when the
-   * caller's role was taken away a moment ago.
+   * characters, and PERMISSION_DENIED when the caller may not change the account. The caller's role
+   * is read from the database, so a revoked role is refused although the token still carries it.
    */
   changeAccount(
     userId: string,
     act: AdminAction,
     work: (tx: Transaction, account: Account) => Promise<ChangeResult>,
   ): Promise<void>;
-  /** Changes, or looks at, what belongs to no account, or to one that `work` finds out. */
+  /**
+   * Audits an action without a target account, or with a target that `work` finds. Throws as
+   * `changeAccount` does, except USER_NOT_FOUND.
+   */
   changeSystem(
     act: AdminAction,
     work: (tx: Transaction) => Promise<{ detail: string; userId?: string }>,
@@ -61,45 +64,48 @@ export function createAuditedChanges({
   database: Database;
   logins: Pick<Logins, "tell">;
 }): AuditedChanges {
-  /** The caller's role, as it is now and stays until the transaction ends. */
+  /** The caller's current role. The lock on roles keeps it until the transaction ends. */
   async function roleOf(tx: Transaction, userId: string): Promise<"operator" | "admin"> {
     const caller = await tx.account.findUnique({ where: { userId: BigInt(userId) } });
     const role = caller?.state === "active" ? caller.role : undefined;
     if (role === "operator" || role === "admin") return role;
-    throw fail(ErrorReason.PERMISSION_DENIED, "the caller looks after accounts no more");
+    throw fail(
+      ErrorReason.PERMISSION_DENIED,
+      "the caller is no longer an operator or administrator",
+    );
   }
 
-  function writing({ action, context, reason }: AdminAction) {
+  function auditWriter({ action, context, reason }: AdminAction) {
     requirePrintable("reason", reason);
     const { userId: actorId } = userOf(context);
-    const place = coarseAddress(context.values.get(peerAddress));
+    const address = coarseAddress(context.values.get(peerAddress));
     return {
       actorId,
       write: (tx: Transaction, userId: string, detail: string) =>
-        audit.write(tx, { actorId, action, userId, detail, reason, coarseAddress: place }),
+        audit.write(tx, { actorId, action, userId, detail, reason, coarseAddress: address }),
     };
   }
 
   return {
     async changeAccount(userId, act, work) {
-      const { actorId, write } = writing(act);
-      const done = await database.$transaction(async (tx) => {
+      const { actorId, write } = auditWriter(act);
+      const changed = await database.$transaction(async (tx) => {
         await lockRolesAndStates(tx);
         const role = await roleOf(tx, actorId);
         const account = await accountForChange(tx, userId);
         if (role !== "admin" && (account.role === "operator" || account.role === "admin"))
           throw fail(
             ErrorReason.PERMISSION_DENIED,
-            "operators do not act on operators and administrators",
+            "operators may not change operators or administrators",
           );
-        const done = await work(tx, account);
-        if (done) await write(tx, userId, done.detail);
-        return done;
+        const result = await work(tx, account);
+        if (result) await write(tx, userId, result.detail);
+        return result;
       });
-      if (done?.ended) logins.tell(done.ended);
+      if (changed?.ended) logins.tell(changed.ended);
     },
     async changeSystem(act, work) {
-      const { actorId, write } = writing(act);
+      const { actorId, write } = auditWriter(act);
       await database.$transaction(async (tx) => {
         await lockRolesAndStates(tx);
         await roleOf(tx, actorId);

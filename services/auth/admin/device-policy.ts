@@ -7,7 +7,7 @@ import { fail } from "#platform/errors.ts";
 import type { DevicePolicy, DeviceRules } from "../logins/device-policy.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
 
-/** Shows and replaces the policy of how many devices a user may have online. */
+/** Reads and replaces the device policy: how many devices of each class a user may have online. */
 export function createDevicePolicyMethods({
   changes,
   devicePolicy,
@@ -37,7 +37,7 @@ export function createDevicePolicyMethods({
   };
 }
 
-/** As configuration writes it: "mobile:1:replace,web:3:refuse". */
+/** The rules in the format of LUCKY_AUTH_DEVICE_POLICY: "mobile:1:replace,web:3:refuse". */
 const textOf = (rules: DeviceRules): string =>
   rules
     .map(({ deviceClass, maxDevices, excess }) => {

@@ -8,8 +8,9 @@ import type { Database } from "../database.ts";
 import type { Logins } from "../logins/logins.ts";
 
 /**
- * Makes the configured account administrator when there is none, and audits it. Does nothing, and
- * says so in the log, when the account does not exist or is disabled.
+ * Makes the configured account an administrator while there is none, and audits it. When the
+ * account does not exist or is disabled, it logs a warning and changes nothing. Instances that
+ * start together race for a lock, and only one of them appoints.
  */
 export async function appointFirstAdmin({
   accounts,

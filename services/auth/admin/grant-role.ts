@@ -5,7 +5,7 @@ import type { Logins } from "../logins/logins.ts";
 import { type AccountViews, roleNameOf } from "./account-views.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
 
-/** Changes the roles of accounts. */
+/** Changes the role of an account and ends its logins, so that no token carries the old role. */
 export function createGrantRole({
   changes,
   logins,

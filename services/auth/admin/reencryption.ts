@@ -16,14 +16,17 @@ interface ReencryptionParts {
   log: Log;
 }
 
-/** How far the clocks of instances may be apart. */
-const CLOCK_ROOM_MS = 60_000;
+/** Largest difference allowed between the clocks of two instances. */
+const MAX_CLOCK_SKEW_MS = 60_000;
 
 /**
- * Seals what lies under older data and index keys again under the active ones: at most
- * sealAgainRows rows a step, not counting those in front that do not open. Returns how many it
- * found; 0: nothing is left under older keys, and they are retired. On several instances at once it
- * does no harm: a row is changed only where it is still as it was read.
+ * Re-encrypts sealed columns and lookup indexes that were made with older data and index keys,
+ * under the active keys. One step reads batches of `sealAgainRows` accounts and ends with the first
+ * batch in which at least one account could be re-encrypted. Returns the number of accounts found.
+ * 0 means that no column is left under older keys; then the older keys are retired.
+ *
+ * Instances may run it concurrently: an update changes a row only if its columns are still as they
+ * were read, so a race loses no newer value.
  */
 export async function reencrypt(parts: ReencryptionParts): Promise<number> {
   const { clock, config, database, keyring, log } = parts;
@@ -31,28 +34,29 @@ export async function reencrypt(parts: ReencryptionParts): Promise<number> {
   const data = activeKey(keyring.keys.data, now);
   const index = activeKey(keyring.keys.index, now);
   const older = [...keysBefore(keyring.keys.data, data), ...keysBefore(keyring.keys.index, index)];
-  const waiting = await database.key.findMany({
+  const unretired = await database.key.findMany({
     where: { keyId: { in: older.map(({ keyId }) => keyId) }, retiredAt: null },
     select: { keyId: true, purpose: true },
   });
-  // Most of the time: it costs one look-up by key.
-  if (waiting.length === 0) return 0;
+  // The usual case: the whole step costs one lookup by key.
+  if (unretired.length === 0) return 0;
 
   let found = 0;
   let failures = 0;
-  let left: Account[] = [];
+  let batch: Account[] = [];
   do {
-    left = await accountsUnderOtherKeys(parts, { data, index }, left.at(-1)?.userId ?? 0n);
-    for (const account of left) if (!(await reencryptRow(parts, account, index))) failures++;
-    found += left.length;
-    // Behind rows that do not open there may be others that do.
-  } while (left.length > 0 && failures === found);
-  if (failures > 0) log.error({ event: "seal_again_failed", failures });
+    batch = await accountsUnderOtherKeys(parts, { data, index }, batch.at(-1)?.userId ?? 0n);
+    for (const account of batch) if (!(await reencryptRow(parts, account, index))) failures++;
+    found += batch.length;
+    // A whole batch of rows that fail to decrypt must not hide good rows behind it.
+  } while (batch.length > 0 && failures === found);
+  if (failures > 0) log.error({ event: "reencryption_failed", failures });
   if (found > 0) return found;
 
-  // An instance that has not read the keys anew, or whose clock is late, still uses an older one.
-  const settledMs = config.keyRefreshSeconds * 1_000 + CLOCK_ROOM_MS;
-  for (const { keyId, purpose } of waiting) {
+  // Until then an instance whose cached keys are stale, or whose clock is late, may use an older
+  // key.
+  const settledMs = config.keyRefreshSeconds * 1_000 + MAX_CLOCK_SKEW_MS;
+  for (const { keyId, purpose } of unretired) {
     const { activeAtMs } = purpose === "data" ? data : index;
     if (activeAtMs + settledMs > now) continue;
     if (purpose === "index" && (await smsCodesUseKey(database, keyId))) continue;
@@ -65,12 +69,15 @@ export async function reencrypt(parts: ReencryptionParts): Promise<number> {
   return 0;
 }
 
-/** Keys are the newest first; those before the active one wait for their time. */
+/**
+ * The keys that the active one replaced. `keys` is newest first; keys in front of it are not active
+ * yet.
+ */
 function keysBefore(keys: readonly SecretKey[], active: SecretKey): readonly SecretKey[] {
   return keys.slice(keys.indexOf(active) + 1);
 }
 
-/** Accounts of which something lies under another key than the active one, behind an account. */
+/** The next batch of accounts, by id, with a column or index under a key that is not active. */
 async function accountsUnderOtherKeys(
   { config, database }: ReencryptionParts,
   active: { data: SecretKey; index: SecretKey },
@@ -78,7 +85,7 @@ async function accountsUnderOtherKeys(
 ): Promise<Account[]> {
   const data = keyIdBytes(active.data.keyId);
   const index = keyIdBytes(active.index.keyId);
-  // Each begins with the id of its key; what is null is not unequal.
+  // Each value begins with the id of its key. NULL <> x is not true, so NULL columns do not match.
   const found = await database.$queryRaw<{ id: string }[]>`
     SELECT user_id::text AS id FROM auth.account
     WHERE user_id > ${afterUserId} AND (
@@ -94,43 +101,45 @@ async function accountsUnderOtherKeys(
     : database.account.findMany({ where: { userId }, orderBy: { userId: "asc" } });
 }
 
-/** False when a value does not open, or its index belongs to another account by now. */
+/** False when a value fails to decrypt, or when another account now has the new index. */
 async function reencryptRow(
   { columns, database, log }: ReencryptionParts,
   account: Account,
   index: SecretKey,
 ): Promise<boolean> {
   const { userId, phone, phoneIndex } = account;
-  const before: Prisma.AccountWhereInput = {};
-  const after: Prisma.AccountUpdateManyMutationInput = {};
+  const expected: Prisma.AccountWhereInput = {};
+  const changes: Prisma.AccountUpdateManyMutationInput = {};
   try {
     for (const column of SEALED_COLUMNS) {
       const sealed = account[column];
       if (sealed === null || columns.isCurrent(sealed)) continue;
       const place = placeOf(column, userId);
-      before[column] = sealed;
-      after[column] = columns.seal(columns.open(sealed, place), place);
+      expected[column] = sealed;
+      changes[column] = columns.seal(columns.open(sealed, place), place);
     }
     if (
       phone &&
       phoneIndex &&
       !keyIdBytes(index.keyId).equals(phoneIndex.subarray(0, KEY_ID_BYTES))
     ) {
-      before.phone = phone;
-      after.phoneIndex = columns.index(
+      expected.phone = phone;
+      changes.phoneIndex = columns.index(
         columns.open(phone, placeOf("phone", userId)),
         "account.phone",
       );
     }
-    await database.account.updateMany({ where: { userId, ...before }, data: after });
+    await database.account.updateMany({ where: { userId, ...expected }, data: changes });
     return true;
   } catch (err) {
-    log.warn({ event: "row_not_sealed_again", userId: String(userId), err });
+    log.warn({ event: "row_not_reencrypted", userId: String(userId), err });
     return false;
   }
 }
 
-/** Whether a code's number is still found by an index under the key. Codes go when they expire. */
+/**
+ * Whether an SMS code still stores a phone index under the key. Expired codes are deleted later.
+ */
 async function smsCodesUseKey(database: Database, keyId: string): Promise<boolean> {
   const found = await database.$queryRaw<unknown[]>`
     SELECT 1 AS one FROM auth.sms_code

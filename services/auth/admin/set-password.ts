@@ -12,7 +12,7 @@ import type { Logins } from "../logins/logins.ts";
 import type { AccountViews } from "./account-views.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
 
-/** Sets the password of an account. */
+/** Sets the password of an account and ends all its logins. */
 export function createSetPassword({
   accounts,
   changes,
@@ -43,7 +43,8 @@ export function createSetPassword({
       const passwordHash = await passwords.hash(password);
       const act = { context, action: AuditAction.PASSWORD_SET, reason };
       await changes.changeAccount(userId, act, async (tx, account) => {
-        // The time of the password lifts the lock, too.
+        // The new time also lifts the brute-force lock: it is part of the key that failures are
+        // counted by.
         const data = { passwordHash, passwordChangedAt: new Date(clock.now()) };
         await tx.account.update({ where: { userId: account.userId }, data });
         const ended = await logins.end(tx, userId, { reason: "password" });

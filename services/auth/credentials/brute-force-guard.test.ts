@@ -8,7 +8,9 @@ import { HandClock } from "../../../test/clock.ts";
 import { type AuthConfig, authConfig } from "../config.ts";
 import { type Attempt, createBruteForceGuard } from "./brute-force-guard.ts";
 
-/** A guard: 3 failures are free, 10 per address; waits of 1 s up to 60 s; forgotten after an hour. */
+/**
+ * A guard: 3 failures are free, 10 per address; waits of 1 s up to 60 s; forgotten after an hour.
+ */
 function open(t: TestContext, changed: Partial<AuthConfig> = {}) {
   const clock = new HandClock();
   const limiter = createMemoryLimiter({ clock });
@@ -119,7 +121,7 @@ test("a lock tells of itself only so often: it is no way to guess on", async (t)
   const tells = async () => {
     const standing = await guard.check(elsewhere);
     assert.equal(standing.kind, "locked");
-    return standing.kind === "locked" && standing.tells;
+    return standing.kind === "locked" && standing.disclose;
   };
   for (let n = 0; n < 20; n++) assert.equal(await tells(), true);
   for (let n = 0; n < 20; n++) assert.equal(await tells(), false);

@@ -4,36 +4,40 @@ import type { Budget, Limiter, Penalty } from "#platform/limiter/limiter.ts";
 import { networkOf } from "#platform/network.ts";
 import type { AuthConfig } from "../config.ts";
 
-/** An attempt to prove who one is. */
+/** One login attempt, or another attempt to prove the password of an account. */
 export interface Attempt {
-  /** What is attacked, see `provePassword`. */
+  /** The key of the account that failures are counted by, see `requirePassword`. */
   readonly account: string;
-  /** Where it comes from, counted by network; undefined for the same process. */
+  /** Address of the caller, counted by network; undefined for calls within the process. */
   readonly address: string | undefined;
 }
 
-/** How an account stands before an attempt. */
+/** Whether an account is locked before an attempt. */
 export type LockState =
   | { readonly kind: "free" }
   /**
-   * Refuse it whatever it proves, and do not count it as failed. Say so only to who proves the right
-   * password, and only when it `tells`: too many attempts while the account is locked get one
-   * answer, or the lock would be a way to guess on.
+   * The caller must refuse the attempt even with the right password, and must not count it as
+   * failed. It may disclose the lock only to a caller with the right password, and only when
+   * `disclose` is set. Past a bound, all attempts on a locked account get the same answer:
+   * otherwise guesses could go on, because a disclosed lock confirms the password.
    */
-  | { readonly kind: "locked"; readonly retryAfterMs: number; readonly tells: boolean };
+  | { readonly kind: "locked"; readonly retryAfterMs: number; readonly disclose: boolean };
 
-/** Makes guessing slow: per account, per address and per pair, with a growing delay. */
+/**
+ * Throttles password guessing (brute force) per account, per address and per pair of both. After
+ * some free failures every further failure doubles the delay (exponential back-off).
+ */
 export interface BruteForceGuard {
-  /** Throws RATE_LIMITED when the address has to wait; else says how the account stands. */
+  /** Whether the account is locked. Throws RATE_LIMITED while the address is throttled. */
   check(attempt: Attempt): Promise<LockState>;
-  /** The attempt failed: the next one waits longer. */
+  /** Counts a failed attempt: the next delay is longer. */
   failed(attempt: Attempt): Promise<void>;
-  /** The attempt succeeded: the account's and the pair's failures are forgotten. */
+  /** Clears the failures of the account and of the pair. The address keeps its failures. */
   succeeded(attempt: Attempt): Promise<void>;
 }
 
-/** Attempts on a locked account that may learn that it is locked, in each longest wait. */
-const TOLD = 20;
+/** Attempts on a locked account that may learn of the lock, per longest delay. */
+const MAX_LOCK_DISCLOSURES = 20;
 
 export function createBruteForceGuard({
   config,
@@ -47,7 +51,7 @@ export function createBruteForceGuard({
     | "loginFreeFailuresPerAddress"
     | "loginMaxDelayMs"
   >;
-  limiter: Limiter;
+  limiter: Omit<Limiter, "close">;
 }): BruteForceGuard {
   const times = {
     firstWaitMs: config.loginDelayMs,
@@ -65,14 +69,18 @@ export function createBruteForceGuard({
     freeFailures: config.loginFreeFailuresPerAddress,
     ...times,
   };
-  const told: Budget = { name: "login_locked", points: TOLD, windowMs: times.longestWaitMs };
+  const disclosures: Budget = {
+    name: "login_locked",
+    points: MAX_LOCK_DISCLOSURES,
+    windowMs: times.longestWaitMs,
+  };
 
   const addressOf = ({ address }: Attempt) => networkOf(address ?? "local");
   const pairOf = (attempt: Attempt) => `${addressOf(attempt)} ${attempt.account}`;
 
   async function locked(account: string, retryAfterMs: number): Promise<LockState> {
-    const { allowed: tells } = await limiter.take(told, account);
-    return { kind: "locked", retryAfterMs, tells };
+    const { allowed: disclose } = await limiter.take(disclosures, account);
+    return { kind: "locked", retryAfterMs, disclose };
   }
 
   return {
@@ -89,12 +97,13 @@ export function createBruteForceGuard({
           retryAfterMs: address,
         });
       if (Math.max(...waits) > 0) return locked(account, Math.max(...waits));
-      // Looked first: who has to wait for the one must not use up the other's turn.
-      const turns = await Promise.all([
+      // All delays are read before `admit`: an attempt delayed by one must not use up a slot of the
+      // other.
+      const delays = await Promise.all([
         limiter.admit(perPair, pair),
         limiter.admit(perAccount, account),
       ]);
-      if (Math.max(...turns) > 0) return locked(account, Math.max(...turns));
+      if (Math.max(...delays) > 0) return locked(account, Math.max(...delays));
       return { kind: "free" };
     },
     async failed(attempt) {

@@ -5,43 +5,44 @@ import type { Account } from "../database.ts";
 import type { BruteForceGuard } from "./brute-force-guard.ts";
 import type { Passwords } from "./passwords.ts";
 
-/** What somebody claims. */
+/** A password to check, and for which account. */
 export interface PasswordClaim {
-  /** Undefined when there is no such account. */
+  /** Undefined when no account has the name. */
   readonly account: Account | undefined;
-  /** The name that was claimed. */
+  /** The user name that the caller gave. */
   readonly userName: string;
   readonly password: string;
-  /** Where the claim comes from; undefined for the same process. */
+  /** Address of the caller; undefined for calls within the process. */
   readonly address: string | undefined;
-  /** What who does not prove it reads. */
-  readonly text: string;
+  /** Error text of CREDENTIALS_INVALID. */
+  readonly errorText: string;
 }
 
 /**
- * Resolves when the password is the account's and the account is not locked. Throws
- * CREDENTIALS_INVALID, ACCOUNT_LOCKED only for the right password, RATE_LIMITED or OVERLOADED.
+ * Resolves when the password is right and the account is not locked by the brute-force guard.
+ * Throws CREDENTIALS_INVALID, ACCOUNT_LOCKED only for the right password, RATE_LIMITED or
+ * OVERLOADED.
  */
 export async function requirePassword(
   { guard, passwords }: { guard: BruteForceGuard; passwords: Pick<Passwords, "verify"> },
-  { account, userName, password, address, text }: PasswordClaim,
+  { account, userName, password, address, errorText }: PasswordClaim,
 ): Promise<void> {
   const attempt = { account: guardKeyOf(account, userName), address };
-  const standing = await guard.check(attempt);
-  // Verified in any case: how long it takes must not tell who exists or is locked.
+  const lock = await guard.check(attempt);
+  // Always verified: the duration must not disclose whether the account exists or is locked.
   const right = await passwords.verify(account?.passwordHash, password);
-  if (standing.kind === "locked" && right && standing.tells) {
-    const { retryAfterMs } = standing;
+  if (lock.kind === "locked" && right && lock.disclose) {
+    const { retryAfterMs } = lock;
     throw fail(ErrorReason.ACCOUNT_LOCKED, "too many wrong passwords", { retryAfterMs });
   }
-  if (standing.kind === "free" && right) return guard.succeeded(attempt);
-  if (standing.kind === "free") await guard.failed(attempt);
-  throw fail(ErrorReason.CREDENTIALS_INVALID, text);
+  if (lock.kind === "free" && right) return guard.succeeded(attempt);
+  if (lock.kind === "free") await guard.failed(attempt);
+  throw fail(ErrorReason.CREDENTIALS_INVALID, errorText);
 }
 
 /**
- * What is guessed at: this password of this account. With a new password all locks are off, and the
- * next one to take the name of a deleted account does not inherit any.
+ * The key that the guard counts failures by: the account and the time of its password. So a new
+ * password lifts all locks, and a new account with the name of a deleted one inherits none.
  */
 function guardKeyOf(account: Account | undefined, userName: string): string {
   if (!account) return `name:${nameKey(userName)}`;

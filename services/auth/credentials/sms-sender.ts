@@ -6,7 +6,7 @@ import { createHttpSms } from "#platform/sms/http.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
 import type { AuthConfig } from "../config.ts";
 
-/** The configured sender of codes. Throws when the http one has no address or no secret. */
+/** Creates the configured SMS sender. Throws when the http sender has no URL or no secret. */
 export function createSmsSender({
   config,
   clock,

@@ -14,7 +14,7 @@ import { requirePrintableDevice } from "../logins/device-texts.ts";
 import type { Issuer } from "../logins/issuer.ts";
 import { displayNameOf } from "./registration.ts";
 
-/** Makes accounts for proven phone numbers. */
+/** Registers accounts with a phone number that an SMS code proves. */
 export function createPhoneRegistration({
   accounts,
   clock,
@@ -39,24 +39,24 @@ export function createPhoneRegistration({
       const { code, device } = request;
       const phone = normalizePhone(request.phone);
       const userId = BigInt(ids.next());
-      // Digits alone: no other made name looks like it.
+      // The id has digits only, so no two generated names look alike.
       const userName = request.userName || `user-${userId}`;
       const displayName = displayNameOf(request.displayName, userName);
       requirePrintableDevice(device);
-      // What can be wrong without the code is said before the code is touched.
+      // Checks that need no code come first: a refusal must not use up a guess.
       const password = request.password && (await passwords.decrypt(request.password))[0];
       if (password !== undefined)
         passwordPolicy.requireStrong(password, userName, displayName, phone);
 
       const given = { phone, purpose: SmsPurpose.REGISTER, code };
       const account = await smsCodes.redeem([given], async (tx) => {
-        // Ends with the code used up: there is nothing more to try it for.
+        // Returning commits, so the code stays used up: it could do nothing else for this number.
         if (await ownerOf(tx, columns, phone)) return undefined;
         const passwordHash = password === undefined ? null : await passwords.hash(password);
         const createdAt = new Date(clock.now());
         const sealed = phoneColumns(columns, phone, userId);
-        const made = { userId, userName, displayName, passwordHash, createdAt, ...sealed };
-        return accounts.create(made, tx);
+        const created = { userId, userName, displayName, passwordHash, createdAt, ...sealed };
+        return accounts.create(created, tx);
       });
       if (!account) throw phoneTaken();
       const address = context.values.get(peerAddress);

@@ -7,7 +7,7 @@ import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
 import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
 
-/** Makes accounts for a user name and a password. */
+/** Registers accounts with a user name and a password. */
 export function createRegistration({
   accounts,
   clock,
@@ -38,9 +38,12 @@ export function createRegistration({
   };
 }
 
-/** What people see; a name of nothing but blanks and what nobody sees counts as empty. */
+/**
+ * The display name of a new account: the wanted name, trimmed. The user name replaces a name of
+ * blanks and invisible characters only. Throws INVALID_ARGUMENT for control characters.
+ */
 export function displayNameOf(wanted: string, userName: string): string {
   requirePrintable("display_name", wanted);
-  const seen = /[^\s\p{Default_Ignorable_Code_Point}]/u.test(wanted);
-  return seen ? wanted.trim() : userName;
+  const visible = /[^\s\p{Default_Ignorable_Code_Point}]/u.test(wanted);
+  return visible ? wanted.trim() : userName;
 }

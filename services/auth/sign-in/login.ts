@@ -11,9 +11,9 @@ import type { Passwords } from "../credentials/passwords.ts";
 import type { Account, Database } from "../database.ts";
 import type { Issuer } from "../logins/issuer.ts";
 
-const WRONG = "the user name or the password is wrong";
+const WRONG_CREDENTIALS = "the user name or the password is wrong";
 
-/** Logs devices in by user name and password. */
+/** Logs devices in with a user name and a password. */
 export function createLogin({
   accounts,
   database,
@@ -29,12 +29,12 @@ export function createLogin({
   log: Log;
   passwords: Passwords;
 }): Pick<ServiceImpl<typeof AuthService>, "login"> {
-  /** Hashes the password anew when the parameters changed since. The login does not depend on it. */
+  /** Rehashes the password when the Argon2id parameters have changed. A failure is only logged. */
   async function rehash({ userId, passwordHash }: Account, password: string): Promise<void> {
     if (!passwordHash || !passwords.needsRehash(passwordHash)) return;
     try {
       const data = { passwordHash: await passwords.hash(password) };
-      // Not over a password that was changed in between.
+      // The old hash in WHERE guards against a race with a password change.
       await database.account.updateMany({ where: { userId, passwordHash }, data });
     } catch (err) {
       log.warn({ event: "password_not_rehashed", userId: String(userId), err });
@@ -49,9 +49,9 @@ export function createLogin({
       const { userName } = request;
       await requirePassword(
         { guard, passwords },
-        { account, userName, password, address, text: WRONG },
+        { account, userName, password, address, errorText: WRONG_CREDENTIALS },
       );
-      if (!account) throw fail(ErrorReason.CREDENTIALS_INVALID, WRONG);
+      if (!account) throw fail(ErrorReason.CREDENTIALS_INVALID, WRONG_CREDENTIALS);
       const { device } = request;
       const answer = await issuer.logIn(account, { device, method: "password", address });
       await rehash(account, password);

@@ -43,9 +43,10 @@ export function createPublicKeys({
     },
 
     async getJwks() {
-      // Who asks may have seen a token of a key that another instance has just made. While the
-      // database is away the keys at hand are those there are.
-      await keyring.look().catch((err: unknown) => log.warn({ event: "keys_not_looked_at", err }));
+      // Another instance may have created a key a moment ago, and the caller may hold a token
+      // signed with it: so the cached keys are checked first. While the database is down they are
+      // served.
+      await keyring.look().catch((err: unknown) => log.warn({ event: "key_check_failed", err }));
       return { jwksJson: accessTokens.jwksJson };
     },
   };

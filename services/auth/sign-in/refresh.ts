@@ -10,7 +10,7 @@ import type { Issuer } from "../logins/issuer.ts";
 import type { Logins } from "../logins/logins.ts";
 import type { AccessTokens } from "../logins/tokens.ts";
 
-/** Exchanges refresh tokens. */
+/** Exchanges a refresh token for new tokens. A reused one also notifies the user's devices. */
 export function createRefresh({
   accessTokens,
   issuer,
