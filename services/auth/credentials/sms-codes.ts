@@ -182,7 +182,7 @@ const contextOf = (smsCodeId: string, { phone, purpose, userId = "" }: CodeUse):
   `${smsCodeId} ${phone} ${purpose} ${userId}`;
 
 /** One error for a wrong code and for a number without an account: it must not disclose which. */
-export const smsCodeInvalid = () => fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+export const smsCodeInvalid = () => fail(ErrorReason.SMS_CODE_INVALID, "the code is not valid");
 
 /** Serialises sending to a number, redeeming for it and binding it, until the transaction ends. */
 async function lockNumber(tx: Transaction, phone: string): Promise<void> {
