@@ -18,7 +18,7 @@ export interface Notice {
 /** Notifies a user's online devices of security events. Ephemeral: nothing is stored or retried. */
 export interface SecurityNotices {
   /** Sends in the background and returns at once. A failed notice is logged and dropped. */
-  tell(notice: Notice): void;
+  send(notice: Notice): void;
 }
 
 /** Time-out of one notice. */
@@ -43,7 +43,7 @@ export function createSecurityNotices({
     await Promise.all(instanceIds.map((instanceId) => bus.publish(instanceId, body, signal)));
   }
   return {
-    tell(notice) {
+    send(notice) {
       publish(notice).catch((err: unknown) =>
         log.warn({
           event: "security_notice_failed",

@@ -32,7 +32,7 @@ export function createRefresh({
       if (rotated.kind === "reused") {
         const { userId, deviceId, deviceName } = rotated.login;
         const kind = SecurityNoticeKind.REFRESH_TOKEN_REUSED;
-        notices.tell({ userId: String(userId), kind, deviceId, deviceName });
+        notices.send({ userId: String(userId), kind, deviceId, deviceName });
       }
       throw fail(ErrorReason.REFRESH_TOKEN_INVALID, "the refresh token is not valid; log in");
     },
