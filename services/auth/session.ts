@@ -1,16 +1,29 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
-import type { AuthDependencies } from "./dependencies.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Accounts } from "./accounts/accounts.ts";
+import type { Database } from "./database.ts";
+import type { Keyring } from "./keys/keyring.ts";
+import type { DevicePolicy } from "./logins/device-policy.ts";
 import { recordLastSeen } from "./logins/last-seen.ts";
+import type { RevocationPages } from "./logins/revocation-pages.ts";
 
-/** Tells the other services which logins ended and which users exist. */
-export function createSession(
-  d: Pick<
-    AuthDependencies,
-    "accounts" | "clock" | "database" | "devicePolicy" | "keyring" | "revocationPages"
-  >,
-): ServiceImpl<typeof SessionService> {
-  const { accounts, devicePolicy, keyring, revocationPages } = d;
+/** SessionService: the other services learn here which logins ended and which users exist. */
+export function createSession({
+  accounts,
+  clock,
+  database,
+  devicePolicy,
+  keyring,
+  revocationPages,
+}: {
+  accounts: Pick<Accounts, "existing">;
+  clock: Clock;
+  database: Database;
+  devicePolicy: Pick<DevicePolicy, "rules">;
+  keyring: Pick<Keyring, "compare" | "keys">;
+  revocationPages: RevocationPages;
+}): ServiceImpl<typeof SessionService> {
   return {
     async getDevicePolicy() {
       return { rules: [...(await devicePolicy.rules())] };
@@ -30,7 +43,7 @@ export function createSession(
     },
     async recordLastSeen({ seen }) {
       await recordLastSeen(
-        d,
+        { clock, database },
         seen.map(({ loginId, seenAtMs }) => ({ loginId, seenAtMs: Number(seenAtMs) })),
       );
       return {};

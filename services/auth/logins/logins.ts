@@ -200,7 +200,7 @@ export function createLogins(options: {
         if (method === "password" && changed)
           throw fail(ErrorReason.CREDENTIALS_INVALID, "the user name or the password is wrong");
         if (method === "sms" && !sameNumber(account, before))
-          throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+          throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not valid");
         if (method === "qr" && (changed || !sameNumber(account, before)))
           throw fail(
             ErrorReason.QR_LOGIN_STEP,

@@ -45,7 +45,7 @@ export function createPasswordChange(
         return d.logins.end(tx, userId, { reason: "password", exceptLoginId: loginId });
       });
       d.logins.tell(ended);
-      d.notices.tell({ userId, kind, deviceId });
+      d.notices.send({ userId, kind, deviceId });
       return {};
     },
 
@@ -64,9 +64,9 @@ export function createPasswordChange(
         const userId = String(owner.userId);
         return { userId, ended: await d.logins.end(tx, userId, { reason: "password" }) };
       });
-      if (!reset) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+      if (!reset) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not valid");
       d.logins.tell(reset.ended);
-      d.notices.tell({ userId: reset.userId, kind });
+      d.notices.send({ userId: reset.userId, kind });
       return {};
     },
   };

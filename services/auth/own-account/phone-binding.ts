@@ -47,7 +47,7 @@ export function createPhoneBinding(
       if (bound.kind === "taken") throw phoneTaken();
       if (bound.kind === "same") return {};
       d.logins.tell(bound.ended);
-      d.notices.tell({ userId, kind: SecurityNoticeKind.PHONE_CHANGED, deviceId });
+      d.notices.send({ userId, kind: SecurityNoticeKind.PHONE_CHANGED, deviceId });
       return {};
     },
   };

@@ -91,7 +91,7 @@ export function createQrLogins(
       throw fail(ErrorReason.QR_LOGIN_STEP, "the phone that confirmed is not logged in any more");
     }
     const kind = SecurityNoticeKind.DEVICE_LOGGED_IN;
-    notices.tell({ userId, kind, deviceId, deviceName });
+    notices.send({ userId, kind, deviceId, deviceName });
     return entered;
   }
 

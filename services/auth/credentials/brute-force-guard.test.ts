@@ -6,10 +6,10 @@ import { detailOf } from "#platform/errors.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { type AuthConfig, authConfig } from "../config.ts";
-import { type Attempt, createGuard } from "./guard.ts";
+import { type Attempt, createBruteForceGuard } from "./brute-force-guard.ts";
 
-/** A guard: 3 failures are free, 10 per address; waits of 1 s up to 60 s; forgotten after an hour. */
-function open(t: TestContext, changed: Partial<AuthConfig> = {}) {
+/** A guard with 3 free failures, 10 per address, delays of 1 s to 60 s, reset after an hour. */
+function startGuard(t: TestContext, changed: Partial<AuthConfig> = {}) {
   const clock = new HandClock();
   const limiter = createMemoryLimiter({ clock });
   t.after(() => limiter.close());
@@ -22,14 +22,14 @@ function open(t: TestContext, changed: Partial<AuthConfig> = {}) {
     loginForgetSeconds: 3_600,
     ...changed,
   };
-  const guard = createGuard({ config, limiter });
+  const guard = createBruteForceGuard({ config, limiter });
   return {
     clock,
     guard,
-    /** One wrong password. Returns how the account stood before it: the wait, 0 for none. */
+    /** Attempts one wrong password. Returns the delay before it, 0 for none. */
     async wrong(attempt: Attempt): Promise<number> {
-      const standing = await guard.check(attempt);
-      if (standing.kind === "locked") return standing.retryAfterMs;
+      const lock = await guard.check(attempt);
+      if (lock.kind === "locked") return lock.retryAfterMs;
       await guard.failed(attempt);
       return 0;
     },
@@ -39,8 +39,8 @@ function open(t: TestContext, changed: Partial<AuthConfig> = {}) {
 const ana = { account: "ana", address: "203.0.113.1" };
 const elsewhere = { account: "ana", address: "203.0.113.2" };
 
-test("after the free failures each further one doubles the wait, up to the longest", async (t) => {
-  const { clock, guard, wrong } = open(t, { loginFreeFailuresPerAddress: 100 });
+test("after the free failures each further failure doubles the delay, up to the longest", async (t) => {
+  const { clock, guard, wrong } = startGuard(t, { loginFreeFailuresPerAddress: 100 });
   for (let n = 0; n < 3; n++) assert.equal(await wrong(ana), 0);
   for (const seconds of [1, 2, 4, 8, 16, 32, 60, 60]) {
     assert.equal(await wrong(ana), seconds * 1_000);
@@ -52,8 +52,8 @@ test("after the free failures each further one doubles the wait, up to the longe
   assert.equal((await guard.check({ ...ana, account: "ben" })).kind, "free");
 });
 
-test("whoever has an IPv6 network has one address in it, however many he takes", async (t) => {
-  const { guard } = open(t);
+test("all addresses of one IPv6 network are throttled as one", async (t) => {
+  const { guard } = startGuard(t);
   const from = (n: number) => ({ account: `a${n}`, address: `2001:db8:1:2::${n.toString(16)}` });
   for (let n = 1; n <= 10; n++) await guard.failed(from(n));
   await assert.rejects(guard.check(from(11)), (error) => {
@@ -64,8 +64,8 @@ test("whoever has an IPv6 network has one address in it, however many he takes",
   assert.equal((await guard.check(neighbour)).kind, "free");
 });
 
-test("attempts while it waits change nothing, from wherever they come", async (t) => {
-  const { clock, wrong } = open(t);
+test("attempts during the delay change nothing, from any address", async (t) => {
+  const { clock, wrong } = startGuard(t);
   for (let n = 0; n < 3; n++) await wrong(ana);
   for (let n = 0; n < 100; n++) assert.equal(await wrong(n % 2 ? ana : elsewhere), 1_000);
   clock.advance(1_000);
@@ -73,8 +73,8 @@ test("attempts while it waits change nothing, from wherever they come", async (t
   assert.equal(await wrong(elsewhere), 2_000);
 });
 
-test("of many attempts at once on an account under attack one gets through", async (t) => {
-  const { clock, guard } = open(t);
+test("of many concurrent attempts on an account under attack one is admitted", async (t) => {
+  const { clock, guard } = startGuard(t);
   for (let n = 0; n < 3; n++) await guard.failed(ana);
   clock.advance(1_000);
   const from = (n: number) => ({ account: "ana", address: `203.0.113.${n}` });
@@ -82,19 +82,19 @@ test("of many attempts at once on an account under attack one gets through", asy
   assert.equal(all.filter(({ kind }) => kind === "free").length, 1);
 });
 
-test("a success forgets the account's failures, and the pair's, but not another pair's", async (t) => {
-  const { guard, wrong } = open(t);
+test("a success clears the failures of the account and the pair, but not of other pairs", async (t) => {
+  const { guard, wrong } = startGuard(t);
   for (let n = 0; n < 3; n++) await wrong(ana);
   await guard.succeeded(elsewhere);
-  // The owner is in again from elsewhere; who guessed from here still waits.
+  // The owner logged in from elsewhere; the guesser at this address is still delayed.
   assert.equal(await wrong(ana), 1_000);
   for (let n = 0; n < 2; n++) assert.equal(await wrong(elsewhere), 0);
   await guard.succeeded(elsewhere);
   for (let n = 0; n < 3; n++) assert.equal(await wrong(elsewhere), 0);
 });
 
-test("an address that guesses on many accounts has to wait, and reads so", async (t) => {
-  const { clock, guard, wrong } = open(t);
+test("an address that guesses on many accounts is throttled with RATE_LIMITED", async (t) => {
+  const { clock, guard, wrong } = startGuard(t);
   for (let n = 0; n < 10; n++)
     assert.equal(await wrong({ account: `user-${n}`, address: ana.address }), 0);
   await assert.rejects(guard.check({ account: "user-11", address: ana.address }), (error) => {
@@ -106,31 +106,31 @@ test("an address that guesses on many accounts has to wait, and reads so", async
     (await guard.check({ account: "user-11", address: elsewhere.address })).kind,
     "free",
   );
-  // Its own success does not wash an address clean.
+  // A successful login does not clear the failures of an address.
   await guard.succeeded({ account: "mine", address: ana.address });
   await assert.rejects(guard.check({ account: "user-11", address: ana.address }));
   clock.advance(1_000);
   assert.equal((await guard.check({ account: "user-11", address: ana.address })).kind, "free");
 });
 
-test("a lock tells of itself only so often: it is no way to guess on", async (t) => {
-  const { clock, guard } = open(t);
+test("a lock is disclosed a bounded number of times, so that guessing cannot go on", async (t) => {
+  const { clock, guard } = startGuard(t);
   for (let n = 0; n < 9; n++) await guard.failed({ account: "ana", address: `203.0.113.${n}` });
-  const tells = async () => {
-    const standing = await guard.check(elsewhere);
-    assert.equal(standing.kind, "locked");
-    return standing.kind === "locked" && standing.tells;
+  const discloses = async () => {
+    const lock = await guard.check(elsewhere);
+    assert.equal(lock.kind, "locked");
+    return lock.kind === "locked" && lock.disclose;
   };
-  for (let n = 0; n < 20; n++) assert.equal(await tells(), true);
-  for (let n = 0; n < 20; n++) assert.equal(await tells(), false);
+  for (let n = 0; n < 20; n++) assert.equal(await discloses(), true);
+  for (let n = 0; n < 20; n++) assert.equal(await discloses(), false);
   await guard.failed(elsewhere);
   clock.advance(60_000);
   await guard.failed(elsewhere);
-  assert.equal(await tells(), true);
+  assert.equal(await discloses(), true);
 });
 
-test("after long enough without a failure all is forgotten", async (t) => {
-  const { clock, guard, wrong } = open(t);
+test("failures expire after the configured time without a failure", async (t) => {
+  const { clock, guard, wrong } = startGuard(t);
   for (let n = 0; n < 8; n++) await guard.failed(ana);
   clock.advance(3_599_999);
   assert.equal(await wrong(ana), 0);

@@ -4,15 +4,17 @@ import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js"
 import { DeviceClass, DeviceExcess, DeviceRuleSchema } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
-import type { AuthDependencies } from "../dependencies.ts";
-import type { DeviceRules } from "../logins/device-policy.ts";
-import type { Changes } from "./admin-change.ts";
+import type { DevicePolicy, DeviceRules } from "../logins/device-policy.ts";
+import type { AuditedChanges } from "./audited-changes.ts";
 
-/** Shows and replaces the policy of how many devices a user may have online. */
-export function createAdminDevices(
-  { devicePolicy }: Pick<AuthDependencies, "devicePolicy">,
-  { changes }: { changes: Changes },
-): Pick<ServiceImpl<typeof AdminService>, "getDevicePolicy" | "setDevicePolicy"> {
+/** Reads and replaces the device policy: how many devices of each class a user may have online. */
+export function createDevicePolicyMethods({
+  changes,
+  devicePolicy,
+}: {
+  changes: AuditedChanges;
+  devicePolicy: DevicePolicy;
+}): Pick<ServiceImpl<typeof AdminService>, "getDevicePolicy" | "setDevicePolicy"> {
   return {
     async getDevicePolicy() {
       const rules = await devicePolicy.rules();
@@ -26,7 +28,7 @@ export function createAdminDevices(
       if (new Set(rules.map(({ deviceClass }) => deviceClass)).size < rules.length)
         throw fail(ErrorReason.INVALID_ARGUMENT, "rules: each device class at most once");
       const act = { context, action: AuditAction.DEVICE_POLICY_SET, reason };
-      await changes.ofSystem(act, async (tx) => {
+      await changes.changeSystem(act, async (tx) => {
         await devicePolicy.set(tx, rules);
         return { detail: textOf(rules) };
       });
@@ -35,7 +37,7 @@ export function createAdminDevices(
   };
 }
 
-/** As configuration writes it: "mobile:1:replace,web:3:refuse". */
+/** The rules in the format of LUCKY_AUTH_DEVICE_POLICY: "mobile:1:replace,web:3:refuse". */
 const textOf = (rules: DeviceRules): string =>
   rules
     .map(({ deviceClass, maxDevices, excess }) => {

@@ -6,34 +6,36 @@ import { startTestPostgres } from "../../test/postgres.ts";
 import { anyPhone, codeOf } from "../../test/sms.ts";
 import { GOOD_PASSWORD, startTestAuth } from "./auth.suite.ts";
 
-// A change and the end of the logins that it ends are one: whatever stops the one stops the other.
+// A change and the end of the logins that it ends are one transaction: if one fails, both roll
+// back.
 const { url, pool } = await startTestPostgres({ after });
 const one = await startTestAuth({ url, t: { after } });
 const { admin, auth, clock } = one;
 const OTHER = "another horse altogether";
 
-async function somebody(role = "user") {
+/** Registers a user with a role and logs the user in. */
+async function loggedInUser(role = "user") {
   const registered = await one.register();
   const sql = "UPDATE auth.account SET role = $2 WHERE user_id = $1";
   await pool.query(sql, [registered.userId, role]);
   const tokens = await one.login(registered.userName);
   return { ...registered, tokens, as: one.as(tokens) };
 }
-type Somebody = Awaited<ReturnType<typeof somebody>>;
+type LoggedInUser = Awaited<ReturnType<typeof loggedInUser>>;
 
-const root = await somebody("admin");
+const root = await loggedInUser("admin");
 
-// While the door is shut, no login of theirs can end.
+// Fault injection: while a user is in this table, revoking a login of the user fails.
 await pool.query(`
-  CREATE TABLE shut (user_id bigint);
-  CREATE FUNCTION shut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    IF NEW.revoked_at IS NOT NULL AND EXISTS (SELECT FROM shut s WHERE s.user_id = NEW.user_id)
-      THEN RAISE EXCEPTION 'shut'; END IF;
+  CREATE TABLE revocation_fault (user_id bigint);
+  CREATE FUNCTION fail_revocation() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.revoked_at IS NOT NULL AND EXISTS (SELECT FROM revocation_fault f WHERE f.user_id = NEW.user_id)
+      THEN RAISE EXCEPTION 'revocation fault'; END IF;
     RETURN NEW;
   END $$;
-  CREATE TRIGGER shut BEFORE UPDATE ON auth.login FOR EACH ROW EXECUTE FUNCTION shut();`);
+  CREATE TRIGGER fail_revocation BEFORE UPDATE ON auth.login FOR EACH ROW EXECUTE FUNCTION fail_revocation();`);
 
-/** What is stored of an account. */
+/** The stored account row, its number of active logins and its number of audit entries. */
 async function stored(userId: string) {
   const rows = "SELECT * FROM auth.account WHERE user_id = $1";
   const logins =
@@ -43,8 +45,8 @@ async function stored(userId: string) {
   return all.flatMap((found) => found.rows);
 }
 
-/** A phone number bound to the account, and a code sent to it once more. */
-async function withCode({ as }: Somebody, purpose: SmsPurpose) {
+/** Binds a phone number to the account, then has a code of the purpose sent to it. */
+async function withCode({ as }: LoggedInUser, purpose: SmsPurpose) {
   const phone = anyPhone();
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.BIND }, as);
   const password = await one.encrypt(GOOD_PASSWORD);
@@ -54,15 +56,15 @@ async function withCode({ as }: Somebody, purpose: SmsPurpose) {
   return { phone, code: codeOf(one.messages.at(-1)!) };
 }
 
-const changes: Record<string, (who: Somebody) => Promise<() => Promise<unknown>>> = {
+const changes: Record<string, (user: LoggedInUser) => Promise<() => Promise<unknown>>> = {
   "a changed password":
     async ({ as }) =>
     async () => {
       const [newPassword, oldPassword] = await one.encryptAll(OTHER, GOOD_PASSWORD);
       return auth.changePassword({ newPassword, oldPassword }, as);
     },
-  "a reset password": async (who) => {
-    const proof = await withCode(who, SmsPurpose.RESET);
+  "a reset password": async (user) => {
+    const proof = await withCode(user, SmsPurpose.RESET);
     return async () => auth.resetPassword({ ...proof, newPassword: await one.encrypt(OTHER) });
   },
   "a deleted account":
@@ -77,7 +79,7 @@ const changes: Record<string, (who: Somebody) => Promise<() => Promise<unknown>>
     async ({ userId }) =>
     async () =>
       admin.forceLogout({ userId, reason: "test" }, root.as),
-  "a password that an administrator sets":
+  "a password set by an administrator":
     async ({ userId }) =>
     async () =>
       admin.setPassword({ userId, newPassword: await one.encrypt(OTHER), reason: "test" }, root.as),
@@ -88,36 +90,36 @@ const changes: Record<string, (who: Somebody) => Promise<() => Promise<unknown>>
 };
 
 for (const [name, prepare] of Object.entries(changes)) {
-  test(`${name} and the end of the logins are one change`, async () => {
-    const who = await somebody();
+  test(`${name} and the end of the logins commit together or not at all`, async () => {
+    const user = await loggedInUser();
     await auth.login({
-      userName: who.userName,
+      userName: user.userName,
       password: await one.encrypt(GOOD_PASSWORD),
       device: { deviceId: "laptop", deviceClass: DeviceClass.DESKTOP },
     });
-    const change = await prepare(who);
-    const before = await stored(who.userId);
-    await pool.query("INSERT INTO shut VALUES ($1)", [who.userId]);
+    const change = await prepare(user);
+    const before = await stored(user.userId);
+    await pool.query("INSERT INTO revocation_fault VALUES ($1)", [user.userId]);
     await assert.rejects(change());
-    assert.deepEqual(await stored(who.userId), before);
+    assert.deepEqual(await stored(user.userId), before);
 
-    await pool.query("DELETE FROM shut");
+    await pool.query("DELETE FROM revocation_fault");
     await change();
     const left = name === "a changed password" ? 1 : 0;
-    assert.deepEqual((await stored(who.userId))[1], { live: left });
+    assert.deepEqual((await stored(user.userId))[1], { live: left });
   });
 }
 
-test("a first administrator and the end of the logins are one change", async (t) => {
-  const who = await somebody();
+test("appointing the first administrator and ending the logins commit together or not at all", async (t) => {
+  const user = await loggedInUser();
   await pool.query("UPDATE auth.account SET role = 'user'");
-  const before = await stored(who.userId);
-  await pool.query("INSERT INTO shut VALUES ($1)", [who.userId]);
-  const config = { firstAdmin: who.userName };
+  const before = await stored(user.userId);
+  await pool.query("INSERT INTO revocation_fault VALUES ($1)", [user.userId]);
+  const config = { firstAdmin: user.userName };
   await assert.rejects(startTestAuth({ url, t, config }));
-  assert.deepEqual(await stored(who.userId), before);
+  assert.deepEqual(await stored(user.userId), before);
 
-  await pool.query("DELETE FROM shut");
+  await pool.query("DELETE FROM revocation_fault");
   await startTestAuth({ url, t, config });
-  assert.deepEqual((await stored(who.userId))[1], { live: 0 });
+  assert.deepEqual((await stored(user.userId))[1], { live: 0 });
 });

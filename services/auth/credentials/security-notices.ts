@@ -7,7 +7,7 @@ import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 
-/** What happened to an account. */
+/** A security event of an account. */
 export interface Notice {
   userId: string;
   kind: SecurityNoticeKind;
@@ -15,36 +15,42 @@ export interface Notice {
   deviceName?: string;
 }
 
-/** Tells a user's devices what happened to the account. Ephemeral. */
-export interface Notices {
-  /** Returns at once; what cannot be told is logged and forgotten. */
-  tell(notice: Notice): void;
+/** Notifies a user's online devices of security events. Ephemeral: nothing is stored or retried. */
+export interface SecurityNotices {
+  /** Sends in the background and returns at once. A failed notice is logged and dropped. */
+  send(notice: Notice): void;
 }
 
-const PUBLISH_MS = 5_000;
+/** Time-out of one notice. */
+const PUBLISH_TIMEOUT_MS = 5_000;
 
-export function createNotices({
+export function createSecurityNotices({
   bus,
   registry,
   clock,
   log,
 }: {
-  bus: Bus;
-  registry: Registry;
+  bus: Pick<Bus, "publish">;
+  registry: Pick<Registry, "locate">;
   clock: Clock;
   log: Log;
-}): Notices {
+}): SecurityNotices {
   async function publish(notice: Notice): Promise<void> {
     const channels = [userChannel(notice.userId)];
     const body = encode(notice, { channels, atMs: clock.now() });
     const [instanceIds = []] = await registry.locate(channels);
-    const signal = AbortSignal.timeout(PUBLISH_MS);
+    const signal = AbortSignal.timeout(PUBLISH_TIMEOUT_MS);
     await Promise.all(instanceIds.map((instanceId) => bus.publish(instanceId, body, signal)));
   }
   return {
-    tell(notice) {
+    send(notice) {
       publish(notice).catch((err: unknown) =>
-        log.warn({ event: "notice_not_told", kind: notice.kind, userId: notice.userId, err }),
+        log.warn({
+          event: "security_notice_failed",
+          kind: notice.kind,
+          userId: notice.userId,
+          err,
+        }),
       );
     },
   };
@@ -55,7 +61,7 @@ function encode(
   { channels, atMs }: { channels: string[]; atMs: number },
 ): Uint8Array {
   const value = { kind, deviceId, deviceName, atMs: BigInt(atMs) };
-  const said = create(ServerFrameSchema, { kind: { case: "securityNotice", value } });
-  const frame = toBinary(ServerFrameSchema, said);
+  const message = create(ServerFrameSchema, { kind: { case: "securityNotice", value } });
+  const frame = toBinary(ServerFrameSchema, message);
   return toBinary(EnvelopeSchema, create(EnvelopeSchema, { signals: [{ channels, frame }] }));
 }

@@ -11,7 +11,7 @@ import { openDatabase } from "../database.ts";
 import { createColumns } from "../keys/columns.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { KEY_ID_BYTES, type Keys, keyIdBytes, type SecretKey } from "../keys/keys.ts";
-import { sealAgain } from "./sealing-again.ts";
+import { reencrypt } from "./reencryption.ts";
 
 const { pool } = await startTestPostgres({ after });
 const config = { ...defaultsOf(authConfig), sealAgainRows: 3 };
@@ -20,14 +20,16 @@ after(() => database.$disconnect());
 
 type Purpose = "data" | "index";
 
-/** A ring whose keys a test rotates; its rows are in the database, as far as retiring goes. */
-async function stand() {
+/**
+ * A keyring whose keys a test rotates. The keys have database rows, so that they can be retired.
+ */
+async function setUp() {
   await pool.query("TRUNCATE auth.account, auth.key, auth.sms_code CASCADE");
   const clock = new HandClock();
   const lists = { data: [] as SecretKey[], index: [] as SecretKey[] };
   const keys = { access: [], password: [], code: [], ...lists } as Keys;
-  const rest = async () => {};
-  const keyring: Keyring = { keys, onChange() {}, turn: rest, look: rest, compare: rest };
+  const noop = async () => {};
+  const keyring: Keyring = { keys, onChange() {}, turn: noop, look: noop, compare: noop };
   const columns = createColumns({ keyring, clock });
   const accounts = createAccounts({ database, columns });
   const d = { clock, columns, config, database, keyring, log: quiet };
@@ -74,38 +76,38 @@ async function stand() {
   };
 }
 
-test("with one key of each kind there is nothing to do", async () => {
-  const one = await stand();
+test("with one key per purpose nothing is re-encrypted", async () => {
+  const one = await setUp();
   await one.rotate("data");
   await one.rotate("index");
   await one.account(10);
   const before = await one.row(10);
-  assert.equal(await sealAgain(one), 0);
+  assert.equal(await reencrypt(one), 0);
   assert.deepEqual(await one.row(10), before);
   assert.deepEqual(await one.retired(), []);
 });
 
-test("a successor that waits for its time changes nothing", async () => {
-  const one = await stand();
+test("a successor key that is not active yet changes nothing", async () => {
+  const one = await setUp();
   await one.rotate("data");
   await one.rotate("index");
   await one.account(10);
   const before = await one.row(10);
   await one.rotate("data", 3_600_000);
   await one.rotate("index", 3_600_000);
-  assert.equal(await sealAgain(one), 0);
+  assert.equal(await reencrypt(one), 0);
   assert.deepEqual(await one.row(10), before);
 });
 
-test("all rows are sealed anew, a bounded step at a time, then the old keys are retired", async () => {
-  const one = await stand();
+test("all rows are re-encrypted in bounded steps, then the old keys are retired", async () => {
+  const one = await setUp();
   const oldData = await one.rotate("data");
   const oldIndex = await one.rotate("index");
   for (let userId = 10; userId < 17; userId++) await one.account(userId);
   const newData = await one.rotate("data");
   const newIndex = await one.rotate("index");
   const steps: number[] = [];
-  do steps.push(await sealAgain(one));
+  do steps.push(await reencrypt(one));
   while (steps.at(-1) !== 0);
   assert.deepEqual(steps, [3, 3, 1, 0]);
 
@@ -126,12 +128,12 @@ test("all rows are sealed anew, a bounded step at a time, then the old keys are 
   }
   assert.deepEqual(await one.retired(), [], "another instance may still use the old ones");
   one.settle();
-  assert.equal(await sealAgain(one), 0);
+  assert.equal(await reencrypt(one), 0);
   assert.deepEqual((await one.retired()).sort(), [oldData.keyId, oldIndex.keyId].sort());
 });
 
-test("a change that comes in between is not overwritten", async () => {
-  const one = await stand();
+test("a concurrent change is not overwritten", async () => {
+  const one = await setUp();
   await one.rotate("data");
   await one.rotate("index");
   await one.account(10);
@@ -140,7 +142,7 @@ test("a change that comes in between is not overwritten", async () => {
   const database = one.database.$extends({
     query: {
       account: {
-        // Another device is quicker than the update, and slower than the reading before it.
+        // Another device wins the race: it writes after the read and before the update.
         async updateMany({ args, query }) {
           await pool.query("UPDATE auth.account SET location = $1 WHERE user_id = 10", [changed]);
           return query(args);
@@ -148,23 +150,23 @@ test("a change that comes in between is not overwritten", async () => {
       },
     },
   });
-  await sealAgain({ ...one, database: database as never });
+  await reencrypt({ ...one, database: database as never });
   const { location } = await one.row(10);
   assert.deepEqual(location, changed);
-  assert.equal(await sealAgain(one), 1, "the rest of the row comes with the next step");
-  assert.equal(await sealAgain(one), 0);
+  assert.equal(await reencrypt(one), 1, "the rest of the row comes with the next step");
+  assert.equal(await reencrypt(one), 0);
   assert.deepEqual((await one.row(10)).location, changed);
 });
 
-test("instances that do it at the same time do not get in each other's way", async () => {
-  const one = await stand();
+test("concurrent re-encryption by several instances does no harm", async () => {
+  const one = await setUp();
   await one.rotate("data");
   await one.rotate("index");
   for (let userId = 10; userId < 16; userId++) await one.account(userId);
   await one.rotate("data");
   await one.rotate("index");
   const all = async () => {
-    while ((await sealAgain(one)) > 0);
+    while ((await reencrypt(one)) > 0);
   };
   await Promise.all([all(), all(), all()]);
   for (let userId = 10; userId < 16; userId++) {
@@ -174,41 +176,41 @@ test("instances that do it at the same time do not get in each other's way", asy
   }
 });
 
-test("a row that does not open keeps its key from being retired, and stops no other row", async () => {
-  const one = await stand();
+test("a row that fails to decrypt keeps its key from retiring but does not block other rows", async () => {
+  const one = await setUp();
   await one.rotate("data");
   await one.rotate("index");
   await one.account(10);
   await one.account(11);
-  // A value that somebody moved here from another row.
+  // A value that was copied here from another row.
   const data = { location: one.seal("location", 99, "elsewhere") };
   await one.database.account.update({ where: { userId: 10n }, data });
   await one.rotate("data");
-  assert.equal(await sealAgain(one), 2);
-  assert.equal(await sealAgain(one), 1);
+  assert.equal(await reencrypt(one), 2);
+  assert.equal(await reencrypt(one), 1);
   one.settle();
-  assert.equal(await sealAgain(one), 1);
+  assert.equal(await reencrypt(one), 1);
   assert.deepEqual(await one.retired(), []);
   assert.ok(one.columns.isCurrent((await one.row(11)).location!));
 });
 
-test("many rows that do not open stop no other row either", async () => {
-  const one = await stand();
+test("a whole batch of rows that fail to decrypt does not block other rows", async () => {
+  const one = await setUp();
   await one.rotate("data");
   await one.rotate("index");
   for (let userId = 10; userId < 18; userId += 1) {
     await one.account(userId);
-    // More than a step takes, all in front.
+    // More rows than one batch, all in front of the good row.
     const data = { location: one.seal("location", 99, "elsewhere") };
     if (userId < 17) await one.database.account.update({ where: { userId }, data });
   }
   await one.rotate("data");
-  await sealAgain(one);
+  await reencrypt(one);
   assert.ok(one.columns.isCurrent((await one.row(17)).location!));
 });
 
-test("an index key waits for the codes whose numbers are found by it", async () => {
-  const one = await stand();
+test("an index key is not retired while SMS codes use it", async () => {
+  const one = await setUp();
   await one.rotate("data");
   const old = await one.rotate("index");
   const at = new Date(one.clock.now());
@@ -223,20 +225,20 @@ test("an index key waits for the codes whose numbers are found by it", async () 
   await database.smsCode.create({ data: code });
   await one.rotate("index");
   one.settle();
-  await sealAgain(one);
+  await reencrypt(one);
   assert.deepEqual(await one.retired(), []);
   await database.smsCode.deleteMany();
-  await sealAgain(one);
+  await reencrypt(one);
   assert.deepEqual(await one.retired(), [old.keyId]);
 });
 
-test("what is null stays null", async () => {
-  const one = await stand();
+test("null columns stay null", async () => {
+  const one = await setUp();
   await one.rotate("data");
   await one.rotate("index");
   await one.accounts.create({ userId: 10n, userName: "bare", displayName: "x" });
   await one.rotate("data");
   await one.rotate("index");
-  assert.equal(await sealAgain(one), 0);
+  assert.equal(await reencrypt(one), 0);
   assert.equal((await one.row(10)).phone, null);
 });

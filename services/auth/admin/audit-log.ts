@@ -1,19 +1,21 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditEntrySchema } from "#gen/lucky/admin/v1/admin_pb.js";
-import type { Audit } from "#gen/prisma/client.ts";
-import type { AuthDependencies } from "../dependencies.ts";
-import { idOfPageToken, pageTokenOf } from "./admin-pages.ts";
+import type { Audit, Database } from "../database.ts";
+import { idOfPageToken, pageTokenOf } from "./page-tokens.ts";
 
-const PAGE = 50;
+/** Entries in one page when the request names no size. */
+const DEFAULT_PAGE_SIZE = 50;
 
-/** Shows what was done. */
-export function createAdminAudit({
+/** Lists the audit log, newest entry first. */
+export function createAuditLog({
   database,
-}: Pick<AuthDependencies, "database">): Pick<ServiceImpl<typeof AdminService>, "listAudit"> {
+}: {
+  database: Database;
+}): Pick<ServiceImpl<typeof AdminService>, "listAudit"> {
   return {
     async listAudit({ userId, actorId, pageSize, pageToken }) {
-      const size = pageSize || PAGE;
+      const size = pageSize || DEFAULT_PAGE_SIZE;
       const before = idOfPageToken(pageToken);
       const rows = await database.audit.findMany({
         where: {
