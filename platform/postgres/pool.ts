@@ -1,6 +1,9 @@
 import pg from "pg";
 import type { Log } from "#platform/log.ts";
 
+export type Pool = pg.Pool;
+export type PoolClient = pg.PoolClient;
+
 export interface PoolOptions {
   /** postgresql://user:password@host:port/database */
   url: string;

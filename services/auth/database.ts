@@ -14,3 +14,6 @@ export function openDatabase(pool: pg.Pool): Database {
     transactionOptions: { maxWait: 10_000, timeout: 15_000 },
   });
 }
+
+export type { Account, Login, QrLogin, RefreshToken } from "#gen/prisma/client.ts";
+export { Prisma } from "#gen/prisma/client.ts";

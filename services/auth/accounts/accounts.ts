@@ -1,9 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type User, UserSchema } from "#gen/lucky/user/v1/user_pb.js";
-import { type Account, Prisma } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
-import type { Database, Transaction } from "../database.ts";
+import { type Account, type Database, Prisma, type Transaction } from "../database.ts";
 import type { Columns } from "../keys/columns.ts";
 import { nameKey, requireVisible, shapesOf } from "./names.ts";
 

@@ -1,7 +1,6 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
-import type { Transaction } from "../database.ts";
+import type { Account, Transaction } from "../database.ts";
 import type { Columns } from "../keys/columns.ts";
 
 /** How a number lies in the row of an account. */

@@ -6,7 +6,7 @@ import {
   ProfileSchema,
   WhoMayAddMe,
 } from "#gen/lucky/user/v1/user_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
+import type { Account } from "../database.ts";
 import type { Columns } from "../keys/columns.ts";
 import { userOfAccount } from "./accounts.ts";
 import { birthdayOf } from "./birthday.ts";

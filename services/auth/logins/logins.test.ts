@@ -3,13 +3,12 @@ import { after, test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { DeviceClass, DeviceSchema } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { defaultsOf } from "#platform/config/config.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { quiet, startTestPostgres } from "../../../test/postgres.ts";
 import { refused, startTestAuth, type TestAuth, testKey } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
-import { type Database, openDatabase } from "../database.ts";
+import { type Account, type Database, openDatabase } from "../database.ts";
 import { createLogins, type LoginMethod } from "./logins.ts";
 
 const { url, pool } = await startTestPostgres({ after });

@@ -1,12 +1,11 @@
 import { randomUUID } from "node:crypto";
 import type { Device } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Account, Login, Prisma, RefreshToken } from "#gen/prisma/client.ts";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import type { AuthConfig } from "../config.ts";
-import type { Database, Transaction } from "../database.ts";
+import type { Account, Database, Login, Prisma, RefreshToken, Transaction } from "../database.ts";
 import type { LoginNews, Revocation } from "./login-news.ts";
 import { hashRefreshToken, makeRefreshToken } from "./tokens.ts";
 

@@ -1,7 +1,7 @@
-import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
+import type { Pool } from "#platform/postgres/pool.ts";
 import type { Revocation } from "./login-news.ts";
 
 /**
@@ -65,7 +65,7 @@ export function createRevocationPages({
   pool,
   clock,
 }: {
-  pool: Pick<pg.Pool, "query">;
+  pool: Pick<Pool, "query">;
   clock: Clock;
 }): RevocationPages {
   return {

@@ -1,7 +1,6 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
-import type { Account, Prisma } from "#gen/prisma/client.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import {
@@ -10,7 +9,7 @@ import {
   requireOtherAdmin,
 } from "../accounts/account-states.ts";
 import { accountGone, accountOf, requireProof, requireSamePassword } from "../credentials/proof.ts";
-import type { Transaction } from "../database.ts";
+import type { Account, Prisma, Transaction } from "../database.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 
 /** Deletes accounts at the wish of their users. */

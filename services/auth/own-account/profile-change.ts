@@ -1,10 +1,10 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type UpdateProfileRequest, WhoMayAddMe } from "#gen/lucky/user/v1/user_pb.js";
-import type { Account, Prisma } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
 import { requirePrintable } from "#platform/printable.ts";
 import { birthdayText } from "../accounts/birthday.ts";
 import { placeOf, type SealedColumn } from "../accounts/shown-profile.ts";
+import type { Account, Prisma } from "../database.ts";
 import type { Columns } from "../keys/columns.ts";
 import { displayNameOf } from "../registration/registration.ts";
 

@@ -1,10 +1,10 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { UserService } from "#gen/lucky/user/v1/user_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { myProfileOf, profileOf } from "../accounts/shown-profile.ts";
+import type { Account } from "../database.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 import { profileChange } from "./profile-change.ts";
 

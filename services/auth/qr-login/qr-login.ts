@@ -11,12 +11,12 @@ import {
 } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
 import { type UserCaller, userOf } from "#platform/identity/caller.ts";
 import { requirePrintable } from "#platform/printable.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { userOfAccount } from "../accounts/accounts.ts";
+import type { Account } from "../database.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 import { coarseAddress } from "../logins/coarse-address.ts";
 import { drawQrCode, hashOf, isHashOf, makeQrLogin } from "./qr-codes.ts";

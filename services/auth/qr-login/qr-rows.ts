@@ -1,8 +1,7 @@
 import type { Device } from "#gen/lucky/auth/v1/auth_pb.js";
-import { Prisma, type QrLogin } from "#gen/prisma/client.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { UserCaller } from "#platform/identity/caller.ts";
-import type { Database } from "../database.ts";
+import { type Database, Prisma, type QrLogin } from "../database.ts";
 
 /** A QR login as it lies in the database: its state is a QrState. */
 export type QrLoginRow = QrLogin;
