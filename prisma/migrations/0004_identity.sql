@@ -1,7 +1,7 @@
 -- Up Migration
 
 -- Accounts: states, roles, phone, profile. What is personal (phone, birthday, location, answer) is
--- sealed: data key's id, nonce, ciphertext, tag of AES-256-GCM; see services/auth/keys/columns.ts.
+-- sealed: data key's id, nonce, ciphertext, tag of AES-256-GCM; see services/auth/keys/column-encryption.ts.
 ALTER TABLE auth.account DROP CONSTRAINT account_role_check;
 ALTER TABLE auth.account
   ADD CONSTRAINT account_role_check CHECK (role IN ('user', 'bot', 'operator', 'admin')),

@@ -12,7 +12,7 @@ import type { Notices } from "./credentials/notices.ts";
 import type { Passwords } from "./credentials/passwords.ts";
 import type { SmsCodes } from "./credentials/sms-codes.ts";
 import type { Database } from "./database.ts";
-import type { Columns } from "./keys/columns.ts";
+import type { ColumnEncryption } from "./keys/column-encryption.ts";
 import type { Keyring } from "./keys/keyring.ts";
 import type { DevicePolicy } from "./logins/device-policy.ts";
 import type { Issuer } from "./logins/issuer.ts";
@@ -32,7 +32,7 @@ export interface AuthDependencies {
   passwords: Passwords;
   nonces: Nonces;
   keyring: Keyring;
-  columns: Columns;
+  columns: ColumnEncryption;
   smsCodes: SmsCodes;
   guard: Guard;
   audit: Audit;

@@ -31,16 +31,16 @@ import { openDatabase } from "./database.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { createDevice } from "./device.ts";
 import { createCodes } from "./keys/codes.ts";
-import { createColumns } from "./keys/columns.ts";
+import { createColumnEncryption } from "./keys/column-encryption.ts";
+import { createKeyEncryption } from "./keys/key-encryption.ts";
 import { createKeyring } from "./keys/keyring.ts";
-import { createSealing } from "./keys/sealing.ts";
 import { createDevicePolicy } from "./logins/device-policy.ts";
 import { createIssuer } from "./logins/issuer.ts";
-import { createLoginNews } from "./logins/login-news.ts";
 import { createLogins } from "./logins/logins.ts";
+import { createRevocationNotifier } from "./logins/revocation-notifier.ts";
 import { createRevocationPages } from "./logins/revocation-pages.ts";
 import { createAccessTokens } from "./logins/tokens.ts";
-import { tidyQrLogins } from "./qr-login/qr-tidy.ts";
+import { cleanUpQrLogins } from "./qr-login/qr-cleanup.ts";
 import { createSession } from "./session.ts";
 import { createUser } from "./user.ts";
 
@@ -72,16 +72,16 @@ const TIDY_MS = 3_600_000;
  */
 export async function startAuth(given: AuthServiceDependencies): Promise<RunningService> {
   const { config, log, metrics, clock, ids, bus, registry, limiter } = given;
-  const sealing = createSealing(config.keyEncryptionKey, config.keyEncryptionKeyBefore);
+  const keyEncryption = createKeyEncryption(config.keyEncryptionKey, config.keyEncryptionKeyBefore);
   const sms = given.sms ?? createSmsSender(given);
   const database = openDatabase(given.pool);
-  const keyring = await createKeyring({ config, database, sealing, clock });
+  const keyring = await createKeyring({ config, database, keyEncryption, clock });
 
-  const columns = createColumns({ keyring, clock });
+  const columns = createColumnEncryption({ keyring, clock });
   const codes = createCodes({ keyring, clock });
   const nonces = createNonces({ config, database, keyring, clock });
-  const news = createLoginNews({ bus, registry, log });
-  const logins = createLogins({ config, database, clock, log, news });
+  const notifier = createRevocationNotifier({ bus, registry, log });
+  const logins = createLogins({ config, database, clock, log, notifier });
   const accessTokens = await createAccessTokens({ config, keyring, clock });
   const devicePolicy = createDevicePolicy({ config, database });
   const d: AuthDependencies = {
@@ -120,11 +120,11 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
   await appointFirstAdmin(d);
 
   const chores: Chore[] = [
-    { name: "logins", everyMs: TIDY_MS, run: () => logins.tidy() },
+    { name: "logins", everyMs: TIDY_MS, run: () => logins.cleanUp() },
     { name: "nonces", everyMs: TIDY_MS, run: () => nonces.tidy() },
     { name: "sms_codes", everyMs: TIDY_MS, run: () => d.smsCodes.tidy() },
-    { name: "qr_logins", everyMs: TIDY_MS, run: () => tidyQrLogins(d) },
-    { name: "keys", everyMs: config.keyRefreshSeconds * 1_000, run: () => keyring.turn() },
+    { name: "qr_logins", everyMs: TIDY_MS, run: () => cleanUpQrLogins(d) },
+    { name: "keys", everyMs: config.keyRefreshSeconds * 1_000, run: () => keyring.rotate() },
     { name: "seal_again", everyMs: config.sealAgainPauseMs, run: () => sealAgain(d) },
   ];
   const doing = runChores(chores, { clock, log });

@@ -22,7 +22,7 @@ export function createSession(
     },
     async listRevocations({ cursor, pageToken }) {
       const page = await revocationPages.since(Number(cursor), pageToken);
-      await keyring.compare(page.keyIds);
+      await keyring.reloadIfStale(page.keyIds);
       return {
         revocations: page.revocations.map(({ loginId, accessExpiresAtMs }) => ({
           loginId,

@@ -3,14 +3,14 @@ import { fail } from "#platform/errors.ts";
 import type { Account, Transaction } from "../database.ts";
 
 /** Of the advisory lock under which roles and states change. */
-const LOCK = 4_108_311_972n;
+const ROLES_LOCK_ID = 4_108_311_972n;
 
 /**
  * Until the transaction ends, nobody else changes a role or a state: what is decided on who is
  * administrator stays true. Such changes are rare, so they come one after the other.
  */
 export async function lockRolesAndStates(tx: Transaction): Promise<void> {
-  await tx.$executeRaw`SELECT pg_advisory_xact_lock(${LOCK})`;
+  await tx.$executeRaw`SELECT pg_advisory_xact_lock(${ROLES_LOCK_ID})`;
 }
 
 /** An account that is not deleted, locked for a change. Throws USER_NOT_FOUND. */

@@ -5,7 +5,7 @@ import { HandClock } from "../../../test/clock.ts";
 import { startTestPostgres } from "../../../test/postgres.ts";
 import { refused } from "../auth.suite.ts";
 import { type Database, openDatabase } from "../database.ts";
-import { createColumns } from "../keys/columns.ts";
+import { createColumnEncryption } from "../keys/column-encryption.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { createAccounts } from "./accounts.ts";
 
@@ -14,8 +14,14 @@ const database = openDatabase(pool);
 after(() => database.$disconnect());
 const keys = { access: [], password: [], code: [], data: [], index: [] };
 const rest = async () => {};
-const keyring: Keyring = { keys, onChange() {}, turn: rest, look: rest, compare: rest };
-const columns = createColumns({ keyring, clock: new HandClock() });
+const keyring: Keyring = {
+  keys,
+  onChange() {},
+  rotate: rest,
+  reloadIfChanged: rest,
+  reloadIfStale: rest,
+};
+const columns = createColumnEncryption({ keyring, clock: new HandClock() });
 
 const accountOf = (userId: bigint, userName: string) => ({
   userId,

@@ -3,7 +3,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type User, UserSchema } from "#gen/lucky/user/v1/user_pb.js";
 import { fail } from "#platform/errors.ts";
 import { type Account, type Database, Prisma, type Transaction } from "../database.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { nameKey, requireVisible, shapesOf } from "./names.ts";
 
 /** What an account begins with; the rest is as the table says. */
@@ -35,7 +35,7 @@ export function createAccounts({
   columns,
 }: {
   database: Database;
-  columns: Columns;
+  columns: ColumnEncryption;
 }): Accounts {
   async function insert(tx: Transaction, account: NewAccount): Promise<Account> {
     requireVisible(account.userName);
@@ -54,7 +54,7 @@ export function createAccounts({
       await tx.nameShape.createMany({ data: shapes.map((shape) => ({ shape, userId })) });
       return made;
     } catch (error) {
-      throw refusalOf(error) ?? error;
+      throw uniqueViolationOf(error) ?? error;
     }
   }
   const ids = (userIds: readonly string[]) => [...new Set(userIds)].map(BigInt);
@@ -73,7 +73,7 @@ export function createAccounts({
       return (await database.account.findUnique({ where })) ?? undefined;
     },
     async byPhone(phone) {
-      const phoneIndex = { in: columns.indexes(phone, "account.phone") };
+      const phoneIndex = { in: columns.blindIndexes(phone, "account.phone") };
       return (await database.account.findFirst({ where: { phoneIndex } })) ?? undefined;
     },
     async byIds(userIds) {
@@ -91,7 +91,7 @@ export function createAccounts({
 }
 
 /** What a violated uniqueness means: who was quicker has the name, its look or the number. */
-function refusalOf(cause: unknown): Error | undefined {
+function uniqueViolationOf(cause: unknown): Error | undefined {
   const known = cause instanceof Prisma.PrismaClientKnownRequestError;
   if (!known || cause.code !== UNIQUE_VIOLATION) return undefined;
   const told = JSON.stringify(cause.meta ?? {});

@@ -3,7 +3,7 @@ import type { Clock } from "#platform/clock.ts";
 import type { Transaction } from "../database.ts";
 
 /** One thing that was done, without personal data. Ids are decimal strings. */
-export interface Audited {
+export interface AuditEntry {
   /** Who did it; "0" for the configuration. */
   actorId: string;
   action: AuditAction;
@@ -20,7 +20,7 @@ export interface Audited {
 /** Keeps what operators and administrators did. */
 export interface Audit {
   /** In the transaction of the change: neither is there without the other. */
-  write(tx: Transaction, audited: Audited): Promise<void>;
+  write(tx: Transaction, audited: AuditEntry): Promise<void>;
 }
 
 export function createAudit({ clock }: { clock: Clock }): Audit {

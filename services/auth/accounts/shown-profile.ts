@@ -7,15 +7,15 @@ import {
   WhoMayAddMe,
 } from "#gen/lucky/user/v1/user_pb.js";
 import type { Account } from "../database.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { userOfAccount } from "./accounts.ts";
 import { birthdayOf } from "./birthday.ts";
 
 /** The columns of an account that are sealed under a data key. */
-export const SEALED_COLUMNS = ["phone", "birthday", "location", "addAnswer"] as const;
-export type SealedColumn = (typeof SEALED_COLUMNS)[number];
+export const ENCRYPTED_COLUMNS = ["phone", "birthday", "location", "addAnswer"] as const;
+export type EncryptedColumn = (typeof ENCRYPTED_COLUMNS)[number];
 
-const columnNames: Record<SealedColumn, string> = {
+const columnNames: Record<EncryptedColumn, string> = {
   phone: "account.phone",
   birthday: "account.birthday",
   location: "account.location",
@@ -23,13 +23,13 @@ const columnNames: Record<SealedColumn, string> = {
 };
 
 /** Where a sealed value of an account lies. */
-export const placeOf = (column: SealedColumn, userId: bigint) => ({
+export const cellOf = (column: EncryptedColumn, userId: bigint) => ({
   column: columnNames[column],
   row: String(userId),
 });
 
 /** What anybody may see of an account: what is not to be shown is not even opened. */
-export function profileOf(account: Account, columns: Columns): Profile {
+export function profileOf(account: Account, columns: ColumnEncryption): Profile {
   const user = userOfAccount(account);
   if (account.state === "deleted") return create(ProfileSchema, { user });
   const opened = opener(account, columns);
@@ -47,7 +47,7 @@ export function profileOf(account: Account, columns: Columns): Profile {
 }
 
 /** What the account's own user sees: everything but the password. */
-export function myProfileOf(account: Account, columns: Columns): MyProfile {
+export function myProfileOf(account: Account, columns: ColumnEncryption): MyProfile {
   const { searchableByName, searchableByPhone, showBirthday, showLocation } = account;
   const opened = opener(account, columns);
   const shown = profileOf({ ...account, showBirthday: true, showLocation: true }, columns);
@@ -64,9 +64,9 @@ export function myProfileOf(account: Account, columns: Columns): MyProfile {
 }
 
 /** Opens the account's sealed values; empty for none. */
-function opener(account: Account, columns: Columns): (column: SealedColumn) => string {
+function opener(account: Account, columns: ColumnEncryption): (column: EncryptedColumn) => string {
   return (column) => {
     const sealed = account[column];
-    return sealed === null ? "" : columns.open(sealed, placeOf(column, account.userId));
+    return sealed === null ? "" : columns.decrypt(sealed, cellOf(column, account.userId));
   };
 }

@@ -68,7 +68,7 @@ export function createAdminAccounts({
 
   function maskedPhoneOf({ phone, userId }: AccountRow): string {
     if (!phone) return "";
-    return maskPhone(columns.open(phone, { column: "account.phone", row: String(userId) }));
+    return maskPhone(columns.decrypt(phone, { column: "account.phone", row: String(userId) }));
   }
 
   return {

@@ -10,7 +10,7 @@ import { accountForChange, lockRolesAndStates } from "../accounts/account-states
 import type { Transaction } from "../database.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 import { coarseAddress } from "../logins/coarse-address.ts";
-import type { Revocation } from "../logins/login-news.ts";
+import type { Revocation } from "../logins/revocation-notifier.ts";
 
 /** A change that somebody makes, as the audit keeps it. */
 export interface Act {
@@ -92,7 +92,7 @@ export function createChanges({
         if (done) await write(tx, userId, done.detail);
         return done;
       });
-      if (done?.ended) logins.tell(done.ended);
+      if (done?.ended) logins.notifyRevoked(done.ended);
     },
     async ofSystem(act, work) {
       const { actorId, write } = writing(act);

@@ -37,5 +37,5 @@ export async function appointFirstAdmin({
   });
   if (!ended) return;
   log.info({ event: "first_admin_appointed", userId });
-  logins.tell(ended);
+  logins.notifyRevoked(ended);
 }

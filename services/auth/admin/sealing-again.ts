@@ -1,5 +1,5 @@
 import type { Account, Prisma } from "#gen/prisma/client.ts";
-import { placeOf, SEALED_COLUMNS } from "../accounts/shown-profile.ts";
+import { cellOf, ENCRYPTED_COLUMNS } from "../accounts/shown-profile.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 import { activeKey, KEY_ID_BYTES, keyIdBytes, type SecretKey } from "../keys/keys.ts";
 
@@ -96,12 +96,12 @@ async function sealRow(
   const before: Prisma.AccountWhereInput = {};
   const after: Prisma.AccountUpdateManyMutationInput = {};
   try {
-    for (const column of SEALED_COLUMNS) {
+    for (const column of ENCRYPTED_COLUMNS) {
       const sealed = account[column];
       if (sealed === null || columns.isCurrent(sealed)) continue;
-      const place = placeOf(column, userId);
+      const place = cellOf(column, userId);
       before[column] = sealed;
-      after[column] = columns.seal(columns.open(sealed, place), place);
+      after[column] = columns.encrypt(columns.decrypt(sealed, place), place);
     }
     if (
       phone &&
@@ -109,8 +109,8 @@ async function sealRow(
       !keyIdBytes(index.keyId).equals(phoneIndex.subarray(0, KEY_ID_BYTES))
     ) {
       before.phone = phone;
-      after.phoneIndex = columns.index(
-        columns.open(phone, placeOf("phone", userId)),
+      after.phoneIndex = columns.blindIndex(
+        columns.decrypt(phone, cellOf("phone", userId)),
         "account.phone",
       );
     }

@@ -9,9 +9,9 @@ import { refused, startTestAuth, testKey } from "../auth.suite.ts";
 import { type AuthConfig, authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
 import { createAccessTokens } from "../logins/tokens.ts";
+import { createKeyEncryption } from "./key-encryption.ts";
 import { createKeyring } from "./keyring.ts";
 import { activeKey } from "./keys.ts";
-import { createSealing } from "./sealing.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 beforeEach(() => pool.query("DELETE FROM auth.key"));
@@ -26,7 +26,12 @@ function keyringOf(
   { key = testKey, before = "", over = {}, database: given = database } = {},
 ) {
   const config: AuthConfig = { ...defaultsOf(authConfig), passwordKeyBits: 2_048, ...over };
-  return createKeyring({ config, database: given, sealing: createSealing(key, before), clock });
+  return createKeyring({
+    config,
+    database: given,
+    keyEncryption: createKeyEncryption(key, before),
+    clock,
+  });
 }
 
 const kidOf = (token: string): string =>
@@ -44,8 +49,8 @@ test("a new key is published before it signs; the old one stays until its tokens
   const old = await signer();
 
   clock.advance(90 * DAY);
-  await Promise.all([one.turn(), two.turn()]);
-  await one.turn();
+  await Promise.all([one.rotate(), two.rotate()]);
+  await one.rotate();
   assert.equal(published().length, 2);
   assert.deepEqual(
     one.keys.access.map(({ keyId }) => keyId),
@@ -58,10 +63,10 @@ test("a new key is published before it signs; the old one stays until its tokens
   assert.ok(published().includes(fresh));
 
   clock.advance(900_000);
-  await one.turn();
+  await one.rotate();
   assert.deepEqual(published(), [fresh, old]);
   clock.advance(60_000);
-  await one.turn();
+  await one.rotate();
   assert.deepEqual(published(), [fresh]);
 });
 
@@ -75,9 +80,9 @@ test("tokens and passwords go on over a rotation, on an instance that made none 
   clock.advance(DAY - HOUR - 60_000);
   const late = (await one.auth.refresh({ refreshToken: tokens.refreshToken })).tokens!;
   clock.advance(HOUR + 60_000);
-  await rotating.turn();
+  await rotating.rotate();
   clock.advance(HOUR);
-  await rotating.turn();
+  await rotating.rotate();
   const kid = activeKey(rotating.keys.access, clock.now()).keyId;
   assert.notEqual(kidOf(late.accessToken), kid);
   const second = await startTestAuth({ url, t, clock, config });
@@ -115,13 +120,13 @@ test("while the database cannot be reached the keys stay as they were", async ()
   const heard: string[] = [];
   keyring.onChange(() => void heard.push("changed"));
   await pool.query("ALTER TABLE auth.key RENAME TO key_away");
-  await assert.rejects(keyring.turn());
+  await assert.rejects(keyring.rotate());
   await pool.query("ALTER TABLE auth.key_away RENAME TO key");
   assert.equal(keyring.keys, before);
-  await keyring.turn();
+  await keyring.rotate();
   assert.deepEqual(heard, []);
   clock.advance(90 * DAY);
-  await keyring.turn();
+  await keyring.rotate();
   assert.deepEqual(heard, ["changed"]);
 });
 
@@ -135,10 +140,10 @@ test("a key that is deleted by hand is gone at the next look, everywhere, and ha
   const clock = new HandClock();
   const [one, two] = [await keyringOf(clock), await keyringOf(clock)];
   const before = activeKey(one.keys.access, clock.now()).keyId;
-  await one.look();
+  await one.reloadIfChanged();
   assert.equal(activeKey(one.keys.access, clock.now()).keyId, before);
   await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
-  await Promise.all([one.look(), two.look(), one.look()]);
+  await Promise.all([one.reloadIfChanged(), two.reloadIfChanged(), one.reloadIfChanged()]);
   const ids = [one, two].map(({ keys }) => keys.access.map(({ keyId }) => keyId));
   assert.equal(ids[0]!.length, 1);
   assert.notEqual(ids[0]![0], before);
@@ -152,13 +157,13 @@ test("who has read the ids of the stored keys need not look: the keys are read w
   const heard: string[] = [];
   ring.onChange(() => void heard.push("changed"));
   const before = idsOf(ring);
-  await ring.compare(before.toReversed());
+  await ring.reloadIfStale(before.toReversed());
   assert.deepEqual(heard, []);
   await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
-  await ring.compare(before);
+  await ring.reloadIfStale(before);
   assert.deepEqual(heard, []);
   const { rows } = await pool.query("SELECT key_id FROM auth.key");
-  await ring.compare(rows.map(({ key_id }) => key_id));
+  await ring.reloadIfStale(rows.map(({ key_id }) => key_id));
   assert.deepEqual(heard, ["changed"]);
   assert.notDeepEqual(idsOf(ring), before);
 });
@@ -184,7 +189,7 @@ test("of questions that overlap only one reads the keys at a time", async () => 
   });
   const ring = await keyringOf(clock, { database: counted as unknown as typeof database });
   most = 0;
-  await Promise.all(Array.from({ length: 5 }, () => ring.compare(["another"])));
+  await Promise.all(Array.from({ length: 5 }, () => ring.reloadIfStale(["another"])));
   assert.equal(most, 1);
 });
 

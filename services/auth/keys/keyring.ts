@@ -1,8 +1,8 @@
 import type { Clock } from "#platform/clock.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Database } from "../database.ts";
+import type { KeyEncryption } from "./key-encryption.ts";
 import { type Keys, loadKeys } from "./keys.ts";
-import type { Sealing } from "./sealing.ts";
 
 /** The shared keys as they are now. */
 export interface Keyring {
@@ -14,22 +14,22 @@ export interface Keyring {
    * Reads the keys anew, and gives those that are due their successors. Rejects when the database
    * cannot be reached; then the keys stay as they were.
    */
-  turn(): Promise<void>;
+  rotate(): Promise<void>;
   /**
    * Turns when a key was added or taken away elsewhere: by another instance, or by an operator who
    * withdrew it. Costs one look at the keys' ids; who calls meanwhile waits for the same one. Rejects
    * as `turn` does.
    */
-  look(): Promise<void>;
+  reloadIfChanged(): Promise<void>;
   /** The same, for one who has just read the ids of all stored keys. */
-  compare(storedIds: readonly string[]): Promise<void>;
+  reloadIfStale(storedIds: readonly string[]): Promise<void>;
 }
 
 /** Loads the keys, making those that are missing. Throws as `loadKeys` does. */
 export async function createKeyring(options: {
   config: AuthConfig;
   database: Database;
-  sealing: Sealing;
+  keyEncryption: KeyEncryption;
   clock: Clock;
 }): Promise<Keyring> {
   const listeners: (() => void | Promise<void>)[] = [];
@@ -70,14 +70,14 @@ export async function createKeyring(options: {
       return keys;
     },
     onChange: (listener) => void listeners.push(listener),
-    turn,
-    look() {
+    rotate: turn,
+    reloadIfChanged() {
       looking ??= look().finally(() => {
         looking = undefined;
       });
       return looking;
     },
-    compare,
+    reloadIfStale: compare,
   };
 }
 

@@ -7,7 +7,7 @@ import { after, beforeEach, test } from "node:test";
 import { HandClock } from "../../../test/clock.ts";
 import { startTestPostgres } from "../../../test/postgres.ts";
 import { GOOD_PASSWORD, startTestAuth, testKey } from "../auth.suite.ts";
-import { createSealing, loadOrCreateKey } from "./sealing.ts";
+import { createKeyEncryption, loadOrCreateKey } from "./key-encryption.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 beforeEach(() => pool.query("DELETE FROM auth.key"));
@@ -70,13 +70,13 @@ test("private keys are not in the database as they are, public ones are", async 
 });
 
 test("what is sealed opens with the same key and the same words alone", () => {
-  const sealing = createSealing(testKey);
-  const sealed = sealing.seal(Buffer.from("secret"), "a");
-  assert.equal(sealing.open(sealed, "a").toString(), "secret");
-  assert.throws(() => sealing.open(sealed, "b"));
-  assert.throws(() => createSealing(randomBytes(32).toString("base64")).open(sealed, "a"));
-  assert.throws(() => sealing.open(sealed.subarray(0, 20), "a"));
-  assert.notDeepEqual(sealing.seal(Buffer.from("secret"), "a"), sealed);
+  const keyEncryption = createKeyEncryption(testKey);
+  const sealed = keyEncryption.encrypt(Buffer.from("secret"), "a");
+  assert.equal(keyEncryption.decrypt(sealed, "a").toString(), "secret");
+  assert.throws(() => keyEncryption.decrypt(sealed, "b"));
+  assert.throws(() => createKeyEncryption(randomBytes(32).toString("base64")).decrypt(sealed, "a"));
+  assert.throws(() => keyEncryption.decrypt(sealed.subarray(0, 20), "a"));
+  assert.notDeepEqual(keyEncryption.encrypt(Buffer.from("secret"), "a"), sealed);
 });
 
 test("a kept key is made once, with mode 0600, also by many at once", async (t) => {

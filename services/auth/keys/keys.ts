@@ -10,8 +10,8 @@ import { promisify } from "node:util";
 import type { Clock } from "#platform/clock.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Database, Transaction } from "../database.ts";
-import { type KeyTimes, type Purpose, planKeys } from "./key-plan.ts";
-import type { Sealing } from "./sealing.ts";
+import type { KeyEncryption } from "./key-encryption.ts";
+import { type KeyTimes, type Purpose, scheduleRotation } from "./rotation-schedule.ts";
 
 const generate = promisify(generateKeyPair);
 
@@ -60,15 +60,15 @@ export function activeKey<K extends Times>(keys: readonly K[], nowMs: number): K
 export const keyIdBytes = (keyId: string): Buffer => Buffer.from(keyId.replaceAll("-", ""), "hex");
 export const KEY_ID_BYTES = 16;
 
-const LOCK = 7_265_002;
-const MAKING_MS = 60_000;
+const ROTATION_LOCK_ID = 7_265_002;
+const ROTATION_TIMEOUT_MS = 60_000;
 
-interface Fresh {
+interface KeyMaterial {
   publicKey: Uint8Array<ArrayBuffer> | null;
   secret: Uint8Array;
 }
 
-function pair(keys: { publicKey: KeyObject; privateKey: KeyObject }): Fresh {
+function pair(keys: { publicKey: KeyObject; privateKey: KeyObject }): KeyMaterial {
   return {
     publicKey: new Uint8Array(keys.publicKey.export({ type: "spki", format: "der" })),
     secret: keys.privateKey.export({ type: "pkcs8", format: "der" }),
@@ -76,10 +76,10 @@ function pair(keys: { publicKey: KeyObject; privateKey: KeyObject }): Fresh {
 }
 
 /** Makes the two halves of a fresh key; a symmetric one has no public half. */
-export async function makeKey(
+export async function generateKey(
   purpose: Purpose,
   { passwordKeyBits }: { passwordKeyBits: number },
-): Promise<Fresh> {
+): Promise<KeyMaterial> {
   switch (purpose) {
     case "access":
       return pair(await generate("ed25519"));
@@ -101,54 +101,57 @@ export async function makeKey(
 export async function loadKeys(options: {
   config: AuthConfig;
   database: Database;
-  sealing: Sealing;
+  keyEncryption: KeyEncryption;
   clock: Clock;
 }): Promise<Keys> {
-  const { config, database, sealing, clock } = options;
+  const { config, database, keyEncryption, clock } = options;
   const read = (tx: Transaction) =>
     tx.key.findMany({ orderBy: [{ activeAt: "desc" }, { createdAt: "desc" }] });
 
   const rows = await read(database);
-  if (isSettled(rows)) return open(rows, sealing);
+  if (isSettled(rows)) return open(rows, keyEncryption);
   return database.$transaction(
     async (tx) => {
-      await tx.$executeRaw`SELECT pg_advisory_xact_lock(${LOCK})`;
+      await tx.$executeRaw`SELECT pg_advisory_xact_lock(${ROTATION_LOCK_ID})`;
       await settle(tx, await read(tx));
-      return open(await read(tx), sealing);
+      return open(await read(tx), keyEncryption);
     },
-    { timeout: MAKING_MS, maxWait: MAKING_MS },
+    { timeout: ROTATION_TIMEOUT_MS, maxWait: ROTATION_TIMEOUT_MS },
   );
 
   function isSettled(stored: readonly StoredKey[]): boolean {
-    const { make, remove } = planKeys(stored, config, clock.now());
+    const { create: make, remove } = scheduleRotation(stored, config, clock.now());
     return make.length === 0 && remove.length === 0 && stored.every(isCurrent);
   }
   function isCurrent({ purpose, keyId, privateKey }: StoredKey): boolean {
-    return sealing.isCurrent(privateKey, about(purpose, keyId));
+    return keyEncryption.isCurrent(privateKey, additionalDataOf(purpose, keyId));
   }
   async function settle(tx: Transaction, stored: readonly StoredKey[]): Promise<void> {
-    const { make, remove } = planKeys(stored, config, clock.now());
+    const { create: make, remove } = scheduleRotation(stored, config, clock.now());
     await tx.key.deleteMany({ where: { keyId: { in: [...remove] } } });
     for (const row of stored) {
       if (isCurrent(row)) continue;
       const { keyId, purpose } = row;
-      const privateKey = sealing.seal(openSecret(row, sealing).secret, about(purpose, keyId));
+      const privateKey = keyEncryption.encrypt(
+        openSecret(row, keyEncryption).secret,
+        additionalDataOf(purpose, keyId),
+      );
       await tx.key.updateMany({ where: { keyId }, data: { privateKey } });
     }
     for (const { purpose, activeAt } of make) {
       const keyId = randomUUID();
-      const { publicKey, secret } = await makeKey(purpose, config);
-      const privateKey = sealing.seal(secret, about(purpose, keyId));
+      const { publicKey, secret } = await generateKey(purpose, config);
+      const privateKey = keyEncryption.encrypt(secret, additionalDataOf(purpose, keyId));
       const createdAt = new Date(clock.now());
       await tx.key.create({ data: { keyId, purpose, publicKey, privateKey, createdAt, activeAt } });
     }
   }
 }
 
-function open(rows: readonly StoredKey[], sealing: Sealing): Keys {
+function open(rows: readonly StoredKey[], keyEncryption: KeyEncryption): Keys {
   const of = (purpose: Purpose) => rows.filter((row) => row.purpose === purpose);
-  const pairs = (purpose: Purpose) => of(purpose).map((row) => openPair(row, sealing));
-  const secrets = (purpose: Purpose) => of(purpose).map((row) => openSecret(row, sealing));
+  const pairs = (purpose: Purpose) => of(purpose).map((row) => openPair(row, keyEncryption));
+  const secrets = (purpose: Purpose) => of(purpose).map((row) => openSecret(row, keyEncryption));
   return {
     access: pairs("access"),
     password: pairs("password"),
@@ -159,15 +162,15 @@ function open(rows: readonly StoredKey[], sealing: Sealing): Keys {
 }
 
 /** What the private half of a key is sealed about. */
-export const about = (purpose: string, keyId: string) => `auth.key ${purpose} ${keyId}`;
+export const additionalDataOf = (purpose: string, keyId: string) => `auth.key ${purpose} ${keyId}`;
 
 interface StoredKey extends KeyTimes {
   readonly publicKey: Uint8Array | null;
   readonly privateKey: Uint8Array;
 }
 
-function openPair(row: StoredKey, sealing: Sealing): SharedKey {
-  const { keyId, secret, activeAtMs } = openSecret(row, sealing);
+function openPair(row: StoredKey, keyEncryption: KeyEncryption): SharedKey {
+  const { keyId, secret, activeAtMs } = openSecret(row, keyEncryption);
   const publicKey = Buffer.from(row.publicKey ?? []);
   return {
     keyId,
@@ -177,10 +180,10 @@ function openPair(row: StoredKey, sealing: Sealing): SharedKey {
   };
 }
 
-function openSecret(row: StoredKey, sealing: Sealing): SecretKey {
+function openSecret(row: StoredKey, keyEncryption: KeyEncryption): SecretKey {
   const { keyId, purpose, privateKey, activeAt } = row;
   try {
-    const secret = sealing.open(privateKey, about(purpose, keyId));
+    const secret = keyEncryption.decrypt(privateKey, additionalDataOf(purpose, keyId));
     return { keyId, secret, activeAtMs: activeAt.getTime() };
   } catch (cause) {
     throw new Error(

@@ -12,7 +12,7 @@ import type { LoginMethod, Logins, Opened } from "./logins.ts";
 import type { AccessTokens } from "./tokens.ts";
 
 /** How and from where a device gets in. */
-export interface Entrance {
+export interface LoginRequest {
   device: Device | undefined;
   method: LoginMethod;
   /** Where it comes from; undefined for the same process. */
@@ -26,7 +26,7 @@ export interface Issuer {
    * DEVICE_LIMIT_REACHED when the policy lets no device of the class online, INVALID_ARGUMENT for a
    * device with control characters in its texts, and as Logins.open does.
    */
-  logIn(account: Account, entrance: Entrance): Promise<{ user: User; tokens: Tokens }>;
+  logIn(account: Account, entrance: LoginRequest): Promise<{ user: User; tokens: Tokens }>;
   /** The tokens of a login that was just given a refresh token. */
   tokensOf(opened: Opened): Promise<Tokens>;
 }

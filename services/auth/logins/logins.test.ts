@@ -22,7 +22,7 @@ const revoked = async (one: TestAuth, cursor = 0n) =>
 
 const loginsOn = ({ clock }: TestAuth, database: Database) => {
   const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
-  return createLogins({ config, database, clock, log: quiet, news: { revoked() {} } });
+  return createLogins({ config, database, clock, log: quiet, notifier: { notify() {} } });
 };
 
 test("a refresh gives new tokens of the same login and uses the old one up", async (t) => {
@@ -204,7 +204,7 @@ test("tidying deletes what can never be used again, and only that", async (t) =>
   const liveId = await loginOf(one, live.accessToken);
   one.clock.advance(10 * 86_400_000 + 1);
 
-  await loginsOn(one, openDatabase(pool)).tidy();
+  await loginsOn(one, openDatabase(pool)).cleanUp();
   const sql = "SELECT login_id FROM auth.login WHERE created_at >= '2027-01-01'";
   assert.deepEqual((await pool.query(sql)).rows, [{ login_id: liveId }]);
   const tokens = await pool.query("SELECT 1 FROM auth.refresh_token WHERE login_id = $1", [liveId]);

@@ -6,7 +6,7 @@ import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Account, Database, Login, Prisma, RefreshToken, Transaction } from "../database.ts";
-import type { LoginNews, Revocation } from "./login-news.ts";
+import type { Revocation, RevocationNotifier } from "./revocation-notifier.ts";
 import { hashRefreshToken, makeRefreshToken } from "./tokens.ts";
 
 /** A login that has just been given a refresh token. */
@@ -29,14 +29,14 @@ export type Rotated =
 export type LoginMethod = "password" | "sms" | "qr";
 
 /** When and from where a device is seen. */
-export interface Seen {
+export interface Issuance {
   accessExpiresAtMs: number;
   /** Where from, shortened; empty when unknown. */
   coarseAddress: string;
 }
 
 /** How a login begins. */
-export interface Opening extends Seen {
+export interface NewLogin extends Issuance {
   method: LoginMethod;
 }
 
@@ -54,7 +54,7 @@ export type RevokedReason =
   | "deleted";
 
 /** Which logins of a user end, and why. */
-export interface WhichLogins {
+export interface RevocationScope {
   reason: RevokedReason;
   /** This one stays. */
   exceptLoginId?: string;
@@ -70,12 +70,12 @@ export interface Logins {
    * the device in, password or number, was changed since the account was read: such a change ends all
    * logins, and misses none.
    */
-  open(account: Account, device: Device, how: Opening): Promise<Opened>;
+  open(account: Account, device: Device, how: NewLogin): Promise<Opened>;
   /**
    * Exchanges a refresh token for the next one. A used one ends its login, unless the exchange was
    * only a moment ago and what it gave was not used yet: then the answer may have been lost.
    */
-  rotate(refreshToken: string, seen: Seen): Promise<Rotated>;
+  rotate(refreshToken: string, seen: Issuance): Promise<Rotated>;
   /** Ends a login. Idempotent. */
   revoke(loginId: string, reason: RevokedReason): Promise<void>;
   /**
@@ -84,13 +84,13 @@ export interface Logins {
    * one is never without the other. Who begins a login at the same time is before it, and ended, or
    * after it, and sees the change. After the commit the caller passes what it returns to `tell`.
    */
-  end(tx: Transaction, userId: string, which: WhichLogins): Promise<Revocation[]>;
+  end(tx: Transaction, userId: string, which: RevocationScope): Promise<Revocation[]>;
   /** Tells at once of logins whose end is committed. Who is not told learns it by asking. */
-  tell(ended: readonly Revocation[]): void;
+  notifyRevoked(ended: readonly Revocation[]): void;
   /** Ends logins and tells so, where that is the whole change. Returns how many. */
-  revokeAll(userId: string, which: WhichLogins): Promise<number>;
+  revokeAll(userId: string, which: RevocationScope): Promise<number>;
   /** Deletes what can never be used again. */
-  tidy(): Promise<void>;
+  cleanUp(): Promise<void>;
 }
 
 export function createLogins(options: {
@@ -99,9 +99,9 @@ export function createLogins(options: {
   clock: Clock;
   log: Log;
   /** Whom to tell at once. */
-  news: LoginNews;
+  notifier: RevocationNotifier;
 }): Logins {
-  const { config, database, clock, log, news } = options;
+  const { config, database, clock, log, notifier } = options;
 
   async function addToken(tx: Transaction, loginId: string, now: Date) {
     const refreshToken = makeRefreshToken();
@@ -130,7 +130,7 @@ export function createLogins(options: {
   async function end(
     tx: Transaction,
     userId: string,
-    { reason, exceptLoginId, deviceId }: WhichLogins,
+    { reason, exceptLoginId, deviceId }: RevocationScope,
   ): Promise<Revocation[]> {
     const not = exceptLoginId === undefined ? {} : { loginId: { not: exceptLoginId } };
     const of = deviceId === undefined ? {} : { deviceId };
@@ -153,7 +153,7 @@ export function createLogins(options: {
     return successor?.usedAt === null;
   }
 
-  async function rotate(tx: Transaction, refreshToken: string, seen: Seen): Promise<Rotated> {
+  async function rotate(tx: Transaction, refreshToken: string, seen: Issuance): Promise<Rotated> {
     const tokenHash = hashRefreshToken(refreshToken);
     const found = await tx.refreshToken.findUnique({ where: { tokenHash } });
     if (!found) return { kind: "refused" };
@@ -226,7 +226,7 @@ export function createLogins(options: {
         const { given } = await addToken(tx, login.loginId, now);
         return { opened: { login, account, ...given }, ended };
       });
-      news.revoked(ended);
+      notifier.notify(ended);
       return opened;
     },
 
@@ -234,27 +234,27 @@ export function createLogins(options: {
       const rotated = await database.$transaction((tx) => rotate(tx, refreshToken, seen));
       if (rotated.kind === "reused") {
         const { loginId, userId } = rotated.login;
-        news.revoked([revocationOf(rotated.login)]);
+        notifier.notify([revocationOf(rotated.login)]);
         log.warn({ event: "refresh_token_reused", loginId, userId: String(userId) });
       }
       return rotated;
     },
 
     async revoke(loginId, reason) {
-      news.revoked(await endThose(database, { loginId }, reason));
+      notifier.notify(await endThose(database, { loginId }, reason));
     },
 
     end,
 
-    tell: (ended) => news.revoked(ended),
+    notifyRevoked: (ended) => notifier.notify(ended),
 
     async revokeAll(userId, which) {
       const ended = await database.$transaction((tx) => end(tx, userId, which));
-      news.revoked(ended);
+      notifier.notify(ended);
       return ended.length;
     },
 
-    async tidy() {
+    async cleanUp() {
       const now = new Date(clock.now());
       await database.login.deleteMany({
         where: {

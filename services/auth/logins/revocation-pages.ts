@@ -2,7 +2,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
-import type { Revocation } from "./login-news.ts";
+import type { Revocation } from "./revocation-notifier.ts";
 
 /**
  * A revocation may be committed this much later than its time says, or come from a late clock: more

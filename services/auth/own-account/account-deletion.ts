@@ -39,7 +39,7 @@ export function createAccountDeletion(
         await d.audit.write(tx, { actorId: userId, action, userId });
         return d.logins.end(tx, userId, { reason: "deleted" });
       });
-      d.logins.tell(ended);
+      d.logins.notifyRevoked(ended);
       return {};
     },
   };

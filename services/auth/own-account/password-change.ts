@@ -44,7 +44,7 @@ export function createPasswordChange(
         if (count === 0) throw fail(ErrorReason.CREDENTIALS_INVALID, "the password is wrong");
         return d.logins.end(tx, userId, { reason: "password", exceptLoginId: loginId });
       });
-      d.logins.tell(ended);
+      d.logins.notifyRevoked(ended);
       d.notices.tell({ userId, kind, deviceId });
       return {};
     },
@@ -65,7 +65,7 @@ export function createPasswordChange(
         return { userId, ended: await d.logins.end(tx, userId, { reason: "password" }) };
       });
       if (!reset) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
-      d.logins.tell(reset.ended);
+      d.logins.notifyRevoked(reset.ended);
       d.notices.tell({ userId: reset.userId, kind });
       return {};
     },

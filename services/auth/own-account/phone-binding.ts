@@ -8,7 +8,7 @@ import { normalizePhone } from "../accounts/phone.ts";
 import { ownerOf, phoneColumns, phoneTaken } from "../accounts/phone-owner.ts";
 import { accountGone, accountOf, requireProof, requireSamePassword } from "../credentials/proof.ts";
 import type { AuthDependencies } from "../dependencies.ts";
-import type { Revocation } from "../logins/login-news.ts";
+import type { Revocation } from "../logins/revocation-notifier.ts";
 
 /** What came of a number whose code was right. */
 type Bound =
@@ -46,7 +46,7 @@ export function createPhoneBinding(
       });
       if (bound.kind === "taken") throw phoneTaken();
       if (bound.kind === "same") return {};
-      d.logins.tell(bound.ended);
+      d.logins.notifyRevoked(bound.ended);
       d.notices.tell({ userId, kind: SecurityNoticeKind.PHONE_CHANGED, deviceId });
       return {};
     },

@@ -3,9 +3,9 @@ import { type UpdateProfileRequest, WhoMayAddMe } from "#gen/lucky/user/v1/user_
 import { fail } from "#platform/errors.ts";
 import { requirePrintable } from "#platform/printable.ts";
 import { birthdayText } from "../accounts/birthday.ts";
-import { placeOf, type SealedColumn } from "../accounts/shown-profile.ts";
+import { cellOf, type EncryptedColumn } from "../accounts/shown-profile.ts";
 import type { Account, Prisma } from "../database.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { displayNameOf } from "../registration/registration.ts";
 
 type Change = Prisma.AccountUncheckedUpdateInput;
@@ -18,14 +18,14 @@ type Change = Prisma.AccountUncheckedUpdateInput;
 export function profileChange(
   request: UpdateProfileRequest,
   account: Account,
-  columns: Columns,
+  columns: ColumnEncryption,
 ): Change {
   const { birthday, clearBirthday } = request;
   if (birthday && clearBirthday)
     throw fail(ErrorReason.INVALID_ARGUMENT, "clear_birthday: it must not come with a birthday");
-  const seal = (column: SealedColumn, text: string | undefined) => {
+  const seal = (column: EncryptedColumn, text: string | undefined) => {
     if (text === undefined) return undefined;
-    return text === "" ? null : columns.seal(text, placeOf(column, account.userId));
+    return text === "" ? null : columns.encrypt(text, cellOf(column, account.userId));
   };
   const { displayName } = request;
   const { avatar, gender, whoMayAddMe } = request;

@@ -8,9 +8,9 @@ import { nameKey } from "../accounts/names.ts";
 import { normalizePhone } from "../accounts/phone.ts";
 import type { AuthDependencies } from "../dependencies.ts";
 
-const LEAST_PREFIX = 2;
+const MIN_PREFIX_LENGTH = 2;
 /** Behind every character that a name may hold, in the order of the index. */
-const LAST = "\u{10ffff}";
+const LAST_CODE_POINT = "\u{10ffff}";
 
 /** Finds users who let themselves be found. */
 export function createSearch({
@@ -28,7 +28,7 @@ export function createSearch({
       SELECT user_id::text AS id FROM auth.account
       WHERE state = 'active' AND searchable_by_name
         AND user_name_key COLLATE "C" >= ${prefix}
-        AND user_name_key COLLATE "C" < ${prefix + LAST}
+        AND user_name_key COLLATE "C" < ${prefix + LAST_CODE_POINT}
         AND user_name_key COLLATE "C" > ${after}
       ORDER BY user_name_key COLLATE "C" LIMIT ${limit}`;
     return rows.map(({ id }) => id);
@@ -46,10 +46,10 @@ export function createSearch({
   async function byName(wanted: string, pageSize: number, pageToken: string) {
     requirePrintable("user_name_prefix", wanted);
     const prefix = nameKey(wanted);
-    if ([...prefix].length < LEAST_PREFIX)
+    if ([...prefix].length < MIN_PREFIX_LENGTH)
       throw fail(
         ErrorReason.INVALID_ARGUMENT,
-        `user_name_prefix: at least ${LEAST_PREFIX} letters`,
+        `user_name_prefix: at least ${MIN_PREFIX_LENGTH} letters`,
       );
     const ids = await idsByName(prefix, await endOf(pageToken, prefix), pageSize + 1);
     const users = (await accounts.byIds(ids.slice(0, pageSize))).map(userOfAccount);

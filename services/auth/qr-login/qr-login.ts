@@ -86,7 +86,7 @@ export function createQrLogins(
     const entered = await issuer.logIn(scanner, entrance);
     const userId = String(scanner.userId);
     // The user may have ended all logins, such as by a new password, at this very moment.
-    if (!row.scannerLogin || !(await rows.alive(row.scannerLogin))) {
+    if (!row.scannerLogin || !(await rows.isLoginActive(row.scannerLogin))) {
       await logins.revokeAll(userId, { reason: "device", deviceId });
       throw fail(ErrorReason.QR_LOGIN_STEP, "the phone that confirmed is not logged in any more");
     }
@@ -113,7 +113,7 @@ export function createQrLogins(
     const account = await accounts.byId(caller.userId);
     if (account?.state !== "active")
       return fail(ErrorReason.ACCOUNT_DISABLED, "the account is disabled");
-    if (!(await rows.alive(caller.loginId)))
+    if (!(await rows.isLoginActive(caller.loginId)))
       return fail(ErrorReason.TOKEN_REVOKED, "the login has ended");
     return fail(ErrorReason.QR_LOGIN_STEP, `the QR login is ${row.state}`);
   }

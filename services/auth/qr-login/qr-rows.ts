@@ -10,7 +10,7 @@ export type QrLoginRow = QrLogin;
 export type QrState = "waiting" | "scanned" | "confirmed" | "refused" | "delivered";
 
 /** What is left to fetch the tokens after a confirmation in the last moment, milliseconds. */
-const FETCH_MS = 15_000;
+const MIN_FETCH_MS = 15_000;
 
 /** QR logins as they lie in the database. Each step is one guarded UPDATE: of many only one wins. */
 export interface QrRows {
@@ -36,9 +36,9 @@ export interface QrRows {
    */
   deliver(hash: Uint8Array<ArrayBuffer>): Promise<"delivered" | "refused" | undefined>;
   /** Whether a login has not ended. */
-  alive(loginId: string): Promise<boolean>;
+  isLoginActive(loginId: string): Promise<boolean>;
   /** How QR logins stand, by the hex of their hash; those that are gone are left out. */
-  look(
+  statesOf(
     hashes: readonly Uint8Array<ArrayBuffer>[],
   ): Promise<Map<string, { state: QrState; expiresAtMs: number }>>;
   /** Deletes those that ended before the time. */
@@ -88,7 +88,7 @@ export function createQrRows({ database, clock }: { database: Database; clock: C
     async decide(hash, { userId, loginId }, decision) {
       const [user, login] = [Prisma.sql`${BigInt(userId)}`, Prisma.sql`${loginId}::uuid`];
       const now = clock.now();
-      const fetchUntil = new Date(now + FETCH_MS);
+      const fetchUntil = new Date(now + MIN_FETCH_MS);
       const changed = await database.$executeRaw`
         UPDATE auth.qr_login
         SET state = ${decision}, expires_at = greatest(expires_at, ${fetchUntil})
@@ -109,12 +109,12 @@ export function createQrRows({ database, clock }: { database: Database; clock: C
       return row?.state;
     },
 
-    async alive(loginId) {
+    async isLoginActive(loginId) {
       const login = await database.login.findUnique({ where: { loginId } });
       return login !== null && login.revokedAt === null;
     },
 
-    async look(hashes) {
+    async statesOf(hashes) {
       const rows = await database.$queryRaw<{ id: string; state: QrState; expires_at: Date }[]>`
         SELECT encode(qr_login_hash, 'hex') AS id, state, expires_at
         FROM auth.qr_login WHERE qr_login_hash = ANY(${hashes})`;

@@ -36,10 +36,10 @@ function start(t: TestContext, count: number) {
   const watches = createQrWatches({
     config: { qrWatchMs: 500, maxQrWatches: count },
     rows: {
-      look(hashes) {
+      statesOf(hashes) {
         const looked = away.now
           ? Promise.reject(fail(ErrorReason.UNAVAILABLE, "the database is away"))
-          : rows.look(hashes);
+          : rows.statesOf(hashes);
         looks.push(looked.then(() => hashes.length).catch(() => -1));
         return looked;
       },

@@ -43,7 +43,7 @@ export function createQrWatches({
   metrics,
 }: {
   config: Pick<AuthConfig, "qrWatchMs" | "maxQrWatches">;
-  rows: Pick<QrRows, "look">;
+  rows: Pick<QrRows, "statesOf">;
   clock: Clock;
   log: Log;
   metrics: Metrics;
@@ -60,7 +60,7 @@ export function createQrWatches({
     if (waiting.length === 0) return;
     looking = true;
     try {
-      const found = await rows.look(waiting.map(([, { hash }]) => hash));
+      const found = await rows.statesOf(waiting.map(([, { hash }]) => hash));
       const now = clock.now();
       for (const [id, { from, wake }] of waiting) {
         const state = found.get(id);

@@ -17,7 +17,7 @@ export function createRefreshing(
       // Who asks may have seen a token of a key that another instance has just made. While the
       // database is away the keys at hand are those there are.
       await d.keyring
-        .look()
+        .reloadIfChanged()
         .catch((err: unknown) => d.log.warn({ event: "keys_not_looked_at", err }));
       return { jwksJson: d.accessTokens.jwksJson };
     },

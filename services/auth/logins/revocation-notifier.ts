@@ -11,18 +11,18 @@ export interface Revocation {
 }
 
 /** Tells all gateway and connect instances which logins have just ended. */
-export interface LoginNews {
+export interface RevocationNotifier {
   /** Returns at once; who does not hear it learns it by asking. */
-  revoked(revocations: readonly Revocation[]): void;
+  notify(revocations: readonly Revocation[]): void;
 }
 
 /** Those that take revocations from their queues; the others ask. */
-const LISTENERS = ["connect", "gateway"];
-const PUBLISH_MS = 2_000;
+const NOTIFIED_SERVICES = ["connect", "gateway"];
+const PUBLISH_TIMEOUT_MS = 2_000;
 /** Logins in one envelope: some 60 KiB. */
-const MOST = 1_000;
+const MAX_REVOCATIONS_PER_ENVELOPE = 1_000;
 
-export function createLoginNews({
+export function createRevocationNotifier({
   bus,
   registry,
   log,
@@ -30,13 +30,22 @@ export function createLoginNews({
   bus: Bus;
   registry: Registry;
   log: Log;
-}): LoginNews {
+}): RevocationNotifier {
   async function tell(revocations: readonly Revocation[]): Promise<void> {
-    const found = await Promise.all(LISTENERS.map((service) => registry.instances(service)));
-    const bodies = Array.from({ length: Math.ceil(revocations.length / MOST) }, (_, at) =>
-      encode(revocations.slice(at * MOST, (at + 1) * MOST)),
+    const found = await Promise.all(
+      NOTIFIED_SERVICES.map((service) => registry.instances(service)),
     );
-    const signal = AbortSignal.timeout(PUBLISH_MS);
+    const bodies = Array.from(
+      { length: Math.ceil(revocations.length / MAX_REVOCATIONS_PER_ENVELOPE) },
+      (_, at) =>
+        encode(
+          revocations.slice(
+            at * MAX_REVOCATIONS_PER_ENVELOPE,
+            (at + 1) * MAX_REVOCATIONS_PER_ENVELOPE,
+          ),
+        ),
+    );
+    const signal = AbortSignal.timeout(PUBLISH_TIMEOUT_MS);
     await Promise.all(
       found.flat().flatMap(({ instanceId }) =>
         // An instance without a queue has no sessions either.
@@ -45,7 +54,7 @@ export function createLoginNews({
     );
   }
   return {
-    revoked(revocations) {
+    notify(revocations) {
       if (revocations.length === 0) return;
       tell(revocations).catch((err: unknown) =>
         log.warn({ event: "login_news_not_told", logins: revocations.length, err }),

@@ -5,7 +5,7 @@ import { consumeRevocations } from "#platform/identity/revocation-feed.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { quiet } from "../../../test/postgres.ts";
-import { createLoginNews, type Revocation } from "./login-news.ts";
+import { createRevocationNotifier, type Revocation } from "./revocation-notifier.ts";
 
 /** A bus and a registry with instances, each of which says what it has learnt. */
 async function setUp(t: TestContext, instances: Readonly<Record<string, string>>) {
@@ -30,7 +30,12 @@ async function setUp(t: TestContext, instances: Readonly<Record<string, string>>
     while (known.size < count) await new Promise<void>((resolve) => waiting.push(resolve));
     return known;
   };
-  return { news: createLoginNews({ bus, registry, log: quiet }), registry, learnt, until };
+  return {
+    notifier: createRevocationNotifier({ bus, registry, log: quiet }),
+    registry,
+    learnt,
+    until,
+  };
 }
 
 const some = (count: number): Revocation[] =>
@@ -43,9 +48,9 @@ test("every gateway and connect instance is told, and nobody else", async (t) =>
     "gateway-0": "gateway",
     "server-0": "server",
   };
-  const { news, learnt, until } = await setUp(t, instances);
-  news.revoked([]);
-  news.revoked(some(2));
+  const { notifier, learnt, until } = await setUp(t, instances);
+  notifier.notify([]);
+  notifier.notify(some(2));
   for (const instanceId of ["connect-0", "connect-1", "gateway-0"])
     assert.deepEqual(
       [...(await until(instanceId, 2))],
@@ -58,15 +63,15 @@ test("every gateway and connect instance is told, and nobody else", async (t) =>
 });
 
 test("thousands that end at once are all told", async (t) => {
-  const { news, until } = await setUp(t, { "connect-0": "connect" });
-  news.revoked(some(2_500));
+  const { notifier, until } = await setUp(t, { "connect-0": "connect" });
+  notifier.notify(some(2_500));
   assert.equal((await until("connect-0", 2_500)).get("l2499"), 3_499);
 });
 
 test("an instance without a queue keeps no other from hearing", async (t) => {
-  const { news, registry, until } = await setUp(t, { "connect-1": "connect" });
+  const { notifier, registry, until } = await setUp(t, { "connect-1": "connect" });
   const place = { address: "http://127.0.0.1:1", publicAddress: "", load: 0 };
   await registry.announce({ instanceId: "connect-0", service: "connect", ...place }, () => {});
-  news.revoked(some(1));
+  notifier.notify(some(1));
   await until("connect-1", 1);
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { defaultsOf } from "#platform/config/config.ts";
 import { authConfig } from "../config.ts";
-import { type KeyTimes, planKeys } from "./key-plan.ts";
+import { type KeyTimes, scheduleRotation } from "./rotation-schedule.ts";
 
 const config = defaultsOf(authConfig);
 const DAY = 86_400_000;
@@ -19,7 +19,7 @@ const key = (purpose: string, activeMs: number, retiredMs?: number): KeyTimes =>
 const ALL = ["access", "password", "data", "index", "code"];
 const first = ALL.map((purpose) => key(purpose, startMs));
 const made = (rows: readonly KeyTimes[], nowMs: number, over = {}) =>
-  planKeys(rows, { ...config, ...over }, nowMs).make.map(({ purpose, activeAt }) => [
+  scheduleRotation(rows, { ...config, ...over }, nowMs).create.map(({ purpose, activeAt }) => [
     purpose,
     activeAt.getTime() - nowMs,
   ]);
@@ -51,8 +51,8 @@ test("a replaced key stays for as long as something made with it may come", () =
   for (const [purpose, seconds] of Object.entries(lives)) {
     const rows = [...first, key(purpose, ninety)];
     const goneMs = ninety + seconds * 1_000 + 60_000;
-    assert.deepEqual(planKeys(rows, config, goneMs - 1).remove, [], purpose);
-    assert.deepEqual(planKeys(rows, config, goneMs).remove, [`${purpose} 0`], purpose);
+    assert.deepEqual(scheduleRotation(rows, config, goneMs - 1).remove, [], purpose);
+    assert.deepEqual(scheduleRotation(rows, config, goneMs).remove, [`${purpose} 0`], purpose);
   }
 });
 
@@ -61,17 +61,19 @@ test("a key that sealed columns goes only when nothing lies under it", () => {
     const successor = key(purpose, ninety);
     const years = ninety + 3_000 * DAY;
     const over = { ...config, keyRotationDays: 0 };
-    assert.deepEqual(planKeys([...first, successor], over, years).remove, []);
+    assert.deepEqual(scheduleRotation([...first, successor], over, years).remove, []);
     const retired = [key(purpose, startMs, ninety + DAY), successor];
     const others = first.filter((row) => row.purpose !== purpose);
     const goneMs = ninety + DAY + HOUR + 60_000;
-    assert.deepEqual(planKeys([...others, ...retired], over, goneMs - 1).remove, []);
-    assert.deepEqual(planKeys([...others, ...retired], over, goneMs).remove, [`${purpose} 0`]);
+    assert.deepEqual(scheduleRotation([...others, ...retired], over, goneMs - 1).remove, []);
+    assert.deepEqual(scheduleRotation([...others, ...retired], over, goneMs).remove, [
+      `${purpose} 0`,
+    ]);
   }
 });
 
 test("the only key of a purpose is never deleted", () => {
   const years = ninety + 3_000 * DAY;
   const retired = first.map((row) => ({ ...row, retiredAt: new Date(startMs) }));
-  assert.deepEqual(planKeys(retired, config, years).remove, []);
+  assert.deepEqual(scheduleRotation(retired, config, years).remove, []);
 });

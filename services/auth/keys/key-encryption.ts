@@ -8,11 +8,11 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
 /** Encrypts what is stored, under the key-encryption key. */
-export interface Sealing {
+export interface KeyEncryption {
   /** `about` says what is sealed; opening it takes the same words. */
-  seal(secret: Uint8Array, about: string): Uint8Array<ArrayBuffer>;
+  encrypt(secret: Uint8Array, about: string): Uint8Array<ArrayBuffer>;
   /** Throws when the key, the words or the bytes are not those it was sealed with. */
-  open(sealed: Uint8Array, about: string): Buffer;
+  decrypt(sealed: Uint8Array, about: string): Buffer;
   /** Whether it was sealed under the key, not under the one before. */
   isCurrent(sealed: Uint8Array, about: string): boolean;
 }
@@ -22,25 +22,25 @@ export interface Sealing {
  * refused with an error that does not repeat it. What was sealed under `before`, when it is not
  * empty, is opened too.
  */
-export function createSealing(key: string, before = ""): Sealing {
+export function createKeyEncryption(key: string, before = ""): KeyEncryption {
   const raw = readKey(key, "LUCKY_AUTH_KEY_ENCRYPTION_KEY");
   const earlier = before && readKey(before, "LUCKY_AUTH_KEY_ENCRYPTION_KEY_BEFORE");
   return {
-    seal: (secret, about) => sealUnder(raw, secret, about),
+    encrypt: (secret, about) => encryptAesGcm(raw, secret, about),
     isCurrent(sealed, about) {
       try {
-        openUnder(raw, sealed, about).fill(0);
+        decryptAesGcm(raw, sealed, about).fill(0);
         return true;
       } catch {
         return false;
       }
     },
-    open(sealed, about) {
+    decrypt(sealed, about) {
       try {
-        return openUnder(raw, sealed, about);
+        return decryptAesGcm(raw, sealed, about);
       } catch (error) {
         if (!earlier) throw error;
-        return openUnder(earlier, sealed, about);
+        return decryptAesGcm(earlier, sealed, about);
       }
     },
   };
@@ -57,7 +57,11 @@ function readKey(key: string, variable: string): Buffer {
 }
 
 /** AES-256-GCM: a fresh nonce, the ciphertext, the tag. `key` is 32 bytes. */
-export function sealUnder(key: Buffer, secret: Uint8Array, about: string): Uint8Array<ArrayBuffer> {
+export function encryptAesGcm(
+  key: Buffer,
+  secret: Uint8Array,
+  about: string,
+): Uint8Array<ArrayBuffer> {
   const nonce = randomBytes(NONCE_BYTES);
   const cipher = createCipheriv(ALGORITHM, key, nonce, { authTagLength: TAG_BYTES }).setAAD(
     Buffer.from(about),
@@ -68,7 +72,7 @@ export function sealUnder(key: Buffer, secret: Uint8Array, about: string): Uint8
 }
 
 /** Opens what `sealUnder` made. Throws when the key, the words or the bytes are other ones. */
-export function openUnder(key: Buffer, sealed: Uint8Array, about: string): Buffer {
+export function decryptAesGcm(key: Buffer, sealed: Uint8Array, about: string): Buffer {
   const nonce = sealed.subarray(0, NONCE_BYTES);
   const decipher = createDecipheriv(ALGORITHM, key, nonce, { authTagLength: TAG_BYTES })
     .setAAD(Buffer.from(about))
