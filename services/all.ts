@@ -40,7 +40,7 @@ import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
 import { authConfig } from "./auth/config.ts";
-import { loadOrCreateKey } from "./auth/keys/key-encryption.ts";
+import { loadOrCreateKey } from "./auth/keys/key-file.ts";
 import { startAuth } from "./auth/service.ts";
 import { banner } from "./banner.ts";
 import { connectConfig } from "./connect/config.ts";

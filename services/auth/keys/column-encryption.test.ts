@@ -15,7 +15,7 @@ const fresh = (activeAtMs: number): SecretKey => ({
   activeAtMs,
 });
 
-/** A ring that holds one key of each symmetric kind, and more when a test adds them. */
+/** A keyring with one key of each symmetric kind. Tests can add newer keys. */
 function ring() {
   const one = () => [fresh(clock.now())];
   const keys = { access: [], password: [], data: one(), index: one(), code: one() };
@@ -30,49 +30,52 @@ function ring() {
   return { keys, keyring, add };
 }
 
-const place = { column: "account.phone", row: "42" };
+const cell = { column: "account.phone", row: "42" };
 const PHONE = "+4915112345678";
 
-test("a sealed value opens in its place and nowhere else", () => {
+test("an encrypted value decrypts in its own cell only", () => {
   const columns = createColumnEncryption({ keyring: ring().keyring, clock });
-  const sealed = columns.encrypt(PHONE, place);
-  assert.equal(columns.decrypt(sealed, place), PHONE);
-  assert.ok(!Buffer.from(sealed).includes(PHONE));
-  assert.notDeepEqual(columns.encrypt(PHONE, place), sealed);
-  assert.throws(() => columns.decrypt(sealed, { ...place, row: "43" }));
-  assert.throws(() => columns.decrypt(sealed, { ...place, column: "account.location" }));
-  const bent = Uint8Array.from(sealed);
-  bent[bent.length - 1]! ^= 1;
-  assert.throws(() => columns.decrypt(bent, place));
+  const encrypted = columns.encrypt(PHONE, cell);
+  assert.equal(columns.decrypt(encrypted, cell), PHONE);
+  assert.ok(!Buffer.from(encrypted).includes(PHONE));
+  assert.notDeepEqual(columns.encrypt(PHONE, cell), encrypted);
+  assert.throws(() => columns.decrypt(encrypted, { ...cell, row: "43" }));
+  assert.throws(() => columns.decrypt(encrypted, { ...cell, column: "account.location" }));
+  const corrupted = Uint8Array.from(encrypted);
+  corrupted[corrupted.length - 1]! ^= 1;
+  assert.throws(() => columns.decrypt(corrupted, cell));
 });
 
-test("a value that was cut or lengthened does not open, nor does one with a short tag", () => {
+test("a truncated or extended value does not decrypt, nor does one with a short tag", () => {
   const { keyring } = ring();
   const columns = createColumnEncryption({ keyring, clock });
-  const place = { column: "account.phone", row: "1" };
-  const sealed = columns.encrypt(PHONE, place);
-  for (let length = 0; length < sealed.length; length += 1)
-    assert.throws(() => columns.decrypt(sealed.subarray(0, length), place), `${length} bytes`);
-  assert.throws(() => columns.decrypt(Buffer.concat([sealed, Buffer.alloc(1)]), place));
+  const cell = { column: "account.phone", row: "1" };
+  const encrypted = columns.encrypt(PHONE, cell);
+  for (let length = 0; length < encrypted.length; length += 1)
+    assert.throws(() => columns.decrypt(encrypted.subarray(0, length), cell), `${length} bytes`);
+  assert.throws(() => columns.decrypt(Buffer.concat([encrypted, Buffer.alloc(1)]), cell));
 });
 
-test("after a rotation old values open, and say that they are to be sealed again", () => {
+test("after a rotation old values decrypt and are reported as not current", () => {
   const { keyring, keys, add } = ring();
   const columns = createColumnEncryption({ keyring, clock });
-  const sealed = columns.encrypt(PHONE, place);
-  assert.ok(columns.isCurrent(sealed));
+  const encrypted = columns.encrypt(PHONE, cell);
+  assert.ok(columns.isCurrent(encrypted));
   add("data", fresh(clock.now() + 1_000));
-  assert.ok(columns.isCurrent(columns.encrypt(PHONE, place)), "a key that is not active yet waits");
-  assert.ok(columns.isCurrent(sealed));
+  assert.ok(
+    columns.isCurrent(columns.encrypt(PHONE, cell)),
+    "a key that is not active yet is not used",
+  );
+  assert.ok(columns.isCurrent(encrypted));
   clock.advance(1_000);
-  assert.ok(!columns.isCurrent(sealed));
-  assert.equal(columns.decrypt(sealed, place), PHONE);
-  assert.ok(columns.isCurrent(columns.encrypt(PHONE, place)));
+  assert.ok(!columns.isCurrent(encrypted));
+  assert.equal(columns.decrypt(encrypted, cell), PHONE);
+  assert.ok(columns.isCurrent(columns.encrypt(PHONE, cell)));
   keys.data.pop();
-  assert.throws(() => columns.decrypt(sealed, place), /data key of account.phone is not there/);
+  assert.throws(() => columns.decrypt(encrypted, cell), /data key of account.phone does not exist/);
 });
 
-test("an index is the same for a value and a column, and found under older keys too", () => {
+test("a blind index is deterministic per value and column, and look-ups include older keys", () => {
   const { keyring, keys, add } = ring();
   const columns = createColumnEncryption({ keyring, clock });
   const index = columns.blindIndex(PHONE, "account.phone");
@@ -87,7 +90,7 @@ test("an index is the same for a value and a column, and found under older keys 
   assert.deepEqual(second, index);
 });
 
-test("a code matches its hash in its context only, also after a rotation", () => {
+test("a code matches its hash only in the same context, also after a rotation", () => {
   const { keyring, keys, add } = ring();
   const codes = createCodes({ keyring, clock });
   const code = codes.make();

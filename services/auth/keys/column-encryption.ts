@@ -1,10 +1,13 @@
 import { createHmac } from "node:crypto";
 import type { Clock } from "#platform/clock.ts";
-import { decryptAesGcm, encryptAesGcm } from "./key-encryption.ts";
+import { decryptAesGcm, encryptAesGcm } from "./aes-gcm.ts";
 import type { Keyring } from "./keyring.ts";
 import { activeKey, KEY_ID_BYTES, keyIdBytes, type SecretKey } from "./keys.ts";
 
-/** Which value of which row: a value that somebody moved elsewhere does not open. */
+/**
+ * One cell of a table. It is the additional data of AES-GCM: a value that was copied to another cell
+ * does not decrypt.
+ */
 export interface Cell {
   /** Such as "account.phone". */
   readonly column: string;
@@ -12,19 +15,23 @@ export interface Cell {
   readonly row: string;
 }
 
-/** Seals the personal columns of the tables, and makes what they are found by. */
+/** Encrypts the personal columns of the tables, and computes blind indexes to look them up by. */
 export interface ColumnEncryption {
-  /** The text under the active data key: the key's id (16 bytes), nonce, ciphertext, tag. */
-  encrypt(text: string, place: Cell): Uint8Array<ArrayBuffer>;
-  /** Throws when it was sealed for another place, or its key is gone. */
-  decrypt(sealed: Uint8Array, place: Cell): string;
-  /** Whether the value was sealed under the active data key; else it is to be sealed again. */
-  isCurrent(sealed: Uint8Array): boolean;
+  /** Encrypts under the active data key. Returns key id (16 bytes), nonce, ciphertext, tag. */
+  encrypt(text: string, cell: Cell): Uint8Array<ArrayBuffer>;
+  /** Throws when the value was encrypted for another cell, or its key was deleted. */
+  decrypt(encrypted: Uint8Array, cell: Cell): string;
+  /** Whether the value is encrypted under the active data key. If not, it must be re-encrypted. */
+  isCurrent(encrypted: Uint8Array): boolean;
   /**
-   * What a value is stored and unique by: the active index key's id (16 bytes), HMAC-SHA256 under it.
+   * The blind index of a value, for look-ups and unique constraints: id of the active index key (16
+   * bytes), HMAC-SHA256 under that key.
    */
   blindIndex(text: string, column: string): Uint8Array<ArrayBuffer>;
-  /** All indexes that a value may be stored by right now, the active key's first: look for any. */
+  /**
+   * The blind indexes of a value under every index key, the active key first. Look-ups must accept
+   * any of them: after a rotation some rows still have the index of the previous key.
+   */
   blindIndexes(text: string, column: string): Uint8Array<ArrayBuffer>[];
 }
 
@@ -35,32 +42,34 @@ export function createColumnEncryption({
   keyring: Keyring;
   clock: Clock;
 }): ColumnEncryption {
-  const dataKey = () => activeKey(keyring.keys.data, clock.now());
-  const words = ({ column, row }: Cell) => `auth.${column} ${row}`;
-  const indexUnder = ({ keyId, secret }: SecretKey, text: string, column: string) => {
+  const activeDataKey = () => activeKey(keyring.keys.data, clock.now());
+  const additionalDataOf = ({ column, row }: Cell) => `auth.${column} ${row}`;
+  const blindIndexUnder = ({ keyId, secret }: SecretKey, text: string, column: string) => {
     const mac = createHmac("sha256", secret).update(`auth.${column}\n${text}`).digest();
     return new Uint8Array(Buffer.concat([keyIdBytes(keyId), mac]));
   };
 
   return {
-    encrypt(text, place) {
-      const { keyId, secret } = dataKey();
-      const sealed = encryptAesGcm(secret, Buffer.from(text), words(place));
-      return new Uint8Array(Buffer.concat([keyIdBytes(keyId), sealed]));
+    encrypt(text, cell) {
+      const { keyId, secret } = activeDataKey();
+      const encrypted = encryptAesGcm(secret, Buffer.from(text), additionalDataOf(cell));
+      return new Uint8Array(Buffer.concat([keyIdBytes(keyId), encrypted]));
     },
-    decrypt(sealed, place) {
-      const id = Buffer.from(sealed.subarray(0, KEY_ID_BYTES));
+    decrypt(encrypted, cell) {
+      const id = Buffer.from(encrypted.subarray(0, KEY_ID_BYTES));
       const key = keyring.keys.data.find(({ keyId }) => keyIdBytes(keyId).equals(id));
-      if (!key) throw new Error(`the data key of ${place.column} is not there (any more)`);
-      return decryptAesGcm(key.secret, sealed.subarray(KEY_ID_BYTES), words(place)).toString();
+      if (!key) throw new Error(`the data key of ${cell.column} does not exist`);
+      const value = encrypted.subarray(KEY_ID_BYTES);
+      return decryptAesGcm(key.secret, value, additionalDataOf(cell)).toString();
     },
-    isCurrent: (sealed) => keyIdBytes(dataKey().keyId).equals(sealed.subarray(0, KEY_ID_BYTES)),
+    isCurrent: (encrypted) =>
+      keyIdBytes(activeDataKey().keyId).equals(encrypted.subarray(0, KEY_ID_BYTES)),
     blindIndex: (text, column) =>
-      indexUnder(activeKey(keyring.keys.index, clock.now()), text, column),
+      blindIndexUnder(activeKey(keyring.keys.index, clock.now()), text, column),
     blindIndexes(text, column) {
       const active = activeKey(keyring.keys.index, clock.now());
       const others = keyring.keys.index.filter((key) => key !== active);
-      return [active, ...others].map((key) => indexUnder(key, text, column));
+      return [active, ...others].map((key) => blindIndexUnder(key, text, column));
     },
   };
 }

@@ -20,7 +20,7 @@ const database = openDatabase(pool);
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
 
-/** One instance's view of the shared keys. */
+/** The keyring of one instance. */
 function keyringOf(
   clock: HandClock,
   { key = testKey, before = "", over = {}, database: given = database } = {},
@@ -37,7 +37,7 @@ function keyringOf(
 const kidOf = (token: string): string =>
   JSON.parse(Buffer.from(token.split(".")[0]!, "base64url").toString()).kid;
 
-test("a new key is published before it signs; the old one stays until its tokens are gone", async () => {
+test("a new key is published before it signs; the old one stays until its tokens have expired", async () => {
   const clock = new HandClock();
   const config = { ...defaultsOf(authConfig), passwordKeyBits: 2_048 };
   const [one, two] = [await keyringOf(clock), await keyringOf(clock)];
@@ -70,7 +70,7 @@ test("a new key is published before it signs; the old one stays until its tokens
   assert.deepEqual(published(), [fresh]);
 });
 
-test("tokens and passwords go on over a rotation, on an instance that made none of the keys", async (t) => {
+test("tokens and passwords stay valid across a rotation, also on an instance that created no key", async (t) => {
   const clock = new HandClock();
   const config = { keyRotationDays: 1, keyRefreshSeconds: 60 };
   const one = await startTestAuth({ url, t, clock, config });
@@ -92,7 +92,7 @@ test("tokens and passwords go on over a rotation, on an instance that made none 
   await second.login(userName, "laptop");
 });
 
-test("a token of a key that was withdrawn is refused by whoever has not seen it yet", async (t) => {
+test("an instance refuses a token of a deleted key that it never loaded", async (t) => {
   const clock = new HandClock();
   const one = await startTestAuth({ url, t, clock });
   const tokens = await one.login((await one.register()).userName);
@@ -101,7 +101,7 @@ test("a token of a key that was withdrawn is refused by whoever has not seen it 
   await refused(second.verifier.verify(tokens.accessToken), ErrorReason.TOKEN_INVALID);
 });
 
-test("under a new key-encryption key the keys are sealed anew, and the old one is needed no more", async () => {
+test("keys are re-encrypted under a new key-encryption key, and then the old one is not needed", async () => {
   const clock = new HandClock();
   const next = randomBytes(32).toString("base64");
   const old = await keyringOf(clock);
@@ -113,21 +113,21 @@ test("under a new key-encryption key the keys are sealed anew, and the old one i
   await assert.rejects(keyringOf(clock), /another key-encryption key/);
 });
 
-test("while the database cannot be reached the keys stay as they were", async () => {
+test("while the database cannot be reached the cached keys stay in use", async () => {
   const clock = new HandClock();
   const keyring = await keyringOf(clock);
   const before = keyring.keys;
-  const heard: string[] = [];
-  keyring.onChange(() => void heard.push("changed"));
+  const changes: string[] = [];
+  keyring.onChange(() => void changes.push("changed"));
   await pool.query("ALTER TABLE auth.key RENAME TO key_away");
   await assert.rejects(keyring.rotate());
   await pool.query("ALTER TABLE auth.key_away RENAME TO key");
   assert.equal(keyring.keys, before);
   await keyring.rotate();
-  assert.deepEqual(heard, []);
+  assert.deepEqual(changes, []);
   clock.advance(90 * DAY);
   await keyring.rotate();
-  assert.deepEqual(heard, ["changed"]);
+  assert.deepEqual(changes, ["changed"]);
 });
 
 function idsOf({ keys }: Awaited<ReturnType<typeof keyringOf>>): string[] {
@@ -136,7 +136,7 @@ function idsOf({ keys }: Awaited<ReturnType<typeof keyringOf>>): string[] {
     .map(({ keyId }) => keyId);
 }
 
-test("a key that is deleted by hand is gone at the next look, everywhere, and has a successor", async () => {
+test("a manually deleted key is replaced on every instance at the next check", async () => {
   const clock = new HandClock();
   const [one, two] = [await keyringOf(clock), await keyringOf(clock)];
   const before = activeKey(one.keys.access, clock.now()).keyId;
@@ -151,24 +151,24 @@ test("a key that is deleted by hand is gone at the next look, everywhere, and ha
   assert.equal(activeKey(two.keys.access, clock.now()).keyId, ids[0]![0]);
 });
 
-test("who has read the ids of the stored keys need not look: the keys are read when they differ", async () => {
+test("given the stored key ids, the keyring reloads only if they differ from its cache", async () => {
   const clock = new HandClock();
   const ring = await keyringOf(clock);
-  const heard: string[] = [];
-  ring.onChange(() => void heard.push("changed"));
+  const changes: string[] = [];
+  ring.onChange(() => void changes.push("changed"));
   const before = idsOf(ring);
   await ring.reloadIfStale(before.toReversed());
-  assert.deepEqual(heard, []);
+  assert.deepEqual(changes, []);
   await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
   await ring.reloadIfStale(before);
-  assert.deepEqual(heard, []);
+  assert.deepEqual(changes, []);
   const { rows } = await pool.query("SELECT key_id FROM auth.key");
   await ring.reloadIfStale(rows.map(({ key_id }) => key_id));
-  assert.deepEqual(heard, ["changed"]);
+  assert.deepEqual(changes, ["changed"]);
   assert.notDeepEqual(idsOf(ring), before);
 });
 
-test("of questions that overlap only one reads the keys at a time", async () => {
+test("concurrent checks load the keys one at a time", async () => {
   const clock = new HandClock();
   let reading = 0;
   let most = 0;
@@ -193,7 +193,7 @@ test("of questions that overlap only one reads the keys at a time", async () => 
   assert.equal(most, 1);
 });
 
-test("what auth tells of its keys is what lies in the database, not what it last read", async (t) => {
+test("listRevocations returns the key ids in the database, not stale cached ones", async (t) => {
   const one = await startTestAuth({ url, t });
   const keyIds = async () => (await one.sessions.listRevocations({})).accessKeyIds;
   const before = await keyIds();

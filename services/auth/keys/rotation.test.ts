@@ -22,14 +22,14 @@ async function registerBy(phone: string, { auth, messages }: TestAuth) {
   return auth.registerByPhone({ phone, code: codeOf(messages.at(-1)!), device });
 }
 
-test("all keys of a running system are replaced, and nobody notices", {
+test("a running system replaces all its keys without interruption", {
   timeout: 120_000,
 }, async (t) => {
   const clock = new HandClock();
   const one = await startTestAuth({ url, t, clock, config });
   const two = await startTestAuth({ url, t, clock, config });
   const idle = clock.waiting;
-  /** Moves time on, and waits until whatever rang has done its work. */
+  /** Advances the clock, and waits until every chore whose timer fired has finished. */
   async function pass(ms: number) {
     clock.advance(ms);
     while (clock.waiting < idle) await setImmediate();
@@ -54,7 +54,7 @@ test("all keys of a running system are replaced, and nobody notices", {
     await pass(10 * MINUTE);
     const now = await keyIds();
     left = first.filter((keyId) => now.includes(keyId));
-    // Over both instances, all the time: who logs in by password, who is looked for by number.
+    // After every step, alternating between the instances: a login by password and a search by number.
     const at = steps % 2 === 0 ? one : two;
     const login = await at.login(userName, "laptop");
     const query = { case: "phone", value: phone } as const;
@@ -64,7 +64,7 @@ test("all keys of a running system are replaced, and nobody notices", {
       [user!.userId],
     );
   }
-  // The new ones are there after an hour; the last old one goes when its codes are forgotten.
+  // The new keys exist after an hour; the last old key is deleted once its codes have expired.
   assert.ok(steps > 6 && steps < 500, `${steps} steps`);
   assert.equal((await keyIds()).length, 5);
 
