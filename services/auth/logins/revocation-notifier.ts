@@ -4,22 +4,22 @@ import type { Bus } from "#platform/bus/bus.ts";
 import type { Log } from "#platform/log.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 
-/** A login that ended before its last access token did. */
+/** A login that ended while its last access token is still valid. */
 export interface Revocation {
   loginId: string;
   accessExpiresAtMs: number;
 }
 
-/** Tells all gateway and connect instances which logins have just ended. */
+/** Notifies all gateway and connect instances of logins that have just ended. */
 export interface RevocationNotifier {
-  /** Returns at once; who does not hear it learns it by asking. */
+  /** Returns at once. An instance that misses it learns of them when it polls ListRevocations. */
   notify(revocations: readonly Revocation[]): void;
 }
 
-/** Those that take revocations from their queues; the others ask. */
+/** Services that consume revocations from their queues. All others poll. */
 const NOTIFIED_SERVICES = ["connect", "gateway"];
 const PUBLISH_TIMEOUT_MS = 2_000;
-/** Logins in one envelope: some 60 KiB. */
+/** Logins in one envelope, at most; some 60 KiB. */
 const MAX_REVOCATIONS_PER_ENVELOPE = 1_000;
 
 export function createRevocationNotifier({
@@ -31,24 +31,15 @@ export function createRevocationNotifier({
   registry: Registry;
   log: Log;
 }): RevocationNotifier {
-  async function tell(revocations: readonly Revocation[]): Promise<void> {
+  async function publish(revocations: readonly Revocation[]): Promise<void> {
     const found = await Promise.all(
       NOTIFIED_SERVICES.map((service) => registry.instances(service)),
     );
-    const bodies = Array.from(
-      { length: Math.ceil(revocations.length / MAX_REVOCATIONS_PER_ENVELOPE) },
-      (_, at) =>
-        encode(
-          revocations.slice(
-            at * MAX_REVOCATIONS_PER_ENVELOPE,
-            (at + 1) * MAX_REVOCATIONS_PER_ENVELOPE,
-          ),
-        ),
-    );
+    const bodies = batchesOf(revocations).map(encode);
     const signal = AbortSignal.timeout(PUBLISH_TIMEOUT_MS);
     await Promise.all(
       found.flat().flatMap(({ instanceId }) =>
-        // An instance without a queue has no sessions either.
+        // The bus drops an envelope for an instance without a queue: it has no sessions either.
         bodies.map((body) => bus.publish(instanceId, body, signal)),
       ),
     );
@@ -56,11 +47,18 @@ export function createRevocationNotifier({
   return {
     notify(revocations) {
       if (revocations.length === 0) return;
-      tell(revocations).catch((err: unknown) =>
-        log.warn({ event: "login_news_not_told", logins: revocations.length, err }),
+      publish(revocations).catch((err: unknown) =>
+        log.warn({ event: "revocations_not_published", logins: revocations.length, err }),
       );
     },
   };
+}
+
+function batchesOf(revocations: readonly Revocation[]): (readonly Revocation[])[] {
+  const count = Math.ceil(revocations.length / MAX_REVOCATIONS_PER_ENVELOPE);
+  return Array.from({ length: count }, (_, at) =>
+    revocations.slice(at * MAX_REVOCATIONS_PER_ENVELOPE, (at + 1) * MAX_REVOCATIONS_PER_ENVELOPE),
+  );
 }
 
 function encode(ended: readonly Revocation[]): Uint8Array {
