@@ -13,13 +13,13 @@ const { pool } = await startTestPostgres({ after });
 const database = openDatabase(pool);
 after(() => database.$disconnect());
 const keys = { access: [], password: [], code: [], data: [], index: [] };
-const rest = async () => {};
+const doNothing = async () => {};
 const keyring: Keyring = {
   keys,
   onChange() {},
-  rotate: rest,
-  reloadIfChanged: rest,
-  reloadIfStale: rest,
+  rotate: doNothing,
+  reloadIfChanged: doNothing,
+  reloadIfStale: doNothing,
 };
 const columns = createColumnEncryption({ keyring, clock: new HandClock() });
 
@@ -35,7 +35,7 @@ for (const [other, reason] of [
   ["Racer", ErrorReason.USER_NAME_TAKEN],
   ["r\u0430cer", ErrorReason.USER_NAME_CONFUSABLE],
 ] as const)
-  test(`when racer comes between two steps of ${other}, it is ${ErrorReason[reason]}`, async () => {
+  test(`when racer registers between two queries of ${other}, the result is ${ErrorReason[reason]}`, async () => {
     for (let before = 0; before < 3; before++) {
       await pool.query("TRUNCATE auth.account CASCADE");
       let queries = 0;

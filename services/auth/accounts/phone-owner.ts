@@ -3,7 +3,7 @@ import { fail } from "#platform/errors.ts";
 import type { Account, Transaction } from "../database.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
 
-/** How a number lies in the row of an account. */
+/** The columns that store a number: encrypted, and as a blind index. */
 export function phoneColumns(columns: ColumnEncryption, phone: string, userId: bigint) {
   return {
     phone: columns.encrypt(phone, { column: "account.phone", row: String(userId) }),
@@ -11,7 +11,7 @@ export function phoneColumns(columns: ColumnEncryption, phone: string, userId: b
   };
 }
 
-/** The number of an account, in E.164; undefined for none. */
+/** Decrypts the number of an account, E.164; undefined for none. */
 export function phoneOf(
   columns: ColumnEncryption,
   { phone, userId }: Pick<Account, "phone" | "userId">,
@@ -20,12 +20,12 @@ export function phoneOf(
   return columns.decrypt(phone, { column: "account.phone", row: String(userId) });
 }
 
-/** The account that has the number, within the transaction that would give it to another one. */
+/** The account that has the number, read in the transaction that would assign it. */
 export function ownerOf(tx: Transaction, columns: ColumnEncryption, phone: string) {
   const phoneIndex = { in: columns.blindIndexes(phone, "account.phone") };
   return tx.account.findFirst({ where: { phoneIndex } });
 }
 
-/** Thrown after the code was used up: only who proved the number learns it. */
+/** Throw only after the code was consumed: only a user who proved the number may learn this. */
 export const phoneTaken = () =>
   fail(ErrorReason.PHONE_TAKEN, "the phone number belongs to another account");
