@@ -1,12 +1,11 @@
-import type { AuthDependencies } from "../dependencies.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Database } from "../database.ts";
 import { createQrRows } from "./qr-rows.ts";
 
-/** For so long a device that comes late reads EXPIRED or STEP rather than NOT_FOUND. */
+/** Retention after expiry: a device that polls late gets EXPIRED or STEP, not NOT_FOUND. */
 const RETENTION_MS = 3_600_000;
 
-/** Deletes QR logins that are long over. */
-export async function cleanUpQrLogins(
-  d: Pick<AuthDependencies, "clock" | "database">,
-): Promise<void> {
+/** Deletes QR logins that expired longer ago than the retention. */
+export async function cleanUpQrLogins(d: { clock: Clock; database: Database }): Promise<void> {
   await createQrRows(d).deleteBefore(d.clock.now() - RETENTION_MS);
 }
