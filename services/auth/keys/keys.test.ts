@@ -36,8 +36,8 @@ test("instances that start at the same time share their keys and accept each oth
 
 test("keys survive a restart; another key-encryption key is refused with a clear error", async (t) => {
   const first = await startTestAuth({ url, t });
-  const again = await startTestAuth({ url, t });
-  assert.deepEqual(await again.auth.getJwks({}), await first.auth.getJwks({}));
+  const restarted = await startTestAuth({ url, t });
+  assert.deepEqual(await restarted.auth.getJwks({}), await first.auth.getJwks({}));
   const other = randomBytes(32).toString("base64");
   await assert.rejects(
     startTestAuth({ url, t, config: { keyEncryptionKey: other } }),

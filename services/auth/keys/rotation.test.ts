@@ -38,8 +38,8 @@ test("a running system replaces all its keys without interruption", {
   const phone = anyPhone();
   const { user, tokens } = await registerBy(phone, one);
   const birthday = { year: 1990, month: 5, day: 17 };
-  const told = { birthday, location: "Porto", addAnswer: "yes", searchableByPhone: true };
-  await one.users.updateProfile(told, one.as(tokens!));
+  const update = { birthday, location: "Porto", addAnswer: "yes", searchableByPhone: true };
+  await one.users.updateProfile(update, one.as(tokens!));
   const { userName } = await one.register();
   const first = await keyIds();
   assert.equal(first.length, 5);
@@ -71,9 +71,9 @@ test("a running system replaces all its keys without interruption", {
   await two.auth.sendSmsCode({ phone, purpose: SmsPurpose.LOGIN });
   const code = codeOf(two.messages.at(-1)!);
   const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
-  const again = await two.auth.loginBySmsCode({ phone, code, device });
-  assert.equal(again.user?.userId, user?.userId);
-  const { profile } = await two.users.getMyProfile({}, two.as(again.tokens!));
+  const relogin = await two.auth.loginBySmsCode({ phone, code, device });
+  assert.equal(relogin.user?.userId, user?.userId);
+  const { profile } = await two.users.getMyProfile({}, two.as(relogin.tokens!));
   assert.equal(profile?.phone, phone);
   assert.equal(profile?.profile?.location, "Porto");
   assert.equal(profile?.profile?.birthday?.day, 17);

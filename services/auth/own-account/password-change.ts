@@ -45,16 +45,16 @@ export function createPasswordChange(
   return {
     async changePassword({ oldPassword, newPassword, proofCode: code }, context) {
       const { userId, loginId, deviceId } = userOf(context);
-      const [fresh, password] = oldPassword
+      const [newPlaintext, password] = oldPassword
         ? await d.passwords.decrypt(newPassword, oldPassword)
         : await d.passwords.decrypt(newPassword);
       const account = await accountOf(d, userId);
       // Check the new password before the proof: a weak one must not consume the code.
       const number = phoneOf(d.columns, account) ?? "";
-      requireStrong(fresh, account.userName, account.displayName, number);
+      requireStrong(newPlaintext, account.userName, account.displayName, number);
       const address = context.values.get(peerAddress);
       const codes = await requireProof(d, account, { password, code, address });
-      const data = await newPasswordColumns(fresh);
+      const data = await newPasswordColumns(newPlaintext);
       const ended = await d.smsCodes.redeem(codes, async (tx) => {
         const { count } = await tx.account.updateMany({
           // Optimistic lock: a concurrent change of the password wins the race.
@@ -71,18 +71,18 @@ export function createPasswordChange(
 
     async resetPassword({ phone: written, code, newPassword }) {
       const phone = normalizePhone(written);
-      const [fresh] = await d.passwords.decrypt(newPassword);
+      const [newPlaintext] = await d.passwords.decrypt(newPassword);
       // Check the new password before the code: a weak one must not consume it.
-      requireStrong(fresh, phone);
+      requireStrong(newPlaintext, phone);
       const given = { phone, purpose: SmsPurpose.RESET, code };
       const reset = await d.smsCodes.redeem([given], async (tx) => {
         const owner = await ownerOf(tx, d.columns, phone);
         // The code is consumed although no account has the number: it is of no other use.
         if (!owner) return undefined;
-        requireStrong(fresh, owner.userName, owner.displayName);
+        requireStrong(newPlaintext, owner.userName, owner.displayName);
         await tx.account.update({
           where: { userId: owner.userId },
-          data: await newPasswordColumns(fresh),
+          data: await newPasswordColumns(newPlaintext),
         });
         const userId = String(owner.userId);
         return { userId, ended: await d.logins.end(tx, userId, { reason: "password" }) };

@@ -172,6 +172,9 @@ test("a first password is set with a proof; a weak password does not consume the
   await set(GOOD_PASSWORD);
   assert.equal((await users.getMyProfile({}, as)).profile?.hasPassword, true);
   // From now on the password is required as proof.
-  const again = await codeTo(phone, PROVE, as);
-  await refused(auth.deleteAccount({ proofCode: again }, as), ErrorReason.CREDENTIALS_INVALID);
+  const newProofCode = await codeTo(phone, PROVE, as);
+  await refused(
+    auth.deleteAccount({ proofCode: newProofCode }, as),
+    ErrorReason.CREDENTIALS_INVALID,
+  );
 });
