@@ -40,7 +40,7 @@ import { createLogins } from "./logins/logins.ts";
 import { createRevocationNotifier } from "./logins/revocation-notifier.ts";
 import { createRevocationPages } from "./logins/revocation-pages.ts";
 import { createAccessTokens } from "./logins/tokens.ts";
-import { cleanUpQrLogins } from "./qr-login/qr-cleanup.ts";
+import { deleteExpiredQrLogins } from "./qr-login/qr-cleanup.ts";
 import { createSession } from "./session.ts";
 import { createUser } from "./user.ts";
 
@@ -120,10 +120,10 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
   await appointFirstAdmin(d);
 
   const chores: Chore[] = [
-    { name: "logins", everyMs: TIDY_MS, run: () => logins.cleanUp() },
+    { name: "logins", everyMs: TIDY_MS, run: () => logins.deleteExpired() },
     { name: "nonces", everyMs: TIDY_MS, run: () => nonces.tidy() },
     { name: "sms_codes", everyMs: TIDY_MS, run: () => d.smsCodes.tidy() },
-    { name: "qr_logins", everyMs: TIDY_MS, run: () => cleanUpQrLogins(d) },
+    { name: "qr_logins", everyMs: TIDY_MS, run: () => deleteExpiredQrLogins(d) },
     { name: "keys", everyMs: config.keyRefreshSeconds * 1_000, run: () => keyring.rotate() },
     { name: "seal_again", everyMs: config.sealAgainPauseMs, run: () => sealAgain(d) },
   ];

@@ -76,7 +76,7 @@ function requireUnchanged(account: Account, before: Account, method: LoginMethod
   if (method === "password" && passwordChanged)
     throw fail(ErrorReason.CREDENTIALS_INVALID, "the user name or the password is wrong");
   if (method === "sms" && phoneChanged)
-    throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+    throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not valid");
   if (method === "qr" && (passwordChanged || phoneChanged))
     throw fail(ErrorReason.QR_LOGIN_STEP, "the account was changed since it let the device in");
 }

@@ -205,7 +205,7 @@ test("clean-up deletes ended and expired logins and tokens, and no others", asyn
   const liveId = await loginOf(one, live.accessToken);
   one.clock.advance(10 * 86_400_000 + 1);
 
-  await loginsOn(one, openDatabase(pool)).cleanUp();
+  await loginsOn(one, openDatabase(pool)).deleteExpired();
   const sql = "SELECT login_id FROM auth.login WHERE created_at >= '2027-01-01'";
   assert.deepEqual((await pool.query(sql)).rows, [{ login_id: liveId }]);
   const tokens = await pool.query("SELECT 1 FROM auth.refresh_token WHERE login_id = $1", [liveId]);

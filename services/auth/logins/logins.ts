@@ -45,7 +45,7 @@ export interface Logins {
   /** Ends logins in a transaction of its own, and notifies. Returns their number. */
   revokeAll(userId: string, scope: RevocationScope): Promise<number>;
   /** Deletes ended and expired logins, and expired refresh tokens. */
-  cleanUp(): Promise<void>;
+  deleteExpired(): Promise<void>;
 }
 
 export function createLogins(options: {
@@ -96,7 +96,7 @@ export function createLogins(options: {
       return ended.length;
     },
 
-    async cleanUp() {
+    async deleteExpired() {
       const now = new Date(clock.now());
       await database.login.deleteMany({
         where: {

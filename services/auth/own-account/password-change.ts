@@ -87,7 +87,7 @@ export function createPasswordChange(
         const userId = String(owner.userId);
         return { userId, ended: await d.logins.end(tx, userId, { reason: "password" }) };
       });
-      if (!reset) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+      if (!reset) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not valid");
       d.logins.notifyRevoked(reset.ended);
       d.notices.tell({ userId: reset.userId, kind });
       return {};

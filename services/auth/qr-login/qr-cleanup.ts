@@ -6,6 +6,9 @@ import { createQrRows } from "./qr-rows.ts";
 const RETENTION_MS = 3_600_000;
 
 /** Deletes QR logins that expired longer ago than the retention. */
-export async function cleanUpQrLogins(d: { clock: Clock; database: Database }): Promise<void> {
+export async function deleteExpiredQrLogins(d: {
+  clock: Clock;
+  database: Database;
+}): Promise<void> {
   await createQrRows(d).deleteBefore(d.clock.now() - RETENTION_MS);
 }

@@ -10,7 +10,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../../test/postgres.ts";
 import { refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
 import { openDatabase } from "../database.ts";
-import { cleanUpQrLogins } from "./qr-cleanup.ts";
+import { deleteExpiredQrLogins } from "./qr-cleanup.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 
@@ -228,9 +228,9 @@ test("QR logins are deleted an hour after their expiry", async (t) => {
   const database = openDatabase(pool);
   t.after(() => database.$disconnect());
   one.clock.advance(120_000 + 3_600_000);
-  await cleanUpQrLogins({ clock: one.clock, database });
+  await deleteExpiredQrLogins({ clock: one.clock, database });
   assert.equal((await one.auth.getQrLogin(requester)).qrLogin?.state, QrLoginState.EXPIRED);
   one.clock.advance(1);
-  await cleanUpQrLogins({ clock: one.clock, database });
+  await deleteExpiredQrLogins({ clock: one.clock, database });
   await refused(one.auth.getQrLogin(requester), ErrorReason.QR_LOGIN_NOT_FOUND);
 });
