@@ -9,8 +9,8 @@ import { holdWorker } from "#platform/postgres/worker.ts";
 import { LuckyClient } from "../client/client.ts";
 import { authConfig } from "../services/auth/config.ts";
 import { openDatabase } from "../services/auth/database.ts";
+import { createKeyEncryption } from "../services/auth/keys/key-encryption.ts";
 import { createKeyring } from "../services/auth/keys/keyring.ts";
-import { createSealing } from "../services/auth/keys/sealing.ts";
 import { createAccessTokens } from "../services/auth/logins/tokens.ts";
 import { withStarted } from "./backends.ts";
 import type { System } from "./system.ts";
@@ -77,8 +77,8 @@ async function mint(system: System, count: number): Promise<User[]> {
     started.push(() => worker.release());
     const ids = createIds({ worker: worker.number, clock });
     const config = { ...defaultsOf(authConfig), accessTokenSeconds: TOKEN_SECONDS };
-    const sealing = createSealing(system.keyEncryptionKey);
-    const keyring = await createKeyring({ config, database, sealing, clock });
+    const keyEncryption = createKeyEncryption(system.keyEncryptionKey);
+    const keyring = await createKeyring({ config, database, keyEncryption, clock });
     const tokens = await createAccessTokens({ config, keyring, clock });
 
     const run = Date.now().toString(36);

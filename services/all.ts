@@ -12,7 +12,7 @@ import { startAllOrNothing } from "#platform/process/started.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
-import { loadOrCreateKey } from "./auth/keys/sealing.ts";
+import { loadOrCreateKey } from "./auth/keys/key-file.ts";
 import { startAuth } from "./auth/service.ts";
 import { banner } from "./banner.ts";
 import { openFrontDoor } from "./front-door.ts";

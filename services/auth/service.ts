@@ -29,13 +29,13 @@ import { createSmsSender } from "./credentials/sms-sender.ts";
 import { openDatabase } from "./database.ts";
 import { createDevice } from "./device.ts";
 import { createCodes } from "./keys/codes.ts";
-import { createColumns } from "./keys/columns.ts";
+import { createColumnEncryption } from "./keys/column-encryption.ts";
+import { createKeyEncryption } from "./keys/key-encryption.ts";
 import { createKeyring } from "./keys/keyring.ts";
-import { createSealing } from "./keys/sealing.ts";
 import { createDevicePolicy } from "./logins/device-policy.ts";
 import { createIssuer } from "./logins/issuer.ts";
-import { createLoginNews } from "./logins/login-news.ts";
 import { createLogins } from "./logins/logins.ts";
+import { createRevocationNotifier } from "./logins/revocation-notifier.ts";
 import { createRevocationPages } from "./logins/revocation-pages.ts";
 import { createAccessTokens } from "./logins/tokens.ts";
 import { createAccountDeletion } from "./own-account/account-deletion.ts";
@@ -44,8 +44,8 @@ import { createPhoneBinding } from "./own-account/phone-binding.ts";
 import { createProfile } from "./own-account/profile.ts";
 import { createSearch } from "./own-account/search.ts";
 import { runPeriodicJobs } from "./periodic-jobs.ts";
+import { deleteExpiredQrLogins } from "./qr-login/qr-cleanup.ts";
 import { createQrLogins } from "./qr-login/qr-login.ts";
-import { tidyQrLogins } from "./qr-login/qr-tidy.ts";
 import { createPhoneRegistration } from "./registration/phone-registration.ts";
 import { createRegistration } from "./registration/registration.ts";
 import { createSession } from "./session.ts";
@@ -95,11 +95,11 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
 
   const jobs = runPeriodicJobs(
     [
-      { name: "logins", pauseMs: CLEANUP_INTERVAL_MS, run: () => logins.tidy() },
+      { name: "logins", pauseMs: CLEANUP_INTERVAL_MS, run: () => logins.deleteExpired() },
       { name: "nonces", pauseMs: CLEANUP_INTERVAL_MS, run: () => nonces.deleteExpired() },
       { name: "sms_codes", pauseMs: CLEANUP_INTERVAL_MS, run: () => smsCodes.deleteExpired() },
-      { name: "qr_logins", pauseMs: CLEANUP_INTERVAL_MS, run: () => tidyQrLogins(parts) },
-      { name: "keys", pauseMs: config.keyRefreshSeconds * 1_000, run: () => keyring.turn() },
+      { name: "qr_logins", pauseMs: CLEANUP_INTERVAL_MS, run: () => deleteExpiredQrLogins(parts) },
+      { name: "keys", pauseMs: config.keyRefreshSeconds * 1_000, run: () => keyring.rotate() },
       { name: "reencryption", pauseMs: config.sealAgainPauseMs, run: () => reencrypt(parts) },
     ],
     { clock, log },
@@ -143,16 +143,16 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
 /** Composes the parts of auth. Every method and job declares the few parts that it takes. */
 async function createParts(given: AuthServiceDependencies) {
   const { bus, clock, config, ids, limiter, log, metrics, pool, registry } = given;
-  const sealing = createSealing(config.keyEncryptionKey, config.keyEncryptionKeyBefore);
+  const keyEncryption = createKeyEncryption(config.keyEncryptionKey, config.keyEncryptionKeyBefore);
   const sms = given.sms ?? createSmsSender({ clock, config, log, metrics });
   const database = openDatabase(pool);
-  const keyring = await createKeyring({ config, database, sealing, clock });
+  const keyring = await createKeyring({ config, database, keyEncryption, clock });
 
-  const columns = createColumns({ keyring, clock });
+  const columns = createColumnEncryption({ keyring, clock });
   const codes = createCodes({ keyring, clock });
   const nonces = createNonces({ config, database, keyring, clock });
-  const news = createLoginNews({ bus, registry, log });
-  const logins = createLogins({ config, database, clock, log, news });
+  const notifier = createRevocationNotifier({ bus, registry, log });
+  const logins = createLogins({ config, database, clock, log, notifier });
   const accessTokens = await createAccessTokens({ config, keyring, clock });
   const devicePolicy = createDevicePolicy({ config, database });
   return {

@@ -21,7 +21,7 @@ export function createSession({
   clock: Clock;
   database: Database;
   devicePolicy: Pick<DevicePolicy, "rules">;
-  keyring: Pick<Keyring, "compare" | "keys">;
+  keyring: Pick<Keyring, "reloadIfStale" | "keys">;
   revocationPages: RevocationPages;
 }): ServiceImpl<typeof SessionService> {
   return {
@@ -30,7 +30,7 @@ export function createSession({
     },
     async listRevocations({ cursor, pageToken }) {
       const page = await revocationPages.since(Number(cursor), pageToken);
-      await keyring.compare(page.keyIds);
+      await keyring.reloadIfStale(page.keyIds);
       return {
         revocations: page.revocations.map(({ loginId, accessExpiresAtMs }) => ({
           loginId,

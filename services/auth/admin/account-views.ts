@@ -7,7 +7,7 @@ import type { Role as RoleName } from "#platform/identity/caller.ts";
 import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
 import { maskPhone } from "../accounts/phone.ts";
 import type { Account as AccountRow, Database } from "../database.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 
 const ROLES: Readonly<Record<string, Role>> = {
   user: Role.USER,
@@ -45,7 +45,7 @@ export function createAccountViews({
 }: {
   accounts: Pick<Accounts, "byId">;
   clock: Clock;
-  columns: Pick<Columns, "open">;
+  columns: Pick<ColumnEncryption, "decrypt">;
   database: Database;
 }): AccountViews {
   async function viewsOf(rows: readonly AccountRow[]): Promise<Account[]> {
@@ -76,7 +76,7 @@ export function createAccountViews({
 
   function maskedPhoneOf({ phone, userId }: AccountRow): string {
     if (!phone) return "";
-    return maskPhone(columns.open(phone, { column: "account.phone", row: String(userId) }));
+    return maskPhone(columns.decrypt(phone, { column: "account.phone", row: String(userId) }));
   }
 
   return {

@@ -6,7 +6,7 @@ import type { Audit } from "../accounts/audit.ts";
 import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
 import type { Database } from "../database.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import type { DevicePolicy } from "../logins/device-policy.ts";
 import type { Logins } from "../logins/logins.ts";
 import { createAccountAccess } from "./account-access.ts";
@@ -33,7 +33,7 @@ export function createAdmin({
   accounts: Accounts;
   audit: Audit;
   clock: Clock;
-  columns: Columns;
+  columns: ColumnEncryption;
   database: Database;
   devicePolicy: DevicePolicy;
   logins: Logins;

@@ -9,8 +9,8 @@ import { accountForChange, lockRolesAndStates } from "../accounts/account-states
 import type { Audit } from "../accounts/audit.ts";
 import type { Account, Database, Transaction } from "../database.ts";
 import { coarseAddress } from "../logins/coarse-address.ts";
-import type { Revocation } from "../logins/login-news.ts";
 import type { Logins } from "../logins/logins.ts";
+import type { Revocation } from "../logins/revocation-notifier.ts";
 
 /** One action of an operator or administrator, as the audit log records it. */
 export interface AdminAction {
@@ -62,7 +62,7 @@ export function createAuditedChanges({
 }: {
   audit: Audit;
   database: Database;
-  logins: Pick<Logins, "tell">;
+  logins: Pick<Logins, "notifyRevoked">;
 }): AuditedChanges {
   /** The caller's current role. The lock on roles keeps it until the transaction ends. */
   async function roleOf(tx: Transaction, userId: string): Promise<"operator" | "admin"> {
@@ -102,7 +102,7 @@ export function createAuditedChanges({
         if (result) await write(tx, userId, result.detail);
         return result;
       });
-      if (changed?.ended) logins.tell(changed.ended);
+      if (changed?.ended) logins.notifyRevoked(changed.ended);
     },
     async changeSystem(act, work) {
       const { actorId, write } = auditWriter(act);

@@ -25,7 +25,7 @@ export async function appointFirstAdmin({
   config: Pick<AuthConfig, "firstAdmin">;
   database: Database;
   log: Log;
-  logins: Pick<Logins, "end" | "tell">;
+  logins: Pick<Logins, "end" | "notifyRevoked">;
 }): Promise<void> {
   const { firstAdmin } = config;
   if (firstAdmin === "") return;
@@ -47,5 +47,5 @@ export async function appointFirstAdmin({
   });
   if (!ended) return;
   log.info({ event: "first_admin_appointed", userId });
-  logins.tell(ended);
+  logins.notifyRevoked(ended);
 }

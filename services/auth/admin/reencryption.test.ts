@@ -5,10 +5,10 @@ import { defaultsOf } from "#platform/config/config.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { quiet, startTestPostgres } from "../../../test/postgres.ts";
 import { createAccounts } from "../accounts/accounts.ts";
-import { placeOf, SEALED_COLUMNS } from "../accounts/shown-profile.ts";
+import { cellOf, ENCRYPTED_COLUMNS } from "../accounts/shown-profile.ts";
 import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
-import { createColumns } from "../keys/columns.ts";
+import { createColumnEncryption } from "../keys/column-encryption.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { KEY_ID_BYTES, type Keys, keyIdBytes, type SecretKey } from "../keys/keys.ts";
 import { reencrypt } from "./reencryption.ts";
@@ -29,8 +29,14 @@ async function setUp() {
   const lists = { data: [] as SecretKey[], index: [] as SecretKey[] };
   const keys = { access: [], password: [], code: [], ...lists } as Keys;
   const noop = async () => {};
-  const keyring: Keyring = { keys, onChange() {}, turn: noop, look: noop, compare: noop };
-  const columns = createColumns({ keyring, clock });
+  const keyring: Keyring = {
+    keys,
+    onChange() {},
+    rotate: noop,
+    reloadIfChanged: noop,
+    reloadIfStale: noop,
+  };
+  const columns = createColumnEncryption({ keyring, clock });
   const accounts = createAccounts({ database, columns });
   const d = { clock, columns, config, database, keyring, log: quiet };
 
@@ -44,8 +50,8 @@ async function setUp() {
     await database.key.create({ data });
     return key;
   }
-  const seal = (column: (typeof SEALED_COLUMNS)[number], userId: number, text: string) =>
-    columns.seal(text, placeOf(column, BigInt(userId)));
+  const seal = (column: (typeof ENCRYPTED_COLUMNS)[number], userId: number, text: string) =>
+    columns.encrypt(text, cellOf(column, BigInt(userId)));
   const phoneOf = (userId: number) => `+49151123456${userId}`;
 
   return {
@@ -60,7 +66,7 @@ async function setUp() {
         userName: `number ${"abcdefghijklmnopqrstuvwxyz"[userId - 10]}`,
         displayName: "x",
         phone: seal("phone", userId, phoneOf(userId)),
-        phoneIndex: columns.index(phoneOf(userId), "account.phone"),
+        phoneIndex: columns.blindIndex(phoneOf(userId), "account.phone"),
         birthday: seal("birthday", userId, "1990-05-17"),
         location: seal("location", userId, `town ${userId}`),
         addAnswer: seal("addAnswer", userId, `answer ${userId}`),
@@ -113,14 +119,14 @@ test("all rows are re-encrypted in bounded steps, then the old keys are retired"
 
   for (let userId = 10; userId < 17; userId++) {
     const row = await one.row(userId);
-    for (const column of SEALED_COLUMNS) {
+    for (const column of ENCRYPTED_COLUMNS) {
       const under = Buffer.from(row[column]!.subarray(0, KEY_ID_BYTES));
       assert.deepEqual(under, keyIdBytes(newData.keyId), column);
     }
     const under = Buffer.from(row.phoneIndex!.subarray(0, KEY_ID_BYTES));
     assert.deepEqual(under, keyIdBytes(newIndex.keyId));
-    const opened = SEALED_COLUMNS.map((column) =>
-      one.columns.open(row[column]!, placeOf(column, row.userId)),
+    const opened = ENCRYPTED_COLUMNS.map((column) =>
+      one.columns.decrypt(row[column]!, cellOf(column, row.userId)),
     );
     const phone = one.phoneOf(userId);
     assert.deepEqual(opened, [phone, "1990-05-17", `town ${userId}`, `answer ${userId}`]);
@@ -171,8 +177,8 @@ test("concurrent re-encryption by several instances does no harm", async () => {
   await Promise.all([all(), all(), all()]);
   for (let userId = 10; userId < 16; userId++) {
     const row = await one.row(userId);
-    assert.equal(one.columns.open(row.phone!, placeOf("phone", row.userId)), one.phoneOf(userId));
-    assert.ok(SEALED_COLUMNS.every((column) => one.columns.isCurrent(row[column]!)));
+    assert.equal(one.columns.decrypt(row.phone!, cellOf("phone", row.userId)), one.phoneOf(userId));
+    assert.ok(ENCRYPTED_COLUMNS.every((column) => one.columns.isCurrent(row[column]!)));
   }
 });
 
@@ -216,7 +222,7 @@ test("an index key is not retired while SMS codes use it", async () => {
   const at = new Date(one.clock.now());
   const code = {
     smsCodeId: randomUUID(),
-    phoneIndex: one.columns.index(one.phoneOf(10), "account.phone"),
+    phoneIndex: one.columns.blindIndex(one.phoneOf(10), "account.phone"),
     purpose: 1,
     codeHash: new Uint8Array(48),
     createdAt: at,

@@ -1,15 +1,15 @@
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
-import { placeOf, SEALED_COLUMNS } from "../accounts/shown-profile.ts";
+import { cellOf, ENCRYPTED_COLUMNS } from "../accounts/shown-profile.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Account, Database, Prisma } from "../database.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { activeKey, KEY_ID_BYTES, keyIdBytes, type SecretKey } from "../keys/keys.ts";
 
 interface ReencryptionParts {
   clock: Clock;
-  columns: Columns;
+  columns: ColumnEncryption;
   config: Pick<AuthConfig, "keyRefreshSeconds" | "sealAgainRows">;
   database: Database;
   keyring: Pick<Keyring, "keys">;
@@ -111,12 +111,12 @@ async function reencryptRow(
   const expected: Prisma.AccountWhereInput = {};
   const changes: Prisma.AccountUpdateManyMutationInput = {};
   try {
-    for (const column of SEALED_COLUMNS) {
+    for (const column of ENCRYPTED_COLUMNS) {
       const sealed = account[column];
       if (sealed === null || columns.isCurrent(sealed)) continue;
-      const place = placeOf(column, userId);
+      const place = cellOf(column, userId);
       expected[column] = sealed;
-      changes[column] = columns.seal(columns.open(sealed, place), place);
+      changes[column] = columns.encrypt(columns.decrypt(sealed, place), place);
     }
     if (
       phone &&
@@ -124,8 +124,8 @@ async function reencryptRow(
       !keyIdBytes(index.keyId).equals(phoneIndex.subarray(0, KEY_ID_BYTES))
     ) {
       expected.phone = phone;
-      changes.phoneIndex = columns.index(
-        columns.open(phone, placeOf("phone", userId)),
+      changes.phoneIndex = columns.blindIndex(
+        columns.decrypt(phone, cellOf("phone", userId)),
         "account.phone",
       );
     }

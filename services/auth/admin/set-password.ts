@@ -7,7 +7,7 @@ import type { Accounts } from "../accounts/accounts.ts";
 import { phoneOf } from "../accounts/phone-owner.ts";
 import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import type { Logins } from "../logins/logins.ts";
 import type { AccountViews } from "./account-views.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
@@ -26,7 +26,7 @@ export function createSetPassword({
   accounts: Pick<Accounts, "byId">;
   changes: AuditedChanges;
   clock: Clock;
-  columns: Columns;
+  columns: ColumnEncryption;
   logins: Pick<Logins, "end">;
   passwordPolicy: PasswordPolicy;
   passwords: Pick<Passwords, "decrypt" | "hash">;

@@ -18,9 +18,9 @@ import { startTestPostgres } from "../../../test/postgres.ts";
 import { GOOD_PASSWORD, refused, startTestAuth, testKey } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
+import { createKeyEncryption } from "../keys/key-encryption.ts";
 import { createKeyring, type Keyring } from "../keys/keyring.ts";
-import { makeKey } from "../keys/keys.ts";
-import { createSealing } from "../keys/sealing.ts";
+import { generateKey } from "../keys/keys.ts";
 import { createNonces } from "./nonces.ts";
 import { createPasswords, decryptingKey } from "./passwords.ts";
 
@@ -164,7 +164,7 @@ test("a replaced key decrypts during its grace, and a new key at once", async ()
   const own = new HandClock(clock.now());
   const { passwords, key } = await passwordsOn(ring, own);
   const before = ring.keys.password[0]!;
-  const fresh = await makeKey("password", { passwordKeyBits: 2_048 });
+  const fresh = await generateKey("password", { passwordKeyBits: 2_048 });
   const successor = {
     keyId: "successor",
     activeAtMs: own.now() + 3_600_000,
@@ -222,10 +222,15 @@ const config = {
 /** A keyring whose keys the test can replace. */
 async function openKeyring(): Promise<{ -readonly [K in keyof Keyring]: Keyring[K] }> {
   const database = openDatabase(pool);
-  const ring = await createKeyring({ config, database, sealing: createSealing(testKey), clock });
+  const ring = await createKeyring({
+    config,
+    database,
+    keyEncryption: createKeyEncryption(testKey),
+    clock,
+  });
   await database.$disconnect();
-  const { keys, onChange, turn, look, compare } = ring;
-  return { keys, onChange, turn, look, compare };
+  const { keys, onChange, rotate, reloadIfChanged, reloadIfStale } = ring;
+  return { keys, onChange, rotate, reloadIfChanged, reloadIfStale };
 }
 
 async function passwordsOn(keyring: Keyring, own = clock) {

@@ -4,7 +4,7 @@ import { fail } from "#platform/errors.ts";
 import type { Accounts } from "../accounts/accounts.ts";
 import { phoneOf } from "../accounts/phone-owner.ts";
 import type { Account } from "../database.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import type { BruteForceGuard } from "./brute-force-guard.ts";
 import { requirePassword } from "./password-check.ts";
 import type { Passwords } from "./passwords.ts";
@@ -45,7 +45,7 @@ export async function requireProof(
     columns,
     guard,
     passwords,
-  }: { columns: Columns; guard: BruteForceGuard; passwords: Pick<Passwords, "verify"> },
+  }: { columns: ColumnEncryption; guard: BruteForceGuard; passwords: Pick<Passwords, "verify"> },
   account: Account,
   { password, code, address }: Proof,
 ): Promise<GivenCode[]> {

@@ -13,9 +13,9 @@ import { refused, startTestAuth, type TestAuth, testKey } from "../auth.suite.ts
 import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
 import { createCodes } from "../keys/codes.ts";
-import { createColumns } from "../keys/columns.ts";
+import { createColumnEncryption } from "../keys/column-encryption.ts";
+import { createKeyEncryption } from "../keys/key-encryption.ts";
 import { createKeyring } from "../keys/keyring.ts";
-import { createSealing } from "../keys/sealing.ts";
 import { createSmsCodes } from "./sms-codes.ts";
 
 const { url, pool } = await startTestPostgres({ after });
@@ -239,13 +239,13 @@ test("codes are deleted when they no longer count against the limits", async () 
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   const database = openDatabase(pool);
   const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
-  const sealing = createSealing(testKey);
-  const keyring = await createKeyring({ config, database, sealing, clock });
+  const keyEncryption = createKeyEncryption(testKey);
+  const keyring = await createKeyring({ config, database, keyEncryption, clock });
   const { deleteExpired } = createSmsCodes({
     config,
     database,
     codes: createCodes({ keyring, clock }),
-    columns: createColumns({ keyring, clock }),
+    columns: createColumnEncryption({ keyring, clock }),
     sms: createConsoleSms(),
     limiter: createMemoryLimiter({ clock }),
     clock,

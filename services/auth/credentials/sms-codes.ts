@@ -10,7 +10,7 @@ import type { SmsSender } from "#platform/sms/sms.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Database, SmsCode, Transaction } from "../database.ts";
 import type { Codes } from "../keys/codes.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { createSmsDelivery } from "./sms-delivery.ts";
 import { createSmsLimits, DAY_MS } from "./sms-limits.ts";
 
@@ -55,7 +55,7 @@ export function createSmsCodes(options: {
   config: AuthConfig;
   database: Database;
   codes: Codes;
-  columns: Columns;
+  columns: ColumnEncryption;
   sms: SmsSender;
   limiter: Limiter;
   clock: Clock;
@@ -66,7 +66,7 @@ export function createSmsCodes(options: {
   const limits = createSmsLimits(options);
   const delivery = createSmsDelivery(options);
 
-  const indexesOf = (phone: string) => columns.indexes(phone, "account.phone");
+  const indexesOf = (phone: string) => columns.blindIndexes(phone, "account.phone");
   const whereOf = ({ phone, purpose, userId }: CodeUse) => ({
     phoneIndex: { in: indexesOf(phone) },
     purpose,
@@ -86,7 +86,7 @@ export function createSmsCodes(options: {
     await tx.smsCode.create({
       data: {
         smsCodeId,
-        phoneIndex: columns.index(use.phone, "account.phone"),
+        phoneIndex: columns.blindIndex(use.phone, "account.phone"),
         purpose: use.purpose,
         userId: use.userId === undefined ? null : BigInt(use.userId),
         codeHash: codes.hash(code, contextOf(smsCodeId, use)),

@@ -9,7 +9,7 @@ import { ownerOf, phoneColumns, phoneTaken } from "../accounts/phone-owner.ts";
 import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
 import type { SmsCodes } from "../credentials/sms-codes.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { requirePrintableDevice } from "../logins/device-texts.ts";
 import type { Issuer } from "../logins/issuer.ts";
 import { displayNameOf } from "./registration.ts";
@@ -27,7 +27,7 @@ export function createPhoneRegistration({
 }: {
   accounts: Pick<Accounts, "create">;
   clock: Clock;
-  columns: Columns;
+  columns: ColumnEncryption;
   ids: Ids;
   issuer: Pick<Issuer, "logIn">;
   passwordPolicy: PasswordPolicy;

@@ -17,7 +17,7 @@ export function createPublicKeys({
 }: {
   accessTokens: Pick<AccessTokens, "jwksJson">;
   clock: Clock;
-  keyring: Pick<Keyring, "keys" | "look">;
+  keyring: Pick<Keyring, "keys" | "reloadIfChanged">;
   log: Log;
   nonces: Pick<Nonces, "issue">;
 }): Pick<ServiceImpl<typeof AuthService>, "getPublicKey" | "getJwks"> {
@@ -46,7 +46,9 @@ export function createPublicKeys({
       // Another instance may have created a key a moment ago, and the caller may hold a token
       // signed with it: so the cached keys are checked first. While the database is down they are
       // served.
-      await keyring.look().catch((err: unknown) => log.warn({ event: "key_check_failed", err }));
+      await keyring
+        .reloadIfChanged()
+        .catch((err: unknown) => log.warn({ event: "key_check_failed", err }));
       return { jwksJson: accessTokens.jwksJson };
     },
   };

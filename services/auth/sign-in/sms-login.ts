@@ -9,7 +9,7 @@ import { normalizePhone } from "../accounts/phone.ts";
 import { ownerOf, phoneOf } from "../accounts/phone-owner.ts";
 import { accountOf } from "../credentials/proof.ts";
 import { type SmsCodes, smsCodeInvalid } from "../credentials/sms-codes.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { requirePrintableDevice } from "../logins/device-texts.ts";
 import type { Issuer } from "../logins/issuer.ts";
 
@@ -24,7 +24,7 @@ export function createSmsLogin({
   smsCodes,
 }: {
   accounts: Pick<Accounts, "byId">;
-  columns: Columns;
+  columns: ColumnEncryption;
   issuer: Pick<Issuer, "logIn">;
   smsCodes: Pick<SmsCodes, "redeem" | "send">;
 }): Pick<ServiceImpl<typeof AuthService>, "sendSmsCode" | "loginBySmsCode"> {

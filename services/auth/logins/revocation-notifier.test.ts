@@ -5,47 +5,52 @@ import { consumeRevocations } from "#platform/identity/revocation-feed.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import { HandClock } from "../../../test/clock.ts";
 import { quiet } from "../../../test/postgres.ts";
-import { createLoginNews, type Revocation } from "./login-news.ts";
+import { createRevocationNotifier, type Revocation } from "./revocation-notifier.ts";
 
-/** A bus and a registry with instances, each of which says what it has learnt. */
+/** A bus, and a registry with instances that record the revocations they receive. */
 async function setUp(t: TestContext, instances: Readonly<Record<string, string>>) {
   const bus = createMemoryBus();
   const registry = createMemoryRegistry({ clock: new HandClock() });
   t.after(() => Promise.all([bus.close(), registry.close()]));
-  const learnt = new Map<string, Map<string, number>>();
+  const received = new Map<string, Map<string, number>>();
   const waiting: (() => void)[] = [];
   for (const [instanceId, service] of Object.entries(instances)) {
     const known = new Map<string, number>();
-    learnt.set(instanceId, known);
+    received.set(instanceId, known);
     const learn = (loginId: string, expiresAtMs: number) => {
       known.set(loginId, expiresAtMs);
       for (const wake of waiting.splice(0)) wake();
     };
     await consumeRevocations({ bus, queue: instanceId, revocations: { learn } });
-    const place = { address: "http://127.0.0.1:1", publicAddress: "", load: 0 };
-    await registry.announce({ instanceId, service, ...place }, () => {});
+    const endpoint = { address: "http://127.0.0.1:1", publicAddress: "", load: 0 };
+    await registry.announce({ instanceId, service, ...endpoint }, () => {});
   }
   const until = async (instanceId: string, count: number) => {
-    const known = learnt.get(instanceId)!;
+    const known = received.get(instanceId)!;
     while (known.size < count) await new Promise<void>((resolve) => waiting.push(resolve));
     return known;
   };
-  return { news: createLoginNews({ bus, registry, log: quiet }), registry, learnt, until };
+  return {
+    notifier: createRevocationNotifier({ bus, registry, log: quiet }),
+    registry,
+    received,
+    until,
+  };
 }
 
 const some = (count: number): Revocation[] =>
   Array.from({ length: count }, (_, at) => ({ loginId: `l${at}`, accessExpiresAtMs: 1_000 + at }));
 
-test("every gateway and connect instance is told, and nobody else", async (t) => {
+test("every gateway and connect instance is notified, and no other service", async (t) => {
   const instances = {
     "connect-0": "connect",
     "connect-1": "connect",
     "gateway-0": "gateway",
     "server-0": "server",
   };
-  const { news, learnt, until } = await setUp(t, instances);
-  news.revoked([]);
-  news.revoked(some(2));
+  const { notifier, received, until } = await setUp(t, instances);
+  notifier.notify([]);
+  notifier.notify(some(2));
   for (const instanceId of ["connect-0", "connect-1", "gateway-0"])
     assert.deepEqual(
       [...(await until(instanceId, 2))],
@@ -54,19 +59,19 @@ test("every gateway and connect instance is told, and nobody else", async (t) =>
         ["l1", 1_001],
       ],
     );
-  assert.equal(learnt.get("server-0")!.size, 0);
+  assert.equal(received.get("server-0")!.size, 0);
 });
 
-test("thousands that end at once are all told", async (t) => {
-  const { news, until } = await setUp(t, { "connect-0": "connect" });
-  news.revoked(some(2_500));
+test("thousands of logins that end at once are all published", async (t) => {
+  const { notifier, until } = await setUp(t, { "connect-0": "connect" });
+  notifier.notify(some(2_500));
   assert.equal((await until("connect-0", 2_500)).get("l2499"), 3_499);
 });
 
-test("an instance without a queue keeps no other from hearing", async (t) => {
-  const { news, registry, until } = await setUp(t, { "connect-1": "connect" });
-  const place = { address: "http://127.0.0.1:1", publicAddress: "", load: 0 };
-  await registry.announce({ instanceId: "connect-0", service: "connect", ...place }, () => {});
-  news.revoked(some(1));
+test("an instance without a queue does not prevent notification of the others", async (t) => {
+  const { notifier, registry, until } = await setUp(t, { "connect-1": "connect" });
+  const endpoint = { address: "http://127.0.0.1:1", publicAddress: "", load: 0 };
+  await registry.announce({ instanceId: "connect-0", service: "connect", ...endpoint }, () => {});
+  notifier.notify(some(1));
   await until("connect-1", 1);
 });
