@@ -1,4 +1,4 @@
-import { describeFlags, readFlags } from "./options.ts";
+import { describeFlags } from "./options.ts";
 import { exitCodeOf, printReport } from "./report.ts";
 import type { Scenario } from "./scenario.ts";
 
@@ -14,6 +14,7 @@ const scenarios: Readonly<Record<string, () => Promise<{ default: Scenario }>>> 
   limits: () => import("./scenarios/limits.ts"),
   compare: () => import("./scenarios/compare.ts"),
   table: () => import("./scenarios/table.ts"),
+  ratio: () => import("./scenarios/ratio.ts"),
 };
 
 async function help(): Promise<void> {
@@ -40,7 +41,7 @@ const load = scenarios[name];
 if (load && !args.includes("--help")) {
   const { default: one } = await load();
   try {
-    const report = await one.run(readFlags(one.flags, args));
+    const report = await one.run(args);
     printReport(report);
     process.exitCode = exitCodeOf(report);
   } catch (error) {

@@ -33,8 +33,9 @@ export function exitCodeOf({ faults, limitedBy }: Report): number {
 
 function printFigure(name: string, value: unknown, depth: number): void {
   const indent = "  ".repeat(depth);
-  if (typeof value !== "object" || value === null) {
-    console.log(`${indent}${name.padEnd(28 - 2 * depth)} ${value}`);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    const shown = Array.isArray(value) ? value.join(" · ") : value;
+    console.log(`${indent}${name.padEnd(28 - 2 * depth)} ${shown}`);
     return;
   }
   if (Object.keys(value).length === 0) return;

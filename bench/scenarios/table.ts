@@ -1,5 +1,6 @@
-import { spawn } from "node:child_process";
 import { join } from "node:path";
+import { readLastLine } from "../command/last-line.ts";
+import { runProgram } from "../command/program.ts";
 import { readMachine } from "../machine.ts";
 import { median } from "../median.ts";
 import type { Flags } from "../options.ts";
@@ -71,24 +72,10 @@ function read(runs: readonly Figures[], name: string): number[] {
   });
 }
 
-/** Runs one command of the bench; its figures are the last line. */
-function bench(command: string): Promise<Figures> {
-  return new Promise((resolve, reject) => {
-    const script = join(import.meta.dirname, "../main.ts");
-    const child = spawn(process.execPath, [...process.execArgv, script, ...command.split(" ")], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    let output = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      output += text;
-    });
-    child.once("error", reject);
-    child.once("close", () => {
-      try {
-        resolve(JSON.parse(output.trimEnd().split("\n").at(-1) ?? "") as Figures);
-      } catch {
-        resolve({});
-      }
-    });
-  });
+/** Runs one command of the bench; no figures when it printed none. */
+async function bench(command: string): Promise<Figures> {
+  const script = join(import.meta.dirname, "../main.ts");
+  const args = [...process.execArgv, script, ...command.split(" ")];
+  const { stdout } = await runProgram({ program: process.execPath, args, errors: "inherit" });
+  return readLastLine(stdout) ?? {};
 }
