@@ -49,6 +49,28 @@ test("a checkout has the sources of its commit, shares the packages, and leaves 
   assert.equal(git(root, "worktree", "list").split("\n").length, 1);
 });
 
+test("another package-lock.json has its packages installed, and a failure shows what npm printed", async (t) => {
+  const lock = { name: "bench", version: "1.0.0", lockfileVersion: 3, packages: {} };
+  const root = await repositoryOf(t, {
+    "package.json": JSON.stringify({ name: lock.name, version: lock.version }),
+    "package-lock.json": JSON.stringify(lock),
+  });
+  await writeFile(join(root, "package-lock.json"), JSON.stringify(lock, undefined, 2));
+  const checkout = await checkOut(root, await resolveCommit(root, "HEAD"));
+  assert.equal(
+    lstatSync(join(checkout.root, "node_modules"), { throwIfNoEntry: false })?.isSymbolicLink() ??
+      false,
+    false,
+  );
+  checkout.remove();
+
+  const broken = await repositoryOf(t);
+  await writeFile(join(broken, "package-lock.json"), "[]");
+  const failing = checkOut(broken, await resolveCommit(broken, "HEAD"));
+  await assert.rejects(failing, /npm ci failed in the other commit \(\d+\):\n.*npm/s);
+  assert.equal(git(broken, "worktree", "list").split("\n").length, 1);
+});
+
 test("a commit without a bench is refused, and nothing of it is left behind", async (t) => {
   const root = await repositoryOf(t);
   git(root, "rm", "--quiet", "bench/main.ts");
