@@ -16,7 +16,7 @@ import type {
 import { epochOffsetUs } from "./generator/micros.ts";
 import { Histogram } from "./histogram.ts";
 import { busiest } from "./limit.ts";
-import type { Flag } from "./options.ts";
+import type { FlagTable } from "./options.ts";
 
 /** Handshakes on their way at once in each process, where it does not matter. */
 const OPEN_AT_ONCE = 64;
@@ -25,9 +25,9 @@ const OPEN_AT_ONCE = 64;
 export const ACKNOWLEDGE_MS = 50;
 
 /** The flag of scenarios whose devices are played by generators. */
-export const generatorFlags: Readonly<Record<string, Flag>> = {
+export const generatorFlags = {
   generators: { default: "1", doc: "processes that play the devices" },
-};
+} satisfies FlagTable;
 
 /** A measured time, of all generators together. */
 export interface MeasuredTogether {

@@ -1,21 +1,7 @@
+import { wholeBench } from "./bench.ts";
 import { describeFlags } from "./options.ts";
 import { exitCodeOf, printReport } from "./report.ts";
-import type { Scenario } from "./scenario.ts";
-
-/** Loaded when it is asked for: one may need packages that others do not. */
-const scenarios: Readonly<Record<string, () => Promise<{ default: Scenario }>>> = {
-  messages: () => import("./scenarios/messages.ts"),
-  fanout: () => import("./scenarios/fanout.ts"),
-  connections: () => import("./scenarios/connections.ts"),
-  rpc: () => import("./scenarios/rpc.ts"),
-  sync: () => import("./scenarios/sync.ts"),
-  growth: () => import("./scenarios/growth.ts"),
-  revoke: () => import("./scenarios/revoke.ts"),
-  limits: () => import("./scenarios/limits.ts"),
-  compare: () => import("./scenarios/compare.ts"),
-  table: () => import("./scenarios/table.ts"),
-  ratio: () => import("./scenarios/ratio.ts"),
-};
+import { scenarios } from "./scenarios/catalogue.ts";
 
 async function help(): Promise<void> {
   console.log("Usage: npm run bench -- <scenario> [--flag value …]\n");
@@ -41,7 +27,7 @@ const load = scenarios[name];
 if (load && !args.includes("--help")) {
   const { default: one } = await load();
   try {
-    const report = await one.run(args);
+    const report = await one.run(args, wholeBench);
     printReport(report);
     process.exitCode = exitCodeOf(report);
   } catch (error) {

@@ -1,19 +1,21 @@
+import type { Bench } from "./bench.ts";
 import type { DeviceSpec, Load } from "./generator/api.ts";
 import { Generators } from "./generators.ts";
 import type { Machine } from "./machine.ts";
 import type { Flags } from "./options.ts";
 import { type Run, run } from "./run.ts";
 import type { System } from "./system.ts";
-import { makeUsers, type Origin } from "./users.ts";
+import type { Origin } from "./users.ts";
 
 /** How many users write to each other two by two. Throws a plain sentence for an odd number. */
-export function usersInPairs(flags: Flags): number {
+export function usersInPairs(flags: Flags<"users">): number {
   const users = flags.number("users", 2);
   if (users % 2 !== 0) throw new Error("--users is an even number");
   return users;
 }
 
 export interface PairsOptions {
+  readonly bench: Bench;
   readonly system: System;
   readonly machine: Machine;
   /** Where sockets open, in turn. */
@@ -33,8 +35,8 @@ export interface PairsOptions {
 
 /** The messages of pairs of users, sent through Lucky. */
 export async function runPairs(options: PairsOptions): Promise<Run & { origin: Origin }> {
-  const { system, addresses, users: count, idle } = options;
-  const { users, origin } = await makeUsers(system, count + idle);
+  const { bench, system, addresses, users: count, idle } = options;
+  const { users, origin } = await bench.makeUsers(system, count + idle);
   const devices = users.map(({ accessToken: token }, index): DeviceSpec => {
     const url = addresses[index % addresses.length]!;
     if (index >= count) return { index, url, token };

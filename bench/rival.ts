@@ -1,4 +1,5 @@
 import { withStarted } from "./backends.ts";
+import type { Bench } from "./bench.ts";
 import type { DeviceSpec, DialectName, Load } from "./generator/api.ts";
 import { ACKNOWLEDGE_MS, Generators } from "./generators.ts";
 import type { Machine } from "./machine.ts";
@@ -7,6 +8,7 @@ import { type Rival, startRival } from "./servers/start.ts";
 
 /** What every server is given to do. */
 export interface Workload {
+  readonly bench: Bench;
   readonly machine: Machine;
   /** An even number. */
   readonly users: number;
@@ -26,7 +28,7 @@ export interface RivalOptions extends Workload {
 
 /** The messages of pairs, sent through another server than Lucky by the same generator. */
 export async function runRival(options: RivalOptions): Promise<Run> {
-  const { rival, name, users, machine, load, seconds, warmupS } = options;
+  const { bench, rival, name, users, machine, load, seconds, warmupS } = options;
   // User ids begin with 1, and the token is the user id: these servers believe everything, and where
   // there are passwords, they are the same.
   const devices = Array.from({ length: users }, (_, index): DeviceSpec => {
@@ -39,6 +41,7 @@ export async function runRival(options: RivalOptions): Promise<Run> {
   try {
     await generators.open(devices);
     return await run({
+      bench,
       generators,
       machine,
       processes: new Map([[rival.pid, name]]),

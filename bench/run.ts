@@ -1,4 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
+import type { Bench } from "./bench.ts";
 import { cpuBetween, readCpu } from "./cpu.ts";
 import { faultsOf, sumsOf } from "./faults.ts";
 import type { Load } from "./generator/api.ts";
@@ -16,6 +17,7 @@ const MEMORY_EVERY_MS = 1_000;
 const CURSORS_MS = 15_000;
 
 export interface RunOptions {
+  readonly bench: Pick<Bench, "loadBegins">;
   readonly generators: Generators;
   readonly machine: Machine;
   /** Names of the server's processes by process id. */
@@ -51,6 +53,7 @@ export async function run(options: RunOptions): Promise<Run> {
   const storedBefore = postgresUrl === undefined ? undefined : await readStored(postgresUrl);
   console.log(`sending for ${seconds} s, after ${warmupS} s to warm up`);
   await generators.start(load, { shared });
+  options.bench.loadBegins();
   await pause(warmupS * 1_000);
 
   const memory = new MemoryWatch({

@@ -1,21 +1,22 @@
-import { type Flag, type Flags, readFlags } from "./options.ts";
+import type { Bench } from "./bench.ts";
+import { type FlagsOf, type FlagTable, readFlags } from "./options.ts";
 import type { Report } from "./report.ts";
 
 /** One thing that can be measured: `npm run bench -- <its file's name> [flags]`. */
 export interface Scenario {
   /** A line of help. */
   readonly summary: string;
-  readonly flags: Readonly<Record<string, Flag>>;
+  readonly flags: FlagTable;
   /** Reads the arguments and measures. Rejects with a plain sentence for arguments that are wrong. */
-  run(args: string[]): Promise<Report>;
+  run(args: readonly string[], bench: Bench): Promise<Report>;
 }
 
-/** Makes a scenario of one that takes its flags. */
-export function scenario(options: {
+/** Makes a scenario of a function that takes the declared flags. */
+export function scenario<T extends FlagTable>(options: {
   readonly summary: string;
-  readonly flags: Readonly<Record<string, Flag>>;
-  run(flags: Flags): Promise<Report>;
+  readonly flags: T;
+  readonly run: (flags: FlagsOf<T>, bench: Bench) => Promise<Report>;
 }): Scenario {
   const { summary, flags } = options;
-  return { summary, flags, run: async (args) => options.run(readFlags(flags, args)) };
+  return { summary, flags, run: async (args, bench) => options.run(readFlags(flags, args), bench) };
 }

@@ -8,7 +8,7 @@ import { startAllOrNothing } from "#platform/process/started.ts";
 import { startChild } from "../scripts/child.ts";
 import { startMesh } from "../scripts/mesh.ts";
 import { freePorts } from "../scripts/ports.ts";
-import type { Flag, Flags } from "./options.ts";
+import type { FlagsOf, FlagTable } from "./options.ts";
 
 /** Everything in one process, or a process a service against Redis, RabbitMQ and PostgreSQL. */
 export type Mode = "embedded" | "mesh";
@@ -160,17 +160,22 @@ function variant(): Record<string, string | undefined> {
 }
 
 /** Flags of scenarios that start Lucky. */
-export const modeFlags: Readonly<Record<string, Flag>> = {
+export const shapeFlags = {
   mode: { default: "embedded", doc: "embedded: one process; mesh: a process a service" },
   connects: { default: "1", doc: "instances of connect in a mesh" },
   servers: { default: "1", doc: "instances of server in a mesh" },
+} satisfies FlagTable;
+
+/** Flags of scenarios whose devices open sockets. */
+export const socketFlags = {
   "through-gateway": {
     default: undefined,
     doc: "sockets go through the gateway instead of straight to connect",
   },
-};
+} satisfies FlagTable;
 
-export function shapeOf(flags: Flags): Shape {
+/** Reads the shape. Throws a plain sentence for a mode that does not exist. */
+export function shapeOf(flags: FlagsOf<typeof shapeFlags>): Shape {
   const mode = flags.text("mode");
   if (mode !== "embedded" && mode !== "mesh") throw new Error("--mode is embedded or mesh");
   const one = mode === "embedded";
@@ -187,7 +192,7 @@ export function shapeFigures({ mode, connects, servers }: Shape): Shape {
 }
 
 /** Where devices open their sockets, in turn. */
-export function addressesOf(system: System, flags: Flags): readonly string[] {
+export function addressesOf(system: System, flags: FlagsOf<typeof socketFlags>): readonly string[] {
   return flags.on("through-gateway") ? [system.url] : system.connectUrls;
 }
 

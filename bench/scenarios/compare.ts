@@ -1,10 +1,11 @@
 import { createRequire } from "node:module";
 import { startRedis } from "../../test/backends.ts";
 import { startDatabase, withStarted } from "../backends.ts";
+import type { Bench } from "../bench.ts";
 import { ACKNOWLEDGE_MS, generatorFlags } from "../generators.ts";
 import { limitsOf } from "../limit.ts";
 import { readMachine, readVersions } from "../machine.ts";
-import type { Flags } from "../options.ts";
+import type { FlagsOf, FlagTable } from "../options.ts";
 import { runPairs, usersInPairs } from "../pairs.ts";
 import { type Report, rounded } from "../report.ts";
 import { runRelay, runRival, type Workload } from "../rival.ts";
@@ -12,29 +13,32 @@ import type { Run } from "../run.ts";
 import { scenario } from "../scenario.ts";
 import { type Ejabberd, findEjabberd, startEjabberd } from "../servers/ejabberd.ts";
 import { startRival } from "../servers/start.ts";
-import { addressesOf, type Mode, modeFlags, shapeOf, withSystem } from "../system.ts";
+import { addressesOf, type Mode, shapeFlags, shapeOf, socketFlags } from "../system.ts";
 
 const NOT_INSTALLED = "not installed";
+
+const declared = {
+  ...shapeFlags,
+  ...socketFlags,
+  ...generatorFlags,
+  users: { default: "400", doc: "users, in pairs" },
+  window: { default: "16", doc: "messages of each user in flight" },
+  seconds: { default: "10", doc: "how long each is measured" },
+  warmup: { default: "2", doc: "seconds of the same load before" },
+  text: { default: "128", doc: "bytes of text in a message" },
+} satisfies FlagTable;
 
 export default scenario({
   summary:
     "the same messages through Lucky, Socket.IO with Redis and INSERTs, ejabberd, a bare relay",
-  flags: {
-    ...modeFlags,
-    ...generatorFlags,
-    users: { default: "400", doc: "users, in pairs" },
-    window: { default: "16", doc: "messages of each user in flight" },
-    seconds: { default: "10", doc: "how long each is measured" },
-    warmup: { default: "2", doc: "seconds of the same load before" },
-    text: { default: "128", doc: "bytes of text in a message" },
-  },
+  flags: declared,
   run: compare,
 });
 
-async function compare(flags: Flags): Promise<Report> {
-  requirePackages("socket.io", "@socket.io/redis-adapter");
+async function compare(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const workload = {
+    bench,
     machine,
     users: usersInPairs(flags),
     load: { kind: "window", window: flags.number("window") } as const,
@@ -43,12 +47,13 @@ async function compare(flags: Flags): Promise<Report> {
     warmupS: flags.number("warmup", 0),
     generators: flags.number("generators"),
   };
-  const relay = await runRelay(workload);
   const shape = shapeOf(flags);
+  requirePackages("socket.io", "@socket.io/redis-adapter");
+  const relay = await runRelay(workload);
   const socketIo = await runSocketIo(workload, shape.mode);
   const installed = findEjabberd();
   const ejabberd = installed && (await runEjabberd(installed, workload));
-  const { lucky, versions } = await withSystem(shape, async (system) => ({
+  const { lucky, versions } = await bench.withSystem(shape, async (system) => ({
     lucky: await runPairs({
       ...workload,
       system,

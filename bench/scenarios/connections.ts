@@ -1,22 +1,22 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
+import type { Bench } from "../bench.ts";
 import { cpuBetween, readCpu } from "../cpu.ts";
 import type { DeviceSpec } from "../generator/api.ts";
 import { ACKNOWLEDGE_MS, Generators, generatorFlags, type OpenedTogether } from "../generators.ts";
 import { readMachine, readVersions } from "../machine.ts";
 import { readMemory } from "../memory.ts";
-import type { Flags } from "../options.ts";
+import type { FlagsOf, FlagTable } from "../options.ts";
 import { type Figures, type Report, rounded } from "../report.ts";
 import { scenario } from "../scenario.ts";
 import {
   addressesOf,
-  modeFlags,
   type System,
   shapeFigures,
+  shapeFlags,
   shapeOf,
-  withSystem,
+  socketFlags,
 } from "../system.ts";
-import { makeUsers } from "../users.ts";
 
 /** Pause after which memory has settled. */
 const SETTLE_MS = 3_000;
@@ -25,22 +25,25 @@ const PER_ADDRESS = 20_000;
 /** Files that a process needs beside its sockets. */
 const FILES_BESIDE = 500;
 
+const declared = {
+  ...shapeFlags,
+  ...socketFlags,
+  ...generatorFlags,
+  sessions: { default: "10000", doc: "sessions, each of another user" },
+  warm: {
+    default: "5000",
+    doc: "sessions that are opened before: code is warm then, and V8's young generation has its size",
+  },
+  "at-once": { default: "64", doc: "handshakes on their way at once while they open" },
+} satisfies FlagTable;
+
 export default scenario({
   summary: "idle sessions: memory of each, accepts a second, and all of them coming back at once",
-  flags: {
-    ...modeFlags,
-    ...generatorFlags,
-    sessions: { default: "10000", doc: "sessions, each of another user" },
-    warm: {
-      default: "5000",
-      doc: "sessions that are opened before: code is warm then, and V8's young generation has its size",
-    },
-    "at-once": { default: "64", doc: "handshakes on their way at once while they open" },
-  },
+  flags: declared,
   run: connections,
 });
 
-async function connections(flags: Flags): Promise<Report> {
+async function connections(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const sessions = flags.number("sessions");
   const warm = flags.number("warm", 1);
@@ -50,8 +53,8 @@ async function connections(flags: Flags): Promise<Report> {
   // The gateway, which is one, holds both sides of each; in one process connect's side is there as well.
   const sides = shape.mode === "mesh" ? 2 : 3;
   requireFiles(flags.on("through-gateway") ? sides * opened : Math.ceil(opened / holders));
-  return withSystem(shape, async (system) => {
-    const { users, origin } = await makeUsers(system, sessions + warm);
+  return bench.withSystem(shape, async (system) => {
+    const { users, origin } = await bench.makeUsers(system, sessions + warm);
     const addresses = addressesOf(system, flags);
     const devices = users.map(
       ({ accessToken: token }, index): DeviceSpec => ({
@@ -70,6 +73,7 @@ async function connections(flags: Flags): Promise<Report> {
     const generators = await Generators.start(flags.number("generators"), setup);
     try {
       const atOnce = flags.number("at-once");
+      bench.loadBegins();
       await generators.open(devices.slice(sessions), atOnce);
       const idle = devices.slice(0, sessions);
       const pids = holdersOf(system);

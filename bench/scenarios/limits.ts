@@ -4,18 +4,31 @@ import { systemClock } from "#platform/clock.ts";
 import { createLog } from "#platform/log.ts";
 import { startRabbit } from "../../test/backends.ts";
 import { startDatabase, withStarted } from "../backends.ts";
+import type { Bench } from "../bench.ts";
 import { cpuBetween, readCpu } from "../cpu.ts";
 import { generatorFlags } from "../generators.ts";
 import { Inserter } from "../inserter.ts";
 import { limitsOf, type OwnPart, ownPart } from "../limit.ts";
 import { type Machine, readMachine, readVersions } from "../machine.ts";
-import type { Flags } from "../options.ts";
+import type { FlagsOf, FlagTable } from "../options.ts";
 import { usersInPairs } from "../pairs.ts";
 import { type Report, rounded } from "../report.ts";
 import { runRelay } from "../rival.ts";
 import { scenario } from "../scenario.ts";
 
 const WARMUP_S = 2;
+
+const declared = {
+  ...generatorFlags,
+  users: { default: "400", doc: "users, in pairs; also conversations that are inserted into" },
+  window: { default: "16", doc: "messages of each user in flight through the relay" },
+  seconds: { default: "10", doc: "how long each is measured" },
+  text: { default: "128", doc: "bytes of text in a relayed message" },
+  batch: { default: "512", doc: "rows in one insert" },
+  lanes: { default: "4", doc: "inserts at the same time" },
+  envelope: { default: "4096", doc: "bytes in one publishing" },
+  unconfirmed: { default: "128", doc: "publishings on their way at once" },
+} satisfies FlagTable;
 
 /**
  * Three parts by themselves, one after the other, each with a rate and figures of its own: `relay`, whose
@@ -26,25 +39,16 @@ const WARMUP_S = 2;
 export default scenario({
   summary:
     "parts without Lucky: a relay that stores and groups nothing, bare inserts, bare publishing",
-  flags: {
-    ...generatorFlags,
-    users: { default: "400", doc: "users, in pairs; also conversations that are inserted into" },
-    window: { default: "16", doc: "messages of each user in flight through the relay" },
-    seconds: { default: "10", doc: "how long each is measured" },
-    text: { default: "128", doc: "bytes of text in a relayed message" },
-    batch: { default: "512", doc: "rows in one insert" },
-    lanes: { default: "4", doc: "inserts at the same time" },
-    envelope: { default: "4096", doc: "bytes in one publishing" },
-    unconfirmed: { default: "128", doc: "publishings on their way at once" },
-  },
+  flags: declared,
   run: limits,
 });
 
-async function limits(flags: Flags): Promise<Report> {
+async function limits(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const users = usersInPairs(flags);
   const seconds = flags.number("seconds", 0.1);
   const relay = await runRelay({
+    bench,
     machine,
     users,
     load: { kind: "window", window: flags.number("window") },
@@ -79,7 +83,7 @@ async function limits(flags: Flags): Promise<Report> {
 }
 
 /** Rows a second, by the statement that the server appends with. */
-function insert(flags: Flags, machine: Machine) {
+function insert(flags: FlagsOf<typeof declared>, machine: Machine) {
   return withStarted(async (started) => {
     console.log("bare inserts into the log, by the server's own statement");
     const { url, pool, ids } = await startDatabase(started);
@@ -101,7 +105,7 @@ function insert(flags: Flags, machine: Machine) {
 }
 
 /** Confirmed publishings a second, through the server's own bus, with somebody who takes them. */
-function publish(flags: Flags, machine: Machine): Promise<Repeated> {
+function publish(flags: FlagsOf<typeof declared>, machine: Machine): Promise<Repeated> {
   return withStarted(async (started) => {
     console.log("bare publishing to RabbitMQ: persistent, mandatory, confirmed, acknowledged");
     const rabbit = await startRabbit();

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { wholeBench } from "../bench.ts";
 import ratio, { runBench, splitArguments } from "./ratio.ts";
 
 test("flags of the comparison may stand before and behind the scenario", () => {
@@ -28,13 +29,13 @@ const refused: [args: string, says: RegExp][] = [
   ["--against HEAD messages --rate", /--rate/],
   ["--against HEAD --pairs 0 messages", /--pairs is a number, at least 1/],
   ["--against HEAD --pairs 1.5 messages", /--pairs is a whole number/],
-  ["--against no-such-ref messages", /this repository has no commit "no-such-ref"/],
-  ["--against=--all messages", /this repository has no commit "--all"/],
+  ["--against no-such-ref messages", /this repository has no commit "no-such-ref"|needs git/],
+  ["--against=--all messages", /this repository has no commit "--all"|needs git/],
 ];
 
 for (const [args, says] of refused) {
   test(`"ratio ${args}" is refused with a plain sentence before anything runs`, async () => {
-    await assert.rejects(ratio.run(args.split(" ")), says);
+    await assert.rejects(ratio.run(args.split(" "), wholeBench), says);
   });
 }
 

@@ -1,12 +1,13 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import type { Bench } from "../bench.ts";
 import { readLastLine } from "../command/last-line.ts";
 import { runProgram } from "../command/program.ts";
 import { checkOut, describeTree, resolveCommit } from "../comparison/checkout.ts";
 import { runPairs, type Side } from "../comparison/pairs.ts";
 import { compared, missingFigures, ratiosOf, valuesOf } from "../comparison/ratios.ts";
 import { readMachine } from "../machine.ts";
-import { type Flag, readFlags } from "../options.ts";
+import { type FlagTable, readFlags } from "../options.ts";
 import type { Figures, Report } from "../report.ts";
 import type { Scenario } from "../scenario.ts";
 
@@ -19,10 +20,10 @@ const comparable: Readonly<Record<string, () => Promise<{ default: Scenario }>>>
   sync: () => import("./sync.ts"),
 };
 
-const flags: Readonly<Record<string, Flag>> = {
+const flags = {
   against: { default: "", doc: "the other commit: a hash, a tag or a branch of this repository" },
   pairs: { default: "5", doc: "how often both run, in pairs; the order alternates" },
-};
+} satisfies FlagTable;
 
 const USAGE = "npm run bench -- ratio --against <git ref> <scenario> [--flag value …]";
 
@@ -63,9 +64,9 @@ export default {
   run: ratio,
 } satisfies Scenario;
 
-async function ratio(args: string[]): Promise<Report> {
+async function ratio(args: readonly string[], bench: Bench): Promise<Report> {
   const { own, scenario, passed } = splitArguments(args);
-  const read = readFlags(flags, [...own]);
+  const read = readFlags(flags, own);
   const count = read.number("pairs");
   if (!Number.isInteger(count)) throw new Error("--pairs is a whole number");
   const against = read.text("against");
@@ -76,6 +77,7 @@ async function ratio(args: string[]): Promise<Report> {
   const command = [scenario!, ...passed];
   const checkout = await checkOut(ROOT, commit);
   try {
+    bench.loadBegins();
     const roots: Readonly<Record<Side, string>> = { new: ROOT, old: checkout.root };
     const pairs = await runPairs(count, async (side, pair) => {
       const figures = await runBench(roots[side], command);
@@ -115,7 +117,7 @@ async function requireComparable(name: string | undefined, passed: readonly stri
     );
   }
   const { default: scenario } = await comparable[name]!();
-  readFlags(scenario.flags, [...passed]);
+  readFlags(scenario.flags, passed);
 }
 
 /**

@@ -3,27 +3,37 @@ import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { callers } from "../../test/people.ts";
 import { RawDevice } from "../../test/raw.ts";
+import type { Bench } from "../bench.ts";
 import { cpuBetween, readCpu } from "../cpu.ts";
 import { Histogram } from "../histogram.ts";
 import { ownPart } from "../limit.ts";
 import { readMachine, readVersions } from "../machine.ts";
-import type { Flags } from "../options.ts";
+import type { FlagsOf, FlagTable } from "../options.ts";
 import { type Report, rounded } from "../report.ts";
 import { scenario } from "../scenario.ts";
 import {
   addressesOf,
-  modeFlags,
   type System,
   shapeFigures,
+  shapeFlags,
   shapeOf,
-  withSystem,
+  socketFlags,
 } from "../system.ts";
-import { makeUsers, type User } from "../users.ts";
+import type { User } from "../users.ts";
 
 /** What is promised of the slowest of a hundred. */
 const PROMISED_MS = 1_000;
 /** A session that is open this long after the logout is not waited for any more: it is lost. */
 const ENDED_WITHIN_MS = 30_000;
+
+const declared = {
+  ...shapeFlags,
+  ...socketFlags,
+  mode: { ...shapeFlags.mode, default: "mesh" },
+  connects: { ...shapeFlags.connects, default: "3" },
+  sessions: { default: "600", doc: "sessions, each of another user, all of them ended" },
+  "at-once": { default: "8", doc: "logouts on their way at once" },
+} satisfies FlagTable;
 
 /**
  * A message is a logout here: `lost` are those whose session stayed open, and cpu_us_per_message
@@ -32,20 +42,14 @@ const ENDED_WITHIN_MS = 30_000;
  */
 export default scenario({
   summary: "logout elsewhere, by a call through the gateway, until the socket is closed",
-  flags: {
-    ...modeFlags,
-    mode: { ...modeFlags.mode!, default: "mesh" },
-    connects: { ...modeFlags.connects!, default: "3" },
-    sessions: { default: "600", doc: "sessions, each of another user, all of them ended" },
-    "at-once": { default: "8", doc: "logouts on their way at once" },
-  },
+  flags: declared,
   run: revoke,
 });
 
-async function revoke(flags: Flags): Promise<Report> {
+async function revoke(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
-  return withSystem(shapeOf(flags), async (system) => {
-    const { users, origin } = await makeUsers(system, flags.number("sessions"));
+  return bench.withSystem(shapeOf(flags), async (system) => {
+    const { users, origin } = await bench.makeUsers(system, flags.number("sessions"));
     const addresses = addressesOf(system, flags);
     const fromCall = new Histogram();
     const fromAnswer = new Histogram();
@@ -70,9 +74,11 @@ async function revoke(flags: Flags): Promise<Report> {
         codes[name] = (codes[name] ?? 0) + 1;
       }
     };
+    const atOnce = flags.number("at-once");
+    bench.loadBegins();
     const before = readCpu(system.processes);
     const beganMs = performance.now();
-    await Promise.all(Array.from({ length: flags.number("at-once") }, work));
+    await Promise.all(Array.from({ length: atOnce }, work));
     const elapsedS = (performance.now() - beganMs) / 1_000;
     const cpu = cpuBetween(before, readCpu(system.processes));
     const own = ownPart({ cpu, elapsedS, cpus: machine.cpus });

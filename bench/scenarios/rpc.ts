@@ -4,21 +4,28 @@ import { systemClock } from "#platform/clock.ts";
 import { createLog } from "#platform/log.ts";
 import { createRedisRegistry } from "#platform/registry/redis.ts";
 import { withStarted } from "../backends.ts";
+import type { Bench } from "../bench.ts";
 import { type CpuSeconds, cpuBetween, readCpu } from "../cpu.ts";
 import { Histogram } from "../histogram.ts";
 import { type Call, HttpCaller } from "../http-calls.ts";
 import { ownPart } from "../limit.ts";
 import { type Machine, readMachine, readVersions } from "../machine.ts";
-import type { Flags } from "../options.ts";
+import type { FlagsOf, FlagTable } from "../options.ts";
 import { type Figures, type Report, rounded } from "../report.ts";
 import { scenario } from "../scenario.ts";
-import { modeFlags, type System, shapeFigures, shapeOf, withSystem } from "../system.ts";
-import { makeUsers } from "../users.ts";
+import { type System, shapeFigures, shapeFlags, shapeOf } from "../system.ts";
 
 const WARMUP_S = 2;
 const CALLERS = 100;
 const NO_OTHER_WAY =
   "none: in one process auth listens nowhere, and the gateway calls it as a function";
+
+const declared = {
+  ...shapeFlags,
+  mode: { ...shapeFlags.mode, default: "mesh" },
+  concurrency: { default: "32", doc: "calls at the same time, each on a connection of its own" },
+  seconds: { default: "10", doc: "how long each is measured" },
+} satisfies FlagTable;
 
 /**
  * A message is a call here: the p50_ms, p99_ms and cpu_us_per_message beside the two rates are of the
@@ -31,27 +38,23 @@ const NO_OTHER_WAY =
  */
 export default scenario({
   summary: "UserService.GetUser through the gateway, and in a mesh also straight at auth",
-  flags: {
-    mode: { ...modeFlags.mode!, default: "mesh" },
-    concurrency: { default: "32", doc: "calls at the same time, each on a connection of its own" },
-    seconds: { default: "10", doc: "how long each is measured" },
-  },
+  flags: declared,
   run: rpc,
 });
 
-async function rpc(flags: Flags): Promise<Report> {
+async function rpc(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
-  return withSystem(shapeOf(flags), async (system) => {
-    const { users } = await makeUsers(system, CALLERS);
+  return bench.withSystem(shapeOf(flags), async (system) => {
+    const { users } = await bench.makeUsers(system, CALLERS);
     const callOf = (url: string) => (nth: number) => {
       const { userId, accessToken } = users[nth % CALLERS]!;
       const key = { case: "userId", value: userId } as const;
       const request = toBinary(GetUserRequestSchema, create(GetUserRequestSchema, { key }));
       return { url, method: `${UserService.typeName}/GetUser`, token: accessToken, request };
     };
-    const gateway = await measure({ flags, machine, system, call: callOf(system.url) });
+    const gateway = await measure({ flags, bench, machine, system, call: callOf(system.url) });
     const auth = await addressOfAuth(system);
-    const direct = auth && (await measure({ flags, machine, system, call: callOf(auth) }));
+    const direct = auth && (await measure({ flags, bench, machine, system, call: callOf(auth) }));
     return {
       figures: {
         ...shapeFigures(system),
@@ -85,13 +88,14 @@ function addressOfAuth({ redisUrl }: System): Promise<string | undefined> {
 }
 
 interface Measure {
-  readonly flags: Flags;
+  readonly flags: FlagsOf<typeof declared>;
+  readonly bench: Bench;
   readonly machine: Machine;
   readonly system: System;
   readonly call: (nth: number) => Call;
 }
 
-async function measure({ flags, machine, system, call }: Measure) {
+async function measure({ flags, bench, machine, system, call }: Measure) {
   const seconds = flags.number("seconds", 0.1);
   const latencies = new Histogram();
   const fromMs = performance.now() + WARMUP_S * 1_000;
@@ -113,6 +117,7 @@ async function measure({ flags, machine, system, call }: Measure) {
     caller.close();
   };
   const concurrency = flags.number("concurrency");
+  bench.loadBegins();
   await Promise.all(Array.from({ length: concurrency }, (_, nth) => work(nth)));
   const after = readCpu(system.processes);
   const elapsedS = (performance.now() - (before?.atMs ?? fromMs)) / 1_000;

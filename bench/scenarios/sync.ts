@@ -1,24 +1,32 @@
 import { setTimeout as pause } from "node:timers/promises";
+import type { Bench } from "../bench.ts";
 import { cpuBetween, readCpu } from "../cpu.ts";
 import type { DeviceSpec } from "../generator/api.ts";
 import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../generators.ts";
 import { readMachine, readVersions } from "../machine.ts";
-import type { Flags } from "../options.ts";
+import type { FlagsOf, FlagTable } from "../options.ts";
 import { type Report, rounded } from "../report.ts";
 import { scenario } from "../scenario.ts";
 import { readOutbox, readStored, type Stored } from "../stored.ts";
 import {
   addressesOf,
-  modeFlags,
   type System,
   shapeFigures,
+  shapeFlags,
   shapeOf,
-  withSystem,
+  socketFlags,
 } from "../system.ts";
-import { makeUsers } from "../users.ts";
 
 const WINDOW = 16;
 const STORED_WITHIN_MS = 300_000;
+
+const declared = {
+  ...shapeFlags,
+  ...socketFlags,
+  ...generatorFlags,
+  devices: { default: "200", doc: "devices that come back" },
+  missed: { default: "1000", doc: "entries that each of them missed, at least" },
+} satisfies FlagTable;
 
 /**
  * A message is an entry that a device fetches here, and p50 and p99 are of the time until a device has
@@ -26,21 +34,16 @@ const STORED_WITHIN_MS = 300_000;
  */
 export default scenario({
   summary: "devices that were away come back at once and fetch what they missed",
-  flags: {
-    ...modeFlags,
-    ...generatorFlags,
-    devices: { default: "200", doc: "devices that come back" },
-    missed: { default: "1000", doc: "entries that each of them missed, at least" },
-  },
+  flags: declared,
   run: sync,
 });
 
-async function sync(flags: Flags): Promise<Report> {
+async function sync(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const count = flags.number("devices");
   const missed = flags.number("missed");
-  return withSystem(shapeOf(flags), async (system) => {
-    const { users, origin } = await makeUsers(system, count * 2);
+  return bench.withSystem(shapeOf(flags), async (system) => {
+    const { users, origin } = await bench.makeUsers(system, count * 2);
     const addresses = addressesOf(system, flags);
     const device = (index: number): DeviceSpec => ({
       index,
@@ -54,7 +57,7 @@ async function sync(flags: Flags): Promise<Report> {
         : [],
     );
     const away = users.flatMap((_, index) => (index % 2 === 1 ? [device(index)] : []));
-    const accepted = await write({ flags, system, writers, messages: count * missed });
+    const accepted = await write({ flags, bench, system, writers, messages: count * missed });
 
     const setup = {
       dialect: "lucky",
@@ -137,14 +140,15 @@ function faultsOf(account: Account): string[] {
 }
 
 interface Writing {
-  readonly flags: Flags;
+  readonly flags: FlagsOf<typeof declared>;
+  readonly bench: Bench;
   readonly system: System;
   readonly writers: readonly DeviceSpec[];
   readonly messages: number;
 }
 
 /** Sends until so many messages are accepted, and a few more; returns how many. */
-async function write({ flags, system, writers, messages }: Writing): Promise<number> {
+async function write({ flags, bench, system, writers, messages }: Writing): Promise<number> {
   const setup = {
     dialect: "lucky",
     text: "x".repeat(128),
@@ -155,6 +159,7 @@ async function write({ flags, system, writers, messages }: Writing): Promise<num
   try {
     await generators.open(writers);
     await generators.start({ kind: "window", window: WINDOW }, { shared: false });
+    bench.loadBegins();
     const untilMs = performance.now() + STORED_WITHIN_MS;
     const counted = async (done: (accepted: number, sent: number) => boolean) => {
       for (;;) {

@@ -1,33 +1,38 @@
 import { join } from "node:path";
+import type { Bench } from "../bench.ts";
 import { readLastLine } from "../command/last-line.ts";
 import { runProgram } from "../command/program.ts";
 import { readMachine } from "../machine.ts";
 import { median } from "../median.ts";
-import type { Flags } from "../options.ts";
+import type { FlagsOf, FlagTable } from "../options.ts";
 import { type Figures, type Report, rounded } from "../report.ts";
 import { scenario } from "../scenario.ts";
 import { type TableRow, tableRows } from "../table-rows.ts";
 
+const declared = {
+  runs: { default: "3", doc: "how often each command runs" },
+  only: { default: "", doc: "only commands that match this regular expression" },
+} satisfies FlagTable;
+
 export default scenario({
   summary: "the table of docs/performance.md: each scenario several times, medians",
-  flags: {
-    runs: { default: "3", doc: "how often each command runs" },
-    only: { default: "", doc: "only commands that match this regular expression" },
-  },
+  flags: declared,
   run: table,
 });
 
-async function table(flags: Flags): Promise<Report> {
+async function table(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const only = new RegExp(flags.text("only"));
   const rows = tableRows.filter(({ command }) => only.test(command));
   const faults: string[] = [];
   const limited: string[] = [];
   const figures: Record<string, Figures> = {};
+  const count = flags.number("runs");
+  bench.loadBegins();
   for (const row of rows) {
     const runs: Figures[] = [];
-    for (let run = 1; run <= flags.number("runs"); run++) {
-      const result = await bench(row.command);
+    for (let run = 1; run <= count; run++) {
+      const result = await runCommand(row.command);
       const note = (text: string) => `${row.command}, run ${run}: ${text}`;
       for (const fault of (result.faults as string[] | undefined) ?? ["no figures"])
         faults.push(note(fault));
@@ -73,7 +78,7 @@ function read(runs: readonly Figures[], name: string): number[] {
 }
 
 /** Runs one command of the bench; no figures when it printed none. */
-async function bench(command: string): Promise<Figures> {
+async function runCommand(command: string): Promise<Figures> {
   const script = join(import.meta.dirname, "../main.ts");
   const args = [...process.execArgv, script, ...command.split(" ")];
   const { stdout } = await runProgram({ program: process.execPath, args, errors: "inherit" });
