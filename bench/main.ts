@@ -1,6 +1,6 @@
-import { wholeBench } from "./bench.ts";
-import { describeFlags } from "./options.ts";
-import { exitCodeOf, printReport } from "./report.ts";
+import { describeFlags } from "./command/flags.ts";
+import { exitCodeOf, printReport } from "./command/report.ts";
+import { wholeBench } from "./runs/bench.ts";
 import { scenarios } from "./scenarios/catalogue.ts";
 
 async function help(): Promise<void> {

@@ -1,4 +1,4 @@
-import type { Figures } from "../report.ts";
+import type { Figures } from "./report.ts";
 
 /** Figures of a run of the bench: the JSON object in the last line of its output; undefined if there is none. */
 export function readLastLine(stdout: string): Figures | undefined {

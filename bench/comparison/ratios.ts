@@ -1,6 +1,6 @@
-import { median } from "../median.ts";
-import { type Figures, rounded } from "../report.ts";
-import type { Pair, Side } from "./pairs.ts";
+import { type Figures, rounded } from "../command/report.ts";
+import { median } from "../statistics/median.ts";
+import type { Pair, Side } from "./interleaving.ts";
 
 /** Processes whose CPU is not that of the servers. */
 const NOT_SERVERS = new Set(["bench", "generator"]);

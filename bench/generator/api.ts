@@ -1,5 +1,5 @@
-import type { Target } from "./dialect.ts";
-import type { Follows } from "./follow.ts";
+import type { Follows } from "./accounting/received-messages.ts";
+import type { Target } from "./dialects/dialect.ts";
 
 /** Which server is spoken to. */
 export type DialectName = "lucky" | "socket.io" | "xmpp";

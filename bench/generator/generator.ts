@@ -1,15 +1,15 @@
-import { Account } from "./account.ts";
+import { Account } from "./accounting/ledger.ts";
+import { Measuring } from "./accounting/measurement.ts";
 import type { Counts, GeneratorApi, Load, Round, Setup } from "./api.ts";
-import { type CatchUp, createCatchUp } from "./catch-up.ts";
-import type { Device, DeviceEvents } from "./device.ts";
-import { Devices } from "./devices.ts";
-import { dialects } from "./dialects.ts";
-import type { MessageKey } from "./key.ts";
-import { Measuring } from "./measuring.ts";
-import { createMicros, type Micros } from "./micros.ts";
-import { Outgoing } from "./outgoing.ts";
-import { type Pace, startPace } from "./pace.ts";
-import { readRefusal } from "./refusal.ts";
+import { type CatchUp, createCatchUp } from "./devices/catch-up.ts";
+import type { Device, DeviceEvents } from "./devices/device.ts";
+import { Devices } from "./devices/devices.ts";
+import { Outgoing } from "./devices/write-buffer.ts";
+import { dialects } from "./dialects/dialects.ts";
+import type { MessageKey } from "./dialects/key.ts";
+import { readRefusal } from "./dialects/refusal.ts";
+import { type Pace, startPace } from "./timing/fixed-rate-timer.ts";
+import { createMicros, type Micros } from "./timing/microsecond-clock.ts";
 
 /** Plays devices: opens their sessions, sends as told, and keeps account of every message. */
 export class Generator implements GeneratorApi {

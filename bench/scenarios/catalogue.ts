@@ -1,4 +1,4 @@
-import type { Scenario } from "../scenario.ts";
+import type { Scenario } from "./scenario.ts";
 
 /** Scenarios by name, in the order of the help. Loaded one by one: some need packages that others do not. */
 export const scenarios: Readonly<Record<string, () => Promise<{ default: Scenario }>>> = {

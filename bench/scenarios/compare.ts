@@ -1,19 +1,19 @@
 import { createRequire } from "node:module";
 import { startRedis } from "../../test/backends.ts";
-import { startDatabase, withStarted } from "../backends.ts";
-import type { Bench } from "../bench.ts";
-import { ACKNOWLEDGE_MS, generatorFlags } from "../generators.ts";
-import { limitsOf } from "../limit.ts";
-import { readMachine, readVersions } from "../machine.ts";
-import type { FlagsOf, FlagTable } from "../options.ts";
-import { runPairs, usersInPairs } from "../pairs.ts";
-import { type Report, rounded } from "../report.ts";
-import { runRelay, runRival, type Workload } from "../rival.ts";
-import type { Run } from "../run.ts";
-import { scenario } from "../scenario.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Report, rounded } from "../command/report.ts";
+import { readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { limitsOf } from "../runs/bottleneck.ts";
+import { ACKNOWLEDGE_MS, generatorFlags } from "../runs/generators.ts";
+import { runRelay, runRival, type Workload } from "../runs/rival.ts";
+import type { Run } from "../runs/run.ts";
+import { runPairs, usersInPairs } from "../runs/user-pairs.ts";
 import { type Ejabberd, findEjabberd, startEjabberd } from "../servers/ejabberd.ts";
 import { startRival } from "../servers/start.ts";
-import { addressesOf, type Mode, shapeFlags, shapeOf, socketFlags } from "../system.ts";
+import { startDatabase, withStarted } from "../system/database.ts";
+import { addressesOf, type Mode, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
+import { scenario } from "./scenario.ts";
 
 const NOT_INSTALLED = "not installed";
 

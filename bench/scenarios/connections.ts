@@ -1,14 +1,18 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
-import type { Bench } from "../bench.ts";
-import { cpuBetween, readCpu } from "../cpu.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Figures, type Report, rounded } from "../command/report.ts";
 import type { DeviceSpec } from "../generator/api.ts";
-import { ACKNOWLEDGE_MS, Generators, generatorFlags, type OpenedTogether } from "../generators.ts";
-import { readMachine, readVersions } from "../machine.ts";
-import { readMemory } from "../memory.ts";
-import type { FlagsOf, FlagTable } from "../options.ts";
-import { type Figures, type Report, rounded } from "../report.ts";
-import { scenario } from "../scenario.ts";
+import { cpuBetween, readCpu } from "../machine/cpu.ts";
+import { readMachine, readVersions } from "../machine/machine.ts";
+import { readMemory } from "../machine/memory.ts";
+import type { Bench } from "../runs/bench.ts";
+import {
+  ACKNOWLEDGE_MS,
+  Generators,
+  generatorFlags,
+  type OpenedTogether,
+} from "../runs/generators.ts";
 import {
   addressesOf,
   type System,
@@ -16,7 +20,8 @@ import {
   shapeFlags,
   shapeOf,
   socketFlags,
-} from "../system.ts";
+} from "../system/system.ts";
+import { scenario } from "./scenario.ts";
 
 /** Pause after which memory has settled. */
 const SETTLE_MS = 3_000;

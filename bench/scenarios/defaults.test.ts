@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import type { Bench } from "../bench.ts";
-import { type System, startSystem } from "../system.ts";
-import { makeUsers, type User } from "../users.ts";
+import type { Bench } from "../runs/bench.ts";
+import { type System, startSystem } from "../system/system.ts";
+import { makeUsers, type User } from "../system/users.ts";
 import { scenarios } from "./catalogue.ts";
 
 /** Users of the scenario that takes the most. They are made once, and every scenario takes the first of them. */

@@ -1,14 +1,14 @@
-import type { Bench } from "../bench.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Figures, type Report, rounded } from "../command/report.ts";
 import type { DeviceSpec, Load, Round } from "../generator/api.ts";
-import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../generators.ts";
-import { makeGroup } from "../groups.ts";
-import { Histogram } from "../histogram.ts";
-import { readMachine, readVersions } from "../machine.ts";
-import type { FlagsOf, FlagTable } from "../options.ts";
-import { type Figures, type Report, rounded } from "../report.ts";
-import { run } from "../run.ts";
-import { scenario } from "../scenario.ts";
-import { addressesOf, shapeFigures, shapeFlags, shapeOf, socketFlags } from "../system.ts";
+import { readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../runs/generators.ts";
+import { run } from "../runs/run.ts";
+import { Histogram } from "../statistics/histogram.ts";
+import { makeGroup } from "../system/groups.ts";
+import { addressesOf, shapeFigures, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
+import { scenario } from "./scenario.ts";
 
 const declared = {
   ...shapeFlags,

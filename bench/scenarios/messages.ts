@@ -1,13 +1,13 @@
-import type { Bench } from "../bench.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import type { Report } from "../command/report.ts";
 import type { Load } from "../generator/api.ts";
-import { ACKNOWLEDGE_MS, generatorFlags } from "../generators.ts";
-import { readMachine, readVersions } from "../machine.ts";
-import type { FlagsOf, FlagTable } from "../options.ts";
-import { runPairs, usersInPairs } from "../pairs.ts";
-import { prefill } from "../prefill.ts";
-import type { Report } from "../report.ts";
-import { scenario } from "../scenario.ts";
-import { addressesOf, shapeFigures, shapeFlags, shapeOf, socketFlags } from "../system.ts";
+import { readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { ACKNOWLEDGE_MS, generatorFlags } from "../runs/generators.ts";
+import { runPairs, usersInPairs } from "../runs/user-pairs.ts";
+import { prefill } from "../system/prefill.ts";
+import { addressesOf, shapeFigures, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
+import { scenario } from "./scenario.ts";
 
 const declared = {
   ...shapeFlags,

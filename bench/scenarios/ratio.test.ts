@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { wholeBench } from "../bench.ts";
+import { wholeBench } from "../runs/bench.ts";
 import ratio, { runBench, splitArguments } from "./ratio.ts";
 
 test("flags of the comparison may stand before and behind the scenario", () => {

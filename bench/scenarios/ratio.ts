@@ -1,15 +1,15 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { Bench } from "../bench.ts";
+import { type FlagTable, readFlags } from "../command/flags.ts";
 import { readLastLine } from "../command/last-line.ts";
 import { runProgram } from "../command/program.ts";
+import type { Figures, Report } from "../command/report.ts";
 import { checkOut, describeTree, resolveCommit } from "../comparison/checkout.ts";
-import { runPairs, type Side } from "../comparison/pairs.ts";
+import { runPairs, type Side } from "../comparison/interleaving.ts";
 import { compared, missingFigures, ratiosOf, valuesOf } from "../comparison/ratios.ts";
-import { readMachine } from "../machine.ts";
-import { type FlagTable, readFlags } from "../options.ts";
-import type { Figures, Report } from "../report.ts";
-import type { Scenario } from "../scenario.ts";
+import { readMachine } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import type { Scenario } from "./scenario.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 

@@ -3,14 +3,13 @@ import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { callers } from "../../test/people.ts";
 import { RawDevice } from "../../test/raw.ts";
-import type { Bench } from "../bench.ts";
-import { cpuBetween, readCpu } from "../cpu.ts";
-import { Histogram } from "../histogram.ts";
-import { ownPart } from "../limit.ts";
-import { readMachine, readVersions } from "../machine.ts";
-import type { FlagsOf, FlagTable } from "../options.ts";
-import { type Report, rounded } from "../report.ts";
-import { scenario } from "../scenario.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Report, rounded } from "../command/report.ts";
+import { cpuBetween, readCpu } from "../machine/cpu.ts";
+import { readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { ownPart } from "../runs/bottleneck.ts";
+import { Histogram } from "../statistics/histogram.ts";
 import {
   addressesOf,
   type System,
@@ -18,8 +17,9 @@ import {
   shapeFlags,
   shapeOf,
   socketFlags,
-} from "../system.ts";
-import type { User } from "../users.ts";
+} from "../system/system.ts";
+import type { User } from "../system/users.ts";
+import { scenario } from "./scenario.ts";
 
 /** What is promised of the slowest of a hundred. */
 const PROMISED_MS = 1_000;

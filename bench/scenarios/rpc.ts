@@ -3,17 +3,17 @@ import { GetUserRequestSchema, UserService } from "#gen/lucky/user/v1/user_pb.js
 import { systemClock } from "#platform/clock.ts";
 import { createLog } from "#platform/log.ts";
 import { createRedisRegistry } from "#platform/registry/redis.ts";
-import { withStarted } from "../backends.ts";
-import type { Bench } from "../bench.ts";
-import { type CpuSeconds, cpuBetween, readCpu } from "../cpu.ts";
-import { Histogram } from "../histogram.ts";
-import { type Call, HttpCaller } from "../http-calls.ts";
-import { ownPart } from "../limit.ts";
-import { type Machine, readMachine, readVersions } from "../machine.ts";
-import type { FlagsOf, FlagTable } from "../options.ts";
-import { type Figures, type Report, rounded } from "../report.ts";
-import { scenario } from "../scenario.ts";
-import { type System, shapeFigures, shapeFlags, shapeOf } from "../system.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Figures, type Report, rounded } from "../command/report.ts";
+import { type CpuSeconds, cpuBetween, readCpu } from "../machine/cpu.ts";
+import { type Machine, readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { ownPart } from "../runs/bottleneck.ts";
+import { Histogram } from "../statistics/histogram.ts";
+import { withStarted } from "../system/database.ts";
+import { type Call, HttpCaller } from "../system/http-caller.ts";
+import { type System, shapeFigures, shapeFlags, shapeOf } from "../system/system.ts";
+import { scenario } from "./scenario.ts";
 
 const WARMUP_S = 2;
 const CALLERS = 100;

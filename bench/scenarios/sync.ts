@@ -1,13 +1,12 @@
 import { setTimeout as pause } from "node:timers/promises";
-import type { Bench } from "../bench.ts";
-import { cpuBetween, readCpu } from "../cpu.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Report, rounded } from "../command/report.ts";
 import type { DeviceSpec } from "../generator/api.ts";
-import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../generators.ts";
-import { readMachine, readVersions } from "../machine.ts";
-import type { FlagsOf, FlagTable } from "../options.ts";
-import { type Report, rounded } from "../report.ts";
-import { scenario } from "../scenario.ts";
-import { readOutbox, readStored, type Stored } from "../stored.ts";
+import { cpuBetween, readCpu } from "../machine/cpu.ts";
+import { readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../runs/generators.ts";
+import { readOutbox, readStored, type Stored } from "../system/log-counts.ts";
 import {
   addressesOf,
   type System,
@@ -15,7 +14,8 @@ import {
   shapeFlags,
   shapeOf,
   socketFlags,
-} from "../system.ts";
+} from "../system/system.ts";
+import { scenario } from "./scenario.ts";
 
 const WINDOW = 16;
 const STORED_WITHIN_MS = 300_000;

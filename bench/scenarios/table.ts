@@ -1,13 +1,13 @@
 import { join } from "node:path";
-import type { Bench } from "../bench.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
 import { readLastLine } from "../command/last-line.ts";
 import { runProgram } from "../command/program.ts";
-import { readMachine } from "../machine.ts";
-import { median } from "../median.ts";
-import type { FlagsOf, FlagTable } from "../options.ts";
-import { type Figures, type Report, rounded } from "../report.ts";
-import { scenario } from "../scenario.ts";
-import { type TableRow, tableRows } from "../table-rows.ts";
+import { type Figures, type Report, rounded } from "../command/report.ts";
+import { readMachine } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { median } from "../statistics/median.ts";
+import { scenario } from "./scenario.ts";
+import { type TableRow, tableRows } from "./table-rows.ts";
 
 const declared = {
   runs: { default: "3", doc: "how often each command runs" },

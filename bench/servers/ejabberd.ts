@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type pg from "pg";
 import { freePorts } from "../../scripts/ports.ts";
-import { DOMAIN } from "../generator/xmpp.ts";
+import { DOMAIN } from "../generator/dialects/xmpp.ts";
 import type { Rival } from "./start.ts";
 
 const READY_WITHIN_MS = 60_000;

@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { exitCodeOf } from "../command/report.ts";
+import { Account } from "../generator/accounting/ledger.ts";
+import { faultsOf, type Outcome, sumsOf } from "./faults.ts";
+
+const empty = { rows: 0, sequences: 0, outbox: 0 };
+
+/**
+ * The outcome of three messages of user 0 that were accepted and stored, of which user 1 got
+ * `deliveries`, each [user, number, sequence].
+ */
+function outcomeOf(
+  deliveries: readonly (readonly [user: number, number: number, sequence: number])[],
+  other: Partial<Outcome> = {},
+): Outcome {
+  const account = new Account({ shared: false });
+  for (const index of [0, 1, 2, 3]) account.open(index);
+  for (const [user, number, sequence] of deliveries) {
+    account.delivered(1, { timeUs: 0, user, number }, sequence);
+  }
+  const { counts } = account;
+  counts.sent = 3;
+  counts.accepted = 3;
+  return {
+    counts,
+    measured: deliveries.length,
+    receivers: 1,
+    ordered: true,
+    behind: 0,
+    storedBefore: empty,
+    stored: { rows: 3, sequences: 3, outbox: 0 },
+    ...other,
+  };
+}
+
+const EXACT = [
+  [0, 0, 1],
+  [0, 1, 2],
+  [0, 2, 3],
+] as const;
+
+/** What is off with it, after a look at the exit code, which is 1 for anything. */
+function faultsIn(outcome: Outcome): string[] {
+  const faults = faultsOf(outcome);
+  assert.equal(exitCodeOf({ figures: {}, faults, limitedBy: "a limit" }), 1);
+  return faults;
+}
+
+test("an exact account has no fault and ends with 0, or with 2 when the generator was the limit", () => {
+  const faults = faultsOf(outcomeOf(EXACT));
+  assert.deepEqual(faults, []);
+  assert.equal(exitCodeOf({ figures: {}, faults, limitedBy: undefined }), 0);
+  assert.equal(exitCodeOf({ figures: {}, faults, limitedBy: "a limit" }), 2);
+});
+
+test("a run that measured nothing is a fault", () => {
+  assert.deepEqual(faultsIn(outcomeOf(EXACT, { measured: 0 })), [
+    "nothing was delivered of what was due while it measured",
+  ]);
+});
+
+test("a lost message is a fault", () => {
+  const outcome = outcomeOf(EXACT.slice(0, 2));
+  assert.equal(sumsOf(outcome).lost, 1);
+  assert.deepEqual(faultsIn(outcome), ["1 accepted messages were not delivered"]);
+});
+
+test("what a stranger sent is a fault, and does not stand in for what is lost", () => {
+  assert.deepEqual(faultsIn(outcomeOf([...EXACT.slice(0, 2), [2, 2, 3]])), [
+    "1 accepted messages were not delivered",
+    "1 deliveries came from a stranger",
+  ]);
+});
+
+test("a message that stands twice in the log is a fault, at its receiver and in the database", () => {
+  const stored = { rows: 4, sequences: 4, outbox: 0 };
+  assert.deepEqual(faultsIn(outcomeOf([...EXACT, [0, 2, 4]], { stored })), [
+    "1 messages stand twice in the log",
+    "3 were accepted and 4 stored",
+  ]);
+});
+
+test("a push that came twice is none", () => {
+  assert.deepEqual(faultsOf(outcomeOf([...EXACT, [0, 2, 3]])), []);
+});
+
+test("a wrong order in the log is a fault, even where something was refused", () => {
+  const swapped = [
+    [0, 0, 1],
+    [0, 2, 2],
+    [0, 1, 3],
+  ] as const;
+  const outcome = outcomeOf(swapped);
+  outcome.counts.refusals.OVERLOADED = 1;
+  assert.deepEqual(faultsIn(outcome), ["1 deliveries were out of order"]);
+  assert.deepEqual(faultsOf({ ...outcome, ordered: false }), []);
+});
+
+test("a delivery after one that stands later in the log is a fault", () => {
+  const late = [EXACT[0], EXACT[2], EXACT[1]];
+  assert.deepEqual(faultsIn(outcomeOf(late)), ["1 deliveries were out of order"]);
+});
+
+test("a refusal is a fault when it does not pass, or does not say when to come again", () => {
+  const account = new Account({ shared: false });
+  const key = { timeUs: 0, user: 0, number: 0 };
+  account.refused(key, { reason: ErrorReason.OVERLOADED, retryAfterMs: 0 }, undefined);
+  account.refused(key, { reason: ErrorReason.OVERLOADED, retryAfterMs: 5 }, undefined);
+  account.refused(key, { reason: ErrorReason.NOT_A_MEMBER, retryAfterMs: 0 }, undefined);
+  account.counts.sent = 3;
+  assert.deepEqual(faultsIn({ ...outcomeOf([]), counts: account.counts, stored: empty }), [
+    "nothing was accepted",
+    "1 sends were refused with NOT_A_MEMBER",
+    "1 refusals did not say when to come again",
+  ]);
+});
+
+test("what is left over, missing or ended is a fault", () => {
+  const stored = { rows: 3, sequences: 4, outbox: 2 };
+  const outcome = outcomeOf(EXACT, { behind: 1, stored });
+  outcome.counts.sent = 4;
+  outcome.counts.ended["4001 gone"] = 1;
+  assert.deepEqual(faultsIn(outcome), [
+    "1 sends were not answered",
+    "1 acknowledgements did not reach the database",
+    "1 sessions ended with 4001 gone",
+    "3 rows, but the sequences sum up to 4",
+    "2 rows are left in the outbox",
+  ]);
+});

@@ -1,0 +1,172 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { type Figures, rounded } from "../command/report.ts";
+import type { Load } from "../generator/api.ts";
+import { cpuBetween, readCpu } from "../machine/cpu.ts";
+import type { Machine } from "../machine/machine.ts";
+import { MemoryWatch } from "../machine/memory-watch.ts";
+import { findPostmaster, readCursorsBehind, readOutbox, readStored } from "../system/log-counts.ts";
+import type { Bench } from "./bench.ts";
+import { limitOf } from "./bottleneck.ts";
+import { faultsOf, sumsOf } from "./faults.ts";
+import type { Generators } from "./generators.ts";
+
+const ARRIVALS_MS = 60_000;
+const LOOK_MS = 50;
+const MEMORY_EVERY_MS = 1_000;
+/** Devices rest for half a second, connect joins for up to a second; then cursors must be there. */
+const CURSORS_MS = 15_000;
+
+export interface RunOptions {
+  readonly bench: Pick<Bench, "loadBegins">;
+  readonly generators: Generators;
+  readonly machine: Machine;
+  /** Names of the server's processes by process id. */
+  readonly processes: ReadonlyMap<number, string>;
+  readonly load: Load;
+  readonly warmupS: number;
+  readonly seconds: number;
+  /** Devices that should get each message. */
+  readonly receivers: number;
+  /** Whether all messages are one run of numbers, which every device gets. */
+  readonly shared: boolean;
+  /** Whether the server promises an order; Lucky does. */
+  readonly ordered?: boolean;
+  /** Whether devices acknowledge, so that cursors must be there in the end. Lucky's do. */
+  readonly acknowledged?: boolean;
+  /** The server's log, to be compared with what was accepted; undefined for one without. */
+  readonly postgresUrl: string | undefined;
+}
+
+/** A run, measured and accounted for. */
+export interface Run {
+  readonly figures: Figures;
+  readonly faults: string[];
+  readonly limitedBy: string | undefined;
+  readonly deliveredPerS: number;
+}
+
+/** Sends for some time, measures, waits until all has arrived, and compares with the database. */
+export async function run(options: RunOptions): Promise<Run> {
+  const { generators, load, seconds, warmupS, shared, receivers, postgresUrl } = options;
+  const processes = new Map([...options.processes, ...generators.processes]);
+  const beganMs = Date.now();
+  const storedBefore = postgresUrl === undefined ? undefined : await readStored(postgresUrl);
+  console.log(`sending for ${seconds} s, after ${warmupS} s to warm up`);
+  await generators.start(load, { shared });
+  options.bench.loadBegins();
+  await pause(warmupS * 1_000);
+
+  const memory = new MemoryWatch({
+    processes: options.processes,
+    postmaster: postgresUrl === undefined ? undefined : await findPostmaster(postgresUrl),
+    everyMs: MEMORY_EVERY_MS,
+  });
+  const cpuBefore = readCpu(processes);
+  const before = await generators.measure();
+  await pause(seconds * 1_000);
+  const measured = await generators.measured();
+  const cpuAfter = readCpu(processes);
+  const memoryMib = await memory.stop();
+  await generators.stop();
+
+  const { elapsedS, shares } = measured;
+  const delivered = measured.counts.delivered - before.delivered;
+  const accepted = measured.counts.accepted - before.accepted;
+  const cpu = cpuBetween(cpuBefore, cpuAfter);
+  const ownS = [...cpu.values()].reduce((sum, one) => sum + one, 0);
+  const generatorS = cpu.get("generator") ?? 0;
+  const machineS = elapsedS * options.machine.cpus;
+  const serverS = ownS - generatorS - (cpu.get("bench") ?? 0);
+  const messages = Math.max(1, accepted);
+
+  await arrivals(options);
+  const behind = options.acknowledged ? await cursorsBehind(postgresUrl, beganMs) : 0;
+  const stored = postgresUrl === undefined ? undefined : await readStored(postgresUrl);
+  const counts = await generators.counts();
+  const { latencies, lateness } = await generators.times();
+  const ordered = options.ordered ?? true;
+  const outcome = {
+    counts,
+    measured: latencies.count,
+    receivers,
+    ordered,
+    behind,
+    storedBefore,
+    stored,
+  };
+  const { lost, unanswered, outOfOrder } = sumsOf(outcome);
+  const byProcess = (perMessage: (seconds: number) => number | null) =>
+    Object.fromEntries([...cpu].map(([name, used]) => [name, perMessage(used)]));
+  return {
+    deliveredPerS: delivered / elapsedS,
+    limitedBy: limitOf({ load, elapsedS, shares, latencies, lateness }),
+    faults: faultsOf(outcome),
+    figures: {
+      delivered_per_s: rounded(delivered / elapsedS, 0),
+      accepted_per_s: rounded(accepted / elapsedS, 0),
+      p50_ms: rounded(latencies.percentile(0.5) / 1_000, 2),
+      p90_ms: rounded(latencies.percentile(0.9) / 1_000, 2),
+      p99_ms: rounded(latencies.percentile(0.99) / 1_000, 2),
+      max_ms: rounded(latencies.percentile(1) / 1_000, 2),
+      ...(load.kind === "rate" && {
+        offered_per_s: rounded(lateness.count / elapsedS, 0),
+        sent_late_p50_ms: rounded(lateness.percentile(0.5) / 1_000, 2),
+        sent_late_p99_ms: rounded(lateness.percentile(0.99) / 1_000, 2),
+      }),
+      sent: counts.sent,
+      accepted: counts.accepted,
+      refused: counts.refused,
+      refusals: counts.refusals,
+      without_retry_after: counts.withoutRetryAfter,
+      unanswered,
+      delivered: counts.delivered,
+      lost,
+      duplicated: counts.duplicated,
+      out_of_order: outOfOrder,
+      overtaken: counts.overtaken,
+      strangers: counts.strangers,
+      redelivered: counts.redelivered,
+      sync_required: counts.syncRequired,
+      sessions_ended: counts.ended,
+      ...(options.acknowledged && { cursors_behind: behind }),
+      ...(stored && { rows: stored.rows, sequences: stored.sequences, outbox: stored.outbox }),
+      memory_mib: memoryMib,
+      cpu_us_per_message: byProcess((used) => rounded((used / messages) * 1e6)),
+      ...(receivers > 1 && {
+        cpu_us_per_delivery: byProcess((used) => rounded((used / Math.max(1, delivered)) * 1e6, 2)),
+      }),
+      cpu_s_per_1000_by_process: byProcess((used) => rounded((used / messages) * 1_000, 4)),
+      server_cpu_s_per_1000: rounded((serverS / messages) * 1_000, 4),
+      server_share_of_machine: rounded(serverS / machineS, 3),
+      generator_share_of_machine: rounded(generatorS / machineS, 3),
+      others_share_of_machine: rounded(
+        Math.max(0, cpuAfter.machine - cpuBefore.machine - ownS) / machineS,
+        3,
+      ),
+    },
+  };
+}
+
+/** Waits until all is answered, all that was accepted has arrived, and nothing is on its way. */
+async function arrivals(options: RunOptions): Promise<void> {
+  const { generators, receivers, postgresUrl } = options;
+  const untilMs = performance.now() + ARRIVALS_MS;
+  for (;;) {
+    const { sent, accepted, refused, delivered } = await generators.counts();
+    const arrived = accepted + refused >= sent && delivered >= accepted * receivers;
+    const emptied = arrived && (postgresUrl === undefined || (await readOutbox(postgresUrl)) === 0);
+    if (emptied || performance.now() > untilMs) return;
+    await pause(LOOK_MS);
+  }
+}
+
+/** How many cursors are not where their devices are, after a while. */
+async function cursorsBehind(postgresUrl: string | undefined, sinceMs: number): Promise<number> {
+  if (postgresUrl === undefined) return 0;
+  const untilMs = performance.now() + CURSORS_MS;
+  for (;;) {
+    const behind = await readCursorsBehind(postgresUrl, sinceMs);
+    if (behind === 0 || performance.now() > untilMs) return behind;
+    await pause(LOOK_MS);
+  }
+}

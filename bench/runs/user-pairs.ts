@@ -1,0 +1,68 @@
+import type { Flags } from "../command/flags.ts";
+import type { DeviceSpec, Load } from "../generator/api.ts";
+import type { Machine } from "../machine/machine.ts";
+import type { System } from "../system/system.ts";
+import type { Origin } from "../system/users.ts";
+import type { Bench } from "./bench.ts";
+import { Generators } from "./generators.ts";
+import { type Run, run } from "./run.ts";
+
+/** How many users write to each other two by two. Throws a plain sentence for an odd number. */
+export function usersInPairs(flags: Flags<"users">): number {
+  const users = flags.number("users", 2);
+  if (users % 2 !== 0) throw new Error("--users is an even number");
+  return users;
+}
+
+export interface PairsOptions {
+  readonly bench: Bench;
+  readonly system: System;
+  readonly machine: Machine;
+  /** Where sockets open, in turn. */
+  readonly addresses: readonly string[];
+  /** An even number. */
+  readonly users: number;
+  /** Sessions beside that do nothing. */
+  readonly idle: number;
+  readonly load: Load;
+  readonly textBytes: number;
+  /** How long acknowledgements are joined; 0 for none. */
+  readonly acknowledgeMs: number;
+  readonly seconds: number;
+  readonly warmupS: number;
+  readonly generators: number;
+}
+
+/** The messages of pairs of users, sent through Lucky. */
+export async function runPairs(options: PairsOptions): Promise<Run & { origin: Origin }> {
+  const { bench, system, addresses, users: count, idle } = options;
+  const { users, origin } = await bench.makeUsers(system, count + idle);
+  const devices = users.map(({ accessToken: token }, index): DeviceSpec => {
+    const url = addresses[index % addresses.length]!;
+    if (index >= count) return { index, url, token };
+    return { index, url, token, target: { kind: "user", id: users[index ^ 1]!.userId } };
+  });
+  const text = "x".repeat(options.textBytes);
+  const setup = {
+    dialect: "lucky",
+    text,
+    shared: false,
+    acknowledgeMs: options.acknowledgeMs,
+  } as const;
+  const generators = await Generators.start(options.generators, setup);
+  try {
+    await generators.open(devices);
+    const result = await run({
+      ...options,
+      generators,
+      processes: system.processes,
+      receivers: 1,
+      shared: false,
+      acknowledged: options.acknowledgeMs > 0,
+      postgresUrl: system.postgresUrl,
+    });
+    return { ...result, origin };
+  } finally {
+    generators.close();
+  }
+}

@@ -1,0 +1,109 @@
+import type pg from "pg";
+import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import type { Ids } from "#platform/ids.ts";
+import { WireWriter } from "#platform/wire.ts";
+import type { Conversation } from "../../services/server/conversations/conversations.ts";
+import { Database } from "../../services/server/log/database.ts";
+import { append, type ConversationBatch } from "../../services/server/sending/append.ts";
+import type { Addressed } from "../../services/server/sending/repeats.ts";
+import type { Send } from "../../services/server/sending/send.ts";
+import { KEY_BYTES, writeKey } from "../generator/dialects/key.ts";
+
+const TEXT_BYTES = 128;
+/** Nobody takes its outbox rows before it deletes them. */
+const NEVER_MS = 4_102_444_800_000;
+
+/** Writes entries with the server's own statement, and nothing around it. */
+export class Inserter {
+  readonly #pool: pg.Pool;
+  readonly #ids: Ids;
+  readonly #clock: Clock;
+  readonly #db: Database;
+  readonly #lanes: Conversation[][];
+  readonly #next: number[];
+  readonly #content: Buffer;
+  #number = 0;
+
+  constructor(options: { pool: pg.Pool; ids: Ids; clock: Clock; lanes?: number }) {
+    this.#pool = options.pool;
+    this.#ids = options.ids;
+    this.#clock = options.clock;
+    this.#db = new Database(options);
+    const lanes = options.lanes ?? 1;
+    this.#lanes = Array.from({ length: lanes }, () => []);
+    this.#next = Array.from({ length: lanes }, () => 0);
+    const said = new WireWriter().string(1, "x".repeat(TEXT_BYTES)).finish();
+    this.#content = new WireWriter().bytes(1, said).finish();
+  }
+
+  /** Makes direct conversations between users who do not exist, shared out to the lanes. */
+  async makeConversations(count: number): Promise<void> {
+    const ids = Array.from({ length: count }, () => this.#ids.next());
+    const nowMs = this.#clock.now();
+    await this.#pool.query(
+      `WITH made AS (
+         INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms, updated_at_ms)
+         SELECT unnest($1::bigint[]), $2, 2, $3, $3
+         RETURNING conversation_id
+       )
+       INSERT INTO im.member (conversation_id, user_id, kind, updated_at_ms)
+       SELECT conversation_id, conversation_id + n, $2, $3 FROM made, generate_series(0, 1) AS n`,
+      [ids, ConversationKind.DIRECT, nowMs],
+    );
+    for (const [nth, conversationId] of ids.entries()) {
+      this.#lanes[nth % this.#lanes.length]!.push({
+        conversationId,
+        key: BigInt(conversationId),
+        kind: ConversationKind.DIRECT,
+        memberVersion: "1",
+        readAtMs: 0,
+        channels: [],
+        users: [],
+        memberships: new Map(),
+      });
+    }
+  }
+
+  /** Inserts one batch into the lane's conversations in turn: one statement, one transaction. */
+  async insert(count: number, lane = 0): Promise<void> {
+    const conversations = this.#lanes[lane]!;
+    const groups = new Map<Conversation, ConversationBatch<Addressed>>();
+    for (let n = 0; n < count; n++) {
+      const conversation = conversations[this.#next[lane]!++ % conversations.length]!;
+      const send = this.#send(conversation);
+      const group = groups.get(conversation);
+      if (group) group.sends.push(send);
+      else groups.set(conversation, { conversation, sends: [send] });
+    }
+    await append(this.#db, [...groups.values()], {
+      takeIds: (count) => this.#ids.take(count),
+      nowMs: this.#clock.now(),
+      nextAttemptAtMs: NEVER_MS,
+    });
+  }
+
+  /** Deletes what it left in the outbox: nobody waits for these entries. */
+  async forgetOutbox(): Promise<void> {
+    await this.#pool.query("DELETE FROM im.outbox WHERE next_attempt_at_ms = $1", [NEVER_MS]);
+  }
+
+  #send(conversation: Conversation): Addressed {
+    const key = Buffer.allocUnsafe(KEY_BYTES);
+    const number = this.#number++;
+    writeKey(key, 0, { timeUs: this.#clock.now() * 1_000, user: 0, number });
+    const fields = new WireWriter(TEXT_BYTES + 64).bytes(6, key).bytes(10, this.#content).finish();
+    const { conversationId } = conversation;
+    const send: Send = {
+      senderId: String(conversation.key),
+      sessionId: "",
+      target: { case: "conversationId", value: conversationId },
+      clientMessageId: "",
+      kind: 1,
+      fields,
+      keyStart: 2,
+      keyLength: KEY_BYTES,
+    };
+    return { send, conversationId };
+  }
+}
