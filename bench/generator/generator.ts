@@ -1,14 +1,19 @@
+import type { Counts } from "./accounting/ledger.ts";
 import { Account } from "./accounting/ledger.ts";
+import type { Round } from "./accounting/measurement.ts";
 import { Measuring } from "./accounting/measurement.ts";
-import type { Counts, GeneratorApi, Load, Round, Setup } from "./api.ts";
+import type { GeneratorApi, Setup } from "./api.ts";
+import type { SyncOptions } from "./devices/catch-up.ts";
 import { type CatchUp, createCatchUp } from "./devices/catch-up.ts";
 import type { Device, DeviceEvents } from "./devices/device.ts";
+import type { OpenOptions } from "./devices/devices.ts";
 import { Devices } from "./devices/devices.ts";
 import { Outgoing } from "./devices/write-buffer.ts";
 import { dialects } from "./dialects/dialects.ts";
 import type { MessageKey } from "./dialects/key.ts";
 import { readRefusal } from "./dialects/refusal.ts";
 import { type Pace, startPace } from "./timing/fixed-rate-timer.ts";
+import type { Load } from "./timing/load.ts";
 import { createMicros, type Micros } from "./timing/microsecond-clock.ts";
 
 /** Plays devices: opens their sessions, sends as told, and keeps account of every message. */
@@ -45,7 +50,7 @@ export class Generator implements GeneratorApi {
     });
   }
 
-  open(options: Parameters<GeneratorApi["open"]>[0]) {
+  open(options: OpenOptions) {
     for (const { index } of options.devices) {
       this.#must(this.#account).open(index);
       this.#numbers[index] ??= 0;
@@ -104,7 +109,7 @@ export class Generator implements GeneratorApi {
     return this.#must(this.#measuring).rounds;
   }
 
-  sync(options: Parameters<GeneratorApi["sync"]>[0]) {
+  sync(options: SyncOptions) {
     return this.#must(this.#catchUp).run(this.#must(this.#devices), options);
   }
 

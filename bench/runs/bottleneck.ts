@@ -1,5 +1,5 @@
 import { type Figures, rounded } from "../command/report.ts";
-import type { Load } from "../generator/api.ts";
+import type { Load } from "../generator/timing/load.ts";
 import type { Histogram } from "../statistics/histogram.ts";
 
 /** Share of a core from which on a process of the bench may have been the limit. */

@@ -1,4 +1,4 @@
-import type { Counts } from "../generator/api.ts";
+import type { Counts } from "../generator/accounting/ledger.ts";
 import type { Stored } from "../system/log-counts.ts";
 
 /** How a run ended, when all had its time to arrive. */

@@ -2,18 +2,13 @@ import { type ChildProcess, fork } from "node:child_process";
 import { setPriority } from "node:os";
 import { join } from "node:path";
 import type { FlagTable } from "../command/flags.ts";
+import type { Counts } from "../generator/accounting/ledger.ts";
 import { noCounts } from "../generator/accounting/ledger.ts";
-import type {
-  CaughtUp,
-  Counts,
-  DeviceSpec,
-  GeneratorApi,
-  Load,
-  Measured,
-  Opened,
-  Round,
-  Setup,
-} from "../generator/api.ts";
+import type { Round } from "../generator/accounting/measurement.ts";
+import type { GeneratorApi, Measured, Setup } from "../generator/api.ts";
+import type { CaughtUp } from "../generator/devices/catch-up.ts";
+import type { DeviceSpec, Opened } from "../generator/devices/devices.ts";
+import type { Load } from "../generator/timing/load.ts";
 import { epochOffsetUs } from "../generator/timing/microsecond-clock.ts";
 import { Histogram } from "../statistics/histogram.ts";
 import { busiest } from "./bottleneck.ts";

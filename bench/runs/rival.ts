@@ -1,4 +1,6 @@
-import type { DeviceSpec, DialectName, Load } from "../generator/api.ts";
+import type { DeviceSpec } from "../generator/devices/devices.ts";
+import type { DialectName } from "../generator/dialects/dialects.ts";
+import type { Load } from "../generator/timing/load.ts";
 import type { Machine } from "../machine/machine.ts";
 import { type Rival, startRival } from "../servers/start.ts";
 import { withStarted } from "../system/database.ts";

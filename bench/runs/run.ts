@@ -1,6 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type Figures, rounded } from "../command/report.ts";
-import type { Load } from "../generator/api.ts";
+import type { Load } from "../generator/timing/load.ts";
 import { cpuBetween, readCpu } from "../machine/cpu.ts";
 import type { Machine } from "../machine/machine.ts";
 import { MemoryWatch } from "../machine/memory-watch.ts";

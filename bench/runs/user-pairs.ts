@@ -1,5 +1,6 @@
 import type { Flags } from "../command/flags.ts";
-import type { DeviceSpec, Load } from "../generator/api.ts";
+import type { DeviceSpec } from "../generator/devices/devices.ts";
+import type { Load } from "../generator/timing/load.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { System } from "../system/system.ts";
 import type { Origin } from "../system/users.ts";

@@ -1,6 +1,8 @@
 import type { FlagsOf, FlagTable } from "../command/flags.ts";
 import { type Figures, type Report, rounded } from "../command/report.ts";
-import type { DeviceSpec, Load, Round } from "../generator/api.ts";
+import type { Round } from "../generator/accounting/measurement.ts";
+import type { DeviceSpec } from "../generator/devices/devices.ts";
+import type { Load } from "../generator/timing/load.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
 import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../runs/generators.ts";

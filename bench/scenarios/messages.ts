@@ -1,6 +1,6 @@
 import type { FlagsOf, FlagTable } from "../command/flags.ts";
 import type { Report } from "../command/report.ts";
-import type { Load } from "../generator/api.ts";
+import type { Load } from "../generator/timing/load.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
 import { ACKNOWLEDGE_MS, generatorFlags } from "../runs/generators.ts";

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { FlagsOf, FlagTable } from "../command/flags.ts";
 import { type Report, rounded } from "../command/report.ts";
-import type { DeviceSpec } from "../generator/api.ts";
+import type { DeviceSpec } from "../generator/devices/devices.ts";
 import { cpuBetween, readCpu } from "../machine/cpu.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";

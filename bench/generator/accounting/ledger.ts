@@ -1,8 +1,8 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Counts, Load } from "../api.ts";
 import type { MessageKey } from "../dialects/key.ts";
 import type { Refusal } from "../dialects/refusal.ts";
-import { Follow, noFollows } from "./received-messages.ts";
+import type { Load } from "../timing/load.ts";
+import { Follow, type Follows, noFollows } from "./received-messages.ts";
 import { Order } from "./sender-order.ts";
 
 /** Reasons that pass: the message may be sent again. */
@@ -13,6 +13,26 @@ const PASSING = new Set([
 ]);
 /** As the client: whatever a refusal says, a send is not repeated sooner. */
 const REPEAT_AT_LEAST_MS = 50;
+
+/** Counts since the start. */
+export interface Counts extends Follows {
+  /** Each once, however often it was repeated. */
+  sent: number;
+  accepted: number;
+  /** Refused and not repeated. */
+  refused: number;
+  /** Refused, by reason, repeated or not. */
+  refusals: Record<string, number>;
+  /** Refused because of overload, without a word about when to come again. */
+  withoutRetryAfter: number;
+  /** Stand in the log after one that the same device sent later, though they were not repeated. */
+  overtaken: number;
+  /** Deliveries of messages that somebody else than the device's partner sent. */
+  strangers: number;
+  syncRequired: number;
+  /** Sessions that the server ended, by code. */
+  ended: Record<string, number>;
+}
 
 export const noCounts = (): Counts => ({
   ...noFollows(),

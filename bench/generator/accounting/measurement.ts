@@ -1,7 +1,29 @@
 import { Histogram } from "../../statistics/histogram.ts";
-import type { Effort, Round, Times } from "../api.ts";
 import type { MessageKey } from "../dialects/key.ts";
 import type { Micros } from "../timing/microsecond-clock.ts";
+
+/** What the generator's process did in a measured time. */
+export interface Effort {
+  readonly elapsedUs: number;
+  readonly cpuUs: number;
+}
+
+/** Of the messages that were due in the measured time. Counts of slots: see Histogram. */
+export interface Times {
+  /** From when a message was due until it was delivered, µs: of all that were until now. */
+  readonly latencies: Float64Array;
+  /** How late messages were sent, µs. */
+  readonly lateness: Float64Array;
+}
+
+/** One of the messages that all devices get. */
+export interface Round {
+  readonly number: number;
+  readonly dueUs: number;
+  /** How many devices of this generator have it, and since when. */
+  readonly devices: number;
+  readonly lastUs: number;
+}
 
 /**
  * What is noted of messages that are due while it measures: of all of them, however late they leave or

@@ -8,7 +8,6 @@ import {
 } from "#gen/lucky/message/v1/message_pb.js";
 import { Histogram } from "../../statistics/histogram.ts";
 import { ReadLog } from "../accounting/fetched-log.ts";
-import type { GeneratorApi } from "../api.ts";
 import { rpcFrame } from "../dialects/lucky.ts";
 import type { Micros } from "../timing/microsecond-clock.ts";
 import type { Device } from "./device.ts";
@@ -18,12 +17,32 @@ const PAGE = 500;
 /** All devices may ask at once, and each waits for those before it. */
 const ANSWER_WITHIN_MS = 60_000;
 
+export interface SyncOptions {
+  /** Devices that catch up at the same time. */
+  readonly atOnce: number;
+}
+
+/** What came of catching up by sync. */
+export interface CaughtUp {
+  readonly elapsedUs: number;
+  readonly cpuUs: number;
+  /** Places in logs that came, each once. */
+  readonly entries: number;
+  /** Places that did not come, before those that the server calls the last. */
+  readonly lost: number;
+  /** Entries at a place that was there already. */
+  readonly duplicated: number;
+  /** Entries that came after one that stands later. */
+  readonly outOfOrder: number;
+  /** Devices that did not get to the end, by why. */
+  readonly failures: Record<string, number>;
+  /** Until a device had everything, µs. */
+  readonly latencies: Float64Array;
+}
+
 /** Catching up over the socket, as a device does that was away: Sync, then the log in pages. */
 export interface CatchUp {
-  run(
-    devices: Devices,
-    options: Parameters<GeneratorApi["sync"]>[0],
-  ): ReturnType<GeneratorApi["sync"]>;
+  run(devices: Devices, options: SyncOptions): Promise<CaughtUp>;
   /** Takes the answer to a device's only call. */
   answered(device: Device, result: Uint8Array): void;
   /** A device's session has ended: its call gets no answer any more. */

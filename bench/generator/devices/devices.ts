@@ -1,6 +1,5 @@
 import { Histogram } from "../../statistics/histogram.ts";
-import type { DeviceSpec, GeneratorApi, Opened } from "../api.ts";
-import type { Dialect } from "../dialects/dialect.ts";
+import type { Dialect, Target } from "../dialects/dialect.ts";
 import type { Micros } from "../timing/microsecond-clock.ts";
 import { Device, type DeviceEvents } from "./device.ts";
 import type { Outgoing } from "./write-buffer.ts";
@@ -11,6 +10,34 @@ const HEARTBEAT_MS = 1_000;
 const HEARTBEAT_TURNS = 10;
 const ATTEMPTS = 20;
 const AGAIN_MS = 250;
+
+/** A device that a generator is to play. */
+export interface DeviceSpec {
+  /** Index among all devices of the bench, over all generators. */
+  readonly index: number;
+  readonly url: string;
+  readonly token: string;
+  /** Undefined: it only listens. */
+  readonly target?: Target;
+  readonly localAddress?: string;
+}
+
+export interface OpenOptions {
+  readonly devices: readonly DeviceSpec[];
+  /** Handshakes in flight. */
+  readonly atOnce: number;
+}
+
+/** What came of opening sessions. */
+export interface Opened {
+  readonly elapsedUs: number;
+  readonly cpuUs: number;
+  /** Attempts that failed and were made again. */
+  readonly failed: number;
+  readonly failures: Record<string, number>;
+  /** From the attempt to the welcome, µs. */
+  readonly latencies: Float64Array;
+}
 
 export interface DevicesOptions {
   readonly dialect: Dialect;
@@ -57,7 +84,7 @@ export class Devices {
   }
 
   /** Opens sessions. One that fails is tried again, for some seconds. */
-  async open({ devices, atOnce }: Parameters<GeneratorApi["open"]>[0]): Promise<Opened> {
+  async open({ devices, atOnce }: OpenOptions): Promise<Opened> {
     const { micros } = this.#options;
     const latencies = new Histogram();
     const failures: Record<string, number> = {};

@@ -1,5 +1,7 @@
-import type { DialectName } from "../api.ts";
 import type { Dialect } from "./dialect.ts";
+
+/** Which server is spoken to. */
+export type DialectName = "lucky" | "socket.io" | "xmpp";
 
 /** Loaded when it is spoken. */
 export const dialects: Readonly<Record<DialectName, () => Promise<Dialect>>> = {
