@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { orderOf, runPairs } from "./interleaving.ts";
+import { orderOf, runInterleaved } from "./interleaving.ts";
 
 test("pairs alternate which side runs first", async () => {
   assert.deepEqual([0, 1, 2].map(orderOf), [
@@ -9,7 +9,7 @@ test("pairs alternate which side runs first", async () => {
     ["new", "old"],
   ]);
   const order: string[] = [];
-  const pairs = await runPairs(3, async (side, pair) => {
+  const pairs = await runInterleaved(3, async (side, pair) => {
     order.push(`${pair} ${side}`);
     return { side, pair };
   });
@@ -22,7 +22,7 @@ test("pairs alternate which side runs first", async () => {
 
 test("runs of different sides never overlap", async () => {
   let running = 0;
-  await runPairs(2, async () => {
+  await runInterleaved(2, async () => {
     assert.equal(++running, 1);
     await new Promise((resolve) => setImmediate(resolve));
     running--;
@@ -32,7 +32,7 @@ test("runs of different sides never overlap", async () => {
 
 test("a run that fails ends the comparison", async () => {
   let runs = 0;
-  const failing = runPairs(5, async () => {
+  const failing = runInterleaved(5, async () => {
     if (++runs === 2) throw new Error("the second run failed");
     return {};
   });

@@ -15,7 +15,7 @@ export function orderOf(pair: number): readonly [Side, Side] {
 }
 
 /** Runs both sides `count` times in interleaved pairs. Rejects with the first run that fails. */
-export async function runPairs(
+export async function runInterleaved(
   count: number,
   run: (side: Side, pair: number) => Promise<Figures>,
 ): Promise<Pair[]> {

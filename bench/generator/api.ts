@@ -1,48 +1,49 @@
 import type { Counts } from "./accounting/ledger.ts";
-import type { Effort, Round, Times } from "./accounting/measurement.ts";
-import type { CaughtUp, SyncOptions } from "./devices/catch-up.ts";
-import type { Opened, OpenOptions } from "./devices/devices.ts";
+import type { Effort, LatencyCounts, Round } from "./accounting/measurement.ts";
+import type { CatchUpResult, SyncOptions } from "./devices/catch-up.ts";
+import type { OpenOptions, OpenResult } from "./devices/devices.ts";
 import type { DialectName } from "./dialects/dialects.ts";
 import type { Load } from "./timing/load.ts";
 
+/** How a generator plays its devices. */
 export interface Setup {
   readonly dialect: DialectName;
   /** From `epochOffsetUs`. */
   readonly epochOffsetUs: number;
   readonly text: string;
-  /** Whether all messages are one run of numbers, which every device gets: a group. Else pairs. */
+  /** Whether all messages share one sequence of numbers and go to every device: a group. Else pairs. */
   readonly shared: boolean;
-  /** How long acknowledgements are joined; 0 for none. */
+  /** How long acknowledgements are batched, milliseconds; 0 for no acknowledgements. */
   readonly acknowledgeMs: number;
 }
 
-/** A measured time. */
+/** Counts and effort at the end of a measurement. */
 export interface Measured {
-  /** Since the start, until its end. */
+  /** From the start of the generator to the end of the measurement. */
   readonly counts: Counts;
   readonly effort: Effort;
 }
 
-/** What the process of a generator does when asked: each answers when it is done. */
+/** Calls of a generator process. Each answers when its work is done. */
 export interface GeneratorApi {
   setup(setup: Setup): Promise<void>;
-  /** Opens sessions, so many at a time. Replaces nothing: devices are added. */
-  open(options: OpenOptions): Promise<Opened>;
-  /** Cuts all sessions. */
+  /** Adds devices, and opens their sessions. */
+  open(options: OpenOptions): Promise<OpenResult>;
+  /** Cuts all connections. */
   cut(none: undefined): Promise<void>;
-  /** Begins to send. */
+  /** Starts to send. */
   start(load: Load): Promise<void>;
-  /** Begins to measure; counts until then. */
-  measure(none: undefined): Promise<Counts>;
-  /** Ends measuring; what was due until now may still arrive. */
-  measured(none: undefined): Promise<Measured>;
-  /** Once all has arrived: how long it took. */
-  times(none: undefined): Promise<Times>;
-  /** Ends sending; what is under way still arrives. */
+  /** Starts the measurement; returns the counts so far. */
+  beginMeasurement(none: undefined): Promise<Counts>;
+  /** Ends the measurement. Messages that were due during it may still arrive. */
+  endMeasurement(none: undefined): Promise<Measured>;
+  /** Latencies of the measurement; complete when all messages have arrived. */
+  latencies(none: undefined): Promise<LatencyCounts>;
+  /** Stops sending. Messages in flight still arrive. */
   stop(none: undefined): Promise<void>;
   counts(none: undefined): Promise<Counts>;
-  /** Of shared numbers: those that were due while it measured. */
+  /** Shared messages that were due during the measurement. */
   rounds(none: undefined): Promise<Round[]>;
-  /** Lets every device catch up by sync, so many at a time. */
-  sync(options: SyncOptions): Promise<CaughtUp>;
+  /** Lets every device catch up by sync. */
+  sync(options: SyncOptions): Promise<CatchUpResult>;
 }

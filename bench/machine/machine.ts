@@ -36,13 +36,13 @@ export async function readVersions(options: {
     versions.postgres = String(rows[0].server_version);
   }
   if (options.mesh) {
-    versions.redis = said("redis-server", ["--version"], /v=(\S+)/);
-    versions.rabbitmq = said("dpkg", ["-s", "rabbitmq-server"], /^Version: (.+)$/m);
+    versions.redis = readProgramVersion("redis-server", ["--version"], /v=(\S+)/);
+    versions.rabbitmq = readProgramVersion("dpkg", ["-s", "rabbitmq-server"], /^Version: (.+)$/m);
   }
   return versions;
 }
 
-function said(program: string, args: readonly string[], version: RegExp): string {
+function readProgramVersion(program: string, args: readonly string[], version: RegExp): string {
   try {
     const output = execFileSync(program, args, {
       encoding: "utf8",

@@ -1,11 +1,11 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type Figures, rounded } from "../command/report.ts";
-import { familyKib, residentKib } from "./memory.ts";
+import { processTreeKib, residentKib } from "./memory.ts";
 
 const KIB_PER_MIB = 1_024;
 
 /** MiB over the time of a run. */
-interface Course {
+interface MemorySeries {
   readonly name: string;
   readonly pid: number;
   readonly read: (pid: number) => number;
@@ -22,17 +22,17 @@ export interface MemoryWatchOptions {
 
 /** Reads the resident memory of processes again and again until it is stopped. */
 export class MemoryWatch {
-  readonly #courses: readonly Course[];
+  readonly #courses: readonly MemorySeries[];
   readonly #stop = new AbortController();
   readonly #watching: Promise<void>;
 
   /** Reads at once, and then every `everyMs`. */
   constructor({ processes, postmaster, everyMs }: MemoryWatchOptions) {
     const courses = [...processes].map(
-      ([pid, name]): Course => ({ name, pid, read: residentKib, mib: [] }),
+      ([pid, name]): MemorySeries => ({ name, pid, read: residentKib, mib: [] }),
     );
     if (postmaster !== undefined) {
-      courses.push({ name: "postgres", pid: postmaster, read: familyKib, mib: [] });
+      courses.push({ name: "postgres", pid: postmaster, read: processTreeKib, mib: [] });
     }
     this.#courses = courses;
     this.#watching = this.#watch(everyMs);

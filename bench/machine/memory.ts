@@ -15,29 +15,29 @@ export interface Memory {
 export function readMemory(pids: readonly number[]): Memory {
   const sum = (read: (pid: number) => number) => pids.reduce((kib, pid) => kib + read(pid), 0);
   return {
-    pssKib: sum((pid) => kibOf(`/proc/${pid}/smaps_rollup`, "Pss")),
+    pssKib: sum((pid) => readKib(`/proc/${pid}/smaps_rollup`, "Pss")),
     rssKib: sum(residentKib),
-    kernelKib: kibOf("/proc/meminfo", "Slab") + tcpKib(),
+    kernelKib: readKib("/proc/meminfo", "Slab") + tcpKib(),
   };
 }
 
 /** What of a process is in memory, KiB. Cheap, unlike its own part of it. */
 export function residentKib(pid: number): number {
-  return kibOf(`/proc/${pid}/status`, "VmRSS");
+  return readKib(`/proc/${pid}/status`, "VmRSS");
 }
 
 /**
  * What a process and its children hold, KiB: of each what is its own, and once what they share, as
  * far as the one with the most of it has it. Cheap, unlike the proportional parts of all.
  */
-export function familyKib(pid: number): number {
+export function processTreeKib(pid: number): number {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
   let ownKib = 0;
   let sharedKib = 0;
   for (const one of [pid, ...children.split(" ").filter(Boolean)]) {
     try {
       const file = `/proc/${one}/status`;
-      const [own, shared] = [kibOf(file, "RssAnon"), kibOf(file, "RssShmem")];
+      const [own, shared] = [readKib(file, "RssAnon"), readKib(file, "RssShmem")];
       ownKib += own;
       sharedKib = Math.max(sharedKib, shared);
     } catch {
@@ -47,7 +47,7 @@ export function familyKib(pid: number): number {
   return ownKib + sharedKib;
 }
 
-function kibOf(file: string, name: string): number {
+function readKib(file: string, name: string): number {
   const found = new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(readFileSync(file, "utf8"));
   if (!found) throw new Error(`${file} does not say ${name}`);
   return Number(found[1]);

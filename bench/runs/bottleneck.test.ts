@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Histogram } from "../statistics/histogram.ts";
-import { limitOf } from "./bottleneck.ts";
+import { bottleneckOf } from "./bottleneck.ts";
 
 function histogramOf(count: number, ms: number): Histogram {
   const histogram = new Histogram();
@@ -17,7 +17,7 @@ function limitAtRate(options: {
   share?: number;
 }) {
   const left = options.left ?? 1_000;
-  return limitOf({
+  return bottleneckOf({
     load: { kind: "rate", perSecond: 100, burst: 1 },
     elapsedS: 10,
     shares: [options.share ?? 0.2],
@@ -28,7 +28,7 @@ function limitAtRate(options: {
 
 test("with a window, a generator that takes all of a core is the limit", () => {
   const limit = (share: number) =>
-    limitOf({
+    bottleneckOf({
       load: { kind: "window", window: 16 },
       elapsedS: 10,
       shares: [0.2, share],

@@ -3,12 +3,12 @@ import type { Load } from "../generator/timing/load.ts";
 import type { Histogram } from "../statistics/histogram.ts";
 
 /** Share of a core from which on a process of the bench may have been the limit. */
-const LIMIT_SHARE = 0.9;
+const BUSY_SHARE = 0.9;
 /** Share of what was due that must have left. */
-const OFFERED_SHARE = 0.99;
+const MIN_OFFERED_SHARE = 0.99;
 /** Lateness of the generator, µs, and as a share of the latency: more than both is too much. */
-const LATE_US = 10_000;
-const LATE_SHARE = 0.1;
+const MAX_LATE_US = 10_000;
+const MAX_LATE_SHARE = 0.1;
 
 /** What the generators did in a measured time. */
 export interface Efforts {
@@ -23,19 +23,21 @@ export interface Efforts {
 }
 
 /** Why figures are the generator's and not the server's; undefined when they are the server's. */
-export function limitOf(efforts: Efforts): string | undefined {
-  return efforts.load.kind === "rate" ? rateLimit(efforts, efforts.load) : busiest(efforts.shares);
+export function bottleneckOf(efforts: Efforts): string | undefined {
+  return efforts.load.kind === "rate"
+    ? rateLimit(efforts, efforts.load)
+    : busyGenerator(efforts.shares);
 }
 
 /** Says so when a generator took all of a core: a quicker one would have made for higher figures. */
-export function busiest(shares: readonly number[]): string | undefined {
+export function busyGenerator(shares: readonly number[]): string | undefined {
   const limit = fullCore("a generator", Math.max(...shares));
   return limit && `${limit}; --generators 2 plays the devices by two`;
 }
 
 /** Says so when a process of the bench took all of a core; undefined when it did not. */
 function fullCore(who: string, share: number): string | undefined {
-  return share >= LIMIT_SHARE ? `${who} took ${Math.round(share * 100)} % of a core` : undefined;
+  return share >= BUSY_SHARE ? `${who} took ${Math.round(share * 100)} % of a core` : undefined;
 }
 
 /**
@@ -50,18 +52,18 @@ function rateLimit(efforts: Efforts, { perSecond, burst }: Load & { kind: "rate"
   const due = perSecond * elapsedS;
   // One burst of each generator may fall just outside.
   const missed = due - lateness.count;
-  if (missed > Math.max(burst * shares.length, due * (1 - OFFERED_SHARE))) {
+  if (missed > Math.max(burst * shares.length, due * (1 - MIN_OFFERED_SHARE))) {
     return `${Math.round(missed)} of ${Math.round(due)} messages that were due did not leave`;
   }
   const lateUs = lateness.percentile(0.99);
   const latencyUs = latencies.percentile(0.99);
-  if (!(lateUs > LATE_US && lateUs > latencyUs * LATE_SHARE)) return undefined;
+  if (!(lateUs > MAX_LATE_US && lateUs > latencyUs * MAX_LATE_SHARE)) return undefined;
   const ms = (us: number) => (us / 1_000).toFixed(1);
   return `sends left ${ms(lateUs)} ms late, of ${ms(latencyUs)} ms of latency (p99)`;
 }
 
 /** The limits of several runs, each with the name of its run; undefined when there was none. */
-export function limitsOf(
+export function bottlenecksOf(
   runs: Readonly<Record<string, { readonly limitedBy: string | undefined }>>,
 ): string | undefined {
   const limits = Object.entries(runs).flatMap(([name, { limitedBy }]) =>
@@ -71,18 +73,18 @@ export function limitsOf(
 }
 
 /** What the bench's own process took, in a run whose load it makes itself. */
-export interface OwnPart {
+export interface BenchShare {
   readonly figures: Figures;
   readonly limitedBy: string | undefined;
 }
 
 /** Reads it off the CPU seconds of a run, by process. */
-export function ownPart(options: {
+export function benchShare(options: {
   readonly cpu: ReadonlyMap<string, number>;
   readonly elapsedS: number;
   /** Of the machine. */
   readonly cpus: number;
-}): OwnPart {
+}): BenchShare {
   const { cpu, elapsedS, cpus } = options;
   const share = (cpu.get("bench") ?? 0) / elapsedS;
   return {

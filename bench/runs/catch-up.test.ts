@@ -39,13 +39,13 @@ const listed = (...sequences: bigint[]) => {
   );
 };
 
-/** Lets a device catch up at a server that has an answer to each call, and cuts when it has no more. */
+/** Lets a device catch up at a server that gives these answers, and then drops the connection. */
 async function catchUp(t: TestContext, ...answers: Buffer[]) {
   const steps = [Buffer.from(switching), framed({ case: "welcome", value: {} }), ...answers];
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
-    // The device waits for each answer, so what comes at once is one frame.
+    // The device waits for each answer, so that each chunk is one frame.
     socket.on("data", () => {
       const step = steps.shift();
       if (step) socket.write(step);
@@ -62,13 +62,13 @@ async function catchUp(t: TestContext, ...answers: Buffer[]) {
     for (const socket of sockets) socket.destroy();
     server.close();
   });
-  // The last of its turn to say that it lives: not within ten seconds.
+  // Index 9 sends its first heartbeat after ten seconds only.
   await generators.open([{ index: 9, url, token: "t" }]);
   const { entries, lost, duplicated, outOfOrder, failures } = await generators.sync(1);
   return { entries, lost, duplicated, outOfOrder, failures };
 }
 
-test("pages are read to the end, and what is lost, doubled or misplaced in them is told", async (t) => {
+test("pages are fetched to the end, and lost, duplicate and misplaced entries are counted", async (t) => {
   assert.deepEqual(await catchUp(t, synced(6n), listed(1n, 2n, 2n), listed(5n, 4n, 6n)), {
     entries: 5,
     lost: 1,
@@ -78,12 +78,12 @@ test("pages are read to the end, and what is lost, doubled or misplaced in them 
   });
 });
 
-test("a log that ends before its end ends the reading", async (t) => {
+test("an empty page before the end of the log ends the fetching", async (t) => {
   const { lost, failures } = await catchUp(t, synced(4n), listed(1n, 2n), listed());
   assert.deepEqual({ lost, failures }, { lost: 2, failures: {} });
 });
 
-test("a session that ends during a call ends the call, and the rest is lost", async (t) => {
+test("a session that ends during a call fails the call, and the remaining entries are lost", async (t) => {
   assert.deepEqual(await catchUp(t, synced(4n), listed(1n, 2n)), {
     entries: 2,
     lost: 2,

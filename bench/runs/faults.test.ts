@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { exitCodeOf } from "../command/report.ts";
-import { Account } from "../generator/accounting/ledger.ts";
-import { faultsOf, type Outcome, sumsOf } from "./faults.ts";
+import { Ledger } from "../generator/accounting/ledger.ts";
+import { findFaults, type Outcome, totalsOf } from "./faults.ts";
 
 const empty = { rows: 0, sequences: 0, outbox: 0 };
 
@@ -15,7 +15,7 @@ function outcomeOf(
   deliveries: readonly (readonly [user: number, number: number, sequence: number])[],
   other: Partial<Outcome> = {},
 ): Outcome {
-  const account = new Account({ shared: false });
+  const account = new Ledger({ shared: false });
   for (const index of [0, 1, 2, 3]) account.open(index);
   for (const [user, number, sequence] of deliveries) {
     account.delivered(1, { timeUs: 0, user, number }, sequence);
@@ -43,13 +43,13 @@ const EXACT = [
 
 /** What is off with it, after a look at the exit code, which is 1 for anything. */
 function faultsIn(outcome: Outcome): string[] {
-  const faults = faultsOf(outcome);
+  const faults = findFaults(outcome);
   assert.equal(exitCodeOf({ figures: {}, faults, limitedBy: "a limit" }), 1);
   return faults;
 }
 
 test("an exact account has no fault and ends with 0, or with 2 when the generator was the limit", () => {
-  const faults = faultsOf(outcomeOf(EXACT));
+  const faults = findFaults(outcomeOf(EXACT));
   assert.deepEqual(faults, []);
   assert.equal(exitCodeOf({ figures: {}, faults, limitedBy: undefined }), 0);
   assert.equal(exitCodeOf({ figures: {}, faults, limitedBy: "a limit" }), 2);
@@ -63,7 +63,7 @@ test("a run that measured nothing is a fault", () => {
 
 test("a lost message is a fault", () => {
   const outcome = outcomeOf(EXACT.slice(0, 2));
-  assert.equal(sumsOf(outcome).lost, 1);
+  assert.equal(totalsOf(outcome).lost, 1);
   assert.deepEqual(faultsIn(outcome), ["1 accepted messages were not delivered"]);
 });
 
@@ -83,7 +83,7 @@ test("a message that stands twice in the log is a fault, at its receiver and in 
 });
 
 test("a push that came twice is none", () => {
-  assert.deepEqual(faultsOf(outcomeOf([...EXACT, [0, 2, 3]])), []);
+  assert.deepEqual(findFaults(outcomeOf([...EXACT, [0, 2, 3]])), []);
 });
 
 test("a wrong order in the log is a fault, even where something was refused", () => {
@@ -95,7 +95,7 @@ test("a wrong order in the log is a fault, even where something was refused", ()
   const outcome = outcomeOf(swapped);
   outcome.counts.refusals.OVERLOADED = 1;
   assert.deepEqual(faultsIn(outcome), ["1 deliveries were out of order"]);
-  assert.deepEqual(faultsOf({ ...outcome, ordered: false }), []);
+  assert.deepEqual(findFaults({ ...outcome, ordered: false }), []);
 });
 
 test("a delivery after one that stands later in the log is a fault", () => {
@@ -104,7 +104,7 @@ test("a delivery after one that stands later in the log is a fault", () => {
 });
 
 test("a refusal is a fault when it does not pass, or does not say when to come again", () => {
-  const account = new Account({ shared: false });
+  const account = new Ledger({ shared: false });
   const key = { timeUs: 0, user: 0, number: 0 };
   account.refused(key, { reason: ErrorReason.OVERLOADED, retryAfterMs: 0 }, undefined);
   account.refused(key, { reason: ErrorReason.OVERLOADED, retryAfterMs: 5 }, undefined);

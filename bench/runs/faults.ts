@@ -1,5 +1,5 @@
 import type { Counts } from "../generator/accounting/ledger.ts";
-import type { Stored } from "../system/log-counts.ts";
+import type { LogCounts } from "../system/log-counts.ts";
 
 /** How a run ended, when all had its time to arrive. */
 export interface Outcome {
@@ -12,12 +12,12 @@ export interface Outcome {
   readonly ordered: boolean;
   /** Cursors that should be farther. */
   readonly behind: number;
-  readonly storedBefore: Stored | undefined;
-  readonly stored: Stored | undefined;
+  readonly storedBefore: LogCounts | undefined;
+  readonly stored: LogCounts | undefined;
 }
 
 /** What does not add up in the counts. */
-export function sumsOf({ counts, receivers, ordered }: Outcome) {
+export function totalsOf({ counts, receivers, ordered }: Outcome) {
   return {
     lost: Math.max(0, counts.accepted * receivers - counts.delivered),
     unanswered: counts.sent - counts.accepted - counts.refused,
@@ -26,12 +26,12 @@ export function sumsOf({ counts, receivers, ordered }: Outcome) {
 }
 
 /** Reasons that say "not now": not a fault, though not a success. */
-const PASSING = /^(OVERLOADED|UNAVAILABLE|RATE_LIMITED)$/;
+const RETRYABLE = /^(OVERLOADED|UNAVAILABLE|RATE_LIMITED)$/;
 
 /** What is off, each in a sentence; empty for an exact account. */
-export function faultsOf(outcome: Outcome): string[] {
+export function findFaults(outcome: Outcome): string[] {
   const { counts, measured, behind, storedBefore, stored } = outcome;
-  const { lost, unanswered, outOfOrder } = sumsOf(outcome);
+  const { lost, unanswered, outOfOrder } = totalsOf(outcome);
   const faults: string[] = [];
   if (counts.accepted === 0) faults.push("nothing was accepted");
   else if (measured === 0) faults.push("nothing was delivered of what was due while it measured");
@@ -39,10 +39,11 @@ export function faultsOf(outcome: Outcome): string[] {
   if (lost > 0) faults.push(`${lost} accepted messages were not delivered`);
   if (behind > 0) faults.push(`${behind} acknowledgements did not reach the database`);
   if (counts.duplicated > 0) faults.push(`${counts.duplicated} messages stand twice in the log`);
-  if (counts.strangers > 0) faults.push(`${counts.strangers} deliveries came from a stranger`);
+  if (counts.fromWrongSender > 0)
+    faults.push(`${counts.fromWrongSender} deliveries came from a stranger`);
   if (outOfOrder > 0) faults.push(`${outOfOrder} deliveries were out of order`);
   for (const [reason, count] of Object.entries(counts.refusals)) {
-    if (!PASSING.test(reason)) faults.push(`${count} sends were refused with ${reason}`);
+    if (!RETRYABLE.test(reason)) faults.push(`${count} sends were refused with ${reason}`);
   }
   if (counts.withoutRetryAfter > 0) {
     faults.push(`${counts.withoutRetryAfter} refusals did not say when to come again`);

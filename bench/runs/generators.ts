@@ -6,15 +6,15 @@ import type { Counts } from "../generator/accounting/ledger.ts";
 import { noCounts } from "../generator/accounting/ledger.ts";
 import type { Round } from "../generator/accounting/measurement.ts";
 import type { GeneratorApi, Measured, Setup } from "../generator/api.ts";
-import type { CaughtUp } from "../generator/devices/catch-up.ts";
-import type { DeviceSpec, Opened } from "../generator/devices/devices.ts";
+import type { CatchUpResult } from "../generator/devices/catch-up.ts";
+import type { DeviceSpec, OpenResult } from "../generator/devices/devices.ts";
 import type { Load } from "../generator/timing/load.ts";
 import { epochOffsetUs } from "../generator/timing/microsecond-clock.ts";
 import { Histogram } from "../statistics/histogram.ts";
-import { busiest } from "./bottleneck.ts";
+import { busyGenerator } from "./bottleneck.ts";
 
 /** Handshakes on their way at once in each process, where it does not matter. */
-const OPEN_AT_ONCE = 64;
+const CONCURRENT_HANDSHAKES = 64;
 
 /** How long devices join acknowledgements, as the client does. */
 export const ACKNOWLEDGE_MS = 50;
@@ -25,7 +25,7 @@ export const generatorFlags = {
 } satisfies FlagTable;
 
 /** A measured time, of all generators together. */
-export interface MeasuredTogether {
+export interface MeasuredTotals {
   readonly counts: Counts;
   readonly elapsedS: number;
   /** Shares of a core, by generator. */
@@ -33,12 +33,12 @@ export interface MeasuredTogether {
 }
 
 /** Of the messages that were due in the measured time, µs. */
-export interface TimesTogether {
+export interface LatencyHistograms {
   readonly latencies: Histogram;
   readonly lateness: Histogram;
 }
 
-export interface OpenedTogether {
+export interface OpenTotals {
   readonly elapsedS: number;
   readonly failed: number;
   readonly failures: Record<string, number>;
@@ -48,14 +48,14 @@ export interface OpenedTogether {
 
 /** The processes that play devices. */
 export class Generators {
-  readonly #children: readonly Remote[];
+  readonly #children: readonly GeneratorProcess[];
 
-  private constructor(children: readonly Remote[]) {
+  private constructor(children: readonly GeneratorProcess[]) {
     this.#children = children;
   }
 
   static async start(count: number, setup: Omit<Setup, "epochOffsetUs">): Promise<Generators> {
-    const children = Array.from({ length: count }, () => new Remote());
+    const children = Array.from({ length: count }, () => new GeneratorProcess());
     const offset = epochOffsetUs();
     await Promise.all(
       children.map((child) => child.call("setup", { ...setup, epochOffsetUs: offset })),
@@ -69,7 +69,7 @@ export class Generators {
   }
 
   /** Opens sessions, so many at a time in each process. Pairs stay together in one process. */
-  async open(devices: readonly DeviceSpec[], atOnce = OPEN_AT_ONCE): Promise<OpenedTogether> {
+  async open(devices: readonly DeviceSpec[], atOnce = CONCURRENT_HANDSHAKES): Promise<OpenTotals> {
     const count = this.#children.length;
     const parts = this.#children.map((_, nth) =>
       devices.filter(({ index }) => (index >> 1) % count === nth),
@@ -82,9 +82,9 @@ export class Generators {
     return {
       elapsedS: (performance.now() - beganMs) / 1_000,
       failed: opened.reduce((sum, { failed }) => sum + failed, 0),
-      failures: sumOf(opened.map(({ failures }) => failures)),
-      latencies: merged(opened.map((one: Opened) => one.latencies)),
-      limitedBy: busiest(shares),
+      failures: sumByName(opened.map(({ failures }) => failures)),
+      latencies: mergeHistograms(opened.map((one: OpenResult) => one.latencies)),
+      limitedBy: busyGenerator(shares),
     };
   }
 
@@ -105,31 +105,31 @@ export class Generators {
   }
 
   async counts(): Promise<Counts> {
-    return countsTogether(await this.#all((child) => child.call("counts", undefined)));
+    return sumCounts(await this.#all((child) => child.call("counts", undefined)));
   }
 
   /** Begins to measure; counts until then. */
-  async measure(): Promise<Counts> {
-    return countsTogether(await this.#all((child) => child.call("measure", undefined)));
+  async beginMeasurement(): Promise<Counts> {
+    return sumCounts(await this.#all((child) => child.call("beginMeasurement", undefined)));
   }
 
   /** Ends measuring. */
-  async measured(): Promise<MeasuredTogether> {
-    const parts = await this.#all((child) => child.call("measured", undefined));
+  async endMeasurement(): Promise<MeasuredTotals> {
+    const parts = await this.#all((child) => child.call("endMeasurement", undefined));
     const efforts = parts.map(({ effort }: Measured) => effort);
     return {
-      counts: countsTogether(parts.map(({ counts }) => counts)),
+      counts: sumCounts(parts.map(({ counts }) => counts)),
       elapsedS: Math.max(...efforts.map(({ elapsedUs }) => elapsedUs)) / 1e6,
       shares: efforts.map(({ cpuUs, elapsedUs }) => cpuUs / elapsedUs),
     };
   }
 
   /** How long everything took that was due in the measured time; asked when it has arrived. */
-  async times(): Promise<TimesTogether> {
-    const parts = await this.#all((child) => child.call("times", undefined));
+  async latencies(): Promise<LatencyHistograms> {
+    const parts = await this.#all((child) => child.call("latencies", undefined));
     return {
-      latencies: merged(parts.map(({ latencies }) => latencies)),
-      lateness: merged(parts.map(({ lateness }) => lateness)),
+      latencies: mergeHistograms(parts.map(({ latencies }) => latencies)),
+      lateness: mergeHistograms(parts.map(({ lateness }) => lateness)),
     };
   }
 
@@ -152,17 +152,17 @@ export class Generators {
   /** Lets every device catch up. */
   async sync(atOnce: number) {
     const parts = await this.#all((child) => child.call("sync", { atOnce }));
-    const sum = (count: (part: CaughtUp) => number) =>
+    const sum = (count: (part: CatchUpResult) => number) =>
       parts.reduce((before, part) => before + count(part), 0);
     return {
-      latencies: merged(parts.map(({ latencies }) => latencies)),
+      latencies: mergeHistograms(parts.map(({ latencies }) => latencies)),
       entries: sum(({ entries }) => entries),
       lost: sum(({ lost }) => lost),
       duplicated: sum(({ duplicated }) => duplicated),
       outOfOrder: sum(({ outOfOrder }) => outOfOrder),
-      failures: sumOf(parts.map(({ failures }) => failures)),
+      failures: sumByName(parts.map(({ failures }) => failures)),
       elapsedS: Math.max(...parts.map(({ elapsedUs }) => elapsedUs)) / 1e6,
-      limitedBy: busiest(parts.map(({ cpuUs, elapsedUs }) => cpuUs / elapsedUs)),
+      limitedBy: busyGenerator(parts.map(({ cpuUs, elapsedUs }) => cpuUs / elapsedUs)),
     };
   }
 
@@ -171,7 +171,7 @@ export class Generators {
     for (const child of this.#children) child.close();
   }
 
-  #all<T>(ask: (child: Remote) => Promise<T>): Promise<T[]> {
+  #all<T>(ask: (child: GeneratorProcess) => Promise<T>): Promise<T[]> {
     return Promise.all(this.#children.map(ask));
   }
 }
@@ -180,7 +180,7 @@ type Argument<M extends keyof GeneratorApi> = Parameters<GeneratorApi[M]>[0];
 type Answer<M extends keyof GeneratorApi> = Awaited<ReturnType<GeneratorApi[M]>>;
 
 /** One process, seen from here. */
-class Remote {
+class GeneratorProcess {
   readonly #child: ChildProcess;
   readonly #waiting = new Map<number, { resolve(value: never): void; reject(e: Error): void }>();
   #ids = 0;
@@ -191,7 +191,7 @@ class Remote {
       // Typed arrays stay typed arrays.
       serialization: "advanced",
     });
-    goFirst(this.#child.pid);
+    raisePriority(this.#child.pid);
     this.#child.on("message", (message: { id: number; result?: unknown; error?: string }) => {
       const { id, result, error } = message;
       const call = this.#waiting.get(id);
@@ -229,7 +229,7 @@ class Remote {
  * A generator plays other machines: it does not wait for the servers to leave it a core, where this
  * may be said. It takes no more of the machine than before, but takes it when it is due.
  */
-function goFirst(pid: number | undefined): void {
+function raisePriority(pid: number | undefined): void {
   if (pid === undefined) return;
   try {
     setPriority(pid, -10);
@@ -238,24 +238,24 @@ function goFirst(pid: number | undefined): void {
   }
 }
 
-function merged(parts: readonly Float64Array<ArrayBufferLike>[]): Histogram {
+function mergeHistograms(parts: readonly Float64Array<ArrayBufferLike>[]): Histogram {
   const all = new Histogram();
   for (const counts of parts) all.merge(new Histogram(new Float64Array(counts)));
   return all;
 }
 
-function countsTogether(parts: readonly Counts[]): Counts {
+function sumCounts(parts: readonly Counts[]): Counts {
   const { refusals, ended, ...none } = noCounts();
   const names = Object.keys(none) as (keyof typeof none)[];
   for (const name of names) for (const part of parts) none[name] += part[name];
   return {
     ...none,
-    refusals: sumOf([refusals, ...parts.map((part) => part.refusals)]),
-    ended: sumOf([ended, ...parts.map((part) => part.ended)]),
+    refusals: sumByName([refusals, ...parts.map((part) => part.refusals)]),
+    ended: sumByName([ended, ...parts.map((part) => part.ended)]),
   };
 }
 
-function sumOf(parts: readonly Record<string, number>[]): Record<string, number> {
+function sumByName(parts: readonly Record<string, number>[]): Record<string, number> {
   const sum: Record<string, number> = {};
   for (const part of parts) {
     for (const [name, count] of Object.entries(part)) sum[name] = (sum[name] ?? 0) + count;

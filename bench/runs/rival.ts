@@ -3,7 +3,7 @@ import type { DialectName } from "../generator/dialects/dialects.ts";
 import type { Load } from "../generator/timing/load.ts";
 import type { Machine } from "../machine/machine.ts";
 import { type Rival, startRival } from "../servers/start.ts";
-import { withStarted } from "../system/database.ts";
+import { withCleanUp } from "../system/database.ts";
 import type { Bench } from "./bench.ts";
 import { ACKNOWLEDGE_MS, Generators } from "./generators.ts";
 import { type Run, run } from "./run.ts";
@@ -62,7 +62,7 @@ export async function runRival(options: RivalOptions): Promise<Run> {
 
 /** The same through the relay, which stores nothing and groups nothing. */
 export function runRelay(workload: Workload): Promise<Run> {
-  return withStarted(async (started) => {
+  return withCleanUp(async (started) => {
     console.log("a relay on uWebSockets.js, which stores nothing and groups nothing");
     const rival = await startRival("relay.ts");
     started.push(() => rival.close());

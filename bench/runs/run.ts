@@ -4,17 +4,22 @@ import type { Load } from "../generator/timing/load.ts";
 import { cpuBetween, readCpu } from "../machine/cpu.ts";
 import type { Machine } from "../machine/machine.ts";
 import { MemoryWatch } from "../machine/memory-watch.ts";
-import { findPostmaster, readCursorsBehind, readOutbox, readStored } from "../system/log-counts.ts";
+import {
+  countCursorsBehind,
+  countOutbox,
+  findPostmaster,
+  readLogCounts,
+} from "../system/log-counts.ts";
 import type { Bench } from "./bench.ts";
-import { limitOf } from "./bottleneck.ts";
-import { faultsOf, sumsOf } from "./faults.ts";
+import { bottleneckOf } from "./bottleneck.ts";
+import { findFaults, totalsOf } from "./faults.ts";
 import type { Generators } from "./generators.ts";
 
-const ARRIVALS_MS = 60_000;
-const LOOK_MS = 50;
+const ARRIVAL_TIMEOUT_MS = 60_000;
+const POLL_MS = 50;
 const MEMORY_EVERY_MS = 1_000;
 /** Devices rest for half a second, connect joins for up to a second; then cursors must be there. */
-const CURSORS_MS = 15_000;
+const CURSOR_TIMEOUT_MS = 15_000;
 
 export interface RunOptions {
   readonly bench: Pick<Bench, "loadBegins">;
@@ -50,7 +55,7 @@ export async function run(options: RunOptions): Promise<Run> {
   const { generators, load, seconds, warmupS, shared, receivers, postgresUrl } = options;
   const processes = new Map([...options.processes, ...generators.processes]);
   const beganMs = Date.now();
-  const storedBefore = postgresUrl === undefined ? undefined : await readStored(postgresUrl);
+  const storedBefore = postgresUrl === undefined ? undefined : await readLogCounts(postgresUrl);
   console.log(`sending for ${seconds} s, after ${warmupS} s to warm up`);
   await generators.start(load, { shared });
   options.bench.loadBegins();
@@ -62,9 +67,9 @@ export async function run(options: RunOptions): Promise<Run> {
     everyMs: MEMORY_EVERY_MS,
   });
   const cpuBefore = readCpu(processes);
-  const before = await generators.measure();
+  const before = await generators.beginMeasurement();
   await pause(seconds * 1_000);
-  const measured = await generators.measured();
+  const measured = await generators.endMeasurement();
   const cpuAfter = readCpu(processes);
   const memoryMib = await memory.stop();
   await generators.stop();
@@ -79,11 +84,11 @@ export async function run(options: RunOptions): Promise<Run> {
   const serverS = ownS - generatorS - (cpu.get("bench") ?? 0);
   const messages = Math.max(1, accepted);
 
-  await arrivals(options);
-  const behind = options.acknowledged ? await cursorsBehind(postgresUrl, beganMs) : 0;
-  const stored = postgresUrl === undefined ? undefined : await readStored(postgresUrl);
+  await waitForArrivals(options);
+  const behind = options.acknowledged ? await waitForCursors(postgresUrl, beganMs) : 0;
+  const stored = postgresUrl === undefined ? undefined : await readLogCounts(postgresUrl);
   const counts = await generators.counts();
-  const { latencies, lateness } = await generators.times();
+  const { latencies, lateness } = await generators.latencies();
   const ordered = options.ordered ?? true;
   const outcome = {
     counts,
@@ -94,13 +99,13 @@ export async function run(options: RunOptions): Promise<Run> {
     storedBefore,
     stored,
   };
-  const { lost, unanswered, outOfOrder } = sumsOf(outcome);
+  const { lost, unanswered, outOfOrder } = totalsOf(outcome);
   const byProcess = (perMessage: (seconds: number) => number | null) =>
     Object.fromEntries([...cpu].map(([name, used]) => [name, perMessage(used)]));
   return {
     deliveredPerS: delivered / elapsedS,
-    limitedBy: limitOf({ load, elapsedS, shares, latencies, lateness }),
-    faults: faultsOf(outcome),
+    limitedBy: bottleneckOf({ load, elapsedS, shares, latencies, lateness }),
+    faults: findFaults(outcome),
     figures: {
       delivered_per_s: rounded(delivered / elapsedS, 0),
       accepted_per_s: rounded(accepted / elapsedS, 0),
@@ -124,7 +129,7 @@ export async function run(options: RunOptions): Promise<Run> {
       duplicated: counts.duplicated,
       out_of_order: outOfOrder,
       overtaken: counts.overtaken,
-      strangers: counts.strangers,
+      strangers: counts.fromWrongSender,
       redelivered: counts.redelivered,
       sync_required: counts.syncRequired,
       sessions_ended: counts.ended,
@@ -148,25 +153,26 @@ export async function run(options: RunOptions): Promise<Run> {
 }
 
 /** Waits until all is answered, all that was accepted has arrived, and nothing is on its way. */
-async function arrivals(options: RunOptions): Promise<void> {
+async function waitForArrivals(options: RunOptions): Promise<void> {
   const { generators, receivers, postgresUrl } = options;
-  const untilMs = performance.now() + ARRIVALS_MS;
+  const untilMs = performance.now() + ARRIVAL_TIMEOUT_MS;
   for (;;) {
     const { sent, accepted, refused, delivered } = await generators.counts();
     const arrived = accepted + refused >= sent && delivered >= accepted * receivers;
-    const emptied = arrived && (postgresUrl === undefined || (await readOutbox(postgresUrl)) === 0);
+    const emptied =
+      arrived && (postgresUrl === undefined || (await countOutbox(postgresUrl)) === 0);
     if (emptied || performance.now() > untilMs) return;
-    await pause(LOOK_MS);
+    await pause(POLL_MS);
   }
 }
 
 /** How many cursors are not where their devices are, after a while. */
-async function cursorsBehind(postgresUrl: string | undefined, sinceMs: number): Promise<number> {
+async function waitForCursors(postgresUrl: string | undefined, sinceMs: number): Promise<number> {
   if (postgresUrl === undefined) return 0;
-  const untilMs = performance.now() + CURSORS_MS;
+  const untilMs = performance.now() + CURSOR_TIMEOUT_MS;
   for (;;) {
-    const behind = await readCursorsBehind(postgresUrl, sinceMs);
+    const behind = await countCursorsBehind(postgresUrl, sinceMs);
     if (behind === 0 || performance.now() > untilMs) return behind;
-    await pause(LOOK_MS);
+    await pause(POLL_MS);
   }
 }

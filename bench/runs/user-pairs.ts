@@ -15,7 +15,7 @@ export function usersInPairs(flags: Flags<"users">): number {
   return users;
 }
 
-export interface PairsOptions {
+export interface UserPairsOptions {
   readonly bench: Bench;
   readonly system: System;
   readonly machine: Machine;
@@ -35,7 +35,7 @@ export interface PairsOptions {
 }
 
 /** The messages of pairs of users, sent through Lucky. */
-export async function runPairs(options: PairsOptions): Promise<Run & { origin: Origin }> {
+export async function runUserPairs(options: UserPairsOptions): Promise<Run & { origin: Origin }> {
   const { bench, system, addresses, users: count, idle } = options;
   const { users, origin } = await bench.makeUsers(system, count + idle);
   const devices = users.map(({ accessToken: token }, index): DeviceSpec => {

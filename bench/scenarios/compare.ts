@@ -4,14 +4,14 @@ import type { FlagsOf, FlagTable } from "../command/flags.ts";
 import { type Report, rounded } from "../command/report.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
-import { limitsOf } from "../runs/bottleneck.ts";
+import { bottlenecksOf } from "../runs/bottleneck.ts";
 import { ACKNOWLEDGE_MS, generatorFlags } from "../runs/generators.ts";
 import { runRelay, runRival, type Workload } from "../runs/rival.ts";
 import type { Run } from "../runs/run.ts";
-import { runPairs, usersInPairs } from "../runs/user-pairs.ts";
+import { runUserPairs, usersInPairs } from "../runs/user-pairs.ts";
 import { type Ejabberd, findEjabberd, startEjabberd } from "../servers/ejabberd.ts";
 import { startRival } from "../servers/start.ts";
-import { startDatabase, withStarted } from "../system/database.ts";
+import { startDatabase, withCleanUp } from "../system/database.ts";
 import { addressesOf, type Mode, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
 import { scenario } from "./scenario.ts";
 
@@ -54,7 +54,7 @@ async function compare(flags: FlagsOf<typeof declared>, bench: Bench): Promise<R
   const installed = findEjabberd();
   const ejabberd = installed && (await runEjabberd(installed, workload));
   const { lucky, versions } = await bench.withSystem(shape, async (system) => ({
-    lucky: await runPairs({
+    lucky: await runUserPairs({
       ...workload,
       system,
       addresses: addressesOf(system, flags),
@@ -88,13 +88,13 @@ async function compare(flags: FlagsOf<typeof declared>, bench: Bench): Promise<R
     faults: Object.entries(runs).flatMap(([name, { faults }]) =>
       faults.map((fault) => `${name}: ${fault}`),
     ),
-    limitedBy: limitsOf(runs),
+    limitedBy: bottlenecksOf(runs),
   };
 }
 
 /** It reaches PostgreSQL by the way that Lucky takes in the same mode. */
 function runSocketIo(workload: Workload, mode: Mode): Promise<Run> {
-  return withStarted(async (started) => {
+  return withCleanUp(async (started) => {
     console.log("Socket.IO with its Redis adapter and one INSERT a message");
     const { url, socketUrl, pool } = await startDatabase(started);
     const redis = await startRedis();
@@ -120,7 +120,7 @@ function runSocketIo(workload: Workload, mode: Mode): Promise<Run> {
 }
 
 function runEjabberd(ejabberd: Ejabberd, workload: Workload): Promise<Run> {
-  return withStarted(async (started) => {
+  return withCleanUp(async (started) => {
     console.log("ejabberd over WebSocket, with accounts and message archive in PostgreSQL");
     const { url, pool } = await startDatabase(started);
     const rival = await startEjabberd(ejabberd, { url, pool, users: workload.users });

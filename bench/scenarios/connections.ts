@@ -7,12 +7,7 @@ import { cpuBetween, readCpu } from "../machine/cpu.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import { readMemory } from "../machine/memory.ts";
 import type { Bench } from "../runs/bench.ts";
-import {
-  ACKNOWLEDGE_MS,
-  Generators,
-  generatorFlags,
-  type OpenedTogether,
-} from "../runs/generators.ts";
+import { ACKNOWLEDGE_MS, Generators, generatorFlags, type OpenTotals } from "../runs/generators.ts";
 import {
   addressesOf,
   type System,
@@ -26,9 +21,9 @@ import { scenario } from "./scenario.ts";
 /** Pause after which memory has settled. */
 const SETTLE_MS = 3_000;
 /** One local address has about 28,000 ports. */
-const PER_ADDRESS = 20_000;
+const SESSIONS_PER_ADDRESS = 20_000;
 /** Files that a process needs beside its sockets. */
-const FILES_BESIDE = 500;
+const EXTRA_FILES = 500;
 
 const declared = {
   ...shapeFlags,
@@ -123,19 +118,19 @@ async function connections(flags: FlagsOf<typeof declared>, bench: Bench): Promi
 
 /** A local address that still has ports; the first is the system's to give, which is far cheaper. */
 function addressFor(index: number): Pick<DeviceSpec, "localAddress"> {
-  const nth = Math.floor(index / PER_ADDRESS);
+  const nth = Math.floor(index / SESSIONS_PER_ADDRESS);
   return nth === 0 ? {} : { localAddress: `127.0.0.${1 + nth}` };
 }
 
 interface Opening {
-  readonly opened: OpenedTogether;
+  readonly opened: OpenTotals;
   readonly cpu: ReadonlyMap<string, number>;
 }
 
 async function measureOpening(
   { processes }: System,
   generators: Generators,
-  open: () => Promise<OpenedTogether>,
+  open: () => Promise<OpenTotals>,
 ): Promise<Opening> {
   const names = new Map([...processes, ...generators.processes]);
   const before = readCpu(names);
@@ -166,9 +161,9 @@ function holdersOf({ processes }: System): number[] {
 function requireFiles(sockets: number): void {
   const limits = readFileSync("/proc/self/limits", "utf8");
   const hard = Number(/^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1] ?? Infinity);
-  if (sockets + FILES_BESIDE <= hard) return;
+  if (sockets + EXTRA_FILES <= hard) return;
   throw new Error(
-    `so many sessions need ${sockets + FILES_BESIDE} open files in a process; ` +
+    `so many sessions need ${sockets + EXTRA_FILES} open files in a process; ` +
       `this machine allows ${hard} (ulimit -Hn).`,
   );
 }

@@ -4,7 +4,7 @@ import { readMachine } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
 import { ACKNOWLEDGE_MS, generatorFlags } from "../runs/generators.ts";
 import type { Run } from "../runs/run.ts";
-import { runPairs, usersInPairs } from "../runs/user-pairs.ts";
+import { runUserPairs, usersInPairs } from "../runs/user-pairs.ts";
 import { prefill } from "../system/prefill.ts";
 import { addressesOf, shapeFigures, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
 import { scenario } from "./scenario.ts";
@@ -32,19 +32,19 @@ export default scenario({
 type Case = "empty" | "prefilled" | "idle";
 
 /** The empty one before and after the others: a machine that becomes slower or quicker on the way is in both. */
-const COURSE: readonly Case[] = ["empty", "prefilled", "idle", "empty"];
+const CASE_ORDER: readonly Case[] = ["empty", "prefilled", "idle", "empty"];
 
 async function growth(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const users = usersInPairs(flags);
   const runs: Record<Case, Run[]> = { empty: [], prefilled: [], idle: [] };
   for (let round = 0; round < flags.number("rounds"); round++) {
-    for (const one of COURSE) {
+    for (const one of CASE_ORDER) {
       console.log(`\n${one}`);
       runs[one].push(
         await bench.withSystem(shapeOf(flags), async (system) => {
           await prefill(system, one === "prefilled" ? flags.number("prefill", 0) : 0);
-          return runPairs({
+          return runUserPairs({
             bench,
             system,
             machine,

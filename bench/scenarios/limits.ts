@@ -8,12 +8,12 @@ import { type Report, rounded } from "../command/report.ts";
 import { cpuBetween, readCpu } from "../machine/cpu.ts";
 import { type Machine, readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
-import { limitsOf, type OwnPart, ownPart } from "../runs/bottleneck.ts";
+import { type BenchShare, benchShare, bottlenecksOf } from "../runs/bottleneck.ts";
 import { generatorFlags } from "../runs/generators.ts";
 import { runRelay } from "../runs/rival.ts";
 import { usersInPairs } from "../runs/user-pairs.ts";
-import { startDatabase, withStarted } from "../system/database.ts";
-import { Inserter } from "../system/entry-inserter.ts";
+import { startDatabase, withCleanUp } from "../system/database.ts";
+import { EntryInserter } from "../system/entry-inserter.ts";
 import { scenario } from "./scenario.ts";
 
 const WARMUP_S = 2;
@@ -78,18 +78,18 @@ async function limits(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Re
       versions,
     },
     faults: relay.faults.map((fault) => `relay: ${fault}`),
-    limitedBy: limitsOf(runs),
+    limitedBy: bottlenecksOf(runs),
   };
 }
 
 /** Rows a second, by the statement that the server appends with. */
 function insert(flags: FlagsOf<typeof declared>, machine: Machine) {
-  return withStarted(async (started) => {
+  return withCleanUp(async (started) => {
     console.log("bare inserts into the log, by the server's own statement");
     const { url, pool, ids } = await startDatabase(started);
     const lanes = flags.number("lanes");
     const batch = flags.number("batch");
-    const inserter = new Inserter({ pool, ids, clock: systemClock, lanes });
+    const inserter = new EntryInserter({ pool, ids, clock: systemClock, lanes });
     await inserter.makeConversations(flags.number("users"));
     const inserted = await repeat({
       machine,
@@ -106,7 +106,7 @@ function insert(flags: FlagsOf<typeof declared>, machine: Machine) {
 
 /** Confirmed publishings a second, through the server's own bus, with somebody who takes them. */
 function publish(flags: FlagsOf<typeof declared>, machine: Machine): Promise<Repeated> {
-  return withStarted(async (started) => {
+  return withCleanUp(async (started) => {
     console.log("bare publishing to RabbitMQ: persistent, mandatory, confirmed, acknowledged");
     const rabbit = await startRabbit();
     started.push(() => rabbit.close());
@@ -127,7 +127,7 @@ function publish(flags: FlagsOf<typeof declared>, machine: Machine): Promise<Rep
   });
 }
 
-interface Repeated extends OwnPart {
+interface Repeated extends BenchShare {
   readonly perS: number;
 }
 
@@ -160,5 +160,5 @@ async function repeat(options: {
   const cpu = cpuBetween(before, readCpu(names));
   const elapsedS = (performance.now() - beganMs) / 1_000;
   await working;
-  return { perS: done / seconds, ...ownPart({ cpu, elapsedS, cpus: machine.cpus }) };
+  return { perS: done / seconds, ...benchShare({ cpu, elapsedS, cpus: machine.cpus }) };
 }

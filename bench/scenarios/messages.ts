@@ -4,7 +4,7 @@ import type { Load } from "../generator/timing/load.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
 import { ACKNOWLEDGE_MS, generatorFlags } from "../runs/generators.ts";
-import { runPairs, usersInPairs } from "../runs/user-pairs.ts";
+import { runUserPairs, usersInPairs } from "../runs/user-pairs.ts";
 import { prefill } from "../system/prefill.ts";
 import { addressesOf, shapeFigures, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
 import { scenario } from "./scenario.ts";
@@ -47,7 +47,7 @@ async function messages(flags: FlagsOf<typeof declared>, bench: Bench): Promise<
   const prefilled = flags.number("prefill", 0);
   return bench.withSystem(shapeOf(flags), async (system) => {
     await prefill(system, prefilled);
-    const { figures, faults, limitedBy, origin } = await runPairs({
+    const { figures, faults, limitedBy, origin } = await runUserPairs({
       bench,
       system,
       machine,

@@ -5,7 +5,7 @@ import { readLastLine } from "../command/last-line.ts";
 import { runProgram } from "../command/program.ts";
 import type { Figures, Report } from "../command/report.ts";
 import { checkOut, describeTree, resolveCommit } from "../comparison/checkout.ts";
-import { runPairs, type Side } from "../comparison/interleaving.ts";
+import { runInterleaved, type Side } from "../comparison/interleaving.ts";
 import { compared, missingFigures, ratiosOf, valuesOf } from "../comparison/ratios.ts";
 import { readMachine } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
@@ -79,7 +79,7 @@ async function ratio(args: readonly string[], bench: Bench): Promise<Report> {
   try {
     bench.loadBegins();
     const roots: Readonly<Record<Side, string>> = { new: ROOT, old: checkout.root };
-    const pairs = await runPairs(count, async (side, pair) => {
+    const pairs = await runInterleaved(count, async (side, pair) => {
       const figures = await runBench(roots[side], command);
       console.log(`pair ${pair + 1} of ${count}, ${side}: ${describeRun(figures)}`);
       return figures;

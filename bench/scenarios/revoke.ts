@@ -8,7 +8,7 @@ import { type Report, rounded } from "../command/report.ts";
 import { cpuBetween, readCpu } from "../machine/cpu.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
-import { ownPart } from "../runs/bottleneck.ts";
+import { benchShare } from "../runs/bottleneck.ts";
 import { Histogram } from "../statistics/histogram.ts";
 import {
   addressesOf,
@@ -22,9 +22,9 @@ import type { User } from "../system/users.ts";
 import { scenario } from "./scenario.ts";
 
 /** What is promised of the slowest of a hundred. */
-const PROMISED_MS = 1_000;
+const MAX_P99_MS = 1_000;
 /** A session that is open this long after the logout is not waited for any more: it is lost. */
-const ENDED_WITHIN_MS = 30_000;
+const CLOSE_TIMEOUT_MS = 30_000;
 
 const declared = {
   ...shapeFlags,
@@ -81,7 +81,7 @@ async function revoke(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Re
     await Promise.all(Array.from({ length: atOnce }, work));
     const elapsedS = (performance.now() - beganMs) / 1_000;
     const cpu = cpuBetween(before, readCpu(system.processes));
-    const own = ownPart({ cpu, elapsedS, cpus: machine.cpus });
+    const own = benchShare({ cpu, elapsedS, cpus: machine.cpus });
     const p99Ms = fromCall.percentile(0.99) / 1_000;
     const foreign = Object.keys(codes).filter((code) => code !== "TOKEN_REVOKED");
     return {
@@ -105,8 +105,8 @@ async function revoke(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Re
         versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
       },
       faults: [
-        ...(p99Ms >= PROMISED_MS ? [`one in a hundred took ${Math.round(p99Ms)} ms`] : []),
-        ...(lost > 0 ? [`${lost} sessions were open ${ENDED_WITHIN_MS / 1_000} s later`] : []),
+        ...(p99Ms >= MAX_P99_MS ? [`one in a hundred took ${Math.round(p99Ms)} ms`] : []),
+        ...(lost > 0 ? [`${lost} sessions were open ${CLOSE_TIMEOUT_MS / 1_000} s later`] : []),
         ...Object.entries(failures).map(([why, count]) => `${count} logouts failed: ${why}`),
         ...foreign.map((code) => `${codes[code]} sessions ended with ${code}`),
       ],
@@ -128,7 +128,7 @@ async function endOne({ system, user, address }: Ending) {
   const closed = device.closed.then(({ code }) => ({ code, atMs: performance.now() }));
   await callers(system.url, AuthService, user.accessToken).logout({});
   const answeredMs = performance.now();
-  const end = await Promise.race([closed, pause(ENDED_WITHIN_MS, undefined, { ref: false })]);
+  const end = await Promise.race([closed, pause(CLOSE_TIMEOUT_MS, undefined, { ref: false })]);
   if (end === undefined) {
     void device.close();
     return "open";

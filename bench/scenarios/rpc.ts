@@ -8,16 +8,16 @@ import { type Figures, type Report, rounded } from "../command/report.ts";
 import { type CpuSeconds, cpuBetween, readCpu } from "../machine/cpu.ts";
 import { type Machine, readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
-import { ownPart } from "../runs/bottleneck.ts";
+import { benchShare } from "../runs/bottleneck.ts";
 import { Histogram } from "../statistics/histogram.ts";
-import { withStarted } from "../system/database.ts";
+import { withCleanUp } from "../system/database.ts";
 import { type Call, HttpCaller } from "../system/http-caller.ts";
 import { type System, shapeFigures, shapeFlags, shapeOf } from "../system/system.ts";
 import { scenario } from "./scenario.ts";
 
 const WARMUP_S = 2;
 const CALLERS = 100;
-const NO_OTHER_WAY =
+const NO_DIRECT_CALLS =
   "none: in one process auth listens nowhere, and the gateway calls it as a function";
 
 const declared = {
@@ -65,7 +65,7 @@ async function rpc(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Repor
         ratio: direct ? rounded(gateway.perS / direct.perS, 2) : null,
         ...gateway.figures,
         gateway: gateway.figures,
-        direct: direct ? direct.figures : NO_OTHER_WAY,
+        direct: direct ? direct.figures : NO_DIRECT_CALLS,
         machine,
         versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
       },
@@ -77,7 +77,7 @@ async function rpc(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Repor
 
 /** Where auth listens behind the gateway; undefined in one process, where it does not. */
 function addressOfAuth({ redisUrl }: System): Promise<string | undefined> {
-  return withStarted(async (started) => {
+  return withCleanUp(async (started) => {
     if (redisUrl === undefined) return undefined;
     const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
     const registry = await createRedisRegistry({ url: redisUrl, clock: systemClock, log });
@@ -122,7 +122,7 @@ async function measure({ flags, bench, machine, system, call }: Measure) {
   const after = readCpu(system.processes);
   const elapsedS = (performance.now() - (before?.atMs ?? fromMs)) / 1_000;
   const cpu = cpuBetween(before?.cpu ?? after, after);
-  const own = ownPart({ cpu, elapsedS, cpus: machine.cpus });
+  const own = benchShare({ cpu, elapsedS, cpus: machine.cpus });
   const figures: Figures = {
     p50_ms: rounded(latencies.percentile(0.5) / 1_000, 2),
     p99_ms: rounded(latencies.percentile(0.99) / 1_000, 2),

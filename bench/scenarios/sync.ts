@@ -6,7 +6,7 @@ import { cpuBetween, readCpu } from "../machine/cpu.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
 import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../runs/generators.ts";
-import { readOutbox, readStored, type Stored } from "../system/log-counts.ts";
+import { countOutbox, type LogCounts, readLogCounts } from "../system/log-counts.ts";
 import {
   addressesOf,
   type System,
@@ -18,7 +18,7 @@ import {
 import { scenario } from "./scenario.ts";
 
 const WINDOW = 16;
-const STORED_WITHIN_MS = 300_000;
+const STORE_TIMEOUT_MS = 300_000;
 
 const declared = {
   ...shapeFlags,
@@ -73,7 +73,7 @@ async function sync(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Repo
       const caughtUp = await generators.sync(count);
       const cpu = cpuBetween(before, readCpu(names));
       const { latencies, entries, duplicated, outOfOrder, elapsedS } = caughtUp;
-      const stored = await readStored(system.postgresUrl);
+      const stored = await readLogCounts(system.postgresUrl);
       const lost = Math.max(caughtUp.lost, stored.rows - entries);
       const generatorS = cpu.get("generator") ?? 0;
       return {
@@ -114,7 +114,7 @@ async function sync(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Repo
 
 interface Account {
   readonly accepted: number;
-  readonly stored: Stored;
+  readonly stored: LogCounts;
   readonly entries: number;
   readonly lost: number;
   readonly duplicated: number;
@@ -160,7 +160,7 @@ async function write({ flags, bench, system, writers, messages }: Writing): Prom
     await generators.open(writers);
     await generators.start({ kind: "window", window: WINDOW }, { shared: false });
     bench.loadBegins();
-    const untilMs = performance.now() + STORED_WITHIN_MS;
+    const untilMs = performance.now() + STORE_TIMEOUT_MS;
     const counted = async (done: (accepted: number, sent: number) => boolean) => {
       for (;;) {
         const { accepted, sent } = await generators.counts();
@@ -172,7 +172,7 @@ async function write({ flags, bench, system, writers, messages }: Writing): Prom
     await counted((accepted) => accepted >= messages);
     await generators.stop();
     const accepted = await counted((answered, sent) => answered === sent);
-    while (performance.now() < untilMs && (await readOutbox(system.postgresUrl)) > 0)
+    while (performance.now() < untilMs && (await countOutbox(system.postgresUrl)) > 0)
       await pause(50);
     return accepted;
   } finally {

@@ -9,9 +9,9 @@ import { freePorts } from "../../scripts/ports.ts";
 import { DOMAIN } from "../generator/dialects/xmpp.ts";
 import type { Rival } from "./start.ts";
 
-const READY_WITHIN_MS = 60_000;
+const READY_TIMEOUT_MS = 60_000;
 const POLL_MS = 100;
-const ANSWER_MS = 5_000;
+const ANSWER_TIMEOUT_MS = 5_000;
 const LOG_LINES = 15;
 
 /** Where Debian puts things: packages ejabberd and erlang-p1-pgsql. */
@@ -100,7 +100,7 @@ export async function startEjabberd(
   };
   const address = `http://127.0.0.1:${port}`;
   try {
-    await answers(child, `${address}/ws`);
+    await waitUntilReady(child, `${address}/ws`);
   } catch (cause) {
     const lines = await readFile(log, "utf8").catch(() => "it wrote no log");
     await close();
@@ -141,16 +141,16 @@ function configOf(port: number, database: URL) {
 }
 
 /** Waits until it answers; throws when it ends before, or does not in time. */
-async function answers(child: ChildProcess, address: string): Promise<void> {
-  const untilMs = performance.now() + READY_WITHIN_MS;
+async function waitUntilReady(child: ChildProcess, address: string): Promise<void> {
+  const untilMs = performance.now() + READY_TIMEOUT_MS;
   while (performance.now() < untilMs) {
     if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) {
       throw new Error("it ended");
     }
-    const signal = AbortSignal.timeout(ANSWER_MS);
+    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
     const answer = await fetch(address, { method: "HEAD", signal }).catch(() => undefined);
     if (answer?.ok) return;
     await pause(POLL_MS);
   }
-  throw new Error(`no answer in ${READY_WITHIN_MS / 1_000} s`);
+  throw new Error(`no answer in ${READY_TIMEOUT_MS / 1_000} s`);
 }

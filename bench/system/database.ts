@@ -37,7 +37,7 @@ export async function startDatabase(
 }
 
 /** Runs work that starts things; they are stopped afterwards, the last started first. */
-export async function withStarted<T>(work: (started: Started) => Promise<T>): Promise<T> {
+export async function withCleanUp<T>(work: (started: Started) => Promise<T>): Promise<T> {
   let stop = async () => {};
   const result = await startAllOrNothing(async (started) => {
     stop = () => started.stop();

@@ -12,10 +12,10 @@ import { KEY_BYTES, writeKey } from "../generator/dialects/key.ts";
 
 const TEXT_BYTES = 128;
 /** Nobody takes its outbox rows before it deletes them. */
-const NEVER_MS = 4_102_444_800_000;
+const FAR_FUTURE_MS = 4_102_444_800_000;
 
 /** Writes entries with the server's own statement, and nothing around it. */
-export class Inserter {
+export class EntryInserter {
   readonly #pool: pg.Pool;
   readonly #ids: Ids;
   readonly #clock: Clock;
@@ -79,13 +79,13 @@ export class Inserter {
     await append(this.#db, [...groups.values()], {
       takeIds: (count) => this.#ids.take(count),
       nowMs: this.#clock.now(),
-      nextAttemptAtMs: NEVER_MS,
+      nextAttemptAtMs: FAR_FUTURE_MS,
     });
   }
 
   /** Deletes what it left in the outbox: nobody waits for these entries. */
-  async forgetOutbox(): Promise<void> {
-    await this.#pool.query("DELETE FROM im.outbox WHERE next_attempt_at_ms = $1", [NEVER_MS]);
+  async deleteOutbox(): Promise<void> {
+    await this.#pool.query("DELETE FROM im.outbox WHERE next_attempt_at_ms = $1", [FAR_FUTURE_MS]);
   }
 
   #send(conversation: Conversation): Addressed {

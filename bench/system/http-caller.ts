@@ -2,7 +2,7 @@ import { connect, type Socket } from "node:net";
 
 const END_OF_HEAD = Buffer.from("\r\n\r\n");
 const END_OF_CHUNKS = Buffer.from("0\r\n\r\n");
-const ANSWER_WITHIN_MS = 30_000;
+const ANSWER_TIMEOUT_MS = 30_000;
 
 export interface Call {
   /** "http://host:port" */
@@ -36,8 +36,8 @@ export class HttpCaller {
     ];
     this.#bytes = Buffer.concat([Buffer.from(`${head.join("\r\n")}\r\n\r\n`), request]);
     this.#socket = connect({ host: hostname, port: Number(port), noDelay: true });
-    this.#socket.setTimeout(ANSWER_WITHIN_MS, () => {
-      this.#socket.destroy(new Error(`no answer within ${ANSWER_WITHIN_MS / 1_000} s`));
+    this.#socket.setTimeout(ANSWER_TIMEOUT_MS, () => {
+      this.#socket.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1_000} s`));
     });
     this.#socket.on("data", (chunk) => this.#take(chunk));
     this.#socket.on("error", (error) => this.#waiting?.reject(error));

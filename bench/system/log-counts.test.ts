@@ -3,30 +3,30 @@ import { after, test } from "node:test";
 import { systemClock } from "#platform/clock.ts";
 import { createIds } from "#platform/ids.ts";
 import { startTestPostgres } from "../../test/postgres.ts";
-import { familyKib } from "../machine/memory.ts";
-import { Inserter } from "./entry-inserter.ts";
-import { findPostmaster, readCursorsBehind, readOutbox, readStored } from "./log-counts.ts";
+import { processTreeKib } from "../machine/memory.ts";
+import { EntryInserter } from "./entry-inserter.ts";
+import { countCursorsBehind, countOutbox, findPostmaster, readLogCounts } from "./log-counts.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 
 test("what the log holds is read: rows, sequences, outbox, and who has not acknowledged", async () => {
-  assert.deepEqual(await readStored(url), { rows: 0, sequences: 0, outbox: 0 });
+  assert.deepEqual(await readLogCounts(url), { rows: 0, sequences: 0, outbox: 0 });
   const sinceMs = systemClock.now();
   const ids = createIds({ worker: () => 1, clock: systemClock });
-  const inserter = new Inserter({ pool, ids, clock: systemClock });
+  const inserter = new EntryInserter({ pool, ids, clock: systemClock });
   await inserter.makeConversations(2);
   await inserter.insert(6);
-  assert.deepEqual(await readStored(url), { rows: 6, sequences: 6, outbox: 1 });
-  assert.equal(await readOutbox(url), 1);
+  assert.deepEqual(await readLogCounts(url), { rows: 6, sequences: 6, outbox: 1 });
+  assert.equal(await countOutbox(url), 1);
 
   // One of each two wrote all of it.
-  assert.equal(await readCursorsBehind(url, sinceMs), 2);
+  assert.equal(await countCursorsBehind(url, sinceMs), 2);
   await pool.query(
     `UPDATE im.member SET delivered_sequence = 3
       WHERE (conversation_id, user_id) IN (SELECT conversation_id, user_id FROM im.member
                                             WHERE user_id <> conversation_id LIMIT 1)`,
   );
-  assert.equal(await readCursorsBehind(url, sinceMs), 1);
+  assert.equal(await countCursorsBehind(url, sinceMs), 1);
 
   // A row that no sequence was given for.
   await pool.query(
@@ -35,14 +35,14 @@ test("what the log holds is read: rows, sequences, outbox, and who has not ackno
             countable, accepted_at_ms, body
        FROM im.entry ORDER BY conversation_id, sequence DESC LIMIT 1`,
   );
-  const { rows, sequences } = await readStored(url);
+  const { rows, sequences } = await readLogCounts(url);
   assert.deepEqual({ rows, sequences }, { rows: 7, sequences: 6 });
 });
 
 test("a PostgreSQL's memory is that of all its processes", async () => {
   const postmaster = await findPostmaster(url);
   const { rows } = await pool.query("SELECT pg_backend_pid() AS pid");
-  const backendKib = familyKib(rows[0].pid);
+  const backendKib = processTreeKib(rows[0].pid);
   assert.ok(backendKib > 0);
-  assert.ok(familyKib(postmaster) > backendKib);
+  assert.ok(processTreeKib(postmaster) > backendKib);
 });

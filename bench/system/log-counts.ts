@@ -2,14 +2,14 @@ import { readFileSync } from "node:fs";
 import pg from "pg";
 
 /** What the log holds. */
-export interface Stored {
+export interface LogCounts {
   readonly rows: number;
   /** Sum of the conversations' last sequences: as many as rows, if there is no gap. */
   readonly sequences: number;
   readonly outbox: number;
 }
 
-export async function readStored(url: string): Promise<Stored> {
+export async function readLogCounts(url: string): Promise<LogCounts> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
@@ -17,14 +17,14 @@ export async function readStored(url: string): Promise<Stored> {
       SELECT (SELECT count(*) FROM im.entry)::float8 AS rows,
              (SELECT coalesce(sum(last_sequence), 0) FROM im.conversation)::float8 AS sequences,
              (SELECT count(*) FROM im.outbox)::float8 AS outbox`);
-    return rows[0] as Stored;
+    return rows[0] as LogCounts;
   } finally {
     await client.end();
   }
 }
 
 /** How many rows of the outbox there are: cheaper to ask again and again. */
-export async function readOutbox(url: string): Promise<number> {
+export async function countOutbox(url: string): Promise<number> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
@@ -39,7 +39,7 @@ export async function readOutbox(url: string): Promise<number> {
  * Members who have not acknowledged what others wrote last, in conversations that changed since a time
  * (milliseconds since the Unix epoch).
  */
-export async function readCursorsBehind(url: string, sinceMs: number): Promise<number> {
+export async function countCursorsBehind(url: string, sinceMs: number): Promise<number> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {

@@ -4,7 +4,7 @@ import { createIds } from "#platform/ids.ts";
 import { createLog } from "#platform/log.ts";
 import { createPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
-import { Inserter } from "./entry-inserter.ts";
+import { EntryInserter } from "./entry-inserter.ts";
 import type { System } from "./system.ts";
 
 const PER_CONVERSATION = 100;
@@ -25,12 +25,12 @@ export async function prefill({ postgresUrl }: System, entries: number): Promise
   try {
     const ids = createIds({ worker: worker.number, clock });
     const begunMs = performance.now();
-    const inserter = new Inserter({ pool, ids, clock });
+    const inserter = new EntryInserter({ pool, ids, clock });
     if (entries > 0) await inserter.makeConversations(Math.ceil(entries / PER_CONVERSATION));
     for (let left = entries; left > 0; left -= BATCH) {
       await inserter.insert(Math.min(BATCH, left));
     }
-    if (entries > 0) await inserter.forgetOutbox();
+    if (entries > 0) await inserter.deleteOutbox();
     await settleTables(pool);
     const seconds = ((performance.now() - begunMs) / 1_000).toFixed(1);
     if (entries > 0) console.log(`${entries} entries stored before, in ${seconds} s`);

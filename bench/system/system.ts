@@ -43,7 +43,7 @@ export interface System extends Shape {
  * What differs from the defaults: limits that protect against a single user are out of the way, and
  * registering some hundred users does not take minutes. Nothing on the path of a message.
  */
-export const settings: Readonly<Record<string, string>> = {
+export const benchSettings: Readonly<Record<string, string>> = {
   LUCKY_LOG_LEVEL: "warn",
   LUCKY_AUTH_PASSWORD_KEY_BITS: "2048",
   LUCKY_AUTH_HASH_MEMORY_KIB: "8192",
@@ -66,17 +66,17 @@ export function startSystem(shape: Shape): Promise<System> {
     meshSecret: randomBytes(32).toString("base64url"),
     keyEncryptionKey: randomBytes(32).toString("base64"),
   };
-  return shape.mode === "mesh" ? startMeshed(shape, secrets) : startInOne(shape, secrets);
+  return shape.mode === "mesh" ? startInMesh(shape, secrets) : startInOne(shape, secrets);
 }
 
 type Secrets = Pick<System, "meshSecret" | "keyEncryptionKey">;
 
-async function startMeshed(shape: Shape, secrets: Secrets): Promise<System> {
+async function startInMesh(shape: Shape, secrets: Secrets): Promise<System> {
   const mesh = await startMesh({
     own: true,
     free: true,
     instances: { connect: shape.connects, server: shape.servers },
-    env: ownSettings(secrets),
+    env: systemSettings(secrets),
     print: console.error,
   });
   return {
@@ -110,7 +110,7 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
         PATH: process.env.PATH,
         // For profiles.
         NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS,
-        ...ownSettings(secrets),
+        ...systemSettings(secrets),
         LUCKY_DATA_DIR: dataDir,
         // As when all.ts starts it.
         LUCKY_POSTGRES_URL: postgres.socketUrl,
@@ -143,10 +143,10 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
   });
 }
 
-function ownSettings(secrets: Secrets): Record<string, string | undefined> {
+function systemSettings(secrets: Secrets): Record<string, string | undefined> {
   return {
-    ...settings,
-    ...variant(),
+    ...benchSettings,
+    ...environmentSettings(),
     // The bench makes accounts with these two, beside the servers.
     LUCKY_MESH_SECRET: secrets.meshSecret,
     LUCKY_AUTH_KEY_ENCRYPTION_KEY: secrets.keyEncryptionKey,
@@ -154,7 +154,7 @@ function ownSettings(secrets: Secrets): Record<string, string | undefined> {
 }
 
 /** Settings of the environment come on top, so that a variant can be measured. */
-function variant(): Record<string, string | undefined> {
+function environmentSettings(): Record<string, string | undefined> {
   const names = Object.keys(process.env).filter((name) => name.startsWith("LUCKY_"));
   return Object.fromEntries(names.map((name) => [name, process.env[name]]));
 }
@@ -202,7 +202,7 @@ export async function withSystem<T>(
   work: (system: System) => Promise<T>,
 ): Promise<T> {
   console.log(`starting Lucky, ${shape.mode}, with settings that differ from the defaults:`);
-  for (const [name, value] of Object.entries({ ...settings, ...variant() }))
+  for (const [name, value] of Object.entries({ ...benchSettings, ...environmentSettings() }))
     console.log(`  ${name}=${value}`);
   const system = await startSystem(shape);
   try {

@@ -12,12 +12,12 @@ import { openDatabase } from "../../services/auth/database.ts";
 import { createKeyring } from "../../services/auth/keys/keyring.ts";
 import { createSealing } from "../../services/auth/keys/sealing.ts";
 import { createAccessTokens } from "../../services/auth/logins/tokens.ts";
-import { withStarted } from "./database.ts";
+import { withCleanUp } from "./database.ts";
 import type { System } from "./system.ts";
 
 /** Up to so many users register and log in by the real calls; more are put into auth's tables. */
-const MOST_REGISTERED = 500;
-const LOGINS_AT_A_TIME = 8;
+const MAX_REGISTERED = 500;
+const CONCURRENT_LOGINS = 8;
 const TOKEN_SECONDS = 86_400;
 const PASSWORD = "a password for a bench";
 
@@ -39,7 +39,7 @@ export async function makeUsers(
   system: System,
   count: number,
 ): Promise<{ users: User[]; origin: Origin }> {
-  const origin = count > MOST_REGISTERED ? "minted" : "registered";
+  const origin = count > MAX_REGISTERED ? "minted" : "registered";
   const begunMs = performance.now();
   const users = await (origin === "minted" ? mint(system, count) : register(system, count));
   const seconds = ((performance.now() - begunMs) / 1_000).toFixed(1);
@@ -61,14 +61,14 @@ async function register({ url }: System, count: number): Promise<User[]> {
       users[index] = { userId, accessToken: client.tokens!.accessToken };
     }
   };
-  await Promise.all(Array.from({ length: LOGINS_AT_A_TIME }, work));
+  await Promise.all(Array.from({ length: CONCURRENT_LOGINS }, work));
   return users;
 }
 
 async function mint(system: System, count: number): Promise<User[]> {
   const clock = systemClock;
   const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
-  return withStarted(async (started) => {
+  return withCleanUp(async (started) => {
     const pool = createPool({ url: system.postgresUrl, max: 4, log, name: "bench" });
     started.push(() => pool.end());
     const database = openDatabase(pool);

@@ -1,13 +1,13 @@
-/** What came of one conversation's log, read from its beginning: what is missing, doubled, misplaced. */
-export class ReadLog {
+/** Entries of one conversation's log that a device fetched, from the first on. */
+export class FetchedLog {
   readonly #seen = new Set<bigint>();
   #highest = 0n;
-  /** Entries at places that were there already. */
+  /** Entries whose sequence was fetched before. */
   duplicated = 0;
-  /** Entries that came after one that stands later in the log. */
+  /** Entries that arrived after an entry with a higher sequence. */
   outOfOrder = 0;
 
-  /** Takes the next entry, by its place. */
+  /** Takes the sequence of the next entry. */
   take(sequence: bigint): void {
     if (this.#seen.has(sequence)) {
       this.duplicated++;
@@ -18,17 +18,17 @@ export class ReadLog {
     else this.#highest = sequence;
   }
 
-  /** The farthest place that is there; 0 for none. */
+  /** Highest sequence; 0 for none. */
   get highest(): bigint {
     return this.#highest;
   }
 
-  /** How many places are there. */
+  /** Number of different sequences. */
   get entries(): number {
     return this.#seen.size;
   }
 
-  /** How many places from 1 to the last one are not there. */
+  /** Number of sequences from 1 to `last` that were not fetched. */
   missing(last: bigint): number {
     let missing = 0;
     for (let sequence = 1n; sequence <= last; sequence++) {

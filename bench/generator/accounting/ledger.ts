@@ -2,89 +2,89 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { MessageKey } from "../dialects/key.ts";
 import type { Refusal } from "../dialects/refusal.ts";
 import type { Load } from "../timing/load.ts";
-import { Follow, type Follows, noFollows } from "./received-messages.ts";
-import { Order } from "./sender-order.ts";
+import { type DeliveryCounts, noDeliveryCounts, ReceivedMessages } from "./received-messages.ts";
+import { SenderOrder } from "./sender-order.ts";
 
-/** Reasons that pass: the message may be sent again. */
-const PASSING = new Set([
+/** Reasons of refusals after which the message may be retried. */
+const RETRYABLE_REASONS = new Set([
   ErrorReason.OVERLOADED,
   ErrorReason.UNAVAILABLE,
   ErrorReason.RATE_LIMITED,
 ]);
-/** As the client: whatever a refusal says, a send is not repeated sooner. */
-const REPEAT_AT_LEAST_MS = 50;
+/** Shortest delay of a retry, as in the client, even if a refusal gives a shorter one. */
+const MIN_RETRY_MS = 50;
 
 /** Counts since the start. */
-export interface Counts extends Follows {
-  /** Each once, however often it was repeated. */
+export interface Counts extends DeliveryCounts {
+  /** Messages sent; retries do not count. */
   sent: number;
   accepted: number;
-  /** Refused and not repeated. */
+  /** Refused and not retried. */
   refused: number;
-  /** Refused, by reason, repeated or not. */
+  /** Refusals by reason, retried or not. */
   refusals: Record<string, number>;
-  /** Refused because of overload, without a word about when to come again. */
+  /** Refusals for overload that give no delay for a retry. */
   withoutRetryAfter: number;
-  /** Stand in the log after one that the same device sent later, though they were not repeated. */
+  /** Stored after a message that the same device sent later, though they were not retried. */
   overtaken: number;
-  /** Deliveries of messages that somebody else than the device's partner sent. */
-  strangers: number;
+  /** Deliveries of messages whose sender is not the device's partner. */
+  fromWrongSender: number;
   syncRequired: number;
   /** Sessions that the server ended, by code. */
   ended: Record<string, number>;
 }
 
 export const noCounts = (): Counts => ({
-  ...noFollows(),
+  ...noDeliveryCounts(),
   sent: 0,
   accepted: 0,
   refused: 0,
   refusals: {},
   withoutRetryAfter: 0,
   overtaken: 0,
-  strangers: 0,
+  fromWrongSender: 0,
   syncRequired: 0,
   ended: {},
 });
 
-/** In pairs, whom a device writes to and hears from: 0 and 1, 2 and 3 … */
+/** Index of the other device of a pair: 0 and 1, 2 and 3 … */
 export const partnerOf = (index: number): number => index ^ 1;
 
-/** Keeps account of every message that the devices of a generator send and get. */
-export class Account {
+/** Accounts for every message that the devices of a generator send and receive. */
+export class Ledger {
   readonly counts = noCounts();
   readonly #shared: boolean;
   /** By index of the receiver. */
-  readonly #follows: Follow[] = [];
+  readonly #received: ReceivedMessages[] = [];
   /** By index of the sender. */
-  readonly #orders: Order[] = [];
+  readonly #orders: SenderOrder[] = [];
 
-  /** `shared`: every device gets what all others send, or else what its partner sends. */
+  /** `shared`: every device receives the messages of all others; else those of its partner. */
   constructor({ shared }: { readonly shared: boolean }) {
     this.#shared = shared;
   }
 
-  /** A device is there, perhaps again. */
+  /** Adds a device, or keeps it if it reconnects. */
   open(index: number): void {
-    this.#follows[index] ??= new Follow(this.counts);
+    this.#received[index] ??= new ReceivedMessages(this.counts);
   }
 
-  /** Takes a delivery; true when it is the first of its message, from whom it should be. */
+  /** Takes a delivery; true when it is the first of its message and comes from the right sender. */
   delivered(index: number, { user, number }: Readonly<MessageKey>, sequence: number): boolean {
-    // One's own come back in a group, and when connect delivers again what the log has.
+    // A group delivers a device's own messages too, and so does a redelivery from the log.
     if (user === index) return false;
     if (!this.#shared && user !== partnerOf(index)) {
-      this.counts.strangers++;
+      this.counts.fromWrongSender++;
       return false;
     }
-    if (!this.#follows[index]!.deliver(number, sequence)) return false;
-    if (this.#orderOf(user).isOvertaken(number, sequence)) this.counts.overtaken++;
+    if (!this.#received[index]!.deliver(number, sequence)) return false;
+    if (this.#orderOf(user).isOutOfOrder(number, sequence)) this.counts.overtaken++;
     return true;
   }
 
   /**
-   * A send was refused. Returns after how many milliseconds it is to be sent again; undefined when it
-   * is given up. `key` is undefined when the server could not read the message.
+   * Takes the refusal of a send. Returns the delay of the retry, milliseconds; undefined when the
+   * message is abandoned. `key` is undefined when the server could not read the message.
    */
   refused(
     key: Readonly<MessageKey> | undefined,
@@ -94,24 +94,24 @@ export class Account {
     const { counts } = this;
     const name = ErrorReason[reason] ?? String(reason);
     counts.refusals[name] = (counts.refusals[name] ?? 0) + 1;
-    // The contract says when to come again; a device that is not told would come at once.
+    // By the contract an OVERLOADED refusal gives the delay: devices would retry at once without one.
     if (reason === ErrorReason.OVERLOADED && retryAfterMs === 0) counts.withoutRetryAfter++;
-    if (load?.kind !== "window" || key === undefined || !PASSING.has(reason)) {
+    if (load?.kind !== "window" || key === undefined || !RETRYABLE_REASONS.has(reason)) {
       counts.refused++;
       return undefined;
     }
-    this.#orderOf(key.user).repeated(key.number);
-    return Math.max(REPEAT_AT_LEAST_MS, retryAfterMs);
+    this.#orderOf(key.user).retried(key.number);
+    return Math.max(MIN_RETRY_MS, retryAfterMs);
   }
 
-  /** A session was ended by the server. */
+  /** The server ended a session. */
   ended(code: number, reason: string): void {
     const name = `${code} ${reason}`.trim();
     this.counts.ended[name] = (this.counts.ended[name] ?? 0) + 1;
   }
 
-  #orderOf(user: number): Order {
-    this.#orders[user] ??= new Order();
+  #orderOf(user: number): SenderOrder {
+    this.#orders[user] ??= new SenderOrder();
     return this.#orders[user];
   }
 }

@@ -1,36 +1,36 @@
 import { Histogram } from "../../statistics/histogram.ts";
 import type { MessageKey } from "../dialects/key.ts";
-import type { Micros } from "../timing/microsecond-clock.ts";
+import type { MicrosecondClock } from "../timing/microsecond-clock.ts";
 
-/** What the generator's process did in a measured time. */
+/** Time and CPU that the generator's process took for a measurement. */
 export interface Effort {
   readonly elapsedUs: number;
   readonly cpuUs: number;
 }
 
-/** Of the messages that were due in the measured time. Counts of slots: see Histogram. */
-export interface Times {
-  /** From when a message was due until it was delivered, µs: of all that were until now. */
+/** Times of the messages that were due during the measurement, as counts by slot: see Histogram. */
+export interface LatencyCounts {
+  /** From the due time of a message to its delivery, µs, of all that were delivered so far. */
   readonly latencies: Float64Array;
-  /** How late messages were sent, µs. */
+  /** From the due time of a message until it was sent, µs. */
   readonly lateness: Float64Array;
 }
 
-/** One of the messages that all devices get. */
+/** A message that all devices receive. */
 export interface Round {
   readonly number: number;
   readonly dueUs: number;
-  /** How many devices of this generator have it, and since when. */
+  /** How many devices of this generator received it, and when the last one did. */
   readonly devices: number;
   readonly lastUs: number;
 }
 
 /**
- * What is noted of messages that are due while it measures: of all of them, however late they leave or
- * arrive. A server that stands still near the end must not get rid of what it delivers afterwards.
+ * Records times of all messages that are due during a measurement, however late they are sent or
+ * delivered: the late deliveries of a server that stalls near the end must count.
  */
-export class Measuring {
-  readonly #micros: Micros;
+export class Measurement {
+  readonly #clockUs: MicrosecondClock;
   readonly #latencies = new Histogram();
   readonly #lateness = new Histogram();
   readonly #rounds = new Map<number, { dueUs: number; devices: number; lastUs: number }>();
@@ -38,8 +38,8 @@ export class Measuring {
   #endedUs = Number.POSITIVE_INFINITY;
   #cpuBefore = process.cpuUsage();
 
-  constructor(micros: Micros) {
-    this.#micros = micros;
+  constructor(clockUs: MicrosecondClock) {
+    this.#clockUs = clockUs;
   }
 
   begin(): void {
@@ -47,28 +47,28 @@ export class Measuring {
     this.#lateness.clear();
     this.#rounds.clear();
     this.#cpuBefore = process.cpuUsage();
-    this.#beganUs = this.#micros();
+    this.#beganUs = this.#clockUs();
     this.#endedUs = Number.POSITIVE_INFINITY;
   }
 
-  /** What is due from now on is not noted. */
+  /** Ends the measurement: messages that are due from now on are not recorded. */
   end(): Effort {
-    this.#endedUs = this.#micros();
+    this.#endedUs = this.#clockUs();
     const { user, system } = process.cpuUsage(this.#cpuBefore);
     return { elapsedUs: this.#endedUs - this.#beganUs, cpuUs: user + system };
   }
 
-  /** Messages left that were due then. */
+  /** Records that messages with this due time were sent. */
   sent(dueUs: number, messages: number): void {
     if (!this.#isMeasured(dueUs)) return;
-    const lateUs = this.#micros() - dueUs;
+    const lateUs = this.#clockUs() - dueUs;
     for (let n = 0; n < messages; n++) this.#lateness.add(lateUs);
   }
 
-  /** A message arrived for the first time; of shared ones, at one device. */
+  /** Records the first delivery of a message; of a shared one, to one device. */
   delivered({ timeUs, number }: Readonly<MessageKey>, shared: boolean): void {
     if (!this.#isMeasured(timeUs)) return;
-    const nowUs = this.#micros();
+    const nowUs = this.#clockUs();
     this.#latencies.add(nowUs - timeUs);
     if (!shared) return;
     const round = this.#rounds.get(number);
@@ -80,7 +80,7 @@ export class Measuring {
     round.lastUs = nowUs;
   }
 
-  get times(): Times {
+  get latencies(): LatencyCounts {
     return {
       latencies: this.#latencies.counts.slice(),
       lateness: this.#lateness.counts.slice(),

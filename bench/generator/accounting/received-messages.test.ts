@@ -1,28 +1,32 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Follow, noFollows } from "./received-messages.ts";
+import { noDeliveryCounts, ReceivedMessages } from "./received-messages.ts";
 
-/** Counts of a run of deliveries, each [number, sequence]. */
-function follow(...deliveries: [number: number, sequence: number][]) {
-  const counts = noFollows();
-  const one = new Follow(counts);
-  for (const [number, sequence] of deliveries) one.deliver(number, sequence);
+/** Counts of deliveries, each [number, sequence]. */
+function countsOf(...deliveries: [number: number, sequence: number][]) {
+  const counts = noDeliveryCounts();
+  const messages = new ReceivedMessages(counts);
+  for (const [number, sequence] of deliveries) messages.deliver(number, sequence);
   return counts;
 }
 
-test("messages in their order are delivered, each once", () => {
-  assert.deepEqual(follow([0, 1], [1, 2], [2, 4]), { ...noFollows(), delivered: 3 });
+test("messages in order are each delivered once", () => {
+  assert.deepEqual(countsOf([0, 1], [1, 2], [2, 4]), { ...noDeliveryCounts(), delivered: 3 });
 });
 
-test("the same place again is redelivered, another place is duplicated", () => {
-  assert.deepEqual(follow([0, 1], [0, 1], [0, 2]), {
-    ...noFollows(),
+test("a repeated sequence is a redelivery, and a second sequence is a duplicate", () => {
+  assert.deepEqual(countsOf([0, 1], [0, 1], [0, 2]), {
+    ...noDeliveryCounts(),
     delivered: 1,
     redelivered: 1,
     duplicated: 1,
   });
 });
 
-test("an entry after a later one is late, and the hole that it left is no message", () => {
-  assert.deepEqual(follow([0, 1], [2, 3], [1, 2]), { ...noFollows(), delivered: 3, late: 1 });
+test("an entry after a later one is late, and the gap before it is no message", () => {
+  assert.deepEqual(countsOf([0, 1], [2, 3], [1, 2]), {
+    ...noDeliveryCounts(),
+    delivered: 3,
+    late: 1,
+  });
 });

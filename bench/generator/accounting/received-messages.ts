@@ -1,37 +1,36 @@
-/** What became of the messages that devices should get. */
-export interface Follows {
-  /** Each once, however often it came. */
+/** Counts of messages that devices should receive. */
+export interface DeliveryCounts {
+  /** Delivered messages; duplicates and redeliveries do not count. */
   delivered: number;
-  /** Messages that stand at two places in the log. */
+  /** Deliveries of a message at a second sequence: the log has a duplicate. */
   duplicated: number;
   /**
-   * Came again at the same place. No fault, whatever else happened: the contract is at least once on
-   * the wire. Connect delivers again what it was not told in time that it arrived (`ackTimeoutMs`; in a
-   * run without acknowledgements that is everything), reads from the log for it, so that what is on its
-   * way from the bus comes twice too, and the bus may repeat what it did not confirm. None of that can
-   * be seen from here.
+   * Repeated deliveries at the same sequence. They are no fault: the wire is at least once. Connect
+   * redelivers entries that were not acknowledged in time (`ackTimeoutMs`; all entries in a run without
+   * acknowledgements). It reads them from the log, so that entries in transit on the bus arrive twice
+   * too, and the bus may repeat unconfirmed envelopes. The generator cannot tell these cases apart.
    */
   redelivered: number;
-  /** Came after one that stands later in the log. */
+  /** Deliveries that arrived after an entry with a higher sequence. */
   late: number;
 }
 
-export const noFollows = (): Follows => ({
+export const noDeliveryCounts = (): DeliveryCounts => ({
   delivered: 0,
   duplicated: 0,
   redelivered: 0,
   late: 0,
 });
 
-/** Follows what one device gets of one run of numbered messages. */
-export class Follow {
-  /** Sequence by number of the message; 0 for not here yet. */
+/** Numbered messages that one device received from one sender, or from one group. */
+export class ReceivedMessages {
+  /** Sequence by number of the message; 0 for a message that was not received yet. */
   readonly #sequences: number[] = [];
-  readonly #counts: Follows;
+  readonly #counts: DeliveryCounts;
   #highestSequence = 0;
 
-  /** Several may count into the same numbers. */
-  constructor(counts: Follows) {
+  /** Several devices may count into the same counts. */
+  constructor(counts: DeliveryCounts) {
     this.#counts = counts;
   }
 

@@ -1,24 +1,24 @@
-/** Follows whether what one device sends, one after the other, stands in the log in that order. */
-export class Order {
-  #repeated: Set<number> | undefined;
+/** Checks that messages which one device sends one after the other are stored in that order. */
+export class SenderOrder {
+  #retried: Set<number> | undefined;
   #highestNumber = -1;
   #highestSequence = 0;
 
-  /** A message was refused and will be sent again: those behind it may overtake it. */
-  repeated(number: number): void {
-    this.#repeated ??= new Set();
-    this.#repeated.add(number);
+  /** A refused message will be retried: later messages may overtake it. */
+  retried(number: number): void {
+    this.#retried ??= new Set();
+    this.#retried.add(number);
   }
 
   /**
-   * Takes a message that arrived somewhere; true when the log has it behind one that was sent later. Of
-   * one that arrives behind later ones of the log, nothing is said.
+   * Takes a delivered message; true when the log has it behind a message that was sent later. Deliveries
+   * that arrive behind a later entry of the log are not judged.
    */
-  isOvertaken(number: number, sequence: number): boolean {
-    const repeated = this.#repeated?.delete(number) ?? false;
+  isOutOfOrder(number: number, sequence: number): boolean {
+    const retried = this.#retried?.delete(number) ?? false;
     if (sequence <= this.#highestSequence) return false;
     this.#highestSequence = sequence;
-    if (number < this.#highestNumber) return !repeated;
+    if (number < this.#highestNumber) return !retried;
     this.#highestNumber = number;
     return false;
   }

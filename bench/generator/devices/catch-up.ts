@@ -7,59 +7,59 @@ import {
   SyncResponseSchema,
 } from "#gen/lucky/message/v1/message_pb.js";
 import { Histogram } from "../../statistics/histogram.ts";
-import { ReadLog } from "../accounting/fetched-log.ts";
+import { FetchedLog } from "../accounting/fetched-log.ts";
 import { rpcFrame } from "../dialects/lucky.ts";
-import type { Micros } from "../timing/microsecond-clock.ts";
+import type { MicrosecondClock } from "../timing/microsecond-clock.ts";
 import type { Device } from "./device.ts";
 import type { Devices } from "./devices.ts";
 
 const PAGE = 500;
-/** All devices may ask at once, and each waits for those before it. */
-const ANSWER_WITHIN_MS = 60_000;
+/** Time-out of a call, milliseconds: all devices may call at once, and each waits for those before it. */
+const ANSWER_TIMEOUT_MS = 60_000;
 
 export interface SyncOptions {
   /** Devices that catch up at the same time. */
   readonly atOnce: number;
 }
 
-/** What came of catching up by sync. */
-export interface CaughtUp {
+/** How catching up by sync went. */
+export interface CatchUpResult {
   readonly elapsedUs: number;
   readonly cpuUs: number;
-  /** Places in logs that came, each once. */
+  /** Entries fetched; duplicates do not count. */
   readonly entries: number;
-  /** Places that did not come, before those that the server calls the last. */
+  /** Sequences that were not fetched, up to the last one of each conversation. */
   readonly lost: number;
-  /** Entries at a place that was there already. */
+  /** Entries whose sequence was fetched before. */
   readonly duplicated: number;
-  /** Entries that came after one that stands later. */
+  /** Entries that arrived after an entry with a higher sequence. */
   readonly outOfOrder: number;
-  /** Devices that did not get to the end, by why. */
+  /** Devices that did not catch up, by error. */
   readonly failures: Record<string, number>;
-  /** Until a device had everything, µs. */
+  /** Time until a device had all entries, µs, as counts by slot. */
   readonly latencies: Float64Array;
 }
 
-/** Catching up over the socket, as a device does that was away: Sync, then the log in pages. */
+/** Catches up over the socket like a device that was away: Sync, then the log in pages. */
 export interface CatchUp {
-  run(devices: Devices, options: SyncOptions): Promise<CaughtUp>;
-  /** Takes the answer to a device's only call. */
+  run(devices: Devices, options: SyncOptions): Promise<CatchUpResult>;
+  /** Takes the answer to the call of a device. A device has one call at a time. */
   answered(device: Device, result: Uint8Array): void;
-  /** A device's session has ended: its call gets no answer any more. */
+  /** Fails the call of a device whose session has ended. */
   ended(device: Device, why: string): void;
 }
 
-/** Who asks. */
-interface Asking {
+/** The device that calls. */
+interface Caller {
   readonly devices: Devices;
   readonly device: Device;
 }
 
-/** One conversation that is read to its end. */
+/** One conversation that is fetched to its end. */
 interface Reading {
   readonly conversationId: string;
   readonly last: bigint;
-  readonly log: ReadLog;
+  readonly log: FetchedLog;
 }
 
 interface Waiting {
@@ -67,19 +67,19 @@ interface Waiting {
   reject(error: Error): void;
 }
 
-export function createCatchUp(micros: Micros): CatchUp {
+export function createCatchUp(clockUs: MicrosecondClock): CatchUp {
   const waiting = new Map<Device, Waiting>();
 
-  /** Ends a device's call, if there is one. */
+  /** Ends the call of a device, if it has one. */
   function settle(device: Device, end: (call: Waiting) => void): void {
     const call = waiting.get(device);
     waiting.delete(device);
     if (call) end(call);
   }
 
-  /** Rejects when the call fails, when no answer comes in time, and when the session ends before. */
+  /** Rejects when the call fails or times out, and when the session ends before the answer. */
   async function call(
-    { devices, device }: Asking,
+    { devices, device }: Caller,
     { method, request }: { readonly method: string; readonly request: Uint8Array },
   ): Promise<Uint8Array> {
     if (!device.isOpen) throw new Error("the session had ended");
@@ -88,9 +88,11 @@ export function createCatchUp(micros: Micros): CatchUp {
       return await new Promise<Uint8Array>((resolve, reject) => {
         waiting.set(device, { resolve, reject });
         timer = setTimeout(() => {
-          const late = new Error(`${method} had no answer within ${ANSWER_WITHIN_MS / 1_000} s`);
-          settle(device, (call) => call.reject(late));
-        }, ANSWER_WITHIN_MS);
+          const timeout = new Error(
+            `${method} had no answer within ${ANSWER_TIMEOUT_MS / 1_000} s`,
+          );
+          settle(device, (call) => call.reject(timeout));
+        }, ANSWER_TIMEOUT_MS);
         device.write(rpcFrame(`lucky.message.v1.MessageService/${method}`, request));
         devices.flush();
       });
@@ -99,26 +101,27 @@ export function createCatchUp(micros: Micros): CatchUp {
     }
   }
 
-  /** Reads all conversations to where Sync says that they end; one that it names twice, farther. */
-  async function catchUp(asking: Asking, readings: Map<string, Reading>): Promise<void> {
+  /** Fetches all conversations to the end that Sync reports. One that is reported twice is continued. */
+  async function catchUp(caller: Caller, readings: Map<string, Reading>): Promise<void> {
     let cursor = "";
     for (let more = true; more; ) {
       const request = toBinary(SyncRequestSchema, create(SyncRequestSchema, { cursor }));
-      const answer = await call(asking, { method: "Sync", request });
+      const answer = await call(caller, { method: "Sync", request });
       const page = fromBinary(SyncResponseSchema, answer);
       for (const { conversationId, lastSequence: last } of page.conversations) {
-        const log = readings.get(conversationId)?.log ?? new ReadLog();
+        const log = readings.get(conversationId)?.log ?? new FetchedLog();
         const reading = { conversationId, last, log };
         readings.set(conversationId, reading);
-        await readPages(asking, reading);
+        await readPages(caller, reading);
       }
-      if (page.hasMore && page.nextCursor === cursor) throw new Error("Sync does not get on");
+      if (page.hasMore && page.nextCursor === cursor)
+        throw new Error("Sync returned the same cursor twice");
       cursor = page.nextCursor;
       more = page.hasMore;
     }
   }
 
-  async function readPages(asking: Asking, { conversationId, last, log }: Reading): Promise<void> {
+  async function readPages(caller: Caller, { conversationId, last, log }: Reading): Promise<void> {
     while (log.highest < last) {
       const after = log.highest;
       const request = create(ListEntriesRequestSchema, {
@@ -127,10 +130,10 @@ export function createCatchUp(micros: Micros): CatchUp {
         limit: PAGE,
       });
       const bytes = toBinary(ListEntriesRequestSchema, request);
-      const answer = await call(asking, { method: "ListEntries", request: bytes });
+      const answer = await call(caller, { method: "ListEntries", request: bytes });
       const page = fromBinary(ListEntriesResponseSchema, answer);
       for (const { sequence } of page.entries) log.take(sequence);
-      // The log ends before its end: the rest is missing.
+      // An empty page before the reported end: the remaining entries are missing.
       if (log.highest === after) break;
     }
   }
@@ -138,38 +141,38 @@ export function createCatchUp(micros: Micros): CatchUp {
   return {
     async run(devices, { atOnce }) {
       const latencies = new Histogram();
-      const account = { entries: 0, lost: 0, duplicated: 0, outOfOrder: 0 };
+      const counts = { entries: 0, lost: 0, duplicated: 0, outOfOrder: 0 };
       const failures: Record<string, number> = {};
-      const beganUs = micros();
+      const beganUs = clockUs();
       const cpuBefore = process.cpuUsage();
-      // A copy: who loses its session must not be left out.
-      const rest = [...devices.all].values();
+      // A copy, because devices whose sessions end are removed but must count.
+      const remaining = [...devices.all].values();
       const work = async () => {
-        for (const device of rest) {
-          const sinceUs = micros();
+        for (const device of remaining) {
+          const sinceUs = clockUs();
           const readings = new Map<string, Reading>();
           try {
             await catchUp({ devices, device }, readings);
-            latencies.add(micros() - sinceUs);
+            latencies.add(clockUs() - sinceUs);
           } catch (error) {
             const { message } = error as Error;
             failures[message] = (failures[message] ?? 0) + 1;
           }
           for (const { log, last } of readings.values()) {
-            account.entries += log.entries;
-            account.lost += log.missing(last);
-            account.duplicated += log.duplicated;
-            account.outOfOrder += log.outOfOrder;
+            counts.entries += log.entries;
+            counts.lost += log.missing(last);
+            counts.duplicated += log.duplicated;
+            counts.outOfOrder += log.outOfOrder;
           }
         }
       };
       await Promise.all(Array.from({ length: atOnce }, work));
       const { user, system } = process.cpuUsage(cpuBefore);
       return {
-        ...account,
+        ...counts,
         failures,
         latencies: latencies.counts,
-        elapsedUs: micros() - beganUs,
+        elapsedUs: clockUs() - beganUs,
         cpuUs: user + system,
       };
     },

@@ -1,21 +1,21 @@
-import type { Dialect, Heard } from "../dialects/dialect.ts";
+import type { Dialect, FrameHandler } from "../dialects/dialect.ts";
 import type { MessageKey } from "../dialects/key.ts";
 import { LeanWebSocket } from "../dialects/websocket.ts";
-import type { Outgoing, Template } from "./write-buffer.ts";
+import type { Template, WriteBuffer } from "./write-buffer.ts";
 
-/** As the client: devices rest between two acknowledgements, for 400 to 600 ms, each for its own. */
-const REST_US = 400_000;
-const REST_SPREAD = 20;
-const REST_STEP_US = 10_000;
+/** As in the client, devices throttle acknowledgements: one in 400 to 600 ms, spread over the devices. */
+const ACKNOWLEDGE_INTERVAL_US = 400_000;
+const ACKNOWLEDGE_SPREAD_STEPS = 20;
+const ACKNOWLEDGE_STEP_US = 10_000;
 
-/** What a device tells about messages. */
+/** Events of a device. */
 export interface DeviceEvents {
   accepted(device: Device): void;
   /** `key` is undefined when the server could not read the message. */
   refused(device: Device, key: Readonly<MessageKey> | undefined, result: Uint8Array): void;
   delivered(device: Device, key: Readonly<MessageKey>, sequence: number): void;
   syncRequired(device: Device): void;
-  /** The encoded RpcResult; good during the call. */
+  /** An encoded RpcResult arrived; the bytes are valid during the call. */
   answered(device: Device, result: Uint8Array): void;
   /** An open session ended. */
   ended(device: Device, code: number, reason: string): void;
@@ -27,22 +27,22 @@ export interface DeviceOptions {
   readonly token: string;
   readonly localAddress?: string | undefined;
   readonly dialect: Dialect;
-  /** What it sends; undefined for a device that only listens. */
+  /** Frame of its messages; undefined for a device that sends nothing. */
   readonly template?: Template | undefined;
-  readonly outgoing: Outgoing;
+  readonly writeBuffer: WriteBuffer;
   readonly readBuffer: Buffer;
   readonly events: DeviceEvents;
 }
 
 /**
- * A device of the bench: one session, in one conversation. It keeps the acknowledgement of what came
- * until it is asked for it.
+ * A device of the bench: one session, in one conversation. It keeps the position to acknowledge until
+ * `acknowledge` is called.
  */
-export class Device implements Heard {
+export class Device implements FrameHandler {
   readonly index: number;
-  /** The object that everything read is told with. */
+  /** Key of the message that is being read; reused for every message. */
   readonly key: MessageKey = { timeUs: 0, user: 0, number: 0 };
-  readonly tally = { came: 0, confirmed: 0 };
+  readonly stanzas = { received: 0, confirmed: 0 };
   readonly #options: DeviceOptions;
   #socket: LeanWebSocket;
   #state: "opening" | "open" | "closed" = "opening";
@@ -55,7 +55,7 @@ export class Device implements Heard {
   private constructor(options: DeviceOptions) {
     this.#options = options;
     this.index = options.index;
-    const { dialect, outgoing, readBuffer, url, localAddress } = options;
+    const { dialect, writeBuffer, readBuffer, url, localAddress } = options;
     this.#socket = new LeanWebSocket({
       url: new URL(dialect.path, url).href,
       protocol: dialect.protocol,
@@ -64,13 +64,13 @@ export class Device implements Heard {
       events: {
         opened: () => this.#socket.write(dialect.hello(options.token)),
         message: (bytes, from, to) => dialect.read(bytes, from, to, this),
-        turn: () => outgoing.flush(),
+        chunkRead: () => writeBuffer.flush(),
         closed: (code, reason) => this.#closed(code, reason),
       },
     });
   }
 
-  /** Opens a session; resolves when the server says welcome. */
+  /** Opens a session; resolves with the welcome of the server. */
   static open(options: DeviceOptions): Promise<Device> {
     return new Promise((resolve, reject) => {
       const device = new Device(options);
@@ -82,31 +82,34 @@ export class Device implements Heard {
     return this.#state === "open";
   }
 
-  /** Adds a message to what goes out. */
+  /** Adds a message to the write buffer. */
   send(key: Readonly<MessageKey>): void {
-    const { outgoing, template } = this.#options;
-    if (template === undefined) throw new Error("this device only listens");
-    outgoing.send(this.#socket, template, key);
+    const { writeBuffer, template } = this.#options;
+    if (template === undefined) throw new Error("this device has nothing to send");
+    writeBuffer.send(this.#socket, template, key);
   }
 
-  /** Acknowledges what came since the last time, unless that was just now. */
+  /** Acknowledges new entries, unless the throttle delays it. */
   acknowledge(nowUs: number): void {
     if (this.#sequence <= this.#acknowledged || this.#state !== "open") return;
     if (nowUs < this.#acknowledgeFromUs) return;
-    this.#acknowledgeFromUs = nowUs + REST_US + (this.index % REST_SPREAD) * REST_STEP_US;
+    this.#acknowledgeFromUs =
+      nowUs +
+      ACKNOWLEDGE_INTERVAL_US +
+      (this.index % ACKNOWLEDGE_SPREAD_STEPS) * ACKNOWLEDGE_STEP_US;
     this.#acknowledged = this.#sequence;
-    const { dialect, outgoing } = this.#options;
+    const { dialect, writeBuffer } = this.#options;
     const frame = dialect.acknowledge(this.#conversation, this.#sequence);
-    if (frame) outgoing.add(this.#socket, frame);
+    if (frame) writeBuffer.add(this.#socket, frame);
   }
 
   heartbeat(): void {
     this.write(this.#options.dialect.heartbeat);
   }
 
-  /** Adds a frame to what goes out. */
+  /** Adds a frame to the write buffer. */
   write(frame: Buffer): void {
-    if (this.#state === "open") this.#options.outgoing.add(this.#socket, frame);
+    if (this.#state === "open") this.#options.writeBuffer.add(this.#socket, frame);
   }
 
   close(): void {
@@ -114,7 +117,7 @@ export class Device implements Heard {
     this.#socket.close();
   }
 
-  /** Ends without a word, as a device that loses its network. */
+  /** Drops the connection without a close frame, like a device that loses its network. */
   cut(): void {
     this.#state = "closed";
     this.#socket.cut();

@@ -1,15 +1,16 @@
 import { Histogram } from "../../statistics/histogram.ts";
 import type { Dialect, Target } from "../dialects/dialect.ts";
-import type { Micros } from "../timing/microsecond-clock.ts";
+import type { MicrosecondClock } from "../timing/microsecond-clock.ts";
 import { Device, type DeviceEvents } from "./device.ts";
-import type { Outgoing } from "./write-buffer.ts";
+import type { WriteBuffer } from "./write-buffer.ts";
 
 const READ_BYTES = 262_144;
-/** Every device says that it lives once in so many of these. */
+/** Every interval, milliseconds, one of the groups of devices sends a heartbeat. */
 const HEARTBEAT_MS = 1_000;
-const HEARTBEAT_TURNS = 10;
-const ATTEMPTS = 20;
-const AGAIN_MS = 250;
+const HEARTBEAT_GROUPS = 10;
+/** Attempts to open a session, with retries at a fixed interval; the last error then fails the run. */
+const OPEN_ATTEMPTS = 20;
+const OPEN_RETRY_MS = 250;
 
 /** A device that a generator is to play. */
 export interface DeviceSpec {
@@ -17,7 +18,7 @@ export interface DeviceSpec {
   readonly index: number;
   readonly url: string;
   readonly token: string;
-  /** Undefined: it only listens. */
+  /** Undefined for a device that sends nothing. */
   readonly target?: Target;
   readonly localAddress?: string;
 }
@@ -28,49 +29,49 @@ export interface OpenOptions {
   readonly atOnce: number;
 }
 
-/** What came of opening sessions. */
-export interface Opened {
+/** How the opening of sessions went. */
+export interface OpenResult {
   readonly elapsedUs: number;
   readonly cpuUs: number;
-  /** Attempts that failed and were made again. */
+  /** Failed attempts; each was retried. */
   readonly failed: number;
   readonly failures: Record<string, number>;
-  /** From the attempt to the welcome, µs. */
+  /** From the first attempt to the welcome, µs, as counts by slot. */
   readonly latencies: Float64Array;
 }
 
 export interface DevicesOptions {
   readonly dialect: Dialect;
   readonly text: string;
-  /** 0 for none. */
+  /** How long acknowledgements are batched; 0 for none. */
   readonly acknowledgeMs: number;
-  readonly outgoing: Outgoing;
-  readonly micros: Micros;
+  readonly writeBuffer: WriteBuffer;
+  readonly clockUs: MicrosecondClock;
   readonly events: DeviceEvents;
 }
 
-/** The devices of a generator, and what they do by the clock: acknowledge, and say that they live. */
+/** The devices of a generator, with their timers for acknowledgements and heartbeats. */
 export class Devices {
   readonly #options: DevicesOptions;
   readonly #all = new Set<Device>();
   readonly #readBuffer = Buffer.allocUnsafeSlow(READ_BYTES);
-  /** Those that send. */
+  /** Devices that send. */
   readonly senders: Device[] = [];
-  #beat = 0;
+  #heartbeats = 0;
 
   constructor(options: DevicesOptions) {
     this.#options = options;
     const { acknowledgeMs } = options;
     if (acknowledgeMs > 0) {
       setInterval(() => {
-        const nowUs = options.micros();
+        const nowUs = options.clockUs();
         this.#each((device) => device.acknowledge(nowUs));
       }, acknowledgeMs);
     }
     setInterval(() => {
-      const beat = this.#beat++ % HEARTBEAT_TURNS;
+      const group = this.#heartbeats++ % HEARTBEAT_GROUPS;
       this.#each((device) => {
-        if (device.index % HEARTBEAT_TURNS === beat) device.heartbeat();
+        if (device.index % HEARTBEAT_GROUPS === group) device.heartbeat();
       });
     }, HEARTBEAT_MS);
   }
@@ -83,32 +84,32 @@ export class Devices {
     this.#all.delete(device);
   }
 
-  /** Opens sessions. One that fails is tried again, for some seconds. */
-  async open({ devices, atOnce }: OpenOptions): Promise<Opened> {
-    const { micros } = this.#options;
+  /** Opens sessions. Retries a failed one for some seconds. */
+  async open({ devices, atOnce }: OpenOptions): Promise<OpenResult> {
+    const { clockUs } = this.#options;
     const latencies = new Histogram();
     const failures: Record<string, number> = {};
     const opened: Device[] = [];
-    const beganUs = micros();
+    const beganUs = clockUs();
     const cpuBefore = process.cpuUsage();
     let failed = 0;
-    const rest = devices.entries();
+    const remaining = devices.entries();
     const work = async () => {
-      for (const [at, spec] of rest) {
-        const sinceUs = micros();
+      for (const [at, spec] of remaining) {
+        const sinceUs = clockUs();
         for (let attempt = 1; ; attempt++) {
           try {
             opened[at] = await this.#open(spec);
             break;
           } catch (error) {
-            if (attempt === ATTEMPTS) throw error;
+            if (attempt === OPEN_ATTEMPTS) throw error;
             const { message } = error as Error;
             failures[message] = (failures[message] ?? 0) + 1;
             failed++;
-            await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+            await new Promise((resolve) => setTimeout(resolve, OPEN_RETRY_MS));
           }
         }
-        latencies.add(micros() - sinceUs);
+        latencies.add(clockUs() - sinceUs);
       }
     };
     await Promise.all(Array.from({ length: Math.min(atOnce, devices.length) }, work));
@@ -118,7 +119,7 @@ export class Devices {
     }
     const { user, system } = process.cpuUsage(cpuBefore);
     return {
-      elapsedUs: micros() - beganUs,
+      elapsedUs: clockUs() - beganUs,
       cpuUs: user + system,
       failed,
       failures,
@@ -126,12 +127,12 @@ export class Devices {
     };
   }
 
-  /** Writes what was added last. */
+  /** Flushes the write buffer. */
   flush(): void {
-    this.#options.outgoing.flush();
+    this.#options.writeBuffer.flush();
   }
 
-  /** Cuts all sessions. */
+  /** Cuts all connections. */
   cut(): void {
     for (const device of this.#all) device.cut();
     this.#all.clear();
@@ -139,7 +140,7 @@ export class Devices {
   }
 
   #open({ index, url, token, target, localAddress }: DeviceSpec): Promise<Device> {
-    const { dialect, text, outgoing, events } = this.#options;
+    const { dialect, text, writeBuffer, events } = this.#options;
     return Device.open({
       index,
       url,
@@ -147,7 +148,7 @@ export class Devices {
       localAddress,
       dialect,
       template: target && dialect.sendTemplate(target, text),
-      outgoing,
+      writeBuffer,
       readBuffer: this.#readBuffer,
       events,
     });
@@ -155,6 +156,6 @@ export class Devices {
 
   #each(work: (device: Device) => void): void {
     for (const device of this.#all) work(device);
-    this.#options.outgoing.flush();
+    this.#options.writeBuffer.flush();
   }
 }

@@ -3,36 +3,36 @@ import type { LeanWebSocket } from "../dialects/websocket.ts";
 
 const CHUNK_BYTES = 262_144;
 
-/** A frame with a message, and where in it the key belongs. */
+/** A frame with a message, and the offset of its key. */
 export interface Template {
   readonly frame: Buffer;
   readonly keyAt: number;
 }
 
 /**
- * Frames on their way out: those for one socket lie next to each other and leave in one write. Of
- * one socket at a time: when another one's turn comes, the frames before are written.
+ * Buffers frames of one socket at a time, to send them in one write. A frame for another socket flushes
+ * the buffer first.
  */
-export class Outgoing {
+export class WriteBuffer {
   #chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   #from = 0;
   #at = 0;
   #socket: LeanWebSocket | undefined;
 
-  /** Adds a message under its key. */
+  /** Adds a message with its key. */
   send(socket: LeanWebSocket, { frame, keyAt }: Template, key: Readonly<MessageKey>): void {
     const at = this.add(socket, frame);
     writeKey(this.#chunk, at + keyAt, key);
   }
 
-  /** Adds a frame as it is; returns where it went. */
+  /** Adds a frame unchanged; returns its offset in the buffer. */
   add(socket: LeanWebSocket, frame: Buffer): number {
     if (socket !== this.#socket) this.flush();
     this.#socket = socket;
     if (this.#at + frame.length > this.#chunk.length) {
       this.flush();
       this.#socket = socket;
-      // The old one belongs to the sockets until it has left.
+      // Sockets still use the old chunk until its bytes are sent.
       this.#chunk = Buffer.allocUnsafe(Math.max(CHUNK_BYTES, frame.length));
       this.#from = 0;
       this.#at = 0;
@@ -43,7 +43,7 @@ export class Outgoing {
     return at;
   }
 
-  /** Writes what was added. */
+  /** Writes all added frames. */
   flush(): void {
     if (this.#at > this.#from) this.#socket?.write(this.#chunk.subarray(this.#from, this.#at));
     this.#from = this.#at;

@@ -7,10 +7,10 @@ export interface Target {
 }
 
 /** What a device hears; `key` is filled before the calls that concern the message of it. */
-export interface Heard {
+export interface FrameHandler {
   readonly key: MessageKey;
   /** For servers that confirm by count: how many came, and how many of ours are confirmed. */
-  readonly tally: { came: number; confirmed: number };
+  readonly stanzas: { received: number; confirmed: number };
   /** The session is open. */
   welcome(): void;
   /** A message of this device is in the log; not every server says which. */
@@ -39,5 +39,5 @@ export interface Dialect {
   /** A frame that acknowledges; undefined when the server knows no such thing. */
   acknowledge(conversation: Uint8Array, sequence: number): Buffer | undefined;
   /** Reads one message of the server. */
-  read(bytes: Buffer, from: number, to: number, heard: Heard): void;
+  read(bytes: Buffer, from: number, to: number, handler: FrameHandler): void;
 }

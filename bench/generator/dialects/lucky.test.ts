@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { ClientFrameSchema, ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
-import type { Heard } from "./dialect.ts";
+import type { FrameHandler } from "./dialect.ts";
 import { type MessageKey, writeKey } from "./key.ts";
 import { lucky, rpcFrame } from "./lucky.ts";
 
@@ -22,9 +22,9 @@ function clientFrameIn(frame: Uint8Array) {
 /** What a device would hear of a ServerFrame. */
 function hear(kind: MessageInitShape<typeof ServerFrameSchema>["kind"]): unknown[] {
   const heard: unknown[] = [];
-  const device: Heard = {
+  const device: FrameHandler = {
     key: { timeUs: 0, user: 0, number: 0 },
-    tally: { came: 0, confirmed: 0 },
+    stanzas: { received: 0, confirmed: 0 },
     welcome: () => heard.push("welcome"),
     accepted: () => heard.push(["accepted", { ...device.key }]),
     refused: (_bytes, _from, _to, keyed) => heard.push(["refused", keyed && { ...device.key }]),

@@ -1,5 +1,5 @@
 import { WireError, WireWriter } from "#platform/wire.ts";
-import type { Dialect, Heard, Target } from "./dialect.ts";
+import type { Dialect, FrameHandler, Target } from "./dialect.ts";
 import { KEY_BYTES, readKey } from "./key.ts";
 import { BINARY, clientFrame } from "./websocket.ts";
 
@@ -59,18 +59,18 @@ export const lucky: Dialect = {
     return framed(ACKNOWLEDGE_FIELD, new WireWriter(40).bytes(1, cursor.finish()).finish());
   },
 
-  read(bytes, from, to, heard) {
+  read(bytes, from, to, handler) {
     let at = from;
     while (at < to) {
       const tag = bytes[at++]!;
       const length = varint(bytes, at);
       at = afterVarint(bytes, at);
       const end = at + length;
-      if (tag === DELIVER) readItems(bytes, at, end, heard, readEntry);
-      else if (tag === SEND_RESULTS) readItems(bytes, at, end, heard, readResult);
-      else if (tag === WELCOME) heard.welcome();
-      else if (tag === SYNC_REQUIRED) heard.syncRequired();
-      else if (tag === RPC_RESULT) heard.answered(bytes, at, end);
+      if (tag === DELIVER) readItems(bytes, at, end, handler, readEntry);
+      else if (tag === SEND_RESULTS) readItems(bytes, at, end, handler, readResult);
+      else if (tag === WELCOME) handler.welcome();
+      else if (tag === SYNC_REQUIRED) handler.syncRequired();
+      else if (tag === RPC_RESULT) handler.answered(bytes, at, end);
       at = end;
     }
   },
@@ -90,20 +90,26 @@ function framed(field: number, message: Uint8Array): Buffer {
   return clientFrame(BINARY, frame);
 }
 
-type ReadItem = (bytes: Buffer, from: number, to: number, heard: Heard) => void;
+type ReadItem = (bytes: Buffer, from: number, to: number, handler: FrameHandler) => void;
 
-function readItems(bytes: Buffer, from: number, to: number, heard: Heard, read: ReadItem): void {
+function readItems(
+  bytes: Buffer,
+  from: number,
+  to: number,
+  handler: FrameHandler,
+  read: ReadItem,
+): void {
   let at = from;
   while (at < to) {
     if (bytes[at++] !== ITEM) throw new WireError("a list has something else in it");
     const length = varint(bytes, at);
     at = afterVarint(bytes, at);
-    read(bytes, at, at + length, heard);
+    read(bytes, at, at + length, handler);
     at += length;
   }
 }
 
-function readEntry(bytes: Buffer, from: number, to: number, heard: Heard): void {
+function readEntry(bytes: Buffer, from: number, to: number, handler: FrameHandler): void {
   let at = from;
   let sequence = 0;
   let conversationFrom = 0;
@@ -115,7 +121,7 @@ function readEntry(bytes: Buffer, from: number, to: number, heard: Heard): void 
     at = afterVarint(bytes, at);
     if ((tag & 7) === 2) {
       const length = varint(bytes, value);
-      if (tag === ENTRY_KEY && length === KEY_BYTES) keyed = readKey(bytes, at, heard.key);
+      if (tag === ENTRY_KEY && length === KEY_BYTES) keyed = readKey(bytes, at, handler.key);
       at += length;
     } else if (tag === ENTRY_SEQUENCE) {
       sequence = varint(bytes, value);
@@ -124,20 +130,20 @@ function readEntry(bytes: Buffer, from: number, to: number, heard: Heard): void 
       conversationTo = at;
     }
   }
-  heard.entry(sequence, bytes, conversationFrom, conversationTo);
-  if (keyed) heard.delivered(sequence);
+  handler.entry(sequence, bytes, conversationFrom, conversationTo);
+  if (keyed) handler.delivered(sequence);
 }
 
-function readResult(bytes: Buffer, from: number, to: number, heard: Heard): void {
+function readResult(bytes: Buffer, from: number, to: number, handler: FrameHandler): void {
   let at = from;
   let keyed = false;
   while (at < to) {
     const tag = bytes[at++]!;
     const length = varint(bytes, at);
     at = afterVarint(bytes, at);
-    if (tag === RESULT_KEY && length === KEY_BYTES) keyed = readKey(bytes, at, heard.key);
-    else if (tag === RESULT_ACCEPTED && keyed) heard.accepted();
-    else if (tag === RESULT_REFUSED) heard.refused(bytes, from, to, keyed);
+    if (tag === RESULT_KEY && length === KEY_BYTES) keyed = readKey(bytes, at, handler.key);
+    else if (tag === RESULT_ACCEPTED && keyed) handler.accepted();
+    else if (tag === RESULT_REFUSED) handler.refused(bytes, from, to, keyed);
     at += length;
   }
 }

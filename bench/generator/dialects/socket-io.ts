@@ -1,4 +1,4 @@
-import type { Dialect, Heard } from "./dialect.ts";
+import type { Dialect, FrameHandler } from "./dialect.ts";
 import { KEY_BYTES, readKey } from "./key.ts";
 import { clientFrame, TEXT } from "./websocket.ts";
 
@@ -32,22 +32,22 @@ export const socketIo: Dialect = {
 
   acknowledge: () => undefined,
 
-  read(bytes, from, to, heard) {
+  read(bytes, from, to, handler) {
     const kind = bytes[from];
-    if (kind === MESSAGE && bytes[from + 1] === EVENT) readEvent(bytes, from, to, heard);
-    else if (kind === MESSAGE && bytes[from + 1] === CONNECT) heard.welcome();
+    if (kind === MESSAGE && bytes[from + 1] === EVENT) readEvent(bytes, from, to, handler);
+    else if (kind === MESSAGE && bytes[from + 1] === CONNECT) handler.welcome();
     // The heartbeat goes out by the clock, before the server asks.
     else if (kind !== OPEN && kind !== PING) throw new Error("the server said something else");
   },
 };
 
 /** 42["message","<key>",<sequence>,…] or 42["accepted","<key>"]. */
-function readEvent(bytes: Buffer, from: number, to: number, heard: Heard): void {
+function readEvent(bytes: Buffer, from: number, to: number, handler: FrameHandler): void {
   const first = bytes[from + NAME_AT]!;
   const keyAt = from + NAME_AT + (first === ACCEPTED ? "accepted" : "message").length + 3;
-  if (!readKey(bytes, keyAt, heard.key)) throw new Error("an event without a key");
+  if (!readKey(bytes, keyAt, handler.key)) throw new Error("an event without a key");
   if (first === ACCEPTED) {
-    heard.accepted();
+    handler.accepted();
     return;
   }
   let sequence = 0;
@@ -56,5 +56,5 @@ function readEvent(bytes: Buffer, from: number, to: number, heard: Heard): void 
     if (digit < 0 || digit > 9) break;
     sequence = sequence * 10 + digit;
   }
-  heard.delivered(sequence);
+  handler.delivered(sequence);
 }

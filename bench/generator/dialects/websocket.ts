@@ -21,14 +21,14 @@ const HANDSHAKE_KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 const HANDSHAKE_ANSWER = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /** The longest header that a client's frame has here: two bytes, length, mask. */
-const CLIENT_HEADER_MOST = 14;
+const MAX_CLIENT_HEADER_BYTES = 14;
 
 /**
  * A client's frame around a payload. The mask is zero, which a server undoes like any other: the
  * payload stays as it is and can be changed in place.
  */
 export function clientFrame(opcode: number, payload: Uint8Array): Buffer {
-  const frame = Buffer.alloc(CLIENT_HEADER_MOST + payload.length);
+  const frame = Buffer.alloc(MAX_CLIENT_HEADER_BYTES + payload.length);
   frame[0] = FIN | opcode;
   let at = 2;
   if (payload.length < LENGTH_16) {
@@ -46,17 +46,17 @@ export function clientFrame(opcode: number, payload: Uint8Array): Buffer {
 }
 
 /** Takes frames of a server: their kind, and where in `bytes` the payload lies during the call. */
-export type TakeFrame = (opcode: number, bytes: Buffer, from: number, to: number) => void;
+export type OnFrame = (opcode: number, bytes: Buffer, from: number, to: number) => void;
 
 /**
  * Finds the frames of a server in what a TCP connection brings. Whole frames are read where they
  * lie; only one that is cut off by the end of a chunk is copied. Throws on what servers do not send.
  */
 export class FrameReader {
-  readonly #take: TakeFrame;
+  readonly #take: OnFrame;
   #rest: Buffer | undefined;
 
-  constructor(take: TakeFrame) {
+  constructor(take: OnFrame) {
     this.#take = take;
   }
 
@@ -99,7 +99,7 @@ export interface WebSocketEvents {
   /** A text or binary message; the bytes are good during the call. */
   message(bytes: Buffer, from: number, to: number): void;
   /** Everything of one chunk was told: a good moment to write the answers in one go. */
-  turn(): void;
+  chunkRead(): void;
   /** The connection has ended, whoever did it. The last call. */
   closed(code: number, reason: string): void;
 }
@@ -177,7 +177,7 @@ export class LeanWebSocket {
     try {
       if (this.#head === undefined) this.#reader.read(chunk);
       else this.#readHead(chunk);
-      this.#events.turn();
+      this.#events.chunkRead();
     } catch (error) {
       this.#closeReason ||= (error as Error).message;
       this.#socket.destroy();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Heard } from "./dialect.ts";
+import type { FrameHandler } from "./dialect.ts";
 import { type MessageKey, writeKey } from "./key.ts";
 import { FrameReader } from "./websocket.ts";
 import { xmpp } from "./xmpp.ts";
@@ -41,9 +41,9 @@ function stanzasIn(frames: Buffer): string[] {
 /** Somebody who writes down what is heard. */
 function listen() {
   const heard: unknown[] = [];
-  const device: Heard = {
+  const device: FrameHandler = {
     key: { timeUs: 0, user: 0, number: 0 },
-    tally: { came: 0, confirmed: 0 },
+    stanzas: { received: 0, confirmed: 0 },
     welcome: () => heard.push("welcome"),
     accepted: () => heard.push("accepted"),
     refused: () => heard.push("refused"),

@@ -1,12 +1,12 @@
-import type { Dialect, Heard } from "./dialect.ts";
+import type { Dialect, FrameHandler } from "./dialect.ts";
 import { KEY_BYTES, readKey } from "./key.ts";
 import { clientFrame, TEXT } from "./websocket.ts";
 
 /** The domain that the server of the comparison serves. */
 export const DOMAIN = "localhost";
 
-const LESS = "<".charCodeAt(0);
-const MORE = ">".charCodeAt(0);
+const LESS_THAN = "<".charCodeAt(0);
+const GREATER_THAN = ">".charCodeAt(0);
 const SLASH = "/".charCodeAt(0);
 const EQUALS = "=".charCodeAt(0);
 const SPACE = " ".charCodeAt(0);
@@ -73,10 +73,10 @@ export const xmpp: Dialect = {
 
   acknowledge: (_conversation, count) => stanza(`<a xmlns="urn:xmpp:sm:3" h="${count}"/>`),
 
-  read(bytes, from, to, heard) {
+  read(bytes, from, to, handler) {
     for (let at = from; at < to; ) {
       const end = elementEnd(bytes, at, to);
-      readElement(bytes, at, end, heard);
+      readElement(bytes, at, end, handler);
       at = end;
     }
   },
@@ -106,10 +106,11 @@ const attributes = {
 const STEPS = /^<(open|stream:features|success|enabled|iq (?=[^>]*type=.result.))/;
 const ERROR = Buffer.from("error");
 
-function readElement(bytes: Buffer, from: number, to: number, heard: Heard): void {
-  if (isNamed(bytes, from, elements.message)) readMessage(bytes, from, to, heard);
-  else if (isNamed(bytes, from, elements.answer)) readAnswer(bytes, from, to, heard);
-  else if (isNamed(bytes, from, elements.presence)) heard.entry(++heard.tally.came, bytes, to, to);
+function readElement(bytes: Buffer, from: number, to: number, handler: FrameHandler): void {
+  if (isNamed(bytes, from, elements.message)) readMessage(bytes, from, to, handler);
+  else if (isNamed(bytes, from, elements.answer)) readAnswer(bytes, from, to, handler);
+  else if (isNamed(bytes, from, elements.presence))
+    handler.entry(++handler.stanzas.received, bytes, to, to);
   else if (!isNamed(bytes, from, elements.request)) {
     const said = bytes.toString("utf8", from, to);
     // The only result is that of binding, before stanzas are counted.
@@ -118,27 +119,27 @@ function readElement(bytes: Buffer, from: number, to: number, heard: Heard): voi
 }
 
 /** A message has its key as id, and its place in the archive in a child of its own (XEP-0359). */
-function readMessage(bytes: Buffer, from: number, to: number, heard: Heard): void {
-  heard.entry(++heard.tally.came, bytes, to, to);
+function readMessage(bytes: Buffer, from: number, to: number, handler: FrameHandler): void {
+  handler.entry(++handler.stanzas.received, bytes, to, to);
   const typeAt = attributeAt(bytes, from, to, attributes.type);
   if (typeAt > 0 && startsWith(bytes, typeAt, ERROR)) {
     throw new Error(`a message came back: ${bytes.toString("utf8", from, to)}`);
   }
   const keyAt = attributeAt(bytes, from, to, attributes.id);
-  if (keyAt < 0 || !readKey(bytes, keyAt, heard.key)) return;
+  if (keyAt < 0 || !readKey(bytes, keyAt, handler.key)) return;
   const placeAt = bytes.indexOf(STANZA_ID, from);
   if (placeAt < 0 || placeAt >= to) throw new Error("a message that is not in the archive");
-  heard.delivered(numberAt(bytes, attributeAt(bytes, placeAt, to, attributes.id)));
+  handler.delivered(numberAt(bytes, attributeAt(bytes, placeAt, to, attributes.id)));
 }
 
 /** `<a h="…"/>`: so many of our stanzas were handled. */
-function readAnswer(bytes: Buffer, from: number, to: number, heard: Heard): void {
-  const { tally } = heard;
+function readAnswer(bytes: Buffer, from: number, to: number, handler: FrameHandler): void {
+  const { stanzas: tally } = handler;
   const count = numberAt(bytes, attributeAt(bytes, from, to, attributes.h));
   while (tally.confirmed < count) {
     tally.confirmed++;
-    if (tally.confirmed === PRESENCE_COUNT) heard.welcome();
-    else heard.accepted();
+    if (tally.confirmed === PRESENCE_COUNT) handler.welcome();
+    else handler.accepted();
   }
 }
 
@@ -147,7 +148,7 @@ function elementEnd(bytes: Buffer, from: number, to: number): number {
   let depth = 0;
   let at = from;
   while (at < to) {
-    if (bytes[at] !== LESS) {
+    if (bytes[at] !== LESS_THAN) {
       if (depth === 0) break;
       at++;
       continue;
@@ -170,7 +171,7 @@ function tagEnd(bytes: Buffer, from: number, to: number): number {
       if (byte === quote) quote = 0;
     } else if (byte === QUOTE || byte === APOSTROPHE) {
       quote = byte;
-    } else if (byte === MORE) {
+    } else if (byte === GREATER_THAN) {
       return at;
     }
   }
@@ -186,7 +187,7 @@ function attributeAt(bytes: Buffer, from: number, to: number, name: Buffer): num
       if (byte === quote) quote = 0;
     } else if (byte === QUOTE || byte === APOSTROPHE) {
       quote = byte;
-    } else if (byte === MORE) {
+    } else if (byte === GREATER_THAN) {
       return -1;
     } else if (
       byte === EQUALS &&
@@ -202,7 +203,7 @@ function attributeAt(bytes: Buffer, from: number, to: number, name: Buffer): num
 function isNamed(bytes: Buffer, from: number, name: Buffer): boolean {
   if (!startsWith(bytes, from + 1, name)) return false;
   const after = bytes[from + 1 + name.length];
-  return after === SPACE || after === SLASH || after === MORE;
+  return after === SPACE || after === SLASH || after === GREATER_THAN;
 }
 
 function startsWith(bytes: Buffer, at: number, start: Buffer): boolean {

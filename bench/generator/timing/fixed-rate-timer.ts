@@ -1,35 +1,39 @@
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { createMicros, type Micros } from "./microsecond-clock.ts";
+import { createMicrosecondClock, type MicrosecondClock } from "./microsecond-clock.ts";
 
-/** Shortest pause between two ticks: what is due within one leaves together. */
-const TICK_AT_LEAST_US = 500;
-const TICK_AT_MOST_US = 1_000;
+/** Bounds of the time between two ticks, µs. All calls that are due within one tick are made together. */
+const MIN_TICK_US = 500;
+const MAX_TICK_US = 1_000;
 
-export interface PaceOptions {
-  readonly micros: Micros;
-  /** Between two that are due, µs. */
+export interface FixedRateOptions {
+  readonly clockUs: MicrosecondClock;
+  /** Time between two calls, µs. */
   readonly intervalUs: number;
-  /** One is due: when it was, by `micros`. */
+  /** Called with the time at which the call was due, by `clockUs`. */
   readonly due: (dueUs: number) => void;
 }
 
-export interface Pace {
+export interface FixedRateTimer {
   stop(): void;
 }
 
-/** Calls `due` at a fixed rate, whatever becomes of it: what was missed is made up for at once. */
-export function startPace({ micros, intervalUs, due }: PaceOptions): Pace {
-  // The pacer's clock is the machine's, without the time of day.
-  const offsetUs = micros() - createMicros(0)();
+/** Calls `due` at a fixed rate, however long the calls take. Missed calls are made up for at once. */
+export function startFixedRateTimer({
+  clockUs,
+  intervalUs,
+  due,
+}: FixedRateOptions): FixedRateTimer {
+  // The timer thread uses the monotonic clock, without the time of day.
+  const offsetUs = clockUs() - createMicrosecondClock(0)();
   let startUs: number | undefined;
   let count = 0;
-  const tick = (meantForUs: number) => {
-    startUs ??= meantForUs;
+  const tick = (tickDueUs: number) => {
+    startUs ??= tickDueUs;
     for (; ; count++) {
       const dueUs = startUs + count * intervalUs;
-      // Half a microsecond for what sums of fractions lose.
-      if (dueUs > meantForUs + 0.5) break;
+      // Half a microsecond allows for rounding errors of summed fractions.
+      if (dueUs > tickDueUs + 0.5) break;
       due(Math.floor(dueUs + offsetUs));
     }
   };
@@ -45,8 +49,8 @@ export function startPace({ micros, intervalUs, due }: PaceOptions): Pace {
   };
 }
 
-/** About a millisecond, so that ticks fall onto what is due; less when more is due. */
+/** Time between two ticks, µs: a whole fraction of the interval, about a millisecond at most. */
 function tickUs(intervalUs: number): number {
-  if (intervalUs < TICK_AT_LEAST_US) return TICK_AT_LEAST_US;
-  return intervalUs / Math.ceil(intervalUs / TICK_AT_MOST_US);
+  if (intervalUs < MIN_TICK_US) return MIN_TICK_US;
+  return intervalUs / Math.ceil(intervalUs / MAX_TICK_US);
 }

@@ -1,11 +1,11 @@
 /** How messages are sent. */
 export type Load =
   /**
-   * Every device keeps so many without an answer. A refused one comes again under its key, when the
-   * refusal says.
+   * Closed loop: every device keeps `window` messages unanswered. A refused message is retried under its
+   * key after the delay that the refusal gives.
    */
   | { readonly kind: "window"; readonly window: number }
-  /** So many a second, in turn by all devices, `burst` at a time. A refused one is not repeated. */
+  /** Open loop: `perSecond` messages, by all devices in turn, `burst` at a time. Refused ones are not retried. */
   | { readonly kind: "rate"; readonly perSecond: number; readonly burst: number }
-  /** So many bursts on their way; the next leaves when all devices have one. Shared numbers only. */
+  /** `window` bursts in flight; the next is sent when all devices have one. Shared numbers only. */
   | { readonly kind: "rounds"; readonly burst: number; readonly window: number };

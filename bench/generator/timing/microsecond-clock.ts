@@ -1,7 +1,7 @@
-/** Tells microseconds since the Unix epoch; the same in all processes of a run, and never back. */
-export type Micros = () => number;
+/** Reads microseconds since the Unix epoch. All processes of a run agree, and the clock never goes back. */
+export type MicrosecondClock = () => number;
 
-/** Where the machine's monotonic clock stands against the time of day: for all processes alike. */
+/** Difference of the time of day and the machine's monotonic clock, µs. All processes of a run share it. */
 export function epochOffsetUs(): number {
   return Date.now() * 1_000 - monotonicUs();
 }
@@ -9,28 +9,29 @@ export function epochOffsetUs(): number {
 /** How often both clocks are read together, to set one by the other. */
 const READINGS = 20;
 
-/** A clock for this thread. `performance.now` costs far less than a bigint, but begins with us. */
-export function createMicros(offsetUs: number): Micros {
-  const base = offsetUs + beginningUs();
+/** A clock for this thread. `performance.now` costs far less than a bigint, but starts with the process. */
+export function createMicrosecondClock(offsetUs: number): MicrosecondClock {
+  const base = offsetUs + performanceOriginUs();
   return () => Math.floor(base + performance.now() * 1_000);
 }
 
 /**
- * When `performance.now` was 0, by the clock of the machine. By the quickest of some readings: the
- * first calls of a young thread take more than a millisecond, and all it measures would be off by that.
+ * The machine's monotonic clock when `performance.now` was 0, µs. The fastest of `READINGS` readings
+ * counts: the first calls of a new thread take more than a millisecond, and all its measurements would
+ * be off by that.
  */
-function beginningUs(): number {
-  let beginning = 0;
-  let least = Number.POSITIVE_INFINITY;
+function performanceOriginUs(): number {
+  let origin = 0;
+  let shortest = Number.POSITIVE_INFINITY;
   for (let reading = 0; reading < READINGS; reading++) {
     const before = performance.now() * 1_000;
     const nowUs = monotonicUs();
     const after = performance.now() * 1_000;
-    if (after - before >= least) continue;
-    least = after - before;
-    beginning = nowUs - (before + after) / 2;
+    if (after - before >= shortest) continue;
+    shortest = after - before;
+    origin = nowUs - (before + after) / 2;
   }
-  return beginning;
+  return origin;
 }
 
 function monotonicUs(): number {

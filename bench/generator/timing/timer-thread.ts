@@ -1,17 +1,17 @@
 /**
- * Wakes its parent thread at even intervals, with the time that it was meant for: timers of the event
- * loop know whole milliseconds only.
+ * Wakes its parent thread at even intervals, and sends it the time at which the tick was due. Timers of
+ * the event loop have whole milliseconds only.
  */
 import { parentPort, workerData } from "node:worker_threads";
-import { createMicros } from "./microsecond-clock.ts";
+import { createMicrosecondClock } from "./microsecond-clock.ts";
 
 const { intervalUs } = workerData as { intervalUs: number };
-const micros = createMicros(0);
-const never = new Int32Array(new SharedArrayBuffer(4));
-for (let due = micros() + intervalUs; ; due += intervalUs) {
-  const left = due - micros();
-  if (left > 0) Atomics.wait(never, 0, 0, left / 1_000);
-  // After a pause of the machine: one tick for all that were missed.
+const clockUs = createMicrosecondClock(0);
+const neverNotified = new Int32Array(new SharedArrayBuffer(4));
+for (let due = clockUs() + intervalUs; ; due += intervalUs) {
+  const left = due - clockUs();
+  if (left > 0) Atomics.wait(neverNotified, 0, 0, left / 1_000);
+  // After a pause of the machine, one tick stands for all missed ones.
   else due += Math.floor(-left / intervalUs) * intervalUs;
   parentPort?.postMessage(due);
 }
