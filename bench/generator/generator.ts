@@ -4,8 +4,9 @@ import type { Round } from "./accounting/measurement.ts";
 import { Measurement } from "./accounting/measurement.ts";
 import type { GeneratorApi, Setup } from "./api.ts";
 import type { SyncOptions } from "./devices/catch-up.ts";
-import { type CatchUp, createCatchUp } from "./devices/catch-up.ts";
+import { catchUpAll } from "./devices/catch-up.ts";
 import type { Device, DeviceEvents } from "./devices/device.ts";
+import { DeviceCalls } from "./devices/device-calls.ts";
 import type { OpenOptions } from "./devices/devices.ts";
 import { Devices } from "./devices/devices.ts";
 import { WriteBuffer } from "./devices/write-buffer.ts";
@@ -19,6 +20,7 @@ import { createMicrosecondClock, type MicrosecondClock } from "./timing/microsec
 /** Plays devices: opens their sessions, sends the load, and accounts for every message. */
 export class Generator implements GeneratorApi {
   readonly #writeBuffer = new WriteBuffer();
+  readonly #calls = new DeviceCalls();
   /** Number of the next message, by index of the sender. A group has one number for all, at index 0. */
   readonly #numbers: number[] = [];
   readonly #key: MessageKey = { timeUs: 0, user: 0, number: 0 };
@@ -29,7 +31,6 @@ export class Generator implements GeneratorApi {
   #clockUs: MicrosecondClock = () => 0;
   #devices: Devices | undefined;
   #measurement: Measurement | undefined;
-  #catchUp: CatchUp | undefined;
   #load: Load | undefined;
   #timer: FixedRateTimer | undefined;
   #nextSender = 0;
@@ -39,7 +40,6 @@ export class Generator implements GeneratorApi {
     this.#ledger = new Ledger(setup);
     this.#clockUs = createMicrosecondClock(setup.epochOffsetUs);
     this.#measurement = new Measurement(this.#clockUs);
-    this.#catchUp = createCatchUp(this.#clockUs);
     this.#devices = new Devices({
       dialect: await dialects[setup.dialect](),
       text: setup.text,
@@ -110,7 +110,12 @@ export class Generator implements GeneratorApi {
   }
 
   sync(options: SyncOptions) {
-    return this.#required(this.#catchUp).run(this.#required(this.#devices), options);
+    return catchUpAll({
+      ...options,
+      devices: this.#required(this.#devices),
+      calls: this.#calls,
+      clockUs: this.#clockUs,
+    });
   }
 
   readonly #events: DeviceEvents = {
@@ -127,10 +132,10 @@ export class Generator implements GeneratorApi {
     syncRequired: () => {
       this.#counts.syncRequired++;
     },
-    answered: (device, result) => this.#catchUp?.answered(device, result),
+    answered: (device, result) => this.#calls.answered(device, result),
     ended: (device, code, reason) => {
       this.#required(this.#ledger).ended(code, reason);
-      this.#catchUp?.ended(device, `${code} ${reason}`.trim());
+      this.#calls.ended(device, `${code} ${reason}`.trim());
       this.#devices?.remove(device);
     },
   };

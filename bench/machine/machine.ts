@@ -2,13 +2,13 @@ import { execFileSync } from "node:child_process";
 import { cpus, loadavg, release, totalmem } from "node:os";
 import pg from "pg";
 
-/** Where a figure was measured. */
+/** The machine of a run. */
 export interface Machine {
   readonly cpus: number;
   readonly model: string;
   readonly memory: string;
   readonly kernel: string;
-  /** Processes that wanted to run when the bench began, average of the last minute. */
+  /** Load average of the minute before the bench started. */
   readonly load_before: number;
 }
 
@@ -22,7 +22,7 @@ export function readMachine(): Machine {
   };
 }
 
-/** Versions of what was measured; servers that take no part are left out. */
+/** Versions of Node and of the servers that take part. */
 export async function readVersions(options: {
   readonly postgresUrl?: string;
   readonly mesh: boolean;

@@ -4,7 +4,7 @@ import { processTreeKib, residentKib } from "./memory.ts";
 
 const KIB_PER_MIB = 1_024;
 
-/** MiB over the time of a run. */
+/** Memory of a process during a run, MiB. */
 interface MemorySeries {
   readonly name: string;
   readonly pid: number;
@@ -15,39 +15,39 @@ interface MemorySeries {
 export interface MemoryWatchOptions {
   /** Names of processes by process id. */
   readonly processes: ReadonlyMap<number, string>;
-  /** All processes of this PostgreSQL are read together; undefined for none. */
+  /** Main process of a PostgreSQL, whose processes are read together; undefined for none. */
   readonly postmaster: number | undefined;
   readonly everyMs: number;
 }
 
-/** Reads the resident memory of processes again and again until it is stopped. */
+/** Polls the resident memory of processes until it is stopped. */
 export class MemoryWatch {
-  readonly #courses: readonly MemorySeries[];
+  readonly #series: readonly MemorySeries[];
   readonly #stop = new AbortController();
   readonly #watching: Promise<void>;
 
-  /** Reads at once, and then every `everyMs`. */
+  /** Reads immediately, and then every `everyMs`. */
   constructor({ processes, postmaster, everyMs }: MemoryWatchOptions) {
-    const courses = [...processes].map(
+    const series = [...processes].map(
       ([pid, name]): MemorySeries => ({ name, pid, read: residentKib, mib: [] }),
     );
     if (postmaster !== undefined) {
-      courses.push({ name: "postgres", pid: postmaster, read: processTreeKib, mib: [] });
+      series.push({ name: "postgres", pid: postmaster, read: processTreeKib, mib: [] });
     }
-    this.#courses = courses;
+    this.#series = series;
     this.#watching = this.#watch(everyMs);
   }
 
-  /** Ends it; MiB by process: at the start, the most, and at the end. */
+  /** Stops, and returns MiB by process: first, largest and last reading. */
   async stop(): Promise<Figures> {
     this.#stop.abort();
     await this.#watching;
     this.#read();
     return Object.fromEntries(
-      this.#courses.map(({ name, pid, mib }) => {
-        const twice = this.#courses.some((other) => other.pid !== pid && other.name === name);
+      this.#series.map(({ name, pid, mib }) => {
+        const shared = this.#series.some((other) => other.pid !== pid && other.name === name);
         const figures = { first: mib[0], most: Math.max(...mib), last: mib.at(-1) };
-        return [twice ? `${name}:${pid}` : name, figures];
+        return [shared ? `${name}:${pid}` : name, figures];
       }),
     );
   }
@@ -61,11 +61,11 @@ export class MemoryWatch {
   }
 
   #read(): void {
-    for (const { pid, read, mib } of this.#courses) {
+    for (const { pid, read, mib } of this.#series) {
       try {
         mib.push(rounded(read(pid) / KIB_PER_MIB) ?? 0);
       } catch {
-        // It ended: what it did is missed in the account.
+        // The process ended: the faults of the run show it.
       }
     }
   }

@@ -4,14 +4,14 @@ const PAGE_KIB = 4;
 
 /** KiB of memory. */
 export interface Memory {
-  /** Of the processes: what is theirs alone, and their part of what they share. */
+  /** Proportional set size of the processes: their own memory, and their part of shared memory. */
   readonly pssKib: number;
   readonly rssKib: number;
-  /** Of the kernel: its objects, and what TCP keeps in buffers. Both ends of local connections. */
+  /** Kernel memory: slabs and TCP buffers, with both ends of local connections. */
   readonly kernelKib: number;
 }
 
-/** Reads what processes and the kernel hold. */
+/** Reads the memory of processes and of the kernel. */
 export function readMemory(pids: readonly number[]): Memory {
   const sum = (read: (pid: number) => number) => pids.reduce((kib, pid) => kib + read(pid), 0);
   return {
@@ -21,14 +21,14 @@ export function readMemory(pids: readonly number[]): Memory {
   };
 }
 
-/** What of a process is in memory, KiB. Cheap, unlike its own part of it. */
+/** Resident memory of a process, KiB. Cheaper to read than the proportional set size. */
 export function residentKib(pid: number): number {
   return readKib(`/proc/${pid}/status`, "VmRSS");
 }
 
 /**
- * What a process and its children hold, KiB: of each what is its own, and once what they share, as
- * far as the one with the most of it has it. Cheap, unlike the proportional parts of all.
+ * Memory of a process and its children, KiB: the own memory of each, and once the shared memory of the
+ * process that has the most. Cheaper to read than the proportional set sizes.
  */
 export function processTreeKib(pid: number): number {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
@@ -41,7 +41,7 @@ export function processTreeKib(pid: number): number {
       ownKib += own;
       sharedKib = Math.max(sharedKib, shared);
     } catch {
-      // A child that ended meanwhile.
+      // The child ended after the listing.
     }
   }
   return ownKib + sharedKib;
@@ -49,7 +49,7 @@ export function processTreeKib(pid: number): number {
 
 function readKib(file: string, name: string): number {
   const found = new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(readFileSync(file, "utf8"));
-  if (!found) throw new Error(`${file} does not say ${name}`);
+  if (!found) throw new Error(`${file} has no ${name}`);
   return Number(found[1]);
 }
 

@@ -31,7 +31,7 @@ test("larger values never come before smaller ones", () => {
   }
 });
 
-test("values out of range are taken for the bound", () => {
+test("values out of range count as the bound", () => {
   const histogram = new Histogram();
   histogram.add(-5);
   histogram.add(2 ** 40);
@@ -39,7 +39,7 @@ test("values out of range are taken for the bound", () => {
   assert.ok(histogram.percentile(1) > 2 ** 32 * 0.99);
 });
 
-test("merged counts are those of both", () => {
+test("merged histograms have the counts of both", () => {
   const [one, two] = [new Histogram(), new Histogram()];
   for (let n = 0; n < 90; n++) one.add(10);
   for (let n = 0; n < 10; n++) two.add(1_000);
@@ -49,6 +49,6 @@ test("merged counts are those of both", () => {
   assert.ok(one.percentile(0.91) > 990);
 });
 
-test("of nothing there is no percentile", () => {
+test("an empty histogram has no percentile", () => {
   assert.ok(Number.isNaN(new Histogram().percentile(0.5)));
 });

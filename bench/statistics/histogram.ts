@@ -1,13 +1,13 @@
-/** Steps within each power of two: values are kept to within 1/128, better than 1 %. */
+/** Steps within each power of two: values are exact to 1/128, better than 1 %. */
 const STEPS = 128;
 const STEP_BITS = 7;
-/** Room for 32 bits: in microseconds more than an hour. */
+/** Slots for values of 32 bits: in microseconds more than an hour. */
 const SLOTS = (32 - STEP_BITS + 1) * STEPS;
 const LARGEST = 2 ** 32 - 1;
 
 /**
- * Counts of values, with steps that grow with the value (log-linear, as in HdrHistogram): adding
- * costs a few instructions, memory does not grow, and nothing is lost at the far end.
+ * Counts of values in slots whose width grows with the value (log-linear, as in HdrHistogram). Adding a
+ * value costs a few instructions, memory is fixed, and the largest values are kept.
  */
 export class Histogram {
   readonly counts: Float64Array;
@@ -16,12 +16,12 @@ export class Histogram {
     this.counts = counts;
   }
 
-  /** Adds a value: not negative, at most 2^32 - 1; what is beyond is taken for the bound. */
+  /** Adds a value from 0 to 2^32 - 1. A value out of range counts as the bound. */
   add(value: number): void {
     this.counts[slotOf(value)]! += 1;
   }
 
-  /** Adds everything that another one counted. */
+  /** Adds the counts of another histogram. */
   merge(other: Histogram): void {
     for (let slot = 0; slot < SLOTS; slot++) this.counts[slot]! += other.counts[slot]!;
   }
@@ -34,7 +34,7 @@ export class Histogram {
     return this.counts.reduce((sum, count) => sum + count, 0);
   }
 
-  /** The value that a share (0 to 1) of all values does not exceed; NaN for none. */
+  /** The value that a share (0 to 1) of all values does not exceed; NaN for an empty histogram. */
   percentile(share: number): number {
     const wanted = Math.max(1, Math.ceil(this.count * share));
     let seen = 0;
@@ -53,7 +53,7 @@ function slotOf(value: number): number {
   return (shift + 1) * STEPS + (whole >>> shift) - STEPS;
 }
 
-/** The middle of the values that share a slot. */
+/** Middle of the values in a slot. */
 function middleOf(slot: number): number {
   if (slot < STEPS) return slot;
   const shift = Math.floor(slot / STEPS) - 1;

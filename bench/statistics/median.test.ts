@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { median } from "./median.ts";
 
-test("the median is the middle one, or the mean of the two in the middle", () => {
+test("the median is the middle number, or the mean of the two middle numbers", () => {
   assert.equal(median([9, 1, 5]), 5);
   assert.equal(median([4, 1, 2, 100]), 3);
   assert.equal(median([7]), 7);

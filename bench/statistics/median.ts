@@ -1,4 +1,4 @@
-/** The middle one of some numbers; of two middle ones the mean. NaN for none, and if one is NaN. */
+/** Median: the middle number, or the mean of the two middle numbers. NaN for no numbers, or if one is NaN. */
 export function median(values: readonly number[]): number {
   if (values.some(Number.isNaN)) return Number.NaN;
   const sorted = [...values].sort((a, b) => a - b);

@@ -1,9 +1,9 @@
 import type { Dialect } from "./dialect.ts";
 
-/** Which server is spoken to. */
+/** Protocol that the devices speak. */
 export type DialectName = "lucky" | "socket.io" | "xmpp";
 
-/** Loaded when it is spoken. */
+/** Loaded on first use. */
 export const dialects: Readonly<Record<DialectName, () => Promise<Dialect>>> = {
   lucky: async () => (await import("./lucky.ts")).lucky,
   "socket.io": async () => (await import("./socket-io.ts")).socketIo,

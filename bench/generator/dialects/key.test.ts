@@ -8,7 +8,7 @@ const written = (key: MessageKey, at = 0) => {
   return bytes;
 };
 
-test("what was written is read back, and nothing beside it is touched", () => {
+test("a written key is read back, and the bytes around it stay unchanged", () => {
   const keys: MessageKey[] = [
     { timeUs: 0, user: 0, number: 0 },
     { timeUs: 1_795_449_600_123_456, user: 9_999, number: 1_000_000 },
@@ -29,7 +29,7 @@ test("keys grow with time", () => {
   assert.deepEqual(texts.toSorted(Buffer.compare), texts);
 });
 
-test("what is no key is not read", () => {
+test("a text that is no key is not read", () => {
   const key: MessageKey = { timeUs: 1, user: 2, number: 3 };
   assert.equal(readKey(Buffer.from("0190a5f0-7e1c-7cc3-98c4-dc0c0c"), 0, key), false);
   assert.deepEqual(key, { timeUs: 1, user: 2, number: 3 });

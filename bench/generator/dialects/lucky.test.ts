@@ -19,29 +19,29 @@ function clientFrameIn(frame: Uint8Array) {
   return fromBinary(ClientFrameSchema, frame.subarray(length < 126 ? 6 : 8)).kind;
 }
 
-/** What a device would hear of a ServerFrame. */
-function hear(kind: MessageInitShape<typeof ServerFrameSchema>["kind"]): unknown[] {
-  const heard: unknown[] = [];
+/** Calls that a handler gets for a ServerFrame. */
+function callsOf(kind: MessageInitShape<typeof ServerFrameSchema>["kind"]): unknown[] {
+  const calls: unknown[] = [];
   const device: FrameHandler = {
     key: { timeUs: 0, user: 0, number: 0 },
     stanzas: { received: 0, confirmed: 0 },
-    welcome: () => heard.push("welcome"),
-    accepted: () => heard.push(["accepted", { ...device.key }]),
-    refused: (_bytes, _from, _to, keyed) => heard.push(["refused", keyed && { ...device.key }]),
+    welcome: () => calls.push("welcome"),
+    accepted: () => calls.push(["accepted", { ...device.key }]),
+    refused: (_bytes, _from, _to, keyed) => calls.push(["refused", keyed && { ...device.key }]),
     entry: (sequence, bytes, from, to) =>
-      heard.push(["entry", sequence, bytes.toString("hex", from, to)]),
-    delivered: (sequence) => heard.push(["delivered", sequence, { ...device.key }]),
-    syncRequired: () => heard.push("syncRequired"),
-    answered: () => heard.push("answered"),
+      calls.push(["entry", sequence, bytes.toString("hex", from, to)]),
+    delivered: (sequence) => calls.push(["delivered", sequence, { ...device.key }]),
+    syncRequired: () => calls.push("syncRequired"),
+    answered: () => calls.push("answered"),
   };
   const bytes = Buffer.from(toBinary(ServerFrameSchema, create(ServerFrameSchema, { kind })));
-  // It lies somewhere inside what was read.
+  // The frame has other bytes around it, as in a read buffer.
   const chunk = Buffer.concat([Buffer.alloc(3, 0xff), bytes, Buffer.alloc(3, 0xff)]);
   lucky.read(chunk, 3, 3 + bytes.length, device);
-  return heard;
+  return calls;
 }
 
-test("a message is a send of the contract with the key in its place", () => {
+test("a message is a send of the contract with its key", () => {
   const target = { kind: "user", id: "9007199254740993" } as const;
   const { frame, keyAt } = lucky.sendTemplate(target, "x".repeat(128));
   writeKey(frame, keyAt, key);
@@ -66,7 +66,7 @@ test("hello, acknowledgement, heartbeat and call are frames of the contract", ()
   assert.equal(rpc.case === "rpc" && rpc.value.method, "a.B/C");
 });
 
-test("deliveries are read: sequence, key and conversation", () => {
+test("a delivery is read: sequence, key and conversation", () => {
   const content = { kind: { case: "text" as const, value: { text: "x".repeat(200) } } };
   const entries = [1n, 127n, 128n, 300_000n, 3_000_000_000n].map((sequence) => ({
     conversationId: "150",
@@ -78,7 +78,7 @@ test("deliveries are read: sequence, key and conversation", () => {
     content,
   }));
   assert.deepEqual(
-    hear({ case: "deliver", value: { entries } }),
+    callsOf({ case: "deliver", value: { entries } }),
     entries.flatMap(({ sequence }) => [
       ["entry", Number(sequence), "9601"],
       ["delivered", Number(sequence), key],
@@ -86,9 +86,9 @@ test("deliveries are read: sequence, key and conversation", () => {
   );
 });
 
-test("an entry without a key of the bench counts for its sequence alone", () => {
+test("an entry without a key of the bench is read for its sequence only", () => {
   const entries = [{ conversationId: "150", sequence: 2n, clientMessageId: "" }];
-  assert.deepEqual(hear({ case: "deliver", value: { entries } }), [["entry", 2, "9601"]]);
+  assert.deepEqual(callsOf({ case: "deliver", value: { entries } }), [["entry", 2, "9601"]]);
 });
 
 test("results are read: accepted, refused, and refused without a key", () => {
@@ -97,17 +97,19 @@ test("results are read: accepted, refused, and refused without a key", () => {
     { clientMessageId: keyText, outcome: { case: "refused" as const, value: { text: "no" } } },
     { outcome: { case: "refused" as const, value: { text: "no" } } },
   ];
-  assert.deepEqual(hear({ case: "sendResults", value: { results } }), [
+  assert.deepEqual(callsOf({ case: "sendResults", value: { results } }), [
     ["accepted", key],
     ["refused", key],
     ["refused", false],
   ]);
 });
 
-test("other frames are told or skipped", () => {
-  assert.deepEqual(hear({ case: "welcome", value: { sessionId: "s" } }), ["welcome"]);
-  assert.deepEqual(hear({ case: "syncRequired", value: { lastSequence: 3n } }), ["syncRequired"]);
-  assert.deepEqual(hear({ case: "rpcResult", value: { callId: "1" } }), ["answered"]);
-  assert.deepEqual(hear({ case: "heartbeat", value: {} }), []);
-  assert.deepEqual(hear({ case: "receipt", value: { readSequence: 3n } }), []);
+test("other frames are reported or skipped", () => {
+  assert.deepEqual(callsOf({ case: "welcome", value: { sessionId: "s" } }), ["welcome"]);
+  assert.deepEqual(callsOf({ case: "syncRequired", value: { lastSequence: 3n } }), [
+    "syncRequired",
+  ]);
+  assert.deepEqual(callsOf({ case: "rpcResult", value: { callId: "1" } }), ["answered"]);
+  assert.deepEqual(callsOf({ case: "heartbeat", value: {} }), []);
+  assert.deepEqual(callsOf({ case: "receipt", value: { readSequence: 3n } }), []);
 });

@@ -3,7 +3,7 @@ import type { Dialect, FrameHandler, Target } from "./dialect.ts";
 import { KEY_BYTES, readKey } from "./key.ts";
 import { BINARY, clientFrame } from "./websocket.ts";
 
-/** Tags of lucky.frame.v1.ServerFrame, all of wire type "bytes". */
+/** Tags of lucky.frame.v1.ServerFrame, all of the length-delimited wire type. */
 const WELCOME = 0x0a;
 const SEND_RESULTS = 0x12;
 const DELIVER = 0x1a;
@@ -48,7 +48,7 @@ export const lucky: Dialect = {
       .bytes(KEY_FIELD, Buffer.alloc(KEY_BYTES))
       .bytes(CONTENT_FIELD, new WireWriter(text.length + 16).bytes(1, said).finish());
     const frame = framed(SEND_FIELD, request.finish());
-    // The only run of zeros as long as a key is the key's place.
+    // The key is the only run of zeros of its length.
     return { frame, keyAt: frame.indexOf(Buffer.alloc(KEY_BYTES)) };
   },
 
@@ -101,7 +101,7 @@ function readItems(
 ): void {
   let at = from;
   while (at < to) {
-    if (bytes[at++] !== ITEM) throw new WireError("a list has something else in it");
+    if (bytes[at++] !== ITEM) throw new WireError("a list has an unknown field");
     const length = varint(bytes, at);
     at = afterVarint(bytes, at);
     read(bytes, at, at + length, handler);
@@ -148,7 +148,7 @@ function readResult(bytes: Buffer, from: number, to: number, handler: FrameHandl
   }
 }
 
-/** The varint at an offset as a number; of what does not fit, the low bits of the first five bytes. */
+/** The varint at an offset as a number. Of a longer varint, only the first five bytes are read. */
 function varint(bytes: Buffer, at: number): number {
   const first = bytes[at]!;
   if (first < 0x80) return first;

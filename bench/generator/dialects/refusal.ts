@@ -1,7 +1,7 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { readVarint, scan } from "#platform/wire.ts";
 
-/** Field numbers on the way from a SendResult to what its refusal says. */
+/** Field numbers from a SendResult down to the error of its refusal. */
 const REFUSED = 3;
 const ERROR = 1;
 const REASON = 1;
@@ -10,11 +10,11 @@ const RETRY_AFTER = 2;
 /** Why a send was refused. */
 export interface Refusal {
   readonly reason: ErrorReason;
-  /** After how many milliseconds it may be sent again; 0 when that was not said. */
+  /** Delay of a retry, milliseconds; 0 when the refusal gives none. */
   readonly retryAfterMs: number;
 }
 
-/** Reads a refused SendResult, without decoding the rest: it may come for every second send. */
+/** Reads a refused SendResult without decoding the rest: half of all sends may be refused. */
 export function readRefusal(result: Uint8Array): Refusal {
   let reason = ErrorReason.UNSPECIFIED;
   let retryAfterMs = 0;

@@ -8,15 +8,15 @@ const PING = "2".charCodeAt(0);
 const MESSAGE = "4".charCodeAt(0);
 const CONNECT = "0".charCodeAt(0);
 const EVENT = "2".charCodeAt(0);
-/** First letters of the events that the server of the comparison emits. */
+/** First letters of the events that the compared server emits. */
 const ACCEPTED = "a".charCodeAt(0);
 const NAME_AT = 4;
 
 const text = (packet: string) => clientFrame(TEXT, Buffer.from(packet));
 
 /**
- * Socket.IO over a WebSocket, as far as the server of the comparison needs it: "send" goes out,
- * "accepted" and "message" come in, each with its key as the first argument.
+ * The part of Socket.IO over a WebSocket that the compared server needs: the client emits "send", the
+ * server emits "accepted" and "message", each with the key as its first argument.
  */
 export const socketIo: Dialect = {
   path: "/socket.io/?EIO=4&transport=websocket",
@@ -24,9 +24,9 @@ export const socketIo: Dialect = {
   hello: (token) => text(`40${JSON.stringify({ token })}`),
   heartbeat: text("3"),
 
-  sendTemplate({ id }, said) {
+  sendTemplate({ id }, body) {
     const key = "0".repeat(KEY_BYTES);
-    const frame = text(`42${JSON.stringify(["send", key, id, said])}`);
+    const frame = text(`42${JSON.stringify(["send", key, id, body])}`);
     return { frame, keyAt: frame.indexOf(key) };
   },
 
@@ -36,8 +36,8 @@ export const socketIo: Dialect = {
     const kind = bytes[from];
     if (kind === MESSAGE && bytes[from + 1] === EVENT) readEvent(bytes, from, to, handler);
     else if (kind === MESSAGE && bytes[from + 1] === CONNECT) handler.welcome();
-    // The heartbeat goes out by the clock, before the server asks.
-    else if (kind !== OPEN && kind !== PING) throw new Error("the server said something else");
+    // The heartbeat timer answers a ping before it arrives.
+    else if (kind !== OPEN && kind !== PING) throw new Error("the server sent an unknown packet");
   },
 };
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BINARY, clientFrame, FrameReader } from "./websocket.ts";
 
-/** A server's frame: not masked, with the length in as few bytes as it takes. */
+/** A server's frame: not masked, with the shortest form of the length. */
 function serverFrame(opcode: number, payload: Buffer): Buffer {
   const { length } = payload;
   if (length < 126) return Buffer.concat([Buffer.from([0x80 | opcode, length]), payload]);
@@ -16,13 +16,13 @@ function serverFrame(opcode: number, payload: Buffer): Buffer {
   return Buffer.concat([head, payload]);
 }
 
-/** Reads a stream cut into chunks of a size; returns the payloads, joined to their kinds. */
+/** Reads a stream in chunks of a size; returns each frame as "opcode:payload". */
 function readIn(stream: Buffer, size: number): string[] {
   const got: string[] = [];
   const reader = new FrameReader((opcode, bytes, from, to) => {
     got.push(`${opcode}:${bytes.toString("latin1", from, to)}`);
   });
-  // One buffer for everything that is read, as on a socket.
+  // One buffer for all reads, as on a socket.
   const chunk = Buffer.alloc(size);
   for (let at = 0; at < stream.length; at += size) {
     const length = stream.copy(chunk, 0, at, at + size);
@@ -43,9 +43,9 @@ for (const size of [1, 2, 3, 7, 127, 4_096, 65_536, stream.length]) {
   });
 }
 
-test("a message in parts and a masked frame are refused", () => {
+test("a fragmented message and a masked frame are refused", () => {
   const reader = new FrameReader(() => {});
-  assert.throws(() => reader.read(Buffer.from([BINARY, 1, 65])), /in parts/);
+  assert.throws(() => reader.read(Buffer.from([BINARY, 1, 65])), /fragmented/);
   assert.throws(() => reader.read(Buffer.from([0x80 | BINARY, 0x81])), /masked/);
 });
 
@@ -54,15 +54,15 @@ for (const length of [0, 5, 125, 126, 65_535, 65_536]) {
     const frame = clientFrame(BINARY, Buffer.alloc(length, "p"));
     const [first, second] = frame;
     assert.equal(first, 0x80 | BINARY);
-    assert.ok(second! & 0x80, "clients mask");
+    assert.ok(second! & 0x80, "clients must mask");
     const short = second! & 0x7f;
-    const told =
+    const encoded =
       short < 126
         ? short
         : short === 126
           ? frame.readUInt16BE(2)
           : Number(frame.readBigUInt64BE(2));
-    assert.equal(told, length);
+    assert.equal(encoded, length);
     const payload = frame.subarray(frame.length - length);
     assert.deepEqual(
       [...frame.subarray(frame.length - length - 4, frame.length - length)],

@@ -1,6 +1,6 @@
 import { connect, type Socket } from "node:net";
 
-/** Kinds of frames, RFC 6455. */
+/** Opcodes of RFC 6455. */
 export const TEXT = 1;
 export const BINARY = 2;
 const CLOSE = 8;
@@ -13,19 +13,16 @@ const MASKED = 0x80;
 const LENGTH_16 = 126;
 const LENGTH_64 = 127;
 
-/**
- * What every handshake says and hears: nobody in between has to be told from a server that never
- * saw the request.
- */
+/** Fixed key of every handshake, and its answer: there is no proxy whose cached answer it must reveal. */
 const HANDSHAKE_KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 const HANDSHAKE_ANSWER = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/** The longest header that a client's frame has here: two bytes, length, mask. */
+/** Longest header of a client's frame: two bytes, length, mask. */
 const MAX_CLIENT_HEADER_BYTES = 14;
 
 /**
- * A client's frame around a payload. The mask is zero, which a server undoes like any other: the
- * payload stays as it is and can be changed in place.
+ * A client's frame around a payload. The mask is zero, so that the payload is unchanged and
+ * can be modified in place.
  */
 export function clientFrame(opcode: number, payload: Uint8Array): Buffer {
   const frame = Buffer.alloc(MAX_CLIENT_HEADER_BYTES + payload.length);
@@ -45,22 +42,22 @@ export function clientFrame(opcode: number, payload: Uint8Array): Buffer {
   return frame.subarray(0, at + payload.length);
 }
 
-/** Takes frames of a server: their kind, and where in `bytes` the payload lies during the call. */
+/** Takes a frame of a server: its opcode, and the payload in `bytes`, valid during the call. */
 export type OnFrame = (opcode: number, bytes: Buffer, from: number, to: number) => void;
 
 /**
- * Finds the frames of a server in what a TCP connection brings. Whole frames are read where they
- * lie; only one that is cut off by the end of a chunk is copied. Throws on what servers do not send.
+ * Splits the chunks of a TCP connection into the frames of a server. Whole frames are read in place; only
+ * a frame that is cut off by the end of a chunk is copied. Throws for masked and fragmented frames.
  */
 export class FrameReader {
-  readonly #take: OnFrame;
+  readonly #onFrame: OnFrame;
   #rest: Buffer | undefined;
 
-  constructor(take: OnFrame) {
-    this.#take = take;
+  constructor(onFrame: OnFrame) {
+    this.#onFrame = onFrame;
   }
 
-  /** Takes the next bytes. They may be used again after the call. */
+  /** Takes the next chunk. The caller may reuse its bytes after the call. */
   read(chunk: Buffer): void {
     const bytes = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]);
     let at = 0;
@@ -82,25 +79,25 @@ export class FrameReader {
       if (from + length > bytes.length) break;
       const opcode = bytes[at]! & 15;
       if ((bytes[at]! & FIN) === 0 || opcode === CONTINUATION) {
-        throw new Error("the server sent a message in parts");
+        throw new Error("the server sent a fragmented message");
       }
-      this.#take(opcode, bytes, from, from + length);
+      this.#onFrame(opcode, bytes, from, from + length);
       at = from + length;
     }
-    // What is left is a copy already unless it still lies in the caller's chunk.
+    // The rest is copied, because the caller reuses its chunk.
     this.#rest = at === bytes.length ? undefined : Buffer.from(bytes.subarray(at));
   }
 }
 
-/** What happens on a socket. */
+/** Events of a socket. */
 export interface WebSocketEvents {
-  /** The handshake is done. */
+  /** The handshake has succeeded. */
   opened(): void;
-  /** A text or binary message; the bytes are good during the call. */
+  /** A text or binary message arrived; the bytes are valid during the call. */
   message(bytes: Buffer, from: number, to: number): void;
-  /** Everything of one chunk was told: a good moment to write the answers in one go. */
+  /** All frames of a chunk were reported: the answers can be written together. */
   chunkRead(): void;
-  /** The connection has ended, whoever did it. The last call. */
+  /** The connection has ended, on either side. No event follows. */
   closed(code: number, reason: string): void;
 }
 
@@ -110,12 +107,12 @@ export interface WebSocketOptions {
   readonly protocol?: string | undefined;
   /** Address to connect from: one address has about 28,000 ports. */
   readonly localAddress?: string | undefined;
-  /** What is read comes in here; may be shared, for it is done with when the events return. */
+  /** Buffer for reads. Sockets may share it: its bytes are used during the events only. */
   readonly readBuffer: Buffer;
   readonly events: WebSocketEvents;
 }
 
-/** A WebSocket with as little work as it can have: no streams, no copies, no objects a message. */
+/** A WebSocket client with little overhead: no streams, no copies, no objects per message. */
 export class LeanWebSocket {
   readonly #socket: Socket;
   readonly #events: WebSocketEvents;
@@ -158,17 +155,17 @@ export class LeanWebSocket {
     this.#socket.once("close", () => events.closed(this.#closeCode, this.#closeReason));
   }
 
-  /** Writes whole frames. They must not change until they have left: never write them again. */
+  /** Writes whole frames. The bytes must not change afterwards: the socket may send them later. */
   write(frames: Uint8Array): void {
     this.#socket.write(frames);
   }
 
-  /** Ends it with code 1000. */
+  /** Closes it with code 1000. */
   close(): void {
     this.#socket.end(clientFrame(CLOSE, Buffer.from([1_000 >> 8, 1_000 & 255])));
   }
 
-  /** Cuts the connection. */
+  /** Drops the connection. */
   cut(): void {
     this.#socket.destroy();
   }

@@ -12,7 +12,7 @@ const keyText = (() => {
   return bytes.toString("latin1");
 })();
 
-/** What lies in a client's frames, one after the other. */
+/** Payloads of a client's frames. */
 function stanzasIn(frames: Buffer): string[] {
   const stanzas: string[] = [];
   const reader = new FrameReader((opcode, bytes, from, to) => {
@@ -26,7 +26,7 @@ function stanzasIn(frames: Buffer): string[] {
     const length = short < 126 ? short : frames.readUInt16BE(at + 2);
     const end = at + head + 4 + length;
     assert.deepEqual([...frames.subarray(at + head, at + head + 4)], [0, 0, 0, 0]);
-    // Without its mask it is a server's frame.
+    // Without its mask it reads like a server's frame.
     const plain = Buffer.concat([
       frames.subarray(at, at + head),
       frames.subarray(at + head + 4, end),
@@ -38,23 +38,23 @@ function stanzasIn(frames: Buffer): string[] {
   return stanzas;
 }
 
-/** Somebody who writes down what is heard. */
-function listen() {
-  const heard: unknown[] = [];
+/** A handler that records its calls. */
+function record() {
+  const calls: unknown[] = [];
   const device: FrameHandler = {
     key: { timeUs: 0, user: 0, number: 0 },
     stanzas: { received: 0, confirmed: 0 },
-    welcome: () => heard.push("welcome"),
-    accepted: () => heard.push("accepted"),
-    refused: () => heard.push("refused"),
-    entry: (count) => heard.push(["came", count]),
-    delivered: (sequence) => heard.push(["delivered", sequence, { ...device.key }]),
-    syncRequired: () => heard.push("syncRequired"),
-    answered: () => heard.push("answered"),
+    welcome: () => calls.push("welcome"),
+    accepted: () => calls.push("accepted"),
+    refused: () => calls.push("refused"),
+    entry: (count) => calls.push(["received", count]),
+    delivered: (sequence) => calls.push(["delivered", sequence, { ...device.key }]),
+    syncRequired: () => calls.push("syncRequired"),
+    answered: () => calls.push("answered"),
   };
   return {
-    heard,
-    /** Reads a frame that lies somewhere inside what was read. */
+    calls,
+    /** Reads a frame that has other bytes around it, as in a read buffer. */
     read(frame: string) {
       const bytes = Buffer.from(frame);
       const chunk = Buffer.concat([Buffer.from('<a h="9"/>'), bytes, Buffer.from("<stanza-id id")]);
@@ -64,17 +64,17 @@ function listen() {
 }
 
 /** A message as ejabberd delivers it. */
-const delivered = (options: { id?: string; place?: string; inside?: string } = {}) =>
+const delivered = (options: { id?: string; position?: string; inside?: string } = {}) =>
   "<message xml:lang='en' to='8@localhost/bench' from='7@localhost/bench' type='chat' " +
   `id='${options.id ?? keyText}' xmlns='jabber:client'>` +
   "<archived by='8@localhost' id='5' xmlns='urn:xmpp:mam:tmp'/>" +
-  `<stanza-id by='8@localhost' id='${options.place ?? "1795449600123456"}' xmlns='urn:xmpp:sid:0'/>` +
+  `<stanza-id by='8@localhost' id='${options.position ?? "1795449600123456"}' xmlns='urn:xmpp:sid:0'/>` +
   `<body>id=&apos;1&apos; &gt; a</body>${options.inside ?? ""}</message>`;
 
 const ENABLED = "<enabled xmlns='urn:xmpp:sm:3'/>";
 const answer = (count: number) => `<a h='${count}' xmlns='urn:xmpp:sm:3'/>`;
 
-test("the login is one stanza a frame: stream, PLAIN, stream, bind, count, presence, question", () => {
+test("the login has one stanza in each frame: stream, PLAIN, stream, bind, enable, presence, request", () => {
   const stanzas = stanzasIn(xmpp.hello("12"));
   assert.deepEqual(
     stanzas.map((stanza) => /^<(\S+?)[ >]/.exec(stanza)?.[1]),
@@ -84,7 +84,7 @@ test("the login is one stanza a frame: stream, PLAIN, stream, bind, count, prese
   assert.equal(Buffer.from(login, "base64").toString(), "\0" + "12" + "\0" + "12");
 });
 
-test("a message is followed by the question whether it was handled", () => {
+test("a request for an acknowledgement follows a message", () => {
   const target = { kind: "user", id: "8" } as const;
   const { frame, keyAt } = xmpp.sendTemplate(target, "x".repeat(128));
   writeKey(frame, keyAt, key);
@@ -102,13 +102,13 @@ test("text and names are escaped", () => {
   assert.match(message!, /<body>&lt;b&gt; &amp; \]\]&gt; ü<\/body>/);
 });
 
-test("what came is acknowledged by count", () => {
+test("received stanzas are acknowledged by count", () => {
   const frame = xmpp.acknowledge(Buffer.alloc(0), 300)!;
   assert.deepEqual(stanzasIn(frame), ['<a xmlns="urn:xmpp:sm:3" h="300"/>']);
 });
 
-test("the presence handled is the welcome; every further stanza is an accepted message", () => {
-  const { heard, read } = listen();
+test("the confirmed presence is the welcome; every further confirmed stanza is an accepted message", () => {
+  const { calls, read } = record();
   read("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' from='localhost' id='1' version='1.0'/>");
   read(
     "<stream:features xmlns:stream='http://etherx.jabber.org/streams'><bind/></stream:features>",
@@ -118,69 +118,69 @@ test("the presence handled is the welcome; every further stanza is an accepted m
     "<iq type='result' id='bind' xmlns='jabber:client'><bind><jid>1@localhost/a</jid></bind></iq>",
   );
   read(ENABLED);
-  assert.deepEqual(heard, []);
+  assert.deepEqual(calls, []);
   read(answer(1));
-  assert.deepEqual(heard, ["welcome"]);
+  assert.deepEqual(calls, ["welcome"]);
   read(answer(2));
   read(answer(2));
   read(answer(5));
-  assert.deepEqual(heard, ["welcome", ...Array(4).fill("accepted")]);
+  assert.deepEqual(calls, ["welcome", ...Array(4).fill("accepted")]);
 });
 
-test("deliveries are read: key, and place in the archive", () => {
-  const { heard, read } = listen();
+test("a delivery is read: key, and position in the archive", () => {
+  const { calls, read } = record();
   read(delivered());
   read("<r xmlns='urn:xmpp:sm:3'/>");
   read("<presence from='8@localhost/bench' xmlns='jabber:client'/>");
-  read(delivered({ place: "1795449600123457" }));
-  assert.deepEqual(heard, [
-    ["came", 1],
+  read(delivered({ position: "1795449600123457" }));
+  assert.deepEqual(calls, [
+    ["received", 1],
     ["delivered", 1_795_449_600_123_456, key],
-    ["came", 2],
-    ["came", 3],
+    ["received", 2],
+    ["received", 3],
     ["delivered", 1_795_449_600_123_457, key],
   ]);
 });
 
-test("several stanzas in a frame are read one by one, whatever is inside them", () => {
-  const { heard, read } = listen();
+test("several stanzas in a frame are read one by one, with nested elements skipped", () => {
+  const { calls, read } = record();
   const inside = `<forwarded><message id="a>b/>" type='error'><body/></message></forwarded>`;
-  read(delivered({ inside }) + answer(2) + delivered({ place: "6" }));
-  assert.deepEqual(heard, [
-    ["came", 1],
+  read(delivered({ inside }) + answer(2) + delivered({ position: "6" }));
+  assert.deepEqual(calls, [
+    ["received", 1],
     ["delivered", 1_795_449_600_123_456, key],
     "welcome",
     "accepted",
-    ["came", 2],
+    ["received", 2],
     ["delivered", 6, key],
   ]);
 });
 
-test("a message that is not of the bench counts as come alone", () => {
-  const { heard, read } = listen();
+test("a message that is not of the bench counts as a received stanza only", () => {
+  const { calls, read } = record();
   read(delivered({ id: "welcome" }));
   read("<message from='localhost' xmlns='jabber:client'><body>id='x'</body></message>");
-  assert.deepEqual(heard, [
-    ["came", 1],
-    ["came", 2],
+  assert.deepEqual(calls, [
+    ["received", 1],
+    ["received", 2],
   ]);
 });
 
-test("what ends or spoils a run is an error", () => {
-  const said = {
+test("stanzas that end or spoil a run are errors", () => {
+  const errors = {
     "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>":
       /not-authorized/,
     "<failed xmlns='urn:xmpp:sm:3'/>": /failed/,
     "<stream:error><policy-violation/></stream:error>": /policy-violation/,
     "<iq type='get' id='1' xmlns='jabber:client'><ping/></iq>": /ping/,
     "<a xmlns='urn:xmpp:sm:3'/>": /number/,
-    "<message type='error' id='1'><error/></message>": /came back/,
-    [`<message id='${keyText}'><body>a</body></message>`]: /not in the archive/,
-    "<message id='1'><body>": /no whole element/,
-    "<message id='1": /no whole element/,
-    text: /no whole element/,
+    "<message type='error' id='1'><error/></message>": /was returned/,
+    [`<message id='${keyText}'><body>a</body></message>`]: /is not in the archive/,
+    "<message id='1'><body>": /an incomplete element/,
+    "<message id='1": /an incomplete element/,
+    text: /an incomplete element/,
   };
-  for (const [frame, message] of Object.entries(said)) {
-    assert.throws(() => listen().read(frame), message, frame);
+  for (const [frame, message] of Object.entries(errors)) {
+    assert.throws(() => record().read(frame), message, frame);
   }
 });

@@ -2,7 +2,7 @@ import type { Dialect, FrameHandler } from "./dialect.ts";
 import { KEY_BYTES, readKey } from "./key.ts";
 import { clientFrame, TEXT } from "./websocket.ts";
 
-/** The domain that the server of the comparison serves. */
+/** Domain that the compared server serves. */
 export const DOMAIN = "localhost";
 
 const LESS_THAN = "<".charCodeAt(0);
@@ -13,7 +13,7 @@ const SPACE = " ".charCodeAt(0);
 const QUOTE = '"'.charCodeAt(0);
 const APOSTROPHE = "'".charCodeAt(0);
 const ZERO = "0".charCodeAt(0);
-/** The presence is the first stanza that the server counts; messages come after it. */
+/** The server counts the presence as the first stanza; messages follow. */
 const PRESENCE_COUNT = 1;
 
 const stanza = (xml: string) => clientFrame(TEXT, Buffer.from(xml));
@@ -31,26 +31,26 @@ const presence = stanza('<presence xmlns="jabber:client"/>');
 const request = stanza('<r xmlns="urn:xmpp:sm:3"/>');
 
 /**
- * XMPP over a WebSocket (RFC 7395), as far as messages of pairs need it. The user's name is the
- * password too.
+ * The part of XMPP over a WebSocket (RFC 7395) that messages between pairs need. The password of a user
+ * is the user's name.
  *
- * "Accepted" means what XEP-0198 can say: the server has handled the message. ejabberd handles the
- * stanzas of a session one after the other, and its archive (mod_mam) writes the sender's copy, one
- * INSERT with its commit, before the next is looked at. So the `<r/>` behind every message is
- * answered when the message is in the sender's archive and on its way to the receiver: the same
- * promise as Lucky's Accepted and as Socket.IO's answer after its INSERT. It is asked for message by
- * message because that is how the others answer; clients that wait for a tick do the same. The
- * receiver's own copy is written before it is delivered, and the archive is counted at the end.
+ * "Accepted" means the acknowledgement of XEP-0198: the server has handled the message. ejabberd handles
+ * the stanzas of a session one after the other, and its archive (mod_mam) commits the sender's copy, one
+ * INSERT, before it handles the next stanza. So ejabberd answers the `<r/>` behind a message when the
+ * message is in the sender's archive and in transit to the receiver: the same promise as Lucky's
+ * Accepted and as Socket.IO's answer after its INSERT. Every message has its own `<r/>` because the other
+ * servers answer each message; clients that show a tick do the same. ejabberd writes the receiver's copy
+ * before it delivers the message, and the scenario counts the archive at the end.
  *
- * What came is acknowledged by count, joined for some time like Lucky's acknowledgements.
+ * Received stanzas are acknowledged by count, in batches like Lucky's acknowledgements.
  */
 export const xmpp: Dialect = {
   path: "/ws",
   protocol: "xmpp",
 
   /**
-   * All of the login at once, without waiting for the server in between: it takes one after the
-   * other, and what is refused ends the session. The answer to the last is the welcome.
+   * Sends all stanzas of the login together. The server handles them one after the other, and ends the
+   * session when it refuses one. The answer to the last one is the welcome.
    */
   hello(token) {
     const login = Buffer.from(`\0${token}\0${token}`).toString("base64");
@@ -102,7 +102,7 @@ const attributes = {
   type: Buffer.from("type"),
   h: Buffer.from("h"),
 };
-/** Answers on the way to a session, of which only the last one counts. */
+/** Answers during the login; only the last one of the login counts. */
 const STEPS = /^<(open|stream:features|success|enabled|iq (?=[^>]*type=.result.))/;
 const ERROR = Buffer.from("error");
 
@@ -112,38 +112,39 @@ function readElement(bytes: Buffer, from: number, to: number, handler: FrameHand
   else if (isNamed(bytes, from, elements.presence))
     handler.entry(++handler.stanzas.received, bytes, to, to);
   else if (!isNamed(bytes, from, elements.request)) {
-    const said = bytes.toString("utf8", from, to);
-    // The only result is that of binding, before stanzas are counted.
-    if (!STEPS.test(said)) throw new Error(`the server said ${said}`);
+    const text = bytes.toString("utf8", from, to);
+    // The only expected result is that of binding, before the server counts stanzas.
+    if (!STEPS.test(text)) throw new Error(`the server sent ${text}`);
   }
 }
 
-/** A message has its key as id, and its place in the archive in a child of its own (XEP-0359). */
+/** The id of a message is its key; a child has its position in the archive (XEP-0359). */
 function readMessage(bytes: Buffer, from: number, to: number, handler: FrameHandler): void {
   handler.entry(++handler.stanzas.received, bytes, to, to);
   const typeAt = attributeAt(bytes, from, to, attributes.type);
   if (typeAt > 0 && startsWith(bytes, typeAt, ERROR)) {
-    throw new Error(`a message came back: ${bytes.toString("utf8", from, to)}`);
+    throw new Error(`a message was returned: ${bytes.toString("utf8", from, to)}`);
   }
   const keyAt = attributeAt(bytes, from, to, attributes.id);
   if (keyAt < 0 || !readKey(bytes, keyAt, handler.key)) return;
-  const placeAt = bytes.indexOf(STANZA_ID, from);
-  if (placeAt < 0 || placeAt >= to) throw new Error("a message that is not in the archive");
-  handler.delivered(numberAt(bytes, attributeAt(bytes, placeAt, to, attributes.id)));
+  const positionAt = bytes.indexOf(STANZA_ID, from);
+  if (positionAt < 0 || positionAt >= to)
+    throw new Error("a delivered message is not in the archive");
+  handler.delivered(numberAt(bytes, attributeAt(bytes, positionAt, to, attributes.id)));
 }
 
-/** `<a h="…"/>`: so many of our stanzas were handled. */
+/** `<a h="…"/>`: the number of own stanzas that the server has handled. */
 function readAnswer(bytes: Buffer, from: number, to: number, handler: FrameHandler): void {
-  const { stanzas: tally } = handler;
+  const { stanzas } = handler;
   const count = numberAt(bytes, attributeAt(bytes, from, to, attributes.h));
-  while (tally.confirmed < count) {
-    tally.confirmed++;
-    if (tally.confirmed === PRESENCE_COUNT) handler.welcome();
+  while (stanzas.confirmed < count) {
+    stanzas.confirmed++;
+    if (stanzas.confirmed === PRESENCE_COUNT) handler.welcome();
     else handler.accepted();
   }
 }
 
-/** Where the element that begins at `from` ends. A frame should hold one alone. */
+/** End of the element that begins at `from`. A frame should hold one element only. */
 function elementEnd(bytes: Buffer, from: number, to: number): number {
   let depth = 0;
   let at = from;
@@ -159,10 +160,10 @@ function elementEnd(bytes: Buffer, from: number, to: number): number {
     at = end + 1;
     if (depth === 0) return at;
   }
-  throw new Error(`no whole element: ${bytes.toString("utf8", from, to)}`);
+  throw new Error(`an incomplete element: ${bytes.toString("utf8", from, to)}`);
 }
 
-/** Where the ">" of a tag is; one in quotes is none. */
+/** Offset of the ">" that ends a tag, outside of quotes. */
 function tagEnd(bytes: Buffer, from: number, to: number): number {
   let quote = 0;
   for (let at = from; at < to; at++) {
@@ -178,7 +179,7 @@ function tagEnd(bytes: Buffer, from: number, to: number): number {
   return to;
 }
 
-/** Where the value of an attribute of the tag at `from` begins; -1 when the tag does not have it. */
+/** Offset of the value of an attribute of the tag at `from`; -1 when the tag lacks it. */
 function attributeAt(bytes: Buffer, from: number, to: number, name: Buffer): number {
   let quote = 0;
   for (let at = from; at < to; at++) {
@@ -211,7 +212,7 @@ function startsWith(bytes: Buffer, at: number, start: Buffer): boolean {
   return true;
 }
 
-/** The decimal number at an offset, which ends with what is no digit. */
+/** The decimal number at an offset, up to the first other character. */
 function numberAt(bytes: Buffer, at: number): number {
   if (at < 0) throw new Error("a number is missing");
   let value = 0;
