@@ -13,13 +13,13 @@ async function help(): Promise<void> {
   }
   console.log(
     "Every scenario starts its own servers on free ports. The last line is one JSON object.\n" +
-      "Exit code: 0, or 1 when something was lost, doubled, out of order or left over, or 2 when\n" +
-      "the generator was the limit, so that the figures are not the server's.\n" +
-      "LUCKY_… settings of the environment reach the servers.",
+      "Exit code: 0; 1 when a message was lost, duplicated, out of order or left over; 2 when the\n" +
+      "generator was the limit, so that the figures are not the server's.\n" +
+      "LUCKY_… settings of the environment apply to the servers.",
   );
 }
 
-// In good order, so that servers that were started do not stay behind.
+// Exit handlers stop the started servers, so that none stays behind.
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
 
 const [name = "--help", ...args] = process.argv.slice(2);

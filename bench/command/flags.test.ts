@@ -18,11 +18,11 @@ test("flags have their defaults, and the values that are given", () => {
   assert.equal(readFlags(large, []).on("deep"), false);
 });
 
-test("an unknown flag, and a value that is no number or too small, are refused", () => {
+test("an unknown flag is refused, and so is a value that is no number or too small", () => {
   assert.throws(() => readFlags(small, ["--rate", "5"]), /--rate/);
   for (const value of ["x", "0", "Infinity"]) {
     const flags = readFlags(small, [`--users=${value}`]);
-    assert.throws(() => flags.number("users"), /--users is a number, at least 1/);
+    assert.throws(() => flags.number("users"), /--users must be a number, at least 1/);
   }
   assert.throws(() => readFlags(large, []).number("users", 500), /at least 500/);
 });

@@ -37,10 +37,13 @@ type SwitchName<T extends FlagTable> = {
 
 /** Flags that every scenario knows. */
 export const commonFlags = {
-  json: { default: undefined, doc: "nothing changes: the last line is always one JSON object" },
+  json: {
+    default: undefined,
+    doc: "accepted without effect: the last line is always one JSON object",
+  },
 } satisfies FlagTable;
 
-/** Reads flags. Throws, in a plain sentence, for one that the scenario does not know. */
+/** Reads flags. Throws a plain sentence for a flag that the table does not declare. */
 export function readFlags<T extends FlagTable>(table: T, args: readonly string[]): FlagsOf<T> {
   const options = Object.fromEntries(
     Object.entries<Flag>({ ...table, ...commonFlags }).map(([name, { default: value }]) => [
@@ -57,7 +60,7 @@ export function readFlags<T extends FlagTable>(table: T, args: readonly string[]
     number(name, least = 1) {
       const value = Number(text(name));
       if (!Number.isFinite(value) || value < least) {
-        throw new Error(`--${name} is a number, at least ${least}`);
+        throw new Error(`--${name} must be a number, at least ${least}`);
       }
       return value;
     },

@@ -1,16 +1,16 @@
-/** Figures of a run: flat, or by name. */
+/** Figures of a run, by name; some are nested. */
 export type Figures = Readonly<Record<string, unknown>>;
 
-/** What a scenario hands back. */
+/** Result of a scenario. */
 export interface Report {
   readonly figures: Figures;
-  /** What is off: something was lost, doubled, left over … Empty for an exact account. */
+  /** Lost, duplicate, misplaced or left-over messages, one sentence each. Empty for an exact account. */
   readonly faults: readonly string[];
-  /** Why the figures are the generator's and not the server's. */
+  /** Why the generator limited the figures; undefined when the server did. */
   readonly limitedBy: string | undefined;
 }
 
-/** Prints a report: a table, what is wrong with it, and the figures as JSON in the last line. */
+/** Prints a report: a table, the faults, and the figures as JSON in the last line. */
 export function printReport({ figures, faults, limitedBy }: Report): void {
   console.log();
   for (const [name, value] of Object.entries(figures)) printFigure(name, value, 1);
@@ -18,14 +18,14 @@ export function printReport({ figures, faults, limitedBy }: Report): void {
   if (limitedBy !== undefined) {
     console.log(
       `  The generator was the limit: ${limitedBy}.\n` +
-        "  What is above is the generator's, at least in part, and not the server's alone.\n",
+        "  At least a part of the figures above is the generator's, not the server's.\n",
     );
   }
-  for (const fault of faults) console.log(`  OFF: ${fault}`);
+  for (const fault of faults) console.log(`  FAULT: ${fault}`);
   console.log(JSON.stringify({ ...figures, generator_limited: limitedBy !== undefined, faults }));
 }
 
-/** 1 when something is off, 2 when the generator was the limit, else 0. */
+/** 1 for a fault, 2 when the generator was the limit, else 0. */
 export function exitCodeOf({ faults, limitedBy }: Report): number {
   if (faults.length > 0) return 1;
   return limitedBy === undefined ? 0 : 2;
@@ -40,10 +40,10 @@ function printFigure(name: string, value: unknown, depth: number): void {
   }
   if (Object.keys(value).length === 0) return;
   console.log(`${indent}${name}`);
-  for (const [key, one] of Object.entries(value)) printFigure(key, one, depth + 1);
+  for (const [key, inner] of Object.entries(value)) printFigure(key, inner, depth + 1);
 }
 
-/** A number with so many digits after the point; null when there is none, as JSON has it. */
+/** A number with `digits` decimals; null, which JSON has, for a number that is not finite. */
 export function rounded(value: number, digits = 1): number | null {
   return Number.isFinite(value) ? Number(value.toFixed(digits)) : null;
 }

@@ -8,7 +8,7 @@ import { runProgram } from "../command/program.ts";
 
 const run = promisify(execFile);
 
-/** Sources of one commit in a folder of their own, with the packages that they need. */
+/** Sources of one commit in a separate folder, with their packages. */
 export interface Checkout {
   readonly root: string;
   /** Deletes the folder and its entry in the repository. Idempotent. */
@@ -94,7 +94,7 @@ function removeWorktree(at: { repository: string; root: string; folder: string }
     try {
       execFileSync("git", args, { cwd: at.repository, stdio: "ignore" });
     } catch {
-      // It was not added yet: only the folder is there to be deleted.
+      // The worktree was not added yet: only the folder has to be deleted.
     }
   };
   git("worktree", "remove", "--force", "--force", at.root);

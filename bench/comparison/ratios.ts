@@ -37,7 +37,7 @@ export const compared: readonly Compared[] = [
   { name: "all_have_it_p99_ms", required: false, read: numberAt("all_have_it_p99_ms") },
 ];
 
-/** Names of required figures that a run does not report, or reports as zero. */
+/** Names of required figures that a run lacks, or reports as zero. */
 export function missingFigures(figures: Figures): string[] {
   return compared
     .filter(({ required, read }) => required && !(read(figures) > 0))

@@ -1,18 +1,18 @@
 import { type Shape, type System, withSystem } from "../system/system.ts";
 import { makeUsers, type Origin, type User } from "../system/users.ts";
 
-/** What scenarios set up with; a test sets up less. */
+/** Set-up of scenarios. A test replaces it with a cheaper one. */
 export interface Bench {
-  /** Starts Lucky, works with it, and stops it. */
+  /** Starts Lucky, runs the work, and stops Lucky. */
   withSystem<T>(shape: Shape, work: (system: System) => Promise<T>): Promise<T>;
-  /** Makes users with one device each, and says where they came from. */
+  /** Makes users with one device each. */
   makeUsers(system: System, count: number): Promise<{ users: User[]; origin: Origin }>;
   /**
-   * Called by every scenario when it is set up and its load begins, before the warm-up. Throws to end
-   * the run there; the scenario then stops what it started.
+   * Every scenario calls it after its set-up, when its load begins and before the warm-up. It may throw to
+   * end the scenario there; the scenario then stops everything that it started.
    */
   loadBegins(): void;
 }
 
-/** The bench as the command line runs it: to the end of the scenario. */
+/** The set-up of the command line, which runs scenarios to their end. */
 export const wholeBench: Bench = { withSystem, makeUsers, loadBegins: () => {} };

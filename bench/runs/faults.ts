@@ -1,22 +1,22 @@
 import type { Counts } from "../generator/accounting/ledger.ts";
 import type { LogCounts } from "../system/log-counts.ts";
 
-/** How a run ended, when all had its time to arrive. */
+/** Counts of a run after all messages had time to arrive. */
 export interface Outcome {
   readonly counts: Counts;
-  /** Deliveries of what was due while it measured. */
+  /** Deliveries of messages that were due during the measurement. */
   readonly measured: number;
-  /** Devices that should get each message. */
+  /** Devices that should receive each message. */
   readonly receivers: number;
-  /** Whether the server promises that what a sender sends one after the other stays in order. */
+  /** Whether the server promises to keep the order of one sender's messages. */
   readonly ordered: boolean;
-  /** Cursors that should be farther. */
+  /** Cursors that did not reach their last entry. */
   readonly behind: number;
   readonly storedBefore: LogCounts | undefined;
   readonly stored: LogCounts | undefined;
 }
 
-/** What does not add up in the counts. */
+/** Differences between the counts. */
 export function totalsOf({ counts, receivers, ordered }: Outcome) {
   return {
     lost: Math.max(0, counts.accepted * receivers - counts.delivered),
@@ -25,28 +25,29 @@ export function totalsOf({ counts, receivers, ordered }: Outcome) {
   };
 }
 
-/** Reasons that say "not now": not a fault, though not a success. */
+/** Reasons of refusals that clients retry: no fault of the server. */
 const RETRYABLE = /^(OVERLOADED|UNAVAILABLE|RATE_LIMITED)$/;
 
-/** What is off, each in a sentence; empty for an exact account. */
+/** Faults of a run, one sentence each; empty for an exact account. */
 export function findFaults(outcome: Outcome): string[] {
   const { counts, measured, behind, storedBefore, stored } = outcome;
   const { lost, unanswered, outOfOrder } = totalsOf(outcome);
   const faults: string[] = [];
-  if (counts.accepted === 0) faults.push("nothing was accepted");
-  else if (measured === 0) faults.push("nothing was delivered of what was due while it measured");
+  if (counts.accepted === 0) faults.push("no message was accepted");
+  else if (measured === 0)
+    faults.push("no message that was due during the measurement was delivered");
   if (unanswered !== 0) faults.push(`${unanswered} sends were not answered`);
   if (lost > 0) faults.push(`${lost} accepted messages were not delivered`);
   if (behind > 0) faults.push(`${behind} acknowledgements did not reach the database`);
-  if (counts.duplicated > 0) faults.push(`${counts.duplicated} messages stand twice in the log`);
+  if (counts.duplicated > 0) faults.push(`${counts.duplicated} messages are stored twice`);
   if (counts.fromWrongSender > 0)
-    faults.push(`${counts.fromWrongSender} deliveries came from a stranger`);
+    faults.push(`${counts.fromWrongSender} deliveries came from a wrong sender`);
   if (outOfOrder > 0) faults.push(`${outOfOrder} deliveries were out of order`);
   for (const [reason, count] of Object.entries(counts.refusals)) {
     if (!RETRYABLE.test(reason)) faults.push(`${count} sends were refused with ${reason}`);
   }
   if (counts.withoutRetryAfter > 0) {
-    faults.push(`${counts.withoutRetryAfter} refusals did not say when to come again`);
+    faults.push(`${counts.withoutRetryAfter} refusals gave no delay for a retry`);
   }
   for (const [end, count] of Object.entries(counts.ended)) {
     faults.push(`${count} sessions ended with ${end}`);
@@ -57,7 +58,7 @@ export function findFaults(outcome: Outcome): string[] {
       faults.push(`${counts.accepted} were accepted and ${rows} stored`);
     }
     if (stored.sequences !== stored.rows) {
-      faults.push(`${stored.rows} rows, but the sequences sum up to ${stored.sequences}`);
+      faults.push(`${stored.rows} rows, but the sum of the sequences is ${stored.sequences}`);
     }
     if (stored.outbox > 0) faults.push(`${stored.outbox} rows are left in the outbox`);
   }

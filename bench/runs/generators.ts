@@ -1,30 +1,28 @@
-import { type ChildProcess, fork } from "node:child_process";
-import { setPriority } from "node:os";
-import { join } from "node:path";
 import type { FlagTable } from "../command/flags.ts";
 import type { Counts } from "../generator/accounting/ledger.ts";
 import { noCounts } from "../generator/accounting/ledger.ts";
 import type { Round } from "../generator/accounting/measurement.ts";
-import type { GeneratorApi, Measured, Setup } from "../generator/api.ts";
+import type { Measured, Setup } from "../generator/api.ts";
 import type { CatchUpResult } from "../generator/devices/catch-up.ts";
 import type { DeviceSpec, OpenResult } from "../generator/devices/devices.ts";
 import type { Load } from "../generator/timing/load.ts";
 import { epochOffsetUs } from "../generator/timing/microsecond-clock.ts";
 import { Histogram } from "../statistics/histogram.ts";
 import { busyGenerator } from "./bottleneck.ts";
+import { GeneratorProcess } from "./generator-process.ts";
 
-/** Handshakes on their way at once in each process, where it does not matter. */
+/** Handshakes in flight in each process, unless the scenario chooses otherwise. */
 const CONCURRENT_HANDSHAKES = 64;
 
-/** How long devices join acknowledgements, as the client does. */
+/** How long devices batch acknowledgements, milliseconds, as the client does. */
 export const ACKNOWLEDGE_MS = 50;
 
-/** The flag of scenarios whose devices are played by generators. */
+/** Flag of scenarios whose devices are played by generators. */
 export const generatorFlags = {
   generators: { default: "1", doc: "processes that play the devices" },
 } satisfies FlagTable;
 
-/** A measured time, of all generators together. */
+/** A measurement, of all generators together. */
 export interface MeasuredTotals {
   readonly counts: Counts;
   readonly elapsedS: number;
@@ -32,12 +30,13 @@ export interface MeasuredTotals {
   readonly shares: readonly number[];
 }
 
-/** Of the messages that were due in the measured time, µs. */
+/** Times of the messages that were due during the measurement, µs. */
 export interface LatencyHistograms {
   readonly latencies: Histogram;
   readonly lateness: Histogram;
 }
 
+/** How the opening of sessions went, in all generators together. */
 export interface OpenTotals {
   readonly elapsedS: number;
   readonly failed: number;
@@ -46,7 +45,7 @@ export interface OpenTotals {
   readonly limitedBy: string | undefined;
 }
 
-/** The processes that play devices. */
+/** The processes that play the devices. */
 export class Generators {
   readonly #children: readonly GeneratorProcess[];
 
@@ -63,12 +62,12 @@ export class Generators {
     return new Generators(children);
   }
 
-  /** Process ids with the name that their CPU is counted under. */
+  /** Process ids, with the name of their CPU in reports. */
   get processes(): [pid: number, name: string][] {
     return this.#children.map(({ pid }) => [pid, "generator"]);
   }
 
-  /** Opens sessions, so many at a time in each process. Pairs stay together in one process. */
+  /** Opens sessions, at most `atOnce` at a time in each process. Both devices of a pair are in one process. */
   async open(devices: readonly DeviceSpec[], atOnce = CONCURRENT_HANDSHAKES): Promise<OpenTotals> {
     const count = this.#children.length;
     const parts = this.#children.map((_, nth) =>
@@ -92,7 +91,7 @@ export class Generators {
     await this.#all((child) => child.call("cut", undefined));
   }
 
-  /** A rate is shared out; one run of numbers begins in one process only. */
+  /** Starts the load. A rate is divided among the processes; shared numbers are sent by one process only. */
   async start(load: Load, options: { readonly shared: boolean }): Promise<void> {
     const senders = options.shared ? this.#children.slice(0, 1) : this.#children;
     const part =
@@ -108,12 +107,12 @@ export class Generators {
     return sumCounts(await this.#all((child) => child.call("counts", undefined)));
   }
 
-  /** Begins to measure; counts until then. */
+  /** Starts the measurement; returns the counts so far. */
   async beginMeasurement(): Promise<Counts> {
     return sumCounts(await this.#all((child) => child.call("beginMeasurement", undefined)));
   }
 
-  /** Ends measuring. */
+  /** Ends the measurement. */
   async endMeasurement(): Promise<MeasuredTotals> {
     const parts = await this.#all((child) => child.call("endMeasurement", undefined));
     const efforts = parts.map(({ effort }: Measured) => effort);
@@ -124,7 +123,7 @@ export class Generators {
     };
   }
 
-  /** How long everything took that was due in the measured time; asked when it has arrived. */
+  /** Latencies of the measurement; complete when all messages have arrived. */
   async latencies(): Promise<LatencyHistograms> {
     const parts = await this.#all((child) => child.call("latencies", undefined));
     return {
@@ -133,7 +132,7 @@ export class Generators {
     };
   }
 
-  /** Messages that every device gets: until how many had each, and when the last one had it. */
+  /** Shared messages of the measurement: how many devices received each, and when the last one did. */
   async rounds(): Promise<Round[]> {
     const together = new Map<number, Round>();
     for (const rounds of await this.#all((child) => child.call("rounds", undefined))) {
@@ -173,68 +172,6 @@ export class Generators {
 
   #all<T>(ask: (child: GeneratorProcess) => Promise<T>): Promise<T[]> {
     return Promise.all(this.#children.map(ask));
-  }
-}
-
-type Argument<M extends keyof GeneratorApi> = Parameters<GeneratorApi[M]>[0];
-type Answer<M extends keyof GeneratorApi> = Awaited<ReturnType<GeneratorApi[M]>>;
-
-/** One process, seen from here. */
-class GeneratorProcess {
-  readonly #child: ChildProcess;
-  readonly #waiting = new Map<number, { resolve(value: never): void; reject(e: Error): void }>();
-  #ids = 0;
-
-  constructor() {
-    this.#child = fork(join(import.meta.dirname, "../generator/main.ts"), {
-      execArgv: ["--disable-warning=ExperimentalWarning"],
-      // Typed arrays stay typed arrays.
-      serialization: "advanced",
-    });
-    raisePriority(this.#child.pid);
-    this.#child.on("message", (message: { id: number; result?: unknown; error?: string }) => {
-      const { id, result, error } = message;
-      const call = this.#waiting.get(id);
-      this.#waiting.delete(id);
-      if (error === undefined) call?.resolve(result as never);
-      else call?.reject(new Error(error));
-    });
-    this.#child.once("exit", (code, signal) => {
-      const error = new Error(`a generator ended (${signal ?? code})`);
-      for (const { reject } of this.#waiting.values()) reject(error);
-      this.#waiting.clear();
-    });
-  }
-
-  get pid(): number {
-    return this.#child.pid ?? 0;
-  }
-
-  call<M extends keyof GeneratorApi>(method: M, argument: Argument<M>): Promise<Answer<M>> {
-    return new Promise((resolve, reject) => {
-      const id = this.#ids++;
-      this.#waiting.set(id, { resolve, reject });
-      this.#child.send({ id, method, argument }, (error) => {
-        if (error) reject(error);
-      });
-    });
-  }
-
-  close(): void {
-    if (this.#child.connected) this.#child.disconnect();
-  }
-}
-
-/**
- * A generator plays other machines: it does not wait for the servers to leave it a core, where this
- * may be said. It takes no more of the machine than before, but takes it when it is due.
- */
-function raisePriority(pid: number | undefined): void {
-  if (pid === undefined) return;
-  try {
-    setPriority(pid, -10);
-  } catch {
-    console.error("the generator has no priority over the servers: latencies come out higher");
   }
 }
 

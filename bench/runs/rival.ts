@@ -8,7 +8,7 @@ import type { Bench } from "./bench.ts";
 import { ACKNOWLEDGE_MS, Generators } from "./generators.ts";
 import { type Run, run } from "./run.ts";
 
-/** What every server is given to do. */
+/** The same work for every server. */
 export interface Workload {
   readonly bench: Bench;
   readonly machine: Machine;
@@ -23,16 +23,16 @@ export interface Workload {
 
 export interface RivalOptions extends Workload {
   readonly rival: Rival;
-  /** What its CPU is counted under. */
+  /** Name of its process in the report. */
   readonly name: string;
   readonly dialect: DialectName;
 }
 
-/** The messages of pairs, sent through another server than Lucky by the same generator. */
+/** Sends the messages of pairs through another server than Lucky, by the same generator. */
 export async function runRival(options: RivalOptions): Promise<Run> {
   const { bench, rival, name, users, machine, load, seconds, warmupS } = options;
-  // User ids begin with 1, and the token is the user id: these servers believe everything, and where
-  // there are passwords, they are the same.
+  // User ids begin with 1. The token is the user id: these servers check none, and passwords are the
+  // same as the user names.
   const devices = Array.from({ length: users }, (_, index): DeviceSpec => {
     const target = { kind: "user", id: String((index ^ 1) + 1) } as const;
     return { index, url: rival.url, token: String(index + 1), target };
@@ -60,10 +60,10 @@ export async function runRival(options: RivalOptions): Promise<Run> {
   }
 }
 
-/** The same through the relay, which stores nothing and groups nothing. */
+/** Sends the messages through the relay, which neither stores nor batches them. */
 export function runRelay(workload: Workload): Promise<Run> {
   return withCleanUp(async (started) => {
-    console.log("a relay on uWebSockets.js, which stores nothing and groups nothing");
+    console.log("a relay on uWebSockets.js, which neither stores nor batches");
     const rival = await startRival("relay.ts");
     started.push(() => rival.close());
     return runRival({ ...workload, rival, name: "relay", dialect: "lucky" });

@@ -15,34 +15,35 @@ import { bottleneckOf } from "./bottleneck.ts";
 import { findFaults, totalsOf } from "./faults.ts";
 import type { Generators } from "./generators.ts";
 
+/** Bound of the wait for answers and deliveries after the load. */
 const ARRIVAL_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
 const MEMORY_EVERY_MS = 1_000;
-/** Devices rest for half a second, connect joins for up to a second; then cursors must be there. */
+/** Bound of the wait for cursors: devices throttle them for half a second, connect batches for up to one. */
 const CURSOR_TIMEOUT_MS = 15_000;
 
 export interface RunOptions {
   readonly bench: Pick<Bench, "loadBegins">;
   readonly generators: Generators;
   readonly machine: Machine;
-  /** Names of the server's processes by process id. */
+  /** Names of the server's processes, by process id. */
   readonly processes: ReadonlyMap<number, string>;
   readonly load: Load;
   readonly warmupS: number;
   readonly seconds: number;
-  /** Devices that should get each message. */
+  /** Devices that should receive each message. */
   readonly receivers: number;
-  /** Whether all messages are one run of numbers, which every device gets. */
+  /** Whether all messages share one sequence of numbers and go to every device. */
   readonly shared: boolean;
-  /** Whether the server promises an order; Lucky does. */
+  /** Whether the server promises an order, as Lucky does; true when absent. */
   readonly ordered?: boolean;
-  /** Whether devices acknowledge, so that cursors must be there in the end. Lucky's do. */
+  /** Whether devices acknowledge, so that their cursors must reach the last entry; false when absent. */
   readonly acknowledged?: boolean;
-  /** The server's log, to be compared with what was accepted; undefined for one without. */
+  /** Database of the server's log, compared with the accepted messages; undefined for a server without a log. */
   readonly postgresUrl: string | undefined;
 }
 
-/** A run, measured and accounted for. */
+/** Result of a run. */
 export interface Run {
   readonly figures: Figures;
   readonly faults: string[];
@@ -50,13 +51,13 @@ export interface Run {
   readonly deliveredPerS: number;
 }
 
-/** Sends for some time, measures, waits until all has arrived, and compares with the database. */
+/** Sends load, measures, waits for all deliveries, and compares the counts with the database. */
 export async function run(options: RunOptions): Promise<Run> {
   const { generators, load, seconds, warmupS, shared, receivers, postgresUrl } = options;
   const processes = new Map([...options.processes, ...generators.processes]);
   const beganMs = Date.now();
   const storedBefore = postgresUrl === undefined ? undefined : await readLogCounts(postgresUrl);
-  console.log(`sending for ${seconds} s, after ${warmupS} s to warm up`);
+  console.log(`sending for ${seconds} s, after a warm-up of ${warmupS} s`);
   await generators.start(load, { shared });
   options.bench.loadBegins();
   await pause(warmupS * 1_000);
@@ -152,21 +153,21 @@ export async function run(options: RunOptions): Promise<Run> {
   };
 }
 
-/** Waits until all is answered, all that was accepted has arrived, and nothing is on its way. */
+/** Waits until all sends are answered, all accepted messages delivered, and the outbox is empty; or times out. */
 async function waitForArrivals(options: RunOptions): Promise<void> {
   const { generators, receivers, postgresUrl } = options;
   const untilMs = performance.now() + ARRIVAL_TIMEOUT_MS;
   for (;;) {
     const { sent, accepted, refused, delivered } = await generators.counts();
     const arrived = accepted + refused >= sent && delivered >= accepted * receivers;
-    const emptied =
+    const complete =
       arrived && (postgresUrl === undefined || (await countOutbox(postgresUrl)) === 0);
-    if (emptied || performance.now() > untilMs) return;
+    if (complete || performance.now() > untilMs) return;
     await pause(POLL_MS);
   }
 }
 
-/** How many cursors are not where their devices are, after a while. */
+/** Waits for the cursors of all devices. Returns how many are still behind after the time-out. */
 async function waitForCursors(postgresUrl: string | undefined, sinceMs: number): Promise<number> {
   if (postgresUrl === undefined) return 0;
   const untilMs = performance.now() + CURSOR_TIMEOUT_MS;

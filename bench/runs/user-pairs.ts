@@ -8,10 +8,10 @@ import type { Bench } from "./bench.ts";
 import { Generators } from "./generators.ts";
 import { type Run, run } from "./run.ts";
 
-/** How many users write to each other two by two. Throws a plain sentence for an odd number. */
+/** Number of users, who write to each other in pairs. Throws a plain sentence for an odd number. */
 export function usersInPairs(flags: Flags<"users">): number {
   const users = flags.number("users", 2);
-  if (users % 2 !== 0) throw new Error("--users is an even number");
+  if (users % 2 !== 0) throw new Error("--users must be an even number");
   return users;
 }
 
@@ -19,22 +19,22 @@ export interface UserPairsOptions {
   readonly bench: Bench;
   readonly system: System;
   readonly machine: Machine;
-  /** Where sockets open, in turn. */
+  /** Addresses at which sockets open, in turn. */
   readonly addresses: readonly string[];
-  /** An even number. */
+  /** Users in pairs: an even number. */
   readonly users: number;
-  /** Sessions beside that do nothing. */
+  /** Number of additional idle sessions. */
   readonly idle: number;
   readonly load: Load;
   readonly textBytes: number;
-  /** How long acknowledgements are joined; 0 for none. */
+  /** How long acknowledgements are batched; 0 for none. */
   readonly acknowledgeMs: number;
   readonly seconds: number;
   readonly warmupS: number;
   readonly generators: number;
 }
 
-/** The messages of pairs of users, sent through Lucky. */
+/** Sends the messages of pairs of users through Lucky. */
 export async function runUserPairs(options: UserPairsOptions): Promise<Run & { origin: Origin }> {
   const { bench, system, addresses, users: count, idle } = options;
   const { users, origin } = await bench.makeUsers(system, count + idle);

@@ -1,6 +1,6 @@
 import type { Scenario } from "./scenario.ts";
 
-/** Scenarios by name, in the order of the help. Loaded one by one: some need packages that others do not. */
+/** Scenarios by name, in the order of the help. Each is loaded on first use: some need packages that others do not. */
 export const scenarios: Readonly<Record<string, () => Promise<{ default: Scenario }>>> = {
   messages: () => import("./messages.ts"),
   fanout: () => import("./fanout.ts"),

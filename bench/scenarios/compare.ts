@@ -23,8 +23,8 @@ const declared = {
   ...generatorFlags,
   users: { default: "400", doc: "users, in pairs" },
   window: { default: "16", doc: "messages of each user in flight" },
-  seconds: { default: "10", doc: "how long each is measured" },
-  warmup: { default: "2", doc: "seconds of the same load before" },
+  seconds: { default: "10", doc: "seconds that each is measured" },
+  warmup: { default: "2", doc: "seconds of the same load before the measurement" },
   text: { default: "128", doc: "bytes of text in a message" },
 } satisfies FlagTable;
 
@@ -92,7 +92,7 @@ async function compare(flags: FlagsOf<typeof declared>, bench: Bench): Promise<R
   };
 }
 
-/** It reaches PostgreSQL by the way that Lucky takes in the same mode. */
+/** Runs Socket.IO, which reaches PostgreSQL like Lucky in the same mode: by Unix socket or by TCP. */
 function runSocketIo(workload: Workload, mode: Mode): Promise<Run> {
   return withCleanUp(async (started) => {
     console.log("Socket.IO with its Redis adapter and one INSERT a message");
@@ -127,7 +127,7 @@ function runEjabberd(ejabberd: Ejabberd, workload: Workload): Promise<Run> {
     started.push(() => rival.close());
     const result = await runRival({ ...workload, rival, name: "ejabberd", dialect: "xmpp" });
     const { rows } = await pool.query("SELECT count(*)::float8 AS stored FROM archive");
-    // One copy for the sender and one for the receiver.
+    // The archive has one copy for the sender and one for the receiver.
     if (rows[0].stored !== 2 * Number(result.figures.accepted)) {
       result.faults.push(
         `${result.figures.accepted} were accepted and ${rows[0].stored} copies stored, not two each`,
@@ -137,7 +137,7 @@ function runEjabberd(ejabberd: Ejabberd, workload: Workload): Promise<Run> {
   });
 }
 
-/** Throws, in a plain sentence, when a package of the other server is not installed. */
+/** Throws a plain sentence when a package of the other server is not installed. */
 function requirePackages(...names: string[]): void {
   const { resolve } = createRequire(import.meta.url);
   for (const name of names) {

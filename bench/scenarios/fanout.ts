@@ -19,21 +19,22 @@ const declared = {
   members: { default: "1000", doc: "members of the group" },
   rate: {
     default: "20",
-    doc: "messages a second, or max: the next when all (of the generator) have one",
+    doc: "messages a second; or max: the next one is sent when all devices of the generator have one",
   },
-  "per-flush": { default: "1", doc: "messages that are sent together" },
-  window: { default: "2", doc: "with --rate max: how many of those on their way at once" },
-  seconds: { default: "10", doc: "how long it measures" },
-  warmup: { default: "2", doc: "seconds of the same load before" },
+  "per-flush": { default: "1", doc: "messages that are sent together, in one write" },
+  window: { default: "2", doc: "with --rate max: messages (or groups of --per-flush) in flight" },
+  seconds: { default: "10", doc: "seconds that are measured" },
+  warmup: { default: "2", doc: "seconds of the same load before the measurement" },
   acknowledge: {
     default: String(ACKNOWLEDGE_MS),
-    doc: "ms that acknowledgements are joined; 0: none",
+    doc: "ms that acknowledgements are batched; 0 for none",
   },
   text: { default: "128", doc: "bytes of text in a message" },
 } satisfies FlagTable;
 
 export default scenario({
-  summary: "messages to one group whose members are all online: until when all of them have each",
+  summary:
+    "messages to one group whose members are all online: time until all members have each message",
   flags: declared,
   run: fanout,
 });
@@ -105,15 +106,15 @@ function loadOf(flags: FlagsOf<typeof declared>): Load {
   return { kind: "rate", perSecond: flags.number("rate"), burst };
 }
 
-/** From when a message was due until the last member had it. */
+/** Time from when a message was due until the last member received it. */
 function untilAllHaveIt(rounds: readonly Round[], receivers: number): Figures {
   const histogram = new Histogram();
-  const whole = rounds.filter(({ devices }) => devices === receivers);
-  for (const { dueUs, lastUs } of whole) histogram.add(lastUs - dueUs);
+  const complete = rounds.filter(({ devices }) => devices === receivers);
+  for (const { dueUs, lastUs } of complete) histogram.add(lastUs - dueUs);
   return {
     all_have_it_p50_ms: rounded(histogram.percentile(0.5) / 1_000, 2),
     all_have_it_p99_ms: rounded(histogram.percentile(0.99) / 1_000, 2),
-    messages_all_have: whole.length,
-    messages_not_all_have: rounds.length - whole.length,
+    messages_all_have: complete.length,
+    messages_not_all_have: rounds.length - complete.length,
   };
 }

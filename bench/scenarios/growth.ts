@@ -15,23 +15,23 @@ const declared = {
   ...generatorFlags,
   users: { default: "400", doc: "users, in pairs" },
   window: { default: "16", doc: "messages of each user in flight" },
-  seconds: { default: "10", doc: "how long each is measured" },
-  warmup: { default: "5", doc: "seconds of the same load before" },
-  prefill: { default: "1000000", doc: "entries that are stored before the second" },
-  idle: { default: "10000", doc: "sessions that do nothing, beside the third" },
-  rounds: { default: "1", doc: "how often all are run, in turn; ratios are of the means" },
+  seconds: { default: "10", doc: "seconds that each is measured" },
+  warmup: { default: "5", doc: "seconds of the same load before the measurement" },
+  prefill: { default: "1000000", doc: "entries stored before the second run" },
+  idle: { default: "10000", doc: "idle sessions beside the third run" },
+  rounds: { default: "1", doc: "how often all cases run, in turn; ratios are of the means" },
 } satisfies FlagTable;
 
 export default scenario({
   summary:
-    "the same messages into an empty log, into a full one, with idle sessions beside, and an empty one",
+    "the same messages into an empty log, into a full one, beside idle sessions, and into an empty log",
   flags: declared,
   run: growth,
 });
 
 type Case = "empty" | "prefilled" | "idle";
 
-/** The empty one before and after the others: a machine that becomes slower or quicker on the way is in both. */
+/** The empty case comes first and last, so that a drift of the machine averages out. */
 const CASE_ORDER: readonly Case[] = ["empty", "prefilled", "idle", "empty"];
 
 async function growth(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {

@@ -17,22 +17,22 @@ const declared = {
   window: { default: "16", doc: "messages of each user in flight (closed loop)" },
   rate: {
     default: "",
-    doc: "messages a second by all users in turn (open loop); no window then",
+    doc: "messages a second, by all users in turn (open loop), instead of a window",
   },
-  burst: { default: "1", doc: "with --rate: messages that a user sends at a time, in one write" },
-  seconds: { default: "10", doc: "how long it measures" },
-  warmup: { default: "5", doc: "seconds of the same load before" },
+  burst: { default: "1", doc: "with --rate: messages that a user sends together, in one write" },
+  seconds: { default: "10", doc: "seconds that are measured" },
+  warmup: { default: "5", doc: "seconds of the same load before the measurement" },
   acknowledge: {
     default: String(ACKNOWLEDGE_MS),
-    doc: "ms that acknowledgements are joined; 0: none",
+    doc: "ms that acknowledgements are batched; 0 for none",
   },
   text: { default: "128", doc: "bytes of text in a message" },
-  prefill: { default: "0", doc: "entries that are stored before, in other conversations" },
-  idle: { default: "0", doc: "sessions beside that do nothing" },
+  prefill: { default: "0", doc: "entries stored beforehand, in other conversations" },
+  idle: { default: "0", doc: "additional idle sessions" },
 } satisfies FlagTable;
 
 export default scenario({
-  summary: "pairs of users write to each other: messages a second, latency, and whether all arrive",
+  summary: "pairs of users send messages to each other: throughput, latency, and an exact account",
   flags: declared,
   run: messages,
 });

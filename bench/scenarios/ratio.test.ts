@@ -27,8 +27,8 @@ const refused: [args: string, says: RegExp][] = [
   ["--against HEAD nonsense", /"nonsense" cannot be compared/],
   ["--against HEAD messages --nonsense 1", /--nonsense/],
   ["--against HEAD messages --rate", /--rate/],
-  ["--against HEAD --pairs 0 messages", /--pairs is a number, at least 1/],
-  ["--against HEAD --pairs 1.5 messages", /--pairs is a whole number/],
+  ["--against HEAD --pairs 0 messages", /--pairs must be a number, at least 1/],
+  ["--against HEAD --pairs 1.5 messages", /--pairs must be a whole number/],
   ["--against no-such-ref messages", /this repository has no commit "no-such-ref"|needs git/],
   ["--against=--all messages", /this repository has no commit "--all"|needs git/],
 ];

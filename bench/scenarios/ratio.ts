@@ -68,7 +68,7 @@ async function ratio(args: readonly string[], bench: Bench): Promise<Report> {
   const { own, scenario, passed } = splitArguments(args);
   const read = readFlags(flags, own);
   const count = read.number("pairs");
-  if (!Number.isInteger(count)) throw new Error("--pairs is a whole number");
+  if (!Number.isInteger(count)) throw new Error("--pairs must be a whole number");
   const against = read.text("against");
   if (against === "") throw new Error(`--against <git ref> is missing: ${USAGE}`);
   await requireComparable(scenario, passed);

@@ -18,26 +18,26 @@ import { scenario } from "./scenario.ts";
 const WARMUP_S = 2;
 const CALLERS = 100;
 const NO_DIRECT_CALLS =
-  "none: in one process auth listens nowhere, and the gateway calls it as a function";
+  "none: in one process auth has no listener, and the gateway calls its functions";
 
 const declared = {
   ...shapeFlags,
   mode: { ...shapeFlags.mode, default: "mesh" },
-  concurrency: { default: "32", doc: "calls at the same time, each on a connection of its own" },
-  seconds: { default: "10", doc: "how long each is measured" },
+  concurrency: { default: "32", doc: "concurrent calls, each on its own connection" },
+  seconds: { default: "10", doc: "seconds that each is measured" },
 } satisfies FlagTable;
 
 /**
- * A message is a call here: the p50_ms, p99_ms and cpu_us_per_message beside the two rates are of the
- * calls through the gateway. Nothing is sent on or stored, so there is nothing to be delivered, lost or
- * doubled; a call that fails ends the run.
+ * A message is a call here: p50_ms, p99_ms and cpu_us_per_message beside the two rates describe the calls
+ * through the gateway. The calls send and store nothing, so that nothing can be lost or duplicated; a
+ * failed call ends the run.
  *
- * In one process there is no way past the gateway to compare with: auth has no listener there, its
- * handlers are reached by local calls alone. A listener that is opened for the bench would measure
- * what nobody runs, and the socket's calls pass connect instead of the gateway.
+ * In one process no direct calls exist to compare with: auth has no listener there, and only local calls
+ * reach its handlers. A listener for the bench alone would measure a setup that does not exist in
+ * production, and calls over the socket pass connect instead of the gateway.
  */
 export default scenario({
-  summary: "UserService.GetUser through the gateway, and in a mesh also straight at auth",
+  summary: "UserService.GetUser through the gateway, and in a mesh also directly at auth",
   flags: declared,
   run: rpc,
 });
@@ -75,7 +75,7 @@ async function rpc(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Repor
   });
 }
 
-/** Where auth listens behind the gateway; undefined in one process, where it does not. */
+/** Address of auth behind the gateway; undefined in one process, where auth does not listen. */
 function addressOfAuth({ redisUrl }: System): Promise<string | undefined> {
   return withCleanUp(async (started) => {
     if (redisUrl === undefined) return undefined;

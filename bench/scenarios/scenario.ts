@@ -2,12 +2,12 @@ import { type FlagsOf, type FlagTable, readFlags } from "../command/flags.ts";
 import type { Report } from "../command/report.ts";
 import type { Bench } from "../runs/bench.ts";
 
-/** One thing that can be measured: `npm run bench -- <its file's name> [flags]`. */
+/** One measurement: `npm run bench -- <the file's name> [flags]`. */
 export interface Scenario {
   /** A line of help. */
   readonly summary: string;
   readonly flags: FlagTable;
-  /** Reads the arguments and measures. Rejects with a plain sentence for arguments that are wrong. */
+  /** Reads the arguments and measures. Rejects with a plain sentence for wrong arguments. */
   run(args: readonly string[], bench: Bench): Promise<Report>;
 }
 

@@ -24,16 +24,16 @@ const declared = {
   ...shapeFlags,
   ...socketFlags,
   ...generatorFlags,
-  devices: { default: "200", doc: "devices that come back" },
-  missed: { default: "1000", doc: "entries that each of them missed, at least" },
+  devices: { default: "200", doc: "devices that return" },
+  missed: { default: "1000", doc: "entries that each device missed, at least" },
 } satisfies FlagTable;
 
 /**
- * A message is an entry that a device fetches here, and p50 and p99 are of the time until a device has
- * all of its own. Nothing is sent while it measures, so there is no accepted_per_s.
+ * A message is a fetched entry here, and p50_ms and p99_ms are the time until a device has all of its
+ * entries. Nothing is sent during the measurement, so that there is no accepted_per_s.
  */
 export default scenario({
-  summary: "devices that were away come back at once and fetch what they missed",
+  summary: "devices that were away return together and fetch the entries that they missed",
   flags: declared,
   run: sync,
 });
@@ -50,7 +50,7 @@ async function sync(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Repo
       url: addresses[index % addresses.length]!,
       token: users[index]!.accessToken,
     });
-    // Of each pair the even one writes, and the odd one is away.
+    // The even user of each pair sends, and the odd one is away.
     const writers = users.flatMap((_, index): DeviceSpec[] =>
       index % 2 === 0
         ? [{ ...device(index), target: { kind: "user", id: users[index + 1]!.userId } }]
@@ -103,7 +103,7 @@ async function sync(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Repo
           machine,
           versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
         },
-        faults: faultsOf({ ...caughtUp, accepted, stored, lost }),
+        faults: findFaults({ ...caughtUp, accepted, stored, lost }),
         limitedBy: caughtUp.limitedBy ?? opened.limitedBy,
       };
     } finally {
@@ -112,7 +112,7 @@ async function sync(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Repo
   });
 }
 
-interface Account {
+interface Counts {
   readonly accepted: number;
   readonly stored: LogCounts;
   readonly entries: number;
@@ -122,16 +122,16 @@ interface Account {
   readonly failures: Readonly<Record<string, number>>;
 }
 
-function faultsOf(account: Account): string[] {
-  const { accepted, stored, entries, lost, duplicated, outOfOrder, failures } = account;
+function findFaults(counts: Counts): string[] {
+  const { accepted, stored, entries, lost, duplicated, outOfOrder, failures } = counts;
   const { rows, sequences, outbox } = stored;
   const faults: string[] = [];
   if (rows !== accepted) faults.push(`${accepted} were accepted and ${rows} stored`);
-  if (sequences !== rows) faults.push(`${rows} rows, but the sequences sum up to ${sequences}`);
+  if (sequences !== rows) faults.push(`${rows} rows, but the sum of the sequences is ${sequences}`);
   if (outbox > 0) faults.push(`${outbox} rows are left in the outbox`);
   if (entries !== rows) faults.push(`${rows} entries were stored and ${entries} fetched`);
   if (lost > 0) faults.push(`${lost} entries are missing`);
-  if (duplicated > 0) faults.push(`${duplicated} entries came twice`);
+  if (duplicated > 0) faults.push(`${duplicated} entries are duplicates`);
   if (outOfOrder > 0) faults.push(`${outOfOrder} entries were out of order`);
   for (const [why, count] of Object.entries(failures)) {
     faults.push(`${count} devices did not catch up: ${why}`);
@@ -147,7 +147,7 @@ interface Writing {
   readonly messages: number;
 }
 
-/** Sends until so many messages are accepted, and a few more; returns how many. */
+/** Sends until at least `messages` messages are accepted; returns the number of accepted ones. */
 async function write({ flags, bench, system, writers, messages }: Writing): Promise<number> {
   const setup = {
     dialect: "lucky",
@@ -161,7 +161,7 @@ async function write({ flags, bench, system, writers, messages }: Writing): Prom
     await generators.start({ kind: "window", window: WINDOW }, { shared: false });
     bench.loadBegins();
     const untilMs = performance.now() + STORE_TIMEOUT_MS;
-    const counted = async (done: (accepted: number, sent: number) => boolean) => {
+    const waitForCounts = async (done: (accepted: number, sent: number) => boolean) => {
       for (;;) {
         const { accepted, sent } = await generators.counts();
         if (done(accepted, sent)) return accepted;
@@ -169,9 +169,9 @@ async function write({ flags, bench, system, writers, messages }: Writing): Prom
         await pause(50);
       }
     };
-    await counted((accepted) => accepted >= messages);
+    await waitForCounts((accepted) => accepted >= messages);
     await generators.stop();
-    const accepted = await counted((answered, sent) => answered === sent);
+    const accepted = await waitForCounts((answered, sent) => answered === sent);
     while (performance.now() < untilMs && (await countOutbox(system.postgresUrl)) > 0)
       await pause(50);
     return accepted;

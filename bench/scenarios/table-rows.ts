@@ -1,7 +1,7 @@
-/** A command of the bench, and the figures of it that are worth a place in the table. */
+/** A command of the bench, and its figures that the table shows. */
 export interface TableRow {
   readonly command: string;
-  /** Names in the last line; a dot leads deeper. */
+  /** Names in the last line; dots lead to nested figures. */
   readonly figures: readonly string[];
 }
 
@@ -32,7 +32,7 @@ const perMode: readonly TableRow[] = [
   { command: "growth", figures: ["ratio_prefilled", "ratio_idle"] },
 ];
 
-/** What docs/performance.md shows, in its order. */
+/** Rows of docs/performance.md, in its order. */
 export const tableRows: readonly TableRow[] = perMode.flatMap(({ command, figures }) =>
   MODES.map((mode) => ({ command: `${command} --mode ${mode}`, figures })),
 );

@@ -11,11 +11,11 @@ import { type TableRow, tableRows } from "./table-rows.ts";
 
 const declared = {
   runs: { default: "3", doc: "how often each command runs" },
-  only: { default: "", doc: "only commands that match this regular expression" },
+  only: { default: "", doc: "run only commands that match this regular expression" },
 } satisfies FlagTable;
 
 export default scenario({
-  summary: "the table of docs/performance.md: each scenario several times, medians",
+  summary: "the table of docs/performance.md: medians of several runs of each scenario",
   flags: declared,
   run: table,
 });
@@ -67,7 +67,7 @@ function describe({ command, figures }: TableRow, runs: readonly Figures[]): str
   return `${command}, run ${runs.length}: ${parts.join(", ")}, others ${others ?? "?"}`;
 }
 
-/** A figure of every run; a name with dots lies deeper. */
+/** A figure of every run; dots in its name lead to nested figures. */
 function read(runs: readonly Figures[], name: string): number[] {
   return runs.map((figures) => {
     const value = name
@@ -77,7 +77,7 @@ function read(runs: readonly Figures[], name: string): number[] {
   });
 }
 
-/** Runs one command of the bench; no figures when it printed none. */
+/** Runs one command of the bench; no figures when it prints none. */
 async function runCommand(command: string): Promise<Figures> {
   const script = join(import.meta.dirname, "../main.ts");
   const args = [...process.execArgv, script, ...command.split(" ")];

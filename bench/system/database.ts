@@ -13,7 +13,7 @@ import { type Started, startAllOrNothing } from "#platform/process/started.ts";
 
 const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
 
-/** A PostgreSQL with Lucky's tables and nothing in them, written through to the disk. */
+/** Starts a durable PostgreSQL with Lucky's tables, which are empty. */
 export async function startDatabase(
   started: Started,
 ): Promise<{ url: string; socketUrl: string; pool: pg.Pool; ids: Ids }> {
@@ -36,7 +36,7 @@ export async function startDatabase(
   };
 }
 
-/** Runs work that starts things; they are stopped afterwards, the last started first. */
+/** Runs work, and afterwards stops everything that it pushed to `started`, in reverse order. */
 export async function withCleanUp<T>(work: (started: Started) => Promise<T>): Promise<T> {
   let stop = async () => {};
   const result = await startAllOrNothing(async (started) => {

@@ -11,10 +11,10 @@ import type { Send } from "../../services/server/sending/send.ts";
 import { KEY_BYTES, writeKey } from "../generator/dialects/key.ts";
 
 const TEXT_BYTES = 128;
-/** Nobody takes its outbox rows before it deletes them. */
+/** Next attempt of its outbox rows: the server takes none of them before they are deleted. */
 const FAR_FUTURE_MS = 4_102_444_800_000;
 
-/** Writes entries with the server's own statement, and nothing around it. */
+/** Inserts entries with the server's own statement, bypassing the server. */
 export class EntryInserter {
   readonly #pool: pg.Pool;
   readonly #ids: Ids;
@@ -33,11 +33,11 @@ export class EntryInserter {
     const lanes = options.lanes ?? 1;
     this.#lanes = Array.from({ length: lanes }, () => []);
     this.#next = Array.from({ length: lanes }, () => 0);
-    const said = new WireWriter().string(1, "x".repeat(TEXT_BYTES)).finish();
-    this.#content = new WireWriter().bytes(1, said).finish();
+    const text = new WireWriter().string(1, "x".repeat(TEXT_BYTES)).finish();
+    this.#content = new WireWriter().bytes(1, text).finish();
   }
 
-  /** Makes direct conversations between users who do not exist, shared out to the lanes. */
+  /** Makes direct conversations between invented users, and distributes them over the lanes. */
   async makeConversations(count: number): Promise<void> {
     const ids = Array.from({ length: count }, () => this.#ids.next());
     const nowMs = this.#clock.now();
@@ -65,7 +65,7 @@ export class EntryInserter {
     }
   }
 
-  /** Inserts one batch into the lane's conversations in turn: one statement, one transaction. */
+  /** Inserts a batch into the conversations of a lane in turn, by one statement in one transaction. */
   async insert(count: number, lane = 0): Promise<void> {
     const conversations = this.#lanes[lane]!;
     const groups = new Map<Conversation, ConversationBatch<Addressed>>();
@@ -83,7 +83,7 @@ export class EntryInserter {
     });
   }
 
-  /** Deletes what it left in the outbox: nobody waits for these entries. */
+  /** Deletes its rows from the outbox: no session waits for these entries. */
   async deleteOutbox(): Promise<void> {
     await this.#pool.query("DELETE FROM im.outbox WHERE next_attempt_at_ms = $1", [FAR_FUTURE_MS]);
   }

@@ -15,8 +15,8 @@ export interface Call {
 }
 
 /**
- * One kept connection that makes the same unary call (Connect protocol, HTTP/1.1) again and again:
- * the request is put together once, of the answer only its status and its end are looked at.
+ * Repeats one unary call (Connect protocol, HTTP/1.1) over a persistent connection. It encodes the
+ * request once, and reads only the status and the end of each answer.
  */
 export class HttpCaller {
   readonly #socket: Socket;
@@ -41,10 +41,10 @@ export class HttpCaller {
     });
     this.#socket.on("data", (chunk) => this.#take(chunk));
     this.#socket.on("error", (error) => this.#waiting?.reject(error));
-    this.#socket.on("close", () => this.#waiting?.reject(new Error("the connection ended")));
+    this.#socket.on("close", () => this.#waiting?.reject(new Error("the connection was closed")));
   }
 
-  /** Makes the call once. Rejects when the answer is no success, or none comes in time. */
+  /** Makes the call once. Rejects for a status other than 200, and after a time-out. */
   call(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };

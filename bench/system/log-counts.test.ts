@@ -9,7 +9,7 @@ import { countCursorsBehind, countOutbox, findPostmaster, readLogCounts } from "
 
 const { url, pool } = await startTestPostgres({ after });
 
-test("what the log holds is read: rows, sequences, outbox, and who has not acknowledged", async () => {
+test("the counts of the log are read: rows, sequences, outbox, and cursors that are behind", async () => {
   assert.deepEqual(await readLogCounts(url), { rows: 0, sequences: 0, outbox: 0 });
   const sinceMs = systemClock.now();
   const ids = createIds({ worker: () => 1, clock: systemClock });
@@ -19,7 +19,7 @@ test("what the log holds is read: rows, sequences, outbox, and who has not ackno
   assert.deepEqual(await readLogCounts(url), { rows: 6, sequences: 6, outbox: 1 });
   assert.equal(await countOutbox(url), 1);
 
-  // One of each two wrote all of it.
+  // One member of each conversation sent all of its messages.
   assert.equal(await countCursorsBehind(url, sinceMs), 2);
   await pool.query(
     `UPDATE im.member SET delivered_sequence = 3
@@ -28,7 +28,7 @@ test("what the log holds is read: rows, sequences, outbox, and who has not ackno
   );
   assert.equal(await countCursorsBehind(url, sinceMs), 1);
 
-  // A row that no sequence was given for.
+  // A row beyond the conversation's last sequence.
   await pool.query(
     `INSERT INTO im.entry
      SELECT conversation_id, sequence + 1, message_id + 1, sender_id, client_message_id || '!', kind,
@@ -39,7 +39,7 @@ test("what the log holds is read: rows, sequences, outbox, and who has not ackno
   assert.deepEqual({ rows, sequences }, { rows: 7, sequences: 6 });
 });
 
-test("a PostgreSQL's memory is that of all its processes", async () => {
+test("the memory of a PostgreSQL includes all its processes", async () => {
   const postmaster = await findPostmaster(url);
   const { rows } = await pool.query("SELECT pg_backend_pid() AS pid");
   const backendKib = processTreeKib(rows[0].pid);

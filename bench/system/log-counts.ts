@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import pg from "pg";
 
-/** What the log holds. */
+/** Row counts of the log. */
 export interface LogCounts {
   readonly rows: number;
-  /** Sum of the conversations' last sequences: as many as rows, if there is no gap. */
+  /** Sum of the conversations' last sequences; equal to `rows` if there is no gap. */
   readonly sequences: number;
   readonly outbox: number;
 }
@@ -23,7 +23,7 @@ export async function readLogCounts(url: string): Promise<LogCounts> {
   }
 }
 
-/** How many rows of the outbox there are: cheaper to ask again and again. */
+/** Number of outbox rows; cheap enough for polling. */
 export async function countOutbox(url: string): Promise<number> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
@@ -36,8 +36,8 @@ export async function countOutbox(url: string): Promise<number> {
 }
 
 /**
- * Members who have not acknowledged what others wrote last, in conversations that changed since a time
- * (milliseconds since the Unix epoch).
+ * Number of members who have not acknowledged the last entry of the other members, in conversations that
+ * changed since a time (milliseconds since the Unix epoch).
  */
 export async function countCursorsBehind(url: string, sinceMs: number): Promise<number> {
   const client = new pg.Client({ connectionString: url });
@@ -58,7 +58,7 @@ export async function countCursorsBehind(url: string, sinceMs: number): Promise<
   }
 }
 
-/** The process id of a PostgreSQL of this machine: all its other processes are children of that one. */
+/** Process id of the main process of a PostgreSQL on this machine, the parent of its other processes. */
 export async function findPostmaster(url: string): Promise<number> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();

@@ -7,16 +7,16 @@ import { holdWorker } from "#platform/postgres/worker.ts";
 import { EntryInserter } from "./entry-inserter.ts";
 import type { System } from "./system.ts";
 
-const PER_CONVERSATION = 100;
+const ENTRIES_PER_CONVERSATION = 100;
 const BATCH = 512;
 
-/** What comes after has the same start, whatever was stored before. */
+/** Gives a run the same start, however many entries are stored. */
 async function settleTables(pool: Pool): Promise<void> {
   await pool.query("VACUUM ANALYZE im.entry, im.conversation, im.outbox, im.member");
   await pool.query("CHECKPOINT");
 }
 
-/** Stores entries, as the server does but past it, in conversations that nobody else uses. */
+/** Stores entries with the server's statement, in conversations that the run does not use. */
 export async function prefill({ postgresUrl }: System, entries: number): Promise<void> {
   const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
   const clock = systemClock;
@@ -26,7 +26,8 @@ export async function prefill({ postgresUrl }: System, entries: number): Promise
     const ids = createIds({ worker: worker.number, clock });
     const begunMs = performance.now();
     const inserter = new EntryInserter({ pool, ids, clock });
-    if (entries > 0) await inserter.makeConversations(Math.ceil(entries / PER_CONVERSATION));
+    if (entries > 0)
+      await inserter.makeConversations(Math.ceil(entries / ENTRIES_PER_CONVERSATION));
     for (let left = entries; left > 0; left -= BATCH) {
       await inserter.insert(Math.min(BATCH, left));
     }

@@ -10,10 +10,10 @@ import { startMesh } from "../../scripts/mesh.ts";
 import { freePorts } from "../../scripts/ports.ts";
 import type { FlagsOf, FlagTable } from "../command/flags.ts";
 
-/** Everything in one process, or a process a service against Redis, RabbitMQ and PostgreSQL. */
+/** All services in one process, or each in its own with Redis, RabbitMQ and PostgreSQL. */
 export type Mode = "embedded" | "mesh";
 
-/** What is started. */
+/** How Lucky is started. */
 export interface Shape {
   readonly mode: Mode;
   /** Instances in a mesh. */
@@ -21,27 +21,27 @@ export interface Shape {
   readonly servers: number;
 }
 
-/** A Lucky that was started to be measured. */
+/** A running Lucky that is measured. */
 export interface System extends Shape {
-  /** Of the gateway. */
+  /** Address of the gateway. */
   readonly url: string;
-  /** Of each connect instance. */
+  /** Address of each connect instance. */
   readonly connectUrls: readonly string[];
   readonly postgresUrl: string;
-  /** Of RabbitMQ and Redis; undefined in one process. */
+  /** Addresses of RabbitMQ and Redis; undefined in one process. */
   readonly rabbitUrl?: string;
   readonly redisUrl?: string;
-  /** Key under which auth keeps its keys: accounts can be made beside it. */
+  /** Encrypts the keys of auth. The bench needs it to sign tokens itself. */
   readonly keyEncryptionKey: string;
   readonly meshSecret: string;
-  /** Names of its own processes, by process id. */
+  /** Names of its processes, by process id; instances of a service share a name. */
   readonly processes: ReadonlyMap<number, string>;
   stop(): Promise<void>;
 }
 
 /**
- * What differs from the defaults: limits that protect against a single user are out of the way, and
- * registering some hundred users does not take minutes. Nothing on the path of a message.
+ * Settings that differ from the defaults: no limits for a single user, and password hashing that
+ * registers some hundred users within seconds. They change nothing on the path of a message.
  */
 export const benchSettings: Readonly<Record<string, string>> = {
   LUCKY_LOG_LEVEL: "warn",
@@ -60,7 +60,7 @@ export const benchSettings: Readonly<Record<string, string>> = {
   LUCKY_GATEWAY_DRAIN_MS: "100",
 };
 
-/** Starts Lucky in processes of its own, on free ports, with data that goes when it stops. */
+/** Starts Lucky in separate processes, on free ports. Its data is deleted when it stops. */
 export function startSystem(shape: Shape): Promise<System> {
   const secrets = {
     meshSecret: randomBytes(32).toString("base64url"),
@@ -87,7 +87,7 @@ async function startInMesh(shape: Shape, secrets: Secrets): Promise<System> {
     postgresUrl: mesh.postgresUrl,
     rabbitUrl: mesh.backends!.rabbit.url,
     redisUrl: mesh.backends!.redis.url,
-    // Instances of a service are one row of the account.
+    // The report adds up the instances of a service.
     processes: new Map(mesh.processes.map(({ pid, name }) => [pid, name.replace(/-\d+$/, "")])),
     stop: () => mesh.stop(),
   };
@@ -108,11 +108,11 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
       script: "services/all.ts",
       env: {
         PATH: process.env.PATH,
-        // For profiles.
+        // CPU profiles: see bench/profile.ts.
         NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS,
         ...systemSettings(secrets),
         LUCKY_DATA_DIR: dataDir,
-        // As when all.ts starts it.
+        // The Unix socket that all.ts uses for its embedded PostgreSQL.
         LUCKY_POSTGRES_URL: postgres.socketUrl,
         LUCKY_GATEWAY_PORT: String(gatewayPort),
         LUCKY_CONNECT_PORT: String(connectPort),
@@ -123,11 +123,11 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
         if (/"level":(40|50|60)/.test(line)) console.error(line);
       },
     });
-    // A bench that ends without stopping it leaves nothing behind.
-    const abandon = () => void all.kill("SIGKILL");
-    process.once("exit", abandon);
+    // No process stays behind when the bench exits before the stop.
+    const killNow = () => void all.kill("SIGKILL");
+    process.once("exit", killNow);
     started.push(async () => {
-      process.off("exit", abandon);
+      process.off("exit", killNow);
       await all.stop(20_000);
     });
     await all.ready();
@@ -147,13 +147,13 @@ function systemSettings(secrets: Secrets): Record<string, string | undefined> {
   return {
     ...benchSettings,
     ...environmentSettings(),
-    // The bench makes accounts with these two, beside the servers.
+    // The bench needs both to write accounts into the tables itself.
     LUCKY_MESH_SECRET: secrets.meshSecret,
     LUCKY_AUTH_KEY_ENCRYPTION_KEY: secrets.keyEncryptionKey,
   };
 }
 
-/** Settings of the environment come on top, so that a variant can be measured. */
+/** LUCKY_ settings of the environment: they override the others, so that a variant can be measured. */
 function environmentSettings(): Record<string, string | undefined> {
   const names = Object.keys(process.env).filter((name) => name.startsWith("LUCKY_"));
   return Object.fromEntries(names.map((name) => [name, process.env[name]]));
@@ -161,7 +161,7 @@ function environmentSettings(): Record<string, string | undefined> {
 
 /** Flags of scenarios that start Lucky. */
 export const shapeFlags = {
-  mode: { default: "embedded", doc: "embedded: one process; mesh: a process a service" },
+  mode: { default: "embedded", doc: "embedded: one process; mesh: one process for each service" },
   connects: { default: "1", doc: "instances of connect in a mesh" },
   servers: { default: "1", doc: "instances of server in a mesh" },
 } satisfies FlagTable;
@@ -170,14 +170,14 @@ export const shapeFlags = {
 export const socketFlags = {
   "through-gateway": {
     default: undefined,
-    doc: "sockets go through the gateway instead of straight to connect",
+    doc: "open sockets through the gateway instead of directly at connect",
   },
 } satisfies FlagTable;
 
 /** Reads the shape. Throws a plain sentence for a mode that does not exist. */
 export function shapeOf(flags: FlagsOf<typeof shapeFlags>): Shape {
   const mode = flags.text("mode");
-  if (mode !== "embedded" && mode !== "mesh") throw new Error("--mode is embedded or mesh");
+  if (mode !== "embedded" && mode !== "mesh") throw new Error("--mode must be embedded or mesh");
   const one = mode === "embedded";
   return {
     mode,
@@ -186,22 +186,22 @@ export function shapeOf(flags: FlagsOf<typeof shapeFlags>): Shape {
   };
 }
 
-/** The shape as it stands in a report. */
+/** The shape as figures of a report. */
 export function shapeFigures({ mode, connects, servers }: Shape): Shape {
   return { mode, connects, servers };
 }
 
-/** Where devices open their sockets, in turn. */
+/** Addresses at which devices open their sockets, in turn. */
 export function addressesOf(system: System, flags: FlagsOf<typeof socketFlags>): readonly string[] {
   return flags.on("through-gateway") ? [system.url] : system.connectUrls;
 }
 
-/** Starts Lucky, says with which settings, works with it, and stops it. */
+/** Starts Lucky, prints its settings, runs the work, and stops Lucky. */
 export async function withSystem<T>(
   shape: Shape,
   work: (system: System) => Promise<T>,
 ): Promise<T> {
-  console.log(`starting Lucky, ${shape.mode}, with settings that differ from the defaults:`);
+  console.log(`starting Lucky (${shape.mode}); settings that differ from the defaults:`);
   for (const [name, value] of Object.entries({ ...benchSettings, ...environmentSettings() }))
     console.log(`  ${name}=${value}`);
   const system = await startSystem(shape);

@@ -15,25 +15,25 @@ import { createAccessTokens } from "../../services/auth/logins/tokens.ts";
 import { withCleanUp } from "./database.ts";
 import type { System } from "./system.ts";
 
-/** Up to so many users register and log in by the real calls; more are put into auth's tables. */
+/** Most users that register and log in by the real calls; more are written into auth's tables. */
 const MAX_REGISTERED = 500;
 const CONCURRENT_LOGINS = 8;
 const TOKEN_SECONDS = 86_400;
 const PASSWORD = "a password for a bench";
 
-/** Somebody with a device that is logged in. */
+/** A user with a device that is logged in. */
 export interface User {
   readonly userId: string;
   readonly accessToken: string;
 }
 
-/** Where users came from, for the report. */
+/** How users were made, for the report. */
 export type Origin = "registered" | "minted";
 
 /**
- * Makes users with one device each. Some hundred register and log in as anybody does. Thousands
- * would take minutes of password hashing: their accounts and logins are written into auth's tables,
- * and their tokens signed with auth's key, by auth's own functions.
+ * Makes users with one device each. Up to `MAX_REGISTERED` register and log in by calls. Thousands would
+ * take minutes of password hashing: the bench writes their accounts and logins into auth's tables, and
+ * signs their tokens with auth's key and functions.
  */
 export async function makeUsers(
   system: System,
