@@ -1,7 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type Figures, rounded } from "../command/report.ts";
 import type { Load } from "../generator/timing/load.ts";
-import { cpuBetween, readCpu } from "../machine/cpu.ts";
+import { readCpu } from "../machine/cpu.ts";
 import type { Machine } from "../machine/machine.ts";
 import { MemoryWatch } from "../machine/memory-watch.ts";
 import {
@@ -12,8 +12,9 @@ import {
 } from "../system/log-counts.ts";
 import type { Bench } from "./bench.ts";
 import { bottleneckOf } from "./bottleneck.ts";
-import { findFaults, totalsOf } from "./faults.ts";
+import { findFaults, type Outcome } from "./faults.ts";
 import type { Generators } from "./generators.ts";
+import { countFigures, cpuFigures, latencyFigures, latenessFigures } from "./run-figures.ts";
 
 /** Bound of the wait for answers and deliveries after the load. */
 const ARRIVAL_TIMEOUT_MS = 60_000;
@@ -75,80 +76,43 @@ export async function run(options: RunOptions): Promise<Run> {
   const memoryMib = await memory.stop();
   await generators.stop();
 
-  const { elapsedS, shares } = measured;
-  const delivered = measured.counts.delivered - before.delivered;
-  const accepted = measured.counts.accepted - before.accepted;
-  const cpu = cpuBetween(cpuBefore, cpuAfter);
-  const ownS = [...cpu.values()].reduce((sum, one) => sum + one, 0);
-  const generatorS = cpu.get("generator") ?? 0;
-  const machineS = elapsedS * options.machine.cpus;
-  const serverS = ownS - generatorS - (cpu.get("bench") ?? 0);
-  const messages = Math.max(1, accepted);
-
   await waitForArrivals(options);
-  const behind = options.acknowledged ? await waitForCursors(postgresUrl, beganMs) : 0;
+  const behind = options.acknowledged ? await waitForCursors(postgresUrl, beganMs) : undefined;
   const stored = postgresUrl === undefined ? undefined : await readLogCounts(postgresUrl);
   const counts = await generators.counts();
   const { latencies, lateness } = await generators.latencies();
-  const ordered = options.ordered ?? true;
-  const outcome = {
+  const outcome: Outcome = {
     counts,
     measured: latencies.count,
     receivers,
-    ordered,
-    behind,
+    ordered: options.ordered ?? true,
+    behind: behind ?? 0,
     storedBefore,
     stored,
   };
-  const { lost, unanswered, outOfOrder } = totalsOf(outcome);
-  const byProcess = (perMessage: (seconds: number) => number | null) =>
-    Object.fromEntries([...cpu].map(([name, used]) => [name, perMessage(used)]));
+  const { elapsedS, shares } = measured;
+  const delivered = measured.counts.delivered - before.delivered;
   return {
     deliveredPerS: delivered / elapsedS,
     limitedBy: bottleneckOf({ load, elapsedS, shares, latencies, lateness }),
     faults: findFaults(outcome),
     figures: {
       delivered_per_s: rounded(delivered / elapsedS, 0),
-      accepted_per_s: rounded(accepted / elapsedS, 0),
-      p50_ms: rounded(latencies.percentile(0.5) / 1_000, 2),
-      p90_ms: rounded(latencies.percentile(0.9) / 1_000, 2),
-      p99_ms: rounded(latencies.percentile(0.99) / 1_000, 2),
-      max_ms: rounded(latencies.percentile(1) / 1_000, 2),
-      ...(load.kind === "rate" && {
-        offered_per_s: rounded(lateness.count / elapsedS, 0),
-        sent_late_p50_ms: rounded(lateness.percentile(0.5) / 1_000, 2),
-        sent_late_p99_ms: rounded(lateness.percentile(0.99) / 1_000, 2),
-      }),
-      sent: counts.sent,
-      accepted: counts.accepted,
-      refused: counts.refused,
-      refusals: counts.refusals,
-      without_retry_after: counts.withoutRetryAfter,
-      unanswered,
-      delivered: counts.delivered,
-      lost,
-      duplicated: counts.duplicated,
-      out_of_order: outOfOrder,
-      overtaken: counts.overtaken,
-      strangers: counts.fromWrongSender,
-      redelivered: counts.redelivered,
-      sync_required: counts.syncRequired,
-      sessions_ended: counts.ended,
-      ...(options.acknowledged && { cursors_behind: behind }),
+      accepted_per_s: rounded((measured.counts.accepted - before.accepted) / elapsedS, 0),
+      ...latencyFigures(latencies),
+      ...(load.kind === "rate" && latenessFigures(lateness, elapsedS)),
+      ...countFigures(outcome),
+      ...(behind !== undefined && { cursors_behind: behind }),
       ...(stored && { rows: stored.rows, sequences: stored.sequences, outbox: stored.outbox }),
       memory_mib: memoryMib,
-      cpu_us_per_message: byProcess((used) => rounded((used / messages) * 1e6)),
-      ...(receivers > 1 && {
-        cpu_us_per_delivery: byProcess((used) => rounded((used / Math.max(1, delivered)) * 1e6, 2)),
+      ...cpuFigures({
+        before: cpuBefore,
+        after: cpuAfter,
+        accepted: measured.counts.accepted - before.accepted,
+        delivered,
+        receivers,
+        machineS: elapsedS * options.machine.cpus,
       }),
-      cpu_s_per_1000_by_process: byProcess((used) => rounded((used / messages) * 1_000, 4)),
-      server_cpu_s_per_1000: rounded((serverS / messages) * 1_000, 4),
-      server_share_of_machine: rounded(serverS / machineS, 3),
-      generator_share_of_machine: rounded(generatorS / machineS, 3),
-      others_share_of_machine: rounded(
-        Math.max(0, cpuAfter.machine - cpuBefore.machine - ownS) / machineS,
-        3,
-      ),
     },
   };
 }
