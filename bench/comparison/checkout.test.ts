@@ -33,7 +33,7 @@ function git(root: string, ...args: string[]): string {
   return execFileSync("git", args, { cwd: root, encoding: "utf8" }).trim();
 }
 
-test("a checkout has the sources of its commit, shares the packages, and leaves nothing when it is removed", async (t) => {
+test("a checkout has the sources of its commit and shared packages, and is removed completely", async (t) => {
   const root = await repositoryOf(t);
   const commit = await resolveCommit(root, "HEAD");
   await writeFile(join(root, "bench/main.ts"), "changed");
@@ -45,11 +45,11 @@ test("a checkout has the sources of its commit, shares the packages, and leaves 
   checkout.remove();
   checkout.remove();
   assert.equal(existsSync(dirname(checkout.root)), false);
-  assert.ok(existsSync(join(root, "node_modules")), "the shared packages stay");
+  assert.ok(existsSync(join(root, "node_modules")), "the shared packages must stay");
   assert.equal(git(root, "worktree", "list").split("\n").length, 1);
 });
 
-test("another package-lock.json has its packages installed, and a failure shows what npm printed", async (t) => {
+test("npm ci installs the packages of another package-lock.json, and its failure shows its output", async (t) => {
   const lock = { name: "bench", version: "1.0.0", lockfileVersion: 3, packages: {} };
   const root = await repositoryOf(t, {
     "package.json": JSON.stringify({ name: lock.name, version: lock.version }),
@@ -71,7 +71,7 @@ test("another package-lock.json has its packages installed, and a failure shows 
   assert.equal(git(broken, "worktree", "list").split("\n").length, 1);
 });
 
-test("a commit without a bench is refused, and nothing of it is left behind", async (t) => {
+test("a commit without a bench is refused, and its worktree removed", async (t) => {
   const root = await repositoryOf(t);
   git(root, "rm", "--quiet", "bench/main.ts");
   git(root, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "Remove");
@@ -79,7 +79,7 @@ test("a commit without a bench is refused, and nothing of it is left behind", as
   assert.equal(git(root, "worktree", "list").split("\n").length, 1);
 });
 
-test("a working tree with changes says so beside its commit", async (t) => {
+test("a changed working tree is described as its commit with uncommitted changes", async (t) => {
   const root = await repositoryOf(t);
   const commit = await resolveCommit(root, "HEAD");
   assert.equal(await describeTree(root), commit);
@@ -87,13 +87,13 @@ test("a working tree with changes says so beside its commit", async (t) => {
   assert.equal(await describeTree(root), `${commit} with uncommitted changes`);
 });
 
-test("a folder that is no repository is refused with a plain sentence", async (t) => {
+test("a folder outside of git is refused with a plain sentence", async (t) => {
   const folder = await mkdtemp(join(tmpdir(), "lucky-checkout-test-"));
   t.after(() => rm(folder, { recursive: true, force: true }));
   await assert.rejects(resolveCommit(folder, "HEAD"), /to be a git repository/);
 });
 
-/** Checks out the commit of the repository in argv, says where, and waits for a signal as the bench does. */
+/** Checks out the commit of the repository in argv, prints the folder, and waits for a signal like the bench. */
 const WAITING = `
   import { checkOut, resolveCommit } from ${JSON.stringify(new URL("./checkout.ts", import.meta.url).href)};
   process.once("SIGINT", () => process.exit(1));

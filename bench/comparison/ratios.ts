@@ -49,7 +49,7 @@ export interface Ratio {
   readonly median: number | null;
   readonly lowest: number | null;
   readonly highest: number | null;
-  /** Of each pair, in their order. */
+  /** Ratio of each pair, in order. */
   readonly pairs: readonly (number | null)[];
 }
 
@@ -73,7 +73,7 @@ export function ratiosOf(pairs: readonly Pair[]): Record<string, Ratio> {
   return Object.fromEntries(ratios);
 }
 
-/** What one side measured: a list by figure, one value for each pair. */
+/** Values of one side by figure, one for each pair. */
 export function valuesOf(pairs: readonly Pair[], side: Side): Record<string, (number | null)[]> {
   const values = compared.flatMap(({ name, read }) => {
     const list = pairs.map((pair) => rounded(read(pair[side]), 2));

@@ -36,7 +36,7 @@ export interface LatencyHistograms {
   readonly lateness: Histogram;
 }
 
-/** How the opening of sessions went, in all generators together. */
+/** Result of opening sessions, in all generators together. */
 export interface OpenTotals {
   readonly elapsedS: number;
   readonly failed: number;

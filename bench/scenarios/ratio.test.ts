@@ -6,7 +6,7 @@ import { type TestContext, test } from "node:test";
 import { wholeBench } from "../runs/bench.ts";
 import ratio, { runBench, splitArguments } from "./ratio.ts";
 
-test("flags of the comparison may stand before and behind the scenario", () => {
+test("flags of the comparison may precede and follow the scenario", () => {
   const expected = {
     own: ["--against", "eb84e8b", "--pairs=1"],
     scenario: "messages",
@@ -34,12 +34,12 @@ const refused: [args: string, says: RegExp][] = [
 ];
 
 for (const [args, says] of refused) {
-  test(`"ratio ${args}" is refused with a plain sentence before anything runs`, async () => {
+  test(`"ratio ${args}" is refused with a plain sentence before a run starts`, async () => {
     await assert.rejects(ratio.run(args.split(" "), wholeBench), says);
   });
 }
 
-/** A checkout whose bench is the source given. */
+/** A checkout whose bench has this source. */
 async function checkoutOf(t: TestContext, source: string): Promise<string> {
   const root = await mkdtemp(join(tmpdir(), "lucky-ratio-test-"));
   t.after(() => rm(root, { recursive: true, force: true }));
@@ -51,13 +51,13 @@ async function checkoutOf(t: TestContext, source: string): Promise<string> {
 
 const FIGURES = '{"delivered_per_s":5,"cpu_us_per_message":{"all":7}}';
 
-test("a run hands back the figures of its last line, also when the generator was the limit", async (t) => {
+test("a run returns the figures of its last line, even when the generator was the limit", async (t) => {
   const source = `console.log("a table"); console.log('${FIGURES}'); process.exitCode = 2;`;
   const root = await checkoutOf(t, source);
   assert.deepEqual(await runBench(root, ["messages"]), JSON.parse(FIGURES));
 });
 
-test("a run that fails is an error with everything that it printed", async (t) => {
+test("a failed run is an error with all of its output", async (t) => {
   const source = `console.log('${FIGURES}'); console.error("1 was lost"); process.exitCode = 1;`;
   const root = await checkoutOf(t, source);
   await assert.rejects(runBench(root, ["messages", "--rate", "9"]), ({ message }: Error) => {
@@ -68,7 +68,7 @@ test("a run that fails is an error with everything that it printed", async (t) =
   });
 });
 
-test("a run without the figures that are compared is an error that names them", async (t) => {
+test("a run without the compared figures is an error that names them", async (t) => {
   const root = await checkoutOf(t, `console.log('{"delivered_per_s":5}');`);
   await assert.rejects(runBench(root, ["sync"]), /did not report server_cpu_us_per_message:/);
   const silent = await checkoutOf(t, `console.log("no JSON");`);

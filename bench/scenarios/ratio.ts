@@ -27,7 +27,7 @@ const flags = {
 
 const USAGE = "npm run bench -- ratio --against <git ref> <scenario> [--flag value …]";
 
-/** A comparison as the command line asks for it. */
+/** A comparison as given on the command line. */
 export interface Comparison {
   /** Flags of the comparison itself. */
   readonly own: readonly string[];
@@ -36,7 +36,7 @@ export interface Comparison {
   readonly passed: readonly string[];
 }
 
-/** Separates the flags of the comparison, which may stand anywhere, from the scenario and its flags. */
+/** Separates the flags of the comparison, in any position, from the scenario and its flags. */
 export function splitArguments(args: readonly string[]): Comparison {
   const own: string[] = [];
   const others: string[] = [];
@@ -122,7 +122,7 @@ async function requireComparable(name: string | undefined, passed: readonly stri
 
 /**
  * Runs the bench of a checkout to its end, by the Node of its own packages. Throws with all of its
- * output when it fails, reports a fault, or does not report what is compared.
+ * output when it fails, reports a fault, or lacks a compared figure.
  */
 export async function runBench(root: string, command: readonly string[]): Promise<Figures> {
   const node = join(root, "node_modules/.bin/node");
@@ -133,7 +133,7 @@ export async function runBench(root: string, command: readonly string[]): Promis
     errors: "keep",
   });
   const failure = (why: string) => new Error(`${command.join(" ")} in ${root} ${why}:\n${output}`);
-  // 2: the generator was the limit. The figures are there, and say so.
+  // Code 2: the generator was the limit. The last line still has the figures, with generator_limited.
   if (end !== 0 && end !== 2) throw failure(`failed (${end})`);
   const figures = readLastLine(stdout);
   if (figures === undefined) throw failure("printed no figures");

@@ -25,8 +25,8 @@ test("a message counts as delivered from the partner, and as a fault from any ot
   assert.equal(ledger.delivered(1, key(0, 0), 1), true);
   assert.equal(ledger.delivered(1, key(2, 0), 2), false);
   assert.equal(ledger.delivered(1, key(1, 0), 3), false, "its own message");
-  const { delivered, fromWrongSender: strangers } = ledger.counts;
-  assert.deepEqual({ delivered, strangers }, { delivered: 1, strangers: 1 });
+  const { delivered, fromWrongSender } = ledger.counts;
+  assert.deepEqual({ delivered, fromWrongSender }, { delivered: 1, fromWrongSender: 1 });
 });
 
 test("in a group every member may be the sender", () => {

@@ -94,7 +94,7 @@ export class Ledger {
     const { counts } = this;
     const name = ErrorReason[reason] ?? String(reason);
     counts.refusals[name] = (counts.refusals[name] ?? 0) + 1;
-    // By the contract an OVERLOADED refusal gives the delay: devices would retry at once without one.
+    // By the contract an OVERLOADED refusal gives the delay: without one, devices would retry immediately.
     if (reason === ErrorReason.OVERLOADED && retryAfterMs === 0) counts.withoutRetryAfter++;
     if (load?.kind !== "window" || key === undefined || !RETRYABLE_REASONS.has(reason)) {
       counts.refused++;

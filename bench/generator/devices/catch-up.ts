@@ -19,7 +19,7 @@ export interface SyncOptions {
   readonly atOnce: number;
 }
 
-/** How catching up by sync went. */
+/** Result of catching up by sync. */
 export interface CatchUpResult {
   readonly elapsedUs: number;
   readonly cpuUs: number;

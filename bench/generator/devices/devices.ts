@@ -29,7 +29,7 @@ export interface OpenOptions {
   readonly atOnce: number;
 }
 
-/** How the opening of sessions went. */
+/** Result of opening sessions. */
 export interface OpenResult {
   readonly elapsedUs: number;
   readonly cpuUs: number;

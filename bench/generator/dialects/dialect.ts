@@ -6,7 +6,7 @@ export interface Target {
   readonly id: string;
 }
 
-/** Takes what a server sends. The reader fills `key` before it calls about a message. */
+/** Handles the messages of a server. The reader fills `key` before it makes a call about a message. */
 export interface FrameHandler {
   readonly key: MessageKey;
   /** For servers that confirm by count: stanzas received, and own stanzas confirmed. */

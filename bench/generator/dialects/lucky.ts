@@ -148,7 +148,7 @@ function readResult(bytes: Buffer, from: number, to: number, handler: FrameHandl
   }
 }
 
-/** The varint at an offset as a number. Of a longer varint, only the first five bytes are read. */
+/** The varint at an offset as a number. Only the first five bytes of a longer varint are read. */
 function varint(bytes: Buffer, at: number): number {
   const first = bytes[at]!;
   if (first < 0x80) return first;

@@ -18,7 +18,7 @@ export interface FixedRateTimer {
   stop(): void;
 }
 
-/** Calls `due` at a fixed rate, however long the calls take. Missed calls are made up for at once. */
+/** Calls `due` at a fixed rate, however long the calls take. Missed calls follow immediately. */
 export function startFixedRateTimer({
   clockUs,
   intervalUs,
