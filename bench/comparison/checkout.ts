@@ -22,8 +22,9 @@ export async function resolveCommit(repository: string, ref: string): Promise<st
   try {
     const { stdout } = await run("git", args, { cwd: repository });
     return stdout.trim();
-  } catch (cause) {
-    throw new Error(`--against: this repository has no commit "${ref}"`, { cause });
+  } catch {
+    // With these options git fails for a missing commit only, and prints nothing.
+    throw new Error(`--against: this repository has no commit "${ref}"`);
   }
 }
 
