@@ -11,7 +11,12 @@ import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
 import { defaultsOf } from "#platform/config/config.ts";
 import { reasonOf } from "#platform/errors.ts";
-import { createTokenVerifier, type TokenVerifier } from "#platform/identity/tokens.ts";
+import {
+  AUDIENCE,
+  createTokenVerifier,
+  ISSUER,
+  type TokenVerifier,
+} from "#platform/identity/tokens.ts";
 import { createIds, type Ids } from "#platform/ids.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import { Metrics } from "#platform/metrics.ts";
@@ -25,7 +30,6 @@ import { type SealedPassword, sealPassword } from "../../client/login/password.t
 import { HandClock } from "../../test/clock.ts";
 import { quiet } from "../../test/postgres.ts";
 import { type AuthConfig, authConfig } from "./config.ts";
-import { AUDIENCE, ISSUER } from "./logins/tokens.ts";
 import { startAuth } from "./service.ts";
 
 /** The default key-encryption key of tests. */

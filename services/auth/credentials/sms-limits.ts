@@ -54,7 +54,7 @@ export function createSmsLimits({
 
   return {
     async limitAddress(address) {
-      if (address !== undefined) await take(perAddress, networkOf(address));
+      if (address !== undefined) await take(perAddress, coarseNetworkOf(address));
     },
     async limitNumber(tx, phoneIndexes, nowMs) {
       const sent = await tx.smsCode.findMany({
@@ -84,5 +84,5 @@ const tooMany = (retryAfterMs: number) =>
 /**
  * An IPv6 user has many addresses, so the network is counted. An IPv4 address is counted as it is.
  */
-const networkOf = (address: string): string =>
+const coarseNetworkOf = (address: string): string =>
   address.includes(":") ? coarseAddress(address) : address;

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { exportJWK, SignJWT } from "jose";
 import type { Clock } from "#platform/clock.ts";
+import { AUDIENCE, ISSUER } from "#platform/identity/tokens.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { activeKey } from "../keys/keys.ts";
@@ -24,9 +25,6 @@ export interface AccessTokens {
   /** The public keys as a JSON Web Key Set. */
   readonly jwksJson: string;
 }
-
-export const ISSUER = "lucky";
-export const AUDIENCE = "lucky";
 
 export async function createAccessTokens(options: {
   config: AuthConfig;
