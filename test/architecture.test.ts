@@ -65,25 +65,25 @@ test("a tree that keeps the rules has no breach", () => {
 const forbidden: [title: string, path: string, source: string, says: RegExp][] = [
   [
     "a service that imports a service",
-    "services/auth/sign-in/login.ts",
+    "services/auth/login.ts",
     importing("../server/append.ts"),
     /^services\/auth\/login\.ts imports services\/server\/append\.ts: a service never imports/,
   ],
   [
     "a service that imports a service dynamically",
-    "services/auth/sign-in/login.ts",
+    "services/auth/login.ts",
     `export const load = () => import("../server/append.ts");\n`,
     /a service never imports another/,
   ],
   [
     "a service's test that imports a service",
-    "services/auth/sign-in/login.test.ts",
+    "services/auth/login.test.ts",
     importing("../server/append.ts"),
     /a service never imports another/,
   ],
   [
     "a service file that imports its service",
-    "services/auth/sign-in/login.ts",
+    "services/auth/login.ts",
     importing("./service.ts"),
     /imports point one way/,
   ],
@@ -95,7 +95,7 @@ const forbidden: [title: string, path: string, source: string, says: RegExp][] =
   ],
   [
     "an uphill import by an alias",
-    "services/auth/sign-in/login.ts",
+    "services/auth/login.ts",
     importing("#platform/../services/server/append.ts"),
     /a service never imports another/,
   ],
