@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ClientFrameSchema, CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import { startConnectHarness } from "./connect-harness.ts";
 import { RawDevice } from "./raw.ts";
-import { startStand } from "./stand.ts";
 
 const FRAMES = 100_000;
 const SEED = 20_260_101;
@@ -80,7 +80,9 @@ test(`${FRAMES} bad frames end no process and reach no other session; each gets 
   const maxFrameBytes = 4_096;
   const rate = { framesPerSecond: 1_000_000, framesBurst: 1_000_000 };
   const heartbeatIntervalMs = 300_000;
-  const stand = await startStand(t, { config: { maxFrameBytes, heartbeatIntervalMs, ...rate } });
+  const stand = await startConnectHarness(t, {
+    config: { maxFrameBytes, heartbeatIntervalMs, ...rate },
+  });
   const witness = await stand.device("999999");
   const random = generator(SEED);
   const codes = new Map<number, number>();

@@ -42,8 +42,8 @@ runProcess(() =>
     const identity = createIdentity({ transport: () => auth, clock, log });
     started.push(() => identity.close());
     const host = config.host || platform.host;
-    const place = { host, port: config.port, variable: "LUCKY_CONNECT_PORT" };
-    const connect = await openAt(place, () =>
+    const listenAddress = { host, port: config.port, variable: "LUCKY_CONNECT_PORT" };
+    const connect = await openAt(listenAddress, () =>
       startConnect({
         config: { ...config, host },
         log,

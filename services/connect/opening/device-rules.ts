@@ -9,16 +9,16 @@ export interface DeviceRulesOptions {
   policies: Pick<Client<typeof SessionService>, "getDevicePolicy">;
   clock: Clock;
   log: Log;
-  /** Time between the end of one question and the next. */
+  /** Time between the end of one poll and the next. */
   intervalMs: number;
 }
 
-const DEADLINE_MS = 5_000;
-const none: PlaceRule = { limit: 0, excess: "refuse" };
+const POLL_TIMEOUT_MS = 5_000;
+const NO_DEVICES: PlaceRule = { limit: 0, excess: "refuse" };
 
 /**
- * How many devices of each class a user may have online, as auth says it: asked again and again, so
- * that a change needs no restart. While auth cannot be reached the last answer is in force.
+ * How many devices of each class a user may have online: auth's policy, polled, so that a change
+ * needs no restart. While auth cannot be reached the cached rules stay in force.
  */
 export class DeviceRules {
   readonly #options: DeviceRulesOptions;
@@ -30,7 +30,7 @@ export class DeviceRules {
 
   constructor(options: DeviceRulesOptions) {
     this.#options = options;
-    void this.#turn();
+    void this.#poll();
   }
 
   /** Whether auth has answered once. */
@@ -38,10 +38,12 @@ export class DeviceRules {
     return this.#rules !== undefined;
   }
 
-  /** The rule of a class; waits for the first answer. A class without a rule may have none. */
+  /**
+   * The rule of a class. Waits for auth's first answer. A class without a rule may have no device.
+   */
   async of(deviceClass: DeviceClass): Promise<PlaceRule> {
     if (!this.#rules) await this.#first.promise;
-    return this.#rules?.get(deviceClass) ?? none;
+    return this.#rules?.get(deviceClass) ?? NO_DEVICES;
   }
 
   close(): void {
@@ -50,11 +52,11 @@ export class DeviceRules {
     this.#first.resolve();
   }
 
-  async #turn(): Promise<void> {
+  async #poll(): Promise<void> {
     const { policies, clock, log, intervalMs } = this.#options;
     const { signal } = this.#stop;
     try {
-      const { rules } = await policies.getDevicePolicy({}, { signal, timeoutMs: DEADLINE_MS });
+      const { rules } = await policies.getDevicePolicy({}, { signal, timeoutMs: POLL_TIMEOUT_MS });
       this.#rules = new Map(
         rules.map(({ deviceClass, maxDevices, excess }) => [
           deviceClass,
@@ -67,9 +69,9 @@ export class DeviceRules {
       this.#first.resolve();
       this.#failing = false;
     } catch (err) {
-      if (!this.#failing && !signal.aborted) log.warn({ event: "device_policy_unknown", err });
+      if (!this.#failing && !signal.aborted) log.warn({ event: "device_policy_failed", err });
       this.#failing = true;
     }
-    if (!signal.aborted) this.#timer = clock.after(intervalMs, () => void this.#turn());
+    if (!signal.aborted) this.#timer = clock.after(intervalMs, () => void this.#poll());
   }
 }

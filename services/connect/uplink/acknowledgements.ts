@@ -7,7 +7,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Session } from "../socket/session.ts";
 
-export interface AcknowledgeOptions {
+export interface AcknowledgementsOptions {
   ingress: Pick<Client<typeof IngressService>, "advanceBatch">;
   clock: Clock;
   log: Log;
@@ -20,26 +20,27 @@ export interface AcknowledgeOptions {
   };
 }
 
-/** Bounds of the contract. */
+/** Bounds of the contract: advances in a batch, cursors in a frame, the largest sequence. */
 const BATCH_LIMIT = 2_000;
 const CURSOR_LIMIT = 200;
 const SEQUENCE_LIMIT = BigInt(Number.MAX_SAFE_INTEGER);
 const ATTEMPTS = 3;
+
 /**
- * Moves cursors forward: what devices acknowledge is joined for a moment, the furthest wins, and
- * goes to server in batches. A batch that fails for good is dropped and counted; cursors are
- * cumulative, so the next one repairs it.
+ * Advances cursors. Acknowledgements of the same user and conversation are merged while they
+ * linger, the furthest sequence wins, and go to server in batches. A failed batch is retried, then
+ * dropped and counted. Cursors are cumulative, so the next acknowledgement repairs the loss.
  */
 export class Acknowledgements {
-  readonly #advances: Coalescer<Moved>;
-  readonly #patientMs: number;
+  readonly #advances: Coalescer<CursorAdvance>;
+  readonly #groupLingerMs: number;
 
-  constructor({ ingress, clock, log, metrics, config }: AcknowledgeOptions) {
-    const lost = metrics.counter(
+  constructor({ ingress, clock, log, metrics, config }: AcknowledgementsOptions) {
+    const droppedCursors = metrics.counter(
       "lucky_acknowledgements_dropped_total",
-      "Cursors that could not be brought to server.",
+      "Cursor advances dropped: the queue was full, or server could not be reached.",
     );
-    this.#patientMs = config.acknowledgeGroupLingerMs;
+    this.#groupLingerMs = config.acknowledgeGroupLingerMs;
     this.#advances = new Coalescer({
       clock,
       limit: BATCH_LIMIT,
@@ -55,7 +56,7 @@ export class Acknowledgements {
           { timeoutMs: config.callTimeoutMs },
         ),
       dropped(count, error) {
-        lost.inc(count);
+        droppedCursors.inc(count);
         log.warn({ event: "acknowledgements_dropped", cursors: count, err: error });
       },
     });
@@ -65,7 +66,7 @@ export class Acknowledgements {
     return this.#advances.idle;
   }
 
-  /** Takes what a device acknowledged. Returns what is wrong with it, if anything is. */
+  /** Applies an Acknowledge frame of a device. Returns its protocol error, if there is one. */
   take(session: Session, userId: string, cursors: readonly Cursor[]): string | undefined {
     if (cursors.length === 0 || cursors.length > CURSOR_LIMIT) {
       return `cursors: 1 to ${CURSOR_LIMIT} are needed`;
@@ -83,16 +84,17 @@ export class Acknowledgements {
       const deliveredSequence = Number(cursor.deliveredSequence);
       const readSequence = Number(cursor.readSequence);
       session.cursors.acknowledge(conversationId, Math.max(deliveredSequence, readSequence));
-      const patient = readSequence === 0 && session.cursors.inGroup(conversationId);
+      // No member of a group is notified of deliveries, so they may linger for longer.
+      const deferrable = readSequence === 0 && session.cursors.inGroup(conversationId);
       this.#advance(
         { userId, conversationId, deliveredSequence, readSequence, undeliveredSequence: 0 },
-        patient,
+        deferrable,
       );
     }
     return undefined;
   }
 
-  /** Tells that a device did not acknowledge entries up to a sequence in time. */
+  /** Reports that a device did not acknowledge entries up to a sequence in time. */
   undelivered(userId: string, conversationId: string, undeliveredSequence: number): void {
     this.#advance({
       userId,
@@ -103,28 +105,34 @@ export class Acknowledgements {
     });
   }
 
-  /** Sends what waits and takes nothing more. Resolves when server has it, or cannot be reached. */
+  /**
+   * Flushes the queue and accepts no more. Resolves when server has the cursors, or cannot be
+   * reached.
+   */
   close(): Promise<void> {
     return this.#advances.close();
   }
 
-  #advance(news: Moved, patient = false): void {
+  #advance(advance: CursorAdvance, deferrable = false): void {
     this.#advances.put(
-      `${news.userId}:${news.conversationId}`,
-      (known) => {
-        if (known === undefined) return news;
-        known.deliveredSequence = Math.max(known.deliveredSequence, news.deliveredSequence);
-        known.readSequence = Math.max(known.readSequence, news.readSequence);
-        known.undeliveredSequence = Math.max(known.undeliveredSequence, news.undeliveredSequence);
-        return known;
+      `${advance.userId}:${advance.conversationId}`,
+      (queued) => {
+        if (queued === undefined) return advance;
+        queued.deliveredSequence = Math.max(queued.deliveredSequence, advance.deliveredSequence);
+        queued.readSequence = Math.max(queued.readSequence, advance.readSequence);
+        queued.undeliveredSequence = Math.max(
+          queued.undeliveredSequence,
+          advance.undeliveredSequence,
+        );
+        return queued;
       },
-      patient ? this.#patientMs : undefined,
+      deferrable ? this.#groupLingerMs : undefined,
     );
   }
 }
 
-/** How far a user came in a conversation. Sequences as numbers: logs stay far below 2^53. */
-interface Moved {
+/** A user's cursors in a conversation. Sequences are numbers: logs stay far below 2^53. */
+interface CursorAdvance {
   readonly userId: string;
   readonly conversationId: string;
   deliveredSequence: number;
@@ -132,16 +140,16 @@ interface Moved {
   undeliveredSequence: number;
 }
 
-function advanceOf({ userId, conversationId, ...moved }: Moved): Advance {
+function advanceOf({ userId, conversationId, ...sequences }: CursorAdvance): Advance {
   return {
     $typeName: "lucky.internal.ingress.v1.Advance",
     userId,
     cursor: {
       $typeName: "lucky.message.v1.Cursor",
       conversationId,
-      deliveredSequence: BigInt(moved.deliveredSequence),
-      readSequence: BigInt(moved.readSequence),
+      deliveredSequence: BigInt(sequences.deliveredSequence),
+      readSequence: BigInt(sequences.readSequence),
     },
-    undeliveredSequence: BigInt(moved.undeliveredSequence),
+    undeliveredSequence: BigInt(sequences.undeliveredSequence),
   };
 }

@@ -3,7 +3,7 @@ import { syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Channels, Watermark } from "./channels.ts";
 
-/** What was last delivered of a conversation to one of the session's channels. */
+/** The watermark of a conversation on the session's channel for it. */
 function watermarkOf(
   session: Session,
   conversationId: string,
@@ -16,37 +16,42 @@ function watermarkOf(
   return name ? channels.get(name)?.watermarks?.get(conversationId) : undefined;
 }
 
-/** Up to which sequence a session was sent a conversation, or has it anyway. */
-export function lastSent(session: Session, conversationId: string, channels: Channels): number {
+/** The last sequence of a conversation that was sent to the session or that it has acknowledged. */
+export function lastSentSequence(
+  session: Session,
+  conversationId: string,
+  channels: Channels,
+): number {
   const { cursors } = session;
   const cursor = cursors.get(conversationId);
   const acked = cursors.acked(conversationId) ?? 0;
   if (cursor?.missed) return acked;
   if (!cursors.inGroup(conversationId)) return Math.max(acked, cursor?.sent ?? 0);
-  if (session.missedGroups) return acked;
+  if (session.missedGroupEntries) return acked;
   return Math.max(acked, watermarkOf(session, conversationId, channels)?.last ?? 0);
 }
 
 /**
- * Tells a session that can take frames again of every conversation of which it missed something.
- * Returns whether more was missed than was remembered.
+ * Sends SyncRequired for every conversation with missed entries, to a session that has room for
+ * frames. Returns whether cursors with missed entries were evicted: only a sweep finds those
+ * conversations.
  */
-export function tellMissed(session: Session, channels: Channels): boolean {
+export function requireSync(session: Session, channels: Channels): boolean {
   const { cursors } = session;
-  const lacking = new Set(cursors.takeMissed());
-  if (session.missedGroups) {
-    session.missedGroups = false;
+  const missed = new Set(cursors.takeMissed());
+  if (session.missedGroupEntries) {
+    session.missedGroupEntries = false;
     for (const groupId of cursors.groups()) {
       const watermark = channels.get(groupChannel(groupId))?.watermarks?.get(groupId);
       const acked = cursors.acked(groupId) ?? (watermark?.first ?? 1) - 1;
-      if (watermark && watermark.last > acked) lacking.add(groupId);
+      if (watermark && watermark.last > acked) missed.add(groupId);
     }
   }
-  for (const conversationId of lacking) {
+  for (const conversationId of missed) {
     const last = watermarkOf(session, conversationId, channels)?.last ?? 0;
-    session.tell(syncRequiredFrame(conversationId, last));
+    session.sendRequired(syncRequiredFrame(conversationId, last));
   }
-  const forgot = cursors.forgotMissed;
-  cursors.forgotMissed = false;
-  return forgot;
+  const evicted = cursors.evictedMissed;
+  cursors.evictedMissed = false;
+  return evicted;
 }

@@ -24,19 +24,21 @@ import { type ConnectConfig, startConnect } from "../services/connect/service.ts
 import { MemoryIngress } from "./memory-ingress.ts";
 import { RawDevice } from "./raw.ts";
 
-export interface StandOptions {
+export interface HarnessOptions {
   config?: Partial<ConnectConfig>;
   clock?: Clock;
   methods?: MethodTable;
-  /** The device policy, asked for each time; one phone and desktop, many others when absent. */
+  /**
+   * The device policy, read at each poll. Absent: one mobile and one desktop, many other devices.
+   */
   rules?: () => readonly MessageInitShape<typeof DeviceRuleSchema>[];
   instanceId?: string;
-  /** Another stand to share bus, registry, log and issuer with. */
-  with?: Stand;
+  /** Another harness to share bus, registry, conversation log and token issuer with. */
+  with?: ConnectHarness;
 }
 
-/** A connect instance with everything around it in memory. */
-export interface Stand {
+/** A connect instance whose dependencies are all in memory. */
+export interface ConnectHarness {
   readonly address: string;
   readonly port: number;
   readonly ingress: MemoryIngress;
@@ -45,25 +47,25 @@ export interface Stand {
   readonly bus: Bus;
   readonly registry: Registry;
   readonly hub: Hub;
-  /** Lines of the log with an event. */
+  /** Lines that the instance logged. */
   readonly events: { event: string; [key: string]: unknown }[];
-  /** What auth was told of logins online, call by call. */
+  /** Reports of online logins that auth received, one list per call. */
   readonly seenBatches: { readonly loginId: string; readonly seenAtMs: number }[][];
-  /** Makes the registry forget everything. */
+  /** Makes the registry lose all instances and claims. */
   forgetInstance(): Promise<void>;
-  /** Ends a login as auth would tell it. */
+  /** Revokes a login, as auth would announce it. */
   revoke(loginId: string): void;
-  /** A device with an open session. */
+  /** Opens a session and returns its device. */
   device(userId: string, deviceId?: string, deviceClass?: DeviceClass): Promise<RawDevice>;
   ready(): boolean;
   stop(): Promise<void>;
 }
 
-interface Ending {
+interface TestScope {
   after(close: () => Promise<void>): void;
 }
 
-const quick: Partial<ConnectConfig> = {
+const QUICK: Partial<ConnectConfig> = {
   host: "127.0.0.1",
   port: 0,
   acknowledgeLingerMs: 0,
@@ -75,14 +77,18 @@ const quick: Partial<ConnectConfig> = {
 };
 
 const EXCESS = DeviceExcess.REPLACE_OLDEST;
-const usualRules = [
+const USUAL_RULES = [
   { deviceClass: DeviceClass.MOBILE, maxDevices: 1, excess: EXCESS },
   { deviceClass: DeviceClass.DESKTOP, maxDevices: 1, excess: EXCESS },
   { deviceClass: DeviceClass.WEB, maxDevices: 100, excess: EXCESS },
   { deviceClass: DeviceClass.BOT, maxDevices: 10, excess: EXCESS },
 ];
 
-export async function startStand(t: Ending, options: StandOptions = {}): Promise<Stand> {
+/** Starts a connect instance on a free port. It stops when the test ends. */
+export async function startConnectHarness(
+  t: TestScope,
+  options: HarnessOptions = {},
+): Promise<ConnectHarness> {
   const clock = options.clock ?? systemClock;
   const bus = options.with?.bus ?? createMemoryBus();
   const hub = options.with?.hub ?? createHub();
@@ -91,8 +97,8 @@ export async function startStand(t: Ending, options: StandOptions = {}): Promise
   const issuer = options.with?.issuer ?? (await testIssuer(clock));
   const metrics = new Metrics();
   const listeners: ((loginId: string) => void)[] = [];
-  const seenBatches: Stand["seenBatches"] = [];
-  const events: Stand["events"] = [];
+  const seenBatches: ConnectHarness["seenBatches"] = [];
+  const events: ConnectHarness["events"] = [];
   const log = createLog({
     service: "connect",
     instanceId: "test",
@@ -105,7 +111,7 @@ export async function startStand(t: Ending, options: StandOptions = {}): Promise
     },
   });
   const connect = await startConnect({
-    config: { ...defaultsOf(connectConfig), ...quick, ...options.config },
+    config: { ...defaultsOf(connectConfig), ...QUICK, ...options.config },
     log,
     metrics,
     bus,
@@ -124,7 +130,7 @@ export async function startStand(t: Ending, options: StandOptions = {}): Promise
     ingress: createClient(IngressService, localTransport([ingress.served()], [])),
     sessions: {
       getDevicePolicy: async () =>
-        create(GetDevicePolicyResponseSchema, { rules: [...(options.rules?.() ?? usualRules)] }),
+        create(GetDevicePolicyResponseSchema, { rules: [...(options.rules?.() ?? USUAL_RULES)] }),
       async recordLastSeen({ seen = [] }) {
         seenBatches.push(
           seen.map(({ loginId = "", seenAtMs = 0n }) => ({ loginId, seenAtMs: Number(seenAtMs) })),

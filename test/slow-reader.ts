@@ -10,8 +10,10 @@ import {
 type ServerKind = Exclude<ServerFrame["kind"], { case: undefined }>;
 type ValueOf<K extends ServerKind["case"]> = Extract<ServerKind, { case: K }>["value"];
 
-/** A WebSocket over a plain socket, which reads only when it is told to. */
-export class Sluggard {
+/**
+ * A device whose socket can be paused, so that it stops reading: a WebSocket client over node:net.
+ */
+export class SlowReader {
   readonly socket: Socket;
   readonly #frames: ServerKind[] = [];
   #bytes: Buffer<ArrayBufferLike> = Buffer.alloc(0);
@@ -24,7 +26,7 @@ export class Sluggard {
     socket.on("error", () => {});
   }
 
-  static async open(port: number, accessToken: string): Promise<Sluggard> {
+  static async open(port: number, accessToken: string): Promise<SlowReader> {
     const socket = connect({ port, host: "127.0.0.1" });
     socket.write(
       "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
@@ -33,20 +35,20 @@ export class Sluggard {
     );
     const head = await new Promise<Buffer>((resolve) => socket.once("data", resolve));
     assert.match(head.toString("latin1"), /^HTTP\/1.1 101/);
-    const device = new Sluggard(socket);
+    const device = new SlowReader(socket);
     socket.on("data", (chunk) => device.#take(chunk));
-    device.say({ case: "hello", value: { accessToken } });
+    device.send({ case: "hello", value: { accessToken } });
     await device.next("welcome");
     return device;
   }
 
-  say(kind: object): void {
+  send(kind: object): void {
     const body = toBinary(ClientFrameSchema, create(ClientFrameSchema, { kind: kind as never }));
     const head = body.length < 126 ? [body.length | 0x80] : [0xfe, body.length >> 8, body.length];
     this.socket.write(Buffer.from([0x82, ...head, 0, 0, 0, 0, ...body]));
   }
 
-  /** Takes the oldest frame of a kind, waiting for it; others stay. */
+  /** Waits for the oldest frame of a kind, removes and returns it; other frames stay. */
   async next<K extends ServerKind["case"]>(kind: K): Promise<ValueOf<K>> {
     for (;;) {
       const at = this.#frames.findIndex((frame) => frame.case === kind);
@@ -57,7 +59,7 @@ export class Sluggard {
     }
   }
 
-  /** Frames of a kind that have come and were not taken. */
+  /** Frames of a kind that have arrived and were not taken. */
   seen<K extends ServerKind["case"]>(kind: K): ValueOf<K>[] {
     return this.#frames.filter((f) => f.case === kind).map((f) => f.value as ValueOf<K>);
   }

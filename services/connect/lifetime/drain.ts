@@ -7,15 +7,16 @@ export interface DrainOptions {
   sessions: Sessions;
   clock: Clock;
   config: { readonly moveSpreadMs: number; readonly drainMs: number };
-  /** Whether everything that sessions asked for has been answered. */
+  /** Whether no work of sessions is in flight. */
   idle: () => boolean;
 }
 
-const LOOK_MS = 50;
+const POLL_INTERVAL_MS = 50;
 
 /**
- * Tells every session to move, spread out in time, waits for them to go and for what is on its way,
- * no longer than `drainMs`, and closes those that stayed.
+ * Drains a stopping instance: sends Move to every session, with reconnects spread over
+ * `moveSpreadMs`, waits at most `drainMs` for sessions to leave and for work in flight, and closes
+ * the sessions that are left.
  */
 export async function drain({ sessions, clock, config, idle }: DrainOptions): Promise<void> {
   const untilMs = clock.elapsed() + config.drainMs;
@@ -23,11 +24,11 @@ export async function drain({ sessions, clock, config, idle }: DrainOptions): Pr
   const count = sessions.size;
   for (const session of sessions.all()) {
     const afterMs = Math.floor((config.moveSpreadMs * index) / count);
-    if (session.isOpen) session.tell(moveFrame(afterMs));
+    if (session.isOpen) session.sendRequired(moveFrame(afterMs));
     index += 1;
   }
   while ((sessions.size > 0 || !idle()) && clock.elapsed() < untilMs) {
-    await new Promise<void>((resolve) => clock.after(LOOK_MS, resolve));
+    await new Promise<void>((resolve) => clock.after(POLL_INTERVAL_MS, resolve));
   }
   for (const session of [...sessions.all()]) session.end(CloseCode.MOVE, "the instance stops");
 }

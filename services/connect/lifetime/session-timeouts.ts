@@ -2,15 +2,15 @@ import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Revocations } from "#platform/identity/revocations.ts";
 import type { Sweep } from "../downlink/sweep.ts";
-import { textOf } from "../opening/hello.ts";
 import type { LastSeen } from "../opening/last-seen.ts";
+import { closeTextOf } from "../socket/close-codes.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
 import type { Channels } from "../subscriptions/channels.ts";
-import { tellMissed } from "../subscriptions/missing.ts";
-import { TokenWatch } from "./token-watch.ts";
+import { requireSync } from "../subscriptions/missed-entries.ts";
+import { checkToken, type TokenCheck } from "./token-expiry.ts";
 
-export interface WatchOptions {
+export interface SessionTimeoutsOptions {
   sessions: Sessions;
   channels: Channels;
   sweep: Sweep;
@@ -27,29 +27,40 @@ export interface WatchOptions {
 }
 
 const INTERVAL_MS = 1_000;
+/** Heartbeats that a device may miss before its session times out. */
 const MISSED_HEARTBEATS = 2;
-/** Calls that a Hello waits for, one after the other, at most. */
-const CALLS_OF_HELLO = 3;
+/** Sequential calls that opening a session may wait for. */
+const CALLS_PER_HELLO = 3;
 
-/** Ends sessions whose time is up: silent, slow, never introduced, or with an expired token. */
-export class Watch {
-  readonly #options: WatchOptions;
-  readonly #tokens: TokenWatch;
+/** One round of checks, shared by all sessions. */
+interface Round extends TokenCheck {
+  /** Time of the previous round. */
+  readonly fromMs: number;
+}
+
+/**
+ * Ends sessions that time out: no Hello, no heartbeat, too slow a reader, or an expired token.
+ * Checks every session once a second.
+ */
+export class SessionTimeouts {
+  readonly #options: SessionTimeoutsOptions;
   #timer: Timer | undefined;
-  #lookedAtMs: number;
+  #checkedAtMs: number;
 
-  constructor(options: WatchOptions) {
+  constructor(options: SessionTimeoutsOptions) {
     this.#options = options;
-    this.#tokens = new TokenWatch(options);
-    this.#lookedAtMs = options.clock.now();
+    this.#checkedAtMs = options.clock.now();
   }
 
   start(): void {
-    const { clock, sessions } = this.#options;
+    const { clock, config, revocations, sessions } = this.#options;
     this.#timer = clock.every(INTERVAL_MS, () => {
-      const span = { fromMs: this.#lookedAtMs, toMs: clock.now() };
-      this.#lookedAtMs = span.toMs;
-      for (const session of sessions.all()) this.#look(session, span);
+      const fromMs = this.#checkedAtMs;
+      const nowMs = clock.now();
+      this.#checkedAtMs = nowMs;
+      const noticeMs = config.tokenExpiringMs;
+      const round = { fromMs, nowMs, noticeMs, revocations };
+      for (const session of sessions.all()) this.#check(session, round);
     });
   }
 
@@ -57,18 +68,18 @@ export class Watch {
     this.#timer?.stop();
   }
 
-  /** A slow session has read something: serve it again if there is room. */
+  /** A slow reader has read some bytes: resumes deliveries to it when its queue has room. */
   drained(session: Session): void {
     const { channels, sweep } = this.#options;
     if (session.slowSinceMs === undefined || !session.hasRoom()) return;
     const sinceMs = session.slowSinceMs;
     session.slowSinceMs = undefined;
-    if (tellMissed(session, channels)) sweep.reachBack(sinceMs);
+    if (requireSync(session, channels)) sweep.sweepFrom(sinceMs);
   }
 
-  #look(session: Session, span: { readonly fromMs: number; readonly toMs: number }): void {
+  #check(session: Session, round: Round): void {
     const { config, lastSeen } = this.#options;
-    const nowMs = span.toMs;
+    const { nowMs } = round;
     const { state } = session;
     switch (state.kind) {
       case "greeting":
@@ -79,17 +90,17 @@ export class Watch {
       case "opening":
         if (
           nowMs - session.openedAtMs >=
-          config.helloTimeoutMs + CALLS_OF_HELLO * config.callTimeoutMs
+          config.helloTimeoutMs + CALLS_PER_HELLO * config.callTimeoutMs
         ) {
-          session.end(CloseCode.UNAVAILABLE, textOf(CloseCode.UNAVAILABLE));
+          session.end(CloseCode.UNAVAILABLE, closeTextOf(CloseCode.UNAVAILABLE));
         }
         return;
       case "open":
         this.drained(session);
-        if (!this.#tokens.look(session, state.caller, nowMs)) return;
-        lastSeen.look(session, state.caller.loginId, span);
-        if (nowMs - session.heardAtMs > MISSED_HEARTBEATS * config.heartbeatIntervalMs) {
-          session.end(CloseCode.HEARTBEAT_TIMEOUT, "nothing was heard for two heartbeats");
+        if (!checkToken(session, state.caller, round)) return;
+        lastSeen.recordIfDue(session, state.caller.loginId, round);
+        if (nowMs - session.lastFrameAtMs > MISSED_HEARTBEATS * config.heartbeatIntervalMs) {
+          session.end(CloseCode.HEARTBEAT_TIMEOUT, "no frame arrived for two heartbeats");
         } else if (
           session.slowSinceMs !== undefined &&
           nowMs - session.slowSinceMs > config.slowReaderTimeoutMs

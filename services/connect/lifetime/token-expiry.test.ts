@@ -3,18 +3,18 @@ import { test } from "node:test";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { HandClock } from "../../../test/clock.ts";
+import { type ConnectHarness, startConnectHarness } from "../../../test/connect-harness.ts";
 import { RawDevice } from "../../../test/raw.ts";
-import { type Stand, startStand } from "../../../test/stand.ts";
 
-/** A stand whose clock the test moves, and a device with a token of fifteen minutes. */
-async function setUp(t: Parameters<typeof startStand>[0]) {
+/** A harness with a clock that the test moves, and a device whose token is valid for 15 minutes. */
+async function setUp(t: Parameters<typeof startConnectHarness>[0]) {
   const clock = new HandClock();
-  const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
-  const device = await RawDevice.hello(stand.address, await token(stand, clock, 900));
-  return { clock, stand, device, endMs: clock.now() + 900_000 };
+  const harness = await startConnectHarness(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
+  const device = await RawDevice.hello(harness.address, await token(harness, clock, 900));
+  return { clock, harness, device, endMs: clock.now() + 900_000 };
 }
 
-/** Lets time pass for a device that sends its heartbeats. */
+/** Moves the clock while the device sends its heartbeats. */
 async function live(device: RawDevice, clock: HandClock, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 250_000) {
     clock.advance(Math.min(left, 250_000));
@@ -22,8 +22,8 @@ async function live(device: RawDevice, clock: HandClock, ms: number): Promise<vo
   }
 }
 
-const token = (stand: Stand, clock: HandClock, seconds: number, over = {}) =>
-  stand.issuer.token({
+const token = (harness: ConnectHarness, clock: HandClock, seconds: number, over = {}) =>
+  harness.issuer.token({
     sub: "1",
     did: "d1",
     dcl: DeviceClass.WEB,
@@ -31,7 +31,7 @@ const token = (stand: Stand, clock: HandClock, seconds: number, over = {}) =>
     ...over,
   });
 
-test("a token near its end is announced once; when it has expired the session is closed", async (t) => {
+test("the expiry of a token is announced once; when it has expired the session is closed", async (t) => {
   const { clock, device, endMs } = await setUp(t);
   await live(device, clock, 839_000);
   assert.equal(device.seen("tokenExpiring").length, 0);
@@ -46,13 +46,13 @@ test("a token near its end is announced once; when it has expired the session is
   assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
 });
 
-test("a renewed session lives on, and its new token is announced in its turn", async (t) => {
-  const { clock, stand, device } = await setUp(t);
+test("a renewed session stays open, and the expiry of its new token is announced too", async (t) => {
+  const { clock, harness, device } = await setUp(t);
   await live(device, clock, 850_000);
   await device.next("tokenExpiring");
-  const accessToken = await token(stand, clock, 900);
-  // Renew has no answer: with a token that the verifier knows it is done before the next heartbeat.
-  await stand.issuer.verifier.verify(accessToken);
+  const accessToken = await token(harness, clock, 900);
+  // Renew has no answer. With a token in the verifier's cache it is done before the next heartbeat.
+  await harness.issuer.verifier.verify(accessToken);
   device.send({ case: "renew", value: { accessToken } });
   await device.roundTrip();
   await live(device, clock, 100_000);
@@ -62,14 +62,14 @@ test("a renewed session lives on, and its new token is announced in its turn", a
   await device.close();
 });
 
-test("when the key of a token is withdrawn the session ends as if the token had expired", async (t) => {
-  const { clock, stand, device } = await setUp(t);
-  await stand.issuer.rotate();
+test("when the key of a token is withdrawn, the session ends as if the token had expired", async (t) => {
+  const { clock, harness, device } = await setUp(t);
+  await harness.issuer.rotate();
   const other = await RawDevice.hello(
-    stand.address,
-    await token(stand, clock, 900, { did: "d2", sid: "l2" }),
+    harness.address,
+    await token(harness, clock, 900, { did: "d2", sid: "l2" }),
   );
-  stand.issuer.withdrawn.add("k1");
+  harness.issuer.withdrawn.add("k1");
   clock.advance(1_000);
   assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
   await other.roundTrip();
@@ -83,8 +83,8 @@ test("a session is not renewed by another user's token, another device's, or an 
     [{ dcl: DeviceClass.MOBILE }, CloseCode.TOKEN_INVALID],
     [{ exp: 1 }, CloseCode.TOKEN_EXPIRED],
   ] as const) {
-    const { clock, stand, device } = await setUp(t);
-    const accessToken = await token(stand, clock, 900, over);
+    const { clock, harness, device } = await setUp(t);
+    const accessToken = await token(harness, clock, 900, over);
     device.send({ case: "renew", value: { accessToken } });
     assert.equal((await device.closed).code, code, JSON.stringify(over));
   }

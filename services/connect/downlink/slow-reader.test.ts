@@ -6,13 +6,13 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
 import { groupChannel, userChannel } from "#platform/channels.ts";
-import { HandClock } from "../../test/clock.ts";
-import { Sluggard } from "../../test/sluggard.ts";
-import { type Stand, startStand } from "../../test/stand.ts";
+import { HandClock } from "../../../test/clock.ts";
+import { type ConnectHarness, startConnectHarness } from "../../../test/connect-harness.ts";
+import { SlowReader } from "../../../test/slow-reader.ts";
 
-/** Delivers `count` entries of 32 KiB of a conversation to a channel, one envelope each. */
+/** Delivers `count` entries of 32 KiB of a conversation to a channel, one per envelope. */
 async function flood(
-  stand: Stand,
+  harness: ConnectHarness,
   options: { channel: string; id: string; count: number; from?: number },
 ) {
   const value = { type: "noise", data: new Uint8Array(32_768) };
@@ -20,7 +20,7 @@ async function flood(
   const entry = toBinary(EntrySchema, create(EntrySchema, { conversationId: options.id, content }));
   const from = options.from ?? 1;
   for (let sequence = from; sequence < from + options.count; sequence += 1) {
-    await stand.ingress.publish([options.channel], {
+    await harness.ingress.publish([options.channel], {
       deliveries: [
         {
           channels: [options.channel],
@@ -31,7 +31,7 @@ async function flood(
         },
       ],
     });
-    // As over a network: what was published is taken before more comes.
+    // As over a network: published envelopes are consumed before more arrive.
     if (sequence % 8 === 0) await new Promise<void>((resolve) => setImmediate(resolve));
   }
 }
@@ -42,24 +42,25 @@ const NOISE_BYTES = COUNT * 32_768;
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
-for (const [what, channel, id] of [
+for (const [source, channel, id] of [
   ["its own channel", userChannel("1"), "500"],
   ["a group", groupChannel("77"), "77"],
 ] as const) {
-  test(`a device that does not read ${what} costs a bounded amount of memory and is told to sync when it reads`, async (t) => {
+  test(`a device that does not read ${source} costs a bounded amount of memory and must sync when it reads`, async (t) => {
     const clock = new HandClock();
-    const stand = await startStand(t, { clock });
-    await stand.ingress.member("77", "1", true);
-    const token = await stand.issuer.token({ sub: "1", did: "slow", dcl: 3 });
-    const slow = await Sluggard.open(stand.port, token);
+    const harness = await startConnectHarness(t, { clock });
+    await harness.ingress.member("77", "1", true);
+    const token = await harness.issuer.token({ sub: "1", did: "slow", dcl: 3 });
+    const slow = await SlowReader.open(harness.port, token);
     t.after(async () => void slow.socket.destroy());
-    const witness = await stand.device("2");
+    const witness = await harness.device("2");
     slow.socket.pause();
-    // The first half brings the process to its working size, the second must not add to it.
-    await flood(stand, { channel, id, count: COUNT });
+    // The first half grows the process to its working size, the second half must not grow it
+    // further.
+    await flood(harness, { channel, id, count: COUNT });
     collectGarbage();
     const before = process.memoryUsage.rss();
-    await flood(stand, { channel, id, count: COUNT, from: COUNT + 1 });
+    await flood(harness, { channel, id, count: COUNT, from: COUNT + 1 });
     await witness.roundTrip();
     collectGarbage();
     const grown = process.memoryUsage.rss() - before;
@@ -72,16 +73,16 @@ for (const [what, channel, id] of [
   });
 }
 
-test("a device that does not read for too long is cut off", async (t) => {
+test("a device that does not read for too long is disconnected", async (t) => {
   const clock = new HandClock();
-  const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
-  const slow = await Sluggard.open(stand.port, await stand.issuer.token());
+  const harness = await startConnectHarness(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
+  const slow = await SlowReader.open(harness.port, await harness.issuer.token());
   t.after(async () => void slow.socket.destroy());
   slow.socket.pause();
-  await flood(stand, { channel: userChannel("1"), id: "500", count: 500 });
-  const witness = await stand.device("2");
+  await flood(harness, { channel: userChannel("1"), id: "500", count: 500 });
+  const witness = await harness.device("2");
   await witness.roundTrip();
   clock.advance(62_000);
-  const end = stand.events.find(({ event }) => event === "session_end");
+  const end = harness.events.find(({ event }) => event === "session_end");
   assert.deepEqual([end?.userId, end?.code], ["1", CloseCode.UNAVAILABLE]);
 });

@@ -4,23 +4,29 @@ import { Coalescer } from "#platform/batching/coalesce.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Metrics } from "#platform/metrics.ts";
 
-export interface TypingOptions {
+export interface TypingSignalsOptions {
   ingress: Pick<Client<typeof IngressService>, "signalBatch">;
   clock: Clock;
   metrics: Metrics;
   config: { readonly signalQueue: number; readonly callTimeoutMs: number };
 }
 
-/** Bound of the contract. */
+/** Bound of the contract, signals in a call. */
 const BATCH_LIMIT = 2_000;
 const LINGER_MS = 20;
 
-/** Passes typing signals on, joined for a moment. What does not get through is dropped. */
+/**
+ * Sends typing signals to server in batches; the latest signal of a user in a conversation wins.
+ * Signals are dropped and counted when the queue is full or the call fails: there is no retry.
+ */
 export class TypingSignals {
   readonly #signals: Coalescer<TypingSignal>;
 
-  constructor({ ingress, clock, metrics, config }: TypingOptions) {
-    const lost = metrics.counter("lucky_signals_dropped_total", "Typing signals dropped.");
+  constructor({ ingress, clock, metrics, config }: TypingSignalsOptions) {
+    const droppedSignals = metrics.counter(
+      "lucky_signals_dropped_total",
+      "Typing signals dropped: the queue was full, or server could not be reached.",
+    );
     this.#signals = new Coalescer({
       clock,
       limit: BATCH_LIMIT,
@@ -32,7 +38,7 @@ export class TypingSignals {
           { $typeName: "lucky.internal.ingress.v1.SignalBatchRequest", signals: [...signals] },
           { timeoutMs: config.callTimeoutMs },
         ),
-      dropped: (count) => lost.inc(count),
+      dropped: (count) => droppedSignals.inc(count),
     });
   }
 
