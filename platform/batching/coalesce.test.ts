@@ -10,9 +10,9 @@ function setUp() {
   const clock = new HandClock();
   const coalescer = new Coalescer<number>({
     clock,
-    limit: 2,
+    batchCount: 2,
     lingerMs: 25,
-    queue: 8,
+    queueCount: 8,
     attempts: 3,
     call(items) {
       const answer = Promise.withResolvers<void>();

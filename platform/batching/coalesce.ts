@@ -3,11 +3,11 @@ import type { Clock, Timer } from "#platform/clock.ts";
 export interface CoalesceOptions<T> {
   clock: Clock;
   /** Items in one call. */
-  limit: number;
+  batchCount: number;
   /** How long the first item waits for company, unless it says so itself; 0: for this turn. */
   lingerMs: number;
   /** Items waiting at once; more are dropped. From the half of it on nothing lingers. */
-  queue: number;
+  queueCount: number;
   /** How often a call is made before its items are dropped. */
   attempts: number;
   call: (items: readonly T[]) => Promise<unknown>;
@@ -51,8 +51,8 @@ export class Coalescer<T> {
    */
   put(key: string, join: (known: T | undefined) => T, lingerMs = this.#options.lingerMs): void {
     const known = this.#waiting.get(key);
-    const { clock, queue } = this.#options;
-    if (known === undefined && (this.#closed || this.#waiting.size >= queue)) {
+    const { clock, queueCount } = this.#options;
+    if (known === undefined && (this.#closed || this.#waiting.size >= queueCount)) {
       this.#overflow++;
       if (!this.#working) this.#tellOverflow();
       return;
@@ -73,7 +73,7 @@ export class Coalescer<T> {
   }
 
   get #halfFull(): boolean {
-    return this.#waiting.size * 2 >= this.#options.queue;
+    return this.#waiting.size * 2 >= this.#options.queueCount;
   }
 
   #schedule(dueMs: number): void {
@@ -105,7 +105,7 @@ export class Coalescer<T> {
     do {
       this.#dueMs = Number.POSITIVE_INFINITY;
       for (let left = this.#waiting.size; left > 0; ) {
-        const items = this.#take(Math.min(left, this.#options.limit));
+        const items = this.#take(Math.min(left, this.#options.batchCount));
         left -= items.length;
         await this.#call(items);
         this.#tellOverflow();

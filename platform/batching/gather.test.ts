@@ -10,10 +10,10 @@ function setUp(options: Partial<GatherOptions<number, string>> = {}) {
   const calls: { items: readonly number[]; answer: PromiseWithResolvers<readonly string[]> }[] = [];
   const { add } = gather<number, string>({
     clock,
-    limit: 3,
+    batchCount: 3,
     lingerMs: 0,
     inFlight: 1,
-    queue: 8,
+    queueCount: 8,
     call(items) {
       const answer = Promise.withResolvers<readonly string[]>();
       calls.push({ items, answer });
@@ -72,7 +72,7 @@ test("at most `inFlight` calls are in flight", async () => {
 });
 
 test("a full queue refuses items", async () => {
-  const { add } = setUp({ queue: 2 });
+  const { add } = setUp({ queueCount: 2 });
   assert.ok(add(1));
   assert.ok(add(2));
   assert.equal(add(3), undefined);

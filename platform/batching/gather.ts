@@ -3,13 +3,13 @@ import type { Clock, Timer } from "#platform/clock.ts";
 export interface GatherOptions<I, O> {
   clock: Clock;
   /** Items in one call. */
-  limit: number;
+  batchCount: number;
   /** How long the first item waits for company; 0: for this turn of the event loop. */
   lingerMs: number;
   /** Calls on their way at once. */
   inFlight: number;
   /** Items waiting; `add` refuses more. */
-  queue: number;
+  queueCount: number;
   /** Answers one a item, in their order; rejects for all. */
   call: (items: readonly I[]) => Promise<readonly O[]>;
 }
@@ -27,7 +27,7 @@ interface Waiting<I, O> {
 }
 
 export function gather<I, O>(options: GatherOptions<I, O>): Gather<I, O> {
-  const { clock, limit, lingerMs, call } = options;
+  const { clock, batchCount, lingerMs, call } = options;
   let waiting: Waiting<I, O>[] = [];
   let flying = 0;
   let linger: Timer | undefined;
@@ -40,8 +40,8 @@ export function gather<I, O>(options: GatherOptions<I, O>): Gather<I, O> {
   const flush = (): void => {
     linger = undefined;
     while (waiting.length > 0 && flying < options.inFlight) {
-      const batch = waiting.slice(0, limit);
-      waiting = waiting.slice(limit);
+      const batch = waiting.slice(0, batchCount);
+      waiting = waiting.slice(batchCount);
       flying += 1;
       call(batch.map(({ item }) => item))
         .then(
@@ -65,10 +65,10 @@ export function gather<I, O>(options: GatherOptions<I, O>): Gather<I, O> {
 
   return {
     add(item) {
-      if (waiting.length >= options.queue) return undefined;
+      if (waiting.length >= options.queueCount) return undefined;
       return new Promise<O>((resolve, reject) => {
         waiting.push({ item, resolve, reject });
-        if (waiting.length >= limit) {
+        if (waiting.length >= batchCount) {
           linger?.stop();
           flush();
         } else {
