@@ -24,7 +24,7 @@ function start(options: Partial<BatchesOptions<Item>> = {}) {
     inFlight: 4,
     lingerMs: 0,
     clock,
-    carry(batch) {
+    flush(batch) {
       carried.push(batch);
       return new Promise((land) => landings.push(land));
     },
@@ -195,7 +195,7 @@ test("items that are withdrawn are not carried, and the rest goes on", async () 
   await turn();
   push("a", 2);
   push("b", 2);
-  const withdrawn = batches.withdraw(({ key }) => key === "a");
+  const withdrawn = batches.remove(({ key }) => key === "a");
   assert.deepEqual(numbers(withdrawn), [2, 3]);
   assert.equal(batches.waiting, 2);
   await land();
@@ -225,7 +225,7 @@ test("idle when what waited is withdrawn, with nothing on its way", async () => 
   const { batches, carried, push } = start();
   push("a", 2);
   const waiting = batches.idle();
-  assert.equal(batches.withdraw(() => true).length, 2);
+  assert.equal(batches.remove(() => true).length, 2);
   await waiting;
   await turn();
   assert.equal(carried.length, 0);

@@ -24,7 +24,7 @@ export interface BatchesOptions<T> {
   readonly lingerMs: number;
   readonly clock: Clock;
   /** Carries a batch to its end. Must not reject. */
-  readonly carry: (batch: readonly T[]) => Promise<void>;
+  readonly flush: (batch: readonly T[]) => Promise<void>;
 }
 
 interface Waiting<T> {
@@ -116,7 +116,7 @@ export class Batches<T> {
   }
 
   /** Takes the waiting items back that match: they will not be carried. */
-  withdraw(match: (item: T) => boolean): T[] {
+  remove(match: (item: T) => boolean): T[] {
     const withdrawn: T[] = [];
     for (const waiting of this.#keys.values()) {
       const left: T[] = [];
@@ -155,7 +155,7 @@ export class Batches<T> {
   }
 
   #leave(): void {
-    const { clock, lingerMs, carry } = this.#options;
+    const { clock, lingerMs, flush } = this.#options;
     while (this.#mayLeave()) {
       const keys: Waiting<T>[] = [];
       const batch = this.#take(keys);
@@ -163,7 +163,7 @@ export class Batches<T> {
       this.#flights++;
       const leftAtMs = clock.elapsed();
       this.#leftAtMs = leftAtMs;
-      carry(batch).then(() => {
+      flush(batch).then(() => {
         const flightMs = Math.min(lingerMs, clock.elapsed() - leftAtMs);
         this.#flightMs += (flightMs - this.#flightMs) * NEWS;
         this.#landed(keys);
