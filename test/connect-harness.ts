@@ -18,7 +18,7 @@ import { Metrics } from "#platform/metrics.ts";
 import { createHub, createMemoryRegistry, type Hub } from "#platform/registry/memory.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
-import type { MethodTable } from "#platform/rpc/calling/methods.ts";
+import type { MethodTable } from "#platform/rpc/calling/method-table.ts";
 import { connectConfig } from "../services/connect/config.ts";
 import { type ConnectConfig, startConnect } from "../services/connect/service.ts";
 import { MemoryIngress } from "./memory-ingress.ts";

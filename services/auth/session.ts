@@ -1,12 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
-import { fail } from "#platform/errors.ts";
 import type { AuthDependencies } from "./dependencies.ts";
 import { recordLastSeen } from "./logins/last-seen.ts";
-
-const MAX_USERS = 1_000;
-const MAX_SEEN = 1_000;
 
 /** Tells the other services which logins ended and which users exist. */
 export function createSession(
@@ -34,8 +29,6 @@ export function createSession(
       };
     },
     async recordLastSeen({ seen }) {
-      if (seen.length > MAX_SEEN)
-        throw fail(ErrorReason.INVALID_ARGUMENT, `seen: at most ${MAX_SEEN}`);
       await recordLastSeen(
         d,
         seen.map(({ loginId, seenAtMs }) => ({ loginId, seenAtMs: Number(seenAtMs) })),
@@ -43,8 +36,6 @@ export function createSession(
       return {};
     },
     async checkUsers({ userIds }) {
-      if (userIds.length > MAX_USERS)
-        throw fail(ErrorReason.INVALID_ARGUMENT, `user_ids: at most ${MAX_USERS}`);
       return { userIds: await accounts.existing(userIds) };
     },
   };

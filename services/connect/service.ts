@@ -12,7 +12,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { startAllOrNothing } from "#platform/process/started.ts";
 import type { Registry } from "#platform/registry/registry.ts";
-import type { MethodTable } from "#platform/rpc/calling/methods.ts";
+import type { MethodTable } from "#platform/rpc/calling/method-table.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
 import type { connectConfig } from "./config.ts";
 import { countDeadLetters } from "./downlink/dead-letters.ts";

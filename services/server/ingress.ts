@@ -1,6 +1,5 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type AdvanceBatchRequest,
   AdvanceBatchResponseSchema,
@@ -11,7 +10,6 @@ import {
   SignalBatchResponseSchema,
   SweepResponseSchema,
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { fail } from "#platform/errors.ts";
 import { readEntries } from "./catch-up/history.ts";
 import { changesSince, groupsOf, type SweepDependencies } from "./catch-up/sweep.ts";
 import { encodeResults } from "./sending/outcome.ts";
@@ -28,11 +26,6 @@ export interface IngressDependencies
   readonly mustServe: () => void;
 }
 
-const MAX_UPLINKS = 512;
-const MAX_ADVANCES = 2_000;
-const MAX_SIGNALS = 2_000;
-const MAX_RANGES = 200;
-
 /** Implements IngressService, for connect: batches of the requests of devices. */
 export function ingressService(
   dependencies: IngressDependencies,
@@ -41,7 +34,6 @@ export function ingressService(
   return {
     async appendBatch({ uplinks }) {
       mustServe();
-      atMost(uplinks.length, MAX_UPLINKS, "uplinks");
       const results = await sends.append(uplinks);
       return create(AppendBatchResponseSchema, { results: encodeResults(results) });
     },
@@ -54,19 +46,16 @@ export function ingressService(
     },
     async advanceBatch(request) {
       mustServe();
-      atMost(request.advances.length, MAX_ADVANCES, "advances");
       await advanceCursors(dependencies, advancesOf(request));
       return create(AdvanceBatchResponseSchema);
     },
     async signalBatch({ signals }) {
       mustServe();
-      atMost(signals.length, MAX_SIGNALS, "signals");
       await publishTypings(dependencies, signals);
       return create(SignalBatchResponseSchema);
     },
     async readEntries({ ranges }) {
       mustServe();
-      atMost(ranges.length, MAX_RANGES, "ranges");
       const lists = await readEntries(db, ranges);
       return create(ReadEntriesResponseSchema, { ranges: lists.map((entries) => ({ entries })) });
     },
@@ -91,8 +80,4 @@ function advancesOf({ advances }: AdvanceBatchRequest): Advance[] {
           undeliveredSequence: Number(undeliveredSequence),
         },
   );
-}
-
-function atMost(count: number, most: number, name: string): void {
-  if (count > most) throw fail(ErrorReason.INVALID_ARGUMENT, `${name}: more than ${most}`);
 }

@@ -1,7 +1,12 @@
 import type { Client } from "@connectrpc/connect";
-import type { IngressService, ReadRange } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import {
+  type IngressService,
+  ReadEntriesRequestSchema,
+  type ReadRange,
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { type Gather, gather } from "#platform/batching/gather.ts";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Cursor } from "../socket/cursors.ts";
@@ -24,8 +29,8 @@ export interface RedeliveryOptions {
   };
 }
 
-/** Bound of the contract, ranges in a call. */
-const RANGES_LIMIT = 200;
+/** Ranges in one call. */
+const RANGES_LIMIT = maxItems(ReadEntriesRequestSchema.field.ranges);
 /** Redeliveries that may wait for a read. More are skipped: the next check retries them. */
 const READ_QUEUE = 100_000;
 

@@ -1,7 +1,11 @@
 import type { Client } from "@connectrpc/connect";
-import type { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import {
+  type IngressService,
+  SweepRequestSchema,
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { syncRequiredFrame } from "../socket/frames.ts";
@@ -30,7 +34,7 @@ export interface SweepOptions {
 const SKEW_MS = 5_000;
 
 /** Users in one call. */
-const USERS_LIMIT = 5_000;
+const USERS_LIMIT = maxItems(SweepRequestSchema.field.userIds);
 
 /** Entries of a conversation that a session seems to miss. */
 interface Gap {

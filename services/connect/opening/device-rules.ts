@@ -3,7 +3,7 @@ import { type DeviceClass, DeviceExcess } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
-import type { PlaceRule } from "#platform/registry/registry.ts";
+import type { SlotRule } from "#platform/registry/registry.ts";
 
 export interface DeviceRulesOptions {
   policies: Pick<Client<typeof SessionService>, "getDevicePolicy">;
@@ -14,7 +14,7 @@ export interface DeviceRulesOptions {
 }
 
 const POLL_TIMEOUT_MS = 5_000;
-const NO_DEVICES: PlaceRule = { limit: 0, excess: "refuse" };
+const NO_DEVICES: SlotRule = { limit: 0, excess: "refuse" };
 
 /**
  * How many devices of each class a user may have online: auth's policy, polled, so that a change
@@ -24,7 +24,7 @@ export class DeviceRules {
   readonly #options: DeviceRulesOptions;
   readonly #stop = new AbortController();
   readonly #first = Promise.withResolvers<void>();
-  #rules: ReadonlyMap<DeviceClass, PlaceRule> | undefined;
+  #rules: ReadonlyMap<DeviceClass, SlotRule> | undefined;
   #timer: Timer | undefined;
   #failing = false;
 
@@ -41,7 +41,7 @@ export class DeviceRules {
   /**
    * The rule of a class. Waits for auth's first answer. A class without a rule may have no device.
    */
-  async of(deviceClass: DeviceClass): Promise<PlaceRule> {
+  async of(deviceClass: DeviceClass): Promise<SlotRule> {
     if (!this.#rules) await this.#first.promise;
     return this.#rules?.get(deviceClass) ?? NO_DEVICES;
   }

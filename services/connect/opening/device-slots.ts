@@ -3,7 +3,7 @@ import type { Bus } from "#platform/bus/bus.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { UserCaller } from "#platform/identity/caller.ts";
 import type { Log } from "#platform/log.ts";
-import type { Claim, Claimed, Lease } from "#platform/registry/registry.ts";
+import type { Claim, ClaimResult, Lease } from "#platform/registry/registry.ts";
 import { kicksEnvelope } from "../socket/envelope.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
@@ -94,14 +94,17 @@ async function reclaimSlots(options: DeviceSlotsOptions): Promise<void> {
   }
 }
 
-async function requestClaim({ lease, rules }: DeviceSlotsOptions, claim: Claim): Promise<Claimed> {
+async function requestClaim(
+  { lease, rules }: DeviceSlotsOptions,
+  claim: Claim,
+): Promise<ClaimResult> {
   return lease().claim(claim, await rules.of(claim.deviceClass));
 }
 
 function applyAnswer(
   options: DeviceSlotsOptions,
   session: Session,
-  { refused, displaced }: Claimed,
+  { refused, displaced }: ClaimResult,
 ): void {
   endDisplaced(options, displaced);
   if (!refused) return;

@@ -1,7 +1,11 @@
 import type { Client } from "@connectrpc/connect";
-import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import {
+  RecordLastSeenRequestSchema,
+  type SessionService,
+} from "#gen/lucky/internal/session/v1/session_pb.js";
 import { Coalescer } from "#platform/batching/coalesce.ts";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 
 interface Seen {
@@ -21,8 +25,8 @@ export interface LastSeenOptions {
   };
 }
 
-/** Bound of the contract, logins in a call. */
-const BATCH_LIMIT = 1_000;
+/** Logins in one call. */
+const BATCH_LIMIT = maxItems(RecordLastSeenRequestSchema.field.seen);
 const ATTEMPTS = 3;
 
 /**

@@ -9,6 +9,10 @@ import {
 } from "#gen/lucky/frame/v1/frame_pb.js";
 import { SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
 import {
+  CLIENT_MESSAGE_ID_BYTES,
+  MAX_CLIENT_MESSAGE_ID_BYTES,
+} from "#platform/client-message-id.ts";
+import {
   BYTES,
   readVarint,
   readVarint64,
@@ -164,15 +168,7 @@ function scanTarget(send: Uint8Array): SendTarget | undefined {
   return target;
 }
 
-/** Bound of the contract. */
-const MAX_CLIENT_MESSAGE_ID_BYTES = 64;
 const NO_ID: Uint8Array = new Uint8Array(0);
-
-/** By byte: 1 for a character that a client_message_id may contain. */
-const ID_CHARACTERS = new Uint8Array(256);
-for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") {
-  ID_CHARACTERS[character.charCodeAt(0)] = 1;
-}
 
 /**
  * The client_message_id of an encoded SendRequest. Empty when it cannot be read or violates the
@@ -200,7 +196,8 @@ export function readClientMessageId(send: Uint8Array): Uint8Array {
 }
 
 function validId(id: Uint8Array): Uint8Array {
-  for (let at = 0; at < id.length; at += 1) if (ID_CHARACTERS[id[at]!] === 0) return NO_ID;
+  for (let at = 0; at < id.length; at += 1)
+    if (CLIENT_MESSAGE_ID_BYTES[id[at]!] === 0) return NO_ID;
   return id;
 }
 

@@ -1,9 +1,13 @@
 import type { Client } from "@connectrpc/connect";
 import type { Membership } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
-import type { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import {
+  type IngressService,
+  OpenSessionsRequestSchema,
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { type Gather, gather } from "#platform/batching/gather.ts";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 import { syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
@@ -18,7 +22,7 @@ export interface MembershipsOptions {
 }
 
 /** Users in one look-up. */
-const LOOK_UP_LIMIT = 500;
+const LOOK_UP_LIMIT = maxItems(OpenSessionsRequestSchema.field.userIds);
 /** Users that may wait for a look-up; beyond it a look-up fails. */
 const LOOK_UP_QUEUE = 50_000;
 /** Back-off before the retry of a failed look-up. */

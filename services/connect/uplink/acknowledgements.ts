@@ -1,8 +1,13 @@
 import type { Client } from "@connectrpc/connect";
-import type { Advance, IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
-import type { Cursor } from "#gen/lucky/message/v1/message_pb.js";
+import {
+  type Advance,
+  AdvanceBatchRequestSchema,
+  type IngressService,
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { AcknowledgeRequestSchema, type Cursor } from "#gen/lucky/message/v1/message_pb.js";
 import { Coalescer } from "#platform/batching/coalesce.ts";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Session } from "../socket/session.ts";
@@ -20,9 +25,11 @@ export interface AcknowledgementsOptions {
   };
 }
 
-/** Bounds of the contract: advances in a batch, cursors in a frame, the largest sequence. */
-const BATCH_LIMIT = 2_000;
-const CURSOR_LIMIT = 200;
+/** Advances in one call. */
+const BATCH_LIMIT = maxItems(AdvanceBatchRequestSchema.field.advances);
+/** Cursors in one frame. */
+const CURSOR_LIMIT = maxItems(AcknowledgeRequestSchema.field.cursors);
+/** Largest sequence: the contract has 64 bits, JavaScript counts exactly up to 2^53 - 1. */
 const SEQUENCE_LIMIT = BigInt(Number.MAX_SAFE_INTEGER);
 const ATTEMPTS = 3;
 

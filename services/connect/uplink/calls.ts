@@ -5,7 +5,7 @@ import { type Rpc, type RpcError, RpcErrorSchema } from "#gen/lucky/frame/v1/fra
 import type { Clock } from "#platform/clock.ts";
 import { detailOf, fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
-import type { MethodTable } from "#platform/rpc/calling/methods.ts";
+import type { MethodTable } from "#platform/rpc/calling/method-table.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { rpcResultFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";

@@ -3,7 +3,7 @@ import { Batches, type BatchesOptions } from "#platform/batching/batches.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Registry } from "#platform/registry/registry.ts";
-import { ranked, routeKey } from "#platform/rpc/calling/route.ts";
+import { rankByKey, routeKey } from "#platform/rpc/calling/rendezvous.ts";
 
 /** The route to one server. */
 export interface Route {
@@ -98,7 +98,7 @@ export class Routes<T> {
       this.#servers = servers;
       const queues = new Map<string, ServerQueue<T>>();
       const slots = Array.from({ length: SLOTS }, (_, slot) => {
-        const { instanceId } = ranked(instances, routeKeyOf(slot))[0]!;
+        const { instanceId } = rankByKey(instances, routeKeyOf(slot))[0]!;
         const queue = queues.get(instanceId) ?? this.#createQueue(slot);
         queues.set(instanceId, queue);
         return queue;

@@ -1,7 +1,12 @@
 import type { Client } from "@connectrpc/connect";
-import type { IngressService, TypingSignal } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import {
+  type IngressService,
+  SignalBatchRequestSchema,
+  type TypingSignal,
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { Coalescer } from "#platform/batching/coalesce.ts";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import type { Metrics } from "#platform/metrics.ts";
 
 export interface TypingSignalsOptions {
@@ -11,8 +16,8 @@ export interface TypingSignalsOptions {
   config: { readonly signalQueue: number; readonly callTimeoutMs: number };
 }
 
-/** Bound of the contract, signals in a call. */
-const BATCH_LIMIT = 2_000;
+/** Signals in one call. */
+const BATCH_LIMIT = maxItems(SignalBatchRequestSchema.field.signals);
 const LINGER_MS = 20;
 
 /**

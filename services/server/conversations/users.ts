@@ -1,12 +1,16 @@
 import type { Client } from "@connectrpc/connect";
 import { LRUCache } from "lru-cache";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import {
+  CheckUsersRequestSchema,
+  type SessionService,
+} from "#gen/lucky/internal/session/v1/session_pb.js";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import { fail } from "#platform/errors.ts";
 
 /** Largest number of users in one call to auth. */
-const CHUNK_USERS = 1_000;
+const CHUNK_USERS = maxItems(CheckUsersRequestSchema.field.userIds);
 /**
  * Back-off after a failed call to auth, ms. Without it each batch with a new user would wait for
  * the time-out.

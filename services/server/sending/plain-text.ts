@@ -1,5 +1,9 @@
 import { isUtf8 } from "node:buffer";
 import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
+import {
+  CLIENT_MESSAGE_ID_BYTES,
+  MAX_CLIENT_MESSAGE_ID_BYTES,
+} from "#platform/client-message-id.ts";
 import { readVarint64, varintLength } from "#platform/wire.ts";
 import type { RawSend, Send } from "./send.ts";
 
@@ -10,19 +14,12 @@ const CONTENT = 0x52;
 const TEXT = 0x0a;
 
 const TEXT_KIND = ContentSchema.field.text.number;
-const MAX_KEY_BYTES = 64;
 /**
  * Limit in characters, compared with bytes: bytes are never fewer. Longer sends take the full
  * validation.
  */
 const MAX_TEXT_BYTES = 10_000;
 const MAX_ID = (1n << 63n) - 1n;
-
-/** 1 at the codes of the characters that a client_message_id may contain. */
-const IS_KEY_CHARACTER = new Uint8Array(256);
-for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") {
-  IS_KEY_CHARACTER[character.charCodeAt(0)] = 1;
-}
 
 /**
  * Fast path: reads and validates the most common send directly from its bytes. That send has
@@ -38,11 +35,11 @@ export function readPlainText({ senderId, sessionId, send: bytes }: RawSend): Se
   const from = 1 + varintLength(bytes, 1);
   if (bytes[from] !== CLIENT_MESSAGE_ID) return;
   const keyLength = bytes[from + 1]!;
-  if (!(keyLength >= 1 && keyLength <= MAX_KEY_BYTES)) return;
+  if (!(keyLength >= 1 && keyLength <= MAX_CLIENT_MESSAGE_ID_BYTES)) return;
   const keyStart = from + 2;
   const keyEnd = keyStart + keyLength;
   if (keyEnd >= size || bytes[keyEnd] !== CONTENT) return;
-  for (let at = keyStart; at < keyEnd; at++) if (IS_KEY_CHARACTER[bytes[at]!] === 0) return;
+  for (let at = keyStart; at < keyEnd; at++) if (CLIENT_MESSAGE_ID_BYTES[bytes[at]!] === 0) return;
 
   // Content, Text and its only field each extend to the end of the bytes.
   const content = lengthToEnd(bytes, keyEnd + 1);

@@ -3,6 +3,7 @@ import { pathToString } from "@bufbuild/protobuf/reflect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { type SendRequest, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
+import { MAX_CLIENT_MESSAGE_ID_BYTES } from "#platform/client-message-id.ts";
 import { createMessageValidator } from "#platform/validator.ts";
 import { FieldReader, WireError } from "#platform/wire.ts";
 import { refusal } from "../conversations/refusal.ts";
@@ -81,9 +82,9 @@ function refused(entryFields: EntryFields | undefined, text: string): RejectedSe
   return { clientMessageId, refusal: refusal(ErrorReason.INVALID_ARGUMENT, text) };
 }
 
-/** The client_message_id for the refusal; empty when it is longer than 64 bytes. */
+/** The client_message_id for the refusal; empty when it is longer than the contract allows. */
 function clientMessageIdOf({ fields, keyStart, keyLength }: EntryFields): string {
-  if (keyLength > 64) return "";
+  if (keyLength > MAX_CLIENT_MESSAGE_ID_BYTES) return "";
   return Buffer.from(fields.subarray(keyStart, keyStart + keyLength)).toString();
 }
 
