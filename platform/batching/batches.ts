@@ -61,8 +61,8 @@ const MIN_WAIT_MS = 0.3;
  * join the next one. Under light load one batch is in flight at a time; under heavy load up to
  * `inFlight` are. `push` refuses items when the queue is full.
  *
- * It shares no code with FlushLoop: it spaces its flushes by their duration, starts a further one
- * only for many items, and keeps a key out of all batches but one.
+ * It does not use FlushLoop: it spaces its flushes by their average duration, starts a concurrent
+ * one only for many items, and has each key in at most one batch in flight.
  */
 export class Batches<T> {
   readonly #options: BatchesOptions<T>;

@@ -21,7 +21,7 @@ export class FlushLoop {
   /** The flush requested while `inFlight` others were in flight. */
   #next: PromiseWithResolvers<void> | undefined;
   #timer: Timer | undefined;
-  /** When the timer rings, elapsed ms. */
+  /** When the timer fires, elapsed ms. */
   #dueMs = 0;
   #closed = false;
 
@@ -61,9 +61,9 @@ export class FlushLoop {
     return this.#request();
   }
 
-  #after(delayMs: number, ring: () => void): Timer {
-    if (delayMs > 0) return this.#options.clock.after(delayMs, ring);
-    const immediate = setImmediate(ring);
+  #after(delayMs: number, callback: () => void): Timer {
+    if (delayMs > 0) return this.#options.clock.after(delayMs, callback);
+    const immediate = setImmediate(callback);
     return { stop: () => clearImmediate(immediate) };
   }
 
