@@ -68,10 +68,10 @@ export class Redelivery {
     );
     this.#reads = gather<ReadRange, Uint8Array[]>({
       clock,
-      limit: RANGES_LIMIT,
+      batchCount: RANGES_LIMIT,
       lingerMs: 0,
       inFlight: 2,
-      queue: READ_QUEUE,
+      queueCount: READ_QUEUE,
       async call(ranges) {
         const answer = await ingress.readEntries(
           { $typeName: "lucky.internal.ingress.v1.ReadEntriesRequest", ranges: [...ranges] },

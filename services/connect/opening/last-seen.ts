@@ -44,9 +44,9 @@ export class LastSeen {
     this.#intervalMs = config.lastSeenMs;
     this.#reports = new Coalescer({
       clock,
-      limit: BATCH_LIMIT,
+      batchCount: BATCH_LIMIT,
       lingerMs: config.lastSeenLingerMs,
-      queue: config.lastSeenQueue,
+      queueCount: config.lastSeenQueue,
       attempts: ATTEMPTS,
       call: (seen) =>
         logins.recordLastSeen(

@@ -1,3 +1,4 @@
+import { FlushLoop } from "#platform/batching/flush-loop.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Lease } from "#platform/registry/registry.ts";
@@ -91,6 +92,8 @@ export interface ChannelsOptions {
  */
 export class Channels {
   readonly #options: ChannelsOptions;
+  /** Runs the calls to the registry. */
+  readonly #loop: FlushLoop;
   readonly #channels = new Map<string, Channel>();
   /** Channels that the registry has for this instance. */
   readonly #joined = new Set<string>();
@@ -98,7 +101,6 @@ export class Channels {
   readonly #leaving = new Set<string>();
   #waiting: { names: readonly string[]; resolve: () => void; reject: (error: unknown) => void }[] =
     [];
-  #working = false;
   /** How often the registry lost the instance, and with it all joins made before. */
   #losses = 0;
   #leave: Timer | undefined;
@@ -106,6 +108,7 @@ export class Channels {
 
   constructor(options: ChannelsOptions) {
     this.#options = options;
+    this.#loop = new FlushLoop({ clock: options.clock, flush: () => this.#flush() });
   }
 
   get(name: string): Channel | undefined {
@@ -134,7 +137,7 @@ export class Channels {
     if (!this.#closed) {
       this.#leave ??= this.#options.clock.after(this.#options.lingerMs, () => {
         this.#leave = undefined;
-        this.#work();
+        this.#loop.schedule(0);
       });
     }
   }
@@ -144,7 +147,7 @@ export class Channels {
     if (names.every((name) => this.#joined.has(name))) return Promise.resolve();
     return new Promise((resolve, reject) => {
       this.#waiting.push({ names, resolve, reject });
-      this.#work();
+      this.#loop.schedule(0);
     });
   }
 
@@ -189,19 +192,8 @@ export class Channels {
     for (const channel of this.#channels.values()) stopChecks(channel);
   }
 
-  #work(): void {
-    if (this.#working) return;
-    this.#working = true;
-    // Calls in the same turn of the event loop join the batch.
-    setImmediate(() => {
-      this.#run().finally(() => {
-        this.#working = false;
-        if (this.#waiting.length > 0) this.#work();
-      });
-    });
-  }
-
-  async #run(): Promise<void> {
+  /** Joins the requested channels, then leaves those without sessions. Never rejects. */
+  async #flush(): Promise<void> {
     while (this.#waiting.length > 0) {
       const requests = this.#waiting;
       this.#waiting = [];

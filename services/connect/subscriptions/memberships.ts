@@ -53,10 +53,10 @@ export class Memberships {
     this.#options = options;
     this.#lookUps = gather<string, readonly string[]>({
       clock,
-      limit: LOOK_UP_LIMIT,
+      batchCount: LOOK_UP_LIMIT,
       lingerMs: 0,
       inFlight: 4,
-      queue: LOOK_UP_QUEUE,
+      queueCount: LOOK_UP_QUEUE,
       async call(userIds) {
         const answer = await ingress.openSessions(
           {

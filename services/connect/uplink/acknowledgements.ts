@@ -50,9 +50,9 @@ export class Acknowledgements {
     this.#groupLingerMs = config.acknowledgeGroupLingerMs;
     this.#advances = new Coalescer({
       clock,
-      limit: BATCH_LIMIT,
+      batchCount: BATCH_LIMIT,
       lingerMs: config.acknowledgeLingerMs,
-      queue: config.acknowledgeQueue,
+      queueCount: config.acknowledgeQueue,
       attempts: ATTEMPTS,
       call: (advances) =>
         ingress.advanceBatch(

@@ -17,9 +17,9 @@ export interface RoutesOptions<T> {
   readonly log: Log;
   /** Hash of the item's conversation. Items with the same hash take the same route. */
   readonly hash: (item: T) => number;
-  readonly batches: Omit<BatchesOptions<T>, "carry" | "clock">;
+  readonly batches: Omit<BatchesOptions<T>, "flush" | "clock">;
   /** Sends a batch over a route; resolves when its items have their results. Must not reject. */
-  readonly carry: (batch: readonly T[], route: Route) => Promise<void>;
+  readonly send: (batch: readonly T[], route: Route) => Promise<void>;
 }
 
 /** The queue of batches for one server. */
@@ -61,11 +61,11 @@ export class Routes<T> {
   }
 
   /** Removes and returns the queued items that match. */
-  withdraw(match: (item: T) => boolean): T[] {
+  remove(match: (item: T) => boolean): T[] {
     const held = this.#held ?? [];
     if (this.#held) this.#held = held.filter((item) => !match(item));
     return [...this.#queues()]
-      .flatMap(({ batches }) => batches.withdraw(match))
+      .flatMap(({ batches }) => batches.remove(match))
       .concat(held.filter(match));
   }
 
@@ -78,11 +78,11 @@ export class Routes<T> {
   }
 
   #createQueue(slot: number): ServerQueue<T> {
-    const { batches, clock, carry } = this.#options;
+    const { batches, clock, send } = this.#options;
     const route = { values: createContextValues().set(routeKey, routeKeyOf(slot)) };
     return {
       route,
-      batches: new Batches({ ...batches, clock, carry: (batch) => carry(batch, route) }),
+      batches: new Batches({ ...batches, clock, flush: (batch) => send(batch, route) }),
     };
   }
 

@@ -34,9 +34,9 @@ export class TypingSignals {
     );
     this.#signals = new Coalescer({
       clock,
-      limit: BATCH_LIMIT,
+      batchCount: BATCH_LIMIT,
       lingerMs: LINGER_MS,
-      queue: config.signalQueue,
+      queueCount: config.signalQueue,
       attempts: 1,
       call: (signals) =>
         ingress.signalBatch(

@@ -107,7 +107,7 @@ export class Uplinks {
         inFlight: config.uplinkLanes,
         lingerMs: config.uplinkLingerMs,
       },
-      carry: (batch, route) => this.#carry(batch, route),
+      send: (batch, route) => this.#sendBatch(batch, route),
     });
   }
 
@@ -178,7 +178,7 @@ export class Uplinks {
     });
   }
 
-  async #carry(batch: readonly PendingSend[], route: Route): Promise<void> {
+  async #sendBatch(batch: readonly PendingSend[], route: Route): Promise<void> {
     const waitedMs = this.#options.clock.now() - batch[0]!.takenAtMs;
     this.#bound.observe(waitedMs, this.#queue.sends);
     const results = await this.#append(batch, route);
@@ -187,7 +187,7 @@ export class Uplinks {
     // The devices retry a refused batch: later sends of its sessions must not overtake the retry.
     const sessions = new Set(batch.map(({ session }) => session));
     this.#sendResults(
-      this.#routes.withdraw(({ session }) => sessions.has(session)),
+      this.#routes.remove(({ session }) => sessions.has(session)),
       undefined,
     );
   }

@@ -1,4 +1,5 @@
-import type { Clock, Timer } from "#platform/clock.ts";
+import { FlushLoop } from "#platform/batching/flush-loop.ts";
+import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
@@ -35,38 +36,27 @@ const MAX_CONFIRMED = 100_000;
 /** Rows of committed batches that the bus has not confirmed yet. */
 export class Outbox {
   readonly #options: OutboxOptions;
+  readonly #loop: FlushLoop;
   #confirmed: string[] = [];
-  #linger: Timer | undefined;
-  #deleting: Promise<void> | undefined;
 
   constructor(options: OutboxOptions) {
     this.#options = options;
+    this.#loop = new FlushLoop({ clock: options.clock, flush: () => this.#delete() });
   }
 
   /** Queues the row of a confirmed batch for deletion, which runs after `deleteLingerMs`. */
   confirmed(outboxId: string): void {
     if (this.#confirmed.length >= MAX_CONFIRMED) return;
     this.#confirmed.push(outboxId);
-    const { clock, deleteLingerMs } = this.#options;
-    this.#linger ??= clock.after(deleteLingerMs, () => {
-      this.#linger = undefined;
-      void this.flush();
-    });
+    this.#loop.schedule(this.#options.deleteLingerMs);
   }
 
   /**
    * Deletes the rows of all confirmed batches. Never throws: the next flush retries a failed
    * deletion.
    */
-  async flush(): Promise<void> {
-    this.#linger?.stop();
-    this.#linger = undefined;
-    await this.#deleting;
-    if (this.#confirmed.length === 0) return;
-    this.#deleting ??= this.#delete().finally(() => {
-      this.#deleting = undefined;
-    });
-    await this.#deleting;
+  flush(): Promise<void> {
+    return this.#loop.flushNow();
   }
 
   /** Resets the abandoned rows. Returns the number of batches. Throws UNAVAILABLE. */

@@ -1,3 +1,4 @@
+import { FlushLoop } from "#platform/batching/flush-loop.ts";
 import type { Bus } from "#platform/bus/bus.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
@@ -52,9 +53,9 @@ const INSTANCES_INTERVAL_MS = 2_000;
 /** Publishes committed entries and signals to the instances whose sessions hear them. */
 export class Relay {
   readonly #options: RelayOptions;
+  readonly #loop: FlushLoop;
   /** Batches that wait until earlier batches are handed to the bus. */
   #waiting: RelayBatch[] = [];
-  #flushing: Promise<void> | undefined;
   readonly #inFlight = new Set<Promise<void>>();
   #batches = 0;
   #bytes = 0;
@@ -63,6 +64,7 @@ export class Relay {
 
   constructor(options: RelayOptions) {
     this.#options = options;
+    this.#loop = new FlushLoop({ clock: options.clock, flush: () => this.#flush() });
   }
 
   /** Reads the list of instances, now and at an interval. Never rejects. */
@@ -94,7 +96,7 @@ export class Relay {
     }
     this.#countInFlight(1, batch.bytes);
     this.#waiting.push(batch);
-    this.#flushing ??= this.#flush();
+    void this.#loop.flushNow();
   }
 
   /**
@@ -129,14 +131,13 @@ export class Relay {
   /** Resolves when nothing is waiting or in flight. */
   async idle(): Promise<void> {
     while (this.#inFlight.size > 0 || this.#batches > 0) {
-      await Promise.all([this.#flushing, ...this.#inFlight]);
+      await Promise.all([this.#loop.flushNow(), ...this.#inFlight]);
     }
   }
 
   /** Hands the waiting batches to the bus, in the order of their offers. Never rejects. */
   async #flush(): Promise<void> {
     while (this.#waiting.length > 0) await this.#publishBatches(this.#nextBatches());
-    this.#flushing = undefined;
   }
 
   /** Takes the next waiting batches, at most one envelope of them. */

@@ -67,7 +67,7 @@ export class AppendQueue {
       bytes: ({ send }) => send.fields.length,
       inFlight: options.lanes,
       lingerMs: 0,
-      carry: (batch) => this.#append(batch),
+      flush: (batch) => this.#append(batch),
     });
   }
 
@@ -104,7 +104,7 @@ export class AppendQueue {
       // Queued sends of the same conversations fail too: they must not overtake the retry of a
       // failed send.
       const failedIds = new Set(open.map(({ conversationId }) => conversationId));
-      const behind = this.#batches.withdraw(({ conversationId }) => failedIds.has(conversationId));
+      const behind = this.#batches.remove(({ conversationId }) => failedIds.has(conversationId));
       for (const send of open) answer(send, { kind: "failed", error });
       for (const send of behind) send.answer({ kind: "failed", error });
     }
