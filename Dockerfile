@@ -1,4 +1,4 @@
-# One image for every service: the command says which.
+# One image for all services: the command selects one.
 FROM node:22-slim
 ENV NODE_ENV=production
 WORKDIR /app
@@ -10,7 +10,7 @@ COPY platform platform
 COPY services services
 RUN mkdir data && chown node:node data
 USER node
-# Inside a container the address to listen on is the container's own.
+# Listen on all addresses: the loopback of a container cannot be reached from outside.
 ENV LUCKY_HOST=0.0.0.0
 EXPOSE 9191
 CMD ["node", "--disable-warning=ExperimentalWarning", "services/all.ts"]

@@ -1,20 +1,7 @@
-import { describeFlags, readFlags } from "./options.ts";
-import { exitCodeOf, printReport } from "./report.ts";
-import type { Scenario } from "./scenario.ts";
-
-/** Loaded when it is asked for: one may need packages that others do not. */
-const scenarios: Readonly<Record<string, () => Promise<{ default: Scenario }>>> = {
-  messages: () => import("./scenarios/messages.ts"),
-  fanout: () => import("./scenarios/fanout.ts"),
-  connections: () => import("./scenarios/connections.ts"),
-  rpc: () => import("./scenarios/rpc.ts"),
-  sync: () => import("./scenarios/sync.ts"),
-  growth: () => import("./scenarios/growth.ts"),
-  revoke: () => import("./scenarios/revoke.ts"),
-  limits: () => import("./scenarios/limits.ts"),
-  compare: () => import("./scenarios/compare.ts"),
-  table: () => import("./scenarios/table.ts"),
-};
+import { describeFlags } from "./command/flags.ts";
+import { exitCodeOf, printReport } from "./command/report.ts";
+import { wholeBench } from "./runs/bench.ts";
+import { scenarios } from "./scenarios/catalogue.ts";
 
 async function help(): Promise<void> {
   console.log("Usage: npm run bench -- <scenario> [--flag value …]\n");
@@ -26,13 +13,13 @@ async function help(): Promise<void> {
   }
   console.log(
     "Every scenario starts its own servers on free ports. The last line is one JSON object.\n" +
-      "Exit code: 0, or 1 when something was lost, doubled, out of order or left over, or 2 when\n" +
-      "the generator was the limit, so that the figures are not the server's.\n" +
-      "LUCKY_… settings of the environment reach the servers.",
+      "Exit code: 0; 1 when a message was lost, duplicated, out of order or left over; 2 when the\n" +
+      "generator was the limit, so that the figures are not the server's.\n" +
+      "LUCKY_… settings of the environment apply to the servers.",
   );
 }
 
-// In good order, so that servers that were started do not stay behind.
+// Exit handlers stop the started servers, so that none stays behind.
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
 
 const [name = "--help", ...args] = process.argv.slice(2);
@@ -40,7 +27,7 @@ const load = scenarios[name];
 if (load && !args.includes("--help")) {
   const { default: one } = await load();
   try {
-    const report = await one.run(readFlags(one.flags, args));
+    const report = await one.run(args, wholeBench);
     printReport(report);
     process.exitCode = exitCodeOf(report);
   } catch (error) {

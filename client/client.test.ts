@@ -42,7 +42,7 @@ async function register(name: string, options: Partial<ClientOptions> = {}) {
   return { userName, client };
 }
 
-/** Records texts; `until` waits for so many. */
+/** Records texts; `until` waits for `count` of them. */
 function texts(client: LuckyClient) {
   const seen: string[] = [];
   client.on("message", (entry) => seen.push(textOf(entry)));
@@ -74,7 +74,7 @@ test("methods can be called over the session, and fail with their reason", {
   });
 });
 
-test("a send over RPC is no message to the session of the same client, and one to others", {
+test("a send over RPC is a message event on other clients, but not on its own", {
   timeout: TIMEOUT,
 }, async () => {
   const { client, userName } = await register("ana");
@@ -91,7 +91,7 @@ test("a send over RPC is no message to the session of the same client, and one t
   assert.deepEqual(other.seen, ["one", "two"]);
 });
 
-test("a client that starts again with its tokens and its store misses nothing", {
+test("a client that restarts with its tokens and its store misses no message", {
   timeout: TIMEOUT,
 }, async () => {
   const store = new MemoryStore();
@@ -116,7 +116,7 @@ test("a client that starts again with its tokens and its store misses nothing", 
   assert.equal(later.userId, ben.client.userId);
 });
 
-test("a send that a crash left in the store is sent by the next run", {
+test("a send that a crash left in the store is retried by the next run", {
   timeout: TIMEOUT,
 }, async () => {
   const store = new MemoryStore();
@@ -135,7 +135,7 @@ test("a send that a crash left in the store is sent by the next run", {
   assert.deepEqual((await store.load()).sends, []);
 });
 
-test("a new session of the device replaces the old one, which stays away", {
+test("a new session of the device replaces the old one, which does not reconnect", {
   timeout: TIMEOUT,
 }, async () => {
   const { client } = await register("ana", {
@@ -149,7 +149,7 @@ test("a new session of the device replaces the old one, which stays away", {
   await again.connect();
   assert.equal((await kicked).code, CloseCode.REPLACED);
   assert.deepEqual(await closed, { kind: "closed", reason: "replaced" });
-  await assert.rejects(client.send({ userId: again.userId }, "hi"), /took the place/);
+  await assert.rejects(client.send({ userId: again.userId }, "hi"), /replaced this one/);
 });
 
 test("a new login of the device ends the old one, and its session", {
@@ -165,7 +165,7 @@ test("a new login of the device ends the old one, and its session", {
   assert.deepEqual(await closed, { kind: "closed", reason: "login-over" });
 });
 
-test("a login that is over ends the session and lets nobody back in", {
+test("a login that is over ends the session and refuses a new one", {
   timeout: TIMEOUT,
 }, async () => {
   const { client } = await register("ana");

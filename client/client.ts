@@ -17,19 +17,24 @@ import type { ClientEvents } from "./client-events.ts";
 import type { ClientOptions, SendOptions } from "./client-options.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { Calls } from "./connection/calls.ts";
-import type { ServerKind } from "./connection/connection.ts";
-import { afterFailure, closedError, Link, type LinkState } from "./connection/link.ts";
-import { LuckyError, reasonOf } from "./error.ts";
+import type { ServerFrameKind } from "./connection/connection.ts";
+import { resolveSocketUrl } from "./connection/endpoint.ts";
+import {
+  closedError,
+  ReconnectingSession,
+  type SessionState,
+} from "./connection/reconnecting-session.ts";
+import { reasonOf } from "./error.ts";
 import { Emitter } from "./events.ts";
 import { Credentials } from "./login/credentials.ts";
+import { ConversationLogs } from "./logs/conversation-logs.ts";
 import { Cursors } from "./logs/cursors.ts";
-import { Logs } from "./logs/logs.ts";
-import { paceOf } from "./pace.ts";
+import { rateLimitOf } from "./rate-limit.ts";
 import { anonymousAuth, createRpc, type Rpc } from "./rpc/rpc.ts";
 import { TokenKeeper } from "./rpc/tokens.ts";
-import { KeyMaker } from "./sending/key.ts";
-import { Outbox } from "./sending/outbox.ts";
-import { RpcSends } from "./sending/rpc-sends.ts";
+import { ClientMessageIds } from "./sending/client-message-ids.ts";
+import { RpcSender } from "./sending/rpc-sender.ts";
+import { SendQueue } from "./sending/send-queue.ts";
 import { type SendContent, sendRequest, type Target } from "./sending/send-request.ts";
 import { type ClientStore, MemoryStore } from "./store.ts";
 
@@ -47,7 +52,10 @@ import { type ClientStore, MemoryStore } from "./store.ts";
  * Passwords are encrypted with WebCrypto, which browsers offer on https and localhost only.
  */
 export class LuckyClient extends Emitter<ClientEvents> {
-  /** Service clients: calls carry the user's token, refreshed as needed. They throw ConnectErrors. */
+  /**
+   * Service clients: calls carry the user's access token, refreshed as needed. They throw
+   * ConnectErrors.
+   */
   readonly users: Client<typeof UserService>;
   readonly devices: Client<typeof DeviceService>;
   readonly messages: Client<typeof MessageService>;
@@ -61,13 +69,13 @@ export class LuckyClient extends Emitter<ClientEvents> {
   readonly #rpc: Rpc;
   readonly #credentials: Credentials;
   readonly #tokens: TokenKeeper;
-  readonly #link: Link;
-  readonly #logs: Logs;
-  readonly #outbox: Outbox;
+  readonly #session: ReconnectingSession;
+  readonly #logs: ConversationLogs;
+  readonly #sendQueue: SendQueue;
   readonly #cursors: Cursors;
   readonly #calls: Calls;
-  readonly #keys: KeyMaker;
-  readonly #rpcSends: RpcSends;
+  readonly #clientMessageIds: ClientMessageIds;
+  readonly #rpcSender: RpcSender;
   #restored: Promise<void> | undefined;
   #closing: Promise<void> = Promise.resolve();
   #caughtUp: Promise<void> = Promise.resolve();
@@ -79,13 +87,13 @@ export class LuckyClient extends Emitter<ClientEvents> {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#store = options.store ?? new MemoryStore();
-    this.#keys = new KeyMaker(() => this.#clock.now());
+    this.#clientMessageIds = new ClientMessageIds(() => this.#clock.now());
     this.#credentials = new Credentials(anonymousAuth(url));
     this.#tokens = new TokenKeeper({
       clock: this.#clock,
       exchange: (refreshToken) => this.#exchange(refreshToken),
       changed: (tokens) => {
-        this.#link.renew(tokens.accessToken);
+        this.#session.renew(tokens.accessToken);
         this.emit("tokens", tokens);
       },
     });
@@ -96,39 +104,39 @@ export class LuckyClient extends Emitter<ClientEvents> {
     this.groups = this.#rpc.groups;
     this.presence = this.#rpc.presence;
     this.auth = this.#rpc.auth;
-    this.#link = new Link({
+    this.#session = new ReconnectingSession({
       clock: this.#clock,
       webSocket: options.webSocket ?? WebSocket,
       clientVersion: device.clientVersion ?? "",
       tokens: this.#tokens,
       endpoint: (signal) => this.endpoint(signal),
-      state: (state) => this.#enter(state),
+      state: (state) => this.#enterState(state),
       opened: (welcome) => this.#opened(welcome),
-      frame: (frame) => this.#take(frame),
+      frame: (frame) => this.#receive(frame),
       lost: () => {
-        this.#outbox.lost();
+        this.#sendQueue.lost();
         this.#cursors.lost();
         this.#calls.lost();
       },
     });
     this.#cursors = new Cursors(this.#clock, (cursors) => {
-      this.#link.send({ case: "acknowledge", value: { cursors } });
+      this.#session.send({ case: "acknowledge", value: { cursors } });
     });
-    this.#calls = new Calls(this.#clock, (value) => this.#link.send({ case: "rpc", value }));
-    this.#outbox = new Outbox({
+    this.#calls = new Calls(this.#clock, (value) => this.#session.send({ case: "rpc", value }));
+    this.#sendQueue = new SendQueue({
       clock: this.#clock,
       store: this.#store,
-      write: (frame) => this.#link.sendBytes(frame),
-      accepted: (entry) => this.#sent(entry),
+      write: (frame) => this.#session.sendBytes(frame),
+      accepted: (entry) => this.#accepted(entry),
       settled: (settled) => this.emit("settled", settled),
-      stuck: () => this.#link.restart("a send had no result in time"),
+      resultTimedOut: () => this.#session.reconnect("a send had no result in time"),
     });
-    this.#rpcSends = new RpcSends({
+    this.#rpcSender = new RpcSender({
       clock: this.#clock,
       messages: this.messages,
-      accepted: (entry) => this.#sent(entry),
+      accepted: (entry) => this.#accepted(entry),
     });
-    this.#logs = new Logs({
+    this.#logs = new ConversationLogs({
       clock: this.#clock,
       messages: this.messages,
       store: this.#store,
@@ -145,16 +153,16 @@ export class LuckyClient extends Emitter<ClientEvents> {
     return this.#userId;
   }
 
-  get state(): LinkState {
-    return this.#link.state;
+  get state(): SessionState {
+    return this.#session.state;
   }
 
-  /** The present tokens; undefined when nobody is logged in. */
+  /** The current tokens; undefined when no user is logged in. */
   get tokens(): Tokens | undefined {
     return this.#tokens.current;
   }
 
-  /** Makes an account; does not log in. Throws USER_NAME_TAKEN or PASSWORD_WEAK. */
+  /** Creates an account; does not log in. Throws USER_NAME_TAKEN or PASSWORD_WEAK. */
   register(userName: string, password: string, displayName = ""): Promise<User> {
     return this.#credentials.register(userName, password, displayName);
   }
@@ -171,26 +179,27 @@ export class LuckyClient extends Emitter<ClientEvents> {
     return user;
   }
 
-  /** Goes on with the tokens of an earlier login. */
+  /** Continues an earlier login with its tokens. */
   resume(tokens: Tokens): void {
     this.#tokens.set(tokens, { fresh: false });
   }
 
   /**
-   * Opens a session and keeps one open until `close`, or until the server says not to come back.
-   * Resolves at the first Welcome, however long that takes; throws when the login is over.
+   * Opens a session and keeps one open: reconnects with back-off until `close`, or until the
+   * server closes it for a ClosedReason. Resolves at the first Welcome, without a time-out; throws
+   * when the login is over.
    */
   async connect(): Promise<void> {
     this.#restored ??= this.#restore();
     await Promise.all([this.#restored, this.#closing]);
     if (this.state.kind === "open") return;
     const settled = this.next("state", ({ kind }) => kind === "open" || kind === "closed");
-    this.#link.start();
+    this.#session.start();
     const state = await settled;
     if (state.kind === "closed") throw closedError(state.reason);
   }
 
-  /** Resolves when everything that was missed up to the last Welcome has been told. */
+  /** Resolves when all entries that were missed up to the last Welcome have been emitted. */
   caughtUp(): Promise<void> {
     return this.#caughtUp;
   }
@@ -198,7 +207,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
   /** Closes the session. Sends without a result are rejected; their outcome is unknown. */
   close(): Promise<void> {
     this.#cursors.flush();
-    this.#closing = this.#link.stop("by-caller");
+    this.#closing = this.#session.stop("by-caller");
     return this.#closing;
   }
 
@@ -210,51 +219,42 @@ export class LuckyClient extends Emitter<ClientEvents> {
   }
 
   /**
-   * Sends a message. Resolves when it is in the log, and durable; rejects with a LuckyError when it
-   * is refused. Waits for a session while there is none for the moment, and is repeated under its
-   * key until there is a result. Messages to one target are sent in the order of the calls.
+   * Sends a message. Resolves when it is durable in the log; rejects with a LuckyError when it is
+   * refused. While no session is open, the message is queued. It is retried under its
+   * client_message_id until it has a result. Messages to one target keep the order of the calls.
    */
   send(target: Target, content: SendContent, options: SendOptions = {}): Promise<Accepted> {
     const { state } = this;
     if (state.kind === "closed") return Promise.reject(closedError(state.reason));
-    return this.#outbox.send(sendRequest(target, content, this.#keyOf(options)));
+    return this.#sendQueue.send(sendRequest(target, content, this.#clientMessageIdOf(options)));
   }
 
   /** Like `send`, over RPC: needs no session. */
   sendByRpc(target: Target, content: SendContent, options: SendOptions = {}): Promise<Accepted> {
-    const request = sendRequest(target, content, this.#keyOf(options));
-    return this.#rpcSends.send(request);
+    return this.#rpcSender.send(sendRequest(target, content, this.#clientMessageIdOf(options)));
   }
 
-  /** The user has read the conversation up to the sequence. */
+  /** Reports that the user has read the conversation up to the sequence. */
   markRead(conversationId: string, sequence: bigint): void {
     this.#cursors.read(conversationId, sequence);
   }
 
-  /** Tells the others that the user types, or stopped. Repeat it while it lasts: it lapses. */
+  /** Signals that the user types, or stopped. Repeat it: it expires after 6 seconds. */
   typing(conversationId: string, typing = true): void {
-    this.#link.send({ case: "typing", value: { conversationId, typing } });
+    this.#session.send({ case: "typing", value: { conversationId, typing } });
   }
 
-  /** The sequence up to which this device has everything; undefined for an unknown conversation. */
+  /** The sequence up to which this device has all entries; undefined for an unknown conversation. */
   lastSequence(conversationId: string): bigint | undefined {
     return this.#logs.last(conversationId);
   }
 
   /**
-   * Looks up the URL of the WebSocket: what the server says, or its own address when it cannot say.
-   * Throws when the login is over.
+   * Resolves the URL of the WebSocket; falls back to /ws on the configured address when the call
+   * fails. Throws when the login is over.
    */
-  async endpoint(signal?: AbortSignal): Promise<string> {
-    let path = "/ws";
-    try {
-      path = (await this.#rpc.endpoints.resolveEndpoint({}, { signal })).url;
-    } catch (error) {
-      if (afterFailure(LuckyError.from(error)).kind === "stop") throw error;
-    }
-    const url = new URL(path, this.#options.url);
-    url.protocol = url.protocol.replace("http", "ws");
-    return url.href;
+  endpoint(signal?: AbortSignal): Promise<string> {
+    return resolveSocketUrl(this.#rpc.endpoints, this.#options.url, signal);
   }
 
   /** Calls a public method over the open session, such as `MessageService.method.listEntries`. */
@@ -265,30 +265,31 @@ export class LuckyClient extends Emitter<ClientEvents> {
     return this.#calls.call(method, request);
   }
 
-  #keyOf(options: SendOptions): string {
-    return options.clientMessageId ?? this.#keys.next();
+  #clientMessageIdOf(options: SendOptions): string {
+    return options.clientMessageId ?? this.#clientMessageIds.next();
   }
 
   async #restore(): Promise<void> {
     const stored = await this.#store.load();
     this.#logs.restore(stored);
-    this.#outbox.restore(stored.sends);
+    this.#sendQueue.restore(stored.sends);
   }
 
-  /** A login that is over ends the session too. */
+  /** Closes the session too when the login is over. */
   async #exchange(refreshToken: string): Promise<Tokens> {
     try {
       return await this.#credentials.exchange(refreshToken);
     } catch (error) {
-      if (reasonOf(error) === ErrorReason.REFRESH_TOKEN_INVALID) void this.#link.stop("login-over");
+      if (reasonOf(error) === ErrorReason.REFRESH_TOKEN_INVALID)
+        void this.#session.stop("login-over");
       throw error;
     }
   }
 
-  #enter(state: LinkState): void {
+  #enterState(state: SessionState): void {
     if (state.kind === "closed") {
       this.#logs.stop();
-      this.#outbox.close(closedError(state.reason));
+      this.#sendQueue.close(closedError(state.reason));
     }
     this.emit("state", state);
   }
@@ -296,20 +297,20 @@ export class LuckyClient extends Emitter<ClientEvents> {
   #opened(welcome: Welcome): void {
     this.#userId = welcome.userId;
     this.#tokens.serverTime(Number(welcome.serverTimeMs));
-    const pace = paceOf(welcome, this.#clock);
-    this.#outbox.open(welcome, pace);
-    this.#cursors.open(pace);
+    const rateLimit = rateLimitOf(welcome, this.#clock);
+    this.#sendQueue.open(welcome, rateLimit);
+    this.#cursors.open(rateLimit);
     this.#caughtUp = this.#logs.sync();
-    this.#caughtUp.catch(() => {}); // Told to whoever asks by caughtUp().
+    this.#caughtUp.catch(() => {}); // Callers of caughtUp() get the error.
   }
 
-  #take(frame: ServerKind): void {
+  #receive(frame: ServerFrameKind): void {
     switch (frame.case) {
       case "deliver":
         this.#logs.deliver(frame.value.entries);
         break;
       case "sendResults":
-        for (const result of frame.value.results) this.#outbox.result(result);
+        for (const result of frame.value.results) this.#sendQueue.result(result);
         break;
       case "receipt":
         this.emit("receipt", frame.value);
@@ -324,7 +325,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
         this.#calls.result(frame.value);
         break;
       case "tokenExpiring":
-        this.#link.expiring(Number(frame.value.expiresAtMs));
+        this.#session.tokenExpiring(Number(frame.value.expiresAtMs));
         break;
       case "securityNotice":
         this.emit("securityNotice", frame.value);
@@ -337,10 +338,10 @@ export class LuckyClient extends Emitter<ClientEvents> {
 
   #isOwn(entry: Entry): boolean {
     if (entry.senderId !== this.#userId) return false;
-    return this.#outbox.isOwn(entry) || this.#rpcSends.isOwn(entry);
+    return this.#sendQueue.isOwn(entry) || this.#rpcSender.isOwn(entry);
   }
 
-  #sent(entry: Entry): void {
+  #accepted(entry: Entry): void {
     entry.senderId = this.#userId;
     this.#logs.sent(entry);
   }

@@ -3,7 +3,7 @@ export interface Timer {
   stop(): void;
 }
 
-/** Time as a dependency, so that tests move it by hand. Milliseconds throughout. */
+/** Time as a dependency, so that tests control it. All times are milliseconds. */
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   now(): number;

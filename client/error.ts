@@ -6,10 +6,10 @@ import {
 } from "../gen/lucky/error/v1/error_pb.js";
 import type { RpcError } from "../gen/lucky/frame/v1/frame_pb.js";
 
-/** Why something failed, by the contract's closed list of reasons. Switch on the reason. */
+/** An error with a reason from the contract's closed list. Switch on the reason. */
 export class LuckyError extends Error {
   readonly reason: ErrorReason;
-  /** After how many milliseconds a repetition makes sense; 0 when it does not, or nobody said. */
+  /** Shortest useful delay of a retry, ms; 0 when the server named none, or a retry is useless. */
   readonly retryAfterMs: number;
 
   constructor(
@@ -23,7 +23,7 @@ export class LuckyError extends Error {
     this.retryAfterMs = options.retryAfterMs ?? 0;
   }
 
-  /** Any error as a LuckyError: of a service client, of fetch, or already one. */
+  /** Converts any error: of a service client, of fetch, or already a LuckyError. */
   static from(error: unknown): LuckyError {
     if (error instanceof LuckyError) return error;
     if (!(error instanceof ConnectError)) {
@@ -50,8 +50,8 @@ export class LuckyError extends Error {
     return new LuckyError(detail?.reason ?? otherwise, text, { retryAfterMs, cause });
   }
 
-  /** Whether the same call, later and unchanged, may well succeed. */
-  get passing(): boolean {
+  /** Whether a retry of the unchanged call may succeed. */
+  get retryable(): boolean {
     return (
       this.reason === ErrorReason.RATE_LIMITED ||
       this.reason === ErrorReason.OVERLOADED ||
@@ -65,9 +65,11 @@ export function reasonOf(error: unknown): ErrorReason {
   return LuckyError.from(error).reason;
 }
 
-/** Errors that no service of ours made: the network, a proxy, a deadline. */
+/** The reason of an error that no Lucky service produced: network, proxy or deadline. */
 function reasonByCode(error: ConnectError): ErrorReason {
   const network = error.cause instanceof TypeError;
-  const away = [Code.Unavailable, Code.DeadlineExceeded, Code.Canceled, Code.Aborted];
-  return network || away.includes(error.code) ? ErrorReason.UNAVAILABLE : ErrorReason.UNSPECIFIED;
+  const unavailable = [Code.Unavailable, Code.DeadlineExceeded, Code.Canceled, Code.Aborted];
+  return network || unavailable.includes(error.code)
+    ? ErrorReason.UNAVAILABLE
+    : ErrorReason.UNSPECIFIED;
 }

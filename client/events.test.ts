@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Emitter } from "./events.ts";
 
-test("waiting for an event ends with its signal, also one that has aborted before", async () => {
+test("waiting for an event ends with its signal, even if that aborted earlier", async () => {
   const emitter = new Emitter<{ news: number }>();
   const over = new AbortController();
   const waiting = emitter.next("news", undefined, over.signal);
@@ -11,7 +11,7 @@ test("waiting for an event ends with its signal, also one that has aborted befor
   await assert.rejects(emitter.next("news", undefined, over.signal), /enough/);
 });
 
-test("an event that came in time is told once, whatever becomes of the signal", async () => {
+test("an event that arrived in time resolves once, and a later abort changes nothing", async () => {
   const emitter = new Emitter<{ news: number }>();
   const over = new AbortController();
   const waiting = emitter.next("news", (news) => news > 1, over.signal);

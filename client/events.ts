@@ -1,8 +1,8 @@
-/** Typed events: `Events` maps each name to what its listeners get. */
+/** Typed events: `Events` maps each name to the value that its listeners get. */
 export class Emitter<Events extends object> {
   readonly #listeners = new Map<keyof Events, Set<(value: never) => void>>();
 
-  /** Calls `listener` at every event of the name, until the returned function is called. */
+  /** Calls `listener` for every event of the name, until the returned function is called. */
   on<K extends keyof Events>(name: K, listener: (value: Events[K]) => void): () => void {
     const listeners = this.#listeners.get(name) ?? new Set();
     this.#listeners.set(name, listeners);
@@ -10,7 +10,9 @@ export class Emitter<Events extends object> {
     return () => listeners.delete(listener);
   }
 
-  /** Resolves with the next event of the name that `match` accepts. Rejects when the signal aborts. */
+  /**
+   * Resolves with the next event of the name that `match` accepts. Rejects when the signal aborts.
+   */
   next<K extends keyof Events>(
     name: K,
     match: (value: Events[K]) => boolean = () => true,
@@ -32,7 +34,10 @@ export class Emitter<Events extends object> {
     });
   }
 
-  /** Tells every listener. What one throws is reported as uncaught and keeps no other from hearing. */
+  /**
+   * Calls every listener. An error that a listener throws is reported as uncaught; the others still
+   * run.
+   */
   emit<K extends keyof Events>(name: K, value: Events[K]): void {
     for (const listener of this.#listeners.get(name) ?? []) {
       try {

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { fromBinary } from "@bufbuild/protobuf";
 import { ClientFrameSchema, ServerFrameSchema } from "../gen/lucky/frame/v1/frame_pb.js";
 
-/** The bytes of the annotated example that starts with the line. */
+/** The bytes of the annotated example whose first line starts with `start`. */
 function example(page: string, start: string): Uint8Array {
   const from = page.indexOf(start);
   assert.notEqual(from, -1, `docs/protocol.md has no example ${start}`);
@@ -15,7 +15,7 @@ function example(page: string, start: string): Uint8Array {
 
 const page = readFileSync(new URL("../docs/protocol.md", import.meta.url), "utf8");
 
-test("the bytes in the protocol's description are what it says they are", () => {
+test("the example bytes in docs/protocol.md decode to the frames described there", () => {
   const send = fromBinary(ClientFrameSchema, example(page, "12 0f")).kind;
   assert.ok(send.case === "send");
   assert.deepEqual(send.value.target, { case: "userId", value: "300" });

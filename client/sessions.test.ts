@@ -11,20 +11,20 @@ import {
   ServerFrameSchema,
 } from "../gen/lucky/frame/v1/frame_pb.js";
 import { ManualClock } from "../test/clock/manual-clock.ts";
-import { Link, type LinkState } from "./connection/link.ts";
+import { ReconnectingSession, type SessionState } from "./connection/reconnecting-session.ts";
 import { TokenKeeper } from "./rpc/tokens.ts";
 
 const INTERVAL_MS = 1_000;
 const LIFE_MS = 900_000;
 
-/** What has come and was not taken yet. */
+/** A queue of values that have arrived but were not taken yet. */
 class Arrivals<T> {
   readonly #values: T[] = [];
   readonly #waiting: ((value: T) => void)[] = [];
 
   add(value: T): void {
-    const taker = this.#waiting.shift();
-    if (taker) taker(value);
+    const receiver = this.#waiting.shift();
+    if (receiver) receiver(value);
     else this.#values.push(value);
   }
 
@@ -40,7 +40,7 @@ class Arrivals<T> {
   }
 }
 
-/** A server's end of one session, played by the test. */
+/** The server's end of one session, controlled by the test. */
 class Peer {
   readonly frames = new Arrivals<ClientFrame["kind"]>();
   readonly #socket: uws.WebSocket<{ peer?: Peer }>;
@@ -65,7 +65,7 @@ class Peer {
   }
 }
 
-/** A link to a WebSocket server that the test plays. */
+/** A ReconnectingSession to a WebSocket server that the test controls. */
 async function setUp(t: TestContext) {
   const peers = new Arrivals<Peer>();
   const app = uws.App().ws<{ peer?: Peer }>("/*", {
@@ -83,7 +83,7 @@ async function setUp(t: TestContext) {
     app.listen("127.0.0.1", 0, (socket) => resolve(uws.us_socket_local_port(socket))),
   );
   const clock = new ManualClock(0);
-  const states = new Arrivals<LinkState>();
+  const states = new Arrivals<SessionState>();
   let exchanges = 0;
   const tokensOf = (n: number) =>
     create(TokensSchema, {
@@ -93,10 +93,10 @@ async function setUp(t: TestContext) {
   const tokens = new TokenKeeper({
     clock,
     exchange: async () => tokensOf(++exchanges),
-    changed: ({ accessToken }) => link.renew(accessToken),
+    changed: ({ accessToken }) => session.renew(accessToken),
   });
   const frames = new Arrivals<string>();
-  const link: Link = new Link({
+  const session: ReconnectingSession = new ReconnectingSession({
     clock,
     webSocket: WebSocket,
     clientVersion: "test",
@@ -110,22 +110,22 @@ async function setUp(t: TestContext) {
   tokens.set(tokensOf(0), { fresh: true });
   t.after(async () => {
     app.close();
-    await link.stop("by-caller");
+    await session.stop("by-caller");
   });
-  const stateOf = (kind: LinkState["kind"]) => states.find((state) => state.kind === kind);
+  const stateOf = (kind: SessionState["kind"]) => states.find((state) => state.kind === kind);
   const open = async (heartbeatMs?: number) => {
-    link.start();
+    session.start();
     const peer = await peers.next();
     await peer.welcome(heartbeatMs);
     await stateOf("open");
     return peer;
   };
-  return { clock, link, peers, frames, open, stateOf };
+  return { clock, session, peers, frames, open, stateOf };
 }
 
 const TIMEOUT = 20_000;
 
-test("a session that breaks is followed by another one, after a pause", {
+test("a session that breaks is reopened after a back-off", {
   timeout: TIMEOUT,
 }, async (t) => {
   const { open, clock, peers, stateOf } = await setUp(t);
@@ -138,7 +138,7 @@ test("a session that breaks is followed by another one, after a pause", {
   await stateOf("open");
 });
 
-test("a session that was replaced is not followed by another one", {
+test("a session that was replaced is not reopened", {
   timeout: TIMEOUT,
 }, async (t) => {
   const { open, stateOf } = await setUp(t);
@@ -147,7 +147,7 @@ test("a session that was replaced is not followed by another one", {
   assert.deepEqual(await stateOf("closed"), { kind: "closed", reason: "replaced" });
 });
 
-test("a session whose token expired is followed by one with another token", {
+test("a session whose token expired is reopened with a refreshed token", {
   timeout: TIMEOUT,
 }, async (t) => {
   const { open, clock, peers, stateOf } = await setUp(t);
@@ -159,7 +159,7 @@ test("a session whose token expired is followed by one with another token", {
   assert.equal(hello.case === "hello" && hello.value.accessToken, "access 1");
 });
 
-test("a silent server is given up after two heartbeat intervals", {
+test("a silent server times out after two heartbeat intervals", {
   timeout: TIMEOUT,
 }, async (t) => {
   const { open, clock, stateOf } = await setUp(t);
@@ -171,7 +171,7 @@ test("a silent server is given up after two heartbeat intervals", {
 });
 
 test("a server that answers heartbeats keeps the session", { timeout: TIMEOUT }, async (t) => {
-  const { open, clock, link, frames } = await setUp(t);
+  const { open, clock, session, frames } = await setUp(t);
   const peer = await open();
   for (let beat = 0; beat < 10; beat++) {
     clock.advance(INTERVAL_MS / 2);
@@ -179,10 +179,10 @@ test("a server that answers heartbeats keeps the session", { timeout: TIMEOUT },
     peer.send({ case: "heartbeat", value: {} as never });
     await frames.next();
   }
-  assert.equal(link.state.kind, "open");
+  assert.equal(session.state.kind, "open");
 });
 
-test("a session that is told to move connects again when it was told to", {
+test("a session that receives a move reconnects after the requested delay", {
   timeout: TIMEOUT,
 }, async (t) => {
   const { open, clock, peers, frames, stateOf } = await setUp(t);
@@ -195,7 +195,7 @@ test("a session that is told to move connects again when it was told to", {
   await stateOf("open");
 });
 
-test("an open session goes on with a fresh token before the old one expires", {
+test("an open session renews its token before the old one expires", {
   timeout: TIMEOUT,
 }, async (t) => {
   const { open, clock } = await setUp(t);
@@ -205,10 +205,10 @@ test("an open session goes on with a fresh token before the old one expires", {
   assert.equal(frame.case === "renew" && frame.value.accessToken, "access 1");
 });
 
-test("closing ends the session in good order", { timeout: TIMEOUT }, async (t) => {
-  const { open, link } = await setUp(t);
+test("closing ends the session with state closed", { timeout: TIMEOUT }, async (t) => {
+  const { open, session } = await setUp(t);
   await open();
-  await link.stop("by-caller");
-  assert.deepEqual(link.state, { kind: "closed", reason: "by-caller" });
-  assert.equal(link.send({ case: "heartbeat", value: {} }), false);
+  await session.stop("by-caller");
+  assert.deepEqual(session.state, { kind: "closed", reason: "by-caller" });
+  assert.equal(session.send({ case: "heartbeat", value: {} }), false);
 });

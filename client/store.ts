@@ -3,26 +3,26 @@ export interface StoredSend {
   readonly clientMessageId: string;
   /** "u:<user>" or "c:<conversation>". */
   readonly target: string;
-  /** The encoded lucky.message.v1.SendRequest. A repetition sends these bytes again. */
+  /** The encoded lucky.message.v1.SendRequest. A retry sends the same bytes. */
   readonly request: Uint8Array;
 }
 
-/** What a device keeps of one user's conversations. */
+/** The stored state of one user's conversations on a device. */
 export interface Stored {
-  /** Cursor of the last Sync that was carried out; empty before the first. */
+  /** Cursor of the last completed page of Sync; empty before the first. */
   readonly cursor: string;
-  /** Whether the first Sync was ever carried out to its end. */
+  /** Whether a Sync was ever completed, up to its last page. */
   readonly synced: boolean;
-  /** Per conversation, the sequence up to which the device has everything. */
+  /** Per conversation, the sequence up to which the device has all entries. */
   readonly sequences: ReadonlyMap<string, bigint>;
-  /** In the order in which they were made. */
+  /** Sends without a result, in the order of their calls. */
   readonly sends: readonly StoredSend[];
 }
 
 /**
- * Keeps what a device must know after a restart, for one user. Writing behind is fine: what a crash
- * loses of the sequences is delivered again, what it loses of the sends was never answered. Methods
- * must not throw.
+ * Stores the state that a device needs after a restart, for one user. Asynchronous writes are fine:
+ * after a crash that loses sequences, their entries are delivered again, and a send that a crash
+ * loses never had a result. Methods must not throw.
  */
 export interface ClientStore {
   load(): Promise<Stored>;
@@ -32,7 +32,7 @@ export interface ClientStore {
   removeSend(clientMessageId: string, target: string): void;
 }
 
-/** Keeps it in memory: for bots that may forget, and for tests. */
+/** A store in memory, for tests and for bots that may lose their state. */
 export class MemoryStore implements ClientStore {
   #cursor = "";
   #synced = false;

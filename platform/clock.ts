@@ -1,33 +1,33 @@
-/** A timer that can be stopped. Stopping twice, or after it rang, does nothing. */
+/** A timer that can be stopped. `stop` is idempotent and does nothing after the timer fired. */
 export interface Timer {
   stop(): void;
 }
 
-/** Time as a dependency, so that tests move it by hand. Milliseconds throughout. */
+/** Time as a dependency, so that tests can control it. All values are milliseconds. */
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   now(): number;
   /**
-   * Milliseconds since some moment, with fractions: for ages. It never goes back, whatever is done to
-   * the time of day, and may stand still while the machine sleeps.
+   * Milliseconds since an arbitrary moment, with fractions, to measure durations. The value never
+   * decreases, even when the system time changes, and may not advance while the machine sleeps.
    */
   elapsed(): number;
-  /** Calls `ring` once, after `delayMs`. Does not keep the process alive. */
-  after(delayMs: number, ring: () => void): Timer;
-  /** Calls `ring` every `intervalMs` until stopped. Does not keep the process alive. */
-  every(intervalMs: number, ring: () => void): Timer;
+  /** Calls `callback` once, after `delayMs`. Does not keep the process alive. */
+  after(delayMs: number, callback: () => void): Timer;
+  /** Calls `callback` every `intervalMs` until stopped. Does not keep the process alive. */
+  every(intervalMs: number, callback: () => void): Timer;
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
   elapsed: () => performance.now(),
-  after(delayMs, ring) {
-    const timer = setTimeout(ring, delayMs);
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
     timer.unref();
     return { stop: () => clearTimeout(timer) };
   },
-  every(intervalMs, ring) {
-    const timer = setInterval(ring, intervalMs);
+  every(intervalMs, callback) {
+    const timer = setInterval(callback, intervalMs);
     timer.unref();
     return { stop: () => clearInterval(timer) };
   },

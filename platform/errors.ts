@@ -2,8 +2,8 @@ import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type ErrorDetail, ErrorDetailSchema, ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 
-/** The Connect code that carries each reason; the contract's comments say the same. */
-const codes: Record<ErrorReason, Code> = {
+/** The Connect code that carries each reason; the comments in error.proto say the same. */
+const CODES: Record<ErrorReason, Code> = {
   [ErrorReason.UNSPECIFIED]: Code.Unknown,
   [ErrorReason.INTERNAL]: Code.Internal,
   [ErrorReason.INVALID_ARGUMENT]: Code.InvalidArgument,
@@ -45,29 +45,29 @@ const codes: Record<ErrorReason, Code> = {
 };
 
 export interface FailOptions {
-  /** After how many milliseconds a repetition makes sense. */
+  /** Delay before a retry makes sense, milliseconds. */
   retryAfterMs?: number;
-  /** What went wrong underneath: for the log, never for the caller. */
+  /** The underlying error: for the log, never for the caller. */
   cause?: unknown;
 }
 
-/** An error of the contract, ready to throw: the reason decides the code. */
+/** Creates an error of the contract; the reason determines the code. The caller throws it. */
 export function fail(reason: ErrorReason, text: string, options: FailOptions = {}): ConnectError {
   const detail = create(ErrorDetailSchema, {
     reason,
     retryAfterMs: BigInt(Math.ceil(options.retryAfterMs ?? 0)),
   });
   const outgoing = [{ desc: ErrorDetailSchema, value: detail }];
-  return new ConnectError(text, codes[reason], undefined, outgoing, options.cause);
+  return new ConnectError(text, CODES[reason], undefined, outgoing, options.cause);
 }
 
-/** The detail of an error of the contract, whether it was made here or came over the wire. */
+/** The detail of an error of the contract, created in this process or received from another. */
 export function detailOf(error: unknown): ErrorDetail | undefined {
   if (!(error instanceof ConnectError)) return undefined;
   return error.findDetails(ErrorDetailSchema)[0];
 }
 
-/** The reason of an error; UNSPECIFIED when it carries none. */
+/** The reason of an error; UNSPECIFIED when the error carries none. */
 export function reasonOf(error: unknown): ErrorReason {
   return detailOf(error)?.reason ?? ErrorReason.UNSPECIFIED;
 }

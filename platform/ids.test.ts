@@ -5,20 +5,20 @@ import { ManualClock } from "../test/clock/manual-clock.ts";
 import { reasonOf } from "./errors.ts";
 import { createIds, ID_EPOCH_MS, type Ids } from "./ids.ts";
 
-// One by one, and many at once.
+// Half of the ids by `next`, half by `take`.
 const take = (ids: Ids, count: number) => [
   ...Array.from({ length: count - Math.floor(count / 2) }, () => BigInt(ids.next())),
   ...ids.take(Math.floor(count / 2)),
 ];
 
-function assertRising(values: readonly bigint[]) {
+function assertAscending(values: readonly bigint[]) {
   for (let at = 1; at < values.length; at += 1)
-    assert.ok(values[at]! > values[at - 1]!, `id ${at} is not greater than the one before`);
+    assert.ok(values[at]! > values[at - 1]!, `id ${at} is not greater than its predecessor`);
 }
 
-test("100,000 ids rise strictly, though the clock stands still", () => {
+test("100,000 ids ascend strictly while the clock stands still", () => {
   const ids = createIds({ worker: () => 1023, clock: new ManualClock() });
-  assertRising(take(ids, 100_000));
+  assertAscending(take(ids, 100_000));
 });
 
 test("an id holds the time, the worker number and the counter", () => {
@@ -38,7 +38,7 @@ test("ids are positive 64-bit integers until 2094", () => {
   assert.equal(new Date(clock.now()).getUTCFullYear(), 2094);
 });
 
-test("a clock that steps back by up to a second repeats no id", () => {
+test("a clock that steps back by up to a second causes no duplicate id", () => {
   const clock = new ManualClock();
   const ids = createIds({ worker: () => 3, clock });
   const before = take(ids, 5_000);
@@ -46,11 +46,11 @@ test("a clock that steps back by up to a second repeats no id", () => {
   const during = take(ids, 5_000);
   clock.advance(2_000);
   const all = [...before, ...during, ...take(ids, 5_000)];
-  assertRising(all);
+  assertAscending(all);
   assert.equal(new Set(all).size, 15_000);
 });
 
-test("a clock that steps back further gives no ids until it has caught up", () => {
+test("after a larger step back there are no ids until the clock catches up", () => {
   const clock = new ManualClock();
   const ids = createIds({ worker: () => 3, clock });
   const before = take(ids, 10);
@@ -60,10 +60,10 @@ test("a clock that steps back further gives no ids until it has caught up", () =
     (error) => reasonOf(error) === ErrorReason.UNAVAILABLE,
   );
   clock.advance(59_500);
-  assertRising([...before, ...take(ids, 10)]);
+  assertAscending([...before, ...take(ids, 10)]);
 });
 
-test("two workers never make the same id", () => {
+test("two workers never create the same id", () => {
   const clock = new ManualClock();
   const one = take(createIds({ worker: () => 1, clock }), 10_000);
   const other = take(createIds({ worker: () => 2, clock }), 10_000);

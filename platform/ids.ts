@@ -4,29 +4,32 @@ import { fail } from "./errors.ts";
 
 /** Source of ids that are unique in the whole installation. */
 export interface Ids {
-  /** The next id: a positive 64-bit integer as a decimal string, greater than all before it here. */
+  /**
+   * The next id: a positive 64-bit integer as a decimal string, greater than all earlier ids of
+   * this source.
+   */
   next(): string;
-  /** The next ids, ascending, as numbers: the clock and the worker number are asked once for all. */
+  /** The next `count` ids, ascending. Reads the clock and the worker number once for all of them. */
   take(count: number): bigint[];
 }
 
-/** The millisecond that ids count from. */
+/** Start of the time in ids, milliseconds since the Unix epoch. */
 export const ID_EPOCH_MS = Date.UTC(2025, 0, 1);
 
 const COUNTER_BITS = 12;
 const COUNTER_END = 1 << COUNTER_BITS;
 const TIME_SHIFT = 22n;
-/** How far the time in ids may run ahead of the clock, milliseconds. */
-const AHEAD_MS = 1_000;
+/** Maximum time by which the time in ids may be ahead of the clock, milliseconds. */
+const MAX_AHEAD_MS = 1_000;
 
 /**
- * Makes snowflake ids: 41 bits of milliseconds since 2025-01-01, 10 bits of worker number, 12 bits
- * of counter.
+ * Creates a source of snowflake ids: 41 bits of milliseconds since 2025-01-01, 10 bits of worker
+ * number, 12 bits of counter.
  *
- * `worker` gives the leased worker number, 0 to 1023, and throws when there is none. When the clock
- * steps back, or more than 4,096 ids are wanted in a millisecond, ids go on from the last
- * millisecond used, up to 1 s ahead of the clock; beyond that `next` throws UNAVAILABLE. No id is
- * given twice.
+ * `worker` returns the leased worker number, 0 to 1023, and throws when there is none. When the
+ * clock steps back, or a millisecond needs more than 4,096 ids, the ids continue from the last
+ * millisecond used, up to 1 s ahead of the clock; beyond that `next` throws UNAVAILABLE. The source
+ * never returns a duplicate id.
  */
 export function createIds(options: { worker: () => number; clock: Clock }): Ids {
   const { worker, clock } = options;
@@ -39,8 +42,8 @@ export function createIds(options: { worker: () => number; clock: Clock }): Ids 
     let ms = Math.max(lastMs, nowMs);
     let next = ms === lastMs ? counter + 1 : 0;
     const endMs = ms + Math.floor((next + count - 1) / COUNTER_END);
-    if (endMs - nowMs > AHEAD_MS)
-      throw fail(ErrorReason.UNAVAILABLE, "the clock stepped back; ids have to wait for it", {
+    if (endMs - nowMs > MAX_AHEAD_MS)
+      throw fail(ErrorReason.UNAVAILABLE, "the clock stepped back; no ids until it catches up", {
         retryAfterMs: endMs - nowMs,
       });
     const ids = new Array<bigint>(count);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createLog } from "./log.ts";
 
-test("a line is one JSON object with its origin, and never shows a credential", () => {
+test("a line is one JSON object with service and instance, and credentials are redacted", () => {
   const lines: string[] = [];
   const stream = { write: (line: string) => void lines.push(line) };
   const log = createLog({ service: "auth", instanceId: "auth-0", level: "info", stream });

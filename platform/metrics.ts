@@ -1,48 +1,64 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
-/** What a counter has to grow by. */
+/** Increments of a counter that its counter has not received yet. */
 export class Tally {
-  readonly #grow: (by: number) => void;
-  #waiting = 0;
+  readonly #increment: (by: number) => void;
+  #pending = 0;
 
-  constructor(grow: (by: number) => void) {
-    this.#grow = grow;
+  constructor(increment: (by: number) => void) {
+    this.#increment = increment;
   }
 
   add(by = 1): void {
-    this.#waiting += by;
+    this.#pending += by;
   }
 
-  /** Tells the counter. */
-  tell(): void {
-    if (this.#waiting > 0) this.#grow(this.#waiting);
-    this.#waiting = 0;
+  /** Adds the pending increments to the counter. */
+  flush(): void {
+    if (this.#pending > 0) this.#increment(this.#pending);
+    this.#pending = 0;
   }
+}
+
+type Kind = "counter" | "gauge" | "histogram";
+
+/** Everything that two registrations of one name must have in common. */
+interface Definition {
+  readonly kind: Kind;
+  readonly name: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+  /** Of a histogram; empty for other kinds. */
+  readonly buckets: readonly number[];
 }
 
 /**
  * The metrics of one process, with their own registry, so that two systems fit into one process.
- * A metric is made at its first mention and shared by all who name it. Names start with "lucky_".
+ * Names start with "lucky_". The first registration of a name creates the metric, an equal one
+ * returns it. A registration with another kind, help text, list of labels or list of buckets
+ * throws: one name has one meaning.
  */
 export class Metrics {
   readonly #registry = new Registry();
+  readonly #definitions = new Map<string, Definition>();
   readonly #tallies: Tally[] = [];
   #process = false;
 
-  /** Something that only grows. */
+  /** A value that only grows. */
   counter<L extends string = string>(
     name: string,
     help: string,
     labels: readonly L[] = [],
   ): Counter<L> {
-    const known = this.#known(name, Counter);
+    const known = this.#known({ kind: "counter", name, help, labels, buckets: [] });
     if (known !== undefined) return known as Counter<L>;
     return new Counter({ name, help, labelNames: labels, registers: [this.#registry] });
   }
 
   /**
-   * A counter without labels, or one child of it, for where every message counts: it costs an addition
-   * until somebody reads the metrics, instead of the 0.2 µs and the garbage of `inc`.
+   * A cheap increment for the hot path, of a counter without labels or of one child of a counter
+   * with labels. It costs one addition until the metrics are read, instead of the 0.2 µs and the
+   * garbage of `inc`.
    */
   tally<L extends string = string>(counter: Counter<L>, labels?: Record<L, string>): Tally {
     const tally = new Tally((by) =>
@@ -52,13 +68,13 @@ export class Metrics {
     return tally;
   }
 
-  /** Something that goes up and down. */
+  /** A value that rises and falls. */
   gauge<L extends string = string>(
     name: string,
     help: string,
     labels: readonly L[] = [],
   ): Gauge<L> {
-    const known = this.#known(name, Gauge);
+    const known = this.#known({ kind: "gauge", name, help, labels, buckets: [] });
     if (known !== undefined) return known as Gauge<L>;
     return new Gauge({ name, help, labelNames: labels, registers: [this.#registry] });
   }
@@ -70,7 +86,7 @@ export class Metrics {
     buckets: readonly number[],
     labels: readonly L[] = [],
   ): Histogram<L> {
-    const known = this.#known(name, Histogram);
+    const known = this.#known({ kind: "histogram", name, help, labels, buckets });
     if (known !== undefined) return known as Histogram<L>;
     return new Histogram({
       name,
@@ -81,16 +97,16 @@ export class Metrics {
     });
   }
 
-  /** Adds what Node.js says of its process (memory, event loop, collector). Idempotent. */
+  /** Adds Node.js's own metrics of the process (memory, event loop, collector). Idempotent. */
   observeProcess(): void {
     if (this.#process) return;
     this.#process = true;
     collectDefaultMetrics({ register: this.#registry });
   }
 
-  /** Everything in the text format of Prometheus. */
+  /** All metrics in the text format of Prometheus. */
   text(): Promise<string> {
-    for (const tally of this.#tallies) tally.tell();
+    for (const tally of this.#tallies) tally.flush();
     return this.#registry.metrics();
   }
 
@@ -99,12 +115,25 @@ export class Metrics {
     return this.#registry.contentType;
   }
 
-  #known(name: string, kind: new (...args: never[]) => unknown): unknown {
+  /** The metric of an equal registration; undefined for a new name. Throws when they differ. */
+  #known(definition: Definition): unknown {
+    const { name } = definition;
     if (!name.startsWith("lucky_")) throw new Error(`metric ${name} must start with lucky_`);
-    const metric = this.#registry.getSingleMetric(name);
-    if (metric !== undefined && !(metric instanceof kind)) {
-      throw new Error(`metric ${name} exists already as another kind`);
+    const first = this.#definitions.get(name);
+    if (first === undefined) {
+      this.#definitions.set(name, definition);
+      return undefined;
     }
-    return metric;
+    const difference = differenceOf(first, definition);
+    if (difference !== undefined) throw new Error(`metric ${name} exists already ${difference}`);
+    return this.#registry.getSingleMetric(name);
   }
+}
+
+function differenceOf(first: Definition, second: Definition): string | undefined {
+  if (first.kind !== second.kind) return "as another kind";
+  if (first.help !== second.help) return "with another help text";
+  if (first.labels.join() !== second.labels.join()) return "with other labels";
+  if (first.buckets.join() !== second.buckets.join()) return "with other buckets";
+  return undefined;
 }

@@ -1,6 +1,6 @@
 import { isIPv4, isIPv6 } from "node:net";
 
-/** An address without what only its own machine knows of it: IPv4 inside IPv6, a zone. */
+/** An address without the parts that mean nothing elsewhere: the IPv6 form of IPv4, and the zone. */
 export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/i, "").replace(/%.*$/, "");
 }
@@ -9,7 +9,7 @@ export function plainAddress(address: string): string {
 export function firstGroups(ipv6: string, count: number): string {
   const [head = "", tail] = ipv6.split("::");
   const groups = head === "" ? [] : head.split(":");
-  // "::" stands for as many zeros as are missing.
+  // "::" abbreviates all missing groups, which are zero.
   const missing = 8 - groups.length - (tail ? tail.split(":").length : 0);
   if (tail !== undefined) groups.push(...Array<string>(missing).fill("0"));
   const first = groups.slice(0, count).map((group) => Number.parseInt(group, 16).toString(16));
@@ -17,8 +17,9 @@ export function firstGroups(ipv6: string, count: number): string {
 }
 
 /**
- * What calls of one address are counted under: an IPv4 address, or the /64 of an IPv6 one, in which
- * its owner takes as many addresses as he likes. What is no address stays as it is.
+ * The key under which rate limits count the calls of an address: the address itself for IPv4, its
+ * /64 network for IPv6, because one host can use every address of its /64. A text that is not an
+ * address is returned unchanged.
  */
 export function networkOf(address: string): string {
   const plain = plainAddress(address);

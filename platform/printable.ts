@@ -1,18 +1,17 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "./errors.ts";
 
-/** Characters that turn round the text behind them, that of the page too. */
-const TURNING = "\\u202a-\\u202e\\u2066-\\u2069";
-const unprintable = new RegExp(`[\\p{Cc}${TURNING}]`, "u");
+/** Bidirectional overrides and isolates: they reverse the text after them, outside the name too. */
+const BIDI_CONTROLS = "\\u202a-\\u202e\\u2066-\\u2069";
+const UNPRINTABLE = new RegExp(`[\\p{Cc}${BIDI_CONTROLS}]`, "u");
 
 /**
- * Throws INVALID_ARGUMENT when a text that people will see holds control characters: PostgreSQL
- * cannot even store one of them, NUL, and others make a name read as another one. The marks that
- * right-to-left writing needs are none of them. `field` is the name of the contract, such as
- * "display_name".
+ * Throws INVALID_ARGUMENT when a text for display holds control characters. PostgreSQL cannot store
+ * NUL, and other control characters make one name look like another. The marks that right-to-left
+ * scripts need are allowed. `field` is the field name of the contract, such as "display_name".
  */
 export function requirePrintable(field: string, text: string): void {
-  if (unprintable.test(text)) {
+  if (UNPRINTABLE.test(text)) {
     throw fail(ErrorReason.INVALID_ARGUMENT, `${field}: must not hold control characters`);
   }
 }

@@ -1,10 +1,10 @@
 import { createValidator, type Validator } from "@bufbuild/protovalidate";
 
 /**
- * Makes an evaluator of the constraints in the protos, which stops at the first that is broken: a
- * request has room for millions. It takes the platform's regular expressions:
- * the patterns are our own and match in linear time, and the library's engine needs half a second
- * to compile one with a Unicode class.
+ * Creates a validator for the constraints in the protos. It stops at the first violation, because
+ * one request can contain millions of them. It uses the RegExp of JavaScript: the patterns are our
+ * own and match in linear time, and the library's engine takes half a second to compile a pattern
+ * with a Unicode class.
  */
 export function createMessageValidator(): Validator {
   const compiled = new Map<string, RegExp>();

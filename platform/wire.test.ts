@@ -27,21 +27,21 @@ const VALUES = [
   2 ** 40,
   Number.MAX_SAFE_INTEGER,
 ];
-const longs = [...VALUES.map(BigInt), 2n ** 62n + 5n, 2n ** 63n - 1n, -1n];
+const LONGS = [...VALUES.map(BigInt), 2n ** 62n + 5n, 2n ** 63n - 1n, -1n];
 
-test("a varint reads back as it was written", () => {
+test("a varint that was written reads back as the same value", () => {
   const room = Buffer.alloc(16);
   for (const value of VALUES) {
     assert.equal(writeVarint(room, 0, value), varintSize(value), `${value}`);
     assert.equal(readVarint(room, 0), value);
   }
-  for (const value of longs) {
+  for (const value of LONGS) {
     assert.equal(writeVarint(room, 0, value), varintSize(value), `${value}`);
     assert.equal(BigInt.asIntN(64, readVarint64(room, 0)), value);
   }
 });
 
-test("what the writer writes is what the generated code reads", () => {
+test("the generated code reads a message of the writer", () => {
   const writer = new WireWriter(1);
   writer
     .varint(1, 2n ** 62n + 1n)
@@ -57,7 +57,7 @@ test("what the writer writes is what the generated code reads", () => {
   assert.deepEqual(entry.content?.kind, { case: "text", value: entry.content?.kind.value });
 });
 
-test("scan finds the fields that the generated code wrote", () => {
+test("scan finds the fields of a message of the generated code", () => {
   const bytes = toBinary(
     EntrySchema,
     create(EntrySchema, { conversationId: "5", sequence: 300n, clientMessageId: "abc" }),
@@ -72,7 +72,7 @@ test("scan finds the fields that the generated code wrote", () => {
   );
 });
 
-test("scan refuses what is cut off, grouped, numbered zero or hidden behind high bits", () => {
+test("scan refuses truncated fields, groups, field number zero and numbers hidden behind high bits", () => {
   const bad = [
     [0x0a],
     [0x0a, 5, 1],

@@ -1,23 +1,23 @@
 /**
- * The protobuf wire format by hand, for the few places where bytes pass through without being
- * decoded: tags, varints, and messages put together from parts that are encoded already.
+ * Encoder and decoder of the protobuf wire format, for the few places that pass bytes on without
+ * decoding them: tags, varints, and messages assembled from encoded parts.
  */
 
-/** How a field's value is laid out. Groups (3 and 4) are refused. */
+/** Encoding of a field's value. Groups (3 and 4) are refused. */
 export type WireType = 0 | 1 | 2 | 5;
 
 /** Variable length integer. */
 export const VARINT = 0;
 /** Eight bytes. */
 export const FIXED64 = 1;
-/** Length, then that many bytes: strings, bytes, messages. */
+/** A length, followed by that many bytes: strings, bytes, messages. */
 export const BYTES = 2;
 /** Four bytes. */
 export const FIXED32 = 5;
 
 /**
- * One field of an encoded message: its number, its wire type, where its value begins and ends (of
- * BYTES without the length), and where its tag begins. Offsets into the scanned bytes.
+ * One field of an encoded message: its number, its wire type, start and end of its value (for BYTES
+ * without the length), and start of its tag. Offsets into the scanned bytes.
  */
 export type Field = readonly [
   fieldNumber: number,
@@ -27,16 +27,16 @@ export type Field = readonly [
   tagStart: number,
 ];
 
-/** The bytes are no protobuf message. */
+/** The bytes are not a valid protobuf message. */
 export class WireError extends Error {
   override name = "WireError";
 }
 
 /**
- * Walks over the fields of an encoded message, in their order; of a message inside of other bytes
- * when `from` and `to` say where it lies. As strict as the strictest of the usual decoders: what
- * passes here does not break elsewhere. The members tell of the field that `next` came to, as in
- * `Field`.
+ * Iterates over the fields of an encoded message in their order; `from` and `to` delimit a message
+ * inside of other bytes. It is as strict as the strictest of the usual decoders, so that a message
+ * accepted here is accepted by all of them. After `next`, the members describe the current field,
+ * as in `Field`.
  */
 export class FieldReader {
   fieldNumber = 0;
@@ -53,7 +53,7 @@ export class FieldReader {
     this.#to = to;
   }
 
-  /** Goes on to the next field; false when there is none. Throws WireError. */
+  /** Advances to the next field; false at the end. Throws WireError. */
   next(): boolean {
     const bytes = this.#bytes;
     let at = this.end;
@@ -80,7 +80,7 @@ export class FieldReader {
     } else if (wireType === FIXED32) {
       at += 4;
     } else {
-      throw new WireError(`wire type ${wireType} is not taken`);
+      throw new WireError(`wire type ${wireType} is not supported`);
     }
     if (at > this.#to) throw new WireError("a field goes past the end");
     this.wireType = wireType;
@@ -89,7 +89,7 @@ export class FieldReader {
   }
 }
 
-/** The fields that a `FieldReader` walks over. Throws WireError. */
+/** All fields of an encoded message, see `FieldReader`. Throws WireError. */
 export function scan(bytes: Uint8Array, from = 0, to = bytes.length): Field[] {
   const fields: Field[] = [];
   const reader = new FieldReader(bytes, from, to);
@@ -101,7 +101,7 @@ export function scan(bytes: Uint8Array, from = 0, to = bytes.length): Field[] {
 }
 
 /**
- * Reads an unsigned varint up to 2^53 - 1. Throws WireError when it is cut off or larger; ids are
+ * Reads an unsigned varint up to 2^53 - 1. Throws WireError when it is truncated or larger. Ids are
  * larger: read them with `readVarint64`.
  */
 export function readVarint(bytes: Uint8Array, at: number): number {
@@ -109,7 +109,7 @@ export function readVarint(bytes: Uint8Array, at: number): number {
   let scale = 1;
   for (let i = at; ; i++) {
     const byte = bytes[i];
-    if (byte === undefined) throw new WireError("a varint is cut off");
+    if (byte === undefined) throw new WireError("a varint is truncated");
     value += (byte & 0x7f) * scale;
     if (value > Number.MAX_SAFE_INTEGER) throw new WireError("a varint is too large");
     if (byte < 0x80) return value;
@@ -118,8 +118,9 @@ export function readVarint(bytes: Uint8Array, at: number): number {
   }
 }
 
-// A bigint is an object of the heap, and each step of arithmetic makes another one: 64 bits are put
-// together and taken apart in two halves (a third of the time, a twentieth of the garbage, measured).
+// A bigint is a heap object, and each arithmetic operation allocates another one. So 64 bits are
+// assembled and split in two 32-bit halves (measured: a third of the time, a twentieth of the
+// garbage).
 const long = new BigUint64Array(1);
 const halves = new Uint32Array(long.buffer);
 const [LOW, HIGH] = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? [0, 1] : [1, 0];
@@ -141,11 +142,11 @@ export function readVarint64(bytes: Uint8Array, at: number): bigint {
   return long[0]!;
 }
 
-/** How many bytes the varint at an offset takes, 1 to 10. Throws WireError. */
+/** Length in bytes of the varint at an offset, 1 to 10. Throws WireError. */
 export function varintLength(bytes: Uint8Array, at: number): number {
   for (let length = 1; length <= 10; length++) {
     const byte = bytes[at + length - 1];
-    if (byte === undefined) throw new WireError("a varint is cut off");
+    if (byte === undefined) throw new WireError("a varint is truncated");
     if (byte < 0x80) return length;
   }
   throw new WireError("a varint is too long");
@@ -160,7 +161,7 @@ function halve(value: number | bigint): void {
   }
 }
 
-/** How many bytes a value takes as a varint: a non-negative safe integer, or 64 bits. */
+/** Length in bytes of a value as a varint: a non-negative safe integer, or 64 bits. */
 export function varintSize(value: number | bigint): number {
   halve(value);
   const high = halves[HIGH]!;
@@ -170,7 +171,7 @@ export function varintSize(value: number | bigint): number {
 
 /**
  * Writes a varint: a non-negative safe integer, or 64 bits as a bigint. Returns the offset after
- * it. The caller sees to the room: at most 10 bytes.
+ * it. The caller provides the space: at most 10 bytes.
  */
 export function writeVarint(into: Uint8Array, at: number, value: number | bigint): number {
   halve(value);
@@ -189,14 +190,14 @@ export function writeVarint(into: Uint8Array, at: number, value: number | bigint
   return at;
 }
 
-/** The tag of a field, as a number to be written as a varint. */
+/** The tag of a field, to be written as a varint. */
 export function tagOf(fieldNumber: number, wireType: WireType): number {
   return fieldNumber * 8 + wireType;
 }
 
 /**
- * Puts a message together field by field, in one growing buffer. `finish` hands the buffer over:
- * write no more after it.
+ * Assembles a message field by field in one growing buffer. `finish` returns that buffer without a
+ * copy, so nothing may be written after it.
  */
 export class WireWriter {
   #buffer: Buffer;
@@ -213,21 +214,21 @@ export class WireWriter {
 
   /** A varint field: int64, int32 (not negative), bool, enum. */
   varint(fieldNumber: number, value: number | bigint): this {
-    this.#room(15);
+    this.#reserve(15);
     this.#at = writeVarint(this.#buffer, this.#at, tagOf(fieldNumber, VARINT));
     this.#at = writeVarint(this.#buffer, this.#at, value);
     return this;
   }
 
-  /** A field of bytes, or of a message that is encoded already. */
+  /** A field of bytes, or of an encoded message. */
   bytes(fieldNumber: number, value: Uint8Array): this {
     this.header(fieldNumber, value.length);
     return this.raw(value);
   }
 
-  /** The tag and length of a field whose bytes are written next, by `raw`. */
+  /** The tag and length of a field; the caller writes its bytes next, by `raw`. */
   header(fieldNumber: number, length: number): this {
-    this.#room(15);
+    this.#reserve(15);
     this.#at = writeVarint(this.#buffer, this.#at, tagOf(fieldNumber, BYTES));
     this.#at = writeVarint(this.#buffer, this.#at, length);
     return this;
@@ -236,7 +237,7 @@ export class WireWriter {
   /** A string field. */
   string(fieldNumber: number, value: string): this {
     const most = value.length * 3;
-    this.#room(15 + most);
+    this.#reserve(15 + most);
     this.#at = writeVarint(this.#buffer, this.#at, tagOf(fieldNumber, BYTES));
     if (most < 0x80) {
       this.#buffer[this.#at] = this.#buffer.write(value, this.#at + 1, "utf8");
@@ -248,9 +249,9 @@ export class WireWriter {
     return this;
   }
 
-  /** Bytes as they are: whole fields, tags included. */
+  /** Encoded fields, including their tags. */
   raw(fields: Uint8Array): this {
-    this.#room(fields.length);
+    this.#reserve(fields.length);
     this.#buffer.set(fields, this.#at);
     this.#at += fields.length;
     return this;
@@ -261,7 +262,7 @@ export class WireWriter {
     return this.#buffer.subarray(0, this.#at) as Buffer<ArrayBuffer>;
   }
 
-  #room(bytes: number): void {
+  #reserve(bytes: number): void {
     if (this.#at + bytes <= this.#buffer.length) return;
     const larger = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#at + bytes));
     larger.set(this.#buffer.subarray(0, this.#at));

@@ -1,4 +1,4 @@
-/** Keeps a PostgreSQL running on a folder until it is told to end: `<folder> <port>`. */
+/** Runs a PostgreSQL on a data folder until SIGINT or SIGTERM. Arguments: `<folder> <port>`. */
 import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createLog } from "#platform/log.ts";
@@ -11,13 +11,13 @@ const postgres = await startEmbedded({ dataDir, port: Number(port), log });
 const ended = new Promise((resolve) => {
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, resolve);
 });
-// Whoever started this waits for the file.
+// backends.ts polls for this file; the rename makes its appearance atomic.
 const file = join(dataDir, "url");
 await writeFile(`${file}.new`, postgres.url, { mode: 0o600 });
 await rename(`${file}.new`, file);
 
-// Waiting for a signal keeps no process alive by itself.
-const alive = setInterval(() => {}, 60_000);
+// A signal listener alone does not keep the process alive.
+const keepAlive = setInterval(() => {}, 60_000);
 await ended;
 await postgres.stop();
-clearInterval(alive);
+clearInterval(keepAlive);

@@ -1,30 +1,30 @@
 /**
- * The servers that the mesh stands on, for a machine of one's own: installs what is missing (Debian),
- * starts Redis, RabbitMQ and PostgreSQL on 127.0.0.1 with their data under data/backends, and writes
- * their addresses to data/backends/env. May be repeated; `stop` stops them, their data stays.
+ * Runs the backends of the mesh on a developer's machine: installs missing programs (Debian),
+ * starts Redis, RabbitMQ and PostgreSQL on 127.0.0.1 with their data under data/backends, and
+ * writes their addresses to data/backends/env. Idempotent. `stop` stops them; their data stays.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, openSync, readFileSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { end, isAlive, type KeptProcess, remember } from "./kept-process.ts";
-import { freePorts } from "./ports.ts";
+import { freePorts, isFree } from "./ports.ts";
+import { isRunning, type ProcessRecord, recordProcess, terminate } from "./process-record.ts";
 import { type Launched, launchRabbit, launchRedis, missingPrograms, runs } from "./servers.ts";
 
 const root = join(import.meta.dirname, "..");
 const folder = resolve(root, process.env.BACKENDS_DIR ?? "data/backends");
 const envFile = join(folder, "env");
-const STOP_WITHIN_MS = 20_000;
-const POSTGRES_WITHIN_MS = 60_000;
+const STOP_TIMEOUT_MS = 20_000;
+const POSTGRES_TIMEOUT_MS = 60_000;
+const POLL_INTERVAL_MS = 50;
 
 interface Server {
   readonly name: "redis" | "rabbitmq" | "postgres";
-  /** Under which name the services read the address. */
+  /** Name of the setting with the address. */
   readonly variable: string;
   readonly portVariable: string;
-  readonly usualPort: number;
+  readonly defaultPort: number;
   launch(dir: string, port: number): Promise<Launched>;
 }
 
@@ -33,14 +33,14 @@ const servers: readonly Server[] = [
     name: "redis",
     variable: "LUCKY_REDIS_URL",
     portVariable: "BACKENDS_REDIS_PORT",
-    usualPort: 6379,
+    defaultPort: 6379,
     launch: (dir, port) => launchRedis({ dir, port, detached: true }),
   },
   {
     name: "rabbitmq",
     variable: "LUCKY_RABBITMQ_URL",
     portVariable: "BACKENDS_RABBITMQ_PORT",
-    usualPort: 5672,
+    defaultPort: 5672,
     async launch(dir, port) {
       const [mapperPort, erlangPort] = (await freePorts(2)) as [number, number];
       return launchRabbit({ dir, port, mapperPort, erlangPort, detached: true });
@@ -50,16 +50,16 @@ const servers: readonly Server[] = [
     name: "postgres",
     variable: "LUCKY_POSTGRES_URL",
     portVariable: "BACKENDS_POSTGRES_PORT",
-    usualPort: 5432,
+    defaultPort: 5432,
     launch: launchPostgres,
   },
 ];
 
-/** What is remembered of a running server, in `<folder>/<name>.json`. */
-interface Kept {
+/** The record of a running server, in the file `<folder>/<name>.json`. */
+interface ServerRecord {
   readonly url: string;
   readonly port: number;
-  readonly processes: readonly KeptProcess[];
+  readonly processes: readonly ProcessRecord[];
 }
 
 async function start(): Promise<void> {
@@ -67,11 +67,11 @@ async function start(): Promise<void> {
   await mkdir(folder, { recursive: true });
   const lines: string[] = [];
   for (const server of servers) {
-    const before = await keptOf(server);
-    const kept = before ?? (await launch(server));
-    const hidden = kept.url.replace(/:[^:@/]+@/, ":***@");
-    console.log(`${server.name.padEnd(8)} ${hidden}  ${before ? "runs already" : "started"}`);
-    lines.push(`${server.variable}=${kept.url}\n`);
+    const existing = await runningRecordOf(server);
+    const record = existing ?? (await launch(server));
+    const hidden = record.url.replace(/:[^:@/]+@/, ":***@");
+    console.log(`${server.name.padEnd(8)} ${hidden}  ${existing ? "already running" : "started"}`);
+    lines.push(`${server.variable}=${record.url}\n`);
   }
   await writeFile(envFile, lines.join(""), { mode: 0o600 });
   console.log(`\nAddresses with passwords: ${envFile}\nStop: npm run backends -- stop`);
@@ -79,42 +79,45 @@ async function start(): Promise<void> {
 
 async function stop(): Promise<void> {
   for (const server of servers.toReversed()) {
-    const kept = await keptOf(server);
-    for (const one of kept?.processes ?? []) await end(one, STOP_WITHIN_MS);
-    await rm(recordOf(server), { force: true });
-    console.log(`${server.name.padEnd(8)} ${kept ? "stopped" : "did not run"}`);
+    const record = await runningRecordOf(server);
+    for (const one of record?.processes ?? []) await terminate(one, STOP_TIMEOUT_MS);
+    await rm(recordFileOf(server), { force: true });
+    console.log(`${server.name.padEnd(8)} ${record ? "stopped" : "was not running"}`);
   }
   await rm(envFile, { force: true });
 }
 
-const recordOf = ({ name }: Server) => join(folder, `${name}.json`);
+const recordFileOf = ({ name }: Server) => join(folder, `${name}.json`);
 
-/** What runs of a server; undefined when it has ended. Remainders of one that ended are ended too. */
-async function keptOf(server: Server): Promise<Kept | undefined> {
-  const record = recordOf(server);
-  if (!existsSync(record)) return undefined;
-  const kept = JSON.parse(await readFile(record, "utf8")) as Kept;
-  if (kept.processes.every(isAlive)) return kept;
-  for (const one of kept.processes) await end(one, STOP_WITHIN_MS);
-  await rm(record);
+/**
+ * The record of a server that runs; undefined when it does not. Cleans up after a server that ended
+ * without `stop`: terminates its other processes and deletes its record.
+ */
+async function runningRecordOf(server: Server): Promise<ServerRecord | undefined> {
+  const file = recordFileOf(server);
+  if (!existsSync(file)) return undefined;
+  const record = JSON.parse(await readFile(file, "utf8")) as ServerRecord;
+  if (record.processes.every(isRunning)) return record;
+  for (const one of record.processes) await terminate(one, STOP_TIMEOUT_MS);
+  await rm(file);
   return undefined;
 }
 
-async function launch(server: Server): Promise<Kept> {
-  const { name, portVariable, usualPort } = server;
-  const port = Number(process.env[portVariable] || usualPort);
+async function launch(server: Server): Promise<ServerRecord> {
+  const { name, portVariable, defaultPort } = server;
+  const port = Number(process.env[portVariable] || defaultPort);
   if (!(await isFree(port)))
     throw new Error(
-      `Port ${port} is taken by something else. Stop that, or let ${name} listen elsewhere: ` +
+      `Port ${port} is taken by another process. Stop that one, or choose another port for ${name}: ` +
         `${portVariable}=${port + 10_000} npm run backends`,
     );
   const { url, processes } = await server.launch(join(folder, name), port);
-  const kept = { url, port, processes: processes.map(({ pid }) => remember(pid)) };
-  await writeFile(recordOf(server), JSON.stringify(kept), { mode: 0o600 });
-  return kept;
+  const record = { url, port, processes: processes.map(({ pid }) => recordProcess(pid)) };
+  await writeFile(recordFileOf(server), JSON.stringify(record), { mode: 0o600 });
+  return record;
 }
 
-/** Starts the PostgreSQL that came with the packages, kept by a process of its own. */
+/** Starts the PostgreSQL of the npm package, in a separate process that outlives this one. */
 async function launchPostgres(dir: string, port: number): Promise<Launched> {
   await mkdir(dir, { recursive: true });
   const [urlFile, outFile] = [join(dir, "url"), join(dir, "postgres.out")];
@@ -127,18 +130,20 @@ async function launchPostgres(dir: string, port: number): Promise<Launched> {
     { cwd: root, detached: true, stdio: ["ignore", out, out] },
   );
   keeper.unref();
-  const until = Date.now() + POSTGRES_WITHIN_MS;
+  const until = Date.now() + POSTGRES_TIMEOUT_MS;
   while (!existsSync(urlFile)) {
     if (!runs(keeper) || Date.now() > until) {
       keeper.kill("SIGTERM");
       throw new Error(`PostgreSQL did not start:\n${readFileSync(outFile, "utf8").trim()}`);
     }
-    await pause(50);
+    await pause(POLL_INTERVAL_MS);
   }
   return { url: readFileSync(urlFile, "utf8"), processes: [keeper] };
 }
 
-/** Installs the servers where apt can; the packages must not start their own at once. */
+/**
+ * Installs missing servers with apt. A policy file keeps the packages from starting their services.
+ */
 function install(): void {
   const missing = missingPrograms();
   if (missing.length === 0) return;
@@ -160,16 +165,6 @@ function install(): void {
     apt-get -q install -y --no-install-recommends ${missing.join(" ")}`;
   const command = process.getuid?.() === 0 ? ["sh", "-c", script] : ["sudo", "sh", "-c", script];
   execFileSync(command[0]!, command.slice(1), { stdio: "inherit" });
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = createServer();
-    probe.once("error", () => resolve(false));
-    probe.listen({ host: "127.0.0.1", port, exclusive: true }, () =>
-      probe.close(() => resolve(true)),
-    );
-  });
 }
 
 const commands: Record<string, () => Promise<void>> = { start, stop };

@@ -3,42 +3,47 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 
 const root = join(import.meta.dirname, "..");
-const READY_WITHIN_MS = 60_000;
-const POLL_MS = 50;
-const LINES_KEPT = 20;
+const READY_TIMEOUT_MS = 60_000;
+const POLL_INTERVAL_MS = 50;
+const MAX_LAST_LINES = 20;
 
 export interface ChildOptions {
-  /** Shown before each of its lines. */
+  /** Prefix of each printed line. */
   readonly name: string;
-  /** From the repository's root, such as "services/auth/main.ts". */
+  /** Path from the repository's root, such as "services/auth/main.ts". */
   readonly script: string;
   readonly env: NodeJS.ProcessEnv;
-  /** For Node itself, such as a module to load first. */
+  /** Arguments for Node itself, such as a module to load first. */
   readonly nodeArguments?: readonly string[];
-  /** Answers 200 when the process is ready. */
+  /** URL that answers 200 when the process is ready. */
   readonly readyUrl: string;
   readonly print: (line: string) => void;
 }
 
-/** A process of the mesh. */
+/** A child process that can be restarted. */
 export interface Child {
   readonly name: string;
-  /** Of the running process, or of the last one. */
+  /** Id of the running process, or of the last one. */
   readonly pid: number;
   /**
    * Sends a signal. Resolves when the process has ended, or at once for SIGSTOP and SIGCONT, which
-   * end nothing.
+   * do not end it.
    */
   kill(signal: NodeJS.Signals): Promise<void>;
-  /** Starts it again after it ended (it is stopped first if it did not) and waits until it is ready. */
+  /** Restarts the process, stopping it first if it runs, and waits until it is ready. */
   restart(): Promise<void>;
-  /** Waits until it is ready. Rejects with its last lines when it ends before. */
+  /**
+   * Waits until the process is ready. Rejects with its last lines when it ends first, or after 60
+   * s.
+   */
   ready(): Promise<void>;
-  /** Asks it to end; kills it when it does not within the bound. Idempotent. */
+  /**
+   * Sends SIGTERM, and SIGKILL after `withinMs`. Resolves when the process has ended. Idempotent.
+   */
   stop(withinMs: number): Promise<void>;
 }
 
-/** Runs a service's `main.ts` as a process of its own. */
+/** Runs a script, such as a service's `main.ts`, in a child process. */
 export function startChild(options: ChildOptions): Child {
   let running = launch(options);
 
@@ -52,7 +57,7 @@ export function startChild(options: ChildOptions): Child {
       if (signal !== "SIGSTOP" && signal !== "SIGCONT") await running.ended;
     },
     async restart() {
-      await stop(running, READY_WITHIN_MS);
+      await stop(running, READY_TIMEOUT_MS);
       running = launch(options);
       await ready(running, options);
     },
@@ -75,14 +80,14 @@ function launch(options: ChildOptions): Running {
     cwd: root,
     env: options.env,
     stdio: ["ignore", "pipe", "pipe"],
-    // Ctrl-C in a terminal reaches the parent alone, which then stops them in order.
+    // A separate process group: Ctrl-C reaches only the parent, which stops its children in order.
     detached: true,
   });
   const lastLines: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on("line", (line) => {
       lastLines.push(line);
-      if (lastLines.length > LINES_KEPT) lastLines.shift();
+      if (lastLines.length > MAX_LAST_LINES) lastLines.shift();
       options.print(`${options.name.padEnd(10)} ${line}`);
     });
   }
@@ -98,20 +103,20 @@ function hasEnded({ process: child }: Running): boolean {
 }
 
 async function ready(running: Running, options: ChildOptions): Promise<void> {
-  const until = Date.now() + READY_WITHIN_MS;
+  const until = Date.now() + READY_TIMEOUT_MS;
   while (Date.now() < until) {
     if (hasEnded(running)) {
       throw new Error(`${options.name} ended:\n${running.lastLines.join("\n")}`);
     }
-    if (await answers(options.readyUrl)) return;
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    if (await answersOk(options.readyUrl)) return;
+    await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
   }
   throw new Error(
-    `${options.name} was not ready in ${READY_WITHIN_MS} ms:\n${running.lastLines.join("\n")}`,
+    `${options.name} was not ready in ${READY_TIMEOUT_MS} ms:\n${running.lastLines.join("\n")}`,
   );
 }
 
-async function answers(url: string): Promise<boolean> {
+async function answersOk(url: string): Promise<boolean> {
   try {
     return (await fetch(url, { signal: AbortSignal.timeout(1_000) })).ok;
   } catch {

@@ -1,11 +1,11 @@
 /**
  * Writes services/auth/accounts/confusables.txt, Unicode's table of characters that look alike, from
- * src/tables.rs of the Rust crate unicode-security: the registry of npm has no kept copy of it.
- * `cargo fetch` of a project with the crate puts it under ~/.cargo/registry/src.
+ * src/tables.rs of the Rust crate unicode-security: npm has no maintained package with this table.
+ * `cargo fetch` in a project with the crate downloads it to ~/.cargo/registry/src.
  *
  *     node scripts/confusables.ts <path of tables.rs>
  *
- * A new version changes what names look like: see docs/decisions/0017-confusables-of-unicode.md.
+ * A new version changes which names count as alike: docs/decisions/0017-confusables-of-unicode.md.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -17,7 +17,8 @@ const source = readFileSync(path, "utf8");
 const [, version] = /UNICODE_VERSION[^=]*= \(([\d, ]+)\)/.exec(source) ?? [];
 const [, table] =
   /mod confusable_detection [\s\S]*?CONFUSABLES[^=]*= &\[([\s\S]*?)\];/.exec(source) ?? [];
-if (version === undefined || table === undefined) throw new Error(`${path} holds no such table.`);
+if (version === undefined || table === undefined)
+  throw new Error(`${path} does not contain the table of confusables.`);
 
 const codesOf = (text: string) => [...text.matchAll(/\\u\{([0-9a-f]+)\}/g)].map(([, code]) => code);
 const lines = [...table.matchAll(/\('[^']+',\s*&\[[^\]]*\]\)/g)].map(([entry]) =>

@@ -10,38 +10,39 @@ import { LuckyClient } from "../client/client.ts";
 import { reasonOf } from "../client/error.ts";
 import { startAll } from "../services/all.ts";
 
-const USUAL_URL = "http://127.0.0.1:9191";
+const DEFAULT_URL = "http://127.0.0.1:9191";
 const PASSWORD = "correct horse battery staple";
-const PATIENCE_MS = 15_000;
+const TIMEOUT_MS = 15_000;
 
-/** Tells what happens, and remembers whether every promise held. */
-class Story {
-  #broken = 0;
-  #kept = 0;
+/** Prints the steps of the demo and counts its checks. */
+class Report {
+  #failed = 0;
+  #passed = 0;
 
-  chapter(title: string): void {
+  section(title: string): void {
     console.log(`\n  ${title}`);
   }
 
-  tell(line: string): void {
-    console.log(`    ${line}`);
+  line(text: string): void {
+    console.log(`    ${text}`);
   }
 
-  promise(sentence: string, held: boolean): void {
-    console.log(`    ${held ? "✓" : "✗ BROKEN:"} ${sentence}`);
-    if (held) this.#kept++;
-    else this.#broken++;
+  check(sentence: string, passed: boolean): void {
+    console.log(`    ${passed ? "✓" : "✗ FAILED:"} ${sentence}`);
+    if (passed) this.#passed++;
+    else this.#failed++;
   }
 
+  /** Prints the summary; returns whether all checks passed. */
   end(): boolean {
-    const all = this.#kept + this.#broken;
-    const verdict = this.#broken === 0 ? "every promise held" : `${this.#broken} were broken`;
-    console.log(`\n  ${all} promises: ${verdict}.\n`);
-    return this.#broken === 0;
+    const total = this.#passed + this.#failed;
+    const verdict = this.#failed === 0 ? "all passed" : `${this.#failed} failed`;
+    console.log(`\n  ${total} checks: ${verdict}.\n`);
+    return this.#failed === 0;
   }
 }
 
-/** A person with one device, and what they have seen on it. */
+/** A person with one device, and the entries received on it. */
 class Person {
   readonly client: LuckyClient;
   readonly name: string;
@@ -62,9 +63,9 @@ class Person {
     return new Person(client, name);
   }
 
-  /** Waits until so many messages were seen in all. */
+  /** Waits until `count` messages were received in total. */
   async sees(count: number): Promise<void> {
-    const deadline = AbortSignal.timeout(PATIENCE_MS);
+    const deadline = AbortSignal.timeout(TIMEOUT_MS);
     while (this.seen.length < count) await this.client.next("message", undefined, deadline);
   }
 
@@ -84,93 +85,93 @@ function same(one: readonly unknown[], other: readonly unknown[]): boolean {
   return one.length === other.length && one.every((value, at) => value === other[at]);
 }
 
-async function play(url: string, story: Story): Promise<void> {
-  story.chapter("Two people register and come online");
+async function play(url: string, report: Report): Promise<void> {
+  report.section("Two people register and come online");
   const [ana, ben] = await Promise.all([Person.register(url, "Ana"), Person.register(url, "Ben")]);
   try {
     await Promise.all([ana.client.connect(), ben.client.connect()]);
-    story.tell(`Ana is user ${ana.client.userId}, Ben is user ${ben.client.userId}.`);
-    const conversationId = await thereAndAway(ana, ben, story);
-    await twice(ana, ben, conversationId, story);
-    await group(ana, ben, story);
+    report.line(`Ana is user ${ana.client.userId}, Ben is user ${ben.client.userId}.`);
+    const conversationId = await onlineAndOffline(ana, ben, report);
+    await retriedSend(ana, ben, conversationId, report);
+    await groupWithTwoWriters(ana, ben, report);
   } finally {
     await Promise.all([ana.client.close(), ben.client.close()]);
   }
 }
 
-async function thereAndAway(ana: Person, ben: Person, story: Story): Promise<string> {
+async function onlineAndOffline(ana: Person, ben: Person, report: Report): Promise<string> {
   const toBen = { userId: ben.client.userId };
 
-  story.chapter("Ana writes while Ben is there");
-  const there = ["Hi Ben!", "Are you there?", "Lunch at twelve?"];
-  const deadline = AbortSignal.timeout(PATIENCE_MS);
+  report.section("Ana writes while Ben is online");
+  const online = ["Hi Ben!", "Are you there?", "Lunch at twelve?"];
+  const deadline = AbortSignal.timeout(TIMEOUT_MS);
   const delivered = ana.client.next("receipt", (it) => it.deliveredSequence >= 3n, deadline);
-  const accepted = await Promise.all(there.map((text) => ana.client.send(toBen, text)));
+  const accepted = await Promise.all(online.map((text) => ana.client.send(toBen, text)));
   const conversationId = accepted[0]!.conversationId;
   await ben.sees(3);
-  for (const text of ben.texts(conversationId)) story.tell(`Ben reads: ${text}`);
+  for (const text of ben.texts(conversationId)) report.line(`Ben reads: ${text}`);
   const sequences = accepted.map((one) => Number(one.sequence));
-  story.promise(`the three are 1, 2, 3 in the log: ${sequences}`, same(sequences, [1, 2, 3]));
-  story.promise("Ben saw them once, in order", same(ben.texts(conversationId), there));
+  report.check(`the messages have the sequences 1, 2, 3: ${sequences}`, same(sequences, [1, 2, 3]));
+  report.check("Ben received them once, in order", same(ben.texts(conversationId), online));
   await delivered;
-  story.promise("Ana knows that they were DELIVERED", true);
+  report.check("Ana has the receipt that they were DELIVERED", true);
   const read = ana.client.next("receipt", (it) => it.readSequence >= 3n, deadline);
   ben.client.markRead(conversationId, 3n);
   await read;
-  story.promise("Ana knows that Ben has READ them", true);
+  report.check("Ana has the receipt that Ben has READ them", true);
 
-  story.chapter("Ana writes while Ben is away");
+  report.section("Ana writes while Ben is offline");
   await ben.client.close();
-  story.tell("Ben closes his laptop.");
-  const away = ["I'm at the door.", "Never mind, started without you.", "Soup was great."];
-  for (const text of away) await ana.client.send(toBen, text);
-  story.promise("Ben has seen nothing of it yet", ben.seen.length === 3);
+  report.line("Ben closes his laptop.");
+  const offline = ["I'm at the door.", "Never mind, started without you.", "Soup was great."];
+  for (const text of offline) await ana.client.send(toBen, text);
+  report.check("Ben has received none of them yet", ben.seen.length === 3);
   await ben.client.connect();
   await ben.client.caughtUp();
   await ben.sees(6);
-  story.tell("Ben is back.");
-  for (const text of ben.texts(conversationId).slice(3)) story.tell(`Ben reads: ${text}`);
-  story.promise(
-    "Ben missed nothing and saw nothing twice",
-    same(ben.texts(conversationId), [...there, ...away]),
+  report.line("Ben is back.");
+  for (const text of ben.texts(conversationId).slice(3)) report.line(`Ben reads: ${text}`);
+  report.check(
+    "Ben missed no message and received no duplicate",
+    same(ben.texts(conversationId), [...online, ...offline]),
   );
   return conversationId;
 }
 
-async function twice(
+async function retriedSend(
   ana: Person,
   ben: Person,
   conversationId: string,
-  story: Story,
+  report: Report,
 ): Promise<void> {
-  story.chapter("Ana sends the same message twice, as a phone does when the answer got lost");
+  report.section("Ana retries a send, as a phone does when the answer was lost");
   const key = { clientMessageId: randomUUID() };
   const target = { conversationId };
   const first = await ana.client.send(target, "Dinner then?", key);
   const again = await ana.client.send(target, "Dinner then?", key);
   const overRpc = await ana.client.sendByRpc(target, "Dinner then?", key);
   const answers = [again, overRpc];
-  story.promise(
-    `all answers name message ${first.messageId} at place ${first.sequence}`,
+  report.check(
+    `all answers have message id ${first.messageId} and sequence ${first.sequence}`,
     answers.every((it) => it.messageId === first.messageId && it.sequence === first.sequence),
   );
   const reason = await ana.client
     .send(target, "Breakfast then?", key)
     .then(() => undefined, reasonOf);
-  story.promise(
-    "the same key with other words is refused",
+  report.check(
+    "the same client_message_id with another content is refused",
     reason === ErrorReason.CLIENT_MESSAGE_ID_REUSED,
   );
   await ana.client.send(target, "Eight o'clock.");
   await ben.sees(8);
-  story.promise(
-    "Ben saw the message once",
+  report.check(
+    "Ben received the message once",
     same(ben.texts(conversationId).slice(6), ["Dinner then?", "Eight o'clock."]),
   );
 }
 
-async function group(ana: Person, ben: Person, story: Story): Promise<void> {
-  story.chapter("They make a group and both write at once");
+async function groupWithTwoWriters(ana: Person, ben: Person, report: Report): Promise<void> {
+  report.section("They create a group and both write concurrently");
   const { group: made } = await ana.client.groups.createGroup({
     name: "Lunch",
     userIds: [ben.client.userId],
@@ -182,7 +183,7 @@ async function group(ana: Person, ben: Person, story: Story): Promise<void> {
     numbers.map((n) => person.client.send({ conversationId }, `${person.name} ${n}`));
   const results = await Promise.all([...sendAll(ana), ...sendAll(ben)]);
   const last = Math.max(...results.map((it) => Number(it.sequence)));
-  story.tell(`20 messages and the tip that the group was made: ${last} entries.`);
+  report.line(`20 messages and the entry for the creation of the group: ${last} entries.`);
 
   const logs = await Promise.all(
     [ana, ben].map(async (person) => {
@@ -195,21 +196,22 @@ async function group(ana: Person, ben: Person, story: Story): Promise<void> {
     entries.map((it) => `${it.sequence} ${textOf(it)}`),
   );
   const gapFree = logs[0]!.every((entry, at) => entry.sequence === BigInt(at + 1));
-  story.promise("the group's log has no gap", gapFree && logs[0]!.length === last);
-  story.promise("both have the same order", same(anaLog!, benLog!));
+  report.check("the group's log has no gap", gapFree && logs[0]!.length === last);
+  report.check("both see the same order", same(anaLog!, benLog!));
   for (const [reader, writer] of [
     [ana, ben],
     [ben, ana],
   ] as const) {
-    const deadline = AbortSignal.timeout(PATIENCE_MS);
+    const deadline = AbortSignal.timeout(TIMEOUT_MS);
     const written = numbers.map((n) => `${writer.name} ${n}`);
-    const heard = () => reader.texts(conversationId).filter((text) => text.startsWith(writer.name));
-    while (heard().length < written.length) {
+    const received = () =>
+      reader.texts(conversationId).filter((text) => text.startsWith(writer.name));
+    while (received().length < written.length) {
       await reader.client.next("message", undefined, deadline);
     }
-    story.promise(
-      `${reader.name} saw ${writer.name}'s in the order written`,
-      same(heard(), written),
+    report.check(
+      `${reader.name} received ${writer.name}'s messages in the order written`,
+      same(received(), written),
     );
   }
 }
@@ -221,11 +223,11 @@ async function answers(url: string): Promise<boolean> {
     const signal = AbortSignal.timeout(1_000);
     return (await fetch(method, { method: "POST", headers, body: "{}", signal })).ok;
   } catch {
-    return false; // Nobody listens there.
+    return false; // No server listens there.
   }
 }
 
-/** Starts Lucky for the demo alone. */
+/** Starts a Lucky for this demo, on a temporary folder. */
 async function startOwn(): Promise<{ url: string; stop: () => Promise<void> }> {
   const dataDir = await mkdtemp(join(tmpdir(), "lucky-demo-"));
   const env = {
@@ -245,17 +247,17 @@ async function startOwn(): Promise<{ url: string; stop: () => Promise<void> }> {
 }
 
 const { values } = parseArgs({ options: { url: { type: "string" } } });
-const given = values.url ?? ((await answers(USUAL_URL)) ? USUAL_URL : undefined);
+const given = values.url ?? ((await answers(DEFAULT_URL)) ? DEFAULT_URL : undefined);
 const own = given === undefined ? await startOwn() : undefined;
 const url = given ?? own!.url;
 console.log(`\n  Lucky at ${url}${own ? ", started for this demo" : ""}`);
 
-const story = new Story();
+const report = new Report();
 try {
-  await play(url, story);
+  await play(url, report);
 } catch (error) {
-  story.promise(error instanceof Error ? error.message : String(error), false);
+  report.check(error instanceof Error ? error.message : String(error), false);
 } finally {
   await own?.stop();
 }
-process.exitCode = story.end() ? 0 : 1;
+process.exitCode = report.end() ? 0 : 1;

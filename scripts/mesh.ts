@@ -16,48 +16,48 @@ import { type Child, startChild } from "./child.ts";
 import { freePorts, isFree } from "./ports.ts";
 
 export interface MeshOptions {
-  /** Whether it starts PostgreSQL, Redis and RabbitMQ of its own, gone when it stops. */
+  /** Whether the mesh starts temporary PostgreSQL, Redis and RabbitMQ servers of its own. */
   readonly own: boolean;
-  /** Free ports instead of the usual ones. */
+  /** Whether to use free ports instead of the default ones. */
   readonly free: boolean;
-  /** How many instances of connect and server; three and two when absent. */
+  /** Numbers of instances of connect and server; three and two when absent. */
   readonly instances?: { readonly connect: number; readonly server: number };
-  /** LUCKY_… settings for its processes, and where the backends are unless it has its own. */
+  /** LUCKY_… settings of the processes, including the URLs of the backends unless `own`. */
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** For the Node of each process, such as a module to load first. */
+  /** Arguments for the Node of each process, such as a module to load first. */
   readonly nodeArguments?: readonly string[];
-  /** Takes what the processes say, a line at a time. */
+  /** Called with each line that a process prints. */
   readonly print: (line: string) => void;
 }
 
-/** Servers that a mesh started for itself. */
+/** The servers that a mesh started itself. */
 export interface OwnBackends {
   readonly postgres: RestartablePostgres;
   readonly redis: Backend;
   readonly rabbit: Backend;
 }
 
-/** All services, each as a process of its own. */
+/** All services, each in a process of its own. */
 export interface Mesh {
   /** "http://127.0.0.1:port" */
   readonly gatewayUrl: string;
   readonly postgresUrl: string;
-  /** Where each connect listens for WebSockets: "http://127.0.0.1:port". */
+  /** Address of the WebSockets of each connect: "http://127.0.0.1:port". */
   readonly connectUrls: readonly string[];
-  /** Where each process answers the operator: "http://127.0.0.1:port". */
+  /** Address of metrics and health checks of each process: "http://127.0.0.1:port". */
   readonly opsUrls: readonly string[];
   /** auth-0, server-0 …, connect-0 …, gateway-0 */
   readonly processes: readonly Child[];
-  /** Undefined when they are not its own. */
+  /** Undefined unless `own`. */
   readonly backends: OwnBackends | undefined;
-  /** Ends the processes, bounded, then its own backends. Idempotent. */
+  /** Stops the processes, bounded in time, then its own backends. Idempotent. */
   stop(): Promise<void>;
 }
 
 interface Plan {
   readonly service: string;
   readonly name: string;
-  /** Where it listens when ports are not free ones. */
+  /** Default port of the service. */
   readonly port: number;
   readonly opsPort: number;
 }
@@ -78,9 +78,9 @@ function plansFor(instances: { readonly connect: number; readonly server: number
   ];
 }
 
-/** From the outside in: nobody is stopped while somebody needs it. */
+/** From the outside in: no service stops before the services that call it. */
 const STOP_ORDER = ["gateway", "connect", "server", "auth"];
-const STOP_WITHIN_MS = 20_000;
+const STOP_TIMEOUT_MS = 20_000;
 const root = join(import.meta.dirname, "..");
 const backendsFile = join(root, "data/backends/env");
 const secretsFile = join(root, "data/mesh/env");
@@ -91,7 +91,7 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
   return startAllOrNothing(async (started) => {
     const backends = options.own ? await startBackends(started) : undefined;
     const settings = {
-      ...(options.own ? madeSecrets() : await keptSecrets()),
+      ...(options.own ? createSecrets() : await storedSecrets()),
       ...(backends ? {} : backendsFrom(options.env)),
       ...luckyOnly(options.env),
       ...(backends && {
@@ -101,30 +101,32 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
       }),
     };
     const plans = plansFor(options.instances ?? { connect: 3, server: 2 });
-    const placed = options.free ? await onFreePorts(plans) : await onUsualPorts(plans);
-    const processes = placed.map((plan) => {
+    const plansWithPorts = options.free ? await onFreePorts(plans) : await onDefaultPorts(plans);
+    const processes = plansWithPorts.map((plan) => {
       const child = start(plan, settings, options);
       return { ...plan, child };
     });
-    // A parent that ends without stopping them leaves nothing behind.
-    const abandon = () => {
+    // When the parent exits without `stop`, no child process outlives it.
+    const killAll = () => {
       for (const { child } of processes) void child.kill("SIGKILL");
     };
-    process.once("exit", abandon);
+    process.once("exit", killAll);
     started.push(async () => {
-      process.off("exit", abandon);
+      process.off("exit", killAll);
       for (const service of STOP_ORDER) {
         const group = processes.filter((p) => p.service === service);
-        await Promise.all(group.map(({ child }) => child.stop(STOP_WITHIN_MS)));
+        await Promise.all(group.map(({ child }) => child.stop(STOP_TIMEOUT_MS)));
       }
     });
     await Promise.all(processes.map(({ child }) => child.ready()));
     const urlsOf = (service: string) =>
-      placed.filter((p) => p.service === service).map(({ port }) => `http://127.0.0.1:${port}`);
+      plansWithPorts
+        .filter((p) => p.service === service)
+        .map(({ port }) => `http://127.0.0.1:${port}`);
     return {
       gatewayUrl: urlsOf("gateway")[0]!,
       connectUrls: urlsOf("connect"),
-      opsUrls: placed.map(({ opsPort }) => `http://127.0.0.1:${opsPort}`),
+      opsUrls: plansWithPorts.map(({ opsPort }) => `http://127.0.0.1:${opsPort}`),
       postgresUrl: settings.LUCKY_POSTGRES_URL ?? "",
       processes: processes.map(({ child }) => child),
       backends,
@@ -140,7 +142,7 @@ async function startBackends(started: Started): Promise<OwnBackends> {
     return backend;
   };
   const all = [begin(startPostgres()), begin(startRedis()), begin(startRabbit())] as const;
-  // All have settled before one that failed unwinds the others.
+  // Wait for all: if one fails, the ones that started must be in `started`, which stops them.
   await Promise.allSettled(all);
   const [postgres, redis, rabbit] = await Promise.all(all);
   return { postgres, redis, rabbit };
@@ -157,7 +159,7 @@ function start(
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
-      // For profiles.
+      // Used by npm run profile.
       NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS,
       ...settings,
       LUCKY_INSTANCE_ID: name,
@@ -175,8 +177,11 @@ async function onFreePorts(plans: readonly Plan[]): Promise<Plan[]> {
   return plans.map((plan, at) => ({ ...plan, port: ports[at * 2]!, opsPort: ports[at * 2 + 1]! }));
 }
 
-/** Whoever has a port already, such as another mesh, would be taken for the process to be started. */
-async function onUsualPorts(plans: readonly Plan[]): Promise<readonly Plan[]> {
+/**
+ * Throws when a default port is taken: the readiness probe would reach that other process, such as
+ * one of another mesh, instead of the started one.
+ */
+async function onDefaultPorts(plans: readonly Plan[]): Promise<readonly Plan[]> {
   for (const { name, port, opsPort } of plans) {
     for (const one of [port, opsPort]) {
       if (await isFree(one)) continue;
@@ -194,34 +199,36 @@ function luckyOnly(env: MeshOptions["env"]): Record<string, string | undefined> 
   return Object.fromEntries(names.map((name) => [name, env[name]]));
 }
 
-/** Where PostgreSQL, Redis and RabbitMQ are: the environment says, or else `npm run backends`. */
+/**
+ * URLs of PostgreSQL, Redis and RabbitMQ: from the environment, or else from `npm run backends`.
+ */
 function backendsFrom(env: MeshOptions["env"]): Record<string, string | undefined> {
-  const written = existsSync(backendsFile) ? parseEnv(readFileSync(backendsFile, "utf8")) : {};
-  const found = Object.fromEntries(BACKEND_NAMES.map((name) => [name, env[name] || written[name]]));
+  const stored = existsSync(backendsFile) ? parseEnv(readFileSync(backendsFile, "utf8")) : {};
+  const found = Object.fromEntries(BACKEND_NAMES.map((name) => [name, env[name] || stored[name]]));
   const missing = BACKEND_NAMES.filter((name) => !found[name]);
   if (missing.length > 0) {
     throw new Error(
-      `${missing.join(", ")} not set. Run "npm run backends" first, or "npm run mesh -- --own".`,
+      `${missing.join(", ")}: not set. Run "npm run backends" first, or "npm run mesh -- --own".`,
     );
   }
   return found;
 }
 
-function madeSecrets(): Record<string, string> {
+function createSecrets(): Record<string, string> {
   return {
     LUCKY_MESH_SECRET: randomBytes(32).toString("base64url"),
     LUCKY_AUTH_KEY_ENCRYPTION_KEY: randomBytes(32).toString("base64"),
   };
 }
 
-/** Secrets that outlive a stop: the keys in the database are encrypted under one of them. */
-async function keptSecrets(): Promise<Record<string, string | undefined>> {
+/** Secrets that outlive a restart: the keys in the database are encrypted under one of them. */
+async function storedSecrets(): Promise<Record<string, string | undefined>> {
   if (existsSync(secretsFile)) return parseEnv(readFileSync(secretsFile, "utf8"));
-  const made = madeSecrets();
-  const lines = Object.entries(made).map(([name, value]) => `${name}=${value}\n`);
+  const secrets = createSecrets();
+  const lines = Object.entries(secrets).map(([name, value]) => `${name}=${value}\n`);
   await mkdir(dirname(secretsFile), { recursive: true });
   await writeFile(secretsFile, lines.join(""), { mode: 0o600, flag: "wx" });
-  return made;
+  return secrets;
 }
 
 if (process.argv[1] && realpathSync(process.argv[1]) === import.meta.filename) {

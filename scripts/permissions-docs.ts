@@ -1,36 +1,38 @@
 /**
- * Writes docs/permissions.md from the options of the contracts. With --check it writes nothing and
+ * Writes docs/permissions.md from the options of the contract. With --check it writes nothing and
  * fails when the page is out of date.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { Access, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import { SERVICES, servedBy } from "#platform/rpc/contract.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
-import { allServices } from "./contracts.ts";
 
 const page = join(import.meta.dirname, "../docs/permissions.md");
 
 const HEAD = `# Permissions
 
-Who may call which method. Written by \`node scripts/permissions-docs.ts\` from the options in
-\`proto/lucky\` (\`access\` and \`limit\`, see \`proto/lucky/options/v1/options.proto\`): change those, not
-this page. The check fails while the page says something else than the contracts, and
-\`test/stories/access.test.ts\` calls every method as everybody whom this page keeps out.
+The callers that each method admits. \`node scripts/permissions-docs.ts\` writes this page from the
+options in \`proto/lucky\` (\`served_by\`, \`access\` and \`limit\`, see
+\`proto/lucky/options/v1/options.proto\`): change the options, not this page. \`npm run check\` fails when
+the page differs from them, and \`test/stories/access.test.ts\` calls every method as each caller that
+this page does not admit.
 
-A role is a claim of the access token, taken from the account when the device logs in or refreshes;
-when an administrator changes it, the account's logins end. "Anybody" needs no token. "Services" are
-Lucky's own processes, which prove themselves with the mesh secret: the gateway passes no such call on.
+A role is a claim of the access token. It is copied from the account when the device logs in or
+refreshes its tokens; when an administrator changes the role, the account's logins end. "Anybody" needs
+no token. "Services" are Lucky's own processes, which authenticate with the mesh secret; the gateway
+refuses their methods.
 
-Over the socket's \`Rpc\` frame a device may call every unary method that its user may call here;
-methods for services and streams are not there.
+Over the socket's \`Rpc\` frame a device may call every unary method that its user may call here.
+Methods for services and streams cannot be called there.
 
 A call counts against the budget in the last column: *credential* by the caller's address, the others
 by user, or by address without a login. The sizes are \`LUCKY_LIMITS_…\` in
 [configuration.md](configuration.md).
 `;
 
-/** Who can call, and with which access. */
+/** Columns of callers, and the accesses that admit them. */
 const COLUMNS: [who: string, may: ReadonlySet<Access>][] = [
   ["Anybody", new Set([Access.PUBLIC])],
   ["Bot", new Set([Access.PUBLIC, Access.USER])],
@@ -43,8 +45,7 @@ const COLUMNS: [who: string, may: ReadonlySet<Access>][] = [
   ["Services", new Set([Access.PUBLIC, Access.INTERNAL])],
 ];
 
-const services = await allServices();
-const text = [HEAD, ...services.map(section)].join("\n");
+const text = [HEAD, ...SERVICES.map(section)].join("\n");
 if (!process.argv.includes("--check")) {
   writeFileSync(page, text);
 } else if (!existsSync(page) || readFileSync(page, "utf8") !== text) {
@@ -52,14 +53,16 @@ if (!process.argv.includes("--check")) {
   process.exitCode = 1;
 }
 
-function section({ typeName, methods }: DescService): string {
+function section(service: DescService): string {
   const titles = ["Method", ...COLUMNS.map(([who]) => who), "Budget"];
   return [
-    `## ${typeName}`,
+    `## ${service.typeName}`,
+    "",
+    `Served by ${servedBy(service)}.`,
     "",
     `| ${titles.join(" | ")} |`,
     `|${titles.map((_, at) => (at > 0 && at < titles.length - 1 ? ":-:" : "---")).join("|")}|`,
-    ...methods.map(row),
+    ...service.methods.map(row),
     "",
   ].join("\n");
 }

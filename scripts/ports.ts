@@ -2,8 +2,8 @@ import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
 
 /**
- * Finds TCP ports of 127.0.0.1 that nobody listens on. They lie below the range that the system
- * gives to outgoing connections, so that none of those takes one before it is used.
+ * Finds free TCP ports of 127.0.0.1. They are below the range of ephemeral ports, so that no
+ * outgoing connection takes one before its use.
  */
 export async function freePorts(count: number): Promise<number[]> {
   const ports = new Set<number>();
@@ -14,7 +14,7 @@ export async function freePorts(count: number): Promise<number[]> {
   return [...ports];
 }
 
-/** Whether nobody listens on a TCP port of 127.0.0.1. */
+/** Whether no process listens on a TCP port of 127.0.0.1. */
 export function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();

@@ -5,28 +5,30 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 
-const POLL_MS = 50;
-const READY_WITHIN_MS = 90_000;
-/** Where the server's own scripts lie: those on Debian's path change the user first. */
-const RABBIT_PLACES = ["/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin"];
+const POLL_INTERVAL_MS = 50;
+const READY_TIMEOUT_MS = 90_000;
+/**
+ * Folders of RabbitMQ's own scripts. The wrappers on Debian's path switch to another user first.
+ */
+const RABBIT_FOLDERS = ["/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin"];
 
 export interface LaunchOptions {
-  /** Folder for data, log and configuration; made when missing. Started again on it, it goes on. */
+  /** Folder for data, log and configuration; created when missing. Its data survives a restart. */
   readonly dir: string;
   /** Port on 127.0.0.1. */
   readonly port: number;
-  /** Lives on when this process ends. */
+  /** Whether the server outlives this process. */
   readonly detached?: boolean;
 }
 
-/** Servers that listen on 127.0.0.1 and answer. */
+/** A server that listens on 127.0.0.1 and answers. */
 export interface Launched {
   readonly url: string;
-  /** The server itself first, then what it needs; to be stopped in this order. */
+  /** The server first, then the processes that it needs; to be stopped in this order. */
   readonly processes: readonly [ChildProcess, ...ChildProcess[]];
 }
 
-/** Starts a Redis that keeps nothing on disk. Throws, in a plain sentence, when it does not start. */
+/** Starts a Redis without persistence. Throws an error for the user when it does not start. */
 export async function launchRedis(options: LaunchOptions): Promise<Launched> {
   const { dir, port } = options;
   await mkdir(dir, { recursive: true });
@@ -34,23 +36,23 @@ export async function launchRedis(options: LaunchOptions): Promise<Launched> {
   const server = run({
     ...options,
     name: "redis-server",
-    program: found("redis-server", []),
+    program: pathOf("redis-server", []),
     args: [...flags, "--bind", "127.0.0.1"].map(String),
     env: process.env,
   });
-  await answers(server, { ...options, name: "Redis", say: "PING\r\n", expect: "+PONG" });
+  await waitForAnswer(server, { ...options, name: "Redis", say: "PING\r\n", expect: "+PONG" });
   return { url: `redis://127.0.0.1:${port}`, processes: [server] };
 }
 
 export interface RabbitOptions extends LaunchOptions {
-  /** Ports for what RabbitMQ runs on: Erlang's port mapper and Erlang itself. */
+  /** Ports of Erlang's port mapper (epmd) and of Erlang's distribution. */
   readonly mapperPort: number;
   readonly erlangPort: number;
 }
 
 /**
- * Starts a RabbitMQ that shares nothing with others on the machine: node name, port mapper, data
- * and configuration are its own. User and password are "guest".
+ * Starts a RabbitMQ that shares nothing with others on the machine: it has a node name, port
+ * mapper, data and configuration of its own. User and password are "guest".
  */
 export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
   const { dir, port, mapperPort, erlangPort } = options;
@@ -75,7 +77,7 @@ export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
     RABBITMQ_ENABLED_PLUGINS_FILE: join(dir, "enabled_plugins"),
     RABBITMQ_PID_FILE: join(dir, "pid"),
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1}",
-    // The script then becomes the server, instead of a shell that waits for it.
+    // Makes the script exec the server, instead of a shell that waits for it.
     RUNNING_UNDER_SYSTEMD: "true",
   };
 
@@ -84,28 +86,28 @@ export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
   const mapper = run({
     ...options,
     name: "epmd",
-    program: found("epmd", []),
+    program: pathOf("epmd", []),
     args: ["-port", String(mapperPort), "-address", "127.0.0.1"],
     env,
   });
   try {
-    // Asked for the names it knows, it answers with its own port first.
+    // epmd answers the request for its names with its own port first.
     const names = Buffer.from([0, 1, 110]).toString("latin1");
     const itself = Buffer.alloc(4);
     itself.writeUInt32BE(mapperPort);
     const expect = itself.toString("latin1");
-    await answers(mapper, { ...options, name: "epmd", port: mapperPort, say: names, expect });
+    await waitForAnswer(mapper, { ...options, name: "epmd", port: mapperPort, say: names, expect });
     const server = run({
       ...options,
       name: "rabbitmq-server",
-      program: found("rabbitmq-server", RABBIT_PLACES),
+      program: pathOf("rabbitmq-server", RABBIT_FOLDERS),
       args: [],
       env,
     });
-    // The protocol's header is answered by a frame on channel 0 of the method "start".
+    // RabbitMQ answers the protocol header with the method "start" in a frame on channel 0.
     const start = "\u0001\u0000\u0000";
     const header = "AMQP\u0000\u0000\u0009\u0001";
-    await answers(server, { ...options, name: "RabbitMQ", say: header, expect: start });
+    await waitForAnswer(server, { ...options, name: "RabbitMQ", say: header, expect: start });
     return { url: `amqp://guest:guest@127.0.0.1:${port}`, processes: [server, mapper] };
   } catch (error) {
     mapper.kill("SIGKILL");
@@ -113,11 +115,11 @@ export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
   }
 }
 
-/** Leaves `<dir>/rabbitmqctl`, which speaks to this node and no other. */
+/** Writes `<dir>/rabbitmqctl`, a rabbitmqctl for this node. */
 async function writeControl(dir: string, env: Record<string, string | undefined>): Promise<void> {
   const names = Object.keys(env).filter((name) => /^(RABBITMQ_|ERL_|HOME$)/.test(name));
   const settings = names.map((name) => `export ${name}='${env[name]}'`);
-  const program = found("rabbitmqctl", RABBIT_PLACES);
+  const program = pathOf("rabbitmqctl", RABBIT_FOLDERS);
   const lines = ["#!/bin/sh", ...settings, `exec ${program} "$@"`, ""];
   await writeFile(join(dir, "rabbitmqctl"), lines.join("\n"), { mode: 0o700 });
 }
@@ -139,7 +141,7 @@ function run({ dir, detached = false, name, program, args, env }: RunOptions): C
   const out = openSync(join(dir, `${name}.out`), "w");
   try {
     const child = spawn(program, args, { cwd: dir, env, detached, stdio: ["ignore", out, out] });
-    // What went wrong shows when nothing answers.
+    // A failed spawn is reported when the server does not answer.
     child.on("error", () => {});
     if (detached) child.unref();
     return child;
@@ -148,63 +150,63 @@ function run({ dir, detached = false, name, program, args, env }: RunOptions): C
   }
 }
 
-interface AnswerOptions extends LaunchOptions {
+interface ProbeOptions extends LaunchOptions {
   readonly name: string;
   readonly say: string;
   readonly expect: string;
 }
 
-/** Waits until the server answers on its port; ends it when it does not in time. */
-async function answers(server: ChildProcess, options: AnswerOptions): Promise<void> {
+/** Waits until the server answers on its port; kills it and throws after the time-out. */
+async function waitForAnswer(server: ChildProcess, options: ProbeOptions): Promise<void> {
   const { dir, name, port } = options;
-  const until = Date.now() + READY_WITHIN_MS;
+  const until = Date.now() + READY_TIMEOUT_MS;
   while (Date.now() < until) {
     if (!runs(server))
-      throw new Error(`${name} did not start on port ${port}:\n${said(server, dir)}`);
-    if (await answered(options)) return;
-    await pause(POLL_MS);
+      throw new Error(`${name} did not start on port ${port}:\n${lastOutput(server, dir)}`);
+    if (await probe(options)) return;
+    await pause(POLL_INTERVAL_MS);
   }
   server.kill("SIGKILL");
-  throw new Error(`${name} did not answer on port ${port} in ${READY_WITHIN_MS / 1_000} s`);
+  throw new Error(`${name} did not answer on port ${port} in ${READY_TIMEOUT_MS / 1_000} s`);
 }
 
-function answered({ port, say, expect }: AnswerOptions): Promise<boolean> {
+function probe({ port, say, expect }: ProbeOptions): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host: "127.0.0.1", port });
-    let heard = "";
+    let received = "";
     socket.setEncoding("latin1");
     socket.setTimeout(5_000, () => socket.destroy());
     socket.on("connect", () => socket.write(say, "latin1"));
     socket.on("data", (text) => {
-      heard += text;
-      if (heard.length >= expect.length) socket.destroy();
+      received += text;
+      if (received.length >= expect.length) socket.destroy();
     });
     // Not listening yet.
     socket.on("error", () => {});
-    socket.on("close", () => resolve(heard.startsWith(expect)));
+    socket.on("close", () => resolve(received.startsWith(expect)));
   });
 }
 
-function said(server: ChildProcess, dir: string): string {
+function lastOutput(server: ChildProcess, dir: string): string {
   const name = server.spawnfile.split("/").at(-1);
   const file = join(dir, `${name}.out`);
   const out = existsSync(file) ? readFileSync(file, "utf8").trim() : "";
-  return out.split("\n").slice(-15).join("\n") || "it said nothing";
+  return out.split("\n").slice(-15).join("\n") || "it printed nothing";
 }
 
-/** Which of the programs that are needed here are not installed. */
+/** The required programs that are not installed. */
 export function missingPrograms(): string[] {
-  return ["redis-server", "rabbitmq-server"].filter((name) => !lookUp(name, RABBIT_PLACES));
+  return ["redis-server", "rabbitmq-server"].filter((name) => !findProgram(name, RABBIT_FOLDERS));
 }
 
-function found(program: string, places: readonly string[]): string {
-  const path = lookUp(program, places);
+function pathOf(program: string, preferred: readonly string[]): string {
+  const path = findProgram(program, preferred);
   if (!path) throw new Error(`${program} is not installed: run "npm run backends" once`);
   return path;
 }
 
-/** Where a program lies: in one of the places, which come first, or on the path. */
-function lookUp(program: string, places: readonly string[]): string | undefined {
-  const folders = [...places, ...(process.env.PATH ?? "").split(":"), "/usr/bin", "/usr/sbin"];
+/** Path of a program: searched in `preferred` first, then on PATH. */
+function findProgram(program: string, preferred: readonly string[]): string | undefined {
+  const folders = [...preferred, ...(process.env.PATH ?? "").split(":"), "/usr/bin", "/usr/sbin"];
   return folders.map((folder) => join(folder, program)).find((path) => existsSync(path));
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ClientFrameSchema, CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import { startStand } from "./connect/stand.ts";
+import { startConnectHarness } from "./connect/connect-harness.ts";
 import { RawDevice } from "./devices/raw-device.ts";
 
 const FRAMES = 100_000;
@@ -85,7 +85,9 @@ test(`${FRAMES} bad frames crash no process, reach no other session, and close t
   const maxFrameBytes = 4_096;
   const rate = { framesPerSecond: 1_000_000, framesBurst: 1_000_000 };
   const heartbeatIntervalMs = 300_000;
-  const stand = await startStand(t, { config: { maxFrameBytes, heartbeatIntervalMs, ...rate } });
+  const stand = await startConnectHarness(t, {
+    config: { maxFrameBytes, heartbeatIntervalMs, ...rate },
+  });
   const witness = await stand.device("999999");
   const random = generator(SEED);
   const codes = new Map<number, number>();

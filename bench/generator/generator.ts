@@ -1,99 +1,104 @@
-import { Account } from "./account.ts";
-import type { Counts, GeneratorApi, Load, Round, Setup } from "./api.ts";
-import { type CatchUp, createCatchUp } from "./catch-up.ts";
-import type { Device, DeviceEvents } from "./device.ts";
-import { Devices } from "./devices.ts";
-import { dialects } from "./dialects.ts";
-import type { MessageKey } from "./key.ts";
-import { Measuring } from "./measuring.ts";
-import { createMicros, type Micros } from "./micros.ts";
-import { Outgoing } from "./outgoing.ts";
-import { type Pace, startPace } from "./pace.ts";
-import { readRefusal } from "./refusal.ts";
+import type { Counts } from "./accounting/ledger.ts";
+import { Ledger } from "./accounting/ledger.ts";
+import type { Round } from "./accounting/measurement.ts";
+import { Measurement } from "./accounting/measurement.ts";
+import type { GeneratorApi, Setup } from "./api.ts";
+import type { SyncOptions } from "./devices/catch-up.ts";
+import { catchUpAll } from "./devices/catch-up.ts";
+import type { Device, DeviceEvents } from "./devices/device.ts";
+import { DeviceCalls } from "./devices/device-calls.ts";
+import type { OpenOptions } from "./devices/devices.ts";
+import { Devices } from "./devices/devices.ts";
+import { WriteBuffer } from "./devices/write-buffer.ts";
+import { dialects } from "./dialects/dialects.ts";
+import type { MessageKey } from "./dialects/key.ts";
+import { readRefusal } from "./dialects/refusal.ts";
+import { type FixedRateTimer, startFixedRateTimer } from "./timing/fixed-rate-timer.ts";
+import type { Load } from "./timing/load.ts";
+import { createMicrosecondClock, type MicrosecondClock } from "./timing/microsecond-clock.ts";
 
-/** Plays devices: opens their sessions, sends as told, and keeps account of every message. */
+/** Plays devices: opens their sessions, sends the load, and accounts for every message. */
 export class Generator implements GeneratorApi {
-  readonly #outgoing = new Outgoing();
-  /** Next number by index of the sender; of a group by 0. */
+  readonly #writeBuffer = new WriteBuffer();
+  readonly #calls = new DeviceCalls();
+  /** Number of the next message, by index of the sender. A group has one number for all, at index 0. */
   readonly #numbers: number[] = [];
   readonly #key: MessageKey = { timeUs: 0, user: 0, number: 0 };
-  /** Deliveries that are left of each burst. */
-  readonly #left: number[] = [];
+  /** Deliveries that are missing, by burst. */
+  readonly #missing: number[] = [];
   #setup: Setup | undefined;
-  #account: Account | undefined;
-  #micros: Micros = () => 0;
+  #ledger: Ledger | undefined;
+  #clockUs: MicrosecondClock = () => 0;
   #devices: Devices | undefined;
-  #measuring: Measuring | undefined;
-  #catchUp: CatchUp | undefined;
+  #measurement: Measurement | undefined;
   #load: Load | undefined;
-  #pace: Pace | undefined;
-  #turn = 0;
+  #timer: FixedRateTimer | undefined;
+  #nextSender = 0;
 
   async setup(setup: Setup): Promise<void> {
     this.#setup = setup;
-    this.#account = new Account(setup);
-    this.#micros = createMicros(setup.epochOffsetUs);
-    this.#measuring = new Measuring(this.#micros);
-    this.#catchUp = createCatchUp(this.#micros);
+    this.#ledger = new Ledger(setup);
+    this.#clockUs = createMicrosecondClock(setup.epochOffsetUs);
+    this.#measurement = new Measurement(this.#clockUs);
     this.#devices = new Devices({
       dialect: await dialects[setup.dialect](),
       text: setup.text,
       acknowledgeMs: setup.acknowledgeMs,
-      outgoing: this.#outgoing,
-      micros: this.#micros,
+      writeBuffer: this.#writeBuffer,
+      clockUs: this.#clockUs,
       events: this.#events,
     });
   }
 
-  open(options: Parameters<GeneratorApi["open"]>[0]) {
+  open(options: OpenOptions) {
     for (const { index } of options.devices) {
-      this.#must(this.#account).open(index);
+      this.#required(this.#ledger).open(index);
       this.#numbers[index] ??= 0;
     }
-    return this.#must(this.#devices).open(options);
+    return this.#required(this.#devices).open(options);
   }
 
   async cut(): Promise<void> {
-    this.#must(this.#devices).cut();
+    this.#required(this.#devices).cut();
   }
 
   async start(load: Load): Promise<void> {
-    const senders = this.#must(this.#devices).senders;
+    const senders = this.#required(this.#devices).senders;
     this.#load = load;
     if (load.kind === "window") {
       for (const device of senders) {
-        for (let n = 0; n < load.window; n++) this.#send(device, this.#micros());
+        for (let n = 0; n < load.window; n++) this.#send(device, this.#clockUs());
       }
     } else if (load.kind === "rounds") {
-      for (let n = 0; n < load.window; n++) this.#burst(this.#micros(), load.burst);
+      for (let n = 0; n < load.window; n++) this.#burst(this.#clockUs(), load.burst);
     } else {
       const { burst } = load;
-      this.#pace = startPace({
-        micros: this.#micros,
+      this.#timer = startFixedRateTimer({
+        clockUs: this.#clockUs,
         intervalUs: (1e6 * burst) / load.perSecond,
         due: (dueUs) => this.#burst(dueUs, burst),
       });
     }
-    this.#outgoing.flush();
+    this.#writeBuffer.flush();
   }
 
-  async measure(): Promise<Counts> {
-    this.#must(this.#measuring).begin();
+  async beginMeasurement(): Promise<Counts> {
+    this.#required(this.#measurement).begin();
     return structuredClone(this.#counts);
   }
 
-  async measured() {
-    const effort = this.#must(this.#measuring).end();
+  async endMeasurement() {
+    const effort = this.#required(this.#measurement).end();
     return { counts: structuredClone(this.#counts), effort };
   }
 
-  async times() {
-    return this.#must(this.#measuring).times;
+  async latencies() {
+    return this.#required(this.#measurement).latencies;
   }
 
   async stop(): Promise<void> {
     this.#load = undefined;
-    this.#pace?.stop();
+    this.#timer?.stop();
   }
 
   async counts(): Promise<Counts> {
@@ -101,79 +106,84 @@ export class Generator implements GeneratorApi {
   }
 
   async rounds(): Promise<Round[]> {
-    return this.#must(this.#measuring).rounds;
+    return this.#required(this.#measurement).rounds;
   }
 
-  sync(options: Parameters<GeneratorApi["sync"]>[0]) {
-    return this.#must(this.#catchUp).run(this.#must(this.#devices), options);
+  sync(options: SyncOptions) {
+    return catchUpAll({
+      ...options,
+      devices: this.#required(this.#devices),
+      calls: this.#calls,
+      clockUs: this.#clockUs,
+    });
   }
 
   readonly #events: DeviceEvents = {
     accepted: (device) => {
       this.#counts.accepted++;
-      if (this.#load?.kind === "window") this.#send(device, this.#micros());
+      if (this.#load?.kind === "window") this.#send(device, this.#clockUs());
     },
     refused: (device, key, result) => this.#refused(device, key, result),
     delivered: (device, key, sequence) => {
-      if (!this.#must(this.#account).delivered(device.index, key, sequence)) return;
-      this.#measuring?.delivered(key, this.#must(this.#setup).shared);
+      if (!this.#required(this.#ledger).delivered(device.index, key, sequence)) return;
+      this.#measurement?.delivered(key, this.#required(this.#setup).shared);
       if (this.#load?.kind === "rounds") this.#countDown(this.#load, key.number);
     },
     syncRequired: () => {
       this.#counts.syncRequired++;
     },
-    answered: (device, result) => this.#catchUp?.answered(device, result),
+    answered: (device, result) => this.#calls.answered(device, result),
     ended: (device, code, reason) => {
-      this.#must(this.#account).ended(code, reason);
-      this.#catchUp?.ended(device, `${code} ${reason}`.trim());
+      this.#required(this.#ledger).ended(code, reason);
+      this.#calls.ended(device, `${code} ${reason}`.trim());
       this.#devices?.remove(device);
     },
   };
 
   #send(device: Device, dueUs: number): void {
-    const run = this.#must(this.#setup).shared ? 0 : device.index;
+    const counter = this.#required(this.#setup).shared ? 0 : device.index;
     const key = this.#key;
     key.timeUs = dueUs;
     key.user = device.index;
-    key.number = this.#numbers[run]!;
-    this.#numbers[run] = key.number + 1;
+    key.number = this.#numbers[counter]!;
+    this.#numbers[counter] = key.number + 1;
     this.#counts.sent++;
     device.send(key);
   }
 
-  /** Several messages of the sender whose turn it is, in one write. */
+  /** Sends several messages of the next sender in one write. */
   #burst(dueUs: number, burst: number): void {
-    const senders = this.#must(this.#devices).senders;
-    const device = senders[this.#turn++ % senders.length];
+    const senders = this.#required(this.#devices).senders;
+    const device = senders[this.#nextSender++ % senders.length];
     if (!device?.isOpen) return;
     for (let n = 0; n < burst; n++) this.#send(device, dueUs);
-    if (this.#load?.kind === "rounds") this.#left.push(burst * (senders.length - 1));
-    this.#outgoing.flush();
-    this.#must(this.#measuring).sent(dueUs, burst);
+    if (this.#load?.kind === "rounds") this.#missing.push(burst * (senders.length - 1));
+    this.#writeBuffer.flush();
+    this.#required(this.#measurement).sent(dueUs, burst);
   }
 
   #countDown({ burst }: Load & { kind: "rounds" }, number: number): void {
     const round = Math.floor(number / burst);
-    this.#left[round]! -= 1;
-    if (this.#left[round] === 0) this.#burst(this.#micros(), burst);
+    this.#missing[round]! -= 1;
+    if (this.#missing[round] === 0) this.#burst(this.#clockUs(), burst);
   }
 
   #refused(device: Device, key: Readonly<MessageKey> | undefined, result: Uint8Array): void {
-    const account = this.#must(this.#account);
-    const againMs = account.refused(key, readRefusal(result), this.#load);
-    if (key === undefined || againMs === undefined) return;
-    const again = { ...key };
+    const ledger = this.#required(this.#ledger);
+    const retryMs = ledger.refused(key, readRefusal(result), this.#load);
+    if (key === undefined || retryMs === undefined) return;
+    const retried = { ...key };
     setTimeout(() => {
-      device.send(again);
-      this.#outgoing.flush();
-    }, againMs);
+      device.send(retried);
+      this.#writeBuffer.flush();
+    }, retryMs);
   }
 
   get #counts(): Counts {
-    return this.#must(this.#account).counts;
+    return this.#required(this.#ledger).counts;
   }
 
-  #must<T>(part: T | undefined): T {
+  #required<T>(part: T | undefined): T {
     if (part === undefined) throw new Error("the generator was not set up");
     return part;
   }

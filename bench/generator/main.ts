@@ -1,8 +1,8 @@
-/** The process of one generator: does what its parent asks, one answer a question. */
+/** The process of one generator: answers each call of its parent. */
 import type { GeneratorApi } from "./api.ts";
 import { Generator } from "./generator.ts";
 
-interface Question {
+interface Call {
   readonly id: number;
   readonly method: keyof GeneratorApi;
   readonly argument: unknown;
@@ -10,7 +10,7 @@ interface Question {
 
 const generator: GeneratorApi = new Generator();
 
-process.on("message", async ({ id, method, argument }: Question) => {
+process.on("message", async ({ id, method, argument }: Call) => {
   try {
     const work = generator[method] as (argument: unknown) => Promise<unknown>;
     process.send?.({ id, result: await work.call(generator, argument) });
@@ -18,5 +18,5 @@ process.on("message", async ({ id, method, argument }: Question) => {
     process.send?.({ id, error: String((error as Error).stack ?? error) });
   }
 });
-// Nobody is left to work for.
+// The parent has ended.
 process.on("disconnect", () => process.exit());

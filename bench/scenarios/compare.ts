@@ -1,40 +1,44 @@
 import { createRequire } from "node:module";
 import { startRedis } from "../../test/backends/backends.ts";
-import { startDatabase, withStarted } from "../backends.ts";
-import { ACKNOWLEDGE_MS, generatorFlags } from "../generators.ts";
-import { limitsOf } from "../limit.ts";
-import { readMachine, readVersions } from "../machine.ts";
-import type { Flags } from "../options.ts";
-import { runPairs, usersInPairs } from "../pairs.ts";
-import { type Report, rounded } from "../report.ts";
-import { runRelay, runRival, type Workload } from "../rival.ts";
-import type { Run } from "../run.ts";
-import { scenario } from "../scenario.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Report, rounded } from "../command/report.ts";
+import { readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { bottlenecksOf } from "../runs/bottleneck.ts";
+import { ACKNOWLEDGE_MS, generatorFlags } from "../runs/generators.ts";
+import { runRelay, runRival, type Workload } from "../runs/rival.ts";
+import type { Run } from "../runs/run.ts";
+import { runUserPairs, usersInPairs } from "../runs/user-pairs.ts";
 import { type Ejabberd, findEjabberd, startEjabberd } from "../servers/ejabberd.ts";
 import { startRival } from "../servers/start.ts";
-import { addressesOf, type Mode, modeFlags, shapeOf, withSystem } from "../system.ts";
+import { startDatabase, withCleanUp } from "../system/database.ts";
+import { addressesOf, type Mode, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
+import { scenario } from "./scenario.ts";
 
 const NOT_INSTALLED = "not installed";
+
+const declared = {
+  ...shapeFlags,
+  ...socketFlags,
+  ...generatorFlags,
+  users: { default: "400", doc: "users, in pairs" },
+  window: { default: "16", doc: "messages of each user in flight" },
+  seconds: { default: "10", doc: "seconds that each is measured" },
+  warmup: { default: "2", doc: "seconds of the same load before the measurement" },
+  text: { default: "128", doc: "bytes of text in a message" },
+} satisfies FlagTable;
 
 export default scenario({
   summary:
     "the same messages through Lucky, Socket.IO with Redis and INSERTs, ejabberd, a bare relay",
-  flags: {
-    ...modeFlags,
-    ...generatorFlags,
-    users: { default: "400", doc: "users, in pairs" },
-    window: { default: "16", doc: "messages of each user in flight" },
-    seconds: { default: "10", doc: "how long each is measured" },
-    warmup: { default: "2", doc: "seconds of the same load before" },
-    text: { default: "128", doc: "bytes of text in a message" },
-  },
+  flags: declared,
   run: compare,
 });
 
-async function compare(flags: Flags): Promise<Report> {
-  requirePackages("socket.io", "@socket.io/redis-adapter");
+async function compare(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const workload = {
+    bench,
     machine,
     users: usersInPairs(flags),
     load: { kind: "window", window: flags.number("window") } as const,
@@ -43,13 +47,14 @@ async function compare(flags: Flags): Promise<Report> {
     warmupS: flags.number("warmup", 0),
     generators: flags.number("generators"),
   };
-  const relay = await runRelay(workload);
   const shape = shapeOf(flags);
+  requirePackages("socket.io", "@socket.io/redis-adapter");
+  const relay = await runRelay(workload);
   const socketIo = await runSocketIo(workload, shape.mode);
   const installed = findEjabberd();
   const ejabberd = installed && (await runEjabberd(installed, workload));
-  const { lucky, versions } = await withSystem(shape, async (system) => ({
-    lucky: await runPairs({
+  const { lucky, versions } = await bench.withSystem(shape, async (system) => ({
+    lucky: await runUserPairs({
       ...workload,
       system,
       addresses: addressesOf(system, flags),
@@ -83,13 +88,13 @@ async function compare(flags: Flags): Promise<Report> {
     faults: Object.entries(runs).flatMap(([name, { faults }]) =>
       faults.map((fault) => `${name}: ${fault}`),
     ),
-    limitedBy: limitsOf(runs),
+    limitedBy: bottlenecksOf(runs),
   };
 }
 
-/** It reaches PostgreSQL by the way that Lucky takes in the same mode. */
+/** Runs Socket.IO, which reaches PostgreSQL like Lucky in the same mode: by Unix socket or by TCP. */
 function runSocketIo(workload: Workload, mode: Mode): Promise<Run> {
-  return withStarted(async (started) => {
+  return withCleanUp(async (started) => {
     console.log("Socket.IO with its Redis adapter and one INSERT a message");
     const { url, socketUrl, pool } = await startDatabase(started);
     const redis = await startRedis();
@@ -115,14 +120,14 @@ function runSocketIo(workload: Workload, mode: Mode): Promise<Run> {
 }
 
 function runEjabberd(ejabberd: Ejabberd, workload: Workload): Promise<Run> {
-  return withStarted(async (started) => {
+  return withCleanUp(async (started) => {
     console.log("ejabberd over WebSocket, with accounts and message archive in PostgreSQL");
     const { url, pool } = await startDatabase(started);
     const rival = await startEjabberd(ejabberd, { url, pool, users: workload.users });
     started.push(() => rival.close());
     const result = await runRival({ ...workload, rival, name: "ejabberd", dialect: "xmpp" });
     const { rows } = await pool.query("SELECT count(*)::float8 AS stored FROM archive");
-    // One copy for the sender and one for the receiver.
+    // The archive has one copy for the sender and one for the receiver.
     if (rows[0].stored !== 2 * Number(result.figures.accepted)) {
       result.faults.push(
         `${result.figures.accepted} were accepted and ${rows[0].stored} copies stored, not two each`,
@@ -132,7 +137,7 @@ function runEjabberd(ejabberd: Ejabberd, workload: Workload): Promise<Run> {
   });
 }
 
-/** Throws, in a plain sentence, when a package of the other server is not installed. */
+/** Throws a plain sentence when a package of the other server is not installed. */
 function requirePackages(...names: string[]): void {
   const { resolve } = createRequire(import.meta.url);
   for (const name of names) {

@@ -1,57 +1,60 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
-import { cpuBetween, readCpu } from "../cpu.ts";
-import type { DeviceSpec } from "../generator/api.ts";
-import { ACKNOWLEDGE_MS, Generators, generatorFlags, type OpenedTogether } from "../generators.ts";
-import { readMachine, readVersions } from "../machine.ts";
-import { readMemory } from "../memory.ts";
-import type { Flags } from "../options.ts";
-import { type Figures, type Report, rounded } from "../report.ts";
-import { scenario } from "../scenario.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Figures, type Report, rounded } from "../command/report.ts";
+import type { DeviceSpec } from "../generator/devices/devices.ts";
+import { cpuBetween, readCpu } from "../machine/cpu.ts";
+import { readMachine, readVersions } from "../machine/machine.ts";
+import { readMemory } from "../machine/memory.ts";
+import type { Bench } from "../runs/bench.ts";
+import { ACKNOWLEDGE_MS, Generators, generatorFlags, type OpenTotals } from "../runs/generators.ts";
 import {
   addressesOf,
-  modeFlags,
   type System,
   shapeFigures,
+  shapeFlags,
   shapeOf,
-  withSystem,
-} from "../system.ts";
-import { makeUsers } from "../users.ts";
+  socketFlags,
+} from "../system/system.ts";
+import { scenario } from "./scenario.ts";
 
-/** Pause after which memory has settled. */
+/** Pause after which memory readings are stable. */
 const SETTLE_MS = 3_000;
-/** One local address has about 28,000 ports. */
-const PER_ADDRESS = 20_000;
-/** Files that a process needs beside its sockets. */
-const FILES_BESIDE = 500;
+/** Sessions from one local address, which has about 28,000 ports. */
+const SESSIONS_PER_ADDRESS = 20_000;
+/** Open files that a process needs beside its sockets. */
+const EXTRA_FILES = 500;
+
+const declared = {
+  ...shapeFlags,
+  ...socketFlags,
+  ...generatorFlags,
+  sessions: { default: "10000", doc: "sessions, each of a different user" },
+  warm: {
+    default: "5000",
+    doc: "sessions opened beforehand, so that the code is compiled and V8's young generation has its size",
+  },
+  "at-once": { default: "64", doc: "handshakes in flight while sessions open" },
+} satisfies FlagTable;
 
 export default scenario({
-  summary: "idle sessions: memory of each, accepts a second, and all of them coming back at once",
-  flags: {
-    ...modeFlags,
-    ...generatorFlags,
-    sessions: { default: "10000", doc: "sessions, each of another user" },
-    warm: {
-      default: "5000",
-      doc: "sessions that are opened before: code is warm then, and V8's young generation has its size",
-    },
-    "at-once": { default: "64", doc: "handshakes on their way at once while they open" },
-  },
+  summary: "idle sessions: memory of each, accepts a second, and a reconnect of all together",
+  flags: declared,
   run: connections,
 });
 
-async function connections(flags: Flags): Promise<Report> {
+async function connections(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const sessions = flags.number("sessions");
   const warm = flags.number("warm", 1);
   const shape = shapeOf(flags);
   const opened = sessions + warm;
   const holders = Math.min(shape.connects, flags.number("generators", 1));
-  // The gateway, which is one, holds both sides of each; in one process connect's side is there as well.
+  // The one gateway holds both sides of each session; in one process connect's side is there too.
   const sides = shape.mode === "mesh" ? 2 : 3;
   requireFiles(flags.on("through-gateway") ? sides * opened : Math.ceil(opened / holders));
-  return withSystem(shape, async (system) => {
-    const { users, origin } = await makeUsers(system, sessions + warm);
+  return bench.withSystem(shape, async (system) => {
+    const { users, origin } = await bench.makeUsers(system, sessions + warm);
     const addresses = addressesOf(system, flags);
     const devices = users.map(
       ({ accessToken: token }, index): DeviceSpec => ({
@@ -70,6 +73,7 @@ async function connections(flags: Flags): Promise<Report> {
     const generators = await Generators.start(flags.number("generators"), setup);
     try {
       const atOnce = flags.number("at-once");
+      bench.loadBegins();
       await generators.open(devices.slice(sessions), atOnce);
       const idle = devices.slice(0, sessions);
       const pids = holdersOf(system);
@@ -112,21 +116,21 @@ async function connections(flags: Flags): Promise<Report> {
   });
 }
 
-/** A local address that still has ports; the first is the system's to give, which is far cheaper. */
+/** A local address with free ports. The system picks the first one, which is far cheaper. */
 function addressFor(index: number): Pick<DeviceSpec, "localAddress"> {
-  const nth = Math.floor(index / PER_ADDRESS);
+  const nth = Math.floor(index / SESSIONS_PER_ADDRESS);
   return nth === 0 ? {} : { localAddress: `127.0.0.${1 + nth}` };
 }
 
 interface Opening {
-  readonly opened: OpenedTogether;
+  readonly opened: OpenTotals;
   readonly cpu: ReadonlyMap<string, number>;
 }
 
 async function measureOpening(
   { processes }: System,
   generators: Generators,
-  open: () => Promise<OpenedTogether>,
+  open: () => Promise<OpenTotals>,
 ): Promise<Opening> {
   const names = new Map([...processes, ...generators.processes]);
   const before = readCpu(names);
@@ -139,7 +143,7 @@ function figuresOf({ opened, cpu }: Opening, sessions: number): Figures {
     seconds: rounded(opened.elapsedS, 2),
     until_welcome_p50_ms: rounded(opened.latencies.percentile(0.5) / 1_000),
     until_welcome_p99_ms: rounded(opened.latencies.percentile(0.99) / 1_000),
-    tried_again: opened.failed,
+    retried: opened.failed,
     failures: opened.failures,
     cpu_us_per_accept: Object.fromEntries(
       [...cpu].map(([name, seconds]) => [name, rounded((seconds / sessions) * 1e6, 0)]),
@@ -147,19 +151,19 @@ function figuresOf({ opened, cpu }: Opening, sessions: number): Figures {
   };
 }
 
-/** The processes that hold the sessions. */
+/** Processes that hold the sessions. */
 function holdersOf({ processes }: System): number[] {
   const holders = [...processes].filter(([, name]) => name === "connect" || name === "all");
   return holders.map(([pid]) => pid);
 }
 
-/** Throws, in a plain sentence, when the machine does not let one process have so many sockets. */
+/** Throws a plain sentence when one process may not have that many sockets. */
 function requireFiles(sockets: number): void {
   const limits = readFileSync("/proc/self/limits", "utf8");
   const hard = Number(/^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1] ?? Infinity);
-  if (sockets + FILES_BESIDE <= hard) return;
+  if (sockets + EXTRA_FILES <= hard) return;
   throw new Error(
-    `so many sessions need ${sockets + FILES_BESIDE} open files in a process; ` +
+    `this number of sessions needs ${sockets + EXTRA_FILES} open files in a process; ` +
       `this machine allows ${hard} (ulimit -Hn).`,
   );
 }

@@ -1,45 +1,51 @@
-import type { DeviceSpec, Load, Round } from "../generator/api.ts";
-import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../generators.ts";
-import { makeGroup } from "../groups.ts";
-import { Histogram } from "../histogram.ts";
-import { readMachine, readVersions } from "../machine.ts";
-import type { Flags } from "../options.ts";
-import { type Figures, type Report, rounded } from "../report.ts";
-import { run } from "../run.ts";
-import { scenario } from "../scenario.ts";
-import { addressesOf, modeFlags, shapeFigures, shapeOf, withSystem } from "../system.ts";
-import { makeUsers } from "../users.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Figures, type Report, rounded } from "../command/report.ts";
+import type { Round } from "../generator/accounting/measurement.ts";
+import type { DeviceSpec } from "../generator/devices/devices.ts";
+import type { Load } from "../generator/timing/load.ts";
+import { readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../runs/generators.ts";
+import { run } from "../runs/run.ts";
+import { Histogram } from "../statistics/histogram.ts";
+import { makeGroup } from "../system/groups.ts";
+import { addressesOf, shapeFigures, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
+import { scenario } from "./scenario.ts";
+
+const declared = {
+  ...shapeFlags,
+  ...socketFlags,
+  ...generatorFlags,
+  members: { default: "1000", doc: "members of the group" },
+  rate: {
+    default: "20",
+    doc: "messages a second; or max: the next one is sent when all devices of the generator have one",
+  },
+  "per-flush": { default: "1", doc: "messages that are sent together, in one write" },
+  window: { default: "2", doc: "with --rate max: messages (or groups of --per-flush) in flight" },
+  seconds: { default: "10", doc: "seconds that are measured" },
+  warmup: { default: "2", doc: "seconds of the same load before the measurement" },
+  acknowledge: {
+    default: String(ACKNOWLEDGE_MS),
+    doc: "ms that acknowledgements are batched; 0 for none",
+  },
+  text: { default: "128", doc: "bytes of text in a message" },
+} satisfies FlagTable;
 
 export default scenario({
-  summary: "messages to one group whose members are all online: until when all of them have each",
-  flags: {
-    ...modeFlags,
-    ...generatorFlags,
-    members: { default: "1000", doc: "members of the group" },
-    rate: {
-      default: "20",
-      doc: "messages a second, or max: the next when all (of the generator) have one",
-    },
-    "per-flush": { default: "1", doc: "messages that are sent together" },
-    window: { default: "2", doc: "with --rate max: how many of those on their way at once" },
-    seconds: { default: "10", doc: "how long it measures" },
-    warmup: { default: "2", doc: "seconds of the same load before" },
-    acknowledge: {
-      default: String(ACKNOWLEDGE_MS),
-      doc: "ms that acknowledgements are joined; 0: none",
-    },
-    text: { default: "128", doc: "bytes of text in a message" },
-  },
+  summary:
+    "messages to one group whose members are all online: time until all members have each message",
+  flags: declared,
   run: fanout,
 });
 
-async function fanout(flags: Flags): Promise<Report> {
+async function fanout(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const members = flags.number("members", 2);
   const load = loadOf(flags);
   const ack = flags.number("acknowledge", 0);
-  return withSystem(shapeOf(flags), async (system) => {
-    const { users, origin } = await makeUsers(system, members);
+  return bench.withSystem(shapeOf(flags), async (system) => {
+    const { users, origin } = await bench.makeUsers(system, members);
     const id = await makeGroup(system, users);
     const addresses = addressesOf(system, flags);
     const devices = users.map(
@@ -56,6 +62,7 @@ async function fanout(flags: Flags): Promise<Report> {
     try {
       await generators.open(devices);
       const { figures, faults, limitedBy } = await run({
+        bench,
         generators,
         machine,
         processes: system.processes,
@@ -91,7 +98,7 @@ async function fanout(flags: Flags): Promise<Report> {
   });
 }
 
-function loadOf(flags: Flags): Load {
+function loadOf(flags: FlagsOf<typeof declared>): Load {
   const burst = flags.number("per-flush");
   if (flags.text("rate") === "max") {
     return { kind: "rounds", burst, window: flags.number("window") };
@@ -99,15 +106,15 @@ function loadOf(flags: Flags): Load {
   return { kind: "rate", perSecond: flags.number("rate"), burst };
 }
 
-/** From when a message was due until the last member had it. */
+/** Time from when a message was due until the last member received it. */
 function untilAllHaveIt(rounds: readonly Round[], receivers: number): Figures {
   const histogram = new Histogram();
-  const whole = rounds.filter(({ devices }) => devices === receivers);
-  for (const { dueUs, lastUs } of whole) histogram.add(lastUs - dueUs);
+  const complete = rounds.filter(({ devices }) => devices === receivers);
+  for (const { dueUs, lastUs } of complete) histogram.add(lastUs - dueUs);
   return {
     all_have_it_p50_ms: rounded(histogram.percentile(0.5) / 1_000, 2),
     all_have_it_p99_ms: rounded(histogram.percentile(0.99) / 1_000, 2),
-    messages_all_have: whole.length,
-    messages_not_all_have: rounds.length - whole.length,
+    messages_all_have: complete.length,
+    messages_not_all_have: rounds.length - complete.length,
   };
 }

@@ -1,46 +1,51 @@
-import { ACKNOWLEDGE_MS, generatorFlags } from "../generators.ts";
-import { readMachine } from "../machine.ts";
-import type { Flags } from "../options.ts";
-import { runPairs, usersInPairs } from "../pairs.ts";
-import { prefill } from "../prefill.ts";
-import { type Report, rounded } from "../report.ts";
-import type { Run } from "../run.ts";
-import { scenario } from "../scenario.ts";
-import { addressesOf, modeFlags, shapeFigures, shapeOf, withSystem } from "../system.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Report, rounded } from "../command/report.ts";
+import { readMachine } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { ACKNOWLEDGE_MS, generatorFlags } from "../runs/generators.ts";
+import type { Run } from "../runs/run.ts";
+import { runUserPairs, usersInPairs } from "../runs/user-pairs.ts";
+import { prefill } from "../system/prefill.ts";
+import { addressesOf, shapeFigures, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
+import { scenario } from "./scenario.ts";
+
+const declared = {
+  ...shapeFlags,
+  ...socketFlags,
+  ...generatorFlags,
+  users: { default: "400", doc: "users, in pairs" },
+  window: { default: "16", doc: "messages of each user in flight" },
+  seconds: { default: "10", doc: "seconds that each is measured" },
+  warmup: { default: "5", doc: "seconds of the same load before the measurement" },
+  prefill: { default: "1000000", doc: "entries stored before the second run" },
+  idle: { default: "10000", doc: "idle sessions beside the third run" },
+  rounds: { default: "1", doc: "how often all cases run, in turn; ratios are of the means" },
+} satisfies FlagTable;
 
 export default scenario({
   summary:
-    "the same messages into an empty log, into a full one, with idle sessions beside, and an empty one",
-  flags: {
-    ...modeFlags,
-    ...generatorFlags,
-    users: { default: "400", doc: "users, in pairs" },
-    window: { default: "16", doc: "messages of each user in flight" },
-    seconds: { default: "10", doc: "how long each is measured" },
-    warmup: { default: "5", doc: "seconds of the same load before" },
-    prefill: { default: "1000000", doc: "entries that are stored before the second" },
-    idle: { default: "10000", doc: "sessions that do nothing, beside the third" },
-    rounds: { default: "1", doc: "how often all are run, in turn; ratios are of the means" },
-  },
+    "the same messages into an empty log, into a full one, beside idle sessions, and into an empty log",
+  flags: declared,
   run: growth,
 });
 
 type Case = "empty" | "prefilled" | "idle";
 
-/** The empty one before and after the others: a machine that becomes slower or quicker on the way is in both. */
-const COURSE: readonly Case[] = ["empty", "prefilled", "idle", "empty"];
+/** The empty case comes first and last, so that a drift of the machine averages out. */
+const CASE_ORDER: readonly Case[] = ["empty", "prefilled", "idle", "empty"];
 
-async function growth(flags: Flags): Promise<Report> {
+async function growth(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const users = usersInPairs(flags);
   const runs: Record<Case, Run[]> = { empty: [], prefilled: [], idle: [] };
   for (let round = 0; round < flags.number("rounds"); round++) {
-    for (const one of COURSE) {
+    for (const one of CASE_ORDER) {
       console.log(`\n${one}`);
       runs[one].push(
-        await withSystem(shapeOf(flags), async (system) => {
+        await bench.withSystem(shapeOf(flags), async (system) => {
           await prefill(system, one === "prefilled" ? flags.number("prefill", 0) : 0);
-          return runPairs({
+          return runUserPairs({
+            bench,
             system,
             machine,
             addresses: addressesOf(system, flags),

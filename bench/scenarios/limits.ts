@@ -3,48 +3,51 @@ import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
 import { systemClock } from "#platform/clock.ts";
 import { createLog } from "#platform/log.ts";
 import { startRabbit } from "../../test/backends/backends.ts";
-import { startDatabase, withStarted } from "../backends.ts";
-import { cpuBetween, readCpu } from "../cpu.ts";
-import { generatorFlags } from "../generators.ts";
-import { Inserter } from "../inserter.ts";
-import { limitsOf, type OwnPart, ownPart } from "../limit.ts";
-import { type Machine, readMachine, readVersions } from "../machine.ts";
-import type { Flags } from "../options.ts";
-import { usersInPairs } from "../pairs.ts";
-import { type Report, rounded } from "../report.ts";
-import { runRelay } from "../rival.ts";
-import { scenario } from "../scenario.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Report, rounded } from "../command/report.ts";
+import { cpuBetween, readCpu } from "../machine/cpu.ts";
+import { type Machine, readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { type BenchShare, benchShare, bottlenecksOf } from "../runs/bottleneck.ts";
+import { generatorFlags } from "../runs/generators.ts";
+import { runRelay } from "../runs/rival.ts";
+import { usersInPairs } from "../runs/user-pairs.ts";
+import { startDatabase, withCleanUp } from "../system/database.ts";
+import { EntryInserter } from "../system/entry-inserter.ts";
+import { scenario } from "./scenario.ts";
 
 const WARMUP_S = 2;
 
+const declared = {
+  ...generatorFlags,
+  users: { default: "400", doc: "users, in pairs; also the number of conversations for inserts" },
+  window: { default: "16", doc: "messages of each user in flight through the relay" },
+  seconds: { default: "10", doc: "seconds that each is measured" },
+  text: { default: "128", doc: "bytes of text in a relayed message" },
+  batch: { default: "512", doc: "rows in one insert" },
+  lanes: { default: "4", doc: "concurrent inserts" },
+  envelope: { default: "4096", doc: "bytes in one publish" },
+  unconfirmed: { default: "128", doc: "publishes in flight" },
+} satisfies FlagTable;
+
 /**
- * Three parts by themselves, one after the other, each with a rate and figures of its own: `relay`, whose
- * messages are followed as always, `insert` and `publish`, which the bench's own process makes. No
- * message goes through all three, so no figure is of all three. The relay is no upper bound: it groups
- * nothing.
+ * Measures three parts separately, each with its own rate and figures: `relay`, whose messages are
+ * accounted for as always, and `insert` and `publish`, which the bench's own process does. No message
+ * passes all three, so that no figure covers all three. The relay is no upper bound: it does not batch.
  */
 export default scenario({
   summary:
-    "parts without Lucky: a relay that stores and groups nothing, bare inserts, bare publishing",
-  flags: {
-    ...generatorFlags,
-    users: { default: "400", doc: "users, in pairs; also conversations that are inserted into" },
-    window: { default: "16", doc: "messages of each user in flight through the relay" },
-    seconds: { default: "10", doc: "how long each is measured" },
-    text: { default: "128", doc: "bytes of text in a relayed message" },
-    batch: { default: "512", doc: "rows in one insert" },
-    lanes: { default: "4", doc: "inserts at the same time" },
-    envelope: { default: "4096", doc: "bytes in one publishing" },
-    unconfirmed: { default: "128", doc: "publishings on their way at once" },
-  },
+    "parts without Lucky: a relay that neither stores nor batches, bare inserts, bare publishes",
+  flags: declared,
   run: limits,
 });
 
-async function limits(flags: Flags): Promise<Report> {
+async function limits(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const users = usersInPairs(flags);
   const seconds = flags.number("seconds", 0.1);
   const relay = await runRelay({
+    bench,
     machine,
     users,
     load: { kind: "window", window: flags.number("window") },
@@ -74,18 +77,18 @@ async function limits(flags: Flags): Promise<Report> {
       versions,
     },
     faults: relay.faults.map((fault) => `relay: ${fault}`),
-    limitedBy: limitsOf(runs),
+    limitedBy: bottlenecksOf(runs),
   };
 }
 
-/** Rows a second, by the statement that the server appends with. */
-function insert(flags: Flags, machine: Machine) {
-  return withStarted(async (started) => {
-    console.log("bare inserts into the log, by the server's own statement");
+/** Measures rows a second, with the server's own statement. */
+function insert(flags: FlagsOf<typeof declared>, machine: Machine) {
+  return withCleanUp(async (started) => {
+    console.log("bare inserts into the log, with the server's own statement");
     const { url, pool, ids } = await startDatabase(started);
     const lanes = flags.number("lanes");
     const batch = flags.number("batch");
-    const inserter = new Inserter({ pool, ids, clock: systemClock, lanes });
+    const inserter = new EntryInserter({ pool, ids, clock: systemClock, lanes });
     await inserter.makeConversations(flags.number("users"));
     const inserted = await repeat({
       machine,
@@ -100,10 +103,10 @@ function insert(flags: Flags, machine: Machine) {
   });
 }
 
-/** Confirmed publishings a second, through the server's own bus, with somebody who takes them. */
-function publish(flags: Flags, machine: Machine): Promise<Repeated> {
-  return withStarted(async (started) => {
-    console.log("bare publishing to RabbitMQ: persistent, mandatory, confirmed, acknowledged");
+/** Measures confirmed publishes a second, through the server's own bus, with a consumer. */
+function publish(flags: FlagsOf<typeof declared>, machine: Machine): Promise<Repeated> {
+  return withCleanUp(async (started) => {
+    console.log("bare publishes to RabbitMQ: persistent, mandatory, confirmed, acknowledged");
     const rabbit = await startRabbit();
     started.push(() => rabbit.close());
     const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
@@ -123,16 +126,16 @@ function publish(flags: Flags, machine: Machine): Promise<Repeated> {
   });
 }
 
-interface Repeated extends OwnPart {
+interface Repeated extends BenchShare {
   readonly perS: number;
 }
 
-/** Repeats work, several at the same time, and measures after a warm-up; also its own part. */
+/** Repeats work concurrently, and measures its rate and the bench's own share after a warm-up. */
 async function repeat(options: {
   readonly machine: Machine;
   readonly seconds: number;
   readonly atOnce: number;
-  /** Resolves to how much was done. */
+  /** Resolves to the number of operations. */
   readonly work: (nth: number) => Promise<number>;
 }): Promise<Repeated> {
   const { machine, seconds, atOnce, work } = options;
@@ -148,7 +151,7 @@ async function repeat(options: {
   };
   const working = Promise.all(Array.from({ length: atOnce }, (_, nth) => one(nth)));
   const names = new Map<number, string>();
-  // A failure of the work ends the waiting too.
+  // A failure of the work also ends the wait.
   await Promise.race([pause(WARMUP_S * 1_000), working]);
   const before = readCpu(names);
   const beganMs = performance.now();
@@ -156,5 +159,5 @@ async function repeat(options: {
   const cpu = cpuBetween(before, readCpu(names));
   const elapsedS = (performance.now() - beganMs) / 1_000;
   await working;
-  return { perS: done / seconds, ...ownPart({ cpu, elapsedS, cpus: machine.cpus }) };
+  return { perS: done / seconds, ...benchShare({ cpu, elapsedS, cpus: machine.cpus }) };
 }

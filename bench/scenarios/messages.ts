@@ -1,39 +1,43 @@
-import type { Load } from "../generator/api.ts";
-import { ACKNOWLEDGE_MS, generatorFlags } from "../generators.ts";
-import { readMachine, readVersions } from "../machine.ts";
-import type { Flags } from "../options.ts";
-import { runPairs, usersInPairs } from "../pairs.ts";
-import { prefill } from "../prefill.ts";
-import type { Report } from "../report.ts";
-import { scenario } from "../scenario.ts";
-import { addressesOf, modeFlags, shapeFigures, shapeOf, withSystem } from "../system.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import type { Report } from "../command/report.ts";
+import type { Load } from "../generator/timing/load.ts";
+import { readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { ACKNOWLEDGE_MS, generatorFlags } from "../runs/generators.ts";
+import { runUserPairs, usersInPairs } from "../runs/user-pairs.ts";
+import { prefill } from "../system/prefill.ts";
+import { addressesOf, shapeFigures, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
+import { scenario } from "./scenario.ts";
+
+const declared = {
+  ...shapeFlags,
+  ...socketFlags,
+  ...generatorFlags,
+  users: { default: "400", doc: "users, in pairs" },
+  window: { default: "16", doc: "messages of each user in flight (closed loop)" },
+  rate: {
+    default: "",
+    doc: "messages a second, by all users in turn (open loop), instead of a window",
+  },
+  burst: { default: "1", doc: "with --rate: messages that a user sends together, in one write" },
+  seconds: { default: "10", doc: "seconds that are measured" },
+  warmup: { default: "5", doc: "seconds of the same load before the measurement" },
+  acknowledge: {
+    default: String(ACKNOWLEDGE_MS),
+    doc: "ms that acknowledgements are batched; 0 for none",
+  },
+  text: { default: "128", doc: "bytes of text in a message" },
+  prefill: { default: "0", doc: "entries stored beforehand, in other conversations" },
+  idle: { default: "0", doc: "additional idle sessions" },
+} satisfies FlagTable;
 
 export default scenario({
-  summary: "pairs of users write to each other: messages a second, latency, and whether all arrive",
-  flags: {
-    ...modeFlags,
-    ...generatorFlags,
-    users: { default: "400", doc: "users, in pairs" },
-    window: { default: "16", doc: "messages of each user in flight (closed loop)" },
-    rate: {
-      default: "",
-      doc: "messages a second by all users in turn (open loop); no window then",
-    },
-    burst: { default: "1", doc: "with --rate: messages that a user sends at a time, in one write" },
-    seconds: { default: "10", doc: "how long it measures" },
-    warmup: { default: "5", doc: "seconds of the same load before" },
-    acknowledge: {
-      default: String(ACKNOWLEDGE_MS),
-      doc: "ms that acknowledgements are joined; 0: none",
-    },
-    text: { default: "128", doc: "bytes of text in a message" },
-    prefill: { default: "0", doc: "entries that are stored before, in other conversations" },
-    idle: { default: "0", doc: "sessions beside that do nothing" },
-  },
+  summary: "pairs of users send messages to each other: throughput, latency, and an exact account",
+  flags: declared,
   run: messages,
 });
 
-async function messages(flags: Flags): Promise<Report> {
+async function messages(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const users = usersInPairs(flags);
   const load = loadOf(flags);
@@ -41,9 +45,10 @@ async function messages(flags: Flags): Promise<Report> {
   const textBytes = flags.number("text");
   const idle = flags.number("idle", 0);
   const prefilled = flags.number("prefill", 0);
-  return withSystem(shapeOf(flags), async (system) => {
+  return bench.withSystem(shapeOf(flags), async (system) => {
     await prefill(system, prefilled);
-    const { figures, faults, limitedBy, origin } = await runPairs({
+    const { figures, faults, limitedBy, origin } = await runUserPairs({
+      bench,
       system,
       machine,
       addresses: addressesOf(system, flags),
@@ -78,7 +83,7 @@ async function messages(flags: Flags): Promise<Report> {
   });
 }
 
-function loadOf(flags: Flags): Load {
+function loadOf(flags: FlagsOf<typeof declared>): Load {
   if (flags.text("rate") === "") return { kind: "window", window: flags.number("window") };
   return { kind: "rate", perSecond: flags.number("rate"), burst: flags.number("burst", 1) };
 }

@@ -3,58 +3,62 @@ import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { RawDevice } from "../../test/devices/raw-device.ts";
 import { clientOf } from "../../test/world/people.ts";
-import { cpuBetween, readCpu } from "../cpu.ts";
-import { Histogram } from "../histogram.ts";
-import { ownPart } from "../limit.ts";
-import { readMachine, readVersions } from "../machine.ts";
-import type { Flags } from "../options.ts";
-import { type Report, rounded } from "../report.ts";
-import { scenario } from "../scenario.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Report, rounded } from "../command/report.ts";
+import { cpuBetween, readCpu } from "../machine/cpu.ts";
+import { readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { benchShare } from "../runs/bottleneck.ts";
+import { Histogram } from "../statistics/histogram.ts";
 import {
   addressesOf,
-  modeFlags,
   type System,
   shapeFigures,
+  shapeFlags,
   shapeOf,
-  withSystem,
-} from "../system.ts";
-import { makeUsers, type User } from "../users.ts";
+  socketFlags,
+} from "../system/system.ts";
+import type { User } from "../system/users.ts";
+import { scenario } from "./scenario.ts";
 
-/** What is promised of the slowest of a hundred. */
-const PROMISED_MS = 1_000;
-/** A session that is open this long after the logout is not waited for any more: it is lost. */
-const ENDED_WITHIN_MS = 30_000;
+/** Bound of the p99 that the documentation promises. */
+const MAX_P99_MS = 1_000;
+/** Time-out of the wait for the end of a session after its logout; then the session counts as lost. */
+const CLOSE_TIMEOUT_MS = 30_000;
+
+const declared = {
+  ...shapeFlags,
+  ...socketFlags,
+  mode: { ...shapeFlags.mode, default: "mesh" },
+  connects: { ...shapeFlags.connects, default: "3" },
+  sessions: { default: "600", doc: "sessions, each of a different user, all of them logged out" },
+  "at-once": { default: "8", doc: "logouts in flight" },
+} satisfies FlagTable;
 
 /**
- * A message is a logout here: `lost` are those whose session stayed open, and cpu_us_per_message
- * counts the opening of the session with it. How many a second is not what it looks for, and a session
- * ends once: there is no delivered_per_s, accepted_per_s or duplicated.
+ * A message is a logout here: `lost` counts the logouts whose session stayed open, and cpu_us_per_message
+ * includes the opening of the session. Throughput is not measured, and a session ends once: there is no
+ * delivered_per_s, accepted_per_s or duplicated.
  */
 export default scenario({
-  summary: "logout elsewhere, by a call through the gateway, until the socket is closed",
-  flags: {
-    ...modeFlags,
-    mode: { ...modeFlags.mode!, default: "mesh" },
-    connects: { ...modeFlags.connects!, default: "3" },
-    sessions: { default: "600", doc: "sessions, each of another user, all of them ended" },
-    "at-once": { default: "8", doc: "logouts on their way at once" },
-  },
+  summary: "time from a logout by a call through the gateway until the socket is closed",
+  flags: declared,
   run: revoke,
 });
 
-async function revoke(flags: Flags): Promise<Report> {
+async function revoke(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
-  return withSystem(shapeOf(flags), async (system) => {
-    const { users, origin } = await makeUsers(system, flags.number("sessions"));
+  return bench.withSystem(shapeOf(flags), async (system) => {
+    const { users, origin } = await bench.makeUsers(system, flags.number("sessions"));
     const addresses = addressesOf(system, flags);
     const fromCall = new Histogram();
     const fromAnswer = new Histogram();
     const codes: Record<string, number> = {};
     const failures: Record<string, number> = {};
     let lost = 0;
-    const waiting = users.entries();
+    const remaining = users.entries();
     const work = async () => {
-      for (const [index, user] of waiting) {
+      for (const [index, user] of remaining) {
         const address = addresses[index % addresses.length]!;
         const ended = await endOne({ system, user, address }).catch(({ message }: Error) => {
           failures[message] = (failures[message] ?? 0) + 1;
@@ -70,14 +74,16 @@ async function revoke(flags: Flags): Promise<Report> {
         codes[name] = (codes[name] ?? 0) + 1;
       }
     };
+    const atOnce = flags.number("at-once");
+    bench.loadBegins();
     const before = readCpu(system.processes);
     const beganMs = performance.now();
-    await Promise.all(Array.from({ length: flags.number("at-once") }, work));
+    await Promise.all(Array.from({ length: atOnce }, work));
     const elapsedS = (performance.now() - beganMs) / 1_000;
     const cpu = cpuBetween(before, readCpu(system.processes));
-    const own = ownPart({ cpu, elapsedS, cpus: machine.cpus });
+    const own = benchShare({ cpu, elapsedS, cpus: machine.cpus });
     const p99Ms = fromCall.percentile(0.99) / 1_000;
-    const foreign = Object.keys(codes).filter((code) => code !== "TOKEN_REVOKED");
+    const otherCodes = Object.keys(codes).filter((code) => code !== "TOKEN_REVOKED");
     return {
       figures: {
         ...shapeFigures(system),
@@ -99,10 +105,12 @@ async function revoke(flags: Flags): Promise<Report> {
         versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
       },
       faults: [
-        ...(p99Ms >= PROMISED_MS ? [`one in a hundred took ${Math.round(p99Ms)} ms`] : []),
-        ...(lost > 0 ? [`${lost} sessions were open ${ENDED_WITHIN_MS / 1_000} s later`] : []),
+        ...(p99Ms >= MAX_P99_MS ? [`the p99 was ${Math.round(p99Ms)} ms`] : []),
+        ...(lost > 0
+          ? [`${lost} sessions were still open after ${CLOSE_TIMEOUT_MS / 1_000} s`]
+          : []),
         ...Object.entries(failures).map(([why, count]) => `${count} logouts failed: ${why}`),
-        ...foreign.map((code) => `${codes[code]} sessions ended with ${code}`),
+        ...otherCodes.map((code) => `${codes[code]} sessions ended with ${code}`),
       ],
       limitedBy: own.limitedBy,
     };
@@ -115,14 +123,14 @@ interface Ending {
   readonly address: string;
 }
 
-/** Opens a session, logs it out by a call, and waits for its end; "open" when none comes. */
+/** Opens a session, logs it out by a call, and waits for its end; "open" after the time-out. */
 async function endOne({ system, user, address }: Ending) {
   const device = await RawDevice.hello(address, user.accessToken);
   const sinceMs = performance.now();
   const closed = device.closed.then(({ code }) => ({ code, atMs: performance.now() }));
   await clientOf(system.url, AuthService, user.accessToken).logout({});
   const answeredMs = performance.now();
-  const end = await Promise.race([closed, pause(ENDED_WITHIN_MS, undefined, { ref: false })]);
+  const end = await Promise.race([closed, pause(CLOSE_TIMEOUT_MS, undefined, { ref: false })]);
   if (end === undefined) {
     void device.close();
     return "open";

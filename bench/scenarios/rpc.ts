@@ -3,55 +3,58 @@ import { GetUserRequestSchema, UserService } from "#gen/lucky/user/v1/user_pb.js
 import { systemClock } from "#platform/clock.ts";
 import { createLog } from "#platform/log.ts";
 import { createRedisRegistry } from "#platform/registry/redis.ts";
-import { withStarted } from "../backends.ts";
-import { type CpuSeconds, cpuBetween, readCpu } from "../cpu.ts";
-import { Histogram } from "../histogram.ts";
-import { type Call, HttpCaller } from "../http-calls.ts";
-import { ownPart } from "../limit.ts";
-import { type Machine, readMachine, readVersions } from "../machine.ts";
-import type { Flags } from "../options.ts";
-import { type Figures, type Report, rounded } from "../report.ts";
-import { scenario } from "../scenario.ts";
-import { modeFlags, type System, shapeFigures, shapeOf, withSystem } from "../system.ts";
-import { makeUsers } from "../users.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Figures, type Report, rounded } from "../command/report.ts";
+import { type CpuSeconds, cpuBetween, readCpu } from "../machine/cpu.ts";
+import { type Machine, readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { benchShare } from "../runs/bottleneck.ts";
+import { Histogram } from "../statistics/histogram.ts";
+import { withCleanUp } from "../system/database.ts";
+import { type Call, HttpCaller } from "../system/http-caller.ts";
+import { type System, shapeFigures, shapeFlags, shapeOf } from "../system/system.ts";
+import { scenario } from "./scenario.ts";
 
 const WARMUP_S = 2;
 const CALLERS = 100;
-const NO_OTHER_WAY =
-  "none: in one process auth listens nowhere, and the gateway calls it as a function";
+const NO_DIRECT_CALLS =
+  "none: in one process auth has no listener, and the gateway calls its functions";
+
+const declared = {
+  ...shapeFlags,
+  mode: { ...shapeFlags.mode, default: "mesh" },
+  concurrency: { default: "32", doc: "concurrent calls, each on its own connection" },
+  seconds: { default: "10", doc: "seconds that each is measured" },
+} satisfies FlagTable;
 
 /**
- * A message is a call here: the p50_ms, p99_ms and cpu_us_per_message beside the two rates are of the
- * calls through the gateway. Nothing is sent on or stored, so there is nothing to be delivered, lost or
- * doubled; a call that fails ends the run.
+ * A message is a call here: p50_ms, p99_ms and cpu_us_per_message beside the two rates describe the calls
+ * through the gateway. The calls send and store nothing, so that nothing can be lost or duplicated; a
+ * failed call ends the run.
  *
- * In one process there is no way past the gateway to compare with: auth has no listener there, its
- * handlers are reached by local calls alone. A listener that is opened for the bench would measure
- * what nobody runs, and the socket's calls pass connect instead of the gateway.
+ * In one process no direct calls exist to compare with: auth has no listener there, and only local calls
+ * reach its handlers. A listener for the bench alone would measure a setup that does not exist in
+ * production, and calls over the socket pass connect instead of the gateway.
  */
 export default scenario({
-  summary: "UserService.GetUser through the gateway, and in a mesh also straight at auth",
-  flags: {
-    mode: { ...modeFlags.mode!, default: "mesh" },
-    concurrency: { default: "32", doc: "calls at the same time, each on a connection of its own" },
-    seconds: { default: "10", doc: "how long each is measured" },
-  },
+  summary: "UserService.GetUser through the gateway, and in a mesh also directly at auth",
+  flags: declared,
   run: rpc,
 });
 
-async function rpc(flags: Flags): Promise<Report> {
+async function rpc(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
-  return withSystem(shapeOf(flags), async (system) => {
-    const { users } = await makeUsers(system, CALLERS);
+  return bench.withSystem(shapeOf(flags), async (system) => {
+    const { users } = await bench.makeUsers(system, CALLERS);
     const callOf = (url: string) => (nth: number) => {
       const { userId, accessToken } = users[nth % CALLERS]!;
       const key = { case: "userId", value: userId } as const;
       const request = toBinary(GetUserRequestSchema, create(GetUserRequestSchema, { key }));
       return { url, method: `${UserService.typeName}/GetUser`, token: accessToken, request };
     };
-    const gateway = await measure({ flags, machine, system, call: callOf(system.url) });
+    const gateway = await measure({ flags, bench, machine, system, call: callOf(system.url) });
     const auth = await addressOfAuth(system);
-    const direct = auth && (await measure({ flags, machine, system, call: callOf(auth) }));
+    const direct = auth && (await measure({ flags, bench, machine, system, call: callOf(auth) }));
     return {
       figures: {
         ...shapeFigures(system),
@@ -62,7 +65,7 @@ async function rpc(flags: Flags): Promise<Report> {
         ratio: direct ? rounded(gateway.perS / direct.perS, 2) : null,
         ...gateway.figures,
         gateway: gateway.figures,
-        direct: direct ? direct.figures : NO_OTHER_WAY,
+        direct: direct ? direct.figures : NO_DIRECT_CALLS,
         machine,
         versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
       },
@@ -72,9 +75,9 @@ async function rpc(flags: Flags): Promise<Report> {
   });
 }
 
-/** Where auth listens behind the gateway; undefined in one process, where it does not. */
+/** Address of auth behind the gateway; undefined in one process, where auth does not listen. */
 function addressOfAuth({ redisUrl }: System): Promise<string | undefined> {
-  return withStarted(async (started) => {
+  return withCleanUp(async (started) => {
     if (redisUrl === undefined) return undefined;
     const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
     const registry = await createRedisRegistry({ url: redisUrl, clock: systemClock, log });
@@ -85,13 +88,14 @@ function addressOfAuth({ redisUrl }: System): Promise<string | undefined> {
 }
 
 interface Measure {
-  readonly flags: Flags;
+  readonly flags: FlagsOf<typeof declared>;
+  readonly bench: Bench;
   readonly machine: Machine;
   readonly system: System;
   readonly call: (nth: number) => Call;
 }
 
-async function measure({ flags, machine, system, call }: Measure) {
+async function measure({ flags, bench, machine, system, call }: Measure) {
   const seconds = flags.number("seconds", 0.1);
   const latencies = new Histogram();
   const fromMs = performance.now() + WARMUP_S * 1_000;
@@ -113,11 +117,12 @@ async function measure({ flags, machine, system, call }: Measure) {
     caller.close();
   };
   const concurrency = flags.number("concurrency");
+  bench.loadBegins();
   await Promise.all(Array.from({ length: concurrency }, (_, nth) => work(nth)));
   const after = readCpu(system.processes);
   const elapsedS = (performance.now() - (before?.atMs ?? fromMs)) / 1_000;
   const cpu = cpuBetween(before?.cpu ?? after, after);
-  const own = ownPart({ cpu, elapsedS, cpus: machine.cpus });
+  const own = benchShare({ cpu, elapsedS, cpus: machine.cpus });
   const figures: Figures = {
     p50_ms: rounded(latencies.percentile(0.5) / 1_000, 2),
     p99_ms: rounded(latencies.percentile(0.99) / 1_000, 2),

@@ -1,60 +1,63 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { cpuBetween, readCpu } from "../cpu.ts";
-import type { DeviceSpec } from "../generator/api.ts";
-import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../generators.ts";
-import { readMachine, readVersions } from "../machine.ts";
-import type { Flags } from "../options.ts";
-import { type Report, rounded } from "../report.ts";
-import { scenario } from "../scenario.ts";
-import { readOutbox, readStored, type Stored } from "../stored.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { type Report, rounded } from "../command/report.ts";
+import type { DeviceSpec } from "../generator/devices/devices.ts";
+import { cpuBetween, readCpu } from "../machine/cpu.ts";
+import { readMachine, readVersions } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../runs/generators.ts";
+import { countOutbox, type LogCounts, readLogCounts } from "../system/log-counts.ts";
 import {
   addressesOf,
-  modeFlags,
   type System,
   shapeFigures,
+  shapeFlags,
   shapeOf,
-  withSystem,
-} from "../system.ts";
-import { makeUsers } from "../users.ts";
+  socketFlags,
+} from "../system/system.ts";
+import { scenario } from "./scenario.ts";
 
 const WINDOW = 16;
-const STORED_WITHIN_MS = 300_000;
+const STORE_TIMEOUT_MS = 300_000;
+
+const declared = {
+  ...shapeFlags,
+  ...socketFlags,
+  ...generatorFlags,
+  devices: { default: "200", doc: "devices that return" },
+  missed: { default: "1000", doc: "entries that each device missed, at least" },
+} satisfies FlagTable;
 
 /**
- * A message is an entry that a device fetches here, and p50 and p99 are of the time until a device has
- * all of its own. Nothing is sent while it measures, so there is no accepted_per_s.
+ * A message is a fetched entry here, and p50_ms and p99_ms are the time until a device has all of its
+ * entries. Nothing is sent during the measurement, so that there is no accepted_per_s.
  */
 export default scenario({
-  summary: "devices that were away come back at once and fetch what they missed",
-  flags: {
-    ...modeFlags,
-    ...generatorFlags,
-    devices: { default: "200", doc: "devices that come back" },
-    missed: { default: "1000", doc: "entries that each of them missed, at least" },
-  },
+  summary: "devices that were away return together and fetch the entries that they missed",
+  flags: declared,
   run: sync,
 });
 
-async function sync(flags: Flags): Promise<Report> {
+async function sync(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const count = flags.number("devices");
   const missed = flags.number("missed");
-  return withSystem(shapeOf(flags), async (system) => {
-    const { users, origin } = await makeUsers(system, count * 2);
+  return bench.withSystem(shapeOf(flags), async (system) => {
+    const { users, origin } = await bench.makeUsers(system, count * 2);
     const addresses = addressesOf(system, flags);
     const device = (index: number): DeviceSpec => ({
       index,
       url: addresses[index % addresses.length]!,
       token: users[index]!.accessToken,
     });
-    // Of each pair the even one writes, and the odd one is away.
+    // The even user of each pair sends, and the odd one is away.
     const writers = users.flatMap((_, index): DeviceSpec[] =>
       index % 2 === 0
         ? [{ ...device(index), target: { kind: "user", id: users[index + 1]!.userId } }]
         : [],
     );
     const away = users.flatMap((_, index) => (index % 2 === 1 ? [device(index)] : []));
-    const accepted = await write({ flags, system, writers, messages: count * missed });
+    const accepted = await write({ flags, bench, system, writers, messages: count * missed });
 
     const setup = {
       dialect: "lucky",
@@ -70,7 +73,7 @@ async function sync(flags: Flags): Promise<Report> {
       const caughtUp = await generators.sync(count);
       const cpu = cpuBetween(before, readCpu(names));
       const { latencies, entries, duplicated, outOfOrder, elapsedS } = caughtUp;
-      const stored = await readStored(system.postgresUrl);
+      const stored = await readLogCounts(system.postgresUrl);
       const lost = Math.max(caughtUp.lost, stored.rows - entries);
       const generatorS = cpu.get("generator") ?? 0;
       return {
@@ -100,7 +103,7 @@ async function sync(flags: Flags): Promise<Report> {
           machine,
           versions: await readVersions({ ...system, mesh: system.mode === "mesh" }),
         },
-        faults: faultsOf({ ...caughtUp, accepted, stored, lost }),
+        faults: findFaults({ ...caughtUp, accepted, stored, lost }),
         limitedBy: caughtUp.limitedBy ?? opened.limitedBy,
       };
     } finally {
@@ -109,9 +112,9 @@ async function sync(flags: Flags): Promise<Report> {
   });
 }
 
-interface Account {
+interface Counts {
   readonly accepted: number;
-  readonly stored: Stored;
+  readonly stored: LogCounts;
   readonly entries: number;
   readonly lost: number;
   readonly duplicated: number;
@@ -119,16 +122,16 @@ interface Account {
   readonly failures: Readonly<Record<string, number>>;
 }
 
-function faultsOf(account: Account): string[] {
-  const { accepted, stored, entries, lost, duplicated, outOfOrder, failures } = account;
+function findFaults(counts: Counts): string[] {
+  const { accepted, stored, entries, lost, duplicated, outOfOrder, failures } = counts;
   const { rows, sequences, outbox } = stored;
   const faults: string[] = [];
   if (rows !== accepted) faults.push(`${accepted} were accepted and ${rows} stored`);
-  if (sequences !== rows) faults.push(`${rows} rows, but the sequences sum up to ${sequences}`);
+  if (sequences !== rows) faults.push(`${rows} rows, but the sum of the sequences is ${sequences}`);
   if (outbox > 0) faults.push(`${outbox} rows are left in the outbox`);
   if (entries !== rows) faults.push(`${rows} entries were stored and ${entries} fetched`);
   if (lost > 0) faults.push(`${lost} entries are missing`);
-  if (duplicated > 0) faults.push(`${duplicated} entries came twice`);
+  if (duplicated > 0) faults.push(`${duplicated} entries are duplicates`);
   if (outOfOrder > 0) faults.push(`${outOfOrder} entries were out of order`);
   for (const [why, count] of Object.entries(failures)) {
     faults.push(`${count} devices did not catch up: ${why}`);
@@ -137,14 +140,15 @@ function faultsOf(account: Account): string[] {
 }
 
 interface Writing {
-  readonly flags: Flags;
+  readonly flags: FlagsOf<typeof declared>;
+  readonly bench: Bench;
   readonly system: System;
   readonly writers: readonly DeviceSpec[];
   readonly messages: number;
 }
 
-/** Sends until so many messages are accepted, and a few more; returns how many. */
-async function write({ flags, system, writers, messages }: Writing): Promise<number> {
+/** Sends until at least `messages` messages are accepted; returns the number of accepted ones. */
+async function write({ flags, bench, system, writers, messages }: Writing): Promise<number> {
   const setup = {
     dialect: "lucky",
     text: "x".repeat(128),
@@ -155,8 +159,9 @@ async function write({ flags, system, writers, messages }: Writing): Promise<num
   try {
     await generators.open(writers);
     await generators.start({ kind: "window", window: WINDOW }, { shared: false });
-    const untilMs = performance.now() + STORED_WITHIN_MS;
-    const counted = async (done: (accepted: number, sent: number) => boolean) => {
+    bench.loadBegins();
+    const untilMs = performance.now() + STORE_TIMEOUT_MS;
+    const waitForCounts = async (done: (accepted: number, sent: number) => boolean) => {
       for (;;) {
         const { accepted, sent } = await generators.counts();
         if (done(accepted, sent)) return accepted;
@@ -164,10 +169,10 @@ async function write({ flags, system, writers, messages }: Writing): Promise<num
         await pause(50);
       }
     };
-    await counted((accepted) => accepted >= messages);
+    await waitForCounts((accepted) => accepted >= messages);
     await generators.stop();
-    const accepted = await counted((answered, sent) => answered === sent);
-    while (performance.now() < untilMs && (await readOutbox(system.postgresUrl)) > 0)
+    const accepted = await waitForCounts((answered, sent) => answered === sent);
+    while (performance.now() < untilMs && (await countOutbox(system.postgresUrl)) > 0)
       await pause(50);
     return accepted;
   } finally {

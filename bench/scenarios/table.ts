@@ -1,32 +1,38 @@
-import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { readMachine } from "../machine.ts";
-import { median } from "../median.ts";
-import type { Flags } from "../options.ts";
-import { type Figures, type Report, rounded } from "../report.ts";
-import { scenario } from "../scenario.ts";
-import { type TableRow, tableRows } from "../table-rows.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+import { readLastLine } from "../command/last-line.ts";
+import { runProgram } from "../command/program.ts";
+import { type Figures, type Report, rounded } from "../command/report.ts";
+import { readMachine } from "../machine/machine.ts";
+import type { Bench } from "../runs/bench.ts";
+import { median } from "../statistics/median.ts";
+import { scenario } from "./scenario.ts";
+import { type TableRow, tableRows } from "./table-rows.ts";
+
+const declared = {
+  runs: { default: "3", doc: "how often each command runs" },
+  only: { default: "", doc: "run only commands that match this regular expression" },
+} satisfies FlagTable;
 
 export default scenario({
-  summary: "the table of docs/performance.md: each scenario several times, medians",
-  flags: {
-    runs: { default: "3", doc: "how often each command runs" },
-    only: { default: "", doc: "only commands that match this regular expression" },
-  },
+  summary: "the table of docs/performance.md: medians of several runs of each scenario",
+  flags: declared,
   run: table,
 });
 
-async function table(flags: Flags): Promise<Report> {
+async function table(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Report> {
   const machine = readMachine();
   const only = new RegExp(flags.text("only"));
   const rows = tableRows.filter(({ command }) => only.test(command));
   const faults: string[] = [];
   const limited: string[] = [];
   const figures: Record<string, Figures> = {};
+  const count = flags.number("runs");
+  bench.loadBegins();
   for (const row of rows) {
     const runs: Figures[] = [];
-    for (let run = 1; run <= flags.number("runs"); run++) {
-      const result = await bench(row.command);
+    for (let run = 1; run <= count; run++) {
+      const result = await runCommand(row.command);
       const note = (text: string) => `${row.command}, run ${run}: ${text}`;
       for (const fault of (result.faults as string[] | undefined) ?? ["no figures"])
         faults.push(note(fault));
@@ -61,7 +67,7 @@ function describe({ command, figures }: TableRow, runs: readonly Figures[]): str
   return `${command}, run ${runs.length}: ${parts.join(", ")}, others ${others ?? "?"}`;
 }
 
-/** A figure of every run; a name with dots lies deeper. */
+/** A figure of every run; dots in its name lead to nested figures. */
 function read(runs: readonly Figures[], name: string): number[] {
   return runs.map((figures) => {
     const value = name
@@ -71,24 +77,10 @@ function read(runs: readonly Figures[], name: string): number[] {
   });
 }
 
-/** Runs one command of the bench; its figures are the last line. */
-function bench(command: string): Promise<Figures> {
-  return new Promise((resolve, reject) => {
-    const script = join(import.meta.dirname, "../main.ts");
-    const child = spawn(process.execPath, [...process.execArgv, script, ...command.split(" ")], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    let output = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      output += text;
-    });
-    child.once("error", reject);
-    child.once("close", () => {
-      try {
-        resolve(JSON.parse(output.trimEnd().split("\n").at(-1) ?? "") as Figures);
-      } catch {
-        resolve({});
-      }
-    });
-  });
+/** Runs one command of the bench; no figures when it prints none. */
+async function runCommand(command: string): Promise<Figures> {
+  const script = join(import.meta.dirname, "../main.ts");
+  const args = [...process.execArgv, script, ...command.split(" ")];
+  const { stdout } = await runProgram({ program: process.execPath, args, errors: "inherit" });
+  return readLastLine(stdout) ?? {};
 }

@@ -6,28 +6,28 @@ import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type pg from "pg";
 import { freePorts } from "../../scripts/ports.ts";
-import { DOMAIN } from "../generator/xmpp.ts";
+import { DOMAIN } from "../generator/dialects/xmpp.ts";
 import type { Rival } from "./start.ts";
 
-const READY_WITHIN_MS = 60_000;
+const READY_TIMEOUT_MS = 60_000;
 const POLL_MS = 100;
-const ANSWER_MS = 5_000;
+const ANSWER_TIMEOUT_MS = 5_000;
 const LOG_LINES = 15;
 
-/** Where Debian puts things: packages ejabberd and erlang-p1-pgsql. */
+/** Paths of Debian's packages ejabberd and erlang-p1-pgsql. */
 const ERLANG = "/usr/bin/erl";
 const SCHEMA = "/usr/share/ejabberd/sql/pg.sql";
 const PROGRAM = "/usr/lib/*/ejabberd-*/ebin/ejabberd.app";
 const DRIVER = "/usr/lib/{erlang/lib,*}/p1_pgsql-*/ebin/p1_pgsql.app";
 
-/** An ejabberd that is installed on this machine. */
+/** An installed ejabberd. */
 export interface Ejabberd {
   readonly version: string;
   /** The folder with its Erlang libraries. */
   readonly libraries: string;
 }
 
-/** Looks for ejabberd and its driver for PostgreSQL; undefined when one of both is not installed. */
+/** Finds ejabberd and its driver for PostgreSQL; undefined when one of them is not installed. */
 export function findEjabberd(): Ejabberd | undefined {
   const home = globSync(PROGRAM).map((file) => dirname(dirname(file)))[0];
   const complete = [ERLANG, SCHEMA].every(existsSync) && globSync(DRIVER).length > 0;
@@ -38,15 +38,15 @@ export function findEjabberd(): Ejabberd | undefined {
 export interface EjabberdOptions {
   readonly url: string;
   readonly pool: pg.Pool;
-  /** Accounts to make: their names are "1", "2" …, and their passwords too. */
+  /** Number of accounts to make. Their names and passwords are "1", "2" … */
   readonly users: number;
 }
 
 /**
- * Runs ejabberd on a free port, with accounts and message archive in the database, and everything
- * else in a folder that goes with it. It is a node without a name: no port mapper, no cookie, nobody
- * else that it would talk to. The modules are those that the comparison needs, without shapers; what
- * is not set has ejabberd's default, such as ten connections to the database.
+ * Runs ejabberd on a free port, with accounts and message archive in the database, and all other files
+ * in a folder that is deleted with it. The node has no name: it has no port mapper and no cookie, and
+ * connects to no other node. It runs the modules that the comparison needs, without shapers. All other
+ * settings have ejabberd's defaults, such as ten connections to the database.
  */
 export async function startEjabberd(
   { libraries }: Ejabberd,
@@ -62,11 +62,11 @@ export async function startEjabberd(
   const folder = await mkdtemp(join(tmpdir(), "lucky-ejabberd-"));
   const config = join(folder, "ejabberd.yml");
   const log = join(folder, "ejabberd.log");
-  // JSON is YAML.
+  // YAML includes JSON.
   await writeFile(config, JSON.stringify(configOf(port, new URL(url))), { mode: 0o600 });
   const child = spawn(
     ERLANG,
-    // As ejabberdctl starts it: kernel poll, many processes.
+    // Like ejabberdctl: kernel poll, many processes.
     ["-noinput", "+K", "true", "+P", "250000", "-mnesia", "dir", `"${folder}"`, "-s", "ejabberd"],
     {
       cwd: folder,
@@ -86,23 +86,23 @@ export async function startEjabberd(
     child.once("exit", () => resolve());
     child.once("error", () => resolve());
   });
-  // A bench that ends without closing it leaves nothing behind.
-  const abandon = () => {
+  // Nothing stays behind when the bench exits before the close.
+  const killNow = () => {
     child.kill("SIGKILL");
     rmSync(folder, { recursive: true, force: true });
   };
-  process.once("exit", abandon);
+  process.once("exit", killNow);
   const close = async () => {
     child.kill("SIGKILL");
     await ended;
-    process.off("exit", abandon);
+    process.off("exit", killNow);
     await rm(folder, { recursive: true, force: true });
   };
   const address = `http://127.0.0.1:${port}`;
   try {
-    await answers(child, `${address}/ws`);
+    await waitUntilReady(child, `${address}/ws`);
   } catch (cause) {
-    const lines = await readFile(log, "utf8").catch(() => "it wrote no log");
+    const lines = await readFile(log, "utf8").catch(() => "there is no log");
     await close();
     const last = lines.trim().split("\n").slice(-LOG_LINES).join("\n");
     throw new Error(`ejabberd did not start:\n${last}`, { cause });
@@ -134,23 +134,23 @@ function configOf(port: number, database: URL) {
     ],
     modules: {
       mod_mam: { db_type: "sql", default: "always" },
-      // Devices begin to acknowledge when all sessions are open, which may take minutes for thousands.
+      // Devices acknowledge only when all sessions are open, which may take minutes for thousands.
       mod_stream_mgmt: { ack_timeout: "10 minutes" },
     },
   };
 }
 
-/** Waits until it answers; throws when it ends before, or does not in time. */
-async function answers(child: ChildProcess, address: string): Promise<void> {
-  const untilMs = performance.now() + READY_WITHIN_MS;
+/** Polls until ejabberd answers. Throws when it ends before, and after a time-out. */
+async function waitUntilReady(child: ChildProcess, address: string): Promise<void> {
+  const untilMs = performance.now() + READY_TIMEOUT_MS;
   while (performance.now() < untilMs) {
     if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) {
-      throw new Error("it ended");
+      throw new Error("the process ended");
     }
-    const signal = AbortSignal.timeout(ANSWER_MS);
+    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
     const answer = await fetch(address, { method: "HEAD", signal }).catch(() => undefined);
     if (answer?.ok) return;
     await pause(POLL_MS);
   }
-  throw new Error(`no answer in ${READY_WITHIN_MS / 1_000} s`);
+  throw new Error(`no answer in ${READY_TIMEOUT_MS / 1_000} s`);
 }

@@ -1,13 +1,13 @@
 /**
- * A small server that passes messages on: uWebSockets.js, Lucky's frames, and nothing else. It checks
- * no token, stores nothing, asks nobody, and groups nothing: every frame leaves by itself, one write
- * each. So it is no upper bound: a server that joins its writes may do more with the same machine.
- * Tells its parent when it listens.
+ * A small server that forwards messages: uWebSockets.js and Lucky's frames, and nothing else. It checks
+ * no token, stores nothing, calls no service and does not batch: every frame is a write of its own. So
+ * it is no upper bound: a server that batches its writes may do more on the same machine. It notifies
+ * its parent when it listens.
  */
 import * as uWS from "uWebSockets.js";
 import { readVarint, scan, varintLength, WireWriter } from "#platform/wire.ts";
 
-/** Field numbers of ClientFrame, ServerFrame and of what is in them. */
+/** Field numbers of ClientFrame, of ServerFrame and of their messages. */
 const HELLO = 1;
 const SEND = 2;
 const WELCOME = 1;
@@ -16,7 +16,7 @@ const DELIVER = 3;
 const KEY = 6;
 
 interface Attached {
-  /** Number of the last message that was sent. */
+  /** Sequence of the last message that the socket sent. */
   sequence: number;
 }
 
@@ -35,7 +35,7 @@ function take(socket: uWS.WebSocket<Attached>, bytes: Uint8Array): void {
   }
 }
 
-/** Passes the fields of the send on as they are, behind a place in a log that is not kept. */
+/** Forwards the fields of a send unchanged, after a sequence that the relay invents. */
 function relay(socket: uWS.WebSocket<Attached>, send: Uint8Array): void {
   const target = readVarint(send, 1);
   const fields = send.subarray(1 + varintLength(send, 1));

@@ -1,13 +1,13 @@
 /**
- * What many would write first: Socket.IO with its Redis adapter, and one INSERT a message. A message
- * is answered after its INSERT and passed on through the adapter. It believes who says who it is.
- * Arguments: port, address of PostgreSQL, address of Redis. Tells its parent when it listens.
+ * A common first design: Socket.IO with its Redis adapter, and one INSERT for each message. The server
+ * answers a message after its INSERT, and forwards it through the adapter. It does not authenticate.
+ * Arguments: port, address of PostgreSQL, address of Redis. It notifies its parent when it listens.
  */
 import { createServer } from "node:http";
 import { Redis } from "ioredis";
 import pg from "pg";
 
-/** As much of a socket of Socket.IO as is used here; the packages are needed by this file alone. */
+/** The used part of a socket of Socket.IO. Only this file needs the packages, so their types are not imported. */
 interface Socket {
   readonly handshake: { readonly auth: { readonly token?: string } };
   join(room: string): void;
@@ -25,7 +25,7 @@ interface Packages {
   readonly createAdapter: (publisher: Redis, subscriber: Redis) => unknown;
 }
 
-/** Imported by names that are not literal: the packages are there only where they are compared. */
+/** Imports the packages by computed names: they are installed only where they are compared. */
 async function load(): Promise<Packages> {
   const [server, adapter] = ["socket.io", "@socket.io/redis-adapter"];
   return { ...(await import(server!)), ...(await import(adapter!)) } as Packages;

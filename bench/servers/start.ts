@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { join } from "node:path";
 import { freePorts } from "../../scripts/ports.ts";
 
-/** A server that Lucky is compared with, in a process of its own. */
+/** A server that Lucky is compared with, in its own process. */
 export interface Rival {
   /** "http://127.0.0.1:port" */
   readonly url: string;
@@ -10,7 +10,7 @@ export interface Rival {
   close(): Promise<void>;
 }
 
-/** Runs a file of this folder with a free port as its first argument; resolves when it listens. */
+/** Runs a file of this folder, with a free port as its first argument. Resolves when it listens. */
 export async function startRival(file: string, ...args: string[]): Promise<Rival> {
   const [port] = (await freePorts(1)) as [number];
   const child = fork(join(import.meta.dirname, file), [String(port), ...args], {

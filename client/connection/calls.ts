@@ -12,20 +12,20 @@ import type { Rpc, RpcResult } from "../../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock, Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 
-/** How long an answer may take. */
+/** Time-out of a call, ms. */
 const TIMEOUT_MS = 10_000;
 
-interface Running {
+interface PendingCall {
   readonly timer: Timer;
   resolve(response: Uint8Array): void;
   reject(error: LuckyError): void;
 }
 
-/** Calls of public methods over the socket. */
+/** Calls of public methods over the WebSocket, at once and matched by call id. */
 export class Calls {
   readonly #clock: Clock;
   readonly #write: (call: Pick<Rpc, "callId" | "method" | "request">) => boolean;
-  readonly #running = new Map<string, Running>();
+  readonly #pending = new Map<string, PendingCall>();
   #nextId = 1;
 
   /** `write` sends a call on the open session; false when there is none. */
@@ -42,10 +42,10 @@ export class Calls {
     const callId = String(this.#nextId++);
     const response = await new Promise<Uint8Array>((resolve, reject) => {
       const timer = this.#clock.after(TIMEOUT_MS, () => {
-        this.#running.delete(callId);
+        this.#pending.delete(callId);
         reject(new LuckyError(ErrorReason.UNAVAILABLE, `no answer within ${TIMEOUT_MS} ms`));
       });
-      this.#running.set(callId, { timer, resolve, reject });
+      this.#pending.set(callId, { timer, resolve, reject });
       const written = this.#write({
         callId,
         method: `${method.parent.typeName}/${method.name}`,
@@ -56,25 +56,28 @@ export class Calls {
     return fromBinary(method.output, response);
   }
 
-  /** Takes an answer of the server. */
+  /**
+   * Settles a call with a result from the server. A result of an unknown or timed-out call is
+   * dropped.
+   */
   result({ callId, outcome }: RpcResult): void {
-    const running = this.#running.get(callId);
-    if (!running || outcome.case === undefined) return;
-    this.#running.delete(callId);
-    running.timer.stop();
-    if (outcome.case === "response") running.resolve(outcome.value);
-    else running.reject(LuckyError.fromRpc(outcome.value));
+    const pending = this.#pending.get(callId);
+    if (!pending || outcome.case === undefined) return;
+    this.#pending.delete(callId);
+    pending.timer.stop();
+    if (outcome.case === "response") pending.resolve(outcome.value);
+    else pending.reject(LuckyError.fromRpc(outcome.value));
   }
 
-  /** The session is gone, and with it the answers. */
+  /** Rejects all calls in flight with UNAVAILABLE: their session broke. */
   lost(): void {
-    for (const callId of [...this.#running.keys()]) this.#fail(callId, "the session broke");
+    for (const callId of [...this.#pending.keys()]) this.#fail(callId, "the session broke");
   }
 
   #fail(callId: string, text: string): void {
-    const running = this.#running.get(callId);
-    this.#running.delete(callId);
-    running?.timer.stop();
-    running?.reject(new LuckyError(ErrorReason.UNAVAILABLE, text));
+    const pending = this.#pending.get(callId);
+    this.#pending.delete(callId);
+    pending?.timer.stop();
+    pending?.reject(new LuckyError(ErrorReason.UNAVAILABLE, text));
   }
 }

@@ -16,7 +16,7 @@ class DeafSocket extends EventTarget {
   }
 }
 
-test("a Welcome that comes while the connection is being closed does not keep it from ending", async () => {
+test("a Welcome that races with a close is ignored, and the connection ends", async () => {
   const clock = new ManualClock();
   const socket = new DeafSocket();
   let welcomed = false;

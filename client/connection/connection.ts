@@ -8,28 +8,27 @@ import {
 } from "../../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock, Timer } from "../clock.ts";
 
-/** How long opening may take, to Welcome. */
-const OPEN_MS = 10_000;
-/** How long the peer may take to answer a close. */
-const CLOSE_MS = 2_000;
-/** WebSocket's own code for a connection that broke without a word. */
-const BROKEN = 1006;
+/** Time-out from opening the socket to Welcome, ms. */
+const OPEN_TIMEOUT_MS = 10_000;
+/** Time-out for the peer's answer to a close, ms. */
+const CLOSE_TIMEOUT_MS = 2_000;
+/** WebSocket's close code for a connection that ended without a close frame (RFC 6455, 7.1.5). */
+const ABNORMAL_CLOSURE = 1006;
 
-export type ServerKind = Exclude<ServerFrame["kind"], { case: undefined }>;
-export type ClientKind = Exclude<
+export type ServerFrameKind = Exclude<ServerFrame["kind"], { case: undefined }>;
+export type ClientFrameKind = Exclude<
   NonNullable<MessageInitShape<typeof ClientFrameSchema>["kind"]>,
   { case?: undefined }
 >;
 
-/** How a connection ended: the WebSocket's close code, the contract's among them. */
+/** The end of a connection: a close code of WebSocket or of the contract's CloseCode. */
 export interface Ended {
   readonly code: number;
   readonly text: string;
-  /** When Welcome came, by the clock; undefined when it never did. */
+  /** Time of Welcome, by the clock; undefined when none arrived. */
   readonly openedAtMs: number | undefined;
 }
 
-/** What a connection needs. */
 export interface ConnectionOptions {
   readonly url: string;
   readonly webSocket: typeof WebSocket;
@@ -37,27 +36,29 @@ export interface ConnectionOptions {
   readonly accessToken: string;
   readonly clientVersion: string;
   readonly welcome: (welcome: Welcome) => void;
-  readonly frame: (frame: ServerKind) => void;
+  readonly frame: (frame: ServerFrameKind) => void;
 }
 
 /** One WebSocket, from opening to its end: Hello, Welcome, heartbeats, frames. */
 export class Connection {
-  /** Resolves when it has ended, for whatever reason. Never rejects. */
+  /** Resolves when the connection has ended, for any reason. Never rejects. */
   readonly ended: Promise<Ended>;
   readonly #options: ConnectionOptions;
   readonly #socket: WebSocket;
   #resolveEnded: (ended: Ended) => void = () => {};
-  #over = false;
+  #hasEnded = false;
   #openedAtMs: number | undefined;
   #heartbeat: Timer | undefined;
-  #silence: Timer;
+  #timeout: Timer;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
-    this.#silence = options.clock.after(OPEN_MS, () => this.#end(BROKEN, "no Welcome in time"));
+    this.#timeout = options.clock.after(OPEN_TIMEOUT_MS, () =>
+      this.#end(ABNORMAL_CLOSURE, "no Welcome in time"),
+    );
     const socket = new options.webSocket(options.url, "lucky.v1");
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
@@ -65,39 +66,42 @@ export class Connection {
       const { accessToken, clientVersion } = options;
       this.send({ case: "hello", value: { accessToken, clientVersion } });
     });
-    socket.addEventListener("message", ({ data }) => this.#take(data));
+    socket.addEventListener("message", ({ data }) => this.#receive(data));
     socket.addEventListener("close", ({ code, reason }) => this.#end(code, reason));
   }
 
   /** Writes a frame; false when the connection cannot take it. */
-  send(kind: ClientKind): boolean {
+  send(kind: ClientFrameKind): boolean {
     return this.sendBytes(toBinary(ClientFrameSchema, create(ClientFrameSchema, { kind })));
   }
 
   /** Writes an encoded ClientFrame; false when the connection cannot take it. */
   sendBytes(frame: Uint8Array): boolean {
-    if (this.#over || this.#socket.readyState !== this.#socket.OPEN) return false;
+    if (this.#hasEnded || this.#socket.readyState !== this.#socket.OPEN) return false;
     this.#socket.send(frame as Uint8Array<ArrayBuffer>);
     return true;
   }
 
-  /** Closes in good order, after what was written. Resolves when the peer has agreed, or is silent. */
+  /**
+   * Closes after the frames written so far. Resolves when the peer has answered, or after a
+   * time-out.
+   */
   close(): Promise<Ended> {
-    if (!this.#over) {
-      this.#silence.stop();
-      this.#silence = this.#options.clock.after(CLOSE_MS, () => this.#end(1000, ""));
+    if (!this.#hasEnded) {
+      this.#timeout.stop();
+      this.#timeout = this.#options.clock.after(CLOSE_TIMEOUT_MS, () => this.#end(1000, ""));
       this.#socket.close(1000);
     }
     return this.ended;
   }
 
-  /** Gives the connection up without waiting for the peer. */
+  /** Ends the connection at once, without waiting for the peer. */
   drop(text: string): void {
-    this.#end(BROKEN, text);
+    this.#end(ABNORMAL_CLOSURE, text);
   }
 
-  #take(data: unknown): void {
-    if (this.#over || !(data instanceof ArrayBuffer)) return;
+  #receive(data: unknown): void {
+    if (this.#hasEnded || !(data instanceof ArrayBuffer)) return;
     let kind: ServerFrame["kind"];
     try {
       kind = fromBinary(ServerFrameSchema, new Uint8Array(data)).kind;
@@ -106,10 +110,10 @@ export class Connection {
       return;
     }
     if (kind.case === "welcome") {
-      // It comes too late for a connection that is being closed.
+      // Guards against a race: the connection is already closing.
       if (this.#socket.readyState !== this.#socket.OPEN) return;
       this.#openedAtMs = this.#options.clock.now();
-      this.#beat(Number(kind.value.heartbeatIntervalMs));
+      this.#startHeartbeats(Number(kind.value.heartbeatIntervalMs));
       this.#options.welcome(kind.value);
     } else if (
       kind.case !== undefined &&
@@ -119,8 +123,8 @@ export class Connection {
     }
   }
 
-  /** Says that the device is alive, and gives up when nothing was heard for two intervals. */
-  #beat(intervalMs: number): void {
+  /** Sends heartbeats, and ends the connection when no frame has arrived for two intervals. */
+  #startHeartbeats(intervalMs: number): void {
     const { clock } = this.#options;
     let silentSinceMs = clock.now();
     this.#socket.addEventListener("message", () => {
@@ -134,14 +138,14 @@ export class Connection {
       this.send({ case: "heartbeat", value: {} });
       this.#heartbeat = clock.after(intervalMs / 2, beat);
     };
-    this.#silence.stop();
+    this.#timeout.stop();
     this.#heartbeat = clock.after(intervalMs / 2, beat);
   }
 
   #end(code: number, text: string): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#silence.stop();
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#timeout.stop();
     this.#heartbeat?.stop();
     this.#socket.close();
     this.#resolveEnded({ code, text, openedAtMs: this.#openedAtMs });

@@ -6,13 +6,13 @@ import { LuckyError, reasonOf } from "../error.ts";
 import type { DeviceOptions } from "./device.ts";
 import { type SealedPassword, sealPassword } from "./password.ts";
 
-/** What a login gives. */
+/** Result of a login. */
 export interface LoggedIn {
   readonly user: User;
   readonly tokens: Tokens;
 }
 
-/** Registers and logs in: what can be done without a token. Throws LuckyErrors. */
+/** Registers, logs in and refreshes: the calls that need no access token. Throws LuckyErrors. */
 export class Credentials {
   readonly #auth: Client<typeof AuthService>;
 
@@ -20,7 +20,7 @@ export class Credentials {
     this.#auth = auth;
   }
 
-  /** Makes an account. Throws USER_NAME_TAKEN or PASSWORD_WEAK. */
+  /** Creates an account. Throws USER_NAME_TAKEN or PASSWORD_WEAK. */
   register(userName: string, password: string, displayName: string): Promise<User> {
     return this.#sealed(password, async (sealed) => {
       const request = { userName, password: sealed, displayName };
@@ -47,7 +47,10 @@ export class Credentials {
     }
   }
 
-  /** Calls with the password under the server's key; once more when that key was just replaced. */
+  /**
+   * Calls with the password encrypted under the server's key; retries once when that key was just
+   * rotated.
+   */
   async #sealed<T>(password: string, call: (sealed: SealedPassword) => Promise<T>): Promise<T> {
     const attempt = async () =>
       call(await sealPassword(await this.#auth.getPublicKey({}), password));

@@ -1,12 +1,12 @@
 import type { DeviceClass } from "../../gen/lucky/auth/v1/auth_pb.js";
 
-/** The installation that a client speaks for. */
+/** The installation that a client represents. */
 export interface DeviceOptions {
-  /** Chosen once and kept; 1 to 64 characters of A-Z a-z 0-9 . _ - */
+  /** Generated once and stored; 1 to 64 characters of A-Z a-z 0-9 . _ - */
   readonly deviceId: string;
   readonly deviceClass: DeviceClass;
   /** Shown to the user in the list of devices. */
   readonly deviceName?: string;
-  /** Name and version of the program, for the operator's eyes. */
+  /** Name and version of the program, for the operator. */
   readonly clientVersion?: string;
 }

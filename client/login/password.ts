@@ -13,13 +13,14 @@ export interface SealedPassword {
 }
 
 const algorithm = { name: "RSA-OAEP", hash: "SHA-256" };
-/** What OAEP with SHA-256 needs of a key's bytes for itself. */
+/** Overhead of OAEP with SHA-256, in bytes of the key: 2 × 32 + 2 (RFC 8017, 7.1.1). */
 const PADDING_BYTES = 66;
 
 /**
- * Encrypts a password for the way: RSA-OAEP with SHA-256 over a PasswordPlaintext with the nonce
- * and the time of the key's answer. Good for one request, soon; all passwords of one request are
- * sealed with the same answer. Throws INVALID_ARGUMENT when the password does not fit under the key.
+ * Encrypts a password for transport: RSA-OAEP with SHA-256 over a PasswordPlaintext with the nonce
+ * and the time of the GetPublicKey response. Valid for one request, for two minutes; all passwords
+ * of one request use the same response. Throws INVALID_ARGUMENT when the password is too long for
+ * the key.
  */
 export async function sealPassword(
   key: GetPublicKeyResponse,

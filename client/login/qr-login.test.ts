@@ -17,7 +17,7 @@ const { WAITING, SCANNED, CONFIRMED, EXPIRED } = QrLoginState;
 
 type Auth = Partial<ServiceImpl<typeof AuthService>>;
 
-/** A QR login at a server that answers as the test says. */
+/** A QR login at a server whose AuthService the test implements. */
 async function begun(t: TestContext, auth: Auth, clock = new ManualClock()) {
   const made = {
     qrLoginId: "i".repeat(22),
@@ -32,7 +32,7 @@ async function begun(t: TestContext, auth: Auth, clock = new ManualClock()) {
   return beginQrLogin({ url: `http://127.0.0.1:${server.port}`, device, clock });
 }
 
-test("a device that watches is told each state once, and stops at the last", async (t) => {
+test("a watching device gets each state once, and stops at the last", async (t) => {
   const shown = await begun(t, {
     async *watchQrLogin({ deviceId }) {
       assert.equal(deviceId, "tab");
@@ -48,7 +48,7 @@ test("a device that watches is told each state once, and stops at the last", asy
   assert.deepEqual(states, [WAITING, SCANNED, CONFIRMED]);
 });
 
-test("a device whose stream is refused or breaks asks each second, whatever passes", async (t) => {
+test("a device whose stream is refused or breaks polls each second, despite retryable errors", async (t) => {
   const clock = new ManualClock();
   const answers = [WAITING, undefined, SCANNED, SCANNED, CONFIRMED];
   const shown = await begun(
@@ -82,7 +82,7 @@ test("a device whose stream is refused or breaks asks each second, whatever pass
   assert.deepEqual(answers, []);
 });
 
-test("what does not pass is thrown, and a signal ends it without an error", async (t) => {
+test("a permanent error is thrown, and an aborted signal ends the states without an error", async (t) => {
   const gone = await begun(t, {
     watchQrLogin() {
       throw fail(ErrorReason.QR_LOGIN_STEP, "handed out");

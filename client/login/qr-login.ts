@@ -10,10 +10,10 @@ import { LuckyError } from "../error.ts";
 import { anonymousAuth } from "../rpc/rpc.ts";
 import type { DeviceOptions } from "./device.ts";
 
-/** How often a device asks that cannot watch. */
-const POLL_MS = 1_000;
+/** Polling interval of a device whose watch stream failed, ms. */
+const POLL_INTERVAL_MS = 1_000;
 
-/** Where Lucky is, and which device wants to log in. */
+/** Address of the server and the device that logs in. */
 export interface QrLoginOptions {
   /** Address of Lucky, such as "https://chat.example.org". */
   readonly url: string;
@@ -21,23 +21,24 @@ export interface QrLoginOptions {
   readonly clock?: Clock;
 }
 
-/** A QR code to be shown, and what becomes of it. */
+/** A QR code to show, and the progress of its login. */
 export interface ShownQrLogin {
-  /** What the code says, for those who draw it themselves. */
+  /** Text of the code, for callers that draw it themselves. */
   readonly text: string;
   /** The code as an SVG document. */
   readonly svg: string;
-  /** Until when it is good, milliseconds since the Unix epoch by the server's clock. */
+  /** Expiry of the code, milliseconds since the Unix epoch by the server's clock. */
   readonly expiresAtMs: number;
   /**
-   * How it goes: the state at once, then each change; the last one is CONFIRMED with the tokens (give
-   * them to `LuckyClient.resume`), REFUSED or EXPIRED. Ends early, without an error, when the signal
-   * aborts. Throws a LuckyError: QR_LOGIN_STEP when the tokens were handed out but did not arrive.
+   * The current state, then each change. The last one is CONFIRMED with the tokens (pass them to
+   * `LuckyClient.resume`), REFUSED or EXPIRED. Ends early, without an error, when the signal
+   * aborts. Throws a LuckyError: QR_LOGIN_STEP when the server sent the tokens but they did not
+   * arrive.
    */
   states(signal?: AbortSignal): AsyncGenerator<QrLogin, void>;
 }
 
-/** Asks for a login by QR code. Throws a LuckyError. */
+/** Starts a login by QR code. Throws a LuckyError. */
 export async function beginQrLogin(options: QrLoginOptions): Promise<ShownQrLogin> {
   const { url, clock = systemClock } = options;
   const { deviceId, deviceClass, deviceName = "", clientVersion = "" } = options.device;
@@ -55,28 +56,36 @@ export async function beginQrLogin(options: QrLoginOptions): Promise<ShownQrLogi
     svg,
     expiresAtMs: Number(made.expiresAtMs),
     states: (signal = new AbortController().signal) =>
-      changes(answers({ auth, clock, asking: { qrLoginId, secret, deviceId }, signal })),
+      distinctStates(watchOrPoll({ auth, clock, asking: { qrLoginId, secret, deviceId }, signal })),
   };
 }
 
-interface Asking {
+interface QrLoginQuery {
   readonly auth: Client<typeof AuthService>;
   readonly clock: Clock;
   readonly asking: { qrLoginId: string; secret: string; deviceId: string };
   readonly signal: AbortSignal;
 }
 
-/** Watches; asks again and again once the stream is refused, or breaks. */
-async function* answers({ auth, clock, asking, signal }: Asking): AsyncGenerator<QrLogin, void> {
+/**
+ * Watches the login; polls it once the stream is refused or breaks. A retryable error does not end
+ * it.
+ */
+async function* watchOrPoll({
+  auth,
+  clock,
+  asking,
+  signal,
+}: QrLoginQuery): AsyncGenerator<QrLogin, void> {
   try {
-    // Without a deadline: it ends with the time of the QR login.
+    // No deadline: the stream ends when the QR login expires.
     for await (const { qrLogin } of auth.watchQrLogin(asking, { signal, timeoutMs: 0 })) {
       if (qrLogin) yield qrLogin;
     }
     return;
   } catch (error) {
     if (signal.aborted) return;
-    if (!LuckyError.from(error).passing) throw LuckyError.from(error);
+    if (!LuckyError.from(error).retryable) throw LuckyError.from(error);
   }
   for (;;) {
     try {
@@ -84,20 +93,20 @@ async function* answers({ auth, clock, asking, signal }: Asking): AsyncGenerator
       if (qrLogin) yield qrLogin;
     } catch (error) {
       if (signal.aborted) return;
-      if (!LuckyError.from(error).passing) throw LuckyError.from(error);
+      if (!LuckyError.from(error).retryable) throw LuckyError.from(error);
     }
-    await pause(clock, POLL_MS, signal);
+    await pause(clock, POLL_INTERVAL_MS, signal);
     if (signal.aborted) return;
   }
 }
 
-/** Each state once, up to the last one. */
-async function* changes(states: AsyncIterable<QrLogin>): AsyncGenerator<QrLogin, void> {
-  let told: QrLoginState | undefined;
+/** Deduplicates states, and ends after the last one. */
+async function* distinctStates(states: AsyncIterable<QrLogin>): AsyncGenerator<QrLogin, void> {
+  let last: QrLoginState | undefined;
   for await (const qrLogin of states) {
-    if (qrLogin.state === told) continue;
-    told = qrLogin.state;
+    if (qrLogin.state === last) continue;
+    last = qrLogin.state;
     yield qrLogin;
-    if (told !== QrLoginState.WAITING && told !== QrLoginState.SCANNED) return;
+    if (last !== QrLoginState.WAITING && last !== QrLoginState.SCANNED) return;
   }
 }

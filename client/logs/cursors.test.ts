@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
-import { Pace } from "../pace.ts";
+import { RateLimit } from "../rate-limit.ts";
 import { Cursors } from "./cursors.ts";
 
 function setUp() {
@@ -16,7 +16,7 @@ function setUp() {
   return { clock, cursors, frames };
 }
 
-test("acknowledgements of a moment leave as one frame, the furthest of each conversation", () => {
+test("acknowledgements within 50 ms are batched into one frame, the furthest of each conversation", () => {
   const { clock, cursors, frames } = setUp();
   cursors.open(undefined);
   cursors.delivered("a", 1n);
@@ -29,7 +29,7 @@ test("acknowledgements of a moment leave as one frame, the furthest of each conv
   assert.equal(frames.length, 1);
 });
 
-test("the first acknowledgement after a silence is quick; of a busy conversation two leave a second", () => {
+test("the first acknowledgement after an idle time is quick; a busy conversation sends two a second", () => {
   const { clock, cursors, frames } = setUp();
   cursors.open(undefined);
   for (let sequence = 1n; sequence <= 100n; sequence++) {
@@ -37,7 +37,7 @@ test("the first acknowledgement after a silence is quick; of a busy conversation
     clock.advance(20);
   }
   clock.advance(1_000);
-  // After 50 ms, then every half second of the two, then what was left.
+  // After 50 ms, then every half second of the two, then the rest.
   assert.deepEqual(frames, [
     ["busy 3 0"],
     ["busy 28 0"],
@@ -50,7 +50,7 @@ test("the first acknowledgement after a silence is quick; of a busy conversation
   assert.deepEqual(frames.at(-1), ["busy 101 0"]);
 });
 
-test("a clock that is put back delays an acknowledgement by no more than a rest", () => {
+test("a clock that is set back delays an acknowledgement by at most the throttle interval", () => {
   const { clock, cursors, frames } = setUp();
   cursors.open(undefined);
   cursors.delivered("a", 1n);
@@ -61,7 +61,7 @@ test("a clock that is put back delays an acknowledgement by no more than a rest"
   assert.deepEqual(frames, [["a 1 0"], ["a 2 0"]]);
 });
 
-test("what was read is told at once, in a busy conversation too, and takes along what waits", () => {
+test("a read acknowledgement is not throttled, and takes the delivered one along", () => {
   const { clock, cursors, frames } = setUp();
   cursors.open(undefined);
   cursors.delivered("a", 1n);
@@ -74,7 +74,7 @@ test("what was read is told at once, in a busy conversation too, and takes along
   assert.deepEqual(frames.at(-1), ["a 2 2"]);
 });
 
-test("what waits without a session, or was told to one that broke, is told to the next", () => {
+test("acknowledgements without a session, or from a broken one, are sent on the next", () => {
   const { clock, cursors, frames } = setUp();
   cursors.delivered("a", 1n);
   cursors.open(undefined);
@@ -95,11 +95,11 @@ test("a frame holds at most 200 cursors", () => {
   );
 });
 
-test("many cursors leave at the pace of the session", () => {
+test("many cursors are sent within the rate limit of the session", () => {
   const { clock, cursors, frames } = setUp();
   for (let n = 0; n < 600; n++) cursors.delivered(String(n), 1n);
-  // A frame of 200 cursors counts for 21.
-  cursors.open(new Pace(clock, { perSecond: 21, burst: 21 }));
+  // A frame of 200 cursors has the weight 21.
+  cursors.open(new RateLimit(clock, { perSecond: 21, burst: 21 }));
   assert.equal(frames.length, 1);
   clock.advance(1_000);
   assert.equal(frames.length, 2);

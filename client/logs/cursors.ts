@@ -1,44 +1,45 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { CursorSchema } from "../../gen/lucky/message/v1/message_pb.js";
 import type { Clock, Timer } from "../clock.ts";
-import { type Pace, weightOf } from "../pace.ts";
+import { frameWeight, type RateLimit } from "../rate-limit.ts";
 
-/** How long acknowledgements are joined before they leave. */
-const JOIN_MS = 50;
+/** How long acknowledgements are batched before they are sent, ms. */
+const BATCH_DELAY_MS = 50;
 /**
- * The least time between two acknowledgements of what arrived in one conversation: the first after a
- * silence is quick, so that the sender sees its tick; in a busy one they are cumulative anyway, and
- * a thousand members who each acknowledged every entry would cost more than the entries. Not the same
- * for every device, or those of a large group would all speak at once.
+ * Throttle of delivered acknowledgements: shortest interval between two of one conversation, ms.
+ * The first one after an idle time is quick, so that the sender sees its tick. In a busy
+ * conversation they are cumulative, and one acknowledgement per entry from a thousand members would
+ * cost more than the entries. The interval is random per device, or all devices of a large group
+ * would send at once.
  */
-const LEAST_REST_MS = 400;
-const MOST_REST_MS = 600;
-/** Cursors a frame. */
-const PER_FRAME = 200;
+const MIN_THROTTLE_MS = 400;
+const MAX_THROTTLE_MS = 600;
+/** At most this many cursors per frame. */
+const CURSORS_PER_FRAME = 200;
 
 interface Position {
   delivered: bigint;
   read: bigint;
 }
 
-/** What was told last on this session, and when. */
-interface Told extends Position {
+/** The position last sent on this session, with its time. */
+interface Sent extends Position {
   atMs: number;
 }
 
 /**
- * Tells the server how far each conversation has arrived and was read. Cumulative, so nothing is
- * lost by joining; what was told on a session that broke is told again on the next one.
+ * Acknowledges to the server how far each conversation was delivered and read. Acknowledgements are
+ * cumulative, so batching loses nothing. Those sent on a session that broke are resent on the next.
  */
 export class Cursors {
   readonly #clock: Clock;
   readonly #write: (cursors: MessageInitShape<typeof CursorSchema>[]) => void;
-  readonly #restMs: number;
-  #waiting = new Map<string, Position>();
-  #told = new Map<string, Told>();
+  readonly #throttleMs: number;
+  #pending = new Map<string, Position>();
+  #sent = new Map<string, Sent>();
   #timer: { readonly native: Timer; readonly dueMs: number } | undefined;
   #open = false;
-  #pace: Pace | undefined;
+  #rateLimit: RateLimit | undefined;
 
   /** `write` sends one acknowledgement frame on the open session. */
   constructor(
@@ -48,57 +49,59 @@ export class Cursors {
   ) {
     this.#clock = clock;
     this.#write = write;
-    this.#restMs = LEAST_REST_MS + random() * (MOST_REST_MS - LEAST_REST_MS);
+    this.#throttleMs = MIN_THROTTLE_MS + random() * (MAX_THROTTLE_MS - MIN_THROTTLE_MS);
   }
 
-  /** Everything up to here has arrived, without a gap. */
+  /** Acknowledges that all entries up to the sequence have arrived, without a gap. Throttled. */
   delivered(conversationId: string, sequence: bigint): void {
-    raise(this.#waiting, conversationId, { delivered: sequence, read: 0n });
-    const told = this.#told.get(conversationId);
-    const restsForMs = told ? told.atMs + this.#restMs - this.#clock.now() : 0;
-    // Never longer than a rest, even if the clock was put back.
-    this.#plan(Math.max(JOIN_MS, Math.min(this.#restMs, restsForMs)));
+    raise(this.#pending, conversationId, { delivered: sequence, read: 0n });
+    const sent = this.#sent.get(conversationId);
+    const throttledMs = sent ? sent.atMs + this.#throttleMs - this.#clock.now() : 0;
+    // Bounded by the throttle interval, in case the clock was set back.
+    this.#scheduleFlush(Math.max(BATCH_DELAY_MS, Math.min(this.#throttleMs, throttledMs)));
   }
 
-  /** The user has read everything up to here. */
+  /** Acknowledges that the user has read all entries up to the sequence. Not throttled. */
   read(conversationId: string, sequence: bigint): void {
-    raise(this.#waiting, conversationId, { delivered: 0n, read: sequence });
-    this.#plan(JOIN_MS);
+    raise(this.#pending, conversationId, { delivered: 0n, read: sequence });
+    this.#scheduleFlush(BATCH_DELAY_MS);
   }
 
-  /** A session is open, whose frames go at the pace. */
-  open(pace: Pace | undefined): void {
+  /** Starts sending on an open session, within its rate limit. */
+  open(rateLimit: RateLimit | undefined): void {
     this.#open = true;
-    this.#pace = pace;
-    this.#flush(pace);
+    this.#rateLimit = rateLimit;
+    this.#flush(rateLimit);
   }
 
-  /** The session is gone: whether it heard the last acknowledgements is not known. */
+  /**
+   * Queues the acknowledgements of a broken session again: the server may not have received them.
+   */
   lost(): void {
     this.#open = false;
     this.#stopTimer();
-    for (const [id, position] of this.#told) raise(this.#waiting, id, position);
-    this.#told.clear();
+    for (const [id, position] of this.#sent) raise(this.#pending, id, position);
+    this.#sent.clear();
   }
 
-  /** Sends all that waits, at once. */
+  /** Sends all pending acknowledgements now, without the rate limit. */
   flush(): void {
     this.#flush(undefined);
   }
 
-  #flush(pace: Pace | undefined): void {
+  #flush(rateLimit: RateLimit | undefined): void {
     this.#stopTimer();
-    while (this.#open && this.#waiting.size > 0) {
-      const batch = [...this.#waiting].slice(0, PER_FRAME);
-      const waitMs = pace?.take(weightOf({ cursors: batch.length })) ?? 0;
+    while (this.#open && this.#pending.size > 0) {
+      const batch = [...this.#pending].slice(0, CURSORS_PER_FRAME);
+      const waitMs = rateLimit?.take(frameWeight({ cursors: batch.length })) ?? 0;
       if (waitMs > 0) {
-        this.#plan(waitMs);
+        this.#scheduleFlush(waitMs);
         return;
       }
       for (const [id, position] of batch) {
-        this.#waiting.delete(id);
-        const before = this.#told.get(id) ?? { delivered: 0n, read: 0n };
-        this.#told.set(id, { ...furthest(before, position), atMs: this.#clock.now() });
+        this.#pending.delete(id);
+        const before = this.#sent.get(id) ?? { delivered: 0n, read: 0n };
+        this.#sent.set(id, { ...furthest(before, position), atMs: this.#clock.now() });
       }
       this.#write(
         batch.map(([conversationId, { delivered, read }]) => ({
@@ -110,12 +113,12 @@ export class Cursors {
     }
   }
 
-  #plan(inMs: number): void {
+  #scheduleFlush(inMs: number): void {
     if (!this.#open) return;
     const dueMs = this.#clock.now() + inMs;
     if (this.#timer && this.#timer.dueMs <= dueMs) return;
     this.#stopTimer();
-    this.#timer = { native: this.#clock.after(inMs, () => this.#flush(this.#pace)), dueMs };
+    this.#timer = { native: this.#clock.after(inMs, () => this.#flush(this.#rateLimit)), dueMs };
   }
 
   #stopTimer(): void {

@@ -14,12 +14,12 @@ import type { TokenKeeper } from "./tokens.ts";
 /** Deadline of a call, unless the caller gives another. */
 const TIMEOUT_MS = 10_000;
 
-/** The clients of methods that anybody may call. */
+/** A client for the methods that need no token. */
 export function anonymousAuth(url: string): Client<typeof AuthService> {
   return createClient(AuthService, transport(url, []));
 }
 
-/** Clients of every public service, with the user's token. */
+/** Clients of every public service; calls carry the user's access token. */
 export interface Rpc {
   readonly auth: Client<typeof AuthService>;
   readonly users: Client<typeof UserService>;
@@ -30,7 +30,10 @@ export interface Rpc {
   readonly endpoints: Client<typeof EndpointService>;
 }
 
-/** Makes clients whose calls carry a fresh token; an expired one is exchanged and the call repeated. */
+/**
+ * Creates the clients. A call that fails with TOKEN_EXPIRED is retried once, with a refreshed
+ * token.
+ */
 export function createRpc(url: string, tokens: TokenKeeper): Rpc {
   const own = transport(url, [withToken(tokens)]);
   return {

@@ -28,7 +28,7 @@ function setUp() {
   return { clock, keeper, exchanged };
 }
 
-test("a token is exchanged shortly before it expires, once for all who ask", async () => {
+test("a token is exchanged shortly before it expires, once for concurrent callers", async () => {
   const { clock, keeper, exchanged } = setUp();
   clock.advance(14 * MINUTE_MS);
   assert.equal(await keeper.access(), "access 1");
@@ -38,20 +38,20 @@ test("a token is exchanged shortly before it expires, once for all who ask", asy
   assert.deepEqual(exchanged, ["refresh 1"]);
 });
 
-test("a token that was exchanged meanwhile is not exchanged again", async () => {
+test("a token that another caller has exchanged is not exchanged twice", async () => {
   const { keeper, exchanged } = setUp();
   await keeper.refresh("access 1");
   assert.equal(await keeper.refresh("access 1"), "access 2");
   assert.equal(exchanged.length, 1);
 });
 
-test("a device whose clock is wrong goes by the server's", async () => {
+test("a device with a wrong clock uses the server's time", async () => {
   const { clock, keeper } = setUp();
   keeper.serverTime(clock.now() + 14.9 * MINUTE_MS);
   assert.equal(await keeper.access(), "access 2");
 });
 
-test("a device whose clock is ahead does not exchange a token that was made just now", async () => {
+test("a device with a clock ahead does not exchange a token that was just issued", async () => {
   const { clock, keeper, exchanged } = setUp();
   const serverMs = clock.now() - 60 * MINUTE_MS;
   const claims = btoa(JSON.stringify({ iat: serverMs / 1_000 }));
@@ -64,7 +64,7 @@ test("a device whose clock is ahead does not exchange a token that was made just
   assert.equal(exchanged.length, 1);
 });
 
-test("nobody logged in has no token", async () => {
+test("without a login there is no token", async () => {
   const { keeper } = setUp();
   keeper.clear();
   await assert.rejects(keeper.access(), /not logged in/);

@@ -3,19 +3,18 @@ import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 
-/** At most so long before its end a token is exchanged; a short-lived one in its last quarter. */
-const MARGIN_MS = 30_000;
+/** A token is refreshed this long (ms) before it expires; a short-lived one in its last quarter. */
+const REFRESH_MARGIN_MS = 30_000;
 
-/** What a TokenKeeper needs. */
 export interface TokenKeeperOptions {
   readonly clock: Clock;
   /** Exchanges a refresh token. */
   readonly exchange: (refreshToken: string) => Promise<Tokens>;
-  /** New tokens are there: by login, resume or refresh. */
+  /** Called with new tokens: after login, resume or refresh. */
   readonly changed: (tokens: Tokens) => void;
 }
 
-/** Keeps the tokens of one login fresh. Never two refreshes at a time. */
+/** Keeps the tokens of one login fresh. Concurrent refreshes share one call. */
 export class TokenKeeper {
   readonly #options: TokenKeeperOptions;
   #tokens: Tokens | undefined;
@@ -32,13 +31,13 @@ export class TokenKeeper {
     return this.#tokens;
   }
 
-  /** Takes tokens; `fresh` when the server made them just now. */
+  /** Sets the tokens; `fresh` when the server has just issued them. */
   set(tokens: Tokens, { fresh }: { fresh: boolean }): void {
     this.#tokens = tokens;
     const issuedAtMs = issueTime(tokens.accessToken);
     if (fresh && issuedAtMs !== undefined) this.serverTime(issuedAtMs);
     const lifeMs = issuedAtMs === undefined ? this.#leftMs : this.#expiryMs - issuedAtMs;
-    this.#marginMs = Math.min(MARGIN_MS, Math.max(0, lifeMs) / 4);
+    this.#marginMs = Math.min(REFRESH_MARGIN_MS, Math.max(0, lifeMs) / 4);
     this.#options.changed(tokens);
   }
 
@@ -46,17 +45,20 @@ export class TokenKeeper {
     this.#tokens = undefined;
   }
 
-  /** Tells the server's time, against which tokens expire; milliseconds since the Unix epoch. */
+  /** Sets the server's time, by which tokens expire; milliseconds since the Unix epoch. */
   serverTime(nowMs: number): void {
     this.#skewMs = nowMs - this.#options.clock.now();
   }
 
-  /** In how many milliseconds the access token should be exchanged; 0 when now. */
+  /** Delay until the access token should be refreshed, ms; 0 when it is due. */
   get exchangeInMs(): number {
     return Math.max(0, this.#leftMs - this.#marginMs);
   }
 
-  /** An access token that is good for a while. Throws TOKEN_INVALID when nobody is logged in. */
+  /**
+   * A valid access token, refreshed if it expires soon. Throws TOKEN_INVALID when no user is logged
+   * in.
+   */
   async access(): Promise<string> {
     const tokens = this.#tokens;
     if (!tokens) throw new LuckyError(ErrorReason.TOKEN_INVALID, "not logged in");
@@ -65,8 +67,8 @@ export class TokenKeeper {
   }
 
   /**
-   * Another access token than `stale`. Throws REFRESH_TOKEN_INVALID when the login is over, else
-   * what kept the exchange from happening.
+   * An access token other than `stale`. Throws REFRESH_TOKEN_INVALID when the login is over, else
+   * the error of the exchange.
    */
   async refresh(stale: string): Promise<string> {
     const tokens = this.#tokens;
@@ -80,7 +82,7 @@ export class TokenKeeper {
 
   async #exchange(old: Tokens): Promise<string> {
     const fresh = await this.#options.exchange(old.refreshToken);
-    // Logged out, or in as somebody else, meanwhile: their tokens stay.
+    // Guards against a race with a logout or another login, whose tokens stay.
     if (this.#tokens === old) this.set(fresh, { fresh: true });
     return fresh.accessToken;
   }
@@ -94,7 +96,9 @@ export class TokenKeeper {
   }
 }
 
-/** When a JSON Web Token was made, milliseconds by the server's clock; undefined if it is not told. */
+/**
+ * Time of issue of a JSON Web Token, ms by the server's clock; undefined when the token has none.
+ */
 function issueTime(token: string): number | undefined {
   try {
     const payload = token.split(".")[1]!.replaceAll("-", "+").replaceAll("_", "/");

@@ -8,13 +8,13 @@ import {
   SendRequestSchema,
 } from "../../gen/lucky/message/v1/message_pb.js";
 
-/** Where a message goes: to a user directly, or to a conversation (a group id is one). */
+/** The receiver of a message: a user, or a conversation (a group id is one). */
 export type Target = { readonly userId: string } | { readonly conversationId: string };
 
-/** What a message says: plain text, or any kind of content. */
+/** The content of a message: plain text, or any kind of content. */
 export type SendContent = string | MessageInitShape<typeof ContentSchema>;
 
-/** A send as the contract has it. */
+/** Creates the SendRequest of a message. */
 export function sendRequest(
   target: Target,
   content: SendContent,
@@ -31,15 +31,15 @@ export function sendRequest(
   });
 }
 
-/** The entry that a send became, but for the sender. */
+/** The entry of an accepted send, without its sender id. */
 export function entryOf(request: SendRequest, accepted: Accepted): Entry {
   const { conversationId, sequence, acceptedAtMs, messageId } = accepted;
   const { clientMessageId, content } = request;
-  const place = { conversationId, sequence, acceptedAtMs, messageId };
-  return create(EntrySchema, { ...place, clientMessageId, content });
+  const position = { conversationId, sequence, acceptedAtMs, messageId };
+  return create(EntrySchema, { ...position, clientMessageId, content });
 }
 
-/** Whether the entry, by the same sender, is what the send became. */
+/** Whether the entry, by the same sender, is the result of the send. */
 export function isEntryOf(entry: Entry, request: SendRequest): boolean {
   const { target, clientMessageId, content } = request;
   if (clientMessageId !== entry.clientMessageId || !content || !entry.content) return false;

@@ -19,12 +19,12 @@ export * as $Enums from './enums.ts'
 export * from './enums.ts';
 /**
  * Model Worker
- * Worker numbers of snowflake ids, under a lease.
+ * Worker numbers of snowflake ids, held under a lease.
  */
 export type Worker = Prisma.WorkerModel
 /**
  * Model Account
- * An account.
+ * 
  */
 export type Account = Prisma.AccountModel
 /**
@@ -44,17 +44,17 @@ export type RefreshToken = Prisma.RefreshTokenModel
 export type Key = Prisma.KeyModel
 /**
  * Model NameShape
- * What a taken name looks like.
+ * A shape of a taken name: a name with the same shape is confusable with it.
  */
 export type NameShape = Prisma.NameShapeModel
 /**
  * Model SmsCode
- * A code sent by message.
+ * A code sent by SMS.
  */
 export type SmsCode = Prisma.SmsCodeModel
 /**
  * Model UsedNonce
- * A nonce of a password ciphertext that was used.
+ * A used nonce of a password ciphertext, to refuse replays.
  */
 export type UsedNonce = Prisma.UsedNonceModel
 /**
@@ -64,12 +64,12 @@ export type UsedNonce = Prisma.UsedNonceModel
 export type QrLogin = Prisma.QrLoginModel
 /**
  * Model DeviceRule
- * What an administrator set instead of the configured device policy.
+ * The device policy set by an administrator, which overrides the configured one.
  */
 export type DeviceRule = Prisma.DeviceRuleModel
 /**
  * Model Audit
- * What operators and administrators did: append-only.
+ * The audit log of operators and administrators: append-only.
  */
 export type Audit = Prisma.AuditModel
 /**

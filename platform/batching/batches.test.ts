@@ -9,11 +9,11 @@ interface Item {
   readonly nr: number;
 }
 
-/** Batches whose journeys the test ends by hand. */
+/** Batches whose flushes the test ends by hand. */
 function start(options: Partial<BatchesOptions<Item>> = {}) {
   const clock = new ManualClock();
-  const carried: (readonly Item[])[] = [];
-  const landings: (() => void)[] = [];
+  const flushed: (readonly Item[])[] = [];
+  const endings: (() => void)[] = [];
   const batches = new Batches<Item>({
     key: ({ key }) => key,
     bytes: () => 10,
@@ -24,21 +24,21 @@ function start(options: Partial<BatchesOptions<Item>> = {}) {
     inFlight: 4,
     lingerMs: 0,
     clock,
-    carry(batch) {
-      carried.push(batch);
-      return new Promise((land) => landings.push(land));
+    flush(batch) {
+      flushed.push(batch);
+      return new Promise((end) => endings.push(end));
     },
     ...options,
   });
   let nr = 0;
   return {
     batches,
-    carried,
+    flushed,
     clock,
     push: (key: string, count = 1) =>
       Array.from({ length: count }, () => batches.push({ key, nr: nr++ })),
-    async land() {
-      landings.shift()!();
+    async endFlush() {
+      endings.shift()!();
       await turn();
       await turn();
     },
@@ -47,37 +47,37 @@ function start(options: Partial<BatchesOptions<Item>> = {}) {
 
 const numbers = (batch: readonly Item[]) => batch.map(({ nr }) => nr);
 
-test("what comes in one turn of the event loop is one batch, and what comes meanwhile is the next", async () => {
-  const { batches, carried, push, land } = start();
+test("items of one turn of the event loop form a batch; items that arrive during its flush form the next", async () => {
+  const { batches, flushed, push, endFlush } = start();
   push("a");
   push("b");
   assert.equal(batches.waiting, 2);
   await turn();
-  assert.deepEqual(carried.map(numbers), [[0, 1]]);
+  assert.deepEqual(flushed.map(numbers), [[0, 1]]);
   push("c");
   push("a");
   await turn();
-  assert.equal(carried.length, 1, "little waits for the batch on its way");
-  await land();
-  assert.deepEqual(carried.map(numbers), [
+  assert.equal(flushed.length, 1, "few items wait for the batch in flight");
+  await endFlush();
+  assert.deepEqual(flushed.map(numbers), [
     [0, 1],
     [2, 3],
   ]);
 });
 
-test("under load several batches are on their way, a key in one of them at most, in its order", async () => {
-  const { carried, push, land } = start();
+test("under load several batches are in flight, each key in at most one of them, in its order", async () => {
+  const { flushed, push, endFlush } = start();
   push("a", 3);
   await turn();
   push("a", 200);
   push("b", 200);
   await turn();
-  assert.equal(carried.length, 2);
-  assert.ok(carried[1]!.every(({ key }) => key === "b"));
-  await land();
-  assert.equal(carried.length, 3);
-  assert.ok(carried[2]!.every(({ key }) => key === "a"));
-  const ofA = carried.flat().filter(({ key }) => key === "a");
+  assert.equal(flushed.length, 2);
+  assert.ok(flushed[1]!.every(({ key }) => key === "b"));
+  await endFlush();
+  assert.equal(flushed.length, 3);
+  assert.ok(flushed[2]!.every(({ key }) => key === "a"));
+  const ofA = flushed.flat().filter(({ key }) => key === "a");
   assert.deepEqual(
     numbers(ofA),
     numbers(ofA).toSorted((one, other) => one - other),
@@ -85,130 +85,130 @@ test("under load several batches are on their way, a key in one of them at most,
   assert.equal(ofA.length, 203);
 });
 
-test("batches are bounded in items and bytes, and a key that does not fit goes on in the next", async () => {
-  const { carried, push, land } = start({ batchCount: 5, batchBytes: 30 });
+test("batches are bounded in items and bytes; the rest of a key that does not fit joins the next batch", async () => {
+  const { flushed, push, endFlush } = start({ batchCount: 5, batchBytes: 30 });
   push("a", 4);
   push("b", 2);
   await turn();
-  assert.deepEqual(numbers(carried[0]!), [0, 1, 2]);
-  await land();
-  assert.deepEqual(numbers(carried[1]!), [4, 5, 3]);
+  assert.deepEqual(numbers(flushed[0]!), [0, 1, 2]);
+  await endFlush();
+  assert.deepEqual(numbers(flushed[1]!), [4, 5, 3]);
 });
 
-test("an item larger than a batch goes alone", async () => {
-  const { carried, push } = start({ batchBytes: 5 });
+test("an item larger than a batch is flushed alone", async () => {
+  const { flushed, push } = start({ batchBytes: 5 });
   push("a", 2);
   await turn();
-  assert.deepEqual(numbers(carried[0]!), [0]);
+  assert.deepEqual(numbers(flushed[0]!), [0]);
 });
 
-test("when too much waits nothing more is taken", async () => {
+test("a full queue refuses items, by their count and by their bytes", async () => {
   const { push } = start({ queueCount: 3 });
   assert.deepEqual(push("a", 4), [true, true, true, false]);
   const bytes = start({ queueBytes: 25 });
   assert.deepEqual(bytes.push("a", 3), [true, true, false]);
 });
 
-/** Batches that were on their way for so long each, until that is what is known of them. */
-async function settle({ push, land, clock }: ReturnType<typeof start>, flightMs: number) {
+/** Runs batches of this duration until the moving average has settled there. */
+async function settle({ push, endFlush, clock }: ReturnType<typeof start>, durationMs: number) {
   for (let batch = 0; batch < 200; batch++) {
     push("a");
     await turn();
-    clock.advance(flightMs);
-    await land();
+    clock.advance(durationMs);
+    await endFlush();
     clock.advance(100);
   }
 }
 
-test("what comes alone leaves at once; what follows closely waits, the longer the longer a batch takes", async () => {
-  for (const { flightMs, spacingMs } of [
-    { flightMs: 1, spacingMs: 1.8 },
-    { flightMs: 2, spacingMs: 14.8 },
+test("a lone item is flushed at once; closely following items wait longer when batches take longer", async () => {
+  for (const { durationMs, spacingMs } of [
+    { durationMs: 1, spacingMs: 1.8 },
+    { durationMs: 2, spacingMs: 14.8 },
   ]) {
     const started = start({ lingerMs: 50 });
-    const { carried, push, land, clock } = started;
-    await settle(started, flightMs);
-    carried.length = 0;
+    const { flushed, push, endFlush, clock } = started;
+    await settle(started, durationMs);
+    flushed.length = 0;
     push("a");
     await turn();
-    assert.equal(carried.length, 1);
-    clock.advance(flightMs);
-    await land();
+    assert.equal(flushed.length, 1);
+    clock.advance(durationMs);
+    await endFlush();
     push("b");
     await turn();
-    clock.advance(spacingMs - flightMs - 1);
+    clock.advance(spacingMs - durationMs - 1);
     push("c");
-    assert.equal(carried.length, 1);
+    assert.equal(flushed.length, 1);
     clock.advance(1);
-    assert.equal(carried.length, 2);
-    assert.equal(carried[1]!.length, 2);
-    await land();
+    assert.equal(flushed.length, 2);
+    assert.equal(flushed[1]!.length, 2);
+    await endFlush();
   }
 });
 
-test("batches that take long start no more than the linger time apart", async () => {
+test("slow batches start at most the linger time apart", async () => {
   const started = start({ lingerMs: 5 });
-  const { carried, push, land, clock } = started;
+  const { flushed, push, endFlush, clock } = started;
   await settle(started, 80);
-  carried.length = 0;
+  flushed.length = 0;
   push("a");
   await turn();
   clock.advance(1);
-  await land();
+  await endFlush();
   push("b");
   await turn();
   clock.advance(3);
-  assert.equal(carried.length, 1);
+  assert.equal(flushed.length, 1);
   clock.advance(1);
-  assert.equal(carried.length, 2);
+  assert.equal(flushed.length, 2);
 });
 
-test("without a linger time nothing waits but for what is on its way", async () => {
+test("without a linger time items wait only for the batch in flight", async () => {
   const started = start({ lingerMs: 0 });
-  const { carried, push, land } = started;
+  const { flushed, push, endFlush } = started;
   await settle(started, 10);
-  carried.length = 0;
+  flushed.length = 0;
   push("a");
   await turn();
-  await land();
+  await endFlush();
   push("b");
   await turn();
-  assert.equal(carried.length, 2);
+  assert.equal(flushed.length, 2);
 });
 
-test("much that waits does not linger", async () => {
+test("many waiting items do not linger", async () => {
   const started = start({ lingerMs: 50 });
-  const { carried, push, land } = started;
+  const { flushed, push, endFlush } = started;
   await settle(started, 10);
-  carried.length = 0;
+  flushed.length = 0;
   push("a");
   await turn();
-  await land();
+  await endFlush();
   push("b", 500);
   await turn();
-  assert.equal(carried[1]!.length, 500);
+  assert.equal(flushed[1]!.length, 500);
 });
 
-test("items that are withdrawn are not carried, and the rest goes on", async () => {
-  const { batches, carried, push, land } = start();
+test("removed items are not flushed, and the other items are", async () => {
+  const { batches, flushed, push, endFlush } = start();
   push("a", 2);
   await turn();
   push("a", 2);
   push("b", 2);
-  const withdrawn = batches.withdraw(({ key }) => key === "a");
-  assert.deepEqual(numbers(withdrawn), [2, 3]);
+  const removed = batches.remove(({ key }) => key === "a");
+  assert.deepEqual(numbers(removed), [2, 3]);
   assert.equal(batches.waiting, 2);
-  await land();
-  assert.deepEqual(numbers(carried[1]!), [4, 5]);
-  await land();
+  await endFlush();
+  assert.deepEqual(numbers(flushed[1]!), [4, 5]);
+  await endFlush();
   await batches.idle();
   push("a");
   await turn();
-  assert.equal(carried.length, 3);
+  assert.equal(flushed.length, 3);
 });
 
-test("idle when nothing waits and nothing is on its way", async () => {
-  const { batches, push, land } = start();
+test("idle resolves when no item waits or is in flight", async () => {
+  const { batches, push, endFlush } = start();
   await batches.idle();
   push("a");
   let idle = false;
@@ -217,16 +217,16 @@ test("idle when nothing waits and nothing is on its way", async () => {
   });
   await turn();
   assert.equal(idle, false);
-  await land();
+  await endFlush();
   await waiting;
 });
 
-test("idle when what waited is withdrawn, with nothing on its way", async () => {
-  const { batches, carried, push } = start();
+test("idle resolves when the last waiting items are removed and no batch is in flight", async () => {
+  const { batches, flushed, push } = start();
   push("a", 2);
   const waiting = batches.idle();
-  assert.equal(batches.withdraw(() => true).length, 2);
+  assert.equal(batches.remove(() => true).length, 2);
   await waiting;
   await turn();
-  assert.equal(carried.length, 0);
+  assert.equal(flushed.length, 0);
 });

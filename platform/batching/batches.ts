@@ -1,79 +1,89 @@
 import type { Clock, Timer } from "#platform/clock.ts";
 
-/** What identifies items whose order is kept, such as a conversation. */
+/** Key of items whose order is kept, such as a conversation. */
 type Key = string | number;
 
 export interface BatchesOptions<T> {
-  /** Items of one key stay in their order, and are never in two batches on their way. */
+  /** Items of one key keep their order, and are in at most one batch in flight. */
   readonly key: (item: T) => Key;
   readonly bytes: (item: T) => number;
-  /** Items in one batch at most. */
+  /** Most items of one batch. */
   readonly batchCount: number;
-  /** Bytes of one batch at most; a single item may be larger. */
+  /** Most bytes of one batch; a single item may be larger. */
   readonly batchBytes: number;
-  /** Items that may wait; more are not taken. */
+  /** Most items that wait; `push` refuses more. */
   readonly queueCount: number;
-  /** Bytes of items that may wait; more are not taken. */
+  /** Most bytes of items that wait; `push` refuses more. */
   readonly queueBytes: number;
-  /** Batches on their way at once. */
+  /** Most batches in flight. */
   readonly inFlight: number;
   /**
-   * The most time between the starts of two small batches, milliseconds; 0 for none. An item that
-   * comes alone leaves at once; only what follows closely waits to be joined.
+   * Most time between the starts of two small batches, ms; 0 for none. A lone item is flushed at
+   * once; only items that follow closely wait to share a batch.
    */
   readonly lingerMs: number;
   readonly clock: Clock;
-  /** Carries a batch to its end. Must not reject. */
-  readonly carry: (batch: readonly T[]) => Promise<void>;
+  /** Flushes a batch. Must not reject. */
+  readonly flush: (batch: readonly T[]) => Promise<void>;
 }
 
+/** The items of one key that wait. */
 interface Waiting<T> {
   readonly key: Key;
   items: T[];
-  /** Some of the key are on their way. */
-  busy: boolean;
+  /** Whether a batch in flight has items of the key. */
+  inFlight: boolean;
 }
 
 /**
- * So many items are worth a batch of their own beside those on their way. Below, what waits is better
- * joined: a batch costs more than what it carries.
+ * Ready items that justify another batch beside those in flight. Fewer items wait and share a
+ * batch: the fixed cost of a batch is higher than the cost of its items.
  */
-const WORTHWHILE = 128;
+const CONCURRENT_BATCH_COUNT = 128;
 
 /**
- * How far apart small batches start, by how long one is on its way, milliseconds. What takes 0.8 ms is
- * a database beside us. What takes 2 ms crosses processes that all wake for it, and costs three times
- * the processor time: there it pays to join more. Measured at 1,000 sends a second (bench `messages`),
- * CPU of all servers for 1,000 messages, instead of 1 ms always: 0.58 s instead of 0.70 in one process,
- * 0.88 instead of 1.10 in a mesh. With the square of the time instead one process went to and fro between
- * 0.8 and 2.7 ms. A timer rounds up to whole milliseconds; what comes when the time is over leaves at once.
+ * Spacing of the starts of small batches, by the average duration of a batch, ms. A batch that takes
+ * 0.8 ms runs on a database of the same machine. A batch that takes 2 ms crosses processes that all
+ * wake for it, and costs three times the processor time: larger batches pay there. Measured at 1,000
+ * sends a second (bench `messages`), CPU of all servers for 1,000 messages, compared with a constant
+ * 1 ms: 0.58 s instead of 0.70 in one process, 0.88 instead of 1.10 in a mesh. With the square instead
+ * of the fourth power, one process oscillated between 0.8 and 2.7 ms. A timer rounds up to whole
+ * milliseconds; an item that arrives after the spacing is flushed at once.
  */
-const spacingFor = (flightMs: number): number => flightMs + 0.8 * flightMs ** 4;
-/** Weight of one more batch in what is known of their durations. */
-const NEWS = 1 / 16;
-/** A timer is not worth less, milliseconds. */
-const LEAST_WAIT_MS = 0.3;
+const spacingFor = (durationMs: number): number => durationMs + 0.8 * durationMs ** 4;
+/** Weight of the last batch in the moving average of durations. */
+const AVERAGE_WEIGHT = 1 / 16;
+/** Waits shorter than this (ms) are not worth a timer: flush at once. */
+const MIN_WAIT_MS = 0.3;
 
 /**
- * Joins items to batches: what arrives while a batch is on its way goes with the next. Under little
- * load one batch is on its way at a time and the next one leaves with whatever came meanwhile; under
- * much load several are. Bounded: `push` says no when too much waits.
+ * A bounded queue whose items are flushed in batches: items that arrive while a batch is in flight
+ * join the next one. Under light load one batch is in flight at a time; under heavy load up to
+ * `inFlight` are. `push` refuses items when the queue is full.
+ *
+ * It does not use FlushLoop: it spaces its flushes by their average duration, starts a concurrent
+ * one only for many items, and has each key in at most one batch in flight.
  */
 export class Batches<T> {
   readonly #options: BatchesOptions<T>;
-  /** Keys of which something waits or is on its way. */
+  /** Keys with items that wait or are in flight. */
   readonly #keys = new Map<Key, Waiting<T>>();
-  /** Those that may go, in the order in which they came. */
+  /** Keys without items in flight, in the order of arrival, from `#head` on. */
   #ready: Waiting<T>[] = [];
   #head = 0;
+  /** Waiting items of ready keys. */
   #readyItems = 0;
+  /** Items that wait. */
   #count = 0;
+  /** Bytes of items that wait. */
   #bytes = 0;
-  #flights = 0;
+  /** Batches in flight. */
+  #inFlight = 0;
+  /** Whether a flush is scheduled for the end of this turn of the event loop. */
   #scheduled = false;
-  #leftAtMs = Number.NEGATIVE_INFINITY;
-  /** How long a batch is on its way, of late; none counts for more than the linger time. */
-  #flightMs = 0;
+  #startedAtMs = Number.NEGATIVE_INFINITY;
+  /** Moving average of the durations of batches, each counted as at most the linger time. */
+  #averageMs = 0;
   #linger: Timer | undefined;
   #idle: (() => void)[] = [];
 
@@ -81,7 +91,7 @@ export class Batches<T> {
     this.#options = options;
   }
 
-  /** Takes an item; false when too much waits. */
+  /** Queues an item; returns false when the queue is full. */
   push(item: T): boolean {
     const { key: keyOf, bytes: bytesOf, queueCount, queueBytes } = this.#options;
     const bytes = bytesOf(item);
@@ -89,88 +99,89 @@ export class Batches<T> {
     const key = keyOf(item);
     const waiting = this.#keys.get(key);
     if (waiting === undefined) {
-      const fresh = { key, items: [item], busy: false };
+      const fresh = { key, items: [item], inFlight: false };
       this.#keys.set(key, fresh);
       this.#ready.push(fresh);
       this.#readyItems++;
     } else {
       waiting.items.push(item);
-      if (!waiting.busy) this.#readyItems++;
+      if (!waiting.inFlight) this.#readyItems++;
     }
     this.#count++;
     this.#bytes += bytes;
-    if (!this.#scheduled && this.#mayLeave()) this.#schedule();
+    if (!this.#scheduled && this.#mayFlush()) this.#schedule();
     return true;
   }
 
-  /** Items that wait, those on their way not counted. */
+  /** Items that wait; items in flight are not counted. */
   get waiting(): number {
     return this.#count;
   }
 
-  /** Resolves when nothing waits and nothing is on its way. */
+  /** Resolves when no item waits or is in flight. */
   async idle(): Promise<void> {
-    while (this.#count > 0 || this.#flights > 0) {
+    while (this.#count > 0 || this.#inFlight > 0) {
       await new Promise<void>((resolve) => this.#idle.push(resolve));
     }
   }
 
-  /** Takes the waiting items back that match: they will not be carried. */
-  withdraw(match: (item: T) => boolean): T[] {
-    const withdrawn: T[] = [];
+  /** Removes and returns the waiting items that match. */
+  remove(match: (item: T) => boolean): T[] {
+    const removed: T[] = [];
     for (const waiting of this.#keys.values()) {
       const left: T[] = [];
-      for (const item of waiting.items) (match(item) ? withdrawn : left).push(item);
-      if (!waiting.busy) this.#readyItems -= waiting.items.length - left.length;
+      for (const item of waiting.items) (match(item) ? removed : left).push(item);
+      if (!waiting.inFlight) this.#readyItems -= waiting.items.length - left.length;
       waiting.items = left;
     }
-    this.#count -= withdrawn.length;
-    for (const item of withdrawn) this.#bytes -= this.#options.bytes(item);
-    this.#tellIdle();
-    return withdrawn;
+    this.#count -= removed.length;
+    for (const item of removed) this.#bytes -= this.#options.bytes(item);
+    this.#resolveIdle();
+    return removed;
   }
 
-  #mayLeave(): boolean {
-    if (this.#readyItems === 0 || this.#flights >= this.#options.inFlight) return false;
-    return this.#flights === 0 || this.#readyItems >= WORTHWHILE;
+  #mayFlush(): boolean {
+    if (this.#readyItems === 0 || this.#inFlight >= this.#options.inFlight) return false;
+    return this.#inFlight === 0 || this.#readyItems >= CONCURRENT_BATCH_COUNT;
   }
 
   #schedule(): void {
     const { clock, lingerMs } = this.#options;
-    const spacingMs = Math.min(lingerMs, spacingFor(this.#flightMs));
-    const waitMs = spacingMs === 0 ? 0 : this.#leftAtMs + spacingMs - clock.elapsed();
-    if (waitMs > LEAST_WAIT_MS && this.#readyItems < WORTHWHILE) {
+    const spacingMs = Math.min(lingerMs, spacingFor(this.#averageMs));
+    const waitMs = spacingMs === 0 ? 0 : this.#startedAtMs + spacingMs - clock.elapsed();
+    if (waitMs > MIN_WAIT_MS && this.#readyItems < CONCURRENT_BATCH_COUNT) {
       this.#linger ??= clock.after(waitMs, () => {
         this.#linger = undefined;
-        this.#leave();
+        this.#flushReady();
       });
       return;
     }
     this.#scheduled = true;
-    // Whatever else this turn of the event loop brings goes along.
+    // Items of the same turn of the event loop join the batch.
     setImmediate(() => {
       this.#scheduled = false;
-      this.#leave();
+      this.#flushReady();
     });
   }
 
-  #leave(): void {
-    const { clock, lingerMs, carry } = this.#options;
-    while (this.#mayLeave()) {
+  #flushReady(): void {
+    const { clock, lingerMs, flush } = this.#options;
+    while (this.#mayFlush()) {
       const keys: Waiting<T>[] = [];
       const batch = this.#take(keys);
       if (batch.length === 0) return;
-      this.#flights++;
-      const leftAtMs = clock.elapsed();
-      this.#leftAtMs = leftAtMs;
-      carry(batch).then(() => {
-        const flightMs = Math.min(lingerMs, clock.elapsed() - leftAtMs);
-        this.#flightMs += (flightMs - this.#flightMs) * NEWS;
-        this.#landed(keys);
+      this.#inFlight++;
+      const startedAtMs = clock.elapsed();
+      this.#startedAtMs = startedAtMs;
+      flush(batch).then(() => {
+        const durationMs = Math.min(lingerMs, clock.elapsed() - startedAtMs);
+        this.#averageMs += (durationMs - this.#averageMs) * AVERAGE_WEIGHT;
+        this.#flushed(keys);
       });
     }
   }
 
+  /** Takes the next batch, and adds its keys to `keys`. */
   #take(keys: Waiting<T>[]): T[] {
     const { batchCount, batchBytes, bytes: bytesOf } = this.#options;
     const batch: T[] = [];
@@ -189,8 +200,8 @@ export class Batches<T> {
       }
       if (taken === 0 && items.length > 0) break;
       this.#head++;
-      waiting.busy = true;
-      // What is left of a key waits with it, so that it does not overtake.
+      waiting.inFlight = true;
+      // The key's remaining items wait until the batch has ended: they must not overtake it.
       this.#readyItems -= items.length;
       waiting.items = taken === items.length ? [] : items.slice(taken);
       keys.push(waiting);
@@ -204,22 +215,22 @@ export class Batches<T> {
     return batch;
   }
 
-  #landed(keys: readonly Waiting<T>[]): void {
-    this.#flights--;
-    for (const waiting of keys) this.#free(waiting);
-    if (!this.#scheduled && this.#mayLeave()) this.#schedule();
-    this.#tellIdle();
+  #flushed(keys: readonly Waiting<T>[]): void {
+    this.#inFlight--;
+    for (const waiting of keys) this.#release(waiting);
+    if (!this.#scheduled && this.#mayFlush()) this.#schedule();
+    this.#resolveIdle();
   }
 
-  #tellIdle(): void {
-    if (this.#count > 0 || this.#flights > 0) return;
+  #resolveIdle(): void {
+    if (this.#count > 0 || this.#inFlight > 0) return;
     const resolvers = this.#idle;
     this.#idle = [];
     for (const resolve of resolvers) resolve();
   }
 
-  #free(waiting: Waiting<T>): void {
-    waiting.busy = false;
+  #release(waiting: Waiting<T>): void {
+    waiting.inFlight = false;
     if (waiting.items.length === 0) {
       this.#keys.delete(waiting.key);
     } else {

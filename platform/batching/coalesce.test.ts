@@ -3,16 +3,16 @@ import { test } from "node:test";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { Coalescer } from "./coalesce.ts";
 
-/** A coalescer of numbers, and the calls that it makes, each to be answered by hand. */
+/** A coalescer of numbers whose calls the test answers by hand. */
 function setUp() {
   const calls: { items: readonly number[]; answer: PromiseWithResolvers<void> }[] = [];
   const dropped: number[] = [];
   const clock = new ManualClock();
   const coalescer = new Coalescer<number>({
     clock,
-    limit: 2,
+    batchCount: 2,
     lingerMs: 25,
-    queue: 8,
+    queueCount: 8,
     attempts: 3,
     call(items) {
       const answer = Promise.withResolvers<void>();
@@ -27,7 +27,7 @@ function setUp() {
   return { clock, coalescer, calls, sent, dropped, put };
 }
 
-test("closing waits until what lingered was brought", async () => {
+test("close resolves when the lingering items are flushed", async () => {
   const { coalescer, calls, put } = setUp();
   put("a", 1);
   put("a", 3);
@@ -46,7 +46,7 @@ test("closing waits until what lingered was brought", async () => {
   await closing;
 });
 
-test("what comes during a call waits its own time after it, so that it is joined", async () => {
+test("an item that arrives during a call waits for its own linger time, so that others are merged", async () => {
   const { clock, calls, sent, put } = setUp();
   put("a", 1);
   clock.advance(25);
@@ -61,24 +61,24 @@ test("what comes during a call waits its own time after it, so that it is joined
   assert.deepEqual(sent(), [[1], [3]]);
 });
 
-test("patient news waits longer, and leaves with what is in a hurry", async () => {
+test("an item with a longer linger time waits longer, and is flushed with an earlier one", async () => {
   const { clock, calls, sent, put } = setUp();
-  put("patient", 1, 1_000);
+  put("slow", 1, 1_000);
   clock.advance(900);
   assert.deepEqual(sent(), []);
-  put("hurried", 1);
+  put("fast", 1);
   clock.advance(25);
   assert.deepEqual(sent(), [[1, 1]]);
   calls[0]!.answer.resolve();
   await new Promise<void>((resolve) => setImmediate(resolve));
-  put("patient", 2, 1_000);
+  put("slow", 2, 1_000);
   clock.advance(999);
   assert.equal(sent().length, 1);
   clock.advance(1);
   assert.deepEqual(sent().at(-1), [2]);
 });
 
-test("a call has no more than its limit, and the next follows it", async () => {
+test("a call is bounded in items, and the next one follows it", async () => {
   const { clock, calls, sent, put } = setUp();
   for (const [nth, key] of ["a", "b", "c"].entries()) put(key, nth);
   clock.advance(25);
@@ -88,7 +88,7 @@ test("a call has no more than its limit, and the next follows it", async () => {
   assert.deepEqual(sent(), [[0, 1], [2]]);
 });
 
-test("news joins what has not left yet", async () => {
+test("an item is merged with one that waits for a later batch", async () => {
   const { clock, calls, sent, put } = setUp();
   for (const key of ["a", "b", "c"]) put(key, 1);
   clock.advance(25);
@@ -98,7 +98,7 @@ test("news joins what has not left yet", async () => {
   assert.deepEqual(sent(), [[1, 1], [9]]);
 });
 
-test("a queue that is half full leaves at once; one that is full drops, and says so in one go", async () => {
+test("a half-full queue is flushed at once; a full queue drops items and reports them together", async () => {
   const { calls, sent, dropped, put } = setUp();
   for (const key of ["a", "b", "c", "d"]) put(key, 1);
   assert.deepEqual(sent(), [[1, 1]]);
@@ -109,7 +109,7 @@ test("a queue that is half full leaves at once; one that is full drops, and says
   assert.deepEqual(dropped, [3]);
 });
 
-test("what fills half the queue during a call leaves when the call ends; what does not waits", async () => {
+test("a queue that is half full when a call ends is flushed at once; a shorter one lingers", async () => {
   const { clock, calls, sent, put } = setUp();
   put("first", 1);
   clock.advance(25);
@@ -126,16 +126,16 @@ test("what fills half the queue during a call leaves when the call ends; what do
   assert.equal(sent().length, 3);
 });
 
-test("closing does not wait for the pause before a repetition, and repeats once", async () => {
+test("close ends the back-off and retries once", async () => {
   const { clock, coalescer, calls, dropped, put } = setUp();
   put("a", 1);
   put("b", 1);
   clock.advance(25);
-  calls[0]!.answer.reject(new Error("away"));
+  calls[0]!.answer.reject(new Error("unavailable"));
   await new Promise<void>((resolve) => setImmediate(resolve));
   const closing = coalescer.close();
   await new Promise<void>((resolve) => setImmediate(resolve));
-  calls[1]!.answer.reject(new Error("away"));
+  calls[1]!.answer.reject(new Error("unavailable"));
   await closing;
   assert.equal(calls.length, 2);
   assert.deepEqual(dropped, [2]);

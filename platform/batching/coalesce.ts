@@ -1,118 +1,86 @@
 import type { Clock, Timer } from "#platform/clock.ts";
+import { FlushLoop } from "./flush-loop.ts";
 
 export interface CoalesceOptions<T> {
   clock: Clock;
-  /** Items in one call. */
-  limit: number;
-  /** How long the first item waits for company, unless it says so itself; 0: for this turn. */
+  /** Most items of one call. */
+  batchCount: number;
+  /** How long an item may wait for others, ms, unless `put` says otherwise; 0: for this turn. */
   lingerMs: number;
-  /** Items waiting at once; more are dropped. From the half of it on nothing lingers. */
-  queue: number;
-  /** How often a call is made before its items are dropped. */
+  /** Most items that wait; further items are dropped. A half-full queue does not linger. */
+  queueCount: number;
+  /** Attempts of a call; its items are dropped when the last one fails. */
   attempts: number;
   call: (items: readonly T[]) => Promise<unknown>;
-  /** So many items are given up. */
+  /** Reports how many items were dropped. */
   dropped: (items: number, error: unknown) => void;
 }
 
-const PAUSE_MS = 200;
+/** Back-off after the first failed attempt of a call; after the nth it is n times as long. */
+const BACKOFF_MS = 200;
 
 /**
- * Joins news about the same thing while it waits, and sends what is left in batches. What comes while
- * a call is on its way waits its own time after it: else much news would hardly be joined. Lossy.
+ * Merges items of the same key while they wait, and flushes them in batches, one call at a time.
+ * Items that arrive during a call still wait for their own linger time: otherwise few would be
+ * merged under load. Lossy: a full queue and failed calls drop items.
  */
 export class Coalescer<T> {
   readonly #options: CoalesceOptions<T>;
-  #waiting = new Map<string, T>();
-  #working: Promise<void> | undefined;
-  /** Ends the pause before a repetition. */
-  #wake: (() => void) | undefined;
-  #linger: { readonly timer: Timer; readonly dueMs: number } | undefined;
-  /** When the first of what came during a call has to leave. */
-  #dueMs = Number.POSITIVE_INFINITY;
-  /** The longest that anything was to wait, whatever the clock says. */
-  #longestMs = 0;
-  /** Not taken, and not told yet. */
+  readonly #loop: FlushLoop;
+  readonly #waiting = new Map<string, T>();
+  /** Ends the back-off before a retry. */
+  #endBackOff: (() => void) | undefined;
+  /** Items that the full queue dropped since the last report. */
   #overflow = 0;
-  #closed = false;
 
   constructor(options: CoalesceOptions<T>) {
     this.#options = options;
+    this.#loop = new FlushLoop({ clock: options.clock, flush: () => this.#flush() });
   }
 
-  /** Whether nothing is waiting or on its way. */
+  /** Whether no item waits or is in flight. */
   get idle(): boolean {
-    return this.#working === undefined && this.#waiting.size === 0;
+    return !this.#loop.flushing && this.#waiting.size === 0;
   }
 
   /**
-   * Adds news under a key; `join` makes one item out of what waits under it and the news. It leaves
-   * within the linger time, with everything else that waits then.
+   * Adds an item under a key; `join` merges it with the item that waits there, if any. The item is
+   * flushed within its linger time, and all other waiting items with it.
    */
   put(key: string, join: (known: T | undefined) => T, lingerMs = this.#options.lingerMs): void {
     const known = this.#waiting.get(key);
-    const { clock, queue } = this.#options;
-    if (known === undefined && (this.#closed || this.#waiting.size >= queue)) {
+    const full = this.#waiting.size >= this.#options.queueCount;
+    if (known === undefined && (this.#loop.closed || full)) {
       this.#overflow++;
-      if (!this.#working) this.#tellOverflow();
+      if (!this.#loop.flushing) this.#reportOverflow();
       return;
     }
     this.#waiting.set(key, join(known));
-    this.#longestMs = Math.max(this.#longestMs, lingerMs);
-    // Half full: it leaves at once, while there is room for what comes meanwhile.
-    if (this.#halfFull) this.#start();
-    else this.#schedule(clock.now() + lingerMs);
+    // A half-full queue is flushed at once, while there is room for the items of the next moments.
+    if (this.#halfFull && !this.#loop.flushing) void this.#loop.flushNow();
+    else this.#loop.schedule(lingerMs);
   }
 
-  /** Sends what waits right away, once, and takes nothing more. Resolves when that is done. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    this.#wake?.();
-    this.#start();
-    await this.#working;
+  /** Flushes the waiting items, without retries, and drops later ones. Resolves when it is done. */
+  close(): Promise<void> {
+    const closing = this.#loop.close();
+    this.#endBackOff?.();
+    return closing;
   }
 
   get #halfFull(): boolean {
-    return this.#waiting.size * 2 >= this.#options.queue;
+    return this.#waiting.size * 2 >= this.#options.queueCount;
   }
 
-  #schedule(dueMs: number): void {
-    if (this.#working) {
-      this.#dueMs = Math.min(this.#dueMs, dueMs);
-      return;
+  /** Flushes as many items as wait now: those that arrive meanwhile have their own linger time. */
+  async #flush(): Promise<void> {
+    for (let left = this.#waiting.size; left > 0; ) {
+      const items = this.#take(Math.min(left, this.#options.batchCount));
+      left -= items.length;
+      await this.#call(items);
+      this.#reportOverflow();
     }
-    if (this.#linger && this.#linger.dueMs <= dueMs) return;
-    this.#linger?.timer.stop();
-    const waitMs = Math.min(dueMs - this.#options.clock.now(), this.#longestMs);
-    this.#linger = { timer: this.#soon(waitMs), dueMs };
-  }
-
-  #soon(waitMs: number): Timer {
-    if (waitMs > 0) return this.#options.clock.after(waitMs, () => this.#start());
-    const immediate = setImmediate(() => this.#start());
-    return { stop: () => clearImmediate(immediate) };
-  }
-
-  #start(): void {
-    this.#linger?.timer.stop();
-    this.#linger = undefined;
-    if (this.#working || this.#waiting.size === 0) return;
-    this.#working = this.#work();
-  }
-
-  /** Sends what waits now, and no more: what comes meanwhile has its own time, or joins what waits. */
-  async #work(): Promise<void> {
-    do {
-      this.#dueMs = Number.POSITIVE_INFINITY;
-      for (let left = this.#waiting.size; left > 0; ) {
-        const items = this.#take(Math.min(left, this.#options.limit));
-        left -= items.length;
-        await this.#call(items);
-        this.#tellOverflow();
-      }
-    } while (this.#halfFull || (this.#closed && this.#waiting.size > 0));
-    this.#working = undefined;
-    if (this.#waiting.size > 0) this.#schedule(this.#dueMs);
+    if (this.#halfFull) void this.#loop.flushNow();
   }
 
   #take(count: number): T[] {
@@ -125,8 +93,8 @@ export class Coalescer<T> {
     return items;
   }
 
-  /** So many at once, and not one by one: it may be tens of thousands a second. */
-  #tellOverflow(): void {
+  /** Reports the dropped items together: there may be tens of thousands a second. */
+  #reportOverflow(): void {
     const count = this.#overflow;
     this.#overflow = 0;
     if (count > 0) this.#options.dropped(count, new Error("the queue is full"));
@@ -138,22 +106,22 @@ export class Coalescer<T> {
         await this.#options.call(items);
         return;
       } catch (error) {
-        if (attempt >= this.#options.attempts || this.#closed) {
+        if (attempt >= this.#options.attempts || this.#loop.closed) {
           this.#options.dropped(items.length, error);
           return;
         }
       }
-      await this.#pause(PAUSE_MS * attempt);
+      await this.#backOff(BACKOFF_MS * attempt);
     }
   }
 
-  async #pause(ms: number): Promise<void> {
+  async #backOff(ms: number): Promise<void> {
     let timer: Timer | undefined;
     await new Promise<void>((resolve) => {
-      this.#wake = resolve;
+      this.#endBackOff = resolve;
       timer = this.#options.clock.after(ms, resolve);
     });
-    this.#wake = undefined;
+    this.#endBackOff = undefined;
     timer?.stop();
   }
 }

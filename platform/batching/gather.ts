@@ -1,22 +1,23 @@
-import type { Clock, Timer } from "#platform/clock.ts";
+import type { Clock } from "#platform/clock.ts";
+import { FlushLoop } from "./flush-loop.ts";
 
 export interface GatherOptions<I, O> {
   clock: Clock;
-  /** Items in one call. */
-  limit: number;
-  /** How long the first item waits for company; 0: for this turn of the event loop. */
+  /** Most items of one call. */
+  batchCount: number;
+  /** How long the first item waits for others, ms; 0: for this turn of the event loop. */
   lingerMs: number;
-  /** Calls on their way at once. */
+  /** Most calls in flight. */
   inFlight: number;
-  /** Items waiting; `add` refuses more. */
-  queue: number;
-  /** Answers one a item, in their order; rejects for all. */
+  /** Most items that wait; `add` refuses more. */
+  queueCount: number;
+  /** Returns one answer per item, in their order; an error rejects all items of the call. */
   call: (items: readonly I[]) => Promise<readonly O[]>;
 }
 
-/** Joins items that come one by one into calls for many. */
+/** Batches single items into calls. */
 export interface Gather<I, O> {
-  /** Resolves with the item's answer; undefined at once when the queue is full. */
+  /** Resolves with the item's answer; returns undefined when the queue is full. */
   add(item: I): Promise<O> | undefined;
 }
 
@@ -27,53 +28,34 @@ interface Waiting<I, O> {
 }
 
 export function gather<I, O>(options: GatherOptions<I, O>): Gather<I, O> {
-  const { clock, limit, lingerMs, call } = options;
+  const { clock, batchCount, lingerMs, inFlight, call } = options;
   let waiting: Waiting<I, O>[] = [];
-  let flying = 0;
-  let linger: Timer | undefined;
-  const soon = (): Timer => {
-    if (lingerMs > 0) return clock.after(lingerMs, flush);
-    const immediate = setImmediate(flush);
-    return { stop: () => clearImmediate(immediate) };
-  };
+  const loop = new FlushLoop({ clock, inFlight, flush });
 
-  const flush = (): void => {
-    linger = undefined;
-    while (waiting.length > 0 && flying < options.inFlight) {
-      const batch = waiting.slice(0, limit);
-      waiting = waiting.slice(limit);
-      flying += 1;
-      call(batch.map(({ item }) => item))
-        .then(
-          (answers) => {
-            for (const [index, { resolve, reject }] of batch.entries()) {
-              const answer = answers[index];
-              if (answer === undefined) reject(new Error("an answer is missing"));
-              else resolve(answer);
-            }
-          },
-          (error: unknown) => {
-            for (const { reject } of batch) reject(error);
-          },
-        )
-        .finally(() => {
-          flying -= 1;
-          if (waiting.length > 0 && !linger) flush();
-        });
+  async function flush(): Promise<void> {
+    const batch = waiting.slice(0, batchCount);
+    waiting = waiting.slice(batchCount);
+    if (waiting.length > 0) void loop.flushNow();
+    if (batch.length === 0) return;
+    try {
+      const answers = await call(batch.map(({ item }) => item));
+      for (const [index, { resolve, reject }] of batch.entries()) {
+        const answer = answers[index];
+        if (answer === undefined) reject(new Error("an answer is missing"));
+        else resolve(answer);
+      }
+    } catch (error) {
+      for (const { reject } of batch) reject(error);
     }
-  };
+  }
 
   return {
     add(item) {
-      if (waiting.length >= options.queue) return undefined;
+      if (waiting.length >= options.queueCount) return undefined;
       return new Promise<O>((resolve, reject) => {
         waiting.push({ item, resolve, reject });
-        if (waiting.length >= limit) {
-          linger?.stop();
-          flush();
-        } else {
-          linger ??= soon();
-        }
+        if (waiting.length >= batchCount) void loop.flushNow();
+        else loop.schedule(lingerMs);
       });
     },
   };

@@ -1,25 +1,26 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { Log } from "#platform/log.ts";
 
-/** Something that the broker lent us, to be taken or rejected. */
+/** A delivery of the broker, to be acknowledged or rejected. */
 export interface Delivery {
-  /** Whether the broker still waits for its end; when not, it will deliver it again. */
+  /** Whether the broker still expects the result; otherwise it will redeliver. */
   isOpen(): boolean;
   acknowledge(): void;
-  /** Into the dead letters with it. */
+  /** Moves the delivery to the dead letters. */
   reject(): void;
 }
 
 export interface InboundOptions {
   readonly queue: string;
   readonly log: Log;
-  /** How long closing waits for the delivery in work, milliseconds. */
-  readonly closeWaitMs: number;
+  /** Time-out of `close` for the delivery in progress, milliseconds. */
+  readonly closeTimeoutMs: number;
 }
 
 /**
- * The deliveries of one consumer, taken one after the other, also across connections: what a new
- * connection brings waits for the delivery in work. Bounded by what the broker lends at a time.
+ * Processes the deliveries of one consumer one after the other, also across connections: deliveries
+ * of a new connection wait for the delivery in progress. The prefetch count of the broker bounds
+ * the queue.
  */
 export class Inbound<T extends Delivery> {
   readonly #options: InboundOptions;
@@ -33,19 +34,19 @@ export class Inbound<T extends Delivery> {
   }
 
   accept(delivery: T): void {
-    this.#last = this.#last.then(() => this.#work(delivery));
+    this.#last = this.#last.then(() => this.#process(delivery));
   }
 
-  /** Takes no more, and waits, bounded, for the delivery in work. */
+  /** Stops processing and waits, with a time-out, for the delivery in progress. */
   async close(): Promise<void> {
     this.#closing = true;
-    const over = new AbortController();
-    const late = pause(this.#options.closeWaitMs, undefined, { signal: over.signal });
-    await Promise.race([this.#last, late.catch(() => {})]);
-    over.abort();
+    const done = new AbortController();
+    const timeout = pause(this.#options.closeTimeoutMs, undefined, { signal: done.signal });
+    await Promise.race([this.#last, timeout.catch(() => {})]);
+    done.abort();
   }
 
-  async #work(delivery: T): Promise<void> {
+  async #process(delivery: T): Promise<void> {
     if (this.#closing || !delivery.isOpen()) return;
     try {
       await this.#take(delivery);

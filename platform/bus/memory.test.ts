@@ -7,14 +7,14 @@ import { createMemoryBus, type MemoryBusOptions } from "./memory.ts";
 
 busSuite("memory", {
   async open(t) {
-    const bus = createMemoryBus({ closeWaitMs: 20 });
+    const bus = createMemoryBus({ closeTimeoutMs: 20 });
     t.after(() => bus.close());
     return bus;
   },
 });
 
-test("a full queue gives its oldest bodies to the dead letters", async (t) => {
-  const options: MemoryBusOptions = { maxQueueBytes: 6, closeWaitMs: 20 };
+test("a full queue moves its oldest bodies to the dead letters", async (t) => {
+  const options: MemoryBusOptions = { maxQueueBytes: 6, closeTimeoutMs: 20 };
   const bus = createMemoryBus(options);
   t.after(() => bus.close());
   await (await bus.consume("connect-a", async () => {})).close();
@@ -27,10 +27,10 @@ test("a full queue gives its oldest bodies to the dead letters", async (t) => {
   assert.deepEqual([await inbox.next(), await inbox.next()], ["two", "thr"]);
 });
 
-test("bodies that were taken are not kept", async (t) => {
+test("the bus keeps no reference to a consumed body", async (t) => {
   setFlagsFromString("--expose-gc");
   const collect: () => void = runInNewContext("gc");
-  const bus = createMemoryBus({ closeWaitMs: 20 });
+  const bus = createMemoryBus({ closeTimeoutMs: 20 });
   t.after(() => bus.close());
   const taken: WeakRef<Uint8Array>[] = [];
   await bus.consume("connect-a", async (body) => void taken.push(new WeakRef(body)));
@@ -39,6 +39,6 @@ test("bodies that were taken are not kept", async (t) => {
   while (taken.length < 100) await new Promise(setImmediate);
   await new Promise(setImmediate);
   collect();
-  // The last one may still stand in a register.
+  // A register may still hold the last one.
   assert.ok(taken.filter((body) => body.deref() !== undefined).length <= 1);
 });

@@ -3,37 +3,37 @@ import { fail } from "#platform/errors.ts";
 import type { Bus, Consumer, DeadLetter } from "./bus.ts";
 
 export interface MemoryBusOptions {
-  /** Bytes a queue holds at most; beyond that its oldest bodies go to the dead letters. */
+  /** Maximum bytes of a queue; beyond that its oldest bodies are moved to the dead letters. */
   maxQueueBytes?: number;
-  /** Bytes of dead letters kept at most; beyond that the oldest are forgotten. */
+  /** Maximum bytes of dead letters; beyond that the oldest are dropped. */
   maxDeadBytes?: number;
-  /** How long a closing consumer waits for the delivery in work, milliseconds. */
-  closeWaitMs?: number;
+  /** Time-out of a closing consumer for the delivery in progress, milliseconds. */
+  closeTimeoutMs?: number;
 }
 
 /**
- * A bus inside one process, gone with it. Bodies are handed over as they are, not copied: whoever
- * published one must not write to it afterwards.
+ * A bus inside one process; its content is lost when the process exits. It does not copy bodies: the
+ * publisher must not write to a body after it has published it.
  */
 export function createMemoryBus(options: MemoryBusOptions = {}): Bus {
-  const { maxQueueBytes = 64 << 20, maxDeadBytes = 16 << 20, closeWaitMs = 5_000 } = options;
+  const { maxQueueBytes = 64 << 20, maxDeadBytes = 16 << 20, closeTimeoutMs = 5_000 } = options;
   const queues = new Map<string, Queue<Uint8Array>>();
   const letters = new Queue<DeadLetter>((letter) => letter.body.length, maxDeadBytes);
   let open = true;
 
-  const reachable = () => {
+  const requireOpen = () => {
     if (!open) throw fail(ErrorReason.UNAVAILABLE, "the bus is closed");
   };
-  const bury = (queue: string, reason: string, body: Uint8Array) =>
+  const addDeadLetter = (queue: string, reason: string, body: Uint8Array) =>
     letters.push({ queue, reason, body });
 
-  const existing = (name: string): Queue<Uint8Array> => {
+  const queueOf = (name: string): Queue<Uint8Array> => {
     let queue = queues.get(name);
     if (!queue) {
       queue = new Queue(
         (body) => body.length,
         maxQueueBytes,
-        (body) => bury(name, "maxlen", body),
+        (body) => addDeadLetter(name, "maxlen", body),
       );
       queues.set(name, queue);
     }
@@ -42,7 +42,7 @@ export function createMemoryBus(options: MemoryBusOptions = {}): Bus {
 
   return {
     async publish(name, body, signal) {
-      reachable();
+      requireOpen();
       if (signal.aborted)
         throw fail(ErrorReason.UNAVAILABLE, "publish was aborted", { cause: signal.reason });
       const queue = queues.get(name);
@@ -51,19 +51,13 @@ export function createMemoryBus(options: MemoryBusOptions = {}): Bus {
       return "confirmed";
     },
     async consume(name, take) {
-      reachable();
-      const rejected = (body: Uint8Array) => bury(name, "rejected", body);
-      return existing(name).consume(take, rejected, closeWaitMs);
+      requireOpen();
+      const rejected = (body: Uint8Array) => addDeadLetter(name, "rejected", body);
+      return queueOf(name).consume(take, rejected, closeTimeoutMs);
     },
     async consumeDeadLetters(take) {
-      reachable();
-      return letters.consume(take, () => {}, closeWaitMs);
-    },
-    async remove(name) {
-      reachable();
-      const queue = queues.get(name);
-      queues.delete(name);
-      await queue?.closeConsumers();
+      requireOpen();
+      return letters.consume(take, () => {}, closeTimeoutMs);
     },
     ready: () => open,
     async close() {
@@ -73,13 +67,13 @@ export function createMemoryBus(options: MemoryBusOptions = {}): Bus {
   };
 }
 
-/** First in, first out, with consumers that take one at a time; bounded by dropping the oldest. */
+/** A FIFO queue whose consumers take one item at a time. At the bound it drops its oldest items. */
 class Queue<T> {
   readonly #sizeOf: (item: T) => number;
   readonly #maxBytes: number;
   readonly #dropped: (item: T) => void;
   readonly #consumers = new Set<Consumer>();
-  readonly #waiting: (() => void)[] = [];
+  readonly #wakeups: (() => void)[] = [];
   #items: (T | undefined)[] = [];
   #head = 0;
   #bytes = 0;
@@ -100,27 +94,31 @@ class Queue<T> {
     while (this.#bytes > this.#maxBytes && this.#items.length - this.#head > 1) {
       this.#dropped(this.#shift()!);
     }
-    this.#waiting.shift()?.();
+    this.#wakeups.shift()?.();
   }
 
-  consume(take: (item: T) => Promise<void>, rejected: (item: T) => void, waitMs: number): Consumer {
+  consume(
+    take: (item: T) => Promise<void>,
+    rejected: (item: T) => void,
+    timeoutMs: number,
+  ): Consumer {
     let closing = false;
-    let work: { item: T; done: boolean } | undefined;
+    let inProgress: { item: T; done: boolean } | undefined;
 
     const run = async () => {
       while (!closing) {
         const item = this.#shift();
         if (item === undefined) {
-          await new Promise<void>((resolve) => this.#waiting.push(resolve));
+          await new Promise<void>((resolve) => this.#wakeups.push(resolve));
           continue;
         }
         const current = { item, done: false };
-        work = current;
-        const taken = await settle(take, item);
-        // Given back meanwhile: somebody else has it now.
+        inProgress = current;
+        const taken = await succeeds(take, item);
+        // `close` timed out meanwhile and returned the item to the queue.
         if (current.done) return;
         current.done = true;
-        work = undefined;
+        inProgress = undefined;
         if (!taken) rejected(item);
       }
     };
@@ -132,11 +130,11 @@ class Queue<T> {
         closed ??= (async () => {
           closing = true;
           this.#consumers.delete(consumer);
-          for (const wake of this.#waiting.splice(0)) wake();
-          if (work) await orAfter(running, waitMs);
-          if (!work) return;
-          work.done = true;
-          this.#unshift(work.item);
+          for (const wake of this.#wakeups.splice(0)) wake();
+          if (inProgress) await withTimeout(running, timeoutMs);
+          if (!inProgress) return;
+          inProgress.done = true;
+          this.#unshift(inProgress.item);
         })();
         return closed;
       },
@@ -152,7 +150,7 @@ class Queue<T> {
   #shift(): T | undefined {
     if (this.#head === this.#items.length) return undefined;
     const item = this.#items[this.#head]!;
-    // What was taken is no longer held: bodies are large, and only what waits is bounded.
+    // Release the item: bodies are large, and the bound covers only waiting items.
     this.#items[this.#head++] = undefined;
     this.#bytes -= this.#sizeOf(item);
     if (this.#head > 1024 && this.#head * 2 > this.#items.length) {
@@ -166,12 +164,12 @@ class Queue<T> {
     this.#items = [item, ...this.#items.slice(this.#head)];
     this.#head = 0;
     this.#bytes += this.#sizeOf(item);
-    this.#waiting.shift()?.();
+    this.#wakeups.shift()?.();
   }
 }
 
-/** Whether the item was taken; a rejection and a throw are the same. */
-async function settle<T>(take: (item: T) => Promise<void>, item: T): Promise<boolean> {
+/** Runs `take`; false when it rejects or throws. */
+async function succeeds<T>(take: (item: T) => Promise<void>, item: T): Promise<boolean> {
   try {
     await take(item);
     return true;
@@ -180,11 +178,11 @@ async function settle<T>(take: (item: T) => Promise<void>, item: T): Promise<boo
   }
 }
 
-async function orAfter(work: Promise<void>, waitMs: number): Promise<void> {
+async function withTimeout(work: Promise<void>, timeoutMs: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, waitMs);
+  const timeout = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs);
   });
-  await Promise.race([work, late]);
+  await Promise.race([work, timeout]);
   clearTimeout(timer);
 }

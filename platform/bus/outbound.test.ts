@@ -5,7 +5,7 @@ import { runInNewContext } from "node:vm";
 import { text, unavailable } from "./bus.suite.ts";
 import { type ConfirmingChannel, Outbound } from "./outbound.ts";
 
-/** A broker's channel that confirms when the test says so; it keeps no bodies. */
+/** A fake broker channel: the test confirms publishes. It keeps no bodies. */
 class Broker implements ConfirmingChannel {
   readonly written: string[] = [];
   readonly #confirms = new Map<string, () => void>();
@@ -31,31 +31,31 @@ class Broker implements ConfirmingChannel {
 function open() {
   const broker = new Broker();
   const outbound = new Outbound(broker, { exchange: "lucky", maxUnconfirmed: 2, maxWaiting: 10 });
-  const patient = new AbortController().signal;
-  const publish = (queue: string, body: string, signal = patient) =>
+  const neverAborts = new AbortController().signal;
+  const publish = (queue: string, body: string, signal = neverAborts) =>
     outbound.publish(queue, Buffer.from(body), signal);
   return { broker, outbound, publish };
 }
 
-test("publishes that were given up leave room for those to other queues", async () => {
+test("aborted publishes do not block publishes to other queues", async () => {
   const { broker, publish } = open();
-  const late = new AbortController();
-  const stuck = ["1", "2"].map((body) => publish("stuck", body, late.signal));
+  const abort = new AbortController();
+  const stuck = ["1", "2"].map((body) => publish("stuck", body, abort.signal));
   const other = publish("sound", "3");
   assert.deepEqual(broker.written, ["stuck 1", "stuck 2"]);
-  late.abort();
+  abort.abort();
   for (const given of stuck) await assert.rejects(given, unavailable);
   assert.deepEqual(broker.written, ["stuck 1", "stuck 2", "sound 3"]);
   broker.confirm("sound 3");
   assert.equal(await other, "confirmed");
 });
 
-test("a queue takes nothing more until the broker confirmed what was given up", async () => {
+test("publishes to a queue are rejected until the broker confirms its aborted publishes", async () => {
   const { broker, publish } = open();
-  const late = new AbortController();
-  const given = [publish("stuck", "1", late.signal), publish("stuck", "2", late.signal)];
+  const abort = new AbortController();
+  const given = [publish("stuck", "1", abort.signal), publish("stuck", "2", abort.signal)];
   const waiting = publish("stuck", "3");
-  late.abort();
+  abort.abort();
   for (const refused of [...given, waiting, publish("stuck", "4")])
     await assert.rejects(refused, unavailable);
   broker.confirm("stuck 1");
@@ -67,12 +67,12 @@ test("a queue takes nothing more until the broker confirmed what was given up", 
   assert.equal(await last, "confirmed");
 });
 
-test("what was given up while the broker had no room holds its queue up no more when it has", async () => {
+test("a publish aborted while the broker is blocked does not block its queue afterwards", async () => {
   const { broker, outbound, publish } = open();
-  const late = new AbortController();
-  const given = [publish("sound", "1", late.signal), publish("sound", "2", late.signal)];
+  const abort = new AbortController();
+  const given = [publish("sound", "1", abort.signal), publish("sound", "2", abort.signal)];
   outbound.block();
-  late.abort();
+  abort.abort();
   for (const refused of given) await assert.rejects(refused, unavailable);
   const waiting = publish("sound", "3");
   outbound.unblock();
@@ -81,15 +81,15 @@ test("what was given up while the broker had no room holds its queue up no more 
   assert.equal(await waiting, "confirmed");
 });
 
-test("what was given up after its confirm, or before it was written, holds its queue up no more", async () => {
+test("a publish aborted after its confirm, or before it was written, does not block its queue", async () => {
   const { broker, publish } = open();
-  const late = new AbortController();
-  const first = publish("sound", "1", late.signal);
+  const abort = new AbortController();
+  const first = publish("sound", "1", abort.signal);
   broker.confirm("sound 1");
   assert.equal(await first, "confirmed");
   const full = [publish("sound", "2"), publish("sound", "3")];
-  const unwritten = publish("sound", "4", late.signal);
-  late.abort();
+  const unwritten = publish("sound", "4", abort.signal);
+  abort.abort();
   await assert.rejects(unwritten, unavailable);
   broker.confirm("sound 2", "sound 3");
   await Promise.all(full);
@@ -98,11 +98,11 @@ test("what was given up after its confirm, or before it was written, holds its q
   assert.equal(await last, "confirmed");
 });
 
-test("a broken connection ends what was given up and what was not", async () => {
+test("a broken connection ends aborted and pending publishes", async () => {
   const { outbound, broker, publish } = open();
-  const late = new AbortController();
-  const given = publish("stuck", "1", late.signal);
-  late.abort();
+  const abort = new AbortController();
+  const given = publish("stuck", "1", abort.signal);
+  abort.abort();
   await assert.rejects(given, unavailable);
   const pending = publish("sound", "2");
   outbound.break(new Error("gone"));
@@ -111,21 +111,21 @@ test("a broken connection ends what was given up and what was not", async () => 
   await assert.rejects(publish("sound", "3"), unavailable);
 });
 
-test("a body is let go when it was written, whether it is ever confirmed or not", async () => {
+test("a body is released when it was written, confirmed or not", async () => {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as () => void;
   const { outbound } = open();
-  const late = new AbortController();
+  const abort = new AbortController();
   const bodies: WeakRef<ArrayBuffer>[] = [];
   const pending = (() => {
     const body = new Uint8Array(1 << 20);
     bodies.push(new WeakRef(body.buffer));
-    return outbound.publish("stuck", body, late.signal);
+    return outbound.publish("stuck", body, abort.signal);
   })();
-  // A reference made or read lives to the end of its turn.
+  // A WeakRef keeps its target alive until the end of the current job.
   await new Promise(setImmediate);
   collect();
   assert.equal(bodies[0]!.deref(), undefined);
-  late.abort();
+  abort.abort();
   await assert.rejects(pending, unavailable);
 });

@@ -2,7 +2,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { Published } from "./bus.ts";
 
-/** What of a confirming channel of the broker is needed to publish. */
+/** The part of a broker channel with confirms that publishing needs. */
 export interface ConfirmingChannel {
   publish(
     exchange: string,
@@ -15,36 +15,42 @@ export interface ConfirmingChannel {
 
 export interface OutboundOptions {
   readonly exchange: string;
-  /** Publishes written and neither confirmed nor aborted, at most; further ones wait. */
+  /** Maximum publishes in flight: written, neither confirmed nor aborted. Further ones wait. */
   readonly maxUnconfirmed: number;
-  /** Publishes that wait for their turn, at most; further ones are refused. */
+  /** Maximum publishes that wait to be written; further ones are rejected with UNAVAILABLE. */
   readonly maxWaiting: number;
 }
 
 interface Publish {
   readonly queue: string;
-  /** Until it is written: then the channel has its own copy. */
+  /** Released when it is written: then the channel has its own copy. */
   body: Buffer | undefined;
   readonly settle: (result: Published | Error) => void;
-  state: "waiting" | "written" | "returned" | "late" | "excused";
+  /**
+   * "returned": the broker reported that there is no such queue. "aborted": aborted after it was
+   * written, and counted against its queue. "abortedWhileBlocked": the same, but not counted,
+   * because the broker blocked all publishes.
+   */
+  state: "waiting" | "written" | "returned" | "aborted" | "abortedWhileBlocked";
 }
 
 /**
- * What is on its way to the broker over one connection: bounded, in order, each until confirmed. A
- * publish that was written and aborted is late until the broker confirms it after all: it takes up no
- * room, but its queue is refused whatever else is for it, so that there are never more late ones to a
- * queue than were on their way when it got stuck, and the others flow. While the broker has no room it is
- * not the queue that is stuck: what is aborted then is excused.
+ * The publishes in flight to the broker over one connection: bounded, in order, each until its
+ * confirm. A publish that is aborted after it was written does not count against the bound any
+ * more. Until the broker confirms it after all, its queue counts as stuck, and further publishes to
+ * that queue are rejected: so one stuck queue holds no more publishes than were in flight when it
+ * got stuck, and other queues are not blocked. A publish that is aborted while the broker blocks
+ * all publishes does not make its queue stuck.
  */
 export class Outbound {
   readonly #options: OutboundOptions;
   readonly #channel: ConfirmingChannel;
   readonly #unconfirmed = new Map<string, Publish>();
   readonly #waiting = new Set<Publish>();
-  /** How many publishes to a queue are late and not excused; only queues that have some. */
-  readonly #lateByQueue = new Map<string, number>();
-  /** Late and excused ones. */
-  #late = 0;
+  /** Number of aborted, unconfirmed publishes by queue; only queues that have some are stuck. */
+  readonly #abortedByQueue = new Map<string, number>();
+  /** Number of unconfirmed publishes in both aborted states. */
+  #aborted = 0;
   #count = 0;
   #state: "flowing" | "blocked" | "broken" = "flowing";
 
@@ -54,16 +60,18 @@ export class Outbound {
   }
 
   publish(queue: string, body: Uint8Array, signal: AbortSignal): Promise<Published> {
-    if (signal.aborted) return Promise.reject(aborted(signal));
-    if (this.#state === "broken") return Promise.reject(broken());
+    if (signal.aborted) return Promise.reject(abortedError(signal));
+    if (this.#state === "broken") return Promise.reject(brokenError());
     if (this.#waiting.size >= this.#options.maxWaiting)
-      return Promise.reject(fail(ErrorReason.UNAVAILABLE, "too much waits for the broker"));
+      return Promise.reject(
+        fail(ErrorReason.UNAVAILABLE, "too many publishes wait for the broker"),
+      );
     const { promise, resolve, reject } = Promise.withResolvers<Published>();
     const abort = () => {
-      publish.settle(aborted(signal));
+      publish.settle(abortedError(signal));
       this.#abandon(publish);
     };
-    // No closure names the body: they live until the confirm.
+    // No closure may reference the body: the closures live until the confirm.
     const publish: Publish = {
       queue,
       body: Buffer.from(body.buffer, body.byteOffset, body.byteLength),
@@ -76,17 +84,20 @@ export class Outbound {
     };
     signal.addEventListener("abort", abort);
     this.#waiting.add(publish);
-    this.#flow();
+    this.#writeWaiting();
     return promise;
   }
 
-  /** The broker gave a body back: no queue took it. Its confirm follows. */
+  /** The broker returned a body because there is no such queue. Its confirm follows. */
   returned(messageId: string): void {
     const publish = this.#unconfirmed.get(messageId);
     if (publish?.state === "written") publish.state = "returned";
   }
 
-  /** The broker has no room, for now: nothing is written until it has. */
+  /**
+   * The broker blocks all publishes, for lack of memory or disk: nothing is written until
+   * `unblock`.
+   */
   block(): void {
     if (this.#state === "flowing") this.#state = "blocked";
   }
@@ -94,42 +105,42 @@ export class Outbound {
   unblock(): void {
     if (this.#state !== "blocked") return;
     this.#state = "flowing";
-    this.#flow();
+    this.#writeWaiting();
   }
 
-  /** The connection is gone: whatever was not confirmed may or may not have arrived. */
+  /** The connection broke: unconfirmed bodies may or may not have arrived. */
   break(cause: unknown): void {
     this.#state = "broken";
     const pending = [...this.#unconfirmed.values(), ...this.#waiting];
     this.#unconfirmed.clear();
     this.#waiting.clear();
-    this.#lateByQueue.clear();
-    this.#late = 0;
-    for (const publish of pending) publish.settle(broken(cause));
+    this.#abortedByQueue.clear();
+    this.#aborted = 0;
+    for (const publish of pending) publish.settle(brokenError(cause));
   }
 
-  /** Nobody waits for this publish any more. */
+  /** The caller no longer waits for this publish. */
   #abandon(publish: Publish): void {
     if (this.#waiting.delete(publish)) return;
-    this.#late++;
-    publish.state = this.#state === "blocked" ? "excused" : "late";
-    if (publish.state === "late") this.#countStuck(publish.queue, 1);
-    this.#flow();
+    this.#aborted++;
+    publish.state = this.#state === "blocked" ? "abortedWhileBlocked" : "aborted";
+    if (publish.state === "aborted") this.#countStuck(publish.queue, 1);
+    this.#writeWaiting();
   }
 
   #countStuck(queue: string, count: 1 | -1): void {
-    const late = (this.#lateByQueue.get(queue) ?? 0) + count;
-    if (late > 0) this.#lateByQueue.set(queue, late);
-    else this.#lateByQueue.delete(queue);
+    const aborted = (this.#abortedByQueue.get(queue) ?? 0) + count;
+    if (aborted > 0) this.#abortedByQueue.set(queue, aborted);
+    else this.#abortedByQueue.delete(queue);
   }
 
-  #flow(): void {
+  #writeWaiting(): void {
     for (const publish of this.#waiting) {
       if (this.#state !== "flowing") return;
-      if (this.#unconfirmed.size - this.#late >= this.#options.maxUnconfirmed) return;
+      if (this.#unconfirmed.size - this.#aborted >= this.#options.maxUnconfirmed) return;
       this.#waiting.delete(publish);
-      if (this.#lateByQueue.size > 0 && this.#lateByQueue.has(publish.queue))
-        publish.settle(stuck());
+      if (this.#abortedByQueue.size > 0 && this.#abortedByQueue.has(publish.queue))
+        publish.settle(stuckError());
       else this.#write(publish);
     }
   }
@@ -142,34 +153,34 @@ export class Outbound {
     this.#unconfirmed.set(messageId, publish);
     const confirmed = (refusal: unknown) => {
       if (!this.#unconfirmed.delete(messageId)) return;
-      if (publish.state === "late" || publish.state === "excused") {
-        this.#late--;
-        if (publish.state === "late") this.#countStuck(publish.queue, -1);
-      } else if (refusal) publish.settle(broken(refusal));
+      if (publish.state === "aborted" || publish.state === "abortedWhileBlocked") {
+        this.#aborted--;
+        if (publish.state === "aborted") this.#countStuck(publish.queue, -1);
+      } else if (refusal) publish.settle(brokenError(refusal));
       else publish.settle(publish.state === "returned" ? "unroutable" : "confirmed");
-      this.#flow();
+      this.#writeWaiting();
     };
     const options = { persistent: true, mandatory: true, messageId };
     try {
       this.#channel.publish(this.#options.exchange, publish.queue, body, options, confirmed);
     } catch (cause) {
-      // The channel has closed, and the connection goes with it.
+      // The channel is closed, and its connection will be closed too.
       confirmed(cause);
     }
   }
 }
 
-function aborted(signal: AbortSignal): Error {
+function abortedError(signal: AbortSignal): Error {
   return fail(ErrorReason.UNAVAILABLE, "publish was aborted", { cause: signal.reason });
 }
 
-function stuck(): Error {
+function stuckError(): Error {
   return fail(
     ErrorReason.UNAVAILABLE,
-    "the broker has not confirmed what the queue was sent before",
+    "the broker has not confirmed earlier publishes to the queue",
   );
 }
 
-function broken(cause?: unknown): Error {
+function brokenError(cause?: unknown): Error {
   return fail(ErrorReason.UNAVAILABLE, "the broker cannot be reached", { cause });
 }

@@ -2,7 +2,7 @@ import type { Log } from "#platform/log.ts";
 import type { Consumer } from "./bus.ts";
 import { type Delivery, Inbound } from "./inbound.ts";
 
-/** What of a channel of the broker is needed to consume. */
+/** The part of a broker channel that a consumer needs. */
 export interface ConsumingChannel<M> {
   on(event: "error", listener: (err: Error) => void): unknown;
   on(event: "close", listener: () => void): unknown;
@@ -13,7 +13,7 @@ export interface ConsumingChannel<M> {
   close(): Promise<void>;
 }
 
-/** What of a connection to the broker is needed to consume. */
+/** The part of a broker connection that a consumer needs. */
 export interface ConsumingConnection<C> {
   createChannel(): Promise<C>;
   once(event: "close", listener: () => void): unknown;
@@ -22,31 +22,31 @@ export interface ConsumingConnection<C> {
 export interface QueueConsumerOptions<C, M> {
   readonly queue: string;
   readonly take: (message: M) => Promise<void>;
-  /** Makes what is consumed from, if it is missing. */
+  /** Declares the queue if it is missing. */
   readonly declare: (channel: C) => Promise<void>;
   readonly log: Log;
-  /** How long closing waits for the delivery in work, milliseconds. */
-  readonly closeWaitMs: number;
+  /** Time-out of `close` for the delivery in progress, milliseconds. */
+  readonly closeTimeoutMs: number;
   readonly closed: () => void;
 }
 
-interface Lent<M> extends Delivery {
+interface MessageDelivery<M> extends Delivery {
   readonly message: M;
 }
 
-/** What the broker lends at a time. */
+/** Deliveries that the broker sends before it waits for an acknowledgement. */
 const PREFETCH = 64;
 const RETRY_MS = 1_000;
 
-/** A consumer of one queue, with a channel of its own on whatever connection there is. */
+/** A consumer of one queue, with its own channel on the current connection. */
 export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: Buffer }>
   implements Consumer
 {
   readonly queue: string;
   readonly #options: QueueConsumerOptions<C, M>;
-  readonly #inbound: Inbound<Lent<M>>;
+  readonly #inbound: Inbound<MessageDelivery<M>>;
   #channel: C | undefined;
-  #retry: NodeJS.Timeout | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: QueueConsumerOptions<C, M>) {
@@ -56,8 +56,8 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
   }
 
   /**
-   * Takes deliveries from a connection, again and again for as long as it lasts. Resolves after the
-   * first attempt, with the error if it failed.
+   * Consumes over a connection and retries every second until the connection closes. Resolves after
+   * the first attempt, with its error if it failed.
    */
   async attach(connection: ConsumingConnection<C>): Promise<unknown> {
     let connected = true;
@@ -67,22 +67,22 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
     const attempt = async (): Promise<unknown> => {
       if (!connected || this.#closing) return undefined;
       try {
-        await this.#consume(connection, again);
+        await this.#consume(connection, retry);
         return undefined;
       } catch (err) {
         this.#options.log.error({ event: "consumer_not_started", queue: this.queue, err });
-        again();
+        retry();
         return err;
       }
     };
-    const again = () => {
-      clearTimeout(this.#retry);
-      if (!this.#closing) this.#retry = setTimeout(attempt, RETRY_MS);
+    const retry = () => {
+      clearTimeout(this.#retryTimer);
+      if (!this.#closing) this.#retryTimer = setTimeout(attempt, RETRY_MS);
     };
     return attempt();
   }
 
-  async #consume(connection: ConsumingConnection<C>, again: () => void): Promise<void> {
+  async #consume(connection: ConsumingConnection<C>, retry: () => void): Promise<void> {
     const channel = await connection.createChannel();
     this.#channel = channel;
     let open = true;
@@ -91,13 +91,13 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
     );
     channel.on("close", () => {
       open = false;
-      again();
+      retry();
     });
     await this.#options.declare(channel);
     await channel.prefetch(PREFETCH);
     const isOpen = () => open;
     await channel.consume(this.queue, (message) => {
-      // The broker removed the queue, or moved it.
+      // No message: the broker deleted the queue or moved it to another node.
       if (!message) return void channel.close().catch(() => {});
       this.#inbound.accept({
         message,
@@ -106,7 +106,7 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
         reject: () => channel.nack(message, false, false),
       });
     });
-    // Closed meanwhile, when there was nothing to close yet.
+    // Race: `close` ran before the channel was open.
     if (this.#closing && open) await channel.close();
   }
 
@@ -116,9 +116,9 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
   }
 
   async #close(): Promise<void> {
-    clearTimeout(this.#retry);
+    clearTimeout(this.#retryTimer);
     await this.#inbound.close();
-    // What was lent and not acknowledged goes back to its queue.
+    // The broker returns unacknowledged deliveries to the queue.
     await this.#channel?.close().catch(() => {});
     this.#options.closed();
   }

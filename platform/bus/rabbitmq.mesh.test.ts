@@ -18,7 +18,7 @@ let count = 0;
 before(async () => {
   server = await startRabbit();
   const connection = await connect(server.url);
-  // It is cut when the server is.
+  // It breaks when the server stops.
   connection.on("error", () => {});
   channel = await connection.createChannel();
 });
@@ -27,14 +27,15 @@ after(() => server.close());
 for (const quorum of [false, true]) {
   busSuite(`rabbitmq, ${quorum ? "quorum" : "classic"} queues`, {
     async open(t) {
-      // Queues carry the same names in every test: each test begins without them.
-      await Promise.all(["a", "b", "here"].map((name) => channel.deleteQueue(`connect-${name}`)));
+      // All tests use the same queue names: each test starts without these queues.
+      const names = ["a", "b", "here", "new"];
+      await Promise.all(names.map((name) => channel.deleteQueue(`connect-${name}`)));
       return open(t, { quorum, exchange: `lucky.${count++}` });
     },
   });
 }
 
-test("a broker that is away refuses at once; it comes back with bodies and consumers", async (t) => {
+test("publishes fail at once while the broker is down; after a restart it has its bodies and consumers", async (t) => {
   const bus = await open(t);
   const name = queue();
   const inbox = new Inbox();
@@ -49,7 +50,7 @@ test("a broker that is away refuses at once; it comes back with bodies and consu
   await begun.promise;
   await server.kill();
   await assert.rejects(async () => {
-    // The loss shows a moment after the kill.
+    // The bus notices the kill after a moment.
     for (;;) await publish(bus, name, "lost");
   }, unavailable);
   assert.equal(bus.ready(), false);
@@ -64,7 +65,7 @@ test("a broker that is away refuses at once; it comes back with bodies and consu
   finish.resolve();
   const first = await inbox.next();
   const second = await inbox.next();
-  // The one in work when the broker died may come twice.
+  // The delivery in progress during the kill may be a duplicate.
   const rest =
     second === first ? [await inbox.next(), await inbox.next()] : [second, await inbox.next()];
   assert.deepEqual([first, ...rest], ["one", "two", "three"]);
@@ -73,39 +74,39 @@ test("a broker that is away refuses at once; it comes back with bodies and consu
   assert.equal(await waiting.next(), "hello");
 });
 
-test("a cut connection fails what was not confirmed; what was not acknowledged comes again", async (t) => {
+test("a cut connection fails unconfirmed publishes; unacknowledged deliveries are redelivered", async (t) => {
   const wire = await openWire(t);
   const far = await open(t, { url: wire.url });
   const near = await open(t);
   const name = queue();
   const seen: string[] = [];
-  const again = Promise.withResolvers<void>();
+  const redelivered = Promise.withResolvers<void>();
   const cut = Promise.withResolvers<void>();
   await far.consume(name, async (body) => {
     seen.push(text(body));
     if (seen.length === 1) await cut.promise;
-    if (seen.at(-1) === "three") again.resolve();
+    if (seen.at(-1) === "three") redelivered.resolve();
   });
   for (const body of ["one", "two", "three"]) await publish(near, name, body);
-  wire.hold();
+  wire.pause();
   const unconfirmed = publish(far, name, "four");
   wire.cut();
   await assert.rejects(unconfirmed, unavailable);
   cut.resolve();
   await untilReady(far);
-  await again.promise;
+  await redelivered.promise;
   assert.deepEqual(seen, ["one", "one", "two", "three"]);
   assert.equal(await publish(far, name, "five"), "confirmed");
 });
 
-test("a broker without room holds publishes back until it has some, or the signal aborts", async (t) => {
+test("a broker without memory delays publishes until it has some, or the signal aborts", async (t) => {
   const bus = await open(t);
   const name = queue();
   const inbox = new Inbox();
   await bus.consume(name, inbox.take);
   await ctl("set_vm_memory_high_watermark", "0");
   t.after(() => ctl("set_vm_memory_high_watermark", "0.4"));
-  // The broker tells of its want when something is published to it.
+  // The broker reports the lack of memory only after a publish.
   const held = publish(bus, name, "held");
   await assert.rejects(bus.publish(name, new Uint8Array(1), AbortSignal.timeout(300)), unavailable);
   assert.equal(inbox.size, 0);
@@ -114,7 +115,7 @@ test("a broker without room holds publishes back until it has some, or the signa
   assert.equal(await inbox.next(), "held");
 });
 
-test("a queue that exists with other settings is refused clearly", async (t) => {
+test("a queue that exists with other settings is refused with its name", async (t) => {
   const name = queue();
   await (await open(t)).consume(name, async () => {});
   const other = await open(t, { quorum: true, exchange: "lucky.other" });
@@ -125,7 +126,7 @@ test("a queue that exists with other settings is refused clearly", async (t) => 
   assert.equal(other.ready(), true);
 });
 
-/** Runs the broker's own control program. */
+/** Runs rabbitmqctl. */
 function ctl(...args: string[]) {
   return promisify(execFile)(join(server.dir, "rabbitmqctl"), args);
 }
@@ -133,7 +134,12 @@ function ctl(...args: string[]) {
 const queue = () => `connect-${count++}`;
 
 async function open(t: TestContext, options: Partial<RabbitBusOptions> = {}): Promise<Bus> {
-  const bus = await createRabbitBus({ url: server.url, log: quiet, closeWaitMs: 50, ...options });
+  const bus = await createRabbitBus({
+    url: server.url,
+    log: quiet,
+    closeTimeoutMs: 50,
+    ...options,
+  });
   t.after(() => bus.close());
   return bus;
 }
@@ -142,7 +148,7 @@ async function untilReady(bus: Bus): Promise<void> {
   while (!bus.ready()) await new Promise(setImmediate);
 }
 
-/** A wire to the broker that can be held and cut. */
+/** A TCP proxy to the broker that can be paused and cut. */
 async function openWire(t: TestContext) {
   const ends = new Set<Socket>();
   const wire = createServer((near) => {
@@ -163,8 +169,8 @@ async function openWire(t: TestContext) {
   const { port } = wire.address() as { port: number };
   return {
     url: `amqp://guest:guest@127.0.0.1:${port}`,
-    /** Lets nothing through any more. */
-    hold: () => {
+    /** Stops forwarding. */
+    pause: () => {
       for (const end of ends) end.unpipe();
     },
     cut: () => {

@@ -1,11 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
-import {
-  type Channel,
-  type ChannelModel,
-  type ConfirmChannel,
-  type ConsumeMessage,
-  connect,
-} from "amqplib";
+import { type Channel, type ChannelModel, type ConsumeMessage, connect } from "amqplib";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
@@ -17,34 +11,36 @@ export interface RabbitBusOptions {
   /** amqp://user:password@host:port */
   url: string;
   log: Log;
-  /** Queues on a majority of the brokers, instead of on one. The same for all who use a queue. */
+  /** Replicate queues to a majority of the brokers. All users of a queue must agree. */
   quorum?: boolean;
-  /** Name of the exchange, and start of the name of the dead letters' one. */
+  /** Name of the exchange, and prefix of the name of the dead-letter exchange. */
   exchange?: string;
-  /** How long a closing consumer waits for the delivery in work, milliseconds. */
-  closeWaitMs?: number;
+  /** Time-out of a closing consumer for the delivery in progress, milliseconds. */
+  closeTimeoutMs?: number;
 }
 
-/** After this time without a consumer a queue is removed: its instance never came back. */
+/** RabbitMQ deletes a queue after this time without a consumer: its instance did not restart. */
 const QUEUE_EXPIRES_MS = 3_600_000;
-/** Beyond this the oldest bodies of a queue go to the dead letters: the log is the truth. */
+/**
+ * Beyond this the oldest bodies of a queue are moved to the dead letters; devices get them by sync.
+ */
 const QUEUE_MAX_BYTES = 256 << 20;
-const DEAD_KEPT_MS = 7 * 24 * 3_600_000;
-const DEAD_MAX_BYTES = 64 << 20;
-/** How often a quorum queue delivers a body that is never acknowledged. */
+const DEAD_LETTER_TTL_MS = 7 * 24 * 3_600_000;
+const DEAD_LETTERS_MAX_BYTES = 64 << 20;
+/** Maximum deliveries of a body that is never acknowledged, by a quorum queue. */
 const DELIVERY_LIMIT = 20;
 const MAX_UNCONFIRMED = 2_000;
 const MAX_WAITING = 10_000;
 const HEARTBEAT_S = 10;
-const CONNECT_MS = 5_000;
-const RETRY_FIRST_MS = 50;
-const RETRY_AT_MOST_MS = 5_000;
-const GOODBYE_MS = 2_000;
+const CONNECT_TIMEOUT_MS = 5_000;
+const RETRY_MIN_MS = 50;
+const RETRY_MAX_MS = 5_000;
+const CLOSE_TIMEOUT_MS = 2_000;
 
 /**
- * A bus on RabbitMQ over one connection, which comes back by itself for as long as the bus is open.
- * Resolves after the first attempt to connect, whatever came of it: a broker that is away at the
- * start is the same as one that goes away later. Throws when the URL is none.
+ * A bus on RabbitMQ over one connection. While the bus is open, it reconnects with back-off. Resolves
+ * after the first attempt to connect, also when that failed: an unreachable broker at the start is
+ * treated like one that becomes unreachable later. Throws when the URL is invalid.
  */
 export async function createRabbitBus(options: RabbitBusOptions): Promise<Bus> {
   const bus = new RabbitBus(options);
@@ -60,7 +56,6 @@ type State =
 interface Link {
   isOpen(): boolean;
   readonly model: ChannelModel;
-  readonly channel: ConfirmChannel;
   readonly outbound: Outbound;
 }
 
@@ -70,7 +65,7 @@ class RabbitBus implements Bus {
   readonly #exchange: string;
   readonly #dead: string;
   readonly #queueType: Record<string, unknown>;
-  readonly #closeWaitMs: number;
+  readonly #closeTimeoutMs: number;
   readonly #consumers = new Set<QueueConsumer<Channel, ConsumeMessage>>();
   #state: State = { kind: "connecting" };
   #attempts = 0;
@@ -85,7 +80,7 @@ class RabbitBus implements Bus {
     this.#queueType = quorum
       ? { "x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT }
       : { "x-queue-type": "classic" };
-    this.#closeWaitMs = rest.closeWaitMs ?? 5_000;
+    this.#closeTimeoutMs = rest.closeTimeoutMs ?? 5_000;
   }
 
   async publish(queue: string, body: Uint8Array, signal: AbortSignal) {
@@ -116,17 +111,6 @@ class RabbitBus implements Bus {
     return this.#start(this.#dead, (message) => take(letterOf(message)));
   }
 
-  async remove(queue: string): Promise<void> {
-    const { channel } = this.#link();
-    const mine = [...this.#consumers].filter((consumer) => consumer.queue === queue);
-    await Promise.all(mine.map((consumer) => consumer.close()));
-    try {
-      await channel.deleteQueue(queue);
-    } catch (cause) {
-      throw fail(ErrorReason.UNAVAILABLE, "the broker cannot be reached", { cause });
-    }
-  }
-
   ready(): boolean {
     return this.#state.kind === "open";
   }
@@ -139,14 +123,14 @@ class RabbitBus implements Bus {
     this.#state = { kind: "closed" };
     if (state.kind !== "open") return;
     state.link.outbound.break(new Error("the bus was closed"));
-    await goodbye(state.link.model);
+    await closeConnection(state.link.model);
   }
 
-  /** Tries once to connect; a failure is logged and tried again later. */
+  /** Connects once; logs a failure and schedules a retry. */
   async connect(): Promise<void> {
     try {
       const link = await this.#open();
-      if (this.#state.kind === "closed") return await goodbye(link.model);
+      if (this.#state.kind === "closed") return await closeConnection(link.model);
       if (!link.isOpen()) throw new Error("the broker closed the connection at once");
       this.#state = { kind: "open", link };
       this.#attempts = 0;
@@ -159,11 +143,15 @@ class RabbitBus implements Bus {
   }
 
   async #open(): Promise<Link> {
-    const model = await connect(this.#url, { timeout: CONNECT_MS, noDelay: true, keepAlive: true });
+    const model = await connect(this.#url, {
+      timeout: CONNECT_TIMEOUT_MS,
+      noDelay: true,
+      keepAlive: true,
+    });
     let cause: unknown;
     let open = true;
     let link: Link | undefined;
-    // Says why; "close" follows.
+    // The cause; the event "close" follows.
     model.on("error", (err) => {
       cause = err;
     });
@@ -176,8 +164,8 @@ class RabbitBus implements Bus {
       channel.on("error", (err) => {
         cause = err;
       });
-      // Without its channel the connection is of no use: start anew.
-      channel.on("close", () => setImmediate(() => open && goodbye(model)));
+      // A connection without its channel is useless: close it, which causes a reconnect.
+      channel.on("close", () => setImmediate(() => open && closeConnection(model)));
       await channel.assertExchange(this.#exchange, "direct", { durable: true });
       await this.#declareDeadLetters(model);
       const outbound = new Outbound(channel, {
@@ -194,18 +182,18 @@ class RabbitBus implements Bus {
         this.#log.info({ event: "bus_unblocked" });
         outbound.unblock();
       });
-      link = { isOpen: () => open, model, channel, outbound };
+      link = { isOpen: () => open, model, outbound };
       return link;
     } catch (error) {
-      if (open) goodbye(model);
+      if (open) closeConnection(model);
       throw cause ?? error;
     }
   }
 
-  /** Where dead letters are kept. Without it the bus still works, so a failure is only logged. */
+  /** Declares the dead-letter queue. The bus works without it, so a failure is only logged. */
   async #declareDeadLetters(model: ChannelModel): Promise<void> {
     const channel = await model.createChannel();
-    // Shows below, where something waits for the answer.
+    // The awaited calls below throw the same error.
     channel.on("error", () => {});
     try {
       await channel.assertExchange(this.#dead, "fanout", { durable: true });
@@ -213,29 +201,29 @@ class RabbitBus implements Bus {
         durable: true,
         arguments: {
           ...this.#queueType,
-          "x-message-ttl": DEAD_KEPT_MS,
-          "x-max-length-bytes": DEAD_MAX_BYTES,
+          "x-message-ttl": DEAD_LETTER_TTL_MS,
+          "x-max-length-bytes": DEAD_LETTERS_MAX_BYTES,
           "x-overflow": "drop-head",
         },
       });
       await channel.bindQueue(this.#dead, this.#dead, "");
       await channel.close();
     } catch (err) {
-      this.#log.error({ event: "dead_letters_not_kept", queue: this.#dead, err });
+      this.#log.error({ event: "dead_letter_queue_failed", queue: this.#dead, err });
     }
   }
 
   #lost(link: Link, err: unknown): void {
     link.outbound.break(err);
     if (this.#state.kind !== "open" || this.#state.link !== link) return;
-    this.#log.error({ event: "bus_lost", err });
+    this.#log.error({ event: "bus_connection_lost", err });
     this.#retry();
   }
 
   #retry(): void {
     if (this.#state.kind === "closed") return;
-    const delayMs = Math.min(RETRY_FIRST_MS * 2 ** this.#attempts++, RETRY_AT_MOST_MS);
-    // Spread out, so that instances do not come back all at once.
+    const delayMs = Math.min(RETRY_MIN_MS * 2 ** this.#attempts++, RETRY_MAX_MS);
+    // Jitter, so that instances do not reconnect at the same time.
     const timer = setTimeout(() => this.connect(), delayMs * (0.5 + Math.random() / 2));
     this.#state = { kind: "connecting", timer };
   }
@@ -256,7 +244,7 @@ class RabbitBus implements Bus {
       take,
       declare,
       log: this.#log,
-      closeWaitMs: this.#closeWaitMs,
+      closeTimeoutMs: this.#closeTimeoutMs,
       closed: () => this.#consumers.delete(consumer),
     });
     this.#consumers.add(consumer);
@@ -265,7 +253,7 @@ class RabbitBus implements Bus {
     const refusal = await consumer.attach(link.model);
     if (refusal === undefined || !link.isOpen()) return consumer;
     await consumer.close();
-    throw new Error(`the broker gives no deliveries from ${queue}`, { cause: refusal });
+    throw new Error(`cannot consume deliveries from ${queue}`, { cause: refusal });
   }
 }
 
@@ -274,12 +262,12 @@ function letterOf({ content, properties }: ConsumeMessage): DeadLetter {
   return { queue: death?.queue ?? "", reason: death?.reason ?? "", body: content };
 }
 
-/** Closes a connection in good order, bounded: a broker that hangs does not answer. */
-async function goodbye(model: ChannelModel): Promise<void> {
-  const over = new AbortController();
-  const late = pause(GOODBYE_MS, undefined, { signal: over.signal });
-  // A connection that is gone already needs none.
-  await Promise.race([model.close(), late]).catch(() => {});
-  over.abort();
-  await late.catch(() => {});
+/** Closes a connection gracefully, with a time-out: a broker that hangs does not respond. */
+async function closeConnection(model: ChannelModel): Promise<void> {
+  const done = new AbortController();
+  const timeout = pause(CLOSE_TIMEOUT_MS, undefined, { signal: done.signal });
+  // An already closed connection rejects; there is nothing left to do.
+  await Promise.race([model.close(), timeout]).catch(() => {});
+  done.abort();
+  await timeout.catch(() => {});
 }

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { ConfigError, defaultsOf, defineConfig, loadConfig, setting, shown } from "./config.ts";
+import { ConfigError, defaultsOf, defineConfig, loadConfig, redacted, setting } from "./config.ts";
 import { platformConfig } from "./settings.ts";
 
 const shared = defineConfig("", {
@@ -35,10 +35,10 @@ function faults(load: () => unknown): readonly string[] {
     for (const fault of error.faults) assert.ok(error.message.includes(fault));
     return error.faults;
   }
-  assert.fail("the configuration was taken");
+  assert.fail("the configuration was accepted");
 }
 
-test("the environment wins over the file, the file over the default", (t) => {
+test("the environment overrides the file, and the file overrides the default", (t) => {
   const path = file(t, {
     host: "::1",
     server: { port: 1, maxBatch: 2, names: ["a"], mode: "fast" },
@@ -56,12 +56,12 @@ test("the environment wins over the file, the file over the default", (t) => {
   });
 });
 
-test("a list comes from the environment separated by commas", () => {
+test("a list in the environment is separated by commas", () => {
   const env = { LUCKY_SERVER_MAX_BATCH: "1", LUCKY_SERVER_NAMES: "a, b" };
   assert.deepEqual(loadConfig(tables, { env }).server.names, ["a", "b"]);
 });
 
-test("all faults are told together, and secrets are not repeated", (t) => {
+test("one error lists all faults, and a secret does not appear in it", (t) => {
   const path = file(t, { hsot: "x", server: { mode: "slow", maxbatch: 1, names: "a" } });
   const env = {
     LUCKY_SERVER_PORT: "70000",
@@ -70,9 +70,9 @@ test("all faults are told together, and secrets are not repeated", (t) => {
     LUCKY_SERVER_PROT: "1",
     LUCKY_OTHER_PORT: "1",
   };
-  const told = faults(() => loadConfig(tables, { env, file: path }));
+  const found = faults(() => loadConfig(tables, { env, file: path }));
   assert.deepEqual(
-    [...told].sort(),
+    [...found].sort(),
     [
       `${path}: hsot is unknown`,
       `${path}: server.maxbatch is unknown`,
@@ -95,7 +95,7 @@ test("numbers that are not whole are faults", () => {
   }
 });
 
-test("what other processes read from the same place is passed over, what nobody reads is not", (t) => {
+test("settings of other processes are ignored, settings of no process are faults", (t) => {
   const path = file(t, { connect: { port: 1 }, conect: {} });
   const env = {
     LUCKY_CONNECT_PORT: "1",
@@ -110,30 +110,37 @@ test("what other processes read from the same place is passed over, what nobody 
   );
 });
 
-test("a setting may be required by who loads it", () => {
+test("a process can require a setting that its table allows to be empty", () => {
   const env = { LUCKY_SERVER_MAX_BATCH: "1" };
   const load = () => loadConfig(tables, { env, required: { shared: ["secret"] } });
   assert.deepEqual(faults(load), ["LUCKY_SECRET is missing"]);
 });
 
-test("a file that is missing, no JSON, or no object is a fault", (t) => {
+test("a file that is missing, is not JSON or is not an object is a fault", (t) => {
   const env = { LUCKY_SERVER_MAX_BATCH: "1" };
-  const told = (path: string) => faults(() => loadConfig(tables, { env, file: path }))[0] ?? "";
-  assert.match(told("/nowhere/lucky.json"), /cannot be read: ENOENT/);
-  assert.match(told(file(t, "{")), /cannot be read: .*JSON/);
-  assert.match(told(file(t, [])), /must hold one JSON object/);
-  assert.match(told(file(t, { server: 1 })), /server must be an object/);
+  const firstFault = (path: string) =>
+    faults(() => loadConfig(tables, { env, file: path }))[0] ?? "";
+  assert.match(firstFault("/nowhere/lucky.json"), /cannot be read: ENOENT/);
+  assert.match(firstFault(file(t, "{")), /cannot be read: .*JSON/);
+  assert.match(firstFault(file(t, [])), /must hold one JSON object/);
+  assert.match(firstFault(file(t, { server: 1 })), /server must be an object/);
 });
 
-test("secrets are shown as ***, and only when they are set", () => {
+test("a secret that is set is redacted to ***", () => {
   const values = { ...defaultsOf(platformConfig), meshSecret: "m".repeat(32) };
-  const line = shown(platformConfig, values);
+  const line = redacted(platformConfig, values);
   assert.equal(line.meshSecret, "***");
   assert.equal(line.postgresUrl, "");
   assert.equal(line.host, values.host);
 });
 
-test("defaults of a table without one for each setting are refused", () => {
+test("defaults are refused for a table in which a setting has no default", () => {
   assert.equal(defaultsOf(shared).host, "0.0.0.0");
   assert.throws(() => defaultsOf(server), /server.maxBatch has no default/);
+});
+
+test("a setting is for operators unless its table marks it as tuning", () => {
+  assert.equal(setting.integer({ min: 0, max: 1, doc: "Bound." }).tuning, false);
+  assert.equal(setting.integer({ min: 0, max: 1, doc: "Bound.", tuning: true }).tuning, true);
+  assert.equal(setting.text({ doc: "Text.", tuning: true }).tuning, true);
 });

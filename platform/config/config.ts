@@ -1,49 +1,55 @@
 import { readFileSync } from "node:fs";
 
-/** One setting: what it is, where it starts, how it is read. */
+/** One setting: its meaning, its default and its parser. */
 export interface Setting<T> {
   readonly kind: "text" | "integer" | "bool" | "choice" | "list";
-  /** One sentence for the reference. */
+  /** Description for docs/configuration.md: meaning, effect of the bound, when to change it. */
   readonly doc: string;
+  /**
+   * False for a setting that operators choose. True for one whose default was measured and rarely
+   * needs a change: docs/configuration.md lists it in a section of its own.
+   */
+  readonly tuning: boolean;
   /** Undefined when the setting must be given. */
   readonly default: T | undefined;
-  /** Printed as *** and never repeated in a fault. */
+  /** A secret value is printed as *** and never appears in an error. */
   readonly secret: boolean;
   /** "ms", "bytes", "sessions" …; empty for none. */
   readonly unit: string;
-  /** What is allowed, in words; empty for anything. */
+  /** Allowed values in words; empty when every value is allowed. */
   readonly range: string;
-  /** Reads an environment variable, which is never empty. */
+  /** Parses an environment variable, which is never empty. */
   readonly fromText: (text: string) => unknown;
-  /** Says what is wrong with a value; undefined when nothing is. */
+  /** The reason why a value is not allowed; undefined when it is. */
   readonly fault: (value: unknown) => string | undefined;
 }
 
-interface TextOptions {
-  default?: string;
+/** The arguments that every maker takes. */
+interface Options<T> {
+  default?: T;
   doc: string;
+  tuning?: boolean;
+}
+
+interface TextOptions extends Options<string> {
   secret?: boolean;
-  /** Least number of characters, when not empty. */
+  /** Minimum number of characters of a value that is not empty. */
   minLength?: number;
 }
 
-interface IntegerOptions {
-  default?: number;
+interface IntegerOptions extends Options<number> {
   min: number;
   max: number;
   unit?: string;
-  doc: string;
 }
 
 /** Makers of settings. A setting without a default must be given. */
 export const setting = {
-  text({ default: value, doc, secret = false, minLength = 0 }: TextOptions): Setting<string> {
+  text({ secret = false, minLength = 0, ...options }: TextOptions): Setting<string> {
     return {
+      ...described(options),
       kind: "text",
-      doc,
-      default: value,
       secret,
-      unit: "",
       range: minLength > 0 ? `at least ${minLength} characters` : "",
       fromText: (text) => text,
       fault(given) {
@@ -56,12 +62,10 @@ export const setting = {
     };
   },
 
-  integer({ default: value, min, max, unit = "", doc }: IntegerOptions): Setting<number> {
+  integer({ min, max, unit = "", ...options }: IntegerOptions): Setting<number> {
     return {
+      ...described(options),
       kind: "integer",
-      doc,
-      default: value,
-      secret: false,
       unit,
       range: `${min} to ${max}`,
       fromText: (text) => (/^-?\d+$/.test(text) ? Number(text) : text),
@@ -73,7 +77,7 @@ export const setting = {
     };
   },
 
-  bool({ default: value, doc }: { default?: boolean; doc: string }): Setting<boolean> {
+  bool(options: Options<boolean>): Setting<boolean> {
     const words = new Map([
       ["true", true],
       ["1", true],
@@ -81,48 +85,30 @@ export const setting = {
       ["0", false],
     ]);
     return {
+      ...described(options),
       kind: "bool",
-      doc,
-      default: value,
-      secret: false,
-      unit: "",
       range: "true or false",
       fromText: (text) => words.get(text) ?? text,
       fault: (given) => (typeof given === "boolean" ? undefined : "must be true or false"),
     };
   },
 
-  choice<const V extends string>(
-    values: readonly V[],
-    { default: value, doc }: { default?: NoInfer<V>; doc: string },
-  ): Setting<V> {
+  choice<const V extends string>(values: readonly V[], options: Options<NoInfer<V>>): Setting<V> {
     const range = values.join(", ");
     return {
+      ...described<V>(options),
       kind: "choice",
-      doc,
-      default: value,
-      secret: false,
-      unit: "",
       range,
       fromText: (text) => text,
       fault: (given) => (values.includes(given as V) ? undefined : `must be one of ${range}`),
     };
   },
 
-  /** In the environment separated by commas, in the file an array. */
-  list({
-    default: value,
-    doc,
-  }: {
-    default?: readonly string[];
-    doc: string;
-  }): Setting<readonly string[]> {
+  /** Separated by commas in the environment, an array in the file. */
+  list(options: Options<readonly string[]>): Setting<readonly string[]> {
     return {
+      ...described(options),
       kind: "list",
-      doc,
-      default: value,
-      secret: false,
-      unit: "",
       range: "texts, separated by commas",
       fromText: (text) => text.split(",").map((part) => part.trim()),
       fault: (given) =>
@@ -133,9 +119,13 @@ export const setting = {
   },
 };
 
+function described<T>({ default: value, doc, tuning = false }: Options<T>) {
+  return { doc, tuning, default: value, secret: false, unit: "" };
+}
+
 type Settings = Record<string, Setting<unknown>>;
 
-/** The settings of one service, or those that all share (name ""). */
+/** The settings of one service, or those that all processes share (name ""). */
 export interface ConfigTable<D extends Settings = Settings> {
   readonly name: string;
   readonly settings: D;
@@ -167,8 +157,8 @@ export function defaultsOf<T extends ConfigTable>(table: T): ConfigOf<T> {
   return values as ConfigOf<T>;
 }
 
-/** The values as they may be logged: secrets that are set show as ***. */
-export function shown<T extends ConfigTable>(
+/** The values in a form that may be logged: a secret that is set shows as ***. */
+export function redacted<T extends ConfigTable>(
   table: T,
   values: ConfigOf<T>,
 ): Record<string, unknown> {
@@ -180,7 +170,7 @@ export function shown<T extends ConfigTable>(
   );
 }
 
-/** Everything that is wrong with a configuration, in one error. */
+/** All faults of a configuration in one error. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
   readonly faults: readonly string[];
@@ -194,20 +184,20 @@ type Tables = Readonly<Record<string, ConfigTable>>;
 
 export interface LoadOptions<T extends Tables> {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Path of a JSON file; LUCKY_CONFIG when absent. The environment wins over it. */
+  /** Path of a JSON file; LUCKY_CONFIG when absent. The environment overrides the file. */
   readonly file?: string;
-  /** Settings that must not be empty here, though their table allows it. */
+  /** Settings that this process needs, though their table allows an empty value. */
   readonly required?: { readonly [K in keyof T]?: readonly (keyof T[K]["settings"] & string)[] };
-  /** Names of tables that other processes read from the same environment and file: passed over. */
+  /** Names of tables that other processes read from the same environment and file; ignored here. */
   readonly others?: readonly string[];
 }
 
 /**
- * Reads the values of all tables, returned under the keys of `tables`.
+ * Reads the values of all tables and returns them under the keys of `tables`.
  *
- * An environment variable that is empty counts as not set. In the file a table is an object under
- * its name, and the settings of the table "" stand at the top: {"host": "::", "server": {"port": 1}}.
- * Throws one ConfigError with all faults: bad values, missing ones, unknown names.
+ * An environment variable that is empty counts as not set. In the file, a table is an object under
+ * its name; the settings of the table "" are at the top level: {"host": "::", "server": {"port": 1}}.
+ * Throws one ConfigError with all faults: invalid values, missing values, unknown names.
  */
 export function loadConfig<const T extends Tables>(
   tables: T,
@@ -220,9 +210,9 @@ export function loadConfig<const T extends Tables>(
   faults.push(...unknownNames(tables, { env, file, path, others: options.others ?? [] }));
 
   const all: Record<string, Record<string, unknown>> = {};
-  for (const [under, table] of Object.entries(tables)) {
+  for (const [tableKey, table] of Object.entries(tables)) {
     const section = table.name === "" ? file : asObject(file[table.name]);
-    const required: readonly string[] = options.required?.[under] ?? [];
+    const required: readonly string[] = options.required?.[tableKey] ?? [];
     const values: Record<string, unknown> = {};
     for (const [key, one] of Object.entries(table.settings)) {
       const variable = environmentName(table.name, key);
@@ -236,12 +226,12 @@ export function loadConfig<const T extends Tables>(
           ? "is missing"
           : one.fault(value);
       if (fault !== undefined) {
-        const told = fault === "is missing" || one.secret ? "" : `, not ${JSON.stringify(value)}`;
-        faults.push(`${where} ${fault}${told}`);
+        const shown = fault === "is missing" || one.secret ? "" : `, not ${JSON.stringify(value)}`;
+        faults.push(`${where} ${fault}${shown}`);
       }
       values[key] = value;
     }
-    all[under] = Object.freeze(values) as Record<string, unknown>;
+    all[tableKey] = Object.freeze(values) as Record<string, unknown>;
   }
   if (faults.length > 0) throw new ConfigError(faults);
   return all as { readonly [K in keyof T]: ConfigOf<T[K]> };
@@ -283,13 +273,13 @@ function unknownNames(tables: Tables, { env, file, path, others }: Given): strin
       }
     }
   }
-  const own = new Set(list.map((table) => table.name));
-  const elsewhere = others
-    .filter((name) => !own.has(name))
+  const ownTables = new Set(list.map((table) => table.name));
+  const otherPrefixes = others
+    .filter((name) => !ownTables.has(name))
     .map((name) => `LUCKY_${name.toUpperCase()}_`);
   for (const name of Object.keys(env)) {
     if (!name.startsWith("LUCKY_") || variables.has(name)) continue;
-    if (!elsewhere.some((prefix) => name.startsWith(prefix))) faults.push(`${name} is unknown`);
+    if (!otherPrefixes.some((prefix) => name.startsWith(prefix))) faults.push(`${name} is unknown`);
   }
   for (const key of Object.keys(file)) {
     if (!keys.has(key)) faults.push(`${path}: ${key} is unknown`);

@@ -1,101 +1,101 @@
 import { type ConfigOf, defineConfig, setting } from "./config.ts";
 
-/** What all processes share. Read from LUCKY_<KEY>. */
+/** Settings that all processes share. Read from LUCKY_<KEY>. */
 export const platformConfig = defineConfig("", {
   logLevel: setting.choice(["trace", "debug", "info", "warn", "error", "silent"], {
     default: "info",
-    doc: "Least level of what is logged.",
+    doc: "Lowest level of the lines that are logged.",
   }),
   dataDir: setting.text({
     default: "./data",
-    doc: "Folder of what one process keeps by itself: its database, its keys.",
+    doc: "Folder in which a single process stores its own database and its keys.",
   }),
   postgresUrl: setting.text({
     default: "",
     secret: true,
-    doc: "PostgreSQL, postgres://user:password@host:port/database. Empty in one process: brought along.",
+    doc: "URL of PostgreSQL, postgres://user:password@host:port/database. The mesh needs it. A single process starts its own PostgreSQL when it is empty.",
   }),
   redisUrl: setting.text({
     default: "",
     secret: true,
-    doc: "Redis, redis://[:password@]host:port. Needed by the mesh.",
+    doc: "URL of Redis, redis://[:password@]host:port. The mesh needs it.",
   }),
   rabbitmqUrl: setting.text({
     default: "",
     secret: true,
-    doc: "RabbitMQ, amqp://user:password@host:port. Needed by the mesh.",
+    doc: "URL of RabbitMQ, amqp://user:password@host:port. The mesh needs it.",
   }),
   rabbitmqQuorum: setting.bool({
     default: false,
-    doc: "Whether queues lie on a majority of a cluster of RabbitMQ, instead of on one of its nodes. Decide before the first start: a queue keeps its kind.",
+    doc: "Whether queues are replicated to a majority of the nodes of a RabbitMQ cluster, instead of stored on one node. Decide before the first start: an existing queue keeps its type.",
   }),
   meshSecret: setting.text({
     default: "",
     secret: true,
     minLength: 32,
-    doc: "What services prove themselves to each other with. Needed by the mesh; the same everywhere.",
+    doc: "Secret with which services authenticate to each other, the same in every process. The mesh needs it.",
   }),
   instanceId: setting.text({
     default: "",
-    doc: "Stable name of this process, such as \"connect-0\"; kept over a restart, never shared by two. Empty: the service's name and the host's.",
+    doc: 'Stable name of this process, such as "connect-0". It stays the same after a restart, and no other process may use it. Empty: the names of the service and of the host.',
   }),
   host: setting.text({
     default: "127.0.0.1",
-    doc: "Address to listen on; 0.0.0.0 for every one that the machine has.",
+    doc: "Address to listen on; 0.0.0.0 for all addresses of the machine.",
   }),
   advertiseHost: setting.text({
     default: "",
-    doc: "Host name or address under which other services reach this process. Empty: 127.0.0.1 when it listens there or everywhere, else the address it listens on.",
+    doc: "Host name or address under which other services reach this process. Empty: the address that it listens on, or 127.0.0.1 when it listens on all addresses.",
   }),
   opsHost: setting.text({
     default: "127.0.0.1",
-    doc: "Address of the operator's port: /metrics, /healthz, /readyz.",
+    doc: "Address of the operator's port, which serves /metrics, /healthz and /readyz.",
   }),
   opsPort: setting.integer({
     default: 0,
     min: 0,
     max: 65535,
-    doc: "The operator's port; 0 for any free one.",
+    doc: "The operator's port; 0 selects any free port.",
   }),
 });
 export type PlatformConfig = ConfigOf<typeof platformConfig>;
 
-/** How much a caller may use up. Read from LUCKY_LIMITS_<KEY>. */
+/** Rate limits of callers. Read from LUCKY_LIMITS_<KEY>. */
 export const limitsConfig = defineConfig("limits", {
   readPerSecond: setting.integer({
     default: 200,
     min: 1,
     max: 1_000_000,
     unit: "calls a second",
-    doc: "Reads of one user, or of one address without a login.",
+    doc: "Maximum reads of one user, or of one address without a login; further calls are refused with RATE_LIMITED.",
   }),
   writePerSecond: setting.integer({
     default: 60,
     min: 1,
     max: 1_000_000,
     unit: "calls a second",
-    doc: "Changes other than messages, of one user; renewals of tokens, of one address.",
+    doc: "Maximum changes of one user other than messages, and maximum token refreshes of one address; further calls are refused with RATE_LIMITED.",
   }),
   sendPerSecond: setting.integer({
     default: 200,
     min: 1,
     max: 1_000_000,
     unit: "calls a second",
-    doc: "Sends of one user by RPC. Sockets have their own bound.",
+    doc: "Maximum sends of one user by RPC; further calls are refused with RATE_LIMITED. Sends over the socket have a bound of their own.",
   }),
   credentialPerMinute: setting.integer({
     default: 30,
     min: 1,
     max: 1_000_000,
     unit: "calls a minute",
-    doc: "Register, log in, codes and QR logins, of one address.",
+    doc: "Maximum registrations, logins, codes and QR logins of one address; further calls are refused with RATE_LIMITED.",
   }),
   searchPerMinute: setting.integer({
     default: 30,
     min: 1,
     max: 1_000_000,
     unit: "calls a minute",
-    doc: "Searches for users, of one user.",
+    doc: "Maximum searches of one user for users; further calls are refused with RATE_LIMITED.",
   }),
 });
 export type LimitsConfig = ConfigOf<typeof limitsConfig>;

@@ -3,11 +3,11 @@ import type { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 
-/** What a user may do; the contract's Access says what each is good for. */
+/** Role of a user. The contract's `Access` defines which roles may call a method. */
 export type Role = (typeof ROLES)[number];
 export const ROLES = ["user", "bot", "operator", "admin"] as const;
 
-/** A logged-in user, as the verified access token says. */
+/** A logged-in user, read from a verified access token. */
 export interface UserCaller {
   readonly kind: "user";
   readonly userId: string;
@@ -20,14 +20,14 @@ export interface UserCaller {
   readonly keyId: string;
   /** When the token expires, milliseconds since the Unix epoch. */
   readonly expiresAtMs: number;
-  /** The token itself, to be passed on to another service. */
+  /** The token itself, for calls on behalf of the user to another service. */
   readonly token: string;
 }
 
-/** Who calls: nobody known, a user, or one of our own services. */
+/** The caller of a method: anonymous, a user, or one of our own services. */
 export type Caller = { readonly kind: "anonymous" } | UserCaller | { readonly kind: "service" };
 
-/** Set by the access interceptor, and by nothing else. */
+/** Only the access interceptor sets this value. */
 export const callerKey = createContextKey<Caller>(
   { kind: "anonymous" },
   {

@@ -6,35 +6,39 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import { type Revocations, watchRevocations } from "./revocations.ts";
-import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
+import { AUDIENCE, createTokenVerifier, ISSUER, type TokenVerifier } from "./tokens.ts";
 
-/** What a process needs to tell who calls. */
+/** Identifies the callers of a process. */
 export interface Identity {
   readonly verifier: TokenVerifier;
   readonly revocations: Revocations;
-  /** The way to auth that it learns from. */
+  /** The transport to auth that it fetches keys and ended logins with. */
   readonly transport: Transport;
-  /** Whether the ended logins are known; before that a revoked token would pass. */
+  /** Whether the ended logins are loaded; before that, a revoked token would be accepted. */
   ready(): boolean;
   close(): void;
 }
 
 export interface IdentityOptions {
-  /** Makes the way to auth; auth itself, in the same process, verifies tokens on that way too. */
+  /**
+   * Creates the transport to auth. In auth's own process, the local transport uses this verifier
+   * too.
+   */
   readonly transport: (verifier: TokenVerifier) => Transport;
   readonly clock: Clock;
   readonly log: Log;
 }
 
 /**
- * Time between two questions. Gateway and connect hear of an ended login by the bus, at once; asking
- * is the net under it, and what auth and server go by: with the answer's way, within a second.
+ * Interval at which auth is polled for ended logins. Gateway and connect receive an ended login
+ * from the bus at once, and polling covers lost messages. Auth and server only poll: with the round
+ * trip they learn of an ended login within a second.
  */
-const REVOCATIONS_EVERY_MS = 500;
-/** How long a call waits for the ended logins at the start. */
-const PATIENCE_MS = 5_000;
+const REVOCATIONS_POLL_MS = 500;
+/** Time-out of a call that waits for the ended logins at the start. */
+const REVOCATIONS_TIMEOUT_MS = 5_000;
 
-/** Verifies access tokens with the keys and the ended logins that auth tells. */
+/** Verifies access tokens with the keys and the ended logins that it fetches from auth. */
 export function createIdentity({
   transport: makeTransport,
   clock,
@@ -42,8 +46,8 @@ export function createIdentity({
 }: IdentityOptions): Identity {
   const tokens = createTokenVerifier({
     jwks: async () => (await auth.getJwks({})).jwksJson,
-    issuer: "lucky",
-    audience: "lucky",
+    issuer: ISSUER,
+    audience: AUDIENCE,
     clock,
     revocations: {
       revoked: (loginId) => revocations.revoked(loginId),
@@ -52,7 +56,7 @@ export function createIdentity({
   });
   const verifier: TokenVerifier = {
     async verify(token) {
-      if (!known) await knownInTime();
+      if (!loaded) await waitForRevocations();
       return tokens.verify(token);
     },
   };
@@ -61,28 +65,28 @@ export function createIdentity({
   const revocations = watchRevocations({
     client: createClient(SessionService, transport),
     clock,
-    intervalMs: REVOCATIONS_EVERY_MS,
+    intervalMs: REVOCATIONS_POLL_MS,
     log,
   });
-  let known = false;
-  const loaded = revocations.loaded.then(() => {
-    known = true;
+  let loaded = false;
+  const loading = revocations.loaded.then(() => {
+    loaded = true;
   });
 
-  /** Before the ended logins are known, a token whose login has ended would pass. */
-  async function knownInTime(): Promise<void> {
-    const late = Promise.withResolvers<never>();
-    const timer = clock.after(PATIENCE_MS, () =>
-      late.reject(fail(ErrorReason.UNAVAILABLE, "the ended logins are not known yet")),
+  /** Until the ended logins are loaded, the token of an ended login would be accepted. */
+  async function waitForRevocations(): Promise<void> {
+    const timeout = Promise.withResolvers<never>();
+    const timer = clock.after(REVOCATIONS_TIMEOUT_MS, () =>
+      timeout.reject(fail(ErrorReason.UNAVAILABLE, "the ended logins are not loaded yet")),
     );
-    await Promise.race([loaded, late.promise]).finally(() => timer.stop());
+    await Promise.race([loading, timeout.promise]).finally(() => timer.stop());
   }
 
   return {
     verifier,
     revocations,
     transport,
-    ready: () => known,
+    ready: () => loaded,
     close: () => revocations.close(),
   };
 }

@@ -4,7 +4,7 @@ import { createPeerProof } from "./peer-proof.ts";
 
 const upgrade = { address: "203.0.113.7", key: "dGhlIHNhbXBsZSBub25jZQ==" };
 
-test("an address that the gateway wrote is believed, for the upgrade it was written for", () => {
+test("the address in a proof is accepted for the upgrade that the gateway wrote it for, and for no other", () => {
   const header = createPeerProof("secret").prove(upgrade);
   assert.equal(createPeerProof("secret").read(header, upgrade.key), upgrade.address);
   assert.equal(createPeerProof("secret").read(header, "another key"), undefined);
@@ -15,7 +15,7 @@ test("an address that the gateway wrote is believed, for the upgrade it was writ
   );
 });
 
-test("whatever else stands in the header is not believed", () => {
+test("any other header is not accepted", () => {
   const proof = createPeerProof("secret");
   const [, mac] = proof.prove(upgrade).split(" ");
   for (const header of ["", "203.0.113.7", "203.0.113.7 ", `203.0.113.8 ${mac}`, `${mac}`])

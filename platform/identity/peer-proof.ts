@@ -1,37 +1,37 @@
 import { createHmac, hkdfSync, timingSafeEqual } from "node:crypto";
 
-/** What a proof is good for: one upgrade to WebSocket. */
+/** The upgrade to WebSocket that a proof is valid for. */
 export interface Upgrade {
-  /** Address of the device, without the port. */
+  /** Address of the device, without its port. */
   readonly address: string;
   /** The device's Sec-WebSocket-Key. */
   readonly key: string;
 }
 
-/** Lets connect believe the gateway where a WebSocket comes from. */
+/** Proves to connect that the gateway, and not a device, states the address of a WebSocket. */
 export interface PeerProof {
-  /** What the gateway writes into the header `lucky-peer`. */
+  /** The value of the header `lucky-peer` that the gateway sends. */
   prove(upgrade: Upgrade): string;
-  /** The address that a header names; undefined unless the gateway wrote it for this upgrade. */
+  /** The address in a header; undefined unless the gateway wrote the header for this upgrade. */
   read(header: string, key: string): string | undefined;
 }
 
 /**
- * The proof is an HMAC under the mesh secret over address and key. Devices reach connect's port too,
- * and may write any header; but none ever sees a proof. Without a secret nobody is believed.
+ * The proof is an HMAC over address and key, keyed with the mesh secret. A device can reach connect's
+ * port directly and send any header, but it never sees a proof. Without a secret, no header is valid.
  */
 export function createPeerProof(secret: string): PeerProof {
-  const under = Buffer.from(hkdfSync("sha256", secret, "", "lucky socket peer", 32));
+  const macKey = Buffer.from(hkdfSync("sha256", secret, "", "lucky socket peer", 32));
   const mac = ({ address, key }: Upgrade) =>
-    createHmac("sha256", under).update(`${key}\n${address}`).digest();
+    createHmac("sha256", macKey).update(`${key}\n${address}`).digest();
   return {
     prove: (upgrade) => `${upgrade.address} ${mac(upgrade).toString("base64url")}`,
     read(header, key) {
       const [address, given, ...rest] = header.split(" ");
       if (secret === "" || !address || !given || rest.length > 0) return undefined;
-      const right = mac({ address, key });
+      const expected = mac({ address, key });
       const presented = Buffer.from(given, "base64url");
-      const same = presented.length === right.length && timingSafeEqual(presented, right);
+      const same = presented.length === expected.length && timingSafeEqual(presented, expected);
       return same ? address : undefined;
     },
   };

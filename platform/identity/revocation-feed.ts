@@ -4,8 +4,8 @@ import type { Bus, Consumer } from "#platform/bus/bus.ts";
 import type { Revocations } from "./revocations.ts";
 
 /**
- * Learns ended logins from the bus, at once, for an instance that takes nothing else from its queue.
- * What it misses, and what ended while it was away, it learns by asking auth.
+ * Receives ended logins from the bus, for an instance whose queue carries nothing else. Polling auth
+ * covers lost messages and logins that ended while the instance did not run.
  */
 export function consumeRevocations({
   bus,
@@ -13,7 +13,7 @@ export function consumeRevocations({
   revocations,
 }: {
   bus: Bus;
-  /** The instance's id. */
+  /** Id of the instance. */
   queue: string;
   revocations: Pick<Revocations, "learn">;
 }): Promise<Consumer> {

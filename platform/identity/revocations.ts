@@ -4,38 +4,40 @@ import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 
 /**
- * A key that auth publishes, one that it did publish since it was first asked and does no more, or
- * one that it never told of, perhaps because it was made this very moment.
+ * State of a key that signs access tokens. "published": in auth's latest answer. "withdrawn": in an
+ * earlier answer, but no longer. "unknown": in no answer so far, perhaps because the key is new.
  */
 export type KeyState = "published" | "withdrawn" | "unknown";
 
-/** Logins that ended before their access tokens did, and keys whose tokens are no good any more. */
+/**
+ * Logins that ended before their access tokens expired, and keys whose tokens are no longer valid.
+ */
 export interface Revocations {
   /** Whether the login (claim `sid`) has ended. */
   revoked(loginId: string): boolean;
-  /** What auth says of a key that signs access tokens (header `kid`). */
+  /** State of a key that signs access tokens (header `kid`). */
   keyState(keyId: string): KeyState;
-  /** Calls `listener` once for each login that ends from now on. */
+  /** Calls `listener` once for each login that ends after this call. */
   onRevoked(listener: (loginId: string) => void): void;
   /**
-   * Is told of a login that has just ended, by the bus, ahead of the next question. Until when its
-   * tokens are good is in milliseconds since the Unix epoch. Idempotent.
+   * Adds a login that has just ended, received from the bus before the next poll. `expiresAtMs` is
+   * the expiry of its last access token, milliseconds since the Unix epoch. Idempotent.
    */
   learn(loginId: string, expiresAtMs: number): void;
-  /** Stops watching; what is known stays. Idempotent. */
+  /** Stops polling; the known revocations stay. Idempotent. */
   close(): void;
 }
 
-/** Revocations that are learnt from auth. */
+/** Revocations that are polled from auth. */
 export interface WatchedRevocations extends Revocations {
-  /** Resolves when the whole list is known for the first time. Never rejects. */
+  /** Resolves when the whole list is loaded for the first time. Never rejects. */
   readonly loaded: Promise<void>;
 }
 
 export interface WatchOptions {
   readonly client: Pick<Client<typeof SessionService>, "listRevocations">;
   readonly clock: Clock;
-  /** Time between the end of one question and the next. */
+  /** Time between the end of one poll and the start of the next. */
   readonly intervalMs: number;
   readonly log: Log;
 }
@@ -43,9 +45,10 @@ export interface WatchOptions {
 const DEADLINE_MS = 5_000;
 
 /**
- * Asks auth again and again which logins ended since it last asked, and which keys there are. While
- * auth cannot be reached, what is known stays in force. An entry is forgotten when its access tokens
- * have expired; a withdrawn key never is, and never comes back.
+ * Polls auth for the logins that ended since the last poll, and for the published keys. While auth
+ * cannot be reached, the known revocations stay in force. A login is evicted when its access tokens
+ * have expired. A withdrawn key stays withdrawn for the life of the process, even when auth
+ * publishes it.
  */
 export function watchRevocations({
   client,
@@ -53,7 +56,7 @@ export function watchRevocations({
   intervalMs,
   log,
 }: WatchOptions): WatchedRevocations {
-  /** Login id → when its last access token expires. */
+  /** By login id: expiry of the last access token, milliseconds since the Unix epoch. */
   const ended = new Map<string, number>();
   const listeners: ((loginId: string) => void)[] = [];
   let keyIds: readonly string[] = [];
@@ -70,18 +73,18 @@ export function watchRevocations({
     for (const listener of listeners) listener(loginId);
   }
 
-  function learnKeys(now: readonly string[]): void {
-    // An auth of before the keys were told says none.
-    if (now.length === 0) return;
+  function updateKeys(published: readonly string[]): void {
+    // An older version of auth sends no keys.
+    if (published.length === 0) return;
     for (const keyId of keyIds) {
-      if (now.includes(keyId) || withdrawn.has(keyId)) continue;
+      if (published.includes(keyId) || withdrawn.has(keyId)) continue;
       withdrawn.add(keyId);
       log.info({ event: "access_key_gone", keyId });
     }
-    keyIds = now;
+    keyIds = published;
   }
 
-  async function ask(): Promise<void> {
+  async function poll(): Promise<void> {
     const options = { signal: stop.signal, timeoutMs: DEADLINE_MS };
     let pageToken = "";
     let nextCursor: bigint;
@@ -89,7 +92,7 @@ export function watchRevocations({
       const answer = await client.listRevocations({ cursor, pageToken }, options);
       for (const { loginId, expiresAtMs } of answer.revocations)
         learn(loginId, Number(expiresAtMs));
-      learnKeys(answer.accessKeyIds);
+      updateKeys(answer.accessKeyIds);
       ({ nextCursor, nextPageToken: pageToken } = answer);
     } while (pageToken !== "");
     cursor = nextCursor;
@@ -97,24 +100,25 @@ export function watchRevocations({
     for (const [loginId, expiresAtMs] of ended) if (expiresAtMs <= now) ended.delete(loginId);
   }
 
-  function turn(): void {
-    ask()
+  function pollForever(): void {
+    poll()
       .then(
         () => {
           setLoaded();
-          if (failing) log.info({ event: "revocations_back" });
+          if (failing) log.info({ event: "revocations_refreshed" });
           failing = false;
         },
         (err: unknown) => {
-          if (!failing && !stop.signal.aborted) log.warn({ event: "revocations_unknown", err });
+          if (!failing && !stop.signal.aborted)
+            log.warn({ event: "revocations_not_refreshed", err });
           failing = true;
         },
       )
       .then(() => {
-        if (!stop.signal.aborted) timer = clock.after(intervalMs, turn);
+        if (!stop.signal.aborted) timer = clock.after(intervalMs, pollForever);
       });
   }
-  turn();
+  pollForever();
 
   return {
     loaded,

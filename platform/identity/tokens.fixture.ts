@@ -1,34 +1,34 @@
 import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from "jose";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
+import { AUDIENCE, createTokenVerifier, ISSUER, type TokenVerifier } from "./tokens.ts";
 
-/** Signs access tokens as auth does, with a key of its own. */
+/** Signs access tokens as auth does, with its own key. */
 export interface TestIssuer {
   readonly verifier: TokenVerifier;
-  /** Ids of logins that count as ended. */
+  /** Ids of ended logins. */
   readonly ended: Set<string>;
-  /** Ids of keys that count as withdrawn. The keys are called k1, k2 and so on. */
+  /** Ids of withdrawn keys. The keys are called k1, k2 and so on. */
   readonly withdrawn: Set<string>;
   /** The key set as auth would publish it. */
   jwks(): string;
-  /** A token of user 1 on device "d1", good for 15 minutes, with other claims on top. */
+  /** A token of user 1 on device "d1", valid for 15 minutes; `claims` override. */
   token(claims?: JWTPayload): Promise<string>;
-  /** Replaces the key by a new one. */
+  /** Replaces the key with a new one. */
   rotate(): Promise<void>;
 }
 
-/** Makes an issuer that nobody else trusts, and a verifier that trusts it. */
+/** Creates an issuer, and a verifier that trusts only this issuer. */
 export async function testIssuer(clock: Clock): Promise<TestIssuer> {
   const ended = new Set<string>();
   const withdrawn = new Set<string>();
   let serial = 0;
-  let made = 0;
+  let keyCount = 0;
   let key = await makeKey();
 
   async function makeKey() {
     const { privateKey, publicKey } = await generateKeyPair("EdDSA");
-    const kid = `k${++made}`;
+    const kid = `k${++keyCount}`;
     return { kid, privateKey, jwk: { ...(await exportJWK(publicKey)), kid, alg: "EdDSA" } };
   }
   const jwks = () => JSON.stringify({ keys: [key.jwk] });
@@ -39,8 +39,8 @@ export async function testIssuer(clock: Clock): Promise<TestIssuer> {
     jwks,
     verifier: createTokenVerifier({
       jwks: async () => jwks(),
-      issuer: "lucky",
-      audience: "lucky",
+      issuer: ISSUER,
+      audience: AUDIENCE,
       clock,
       revocations: {
         revoked: (loginId) => ended.has(loginId),
@@ -50,8 +50,8 @@ export async function testIssuer(clock: Clock): Promise<TestIssuer> {
     async token(claims = {}) {
       const now = Math.floor(clock.now() / 1000);
       const payload = {
-        iss: "lucky",
-        aud: "lucky",
+        iss: ISSUER,
+        aud: AUDIENCE,
         sub: "1",
         sid: "l1",
         did: "d1",

@@ -6,17 +6,17 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { testIssuer } from "./tokens.fixture.ts";
-import { createTokenVerifier, type TokenVerifier } from "./tokens.ts";
+import { AUDIENCE, createTokenVerifier, ISSUER, type TokenVerifier } from "./tokens.ts";
 
 async function refusal(verifier: TokenVerifier, token: string): Promise<string> {
   const error = await verifier.verify(token).then(
-    () => assert.fail("the token was taken"),
+    () => assert.fail("the token was accepted"),
     (thrown: unknown) => thrown,
   );
   return ErrorReason[reasonOf(error)];
 }
 
-test("a valid token names user, device, login, role and its end", async () => {
+test("a valid token carries user, device, login, role and expiry", async () => {
   const clock = new ManualClock();
   const issuer = await testIssuer(clock);
   const token = await issuer.token({ sub: "42", sid: "l9", role: "admin" });
@@ -33,7 +33,7 @@ test("a valid token names user, device, login, role and its end", async () => {
   });
 });
 
-test("an expired token is TOKEN_EXPIRED, also when it was verified before", async () => {
+test("an expired token is TOKEN_EXPIRED, also when it is cached", async () => {
   const clock = new ManualClock();
   const issuer = await testIssuer(clock);
   const [known, unknown] = [await issuer.token(), await issuer.token()];
@@ -43,7 +43,7 @@ test("an expired token is TOKEN_EXPIRED, also when it was verified before", asyn
   assert.equal(await refusal(issuer.verifier, unknown), "TOKEN_EXPIRED");
 });
 
-test("a token of an ended login is TOKEN_REVOKED, also when it was verified before", async () => {
+test("a token of an ended login is TOKEN_REVOKED, also when it is cached", async () => {
   const issuer = await testIssuer(new ManualClock());
   const token = await issuer.token();
   await issuer.verifier.verify(token);
@@ -82,11 +82,11 @@ test("forged, foreign, unsigned and malformed tokens are TOKEN_INVALID", async (
     "no login": await issuer.token({ sid: "" }),
     "no user": await issuer.token({ sub: "" }),
     "user 0": await issuer.token({ sub: "0" }),
-    "user that is no number": await issuer.token({ sub: "1 or 1=1" }),
-    "device class that is none": await issuer.token({ dcl: 99 }),
+    "user that is not a number": await issuer.token({ sub: "1 or 1=1" }),
+    "unknown device class": await issuer.token({ dcl: 99 }),
     "device class 0": await issuer.token({ dcl: 0 }),
-    "role that is none": await issuer.token({ role: "root" }),
-    "no end": await issuer.token({ exp: undefined }),
+    "unknown role": await issuer.token({ role: "root" }),
+    "no expiry": await issuer.token({ exp: undefined }),
     huge: "x".repeat(5_000),
   };
   for (const [what, token] of Object.entries(tokens)) {
@@ -94,17 +94,17 @@ test("forged, foreign, unsigned and malformed tokens are TOKEN_INVALID", async (
   }
 });
 
-test("a new key is learnt when its first token comes, but not by asking all the time", async () => {
+test("an unknown key is fetched when its first token arrives, but not more than once in 3 s", async () => {
   const clock = new ManualClock();
   const issuer = await testIssuer(clock);
-  let asked = 0;
+  let fetches = 0;
   const verifier = createTokenVerifier({
     jwks: async () => {
-      asked++;
+      fetches++;
       return issuer.jwks();
     },
-    issuer: "lucky",
-    audience: "lucky",
+    issuer: ISSUER,
+    audience: AUDIENCE,
     clock,
     revocations: { revoked: () => false, keyState: () => "unknown" },
   });
@@ -112,13 +112,13 @@ test("a new key is learnt when its first token comes, but not by asking all the 
   await issuer.rotate();
   const next = await issuer.token();
   assert.equal(await refusal(verifier, next), "TOKEN_INVALID");
-  assert.equal(asked, 1, "the keys were asked for a moment ago");
+  assert.equal(fetches, 1, "the keys were fetched a moment ago");
   clock.advance(3_000);
   await verifier.verify(next);
-  assert.equal(asked, 2);
+  assert.equal(fetches, 2);
 });
 
-test("a new key that auth tells of is asked for at once", async () => {
+test("a new key that auth publishes is fetched at once", async () => {
   const clock = new ManualClock();
   const issuer = await testIssuer(clock);
   await issuer.verifier.verify(await issuer.token());
@@ -126,7 +126,7 @@ test("a new key that auth tells of is asked for at once", async () => {
   await issuer.verifier.verify(await issuer.token());
 });
 
-test("a token of a withdrawn key is TOKEN_EXPIRED at once, also when it was verified before", async () => {
+test("a token of a withdrawn key is TOKEN_EXPIRED at once, also when it is cached", async () => {
   const issuer = await testIssuer(new ManualClock());
   const [known, unknown] = [await issuer.token(), await issuer.token()];
   await issuer.verifier.verify(known);
@@ -135,7 +135,7 @@ test("a token of a withdrawn key is TOKEN_EXPIRED at once, also when it was veri
   assert.equal(await refusal(issuer.verifier, unknown), "TOKEN_EXPIRED");
 });
 
-test("a key that is published no more is forgotten after five minutes", async () => {
+test("a key that is no longer published is evicted after five minutes", async () => {
   const clock = new ManualClock();
   const issuer = await testIssuer(clock);
   const token = await issuer.token();
@@ -145,24 +145,24 @@ test("a key that is published no more is forgotten after five minutes", async ()
   assert.equal(await refusal(issuer.verifier, token), "TOKEN_INVALID");
 });
 
-test("while the keys cannot be had the answer is UNAVAILABLE, and known keys go on", async () => {
+test("while the keys cannot be fetched, new keys are UNAVAILABLE and cached keys still verify", async () => {
   const clock = new ManualClock();
   const issuer = await testIssuer(clock);
-  let away = true;
+  let unavailable = true;
   const verifier = createTokenVerifier({
     jwks: async () => {
-      if (away) throw new Error("auth is away");
+      if (unavailable) throw new Error("auth is unavailable");
       return issuer.jwks();
     },
-    issuer: "lucky",
-    audience: "lucky",
+    issuer: ISSUER,
+    audience: AUDIENCE,
     clock,
     revocations: { revoked: () => false, keyState: () => "unknown" },
   });
   assert.equal(await refusal(verifier, await issuer.token()), "UNAVAILABLE");
-  away = false;
+  unavailable = false;
   await verifier.verify(await issuer.token());
-  away = true;
+  unavailable = true;
   clock.advance(300_000);
   await verifier.verify(await issuer.token());
   await issuer.rotate();

@@ -14,12 +14,12 @@ import { ROLES, type UserCaller } from "./caller.ts";
 import type { Revocations } from "./revocations.ts";
 import { createVerifiedTokens } from "./verified-tokens.ts";
 
-/** Says who an access token belongs to. */
+/** Identifies the user of an access token. */
 export interface TokenVerifier {
   /**
-   * Verifies an access token. Rejects with TOKEN_INVALID, TOKEN_EXPIRED (also when the token's key was
-   * withdrawn: its device may get another one) or TOKEN_REVOKED; with
-   * UNAVAILABLE when the keys cannot be had, so that nothing can be said of the token.
+   * Verifies an access token. Rejects with TOKEN_INVALID, TOKEN_REVOKED, or TOKEN_EXPIRED, also
+   * when the token's key was withdrawn: its device may refresh the token. Rejects with UNAVAILABLE
+   * when the keys cannot be fetched, so that the token cannot be checked.
    */
   verify(token: string): Promise<UserCaller>;
 }
@@ -33,27 +33,35 @@ export interface TokenVerifierOptions {
   readonly revocations: Pick<Revocations, "revoked" | "keyState">;
 }
 
+/** Issuer of access tokens (claim `iss`). */
+export const ISSUER = "lucky";
+/** Audience of access tokens (claim `aud`). */
+export const AUDIENCE = "lucky";
+
 const MAX_TOKEN_LENGTH = 4096;
-const MAX_CACHED = 50_000;
-/** An unknown key id asks for the keys again, but not more often than this. */
+const MAX_CACHED_TOKENS = 50_000;
+/** An unknown key id causes a new fetch of the keys, but at most one in this time. */
 const REFETCH_MS = 3_000;
-/** Keys that are needed no more are forgotten after this; those withdrawn count no more at once. */
+/**
+ * The cached keys are stale after this time and are refetched, which drops keys that are no
+ * longer published. Withdrawn keys are rejected at once.
+ */
 const STALE_MS = 300_000;
 
 /**
  * Verifies access tokens: JWT signed with EdDSA (Ed25519) by a key of the set. Verified tokens are
- * remembered until they expire, so that most calls cost a look-up; whether the login has ended or the
- * key was withdrawn is checked each time.
+ * cached until they expire, so that most calls cost one look-up. The end of the login and the
+ * withdrawal of the key are checked in each call.
  */
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
   const { issuer, audience, clock, revocations } = options;
   const keys = keySet(options);
-  const verified = createVerifiedTokens({ clock, max: MAX_CACHED });
+  const verified = createVerifiedTokens({ clock, max: MAX_CACHED_TOKENS });
 
-  /** Key ids as they were first read: one text for the tokens of all sessions. */
+  /** Interned key ids: the cached tokens of all sessions share one string per key. */
   const keyIds = new Map<string, string>();
 
-  function current(caller: UserCaller): UserCaller {
+  function requireCurrent(caller: UserCaller): UserCaller {
     if (caller.expiresAtMs <= clock.now() || revocations.keyState(caller.keyId) === "withdrawn") {
       throw fail(ErrorReason.TOKEN_EXPIRED, "the access token has expired");
     }
@@ -66,7 +74,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
   return {
     async verify(token) {
       const known = verified.get(token);
-      if (known !== undefined) return current(known);
+      if (known !== undefined) return requireCurrent(known);
       if (token.length > MAX_TOKEN_LENGTH) throw invalid();
       let payload: JWTPayload;
       let kid: string | undefined;
@@ -87,10 +95,10 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
         if (error instanceof errors.JOSEError) throw invalid(error);
         throw error;
       }
-      if (!text(kid)) throw invalid();
+      if (!isText(kid)) throw invalid();
       const keyId = keyIds.get(kid) ?? kid;
       keyIds.set(keyId, keyId);
-      const caller = current(callerOf(payload, { keyId, token }));
+      const caller = requireCurrent(callerOf(payload, { keyId, token }));
       verified.set(caller);
       return caller;
     },
@@ -101,15 +109,15 @@ function invalid(cause?: unknown) {
   return fail(ErrorReason.TOKEN_INVALID, "the access token is not valid", { cause });
 }
 
-const text = (value: unknown): value is string => typeof value === "string" && value !== "";
+const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
 
 function callerOf(
   { sub, sid, did, dcl, role, exp }: JWTPayload,
   { keyId, token }: Pick<UserCaller, "keyId" | "token">,
 ): UserCaller {
   const known = typeof dcl === "number" && dcl !== 0 && DeviceClass[dcl] !== undefined;
-  if (!text(sub) || !/^[1-9]\d{0,18}$/.test(sub)) throw invalid();
-  if (!text(sid) || !text(did) || !known || exp === undefined) throw invalid();
+  if (!isText(sub) || !/^[1-9]\d{0,18}$/.test(sub)) throw invalid();
+  if (!isText(sid) || !isText(did) || !known || exp === undefined) throw invalid();
   const knownRole = ROLES.find((one) => one === role);
   if (!knownRole) throw invalid();
   return {
@@ -125,7 +133,7 @@ function callerOf(
   };
 }
 
-/** The keys by id, fetched when first needed and again when an id is unknown. */
+/** The keys by id, fetched at the first use and refetched when an id is unknown. */
 function keySet({ jwks, clock, revocations }: TokenVerifierOptions): JWTVerifyGetKey {
   let keys: LocalJWKSet | undefined;
   let fetchedAt = Number.NEGATIVE_INFINITY;
@@ -139,7 +147,9 @@ function keySet({ jwks, clock, revocations }: TokenVerifierOptions): JWTVerifyGe
         return keys;
       })
       .catch((cause: unknown) => {
-        throw fail(ErrorReason.UNAVAILABLE, "the keys of access tokens cannot be had", { cause });
+        throw fail(ErrorReason.UNAVAILABLE, "the keys of access tokens cannot be fetched", {
+          cause,
+        });
       })
       .finally(() => {
         fetching = undefined;
@@ -148,20 +158,20 @@ function keySet({ jwks, clock, revocations }: TokenVerifierOptions): JWTVerifyGe
   }
 
   return async (header, token) => {
-    // Without a key id a signer could make us try every key.
-    if (!text(header.kid)) throw new errors.JWKSNoMatchingKey();
+    // Without a key id, a token would make us try every key.
+    if (!isText(header.kid)) throw new errors.JWKSNoMatchingKey();
     const state = revocations.keyState(header.kid);
     if (state === "withdrawn") {
       throw fail(ErrorReason.TOKEN_EXPIRED, "the key of the access token was withdrawn");
     }
     const age = clock.now() - fetchedAt;
-    // Fresh keys are nice to have: those at hand go on while they cannot be fetched.
+    // A failed fetch of stale keys is ignored: the cached keys still verify.
     if (keys !== undefined && age >= STALE_MS) await fetch().catch(() => {});
     try {
       return await (keys ?? (await fetch()))(header, token);
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
-      // One that auth tells of is worth asking for, whenever that was done last.
+      // A key that auth publishes is worth a fetch, however recent the last one was.
       if (age < REFETCH_MS && state !== "published") throw error;
     }
     return (await fetch())(header, token);

@@ -16,7 +16,7 @@ const callerOf = (token: string, expiresAtMs: number): UserCaller => ({
   token,
 });
 
-test("sessions that renew their tokens for hours leave no more than the tokens that are good", () => {
+test("expired tokens of sessions that refresh them for hours are evicted", () => {
   const clock = new ManualClock();
   const tokens = createVerifiedTokens({ clock, max: 50_000 });
   for (let turn = 0; turn < 40; turn += 1) {
@@ -28,7 +28,7 @@ test("sessions that renew their tokens for hours leave no more than the tokens t
   assert.equal(tokens.get("99.39")?.token, "99.39");
 });
 
-test("the least recently used goes when there are too many", () => {
+test("the least recently used token is evicted at the bound", () => {
   const clock = new ManualClock();
   const tokens = createVerifiedTokens({ clock, max: 2 });
   for (const token of ["a", "b"]) tokens.set(callerOf(token, clock.now() + 1));

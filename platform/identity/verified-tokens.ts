@@ -2,20 +2,20 @@ import { LRUCache } from "lru-cache";
 import type { Clock } from "#platform/clock.ts";
 import type { UserCaller } from "./caller.ts";
 
-/** Access tokens that were verified, until they expire. */
+/** Cache of verified access tokens. */
 export interface VerifiedTokens {
   get(token: string): UserCaller | undefined;
   set(caller: UserCaller): void;
   readonly size: number;
 }
 
-/** How often those that have expired are thrown out. */
-const PURGE_MS = 60_000;
+/** Minimum time between two evictions of all expired tokens. */
+const EVICT_INTERVAL_MS = 60_000;
 
 /**
- * Remembers at most `max` tokens, the least recently used go first. Those that have expired go too,
- * now and then: each session renews its token four times an hour, and the old ones would add up to
- * several kilobytes for each.
+ * Caches at most `max` tokens and evicts the least recently used one beyond that. `set` also evicts
+ * all expired tokens, at most once a minute: each session refreshes its token four times an hour,
+ * and its expired tokens would take several kilobytes per session.
  */
 export function createVerifiedTokens({
   clock,
@@ -25,10 +25,10 @@ export function createVerifiedTokens({
   max: number;
 }): VerifiedTokens {
   const callers = new LRUCache<string, UserCaller>({ max });
-  let purgedAtMs = clock.now();
+  let evictedAtMs = clock.now();
 
-  function purge(nowMs: number): void {
-    purgedAtMs = nowMs;
+  function evictExpired(nowMs: number): void {
+    evictedAtMs = nowMs;
     for (const [token, { expiresAtMs }] of callers.entries())
       if (expiresAtMs <= nowMs) callers.delete(token);
   }
@@ -36,7 +36,7 @@ export function createVerifiedTokens({
     get: (token) => callers.get(token),
     set(caller) {
       const nowMs = clock.now();
-      if (nowMs - purgedAtMs >= PURGE_MS) purge(nowMs);
+      if (nowMs - evictedAtMs >= EVICT_INTERVAL_MS) evictExpired(nowMs);
       callers.set(caller.token, caller);
     },
     get size() {

@@ -1,40 +1,41 @@
-const LEAST = 1_024;
+/** Number of entries below which nothing is evicted. */
+const MIN_SWEEP_SIZE = 1_024;
 
-/** Values that are there until their time comes. Memory is that of the live ones, within a factor. */
+/** Values with an expiry. The memory stays within a constant factor of the live values. */
 export interface Expiring<T> {
   get(key: string): T | undefined;
-  /** Keeps the value until `untilMs` of the clock. */
+  /** Stores the value until the clock reaches `untilMs`. */
   set(key: string, value: T, untilMs: number): void;
   delete(key: string): void;
   clear(): void;
-  /** How many are held, those that are over and not let go yet included. */
+  /** Number of entries in memory, including expired ones that are not evicted yet. */
   readonly size: number;
 }
 
 export function createExpiring<T>(now: () => number): Expiring<T> {
-  const held = new Map<string, { value: T; untilMs: number }>();
-  let sweepAt = LEAST;
+  const entries = new Map<string, { value: T; untilMs: number }>();
+  let sweepAtSize = MIN_SWEEP_SIZE;
 
-  /** What is over goes whenever the map has doubled: a constant effort for each that was set. */
+  /** Evicts expired entries whenever the map has doubled: constant amortised cost per `set`. */
   function sweep(): void {
     const time = now();
-    for (const [key, { untilMs }] of held) if (untilMs <= time) held.delete(key);
-    sweepAt = Math.max(LEAST, 2 * held.size);
+    for (const [key, { untilMs }] of entries) if (untilMs <= time) entries.delete(key);
+    sweepAtSize = Math.max(MIN_SWEEP_SIZE, 2 * entries.size);
   }
 
   return {
     get(key) {
-      const found = held.get(key);
+      const found = entries.get(key);
       return found && found.untilMs > now() ? found.value : undefined;
     },
     set(key, value, untilMs) {
-      held.set(key, { value, untilMs });
-      if (held.size >= sweepAt) sweep();
+      entries.set(key, { value, untilMs });
+      if (entries.size >= sweepAtSize) sweep();
     },
-    delete: (key) => void held.delete(key),
-    clear: () => held.clear(),
+    delete: (key) => void entries.delete(key),
+    clear: () => entries.clear(),
     get size() {
-      return held.size;
+      return entries.size;
     },
   };
 }

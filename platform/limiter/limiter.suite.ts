@@ -2,20 +2,20 @@ import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
 import type { Limiter } from "./limiter.ts";
 
-/** Where the suite gets its limiters from. */
+/** Creates the limiters of the suite. */
 export interface LimiterWorld {
-  /** A limiter that has counted nothing, closed when the test ends. */
+  /** A limiter without counts, closed when the test ends. */
   open(t: TestContext): Promise<Limiter>;
-  /** Lets time pass, by the clock that the limiters count with. */
+  /** Advances the clock of the limiters. */
   pass(ms: number): Promise<void>;
 }
 
-/** What every adapter of the limiter must do. */
+/** The tests that every adapter of the limiter must pass. */
 export function limiterSuite(name: string, world: LimiterWorld): void {
   const minute = { name: "read", points: 3, windowMs: 60_000 };
 
   suite(`limiter: ${name}`, () => {
-    test("a budget is used up, and says when there will be more", async (t) => {
+    test("an exhausted budget refuses with the time until a retry can succeed", async (t) => {
       const limiter = await world.open(t);
       for (let i = 0; i < 3; i++)
         assert.deepEqual(await limiter.take(minute, "ana"), { allowed: true });
@@ -34,7 +34,7 @@ export function limiterSuite(name: string, world: LimiterWorld): void {
       assert.equal((await limiter.take(write, "ana")).allowed, true);
     });
 
-    test("points are given back when the window has passed", async (t) => {
+    test("points are available again after the window", async (t) => {
       const limiter = await world.open(t);
       const second = { name: "second", points: 1, windowMs: 1_000 };
       assert.equal((await limiter.take(second, "ana")).allowed, true);
@@ -55,7 +55,7 @@ export function limiterSuite(name: string, world: LimiterWorld): void {
     const about = (actual: number, expected: number) =>
       assert.ok(actual > expected - 500 && actual <= expected, `${actual} of ${expected}`);
 
-    test("the first failures cost nothing, every further one doubles the wait up to the longest", async (t) => {
+    test("the first failures cause no delay, each further one doubles it up to the longest", async (t) => {
       const limiter = await world.open(t);
       const waits: number[] = [];
       for (let n = 0; n < 12; n++) waits.push(await limiter.penalize(penalty, "ana"));
@@ -67,7 +67,7 @@ export function limiterSuite(name: string, world: LimiterWorld): void {
       assert.equal(await limiter.waiting({ ...penalty, name: "other" }, "ana"), 0);
     });
 
-    test("when failures are not free any more, one of many attempts at once is admitted", async (t) => {
+    test("when free failures are used up, one of many racing attempts is admitted", async (t) => {
       const limiter = await world.open(t);
       const short = { ...penalty, firstWaitMs: 1_000 };
       for (let n = 0; n < 3; n++) assert.equal(await limiter.admit(short, "ana"), 0);
@@ -81,7 +81,7 @@ export function limiterSuite(name: string, world: LimiterWorld): void {
       assert.equal(await limiter.penalize(short, "ana"), 2_000);
     });
 
-    test("what is pardoned begins anew", async (t) => {
+    test("after a pardon the key has its free failures and no delay", async (t) => {
       const limiter = await world.open(t);
       for (let n = 0; n < 5; n++) await limiter.penalize(penalty, "ana");
       await limiter.pardon(penalty, "ana");
@@ -89,7 +89,7 @@ export function limiterSuite(name: string, world: LimiterWorld): void {
       assert.equal(await limiter.penalize(penalty, "ana"), 0);
     });
 
-    test("failures are forgotten when none was added for long, a wait is not", async (t) => {
+    test("failures are reset when none was added for long, but not before the delay has ended", async (t) => {
       const limiter = await world.open(t);
       const short = { ...penalty, freeFailures: 1, firstWaitMs: 500, forgetMs: 1_000 };
       assert.equal(await limiter.penalize(short, "ana"), 500);

@@ -1,52 +1,56 @@
-/** A budget: `points` a `windowMs`, per key. */
+/** A budget: `points` per `windowMs`, for each key. */
 export interface Budget {
-  /** Name of the budget: part of the key and a metric label. */
+  /** Part of the storage key, and a metric label. */
   readonly name: string;
   readonly points: number;
   readonly windowMs: number;
 }
 
-/** Whether the call fits the budget, and if not, when it will. */
+/** Whether the call is within the budget; otherwise the delay until a retry can succeed. */
 export type Taken =
   | { readonly allowed: true }
   | { readonly allowed: false; readonly retryAfterMs: number };
 
-/** What failures cost: nothing for the first few, then a wait that doubles with every further one. */
+/**
+ * The delay after failures: none for the first few, then one that doubles with each further
+ * failure.
+ */
 export interface Penalty {
-  /** Name of the penalty: part of the key and a metric label. */
+  /** Part of the storage key, and a metric label. */
   readonly name: string;
-  /** With so many failures the waiting begins. */
+  /** Number of failures from which on attempts are delayed. */
   readonly freeFailures: number;
   readonly firstWaitMs: number;
   readonly longestWaitMs: number;
-  /** After so long without a failure, failures are forgotten. */
+  /** Failures are reset when none was added for this time. */
   readonly forgetMs: number;
 }
 
 /**
- * Counts what callers use up and where they fail, over all instances. Adapters: memory, Redis. When
- * its store cannot be reached it allows whatever is taken (a budget is a courtesy, not a lock) and
- * counts failures in the process alone (a penalty is a lock).
+ * Rate limits: counts calls and failures over all instances. Adapters: memory, Redis. While the
+ * store cannot be reached, every `take` is allowed, because a budget is not a security measure.
+ * Failures are then counted in the process alone, because a penalty is a security measure.
  */
 export interface Limiter {
   /** Takes points from the key's budget. */
   take(budget: Budget, key: string, points?: number): Promise<Taken>;
-  /** How long the key has to wait, milliseconds; 0 for not at all. Changes nothing. */
+  /** Remaining delay of the key, milliseconds; 0 for none. Changes nothing. */
   waiting(penalty: Penalty, key: string): Promise<number>;
   /**
-   * Begins an attempt: as `waiting`, but a key whose failures are not free any more has at most one
-   * attempt in each wait, however many begin at once: the others read when the next one may.
+   * Admits an attempt when it returns 0. Returns the remaining delay like `waiting`, but admits at
+   * most one attempt per delay for a key that has used up its free failures, also when many
+   * attempts race: the others get the time until the next one is allowed.
    */
   admit(penalty: Penalty, key: string): Promise<number>;
-  /** Counts a failure; the key's wait begins anew. Returns it, milliseconds. */
+  /** Counts a failure and restarts the key's delay. Returns the delay, milliseconds. */
   penalize(penalty: Penalty, key: string): Promise<number>;
-  /** Forgets the key's failures and its wait. */
+  /** Resets the key's failures and its delay. */
   pardon(penalty: Penalty, key: string): Promise<void>;
-  /** Lets go of everything. Idempotent. */
+  /** Releases memory and connections. Idempotent. */
   close(): Promise<void>;
 }
 
-/** How long a key waits after so many failures, milliseconds. */
+/** Delay of a key after a number of failures, milliseconds. */
 export function waitAfter(penalty: Penalty, failures: number): number {
   const further = failures - penalty.freeFailures;
   if (further < 0) return 0;

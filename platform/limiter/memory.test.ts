@@ -16,7 +16,7 @@ limiterSuite("memory", {
   pass: async (ms) => clock.advance(ms),
 });
 
-test("what is over is let go: keys that come once do not pile up", () => {
+test("expired entries are evicted: keys that are used once do not accumulate", () => {
   const hand = new ManualClock();
   const values = createExpiring<number>(() => hand.now());
   values.set("lasting", 1, hand.now() + 1_000_000);

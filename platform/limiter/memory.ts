@@ -2,19 +2,19 @@ import { type Clock, systemClock } from "#platform/clock.ts";
 import { createExpiring } from "./expiring.ts";
 import { type Limiter, type Penalty, waitAfter } from "./limiter.ts";
 
-/** Points of a key in its window. */
+/** Points that a key has used in its window. */
 interface Window {
   used: number;
   readonly endsAtMs: number;
 }
 
-/** How often a key failed, and until when it waits. */
+/** Number of failures of a key, and the end of its delay. */
 interface Failures {
   readonly count: number;
   readonly waitsUntilMs: number;
 }
 
-/** A limiter that counts inside one process. A window begins with the first point taken in it. */
+/** A limiter that counts inside one process. A window starts with the first `take` in it. */
 export function createMemoryLimiter({ clock = systemClock }: { clock?: Clock } = {}): Limiter {
   const now = () => clock.now();
   const windows = createExpiring<Window>(now);
@@ -24,8 +24,8 @@ export function createMemoryLimiter({ clock = systemClock }: { clock?: Clock } =
   const waitOf = (held: Failures | undefined) =>
     Math.max(0, (held?.waitsUntilMs ?? 0) - clock.now());
 
-  /** Begins the wait that belongs to so many failures. Returns it. */
-  function begin(penalty: Penalty, key: string, count: number): number {
+  /** Starts the delay after `count` failures. Returns it, milliseconds. */
+  function startDelay(penalty: Penalty, key: string, count: number): number {
     const waitMs = waitAfter(penalty, count);
     const time = clock.now();
     const untilMs = time + Math.max(penalty.forgetMs, waitMs);
@@ -34,15 +34,15 @@ export function createMemoryLimiter({ clock = systemClock }: { clock?: Clock } =
   }
 
   return {
-    async take({ name, points: most, windowMs }, key, points = 1) {
-      const id = `${name}:${most}:${windowMs}:${key}`;
+    async take({ name, points: max, windowMs }, key, points = 1) {
+      const id = `${name}:${max}:${windowMs}:${key}`;
       let window = windows.get(id);
       if (!window) {
         window = { used: 0, endsAtMs: clock.now() + windowMs };
         windows.set(id, window, window.endsAtMs);
       }
       window.used += points;
-      if (window.used <= most) return { allowed: true };
+      if (window.used <= max) return { allowed: true };
       return { allowed: false, retryAfterMs: window.endsAtMs - clock.now() };
     },
     async waiting(penalty, key) {
@@ -52,11 +52,11 @@ export function createMemoryLimiter({ clock = systemClock }: { clock?: Clock } =
       const held = failures.get(idOf(penalty, key));
       const waitMs = waitOf(held);
       if (waitMs === 0 && held && held.count >= penalty.freeFailures)
-        begin(penalty, key, held.count);
+        startDelay(penalty, key, held.count);
       return waitMs;
     },
     async penalize(penalty, key) {
-      return begin(penalty, key, (failures.get(idOf(penalty, key))?.count ?? 0) + 1);
+      return startDelay(penalty, key, (failures.get(idOf(penalty, key))?.count ?? 0) + 1);
     },
     async pardon(penalty, key) {
       failures.delete(idOf(penalty, key));

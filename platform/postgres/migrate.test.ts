@@ -7,7 +7,7 @@ import { migrate } from "./migrate.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
 
-test("a database that cannot be reached is told with its setting, without its password", async () => {
+test("the error for an unreachable database names the setting, without the password", async () => {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;

@@ -3,21 +3,23 @@ import { runner } from "node-pg-migrate";
 import pg from "pg";
 import type { Log } from "#platform/log.ts";
 
-const migrations = fileURLToPath(new URL("../../prisma/migrations", import.meta.url));
+const MIGRATIONS = fileURLToPath(new URL("../../prisma/migrations", import.meta.url));
 
-const CONNECT_MS = 5_000;
+const CONNECT_TIMEOUT_MS = 5_000;
 
 /**
- * Brings the database up to date: applies the SQL files of prisma/migrations that it does not have
- * yet, in one transaction. Processes that start together wait for each other. The table
- * lucky.migration says what was applied. Rejects in a plain sentence when the database cannot be
- * reached.
+ * Applies the new SQL files of prisma/migrations to the database, in one transaction. A lock
+ * serialises processes that start at the same time. The table lucky.migration records the applied
+ * files. Rejects with an error for operators when the database cannot be reached.
  */
 export async function migrate(options: { url: string; log: Log }): Promise<void> {
   const { url, log } = options;
   const debug = (message: string) => log.debug({ event: "migration", message });
-  // The first that needs the database: the driver alone says "connect ECONNREFUSED".
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_MS });
+  // The first use of the database: the driver's own error is only "connect ECONNREFUSED".
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
   client.on("error", () => {});
   try {
     await client.connect();
@@ -29,7 +31,7 @@ export async function migrate(options: { url: string; log: Log }): Promise<void>
   }
   const applied = await runner({
     databaseUrl: url,
-    dir: migrations,
+    dir: MIGRATIONS,
     direction: "up",
     migrationsSchema: "lucky",
     createMigrationsSchema: true,

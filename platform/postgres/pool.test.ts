@@ -17,7 +17,7 @@ test("a bigint is read as a decimal string, alone and in an array", async () => 
   assert.deepEqual(rows, [{ id: "9007199254740993", ids: ["9007199254740993"] }]);
 });
 
-test("times come in UTC, whatever the zone of the database", async (t) => {
+test("times are read in UTC, whatever the zone of the database", async (t) => {
   await pool.query("ALTER DATABASE lucky SET timezone = 'Asia/Shanghai'");
   t.after(() => pool.query("ALTER DATABASE lucky RESET timezone"));
   const fresh = createPool({ url, max: 1, log: quiet, name: "zone" });
@@ -26,15 +26,15 @@ test("times come in UTC, whatever the zone of the database", async (t) => {
   assert.deepEqual(rows, [{ text: "1970-01-01 00:00:00+00" }]);
 });
 
-test("a statement that runs too long is cancelled", async (t) => {
+test("a statement is cancelled after its time-out", async (t) => {
   const options = { url, max: 1, log: quiet, name: "slow", statementTimeoutMs: 50 };
-  const impatient = createPool(options);
-  t.after(() => impatient.end());
-  await assert.rejects(impatient.query("SELECT pg_sleep(30)"), /statement timeout/);
-  assert.equal((await impatient.query("SELECT 1 AS one")).rows[0].one, 1);
+  const limited = createPool(options);
+  t.after(() => limited.end());
+  await assert.rejects(limited.query("SELECT pg_sleep(30)"), /statement timeout/);
+  assert.equal((await limited.query("SELECT 1 AS one")).rows[0].one, 1);
 });
 
-test("what a failed transaction did is undone, and its connection serves on", async (t) => {
+test("a failed transaction is rolled back, and its connection stays usable", async (t) => {
   const single = createPool({ url, max: 1, log: quiet, name: "single" });
   t.after(() => single.end());
   await single.query("CREATE TABLE public.thing (name text)");
@@ -48,7 +48,7 @@ test("what a failed transaction did is undone, and its connection serves on", as
   assert.deepEqual(rows, [{ name: "kept" }]);
 });
 
-test("connections that break, idle and in use, are replaced", async (t) => {
+test("broken connections, idle and in use, are replaced", async (t) => {
   const hardy = createPool({ url, max: 3, log: quiet, name: "hardy" });
   t.after(() => hardy.end());
   const { promise: bothGone, resolve } = Promise.withResolvers<void>();
@@ -67,7 +67,7 @@ test("connections that break, idle and in use, are replaced", async (t) => {
   assert.equal((await hardy.query("SELECT 1 AS one")).rows[0].one, 1);
 });
 
-test("processes that migrate at the same time all succeed, and again changes nothing", async (t) => {
+test("processes that migrate at the same time all succeed, and a repeated migration changes nothing", async (t) => {
   const dataDir = await mkdtemp(join(tmpdir(), "lucky-migrate-"));
   const empty = await startEmbedded({ dataDir, log: quiet, settings: { fsync: "off" } });
   t.after(async () => {

@@ -1,22 +1,25 @@
 import pg from "pg";
 import type { Log } from "#platform/log.ts";
 
+export type Pool = pg.Pool;
+export type PoolClient = pg.PoolClient;
+
 export interface PoolOptions {
   /** postgresql://user:password@host:port/database */
   url: string;
-  /** Connections at most. */
+  /** Maximum number of connections; further queries wait for a free one, at most 5 s. */
   max: number;
   log: Log;
-  /** Shown by PostgreSQL as application_name. */
+  /** The application_name in PostgreSQL. */
   name: string;
-  /** How long a statement may run before PostgreSQL cancels it, milliseconds; 15,000 when absent. */
+  /** Time-out of a statement, after which PostgreSQL cancels it, milliseconds; 15,000 when absent. */
   statementTimeoutMs?: number;
 }
 
 const INT8 = 20;
 const asText = (value: string) => value;
 
-// Local to our pools: nothing that another module registers globally changes what an id looks like.
+// Type parsers of our pools only: global parsers of another module must not change how ids are read.
 const types: pg.CustomTypesConfig = {
   getTypeParser: ((oid: number, format?: "text" | "binary") =>
     oid === INT8
@@ -25,12 +28,11 @@ const types: pg.CustomTypesConfig = {
 };
 
 /**
- * Connections to PostgreSQL. `bigint` columns are read as decimal strings.
+ * Creates a pool of connections to PostgreSQL. It reads `bigint` columns as decimal strings.
  *
- * A connection that breaks is logged and replaced; a query that was on it fails. The caller ends
- * the pool.
+ * A broken connection is logged and replaced, and its query fails. The caller ends the pool.
  */
-export function createPool(options: PoolOptions): pg.Pool {
+export function createPool(options: PoolOptions): Pool {
   const pool = new pg.Pool({
     connectionString: options.url,
     max: options.max,
@@ -39,7 +41,7 @@ export function createPool(options: PoolOptions): pg.Pool {
     idle_in_transaction_session_timeout: 30_000,
     connectionTimeoutMillis: 5_000,
     keepAlive: true,
-    // Prisma's adapter reads a time as if it were UTC, whatever zone PostgreSQL wrote it in.
+    // Prisma's adapter reads every time as UTC and ignores the zone that PostgreSQL wrote.
     options: "-c TimeZone=UTC",
     types,
   });
@@ -47,20 +49,20 @@ export function createPool(options: PoolOptions): pg.Pool {
     if (pool.ending) return;
     options.log.warn({ event: "postgres_connection_lost", pool: options.name, err: error });
   };
-  // The pool listens to idle connections only; one that breaks in use would end the process.
+  // The pool handles errors of idle connections only; an error of a busy one would end the process.
   pool.on("connect", (client) => client.on("error", broken));
-  // The same error, from an idle connection: logged by the listener above.
+  // The same error of an idle connection; the listener above has logged it.
   pool.on("error", () => {});
   return pool;
 }
 
 /**
- * Runs `work` in one transaction: committed when it returns, rolled back when it throws, and what
- * it threw is thrown on. A connection that cannot even roll back is thrown away.
+ * Runs `work` in one transaction. Commits when `work` returns; rolls back and rethrows when it
+ * throws. A connection whose rollback fails is discarded.
  */
 export async function transaction<T>(
-  pool: pg.Pool,
-  work: (client: pg.PoolClient) => Promise<T>,
+  pool: Pool,
+  work: (client: PoolClient) => Promise<T>,
 ): Promise<T> {
   const client = await pool.connect();
   let broken: Error | undefined;

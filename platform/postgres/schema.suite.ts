@@ -1,9 +1,9 @@
-import type pg from "pg";
+import type { Pool } from "./pool.ts";
 
-/** Columns by "schema.table.column": type, nullability, and the keys they belong to, in words. */
+/** By "schema.table.column": type, nullability and keys of the column, in words. */
 export type Columns = ReadonlyMap<string, string>;
 
-const types: Record<string, string> = {
+const TYPES: Record<string, string> = {
   BigInt: "int8",
   "BigInt[]": "_int8",
   Int: "int4",
@@ -17,7 +17,7 @@ const types: Record<string, string> = {
   Bytes: "bytea",
 };
 
-/** What the models of a Prisma schema say. Throws at a type that it does not know. */
+/** The columns in the models of a Prisma schema. Throws for an unknown type. */
 export function columnsOfSchema(schema: string): Columns {
   const columns = new Map<string, string>();
   const models = [...schema.matchAll(/^model (\w+) \{\n([\s\S]*?)^\}/gm)];
@@ -33,7 +33,7 @@ export function columnsOfSchema(schema: string): Columns {
       );
     for (const { name, type, optional, rest } of fields) {
       const native = /@db\.\w+(\(\d+\))?/.exec(rest)?.[0];
-      const known = types[native ? `${type} ${native}` : type];
+      const known = TYPES[native ? `${type} ${native}` : type];
       if (!known) throw new Error(`${model}.${name}: what is ${type} ${native ?? ""}?`);
       const primary = /@id\b/.test(rest) || lists("@@id").some((list) => list.includes(name));
       const unique =
@@ -66,8 +66,8 @@ function describe({ type, nullable, primary, unique }: Column): string {
   return words.join(", ");
 }
 
-/** What the database says of the tables of our schemas, but for the list of migrations. */
-export async function columnsOfDatabase(pool: pg.Pool): Promise<Columns> {
+/** The columns of our tables in the database, without the table of migrations. */
+export async function columnsOfDatabase(pool: Pool): Promise<Columns> {
   const { rows } = await pool.query<Column & { name: string }>(`
     SELECT c.table_schema || '.' || c.table_name || '.' || c.column_name AS name,
       c.udt_name || CASE WHEN c.udt_name = 'timestamptz'
@@ -87,7 +87,7 @@ export async function columnsOfDatabase(pool: pg.Pool): Promise<Columns> {
   return new Map(rows.map((row) => [row.name, describe(row)]));
 }
 
-/** One sentence for each difference. */
+/** One sentence per difference. */
 export function differences(schema: Columns, database: Columns): string[] {
   return [...new Set([...schema.keys(), ...database.keys()])].toSorted().flatMap((name) => {
     const says = schema.get(name) ?? "nothing";

@@ -13,7 +13,7 @@ test("schema.prisma and the migrated database agree on every column", async () =
   assert.ok(database.size > 50);
 });
 
-test("a column that only the database has, or has otherwise, is told", async () => {
+test("a column that is missing or different in schema.prisma is reported", async () => {
   await pool.query(`
     ALTER TABLE auth.account ADD COLUMN email text;
     ALTER TABLE auth.login ALTER COLUMN device_name DROP NOT NULL;
@@ -31,7 +31,7 @@ test("a column that only the database has, or has otherwise, is told", async () 
   ]);
 });
 
-test("a type that the comparison does not know is not passed over", () => {
+test("a type that the comparison does not know is an error", () => {
   const strange = schema.replace("holder    String", "holder    Json");
   assert.throws(() => columnsOfSchema(strange), /Worker\.holder: what is Json/);
 });

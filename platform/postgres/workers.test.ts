@@ -1,19 +1,18 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { reasonOf } from "#platform/errors.ts";
 import { quiet, startTestPostgres } from "../../test/backends/postgres.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
-import { createPool } from "./pool.ts";
+import { createPool, type Pool } from "./pool.ts";
 import { leaseWorker } from "./workers.ts";
 
 const { pool, url } = await startTestPostgres({ after });
 
 const unavailable = (error: unknown) => reasonOf(error) === ErrorReason.UNAVAILABLE;
 
-function lease(options: { clock?: Clock; pool?: pg.Pool } = {}) {
+function lease(options: { clock?: Clock; pool?: Pool } = {}) {
   const { promise: lost, resolve } = Promise.withResolvers<void>();
   const clock = options.clock ?? new ManualClock();
   const dependencies = { clock, holder: "server-0", log: quiet, lost: resolve };
@@ -31,7 +30,7 @@ test("holders that lease at the same time get different numbers", async () => {
   await Promise.all(leases.map(({ held }) => held.release()));
 });
 
-test("a number rests after its release, then the longest rested is given again", async () => {
+test("a released number is leased again only after a pause, the longest unused first", async () => {
   await pool.query("DELETE FROM lucky.worker");
   await pool.query(`INSERT INTO lucky.worker
     SELECT n, 'other', now() + interval '1 minute' FROM generate_series(2, 1023) n`);
@@ -51,12 +50,12 @@ test("a number rests after its release, then the longest rested is given again",
   await pool.query("DELETE FROM lucky.worker");
 });
 
-test("a kept lease is renewed for as long as it is held", async () => {
+test("a held lease is renewed", async () => {
   const clock = new ManualClock();
   const { held } = await lease({ clock });
   const number = held.number;
   const expiry = async () => {
-    // As text: two renewals may lie within one millisecond, which is all that a Date has.
+    // As text: two renewals may fall into one millisecond, the precision of a Date.
     const sql = "SELECT expires_at::text FROM lucky.worker WHERE number = $1";
     return (await pool.query<{ expires_at: string }>(sql, [number])).rows[0]!.expires_at;
   };
@@ -69,7 +68,7 @@ test("a kept lease is renewed for as long as it is held", async () => {
   await held.release();
 });
 
-test("a lease that somebody else took calls lost, and the number is gone", async () => {
+test("a lease that another process took calls lost, and has no number", async () => {
   const clock = new ManualClock();
   const { held, lost } = await lease({ clock });
   await pool.query("UPDATE lucky.worker SET holder = 'thief' WHERE number = $1", [held.number]);
@@ -78,7 +77,7 @@ test("a lease that somebody else took calls lost, and the number is gone", async
   assert.throws(() => held.number, unavailable);
 });
 
-test("a lease that cannot be renewed calls lost before PostgreSQL hands the number on", async () => {
+test("a lease that cannot be renewed calls lost before it expires in PostgreSQL", async () => {
   const clock = new ManualClock();
   const own = createPool({ url, max: 1, log: quiet, name: "cut-off" });
   const { held, lost } = await lease({ clock, pool: own });
@@ -90,7 +89,7 @@ test("a lease that cannot be renewed calls lost before PostgreSQL hands the numb
   assert.throws(() => held.number, unavailable);
 });
 
-test("a process that slept through its lease has no number, even before it is told", async () => {
+test("a process that slept through its lease has no number, even before lost is called", async () => {
   const clock = new ManualClock();
   let sleptMs = 0;
   const asleep: Clock = {

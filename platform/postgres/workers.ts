@@ -1,38 +1,40 @@
 import { randomUUID } from "node:crypto";
-import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
-import { transaction } from "./pool.ts";
+import { type Pool, transaction } from "./pool.ts";
 
-/** A worker number for ids, held by this process alone while the lease is kept. */
+/** A worker number for ids. No other process holds it during the lease. */
 export interface WorkerLease {
-  /** 0 to 1023. Reading it throws UNAVAILABLE when the lease ended, also before `lost` rang. */
+  /**
+   * 0 to 1023. Reading it throws UNAVAILABLE after the end of the lease, also before the call of
+   * `lost`.
+   */
   readonly number: number;
-  /** Gives the number back. Idempotent. */
+  /** Releases the number. Idempotent. */
   release(): Promise<void>;
 }
 
 export interface WorkerOptions {
-  pool: pg.Pool;
+  pool: Pool;
   clock: Clock;
-  /** Who holds it, for people: the instance id. */
+  /** Name of the holder, for operators: the instance id. */
   holder: string;
   log: Log;
-  /** Called once when the lease could not be kept: no more ids may be made. */
+  /** Called once when the lease is lost: no more ids may be created. */
   lost: () => void;
 }
 
 const LEASE_MS = 30_000;
 const RENEW_MS = 5_000;
-/** The holder gives up this long before PostgreSQL would hand the number on. */
+/** The holder stops using the number this long before PostgreSQL expires the lease. */
 const MARGIN_MS = 5_000;
-/** A number rests this long between two holders, whose clocks may differ. */
-const REST_MS = 10_000;
+/** Pause between two leases of one number, because the clocks of the holders may differ. */
+const REUSE_DELAY_MS = 10_000;
 const LOCK = 7_265_001;
 
-// Numbers never used come first, then the one that has rested longest.
+// Numbers that were never used come first, then the number whose lease ended first.
 const TAKE = `
   INSERT INTO lucky.worker AS w (number, holder, expires_at)
   SELECT n, $1, now() + $2 * interval '1 millisecond'
@@ -49,24 +51,28 @@ const RELEASE = "UPDATE lucky.worker SET expires_at = now() WHERE number = $1 AN
 /**
  * Leases a worker number for 30 s and renews it every 5 s.
  *
- * The lease runs out by PostgreSQL's clock; the holder gives up earlier, by its own. Throws
+ * The lease expires by PostgreSQL's clock. The holder stops 5 s earlier, by its own clock. Throws
  * UNAVAILABLE when all 1,024 numbers are held.
  */
 export async function leaseWorker(options: WorkerOptions): Promise<WorkerLease> {
   const { pool, clock, log } = options;
-  // Unique per process: an instance that comes back does not share with its former self.
+  // Unique per process: a restarted instance must not share the lease of its predecessor.
   const holder = `${options.holder}/${randomUUID()}`;
   let deadline = clock.now() + LEASE_MS - MARGIN_MS;
   const number = await transaction(pool, async (client) => {
     await client.query("SELECT pg_advisory_xact_lock($1)", [LOCK]);
-    const { rows } = await client.query<{ number: number }>(TAKE, [holder, LEASE_MS, REST_MS]);
+    const { rows } = await client.query<{ number: number }>(TAKE, [
+      holder,
+      LEASE_MS,
+      REUSE_DELAY_MS,
+    ]);
     return rows[0]?.number;
   });
   if (number === undefined)
     throw fail(ErrorReason.UNAVAILABLE, "all 1,024 worker numbers are held");
 
   let state: "held" | "lost" | "released" = "held";
-  const give = (reason: string) => {
+  const lose = (reason: string) => {
     if (state !== "held") return;
     state = "lost";
     timer.stop();
@@ -74,11 +80,11 @@ export async function leaseWorker(options: WorkerOptions): Promise<WorkerLease> 
     options.lost();
   };
   const renew = async () => {
-    if (clock.now() >= deadline) return give("not renewed in time");
+    if (clock.now() >= deadline) return lose("not renewed in time");
     const askedAt = clock.now();
     try {
       const { rowCount } = await pool.query(RENEW, [number, holder, LEASE_MS]);
-      if (rowCount === 0) give("expired");
+      if (rowCount === 0) lose("expired");
       else deadline = askedAt + LEASE_MS - MARGIN_MS;
     } catch (error) {
       log.warn({ event: "worker_lease_not_renewed", worker: number, err: error });

@@ -1,20 +1,20 @@
-/** Where something listens, and which setting says so. */
+/** An address to listen on, and the setting of its port. */
 export interface ListenAddress {
   readonly host: string;
   readonly port: number;
-  /** The environment variable of the port. */
+  /** Environment variable that sets the port. */
   readonly variable: string;
 }
 
 /**
- * Runs `open`, which listens at the address. When the port is taken, rejects with a sentence that
- * names it and the setting to change.
+ * Runs `open`, which listens on the address. When another process uses the port, rejects with an
+ * error for operators, which names the port and the setting to change.
  */
 export async function openAt<T>(address: ListenAddress, open: () => Promise<T>): Promise<T> {
   try {
     return await open();
   } catch (error) {
-    if (!isTaken(error)) throw error;
+    if (!isPortInUse(error)) throw error;
     throw new Error(
       `Port ${address.port} on ${address.host} is taken by another process: end that one, or set ${address.variable} to another port.`,
       { cause: error },
@@ -22,7 +22,7 @@ export async function openAt<T>(address: ListenAddress, open: () => Promise<T>):
   }
 }
 
-function isTaken(error: unknown): boolean {
+function isPortInUse(error: unknown): boolean {
   for (let at = error; at instanceof Error; at = at.cause) {
     if ("code" in at && at.code === "EADDRINUSE") return true;
   }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Metrics } from "#platform/metrics.ts";
 import { serveOps } from "./ops.ts";
 
-test("operators get metrics, health and readiness", async (t) => {
+test("operators read metrics, health and readiness", async (t) => {
   const metrics = new Metrics();
   metrics.counter("lucky_things_total", "Things.", ["kind"]).inc({ kind: "odd" });
   let ready = true;
@@ -26,27 +26,4 @@ test("operators get metrics, health and readiness", async (t) => {
     serveOps({ host: "127.0.0.1", port: ops.port, metrics, ready: () => true }),
     /cannot serve operators on 127.0.0.1:\d+: .*EADDRINUSE/,
   );
-});
-
-test("a metric is made once, and a name means one kind", () => {
-  const metrics = new Metrics();
-  const one = metrics.counter("lucky_a_total", "A.");
-  assert.equal(metrics.counter("lucky_a_total", "A."), one);
-  assert.notEqual(new Metrics().counter("lucky_a_total", "A."), one);
-  assert.throws(() => metrics.gauge("lucky_a_total", "A."), /exists already as another kind/);
-  assert.throws(() => metrics.counter("a_total", "A."), /must start with lucky_/);
-});
-
-test("a tally shows when the metrics are read, once", async () => {
-  const metrics = new Metrics();
-  const counter = metrics.counter("lucky_b_total", "B.", ["kind"]);
-  const tally = metrics.tally(counter, { kind: "odd" });
-  tally.add();
-  tally.add(4);
-  counter.inc({ kind: "odd" }, 2);
-  assert.match(await metrics.text(), /^lucky_b_total\{kind="odd"\} 7$/m);
-  assert.match(await metrics.text(), /^lucky_b_total\{kind="odd"\} 7$/m);
-  const plain = metrics.tally(metrics.counter("lucky_c_total", "C."));
-  plain.add(3);
-  assert.match(await metrics.text(), /^lucky_c_total 3$/m);
 });

@@ -4,16 +4,16 @@ import type { Metrics } from "#platform/metrics.ts";
 
 export interface OpsOptions {
   readonly host: string;
-  /** 0 for any free one. */
+  /** 0 selects any free port. */
   readonly port: number;
   readonly metrics: Metrics;
-  /** Whether the process wants work right now; false while it drains. */
+  /** Whether the process accepts work; false while it drains. */
   readonly ready: () => boolean;
 }
 
 /**
- * Serves the operator: GET /metrics (Prometheus), /healthz (200 while the process runs), /readyz
- * (200 or 503). Plain HTTP without credentials: keep the port inside.
+ * Serves operators over plain HTTP without authentication: GET /metrics (Prometheus), /healthz (200
+ * while the process runs), /readyz (200 or 503). The port must not be reachable from outside.
  */
 export async function serveOps(
   options: OpsOptions,

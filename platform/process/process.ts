@@ -1,31 +1,38 @@
 import { setFlagsFromString } from "node:v8";
 import { ConnectError } from "@connectrpc/connect";
 
-/** How long a stop may take before the process ends anyway. */
-const STOP_MS = 15_000;
-/** Ctrl-C reaches us from the terminal, and once more from an npm that passes it on. */
-const ECHO_MS = 300;
+/** Time-out of a stop; then the process exits with 1. */
+const STOP_TIMEOUT_MS = 15_000;
+/**
+ * A second SIGINT within this time is a duplicate: after one Ctrl-C, the terminal sends a SIGINT to
+ * the process, and npm forwards another one.
+ */
+const DUPLICATE_SIGNAL_MS = 300;
 
-/** Small buffers share so much memory: an ArrayBuffer costs more than what it holds (measured: a tenth). */
+/**
+ * Size of the memory block that small buffers share. A separate block costs more than the
+ * contents of a small buffer (measured: a tenth).
+ */
 const BUFFER_POOL_BYTES = 262_144;
 
 /**
- * How far the heap grows before all of it is collected, in percent of what was alive the last time.
- * Left alone, V8 lets the heap of a process that had a quiet half-minute grow by a third at most, for
- * as long as the load then lasts (measured: connect collected 91 times in 15 s instead of 19, and a
- * message cost it 9 µs instead of 6). What it gives back while all is quiet, it still does.
+ * Growth of the heap before a full garbage collection, in percent of the live heap after the last
+ * one. By default, V8 limits the growth to about a third after half a minute without load, and
+ * keeps that limit as long as the next load lasts (measured: connect collected 91 times in 15 s
+ * instead of 19, and a message cost 9 µs instead of 6). V8 still returns memory to the system while
+ * there is no load.
  */
 const HEAP_GROWTH_PERCENT = 200;
 
-/** What a main has started. */
+/** A started system that can be stopped. */
 export interface Stoppable {
   stop(): Promise<void>;
 }
 
 /**
- * Runs a process until SIGINT, SIGTERM or SIGHUP: then stops it, within 15 s, and exits with 0, or
- * with 1 when the stop failed or took too long. A second SIGINT or SIGTERM ends it at once. A start
- * that fails prints why, plainly, and exits with 1.
+ * Runs a process until SIGINT, SIGTERM or SIGHUP. Then it stops the process and exits with 0, or
+ * with 1 when the stop failed or took longer than 15 s. A second SIGINT or SIGTERM exits at once.
+ * When the start fails, the process prints the reason and exits with 1.
  */
 export function runProcess(start: () => Promise<Stoppable>): void {
   Buffer.poolSize = BUFFER_POOL_BYTES;
@@ -35,9 +42,9 @@ export function runProcess(start: () => Promise<Stoppable>): void {
 
   async function stop(): Promise<void> {
     const timer = setTimeout(() => {
-      console.error(`not stopped within ${STOP_MS / 1000} s: ended`);
+      console.error(`not stopped within ${STOP_TIMEOUT_MS / 1000} s: exiting`);
       process.exit(1);
-    }, STOP_MS);
+    }, STOP_TIMEOUT_MS);
     timer.unref();
     try {
       await (await started).stop();
@@ -48,36 +55,36 @@ export function runProcess(start: () => Promise<Stoppable>): void {
     }
   }
 
-  // Before the start: a signal that comes meanwhile must not leave things half done.
+  // Installed before the start, so that a signal during the start still stops the started parts.
   for (const [signal, number] of [
     ["SIGINT", 2],
     ["SIGTERM", 15],
-    // The terminal was closed.
+    // The terminal closed.
     ["SIGHUP", 1],
   ] as const) {
     process.on(signal, () => {
       if (stoppingSince === undefined) {
         stoppingSince = performance.now();
         void stop();
-      } else if (signal === "SIGTERM" || (signal === "SIGINT" && !isEcho(stoppingSince))) {
+      } else if (signal === "SIGTERM" || (signal === "SIGINT" && !isDuplicate(stoppingSince))) {
         process.exit(128 + number);
       }
     });
   }
   start().then(setStarted, (error: unknown) => {
-    console.error(error instanceof Error ? plain(error) : error);
+    console.error(error instanceof Error ? messageOf(error) : error);
     process.exit(1);
   });
 }
 
-/** The text alone of an error that was made for people, the stack too of one that was not. */
-function plain(error: Error): string {
+/** The message of an error that is meant for operators; the stack of any other error. */
+function messageOf(error: Error): string {
   if (error instanceof ConnectError) return error.rawMessage;
-  const forPeople = error.name === "Error" || error.name === "ConfigError";
-  return forPeople && error.message !== "" ? error.message : (error.stack ?? error.name);
+  const forOperators = error.name === "Error" || error.name === "ConfigError";
+  return forOperators && error.message !== "" ? error.message : (error.stack ?? error.name);
 }
 
-/** Whether a SIGINT now is the one of `sinceMs` once more. */
-function isEcho(sinceMs: number): boolean {
-  return performance.now() - sinceMs < ECHO_MS;
+/** Whether a SIGINT now is a duplicate of the signal at `sinceMs`. */
+function isDuplicate(sinceMs: number): boolean {
+  return performance.now() - sinceMs < DUPLICATE_SIGNAL_MS;
 }

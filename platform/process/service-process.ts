@@ -31,7 +31,7 @@ import { serveOps } from "./ops.ts";
 import type { Stoppable } from "./process.ts";
 import { type Started, startAllOrNothing } from "./started.ts";
 
-/** What a process of the mesh finds when it starts. */
+/** Everything that the mesh provides to a process at its start. */
 export interface Mesh<T extends ConfigTable> {
   readonly platform: PlatformConfig;
   readonly limits: LimitsConfig;
@@ -41,31 +41,31 @@ export interface Mesh<T extends ConfigTable> {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly registry: Registry;
-  /** To be told of everything that is started on top. */
+  /** The caller adds the stop functions of the parts that it starts. */
   readonly started: Started;
-  /** The way to another service: by gRPC, or by lean links if it serves them. */
+  /** Creates a transport to another service: gRPC, or lean links if that service serves them. */
   remote(service: string, options?: Pick<RemoteOptions, "lean">): RemoteTransport;
 }
 
-/** A service as its `main.ts` composed it. */
+/** A service that its `main.ts` composed. */
 export interface ServiceProcess {
   readonly running: RunningService;
-  /** Whether it can do its work right now. */
+  /** Whether the service can work at the moment. */
   readonly ready: () => boolean;
-  /** Where it listens for RPC and enters the registry; absent for a service that does so itself. */
-  readonly door?: Door;
+  /** Listener for RPC, announced in the registry; absent for a service that does both itself. */
+  readonly listener?: Listener;
 }
 
-export interface Door {
+export interface Listener {
   readonly port: number;
   readonly interceptors: readonly Interceptor[];
-  /** Serves lean links to whoever knows it. */
+  /** Serves lean links to callers that know this secret. */
   readonly meshSecret?: string;
   readonly cors?: readonly string[];
   readonly trustForwardedFor?: boolean;
-  /** Takes WebSockets; then the service is stopped before the connections are closed. */
+  /** Handles WebSocket upgrades; with it, the service stops before its connections are closed. */
   readonly upgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
-  /** Answers HTTP/1.1 requests that are no calls. */
+  /** Handles HTTP/1.1 requests that are not calls. */
   readonly fallback?: (request: IncomingMessage, response: ServerResponse) => void;
 }
 
@@ -73,7 +73,7 @@ export interface ServiceProcessOptions<T extends ConfigTable> {
   /** "gateway", "auth", "connect" or "server". */
   readonly service: string;
   readonly table: T;
-  /** What of the shared settings must be given, besides Redis and the mesh secret. */
+  /** Shared settings that are required in addition to redisUrl and meshSecret. */
   readonly needs: readonly ("postgresUrl" | "rabbitmqUrl")[];
   readonly env: Readonly<Record<string, string | undefined>>;
 }
@@ -81,8 +81,9 @@ export interface ServiceProcessOptions<T extends ConfigTable> {
 const SERVICES = ["gateway", "auth", "connect", "server"];
 
 /**
- * Starts one process of the mesh: reads its configuration, joins the registry, lets `compose` start
- * the service, opens its doors. Rejects, with nothing left running, when a step fails.
+ * Starts one process of the mesh: loads its configuration, connects to the registry, calls `compose`
+ * to start the service, serves operators and RPC, and announces the instance. When a step fails, it
+ * stops the started parts and rejects.
  */
 export function startServiceProcess<T extends ConfigTable>(
   options: ServiceProcessOptions<T>,
@@ -91,7 +92,7 @@ export function startServiceProcess<T extends ConfigTable>(
   return startAllOrNothing(async (started) => {
     const mesh = joinMesh(options, started);
     const { platform, log, metrics, registry, instanceId } = mesh;
-    const { running, ready, door } = await compose(mesh);
+    const { running, ready, listener } = await compose(mesh);
     started.push(() => running.stop());
     let open = false;
     const opsAddress = {
@@ -105,25 +106,25 @@ export function startServiceProcess<T extends ConfigTable>(
     started.push(() => ops.close());
 
     let port: number | undefined;
-    if (door) {
+    if (listener) {
       const address = {
         host: platform.host,
-        port: door.port,
+        port: listener.port,
         variable: environmentName(options.table.name, "port"),
       };
-      const listening = await openAt(address, () =>
+      const server = await openAt(address, () =>
         listen({
-          ...door,
+          ...listener,
           host: platform.host,
           served: running.served,
           log,
           health: () => open && running.ready() && ready(),
-          onUpgrade: door.upgrade,
+          onUpgrade: listener.upgrade,
         }),
       );
-      started.push(() => listening.close());
-      if (door.upgrade) started.push(() => running.stop());
-      port = listening.port;
+      started.push(() => server.close());
+      if (listener.upgrade) started.push(() => running.stop());
+      port = server.port;
       const lease = await registry.announce(
         {
           instanceId,
@@ -132,7 +133,7 @@ export function startServiceProcess<T extends ConfigTable>(
           publicAddress: "",
           load: 0,
         },
-        () => log.info({ event: "registry_entered_again" }),
+        () => log.info({ event: "registry_reannounced" }),
       );
       started.push(() => lease.release());
     }
@@ -188,7 +189,7 @@ function joinMesh<T extends ConfigTable>(
 
 /** The address under which other services reach a port of this process. */
 export function addressOf({ host, advertiseHost }: PlatformConfig, port: number): string {
-  const everywhere = host === "0.0.0.0" || host === "::" || host === "";
-  const name = advertiseHost || (everywhere ? "127.0.0.1" : host);
+  const allAddresses = host === "0.0.0.0" || host === "::" || host === "";
+  const name = advertiseHost || (allAddresses ? "127.0.0.1" : host);
   return `http://${name.includes(":") ? `[${name}]` : name}:${port}`;
 }

@@ -15,7 +15,7 @@ function steps(stopped: string[], ...names: string[]) {
   };
 }
 
-test("what was started is stopped once, the last first", async () => {
+test("started parts are stopped once, the last first", async () => {
   const stopped: string[] = [];
   const started = await startAllOrNothing(steps(stopped, "a", "b", "c"));
   assert.deepEqual(stopped, []);
@@ -23,7 +23,7 @@ test("what was started is stopped once, the last first", async () => {
   assert.deepEqual(stopped, ["c", "b", "a"]);
 });
 
-test("a step that fails stops those before it, and its error is the one that is told", async () => {
+test("a failed step stops the parts before it, and its error is rethrown", async () => {
   const stopped: string[] = [];
   await assert.rejects(startAllOrNothing(steps(stopped, "a", "bad", "fails", "never")), {
     message: "the step failed",
@@ -31,7 +31,7 @@ test("a step that fails stops those before it, and its error is the one that is 
   assert.deepEqual(stopped, ["bad", "a"]);
 });
 
-test("one part that does not stop does not keep the others running", async () => {
+test("a part that fails to stop does not keep other parts running", async () => {
   const stopped: string[] = [];
   const started = await startAllOrNothing(steps(stopped, "a", "bad", "c"));
   await assert.rejects(started.stop(), { message: "bad does not stop" });

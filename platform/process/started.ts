@@ -1,24 +1,24 @@
-/** What was started so far, to be stopped in the opposite order. */
+/** Stop functions of the parts that were started so far; they run in reverse order. */
 export interface Started {
-  /** Adds how to stop what was just started. */
+  /** Adds the stop function of a part that has just started. */
   push(stop: () => Promise<void> | void): void;
   /**
-   * Stops everything, the last started first; one that fails does not keep the others running.
-   * Rejects with what failed. Idempotent.
+   * Stops all parts, the last started first, also when one of them fails to stop. Rejects with the
+   * error of the part that failed, or with an AggregateError. Idempotent.
    */
   stop(): Promise<void>;
 }
 
 /**
- * Runs a start of several steps. When a step fails, those before it are stopped and the error is
- * thrown on: nothing is left running.
+ * Starts several parts. When a step fails, the parts that started before it are stopped, and the
+ * error is rethrown: no part keeps running.
  */
 export async function startAllOrNothing<T>(steps: (started: Started) => Promise<T>): Promise<T> {
   const started = createStarted();
   try {
     return await steps(started);
   } catch (error) {
-    // The first error is what people need to read.
+    // Operators need the first error; a failed stop would hide it.
     await started.stop().catch(() => {});
     throw error;
   }

@@ -1,20 +1,21 @@
 import type { Clock, Timer } from "#platform/clock.ts";
 import { createHub, createMemoryRegistry } from "./memory.ts";
-import { registrySuite, SeatClock } from "./registry.suite.ts";
+import { PausableClock } from "./registry.fixture.ts";
+import { registrySuite } from "./registry.suite.ts";
 
 registrySuite("memory", {
   async open(t) {
-    const time = new Time();
+    const time = new ManualClock();
     const hub = createHub();
     return async () => {
-      const clock = new SeatClock(time);
+      const clock = new PausableClock(time);
       const registry = createMemoryRegistry({ clock, hub });
       t.after(() => registry.close());
       return {
         registry,
-        async lapse() {
-          clock.hold();
-          time.pass(16_000);
+        async expireLeases() {
+          clock.pause();
+          time.advance(16_000);
         },
         resume: () => clock.resume(),
       };
@@ -22,9 +23,9 @@ registrySuite("memory", {
   },
 });
 
-/** Time that passes by hand, second by second. */
-class Time implements Clock {
-  readonly #repeated = new Set<{ intervalMs: number; nextMs: number; ring: () => void }>();
+/** A clock that the test advances, second by second. */
+class ManualClock implements Clock {
+  readonly #repeated = new Set<{ intervalMs: number; nextMs: number; callback: () => void }>();
   #now = 0;
 
   now(): number {
@@ -36,22 +37,22 @@ class Time implements Clock {
   }
 
   after(): Timer {
-    throw new Error("the memory registry waits for nothing");
+    throw new Error("the memory registry uses no single timer");
   }
 
-  every(intervalMs: number, ring: () => void): Timer {
-    const entry = { intervalMs, nextMs: this.#now + intervalMs, ring };
+  every(intervalMs: number, callback: () => void): Timer {
+    const entry = { intervalMs, nextMs: this.#now + intervalMs, callback };
     this.#repeated.add(entry);
     return { stop: () => this.#repeated.delete(entry) };
   }
 
-  pass(ms: number): void {
+  advance(ms: number): void {
     for (let passed = 0; passed < ms; passed += 1_000) {
       this.#now += 1_000;
       for (const entry of this.#repeated) {
         if (entry.nextMs > this.#now) continue;
         entry.nextMs += entry.intervalMs;
-        entry.ring();
+        entry.callback();
       }
     }
   }

@@ -1,13 +1,13 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock, Timer } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
-import type { Claim, Instance, Lease, PlaceRule, Registry } from "./registry.ts";
+import type { Claim, Instance, Lease, Registry, SlotRule } from "./registry.ts";
 
 export interface MemoryRegistryOptions {
   clock: Clock;
-  /** How long an instance stays without renewal, milliseconds. It is renewed three times as often. */
+  /** Duration of a lease, milliseconds. It is renewed three times in that time. */
   leaseMs?: number;
-  /** What several registries of one process share; its own by default. */
+  /** State that several registries of one process share; its own by default. */
   hub?: Hub;
 }
 
@@ -15,7 +15,7 @@ interface Entered {
   readonly instance: Instance;
   readonly epoch: number;
   readonly expiresAtMs: number;
-  /** The channels that it joined under this epoch. */
+  /** Channels that the instance joined under this epoch. */
   readonly hears: Set<string>;
 }
 
@@ -25,23 +25,23 @@ interface Held {
   readonly order: number;
 }
 
-/** What a memory registry knows: everything is good only under the epoch of a live lease. */
+/** State of a memory registry. An entry is valid only under the epoch of a live lease. */
 export interface Hub {
   readonly instances: Map<string, Entered>;
-  /** By user: the claims of the user's sessions. */
+  /** By user id: the claims of the user's sessions. */
   readonly claims: Map<string, readonly Held[]>;
-  /** Counts epochs and the age of claims: every number is given once. */
+  /** Source of unique, ascending numbers for epochs and for the age of claims. */
   count: number;
 }
 
-/** Says how an instance stands in the hub; undefined when its lease is no more. */
+/** The entry of an instance; undefined when its lease has expired. */
 type Live = (instanceId: string) => Entered | undefined;
 
 export function createHub(): Hub {
   return { instances: new Map(), claims: new Map(), count: 0 };
 }
 
-/** A registry inside one process: give the same one to every service in it. */
+/** A registry inside one process. All services of the process must share it. */
 export function createMemoryRegistry(options: MemoryRegistryOptions): Registry {
   const { clock, leaseMs = 15_000, hub = createHub() } = options;
   const leases = new Set<Lease>();
@@ -51,13 +51,13 @@ export function createMemoryRegistry(options: MemoryRegistryOptions): Registry {
     const entered = hub.instances.get(instanceId);
     return entered && entered.expiresAtMs > clock.now() ? entered : undefined;
   };
-  const reachable = () => {
+  const requireOpen = () => {
     if (!open) throw fail(ErrorReason.UNAVAILABLE, "the registry is closed");
   };
 
   return {
     async announce(instance, lost) {
-      reachable();
+      requireOpen();
       if (live(instance.instanceId))
         throw new Error(`a live instance with the id ${instance.instanceId} exists already`);
       const lease = enter({ hub, clock, leaseMs, live, instance, lost });
@@ -69,10 +69,10 @@ export function createMemoryRegistry(options: MemoryRegistryOptions): Registry {
       return all.filter((i) => i.service === service && live(i.instanceId));
     },
     async locate(channels) {
-      reachable();
-      const there = [...hub.instances].filter(([id]) => live(id));
+      requireOpen();
+      const entries = [...hub.instances].filter(([id]) => live(id));
       return channels.map((channel) =>
-        there.filter(([, { hears }]) => hears.has(channel)).map(([id]) => id),
+        entries.filter(([, { hears }]) => hears.has(channel)).map(([id]) => id),
       );
     },
     async close() {
@@ -93,7 +93,7 @@ interface EnterOptions {
 
 function enter({ hub, clock, leaseMs, live, instance, lost }: EnterOptions): Lease {
   const id = instance.instanceId;
-  /** The age of the claims made here, so that a claim made again stays as old as it is. */
+  /** By session id: age of the claims made here, so that a repeated claim keeps its age. */
   const orders = new Map<string, number>();
   let load = instance.load;
   let epoch = 0;
@@ -102,15 +102,15 @@ function enter({ hub, clock, leaseMs, live, instance, lost }: EnterOptions): Lea
   const renew = () => {
     const now = live(id);
     if (now && now.epoch !== epoch) return;
-    const kept = now !== undefined;
-    if (!kept) {
+    const renewed = now !== undefined;
+    if (!renewed) {
       epoch = ++hub.count;
       hears = new Set();
     }
     const expiresAtMs = clock.now() + leaseMs;
     hub.instances.set(id, { instance: { ...instance, load }, epoch, expiresAtMs, hears });
-    if (!kept) forget(hub, live);
-    if (!kept && renewal) lost();
+    if (!renewed) evictExpired(hub, live);
+    if (!renewed && renewal) lost();
   };
   let renewal: Timer | undefined;
   renew();
@@ -128,36 +128,39 @@ function enter({ hub, clock, leaseMs, live, instance, lost }: EnterOptions): Lea
     },
     async claim(claim, rule) {
       const { sessionId, userId, deviceClass } = claim;
-      const held = (hub.claims.get(userId) ?? []).filter((one) => holds(one, live));
+      const held = (hub.claims.get(userId) ?? []).filter((one) => isValid(one, live));
       const order = orders.get(sessionId) ?? ++hub.count;
       const mine = { claim, epoch, order };
       const rest = held.filter((one) => one.claim.sessionId !== sessionId);
       const others = rest.filter((one) => one.claim.deviceClass === deviceClass);
-      const { refused, losers } = compete(mine, others, rule);
+      const { refused, losers } = assignSlots(mine, others, rule);
       if (!refused) orders.set(sessionId, order);
       const left = refused ? held : [...rest, mine].filter((one) => !losers.includes(one));
-      keep(hub, userId, left);
+      setClaims(hub, userId, left);
       return { refused, displaced: losers.map((loser) => loser.claim) };
     },
     async unclaim(claim) {
       orders.delete(claim.sessionId);
       const held = hub.claims.get(claim.userId) ?? [];
       const left = held.filter((one) => one.claim.sessionId !== claim.sessionId);
-      keep(hub, claim.userId, left);
+      setClaims(hub, claim.userId, left);
     },
     async release() {
       renewal?.stop();
       if (hub.instances.get(id)?.epoch === epoch) hub.instances.delete(id);
-      forget(hub, live);
+      evictExpired(hub, live);
     },
   };
 }
 
-/** Who of a class loses the place when `mine` comes; the oldest first. */
-function compete(
+/**
+ * Assigns the slots of a class with the claim `mine`. Returns the claims that lose theirs, the
+ * oldest first.
+ */
+function assignSlots(
   mine: Held,
   others: readonly Held[],
-  { limit, excess }: PlaceRule,
+  { limit, excess }: SlotRule,
 ): { refused: boolean; losers: Held[] } {
   const oldestFirst = [...others, mine].sort((a, b) => a.order - b.order);
   const newestOf = new Map(oldestFirst.map((one) => [one.claim.deviceId, one]));
@@ -168,28 +171,29 @@ function compete(
     return { refused: false, losers: oldestFirst.filter((one) => !kept.has(one)) };
   }
   const at = devices.indexOf(mine);
-  // Those before it stay, however many: a limit that was lowered takes nobody's place.
+  // Earlier claims keep their slots even above the limit: a lowered limit displaces no device.
   if (at >= limit) return { refused: true, losers: [] };
   if (at >= 0) for (const late of devices.slice(Math.max(limit, at + 1))) losers.add(late);
   return { refused: false, losers: oldestFirst.filter((one) => losers.has(one)) };
 }
 
-/** Whether a claim is good: its instance still has the lease under which it was made. */
-function holds({ claim, epoch }: Held, live: Live): boolean {
+/** Whether a claim is valid: its instance still has the lease under which the claim was made. */
+function isValid({ claim, epoch }: Held, live: Live): boolean {
   return live(claim.instanceId)?.epoch === epoch;
 }
 
-function keep(hub: Hub, userId: string, held: readonly Held[]): void {
-  // A copy: `filter` leaves room for a dozen more behind nearly always one.
+function setClaims(hub: Hub, userId: string, held: readonly Held[]): void {
+  // A copy has the exact size: an array of `filter` reserves space for a dozen elements, and nearly
+  // always holds one.
   if (held.length > 0) hub.claims.set(userId, [...held]);
   else hub.claims.delete(userId);
 }
 
-/** Drops instances that are gone and the claims made under their leases. */
-function forget(hub: Hub, live: Live): void {
+/** Evicts instances whose lease has expired, and the claims made under it. */
+function evictExpired(hub: Hub, live: Live): void {
   for (const id of hub.instances.keys()) if (!live(id)) hub.instances.delete(id);
   for (const [userId, held] of hub.claims) {
-    const left = held.filter((one) => holds(one, live));
-    if (left.length < held.length) keep(hub, userId, left);
+    const left = held.filter((one) => isValid(one, live));
+    if (left.length < held.length) setClaims(hub, userId, left);
   }
 }

@@ -2,11 +2,12 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import { CLAIMS, INSTANCE, keysOf, type ScriptCommands, SERVICE } from "./redis-scripts.ts";
-import type { Claim, Claimed, Instance, Lease, PlaceRule } from "./registry.ts";
+import type { Claim, ClaimResult, Instance, Lease, SlotRule } from "./registry.ts";
 
-const CLAIMS_KEPT_S = 30 * 24 * 3_600;
+/** Expiry of a user's claims after the last one, seconds. */
+const CLAIMS_TTL_S = 30 * 24 * 3_600;
 
-/** What of Redis a lease needs; what goes wrong is UNAVAILABLE. */
+/** The part of the Redis connection that a lease needs. Every error becomes UNAVAILABLE. */
 export interface LeaseLink {
   run<T>(work: (redis: LeaseCommands) => Promise<T>): Promise<T>;
 }
@@ -24,15 +25,15 @@ export interface RedisLeaseOptions {
   lost: () => void;
 }
 
-/** An instance's lease in Redis, renewed until released. */
+/** An instance's lease in Redis, renewed until it is released. */
 export class RedisLease implements Lease {
   readonly #options: RedisLeaseOptions;
-  /** The age of the claims made here, so that a claim made again stays as old as it is. */
+  /** By session id: age of the claims made here, so that a repeated claim keeps its age. */
   readonly #orders = new Map<string, string>();
   readonly #keys: [string, string];
   #epoch = "";
-  /** The epoch to enter under next; kept until it is known to be ours. */
-  #next = randomUUID();
+  /** The epoch of the next entry. A retry uses the same one, until Redis has confirmed it. */
+  #nextEpoch = randomUUID();
   #load: number;
   #renewing: Promise<void> | undefined;
   #stop: (() => void) | undefined;
@@ -46,8 +47,9 @@ export class RedisLease implements Lease {
   }
 
   /**
-   * Enters for the first time. A namesake may be a process that crashed: then its lease runs out,
-   * and this waits for it. One that renews its lease is alive.
+   * Enters for the first time. Another entry under the same id may belong to a crashed process:
+   * then this call waits until its lease expires. If that lease is renewed meanwhile, the process
+   * is alive, and this call throws.
    */
   async enter(): Promise<void> {
     const { clock, log, leaseMs, instance } = this.#options;
@@ -67,7 +69,10 @@ export class RedisLease implements Lease {
     this.#stop = () => timer.stop();
   }
 
-  /** Renews the lease, or enters again when Redis has forgotten it. Errors are left to the next. */
+  /**
+   * Renews the lease, or re-enters when Redis has lost the entry. The next renewal is the
+   * retry.
+   */
   renew(): void {
     if (this.#renewing || this.#released) return;
     this.#renewing = this.#renew().finally(() => {
@@ -93,7 +98,7 @@ export class RedisLease implements Lease {
 
   async #put(): Promise<"kept" | "entered" | number> {
     const { link, leaseMs, instance } = this.#options;
-    const next = this.#next;
+    const next = this.#nextEpoch;
     const json = (epoch: string) => JSON.stringify({ ...instance, load: this.#load, epoch });
     const held = this.#epoch;
     const result = await link.run((redis) =>
@@ -109,7 +114,7 @@ export class RedisLease implements Lease {
     );
     if (result === "entered") {
       this.#epoch = next;
-      this.#next = randomUUID();
+      this.#nextEpoch = randomUUID();
     }
     return result;
   }
@@ -135,7 +140,7 @@ export class RedisLease implements Lease {
     );
   }
 
-  async claim(claim: Claim, { limit, excess }: PlaceRule): Promise<Claimed> {
+  async claim(claim: Claim, { limit, excess }: SlotRule): Promise<ClaimResult> {
     const { sessionId, userId } = claim;
     const [order, outcome, ...displaced] = await this.#options.link.run((redis) =>
       redis.luckyClaim(
@@ -146,7 +151,7 @@ export class RedisLease implements Lease {
         limit,
         excess,
         this.#orders.get(sessionId) ?? "",
-        CLAIMS_KEPT_S,
+        CLAIMS_TTL_S,
       ),
     );
     const refused = outcome === "refused";
@@ -172,7 +177,7 @@ export class RedisLease implements Lease {
     try {
       await link.run((redis) => redis.luckyRelease(...this.#keys, instanceId, this.#epoch));
     } catch (err) {
-      // It runs out by itself.
+      // The lease expires without a release.
       log.warn({ event: "lease_not_released", instanceId, err });
     }
   }

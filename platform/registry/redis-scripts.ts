@@ -1,24 +1,27 @@
 /**
- * What Redis does in one atomic step. Keys of instances are made inside the scripts, so all keys
- * must lie on one Redis (or one slot).
+ * Lua scripts: each is one atomic step in Redis. The scripts compute keys of instances, so all keys
+ * must be stored on one Redis node (or in one hash slot).
  */
 
-/** Start of an instance's key; its id follows. The value is JSON, see `enter`. */
+/** Prefix of an instance's key; its id follows. The value is JSON, see ENTER. */
 export const INSTANCE = "lucky:instance:";
-/** Start of the key of a service's set of instance ids; the service follows. */
+/** Prefix of the key of a service's set of instance ids; the service follows. */
 export const SERVICE = "lucky:instances:";
-/** Start of a channel's key, a set of "instanceId epoch"; the channel follows. */
+/** Prefix of a channel's key, a set of "instanceId epoch"; the channel follows. */
 export const CHANNEL = "lucky:channel:";
-/** Start of the key of a user's claims, a hash by session id; the user id follows. */
+/** Prefix of the key of a user's claims, a hash by session id; the user id follows. */
 export const CLAIMS = "lucky:claims:";
 
-const PORTION = 1_000;
+/** Keys per command: a command with more keys blocks other clients of Redis for too long. */
+const KEYS_PER_COMMAND = 1_000;
 
-/** Keys of channels, in the portions that Redis takes at a time without holding others up. */
+/** Keys of channels, in batches of KEYS_PER_COMMAND. */
 export function keysOf(channels: readonly string[]): string[][] {
   const keys = channels.map((channel) => CHANNEL + channel);
-  const portions = Math.ceil(keys.length / PORTION);
-  return Array.from({ length: portions }, (_, i) => keys.slice(i * PORTION, (i + 1) * PORTION));
+  const batches = Math.ceil(keys.length / KEYS_PER_COMMAND);
+  return Array.from({ length: batches }, (_, i) =>
+    keys.slice(i * KEYS_PER_COMMAND, (i + 1) * KEYS_PER_COMMAND),
+  );
 }
 
 const EPOCH_OF = `
@@ -30,11 +33,11 @@ end
 /**
  * KEYS instance, service · ARGV id, epoch held ('' for none), epoch to enter under, JSON with the
  * held epoch, JSON with the new one, lease in ms.
- * Renews under the held epoch, or enters under the new one when nobody is there, or when it did so
- * already and the answer was lost.
- * Returns "kept", "entered", or the milliseconds that another's lease still has.
+ * Renews under the held epoch. Enters under the new one when there is no entry, or when an earlier
+ * attempt did so but its response was lost.
+ * Returns "kept", "entered", or the remaining milliseconds of the lease of another process.
  */
-const enter = `${EPOCH_OF}
+const ENTER = `${EPOCH_OF}
 local value = redis.call('GET', KEYS[1])
 local epoch = epochOf(value)
 local kept = value and epoch == ARGV[2]
@@ -44,15 +47,15 @@ redis.call('SADD', KEYS[2], ARGV[1])
 return kept and 'kept' or 'entered'
 `;
 
-/** KEYS instance, service · ARGV id, epoch. Leaves, if the epoch is still the one held. */
-const release = `${EPOCH_OF}
+/** KEYS instance, service · ARGV id, epoch. Deletes the entry if it still has this epoch. */
+const RELEASE = `${EPOCH_OF}
 if epochOf(redis.call('GET', KEYS[1])) ~= ARGV[2] then return end
 redis.call('DEL', KEYS[1])
 redis.call('SREM', KEYS[2], ARGV[1])
 `;
 
-/** KEYS service. Returns the JSON of its live instances and drops the ids of others. */
-const list = `
+/** KEYS service. Returns the JSON of its live instances and removes the ids of others. */
+const LIST = `
 local found = {}
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local value = redis.call('GET', '${INSTANCE}' .. id)
@@ -63,12 +66,11 @@ return found
 
 /**
  * KEYS claims of the user · ARGV session id, claim as JSON, epoch, limit, "replace" or "refuse",
- * order ('' for the newest), seconds to keep. A field's value is "order epoch claim": orders grow
- * with time, also over a flush.
- * Returns the order of the claim, "refused" or "kept", then the claims that lost their place, oldest
- * first, as JSON.
+ * order ('' for a new claim), expiry in seconds. A field's value is "order epoch claim". Orders
+ * ascend with time, also after a flush. Returns the order of the claim, "refused" or "kept", then
+ * the claims that lost their slot, the oldest first, as JSON.
  */
-const claim = `${EPOCH_OF}
+const CLAIM = `${EPOCH_OF}
 local held, newest, epochs = {}, 0, {}
 local fields = redis.call('HGETALL', KEYS[1])
 for i = 1, #fields, 2 do
@@ -113,7 +115,7 @@ end
 local at
 for i, one in ipairs(devices) do if one == mine then at = i end end
 if refusing then
-  -- devices are the newest first: those behind mine were there before.
+  -- devices are sorted newest first: those after mine are older.
   if at and #devices - at >= limit then return { order, 'refused' } end
   if at then
     for i = 1, at - 1 do devices[i].lost = #devices - i >= limit end
@@ -146,18 +148,18 @@ for i, channel in ipairs(KEYS) do found[i] = redis.call('SMEMBERS', channel) end
 return found
 `;
 
-/** For ioredis: each becomes a command of this name. */
+/** For ioredis, which turns each script into a command of this name. */
 export const scripts = {
-  luckyEnter: { numberOfKeys: 2, lua: enter },
-  luckyRelease: { numberOfKeys: 2, lua: release },
-  luckyList: { numberOfKeys: 1, lua: list },
-  luckyClaim: { numberOfKeys: 1, lua: claim },
-  // How many keys there are is said with every call.
+  luckyEnter: { numberOfKeys: 2, lua: ENTER },
+  luckyRelease: { numberOfKeys: 2, lua: RELEASE },
+  luckyList: { numberOfKeys: 1, lua: LIST },
+  luckyClaim: { numberOfKeys: 1, lua: CLAIM },
+  // Every call passes the number of its keys.
   luckyMark: { lua: MARK },
   luckyHearing: { lua: HEARING },
 };
 
-/** What the commands take and answer. */
+/** Arguments and results of the commands. */
 export interface ScriptCommands {
   luckyEnter(
     instanceKey: string,

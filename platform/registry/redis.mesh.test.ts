@@ -8,7 +8,8 @@ import { type Backend, startRedis } from "../../test/backends/backends.ts";
 import { quiet } from "../../test/backends/postgres.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { createRedisRegistry } from "./redis.ts";
-import { instance, kept, registrySuite, replacing, SeatClock, session } from "./registry.suite.ts";
+import { instance, kept, PausableClock, replacing, session } from "./registry.fixture.ts";
+import { registrySuite } from "./registry.suite.ts";
 
 const LEASE_MS = 1_500;
 const CACHE_MS = 100;
@@ -30,12 +31,12 @@ registrySuite("redis", {
     await raw.flushall();
     const time = new AheadClock();
     return async () => {
-      const clock = new SeatClock(time);
+      const clock = new PausableClock(time);
       const registry = open(t, clock);
       return {
         registry,
-        async lapse() {
-          clock.hold();
+        async expireLeases() {
+          clock.pause();
           const before = await raw.keys("lucky:instance:*");
           while ((await raw.exists(...before)) === before.length);
           time.ahead += CACHE_MS;
@@ -46,24 +47,24 @@ registrySuite("redis", {
   },
 });
 
-test("a forgotten instance is entered again, and all works after it joined and claimed again", async (t) => {
+test("an instance whose entry was lost is re-entered, and works after it repeats its joins and claims", async (t) => {
   await raw.flushall();
   const [a, b] = [open(t), open(t)];
-  const forgotten = Promise.withResolvers<void>();
-  const lease = await a.announce(instance("connect-0"), () => forgotten.resolve());
+  const lost = Promise.withResolvers<void>();
+  const lease = await a.announce(instance("connect-0"), () => lost.resolve());
   const claim = session("s1", "phone-1", "connect-0");
   await lease.join(["u:1"]);
   await lease.claim(claim, replacing(1));
   await raw.flushall();
   assert.deepEqual(await b.locate(["u:1"]), [[]]);
-  await forgotten.promise;
+  await lost.promise;
   await lease.join(["u:1"]);
   assert.deepEqual(await lease.claim(claim, replacing(1)), kept());
   assert.deepEqual(await b.locate(["u:1"]), [["connect-0"]]);
   assert.equal((await b.instances("connect")).length, 1);
 });
 
-test("an instance whose entering was never answered knows its own lease again", async (t) => {
+test("an instance recognises its own lease when the response to its entry was lost", async (t) => {
   await raw.flushall();
   const lost = Promise.withResolvers<void>();
   const events: string[] = [];
@@ -74,18 +75,18 @@ test("an instance whose entering was never answered knows its own lease again", 
   t.after(() => registry.close());
   await registry.announce(instance("connect-0"), () => lost.resolve());
   await raw.flushall();
-  // Longer than a command may take: the answer comes when nobody waits for it any more.
+  // Longer than the time-out of a command: the response arrives after it.
   await raw.call("CLIENT", "PAUSE", "3000", "ALL");
   await lost.promise;
   assert.ok(events.includes("lease_not_renewed"));
   assert.ok(!events.includes("lease_taken"));
 });
 
-test("a Redis that is away is UNAVAILABLE at once; instances are those known last", async (t) => {
+test("an unreachable Redis is UNAVAILABLE at once; instances are the last known ones", async (t) => {
   await raw.flushall();
   const [a, b] = [open(t), open(t)];
-  const forgotten = Promise.withResolvers<void>();
-  const lease = await a.announce(instance("connect-0"), () => forgotten.resolve());
+  const lost = Promise.withResolvers<void>();
+  const lease = await a.announce(instance("connect-0"), () => lost.resolve());
   await lease.join(["u:1"]);
   assert.deepEqual(await b.instances("connect"), [instance("connect-0")]);
   await server.kill();
@@ -104,34 +105,34 @@ test("a Redis that is away is UNAVAILABLE at once; instances are those known las
   );
 
   await server.restart();
-  await forgotten.promise;
+  await lost.promise;
   await lease.join(["u:1"]);
   const located = await untilReached(() => b.locate(["u:1"]));
   assert.deepEqual(located, [["connect-0"]]);
 });
 
-test("an instance that starts again after a crash gets its name when the old lease runs out", async (t) => {
+test("an instance that restarts after a crash gets its name when the old lease expires", async (t) => {
   await raw.flushall();
-  const crashing = new SeatClock(systemClock);
+  const crashing = new PausableClock(systemClock);
   const [a, b] = [open(t, crashing), open(t)];
   const old = await a.announce(instance("connect-0"), () => {});
   await old.join(["u:1"]);
-  crashing.hold();
+  crashing.pause();
   const lease = await b.announce(instance("connect-0"), () => {});
   assert.deepEqual(await b.locate(["u:1"]), [[]]);
   await lease.join(["u:1"]);
   assert.deepEqual(await b.locate(["u:1"]), [["connect-0"]]);
-  // The old process goes on after all: it does not get its name back, nor its channels.
+  // The old process continues after all: it gets neither its name nor its channels back.
   crashing.resume();
   await old.release();
   assert.deepEqual(await b.locate(["u:1"]), [["connect-0"]]);
 });
 
-test("a process that lost its connection keeps its lease when it comes back in time", async (t) => {
+test("a process that lost its connection keeps its lease when it reconnects in time", async (t) => {
   await raw.flushall();
   const slow = { leaseMs: 60_000 };
   const [a, b] = [open(t, systemClock, slow), open(t, systemClock, slow)];
-  const lease = await a.announce(instance("connect-0"), () => assert.fail("was not forgotten"));
+  const lease = await a.announce(instance("connect-0"), () => assert.fail("the entry was lost"));
   await lease.join(["u:1"]);
   await raw.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
   const located = await untilReached(() => b.locate(["u:1"]));
@@ -139,7 +140,7 @@ test("a process that lost its connection keeps its lease when it comes back in t
   await untilReached(() => lease.join(["u:2"]));
 });
 
-test("a clock that is put back makes nothing younger that is known of instances", async (t) => {
+test("a clock that is set back does not extend the cache of instances", async (t) => {
   await raw.flushall();
   const clock = new ManualClock();
   const [a, b] = [open(t, clock), open(t)];
@@ -161,7 +162,7 @@ function open(t: TestContext, clock: Clock = systemClock, over: { leaseMs?: numb
   return registry;
 }
 
-/** Repeats a call while the connection is on its way back. */
+/** Retries a call until the connection is restored. */
 async function untilReached<T>(call: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
@@ -173,7 +174,7 @@ async function untilReached<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The system's time, which can be put ahead, so that what is cached grows old at once. */
+/** The system's time, which the test can set ahead, so that cached entries expire at once. */
 class AheadClock implements Clock {
   ahead = 0;
   readonly after = systemClock.after;

@@ -19,28 +19,29 @@ export interface RedisRegistryOptions {
   url: string;
   clock: Clock;
   log: Log;
-  /** How long an instance stays without renewal, milliseconds. It is renewed three times as often. */
+  /** Duration of a lease, milliseconds. It is renewed three times in that time. */
   leaseMs?: number;
-  /** How old an answer about instances may be, milliseconds. */
+  /** Maximum age of cached instances, milliseconds. */
   cacheMs?: number;
 }
 
-const COMMAND_MS = 2_000;
-const RETRY_AT_MOST_MS = 1_000;
+const COMMAND_TIMEOUT_MS = 2_000;
+const RETRY_MAX_MS = 1_000;
 
 /**
- * A registry in Redis, which may forget everything at any time. What an instance wrote carries its
- * epoch, a random word that it enters under; an epoch that is not the one in the instance's key is
- * dead for good. Redis being away makes calls fail at once or within 2 s, and heals by itself.
+ * A registry in Redis, which may lose all data at any time. Everything that an instance writes
+ * carries its epoch, a random id of its entry; data of another epoch than that of the instance's
+ * key is invalid for good. While Redis cannot be reached, calls fail at once or within 2 s, and the
+ * client reconnects.
  */
 export function createRedisRegistry(options: RedisRegistryOptions): Registry {
   const { clock, log, leaseMs = 15_000, cacheMs = 1_000 } = options;
   const link = openLink(options.url, log);
   const leases = new Set<RedisLease>();
-  /** The epochs of live instances, as last read. */
+  /** Cached epochs of live instances. */
   const epochs = new Map<string, { epoch: string; atMs: number }>();
   const lists = new Map<string, { instances: readonly Instance[]; atMs: number }>();
-  const asked = new Map<string, Promise<readonly Instance[]>>();
+  const pendingLists = new Map<string, Promise<readonly Instance[]>>();
 
   link.redis.on("ready", () => {
     for (const lease of leases) lease.renew();
@@ -78,9 +79,10 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
     async instances(service) {
       const known = lists.get(service);
       if (known && clock.elapsed() - known.atMs < cacheMs) return known.instances;
-      const asking = asked.get(service) ?? list(service).finally(() => asked.delete(service));
-      asked.set(service, asking);
-      return asking;
+      const pending =
+        pendingLists.get(service) ?? list(service).finally(() => pendingLists.delete(service));
+      pendingLists.set(service, pending);
+      return pending;
     },
     async locate(channels) {
       if (channels.length === 0) return [];
@@ -88,8 +90,8 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
         Promise.all(keysOf(channels).map((keys) => redis.luckyHearing(keys.length, ...keys))),
       );
       const hearing = members.flat().map((list) => list.map(memberOf));
-      const unsure = hearing.flat().filter(({ id, epoch }) => !isFresh(id, epoch));
-      if (unsure.length > 0) await refresh([...new Set(unsure.map(({ id }) => id))]);
+      const uncached = hearing.flat().filter(({ id, epoch }) => !isFresh(id, epoch));
+      if (uncached.length > 0) await refresh([...new Set(uncached.map(({ id }) => id))]);
 
       const dead: { channel: string; members: string[] }[] = [];
       const located = hearing.map((list, i) => {
@@ -98,7 +100,7 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
         if (gone.length > 0) dead.push({ channel: channels[i]!, members: gone });
         return list.filter(isLive).map(({ id }) => id);
       });
-      // Mere tidying: whoever comes next tries again.
+      // Clean-up without a retry: the next `locate` repeats it.
       for (const { channel, members } of dead)
         link.run((redis) => redis.srem(CHANNEL + channel, ...members)).catch(() => {});
       return located;
@@ -128,38 +130,38 @@ function instanceOf(json: string): Instance {
 
 interface Link {
   readonly redis: Redis;
-  /** Runs a command; what goes wrong is UNAVAILABLE. */
+  /** Runs a command. Every error becomes UNAVAILABLE. */
   run<T>(work: (redis: Redis & ScriptCommands) => Promise<T>): Promise<T>;
   close(): void;
 }
 
-/** One connection for all commands. Nothing waits for a Redis that is away. */
+/** One connection for all commands. Commands are not queued while Redis cannot be reached. */
 function openLink(url: string, log: Log): Link {
   const redis = new Redis(url, {
     scripts,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
-    commandTimeout: COMMAND_MS,
-    connectTimeout: COMMAND_MS,
-    retryStrategy: (times) => Math.min(20 * 2 ** times, RETRY_AT_MOST_MS),
+    commandTimeout: COMMAND_TIMEOUT_MS,
+    connectTimeout: COMMAND_TIMEOUT_MS,
+    retryStrategy: (times) => Math.min(20 * 2 ** times, RETRY_MAX_MS),
   }) as Redis & ScriptCommands;
-  const tried = new Promise<void>((resolve) => {
+  const firstAttempt = new Promise<void>((resolve) => {
     redis.once("ready", resolve);
     redis.once("close", resolve);
   });
-  let away = false;
+  let unreachable = false;
   redis.on("error", (err) => {
-    if (!away) log.error({ event: "registry_away", err });
-    away = true;
+    if (!unreachable) log.error({ event: "registry_unreachable", err });
+    unreachable = true;
   });
   redis.on("ready", () => {
-    if (away) log.info({ event: "registry_back" });
-    away = false;
+    if (unreachable) log.info({ event: "registry_reconnected" });
+    unreachable = false;
   });
 
   const run = async <T>(work: (redis: Redis & ScriptCommands) => Promise<T>): Promise<T> => {
-    await tried;
+    await firstAttempt;
     try {
       return await work(redis);
     } catch (cause) {

@@ -4,15 +4,15 @@ export interface Instance {
   readonly instanceId: string;
   /** "gateway", "auth", "connect" or "server". */
   readonly service: string;
-  /** Where other services reach it: "http://host:port". */
+  /** Address for other services: "http://host:port". */
   readonly address: string;
-  /** Where devices reach it, when that differs; empty for none. */
+  /** Address for devices, when it differs; empty for none. */
   readonly publicAddress: string;
-  /** How busy it is, in the service's own unit (connect: sessions). For balancing. */
+  /** Load for balancing, in the service's own unit (connect: sessions). */
   readonly load: number;
 }
 
-/** A session's claim to a place. */
+/** A session's claim on one of the slots that its user has for devices of the class. */
 export interface Claim {
   readonly sessionId: string;
   readonly userId: string;
@@ -21,66 +21,74 @@ export interface Claim {
   readonly instanceId: string;
 }
 
-/** How many devices of a class a user may have online. */
-export interface PlaceRule {
+/** The slots of a user for devices of one class. */
+export interface SlotRule {
+  /** Number of devices that may be online. */
   readonly limit: number;
-  /** What one more does: "replace" the one that is longest online, or be "refused". */
+  /**
+   * One device more: "replace" closes the device that is online longest, "refuse" rejects the new
+   * one.
+   */
   readonly excess: "replace" | "refuse";
 }
 
-/** What became of a claim. */
-export interface Claimed {
-  /** As many devices as allowed hold a place, and none gives way: the claim was not entered. */
+/** Result of a claim. */
+export interface ClaimResult {
+  /** All slots are held and none is replaced: the claim was not stored. */
   readonly refused: boolean;
-  /** Claims that lost their place, the oldest first. */
+  /** Claims that lost their slot, the oldest first. */
   readonly displaced: readonly Claim[];
 }
 
 /**
- * An instance's place in the registry, and what points to it: its channels and the claims of its
- * sessions are good only while the lease is. Rejects with UNAVAILABLE when the registry cannot be
- * reached.
+ * An instance's entry in the registry, with its channels and the claims of its sessions, which are
+ * valid only as long as the lease. Calls reject with UNAVAILABLE when the registry cannot be reached.
  */
 export interface Lease {
-  /** Tells the load at the next renewal. */
+  /** Sets the load; the next renewal publishes it. */
   update(load: number): void;
-  /** The instance hears these channels from now on. Idempotent. */
+  /** Adds channels that the instance hears. Idempotent. */
   join(channels: readonly string[]): Promise<void>;
-  /** The instance hears these channels no more. Idempotent. */
+  /** Removes channels that the instance hears. Idempotent. */
   leave(channels: readonly string[]): Promise<void>;
   /**
-   * Claims a place for a session among those of the user's devices of its class. A device has one
-   * place, which goes to its newest session. At most `limit` devices stay: under "replace" the
-   * newest ones, under "refuse" those that were there before. One atomic step. A claim made again
-   * with the same session id stays as old as it is: when a newer one of its device, or under
-   * "replace" of others, came meanwhile, it is itself among those that lost their place. Claims of
-   * instances without a lease hold no place and are dropped without a word.
+   * Claims a slot for a session among the slots of the user's devices of its class, in one atomic
+   * step. A device has one slot, which its newest session holds. At most `limit` devices keep a
+   * slot: under "replace" the newest ones, under "refuse" the earlier ones. A repeated claim with
+   * the same session id keeps its age. When a newer session of its device, or under "replace" newer
+   * devices, took the slot meanwhile, the repeated claim is itself among the displaced ones. Claims
+   * of instances without a lease hold no slot; they are dropped and not reported as displaced.
    */
-  claim(claim: Claim, rule: PlaceRule): Promise<Claimed>;
-  /** Gives a session's place up, if it still holds it. Never touches another session's. */
+  claim(claim: Claim, rule: SlotRule): Promise<ClaimResult>;
+  /** Frees the slot of a session if the session still holds it; never that of another session. */
   unclaim(claim: Claim): Promise<void>;
   /** Leaves the registry. Idempotent. */
   release(): Promise<void>;
 }
 
 /**
- * Who is where: instances under leases, and what points to instances. Nothing durable: when it
- * forgets, deliveries are late, never lost. Adapters: memory, Redis.
+ * Directory of the live instances under leases, of the channels that they hear and of the slots that
+ * their sessions hold. It is not durable: when its data is lost, deliveries are late, never lost.
+ * Adapters: memory, Redis.
  */
 export interface Registry {
   /**
-   * Enters an instance and keeps its lease (about 15 s) until released. `lost` is called whenever
-   * the registry had forgotten the instance (restart, flush, lease run out): the instance is
-   * entered again by then, but its channels and claims must be made again. A second live process
-   * under the same id is refused with an error that says so.
+   * Enters an instance and renews its lease (about 15 s) until it is released. `lost` is called
+   * whenever the registry had lost the entry (restart, flush, expired lease): the entry is already
+   * restored by then, but the caller must repeat its joins and claims. Rejects with an error that
+   * names the id when another live process uses the same id.
    */
   announce(instance: Instance, lost: () => void): Promise<Lease>;
-  /** The live instances of a service, at most a second old. When the registry cannot be reached:
-   * the last known ones. */
+  /**
+   * The live instances of a service, from a cache of at most one second. When the registry cannot be
+   * reached: the last known ones.
+   */
   instances(service: string): Promise<readonly Instance[]>;
-  /** Which live instances hear each channel; one list a channel, in their order; empty for none.
-   * Rejects with UNAVAILABLE when the registry cannot be reached. */
+  /**
+   * The live instances that hear each channel: one list per channel, in the order of the channels;
+   * empty for none. Rejects with UNAVAILABLE when the registry cannot be reached.
+   */
   locate(channels: readonly string[]): Promise<readonly (readonly string[])[]>;
-  /** Lets go of everything, leases too. Idempotent. */
+  /** Releases all leases and closes the connection. Idempotent. */
   close(): Promise<void>;
 }

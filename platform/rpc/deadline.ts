@@ -1,2 +1,2 @@
-/** How long a call between services may take when the caller does not say. */
+/** Deadline of a unary call between services whose caller sets none, milliseconds. */
 export const DEFAULT_DEADLINE_MS = 10_000;

@@ -14,7 +14,7 @@ import { type Served, serve } from "./served.ts";
 
 export const meshSecret = "s".repeat(32);
 
-/** Services of the contract whose methods a test writes, behind the real interceptors. */
+/** Services of the contract behind the real interceptors, with methods that a test implements. */
 export interface TestService {
   readonly served: Served[];
   readonly interceptors: Interceptor[];
@@ -64,7 +64,7 @@ export async function testService(options: TestServiceOptions = {}): Promise<Tes
   return { served, interceptors, issuer, metrics, lines, authorized };
 }
 
-/** Work that goes on until its call ends. */
+/** A handler that waits until its call is aborted, and rejects with the reason. */
 export function untilAborted(signal: AbortSignal): Promise<never> {
   return new Promise((_resolve, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason));

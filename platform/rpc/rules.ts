@@ -1,7 +1,7 @@
-import { type DescMethod, getOption } from "@bufbuild/protobuf";
+import { type DescMethod, type DescService, getOption } from "@bufbuild/protobuf";
 import { Access, access, LimitClass, limit } from "#gen/lucky/options/v1/options_pb.js";
 
-/** What the contract says of a method. */
+/** The options of a method in the contract. */
 export interface MethodRules {
   /** Full name, such as "lucky.auth.v1.AuthService/Login". */
   readonly name: string;
@@ -9,8 +9,15 @@ export interface MethodRules {
   readonly limit: LimitClass;
 }
 
-/** Health checks are not ours to annotate: the package is a standard. */
+/** The health service is a standard of gRPC: it has no options of ours. */
 const HEALTH_PACKAGE = "grpc.health.v1.";
+
+const INTERNAL_PACKAGE = "lucky.internal.";
+
+/** Whether only our own processes may call the service. */
+export function isInternal({ typeName }: DescService): boolean {
+  return typeName.startsWith(INTERNAL_PACKAGE);
+}
 
 /** Reads the options of a method. */
 export function rulesOf(method: DescMethod): MethodRules {
@@ -27,14 +34,14 @@ export function rulesOf(method: DescMethod): MethodRules {
   };
 }
 
-/** A lookup of rules that reads each method's options once. */
+/** Looks rules up by method, and caches them: the options of a method are read once. */
 export function ruleBook(): (method: DescMethod) => MethodRules {
-  const known = new Map<DescMethod, MethodRules>();
+  const cache = new Map<DescMethod, MethodRules>();
   return (method) => {
-    let rules = known.get(method);
+    let rules = cache.get(method);
     if (rules === undefined) {
       rules = rulesOf(method);
-      known.set(method, rules);
+      cache.set(method, rules);
     }
     return rules;
   };

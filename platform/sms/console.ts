@@ -1,8 +1,8 @@
 import type { SmsSender } from "./sms.ts";
 
 /**
- * Prints messages instead of sending them: for development. `print` is where to; it is not the log,
- * so that codes are in no log.
+ * Prints messages instead of sending them: for development. `print` is the destination; it is not the
+ * log, so that no log contains a code.
  */
 export function createConsoleSms(print: (line: string) => void = console.log): SmsSender {
   return {

@@ -24,7 +24,7 @@ interface Arrived {
   readonly body: string;
 }
 
-/** A gateway that answers as the test says; 200 when it says nothing. */
+/** A gateway that responds as the test defines; 200 by default. */
 async function startGateway(
   t: TestContext,
   answer = (response: ServerResponse, _n: number) => void response.writeHead(200).end("taken"),
@@ -47,7 +47,7 @@ async function startGateway(
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/sms`,
     arrived,
-    /** Waits until so many requests have come. */
+    /** Waits until `count` requests have arrived. */
     async requests(count: number) {
       while (arrived.length < count) await new Promise<void>((resolve) => waiting.add(resolve));
     },
@@ -73,8 +73,8 @@ function sender(t: TestContext, url: string, options: Partial<HttpSmsOptions> = 
   return { send: () => own.send(sms, signal), close: () => own.close(), own, lines, metrics };
 }
 
-/** Rings timers, one after the other, until the promise is settled. */
-async function ringUntil<T>(clock: ManualClock, promise: Promise<T>): Promise<T> {
+/** Advances the clock until the promise is settled. */
+async function advanceUntil<T>(clock: ManualClock, promise: Promise<T>): Promise<T> {
   let settled = false;
   const done = promise.finally(() => {
     settled = true;
@@ -95,7 +95,7 @@ smsSuite("http", {
   },
 });
 
-test("a request is JSON, and signed over its time and its body", async (t) => {
+test("a request is JSON with a signature over its time and body", async (t) => {
   const gateway = await startGateway(t);
   const clock = new ManualClock();
   await sender(t, gateway.url, { clock }).send();
@@ -108,14 +108,14 @@ test("a request is JSON, and signed over its time and its body", async (t) => {
   assert.equal(headers["lucky-sms-signature"], right);
 });
 
-test("a fault of the gateway is tried again, under the same id and signed anew", async (t) => {
+test("a failed attempt is retried under the same id with a new signature", async (t) => {
   const gateway = await startGateway(t, (response, n) => {
     if (n === 1) response.destroy();
     else response.writeHead(n === 2 ? 503 : 202).end();
   });
   const clock = new ManualClock();
   const { send, metrics } = sender(t, gateway.url, { clock });
-  await ringUntil(clock, send());
+  await advanceUntil(clock, send());
   const ids = gateway.arrived.map(({ body }) => JSON.parse(body).smsId);
   assert.deepEqual(ids, ["one", "one", "one"]);
   assert.equal(new Set(gateway.arrived.map(({ headers }) => headers["lucky-sms-time"])).size, 3);
@@ -124,7 +124,7 @@ test("a fault of the gateway is tried again, under the same id and signed anew",
   assert.match(text, /lucky_sms_attempts_total\{outcome="taken"\} 1/);
 });
 
-test("a gateway that does not want the message is not asked again, nor is a redirect followed", async (t) => {
+test("a rejected message is not retried, and a redirect is not followed", async (t) => {
   for (const status of [400, 401, 404, 422, 429, 302]) {
     const gateway = await startGateway(t, (response) => {
       response.writeHead(status, { location: "/elsewhere" }).end();
@@ -134,14 +134,14 @@ test("a gateway that does not want the message is not asked again, nor is a redi
   }
 });
 
-test("attempts are bounded", async (t) => {
+test("the number of attempts is bounded", async (t) => {
   const gateway = await startGateway(t, (response) => void response.writeHead(500).end());
   const clock = new ManualClock();
-  await assert.rejects(ringUntil(clock, sender(t, gateway.url, { clock }).send()), notSent);
+  await assert.rejects(advanceUntil(clock, sender(t, gateway.url, { clock }).send()), notSent);
   assert.equal(gateway.arrived.length, 3);
 });
 
-test("an attempt without an answer ends with its time, and the next one may succeed", async (t) => {
+test("an attempt without a response times out, and the retry may succeed", async (t) => {
   const gateway = await startGateway(t, (response, n) => {
     if (n > 1) response.writeHead(200).end();
   });
@@ -150,21 +150,21 @@ test("an attempt without an answer ends with its time, and the next one may succ
   await gateway.requests(1);
   assert.equal(gateway.arrived.length, 1);
   clock.advance(2_999);
-  await ringUntil(clock, sending);
+  await advanceUntil(clock, sending);
   assert.equal(gateway.arrived.length, 2);
 });
 
-test("all attempts together stay within the budget", async (t) => {
+test("all attempts together stay within their time-out", async (t) => {
   const gateway = await startGateway(t, () => {});
   const clock = new ManualClock();
   const limits = { timeoutMs: 3_000, attempts: 10, budgetMs: 7_000 };
   const sending = sender(t, gateway.url, { clock, ...limits }).send();
   const began = clock.now();
-  await assert.rejects(ringUntil(clock, sending), notSent);
+  await assert.rejects(advanceUntil(clock, sending), notSent);
   assert.ok(clock.now() - began <= 7_100, `${clock.now() - began}`);
 });
 
-test("a caller who gives up is let go", async (t) => {
+test("a call ends when its caller aborts", async (t) => {
   const gateway = await startGateway(t, () => {});
   const gone = new AbortController();
   const { own } = sender(t, gateway.url);
@@ -174,7 +174,7 @@ test("a caller who gives up is let go", async (t) => {
   await assert.rejects(sending, notSent);
 });
 
-test("closing lets what is on its way arrive, and tries nothing again", async (t) => {
+test("close waits for the attempt in flight, without retries", async (t) => {
   let answer: ServerResponse | undefined;
   const gateway = await startGateway(t, (response) => {
     answer = response;
@@ -193,14 +193,14 @@ test("neither number nor text nor secret is in a log", async (t) => {
   const gateway = await startGateway(t, (response) => void response.writeHead(500).end(sms.text));
   const clock = new ManualClock();
   const { send, lines } = sender(t, gateway.url, { clock });
-  await assert.rejects(ringUntil(clock, send()), notSent);
+  await assert.rejects(advanceUntil(clock, send()), notSent);
   assert.equal(lines.length, 3);
   for (const hidden of [sms.phone, "012345", SECRET])
     assert.ok(lines.every((line) => !line.includes(hidden)));
   assert.match(lines[0]!, /"event":"sms_attempt_failed".*"status":500/);
 });
 
-test("an address that is no URL is a fault at the start", (t) => {
+test("an invalid URL is an error at the start", (t) => {
   for (const url of ["", "gateway", "ftp://gateway/"])
     assert.throws(() => sender(t, url), /must be an http/);
 });

@@ -7,60 +7,63 @@ import type { Metrics } from "#platform/metrics.ts";
 import type { SmsSender } from "./sms.ts";
 
 export interface HttpSmsOptions {
-  /** Where to post to: http:// or https://. */
+  /** URL of the gateway: http:// or https://. */
   readonly url: string;
-  /** Signs the requests: HMAC-SHA256 over time and body. */
+  /** Key that signs requests: HMAC-SHA256 over time and body. */
   readonly secret: string;
-  /** How long one attempt may take, milliseconds. */
+  /** Time-out of one attempt, milliseconds. */
   readonly timeoutMs: number;
-  /** Attempts for one message, at most. */
+  /** Maximum attempts for one message. */
   readonly attempts: number;
-  /** How long all attempts for one message may take together, milliseconds. */
+  /** Time-out of all attempts for one message together, milliseconds. */
   readonly budgetMs: number;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
 }
 
-/** When the request was made, milliseconds since the Unix epoch, decimal. */
+/** Time of the request, milliseconds since the Unix epoch, decimal. */
 export const SMS_TIME_HEADER = "lucky-sms-time";
 /** HMAC-SHA256 of `<time>.<body>` under the secret, hexadecimal. */
 export const SMS_SIGNATURE_HEADER = "lucky-sms-signature";
 
-const FIRST_PAUSE_MS = 100;
+/** Back-off before the first retry, milliseconds; it doubles with each further retry. */
+const FIRST_BACKOFF_MS = 100;
 
-/** How one attempt ended. */
+/** Result of one attempt. */
 type Outcome =
   | { readonly kind: "taken" }
-  /** The gateway does not want it: again would be the same. */
+  /** The gateway rejects the message: a retry would have the same result. */
   | { readonly kind: "refused"; readonly status: number }
   | { readonly kind: "failed"; readonly status?: number };
 
-/** What the gateway finds in `lucky-sms-signature`. */
+/** The value of `lucky-sms-signature`. */
 export function signSms(secret: string, time: string, body: string): string {
   return createHmac("sha256", secret).update(`${time}.${body}`).digest("hex");
 }
 
 /**
- * Posts messages to a gateway of the operator's choice, as JSON {phone, text, smsId}. Any 2xx means
- * that it took the message. A 5xx, a broken connection or no answer in time is tried again under the
- * same smsId, as long as attempts and budget last; any other answer is final.
+ * Posts messages to a gateway of the operator's choice, as JSON {phone, text, smsId}. Any 2xx accepts
+ * the message. A 5xx, a broken connection or a time-out is retried under the same smsId with
+ * back-off, within the bounds of attempts and time; any other response is final.
  */
 export function createHttpSms(options: HttpSmsOptions): SmsSender {
   const { url, secret, timeoutMs, clock, log, metrics } = options;
   if (!/^https?:$/.test(URL.parse(url)?.protocol ?? ""))
     throw new Error("The address of the SMS gateway must be an http:// or https:// URL.");
-  const attempts = metrics.counter("lucky_sms_attempts_total", "Attempts to hand a message over.", [
-    "outcome",
-  ]);
+  const attempts = metrics.counter(
+    "lucky_sms_attempts_total",
+    "Attempts to pass a message to the gateway.",
+    ["outcome"],
+  );
   const closing = new AbortController();
   const sending = new Set<Promise<void>>();
 
-  /** An aborted signal after a time of the clock. */
-  function within(ms: number): { signal: AbortSignal; stop(): void } {
-    const late = new AbortController();
-    const timer = clock.after(ms, () => late.abort());
-    return { signal: late.signal, stop: () => timer.stop() };
+  /** A signal that aborts after a time of the clock. */
+  function timeoutSignal(ms: number): { signal: AbortSignal; stop(): void } {
+    const timeout = new AbortController();
+    const timer = clock.after(ms, () => timeout.abort());
+    return { signal: timeout.signal, stop: () => timer.stop() };
   }
 
   async function attempt(body: string, signal: AbortSignal): Promise<Outcome> {
@@ -70,14 +73,14 @@ export function createHttpSms(options: HttpSmsOptions): SmsSender {
       [SMS_TIME_HEADER]: time,
       [SMS_SIGNATURE_HEADER]: signSms(secret, time, body),
     };
-    const late = within(timeoutMs);
+    const timeout = timeoutSignal(timeoutMs);
     try {
       const answer = await fetch(url, {
         method: "POST",
         headers,
         body,
         redirect: "manual",
-        signal: AbortSignal.any([signal, late.signal]),
+        signal: AbortSignal.any([signal, timeout.signal]),
       });
       await answer.body?.cancel();
       const { status } = answer;
@@ -86,11 +89,11 @@ export function createHttpSms(options: HttpSmsOptions): SmsSender {
     } catch {
       return { kind: "failed" };
     } finally {
-      late.stop();
+      timeout.stop();
     }
   }
 
-  /** Waits before another attempt; shorter when the signal aborts. */
+  /** Waits before a retry; returns early when the signal aborts. */
   async function pause(ms: number, signal: AbortSignal): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = clock.after(ms, resolve);
@@ -100,7 +103,7 @@ export function createHttpSms(options: HttpSmsOptions): SmsSender {
   }
 
   async function send(body: string, smsId: string, signal: AbortSignal): Promise<void> {
-    const budget = within(options.budgetMs);
+    const budget = timeoutSignal(options.budgetMs);
     const ending = AbortSignal.any([signal, budget.signal]);
     const stopping = AbortSignal.any([ending, closing.signal]);
     try {
@@ -109,10 +112,10 @@ export function createHttpSms(options: HttpSmsOptions): SmsSender {
         attempts.inc({ outcome: outcome.kind });
         if (outcome.kind === "taken") return;
         log.warn({ event: "sms_attempt_failed", smsId, attempt: n, ...outcome });
-        const again = outcome.kind === "failed" && n < options.attempts && !stopping.aborted;
-        if (again) await pause(FIRST_PAUSE_MS * 2 ** (n - 1), stopping);
-        if (!again || stopping.aborted)
-          throw fail(ErrorReason.SMS_NOT_SENT, "the message could not be handed over for sending");
+        const retry = outcome.kind === "failed" && n < options.attempts && !stopping.aborted;
+        if (retry) await pause(FIRST_BACKOFF_MS * 2 ** (n - 1), stopping);
+        if (!retry || stopping.aborted)
+          throw fail(ErrorReason.SMS_NOT_SENT, "the SMS gateway did not accept the message");
       }
     } finally {
       budget.stop();
@@ -126,7 +129,7 @@ export function createHttpSms(options: HttpSmsOptions): SmsSender {
       sending.add(work);
       await work;
     },
-    // What is on its way may arrive; nothing is tried again.
+    // Attempts in flight may still succeed; there are no further retries.
     async close() {
       closing.abort();
       await Promise.allSettled(sending);

@@ -2,18 +2,18 @@ import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
 import type { Sms, SmsSender } from "./sms.ts";
 
-/** Where the suite gets its senders from. */
+/** Creates the senders of the suite. */
 export interface SmsWorld {
-  /** A sender, closed when the test ends, and what has arrived through it. */
+  /** A sender, closed when the test ends, and the messages that it has delivered. */
   open(t: TestContext): Promise<{ sender: SmsSender; arrived: () => readonly Sms[] }>;
 }
 
-/** What every adapter of the sender must do. */
+/** The tests that every adapter of the sender must pass. */
 export function smsSuite(name: string, world: SmsWorld): void {
   const signal = AbortSignal.timeout(60_000);
 
   suite(`sms: ${name}`, () => {
-    test("a message arrives whole, at the number it is for", async (t) => {
+    test("a message arrives unchanged at its number", async (t) => {
       const { sender, arrived } = await world.open(t);
       const first = { phone: "+4915112345678", text: "Grüße: 012345 ✓", smsId: "one" };
       const second = { phone: "+14155550123", text: "two\nlines", smsId: "two" };

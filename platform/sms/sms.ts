@@ -2,20 +2,20 @@
 export interface Sms {
   /** E.164. */
   readonly phone: string;
-  /** A secret: it holds a code. */
+  /** Secret: it contains a code. */
   readonly text: string;
-  /** Names the message; a repetition under the same name is not sent again by who can tell. */
+  /** Id of the message, the same in each retry. Gateways that support it deduplicate by this id. */
   readonly smsId: string;
 }
 
 /** Sends text messages to phones. Adapters: console, HTTP. */
 export interface SmsSender {
   /**
-   * Hands a message over for sending. Rejects with SMS_NOT_SENT when that did not work before the
-   * sender's budget of time and attempts was used up or the signal aborted; the phone may get it
-   * all the same. Never logs the text or the number.
+   * Passes a message to the gateway. Rejects with SMS_NOT_SENT when the sender has used up its time
+   * and attempts, or the signal aborts; the phone may still receive the message. Never logs the text
+   * or the number.
    */
   send(sms: Sms, signal: AbortSignal): Promise<void>;
-  /** Lets go of everything. Idempotent. */
+  /** Waits for attempts in flight, without further retries. Idempotent. */
   close(): Promise<void>;
 }

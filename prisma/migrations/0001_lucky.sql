@@ -1,7 +1,7 @@
 -- Up Migration
 
--- What the platform itself keeps.
--- The schema exists already when the runner keeps its own table, lucky.migration, in it.
+-- Tables of the platform itself.
+-- The migration runner may have created the schema before, for its own table lucky.migration.
 CREATE SCHEMA IF NOT EXISTS lucky;
 
 -- Worker numbers of snowflake ids: one holder at a time, under a lease.

@@ -6,7 +6,7 @@ CREATE SCHEMA auth;
 CREATE TABLE auth.account (
   user_id       bigint PRIMARY KEY,
   user_name     text NOT NULL,
-  -- user_name, normalised (NFKC) and case-folded: what is unique.
+  -- user_name, normalised (NFKC) and case-folded: the unique key.
   user_name_key text NOT NULL UNIQUE,
   display_name  text NOT NULL,
   -- Argon2id in PHC format.
@@ -27,7 +27,7 @@ CREATE TABLE auth.login (
   last_refreshed_at timestamptz(3) NOT NULL,
   -- When the last access token of the login expires.
   access_expires_at timestamptz(3) NOT NULL,
-  -- Not null: ended, by logout, by re-use of a refresh token or by a newer login of the device.
+  -- Not null: revoked, by logout, by reuse of a refresh token or by a newer login of the device.
   revoked_at        timestamptz(3)
 );
 CREATE INDEX login_user ON auth.login (user_id, device_id);
@@ -39,7 +39,7 @@ CREATE TABLE auth.refresh_token (
   login_id   uuid NOT NULL REFERENCES auth.login ON DELETE CASCADE,
   created_at timestamptz(3) NOT NULL,
   expires_at timestamptz(3) NOT NULL,
-  -- Not null: exchanged for the next one.
+  -- Not null: exchanged for its successor.
   used_at    timestamptz(3)
 );
 CREATE INDEX refresh_token_login ON auth.refresh_token (login_id);

@@ -4,8 +4,8 @@
 -- log can be distributed. Times are milliseconds since the Unix epoch.
 CREATE SCHEMA im;
 
--- fillfactor: the counters change with every batch; room on the page keeps these updates in place,
--- which is also why no changing column is indexed.
+-- fillfactor: every batch updates the counters. Free space on the page, and no index on a changing
+-- column, keep these updates HOT.
 CREATE TABLE im.conversation (
   conversation_id bigint PRIMARY KEY,
   -- lucky.message.v1.ConversationKind
@@ -13,7 +13,7 @@ CREATE TABLE im.conversation (
   name            text NOT NULL DEFAULT '',
   owner_id        bigint NOT NULL DEFAULT 0,
   member_count    integer NOT NULL,
-  -- Rises with every change of members, roles or mutes; guards cached member lists.
+  -- Increases with every change of members, roles or mutes; reveals stale cached member lists.
   member_version  bigint NOT NULL DEFAULT 1,
   last_sequence   bigint NOT NULL DEFAULT 0,
   -- Running number of the entries that count as unread (all but tips).
@@ -30,7 +30,7 @@ CREATE TABLE im.direct (
   PRIMARY KEY (low_user_id, high_user_id)
 );
 
--- Makes a repeated CreateGroup harmless.
+-- Deduplicates retries of CreateGroup.
 CREATE TABLE im.group_key (
   creator_id      bigint NOT NULL,
   client_group_id text NOT NULL,
@@ -41,7 +41,7 @@ CREATE TABLE im.group_key (
 CREATE TABLE im.member (
   conversation_id    bigint NOT NULL REFERENCES im.conversation,
   user_id            bigint NOT NULL,
-  -- kind of the conversation, so that a user's groups are found without looking at the others.
+  -- kind of the conversation, so that a query for a user's groups skips direct conversations.
   kind               smallint NOT NULL,
   -- lucky.group.v1.Role
   role               smallint NOT NULL DEFAULT 1,
@@ -56,7 +56,7 @@ CREATE TABLE im.member (
   PRIMARY KEY (conversation_id, user_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX member_user ON im.member (user_id, conversation_id);
--- The groups that a user is in: asked for at the start of every session.
+-- The current groups of a user: every session queries them when it starts.
 CREATE INDEX member_group ON im.member (user_id, conversation_id)
   WHERE kind = 2 AND left_sequence = 0;
 
@@ -65,7 +65,7 @@ CREATE TABLE im.entry (
   sequence          bigint NOT NULL,
   message_id        bigint NOT NULL,
   sender_id         bigint NOT NULL,
-  -- Null for what the server wrote.
+  -- Null for entries written by the server.
   client_message_id text,
   -- Field number of the content's kind in lucky.message.v1.Content.
   kind              smallint NOT NULL,
@@ -77,11 +77,11 @@ CREATE TABLE im.entry (
   PRIMARY KEY (conversation_id, sequence),
   UNIQUE (conversation_id, sender_id, client_message_id)
 );
--- One's own messages past the read cursor: they do not count as unread.
+-- A member's own messages after the read cursor: they do not count as unread.
 CREATE INDEX entry_sender ON im.entry (conversation_id, sender_id, sequence);
 
--- What was committed and not yet confirmed by the bus: one row a batch, ids only. Row i of the arrays
--- says: conversation_ids[i] has counts[i] new entries after base_sequences[i].
+-- Committed entries that the bus has not confirmed yet: one row per batch, ids only. For each i,
+-- conversation_ids[i] has counts[i] new entries after base_sequences[i].
 CREATE TABLE im.outbox (
   outbox_id          bigint PRIMARY KEY,
   conversation_ids   bigint[] NOT NULL,
@@ -89,7 +89,7 @@ CREATE TABLE im.outbox (
   counts             integer[] NOT NULL,
   created_at_ms      bigint NOT NULL,
   attempts           integer NOT NULL DEFAULT 0,
-  -- When the compensation takes it, unless it is deleted by then. Null: FAILED, for an operator.
+  -- When the outbox retries the row, unless it was deleted by then. Null: FAILED, for an operator.
   next_attempt_at_ms bigint
 );
 ALTER TABLE im.outbox
@@ -97,5 +97,5 @@ ALTER TABLE im.outbox
   ALTER COLUMN base_sequences SET STORAGE EXTERNAL,
   ALTER COLUMN counts SET STORAGE EXTERNAL;
 CREATE INDEX outbox_next ON im.outbox (next_attempt_at_ms);
--- Rows live for a moment: clean up after so many, whatever share of the table that is.
+-- Rows are short-lived: vacuum after a fixed number of dead rows, not after a share of the table.
 ALTER TABLE im.outbox SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);

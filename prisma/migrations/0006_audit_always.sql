@@ -1,4 +1,4 @@
 -- Up Migration
 
--- Also where triggers are switched off for the session (session_replication_role = replica).
+-- The trigger also fires when the session disables triggers (session_replication_role = replica).
 ALTER TABLE auth.audit ENABLE ALWAYS TRIGGER audit_append_only;

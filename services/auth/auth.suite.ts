@@ -11,7 +11,12 @@ import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
 import { defaultsOf } from "#platform/config/config.ts";
 import { reasonOf } from "#platform/errors.ts";
-import { createTokenVerifier, type TokenVerifier } from "#platform/identity/tokens.ts";
+import {
+  AUDIENCE,
+  createTokenVerifier,
+  ISSUER,
+  type TokenVerifier,
+} from "#platform/identity/tokens.ts";
 import { createIds, type Ids } from "#platform/ids.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import { Metrics } from "#platform/metrics.ts";
@@ -25,10 +30,9 @@ import { type SealedPassword, sealPassword } from "../../client/login/password.t
 import { quiet } from "../../test/backends/postgres.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { type AuthConfig, authConfig } from "./config.ts";
-import { AUDIENCE, ISSUER } from "./logins/tokens.ts";
 import { startAuth } from "./service.ts";
 
-/** The key-encryption key of tests, unless they give their own. */
+/** The default key-encryption key of tests. */
 export const testKey = Buffer.alloc(32, 7).toString("base64");
 export const GOOD_PASSWORD = "correct horse";
 
@@ -46,18 +50,18 @@ export interface TestAuth {
   clock: ManualClock;
   bus: Bus;
   registry: Registry;
-  /** What was sent to phones, the oldest first. */
+  /** SMS messages sent so far, oldest first. */
   messages: readonly Sms[];
-  /** Encrypts as a client does. Good for one request. */
+  /** Encrypts a password as a client does. The result is valid for one request. */
   encrypt(password: string): Promise<SealedPassword>;
-  /** Encrypts the passwords of one request. */
+  /** Encrypts the passwords of one request, which share a nonce. */
   encryptAll<const L extends readonly string[]>(
     ...passwords: L
   ): Promise<{ -readonly [I in keyof L]: SealedPassword }>;
-  /** Registers a user with the good password and a fresh name. */
+  /** Registers a user with GOOD_PASSWORD and a random name. */
   register(): Promise<{ userName: string; userId: string }>;
   login(userName: string, deviceId?: string): Promise<Tokens>;
-  /** Headers of a call with an access token. */
+  /** Call options that carry the access token. */
   as(tokens: Tokens): { headers: { authorization: string } };
 }
 
@@ -71,7 +75,7 @@ interface Options {
 
 let workers = 0;
 
-/** Starts an instance on a migrated database; it stops at the end of the test. */
+/** Starts an instance on a migrated database. It stops at the end of the test. */
 export async function startTestAuth(options: Options): Promise<TestAuth> {
   const { url, t, clock = new ManualClock() } = options;
   const config = {

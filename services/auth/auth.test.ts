@@ -12,7 +12,7 @@ const one = await startTestAuth({ url, t: { after } });
 const { auth, users, sessions, clock } = one;
 const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
 
-test("a registered user logs in, and the token says who it is", async () => {
+test("a registered user logs in, and the token identifies the user", async () => {
   const { user } = await auth.register({
     userName: "Ana.Lima",
     displayName: " Ana ",
@@ -41,7 +41,7 @@ test("a registered user logs in, and the token says who it is", async () => {
   assert.equal(caller.expiresAtMs, Number(tokens.accessTokenExpiresAtMs));
 });
 
-test("without a display name the user name is shown; control characters are refused", async () => {
+test("the user name replaces a blank display name; control characters are refused", async () => {
   const password = () => one.encrypt(GOOD_PASSWORD);
   const plain = { userName: "plain", displayName: "  ", password: await password() };
   assert.equal((await auth.register(plain)).user?.displayName, "plain");
@@ -52,7 +52,7 @@ test("without a display name the user name is shown; control characters are refu
   await refused(bell, ErrorReason.INVALID_ARGUMENT);
 });
 
-test("control characters in other texts are refused too, and belong to no name", async () => {
+test("control characters in other texts are refused, and a name with one is not found", async () => {
   const { userName } = await one.register();
   const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
   for (const odd of [{ deviceName: "a\0b" }, { clientVersion: "1\0" }]) {
@@ -70,7 +70,7 @@ test("control characters in other texts are refused too, and belong to no name",
   );
 });
 
-test("a name in another spelling is the same name", async () => {
+test("another spelling of a user name is the same name", async () => {
   const { user } = await auth.register({
     userName: "Straße",
     password: await one.encrypt(GOOD_PASSWORD),
@@ -86,7 +86,7 @@ test("a name in another spelling is the same name", async () => {
   }
 });
 
-test("of two that register the same name at once one wins", async () => {
+test("concurrent registrations of one name: exactly one wins the race", async () => {
   const outcomes = await Promise.allSettled(
     ["racer", "Racer", "RACER"].map(async (userName) =>
       auth.register({ userName, password: await one.encrypt(GOOD_PASSWORD) }),
@@ -98,7 +98,7 @@ test("of two that register the same name at once one wins", async () => {
       await refused(Promise.reject(outcome.reason), ErrorReason.USER_NAME_TAKEN);
 });
 
-test("weak passwords are refused, long and foreign ones are not", async () => {
+test("weak passwords are refused; long passwords and other scripts are accepted", async () => {
   const register = async (userName: string, password: string) =>
     auth.register({ userName, password: await one.encrypt(password) });
   for (const password of ["", "short", "aaaaaaaaaaaa", "abababababab", "Weak-User", "Password1"])
@@ -108,21 +108,21 @@ test("weak passwords are refused, long and foreign ones are not", async () => {
   await register("foreign-user", "пароль-пароль 密码");
 });
 
-test("a password typed on another system, in another normal form, is the same password", async () => {
+test("a password in another Unicode normal form is the same password", async () => {
   const composed = "caf\u00e9 au lait";
   await auth.register({ userName: "cafe", password: await one.encrypt(composed) });
   const password = await one.encrypt(composed.normalize("NFD"));
   await auth.login({ userName: "cafe", password, device });
 });
 
-test("the password is stored as Argon2id alone", async () => {
+test("a password is stored only as its Argon2id hash", async () => {
   const { userId } = await one.register();
   const sql = "SELECT password_hash FROM auth.account WHERE user_id = $1";
   const { rows } = await pool.query(sql, [userId]);
   assert.match(rows[0].password_hash, /^\$argon2id\$v=19\$m=8192,t=1,p=1\$/);
 });
 
-test("an unknown user and a wrong password fail alike, and cost one hash each", async () => {
+test("an unknown user and a wrong password get the same error at the cost of one hash each", async () => {
   const { userName } = await one.register();
   const hashes = async () => {
     const text = await one.metrics.text();
@@ -140,7 +140,7 @@ test("an unknown user and a wrong password fail alike, and cost one hash each", 
   assert.equal(texts[0], texts[1]);
 });
 
-test("more passwords at once than the bound are refused, and it recovers", async (t) => {
+test("concurrent password checks beyond the bound are refused with OVERLOADED, and later ones succeed", async (t) => {
   const slow = { hashMemoryKib: 65_536, hashIterations: 2, maxHashing: 2 };
   const tight = await startTestAuth({ url, t, config: slow });
   const { userName } = await tight.register();
@@ -153,7 +153,7 @@ test("more passwords at once than the bound are refused, and it recovers", async
   await tight.login(userName);
 });
 
-test("users are found by id, by name and in batches, in the order asked", async () => {
+test("users are found by id, by name and in batches, in the requested order", async () => {
   const first = await one.register();
   const second = await one.register();
   const headers = one.as(await one.login(first.userName));
@@ -170,7 +170,7 @@ test("users are found by id, by name and in batches, in the order asked", async 
   await refused(users.batchGetUsers({ userIds }), ErrorReason.TOKEN_INVALID);
 });
 
-test("CheckUsers names those that exist", async () => {
+test("CheckUsers returns the ids that exist", async () => {
   const { userId } = await one.register();
   const { userIds } = await sessions.checkUsers({ userIds: ["42", userId, userId] });
   assert.deepEqual(userIds, [userId]);

@@ -1,14 +1,25 @@
 import { PrismaPg } from "@prisma/adapter-pg";
-import type pg from "pg";
-import { type Prisma, PrismaClient } from "#gen/prisma/client.ts";
+import { Prisma, PrismaClient } from "#gen/prisma/client.ts";
+import type { Pool } from "#platform/postgres/pool.ts";
+
+// Only this file imports Prisma and its generated client; the rest of auth takes them from here.
+export type {
+  Account,
+  Audit,
+  Login,
+  QrLogin,
+  RefreshToken,
+  SmsCode,
+} from "#gen/prisma/client.ts";
+export { Prisma };
 
 /** auth's tables. */
 export type Database = InstanceType<typeof PrismaClient>;
 /** auth's tables, inside a transaction. */
 export type Transaction = Prisma.TransactionClient;
 
-/** Reaches the tables through connections of `pool`, which stays the caller's to end. */
-export function openDatabase(pool: pg.Pool): Database {
+/** Reaches the tables through connections of `pool`. The caller ends the pool. */
+export function openDatabase(pool: Pool): Database {
   return new PrismaClient({
     adapter: new PrismaPg(pool),
     transactionOptions: { maxWait: 10_000, timeout: 15_000 },

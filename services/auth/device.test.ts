@@ -22,7 +22,7 @@ async function setUp(t: Parameters<typeof startTestAuth>[0]["t"]) {
   return { one, userName, phone, laptop };
 }
 
-test("devices are listed, the last seen first, each as what it is", async (t) => {
+test("devices are listed with their details, last seen first", async (t) => {
   const { one, phone, laptop } = await setUp(t);
   const [first, second] = await list(one, phone);
   assert.equal(first!.device!.deviceId, "laptop");
@@ -37,7 +37,7 @@ test("devices are listed, the last seen first, each as what it is", async (t) =>
   assert.equal(seen!.loggedInAtMs, BigInt(one.clock.now() - 120_000));
 });
 
-test("a device whose refresh token has expired, or that was logged out, is not listed", async (t) => {
+test("a device with an expired refresh token and a logged-out device are not listed", async (t) => {
   const { one, userName, phone, laptop } = await setUp(t);
   await one.auth.logout({}, one.as(phone));
   assert.deepEqual(await idsOf(one, laptop), ["laptop"]);
@@ -46,7 +46,7 @@ test("a device whose refresh token has expired, or that was logged out, is not l
   assert.deepEqual(await idsOf(one, fresh), ["tablet"]);
 });
 
-test("a device is renamed by its owner, and by nobody else", async (t) => {
+test("only the owner can rename a device", async (t) => {
   const { one, phone, laptop } = await setUp(t);
   await one.devices.renameDevice({ deviceId: "laptop", deviceName: "Büro" }, one.as(phone));
   assert.equal((await list(one, laptop))[0]!.device!.deviceName, "Büro");
@@ -59,7 +59,7 @@ test("a device is renamed by its owner, and by nobody else", async (t) => {
   assert.equal((await list(one, laptop))[0]!.device!.deviceName, "Büro");
 });
 
-test("a revoked device is out, the others stay; a stranger revokes nothing", async (t) => {
+test("a revoked device is logged out, the others stay; another user cannot revoke it", async (t) => {
   const { one, phone, laptop } = await setUp(t);
   const stranger = await one.login((await one.register()).userName, "theirs");
   const foreign = one.devices.revokeDevice({ deviceId: "laptop" }, one.as(stranger));
@@ -72,7 +72,7 @@ test("a revoked device is out, the others stay; a stranger revokes nothing", asy
   assert.deepEqual(await idsOf(one, phone), ["phone"]);
 });
 
-test("all other devices are revoked at once, the calling one stays", async (t) => {
+test("revoking all other devices keeps the calling one logged in", async (t) => {
   const { one, userName, phone, laptop } = await setUp(t);
   await one.login(userName, "tablet");
   const { revoked } = await one.devices.revokeOtherDevices({}, one.as(laptop));

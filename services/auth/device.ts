@@ -1,25 +1,32 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { requirePrintable } from "#platform/printable.ts";
-import type { AuthDependencies } from "./dependencies.ts";
+import type { Database } from "./database.ts";
+import type { Logins } from "./logins/logins.ts";
 
-const MOST = 200;
+/** Devices in one list; the least recently seen ones are left out beyond it. */
+const MAX_LISTED_DEVICES = 200;
 
-/** The caller's devices that are logged in. */
+/** DeviceService: lists, renames and revokes the devices that the caller is logged in on. */
 export function createDevice({
   clock,
   database,
   logins,
-}: Pick<AuthDependencies, "clock" | "database" | "logins">): Pick<
+}: {
+  clock: Clock;
+  database: Database;
+  logins: Pick<Logins, "revokeAll">;
+}): Pick<
   ServiceImpl<typeof DeviceService>,
   "listDevices" | "renameDevice" | "revokeDevice" | "revokeOtherDevices"
 > {
   const missing = () => fail(ErrorReason.DEVICE_NOT_FOUND, "you have no such device");
-  /** Logins that can go on: not ended, and with a refresh token that is good. */
-  const alive = (userId: string) => ({
+  /** Matches logins that can continue: not revoked, and with a valid unused refresh token. */
+  const active = (userId: string) => ({
     userId: BigInt(userId),
     revokedAt: null,
     refreshTokens: { some: { usedAt: null, expiresAt: { gt: new Date(clock.now()) } } },
@@ -29,9 +36,9 @@ export function createDevice({
     async listDevices(_request, context) {
       const { userId, loginId } = userOf(context);
       const found = await database.login.findMany({
-        where: alive(userId),
+        where: active(userId),
         orderBy: [{ lastSeenAt: "desc" }, { loginId: "asc" }],
-        take: MOST,
+        take: MAX_LISTED_DEVICES,
       });
       return {
         devices: found.map((login) => ({
@@ -51,7 +58,7 @@ export function createDevice({
 
     async renameDevice({ deviceId, deviceName }, context) {
       requirePrintable("device_name", deviceName);
-      const where = { ...alive(userOf(context).userId), deviceId };
+      const where = { ...active(userOf(context).userId), deviceId };
       const { count } = await database.login.updateMany({ where, data: { deviceName } });
       if (count === 0) throw missing();
       return {};

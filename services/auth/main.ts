@@ -54,7 +54,11 @@ runProcess(() =>
     return {
       running: auth,
       ready: identity.ready,
-      door: { port: config.port, meshSecret, interceptors: interceptorsWith(identity.verifier) },
+      listener: {
+        port: config.port,
+        meshSecret,
+        interceptors: interceptorsWith(identity.verifier),
+      },
     };
   }),
 );

@@ -1,4 +1,3 @@
-import type pg from "pg";
 import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
@@ -10,6 +9,7 @@ import type { Ids } from "#platform/ids.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import type { Pool } from "#platform/postgres/pool.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { type RunningService, serve } from "#platform/rpc/served.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
@@ -17,133 +17,177 @@ import { createAccounts } from "./accounts/accounts.ts";
 import { createAudit } from "./accounts/audit.ts";
 import { createAdmin } from "./admin/admin.ts";
 import { appointFirstAdmin } from "./admin/first-admin.ts";
-import { sealAgain } from "./admin/sealing-again.ts";
-import { createAuth } from "./auth.ts";
-import { type Chore, runChores } from "./chores.ts";
+import { reencrypt } from "./admin/reencryption.ts";
 import type { AuthConfig } from "./config.ts";
-import { createGuard } from "./credentials/guard.ts";
+import { createBruteForceGuard } from "./credentials/brute-force-guard.ts";
 import { createNonces } from "./credentials/nonces.ts";
-import { createNotices } from "./credentials/notices.ts";
+import { createPasswordPolicy } from "./credentials/password-policy.ts";
 import { createPasswords } from "./credentials/passwords.ts";
+import { createSecurityNotices } from "./credentials/security-notices.ts";
 import { createSmsCodes } from "./credentials/sms-codes.ts";
 import { createSmsSender } from "./credentials/sms-sender.ts";
 import { openDatabase } from "./database.ts";
-import type { AuthDependencies } from "./dependencies.ts";
 import { createDevice } from "./device.ts";
 import { createCodes } from "./keys/codes.ts";
-import { createColumns } from "./keys/columns.ts";
+import { createColumnEncryption } from "./keys/column-encryption.ts";
+import { createKeyEncryption } from "./keys/key-encryption.ts";
 import { createKeyring } from "./keys/keyring.ts";
-import { createSealing } from "./keys/sealing.ts";
 import { createDevicePolicy } from "./logins/device-policy.ts";
 import { createIssuer } from "./logins/issuer.ts";
-import { createLoginNews } from "./logins/login-news.ts";
 import { createLogins } from "./logins/logins.ts";
+import { createRevocationNotifier } from "./logins/revocation-notifier.ts";
 import { createRevocationPages } from "./logins/revocation-pages.ts";
 import { createAccessTokens } from "./logins/tokens.ts";
-import { tidyQrLogins } from "./qr-login/qr-tidy.ts";
+import { createAccountDeletion } from "./own-account/account-deletion.ts";
+import { createPasswordChange } from "./own-account/password-change.ts";
+import { createPhoneBinding } from "./own-account/phone-binding.ts";
+import { createProfile } from "./own-account/profile.ts";
+import { createSearch } from "./own-account/search.ts";
+import { runPeriodicJobs } from "./periodic-jobs.ts";
+import { deleteExpiredQrLogins } from "./qr-login/qr-cleanup.ts";
+import { createQrLogins } from "./qr-login/qr-login.ts";
+import { createPhoneRegistration } from "./registration/phone-registration.ts";
+import { createRegistration } from "./registration/registration.ts";
 import { createSession } from "./session.ts";
+import { createLogin } from "./sign-in/login.ts";
+import { createLogout } from "./sign-in/logout.ts";
+import { createPublicKeys } from "./sign-in/public-keys.ts";
+import { createRefresh } from "./sign-in/refresh.ts";
+import { createSmsLogin } from "./sign-in/sms-login.ts";
 import { createUser } from "./user.ts";
 
 export interface AuthServiceDependencies {
-  /** keyEncryptionKey must be given. */
+  /** `keyEncryptionKey` is required. */
   config: AuthConfig;
   log: Log;
   metrics: Metrics;
-  /** A migrated database. The caller ends the pool. */
-  pool: pg.Pool;
-  /** The way to gateways and connect instances. The caller closes them. */
+  /** Connections to a migrated database. The caller ends the pool. */
+  pool: Pool;
+  /**
+   * Carries revocations and security notices to gateway and connect instances. The caller closes
+   * it.
+   */
   bus: Bus;
+  /** Finds those instances. The caller closes it. */
   registry: Registry;
-  /** What attempts and codes are counted with. The caller closes it. */
+  /** Counts login attempts and SMS codes over all instances. The caller closes it. */
   limiter: Limiter;
-  /** Sends codes; the configured sender when absent. Closed with the service. */
+  /** Sends SMS codes; the configured sender when absent. The service closes it. */
   sms?: SmsSender;
-  /** Ids of new users. */
+  /** Generates the ids of new users. */
   ids: Ids;
   clock: Clock;
 }
 
-const TIDY_MS = 3_600_000;
+/** Pause between two clean-ups of expired rows. */
+const CLEANUP_INTERVAL_MS = 3_600_000;
 
 /**
- * Starts auth: AuthService, DeviceService, UserService, AdminService and SessionService. At the very
- * first start it makes the keys that all instances share. Throws when the key-encryption key is
- * missing or the wrong one.
+ * Starts auth: AuthService, DeviceService, UserService, AdminService and SessionService. The very
+ * first start creates the keys that all instances share. Throws when the key-encryption key is
+ * missing or wrong.
  */
 export async function startAuth(given: AuthServiceDependencies): Promise<RunningService> {
-  const { config, log, metrics, clock, ids, bus, registry, limiter } = given;
-  const sealing = createSealing(config.keyEncryptionKey, config.keyEncryptionKeyBefore);
-  const sms = given.sms ?? createSmsSender(given);
-  const database = openDatabase(given.pool);
-  const keyring = await createKeyring({ config, database, sealing, clock });
+  const { clock, config, log } = given;
+  const parts = await createParts(given);
+  const { keyring, logins, nonces, smsCodes } = parts;
+  await appointFirstAdmin(parts);
 
-  const columns = createColumns({ keyring, clock });
-  const codes = createCodes({ keyring, clock });
-  const nonces = createNonces({ config, database, keyring, clock });
-  const news = createLoginNews({ bus, registry, log });
-  const logins = createLogins({ config, database, clock, log, news });
-  const accessTokens = await createAccessTokens({ config, keyring, clock });
-  const devicePolicy = createDevicePolicy({ config, database });
-  const d: AuthDependencies = {
-    config,
-    database,
-    accounts: createAccounts({ database, columns }),
-    logins,
-    revocationPages: createRevocationPages({ pool: given.pool, clock }),
-    issuer: createIssuer({ logins, accessTokens, devicePolicy }),
-    accessTokens,
-    passwords: await createPasswords({ config, keyring, nonces, clock, metrics }),
-    nonces,
-    keyring,
-    columns,
-    smsCodes: createSmsCodes({
-      config,
-      database,
-      codes,
-      columns,
-      sms,
-      limiter,
-      clock,
-      log,
-      metrics,
-    }),
-    guard: createGuard({ config, limiter }),
-    audit: createAudit({ clock }),
-    notices: createNotices({ bus, registry, clock, log }),
-    devicePolicy,
-    limiter,
-    ids,
-    clock,
-    log,
-    metrics,
-  };
-  await appointFirstAdmin(d);
-
-  const chores: Chore[] = [
-    { name: "logins", everyMs: TIDY_MS, run: () => logins.tidy() },
-    { name: "nonces", everyMs: TIDY_MS, run: () => nonces.tidy() },
-    { name: "sms_codes", everyMs: TIDY_MS, run: () => d.smsCodes.tidy() },
-    { name: "qr_logins", everyMs: TIDY_MS, run: () => tidyQrLogins(d) },
-    { name: "keys", everyMs: config.keyRefreshSeconds * 1_000, run: () => keyring.turn() },
-    { name: "seal_again", everyMs: config.sealAgainPauseMs, run: () => sealAgain(d) },
-  ];
-  const doing = runChores(chores, { clock, log });
+  const jobs = runPeriodicJobs(
+    [
+      { name: "logins", pauseMs: CLEANUP_INTERVAL_MS, run: () => logins.deleteExpired() },
+      { name: "nonces", pauseMs: CLEANUP_INTERVAL_MS, run: () => nonces.deleteExpired() },
+      { name: "sms_codes", pauseMs: CLEANUP_INTERVAL_MS, run: () => smsCodes.deleteExpired() },
+      { name: "qr_logins", pauseMs: CLEANUP_INTERVAL_MS, run: () => deleteExpiredQrLogins(parts) },
+      { name: "keys", pauseMs: config.keyRefreshSeconds * 1_000, run: () => keyring.rotate() },
+      { name: "reencryption", pauseMs: config.sealAgainPauseMs, run: () => reencrypt(parts) },
+    ],
+    { clock, log },
+  );
   let running = true;
   return {
     served: [
-      serve(AuthService, createAuth(d)),
-      serve(DeviceService, createDevice(d)),
-      serve(UserService, createUser(d)),
-      serve(AdminService, createAdmin(d)),
-      serve(SessionService, createSession(d)),
+      serve(AuthService, {
+        ...createPublicKeys(parts),
+        ...createRegistration(parts),
+        ...createPhoneRegistration(parts),
+        ...createLogin(parts),
+        ...createSmsLogin(parts),
+        ...createQrLogins(parts),
+        ...createRefresh(parts),
+        ...createLogout(parts),
+        ...createPasswordChange(parts),
+        ...createPhoneBinding(parts),
+        ...createAccountDeletion(parts),
+      }),
+      serve(DeviceService, createDevice(parts)),
+      serve(UserService, {
+        ...createUser(parts),
+        ...createProfile(parts),
+        ...createSearch(parts),
+      }),
+      serve(AdminService, createAdmin(parts)),
+      serve(SessionService, createSession(parts)),
     ],
     ready: () => running,
     async stop() {
       if (!running) return;
       running = false;
-      await doing.stop();
-      await sms.close();
-      await database.$disconnect();
+      await jobs.stop();
+      await parts.sms.close();
+      await parts.database.$disconnect();
     },
+  };
+}
+
+/** Composes the parts of auth. Every method and job declares the few parts that it takes. */
+async function createParts(given: AuthServiceDependencies) {
+  const { bus, clock, config, ids, limiter, log, metrics, pool, registry } = given;
+  const keyEncryption = createKeyEncryption(config.keyEncryptionKey, config.keyEncryptionKeyBefore);
+  const sms = given.sms ?? createSmsSender({ clock, config, log, metrics });
+  const database = openDatabase(pool);
+  const keyring = await createKeyring({ config, database, keyEncryption, clock });
+
+  const columns = createColumnEncryption({ keyring, clock });
+  const codes = createCodes({ keyring, clock });
+  const nonces = createNonces({ config, database, keyring, clock });
+  const notifier = createRevocationNotifier({ bus, registry, log });
+  const logins = createLogins({ config, database, clock, log, notifier });
+  const accessTokens = await createAccessTokens({ config, keyring, clock });
+  const devicePolicy = createDevicePolicy({ config, database });
+  return {
+    accessTokens,
+    accounts: createAccounts({ database, columns }),
+    audit: createAudit({ clock }),
+    clock,
+    columns,
+    config,
+    database,
+    devicePolicy,
+    guard: createBruteForceGuard({ config, limiter }),
+    ids,
+    issuer: createIssuer({ logins, accessTokens, devicePolicy }),
+    keyring,
+    limiter,
+    log,
+    logins,
+    metrics,
+    nonces,
+    notices: createSecurityNotices({ bus, registry, clock, log }),
+    passwordPolicy: createPasswordPolicy(config),
+    passwords: await createPasswords({ config, keyring, nonces, clock, metrics }),
+    revocationPages: createRevocationPages({ pool, clock }),
+    sms,
+    smsCodes: createSmsCodes({
+      clock,
+      codes,
+      columns,
+      config,
+      database,
+      limiter,
+      log,
+      metrics,
+      sms,
+    }),
   };
 }

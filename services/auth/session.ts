@@ -1,28 +1,36 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
-import { fail } from "#platform/errors.ts";
-import type { AuthDependencies } from "./dependencies.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Accounts } from "./accounts/accounts.ts";
+import type { Database } from "./database.ts";
+import type { Keyring } from "./keys/keyring.ts";
+import type { DevicePolicy } from "./logins/device-policy.ts";
 import { recordLastSeen } from "./logins/last-seen.ts";
+import type { RevocationPages } from "./logins/revocation-pages.ts";
 
-const MAX_USERS = 1_000;
-const MAX_SEEN = 1_000;
-
-/** Tells the other services which logins ended and which users exist. */
-export function createSession(
-  d: Pick<
-    AuthDependencies,
-    "accounts" | "clock" | "database" | "devicePolicy" | "keyring" | "revocationPages"
-  >,
-): ServiceImpl<typeof SessionService> {
-  const { accounts, devicePolicy, keyring, revocationPages } = d;
+/** SessionService: the other services learn here which logins ended and which users exist. */
+export function createSession({
+  accounts,
+  clock,
+  database,
+  devicePolicy,
+  keyring,
+  revocationPages,
+}: {
+  accounts: Pick<Accounts, "existing">;
+  clock: Clock;
+  database: Database;
+  devicePolicy: Pick<DevicePolicy, "rules">;
+  keyring: Pick<Keyring, "reloadIfStale" | "keys">;
+  revocationPages: RevocationPages;
+}): ServiceImpl<typeof SessionService> {
   return {
     async getDevicePolicy() {
       return { rules: [...(await devicePolicy.rules())] };
     },
     async listRevocations({ cursor, pageToken }) {
       const page = await revocationPages.since(Number(cursor), pageToken);
-      await keyring.compare(page.keyIds);
+      await keyring.reloadIfStale(page.keyIds);
       return {
         revocations: page.revocations.map(({ loginId, accessExpiresAtMs }) => ({
           loginId,
@@ -34,17 +42,13 @@ export function createSession(
       };
     },
     async recordLastSeen({ seen }) {
-      if (seen.length > MAX_SEEN)
-        throw fail(ErrorReason.INVALID_ARGUMENT, `seen: at most ${MAX_SEEN}`);
       await recordLastSeen(
-        d,
+        { clock, database },
         seen.map(({ loginId, seenAtMs }) => ({ loginId, seenAtMs: Number(seenAtMs) })),
       );
       return {};
     },
     async checkUsers({ userIds }) {
-      if (userIds.length > MAX_USERS)
-        throw fail(ErrorReason.INVALID_ARGUMENT, `user_ids: at most ${MAX_USERS}`);
       return { userIds: await accounts.existing(userIds) };
     },
   };

@@ -2,17 +2,15 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { fail } from "#platform/errors.ts";
-import { userOfAccount } from "./accounts/accounts.ts";
-import type { AuthDependencies } from "./dependencies.ts";
-import { createProfile } from "./own-account/profile.ts";
-import { createSearch } from "./own-account/search.ts";
+import { type Accounts, userOfAccount } from "./accounts/accounts.ts";
 
-/** Looks users up. */
-export function createUser(d: AuthDependencies): ServiceImpl<typeof UserService> {
-  const { accounts } = d;
+/** Looks up users by id or name. */
+export function createUser({
+  accounts,
+}: {
+  accounts: Pick<Accounts, "byId" | "byIds" | "byName">;
+}): Pick<ServiceImpl<typeof UserService>, "getUser" | "batchGetUsers"> {
   return {
-    ...createProfile(d),
-    ...createSearch(d),
     async getUser({ key }) {
       const account =
         key.case === "userId"

@@ -1,20 +1,14 @@
 import { createClient } from "@connectrpc/connect";
-import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
-import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
-import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
-import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
-import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
-import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
 import { createIdentity } from "#platform/identity/identity.ts";
 import { createRedisLimiter } from "#platform/limiter/redis.ts";
 import { openAt } from "#platform/process/listen-address.ts";
 import { runProcess } from "#platform/process/process.ts";
 import { addressOf, startServiceProcess } from "#platform/process/service-process.ts";
-import { methodTable } from "#platform/rpc/calling/methods.ts";
+import { methodTable } from "#platform/rpc/calling/method-table.ts";
+import { publicServices } from "#platform/rpc/contract.ts";
 import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { connectConfig } from "./config.ts";
 import { startConnect } from "./service.ts";
@@ -42,8 +36,8 @@ runProcess(() =>
     const identity = createIdentity({ transport: () => auth, clock, log });
     started.push(() => identity.close());
     const host = config.host || platform.host;
-    const place = { host, port: config.port, variable: "LUCKY_CONNECT_PORT" };
-    const connect = await openAt(place, () =>
+    const listenAddress = { host, port: config.port, variable: "LUCKY_CONNECT_PORT" };
+    const connect = await openAt(listenAddress, () =>
       startConnect({
         config: { ...config, host },
         log,
@@ -53,18 +47,10 @@ runProcess(() =>
         verifier: identity.verifier,
         revocations: identity.revocations,
         ingress: createClient(IngressService, server),
-        methods: methodTable(
-          [
-            { service: AuthService, transport: auth },
-            { service: DeviceService, transport: auth },
-            { service: UserService, transport: auth },
-            { service: AdminService, transport: auth },
-            { service: MessageService, transport: server },
-            { service: GroupService, transport: server },
-            { service: PresenceService, transport: server },
-          ],
-          { limiter, budgets: budgetsOf(mesh.limits) },
-        ),
+        methods: methodTable(publicServices({ auth, server }), {
+          limiter,
+          budgets: budgetsOf(mesh.limits),
+        }),
         sessions: createClient(SessionService, auth),
         clock,
         meshSecret: platform.meshSecret,

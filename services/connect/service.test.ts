@@ -2,15 +2,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
-import { startStand } from "../../test/connect/stand.ts";
+import { startConnectHarness } from "../../test/connect/connect-harness.ts";
 import { RawDevice } from "../../test/devices/raw-device.ts";
 import { toUser } from "./uplink/sends.fixture.ts";
 
-test("a send is accepted and reaches the other user and the sender's other device, not its origin", async (t) => {
-  const stand = await startStand(t);
-  const ana = await stand.device("1", "a1");
-  const anaToo = await stand.device("1", "a2");
-  const ben = await stand.device("2");
+test("a send is accepted and reaches the other user and the sender's other device, but not its origin", async (t) => {
+  const harness = await startConnectHarness(t);
+  const ana = await harness.device("1", "a1");
+  const anaToo = await harness.device("1", "a2");
+  const ben = await harness.device("2");
   ana.send(toUser("2", "m1"));
   const { results } = await ana.next("sendResults");
   assert.equal(results[0]!.outcome.case, "accepted");
@@ -22,46 +22,49 @@ test("a send is accepted and reaches the other user and the sender's other devic
   assert.equal(ana.seen("deliver").length, 0);
 });
 
-test("connect refuses a port that is taken with an error that says so", async (t) => {
-  const stand = await startStand(t);
-  const second = startStand(t, { config: { port: stand.port }, instanceId: "connect-1" });
+test("connect rejects with a clear error when the port is taken", async (t) => {
+  const harness = await startConnectHarness(t);
+  const second = startConnectHarness(t, {
+    config: { port: harness.port },
+    instanceId: "connect-1",
+  });
   await assert.rejects(second, /cannot listen on .*EADDRINUSE/);
 });
 
-test("a subprotocol that is not ours, and any other path, is refused", async (t) => {
-  const stand = await startStand(t);
-  const foreign = new WebSocket(`${stand.address.replace("http", "ws")}/ws`, "other.v1");
+test("another subprotocol and any other path are refused", async (t) => {
+  const harness = await startConnectHarness(t);
+  const foreign = new WebSocket(`${harness.address.replace("http", "ws")}/ws`, "other.v1");
   await new Promise((resolve) => foreign.addEventListener("error", resolve));
-  assert.equal((await fetch(`${stand.address}/elsewhere`)).status, 404);
-  assert.equal((await fetch(`${stand.address}/healthz`)).status, 200);
+  assert.equal((await fetch(`${harness.address}/elsewhere`)).status, 404);
+  assert.equal((await fetch(`${harness.address}/healthz`)).status, 200);
 });
 
-test("a token that is forged, expired or revoked opens nothing", async (t) => {
+test("a token that is forged, expired or revoked opens no session", async (t) => {
   const clock = new ManualClock();
-  const stand = await startStand(t, { clock });
+  const harness = await startConnectHarness(t, { clock });
   const say = async (token: string) => {
-    const device = await RawDevice.open(stand.address);
+    const device = await RawDevice.open(harness.address);
     device.send({ case: "hello", value: { accessToken: token } });
     return (await device.closed).code;
   };
-  const expired = await stand.issuer.token({ exp: Math.floor(clock.now() / 1000) - 1 });
+  const expired = await harness.issuer.token({ exp: Math.floor(clock.now() / 1000) - 1 });
   assert.equal(await say("forged"), CloseCode.TOKEN_INVALID);
   assert.equal(await say(""), CloseCode.TOKEN_INVALID);
   assert.equal(await say(expired), CloseCode.TOKEN_EXPIRED);
-  stand.issuer.ended.add("gone");
-  assert.equal(await say(await stand.issuer.token({ sid: "gone" })), CloseCode.TOKEN_REVOKED);
+  harness.issuer.ended.add("gone");
+  assert.equal(await say(await harness.issuer.token({ sid: "gone" })), CloseCode.TOKEN_REVOKED);
 });
 
 test("a socket without Hello, a silent one and one with an expired token are closed in time", async (t) => {
   const clock = new ManualClock();
-  const stand = await startStand(t, { clock });
-  const mute = await RawDevice.open(stand.address);
-  await fetch(`${stand.address}/healthz`);
+  const harness = await startConnectHarness(t, { clock });
+  const mute = await RawDevice.open(harness.address);
+  await fetch(`${harness.address}/healthz`);
   clock.advance(5_000);
   assert.equal((await mute.closed).code, CloseCode.HELLO_TIMEOUT);
 
-  const silent = await stand.device("1");
-  const alive = await stand.device("2");
+  const silent = await harness.device("1");
+  const alive = await harness.device("2");
   clock.advance(30_000);
   await alive.roundTrip();
   clock.advance(25_000);
@@ -76,38 +79,38 @@ test("a socket without Hello, a silent one and one with an expired token are clo
 
 test("a fresh token of the same device keeps the session, one of another user ends it", async (t) => {
   const clock = new ManualClock();
-  const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
-  const ana = await stand.device("1", "a");
+  const harness = await startConnectHarness(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
+  const ana = await harness.device("1", "a");
   clock.advance(500_000);
   const dcl = 3;
-  const fresh = await stand.issuer.token({ sub: "1", did: "a", sid: "l1-a", dcl });
-  // Verified once, it is known: nothing is left to wait for when it comes.
-  await stand.issuer.verifier.verify(fresh);
+  const fresh = await harness.issuer.token({ sub: "1", did: "a", sid: "l1-a", dcl });
+  // The verifier caches it, so that Renew completes without a wait.
+  await harness.issuer.verifier.verify(fresh);
   ana.send({ case: "renew", value: { accessToken: fresh } });
   await ana.roundTrip();
   clock.advance(500_000);
   await ana.roundTrip();
-  const foreign = await stand.issuer.token({ sub: "2", did: "a", sid: "l2", dcl });
+  const foreign = await harness.issuer.token({ sub: "2", did: "a", sid: "l2", dcl });
   ana.send({ case: "renew", value: { accessToken: foreign } });
   assert.equal((await ana.closed).code, CloseCode.TOKEN_INVALID);
 });
 
-test("a login that ends closes its sessions and no others", async (t) => {
-  const stand = await startStand(t);
-  const ana = await stand.device("1", "a");
-  const other = await stand.device("1", "b");
-  stand.revoke("l1-a");
+test("a revoked login closes its own sessions and no others", async (t) => {
+  const harness = await startConnectHarness(t);
+  const ana = await harness.device("1", "a");
+  const other = await harness.device("1", "b");
+  harness.revoke("l1-a");
   assert.equal((await ana.next("kick")).code, CloseCode.TOKEN_REVOKED);
   assert.equal((await ana.closed).code, CloseCode.TOKEN_REVOKED);
   await other.roundTrip();
 });
 
 test("a second device of a class kicks the first, also on another instance", async (t) => {
-  const stand = await startStand(t);
-  const other = await startStand(t, { with: stand, instanceId: "connect-1" });
+  const harness = await startConnectHarness(t);
+  const other = await startConnectHarness(t, { with: harness, instanceId: "connect-1" });
   const mobile = 1;
-  const first = await stand.device("1", "phone-1", mobile);
-  const second = await stand.device("1", "phone-2", mobile);
+  const first = await harness.device("1", "phone-1", mobile);
+  const second = await harness.device("1", "phone-2", mobile);
   assert.equal((await first.closed).code, CloseCode.REPLACED);
   const third = await other.device("1", "phone-3", mobile);
   assert.equal((await second.next("kick")).code, CloseCode.REPLACED);
@@ -115,11 +118,11 @@ test("a second device of a class kicks the first, also on another instance", asy
   await third.roundTrip();
 });
 
-test("sends are repeated while the server is away, then refused as unavailable", async (t) => {
+test("sends are retried while the server is unavailable, then refused as unavailable", async (t) => {
   const clock = new ManualClock();
-  const stand = await startStand(t, { clock });
-  const ana = await stand.device("1");
-  stand.ingress.down = true;
+  const harness = await startConnectHarness(t, { clock });
+  const ana = await harness.device("1");
+  harness.ingress.down = true;
   ana.send(toUser("2", "m1"));
   await ana.roundTrip();
   const moving = setInterval(() => clock.advance(500), 1);
@@ -128,89 +131,91 @@ test("sends are repeated while the server is away, then refused as unavailable",
   clearInterval(moving);
   assert.equal(results[0]!.clientMessageId, "m1");
   assert.equal(results[0]!.outcome.case, "refused");
-  stand.ingress.down = false;
+  harness.ingress.down = false;
   ana.send(toUser("2", "m1"));
   const again = await ana.next("sendResults");
   assert.equal(again.results[0]!.outcome.case, "accepted");
 });
 
 test("sends beyond the window are refused with OVERLOADED and the rest is accepted", async (t) => {
-  const stand = await startStand(t, { config: { maxSendsInFlight: 4 } });
-  const ana = await stand.device("1");
-  stand.ingress.down = true;
+  const harness = await startConnectHarness(t, { config: { maxSendsInFlight: 4 } });
+  const ana = await harness.device("1");
+  harness.ingress.down = true;
   for (let i = 0; i < 10; i += 1) ana.send(toUser("2", `m${i}`));
   const refused: string[] = [];
   while (refused.length < 6) {
     const { results } = await ana.next("sendResults");
     for (const { clientMessageId } of results) refused.push(clientMessageId);
   }
-  stand.ingress.down = false;
+  harness.ingress.down = false;
   assert.deepEqual(refused, ["m4", "m5", "m6", "m7", "m8", "m9"]);
   let accepted = 0;
   while (accepted < 4) accepted += (await ana.next("sendResults")).results.length;
 });
 
 test("too many frames a second close the session", async (t) => {
-  const stand = await startStand(t, { config: { framesPerSecond: 10, framesBurst: 20 } });
-  const ana = await stand.device("1");
+  const harness = await startConnectHarness(t, {
+    config: { framesPerSecond: 10, framesBurst: 20 },
+  });
+  const ana = await harness.device("1");
   for (let i = 0; i < 40; i += 1) ana.send({ case: "heartbeat", value: {} });
   assert.equal((await ana.closed).code, CloseCode.RATE_LIMITED);
 });
 
-test("typing signals are joined and passed on", async (t) => {
-  const stand = await startStand(t);
-  const ana = await stand.device("1");
+test("typing signals reach the server", async (t) => {
+  const harness = await startConnectHarness(t);
+  const ana = await harness.device("1");
   ana.send({ case: "typing", value: { conversationId: "1000002", typing: true } });
-  while (stand.ingress.signals.length === 0) await ana.roundTrip();
-  assert.equal(stand.ingress.signals[0]!.senderId, "1");
+  while (harness.ingress.signals.length === 0) await ana.roundTrip();
+  assert.equal(harness.ingress.signals[0]!.senderId, "1");
 });
 
-test("when the registry forgot the instance, everything is entered again and swept", async (t) => {
+test("after the registry lost the instance, the instance rejoins everything and sweeps", async (t) => {
   const clock = new ManualClock();
-  const stand = await startStand(t, { clock });
-  const ana = await stand.device("1");
-  const ben = await stand.device("2");
-  assert.deepEqual(await stand.registry.locate(["u:2"]), [["connect-0"]]);
-  stand.ingress.swallow = true;
+  const harness = await startConnectHarness(t, { clock });
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
+  assert.deepEqual(await harness.registry.locate(["u:2"]), [["connect-0"]]);
+  harness.ingress.dropPublishes = true;
   ana.send(toUser("2", "m1"));
   await ana.next("sendResults");
-  stand.ingress.swallow = false;
-  // The lease runs out before it can be renewed.
-  await stand.forgetInstance();
+  harness.ingress.dropPublishes = false;
+  // The lease expires before it can be renewed.
+  await harness.forgetInstance();
   clock.advance(6_000);
   await ben.roundTrip();
   await ben.roundTrip();
-  assert.deepEqual(await stand.registry.locate(["u:2"]), [["connect-0"]]);
+  assert.deepEqual(await harness.registry.locate(["u:2"]), [["connect-0"]]);
   clock.advance(3_000);
   assert.equal((await ben.next("syncRequired")).lastSequence, 1n);
 });
 
-test("a stopping instance tells its sessions to move and closes those that stay", async (t) => {
-  const stand = await startStand(t);
-  const ana = await stand.device("1");
-  const stopping = stand.stop();
-  assert.equal(stand.ready(), false);
+test("a stopping instance sends Move to its sessions and closes those that stay", async (t) => {
+  const harness = await startConnectHarness(t);
+  const ana = await harness.device("1");
+  const stopping = harness.stop();
+  assert.equal(harness.ready(), false);
   await ana.next("move");
   assert.equal((await ana.closed).code, CloseCode.MOVE);
   await stopping;
-  await assert.rejects(fetch(`${stand.address}/healthz`));
-  assert.deepEqual(await stand.registry.instances("connect"), []);
+  await assert.rejects(fetch(`${harness.address}/healthz`));
+  assert.deepEqual(await harness.registry.instances("connect"), []);
 });
 
-test("a session that ends leaves no claim and no channel", async (t) => {
-  const stand = await startStand(t);
-  const ana = await stand.device("1");
+test("a session that ends releases its device slot and its channel", async (t) => {
+  const harness = await startConnectHarness(t);
+  const ana = await harness.device("1");
   await ana.close();
-  while ((await stand.registry.locate(["u:1"]))[0]!.length > 0) {
-    await fetch(`${stand.address}/healthz`);
+  while ((await harness.registry.locate(["u:1"]))[0]!.length > 0) {
+    await fetch(`${harness.address}/healthz`);
   }
-  const end = stand.events.find(({ event }) => event === "session_end");
+  const end = harness.events.find(({ event }) => event === "session_end");
   assert.equal(end?.userId, "1");
 });
 
 test("frames that are text, too large or a second Hello close with their codes", async (t) => {
-  const stand = await startStand(t, { config: { maxFrameBytes: 2_048 } });
-  const text = new WebSocket(`${stand.address.replace("http", "ws")}/ws`, "lucky.v1");
+  const harness = await startConnectHarness(t, { config: { maxFrameBytes: 2_048 } });
+  const text = new WebSocket(`${harness.address.replace("http", "ws")}/ws`, "lucky.v1");
   await new Promise((resolve) => text.addEventListener("open", resolve));
   const closed = new Promise<number>((resolve) => {
     text.addEventListener("close", ({ code }) => resolve(code));
@@ -218,21 +223,21 @@ test("frames that are text, too large or a second Hello close with their codes",
   text.send("hello");
   assert.equal(await closed, CloseCode.PROTOCOL_ERROR);
 
-  const large = await stand.device("1");
+  const large = await harness.device("1");
   large.sendBytes(new Uint8Array(2_049));
   assert.equal((await large.closed).code, CloseCode.FRAME_TOO_LARGE);
-  const huge = await stand.device("2");
+  const huge = await harness.device("2");
   huge.sendBytes(new Uint8Array(200_000));
   await huge.closed;
-  const twice = await stand.device("3");
+  const twice = await harness.device("3");
   twice.send({ case: "hello", value: { accessToken: "again" } });
   assert.equal((await twice.closed).code, CloseCode.PROTOCOL_ERROR);
 });
 
-test("calls over the socket run as the session's user, bounded, and answer errors of the contract", async (t) => {
+test("calls over the socket run as the session's user, are bounded, and answer with errors of the contract", async (t) => {
   const waiting: (() => void)[] = [];
   const tokens: (string | null)[] = [];
-  const stand = await startStand(t, {
+  const harness = await startConnectHarness(t, {
     config: { callsInFlight: 2 },
     methods: {
       async call(method, request, headers) {
@@ -243,7 +248,7 @@ test("calls over the socket run as the session's user, bounded, and answer error
       },
     },
   });
-  const ana = await stand.device("1");
+  const ana = await harness.device("1");
   const call = (callId: string, method: string) =>
     ana.send({ case: "rpc", value: { callId, method, request: new Uint8Array([1, 2, 3]) } });
   call("1", "echo");

@@ -20,7 +20,7 @@ import { createPlacement } from "./placement.ts";
 const log = createLog({ service: "gateway", instanceId: "test", level: "silent" });
 const clock = systemClock;
 
-/** A gateway's endpoint, asked by user 1, in front of instances with these public addresses. */
+/** A gateway's EndpointService, called by user 1, for instances with these public addresses. */
 async function setUp(t: TestContext, publicAddresses: string[]) {
   const registry = createMemoryRegistry({ clock });
   t.after(() => registry.close());
@@ -53,14 +53,14 @@ async function setUp(t: TestContext, publicAddresses: string[]) {
   return { resolve, client, leases, hints };
 }
 
-test("a user without sessions is led to the least loaded instance", async (t) => {
+test("a user without sessions gets the least loaded instance", async (t) => {
   const { resolve, hints } = await setUp(t, ["", ""]);
   const url = new URL(await resolve(), "http://gateway");
   assert.equal(url.pathname, "/ws");
   assert.equal(hints.open(url.searchParams.get("hint")!), "connect-0");
 });
 
-test("a user with sessions is led to where they are", async (t) => {
+test("a user with sessions gets the instance where they are", async (t) => {
   const { resolve, leases, hints } = await setUp(t, ["", ""]);
   await leases[1]!.join([userChannel("1")]);
   const url = new URL(await resolve(), "http://gateway");
@@ -83,7 +83,7 @@ test("without an instance the answer is UNAVAILABLE", async (t) => {
   await assert.rejects(resolve(), (error) => reasonOf(error) === ErrorReason.UNAVAILABLE);
 });
 
-test("nobody without a token is told where to connect", async (t) => {
+test("without a token the call is refused", async (t) => {
   const { client } = await setUp(t, [""]);
   await assert.rejects(
     client.resolveEndpoint({}),

@@ -9,7 +9,7 @@ import type { Placement } from "./placement.ts";
 /** Path of the WebSocket, on the gateway and on connect. */
 export const SOCKET_PATH = "/ws";
 
-/** Names the WebSocket that is best for the caller. */
+/** Answers with the URL of the best WebSocket for the caller. */
 export function endpointService(options: {
   placement: Placement;
   hints: Hints;
@@ -32,7 +32,7 @@ export function endpointService(options: {
   };
 }
 
-/** "https://chat.example:19000" → "wss://chat.example:19000/ws"; a path of its own is kept. */
+/** "https://chat.example:19000" → "wss://chat.example:19000/ws"; keeps a path other than "/". */
 function socketUrl(publicAddress: string): string {
   const url = new URL(publicAddress);
   url.protocol = url.protocol === "https:" || url.protocol === "wss:" ? "wss:" : "ws:";

@@ -1,20 +1,24 @@
 import type { Socket } from "node:net";
 import type { Clock } from "#platform/clock.ts";
 
-/** What an instance said to an upgrade; "silent" when it ended, or said nothing in time. */
-export type Handshake = "upgraded" | "refused" | "silent";
+/**
+ * The answer of an instance to an upgrade; "no-answer" when it ended the connection or timed out.
+ */
+export type Handshake = "upgraded" | "refused" | "no-answer";
 
 const UPGRADED = Buffer.from("HTTP/1.1 101 ");
 
 /**
- * Sends an upgrade to an instance and looks at the start of its answer, which stays to be read.
+ * Sends an upgrade to an instance and inspects the start of its answer, which is unshifted: a later
+ * reader of the socket gets the whole answer.
  *
- * Until the instance has agreed, nothing else of the peer may reach it: to whoever refuses an
- * upgrade, what follows is another HTTP request, which nobody here has looked at.
+ * Until the instance has answered 101, no other byte of the peer may reach it: an instance that
+ * refuses the upgrade would read those bytes as another HTTP request, which the gateway has not
+ * checked.
  */
-export function shakeHands(options: {
+export function performHandshake(options: {
   readonly upstream: Socket;
-  /** Of the request, with the empty line that ends it. */
+  /** Head of the request, with the empty line that ends it. */
   readonly head: string;
   readonly clock: Clock;
   readonly timeoutMs: number;
@@ -25,15 +29,15 @@ export function shakeHands(options: {
 
     function finish(handshake: Handshake): void {
       timer.stop();
-      upstream.off("readable", look);
-      upstream.off("end", leave);
-      upstream.off("close", leave);
+      upstream.off("readable", readAnswer);
+      upstream.off("end", giveUp);
+      upstream.off("close", giveUp);
       resolve(handshake);
     }
-    function leave(): void {
-      finish("silent");
+    function giveUp(): void {
+      finish("no-answer");
     }
-    function look(): void {
+    function readAnswer(): void {
       const chunk: Buffer | null = upstream.read();
       if (chunk === null) return;
       seen = Buffer.concat([seen, chunk]);
@@ -43,10 +47,10 @@ export function shakeHands(options: {
       upstream.unshift(seen);
       finish(matches ? "upgraded" : "refused");
     }
-    const timer = clock.after(timeoutMs, leave);
-    upstream.on("readable", look);
-    upstream.on("end", leave);
-    upstream.on("close", leave);
+    const timer = clock.after(timeoutMs, giveUp);
+    upstream.on("readable", readAnswer);
+    upstream.on("end", giveUp);
+    upstream.on("close", giveUp);
     upstream.write(head, "latin1");
   });
 }

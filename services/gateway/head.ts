@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
 
-/** An answer to an upgrade that goes no further; the connection closes after it. */
+/** The HTTP answer to a refused upgrade; the connection closes after it. */
 export function refusal(status: string, text: string): string {
   const body = `${text}\n`;
   return [
@@ -15,9 +15,9 @@ export function refusal(status: string, text: string): string {
 }
 
 /**
- * The head of a request as it was received, to be written to whoever really answers it. Every
- * header stays as it was, but for X-Forwarded-For, which grows by the peer's address, and lucky-peer,
- * which is ours to say: `peer` takes the place of what the device wrote.
+ * The head of a request for a connect instance: every header as received, with two exceptions. The
+ * peer's address is appended to X-Forwarded-For. `peer` replaces lucky-peer, which only the gateway
+ * may set; a value from the device is dropped.
  */
 export function requestHead(request: IncomingMessage, peer: string | undefined): string {
   const lines = [`${request.method} ${request.url} HTTP/${request.httpVersion}`];

@@ -8,7 +8,7 @@ function setUp(secret = "a secret of the mesh") {
   return { clock, hints: createHints({ secret, lifetimeMs: 60_000, clock }) };
 }
 
-test("a hint names its instance until its time is over", () => {
+test("a hint names its instance until it expires", () => {
   const { clock, hints } = setUp();
   const hint = hints.seal("connect-1");
   clock.advance(60_000);
@@ -17,7 +17,7 @@ test("a hint names its instance until its time is over", () => {
   assert.equal(hints.open(hint), undefined);
 });
 
-test("every gateway with the secret reads a hint, nobody else does", () => {
+test("a gateway reads a hint only with the secret that it was sealed with", () => {
   const hint = setUp().hints.seal("connect-1");
   assert.equal(setUp().hints.open(hint), "connect-1");
   assert.equal(setUp("another secret").hints.open(hint), undefined);
@@ -31,7 +31,7 @@ test("a hint is URL-safe, opaque, and never the same twice", () => {
   assert.notEqual(hint, hints.seal("connect-1"));
 });
 
-test("a hint that was changed anywhere, or is no hint at all, names nothing", () => {
+test("a modified hint, or a text that is no hint, names no instance", () => {
   const { hints } = setUp();
   const bytes = Buffer.from(hints.seal("connect-1"), "base64url");
   for (let at = 0; at < bytes.length; at += 1) {

@@ -1,11 +1,11 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 import type { Clock } from "#platform/clock.ts";
 
-/** Makes and reads the opaque text that brings a WebSocket to an instance. */
+/** Creates and reads hints: opaque texts that route a WebSocket to an instance. */
 export interface Hints {
-  /** A hint that names an instance, URL-safe, good for a while. */
+  /** A hint that names an instance: URL-safe, valid for `lifetimeMs`. */
   seal(instanceId: string): string;
-  /** The instance that a hint names; undefined when it is forged, damaged or out of date. */
+  /** The instance that a hint names; undefined when it is forged, damaged or expired. */
   open(hint: string): string | undefined;
 }
 
@@ -19,12 +19,12 @@ export interface HintOptions {
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const EXPIRY_BYTES = 8;
-/** Far above what an instance id needs; longer ones are not looked at. */
+/** Far longer than a hint of any instance id; longer texts are rejected without decoding. */
 const MAX_HINT_CHARS = 512;
 
 /**
- * Hints are encrypted (AES-256-GCM), so that a URL in somebody's log says neither who connects nor
- * how the mesh is named inside, and nobody steers load by writing hints of their own.
+ * Hints are encrypted (AES-256-GCM): a URL in a log reveals neither the user nor the names inside
+ * the mesh, and a client cannot direct load by forging hints.
  */
 export function createHints(options: HintOptions): Hints {
   const key = Buffer.from(hkdfSync("sha256", options.secret, "", "lucky gateway hint", 32));
@@ -52,7 +52,7 @@ export function createHints(options: HintOptions): Hints {
       try {
         plain = Buffer.concat([decipher.update(sealed), decipher.final()]);
       } catch {
-        // GCM refuses whatever this gateway's secret did not write.
+        // GCM rejects every text that was not encrypted under this secret.
         return undefined;
       }
       if (Number(plain.readBigInt64BE()) < options.clock.now()) return undefined;

@@ -46,7 +46,7 @@ runProcess(() =>
     return {
       running: gateway,
       ready: identity.ready,
-      door: {
+      listener: {
         port: config.port,
         upgrade: gateway.upgrade,
         fallback: gateway.fallback,

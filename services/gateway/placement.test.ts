@@ -41,7 +41,7 @@ test("the least loaded instance comes first, the preferred one before it", async
   assert.deepEqual(names(await placement.order("gone")), ["b", "c", "a"]);
 });
 
-test("a rush of sockets is spread, though the instances have not told their load yet", async (t) => {
+test("a rush of sockets is spread before the instances report their new load", async (t) => {
   const { registry, placement } = await setUp({ a: 0, b: 0, c: 3 });
   t.after(() => registry.close());
   const taken: Record<string, number> = { a: 0, b: 0, c: 0 };
@@ -53,7 +53,7 @@ test("a rush of sockets is spread, though the instances have not told their load
   assert.deepEqual(taken, { a: 4, b: 4, c: 1 });
 });
 
-test("a user is where an instance hears the user's channel", async (t) => {
+test("a user is located at an instance that hears the user's channel", async (t) => {
   const { registry, leases, placement } = await setUp({ a: 0, b: 0 });
   t.after(() => registry.close());
   await leases.get("b")!.join([userChannel("42")]);
@@ -61,7 +61,7 @@ test("a user is where an instance hears the user's channel", async (t) => {
   assert.equal(await placement.whereIs("43"), undefined);
 });
 
-test("without the registry nobody knows where a user is, and that is no fault", async () => {
+test("without the registry the location of a user is unknown, without an error", async () => {
   const { registry, placement } = await setUp({ a: 0 });
   await registry.close();
   assert.equal(await placement.whereIs("42"), undefined);

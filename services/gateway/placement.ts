@@ -4,34 +4,37 @@ import type { Instance, Registry } from "#platform/registry/registry.ts";
 
 /** Chooses connect instances for sockets. */
 export interface Placement {
-  /** The live connect instances, the best first: `preferred` when it lives, then by load. */
+  /** The live connect instances, the best first: `preferred` if it is live, then by load. */
   order(preferred: string | undefined): Promise<Instance[]>;
-  /** Name of the instance where the user's sessions are; undefined for none, or not known. */
+  /**
+   * Id of an instance with sessions of the user; undefined when there is none, or it is unknown.
+   */
   whereIs(userId: string): Promise<string | undefined>;
-  /** A socket went to the instance. */
+  /** Records that a WebSocket was opened to the instance. */
   placed(instanceId: string): void;
 }
 
 /**
- * Instances tell their load only every few seconds. Sockets that this gateway placed since then are
- * added, or a rush of reconnecting devices would all go to the same instance.
+ * Instances report their load only every few seconds. Placement adds the WebSockets that this
+ * gateway opened since the last report, or a rush of reconnecting devices would all go to one
+ * instance.
  */
 export function createPlacement(options: { registry: Registry; log: Log }): Placement {
   const { registry, log } = options;
-  const since = new Map<string, { load: number; placed: number }>();
+  const sinceReport = new Map<string, { load: number; placed: number }>();
 
   function loadOf(instance: Instance): number {
-    const known = since.get(instance.instanceId);
+    const known = sinceReport.get(instance.instanceId);
     if (known && known.load === instance.load) return instance.load + known.placed;
-    since.set(instance.instanceId, { load: instance.load, placed: 0 });
+    sinceReport.set(instance.instanceId, { load: instance.load, placed: 0 });
     return instance.load;
   }
 
   return {
     async order(preferred) {
       const instances = await registry.instances("connect");
-      for (const instanceId of since.keys()) {
-        if (!instances.some((i) => i.instanceId === instanceId)) since.delete(instanceId);
+      for (const instanceId of sinceReport.keys()) {
+        if (!instances.some((i) => i.instanceId === instanceId)) sinceReport.delete(instanceId);
       }
       return instances
         .map((instance) => ({
@@ -47,14 +50,14 @@ export function createPlacement(options: { registry: Registry; log: Log }): Plac
         const [instanceIds] = await registry.locate([userChannel(userId)]);
         return instanceIds?.[0];
       } catch (error) {
-        // Any instance serves any user: without the registry the socket goes to another one.
+        // Any instance serves any user: without the registry the least loaded one is used.
         log.warn({ event: "locate_failed", err: error });
         return undefined;
       }
     },
 
     placed(instanceId) {
-      const known = since.get(instanceId);
+      const known = sinceReport.get(instanceId);
       if (known) known.placed += 1;
     },
   };

@@ -1,15 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import type { DescService } from "@bufbuild/protobuf";
 import { createClient, type Transport } from "@connectrpc/connect";
-import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
-import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
-import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { EndpointService } from "#gen/lucky/frame/v1/frame_pb.js";
-import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
-import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
-import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
@@ -17,12 +9,13 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { forward } from "#platform/rpc/calling/forward.ts";
+import { publicServices, type ReachableService } from "#platform/rpc/contract.ts";
 import { type RunningService, type Served, serve } from "#platform/rpc/served.ts";
 import type { GatewayConfig } from "./config.ts";
 import { endpointService } from "./endpoint.ts";
+import { answerFallback } from "./fallback.ts";
 import { createHints } from "./hint.ts";
 import { createPlacement } from "./placement.ts";
-import { answerPlain } from "./plain.ts";
 import { createTunnels } from "./tunnel.ts";
 
 export interface GatewayDependencies {
@@ -31,23 +24,23 @@ export interface GatewayDependencies {
   readonly metrics: Metrics;
   readonly registry: Registry;
   readonly verifier: TokenVerifier;
-  /** Where the services behind the gateway are. */
+  /** Transports to the services behind the gateway. */
   readonly transports: { readonly auth: Transport; readonly server: Transport };
-  /** What hints are encrypted and peers proven under; the same for the whole mesh. */
+  /** Key of hints and of peer proofs; shared by the whole mesh. */
   readonly secret: string;
   readonly clock: Clock;
 }
 
 export interface Gateway extends RunningService {
-  /** Takes an HTTP/1.1 upgrade, as node:http hands it over. */
+  /** Takes an HTTP/1.1 upgrade, in the form of the event of node:http. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** Answers an HTTP/1.1 request that is no call. */
+  /** Answers an HTTP/1.1 request that is no RPC. */
   fallback(request: IncomingMessage, response: ServerResponse): void;
 }
 
 /**
- * Starts the gateway: the public services, passed on to where they are served, and the WebSocket,
- * handed over to connect. Only what is listed here can be reached from outside.
+ * Starts the gateway: forwards the public services to auth and server, and WebSockets to connect.
+ * Only the services in this list can be reached from outside.
  */
 export async function startGateway(dependencies: GatewayDependencies): Promise<Gateway> {
   const { config, log, metrics, registry, verifier, transports, clock } = dependencies;
@@ -73,17 +66,11 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
 
   return {
     served: [
-      passedOn(AuthService, transports.auth),
-      passedOn(DeviceService, transports.auth),
-      passedOn(UserService, transports.auth),
-      passedOn(AdminService, transports.auth),
-      passedOn(MessageService, transports.server),
-      passedOn(GroupService, transports.server),
-      passedOn(PresenceService, transports.server),
+      ...publicServices(transports).map(forwarded),
       serve(EndpointService, endpointService({ placement, hints })),
     ],
     upgrade: tunnels.upgrade,
-    fallback: answerPlain,
+    fallback: answerFallback,
     ready: () => running,
     async stop() {
       running = false;
@@ -92,6 +79,6 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
   };
 }
 
-function passedOn<S extends DescService>(service: S, transport: Transport): Served {
+function forwarded({ service, transport }: ReachableService): Served {
   return serve(service, forward(service, createClient(service, transport)));
 }

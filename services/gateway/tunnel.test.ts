@@ -27,7 +27,7 @@ interface Upstream {
   readonly accepted: Socket[];
 }
 
-/** A gateway's tunnel in front of as many TCP servers as wanted. */
+/** A gateway's tunnels in front of `instances` TCP servers. */
 async function setUp(t: TestContext, options: { instances: number; maxTunnels?: number }) {
   const registry = createMemoryRegistry({ clock: systemClock });
   const upstreams: Upstream[] = [];
@@ -90,7 +90,7 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
     socket.write(first);
     return socket;
   }
-  /** The connection that arrives at one of the upstreams, with the head that it brings. */
+  /** The next connection that arrives at an upstream, with the head of its request. */
   async function request(at: number): Promise<{ socket: Socket; head: string }> {
     const upstream = upstreams[at]!;
     if (upstream.accepted.length === 0) await once(upstream.server, "connection");
@@ -104,7 +104,7 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
     }
     return { socket, head };
   }
-  /** The same, with the upgrade agreed to. */
+  /** Like `request`, and answers the upgrade with 101. */
   async function arrival(at: number): Promise<{ socket: Socket; head: string }> {
     const arrived = await request(at);
     arrived.socket.write(AGREED);
@@ -113,7 +113,7 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
   return { dial, request, arrival, upstreams, tunnels, hints, clock, issuer };
 }
 
-/** Everything that comes until the peer ends its side; ours stays open. */
+/** All bytes until the peer ends its direction; the other direction stays open. */
 async function allOf(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
   socket.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -125,7 +125,7 @@ async function textOf(socket: Socket): Promise<string> {
   return (await allOf(socket)).toString();
 }
 
-test("the head arrives as it was sent, with the peer's address and the bytes that came along", async (t) => {
+test("the head arrives as sent, plus the peer's address and the bytes sent along with it", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
   const odd = "X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1";
   dial(
@@ -154,7 +154,7 @@ test("bytes pass both ways untouched, also more than any buffer holds", async (t
   assert.ok(answered.equals(Buffer.concat([Buffer.from(AGREED), down])));
 });
 
-test("a side that has said everything still hears the other out", async (t) => {
+test("a side that has ended its direction still receives from the other", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
   const client = dial(`${UPGRADE}\r\n`);
   const { socket } = await arrival(0);
@@ -164,7 +164,7 @@ test("a side that has said everything still hears the other out", async (t) => {
   assert.equal(await textOf(client), `${AGREED}last words`);
 });
 
-test("when one side breaks, the other is closed", async (t) => {
+test("when one side breaks, the tunnel closes the other", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
   const first = dial(`${UPGRADE}\r\n`);
   const broken = await arrival(0);
@@ -178,7 +178,7 @@ test("when one side breaks, the other is closed", async (t) => {
   assert.equal(await textOf(socket), "");
 });
 
-test("a hint leads to its instance, a forged one to the least loaded", async (t) => {
+test("a hint routes to its instance, a forged one to the least loaded", async (t) => {
   const { dial, arrival, hints } = await setUp(t, { instances: 2 });
   dial(`${UPGRADE}\r\n`.replace("/ws", `/ws?hint=${hints.seal("connect-1")}`));
   await arrival(1);
@@ -186,47 +186,47 @@ test("a hint leads to its instance, a forged one to the least loaded", async (t)
   await arrival(0);
 });
 
-test("a token leads to the instance where its user is", async (t) => {
+test("a token routes to the instance where its user is", async (t) => {
   const { dial, arrival, upstreams, issuer } = await setUp(t, { instances: 2 });
   await upstreams[1]!.lease.join([userChannel("42")]);
   dial(`${UPGRADE}Authorization: Bearer ${await issuer.token({ sub: "42" })}\r\n\r\n`);
   await arrival(1);
 });
 
-test("an instance that cannot be reached is passed over", async (t) => {
+test("an unreachable instance is skipped", async (t) => {
   const { dial, arrival, upstreams } = await setUp(t, { instances: 2 });
   upstreams[0]!.server.close();
   dial(`${UPGRADE}\r\n`);
   await arrival(1);
 });
 
-test("an instance that does not answer the upgrade is passed over", async (t) => {
+test("an instance that does not answer the upgrade in time is skipped", async (t) => {
   const { dial, request, arrival, clock } = await setUp(t, { instances: 2 });
   const client = dial(`${UPGRADE}\r\n`);
   const stuck = await request(0);
-  const heard = textOf(stuck.socket);
+  const rest = textOf(stuck.socket);
   clock.advance(2_000);
   (await arrival(1)).socket.end("hello");
-  assert.equal(await heard, "");
+  assert.equal(await rest, "");
   client.end();
   assert.equal(await textOf(client), `${AGREED}hello`);
 });
 
-test("behind an upgrade that is refused, no second request gets through", async (t) => {
+test("after a refused upgrade, no second request reaches the instance", async (t) => {
   const { dial, request, clock } = await setUp(t, { instances: 1 });
   const client = dial(`${UPGRADE}\r\nGET /first HTTP/1.1\r\nHost: x\r\n\r\n`);
   const { socket } = await request(0);
   const answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno";
   socket.write(answer);
-  const [told] = await once(client, "data");
-  assert.equal(String(told), answer);
+  const [received] = await once(client, "data");
+  assert.equal(String(received), answer);
   client.write("GET /second HTTP/1.1\r\nHost: x\r\n\r\n");
-  const heard = textOf(socket);
+  const rest = textOf(socket);
   clock.advance(1_000);
-  assert.equal(await heard, "");
+  assert.equal(await rest, "");
 });
 
-const refused: [title: string, request: string, status: RegExp, says: RegExp][] = [
+const refused: [title: string, request: string, status: RegExp, text: RegExp][] = [
   ["another path", UPGRADE.replace("/ws", "/other"), /^HTTP\/1\.1 404 /, /is at \/ws/],
   ["another protocol", UPGRADE.replace("websocket", "h2c"), /^HTTP\/1\.1 400 /, /WebSocket/],
   ["a token in the URL", UPGRADE.replace("/ws", "/ws?token=x"), /^HTTP\/1\.1 400 /, /Hello frame/],
@@ -239,22 +239,22 @@ const refused: [title: string, request: string, status: RegExp, says: RegExp][] 
   ["a forged token", `${UPGRADE}Authorization: Bearer x\r\n`, /^HTTP\/1\.1 401 /, /not valid/],
 ];
 
-for (const [title, request, status, says] of refused) {
+for (const [title, request, status, text] of refused) {
   test(`${title} is refused`, async (t) => {
     const { dial, upstreams } = await setUp(t, { instances: 1 });
     const answer = await textOf(dial(`${request}\r\n`));
     assert.match(answer, status);
-    assert.match(answer, says);
+    assert.match(answer, text);
     assert.equal(upstreams[0]!.accepted.length, 0);
   });
 }
 
-test("without an instance the answer is 503", async (t) => {
+test("without a connect instance the answer is 503", async (t) => {
   const { dial } = await setUp(t, { instances: 0 });
   assert.match(await textOf(dial(`${UPGRADE}\r\n`)), /^HTTP\/1\.1 503 .*No connect instance/s);
 });
 
-test("beyond the bound the answer is 503", async (t) => {
+test("beyond maxTunnels the answer is 503", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1, maxTunnels: 1 });
   dial(`${UPGRADE}\r\n`);
   await arrival(0);

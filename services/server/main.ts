@@ -52,7 +52,7 @@ runProcess(() =>
     return {
       running: server,
       ready: identity.ready,
-      door: {
+      listener: {
         port: config.port,
         meshSecret,
         interceptors: serverInterceptors({

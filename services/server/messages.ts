@@ -8,24 +8,23 @@ import {
   SendResponseSchema,
 } from "#gen/lucky/message/v1/message_pb.js";
 import { userOf } from "#platform/identity/caller.ts";
-import type { History } from "./catch-up/history.ts";
-import type { Sync } from "./catch-up/sync.ts";
-import { refusalError } from "./sending/outcome.ts";
+import { listEntries, listReceipts } from "./catch-up/history.ts";
+import { type SyncDependencies, syncPage } from "./catch-up/sync.ts";
+import { refusalError } from "./conversations/refusal.ts";
 import type { Sends } from "./sending/sends.ts";
-import type { Receipts } from "./signals/receipts.ts";
+import { advanceCursors, type ReceiptDependencies } from "./signals/receipts.ts";
 
-export interface MessageParts {
+export interface MessageDependencies extends ReceiptDependencies, SyncDependencies {
   readonly sends: Sends;
-  readonly receipts: Receipts;
-  readonly history: History;
-  readonly sync: Sync;
-  /** Throws UNAVAILABLE when nothing new is taken on. */
+  /** Throws UNAVAILABLE while the instance stops. */
   readonly mustServe: () => void;
 }
 
-/** What users call to send, read, acknowledge and catch up. */
-export function messageService(parts: MessageParts): ServiceImpl<typeof MessageService> {
-  const { sends, receipts, history, sync, mustServe } = parts;
+/** Implements MessageService: users send, read, acknowledge and catch up. */
+export function messageService(
+  dependencies: MessageDependencies,
+): ServiceImpl<typeof MessageService> {
+  const { sends, db, mustServe } = dependencies;
   return {
     async send(request, context) {
       mustServe();
@@ -47,16 +46,17 @@ export function messageService(parts: MessageParts): ServiceImpl<typeof MessageS
     },
     async listEntries(request, context) {
       mustServe();
-      return history.page(userOf(context).userId, request);
+      return listEntries(db, { userId: userOf(context).userId, request });
     },
     async sync(request, context) {
       mustServe();
-      return sync.page(userOf(context).userId, request);
+      return syncPage(dependencies, { userId: userOf(context).userId, request });
     },
     async acknowledge({ cursors }, context) {
       mustServe();
       const { userId } = userOf(context);
-      await receipts.advance(
+      await advanceCursors(
+        dependencies,
         cursors.map(({ conversationId, deliveredSequence, readSequence }) => ({
           userId,
           conversationId,
@@ -69,8 +69,9 @@ export function messageService(parts: MessageParts): ServiceImpl<typeof MessageS
     },
     async listReceipts({ conversationId }, context) {
       mustServe();
-      const list = await history.receipts(userOf(context).userId, conversationId);
-      return create(ListReceiptsResponseSchema, { receipts: list });
+      const { userId } = userOf(context);
+      const receipts = await listReceipts(db, { userId, conversationId });
+      return create(ListReceiptsResponseSchema, { receipts });
     },
   };
 }

@@ -13,29 +13,29 @@ import { selectChanged } from "./catch-up/sync.ts";
 import { selectMemberships } from "./conversations/conversations.ts";
 import { insertDirects, selectDirects } from "./conversations/directs.ts";
 import {
+  abandonOutbox,
+  claimOutbox,
   countOutbox,
-  giveBackOutbox,
-  giveUpOutbox,
+  releaseOutbox,
   selectRanges,
-  takeOutbox,
 } from "./delivery/compensation.ts";
 import { deleteOutbox, replayOutbox } from "./delivery/outbox.ts";
-import { selectGroup, selectMadeGroup } from "./groups/group-head.ts";
+import { selectGroup, selectGroupByKey } from "./groups/group-rows.ts";
 import { selectMembers } from "./groups/groups.ts";
-import { planning } from "./log/database.ts";
+import { PLANNER_SETTINGS } from "./log/database.ts";
 import { appendEntries } from "./sending/append.ts";
-import { selectKeys } from "./sending/repeats.ts";
-import { advanceCursors } from "./signals/receipts.ts";
+import { selectDuplicates } from "./sending/duplicates.ts";
+import { updateCursors } from "./signals/receipts.ts";
 
 const { pool } = await startTestPostgres({ after });
 
 const statements = [
-  advanceCursors,
+  updateCursors,
   appendEntries,
   countOutbox,
   deleteOutbox,
-  giveBackOutbox,
-  giveUpOutbox,
+  releaseOutbox,
+  abandonOutbox,
   insertDirects,
   replayOutbox,
   selectAfter,
@@ -45,32 +45,32 @@ const statements = [
   selectEntryRanges,
   selectGroup,
   selectGroups,
-  selectKeys,
-  selectMadeGroup,
+  selectDuplicates,
+  selectGroupByKey,
   selectMembers,
   selectMemberships,
   selectRanges,
   selectReceipts,
   selectSweep,
   selectVisible,
-  takeOutbox,
+  claimOutbox,
 ];
 
-/** What no plan may hold: work that grows with a table instead of with the arrays. */
+/** Plan nodes whose cost grows with a table instead of with the arrays. */
 const FORBIDDEN = /Seq Scan on \w+|Hash Join|Merge Join|Hash Cond|Merge Cond/;
-/** A look-up by less than the whole key, the rest compared afterwards. */
+/** A look-up by a part of the key, with a filter for the rest. */
 const LOOSE = /Join Filter: .*_id = /;
 
 function assertBounded(name: string, plan: string): void {
   assert.doesNotMatch(plan, FORBIDDEN, name);
-  // This one joins only what it has taken, which is bounded.
-  if (name !== takeOutbox.name) assert.doesNotMatch(plan, LOOSE, name);
+  // The claim joins only its claimed rows, which are bounded.
+  if (name !== claimOutbox.name) assert.doesNotMatch(plan, LOOSE, name);
 }
 
 async function plans(): Promise<Map<string, string>> {
   const client = await pool.connect();
   try {
-    await client.query(planning);
+    await client.query(PLANNER_SETTINGS);
     const found = new Map<string, string>();
     for (const { name, text } of statements) {
       const { rows } = await client.query(`EXPLAIN (GENERIC_PLAN) ${text}`);
@@ -82,7 +82,7 @@ async function plans(): Promise<Map<string, string>> {
   }
 }
 
-test("every statement goes by index, on empty tables and on small ones", async () => {
+test("every statement uses an index, on empty and on small tables", async () => {
   for (const [name, plan] of await plans()) assertBounded(name, plan);
   await pool.query(`
     INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms, updated_at_ms)
@@ -95,13 +95,13 @@ test("every statement goes by index, on empty tables and on small ones", async (
   for (const [name, plan] of await plans()) assertBounded(name, plan);
 });
 
-test("a page of Sync and of the log is found by the keys of the one who asks", async () => {
+test("pages of Sync and of the log use the indexes on the keys of the caller", async () => {
   const found = await plans();
   assert.match(found.get(selectChanged.name)!, /Index (Only )?Scan using member_user/);
   assert.match(found.get(selectChanged.name)!, /Index (Only )?Scan using entry_sender/);
   assert.match(found.get(selectAfter.name)!, /Index Cond: .*conversation_id = .*sequence >=/);
   assert.match(found.get(selectBefore.name)!, /Index Scan Backward using entry_pkey/);
   assert.match(found.get(selectGroups.name)!, /Index Only Scan using member_group/);
-  assert.match(found.get(takeOutbox.name)!, /Index Scan using outbox_next/);
-  assert.match(found.get(selectKeys.name)!, /client_message_id = /);
+  assert.match(found.get(claimOutbox.name)!, /Index Scan using outbox_next/);
+  assert.match(found.get(selectDuplicates.name)!, /client_message_id = /);
 });

@@ -34,29 +34,29 @@ import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { type ServerConfig, serverConfig } from "./config.ts";
 import { type Server, startServer } from "./service.ts";
 
-/** User ids from here on do not exist. */
-export const NOBODY = "900000";
+/** The first user id that does not exist; greater ids do not exist either. */
+export const UNKNOWN_USER_ID = "900000";
 
 const workers = new WeakMap<pg.Pool, number>();
 
-/** What can run something at its end. */
-interface Ending {
+/** Owner of the clean-up, such as a test context. */
+interface CleanupScope {
   after(close: () => Promise<void>): void;
 }
 
-/** One server, as its callers see it. */
-export interface Running {
+/** A running server, with its clients. */
+export interface RunningServer {
   readonly server: Server;
   readonly ingress: Client<typeof IngressService>;
   readonly metrics: Metrics;
   messages(userId: string): Client<typeof MessageService>;
   groups(userId: string): Client<typeof GroupService>;
   presence(userId: string): Client<typeof PresenceService>;
-  /** Appends a batch of sends; one result each. */
+  /** Appends a batch of sends. Returns one result each, in their order. */
   append(...sends: Outgoing[]): Promise<SendResult[]>;
 }
 
-/** A send of a user. */
+/** A text message to be sent. */
 export interface Outgoing {
   readonly from: string;
   readonly to: SendRequest["target"];
@@ -65,38 +65,38 @@ export interface Outgoing {
   readonly sessionId?: string;
 }
 
-/** Servers on one database, one bus and one registry, with time moved by hand. */
+/** Test stand: servers with a shared database, bus and registry, and a manual clock. */
 export class Stand {
   readonly clock = new ManualClock();
   readonly bus: Bus;
-  /** While set, the bus takes nothing. "silent": it says that it could. */
-  busAway: "no" | "known" | "silent" = "no";
-  /** Auth says which users exist only after this. */
+  /** Outage of the bus: publishing fails. "known": `ready()` is false; "silent": it stays true. */
+  busOutage: "none" | "known" | "silent" = "none";
+  /** Auth answers only after this promise. */
   authAnswers: Promise<void> = Promise.resolve();
-  /** Queues that take nothing. */
-  readonly stuck = new Set<string>();
-  /** While set, the registry says nothing but which instances a server had asked for before. */
-  registryAway = false;
+  /** Queues that reject every message. */
+  readonly failingQueues = new Set<string>();
+  /** Outage of the registry: a server gets its cached list of instances, and no channels. */
+  registryDown = false;
   readonly pool: pg.Pool;
-  /** As the instances have it. */
+  /** The registry of the instances. */
   readonly registry: Registry;
-  readonly #open: () => Registry;
-  readonly #t: Ending;
-  /** `open` opens the registry of one more process; by default one in memory. */
-  constructor(t: Ending, pool: pg.Pool, open?: () => Registry) {
+  readonly #openRegistry: () => Registry;
+  readonly #t: CleanupScope;
+  /** `open` opens the registry of one process; in memory by default. */
+  constructor(t: CleanupScope, pool: pg.Pool, open?: () => Registry) {
     const { clock } = this;
     const hub = createHub();
     this.#t = t;
     this.pool = pool;
-    this.#open = open ?? (() => createMemoryRegistry({ clock, hub }));
-    this.registry = this.#open();
+    this.#openRegistry = open ?? (() => createMemoryRegistry({ clock, hub }));
+    this.registry = this.#openRegistry();
     const bus = createMemoryBus();
     this.bus = {
       ...bus,
-      ready: () => this.busAway !== "known" && bus.ready(),
+      ready: () => this.busOutage !== "known" && bus.ready(),
       publish: async (queue, body, signal) => {
-        if (this.busAway !== "no") throw new Error("the bus is away");
-        if (this.stuck.has(queue)) throw new Error("the queue is stuck");
+        if (this.busOutage !== "none") throw new Error("the bus is unreachable");
+        if (this.failingQueues.has(queue)) throw new Error("the queue fails");
         return bus.publish(queue, body, signal);
       },
     };
@@ -104,10 +104,10 @@ export class Stand {
     t.after(() => this.registry.close());
   }
 
-  /** Starts a server; every one has its own caches. */
-  async server(overrides: Partial<ServerConfig> = {}): Promise<Running> {
+  /** Starts a server with its own caches. */
+  async server(overrides: Partial<ServerConfig> = {}): Promise<RunningServer> {
     const { clock, pool, bus } = this;
-    // Stands on one database follow each other with the same clock: never the same worker number.
+    // Stands on one database start with the same clock, so each server needs its own worker number.
     const worker = workers.get(pool) ?? 0;
     workers.set(pool, worker + 1);
     const auth = serve(SessionService, {
@@ -116,11 +116,11 @@ export class Stand {
       getDevicePolicy: () => ({}),
       checkUsers: async ({ userIds }) => {
         await this.authAnswers;
-        return { userIds: userIds.filter((id) => Number(id) < Number(NOBODY)) };
+        return { userIds: userIds.filter((id) => Number(id) < Number(UNKNOWN_USER_ID)) };
       },
     });
     const metrics = new Metrics();
-    const registry = this.#seat();
+    const registry = this.#processRegistry();
     const server = await startServer({
       config: { ...defaultsOf(serverConfig), ...overrides },
       log: quiet,
@@ -172,39 +172,39 @@ export class Stand {
     };
   }
 
-  /** The registry as one process has it, with what it was told last. */
-  #seat(): Registry {
-    const registry = this.#open();
+  /** Opens the registry of one process, with a cache of its last list of instances. */
+  #processRegistry(): Registry {
+    const registry = this.#openRegistry();
     const known = new Map<string, readonly Instance[]>();
     return {
       ...registry,
       instances: async (service) => {
-        if (!this.registryAway) known.set(service, await registry.instances(service));
+        if (!this.registryDown) known.set(service, await registry.instances(service));
         return known.get(service) ?? [];
       },
       locate: async (channels) => {
-        if (this.registryAway) throw new Error("the registry is away");
+        if (this.registryDown) throw new Error("the registry is unreachable");
         return registry.locate(channels);
       },
     };
   }
 
-  /** An instance of connect that hears channels and keeps what it gets. */
-  async instance(instanceId: string, channels: string[]): Promise<Ear> {
+  /** Starts an instance of connect that hears channels and records its envelopes. */
+  async instance(instanceId: string, channels: string[]): Promise<Subscriber> {
     const lease = await this.registry.announce(
       { instanceId, service: "connect", address: "", publicAddress: "", load: 0 },
       () => void lease.join(channels),
     );
     await lease.join(channels);
-    const ear = new Ear();
-    const consumer = await this.bus.consume(instanceId, async (body) => ear.take(body));
+    const subscriber = new Subscriber();
+    const consumer = await this.bus.consume(instanceId, async (body) => subscriber.take(body));
     this.#t.after(() => consumer.close());
-    return ear;
+    return subscriber;
   }
 }
 
-/** What came over the bus to one instance. */
-export class Ear {
+/** Envelopes that one instance got over the bus. */
+export class Subscriber {
   readonly envelopes: Envelope[] = [];
   readonly #waiting = new Set<() => void>();
 
@@ -230,7 +230,8 @@ export class Ear {
     return this.entries.map(textOf);
   }
 
-  async until(holds: (ear: Ear) => boolean): Promise<void> {
+  /** Resolves when the condition holds; checks it after each envelope. */
+  async until(holds: (subscriber: Subscriber) => boolean): Promise<void> {
     while (!holds(this)) await new Promise<void>((resolve) => this.#waiting.add(resolve));
   }
 }
@@ -239,6 +240,15 @@ export const toUser = (value: string): SendRequest["target"] => ({ case: "userId
 export const toConversation = (value: string): SendRequest["target"] => ({
   case: "conversationId",
   value,
+});
+
+/** A direct message; its text is its key. */
+export const say = (from: string, to: string, key: string, sessionId = ""): Outgoing => ({
+  from,
+  to: toUser(to),
+  key,
+  text: key,
+  sessionId,
 });
 
 /** A text message as an encoded SendRequest. */
@@ -257,7 +267,7 @@ export function textOf(entry: Entry): string {
   return kind?.case === "text" ? kind.value.text : `(${kind?.case})`;
 }
 
-/** Where an accepted send is; fails the test for a refused one. */
+/** Position of an accepted send; fails the test for a refused one. */
 export function accepted(result: SendResult | undefined) {
   assert.equal(result?.outcome.case, "accepted", inspect(result?.outcome.value));
   const { conversationId, sequence, messageId, acceptedAtMs } = result!.outcome.value as {
@@ -269,20 +279,25 @@ export function accepted(result: SendResult | undefined) {
   return { conversationId, sequence: Number(sequence), messageId, acceptedAtMs };
 }
 
-/** Why a send was refused; fails the test for an accepted one. */
+/** Reason of a refused send; fails the test for an accepted one. */
 export function refused(result: SendResult | undefined) {
   assert.equal(result?.outcome.case, "refused");
   const value = result!.outcome.value as { error?: { reason: number } };
   return value.error?.reason;
 }
 
-/** Rows in the outbox. */
+/** Advances the clock until the outbox is empty. */
+export async function untilOutboxEmpty({ clock, pool }: Stand): Promise<void> {
+  while ((await outboxRows(pool)) > 0) clock.advance(50);
+}
+
+/** Number of rows in the outbox. */
 export async function outboxRows(pool: pg.Pool): Promise<number> {
   const { rows } = await pool.query("SELECT count(*)::int AS count FROM im.outbox");
   return rows[0].count;
 }
 
-/** A sequence of numbers from 0 to 1 that is the same for the same seed. */
+/** Pseudo-random numbers from 0 to 1, the same for the same seed. */
 export function random(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

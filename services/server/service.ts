@@ -1,26 +1,21 @@
 import { create } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
-import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { TipSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { PresenceService, SendTypingResponseSchema } from "#gen/lucky/presence/v1/presence_pb.js";
+import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
 import type { Bus } from "#platform/bus/bus.ts";
 import { groupChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
-import { userOf } from "#platform/identity/caller.ts";
 import type { Ids } from "#platform/ids.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { type RunningService, serve } from "#platform/rpc/served.ts";
-import { History } from "./catch-up/history.ts";
-import { Sweep } from "./catch-up/sweep.ts";
-import { Sync } from "./catch-up/sync.ts";
 import type { ServerConfig } from "./config.ts";
 import { Conversations } from "./conversations/conversations.ts";
 import { Directs } from "./conversations/directs.ts";
@@ -30,163 +25,75 @@ import { channelsFor, membershipsOf } from "./delivery/envelopes.ts";
 import { Outbox } from "./delivery/outbox.ts";
 import { Relay } from "./delivery/relay.ts";
 import { groupService } from "./groups/group-service.ts";
-import { Groups } from "./groups/groups.ts";
+import type { GroupDependencies } from "./groups/groups.ts";
 import { ingressService } from "./ingress.ts";
-import { Database } from "./log/database.ts";
-import { Measures } from "./measures.ts";
+import { Database, type Pool } from "./log/database.ts";
 import { messageService } from "./messages.ts";
+import { ServerMetrics } from "./metrics.ts";
 import { Sends } from "./sending/sends.ts";
-import { Receipts } from "./signals/receipts.ts";
-import { Typing } from "./signals/typing.ts";
+import { presenceService } from "./signals/presence-service.ts";
 
 export interface ServerDependencies {
   readonly config: ServerConfig;
   readonly log: Log;
   readonly metrics: Metrics;
-  /** Connections that may read and write schema im; one a lane and a few more. */
-  readonly pool: pg.Pool;
+  /** Connections that may read and write schema im: one per lane and a few more. */
+  readonly pool: Pool;
   readonly bus: Bus;
   readonly registry: Registry;
-  /** auth: which users exist. */
+  /** RPC client of auth, to check which users exist. */
   readonly sessions: Client<typeof SessionService>;
   readonly ids: Ids;
   readonly clock: Clock;
 }
 
 export interface Server extends RunningService {
-  /** Publishes again what was given up after too many attempts; an operator's decision. Returns how
-   * many batches. Throws UNAVAILABLE. */
+  /**
+   * Resets abandoned outbox rows, on an operator's decision, and publishes them. Returns the number
+   * of batches. Throws UNAVAILABLE.
+   */
   replay(): Promise<number>;
 }
 
-/** How long after PostgreSQL last answered the service counts as ready. */
-const ANSWER_MS = 15_000;
+/** How long after PostgreSQL's last answer the service counts as ready. */
+const READY_WINDOW_MS = 15_000;
 
 /**
- * Starts the server: the log of conversations, and the way of its entries to the bus. Serves
- * MessageService, GroupService, PresenceService and IngressService. The caller closes what it gave.
+ * Starts the server: the log of conversations, and the delivery of its entries to the bus. Serves
+ * MessageService, GroupService, PresenceService and IngressService. The caller closes the
+ * dependencies after `stop`.
  */
 export async function startServer(d: ServerDependencies): Promise<Server> {
-  const { config, log, bus, registry, ids, clock } = d;
-  const { outboxDelayMs } = config;
-  const measures = new Measures(d.metrics);
-  const db = new Database({ pool: d.pool, clock });
-  const users = new Users({
-    sessions: d.sessions,
-    timeoutMs: config.checkUsersTimeoutMs,
-    cached: config.cachedUsers,
-    clock,
-  });
-  const conversations = new Conversations({ db, clock, memberships: config.cachedMemberships });
-  const directs = new Directs({
-    db,
-    users,
-    conversations,
-    ids,
-    clock,
-    cached: config.cachedMemberships,
-  });
-  const outbox = new Outbox({
-    db,
-    clock,
-    log,
-    deleteLingerMs: config.outboxDeleteLingerMs,
-  });
-  const relay = new Relay({
-    bus,
-    registry,
-    clock,
-    log,
-    measures,
-    publishTimeoutMs: config.publishTimeoutMs,
-    maxBatches: config.relayBatches,
-    maxBytes: config.relayBytes,
-    maxSignals: config.relaySignals,
-    confirmed: (outboxId) => outbox.confirmed(outboxId),
-  });
-  const compensation = new Compensation({
-    db,
-    bus,
-    conversations,
-    relay,
-    outbox,
-    clock,
-    log,
-    measures,
-    intervalMs: config.outboxIntervalMs,
-    maxAttempts: config.outboxAttempts,
-    maxBackoffMs: config.outboxMaxBackoffMs,
-  });
-  const sends = new Sends({
-    db,
-    conversations,
-    directs,
-    relay,
-    ids,
-    clock,
-    log,
-    measures,
-    outboxDelayMs,
-    lanes: config.lanes,
-    batchCount: config.laneBatchCount,
-    batchBytes: config.laneBatchBytes,
-    queueCount: config.laneQueueCount,
-    queueBytes: config.laneQueueBytes,
-    overloadedRetryMs: config.overloadedRetryMs,
-  });
-  const groups = new Groups({
-    db,
-    users,
-    ids,
-    clock,
-    outboxDelayMs,
-    maxMembers: config.maxGroupMembers,
-    committed({ outboxId, conversationId, sequence, acceptedAtMs, body }, tip) {
-      conversations.forget(conversationId);
-      const memberships = membershipsOf(create(TipSchema, tip), conversationId);
-      const delivery = {
-        conversationId,
-        channels: channelsFor([groupChannel(conversationId)], memberships),
-        baseSequence: sequence - 1,
-        entries: [{ body, acceptedAtMs, originSessionId: "" }],
-        memberships,
-      };
-      relay.offer({ outboxId, bytes: body.length, deliveries: () => [delivery] });
-    },
-  });
-  const receipts = new Receipts({ db, conversations, relay, clock, measures });
-  const typing = new Typing({ conversations, relay, measures, log });
-  const history = new History(db);
-  const sync = new Sync({ db, clock, overlapMs: config.changeOverlapMs });
-  const sweep = new Sweep({ db, clock, overlapMs: config.changeOverlapMs });
+  const { config, clock, log } = d;
+  const storage = createStorage(d);
+  const delivery = createDelivery(d, storage);
+  const { db, conversations, metrics } = storage;
+  const { relay, outbox, compensation } = delivery;
+  const sends = createSends(d, { ...storage, relay });
+  const groups = groupDependencies(d, { ...storage, relay });
 
   let serving = true;
   const mustServe = () => {
     if (serving) return;
     throw fail(ErrorReason.UNAVAILABLE, "this instance stops", { retryAfterMs: 100 });
   };
+  const { changeOverlapMs } = config;
+  const signals = { db, conversations, relay, clock, metrics, log, mustServe };
   await relay.start();
   compensation.start();
   let stopping: Promise<void> | undefined;
 
   return {
     served: [
-      serve(IngressService, ingressService({ sends, receipts, history, sweep, typing, mustServe })),
-      serve(MessageService, messageService({ sends, receipts, history, sync, mustServe })),
-      serve(GroupService, groupService({ groups, mustServe })),
-      serve(PresenceService, {
-        async sendTyping({ conversationId, typing: typingNow }, context) {
-          mustServe();
-          const { userId: senderId } = userOf(context);
-          await typing.one({ senderId, conversationId, typing: typingNow });
-          return create(SendTypingResponseSchema);
-        },
-      }),
+      serve(IngressService, ingressService({ ...signals, sends, changeOverlapMs })),
+      serve(MessageService, messageService({ ...signals, sends, changeOverlapMs })),
+      serve(GroupService, groupService({ ...groups, mustServe })),
+      serve(PresenceService, presenceService(signals)),
     ],
-    ready: () => serving && clock.elapsed() - db.answeredAtMs < ANSWER_MS,
+    ready: () => serving && clock.elapsed() - db.answeredAtMs < READY_WINDOW_MS,
     async replay() {
       const batches = await outbox.replay();
-      await compensation.look();
+      await compensation.poll();
       return batches;
     },
     stop() {
@@ -203,7 +110,113 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   };
 }
 
-/** Waits for the work, but no longer than so many milliseconds. */
+/** The database, its caches, and the metrics. */
+interface Storage {
+  readonly db: Database;
+  readonly users: Users;
+  readonly conversations: Conversations;
+  readonly metrics: ServerMetrics;
+}
+
+function createStorage({ config, pool, clock, sessions, metrics }: ServerDependencies): Storage {
+  const db = new Database({ pool, clock });
+  return {
+    db,
+    users: new Users({
+      sessions,
+      timeoutMs: config.checkUsersTimeoutMs,
+      cached: config.cachedUsers,
+      clock,
+    }),
+    conversations: new Conversations({ db, clock, memberships: config.cachedMemberships }),
+    metrics: new ServerMetrics(metrics),
+  };
+}
+
+function createDelivery(
+  { config, bus, registry, clock, log }: ServerDependencies,
+  { db, conversations, metrics }: Storage,
+): { outbox: Outbox; relay: Relay; compensation: Compensation } {
+  const outbox = new Outbox({ db, clock, log, deleteLingerMs: config.outboxDeleteLingerMs });
+  const relay = new Relay({
+    bus,
+    registry,
+    clock,
+    log,
+    metrics,
+    publishTimeoutMs: config.publishTimeoutMs,
+    maxBatches: config.relayBatches,
+    maxBytes: config.relayBytes,
+    maxSignals: config.relaySignals,
+    confirmed: (outboxId) => outbox.confirmed(outboxId),
+  });
+  const compensation = new Compensation({
+    db,
+    bus,
+    conversations,
+    relay,
+    outbox,
+    clock,
+    log,
+    metrics,
+    intervalMs: config.outboxIntervalMs,
+    maxAttempts: config.outboxAttempts,
+    maxBackoffMs: config.outboxMaxBackoffMs,
+  });
+  return { outbox, relay, compensation };
+}
+
+function createSends(
+  { config, ids, clock, log }: ServerDependencies,
+  { db, users, conversations, metrics, relay }: Storage & { relay: Relay },
+): Sends {
+  const cached = config.cachedMemberships;
+  return new Sends({
+    db,
+    conversations,
+    directs: new Directs({ db, users, conversations, ids, clock, cached }),
+    relay,
+    ids,
+    clock,
+    log,
+    metrics,
+    outboxDelayMs: config.outboxDelayMs,
+    lanes: config.lanes,
+    batchCount: config.laneBatchCount,
+    batchBytes: config.laneBatchBytes,
+    queueCount: config.laneQueueCount,
+    queueBytes: config.laneQueueBytes,
+    overloadedRetryMs: config.overloadedRetryMs,
+  });
+}
+
+function groupDependencies(
+  { config, ids, clock }: ServerDependencies,
+  { db, users, conversations, relay }: Storage & { relay: Relay },
+): GroupDependencies {
+  return {
+    db,
+    users,
+    ids,
+    clock,
+    outboxDelayMs: config.outboxDelayMs,
+    maxMembers: config.maxGroupMembers,
+    committed({ outboxId, conversationId, sequence, acceptedAtMs, body }, tip) {
+      conversations.evict(conversationId);
+      const memberships = membershipsOf(create(TipSchema, tip), conversationId);
+      const delivery = {
+        conversationId,
+        channels: channelsFor([groupChannel(conversationId)], memberships),
+        baseSequence: sequence - 1,
+        entries: [{ body, acceptedAtMs, originSessionId: "" }],
+        memberships,
+      };
+      relay.offer({ outboxId, bytes: body.length, deliveries: () => [delivery] });
+    },
+  };
+}
+
+/** Waits for the work, at most `ms` milliseconds. */
 async function bounded(ms: number, work: () => Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => {

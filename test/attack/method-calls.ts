@@ -11,13 +11,13 @@ import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-no
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import type { Role } from "#platform/identity/caller.ts";
+import { SERVICES } from "#platform/rpc/contract.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
-import { allServices } from "../../scripts/contracts.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf } from "../world/people.ts";
 
 /** Every method of the contracts. */
-export const methods = (await allServices()).flatMap((service) => service.methods);
+export const methods = SERVICES.flatMap((service) => service.methods);
 export const nameOf = (method: DescMethod) => rulesOf(method).name;
 export const accessOf = (method: DescMethod) => rulesOf(method).access;
 

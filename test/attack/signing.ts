@@ -1,8 +1,8 @@
 import { createPrivateKey } from "node:crypto";
 import { type JWTPayload, SignJWT } from "jose";
 import type pg from "pg";
-import { about } from "../../services/auth/keys/keys.ts";
-import { createSealing } from "../../services/auth/keys/sealing.ts";
+import { createKeyEncryption } from "../../services/auth/keys/key-encryption.ts";
+import { additionalDataOf } from "../../services/auth/keys/keys.ts";
 
 /** Signs any claims with the system's own key; only auth should be able to do so. */
 export type Sign = (claims: JWTPayload) => Promise<string>;
@@ -13,7 +13,10 @@ export async function signerOf(pool: pg.Pool, keyEncryptionKey: string): Promise
     "SELECT key_id, private_key FROM auth.key WHERE purpose = 'access' ORDER BY active_at DESC",
   );
   const { key_id: kid, private_key: sealed } = rows[0];
-  const der = createSealing(keyEncryptionKey).open(sealed, about("access", kid));
+  const der = createKeyEncryption(keyEncryptionKey).decrypt(
+    sealed,
+    additionalDataOf("access", kid),
+  );
   const key = createPrivateKey({ key: der, type: "pkcs8", format: "der" });
   return (claims) =>
     new SignJWT(claims).setProtectedHeader({ alg: "EdDSA", kid, typ: "JWT" }).sign(key);

@@ -18,12 +18,12 @@ import { fail } from "#platform/errors.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { serve } from "#platform/rpc/served.ts";
 
-/** Encoded entries by conversation: place n holds sequence n + 1. */
+/** Encoded entries by conversation: index n holds sequence n + 1. */
 type Entries = Map<string, Uint8Array[]>;
 
 /**
- * The log as connect sees it, kept in memory: enough of IngressService to put connect through its
- * paces where a database would only add time. It publishes what it appends.
+ * An in-memory fake of server's IngressService: enough of the log to test connect without a
+ * database. It publishes the entries that it appends.
  */
 export class MemoryIngress {
   readonly entries: Entries = new Map();
@@ -31,13 +31,13 @@ export class MemoryIngress {
   readonly advances: Advance[] = [];
   readonly signals: TypingSignal[] = [];
   readonly batches: number[] = [];
-  /** Users whose groups were asked for, each time counted. */
+  /** Look-ups of a user's groups, counted per user and call. */
   lookUps = 0;
-  /** Set to lose what is published from now on, as a broken bus would. */
-  swallow = false;
-  /** So many appends fail before they store anything. */
+  /** Set to drop every publish, as a broken bus would. */
+  dropPublishes = false;
+  /** Number of appends that will fail before they store anything. */
   failing = 0;
-  /** Set to fail every call, as a server that is away would. */
+  /** Set to fail every call, as an unreachable server would. */
   down = false;
   readonly #bus: Bus;
   readonly #registry: Registry;
@@ -52,12 +52,12 @@ export class MemoryIngress {
   }
 
   served() {
-    const up = () => {
-      if (this.down) throw fail(ErrorReason.UNAVAILABLE, "away");
+    const mustBeUp = () => {
+      if (this.down) throw fail(ErrorReason.UNAVAILABLE, "unreachable");
     };
     return serve(IngressService, {
       appendBatch: async ({ uplinks }) => {
-        up();
+        mustBeUp();
         if (this.failing-- > 0) throw fail(ErrorReason.UNAVAILABLE, "failing");
         this.batches.push(uplinks.length);
         const results: Uint8Array[] = [];
@@ -67,24 +67,24 @@ export class MemoryIngress {
         return { results };
       },
       openSessions: async ({ userIds }) => {
-        up();
+        mustBeUp();
         this.lookUps += userIds.length;
         const groupsOf = (userId: string) =>
           [...this.groups].filter(([, users]) => users.has(userId)).map(([groupId]) => groupId);
         return { opened: userIds.map((userId) => ({ groupIds: groupsOf(userId) })) };
       },
       advanceBatch: async ({ advances }) => {
-        up();
+        mustBeUp();
         this.advances.push(...advances);
         return {};
       },
       signalBatch: async ({ signals }) => {
-        up();
+        mustBeUp();
         this.signals.push(...signals);
         return {};
       },
       readEntries: async ({ ranges }) => {
-        up();
+        mustBeUp();
         return {
           ranges: ranges.map(({ conversationId, afterSequence, limit }) => {
             const from = Number(afterSequence);
@@ -94,7 +94,7 @@ export class MemoryIngress {
         };
       },
       sweep: async ({ userIds, sinceMs }) => {
-        up();
+        mustBeUp();
         const changes = userIds.flatMap((userId) =>
           [...this.entries]
             .filter(([id]) => (this.#times.get(id) ?? 0) >= Number(sinceMs))
@@ -110,7 +110,7 @@ export class MemoryIngress {
     });
   }
 
-  /** Members of a group, or the pair that a direct conversation's id is made of. */
+  /** Members of a group, or the two users encoded in a direct conversation's id. */
   usersOf(conversationId: string): string[] {
     const group = this.groups.get(conversationId);
     if (group) return [...group];
@@ -149,7 +149,7 @@ export class MemoryIngress {
     return result;
   }
 
-  /** Changes a membership and tells the user's sessions. */
+  /** Changes a membership and publishes the change to the user's sessions. */
   async member(groupId: string, userId: string, member: boolean): Promise<void> {
     const users = this.groups.get(groupId) ?? new Set();
     this.groups.set(groupId, users);
@@ -164,7 +164,7 @@ export class MemoryIngress {
     channels: string[],
     envelope: Parameters<typeof create<typeof EnvelopeSchema>>[1],
   ): Promise<void> {
-    if (this.swallow) return;
+    if (this.dropPublishes) return;
     const located = await this.#registry.locate(channels);
     const body = toBinary(EnvelopeSchema, create(EnvelopeSchema, envelope));
     for (const instanceId of new Set(located.flat())) {

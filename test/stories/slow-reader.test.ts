@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { Sluggard } from "../devices/sluggard.ts";
+import { SlowReader } from "../devices/slow-reader.ts";
 import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -10,16 +10,16 @@ const world = await startWorld({ after });
 
 const COUNT = 1_000;
 const SIZE = 32_000;
-const AT_ONCE = 20;
+const SENDS_IN_FLIGHT = 20;
 
-test("a slow reader is kept no more than a bounded backlog, and catches up", {
+test("the backlog kept for a slow reader is bounded, and the reader catches up", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
   const asAna = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
   const bens = await ben!.login();
   const port = Number(new URL(world.connects[0]!).port);
-  const slow = await Sluggard.open(port, bens.accessToken);
+  const slow = await SlowReader.open(port, bens.accessToken);
   t.after(async () => void slow.socket.destroy());
   slow.socket.pause();
 
@@ -36,16 +36,16 @@ test("a slow reader is kept no more than a bounded backlog, and catches up", {
       conversationId = accepted!.conversationId;
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, send));
+  await Promise.all(Array.from({ length: SENDS_IN_FLIGHT }, send));
 
   slow.socket.resume();
   const required = await slow.next("syncRequired");
   assert.equal(required.conversationId, conversationId);
   const delivered = slow.seen("deliver").flatMap(({ entries }) => entries);
-  // What came is all that connect and the kernels on the way had kept for it.
+  // These entries were queued in connect and in the kernels between.
   assert.ok(delivered.length < COUNT / 2, `${delivered.length} of ${COUNT} had been kept`);
 
-  // As the device is told to: everything after the last entry it has without a gap.
+  // The device syncs as the protocol says: it lists all entries after the last one before a gap.
   const asBen = clientOf(world.url, MessageService, bens.accessToken);
   const sequences = new Set(delivered.map(({ sequence }) => Number(sequence)));
   let last = 0;

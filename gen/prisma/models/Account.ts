@@ -14,7 +14,7 @@ import type * as Prisma from "../internal/prismaNamespace.ts"
 
 /**
  * Model Account
- * An account.
+ * 
  */
 export type AccountModel = runtime.Types.Result.DefaultSelection<Prisma.$AccountPayload>
 
@@ -1456,7 +1456,7 @@ export type $AccountPayload<ExtArgs extends runtime.Types.Extensions.InternalArg
     userId: bigint
     userName: string
     /**
-     * user_name, normalised and case-folded: what is unique.
+     * user_name, normalised and case-folded: the unique key.
      */
     userNameKey: string
     displayName: string
@@ -1476,7 +1476,7 @@ export type $AccountPayload<ExtArgs extends runtime.Types.Extensions.InternalArg
     stateChangedAt: Date | null
     passwordChangedAt: Date | null
     /**
-     * Sealed, as all that is Bytes here but phoneIndex.
+     * Encrypted with AES-256-GCM, like every Bytes column here except phoneIndex.
      */
     phone: runtime.Bytes | null
     phoneIndex: runtime.Bytes | null

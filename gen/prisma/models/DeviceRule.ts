@@ -14,7 +14,7 @@ import type * as Prisma from "../internal/prismaNamespace.ts"
 
 /**
  * Model DeviceRule
- * What an administrator set instead of the configured device policy.
+ * The device policy set by an administrator, which overrides the configured one.
  */
 export type DeviceRuleModel = runtime.Types.Result.DefaultSelection<Prisma.$DeviceRulePayload>
 

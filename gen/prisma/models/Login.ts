@@ -1000,7 +1000,7 @@ export type $LoginPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs 
      */
     accessExpiresAt: Date
     /**
-     * Set when the login ended before its time.
+     * When the login was revoked; null while it was not.
      */
     revokedAt: Date | null
     coarseAddress: string

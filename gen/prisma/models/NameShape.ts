@@ -14,7 +14,7 @@ import type * as Prisma from "../internal/prismaNamespace.ts"
 
 /**
  * Model NameShape
- * What a taken name looks like.
+ * A shape of a taken name: a name with the same shape is confusable with it.
  */
 export type NameShapeModel = runtime.Types.Result.DefaultSelection<Prisma.$NameShapePayload>
 

@@ -534,11 +534,11 @@ export type $RefreshTokenPayload<ExtArgs extends runtime.Types.Extensions.Intern
     createdAt: Date
     expiresAt: Date
     /**
-     * Set when it was exchanged for the next one.
+     * When it was exchanged for its successor; null while it is unused.
      */
     usedAt: Date | null
     /**
-     * SHA-256 of the token that took its place.
+     * SHA-256 of the successor.
      */
     successorHash: runtime.Bytes | null
   }, ExtArgs["result"]["refreshToken"]>

@@ -14,7 +14,7 @@ import type * as Prisma from "../internal/prismaNamespace.ts"
 
 /**
  * Model SmsCode
- * A code sent by message.
+ * A code sent by SMS.
  */
 export type SmsCodeModel = runtime.Types.Result.DefaultSelection<Prisma.$SmsCodePayload>
 

@@ -14,7 +14,7 @@ import type * as Prisma from "../internal/prismaNamespace.ts"
 
 /**
  * Model UsedNonce
- * A nonce of a password ciphertext that was used.
+ * A used nonce of a password ciphertext, to refuse replays.
  */
 export type UsedNonceModel = runtime.Types.Result.DefaultSelection<Prisma.$UsedNoncePayload>
 

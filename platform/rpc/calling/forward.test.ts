@@ -28,7 +28,7 @@ const log = createLog({ service: "test", instanceId: "test-0", level: "silent" }
 
 type Behind = (t: TestContext, service: TestService) => Promise<Transport>;
 
-/** How a front reaches the service behind it. */
+/** Transports from a front to the service behind it. */
 const ways: Record<string, Behind> = {
   local: async (_t, { served, interceptors }) =>
     localTransport(served, interceptors, { meshSecret }),
@@ -62,7 +62,7 @@ async function front(t: TestContext, behind: TestService, way: Behind) {
   const served = [
     serve(AuthService, forward(AuthService, createClient(AuthService, transport))),
     serve(UserService, forward(UserService, createClient(UserService, transport))),
-    // No gateway does this. If one did, it would still be refused.
+    // No gateway forwards an internal service. Its calls are refused even here.
     serve(SessionService, forward(SessionService, createClient(SessionService, transport))),
   ];
   const server = await listen({ host: "127.0.0.1", port: 0, served, interceptors, log });
@@ -71,7 +71,7 @@ async function front(t: TestContext, behind: TestService, way: Behind) {
 }
 
 for (const [name, way] of Object.entries(ways)) {
-  test(`forward, ${name}: identity, request id and deadline go along, other headers do not`, async (t) => {
+  test(`forward, ${name}: identity, request id and deadline are forwarded, other headers are not`, async (t) => {
     const seen: unknown[] = [];
     const behind = await testService({
       user: {
@@ -98,7 +98,7 @@ for (const [name, way] of Object.entries(ways)) {
     assert.deepEqual(seen, [{ userId: "1", requestId: "r-7", other: null, hurry: true }]);
   });
 
-  test(`forward, ${name}: errors come through with their reason, over every protocol`, async (t) => {
+  test(`forward, ${name}: errors keep their reason over every protocol`, async (t) => {
     const behind = await testService({
       auth: {
         getPublicKey() {
@@ -125,7 +125,7 @@ for (const [name, way] of Object.entries(ways)) {
     }
   });
 
-  test(`forward, ${name}: a caller who goes away, or runs out of time, ends the work behind`, async (t) => {
+  test(`forward, ${name}: an aborted call, or one past its deadline, ends the work behind`, async (t) => {
     const began: (() => void)[] = [];
     const ended: Promise<unknown>[] = [];
     const behind = await testService({

@@ -14,10 +14,10 @@ import { decode, encode } from "#platform/rpc/lean/codecs.ts";
 import { Frames, fieldsWith, headersOf, LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
 
 const PING_INTERVAL_MS = 10_000;
-/** Silence after which a connection with calls in work, or a ping, is given up. */
-const SILENCE_MS = 25_000;
+/** Time-out of a silent connection with calls in flight or an unanswered ping: it is closed. */
+const SILENCE_TIMEOUT_MS = 25_000;
 
-/** Fields of LinkFrame and Call. */
+/** Field numbers: of LinkFrame, and of Call. */
 const CALL = 2;
 const CALL_REQUEST = 15;
 
@@ -28,9 +28,9 @@ export interface LeanLinkOptions {
   readonly clock: Clock;
 }
 
-/** The caller's end of a link. It connects when it is first used, and again after a break. */
+/** The caller's end of a link. It connects at the first call, and reconnects after a break. */
 export interface LeanLink extends Pick<Transport, "unary"> {
-  /** Ends the connection, and with it the calls in work. Idempotent. */
+  /** Ends the connection, and with it the calls in flight. Idempotent. */
   close(): void;
 }
 
@@ -43,14 +43,14 @@ interface Connection {
   readonly socket: Socket;
   readonly frames: Frames;
   readonly pending: Map<number, Pending>;
-  /** The service stops: calls in work are answered, new ones are not taken. */
-  left: boolean;
-  heardAtMs: number;
+  /** The service stops: it answers calls in flight and takes no new ones. */
+  leaving: boolean;
+  lastFrameAtMs: number;
 }
 
 /**
- * Calls unary methods of one instance over a link. Fails like the transport of gRPC: what the service
- * answered comes as it is, a connection that failed is UNAVAILABLE with its cause.
+ * Calls unary methods of one instance over a link. It fails like the transport of gRPC: errors of the
+ * service are returned unchanged, a connection that failed is UNAVAILABLE with its cause.
  */
 export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanLink {
   const { hostname, port } = new URL(address);
@@ -59,20 +59,20 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
   let lastId = 0;
 
   function connected(): Connection {
-    if (current && !current.left && !current.socket.destroyed) return current;
+    if (current && !current.leaving && !current.socket.destroyed) return current;
     const socket = connect({ host, port: Number(port), noDelay: true });
     socket.setKeepAlive(true, PING_INTERVAL_MS);
     const pending = new Map<number, Pending>();
     const frames = new Frames(socket, (kind) => {
-      connection.heardAtMs = clock.elapsed();
+      connection.lastFrameAtMs = clock.elapsed();
       if (kind.case === "answer") pending.get(kind.value.callId)?.resolve(kind.value);
-      else if (kind.case === "leave") connection.left = true;
+      else if (kind.case === "leave") connection.leaving = true;
     });
     frames.trust();
-    const connection = { socket, frames, pending, left: false, heardAtMs: clock.elapsed() };
+    const connection = { socket, frames, pending, leaving: false, lastFrameAtMs: clock.elapsed() };
     const watch = clock.every(PING_INTERVAL_MS, () => {
-      const silentMs = clock.elapsed() - connection.heardAtMs;
-      if (silentMs >= SILENCE_MS) socket.destroy(broken("the service is silent"));
+      const silentMs = clock.elapsed() - connection.lastFrameAtMs;
+      if (silentMs >= SILENCE_TIMEOUT_MS) socket.destroy(broken("the service is silent"));
       else if (silentMs >= PING_INTERVAL_MS) {
         frames.send({ case: "ping", value: create(PingSchema) });
       }
@@ -106,16 +106,16 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
         const { frames, pending, socket } = connected();
         lastId = (lastId + 1) >>> 0;
         const callId = lastId;
-        const giveUp = (error: ConnectError) => {
+        const abandon = (error: ConnectError) => {
           end();
           frames.send({ case: "cancel", value: create(CancelSchema, { callId }) });
           reject(error);
         };
-        const abort = () => giveUp(ConnectError.from(signal?.reason, Code.Canceled));
+        const abort = () => abandon(ConnectError.from(signal?.reason, Code.Canceled));
         const timer =
           timeoutMs > 0
             ? clock.after(timeoutMs, () =>
-                giveUp(new ConnectError("the deadline is exceeded", Code.DeadlineExceeded)),
+                abandon(new ConnectError("the deadline is exceeded", Code.DeadlineExceeded)),
               )
             : undefined;
         const end = () => {
@@ -162,7 +162,7 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
   };
 }
 
-/** An error that tells a connection that was there from one that could not be made. */
+/** An error of an open connection: `classifyFailure` tells it from a failed connect by its code. */
 function broken(text: string): Error {
   return Object.assign(new Error(text), { code: "ECONNRESET" });
 }

@@ -7,7 +7,7 @@ import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { meshSecret, testService } from "#platform/rpc/rpc.fixture.ts";
-import { transportSuite } from "#platform/rpc/transport.suite.ts";
+import { transportSuite } from "#platform/rpc/transport/transport.suite.ts";
 import { localTransport } from "./local.ts";
 
 transportSuite("local", async (_t, { served, interceptors }) =>
@@ -21,7 +21,7 @@ test("local: without the mesh secret internal methods are refused", async () => 
   assert.equal(reasonOf(error), ErrorReason.PERMISSION_DENIED);
 });
 
-test("local: a service that is not there is METHOD_NOT_FOUND", async () => {
+test("local: a service that is not served is METHOD_NOT_FOUND", async () => {
   const { interceptors } = await testService();
   const transport = localTransport([], interceptors, { meshSecret });
   const client = createClient(AuthService, transport);

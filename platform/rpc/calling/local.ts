@@ -29,7 +29,7 @@ import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import type { Served } from "#platform/rpc/served.ts";
 
 export interface LocalOptions {
-  /** Sent along as over the network, so that internal methods can be called. */
+  /** Credential of our own services, for internal methods; they are refused without it. */
   readonly meshSecret?: string;
 }
 
@@ -40,9 +40,9 @@ const contextKey = createContextKey<HandlerContext | undefined>(undefined);
 
 /**
  * Calls services in the same process, through the same interceptors as over the network. Messages
- * are handed over as they are, not encoded: neither side may change one that it gave or got. Errors
- * come as they would over the network, without their cause. A unary call without a deadline gets
- * 10 s; the answers of a stream come as they are taken. Methods that take a stream are refused with
+ * are passed without encoding: neither side may modify a message that it passed or received. Errors
+ * lose their cause, as over the network. A unary call without a deadline gets 10 s. The answers of a
+ * stream are produced as the caller reads them. Methods that take a stream are refused with
  * METHOD_NOT_FOUND.
  */
 export function localTransport(
@@ -88,7 +88,7 @@ export function localTransport(
   };
   const chain = interceptors.reduceRight<Next>((next, wrap) => wrap(next), invoke);
 
-  /** What a call brings along: its context, ready for the interceptors. */
+  /** Makes the context of a call, and the request that the interceptors see. */
   function begin(
     method: DescMethod,
     signal: AbortSignal | undefined,
@@ -104,7 +104,7 @@ export function localTransport(
       timeoutMs: timeoutMs > 0 ? timeoutMs : undefined,
       requestSignal: signal,
       requestHeader: header,
-      // The callee starts afresh: what the caller knows of its own caller is not the callee's.
+      // New values: those of the caller's own call, such as its caller, do not apply to the callee.
       contextValues: createContextValues(),
     });
     context.values.set(contextKey, context);
@@ -133,7 +133,7 @@ export function localTransport(
         const answer = await within(context.signal, () => chain(whole));
         return answer as UnaryResponse<typeof method.input, typeof method.output>;
       } catch (thrown) {
-        throw bare(thrown);
+        throw withoutCause(thrown);
       } finally {
         context.abort(ended);
       }
@@ -151,10 +151,10 @@ export function localTransport(
           typeof method.input,
           typeof method.output
         >;
-        return { ...answer, message: taken(answer.message, context) };
+        return { ...answer, message: withEnd(answer.message, context) };
       } catch (thrown) {
         context.abort(ended);
-        throw bare(thrown);
+        throw withoutCause(thrown);
       }
     },
   };
@@ -172,20 +172,20 @@ async function* each<T extends DescMessage>(
   for await (const message of messages) yield create(schema, message as MessageShape<T>);
 }
 
-/** The one message of a stream. */
+/** The first message of a stream: the only one, in the methods called here. */
 async function only<T>(messages: AsyncIterable<T>): Promise<T> {
   for await (const message of messages) return message;
   throw fail(ErrorReason.INVALID_ARGUMENT, "a request is needed");
 }
 
-/** The answers as the caller takes them; the end of the call, on either side, ends the work. */
-async function* taken<T>(
+/** Passes answers on as the caller reads them. The handler ends when the call ends on either side. */
+async function* withEnd<T>(
   answers: AsyncIterable<T>,
   context: Pick<HandlerContext, "signal"> & { abort(reason: unknown): void },
 ): AsyncGenerator<T> {
   const { signal } = context;
   const work = answers[Symbol.asyncIterator]();
-  // A caller who has left does not come for the next one: the work must not wait there.
+  // A caller that left reads no further answer: the handler must not wait for it.
   const stop = () => void Promise.resolve(work.return?.()).catch(() => {});
   signal.addEventListener("abort", stop, { once: true });
   try {
@@ -195,14 +195,14 @@ async function* taken<T>(
       yield next.value;
     }
   } catch (thrown) {
-    throw bare(thrown);
+    throw withoutCause(thrown);
   } finally {
     context.abort(ended);
   }
 }
 
-/** An error as it comes over the network: without its cause. */
-function bare(thrown: unknown): ConnectError {
+/** The error as it would arrive over the network: without its cause. */
+function withoutCause(thrown: unknown): ConnectError {
   const { rawMessage, code, metadata, details } = ConnectError.from(thrown);
   const error = new ConnectError(rawMessage, code, metadata);
   error.details = details;
@@ -211,7 +211,7 @@ function bare(thrown: unknown): ConnectError {
 
 const ended = new ConnectError("the call has ended", Code.Canceled);
 
-/** Waits for the work, but no longer than the signal allows, even if the work does not listen. */
+/** Waits for the work until the signal aborts, even when the work ignores the signal. */
 function within<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(ConnectError.from(signal.reason, Code.Canceled));

@@ -16,10 +16,10 @@ import {
   untilAborted,
 } from "#platform/rpc/rpc.fixture.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
-import { transportSuite } from "#platform/rpc/transport.suite.ts";
+import { transportSuite } from "#platform/rpc/transport/transport.suite.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { fixedTransport, remoteTransport } from "./remote.ts";
-import { routeKey } from "./route.ts";
+import { routeKey } from "./rendezvous.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
 const common = { service: "auth", meshSecret, log, clock: systemClock };
@@ -53,7 +53,7 @@ transportSuite("lean", async (t, { served, interceptors }) => {
   return transport;
 });
 
-/** Some instances of auth that say who they are, and a registry of them. */
+/** Instances of auth that answer with their ids, and a registry of them. */
 async function instances(t: TestContext, count: number) {
   const live: Instance[] = [];
   const servers = [];
@@ -88,7 +88,7 @@ async function reasonFor(call: Promise<unknown>): Promise<string> {
   return ErrorReason[reasonOf(error)];
 }
 
-test("remote: instances take turns", async (t) => {
+test("remote: calls without a route key go round robin", async (t) => {
   const { ask } = await instances(t, 3);
   const answers = [await ask(), await ask(), await ask(), await ask(), await ask(), await ask()];
   assert.deepEqual([...answers].sort(), [
@@ -101,7 +101,7 @@ test("remote: instances take turns", async (t) => {
   ]);
 });
 
-test("remote: a route key stays with its instance, and moves only when that goes", async (t) => {
+test("remote: a route key stays with its instance, and moves only when the instance leaves", async (t) => {
   const { live, ask } = await instances(t, 3);
   const keys = Array.from({ length: 30 }, (_, i) => `key-${i}`);
   const before = new Map<string, string>();
@@ -116,7 +116,7 @@ test("remote: a route key stays with its instance, and moves only when that goes
   }
 });
 
-test("remote: a call that cannot be sent goes to another instance", async (t) => {
+test("remote: a call that cannot be sent is retried on another instance", async (t) => {
   const { servers, ask } = await instances(t, 3);
   await servers[0]?.close();
   await servers[2]?.close();
@@ -124,7 +124,7 @@ test("remote: a call that cannot be sent goes to another instance", async (t) =>
   assert.equal(await ask("any"), "auth-1");
 });
 
-test("remote: an instance that comes back at its address is called again", async (t) => {
+test("remote: an instance that restarts at its address is called again", async (t) => {
   const { servers, live, ask } = await instances(t, 1);
   assert.equal(await ask(), "auth-0");
   const port = Number(new URL(live[0]?.address ?? "").port);
@@ -145,7 +145,7 @@ test("remote: without a live instance, and after close, calls are UNAVAILABLE", 
   assert.equal(await reasonFor(client.getJwks({})), "UNAVAILABLE");
 });
 
-/** An instance that takes connections and breaks each as soon as a call has arrived. */
+/** An instance that resets all its connections when a call arrives. */
 async function breaker(t: TestContext): Promise<{ address: string; broken: () => number }> {
   let broken = 0;
   const sockets = new Set<Socket>();
@@ -181,7 +181,7 @@ async function breaker(t: TestContext): Promise<{ address: string; broken: () =>
   return { address: `http://127.0.0.1:${port}`, broken: () => broken };
 }
 
-test("remote: when the connection breaks, an internal call is repeated once, another is not", async (t) => {
+test("remote: when the connection breaks, an internal call is retried once, any other is not", async (t) => {
   const { address, broken } = await breaker(t);
   const transport = fixedTransport({ ...common, address });
   t.after(() => transport.close());
@@ -194,7 +194,7 @@ test("remote: when the connection breaks, an internal call is repeated once, ano
   assert.equal(broken(), 3);
 });
 
-test("remote: an internal call whose connection broke is answered by another instance", async (t) => {
+test("remote: an internal call whose connection broke is retried on another instance", async (t) => {
   const { address } = await breaker(t);
   const good = await open(
     t,
@@ -213,7 +213,7 @@ test("remote: an internal call whose connection broke is answered by another ins
   for (let i = 0; i < 4; i++) assert.deepEqual((await client.checkUsers({})).userIds, ["7"]);
 });
 
-/** Two instances, the first of which answers as it is told, and a clock that stands. */
+/** Two instances, and a clock moved by the test. The test implements CheckUsers of the first one. */
 async function firstOfTwo(t: TestContext, checkUsers: (clock: ManualClock) => Promise<object>) {
   const clock = new ManualClock();
   const live: Instance[] = [];
@@ -229,7 +229,7 @@ async function firstOfTwo(t: TestContext, checkUsers: (clock: ManualClock) => Pr
   const keys = Array.from({ length: 64 }, (_, i) => `key-${i}`);
   return {
     clock,
-    /** Who answers a call of each key, or why nobody did. */
+    /** Calls once with each key. Counts the answers by instance, and the errors by reason. */
     async ask(timeoutMs = 10_000): Promise<Record<string, number>> {
       const answers: Record<string, number> = {};
       for (const key of keys) {
@@ -245,7 +245,7 @@ async function firstOfTwo(t: TestContext, checkUsers: (clock: ManualClock) => Pr
   };
 }
 
-test("remote: an instance that cannot do its work is avoided for a while by all keys", async (t) => {
+test("remote: an instance that cannot serve is ejected for all keys until its back-off has passed", async (t) => {
   let away = true;
   const { clock, ask } = await firstOfTwo(t, async () => {
     if (away) throw fail(ErrorReason.UNAVAILABLE, "the database cannot be reached");
@@ -261,7 +261,7 @@ test("remote: an instance that cannot do its work is avoided for a while by all 
   assert.ok(first! > 16 && second! > 16, `${first} and ${second}`);
 });
 
-test("remote: an instance is avoided the longer, the longer it took to fail, for ten seconds at most", async (t) => {
+test("remote: the back-off of an ejected instance grows with the duration of the failed call, up to ten seconds", async (t) => {
   const { clock, ask } = await firstOfTwo(t, async (hand) => {
     hand.advance(5_000);
     throw fail(ErrorReason.UNAVAILABLE, "the database cannot be reached");
@@ -273,12 +273,12 @@ test("remote: an instance is avoided the longer, the longer it took to fail, for
   assert.deepEqual(await ask(), { UNAVAILABLE: 1, 1: 63 });
 });
 
-test("remote: an instance that does not answer in time is avoided", async (t) => {
+test("remote: an instance that exceeds a deadline is ejected", async (t) => {
   const { ask } = await firstOfTwo(t, () => new Promise(() => {}));
   assert.deepEqual(await ask(1_000), { UNSPECIFIED: 1, 1: 63 });
 });
 
-test("remote: an instance that leaves the registry finishes its calls and loses its connection", async (t) => {
+test("remote: an instance that leaves the registry finishes its calls, then its connection is closed", async (t) => {
   const began = Promise.withResolvers<void>();
   const answer = Promise.withResolvers<object>();
   const service = await testService({
@@ -301,6 +301,6 @@ test("remote: an instance that leaves the registry finishes its calls and loses 
   assert.equal(await reasonFor(client.getJwks({})), "UNAVAILABLE");
   answer.resolve({ jwksJson: "done" });
   assert.equal((await call).jwksJson, "done");
-  // The last connection has ended: nothing to wait for within the grace.
+  // The last connection has ended: close does not wait for the grace.
   await server.close();
 });

@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "node:test";
-import { type DescFile, getOption } from "@bufbuild/protobuf";
+import { getOption } from "@bufbuild/protobuf";
 import { Code, createClient } from "@connectrpc/connect";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
@@ -12,7 +10,9 @@ import { type Caller, callerKey } from "#platform/identity/caller.ts";
 import { testIssuer } from "#platform/identity/tokens.fixture.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
+import { generatedServices } from "#platform/rpc/generated.fixture.ts";
 import { meshSecret } from "#platform/rpc/rpc.fixture.ts";
+import { isInternal } from "#platform/rpc/rules.ts";
 import { serve } from "#platform/rpc/served.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { accessInterceptor } from "./access.ts";
@@ -22,7 +22,7 @@ const issuer = await testIssuer(clock);
 issuer.ended.add("ended");
 const expired = Math.floor(clock.now() / 1000) - 1;
 
-/** What a call may bring along. */
+/** Headers of calls, by name of the case. */
 const credentials: Record<string, Record<string, string>> = {
   nothing: {},
   user: { authorization: `Bearer ${await issuer.token()}` },
@@ -47,7 +47,7 @@ interface Gate {
   verifier?: TokenVerifier;
 }
 
-/** What becomes of a call of a method with an access: the kind of caller, or why it is refused. */
+/** Calls a method with an access. Returns the role or kind of the caller, or the reason of the refusal. */
 async function outcome(headers: Record<string, string>, gate: Gate): Promise<string> {
   const interceptor = accessInterceptor({
     verifier: gate.verifier ?? issuer.verifier,
@@ -90,7 +90,7 @@ const users = {
   operator: "operator",
   admin: "admin",
 };
-/** What becomes of users when only those of some roles may call. */
+/** Expected outcomes when only users of some roles may call. */
 const only = (...roles: string[]) =>
   Object.fromEntries(
     Object.entries(users).map(([name, role]) => [
@@ -116,7 +116,7 @@ const matrix: [string, Gate, Record<string, string>][] = [
   ["undeclared", { access: Access.UNSPECIFIED }, every("PERMISSION_DENIED")],
 ];
 for (const [name, gate, expected] of matrix) {
-  test(`who may call a method that is ${name}`, async () => {
+  test(`only the declared callers may call a method that is ${name}`, async () => {
     const actual: Record<string, string> = {};
     for (const [what, headers] of Object.entries(credentials)) {
       actual[what] = await outcome(headers, gate);
@@ -125,7 +125,7 @@ for (const [name, gate, expected] of matrix) {
   });
 }
 
-test("while the keys cannot be had a user's call is UNAVAILABLE, not TOKEN_INVALID", async () => {
+test("while the signing keys are unavailable a user's call is UNAVAILABLE, not TOKEN_INVALID", async () => {
   const verifier = {
     verify: () => Promise.reject(fail(ErrorReason.UNAVAILABLE, "no keys")),
   };
@@ -135,19 +135,13 @@ test("while the keys cannot be had a user's call is UNAVAILABLE, not TOKEN_INVAL
 });
 
 test("every method of the contract declares who may call it and its limit", async () => {
-  const folder = join(import.meta.dirname, "../../../gen/lucky");
-  const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) =>
-    file.endsWith("_pb.js"),
-  );
   let methods = 0;
-  for (const file of files) {
-    const module: Record<string, unknown> = await import(join(folder, file));
-    const desc = Object.entries(module).find(([name]) => name.startsWith("file_"))?.[1] as DescFile;
-    for (const method of desc.services.flatMap((service) => service.methods)) {
+  for (const service of await generatedServices()) {
+    for (const method of service.methods) {
       methods++;
       const name = method.toString();
       const who = getOption(method, access);
-      const internal = method.parent.typeName.startsWith("lucky.internal.");
+      const internal = isInternal(method.parent);
       assert.notEqual(who, Access.UNSPECIFIED, name);
       assert.notEqual(getOption(method, limit), LimitClass.UNSPECIFIED, name);
       assert.equal(who === Access.INTERNAL, internal, name);

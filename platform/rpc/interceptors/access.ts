@@ -9,19 +9,19 @@ import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { PEER_HEADER, peerAddress } from "#platform/rpc/peer.ts";
 import type { MethodRules } from "#platform/rpc/rules.ts";
 
-/** Header with the credential of our own services. */
+/** Header with the mesh secret: the credential of our own services. */
 export const MESH_HEADER = "lucky-mesh";
 
 interface AccessOptions {
   readonly verifier: TokenVerifier;
-  /** Empty: internal methods are refused for everybody. */
+  /** Empty: internal methods are refused for every caller. */
   readonly meshSecret: string;
   readonly rules: (method: DescMethod) => MethodRules;
 }
 
 /**
- * Decides by the method's declared access who may call, and sets the caller; for calls that our own
- * services pass on, also the address that they came from.
+ * Refuses callers that the method's declared access does not admit, and sets the caller of the call.
+ * For calls that our own services forward it also sets the caller's address.
  */
 export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions): Interceptor {
   const secret = Buffer.from(meshSecret);
@@ -36,8 +36,8 @@ export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions
       case Access.PUBLIC: {
         const token = bearerOf(header);
         if (token === undefined) return { kind: "anonymous" };
-        // A client may send the token it has even where none is needed, such as an expired one
-        // with Refresh. A bad token gives nothing; it takes nothing either.
+        // A client may send a token where none is needed, such as an expired one with Refresh. A bad
+        // token counts as no token.
         return verifier.verify(token).catch((): Caller => ({ kind: "anonymous" }));
       }
       case Access.USER:
@@ -79,7 +79,7 @@ export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions
     const caller = await callerOf(name, access, request.header);
     request.contextValues.set(callerKey, caller);
     const { header } = request;
-    // Only from our own services: anybody can write a header.
+    // Only from our own services: any client can set the header.
     const address = fromMesh(header) ? header.get(PEER_HEADER) : null;
     if (address) request.contextValues.set(peerAddress, address);
     return next(request);

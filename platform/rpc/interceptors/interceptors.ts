@@ -16,19 +16,19 @@ export interface ServerInterceptorsOptions {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly verifier: TokenVerifier;
-  /** What our own services prove themselves with; empty: nobody can. */
+  /** Credential of our own services. Empty: every internal call is refused. */
   readonly meshSecret: string;
   /** Whether ACCESS_INTERNAL methods can be called here at all. The gateway says false. */
   readonly trustMesh: boolean;
-  /** Without a limiter nothing is limited: behind the gateway every call was counted already. */
+  /** Absent: no rate limit. Behind the gateway every call was counted already. */
   readonly limiter?: Limiter;
   readonly budgets?: Budgets;
 }
 
 /**
- * What every call passes on the server's side, from the outside in: observe (log, metric, errors
- * made presentable), access (who calls, may they), limit (budget), validate (constraints of the
- * request). The same chain for calls over the network and in the same process.
+ * The interceptors of every call on the server's side, outermost first: observe (log, metric, public
+ * errors), access (caller and permission), limit (rate limit), validate (constraints of the request).
+ * Calls over the network and in the same process pass the same chain.
  */
 export function serverInterceptors(options: ServerInterceptorsOptions): Interceptor[] {
   const { log, metrics, clock, verifier, meshSecret, trustMesh, limiter, budgets } = options;

@@ -13,7 +13,7 @@ const budgets: Budgets = {
   [LimitClass.CREDENTIAL]: one("credential"),
 };
 
-test("who has no login is counted by network, and so is who tries credentials", async (t) => {
+test("calls without a login are counted by network, and so are calls with credentials", async (t) => {
   const limiter = createMemoryLimiter();
   t.after(() => limiter.close());
   const take = (limit: LimitClass, address: string, userId?: string) =>
@@ -30,7 +30,7 @@ test("who has no login is counted by network, and so is who tries credentials", 
 
   await take(LimitClass.READ, "203.0.113.1");
   await refused(take(LimitClass.READ, "203.0.113.1"));
-  // With a login it is the user, from wherever.
+  // With a login calls are counted by user, from any address.
   await take(LimitClass.READ, "203.0.113.1", "1");
   await refused(take(LimitClass.READ, "203.0.113.2", "1"));
 });

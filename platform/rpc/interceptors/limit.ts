@@ -16,7 +16,7 @@ interface LimitOptions {
   readonly rules: (method: DescMethod) => MethodRules;
 }
 
-/** Who calls, for counting. */
+/** The caller, for counting. */
 interface CallerKeys {
   /** Undefined without a login. */
   readonly userId: string | undefined;
@@ -32,7 +32,7 @@ export async function takePoint(
 ): Promise<void> {
   const budget = budgets[limit];
   if (budget === undefined) return;
-  // Guessing credentials must not get cheaper by holding an account.
+  // By address also with a login: an account must not make guessing credentials cheaper.
   const byAddress = limit === LimitClass.CREDENTIAL || userId === undefined;
   const key = byAddress ? `address:${networkOf(address ?? "local")}` : `user:${userId}`;
   const taken = await limiter.take(budget, key);

@@ -10,14 +10,14 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { MethodRules } from "#platform/rpc/rules.ts";
-import { presentable } from "./presentable.ts";
+import { toPublicError } from "./public-error.ts";
 
-/** Header that names a call in the logs of every process it passes. */
+/** Header with the request id: it names a call in the logs of every process on its path. */
 export const REQUEST_ID_HEADER = "x-request-id";
 
 const REQUEST_ID_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
 
-/** From a local call to the default deadline of a remote one. */
+/** Buckets from the duration of a local call to the default deadline of a remote one. */
 const SECONDS_BUCKETS = [
   0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
 ];
@@ -30,15 +30,15 @@ interface ObserveOptions {
 }
 
 /**
- * Writes one log line and two metrics per call, of a stream when it has ended, gives the call its request id, and makes errors
- * presentable: whatever is not an error of the contract becomes a bland `internal`, with its cause
- * in the log only.
+ * Writes one log line and two metrics per call, at its end, and sets the request id. Errors become
+ * public: any error that is not of the contract becomes a bland `internal`, and its cause is only
+ * logged.
  */
 export function observeInterceptor({ log, metrics, clock, rules }: ObserveOptions): Interceptor {
   const calls = metrics.counter("lucky_rpc_requests_total", "RPCs served.", ["method", "code"]);
   const seconds = metrics.histogram(
     "lucky_rpc_seconds",
-    "How long RPCs took, in seconds.",
+    "Duration of RPCs, seconds.",
     SECONDS_BUCKETS,
     ["method"],
   );
@@ -52,7 +52,7 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
     readonly cause?: unknown;
   }
 
-  function tell({ method, startedAt, requestId, values, error, cause }: Ended): void {
+  function record({ method, startedAt, requestId, values, error, cause }: Ended): void {
     const ms = clock.now() - startedAt;
     const { name, access } = rules(method);
     const code = error === undefined ? "ok" : codeName(error.code);
@@ -83,12 +83,12 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
     request.header.set(REQUEST_ID_HEADER, requestId);
     const call = { method, startedAt, requestId, values };
 
-    /** Tells of a call that failed; the error as the caller may see it. */
+    /** Records a failed call. Returns its public error. */
     function failed(thrown: unknown): ConnectError {
-      const error = presentable(thrown, signal);
+      const error = toPublicError(thrown, signal);
       error.metadata.set(REQUEST_ID_HEADER, requestId);
       const cause = thrown instanceof ConnectError ? thrown.cause : thrown;
-      tell({ ...call, error, cause });
+      record({ ...call, error, cause });
       return error;
     }
 
@@ -97,12 +97,12 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
       try {
         for await (const message of messages) yield message;
         ended = true;
-        tell(call);
+        record(call);
       } catch (thrown) {
         ended = true;
         throw failed(thrown);
       } finally {
-        // Nobody wants the rest.
+        // The caller stopped reading.
         if (!ended) failed(new ConnectError("the caller left", Code.Canceled));
       }
     }
@@ -111,7 +111,7 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
       const response = await next(request);
       response.header.set(REQUEST_ID_HEADER, requestId);
       if (response.stream) return { ...response, message: watched(response.message) };
-      tell(call);
+      record(call);
       return response;
     } catch (thrown) {
       throw failed(thrown);
@@ -119,7 +119,7 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
   };
 }
 
-/** A fault of ours is an error, a part that is away a warning, a refusal information. */
+/** A fault of the server is an error, an unavailable part a warning, a refused call information. */
 function levelOf(
   error: ConnectError | undefined,
   access: Access,

@@ -5,7 +5,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import { createMessageValidator } from "#platform/validator.ts";
 
-/** Refuses a request that breaks a constraint of its proto with INVALID_ARGUMENT "field: why". */
+/** Refuses a request that breaks a constraint of its proto: INVALID_ARGUMENT, text "field: reason". */
 export function validateInterceptor(): Interceptor {
   const validator = createMessageValidator();
 

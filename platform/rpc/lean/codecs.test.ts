@@ -29,7 +29,7 @@ const responses = [[], [1], [1, 127, 128, 20_000]].map((lengths) =>
   create(AppendBatchResponseSchema, { results: lengths.map((length) => new Uint8Array(length)) }),
 );
 
-test("a batch by hand has the bytes of the generated code, and reads what that wrote", () => {
+test("the hand-written codecs write the bytes of protobuf-es and read them", () => {
   for (const request of requests) {
     const bytes = toBinary(AppendBatchRequestSchema, request);
     assert.deepEqual(Buffer.from(encode(AppendBatchRequestSchema, request)), Buffer.from(bytes));
@@ -44,7 +44,7 @@ test("a batch by hand has the bytes of the generated code, and reads what that w
   }
 });
 
-test("empty fields say the same by hand, and fields of a later version are passed over", () => {
+test("the hand-written codecs leave empty fields out and skip fields of a later version", () => {
   const empty = create(AppendBatchRequestSchema, { uplinks: [{ senderId: "0" }] });
   const bytes = new Uint8Array(encode(AppendBatchRequestSchema, empty));
   assert.deepEqual(fromBinary(AppendBatchRequestSchema, bytes), empty);
@@ -63,14 +63,14 @@ test("empty fields say the same by hand, and fields of a later version are passe
   );
 });
 
-test("what is cut off is refused", () => {
+test("a truncated batch is refused", () => {
   const bytes = encode(AppendBatchRequestSchema, requests[2]!);
   for (let length = 1; length < 60; length++) {
     assert.throws(() => decode(AppendBatchRequestSchema, bytes.subarray(0, length)), `${length}`);
   }
 });
 
-test("any other message goes by the generated code", () => {
+test("any other message is encoded by protobuf-es", () => {
   const ping = create(PingSchema);
   assert.deepEqual(decode(PingSchema, encode(PingSchema, ping)), ping);
 });

@@ -15,18 +15,18 @@ import {
   WireWriter,
 } from "#platform/wire.ts";
 
-/** The bytes of a message, and back: as the generated code does it. */
+// Hand-written encoding of the two messages that carry every send between connect and server.
+// protobuf-es interprets descriptors and takes 1.7 times the CPU: 1.6 µs a send instead of 0.9, to
+// encode and decode request and response (median of five interleaved pairs, batches of 64 sends of
+// 100 bytes). A test compares the bytes of both.
+
+/** Encodes and decodes one type of message, with the same bytes as protobuf-es. */
 interface Codec {
   encode(message: Message): Uint8Array;
   decode(bytes: Uint8Array): Message;
 }
 
-/**
- * By hand what carries every message between connect and server. The generated code walks over
- * descriptors: 1.0 µs a send on both sides together, where this takes 0.5 (measured). A test holds both
- * to the same bytes.
- */
-const byHand = new Map<DescMessage, Codec>([
+const HAND_WRITTEN = new Map<DescMessage, Codec>([
   [AppendBatchRequestSchema, { encode: encodeRequest as Codec["encode"], decode: decodeRequest }],
   [
     AppendBatchResponseSchema,
@@ -34,17 +34,17 @@ const byHand = new Map<DescMessage, Codec>([
   ],
 ]);
 
-/** A message as bytes. */
+/** Encodes a message. */
 export function encode(schema: DescMessage, message: Message): Uint8Array {
-  return byHand.get(schema)?.encode(message) ?? toBinary(schema, message);
+  return HAND_WRITTEN.get(schema)?.encode(message) ?? toBinary(schema, message);
 }
 
-/** Reads a message. Throws when the bytes are none. */
+/** Decodes a message. Throws when the bytes are not one. */
 export function decode(schema: DescMessage, bytes: Uint8Array): Message {
-  return byHand.get(schema)?.decode(bytes) ?? fromBinary(schema, bytes);
+  return HAND_WRITTEN.get(schema)?.decode(bytes) ?? fromBinary(schema, bytes);
 }
 
-/** Tags, lengths and the sender of an uplink, at most. */
+/** Upper bound of the tags, lengths and sender of one uplink, bytes. */
 const UPLINK_BYTES = 32;
 
 function encodeRequest({ uplinks }: AppendBatchRequest): Uint8Array {

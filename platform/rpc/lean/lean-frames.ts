@@ -7,29 +7,29 @@ import {
 } from "#gen/lucky/internal/link/v1/link_pb.js";
 import { varintSize, WireWriter } from "#platform/wire.ts";
 
-// A call by gRPC over node:http2 costs more than a millisecond of CPU on both sides together,
-// whatever it carries; over this link about a tenth of that (bench `messages`, mesh, window 1).
+// A gRPC call over node:http2 costs more than a millisecond of CPU, both sides together, however
+// small it is. Over this link it costs about a tenth (bench `messages`, mesh, window 1).
 
-/** What a caller writes first. No request of HTTP begins like it. */
+/** The first bytes that a caller writes. No HTTP request begins with them. */
 export const LEAN_PREFACE = Buffer.from("LUCKY-LINK/1\r\n");
 
 const LENGTH_BYTES = 4;
-/** The largest frame either side takes, 64 MiB: a batch has 1 MiB. */
+/** Largest frame that either side accepts, 64 MiB. A batch has 1 MiB. */
 const MAX_FRAME_BYTES = 64 * 1024 * 1024;
-/** The largest of whom we do not know yet. */
+/** Largest frame accepted from a peer that has not authenticated yet. */
 const MAX_FIRST_FRAME_BYTES = 4_096;
-/** Field of Call and of Answer. */
+/** Field number of the headers in Call and in Answer. */
 const HEADERS = 4;
 
 type Kind = LinkFrame["kind"];
 
-/** Frames over a socket, either way. */
+/** Reads and writes the frames of one socket. */
 export class Frames {
   readonly #socket: Socket;
   #chunks: Buffer[] = [];
   #bytes = 0;
   #needed = LENGTH_BYTES;
-  #mostBytes = MAX_FIRST_FRAME_BYTES;
+  #maxFrameBytes = MAX_FIRST_FRAME_BYTES;
 
   constructor(socket: Socket, take: (kind: Kind) => void) {
     this.#socket = socket;
@@ -42,9 +42,9 @@ export class Frames {
     });
   }
 
-  /** From now on large frames are taken too. */
+  /** Accepts large frames too: the peer is authenticated. */
   trust(): void {
-    this.#mostBytes = MAX_FRAME_BYTES;
+    this.#maxFrameBytes = MAX_FRAME_BYTES;
   }
 
   /** Sends a small frame. */
@@ -55,7 +55,7 @@ export class Frames {
     this.#write(head, frame);
   }
 
-  /** Sends a frame whose last field is `body`: it is not copied into another buffer. */
+  /** Sends a frame whose last field is `body`. The body is not copied. */
   sendWith(kind: number, fields: WireWriter, bodyField: number, body: Uint8Array): void {
     fields.header(bodyField, body.length);
     const inner = fields.length + body.length;
@@ -83,7 +83,7 @@ export class Frames {
       this.#needed = LENGTH_BYTES;
       if (bytes.length - at < LENGTH_BYTES) break;
       const length = bytes.readUInt32BE(at);
-      if (length > this.#mostBytes) throw new Error(`a frame of ${length} bytes`);
+      if (length > this.#maxFrameBytes) throw new Error(`a frame of ${length} bytes`);
       this.#needed = LENGTH_BYTES + length;
       if (bytes.length - at < this.#needed) break;
       const end = at + this.#needed;
@@ -95,12 +95,12 @@ export class Frames {
   }
 }
 
-/** Headers as they came in a call or an answer. */
+/** The headers of a call or an answer. */
 export function headersOf(headers: readonly Header[]): Headers {
   return new Headers(headers.map(({ name, value }): [string, string] => [name, value]));
 }
 
-/** Fields of a call or an answer: its id, then the headers. */
+/** Encodes the first fields of a call or an answer: its id, then the headers. */
 export function fieldsWith(callId: number, headers: Headers): WireWriter {
   const fields = new WireWriter(64).varint(1, callId);
   headers.forEach((value, name) => {

@@ -8,9 +8,9 @@ const exposed = [...cors.exposedHeaders, REQUEST_ID_HEADER].join(", ");
 const MAX_AGE_SECONDS = 7_200;
 
 /**
- * Lets scripts of other origins call (CORS). Lucky takes no cookies, so that an origin gains nothing
- * by a call but what its own token gives; "*" among the origins allows any.
- * Returns true when the request was a preflight and is answered.
+ * Allows scripts of other origins to call (CORS). Lucky uses no cookies: a foreign origin can do only
+ * what its own token allows. "*" among the origins allows any.
+ * Returns true when the request was a preflight, which is answered then.
  */
 export function answerBrowser(
   request: IncomingMessage,

@@ -17,37 +17,38 @@ import {
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
+import { isInternal } from "#platform/rpc/rules.ts";
 import type { Served } from "#platform/rpc/served.ts";
-import { answerReadable, markDecoded } from "./readable.ts";
+import { callHandler, markDecoded } from "./decode-errors.ts";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
 
 /**
- * Largest request, and largest message within it. It is decoded at one go before anybody asks who
- * calls, 4 MiB of small items in 0.4 to 0.8 s (measured). The largest that a device has to say is
- * content of 64 KiB, at most six times that in JSON; between services it is a batch of 1 MiB.
+ * Largest request, and largest message in it. A request is decoded in one step before its caller is
+ * authenticated; 4 MiB of small items take 0.4 to 0.8 s (measured). The largest content of a device is
+ * 64 KiB, at most six times that in JSON. The largest batch between services is 1 MiB.
  */
 const MAX_READ_BYTES = 512 * 1024;
 const MAX_INTERNAL_READ_BYTES = 4 * 1024 * 1024;
 
-/** How long a client may go on sending a request that was answered already. */
-const REST_MS = 2_000;
+/** Time-out for the rest of a request that was answered before its end. */
+const REST_TIMEOUT_MS = 2_000;
 
 export interface HandlerOptions {
   readonly served: readonly Served[];
   readonly interceptors: readonly Interceptor[];
   readonly log: Log;
   readonly clock: Clock;
-  /** Ends the streams in work, with its reason. */
+  /** Ends open streams, with its reason as the error. */
   readonly stop: AbortSignal;
-  /** Whether the address of the caller is the last one of X-Forwarded-For. */
+  /** Whether the last address of X-Forwarded-For is the caller's: a trusted proxy wrote it. */
   readonly trustForwardedFor: boolean;
 }
 
 /**
- * Answers RPCs over gRPC, gRPC-Web and Connect. Returns false when the path is no RPC of the served
- * services; then nothing was answered. Never throws.
+ * Answers RPCs over gRPC, gRPC-Web and Connect. Returns false, without an answer, when the path is no
+ * RPC of the served services. Never throws.
  */
 export function rpcHandler(
   options: HandlerOptions,
@@ -58,8 +59,7 @@ export function rpcHandler(
     acceptCompression: [compressionGzip, compressionBrotli],
   });
   for (const { service, implementation } of served) {
-    const internal = service.typeName.startsWith("lucky.internal.");
-    const readMaxBytes = internal ? MAX_INTERNAL_READ_BYTES : MAX_READ_BYTES;
+    const readMaxBytes = isInternal(service) ? MAX_INTERNAL_READ_BYTES : MAX_READ_BYTES;
     router.service(service, implementation, { readMaxBytes });
   }
   const paths = new Map<string, UniversalHandler>();
@@ -71,10 +71,10 @@ export function rpcHandler(
     const written = "stream" in res ? res.stream : res;
     written.once("finish", () => readRest(req, res, clock));
     const body = req.iterator({ destroyOnReturn: false });
-    // A call in work is waited for; a stream could go on for as long as its caller likes.
+    // Stopping waits for unary calls in flight. Streams could last for ever: they are aborted.
     const unary = handler.method.methodKind === "unary";
     const signal = unary ? request.signal : AbortSignal.any([request.signal, stop]);
-    const response = await answerReadable(handler, { ...request, body, signal });
+    const response = await callHandler(handler, { ...request, body, signal });
     await universalResponseToNodeResponse(response, res);
   }
 
@@ -83,7 +83,7 @@ export function rpcHandler(
     if (handler === undefined) return false;
     answer(handler, req, res).catch((err: unknown) => {
       const { code } = ConnectError.from(err);
-      // The caller hung up: the call has its line in the log already.
+      // The caller disconnected: the interceptor has logged the call already.
       if (code !== Code.Aborted && code !== Code.Canceled) {
         log.info({ event: "rpc_not_answered", path: handler.requestPath, err });
       }
@@ -94,18 +94,18 @@ export function rpcHandler(
 }
 
 /**
- * Reads on, for a while, when a request was answered before its end, as when it is too large: some
- * clients see the answer only after they have sent the rest. Others stop sending without a word, so
- * that the request is given up in the end.
+ * Reads and drops the rest of a request that was answered before its end, for example because it is
+ * too large. Some clients read the answer only after they have sent everything. Others stop sending
+ * without closing: the request ends after a time-out.
  */
 function readRest(req: NodeRequest, res: NodeResponse, clock: Clock): void {
   if (req.readableEnded || req.destroyed) return;
-  const timer = clock.after(REST_MS, () => {
+  const timer = clock.after(REST_TIMEOUT_MS, () => {
     if ("stream" in res) res.stream.close(constants.NGHTTP2_NO_ERROR);
     else req.destroy();
   });
   req.once("close", () => timer.stop());
-  // Whoever gave up reading may still listen, and would hold the stream.
+  // A reader that stopped early may still have a listener, which would pause the stream.
   req.removeAllListeners("readable");
   req.resume();
 }
@@ -118,11 +118,11 @@ export function refuse(res: NodeResponse, status: number): void {
   else res.end();
 }
 
-/** Where a request comes from, without the port: said by the proxy in front when it is trusted. */
+/** Address of the caller, without the port. A trusted proxy in front names it in a header. */
 export function callerAddress(req: NodeRequest, trustForwardedFor: boolean): string | undefined {
   if (trustForwardedFor) {
     const forwarded = String(req.headers["x-forwarded-for"] ?? "");
-    // Only the last one was written by the proxy in front of us; the others are hearsay.
+    // The proxy in front of us wrote only the last one. A client can forge the others.
     const last = forwarded.split(",").at(-1)?.trim();
     if (last) return last;
   }

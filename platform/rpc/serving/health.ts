@@ -8,14 +8,14 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { type Served, serve } from "#platform/rpc/served.ts";
 
-/** How often Watch looks whether the status has changed. */
-const LOOK_MS = 1_000;
+/** How often Watch polls the status. */
+const POLL_INTERVAL_MS = 1_000;
 
-/** Watch calls at once; anybody may make one, and it lasts. More are refused with OVERLOADED. */
-const MAX_WATCHING = 100;
+/** Bound on open Watch calls, which need no token and last. More are refused with OVERLOADED. */
+const MAX_WATCHERS = 100;
 
 export interface HealthOptions {
-  /** The services that can be asked for by name; the empty name is the whole process. */
+  /** The services that can be checked by name. The empty name means the whole process. */
   readonly served: readonly Served[];
   readonly healthy: () => boolean;
   readonly clock: Clock;
@@ -23,10 +23,10 @@ export interface HealthOptions {
   readonly stop: AbortSignal;
 }
 
-/** The standard health service of gRPC: one answer for the process and for each of its services. */
+/** The standard health service of gRPC: the process and all its services have the same status. */
 export function healthService({ served, healthy, clock, stop }: HealthOptions): Served {
   const names = new Set(["", ...served.map(({ service }) => service.typeName)]);
-  let watching = 0;
+  let watchers = 0;
   const now = () => (healthy() ? Status.SERVING : Status.NOT_SERVING);
 
   return serve(Health, {
@@ -35,21 +35,21 @@ export function healthService({ served, healthy, clock, stop }: HealthOptions): 
       throw new ConnectError(`no service ${service} here`, Code.NotFound);
     },
     async *watch({ service }, { signal }) {
-      if (watching >= MAX_WATCHING) {
-        throw fail(ErrorReason.OVERLOADED, "too many watch already; use Check");
+      if (watchers >= MAX_WATCHERS) {
+        throw fail(ErrorReason.OVERLOADED, "too many Watch calls; use Check");
       }
       const either = AbortSignal.any([signal, stop]);
-      let told: Status | undefined;
-      watching++;
+      let sent: Status | undefined;
+      watchers++;
       try {
         while (!either.aborted) {
           const status = names.has(service) ? now() : Status.SERVICE_UNKNOWN;
-          if (status !== told) yield { status };
-          told = status;
+          if (status !== sent) yield { status };
+          sent = status;
           await pause(either);
         }
       } finally {
-        watching--;
+        watchers--;
       }
     },
   });
@@ -62,7 +62,7 @@ export function healthService({ served, healthy, clock, stop }: HealthOptions): 
         signal.removeEventListener("abort", wake);
         resolve();
       };
-      const timer = clock.after(LOOK_MS, wake);
+      const timer = clock.after(POLL_INTERVAL_MS, wake);
       signal.addEventListener("abort", wake);
     });
   }

@@ -34,15 +34,15 @@ const open = (secret: string) => {
   return toBinary(LinkFrameSchema, create(LinkFrameSchema, { kind }));
 };
 
-/** Opens a link by hand; resolves with what came until the service hung up. */
+/** Opens a link with raw bytes. Resolves with all received bytes when the service has closed it. */
 async function openWith(port: number, bytes: Uint8Array): Promise<Buffer> {
   const socket = connect(port, "127.0.0.1");
-  const came: Buffer[] = [];
-  socket.on("data", (chunk) => came.push(chunk)).on("error", () => {});
+  const received: Buffer[] = [];
+  socket.on("data", (chunk) => received.push(chunk)).on("error", () => {});
   socket.write(LEAN_PREFACE);
   socket.write(bytes);
   await once(socket, "close");
-  return Buffer.concat(came);
+  return Buffer.concat(received);
 }
 
 function framed(bytes: Uint8Array, length = bytes.length): Buffer {
@@ -51,14 +51,14 @@ function framed(bytes: Uint8Array, length = bytes.length): Buffer {
   return Buffer.concat([head, bytes]);
 }
 
-test("a link of whoever does not know the secret is ended, and so is one that begins with much", async (t) => {
+test("a link with a wrong secret is closed, and so is one whose first frame is too large", async (t) => {
   const port = await start(t, async () => ({ jwksJson: "" }));
   const frame = open("another");
   assert.equal((await openWith(port, framed(frame))).length, 0);
   assert.equal((await openWith(port, framed(frame, 5_000))).length, 0);
 });
 
-/** The service's end alone: its time is moved by hand, and every connection is a link. */
+/** A lean server without protocol detection, and a clock moved by the test. */
 async function startBare(t: TestContext) {
   const clock = new ManualClock();
   const lean = leanServer({ served: [], interceptors: [], meshSecret, log, clock });
@@ -75,7 +75,7 @@ async function startBare(t: TestContext) {
   return { clock, link };
 }
 
-test("a link that is not opened ends after ten seconds, however it dawdles", async (t) => {
+test("a link without a whole Open frame is closed after ten seconds, even if bytes keep arriving", async (t) => {
   const { clock, link } = await startBare(t);
   const { near, far } = await link();
   const gone = closed(near);
@@ -90,7 +90,7 @@ test("a link that is not opened ends after ten seconds, however it dawdles", asy
   assert.equal(clock.waiting, 0);
 });
 
-test("of many links that are not open the oldest makes room; one that is open stays", async (t) => {
+test("the oldest of too many unopened links is evicted, an open one stays", async (t) => {
   const { clock, link } = await startBare(t);
   const opened = await link();
   opened.near.write(framed(open(meshSecret)));
@@ -104,7 +104,7 @@ test("of many links that are not open the oldest makes room; one that is open st
   assert.equal(opened.far.destroyed, false);
 });
 
-test("a service that is silent is given up in time when the clock is put back", async (t) => {
+test("a silent service times out even when the wall clock is set back", async (t) => {
   const mute = createServer((socket) => socket.on("error", () => {}).resume()).listen(0);
   t.after(() => mute.close());
   await once(mute, "listening");
@@ -122,7 +122,7 @@ test("a service that is silent is given up in time when the clock is put back", 
   await assert.rejects(call, (error) => ConnectError.from(error).code === Code.Unavailable);
 });
 
-test("a link takes so many calls at a time; one more is refused, and those in work are answered", async (t) => {
+test("a link has a bound on calls in flight: one more is refused, the others are answered", async (t) => {
   let release = () => {};
   const held = new Promise<void>((resolve) => {
     release = resolve;

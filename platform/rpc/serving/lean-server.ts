@@ -19,16 +19,16 @@ import { decode, encode } from "#platform/rpc/lean/codecs.ts";
 import { Frames, fieldsWith, headersOf } from "#platform/rpc/lean/lean-frames.ts";
 import type { Served } from "#platform/rpc/served.ts";
 
-/** Fields of LinkFrame and Answer. */
+/** Field numbers: of LinkFrame, and of Answer. */
 const ANSWER = 4;
 const ANSWER_ERROR = 5;
 const ANSWER_RESPONSE = 15;
 
-/** How soon a caller tells the secret of the mesh, from its preface on. */
-const OPEN_WITHIN_MS = 10_000;
-/** Links whose callers have not told it yet; one more ends the one that has waited longest. */
+/** Time-out for the Open frame with the secret of the mesh, from the preface on. */
+const OPEN_TIMEOUT_MS = 10_000;
+/** Bound on links without an Open frame yet. One more evicts the oldest. */
 const MAX_UNOPENED = 100;
-/** Calls in work on one link. */
+/** Bound on the calls in flight of one link. More are refused with OVERLOADED. */
 const MAX_CALLS = 10_000;
 const RETRY_AFTER_MS = 100;
 
@@ -42,13 +42,13 @@ export interface LeanServerOptions {
 
 /** The service's end of the links that callers open. */
 export interface LeanServer {
-  /** Takes a connection whose first bytes are the preface. */
+  /** Serves a connection whose preface has been read. */
   take(socket: Socket): void;
-  /** Tells callers that it stops; connections end with their last call. */
+  /** Sends Leave to all callers and refuses new calls. Connections end with their last call. */
   leave(): void;
 }
 
-/** Serves the unary methods of services over links, to whoever knows the secret of the mesh. */
+/** Serves the unary methods of services over links, to callers that present the secret of the mesh. */
 export function leanServer(options: LeanServerOptions): LeanServer {
   const { served, interceptors, meshSecret, log, clock } = options;
   const secret = Buffer.from(meshSecret);
@@ -60,7 +60,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
     }
   }
   const links = new Set<() => void>();
-  /** Links that are not open yet, the oldest first. */
+  /** Links without an Open frame yet, the oldest first. */
   const unopened = new Set<Socket>();
   let leaving = false;
 
@@ -108,7 +108,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
       }
     }
 
-    function tooMany(callId: number): void {
+    function refuseOverload(callId: number): void {
       const error = fail(ErrorReason.OVERLOADED, "too many calls on one link", {
         retryAfterMs: RETRY_AFTER_MS,
       });
@@ -118,7 +118,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
     function cancel(callId: number): void {
       const controller = calls.get(callId);
       calls.delete(callId);
-      controller?.abort(new ConnectError("the caller does not wait any more", Code.Canceled));
+      controller?.abort(new ConnectError("the caller no longer waits", Code.Canceled));
     }
 
     const frames = new Frames(socket, (kind) => {
@@ -138,7 +138,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
       switch (kind.case) {
         case "call":
           if (leaving) frames.send({ case: "answer", value: refused(kind.value.callId) });
-          else if (calls.size >= MAX_CALLS) tooMany(kind.value.callId);
+          else if (calls.size >= MAX_CALLS) refuseOverload(kind.value.callId);
           else void answer(kind.value);
           break;
         case "cancel":
@@ -149,7 +149,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
           break;
       }
     });
-    const opening = clock.after(OPEN_WITHIN_MS, () => socket.destroy());
+    const opening = clock.after(OPEN_TIMEOUT_MS, () => socket.destroy());
     const [oldest] = unopened;
     if (unopened.size >= MAX_UNOPENED) oldest?.destroy();
     unopened.add(socket);

@@ -6,7 +6,7 @@ import { untilAborted } from "#platform/rpc/rpc.fixture.ts";
 import { closed, dial, protocols, start } from "./listen.fixture.ts";
 
 for (const protocol of ["gRPC", "Connect over HTTP/1.1"]) {
-  test(`close lets a ${protocol} call in work end and takes no new connection`, async (t) => {
+  test(`close waits for a ${protocol} call in flight and accepts no new connection`, async (t) => {
     const began = Promise.withResolvers<void>();
     const answer = Promise.withResolvers<object>();
     const { server, address, port } = await start(t, {
@@ -34,7 +34,7 @@ for (const protocol of ["gRPC", "Connect over HTTP/1.1"]) {
   });
 }
 
-test("close does not wait for idle connections, nor longer than the grace for busy ones", async (t) => {
+test("close does not wait for idle connections, and at most the grace for busy ones", async (t) => {
   const began = Promise.withResolvers<void>();
   const { server, address, port } = await start(t, {
     graceMs: 50,

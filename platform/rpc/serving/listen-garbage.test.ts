@@ -23,7 +23,7 @@ import {
   start,
 } from "./listen.fixture.ts";
 
-test("the protocol is told however the first bytes are cut", async (t) => {
+test("the protocol is detected however the first bytes are split", async (t) => {
   const { port } = await start(t);
   assert.match(await exchange(port, ...post), /^HTTP\/1.1 200 OK/);
   assert.match(await exchange(port, post.slice(0, 1), post.slice(1)), /^HTTP\/1.1 200 OK/);
@@ -76,7 +76,7 @@ test("garbage of any kind ends its own connection and nothing else", async (t) =
   for (const chunks of garbage) {
     const socket = await dial(port);
     for (const chunk of chunks) socket.write(chunk);
-    // Half of the garbage leaves the server waiting for more: end it.
+    // After half of the garbage the server waits for more bytes: end the connection.
     socket.end();
     await closed(socket);
   }
@@ -112,7 +112,7 @@ test("a broken message is an error of that call alone", async (t) => {
 });
 
 for (const protocol of ["gRPC", "Connect over HTTP/1.1", "Connect over HTTP/2"]) {
-  test(`a ${protocol} message beyond 512 KiB is refused, and the client learns it`, async (t) => {
+  test(`a ${protocol} message beyond 512 KiB is refused, and the client gets the error`, async (t) => {
     const clock = new ManualClock();
     const { server, address, authorized } = await start(t, { graceMs: 60_000, clock });
     const client = createClient(UserService, protocols[protocol]!(address));
@@ -124,7 +124,7 @@ for (const protocol of ["gRPC", "Connect over HTTP/1.1", "Connect over HTTP/2"])
     assert.equal(await ask(500 * 1024), Code.InvalidArgument);
     assert.equal(await ask(600 * 1024), Code.ResourceExhausted);
     assert.equal(await ask(8 * 1024 * 1024), Code.ResourceExhausted);
-    // What the client did not send any more is given up, so that nothing is left to wait for.
+    // The rest of the request, which the client never sends, times out: then nothing is in flight.
     let closing = true;
     const end = server.close().then(() => {
       closing = false;
@@ -141,14 +141,15 @@ test("a batch between services may be larger", async (t) => {
   const session = {
     checkUsers: ({ userIds }: { userIds: string[] }) => ({ userIds: userIds.slice(0, 1) }),
   };
-  const { address } = await start(t, { service: { session } });
+  // Without validation: the test is of the bound in bytes, and CheckUsers bounds the count.
+  const { address } = await start(t, { service: { session }, interceptors: [] });
   const headers = { [MESH_HEADER]: meshSecret };
   const client = createClient(SessionService, protocols.gRPC!(address));
   const userIds = Array.from({ length: 150_000 }, () => "9223372036854775807");
   assert.equal((await client.checkUsers({ userIds }, { headers })).userIds.length, 1);
 });
 
-test("a connection that says nothing is dropped after ten seconds", async (t) => {
+test("a connection without first bytes is dropped after ten seconds", async (t) => {
   const clock = new ManualClock();
   const { port } = await start(t, { clock });
   const silent = await dial(port);
@@ -162,7 +163,7 @@ test("a connection that says nothing is dropped after ten seconds", async (t) =>
   await gone;
 });
 
-test("an HTTP/2 connection on which nothing happens is closed, with what is open on it", async (t) => {
+test("an idle HTTP/2 connection is closed, with its open requests", async (t) => {
   const { port, address } = await start(t, { idleMs: 50 });
   const silent = await dial(port);
   silent.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -178,7 +179,7 @@ test("an HTTP/2 connection on which nothing happens is closed, with what is open
   await Promise.all([closed(silent), once(session, "close")]);
 });
 
-test("a client that has said all it has to still gets its answer", async (t) => {
+test("a client that ends its half after the request still gets its answer", async (t) => {
   const { port } = await start(t);
   const socket = await dial(port);
   socket.end(post);

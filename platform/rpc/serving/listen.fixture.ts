@@ -14,12 +14,12 @@ import { type TestServiceOptions, testService } from "#platform/rpc/rpc.fixture.
 import { type ListenOptions, listen } from "./listen.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
-/** What GetJwks answers: more than one window of HTTP/2. */
+/** The answer of GetJwks: longer than one window of HTTP/2. */
 export const longAnswer = "x".repeat(300_000);
 
 type Options = Partial<ListenOptions> & { service?: TestServiceOptions };
 
-/** A server that answers GetJwks, repeats ids in BatchGetUsers, refuses GetPublicKey. */
+/** A server that answers GetJwks, echoes the ids of BatchGetUsers, and refuses GetPublicKey. */
 export async function start(t: TestContext, { service: methods, ...options }: Options = {}) {
   const service = await testService({
     auth: {
@@ -47,7 +47,7 @@ export async function start(t: TestContext, { service: methods, ...options }: Op
   return { ...service, server, port: server.port, address: `http://127.0.0.1:${server.port}` };
 }
 
-/** Sends bytes, keeps the socket open, and returns everything that comes until the other side ends. */
+/** Sends bytes and keeps the socket open. Returns all received bytes when the other side ends. */
 export async function exchange(port: number, ...chunks: (string | Buffer)[]): Promise<string> {
   const socket = await dial(port);
   for (const chunk of chunks) {
@@ -57,7 +57,7 @@ export async function exchange(port: number, ...chunks: (string | Buffer)[]): Pr
   return text(socket);
 }
 
-/** A connection that bears being reset. */
+/** A connection that ignores a reset. */
 export async function dial(port: number): Promise<Socket> {
   const socket = connect({ port, host: "127.0.0.1" });
   await new Promise<void>((resolve, reject) => {
@@ -68,7 +68,7 @@ export async function dial(port: number): Promise<Socket> {
   return socket;
 }
 
-/** Resolves when the connection is closed, whatever still came on it. */
+/** Resolves when the connection is closed. Bytes that still arrive are dropped. */
 export function closed(socket: Socket): Promise<void> {
   socket.resume();
   return new Promise((resolve) => {
@@ -77,7 +77,7 @@ export function closed(socket: Socket): Promise<void> {
   });
 }
 
-/** Path of a call without a body, and the same as one request of HTTP/1.1. */
+/** Path of a call with an empty request, and the call as an HTTP/1.1 request. */
 export const CALL = "/lucky.auth.v1.AuthService/GetJwks";
 export const post = [
   `POST ${CALL} HTTP/1.1`,
@@ -89,7 +89,7 @@ export const post = [
   "{}",
 ].join("\r\n");
 
-/** Every way in which a client may call. */
+/** Every protocol of a client. */
 export const protocols: Record<string, (baseUrl: string) => Transport> = {
   gRPC: (baseUrl) => createGrpcTransport({ baseUrl }),
   "gRPC-Web over HTTP/1.1": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }),

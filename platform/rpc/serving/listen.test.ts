@@ -16,7 +16,7 @@ import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { CALL, exchange, longAnswer, protocols, start } from "./listen.fixture.ts";
 
 for (const [protocol, transportTo] of Object.entries(protocols)) {
-  test(`${protocol} is answered on the one port: requests, large answers, errors with their reason`, async (t) => {
+  test(`${protocol} is served on the shared port: requests, large answers, errors with their reason`, async (t) => {
     const { address, authorized } = await start(t);
     const transport = transportTo(address);
     const auth = createClient(AuthService, transport);
@@ -35,7 +35,7 @@ for (const [protocol, transportTo] of Object.entries(protocols)) {
   });
 }
 
-test("curl's way works: JSON in, JSON out, and a clear error", async (t) => {
+test("curl can call: JSON in, JSON out, and a clear error", async (t) => {
   const { address } = await start(t);
   const headers = { "content-type": "application/json" };
   const ask = (method: string) =>
@@ -62,7 +62,7 @@ test("paths that are no RPC go to the fallback, or are 404", async (t) => {
   assert.equal(await (await fetch(`${address}/hello?x=1`)).text(), "fallback /hello?x=1");
 });
 
-test("a WebSocket upgrade is handed over with its first bytes, other upgrades are plain requests", async (t) => {
+test("a WebSocket upgrade is passed on with its first bytes, other upgrades are plain requests", async (t) => {
   const { port } = await start(t, {
     onUpgrade: (req, socket, head) => socket.end(`upgraded ${req.url} ${head}`),
     fallback: (_req, res) => res.end("plain"),
@@ -75,7 +75,7 @@ test("a WebSocket upgrade is handed over with its first bytes, other upgrades ar
   assert.match(await exchange(bare.port, upgrade("websocket")), /^HTTP\/1.1 404/);
 });
 
-test("scripts of allowed origins may call, and see what they need", async (t) => {
+test("scripts of allowed origins may call, and can read the headers they need", async (t) => {
   const { address } = await start(t, { cors: ["https://app.example"] });
   const preflight = (origin: string) =>
     fetch(`${address}${CALL}`, {
@@ -106,7 +106,7 @@ test("scripts of allowed origins may call, and see what they need", async (t) =>
   assert.equal(open.headers.get("access-control-allow-origin"), "*");
 });
 
-test("the caller's address is that of the socket, or what the trusted proxy says", async (t) => {
+test("the caller's address is that of the socket, or the one in a trusted proxy's header", async (t) => {
   const seen: (string | undefined)[] = [];
   const service: TestServiceOptions = {
     auth: {
@@ -136,7 +136,7 @@ test("a taken port is a clear error", async (t) => {
   });
 });
 
-test("the standard health service answers for the process and each service, and tells changes", async (t) => {
+test("the standard health service answers for the process and each service, and streams changes", async (t) => {
   const clock = new ManualClock();
   let healthy = true;
   const { address } = await start(t, { health: () => healthy, clock });
@@ -159,7 +159,7 @@ test("the standard health service answers for the process and each service, and 
   assert.equal((await client.check({})).status, Status.NOT_SERVING);
 });
 
-test("the calls that watch the health are bounded", async (t) => {
+test("the number of Watch calls is bounded", async (t) => {
   const { address } = await start(t, { health: () => true });
   const client = createClient(Health, createGrpcTransport({ baseUrl: address }));
   const leaving = new AbortController();

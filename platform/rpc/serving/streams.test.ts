@@ -40,7 +40,7 @@ async function open(t: TestContext, { served, interceptors }: TestService) {
   return { server, address: `http://127.0.0.1:${server.port}` };
 }
 
-/** A front that passes AuthService on, as the gateway does. */
+/** A front that forwards AuthService, as the gateway does. */
 async function front(t: TestContext, behind: TestService, way: "local" | "remote") {
   let transport: Transport;
   if (way === "local") {
@@ -71,7 +71,7 @@ async function reasonFor(call: Promise<unknown>): Promise<string> {
 }
 
 for (const way of ["local", "remote"] as const) {
-  test(`streams, ${way}: every protocol hears each answer as it is given, and the error`, async (t) => {
+  test(`streams, ${way}: every protocol receives each answer at once, and the error`, async (t) => {
     const steps: (() => void)[] = [];
     const seen: unknown[] = [];
     const behind = await watching(async function* (_request, { values, requestHeader }) {
@@ -101,7 +101,7 @@ for (const way of ["local", "remote"] as const) {
     assert.deepEqual(seen, Array(4).fill(["127.0.0.1", "r-1"]));
   });
 
-  test(`streams, ${way}: who hangs up in front ends the work behind`, async (t) => {
+  test(`streams, ${way}: a caller that disconnects in front ends the work behind`, async (t) => {
     const ended = Promise.withResolvers<void>();
     const behind = await watching(async function* (_request, { signal }) {
       try {
@@ -127,7 +127,7 @@ for (const way of ["local", "remote"] as const) {
   });
 }
 
-test("streams: a server that stops ends them with UNAVAILABLE, at once", async (t) => {
+test("streams: a server that stops ends them at once with UNAVAILABLE", async (t) => {
   const { server, address: baseUrl } = await open(
     t,
     await watching(async function* (_request, { signal }) {
@@ -143,7 +143,7 @@ test("streams: a server that stops ends them with UNAVAILABLE, at once", async (
   assert.equal(await next, "UNAVAILABLE");
 });
 
-test("streams: bytes that are no request are INVALID_ARGUMENT", async (t) => {
+test("streams: undecodable bytes are INVALID_ARGUMENT", async (t) => {
   const { address } = await open(t, await testService());
   const response = await fetch(`${address}/lucky.auth.v1.AuthService/WatchQrLogin`, {
     method: "POST",
@@ -155,7 +155,7 @@ test("streams: bytes that are no request are INVALID_ARGUMENT", async (t) => {
   assert.match(told, /the request is no lucky\.auth\.v1\.WatchQrLoginRequest/);
 });
 
-test("streams: one that cannot be begun at an instance is begun at another", async (t) => {
+test("streams: one that cannot start on an instance is retried on another", async (t) => {
   const good = await open(
     t,
     await watching(async function* () {
@@ -181,7 +181,7 @@ test("streams: one that cannot be begun at an instance is begun at another", asy
   assert.equal(await reasonFor(none.next()), "UNAVAILABLE");
 });
 
-test("streams: one whose instance leaves the registry goes on; its connection ends with it", async (t) => {
+test("streams: one whose instance leaves the registry continues, and its connection ends with it", async (t) => {
   const step = Promise.withResolvers<void>();
   const { server, address } = await open(
     t,

@@ -1,34 +1,38 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
-import type { Transaction } from "../database.ts";
+import type { Account, Transaction } from "../database.ts";
 
-/** Of the advisory lock under which roles and states change. */
-const LOCK = 4_108_311_972n;
+/** Advisory lock that serialises changes of roles and states. */
+const ROLES_LOCK_ID = 4_108_311_972n;
 
 /**
- * Until the transaction ends, nobody else changes a role or a state: what is decided on who is
- * administrator stays true. Such changes are rare, so they come one after the other.
+ * Locks all roles and states until the transaction ends, so that a decision based on the current
+ * administrators does not race with another change. One global lock is enough: changes are rare.
  */
 export async function lockRolesAndStates(tx: Transaction): Promise<void> {
-  await tx.$executeRaw`SELECT pg_advisory_xact_lock(${LOCK})`;
+  await tx.$executeRaw`SELECT pg_advisory_xact_lock(${ROLES_LOCK_ID})`;
 }
 
-/** An account that is not deleted, locked for a change. Throws USER_NOT_FOUND. */
+/** Locks an account's row until the transaction ends; its logins change under the same lock. */
+export async function lockAccount(tx: Transaction, userId: bigint): Promise<void> {
+  await tx.$executeRaw`SELECT 1 FROM auth.account WHERE user_id = ${userId} FOR NO KEY UPDATE`;
+}
+
+/** Locks an account for a change, and reads it. Throws USER_NOT_FOUND, also for a deleted one. */
 export async function accountForChange(tx: Transaction, userId: string): Promise<Account> {
   const id = BigInt(userId);
-  await tx.$executeRaw`SELECT 1 FROM auth.account WHERE user_id = ${id} FOR NO KEY UPDATE`;
+  await lockAccount(tx, id);
   const account = await tx.account.findUnique({ where: { userId: id } });
   if (account && account.state !== "deleted") return account;
   throw fail(ErrorReason.USER_NOT_FOUND, "there is no such user");
 }
 
-/** How many accounts are administrators and can be used. */
+/** The number of active administrators. */
 export const countAdmins = (tx: Transaction): Promise<number> =>
   tx.account.count({ where: { role: "admin", state: "active" } });
 
 /**
- * Throws LAST_ADMIN when nobody would be administrator without this account. Under
+ * Throws LAST_ADMIN when the account is the only active administrator. The caller holds the lock of
  * `lockRolesAndStates`.
  */
 export async function requireOtherAdmin(tx: Transaction, account: Account): Promise<void> {

@@ -5,7 +5,7 @@ import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { refused } from "../auth.suite.ts";
 import { type Database, openDatabase } from "../database.ts";
-import { createColumns } from "../keys/columns.ts";
+import { createColumnEncryption } from "../keys/column-encryption.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { createAccounts } from "./accounts.ts";
 
@@ -13,9 +13,15 @@ const { pool } = await startTestPostgres({ after });
 const database = openDatabase(pool);
 after(() => database.$disconnect());
 const keys = { access: [], password: [], code: [], data: [], index: [] };
-const rest = async () => {};
-const keyring: Keyring = { keys, onChange() {}, turn: rest, look: rest, compare: rest };
-const columns = createColumns({ keyring, clock: new ManualClock() });
+const doNothing = async () => {};
+const keyring: Keyring = {
+  keys,
+  onChange() {},
+  rotate: doNothing,
+  reloadIfChanged: doNothing,
+  reloadIfStale: doNothing,
+};
+const columns = createColumnEncryption({ keyring, clock: new ManualClock() });
 
 const accountOf = (userId: bigint, userName: string) => ({
   userId,
@@ -29,7 +35,7 @@ for (const [other, reason] of [
   ["Racer", ErrorReason.USER_NAME_TAKEN],
   ["r\u0430cer", ErrorReason.USER_NAME_CONFUSABLE],
 ] as const)
-  test(`when racer comes between two steps of ${other}, it is ${ErrorReason[reason]}`, async () => {
+  test(`when racer registers between two queries of ${other}, the result is ${ErrorReason[reason]}`, async () => {
     for (let before = 0; before < 3; before++) {
       await pool.query("TRUNCATE auth.account CASCADE");
       let queries = 0;

@@ -1,31 +1,30 @@
 import { create } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type User, UserSchema } from "#gen/lucky/user/v1/user_pb.js";
-import { type Account, Prisma } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
-import type { Database, Transaction } from "../database.ts";
-import type { Columns } from "../keys/columns.ts";
+import { type Account, type Database, Prisma, type Transaction } from "../database.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { nameKey, requireVisible, shapesOf } from "./names.ts";
 
-/** What an account begins with; the rest is as the table says. */
+/** The initial columns of an account. All others get the defaults of the table. */
 export type NewAccount = Omit<Prisma.AccountUncheckedCreateInput, "userNameKey" | "role" | "state">;
 
 /** Accounts by id and by name. Ids are decimal strings. */
 export interface Accounts {
   /**
-   * Throws USER_NAME_TAKEN, also for another spelling of a taken name, USER_NAME_CONFUSABLE for one
-   * that looks like a taken one, PHONE_TAKEN, and INVALID_ARGUMENT for one with invisible characters.
-   * In the caller's transaction when it gives one.
+   * Creates an account, in the transaction `tx` if given. Throws USER_NAME_TAKEN, also for another
+   * spelling of a taken name; USER_NAME_CONFUSABLE for a name that looks like a taken one;
+   * PHONE_TAKEN; INVALID_ARGUMENT for a name with invisible characters.
    */
   create(account: NewAccount, tx?: Transaction): Promise<Account>;
   byId(userId: string): Promise<Account | undefined>;
-  /** By any spelling of the name. */
+  /** Finds an account by any spelling of its name. */
   byName(userName: string): Promise<Account | undefined>;
-  /** By its phone number, in E.164. */
+  /** Finds an account by its phone number, in E.164. */
   byPhone(phone: string): Promise<Account | undefined>;
-  /** Those that exist, each once, in the order of the ids. */
+  /** The existing accounts, without duplicates, in the order of the ids. */
   byIds(userIds: readonly string[]): Promise<Account[]>;
-  /** The ids of those that exist and are not deleted, each once. */
+  /** The ids of the existing accounts that are not deleted, without duplicates. */
   existing(userIds: readonly string[]): Promise<string[]>;
 }
 
@@ -36,26 +35,26 @@ export function createAccounts({
   columns,
 }: {
   database: Database;
-  columns: Columns;
+  columns: ColumnEncryption;
 }): Accounts {
   async function insert(tx: Transaction, account: NewAccount): Promise<Account> {
     requireVisible(account.userName);
     const userNameKey = nameKey(account.userName);
     const shapes = shapesOf(account.userName);
-    // The looks before the name: of another who is making the same account just now, whoever sees
-    // its looks sees its name too, and refuses for that.
-    const alike = await tx.nameShape.findFirst({ where: { shape: { in: shapes } } });
+    // Query the shapes before the name. Then a race with a registration of the same name always ends
+    // in USER_NAME_TAKEN: its shapes are committed together with its name.
+    const confusable = await tx.nameShape.findFirst({ where: { shape: { in: shapes } } });
     if (await tx.account.findUnique({ where: { userNameKey }, select: { userId: true } }))
       throw fail(ErrorReason.USER_NAME_TAKEN, "the user name is taken");
-    if (alike)
+    if (confusable)
       throw fail(ErrorReason.USER_NAME_CONFUSABLE, "the user name can be mistaken for a taken one");
     try {
-      const made = await tx.account.create({ data: { ...account, userNameKey } });
-      const { userId } = made;
+      const created = await tx.account.create({ data: { ...account, userNameKey } });
+      const { userId } = created;
       await tx.nameShape.createMany({ data: shapes.map((shape) => ({ shape, userId })) });
-      return made;
+      return created;
     } catch (error) {
-      throw refusalOf(error) ?? error;
+      throw refusalOfViolation(error) ?? error;
     }
   }
   const ids = (userIds: readonly string[]) => [...new Set(userIds)].map(BigInt);
@@ -68,13 +67,13 @@ export function createAccounts({
       return found ?? undefined;
     },
     async byName(userName) {
-      // Nobody has such a name, and PostgreSQL takes no text with it.
+      // No name contains NUL, and PostgreSQL refuses text with it.
       if (userName.includes("\0")) return undefined;
       const where = { userNameKey: nameKey(userName) };
       return (await database.account.findUnique({ where })) ?? undefined;
     },
     async byPhone(phone) {
-      const phoneIndex = { in: columns.indexes(phone, "account.phone") };
+      const phoneIndex = { in: columns.blindIndexes(phone, "account.phone") };
       return (await database.account.findFirst({ where: { phoneIndex } })) ?? undefined;
     },
     async byIds(userIds) {
@@ -91,21 +90,21 @@ export function createAccounts({
   };
 }
 
-/** What a violated uniqueness means: who was quicker has the name, its look or the number. */
-function refusalOf(cause: unknown): Error | undefined {
+/** Maps a violated unique constraint, the result of a lost race, to its refusal. */
+function refusalOfViolation(cause: unknown): Error | undefined {
   const known = cause instanceof Prisma.PrismaClientKnownRequestError;
   if (!known || cause.code !== UNIQUE_VIOLATION) return undefined;
-  const told = JSON.stringify(cause.meta ?? {});
-  if (told.includes("phone_index"))
+  const detail = JSON.stringify(cause.meta ?? {});
+  if (detail.includes("phone_index"))
     return fail(ErrorReason.PHONE_TAKEN, "the phone number belongs to another account", { cause });
-  if (told.includes("shape"))
+  if (detail.includes("shape"))
     return fail(ErrorReason.USER_NAME_CONFUSABLE, "the user name can be mistaken for a taken one", {
       cause,
     });
   return fail(ErrorReason.USER_NAME_TAKEN, "the user name is taken", { cause });
 }
 
-/** What others may see of an account. */
+/** The part of an account that every user may see. */
 export function userOfAccount(account: Account): User {
   return create(UserSchema, {
     userId: String(account.userId),

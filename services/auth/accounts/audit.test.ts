@@ -8,7 +8,7 @@ import { createAudit } from "./audit.ts";
 
 const { pool } = await startTestPostgres({ after });
 
-test("the audit takes what is added, and nobody changes or deletes it", async (t) => {
+test("the audit log accepts new entries, and no changes or deletions", async (t) => {
   const database = openDatabase(pool);
   t.after(() => database.$disconnect());
   const audit = createAudit({ clock: new ManualClock() });
@@ -20,7 +20,7 @@ test("the audit takes what is added, and nobody changes or deletes it", async (t
     "TRUNCATE auth.audit",
   ])
     await assert.rejects(pool.query(sql), /auth\.audit is append-only/, sql);
-  // Nor where triggers are switched off, as they are for replication.
+  // The trigger also fires while ordinary triggers are disabled, as for replication.
   const client = await pool.connect();
   t.after(() => client.release());
   await client.query("SET session_replication_role = replica");

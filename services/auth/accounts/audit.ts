@@ -2,25 +2,25 @@ import type { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import type { Transaction } from "../database.ts";
 
-/** One thing that was done, without personal data. Ids are decimal strings. */
-export interface Audited {
-  /** Who did it; "0" for the configuration. */
+/** One action, without personal data. Ids are decimal strings. */
+export interface AuditEntry {
+  /** The user who acted; "0" for the configuration. */
   actorId: string;
   action: AuditAction;
-  /** To whom; "0" for nobody. */
+  /** The affected user; "0" for none. */
   userId: string;
-  /** What was changed, such as "user → operator". */
+  /** The change, such as "user → operator". */
   detail?: string;
-  /** Why, as who did it gave it. */
+  /** The reason, in the words of the acting user. */
   reason?: string;
-  /** From where, shortened. */
+  /** Network of the acting user, shortened. */
   coarseAddress?: string;
 }
 
-/** Keeps what operators and administrators did. */
+/** The audit log of operators and administrators. */
 export interface Audit {
-  /** In the transaction of the change: neither is there without the other. */
-  write(tx: Transaction, audited: Audited): Promise<void>;
+  /** Writes an entry in the transaction of the change, so neither is committed without the other. */
+  write(tx: Transaction, entry: AuditEntry): Promise<void>;
 }
 
 export function createAudit({ clock }: { clock: Clock }): Audit {

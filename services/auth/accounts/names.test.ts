@@ -5,16 +5,16 @@ import { reasonOf } from "#platform/errors.ts";
 import { nameKey, requireVisible, shapesOf } from "./names.ts";
 
 const invalid = (error: unknown) => reasonOf(error) === ErrorReason.INVALID_ARGUMENT;
-const alike = (one: string, other: string) =>
+const confusable = (one: string, other: string) =>
   shapesOf(one).some((shape) => shapesOf(other).includes(shape));
 
-test("spellings of one name have one key", () => {
+test("different spellings of one name have the same key", () => {
   assert.equal(nameKey("Straße"), nameKey("STRASSE"));
   assert.equal(nameKey("Ａｎａ"), nameKey("ana"));
   assert.notEqual(nameKey("ana"), nameKey("anna"));
 });
 
-test("the key of a name begins with the key of its beginning", () => {
+test("the key of a prefix is a prefix of the name's key", () => {
   for (const [name, beginning] of [
     ["κώστας", "κώσ"],
     ["ΚΏΣΤΑΣ", "κώσ"],
@@ -24,7 +24,7 @@ test("the key of a name begins with the key of its beginning", () => {
     assert.ok(nameKey(name).startsWith(nameKey(beginning)), `${name} ${beginning}`);
 });
 
-test("a name with characters that nobody sees is refused", () => {
+test("a name with invisible characters is refused", () => {
   for (const name of ["ㅤㅤㅤ", "ana\ufe0f", "a\u034fna", "ana\u1160", "ana\u17b4", "a\u{e0100}na"])
     assert.throws(() => requireVisible(name), invalid, JSON.stringify(name));
   for (const name of ["ana", "Ａｎａ", "мария", "李明", "ana.b-c_d", "नमस्ते", "e\u0301lise"])
@@ -44,17 +44,17 @@ for (const [one, other, why] of [
   ["ana", "ana\u3164", "the Hangul filler"],
   ["ivan", "\u{1e04c}van", "a Cyrillic modifier letter, new in Unicode 15"],
 ] as const) {
-  test(`${why}: ${one} and ${other} can be mistaken for each other`, () => {
-    assert.ok(alike(one, other));
+  test(`${why}: ${one} and ${other} are confusable`, () => {
+    assert.ok(confusable(one, other));
   });
 }
 
-test("names that differ to the eye have no shape in common", () => {
+test("visibly different names share no shape", () => {
   for (const [one, other] of [
     ["elia", "ella"],
     ["ana", "anna"],
     ["мария", "марина"],
     ["李明", "李朋"],
   ] as const)
-    assert.ok(!alike(one, other), `${one} ${other}`);
+    assert.ok(!confusable(one, other), `${one} ${other}`);
 });

@@ -3,23 +3,24 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 
 /**
- * What is unique of a user name: two names with the same key are one name.
+ * The unique key of a user name: two spellings with the same key are the same name.
  *
- * NFKC joins look-alike encodings. Upper case before lower case folds what lower case alone keeps
- * apart, such as ß and ss or the two forms of sigma.
+ * NFKC unifies compatible encodings. Upper-casing before lower-casing also folds ß to ss, and the two
+ * forms of sigma, which lower-casing alone keeps apart.
  */
 export function nameKey(userName: string): string {
   const folded = userName.normalize("NFKC").toUpperCase().toLowerCase().normalize("NFKC");
-  // Which sigma lower case takes depends on what follows: the beginning of a name would not be one.
+  // Lower-casing chooses the form of sigma by its position in the word. Without this the key of a
+  // prefix would not be a prefix of the key.
   return folded.replaceAll("ς", "σ");
 }
 
 /**
- * What a name looks like, one or two texts: names that share one can be mistaken for each other.
+ * The shapes of a name, one or two texts. Names that share a shape are confusable.
  *
- * Skeletons of Unicode's UTS 39, case-folded: of the name in small letters, where Cyrillic о is o,
- * and of the name as it is written, where capital I is l. (In small letters alone elia and ella
- * would have to be the same for that.)
+ * They are skeletons of Unicode's UTS 39, case-folded: one of the lower-case name, where Cyrillic о
+ * maps to o, and one of the name as written, where capital I maps to l. (With the lower-case skeleton
+ * alone, catching I for l would make elia and ella confusable.)
  */
 export function shapesOf(userName: string): string[] {
   const shapes = [nameKey(userName), userName.normalize("NFKC")].map((text) =>
@@ -31,9 +32,9 @@ export function shapesOf(userName: string): string[] {
 const INVISIBLE = /\p{Default_Ignorable_Code_Point}/gu;
 
 /**
- * Throws INVALID_ARGUMENT for a name with characters that nobody sees. Some are letters or marks to
- * Unicode, such as the Hangul filler and the variation selectors: with them a name of nothing, or one
- * that looks exactly like another, could be had.
+ * Throws INVALID_ARGUMENT for a name with invisible characters. Unicode classifies some of them as
+ * letters or marks, such as the Hangul filler and the variation selectors. They would allow an empty
+ * name, or one that looks exactly like another.
  */
 export function requireVisible(userName: string): void {
   if (userName.search(INVISIBLE) < 0) return;
@@ -42,7 +43,7 @@ export function requireVisible(userName: string): void {
 
 const prototypeOf = readConfusables();
 
-/** Unicode's table, as scripts/confusables.ts wrote it: a character → what it is mapped to. */
+/** Unicode's table of confusables, written by scripts/confusables.ts: character → prototype. */
 function readConfusables(): ReadonlyMap<string, string> {
   const text = readFileSync(new URL("confusables.txt", import.meta.url), "utf8");
   const entries = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
@@ -56,7 +57,7 @@ function readConfusables(): ReadonlyMap<string, string> {
 
 /** The skeleton of UTS 39, section 4. */
 function skeleton(text: string): string {
-  const seen = text.normalize("NFD").replace(INVISIBLE, "");
-  const mapped = [...seen].map((one) => prototypeOf.get(one) ?? one);
+  const visible = text.normalize("NFD").replace(INVISIBLE, "");
+  const mapped = [...visible].map((one) => prototypeOf.get(one) ?? one);
   return mapped.join("").normalize("NFD");
 }

@@ -1,32 +1,31 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
-import type { Transaction } from "../database.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { Account, Transaction } from "../database.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 
-/** How a number lies in the row of an account. */
-export function phoneColumns(columns: Columns, phone: string, userId: bigint) {
+/** The columns that store a number: encrypted, and as a blind index. */
+export function phoneColumns(columns: ColumnEncryption, phone: string, userId: bigint) {
   return {
-    phone: columns.seal(phone, { column: "account.phone", row: String(userId) }),
-    phoneIndex: columns.index(phone, "account.phone"),
+    phone: columns.encrypt(phone, { column: "account.phone", row: String(userId) }),
+    phoneIndex: columns.blindIndex(phone, "account.phone"),
   };
 }
 
-/** The number of an account, in E.164; undefined for none. */
+/** Decrypts the number of an account, E.164; undefined for none. */
 export function phoneOf(
-  columns: Columns,
+  columns: ColumnEncryption,
   { phone, userId }: Pick<Account, "phone" | "userId">,
 ): string | undefined {
   if (phone === null) return undefined;
-  return columns.open(phone, { column: "account.phone", row: String(userId) });
+  return columns.decrypt(phone, { column: "account.phone", row: String(userId) });
 }
 
-/** The account that has the number, within the transaction that would give it to another one. */
-export function ownerOf(tx: Transaction, columns: Columns, phone: string) {
-  const phoneIndex = { in: columns.indexes(phone, "account.phone") };
+/** The account that has the number, read in the transaction that would assign it. */
+export function ownerOf(tx: Transaction, columns: ColumnEncryption, phone: string) {
+  const phoneIndex = { in: columns.blindIndexes(phone, "account.phone") };
   return tx.account.findFirst({ where: { phoneIndex } });
 }
 
-/** Thrown after the code was used up: only who proved the number learns it. */
+/** Throw only after the code was consumed: only a user who proved the number may learn this. */
 export const phoneTaken = () =>
   fail(ErrorReason.PHONE_TAKEN, "the phone number belongs to another account");

@@ -4,13 +4,13 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { maskPhone, normalizePhone } from "./phone.ts";
 
-test("a mobile number stays as it is; a national zero that slipped in is dropped", () => {
+test("a mobile number stays unchanged; a superfluous national zero is removed", () => {
   assert.equal(normalizePhone("+4915112345678"), "+4915112345678");
   assert.equal(normalizePhone("+447400123456"), "+447400123456");
   assert.equal(normalizePhone("+4407400123456"), "+447400123456");
 });
 
-test("what no message reaches is refused", () => {
+test("a number that cannot receive messages is refused", () => {
   for (const phone of ["+49", "+999123456789", "+491511", "+493012345678", "+18005550199", "x"]) {
     assert.throws(
       () => normalizePhone(phone),
@@ -20,6 +20,6 @@ test("what no message reaches is refused", () => {
   }
 });
 
-test("of a masked number only the end is seen", () => {
+test("a masked number shows only its last digits", () => {
   assert.equal(maskPhone("+4915112345678"), "**78");
 });

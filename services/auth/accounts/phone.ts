@@ -2,7 +2,7 @@ import { parsePhoneNumberFromString } from "libphonenumber-js/max";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 
-/** Kinds of numbers that no message reaches. */
+/** Types of numbers that cannot receive messages. */
 const UNREACHABLE: ReadonlySet<string> = new Set([
   "FIXED_LINE",
   "TOLL_FREE",
@@ -13,18 +13,18 @@ const UNREACHABLE: ReadonlySet<string> = new Set([
   "UAN",
 ]);
 
-/** The number in E.164, as the rules of its country write it. Throws PHONE_INVALID. */
+/** Converts a number to E.164 by the rules of its country. Throws PHONE_INVALID. */
 export function normalizePhone(phone: string): string {
   const parsed = parsePhoneNumberFromString(phone);
   if (!parsed?.isValid() || UNREACHABLE.has(parsed.getType() ?? "")) {
-    throw fail(ErrorReason.PHONE_INVALID, "phone: no number that messages can be sent to");
+    throw fail(ErrorReason.PHONE_INVALID, "phone: not a number that can receive messages");
   }
   return parsed.number;
 }
 
-/** A number in E.164 without its country; undefined when it is none. */
+/** An E.164 number without its country code; undefined when the number is invalid. */
 export const nationalPart = (phone: string): string | undefined =>
   parsePhoneNumberFromString(phone)?.nationalNumber;
 
-/** The last two digits, for people who look after accounts: "**78". */
+/** The last two digits, for operators: "**78". */
 export const maskPhone = (phone: string): string => `**${phone.slice(-2)}`;

@@ -13,26 +13,26 @@ const { admin, auth, users, clock } = one;
 const setRole = (userId: string, role: string) =>
   pool.query("UPDATE auth.account SET role = $2 WHERE user_id = $1", [userId, role]);
 
-/** Somebody logged in with a role, and how they call. */
-async function somebody(role = "user", on: TestAuth = one) {
+/** Registers a user with a role, and logs the user in. */
+async function loggedInUser(role = "user", on: TestAuth = one) {
   const registered = await on.register();
   await setRole(registered.userId, role);
   const tokens = await on.login(registered.userName);
   return { ...registered, tokens, as: on.as(tokens) };
 }
 
-const root = await somebody("admin");
-const operator = await somebody("operator");
+const root = await loggedInUser("admin");
+const operator = await loggedInUser("operator");
 
 const refresh = ({ refreshToken }: Tokens) => auth.refresh({ refreshToken });
 const ended = (tokens: Tokens) => refused(refresh(tokens), ErrorReason.REFRESH_TOKEN_INVALID);
 const auditOf = async (userId: string): Promise<AuditEntry[]> =>
   (await admin.listAudit({ userId }, root.as)).entries;
-const told = (entries: AuditEntry[]) =>
+const summariesOf = (entries: AuditEntry[]) =>
   entries.map(({ action, detail }) => `${AuditAction[action]} ${detail}`);
 
-test("a disabled account logs in no more, its logins end, and enabled it is as before", async () => {
-  const ana = await somebody();
+test("disabling an account ends its logins and refuses new ones until it is enabled", async () => {
+  const ana = await loggedInUser();
   const { userId } = ana;
   const disabled = await admin.disableAccount({ userId, reason: "spam" }, operator.as);
   assert.equal(disabled.account?.state, AccountState.DISABLED);
@@ -41,17 +41,17 @@ test("a disabled account logs in no more, its logins end, and enabled it is as b
   await refused(one.login(ana.userName), ErrorReason.ACCOUNT_DISABLED);
   const password = await one.encrypt("not the password");
   const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
-  // Only who knows the password learns it.
+  // Only a caller with the right password learns that the account is disabled.
   const guess = auth.login({ userName: ana.userName, password, device });
   await refused(guess, ErrorReason.CREDENTIALS_INVALID);
-  // Said twice it is done once.
+  // Disabling is idempotent, so the second call writes no audit entry.
   await admin.disableAccount({ userId, reason: "again" }, operator.as);
   const enabled = await admin.enableAccount({ userId, reason: "mended" }, operator.as);
   assert.equal(enabled.account?.state, AccountState.ACTIVE);
   await one.login(ana.userName);
 
   const entries = await auditOf(userId);
-  assert.deepEqual(told(entries), [
+  assert.deepEqual(summariesOf(entries), [
     "ACCOUNT_ENABLED disabled → active",
     "ACCOUNT_DISABLED active → disabled",
   ]);
@@ -60,9 +60,9 @@ test("a disabled account logs in no more, its logins end, and enabled it is as b
   assert.equal(first?.atMs, BigInt(clock.now()));
 });
 
-test("operators do not act on operators and administrators, nor grant, nor set passwords", async () => {
-  const other = await somebody("operator");
-  const ana = await somebody();
+test("operators may not change operators or administrators, grant roles or set passwords", async () => {
+  const other = await loggedInUser("operator");
+  const ana = await loggedInUser();
   const denied = (call: Promise<unknown>) => refused(call, ErrorReason.PERMISSION_DENIED);
   for (const { userId } of [other, root, operator]) {
     await denied(admin.disableAccount({ userId }, operator.as));
@@ -80,17 +80,17 @@ test("operators do not act on operators and administrators, nor grant, nor set p
   await refresh(other.tokens);
 });
 
-test("a role that was taken away is gone at once, whatever the token still says", async () => {
-  const former = await somebody("operator");
-  const ana = await somebody();
-  // Taken away on another instance; here nobody heard of it yet.
+test("a revoked role is refused at once, although the token still carries it", async () => {
+  const former = await loggedInUser("operator");
+  const ana = await loggedInUser();
+  // Another instance revoked the role; this one has not been notified yet.
   await setRole(former.userId, "user");
   const call = admin.disableAccount({ userId: ana.userId }, former.as);
   await refused(call, ErrorReason.PERMISSION_DENIED);
 });
 
-test("a forced logout ends all devices, or the one that is named", async () => {
-  const ana = await somebody();
+test("a forced logout ends the logins of all devices, or of the named device", async () => {
+  const ana = await loggedInUser();
   const { userId } = ana;
   const laptop = await one.login(ana.userName, "laptop");
   const first = await admin.forceLogout({ userId, deviceId: "laptop" }, operator.as);
@@ -101,14 +101,14 @@ test("a forced logout ends all devices, or the one that is named", async () => {
   const all = await admin.forceLogout({ userId, reason: "lost phone" }, operator.as);
   assert.equal(all.account?.loggedInDevices, 0);
   await ended(ana.tokens);
-  assert.deepEqual(told(await auditOf(userId)), [
+  assert.deepEqual(summariesOf(await auditOf(userId)), [
     "LOGGED_OUT all devices",
     "LOGGED_OUT one device",
   ]);
 });
 
-test("a password that an administrator sets counts from then on, and lifts the lock", async () => {
-  const ana = await somebody();
+test("a password set by an administrator is valid at once and lifts the brute-force lock", async () => {
+  const ana = await loggedInUser();
   const { userId, userName } = ana;
   const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
   const login = async (text: string) =>
@@ -126,14 +126,14 @@ test("a password that an administrator sets counts from then on, and lifts the l
   await refused(login(GOOD_PASSWORD), ErrorReason.CREDENTIALS_INVALID);
   await login("zebra lantern quartz");
   const entries = await auditOf(userId);
-  assert.deepEqual(told(entries), ["PASSWORD_SET changed"]);
+  assert.deepEqual(summariesOf(entries), ["PASSWORD_SET changed"]);
   assert.ok(
     !JSON.stringify(entries.map(({ detail, reason }) => [detail, reason])).includes("zebra"),
   );
 });
 
-test("a granted role is in the next token, and the old tokens are worth nothing", async () => {
-  const ana = await somebody();
+test("a granted role is in the next token, and the old tokens are revoked", async () => {
+  const ana = await loggedInUser();
   const { userId } = ana;
   const { account } = await admin.grantRole({ userId, role: Role.OPERATOR }, root.as);
   assert.equal(account?.role, Role.OPERATOR);
@@ -141,12 +141,12 @@ test("a granted role is in the next token, and the old tokens are worth nothing"
   const again = one.as(await one.login(ana.userName));
   const found = await admin.findAccounts({ query: { case: "userId", value: userId } }, again);
   assert.equal(found.accounts[0]?.role, Role.OPERATOR);
-  assert.deepEqual(told(await auditOf(userId)), ["ROLE_GRANTED user → operator"]);
+  assert.deepEqual(summariesOf(await auditOf(userId)), ["ROLE_GRANTED user → operator"]);
   const none = admin.grantRole({ userId, role: Role.UNSPECIFIED }, root.as);
   await refused(none, ErrorReason.INVALID_ARGUMENT);
 });
 
-test("the last administrator stays, also when two take each other's role at once", async (t) => {
+test("the last administrator stays, even when two race to revoke each other's role", async (t) => {
   const { url, pool } = await startTestPostgres(t);
   const [a, b] = [await startTestAuth({ url, t }), await startTestAuth({ url, t })];
   const make = async (on: TestAuth) => {
@@ -174,7 +174,7 @@ test("the last administrator stays, also when two take each other's role at once
     await refused(call(), ErrorReason.LAST_ADMIN);
 });
 
-test("accounts are found by id, by the beginning of the name in pages, and by phone", async () => {
+test("accounts are found by id, by name prefix in pages, and by phone", async () => {
   for (let n = 0; n < 5; n++) {
     const userName = `Zoe${n}`;
     await auth.register({ userName, password: await one.encrypt(GOOD_PASSWORD) });
@@ -202,13 +202,13 @@ test("accounts are found by id, by the beginning of the name in pages, and by ph
   const byPhone = await find({ case: "phone", value: "+4915112345678" });
   assert.deepEqual(byPhone.accounts, []);
   const { entries } = await admin.listAudit({ actorId: operator.userId, pageSize: 1 }, root.as);
-  assert.deepEqual(told(entries), ["FOUND_BY_PHONE not found"]);
+  assert.deepEqual(summariesOf(entries), ["FOUND_BY_PHONE not found"]);
   assert.equal(entries[0]?.userId, "0");
   await refused(find({ case: "phone", value: "+10000000" }), ErrorReason.PHONE_INVALID);
 });
 
-test("the audit comes in pages, the newest first, of one user or by one actor", async () => {
-  const ana = await somebody();
+test("the audit log is listed in pages, newest first, filtered by user or actor", async () => {
+  const ana = await loggedInUser();
   const { userId } = ana;
   for (let n = 0; n < 3; n++) {
     await admin.disableAccount({ userId, reason: `${n}` }, operator.as);
@@ -238,8 +238,8 @@ test("the audit comes in pages, the newest first, of one user or by one actor", 
   await refused(admin.listAudit({ pageToken: "?" }, root.as), ErrorReason.INVALID_ARGUMENT);
 });
 
-test("a change whose audit cannot be written is not made", async (t) => {
-  const ana = await somebody();
+test("a change is rolled back when its audit entry cannot be written", async (t) => {
+  const ana = await loggedInUser();
   const { userId } = ana;
   await pool.query("ALTER TABLE auth.audit ADD CONSTRAINT broken CHECK (reason <> 'fault')");
   t.after(() => pool.query("ALTER TABLE auth.audit DROP CONSTRAINT broken").then(() => {}));
@@ -258,7 +258,7 @@ const rule = (deviceClass: DeviceClass, maxDevices: number) => ({
   excess: DeviceExcess.REFUSE_NEW,
 });
 
-test("the device policy is replaced whole, each class once, and audited", async () => {
+test("setting the device policy replaces all rules, refuses duplicate classes and is audited", async () => {
   const rules = [rule(DeviceClass.MOBILE, 2), rule(DeviceClass.WEB, 5)];
   await admin.setDevicePolicy({ rules, reason: "more room" }, root.as);
   const answer = await admin.getDevicePolicy({}, operator.as);
@@ -271,13 +271,13 @@ test("the device policy is replaced whole, each class once, and audited", async 
     rules,
   );
   const { entries } = await admin.listAudit({ actorId: root.userId, pageSize: 1 }, root.as);
-  assert.deepEqual(told(entries), ["DEVICE_POLICY_SET mobile:2:refuse,web:5:refuse"]);
+  assert.deepEqual(summariesOf(entries), ["DEVICE_POLICY_SET mobile:2:refuse,web:5:refuse"]);
   const twice = [rule(DeviceClass.WEB, 1), rule(DeviceClass.WEB, 2)];
   await refused(admin.setDevicePolicy({ rules: twice }, root.as), ErrorReason.INVALID_ARGUMENT);
 });
 
-test("what nobody has is USER_NOT_FOUND, a deleted account too", async () => {
-  const ana = await somebody();
+test("an unknown id is USER_NOT_FOUND, and so is a deleted account", async () => {
+  const ana = await loggedInUser();
   await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, ana.as);
   for (const userId of ["999999999999", ana.userId]) {
     const calls = [

@@ -1,22 +1,62 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
-import type { AuthDependencies } from "../dependencies.ts";
-import { createAdminAccounts } from "./admin-accounts.ts";
-import { createAdminAudit } from "./admin-audit.ts";
-import { createChanges } from "./admin-change.ts";
-import { createAdminDevices } from "./admin-devices.ts";
-import { createAdminFind } from "./admin-find.ts";
-import { createAdminRoles } from "./admin-roles.ts";
-import { createAdminStates } from "./admin-states.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Accounts } from "../accounts/accounts.ts";
+import type { Audit } from "../accounts/audit.ts";
+import type { PasswordPolicy } from "../credentials/password-policy.ts";
+import type { Passwords } from "../credentials/passwords.ts";
+import type { Database } from "../database.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
+import type { DevicePolicy } from "../logins/device-policy.ts";
+import type { Logins } from "../logins/logins.ts";
+import { createAccountAccess } from "./account-access.ts";
+import { createAccountSearch } from "./account-search.ts";
+import { createAccountViews } from "./account-views.ts";
+import { createAuditLog } from "./audit-log.ts";
+import { createAuditedChanges } from "./audited-changes.ts";
+import { createDevicePolicyMethods } from "./device-policy.ts";
+import { createGrantRole } from "./grant-role.ts";
+import { createSetPassword } from "./set-password.ts";
 
-/** Looks after accounts: one file each. */
-export function createAdmin(d: AuthDependencies): ServiceImpl<typeof AdminService> {
-  const parts = { shown: createAdminAccounts(d), changes: createChanges(d) };
+/** AdminService: account management for operators and administrators. */
+export function createAdmin({
+  accounts,
+  audit,
+  clock,
+  columns,
+  database,
+  devicePolicy,
+  logins,
+  passwordPolicy,
+  passwords,
+}: {
+  accounts: Accounts;
+  audit: Audit;
+  clock: Clock;
+  columns: ColumnEncryption;
+  database: Database;
+  devicePolicy: DevicePolicy;
+  logins: Logins;
+  passwordPolicy: PasswordPolicy;
+  passwords: Passwords;
+}): ServiceImpl<typeof AdminService> {
+  const views = createAccountViews({ accounts, clock, columns, database });
+  const changes = createAuditedChanges({ audit, database, logins });
   return {
-    ...createAdminFind(d, parts),
-    ...createAdminStates(d, parts),
-    ...createAdminRoles(d, parts),
-    ...createAdminAudit(d),
-    ...createAdminDevices(d, parts),
+    ...createAccountSearch({ accounts, changes, database, views }),
+    ...createAccountAccess({ changes, clock, logins, views }),
+    ...createSetPassword({
+      accounts,
+      changes,
+      clock,
+      columns,
+      logins,
+      passwordPolicy,
+      passwords,
+      views,
+    }),
+    ...createGrantRole({ changes, logins, views }),
+    ...createAuditLog({ database }),
+    ...createDevicePolicyMethods({ changes, devicePolicy }),
   };
 }

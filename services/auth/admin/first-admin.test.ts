@@ -12,21 +12,21 @@ const admins = async () => {
   return (await pool.query<{ user_id: string }>(sql)).rows.map((row) => row.user_id);
 };
 
-test("the named account becomes administrator, once, and only while there is none", async (t) => {
+test("the configured account becomes administrator once, and only while there is none", async (t) => {
   const before = await startTestAuth({ url, t, config: { firstAdmin: "nobody-yet" } });
   assert.deepEqual(await admins(), []);
   const ana = await before.register();
   const ben = await before.register();
   const tokens = await before.login(ana.userName);
 
-  // Two instances start at once; the name may be spelt in any way.
+  // Two instances race at start-up. Another spelling of the name is accepted.
   const config = { firstAdmin: ana.userName.toUpperCase() };
   const [one] = await Promise.all([
     startTestAuth({ url, t, config }),
     startTestAuth({ url, t, config }),
   ]);
   assert.deepEqual(await admins(), [ana.userId]);
-  // The tokens that say less are over.
+  // The tokens with the lower role are revoked.
   const { refreshToken } = tokens;
   await refused(one.auth.refresh({ refreshToken }), ErrorReason.REFRESH_TOKEN_INVALID);
   const { entries } = await one.admin.listAudit({}, one.as(await one.login(ana.userName)));

@@ -1,10 +1,16 @@
 import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import type { Log } from "#platform/log.ts";
 import { accountForChange, countAdmins, lockRolesAndStates } from "../accounts/account-states.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { Accounts } from "../accounts/accounts.ts";
+import type { Audit } from "../accounts/audit.ts";
+import type { AuthConfig } from "../config.ts";
+import type { Database } from "../database.ts";
+import type { Logins } from "../logins/logins.ts";
 
 /**
- * Makes the configured account administrator when there is none, and audits it. Does nothing, and
- * says so in the log, when the account does not exist or is disabled.
+ * Makes the configured account an administrator while there is none, and audits it. When the
+ * account does not exist or is disabled, it logs a warning and changes nothing. Instances that
+ * start together race for a lock, and only one of them appoints.
  */
 export async function appointFirstAdmin({
   accounts,
@@ -13,10 +19,14 @@ export async function appointFirstAdmin({
   database,
   log,
   logins,
-}: Pick<
-  AuthDependencies,
-  "accounts" | "audit" | "config" | "database" | "log" | "logins"
->): Promise<void> {
+}: {
+  accounts: Pick<Accounts, "byName">;
+  audit: Audit;
+  config: Pick<AuthConfig, "firstAdmin">;
+  database: Database;
+  log: Log;
+  logins: Pick<Logins, "end" | "notifyRevoked">;
+}): Promise<void> {
   const { firstAdmin } = config;
   if (firstAdmin === "") return;
   const found = await accounts.byName(firstAdmin);
@@ -37,5 +47,5 @@ export async function appointFirstAdmin({
   });
   if (!ended) return;
   log.info({ event: "first_admin_appointed", userId });
-  logins.tell(ended);
+  logins.notifyRevoked(ended);
 }

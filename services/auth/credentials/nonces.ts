@@ -6,25 +6,29 @@ import type { Keyring } from "../keys/keyring.ts";
 import { activeKey, type SecretKey } from "../keys/keys.ts";
 
 /**
- * Nonces of password ciphertexts. Handing one out stores nothing: it carries its time and a code by
- * the shared key. Using one stores it until it expires, so that it is used once.
+ * Single-use nonces of password ciphertexts, against replay. Issuing stores nothing: a nonce
+ * carries its expiry and an HMAC under the shared key. Using a nonce stores its hash, so that a
+ * second use fails.
  */
 export interface Nonces {
-  /** A fresh one: 16 random bytes, 8 of its expiry, 16 of an HMAC. */
-  make(): { nonce: Uint8Array<ArrayBuffer>; expiresAtMs: number };
-  /** Uses one up. False when it is not ours, expired or used. */
+  /** A new nonce: 16 random bytes, 8 bytes of expiry, 16 bytes of an HMAC. */
+  issue(): { nonce: Uint8Array<ArrayBuffer>; expiresAtMs: number };
+  /** Uses a nonce. False when it is forged, expired or already used. */
   use(nonce: Uint8Array): Promise<boolean>;
-  /** Deletes what can never come again. */
-  tidy(): Promise<void>;
+  /** Deletes used nonces that have been expired for an hour. */
+  deleteExpired(): Promise<void>;
 }
 
 const RANDOM_BYTES = 16;
 const HEAD_BYTES = RANDOM_BYTES + 8;
-const CODE_BYTES = 16;
-export const NONCE_BYTES = HEAD_BYTES + CODE_BYTES;
+const MAC_BYTES = 16;
+export const NONCE_BYTES = HEAD_BYTES + MAC_BYTES;
 
-/** A used nonce is remembered for longer than it is good, for instances whose clock is late. */
-const REMEMBER_MS = 3_600_000;
+/**
+ * A used nonce stays stored this long after it expired: an instance whose clock is late still
+ * accepts it.
+ */
+const KEEP_EXPIRED_MS = 3_600_000;
 
 export function createNonces({
   config,
@@ -34,46 +38,42 @@ export function createNonces({
 }: {
   config: Pick<AuthConfig, "nonceSeconds">;
   database: Database;
-  keyring: Keyring;
+  keyring: Pick<Keyring, "keys">;
   clock: Clock;
 }): Nonces {
-  const codeOf = ({ secret }: SecretKey, head: Uint8Array) =>
-    createHmac("sha256", secret)
-      .update("auth.nonce ")
-      .update(head)
-      .digest()
-      .subarray(0, CODE_BYTES);
+  const macOf = ({ secret }: SecretKey, head: Uint8Array) =>
+    createHmac("sha256", secret).update("auth.nonce ").update(head).digest().subarray(0, MAC_BYTES);
 
-  function ours(nonce: Uint8Array): boolean {
+  function isAuthentic(nonce: Uint8Array): boolean {
     if (nonce.length !== NONCE_BYTES) return false;
     const head = nonce.subarray(0, HEAD_BYTES);
-    const code = nonce.subarray(HEAD_BYTES);
-    return keyring.keys.code.some((key) => timingSafeEqual(codeOf(key, head), code));
+    const mac = nonce.subarray(HEAD_BYTES);
+    return keyring.keys.code.some((key) => timingSafeEqual(macOf(key, head), mac));
   }
 
   return {
-    make() {
+    issue() {
       const now = clock.now();
       const expiresAtMs = now + config.nonceSeconds * 1_000;
       const head = Buffer.alloc(HEAD_BYTES);
       randomBytes(RANDOM_BYTES).copy(head);
       head.writeBigUInt64BE(BigInt(expiresAtMs), RANDOM_BYTES);
-      const code = codeOf(activeKey(keyring.keys.code, now), head);
-      return { nonce: new Uint8Array(Buffer.concat([head, code])), expiresAtMs };
+      const mac = macOf(activeKey(keyring.keys.code, now), head);
+      return { nonce: new Uint8Array(Buffer.concat([head, mac])), expiresAtMs };
     },
     async use(nonce) {
-      if (!ours(nonce)) return false;
+      if (!isAuthentic(nonce)) return false;
       const head = Buffer.from(nonce.subarray(0, HEAD_BYTES));
       const expiresAtMs = Number(head.readBigUInt64BE(RANDOM_BYTES));
       if (expiresAtMs <= clock.now()) return false;
       const nonceHash = new Uint8Array(createHash("sha256").update(nonce).digest());
-      // Of two that present it at once, on whatever instances, one gets the row.
+      // Requests with the same nonce race for one row, on all instances; one of them wins.
       const used = { nonceHash, expiresAt: new Date(expiresAtMs) };
       const { count } = await database.usedNonce.createMany({ data: [used], skipDuplicates: true });
       return count === 1;
     },
-    async tidy() {
-      const before = new Date(clock.now() - REMEMBER_MS);
+    async deleteExpired() {
+      const before = new Date(clock.now() - KEEP_EXPIRED_MS);
       await database.usedNonce.deleteMany({ where: { expiresAt: { lt: before } } });
     },
   };

@@ -7,7 +7,7 @@ import { createPasswordPolicy } from "./password-policy.ts";
 const { requireStrong } = createPasswordPolicy({ passwordMinLength: 8, passwordMinScore: 2 });
 const weak = (error: unknown) => reasonOf(error) === ErrorReason.PASSWORD_WEAK;
 
-test("what is guessed first is refused, however many kinds of characters it has", () => {
+test("common passwords are refused, whatever kinds of characters they have", () => {
   for (const password of [
     "",
     "short",
@@ -24,7 +24,7 @@ test("what is guessed first is refused, however many kinds of characters it has"
     assert.throws(() => requireStrong(password), weak, password);
 });
 
-test("a passphrase is accepted without digits and signs, in any script", () => {
+test("a passphrase without digits or symbols is accepted, in any script", () => {
   for (const password of [
     "correct horse",
     "tuliphatchetorbit",
@@ -43,7 +43,7 @@ test("length is counted in characters: 8 to 128", () => {
   requireStrong("zebra lantern quartz ".repeat(7).slice(0, 128));
 });
 
-test("names and the number of the account make a password weak", () => {
+test("a password that contains a name or the number of the account is weak", () => {
   requireStrong("kaltenbrunn");
   for (const [password, word] of [
     ["kaltenbrunn", "kaltenbrunn"],
@@ -59,7 +59,7 @@ test("names and the number of the account make a password weak", () => {
     assert.throws(() => requireStrong(password, "", word), weak, password);
 });
 
-test("the least length and the least strength are the configuration's", () => {
+test("the configuration sets the minimum length and strength", () => {
   const strict = createPasswordPolicy({ passwordMinLength: 12, passwordMinScore: 4 });
   assert.throws(() => strict.requireStrong("correct horse"), weak);
   assert.throws(() => strict.requireStrong("k7#Lq9!vT2"), weak);

@@ -7,24 +7,27 @@ import { nameKey } from "../accounts/names.ts";
 import { nationalPart } from "../accounts/phone.ts";
 import type { AuthConfig } from "../config.ts";
 
-/** Judges new passwords. */
+/** Checks the strength of new passwords. */
 export interface PasswordPolicy {
   /**
-   * Throws PASSWORD_WEAK unless the password is worth hashing. `words` is what anybody would try
-   * first on the account: its names, its phone number.
+   * Throws PASSWORD_WEAK for a weak password. `words` are easy guesses for this account: its names
+   * and its phone number.
    */
   requireStrong(password: string, ...words: string[]): void;
 }
 
+/** Characters of the longest password. */
 const MAX_LENGTH = 128;
 /**
- * So much of a password is judged, and so many of its characters are read as others (0 as o): the
- * estimate's cost grows fast with both, and it must not hold up everybody else. A password that is
- * strong up to there is strong.
+ * Bounds of zxcvbn's estimate: characters of the password that it reads, and characters that it
+ * tries as substitutes (0 for o). The cost grows fast with both and must not block the event loop.
+ * A password whose beginning is strong is strong.
  */
-const cost = { maxLength: 32, l33tMaxSubstitutions: 8 };
+const ESTIMATE_BOUNDS = { maxLength: 32, l33tMaxSubstitutions: 8 };
 
-/** Length and the strength that zxcvbn estimates; no rules about kinds of characters. */
+/**
+ * Checks length and the strength that zxcvbn estimates, without rules about kinds of characters.
+ */
 export function createPasswordPolicy(
   config: Pick<AuthConfig, "passwordMinLength" | "passwordMinScore">,
 ): PasswordPolicy {
@@ -35,7 +38,7 @@ export function createPasswordPolicy(
       const { length } = [...password];
       if (length < passwordMinLength || length > MAX_LENGTH)
         throw weak(`a password has ${passwordMinLength} to ${MAX_LENGTH} characters`);
-      const known = words.filter((word) => word !== "").flatMap(waysToWrite);
+      const known = words.filter((word) => word !== "").flatMap(spellingsOf);
       if (known.some((word) => nameKey(word) === nameKey(password)))
         throw weak("the password is a name or the number of the account");
       if (estimator.check(password, known).score < passwordMinScore)
@@ -47,11 +50,11 @@ export function createPasswordPolicy(
 const estimator = new ZxcvbnFactory({
   dictionary: { ...common.dictionary, ...english.dictionary },
   graphs: common.adjacencyGraphs,
-  ...cost,
+  ...ESTIMATE_BOUNDS,
 });
 
-/** A number is typed with or without its plus, its country and the zero in front. */
-function waysToWrite(word: string): string[] {
+/** The word and its spellings: a phone number also without its plus or country, or with a zero. */
+function spellingsOf(word: string): string[] {
   const national = word.startsWith("+") ? nationalPart(word) : undefined;
   return national ? [word, word.slice(1), national, `0${national}`] : [word];
 }

@@ -18,9 +18,9 @@ import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { GOOD_PASSWORD, refused, startTestAuth, testKey } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
+import { createKeyEncryption } from "../keys/key-encryption.ts";
 import { createKeyring, type Keyring } from "../keys/keyring.ts";
-import { makeKey } from "../keys/keys.ts";
-import { createSealing } from "../keys/sealing.ts";
+import { generateKey } from "../keys/keys.ts";
 import { createNonces } from "./nonces.ts";
 import { createPasswords, decryptingKey } from "./passwords.ts";
 
@@ -33,15 +33,15 @@ const login = (password: { keyId: string; ciphertext: Uint8Array }) =>
   auth.login({ userName, password, device });
 const invalid = (call: Promise<unknown>) => refused(call, ErrorReason.ENCRYPTION_INVALID);
 
-/** Encrypts any bytes under the key, as nobody's client does. */
-function under(key: GetPublicKeyResponse, plain: Uint8Array) {
+/** Encrypts arbitrary bytes with the key, which a correct client never does. */
+function encryptBytes(key: GetPublicKeyResponse, plain: Uint8Array) {
   const rsa = createPublicKey({ key: Buffer.from(key.spki), type: "spki", format: "der" });
   const padding = constants.RSA_PKCS1_OAEP_PADDING;
   const ciphertext = publicEncrypt({ key: rsa, padding, oaepHash: "sha256" }, plain);
   return { keyId: key.keyId, ciphertext: new Uint8Array(ciphertext) };
 }
 
-test("the public key is one, as SPKI and as JWK, with a nonce of 40 bytes and the time", async () => {
+test("GetPublicKey returns one key as SPKI and as JWK, a nonce of 40 bytes and the time", async () => {
   const key = await auth.getPublicKey({});
   assert.equal(key.algorithm, "RSA-OAEP-SHA256");
   const rsa = createPublicKey({ key: Buffer.from(key.spki), type: "spki", format: "der" });
@@ -54,7 +54,7 @@ test("the public key is one, as SPKI and as JWK, with a nonce of 40 bytes and th
   assert.notDeepEqual((await auth.getPublicKey({})).nonce, key.nonce);
 });
 
-test("whatever is wrong with the encryption, it is refused alike", async () => {
+test("every fault in the encryption gets the same error", async () => {
   const key = await auth.getPublicKey({});
   const good = await sealPassword(key, GOOD_PASSWORD);
   const flipped = good.ciphertext.slice();
@@ -62,15 +62,15 @@ test("whatever is wrong with the encryption, it is refused alike", async () => {
   await invalid(login({ keyId: "unknown", ciphertext: good.ciphertext }));
   for (const ciphertext of [flipped, new Uint8Array(256), new Uint8Array(300)])
     await invalid(login({ keyId: key.keyId, ciphertext }));
-  // The password as it is, without nonce and time, and bytes that are no message.
-  await invalid(login(under(key, Buffer.from(GOOD_PASSWORD))));
-  await invalid(login(under(key, Buffer.from([0x0a, 0xff]))));
-  await invalid(login(under(key, new Uint8Array())));
-  // None of them used the nonce up.
+  // The bare password without nonce and time stamp, and bytes that do not parse as a message.
+  await invalid(login(encryptBytes(key, Buffer.from(GOOD_PASSWORD))));
+  await invalid(login(encryptBytes(key, Buffer.from([0x0a, 0xff]))));
+  await invalid(login(encryptBytes(key, new Uint8Array())));
+  // None of these requests used up the nonce.
   await login(good);
 });
 
-test("a ciphertext is good once, also for two instances at once", async (t) => {
+test("a ciphertext is valid once, even when two instances race for it", async (t) => {
   const two = await startTestAuth({ url, t, clock });
   const password = await one.encrypt(GOOD_PASSWORD);
   const outcomes = await Promise.allSettled(
@@ -81,13 +81,13 @@ test("a ciphertext is good once, also for two instances at once", async (t) => {
   await invalid(two.auth.login({ userName, password, device }));
 });
 
-test("a nonce is good once, whatever is encrypted with it", async () => {
+test("a nonce is valid once, whatever password is encrypted with it", async () => {
   const key = await auth.getPublicKey({});
   await refused(login(await sealPassword(key, "wrong")), ErrorReason.CREDENTIALS_INVALID);
   await invalid(login(await sealPassword(key, GOOD_PASSWORD)));
 });
 
-test("a nonce that somebody else made, or changed, is refused", async () => {
+test("a forged or modified nonce is refused", async () => {
   const key = await auth.getPublicKey({});
   const longer = key.nonce.slice();
   longer[16]! ^= 1;
@@ -103,7 +103,7 @@ test("a nonce that somebody else made, or changed, is refused", async () => {
     );
 });
 
-test("a nonce and the time within are good for two minutes", async () => {
+test("a nonce and the encrypted time stamp are valid for two minutes", async () => {
   const late = await one.encrypt(GOOD_PASSWORD);
   clock.advance(119_999);
   await login(late);
@@ -119,7 +119,7 @@ test("a nonce and the time within are good for two minutes", async () => {
       encryptedAtMs,
       password: GOOD_PASSWORD,
     });
-    return login(under(key, toBinary(PasswordPlaintextSchema, plain)));
+    return login(encryptBytes(key, toBinary(PasswordPlaintextSchema, plain)));
   };
   await invalid(at(-120_001));
   await at(-120_000);
@@ -127,30 +127,30 @@ test("a nonce and the time within are good for two minutes", async () => {
   await invalid(at(30_001));
 });
 
-test("a used nonce is forgotten only when it can never come again", async () => {
+test("a used nonce is deleted only when no instance can accept it any more", async () => {
   const nonces = async () => Number((await pool.query(used)).rows[0].count);
   const used = "SELECT count(*) FROM auth.used_nonce";
-  const keyring = await ringOf();
+  const keyring = await openKeyring();
   const database = openDatabase(pool);
   const config = { nonceSeconds: 120 };
   const own = createNonces({ config, database, keyring, clock });
   await pool.query("DELETE FROM auth.used_nonce");
-  const { nonce } = own.make();
+  const { nonce } = own.issue();
   assert.equal(await own.use(nonce), true);
-  await own.tidy();
+  await own.deleteExpired();
   assert.equal(await own.use(nonce), false);
   clock.advance(120_000);
-  await own.tidy();
+  await own.deleteExpired();
   assert.equal(await nonces(), 1);
   clock.advance(3_600_001);
-  await own.tidy();
+  await own.deleteExpired();
   assert.equal(await nonces(), 0);
   assert.equal(await own.use(nonce), false);
   await database.$disconnect();
 });
 
-test("the passwords of one request share one nonce; two nonces are one too many", async () => {
-  const { passwords, key } = await passwordsOn(await ringOf());
+test("the passwords of one request must share one nonce", async () => {
+  const { passwords, key } = await passwordsOn(await openKeyring());
   const foreign = await Promise.all(["old one", "new one"].map((p) => sealed(key(), p)));
   await invalid(passwords.decrypt(...foreign));
   const same = key();
@@ -159,12 +159,12 @@ test("the passwords of one request share one nonce; two nonces are one too many"
   await invalid(passwords.decrypt(undefined));
 });
 
-test("a replaced key decrypts for its grace, and a new one as soon as it is there", async () => {
-  const ring = await ringOf();
+test("a replaced key decrypts during its grace, and a new key at once", async () => {
+  const ring = await openKeyring();
   const own = new ManualClock(clock.now());
   const { passwords, key } = await passwordsOn(ring, own);
   const before = ring.keys.password[0]!;
-  const fresh = await makeKey("password", { passwordKeyBits: 2_048 });
+  const fresh = await generateKey("password", { passwordKeyBits: 2_048 });
   const successor = {
     keyId: "successor",
     activeAtMs: own.now() + 3_600_000,
@@ -189,8 +189,8 @@ test("a replaced key decrypts for its grace, and a new one as soon as it is ther
   assert.equal(found("nobody's", 0), undefined);
 });
 
-test("a hash with other parameters than the configured ones is to be made anew", async () => {
-  const { passwords } = await passwordsOn(await ringOf());
+test("a hash with other parameters than the configured ones needs a rehash", async () => {
+  const { passwords } = await passwordsOn(await openKeyring());
   const cost = { memoryCost: 8_192, timeCost: 1, parallelism: 2 };
   assert.equal(passwords.needsRehash(await passwords.hash("a password")), false);
   assert.equal(passwords.needsRehash(await hash("a password", cost)), false);
@@ -202,7 +202,7 @@ test("a hash with other parameters than the configured ones is to be made anew",
   );
 });
 
-test("a password that does not fit under the key is said so where it is typed", async () => {
+test("a client refuses a password that is too long for the key", async () => {
   const key = await auth.getPublicKey({});
   await sealPassword(key, "x".repeat(130));
   await assert.rejects(sealPassword(key, "x".repeat(150)), /too long/);
@@ -219,13 +219,18 @@ const config = {
   passwordKeyBits: 2_048,
 };
 
-/** The shared keys, to be changed by the test. */
-async function ringOf(): Promise<{ -readonly [K in keyof Keyring]: Keyring[K] }> {
+/** A keyring whose keys the test can replace. */
+async function openKeyring(): Promise<{ -readonly [K in keyof Keyring]: Keyring[K] }> {
   const database = openDatabase(pool);
-  const ring = await createKeyring({ config, database, sealing: createSealing(testKey), clock });
+  const ring = await createKeyring({
+    config,
+    database,
+    keyEncryption: createKeyEncryption(testKey),
+    clock,
+  });
   await database.$disconnect();
-  const { keys, onChange, turn, look, compare } = ring;
-  return { keys, onChange, turn, look, compare };
+  const { keys, onChange, rotate, reloadIfChanged, reloadIfStale } = ring;
+  return { keys, onChange, rotate, reloadIfChanged, reloadIfStale };
 }
 
 async function passwordsOn(keyring: Keyring, own = clock) {
@@ -238,7 +243,7 @@ async function passwordsOn(keyring: Keyring, own = clock) {
     ({
       keyId,
       spki: new Uint8Array(publicKey.export({ type: "spki", format: "der" })),
-      nonce: nonces.make().nonce,
+      nonce: nonces.issue().nonce,
       serverTimeMs: BigInt(own.now()),
     }) as GetPublicKeyResponse;
   return { passwords, key };

@@ -15,33 +15,43 @@ import type { Keyring } from "../keys/keyring.ts";
 import type { SharedKey } from "../keys/keys.ts";
 import type { Nonces } from "./nonces.ts";
 
-/** Decrypts, judges, hashes and verifies passwords. */
+/** Decrypts, hashes and verifies passwords. */
 export interface Passwords {
   /**
-   * The passwords of one request as typed, in NFC and in order; uses their nonce up. Throws
-   * ENCRYPTION_INVALID, whatever is wrong with one of them.
+   * The passwords of one request in NFC, in the order given. Uses up the nonce that they share.
+   * Throws ENCRYPTION_INVALID for every fault.
    */
   decrypt<const L extends readonly (EncryptedPassword | undefined)[]>(
     ...encrypted: L
   ): Promise<{ -readonly [I in keyof L]: string }>;
-  /** Argon2id in PHC format. Throws OVERLOADED. */
+  /** The Argon2id hash in PHC format. Throws OVERLOADED. */
   hash(password: string): Promise<string>;
   /**
-   * Whether the password belongs to the hash. Without a hash, of a user who does not exist, it
-   * costs the same and is false. Throws OVERLOADED.
+   * Whether the password matches the stored hash. Without a stored hash the result is false after
+   * the same work, so the duration does not disclose whether the user exists. Throws OVERLOADED.
    */
   verify(stored: string | null | undefined, password: string): Promise<boolean>;
-  /** Whether the hash was made with other parameters than the configured ones. */
+  /** Whether the parameters of the hash differ from the configured ones. */
   needsRehash(stored: string): boolean;
 }
 
-const importing = { name: "RSA-OAEP", hash: "SHA-256" } as const;
+const IMPORT_ALGORITHM = { name: "RSA-OAEP", hash: "SHA-256" } as const;
+/** Seconds. */
 const BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 export async function createPasswords(options: {
-  config: AuthConfig;
-  keyring: Keyring;
-  nonces: Nonces;
+  config: Pick<
+    AuthConfig,
+    | "hashIterations"
+    | "hashMemoryKib"
+    | "hashParallelism"
+    | "maxHashing"
+    | "nonceAheadMs"
+    | "nonceSeconds"
+    | "passwordKeyGraceSeconds"
+  >;
+  keyring: Pick<Keyring, "keys">;
+  nonces: Pick<Nonces, "use">;
   clock: Clock;
   metrics: Metrics;
 }): Promise<Passwords> {
@@ -55,26 +65,26 @@ export async function createPasswords(options: {
   const head = `$argon2id$v=19$m=${cost.memoryCost},t=${cost.timeCost},p=${cost.parallelism}$`;
   const seconds = options.metrics.histogram(
     "lucky_auth_password_hash_seconds",
-    "Time to hash or verify one password, waiting included.",
+    "Time to hash or verify one password, including the wait for a thread.",
     BUCKETS,
     ["work"],
   );
-  let working = 0;
+  let inFlight = 0;
 
   async function bounded<T>(name: "hash" | "verify", work: () => Promise<T>): Promise<T> {
-    if (working >= config.maxHashing)
+    if (inFlight >= config.maxHashing)
       throw fail(ErrorReason.OVERLOADED, "too many passwords at once", { retryAfterMs: 1_000 });
-    working += 1;
+    inFlight += 1;
     const done = seconds.startTimer({ work: name });
     try {
       return await work();
     } finally {
-      working -= 1;
+      inFlight -= 1;
       done();
     }
   }
 
-  /** What is inside, when its key and its time are good. */
+  /** Decrypts one password and checks the age of its key and of its time stamp. */
   async function openOne(encrypted: EncryptedPassword | undefined): Promise<PasswordPlaintext> {
     const nowMs = clock.now();
     const key = decryptingKey(keyring.keys.password, encrypted?.keyId ?? "", {
@@ -82,7 +92,7 @@ export async function createPasswords(options: {
       graceMs: config.passwordKeyGraceSeconds * 1_000,
     });
     if (!key || !encrypted) throw invalid();
-    // Decrypting in the thread pool keeps the event loop free.
+    // WebCrypto decrypts in the thread pool, so the event loop stays free.
     const plain = await webcrypto.subtle
       .decrypt("RSA-OAEP", cryptoKeyOf(key), encrypted.ciphertext)
       .then((bytes) => fromBinary(PasswordPlaintextSchema, new Uint8Array(bytes)))
@@ -102,40 +112,43 @@ export async function createPasswords(options: {
     return opened.map(({ password }) => password.normalize("NFC"));
   }
 
-  const nobody = await hash(randomBytes(32), cost);
+  const decoyHash = await hash(randomBytes(32), cost);
   return {
     decrypt: (...encrypted) => decrypt(...encrypted) as never,
     hash: (password) => bounded("hash", () => hash(password, cost)),
     async verify(stored, password) {
-      const matches = await bounded("verify", () => verify(stored ?? nobody, password));
+      const matches = await bounded("verify", () => verify(stored ?? decoyHash, password));
       return matches && typeof stored === "string";
     },
     needsRehash: (stored) => !stored.startsWith(head),
   };
 }
 
-/** Nobody learns which of the many things was wrong. */
+/** One error for all faults: it must not disclose which check failed. */
 const invalid = (cause?: unknown) =>
   fail(ErrorReason.ENCRYPTION_INVALID, "the password cannot be decrypted", { cause });
 
 const cryptoKeys = new WeakMap<KeyObject, webcrypto.CryptoKey>();
 
-/** The key as the asynchronous interface takes it. */
+/** The private key as WebCrypto takes it. Converted once per key and cached. */
 function cryptoKeyOf({ privateKey }: SharedKey): webcrypto.CryptoKey {
-  const known = cryptoKeys.get(privateKey);
-  if (known) return known;
-  const made = privateKey.toCryptoKey(importing, false, ["decrypt"]);
-  cryptoKeys.set(privateKey, made);
-  return made;
+  const cached = cryptoKeys.get(privateKey);
+  if (cached) return cached;
+  const converted = privateKey.toCryptoKey(IMPORT_ALGORITHM, false, ["decrypt"]);
+  cryptoKeys.set(privateKey, converted);
+  return converted;
 }
 
-/** The named key, unless it was replaced longer than the grace ago. `keys` is the newest first. */
+/**
+ * The key with the id; undefined once its replacement is older than the grace. `keys` is newest
+ * first.
+ */
 export function decryptingKey(
   keys: readonly SharedKey[],
   keyId: string,
   { nowMs, graceMs }: { nowMs: number; graceMs: number },
 ): SharedKey | undefined {
-  const place = keys.findIndex((key) => key.keyId === keyId);
-  const replacedAtMs = keys[place - 1]?.activeAtMs ?? Number.POSITIVE_INFINITY;
-  return nowMs < replacedAtMs + graceMs ? keys[place] : undefined;
+  const index = keys.findIndex((key) => key.keyId === keyId);
+  const replacedAtMs = keys[index - 1]?.activeAtMs ?? Number.POSITIVE_INFINITY;
+  return nowMs < replacedAtMs + graceMs ? keys[index] : undefined;
 }

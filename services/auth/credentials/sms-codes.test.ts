@@ -13,9 +13,9 @@ import { refused, startTestAuth, type TestAuth, testKey } from "../auth.suite.ts
 import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
 import { createCodes } from "../keys/codes.ts";
-import { createColumns } from "../keys/columns.ts";
+import { createColumnEncryption } from "../keys/column-encryption.ts";
+import { createKeyEncryption } from "../keys/key-encryption.ts";
 import { createKeyring } from "../keys/keyring.ts";
-import { createSealing } from "../keys/sealing.ts";
 import { createSmsCodes } from "./sms-codes.ts";
 
 const { url, pool } = await startTestPostgres({ after });
@@ -26,13 +26,13 @@ const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
 const HOUR = 3_600_000;
 
 const lastCode = (from: TestAuth = one) => codeOf(from.messages.at(-1)!);
-/** Any six digits but these. */
+/** Six other digits. */
 const otherThan = (code: string) => String((Number(code) + 1) % 1_000_000).padStart(6, "0");
 const registerBy = (phone: string, code: string, on = one) =>
   on.auth.registerByPhone({ phone, code, device });
 
-/** A number with an account; the resend interval is over. */
-async function known(): Promise<string> {
+/** A number with an account, after the resend interval. */
+async function registeredPhone(): Promise<string> {
   const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   await registerBy(phone, lastCode());
@@ -49,7 +49,7 @@ async function waitMs(call: Promise<unknown>): Promise<number> {
   return Number(detailOf(error)?.retryAfterMs);
 }
 
-test("a code is good for five minutes, and its message says so", async () => {
+test("a code is valid for five minutes, and its message says so", async () => {
   const phone = randomPhoneNumber();
   const sent = await auth.sendSmsCode({ phone, purpose: REGISTER });
   assert.equal(sent.expiresAtMs, BigInt(clock.now() + 300_000));
@@ -63,9 +63,9 @@ test("a code is good for five minutes, and its message says so", async () => {
   await registerBy(phone, lastCode());
 });
 
-test("a code is good once, also for many at once on two instances", async (t) => {
+test("a code is valid once, even when two instances race for it", async (t) => {
   const two = await startTestAuth({ url, t, clock });
-  const phone = await known();
+  const phone = await registeredPhone();
   await auth.sendSmsCode({ phone, purpose: LOGIN });
   const code = lastCode();
   const outcomes = await Promise.allSettled(
@@ -75,15 +75,15 @@ test("a code is good once, also for many at once on two instances", async (t) =>
   await refused(auth.loginBySmsCode({ phone, code, device }), ErrorReason.SMS_CODE_INVALID);
 });
 
-test("a code is good for its purpose, its number and its user alone", async () => {
-  const phone = await known();
+test("a code is valid only for its purpose, its number and its user", async () => {
+  const phone = await registeredPhone();
   await auth.sendSmsCode({ phone, purpose: LOGIN });
   const code = lastCode();
   const newPassword = () => one.encrypt("a wholly new one");
   const resetting = auth.resetPassword({ phone, code, newPassword: await newPassword() });
   await refused(resetting, ErrorReason.SMS_CODE_INVALID);
   await refused(registerBy(phone, code), ErrorReason.SMS_CODE_INVALID);
-  const elsewhere = auth.loginBySmsCode({ phone: await known(), code, device });
+  const elsewhere = auth.loginBySmsCode({ phone: await registeredPhone(), code, device });
   await refused(elsewhere, ErrorReason.SMS_CODE_INVALID);
   await auth.loginBySmsCode({ phone, code, device });
 
@@ -103,7 +103,7 @@ test("a code is good for its purpose, its number and its user alone", async () =
   await bind(asAna);
 });
 
-test("a newer code voids the older one of the same purpose", async () => {
+test("a new code voids the older one of the same purpose", async () => {
   const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   const older = lastCode();
@@ -114,8 +114,8 @@ test("a newer code voids the older one of the same purpose", async () => {
   await registerBy(phone, newer);
 });
 
-test("wrong guesses are counted for good, also many at once, and five are survived", async () => {
-  const phone = await known();
+test("concurrent wrong guesses are all counted, and a code survives five", async () => {
+  const phone = await registeredPhone();
   await auth.sendSmsCode({ phone, purpose: LOGIN });
   const wrong = otherThan(lastCode());
   const guess = (code: string) => auth.loginBySmsCode({ phone, code, device });
@@ -134,7 +134,7 @@ test("wrong guesses are counted for good, also many at once, and five are surviv
   await refused(guess(lastCode()), ErrorReason.SMS_CODE_EXHAUSTED);
 });
 
-test("what fails after the right code leaves it as good as it was", async () => {
+test("a failure after the right code leaves the code valid", async () => {
   const phone = randomPhoneNumber();
   const taken = await one.register();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
@@ -146,8 +146,8 @@ test("what fails after the right code leaves it as good as it was", async () => 
   await registerBy(phone, code);
 });
 
-test("a number without an account reads the same, and nothing is sent to it", async () => {
-  const [stranger, friend] = [randomPhoneNumber(), await known()];
+test("a number without an account gets the same answer, and no message", async () => {
+  const [stranger, friend] = [randomPhoneNumber(), await registeredPhone()];
   for (const purpose of [LOGIN, RESET]) {
     const before = messages.length;
     const unknown = await auth.sendSmsCode({ phone: stranger, purpose });
@@ -167,7 +167,7 @@ test("a number without an account reads the same, and nothing is sent to it", as
   await refused(guess(stranger), ErrorReason.SMS_CODE_EXHAUSTED);
 });
 
-test("a number gets one code a minute, five an hour and ten a day, whatever they are for", async (t) => {
+test("rate limits of a number: one code a minute, five an hour, ten a day, over all purposes", async (t) => {
   const phone = randomPhoneNumber();
   const purposes = [LOGIN, REGISTER, RESET];
   const send = (n: number, on = one) =>
@@ -182,7 +182,7 @@ test("a number gets one code a minute, five an hour and ten a day, whatever they
     clock.advance(60_000);
   }
   assert.equal(await waitMs(send(5)), HOUR - 300_000);
-  // Counted over instances and restarts, and after what is useless was deleted.
+  // The limit holds over instances and restarts, and after expired codes were deleted.
   const two = await startTestAuth({ url, t, clock });
   assert.equal(await waitMs(send(5, two)), HOUR - 300_000);
   clock.advance(HOUR - 300_000);
@@ -195,7 +195,7 @@ test("a number gets one code a minute, five an hour and ten a day, whatever they
   await send(10);
 });
 
-test("of many at once to one number one is sent", async (t) => {
+test("of concurrent sends to one number exactly one succeeds", async (t) => {
   const two = await startTestAuth({ url, t, clock });
   const phone = randomPhoneNumber();
   const outcomes = await Promise.allSettled(
@@ -204,7 +204,7 @@ test("of many at once to one number one is sent", async (t) => {
   assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
 });
 
-test("a day has an end: no more codes than its budget", async (t) => {
+test("the daily budget bounds the codes of all numbers", async (t) => {
   const tight = await startTestAuth({ url, t, clock, config: { smsPerDay: 3 } });
   for (let n = 0; n < 3; n++)
     await tight.auth.sendSmsCode({ phone: randomPhoneNumber(), purpose: REGISTER });
@@ -214,7 +214,7 @@ test("a day has an end: no more codes than its budget", async (t) => {
   assert.ok(waits > 0 && waits <= 24 * HOUR);
 });
 
-test("a number that gets no messages, or is none, is refused", async () => {
+test("an invalid number, or one that cannot receive messages, is refused", async () => {
   for (const phone of ["+4915", "+493012345678", "+18005551234", "+9999999999"]) {
     const call = auth.sendSmsCode({ phone, purpose: REGISTER });
     await assert.rejects(call, /phone/);
@@ -225,7 +225,7 @@ test("a number that gets no messages, or is none, is refused", async () => {
   await refused(unset, ErrorReason.INVALID_ARGUMENT);
 });
 
-test("neither number nor code is in the table, and hashes cannot be tried without the key", async () => {
+test("the table holds neither number nor code in plain text or hexadecimal", async () => {
   const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   const { rows } = await pool.query("SELECT t::text AS row FROM auth.sms_code t");
@@ -235,19 +235,19 @@ test("neither number nor code is in the table, and hashes cannot be tried withou
   assert.ok(rows.every(({ row }) => !row.includes(phone)));
 });
 
-test("codes are deleted when they count no more", async () => {
+test("codes are deleted when they no longer count against the limits", async () => {
   await pool.query("DELETE FROM auth.sms_code");
   const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   const database = openDatabase(pool);
   const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
-  const sealing = createSealing(testKey);
-  const keyring = await createKeyring({ config, database, sealing, clock });
-  const { tidy } = createSmsCodes({
+  const keyEncryption = createKeyEncryption(testKey);
+  const keyring = await createKeyring({ config, database, keyEncryption, clock });
+  const { deleteExpired } = createSmsCodes({
     config,
     database,
     codes: createCodes({ keyring, clock }),
-    columns: createColumns({ keyring, clock }),
+    columns: createColumnEncryption({ keyring, clock }),
     sms: createConsoleSms(),
     limiter: createMemoryLimiter({ clock }),
     clock,
@@ -256,10 +256,10 @@ test("codes are deleted when they count no more", async () => {
   });
   const rows = async () => (await pool.query("SELECT 1 FROM auth.sms_code")).rowCount;
   clock.advance(24 * HOUR);
-  await tidy();
+  await deleteExpired();
   assert.equal(await rows(), 1);
   clock.advance(300_001);
-  await tidy();
+  await deleteExpired();
   assert.equal(await rows(), 0);
   await database.$disconnect();
 });

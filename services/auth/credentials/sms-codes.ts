@@ -1,7 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import { SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { SmsCode } from "#gen/prisma/client.ts";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
@@ -9,53 +8,54 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
 import type { AuthConfig } from "../config.ts";
-import type { Database, Transaction } from "../database.ts";
+import type { Database, SmsCode, Transaction } from "../database.ts";
 import type { Codes } from "../keys/codes.ts";
-import type { Columns } from "../keys/columns.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { createSmsDelivery } from "./sms-delivery.ts";
 import { createSmsLimits, DAY_MS } from "./sms-limits.ts";
 
-/** What a code is for. */
+/** The use that a code is limited to. */
 export interface CodeUse {
   /** E.164, normalised. */
   phone: string;
   purpose: SmsPurpose;
-  /** Of purposes BIND and PROVE: who calls. */
+  /** The caller; set for the purposes BIND and PROVE only. */
   userId?: string;
 }
 
-/** A code as somebody gives it. */
+/** A code as the caller entered it. */
 export interface GivenCode extends CodeUse {
   code: string;
 }
 
-/** Codes sent by message: sent, guessed at, used once. */
+/** One-time codes by SMS: sending, counting wrong guesses, redeeming. */
 export interface SmsCodes {
   /**
-   * Sends a fresh code, which voids older ones of the same use. `address` is where the wish comes
-   * from. A code that only an account can use is sent only to a number that has one, and the answer
-   * neither says so nor waits for it. Throws RATE_LIMITED, OVERLOADED or, where it goes to any
-   * number, SMS_NOT_SENT. Times are milliseconds since the Unix epoch.
+   * Sends a new code, which voids older codes of the same use. `address` is the address of the
+   * caller. Codes that need an account (purposes LOGIN and RESET) are sent only to numbers of
+   * accounts; they are sent in the background, so neither answer nor duration discloses the
+   * account. Throws RATE_LIMITED, OVERLOADED or, for the other purposes, SMS_NOT_SENT.
+   * `expiresAtMs` is milliseconds since the Unix epoch, `resendAfterMs` is a duration.
    */
   send(
     use: CodeUse,
     address: string | undefined,
   ): Promise<{ expiresAtMs: number; resendAfterMs: number }>;
   /**
-   * Uses codes up, all or none, and does `work` in the same transaction: when `work` throws, neither
-   * happened, and the codes are as good as before. Those who redeem for one number do so one after
-   * the other. Throws SMS_CODE_INVALID or SMS_CODE_EXHAUSTED; a wrong guess is counted for good.
+   * Uses up the codes, all or none, and runs `work` in the same transaction: when `work` throws,
+   * both are rolled back and the codes stay valid. A lock per number serialises redemptions. Throws
+   * SMS_CODE_INVALID or SMS_CODE_EXHAUSTED; the count of a wrong guess is never rolled back.
    */
   redeem<T>(given: readonly GivenCode[], work: (tx: Transaction) => Promise<T>): Promise<T>;
-  /** Deletes what can never be used again. */
-  tidy(): Promise<void>;
+  /** Deletes codes that are expired and no longer count against the limits of a number. */
+  deleteExpired(): Promise<void>;
 }
 
 export function createSmsCodes(options: {
   config: AuthConfig;
   database: Database;
   codes: Codes;
-  columns: Columns;
+  columns: ColumnEncryption;
   sms: SmsSender;
   limiter: Limiter;
   clock: Clock;
@@ -66,18 +66,18 @@ export function createSmsCodes(options: {
   const limits = createSmsLimits(options);
   const delivery = createSmsDelivery(options);
 
-  const indexesOf = (phone: string) => columns.indexes(phone, "account.phone");
+  const indexesOf = (phone: string) => columns.blindIndexes(phone, "account.phone");
   const whereOf = ({ phone, purpose, userId }: CodeUse) => ({
     phoneIndex: { in: indexesOf(phone) },
     purpose,
     userId: userId === undefined ? null : BigInt(userId),
   });
 
-  /** Stores a code after those before it are void. Says whether it is to be sent. */
+  /** Voids older codes, then stores the new one. Returns whether it should be sent. */
   async function store(tx: Transaction, use: CodeUse, code: string, now: Date): Promise<boolean> {
     await lockNumber(tx, use.phone);
-    await limits.number(tx, indexesOf(use.phone), now.getTime());
-    await limits.day();
+    await limits.limitNumber(tx, indexesOf(use.phone), now.getTime());
+    await limits.limitDay();
     await tx.smsCode.updateMany({
       where: { ...whereOf(use), usedAt: null },
       data: { usedAt: now },
@@ -86,7 +86,7 @@ export function createSmsCodes(options: {
     await tx.smsCode.create({
       data: {
         smsCodeId,
-        phoneIndex: columns.index(use.phone, "account.phone"),
+        phoneIndex: columns.blindIndex(use.phone, "account.phone"),
         purpose: use.purpose,
         userId: use.userId === undefined ? null : BigInt(use.userId),
         codeHash: codes.hash(code, contextOf(smsCodeId, use)),
@@ -99,39 +99,41 @@ export function createSmsCodes(options: {
     return account !== null || !needsAccount(use.purpose);
   }
 
-  /** Takes one guess at the live code of the use, before anybody knows whether it is right. */
-  async function guess(use: CodeUse): Promise<SmsCode> {
-    const live = await database.smsCode.findFirst({
+  /**
+   * The valid code of a use. Counts the guess first, so concurrent guesses cannot exceed the bound.
+   */
+  async function countGuess(use: CodeUse): Promise<SmsCode> {
+    const current = await database.smsCode.findFirst({
       where: { ...whereOf(use), usedAt: null, expiresAt: { gt: new Date(clock.now()) } },
       orderBy: { createdAt: "desc" },
     });
-    if (!live) throw invalid();
-    const { smsCodeId } = live;
+    if (!current) throw smsCodeInvalid();
+    const { smsCodeId } = current;
     const { count } = await database.smsCode.updateMany({
       where: { smsCodeId, attempts: { lte: config.smsCodeAttempts } },
       data: { attempts: { increment: 1 } },
     });
     if (count === 0)
-      throw fail(ErrorReason.SMS_CODE_EXHAUSTED, "the code was guessed at too often");
-    return live;
+      throw fail(ErrorReason.SMS_CODE_EXHAUSTED, "too many wrong guesses at this code");
+    return current;
   }
 
-  /** The id of the code that was given, when it is right. */
-  async function proved({ code, ...use }: GivenCode): Promise<string> {
-    const { smsCodeId, codeHash } = await guess(use);
+  /** The id of the entered code. Throws SMS_CODE_INVALID or SMS_CODE_EXHAUSTED. */
+  async function verify({ code, ...use }: GivenCode): Promise<string> {
+    const { smsCodeId, codeHash } = await countGuess(use);
     if (codes.matches(codeHash, code, contextOf(smsCodeId, use))) return smsCodeId;
-    throw invalid();
+    throw smsCodeInvalid();
   }
 
   return {
     async send(use, address) {
-      delivery.requireRoom();
-      await limits.address(address);
+      delivery.requireCapacity();
+      await limits.limitAddress(address);
       const code = codes.make();
       const now = new Date(clock.now());
-      const wanted = await database.$transaction((tx) => store(tx, use, code, now));
+      const shouldSend = await database.$transaction((tx) => store(tx, use, code, now));
       if (!needsAccount(use.purpose)) await delivery.send(use.phone, code);
-      else if (wanted) delivery.begin(use.phone, code);
+      else if (shouldSend) delivery.sendInBackground(use.phone, code);
       return {
         expiresAtMs: now.getTime() + config.smsCodeSeconds * 1_000,
         resendAfterMs: config.smsResendSeconds * 1_000,
@@ -139,31 +141,31 @@ export function createSmsCodes(options: {
     },
 
     async redeem(given, work) {
-      const right: string[] = [];
+      const verified: string[] = [];
       try {
-        for (const one of given) right.push(await proved(one));
+        for (const one of given) verified.push(await verify(one));
         return await database.$transaction(async (tx) => {
-          // In one order: who redeems the same two the other way round waits, and is not waited for.
+          // Locks are taken in sorted order: requests with the same numbers cannot deadlock.
           for (const phone of given.map((one) => one.phone).toSorted()) await lockNumber(tx, phone);
           const { count } = await tx.smsCode.updateMany({
-            where: { smsCodeId: { in: right }, usedAt: null },
+            where: { smsCodeId: { in: verified }, usedAt: null },
             data: { usedAt: new Date(clock.now()) },
           });
-          if (count < right.length) throw invalid();
+          if (count < verified.length) throw smsCodeInvalid();
           return work(tx);
         });
       } catch (error) {
-        // They were right, so they were no guesses.
+        // These codes were right, so their attempts do not count as guesses.
         await database.smsCode.updateMany({
-          where: { smsCodeId: { in: right } },
+          where: { smsCodeId: { in: verified } },
           data: { attempts: { decrement: 1 } },
         });
         throw error;
       }
     },
 
-    async tidy() {
-      // They are counted for a day.
+    async deleteExpired() {
+      // The limits of a number count codes of the last day.
       const before = new Date(clock.now() - DAY_MS);
       await database.smsCode.deleteMany({
         where: { createdAt: { lt: before }, expiresAt: { lt: before } },
@@ -172,18 +174,19 @@ export function createSmsCodes(options: {
   };
 }
 
-/** Whether nobody without an account can use such a code. */
+/** Whether a code of this purpose is useless without an account. */
 const needsAccount = (purpose: SmsPurpose): boolean =>
   purpose === SmsPurpose.LOGIN || purpose === SmsPurpose.RESET;
 
 const contextOf = (smsCodeId: string, { phone, purpose, userId = "" }: CodeUse): string =>
   `${smsCodeId} ${phone} ${purpose} ${userId}`;
 
-const invalid = () => fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+/** One error for a wrong code and for a number without an account: it must not disclose which. */
+export const smsCodeInvalid = () => fail(ErrorReason.SMS_CODE_INVALID, "the code is not valid");
 
-/** Until the end of the transaction nobody else sends to the number, proves it or takes it. */
+/** Serialises sending to a number, redeeming for it and binding it, until the transaction ends. */
 async function lockNumber(tx: Transaction, phone: string): Promise<void> {
-  // Hashed: statements may be logged.
+  // The number is hashed because statements may be logged.
   const lock = createHash("sha256").update(`auth.phone ${phone}`).digest().readBigInt64BE();
   await tx.$executeRaw`SELECT pg_advisory_xact_lock(${lock})`;
 }

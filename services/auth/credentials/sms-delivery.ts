@@ -6,18 +6,18 @@ import type { Metrics } from "#platform/metrics.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
 import type { AuthConfig } from "../config.ts";
 
-/** Puts codes into words and hands them to the sender. */
+/** Renders codes as messages and hands them to the SMS sender. */
 export interface SmsDelivery {
-  /** Throws OVERLOADED when too many messages are on their way. */
-  requireRoom(): void;
+  /** Throws OVERLOADED while too many messages are in flight. */
+  requireCapacity(): void;
   /** Sends a code. Throws SMS_NOT_SENT. */
   send(phone: string, code: string): Promise<void>;
-  /** Begins to send a code and returns at once; what fails is counted and logged. */
-  begin(phone: string, code: string): void;
+  /** Sends a code in the background and returns at once. A failure is counted and logged. */
+  sendInBackground(phone: string, code: string): void;
 }
 
-/** Messages on their way on one instance, at most. */
-const MAX_SENDING = 1_000;
+/** Messages in flight on one instance. More are refused with OVERLOADED. */
+const MAX_IN_FLIGHT = 1_000;
 
 export function createSmsDelivery({
   config,
@@ -30,16 +30,18 @@ export function createSmsDelivery({
   log: Log;
   metrics: Metrics;
 }): SmsDelivery {
-  const sent = metrics.counter("lucky_auth_sms_total", "Codes handed over for sending.", [
-    "outcome",
-  ]);
+  const sent = metrics.counter(
+    "lucky_auth_sms_total",
+    "SMS codes handed to the sender, by outcome.",
+    ["outcome"],
+  );
   const minutes = String(Math.ceil(config.smsCodeSeconds / 60));
-  let sending = 0;
+  let inFlight = 0;
 
   async function send(phone: string, code: string): Promise<void> {
     const text = config.smsTemplate.replaceAll("{code}", code).replaceAll("{minutes}", minutes);
     const smsId = randomUUID();
-    sending += 1;
+    inFlight += 1;
     try {
       await sms.send({ phone, text, smsId }, AbortSignal.timeout(2 * config.smsBudgetMs));
       sent.inc({ outcome: "sent" });
@@ -48,16 +50,16 @@ export function createSmsDelivery({
       log.warn({ event: "sms_not_sent", smsId });
       throw error;
     } finally {
-      sending -= 1;
+      inFlight -= 1;
     }
   }
 
   return {
-    requireRoom() {
-      if (sending < MAX_SENDING) return;
+    requireCapacity() {
+      if (inFlight < MAX_IN_FLIGHT) return;
       throw fail(ErrorReason.OVERLOADED, "too many messages at once", { retryAfterMs: 1_000 });
     },
     send,
-    begin: (phone, code) => void send(phone, code).catch(() => {}),
+    sendInBackground: (phone, code) => void send(phone, code).catch(() => {}),
   };
 }

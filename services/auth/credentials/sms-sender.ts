@@ -6,14 +6,17 @@ import { createHttpSms } from "#platform/sms/http.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
 import type { AuthConfig } from "../config.ts";
 
-/** The configured sender of codes. Throws when the http one has no address or no secret. */
+/** Creates the configured SMS sender. Throws when the http sender has no URL or no secret. */
 export function createSmsSender({
   config,
   clock,
   log,
   metrics,
 }: {
-  config: AuthConfig;
+  config: Pick<
+    AuthConfig,
+    "smsAttempts" | "smsBudgetMs" | "smsSecret" | "smsSender" | "smsTimeoutMs" | "smsUrl"
+  >;
   clock: Clock;
   log: Log;
   metrics: Metrics;

@@ -9,9 +9,9 @@ import { refused, startTestAuth, testKey } from "../auth.suite.ts";
 import { type AuthConfig, authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
 import { createAccessTokens } from "../logins/tokens.ts";
+import { createKeyEncryption } from "./key-encryption.ts";
 import { createKeyring } from "./keyring.ts";
 import { activeKey } from "./keys.ts";
-import { createSealing } from "./sealing.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 beforeEach(() => pool.query("DELETE FROM auth.key"));
@@ -20,19 +20,24 @@ const database = openDatabase(pool);
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
 
-/** One instance's view of the shared keys. */
+/** The keyring of one instance. */
 function keyringOf(
   clock: ManualClock,
   { key = testKey, before = "", over = {}, database: given = database } = {},
 ) {
   const config: AuthConfig = { ...defaultsOf(authConfig), passwordKeyBits: 2_048, ...over };
-  return createKeyring({ config, database: given, sealing: createSealing(key, before), clock });
+  return createKeyring({
+    config,
+    database: given,
+    keyEncryption: createKeyEncryption(key, before),
+    clock,
+  });
 }
 
 const kidOf = (token: string): string =>
   JSON.parse(Buffer.from(token.split(".")[0]!, "base64url").toString()).kid;
 
-test("a new key is published before it signs; the old one stays until its tokens are gone", async () => {
+test("a new key is published before it signs; the old one stays until its tokens have expired", async () => {
   const clock = new ManualClock();
   const config = { ...defaultsOf(authConfig), passwordKeyBits: 2_048 };
   const [one, two] = [await keyringOf(clock), await keyringOf(clock)];
@@ -44,8 +49,8 @@ test("a new key is published before it signs; the old one stays until its tokens
   const old = await signer();
 
   clock.advance(90 * DAY);
-  await Promise.all([one.turn(), two.turn()]);
-  await one.turn();
+  await Promise.all([one.rotate(), two.rotate()]);
+  await one.rotate();
   assert.equal(published().length, 2);
   assert.deepEqual(
     one.keys.access.map(({ keyId }) => keyId),
@@ -58,14 +63,14 @@ test("a new key is published before it signs; the old one stays until its tokens
   assert.ok(published().includes(fresh));
 
   clock.advance(900_000);
-  await one.turn();
+  await one.rotate();
   assert.deepEqual(published(), [fresh, old]);
   clock.advance(60_000);
-  await one.turn();
+  await one.rotate();
   assert.deepEqual(published(), [fresh]);
 });
 
-test("tokens and passwords go on over a rotation, on an instance that made none of the keys", async (t) => {
+test("tokens and passwords stay valid across a rotation, also on an instance that created no key", async (t) => {
   const clock = new ManualClock();
   const config = { keyRotationDays: 1, keyRefreshSeconds: 60 };
   const one = await startTestAuth({ url, t, clock, config });
@@ -75,9 +80,9 @@ test("tokens and passwords go on over a rotation, on an instance that made none 
   clock.advance(DAY - HOUR - 60_000);
   const late = (await one.auth.refresh({ refreshToken: tokens.refreshToken })).tokens!;
   clock.advance(HOUR + 60_000);
-  await rotating.turn();
+  await rotating.rotate();
   clock.advance(HOUR);
-  await rotating.turn();
+  await rotating.rotate();
   const kid = activeKey(rotating.keys.access, clock.now()).keyId;
   assert.notEqual(kidOf(late.accessToken), kid);
   const second = await startTestAuth({ url, t, clock, config });
@@ -87,7 +92,7 @@ test("tokens and passwords go on over a rotation, on an instance that made none 
   await second.login(userName, "laptop");
 });
 
-test("a token of a key that was withdrawn is refused by whoever has not seen it yet", async (t) => {
+test("an instance refuses a token of a deleted key that it never loaded", async (t) => {
   const clock = new ManualClock();
   const one = await startTestAuth({ url, t, clock });
   const tokens = await one.login((await one.register()).userName);
@@ -96,7 +101,7 @@ test("a token of a key that was withdrawn is refused by whoever has not seen it 
   await refused(second.verifier.verify(tokens.accessToken), ErrorReason.TOKEN_INVALID);
 });
 
-test("under a new key-encryption key the keys are sealed anew, and the old one is needed no more", async () => {
+test("keys are re-encrypted under a new key-encryption key, and then the old one is not needed", async () => {
   const clock = new ManualClock();
   const next = randomBytes(32).toString("base64");
   const old = await keyringOf(clock);
@@ -108,21 +113,21 @@ test("under a new key-encryption key the keys are sealed anew, and the old one i
   await assert.rejects(keyringOf(clock), /another key-encryption key/);
 });
 
-test("while the database cannot be reached the keys stay as they were", async () => {
+test("while the database cannot be reached the cached keys stay in use", async () => {
   const clock = new ManualClock();
   const keyring = await keyringOf(clock);
   const before = keyring.keys;
-  const heard: string[] = [];
-  keyring.onChange(() => void heard.push("changed"));
+  const changes: string[] = [];
+  keyring.onChange(() => void changes.push("changed"));
   await pool.query("ALTER TABLE auth.key RENAME TO key_away");
-  await assert.rejects(keyring.turn());
+  await assert.rejects(keyring.rotate());
   await pool.query("ALTER TABLE auth.key_away RENAME TO key");
   assert.equal(keyring.keys, before);
-  await keyring.turn();
-  assert.deepEqual(heard, []);
+  await keyring.rotate();
+  assert.deepEqual(changes, []);
   clock.advance(90 * DAY);
-  await keyring.turn();
-  assert.deepEqual(heard, ["changed"]);
+  await keyring.rotate();
+  assert.deepEqual(changes, ["changed"]);
 });
 
 function idsOf({ keys }: Awaited<ReturnType<typeof keyringOf>>): string[] {
@@ -131,14 +136,14 @@ function idsOf({ keys }: Awaited<ReturnType<typeof keyringOf>>): string[] {
     .map(({ keyId }) => keyId);
 }
 
-test("a key that is deleted by hand is gone at the next look, everywhere, and has a successor", async () => {
+test("a manually deleted key is replaced on every instance at the next check", async () => {
   const clock = new ManualClock();
   const [one, two] = [await keyringOf(clock), await keyringOf(clock)];
   const before = activeKey(one.keys.access, clock.now()).keyId;
-  await one.look();
+  await one.reloadIfChanged();
   assert.equal(activeKey(one.keys.access, clock.now()).keyId, before);
   await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
-  await Promise.all([one.look(), two.look(), one.look()]);
+  await Promise.all([one.reloadIfChanged(), two.reloadIfChanged(), one.reloadIfChanged()]);
   const ids = [one, two].map(({ keys }) => keys.access.map(({ keyId }) => keyId));
   assert.equal(ids[0]!.length, 1);
   assert.notEqual(ids[0]![0], before);
@@ -146,24 +151,24 @@ test("a key that is deleted by hand is gone at the next look, everywhere, and ha
   assert.equal(activeKey(two.keys.access, clock.now()).keyId, ids[0]![0]);
 });
 
-test("who has read the ids of the stored keys need not look: the keys are read when they differ", async () => {
+test("given the stored key ids, the keyring reloads only if they differ from its cache", async () => {
   const clock = new ManualClock();
   const ring = await keyringOf(clock);
-  const heard: string[] = [];
-  ring.onChange(() => void heard.push("changed"));
+  const changes: string[] = [];
+  ring.onChange(() => void changes.push("changed"));
   const before = idsOf(ring);
-  await ring.compare(before.toReversed());
-  assert.deepEqual(heard, []);
+  await ring.reloadIfStale(before.toReversed());
+  assert.deepEqual(changes, []);
   await pool.query("DELETE FROM auth.key WHERE purpose = 'access'");
-  await ring.compare(before);
-  assert.deepEqual(heard, []);
+  await ring.reloadIfStale(before);
+  assert.deepEqual(changes, []);
   const { rows } = await pool.query("SELECT key_id FROM auth.key");
-  await ring.compare(rows.map(({ key_id }) => key_id));
-  assert.deepEqual(heard, ["changed"]);
+  await ring.reloadIfStale(rows.map(({ key_id }) => key_id));
+  assert.deepEqual(changes, ["changed"]);
   assert.notDeepEqual(idsOf(ring), before);
 });
 
-test("of questions that overlap only one reads the keys at a time", async () => {
+test("concurrent checks load the keys one at a time", async () => {
   const clock = new ManualClock();
   let reading = 0;
   let most = 0;
@@ -184,11 +189,11 @@ test("of questions that overlap only one reads the keys at a time", async () => 
   });
   const ring = await keyringOf(clock, { database: counted as unknown as typeof database });
   most = 0;
-  await Promise.all(Array.from({ length: 5 }, () => ring.compare(["another"])));
+  await Promise.all(Array.from({ length: 5 }, () => ring.reloadIfStale(["another"])));
   assert.equal(most, 1);
 });
 
-test("what auth tells of its keys is what lies in the database, not what it last read", async (t) => {
+test("listRevocations returns the key ids in the database, not stale cached ones", async (t) => {
   const one = await startTestAuth({ url, t });
   const keyIds = async () => (await one.sessions.listRevocations({})).accessKeyIds;
   const before = await keyIds();

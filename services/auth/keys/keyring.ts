@@ -1,83 +1,83 @@
 import type { Clock } from "#platform/clock.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Database } from "../database.ts";
+import type { KeyEncryption } from "./key-encryption.ts";
 import { type Keys, loadKeys } from "./keys.ts";
-import type { Sealing } from "./sealing.ts";
 
-/** The shared keys as they are now. */
+/** The shared keys, cached in memory. */
 export interface Keyring {
-  /** Ask each time, never keep: keys come and go. */
+  /** Read this for each use, never keep a copy: a rotation replaces keys. */
   readonly keys: Keys;
   /** Calls `listener` after each change of the keys. */
   onChange(listener: () => void | Promise<void>): void;
   /**
-   * Reads the keys anew, and gives those that are due their successors. Rejects when the database
-   * cannot be reached; then the keys stay as they were.
+   * Reloads the keys, and rotates those that are due. Rejects when the database cannot be reached;
+   * the cached keys then stay in use.
    */
-  turn(): Promise<void>;
+  rotate(): Promise<void>;
   /**
-   * Turns when a key was added or taken away elsewhere: by another instance, or by an operator who
-   * withdrew it. Costs one look at the keys' ids; who calls meanwhile waits for the same one. Rejects
-   * as `turn` does.
+   * Reloads the keys when the cache is stale: when another instance rotated a key, or an operator
+   * deleted one. Costs one query for the key ids; concurrent callers share it. Rejects as `rotate`
+   * does.
    */
-  look(): Promise<void>;
-  /** The same, for one who has just read the ids of all stored keys. */
-  compare(storedIds: readonly string[]): Promise<void>;
+  reloadIfChanged(): Promise<void>;
+  /** Like `reloadIfChanged`, for callers that have just read the ids of all stored keys. */
+  reloadIfStale(storedIds: readonly string[]): Promise<void>;
 }
 
-/** Loads the keys, making those that are missing. Throws as `loadKeys` does. */
+/** Loads the keys, and creates missing ones. Throws as `loadKeys` does. */
 export async function createKeyring(options: {
   config: AuthConfig;
   database: Database;
-  sealing: Sealing;
+  keyEncryption: KeyEncryption;
   clock: Clock;
 }): Promise<Keyring> {
   const listeners: (() => void | Promise<void>)[] = [];
   let keys = await loadKeys(options);
-  let looking: Promise<void> | undefined;
-  let turning: Promise<void> | undefined;
+  let checkInFlight: Promise<void> | undefined;
+  let rotationInFlight: Promise<void> | undefined;
 
-  async function reload(): Promise<void> {
-    const now = await loadKeys(options);
-    if (idsOf(now) === idsOf(keys)) return;
-    keys = now;
+  async function loadAndNotify(): Promise<void> {
+    const loaded = await loadKeys(options);
+    if (idsOf(loaded) === idsOf(keys)) return;
+    keys = loaded;
     for (const listener of listeners) await listener();
   }
-  /** One at a time: of two that overlap, the older one must not have the last word. */
-  function turn(): Promise<void> {
-    turning ??= reload().finally(() => {
-      turning = undefined;
+  /** One load at a time: of two concurrent loads, the older result must not overwrite the newer. */
+  function rotate(): Promise<void> {
+    rotationInFlight ??= loadAndNotify().finally(() => {
+      rotationInFlight = undefined;
     });
-    return turning;
+    return rotationInFlight;
   }
-  async function look(): Promise<void> {
+  async function compareWithDatabase(): Promise<void> {
     const stored = await options.database.key.findMany({ select: { keyId: true } });
-    await compare(stored.map(({ keyId }) => keyId));
+    await reloadIfStale(stored.map(({ keyId }) => keyId));
   }
-  async function compare(storedIds: readonly string[]): Promise<void> {
-    if (holds(storedIds)) return;
-    // The one on its way may have begun before the change.
-    await turning;
-    if (!holds(storedIds)) await turn();
+  async function reloadIfStale(storedIds: readonly string[]): Promise<void> {
+    if (isCached(storedIds)) return;
+    // A load in flight may have read the database before the change: check its result, then reload.
+    await rotationInFlight;
+    if (!isCached(storedIds)) await rotate();
   }
-  function holds(storedIds: readonly string[]): boolean {
+  function isCached(storedIds: readonly string[]): boolean {
     const ids = new Set(storedIds);
-    const ours = Object.values(keys).flat();
-    return ids.size === ours.length && ours.every(({ keyId }) => ids.has(keyId));
+    const cached = Object.values(keys).flat();
+    return ids.size === cached.length && cached.every(({ keyId }) => ids.has(keyId));
   }
   return {
     get keys() {
       return keys;
     },
     onChange: (listener) => void listeners.push(listener),
-    turn,
-    look() {
-      looking ??= look().finally(() => {
-        looking = undefined;
+    rotate,
+    reloadIfChanged() {
+      checkInFlight ??= compareWithDatabase().finally(() => {
+        checkInFlight = undefined;
       });
-      return looking;
+      return checkInFlight;
     },
-    compare,
+    reloadIfStale,
   };
 }
 

@@ -7,12 +7,13 @@ import { after, beforeEach, test } from "node:test";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { GOOD_PASSWORD, startTestAuth, testKey } from "../auth.suite.ts";
-import { createSealing, loadOrCreateKey } from "./sealing.ts";
+import { createKeyEncryption } from "./key-encryption.ts";
+import { loadOrCreateKey } from "./key-file.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 beforeEach(() => pool.query("DELETE FROM auth.key"));
 
-test("instances that start at once share their keys, and each honours the other's", async (t) => {
+test("instances that start at the same time share their keys and accept each other's tokens", async (t) => {
   const clock = new ManualClock();
   const [one, two] = await Promise.all([
     startTestAuth({ url, t, clock }),
@@ -33,22 +34,22 @@ test("instances that start at once share their keys, and each honours the other'
   await one.auth.refresh({ refreshToken: tokens.refreshToken });
 });
 
-test("keys outlive a restart; another key-encryption key is said so, plainly", async (t) => {
+test("keys survive a restart; another key-encryption key is refused with a clear error", async (t) => {
   const first = await startTestAuth({ url, t });
-  const again = await startTestAuth({ url, t });
-  assert.deepEqual(await again.auth.getJwks({}), await first.auth.getJwks({}));
+  const restarted = await startTestAuth({ url, t });
+  assert.deepEqual(await restarted.auth.getJwks({}), await first.auth.getJwks({}));
   const other = randomBytes(32).toString("base64");
   await assert.rejects(
     startTestAuth({ url, t, config: { keyEncryptionKey: other } }),
     /stored under another key-encryption key \(LUCKY_AUTH_KEY_ENCRYPTION_KEY\)/,
   );
-  // A private key that somebody moved to another row opens nowhere.
+  // A private key that was copied to another row does not decrypt.
   await pool.query(`UPDATE auth.key SET private_key = other.private_key
     FROM auth.key other WHERE auth.key.purpose = 'access' AND other.purpose = 'password'`);
   await assert.rejects(startTestAuth({ url, t }), /another key-encryption key/);
 });
 
-test("without a key-encryption key, or with half of one, auth does not start", async (t) => {
+test("auth does not start without a key-encryption key or with a short one", async (t) => {
   for (const [keyEncryptionKey, complaint] of [
     ["", /LUCKY_AUTH_KEY_ENCRYPTION_KEY.*it is missing/],
     [testKey.slice(0, 20), /must be 32 bytes in base64; it has/],
@@ -56,7 +57,7 @@ test("without a key-encryption key, or with half of one, auth does not start", a
     await assert.rejects(startTestAuth({ url, t, config: { keyEncryptionKey } }), complaint);
 });
 
-test("private keys are not in the database as they are, public ones are", async (t) => {
+test("private keys are stored encrypted, public keys in plain", async (t) => {
   const { auth } = await startTestAuth({ url, t });
   const { rows } = await pool.query("SELECT purpose, public_key, private_key FROM auth.key");
   const password = rows.find(({ purpose }) => purpose === "password");
@@ -69,17 +70,19 @@ test("private keys are not in the database as they are, public ones are", async 
   assert.deepEqual(Object.keys(keys[0]).toSorted(), ["alg", "crv", "kid", "kty", "use", "x"]);
 });
 
-test("what is sealed opens with the same key and the same words alone", () => {
-  const sealing = createSealing(testKey);
-  const sealed = sealing.seal(Buffer.from("secret"), "a");
-  assert.equal(sealing.open(sealed, "a").toString(), "secret");
-  assert.throws(() => sealing.open(sealed, "b"));
-  assert.throws(() => createSealing(randomBytes(32).toString("base64")).open(sealed, "a"));
-  assert.throws(() => sealing.open(sealed.subarray(0, 20), "a"));
-  assert.notDeepEqual(sealing.seal(Buffer.from("secret"), "a"), sealed);
+test("an encrypted secret decrypts only with the same key and the same additional data", () => {
+  const keyEncryption = createKeyEncryption(testKey);
+  const encrypted = keyEncryption.encrypt(Buffer.from("secret"), "a");
+  assert.equal(keyEncryption.decrypt(encrypted, "a").toString(), "secret");
+  assert.throws(() => keyEncryption.decrypt(encrypted, "b"));
+  assert.throws(() =>
+    createKeyEncryption(randomBytes(32).toString("base64")).decrypt(encrypted, "a"),
+  );
+  assert.throws(() => keyEncryption.decrypt(encrypted.subarray(0, 20), "a"));
+  assert.notDeepEqual(keyEncryption.encrypt(Buffer.from("secret"), "a"), encrypted);
 });
 
-test("a kept key is made once, with mode 0600, also by many at once", async (t) => {
+test("concurrent processes create one key file, with mode 0600", async (t) => {
   const folder = await mkdtemp(join(tmpdir(), "lucky-key-"));
   t.after(() => rm(folder, { recursive: true, force: true }));
   const path = join(folder, "keys", "key-encryption-key");

@@ -10,14 +10,16 @@ import { promisify } from "node:util";
 import type { Clock } from "#platform/clock.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Database, Transaction } from "../database.ts";
-import { type KeyTimes, type Purpose, planKeys } from "./key-plan.ts";
-import type { Sealing } from "./sealing.ts";
+import type { KeyEncryption } from "./key-encryption.ts";
+import { type KeyTimes, type Purpose, scheduleRotation } from "./rotation-schedule.ts";
 
 const generate = promisify(generateKeyPair);
 
-/** When a key is used. Milliseconds since the Unix epoch. */
 interface Times {
-  /** From then on it signs, seals or is handed out; before, it is only published and accepted. */
+  /**
+   * From this time the key signs, encrypts or is handed out; before, it is only published and
+   * accepted. Milliseconds since the Unix epoch.
+   */
   activeAtMs: number;
 }
 
@@ -35,56 +37,57 @@ export interface SecretKey extends Times {
   secret: Buffer;
 }
 
-/** The keys, the newest first; there is at least one of each. */
+/** The keys by purpose, the newest first; at least one for each purpose. */
 export interface Keys {
-  /** Ed25519: sign access tokens. */
+  /** Ed25519, for signing access tokens. */
   access: readonly SharedKey[];
-  /** RSA: decrypt passwords. */
+  /** RSA, for decrypting passwords. */
   password: readonly SharedKey[];
-  /** AES-256: seal columns. */
+  /** AES-256, for encrypting columns. */
   data: readonly SecretKey[];
-  /** HMAC-SHA256: blind indexes. */
+  /** HMAC-SHA256, for blind indexes. */
   index: readonly SecretKey[];
-  /** HMAC-SHA256: codes and nonces. */
+  /** HMAC-SHA256, for codes and nonces. */
   code: readonly SecretKey[];
 }
 
-/** The newest key that is active; the oldest while none is. `keys` is the newest first. */
+/** The newest active key, or the oldest key while none is active. `keys` has the newest first. */
 export function activeKey<K extends Times>(keys: readonly K[], nowMs: number): K {
   const key = keys.find(({ activeAtMs }) => activeAtMs <= nowMs) ?? keys.at(-1);
   if (!key) throw new Error("there is no key");
   return key;
 }
 
-/** The id of a key in 16 bytes, as it stands in front of what was made with it: ids are UUIDs. */
+/** A key's id (a UUID) as 16 bytes: the prefix of every value that was made with the key. */
 export const keyIdBytes = (keyId: string): Buffer => Buffer.from(keyId.replaceAll("-", ""), "hex");
 export const KEY_ID_BYTES = 16;
 
-const LOCK = 7_265_002;
-const MAKING_MS = 60_000;
+/** Advisory lock that serialises rotations across instances. */
+const ROTATION_LOCK_ID = 7_265_002;
+const ROTATION_TIMEOUT_MS = 60_000;
 
-interface Fresh {
+interface KeyMaterial {
   publicKey: Uint8Array<ArrayBuffer> | null;
   secret: Uint8Array;
 }
 
-function pair(keys: { publicKey: KeyObject; privateKey: KeyObject }): Fresh {
+function exportPair(keys: { publicKey: KeyObject; privateKey: KeyObject }): KeyMaterial {
   return {
     publicKey: new Uint8Array(keys.publicKey.export({ type: "spki", format: "der" })),
     secret: keys.privateKey.export({ type: "pkcs8", format: "der" }),
   };
 }
 
-/** Makes the two halves of a fresh key; a symmetric one has no public half. */
-export async function makeKey(
+/** Generates a key. A symmetric key has no public half. */
+export async function generateKey(
   purpose: Purpose,
   { passwordKeyBits }: { passwordKeyBits: number },
-): Promise<Fresh> {
+): Promise<KeyMaterial> {
   switch (purpose) {
     case "access":
-      return pair(await generate("ed25519"));
+      return exportPair(await generate("ed25519"));
     case "password":
-      return pair(await generate("rsa", { modulusLength: passwordKeyBits }));
+      return exportPair(await generate("rsa", { modulusLength: passwordKeyBits }));
     case "data":
     case "index":
     case "code":
@@ -93,62 +96,66 @@ export async function makeKey(
 }
 
 /**
- * Reads the shared keys; does what is due first: makes those that are missing and successors,
- * deletes what nothing needs any more, seals under the key-encryption key what lies under the one
- * before. That happens under a lock, so that instances agree. Throws when the key-encryption key is
- * not the one they were stored with.
+ * Rotates the shared keys if due, then reads them. A rotation creates missing keys and successors,
+ * deletes unused keys, and re-encrypts keys that are still encrypted under the previous
+ * key-encryption key. It runs under an advisory lock, so instances do not race. Throws when the keys
+ * were stored under another key-encryption key.
  */
 export async function loadKeys(options: {
   config: AuthConfig;
   database: Database;
-  sealing: Sealing;
+  keyEncryption: KeyEncryption;
   clock: Clock;
 }): Promise<Keys> {
-  const { config, database, sealing, clock } = options;
+  const { config, database, keyEncryption, clock } = options;
   const read = (tx: Transaction) =>
     tx.key.findMany({ orderBy: [{ activeAt: "desc" }, { createdAt: "desc" }] });
 
   const rows = await read(database);
-  if (isSettled(rows)) return open(rows, sealing);
+  if (isUpToDate(rows)) return decryptAll(rows, keyEncryption);
   return database.$transaction(
     async (tx) => {
-      await tx.$executeRaw`SELECT pg_advisory_xact_lock(${LOCK})`;
-      await settle(tx, await read(tx));
-      return open(await read(tx), sealing);
+      await tx.$executeRaw`SELECT pg_advisory_xact_lock(${ROTATION_LOCK_ID})`;
+      await applyRotation(tx, await read(tx));
+      return decryptAll(await read(tx), keyEncryption);
     },
-    { timeout: MAKING_MS, maxWait: MAKING_MS },
+    { timeout: ROTATION_TIMEOUT_MS, maxWait: ROTATION_TIMEOUT_MS },
   );
 
-  function isSettled(stored: readonly StoredKey[]): boolean {
-    const { make, remove } = planKeys(stored, config, clock.now());
-    return make.length === 0 && remove.length === 0 && stored.every(isCurrent);
+  function isUpToDate(stored: readonly StoredKey[]): boolean {
+    const { create, remove } = scheduleRotation(stored, config, clock.now());
+    return create.length === 0 && remove.length === 0 && stored.every(isCurrent);
   }
   function isCurrent({ purpose, keyId, privateKey }: StoredKey): boolean {
-    return sealing.isCurrent(privateKey, about(purpose, keyId));
+    return keyEncryption.isCurrent(privateKey, additionalDataOf(purpose, keyId));
   }
-  async function settle(tx: Transaction, stored: readonly StoredKey[]): Promise<void> {
-    const { make, remove } = planKeys(stored, config, clock.now());
+  async function applyRotation(tx: Transaction, stored: readonly StoredKey[]): Promise<void> {
+    const { create, remove } = scheduleRotation(stored, config, clock.now());
     await tx.key.deleteMany({ where: { keyId: { in: [...remove] } } });
     for (const row of stored) {
       if (isCurrent(row)) continue;
       const { keyId, purpose } = row;
-      const privateKey = sealing.seal(openSecret(row, sealing).secret, about(purpose, keyId));
+      const privateKey = keyEncryption.encrypt(
+        decryptSecret(row, keyEncryption).secret,
+        additionalDataOf(purpose, keyId),
+      );
       await tx.key.updateMany({ where: { keyId }, data: { privateKey } });
     }
-    for (const { purpose, activeAt } of make) {
+    for (const { purpose, activeAt } of create) {
       const keyId = randomUUID();
-      const { publicKey, secret } = await makeKey(purpose, config);
-      const privateKey = sealing.seal(secret, about(purpose, keyId));
+      const { publicKey, secret } = await generateKey(purpose, config);
+      const privateKey = keyEncryption.encrypt(secret, additionalDataOf(purpose, keyId));
       const createdAt = new Date(clock.now());
       await tx.key.create({ data: { keyId, purpose, publicKey, privateKey, createdAt, activeAt } });
     }
   }
 }
 
-function open(rows: readonly StoredKey[], sealing: Sealing): Keys {
-  const of = (purpose: Purpose) => rows.filter((row) => row.purpose === purpose);
-  const pairs = (purpose: Purpose) => of(purpose).map((row) => openPair(row, sealing));
-  const secrets = (purpose: Purpose) => of(purpose).map((row) => openSecret(row, sealing));
+function decryptAll(rows: readonly StoredKey[], keyEncryption: KeyEncryption): Keys {
+  const stored = (purpose: Purpose) => rows.filter((row) => row.purpose === purpose);
+  const pairs = (purpose: Purpose) => stored(purpose).map((row) => decryptPair(row, keyEncryption));
+  const secrets = (purpose: Purpose) =>
+    stored(purpose).map((row) => decryptSecret(row, keyEncryption));
   return {
     access: pairs("access"),
     password: pairs("password"),
@@ -158,16 +165,16 @@ function open(rows: readonly StoredKey[], sealing: Sealing): Keys {
   };
 }
 
-/** What the private half of a key is sealed about. */
-export const about = (purpose: string, keyId: string) => `auth.key ${purpose} ${keyId}`;
+/** Additional data of AES-GCM: a private key that was copied to another row does not decrypt. */
+export const additionalDataOf = (purpose: string, keyId: string) => `auth.key ${purpose} ${keyId}`;
 
 interface StoredKey extends KeyTimes {
   readonly publicKey: Uint8Array | null;
   readonly privateKey: Uint8Array;
 }
 
-function openPair(row: StoredKey, sealing: Sealing): SharedKey {
-  const { keyId, secret, activeAtMs } = openSecret(row, sealing);
+function decryptPair(row: StoredKey, keyEncryption: KeyEncryption): SharedKey {
+  const { keyId, secret, activeAtMs } = decryptSecret(row, keyEncryption);
   const publicKey = Buffer.from(row.publicKey ?? []);
   return {
     keyId,
@@ -177,10 +184,10 @@ function openPair(row: StoredKey, sealing: Sealing): SharedKey {
   };
 }
 
-function openSecret(row: StoredKey, sealing: Sealing): SecretKey {
+function decryptSecret(row: StoredKey, keyEncryption: KeyEncryption): SecretKey {
   const { keyId, purpose, privateKey, activeAt } = row;
   try {
-    const secret = sealing.open(privateKey, about(purpose, keyId));
+    const secret = keyEncryption.decrypt(privateKey, additionalDataOf(purpose, keyId));
     return { keyId, secret, activeAtMs: activeAt.getTime() };
   } catch (cause) {
     throw new Error(

@@ -22,14 +22,14 @@ async function registerBy(phone: string, { auth, messages }: TestAuth) {
   return auth.registerByPhone({ phone, code: codeOf(messages.at(-1)!), device });
 }
 
-test("all keys of a running system are replaced, and nobody notices", {
+test("a running system replaces all its keys without interruption", {
   timeout: 120_000,
 }, async (t) => {
   const clock = new ManualClock();
   const one = await startTestAuth({ url, t, clock, config });
   const two = await startTestAuth({ url, t, clock, config });
   const idle = clock.waiting;
-  /** Moves time on, and waits until whatever rang has done its work. */
+  /** Advances the clock, and waits until every chore whose timer fired has finished. */
   async function pass(ms: number) {
     clock.advance(ms);
     while (clock.waiting < idle) await setImmediate();
@@ -38,8 +38,8 @@ test("all keys of a running system are replaced, and nobody notices", {
   const phone = randomPhoneNumber();
   const { user, tokens } = await registerBy(phone, one);
   const birthday = { year: 1990, month: 5, day: 17 };
-  const told = { birthday, location: "Porto", addAnswer: "yes", searchableByPhone: true };
-  await one.users.updateProfile(told, one.as(tokens!));
+  const update = { birthday, location: "Porto", addAnswer: "yes", searchableByPhone: true };
+  await one.users.updateProfile(update, one.as(tokens!));
   const { userName } = await one.register();
   const first = await keyIds();
   assert.equal(first.length, 5);
@@ -54,7 +54,7 @@ test("all keys of a running system are replaced, and nobody notices", {
     await pass(10 * MINUTE);
     const now = await keyIds();
     left = first.filter((keyId) => now.includes(keyId));
-    // Over both instances, all the time: who logs in by password, who is looked for by number.
+    // After every step, alternating between the instances: a login by password and a search by number.
     const at = steps % 2 === 0 ? one : two;
     const login = await at.login(userName, "laptop");
     const query = { case: "phone", value: phone } as const;
@@ -64,16 +64,16 @@ test("all keys of a running system are replaced, and nobody notices", {
       [user!.userId],
     );
   }
-  // The new ones are there after an hour; the last old one goes when its codes are forgotten.
+  // The new keys exist after an hour; the last old key is deleted once its codes have expired.
   assert.ok(steps > 6 && steps < 500, `${steps} steps`);
   assert.equal((await keyIds()).length, 5);
 
   await two.auth.sendSmsCode({ phone, purpose: SmsPurpose.LOGIN });
   const code = codeOf(two.messages.at(-1)!);
   const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
-  const again = await two.auth.loginBySmsCode({ phone, code, device });
-  assert.equal(again.user?.userId, user?.userId);
-  const { profile } = await two.users.getMyProfile({}, two.as(again.tokens!));
+  const relogin = await two.auth.loginBySmsCode({ phone, code, device });
+  assert.equal(relogin.user?.userId, user?.userId);
+  const { profile } = await two.users.getMyProfile({}, two.as(relogin.tokens!));
   assert.equal(profile?.phone, phone);
   assert.equal(profile?.profile?.location, "Porto");
   assert.equal(profile?.profile?.birthday?.day, 17);

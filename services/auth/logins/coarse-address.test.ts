@@ -12,7 +12,7 @@ for (const [address, network] of [
   ["local", ""],
   [undefined, ""],
 ] as const) {
-  test(`${address} is told as "${network}"`, () => {
+  test(`${address} is shortened to "${network}"`, () => {
     assert.equal(coarseAddress(address), network);
   });
 }

@@ -2,8 +2,8 @@ import { isIPv4, isIPv6 } from "node:net";
 import { firstGroups, plainAddress } from "#platform/network.ts";
 
 /**
- * An address shortened so that it tells the network, not the household: 203.0.113.0/24 or
- * 2001:db8:1::/48. Empty for none and for what is no address.
+ * Shortens an IP address to its network, so that it does not identify a household: 203.0.113.0/24 or
+ * 2001:db8:1::/48. Empty when the address is missing or invalid.
  */
 export function coarseAddress(address: string | undefined): string {
   const plain = plainAddress(address ?? "");

@@ -17,7 +17,7 @@ const { MOBILE, WEB } = DeviceClass;
 const { REPLACE_OLDEST, REFUSE_NEW } = DeviceExcess;
 const config = { ...defaultsOf(authConfig), devicePolicy: "mobile:1:replace, web:3:refuse" };
 
-test("a configured policy is read, and every fault in it is named", () => {
+test("a configured policy is parsed, and every fault is reported", () => {
   assert.deepEqual(parseDevicePolicy(config.devicePolicy), [
     { deviceClass: MOBILE, maxDevices: 1, excess: REPLACE_OLDEST },
     { deviceClass: WEB, maxDevices: 3, excess: REFUSE_NEW },
@@ -37,7 +37,7 @@ test("a configured policy is read, and every fault in it is named", () => {
     assert.throws(() => parseDevicePolicy(text), fault, text);
 });
 
-test("what an administrator set takes the place of what is configured", async () => {
+test("a policy set by an administrator overrides the configured one", async () => {
   const policy = createDevicePolicy({ config, database });
   assert.equal((await policy.rules()).length, 2);
   const rule = { deviceClass: WEB, maxDevices: 7, excess: REFUSE_NEW };
@@ -50,7 +50,7 @@ test("what an administrator set takes the place of what is configured", async ()
   assert.deepEqual(await policy.rules(), [rule]);
 });
 
-test("policies that are set at once come one after the other", async () => {
+test("concurrent changes of the policy are serialised", async () => {
   const policy = createDevicePolicy({ config, database });
   const rules = (maxDevices: number) =>
     [MOBILE, WEB].map((deviceClass) => ({ deviceClass, maxDevices, excess: REPLACE_OLDEST }));
@@ -61,7 +61,7 @@ test("policies that are set at once come one after the other", async () => {
   assert.equal(first!.maxDevices, second!.maxDevices);
 });
 
-test("a device of a class that may have none online does not get in", async (t) => {
+test("a device of a class that may have none online cannot log in", async (t) => {
   const one = await startTestAuth({ url, t, config: { devicePolicy: "web:1:replace" } });
   const { userName } = await one.register();
   await refused(one.login(userName), ErrorReason.DEVICE_LIMIT_REACHED);

@@ -4,17 +4,17 @@ import { fail } from "#platform/errors.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Database, Transaction } from "../database.ts";
 
-/** How many devices of each class a user may have online, and what one more does. */
+/** Per device class: how many devices a user may have online, and the effect of an excess one. */
 export type DeviceRules = readonly Pick<DeviceRule, "deviceClass" | "maxDevices" | "excess">[];
 
-/** The policy in force: what an administrator set, else what is configured. */
+/** The policy in force: the one set by an administrator, else the configured one. */
 export interface DevicePolicy {
   rules(): Promise<DeviceRules>;
-  /** Replaces the policy. Throws INVALID_ARGUMENT when a class comes twice. */
+  /** Replaces the policy. Throws INVALID_ARGUMENT for duplicate classes. */
   set(tx: Transaction, rules: DeviceRules): Promise<void>;
 }
 
-/** Throws an Error that names what is wrong with the configured policy. */
+/** Throws an Error that lists the faults of the configured policy. */
 export function createDevicePolicy({
   config,
   database,
@@ -31,7 +31,7 @@ export function createDevicePolicy({
     async set(tx, rules) {
       if (new Set(rules.map(({ deviceClass }) => deviceClass)).size < rules.length)
         throw fail(ErrorReason.INVALID_ARGUMENT, "rules: each class at most once");
-      // Whoever sets it at the same time waits; reading goes on.
+      // This lock serialises concurrent changes of the policy. It does not block readers.
       await tx.$executeRaw`LOCK TABLE auth.device_rule IN SHARE ROW EXCLUSIVE MODE`;
       await tx.deviceRule.deleteMany();
       await tx.deviceRule.createMany({
@@ -45,21 +45,21 @@ export function createDevicePolicy({
   };
 }
 
-const classes: Readonly<Record<string, DeviceClass>> = {
+const CLASS_BY_NAME: Readonly<Record<string, DeviceClass>> = {
   mobile: DeviceClass.MOBILE,
   desktop: DeviceClass.DESKTOP,
   web: DeviceClass.WEB,
   bot: DeviceClass.BOT,
 };
-const excesses: Readonly<Record<string, DeviceExcess>> = {
+const EXCESS_BY_NAME: Readonly<Record<string, DeviceExcess>> = {
   replace: DeviceExcess.REPLACE_OLDEST,
   refuse: DeviceExcess.REFUSE_NEW,
 };
-const MOST = 1_000;
+const MAX_DEVICES = 1_000;
 
 /**
- * Reads "mobile:1:replace,web:3:refuse": class, how many, and what one more does. A class that is
- * not named may have none online. Throws an Error that names every part that is wrong.
+ * Parses "mobile:1:replace,web:3:refuse": class, number of devices, effect of an excess device. A
+ * class without a rule may have no device online. Throws an Error that lists every invalid part.
  */
 export function parseDevicePolicy(text: string): DeviceRules {
   const faults: string[] = [];
@@ -75,16 +75,16 @@ export function parseDevicePolicy(text: string): DeviceRules {
   return rules;
 }
 
-/** One rule, or what is wrong with it. */
+/** Returns the rule, or a description of its fault. */
 function parseRule(part: string): DeviceRules[number] | string {
   const words = part.split(":").map((word) => word.trim());
-  const [name = "", count = "", what = ""] = words;
+  const [name = "", count = "", effect = ""] = words;
   if (words.length !== 3) return "is not <class>:<number>:<replace or refuse>";
-  const deviceClass = classes[name];
+  const deviceClass = CLASS_BY_NAME[name];
   if (deviceClass === undefined) return "names no class of devices: mobile, desktop, web or bot";
   const maxDevices = /^\d{1,4}$/.test(count) ? Number(count) : Number.NaN;
-  if (!(maxDevices <= MOST)) return `has a number that is not 0 to ${MOST}`;
-  const excess = excesses[what];
+  if (!(maxDevices <= MAX_DEVICES)) return `has a number that is not 0 to ${MAX_DEVICES}`;
+  const excess = EXCESS_BY_NAME[effect];
   if (excess === undefined) return "says neither replace nor refuse";
   return { deviceClass, maxDevices, excess };
 }

@@ -3,8 +3,8 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import { requirePrintable } from "#platform/printable.ts";
 
-/** Throws INVALID_ARGUMENT for no device, or one with control characters in its texts. */
-export function requirePrintableDevice(device: Device | undefined): void {
+/** Throws INVALID_ARGUMENT when the device is missing or its texts contain control characters. */
+export function requirePrintableDevice(device: Device | undefined): asserts device is Device {
   if (!device) throw fail(ErrorReason.INVALID_ARGUMENT, "device: value is required");
   requirePrintable("device.device_name", device.deviceName);
   requirePrintable("device.client_version", device.clientVersion);

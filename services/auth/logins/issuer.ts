@@ -2,32 +2,34 @@ import { create } from "@bufbuild/protobuf";
 import { type Device, type Tokens, TokensSchema } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { User } from "#gen/lucky/user/v1/user_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
-import { requirePrintable } from "#platform/printable.ts";
 import { userOfAccount } from "../accounts/accounts.ts";
+import type { Account } from "../database.ts";
 import { coarseAddress } from "./coarse-address.ts";
 import type { DevicePolicy } from "./device-policy.ts";
-import type { LoginMethod, Logins, Opened } from "./logins.ts";
+import { requirePrintableDevice } from "./device-texts.ts";
+import type { LoginMethod } from "./login-opening.ts";
+import type { Logins } from "./logins.ts";
+import type { Opened } from "./refresh-tokens.ts";
 import type { AccessTokens } from "./tokens.ts";
 
-/** How and from where a device gets in. */
-export interface Entrance {
+/** A device that logs in. */
+export interface DeviceLogin {
   device: Device | undefined;
   method: LoginMethod;
-  /** Where it comes from; undefined for the same process. */
+  /** IP address of the device; undefined for a caller in the same process. */
   address: string | undefined;
 }
 
-/** Lets a device in once somebody has proved to own the account. */
+/** Begins logins of devices that are authenticated, and issues their tokens. */
 export interface Issuer {
   /**
-   * Begins a login and hands out its tokens. Throws ACCOUNT_DISABLED, also for a deleted account,
-   * DEVICE_LIMIT_REACHED when the policy lets no device of the class online, INVALID_ARGUMENT for a
+   * Begins a login and issues its tokens. Throws ACCOUNT_DISABLED, also for a deleted account,
+   * DEVICE_LIMIT_REACHED when the policy allows no device of the class online, INVALID_ARGUMENT for a
    * device with control characters in its texts, and as Logins.open does.
    */
-  logIn(account: Account, entrance: Entrance): Promise<{ user: User; tokens: Tokens }>;
-  /** The tokens of a login that was just given a refresh token. */
+  logIn(account: Account, login: DeviceLogin): Promise<{ user: User; tokens: Tokens }>;
+  /** Signs an access token, and returns it with the refresh token that was just issued. */
   tokensOf(opened: Opened): Promise<Tokens>;
 }
 
@@ -40,7 +42,12 @@ export function createIssuer({
   accessTokens: AccessTokens;
   devicePolicy: DevicePolicy;
 }): Issuer {
-  async function tokensOf({ login, account, ...opened }: Opened): Promise<Tokens> {
+  async function tokensOf({
+    login,
+    account,
+    refreshToken,
+    refreshExpiresAtMs,
+  }: Opened): Promise<Tokens> {
     const expiresAtMs = login.accessExpiresAt.getTime();
     const subject = {
       userId: String(account.userId),
@@ -52,16 +59,14 @@ export function createIssuer({
     return create(TokensSchema, {
       accessToken: await accessTokens.sign(subject, expiresAtMs),
       accessTokenExpiresAtMs: BigInt(expiresAtMs),
-      refreshToken: opened.refreshToken,
-      refreshTokenExpiresAtMs: BigInt(opened.refreshExpiresAtMs),
+      refreshToken,
+      refreshTokenExpiresAtMs: BigInt(refreshExpiresAtMs),
     });
   }
   return {
     tokensOf,
     async logIn(account, { device, method, address }) {
-      if (!device) throw fail(ErrorReason.INVALID_ARGUMENT, "device: value is required");
-      requirePrintable("device.device_name", device.deviceName);
-      requirePrintable("device.client_version", device.clientVersion);
+      requirePrintableDevice(device);
       if (account.state !== "active")
         throw fail(ErrorReason.ACCOUNT_DISABLED, "the account is disabled");
       const rules = await devicePolicy.rules();

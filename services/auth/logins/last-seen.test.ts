@@ -5,7 +5,7 @@ import { startTestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 
-test("being online moves when a device was last seen, forward only and not beyond now", async (t) => {
+test("last-seen times move forward only, and not past now", async (t) => {
   const one = await startTestAuth({ url, t });
   const { userName } = await one.register();
   const [phone, laptop] = [await one.login(userName, "phone"), await one.login(userName, "laptop")];
@@ -36,7 +36,7 @@ test("being online moves when a device was last seen, forward only and not beyon
   await one.sessions.recordLastSeen({});
 });
 
-test("a login that has ended, or is being changed, is left out without waiting", async (t) => {
+test("an ended or locked login is skipped without waiting for the lock", async (t) => {
   const one = await startTestAuth({ url, t });
   const { userName } = await one.register();
   const tokens = await Promise.all(["a", "b"].map((id) => one.login(userName, id)));

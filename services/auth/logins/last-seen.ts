@@ -1,17 +1,17 @@
 import type { Clock } from "#platform/clock.ts";
 import type { Database } from "../database.ts";
 
-/** A login that was online. */
 export interface Seen {
   loginId: string;
-  /** When, milliseconds since the Unix epoch. */
+  /** When the login was last online, milliseconds since the Unix epoch. */
   seenAtMs: number;
 }
 
 /**
- * Records when logins were online, in one statement. Nothing goes back, and nothing changes for a
- * login that has ended. It waits for nobody: a row that is being changed right now is left out, for
- * it is a refresh, which says more, or the end.
+ * Records when logins were online, in one statement. Times only move forward and not past now;
+ * duplicate logins count once, with their latest time; ended logins are ignored. The statement does
+ * not wait for locks but skips locked rows: the other transaction is a refresh, which sets a later
+ * time, or ends the login.
  */
 export async function recordLastSeen(
   { clock, database }: { clock: Clock; database: Database },
@@ -23,12 +23,13 @@ export async function recordLastSeen(
   await database.$executeRaw`
     WITH seen AS (
       SELECT login_id, max(at) AS at
-      FROM unnest(${loginIds}::uuid[], ${times}::timestamptz[]) AS told (login_id, at)
+      FROM unnest(${loginIds}::uuid[], ${times}::timestamptz[]) AS input (login_id, at)
       GROUP BY login_id
-    ), free AS (
+    ), unlocked AS (
       SELECT login_id, seen.at FROM auth.login JOIN seen USING (login_id)
       WHERE revoked_at IS NULL AND last_seen_at < seen.at
       FOR NO KEY UPDATE OF login SKIP LOCKED
     )
-    UPDATE auth.login SET last_seen_at = free.at FROM free WHERE login.login_id = free.login_id`;
+    UPDATE auth.login SET last_seen_at = unlocked.at FROM unlocked
+    WHERE login.login_id = unlocked.login_id`;
 }

@@ -3,14 +3,14 @@ import { after, test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { DeviceClass, DeviceSchema } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { defaultsOf } from "#platform/config/config.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { refused, startTestAuth, type TestAuth, testKey } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
-import { type Database, openDatabase } from "../database.ts";
-import { createLogins, type LoginMethod } from "./logins.ts";
+import { type Account, type Database, openDatabase } from "../database.ts";
+import type { LoginMethod } from "./login-opening.ts";
+import { createLogins } from "./logins.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 
@@ -23,10 +23,10 @@ const revoked = async (one: TestAuth, cursor = 0n) =>
 
 const loginsOn = ({ clock }: TestAuth, database: Database) => {
   const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
-  return createLogins({ config, database, clock, log: quiet, news: { revoked() {} } });
+  return createLogins({ config, database, clock, log: quiet, notifier: { notify() {} } });
 };
 
-test("a refresh gives new tokens of the same login and uses the old one up", async (t) => {
+test("a refresh returns new tokens of the same login and consumes the old refresh token", async (t) => {
   const one = await startTestAuth({ url, t });
   const first = await one.login((await one.register()).userName);
   one.clock.advance(600_000);
@@ -38,7 +38,7 @@ test("a refresh gives new tokens of the same login and uses the old one up", asy
   await refresh(one, second.refreshToken);
 });
 
-test("a used token that comes back late ends the whole login", async (t) => {
+test("late reuse of a refresh token ends the login", async (t) => {
   const one = await startTestAuth({ url, t });
   const first = await one.login((await one.register()).userName);
   const second = await refresh(one, first.refreshToken);
@@ -48,7 +48,7 @@ test("a used token that comes back late ends the whole login", async (t) => {
   assert.ok((await revoked(one)).includes(await loginOf(one, second.accessToken)));
 });
 
-test("a used token that comes back at once is only refused", async (t) => {
+test("reuse of a refresh token within the grace time is only refused", async (t) => {
   const one = await startTestAuth({ url, t });
   const first = await one.login((await one.register()).userName);
   const second = await refresh(one, first.refreshToken);
@@ -58,7 +58,7 @@ test("a used token that comes back at once is only refused", async (t) => {
   await refresh(one, second.refreshToken);
 });
 
-test("of many that present one refresh token at once, on two instances, one wins", async (t) => {
+test("concurrent refreshes with one token, on two instances: exactly one succeeds", async (t) => {
   const clock = new ManualClock();
   const one = await startTestAuth({ url, t, clock });
   const two = await startTestAuth({ url, t, clock });
@@ -92,7 +92,7 @@ test("an access token expires after 15 minutes", async (t) => {
   await refused(one.auth.logout({}, one.as(tokens)), ErrorReason.TOKEN_EXPIRED);
 });
 
-test("logout voids the refresh token and is told to the other services", async (t) => {
+test("logout revokes the refresh token and notifies the other services", async (t) => {
   const one = await startTestAuth({ url, t });
   const tokens = await one.login((await one.register()).userName);
   const other = await one.login((await one.register()).userName);
@@ -100,17 +100,17 @@ test("logout voids the refresh token and is told to the other services", async (
   one.clock.advance(60_000);
   await one.auth.logout({}, one.as(tokens));
   await one.auth.logout({}, one.as(tokens));
-  const news = await one.sessions.listRevocations({ cursor: before.nextCursor });
+  const answer = await one.sessions.listRevocations({ cursor: before.nextCursor });
   assert.deepEqual(
-    news.revocations.map(({ loginId, expiresAtMs }) => [loginId, expiresAtMs]),
+    answer.revocations.map(({ loginId, expiresAtMs }) => [loginId, expiresAtMs]),
     [[await loginOf(one, tokens.accessToken), tokens.accessTokenExpiresAtMs]],
   );
-  assert.equal(news.nextCursor, BigInt(one.clock.now()));
+  assert.equal(answer.nextCursor, BigInt(one.clock.now()));
   await refused(refresh(one, tokens.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
   await refresh(one, other.refreshToken);
 });
 
-test("a revocation that was committed late is still told", async (t) => {
+test("a revocation that was committed late is still returned", async (t) => {
   const one = await startTestAuth({ url, t });
   const early = await one.login((await one.register()).userName);
   const late = await one.login((await one.register()).userName);
@@ -123,7 +123,7 @@ test("a revocation that was committed late is still told", async (t) => {
   assert.ok((await revoked(one, nextCursor)).includes(lateId));
 });
 
-test("a fast clock elsewhere hides no revocation", async (t) => {
+test("a fast clock on another instance hides no revocation", async (t) => {
   const one = await startTestAuth({ url, t });
   const ahead = await one.login((await one.register()).userName);
   await pool.query("UPDATE auth.login SET revoked_at = $1 WHERE login_id = $2", [
@@ -134,7 +134,7 @@ test("a fast clock elsewhere hides no revocation", async (t) => {
   assert.ok(nextCursor <= BigInt(one.clock.now()));
 });
 
-test("an ended login is told for as long as its access tokens are good", async (t) => {
+test("an ended login is listed while its access tokens are valid", async (t) => {
   const one = await startTestAuth({ url, t });
   const tokens = await one.login((await one.register()).userName);
   const loginId = await loginOf(one, tokens.accessToken);
@@ -145,7 +145,7 @@ test("an ended login is told for as long as its access tokens are good", async (
   assert.ok(!(await revoked(one)).includes(loginId));
 });
 
-test("a login ends the older one of the same device, and no other", async (t) => {
+test("a login ends only the older login of the same device", async (t) => {
   const one = await startTestAuth({ url, t });
   const { userName } = await one.register();
   const phone = await one.login(userName, "phone");
@@ -158,7 +158,7 @@ test("a login ends the older one of the same device, and no other", async (t) =>
   await refresh(one, stranger.refreshToken);
 });
 
-test("of many logins of one device at once, one stays", async (t) => {
+test("of concurrent logins of one device, one stays", async (t) => {
   const one = await startTestAuth({ url, t });
   const { userName, userId } = await one.register();
   await Promise.all(Array.from({ length: 8 }, () => one.login(userName, "phone")));
@@ -166,7 +166,7 @@ test("of many logins of one device at once, one stays", async (t) => {
   assert.equal((await pool.query(sql, [userId])).rows[0].count, "1");
 });
 
-test("who was let in by what is changed meanwhile does not get in", async (t) => {
+test("a login fails when its credential was changed after authentication", async (t) => {
   const one = await startTestAuth({ url, t });
   const database = openDatabase(pool);
   const { open } = loginsOn(one, database);
@@ -194,7 +194,7 @@ test("who was let in by what is changed meanwhile does not get in", async (t) =>
   }
 });
 
-test("tidying deletes what can never be used again, and only that", async (t) => {
+test("clean-up deletes ended and expired logins and tokens, and no others", async (t) => {
   const one = await startTestAuth({ url, t, clock: new ManualClock(Date.UTC(2027, 0, 1)) });
   const expired = await one.login((await one.register()).userName);
   const ended = await one.login((await one.register()).userName);
@@ -205,7 +205,7 @@ test("tidying deletes what can never be used again, and only that", async (t) =>
   const liveId = await loginOf(one, live.accessToken);
   one.clock.advance(10 * 86_400_000 + 1);
 
-  await loginsOn(one, openDatabase(pool)).tidy();
+  await loginsOn(one, openDatabase(pool)).deleteExpired();
   const sql = "SELECT login_id FROM auth.login WHERE created_at >= '2027-01-01'";
   assert.deepEqual((await pool.query(sql)).rows, [{ login_id: liveId }]);
   const tokens = await pool.query("SELECT 1 FROM auth.refresh_token WHERE login_id = $1", [liveId]);
@@ -214,7 +214,7 @@ test("tidying deletes what can never be used again, and only that", async (t) =>
   await refresh(one, live.refreshToken);
 });
 
-test("what is stored of a refresh token cannot be presented", async (t) => {
+test("the stored hash of a refresh token cannot be presented as a token", async (t) => {
   const one = await startTestAuth({ url, t });
   const { refreshToken } = await one.login((await one.register()).userName);
   const { rows } = await pool.query("SELECT token_hash FROM auth.refresh_token");
@@ -224,11 +224,11 @@ test("what is stored of a refresh token cannot be presented", async (t) => {
     await refused(refresh(one, token), ErrorReason.REFRESH_TOKEN_INVALID);
 });
 
-test("ended logins are told in pages, each once and the first to end first, however many", async (t) => {
+test("ended logins are listed in pages, without duplicates, ordered by their end", async (t) => {
   const one = await startTestAuth({ url, t, clock: new ManualClock(Date.UTC(2028, 0, 1)) });
   const { userId } = await one.register();
   const at = new Date(one.clock.now());
-  // Many end in one moment: the page ends in the middle of it.
+  // More than a page of logins ends in one millisecond: the page boundary falls between them.
   await pool.query(
     `INSERT INTO auth.login (login_id, user_id, device_id, device_class, device_name, client_version,
        created_at, last_refreshed_at, access_expires_at, revoked_at)
@@ -237,19 +237,19 @@ test("ended logins are told in pages, each once and the first to end first, howe
      FROM generate_series(1, 2500) AS n`,
     [userId, at],
   );
-  const told: string[] = [];
+  const listed: string[] = [];
   const sizes: number[] = [];
   let pageToken = "";
   do {
     const cursor = BigInt(one.clock.now());
     const page = await one.sessions.listRevocations({ cursor, pageToken });
     sizes.push(page.revocations.length);
-    told.push(...page.revocations.map(({ loginId }) => loginId));
+    listed.push(...page.revocations.map(({ loginId }) => loginId));
     assert.equal(page.nextCursor, cursor);
     pageToken = page.nextPageToken;
   } while (pageToken !== "");
   assert.deepEqual(sizes, [1_000, 1_000, 500]);
-  assert.equal(new Set(told).size, 2_500);
+  assert.equal(new Set(listed).size, 2_500);
   const bad = one.sessions.listRevocations({ pageToken: "1.x'" });
   await refused(bad, ErrorReason.INVALID_ARGUMENT);
 });

@@ -10,7 +10,7 @@ beforeEach(() => pool.query("TRUNCATE auth.account, auth.key CASCADE"));
 const clock = new ManualClock();
 const pages = createRevocationPages({ pool, clock });
 
-/** Logins of one user, each ended so long ago; null: not ended. */
+/** Inserts logins of one user that ended this many milliseconds ago; null: not ended. */
 async function addLogins(endedMsAgo: readonly (number | null)[]): Promise<void> {
   await pool.query(`INSERT INTO auth.account (user_id, user_name, user_name_key, display_name)
     VALUES (1, 'ana', 'ana', 'Ana')`);
@@ -24,7 +24,7 @@ async function addLogins(endedMsAgo: readonly (number | null)[]): Promise<void> 
   );
 }
 
-test("while nothing ended the cursor stays, and the stored keys are told", async () => {
+test("while no login ends the cursor stays, and the ids of the stored keys are returned", async () => {
   await addLogins([null]);
   await pool.query(
     "INSERT INTO auth.key (key_id, purpose, private_key, created_at) VALUES ('k', 'data', '', now())",
@@ -37,7 +37,7 @@ test("while nothing ended the cursor stays, and the stored keys are told", async
   });
 });
 
-test("the cursor goes on to the last that ended, and covers half a minute before it", async () => {
+test("the cursor advances to the last end, and a poll overlaps the half minute before it", async () => {
   await addLogins([0, 30_000, 30_001, null]);
   const all = await pages.since(0, "");
   assert.equal(all.revocations.length, 3);
@@ -51,14 +51,14 @@ test("the cursor goes on to the last that ended, and covers half a minute before
     assert.equal(accessExpiresAtMs, clock.now() + 900_000);
 });
 
-test("a last page that is exactly full has no other behind it", async () => {
+test("a last page that is exactly full has no next page token", async () => {
   await addLogins(Array(1_000).fill(5));
   const page = await pages.since(0, "");
   assert.equal(page.revocations.length, 1_000);
   assert.equal(page.nextPageToken, "");
 });
 
-test("ended logins are found by their index among many that are not", async () => {
+test("ended logins are found by their index among many active ones", async () => {
   await addLogins(Array.from({ length: 5_000 }, (_, nr) => (nr % 10 === 0 ? nr : null)));
   await pool.query("ANALYZE auth.login");
   const { rows } = await pool.query(`EXPLAIN (GENERIC_PLAN) ${selectRevocations.text}`);

@@ -1,40 +1,40 @@
-import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
-import type { Revocation } from "./login-news.ts";
+import type { Pool } from "#platform/postgres/pool.ts";
+import type { Revocation } from "./revocation-notifier.ts";
 
 /**
- * A revocation may be committed this much later than its time says, or come from a late clock: more
- * than a transaction may take.
+ * Each poll starts this much before the cursor: a revocation may be committed later than its
+ * timestamp, or come from an instance whose clock is behind. Longer than a transaction may take.
  */
 const OVERLAP_MS = 30_000;
-/** Ended logins in one answer: some 60 KiB. */
-const REVOKED_PAGE = 1_000;
+/** Ended logins in one answer, at most; some 60 KiB. */
+const PAGE_SIZE = 1_000;
 
-/** Ended logins, how to go on, and the keys that there were at the same moment. */
+/** Ended logins, and the ids of the stored keys, read in the same snapshot. */
 export interface RevocationPage {
   revocations: Revocation[];
-  /** For the next question, once there are no more pages. */
+  /** Cursor of the next poll, after the last page. */
   nextCursorMs: number;
-  /** Empty: no more pages. */
+  /** Empty after the last page. */
   nextPageToken: string;
-  /** Ids of all keys that are stored. */
+  /** Ids of all stored keys. */
   keyIds: string[];
 }
 
-/** Logins that ended and whose access tokens may still be good. */
+/** Ended logins whose access tokens may still be valid. */
 export interface RevocationPages {
   /**
-   * Those that ended since the cursor, milliseconds since the Unix epoch, the first to end first.
-   * Throws INVALID_ARGUMENT for a page token that is none.
+   * Returns the logins that ended since the cursor (milliseconds since the Unix epoch), ordered by
+   * their end, at most 1,000 per page. Throws INVALID_ARGUMENT for an invalid page token.
    */
   since(cursorMs: number, pageToken: string): Promise<RevocationPage>;
 }
 
 /**
- * Every process of the mesh asks this twice a second: so it is one prepared statement, and one row
- * to read. That `revoked_at >=` is said too lets PostgreSQL see that the partial index will do.
+ * Every process of the mesh polls this twice a second, so it is one prepared statement that returns
+ * one row. The redundant condition `revoked_at >=` lets PostgreSQL use the partial index.
  */
 export const selectRevocations = {
   name: "auth_revocations",
@@ -50,14 +50,14 @@ export const selectRevocations = {
           SELECT login_id, access_expires_at, revoked_at FROM auth.login
            WHERE revoked_at >= $1::timestamptz AND (revoked_at, login_id) > ($1, $2::uuid)
              AND access_expires_at > $3::timestamptz
-           ORDER BY revoked_at, login_id LIMIT ${REVOKED_PAGE + 1}
+           ORDER BY revoked_at, login_id LIMIT ${PAGE_SIZE + 1}
         ) AS ended
       ) AS ended`,
 } as const;
 
 interface Row {
   key_ids: string[];
-  /** null: none. */
+  /** null when no login ended. */
   ended: (Revocation & { revokedAtMs: number })[] | null;
 }
 
@@ -65,22 +65,22 @@ export function createRevocationPages({
   pool,
   clock,
 }: {
-  pool: Pick<pg.Pool, "query">;
+  pool: Pick<Pool, "query">;
   clock: Clock;
 }): RevocationPages {
   return {
     async since(cursorMs, pageToken) {
       const now = clock.now();
-      const { afterMs, afterId } = pageToken === "" ? startOf(cursorMs) : placeOf(pageToken);
+      const { afterMs, afterId } = pageToken === "" ? startOf(cursorMs) : positionOf(pageToken);
       const values = [new Date(afterMs), afterId, new Date(now)];
       const { rows } = await pool.query<Row>({ ...selectRevocations, values });
       const { key_ids: keyIds, ended } = rows[0]!;
-      const page = ended?.slice(0, REVOKED_PAGE) ?? [];
+      const page = ended?.slice(0, PAGE_SIZE) ?? [];
       const last = page.at(-1);
       const more = last !== undefined && ended!.length > page.length;
       return {
         revocations: page,
-        // Not beyond our own clock: a fast clock elsewhere must not hide what comes after it.
+        // At most our own time: a fast clock elsewhere must not make us skip later revocations.
         nextCursorMs: Math.max(cursorMs, Math.min(last?.revokedAtMs ?? 0, now)),
         nextPageToken: more ? `${last.revokedAtMs}.${last.loginId}` : "",
         keyIds,
@@ -89,16 +89,17 @@ export function createRevocationPages({
   };
 }
 
-/** What the page begins behind: no login has the lowest id. */
+/** The first page starts after this position. No login has the lowest id. */
 function startOf(cursorMs: number) {
   const afterMs = Math.max(0, cursorMs - OVERLAP_MS);
   return { afterMs, afterId: "00000000-0000-0000-0000-000000000000" };
 }
 
-/** The login that the page before ended with. */
-function placeOf(pageToken: string) {
+/** The next page starts after the last login of the previous page. */
+function positionOf(pageToken: string) {
   const [, ms, afterId] =
     /^(\d{1,15})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(pageToken) ?? [];
-  if (!ms || !afterId) throw fail(ErrorReason.INVALID_ARGUMENT, "page_token: is none of ours");
+  if (!ms || !afterId)
+    throw fail(ErrorReason.INVALID_ARGUMENT, "page_token: not from a previous answer");
   return { afterMs: Number(ms), afterId };
 }

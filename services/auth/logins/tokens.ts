@@ -1,11 +1,12 @@
-import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { exportJWK, SignJWT } from "jose";
 import type { Clock } from "#platform/clock.ts";
+import { AUDIENCE, ISSUER } from "#platform/identity/tokens.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { activeKey } from "../keys/keys.ts";
 
-/** Who an access token speaks for. */
+/** The login that an access token is issued for. */
 export interface Subject {
   userId: string;
   loginId: string;
@@ -15,18 +16,15 @@ export interface Subject {
   role: string;
 }
 
-/** Signs access tokens and shows the keys to verify them with. */
+/** Signs access tokens, and publishes the keys that verify them. */
 export interface AccessTokens {
-  /** When a token signed now expires, milliseconds since the Unix epoch; a whole second. */
+  /** Expiry of a token signed now: milliseconds since the Unix epoch, in whole seconds. */
   expiryMs(): number;
-  /** The JSON Web Token. */
+  /** Returns a JSON Web Token, EdDSA. */
   sign(subject: Subject, expiresAtMs: number): Promise<string>;
   /** The public keys as a JSON Web Key Set. */
   readonly jwksJson: string;
 }
-
-export const ISSUER = "lucky";
-export const AUDIENCE = "lucky";
 
 export async function createAccessTokens(options: {
   config: AuthConfig;
@@ -64,7 +62,7 @@ export async function createAccessTokens(options: {
   };
 }
 
-/** All keys there are: those that do not sign yet, and those that do not sign any more, too. */
+/** The JWKS of all access keys: also of successors that do not sign yet, and of replaced keys. */
 async function publish(keyring: Keyring): Promise<string> {
   const keys = keyring.keys.access.map(async ({ keyId, publicKey }) => ({
     ...(await exportJWK(publicKey)),
@@ -73,12 +71,4 @@ async function publish(keyring: Keyring): Promise<string> {
     use: "sig",
   }));
   return JSON.stringify({ keys: await Promise.all(keys) });
-}
-
-/** A fresh refresh token: 32 random bytes in base64url. */
-export const makeRefreshToken = (): string => randomBytes(32).toString("base64url");
-
-/** What is stored of a refresh token: its SHA-256. */
-export function hashRefreshToken(token: string): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(createHash("sha256").update(token).digest());
 }

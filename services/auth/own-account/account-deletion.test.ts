@@ -12,8 +12,8 @@ const { url, pool } = await startTestPostgres({ after });
 const one = await startTestAuth({ url, t: { after } });
 const { auth, users, sessions } = one;
 
-/** Somebody with a value in every field, each with the word "secret" in it where it is a text. */
-async function full(userName: string) {
+/** Creates an account with a value in every field; every text contains the word "secret". */
+async function createFullAccount(userName: string) {
   const password = await one.encrypt(GOOD_PASSWORD);
   const { user } = await auth.register({ userName, displayName: "Secret Person", password });
   const { tokens } = await auth.login({
@@ -49,8 +49,8 @@ async function full(userName: string) {
 const rowOf = async (userId: string) =>
   (await pool.query("SELECT * FROM auth.account WHERE user_id = $1", [userId])).rows[0];
 
-test("nothing personal is left: every column is as if nobody had ever filled it", async () => {
-  const { userId, as } = await full("secret-ana");
+test("deletion erases all personal data: every column has its empty value", async () => {
+  const { userId, as } = await createFullAccount("secret-ana");
   await pool.query(
     "UPDATE auth.account SET phone = '\\x01', phone_index = '\\x02' WHERE user_id = $1",
     [userId],
@@ -58,7 +58,7 @@ test("nothing personal is left: every column is as if nobody had ever filled it"
   const before = await rowOf(userId);
   await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
   const row = await rowOf(userId);
-  // What may stay of an account; a new column has to be decided on here.
+  // These columns may stay. The list forces a decision about every new column.
   const { user_id, created_at, state_changed_at, password_changed_at, ...rest } = row;
   assert.equal(user_id, userId);
   assert.deepEqual(created_at, before.created_at);
@@ -97,8 +97,8 @@ test("nothing personal is left: every column is as if nobody had ever filled it"
   }
 });
 
-test("the tokens are worth nothing, and the login is refused like one of nobody", async () => {
-  const { userId, tokens, as } = await full("secret-ben");
+test("the tokens are revoked, and a login is refused like that of an unknown user", async () => {
+  const { userId, tokens, as } = await createFullAccount("secret-ben");
   await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
   const { refreshToken } = tokens;
   await refused(auth.refresh({ refreshToken }), ErrorReason.REFRESH_TOKEN_INVALID);
@@ -109,8 +109,8 @@ test("the tokens are worth nothing, and the login is refused like one of nobody"
   assert.deepEqual((await pool.query(sql, [userId])).rows, [{ revoked_reason: "deleted" }]);
 });
 
-test("what was written stays, by a deleted user, to whom nobody writes any more", async () => {
-  const { userId, as } = await full("secret-eve");
+test("other users see the user as deleted, and checkUsers does not return it", async () => {
+  const { userId, as } = await createFullAccount("secret-eve");
   const other = one.as(await one.login((await one.register()).userName));
   await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
   const found = await users.batchGetUsers({ userIds: [userId] }, other);
@@ -121,8 +121,8 @@ test("what was written stays, by a deleted user, to whom nobody writes any more"
   assert.deepEqual((await sessions.checkUsers({ userIds: [userId] })).userIds, []);
 });
 
-test("the name is free again, for whoever takes it, without its locks", async () => {
-  const { userId, as } = await full("secret-name");
+test("the name is available again, without the lock of failed logins", async () => {
+  const { userId, as } = await createFullAccount("secret-name");
   const guess = await one.encrypt("wrong");
   await refused(auth.deleteAccount({ password: guess }, as), ErrorReason.CREDENTIALS_INVALID);
   await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
@@ -132,8 +132,8 @@ test("the name is free again, for whoever takes it, without its locks", async ()
   await one.login("secret-name");
 });
 
-test("nobody stands in the way by a name like that of a deleted account", async () => {
-  const { userId, as } = await full("secret-joe");
+test("a user name like that of a deleted account does not block the deletion", async () => {
+  const { userId, as } = await createFullAccount("secret-joe");
   const userName = `deleted-${userId}`;
   await auth.register({ userName, password: await one.encrypt(GOOD_PASSWORD) });
   await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
@@ -141,8 +141,8 @@ test("nobody stands in the way by a name like that of a deleted account", async 
   await one.login(userName);
 });
 
-test("without the password an account is not deleted, nor without a code when it has none", async () => {
-  const { userId, as } = await full("secret-kim");
+test("deletion requires the password, or a code when the account has none", async () => {
+  const { userId, as } = await createFullAccount("secret-kim");
   await refused(auth.deleteAccount({}, as), ErrorReason.CREDENTIALS_INVALID);
   const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.BIND }, as);
@@ -156,8 +156,8 @@ test("without the password an account is not deleted, nor without a code when it
   assert.equal((await rowOf(userId)).state, "deleted");
 });
 
-test("guesses at the password count as at a login", async () => {
-  const { as } = await full("secret-lea");
+test("wrong passwords count as they do at a login", async () => {
+  const { as } = await createFullAccount("secret-lea");
   const guess = async (text: string) =>
     auth.deleteAccount({ password: await one.encrypt(text) }, as);
   for (let n = 0; n < 5; n++) await refused(guess("wrong"), ErrorReason.CREDENTIALS_INVALID);
@@ -165,8 +165,8 @@ test("guesses at the password count as at a login", async () => {
   await refused(one.login("secret-lea"), ErrorReason.ACCOUNT_LOCKED);
 });
 
-test("the deletion is audited, by whom it was, without where", async () => {
-  const { userId, as } = await full("secret-max");
+test("the audit log records the deletion and its user, without an address", async () => {
+  const { userId, as } = await createFullAccount("secret-max");
   await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
   const sql = "SELECT actor_id, action, detail, coarse_address FROM auth.audit WHERE user_id = $1";
   const { rows } = await pool.query(sql, [userId]);

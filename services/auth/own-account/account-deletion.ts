@@ -1,7 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
-import type { Account, Prisma } from "#gen/prisma/client.ts";
+import type { Clock } from "#platform/clock.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import {
@@ -9,13 +9,30 @@ import {
   lockRolesAndStates,
   requireOtherAdmin,
 } from "../accounts/account-states.ts";
+import type { Accounts } from "../accounts/accounts.ts";
+import type { Audit } from "../accounts/audit.ts";
+import type { BruteForceGuard } from "../credentials/brute-force-guard.ts";
+import type { Passwords } from "../credentials/passwords.ts";
 import { accountGone, accountOf, requireProof, requireSamePassword } from "../credentials/proof.ts";
-import type { Transaction } from "../database.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { SmsCodes } from "../credentials/sms-codes.ts";
+import type { Account, Prisma, Transaction } from "../database.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
+import type { Logins } from "../logins/logins.ts";
 
-/** Deletes accounts at the wish of their users. */
+interface Dependencies {
+  accounts: Accounts;
+  audit: Audit;
+  clock: Clock;
+  columns: ColumnEncryption;
+  guard: BruteForceGuard;
+  logins: Logins;
+  passwords: Passwords;
+  smsCodes: SmsCodes;
+}
+
+/** Deletes accounts at the request of their users. */
 export function createAccountDeletion(
-  d: AuthDependencies,
+  d: Dependencies,
 ): Pick<ServiceImpl<typeof AuthService>, "deleteAccount"> {
   return {
     async deleteAccount(request, context) {
@@ -35,25 +52,25 @@ export function createAccountDeletion(
         requireSamePassword(account, now);
         await requireOtherAdmin(tx, now);
         await erase(tx, now, new Date(d.clock.now()));
-        // Without an address: where somebody was is personal too.
+        // The audit entry has no address: a location is personal data too.
         const action = AuditAction.ACCOUNT_DELETED;
         await d.audit.write(tx, { actorId: userId, action, userId });
         return d.logins.end(tx, userId, { reason: "deleted" });
       });
-      d.logins.tell(ended);
+      d.logins.notifyRevoked(ended);
       return {};
     },
   };
 }
 
 /**
- * Takes everything personal out of the account's rows. The row stays, for what the user wrote; the
- * name and the number are free again.
+ * Erases all personal data of an account. Its row stays, because the user's messages refer to it.
+ * The name and the number become available.
  */
 async function erase(tx: Transaction, { phoneIndex, userId }: Account, at: Date): Promise<void> {
   await tx.nameShape.deleteMany({ where: { userId } });
   await tx.account.update({ where: { userId }, data: erased(userId, at) });
-  // The rows stay until nobody needs to be told of their end; what they say of a device goes at once.
+  // The rows of the logins stay, so that their end is published; data about the devices is erased.
   await tx.login.updateMany({
     where: { userId },
     data: { deviceName: "", clientVersion: "", coarseAddress: "" },
@@ -63,11 +80,11 @@ async function erase(tx: Transaction, { phoneIndex, userId }: Account, at: Date)
   await tx.smsCode.deleteMany({ where: { OR: [{ userId }, ...number] } });
 }
 
-/** Every column of an account but its id and the time that it was made. */
+/** Values for every column except the id and the creation time. */
 const erased = (userId: bigint, at: Date) =>
   ({
     userName: `deleted-${userId}`,
-    // No name holds a colon: nobody can have taken it before.
+    // Unique: user names contain no colon.
     userNameKey: `deleted:${userId}`,
     displayName: "Deleted user",
     passwordHash: null,

@@ -2,22 +2,42 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { type AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
+import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
+import type { Accounts } from "../accounts/accounts.ts";
 import { normalizePhone } from "../accounts/phone.ts";
 import { ownerOf, phoneOf } from "../accounts/phone-owner.ts";
+import type { AuthConfig } from "../config.ts";
+import type { BruteForceGuard } from "../credentials/brute-force-guard.ts";
 import { createPasswordPolicy } from "../credentials/password-policy.ts";
+import type { Passwords } from "../credentials/passwords.ts";
 import { accountOf, requireProof } from "../credentials/proof.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { SecurityNotices } from "../credentials/security-notices.ts";
+import type { SmsCodes } from "../credentials/sms-codes.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
+import type { Logins } from "../logins/logins.ts";
 
-/** Changes passwords, and resets them by a code. */
+interface Dependencies {
+  accounts: Accounts;
+  clock: Clock;
+  columns: ColumnEncryption;
+  config: AuthConfig;
+  guard: BruteForceGuard;
+  logins: Logins;
+  notices: SecurityNotices;
+  passwords: Passwords;
+  smsCodes: SmsCodes;
+}
+
+/** Changes passwords, and resets them with a code sent by message. */
 export function createPasswordChange(
-  d: AuthDependencies,
+  d: Dependencies,
 ): Pick<ServiceImpl<typeof AuthService>, "changePassword" | "resetPassword"> {
   const { requireStrong } = createPasswordPolicy(d.config);
   const kind = SecurityNoticeKind.PASSWORD_CHANGED;
-  const changed = async (password: string) => ({
+  const newPasswordColumns = async (password: string) => ({
     passwordHash: await d.passwords.hash(password),
     passwordChangedAt: new Date(d.clock.now()),
   });
@@ -25,48 +45,51 @@ export function createPasswordChange(
   return {
     async changePassword({ oldPassword, newPassword, proofCode: code }, context) {
       const { userId, loginId, deviceId } = userOf(context);
-      const [fresh, password] = oldPassword
+      const [newPlaintext, password] = oldPassword
         ? await d.passwords.decrypt(newPassword, oldPassword)
         : await d.passwords.decrypt(newPassword);
       const account = await accountOf(d, userId);
-      // What can be wrong without the proof is said first: a code need not be sent for it again.
+      // Check the new password before the proof: a weak one must not consume the code.
       const number = phoneOf(d.columns, account) ?? "";
-      requireStrong(fresh, account.userName, account.displayName, number);
+      requireStrong(newPlaintext, account.userName, account.displayName, number);
       const address = context.values.get(peerAddress);
       const codes = await requireProof(d, account, { password, code, address });
-      const data = await changed(fresh);
+      const data = await newPasswordColumns(newPlaintext);
       const ended = await d.smsCodes.redeem(codes, async (tx) => {
         const { count } = await tx.account.updateMany({
-          // Unless somebody else was quicker.
+          // Optimistic lock: a concurrent change of the password wins the race.
           where: { userId: account.userId, passwordHash: account.passwordHash, state: "active" },
           data,
         });
         if (count === 0) throw fail(ErrorReason.CREDENTIALS_INVALID, "the password is wrong");
         return d.logins.end(tx, userId, { reason: "password", exceptLoginId: loginId });
       });
-      d.logins.tell(ended);
-      d.notices.tell({ userId, kind, deviceId });
+      d.logins.notifyRevoked(ended);
+      d.notices.send({ userId, kind, deviceId });
       return {};
     },
 
     async resetPassword({ phone: written, code, newPassword }) {
       const phone = normalizePhone(written);
-      const [fresh] = await d.passwords.decrypt(newPassword);
-      // What can be wrong without the code is said before the code is touched.
-      requireStrong(fresh, phone);
+      const [newPlaintext] = await d.passwords.decrypt(newPassword);
+      // Check the new password before the code: a weak one must not consume it.
+      requireStrong(newPlaintext, phone);
       const given = { phone, purpose: SmsPurpose.RESET, code };
       const reset = await d.smsCodes.redeem([given], async (tx) => {
         const owner = await ownerOf(tx, d.columns, phone);
-        // Ends with the code used up: there is nothing more to try it for.
+        // The code is consumed although no account has the number: it is of no other use.
         if (!owner) return undefined;
-        requireStrong(fresh, owner.userName, owner.displayName);
-        await tx.account.update({ where: { userId: owner.userId }, data: await changed(fresh) });
+        requireStrong(newPlaintext, owner.userName, owner.displayName);
+        await tx.account.update({
+          where: { userId: owner.userId },
+          data: await newPasswordColumns(newPlaintext),
+        });
         const userId = String(owner.userId);
         return { userId, ended: await d.logins.end(tx, userId, { reason: "password" }) };
       });
-      if (!reset) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
-      d.logins.tell(reset.ended);
-      d.notices.tell({ userId: reset.userId, kind });
+      if (!reset) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not valid");
+      d.logins.notifyRevoked(reset.ended);
+      d.notices.send({ userId: reset.userId, kind });
       return {};
     },
   };

@@ -15,7 +15,7 @@ type As = ReturnType<typeof one.as>;
 const device = (deviceId: string) => ({ deviceId, deviceClass: DeviceClass.MOBILE });
 const good = () => one.encrypt(GOOD_PASSWORD);
 
-/** A fresh code to the number, whatever was sent to it before. */
+/** Sends a code to the number after its rate limit has passed, and returns the code. */
 async function codeTo(phone: string, purpose: SmsPurpose, as?: As): Promise<string> {
   clock.advance(61_000);
   await auth.sendSmsCode({ phone, purpose }, as);
@@ -23,8 +23,8 @@ async function codeTo(phone: string, purpose: SmsPurpose, as?: As): Promise<stri
   return codeOf(one.messages.at(-1)!);
 }
 
-/** An account by number alone: whoever has its token has all that the token gives. */
-async function numbered() {
+/** An account without a password: registered by number. */
+async function withNumber() {
   const phone = randomPhoneNumber();
   const code = await codeTo(phone, REGISTER);
   const answer = await auth.registerByPhone({ phone, code, device: device("phone") });
@@ -43,7 +43,7 @@ const alive = ({ refreshToken }: { refreshToken: string }) => auth.refresh({ ref
 const over = (tokens: { refreshToken: string }) =>
   refused(alive(tokens), ErrorReason.REFRESH_TOKEN_INVALID);
 
-test("the first number leaves the other logins; another one ends them; the same one does nothing", async () => {
+test("the first number keeps other logins; a replaced number ends them; the same number does nothing", async () => {
   const { tokens, other, as } = await withPassword();
   const bind = async (phone: string) => {
     const code = await codeTo(phone, BIND, as);
@@ -65,7 +65,7 @@ test("the first number leaves the other logins; another one ends them; the same 
   assert.deepEqual(rows, [{ why: "phone" }]);
 });
 
-test("a number that was replaced lets nobody in, and does not reset the password", async () => {
+test("a replaced number allows neither a login nor a password reset", async () => {
   const { as } = await withPassword();
   const [old, fresh] = [randomPhoneNumber(), randomPhoneNumber()];
   for (const phone of [old, fresh]) {
@@ -81,7 +81,7 @@ test("a number that was replaced lets nobody in, and does not reset the password
   assert.equal(one.messages.length, before);
 });
 
-test("a code that was asked for before the number was replaced is worth nothing after it", async () => {
+test("a code requested before the number was replaced is refused afterwards", async () => {
   const { as } = await withPassword();
   const [old, fresh] = [randomPhoneNumber(), randomPhoneNumber()];
   const code = await codeTo(old, BIND, as);
@@ -93,29 +93,29 @@ test("a code that was asked for before the number was replaced is worth nothing 
   await refused(thief, ErrorReason.SMS_CODE_INVALID);
 });
 
-test("with a stolen token of an account without a password nobody binds, sets or deletes", async () => {
-  const { phone: own, as } = await numbered();
-  const thiefs = randomPhoneNumber();
-  const code = await codeTo(thiefs, BIND, as);
+test("a stolen access token alone cannot bind a number, set a password or delete the account", async () => {
+  const { phone: own, as } = await withNumber();
+  const thiefsPhone = randomPhoneNumber();
+  const code = await codeTo(thiefsPhone, BIND, as);
   const attempts = {
-    bind: (proofCode: string) => auth.bindPhone({ phone: thiefs, code, proofCode }, as),
+    bind: (proofCode: string) => auth.bindPhone({ phone: thiefsPhone, code, proofCode }, as),
     set: async (proofCode: string) =>
       auth.changePassword({ newPassword: await good(), proofCode }, as),
     delete: (proofCode: string) => auth.deleteAccount({ proofCode }, as),
   };
-  // Without a code, and with the one that the thief can have.
+  // Each attempt is refused without a code, and with a code to the thief's own number.
   for (const attempt of Object.values(attempts))
     for (const given of ["", code]) await refused(attempt(given), ErrorReason.SMS_CODE_INVALID);
-  // A code to prove the own number goes to no other one.
+  // A code of purpose PROVE is sent only to the account's own number.
   clock.advance(61_000);
-  const elsewhere = auth.sendSmsCode({ phone: thiefs, purpose: PROVE }, as);
+  const elsewhere = auth.sendSmsCode({ phone: thiefsPhone, purpose: PROVE }, as);
   await refused(elsewhere, ErrorReason.PHONE_INVALID);
   await refused(auth.sendSmsCode({ phone: own, purpose: PROVE }), ErrorReason.TOKEN_INVALID);
   assert.equal(await phoneOf(as), own);
 });
 
-test("without a password a number is replaced by codes to both, together or not at all", async () => {
-  const { phone: own, tokens, as } = await numbered();
+test("without a password, replacing a number takes codes to both numbers, consumed together", async () => {
+  const { phone: own, tokens, as } = await withNumber();
   const other = await auth.loginBySmsCode({
     phone: own,
     code: await codeTo(own, LOGIN),
@@ -127,7 +127,7 @@ test("without a password a number is replaced by codes to both, together or not 
   const wrong = code === "000000" ? "000001" : "000000";
   const bind = (given: { code: string; proofCode: string }) =>
     auth.bindPhone({ phone: fresh, ...given }, as);
-  // Neither is used up, nor counted as guessed, while the other one is wrong.
+  // While one code is wrong, the other is neither consumed nor counted as a guess.
   for (let n = 0; n < 4; n++) {
     await refused(bind({ code: wrong, proofCode }), ErrorReason.SMS_CODE_INVALID);
     await refused(bind({ code, proofCode: wrong }), ErrorReason.SMS_CODE_INVALID);
@@ -139,8 +139,8 @@ test("without a password a number is replaced by codes to both, together or not 
   await refused(bind({ code, proofCode }), ErrorReason.SMS_CODE_INVALID);
 });
 
-test("one proof is good for one change, however many are tried at once", async () => {
-  const { phone: own, as } = await numbered();
+test("one proof authorises one of several concurrent changes", async () => {
+  const { phone: own, as } = await withNumber();
   const proofCode = await codeTo(own, PROVE, as);
   const numbers = [randomPhoneNumber(), randomPhoneNumber()];
   const outcomes = await Promise.allSettled(
@@ -155,23 +155,26 @@ test("one proof is good for one change, however many are tried at once", async (
   assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
 });
 
-test("a proof is worth nothing for another account", async () => {
-  const [ana, eve] = [await numbered(), await numbered()];
+test("a proof is refused for another account", async () => {
+  const [ana, eve] = [await withNumber(), await withNumber()];
   const proofCode = await codeTo(ana.phone, PROVE, ana.as);
   const deleting = auth.deleteAccount({ proofCode }, eve.as);
   await refused(deleting, ErrorReason.SMS_CODE_INVALID);
   await auth.deleteAccount({ proofCode }, ana.as);
 });
 
-test("a first password is set with a proof; a weak one leaves the proof good", async () => {
-  const { phone, as } = await numbered();
+test("a first password is set with a proof; a weak password does not consume the proof", async () => {
+  const { phone, as } = await withNumber();
   const proofCode = await codeTo(phone, PROVE, as);
   const set = async (text: string) =>
     auth.changePassword({ newPassword: await one.encrypt(text), proofCode }, as);
   await refused(set("password"), ErrorReason.PASSWORD_WEAK);
   await set(GOOD_PASSWORD);
   assert.equal((await users.getMyProfile({}, as)).profile?.hasPassword, true);
-  // From now on the password is the proof.
-  const again = await codeTo(phone, PROVE, as);
-  await refused(auth.deleteAccount({ proofCode: again }, as), ErrorReason.CREDENTIALS_INVALID);
+  // From now on the password is required as proof.
+  const newProofCode = await codeTo(phone, PROVE, as);
+  await refused(
+    auth.deleteAccount({ proofCode: newProofCode }, as),
+    ErrorReason.CREDENTIALS_INVALID,
+  );
 });

@@ -4,13 +4,29 @@ import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import { userOf } from "#platform/identity/caller.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { accountForChange } from "../accounts/account-states.ts";
+import type { Accounts } from "../accounts/accounts.ts";
 import { normalizePhone } from "../accounts/phone.ts";
 import { ownerOf, phoneColumns, phoneTaken } from "../accounts/phone-owner.ts";
+import type { BruteForceGuard } from "../credentials/brute-force-guard.ts";
+import type { Passwords } from "../credentials/passwords.ts";
 import { accountGone, accountOf, requireProof, requireSamePassword } from "../credentials/proof.ts";
-import type { AuthDependencies } from "../dependencies.ts";
-import type { Revocation } from "../logins/login-news.ts";
+import type { SecurityNotices } from "../credentials/security-notices.ts";
+import type { SmsCodes } from "../credentials/sms-codes.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
+import type { Logins } from "../logins/logins.ts";
+import type { Revocation } from "../logins/revocation-notifier.ts";
 
-/** What came of a number whose code was right. */
+interface Dependencies {
+  accounts: Accounts;
+  columns: ColumnEncryption;
+  guard: BruteForceGuard;
+  logins: Logins;
+  notices: SecurityNotices;
+  passwords: Passwords;
+  smsCodes: SmsCodes;
+}
+
+/** The outcome for a number that was proved with a code. */
 type Bound =
   | { readonly kind: "taken" }
   | { readonly kind: "same" }
@@ -18,7 +34,7 @@ type Bound =
 
 /** Binds phone numbers to accounts. */
 export function createPhoneBinding(
-  d: AuthDependencies,
+  d: Dependencies,
 ): Pick<ServiceImpl<typeof AuthService>, "bindPhone"> {
   return {
     async bindPhone(request, context) {
@@ -32,7 +48,7 @@ export function createPhoneBinding(
       const given = { phone, purpose: SmsPurpose.BIND, userId, code: request.code };
       const bound = await d.smsCodes.redeem([...proof, given], async (tx): Promise<Bound> => {
         const owner = await ownerOf(tx, d.columns, phone);
-        // Ends with the code used up: there is nothing more to try it for.
+        // The code is consumed although the number is taken: it is of no other use.
         if (owner && owner.userId !== account.userId) return { kind: "taken" };
         const now = await accountForChange(tx, userId);
         if (now.state !== "active") throw accountGone();
@@ -41,13 +57,13 @@ export function createPhoneBinding(
         const data = phoneColumns(d.columns, phone, now.userId);
         await tx.account.update({ where: { userId: now.userId }, data });
         if (now.phone === null) return { kind: "bound", ended: [] };
-        const which = { reason: "phone", exceptLoginId: loginId } as const;
-        return { kind: "bound", ended: await d.logins.end(tx, userId, which) };
+        const scope = { reason: "phone", exceptLoginId: loginId } as const;
+        return { kind: "bound", ended: await d.logins.end(tx, userId, scope) };
       });
       if (bound.kind === "taken") throw phoneTaken();
       if (bound.kind === "same") return {};
-      d.logins.tell(bound.ended);
-      d.notices.tell({ userId, kind: SecurityNoticeKind.PHONE_CHANGED, deviceId });
+      d.logins.notifyRevoked(bound.ended);
+      d.notices.send({ userId, kind: SecurityNoticeKind.PHONE_CHANGED, deviceId });
       return {};
     },
   };

@@ -1,49 +1,49 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type UpdateProfileRequest, WhoMayAddMe } from "#gen/lucky/user/v1/user_pb.js";
-import type { Account, Prisma } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
 import { requirePrintable } from "#platform/printable.ts";
 import { birthdayText } from "../accounts/birthday.ts";
-import { placeOf, type SealedColumn } from "../accounts/shown-profile.ts";
-import type { Columns } from "../keys/columns.ts";
+import { cellOf, type EncryptedColumn } from "../accounts/shown-profile.ts";
+import type { Account, Prisma } from "../database.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { displayNameOf } from "../registration/registration.ts";
 
 type Change = Prisma.AccountUncheckedUpdateInput;
 
 /**
- * What a request changes of an account. Fields that are absent stay; a present empty text clears its
- * field. Throws INVALID_ARGUMENT for control characters, a day that does not exist, a birthday both
- * given and cleared, and a question that is asked for but not there.
+ * Computes the changed columns of an account from a request. Absent fields stay unchanged; an empty
+ * text clears its field. Throws INVALID_ARGUMENT for control characters, an invalid date, a birthday
+ * that is both set and cleared, and a missing question when who_may_add_me requires one.
  */
 export function profileChange(
   request: UpdateProfileRequest,
   account: Account,
-  columns: Columns,
+  columns: ColumnEncryption,
 ): Change {
   const { birthday, clearBirthday } = request;
   if (birthday && clearBirthday)
     throw fail(ErrorReason.INVALID_ARGUMENT, "clear_birthday: it must not come with a birthday");
-  const seal = (column: SealedColumn, text: string | undefined) => {
+  const encrypt = (column: EncryptedColumn, text: string | undefined) => {
     if (text === undefined) return undefined;
-    return text === "" ? null : columns.seal(text, placeOf(column, account.userId));
+    return text === "" ? null : columns.encrypt(text, cellOf(column, account.userId));
   };
   const { displayName } = request;
   const { avatar, gender, whoMayAddMe } = request;
   const { searchableByName, searchableByPhone, showBirthday, showLocation } = request;
   const addQuestion = textOf("add_question", request.addQuestion);
   requireQuestion({ ...account, ...(whoMayAddMe && { whoMayAddMe }) }, addQuestion);
-  // Undefined leaves a column as it is.
+  // Prisma leaves a column unchanged when its value is undefined.
   return {
     displayName:
       displayName === undefined ? undefined : displayNameOf(displayName, account.userName),
     avatar,
     gender,
-    birthday: seal("birthday", clearBirthday ? "" : birthday && birthdayText(birthday)),
-    location: seal("location", textOf("location", request.location)),
+    birthday: encrypt("birthday", clearBirthday ? "" : birthday && birthdayText(birthday)),
+    location: encrypt("location", textOf("location", request.location)),
     signature: textOf("signature", request.signature),
     whoMayAddMe,
     addQuestion,
-    addAnswer: seal("addAnswer", textOf("add_answer", request.addAnswer)),
+    addAnswer: encrypt("addAnswer", textOf("add_answer", request.addAnswer)),
     searchableByName,
     searchableByPhone,
     showBirthday,
@@ -51,7 +51,7 @@ export function profileChange(
   };
 }
 
-/** Without the blanks around it. */
+/** Trims the text. Throws INVALID_ARGUMENT for control characters. */
 function textOf(field: string, text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   requirePrintable(field, text);
@@ -59,10 +59,10 @@ function textOf(field: string, text: string | undefined): string | undefined {
 }
 
 function requireQuestion(
-  after: Pick<Account, "whoMayAddMe" | "addQuestion">,
-  asked: string | undefined,
+  changed: Pick<Account, "whoMayAddMe" | "addQuestion">,
+  newQuestion: string | undefined,
 ): void {
-  if (after.whoMayAddMe !== WhoMayAddMe.WITH_QUESTION) return;
-  if ((asked ?? after.addQuestion) !== "") return;
+  if (changed.whoMayAddMe !== WhoMayAddMe.WITH_QUESTION) return;
+  if ((newQuestion ?? changed.addQuestion) !== "") return;
   throw fail(ErrorReason.INVALID_ARGUMENT, "add_question: needed while who_may_add_me asks one");
 }

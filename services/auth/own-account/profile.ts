@@ -1,19 +1,25 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { UserService } from "#gen/lucky/user/v1/user_pb.js";
-import type { Account } from "#gen/prisma/client.ts";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
+import { lockAccount } from "../accounts/account-states.ts";
+import type { Accounts } from "../accounts/accounts.ts";
 import { myProfileOf, profileOf } from "../accounts/shown-profile.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { Account, Database } from "../database.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { profileChange } from "./profile-change.ts";
 
-/** What users tell of themselves. */
+/** Reads and updates profiles. */
 export function createProfile({
   accounts,
   columns,
   database,
-}: Pick<AuthDependencies, "accounts" | "columns" | "database">): Pick<
+}: {
+  accounts: Accounts;
+  columns: ColumnEncryption;
+  database: Database;
+}): Pick<
   ServiceImpl<typeof UserService>,
   "getProfile" | "batchGetProfiles" | "getMyProfile" | "updateProfile"
 > {
@@ -29,14 +35,14 @@ export function createProfile({
     },
     async getMyProfile(_request, context) {
       const account = await accounts.byId(userOf(context).userId);
-      return { profile: myProfileOf(present(account), columns) };
+      return { profile: myProfileOf(requireActive(account), columns) };
     },
     async updateProfile(request, context) {
       const userId = BigInt(userOf(context).userId);
       const changed = await database.$transaction(async (tx) => {
-        // Held until the end: the account may be deleted, or changed from another device, meanwhile.
-        await tx.$executeRaw`SELECT 1 FROM auth.account WHERE user_id = ${userId} FOR NO KEY UPDATE`;
-        const account = present(await tx.account.findUnique({ where: { userId } }));
+        // The lock prevents races with a deletion, or with a change from another device.
+        await lockAccount(tx, userId);
+        const account = requireActive(await tx.account.findUnique({ where: { userId } }));
         const data = profileChange(request, account, columns);
         return tx.account.update({ where: { userId }, data });
       });
@@ -45,8 +51,8 @@ export function createProfile({
   };
 }
 
-/** The caller's account. Its token may outlive it for a moment. */
-function present(account: Account | null | undefined): Account {
+/** Throws TOKEN_REVOKED: a token may stay valid for a moment after its account was disabled. */
+function requireActive(account: Account | null | undefined): Account {
   if (account?.state === "active") return account;
   throw fail(ErrorReason.TOKEN_REVOKED, "the account is not active any more");
 }

@@ -3,55 +3,60 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { fail } from "#platform/errors.ts";
 import { requirePrintable } from "#platform/printable.ts";
-import { userOfAccount } from "../accounts/accounts.ts";
+import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
 import { nameKey } from "../accounts/names.ts";
 import { normalizePhone } from "../accounts/phone.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { AuthConfig } from "../config.ts";
+import type { Database } from "../database.ts";
 
-const LEAST_PREFIX = 2;
-/** Behind every character that a name may hold, in the order of the index. */
-const LAST = "\u{10ffff}";
+const MIN_PREFIX_LENGTH = 2;
+/** Sorts after every character of a name, in the index's order. */
+const LAST_CODE_POINT = "\u{10ffff}";
 
-/** Finds users who let themselves be found. */
+/** Searches users who have enabled search by name or number. */
 export function createSearch({
   accounts,
   config,
   database,
-}: Pick<AuthDependencies, "accounts" | "config" | "database">): Pick<
-  ServiceImpl<typeof UserService>,
-  "searchUsers"
-> {
-  /** The ids of the next ones behind `after`, in the order of their names. */
+}: {
+  accounts: Accounts;
+  config: Pick<AuthConfig, "searchPageSize">;
+  database: Database;
+}): Pick<ServiceImpl<typeof UserService>, "searchUsers"> {
+  /** The ids of the users after the name `after`, ordered by name. */
   async function idsByName(prefix: string, after: string, limit: number): Promise<string[]> {
-    // A range, not LIKE: it needs no escaping, and every plan of it uses account_name_prefix.
+    // A range needs no escaping, unlike LIKE, and every plan for it uses account_name_prefix.
     const rows = await database.$queryRaw<{ id: string }[]>`
       SELECT user_id::text AS id FROM auth.account
       WHERE state = 'active' AND searchable_by_name
         AND user_name_key COLLATE "C" >= ${prefix}
-        AND user_name_key COLLATE "C" < ${prefix + LAST}
+        AND user_name_key COLLATE "C" < ${prefix + LAST_CODE_POINT}
         AND user_name_key COLLATE "C" > ${after}
       ORDER BY user_name_key COLLATE "C" LIMIT ${limit}`;
     return rows.map(({ id }) => id);
   }
 
-  /** The name that the page before ended with; a token is the id of its last user. */
-  async function endOf(pageToken: string, prefix: string): Promise<string> {
+  /** The last name of the previous page. The page token is the id of its last user. */
+  async function lastNameOf(pageToken: string, prefix: string): Promise<string> {
     if (pageToken === "") return "";
     const id = Buffer.from(pageToken, "base64url").toString();
     const last = /^[1-9]\d{0,17}$/.test(id) ? await accounts.byId(id) : undefined;
     if (last?.userNameKey.startsWith(prefix)) return last.userNameKey;
-    throw fail(ErrorReason.INVALID_ARGUMENT, "page_token: not of this search, or no longer good");
+    throw fail(
+      ErrorReason.INVALID_ARGUMENT,
+      "page_token: not from this search, or not valid any more",
+    );
   }
 
   async function byName(wanted: string, pageSize: number, pageToken: string) {
     requirePrintable("user_name_prefix", wanted);
     const prefix = nameKey(wanted);
-    if ([...prefix].length < LEAST_PREFIX)
+    if ([...prefix].length < MIN_PREFIX_LENGTH)
       throw fail(
         ErrorReason.INVALID_ARGUMENT,
-        `user_name_prefix: at least ${LEAST_PREFIX} letters`,
+        `user_name_prefix: at least ${MIN_PREFIX_LENGTH} letters`,
       );
-    const ids = await idsByName(prefix, await endOf(pageToken, prefix), pageSize + 1);
+    const ids = await idsByName(prefix, await lastNameOf(pageToken, prefix), pageSize + 1);
     const users = (await accounts.byIds(ids.slice(0, pageSize))).map(userOfAccount);
     const last = users.at(-1)?.userId;
     const more = ids.length > pageSize && last !== undefined;

@@ -10,7 +10,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
 import { openDatabase } from "../database.ts";
-import { tidyQrLogins } from "./qr-tidy.ts";
+import { deleteExpiredQrLogins } from "./qr-cleanup.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 
@@ -21,21 +21,21 @@ const desktop = {
   clientVersion: "desk/1",
 };
 
-const asked = async (one: TestAuth, device = desktop) => {
+const request = async (one: TestAuth, device = desktop) => {
   const made = await one.auth.createQrLogin({ device });
   const { qrLoginId, secret } = made;
-  return { ...made, asking: { qrLoginId, secret, deviceId: device.deviceId } };
+  return { ...made, requester: { qrLoginId, secret, deviceId: device.deviceId } };
 };
 
-/** A logged-in phone, as the headers of its calls. */
-async function phoned(one: TestAuth, deviceId = "phone") {
+/** Logs a phone in; `call` holds the headers of its calls. */
+async function logInPhone(one: TestAuth, deviceId = "phone") {
   const { userName, userId } = await one.register();
   const tokens = await one.login(userName, deviceId);
   return { userName, userId, tokens, call: one.as(tokens) };
 }
 
-/** Takes answers of a stream one at a time. */
-const taker = (answers: AsyncIterable<WatchQrLoginResponse>) => {
+/** Reads the answers of a stream one at a time. */
+const reader = (answers: AsyncIterable<WatchQrLoginResponse>) => {
   const iterator = answers[Symbol.asyncIterator]();
   return {
     next: async () => {
@@ -46,8 +46,8 @@ const taker = (answers: AsyncIterable<WatchQrLoginResponse>) => {
   };
 };
 
-/** Rings the instance's look until the promise settles: each look goes to the database and back. */
-async function looking<T>(one: TestAuth, promise: Promise<T>): Promise<T> {
+/** Advances the clock, so that the instance polls, until the promise settles. Each poll is a query. */
+async function pollUntil<T>(one: TestAuth, promise: Promise<T>): Promise<T> {
   let settled = false;
   const done = promise.finally(() => {
     settled = true;
@@ -64,9 +64,9 @@ const device = async (one: TestAuth, tokens: Tokens | undefined) => {
   return { deviceId, deviceClass, userId };
 };
 
-test("a code holds the id alone: 128 bits, as a text and as an SVG", async (t) => {
+test("a code contains only the id: 128 bits, as a text and as an SVG", async (t) => {
   const one = await startTestAuth({ url, t });
-  const { qrLoginId, text, svg, secret, expiresAtMs } = await asked(one);
+  const { qrLoginId, text, svg, secret, expiresAtMs } = await request(one);
   assert.equal(Buffer.from(qrLoginId, "base64url").length, 16);
   assert.equal(Buffer.from(secret, "base64url").length, 32);
   assert.equal(text, `lucky://qr-login/${qrLoginId}`);
@@ -85,10 +85,10 @@ test("a code holds the id alone: 128 bits, as a text and as an SVG", async (t) =
 
 test("a device that polls gets its tokens once", async (t) => {
   const one = await startTestAuth({ url, t });
-  const { asking, qrLoginId, expiresAtMs } = await asked(one);
-  const { call, userId, userName } = await phoned(one);
+  const { requester, qrLoginId, expiresAtMs } = await request(one);
+  const { call, userId, userName } = await logInPhone(one);
 
-  const waiting = (await one.auth.getQrLogin(asking)).qrLogin!;
+  const waiting = (await one.auth.getQrLogin(requester)).qrLogin!;
   assert.equal(waiting.state, QrLoginState.WAITING);
   assert.equal(waiting.scannedBy, undefined);
   assert.equal(waiting.expiresAtMs, expiresAtMs);
@@ -97,20 +97,20 @@ test("a device that polls gets its tokens once", async (t) => {
   assert.equal(scan.device?.deviceName, "Ana's desk");
   assert.equal(scan.device.clientVersion, "desk/1");
   assert.equal(scan.expiresAtMs, expiresAtMs);
-  const scanned = (await one.auth.getQrLogin(asking)).qrLogin!;
+  const scanned = (await one.auth.getQrLogin(requester)).qrLogin!;
   assert.equal(scanned.state, QrLoginState.SCANNED);
   assert.equal(scanned.scannedBy?.userName, userName);
   assert.equal(scanned.tokens, undefined);
 
   await one.auth.confirmQrLogin({ qrLoginId }, call);
-  const { qrLogin } = await one.auth.getQrLogin(asking);
+  const { qrLogin } = await one.auth.getQrLogin(requester);
   assert.equal(qrLogin?.state, QrLoginState.CONFIRMED);
   assert.deepEqual(await device(one, qrLogin.tokens), {
     deviceId: "desk",
     deviceClass: DeviceClass.DESKTOP,
     userId,
   });
-  await refused(one.auth.getQrLogin(asking), ErrorReason.QR_LOGIN_STEP);
+  await refused(one.auth.getQrLogin(requester), ErrorReason.QR_LOGIN_STEP);
   const { rows } = await pool.query(
     "SELECT method FROM auth.login WHERE user_id = $1 AND device_id = 'desk'",
     [userId],
@@ -118,57 +118,60 @@ test("a device that polls gets its tokens once", async (t) => {
   assert.deepEqual(rows, [{ method: "qr" }]);
 });
 
-test("a device that watches hears each step and gets its tokens", async (t) => {
+test("a device that watches receives each state and its tokens", async (t) => {
   const one = await startTestAuth({ url, t });
-  const { asking, qrLoginId } = await asked(one);
-  const { call, userId } = await phoned(one);
-  const watch = taker(one.auth.watchQrLogin(asking));
+  const { requester, qrLoginId } = await request(one);
+  const { call, userId } = await logInPhone(one);
+  const watch = reader(one.auth.watchQrLogin(requester));
   assert.equal((await watch.next())?.state, QrLoginState.WAITING);
   const scanned = watch.next();
   await one.auth.scanQrLogin({ qrLoginId }, call);
-  assert.equal((await looking(one, scanned))?.scannedBy?.userId, userId);
+  assert.equal((await pollUntil(one, scanned))?.scannedBy?.userId, userId);
   const confirmed = watch.next();
   await one.auth.confirmQrLogin({ qrLoginId }, call);
-  const told = await looking(one, confirmed);
-  assert.equal(told?.state, QrLoginState.CONFIRMED);
-  assert.equal((await device(one, told.tokens)).userId, userId);
+  const confirmedLogin = await pollUntil(one, confirmed);
+  assert.equal(confirmedLogin?.state, QrLoginState.CONFIRMED);
+  assert.equal((await device(one, confirmedLogin.tokens)).userId, userId);
   assert.equal(await watch.ended(), true);
   assert.match(await one.metrics.text(), /^lucky_auth_qr_watches 0$/m);
 });
 
-test("who watches is told of a refusal and of the end of the time", async (t) => {
+test("a watch reports a refusal and the expiry", async (t) => {
   const one = await startTestAuth({ url, t });
-  const { call } = await phoned(one);
-  const turnedAway = await asked(one);
-  const first = taker(one.auth.watchQrLogin(turnedAway.asking));
+  const { call } = await logInPhone(one);
+  const refusedLogin = await request(one);
+  const first = reader(one.auth.watchQrLogin(refusedLogin.requester));
   await first.next();
-  await one.auth.scanQrLogin({ qrLoginId: turnedAway.qrLoginId }, call);
-  await one.auth.refuseQrLogin({ qrLoginId: turnedAway.qrLoginId }, call);
-  assert.equal((await looking(one, first.next()))?.state, QrLoginState.REFUSED);
+  await one.auth.scanQrLogin({ qrLoginId: refusedLogin.qrLoginId }, call);
+  await one.auth.refuseQrLogin({ qrLoginId: refusedLogin.qrLoginId }, call);
+  assert.equal((await pollUntil(one, first.next()))?.state, QrLoginState.REFUSED);
   assert.equal(await first.ended(), true);
 
-  const forgotten = await asked(one);
-  const second = taker(one.auth.watchQrLogin(forgotten.asking));
+  const expiredLogin = await request(one);
+  const second = reader(one.auth.watchQrLogin(expiredLogin.requester));
   await second.next();
   const end = second.next();
   one.clock.advance(119_999);
-  assert.equal((await one.auth.getQrLogin(forgotten.asking)).qrLogin?.state, QrLoginState.WAITING);
+  assert.equal(
+    (await one.auth.getQrLogin(expiredLogin.requester)).qrLogin?.state,
+    QrLoginState.WAITING,
+  );
   one.clock.advance(1);
-  assert.equal((await looking(one, end))?.state, QrLoginState.EXPIRED);
+  assert.equal((await pollUntil(one, end))?.state, QrLoginState.EXPIRED);
   assert.equal(await second.ended(), true);
 });
 
-test("however many poll and watch at once, on two instances: the tokens come once", async (t) => {
+test("concurrent polls and watches on two instances get the tokens once", async (t) => {
   const one = await startTestAuth({ url, t });
   const two = await startTestAuth({ url, t, clock: one.clock });
-  const { asking, qrLoginId } = await asked(one);
-  const { call, userId } = await phoned(one);
+  const { requester, qrLoginId } = await request(one);
+  const { call, userId } = await logInPhone(one);
   await one.auth.scanQrLogin({ qrLoginId }, call);
   await two.auth.confirmQrLogin({ qrLoginId }, call);
   const attempts = Array.from({ length: 12 }, (_, i) => {
     const { auth } = i % 2 ? one : two;
-    if (i < 6) return auth.getQrLogin(asking).then(({ qrLogin }) => qrLogin);
-    return taker(auth.watchQrLogin(asking)).next();
+    if (i < 6) return auth.getQrLogin(requester).then(({ qrLogin }) => qrLogin);
+    return reader(auth.watchQrLogin(requester)).next();
   });
   const settled = await Promise.allSettled(attempts);
   const winners = settled.filter((one) => one.status === "fulfilled" && one.value?.tokens);
@@ -180,54 +183,54 @@ test("however many poll and watch at once, on two instances: the tokens come onc
   assert.equal(rows.length, 1);
 });
 
-test("a confirmation in the last moment leaves time to fetch the tokens", async (t) => {
+test("a confirmation just before expiry leaves time to fetch the tokens", async (t) => {
   const one = await startTestAuth({ url, t });
-  const { asking, qrLoginId } = await asked(one);
-  const { call } = await phoned(one);
+  const { requester, qrLoginId } = await request(one);
+  const { call } = await logInPhone(one);
   await one.auth.scanQrLogin({ qrLoginId }, call);
   one.clock.advance(119_999);
   await one.auth.confirmQrLogin({ qrLoginId }, call);
   one.clock.advance(14_999);
-  assert.ok((await one.auth.getQrLogin(asking)).qrLogin?.tokens);
+  assert.ok((await one.auth.getQrLogin(requester)).qrLogin?.tokens);
 });
 
-test("at the bound of watches more are OVERLOADED; a place is free when one leaves", async (t) => {
+test("at the limit a new watch is OVERLOADED; a closed watch releases its slot", async (t) => {
   const one = await startTestAuth({ url, t, config: { maxQrWatches: 1 } });
-  const [first, second] = [await asked(one), await asked(one)];
+  const [first, second] = [await request(one), await request(one)];
   const controller = new AbortController();
-  const watch = taker(one.auth.watchQrLogin(first.asking, { signal: controller.signal }));
+  const watch = reader(one.auth.watchQrLogin(first.requester, { signal: controller.signal }));
   await watch.next();
-  const refusal = taker(one.auth.watchQrLogin(second.asking)).next();
+  const refusal = reader(one.auth.watchQrLogin(second.requester)).next();
   await refused(refusal, ErrorReason.OVERLOADED);
   controller.abort();
-  const next = taker(one.auth.watchQrLogin(second.asking));
+  const next = reader(one.auth.watchQrLogin(second.requester));
   assert.equal((await next.next())?.state, QrLoginState.WAITING);
 });
 
-test("a newer watch of the same QR login takes the place of the older one", async (t) => {
+test("a newer watch of the same QR login replaces the older one", async (t) => {
   const one = await startTestAuth({ url, t, config: { maxQrWatches: 1 } });
-  const { asking, qrLoginId } = await asked(one);
-  const { call } = await phoned(one);
-  const older = taker(one.auth.watchQrLogin(asking));
+  const { requester, qrLoginId } = await request(one);
+  const { call } = await logInPhone(one);
+  const older = reader(one.auth.watchQrLogin(requester));
   await older.next();
   const lost = refused(older.next(), ErrorReason.OVERLOADED);
-  const newer = taker(one.auth.watchQrLogin(asking));
+  const newer = reader(one.auth.watchQrLogin(requester));
   assert.equal((await newer.next())?.state, QrLoginState.WAITING);
   await lost;
   const scanned = newer.next();
   await one.auth.scanQrLogin({ qrLoginId }, call);
-  assert.equal((await looking(one, scanned))?.state, QrLoginState.SCANNED);
+  assert.equal((await pollUntil(one, scanned))?.state, QrLoginState.SCANNED);
 });
 
-test("QR logins that are long over are deleted", async (t) => {
+test("QR logins are deleted an hour after their expiry", async (t) => {
   const one = await startTestAuth({ url, t });
-  const { asking } = await asked(one);
+  const { requester } = await request(one);
   const database = openDatabase(pool);
   t.after(() => database.$disconnect());
   one.clock.advance(120_000 + 3_600_000);
-  await tidyQrLogins({ clock: one.clock, database });
-  assert.equal((await one.auth.getQrLogin(asking)).qrLogin?.state, QrLoginState.EXPIRED);
+  await deleteExpiredQrLogins({ clock: one.clock, database });
+  assert.equal((await one.auth.getQrLogin(requester)).qrLogin?.state, QrLoginState.EXPIRED);
   one.clock.advance(1);
-  await tidyQrLogins({ clock: one.clock, database });
-  await refused(one.auth.getQrLogin(asking), ErrorReason.QR_LOGIN_NOT_FOUND);
+  await deleteExpiredQrLogins({ clock: one.clock, database });
+  await refused(one.auth.getQrLogin(requester), ErrorReason.QR_LOGIN_NOT_FOUND);
 });

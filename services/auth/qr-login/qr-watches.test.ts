@@ -16,7 +16,7 @@ import { createQrWatches } from "./qr-watches.ts";
 const { pool } = await startTestPostgres({ after });
 const device = create(DeviceSchema, { deviceId: "desk", deviceClass: DeviceClass.DESKTOP });
 
-/** Watches over the real table, whose looks a test counts, waits for, and may let fail. */
+/** Watches on the real table. A test can count polls, await them, and make them fail. */
 function start(t: TestContext, count: number) {
   const clock = new ManualClock();
   const database = openDatabase(pool);
@@ -31,71 +31,71 @@ function start(t: TestContext, count: number) {
       return hash;
     }),
   );
-  const looks: Promise<number>[] = [];
-  const away = { now: false };
+  const polls: Promise<number>[] = [];
+  const outage = { active: false };
   const watches = createQrWatches({
     config: { qrWatchMs: 500, maxQrWatches: count },
     rows: {
-      look(hashes) {
-        const looked = away.now
-          ? Promise.reject(fail(ErrorReason.UNAVAILABLE, "the database is away"))
-          : rows.look(hashes);
-        looks.push(looked.then(() => hashes.length).catch(() => -1));
-        return looked;
+      statesOf(hashes) {
+        const states = outage.active
+          ? Promise.reject(fail(ErrorReason.UNAVAILABLE, "the database is unreachable"))
+          : rows.statesOf(hashes);
+        polls.push(states.then(() => hashes.length).catch(() => -1));
+        return states;
       },
     },
     clock,
     log: quiet,
     metrics: new Metrics(),
   });
-  return { clock, expiresAtMs, looks, away, watches, made };
+  return { clock, expiresAtMs, polls, outage, watches, made };
 }
 
-test("however many watch, a look is one query; only who has news is woken", async (t) => {
-  const { clock, expiresAtMs, looks, watches, made } = start(t, 1_000);
+test("a poll is one query for all watches, and wakes only those with a changed state", async (t) => {
+  const { clock, expiresAtMs, polls, watches, made } = start(t, 1_000);
   const hashes = await made;
   const { signal } = new AbortController();
   const woken: number[] = [];
   const opened = hashes.map((hash) => watches.open(hash, signal));
   const changes = opened.map((watch, i) =>
-    watch.changed({ state: "waiting", expiresAtMs }).then(() => woken.push(i)),
+    watch.waitForChange({ state: "waiting", expiresAtMs }).then(() => woken.push(i)),
   );
   await pool.query("DELETE FROM auth.qr_login WHERE qr_login_hash = $1", [hashes[7]]);
   clock.advance(500);
-  assert.deepEqual(await Promise.all(looks), [1_000]);
+  assert.deepEqual(await Promise.all(polls), [1_000]);
   await changes[7];
   assert.deepEqual(woken, [7]);
   for (const watch of opened) watch.close();
   clock.advance(5_000);
-  assert.equal(looks.length, 1);
+  assert.equal(polls.length, 1);
   assert.equal(clock.waiting, 0);
 });
 
-test("while the database is away watches stay; who is past the time is woken", async (t) => {
-  const { clock, expiresAtMs, looks, away, watches, made } = start(t, 1);
+test("while the database is unreachable watches stay open; an expired one is woken", async (t) => {
+  const { clock, expiresAtMs, polls, outage, watches, made } = start(t, 1);
   const [hash] = await made;
   const watch = watches.open(hash!, new AbortController().signal);
   let woken = false;
-  const change = watch.changed({ state: "waiting", expiresAtMs }).then(() => {
+  const change = watch.waitForChange({ state: "waiting", expiresAtMs }).then(() => {
     woken = true;
   });
-  away.now = true;
+  outage.active = true;
   clock.advance(500);
-  assert.deepEqual(await Promise.all(looks), [-1]);
+  assert.deepEqual(await Promise.all(polls), [-1]);
   assert.equal(woken, false);
   clock.advance(119_500);
   await change;
   assert.equal(woken, true);
 });
 
-test("a watch ends with its signal, and gives its place up", async (t) => {
+test("a watch ends with its signal, and releases its slot", async (t) => {
   const { expiresAtMs, watches, made } = start(t, 1);
   const [hash] = await made;
   const controller = new AbortController();
   const watch = watches.open(hash!, controller.signal);
-  const change = watch.changed({ state: "waiting", expiresAtMs });
+  const change = watch.waitForChange({ state: "waiting", expiresAtMs });
   const another = () => watches.open(hashOf("another"), new AbortController().signal);
-  assert.throws(another, /too many watch/);
+  assert.throws(another, /too many watches/);
   controller.abort(fail(ErrorReason.UNAVAILABLE, "the service stops"));
   await refused(change, ErrorReason.UNAVAILABLE);
   another().close();

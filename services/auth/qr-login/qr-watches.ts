@@ -6,30 +6,29 @@ import type { Metrics } from "#platform/metrics.ts";
 import type { AuthConfig } from "../config.ts";
 import type { QrRows, QrState } from "./qr-rows.ts";
 
-/** One who waits for the next state of a QR login. */
+/** One stream that waits for the next state of a QR login. */
 export interface QrWatch {
   /**
-   * Resolves when the QR login is not in this state any more, is past its time, or is gone. Rejects
-   * with the reason of the signal, and with OVERLOADED when a newer watch of the same QR login has
-   * begun.
+   * Resolves when the QR login has left this state, has expired or was deleted. Rejects with the
+   * reason of the signal, and with OVERLOADED when a newer watch of the same QR login has begun.
    */
-  changed(from: { state: QrState; expiresAtMs: number }): Promise<void>;
-  /** Gives the place up. Idempotent. */
+  waitForChange(from: { state: QrState; expiresAtMs: number }): Promise<void>;
+  /** Releases the watch's slot. Idempotent. */
   close(): void;
 }
 
-/** All who wait for QR logins on this instance: however many, they cost one query a look. */
+/** All watches of QR logins on this instance. Each poll is one query, whatever their number. */
 export interface QrWatches {
   /**
-   * Begins to wait for a QR login; an older watch of the same one ends, since a device that lost its
-   * stream comes again before that is noticed here. Throws OVERLOADED at the bound.
+   * Opens a watch of a QR login. An older watch of the same QR login ends, because a device that lost
+   * its stream may reconnect before this instance notices. At `maxQrWatches` it throws OVERLOADED.
    */
   open(hash: Uint8Array<ArrayBuffer>, signal: AbortSignal): QrWatch;
 }
 
-interface Waiting {
+interface Watcher {
   readonly hash: Uint8Array<ArrayBuffer>;
-  /** What it waits to change; undefined while it is not waiting. */
+  /** The state whose change is awaited; undefined while the watcher is not waiting. */
   from: { state: QrState; expiresAtMs: number } | undefined;
   wake: () => void;
   end(reason: unknown): void;
@@ -43,44 +42,45 @@ export function createQrWatches({
   metrics,
 }: {
   config: Pick<AuthConfig, "qrWatchMs" | "maxQrWatches">;
-  rows: Pick<QrRows, "look">;
+  rows: Pick<QrRows, "statesOf">;
   clock: Clock;
   log: Log;
   metrics: Metrics;
 }): QrWatches {
-  const open = new Map<string, Waiting>();
+  const watchers = new Map<string, Watcher>();
   const gauge = metrics.gauge("lucky_auth_qr_watches", "WatchQrLogin streams on this instance.");
   let timer: Timer | undefined;
-  let looking = false;
+  let polling = false;
 
-  async function look(): Promise<void> {
-    // The last look is still on its way: those who wait are in it, or in the next one.
-    if (looking) return;
-    const waiting = [...open].filter(([, { from }]) => from !== undefined);
+  async function poll(): Promise<void> {
+    // The previous poll is still in flight: waiting watchers are part of it, or of the next one.
+    if (polling) return;
+    const waiting = [...watchers].filter(([, { from }]) => from !== undefined);
     if (waiting.length === 0) return;
-    looking = true;
+    polling = true;
     try {
-      const found = await rows.look(waiting.map(([, { hash }]) => hash));
+      const found = await rows.statesOf(waiting.map(([, { hash }]) => hash));
       const now = clock.now();
       for (const [id, { from, wake }] of waiting) {
-        const state = found.get(id);
-        // One that has begun to wait anew meanwhile is in the next look.
-        if (!from || !state || state.state !== from.state || state.expiresAtMs <= now) wake();
+        const current = found.get(id);
+        // A watcher may have begun a new wait during the query. The stale result is harmless: its
+        // caller re-reads the row, or it joins the next poll.
+        if (!from || !current || current.state !== from.state || current.expiresAtMs <= now) wake();
       }
     } catch (err) {
       log.warn({ event: "qr_watch_failed", err });
-      // Whoever is past the time is told so, even if the database is away for long.
+      // Expired watchers are woken even while the database is unreachable.
       const now = clock.now();
       for (const [, { from, wake }] of waiting) if (from && from.expiresAtMs <= now) wake();
     } finally {
-      looking = false;
+      polling = false;
     }
   }
 
-  function leave(id: string, one: Waiting): void {
-    if (open.get(id) === one) open.delete(id);
-    gauge.set(open.size);
-    if (open.size > 0) return;
+  function remove(id: string, watcher: Watcher): void {
+    if (watchers.get(id) === watcher) watchers.delete(id);
+    gauge.set(watchers.size);
+    if (watchers.size > 0) return;
     timer?.stop();
     timer = undefined;
   }
@@ -88,50 +88,58 @@ export function createQrWatches({
   return {
     open(hash, signal) {
       const id = Buffer.from(hash).toString("hex");
-      const older = open.get(id);
-      if (!older && open.size >= config.maxQrWatches) {
+      const older = watchers.get(id);
+      if (!older && watchers.size >= config.maxQrWatches) {
         const retryAfterMs = config.qrWatchMs;
-        throw fail(ErrorReason.OVERLOADED, "too many watch on this instance", { retryAfterMs });
+        throw fail(ErrorReason.OVERLOADED, "too many watches on this instance", { retryAfterMs });
       }
-      let over: { reason: unknown } | undefined;
-      const one: Waiting = {
-        hash,
-        from: undefined,
-        wake() {},
-        end(reason) {
-          over ??= { reason };
-          one.wake();
-        },
-      };
-      const aborted = () => {
-        one.end(signal.reason);
+      const { watcher, waitForChange } = createWatcher(hash);
+      const abort = () => {
+        watcher.end(signal.reason);
         close();
       };
       const close = () => {
-        signal.removeEventListener("abort", aborted);
-        leave(id, one);
+        signal.removeEventListener("abort", abort);
+        remove(id, watcher);
       };
-      open.set(id, one);
+      watchers.set(id, watcher);
       older?.end(fail(ErrorReason.OVERLOADED, "another watch of this QR login has begun"));
-      gauge.set(open.size);
-      timer ??= clock.every(config.qrWatchMs, () => void look());
-      if (signal.aborted) aborted();
-      else signal.addEventListener("abort", aborted);
-      return {
-        close,
-        changed(from) {
-          return new Promise((resolve, reject) => {
-            one.wake = () => {
-              one.from = undefined;
-              one.wake = () => {};
-              if (over) reject(over.reason);
-              else resolve();
-            };
-            one.from = from;
-            if (over) one.wake();
-          });
-        },
-      };
+      gauge.set(watchers.size);
+      timer ??= clock.every(config.qrWatchMs, () => void poll());
+      if (signal.aborted) abort();
+      else signal.addEventListener("abort", abort);
+      return { close, waitForChange };
+    },
+  };
+}
+
+function createWatcher(hash: Uint8Array<ArrayBuffer>): {
+  watcher: Watcher;
+  waitForChange: QrWatch["waitForChange"];
+} {
+  let ended: { reason: unknown } | undefined;
+  const watcher: Watcher = {
+    hash,
+    from: undefined,
+    wake() {},
+    end(reason) {
+      ended ??= { reason };
+      watcher.wake();
+    },
+  };
+  return {
+    watcher,
+    waitForChange(from) {
+      return new Promise((resolve, reject) => {
+        watcher.wake = () => {
+          watcher.from = undefined;
+          watcher.wake = () => {};
+          if (ended) reject(ended.reason);
+          else resolve();
+        };
+        watcher.from = from;
+        if (ended) watcher.wake();
+      });
     },
   };
 }

@@ -1,44 +1,66 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import type { Ids } from "#platform/ids.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
+import type { Accounts } from "../accounts/accounts.ts";
 import { normalizePhone } from "../accounts/phone.ts";
 import { ownerOf, phoneColumns, phoneTaken } from "../accounts/phone-owner.ts";
-import { createPasswordPolicy } from "../credentials/password-policy.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import type { PasswordPolicy } from "../credentials/password-policy.ts";
+import type { Passwords } from "../credentials/passwords.ts";
+import type { SmsCodes } from "../credentials/sms-codes.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { requirePrintableDevice } from "../logins/device-texts.ts";
+import type { Issuer } from "../logins/issuer.ts";
 import { displayNameOf } from "./registration.ts";
 
-/** Makes accounts for proven phone numbers. */
-export function createPhoneRegistration(
-  d: AuthDependencies,
-): Pick<ServiceImpl<typeof AuthService>, "registerByPhone"> {
-  const { requireStrong } = createPasswordPolicy(d.config);
+/** Registers accounts with a phone number that an SMS code proves. */
+export function createPhoneRegistration({
+  accounts,
+  clock,
+  columns,
+  ids,
+  issuer,
+  passwordPolicy,
+  passwords,
+  smsCodes,
+}: {
+  accounts: Pick<Accounts, "create">;
+  clock: Clock;
+  columns: ColumnEncryption;
+  ids: Ids;
+  issuer: Pick<Issuer, "logIn">;
+  passwordPolicy: PasswordPolicy;
+  passwords: Pick<Passwords, "decrypt" | "hash">;
+  smsCodes: Pick<SmsCodes, "redeem">;
+}): Pick<ServiceImpl<typeof AuthService>, "registerByPhone"> {
   return {
     async registerByPhone(request, context) {
       const { code, device } = request;
       const phone = normalizePhone(request.phone);
-      const userId = BigInt(d.ids.next());
-      // Digits alone: no other made name looks like it.
+      const userId = BigInt(ids.next());
+      // The id has digits only, so no two generated names look alike.
       const userName = request.userName || `user-${userId}`;
       const displayName = displayNameOf(request.displayName, userName);
       requirePrintableDevice(device);
-      // What can be wrong without the code is said before the code is touched.
-      const password = request.password && (await d.passwords.decrypt(request.password))[0];
-      if (password !== undefined) requireStrong(password, userName, displayName, phone);
+      // Checks that need no code come first: a refusal must not use up a guess.
+      const password = request.password && (await passwords.decrypt(request.password))[0];
+      if (password !== undefined)
+        passwordPolicy.requireStrong(password, userName, displayName, phone);
 
       const given = { phone, purpose: SmsPurpose.REGISTER, code };
-      const account = await d.smsCodes.redeem([given], async (tx) => {
-        // Ends with the code used up: there is nothing more to try it for.
-        if (await ownerOf(tx, d.columns, phone)) return undefined;
-        const passwordHash = password === undefined ? null : await d.passwords.hash(password);
-        const createdAt = new Date(d.clock.now());
-        const sealed = phoneColumns(d.columns, phone, userId);
-        const made = { userId, userName, displayName, passwordHash, createdAt, ...sealed };
-        return d.accounts.create(made, tx);
+      const account = await smsCodes.redeem([given], async (tx) => {
+        // Returning commits, so the code stays used up: it could do nothing else for this number.
+        if (await ownerOf(tx, columns, phone)) return undefined;
+        const passwordHash = password === undefined ? null : await passwords.hash(password);
+        const createdAt = new Date(clock.now());
+        const sealed = phoneColumns(columns, phone, userId);
+        const created = { userId, userName, displayName, passwordHash, createdAt, ...sealed };
+        return accounts.create(created, tx);
       });
       if (!account) throw phoneTaken();
       const address = context.values.get(peerAddress);
-      return d.issuer.logIn(account, { device, method: "sms", address });
+      return issuer.logIn(account, { device, method: "sms", address });
     },
   };
 }

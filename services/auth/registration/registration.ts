@@ -1,35 +1,49 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import type { Ids } from "#platform/ids.ts";
 import { requirePrintable } from "#platform/printable.ts";
-import { userOfAccount } from "../accounts/accounts.ts";
-import { createPasswordPolicy } from "../credentials/password-policy.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
+import type { PasswordPolicy } from "../credentials/password-policy.ts";
+import type { Passwords } from "../credentials/passwords.ts";
 
-/** Makes accounts for a user name and a password. */
-export function createRegistration(
-  d: AuthDependencies,
-): Pick<ServiceImpl<typeof AuthService>, "register"> {
-  const { requireStrong } = createPasswordPolicy(d.config);
+/** Registers accounts with a user name and a password. */
+export function createRegistration({
+  accounts,
+  clock,
+  ids,
+  passwordPolicy,
+  passwords,
+}: {
+  accounts: Pick<Accounts, "create">;
+  clock: Clock;
+  ids: Ids;
+  passwordPolicy: PasswordPolicy;
+  passwords: Pick<Passwords, "decrypt" | "hash">;
+}): Pick<ServiceImpl<typeof AuthService>, "register"> {
   return {
     async register(request) {
       const { userName } = request;
-      const [password] = await d.passwords.decrypt(request.password);
-      requireStrong(password, userName, request.displayName);
-      const account = await d.accounts.create({
-        userId: BigInt(d.ids.next()),
+      const [password] = await passwords.decrypt(request.password);
+      passwordPolicy.requireStrong(password, userName, request.displayName);
+      const account = await accounts.create({
+        userId: BigInt(ids.next()),
         userName,
         displayName: displayNameOf(request.displayName, userName),
-        passwordHash: await d.passwords.hash(password),
-        createdAt: new Date(d.clock.now()),
+        passwordHash: await passwords.hash(password),
+        createdAt: new Date(clock.now()),
       });
       return { user: userOfAccount(account) };
     },
   };
 }
 
-/** What people see; a name of nothing but blanks and what nobody sees counts as empty. */
+/**
+ * The display name of a new account: the wanted name, trimmed. The user name replaces a name of
+ * blanks and invisible characters only. Throws INVALID_ARGUMENT for control characters.
+ */
 export function displayNameOf(wanted: string, userName: string): string {
   requirePrintable("display_name", wanted);
-  const seen = /[^\s\p{Default_Ignorable_Code_Point}]/u.test(wanted);
-  return seen ? wanted.trim() : userName;
+  const visible = /[^\s\p{Default_Ignorable_Code_Point}]/u.test(wanted);
+  return visible ? wanted.trim() : userName;
 }

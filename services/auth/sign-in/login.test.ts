@@ -10,7 +10,7 @@ import { GOOD_PASSWORD, refused, startTestAuth, type TestAuth } from "../auth.su
 const { url, pool } = await startTestPostgres({ after });
 const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
 
-/** Logs in with a password. Resolves with the failure, undefined for none. */
+/** Logs in with a password. Resolves with the error, undefined on success. */
 async function failureOf(on: TestAuth, userName: string, text: string) {
   const password = await on.encrypt(text);
   return on.auth.login({ userName, password, device }).then(
@@ -19,7 +19,7 @@ async function failureOf(on: TestAuth, userName: string, text: string) {
   );
 }
 
-test("a locked account says so only with the right password, and when it opens", async (t) => {
+test("only the right password discloses a lock, with the time until it ends", async (t) => {
   const one = await startTestAuth({ url, t });
   const { userName } = await one.register();
   for (let n = 0; n < 5; n++) await failureOf(one, userName, "wrong");
@@ -36,12 +36,12 @@ test("a locked account says so only with the right password, and when it opens",
   assert.equal(detailOf(await failureOf(one, userName, GOOD_PASSWORD))?.retryAfterMs, 1n);
   one.clock.advance(1);
   assert.equal(await failureOf(one, userName, GOOD_PASSWORD), undefined);
-  // The failures are forgotten: five are free again.
+  // The success cleared the failures, so five are free.
   for (let n = 0; n < 4; n++) await failureOf(one, userName, "wrong");
   assert.equal(await failureOf(one, userName, GOOD_PASSWORD), undefined);
 });
 
-test("a name that nobody has is locked like one that somebody has", async (t) => {
+test("an unknown name is locked like the name of an account", async (t) => {
   const one = await startTestAuth({ url, t, config: { loginFreeFailuresPerAddress: 12 } });
   const { userName } = await one.register();
   for (let n = 0; n < 6; n++)
@@ -50,7 +50,7 @@ test("a name that nobody has is locked like one that somebody has", async (t) =>
         detailOf(await failureOf(one, name, "wrong"))?.reason,
         ErrorReason.CREDENTIALS_INVALID,
       );
-  // Five of each counted; two more and the address has to wait.
+  // Five failures of each name counted; after two more the address is throttled.
   for (const name of ["another", "a-third"]) await failureOf(one, name, "wrong");
   for (const name of [userName, "nobody-at-all"]) {
     const failure = await failureOf(one, name, GOOD_PASSWORD);
@@ -59,7 +59,7 @@ test("a name that nobody has is locked like one that somebody has", async (t) =>
   }
 });
 
-test("a hash with other parameters is made anew at a login, and only with the right password", async (t) => {
+test("a login with the right password rehashes a hash with old parameters", async (t) => {
   const before = await startTestAuth({ url, t });
   const { userId, userName } = await before.register();
   const hashNow = async () => {
@@ -78,7 +78,7 @@ test("a hash with other parameters is made anew at a login, and only with the ri
   assert.equal(await hashNow(), fresh);
 });
 
-test("a disabled account reads like any other without the right password", async (t) => {
+test("without the right password a disabled account gets the same error as an unknown one", async (t) => {
   const one = await startTestAuth({ url, t });
   const { userId, userName } = await one.register();
   await pool.query("UPDATE auth.account SET state = 'disabled' WHERE user_id = $1", [userId]);
@@ -90,9 +90,9 @@ test("a disabled account reads like any other without the right password", async
   await refused(one.login(userName), ErrorReason.ACCOUNT_DISABLED);
 });
 
-test("an unknown name, a wrong password, an account without one and a locked one cost one hash each", async (t) => {
+test("unknown name, wrong password, no password and locked account cost one hash each", async (t) => {
   const free = { loginFreeFailures: 1_000, loginFreeFailuresPerAddress: 100_000 };
-  // A hash that costs more than all the rest, as in production.
+  // One hash costs more than the rest of the request, as in production.
   const cost = { hashMemoryKib: 19_456, hashIterations: 2 };
   const one = await startTestAuth({ url, t, config: { ...free, ...cost } });
   const tight = { ...free, ...cost, loginFreeFailures: 1, loginDelayMs: 3_600_000 };
@@ -111,19 +111,19 @@ test("an unknown name, a wrong password, an account without one and a locked one
   await failureOf(locking, "nobody-at-all", "wrong");
   const times = new Map<string, number[]>(cases.map(([name]) => [name, []]));
   const answers = new Set<string>();
-  // By turns: whatever else the machine does meets all alike.
+  // Cases alternate, so that other load on the machine affects all of them equally.
   for (let round = 0; round < 8; round++)
-    for (const [name, on, who] of cases) {
+    for (const [name, on, userName] of cases) {
       const password = await on.encrypt("not the password");
       const before = await hashesOf(on);
       const startedAt = performance.now();
-      const failure = await on.auth.login({ userName: who, password, device }).catch(String);
+      const failure = await on.auth.login({ userName, password, device }).catch(String);
       times.get(name)!.push(performance.now() - startedAt);
       answers.add(String(failure));
       assert.deepEqual(await hashesOf(on), { ...before, verify: before.verify + 1 }, name);
     }
   assert.equal(answers.size, 1, [...answers].join(" / "));
-  // For who reads the log; a busy machine may say anything.
+  // Times are only reported: on a busy machine they vary too much to assert on.
   for (const [name, all] of times) {
     const [median = 0] = all.toSorted((a, b) => a - b).slice(all.length / 2);
     t.diagnostic(`${name}: ${median.toFixed(2)} ms`);

@@ -4,32 +4,43 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
+import type { Accounts } from "../accounts/accounts.ts";
 import { normalizePhone } from "../accounts/phone.ts";
 import { ownerOf, phoneOf } from "../accounts/phone-owner.ts";
 import { accountOf } from "../credentials/proof.ts";
-import type { AuthDependencies } from "../dependencies.ts";
+import { type SmsCodes, smsCodeInvalid } from "../credentials/sms-codes.ts";
+import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { requirePrintableDevice } from "../logins/device-texts.ts";
+import type { Issuer } from "../logins/issuer.ts";
 
-/** Codes of these purposes are for one logged-in caller. */
-const OF_CALLER: ReadonlySet<SmsPurpose> = new Set([SmsPurpose.BIND, SmsPurpose.PROVE]);
+/** Purposes whose codes belong to one logged-in caller. */
+const CALLER_PURPOSES: ReadonlySet<SmsPurpose> = new Set([SmsPurpose.BIND, SmsPurpose.PROVE]);
 
-/** Sends codes, and logs devices in by them. */
-export function createSmsLogin(
-  d: AuthDependencies,
-): Pick<ServiceImpl<typeof AuthService>, "sendSmsCode" | "loginBySmsCode"> {
-  /** Throws PHONE_INVALID: a code to any other number would prove nothing. */
+/** Sends SMS codes and logs devices in with them. */
+export function createSmsLogin({
+  accounts,
+  columns,
+  issuer,
+  smsCodes,
+}: {
+  accounts: Pick<Accounts, "byId">;
+  columns: ColumnEncryption;
+  issuer: Pick<Issuer, "logIn">;
+  smsCodes: Pick<SmsCodes, "redeem" | "send">;
+}): Pick<ServiceImpl<typeof AuthService>, "sendSmsCode" | "loginBySmsCode"> {
+  /** Throws PHONE_INVALID for another number: a code sent there would prove nothing. */
   async function requireOwn(userId: string, phone: string): Promise<void> {
-    if (phoneOf(d.columns, await accountOf(d, userId)) === phone) return;
+    if (phoneOf(columns, await accountOf({ accounts }, userId)) === phone) return;
     throw fail(ErrorReason.PHONE_INVALID, "phone: not the number of your account");
   }
 
   return {
     async sendSmsCode({ phone: written, purpose }, context) {
       const phone = normalizePhone(written);
-      const userId = OF_CALLER.has(purpose) ? personOf(context) : undefined;
+      const userId = CALLER_PURPOSES.has(purpose) ? personOf(context) : undefined;
       if (userId && purpose === SmsPurpose.PROVE) await requireOwn(userId, phone);
       const address = context.values.get(peerAddress);
-      const sent = await d.smsCodes.send({ phone, purpose, userId }, address);
+      const sent = await smsCodes.send({ phone, purpose, userId }, address);
       return {
         expiresAtMs: BigInt(sent.expiresAtMs),
         resendAfterMs: BigInt(sent.resendAfterMs),
@@ -39,17 +50,17 @@ export function createSmsLogin(
     async loginBySmsCode({ phone: written, code, device }, context) {
       const phone = normalizePhone(written);
       requirePrintableDevice(device);
-      // The code is used up first: only then may the answer tell of the account.
+      // The code is redeemed first: only a caller with the right code may learn of the account.
       const given = { phone, purpose: SmsPurpose.LOGIN, code };
-      const account = await d.smsCodes.redeem([given], (tx) => ownerOf(tx, d.columns, phone));
-      if (!account) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not good");
+      const account = await smsCodes.redeem([given], (tx) => ownerOf(tx, columns, phone));
+      if (!account) throw smsCodeInvalid();
       const address = context.values.get(peerAddress);
-      return d.issuer.logIn(account, { device, method: "sms", address });
+      return issuer.logIn(account, { device, method: "sms", address });
     },
   };
 }
 
-/** The person who calls; as with the methods that are not for bots. */
+/** The id of the caller. Throws PERMISSION_DENIED for a bot. */
 function personOf(context: HandlerContext): string {
   const { userId, role } = userOf(context);
   if (role !== "bot") return userId;

@@ -3,21 +3,22 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 
 /**
- * Takes dead letters from the bus and records why they died. What was in them is not lost: it is in
- * the log, and the sweep tells whom it concerns.
+ * Consumes dead letters from the bus, counts and logs them by reason. Their entries are not lost:
+ * the log has them, and the sweep notifies the sessions concerned.
  */
-export function buryDeadLetters(options: {
+export function countDeadLetters(options: {
   bus: Bus;
   log: Log;
   metrics: Metrics;
 }): Promise<Consumer> {
   const { bus, log, metrics } = options;
-  const buried = metrics.counter("lucky_dead_letters_total", "Dead letters, by queue and reason.", [
-    "queue",
-    "reason",
-  ]);
+  const deadLetters = metrics.counter(
+    "lucky_dead_letters_total",
+    "Dead letters, by queue and reason.",
+    ["queue", "reason"],
+  );
   return bus.consumeDeadLetters(async ({ queue, reason, body }) => {
-    buried.inc({ queue, reason });
+    deadLetters.inc({ queue, reason });
     log.error({ event: "dead_letter", queue, reason, bytes: body.length });
   });
 }

@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
-import { startStand } from "../../../test/connect/stand.ts";
+import { startConnectHarness } from "../../../test/connect/connect-harness.ts";
 import { text, toUser } from "../uplink/sends.fixture.ts";
 
-test("an entry that is not acknowledged comes again, then the device is behind until it acknowledges", async (t) => {
+test("an unacknowledged entry is redelivered, then the device is behind until it acknowledges", async (t) => {
   const clock = new ManualClock();
-  const stand = await startStand(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
-  const ana = await stand.device("1");
-  const ben = await stand.device("2");
+  const harness = await startConnectHarness(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
   ana.send(toUser("2", "m1"));
   const { entries } = await ben.next("deliver");
   const { conversationId } = entries[0]!;
@@ -22,27 +22,27 @@ test("an entry that is not acknowledged comes again, then the device is behind u
   const sync = await ben.next("syncRequired");
   assert.deepEqual([sync.conversationId, sync.lastSequence], [conversationId, 1n]);
   await ben.roundTrip();
-  const [reported] = stand.ingress.advances;
+  const [reported] = harness.ingress.advances;
   assert.deepEqual([reported?.userId, reported?.undeliveredSequence], ["2", 1n]);
-  assert.match(await stand.metrics.text(), /lucky_undelivered_total 1/);
+  assert.match(await harness.metrics.text(), /lucky_sessions_behind_total 1/);
 
   clock.advance(200_000);
   await ben.roundTrip();
-  assert.equal(ben.seen("deliver").length, 0, "a device that is behind is left alone");
+  assert.equal(ben.seen("deliver").length, 0, "a device that is behind gets no redelivery");
   const cursors = [{ conversationId, deliveredSequence: 1n, readSequence: 0n }];
   ben.send({ case: "acknowledge", value: { cursors } });
   await ben.roundTrip();
   ana.send(toUser("2", "m2"));
   assert.equal((await ben.next("deliver")).entries[0]!.sequence, 2n);
   clock.advance(10_000);
-  assert.equal((await ben.next("deliver")).entries[0]!.sequence, 2n, "it is served again");
+  assert.equal((await ben.next("deliver")).entries[0]!.sequence, 2n, "it gets redeliveries again");
 });
 
-test("an entry that is not acknowledged comes again in time when the clock is put back", async (t) => {
+test("an unacknowledged entry is redelivered in time when the clock is set back", async (t) => {
   const clock = new ManualClock();
-  const stand = await startStand(t, { clock });
-  const ana = await stand.device("1");
-  const ben = await stand.device("2");
+  const harness = await startConnectHarness(t, { clock });
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
   ana.send(toUser("2", "m1"));
   const { entries } = await ben.next("deliver");
   clock.advance(10_000);
@@ -53,11 +53,11 @@ test("an entry that is not acknowledged comes again in time when the clock is pu
   assert.equal(ben.seen("deliver").length, 1);
 });
 
-test("what is acknowledged in time is not delivered again, and cursors are joined", async (t) => {
+test("entries acknowledged in time are not redelivered, and cursors are merged", async (t) => {
   const clock = new ManualClock();
-  const stand = await startStand(t, { clock });
-  const ana = await stand.device("1");
-  const ben = await stand.device("2");
+  const harness = await startConnectHarness(t, { clock });
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
   for (const id of ["m1", "m2", "m3"]) ana.send(toUser("2", id));
   let last = 0n;
   let conversationId = "";
@@ -74,12 +74,12 @@ test("what is acknowledged in time is not delivered again, and cursors are joine
   await ana.roundTrip();
   assert.equal(ben.seen("deliver").length, 0);
   assert.equal(ana.seen("deliver").length, 0);
-  const cursor = stand.ingress.advances.at(-1)!.cursor!;
+  const cursor = harness.ingress.advances.at(-1)!.cursor!;
   assert.deepEqual([cursor.deliveredSequence, cursor.readSequence], [3n, 2n]);
 });
 
 test("an acknowledgement out of bounds ends its session and moves no cursor", async (t) => {
-  const stand = await startStand(t);
+  const harness = await startConnectHarness(t);
   for (const cursors of [
     [],
     [{ conversationId: "0", deliveredSequence: 1n }],
@@ -87,19 +87,19 @@ test("an acknowledgement out of bounds ends its session and moves no cursor", as
     [{ conversationId: "7", deliveredSequence: -1n }],
     [{ conversationId: "7", readSequence: 2n ** 53n }],
   ]) {
-    const device = await stand.device("1");
+    const device = await harness.device("1");
     device.send({ case: "acknowledge", value: { cursors } });
     assert.equal((await device.closed).code, CloseCode.PROTOCOL_ERROR);
   }
-  assert.deepEqual(stand.ingress.advances, []);
+  assert.deepEqual(harness.ingress.advances, []);
 });
 
-test("members of a group acknowledge at leisure, what they read at once", async (t) => {
+test("delivery cursors of a group linger for longer, read cursors do not", async (t) => {
   const clock = new ManualClock();
   const config = { acknowledgeLingerMs: 200, acknowledgeGroupLingerMs: 1_000 };
-  const stand = await startStand(t, { clock, config });
-  await stand.ingress.member("70", "1", true);
-  const device = await stand.device("1");
+  const harness = await startConnectHarness(t, { clock, config });
+  await harness.ingress.member("70", "1", true);
+  const device = await harness.device("1");
   const acknowledge = async (cursor: { deliveredSequence?: bigint; readSequence?: bigint }) => {
     device.send({ case: "acknowledge", value: { cursors: [{ conversationId: "70", ...cursor }] } });
     await device.roundTrip();
@@ -107,23 +107,23 @@ test("members of a group acknowledge at leisure, what they read at once", async 
   await acknowledge({ deliveredSequence: 5n });
   clock.advance(999);
   await device.roundTrip();
-  assert.equal(stand.ingress.advances.length, 0);
+  assert.equal(harness.ingress.advances.length, 0);
   await acknowledge({ deliveredSequence: 6n });
   clock.advance(1);
   await device.roundTrip();
-  assert.equal(stand.ingress.advances.at(-1)?.cursor?.deliveredSequence, 6n);
+  assert.equal(harness.ingress.advances.at(-1)?.cursor?.deliveredSequence, 6n);
   await acknowledge({ readSequence: 6n });
   clock.advance(200);
   await device.roundTrip();
-  assert.equal(stand.ingress.advances.at(-1)?.cursor?.readSequence, 6n);
+  assert.equal(harness.ingress.advances.at(-1)?.cursor?.readSequence, 6n);
 });
 
-test("a push that the bus swallowed is noticed by the sweep", async (t) => {
+test("the sweep finds a delivery that the bus lost", async (t) => {
   const clock = new ManualClock();
-  const stand = await startStand(t, { clock });
-  const ana = await stand.device("1");
-  const ben = await stand.device("2");
-  stand.ingress.swallow = true;
+  const harness = await startConnectHarness(t, { clock });
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
+  harness.ingress.dropPublishes = true;
   ana.send(toUser("2", "m1"));
   await ana.next("sendResults");
   clock.advance(25_000);
@@ -132,11 +132,11 @@ test("a push that the bus swallowed is noticed by the sweep", async (t) => {
   assert.equal((await ben.next("syncRequired")).lastSequence, 1n);
 });
 
-test("a group's entries reach its members; who is added hears them at once, who is removed no more", async (t) => {
-  const stand = await startStand(t);
-  await stand.ingress.member("77", "1", true);
-  const ana = await stand.device("1");
-  const ben = await stand.device("2");
+test("a group's entries reach its members; a new member hears them at once, a removed one stops", async (t) => {
+  const harness = await startConnectHarness(t);
+  await harness.ingress.member("77", "1", true);
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
   const toGroup = (clientMessageId: string) => ({
     case: "send" as const,
     value: {
@@ -145,11 +145,11 @@ test("a group's entries reach its members; who is added hears them at once, who 
       content: text("hi"),
     },
   });
-  await stand.ingress.member("77", "2", true);
+  await harness.ingress.member("77", "2", true);
   await ben.roundTrip();
   ana.send(toGroup("m1"));
   assert.equal((await ben.next("deliver")).entries[0]!.clientMessageId, "m1");
-  await stand.ingress.member("77", "2", false);
+  await harness.ingress.member("77", "2", false);
   ana.send(toGroup("m2"));
   await ana.next("sendResults", ({ results }) => results[0]!.clientMessageId === "m2");
   await ben.roundTrip();

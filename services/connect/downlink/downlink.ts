@@ -3,12 +3,12 @@ import { userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Revocations } from "#platform/identity/revocations.ts";
 import type { Metrics, Tally } from "#platform/metrics.ts";
-import { type Delivery, openEnvelope } from "../socket/envelope.ts";
+import { type Delivery, readEnvelope } from "../socket/envelope.ts";
 import { deliverFrames } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
-import type { SocketServer } from "../socket/socket.ts";
-import { type Channel, type Channels, raise } from "../subscriptions/channels.ts";
+import type { SocketServer } from "../socket/socket-server.ts";
+import { advanceWatermark, type Channel, type Channels } from "../subscriptions/channels.ts";
 import type { Memberships } from "../subscriptions/memberships.ts";
 import type { Redelivery } from "./redelivery.ts";
 
@@ -24,12 +24,14 @@ export interface DownlinkOptions {
   config: { readonly trackedConversations: number };
 }
 
-/** After so many bytes of envelopes sockets get a turn to write, or healthy readers look slow. */
+/**
+ * After this many bytes of envelopes the sockets get time to write, or healthy readers look slow.
+ */
 const BYTES_PER_TURN = 262_144;
 
 /**
- * Hands what the bus brings to the sessions that hear it. Channels and conversations that nobody
- * here hears are passed over.
+ * Delivers envelopes from the bus to the sessions that hear their channels. Channels without a
+ * session on this instance are skipped.
  */
 export class Downlink {
   readonly #options: DownlinkOptions;
@@ -40,18 +42,15 @@ export class Downlink {
     this.#options = options;
     const { metrics } = options;
     this.#delivered = metrics.tally(
-      metrics.counter(
-        "lucky_deliveries_total",
-        "Entries handed to sessions, each session counted.",
-      ),
+      metrics.counter("lucky_deliveries_total", "Entries delivered, counted once per session."),
     );
   }
 
-  /** Hands out one encoded Envelope. Rejects when it cannot be read. */
-  async take(body: Uint8Array): Promise<void> {
-    const { memberships, deliveries, signals, kicks, revocations } = openEnvelope(body);
-    for (const one of revocations) {
-      this.#options.revocations.learn(one.loginId, Number(one.expiresAtMs));
+  /** Delivers one encoded Envelope. Rejects when it is malformed. */
+  async receive(body: Uint8Array): Promise<void> {
+    const { memberships, deliveries, signals, kicks, revocations } = readEnvelope(body);
+    for (const { loginId, expiresAtMs } of revocations) {
+      this.#options.revocations.learn(loginId, Number(expiresAtMs));
     }
     for (const membership of memberships) this.#options.memberships.apply(membership);
     const byChannel = new Map<Channel, Delivery[]>();
@@ -79,13 +78,13 @@ export class Downlink {
     const { config, redelivery, sockets } = this.#options;
     for (const { conversationId, last, origins } of deliveries) {
       const limit = config.trackedConversations;
-      const watermark = raise(channel, { conversationId, last, origins, limit });
+      const watermark = advanceWatermark(channel, { conversationId, last, origins, limit });
       redelivery.delivered(channel, conversationId, watermark);
     }
     if (channel.name.startsWith("g:")) {
-      // One publish instead of a write by us to each session: uWebSockets.js writes what one turn of its
-      // loop publishes to each socket at once (a prototype: 113,000 deliveries a second with one message
-      // in a turn, 354,000 with four).
+      // One publish instead of one write per session: uWebSockets.js batches all messages that a
+      // turn of its loop publishes into one write per socket (measured in a prototype: 113,000
+      // deliveries a second with one message in a turn, 354,000 with four).
       const entries = entriesOf(deliveries);
       for (const frame of deliverFrames(entries)) sockets.publish(channel.name, frame);
       this.#delivered.add(entries.length * channel.sessions.size);
@@ -104,7 +103,7 @@ export class Downlink {
 
   #send(session: Session, deliveries: readonly Delivery[], frames: readonly Uint8Array[]): void {
     const nowMs = this.#options.clock.now();
-    const sent = frames.every((frame) => session.offer(frame, nowMs));
+    const sent = frames.every((frame) => session.sendOptional(frame, nowMs));
     for (const { conversationId, last, entries, origins } of deliveries) {
       const first = last - entries.length + 1;
       let foreign = origins.length - 1;
@@ -124,19 +123,19 @@ export class Downlink {
     for (const name of channels) {
       const channel = this.#options.channels.get(name);
       if (!channel) continue;
-      const whole = exceptUserId === "0" || !this.#options.channels.get(userChannel(exceptUserId));
-      if (whole && name.startsWith("g:")) {
+      const toAll = exceptUserId === "0" || !this.#options.channels.get(userChannel(exceptUserId));
+      if (toAll && name.startsWith("g:")) {
         this.#options.sockets.publish(name, frame);
         continue;
       }
       for (const session of channel.sessions) {
-        if (session.caller?.userId !== exceptUserId) session.offer(frame, nowMs);
+        if (session.caller?.userId !== exceptUserId) session.sendOptional(frame, nowMs);
       }
     }
   }
 }
 
-/** The entries of all deliveries in their order, but for those that the session sent itself. */
+/** The entries of all deliveries in order, except those that the session itself sent. */
 function entriesOf(deliveries: readonly Delivery[], exceptSessionId?: string): Uint8Array[] {
   return deliveries.flatMap(({ entries, origins }) =>
     exceptSessionId === undefined

@@ -1,14 +1,19 @@
 import type { Client } from "@connectrpc/connect";
-import type { IngressService, ReadRange } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import {
+  type IngressService,
+  ReadEntriesRequestSchema,
+  type ReadRange,
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { type Gather, gather } from "#platform/batching/gather.ts";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Cursor } from "../socket/cursors.ts";
 import { deliverFrames, syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
-import { type Channel, lastFor, type Watermark } from "../subscriptions/channels.ts";
-import type { Acknowledgements } from "../uplink/acknowledge.ts";
+import { type Channel, lastForeignSequence, type Watermark } from "../subscriptions/channels.ts";
+import type { Acknowledgements } from "../uplink/acknowledgements.ts";
 
 export interface RedeliveryOptions {
   ingress: Pick<Client<typeof IngressService>, "readEntries">;
@@ -24,47 +29,49 @@ export interface RedeliveryOptions {
   };
 }
 
-/** Bound of the contract. */
-const RANGES_LIMIT = 200;
+/** Ranges in one call. */
+const RANGES_LIMIT = maxItems(ReadEntriesRequestSchema.field.ranges);
+/** Redeliveries that may wait for a read. More are skipped: the next check retries them. */
+const READ_QUEUE = 100_000;
 
-/** A session and what it owes of one conversation. */
-interface Debtor {
+/** A session with entries of one conversation that it should have acknowledged by now. */
+interface OverdueSession {
   readonly session: Session;
   readonly userId: string;
   readonly cursor: Cursor;
-  /** The last sequence it should have acknowledged by now. */
+  /** The last of these entries. */
   readonly due: number;
 }
 
 /**
- * Delivers again what is not acknowledged in time. Per channel and conversation one check is on its
- * way at most, however much is delivered meanwhile. After the last repetition the session is
- * `behind`: counted, reported as undelivered and told to sync, then left alone until it
- * acknowledges.
+ * Redelivers entries that are not acknowledged before the time-out, with exponential back-off. Each
+ * channel and conversation has at most one check pending, however much is delivered meanwhile.
+ * After the last retry the session is marked as behind: it is counted, reported as undelivered,
+ * sent SyncRequired, and gets no redelivery until it acknowledges.
  */
 export class Redelivery {
   readonly #options: RedeliveryOptions;
-  readonly #ranges: Gather<ReadRange, Uint8Array[]>;
-  readonly #undelivered: { inc(): void };
-  readonly #repeated: { inc(by: number): void };
+  readonly #reads: Gather<ReadRange, Uint8Array[]>;
+  readonly #behind: { inc(): void };
+  readonly #redelivered: { inc(by: number): void };
 
   constructor(options: RedeliveryOptions) {
     const { clock, config, ingress, metrics } = options;
     this.#options = options;
-    this.#undelivered = metrics.counter(
-      "lucky_undelivered_total",
-      "Sessions that fell behind: a conversation was not acknowledged in time.",
+    this.#behind = metrics.counter(
+      "lucky_sessions_behind_total",
+      "Sessions marked as behind in a conversation: they stopped acknowledging its entries.",
     );
-    this.#repeated = metrics.counter(
+    this.#redelivered = metrics.counter(
       "lucky_redeliveries_total",
-      "Entries delivered again because they were not acknowledged in time.",
+      "Entries delivered again: they were not acknowledged in time.",
     );
-    this.#ranges = gather<ReadRange, Uint8Array[]>({
+    this.#reads = gather<ReadRange, Uint8Array[]>({
       clock,
-      limit: RANGES_LIMIT,
+      batchCount: RANGES_LIMIT,
       lingerMs: 0,
       inFlight: 2,
-      queue: 100_000,
+      queueCount: READ_QUEUE,
       async call(ranges) {
         const answer = await ingress.readEntries(
           { $typeName: "lucky.internal.ingress.v1.ReadEntriesRequest", ranges: [...ranges] },
@@ -75,68 +82,77 @@ export class Redelivery {
     });
   }
 
-  /** Something of the conversation was delivered to the channel. */
+  /** Schedules a check after a delivery, unless one is pending. */
   delivered(channel: Channel, conversationId: string, watermark: Watermark): void {
     if (watermark.check) return;
     this.#schedule(channel, conversationId, watermark, this.#options.config.ackTimeoutMs);
   }
 
   #schedule(channel: Channel, conversationId: string, watermark: Watermark, delayMs: number): void {
-    // What is delivered until the check rings has not had its time by then.
+    // A snapshot: entries delivered from now on are not due when the check runs.
     const due = { ...watermark };
     watermark.check = this.#options.clock.after(delayMs, () => {
       watermark.check = undefined;
-      const againMs = this.#check(channel, conversationId, due);
-      const newer = watermark.last > due.last ? this.#options.config.ackTimeoutMs : undefined;
-      const nextMs = Math.min(againMs ?? Infinity, newer ?? Infinity);
+      const recheckMs = this.#check(channel, conversationId, due);
+      const newerMs = watermark.last > due.last ? this.#options.config.ackTimeoutMs : undefined;
+      const nextMs = Math.min(recheckMs ?? Infinity, newerMs ?? Infinity);
       if (nextMs < Infinity) this.#schedule(channel, conversationId, watermark, nextMs);
     });
   }
 
-  /** Looks at every session of the channel. Returns after how long to look again, if at all. */
+  /**
+   * Checks every session of the channel. Returns the delay until the next check, if one is needed.
+   */
   #check(channel: Channel, conversationId: string, watermark: Watermark): number | undefined {
     const { clock, config } = this.#options;
     const nowMs = clock.elapsed();
     let nextMs: number | undefined;
-    const lookAgain = (ms: number): void => {
+    const recheckAfter = (ms: number): void => {
       nextMs = Math.min(nextMs ?? ms, Math.max(1, ms));
     };
     for (const session of channel.sessions) {
-      const debtor = debtorOf(session, conversationId, watermark);
-      if (!debtor) continue;
-      const { cursor } = debtor;
+      const overdue = overdueSession(session, conversationId, watermark);
+      if (!overdue) continue;
+      const { cursor } = overdue;
       if (cursor.acked > cursor.ackedAtAttempt) cursor.attempts = 0;
       if (session.slowSinceMs !== undefined) {
-        lookAgain(config.ackTimeoutMs);
+        recheckAfter(config.ackTimeoutMs);
       } else if (cursor.retryAtMs > nowMs && cursor.attempts > 0) {
-        lookAgain(cursor.retryAtMs - nowMs);
+        recheckAfter(cursor.retryAtMs - nowMs);
       } else if (cursor.attempts >= config.redeliveries) {
-        this.#fallBehind(debtor, conversationId, watermark);
+        this.#markBehind(overdue, conversationId, watermark);
       } else {
         cursor.attempts += 1;
         cursor.ackedAtAttempt = cursor.acked;
-        const pauseMs = config.ackTimeoutMs * 2 ** cursor.attempts;
-        cursor.retryAtMs = nowMs + pauseMs;
-        lookAgain(pauseMs);
-        void this.#repeat(debtor, conversationId);
+        const backoffMs = config.ackTimeoutMs * 2 ** cursor.attempts;
+        cursor.retryAtMs = nowMs + backoffMs;
+        recheckAfter(backoffMs);
+        void this.#redeliver(overdue, conversationId);
       }
     }
     return nextMs;
   }
 
-  #fallBehind({ session, userId, cursor, due }: Debtor, conversationId: string, w: Watermark) {
+  #markBehind(
+    { session, userId, cursor, due }: OverdueSession,
+    conversationId: string,
+    watermark: Watermark,
+  ): void {
     const { acknowledgements, log } = this.#options;
     cursor.behind = due;
-    this.#undelivered.inc();
-    log.info({ event: "behind", sessionId: session.id, conversationId, sequence: due });
+    this.#behind.inc();
+    log.info({ event: "session_behind", sessionId: session.id, conversationId, sequence: due });
     acknowledgements.undelivered(userId, conversationId, due);
-    session.tell(syncRequiredFrame(conversationId, Math.max(w.last, due)));
+    session.sendRequired(syncRequiredFrame(conversationId, Math.max(watermark.last, due)));
   }
 
-  async #repeat({ session, userId, cursor }: Debtor, conversationId: string): Promise<void> {
+  async #redeliver(
+    { session, userId, cursor }: OverdueSession,
+    conversationId: string,
+  ): Promise<void> {
     const { clock, config, log } = this.#options;
     try {
-      const entries = await this.#ranges.add({
+      const entries = await this.#reads.add({
         $typeName: "lucky.internal.ingress.v1.ReadRange",
         userId,
         conversationId,
@@ -145,21 +161,25 @@ export class Redelivery {
       });
       if (!entries || entries.length === 0) return;
       for (const frame of deliverFrames(entries)) {
-        if (!session.offer(frame, clock.now())) {
+        if (!session.sendOptional(frame, clock.now())) {
           cursor.missed = true;
           return;
         }
       }
-      this.#repeated.inc(entries.length);
+      this.#redelivered.inc(entries.length);
     } catch (error) {
-      // The next check tries again.
+      // The next check retries.
       log.warn({ event: "read_entries_failed", conversationId, err: error });
     }
   }
 }
 
-/** The session as a debtor of the conversation; undefined when it owes nothing, or is behind. */
-function debtorOf(session: Session, conversationId: string, w: Watermark): Debtor | undefined {
+/** The session with its due entries; undefined when none is due, or it is marked as behind. */
+function overdueSession(
+  session: Session,
+  conversationId: string,
+  watermark: Watermark,
+): OverdueSession | undefined {
   const userId = session.caller?.userId;
   if (!session.isOpen || userId === undefined) return undefined;
   const { cursors } = session;
@@ -167,10 +187,11 @@ function debtorOf(session: Session, conversationId: string, w: Watermark): Debto
   const known = cursors.get(conversationId);
   if (!known && !inGroup) return undefined;
   if (known && known.behind > 0) return undefined;
-  // Of a group's channel every session is sent everything; else it is known what was sent.
-  const last = lastFor(w, session.id);
+  // A group's entries are sent to every session of its channel; other cursors know what was sent.
+  const last = lastForeignSequence(watermark, session.id);
   const due = inGroup ? last : Math.min(last, known?.expected ?? 0);
-  const acked = cursors.acked(conversationId) ?? w.first - 1;
+  const acked = cursors.acked(conversationId) ?? watermark.first - 1;
   if (acked >= due) return undefined;
-  return { session, userId, cursor: known ?? cursors.ensure(conversationId, w.first - 1), due };
+  const cursor = known ?? cursors.ensure(conversationId, watermark.first - 1);
+  return { session, userId, cursor, due };
 }

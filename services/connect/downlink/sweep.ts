@@ -1,7 +1,11 @@
 import type { Client } from "@connectrpc/connect";
-import type { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import {
+  type IngressService,
+  SweepRequestSchema,
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { syncRequiredFrame } from "../socket/frames.ts";
@@ -9,7 +13,7 @@ import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
 import type { Channels } from "../subscriptions/channels.ts";
 import type { Memberships } from "../subscriptions/memberships.ts";
-import { lastSent } from "../subscriptions/missing.ts";
+import { lastSentSequence } from "../subscriptions/missed-entries.ts";
 
 export interface SweepOptions {
   ingress: Pick<Client<typeof IngressService>, "sweep">;
@@ -26,40 +30,41 @@ export interface SweepOptions {
   };
 }
 
-/** How far our clock may be ahead of the log's. */
+/** How far this instance's clock may be ahead of the log's. */
 const SKEW_MS = 5_000;
 
-/** Users in one question. */
-const USERS_LIMIT = 5_000;
+/** Users in one call. */
+const USERS_LIMIT = maxItems(SweepRequestSchema.field.userIds);
 
-/** A session that seems to lack entries of a conversation. */
-interface Lack {
+/** Entries of a conversation that a session seems to miss. */
+interface Gap {
   readonly session: Session;
   readonly conversationId: string;
   readonly lastSequence: number;
 }
 
 /**
- * Asks the log again and again what changed for the users with sessions here, and tells sessions
- * what they were not sent. So nobody depends on the registry or the bus being right.
+ * Polls the log for changes of the users with sessions on this instance, and sends SyncRequired to
+ * sessions that miss entries. Delivery therefore does not depend on the registry or the bus.
  */
 export class Sweep {
   readonly #options: SweepOptions;
-  readonly #found: { inc(): void };
+  readonly #missed: { inc(): void };
+  /** Timers of gaps that may still close. */
   readonly #graces = new Set<Timer>();
   #timer: Timer | undefined;
-  /** From when on changes were not looked at yet. */
+  /** Changes since this time are not checked yet, ms since the Unix epoch by the log's clock. */
   #sinceMs: number;
   #running: Promise<void> | undefined;
-  #again = false;
+  #rerun = false;
   #closed = false;
 
   constructor(options: SweepOptions) {
     this.#options = options;
     this.#sinceMs = options.clock.now() - SKEW_MS;
-    this.#found = options.metrics.counter(
+    this.#missed = options.metrics.counter(
       "lucky_sweep_missed_total",
-      "Conversations that a session was not sent and the sweep found.",
+      "Conversations with entries that were not sent to a session, found by the sweep.",
     );
   }
 
@@ -68,26 +73,26 @@ export class Sweep {
     this.#timer = clock.every(config.sweepIntervalMs, () => void this.run());
   }
 
-  /** Looks at changes since an earlier time with the next sweep. */
-  reachBack(toMs: number): void {
-    this.#sinceMs = Math.min(this.#sinceMs, toMs - SKEW_MS);
+  /** Extends the next sweep back to an earlier time, ms since the Unix epoch. */
+  sweepFrom(fromMs: number): void {
+    this.#sinceMs = Math.min(this.#sinceMs, fromMs - SKEW_MS);
   }
 
-  /** Sweeps now; while one is running, once more after it. Never rejects. */
+  /** Sweeps now. While a sweep is running, schedules another one after it. Never rejects. */
   run(): Promise<void> {
     if (this.#running) {
-      this.#again = true;
+      this.#rerun = true;
       return this.#running;
     }
     this.#running = this.#sweep()
       .catch((error: unknown) => {
-        // The next sweep looks at the same time again.
+        // The next sweep retries the same span.
         this.#options.log.warn({ event: "sweep_failed", err: error });
       })
       .finally(() => {
         this.#running = undefined;
-        if (this.#again && !this.#closed) {
-          this.#again = false;
+        if (this.#rerun && !this.#closed) {
+          this.#rerun = false;
           void this.run();
         }
       });
@@ -107,7 +112,7 @@ export class Sweep {
     const userIds = [...users];
     const fromMs = this.#sinceMs;
     let nextMs = Number.POSITIVE_INFINITY;
-    const lacks: Lack[] = [];
+    const gaps: Gap[] = [];
     for (let at = 0; at < userIds.length; at += USERS_LIMIT) {
       const { changes, nextSinceMs } = await ingress.sweep(
         {
@@ -119,44 +124,48 @@ export class Sweep {
       );
       nextMs = Math.min(nextMs, Number(nextSinceMs));
       for (const { userId, conversationId, lastSequence } of changes) {
-        this.#compare(userId, conversationId, Number(lastSequence), lacks);
+        this.#compare(userId, conversationId, Number(lastSequence), gaps);
       }
     }
-    // Somebody may have reached back meanwhile.
+    // `sweepFrom` may have been called meanwhile.
     if (this.#sinceMs === fromMs) {
       this.#sinceMs = userIds.length === 0 ? this.#options.clock.now() - SKEW_MS : nextMs;
     }
-    if (lacks.length > 0 && !this.#closed) this.#tellAfterGrace(lacks);
+    if (gaps.length > 0 && !this.#closed) this.#confirmAfterGrace(gaps);
   }
 
-  #compare(userId: string, conversationId: string, lastSequence: number, lacks: Lack[]): void {
+  #compare(userId: string, conversationId: string, lastSequence: number, gaps: Gap[]): void {
     const { channels } = this.#options;
     for (const session of channels.get(userChannel(userId))?.sessions ?? []) {
-      if (session.isOpen && lastSent(session, conversationId, channels) < lastSequence) {
-        lacks.push({ session, conversationId, lastSequence });
+      if (session.isOpen && lastSentSequence(session, conversationId, channels) < lastSequence) {
+        gaps.push({ session, conversationId, lastSequence });
       }
     }
   }
 
-  /** What was committed a moment ago is probably still on its way: only what stays away is told. */
-  #tellAfterGrace(lacks: readonly Lack[]): void {
+  /**
+   * Recent entries are probably still in flight: only gaps that outlive the grace time are
+   * reported.
+   */
+  #confirmAfterGrace(gaps: readonly Gap[]): void {
     const { channels, clock, config, log, memberships } = this.#options;
     const timer = clock.after(config.sweepGraceMs, () => {
       this.#graces.delete(timer);
-      let told = 0;
-      const hidden = new Set<string>();
-      for (const { session, conversationId, lastSequence } of lacks) {
-        if (!session.isOpen || lastSent(session, conversationId, channels) >= lastSequence)
+      let confirmed = 0;
+      const unheard = new Set<string>();
+      for (const { session, conversationId, lastSequence } of gaps) {
+        if (!session.isOpen || lastSentSequence(session, conversationId, channels) >= lastSequence)
           continue;
-        session.tell(syncRequiredFrame(conversationId, lastSequence));
-        this.#found.inc();
-        told += 1;
-        hidden.add(groupChannel(conversationId)).add(userChannel(session.caller!.userId));
+        session.sendRequired(syncRequiredFrame(conversationId, lastSequence));
+        this.#missed.inc();
+        confirmed += 1;
+        unheard.add(groupChannel(conversationId)).add(userChannel(session.caller!.userId));
         memberships.check(session.caller!.userId);
       }
-      // Whoever published it may not have known that they are heard here.
-      if (hidden.size > 0) void channels.joinAgain([...hidden]);
-      if (told > 0) log.info({ event: "sweep_missed", conversations: told });
+      // The registry may have lost these channels, so that the publisher did not find this
+      // instance.
+      if (unheard.size > 0) void channels.rejoinChannels([...unheard]);
+      if (confirmed > 0) log.info({ event: "sweep_missed", conversations: confirmed });
     });
     this.#graces.add(timer);
   }

@@ -8,42 +8,42 @@ import { GetDevicePolicyResponseSchema } from "#gen/lucky/internal/session/v1/se
 import { fail } from "#platform/errors.ts";
 import { quiet } from "../../../test/backends/postgres.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
-import { startStand } from "../../../test/connect/stand.ts";
+import { startConnectHarness } from "../../../test/connect/connect-harness.ts";
 import { RawDevice } from "../../../test/devices/raw-device.ts";
 import { DeviceRules } from "./device-rules.ts";
 
 const { MOBILE, WEB } = DeviceClass;
 const REFUSE = DeviceExcess.REFUSE_NEW;
 
-test("where the new one is refused, it is told so and those before it stay", async (t) => {
+test("under a rule that refuses new devices, a new device gets the reason and the older ones stay", async (t) => {
   const rules = () => [{ deviceClass: WEB, maxDevices: 2, excess: REFUSE }];
-  const stand = await startStand(t, { rules });
-  const other = await startStand(t, { rules, with: stand, instanceId: "connect-1" });
-  const first = await stand.device("1", "a", WEB);
+  const harness = await startConnectHarness(t, { rules });
+  const other = await startConnectHarness(t, { rules, with: harness, instanceId: "connect-1" });
+  const first = await harness.device("1", "a", WEB);
   const second = await other.device("1", "b", WEB);
-  const token = await stand.issuer.token({ sub: "1", did: "c", sid: "l1-c", dcl: WEB });
-  const third = await RawDevice.open(stand.address);
+  const token = await harness.issuer.token({ sub: "1", did: "c", sid: "l1-c", dcl: WEB });
+  const third = await RawDevice.open(harness.address);
   third.send({ case: "hello", value: { accessToken: token } });
   assert.equal((await third.next("kick")).code, CloseCode.DEVICE_LIMIT_REACHED);
   assert.equal((await third.closed).code, CloseCode.DEVICE_LIMIT_REACHED);
   await Promise.all([first.roundTrip(), second.roundTrip()]);
-  // A device that is online already comes back on its own place.
+  // A device that is already online reconnects into its own slot.
   const again = await other.device("1", "a", WEB);
   assert.equal((await first.closed).code, CloseCode.REPLACED);
   await again.roundTrip();
 });
 
 test("a class without a rule may have no device online", async (t) => {
-  const stand = await startStand(t, {
+  const harness = await startConnectHarness(t, {
     rules: () => [{ deviceClass: WEB, maxDevices: 2, excess: REFUSE }],
   });
-  const device = await RawDevice.open(stand.address);
-  const accessToken = await stand.issuer.token({ sub: "1", did: "a", dcl: MOBILE });
+  const device = await RawDevice.open(harness.address);
+  const accessToken = await harness.issuer.token({ sub: "1", did: "a", dcl: MOBILE });
   device.send({ case: "hello", value: { accessToken } });
   assert.equal((await device.closed).code, CloseCode.DEVICE_LIMIT_REACHED);
 });
 
-test("rules are asked for again; while auth is away the last ones hold", async () => {
+test("rules are polled; while auth is unavailable the cached rules stay in force", async () => {
   const clock = new ManualClock();
   let maxDevices = 1;
   let away = true;

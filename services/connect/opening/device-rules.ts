@@ -3,34 +3,34 @@ import { type DeviceClass, DeviceExcess } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
-import type { PlaceRule } from "#platform/registry/registry.ts";
+import type { SlotRule } from "#platform/registry/registry.ts";
 
 export interface DeviceRulesOptions {
   policies: Pick<Client<typeof SessionService>, "getDevicePolicy">;
   clock: Clock;
   log: Log;
-  /** Time between the end of one question and the next. */
+  /** Time between the end of one poll and the next. */
   intervalMs: number;
 }
 
-const DEADLINE_MS = 5_000;
-const none: PlaceRule = { limit: 0, excess: "refuse" };
+const POLL_TIMEOUT_MS = 5_000;
+const NO_DEVICES: SlotRule = { limit: 0, excess: "refuse" };
 
 /**
- * How many devices of each class a user may have online, as auth says it: asked again and again, so
- * that a change needs no restart. While auth cannot be reached the last answer is in force.
+ * How many devices of each class a user may have online: auth's policy, polled, so that a change
+ * needs no restart. While auth cannot be reached the cached rules stay in force.
  */
 export class DeviceRules {
   readonly #options: DeviceRulesOptions;
   readonly #stop = new AbortController();
   readonly #first = Promise.withResolvers<void>();
-  #rules: ReadonlyMap<DeviceClass, PlaceRule> | undefined;
+  #rules: ReadonlyMap<DeviceClass, SlotRule> | undefined;
   #timer: Timer | undefined;
   #failing = false;
 
   constructor(options: DeviceRulesOptions) {
     this.#options = options;
-    void this.#turn();
+    void this.#poll();
   }
 
   /** Whether auth has answered once. */
@@ -38,10 +38,12 @@ export class DeviceRules {
     return this.#rules !== undefined;
   }
 
-  /** The rule of a class; waits for the first answer. A class without a rule may have none. */
-  async of(deviceClass: DeviceClass): Promise<PlaceRule> {
+  /**
+   * The rule of a class. Waits for auth's first answer. A class without a rule may have no device.
+   */
+  async of(deviceClass: DeviceClass): Promise<SlotRule> {
     if (!this.#rules) await this.#first.promise;
-    return this.#rules?.get(deviceClass) ?? none;
+    return this.#rules?.get(deviceClass) ?? NO_DEVICES;
   }
 
   close(): void {
@@ -50,11 +52,11 @@ export class DeviceRules {
     this.#first.resolve();
   }
 
-  async #turn(): Promise<void> {
+  async #poll(): Promise<void> {
     const { policies, clock, log, intervalMs } = this.#options;
     const { signal } = this.#stop;
     try {
-      const { rules } = await policies.getDevicePolicy({}, { signal, timeoutMs: DEADLINE_MS });
+      const { rules } = await policies.getDevicePolicy({}, { signal, timeoutMs: POLL_TIMEOUT_MS });
       this.#rules = new Map(
         rules.map(({ deviceClass, maxDevices, excess }) => [
           deviceClass,
@@ -67,9 +69,9 @@ export class DeviceRules {
       this.#first.resolve();
       this.#failing = false;
     } catch (err) {
-      if (!this.#failing && !signal.aborted) log.warn({ event: "device_policy_unknown", err });
+      if (!this.#failing && !signal.aborted) log.warn({ event: "device_policy_failed", err });
       this.#failing = true;
     }
-    if (!signal.aborted) this.#timer = clock.after(intervalMs, () => void this.#turn());
+    if (!signal.aborted) this.#timer = clock.after(intervalMs, () => void this.#poll());
   }
 }

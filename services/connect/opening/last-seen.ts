@@ -1,7 +1,11 @@
 import type { Client } from "@connectrpc/connect";
-import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import {
+  RecordLastSeenRequestSchema,
+  type SessionService,
+} from "#gen/lucky/internal/session/v1/session_pb.js";
 import { Coalescer } from "#platform/batching/coalesce.ts";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 
 interface Seen {
@@ -21,28 +25,28 @@ export interface LastSeenOptions {
   };
 }
 
-/** Bound of the contract. */
-const BATCH_LIMIT = 1_000;
+/** Logins in one call. */
+const BATCH_LIMIT = maxItems(RecordLastSeenRequestSchema.field.seen);
 const ATTEMPTS = 3;
 
 /**
- * Tells auth when logins were online: when a session opens, when it ends, and every `lastSeenMs` in
- * between. News of a moment are joined and go in batches; those that cannot be told are dropped: the
- * next ones say more.
+ * Reports to auth when logins were online: when a session opens, when it ends, and every
+ * `lastSeenMs` between. Reports linger, are merged per login and sent in batches. A batch that
+ * fails after its retries is dropped: the next report of a login replaces it.
  */
 export class LastSeen {
-  readonly #news: Coalescer<Seen>;
+  readonly #reports: Coalescer<Seen>;
   readonly #clock: Clock;
-  readonly #everyMs: number;
+  readonly #intervalMs: number;
 
   constructor({ logins, clock, log, config }: LastSeenOptions) {
     this.#clock = clock;
-    this.#everyMs = config.lastSeenMs;
-    this.#news = new Coalescer({
+    this.#intervalMs = config.lastSeenMs;
+    this.#reports = new Coalescer({
       clock,
-      limit: BATCH_LIMIT,
+      batchCount: BATCH_LIMIT,
       lingerMs: config.lastSeenLingerMs,
-      queue: config.lastSeenQueue,
+      queueCount: config.lastSeenQueue,
       attempts: ATTEMPTS,
       call: (seen) =>
         logins.recordLastSeen(
@@ -55,27 +59,28 @@ export class LastSeen {
     });
   }
 
-  /** A login is online, or was until now. */
-  saw(loginId: string): void {
+  /** Reports that a login is online, or was until now. */
+  record(loginId: string): void {
     const seen = { loginId, seenAtMs: this.#clock.now() };
-    this.#news.put(loginId, () => seen);
+    this.#reports.put(loginId, () => seen);
   }
 
   /**
-   * Looks at an open session, for the time since it was last looked at. Nothing is kept for it: the
-   * turns of a session are counted from its beginning, so they are spread as the beginnings are.
+   * Reports an open session when one of its intervals ended between `fromMs`, the time of the last
+   * call, and `nowMs`. Intervals start with the session, so the reports of sessions are spread in
+   * time and need no state.
    */
-  look(
+  recordIfDue(
     { openedAtMs }: { readonly openedAtMs: number },
     loginId: string,
-    { fromMs, toMs }: { readonly fromMs: number; readonly toMs: number },
+    { fromMs, nowMs }: { readonly fromMs: number; readonly nowMs: number },
   ): void {
-    const turn = (ms: number) => Math.floor((ms - openedAtMs) / this.#everyMs);
-    if (turn(toMs) > Math.max(0, turn(fromMs))) this.saw(loginId);
+    const interval = (ms: number) => Math.floor((ms - openedAtMs) / this.#intervalMs);
+    if (interval(nowMs) > Math.max(0, interval(fromMs))) this.record(loginId);
   }
 
-  /** Tells what waits and takes nothing more. Resolves when auth has it, or cannot be reached. */
+  /** Flushes the queue and accepts no more. Resolves when auth has it, or cannot be reached. */
   close(): Promise<void> {
-    return this.#news.close();
+    return this.#reports.close();
   }
 }

@@ -1,14 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Channel, lastFor, raise } from "../subscriptions/channels.ts";
 import { Cursors } from "./cursors.ts";
-import { Few } from "./few.ts";
 
-test("what a device need not acknowledge is what came before its first delivery", () => {
+test("a device need not acknowledge entries before its first delivery", () => {
   const cursors = new Cursors(8);
   cursors.sent("c", { first: 7, last: 9, expected: 9 });
   assert.equal(cursors.acked("c"), 6);
-  // A batch that was written earlier comes later.
+  // Batches arrive out of order.
   cursors.sent("c", { first: 5, last: 6, expected: 6 });
   assert.equal(cursors.acked("c"), 4);
   cursors.acknowledge("c", 9);
@@ -16,7 +14,7 @@ test("what a device need not acknowledge is what came before its first delivery"
   assert.equal(cursors.acked("c"), 9);
 });
 
-test("a device that is behind is served again when it acknowledges far enough", () => {
+test("a device that is behind gets deliveries again after it acknowledges far enough", () => {
   const cursors = new Cursors(8);
   const cursor = cursors.sent("c", { first: 1, last: 5, expected: 5 });
   cursor.behind = 5;
@@ -27,30 +25,19 @@ test("a device that is behind is served again when it acknowledges far enough", 
   assert.deepEqual([cursor.behind, cursor.attempts], [0, 0]);
 });
 
-test("cursors are bounded; a group keeps its base and a missed conversation is remembered as such", () => {
+test("the cache evicts the oldest cursor, keeps the base of a group and marks an evicted conversation with missed entries", () => {
   const cursors = new Cursors(2);
   cursors.joinGroup("g", 10);
   cursors.sent("g", { first: 11, last: 12, expected: 12 });
   cursors.missed("a", 1);
   cursors.sent("b", { first: 1, last: 1, expected: 1 });
   assert.equal(cursors.get("g"), undefined);
-  assert.equal(cursors.acked("g"), 12, "nothing is expected of a group that was forgotten");
-  assert.equal(cursors.forgotMissed, false);
+  assert.equal(
+    cursors.acked("g"),
+    12,
+    "no acknowledgement is expected after a group's cursor was evicted",
+  );
+  assert.equal(cursors.evictedMissed, false);
   cursors.sent("d", { first: 1, last: 1, expected: 1 });
-  assert.equal(cursors.forgotMissed, true);
-});
-
-test("a channel knows the last sequence that each session was sent from elsewhere", () => {
-  const channel: Channel = { name: "g:1", sessions: new Few() };
-  const deliver = (last: number, ...origins: string[]) =>
-    raise(channel, { conversationId: "1", last, origins, limit: 2 });
-  const watermark = deliver(5, "", "ana", "ana");
-  assert.deepEqual([watermark.first, watermark.last], [3, 5]);
-  assert.equal(lastFor(watermark, "ana"), 3);
-  assert.equal(lastFor(watermark, "ben"), 5);
-  deliver(6, "ben");
-  assert.equal(lastFor(watermark, "ana"), 6);
-  assert.equal(lastFor(watermark, "ben"), 5);
-  deliver(4, "late");
-  assert.equal(watermark.last, 6, "what comes again or late moves nothing back");
+  assert.equal(cursors.evictedMissed, true);
 });

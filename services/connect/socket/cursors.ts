@@ -1,38 +1,50 @@
-/** What one session has of one conversation. Sequences as numbers: logs stay far below 2^53. */
+/**
+ * Delivery state of one conversation for one session. Sequences are numbers: logs stay far below
+ * 2^53.
+ */
 export interface Cursor {
-  /** The device has everything up to here; until it says so itself, what it need not acknowledge. */
+  /**
+   * The device has every entry up to this sequence. Until its first acknowledgement: the last
+   * sequence that it need not acknowledge.
+   */
   acked: number;
-  /** Whether the device itself acknowledged. */
-  heard: boolean;
-  /** The last sequence that was sent to the session, or that it sent itself. */
+  /** Whether the device has acknowledged at least once. */
+  acknowledged: boolean;
+  /** The last sequence sent to the session or by it. */
   sent: number;
-  /** The last sequence that the device has to acknowledge: sent to it, and not its own. */
+  /** The last sequence that the device must acknowledge: sent to it by another session. */
   expected: number;
-  /** Something was not sent because the session could not take it. */
+  /** At least one entry was not sent, because the session could not take it. */
   missed: boolean;
-  /** Deliveries repeated since the device last acknowledged something new. */
+  /** Redeliveries since the device last acknowledged a new entry. */
   attempts: number;
-  /** `acked` when the last of them left. */
+  /** `acked` at the time of the last redelivery. */
   ackedAtAttempt: number;
-  /** No repetition before this, ms by the clock's elapsed time. */
+  /** Earliest time of the next redelivery, ms of `Clock.elapsed`. */
   retryAtMs: number;
-  /** Not 0: the session gave no sign up to this sequence and hears no repetition until it does. */
+  /**
+   * Not 0: the session did not acknowledge up to this sequence. It gets no redelivery until it
+   * does.
+   */
   behind: number;
 }
 
 /**
- * The cursors of one session: bounded, the least recently used goes first. For a group the session
- * always knows a base, so that losing its cursor loses no more than a repetition; what else is
- * forgotten the sweep finds.
+ * The cursors of one session, an LRU cache: at its bound it evicts the least recently used cursor.
+ * The base of a group is kept for as long as the session hears the group, so evicting its cursor
+ * loses at most a redelivery. The sweep finds what other evicted cursors lose.
  */
 export class Cursors {
   readonly #limit: number;
-  // Many sessions are idle, or in no group: a map costs as much as the rest of this.
+  // Absent while empty: many sessions are idle or in no group, and a Map takes as much memory as
+  // the rest of this object.
   #cursors: Map<string, Cursor> | undefined;
-  /** Up to where the session need not acknowledge; undefined: before the first delivery. */
+  /**
+   * By group: the last sequence that needs no acknowledgement; undefined before the first delivery.
+   */
   #groups: Map<string, number | undefined> | undefined;
-  /** A cursor with something missed was forgotten. */
-  forgotMissed = false;
+  /** Whether a cursor with missed entries was evicted. */
+  evictedMissed = false;
 
   constructor(limit: number) {
     this.#limit = limit;
@@ -42,7 +54,7 @@ export class Cursors {
     return this.#cursors?.get(conversationId);
   }
 
-  /** The cursor, made with `base` as acknowledged if there is none. */
+  /** Returns the cursor. A new one counts entries up to `base` as acknowledged. */
   ensure(conversationId: string, base: number): Cursor {
     this.#cursors ??= new Map();
     const cursors = this.#cursors;
@@ -54,7 +66,7 @@ export class Cursors {
     }
     const cursor: Cursor = {
       acked: this.#groups?.get(conversationId) ?? base,
-      heard: false,
+      acknowledged: false,
       sent: base,
       expected: 0,
       missed: false,
@@ -64,13 +76,13 @@ export class Cursors {
       behind: 0,
     };
     cursors.set(conversationId, cursor);
-    if (cursors.size > this.#limit) this.#forgetOldest(cursors);
+    if (cursors.size > this.#limit) this.#evictOldest(cursors);
     return cursor;
   }
 
   /**
-   * The session hears a group whose entries up to `base` it need not acknowledge; undefined when
-   * nothing of the group was delivered here yet.
+   * Records that the session hears a group. It need not acknowledge entries up to `base`; undefined
+   * when no entry of the group was delivered on this instance yet.
    */
   joinGroup(groupId: string, base: number | undefined): void {
     this.#groups ??= new Map();
@@ -89,30 +101,36 @@ export class Cursors {
     return this.#groups?.keys() ?? [];
   }
 
-  /** Up to where the session has acknowledged, or need not; undefined when nothing is known. */
+  /**
+   * The last sequence that the session has acknowledged or need not acknowledge; undefined when the
+   * conversation is unknown.
+   */
   acked(conversationId: string): number | undefined {
     return this.#cursors?.get(conversationId)?.acked ?? this.#groups?.get(conversationId);
   }
 
-  /** Entries `first` to `last` were sent; the last that is not the session's own is `expected`. */
+  /**
+   * Records that entries `first` to `last` were sent. `expected` is the last of them that another
+   * session wrote, or 0.
+   */
   sent(conversationId: string, entries: { first: number; last: number; expected: number }): Cursor {
     const cursor = this.ensure(conversationId, entries.first - 1);
-    // Batches may come in another order than they were written.
-    if (!cursor.heard && entries.first <= cursor.acked) cursor.acked = entries.first - 1;
+    // Batches may arrive out of order.
+    if (!cursor.acknowledged && entries.first <= cursor.acked) cursor.acked = entries.first - 1;
     cursor.sent = Math.max(cursor.sent, entries.last);
     cursor.expected = Math.max(cursor.expected, entries.expected);
     return cursor;
   }
 
-  /** Entries from `first` on could not be sent. */
+  /** Records that entries from `first` on were not sent. */
   missed(conversationId: string, first: number): void {
     this.ensure(conversationId, first - 1).missed = true;
   }
 
-  /** The device acknowledged everything up to `sequence`. */
+  /** Records that the device acknowledged every entry up to `sequence`. */
   acknowledge(conversationId: string, sequence: number): void {
     const cursor = this.ensure(conversationId, sequence);
-    cursor.heard = true;
+    cursor.acknowledged = true;
     if (sequence < cursor.acked) return;
     cursor.acked = sequence;
     if (cursor.behind > 0 && sequence >= cursor.behind) {
@@ -122,7 +140,7 @@ export class Cursors {
     }
   }
 
-  /** Takes the conversations of which something was missed. */
+  /** Returns the conversations with missed entries and clears their marks. */
   takeMissed(): string[] {
     const found: string[] = [];
     for (const [conversationId, cursor] of this.#cursors ?? []) {
@@ -132,12 +150,12 @@ export class Cursors {
     return found;
   }
 
-  #forgetOldest(cursors: Map<string, Cursor>): void {
+  #evictOldest(cursors: Map<string, Cursor>): void {
     const [oldest] = cursors;
     if (!oldest) return;
     const [conversationId, cursor] = oldest;
     cursors.delete(conversationId);
-    if (cursor.missed) this.forgotMissed = true;
+    if (cursor.missed) this.evictedMissed = true;
     if (this.#groups?.has(conversationId)) {
       this.#groups.set(conversationId, Math.max(cursor.acked, cursor.sent, cursor.behind));
     }

@@ -13,19 +13,33 @@ import {
 } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
 import { BYTES, FieldReader, readVarint, readVarint64, scan, VARINT } from "#platform/wire.ts";
 
-/** Entries of one conversation for channels; the entries stay encoded. */
+/** Field numbers of lucky.internal.envelope.v1.Envelope. */
+const MEMBERSHIPS_FIELD = 1;
+const DELIVERIES_FIELD = 2;
+const SIGNALS_FIELD = 3;
+const KICKS_FIELD = 4;
+const REVOCATIONS_FIELD = 5;
+
+/** Field numbers of lucky.internal.envelope.v1.Delivery. */
+const CHANNELS_FIELD = 1;
+const CONVERSATION_ID_FIELD = 2;
+const LAST_SEQUENCE_FIELD = 3;
+const ENTRIES_FIELD = 4;
+const ORIGINS_FIELD = 5;
+
+/** Entries of one conversation for some channels. The entries stay encoded. */
 export interface Delivery {
   readonly channels: readonly string[];
   readonly conversationId: string;
-  /** Sequence of the last entry; they are contiguous. */
+  /** Sequence of the last entry. The entries are contiguous. */
   readonly last: number;
   readonly entries: readonly Uint8Array[];
-  /** The session that each entry came from; empty for none. */
+  /** Per entry: the id of the session that sent it; empty for none. */
   readonly origins: readonly string[];
 }
 
-/** An envelope taken apart as far as it is needed. */
-export interface OpenedEnvelope {
+/** A decoded Envelope whose deliveries keep their entries encoded. */
+export interface DecodedEnvelope {
   readonly memberships: readonly Membership[];
   readonly deliveries: readonly Delivery[];
   readonly signals: readonly Signal[];
@@ -34,10 +48,10 @@ export interface OpenedEnvelope {
 }
 
 /**
- * Takes an encoded Envelope apart. Deliveries are read by hand: they are the hot path, and decoding
- * them costs as much as everything else that is done for them. Throws when it is malformed.
+ * Decodes an Envelope. Deliveries are the hot path and are read from the wire format directly: the
+ * generated decoder would cost as much as all other work for them. Throws when it is malformed.
  */
-export function openEnvelope(body: Uint8Array): OpenedEnvelope {
+export function readEnvelope(body: Uint8Array): DecodedEnvelope {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   const memberships: Membership[] = [];
   const deliveries: Delivery[] = [];
@@ -46,20 +60,22 @@ export function openEnvelope(body: Uint8Array): OpenedEnvelope {
   const revocations: LoginRevocation[] = [];
   for (const [number, type, start, end] of scan(bytes)) {
     if (type !== BYTES) continue;
-    if (number === 2) {
-      deliveries.push(openDelivery(bytes, start, end));
+    if (number === DELIVERIES_FIELD) {
+      deliveries.push(readDelivery(bytes, start, end));
       continue;
     }
     const part = bytes.subarray(start, end);
-    if (number === 1) memberships.push(fromBinary(MembershipSchema, part));
-    else if (number === 3) signals.push(fromBinary(SignalSchema, part));
-    else if (number === 4) kicks.push(fromBinary(SessionKickSchema, part));
-    else if (number === 5) revocations.push(fromBinary(LoginRevocationSchema, part));
+    if (number === MEMBERSHIPS_FIELD) memberships.push(fromBinary(MembershipSchema, part));
+    else if (number === SIGNALS_FIELD) signals.push(fromBinary(SignalSchema, part));
+    else if (number === KICKS_FIELD) kicks.push(fromBinary(SessionKickSchema, part));
+    else if (number === REVOCATIONS_FIELD) {
+      revocations.push(fromBinary(LoginRevocationSchema, part));
+    }
   }
   return { memberships, deliveries, signals, kicks, revocations };
 }
 
-function openDelivery(bytes: Buffer, from: number, to: number): Delivery {
+function readDelivery(bytes: Buffer, from: number, to: number): Delivery {
   const channels: string[] = [];
   const entries: Uint8Array[] = [];
   const origins: string[] = [];
@@ -69,12 +85,16 @@ function openDelivery(bytes: Buffer, from: number, to: number): Delivery {
   while (field.next()) {
     const { fieldNumber, wireType, start, end } = field;
     if (wireType === BYTES) {
-      if (fieldNumber === 4) entries.push(bytes.subarray(start, end));
-      else if (fieldNumber === 5) origins.push(bytes.toString("latin1", start, end));
-      else if (fieldNumber === 1) channels.push(bytes.toString("latin1", start, end));
+      if (fieldNumber === ENTRIES_FIELD) entries.push(bytes.subarray(start, end));
+      else if (fieldNumber === ORIGINS_FIELD) {
+        origins.push(bytes.toString("latin1", start, end));
+      } else if (fieldNumber === CHANNELS_FIELD) {
+        channels.push(bytes.toString("latin1", start, end));
+      }
     } else if (wireType === VARINT) {
-      if (fieldNumber === 2) conversationId = readVarint64(bytes, start).toString();
-      else if (fieldNumber === 3) last = readVarint(bytes, start);
+      if (fieldNumber === CONVERSATION_ID_FIELD)
+        conversationId = readVarint64(bytes, start).toString();
+      else if (fieldNumber === LAST_SEQUENCE_FIELD) last = readVarint(bytes, start);
     }
   }
   while (origins.length < entries.length) origins.push("");
@@ -82,7 +102,7 @@ function openDelivery(bytes: Buffer, from: number, to: number): Delivery {
   return { channels, conversationId, last, entries, origins };
 }
 
-/** An envelope that closes sessions on another instance. */
+/** An encoded Envelope that closes sessions on another instance. */
 export function kicksEnvelope(sessionIds: readonly string[], code: CloseCode): Uint8Array {
   const kicks = sessionIds.map((sessionId) => ({ sessionId, code }));
   return toBinary(EnvelopeSchema, create(EnvelopeSchema, { kicks }));

@@ -9,27 +9,32 @@ import {
 } from "#gen/lucky/frame/v1/frame_pb.js";
 import { SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
 import {
+  CLIENT_MESSAGE_ID_BYTES,
+  MAX_CLIENT_MESSAGE_ID_BYTES,
+} from "#platform/client-message-id.ts";
+import {
   BYTES,
   readVarint,
   readVarint64,
   scan,
+  VARINT,
   varintLength,
   varintSize,
   WireWriter,
 } from "#platform/wire.ts";
 
-/** Field numbers of lucky.frame.v1.ServerFrame and what lies in it. */
+/** Field numbers of lucky.frame.v1.ServerFrame and of the lists in it. */
 const SEND_RESULTS_FIELD = 2;
 const DELIVER_FIELD = 3;
 const RPC_RESULT_FIELD = 7;
 const ITEM_FIELD = 1;
-/** Tag of client_message_id in lucky.message.v1.SendResult. */
-const KEY_TAG = 0x0a;
+/** Tag of client_message_id, field 1 of lucky.message.v1.SendResult. */
+const RESULT_CLIENT_MESSAGE_ID_TAG = (1 << 3) | BYTES;
 
-/** Frames of deliveries are cut at this size, so that a slow reader is noticed in between. */
+/** Deliver frames are split at this size, so that a slow reader is noticed between two of them. */
 const DELIVER_FRAME_BYTES = 262_144;
 
-/** A ServerFrame with one field that holds `items`, encoded already, as its field 1. */
+/** A ServerFrame with one message field, whose field 1 repeats the encoded `items`. */
 function listFrame(field: number, items: readonly Uint8Array[]): Uint8Array {
   let bytes = 0;
   for (const item of items) bytes += 1 + varintSize(item.length) + item.length;
@@ -38,7 +43,7 @@ function listFrame(field: number, items: readonly Uint8Array[]): Uint8Array {
   return writer.finish();
 }
 
-/** Frames that deliver encoded entries: one, or several when they are large. */
+/** Frames that deliver encoded entries: one, or several when the entries are large. */
 export function deliverFrames(entries: readonly Uint8Array[]): Uint8Array[] {
   const frames: Uint8Array[] = [];
   let from = 0;
@@ -63,7 +68,7 @@ export function sendResultsFrame(results: readonly Uint8Array[]): Uint8Array {
   return listFrame(SEND_RESULTS_FIELD, results);
 }
 
-/** What all sends that are refused for one cause have in common: the encoded outcome of a SendResult. */
+/** The encoded outcome of a SendResult, shared by all sends that are refused for the same cause. */
 export function refusedOutcome(options: {
   reason: ErrorReason;
   text: string;
@@ -75,13 +80,13 @@ export function refusedOutcome(options: {
   return toBinary(SendResultSchema, create(SendResultSchema, { outcome }));
 }
 
-/** An encoded SendResult for a send that was not stored: its key as `keyOf` reads it. */
-export function refusal(key: Uint8Array, outcome: Uint8Array): Uint8Array {
-  const result = Buffer.allocUnsafe(2 + key.length + outcome.length);
-  result[0] = KEY_TAG;
-  result[1] = key.length;
-  result.set(key, 2);
-  result.set(outcome, 2 + key.length);
+/** An encoded SendResult for a send that was not stored; `id` comes from `readClientMessageId`. */
+export function refusedResult(id: Uint8Array, outcome: Uint8Array): Uint8Array {
+  const result = Buffer.allocUnsafe(2 + id.length + outcome.length);
+  result[0] = RESULT_CLIENT_MESSAGE_ID_TAG;
+  result[1] = id.length;
+  result.set(id, 2);
+  result.set(outcome, 2 + id.length);
   return result;
 }
 
@@ -110,7 +115,7 @@ export function syncRequiredFrame(conversationId: string, lastSequence: number):
   return frame({ case: "syncRequired", value });
 }
 
-/** The answer to a call: the response's bytes as they came, or an error. */
+/** The answer to a call: the response as encoded bytes, or an error. */
 export function rpcResultFrame(callId: string, outcome: Uint8Array | RpcError): Uint8Array {
   if (!(outcome instanceof Uint8Array)) {
     const error = { case: "error" as const, value: outcome };
@@ -123,7 +128,7 @@ export function rpcResultFrame(callId: string, outcome: Uint8Array | RpcError): 
   return new WireWriter(result.length + 16).bytes(RPC_RESULT_FIELD, result).finish();
 }
 
-/** What a send says of where it goes, read without decoding the rest. */
+/** The target of a send, read without decoding the rest. */
 export interface SendTarget {
   readonly kind: "user" | "conversation";
   readonly id: bigint;
@@ -134,14 +139,15 @@ const SEND_USER_FIELD = 1;
 const SEND_CONVERSATION_FIELD = 2;
 const SEND_CLIENT_MESSAGE_ID_FIELD = 6;
 
-const USER_TAG = 0x08;
-const CONVERSATION_TAG = 0x10;
-const CLIENT_MESSAGE_ID_TAG = 0x32;
+/** Their tags, one byte each. */
+const USER_TAG = (SEND_USER_FIELD << 3) | VARINT;
+const CONVERSATION_TAG = (SEND_CONVERSATION_FIELD << 3) | VARINT;
+const CLIENT_MESSAGE_ID_TAG = (SEND_CLIENT_MESSAGE_ID_FIELD << 3) | BYTES;
 
 /**
- * Reads where an encoded SendRequest goes: by its first field, where every encoder writes it, else by
- * looking at all of them. What is wrong with the rest is the server's to say: it refuses a send with
- * two targets, so what it appends goes where was read here. Throws WireError.
+ * Reads the target of an encoded SendRequest. Every known encoder writes it as the first field; for
+ * other encoders all fields are scanned. The server validates the rest. It refuses a send with two
+ * targets, so it never appends to another target than the one read here. Throws WireError.
  */
 export function readTarget(send: Uint8Array): SendTarget | undefined {
   if (send[0] === USER_TAG) return { kind: "user", id: readVarint64(send, 1) };
@@ -149,11 +155,11 @@ export function readTarget(send: Uint8Array): SendTarget | undefined {
   return scanTarget(send);
 }
 
-/** Reads the target of an encoded SendRequest by looking at all fields. Throws WireError. */
+/** Reads the target of an encoded SendRequest by scanning all fields. Throws WireError. */
 function scanTarget(send: Uint8Array): SendTarget | undefined {
   let target: SendTarget | undefined;
   for (const [number, type, start] of scan(send)) {
-    if (type !== 0) continue;
+    if (type !== VARINT) continue;
     if (number === SEND_USER_FIELD) target = { kind: "user", id: readVarint64(send, start) };
     else if (number === SEND_CONVERSATION_FIELD) {
       target = { kind: "conversation", id: readVarint64(send, start) };
@@ -162,45 +168,40 @@ function scanTarget(send: Uint8Array): SendTarget | undefined {
   return target;
 }
 
-const MAX_KEY_BYTES = 64;
-const noKey: Uint8Array = new Uint8Array(0);
-
-/** 1 for the characters of a client_message_id. */
-const inKey = new Uint8Array(256);
-for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") {
-  inKey[character.charCodeAt(0)] = 1;
-}
+const NO_ID: Uint8Array = new Uint8Array(0);
 
 /**
- * The client_message_id of an encoded SendRequest; empty when it cannot be read or is none that the
- * contract allows, for it comes back in refusals. Never throws.
+ * The client_message_id of an encoded SendRequest. Empty when it cannot be read or violates the
+ * contract, because refusals repeat it to the device. Never throws.
  */
-export function keyOf(send: Uint8Array): Uint8Array {
+export function readClientMessageId(send: Uint8Array): Uint8Array {
   try {
-    // Nearly always it follows the target: an instance at its bound refuses tens of thousands a second.
+    // Fast path: it nearly always follows the target, and an instance at its bound refuses tens of
+    // thousands of sends a second.
     if (send[0] === USER_TAG || send[0] === CONVERSATION_TAG) {
       const at = 1 + varintLength(send, 1);
       const length = send[at + 1] ?? 0;
-      if (send[at] === CLIENT_MESSAGE_ID_TAG && length <= MAX_KEY_BYTES) {
-        return allowed(send.subarray(at + 2, at + 2 + length));
+      if (send[at] === CLIENT_MESSAGE_ID_TAG && length <= MAX_CLIENT_MESSAGE_ID_BYTES) {
+        return validId(send.subarray(at + 2, at + 2 + length));
       }
     }
-    let key: Uint8Array = noKey;
+    let id: Uint8Array = NO_ID;
     for (const [number, type, start, end] of scan(send)) {
-      if (number === SEND_CLIENT_MESSAGE_ID_FIELD && type === 2) key = send.subarray(start, end);
+      if (number === SEND_CLIENT_MESSAGE_ID_FIELD && type === BYTES) id = send.subarray(start, end);
     }
-    return key.length <= MAX_KEY_BYTES ? allowed(key) : noKey;
+    return id.length <= MAX_CLIENT_MESSAGE_ID_BYTES ? validId(id) : NO_ID;
   } catch {
-    return noKey;
+    return NO_ID;
   }
 }
 
-function allowed(key: Uint8Array): Uint8Array {
-  for (let at = 0; at < key.length; at += 1) if (inKey[key[at]!] === 0) return noKey;
-  return key;
+function validId(id: Uint8Array): Uint8Array {
+  for (let at = 0; at < id.length; at += 1)
+    if (CLIENT_MESSAGE_ID_BYTES[id[at]!] === 0) return NO_ID;
+  return id;
 }
 
-/** Field numbers of the kinds of lucky.frame.v1.ClientFrame. */
+/** Kinds of lucky.frame.v1.ClientFrame, in the order of their field numbers from 1. */
 const CLIENT_KINDS = [
   "hello",
   "send",
@@ -211,12 +212,15 @@ const CLIENT_KINDS = [
   "renew",
 ] as const;
 
-/** The kind of a ClientFrame; "unknown" for none, or one of a later version. */
+/** The kind of a ClientFrame; "unknown" for an empty frame and for kinds of a later version. */
 export type ClientKind = (typeof CLIENT_KINDS)[number] | "unknown";
 
-/** Takes the outer layer off a ClientFrame. The body is a view of the bytes. Throws WireError. */
-export function openClientFrame(bytes: Uint8Array): { kind: ClientKind; body: Uint8Array } {
-  // Nearly always the frame is one known field from end to end.
+/**
+ * Reads the kind of a ClientFrame and returns its body undecoded, as a view of `bytes`. Throws
+ * WireError or WrongWireType.
+ */
+export function unwrapClientFrame(bytes: Uint8Array): { kind: ClientKind; body: Uint8Array } {
+  // Fast path: nearly always the frame is exactly one known field.
   const first = bytes[0] ?? 0;
   const only = first < 0x80 && first % 8 === BYTES ? CLIENT_KINDS[(first >> 3) - 1] : undefined;
   if (only !== undefined && bytes.length >= 2) {
@@ -230,15 +234,15 @@ export function openClientFrame(bytes: Uint8Array): { kind: ClientKind; body: Ui
   for (const [number, type, start, end] of scan(bytes)) {
     const known = CLIENT_KINDS[number - 1];
     if (!known) continue;
-    if (type !== BYTES) throw new WrongType(number);
+    if (type !== BYTES) throw new WrongWireType(number);
     kind = known;
     body = bytes.subarray(start, end);
   }
   return { kind, body };
 }
 
-/** A known field came with the layout of another. */
-export class WrongType extends Error {
+/** A known field has another wire type than the contract says. */
+export class WrongWireType extends Error {
   override readonly name = "WrongType";
   constructor(number: number) {
     super(`field ${number} has the wrong wire type`);

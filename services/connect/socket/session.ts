@@ -7,19 +7,19 @@ import { kickFrame } from "./frames.ts";
 import type { Socket } from "./socket.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
-/** How a session ended: by us with a code of the contract, or by the device. */
+/** How a session ended: closed by this service with a code of the contract, or by the device. */
 export interface SessionEnd {
   /** The WebSocket's close code. */
   readonly code: number;
-  /** For developers and the log. */
+  /** For developers and for the log. */
   readonly text: string;
 }
 
-/** Where a session stands. It moves forward only. */
+/** State of a session. It moves forward only. */
 export type SessionState =
-  /** The socket is open; Hello has not come. */
+  /** The socket is open; Hello has not arrived. */
   | { readonly kind: "greeting" }
-  /** Hello came and is being worked on. The caller is known once the token is verified. */
+  /** Hello is being processed. The caller is known once the token is verified. */
   | { readonly kind: "opening"; readonly caller: UserCaller | undefined }
   /** Welcome was sent. */
   | { readonly kind: "open"; readonly caller: UserCaller }
@@ -32,49 +32,53 @@ export interface SessionOptions {
   framesPerSecond: number;
   framesBurst: number;
   slowReaderBytes: number;
-  /** Bytes that may wait for the socket at all. */
+  /** Bytes that may be queued on the socket. */
   maxBackpressureBytes: number;
   trackedConversations: number;
 }
 
-/** Close codes that are said before the session was anything worth a Kick frame, or by Move. */
-const SILENT_CODES = new Set<CloseCode>([CloseCode.MOVE, CloseCode.HELLO_TIMEOUT]);
+/**
+ * Close codes without a Kick frame: no session was opened yet, or the Move frame already said it.
+ */
+const CODES_WITHOUT_KICK = new Set<CloseCode>([CloseCode.MOVE, CloseCode.HELLO_TIMEOUT]);
 
-/** One live socket of one device. Dies with it. */
+/** One live socket of one device. It ends when the socket closes. */
 export class Session {
   readonly id = randomBytes(12).toString("base64url");
   readonly socket: Socket;
   readonly openedAtMs: number;
   readonly cursors: Cursors;
   readonly frames: TokenBucket;
-  /** When the device last said something. */
-  heardAtMs: number;
-  /** Since when the device does not read; undefined while it does. */
+  /** When the device last sent a frame. */
+  lastFrameAtMs: number;
+  /** When the device became a slow reader; undefined while it reads. */
   slowSinceMs: number | undefined;
-  /** The device was told when its access token expires; not yet so of a renewed one. */
-  expiryTold = false;
-  /** A group's delivery was dropped on the way to the socket. */
-  missedGroups = false;
-  /** Sends without a result, and calls without an answer. */
+  /** TokenExpiring was sent for the current access token. */
+  expiryAnnounced = false;
+  /** A delivery to a group was dropped because of back-pressure. */
+  missedGroupEntries = false;
+  /** Sends without a result. */
   sendsInFlight = 0;
+  /** Calls without an answer. */
   callsInFlight = 0;
-  /** The session's place in the registry, once asked for. */
+  /** The session's claim to a device slot, once it was made. */
   claim: Claim | undefined;
-  /** While the registry is being asked for it; settles when it answered. */
+  /** Present while the claim is in flight; settles with the registry's answer. */
   claiming: Promise<unknown> | undefined;
   readonly #slowReaderBytes: number;
   #ended: AbortController | undefined;
   #state: SessionState = { kind: "greeting" };
-  #wish: SessionEnd | undefined;
+  #requestedEnd: SessionEnd | undefined;
 
   constructor(options: SessionOptions) {
     const { framesPerSecond: perSecond, framesBurst: burst, nowMs } = options;
     this.socket = options.socket;
     this.openedAtMs = nowMs;
-    this.heardAtMs = nowMs;
+    this.lastFrameAtMs = nowMs;
     this.cursors = new Cursors(options.trackedConversations);
     this.frames = new TokenBucket({ perSecond, burst, nowMs });
-    // Well below the bound of the socket, where what the device can do without would end it.
+    // Well below the socket's bound: an optional frame must not fill the queue, because a required
+    // one that is dropped ends the session.
     this.#slowReaderBytes = Math.min(options.slowReaderBytes, options.maxBackpressureBytes / 2);
   }
 
@@ -82,7 +86,9 @@ export class Session {
     return this.#state;
   }
 
-  /** Whose it is; undefined until the token is verified and after the end. */
+  /**
+   * The user and device; undefined until the token is verified, and after the session has closed.
+   */
   get caller(): UserCaller | undefined {
     const state = this.#state;
     return state.kind === "opening" || state.kind === "open" ? state.caller : undefined;
@@ -94,41 +100,44 @@ export class Session {
 
   /** Aborts when the session has closed. */
   get ended(): AbortSignal {
-    // Most sessions never make a call: only those that do pay for it.
+    // Created on first use: most sessions never make a call.
     this.#ended ??= new AbortController();
     if (this.#state.kind === "closed") this.#ended.abort();
     return this.#ended.signal;
   }
 
-  /** The one place where the state changes. Throws on a step back, which is a fault of ours. */
-  become(next: SessionState): void {
+  /** The only place where the state changes. Throws on a backward transition, which is a bug. */
+  transition(next: SessionState): void {
     const order = { greeting: 0, opening: 1, open: 2, closed: 3 };
     const from = this.#state.kind;
     if (order[next.kind] < order[from] || from === "closed") {
       throw new Error(`a session cannot go from ${from} to ${next.kind}`);
     }
     this.#state = next;
-    this.expiryTold = false;
+    this.expiryAnnounced = false;
     if (next.kind === "closed") this.#ended?.abort();
   }
 
-  /** Sends a frame that the device counts on. A device that cannot even take that is cut off. */
-  tell(frame: Uint8Array): void {
-    if (this.socket.send(frame) === "dropped") this.cutOff();
+  /**
+   * Sends a frame that the device relies on. When the socket drops it, the connection is
+   * terminated.
+   */
+  sendRequired(frame: Uint8Array): void {
+    if (this.socket.send(frame) === "dropped") this.terminate();
   }
 
-  /** Cuts the connection to a device that was not sent what it counts on. */
-  cutOff(): void {
+  /** Terminates the connection to a device that misses a required frame. */
+  terminate(): void {
     if (this.#state.kind === "closed") return;
-    this.#wish ??= { code: 1006, text: "the device does not read" };
-    this.socket.cut();
+    this.#requestedEnd ??= { code: 1006, text: "the device does not read" };
+    this.socket.terminate();
   }
 
   /**
-   * Sends a frame that the device can do without, because it can sync. False when it was not sent:
-   * the device does not read fast enough.
+   * Sends a frame that may be skipped, because the device can sync. Returns false when it was not
+   * sent: the session is not open, or the device reads too slowly and is marked as a slow reader.
    */
-  offer(frame: Uint8Array, nowMs: number): boolean {
+  sendOptional(frame: Uint8Array, nowMs: number): boolean {
     if (this.slowSinceMs !== undefined || this.#state.kind !== "open") return false;
     if (
       this.socket.waitingBytes() <= this.#slowReaderBytes &&
@@ -140,23 +149,25 @@ export class Session {
     return false;
   }
 
-  /** Whether a slow device has read enough to be served again. */
+  /** Whether a slow reader has read enough to resume deliveries. */
   hasRoom(): boolean {
     return this.socket.waitingBytes() <= this.#slowReaderBytes / 2;
   }
 
-  /** Ends the session for a reason of the contract: Kick frame, then the close code. */
+  /** Ends the session with a code of the contract: a Kick frame, then the close code. */
   end(code: CloseCode, text: string): void {
     if (this.#state.kind === "closed") return;
-    this.#wish ??= { code, text };
-    if (this.#state.kind !== "greeting" && !SILENT_CODES.has(code)) {
+    this.#requestedEnd ??= { code, text };
+    if (this.#state.kind !== "greeting" && !CODES_WITHOUT_KICK.has(code)) {
       this.socket.send(kickFrame(code, text));
     }
     this.socket.end(code, text);
   }
 
-  /** Why the session ends: what we wished, else what the socket reports. */
-  endWith(code: number): SessionEnd {
-    return this.#wish ?? { code, text: "closed by the device" };
+  /**
+   * Why the session ended: the code of `end` or `terminate`, else the one that the socket reports.
+   */
+  endReason(code: number): SessionEnd {
+    return this.#requestedEnd ?? { code, text: "closed by the device" };
   }
 }

@@ -1,10 +1,10 @@
-import { Few } from "./few.ts";
 import type { Session } from "./session.ts";
+import { SmallSet } from "./small-set.ts";
 
-/** The sessions of the instance, by what they are looked up with. */
+/** The open sockets of the instance, indexed by session id and by login id. */
 export class Sessions {
   readonly #byId = new Map<string, Session>();
-  readonly #byLogin = new Map<string, Few<Session>>();
+  readonly #byLogin = new Map<string, SmallSet<Session>>();
 
   get size(): number {
     return this.#byId.size;
@@ -22,20 +22,20 @@ export class Sessions {
     return this.#byId.values();
   }
 
-  /** The session belongs to a login from now on. */
+  /** Indexes the session under its login. */
   addLogin(loginId: string, session: Session): void {
-    const known = this.#byLogin.get(loginId) ?? new Few();
-    known.add(session);
-    this.#byLogin.set(loginId, known);
+    const sessions = this.#byLogin.get(loginId) ?? new SmallSet();
+    sessions.add(session);
+    this.#byLogin.set(loginId, sessions);
   }
 
   removeLogin(loginId: string, session: Session): void {
-    const known = this.#byLogin.get(loginId);
-    known?.delete(session);
-    if (known?.size === 0) this.#byLogin.delete(loginId);
+    const sessions = this.#byLogin.get(loginId);
+    sessions?.delete(session);
+    if (sessions?.size === 0) this.#byLogin.delete(loginId);
   }
 
-  /** A snapshot, for ending them. */
+  /** A snapshot, so that the caller may end the sessions while it iterates. */
   ofLogin(loginId: string): Session[] {
     return [...(this.#byLogin.get(loginId) ?? [])];
   }

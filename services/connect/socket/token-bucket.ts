@@ -1,21 +1,24 @@
-/** Lets so many through a second, and so many at once. Refills with the time it is told. */
+/**
+ * Rate limit: `perSecond` tokens a second with bursts of at most `burst`. The caller passes the
+ * time.
+ */
 export class TokenBucket {
   readonly #perSecond: number;
   readonly #burst: number;
   #tokens: number;
-  #atMs: number;
+  #refilledAtMs: number;
 
   constructor(options: { perSecond: number; burst: number; nowMs: number }) {
     this.#perSecond = options.perSecond;
     this.#burst = options.burst;
     this.#tokens = options.burst;
-    this.#atMs = options.nowMs;
+    this.#refilledAtMs = options.nowMs;
   }
 
-  /** Takes `count` tokens; false, and nothing is taken, when there are not so many. */
+  /** Takes `count` tokens. Returns false and takes none when fewer are left. */
   take(count: number, nowMs: number): boolean {
-    const passedMs = Math.max(0, nowMs - this.#atMs);
-    this.#atMs = nowMs;
+    const passedMs = Math.max(0, nowMs - this.#refilledAtMs);
+    this.#refilledAtMs = nowMs;
     this.#tokens = Math.min(this.#burst, this.#tokens + (passedMs * this.#perSecond) / 1_000);
     if (this.#tokens < count) return false;
     this.#tokens -= count;

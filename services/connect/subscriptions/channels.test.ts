@@ -4,12 +4,13 @@ import { createLog } from "#platform/log.ts";
 import type { Lease } from "#platform/registry/registry.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { Session } from "../socket/session.ts";
+import { SmallSet } from "../socket/small-set.ts";
 import type { Socket } from "../socket/socket.ts";
-import { Channels } from "./channels.ts";
+import { advanceWatermark, type Channel, Channels, lastForeignSequence } from "./channels.ts";
 
 const log = createLog({ service: "connect", instanceId: "test", level: "silent" });
 
-test("a join that was on its way when the registry forgot the instance is made again", async () => {
+test("a join that was in flight when the registry lost the instance is retried", async () => {
   const clock = new ManualClock();
   const joins: { names: readonly string[]; done: () => void }[] = [];
   let asked = Promise.withResolvers<void>();
@@ -35,11 +36,26 @@ test("a join that was on its way when the registry forgot the instance is made a
   const joined = channels.join(["u:1"]);
   await asked.promise;
   asked = Promise.withResolvers();
-  const again = channels.rejoin();
+  const again = channels.rejoinAll();
   joins[0]!.done();
   await asked.promise;
   assert.deepEqual(joins[1]!.names, ["u:1"]);
   joins[1]!.done();
   await Promise.all([joined, again]);
   assert.equal(joins.length, 2);
+});
+
+test("a watermark knows the last sequence that other sessions sent", () => {
+  const channel: Channel = { name: "g:1", sessions: new SmallSet() };
+  const deliver = (last: number, ...origins: string[]) =>
+    advanceWatermark(channel, { conversationId: "1", last, origins, limit: 2 });
+  const watermark = deliver(5, "", "ana", "ana");
+  assert.deepEqual([watermark.first, watermark.last], [3, 5]);
+  assert.equal(lastForeignSequence(watermark, "ana"), 3);
+  assert.equal(lastForeignSequence(watermark, "ben"), 5);
+  deliver(6, "ben");
+  assert.equal(lastForeignSequence(watermark, "ana"), 6);
+  assert.equal(lastForeignSequence(watermark, "ben"), 5);
+  deliver(4, "late");
+  assert.equal(watermark.last, 6, "a duplicate or late delivery does not move it back");
 });

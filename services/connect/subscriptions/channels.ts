@@ -1,33 +1,37 @@
+import { FlushLoop } from "#platform/batching/flush-loop.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Lease } from "#platform/registry/registry.ts";
-import { Few } from "../socket/few.ts";
 import type { Session } from "../socket/session.ts";
+import { SmallSet } from "../socket/small-set.ts";
 
-/** The last of what was delivered of one conversation to one channel. */
+/** The last delivery of one conversation to one channel. */
 export interface Watermark {
   /** The first sequence delivered. */
   first: number;
   /** The last sequence delivered. */
   last: number;
-  /** The session that sent it; empty for none. */
+  /** Id of the session that sent `last`; empty for none. */
   origin: string;
-  /** The last sequence delivered that came from elsewhere. */
-  other: number;
-  /** The repetition check that is on its way for the channel and conversation. */
+  /** The last sequence delivered that `origin` did not send. */
+  lastFromOthers: number;
+  /** The pending redelivery check of the channel and conversation. */
   check: Timer | undefined;
 }
 
 /** One routing topic and the sessions on this instance that hear it. */
 export interface Channel {
   readonly name: string;
-  readonly sessions: Few<Session>;
-  /** By conversation. Absent until something is delivered: most channels are idle. */
+  readonly sessions: SmallSet<Session>;
+  /** By conversation. Absent until the first delivery: most channels are idle. */
   watermarks?: Map<string, Watermark>;
 }
 
-/** Notes a delivery of entries up to `last`, contiguous, each with the session it came from. */
-export function raise(
+/**
+ * Advances the watermark after a delivery of contiguous entries up to `last`. `origins`: per entry,
+ * the session that sent it. Above `limit` conversations the oldest watermark is evicted.
+ */
+export function advanceWatermark(
   channel: Channel,
   delivery: { conversationId: string; last: number; origins: readonly string[]; limit: number },
 ): Watermark {
@@ -37,9 +41,9 @@ export function raise(
   const { watermarks } = channel;
   let watermark = watermarks.get(conversationId);
   if (!watermark) {
-    watermark = { first, last: first - 1, origin: "", other: first - 1, check: undefined };
+    watermark = { first, last: first - 1, origin: "", lastFromOthers: first - 1, check: undefined };
     watermarks.set(conversationId, watermark);
-    if (watermarks.size > delivery.limit) forgetOldest(watermarks);
+    if (watermarks.size > delivery.limit) evictOldest(watermarks);
   }
   watermark.first = Math.min(watermark.first, first);
   let sequence = first - 1;
@@ -47,7 +51,7 @@ export function raise(
     sequence++;
     if (sequence <= watermark.last) continue;
     if (origin === "" || origin !== watermark.origin) {
-      watermark.other = watermark.last;
+      watermark.lastFromOthers = watermark.last;
       watermark.origin = origin;
     }
     watermark.last = sequence;
@@ -55,12 +59,12 @@ export function raise(
   return watermark;
 }
 
-/** The last sequence that a session which hears the channel was sent from elsewhere. */
-export function lastFor(watermark: Readonly<Watermark>, sessionId: string): number {
-  return watermark.origin === sessionId ? watermark.other : watermark.last;
+/** The last sequence delivered that another session than this one sent. */
+export function lastForeignSequence(watermark: Readonly<Watermark>, sessionId: string): number {
+  return watermark.origin === sessionId ? watermark.lastFromOthers : watermark.last;
 }
 
-function forgetOldest(watermarks: Map<string, Watermark>): void {
+function evictOldest(watermarks: Map<string, Watermark>): void {
   const [oldest] = watermarks;
   if (!oldest) return;
   oldest[1].check?.stop();
@@ -74,44 +78,48 @@ function stopChecks({ watermarks }: Channel): void {
 export interface ChannelsOptions {
   clock: Clock;
   lease: () => Lease;
-  /** How long a channel without sessions stays joined. */
+  /** How long a channel without sessions stays joined, so that a reconnect needs no new join. */
   lingerMs: number;
-  /** Pause before a join that failed is tried again. */
+  /** Back-off before the retry of a failed join. */
   retryMs: number;
   log: Log;
 }
 
 /**
- * Which channels the instance hears, in the registry too. The registry is asked one step at a time,
- * each for everything that came up meanwhile, so that a join and a leave cannot overtake each other.
+ * The channels that the instance hears, mirrored in the registry. Calls to the registry run one at
+ * a time, each with everything collected meanwhile, so that a join and a leave cannot overtake each
+ * other.
  */
 export class Channels {
   readonly #options: ChannelsOptions;
+  /** Runs the calls to the registry. */
+  readonly #loop: FlushLoop;
   readonly #channels = new Map<string, Channel>();
-  /** What the registry knows us to hear. */
+  /** Channels that the registry has for this instance. */
   readonly #joined = new Set<string>();
+  /** Channels without sessions, to be left after the linger time. */
   readonly #leaving = new Set<string>();
   #waiting: { names: readonly string[]; resolve: () => void; reject: (error: unknown) => void }[] =
     [];
-  #working = false;
-  /** How often the registry forgot us: what was joined before is joined no more. */
+  /** How often the registry lost the instance, and with it all joins made before. */
   #losses = 0;
   #leave: Timer | undefined;
   #closed = false;
 
   constructor(options: ChannelsOptions) {
     this.#options = options;
+    this.#loop = new FlushLoop({ clock: options.clock, flush: () => this.#flush() });
   }
 
   get(name: string): Channel | undefined {
     return this.#channels.get(name);
   }
 
-  /** The session hears the channel from now on, as far as this instance is told of deliveries. */
+  /** The session hears deliveries to the channel that reach this instance; see `join`. */
   subscribe(session: Session, name: string): Channel {
     let channel = this.#channels.get(name);
     if (!channel) {
-      channel = { name, sessions: new Few() };
+      channel = { name, sessions: new SmallSet() };
       this.#channels.set(name, channel);
     }
     channel.sessions.add(session);
@@ -119,7 +127,7 @@ export class Channels {
     return channel;
   }
 
-  /** The session hears the channel no more. */
+  /** The session stops hearing the channel. */
   unsubscribe(session: Session, name: string): void {
     const channel = this.#channels.get(name);
     if (!channel?.sessions.delete(session) || channel.sessions.size > 0) return;
@@ -129,25 +137,25 @@ export class Channels {
     if (!this.#closed) {
       this.#leave ??= this.#options.clock.after(this.#options.lingerMs, () => {
         this.#leave = undefined;
-        this.#work();
+        this.#loop.schedule(0);
       });
     }
   }
 
-  /** Resolves when the registry knows that this instance hears the channels. */
+  /** Resolves when the registry has the channels for this instance. Rejects with UNAVAILABLE. */
   join(names: readonly string[]): Promise<void> {
     if (names.every((name) => this.#joined.has(name))) return Promise.resolve();
     return new Promise((resolve, reject) => {
       this.#waiting.push({ names, resolve, reject });
-      this.#work();
+      this.#loop.schedule(0);
     });
   }
 
   /**
-   * Joins, again and again until it is done or nobody hears the channels any more. Resolves after
+   * Joins, with retries until the join succeeds or no session hears the channels. Resolves after
    * the first attempt; never rejects.
    */
-  async joinInTheEnd(names: readonly string[]): Promise<void> {
+  async joinWithRetries(names: readonly string[]): Promise<void> {
     try {
       await this.join(names);
     } catch (error) {
@@ -155,24 +163,27 @@ export class Channels {
       if (this.#closed) return;
       this.#options.clock.after(this.#options.retryMs, () => {
         const wanted = names.filter((name) => this.#channels.has(name));
-        if (wanted.length > 0 && !this.#closed) void this.joinInTheEnd(wanted);
+        if (wanted.length > 0 && !this.#closed) void this.joinWithRetries(wanted);
       });
     }
   }
 
-  /** The registry forgot us: everything has to be joined again. Resolves after the first attempt. */
-  async rejoin(): Promise<void> {
+  /**
+   * Joins all channels again after the registry lost the instance. Resolves after the first
+   * attempt.
+   */
+  async rejoinAll(): Promise<void> {
     this.#losses += 1;
     this.#joined.clear();
     this.#leaving.clear();
-    await this.joinInTheEnd([...this.#channels.keys()]);
+    await this.joinWithRetries([...this.#channels.keys()]);
   }
 
-  /** The registry seems to have forgotten these: they are joined again where they are heard. */
-  async joinAgain(names: readonly string[]): Promise<void> {
+  /** Joins channels again that the registry seems to have lost; skips those without sessions. */
+  async rejoinChannels(names: readonly string[]): Promise<void> {
     const heard = names.filter((name) => this.#channels.has(name));
     for (const name of heard) this.#joined.delete(name);
-    await this.joinInTheEnd(heard);
+    await this.joinWithRetries(heard);
   }
 
   close(): void {
@@ -181,40 +192,29 @@ export class Channels {
     for (const channel of this.#channels.values()) stopChecks(channel);
   }
 
-  #work(): void {
-    if (this.#working) return;
-    this.#working = true;
-    // Whatever comes up within this turn of the event loop goes along.
-    setImmediate(() => {
-      this.#run().finally(() => {
-        this.#working = false;
-        if (this.#waiting.length > 0) this.#work();
-      });
-    });
-  }
-
-  async #run(): Promise<void> {
+  /** Joins the requested channels, then leaves those without sessions. Never rejects. */
+  async #flush(): Promise<void> {
     while (this.#waiting.length > 0) {
-      const asked = this.#waiting;
+      const requests = this.#waiting;
       this.#waiting = [];
       const missing = new Set(
-        asked.flatMap(({ names }) => names).filter((name) => !this.#joined.has(name)),
+        requests.flatMap(({ names }) => names).filter((name) => !this.#joined.has(name)),
       );
       const losses = this.#losses;
       try {
         if (missing.size > 0) await this.#options.lease().join([...missing]);
         if (losses !== this.#losses) {
-          // Joined under a lease that is no more, perhaps: once again.
-          this.#waiting.push(...asked);
+          // The join may have used the lost lease: retry.
+          this.#waiting.push(...requests);
           continue;
         }
         for (const name of missing) {
           this.#joined.add(name);
           if (!this.#channels.has(name)) this.#leaving.add(name);
         }
-        for (const { resolve } of asked) resolve();
+        for (const { resolve } of requests) resolve();
       } catch (error) {
-        for (const { reject } of asked) reject(error);
+        for (const { reject } of requests) reject(error);
       }
     }
     if (this.#leave === undefined) await this.#leaveIdle();
@@ -228,7 +228,7 @@ export class Channels {
     try {
       await this.#options.lease().leave(idle);
     } catch (error) {
-      // Deliveries for them are passed over; the registry forgets them with the lease.
+      // Deliveries to these channels are skipped; the registry drops them with the lease.
       this.#options.log.warn({ event: "leave_failed", channels: idle.length, err: error });
     }
   }

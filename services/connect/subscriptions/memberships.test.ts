@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
-import { type Stand, startStand } from "../../../test/connect/stand.ts";
+import { type ConnectHarness, startConnectHarness } from "../../../test/connect/connect-harness.ts";
 import type { RawDevice } from "../../../test/devices/raw-device.ts";
 
 const GROUP_ID = "77";
 
-/** Sends to the group; resolves when the instance has handed the entry to whoever hears it. */
+/** Sends to the group; resolves when the instance has delivered the entry to its sessions. */
 async function say(from: RawDevice, clientMessageId: string): Promise<void> {
   const content = { kind: { case: "text", value: { text: clientMessageId } } };
   const target = { case: "conversationId", value: GROUP_ID };
@@ -17,10 +17,10 @@ async function say(from: RawDevice, clientMessageId: string): Promise<void> {
   await from.next("deliver", ({ entries }) => entries[0]!.clientMessageId === clientMessageId);
 }
 
-/** Resolves when the instance has asked the log for groups so many times in all. */
-async function lookedUp(stand: Stand, device: RawDevice, times: number): Promise<void> {
-  while (stand.ingress.lookUps < times) await device.roundTrip();
-  // The answer is there with the next turn of the event loop.
+/** Resolves when the instance has looked up groups `times` times in total. */
+async function lookedUp(harness: ConnectHarness, device: RawDevice, times: number): Promise<void> {
+  while (harness.ingress.lookUps < times) await device.roundTrip();
+  // The answer arrives in the next turn of the event loop.
   await device.roundTrip();
 }
 
@@ -29,85 +29,85 @@ async function heard(device: RawDevice): Promise<string[]> {
   return device.seen("deliver").flatMap(({ entries }) => entries.map((e) => e.clientMessageId));
 }
 
-test("who left a group does not hear it again when the bus tells of the joining once more", async (t) => {
-  const stand = await startStand(t);
-  await stand.ingress.member(GROUP_ID, "1", true);
-  await stand.ingress.member(GROUP_ID, "2", true);
-  const ana = await stand.device("1");
-  const ben = await stand.device("2");
-  await stand.ingress.member(GROUP_ID, "2", false);
-  await lookedUp(stand, ben, 3);
+test("a former member does not hear the group when the bus delivers a duplicate of the old joining", async (t) => {
+  const harness = await startConnectHarness(t);
+  await harness.ingress.member(GROUP_ID, "1", true);
+  await harness.ingress.member(GROUP_ID, "2", true);
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
+  await harness.ingress.member(GROUP_ID, "2", false);
+  await lookedUp(harness, ben, 3);
   const memberships = [{ groupId: GROUP_ID, userId: "2", member: true }];
-  await stand.ingress.publish(["u:2"], { memberships });
-  await lookedUp(stand, ben, 4);
+  await harness.ingress.publish(["u:2"], { memberships });
+  await lookedUp(harness, ben, 4);
   await say(ana, "m1");
   assert.deepEqual(await heard(ben), []);
 });
 
-test("a member goes on hearing the group when the bus tells of an old leaving too late", async (t) => {
-  const stand = await startStand(t);
-  await stand.ingress.member(GROUP_ID, "1", true);
-  await stand.ingress.member(GROUP_ID, "2", true);
-  const ana = await stand.device("1");
-  const ben = await stand.device("2");
-  await stand.ingress.publish(["u:2"], {
+test("a member still hears the group when the bus delivers an old leaving late", async (t) => {
+  const harness = await startConnectHarness(t);
+  await harness.ingress.member(GROUP_ID, "1", true);
+  await harness.ingress.member(GROUP_ID, "2", true);
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
+  await harness.ingress.publish(["u:2"], {
     memberships: [{ groupId: GROUP_ID, userId: "2", member: false }],
   });
-  await lookedUp(stand, ben, 3);
+  await lookedUp(harness, ben, 3);
   await say(ana, "m1");
   assert.deepEqual(await heard(ben), ["m1"]);
 });
 
-test("changes of membership while the registry had forgotten the instance are found out", async (t) => {
+test("membership changes are found after the registry had lost the instance", async (t) => {
   const clock = new ManualClock();
-  const stand = await startStand(t, { clock });
-  await stand.ingress.member(GROUP_ID, "1", true);
-  await stand.ingress.member(GROUP_ID, "2", true);
-  const ana = await stand.device("1");
-  const ben = await stand.device("2");
-  const cai = await stand.device("3");
-  await stand.forgetInstance();
-  await stand.ingress.member(GROUP_ID, "2", false);
-  await stand.ingress.member(GROUP_ID, "3", true);
+  const harness = await startConnectHarness(t, { clock });
+  await harness.ingress.member(GROUP_ID, "1", true);
+  await harness.ingress.member(GROUP_ID, "2", true);
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
+  const cai = await harness.device("3");
+  await harness.forgetInstance();
+  await harness.ingress.member(GROUP_ID, "2", false);
+  await harness.ingress.member(GROUP_ID, "3", true);
   clock.advance(6_000);
-  await lookedUp(stand, ben, 6);
+  await lookedUp(harness, ben, 6);
   await say(ana, "m1");
   assert.deepEqual(await heard(ben), []);
   assert.deepEqual(await heard(cai), ["m1"]);
 });
 
-test("a membership that the bus swallowed is found out with the first entry that the sweep misses", async (t) => {
+test("a membership that the bus lost is found with the first missed entry that the sweep finds", async (t) => {
   const clock = new ManualClock();
-  const stand = await startStand(t, { clock });
-  await stand.ingress.member(GROUP_ID, "1", true);
-  const ana = await stand.device("1");
-  const ben = await stand.device("2");
-  stand.ingress.swallow = true;
-  await stand.ingress.member(GROUP_ID, "2", true);
-  stand.ingress.swallow = false;
+  const harness = await startConnectHarness(t, { clock });
+  await harness.ingress.member(GROUP_ID, "1", true);
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
+  harness.ingress.dropPublishes = true;
+  await harness.ingress.member(GROUP_ID, "2", true);
+  harness.ingress.dropPublishes = false;
   await say(ana, "m1");
   assert.deepEqual(await heard(ben), []);
   clock.advance(25_000);
   await ben.roundTrip();
   clock.advance(3_000);
   assert.equal((await ben.next("syncRequired")).lastSequence, 1n);
-  await lookedUp(stand, ben, 3);
+  await lookedUp(harness, ben, 3);
   await say(ana, "m2");
   assert.deepEqual(await heard(ben), ["m2"]);
 });
 
-test("a channel that the registry alone forgot is joined again once the sweep finds what it cost", async (t) => {
+test("a channel that only the registry lost is joined again when the sweep finds a missed entry", async (t) => {
   const clock = new ManualClock();
-  const stand = await startStand(t, { clock });
-  const ana = await stand.device("1");
-  const ben = await stand.device("2");
-  const { hears } = stand.hub.instances.get("connect-0")!;
+  const harness = await startConnectHarness(t, { clock });
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
+  const { hears } = harness.hub.instances.get("connect-0")!;
   hears.delete("u:2");
   const content = { kind: { case: "text", value: { text: "hi" } } };
   const target = { case: "userId", value: "2" };
   ana.send({ case: "send", value: { target, clientMessageId: "m1", content } });
   await ana.next("sendResults");
-  // The registry knows the instance by ana: ben hears it all the same. So both are forgotten.
+  // The registry still locates the instance through ana, so ben hears the entry. Remove both.
   await ben.next("deliver");
   hears.clear();
   ana.send({ case: "send", value: { target, clientMessageId: "m2", content } });
@@ -117,5 +117,5 @@ test("a channel that the registry alone forgot is joined again once the sweep fi
   clock.advance(3_000);
   assert.equal((await ben.next("syncRequired")).lastSequence, 2n);
   await ben.roundTrip();
-  assert.deepEqual(await stand.registry.locate(["u:2"]), [["connect-0"]]);
+  assert.deepEqual(await harness.registry.locate(["u:2"]), [["connect-0"]]);
 });

@@ -1,9 +1,13 @@
 import type { Client } from "@connectrpc/connect";
 import type { Membership } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
-import type { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import {
+  type IngressService,
+  OpenSessionsRequestSchema,
+} from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { type Gather, gather } from "#platform/batching/gather.ts";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 import { syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
@@ -17,23 +21,31 @@ export interface MembershipsOptions {
   config: { readonly callTimeoutMs: number };
 }
 
-/** Bounds of one call for several users. */
-const LOOK_UP_LIMIT = 500;
+/** Users in one look-up. */
+const LOOK_UP_LIMIT = maxItems(OpenSessionsRequestSchema.field.userIds);
+/** Users that may wait for a look-up; beyond it a look-up fails. */
 const LOOK_UP_QUEUE = 50_000;
-/** Pause before a look-up that failed is tried again. */
+/** Back-off before the retry of a failed look-up. */
 const RETRY_MS = 1_000;
 
 /**
- * Which groups the sessions hear. What the bus says of a change is done at once and then compared
- * with the log: the bus may say it late, twice, or after what came later.
+ * Subscribes sessions to the groups of their users. A membership change from the bus is applied at
+ * once and then verified against the log, because the bus may deliver it late, twice or out of
+ * order.
  */
 export class Memberships {
   readonly #options: MembershipsOptions;
   readonly #lookUps: Gather<string, readonly string[]>;
-  /** By user: what the bus said while the log was asked, one map a look-up. */
-  readonly #news = new Map<string, Set<Map<string, boolean>>>();
-  /** Users whose sessions are being compared with the log, and whether once more after that. */
-  readonly #checks = new Map<string, { again: boolean }>();
+  /**
+   * By user: changes that arrived from the bus during a look-up, one map per look-up. They win over
+   * the look-up's result, which may be stale.
+   */
+  readonly #changes = new Map<string, Set<Map<string, boolean>>>();
+  /**
+   * By user: the running check of the sessions against the log, and whether another one must
+   * follow.
+   */
+  readonly #checks = new Map<string, { rerun: boolean }>();
   #closed = false;
 
   constructor(options: MembershipsOptions) {
@@ -41,10 +53,10 @@ export class Memberships {
     this.#options = options;
     this.#lookUps = gather<string, readonly string[]>({
       clock,
-      limit: LOOK_UP_LIMIT,
+      batchCount: LOOK_UP_LIMIT,
       lingerMs: 0,
       inFlight: 4,
-      queue: LOOK_UP_QUEUE,
+      queueCount: LOOK_UP_QUEUE,
       async call(userIds) {
         const answer = await ingress.openSessions(
           {
@@ -59,33 +71,37 @@ export class Memberships {
   }
 
   /**
-   * A session that hears its user's channel hears the user's groups from now on. Resolves when the
-   * registry knows; rejects with UNAVAILABLE. A session that closes meanwhile hears nothing more.
+   * Subscribes a session, which hears its user's channel already, to the user's groups. Resolves
+   * when the registry has the groups' channels; rejects with UNAVAILABLE. A session that closes
+   * meanwhile is not subscribed.
    */
   async open(session: Session, userId: string): Promise<void> {
     const groups = await this.#groupsOf(userId);
     if (session.state.kind === "closed") return;
-    this.#settle(session, groups);
+    this.#applyGroups(session, groups);
     await this.#options.channels.join([...groups].map(groupChannel));
   }
 
-  /** The bus says that a membership changed. */
+  /** Applies a membership change from the bus. */
   apply({ userId, groupId, member }: Membership): void {
     const user = this.#options.channels.get(userChannel(userId));
     if (!user) return;
-    for (const news of this.#news.get(userId) ?? []) news.set(groupId, member);
+    for (const changes of this.#changes.get(userId) ?? []) changes.set(groupId, member);
     for (const session of user.sessions) {
       if (member) this.#join(session, groupId);
       else this.#leave(session, groupId);
     }
-    if (member) void this.#options.channels.joinInTheEnd([groupChannel(groupId)]);
+    if (member) void this.#options.channels.joinWithRetries([groupChannel(groupId)]);
     this.check(userId);
   }
 
-  /** Compares what the user's sessions hear with the log, soon, and again until that succeeds. */
+  /**
+   * Checks the groups that the user's sessions hear against the log, with retries until that
+   * succeeds.
+   */
   check(userId: string): void {
     const running = this.#checks.get(userId);
-    if (running) running.again = true;
+    if (running) running.rerun = true;
     else void this.#check(userId);
   }
 
@@ -95,45 +111,45 @@ export class Memberships {
 
   async #check(userId: string): Promise<void> {
     const { channels, clock, log } = this.#options;
-    const check = { again: true };
+    const check = { rerun: true };
     this.#checks.set(userId, check);
     const sessions = () => channels.get(userChannel(userId))?.sessions;
-    while (check.again && sessions() && !this.#closed) {
-      check.again = false;
+    while (check.rerun && sessions() && !this.#closed) {
+      check.rerun = false;
       try {
         const groups = await this.#groupsOf(userId);
-        for (const session of sessions() ?? []) this.#settle(session, groups);
-        if (sessions()) void channels.joinInTheEnd([...groups].map(groupChannel));
+        for (const session of sessions() ?? []) this.#applyGroups(session, groups);
+        if (sessions()) void channels.joinWithRetries([...groups].map(groupChannel));
       } catch (error) {
-        log.warn({ event: "memberships_not_checked", err: error });
-        check.again = true;
+        log.warn({ event: "memberships_check_failed", err: error });
+        check.rerun = true;
         await new Promise<void>((resolve) => clock.after(RETRY_MS, resolve));
       }
     }
     this.#checks.delete(userId);
   }
 
-  /** The user's groups: what the log says, and on top of it what the bus said meanwhile. */
+  /** The user's groups: those in the log, plus the changes that the bus delivered meanwhile. */
   async #groupsOf(userId: string): Promise<ReadonlySet<string>> {
-    const news = new Map<string, boolean>();
-    const all = this.#news.get(userId) ?? new Set();
-    this.#news.set(userId, all.add(news));
+    const changes = new Map<string, boolean>();
+    const lookUps = this.#changes.get(userId) ?? new Set();
+    this.#changes.set(userId, lookUps.add(changes));
     try {
       const groupIds = await this.#lookUps.add(userId);
       if (!groupIds) throw new Error("too many sessions open at once");
       const groups = new Set(groupIds);
-      for (const [groupId, member] of news) {
+      for (const [groupId, member] of changes) {
         if (member) groups.add(groupId);
         else groups.delete(groupId);
       }
       return groups;
     } finally {
-      all.delete(news);
-      if (all.size === 0 && this.#news.get(userId) === all) this.#news.delete(userId);
+      lookUps.delete(changes);
+      if (lookUps.size === 0 && this.#changes.get(userId) === lookUps) this.#changes.delete(userId);
     }
   }
 
-  #settle(session: Session, groups: ReadonlySet<string>): void {
+  #applyGroups(session: Session, groups: ReadonlySet<string>): void {
     for (const groupId of [...session.cursors.groups()]) {
       if (!groups.has(groupId)) this.#leave(session, groupId);
     }
@@ -147,8 +163,8 @@ export class Memberships {
     session.cursors.joinGroup(groupId, last);
     if (!session.isOpen) return;
     session.socket.subscribe(channel.name);
-    // Others here were sent entries that may be the session's, too: it will not be sent them again.
-    if (last !== undefined) session.tell(syncRequiredFrame(groupId, last));
+    // The channel already delivered entries that this session was not sent: it must sync them.
+    if (last !== undefined) session.sendRequired(syncRequiredFrame(groupId, last));
   }
 
   #leave(session: Session, groupId: string): void {

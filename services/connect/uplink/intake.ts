@@ -2,33 +2,33 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { CloseCode, HelloSchema, RenewSchema, RpcSchema } from "#gen/lucky/frame/v1/frame_pb.js";
 import { AcknowledgeRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { SendTypingRequestSchema } from "#gen/lucky/presence/v1/presence_pb.js";
-import type { Clock } from "#platform/clock.ts";
 import type { UserCaller } from "#platform/identity/caller.ts";
 import type { Metrics, Tally } from "#platform/metrics.ts";
-import type { Greeter } from "../opening/hello.ts";
-import { type ClientKind, heartbeatFrame, openClientFrame } from "../socket/frames.ts";
+import type { SessionOpener } from "../opening/session-opener.ts";
+import { type ClientKind, heartbeatFrame, unwrapClientFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
-import type { Acknowledgements } from "./acknowledge.ts";
-import type { Calls } from "./rpc.ts";
-import type { TypingSignals } from "./typing.ts";
+import type { Acknowledgements } from "./acknowledgements.ts";
+import { answerCall, type CallsOptions } from "./calls.ts";
+import type { TypingSignals } from "./typing-signals.ts";
 import type { Uplinks } from "./uplink.ts";
 
-export interface IntakeOptions {
-  greeter: Greeter;
+export interface IntakeOptions extends CallsOptions {
+  opener: SessionOpener;
   uplink: Uplinks;
   acknowledgements: Acknowledgements;
   typing: TypingSignals;
-  calls: Calls;
-  clock: Clock;
   metrics: Metrics;
-  config: { readonly maxFrameBytes: number; readonly framesBurst: number };
+  config: CallsOptions["config"] & {
+    readonly maxFrameBytes: number;
+    readonly framesBurst: number;
+  };
 }
 
-/** Large frames, and acknowledgements of many conversations, count as several frames. */
+/** Rate limit: a frame counts as one more frame per this many bytes, and per this many cursors. */
 const BYTES_PER_FRAME = 16_384;
 const CURSORS_PER_FRAME = 10;
 
-/** Takes the frames of devices apart and hands them to whom they concern. */
+/** Checks the frames of devices against the limits and dispatches them by kind. */
 export class Intake {
   readonly #options: IntakeOptions;
   readonly #count: (kind: ClientKind) => void;
@@ -52,57 +52,61 @@ export class Intake {
     };
   }
 
-  /** Takes one frame; the bytes are good only during the call. A bad one closes its session. */
+  /**
+   * Dispatches one frame; `bytes` is valid only during the call. An invalid frame, or one above the
+   * rate limit, closes the session.
+   */
   take(session: Session, bytes: Uint8Array): void {
     const { clock, config } = this.#options;
     const nowMs = clock.now();
-    session.heardAtMs = nowMs;
+    session.lastFrameAtMs = nowMs;
     const weight = Math.min(config.framesBurst, 1 + Math.floor(bytes.length / BYTES_PER_FRAME));
     if (bytes.length > config.maxFrameBytes) {
       session.end(CloseCode.FRAME_TOO_LARGE, `a frame has at most ${config.maxFrameBytes} bytes`);
     } else if (!session.frames.take(weight, nowMs)) {
       session.end(CloseCode.RATE_LIMITED, "too many frames a second");
     } else {
-      const wrong = this.#handOn(session, bytes);
+      const wrong = this.#dispatch(session, bytes);
       if (wrong !== undefined) session.end(CloseCode.PROTOCOL_ERROR, wrong);
     }
   }
 
-  /** Returns what is wrong with the frame, if anything is. */
-  #handOn(session: Session, bytes: Uint8Array): string | undefined {
+  /** Returns the protocol error of the frame, if there is one. */
+  #dispatch(session: Session, bytes: Uint8Array): string | undefined {
     const { state } = session;
     try {
-      const { kind, body } = openClientFrame(bytes);
+      const { kind, body } = unwrapClientFrame(bytes);
       this.#count(kind);
       switch (state.kind) {
         case "greeting":
-          if (kind !== "hello") return "Hello comes first";
-          void this.#options.greeter.hello(session, fromBinary(HelloSchema, body));
+          if (kind !== "hello") return "Hello must be the first frame";
+          void this.#options.opener.hello(session, fromBinary(HelloSchema, body));
           return undefined;
         case "opening":
           return kind === "heartbeat" || kind === "unknown"
             ? undefined
-            : "Welcome has not come yet";
+            : "no other frame may be sent before Welcome";
         case "open":
-          return this.#open(session, state.caller, kind, body);
+          return this.#dispatchOpen(session, state.caller, kind, body);
         case "closed":
           return undefined;
       }
     } catch {
-      return "a frame could not be read";
+      return "the frame is malformed";
     }
   }
 
-  #open(
+  /** Returns the protocol error of a frame of an open session, if there is one. */
+  #dispatchOpen(
     session: Session,
     caller: UserCaller,
     kind: ClientKind,
     body: Uint8Array,
   ): string | undefined {
-    const { acknowledgements, calls, clock, config, greeter, typing, uplink } = this.#options;
+    const { acknowledgements, clock, config, opener, typing, uplink } = this.#options;
     switch (kind) {
       case "hello":
-        return "Hello comes once";
+        return "Hello may be sent only once";
       case "send":
         uplink.take(session, caller.userId, body);
         return undefined;
@@ -124,15 +128,15 @@ export class Intake {
         return undefined;
       }
       case "rpc":
-        // The request outlives this call, the frame's bytes do not.
-        void calls.take(session, caller.token, fromBinary(RpcSchema, Buffer.from(body)));
+        // The body is copied: the call outlives the frame's bytes.
+        void answerCall(this.#options, session, fromBinary(RpcSchema, Buffer.from(body)));
         return undefined;
       case "heartbeat":
-        // A device whose socket is full hears from us anyway once it reads.
+        // The result is ignored: a device whose socket is full gets queued frames when it reads.
         session.socket.send(this.#heartbeat);
         return undefined;
       case "renew":
-        void greeter.renew(session, fromBinary(RenewSchema, body).accessToken);
+        void opener.renew(session, fromBinary(RenewSchema, body).accessToken);
         return undefined;
       case "unknown":
         return undefined;

@@ -3,11 +3,11 @@ import { Batches, type BatchesOptions } from "#platform/batching/batches.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Registry } from "#platform/registry/registry.ts";
-import { ranked, routeKey } from "#platform/rpc/calling/route.ts";
+import { rankByKey, routeKey } from "#platform/rpc/calling/rendezvous.ts";
 
-/** The way to one server. */
+/** The route to one server. */
 export interface Route {
-  /** For the call: it goes to that server while it lives and does its work. */
+  /** Context of a call: it goes to that server unless the server is gone or failing. */
   readonly values: ContextValues;
 }
 
@@ -15,42 +15,44 @@ export interface RoutesOptions<T> {
   readonly registry: Pick<Registry, "instances">;
   readonly clock: Clock;
   readonly log: Log;
-  /** Of an item's conversation: those with the same one take the same route. */
+  /** Hash of the item's conversation. Items with the same hash take the same route. */
   readonly hash: (item: T) => number;
-  readonly batches: Omit<BatchesOptions<T>, "carry" | "clock">;
-  /** Carries a batch to its end. Must not reject. */
-  readonly carry: (batch: readonly T[], route: Route) => Promise<void>;
+  readonly batches: Omit<BatchesOptions<T>, "flush" | "clock">;
+  /** Sends a batch over a route; resolves when its items have their results. Must not reject. */
+  readonly send: (batch: readonly T[], route: Route) => Promise<void>;
 }
 
-interface Way<T> {
+/** The queue of batches for one server. */
+interface ServerQueue<T> {
   readonly route: Route;
   readonly batches: Batches<T>;
 }
 
-/** Conversations are spread over so many slots, and slots over servers. */
+/** Conversations are spread over this many slots, and slots over servers. */
 const SLOTS = 64;
-/** How often it looks for servers that came or went. */
-const LOOK_MS = 1_000;
+/** How often the list of servers is polled. */
+const POLL_INTERVAL_MS = 1_000;
 
 /**
- * One queue of batches for each server, so that at little load there are few batches: by rendezvous
- * of slots, a conversation stays with its server until that goes, or fails. When servers come or go,
- * what is on its way ends before anything takes another route, so that nothing overtakes.
+ * One queue of batches per server, so that batches are few under light load. Rendezvous hashing of
+ * slots keeps a conversation on its server until the server is gone or fails. When the list of
+ * servers changes, batches in flight finish before any item takes another route, so that no item
+ * overtakes one of its conversation.
  */
 export class Routes<T> {
   readonly #options: RoutesOptions<T>;
-  readonly #watch: Timer;
+  readonly #poller: Timer;
   #servers = "";
-  #slots: Way<T>[];
-  /** What came while routes change. */
+  #slots: ServerQueue<T>[];
+  /** Items that arrived while routes change; undefined otherwise. */
   #held: T[] | undefined;
 
   constructor(options: RoutesOptions<T>) {
     this.#options = options;
-    const only = this.#way(0);
+    const only = this.#createQueue(0);
     this.#slots = Array.from({ length: SLOTS }, () => only);
-    this.#watch = options.clock.every(LOOK_MS, () => void this.#look());
-    void this.#look();
+    this.#poller = options.clock.every(POLL_INTERVAL_MS, () => void this.#poll());
+    void this.#poll();
   }
 
   push(item: T): void {
@@ -58,33 +60,33 @@ export class Routes<T> {
     else this.#slots[this.#options.hash(item) % SLOTS]!.batches.push(item);
   }
 
-  /** Takes the waiting items back that match. */
-  withdraw(match: (item: T) => boolean): T[] {
+  /** Removes and returns the queued items that match. */
+  remove(match: (item: T) => boolean): T[] {
     const held = this.#held ?? [];
     if (this.#held) this.#held = held.filter((item) => !match(item));
-    return [...this.#ways()]
-      .flatMap(({ batches }) => batches.withdraw(match))
+    return [...this.#queues()]
+      .flatMap(({ batches }) => batches.remove(match))
       .concat(held.filter(match));
   }
 
   close(): void {
-    this.#watch.stop();
+    this.#poller.stop();
   }
 
-  #ways(): Set<Way<T>> {
+  #queues(): Set<ServerQueue<T>> {
     return new Set(this.#slots);
   }
 
-  #way(slot: number): Way<T> {
-    const { batches, clock, carry } = this.#options;
-    const route = { values: createContextValues().set(routeKey, keyOf(slot)) };
+  #createQueue(slot: number): ServerQueue<T> {
+    const { batches, clock, send } = this.#options;
+    const route = { values: createContextValues().set(routeKey, routeKeyOf(slot)) };
     return {
       route,
-      batches: new Batches({ ...batches, clock, carry: (batch) => carry(batch, route) }),
+      batches: new Batches({ ...batches, clock, flush: (batch) => send(batch, route) }),
     };
   }
 
-  async #look(): Promise<void> {
+  async #poll(): Promise<void> {
     const { registry, log } = this.#options;
     try {
       const instances = await registry.instances("server");
@@ -94,22 +96,22 @@ export class Routes<T> {
         .join(" ");
       if (servers === this.#servers || servers === "" || this.#held) return;
       this.#servers = servers;
-      const ways = new Map<string, Way<T>>();
+      const queues = new Map<string, ServerQueue<T>>();
       const slots = Array.from({ length: SLOTS }, (_, slot) => {
-        const { instanceId } = ranked(instances, keyOf(slot))[0]!;
-        const way = ways.get(instanceId) ?? this.#way(slot);
-        ways.set(instanceId, way);
-        return way;
+        const { instanceId } = rankByKey(instances, routeKeyOf(slot))[0]!;
+        const queue = queues.get(instanceId) ?? this.#createQueue(slot);
+        queues.set(instanceId, queue);
+        return queue;
       });
-      await this.#change(slots);
+      await this.#switchTo(slots);
     } catch (error) {
-      log.warn({ event: "servers_not_found", err: error });
+      log.warn({ event: "server_lookup_failed", err: error });
     }
   }
 
-  async #change(slots: Way<T>[]): Promise<void> {
+  async #switchTo(slots: ServerQueue<T>[]): Promise<void> {
     this.#held = [];
-    await Promise.all([...this.#ways()].map(({ batches }) => batches.idle()));
+    await Promise.all([...this.#queues()].map(({ batches }) => batches.idle()));
     const held = this.#held;
     this.#held = undefined;
     this.#slots = slots;
@@ -117,6 +119,6 @@ export class Routes<T> {
   }
 }
 
-function keyOf(slot: number): string {
+function routeKeyOf(slot: number): string {
   return `uplink-${slot}`;
 }

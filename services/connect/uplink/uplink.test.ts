@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
-import { type Stand, startStand } from "../../../test/connect/stand.ts";
+import { type ConnectHarness, startConnectHarness } from "../../../test/connect/connect-harness.ts";
 import type { RawDevice } from "../../../test/devices/raw-device.ts";
 
 const sendTo = (userId: string, clientMessageId: string) => ({
@@ -23,46 +23,50 @@ async function results(device: RawDevice, count: number): Promise<string[]> {
   return ids;
 }
 
-const stored = (stand: Stand, conversationId: string): number =>
-  stand.ingress.entries.get(conversationId)?.length ?? 0;
+const stored = (harness: ConnectHarness, conversationId: string): number =>
+  harness.ingress.entries.get(conversationId)?.length ?? 0;
 
-test("what arrives while a batch is on its way goes with the next, within its bounds", async (t) => {
-  const stand = await startStand(t, { config: { uplinkLanes: 1, uplinkBatchSends: 16 } });
-  const ana = await stand.device("1");
+test("sends that arrive while a batch is in flight join the next batch, within its bounds", async (t) => {
+  const harness = await startConnectHarness(t, {
+    config: { uplinkLanes: 1, uplinkBatchSends: 16 },
+  });
+  const ana = await harness.device("1");
   for (let i = 0; i < 100; i += 1) ana.send(sendTo("2", `m${i}`));
   const ids = await results(ana, 100);
   assert.deepEqual(
     ids,
     Array.from({ length: 100 }, (_, i) => `m${i}`),
-    "results come in the order of the sends",
+    "results arrive in the order of the sends",
   );
-  assert.ok(stand.ingress.batches.length < 50, `${stand.ingress.batches.length} batches`);
-  assert.ok(Math.max(...stand.ingress.batches) <= 16);
+  assert.ok(harness.ingress.batches.length < 50, `${harness.ingress.batches.length} batches`);
+  assert.ok(Math.max(...harness.ingress.batches) <= 16);
 });
 
-test("a batch is bounded in bytes, but a single send always goes", async (t) => {
-  const stand = await startStand(t, { config: { uplinkLanes: 1, uplinkBatchBytes: 1_024 } });
-  const ana = await stand.device("1");
+test("a batch is bounded in bytes, but a single larger send is still sent", async (t) => {
+  const harness = await startConnectHarness(t, {
+    config: { uplinkLanes: 1, uplinkBatchBytes: 1_024 },
+  });
+  const ana = await harness.device("1");
   for (let i = 0; i < 40; i += 1) ana.send(sendTo("2", `m${i}`));
   await results(ana, 40);
   const bytes = toBinary(SendRequestSchema, sendTo("2", "m10").value).length;
-  assert.ok(Math.max(...stand.ingress.batches) <= Math.floor(1_024 / bytes));
+  assert.ok(Math.max(...harness.ingress.batches) <= Math.floor(1_024 / bytes));
 });
 
-test("a full instance refuses sends and stores nothing of them", async (t) => {
-  const stand = await startStand(t, { config: { uplinkQueueSends: 3 } });
-  const ana = await stand.device("1");
-  stand.ingress.down = true;
+test("an instance with a full queue refuses sends and stores none of them", async (t) => {
+  const harness = await startConnectHarness(t, { config: { uplinkQueueSends: 3 } });
+  const ana = await harness.device("1");
+  harness.ingress.down = true;
   for (let i = 0; i < 10; i += 1) ana.send(sendTo("2", `m${i}`));
   assert.equal((await results(ana, 7)).length, 7);
-  stand.ingress.down = false;
+  harness.ingress.down = false;
   await results(ana, 3);
-  assert.equal(stored(stand, "1000002"), 3);
+  assert.equal(stored(harness, "1000002"), 3);
 });
 
-test("a send whose target cannot be read is refused and the session goes on", async (t) => {
-  const stand = await startStand(t);
-  const ana = await stand.device("1");
+test("a send with an unreadable target is refused and the session stays open", async (t) => {
+  const harness = await startConnectHarness(t);
+  const ana = await harness.device("1");
   ana.sendBytes(Uint8Array.of(0x12, 2, 0x32, 0));
   const { results: refused } = await ana.next("sendResults");
   assert.equal(refused[0]!.outcome.case, "refused");
@@ -72,12 +76,12 @@ test("a send whose target cannot be read is refused and the session goes on", as
   assert.deepEqual(await results(ana, 1), ["good"]);
 });
 
-test("when a batch is refused, what its session sent after it is refused too and overtakes nothing", async (t) => {
+test("when a batch is refused, later sends of its session are refused too and overtake nothing", async (t) => {
   const config = { uplinkLanes: 1, uplinkBatchSends: 1, uplinkRetryMs: 0 };
-  const stand = await startStand(t, { config });
-  const ana = await stand.device("1");
-  const eve = await stand.device("3");
-  stand.ingress.failing = 1;
+  const harness = await startConnectHarness(t, { config });
+  const ana = await harness.device("1");
+  const eve = await harness.device("3");
+  harness.ingress.failing = 1;
   for (const id of ["m1", "m2", "m3"]) ana.send(sendTo("2", id));
   eve.send(sendTo("2", "e1"));
   const refused: string[] = [];
@@ -90,5 +94,5 @@ test("when a batch is refused, what its session sent after it is refused too and
   assert.equal((await eve.next("sendResults")).results[0]!.outcome.case, "accepted");
   for (const id of refused) ana.send(sendTo("2", id));
   assert.deepEqual(await results(ana, 3), refused);
-  assert.equal(stored(stand, "1000002"), 3);
+  assert.equal(stored(harness, "1000002"), 3);
 });

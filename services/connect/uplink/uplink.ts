@@ -7,14 +7,16 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import {
-  keyOf,
+  readClientMessageId,
   readTarget,
-  refusal,
   refusedOutcome,
+  refusedResult,
   type SendTarget,
   sendResultsFrame,
 } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
+import { hashOf } from "./conversation-hash.ts";
+import { RETRY_AFTER_MS } from "./retry-after.ts";
 import { type Route, Routes } from "./routes.ts";
 import { WaitBound } from "./wait-bound.ts";
 
@@ -38,22 +40,26 @@ export interface UplinkOptions {
   };
 }
 
-/** A send on its way: what server gets, and who waits for the result. One object for both. */
-interface Waiting extends Uplink {
+/**
+ * A send in flight: the message for server and the session that waits for the result, in one
+ * object.
+ */
+interface PendingSend extends Uplink {
   readonly session: Session;
-  /** Of the conversation, as far as it is known. */
+  /** Hash of the conversation. */
   readonly hash: number;
   readonly takenAtMs: number;
 }
 
-/** The pauses before a failed batch is repeated: the first, doubled each time, and the longest. */
-const FIRST_PAUSE_MS = 50;
-const MAX_PAUSE_MS = 1_000;
-/** When a refused send may be tried again. */
-const RETRY_AFTER_MS = 1_000;
+/**
+ * Exponential back-off between retries of a failed batch: the first, doubled each time, the
+ * longest.
+ */
+const FIRST_BACKOFF_MS = 50;
+const MAX_BACKOFF_MS = 1_000;
 
-/** Errors after which the same batch would only fail again. */
-const hopeless = new Set([
+/** Errors that a retry of the same batch cannot cure. */
+const PERMANENT_ERRORS = new Set([
   Code.InvalidArgument,
   Code.Unauthenticated,
   Code.PermissionDenied,
@@ -61,19 +67,19 @@ const hopeless = new Set([
 ]);
 
 /**
- * Brings sends to server in batches: what arrives while a batch is on its way goes with the next.
- * What goes to one target is in one batch on its way at most, so the order of what a session sends
- * there is kept, and goes to one server as long as that lives and does its work. Queues are bounded by sends and bytes;
- * when they are full a send is refused with OVERLOADED.
+ * Sends batches of sends to server. Sends that arrive while a batch is in flight join the next one.
+ * Each target is in at most one batch in flight, so a session's sends to it keep their order, and
+ * it stays on one server until the server is gone or fails. Queues are bounded by sends and bytes;
+ * a send beyond a bound is refused with OVERLOADED.
  */
 export class Uplinks {
   readonly #options: UplinkOptions;
-  readonly #routes: Routes<Waiting>;
-  readonly #sent: (sends: number) => void;
-  /** Sends and bytes waiting or on their way. */
+  readonly #routes: Routes<PendingSend>;
+  readonly #countBatch: (sends: number) => void;
+  /** Sends and bytes queued or in flight. */
   readonly #queue = { sends: 0, bytes: 0 };
   readonly #bound: WaitBound;
-  /** Results of refused sends that leave at the end of this turn of the event loop. */
+  /** Results of refused sends, flushed at the end of this turn of the event loop. */
   #refused = new Map<Session, Uint8Array[]>();
   readonly #stop = new AbortController();
 
@@ -86,8 +92,8 @@ export class Uplinks {
       [1, 4, 16, 64, 256, 512],
     );
     this.#bound = new WaitBound(config.uplinkQueueSends, config.uplinkWaitMs);
-    this.#sent = (sends) => batchSends.observe(sends);
-    this.#routes = new Routes<Waiting>({
+    this.#countBatch = (sends) => batchSends.observe(sends);
+    this.#routes = new Routes<PendingSend>({
       ...options,
       hash: ({ hash }) => hash,
       batches: {
@@ -95,32 +101,34 @@ export class Uplinks {
         bytes: ({ send: { length } }) => length,
         batchCount: config.uplinkBatchSends,
         batchBytes: config.uplinkBatchBytes,
-        // What waits is bounded over all routes, below.
+        // `take` bounds the queues over all routes together.
         queueCount: Number.MAX_SAFE_INTEGER,
         queueBytes: Number.MAX_SAFE_INTEGER,
         inFlight: config.uplinkLanes,
         lingerMs: config.uplinkLingerMs,
       },
-      carry: (batch, route) => this.#carry(batch, route),
+      send: (batch, route) => this.#sendBatch(batch, route),
     });
   }
 
-  /** Whether nothing is waiting or on its way. */
+  /** Whether no send is queued or in flight. */
   get idle(): boolean {
     return this.#queue.sends === 0;
   }
 
-  /** Takes an encoded SendRequest; the bytes are copied. Throws nothing: every send gets a result. */
+  /**
+   * Queues an encoded SendRequest; the bytes are copied. Never throws: every send gets a result.
+   */
   take(session: Session, senderId: string, send: Uint8Array): void {
     const { config } = this.#options;
     const queue = this.#queue;
     if (session.sendsInFlight >= config.maxSendsInFlight) {
-      this.#refuse(session, send, tooManyInFlight);
+      this.#refuse(session, send, TOO_MANY_IN_FLIGHT);
     } else if (
       queue.sends >= this.#bound.sends ||
       queue.bytes + send.length > config.uplinkQueueBytes
     ) {
-      this.#refuse(session, send, atBound);
+      this.#refuse(session, send, QUEUE_FULL);
     } else {
       let target: SendTarget | undefined;
       try {
@@ -129,7 +137,7 @@ export class Uplinks {
         target = undefined;
       }
       if (!target) {
-        this.#refuse(session, send, noTarget);
+        this.#refuse(session, send, NO_TARGET);
         return;
       }
       session.sendsInFlight += 1;
@@ -137,8 +145,8 @@ export class Uplinks {
       queue.bytes += send.length;
       this.#routes.push({
         session,
-        // Now: the frame that it came in was heard in this call.
-        takenAtMs: session.heardAtMs,
+        // The current time: the send's frame has just arrived.
+        takenAtMs: session.lastFrameAtMs,
         hash: hashOf(senderId, target),
         $typeName: "lucky.internal.ingress.v1.Uplink",
         senderId,
@@ -148,14 +156,14 @@ export class Uplinks {
     }
   }
 
-  /** Gives up what is on its way. Idempotent. */
+  /** Abandons the sends in flight. Idempotent. */
   close(): void {
     this.#stop.abort();
     this.#routes.close();
   }
 
   #refuse(session: Session, send: Uint8Array, outcome: Uint8Array): void {
-    const result = refusal(keyOf(send), outcome);
+    const result = refusedResult(readClientMessageId(send), outcome);
     const results = this.#refused.get(session);
     if (results) {
       results.push(result);
@@ -166,27 +174,27 @@ export class Uplinks {
     setImmediate(() => {
       const refused = this.#refused;
       this.#refused = new Map();
-      for (const [to, list] of refused) if (to.isOpen) to.tell(sendResultsFrame(list));
+      for (const [to, list] of refused) if (to.isOpen) to.sendRequired(sendResultsFrame(list));
     });
   }
 
-  async #carry(batch: readonly Waiting[], route: Route): Promise<void> {
+  async #sendBatch(batch: readonly PendingSend[], route: Route): Promise<void> {
     const waitedMs = this.#options.clock.now() - batch[0]!.takenAtMs;
-    this.#bound.waited(waitedMs, this.#queue.sends);
+    this.#bound.observe(waitedMs, this.#queue.sends);
     const results = await this.#append(batch, route);
-    this.#answer(batch, results);
+    this.#sendResults(batch, results);
     if (results) return;
-    // What its sessions sent after a batch that was refused must not overtake its repetition.
+    // The devices retry a refused batch: later sends of its sessions must not overtake the retry.
     const sessions = new Set(batch.map(({ session }) => session));
-    this.#answer(
-      this.#routes.withdraw(({ session }) => sessions.has(session)),
+    this.#sendResults(
+      this.#routes.remove(({ session }) => sessions.has(session)),
       undefined,
     );
   }
 
-  /** The results of a batch; undefined when server could not be reached for too long. */
+  /** The results of a batch; undefined when all retries failed within `uplinkRetryMs`. */
   async #append(
-    batch: readonly Waiting[],
+    batch: readonly PendingSend[],
     route: Route,
   ): Promise<readonly Uint8Array[] | undefined> {
     const { clock, config, log, ingress } = this.#options;
@@ -196,13 +204,13 @@ export class Uplinks {
       uplinks: [...batch],
     };
     const untilMs = clock.elapsed() + config.uplinkRetryMs;
-    // A server that hangs leaves time to ask another one.
+    // The time-out is short enough to retry on another server when one hangs.
     const { callTimeoutMs, uplinkRetryMs } = config;
     const timeoutMs = Math.min(callTimeoutMs, Math.max(1_000, uplinkRetryMs / 2 || callTimeoutMs));
-    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
+    for (let backoffMs = FIRST_BACKOFF_MS; ; backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS)) {
       if (stop.aborted) return undefined;
       try {
-        this.#sent(batch.length);
+        this.#countBatch(batch.length);
         const { results } = await ingress.appendBatch(request, {
           timeoutMs,
           signal: stop,
@@ -213,14 +221,14 @@ export class Uplinks {
       } catch (error) {
         if (stop.aborted) return undefined;
         log.warn({ event: "append_batch_failed", sends: batch.length, err: error });
-        const never = error instanceof ConnectError && hopeless.has(error.code);
-        if (never || clock.elapsed() + pauseMs > untilMs) return undefined;
+        const permanent = error instanceof ConnectError && PERMANENT_ERRORS.has(error.code);
+        if (permanent || clock.elapsed() + backoffMs > untilMs) return undefined;
       }
-      await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
+      await new Promise<void>((resolve) => clock.after(backoffMs, resolve));
     }
   }
 
-  #answer(batch: readonly Waiting[], results: readonly Uint8Array[] | undefined): void {
+  #sendResults(batch: readonly PendingSend[], results: readonly Uint8Array[] | undefined): void {
     const queue = this.#queue;
     const bySession = new Map<Session, Uint8Array[]>();
     for (let index = 0; index < batch.length; index++) {
@@ -228,53 +236,33 @@ export class Uplinks {
       queue.sends -= 1;
       queue.bytes -= send.length;
       session.sendsInFlight -= 1;
-      const result = results?.[index] ?? refusal(keyOf(send), unavailable);
+      const result = results?.[index] ?? refusedResult(readClientMessageId(send), UNAVAILABLE);
       const list = bySession.get(session);
       if (list) list.push(result);
       else bySession.set(session, [result]);
     }
     for (const [session, list] of bySession)
-      if (session.isOpen) session.tell(sendResultsFrame(list));
+      if (session.isOpen) session.sendRequired(sendResultsFrame(list));
   }
 }
 
-/** A number for the conversation of a send: of a pair of users the same from both sides. */
-export function hashOf(senderId: string, { kind, id }: SendTarget): number {
-  const target = hash(id.toString());
-  // Each is mixed before they are added: neighbouring ids have neighbouring sums else.
-  const value = kind === "user" ? target + hash(senderId) : target;
-  // A small integer of V8, which costs no allocation.
-  return (value >>> 1) & 0x3fffffff;
-}
-
-/** FNV-1a, mixed so that all of its bits are good. */
-function hash(text: string): number {
-  let value = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) {
-    value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
-  }
-  value = Math.imul(value ^ (value >>> 15), 0x2c1b3c6d);
-  value = Math.imul(value ^ (value >>> 12), 0x297a2d39);
-  return value ^ (value >>> 15);
-}
-
-const tooManyInFlight = refusedOutcome({
+const TOO_MANY_IN_FLIGHT = refusedOutcome({
   reason: ErrorReason.OVERLOADED,
   text: "too many sends wait for their result",
   retryAfterMs: RETRY_AFTER_MS,
 });
-const atBound = refusedOutcome({
+const QUEUE_FULL = refusedOutcome({
   reason: ErrorReason.OVERLOADED,
-  text: "the instance is at its bound",
+  text: "the queue of the instance is full",
   retryAfterMs: RETRY_AFTER_MS,
 });
-const noTarget = refusedOutcome({
+const NO_TARGET = refusedOutcome({
   reason: ErrorReason.INVALID_ARGUMENT,
-  text: "target: a send needs one that can be read",
+  text: "target: missing or unreadable",
   retryAfterMs: 0,
 });
-const unavailable = refusedOutcome({
+const UNAVAILABLE = refusedOutcome({
   reason: ErrorReason.UNAVAILABLE,
-  text: "the send may or may not be stored: repeat it with the same key",
+  text: "the send may or may not be stored: retry it with the same client_message_id",
   retryAfterMs: RETRY_AFTER_MS,
 });

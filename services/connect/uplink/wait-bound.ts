@@ -1,37 +1,43 @@
-/** Sends that may always wait: a pause of the process must not shut everybody out. */
-const LEAST_SENDS = 1_000;
-/** Share of the most by which the bound rises again with each batch that did not wait for long. */
-const RISE = 0.01;
+/** Lower limit of the bound, sends: a pause of the process must not refuse every send. */
+const MIN_BOUND_SENDS = 1_000;
+/** The bound rises by this share of its maximum with each batch that waited for a short time. */
+const RISE_PER_BATCH = 0.01;
 
 /**
- * How many sends may wait, so that none of them waits for much longer than it should: what comes
- * beyond it would be stored late, after its sender gave up. It falls as soon as sends are seen to wait
- * for too long, to what the present speed allows, and rises slowly.
+ * Adaptive bound of the uplink queue: how many sends may wait, so that none waits for much longer
+ * than the target. A send beyond the bound would be stored late, after its sender timed out. The
+ * bound falls at once to what the current throughput allows when a batch waited too long, and rises
+ * slowly.
  */
 export class WaitBound {
-  readonly #most: number;
+  readonly #maxSends: number;
   readonly #waitMs: number;
   #sends: number;
 
-  /** `most` sends at any speed; `waitMs`: how long a send should wait at most. */
-  constructor(most: number, waitMs: number) {
-    this.#most = most;
+  /** `maxSends`: the bound at any throughput. `waitMs`: target for the longest wait of a send. */
+  constructor(maxSends: number, waitMs: number) {
+    this.#maxSends = maxSends;
     this.#waitMs = waitMs;
-    this.#sends = most;
+    this.#sends = maxSends;
   }
 
-  /** Sends that may wait at present. */
+  /** The current bound, sends. */
   get sends(): number {
     return this.#sends;
   }
 
-  /** A batch leaves whose first send waited for so long, while so many were waiting. */
-  waited(waitedMs: number, waiting: number): void {
+  /**
+   * Call this when a batch leaves: how long its first send waited, and how many sends are queued.
+   */
+  observe(waitedMs: number, waiting: number): void {
     if (waitedMs > this.#waitMs) {
       const fitting = Math.floor((waiting * this.#waitMs) / waitedMs);
-      this.#sends = Math.min(this.#sends, Math.max(LEAST_SENDS, fitting));
+      this.#sends = Math.min(this.#sends, Math.max(MIN_BOUND_SENDS, fitting));
     } else if (waitedMs < this.#waitMs / 2) {
-      this.#sends = Math.min(this.#most, this.#sends + Math.ceil(this.#most * RISE));
+      this.#sends = Math.min(
+        this.#maxSends,
+        this.#sends + Math.ceil(this.#maxSends * RISE_PER_BATCH),
+      );
     }
   }
 }

@@ -12,11 +12,11 @@ import { bigints, integers } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf, wholeEntry } from "../log/entries.ts";
 
-/** Bytes of entries on one page at most, if it has more than one. */
+/** Largest page, bytes of entries; a single entry may be larger. */
 const PAGE_BYTES = 1_048_576;
-/** Bytes of entries in one answer to connect at most, if it has more than one. */
+/** Largest answer to connect, bytes of entries; a single entry may be larger. */
 const READ_BYTES = 4_194_304;
-/** What an entry has beside its body. */
+/** Estimated bytes of an entry beside its body. */
 const ENTRY_BYTES = 32;
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 500;
@@ -31,7 +31,7 @@ export const selectVisible: Statement = {
      WHERE m.conversation_id = $1::bigint AND m.user_id = $2::bigint`,
 };
 
-/** One direction of a page: entries nearest to the position, cut where they get too many bytes. */
+/** One direction of a page: the entries nearest to the position, cut at PAGE_BYTES. */
 const page = (direction: "ASC" | "DESC") => `
   SELECT sequence, accepted_at_ms, body FROM (
     SELECT n.*, sum(octet_length(body) + ${ENTRY_BYTES}) OVER (ORDER BY sequence ${direction}) AS bytes,
@@ -77,13 +77,13 @@ export const selectReceipts: Statement = {
      ORDER BY user_id`,
 };
 
-interface Visible {
+interface VisibleRow {
   first_sequence: string;
   left_sequence: string;
   last_sequence: string;
 }
 
-/** Entries that a user did not acknowledge. */
+/** Entries of a conversation after a sequence, as one user may see them. */
 export interface ReadRange {
   readonly userId: string;
   readonly conversationId: string;
@@ -91,71 +91,79 @@ export interface ReadRange {
   readonly limit: number;
 }
 
-/** Reads the log, as far as each user may see it. */
-export class History {
-  readonly #db: Database;
+/** Reads one page of a conversation. Throws CONVERSATION_NOT_FOUND, UNAVAILABLE. */
+export async function listEntries(
+  db: Database,
+  { userId, request }: { userId: string; request: ListEntriesRequest },
+): Promise<ListEntriesResponse> {
+  const { conversationId, position } = request;
+  const visible = await readVisible(db, { userId, conversationId });
+  const limit = request.limit || DEFAULT_LIMIT;
+  const first = BigInt(visible.first_sequence);
+  const last = BigInt(visible.last_sequence);
+  const backwards = position.case === "beforeSequence";
+  const from = backwards ? first : max(first, (position.value ?? 0n) + 1n);
+  const to = backwards ? min(last, position.value - 1n) : last;
+  const values = [conversationId, String(from), String(to), limit];
+  const statement = backwards ? selectBefore : selectAfter;
+  const rows = from > to ? [] : await db.run<EntryRow>(statement, values);
+  return create(ListEntriesResponseSchema, { entries: rows.map(entryOf), lastSequence: last });
+}
 
-  constructor(db: Database) {
-    this.#db = db;
-  }
+/**
+ * Reads encoded entries. Returns one list per range, in the order of the ranges; empty where the
+ * user is not a member. At 4 MiB of entries the rest is cut, so later ranges may be short or empty.
+ * Throws UNAVAILABLE.
+ */
+export async function readEntries(
+  db: Database,
+  ranges: readonly ReadRange[],
+): Promise<Uint8Array[][]> {
+  const lists: Uint8Array[][] = ranges.map(() => []);
+  if (ranges.length === 0) return lists;
+  const rows = await db.run<EntryRow & { nr: number }>(selectEntryRanges, [
+    bigints(ranges.map(({ userId }) => userId)),
+    bigints(ranges.map(({ conversationId }) => conversationId)),
+    bigints(ranges.map(({ afterSequence }) => afterSequence)),
+    integers(ranges.map(({ limit }) => Math.min(Math.max(limit, 0), MAX_LIMIT))),
+  ]);
+  for (const row of rows) lists[row.nr - 1]!.push(wholeEntry(row));
+  return lists;
+}
 
-  /** A page of a conversation. Throws CONVERSATION_NOT_FOUND, UNAVAILABLE. */
-  async page(userId: string, request: ListEntriesRequest): Promise<ListEntriesResponse> {
-    const { conversationId, position } = request;
-    const visible = await this.#visible(conversationId, userId);
-    const limit = request.limit || DEFAULT_LIMIT;
-    const first = BigInt(visible.first_sequence);
-    const last = BigInt(visible.last_sequence);
-    const backwards = position.case === "beforeSequence";
-    const from = backwards ? first : max(first, (position.value ?? 0n) + 1n);
-    const to = backwards ? min(last, position.value - 1n) : last;
-    const values = [conversationId, String(from), String(to), limit];
-    const statement = backwards ? selectBefore : selectAfter;
-    const rows = from > to ? [] : await this.#db.run<EntryRow>(statement, values);
-    return create(ListEntriesResponseSchema, { entries: rows.map(entryOf), lastSequence: last });
-  }
+/**
+ * Reads the cursors of a conversation's members. Throws CONVERSATION_NOT_FOUND, also for a caller
+ * who has left, and UNAVAILABLE.
+ */
+export async function listReceipts(
+  db: Database,
+  { userId, conversationId }: { userId: string; conversationId: string },
+): Promise<Receipt[]> {
+  const { left_sequence: left } = await readVisible(db, { userId, conversationId });
+  if (left !== "0") throw notFound();
+  const rows = await db.run<{
+    user_id: string;
+    delivered_sequence: string;
+    read_sequence: string;
+  }>(selectReceipts, [conversationId]);
+  return rows.map((row) =>
+    create(ReceiptSchema, {
+      conversationId,
+      userId: row.user_id,
+      deliveredSequence: BigInt(row.delivered_sequence),
+      readSequence: BigInt(row.read_sequence),
+    }),
+  );
+}
 
-  /**
-   * Encoded entries after given sequences, one list a range, in their order; empty where the user
-   * is no member. A bound in bytes may leave the later ones short. Throws UNAVAILABLE.
-   */
-  async read(ranges: readonly ReadRange[]): Promise<Uint8Array[][]> {
-    const lists: Uint8Array[][] = ranges.map(() => []);
-    if (ranges.length === 0) return lists;
-    const rows = await this.#db.run<EntryRow & { nr: number }>(selectEntryRanges, [
-      bigints(ranges.map(({ userId }) => userId)),
-      bigints(ranges.map(({ conversationId }) => conversationId)),
-      bigints(ranges.map(({ afterSequence }) => afterSequence)),
-      integers(ranges.map(({ limit }) => Math.min(Math.max(limit, 0), MAX_LIMIT))),
-    ]);
-    for (const row of rows) lists[row.nr - 1]!.push(wholeEntry(row));
-    return lists;
-  }
-
-  /** The cursors of a conversation's members. Throws CONVERSATION_NOT_FOUND, UNAVAILABLE. */
-  async receipts(userId: string, conversationId: string): Promise<Receipt[]> {
-    const { left_sequence: left } = await this.#visible(conversationId, userId);
-    if (left !== "0") throw notFound();
-    const rows = await this.#db.run<{
-      user_id: string;
-      delivered_sequence: string;
-      read_sequence: string;
-    }>(selectReceipts, [conversationId]);
-    return rows.map((row) =>
-      create(ReceiptSchema, {
-        conversationId,
-        userId: row.user_id,
-        deliveredSequence: BigInt(row.delivered_sequence),
-        readSequence: BigInt(row.read_sequence),
-      }),
-    );
-  }
-
-  async #visible(conversationId: string, userId: string): Promise<Visible> {
-    const [visible] = await this.#db.run<Visible>(selectVisible, [conversationId, userId]);
-    if (visible === undefined) throw notFound();
-    return visible;
-  }
+/** Reads the range of sequences that the user may see. */
+async function readVisible(
+  db: Database,
+  { userId, conversationId }: { userId: string; conversationId: string },
+): Promise<VisibleRow> {
+  const [visible] = await db.run<VisibleRow>(selectVisible, [conversationId, userId]);
+  if (visible === undefined) throw notFound();
+  return visible;
 }
 
 const notFound = () => fail(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation");

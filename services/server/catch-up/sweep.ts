@@ -27,73 +27,68 @@ export const selectSweep: Statement = {
        AND c.last_sequence > 0`,
 };
 
-/** A conversation of a user that changed. */
+/** A changed conversation of a user. */
 export interface Change {
   readonly userId: string;
   readonly conversationId: string;
-  /** The last that the user may see. */
+  /** Last sequence that the user may see. */
   readonly lastSequence: bigint;
 }
 
-/** Users in one statement. */
-const CHUNK = 2_000;
+/** Largest number of users in one statement. */
+const CHUNK_USERS = 2_000;
 
-/** What connect asks for its sessions: at their start, and again and again. */
-export class Sweep {
-  readonly #db: Database;
-  readonly #clock: Clock;
-  readonly #overlapMs: number;
-
-  constructor(options: { db: Database; clock: Clock; overlapMs: number }) {
-    this.#db = options.db;
-    this.#clock = options.clock;
-    this.#overlapMs = options.overlapMs;
-  }
-
-  /** The groups of each user, in the order of the users. Throws UNAVAILABLE. */
-  async groups(userIds: readonly string[]): Promise<string[][]> {
-    const byUser = new Map<string, string[]>();
-    for (const chunk of chunks([...new Set(userIds)])) {
-      const rows = await this.#db.run<{ user_id: string; conversation_id: string }>(selectGroups, [
-        bigints(chunk),
-      ]);
-      for (const { user_id: userId, conversation_id: groupId } of rows) {
-        const groups = byUser.get(userId);
-        if (groups === undefined) byUser.set(userId, [groupId]);
-        else groups.push(groupId);
-      }
+/** Reads the group ids of each user, in the order of the users. Throws UNAVAILABLE. */
+export async function groupsOf(db: Database, userIds: readonly string[]): Promise<string[][]> {
+  const byUser = new Map<string, string[]>();
+  for (const chunk of chunks([...new Set(userIds)])) {
+    const rows = await db.run<{ user_id: string; conversation_id: string }>(selectGroups, [
+      bigints(chunk),
+    ]);
+    for (const { user_id: userId, conversation_id: groupId } of rows) {
+      const groups = byUser.get(userId);
+      if (groups === undefined) byUser.set(userId, [groupId]);
+      else groups.push(groupId);
     }
-    return userIds.map((userId) => byUser.get(userId) ?? []);
   }
+  return userIds.map((userId) => byUser.get(userId) ?? []);
+}
 
-  /**
-   * Which conversations of the users have entries since a time, and the time to ask from next: a
-   * while before now, for what is being committed. Throws UNAVAILABLE.
-   */
-  async changes(
-    userIds: readonly string[],
-    sinceMs: number,
-  ): Promise<{ changes: Change[]; nextSinceMs: number }> {
-    const nextSinceMs = Math.max(0, this.#clock.now() - this.#overlapMs);
-    const changes: Change[] = [];
-    for (const chunk of chunks([...new Set(userIds)])) {
-      const rows = await this.#db.run<{
-        user_id: string;
-        conversation_id: string;
-        last_sequence: string;
-      }>(selectSweep, [bigints(chunk), String(sinceMs)]);
-      for (const row of rows) {
-        changes.push({
-          userId: row.user_id,
-          conversationId: row.conversation_id,
-          lastSequence: BigInt(row.last_sequence),
-        });
-      }
+export interface SweepDependencies {
+  readonly db: Database;
+  readonly clock: Clock;
+  readonly changeOverlapMs: number;
+}
+
+/**
+ * Reads the conversations of the users that have changed since a time. `nextSinceMs` is the start
+ * of the next sweep: `changeOverlapMs` before now, because a transaction in flight may commit an
+ * earlier change. Throws UNAVAILABLE.
+ */
+export async function changesSince(
+  { db, clock, changeOverlapMs }: SweepDependencies,
+  { userIds, sinceMs }: { userIds: readonly string[]; sinceMs: number },
+): Promise<{ changes: Change[]; nextSinceMs: number }> {
+  const nextSinceMs = Math.max(0, clock.now() - changeOverlapMs);
+  const changes: Change[] = [];
+  for (const chunk of chunks([...new Set(userIds)])) {
+    const rows = await db.run<{
+      user_id: string;
+      conversation_id: string;
+      last_sequence: string;
+    }>(selectSweep, [bigints(chunk), String(sinceMs)]);
+    for (const row of rows) {
+      changes.push({
+        userId: row.user_id,
+        conversationId: row.conversation_id,
+        lastSequence: BigInt(row.last_sequence),
+      });
     }
-    return { changes, nextSinceMs };
   }
+  return { changes, nextSinceMs };
 }
 
 function* chunks(userIds: readonly string[]): Generator<readonly string[]> {
-  for (let from = 0; from < userIds.length; from += CHUNK) yield userIds.slice(from, from + CHUNK);
+  for (let from = 0; from < userIds.length; from += CHUNK_USERS)
+    yield userIds.slice(from, from + CHUNK_USERS);
 }

@@ -4,26 +4,18 @@ import type { Conversation } from "#gen/lucky/message/v1/message_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import {
   accepted,
-  type Outgoing,
-  type Running,
+  type RunningServer,
   random,
   Stand,
+  say,
   textOf,
   toConversation,
-  toUser,
 } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
-const say = (from: string, to: string, key: string): Outgoing => ({
-  from,
-  to: toUser(to),
-  key,
-  text: key,
-});
-
-/** Everything that Sync has from a cursor on, page by page. */
-async function syncAll(server: Running, userId: string, from = "", limit = 7) {
+/** Reads all pages of Sync after a cursor. */
+async function syncAll(server: RunningServer, userId: string, from = "", limit = 7) {
   const conversations: Conversation[] = [];
   let cursor = from;
   for (let pages = 0; ; pages++) {
@@ -40,7 +32,7 @@ test("Sync pages through many conversations, each once, oldest change first", as
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const peers = Array.from({ length: 60 }, (_, i) => `${1_100 + i}`);
-  // Many of them changed in the same millisecond.
+  // Twenty conversations change in the same millisecond.
   for (let i = 0; i < 60; i += 20) {
     await one.append(...peers.slice(i, i + 20).map((peer) => say(peer, "1099", "m")));
     stand.clock.advance(1);
@@ -56,7 +48,7 @@ test("Sync pages through many conversations, each once, oldest change first", as
   assert.ok(conversations.every(({ unreadCount, member }) => unreadCount === 1n && member));
 });
 
-test("after a while only what changed comes again", async (t) => {
+test("a later Sync returns only the changed conversations", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   await one.append(say("102", "101", "m"), say("103", "101", "m"));
@@ -79,11 +71,11 @@ test("after a while only what changed comes again", async (t) => {
   assert.deepEqual(
     fourth.conversations.map((c) => [c.peerReadSequence, c.peerDeliveredSequence]),
     [[2n, 2n]],
-    "the peer's cursors are news as well",
+    "a moved cursor of the peer is a change",
   );
 });
 
-test("a change that was committed late is not missed", async (t) => {
+test("Sync returns a change that a slow transaction commits late", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const { conversationId } = accepted((await one.append(say("112", "111", "m")))[0]);
@@ -91,7 +83,7 @@ test("a change that was committed late is not missed", async (t) => {
   stand.clock.advance(60_000);
   const before = await syncAll(one, "111");
 
-  // A transaction takes its time now and commits after the device has synced.
+  // A transaction takes its timestamp now and commits after the device has synced.
   const slow = await pool.connect();
   await slow.query("BEGIN");
   await slow.query(
@@ -115,7 +107,7 @@ test("a change that was committed late is not missed", async (t) => {
   assert.ok(Number(swept.nextSinceMs) <= stand.clock.now() - 10_000);
 });
 
-test("who was removed keeps what came until then and sees nothing new", async (t) => {
+test("a removed member can read the log up to the removal, and nothing later", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const { group } = await one.groups("121").createGroup({ name: "g", userIds: ["122"] });
@@ -159,7 +151,7 @@ test("who was removed keeps what came until then and sees nothing new", async (t
   );
 });
 
-test("who joins later sees the log from there on", async (t) => {
+test("a member who joins later sees the log from the join on", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const { group } = await one.groups("131").createGroup({ name: "g", userIds: ["132"] });
@@ -181,7 +173,7 @@ test("who joins later sees the log from there on", async (t) => {
   assert.equal(seen!.name, "g");
 });
 
-test("5,000 entries come in pages, both ways, and a page has at most 1 MiB", async (t) => {
+test("5,000 entries are read in pages, in both directions, of at most 1 MiB", async (t) => {
   const one = await new Stand(t, pool).server();
   let conversationId = "";
   for (let batch = 0; batch < 10; batch++) {
@@ -214,7 +206,7 @@ test("5,000 entries come in pages, both ways, and a page has at most 1 MiB", asy
     back.entries.map(({ sequence }) => sequence),
     [2_997n, 2_998n, 2_999n],
   );
-  // 40 entries of 30,000 bytes are more than a page.
+  // 40 entries of 30,000 bytes exceed one page.
   const large = Array.from({ length: 40 }, (_, i) => ({
     ...say("141", "143", `l${i}`),
     text: "é".repeat(9_999).padEnd(10_000, `${i % 10}`),
@@ -240,7 +232,7 @@ test("5,000 entries come in pages, both ways, and a page has at most 1 MiB", asy
   assert.equal(count, 160);
 });
 
-test("OpenSessions names the groups of each user, in their order", async (t) => {
+test("OpenSessions returns the groups of each user, in the order of the users", async (t) => {
   const one = await new Stand(t, pool).server();
   const make = async (name: string, userIds: string[]) =>
     (await one.groups("151").createGroup({ name, userIds })).group!.groupId;
@@ -254,7 +246,7 @@ test("OpenSessions names the groups of each user, in their order", async (t) => 
   );
 });
 
-test("unread is exact, whatever happened before", async (t) => {
+test("the unread count is exact after any history", async (t) => {
   for (const seed of [1, 2, 3]) {
     const stand = new Stand(t, pool);
     const servers = [await stand.server(), await stand.server()];
@@ -267,12 +259,12 @@ test("unread is exact, whatever happened before", async (t) => {
       .createGroup({ name: "g", userIds: users.slice(1) });
     const conversationId = group!.groupId;
 
-    // The model: the whole log, and each user's bounds and cursor.
+    // The model: the whole log, and the bounds and the cursor of each user.
     const log: { sender: string; tip: boolean }[] = [{ sender: owner, tip: true }];
-    const places = new Map(users.map((user) => [user, { first: 1, left: 0, read: 0 }]));
-    const here = () => users.filter((user) => places.get(user)!.left === 0);
+    const members = new Map(users.map((user) => [user, { first: 1, left: 0, read: 0 }]));
+    const here = () => users.filter((user) => members.get(user)!.left === 0);
     const unread = (user: string) => {
-      const { first, left, read } = places.get(user)!;
+      const { first, left, read } = members.get(user)!;
       const end = left || log.length;
       return log
         .map((entry, index) => ({ ...entry, sequence: index + 1 }))
@@ -300,27 +292,27 @@ test("unread is exact, whatever happened before", async (t) => {
         const readSequence = Math.floor(next() * (log.length + 3));
         const cursors = [{ conversationId, readSequence: BigInt(readSequence) }];
         await server.messages(reader).acknowledge({ cursors });
-        const place = places.get(reader)!;
-        place.read = Math.max(place.read, Math.min(readSequence, place.left || log.length));
+        const member = members.get(reader)!;
+        member.read = Math.max(member.read, Math.min(readSequence, member.left || log.length));
       } else if (dice < 0.88) {
         const gone = pick(users.slice(1));
-        if (places.get(gone)!.left > 0) continue;
+        if (members.get(gone)!.left > 0) continue;
         await server.groups(owner).removeMember({ groupId: conversationId, userId: gone });
         log.push({ sender: owner, tip: true });
-        places.get(gone)!.left = log.length;
+        members.get(gone)!.left = log.length;
       } else {
-        const away = users.filter((u) => places.get(u)!.left > 0);
-        if (away.length === 0) continue;
-        await server.groups(owner).addMembers({ groupId: conversationId, userIds: away });
+        const former = users.filter((u) => members.get(u)!.left > 0);
+        if (former.length === 0) continue;
+        await server.groups(owner).addMembers({ groupId: conversationId, userIds: former });
         log.push({ sender: owner, tip: true });
-        for (const back of away) {
-          places.set(back, { first: log.length, left: 0, read: log.length - 1 });
+        for (const back of former) {
+          members.set(back, { first: log.length, left: 0, read: log.length - 1 });
         }
       }
       if (step % 10 !== 9) continue;
       for (const each of users) {
         const [seen] = (await syncAll(pick(servers), each)).conversations;
-        const { left } = places.get(each)!;
+        const { left } = members.get(each)!;
         assert.equal(Number(seen!.lastSequence), left || log.length, `seed ${seed} step ${step}`);
         assert.equal(Number(seen!.unreadCount), unread(each), `seed ${seed} step ${step}`);
       }

@@ -13,7 +13,7 @@ import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf } from "../log/entries.ts";
 import { TIP } from "../log/tips.ts";
 
-interface Row extends EntryRow {
+interface ChangedConversationRow extends EntryRow {
   conversation_id: string;
   kind: number;
   name: string;
@@ -32,12 +32,12 @@ interface Row extends EntryRow {
 const DIRECT = ConversationKind.DIRECT;
 
 /**
- * The caller's conversations that changed after ($2, $3), oldest change first. A change is an entry,
- * or a cursor of the caller or of the other user of a direct conversation; of a group that the
- * caller left, nothing after the leaving.
+ * The caller's conversations that changed after ($2, $3), oldest change first. A change is a new
+ * entry or a moved cursor, of the caller or of the other user of a direct conversation. A group
+ * that the caller left does not change after that.
  *
- * Unread is counted by running numbers: those of all countable entries past the read cursor, less
- * one's own.
+ * Unread is the difference of two running counts of countable entries, at the last visible sequence
+ * and at the read cursor, minus the caller's own entries in between.
  */
 export const selectChanged: Statement = {
   name: "im_sync",
@@ -78,68 +78,65 @@ export const selectChanged: Statement = {
      ORDER BY page.changed_at_ms, page.conversation_id`,
 };
 
-/** Bytes of last entries on one page at most, if it has more than one. */
+/** Largest page, bytes of last entries; a single conversation may be larger. */
 const PAGE_BYTES = 1_048_576;
 const DEFAULT_LIMIT = 100;
 
-/** Where a run of pages stands. */
+/** Position in a run of pages. */
 interface Cursor {
-  /** When the run began; 0 for a new one. */
+  /** Start of the run, milliseconds since the Unix epoch; 0 for a new run. */
   readonly startedAtMs: number;
-  /** The last change of the last page, to go on after. */
+  /** Last change of the previous page; the next page starts after it. */
   readonly changedAtMs: number;
   readonly conversationId: string;
 }
 
-/** Tells devices what changed while they were away. */
-export class Sync {
-  readonly #db: Database;
-  readonly #clock: Clock;
-  readonly #overlapMs: number;
-
-  constructor(options: { db: Database; clock: Clock; overlapMs: number }) {
-    this.#db = options.db;
-    this.#clock = options.clock;
-    this.#overlapMs = options.overlapMs;
-  }
-
-  /**
-   * One page. Within a run of pages the cursor goes strictly forward; the cursor of the last page
-   * lies a while before the run's beginning, because a transaction that had not committed by then
-   * may still bring an earlier change. Throws INVALID_ARGUMENT for a foreign cursor, UNAVAILABLE.
-   */
-  async page(userId: string, request: { cursor: string; limit: number }): Promise<SyncResponse> {
-    const nowMs = this.#clock.now();
-    const cursor = decode(request.cursor);
-    const limit = request.limit || DEFAULT_LIMIT;
-    const rows = await this.#db.run<Row>(selectChanged, [
-      userId,
-      cursor.changedAtMs,
-      cursor.conversationId,
-      limit + 1,
-    ]);
-    const page = rows.slice(0, fit(rows, limit));
-    const hasMore = page.length < rows.length;
-    const startedAtMs = cursor.startedAtMs || nowMs;
-    const last = page.at(-1);
-    const nextCursor =
-      hasMore && last !== undefined
-        ? encode({
-            startedAtMs,
-            changedAtMs: Number(last.changed_at_ms),
-            conversationId: last.conversation_id,
-          })
-        : `${Math.max(0, startedAtMs - this.#overlapMs)}`;
-    return create(SyncResponseSchema, {
-      conversations: page.map(conversationOf),
-      nextCursor,
-      hasMore,
-    });
-  }
+export interface SyncDependencies {
+  readonly db: Database;
+  readonly clock: Clock;
+  readonly changeOverlapMs: number;
 }
 
-/** How many of the rows go on the page. */
-function fit(rows: readonly Row[], limit: number): number {
+/**
+ * Reads one page of the user's changed conversations. Within a run of pages the cursor moves
+ * strictly forward. The cursor of the last page is `changeOverlapMs` before the start of the run,
+ * because a transaction in flight at the start may commit an earlier change. Throws
+ * INVALID_ARGUMENT for a malformed cursor, UNAVAILABLE.
+ */
+export async function syncPage(
+  { db, clock, changeOverlapMs }: SyncDependencies,
+  { userId, request }: { userId: string; request: { cursor: string; limit: number } },
+): Promise<SyncResponse> {
+  const nowMs = clock.now();
+  const cursor = decode(request.cursor);
+  const limit = request.limit || DEFAULT_LIMIT;
+  const rows = await db.run<ChangedConversationRow>(selectChanged, [
+    userId,
+    cursor.changedAtMs,
+    cursor.conversationId,
+    limit + 1,
+  ]);
+  const page = rows.slice(0, fit(rows, limit));
+  const hasMore = page.length < rows.length;
+  const startedAtMs = cursor.startedAtMs || nowMs;
+  const last = page.at(-1);
+  const nextCursor =
+    hasMore && last !== undefined
+      ? encode({
+          startedAtMs,
+          changedAtMs: Number(last.changed_at_ms),
+          conversationId: last.conversation_id,
+        })
+      : `${Math.max(0, startedAtMs - changeOverlapMs)}`;
+  return create(SyncResponseSchema, {
+    conversations: page.map(conversationOf),
+    nextCursor,
+    hasMore,
+  });
+}
+
+/** Number of rows that fit on the page. */
+function fit(rows: readonly ChangedConversationRow[], limit: number): number {
   let bytes = 0;
   for (const [index, { body }] of rows.entries()) {
     bytes += body.length;
@@ -148,7 +145,9 @@ function fit(rows: readonly Row[], limit: number): number {
   return rows.length;
 }
 
-/** "<ms>" begins a run, "<run's beginning>.<ms>.<conversation>" goes on with one. */
+/**
+ * Parses a cursor: "<ms>" starts a run, "<start of the run>.<ms>.<conversation id>" continues one.
+ */
 function decode(text: string): Cursor {
   if (text === "") return { startedAtMs: 0, changedAtMs: -1, conversationId: "0" };
   const match = /^(?:(\d{1,15})|(\d{1,15})\.(\d{1,15})\.(\d{1,18}))$/.exec(text);
@@ -168,7 +167,7 @@ function encode({ startedAtMs, changedAtMs, conversationId }: Cursor): string {
   return `${startedAtMs}.${changedAtMs}.${conversationId}`;
 }
 
-function conversationOf(row: Row): Conversation {
+function conversationOf(row: ChangedConversationRow): Conversation {
   return create(ConversationSchema, {
     conversationId: row.conversation_id,
     kind: row.kind,

@@ -5,38 +5,40 @@ import type { Clock } from "#platform/clock.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 
-/** What a member may do in a conversation. */
+/** Rights of a member in a conversation. */
 export interface Membership {
   /** lucky.group.v1.Role */
   readonly role: number;
-  /** Until when the member may not write; 0 when it may. */
+  /** End of the mute, milliseconds since the Unix epoch; 0 for no mute. */
   readonly mutedUntilMs: number;
 }
 
-/** What is remembered of a conversation: good as long as its member version is the one given. */
+/** Cached state of a conversation: valid while its member version in the database is the same. */
 export interface Conversation {
   readonly conversationId: string;
-  /** The same, as a number to sort by and to write. */
+  /** `conversationId` as a number, for sorting and encoding. */
   readonly key: bigint;
   readonly kind: ConversationKind;
   readonly memberVersion: string;
-  /** When it was read, ms by the clock's elapsed time. */
+  /** Time of the read, ms by the clock's elapsed time. */
   readonly readAtMs: number;
-  /** Where its entries go. */
+  /** Channels of its entries. */
   readonly channels: readonly string[];
   /** Both users of a direct conversation; empty for a group. */
   readonly users: readonly string[];
-  /** Members that were asked for; the others are not known. */
+  /**
+   * Cached memberships, by user id. Other members may exist: the cache holds requested users only.
+   */
   readonly memberships: Map<string, Membership>;
 }
 
-/** One user in one conversation. */
-export interface Asked {
+/** A user and a conversation. */
+export interface MembershipKey {
   readonly conversationId: string;
   readonly userId: string;
 }
 
-interface Row {
+interface MembershipRow {
   conversation_id: string;
   user_id: string;
   kind: number;
@@ -60,17 +62,17 @@ export const selectMemberships: Statement = {
                            AND m.left_sequence = 0`,
 };
 
-/** For how long a membership in a group is believed where no member version is compared. */
+/** How long a cached group is valid for callers that do not compare the member version. */
 const RECENT_MS = 5_000;
 
 /** Most members share one object. */
-const plain: Membership = Object.freeze({ role: 1, mutedUntilMs: 0 });
+const PLAIN_MEMBERSHIP: Membership = Object.freeze({ role: 1, mutedUntilMs: 0 });
 
 /**
- * Conversations and who may write to them, as last read. Somebody may have changed them since:
- * appending checks the member version, and whoever is about to be refused is looked up again; what
- * compares no version asks for what is recent.
- * Bounded in conversations and memberships together; the longest unused goes first.
+ * Cache of conversations and memberships. It may be stale: an append compares the member version in
+ * the database, and a send is refused only after a fresh read. Callers that compare no version use
+ * `recent` or `ofMember`. Bounded by the sum of conversations and memberships; at the bound the
+ * least recently used conversation is evicted.
  */
 export class Conversations {
   readonly #db: Database;
@@ -86,95 +88,104 @@ export class Conversations {
     });
   }
 
-  /** What is remembered of a conversation; undefined for nothing. */
+  /** The cached conversation; undefined when it is not cached. */
   peek(conversationId: string): Conversation | undefined {
     return this.#cache.get(conversationId);
   }
 
   /**
-   * A conversation that the user was a member of moments ago, by what is remembered; undefined when
-   * that is not known. Who is in a direct conversation stays in it.
+   * The cached conversation if the user was a member at most 5 s ago, else undefined. Members of a
+   * direct conversation never change, so its entry does not expire.
    */
-  recent({ conversationId, userId }: Asked): Conversation | undefined {
-    const known = this.peek(conversationId);
-    if (!known?.memberships.has(userId)) return undefined;
-    if (known.kind === ConversationKind.DIRECT) return known;
-    return this.#clock.elapsed() - known.readAtMs < RECENT_MS ? known : undefined;
+  recent({ conversationId, userId }: MembershipKey): Conversation | undefined {
+    const cached = this.peek(conversationId);
+    if (!cached?.memberships.has(userId)) return undefined;
+    if (cached.kind === ConversationKind.DIRECT) return cached;
+    return this.#clock.elapsed() - cached.readAtMs < RECENT_MS ? cached : undefined;
   }
 
-  /** Forgets a conversation, because its members changed. */
-  forget(conversationId: string): void {
+  /** Evicts a conversation whose members changed. */
+  evict(conversationId: string): void {
     this.#cache.delete(conversationId);
   }
 
   /**
-   * Reads users' memberships afresh: conversations that exist, with the memberships of those asked at least. What
-   * does not exist is then not remembered, and what another call has read later is not replaced.
+   * Reads memberships from the database and refreshes the cache. Returns the conversations that
+   * exist, with at least the requested memberships. Conversations that do not exist are evicted. A
+   * newer entry stays in the cache: a concurrent read has won the race. Throws UNAVAILABLE.
    */
-  async read(asked: readonly Asked[]): Promise<ReadonlyMap<string, Conversation>> {
+  async read(keys: readonly MembershipKey[]): Promise<ReadonlyMap<string, Conversation>> {
     const readAtMs = this.#clock.elapsed();
-    const rows = await this.#db.run<Row>(selectMemberships, [
-      bigints(asked.map(({ conversationId }) => conversationId)),
-      bigints(asked.map(({ userId }) => userId)),
+    const rows = await this.#db.run<MembershipRow>(selectMemberships, [
+      bigints(keys.map(({ conversationId }) => conversationId)),
+      bigints(keys.map(({ userId }) => userId)),
     ]);
-    // All rows are of one moment: forget first, so that nothing older stays.
+    // All rows come from one snapshot: collect them before comparing with the cache.
     const memberships = new Map<string, Map<string, Membership>>();
-    for (const { conversationId } of asked) {
+    for (const { conversationId } of keys) {
       if (memberships.has(conversationId)) continue;
       memberships.set(conversationId, new Map());
     }
-    const heads = new Map<string, Row>();
+    const rowsById = new Map<string, MembershipRow>();
     for (const row of rows) {
-      heads.set(row.conversation_id, row);
+      rowsById.set(row.conversation_id, row);
       if (row.role === null) continue;
       const mutedUntilMs = Number(row.muted_until_ms);
       const membership =
-        row.role === plain.role && mutedUntilMs === 0 ? plain : { role: row.role, mutedUntilMs };
+        row.role === PLAIN_MEMBERSHIP.role && mutedUntilMs === 0
+          ? PLAIN_MEMBERSHIP
+          : { role: row.role, mutedUntilMs };
       memberships.get(row.conversation_id)!.set(row.user_id, membership);
     }
     const found = new Map<string, Conversation>();
     for (const [conversationId, fresh] of memberships) {
-      const head = heads.get(conversationId);
+      const row = rowsById.get(conversationId);
       const old = this.#cache.peek(conversationId);
       this.#cache.delete(conversationId);
-      if (head === undefined) continue;
-      // Of the same version, what was known of others still holds; of those asked, what was read.
-      if (old !== undefined && old.memberVersion === head.member_version) {
+      if (row === undefined) continue;
+      // With an equal version the cached memberships of other users are still valid.
+      if (old !== undefined && old.memberVersion === row.member_version) {
         for (const [userId, membership] of old.memberships)
           if (!fresh.has(userId)) fresh.set(userId, membership);
       }
-      const conversation = conversationOf(head, fresh, readAtMs);
+      const conversation = conversationOf(row, fresh, readAtMs);
       found.set(conversationId, conversation);
-      const isOlder = old !== undefined && BigInt(old.memberVersion) > BigInt(head.member_version);
+      const isOlder = old !== undefined && BigInt(old.memberVersion) > BigInt(row.member_version);
       this.#cache.set(conversationId, isOlder ? old : conversation);
     }
     return found;
   }
 
-  /** What is remembered of conversations, read where nothing is. */
+  /**
+   * Conversations from the cache, or from the database for those not cached. Throws UNAVAILABLE.
+   */
   async all(conversationIds: readonly string[]): Promise<Map<string, Conversation>> {
     const found = new Map<string, Conversation>();
-    const unknown: Asked[] = [];
+    const uncached: MembershipKey[] = [];
     for (const conversationId of conversationIds) {
-      const known = this.peek(conversationId);
-      if (known === undefined) unknown.push({ conversationId, userId: "0" });
-      else found.set(conversationId, known);
+      const cached = this.peek(conversationId);
+      if (cached === undefined) uncached.push({ conversationId, userId: "0" });
+      else found.set(conversationId, cached);
     }
-    if (unknown.length > 0) for (const [id, read] of await this.read(unknown)) found.set(id, read);
+    if (uncached.length > 0)
+      for (const [id, read] of await this.read(uncached)) found.set(id, read);
     return found;
   }
 
-  /** A conversation that the user is a member of, or was moments ago. */
-  async ofMember(asked: Asked): Promise<Conversation | undefined> {
-    const known = this.recent(asked);
-    if (known !== undefined) return known;
-    const fresh = (await this.read([asked])).get(asked.conversationId);
-    return fresh?.memberships.has(asked.userId) ? fresh : undefined;
+  /**
+   * The conversation if the user is a member, or was at most 5 s ago; else undefined. Throws
+   * UNAVAILABLE.
+   */
+  async ofMember(key: MembershipKey): Promise<Conversation | undefined> {
+    const cached = this.recent(key);
+    if (cached !== undefined) return cached;
+    const fresh = (await this.read([key])).get(key.conversationId);
+    return fresh?.memberships.has(key.userId) ? fresh : undefined;
   }
 }
 
 function conversationOf(
-  row: Row,
+  row: MembershipRow,
   memberships: Map<string, Membership>,
   readAtMs: number,
 ): Conversation {
@@ -189,6 +200,6 @@ function conversationOf(
     channels:
       kind === ConversationKind.GROUP ? [groupChannel(conversationId)] : users.map(userChannel),
     users,
-    memberships: memberships,
+    memberships,
   };
 }

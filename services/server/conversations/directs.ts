@@ -5,17 +5,17 @@ import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
-import { type Refusal, refusal, refusalOf } from "../sending/outcome.ts";
 import type { Conversations } from "./conversations.ts";
+import { type Refusal, refusal, refusalOf } from "./refusal.ts";
 import type { Users } from "./users.ts";
 
-/** Who writes to whom. */
+/** The sender and the receiver of a direct message. */
 export interface Pair {
   readonly senderId: string;
   readonly peerId: string;
 }
 
-interface Row {
+interface DirectRow {
   low_user_id: string;
   high_user_id: string;
   conversation_id: string;
@@ -30,7 +30,7 @@ export const selectDirects: Statement = {
                           WHERE p.low_user_id = i.low AND p.high_user_id = i.high OFFSET 0) d`,
 };
 
-// In the order of the pairs, so that two servers that make the same ones do not block each other.
+// Inserts in the order of the pairs: two servers that create the same pairs do not deadlock.
 export const insertDirects: Statement = {
   name: "im_directs_insert",
   text: `
@@ -49,14 +49,17 @@ export const insertDirects: Statement = {
     SELECT conversation_id, high_user_id, ${ConversationKind.DIRECT}, $4::bigint FROM made`,
 };
 
-/** Direct conversations by their users. What was found never changes and is kept. */
+/**
+ * Finds and creates direct conversations by their users. A cached id never goes stale,
+ * because a pair keeps its conversation.
+ */
 export class Directs {
   readonly #db: Database;
   readonly #users: Users;
   readonly #conversations: Conversations;
   readonly #ids: Ids;
   readonly #clock: Clock;
-  readonly #known: LRUCache<string, string>;
+  readonly #cache: LRUCache<string, string>;
 
   constructor(options: {
     db: Database;
@@ -71,67 +74,68 @@ export class Directs {
     this.#conversations = options.conversations;
     this.#ids = options.ids;
     this.#clock = options.clock;
-    this.#known = new LRUCache({ max: options.cached });
+    this.#cache = new LRUCache({ max: options.cached });
   }
 
-  /** The pair's conversation, if it is remembered. */
+  /** Cached conversation id of the pair; undefined when it is not cached. */
   peek(pair: Pair): string | undefined {
-    return this.#known.get(keyOf(pair));
+    return this.#cache.get(pairKey(pair));
   }
 
   /**
-   * The conversation of each pair, made where there is none, or why there is none: USER_NOT_FOUND,
-   * INVALID_ARGUMENT for writing to oneself, UNAVAILABLE when auth cannot say who there is. In the
-   * order of the pairs. Rejects when the database fails: nothing can be stored then.
+   * Finds or creates the conversation of each pair. Returns, in the order of the pairs,
+   * conversation ids or refusals: USER_NOT_FOUND, INVALID_ARGUMENT when the receiver is the sender,
+   * UNAVAILABLE when auth does not answer, OVERLOADED when the cache evicted the id within this
+   * call. Throws when the database fails.
    */
   async resolve(pairs: readonly Pair[]): Promise<(string | Refusal)[]> {
     const toOneself = refusal(ErrorReason.INVALID_ARGUMENT, "user_id: is the sender");
     const wanted = new Map<string, Pair>();
-    for (const pair of pairs) if (pair.senderId !== pair.peerId) wanted.set(keyOf(pair), pair);
+    for (const pair of pairs) if (pair.senderId !== pair.peerId) wanted.set(pairKey(pair), pair);
     await this.#find(wanted);
     let missing = new Set<string>();
-    let unknown: Refusal | undefined;
+    let unchecked: Refusal | undefined;
     if (wanted.size > 0) {
       try {
         missing = await this.#users.missing([...wanted.values()].map(({ peerId }) => peerId));
         for (const [key, { peerId }] of wanted) if (missing.has(peerId)) wanted.delete(key);
       } catch (error) {
-        unknown = refusalOf(error);
-        if (unknown === undefined) throw error;
+        unchecked = refusalOf(error);
+        if (unchecked === undefined) throw error;
         wanted.clear();
       }
-      await this.#make(wanted);
+      await this.#create(wanted);
       await this.#find(wanted);
     }
     return pairs.map((pair) => {
       if (pair.senderId === pair.peerId) return toOneself;
       const conversationId = this.peek(pair);
       if (conversationId !== undefined) return conversationId;
-      if (unknown !== undefined) return unknown;
+      if (unchecked !== undefined) return unchecked;
       if (missing.has(pair.peerId)) return refusal(ErrorReason.USER_NOT_FOUND, "no such user");
-      // Made and forgotten within one call: the memory is far too small.
+      // The cache evicted the id within this call: it is far too small for the batch.
       return refusal(ErrorReason.OVERLOADED, "too many new conversations", 1_000);
     });
   }
 
-  /** Looks pairs up in the database; those found are taken off `wanted`. */
+  /** Looks up the uncached pairs in the database, and removes the found ones from `wanted`. */
   async #find(wanted: Map<string, Pair>): Promise<void> {
     const pairs = [...wanted.values()].filter((pair) => this.peek(pair) === undefined);
     if (pairs.length > 0) {
       const { lows, highs } = sorted(pairs);
-      const rows = await this.#db.run<Row>(selectDirects, [bigints(lows), bigints(highs)]);
-      const asked = rows.map((row) => {
+      const rows = await this.#db.run<DirectRow>(selectDirects, [bigints(lows), bigints(highs)]);
+      const keys = rows.map((row) => {
         const { low_user_id: low, high_user_id: high, conversation_id: conversationId } = row;
-        this.#known.set(`${low}:${high}`, conversationId);
+        this.#cache.set(`${low}:${high}`, conversationId);
         return { conversationId, userId: wanted.get(`${low}:${high}`)!.senderId };
       });
-      // At once for all of them: the lane that takes their first message need not ask again.
-      if (asked.length > 0) await this.#conversations.read(asked);
+      // One read fills the cache for the whole batch; the appends need no reads of their own.
+      if (keys.length > 0) await this.#conversations.read(keys);
     }
     for (const [key, pair] of wanted) if (this.peek(pair) !== undefined) wanted.delete(key);
   }
 
-  async #make(wanted: ReadonlyMap<string, Pair>): Promise<void> {
+  async #create(wanted: ReadonlyMap<string, Pair>): Promise<void> {
     if (wanted.size === 0) return;
     const { lows, highs } = sorted([...wanted.values()]);
     const ids = lows.map(() => this.#ids.next());
@@ -140,11 +144,12 @@ export class Directs {
   }
 }
 
-function keyOf({ senderId, peerId }: Pair): string {
+/** Cache key of a pair, the same in both directions. */
+function pairKey({ senderId, peerId }: Pair): string {
   return isLower(senderId, peerId) ? `${senderId}:${peerId}` : `${peerId}:${senderId}`;
 }
 
-/** Whether a decimal id is less than another one. */
+/** Whether `a` is less than `b`, as decimal ids. */
 function isLower(a: string, b: string): boolean {
   return a.length === b.length ? a < b : a.length < b.length;
 }

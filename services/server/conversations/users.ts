@@ -1,22 +1,32 @@
 import type { Client } from "@connectrpc/connect";
 import { LRUCache } from "lru-cache";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import {
+  CheckUsersRequestSchema,
+  type SessionService,
+} from "#gen/lucky/internal/session/v1/session_pb.js";
 import type { Clock } from "#platform/clock.ts";
+import { maxItems } from "#platform/constraints.ts";
 import { fail } from "#platform/errors.ts";
 
-/** Users in one question to auth. */
-const CHUNK = 1_000;
-/** For how long auth is not asked after it did not answer: whoever shares a batch would wait each time. */
-const AWAY_MS = 1_000;
+/** Largest number of users in one call to auth. */
+const CHUNK_USERS = maxItems(CheckUsersRequestSchema.field.userIds);
+/**
+ * Back-off after a failed call to auth, ms. Without it each batch with a new user would wait for
+ * the time-out.
+ */
+const BACKOFF_MS = 1_000;
 
-/** Which users exist. A user that existed once always does. */
+/**
+ * Checks which users exist, and caches them. Entries do not expire: a user id stays valid once it
+ * exists.
+ */
 export class Users {
   readonly #sessions: Client<typeof SessionService>;
   readonly #timeoutMs: number;
-  readonly #known: LRUCache<string, true>;
+  readonly #cache: LRUCache<string, true>;
   readonly #clock: Clock;
-  #awayUntilMs = 0;
+  #backoffUntilMs = 0;
 
   constructor(options: {
     sessions: Client<typeof SessionService>;
@@ -27,17 +37,20 @@ export class Users {
     this.#sessions = options.sessions;
     this.#timeoutMs = options.timeoutMs;
     this.#clock = options.clock;
-    this.#known = new LRUCache({ max: options.cached });
+    this.#cache = new LRUCache({ max: options.cached });
   }
 
-  /** Those of the users that do not exist. Throws UNAVAILABLE when auth cannot say. */
+  /**
+   * Returns the users that do not exist. Throws UNAVAILABLE when auth does not answer, and during
+   * the back-off.
+   */
   async missing(userIds: Iterable<string>): Promise<Set<string>> {
-    const asked = [...new Set(userIds)].filter((id) => this.#known.get(id) === undefined);
-    const missing = new Set(asked);
-    for (let from = 0; from < asked.length; from += CHUNK) {
-      const chunk = asked.slice(from, from + CHUNK);
+    const uncached = [...new Set(userIds)].filter((id) => this.#cache.get(id) === undefined);
+    const missing = new Set(uncached);
+    for (let from = 0; from < uncached.length; from += CHUNK_USERS) {
+      const chunk = uncached.slice(from, from + CHUNK_USERS);
       for (const userId of await this.#check(chunk)) {
-        this.#known.set(userId, true);
+        this.#cache.set(userId, true);
         missing.delete(userId);
       }
     }
@@ -45,18 +58,18 @@ export class Users {
   }
 
   async #check(userIds: string[]): Promise<readonly string[]> {
-    if (this.#clock.elapsed() < this.#awayUntilMs) throw unknown();
+    if (this.#clock.elapsed() < this.#backoffUntilMs) throw unavailable();
     try {
       const answer = await this.#sessions.checkUsers({ userIds }, { timeoutMs: this.#timeoutMs });
       return answer.userIds;
     } catch (cause) {
-      this.#awayUntilMs = this.#clock.elapsed() + AWAY_MS;
-      throw unknown(cause);
+      this.#backoffUntilMs = this.#clock.elapsed() + BACKOFF_MS;
+      throw unavailable(cause);
     }
   }
 }
 
-function unknown(cause?: unknown): Error {
-  const text = "it cannot be told whether the user exists";
-  return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: AWAY_MS, cause });
+function unavailable(cause?: unknown): Error {
+  const text = "auth did not say whether the user exists";
+  return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: BACKOFF_MS, cause });
 }

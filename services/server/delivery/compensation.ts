@@ -6,7 +6,7 @@ import { bigints, integers } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import type { EntryRow } from "../log/entries.ts";
 import { TIP } from "../log/tips.ts";
-import type { Measures } from "../measures.ts";
+import type { ServerMetrics } from "../metrics.ts";
 import { channelsFor, type Delivery, membershipsOf, tipOf } from "./envelopes.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Relay } from "./relay.ts";
@@ -19,7 +19,7 @@ export interface CompensationOptions {
   readonly outbox: Outbox;
   readonly clock: Clock;
   readonly log: Log;
-  readonly measures: Measures;
+  readonly metrics: ServerMetrics;
   readonly intervalMs: number;
   readonly maxAttempts: number;
   readonly maxBackoffMs: number;
@@ -38,23 +38,28 @@ interface RangeRow extends EntryRow {
   kind: number;
 }
 
-/** Rows taken at once: a row is at most one batch of messages. */
-const ROWS = 16;
-/** How long a look goes on at most once something has failed: whatever waits for it is not held up. */
-const LOOK_MS = 5_000;
-/** Pause after the first attempt; it doubles with every further one. */
+/** Rows claimed at once; a row stands for at most one batch of messages. */
+const CLAIM_ROWS = 16;
+/**
+ * Longest duration of a poll after a first failure, ms: callers that wait for the poll are not
+ * blocked for longer.
+ */
+const MAX_FAILING_POLL_MS = 5_000;
+/**
+ * Back-off after the first attempt, ms; it doubles with each further attempt, up to `maxBackoffMs`.
+ */
 const BACKOFF_MS = 1_000;
 
 /**
- * Takes rows whose time has come, by putting their next attempt off: those that failed least first, of
- * them the oldest commits.
+ * Claims due rows by postponing their next attempt, so that no other server retries them meanwhile.
+ * Rows with the fewest attempts come first, and among them the oldest commits.
  */
-export const takeOutbox: Statement = {
-  name: "im_outbox_take",
+export const claimOutbox: Statement = {
+  name: "im_outbox_claim",
   text: `
     WITH due AS (
       SELECT outbox_id FROM im.outbox WHERE next_attempt_at_ms <= $1::bigint
-       ORDER BY next_attempt_at_ms, outbox_id LIMIT ${ROWS} FOR UPDATE SKIP LOCKED
+       ORDER BY next_attempt_at_ms, outbox_id LIMIT ${CLAIM_ROWS} FOR UPDATE SKIP LOCKED
     ), taken AS (
       UPDATE im.outbox o
          SET attempts = o.attempts + 1,
@@ -68,19 +73,19 @@ export const takeOutbox: Statement = {
 };
 
 /**
- * Gives rows back whose turn did not come: due at once, as if they had not been taken. Not those that
- * somebody else has taken, given up or reset since.
+ * Releases claimed rows that were not tried: they are due at once, and the claim is not counted as
+ * an attempt. Skips rows that another process has claimed, abandoned or reset since.
  */
-export const giveBackOutbox: Statement = {
-  name: "im_outbox_give_back",
+export const releaseOutbox: Statement = {
+  name: "im_outbox_release",
   text: `
     UPDATE im.outbox SET attempts = attempts - 1, next_attempt_at_ms = $3::bigint
      WHERE outbox_id = ANY ($1::bigint[]) AND next_attempt_at_ms IS NOT NULL
        AND attempts = ($2::int[])[array_position($1::bigint[], outbox_id)]`,
 };
 
-export const giveUpOutbox: Statement = {
-  name: "im_outbox_give_up",
+export const abandonOutbox: Statement = {
+  name: "im_outbox_abandon",
   text: "UPDATE im.outbox SET next_attempt_at_ms = NULL WHERE outbox_id = $1::bigint",
 };
 
@@ -101,66 +106,70 @@ export const countOutbox: Statement = {
 };
 
 /**
- * Publishes what was committed and not confirmed in time: because the bus was away, a server died in
- * between, or there was too much at once. Several servers share the work.
+ * Retries the publication of committed batches that the bus has not confirmed in time: the bus was
+ * unreachable, a server died between commit and publish, or the relay was full. Polls the outbox at
+ * an interval, with a back-off per row. Servers share the rows: each row is claimed by one of them.
  */
 export class Compensation {
   readonly #options: CompensationOptions;
   #timer: Timer | undefined;
-  #work: Promise<void> | undefined;
+  #polling: Promise<void> | undefined;
   #stopped = false;
 
   constructor(options: CompensationOptions) {
     this.#options = options;
   }
 
-  /** Looks now, and from then on at the interval. */
+  /** Polls now, and then at the interval. */
   start(): void {
-    void this.look();
-    this.#timer = this.#options.clock.every(this.#options.intervalMs, () => void this.look());
+    void this.poll();
+    this.#timer = this.#options.clock.every(this.#options.intervalMs, () => void this.poll());
   }
 
-  /** Takes and publishes everything that is due. Never throws. One look at a time. */
-  look(): Promise<void> {
-    this.#work ??= this.#look().finally(() => {
-      this.#work = undefined;
+  /** Publishes all due rows. Never throws. Concurrent calls share one poll. */
+  poll(): Promise<void> {
+    this.#polling ??= this.#poll().finally(() => {
+      this.#polling = undefined;
     });
-    return this.#work;
+    return this.#polling;
   }
 
-  /** Looks no more; resolves when the look in work has ended. */
+  /** Stops polling; resolves when the current poll has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.stop();
-    await this.#work;
+    await this.#polling;
   }
 
-  async #look(): Promise<void> {
-    const { db, clock, measures, maxBackoffMs, log, outbox } = this.#options;
+  async #poll(): Promise<void> {
+    const { db, clock, metrics, maxBackoffMs, log, outbox } = this.#options;
     try {
       const [row] = await db.run<{ pending: number }>(countOutbox, []);
-      measures.outboxPending(row?.pending ?? 0);
+      metrics.outboxPending(row?.pending ?? 0);
       if (row?.pending === 0) return;
-      // Without a bus attempts are not used up: rows wait, and are due at once when it is back.
-      const begunMs = clock.elapsed();
+      // While the bus is unreachable no row is claimed: attempts are not used up, and rows stay
+      // due.
+      const startedMs = clock.elapsed();
       let failed = false;
-      const goesOn = () => this.#publishing() && !(failed && clock.elapsed() - begunMs >= LOOK_MS);
-      while (goesOn()) {
-        const takenAtMs = String(clock.now());
-        const rows = await db.run<OutboxRow>(takeOutbox, [takenAtMs, maxBackoffMs]);
+      const mayContinue = () =>
+        this.#mayPublish() && !(failed && clock.elapsed() - startedMs >= MAX_FAILING_POLL_MS);
+      while (mayContinue()) {
+        const claimedAtMs = String(clock.now());
+        const rows = await db.run<OutboxRow>(claimOutbox, [claimedAtMs, maxBackoffMs]);
         let tried = 0;
-        while (tried < rows.length && goesOn()) {
+        while (tried < rows.length && mayContinue()) {
           if (!(await this.#publish(rows[tried++]!))) failed = true;
         }
         const untried = rows.slice(tried);
         if (untried.length > 0)
-          await db.run(giveBackOutbox, [
+          await db.run(releaseOutbox, [
             bigints(untried.map((row) => row.outbox_id)),
             integers(untried.map((row) => row.attempts)),
-            // Before whatever held them up, which was put off from then.
-            takenAtMs,
+            // Due at the time of the claim: before the failed row, which was postponed from then
+            // on.
+            claimedAtMs,
           ]);
-        if (rows.length < ROWS) break;
+        if (rows.length < CLAIM_ROWS) break;
       }
       await outbox.flush();
     } catch (error) {
@@ -168,40 +177,43 @@ export class Compensation {
     }
   }
 
-  #publishing(): boolean {
+  #mayPublish(): boolean {
     return !this.#stopped && this.#options.bus.ready();
   }
 
-  /** Publishes a row; false when that failed. It is tried again at its time; others do not wait. */
+  /**
+   * Publishes a row; returns false on failure. The row is retried after its back-off; other rows do
+   * not wait.
+   */
   async #publish(row: OutboxRow): Promise<boolean> {
-    const { db, relay, outbox, measures, maxAttempts, log } = this.#options;
+    const { db, relay, outbox, metrics, maxAttempts, log } = this.#options;
     const { outbox_id: outboxId, attempts } = row;
     try {
       await relay.publish(await this.#deliveries(row));
-      measures.relayed("confirmed", 1);
+      metrics.relayed("confirmed", 1);
       outbox.confirmed(outboxId);
       return true;
     } catch (error) {
-      measures.relayed("failed", 1);
+      metrics.relayed("failed", 1);
       log.warn({ event: "outbox_attempt_failed", outboxId, attempts, err: error });
       if (attempts < maxAttempts) return false;
-      measures.outboxFailed(1);
-      log.error({ event: "outbox_given_up", outboxId, attempts });
-      await db.run(giveUpOutbox, [outboxId]);
+      metrics.outboxFailed(1);
+      log.error({ event: "outbox_abandoned", outboxId, attempts });
+      await db.run(abandonOutbox, [outboxId]);
       return false;
     }
   }
 
-  /** What the row stands for, read back from the log. */
+  /** Reads the deliveries of a row from the log. */
   async #deliveries(row: OutboxRow): Promise<Delivery[]> {
     const { db, conversations } = this.#options;
     const { conversation_ids: ids, base_sequences: bases, counts } = row;
-    const known = await conversations.all(ids);
+    const found = await conversations.all(ids);
     const values = [bigints(ids), bigints(bases), integers(counts)];
     const rows = await db.run<RangeRow>(selectRanges, values);
     const byRange = Map.groupBy(rows, ({ nr }) => nr - 1);
     return ids.flatMap((conversationId, index) => {
-      const conversation = known.get(conversationId);
+      const conversation = found.get(conversationId);
       const entries = byRange.get(index) ?? [];
       if (conversation === undefined || entries.length === 0) return [];
       const memberships = entries
@@ -214,7 +226,8 @@ export class Compensation {
         entries: entries.map(({ body, accepted_at_ms }) => ({
           body,
           acceptedAtMs: Number(accepted_at_ms),
-          // Not kept: the sender's session hears its own message again, and knows it.
+          // The outbox does not store it: the sender's session gets its own message, and
+          // deduplicates it.
           originSessionId: "",
         })),
         memberships,

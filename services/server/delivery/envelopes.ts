@@ -4,28 +4,29 @@ import { EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
 import { userChannel } from "#platform/channels.ts";
 import { varintSize, WireWriter } from "#platform/wire.ts";
 
-/** New entries of one conversation, as they go to those who hear it. */
+/** New entries of one conversation, for the sessions that hear its channels. */
 export interface Delivery {
   readonly conversationId: string;
   readonly channels: readonly string[];
-  /** In ascending order, without gaps after `baseSequence`. */
+  /** In ascending order of their sequences, without gaps after `baseSequence`. */
   readonly entries: readonly DeliveredEntry[];
   readonly baseSequence: number;
-  readonly memberships: readonly Membership[];
+  readonly memberships: readonly MembershipChange[];
 }
 
 export interface DeliveredEntry {
-  /** As it stands in the log. */
+  /** Bytes of im.entry.body. */
   readonly body: Uint8Array;
   readonly acceptedAtMs: number;
-  /** The session that sent it and need not hear it; empty for none. */
+  /** Session of the sender, which does not get the entry; empty for none. */
   readonly originSessionId: string;
 }
 
-/** A user who came into a group, or went. */
-export interface Membership {
+/** A user who joined or left a group. */
+export interface MembershipChange {
   readonly userId: string;
   readonly groupId: string;
+  /** true: joined; false: left. */
   readonly member: boolean;
 }
 
@@ -34,14 +35,14 @@ export interface Signal {
   readonly channels: readonly string[];
   /** Encoded lucky.frame.v1.ServerFrame. */
   readonly frame: Uint8Array;
-  /** User who does not hear it; undefined for none. */
+  /** User whose sessions do not get the frame; undefined for none. */
   readonly exceptUserId?: string;
 }
 
-/** A part of an envelope, and the channels that it is for. */
+/** A part of an envelope, with its channels. */
 export interface Part {
   readonly channels: readonly string[];
-  /** Whole fields of Envelope: encoded once for all instances, and only if there is one. */
+  /** Encoded fields of Envelope. Encoded once for all instances, at the first access. */
   readonly fields: Uint8Array;
 }
 
@@ -49,12 +50,12 @@ const MEMBERSHIPS = 1;
 const DELIVERIES = 2;
 const SIGNALS = 3;
 
-/** A delivery as fields of Envelope: its changes of membership, then its entries. */
+/** Encodes a delivery as fields of Envelope: its membership changes, then its entries. */
 export function deliveryPart(delivery: Delivery): Part {
   return part(delivery.channels, () => encodeDelivery(delivery));
 }
 
-/** A signal as a field of Envelope. */
+/** Encodes a signal as a field of Envelope. */
 export function signalPart(signal: Signal): Part {
   return part(signal.channels, () => encodeSignal(signal));
 }
@@ -81,7 +82,7 @@ function encodeDelivery(delivery: Delivery): Uint8Array {
   let sequence = baseSequence;
   for (const { body, acceptedAtMs } of entries) {
     sequence++;
-    // The rest of the entry, as `tail` writes it: here without a buffer for each.
+    // The fields that `tail` writes, here without a buffer per entry.
     inner
       .header(4, body.length + 2 + varintSize(sequence) + varintSize(acceptedAtMs))
       .raw(body)
@@ -108,21 +109,21 @@ function encodeSignal({ channels, frame, exceptUserId }: Signal): Uint8Array {
   return new WireWriter(inner.length + 16).bytes(SIGNALS, inner.finish()).finish();
 }
 
-/** An envelope of parts. */
+/** Joins parts into an encoded Envelope. */
 export function envelopeOf(parts: readonly Part[]): Uint8Array {
   if (parts.length === 1) return parts[0]!.fields;
   return Buffer.concat(parts.map(({ fields }) => fields));
 }
 
-/** Encoded ServerFrame with one field, a message that is encoded already. */
+/** Encodes a ServerFrame around an encoded message; `kind` is its field number. */
 export function serverFrame(kind: number, message: Uint8Array): Uint8Array {
   return new WireWriter(message.length + 1 + varintSize(message.length) + 8)
     .bytes(kind, message)
     .finish();
 }
 
-/** Who came and went by a tip. */
-export function membershipsOf(tip: Tip, groupId: string): Membership[] {
+/** Membership changes that a tip reports. */
+export function membershipsOf(tip: Tip, groupId: string): MembershipChange[] {
   switch (tip.kind.case) {
     case "groupCreated":
     case "membersAdded":
@@ -134,16 +135,16 @@ export function membershipsOf(tip: Tip, groupId: string): Membership[] {
   }
 }
 
-/** The tip that a stored body carries; undefined when it carries something else. */
+/** Decodes the tip of a stored body; undefined for other content. */
 export function tipOf(body: Uint8Array): Tip | undefined {
   const kind = fromBinary(EntrySchema, body).content?.kind;
   return kind?.case === "tip" ? kind.value : undefined;
 }
 
-/** Channels of a conversation's entries: its own, and those of the users who came or went. */
+/** Channels of a delivery: those of the conversation, and those of the users who joined or left. */
 export function channelsFor(
   own: readonly string[],
-  memberships: readonly Membership[],
+  memberships: readonly MembershipChange[],
 ): readonly string[] {
   if (memberships.length === 0) return own;
   return [...own, ...new Set(memberships.map(({ userId }) => userChannel(userId)))];

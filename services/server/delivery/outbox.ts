@@ -1,4 +1,5 @@
-import type { Clock, Timer } from "#platform/clock.ts";
+import { FlushLoop } from "#platform/batching/flush-loop.ts";
+import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
@@ -7,7 +8,7 @@ export interface OutboxOptions {
   readonly db: Database;
   readonly clock: Clock;
   readonly log: Log;
-  /** How long confirmed rows wait to be deleted together. */
+  /** How long confirmed rows wait, to be deleted in one batch. */
   readonly deleteLingerMs: number;
 }
 
@@ -16,7 +17,7 @@ export const deleteOutbox: Statement = {
   text: "DELETE FROM im.outbox WHERE outbox_id = ANY ($1::bigint[])",
 };
 
-/** Gives what was given up another life: an operator's decision. */
+/** Resets abandoned rows: they are due at once, with no attempt counted. An operator's decision. */
 export const replayOutbox: Statement = {
   name: "im_outbox_replay",
   text: `
@@ -24,46 +25,41 @@ export const replayOutbox: Statement = {
      WHERE next_attempt_at_ms IS NULL RETURNING outbox_id`,
 };
 
-/** Rows deleted in one statement at most. */
-const CHUNK = 1_000;
-/** Confirmed rows remembered at most; the compensation finds those beyond it, and publishes twice. */
+/** Most rows deleted in one statement. */
+const CHUNK_ROWS = 1_000;
+/**
+ * Most confirmed rows queued for deletion. The compensation publishes rows beyond the bound a
+ * second time.
+ */
 const MAX_CONFIRMED = 100_000;
 
-/** The rows that say what was committed and not yet confirmed by the bus. */
+/** Rows of committed batches that the bus has not confirmed yet. */
 export class Outbox {
   readonly #options: OutboxOptions;
+  readonly #loop: FlushLoop;
   #confirmed: string[] = [];
-  #linger: Timer | undefined;
-  #deleting: Promise<void> | undefined;
 
   constructor(options: OutboxOptions) {
     this.#options = options;
+    this.#loop = new FlushLoop({ clock: options.clock, flush: () => this.#delete() });
   }
 
-  /** The batch has arrived everywhere: its row goes, soon, together with others. */
+  /** Queues the row of a confirmed batch for deletion, which runs after `deleteLingerMs`. */
   confirmed(outboxId: string): void {
     if (this.#confirmed.length >= MAX_CONFIRMED) return;
     this.#confirmed.push(outboxId);
-    const { clock, deleteLingerMs } = this.#options;
-    this.#linger ??= clock.after(deleteLingerMs, () => {
-      this.#linger = undefined;
-      void this.flush();
-    });
+    this.#loop.schedule(this.#options.deleteLingerMs);
   }
 
-  /** Deletes the rows of all confirmed batches. Never throws: what fails is tried at the next one. */
-  async flush(): Promise<void> {
-    this.#linger?.stop();
-    this.#linger = undefined;
-    await this.#deleting;
-    if (this.#confirmed.length === 0) return;
-    this.#deleting ??= this.#delete().finally(() => {
-      this.#deleting = undefined;
-    });
-    await this.#deleting;
+  /**
+   * Deletes the rows of all confirmed batches. Never throws: the next flush retries a failed
+   * deletion.
+   */
+  flush(): Promise<void> {
+    return this.#loop.flushNow();
   }
 
-  /** Sets what was given up back to work. Returns how many batches. Throws UNAVAILABLE. */
+  /** Resets the abandoned rows. Returns the number of batches. Throws UNAVAILABLE. */
   async replay(): Promise<number> {
     const { db, clock } = this.#options;
     return (await db.run(replayOutbox, [String(clock.now())])).length;
@@ -72,7 +68,7 @@ export class Outbox {
   async #delete(): Promise<void> {
     const { db, log } = this.#options;
     while (this.#confirmed.length > 0) {
-      const ids = this.#confirmed.slice(0, CHUNK);
+      const ids = this.#confirmed.slice(0, CHUNK_ROWS);
       try {
         await db.run(deleteOutbox, [bigints(ids)]);
       } catch (error) {

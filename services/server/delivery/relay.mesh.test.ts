@@ -4,7 +4,7 @@ import { systemClock } from "#platform/clock.ts";
 import { createRedisRegistry } from "#platform/registry/redis.ts";
 import { type Backend, startRedis } from "../../../test/backends/backends.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
-import { accepted, outboxRows, Stand, toUser } from "../server.fixture.ts";
+import { accepted, outboxRows, Stand, toUser, untilOutboxEmpty } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 let redis: Backend;
@@ -16,9 +16,9 @@ after(() => redis.close());
 
 const open = () => createRedisRegistry({ url: redis.url, clock: systemClock, log: quiet });
 
-test("Redis goes away from a server that never fell back: entries still arrive, live", async (t) => {
+test("during a Redis outage a server with cached instances still delivers entries live", async (t) => {
   const stand = new Stand(t, pool, open);
-  const ears = [
+  const subscribers = [
     await stand.instance("connect-0", ["u:102"]),
     await stand.instance("connect-1", ["u:999"]),
   ];
@@ -27,34 +27,35 @@ test("Redis goes away from a server that never fell back: entries still arrive, 
   t.after(() => redis.restart());
   const [sent] = await one.append({ from: "101", to: toUser("102"), key: "k", text: "live" });
   accepted(sent);
-  for (const ear of ears) await ear.until(({ texts }) => texts.includes("live"));
-  while ((await outboxRows(pool)) > 0) stand.clock.advance(50);
+  for (const subscriber of subscribers)
+    await subscriber.until(({ texts }) => texts.includes("live"));
+  await untilOutboxEmpty(stand);
 });
 
-test("a server that started without Redis keeps its rows, and publishes when Redis is back", async (t) => {
+test("a server that starts without Redis keeps its rows, and publishes them after the outage", async (t) => {
   const stand = new Stand(t, pool, open);
-  const ear = await stand.instance("connect-2", ["u:112"]);
+  const subscriber = await stand.instance("connect-2", ["u:112"]);
   await redis.kill();
   const one = await stand.server();
   const [sent] = await one.append({ from: "111", to: toUser("112"), key: "k", text: "late" });
   accepted(sent);
   stand.clock.advance(60_000);
-  // Also waits for the compensation, which tries in vain, and deletes what was confirmed.
+  // replay() waits for the poll of the compensation, which fails, and deletes confirmed rows.
   await one.server.replay();
   assert.equal(await outboxRows(pool), 1);
-  assert.equal(ear.entries.length, 0);
+  assert.equal(subscriber.entries.length, 0);
   await redis.restart();
   while (!(await heard(stand, "u:112"))) await new Promise(setImmediate);
-  // Again and again: the server's own way to Redis may come back later than ours.
-  while (!ear.texts.includes("late")) {
+  // Polls, because the server may reconnect to Redis later than the test does.
+  while (!subscriber.texts.includes("late")) {
     stand.clock.advance(60_000);
     await one.server.replay();
     await new Promise(setImmediate);
   }
-  while ((await outboxRows(pool)) > 0) stand.clock.advance(50);
+  await untilOutboxEmpty(stand);
 });
 
-/** Whether an instance hears a channel again, as far as Redis says. */
+/** Whether Redis knows an instance that hears the channel. */
 async function heard({ registry }: Stand, channel: string): Promise<boolean> {
   const [instances = []] = await registry.locate([channel]).catch(() => []);
   return instances.length > 0;

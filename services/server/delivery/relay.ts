@@ -1,8 +1,9 @@
+import { FlushLoop } from "#platform/batching/flush-loop.ts";
 import type { Bus } from "#platform/bus/bus.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Registry } from "#platform/registry/registry.ts";
-import type { Measures } from "../measures.ts";
+import type { ServerMetrics } from "../metrics.ts";
 import {
   type Delivery,
   deliveryPart,
@@ -17,99 +18,109 @@ export interface RelayOptions {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Log;
-  readonly measures: Measures;
+  readonly metrics: ServerMetrics;
   readonly publishTimeoutMs: number;
-  /** Batches on their way at once; more are left to the outbox. */
+  /** Most batches in flight; further batches are left to the outbox. */
   readonly maxBatches: number;
-  /** Bytes of them at most. */
+  /** Most bytes of batches in flight; further batches are left to the outbox. */
   readonly maxBytes: number;
-  /** Batches of signals on their way at once; more are dropped. */
+  /** Most batches of signals in flight; further signals are dropped. */
   readonly maxSignals: number;
-  /** Called when a batch has reached every instance concerned. */
+  /** Called when the bus has confirmed a batch for every instance concerned. */
   readonly confirmed: (outboxId: string) => void;
 }
 
-/** What one commit brought. */
+/** The entries of one commit. */
 export interface RelayBatch {
   readonly outboxId: string;
-  /** Of all its entries. */
+  /** Size of its entries. */
   readonly bytes: number;
-  /** Made when its turn has come: encoding waits until somebody needs it. */
+  /**
+   * Creates the deliveries; called when the batch is published, and encoded then only for instances
+   * that hear them.
+   */
   readonly deliveries: () => readonly Delivery[];
 }
 
-/** Entries in one envelope, about, bytes. */
+/** Approximate largest envelope, bytes of entries; a single batch may be larger. */
 const ENVELOPE_BYTES = 262_144;
-/** How often the instances are asked for, so that they are known when the registry goes away. */
-const INSTANCES_MS = 2_000;
+/**
+ * Interval of reading the list of instances, ms. The cached list is the fallback while the registry
+ * is unreachable.
+ */
+const INSTANCES_INTERVAL_MS = 2_000;
 
-/** Carries what was committed to the instances that serve those who hear it. */
+/** Publishes committed entries and signals to the instances whose sessions hear them. */
 export class Relay {
   readonly #options: RelayOptions;
-  /** Batches that wait for those before them to be handed to the bus. */
+  readonly #loop: FlushLoop;
+  /** Batches that wait until earlier batches are handed to the bus. */
   #waiting: RelayBatch[] = [];
-  #handing: Promise<void> | undefined;
-  readonly #work = new Set<Promise<void>>();
+  readonly #inFlight = new Set<Promise<void>>();
   #batches = 0;
   #bytes = 0;
   #signals = 0;
-  #asking: Timer | undefined;
+  #instancesTimer: Timer | undefined;
 
   constructor(options: RelayOptions) {
     this.#options = options;
+    this.#loop = new FlushLoop({ clock: options.clock, flush: () => this.#flush() });
   }
 
-  /** Learns which instances there are, and again at an interval. Never rejects. */
+  /** Reads the list of instances, now and at an interval. Never rejects. */
   async start(): Promise<void> {
     const { registry, clock } = this.#options;
-    this.#asking = clock.every(INSTANCES_MS, () => void registry.instances("connect"));
+    this.#instancesTimer = clock.every(
+      INSTANCES_INTERVAL_MS,
+      () => void registry.instances("connect"),
+    );
     await registry.instances("connect");
   }
 
-  /** Learns of instances no more; what is offered is still published. */
+  /** Stops reading the list of instances; offered batches are still published. */
   stop(): void {
-    this.#asking?.stop();
+    this.#instancesTimer?.stop();
   }
 
   /**
-   * Publishes a batch, after those offered before it; what was offered meanwhile goes along, one
-   * envelope an instance for all. Never throws, never waits: what cannot be published now is in the
-   * outbox.
+   * Publishes a batch after those offered before it. Batches offered meanwhile share its envelopes,
+   * one per instance. Never throws, never waits: when the relay is full, the bus is not ready or
+   * the publish fails, the compensation retries the batch from the outbox.
    */
   offer(batch: RelayBatch): void {
-    const { bus, maxBatches, maxBytes, measures } = this.#options;
+    const { bus, maxBatches, maxBytes, metrics } = this.#options;
     const full = this.#batches >= maxBatches || this.#bytes + batch.bytes > maxBytes;
     if (full || !bus.ready()) {
-      measures.relayed("left", 1);
+      metrics.relayed("outbox", 1);
       return;
     }
-    this.#count(1, batch.bytes);
+    this.#countInFlight(1, batch.bytes);
     this.#waiting.push(batch);
-    this.#handing ??= this.#hand();
+    void this.#loop.flushNow();
   }
 
   /**
-   * Publishes deliveries and waits for the confirmations. Throws when one did not come; then some
-   * may have arrived.
+   * Publishes deliveries and waits for all confirmations. Throws when one is missing; some
+   * instances may have got the deliveries then.
    */
   async publish(deliveries: readonly Delivery[]): Promise<void> {
     await Promise.all(await this.#send(deliveries.map(deliveryPart)));
   }
 
-  /** Publishes signals, once; whatever goes wrong is counted and forgotten. */
+  /** Publishes signals without retries; failures are only counted. */
   signal(signals: readonly Signal[]): void {
-    const { bus, maxSignals, measures } = this.#options;
+    const { bus, maxSignals, metrics } = this.#options;
     if (signals.length === 0) return;
     if (this.#signals >= maxSignals || !bus.ready()) {
-      measures.signals("dropped", signals.length);
+      metrics.signals("dropped", signals.length);
       return;
     }
     this.#signals++;
     const work = this.#send(signals.map(signalPart))
       .then((confirmations) => Promise.all(confirmations))
       .then(
-        () => measures.signals("published", signals.length),
-        () => measures.signals("failed", signals.length),
+        () => metrics.signals("published", signals.length),
+        () => metrics.signals("failed", signals.length),
       )
       .finally(() => {
         this.#signals--;
@@ -117,21 +128,20 @@ export class Relay {
     this.#track(work);
   }
 
-  /** Resolves when nothing is on its way. */
+  /** Resolves when nothing is waiting or in flight. */
   async idle(): Promise<void> {
-    while (this.#work.size > 0 || this.#batches > 0) {
-      await Promise.all([this.#handing, ...this.#work]);
+    while (this.#inFlight.size > 0 || this.#batches > 0) {
+      await Promise.all([this.#loop.flushNow(), ...this.#inFlight]);
     }
   }
 
-  /** Hands what waits to the bus, in the order in which it was offered. Never rejects. */
-  async #hand(): Promise<void> {
-    while (this.#waiting.length > 0) await this.#begin(this.#take());
-    this.#handing = undefined;
+  /** Hands the waiting batches to the bus, in the order of their offers. Never rejects. */
+  async #flush(): Promise<void> {
+    while (this.#waiting.length > 0) await this.#publishBatches(this.#nextBatches());
   }
 
-  /** The next batches, as many as one envelope should carry. */
-  #take(): RelayBatch[] {
+  /** Takes the next waiting batches, at most one envelope of them. */
+  #nextBatches(): RelayBatch[] {
     let bytes = 0;
     let count = 0;
     for (const batch of this.#waiting) {
@@ -142,12 +152,12 @@ export class Relay {
     return this.#waiting.splice(0, count);
   }
 
-  /** Hands batches to the bus; resolves before they are confirmed. Never rejects. */
-  async #begin(batches: readonly RelayBatch[]): Promise<void> {
-    const { measures, confirmed, log } = this.#options;
+  /** Hands batches to the bus; resolves before their confirmations. Never rejects. */
+  async #publishBatches(batches: readonly RelayBatch[]): Promise<void> {
+    const { metrics, confirmed, log } = this.#options;
     const bytes = batches.reduce((sum, batch) => sum + batch.bytes, 0);
     const failed = (error: unknown) => {
-      measures.relayed("failed", batches.length);
+      metrics.relayed("failed", batches.length);
       const outboxIds = batches.map(({ outboxId }) => outboxId);
       log.warn({ event: "relay_failed", outboxIds, err: error });
     };
@@ -156,39 +166,41 @@ export class Relay {
       const confirmations = await this.#send(parts);
       const work = Promise.all(confirmations)
         .then(() => {
-          measures.relayed("confirmed", batches.length);
+          metrics.relayed("confirmed", batches.length);
           for (const { outboxId } of batches) confirmed(outboxId);
         })
         .catch(failed)
-        .finally(() => this.#count(-batches.length, -bytes));
+        .finally(() => this.#countInFlight(-batches.length, -bytes));
       this.#track(work);
     } catch (error) {
       failed(error);
-      this.#count(-batches.length, -bytes);
+      this.#countInFlight(-batches.length, -bytes);
     }
   }
 
-  /** Hands parts to the bus, one envelope an instance; returns the confirmations to come. */
+  /** Hands parts to the bus, one envelope per instance; returns the pending confirmations. */
   async #send(parts: readonly Part[]): Promise<Promise<void>[]> {
-    const { bus, publishTimeoutMs, measures } = this.#options;
-    const byInstance = await this.#address(parts);
+    const { bus, publishTimeoutMs, metrics } = this.#options;
+    const byInstance = await this.#partsByInstance(parts);
     const signal = AbortSignal.timeout(publishTimeoutMs);
     return [...byInstance].map(async ([instanceId, theirs]) => {
       try {
-        // Unroutable: the instance is gone, and so are its sessions. They sync when they come back.
-        measures.published(await bus.publish(instanceId, envelopeOf(theirs), signal));
+        // "unroutable": the instance has stopped and its sessions are closed. Their devices sync on
+        // reconnect.
+        metrics.published(await bus.publish(instanceId, envelopeOf(theirs), signal));
       } catch (error) {
-        measures.published("failed");
+        metrics.published("failed");
         throw error;
       }
     });
   }
 
   /**
-   * The parts for each instance: by the registry, or for all instances known last when it cannot
-   * say. Throws when none is known either: somebody may hear them.
+   * Groups the parts by the instances that hear them. While the registry is unreachable, all cached
+   * instances get all parts. Throws when no instance is cached either, because an instance may hear
+   * them.
    */
-  async #address(parts: readonly Part[]): Promise<Map<string, Part[]>> {
+  async #partsByInstance(parts: readonly Part[]): Promise<Map<string, Part[]>> {
     const { registry } = this.#options;
     const channels = [...new Set(parts.flatMap((part) => part.channels))];
     const byInstance = new Map<string, Part[]>();
@@ -214,13 +226,13 @@ export class Relay {
   }
 
   #track(work: Promise<void>): void {
-    this.#work.add(work);
-    work.finally(() => this.#work.delete(work));
+    this.#inFlight.add(work);
+    work.finally(() => this.#inFlight.delete(work));
   }
 
-  #count(batches: number, bytes: number): void {
+  #countInFlight(batches: number, bytes: number): void {
     this.#batches += batches;
     this.#bytes += bytes;
-    this.#options.measures.relayWaiting(this.#batches);
+    this.#options.metrics.relayWaiting(this.#batches);
   }
 }

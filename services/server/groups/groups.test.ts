@@ -4,7 +4,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Role } from "#gen/lucky/group/v1/group_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { NOBODY, Stand } from "../server.fixture.ts";
+import { Stand, UNKNOWN_USER_ID } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
@@ -13,7 +13,7 @@ const failsWith = (reason: ErrorReason) => (error: unknown) => {
   return true;
 };
 
-test("a repeated CreateGroup returns the same group, also when both calls run at once", async (t) => {
+test("a duplicate CreateGroup returns the same group, also in a race of several calls", async (t) => {
   const stand = new Stand(t, pool);
   const [one, two] = [await stand.server(), await stand.server()];
   const make = (server: typeof one) =>
@@ -28,13 +28,13 @@ test("a repeated CreateGroup returns the same group, also when both calls run at
   assert.ok(!ids.has(other.group!.groupId), "a key belongs to its creator");
 });
 
-test("a group's name holds no control characters", async (t) => {
+test("a group's name must not contain control characters", async (t) => {
   const one = await new Stand(t, pool).server();
   const made = one.groups("105").createGroup({ name: "a\0b" });
   await assert.rejects(made, failsWith(ErrorReason.INVALID_ARGUMENT));
 });
 
-test("members come in pages by ascending id, with their roles", async (t) => {
+test("members are listed in pages by ascending user id, with their roles", async (t) => {
   const one = await new Stand(t, pool).server();
   const userIds = Array.from({ length: 25 }, (_, i) => `${990 + i}`);
   const { group } = await one.groups("111").createGroup({ name: "g", userIds });
@@ -51,7 +51,7 @@ test("members come in pages by ascending id, with their roles", async (t) => {
   assert.deepEqual(ids, ["111", ...userIds]);
 });
 
-test("strangers find no group, and nothing in it", async (t) => {
+test("non-members cannot find a group", async (t) => {
   const one = await new Stand(t, pool).server();
   const { group } = await one.groups("121").createGroup({ name: "g", userIds: ["122"] });
   const groupId = group!.groupId;
@@ -64,7 +64,7 @@ test("strangers find no group, and nothing in it", async (t) => {
   await assert.rejects(stranger.getGroup({ groupId: "5" }), notFound);
 });
 
-test("the owner and admins manage, members may leave", async (t) => {
+test("the owner and admins manage members, and members may leave", async (t) => {
   const one = await new Stand(t, pool).server();
   const { group } = await one
     .groups("131")
@@ -85,8 +85,8 @@ test("the owner and admins manage, members may leave", async (t) => {
   assert.equal((await remove("131", "135")).group!.memberCount, 2);
   const added = await one.groups("132").addMembers({ groupId, userIds: ["133", "136", "132"] });
   assert.equal(added.group!.memberCount, 4);
-  const again = await one.groups("132").addMembers({ groupId, userIds: ["133"] });
-  assert.deepEqual(again.group, added.group, "who is a member already changes nothing");
+  const unchanged = await one.groups("132").addMembers({ groupId, userIds: ["133"] });
+  assert.deepEqual(unchanged.group, added.group, "adding an existing member changes nothing");
   const page = await one.messages("131").listEntries({
     conversationId: groupId,
     position: { case: "afterSequence", value: 0n },
@@ -104,20 +104,20 @@ test("the owner and admins manage, members may leave", async (t) => {
   ]);
 });
 
-test("nobody adds who does not exist, and no group grows beyond its bound", async (t) => {
+test("unknown users cannot be added, and a group has at most maxGroupMembers members", async (t) => {
   const one = await new Stand(t, pool).server({ maxGroupMembers: 3 });
   const create = (userIds: string[]) => one.groups("141").createGroup({ name: "g", userIds });
-  await assert.rejects(create(["142", NOBODY]), failsWith(ErrorReason.USER_NOT_FOUND));
+  await assert.rejects(create(["142", UNKNOWN_USER_ID]), failsWith(ErrorReason.USER_NOT_FOUND));
   await assert.rejects(create(["142", "143", "144"]), failsWith(ErrorReason.GROUP_FULL));
   const { group } = await create(["142", "141"]);
   const add = (userIds: string[]) =>
     one.groups("141").addMembers({ groupId: group!.groupId, userIds });
-  await assert.rejects(add([NOBODY]), failsWith(ErrorReason.USER_NOT_FOUND));
+  await assert.rejects(add([UNKNOWN_USER_ID]), failsWith(ErrorReason.USER_NOT_FOUND));
   await assert.rejects(add(["143", "144"]), failsWith(ErrorReason.GROUP_FULL));
   assert.equal((await add(["142", "143"])).group!.memberCount, 3);
 });
 
-test("changes of one group at once keep count and log together", async (t) => {
+test("concurrent changes of one group keep its member count and log consistent", async (t) => {
   const stand = new Stand(t, pool);
   const servers = [await stand.server(), await stand.server()];
   const { group } = await servers[0]!.groups("151").createGroup({ name: "g" });

@@ -1,5 +1,4 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type Group,
@@ -15,26 +14,26 @@ import { fail } from "#platform/errors.ts";
 import type { Ids } from "#platform/ids.ts";
 import type { Users } from "../conversations/users.ts";
 import { bigints } from "../log/arrays.ts";
-import type { Database, Statement } from "../log/database.ts";
+import type { Database, PoolClient, Statement } from "../log/database.ts";
 import { type WrittenTip, writeTip } from "../log/tips.ts";
 import {
+  type GroupRow,
   groupOf,
-  type Head,
   lockGroup,
-  type MemberHead,
   mustBeMember,
+  type OwnGroupRow,
   selectGroup,
-  selectMadeGroup,
-} from "./group-head.ts";
+  selectGroupByKey,
+} from "./group-rows.ts";
 
-export interface GroupsOptions {
+export interface GroupDependencies {
   readonly db: Database;
   readonly users: Users;
   readonly ids: Ids;
   readonly clock: Clock;
   readonly maxMembers: number;
   readonly outboxDelayMs: number;
-  /** Called after the commit of a change. */
+  /** Called after each commit. */
   readonly committed: (written: WrittenTip, tip: MessageInitShape<typeof TipSchema>) => void;
 }
 
@@ -48,141 +47,140 @@ export const selectMembers: Statement = {
      ORDER BY user_id LIMIT $3::int`,
 };
 
-/** Groups and who is in them. Every change is a tip in the group's log, in the same transaction. */
-export class Groups {
-  readonly #options: GroupsOptions;
+/**
+ * Creates a group. A duplicate call, with the same client_group_id, returns the existing group.
+ * Throws USER_NOT_FOUND, GROUP_FULL, UNAVAILABLE.
+ */
+export async function createGroup(
+  dependencies: GroupDependencies,
+  group: { ownerId: string; name: string; userIds: readonly string[]; clientGroupId: string },
+): Promise<Group> {
+  const { db, ids, clock, maxMembers } = dependencies;
+  const { ownerId, name, clientGroupId } = group;
+  const others = [...new Set(group.userIds)].filter((id) => id !== ownerId);
+  const members = [ownerId, ...others];
+  const existing = await readGroupByKey(db, { ownerId, clientGroupId });
+  if (existing !== undefined) return existing;
+  if (members.length > maxMembers) throw groupFull(maxMembers);
+  await mustExist(dependencies.users, others);
 
-  constructor(options: GroupsOptions) {
-    this.#options = options;
-  }
-
-  /**
-   * Makes a group, or returns the one that was made under the same key. Throws USER_NOT_FOUND,
-   * GROUP_FULL, UNAVAILABLE.
-   */
-  async create(group: {
-    ownerId: string;
-    name: string;
-    userIds: readonly string[];
-    clientGroupId: string;
-  }): Promise<Group> {
-    const { db, ids, maxMembers } = this.#options;
-    const { ownerId, name, clientGroupId } = group;
-    const others = [...new Set(group.userIds)].filter((id) => id !== ownerId);
-    const members = [ownerId, ...others];
-    const before = await this.#made(ownerId, clientGroupId);
-    if (before !== undefined) return before;
-    if (members.length > maxMembers) throw full(maxMembers);
-    await this.#mustExist(others);
-
-    const groupId = ids.next();
-    const tip = { kind: { case: "groupCreated", value: { name, userIds: members } } } as const;
-    const written = await db
-      .transaction(async (client) => {
-        const nowMs = this.#options.clock.now();
-        await client.query(
-          `INSERT INTO im.conversation (conversation_id, kind, name, owner_id, member_count,
+  const groupId = ids.next();
+  const tip = { kind: { case: "groupCreated", value: { name, userIds: members } } } as const;
+  const written = await db
+    .transaction(async (client) => {
+      const nowMs = clock.now();
+      await client.query(
+        `INSERT INTO im.conversation (conversation_id, kind, name, owner_id, member_count,
                                       member_version, created_at_ms, updated_at_ms)
          VALUES ($1, ${GROUP}, $2, $3, 0, 0, $4, $4)`,
-          [groupId, name, ownerId, nowMs],
-        );
-        if (clientGroupId !== "") {
-          const { rowCount } = await client.query(
-            `INSERT INTO im.group_key (creator_id, client_group_id, conversation_id)
+        [groupId, name, ownerId, nowMs],
+      );
+      if (clientGroupId !== "") {
+        const { rowCount } = await client.query(
+          `INSERT INTO im.group_key (creator_id, client_group_id, conversation_id)
            VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
-            [ownerId, clientGroupId, groupId],
-          );
-          if (rowCount === 0) throw new MadeMeanwhile();
-        }
-        await client.query(
-          `INSERT INTO im.member (conversation_id, user_id, kind, role, updated_at_ms)
+          [ownerId, clientGroupId, groupId],
+        );
+        if (rowCount === 0) throw new CreatedConcurrently();
+      }
+      await client.query(
+        `INSERT INTO im.member (conversation_id, user_id, kind, role, updated_at_ms)
          SELECT $1, user_id, ${GROUP},
                 CASE WHEN user_id = $2 THEN ${Role.OWNER} ELSE ${Role.MEMBER} END, $3
            FROM unnest($4::bigint[]) AS i(user_id)`,
-          [groupId, ownerId, nowMs, bigints(members)],
-        );
-        return this.#write(client, { groupId, causedBy: ownerId, tip, change: members.length });
-      })
-      .catch((error: unknown) => {
-        if (error instanceof MadeMeanwhile) return undefined;
-        throw error;
-      });
-    if (written === undefined) return (await this.#made(ownerId, clientGroupId))!;
-    this.#options.committed(written, tip);
-    return create(GroupSchema, {
-      groupId,
-      name,
-      ownerId,
-      memberCount: members.length,
-      createdAtMs: BigInt(written.acceptedAtMs),
-    });
-  }
-
-  /** A group that the caller is a member of. Throws CONVERSATION_NOT_FOUND. */
-  async get(groupId: string, callerId: string): Promise<Group> {
-    const [head] = await this.#options.db.run<Head>(selectGroup, [groupId, callerId]);
-    return groupOf(mustBeMember(head));
-  }
-
-  /** Members with greater user ids, ascending. Throws CONVERSATION_NOT_FOUND. */
-  async members(page: {
-    groupId: string;
-    callerId: string;
-    afterUserId: string;
-    limit: number;
-  }): Promise<Member[]> {
-    const { db } = this.#options;
-    const [head] = await db.run<Head>(selectGroup, [page.groupId, page.callerId]);
-    mustBeMember(head);
-    const values = [page.groupId, page.afterUserId, page.limit];
-    const rows = await db.run<{ user_id: string; role: number; muted_until_ms: string }>(
-      selectMembers,
-      values,
-    );
-    return rows.map(({ user_id: userId, role, muted_until_ms: mutedUntilMs }) =>
-      create(MemberSchema, { userId, role, mutedUntilMs: BigInt(mutedUntilMs) }),
-    );
-  }
-
-  /**
-   * Adds users; who is a member already stays as it is. Who was one before comes in anew and sees
-   * what comes from here on. Throws CONVERSATION_NOT_FOUND, PERMISSION_DENIED, USER_NOT_FOUND,
-   * GROUP_FULL, UNAVAILABLE.
-   */
-  async add(change: {
-    groupId: string;
-    callerId: string;
-    userIds: readonly string[];
-  }): Promise<Group> {
-    const { db, maxMembers } = this.#options;
-    const { groupId, callerId } = change;
-    const [head] = await db.run<Head>(selectGroup, [groupId, callerId]);
-    mustManage(mustBeMember(head));
-    const wanted = [...new Set(change.userIds)];
-    await this.#mustExist(wanted);
-
-    const { group, written, tip } = await db.transaction(async (client) => {
-      const locked = await lockGroup(client, groupId, callerId);
-      mustManage(locked);
-      const { rows } = await client.query<{ user_id: string }>(
-        `SELECT user_id FROM im.member
-          WHERE conversation_id = $1 AND user_id = ANY ($2::bigint[]) AND left_sequence = 0`,
-        [groupId, bigints(wanted)],
+        [groupId, ownerId, nowMs, bigints(members)],
       );
-      const already = new Set(rows.map((row) => row.user_id));
-      const added = wanted.filter((userId) => !already.has(userId));
-      if (added.length === 0) return { group: groupOf(locked) };
-      if (locked.member_count + added.length > maxMembers) throw full(maxMembers);
-      const tip = { kind: { case: "membersAdded", value: { userIds: added } } } as const;
-      const written = await this.#write(client, {
+      return writeGroupTip(dependencies, {
+        client,
         groupId,
-        causedBy: callerId,
+        causedBy: ownerId,
         tip,
-        change: added.length,
+        memberChange: members.length,
       });
-      // What they may see begins with the tip. A mute outlives leaving and coming back.
-      await client.query(
-        `INSERT INTO im.member (conversation_id, user_id, kind, role, first_sequence,
+    })
+    .catch((error: unknown) => {
+      if (error instanceof CreatedConcurrently) return undefined;
+      throw error;
+    });
+  if (written === undefined) return (await readGroupByKey(db, { ownerId, clientGroupId }))!;
+  dependencies.committed(written, tip);
+  return create(GroupSchema, {
+    groupId,
+    name,
+    ownerId,
+    memberCount: members.length,
+    createdAtMs: BigInt(written.acceptedAtMs),
+  });
+}
+
+/** Reads a group of the caller. Throws CONVERSATION_NOT_FOUND for non-members, UNAVAILABLE. */
+export async function getGroup(
+  db: Database,
+  { groupId, callerId }: { groupId: string; callerId: string },
+): Promise<Group> {
+  const [row] = await db.run<GroupRow>(selectGroup, [groupId, callerId]);
+  return groupOf(mustBeMember(row));
+}
+
+/**
+ * Reads a page of members, in ascending order of their user ids. Throws CONVERSATION_NOT_FOUND for
+ * non-members, UNAVAILABLE.
+ */
+export async function listMembers(
+  db: Database,
+  page: { groupId: string; callerId: string; afterUserId: string; limit: number },
+): Promise<Member[]> {
+  const [row] = await db.run<GroupRow>(selectGroup, [page.groupId, page.callerId]);
+  mustBeMember(row);
+  const values = [page.groupId, page.afterUserId, page.limit];
+  const rows = await db.run<{ user_id: string; role: number; muted_until_ms: string }>(
+    selectMembers,
+    values,
+  );
+  return rows.map(({ user_id: userId, role, muted_until_ms: mutedUntilMs }) =>
+    create(MemberSchema, { userId, role, mutedUntilMs: BigInt(mutedUntilMs) }),
+  );
+}
+
+/**
+ * Adds users to a group. Existing members stay unchanged. A former member joins like a new one, and
+ * sees only later entries. Throws CONVERSATION_NOT_FOUND, PERMISSION_DENIED, USER_NOT_FOUND,
+ * GROUP_FULL, UNAVAILABLE.
+ */
+export async function addMembers(
+  dependencies: GroupDependencies,
+  change: { groupId: string; callerId: string; userIds: readonly string[] },
+): Promise<Group> {
+  const { db, maxMembers } = dependencies;
+  const { groupId, callerId } = change;
+  const [row] = await db.run<GroupRow>(selectGroup, [groupId, callerId]);
+  mustManage(mustBeMember(row));
+  const wanted = [...new Set(change.userIds)];
+  await mustExist(dependencies.users, wanted);
+
+  const { group, written, tip } = await db.transaction(async (client) => {
+    const locked = await lockGroup(client, groupId, callerId);
+    mustManage(locked);
+    const { rows } = await client.query<{ user_id: string }>(
+      `SELECT user_id FROM im.member
+          WHERE conversation_id = $1 AND user_id = ANY ($2::bigint[]) AND left_sequence = 0`,
+      [groupId, bigints(wanted)],
+    );
+    const already = new Set(rows.map((row) => row.user_id));
+    const added = wanted.filter((userId) => !already.has(userId));
+    if (added.length === 0) return { group: groupOf(locked) };
+    if (locked.member_count + added.length > maxMembers) throw groupFull(maxMembers);
+    const tip = { kind: { case: "membersAdded", value: { userIds: added } } } as const;
+    const written = await writeGroupTip(dependencies, {
+      client,
+      groupId,
+      causedBy: callerId,
+      tip,
+      memberChange: added.length,
+    });
+    // The visible range of a new member starts with the tip. A mute survives leaving and rejoining.
+    await client.query(
+      `INSERT INTO im.member (conversation_id, user_id, kind, role, first_sequence,
                                 delivered_sequence, read_sequence, updated_at_ms)
          SELECT $1, user_id, ${GROUP}, ${Role.MEMBER}, $2::bigint, $2::bigint - 1,
                 $2::bigint - 1, $3
@@ -191,99 +189,116 @@ export class Groups {
            SET role = excluded.role, first_sequence = excluded.first_sequence, left_sequence = 0,
                delivered_sequence = excluded.delivered_sequence,
                read_sequence = excluded.read_sequence, updated_at_ms = excluded.updated_at_ms`,
-        [groupId, written.sequence, written.acceptedAtMs, bigints(added)],
-      );
-      const member_count = locked.member_count + added.length;
-      return { group: groupOf({ ...locked, member_count }), written, tip };
-    });
-    if (written !== undefined) this.#options.committed(written, tip);
-    return group;
-  }
-
-  /**
-   * Removes a member, who still sees what came until then. Throws CONVERSATION_NOT_FOUND,
-   * PERMISSION_DENIED, NOT_A_MEMBER, UNAVAILABLE.
-   */
-  async remove(change: { groupId: string; callerId: string; userId: string }): Promise<Group> {
-    const { groupId, callerId, userId } = change;
-    const tip = { kind: { case: "memberRemoved", value: { userId } } } as const;
-    const { group, written } = await this.#options.db.transaction(async (client) => {
-      const locked = await lockGroup(client, groupId, callerId);
-      const { rows } = await client.query<{ role: number }>(
-        `SELECT role FROM im.member
-          WHERE conversation_id = $1 AND user_id = $2 AND left_sequence = 0`,
-        [groupId, userId],
-      );
-      if (!mayRemove({ callerId, callerRole: locked.role, userId, role: rows[0]?.role })) {
-        throw fail(ErrorReason.PERMISSION_DENIED, "the caller may not remove this user");
-      }
-      if (rows.length === 0) {
-        throw fail(ErrorReason.NOT_A_MEMBER, "the user is not a member of the group");
-      }
-      const written = await this.#write(client, { groupId, causedBy: callerId, tip, change: -1 });
-      await client.query(
-        `UPDATE im.member
-            SET left_sequence = $3, role = ${Role.MEMBER}, updated_at_ms = greatest(updated_at_ms, $4)
-          WHERE conversation_id = $1 AND user_id = $2`,
-        [groupId, userId, written.sequence, written.acceptedAtMs],
-      );
-      return { group: groupOf({ ...locked, member_count: locked.member_count - 1 }), written };
-    });
-    this.#options.committed(written, tip);
-    return group;
-  }
-
-  async #made(creatorId: string, clientGroupId: string): Promise<Group | undefined> {
-    if (clientGroupId === "") return undefined;
-    const [head] = await this.#options.db.run<Head>(selectMadeGroup, [creatorId, clientGroupId]);
-    return head === undefined ? undefined : groupOf(head);
-  }
-
-  async #mustExist(userIds: readonly string[]): Promise<void> {
-    const missing = await this.#options.users.missing(userIds);
-    if (missing.size === 0) return;
-    const [first] = missing;
-    throw fail(ErrorReason.USER_NOT_FOUND, `no such user: ${first}`);
-  }
-
-  #write(
-    client: pg.PoolClient,
-    what: {
-      groupId: string;
-      causedBy: string;
-      tip: MessageInitShape<typeof TipSchema>;
-      change: number;
-    },
-  ): Promise<WrittenTip> {
-    const { ids, clock, outboxDelayMs } = this.#options;
-    // Looked at only now, under the lock: what waits for it must not look older than it is.
-    const nowMs = clock.now();
-    return writeTip(client, {
-      conversationId: what.groupId,
-      causedBy: what.causedBy,
-      tip: what.tip,
-      memberChange: what.change,
-      messageId: ids.next(),
-      outboxId: ids.next(),
-      nowMs,
-      nextAttemptAtMs: nowMs + outboxDelayMs,
-    });
-  }
+      [groupId, written.sequence, written.acceptedAtMs, bigints(added)],
+    );
+    const member_count = locked.member_count + added.length;
+    return { group: groupOf({ ...locked, member_count }), written, tip };
+  });
+  if (written !== undefined) dependencies.committed(written, tip);
+  return group;
 }
 
-/** Another call made the group under the same key. */
-class MadeMeanwhile extends Error {}
+/**
+ * Removes a member, who can still read the entries up to the removal. Throws
+ * CONVERSATION_NOT_FOUND, PERMISSION_DENIED, NOT_A_MEMBER, UNAVAILABLE.
+ */
+export async function removeMember(
+  dependencies: GroupDependencies,
+  change: { groupId: string; callerId: string; userId: string },
+): Promise<Group> {
+  const { groupId, callerId, userId } = change;
+  const tip = { kind: { case: "memberRemoved", value: { userId } } } as const;
+  const { group, written } = await dependencies.db.transaction(async (client) => {
+    const locked = await lockGroup(client, groupId, callerId);
+    const { rows } = await client.query<{ role: number }>(
+      `SELECT role FROM im.member
+          WHERE conversation_id = $1 AND user_id = $2 AND left_sequence = 0`,
+      [groupId, userId],
+    );
+    if (!mayRemove({ callerId, callerRole: locked.role, userId, role: rows[0]?.role })) {
+      throw fail(ErrorReason.PERMISSION_DENIED, "the caller may not remove this user");
+    }
+    if (rows.length === 0) {
+      throw fail(ErrorReason.NOT_A_MEMBER, "the user is not a member of the group");
+    }
+    const written = await writeGroupTip(dependencies, {
+      client,
+      groupId,
+      causedBy: callerId,
+      tip,
+      memberChange: -1,
+    });
+    await client.query(
+      `UPDATE im.member
+            SET left_sequence = $3, role = ${Role.MEMBER}, updated_at_ms = greatest(updated_at_ms, $4)
+          WHERE conversation_id = $1 AND user_id = $2`,
+      [groupId, userId, written.sequence, written.acceptedAtMs],
+    );
+    return { group: groupOf({ ...locked, member_count: locked.member_count - 1 }), written };
+  });
+  dependencies.committed(written, tip);
+  return group;
+}
 
-function mustManage({ role }: MemberHead): void {
+/** Reads the group that the user created under a client_group_id; undefined for none. */
+async function readGroupByKey(
+  db: Database,
+  { ownerId, clientGroupId }: { ownerId: string; clientGroupId: string },
+): Promise<Group | undefined> {
+  if (clientGroupId === "") return undefined;
+  const [row] = await db.run<GroupRow>(selectGroupByKey, [ownerId, clientGroupId]);
+  return row === undefined ? undefined : groupOf(row);
+}
+
+/** Throws USER_NOT_FOUND when one of the users does not exist. */
+async function mustExist(users: Users, userIds: readonly string[]): Promise<void> {
+  const missing = await users.missing(userIds);
+  if (missing.size === 0) return;
+  const [first] = missing;
+  throw fail(ErrorReason.USER_NOT_FOUND, `no such user: ${first}`);
+}
+
+/** Writes the tip of a change, in the transaction of `client`. */
+function writeGroupTip(
+  { ids, clock, outboxDelayMs }: GroupDependencies,
+  change: {
+    client: PoolClient;
+    groupId: string;
+    causedBy: string;
+    tip: MessageInitShape<typeof TipSchema>;
+    memberChange: number;
+  },
+): Promise<WrittenTip> {
+  // Reads the time under the lock of the group: the wait for the lock must not make it too old.
+  const nowMs = clock.now();
+  return writeTip(change.client, {
+    conversationId: change.groupId,
+    causedBy: change.causedBy,
+    tip: change.tip,
+    memberChange: change.memberChange,
+    messageId: ids.next(),
+    outboxId: ids.next(),
+    nowMs,
+    nextAttemptAtMs: nowMs + outboxDelayMs,
+  });
+}
+
+/**
+ * Rolls the transaction back after a lost race: another call created the group under the same key.
+ */
+class CreatedConcurrently extends Error {}
+
+function mustManage({ role }: OwnGroupRow): void {
   if (role === Role.OWNER || role === Role.ADMIN) return;
   throw fail(ErrorReason.PERMISSION_DENIED, "only the owner and admins add members");
 }
 
+/** A removal to be authorised. */
 interface Removal {
   callerId: string;
   callerRole: number;
   userId: string;
-  /** Undefined when the user is no member. */
+  /** Role of the user; undefined for a non-member. */
   role: number | undefined;
 }
 
@@ -293,4 +308,5 @@ function mayRemove({ callerId, callerRole, userId, role }: Removal): boolean {
   return callerRole === Role.ADMIN && (role === undefined || role === Role.MEMBER);
 }
 
-const full = (most: number) => fail(ErrorReason.GROUP_FULL, `a group has at most ${most} members`);
+const groupFull = (most: number) =>
+  fail(ErrorReason.GROUP_FULL, `a group has at most ${most} members`);

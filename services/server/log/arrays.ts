@@ -5,13 +5,14 @@ const INT8 = 20;
 const HEAD_BYTES = 20;
 
 /**
- * Array parameters in PostgreSQL's binary format: the driver passes a Buffer on as it is, and the
- * database need not parse text. Larger values wrap: what comes here was checked. Declare the type in the statement, as in `$1::bigint[]`.
+ * Starts an array parameter in PostgreSQL's binary format. The driver passes a Buffer through
+ * unchanged, and the database need not parse text. Values out of range wrap silently: callers pass
+ * checked values. The statement must declare the type, as in `$1::bigint[]`.
  */
-function begin(type: number, count: number, elementBytes: number): DataView {
+function arrayHeader(type: number, count: number, elementBytes: number): DataView {
   const room = count === 0 ? 12 : HEAD_BYTES + count * (4 + elementBytes);
   const bytes = Buffer.allocUnsafe(room);
-  // The compiler turns a DataView's calls into single instructions; those of Buffer it calls.
+  // V8 compiles the setters of DataView to single instructions, but calls those of Buffer.
   const array = new DataView(bytes.buffer, bytes.byteOffset, room);
   array.setInt32(0, count === 0 ? 0 : 1); // dimensions
   array.setInt32(4, 0); // no nulls
@@ -28,7 +29,7 @@ function bytesOf({ buffer, byteOffset, byteLength }: DataView): Buffer {
 
 /** `bigint[]` of ids, as decimal strings or bigints. */
 export function bigints(values: readonly (string | bigint | number)[]): Buffer {
-  const array = begin(INT8, values.length, 8);
+  const array = arrayHeader(INT8, values.length, 8);
   let at = HEAD_BYTES;
   for (const value of values) {
     array.setInt32(at, 8);
@@ -40,7 +41,7 @@ export function bigints(values: readonly (string | bigint | number)[]): Buffer {
 
 /** `integer[]`. */
 export function integers(values: readonly number[]): Buffer {
-  const array = begin(INT4, values.length, 4);
+  const array = arrayHeader(INT4, values.length, 4);
   let at = HEAD_BYTES;
   for (const value of values) {
     array.setInt32(at, 4);
@@ -52,7 +53,7 @@ export function integers(values: readonly number[]): Buffer {
 
 /** `smallint[]`. */
 export function smallints(values: readonly number[]): Buffer {
-  const array = begin(INT2, values.length, 2);
+  const array = arrayHeader(INT2, values.length, 2);
   let at = HEAD_BYTES;
   for (const value of values) {
     array.setInt32(at, 2);

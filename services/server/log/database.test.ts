@@ -26,7 +26,7 @@ after(async () => {
 
 const say = (key: string): Outgoing => ({ from: "101", to: toUser("102"), key, text: key });
 
-test("connections that break under sends lose nothing and double nothing", async (t) => {
+test("broken connections during sends cause no lost and no duplicate message", async (t) => {
   const one = await new Stand(t, pool).server();
   await one.append(say("first"));
   const killer = createPool({ url: postgres.url, max: 1, log: quiet, name: "killer" });
@@ -60,7 +60,7 @@ test("connections that break under sends lose nothing and double nothing", async
   );
 });
 
-test("while PostgreSQL is away sends fail with UNAVAILABLE; when it is back they go on", async (t) => {
+test("during a PostgreSQL outage sends fail with UNAVAILABLE; after it they succeed", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const [before] = await one.append(say("before"));
@@ -68,13 +68,13 @@ test("while PostgreSQL is away sends fail with UNAVAILABLE; when it is back they
   await postgres.stop();
   const unavailable = (error: unknown) => reasonOf(error) === ErrorReason.UNAVAILABLE;
   await assert.rejects(one.append(say("during")), unavailable);
-  // As a whole: whoever sent the batch may try another server.
+  // The whole batch fails, so that its caller can retry on another server.
   await assert.rejects(one.append({ ...say("new"), to: toUser("103") }), unavailable);
   stand.clock.advance(20_000);
   assert.equal(one.server.ready(), false);
   postgres = await start(port);
-  const [during, again] = await one.append(say("during"), say("before"));
+  const [during, duplicate] = await one.append(say("during"), say("before"));
   assert.equal(accepted(during).sequence, accepted(before).sequence + 1);
-  assert.deepEqual(accepted(again), accepted(before));
+  assert.deepEqual(accepted(duplicate), accepted(before));
   assert.equal(one.server.ready(), true);
 });

@@ -4,24 +4,30 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { transaction } from "#platform/postgres/pool.ts";
 
-/** A statement that is prepared once a connection. */
+export type Pool = pg.Pool;
+export type PoolClient = pg.PoolClient;
+
+/** A prepared statement: each connection prepares it once, under its name. */
 export interface Statement {
   readonly name: string;
   readonly text: string;
 }
 
-/** How long an answer may take: more than PostgreSQL gives a statement, so it has gone astray. */
-const ANSWER_MS = 20_000;
+/**
+ * Time-out of one query. Longer than PostgreSQL's statement time-out: the answer is lost by then.
+ */
+const QUERY_TIMEOUT_MS = 20_000;
 
 type Value = Buffer | string | number | null;
 
 /**
- * Every statement here goes from arrays of keys to rows by index. The planner must not think
- * otherwise because a table is still small when it plans: the plan of a prepared statement stays.
- * Nested loops over sorted arrays also lock rows in the order of the arrays. Where a statement joins by
- * LATERAL … OFFSET 0, it is so that each row is looked up by its whole key, in this order.
+ * Planner settings of each connection. Every statement of the server finds rows by index, from
+ * arrays of keys. A prepared statement keeps its plan, so the planner must not choose a scan or a
+ * hash join because the table is still small. Nested loops over sorted arrays also lock rows in the
+ * order of the arrays, which prevents deadlocks. A join by LATERAL … OFFSET 0 looks each row up by
+ * its whole key, in this order.
  */
-export const planning = [
+export const PLANNER_SETTINGS = [
   "SET enable_seqscan = off",
   "SET enable_hashjoin = off",
   "SET enable_mergejoin = off",
@@ -29,11 +35,13 @@ export const planning = [
   "SET jit = off",
 ].join("; ");
 
-/** The server's way to PostgreSQL. Throws UNAVAILABLE when it cannot be reached. */
+/**
+ * Runs the server's statements on PostgreSQL. Throws UNAVAILABLE when PostgreSQL is unreachable.
+ */
 export class Database {
   readonly #pool: pg.Pool;
   readonly #clock: Clock;
-  readonly #planned = new WeakSet<pg.PoolClient>();
+  readonly #configured = new WeakSet<pg.PoolClient>();
   #answeredAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: { pool: pg.Pool; clock: Clock }) {
@@ -41,65 +49,73 @@ export class Database {
     this.#clock = options.clock;
   }
 
-  /** When PostgreSQL last answered, of the time that has elapsed; before all of it for never. */
+  /**
+   * Time of PostgreSQL's last answer, ms by the clock's elapsed time; -Infinity before the first.
+   */
   get answeredAtMs(): number {
     return this.#answeredAtMs;
   }
 
-  /** Runs one prepared statement in a transaction of its own. */
+  /** Runs one prepared statement in its own transaction. Time-out: 20 s. */
   async run<R extends object>(statement: Statement, values: readonly Value[]): Promise<R[]> {
     let client: pg.PoolClient;
     try {
       client = await this.#pool.connect();
     } catch (error) {
-      throw presentable(error);
+      throw toUnavailable(error);
     }
     let broken: Error | undefined;
     try {
-      if (!this.#planned.has(client)) {
-        await client.query(planning);
-        this.#planned.add(client);
+      if (!this.#configured.has(client)) {
+        await client.query(PLANNER_SETTINGS);
+        this.#configured.add(client);
       }
-      const query = { ...statement, values: values as Value[], query_timeout: ANSWER_MS };
+      const query = { ...statement, values: values as Value[], query_timeout: QUERY_TIMEOUT_MS };
       const result = await client.query<R>(query);
       this.#answeredAtMs = this.#clock.elapsed();
       return result.rows;
     } catch (error) {
       if (!(error instanceof pg.DatabaseError)) broken = error as Error;
-      throw presentable(error);
+      throw toUnavailable(error);
     } finally {
       client.release(broken);
     }
   }
 
-  /** Runs `work` in one transaction: committed when it returns, rolled back when it throws. */
+  /** Runs `work` in one transaction: commits when it returns, rolls back when it throws. */
   async transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
     try {
       const result = await transaction(this.#pool, work);
       this.#answeredAtMs = this.#clock.elapsed();
       return result;
     } catch (error) {
-      throw presentable(error);
+      throw toUnavailable(error);
     }
   }
 }
 
-/** Whether a unique key was violated: something is there already. */
-export function isRepeated(error: unknown): boolean {
+/** Whether the error is a unique violation: a row with this key exists. */
+export function isDuplicateKey(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === "23505";
 }
 
-/** Whether the statement lost against another one and may be run again as it is. */
+/** Whether the error is a deadlock or serialization failure: the same statement can be retried. */
 export function isConflict(error: unknown): boolean {
   return error instanceof pg.DatabaseError && (error.code === "40P01" || error.code === "40001");
 }
 
-/** Connection lost, resources short, operator's intervention, system error, read-only standby. */
-const AWAY = /^(08|53|57|58)|^25006$/;
+/**
+ * SQLSTATE of: connection lost, resources short, operator's intervention, system error, read-only
+ * standby.
+ */
+const UNREACHABLE_CODES = /^(08|53|57|58)|^25006$/;
 
-function presentable(error: unknown): unknown {
+/** Maps an unreachable PostgreSQL to UNAVAILABLE; returns any other error unchanged. */
+function toUnavailable(error: unknown): unknown {
   const lost =
-    error instanceof pg.DatabaseError ? AWAY.test(error.code ?? "") : isConnectionError(error);
+    error instanceof pg.DatabaseError
+      ? UNREACHABLE_CODES.test(error.code ?? "")
+      : isConnectionError(error);
   if (!lost) return error;
   return fail(ErrorReason.UNAVAILABLE, "the database cannot be reached", {
     retryAfterMs: 1_000,

@@ -3,13 +3,13 @@ import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js
 import { type Entry, EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
 import { scan, WireWriter, writeVarint } from "#platform/wire.ts";
 
-/** The most bytes that `writePrefix` writes. */
+/** Most bytes that `writePrefix` writes. */
 export const PREFIX_BYTES = 33;
-/** The most bytes that `tail` returns. */
+/** Most bytes that `tail` returns. */
 export const TAIL_BYTES = 22;
 
-/** First of the fields of Entry that are the sender's own. */
-const FIRST_OF_SENDER = 6;
+/** Lowest field number of Entry that the sender writes. */
+const FIRST_SENDER_FIELD = 6;
 
 const CONVERSATION_ID_TAG = 0x08;
 const SEQUENCE_TAG = 0x10;
@@ -23,7 +23,10 @@ export interface Prefix {
   readonly senderId: bigint;
 }
 
-/** Writes the fields of an entry's body that the server knows before it is stored. */
+/**
+ * Writes the fields of an entry that the server knows before the append; returns the offset after
+ * them.
+ */
 export function writePrefix(into: Uint8Array, from: number, prefix: Prefix): number {
   let at = from;
   into[at++] = CONVERSATION_ID_TAG;
@@ -34,7 +37,7 @@ export function writePrefix(into: Uint8Array, from: number, prefix: Prefix): num
   return writeVarint(into, at, prefix.senderId);
 }
 
-/** The fields of an entry that only the database knew, to be appended to its body. */
+/** Encodes the fields of an entry that the database assigns; they follow its body. */
 export function tail(sequence: number, acceptedAtMs: number): Uint8Array {
   const bytes = Buffer.allocUnsafe(TAIL_BYTES);
   bytes[0] = SEQUENCE_TAG;
@@ -44,19 +47,19 @@ export function tail(sequence: number, acceptedAtMs: number): Uint8Array {
   return bytes.subarray(0, at);
 }
 
-/** A row of the log. `bigint` columns come as decimal strings. */
+/** A row of im.entry. `bigint` columns are decimal strings. */
 export interface EntryRow {
   readonly sequence: string;
   readonly accepted_at_ms: string;
   readonly body: Buffer;
 }
 
-/** A row as an encoded lucky.message.v1.Entry. */
+/** Encodes a row as lucky.message.v1.Entry. */
 export function wholeEntry(row: EntryRow): Uint8Array {
   return Buffer.concat([row.body, tail(Number(row.sequence), Number(row.accepted_at_ms))]);
 }
 
-/** A row as an Entry. */
+/** Decodes a row as an Entry. */
 export function entryOf(row: EntryRow): Entry {
   const entry = fromBinary(EntrySchema, row.body);
   entry.sequence = BigInt(row.sequence);
@@ -64,7 +67,7 @@ export function entryOf(row: EntryRow): Entry {
   return entry;
 }
 
-/** The body of an entry that the server writes itself. */
+/** Encodes the body of an entry that the server itself writes. */
 export function bodyOf(prefix: Prefix, content: Content): Buffer {
   const fields = toBinary(EntrySchema, create(EntrySchema, { content }));
   const start = Buffer.allocUnsafe(PREFIX_BYTES);
@@ -74,9 +77,12 @@ export function bodyOf(prefix: Prefix, content: Content): Buffer {
     .finish();
 }
 
-/** Whether a stored body says what a repeated send says: by its bytes, else by its meaning. */
-export function saysTheSame(body: Uint8Array, fields: Uint8Array): boolean {
-  const first = scan(body).find(([number]) => number >= FIRST_OF_SENDER);
+/**
+ * Whether a duplicate send equals the stored body: compares the bytes first, then the decoded
+ * content.
+ */
+export function isSameSend(body: Uint8Array, fields: Uint8Array): boolean {
+  const first = scan(body).find(([number]) => number >= FIRST_SENDER_FIELD);
   const stored = first === undefined ? new Uint8Array(0) : body.subarray(first[4]);
   if (Buffer.compare(stored, fields) === 0) return true;
   const before = fromBinary(EntrySchema, stored).content;

@@ -1,17 +1,17 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type pg from "pg";
 import { ContentSchema, type TipSchema } from "#gen/lucky/message/v1/content_pb.js";
+import type { PoolClient } from "./database.ts";
 import { bodyOf } from "./entries.ts";
 
-/** Kind of an entry that says what happened in the conversation. */
+/** Kind of a tip: an entry by the server that reports a change of the conversation. */
 export const TIP = ContentSchema.field.tip.number;
 
 export interface TipOptions {
   readonly conversationId: string;
-  /** Who caused it. */
+  /** User whose call caused the change. */
   readonly causedBy: string;
   readonly tip: MessageInitShape<typeof TipSchema>;
-  /** By how many the members change. */
+  /** Change of the member count; negative when members leave. */
   readonly memberChange: number;
   readonly messageId: string;
   readonly outboxId: string;
@@ -19,7 +19,7 @@ export interface TipOptions {
   readonly nextAttemptAtMs: number;
 }
 
-/** A tip that is in the log once the transaction commits. */
+/** A tip that enters the log when the transaction commits. */
 export interface WrittenTip {
   readonly outboxId: string;
   readonly conversationId: string;
@@ -29,10 +29,10 @@ export interface WrittenTip {
 }
 
 /**
- * Writes a tip to a group's log, with its outbox row, and raises the member version, as a part of
- * the caller's transaction. Tips do not count as unread.
+ * Writes a tip to a group's log with its outbox row, and increments the member version, within the
+ * caller's transaction. Tips do not count as unread.
  */
-export async function writeTip(client: pg.PoolClient, options: TipOptions): Promise<WrittenTip> {
+export async function writeTip(client: PoolClient, options: TipOptions): Promise<WrittenTip> {
   const { conversationId, causedBy, tip, memberChange, messageId, outboxId, nowMs } = options;
   const ids = {
     conversationId: BigInt(conversationId),

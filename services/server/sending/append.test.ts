@@ -7,7 +7,6 @@ import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import {
   accepted,
   contentOf,
-  NOBODY,
   type Outgoing,
   random,
   refused,
@@ -16,6 +15,7 @@ import {
   textOf,
   toConversation,
   toUser,
+  UNKNOWN_USER_ID,
 } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
@@ -27,7 +27,7 @@ const hi = (from: string, to: string, key: string, text = "hi"): Outgoing => ({
   text,
 });
 
-test("the first send makes the direct conversation, the answer names its place", async (t) => {
+test("the first send creates the direct conversation, and the result has its sequence", async (t) => {
   const one = await new Stand(t, pool).server();
   const [first, second, back] = await one.append(
     hi("101", "102", "a"),
@@ -56,7 +56,7 @@ test("the first send makes the direct conversation, the answer names its place",
   assert.equal(page.entries[0]!.acceptedAtMs, accepted(first).acceptedAtMs);
 });
 
-test("a pair has one conversation, whoever writes first and through whichever server", async (t) => {
+test("a pair has one conversation, also in a race of both users on two servers", async (t) => {
   const stand = new Stand(t, pool);
   const [one, two] = [await stand.server(), await stand.server()];
   const pairs = Array.from({ length: 40 }, (_, i) => [`${2_000 + i}`, `${2_999 - i}`] as const);
@@ -69,12 +69,12 @@ test("a pair has one conversation, whoever writes first and through whichever se
   assert.equal(new Set(ids(there)).size, 40);
 });
 
-test("who writes to somebody new keeps no other message from its receivers, and the order of what he sends", async (t) => {
+test("a send to a new user does not delay other senders, and keeps the order of its sender", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const [known] = await one.append(hi("191", "192", "before"));
   const { conversationId } = accepted(known);
-  const ear = await stand.instance("connect-wait", ["u:192", "u:194"]);
+  const subscriber = await stand.instance("connect-wait", ["u:192", "u:194"]);
   const auth = Promise.withResolvers<void>();
   stand.authAnswers = auth.promise;
   const results = one.append(
@@ -83,20 +83,20 @@ test("who writes to somebody new keeps no other message from its receivers, and 
     { ...hi("194", "192", "new-too"), text: "third" },
     { ...hi("192", "191", "known"), text: "not kept waiting" },
   );
-  await ear.until(({ texts }) => texts.length === 1);
-  assert.deepEqual(ear.texts, ["not kept waiting"]);
+  await subscriber.until(({ texts }) => texts.length === 1);
+  assert.deepEqual(subscriber.texts, ["not kept waiting"]);
   auth.resolve();
   const sequences = (await results).map((result) => accepted(result).sequence);
   assert.deepEqual(sequences, [1, 3, 1, 2]);
 });
 
-test("a repeated send returns the first result and stores nothing", async (t) => {
+test("a duplicate send returns the first result and stores nothing", async (t) => {
   const stand = new Stand(t, pool);
   const [one, two] = [await stand.server(), await stand.server()];
   const [first] = await one.append(hi("111", "112", "same"));
-  const [again, fresh] = await one.append(hi("111", "112", "same"), hi("111", "112", "new"));
+  const [duplicate, fresh] = await one.append(hi("111", "112", "same"), hi("111", "112", "new"));
   const [elsewhere] = await two.append(hi("111", "112", "same"));
-  assert.deepEqual(accepted(again), accepted(first));
+  assert.deepEqual(accepted(duplicate), accepted(first));
   assert.deepEqual(accepted(elsewhere), accepted(first));
   assert.equal(accepted(fresh).sequence, 2);
 });
@@ -117,12 +117,12 @@ test("the same key twice in one batch is stored once", async (t) => {
   assert.deepEqual(sequences.toSorted(), [1, 2]);
 });
 
-test("the same key with other content is refused, in other bytes with the same meaning it is not", async (t) => {
+test("a reused key with other content is refused, but not with another encoding of equal content", async (t) => {
   const one = await new Stand(t, pool).server();
   const [first] = await one.append(hi("131", "132", "k", "x"));
   const [other] = await one.append(hi("131", "132", "k", "y"));
   assert.equal(refused(other), ErrorReason.CLIENT_MESSAGE_ID_REUSED);
-  // The key after the content instead of before it.
+  // Here the key follows the content.
   const bytes = Buffer.concat([
     request({ target: toUser("132") }),
     request({ content: { kind: { case: "text", value: { text: "x" } } } }),
@@ -130,14 +130,14 @@ test("the same key with other content is refused, in other bytes with the same m
   ]);
   const uplinks = [{ senderId: "131", send: bytes }];
   const { results } = await one.ingress.appendBatch({ uplinks });
-  const again = fromBinary(SendResultSchema, results[0]!);
-  assert.deepEqual(accepted(again), accepted(first));
+  const duplicate = fromBinary(SendResultSchema, results[0]!);
+  assert.deepEqual(accepted(duplicate), accepted(first));
 });
 
-test("each refused send has its reason, and the others of the batch are stored", async (t) => {
+test("each refused send has its reason, and the other sends of the batch are stored", async (t) => {
   const one = await new Stand(t, pool).server();
   const results = await one.append(
-    hi("141", NOBODY, "k"),
+    hi("141", UNKNOWN_USER_ID, "k"),
     hi("141", "141", "k"),
     { from: "141", to: toConversation("77"), key: "k", text: "hi" },
     hi("141", "142", "bad key!"),
@@ -159,7 +159,7 @@ test("each refused send has its reason, and the others of the batch are stored",
   );
 });
 
-test("whatever bytes the sends of a batch have, a good one among them is stored", async (t) => {
+test("a valid send is stored, whatever bytes the other sends of its batch have", async (t) => {
   const one = await new Stand(t, pool).server();
   const { conversationId } = accepted((await one.append(hi("145", "146", "k")))[0]);
   const next = random(11);
@@ -185,7 +185,7 @@ test("whatever bytes the sends of a batch have, a good one among them is stored"
   }
 });
 
-test("nobody writes to a conversation of others", async (t) => {
+test("a non-member can neither write to nor read a conversation", async (t) => {
   const one = await new Stand(t, pool).server();
   const { conversationId } = accepted((await one.append(hi("151", "152", "k")))[0]);
   const to = toConversation(conversationId);
@@ -199,7 +199,7 @@ test("nobody writes to a conversation of others", async (t) => {
   );
 });
 
-test("a stale list of members is read again: removed by one server, refused by the other", async (t) => {
+test("a stale cached membership is read afresh: one server removes, the other refuses", async (t) => {
   const stand = new Stand(t, pool);
   const [one, two] = [await stand.server(), await stand.server()];
   const { group } = await one.groups("161").createGroup({ name: "g", userIds: ["162", "163"] });
@@ -207,20 +207,20 @@ test("a stale list of members is read again: removed by one server, refused by t
   const say = (from: string, key: string): Outgoing => ({ from, to, key, text: "hi" });
   const [stored] = await two.append(say("162", "k1"), say("163", "k1"));
   await one.groups("161").removeMember({ groupId: group!.groupId, userId: "162" });
-  const [gone, stays, again] = await two.append(
+  const [gone, stays, duplicate] = await two.append(
     say("162", "k2"),
     say("163", "k2"),
     say("162", "k1"),
   );
   assert.equal(refused(gone), ErrorReason.NOT_A_MEMBER);
   assert.equal(accepted(stays).sequence, 5);
-  assert.deepEqual(accepted(again), accepted(stored), "what was stored keeps its result");
+  assert.deepEqual(accepted(duplicate), accepted(stored), "a duplicate keeps its first result");
   await one.groups("161").addMembers({ groupId: group!.groupId, userIds: ["162"] });
   const [back] = await two.append(say("162", "k3"));
-  assert.equal(accepted(back).sequence, 7, "who was refused by memory is looked up again");
+  assert.equal(accepted(back).sequence, 7, "a cached denial is re-checked");
 });
 
-test("who is muted is refused until the mute ends", async (t) => {
+test("a muted member is refused until the mute ends", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const { group } = await one.groups("171").createGroup({ name: "g", userIds: ["172"] });
@@ -233,7 +233,7 @@ test("who is muted is refused until the mute ends", async (t) => {
   assert.equal(accepted((await say("b"))[0]).sequence, 2);
 });
 
-test("16 concurrent senders through two servers make one gap-free order", async (t) => {
+test("16 concurrent senders on two servers produce one order without gaps", async (t) => {
   const stand = new Stand(t, pool);
   const servers = [await stand.server(), await stand.server()];
   const senders = Array.from({ length: 16 }, (_, i) => `${1_800 + i}`);
@@ -264,7 +264,7 @@ test("16 concurrent senders through two servers make one gap-free order", async 
   );
 });
 
-test("many conversations in opposite orders through two servers never deadlock", async (t) => {
+test("batches of many conversations in opposite orders on two servers never deadlock", async (t) => {
   const stand = new Stand(t, pool);
   const servers = [await stand.server(), await stand.server()];
   const peers = Array.from({ length: 100 }, (_, i) => `${3_100 + i}`);
@@ -295,7 +295,7 @@ test("many conversations in opposite orders through two servers never deadlock",
   assert.equal(rows[0].entries, 2_400);
 });
 
-test("a full lane refuses with OVERLOADED and stores the rest", async (t) => {
+test("a full queue refuses sends with OVERLOADED and stores the queued ones", async (t) => {
   const one = await new Stand(t, pool).server({ lanes: 1, laneQueueCount: 10 });
   await one.append(hi("191", "192", "first"));
   const results = await one.append(
@@ -306,7 +306,7 @@ test("a full lane refuses with OVERLOADED and stores the rest", async (t) => {
   assert.equal(refused(results.at(-1)), ErrorReason.OVERLOADED);
 });
 
-test("Send appends too, and fails with the reason", async (t) => {
+test("Send appends a message, and fails with the reason of a refusal", async (t) => {
   const one = await new Stand(t, pool).server();
   const send = (key: string, text: string) =>
     one.messages("195").send({
@@ -315,12 +315,12 @@ test("Send appends too, and fails with the reason", async (t) => {
       content: { kind: { case: "text", value: { text } } },
     });
   const { accepted: first } = await send("k", "x");
-  const { accepted: again } = await send("k", "x");
-  assert.deepEqual(again, first);
+  const { accepted: duplicate } = await send("k", "x");
+  assert.deepEqual(duplicate, first);
   await assert.rejects(send("k", "y"), { code: 6 });
 });
 
-test("a stopping server finishes what it took and takes no more", async (t) => {
+test("a stopping server finishes accepted sends and refuses new ones", async (t) => {
   const one = await new Stand(t, pool).server();
   const sending = one.append(hi("197", "198", "k"));
   const stopped = one.server.stop();

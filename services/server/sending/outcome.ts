@@ -1,18 +1,7 @@
-import type { ConnectError } from "@connectrpc/connect";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { detailOf, fail } from "#platform/errors.ts";
 import { WireWriter, writeVarint } from "#platform/wire.ts";
+import type { Refusal } from "../conversations/refusal.ts";
 
-/** Why a send was not stored. */
-export interface Refusal {
-  readonly reason: ErrorReason;
-  /** For developers. */
-  readonly text: string;
-  /** 0 when repeating does not help. */
-  readonly retryAfterMs: number;
-}
-
-/** Where a message is in the log. */
+/** Position of a message in the log. */
 export interface Accepted {
   readonly conversationId: bigint;
   readonly sequence: number;
@@ -20,42 +9,25 @@ export interface Accepted {
   readonly messageId: bigint;
 }
 
-/** What became of a send. Failed: nothing is known, it may be repeated. */
+/** Outcome of a send. failed: the send may be stored or not, and can be retried. */
 export type Outcome =
   | (Accepted & { readonly kind: "accepted" })
   | { readonly kind: "refused"; readonly refusal: Refusal }
   | { readonly kind: "failed"; readonly error: unknown };
 
-export function refusal(reason: ErrorReason, text: string, retryAfterMs = 0): Refusal {
-  return { reason, text, retryAfterMs };
-}
-
-/** The refusal as an error, for a call of its own. */
-export function refusalError({ reason, text, retryAfterMs }: Refusal): ConnectError {
-  return fail(reason, text, { retryAfterMs });
-}
-
-/** An error of the contract as the refusal of one send that was not tried. */
-export function refusalOf(error: unknown): Refusal | undefined {
-  const detail = detailOf(error);
-  if (detail === undefined || detail.reason === ErrorReason.INTERNAL) return undefined;
-  const text = (error as ConnectError).rawMessage;
-  return refusal(detail.reason, text, Number(detail.retryAfterMs));
-}
-
-/** A send and what became of it. */
+/** Outcome of a send, with its key. */
 export interface Result {
-  /** Empty when it could not be read. */
+  /** Empty when the send could not be read. */
   readonly clientMessageId: string;
   readonly outcome: Outcome;
 }
 
-/** Four varints with their tags, and two tags with lengths, at most. */
+/** Upper bound: four varints with their tags, and two tags with lengths. */
 const ACCEPTED_BYTES = 48;
 
 /**
- * Encoded lucky.message.v1.SendResults, those of accepted sends written straight into one buffer:
- * there is one for every message. Throws what a failed send failed with.
+ * Encodes results as lucky.message.v1.SendResult, one each, in their order. Results of accepted
+ * sends share one buffer, because each message has one. Throws the error of the first failed send.
  */
 export function encodeResults(results: readonly Result[]): Uint8Array[] {
   let room = 0;
@@ -73,7 +45,10 @@ export function encodeResults(results: readonly Result[]): Uint8Array[] {
   });
 }
 
-/** The key is of the contract's characters, so it is as long in bytes. Returns the offset after it. */
+/**
+ * Returns the offset after the result. The key has ASCII characters only, so its length in bytes is
+ * its length.
+ */
 function writeAccepted(
   bytes: Buffer,
   from: number,
@@ -97,7 +72,7 @@ function writeAccepted(
   return at;
 }
 
-/** Encoded lucky.message.v1.SendResult of a refused send. */
+/** Encodes the lucky.message.v1.SendResult of a refused send. */
 function encodeRefused(clientMessageId: string, refused: Refusal): Uint8Array {
   const detail = new WireWriter(16).varint(1, refused.reason);
   if (refused.retryAfterMs > 0) detail.varint(2, refused.retryAfterMs);

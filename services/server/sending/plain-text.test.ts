@@ -8,7 +8,10 @@ import type { RawSend } from "./send.ts";
 const byContract = contractReader();
 const raw = (send: Uint8Array): RawSend => ({ senderId: "1", sessionId: "s", send });
 
-/** What the quick reader says of a send must be what the contract says of it. */
+/**
+ * Asserts that the fast path reads a send like the contract's reader. False when the fast path
+ * leaves it to that reader.
+ */
 function agree(send: Uint8Array): boolean {
   const plain = readPlainText(raw(send));
   if (plain === undefined) return false;
@@ -21,7 +24,7 @@ function agree(send: Uint8Array): boolean {
   return true;
 }
 
-test("plain texts of every usual length are read quickly, and as the contract says", () => {
+test("plain texts of all usual lengths take the fast path, and read like by the contract", () => {
   for (const text of [
     "h",
     "hello",
@@ -39,7 +42,7 @@ test("plain texts of every usual length are read quickly, and as the contract sa
   }
 });
 
-test("what is not a good plain text is left to the contract", () => {
+test("other sends and invalid plain texts are left to the contract's reader", () => {
   const good = { target: toUser("2"), clientMessageId: "k", content: contentOf("hello") };
   const custom = { kind: { case: "custom", value: { type: "t" } } } as const;
   const others = [
@@ -57,7 +60,7 @@ test("what is not a good plain text is left to the contract", () => {
   for (const other of others) assert.equal(agree(request(other)), false);
 });
 
-test("sends with changed, cut or added bytes are never read otherwise than by the contract", () => {
+test("sends with changed, cut or added bytes never read differently than by the contract", () => {
   const next = random(7);
   const upTo = (n: number) => Math.floor(next() * n);
   let quick = 0;

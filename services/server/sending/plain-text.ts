@@ -1,5 +1,9 @@
 import { isUtf8 } from "node:buffer";
 import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
+import {
+  CLIENT_MESSAGE_ID_BYTES,
+  MAX_CLIENT_MESSAGE_ID_BYTES,
+} from "#platform/client-message-id.ts";
 import { readVarint64, varintLength } from "#platform/wire.ts";
 import type { RawSend, Send } from "./send.ts";
 
@@ -9,23 +13,19 @@ const CLIENT_MESSAGE_ID = 0x32;
 const CONTENT = 0x52;
 const TEXT = 0x0a;
 
-const kind = ContentSchema.field.text.number;
-const MAX_KEY_BYTES = 64;
-/** Characters at most; so many bytes are never more characters. Longer ones are counted elsewhere. */
+const TEXT_KIND = ContentSchema.field.text.number;
+/**
+ * Limit in characters, compared with bytes: bytes are never fewer. Longer sends take the full
+ * validation.
+ */
 const MAX_TEXT_BYTES = 10_000;
 const MAX_ID = (1n << 63n) - 1n;
 
-/** 1 for the characters of a client_message_id. */
-const inKey = new Uint8Array(256);
-for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") {
-  inKey[character.charCodeAt(0)] = 1;
-}
-
 /**
- * Reads and validates the commonest send by its bytes: a target, a key and a plain text, in the order
- * of their numbers, and nothing else. Undefined for any other send, good or bad: that one is decoded
- * and validated by the contract. Takes 1.5 µs a message instead of 9
- * (measured); a test holds both readers to the same answers.
+ * Fast path: reads and validates the most common send directly from its bytes. That send has
+ * exactly a target, a key and a plain text, in the order of their field numbers. Returns undefined
+ * for any other send, valid or not: the contract's reader takes it. 1.5 µs a message instead of 9
+ * µs (measured); a test asserts that both readers agree.
  */
 export function readPlainText({ senderId, sessionId, send: bytes }: RawSend): Send | undefined {
   const size = bytes.length;
@@ -35,13 +35,13 @@ export function readPlainText({ senderId, sessionId, send: bytes }: RawSend): Se
   const from = 1 + varintLength(bytes, 1);
   if (bytes[from] !== CLIENT_MESSAGE_ID) return;
   const keyLength = bytes[from + 1]!;
-  if (!(keyLength >= 1 && keyLength <= MAX_KEY_BYTES)) return;
+  if (!(keyLength >= 1 && keyLength <= MAX_CLIENT_MESSAGE_ID_BYTES)) return;
   const keyStart = from + 2;
   const keyEnd = keyStart + keyLength;
   if (keyEnd >= size || bytes[keyEnd] !== CONTENT) return;
-  for (let at = keyStart; at < keyEnd; at++) if (inKey[bytes[at]!] === 0) return;
+  for (let at = keyStart; at < keyEnd; at++) if (CLIENT_MESSAGE_ID_BYTES[bytes[at]!] === 0) return;
 
-  // Content, Text and its only field, each to the very end.
+  // Content, Text and its only field each extend to the end of the bytes.
   const content = lengthToEnd(bytes, keyEnd + 1);
   if (content === 0 || bytes[content] !== TEXT) return;
   const text = lengthToEnd(bytes, content + 1);
@@ -57,7 +57,7 @@ export function readPlainText({ senderId, sessionId, send: bytes }: RawSend): Se
     sessionId,
     target: targetTag === USER_ID ? { case: "userId", value } : { case: "conversationId", value },
     clientMessageId: bufferOf(bytes).toString("latin1", keyStart, keyEnd),
-    kind,
+    kind: TEXT_KIND,
     fields: bytes.subarray(from),
     keyStart: keyStart - from,
     keyLength,
@@ -70,7 +70,7 @@ function bufferOf(bytes: Uint8Array): Buffer {
     : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
-/** Whether the varint at an offset ends within so many bytes. */
+/** Whether the varint at an offset ends within `most` bytes. */
 function endsWithin(bytes: Uint8Array, at: number, most: number): boolean {
   for (let i = at; i < at + most; i++) {
     const byte = bytes[i];
@@ -80,13 +80,13 @@ function endsWithin(bytes: Uint8Array, at: number, most: number): boolean {
   return false;
 }
 
-/** Where a value begins whose length stands at an offset and that fills the rest; 0 if it does not. */
+/** Reads the length at an offset. Returns the start of its value if that fills the rest, else 0. */
 function lengthToEnd(bytes: Uint8Array, at: number): number {
   const low = bytes[at];
   if (low === undefined) return 0;
   if (low < 0x80) return at + 1 + low === bytes.length ? at + 1 : 0;
   const high = bytes[at + 1];
-  // Two bytes are enough for everything that comes here, and longer forms are not the usual ones.
+  // Two bytes suffice for the sizes accepted here; longer encodings are not canonical.
   if (high === undefined || high >= 0x80 || high === 0) return 0;
   return at + 2 + (low & 0x7f) + high * 128 === bytes.length ? at + 2 : 0;
 }

@@ -5,15 +5,16 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { EntrySchema, SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { WireWriter } from "#platform/wire.ts";
+import { refusal } from "../conversations/refusal.ts";
 import { tail, writePrefix } from "../log/entries.ts";
 import { contentOf, random, request, toUser } from "../server.fixture.ts";
-import { encodeResults, refusal } from "./outcome.ts";
+import { encodeResults } from "./outcome.ts";
 import { sendReader } from "./read-send.ts";
 import type { Send } from "./send.ts";
 
 const read = sendReader();
 const readBytes = (send: Uint8Array) => read({ senderId: "1", sessionId: "s", send });
-const taken = (send: Uint8Array): Send => {
+const valid = (send: Uint8Array): Send => {
   const result = readBytes(send);
   assert.ok(!("refusal" in result), Buffer.from(send).toString("hex"));
   return result;
@@ -26,7 +27,7 @@ const refused = (send: Uint8Array, text?: string) => {
 };
 const contentBytes = (text: string) =>
   toBinary(ContentSchema, create(ContentSchema, contentOf(text)));
-/** A send of encoded parts. */
+/** Encodes a send of `parts` copies of an encoded part. */
 const composite = (parts: number, part: Uint8Array): Uint8Array => {
   const all = Buffer.concat(Array.from({ length: parts }, () => part));
   const content = new WireWriter().bytes(7, all).finish();
@@ -35,8 +36,8 @@ const composite = (parts: number, part: Uint8Array): Uint8Array => {
 
 const good = request({ target: toUser("2"), clientMessageId: "key", content: contentOf("hello") });
 
-test("the fields of a send become the fields of its entry, byte by byte", () => {
-  const { fields, keyStart, keyLength, kind } = taken(good);
+test("the entry takes over the fields of the send byte by byte", () => {
+  const { fields, keyStart, keyLength, kind } = valid(good);
   assert.equal(kind, 1);
   assert.equal(Buffer.from(fields).toString("latin1", keyStart, keyStart + keyLength), "key");
   const prefix = Buffer.alloc(64);
@@ -55,14 +56,14 @@ test("the fields of a send become the fields of its entry, byte by byte", () => 
   assert.deepEqual(entry.content?.kind.value, { ...entry.content?.kind.value, text: "hello" });
 });
 
-test("fields that Entry does not take from the sender are left behind", () => {
+test("fields that a sender must not write are dropped", () => {
   const forged = new WireWriter().varint(3, 1).varint(4, 99).varint(5, 77).finish();
   const later = new WireWriter().string(11, "of a later version").finish();
-  const { fields } = taken(Buffer.concat([forged, good, later]));
-  assert.deepEqual(Buffer.from(fields), Buffer.from(taken(good).fields));
+  const { fields } = valid(Buffer.concat([forged, good, later]));
+  assert.deepEqual(Buffer.from(fields), Buffer.from(valid(good).fields));
 });
 
-test("what the server writes itself, too much, or nothing is refused", () => {
+test("a send with a server-only kind, too many bytes or a missing field is refused", () => {
   const base = { target: toUser("2"), clientMessageId: "key" };
   const custom = (bytes: number) => ({
     kind: { case: "custom", value: { type: "t", data: new Uint8Array(bytes) } } as const,
@@ -92,13 +93,13 @@ test("what the server writes itself, too much, or nothing is refused", () => {
     new Uint8Array(0),
   ];
   for (const [index, bytes] of bad.entries()) refused(bytes, `case ${index}`);
-  taken(request({ ...base, content: custom(32_000) }));
+  valid(request({ ...base, content: custom(32_000) }));
 });
 
-test("what has more bytes or fields than a message may have is refused by its outer layer alone", () => {
+test("a send with too many bytes or fields is refused before it is decoded", () => {
   const empty = Buffer.from([0x0a, 0]);
   assert.equal(refused(composite(65_000, empty)), "key: content: more than 65536 bytes");
-  const tooMany = "key: the send is no SendRequest: too many fields";
+  const tooMany = "key: the send is not a valid SendRequest: too many fields";
   assert.equal(refused(composite(32_000, empty)), tooMany);
   const unknown = Buffer.alloc(20_000, Buffer.from([0x78, 0]));
   assert.equal(refused(composite(1, Buffer.concat([empty, unknown]))), tooMany);
@@ -110,7 +111,7 @@ test("what has more bytes or fields than a message may have is refused by its ou
   assert.equal(refused(request({ target: toUser("2"), clientMessageId, content })), tooMany);
 });
 
-test("as many parts as a message may have are taken, with all that a part can say", () => {
+test("fifty parts with all their fields are accepted, 51 parts are refused", () => {
   const media = { url: "https://a", sizeBytes: 1n, mimeType: "a/b", sha256: new Uint8Array(32) };
   const video = { media, cover: media, durationMs: 1n, widthPx: 1, heightPx: 1 };
   const parts = (count: number) => {
@@ -119,31 +120,31 @@ test("as many parts as a message may have are taken, with all that a part can sa
     const content = { kind: { case: "composite", value } } as const;
     return request({ target: toUser("2"), clientMessageId: "key", content });
   };
-  taken(parts(50));
+  valid(parts(50));
   const text = "key: content.composite.parts: must contain no more than 50 item(s)";
   assert.equal(refused(parts(51)), text);
 });
 
-test("what may stand once stands once, so that what is stored is what was validated", () => {
+test("a repeated singular field is refused, so that the stored bytes are the validated ones", () => {
   const key = new WireWriter().string(6, "key").finish();
   const content = new WireWriter().bytes(10, contentBytes("hi")).finish();
   const user = new WireWriter().varint(1, 2).finish();
   const conversation = new WireWriter().varint(2, 5).finish();
   const hidden = new WireWriter().string(6, "x".repeat(60_000)).finish();
   const large = new WireWriter().bytes(10, contentBytes("x".repeat(9_000))).finish();
-  taken(Buffer.concat([user, key, content]));
-  taken(Buffer.concat([content, key, conversation]));
-  const no = "the send is no SendRequest: field";
+  valid(Buffer.concat([user, key, content]));
+  valid(Buffer.concat([content, key, conversation]));
+  const no = "the send is not a valid SendRequest: field";
   const bad: [Uint8Array[], string][] = [
-    [[user, hidden, key, content], `key: ${no} 6 is one too many`],
-    [[user, key, large, content], `key: ${no} 10 is one too many`],
-    [[user, key, content, user], `key: ${no} 1 is one too many`],
-    // Connect brings a send to the server of its first target: it must be the one that counts.
-    [[user, conversation, key, content], `key: ${no} 2 is one too many`],
-    [[conversation, key, content, user], `key: ${no} 1 is one too many`],
+    [[user, hidden, key, content], `key: ${no} 6 is repeated`],
+    [[user, key, large, content], `key: ${no} 10 is repeated`],
+    [[user, key, content, user], `key: ${no} 1 is repeated`],
+    // Connect routes a send by its first target, while decoders keep the last one.
+    [[user, conversation, key, content], `key: ${no} 2 is repeated`],
+    [[conversation, key, content, user], `key: ${no} 1 is repeated`],
   ];
   for (const [fields, text] of bad) assert.equal(refused(Buffer.concat(fields)), text);
-  // In the content as well: two texts, and a text beside an image.
+  // Within the content: two texts, and a text beside an image.
   const text = new WireWriter().string(1, "hi").finish();
   const within = (bytes: Uint8Array) =>
     Buffer.concat([user, key, new WireWriter().bytes(10, bytes).finish()]);
@@ -153,32 +154,32 @@ test("what may stand once stands once, so that what is stored is what was valida
   const texts = Buffer.concat([text, text]);
   assert.equal(
     refused(within(new WireWriter().bytes(1, texts).finish())),
-    `key: ${no} 1 is one too many`,
+    `key: ${no} 1 is repeated`,
   );
   const kinds = new WireWriter().bytes(1, text).bytes(2, image).finish();
-  assert.equal(refused(within(kinds)), `key: ${no} 2 is one too many`);
+  assert.equal(refused(within(kinds)), `key: ${no} 2 is repeated`);
 });
 
-test("bytes that other decoders would not take are refused, however deep they lie", () => {
+test("bytes that other decoders reject are refused at every depth", () => {
   const text = (inner: Buffer) => {
     const content = new WireWriter().bytes(1, inner).finish();
     return new WireWriter().varint(1, 2).string(6, "key").bytes(10, content).finish();
   };
   const bad = [
-    // Text.text as a varint: the generated decoder takes the number for a length.
+    // Text.text as a varint: the generated decoder reads the number as a length.
     text(Buffer.from([0x08, 0x02, 0x68, 0x69])),
-    // A group inside of the text.
+    // A group field inside the text.
     text(Buffer.from([0x0a, 1, 0x68, 0x23, 0x24])),
-    // A string that is no UTF-8.
+    // A string of invalid UTF-8.
     text(Buffer.from([0x0a, 2, 0xc3, 0x28])),
-    // A length that goes past the end.
+    // A length beyond the end.
     text(Buffer.from([0x0a, 9, 0x68])),
   ];
   for (const bytes of bad) refused(bytes);
-  taken(text(Buffer.from([0x0a, 2, 0x68, 0x69])));
+  valid(text(Buffer.from([0x0a, 2, 0x68, 0x69])));
 });
 
-test("no bytes bring the reader down", () => {
+test("the reader never throws, whatever the bytes", () => {
   const next = random(7);
   for (let i = 0; i < 20_000; i++) {
     const bytes = Buffer.from(good);
@@ -190,7 +191,7 @@ test("no bytes bring the reader down", () => {
   }
 });
 
-test("results read as the contract says", () => {
+test("encoded results decode by the contract", () => {
   const accepted = {
     conversationId: 2n ** 60n,
     sequence: 12,

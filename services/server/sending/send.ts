@@ -1,10 +1,10 @@
 import type { SendRequest } from "#gen/lucky/message/v1/message_pb.js";
-import type { Refusal } from "./outcome.ts";
+import type { Refusal } from "../conversations/refusal.ts";
 
-/** A send that may go on: read once, its bytes kept for the log. */
+/** A valid send: decoded once, with the encoded fields for the log. */
 export interface Send {
   readonly senderId: string;
-  /** The session that sent it; empty for none. */
+  /** Session of the sender; empty for none. */
   readonly sessionId: string;
   readonly target: SendRequest["target"];
   readonly clientMessageId: string;
@@ -12,12 +12,12 @@ export interface Send {
   readonly kind: number;
   /** Fields 6 and 10 of Entry, as the sender encoded them. */
   readonly fields: Uint8Array;
-  /** Where the bytes of client_message_id lie in `fields`. */
+  /** Offset and length of client_message_id in `fields`, bytes. */
   readonly keyStart: number;
   readonly keyLength: number;
 }
 
-/** A send as it came. */
+/** A send before decoding. */
 export interface RawSend {
   readonly senderId: string;
   readonly sessionId: string;
@@ -25,13 +25,13 @@ export interface RawSend {
   readonly send: Uint8Array;
 }
 
-/** Why a send cannot be taken, with its client_message_id as far as it is known. */
-export interface Misread {
+/** An invalid send. Its client_message_id is empty when it could not be read. */
+export interface RejectedSend {
   readonly clientMessageId: string;
   readonly refusal: Refusal;
-  /** For the log: what went wrong here, when it is not the send. */
+  /** Error of the server itself, for the log; undefined when the send is at fault. */
   readonly fault?: unknown;
 }
 
-/** No tag: there is one for every message, and `refusal` tells. */
-export type Read = Send | Misread;
+/** Untagged, because each message has one: only a RejectedSend has `refusal`. */
+export type ReadResult = Send | RejectedSend;

@@ -1,23 +1,24 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Directs, Pair } from "../conversations/directs.ts";
+import { refusal } from "../conversations/refusal.ts";
 import type { Delivery } from "../delivery/envelopes.ts";
 import type { Relay } from "../delivery/relay.ts";
-import type { Measures } from "../measures.ts";
+import type { ServerMetrics } from "../metrics.ts";
 import type { AppendResult } from "./append.ts";
-import { Lanes, type LanesOptions, type Pending } from "./lanes.ts";
-import { type Outcome, type Result, refusal } from "./outcome.ts";
+import { AppendQueue, type AppendQueueOptions, type QueuedSend } from "./append-queue.ts";
+import type { Outcome, Result } from "./outcome.ts";
 import { sendReader } from "./read-send.ts";
 import type { RawSend, Send } from "./send.ts";
 
-export interface SendsOptions extends Omit<LanesOptions, "committed"> {
+export interface SendsOptions extends Omit<AppendQueueOptions, "committed"> {
   readonly directs: Directs;
   readonly relay: Relay;
-  readonly measures: Measures;
+  readonly metrics: ServerMetrics;
   readonly overloadedRetryMs: number;
 }
 
-/** The sends of one call, which ends with the last of them. */
-class Call {
+/** The sends of one call; it resolves when the last one is answered. */
+class AppendCall {
   readonly results: Result[];
   readonly #done: () => void;
   readonly #failed: (error: unknown) => void;
@@ -47,15 +48,15 @@ class Call {
   }
 }
 
-/** One of them. A class: there is one for every message, and a closure each would cost more. */
-class CallSend implements Pending {
+/** One send of a call. A class because each message has one, and a closure would cost more. */
+class CallSend implements QueuedSend {
   readonly send: Send;
   readonly conversationId: string;
   answered = false;
-  readonly #call: Call;
+  readonly #call: AppendCall;
   readonly #index: number;
 
-  constructor(send: Send, conversationId: string, call: Call, index: number) {
+  constructor(send: Send, conversationId: string, call: AppendCall, index: number) {
     this.send = send;
     this.conversationId = conversationId;
     this.#call = call;
@@ -73,15 +74,16 @@ class CallSend implements Pending {
   }
 }
 
-/** Sends of one call, and what is known of each by its place. */
-interface Work {
+/** Sends of one call. `sends`, `addressed` and the results of the call share their indexes. */
+interface CallSends {
   readonly sends: readonly (Send | undefined)[];
+  /** Conversation ids; undefined until they are resolved. */
   readonly addressed: (string | undefined)[];
-  readonly call: Call;
+  readonly call: AppendCall;
 }
 
-/** A send whose conversation has to be looked up or made. */
-interface Unknown {
+/** A send whose direct conversation must be looked up or created. */
+interface UnresolvedSend {
   readonly index: number;
   readonly pair: Pair;
 }
@@ -90,27 +92,33 @@ function isBy(send: Send | undefined, senders: ReadonlySet<string>): boolean {
   return send !== undefined && senders.has(send.senderId);
 }
 
-/** The way of sends into the log: read, addressed, appended in lanes, handed to the relay. */
+/**
+ * Pipeline of sends into the log: decode, find the conversation, queue for the append, hand to the
+ * relay.
+ */
 export class Sends {
   readonly #options: SendsOptions;
   readonly #read = sendReader();
-  readonly #lanes: Lanes;
+  readonly #queue: AppendQueue;
 
   constructor(options: SendsOptions) {
     this.#options = options;
-    this.#lanes = new Lanes({
+    this.#queue = new AppendQueue({
       ...options,
       committed: (result, acceptedAtMs) => this.#committed(result, acceptedAtMs),
     });
   }
 
-  /** Appends sends; one result each, in their order. A refused one does not hinder the others. */
+  /**
+   * Appends sends. Returns one result each, in their order; a refused send does not affect the
+   * others. Throws the error of the first failed send, and UNAVAILABLE.
+   */
   async append(raws: readonly RawSend[]): Promise<Result[]> {
     const results: Result[] = new Array(raws.length);
     const addressed: (string | undefined)[] = new Array(raws.length);
     const sends: (Send | undefined)[] = new Array(raws.length);
-    const unknown: Unknown[] = [];
-    const { directs, log, measures } = this.#options;
+    const unresolved: UnresolvedSend[] = [];
+    const { directs, log, metrics } = this.#options;
     let refused = 0;
     const refuse = (index: number, clientMessageId: string, outcome: Outcome) => {
       results[index] = { clientMessageId, outcome };
@@ -131,30 +139,33 @@ export class Sends {
       }
       const pair = { senderId: send.senderId, peerId: send.target.value! };
       addressed[index] = directs.peek(pair);
-      if (addressed[index] === undefined) unknown.push({ index, pair });
+      if (addressed[index] === undefined) unresolved.push({ index, pair });
     }
-    measures.refused(refused);
+    metrics.refused(refused);
     const { promise: ended, resolve: done, reject: failed } = Promise.withResolvers<void>();
-    const work: Work = { sends, addressed, call: new Call({ results, done, failed }) };
-    // One more than there are sends, so that it ends only after all were handed over.
+    const work: CallSends = { sends, addressed, call: new AppendCall({ results, done, failed }) };
+    // An extra count keeps the call open until all its sends are queued.
     work.call.begin();
-    if (unknown.length === 0) {
+    if (unresolved.length === 0) {
       this.#push(work);
       work.call.end();
       await ended;
-    } else await Promise.all([ended, this.#pushUnknown(work, unknown)]);
+    } else await Promise.all([ended, this.#pushUnresolved(work, unresolved)]);
     return results;
   }
 
-  /** Hands over what waits for nobody, then, when their conversations are known, the others. */
-  async #pushUnknown(work: Work, unknown: readonly Unknown[]): Promise<void> {
+  /**
+   * Queues the sends of unaffected senders at once, and the others when their conversations are
+   * resolved.
+   */
+  async #pushUnresolved(work: CallSends, unresolved: readonly UnresolvedSend[]): Promise<void> {
     const { sends, addressed, call } = work;
-    // Sends of one sender keep their order, whichever way they are addressed.
-    const waiting = new Set(unknown.map(({ pair }) => pair.senderId));
+    // All sends of such a sender wait, so that they keep their order however they are addressed.
+    const waiting = new Set(unresolved.map(({ pair }) => pair.senderId));
     this.#push({ ...work, sends: sends.map((send) => (isBy(send, waiting) ? undefined : send)) });
-    const found = await this.#options.directs.resolve(unknown.map(({ pair }) => pair));
+    const found = await this.#options.directs.resolve(unresolved.map(({ pair }) => pair));
     let refused = 0;
-    for (const [nth, { index }] of unknown.entries()) {
+    for (const [nth, { index }] of unresolved.entries()) {
       const conversation = found[nth]!;
       if (typeof conversation === "string") {
         addressed[index] = conversation;
@@ -165,38 +176,37 @@ export class Sends {
       call.results[index] = { clientMessageId, outcome };
       refused++;
     }
-    this.#options.measures.refused(refused);
+    this.#options.metrics.refused(refused);
     this.#push({ ...work, sends: sends.map((send) => (isBy(send, waiting) ? send : undefined)) });
     call.end();
   }
 
-  /** Sends that wait, those in work not counted. */
-  get waiting(): number {
-    return this.#lanes.waiting;
-  }
-
-  /** Resolves when nothing waits and nothing is in work. */
+  /** Resolves when nothing is queued or in flight. */
   idle(): Promise<void> {
-    return this.#lanes.idle();
+    return this.#queue.idle();
   }
 
-  /** Hands sends whose conversation is known over to the lanes. */
-  #push({ sends, addressed, call }: Work): void {
-    const { measures, overloadedRetryMs } = this.#options;
+  /** Queues the sends with a known conversation; refuses with OVERLOADED when the queue is full. */
+  #push({ sends, addressed, call }: CallSends): void {
+    const { metrics, overloadedRetryMs } = this.#options;
     for (let index = 0; index < sends.length; index++) {
       const send = sends[index];
       const conversationId = addressed[index];
       if (send === undefined || conversationId === undefined) continue;
       call.begin();
-      const pending = new CallSend(send, conversationId, call, index);
-      if (this.#lanes.push(pending)) continue;
-      measures.overloaded();
-      const full = refusal(ErrorReason.OVERLOADED, "too many messages wait", overloadedRetryMs);
-      pending.answer({ kind: "refused", refusal: full });
+      const queued = new CallSend(send, conversationId, call, index);
+      if (this.#queue.push(queued)) continue;
+      metrics.overloaded();
+      const full = refusal(
+        ErrorReason.OVERLOADED,
+        "too many messages are queued",
+        overloadedRetryMs,
+      );
+      queued.answer({ kind: "refused", refusal: full });
     }
   }
 
-  #committed(result: AppendResult<Pending>, acceptedAtMs: number): void {
+  #committed(result: AppendResult<QueuedSend>, acceptedAtMs: number): void {
     const { outboxId, appended } = result;
     if (appended.length === 0) return;
     let bytes = 0;
@@ -210,10 +220,10 @@ export class Sends {
             conversationId: conversation.conversationId,
             channels: conversation.channels,
             baseSequence,
-            entries: messages.map(({ pending, body }) => ({
+            entries: messages.map(({ queued, body }) => ({
               body,
               acceptedAtMs,
-              originSessionId: pending.send.sessionId,
+              originSessionId: queued.send.sessionId,
             })),
             memberships: [],
           }),

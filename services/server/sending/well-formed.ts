@@ -9,23 +9,24 @@ import {
   type WireType,
 } from "#platform/wire.ts";
 
-/** What each known field of a message must look like. */
-type Shape = ReadonlyMap<number, Known>;
+/** Expected form of each known field of a message, by field number. */
+type Shape = ReadonlyMap<number, KnownField>;
 
-interface Known {
+interface KnownField {
   readonly types: readonly WireType[];
   readonly inner: Shape | undefined;
-  /** A bit for what may stand once in the message: a field, or the fields of a oneof; 0 for a list. */
+  /** Bit of a singular field, shared by the fields of a oneof; 0 for a list. */
   readonly once: number;
 }
 
 /**
- * Makes a check that encoded bytes are what every decoder takes for this message: known fields have
- * their wire types and stand once, lists excepted, at every depth; and there are `maxFields` at most,
- * those of all depths and of no known number counted. The generated decoder is more lenient than
- * others, makes an object of each field, and of a field that stands twice keeps the last one, while
- * what the sender wrote goes to all receivers as it is. The check throws WireError. For messages that
- * do not contain themselves, with at most 31 fields.
+ * Creates a check that all decoders agree on the encoded bytes of this message. At every depth
+ * known fields must have their wire types, and only lists may repeat a field. At most `maxFields`
+ * fields, unknown ones included, counted at all depths. The check is needed because receivers get
+ * the sender's bytes unchanged, while the generated decoder is more lenient than others: it accepts
+ * a repeated singular field and keeps the last value. The bound limits its allocations, one object
+ * per field. The check throws WireError. Supports messages that do not contain themselves, with at
+ * most 31 fields.
  */
 export function wellFormed(desc: DescMessage, maxFields: number): (bytes: Uint8Array) => void {
   const shape = shapeOf(desc);
@@ -34,29 +35,29 @@ export function wellFormed(desc: DescMessage, maxFields: number): (bytes: Uint8A
   };
 }
 
-/** An encoded message, and how many more fields it may have. */
-interface Checked {
+/** An encoded message, and the number of fields it may still have. */
+interface CheckState {
   readonly bytes: Uint8Array;
   left: number;
 }
 
-function check(shape: Shape, reader: FieldReader, checked: Checked): void {
+function check(shape: Shape, reader: FieldReader, state: CheckState): void {
   let seen = 0;
   while (reader.next()) {
     const { fieldNumber, wireType, start, end } = reader;
     const known = shape.get(fieldNumber);
-    // Many numbers in one field: as many as bytes, at most.
+    // A packed field holds at most as many numbers as bytes.
     const packed = known?.types.length === 2 && wireType === BYTES;
-    checked.left -= packed ? end - start : 1;
-    if (checked.left < 0) throw new WireError("too many fields");
+    state.left -= packed ? end - start : 1;
+    if (state.left < 0) throw new WireError("too many fields");
     if (known === undefined) continue;
     if (!known.types.includes(wireType)) {
-      throw new WireError(`field ${fieldNumber} has a foreign type`);
+      throw new WireError(`field ${fieldNumber} has the wrong wire type`);
     }
-    if ((seen & known.once) !== 0) throw new WireError(`field ${fieldNumber} is one too many`);
+    if ((seen & known.once) !== 0) throw new WireError(`field ${fieldNumber} is repeated`);
     seen |= known.once;
     if (known.inner !== undefined) {
-      check(known.inner, new FieldReader(checked.bytes, start, end), checked);
+      check(known.inner, new FieldReader(state.bytes, start, end), state);
     }
   }
 }

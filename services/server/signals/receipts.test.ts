@@ -1,18 +1,11 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { accepted, type Outgoing, Stand, toUser } from "../server.fixture.ts";
+import { accepted, Stand, say } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
-const say = (from: string, to: string, key: string): Outgoing => ({
-  from,
-  to: toUser(to),
-  key,
-  text: key,
-});
-
-test("cursors move forward only, never past the end, and what is read was delivered", async (t) => {
+test("cursors move forward only, never past the end, and reading moves the delivered cursor", async (t) => {
   const one = await new Stand(t, pool).server();
   const sends = Array.from({ length: 10 }, (_, i) => say("101", "102", `m${i}`));
   const { conversationId } = accepted((await one.append(...sends))[0]);
@@ -43,7 +36,7 @@ test("cursors move forward only, never past the end, and what is read was delive
   assert.deepEqual(await cursors(), [10, 10]);
 });
 
-test("a batch moves the cursors of many, and strangers are passed over", async (t) => {
+test("a batch moves the cursors of many users, and skips non-members", async (t) => {
   const one = await new Stand(t, pool).server();
   const users = Array.from({ length: 50 }, (_, i) => `${1_100 + i}`);
   const results = await one.append(...users.map((user) => say("1099", user, "m")));
@@ -65,23 +58,25 @@ test("a batch moves the cursors of many, and strangers are passed over", async (
   assert.equal(rows[0].n, 50);
 });
 
-test("the peer hears of a moved cursor, the own devices of what was read, once", async (t) => {
+test("the peer gets each receipt once, and the user's own devices get moved read cursors", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const { conversationId } = accepted((await one.append(say("121", "122", "m")))[0]);
-  const ear = await stand.instance("connect-0", ["u:121", "u:122"]);
+  const subscriber = await stand.instance("connect-0", ["u:121", "u:122"]);
   const cursor = { conversationId, deliveredSequence: 1n, readSequence: 0n };
   await one.ingress.advanceBatch({ advances: [{ userId: "122", cursor }] });
   await one.ingress.advanceBatch({ advances: [{ userId: "122", cursor }] });
   await one.ingress.advanceBatch({
     advances: [{ userId: "122", cursor: { ...cursor, readSequence: 1n } }],
   });
-  await ear.until(({ frames }) => frames.length === 2);
+  await subscriber.until(({ frames }) => frames.length === 2);
   assert.deepEqual(
-    ear.envelopes.flatMap(({ signals }) => signals.map(({ channels }) => channels)),
+    subscriber.envelopes.flatMap(({ signals }) => signals.map(({ channels }) => channels)),
     [["u:121"], ["u:121", "u:122"]],
   );
-  const receipts = ear.frames.map(({ kind }) => (kind.case === "receipt" ? kind.value : undefined));
+  const receipts = subscriber.frames.map(({ kind }) =>
+    kind.case === "receipt" ? kind.value : undefined,
+  );
   assert.deepEqual(
     receipts.map((r) => [r?.userId, r?.deliveredSequence, r?.readSequence]),
     [
@@ -91,20 +86,20 @@ test("the peer hears of a moved cursor, the own devices of what was read, once",
   );
 });
 
-test("in a group only the reader's own devices hear of it", async (t) => {
+test("in a group only the reader's own devices get a receipt", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const { group } = await one.groups("131").createGroup({ name: "g", userIds: ["132"] });
   const conversationId = group!.groupId;
-  const ear = await stand.instance("connect-0", ["u:131", "u:132"]);
+  const subscriber = await stand.instance("connect-0", ["u:131", "u:132"]);
   const advance = (deliveredSequence: bigint, readSequence: bigint) =>
     one.ingress.advanceBatch({
       advances: [{ userId: "132", cursor: { conversationId, deliveredSequence, readSequence } }],
     });
   await advance(1n, 0n);
   await advance(1n, 1n);
-  await ear.until(({ frames }) => frames.length === 1);
-  const signals = ear.envelopes.flatMap((envelope) => envelope.signals);
+  await subscriber.until(({ frames }) => frames.length === 1);
+  const signals = subscriber.envelopes.flatMap((envelope) => envelope.signals);
   assert.deepEqual(
     signals.map(({ channels }) => channels),
     [["u:132"]],
@@ -115,7 +110,7 @@ test("a silent device is reported to the other user of a direct conversation", a
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const { conversationId } = accepted((await one.append(say("141", "142", "m")))[0]);
-  const ear = await stand.instance("connect-0", ["u:141", "u:142"]);
+  const subscriber = await stand.instance("connect-0", ["u:141", "u:142"]);
   const cursor = { conversationId, deliveredSequence: 0n, readSequence: 0n };
   await one.ingress.advanceBatch({
     advances: [
@@ -123,11 +118,11 @@ test("a silent device is reported to the other user of a direct conversation", a
       { userId: "143", cursor, undeliveredSequence: 1n },
     ],
   });
-  await ear.until(({ frames }) => frames.length === 1);
-  const [frame] = ear.frames;
+  await subscriber.until(({ frames }) => frames.length === 1);
+  const [frame] = subscriber.frames;
   assert.equal(frame!.kind.case, "receipt");
   const receipt = frame!.kind.value as { userId: string; undeliveredSequence: bigint };
   assert.deepEqual([receipt.userId, receipt.undeliveredSequence], ["142", 1n]);
-  assert.deepEqual(ear.envelopes[0]!.signals[0]!.channels, ["u:141"]);
+  assert.deepEqual(subscriber.envelopes[0]!.signals[0]!.channels, ["u:141"]);
   assert.match(await one.metrics.text(), /lucky_undelivered_total 2/);
 });

@@ -8,19 +8,19 @@ import { type Signal, serverFrame } from "../delivery/envelopes.ts";
 import type { Relay } from "../delivery/relay.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
-import type { Measures } from "../measures.ts";
+import type { ServerMetrics } from "../metrics.ts";
 
-/** How far a user says to have received and read a conversation; 0 leaves a cursor as it is. */
+/** Cursors that a user reports for a conversation; 0 leaves a cursor unchanged. */
 export interface Advance {
   readonly userId: string;
   readonly conversationId: string;
   readonly deliveredSequence: number;
   readonly readSequence: number;
-  /** A device did not acknowledge up to here in time; 0 for nothing to report. */
+  /** Last sequence that a device did not acknowledge before the time-out; 0 for no report. */
   readonly undeliveredSequence: number;
 }
 
-interface Moved {
+interface MovedCursorRow {
   conversation_id: string;
   user_id: string;
   kind: number;
@@ -30,10 +30,10 @@ interface Moved {
   read_moved: boolean;
 }
 
-// In the order of the arrays, which ascends: two servers never lock in different orders. OFFSET 0 keeps
-// the look-ups apart, each by its whole key: joined freely, all members of a group were read for each
-// of them (300 µs a cursor instead of 9, in a group of 1,000).
-export const advanceCursors: Statement = {
+// Locks rows in the ascending order of the arrays, so that two servers do not deadlock. OFFSET 0
+// keeps the look-ups separate, each by its whole key. Without it the planner reads all members of a
+// group for each cursor: 300 µs a cursor instead of 9 µs, in a group of 1,000.
+export const updateCursors: Statement = {
   name: "im_advance",
   text: `
     UPDATE im.member m
@@ -65,87 +65,82 @@ export const advanceCursors: Statement = {
 
 const RECEIPT = ServerFrameSchema.fields.find(({ localName }) => localName === "receipt")!.number;
 
-/** Cursors of members: they move forward only, and those concerned are told, if they are there. */
-export class Receipts {
-  readonly #options: {
-    db: Database;
-    conversations: Conversations;
-    relay: Relay;
-    clock: Clock;
-    measures: Measures;
-  };
-
-  constructor(options: {
-    db: Database;
-    conversations: Conversations;
-    relay: Relay;
-    clock: Clock;
-    measures: Measures;
-  }) {
-    this.#options = options;
-  }
-
-  /**
-   * Moves cursors, all in one statement: never back, never past the last sequence that the user may
-   * see. What is read was delivered. Who is no member is passed over. Throws UNAVAILABLE.
-   */
-  async advance(advances: readonly Advance[]): Promise<void> {
-    const { db, clock, relay } = this.#options;
-    const joined = join(advances).filter(({ deliveredSequence }) => deliveredSequence > 0);
-    const signals: Signal[] = [];
-    if (joined.length > 0) {
-      const moved = await db.run<Moved>(advanceCursors, [
-        bigints(joined.map(({ conversationId }) => conversationId)),
-        bigints(joined.map(({ userId }) => userId)),
-        bigints(joined.map(({ deliveredSequence }) => deliveredSequence)),
-        bigints(joined.map(({ readSequence }) => readSequence)),
-        String(clock.now()),
-      ]);
-      for (const row of moved) {
-        const signal = signalOf(row);
-        if (signal !== undefined) signals.push(signal);
-      }
-    }
-    signals.push(...(await this.#undelivered(advances)));
-    relay.signal(signals);
-  }
-
-  /** Tells the other user of a direct conversation that a device is silent. */
-  async #undelivered(advances: readonly Advance[]): Promise<Signal[]> {
-    const { conversations, measures } = this.#options;
-    const silent = advances.filter(({ undeliveredSequence }) => undeliveredSequence > 0);
-    if (silent.length === 0) return [];
-    measures.undelivered(silent.length);
-    const known = await conversations.all([...new Set(silent.map((a) => a.conversationId))]);
-    return silent.flatMap(({ conversationId, userId, undeliveredSequence }) => {
-      const users = known.get(conversationId)?.users ?? [];
-      const peerId = users.find((id) => id !== userId);
-      if (peerId === undefined || !users.includes(userId)) return [];
-      const receipt = new WireWriter(48)
-        .varint(1, BigInt(conversationId))
-        .varint(2, BigInt(userId))
-        .varint(5, undeliveredSequence)
-        .finish();
-      return { channels: [userChannel(peerId)], frame: serverFrame(RECEIPT, receipt) };
-    });
-  }
+export interface ReceiptDependencies {
+  readonly db: Database;
+  readonly conversations: Conversations;
+  readonly relay: Relay;
+  readonly clock: Clock;
+  readonly metrics: ServerMetrics;
 }
 
-/** One advance a user and conversation, in the order in which rows are locked. */
-function join(advances: readonly Advance[]): Advance[] {
-  const joined = new Map<string, Advance>();
+/**
+ * Moves cursors forward, all in one statement, and publishes the receipts. A cursor never moves
+ * back, nor past the last sequence that the user may see. The read cursor moves the delivered
+ * cursor along. Users that are not members are skipped. Throws UNAVAILABLE.
+ */
+export async function advanceCursors(
+  dependencies: ReceiptDependencies,
+  advances: readonly Advance[],
+): Promise<void> {
+  const { db, clock, relay } = dependencies;
+  const merged = mergeAdvances(advances).filter(({ deliveredSequence }) => deliveredSequence > 0);
+  const signals: Signal[] = [];
+  if (merged.length > 0) {
+    const moved = await db.run<MovedCursorRow>(updateCursors, [
+      bigints(merged.map(({ conversationId }) => conversationId)),
+      bigints(merged.map(({ userId }) => userId)),
+      bigints(merged.map(({ deliveredSequence }) => deliveredSequence)),
+      bigints(merged.map(({ readSequence }) => readSequence)),
+      String(clock.now()),
+    ]);
+    for (const row of moved) {
+      const signal = signalOf(row);
+      if (signal !== undefined) signals.push(signal);
+    }
+  }
+  signals.push(...(await undeliveredSignals(dependencies, advances)));
+  relay.signal(signals);
+}
+
+/**
+ * Signals for the other user of a direct conversation, about a device that does not acknowledge.
+ */
+async function undeliveredSignals(
+  { conversations, metrics }: Pick<ReceiptDependencies, "conversations" | "metrics">,
+  advances: readonly Advance[],
+): Promise<Signal[]> {
+  const silent = advances.filter(({ undeliveredSequence }) => undeliveredSequence > 0);
+  if (silent.length === 0) return [];
+  metrics.undelivered(silent.length);
+  const found = await conversations.all([...new Set(silent.map((a) => a.conversationId))]);
+  return silent.flatMap(({ conversationId, userId, undeliveredSequence }) => {
+    const users = found.get(conversationId)?.users ?? [];
+    const peerId = users.find((id) => id !== userId);
+    if (peerId === undefined || !users.includes(userId)) return [];
+    const receipt = new WireWriter(48)
+      .varint(1, BigInt(conversationId))
+      .varint(2, BigInt(userId))
+      .varint(5, undeliveredSequence)
+      .finish();
+    return { channels: [userChannel(peerId)], frame: serverFrame(RECEIPT, receipt) };
+  });
+}
+
+/** Merges the advances of each user and conversation, and sorts them in the order of row locks. */
+function mergeAdvances(advances: readonly Advance[]): Advance[] {
+  const merged = new Map<string, Advance>();
   for (const advance of advances) {
     const key = `${advance.conversationId} ${advance.userId}`;
-    const before = joined.get(key);
+    const before = merged.get(key);
     const readSequence = Math.max(advance.readSequence, before?.readSequence ?? 0);
     const deliveredSequence = Math.max(
       readSequence,
       advance.deliveredSequence,
       before?.deliveredSequence ?? 0,
     );
-    joined.set(key, { ...advance, readSequence, deliveredSequence });
+    merged.set(key, { ...advance, readSequence, deliveredSequence });
   }
-  return [...joined.values()]
+  return [...merged.values()]
     .map((advance) => ({
       advance,
       conversation: BigInt(advance.conversationId),
@@ -159,10 +154,10 @@ function join(advances: readonly Advance[]): Advance[] {
 }
 
 /**
- * Who hears of a cursor: the other user of a direct conversation, and, of what was read, the user's
- * own devices.
+ * Creates the receipt of a moved cursor: for the other user of a direct conversation, and, when the
+ * read cursor moved, for the user's own devices. Undefined when there is no receiver.
  */
-function signalOf(row: Moved): Signal | undefined {
+function signalOf(row: MovedCursorRow): Signal | undefined {
   if (row.peer_id === null && !row.read_moved) return undefined;
   const receipt = new WireWriter(48)
     .varint(1, BigInt(row.conversation_id))

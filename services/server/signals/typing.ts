@@ -8,9 +8,9 @@ import { WireWriter } from "#platform/wire.ts";
 import type { Conversation, Conversations } from "../conversations/conversations.ts";
 import { type Signal, serverFrame } from "../delivery/envelopes.ts";
 import type { Relay } from "../delivery/relay.ts";
-import type { Measures } from "../measures.ts";
+import type { ServerMetrics } from "../metrics.ts";
 
-/** Somebody types, or stopped. */
+/** A user starts or stops typing. */
 export interface TypingSignal {
   readonly senderId: string;
   readonly conversationId: string;
@@ -19,60 +19,57 @@ export interface TypingSignal {
 
 const TYPING = ServerFrameSchema.fields.find(({ localName }) => localName === "typing")!.number;
 
-/** Passes typing signals on to the other members; nothing is stored. */
-export class Typing {
-  readonly #conversations: Conversations;
-  readonly #relay: Relay;
-  readonly #measures: Measures;
-  readonly #log: Log;
+export interface TypingDependencies {
+  readonly conversations: Conversations;
+  readonly relay: Relay;
+  readonly metrics: ServerMetrics;
+  readonly log: Log;
+}
 
-  constructor(options: {
-    conversations: Conversations;
-    relay: Relay;
-    measures: Measures;
-    log: Log;
-  }) {
-    this.#conversations = options.conversations;
-    this.#relay = options.relay;
-    this.#measures = options.measures;
-    this.#log = options.log;
+/**
+ * Publishes a typing signal to the other members; nothing is stored. Throws CONVERSATION_NOT_FOUND,
+ * UNAVAILABLE.
+ */
+export async function publishTyping(
+  { conversations, relay }: TypingDependencies,
+  signal: TypingSignal,
+): Promise<void> {
+  const { conversationId, senderId: userId } = signal;
+  const conversation = await conversations.ofMember({ conversationId, userId });
+  if (conversation === undefined) {
+    throw fail(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation");
   }
+  relay.signal([typingSignal(signal, conversation)]);
+}
 
-  /** One signal. Throws CONVERSATION_NOT_FOUND, UNAVAILABLE. */
-  async one(signal: TypingSignal): Promise<void> {
-    const { conversationId, senderId: userId } = signal;
-    const conversation = await this.#conversations.ofMember({ conversationId, userId });
-    if (conversation === undefined) {
-      throw fail(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation");
+/**
+ * Publishes a batch of typing signals. Drops signals of users that are not members, and signals
+ * whose conversation cannot be read. Never throws.
+ */
+export async function publishTypings(
+  { conversations, relay, metrics, log }: TypingDependencies,
+  signals: readonly TypingSignal[],
+): Promise<void> {
+  const recent = ({ conversationId, senderId: userId }: TypingSignal) =>
+    conversations.recent({ conversationId, userId });
+  const uncached = signals.filter((signal) => recent(signal) === undefined);
+  let fresh: ReadonlyMap<string, Conversation> = new Map();
+  try {
+    if (uncached.length > 0) {
+      fresh = await conversations.read(
+        uncached.map(({ conversationId, senderId: userId }) => ({ conversationId, userId })),
+      );
     }
-    this.#relay.signal([typingSignal(signal, conversation)]);
+  } catch (error) {
+    log.debug({ event: "typing_dropped", err: error });
   }
-
-  /** Many signals. Those of strangers are dropped, and all whose conversation cannot be read. */
-  async many(signals: readonly TypingSignal[]): Promise<void> {
-    const unknown = signals.filter((signal) => this.#of(signal) === undefined);
-    let fresh: ReadonlyMap<string, Conversation> = new Map();
-    try {
-      if (unknown.length > 0) {
-        fresh = await this.#conversations.read(
-          unknown.map(({ conversationId, senderId: userId }) => ({ conversationId, userId })),
-        );
-      }
-    } catch (error) {
-      this.#log.debug({ event: "typing_dropped", err: error });
-    }
-    const passed = signals.flatMap((signal) => {
-      const read = fresh.get(signal.conversationId);
-      const conversation = read?.memberships.has(signal.senderId) ? read : this.#of(signal);
-      return conversation === undefined ? [] : [typingSignal(signal, conversation)];
-    });
-    this.#measures.signals("dropped", signals.length - passed.length);
-    this.#relay.signal(passed);
-  }
-
-  #of({ conversationId, senderId }: TypingSignal): Conversation | undefined {
-    return this.#conversations.recent({ conversationId, userId: senderId });
-  }
+  const passed = signals.flatMap((signal) => {
+    const read = fresh.get(signal.conversationId);
+    const conversation = read?.memberships.has(signal.senderId) ? read : recent(signal);
+    return conversation === undefined ? [] : [typingSignal(signal, conversation)];
+  });
+  metrics.signals("dropped", signals.length - passed.length);
+  relay.signal(passed);
 }
 
 function typingSignal(signal: TypingSignal, conversation: Conversation): Signal {

@@ -2,7 +2,7 @@
 // @generated from file lucky/admin/v1/admin.proto (package lucky.admin.v1, syntax proto3)
 /* eslint-disable */
 
-// What operators and administrators do. Every change is audited.
+// Work of operators and administrators. Every change is recorded in the audit log.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -21,21 +21,21 @@ export declare const file_lucky_admin_v1_admin: GenFile;
  */
 export declare type Account = Message<"lucky.admin.v1.Account"> & {
   /**
-   * Who.
+   * The user.
    *
    * @generated from field: lucky.user.v1.User user = 1;
    */
   user?: User | undefined;
 
   /**
-   * What it may do.
+   * Role of the account.
    *
    * @generated from field: lucky.admin.v1.Role role = 2;
    */
   role: Role;
 
   /**
-   * Whether it can be used.
+   * State of the account.
    *
    * @generated from field: lucky.admin.v1.AccountState state = 3;
    */
@@ -49,14 +49,14 @@ export declare type Account = Message<"lucky.admin.v1.Account"> & {
   maskedPhone: string;
 
   /**
-   * How many devices are logged in.
+   * Number of logged-in devices.
    *
    * @generated from field: int32 logged_in_devices = 5;
    */
   loggedInDevices: number;
 
   /**
-   * When a device was last seen, milliseconds since the Unix epoch; 0 for never.
+   * When a device of the account was last seen, milliseconds since the Unix epoch; 0: never.
    *
    * @generated from field: int64 last_seen_at_ms = 6;
    */
@@ -76,7 +76,7 @@ export declare const AccountSchema: GenMessage<Account>;
  */
 export declare type FindAccountsRequest = Message<"lucky.admin.v1.FindAccountsRequest"> & {
   /**
-   * What to look for.
+   * The search.
    *
    * @generated from oneof lucky.admin.v1.FindAccountsRequest.query
    */
@@ -90,7 +90,7 @@ export declare type FindAccountsRequest = Message<"lucky.admin.v1.FindAccountsRe
     case: "userId";
   } | {
     /**
-     * The beginning of a user name, 1 to 32 characters.
+     * Prefix of a user name, 1 to 32 characters.
      *
      * @generated from field: string user_name_prefix = 2;
      */
@@ -107,14 +107,14 @@ export declare type FindAccountsRequest = Message<"lucky.admin.v1.FindAccountsRe
   } | { case: undefined; value?: undefined };
 
   /**
-   * At most so many, 1 to 100; 20 when 0.
+   * Page size, 1 to 100; 0 means 20.
    *
    * @generated from field: int32 page_size = 4;
    */
   pageSize: number;
 
   /**
-   * next_page_token of the last answer; empty for the first page.
+   * next_page_token of the previous page; empty for the first page.
    *
    * @generated from field: string page_token = 5;
    */
@@ -134,14 +134,14 @@ export declare const FindAccountsRequestSchema: GenMessage<FindAccountsRequest>;
  */
 export declare type FindAccountsResponse = Message<"lucky.admin.v1.FindAccountsResponse"> & {
   /**
-   * In the order of the user names.
+   * The accounts found, ordered by user name.
    *
    * @generated from field: repeated lucky.admin.v1.Account accounts = 1;
    */
   accounts: Account[];
 
   /**
-   * For the next page; empty when there is none.
+   * Token of the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -161,14 +161,14 @@ export declare const FindAccountsResponseSchema: GenMessage<FindAccountsResponse
  */
 export declare type DisableAccountRequest = Message<"lucky.admin.v1.DisableAccountRequest"> & {
   /**
-   * Which user.
+   * The user.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */
   userId: string;
 
   /**
-   * Why, for the audit, up to 256 characters; no personal data.
+   * Reason for the audit log, at most 256 characters, without personal data; empty for none.
    *
    * @generated from field: string reason = 2;
    */
@@ -188,7 +188,7 @@ export declare const DisableAccountRequestSchema: GenMessage<DisableAccountReque
  */
 export declare type DisableAccountResponse = Message<"lucky.admin.v1.DisableAccountResponse"> & {
   /**
-   * The account after it.
+   * The account after the change.
    *
    * @generated from field: lucky.admin.v1.Account account = 1;
    */
@@ -208,14 +208,14 @@ export declare const DisableAccountResponseSchema: GenMessage<DisableAccountResp
  */
 export declare type EnableAccountRequest = Message<"lucky.admin.v1.EnableAccountRequest"> & {
   /**
-   * Which user.
+   * The user.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */
   userId: string;
 
   /**
-   * Why, for the audit, up to 256 characters; no personal data.
+   * Reason for the audit log, at most 256 characters, without personal data; empty for none.
    *
    * @generated from field: string reason = 2;
    */
@@ -235,7 +235,7 @@ export declare const EnableAccountRequestSchema: GenMessage<EnableAccountRequest
  */
 export declare type EnableAccountResponse = Message<"lucky.admin.v1.EnableAccountResponse"> & {
   /**
-   * The account after it.
+   * The account after the change.
    *
    * @generated from field: lucky.admin.v1.Account account = 1;
    */
@@ -255,21 +255,21 @@ export declare const EnableAccountResponseSchema: GenMessage<EnableAccountRespon
  */
 export declare type ForceLogoutRequest = Message<"lucky.admin.v1.ForceLogoutRequest"> & {
   /**
-   * Which user.
+   * The user.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */
   userId: string;
 
   /**
-   * Which device; empty for all.
+   * The device; empty for all devices.
    *
    * @generated from field: string device_id = 2;
    */
   deviceId: string;
 
   /**
-   * Why, for the audit, up to 256 characters; no personal data.
+   * Reason for the audit log, at most 256 characters, without personal data; empty for none.
    *
    * @generated from field: string reason = 3;
    */
@@ -289,7 +289,7 @@ export declare const ForceLogoutRequestSchema: GenMessage<ForceLogoutRequest>;
  */
 export declare type ForceLogoutResponse = Message<"lucky.admin.v1.ForceLogoutResponse"> & {
   /**
-   * The account after it.
+   * The account after the change.
    *
    * @generated from field: lucky.admin.v1.Account account = 1;
    */
@@ -309,7 +309,7 @@ export declare const ForceLogoutResponseSchema: GenMessage<ForceLogoutResponse>;
  */
 export declare type SetPasswordRequest = Message<"lucky.admin.v1.SetPasswordRequest"> & {
   /**
-   * Which user.
+   * The user.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */
@@ -323,7 +323,7 @@ export declare type SetPasswordRequest = Message<"lucky.admin.v1.SetPasswordRequ
   newPassword?: EncryptedPassword | undefined;
 
   /**
-   * Why, for the audit, up to 256 characters; no personal data.
+   * Reason for the audit log, at most 256 characters, without personal data; empty for none.
    *
    * @generated from field: string reason = 3;
    */
@@ -343,7 +343,7 @@ export declare const SetPasswordRequestSchema: GenMessage<SetPasswordRequest>;
  */
 export declare type SetPasswordResponse = Message<"lucky.admin.v1.SetPasswordResponse"> & {
   /**
-   * The account after it.
+   * The account after the change.
    *
    * @generated from field: lucky.admin.v1.Account account = 1;
    */
@@ -363,21 +363,21 @@ export declare const SetPasswordResponseSchema: GenMessage<SetPasswordResponse>;
  */
 export declare type GrantRoleRequest = Message<"lucky.admin.v1.GrantRoleRequest"> & {
   /**
-   * Which user.
+   * The user.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */
   userId: string;
 
   /**
-   * The role from now on.
+   * The new role.
    *
    * @generated from field: lucky.admin.v1.Role role = 2;
    */
   role: Role;
 
   /**
-   * Why, for the audit, up to 256 characters; no personal data.
+   * Reason for the audit log, at most 256 characters, without personal data; empty for none.
    *
    * @generated from field: string reason = 3;
    */
@@ -397,7 +397,7 @@ export declare const GrantRoleRequestSchema: GenMessage<GrantRoleRequest>;
  */
 export declare type GrantRoleResponse = Message<"lucky.admin.v1.GrantRoleResponse"> & {
   /**
-   * The account after it.
+   * The account after the change.
    *
    * @generated from field: lucky.admin.v1.Account account = 1;
    */
@@ -411,62 +411,62 @@ export declare type GrantRoleResponse = Message<"lucky.admin.v1.GrantRoleRespons
 export declare const GrantRoleResponseSchema: GenMessage<GrantRoleResponse>;
 
 /**
- * One thing that was done. Never changed, never deleted.
+ * One entry of the audit log. Entries are never changed and never deleted.
  *
  * @generated from message lucky.admin.v1.AuditEntry
  */
 export declare type AuditEntry = Message<"lucky.admin.v1.AuditEntry"> & {
   /**
-   * Rises with every entry.
+   * Grows with every entry. Set by the server.
    *
    * @generated from field: int64 audit_id = 1 [jstype = JS_STRING];
    */
   auditId: string;
 
   /**
-   * Who did it; 0 for the configuration.
+   * The user who acted; 0 for the configuration.
    *
    * @generated from field: int64 actor_id = 2 [jstype = JS_STRING];
    */
   actorId: string;
 
   /**
-   * What was done.
+   * The action.
    *
    * @generated from field: lucky.admin.v1.AuditAction action = 3;
    */
   action: AuditAction;
 
   /**
-   * To which user; 0 for none.
+   * The user acted on; 0 for none.
    *
    * @generated from field: int64 user_id = 4 [jstype = JS_STRING];
    */
   userId: string;
 
   /**
-   * What was changed, such as "user → operator"; no personal data.
+   * The change, such as "user → operator", without personal data.
    *
    * @generated from field: string detail = 5;
    */
   detail: string;
 
   /**
-   * Why, as who did it gave it.
+   * Reason, as the caller stated it; empty for none.
    *
    * @generated from field: string reason = 6;
    */
   reason: string;
 
   /**
-   * From where, shortened as in LoggedInDevice; empty when unknown.
+   * Address of the caller, shortened as in LoggedInDevice; empty: not known.
    *
    * @generated from field: string coarse_address = 7;
    */
   coarseAddress: string;
 
   /**
-   * When, milliseconds since the Unix epoch.
+   * When it happened, milliseconds since the Unix epoch. Set by the server.
    *
    * @generated from field: int64 at_ms = 8;
    */
@@ -486,28 +486,28 @@ export declare const AuditEntrySchema: GenMessage<AuditEntry>;
  */
 export declare type ListAuditRequest = Message<"lucky.admin.v1.ListAuditRequest"> & {
   /**
-   * Only what was done to this user; 0 for all.
+   * Only entries of actions on this user; 0 for all.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */
   userId: string;
 
   /**
-   * Only what this user did; 0 for all.
+   * Only entries of actions by this user; 0 for all.
    *
    * @generated from field: int64 actor_id = 2 [jstype = JS_STRING];
    */
   actorId: string;
 
   /**
-   * At most so many, 1 to 200; 50 when 0.
+   * Page size, 1 to 200; 0 means 50.
    *
    * @generated from field: int32 page_size = 3;
    */
   pageSize: number;
 
   /**
-   * next_page_token of the last answer; empty for the first page.
+   * next_page_token of the previous page; empty for the first page.
    *
    * @generated from field: string page_token = 4;
    */
@@ -527,14 +527,14 @@ export declare const ListAuditRequestSchema: GenMessage<ListAuditRequest>;
  */
 export declare type ListAuditResponse = Message<"lucky.admin.v1.ListAuditResponse"> & {
   /**
-   * The newest first.
+   * The entries, newest first.
    *
    * @generated from field: repeated lucky.admin.v1.AuditEntry entries = 1;
    */
   entries: AuditEntry[];
 
   /**
-   * For the next page; empty when there is none.
+   * Token of the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -568,7 +568,7 @@ export declare const GetDevicePolicyRequestSchema: GenMessage<GetDevicePolicyReq
  */
 export declare type GetDevicePolicyResponse = Message<"lucky.admin.v1.GetDevicePolicyResponse"> & {
   /**
-   * One rule a class; a class without one may have no device online.
+   * One rule per class. A class without a rule may have no device online.
    *
    * @generated from field: repeated lucky.auth.v1.DeviceRule rules = 1;
    */
@@ -588,14 +588,14 @@ export declare const GetDevicePolicyResponseSchema: GenMessage<GetDevicePolicyRe
  */
 export declare type SetDevicePolicyRequest = Message<"lucky.admin.v1.SetDevicePolicyRequest"> & {
   /**
-   * One rule a class, each class at most once.
+   * 1 to 16 rules, at most one per class. A class without a rule may have no device online.
    *
    * @generated from field: repeated lucky.auth.v1.DeviceRule rules = 1;
    */
   rules: DeviceRule[];
 
   /**
-   * Why, for the audit, up to 256 characters; no personal data.
+   * Reason for the audit log, at most 256 characters, without personal data; empty for none.
    *
    * @generated from field: string reason = 2;
    */
@@ -623,7 +623,7 @@ export declare type SetDevicePolicyResponse = Message<"lucky.admin.v1.SetDeviceP
 export declare const SetDevicePolicyResponseSchema: GenMessage<SetDevicePolicyResponse>;
 
 /**
- * What an account may do.
+ * Role of an account.
  *
  * @generated from enum lucky.admin.v1.Role
  */
@@ -643,21 +643,21 @@ export enum Role {
   USER = 1,
 
   /**
-   * A program.
+   * A program (bot).
    *
    * @generated from enum value: ROLE_BOT = 2;
    */
   BOT = 2,
 
   /**
-   * A person who looks after accounts.
+   * A person who manages accounts of users and bots.
    *
    * @generated from enum value: ROLE_OPERATOR = 3;
    */
   OPERATOR = 3,
 
   /**
-   * A person who may do everything.
+   * A person who may call every administrative method.
    *
    * @generated from enum value: ROLE_ADMIN = 4;
    */
@@ -670,7 +670,7 @@ export enum Role {
 export declare const RoleSchema: GenEnum<Role>;
 
 /**
- * Whether an account can be used.
+ * State of an account.
  *
  * @generated from enum lucky.admin.v1.AccountState
  */
@@ -683,21 +683,21 @@ export enum AccountState {
   UNSPECIFIED = 0,
 
   /**
-   * It can.
+   * Devices can log in.
    *
    * @generated from enum value: ACCOUNT_STATE_ACTIVE = 1;
    */
   ACTIVE = 1,
 
   /**
-   * Nobody can log in to it.
+   * No device can log in.
    *
    * @generated from enum value: ACCOUNT_STATE_DISABLED = 2;
    */
   DISABLED = 2,
 
   /**
-   * Its personal data is erased. It does not come back.
+   * The personal data is erased. Final.
    *
    * @generated from enum value: ACCOUNT_STATE_DELETED = 3;
    */
@@ -710,7 +710,7 @@ export enum AccountState {
 export declare const AccountStateSchema: GenEnum<AccountState>;
 
 /**
- * What was done.
+ * Action of an audit entry.
  *
  * @generated from enum lucky.admin.v1.AuditAction
  */
@@ -772,7 +772,7 @@ export enum AuditAction {
   FOUND_BY_PHONE = 7,
 
   /**
-   * DeleteAccount, by its user.
+   * DeleteAccount, by the account's own user.
    *
    * @generated from enum value: AUDIT_ACTION_ACCOUNT_DELETED = 8;
    */
@@ -785,14 +785,14 @@ export enum AuditAction {
 export declare const AuditActionSchema: GenEnum<AuditAction>;
 
 /**
- * Looks after accounts. Served by auth. Operators cannot act on administrators or other operators:
- * that fails with PERMISSION_DENIED.
+ * Manages accounts. An operator cannot act on administrators or other operators: such a call fails
+ * with PERMISSION_DENIED.
  *
  * @generated from service lucky.admin.v1.AdminService
  */
 export declare const AdminService: GenService<{
   /**
-   * Finds accounts by id, user name, beginning of the user name or phone number. Pages of up to 100.
+   * Finds accounts by id, by a prefix of the user name, or by phone number. Pages of at most 100.
    *
    * @generated from rpc lucky.admin.v1.AdminService.FindAccounts
    */
@@ -802,7 +802,7 @@ export declare const AdminService: GenService<{
     output: typeof FindAccountsResponseSchema;
   },
   /**
-   * Disables an account: nobody logs in to it, all its logins end. Idempotent. Fails with
+   * Disables an account: all its logins end, and no device can log in to it. Idempotent. Fails with
    * USER_NOT_FOUND or LAST_ADMIN.
    *
    * @generated from rpc lucky.admin.v1.AdminService.DisableAccount
@@ -813,7 +813,7 @@ export declare const AdminService: GenService<{
     output: typeof DisableAccountResponseSchema;
   },
   /**
-   * Enables a disabled account again. Idempotent. Fails with USER_NOT_FOUND.
+   * Enables a disabled account. Idempotent. Fails with USER_NOT_FOUND.
    *
    * @generated from rpc lucky.admin.v1.AdminService.EnableAccount
    */
@@ -823,7 +823,8 @@ export declare const AdminService: GenService<{
     output: typeof EnableAccountResponseSchema;
   },
   /**
-   * Ends all logins of an account, or one device's. Fails with USER_NOT_FOUND or DEVICE_NOT_FOUND.
+   * Ends all logins of an account, or that of one device. Fails with USER_NOT_FOUND or
+   * DEVICE_NOT_FOUND.
    *
    * @generated from rpc lucky.admin.v1.AdminService.ForceLogout
    */
@@ -833,7 +834,7 @@ export declare const AdminService: GenService<{
     output: typeof ForceLogoutResponseSchema;
   },
   /**
-   * Sets an account's password, ends all its logins and lifts its lock. Fails with USER_NOT_FOUND,
+   * Sets an account's password, ends all its logins and removes its lock. Fails with USER_NOT_FOUND,
    * PASSWORD_WEAK or ENCRYPTION_INVALID.
    *
    * @generated from rpc lucky.admin.v1.AdminService.SetPassword
@@ -844,8 +845,8 @@ export declare const AdminService: GenService<{
     output: typeof SetPasswordResponseSchema;
   },
   /**
-   * Gives an account a role instead of the one it has; all its logins end, for their tokens say the
-   * old one. Fails with USER_NOT_FOUND or LAST_ADMIN.
+   * Replaces the role of an account. All its logins end, because their tokens carry the old role.
+   * Fails with USER_NOT_FOUND or LAST_ADMIN.
    *
    * @generated from rpc lucky.admin.v1.AdminService.GrantRole
    */
@@ -855,7 +856,7 @@ export declare const AdminService: GenService<{
     output: typeof GrantRoleResponseSchema;
   },
   /**
-   * Returns what was done, the newest first. Pages of up to 200.
+   * Returns the audit log, newest entry first. Pages of at most 200.
    *
    * @generated from rpc lucky.admin.v1.AdminService.ListAudit
    */
@@ -875,8 +876,7 @@ export declare const AdminService: GenService<{
     output: typeof GetDevicePolicyResponseSchema;
   },
   /**
-   * Replaces the policy. It is in force everywhere within ten seconds, for sessions that open from
-   * then on.
+   * Replaces the policy. All instances apply it within ten seconds, to sessions that open after that.
    *
    * @generated from rpc lucky.admin.v1.AdminService.SetDevicePolicy
    */

@@ -20,7 +20,7 @@ export declare const file_lucky_auth_v1_auth: GenFile;
  */
 export declare type Device = Message<"lucky.auth.v1.Device"> & {
   /**
-   * Chosen by the device once and kept; 1 to 64 characters of A-Z a-z 0-9 . _ -
+   * Chosen by the device once and kept. 1 to 64 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string device_id = 1;
    */
@@ -34,15 +34,15 @@ export declare type Device = Message<"lucky.auth.v1.Device"> & {
   deviceClass: DeviceClass;
 
   /**
-   * Shown to the user in the list of devices, and before a QR login is confirmed; up to 64
-   * characters, none of them control characters or such as turn round what follows.
+   * Name to show in the list of devices, and before a QR login is confirmed; at most 64 characters.
+   * Control characters and characters that change the direction of text are refused.
    *
    * @generated from field: string device_name = 3;
    */
   deviceName: string;
 
   /**
-   * Version of the client, up to 32 characters.
+   * Version of the client, at most 32 characters; empty: not known.
    *
    * @generated from field: string client_version = 4;
    */
@@ -56,14 +56,14 @@ export declare type Device = Message<"lucky.auth.v1.Device"> & {
 export declare const DeviceSchema: GenMessage<Device>;
 
 /**
- * A password, encrypted for the way: RSA-OAEP with SHA-256 under the key of GetPublicKey, over an
+ * A password, encrypted for transit: RSA-OAEP with SHA-256 under the key of GetPublicKey, over an
  * encoded PasswordPlaintext. All passwords of one request carry the same nonce.
  *
  * @generated from message lucky.auth.v1.EncryptedPassword
  */
 export declare type EncryptedPassword = Message<"lucky.auth.v1.EncryptedPassword"> & {
   /**
-   * key_id of the public key that was used.
+   * key_id of the public key, 1 to 64 characters.
    *
    * @generated from field: string key_id = 1;
    */
@@ -84,29 +84,29 @@ export declare type EncryptedPassword = Message<"lucky.auth.v1.EncryptedPassword
 export declare const EncryptedPasswordSchema: GenMessage<EncryptedPassword>;
 
 /**
- * What is inside an EncryptedPassword. It never travels or is stored as it is.
+ * Plaintext of an EncryptedPassword. It is never sent or stored unencrypted.
  *
  * @generated from message lucky.auth.v1.PasswordPlaintext
  */
 export declare type PasswordPlaintext = Message<"lucky.auth.v1.PasswordPlaintext"> & {
   /**
-   * nonce of GetPublicKey. Good for one request, within its time.
+   * nonce of GetPublicKey. Valid for one request, until nonce_expires_at_ms.
    *
    * @generated from field: bytes nonce = 1;
    */
   nonce: Uint8Array;
 
   /**
-   * When it was encrypted, milliseconds since the Unix epoch, by the server's clock as
-   * GetPublicKey told it. Refused when it is more than two minutes old or 30 seconds ahead.
+   * When it was encrypted, milliseconds since the Unix epoch, by the server's clock (server_time_ms
+   * of GetPublicKey). Refused when it is more than two minutes old or 30 seconds ahead.
    *
    * @generated from field: int64 encrypted_at_ms = 2;
    */
   encryptedAtMs: bigint;
 
   /**
-   * The password: 8 to 128 characters when it is a new one, and no more bytes than fit under the key
-   * (130 under a key of 2048 bits, 258 under one of 3072).
+   * The password. A new one has 8 to 128 characters. Its bytes must fit under the key: 130 for a key
+   * of 2048 bits, 258 for one of 3072.
    *
    * @generated from field: string password = 3;
    */
@@ -120,7 +120,7 @@ export declare type PasswordPlaintext = Message<"lucky.auth.v1.PasswordPlaintext
 export declare const PasswordPlaintextSchema: GenMessage<PasswordPlaintext>;
 
 /**
- * What a login gives.
+ * Tokens of a login.
  *
  * @generated from message lucky.auth.v1.Tokens
  */
@@ -140,7 +140,7 @@ export declare type Tokens = Message<"lucky.auth.v1.Tokens"> & {
   accessTokenExpiresAtMs: bigint;
 
   /**
-   * Opaque; good for one Refresh. Set by the server.
+   * Opaque, valid for one Refresh. Set by the server.
    *
    * @generated from field: string refresh_token = 3;
    */
@@ -181,7 +181,7 @@ export declare const GetPublicKeyRequestSchema: GenMessage<GetPublicKeyRequest>;
  */
 export declare type GetPublicKeyResponse = Message<"lucky.auth.v1.GetPublicKeyResponse"> & {
   /**
-   * Names the key in EncryptedPassword.
+   * Id of the key, for EncryptedPassword.
    *
    * @generated from field: string key_id = 1;
    */
@@ -209,14 +209,14 @@ export declare type GetPublicKeyResponse = Message<"lucky.auth.v1.GetPublicKeyRe
   jwkJson: string;
 
   /**
-   * For the PasswordPlaintext of one request. Opaque, 40 bytes.
+   * Nonce for the PasswordPlaintexts of one request. Opaque, 40 bytes.
    *
    * @generated from field: bytes nonce = 5;
    */
   nonce: Uint8Array;
 
   /**
-   * Until when the nonce is good, milliseconds since the Unix epoch.
+   * When the nonce expires, milliseconds since the Unix epoch.
    *
    * @generated from field: int64 nonce_expires_at_ms = 6;
    */
@@ -243,9 +243,9 @@ export declare const GetPublicKeyResponseSchema: GenMessage<GetPublicKeyResponse
  */
 export declare type RegisterRequest = Message<"lucky.auth.v1.RegisterRequest"> & {
   /**
-   * 3 to 32 characters: letters and digits of any script, and . _ - between them; none that nobody
-   * sees, such as the Hangul filler. Unique, compared case-folded and normalised; a name that can be
-   * mistaken for a taken one is refused.
+   * 3 to 32 characters: letters and digits of any script, and . _ - between them. Invisible
+   * characters, such as the Hangul filler, are refused. Unique, compared case-folded and normalised.
+   * A name that is confusable with a taken one is refused.
    *
    * @generated from field: string user_name = 1;
    */
@@ -259,7 +259,7 @@ export declare type RegisterRequest = Message<"lucky.auth.v1.RegisterRequest"> &
   password?: EncryptedPassword | undefined;
 
   /**
-   * Shown to people, up to 64 characters; the user name when empty.
+   * Name to show, at most 64 characters. Empty: the user name.
    *
    * @generated from field: string display_name = 3;
    */
@@ -299,7 +299,7 @@ export declare const RegisterResponseSchema: GenMessage<RegisterResponse>;
  */
 export declare type LoginRequest = Message<"lucky.auth.v1.LoginRequest"> & {
   /**
-   * The user name.
+   * The user name, 1 to 64 characters.
    *
    * @generated from field: string user_name = 1;
    */
@@ -360,7 +360,7 @@ export declare const LoginResponseSchema: GenMessage<LoginResponse>;
  */
 export declare type RefreshRequest = Message<"lucky.auth.v1.RefreshRequest"> & {
   /**
-   * The refresh token of the last Login or Refresh.
+   * The refresh token of the last login or Refresh, 16 to 128 characters.
    *
    * @generated from field: string refresh_token = 1;
    */
@@ -456,7 +456,7 @@ export declare type GetJwksResponse = Message<"lucky.auth.v1.GetJwksResponse"> &
 export declare const GetJwksResponseSchema: GenMessage<GetJwksResponse>;
 
 /**
- * How many devices of one class a user may have online.
+ * Limit of the online devices of one class, per user.
  *
  * @generated from message lucky.auth.v1.DeviceRule
  */
@@ -469,14 +469,14 @@ export declare type DeviceRule = Message<"lucky.auth.v1.DeviceRule"> & {
   deviceClass: DeviceClass;
 
   /**
-   * At most so many, 0 to 1,000; 0: none may be online.
+   * Largest number of devices, 0 to 1,000; 0: none may be online.
    *
    * @generated from field: int32 max_devices = 2;
    */
   maxDevices: number;
 
   /**
-   * What one more does.
+   * Action when one more device connects.
    *
    * @generated from field: lucky.auth.v1.DeviceExcess excess = 3;
    */
@@ -503,7 +503,7 @@ export declare type SendSmsCodeRequest = Message<"lucky.auth.v1.SendSmsCodeReque
   phone: string;
 
   /**
-   * What for.
+   * Purpose of the code.
    *
    * @generated from field: lucky.auth.v1.SmsPurpose purpose = 2;
    */
@@ -523,14 +523,14 @@ export declare const SendSmsCodeRequestSchema: GenMessage<SendSmsCodeRequest>;
  */
 export declare type SendSmsCodeResponse = Message<"lucky.auth.v1.SendSmsCodeResponse"> & {
   /**
-   * Until when the code is good, milliseconds since the Unix epoch.
+   * When the code expires, milliseconds since the Unix epoch.
    *
    * @generated from field: int64 expires_at_ms = 1;
    */
   expiresAtMs: bigint;
 
   /**
-   * After how many milliseconds another one may be sent to the number.
+   * Time before another code may be sent to the number, milliseconds.
    *
    * @generated from field: int64 resend_after_ms = 2;
    */
@@ -564,21 +564,21 @@ export declare type RegisterByPhoneRequest = Message<"lucky.auth.v1.RegisterByPh
   code: string;
 
   /**
-   * As in Register; the server makes one when empty.
+   * As in Register. Empty: the server makes one.
    *
    * @generated from field: string user_name = 3;
    */
   userName: string;
 
   /**
-   * The password; absent: none yet, the account logs in by phone only.
+   * The password. Absent: the account has none and logs in by phone only.
    *
    * @generated from field: lucky.auth.v1.EncryptedPassword password = 4;
    */
   password?: EncryptedPassword | undefined;
 
   /**
-   * Shown to people, up to 64 characters; the user name when empty.
+   * Name to show, at most 64 characters. Empty: the user name.
    *
    * @generated from field: string display_name = 5;
    */
@@ -693,21 +693,21 @@ export declare const LoginBySmsCodeResponseSchema: GenMessage<LoginBySmsCodeResp
  */
 export declare type ChangePasswordRequest = Message<"lucky.auth.v1.ChangePasswordRequest"> & {
   /**
-   * The password so far; absent when the account has none.
+   * The current password. Absent when the account has none.
    *
    * @generated from field: lucky.auth.v1.EncryptedPassword old_password = 1;
    */
   oldPassword?: EncryptedPassword | undefined;
 
   /**
-   * The new one.
+   * The new password.
    *
    * @generated from field: lucky.auth.v1.EncryptedPassword new_password = 2;
    */
   newPassword?: EncryptedPassword | undefined;
 
   /**
-   * The code of purpose PROVE; needed when the account has no password, else not looked at.
+   * The code of purpose PROVE. Needed when the account has no password, else ignored.
    *
    * @generated from field: string proof_code = 3;
    */
@@ -803,14 +803,14 @@ export declare type BindPhoneRequest = Message<"lucky.auth.v1.BindPhoneRequest">
   code: string;
 
   /**
-   * The account's password; absent when the account has none.
+   * The account's password. Absent when the account has none.
    *
    * @generated from field: lucky.auth.v1.EncryptedPassword password = 3;
    */
   password?: EncryptedPassword | undefined;
 
   /**
-   * The code of purpose PROVE; needed when the account has no password, else not looked at.
+   * The code of purpose PROVE. Needed when the account has no password, else ignored.
    *
    * @generated from field: string proof_code = 4;
    */
@@ -838,34 +838,34 @@ export declare type BindPhoneResponse = Message<"lucky.auth.v1.BindPhoneResponse
 export declare const BindPhoneResponseSchema: GenMessage<BindPhoneResponse>;
 
 /**
- * How a QR login goes, for the device that asked for it.
+ * A QR login, as the device that created it sees it.
  *
  * @generated from message lucky.auth.v1.QrLogin
  */
 export declare type QrLogin = Message<"lucky.auth.v1.QrLogin"> & {
   /**
-   * How far it is.
+   * The state.
    *
    * @generated from field: lucky.auth.v1.QrLoginState state = 1;
    */
   state: QrLoginState;
 
   /**
-   * Who scanned it; from SCANNED on.
+   * The user who scanned it. Present from SCANNED on.
    *
    * @generated from field: lucky.user.v1.User scanned_by = 2;
    */
   scannedBy?: User | undefined;
 
   /**
-   * The tokens; with CONFIRMED, once.
+   * The tokens. Present once, with CONFIRMED.
    *
    * @generated from field: lucky.auth.v1.Tokens tokens = 3;
    */
   tokens?: Tokens | undefined;
 
   /**
-   * Until when it is good, milliseconds since the Unix epoch.
+   * When it expires, milliseconds since the Unix epoch.
    *
    * @generated from field: int64 expires_at_ms = 4;
    */
@@ -885,7 +885,7 @@ export declare const QrLoginSchema: GenMessage<QrLogin>;
  */
 export declare type CreateQrLoginRequest = Message<"lucky.auth.v1.CreateQrLoginRequest"> & {
   /**
-   * The device that wants to log in.
+   * The device that logs in.
    *
    * @generated from field: lucky.auth.v1.Device device = 1;
    */
@@ -905,7 +905,7 @@ export declare const CreateQrLoginRequestSchema: GenMessage<CreateQrLoginRequest
  */
 export declare type CreateQrLoginResponse = Message<"lucky.auth.v1.CreateQrLoginResponse"> & {
   /**
-   * 128 random bits in base64url; what the code says.
+   * Id of the QR login: 128 random bits in base64url. The QR code contains it.
    *
    * @generated from field: string qr_login_id = 1;
    */
@@ -926,14 +926,15 @@ export declare type CreateQrLoginResponse = Message<"lucky.auth.v1.CreateQrLogin
   svg: string;
 
   /**
-   * Proves to WatchQrLogin and GetQrLogin that this device asked. Not in the QR code; keep it.
+   * Proves to WatchQrLogin and GetQrLogin that this device created it. Keep it: it is not in the QR
+   * code.
    *
    * @generated from field: string secret = 4;
    */
   secret: string;
 
   /**
-   * Until when it is good, milliseconds since the Unix epoch.
+   * When it expires, milliseconds since the Unix epoch.
    *
    * @generated from field: int64 expires_at_ms = 5;
    */
@@ -953,7 +954,7 @@ export declare const CreateQrLoginResponseSchema: GenMessage<CreateQrLoginRespon
  */
 export declare type WatchQrLoginRequest = Message<"lucky.auth.v1.WatchQrLoginRequest"> & {
   /**
-   * Which QR login.
+   * The QR login.
    *
    * @generated from field: string qr_login_id = 1;
    */
@@ -967,7 +968,7 @@ export declare type WatchQrLoginRequest = Message<"lucky.auth.v1.WatchQrLoginReq
   secret: string;
 
   /**
-   * device_id of the device that asked.
+   * device_id of the device that created it.
    *
    * @generated from field: string device_id = 3;
    */
@@ -987,7 +988,7 @@ export declare const WatchQrLoginRequestSchema: GenMessage<WatchQrLoginRequest>;
  */
 export declare type WatchQrLoginResponse = Message<"lucky.auth.v1.WatchQrLoginResponse"> & {
   /**
-   * How it goes now.
+   * The QR login now.
    *
    * @generated from field: lucky.auth.v1.QrLogin qr_login = 1;
    */
@@ -1007,7 +1008,7 @@ export declare const WatchQrLoginResponseSchema: GenMessage<WatchQrLoginResponse
  */
 export declare type GetQrLoginRequest = Message<"lucky.auth.v1.GetQrLoginRequest"> & {
   /**
-   * Which QR login.
+   * The QR login.
    *
    * @generated from field: string qr_login_id = 1;
    */
@@ -1021,7 +1022,7 @@ export declare type GetQrLoginRequest = Message<"lucky.auth.v1.GetQrLoginRequest
   secret: string;
 
   /**
-   * device_id of the device that asked.
+   * device_id of the device that created it.
    *
    * @generated from field: string device_id = 3;
    */
@@ -1041,7 +1042,7 @@ export declare const GetQrLoginRequestSchema: GenMessage<GetQrLoginRequest>;
  */
 export declare type GetQrLoginResponse = Message<"lucky.auth.v1.GetQrLoginResponse"> & {
   /**
-   * How it goes now.
+   * The QR login now.
    *
    * @generated from field: lucky.auth.v1.QrLogin qr_login = 1;
    */
@@ -1061,7 +1062,7 @@ export declare const GetQrLoginResponseSchema: GenMessage<GetQrLoginResponse>;
  */
 export declare type ScanQrLoginRequest = Message<"lucky.auth.v1.ScanQrLoginRequest"> & {
   /**
-   * What the code says after "lucky://qr-login/".
+   * The QR login: the text of the code after "lucky://qr-login/".
    *
    * @generated from field: string qr_login_id = 1;
    */
@@ -1081,21 +1082,21 @@ export declare const ScanQrLoginRequestSchema: GenMessage<ScanQrLoginRequest>;
  */
 export declare type ScanQrLoginResponse = Message<"lucky.auth.v1.ScanQrLoginResponse"> & {
   /**
-   * The device that wants in, to be shown before the user confirms.
+   * The device that logs in, to show before the user confirms.
    *
    * @generated from field: lucky.auth.v1.Device device = 1;
    */
   device?: Device | undefined;
 
   /**
-   * Where it asks from, shortened: 203.0.113.0/24 or 2001:db8:1::/48; empty when unknown.
+   * Address of that device, shortened: 203.0.113.0/24 or 2001:db8:1::/48; empty: not known.
    *
    * @generated from field: string coarse_address = 2;
    */
   coarseAddress: string;
 
   /**
-   * Until when it is good, milliseconds since the Unix epoch.
+   * When it expires, milliseconds since the Unix epoch.
    *
    * @generated from field: int64 expires_at_ms = 3;
    */
@@ -1183,14 +1184,14 @@ export declare const RefuseQrLoginResponseSchema: GenMessage<RefuseQrLoginRespon
  */
 export declare type DeleteAccountRequest = Message<"lucky.auth.v1.DeleteAccountRequest"> & {
   /**
-   * The account's password; absent when the account has none.
+   * The account's password. Absent when the account has none.
    *
    * @generated from field: lucky.auth.v1.EncryptedPassword password = 1;
    */
   password?: EncryptedPassword | undefined;
 
   /**
-   * The code of purpose PROVE; needed when the account has no password, else not looked at.
+   * The code of purpose PROVE. Needed when the account has no password, else ignored.
    *
    * @generated from field: string proof_code = 2;
    */
@@ -1218,7 +1219,7 @@ export declare type DeleteAccountResponse = Message<"lucky.auth.v1.DeleteAccount
 export declare const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse>;
 
 /**
- * Kind of device. How many of each class may be connected at once is the server's policy.
+ * Kind of device. The server's policy limits the online devices of each class.
  *
  * @generated from enum lucky.auth.v1.DeviceClass
  */
@@ -1252,7 +1253,7 @@ export enum DeviceClass {
   WEB = 3,
 
   /**
-   * Program without a person in front of it.
+   * Program without a human user.
    *
    * @generated from enum value: DEVICE_CLASS_BOT = 4;
    */
@@ -1265,7 +1266,7 @@ export enum DeviceClass {
 export declare const DeviceClassSchema: GenEnum<DeviceClass>;
 
 /**
- * How a class of devices is limited.
+ * Action when a device exceeds the limit of its class.
  *
  * @generated from enum lucky.auth.v1.DeviceExcess
  */
@@ -1278,7 +1279,7 @@ export enum DeviceExcess {
   UNSPECIFIED = 0,
 
   /**
-   * The device that is longest online gives way; it is told by Kick with REPLACED.
+   * The device that has been online longest is disconnected, with Kick and REPLACED.
    *
    * @generated from enum value: DEVICE_EXCESS_REPLACE_OLDEST = 1;
    */
@@ -1298,7 +1299,7 @@ export enum DeviceExcess {
 export declare const DeviceExcessSchema: GenEnum<DeviceExcess>;
 
 /**
- * What a code is good for.
+ * Purpose of an SMS code.
  *
  * @generated from enum lucky.auth.v1.SmsPurpose
  */
@@ -1332,15 +1333,15 @@ export enum SmsPurpose {
   RESET = 3,
 
   /**
-   * BindPhone, of the logged-in caller.
+   * BindPhone, by the logged-in caller.
    *
    * @generated from enum value: SMS_PURPOSE_BIND = 4;
    */
   BIND = 4,
 
   /**
-   * ChangePassword, BindPhone and DeleteAccount of a logged-in caller whose account has no password:
-   * that the caller still has the account's number.
+   * ChangePassword, BindPhone and DeleteAccount, by a logged-in caller whose account has no
+   * password. It proves that the caller still has the account's number.
    *
    * @generated from enum value: SMS_PURPOSE_PROVE = 5;
    */
@@ -1353,7 +1354,7 @@ export enum SmsPurpose {
 export declare const SmsPurposeSchema: GenEnum<SmsPurpose>;
 
 /**
- * How far a QR login is.
+ * State of a QR login.
  *
  * @generated from enum lucky.auth.v1.QrLoginState
  */
@@ -1366,35 +1367,35 @@ export enum QrLoginState {
   UNSPECIFIED = 0,
 
   /**
-   * Nobody has scanned it.
+   * No phone has scanned it.
    *
    * @generated from enum value: QR_LOGIN_STATE_WAITING = 1;
    */
   WAITING = 1,
 
   /**
-   * A phone has scanned it and has not decided.
+   * A phone has scanned it, and has not confirmed or refused it.
    *
    * @generated from enum value: QR_LOGIN_STATE_SCANNED = 2;
    */
   SCANNED = 2,
 
   /**
-   * The phone let the device in.
+   * The phone confirmed the login.
    *
    * @generated from enum value: QR_LOGIN_STATE_CONFIRMED = 3;
    */
   CONFIRMED = 3,
 
   /**
-   * The phone turned the device away.
+   * The phone refused the login.
    *
    * @generated from enum value: QR_LOGIN_STATE_REFUSED = 4;
    */
   REFUSED = 4,
 
   /**
-   * Its time is over.
+   * It has expired.
    *
    * @generated from enum value: QR_LOGIN_STATE_EXPIRED = 5;
    */
@@ -1407,14 +1408,14 @@ export enum QrLoginState {
 export declare const QrLoginStateSchema: GenEnum<QrLoginState>;
 
 /**
- * Registers, logs in and out, and hands out tokens.
+ * Registers accounts, logs devices in and out, and issues tokens.
  *
  * @generated from service lucky.auth.v1.AuthService
  */
 export declare const AuthService: GenService<{
   /**
-   * Returns the RSA key under which passwords travel, which all instances share, and a nonce for one
-   * request. A key that was replaced decrypts for a while longer.
+   * Returns the RSA public key that encrypts passwords in transit, shared by all instances, and a
+   * nonce for one request. A rotated key still decrypts for a grace period.
    *
    * @generated from rpc lucky.auth.v1.AuthService.GetPublicKey
    */
@@ -1424,7 +1425,7 @@ export declare const AuthService: GenService<{
     output: typeof GetPublicKeyResponseSchema;
   },
   /**
-   * Makes an account. Fails with USER_NAME_TAKEN, USER_NAME_CONFUSABLE, PASSWORD_WEAK or
+   * Creates an account. Fails with USER_NAME_TAKEN, USER_NAME_CONFUSABLE, PASSWORD_WEAK or
    * ENCRYPTION_INVALID.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Register
@@ -1437,8 +1438,8 @@ export declare const AuthService: GenService<{
   /**
    * Logs a device in. Fails with CREDENTIALS_INVALID, in the same time and with the same text
    * whether the user name or the password is wrong; with the right password also with
-   * ACCOUNT_LOCKED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED. Each failure makes the next attempt
-   * on the account and from the address wait longer.
+   * ACCOUNT_LOCKED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED. Failures throttle further attempts on
+   * the account and from the address, with a growing back-off.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Login
    */
@@ -1448,11 +1449,11 @@ export declare const AuthService: GenService<{
     output: typeof LoginResponseSchema;
   },
   /**
-   * Exchanges a refresh token for new tokens; the old refresh token is used up. A used one that is
-   * presented again revokes the whole login, because one of the two presenters stole it; only
-   * within a few seconds after the exchange, when an answer may have been lost, it is merely
-   * refused. Fails with REFRESH_TOKEN_INVALID. Nobody guesses a refresh token, so its calls do not draw
-   * on the small budget of credentials: many devices behind one address renew their tokens.
+   * Exchanges a refresh token for new tokens (rotation): the old refresh token is used up. Reuse of a
+   * used token revokes the whole login, because the token may be stolen. Only within a few seconds
+   * after the exchange, when its answer may have been lost, a reuse is merely refused. Fails with
+   * REFRESH_TOKEN_INVALID. A refresh token cannot be guessed, so its calls do not draw on the small
+   * budget of credentials: many devices behind one address renew their tokens.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Refresh
    */
@@ -1462,7 +1463,7 @@ export declare const AuthService: GenService<{
     output: typeof RefreshResponseSchema;
   },
   /**
-   * Ends the caller's login: its refresh token is void, its sessions close within a second.
+   * Ends the caller's login: its refresh token is void, and its sessions close within a second.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Logout
    */
@@ -1472,7 +1473,7 @@ export declare const AuthService: GenService<{
     output: typeof LogoutResponseSchema;
   },
   /**
-   * Returns the public keys that access tokens are signed with, as a JSON Web Key Set.
+   * Returns the public keys that verify access tokens, as a JSON Web Key Set.
    *
    * @generated from rpc lucky.auth.v1.AuthService.GetJwks
    */
@@ -1482,10 +1483,10 @@ export declare const AuthService: GenService<{
     output: typeof GetJwksResponseSchema;
   },
   /**
-   * Makes an account for a proven phone number and logs the device in. Fails with PHONE_TAKEN,
+   * Creates an account for a proven phone number and logs the device in. Fails with PHONE_TAKEN,
    * SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, USER_NAME_TAKEN, USER_NAME_CONFUSABLE, PASSWORD_WEAK or
-   * ENCRYPTION_INVALID. USER_NAME_…, PASSWORD_WEAK and ENCRYPTION_INVALID leave the code good for
-   * another try.
+   * ENCRYPTION_INVALID. After USER_NAME_…, PASSWORD_WEAK and ENCRYPTION_INVALID the code is still
+   * valid for a retry.
    *
    * @generated from rpc lucky.auth.v1.AuthService.RegisterByPhone
    */
@@ -1495,12 +1496,12 @@ export declare const AuthService: GenService<{
     output: typeof RegisterByPhoneResponseSchema;
   },
   /**
-   * Sends a code to a phone number: 6 digits, good for one purpose, one use and 5 minutes; an older
-   * one of the same purpose is void. Reads the same whether the number belongs to an account or not.
-   * Purposes BIND and PROVE need an access token, and the code is the caller's alone; PROVE goes only
-   * to the number that the caller's account has. Fails with PHONE_INVALID (also for PROVE to another
-   * number), SMS_NOT_SENT, or RATE_LIMITED when the resend interval or a budget of the number, the
-   * address or the day is used up.
+   * Sends a code to a phone number: 6 digits, valid for one purpose, one use and 5 minutes. An older
+   * code of the same purpose becomes void. The answer does not depend on whether the number belongs
+   * to an account. Purposes BIND and PROVE need an access token, and only the caller can use the
+   * code. PROVE is sent only to the number of the caller's account. Fails with PHONE_INVALID (also
+   * for PROVE to another number), SMS_NOT_SENT, or RATE_LIMITED during the resend interval, or when
+   * a budget of the number, the address or the day is used up.
    *
    * @generated from rpc lucky.auth.v1.AuthService.SendSmsCode
    */
@@ -1521,11 +1522,11 @@ export declare const AuthService: GenService<{
     output: typeof LoginBySmsCodeResponseSchema;
   },
   /**
-   * Changes the password, or sets the first one of an account that logged in by phone only. An access
-   * token is not enough: the old password proves who calls, or without one a code of purpose PROVE.
-   * All other logins of the user end. Fails with CREDENTIALS_INVALID, ACCOUNT_LOCKED,
-   * SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PASSWORD_WEAK or ENCRYPTION_INVALID. PASSWORD_WEAK and
-   * ENCRYPTION_INVALID leave the code good for another try.
+   * Changes the password, or sets the first one of an account that logged in by phone only. An
+   * access token is not enough: the caller proves itself by the old password, or without one by a
+   * code of purpose PROVE. All other logins of the user end. Fails with CREDENTIALS_INVALID,
+   * ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PASSWORD_WEAK or ENCRYPTION_INVALID. After
+   * PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry.
    *
    * @generated from rpc lucky.auth.v1.AuthService.ChangePassword
    */
@@ -1548,13 +1549,13 @@ export declare const AuthService: GenService<{
   },
   /**
    * Binds a phone number to the caller's account, or replaces it, by a code of purpose BIND sent to
-   * the new number. An access token is not enough: the password proves who calls, or without one a
-   * code of purpose PROVE sent to the number so far. A number gets one in, as a password does: when it
-   * is replaced, all other logins of the user end, for whoever has the old number or used it; when it
-   * is the account's first one, they stay. In both cases the user's devices are told by
-   * SecurityNotice. The same number once more changes nothing. Fails with SMS_CODE_INVALID,
-   * SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID, ACCOUNT_LOCKED or ENCRYPTION_INVALID; only
-   * PHONE_TAKEN uses the codes up.
+   * the new number. An access token is not enough: the caller proves itself by the password, or
+   * without one by a code of purpose PROVE sent to the current number. A phone number is a
+   * credential, like a password: a replacement ends all other logins of the user, because the old
+   * number may be in other hands. The account's first number ends none. In both cases the user's
+   * devices receive a SecurityNotice. Binding the same number again changes nothing. Fails with
+   * SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID, ACCOUNT_LOCKED or
+   * ENCRYPTION_INVALID. Of these errors only PHONE_TAKEN uses the codes up.
    *
    * @generated from rpc lucky.auth.v1.AuthService.BindPhone
    */
@@ -1564,7 +1565,7 @@ export declare const AuthService: GenService<{
     output: typeof BindPhoneResponseSchema;
   },
   /**
-   * Begins a login by QR code for the device that asks, which shows the code. It is good for two
+   * Starts a login by QR code for the calling device, which shows the code. It is valid for two
    * minutes.
    *
    * @generated from rpc lucky.auth.v1.AuthService.CreateQrLogin
@@ -1575,10 +1576,10 @@ export declare const AuthService: GenService<{
     output: typeof CreateQrLoginResponseSchema;
   },
   /**
-   * Tells the asking device how the QR login goes: the state at once, then each change, until it is
-   * confirmed, refused or expired. The tokens come once, here or by GetQrLogin. Fails with
-   * QR_LOGIN_NOT_FOUND, QR_LOGIN_STEP when the tokens were handed out, or OVERLOADED when too many
-   * wait on the instance: then poll.
+   * Streams the state of a QR login to the device that created it: the current state at once, then
+   * each change, until it is confirmed, refused or expired. The tokens are returned once, here or by
+   * GetQrLogin. Fails with QR_LOGIN_NOT_FOUND, with QR_LOGIN_STEP when the tokens were already
+   * returned, or with OVERLOADED when the instance has too many such streams: then poll GetQrLogin.
    *
    * @generated from rpc lucky.auth.v1.AuthService.WatchQrLogin
    */
@@ -1588,8 +1589,8 @@ export declare const AuthService: GenService<{
     output: typeof WatchQrLoginResponseSchema;
   },
   /**
-   * Returns how the QR login goes, for devices that poll, every second or so. Fails with
-   * QR_LOGIN_NOT_FOUND, or QR_LOGIN_STEP when the tokens were handed out.
+   * Returns the state of a QR login, for devices that poll, about once a second. Fails with
+   * QR_LOGIN_NOT_FOUND, or with QR_LOGIN_STEP when the tokens were already returned.
    *
    * @generated from rpc lucky.auth.v1.AuthService.GetQrLogin
    */
@@ -1599,9 +1600,9 @@ export declare const AuthService: GenService<{
     output: typeof GetQrLoginResponseSchema;
   },
   /**
-   * Says that the caller's phone has read the code; the first one to do so is the only one who may
-   * confirm. Repeating it on the same phone is harmless. Fails with QR_LOGIN_NOT_FOUND,
-   * QR_LOGIN_EXPIRED, QR_LOGIN_STEP, QR_LOGIN_FOREIGN or PHONE_DEVICE_REQUIRED.
+   * Records that the caller's phone has scanned the code. Only the first phone that scans may
+   * confirm. A retry on the same phone is harmless. Fails with QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED,
+   * QR_LOGIN_STEP, QR_LOGIN_FOREIGN or PHONE_DEVICE_REQUIRED.
    *
    * @generated from rpc lucky.auth.v1.AuthService.ScanQrLogin
    */
@@ -1611,8 +1612,8 @@ export declare const AuthService: GenService<{
     output: typeof ScanQrLoginResponseSchema;
   },
   /**
-   * Lets the asking device in as the caller. Only from the phone that scanned. Fails with
-   * QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP, QR_LOGIN_FOREIGN or
+   * Logs the device that shows the code in, as the caller. Only the phone that scanned may call it.
+   * Fails with QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP, QR_LOGIN_FOREIGN or
    * PHONE_DEVICE_REQUIRED.
    *
    * @generated from rpc lucky.auth.v1.AuthService.ConfirmQrLogin
@@ -1623,7 +1624,8 @@ export declare const AuthService: GenService<{
     output: typeof ConfirmQrLoginResponseSchema;
   },
   /**
-   * Turns the asking device away. Only from the phone that scanned. Fails like ConfirmQrLogin.
+   * Refuses the device that shows the code. Only the phone that scanned may call it. Fails like
+   * ConfirmQrLogin.
    *
    * @generated from rpc lucky.auth.v1.AuthService.RefuseQrLogin
    */
@@ -1633,11 +1635,11 @@ export declare const AuthService: GenService<{
     output: typeof RefuseQrLoginResponseSchema;
   },
   /**
-   * Deletes the caller's account: all logins end, personal data is erased, the name becomes free;
-   * what was written stays, by a deleted user. It cannot be undone, so an access token is not enough:
-   * the password proves who calls, or without one a code of purpose PROVE. Fails with
-   * CREDENTIALS_INVALID, ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or
-   * LAST_ADMIN.
+   * Deletes the caller's account: all logins end, personal data is erased, and the name becomes
+   * free. Messages stay, as those of a deleted user. The deletion is final, so an access token is
+   * not enough: the caller proves itself by the password, or without one by a code of purpose PROVE.
+   * Fails with CREDENTIALS_INVALID, ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED,
+   * ENCRYPTION_INVALID or LAST_ADMIN.
    *
    * @generated from rpc lucky.auth.v1.AuthService.DeleteAccount
    */

@@ -18,7 +18,7 @@ export declare const file_lucky_auth_v1_device: GenFile;
  */
 export declare type LoggedInDevice = Message<"lucky.auth.v1.LoggedInDevice"> & {
   /**
-   * The device as it described itself, with the name that its owner gave it.
+   * The device as it described itself at login, with the name that its owner set.
    *
    * @generated from field: lucky.auth.v1.Device device = 1;
    */
@@ -32,15 +32,15 @@ export declare type LoggedInDevice = Message<"lucky.auth.v1.LoggedInDevice"> & {
   loggedInAtMs: bigint;
 
   /**
-   * When it last logged in, refreshed its tokens or was online, milliseconds since the Unix epoch. A
-   * device that is online moves it every few minutes.
+   * When it last logged in, refreshed its tokens or was online, milliseconds since the Unix epoch.
+   * It is updated every few minutes while the device is online.
    *
    * @generated from field: int64 last_seen_at_ms = 3;
    */
   lastSeenAtMs: bigint;
 
   /**
-   * Where it was last seen, shortened: 203.0.113.0/24 or 2001:db8:1::/48; empty when unknown.
+   * Last address, shortened: 203.0.113.0/24 or 2001:db8:1::/48; empty: not known.
    *
    * @generated from field: string coarse_address = 4;
    */
@@ -81,7 +81,7 @@ export declare const ListDevicesRequestSchema: GenMessage<ListDevicesRequest>;
  */
 export declare type ListDevicesResponse = Message<"lucky.auth.v1.ListDevicesResponse"> & {
   /**
-   * The devices.
+   * The devices, last seen first.
    *
    * @generated from field: repeated lucky.auth.v1.LoggedInDevice devices = 1;
    */
@@ -101,14 +101,14 @@ export declare const ListDevicesResponseSchema: GenMessage<ListDevicesResponse>;
  */
 export declare type RenameDeviceRequest = Message<"lucky.auth.v1.RenameDeviceRequest"> & {
   /**
-   * Which device.
+   * The device.
    *
    * @generated from field: string device_id = 1;
    */
   deviceId: string;
 
   /**
-   * Its name from now on, 1 to 64 characters.
+   * The new name, 1 to 64 characters.
    *
    * @generated from field: string device_name = 2;
    */
@@ -142,7 +142,7 @@ export declare const RenameDeviceResponseSchema: GenMessage<RenameDeviceResponse
  */
 export declare type RevokeDeviceRequest = Message<"lucky.auth.v1.RevokeDeviceRequest"> & {
   /**
-   * Which device.
+   * The device.
    *
    * @generated from field: string device_id = 1;
    */
@@ -190,7 +190,7 @@ export declare const RevokeOtherDevicesRequestSchema: GenMessage<RevokeOtherDevi
  */
 export declare type RevokeOtherDevicesResponse = Message<"lucky.auth.v1.RevokeOtherDevicesResponse"> & {
   /**
-   * How many logins ended.
+   * Number of logins that ended.
    *
    * @generated from field: int32 revoked = 1;
    */
@@ -204,13 +204,13 @@ export declare type RevokeOtherDevicesResponse = Message<"lucky.auth.v1.RevokeOt
 export declare const RevokeOtherDevicesResponseSchema: GenMessage<RevokeOtherDevicesResponse>;
 
 /**
- * The caller's devices that are logged in. Served by auth.
+ * Manages the logged-in devices of the caller.
  *
  * @generated from service lucky.auth.v1.DeviceService
  */
 export declare const DeviceService: GenService<{
   /**
-   * Returns the caller's logged-in devices, the last seen first; at most 200.
+   * Returns the caller's logged-in devices, last seen first; at most 200.
    *
    * @generated from rpc lucky.auth.v1.DeviceService.ListDevices
    */
@@ -220,7 +220,7 @@ export declare const DeviceService: GenService<{
     output: typeof ListDevicesResponseSchema;
   },
   /**
-   * Names a device. Fails with DEVICE_NOT_FOUND.
+   * Renames a device. Fails with DEVICE_NOT_FOUND.
    *
    * @generated from rpc lucky.auth.v1.DeviceService.RenameDevice
    */
@@ -230,8 +230,8 @@ export declare const DeviceService: GenService<{
     output: typeof RenameDeviceResponseSchema;
   },
   /**
-   * Ends the login of a device: its refresh token is void, its sessions close within a second. May
-   * be the caller's own. Fails with DEVICE_NOT_FOUND.
+   * Ends the login of a device: its refresh token is void, and its sessions close within a second.
+   * The device may be the calling one. Fails with DEVICE_NOT_FOUND.
    *
    * @generated from rpc lucky.auth.v1.DeviceService.RevokeDevice
    */
@@ -241,7 +241,7 @@ export declare const DeviceService: GenService<{
     output: typeof RevokeDeviceResponseSchema;
   },
   /**
-   * Ends all logins of the caller but the calling one.
+   * Ends all logins of the caller except the calling one.
    *
    * @generated from rpc lucky.auth.v1.DeviceService.RevokeOtherDevices
    */

@@ -19,14 +19,14 @@ export declare const file_lucky_error_v1_error: GenFile;
  */
 export declare type ErrorDetail = Message<"lucky.error.v1.ErrorDetail"> & {
   /**
-   * Why. Set by the server.
+   * Reason of the error. Set by the server.
    *
    * @generated from field: lucky.error.v1.ErrorReason reason = 1;
    */
   reason: ErrorReason;
 
   /**
-   * After how many milliseconds a repetition makes sense; 0 when repeating as it is does not help.
+   * Time before a retry, milliseconds; 0: an unchanged retry does not help.
    *
    * @generated from field: int64 retry_after_ms = 2;
    */
@@ -40,20 +40,21 @@ export declare type ErrorDetail = Message<"lucky.error.v1.ErrorDetail"> & {
 export declare const ErrorDetailSchema: GenMessage<ErrorDetail>;
 
 /**
- * Why a call, a send or a session failed. The comment names the Connect code that carries it.
+ * Reason of a failed call, send or session. Each comment begins with the Connect code that carries
+ * it. A client that does not know a reason acts by the code alone.
  *
  * @generated from enum lucky.error.v1.ErrorReason
  */
 export enum ErrorReason {
   /**
-   * Not set. Treat it by the code alone.
+   * Not set. The client acts by the code alone.
    *
    * @generated from enum value: ERROR_REASON_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * internal: a fault of the server. The cause is in its log, never here.
+   * internal: a fault of the server. The cause is only in its log.
    *
    * @generated from enum value: ERROR_REASON_INTERNAL = 1;
    */
@@ -74,7 +75,7 @@ export enum ErrorReason {
   TOKEN_INVALID = 3,
 
   /**
-   * unauthenticated: the access token is past its time, or its key was withdrawn. Refresh it.
+   * unauthenticated: the access token has expired, or its key was withdrawn. Refresh it.
    *
    * @generated from enum value: ERROR_REASON_TOKEN_EXPIRED = 4;
    */
@@ -95,28 +96,29 @@ export enum ErrorReason {
   PERMISSION_DENIED = 6,
 
   /**
-   * resource_exhausted: too many calls. Wait for retry_after_ms.
+   * resource_exhausted: rate limit exceeded. Retry after retry_after_ms.
    *
    * @generated from enum value: ERROR_REASON_RATE_LIMITED = 7;
    */
   RATE_LIMITED = 7,
 
   /**
-   * resource_exhausted: the server is at its bound. Nothing was stored; wait for retry_after_ms.
+   * resource_exhausted: a queue of the server is full (back-pressure). Nothing was stored. Retry
+   * after retry_after_ms.
    *
    * @generated from enum value: ERROR_REASON_OVERLOADED = 8;
    */
   OVERLOADED = 8,
 
   /**
-   * unavailable: a part of the server cannot be reached. Repeat with the same key.
+   * unavailable: a part of the server cannot be reached. Retry with the same key.
    *
    * @generated from enum value: ERROR_REASON_UNAVAILABLE = 9;
    */
   UNAVAILABLE = 9,
 
   /**
-   * unauthenticated: user name or password is wrong; which of them is not said.
+   * unauthenticated: the user name or the password is wrong. The error does not say which.
    *
    * @generated from enum value: ERROR_REASON_CREDENTIALS_INVALID = 10;
    */
@@ -137,15 +139,15 @@ export enum ErrorReason {
   PASSWORD_WEAK = 12,
 
   /**
-   * invalid_argument: the password was encrypted under a key that is not known (any more), or not
-   * at all. Get the public key again.
+   * invalid_argument: the password is not encrypted, or under a key that is unknown or expired. Get
+   * the public key again.
    *
    * @generated from enum value: ERROR_REASON_ENCRYPTION_INVALID = 13;
    */
   ENCRYPTION_INVALID = 13,
 
   /**
-   * unauthenticated: the refresh token is unknown, expired or was used before.
+   * unauthenticated: the refresh token is unknown, expired or already used.
    *
    * @generated from enum value: ERROR_REASON_REFRESH_TOKEN_INVALID = 14;
    */
@@ -166,7 +168,7 @@ export enum ErrorReason {
   CONVERSATION_NOT_FOUND = 16,
 
   /**
-   * permission_denied: the sender is not (any more) a member of the conversation.
+   * permission_denied: the sender is not, or no longer, a member of the conversation.
    *
    * @generated from enum value: ERROR_REASON_NOT_A_MEMBER = 17;
    */
@@ -180,7 +182,7 @@ export enum ErrorReason {
   MUTED = 18,
 
   /**
-   * already_exists: the client_message_id was used before in this conversation with other content.
+   * already_exists: the sender used the client_message_id in this conversation with other content.
    *
    * @generated from enum value: ERROR_REASON_CLIENT_MESSAGE_ID_REUSED = 19;
    */
@@ -208,80 +210,81 @@ export enum ErrorReason {
   USER_NAME_CONFUSABLE = 22,
 
   /**
-   * invalid_argument: no phone number that messages can be sent to.
+   * invalid_argument: text messages cannot be sent to the phone number.
    *
    * @generated from enum value: ERROR_REASON_PHONE_INVALID = 23;
    */
   PHONE_INVALID = 23,
 
   /**
-   * already_exists: the phone number belongs to another account. Told only to who proved the number.
+   * already_exists: the phone number belongs to another account. Returned only after the caller has
+   * proved the number.
    *
    * @generated from enum value: ERROR_REASON_PHONE_TAKEN = 24;
    */
   PHONE_TAKEN = 24,
 
   /**
-   * unauthenticated: the code is wrong, expired, used, for another purpose or was never sent; which
-   * of them is not said.
+   * unauthenticated: the code is wrong, expired, used, for another purpose, or was never sent. The
+   * error does not say which.
    *
    * @generated from enum value: ERROR_REASON_SMS_CODE_INVALID = 25;
    */
   SMS_CODE_INVALID = 25,
 
   /**
-   * failed_precondition: the code was guessed at too often. Send another one.
+   * failed_precondition: too many wrong guesses of the code. Request a new one.
    *
    * @generated from enum value: ERROR_REASON_SMS_CODE_EXHAUSTED = 26;
    */
   SMS_CODE_EXHAUSTED = 26,
 
   /**
-   * unavailable: the message with the code could not be handed over for sending.
+   * unavailable: the SMS provider did not accept the message with the code.
    *
    * @generated from enum value: ERROR_REASON_SMS_NOT_SENT = 27;
    */
   SMS_NOT_SENT = 27,
 
   /**
-   * permission_denied: the account is disabled. Told only to who proved to own it.
+   * permission_denied: the account is disabled. Returned only after the caller has proved to own it.
    *
    * @generated from enum value: ERROR_REASON_ACCOUNT_DISABLED = 28;
    */
   ACCOUNT_DISABLED = 28,
 
   /**
-   * resource_exhausted: too many wrong passwords; wait for retry_after_ms. Told only with the right
-   * password: others read CREDENTIALS_INVALID.
+   * resource_exhausted: the account is locked after too many wrong passwords. Retry after
+   * retry_after_ms. Returned only with the right password; a wrong one gets CREDENTIALS_INVALID.
    *
    * @generated from enum value: ERROR_REASON_ACCOUNT_LOCKED = 29;
    */
   ACCOUNT_LOCKED = 29,
 
   /**
-   * not_found: no such QR login, or its secret or device is not the one that asked for it.
+   * not_found: no such QR login, or the secret or the device is not that of its creator.
    *
    * @generated from enum value: ERROR_REASON_QR_LOGIN_NOT_FOUND = 30;
    */
   QR_LOGIN_NOT_FOUND = 30,
 
   /**
-   * failed_precondition: the QR login is past its time. Make another one.
+   * failed_precondition: the QR login has expired. Create a new one.
    *
    * @generated from enum value: ERROR_REASON_QR_LOGIN_EXPIRED = 31;
    */
   QR_LOGIN_EXPIRED = 31,
 
   /**
-   * failed_precondition: the QR login is not at this step: scanned twice, confirmed without a scan,
-   * confirmed or refused already, its tokens handed out.
+   * failed_precondition: the QR login is at another step: already scanned, not scanned yet, already
+   * confirmed or refused, or its tokens were already returned.
    *
    * @generated from enum value: ERROR_REASON_QR_LOGIN_STEP = 32;
    */
   QR_LOGIN_STEP = 32,
 
   /**
-   * permission_denied: somebody else, or another device, scanned the QR login.
+   * permission_denied: another user or another device scanned the QR login.
    *
    * @generated from enum value: ERROR_REASON_QR_LOGIN_FOREIGN = 33;
    */
@@ -302,14 +305,15 @@ export enum ErrorReason {
   DEVICE_NOT_FOUND = 35,
 
   /**
-   * failed_precondition: as many devices of the class as allowed are there, and none gives way.
+   * failed_precondition: the limit of devices of this class is reached, and the policy does not
+   * replace any.
    *
    * @generated from enum value: ERROR_REASON_DEVICE_LIMIT_REACHED = 36;
    */
   DEVICE_LIMIT_REACHED = 36,
 
   /**
-   * failed_precondition: it would leave no administrator.
+   * failed_precondition: the change would leave no administrator.
    *
    * @generated from enum value: ERROR_REASON_LAST_ADMIN = 37;
    */

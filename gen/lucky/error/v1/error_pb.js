@@ -26,7 +26,8 @@ export const ErrorReasonSchema = /*@__PURE__*/
   enumDesc(file_lucky_error_v1_error, 0);
 
 /**
- * Why a call, a send or a session failed. The comment names the Connect code that carries it.
+ * Reason of a failed call, send or session. Each comment begins with the Connect code that carries
+ * it. A client that does not know a reason acts by the code alone.
  *
  * @generated from enum lucky.error.v1.ErrorReason
  */

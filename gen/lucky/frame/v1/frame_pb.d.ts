@@ -2,8 +2,8 @@
 // @generated from file lucky/frame/v1/frame.proto (package lucky.frame.v1, syntax proto3)
 /* eslint-disable */
 
-// Frames on the WebSocket: binary, one a WebSocket message, subprotocol "lucky.v1". Unknown fields
-// and unknown kinds are skipped.
+// Frames on the WebSocket: one binary WebSocket message each, subprotocol "lucky.v1". Both sides skip
+// unknown fields and unknown kinds.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -37,7 +37,7 @@ export declare const ResolveEndpointRequestSchema: GenMessage<ResolveEndpointReq
  */
 export declare type ResolveEndpointResponse = Message<"lucky.frame.v1.ResolveEndpointResponse"> & {
   /**
-   * URL of the WebSocket: absolute (ws:// or wss://), or a path on the address that was asked.
+   * URL of the WebSocket: absolute (ws:// or wss://), or a path on the address of this call.
    *
    * @generated from field: string url = 1;
    */
@@ -51,7 +51,7 @@ export declare type ResolveEndpointResponse = Message<"lucky.frame.v1.ResolveEnd
 export declare const ResolveEndpointResponseSchema: GenMessage<ResolveEndpointResponse>;
 
 /**
- * What a device sends.
+ * A frame from a device.
  *
  * @generated from message lucky.frame.v1.ClientFrame
  */
@@ -63,7 +63,7 @@ export declare type ClientFrame = Message<"lucky.frame.v1.ClientFrame"> & {
    */
   kind: {
     /**
-     * Who is there.
+     * Opens the session with an access token.
      *
      * @generated from field: lucky.frame.v1.Hello hello = 1;
      */
@@ -71,7 +71,7 @@ export declare type ClientFrame = Message<"lucky.frame.v1.ClientFrame"> & {
     case: "hello";
   } | {
     /**
-     * A message to append. Answered by a SendResult.
+     * A message to append. The answer is a SendResult in SendResults.
      *
      * @generated from field: lucky.message.v1.SendRequest send = 2;
      */
@@ -79,7 +79,7 @@ export declare type ClientFrame = Message<"lucky.frame.v1.ClientFrame"> & {
     case: "send";
   } | {
     /**
-     * What has arrived and was read. Not answered.
+     * Delivered and read sequences of the device. Not answered.
      *
      * @generated from field: lucky.message.v1.AcknowledgeRequest acknowledge = 3;
      */
@@ -95,7 +95,7 @@ export declare type ClientFrame = Message<"lucky.frame.v1.ClientFrame"> & {
     case: "typing";
   } | {
     /**
-     * A call of a method that a logged-in user may call. Answered by an RpcResult.
+     * A call of a method. The answer is an RpcResult.
      *
      * @generated from field: lucky.frame.v1.Rpc rpc = 5;
      */
@@ -103,7 +103,8 @@ export declare type ClientFrame = Message<"lucky.frame.v1.ClientFrame"> & {
     case: "rpc";
   } | {
     /**
-     * The device is alive. Answered by a Heartbeat. Sent when nothing else was for heartbeat_interval_ms.
+     * The device is alive. The answer is a Heartbeat. Sent after heartbeat_interval_ms without any
+     * other frame.
      *
      * @generated from field: lucky.frame.v1.Heartbeat heartbeat = 6;
      */
@@ -111,7 +112,7 @@ export declare type ClientFrame = Message<"lucky.frame.v1.ClientFrame"> & {
     case: "heartbeat";
   } | {
     /**
-     * A fresh access token for this session, before the old one expires. Not answered; a bad one
+     * A new access token for this session, before the old one expires. Not answered. An invalid token
      * closes the session.
      *
      * @generated from field: lucky.frame.v1.Renew renew = 7;
@@ -128,7 +129,7 @@ export declare type ClientFrame = Message<"lucky.frame.v1.ClientFrame"> & {
 export declare const ClientFrameSchema: GenMessage<ClientFrame>;
 
 /**
- * What a device receives.
+ * A frame to a device.
  *
  * @generated from message lucky.frame.v1.ServerFrame
  */
@@ -148,7 +149,7 @@ export declare type ServerFrame = Message<"lucky.frame.v1.ServerFrame"> & {
     case: "welcome";
   } | {
     /**
-     * What became of sends.
+     * Outcomes of sends.
      *
      * @generated from field: lucky.frame.v1.SendResults send_results = 2;
      */
@@ -172,7 +173,7 @@ export declare type ServerFrame = Message<"lucky.frame.v1.ServerFrame"> & {
     case: "receipt";
   } | {
     /**
-     * Somebody types.
+     * A member types, or stopped.
      *
      * @generated from field: lucky.presence.v1.Typing typing = 5;
      */
@@ -180,7 +181,7 @@ export declare type ServerFrame = Message<"lucky.frame.v1.ServerFrame"> & {
     case: "typing";
   } | {
     /**
-     * The device misses entries and should fetch them.
+     * The device misses entries and fetches them.
      *
      * @generated from field: lucky.frame.v1.SyncRequired sync_required = 6;
      */
@@ -204,7 +205,7 @@ export declare type ServerFrame = Message<"lucky.frame.v1.ServerFrame"> & {
     case: "heartbeat";
   } | {
     /**
-     * The session is about to be closed by the server, and why.
+     * The server is about to close the session.
      *
      * @generated from field: lucky.frame.v1.Kick kick = 9;
      */
@@ -212,7 +213,7 @@ export declare type ServerFrame = Message<"lucky.frame.v1.ServerFrame"> & {
     case: "kick";
   } | {
     /**
-     * The instance is about to stop: connect again elsewhere.
+     * The instance is about to stop: reconnect to another one.
      *
      * @generated from field: lucky.frame.v1.Move move = 10;
      */
@@ -220,7 +221,7 @@ export declare type ServerFrame = Message<"lucky.frame.v1.ServerFrame"> & {
     case: "move";
   } | {
     /**
-     * The session's access token is near its end: Refresh, then Renew.
+     * The session's access token expires soon: Refresh, then Renew.
      *
      * @generated from field: lucky.frame.v1.TokenExpiring token_expiring = 11;
      */
@@ -228,7 +229,7 @@ export declare type ServerFrame = Message<"lucky.frame.v1.ServerFrame"> & {
     case: "tokenExpiring";
   } | {
     /**
-     * Something happened to the account that its user should know of.
+     * A security event of the account.
      *
      * @generated from field: lucky.frame.v1.SecurityNotice security_notice = 12;
      */
@@ -257,7 +258,7 @@ export declare type Hello = Message<"lucky.frame.v1.Hello"> & {
   accessToken: string;
 
   /**
-   * Name and version of the client, for the operator's eyes, up to 64 characters.
+   * Name and version of the client, for operators; at most 64 characters.
    *
    * @generated from field: string client_version = 2;
    */
@@ -298,7 +299,8 @@ export declare type Welcome = Message<"lucky.frame.v1.Welcome"> & {
   deviceId: string;
 
   /**
-   * Send a frame at least this often, milliseconds. The server closes after two missed ones.
+   * Longest pause between frames of the device, milliseconds. The server closes the session after two
+   * intervals without a frame.
    *
    * @generated from field: int64 heartbeat_interval_ms = 4;
    */
@@ -312,30 +314,29 @@ export declare type Welcome = Message<"lucky.frame.v1.Welcome"> & {
   serverTimeMs: bigint;
 
   /**
-   * Largest frame that the server takes, bytes.
+   * Largest frame that the server accepts, bytes.
    *
    * @generated from field: int32 max_frame_bytes = 6;
    */
   maxFrameBytes: number;
 
   /**
-   * How many sends may wait for their result at once; more are refused with OVERLOADED.
+   * Most sends in flight (without a result). More are refused with OVERLOADED.
    *
    * @generated from field: int32 max_sends_in_flight = 7;
    */
   maxSendsInFlight: number;
 
   /**
-   * How many frames a second the server takes from the session for long; more close it with
-   * RATE_LIMITED. A frame counts once, and once more for every full 16 KiB and for every ten
-   * cursors in it. 0 when not told.
+   * Sustained rate limit of the session, frames a second. Exceeding it closes the session with
+   * RATE_LIMITED. A frame counts 1, plus 1 per full 16 KiB and 1 per ten cursors in it. 0: not known.
    *
    * @generated from field: int32 frames_per_second = 8;
    */
   framesPerSecond: number;
 
   /**
-   * How many frames it takes at once. 0 when not told.
+   * Burst of the rate limit, frames. 0: not known.
    *
    * @generated from field: int32 frames_burst = 9;
    */
@@ -349,13 +350,13 @@ export declare type Welcome = Message<"lucky.frame.v1.Welcome"> & {
 export declare const WelcomeSchema: GenMessage<Welcome>;
 
 /**
- * What became of sends.
+ * Outcomes of sends.
  *
  * @generated from message lucky.frame.v1.SendResults
  */
 export declare type SendResults = Message<"lucky.frame.v1.SendResults"> & {
   /**
-   * One a send.
+   * One per send.
    *
    * @generated from field: repeated lucky.message.v1.SendResult results = 1;
    */
@@ -369,8 +370,8 @@ export declare type SendResults = Message<"lucky.frame.v1.SendResults"> & {
 export declare const SendResultsSchema: GenMessage<SendResults>;
 
 /**
- * Entries of one or several conversations. Of each conversation in ascending order, but a frame may
- * come twice, late or not at all: the sequence tells.
+ * Entries of one or several conversations, in ascending order within a conversation. A frame may be
+ * duplicated, late or lost: the client deduplicates and finds gaps by the sequence.
  *
  * @generated from message lucky.frame.v1.Deliver
  */
@@ -390,7 +391,7 @@ export declare type Deliver = Message<"lucky.frame.v1.Deliver"> & {
 export declare const DeliverSchema: GenMessage<Deliver>;
 
 /**
- * The device misses entries of a conversation: fetch those after the last one it has.
+ * The device misses entries of a conversation. It fetches those after its last one.
  *
  * @generated from message lucky.frame.v1.SyncRequired
  */
@@ -417,14 +418,14 @@ export declare type SyncRequired = Message<"lucky.frame.v1.SyncRequired"> & {
 export declare const SyncRequiredSchema: GenMessage<SyncRequired>;
 
 /**
- * A call over the socket: of any unary method that the session's user may call. Credentials and
- * searches draw on the same budgets as calls through the gateway.
+ * A call over the socket, of any unary public method that the session's user may call. Calls of the
+ * limit classes CREDENTIAL and SEARCH draw on the same budgets as calls through the gateway.
  *
  * @generated from message lucky.frame.v1.Rpc
  */
 export declare type Rpc = Message<"lucky.frame.v1.Rpc"> & {
   /**
-   * Chosen by the device, unique in the session while the call runs; comes back in the result.
+   * Chosen by the device, unique among its calls in flight. The result repeats it.
    *
    * @generated from field: int64 call_id = 1 [jstype = JS_STRING];
    */
@@ -458,7 +459,7 @@ export declare const RpcSchema: GenMessage<Rpc>;
  */
 export declare type RpcResult = Message<"lucky.frame.v1.RpcResult"> & {
   /**
-   * As in the call.
+   * call_id of the call.
    *
    * @generated from field: int64 call_id = 1 [jstype = JS_STRING];
    */
@@ -495,7 +496,7 @@ export declare type RpcResult = Message<"lucky.frame.v1.RpcResult"> & {
 export declare const RpcResultSchema: GenMessage<RpcResult>;
 
 /**
- * Why a call over the socket failed.
+ * The error of a call over the socket.
  *
  * @generated from message lucky.frame.v1.RpcError
  */
@@ -508,14 +509,14 @@ export declare type RpcError = Message<"lucky.frame.v1.RpcError"> & {
   code: number;
 
   /**
-   * For developers.
+   * Text for developers.
    *
    * @generated from field: string text = 2;
    */
   text: string;
 
   /**
-   * The reason, and when to try again.
+   * The reason and the retry time.
    *
    * @generated from field: lucky.error.v1.ErrorDetail error = 3;
    */
@@ -563,8 +564,8 @@ export declare type Renew = Message<"lucky.frame.v1.Renew"> & {
 export declare const RenewSchema: GenMessage<Renew>;
 
 /**
- * The access token of the session is near its end. Call Refresh (over this socket if you like) and
- * send Renew; a session whose token has expired is closed with TOKEN_EXPIRED.
+ * The access token of the session expires soon. The client calls Refresh, over this socket or not,
+ * and sends Renew. When the token has expired, the session is closed with TOKEN_EXPIRED.
  *
  * @generated from message lucky.frame.v1.TokenExpiring
  */
@@ -584,34 +585,34 @@ export declare type TokenExpiring = Message<"lucky.frame.v1.TokenExpiring"> & {
 export declare const TokenExpiringSchema: GenMessage<TokenExpiring>;
 
 /**
- * Tells a user's devices what happened to the account. Ephemeral, may be lost.
+ * Notifies a user's devices of a security event of the account. Ephemeral: it may be lost.
  *
  * @generated from message lucky.frame.v1.SecurityNotice
  */
 export declare type SecurityNotice = Message<"lucky.frame.v1.SecurityNotice"> & {
   /**
-   * What happened.
+   * The event.
    *
    * @generated from field: lucky.frame.v1.SecurityNoticeKind kind = 1;
    */
   kind: SecurityNoticeKind;
 
   /**
-   * The device that it happened on; empty when it concerns none.
+   * The device concerned; empty for none.
    *
    * @generated from field: string device_id = 2;
    */
   deviceId: string;
 
   /**
-   * Name of that device, as its owner gave it.
+   * Name of that device, as its owner set it; empty for none.
    *
    * @generated from field: string device_name = 3;
    */
   deviceName: string;
 
   /**
-   * When, milliseconds since the Unix epoch.
+   * When it happened, milliseconds since the Unix epoch. Set by the server.
    *
    * @generated from field: int64 at_ms = 4;
    */
@@ -625,20 +626,20 @@ export declare type SecurityNotice = Message<"lucky.frame.v1.SecurityNotice"> & 
 export declare const SecurityNoticeSchema: GenMessage<SecurityNotice>;
 
 /**
- * The session is about to be closed.
+ * The server is about to close the session.
  *
  * @generated from message lucky.frame.v1.Kick
  */
 export declare type Kick = Message<"lucky.frame.v1.Kick"> & {
   /**
-   * Why; the WebSocket close carries the same number.
+   * Reason. The close of the WebSocket carries the same number.
    *
    * @generated from field: lucky.frame.v1.CloseCode code = 1;
    */
   code: CloseCode;
 
   /**
-   * For developers.
+   * Text for developers.
    *
    * @generated from field: string text = 2;
    */
@@ -658,7 +659,8 @@ export declare const KickSchema: GenMessage<Kick>;
  */
 export declare type Move = Message<"lucky.frame.v1.Move"> & {
   /**
-   * Reconnect after this many milliseconds; spread out over the sessions of the instance.
+   * Delay before the reconnect, milliseconds. The server spreads it over the sessions of the
+   * instance.
    *
    * @generated from field: int64 after_ms = 1;
    */
@@ -672,7 +674,7 @@ export declare type Move = Message<"lucky.frame.v1.Move"> & {
 export declare const MoveSchema: GenMessage<Move>;
 
 /**
- * What happened to an account.
+ * Kind of a security event.
  *
  * @generated from enum lucky.frame.v1.SecurityNoticeKind
  */
@@ -685,8 +687,8 @@ export enum SecurityNoticeKind {
   UNSPECIFIED = 0,
 
   /**
-   * A refresh token of one of the user's devices was used twice: that device was logged out,
-   * because one of the two who presented it stole it.
+   * A refresh token of one of the user's devices was used twice: the device was logged out, because
+   * the token may be stolen.
    *
    * @generated from enum value: SECURITY_NOTICE_KIND_REFRESH_TOKEN_REUSED = 1;
    */
@@ -720,7 +722,7 @@ export enum SecurityNoticeKind {
 export declare const SecurityNoticeKindSchema: GenEnum<SecurityNoticeKind>;
 
 /**
- * Why the server closed a WebSocket. The values are the WebSocket's close codes.
+ * Reason of a close by the server. The values are WebSocket close codes.
  *
  * @generated from enum lucky.frame.v1.CloseCode
  */
@@ -733,7 +735,7 @@ export enum CloseCode {
   UNSPECIFIED = 0,
 
   /**
-   * A frame could not be read, or came before Hello. Do not repeat it.
+   * A frame could not be decoded, or was sent before Hello. Do not retry it.
    *
    * @generated from enum value: CLOSE_CODE_PROTOCOL_ERROR = 4000;
    */
@@ -754,14 +756,14 @@ export enum CloseCode {
   HELLO_TIMEOUT = 4002,
 
   /**
-   * The access token is missing, malformed, forged or meant for somebody else. Log in again.
+   * The access token is missing, malformed, forged or for another service. Log in again.
    *
    * @generated from enum value: CLOSE_CODE_TOKEN_INVALID = 4003;
    */
   TOKEN_INVALID = 4003,
 
   /**
-   * The access token has expired, or its key was withdrawn. Refresh it and connect again.
+   * The access token has expired, or its key was withdrawn. Refresh it and reconnect.
    *
    * @generated from enum value: CLOSE_CODE_TOKEN_EXPIRED = 4004;
    */
@@ -775,22 +777,22 @@ export enum CloseCode {
   TOKEN_REVOKED = 4005,
 
   /**
-   * Another device of the class, or another session of this device, took the place. Do not
-   * reconnect by yourself.
+   * Another device of the class, or another session of this device, replaced this session. Do not
+   * reconnect without the user.
    *
    * @generated from enum value: CLOSE_CODE_REPLACED = 4006;
    */
   REPLACED = 4006,
 
   /**
-   * Too many frames a second. Reconnect after a pause.
+   * The rate limit of the session was exceeded. Reconnect after a back-off.
    *
    * @generated from enum value: CLOSE_CODE_RATE_LIMITED = 4007;
    */
   RATE_LIMITED = 4007,
 
   /**
-   * Nothing was heard for two heartbeat intervals.
+   * No frame arrived for two heartbeat intervals.
    *
    * @generated from enum value: CLOSE_CODE_HEARTBEAT_TIMEOUT = 4008;
    */
@@ -804,15 +806,15 @@ export enum CloseCode {
   MOVE = 4009,
 
   /**
-   * The server is at its bound or lacks a part. Reconnect after a pause.
+   * The server is overloaded, or a part of it is unavailable. Reconnect after a back-off.
    *
    * @generated from enum value: CLOSE_CODE_UNAVAILABLE = 4010;
    */
   UNAVAILABLE = 4010,
 
   /**
-   * As many devices of the class as allowed are online, and none gives way. Do not reconnect by
-   * yourself.
+   * The limit of online devices of the class is reached, and the policy does not replace any. Do not
+   * reconnect without the user.
    *
    * @generated from enum value: CLOSE_CODE_DEVICE_LIMIT_REACHED = 4011;
    */
@@ -825,15 +827,15 @@ export enum CloseCode {
 export declare const CloseCodeSchema: GenEnum<CloseCode>;
 
 /**
- * Tells where to open the WebSocket. Served by gateway.
+ * Returns the address of the WebSocket.
  *
  * @generated from service lucky.frame.v1.EndpointService
  */
 export declare const EndpointService: GenService<{
   /**
-   * Returns the address to connect to: a connect instance's own when one is configured, else the
-   * gateway's /ws, with a hint that brings the caller to the instance where it already is, or to
-   * the least loaded.
+   * Returns the address to connect to: the public address of a connect instance when one is
+   * configured, else the gateway's /ws with a hint. The instance is the one that has sessions of the
+   * caller, or the least loaded one. Fails with UNAVAILABLE when no instance is running.
    *
    * @generated from rpc lucky.frame.v1.EndpointService.ResolveEndpoint
    */

@@ -26,28 +26,28 @@ export declare type Group = Message<"lucky.group.v1.Group"> & {
   groupId: string;
 
   /**
-   * Shown to people.
+   * Name to show, 1 to 100 characters.
    *
    * @generated from field: string name = 2;
    */
   name: string;
 
   /**
-   * Who owns it.
+   * The owner.
    *
    * @generated from field: int64 owner_id = 3 [jstype = JS_STRING];
    */
   ownerId: string;
 
   /**
-   * How many members it has.
+   * Number of members.
    *
    * @generated from field: int32 member_count = 4;
    */
   memberCount: number;
 
   /**
-   * When it was made, milliseconds since the Unix epoch. Set by the server.
+   * When it was created, milliseconds since the Unix epoch. Set by the server.
    *
    * @generated from field: int64 created_at_ms = 5;
    */
@@ -61,27 +61,28 @@ export declare type Group = Message<"lucky.group.v1.Group"> & {
 export declare const GroupSchema: GenMessage<Group>;
 
 /**
- * A user's place in a group.
+ * A membership: a user in a group.
  *
  * @generated from message lucky.group.v1.Member
  */
 export declare type Member = Message<"lucky.group.v1.Member"> & {
   /**
-   * Who.
+   * The user.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */
   userId: string;
 
   /**
-   * What they may do.
+   * Role in the group.
    *
    * @generated from field: lucky.group.v1.Role role = 2;
    */
   role: Role;
 
   /**
-   * Until when they may not write, milliseconds since the Unix epoch; 0 when they may.
+   * End of the mute, milliseconds since the Unix epoch: the member cannot write before it. 0: not
+   * muted.
    *
    * @generated from field: int64 muted_until_ms = 3;
    */
@@ -101,22 +102,22 @@ export declare const MemberSchema: GenMessage<Member>;
  */
 export declare type CreateGroupRequest = Message<"lucky.group.v1.CreateGroupRequest"> & {
   /**
-   * 1 to 100 characters.
+   * Name of the group, 1 to 100 characters.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * First members beside the caller, up to 1,000.
+   * First members besides the caller, at most 1,000.
    *
    * @generated from field: repeated int64 user_ids = 2 [jstype = JS_STRING];
    */
   userIds: string[];
 
   /**
-   * Chosen by the device; a repetition with the same key returns the same group. 1 to 64 characters
-   * of A-Z a-z 0-9 . _ - Empty: every call makes a group.
+   * Chosen by the device: it deduplicates retries, which return the same group. 1 to 64 characters of
+   * A-Z a-z 0-9 . _ - Empty: every call creates a group.
    *
    * @generated from field: string client_group_id = 3;
    */
@@ -203,14 +204,14 @@ export declare type ListMembersRequest = Message<"lucky.group.v1.ListMembersRequ
   groupId: string;
 
   /**
-   * Members with a greater user id; 0 for the first page.
+   * Only members with a greater user id; 0 for the first page.
    *
    * @generated from field: int64 after_user_id = 2 [jstype = JS_STRING];
    */
   afterUserId: string;
 
   /**
-   * At most so many, 1 to 1,000; 0 means 200.
+   * Page size, 1 to 1,000; 0 means 200.
    *
    * @generated from field: int32 limit = 3;
    */
@@ -257,7 +258,7 @@ export declare type AddMembersRequest = Message<"lucky.group.v1.AddMembersReques
   groupId: string;
 
   /**
-   * Who, 1 to 1,000.
+   * Users to add, 1 to 1,000.
    *
    * @generated from field: repeated int64 user_ids = 2 [jstype = JS_STRING];
    */
@@ -304,7 +305,7 @@ export declare type RemoveMemberRequest = Message<"lucky.group.v1.RemoveMemberRe
   groupId: string;
 
   /**
-   * Who.
+   * The user.
    *
    * @generated from field: int64 user_id = 2 [jstype = JS_STRING];
    */
@@ -338,7 +339,7 @@ export declare type RemoveMemberResponse = Message<"lucky.group.v1.RemoveMemberR
 export declare const RemoveMemberResponseSchema: GenMessage<RemoveMemberResponse>;
 
 /**
- * What a member may do.
+ * Role of a member in a group.
  *
  * @generated from enum lucky.group.v1.Role
  */
@@ -351,21 +352,21 @@ export enum Role {
   UNSPECIFIED = 0,
 
   /**
-   * Writes and reads.
+   * May write and read.
    *
    * @generated from enum value: ROLE_MEMBER = 1;
    */
   MEMBER = 1,
 
   /**
-   * Adds and removes plain members too.
+   * May also add members and remove plain members.
    *
    * @generated from enum value: ROLE_ADMIN = 2;
    */
   ADMIN = 2,
 
   /**
-   * Everything. One a group.
+   * May do everything. Exactly one per group.
    *
    * @generated from enum value: ROLE_OWNER = 3;
    */
@@ -378,14 +379,13 @@ export enum Role {
 export declare const RoleSchema: GenEnum<Role>;
 
 /**
- * Makes groups and changes who is in them. Every change is a tip in the group's log. Served by
- * server.
+ * Creates groups and changes their members. Every change is a tip in the group's log.
  *
  * @generated from service lucky.group.v1.GroupService
  */
 export declare const GroupService: GenService<{
   /**
-   * Makes a group with the caller as its owner. Fails with USER_NOT_FOUND or GROUP_FULL.
+   * Creates a group with the caller as its owner. Fails with USER_NOT_FOUND or GROUP_FULL.
    *
    * @generated from rpc lucky.group.v1.GroupService.CreateGroup
    */
@@ -416,7 +416,7 @@ export declare const GroupService: GenService<{
     output: typeof ListMembersResponseSchema;
   },
   /**
-   * Adds users; those who are members already stay as they are. Only the owner and admins may.
+   * Adds users. Users who are members already keep their role. Only the owner and admins may call it.
    * Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, USER_NOT_FOUND or GROUP_FULL.
    *
    * @generated from rpc lucky.group.v1.GroupService.AddMembers
@@ -427,8 +427,8 @@ export declare const GroupService: GenService<{
     output: typeof AddMembersResponseSchema;
   },
   /**
-   * Removes a member. Everybody but the owner may remove themselves; the owner may remove anybody
-   * else, admins may remove plain members. Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED or
+   * Removes a member. A member may leave; the owner may not. The owner may remove any other member,
+   * admins may remove plain members. Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED or
    * NOT_A_MEMBER.
    *
    * @generated from rpc lucky.group.v1.GroupService.RemoveMember

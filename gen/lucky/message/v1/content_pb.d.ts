@@ -11,7 +11,7 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_lucky_message_v1_content: GenFile;
 
 /**
- * What a message says: exactly one of the kinds. At most 64 KiB encoded.
+ * Content of a message: exactly one of the kinds. At most 64 KiB encoded.
  *
  * @generated from message lucky.message.v1.Content
  */
@@ -63,7 +63,7 @@ export declare type Content = Message<"lucky.message.v1.Content"> & {
     case: "file";
   } | {
     /**
-     * Place on the map.
+     * Location on the map.
      *
      * @generated from field: lucky.message.v1.Location location = 6;
      */
@@ -79,7 +79,7 @@ export declare type Content = Message<"lucky.message.v1.Content"> & {
     case: "composite";
   } | {
     /**
-     * Another user's card.
+     * Contact card of a user.
      *
      * @generated from field: lucky.message.v1.ContactCard contact_card = 8;
      */
@@ -95,7 +95,7 @@ export declare type Content = Message<"lucky.message.v1.Content"> & {
     case: "groupInvitation";
   } | {
     /**
-     * Wish to join a group.
+     * Request to join a group.
      *
      * @generated from field: lucky.message.v1.JoinRequest join_request = 10;
      */
@@ -103,7 +103,7 @@ export declare type Content = Message<"lucky.message.v1.Content"> & {
     case: "joinRequest";
   } | {
     /**
-     * What happened in the conversation. Only by the server; never counted as unread.
+     * Event of the conversation. Only the server writes it. It never counts as unread.
      *
      * @generated from field: lucky.message.v1.Tip tip = 11;
      */
@@ -111,7 +111,7 @@ export declare type Content = Message<"lucky.message.v1.Content"> & {
     case: "tip";
   } | {
     /**
-     * A call that took place, or did not. Only by the server.
+     * Record of a call. Only the server writes it.
      *
      * @generated from field: lucky.message.v1.CallRecord call_record = 12;
      */
@@ -119,7 +119,7 @@ export declare type Content = Message<"lucky.message.v1.Content"> & {
     case: "callRecord";
   } | {
     /**
-     * An application's own kind.
+     * Kind defined by an application.
      *
      * @generated from field: lucky.message.v1.Custom custom = 13;
      */
@@ -161,28 +161,28 @@ export declare const TextSchema: GenMessage<Text>;
  */
 export declare type Media = Message<"lucky.message.v1.Media"> & {
   /**
-   * Where it is: an https URL or a key of the file store, 1 to 2,048 characters.
+   * Location: an https URL or a key of the file store, 1 to 2,048 characters.
    *
    * @generated from field: string url = 1;
    */
   url: string;
 
   /**
-   * Size in bytes; 0 when not known.
+   * Size, bytes; 0: not known.
    *
    * @generated from field: int64 size_bytes = 2;
    */
   sizeBytes: bigint;
 
   /**
-   * MIME type, such as image/webp.
+   * MIME type, such as image/webp, at most 127 characters; empty: not known.
    *
    * @generated from field: string mime_type = 3;
    */
   mimeType: string;
 
   /**
-   * SHA-256 of the bytes, 32 bytes; empty when not known.
+   * SHA-256 of the bytes, 32 bytes; empty: not known.
    *
    * @generated from field: bytes sha256 = 4;
    */
@@ -209,21 +209,21 @@ export declare type Image = Message<"lucky.message.v1.Image"> & {
   media?: Media | undefined;
 
   /**
-   * Width in pixels.
+   * Width, pixels; 0: not known.
    *
    * @generated from field: int32 width_px = 2;
    */
   widthPx: number;
 
   /**
-   * Height in pixels.
+   * Height, pixels; 0: not known.
    *
    * @generated from field: int32 height_px = 3;
    */
   heightPx: number;
 
   /**
-   * Small preview, encoded picture of at most 4 KiB; empty for none.
+   * Preview: a small encoded picture, at most 4 KiB; empty for none.
    *
    * @generated from field: bytes preview = 4;
    */
@@ -250,28 +250,28 @@ export declare type Video = Message<"lucky.message.v1.Video"> & {
   media?: Media | undefined;
 
   /**
-   * Length in milliseconds.
+   * Duration, milliseconds; 0: not known.
    *
    * @generated from field: int64 duration_ms = 2;
    */
   durationMs: bigint;
 
   /**
-   * Width in pixels.
+   * Width, pixels; 0: not known.
    *
    * @generated from field: int32 width_px = 3;
    */
   widthPx: number;
 
   /**
-   * Height in pixels.
+   * Height, pixels; 0: not known.
    *
    * @generated from field: int32 height_px = 4;
    */
   heightPx: number;
 
   /**
-   * Picture to show before it plays; not set for none.
+   * Picture to show before playback. Absent for none.
    *
    * @generated from field: lucky.message.v1.Media cover = 5;
    */
@@ -298,14 +298,14 @@ export declare type Audio = Message<"lucky.message.v1.Audio"> & {
   media?: Media | undefined;
 
   /**
-   * Length in milliseconds.
+   * Duration, milliseconds; 0: not known.
    *
    * @generated from field: int64 duration_ms = 2;
    */
   durationMs: bigint;
 
   /**
-   * Loudness over time for drawing, one byte a step, at most 256 steps.
+   * Loudness over time, for drawing: one byte a step, at most 256 steps; empty for none.
    *
    * @generated from field: bytes waveform = 3;
    */
@@ -332,7 +332,7 @@ export declare type File = Message<"lucky.message.v1.File"> & {
   media?: Media | undefined;
 
   /**
-   * Name of the file, 1 to 255 characters.
+   * File name, 1 to 255 characters.
    *
    * @generated from field: string file_name = 2;
    */
@@ -346,7 +346,7 @@ export declare type File = Message<"lucky.message.v1.File"> & {
 export declare const FileSchema: GenMessage<File>;
 
 /**
- * Place on the map.
+ * Location on the map.
  *
  * @generated from message lucky.message.v1.Location
  */
@@ -366,14 +366,14 @@ export declare type Location = Message<"lucky.message.v1.Location"> & {
   longitudeDeg: number;
 
   /**
-   * What the place is called, up to 255 characters.
+   * Name of the location, at most 255 characters; empty for none.
    *
    * @generated from field: string title = 3;
    */
   title: string;
 
   /**
-   * Its address, up to 512 characters.
+   * Postal address, at most 512 characters; empty for none.
    *
    * @generated from field: string address = 4;
    */
@@ -393,7 +393,7 @@ export declare const LocationSchema: GenMessage<Location>;
  */
 export declare type Composite = Message<"lucky.message.v1.Composite"> & {
   /**
-   * In the order in which they are shown, 1 to 50.
+   * The parts, 1 to 50, in the order in which they are shown.
    *
    * @generated from field: repeated lucky.message.v1.Composite.Part parts = 1;
    */
@@ -459,7 +459,7 @@ export declare type Composite_Part = Message<"lucky.message.v1.Composite.Part"> 
     case: "file";
   } | {
     /**
-     * Place.
+     * Location.
      *
      * @generated from field: lucky.message.v1.Location location = 6;
      */
@@ -475,20 +475,20 @@ export declare type Composite_Part = Message<"lucky.message.v1.Composite.Part"> 
 export declare const Composite_PartSchema: GenMessage<Composite_Part>;
 
 /**
- * Another user's card.
+ * Contact card of a user.
  *
  * @generated from message lucky.message.v1.ContactCard
  */
 export declare type ContactCard = Message<"lucky.message.v1.ContactCard"> & {
   /**
-   * Whose card.
+   * The user of the card.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */
   userId: string;
 
   /**
-   * Name to show, up to 64 characters.
+   * Name to show, at most 64 characters.
    *
    * @generated from field: string display_name = 2;
    */
@@ -515,7 +515,7 @@ export declare type GroupInvitation = Message<"lucky.message.v1.GroupInvitation"
   groupId: string;
 
   /**
-   * Name of the group, up to 100 characters.
+   * Name of the group, at most 100 characters.
    *
    * @generated from field: string name = 2;
    */
@@ -529,7 +529,7 @@ export declare type GroupInvitation = Message<"lucky.message.v1.GroupInvitation"
 export declare const GroupInvitationSchema: GenMessage<GroupInvitation>;
 
 /**
- * Wish to join a group.
+ * Request to join a group.
  *
  * @generated from message lucky.message.v1.JoinRequest
  */
@@ -542,7 +542,7 @@ export declare type JoinRequest = Message<"lucky.message.v1.JoinRequest"> & {
   groupId: string;
 
   /**
-   * Why, up to 255 characters.
+   * Text to the group, at most 255 characters; empty for none.
    *
    * @generated from field: string greeting = 2;
    */
@@ -556,19 +556,19 @@ export declare type JoinRequest = Message<"lucky.message.v1.JoinRequest"> & {
 export declare const JoinRequestSchema: GenMessage<JoinRequest>;
 
 /**
- * What happened in a conversation. Written by the server.
+ * Event of a conversation. Only the server writes it.
  *
  * @generated from message lucky.message.v1.Tip
  */
 export declare type Tip = Message<"lucky.message.v1.Tip"> & {
   /**
-   * What.
+   * The event.
    *
    * @generated from oneof lucky.message.v1.Tip.kind
    */
   kind: {
     /**
-     * The group was made.
+     * The group was created.
      *
      * @generated from field: lucky.message.v1.GroupCreated group_created = 1;
      */
@@ -600,20 +600,20 @@ export declare type Tip = Message<"lucky.message.v1.Tip"> & {
 export declare const TipSchema: GenMessage<Tip>;
 
 /**
- * The group was made by the entry's sender.
+ * The entry's sender created the group.
  *
  * @generated from message lucky.message.v1.GroupCreated
  */
 export declare type GroupCreated = Message<"lucky.message.v1.GroupCreated"> & {
   /**
-   * Its name.
+   * Name of the group.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * Its first members, the owner among them.
+   * First members, the owner included.
    *
    * @generated from field: repeated int64 user_ids = 2 [jstype = JS_STRING];
    */
@@ -627,13 +627,13 @@ export declare type GroupCreated = Message<"lucky.message.v1.GroupCreated"> & {
 export declare const GroupCreatedSchema: GenMessage<GroupCreated>;
 
 /**
- * Users became members, added by the entry's sender.
+ * The entry's sender added members.
  *
  * @generated from message lucky.message.v1.MembersAdded
  */
 export declare type MembersAdded = Message<"lucky.message.v1.MembersAdded"> & {
   /**
-   * Who.
+   * The new members.
    *
    * @generated from field: repeated int64 user_ids = 1 [jstype = JS_STRING];
    */
@@ -647,13 +647,14 @@ export declare type MembersAdded = Message<"lucky.message.v1.MembersAdded"> & {
 export declare const MembersAddedSchema: GenMessage<MembersAdded>;
 
 /**
- * A user is no longer a member: left, when it is the entry's sender, else removed by the sender.
+ * A user is no longer a member. The user left when it is the entry's sender, else the sender removed
+ * the user.
  *
  * @generated from message lucky.message.v1.MemberRemoved
  */
 export declare type MemberRemoved = Message<"lucky.message.v1.MemberRemoved"> & {
   /**
-   * Who.
+   * The user.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */
@@ -667,7 +668,7 @@ export declare type MemberRemoved = Message<"lucky.message.v1.MemberRemoved"> & 
 export declare const MemberRemovedSchema: GenMessage<MemberRemoved>;
 
 /**
- * A call that took place, or did not. Written by the server.
+ * Record of a call. Only the server writes it.
  *
  * @generated from message lucky.message.v1.CallRecord
  */
@@ -680,7 +681,7 @@ export declare type CallRecord = Message<"lucky.message.v1.CallRecord"> & {
   callId: string;
 
   /**
-   * Whether it had pictures.
+   * Whether it was a video call.
    *
    * @generated from field: bool video = 2;
    */
@@ -694,7 +695,7 @@ export declare type CallRecord = Message<"lucky.message.v1.CallRecord"> & {
   outcome: CallRecord_Outcome;
 
   /**
-   * How long was spoken, milliseconds.
+   * Duration of the conversation, milliseconds; 0 unless it was answered.
    *
    * @generated from field: int64 duration_ms = 4;
    */
@@ -721,7 +722,7 @@ export enum CallRecord_Outcome {
   UNSPECIFIED = 0,
 
   /**
-   * Spoken, and ended.
+   * Answered, and ended.
    *
    * @generated from enum value: OUTCOME_ENDED = 1;
    */
@@ -735,21 +736,21 @@ export enum CallRecord_Outcome {
   MISSED = 2,
 
   /**
-   * Refused by the one who was called.
+   * The callee refused it.
    *
    * @generated from enum value: OUTCOME_REJECTED = 3;
    */
   REJECTED = 3,
 
   /**
-   * Taken back by the caller.
+   * The caller cancelled it.
    *
    * @generated from enum value: OUTCOME_CANCELLED = 4;
    */
   CANCELLED = 4,
 
   /**
-   * The one who was called was in another call.
+   * The callee was in another call.
    *
    * @generated from enum value: OUTCOME_BUSY = 5;
    */
@@ -762,27 +763,27 @@ export enum CallRecord_Outcome {
 export declare const CallRecord_OutcomeSchema: GenEnum<CallRecord_Outcome>;
 
 /**
- * An application's own kind.
+ * Kind defined by an application.
  *
  * @generated from message lucky.message.v1.Custom
  */
 export declare type Custom = Message<"lucky.message.v1.Custom"> & {
   /**
-   * The application's name of the kind, 1 to 64 characters.
+   * Name of the kind, chosen by the application, 1 to 64 characters.
    *
    * @generated from field: string type = 1;
    */
   type: string;
 
   /**
-   * The application's bytes, at most 32 KiB.
+   * Bytes of the application, at most 32 KiB.
    *
    * @generated from field: bytes data = 2;
    */
   data: Uint8Array;
 
   /**
-   * Shown by clients that do not know the type, up to 255 characters.
+   * Text that clients show when they do not know the type, at most 255 characters.
    *
    * @generated from field: string fallback_text = 3;
    */

@@ -15,8 +15,8 @@ import type { ErrorDetail } from "../../error/v1/error_pb.js";
 export declare const file_lucky_message_v1_message: GenFile;
 
 /**
- * One place in a conversation's log. Fields 1 to 5 are the server's; from 6 on they are copied from
- * the send as the sender encoded them.
+ * One entry in the log of a conversation. The server sets fields 1 to 5. It copies the fields from 6
+ * on from the send, with the sender's encoding.
  *
  * @generated from message lucky.message.v1.Entry
  */
@@ -43,28 +43,29 @@ export declare type Entry = Message<"lucky.message.v1.Entry"> & {
   acceptedAtMs: bigint;
 
   /**
-   * Snowflake, unique over all conversations. Set by the server.
+   * Snowflake, unique among all conversations. Set by the server.
    *
    * @generated from field: int64 message_id = 4 [jstype = JS_STRING];
    */
   messageId: string;
 
   /**
-   * Who wrote it, or, of a tip, who caused it. From the verified token.
+   * The author of the message, or the user who caused a tip. Set by the server, from the verified
+   * token.
    *
    * @generated from field: int64 sender_id = 5 [jstype = JS_STRING];
    */
   senderId: string;
 
   /**
-   * The sender's key of the message; empty for what the server wrote.
+   * client_message_id of the send; empty for entries written by the server.
    *
    * @generated from field: string client_message_id = 6;
    */
   clientMessageId: string;
 
   /**
-   * What it says.
+   * The content.
    *
    * @generated from field: lucky.message.v1.Content content = 10;
    */
@@ -84,13 +85,13 @@ export declare const EntrySchema: GenMessage<Entry>;
  */
 export declare type SendRequest = Message<"lucky.message.v1.SendRequest"> & {
   /**
-   * Where to.
+   * The conversation to append to.
    *
    * @generated from oneof lucky.message.v1.SendRequest.target
    */
   target: {
     /**
-     * The direct conversation with this user, made if there is none.
+     * The direct conversation with this user. It is created if there is none.
      *
      * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
      */
@@ -98,7 +99,7 @@ export declare type SendRequest = Message<"lucky.message.v1.SendRequest"> & {
     case: "userId";
   } | {
     /**
-     * A conversation that the sender is a member of; a group_id is one.
+     * A conversation that the sender is a member of, such as a group_id.
      *
      * @generated from field: int64 conversation_id = 2 [jstype = JS_STRING];
      */
@@ -107,7 +108,7 @@ export declare type SendRequest = Message<"lucky.message.v1.SendRequest"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Chosen by the device, unique per sender and conversation; makes a repetition harmless. 1 to 64
+   * Chosen by the device, unique per sender and conversation: it deduplicates retries. 1 to 64
    * characters of A-Z a-z 0-9 . _ - Ids that grow with time (UUIDv7) are the cheapest to store.
    *
    * @generated from field: string client_message_id = 6;
@@ -115,7 +116,7 @@ export declare type SendRequest = Message<"lucky.message.v1.SendRequest"> & {
   clientMessageId: string;
 
   /**
-   * What to say. A tip and a call record are the server's to write and are refused.
+   * The content. A tip or a call record is refused: only the server writes them.
    *
    * @generated from field: lucky.message.v1.Content content = 10;
    */
@@ -129,7 +130,7 @@ export declare type SendRequest = Message<"lucky.message.v1.SendRequest"> & {
 export declare const SendRequestSchema: GenMessage<SendRequest>;
 
 /**
- * A message is in the log, and durable.
+ * The message is in the log, and durable.
  *
  * @generated from message lucky.message.v1.Accepted
  */
@@ -142,7 +143,7 @@ export declare type Accepted = Message<"lucky.message.v1.Accepted"> & {
   conversationId: string;
 
   /**
-   * Position of the message in it.
+   * Position of the message in the conversation.
    *
    * @generated from field: int64 sequence = 2;
    */
@@ -156,7 +157,7 @@ export declare type Accepted = Message<"lucky.message.v1.Accepted"> & {
   acceptedAtMs: bigint;
 
   /**
-   * The server's id of the message.
+   * Snowflake of the message.
    *
    * @generated from field: int64 message_id = 4 [jstype = JS_STRING];
    */
@@ -170,20 +171,20 @@ export declare type Accepted = Message<"lucky.message.v1.Accepted"> & {
 export declare const AcceptedSchema: GenMessage<Accepted>;
 
 /**
- * A message was not stored.
+ * The message was not stored.
  *
  * @generated from message lucky.message.v1.Refused
  */
 export declare type Refused = Message<"lucky.message.v1.Refused"> & {
   /**
-   * Why, and when to try again.
+   * The reason and the retry time.
    *
    * @generated from field: lucky.error.v1.ErrorDetail error = 1;
    */
   error?: ErrorDetail | undefined;
 
   /**
-   * For developers; clients switch on the reason.
+   * Text for developers. Clients switch on the reason.
    *
    * @generated from field: string text = 2;
    */
@@ -197,13 +198,13 @@ export declare type Refused = Message<"lucky.message.v1.Refused"> & {
 export declare const RefusedSchema: GenMessage<Refused>;
 
 /**
- * What became of one send on a socket.
+ * Outcome of one send on a socket.
  *
  * @generated from message lucky.message.v1.SendResult
  */
 export declare type SendResult = Message<"lucky.message.v1.SendResult"> & {
   /**
-   * The client_message_id of the send; empty when the send could not be read.
+   * client_message_id of the send; empty when the send could not be decoded.
    *
    * @generated from field: string client_message_id = 1;
    */
@@ -216,7 +217,7 @@ export declare type SendResult = Message<"lucky.message.v1.SendResult"> & {
    */
   outcome: {
     /**
-     * It is in the log.
+     * The message is in the log.
      *
      * @generated from field: lucky.message.v1.Accepted accepted = 2;
      */
@@ -224,7 +225,7 @@ export declare type SendResult = Message<"lucky.message.v1.SendResult"> & {
     case: "accepted";
   } | {
     /**
-     * It is not.
+     * The message was not stored.
      *
      * @generated from field: lucky.message.v1.Refused refused = 3;
      */
@@ -246,7 +247,7 @@ export declare const SendResultSchema: GenMessage<SendResult>;
  */
 export declare type SendResponse = Message<"lucky.message.v1.SendResponse"> & {
   /**
-   * Where the message is in the log.
+   * Position of the message in the log.
    *
    * @generated from field: lucky.message.v1.Accepted accepted = 1;
    */
@@ -273,13 +274,13 @@ export declare type ListEntriesRequest = Message<"lucky.message.v1.ListEntriesRe
   conversationId: string;
 
   /**
-   * From where.
+   * Start of the page.
    *
    * @generated from oneof lucky.message.v1.ListEntriesRequest.position
    */
   position: {
     /**
-     * Entries with a sequence greater than this, the nearest first; 0 for the beginning.
+     * The first entries with a sequence greater than this; 0 for the beginning of the log.
      *
      * @generated from field: int64 after_sequence = 2;
      */
@@ -287,7 +288,7 @@ export declare type ListEntriesRequest = Message<"lucky.message.v1.ListEntriesRe
     case: "afterSequence";
   } | {
     /**
-     * Entries with a sequence less than this, the nearest ones.
+     * The last entries with a sequence less than this.
      *
      * @generated from field: int64 before_sequence = 3;
      */
@@ -296,7 +297,7 @@ export declare type ListEntriesRequest = Message<"lucky.message.v1.ListEntriesRe
   } | { case: undefined; value?: undefined };
 
   /**
-   * At most so many, 1 to 500; 0 means 100.
+   * Page size, 1 to 500; 0 means 100.
    *
    * @generated from field: int32 limit = 4;
    */
@@ -316,8 +317,8 @@ export declare const ListEntriesRequestSchema: GenMessage<ListEntriesRequest>;
  */
 export declare type ListEntriesResponse = Message<"lucky.message.v1.ListEntriesResponse"> & {
   /**
-   * The page, in ascending order of sequence. Shorter than the limit when it would exceed 1 MiB;
-   * empty at the end.
+   * The page, in ascending order of sequence. A page of more than 1 MiB is cut shorter than the
+   * limit. Empty at the end of the log.
    *
    * @generated from field: repeated lucky.message.v1.Entry entries = 1;
    */
@@ -344,14 +345,14 @@ export declare const ListEntriesResponseSchema: GenMessage<ListEntriesResponse>;
  */
 export declare type SyncRequest = Message<"lucky.message.v1.SyncRequest"> & {
   /**
-   * next_cursor of the last answer, kept by the device; empty for everything.
+   * next_cursor of the previous answer, kept by the device, at most 64 characters; empty for all.
    *
    * @generated from field: string cursor = 1;
    */
   cursor: string;
 
   /**
-   * At most so many conversations, 1 to 200; 0 means 100.
+   * Page size in conversations, 1 to 200; 0 means 100.
    *
    * @generated from field: int32 limit = 2;
    */
@@ -371,7 +372,7 @@ export declare const SyncRequestSchema: GenMessage<SyncRequest>;
  */
 export declare type SyncResponse = Message<"lucky.message.v1.SyncResponse"> & {
   /**
-   * Conversations that changed, oldest change first. One may come twice.
+   * Conversations that changed, oldest change first. Duplicates are possible.
    *
    * @generated from field: repeated lucky.message.v1.Conversation conversations = 1;
    */
@@ -385,7 +386,7 @@ export declare type SyncResponse = Message<"lucky.message.v1.SyncResponse"> & {
   nextCursor: string;
 
   /**
-   * Whether more changed than fit on this page. Call again at once.
+   * Whether there is another page. If so, call again at once.
    *
    * @generated from field: bool has_more = 3;
    */
@@ -399,7 +400,7 @@ export declare type SyncResponse = Message<"lucky.message.v1.SyncResponse"> & {
 export declare const SyncResponseSchema: GenMessage<SyncResponse>;
 
 /**
- * A conversation as one member sees it.
+ * A conversation as the caller sees it.
  *
  * @generated from message lucky.message.v1.Conversation
  */
@@ -412,7 +413,7 @@ export declare type Conversation = Message<"lucky.message.v1.Conversation"> & {
   conversationId: string;
 
   /**
-   * Direct or group.
+   * Kind of the conversation.
    *
    * @generated from field: lucky.message.v1.ConversationKind kind = 2;
    */
@@ -433,42 +434,44 @@ export declare type Conversation = Message<"lucky.message.v1.Conversation"> & {
   name: string;
 
   /**
-   * The first sequence that the caller may see: 1, or where the caller joined the group.
+   * The first sequence that the caller may see: 1, or the sequence at which the caller joined the
+   * group.
    *
    * @generated from field: int64 first_sequence = 5;
    */
   firstSequence: bigint;
 
   /**
-   * The last sequence that the caller may see; of a group that the caller left, where that was.
+   * The last sequence that the caller may see. For a group that the caller left: the sequence at that
+   * time.
    *
    * @generated from field: int64 last_sequence = 6;
    */
   lastSequence: bigint;
 
   /**
-   * The entry at last_sequence.
+   * The entry at last_sequence. Absent when there is none.
    *
    * @generated from field: lucky.message.v1.Entry last_entry = 7;
    */
   lastEntry?: Entry | undefined;
 
   /**
-   * How many messages of others are past read_sequence. Tips do not count.
+   * Number of messages from other users after read_sequence. Tips do not count.
    *
    * @generated from field: int64 unread_count = 8;
    */
   unreadCount: bigint;
 
   /**
-   * How far any device of the caller has acknowledged delivery.
+   * The highest delivered_sequence that any device of the caller has acknowledged.
    *
    * @generated from field: int64 delivered_sequence = 9;
    */
   deliveredSequence: bigint;
 
   /**
-   * How far the caller has read.
+   * The highest read_sequence that the caller has acknowledged.
    *
    * @generated from field: int64 read_sequence = 10;
    */
@@ -482,14 +485,14 @@ export declare type Conversation = Message<"lucky.message.v1.Conversation"> & {
   member: boolean;
 
   /**
-   * How far the other user of a direct conversation has received; 0 for a group.
+   * delivered_sequence of the other user of a direct conversation; 0 for a group.
    *
    * @generated from field: int64 peer_delivered_sequence = 12;
    */
   peerDeliveredSequence: bigint;
 
   /**
-   * How far the other user of a direct conversation has read; 0 for a group.
+   * read_sequence of the other user of a direct conversation; 0 for a group.
    *
    * @generated from field: int64 peer_read_sequence = 13;
    */
@@ -503,7 +506,7 @@ export declare type Conversation = Message<"lucky.message.v1.Conversation"> & {
 export declare const ConversationSchema: GenMessage<Conversation>;
 
 /**
- * A cumulative acknowledgement: everything up to these sequences.
+ * A cumulative acknowledgement: it covers all entries up to its sequences.
  *
  * @generated from message lucky.message.v1.Cursor
  */
@@ -516,14 +519,14 @@ export declare type Cursor = Message<"lucky.message.v1.Cursor"> & {
   conversationId: string;
 
   /**
-   * Everything up to here has arrived on this device, without a gap. 0 leaves it as it is.
+   * All entries up to here have arrived on this device, without a gap. 0: unchanged.
    *
    * @generated from field: int64 delivered_sequence = 2;
    */
   deliveredSequence: bigint;
 
   /**
-   * The user has read everything up to here. 0 leaves it as it is.
+   * The user has read all entries up to here. 0: unchanged.
    *
    * @generated from field: int64 read_sequence = 3;
    */
@@ -543,7 +546,7 @@ export declare const CursorSchema: GenMessage<Cursor>;
  */
 export declare type AcknowledgeRequest = Message<"lucky.message.v1.AcknowledgeRequest"> & {
   /**
-   * One cursor a conversation, 1 to 200.
+   * 1 to 200 cursors, one per conversation.
    *
    * @generated from field: repeated lucky.message.v1.Cursor cursors = 1;
    */
@@ -571,8 +574,8 @@ export declare type AcknowledgeResponse = Message<"lucky.message.v1.AcknowledgeR
 export declare const AcknowledgeResponseSchema: GenMessage<AcknowledgeResponse>;
 
 /**
- * News that a member's cursor moved. A message is SENT from its acceptance, DELIVERED from
- * delivered_sequence, READ from read_sequence. Signals may be lost; the cursors themselves are kept.
+ * A member's cursor moved. A message is SENT once accepted, DELIVERED once delivered_sequence reaches
+ * it, and READ once read_sequence does. A receipt may be lost; the cursors themselves are stored.
  *
  * @generated from message lucky.message.v1.Receipt
  */
@@ -585,29 +588,29 @@ export declare type Receipt = Message<"lucky.message.v1.Receipt"> & {
   conversationId: string;
 
   /**
-   * Whose cursors.
+   * The member.
    *
    * @generated from field: int64 user_id = 2 [jstype = JS_STRING];
    */
   userId: string;
 
   /**
-   * Everything up to here has arrived on at least one device of the user.
+   * All entries up to here have arrived on at least one device of the member.
    *
    * @generated from field: int64 delivered_sequence = 3;
    */
   deliveredSequence: bigint;
 
   /**
-   * The user has read everything up to here.
+   * The member has read all entries up to here.
    *
    * @generated from field: int64 read_sequence = 4;
    */
   readSequence: bigint;
 
   /**
-   * A connected device of the user did not acknowledge entries up to here in time: UNDELIVERED,
-   * until delivered_sequence passes it. 0 when there is nothing of the kind to tell.
+   * A connected device of the member did not acknowledge entries up to here in time: they are
+   * UNDELIVERED until delivered_sequence reaches them. 0: nothing to report.
    *
    * @generated from field: int64 undelivered_sequence = 5;
    */
@@ -647,7 +650,7 @@ export declare const ListReceiptsRequestSchema: GenMessage<ListReceiptsRequest>;
  */
 export declare type ListReceiptsResponse = Message<"lucky.message.v1.ListReceiptsResponse"> & {
   /**
-   * One a member.
+   * One per member.
    *
    * @generated from field: repeated lucky.message.v1.Receipt receipts = 1;
    */
@@ -674,7 +677,7 @@ export enum ConversationKind {
   UNSPECIFIED = 0,
 
   /**
-   * Between two users; made by the first send.
+   * Between two users. The first send creates it.
    *
    * @generated from enum value: CONVERSATION_KIND_DIRECT = 1;
    */
@@ -694,16 +697,16 @@ export enum ConversationKind {
 export declare const ConversationKindSchema: GenEnum<ConversationKind>;
 
 /**
- * Sends, reads, acknowledges and catches up. Served by server.
+ * Sends messages, reads the log, acknowledges and catches up.
  *
  * @generated from service lucky.message.v1.MessageService
  */
 export declare const MessageService: GenService<{
   /**
-   * Appends one message to a conversation. The answer leaves after the commit. A repetition with the
-   * same client_message_id gives the first answer again and stores nothing; with other content it
-   * fails with CLIENT_MESSAGE_ID_REUSED. Fails with USER_NOT_FOUND, CONVERSATION_NOT_FOUND,
-   * NOT_A_MEMBER or MUTED.
+   * Appends one message to a conversation. The answer is sent after the commit. Retries are
+   * deduplicated: a send with a known client_message_id returns the first answer and stores nothing;
+   * with other content it fails with CLIENT_MESSAGE_ID_REUSED. Fails with USER_NOT_FOUND,
+   * CONVERSATION_NOT_FOUND, NOT_A_MEMBER or MUTED.
    *
    * @generated from rpc lucky.message.v1.MessageService.Send
    */
@@ -744,7 +747,7 @@ export declare const MessageService: GenService<{
     output: typeof AcknowledgeResponseSchema;
   },
   /**
-   * Returns the cursors of every member of a conversation: who has received and read how far.
+   * Returns the cursors of every member of a conversation: the sequences each has received and read.
    * Fails with CONVERSATION_NOT_FOUND.
    *
    * @generated from rpc lucky.message.v1.MessageService.ListReceipts

@@ -2,10 +2,11 @@
 // @generated from file lucky/options/v1/options.proto (package lucky.options.v1, syntax proto3)
 /* eslint-disable */
 
-// Method options: who may call a method, and which rate limit it draws on.
+// Options of services and methods: the process that serves a service, the callers that a method
+// admits, and the rate limit of its calls.
 
 import type { GenEnum, GenExtension, GenFile } from "@bufbuild/protobuf/codegenv2";
-import type { MethodOptions } from "@bufbuild/protobuf/wkt";
+import type { MethodOptions, ServiceOptions } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file lucky/options/v1/options.proto.
@@ -13,20 +14,20 @@ import type { MethodOptions } from "@bufbuild/protobuf/wkt";
 export declare const file_lucky_options_v1_options: GenFile;
 
 /**
- * Who may call a method. Every method declares exactly one; a test walks them all.
+ * Callers that a method admits. Every method declares exactly one access; a test walks them all.
  *
  * @generated from enum lucky.options.v1.Access
  */
 export enum Access {
   /**
-   * Not declared. Refused for everybody.
+   * Not declared. Refused for every caller.
    *
    * @generated from enum value: ACCESS_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Anybody, without a token.
+   * Any caller, without a token.
    *
    * @generated from enum value: ACCESS_PUBLIC = 1;
    */
@@ -47,7 +48,7 @@ export enum Access {
   ADMIN = 3,
 
   /**
-   * Only Lucky's own services, with the mesh credential. Never through the gateway.
+   * Only Lucky's own services, with the mesh secret. The gateway refuses such calls.
    *
    * @generated from enum value: ACCESS_INTERNAL = 4;
    */
@@ -61,7 +62,7 @@ export enum Access {
   OPERATOR = 5,
 
   /**
-   * A logged-in user who is no bot: what concerns a person's own account and devices.
+   * Any logged-in user except bots: methods for a person's own account and devices.
    *
    * @generated from enum value: ACCESS_PERSON = 6;
    */
@@ -74,13 +75,13 @@ export enum Access {
 export declare const AccessSchema: GenEnum<Access>;
 
 /**
- * Which budget of the rate limiter a call draws on. The sizes of the budgets are configuration.
+ * Budget of the rate limiter that a call draws on. The sizes of the budgets are configuration.
  *
  * @generated from enum lucky.options.v1.LimitClass
  */
 export enum LimitClass {
   /**
-   * Not declared; treated like LIMIT_CLASS_WRITE.
+   * Not declared. Counts as LIMIT_CLASS_WRITE.
    *
    * @generated from enum value: LIMIT_CLASS_UNSPECIFIED = 0;
    */
@@ -108,21 +109,21 @@ export enum LimitClass {
   SEND = 3,
 
   /**
-   * Credentials: register, log in, refresh. The tightest budget, per address.
+   * Credentials: registration, login, codes, passwords. The tightest budget, per address.
    *
    * @generated from enum value: LIMIT_CLASS_CREDENTIAL = 4;
    */
   CREDENTIAL = 4,
 
   /**
-   * Calls between services; not limited.
+   * Calls between services. No rate limit.
    *
    * @generated from enum value: LIMIT_CLASS_INTERNAL = 5;
    */
   INTERNAL = 5,
 
   /**
-   * Looking for people. Tight, per user, so that the users cannot be listed.
+   * Search for users. A tight budget, per user, so that a client cannot list all users.
    *
    * @generated from enum value: LIMIT_CLASS_SEARCH = 6;
    */
@@ -135,14 +136,63 @@ export enum LimitClass {
 export declare const LimitClassSchema: GenEnum<LimitClass>;
 
 /**
- * Who may call the method.
+ * A service process: the program that serves a service of the contract. In one process (`npm start`)
+ * all of them run together, under the same names.
+ *
+ * @generated from enum lucky.options.v1.ServiceProcess
+ */
+export enum ServiceProcess {
+  /**
+   * Not declared. That is an error of the contract: a test reports the service.
+   *
+   * @generated from enum value: SERVICE_PROCESS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * services/auth: accounts, logins, devices.
+   *
+   * @generated from enum value: SERVICE_PROCESS_AUTH = 1;
+   */
+  AUTH = 1,
+
+  /**
+   * services/server: conversations, groups and their logs.
+   *
+   * @generated from enum value: SERVICE_PROCESS_SERVER = 2;
+   */
+  SERVER = 2,
+
+  /**
+   * services/gateway: serves its own services and forwards the public services of the others.
+   *
+   * @generated from enum value: SERVICE_PROCESS_GATEWAY = 3;
+   */
+  GATEWAY = 3,
+}
+
+/**
+ * Describes the enum lucky.options.v1.ServiceProcess.
+ */
+export declare const ServiceProcessSchema: GenEnum<ServiceProcess>;
+
+/**
+ * The process that serves the service. Every service declares exactly one; a test walks them all.
+ * The gateway, and connect for the Rpc frames of its sockets, forward calls of the service to it.
+ *
+ * @generated from extension: lucky.options.v1.ServiceProcess served_by = 50003;
+ */
+export declare const served_by: GenExtension<ServiceOptions, ServiceProcess>;
+
+/**
+ * Callers that the method admits. Absent: none.
  *
  * @generated from extension: lucky.options.v1.Access access = 50001;
  */
 export declare const access: GenExtension<MethodOptions, Access>;
 
 /**
- * Which rate limit the method draws on.
+ * Rate limit of the method. Absent: LIMIT_CLASS_WRITE.
  *
  * @generated from extension: lucky.options.v1.LimitClass limit = 50002;
  */

@@ -2,7 +2,8 @@
 // @generated from file lucky/options/v1/options.proto (package lucky.options.v1, syntax proto3)
 /* eslint-disable */
 
-// Method options: who may call a method, and which rate limit it draws on.
+// Options of services and methods: the process that serves a service, the callers that a method
+// admits, and the rate limit of its calls.
 
 import { enumDesc, extDesc, fileDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
@@ -11,7 +12,7 @@ import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
  * Describes the file lucky/options/v1/options.proto.
  */
 export const file_lucky_options_v1_options = /*@__PURE__*/
-  fileDesc("Ch5sdWNreS9vcHRpb25zL3YxL29wdGlvbnMucHJvdG8SEGx1Y2t5Lm9wdGlvbnMudjEqkwEKBkFjY2VzcxIWChJBQ0NFU1NfVU5TUEVDSUZJRUQQABIRCg1BQ0NFU1NfUFVCTElDEAESDwoLQUNDRVNTX1VTRVIQAhIQCgxBQ0NFU1NfQURNSU4QAxITCg9BQ0NFU1NfSU5URVJOQUwQBBITCg9BQ0NFU1NfT1BFUkFUT1IQBRIRCg1BQ0NFU1NfUEVSU09OEAYqugEKCkxpbWl0Q2xhc3MSGwoXTElNSVRfQ0xBU1NfVU5TUEVDSUZJRUQQABIUChBMSU1JVF9DTEFTU19SRUFEEAESFQoRTElNSVRfQ0xBU1NfV1JJVEUQAhIUChBMSU1JVF9DTEFTU19TRU5EEAMSGgoWTElNSVRfQ0xBU1NfQ1JFREVOVElBTBAEEhgKFExJTUlUX0NMQVNTX0lOVEVSTkFMEAUSFgoSTElNSVRfQ0xBU1NfU0VBUkNIEAY6UgoGYWNjZXNzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY0YYDIAEoDjIYLmx1Y2t5Lm9wdGlvbnMudjEuQWNjZXNzUgZhY2Nlc3M6VAoFbGltaXQSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjShgMgASgOMhwubHVja3kub3B0aW9ucy52MS5MaW1pdENsYXNzUgVsaW1pdGIGcHJvdG8z", [file_google_protobuf_descriptor]);
+  fileDesc("Ch5sdWNreS9vcHRpb25zL3YxL29wdGlvbnMucHJvdG8SEGx1Y2t5Lm9wdGlvbnMudjEqkwEKBkFjY2VzcxIWChJBQ0NFU1NfVU5TUEVDSUZJRUQQABIRCg1BQ0NFU1NfUFVCTElDEAESDwoLQUNDRVNTX1VTRVIQAhIQCgxBQ0NFU1NfQURNSU4QAxITCg9BQ0NFU1NfSU5URVJOQUwQBBITCg9BQ0NFU1NfT1BFUkFUT1IQBRIRCg1BQ0NFU1NfUEVSU09OEAYqugEKCkxpbWl0Q2xhc3MSGwoXTElNSVRfQ0xBU1NfVU5TUEVDSUZJRUQQABIUChBMSU1JVF9DTEFTU19SRUFEEAESFQoRTElNSVRfQ0xBU1NfV1JJVEUQAhIUChBMSU1JVF9DTEFTU19TRU5EEAMSGgoWTElNSVRfQ0xBU1NfQ1JFREVOVElBTBAEEhgKFExJTUlUX0NMQVNTX0lOVEVSTkFMEAUSFgoSTElNSVRfQ0xBU1NfU0VBUkNIEAYqhAEKDlNlcnZpY2VQcm9jZXNzEh8KG1NFUlZJQ0VfUFJPQ0VTU19VTlNQRUNJRklFRBAAEhgKFFNFUlZJQ0VfUFJPQ0VTU19BVVRIEAESGgoWU0VSVklDRV9QUk9DRVNTX1NFUlZFUhACEhsKF1NFUlZJQ0VfUFJPQ0VTU19HQVRFV0FZEAM6YAoJc2VydmVkX2J5Eh8uZ29vZ2xlLnByb3RvYnVmLlNlcnZpY2VPcHRpb25zGNOGAyABKA4yIC5sdWNreS5vcHRpb25zLnYxLlNlcnZpY2VQcm9jZXNzUghzZXJ2ZWRCeTpSCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjRhgMgASgOMhgubHVja3kub3B0aW9ucy52MS5BY2Nlc3NSBmFjY2VzczpUCgVsaW1pdBIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGNKGAyABKA4yHC5sdWNreS5vcHRpb25zLnYxLkxpbWl0Q2xhc3NSBWxpbWl0YgZwcm90bzM", [file_google_protobuf_descriptor]);
 
 /**
  * Describes the enum lucky.options.v1.Access.
@@ -20,7 +21,7 @@ export const AccessSchema = /*@__PURE__*/
   enumDesc(file_lucky_options_v1_options, 0);
 
 /**
- * Who may call a method. Every method declares exactly one; a test walks them all.
+ * Callers that a method admits. Every method declares exactly one access; a test walks them all.
  *
  * @generated from enum lucky.options.v1.Access
  */
@@ -34,7 +35,7 @@ export const LimitClassSchema = /*@__PURE__*/
   enumDesc(file_lucky_options_v1_options, 1);
 
 /**
- * Which budget of the rate limiter a call draws on. The sizes of the budgets are configuration.
+ * Budget of the rate limiter that a call draws on. The sizes of the budgets are configuration.
  *
  * @generated from enum lucky.options.v1.LimitClass
  */
@@ -42,18 +43,42 @@ export const LimitClass = /*@__PURE__*/
   tsEnum(LimitClassSchema);
 
 /**
- * Who may call the method.
+ * Describes the enum lucky.options.v1.ServiceProcess.
+ */
+export const ServiceProcessSchema = /*@__PURE__*/
+  enumDesc(file_lucky_options_v1_options, 2);
+
+/**
+ * A service process: the program that serves a service of the contract. In one process (`npm start`)
+ * all of them run together, under the same names.
+ *
+ * @generated from enum lucky.options.v1.ServiceProcess
+ */
+export const ServiceProcess = /*@__PURE__*/
+  tsEnum(ServiceProcessSchema);
+
+/**
+ * The process that serves the service. Every service declares exactly one; a test walks them all.
+ * The gateway, and connect for the Rpc frames of its sockets, forward calls of the service to it.
+ *
+ * @generated from extension: lucky.options.v1.ServiceProcess served_by = 50003;
+ */
+export const served_by = /*@__PURE__*/
+  extDesc(file_lucky_options_v1_options, 0);
+
+/**
+ * Callers that the method admits. Absent: none.
  *
  * @generated from extension: lucky.options.v1.Access access = 50001;
  */
 export const access = /*@__PURE__*/
-  extDesc(file_lucky_options_v1_options, 0);
+  extDesc(file_lucky_options_v1_options, 1);
 
 /**
- * Which rate limit the method draws on.
+ * Rate limit of the method. Absent: LIMIT_CLASS_WRITE.
  *
  * @generated from extension: lucky.options.v1.LimitClass limit = 50002;
  */
 export const limit = /*@__PURE__*/
-  extDesc(file_lucky_options_v1_options, 1);
+  extDesc(file_lucky_options_v1_options, 2);
 

@@ -2,7 +2,7 @@
 // @generated from file lucky/presence/v1/presence.proto (package lucky.presence.v1, syntax proto3)
 /* eslint-disable */
 
-// What users are doing right now. Ephemeral: never stored, may be lost.
+// Typing of users. Ephemeral: signals are never stored and may be lost.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -26,7 +26,7 @@ export declare type SendTypingRequest = Message<"lucky.presence.v1.SendTypingReq
   conversationId: string;
 
   /**
-   * True while typing, false when stopped. Receivers let it lapse after 6 seconds.
+   * True while typing, false when stopped. On a receiver it expires after 6 seconds.
    *
    * @generated from field: bool typing = 2;
    */
@@ -67,14 +67,14 @@ export declare type Typing = Message<"lucky.presence.v1.Typing"> & {
   conversationId: string;
 
   /**
-   * Who.
+   * The member.
    *
    * @generated from field: int64 user_id = 2 [jstype = JS_STRING];
    */
   userId: string;
 
   /**
-   * True while typing. Lapses after 6 seconds.
+   * True while typing, false when stopped. Expires after 6 seconds.
    *
    * @generated from field: bool typing = 3;
    */
@@ -88,14 +88,14 @@ export declare type Typing = Message<"lucky.presence.v1.Typing"> & {
 export declare const TypingSchema: GenMessage<Typing>;
 
 /**
- * Tells others what the caller is doing. Served by server.
+ * Sends signals of the caller to other users.
  *
  * @generated from service lucky.presence.v1.PresenceService
  */
 export declare const PresenceService: GenService<{
   /**
-   * Tells the other members that are online that the caller types, or stopped. Lossy on purpose:
-   * the answer says that the signal was taken, not that anybody saw it. Fails with
+   * Signals to the other online members that the caller types, or stopped. Lossy: the answer means
+   * that the server accepted the signal, not that a device received it. Fails with
    * CONVERSATION_NOT_FOUND.
    *
    * @generated from rpc lucky.presence.v1.PresenceService.SendTyping

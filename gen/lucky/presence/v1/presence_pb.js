@@ -2,7 +2,7 @@
 // @generated from file lucky/presence/v1/presence.proto (package lucky.presence.v1, syntax proto3)
 /* eslint-disable */
 
-// What users are doing right now. Ephemeral: never stored, may be lost.
+// Typing of users. Ephemeral: signals are never stored and may be lost.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
@@ -12,7 +12,7 @@ import { file_lucky_options_v1_options } from "../../options/v1/options_pb.js";
  * Describes the file lucky/presence/v1/presence.proto.
  */
 export const file_lucky_presence_v1_presence = /*@__PURE__*/
-  fileDesc("CiBsdWNreS9wcmVzZW5jZS92MS9wcmVzZW5jZS5wcm90bxIRbHVja3kucHJlc2VuY2UudjEiRwoRU2VuZFR5cGluZ1JlcXVlc3QSIgoPY29udmVyc2F0aW9uX2lkGAEgASgDQgkwAbpIBCICIAASDgoGdHlwaW5nGAIgASgIIhQKElNlbmRUeXBpbmdSZXNwb25zZSJKCgZUeXBpbmcSGwoPY29udmVyc2F0aW9uX2lkGAEgASgDQgIwARITCgd1c2VyX2lkGAIgASgDQgIwARIOCgZ0eXBpbmcYAyABKAgydgoPUHJlc2VuY2VTZXJ2aWNlEmMKClNlbmRUeXBpbmcSJC5sdWNreS5wcmVzZW5jZS52MS5TZW5kVHlwaW5nUmVxdWVzdBolLmx1Y2t5LnByZXNlbmNlLnYxLlNlbmRUeXBpbmdSZXNwb25zZSIIiLUYApC1GANiBnByb3RvMw", [file_buf_validate_validate, file_lucky_options_v1_options]);
+  fileDesc("CiBsdWNreS9wcmVzZW5jZS92MS9wcmVzZW5jZS5wcm90bxIRbHVja3kucHJlc2VuY2UudjEiRwoRU2VuZFR5cGluZ1JlcXVlc3QSIgoPY29udmVyc2F0aW9uX2lkGAEgASgDQgkwAbpIBCICIAASDgoGdHlwaW5nGAIgASgIIhQKElNlbmRUeXBpbmdSZXNwb25zZSJKCgZUeXBpbmcSGwoPY29udmVyc2F0aW9uX2lkGAEgASgDQgIwARITCgd1c2VyX2lkGAIgASgDQgIwARIOCgZ0eXBpbmcYAyABKAgyfAoPUHJlc2VuY2VTZXJ2aWNlEmMKClNlbmRUeXBpbmcSJC5sdWNreS5wcmVzZW5jZS52MS5TZW5kVHlwaW5nUmVxdWVzdBolLmx1Y2t5LnByZXNlbmNlLnYxLlNlbmRUeXBpbmdSZXNwb25zZSIIiLUYApC1GAMaBJi1GAJiBnByb3RvMw", [file_buf_validate_validate, file_lucky_options_v1_options]);
 
 /**
  * Describes the message lucky.presence.v1.SendTypingRequest.
@@ -36,7 +36,7 @@ export const TypingSchema = /*@__PURE__*/
   messageDesc(file_lucky_presence_v1_presence, 2);
 
 /**
- * Tells others what the caller is doing. Served by server.
+ * Sends signals of the caller to other users.
  *
  * @generated from service lucky.presence.v1.PresenceService
  */

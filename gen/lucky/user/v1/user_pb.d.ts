@@ -2,7 +2,7 @@
 // @generated from file lucky/user/v1/user.proto (package lucky.user.v1, syntax proto3)
 /* eslint-disable */
 
-// Users: who one can write to.
+// Users and their profiles.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_lucky_user_v1_user: GenFile;
 
 /**
- * What others may see of a user.
+ * The public part of a user.
  *
  * @generated from message lucky.user.v1.User
  */
@@ -33,14 +33,14 @@ export declare type User = Message<"lucky.user.v1.User"> & {
   userName: string;
 
   /**
-   * Shown to people.
+   * Name to show, at most 64 characters.
    *
    * @generated from field: string display_name = 3;
    */
   displayName: string;
 
   /**
-   * When the account was made, milliseconds since the Unix epoch. Set by the server.
+   * When the account was created, milliseconds since the Unix epoch. Set by the server.
    *
    * @generated from field: int64 created_at_ms = 4;
    */
@@ -54,14 +54,14 @@ export declare type User = Message<"lucky.user.v1.User"> & {
   avatar: string;
 
   /**
-   * Whether the account is deleted: then the id is all that is left, the names say so.
+   * Whether the account is deleted. Then only the id is left; the names are placeholders.
    *
    * @generated from field: bool deleted = 6;
    */
   deleted: boolean;
 
   /**
-   * Whether a program writes here, no person.
+   * Whether the user is a program, and not a person.
    *
    * @generated from field: bool bot = 7;
    */
@@ -81,21 +81,21 @@ export declare const UserSchema: GenMessage<User>;
  */
 export declare type Date = Message<"lucky.user.v1.Date"> & {
   /**
-   * 1900 to 9999.
+   * Year, 1900 to 9999.
    *
    * @generated from field: int32 year = 1;
    */
   year: number;
 
   /**
-   * 1 to 12.
+   * Month, 1 to 12.
    *
    * @generated from field: int32 month = 2;
    */
   month: number;
 
   /**
-   * 1 to 31; a day that the month lacks is refused with INVALID_ARGUMENT.
+   * Day, 1 to 31. A day that the month does not have is refused with INVALID_ARGUMENT.
    *
    * @generated from field: int32 day = 3;
    */
@@ -109,7 +109,7 @@ export declare type Date = Message<"lucky.user.v1.Date"> & {
 export declare const DateSchema: GenMessage<Date>;
 
 /**
- * What a user tells of themselves.
+ * Profile of a user.
  *
  * @generated from message lucky.user.v1.Profile
  */
@@ -129,35 +129,35 @@ export declare type Profile = Message<"lucky.user.v1.Profile"> & {
   gender: Gender;
 
   /**
-   * Birthday; absent when not told, or not shown to the caller.
+   * Birthday. Absent: not set, or not visible to the caller.
    *
    * @generated from field: lucky.user.v1.Date birthday = 3;
    */
   birthday?: Date | undefined;
 
   /**
-   * Where the user is at home, up to 64 characters; empty when not told, or not shown to the caller.
+   * Home location, at most 64 characters. Empty: not set, or not visible to the caller.
    *
    * @generated from field: string location = 4;
    */
   location: string;
 
   /**
-   * A few words, up to 128 characters.
+   * Short text about the user, at most 128 characters; empty for none.
    *
    * @generated from field: string signature = 5;
    */
   signature: string;
 
   /**
-   * Who may ask to become a contact.
+   * Users who may send a contact request.
    *
    * @generated from field: lucky.user.v1.WhoMayAddMe who_may_add_me = 6;
    */
   whoMayAddMe: WhoMayAddMe;
 
   /**
-   * The question to answer, up to 128 characters; empty unless WITH_QUESTION.
+   * Question of a contact request, at most 128 characters; empty unless WITH_QUESTION.
    *
    * @generated from field: string add_question = 7;
    */
@@ -177,14 +177,14 @@ export declare const ProfileSchema: GenMessage<Profile>;
  */
 export declare type MyProfile = Message<"lucky.user.v1.MyProfile"> & {
   /**
-   * The profile, with nothing held back.
+   * The profile, with all fields.
    *
    * @generated from field: lucky.user.v1.Profile profile = 1;
    */
   profile?: Profile | undefined;
 
   /**
-   * The bound phone number in E.164; empty for none. Nobody else ever sees it.
+   * Bound phone number in E.164; empty for none. Other users never see it.
    *
    * @generated from field: string phone = 2;
    */
@@ -198,35 +198,36 @@ export declare type MyProfile = Message<"lucky.user.v1.MyProfile"> & {
   hasPassword: boolean;
 
   /**
-   * Whether the user is found by the beginning of the user name.
+   * Whether SearchUsers finds the user by a prefix of the user name.
    *
    * @generated from field: bool searchable_by_name = 4;
    */
   searchableByName: boolean;
 
   /**
-   * Whether the user is found by the phone number.
+   * Whether SearchUsers finds the user by the phone number.
    *
    * @generated from field: bool searchable_by_phone = 5;
    */
   searchableByPhone: boolean;
 
   /**
-   * Whether others see the birthday.
+   * Whether other users see the birthday.
    *
    * @generated from field: bool show_birthday = 6;
    */
   showBirthday: boolean;
 
   /**
-   * Whether others see the location.
+   * Whether other users see the location.
    *
    * @generated from field: bool show_location = 7;
    */
   showLocation: boolean;
 
   /**
-   * The answer that the question asks for, up to 128 characters; nobody else ever sees it.
+   * Expected answer to the question, at most 128 characters; empty for none. Other users never see
+   * it.
    *
    * @generated from field: string add_answer = 8;
    */
@@ -246,7 +247,7 @@ export declare const MyProfileSchema: GenMessage<MyProfile>;
  */
 export declare type GetUserRequest = Message<"lucky.user.v1.GetUserRequest"> & {
   /**
-   * Which user.
+   * The user.
    *
    * @generated from oneof lucky.user.v1.GetUserRequest.key
    */
@@ -322,7 +323,7 @@ export declare const BatchGetUsersRequestSchema: GenMessage<BatchGetUsersRequest
  */
 export declare type BatchGetUsersResponse = Message<"lucky.user.v1.BatchGetUsersResponse"> & {
   /**
-   * Those that exist.
+   * The users, in the order of the request.
    *
    * @generated from field: repeated lucky.user.v1.User users = 1;
    */
@@ -342,7 +343,7 @@ export declare const BatchGetUsersResponseSchema: GenMessage<BatchGetUsersRespon
  */
 export declare type GetProfileRequest = Message<"lucky.user.v1.GetProfileRequest"> & {
   /**
-   * Which user.
+   * The user.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */
@@ -402,7 +403,7 @@ export declare const BatchGetProfilesRequestSchema: GenMessage<BatchGetProfilesR
  */
 export declare type BatchGetProfilesResponse = Message<"lucky.user.v1.BatchGetProfilesResponse"> & {
   /**
-   * Those that exist.
+   * The profiles, in the order of the request.
    *
    * @generated from field: repeated lucky.user.v1.Profile profiles = 1;
    */
@@ -456,14 +457,14 @@ export declare const GetMyProfileResponseSchema: GenMessage<GetMyProfileResponse
  */
 export declare type UpdateProfileRequest = Message<"lucky.user.v1.UpdateProfileRequest"> & {
   /**
-   * Shown to people, up to 64 characters; the user name when empty.
+   * Name to show, at most 64 characters. Empty: the user name.
    *
    * @generated from field: optional string display_name = 1;
    */
   displayName?: string | undefined;
 
   /**
-   * Reference of the picture, up to 128 characters of A-Z a-z 0-9 . _ - /
+   * Reference of the picture, at most 128 characters of A-Z a-z 0-9 . _ - / Empty: none.
    *
    * @generated from field: optional string avatar = 2;
    */
@@ -477,77 +478,77 @@ export declare type UpdateProfileRequest = Message<"lucky.user.v1.UpdateProfileR
   gender?: Gender | undefined;
 
   /**
-   * Birthday; to take it away see clear_birthday.
+   * Birthday. Absent: unchanged; clear_birthday removes it.
    *
    * @generated from field: lucky.user.v1.Date birthday = 4;
    */
   birthday?: Date | undefined;
 
   /**
-   * True takes the birthday away; it must not come with one.
+   * True removes the birthday. Refused together with `birthday`.
    *
    * @generated from field: bool clear_birthday = 5;
    */
   clearBirthday: boolean;
 
   /**
-   * Up to 64 characters.
+   * Home location, at most 64 characters.
    *
    * @generated from field: optional string location = 6;
    */
   location?: string | undefined;
 
   /**
-   * Up to 128 characters.
+   * Short text about the user, at most 128 characters.
    *
    * @generated from field: optional string signature = 7;
    */
   signature?: string | undefined;
 
   /**
-   * Who may ask to become a contact. WITH_QUESTION needs a question, here or from before.
+   * Users who may send a contact request. WITH_QUESTION needs a question, in this call or stored.
    *
    * @generated from field: optional lucky.user.v1.WhoMayAddMe who_may_add_me = 8;
    */
   whoMayAddMe?: WhoMayAddMe | undefined;
 
   /**
-   * The question, up to 128 characters.
+   * The question, at most 128 characters.
    *
    * @generated from field: optional string add_question = 9;
    */
   addQuestion?: string | undefined;
 
   /**
-   * The answer, up to 128 characters; empty: the user reads what was answered and decides.
+   * Expected answer, at most 128 characters. Empty: the user reads the given answer and decides.
    *
    * @generated from field: optional string add_answer = 10;
    */
   addAnswer?: string | undefined;
 
   /**
-   * Whether the user is found by the beginning of the user name.
+   * Whether SearchUsers finds the user by a prefix of the user name.
    *
    * @generated from field: optional bool searchable_by_name = 11;
    */
   searchableByName?: boolean | undefined;
 
   /**
-   * Whether the user is found by the phone number.
+   * Whether SearchUsers finds the user by the phone number.
    *
    * @generated from field: optional bool searchable_by_phone = 12;
    */
   searchableByPhone?: boolean | undefined;
 
   /**
-   * Whether others see the birthday.
+   * Whether other users see the birthday.
    *
    * @generated from field: optional bool show_birthday = 13;
    */
   showBirthday?: boolean | undefined;
 
   /**
-   * Whether others see the location.
+   * Whether other users see the location.
    *
    * @generated from field: optional bool show_location = 14;
    */
@@ -587,13 +588,13 @@ export declare const UpdateProfileResponseSchema: GenMessage<UpdateProfileRespon
  */
 export declare type SearchUsersRequest = Message<"lucky.user.v1.SearchUsersRequest"> & {
   /**
-   * What to look for.
+   * The search.
    *
    * @generated from oneof lucky.user.v1.SearchUsersRequest.query
    */
   query: {
     /**
-     * The beginning of a user name, 2 to 32 characters, compared like user names.
+     * Prefix of a user name, 2 to 32 characters, compared case-folded and normalised.
      *
      * @generated from field: string user_name_prefix = 1;
      */
@@ -610,14 +611,14 @@ export declare type SearchUsersRequest = Message<"lucky.user.v1.SearchUsersReque
   } | { case: undefined; value?: undefined };
 
   /**
-   * At most so many, 1 to 50; 20 when 0.
+   * Page size, 1 to 50; 0 means 20.
    *
    * @generated from field: int32 page_size = 3;
    */
   pageSize: number;
 
   /**
-   * next_page_token of the last answer; empty for the first page.
+   * next_page_token of the previous page; empty for the first page.
    *
    * @generated from field: string page_token = 4;
    */
@@ -637,14 +638,14 @@ export declare const SearchUsersRequestSchema: GenMessage<SearchUsersRequest>;
  */
 export declare type SearchUsersResponse = Message<"lucky.user.v1.SearchUsersResponse"> & {
   /**
-   * Who was found, in the order of the user names.
+   * The users found, ordered by user name.
    *
    * @generated from field: repeated lucky.user.v1.User users = 1;
    */
   users: User[];
 
   /**
-   * For the next page; empty when there is none.
+   * Token of the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -658,13 +659,13 @@ export declare type SearchUsersResponse = Message<"lucky.user.v1.SearchUsersResp
 export declare const SearchUsersResponseSchema: GenMessage<SearchUsersResponse>;
 
 /**
- * As somebody says of themselves.
+ * Gender, as the user states it.
  *
  * @generated from enum lucky.user.v1.Gender
  */
 export enum Gender {
   /**
-   * Not said.
+   * Not stated.
    *
    * @generated from enum value: GENDER_UNSPECIFIED = 0;
    */
@@ -698,34 +699,34 @@ export enum Gender {
 export declare const GenderSchema: GenEnum<Gender>;
 
 /**
- * Who may ask to become a contact.
+ * Users who may send a contact request.
  *
  * @generated from enum lucky.user.v1.WhoMayAddMe
  */
 export enum WhoMayAddMe {
   /**
-   * Not set. Counts as ANYONE.
+   * Not set. Counts as WHO_MAY_ADD_ME_ANYONE.
    *
    * @generated from enum value: WHO_MAY_ADD_ME_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Anybody.
+   * Any user.
    *
    * @generated from enum value: WHO_MAY_ADD_ME_ANYONE = 1;
    */
   ANYONE = 1,
 
   /**
-   * Who answers the question.
+   * Users who answer the question.
    *
    * @generated from enum value: WHO_MAY_ADD_ME_WITH_QUESTION = 2;
    */
   WITH_QUESTION = 2,
 
   /**
-   * Nobody.
+   * No user.
    *
    * @generated from enum value: WHO_MAY_ADD_ME_NOBODY = 3;
    */
@@ -738,7 +739,7 @@ export enum WhoMayAddMe {
 export declare const WhoMayAddMeSchema: GenEnum<WhoMayAddMe>;
 
 /**
- * Looks users up. Served by auth, which owns accounts.
+ * Looks up users and changes profiles.
  *
  * @generated from service lucky.user.v1.UserService
  */
@@ -754,7 +755,7 @@ export declare const UserService: GenService<{
     output: typeof GetUserResponseSchema;
   },
   /**
-   * Returns those of the named users that exist, in the order of the request.
+   * Returns the users that exist, in the order of the request.
    *
    * @generated from rpc lucky.user.v1.UserService.BatchGetUsers
    */
@@ -764,7 +765,7 @@ export declare const UserService: GenService<{
     output: typeof BatchGetUsersResponseSchema;
   },
   /**
-   * Returns what the caller may see of a user's profile. Fails with USER_NOT_FOUND.
+   * Returns the part of a user's profile that the caller may see. Fails with USER_NOT_FOUND.
    *
    * @generated from rpc lucky.user.v1.UserService.GetProfile
    */
@@ -774,7 +775,7 @@ export declare const UserService: GenService<{
     output: typeof GetProfileResponseSchema;
   },
   /**
-   * Returns the profiles of those of the named users that exist, in the order of the request.
+   * Returns the profiles of the users that exist, in the order of the request.
    *
    * @generated from rpc lucky.user.v1.UserService.BatchGetProfiles
    */
@@ -784,7 +785,7 @@ export declare const UserService: GenService<{
     output: typeof BatchGetProfilesResponseSchema;
   },
   /**
-   * Returns the caller's own profile, with what only the caller may see.
+   * Returns the caller's own profile, with its private fields.
    *
    * @generated from rpc lucky.user.v1.UserService.GetMyProfile
    */
@@ -794,8 +795,8 @@ export declare const UserService: GenService<{
     output: typeof GetMyProfileResponseSchema;
   },
   /**
-   * Changes the fields that are present and leaves the others as they are. A present empty text
-   * clears its field. Returns the caller's profile after it.
+   * Changes the fields that are present. Absent fields are unchanged; a present empty text clears its
+   * field. Returns the caller's profile after the change.
    *
    * @generated from rpc lucky.user.v1.UserService.UpdateProfile
    */
@@ -805,8 +806,8 @@ export declare const UserService: GenService<{
     output: typeof UpdateProfileResponseSchema;
   },
   /**
-   * Finds users who let themselves be found: by the beginning of their user name, or by their whole
-   * phone number. Pages of up to 50. An empty answer says nothing of who exists.
+   * Finds users who allow it in their profile, by a prefix of the user name or by the whole phone
+   * number. Pages of at most 50. An empty answer does not mean that no such user exists.
    *
    * @generated from rpc lucky.user.v1.UserService.SearchUsers
    */

@@ -2,7 +2,7 @@
 // @generated from file lucky/internal/envelope/v1/envelope.proto (package lucky.internal.envelope.v1, syntax proto3)
 /* eslint-disable */
 
-// What travels on the bus, to one connect instance.
+// Messages on the bus, each to one connect instance.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -14,13 +14,13 @@ import type { CloseCode } from "../../../frame/v1/frame_pb.js";
 export declare const file_lucky_internal_envelope_v1_envelope: GenFile;
 
 /**
- * Everything that one batch has for one instance.
+ * Everything that one batch contains for one instance.
  *
  * @generated from message lucky.internal.envelope.v1.Envelope
  */
 export declare type Envelope = Message<"lucky.internal.envelope.v1.Envelope"> & {
   /**
-   * Changes of membership, to be applied before the deliveries.
+   * Changes of membership. The instance applies them before the deliveries.
    *
    * @generated from field: repeated lucky.internal.envelope.v1.Membership memberships = 1;
    */
@@ -48,7 +48,7 @@ export declare type Envelope = Message<"lucky.internal.envelope.v1.Envelope"> & 
   kicks: SessionKick[];
 
   /**
-   * Logins that have just ended. Also known by asking auth; this is the fast way.
+   * Logins that have just ended. The instance also polls auth for them; the bus is faster.
    *
    * @generated from field: repeated lucky.internal.envelope.v1.LoginRevocation revocations = 5;
    */
@@ -62,14 +62,14 @@ export declare type Envelope = Message<"lucky.internal.envelope.v1.Envelope"> & 
 export declare const EnvelopeSchema: GenMessage<Envelope>;
 
 /**
- * Entries of one conversation for the channels that hear it. An instance that does not serve a
- * channel passes over it.
+ * Entries of one conversation for the channels that hear it. An instance ignores channels that no
+ * session on it hears.
  *
  * @generated from message lucky.internal.envelope.v1.Delivery
  */
 export declare type Delivery = Message<"lucky.internal.envelope.v1.Delivery"> & {
   /**
-   * Channels: u:<user>, g:<group>.
+   * Channels that hear the entries: u:<user>, g:<group>.
    *
    * @generated from field: repeated string channels = 1;
    */
@@ -97,7 +97,8 @@ export declare type Delivery = Message<"lucky.internal.envelope.v1.Delivery"> & 
   entries: Uint8Array[];
 
   /**
-   * The session that sent each entry, which need not hear it; empty for none. As many as entries.
+   * One per entry, in the order of the entries: the session that sent it; empty for none. The
+   * instance need not deliver the entry to it.
    *
    * @generated from field: repeated string origin_session_ids = 5;
    */
@@ -111,13 +112,13 @@ export declare type Delivery = Message<"lucky.internal.envelope.v1.Delivery"> & 
 export declare const DeliverySchema: GenMessage<Delivery>;
 
 /**
- * A user became a member of a group, or is one no more.
+ * A change of membership: a user became a member of a group, or is no longer one.
  *
  * @generated from message lucky.internal.envelope.v1.Membership
  */
 export declare type Membership = Message<"lucky.internal.envelope.v1.Membership"> & {
   /**
-   * Who.
+   * The user.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */
@@ -131,7 +132,7 @@ export declare type Membership = Message<"lucky.internal.envelope.v1.Membership"
   groupId: string;
 
   /**
-   * True for in, false for out.
+   * True: the user is a member now. False: no longer.
    *
    * @generated from field: bool member = 3;
    */
@@ -165,7 +166,7 @@ export declare type Signal = Message<"lucky.internal.envelope.v1.Signal"> & {
   frame: Uint8Array;
 
   /**
-   * User whose sessions do not hear it; 0 for none.
+   * A user whose sessions do not receive the frame; 0 for none.
    *
    * @generated from field: int64 except_user_id = 3 [jstype = JS_STRING];
    */
@@ -185,14 +186,14 @@ export declare const SignalSchema: GenMessage<Signal>;
  */
 export declare type SessionKick = Message<"lucky.internal.envelope.v1.SessionKick"> & {
   /**
-   * Which.
+   * The session.
    *
    * @generated from field: string session_id = 1;
    */
   sessionId: string;
 
   /**
-   * Why.
+   * The reason, sent to the device with the close.
    *
    * @generated from field: lucky.frame.v1.CloseCode code = 2;
    */
@@ -206,7 +207,7 @@ export declare type SessionKick = Message<"lucky.internal.envelope.v1.SessionKic
 export declare const SessionKickSchema: GenMessage<SessionKick>;
 
 /**
- * A login that ended before its access tokens did.
+ * A login that ended before its access tokens expired.
  *
  * @generated from message lucky.internal.envelope.v1.LoginRevocation
  */

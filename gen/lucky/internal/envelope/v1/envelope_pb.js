@@ -2,7 +2,7 @@
 // @generated from file lucky/internal/envelope/v1/envelope.proto (package lucky.internal.envelope.v1, syntax proto3)
 /* eslint-disable */
 
-// What travels on the bus, to one connect instance.
+// Messages on the bus, each to one connect instance.
 
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_lucky_frame_v1_frame } from "../../../frame/v1/frame_pb.js";

@@ -2,7 +2,7 @@
 // @generated from file lucky/internal/ingress/v1/ingress.proto (package lucky.internal.ingress.v1, syntax proto3)
 /* eslint-disable */
 
-// connect → server: batches of what devices said.
+// connect → server: batches of frames from devices.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -27,14 +27,14 @@ export declare type Uplink = Message<"lucky.internal.ingress.v1.Uplink"> & {
   senderId: string;
 
   /**
-   * The session, which need not hear its own message again.
+   * The session. The message need not be delivered to it.
    *
    * @generated from field: string session_id = 2;
    */
   sessionId: string;
 
   /**
-   * The encoded lucky.message.v1.SendRequest, as it came.
+   * Encoded lucky.message.v1.SendRequest, unchanged from the device.
    *
    * @generated from field: bytes send = 3;
    */
@@ -54,7 +54,7 @@ export declare const UplinkSchema: GenMessage<Uplink>;
  */
 export declare type AppendBatchRequest = Message<"lucky.internal.ingress.v1.AppendBatchRequest"> & {
   /**
-   * At most 512 sends, 1 MiB.
+   * At most 512 sends, and at most 1 MiB by the settings of connect.
    *
    * @generated from field: repeated lucky.internal.ingress.v1.Uplink uplinks = 1;
    */
@@ -74,7 +74,7 @@ export declare const AppendBatchRequestSchema: GenMessage<AppendBatchRequest>;
  */
 export declare type AppendBatchResponse = Message<"lucky.internal.ingress.v1.AppendBatchResponse"> & {
   /**
-   * Encoded lucky.message.v1.SendResult, one an uplink, in their order.
+   * Encoded lucky.message.v1.SendResult: one per uplink, in the order of the request.
    *
    * @generated from field: repeated bytes results = 1;
    */
@@ -94,7 +94,7 @@ export declare const AppendBatchResponseSchema: GenMessage<AppendBatchResponse>;
  */
 export declare type OpenSessionsRequest = Message<"lucky.internal.ingress.v1.OpenSessionsRequest"> & {
   /**
-   * Users whose sessions open.
+   * Users whose sessions open, at most 500.
    *
    * @generated from field: repeated int64 user_ids = 1 [jstype = JS_STRING];
    */
@@ -114,7 +114,7 @@ export declare const OpenSessionsRequestSchema: GenMessage<OpenSessionsRequest>;
  */
 export declare type OpenSessionsResponse = Message<"lucky.internal.ingress.v1.OpenSessionsResponse"> & {
   /**
-   * One a user, in the order of the request.
+   * One per user, in the order of the request.
    *
    * @generated from field: repeated lucky.internal.ingress.v1.OpenSessionsResponse.Opened opened = 1;
    */
@@ -128,13 +128,13 @@ export declare type OpenSessionsResponse = Message<"lucky.internal.ingress.v1.Op
 export declare const OpenSessionsResponseSchema: GenMessage<OpenSessionsResponse>;
 
 /**
- * What one user's session needs.
+ * The state of one user.
  *
  * @generated from message lucky.internal.ingress.v1.OpenSessionsResponse.Opened
  */
 export declare type OpenSessionsResponse_Opened = Message<"lucky.internal.ingress.v1.OpenSessionsResponse.Opened"> & {
   /**
-   * The groups that the user is a member of.
+   * Groups that the user is a member of.
    *
    * @generated from field: repeated int64 group_ids = 1 [jstype = JS_STRING];
    */
@@ -148,7 +148,7 @@ export declare type OpenSessionsResponse_Opened = Message<"lucky.internal.ingres
 export declare const OpenSessionsResponse_OpenedSchema: GenMessage<OpenSessionsResponse_Opened>;
 
 /**
- * One device's acknowledgement.
+ * The acknowledgement of one device.
  *
  * @generated from message lucky.internal.ingress.v1.Advance
  */
@@ -161,14 +161,14 @@ export declare type Advance = Message<"lucky.internal.ingress.v1.Advance"> & {
   userId: string;
 
   /**
-   * How far.
+   * How far the device received and read. Absent: the acknowledgement is ignored.
    *
    * @generated from field: lucky.message.v1.Cursor cursor = 2;
    */
   cursor?: Cursor | undefined;
 
   /**
-   * The device did not acknowledge entries up to here in time; 0 when there is nothing to report.
+   * The device did not acknowledge entries up to this sequence in time; 0: nothing to report.
    *
    * @generated from field: int64 undelivered_sequence = 3;
    */
@@ -188,7 +188,7 @@ export declare const AdvanceSchema: GenMessage<Advance>;
  */
 export declare type AdvanceBatchRequest = Message<"lucky.internal.ingress.v1.AdvanceBatchRequest"> & {
   /**
-   * At most 2,000.
+   * At most 2,000 acknowledgements.
    *
    * @generated from field: repeated lucky.internal.ingress.v1.Advance advances = 1;
    */
@@ -256,7 +256,7 @@ export declare const TypingSignalSchema: GenMessage<TypingSignal>;
  */
 export declare type SignalBatchRequest = Message<"lucky.internal.ingress.v1.SignalBatchRequest"> & {
   /**
-   * At most 2,000.
+   * At most 2,000 signals.
    *
    * @generated from field: repeated lucky.internal.ingress.v1.TypingSignal signals = 1;
    */
@@ -290,7 +290,7 @@ export declare const SignalBatchResponseSchema: GenMessage<SignalBatchResponse>;
  */
 export declare type ReadRange = Message<"lucky.internal.ingress.v1.ReadRange"> & {
   /**
-   * Who reads; not a member reads nothing.
+   * The reader. The range of a reader who is not a member is empty.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */
@@ -304,14 +304,14 @@ export declare type ReadRange = Message<"lucky.internal.ingress.v1.ReadRange"> &
   conversationId: string;
 
   /**
-   * Entries after this.
+   * Only entries with a greater sequence.
    *
    * @generated from field: int64 after_sequence = 3;
    */
   afterSequence: bigint;
 
   /**
-   * At most so many.
+   * Largest number of entries; 0: the default of server, 100.
    *
    * @generated from field: int32 limit = 4;
    */
@@ -351,7 +351,7 @@ export declare const ReadEntriesRequestSchema: GenMessage<ReadEntriesRequest>;
  */
 export declare type ReadEntriesResponse = Message<"lucky.internal.ingress.v1.ReadEntriesResponse"> & {
   /**
-   * One a range, in the order of the request.
+   * One per range, in the order of the request.
    *
    * @generated from field: repeated lucky.internal.ingress.v1.ReadEntriesResponse.Range ranges = 1;
    */
@@ -365,7 +365,7 @@ export declare type ReadEntriesResponse = Message<"lucky.internal.ingress.v1.Rea
 export declare const ReadEntriesResponseSchema: GenMessage<ReadEntriesResponse>;
 
 /**
- * One range's entries.
+ * The entries of one range.
  *
  * @generated from message lucky.internal.ingress.v1.ReadEntriesResponse.Range
  */
@@ -391,14 +391,14 @@ export declare const ReadEntriesResponse_RangeSchema: GenMessage<ReadEntriesResp
  */
 export declare type SweepRequest = Message<"lucky.internal.ingress.v1.SweepRequest"> & {
   /**
-   * The users with sessions on the instance.
+   * Users with sessions on the calling instance, at most 5,000.
    *
    * @generated from field: repeated int64 user_ids = 1 [jstype = JS_STRING];
    */
   userIds: string[];
 
   /**
-   * Changes since then, milliseconds since the Unix epoch.
+   * Only changes at or after this time, milliseconds since the Unix epoch.
    *
    * @generated from field: int64 since_ms = 2;
    */
@@ -418,7 +418,7 @@ export declare const SweepRequestSchema: GenMessage<SweepRequest>;
  */
 export declare type SweepResponse = Message<"lucky.internal.ingress.v1.SweepResponse"> & {
   /**
-   * What changed.
+   * Every changed conversation of the users.
    *
    * @generated from field: repeated lucky.internal.ingress.v1.SweepResponse.Change changes = 1;
    */
@@ -459,7 +459,7 @@ export declare type SweepResponse_Change = Message<"lucky.internal.ingress.v1.Sw
   conversationId: string;
 
   /**
-   * Its last sequence that the user may see.
+   * The last sequence that the user may see.
    *
    * @generated from field: int64 last_sequence = 3;
    */
@@ -473,14 +473,14 @@ export declare type SweepResponse_Change = Message<"lucky.internal.ingress.v1.Sw
 export declare const SweepResponse_ChangeSchema: GenMessage<SweepResponse_Change>;
 
 /**
- * The path of messages into the log. Served by server, called by connect, one call per batch.
+ * The path of messages into the log. connect calls it, one call per batch.
  *
  * @generated from service lucky.internal.ingress.v1.IngressService
  */
 export declare const IngressService: GenService<{
   /**
-   * Appends a batch of sends. Results come back in the order of the sends. After an error nothing is
-   * known of the batch; repeating it is harmless.
+   * Appends a batch of sends. Results are returned in the order of the sends. After an error the
+   * batch may or may not be stored. A retry is harmless: client_message_id deduplicates it.
    *
    * @generated from rpc lucky.internal.ingress.v1.IngressService.AppendBatch
    */
@@ -490,7 +490,7 @@ export declare const IngressService: GenService<{
     output: typeof AppendBatchResponseSchema;
   },
   /**
-   * Returns what sessions need at their start.
+   * Returns the state that sessions need when they open.
    *
    * @generated from rpc lucky.internal.ingress.v1.IngressService.OpenSessions
    */
@@ -500,7 +500,7 @@ export declare const IngressService: GenService<{
     output: typeof OpenSessionsResponseSchema;
   },
   /**
-   * Moves cursors forward and tells those concerned.
+   * Moves cursors forward and sends receipts to the members concerned.
    *
    * @generated from rpc lucky.internal.ingress.v1.IngressService.AdvanceBatch
    */
@@ -510,7 +510,7 @@ export declare const IngressService: GenService<{
     output: typeof AdvanceBatchResponseSchema;
   },
   /**
-   * Passes typing signals on.
+   * Sends typing signals to the other members. Lossy.
    *
    * @generated from rpc lucky.internal.ingress.v1.IngressService.SignalBatch
    */
@@ -520,7 +520,7 @@ export declare const IngressService: GenService<{
     output: typeof SignalBatchResponseSchema;
   },
   /**
-   * Reads entries again for devices that did not acknowledge them.
+   * Reads entries for redelivery to devices that did not acknowledge them.
    *
    * @generated from rpc lucky.internal.ingress.v1.IngressService.ReadEntries
    */
@@ -530,7 +530,7 @@ export declare const IngressService: GenService<{
     output: typeof ReadEntriesResponseSchema;
   },
   /**
-   * Returns which conversations of the users changed since a time.
+   * Returns the conversations of the users that changed since a time.
    *
    * @generated from rpc lucky.internal.ingress.v1.IngressService.Sweep
    */

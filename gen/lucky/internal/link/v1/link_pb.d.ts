@@ -2,12 +2,12 @@
 // @generated from file lucky/internal/link/v1/link.proto (package lucky.internal.link.v1, syntax proto3)
 /* eslint-disable */
 
-// A lean way for calls between two of our own processes. It carries the same unary methods as gRPC at
-// a tenth of the cost, and nothing else: gRPC is served beside it.
+// A lean link carries calls between two of our own processes. It carries the same unary methods as
+// gRPC at a tenth of the cost. Streams use gRPC, which the same port serves.
 //
-// On a new TCP connection to the port of a service the caller writes "LUCKY-LINK/1\r\n" and then, like
-// the other side, frames: 4 bytes of length, big-endian, then an encoded LinkFrame. The first frame is
-// Open. A frame that cannot be read ends the connection.
+// The caller opens a TCP connection to the port of a service and writes "LUCKY-LINK/1\r\n". Then both
+// sides write frames: 4 bytes of length, big-endian, and an encoded LinkFrame. The first frame of the
+// caller is Open. A frame that cannot be decoded ends the connection.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -19,7 +19,7 @@ import type { ErrorDetail } from "../../../error/v1/error_pb.js";
 export declare const file_lucky_internal_link_v1_link: GenFile;
 
 /**
- * What either side says.
+ * A frame of either side.
  *
  * @generated from message lucky.internal.link.v1.LinkFrame
  */
@@ -31,7 +31,7 @@ export declare type LinkFrame = Message<"lucky.internal.link.v1.LinkFrame"> & {
    */
   kind: {
     /**
-     * First, from the caller.
+     * From the caller: the first frame.
      *
      * @generated from field: lucky.internal.link.v1.Open open = 1;
      */
@@ -39,7 +39,7 @@ export declare type LinkFrame = Message<"lucky.internal.link.v1.LinkFrame"> & {
     case: "open";
   } | {
     /**
-     * From the caller.
+     * From the caller: starts a call.
      *
      * @generated from field: lucky.internal.link.v1.Call call = 2;
      */
@@ -47,7 +47,7 @@ export declare type LinkFrame = Message<"lucky.internal.link.v1.LinkFrame"> & {
     case: "call";
   } | {
     /**
-     * From the caller.
+     * From the caller: ends a call.
      *
      * @generated from field: lucky.internal.link.v1.Cancel cancel = 3;
      */
@@ -55,7 +55,7 @@ export declare type LinkFrame = Message<"lucky.internal.link.v1.LinkFrame"> & {
     case: "cancel";
   } | {
     /**
-     * From the service, one a call that was not cancelled.
+     * From the service: one per call that was not cancelled.
      *
      * @generated from field: lucky.internal.link.v1.Answer answer = 4;
      */
@@ -63,7 +63,7 @@ export declare type LinkFrame = Message<"lucky.internal.link.v1.LinkFrame"> & {
     case: "answer";
   } | {
     /**
-     * From the service: it stops. Calls in work are answered, others refused.
+     * From the service: it stops. It answers calls in flight and refuses new ones.
      *
      * @generated from field: lucky.internal.link.v1.Leave leave = 5;
      */
@@ -71,7 +71,7 @@ export declare type LinkFrame = Message<"lucky.internal.link.v1.LinkFrame"> & {
     case: "leave";
   } | {
     /**
-     * From the caller, when it has heard nothing for a while; answered with the same.
+     * From the caller, after some silence of the service, which answers with a Ping.
      *
      * @generated from field: lucky.internal.link.v1.Ping ping = 6;
      */
@@ -87,13 +87,13 @@ export declare type LinkFrame = Message<"lucky.internal.link.v1.LinkFrame"> & {
 export declare const LinkFrameSchema: GenMessage<LinkFrame>;
 
 /**
- * Who opens the connection.
+ * Authenticates the caller.
  *
  * @generated from message lucky.internal.link.v1.Open
  */
 export declare type Open = Message<"lucky.internal.link.v1.Open"> & {
   /**
-   * The secret of the mesh. A wrong one ends the connection.
+   * The mesh secret. A wrong one ends the connection.
    *
    * @generated from field: string mesh_secret = 1;
    */
@@ -113,14 +113,14 @@ export declare const OpenSchema: GenMessage<Open>;
  */
 export declare type Header = Message<"lucky.internal.link.v1.Header"> & {
   /**
-   * Lower case.
+   * Name, lower case.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * As in HTTP.
+   * Value, as in HTTP.
    *
    * @generated from field: string value = 2;
    */
@@ -140,21 +140,21 @@ export declare const HeaderSchema: GenMessage<Header>;
  */
 export declare type Call = Message<"lucky.internal.link.v1.Call"> & {
   /**
-   * Chosen by the caller; not that of another call in work.
+   * Chosen by the caller, unique among its calls in flight on the connection.
    *
    * @generated from field: uint32 call_id = 1;
    */
   callId: number;
 
   /**
-   * "package.Service/Method"
+   * Full name: "package.Service/Method".
    *
    * @generated from field: string method = 2;
    */
   method: string;
 
   /**
-   * How long the call may take; 0: the default of the service.
+   * Deadline of the call, milliseconds from now; 0: the default of the service, 10 s.
    *
    * @generated from field: uint32 timeout_ms = 3;
    */
@@ -182,13 +182,13 @@ export declare type Call = Message<"lucky.internal.link.v1.Call"> & {
 export declare const CallSchema: GenMessage<Call>;
 
 /**
- * The caller does not wait any more.
+ * The caller no longer waits for an answer.
  *
  * @generated from message lucky.internal.link.v1.Cancel
  */
 export declare type Cancel = Message<"lucky.internal.link.v1.Cancel"> & {
   /**
-   * Of the call.
+   * call_id of the call.
    *
    * @generated from field: uint32 call_id = 1;
    */
@@ -202,13 +202,13 @@ export declare type Cancel = Message<"lucky.internal.link.v1.Cancel"> & {
 export declare const CancelSchema: GenMessage<Cancel>;
 
 /**
- * What became of a call.
+ * The outcome of a call.
  *
  * @generated from message lucky.internal.link.v1.Answer
  */
 export declare type Answer = Message<"lucky.internal.link.v1.Answer"> & {
   /**
-   * Of the call.
+   * call_id of the call.
    *
    * @generated from field: uint32 call_id = 1;
    */
@@ -236,7 +236,7 @@ export declare type Answer = Message<"lucky.internal.link.v1.Answer"> & {
     case: "response";
   } | {
     /**
-     * Why there is none.
+     * The error of the call.
      *
      * @generated from field: lucky.internal.link.v1.LinkError error = 5;
      */
@@ -244,7 +244,7 @@ export declare type Answer = Message<"lucky.internal.link.v1.Answer"> & {
     case: "error";
   } | {
     /**
-     * The call was not carried out, because the service stops: it may be tried elsewhere.
+     * The service stops and did not carry out the call. A retry on another instance is safe.
      *
      * @generated from field: lucky.internal.link.v1.Refused refused = 6;
      */
@@ -260,7 +260,7 @@ export declare type Answer = Message<"lucky.internal.link.v1.Answer"> & {
 export declare const AnswerSchema: GenMessage<Answer>;
 
 /**
- * A call that was not carried out.
+ * The service did not carry out the call.
  *
  * @generated from message lucky.internal.link.v1.Refused
  */
@@ -287,14 +287,14 @@ export declare type LinkError = Message<"lucky.internal.link.v1.LinkError"> & {
   code: number;
 
   /**
-   * For developers.
+   * Text for developers.
    *
    * @generated from field: string text = 2;
    */
   text: string;
 
   /**
-   * Reason and when to try again; absent for what the transport itself says, such as a deadline.
+   * Reason and retry time. Absent for errors of the transport, such as an exceeded deadline.
    *
    * @generated from field: lucky.error.v1.ErrorDetail detail = 3;
    */
@@ -322,7 +322,7 @@ export declare type Leave = Message<"lucky.internal.link.v1.Leave"> & {
 export declare const LeaveSchema: GenMessage<Leave>;
 
 /**
- * Whether the other side is there.
+ * Checks that the other side is alive.
  *
  * @generated from message lucky.internal.link.v1.Ping
  */

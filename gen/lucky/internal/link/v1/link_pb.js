@@ -2,12 +2,12 @@
 // @generated from file lucky/internal/link/v1/link.proto (package lucky.internal.link.v1, syntax proto3)
 /* eslint-disable */
 
-// A lean way for calls between two of our own processes. It carries the same unary methods as gRPC at
-// a tenth of the cost, and nothing else: gRPC is served beside it.
+// A lean link carries calls between two of our own processes. It carries the same unary methods as
+// gRPC at a tenth of the cost. Streams use gRPC, which the same port serves.
 //
-// On a new TCP connection to the port of a service the caller writes "LUCKY-LINK/1\r\n" and then, like
-// the other side, frames: 4 bytes of length, big-endian, then an encoded LinkFrame. The first frame is
-// Open. A frame that cannot be read ends the connection.
+// The caller opens a TCP connection to the port of a service and writes "LUCKY-LINK/1\r\n". Then both
+// sides write frames: 4 bytes of length, big-endian, and an encoded LinkFrame. The first frame of the
+// caller is Open. A frame that cannot be decoded ends the connection.
 
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_lucky_error_v1_error } from "../../../error/v1/error_pb.js";

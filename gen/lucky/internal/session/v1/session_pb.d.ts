@@ -2,7 +2,7 @@
 // @generated from file lucky/internal/session/v1/session.proto (package lucky.internal.session.v1, syntax proto3)
 /* eslint-disable */
 
-// auth → gateway, connect and server: what they need to know of logins and accounts.
+// gateway, connect and server → auth: logins and accounts.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -20,14 +20,14 @@ export declare const file_lucky_internal_session_v1_session: GenFile;
  */
 export declare type ListRevocationsRequest = Message<"lucky.internal.session.v1.ListRevocationsRequest"> & {
   /**
-   * next_cursor of the last answer that was a last page; 0 for all.
+   * next_cursor of the previous poll, from its last page; 0 for all.
    *
    * @generated from field: int64 cursor = 1;
    */
   cursor: bigint;
 
   /**
-   * next_page_token of the answer before, to the same cursor; empty for the first page.
+   * next_page_token of the previous page of the same cursor; empty for the first page.
    *
    * @generated from field: string page_token = 2;
    */
@@ -47,29 +47,29 @@ export declare const ListRevocationsRequestSchema: GenMessage<ListRevocationsReq
  */
 export declare type ListRevocationsResponse = Message<"lucky.internal.session.v1.ListRevocationsResponse"> & {
   /**
-   * The ended logins, at most 1,000. One may come twice.
+   * The ended logins, at most 1,000. Duplicates are possible.
    *
    * @generated from field: repeated lucky.internal.session.v1.ListRevocationsResponse.Revocation revocations = 1;
    */
   revocations: ListRevocationsResponse_Revocation[];
 
   /**
-   * Cursor for the next call, good once all pages were read.
+   * Cursor for the next poll, valid after the last page was read.
    *
    * @generated from field: int64 next_cursor = 2;
    */
   nextCursor: bigint;
 
   /**
-   * Empty: this was the last page.
+   * Token of the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 3;
    */
   nextPageToken: string;
 
   /**
-   * Ids (header "kid") of all keys that access tokens may be signed with. Tokens of a key that was here
-   * and is here no more are refused.
+   * Ids (header "kid") of all current signing keys of access tokens. When an id disappears from the
+   * list, the callers refuse the tokens of its key.
    *
    * @generated from field: repeated string access_key_ids = 4;
    */
@@ -116,7 +116,7 @@ export declare const ListRevocationsResponse_RevocationSchema: GenMessage<ListRe
  */
 export declare type RecordLastSeenRequest = Message<"lucky.internal.session.v1.RecordLastSeenRequest"> & {
   /**
-   * At most 1,000.
+   * At most 1,000 logins.
    *
    * @generated from field: repeated lucky.internal.session.v1.RecordLastSeenRequest.Seen seen = 1;
    */
@@ -143,7 +143,7 @@ export declare type RecordLastSeenRequest_Seen = Message<"lucky.internal.session
   loginId: string;
 
   /**
-   * When, milliseconds since the Unix epoch. A time to come counts as now.
+   * When it was online, milliseconds since the Unix epoch. A future time counts as now.
    *
    * @generated from field: int64 seen_at_ms = 2;
    */
@@ -197,7 +197,7 @@ export declare const CheckUsersRequestSchema: GenMessage<CheckUsersRequest>;
  */
 export declare type CheckUsersResponse = Message<"lucky.internal.session.v1.CheckUsersResponse"> & {
   /**
-   * Those that exist.
+   * Those that exist, in no particular order.
    *
    * @generated from field: repeated int64 user_ids = 1 [jstype = JS_STRING];
    */
@@ -231,7 +231,7 @@ export declare const GetDevicePolicyRequestSchema: GenMessage<GetDevicePolicyReq
  */
 export declare type GetDevicePolicyResponse = Message<"lucky.internal.session.v1.GetDevicePolicyResponse"> & {
   /**
-   * One rule a class; a class without one may have no device online.
+   * One rule per class. A class without a rule may have no device online.
    *
    * @generated from field: repeated lucky.auth.v1.DeviceRule rules = 1;
    */
@@ -245,16 +245,16 @@ export declare type GetDevicePolicyResponse = Message<"lucky.internal.session.v1
 export declare const GetDevicePolicyResponseSchema: GenMessage<GetDevicePolicyResponse>;
 
 /**
- * Tells which logins ended before their access tokens did, and which users exist; is told which
- * logins are online. Served by auth.
+ * Returns the logins that ended before their access tokens expired, and the users that exist. Records
+ * the logins that are online.
  *
  * @generated from service lucky.internal.session.v1.SessionService
  */
 export declare const SessionService: GenService<{
   /**
    * Returns the logins that were revoked since a cursor and whose access tokens may still be valid,
-   * in pages of at most 1,000; and the keys that access tokens may be signed with right now, so that
-   * one that was withdrawn is known as soon as an ended login.
+   * in pages of at most 1,000. Also returns the current signing keys of access tokens, so that
+   * callers learn of a withdrawn key as soon as of an ended login.
    *
    * @generated from rpc lucky.internal.session.v1.SessionService.ListRevocations
    */
@@ -264,8 +264,8 @@ export declare const SessionService: GenService<{
     output: typeof ListRevocationsResponseSchema;
   },
   /**
-   * Returns how many devices of each class a user may have online. connect asks every few seconds, so
-   * that a change by an administrator needs no restart.
+   * Returns how many devices of each class a user may have online. connect polls every few seconds,
+   * so that a change by an administrator needs no restart.
    *
    * @generated from rpc lucky.internal.session.v1.SessionService.GetDevicePolicy
    */
@@ -275,9 +275,9 @@ export declare const SessionService: GenService<{
     output: typeof GetDevicePolicyResponseSchema;
   },
   /**
-   * Records when logins were online. connect says it when a session opens, when it ends, and every few
-   * minutes in between. A time before the known one changes nothing, nor does a login that has ended; one
-   * that is being changed right now is left out.
+   * Records when logins were online. connect calls it when a session opens, when it ends, and every
+   * few minutes in between. A time before the recorded one is ignored, and so is a login that has
+   * ended. A login that another transaction has locked is skipped.
    *
    * @generated from rpc lucky.internal.session.v1.SessionService.RecordLastSeen
    */
@@ -287,7 +287,7 @@ export declare const SessionService: GenService<{
     output: typeof RecordLastSeenResponseSchema;
   },
   /**
-   * Returns which of the users exist and are not deleted.
+   * Returns those of the users that exist and are not deleted.
    *
    * @generated from rpc lucky.internal.session.v1.SessionService.CheckUsers
    */

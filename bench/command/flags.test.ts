@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Flags, type FlagTable, readFlags } from "./flags.ts";
+
+const small = { users: { default: "400", doc: "users" } } satisfies FlagTable;
+const large = {
+  ...small,
+  rate: { default: "", doc: "messages a second" },
+  deep: { default: undefined, doc: "a switch" },
+} satisfies FlagTable;
+
+test("flags have their defaults, and the values that are given", () => {
+  const flags = readFlags(large, ["--rate", "5", "--deep"]);
+  assert.equal(flags.number("users"), 400);
+  assert.equal(flags.number("rate"), 5);
+  assert.equal(flags.text("rate"), "5");
+  assert.equal(flags.on("deep"), true);
+  assert.equal(readFlags(large, []).on("deep"), false);
+});
+
+test("an unknown flag is refused, and so is a value that is no number or too small", () => {
+  assert.throws(() => readFlags(small, ["--rate", "5"]), /--rate/);
+  for (const value of ["x", "0", "Infinity"]) {
+    const flags = readFlags(small, [`--users=${value}`]);
+    assert.throws(() => flags.number("users"), /--users must be a number, at least 1/);
+  }
+  assert.throws(() => readFlags(large, []).number("users", 500), /at least 500/);
+});
+
+test("the types refuse to read a flag that is not declared, or not of that kind", () => {
+  const flags = readFlags(small, []);
+  // @ts-expect-error It is not declared.
+  const undeclared = () => flags.text("rate");
+  // @ts-expect-error It takes a value.
+  const notSwitch = () => readFlags(large, []).on("users");
+  // @ts-expect-error It takes no value.
+  const notValue = () => readFlags(large, []).number("deep");
+  const readsRate = (given: Flags<"users" | "rate">) => given.text("rate");
+  // @ts-expect-error The function reads a flag that the table does not declare.
+  const passed = () => readsRate(flags);
+  const allowed = () => readsRate(readFlags(large, []));
+  assert.equal(allowed(), "");
+  for (const one of [undeclared, notSwitch, notValue, passed]) assert.equal(typeof one, "function");
+});

@@ -1,9 +1,0 @@
-import type { DialectName } from "./api.ts";
-import type { Dialect } from "./dialect.ts";
-
-/** Loaded when it is spoken. */
-export const dialects: Readonly<Record<DialectName, () => Promise<Dialect>>> = {
-  lucky: async () => (await import("./lucky.ts")).lucky,
-  "socket.io": async () => (await import("./socket-io.ts")).socketIo,
-  xmpp: async () => (await import("./xmpp.ts")).xmpp,
-};

@@ -1,0 +1,143 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { type Figures, rounded } from "../command/report.ts";
+import type { Load } from "../generator/timing/load.ts";
+import { readCpu } from "../machine/cpu.ts";
+import type { Machine } from "../machine/machine.ts";
+import { MemoryWatch } from "../machine/memory-watch.ts";
+import {
+  countCursorsBehind,
+  countOutbox,
+  findPostmaster,
+  readLogCounts,
+} from "../system/log-counts.ts";
+import type { Bench } from "./bench.ts";
+import { bottleneckOf } from "./bottleneck.ts";
+import { findFaults, type Outcome } from "./faults.ts";
+import type { Generators } from "./generators.ts";
+import { countFigures, cpuFigures, latencyFigures, latenessFigures } from "./run-figures.ts";
+
+/** Bound of the wait for answers and deliveries after the load. */
+const ARRIVAL_TIMEOUT_MS = 60_000;
+const POLL_MS = 50;
+const MEMORY_EVERY_MS = 1_000;
+/** Bound of the wait for cursors: devices throttle them for half a second, connect batches for up to one. */
+const CURSOR_TIMEOUT_MS = 15_000;
+
+export interface RunOptions {
+  readonly bench: Pick<Bench, "loadBegins">;
+  readonly generators: Generators;
+  readonly machine: Machine;
+  /** Names of the server's processes, by process id. */
+  readonly processes: ReadonlyMap<number, string>;
+  readonly load: Load;
+  readonly warmupS: number;
+  readonly seconds: number;
+  /** Devices that should receive each message. */
+  readonly receivers: number;
+  /** Whether all messages share one sequence of numbers and go to every device. */
+  readonly shared: boolean;
+  /** Whether the server promises an order, as Lucky does; true when absent. */
+  readonly ordered?: boolean;
+  /** Whether devices acknowledge, so that their cursors must reach the last entry; false when absent. */
+  readonly acknowledged?: boolean;
+  /** Database of the server's log, compared with the accepted messages; undefined for a server without a log. */
+  readonly postgresUrl: string | undefined;
+}
+
+/** Result of a run. */
+export interface Run {
+  readonly figures: Figures;
+  readonly faults: string[];
+  readonly limitedBy: string | undefined;
+  readonly deliveredPerS: number;
+}
+
+/** Sends load, measures, waits for all deliveries, and compares the counts with the database. */
+export async function run(options: RunOptions): Promise<Run> {
+  const { generators, load, seconds, warmupS, shared, receivers, postgresUrl } = options;
+  const processes = new Map([...options.processes, ...generators.processes]);
+  const beganMs = Date.now();
+  const storedBefore = postgresUrl === undefined ? undefined : await readLogCounts(postgresUrl);
+  console.log(`sending for ${seconds} s, after a warm-up of ${warmupS} s`);
+  await generators.start(load, { shared });
+  options.bench.loadBegins();
+  await pause(warmupS * 1_000);
+
+  const memory = new MemoryWatch({
+    processes: options.processes,
+    postmaster: postgresUrl === undefined ? undefined : await findPostmaster(postgresUrl),
+    everyMs: MEMORY_EVERY_MS,
+  });
+  const cpuBefore = readCpu(processes);
+  const before = await generators.beginMeasurement();
+  await pause(seconds * 1_000);
+  const measured = await generators.endMeasurement();
+  const cpuAfter = readCpu(processes);
+  const memoryMib = await memory.stop();
+  await generators.stop();
+
+  await waitForArrivals(options);
+  const behind = options.acknowledged ? await waitForCursors(postgresUrl, beganMs) : undefined;
+  const stored = postgresUrl === undefined ? undefined : await readLogCounts(postgresUrl);
+  const counts = await generators.counts();
+  const { latencies, lateness } = await generators.latencies();
+  const outcome: Outcome = {
+    counts,
+    measured: latencies.count,
+    receivers,
+    ordered: options.ordered ?? true,
+    behind: behind ?? 0,
+    storedBefore,
+    stored,
+  };
+  const { elapsedS, shares } = measured;
+  const delivered = measured.counts.delivered - before.delivered;
+  return {
+    deliveredPerS: delivered / elapsedS,
+    limitedBy: bottleneckOf({ load, elapsedS, shares, latencies, lateness }),
+    faults: findFaults(outcome),
+    figures: {
+      delivered_per_s: rounded(delivered / elapsedS, 0),
+      accepted_per_s: rounded((measured.counts.accepted - before.accepted) / elapsedS, 0),
+      ...latencyFigures(latencies),
+      ...(load.kind === "rate" && latenessFigures(lateness, elapsedS)),
+      ...countFigures(outcome),
+      ...(behind !== undefined && { cursors_behind: behind }),
+      ...(stored && { rows: stored.rows, sequences: stored.sequences, outbox: stored.outbox }),
+      memory_mib: memoryMib,
+      ...cpuFigures({
+        before: cpuBefore,
+        after: cpuAfter,
+        accepted: measured.counts.accepted - before.accepted,
+        delivered,
+        receivers,
+        machineS: elapsedS * options.machine.cpus,
+      }),
+    },
+  };
+}
+
+/** Waits until all sends are answered, all accepted messages delivered, and the outbox is empty; or times out. */
+async function waitForArrivals(options: RunOptions): Promise<void> {
+  const { generators, receivers, postgresUrl } = options;
+  const untilMs = performance.now() + ARRIVAL_TIMEOUT_MS;
+  for (;;) {
+    const { sent, accepted, refused, delivered } = await generators.counts();
+    const arrived = accepted + refused >= sent && delivered >= accepted * receivers;
+    const complete =
+      arrived && (postgresUrl === undefined || (await countOutbox(postgresUrl)) === 0);
+    if (complete || performance.now() > untilMs) return;
+    await pause(POLL_MS);
+  }
+}
+
+/** Waits for the cursors of all devices. Returns how many are still behind after the time-out. */
+async function waitForCursors(postgresUrl: string | undefined, sinceMs: number): Promise<number> {
+  if (postgresUrl === undefined) return 0;
+  const untilMs = performance.now() + CURSOR_TIMEOUT_MS;
+  for (;;) {
+    const behind = await countCursorsBehind(postgresUrl, sinceMs);
+    if (behind === 0 || performance.now() > untilMs) return behind;
+    await pause(POLL_MS);
+  }
+}

@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import type { Bench } from "../runs/bench.ts";
+import { type System, startSystem } from "../system/system.ts";
+import { makeUsers, type User } from "../system/users.ts";
+import { scenarios } from "./catalogue.ts";
+
+/** Users of the scenario that takes the most. They are made once, and every scenario takes the first of them. */
+const MOST_USERS = 15_000;
+
+/** Ends a scenario when its load begins. */
+class LoadBegan extends Error {}
+
+/** Errors of scenarios that may not start with their defaults. */
+const refusals: Readonly<Record<string, RegExp>> = {
+  ratio: /--against <git ref> is missing/,
+  // Where the packages of the other servers are not installed.
+  compare: /socket\.io and @socket\.io\/redis-adapter, which are not installed/,
+};
+
+let system: System;
+let users: User[];
+
+before(async () => {
+  system = await startSystem({ mode: "embedded", connects: 1, servers: 1 });
+  ({ users } = await makeUsers(system, MOST_USERS));
+});
+after(() => system?.stop());
+
+/** One system in one process, whatever the scenario asks for: a mesh would need other servers. */
+const bench: Bench = {
+  withSystem: (_shape, work) => work(system),
+  async makeUsers(_system, count) {
+    assert.ok(count <= MOST_USERS, `${count} users`);
+    return { users: users.slice(0, count), origin: "minted" };
+  },
+  loadBegins() {
+    throw new LoadBegan("the load began");
+  },
+};
+
+for (const [name, load] of Object.entries(scenarios)) {
+  test(`"${name}" starts with its defaults until its load begins, or says what is missing`, async () => {
+    const { default: scenario } = await load();
+    await assert.rejects(scenario.run([], bench), (error: Error) => {
+      if (error instanceof LoadBegan) return true;
+      assert.match(error.message, refusals[name] ?? /^$/);
+      return true;
+    });
+  });
+}

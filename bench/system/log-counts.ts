@@ -1,0 +1,72 @@
+import { readFileSync } from "node:fs";
+import pg from "pg";
+
+/** Row counts of the log. */
+export interface LogCounts {
+  readonly rows: number;
+  /** Sum of the conversations' last sequences; equal to `rows` if there is no gap. */
+  readonly sequences: number;
+  readonly outbox: number;
+}
+
+export async function readLogCounts(url: string): Promise<LogCounts> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query(`
+      SELECT (SELECT count(*) FROM im.entry)::float8 AS rows,
+             (SELECT coalesce(sum(last_sequence), 0) FROM im.conversation)::float8 AS sequences,
+             (SELECT count(*) FROM im.outbox)::float8 AS outbox`);
+    return rows[0] as LogCounts;
+  } finally {
+    await client.end();
+  }
+}
+
+/** Number of outbox rows; cheap enough for polling. */
+export async function countOutbox(url: string): Promise<number> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query("SELECT count(*)::float8 AS rows FROM im.outbox");
+    return Number(rows[0].rows);
+  } finally {
+    await client.end();
+  }
+}
+
+/**
+ * Number of members who have not acknowledged the last entry of the other members, in conversations that
+ * changed since a time (milliseconds since the Unix epoch).
+ */
+export async function countCursorsBehind(url: string, sinceMs: number): Promise<number> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query(
+      `SELECT count(*)::float8 AS behind
+         FROM im.member m JOIN im.conversation c USING (conversation_id)
+        WHERE c.updated_at_ms >= $1
+          AND EXISTS (SELECT FROM im.entry e
+                       WHERE e.conversation_id = m.conversation_id
+                         AND e.sequence > m.delivered_sequence AND e.sender_id <> m.user_id)`,
+      [sinceMs],
+    );
+    return Number(rows[0].behind);
+  } finally {
+    await client.end();
+  }
+}
+
+/** Process id of the main process of a PostgreSQL on this machine, the parent of its other processes. */
+export async function findPostmaster(url: string): Promise<number> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query("SELECT pg_backend_pid() AS pid");
+    const status = readFileSync(`/proc/${rows[0].pid}/status`, "utf8");
+    return Number(/^PPid:\s+(\d+)/m.exec(status)?.[1]);
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,213 @@
+import { randomBytes } from "node:crypto";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createLog } from "#platform/log.ts";
+import { startEmbedded } from "#platform/postgres/embedded.ts";
+import { startAllOrNothing } from "#platform/process/started.ts";
+import { startChild } from "../../scripts/child.ts";
+import { startMesh } from "../../scripts/mesh.ts";
+import { freePorts } from "../../scripts/ports.ts";
+import type { FlagsOf, FlagTable } from "../command/flags.ts";
+
+/** All services in one process, or each in its own with Redis, RabbitMQ and PostgreSQL. */
+export type Mode = "embedded" | "mesh";
+
+/** How Lucky is started. */
+export interface Shape {
+  readonly mode: Mode;
+  /** Instances in a mesh. */
+  readonly connects: number;
+  readonly servers: number;
+}
+
+/** A running Lucky that is measured. */
+export interface System extends Shape {
+  /** Address of the gateway. */
+  readonly url: string;
+  /** Address of each connect instance. */
+  readonly connectUrls: readonly string[];
+  readonly postgresUrl: string;
+  /** Addresses of RabbitMQ and Redis; undefined in one process. */
+  readonly rabbitUrl?: string;
+  readonly redisUrl?: string;
+  /** Encrypts the keys of auth. The bench needs it to sign tokens itself. */
+  readonly keyEncryptionKey: string;
+  readonly meshSecret: string;
+  /** Names of its processes, by process id; instances of a service share a name. */
+  readonly processes: ReadonlyMap<number, string>;
+  stop(): Promise<void>;
+}
+
+/**
+ * Settings that differ from the defaults: no limits for a single user, and password hashing that
+ * registers some hundred users within seconds. They change nothing on the path of a message.
+ */
+export const benchSettings: Readonly<Record<string, string>> = {
+  LUCKY_LOG_LEVEL: "warn",
+  LUCKY_AUTH_PASSWORD_KEY_BITS: "2048",
+  LUCKY_AUTH_HASH_MEMORY_KIB: "8192",
+  LUCKY_AUTH_HASH_ITERATIONS: "1",
+  LUCKY_AUTH_MAX_HASHING: "10000",
+  LUCKY_AUTH_ACCESS_TOKEN_SECONDS: "86400",
+  LUCKY_LIMITS_CREDENTIAL_PER_MINUTE: "1000000",
+  LUCKY_LIMITS_READ_PER_SECOND: "1000000",
+  LUCKY_CONNECT_FRAMES_PER_SECOND: "1000000",
+  LUCKY_CONNECT_FRAMES_BURST: "1000000",
+  LUCKY_LIMITS_WRITE_PER_SECOND: "1000000",
+  LUCKY_CONNECT_DRAIN_MS: "100",
+  LUCKY_CONNECT_MOVE_SPREAD_MS: "0",
+  LUCKY_GATEWAY_DRAIN_MS: "100",
+};
+
+/** Starts Lucky in separate processes, on free ports. Its data is deleted when it stops. */
+export function startSystem(shape: Shape): Promise<System> {
+  const secrets = {
+    meshSecret: randomBytes(32).toString("base64url"),
+    keyEncryptionKey: randomBytes(32).toString("base64"),
+  };
+  return shape.mode === "mesh" ? startInMesh(shape, secrets) : startInOne(shape, secrets);
+}
+
+type Secrets = Pick<System, "meshSecret" | "keyEncryptionKey">;
+
+async function startInMesh(shape: Shape, secrets: Secrets): Promise<System> {
+  const mesh = await startMesh({
+    own: true,
+    free: true,
+    instances: { connect: shape.connects, server: shape.servers },
+    env: systemSettings(secrets),
+    print: console.error,
+  });
+  return {
+    ...secrets,
+    ...shape,
+    url: mesh.gatewayUrl,
+    connectUrls: mesh.connectUrls,
+    postgresUrl: mesh.postgresUrl,
+    rabbitUrl: mesh.backends!.rabbit.url,
+    redisUrl: mesh.backends!.redis.url,
+    // The report adds up the instances of a service.
+    processes: new Map(mesh.processes.map(({ pid, name }) => [pid, name.replace(/-\d+$/, "")])),
+    stop: () => mesh.stop(),
+  };
+}
+
+function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
+  return startAllOrNothing(async (started) => {
+    const dataDir = await mkdtemp(join(tmpdir(), "lucky-bench-"));
+    started.push(() => rm(dataDir, { recursive: true, force: true }));
+    // PostgreSQL runs under another account when this runs as root.
+    await chmod(dataDir, 0o711);
+    const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
+    const postgres = await startEmbedded({ dataDir: join(dataDir, "postgres"), log });
+    started.push(() => postgres.stop());
+    const [gatewayPort, connectPort, opsPort] = await freePorts(3);
+    const all = startChild({
+      name: "all",
+      script: "services/all.ts",
+      env: {
+        PATH: process.env.PATH,
+        // CPU profiles: see bench/profile.ts.
+        NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS,
+        ...systemSettings(secrets),
+        LUCKY_DATA_DIR: dataDir,
+        // The Unix socket that all.ts uses for its embedded PostgreSQL.
+        LUCKY_POSTGRES_URL: postgres.socketUrl,
+        LUCKY_GATEWAY_PORT: String(gatewayPort),
+        LUCKY_CONNECT_PORT: String(connectPort),
+        LUCKY_OPS_PORT: String(opsPort),
+      },
+      readyUrl: `http://127.0.0.1:${opsPort}/readyz`,
+      print: (line) => {
+        if (/"level":(40|50|60)/.test(line)) console.error(line);
+      },
+    });
+    // No process stays behind when the bench exits before the stop.
+    const killNow = () => void all.kill("SIGKILL");
+    process.once("exit", killNow);
+    started.push(async () => {
+      process.off("exit", killNow);
+      await all.stop(20_000);
+    });
+    await all.ready();
+    return {
+      ...secrets,
+      ...shape,
+      url: `http://127.0.0.1:${gatewayPort}`,
+      connectUrls: [`http://127.0.0.1:${connectPort}`],
+      postgresUrl: postgres.url,
+      processes: new Map([[all.pid, "all"]]),
+      stop: () => started.stop(),
+    };
+  });
+}
+
+function systemSettings(secrets: Secrets): Record<string, string | undefined> {
+  return {
+    ...benchSettings,
+    ...environmentSettings(),
+    // The bench needs both to write accounts into the tables itself.
+    LUCKY_MESH_SECRET: secrets.meshSecret,
+    LUCKY_AUTH_KEY_ENCRYPTION_KEY: secrets.keyEncryptionKey,
+  };
+}
+
+/** LUCKY_ settings of the environment: they override the others, so that a variant can be measured. */
+function environmentSettings(): Record<string, string | undefined> {
+  const names = Object.keys(process.env).filter((name) => name.startsWith("LUCKY_"));
+  return Object.fromEntries(names.map((name) => [name, process.env[name]]));
+}
+
+/** Flags of scenarios that start Lucky. */
+export const shapeFlags = {
+  mode: { default: "embedded", doc: "embedded: one process; mesh: one process for each service" },
+  connects: { default: "1", doc: "instances of connect in a mesh" },
+  servers: { default: "1", doc: "instances of server in a mesh" },
+} satisfies FlagTable;
+
+/** Flags of scenarios whose devices open sockets. */
+export const socketFlags = {
+  "through-gateway": {
+    default: undefined,
+    doc: "open sockets through the gateway instead of directly at connect",
+  },
+} satisfies FlagTable;
+
+/** Reads the shape. Throws a plain sentence for a mode that does not exist. */
+export function shapeOf(flags: FlagsOf<typeof shapeFlags>): Shape {
+  const mode = flags.text("mode");
+  if (mode !== "embedded" && mode !== "mesh") throw new Error("--mode must be embedded or mesh");
+  const one = mode === "embedded";
+  return {
+    mode,
+    connects: one ? 1 : flags.number("connects", 1),
+    servers: one ? 1 : flags.number("servers", 1),
+  };
+}
+
+/** The shape as figures of a report. */
+export function shapeFigures({ mode, connects, servers }: Shape): Shape {
+  return { mode, connects, servers };
+}
+
+/** Addresses at which devices open their sockets, in turn. */
+export function addressesOf(system: System, flags: FlagsOf<typeof socketFlags>): readonly string[] {
+  return flags.on("through-gateway") ? [system.url] : system.connectUrls;
+}
+
+/** Starts Lucky, prints its settings, runs the work, and stops Lucky. */
+export async function withSystem<T>(
+  shape: Shape,
+  work: (system: System) => Promise<T>,
+): Promise<T> {
+  console.log(`starting Lucky (${shape.mode}); settings that differ from the defaults:`);
+  for (const [name, value] of Object.entries({ ...benchSettings, ...environmentSettings() }))
+    console.log(`  ${name}=${value}`);
+  const system = await startSystem(shape);
+  try {
+    return await work(system);
+  } finally {
+    await system.stop();
+  }
+}

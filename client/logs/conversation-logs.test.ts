@@ -1,0 +1,213 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { createClient, createRouterTransport } from "@connectrpc/connect";
+import {
+  type Entry,
+  EntrySchema,
+  type ListEntriesRequest,
+  MessageService,
+  type SyncRequest,
+} from "../../gen/lucky/message/v1/message_pb.js";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
+import { MemoryStore } from "../store.ts";
+import { ConversationLogs, type ConversationLogsOptions } from "./conversation-logs.ts";
+
+const entry = (conversationId: string, sequence: number): Entry =>
+  create(EntrySchema, { conversationId, sequence: BigInt(sequence), senderId: "2" });
+
+/**
+ * A server with logs of the given lengths; other devices have received `delivered` entries of each.
+ */
+function setUp(
+  lengths: Record<string, number>,
+  options: Partial<ConversationLogsOptions> & { delivered?: number; first?: number } = {},
+) {
+  const clock = new ManualClock();
+  const store = options.store ?? new MemoryStore();
+  const asked: ListEntriesRequest[] = [];
+  const synced: SyncRequest[] = [];
+  const transport = createRouterTransport(({ service }) => {
+    service(MessageService, {
+      sync: (request) => {
+        synced.push(request);
+        const from = Number(request.cursor || "0");
+        const ids = Object.keys(lengths);
+        const page = ids.slice(from, from + 2);
+        return {
+          conversations: page.map((id) => ({
+            conversationId: id,
+            firstSequence: BigInt(options.first ?? 1),
+            lastSequence: BigInt(lengths[id]!),
+            lastEntry: entry(id, lengths[id]!),
+            deliveredSequence: BigInt(options.delivered ?? 0),
+          })),
+          nextCursor: String(from + page.length),
+          hasMore: from + page.length < ids.length,
+        };
+      },
+      listEntries: (request) => {
+        asked.push(request);
+        const length = lengths[request.conversationId]!;
+        const after = Math.max(Number(request.position.value), (options.first ?? 1) - 1);
+        const count = Math.max(0, Math.min(request.limit, length - after));
+        return {
+          entries: Array.from({ length: count }, (_, n) =>
+            entry(request.conversationId, after + 1 + n),
+          ),
+          lastSequence: BigInt(length),
+        };
+      },
+    });
+  });
+  const seen: string[] = [];
+  const arrived = new Map<string, bigint>();
+  const waiting = new Set<() => void>();
+  const logs = new ConversationLogs({
+    clock,
+    messages: createClient(MessageService, transport),
+    store,
+    history: "none",
+    isOwn: () => false,
+    message: (one) => {
+      seen.push(`${one.conversationId}/${one.sequence}`);
+      for (const wake of waiting) wake();
+    },
+    conversation: () => {},
+    arrived: (id, last) => arrived.set(id, last),
+    ...options,
+  });
+  const until = async (count: number) => {
+    while (seen.length < count) {
+      await new Promise<void>((resolve) => waiting.add(resolve));
+    }
+  };
+  return { clock, store, logs, seen, arrived, asked, synced, until, lengths };
+}
+
+const range = (id: string, from: number, to: number) =>
+  Array.from({ length: to - from + 1 }, (_, n) => `${id}/${from + n}`);
+
+test("a new device starts after the entries that the user's other devices have received", async () => {
+  const { logs, seen, arrived } = setUp({ 11: 5 }, { delivered: 3 });
+  await logs.sync();
+  assert.deepEqual(seen, ["11/4", "11/5"]);
+  assert.equal(arrived.get("11"), 5n);
+});
+
+test("a new device with the whole history starts at the first entry that the user may see", async () => {
+  const { logs, seen } = setUp({ 11: 5 }, { delivered: 5, first: 2, history: "all" });
+  await logs.sync();
+  assert.deepEqual(seen, range("11", 2, 5));
+});
+
+test("a device that was offline catches up in pages, over all conversations", async () => {
+  const { logs, seen, asked, synced } = setUp({ 11: 1_200, 12: 1, 13: 2 });
+  await logs.sync();
+  assert.deepEqual(
+    seen.filter((one) => one.startsWith("11")),
+    range("11", 1, 1_200),
+  );
+  assert.equal(seen.length, 1_203);
+  assert.deepEqual(
+    synced.map((request) => request.cursor),
+    ["", "2"],
+  );
+  const pages = asked.filter((request) => request.conversationId === "11");
+  assert.deepEqual(
+    pages.map((request) => Number(request.position.value)),
+    [0, 500, 1_000],
+  );
+});
+
+test("entries pushed during the first sync are seen once, in order", async () => {
+  const { logs, seen, lengths } = setUp({ 11: 3 });
+  const syncing = logs.sync();
+  logs.deliver([entry("11", 3), entry("11", 4)]);
+  lengths[11] = 4;
+  logs.deliver([entry("14", 1)]);
+  lengths[14] = 1;
+  await syncing;
+  assert.deepEqual(
+    seen.filter((one) => one.startsWith("11")),
+    range("11", 1, 4),
+  );
+  assert.equal(seen.filter((one) => one === "14/1").length, 1);
+});
+
+test("entries pushed to this device count as new, even if another device received them first", async () => {
+  const { logs, seen } = setUp({ 11: 9 }, { delivered: 9 });
+  const syncing = logs.sync();
+  logs.deliver([entry("11", 8)]);
+  await syncing;
+  assert.deepEqual(seen, ["11/8", "11/9"]);
+});
+
+test("a gap that closes by itself is not fetched", async () => {
+  const { logs, seen, asked, clock } = setUp({ 11: 0 });
+  await logs.sync();
+  logs.deliver([entry("11", 2)]);
+  clock.advance(199);
+  logs.deliver([entry("11", 1)]);
+  clock.advance(1_000);
+  assert.deepEqual(seen, ["11/1", "11/2"]);
+  assert.equal(asked.length, 0);
+});
+
+test("a gap that stays is fetched", async () => {
+  const { logs, seen, clock, lengths, until, asked } = setUp({ 11: 1 });
+  await logs.sync();
+  lengths[11] = 4;
+  logs.deliver([entry("11", 4)]);
+  clock.advance(200);
+  await until(4);
+  assert.deepEqual(seen, range("11", 1, 4));
+  assert.equal(asked.length, 1);
+});
+
+test("a lost last push is fetched after syncRequired", async () => {
+  const { logs, seen, lengths, until } = setUp({ 11: 1 });
+  await logs.sync();
+  lengths[11] = 3;
+  logs.syncRequired("11", 3n);
+  await until(3);
+  assert.deepEqual(seen, range("11", 1, 3));
+});
+
+test("an own send advances the log and is not emitted as a message", async () => {
+  const { logs, seen } = setUp({ 11: 1 });
+  await logs.sync();
+  logs.sent(entry("11", 2));
+  logs.deliver([entry("11", 2), entry("11", 3)]);
+  assert.deepEqual(seen, ["11/1", "11/3"]);
+});
+
+test("duplicate entries are acknowledged again, because the server waits for it", async () => {
+  const { logs, seen, arrived } = setUp({ 11: 2 });
+  await logs.sync();
+  arrived.clear();
+  logs.deliver([entry("11", 1)]);
+  assert.deepEqual(seen, range("11", 1, 2));
+  assert.equal(arrived.get("11"), 2n);
+});
+
+test("a restart continues from the store, with new conversations from their start", async () => {
+  const before = setUp({ 11: 3 }, { delivered: 3 });
+  await before.logs.sync();
+  const after = setUp({ 11: 3, 12: 2, 13: 5 }, { delivered: 5, store: before.store });
+  after.logs.restore(await before.store.load());
+  await after.logs.sync();
+  assert.deepEqual(after.seen.sort(), [...range("12", 1, 2), ...range("13", 1, 5)]);
+});
+
+test("pushed entries of a conversation that the user may no longer see are dropped", async () => {
+  const { logs, seen, clock, lengths, asked } = setUp({ 11: 1 });
+  await logs.sync();
+  logs.deliver([entry("11", 9)]);
+  clock.advance(200);
+  lengths[11] = 1;
+  await logs.sync();
+  assert.equal(asked.length, 1);
+  logs.deliver([entry("11", 2)]);
+  assert.deepEqual(seen, ["11/1", "11/2"]);
+});

@@ -1,0 +1,56 @@
+import type { Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
+import type { Clock } from "./clock.ts";
+
+/** Each of these amounts adds 1 to the weight of a frame. */
+const BYTES_PER_WEIGHT = 16_384;
+const CURSORS_PER_WEIGHT = 10;
+
+/** How many frames a frame counts as, towards the rate limit of the server. */
+export function frameWeight(frame: { bytes?: number; cursors?: number }): number {
+  const { bytes = 0, cursors = 0 } = frame;
+  return 1 + Math.floor(bytes / BYTES_PER_WEIGHT) + Math.floor(cursors / CURSORS_PER_WEIGHT);
+}
+
+/** A token bucket for frames: holds `burst` tokens and refills at `perSecond`. */
+export class RateLimit {
+  readonly #clock: Clock;
+  readonly #perMs: number;
+  readonly #burst: number;
+  #available: number;
+  #refilledAtMs: number;
+
+  constructor(clock: Clock, bounds: { perSecond: number; burst: number }) {
+    this.#clock = clock;
+    this.#perMs = bounds.perSecond / 1_000;
+    this.#burst = bounds.burst;
+    this.#available = bounds.burst;
+    this.#refilledAtMs = clock.now();
+  }
+
+  /**
+   * Takes tokens for a frame of the weight. Returns 0 when it may be sent now, else the delay until
+   * a retry, ms.
+   */
+  take(weight: number): number {
+    const now = this.#clock.now();
+    const refill = Math.max(0, now - this.#refilledAtMs) * this.#perMs;
+    this.#available = Math.min(this.#burst, this.#available + refill);
+    this.#refilledAtMs = now;
+    const needed = Math.min(weight, this.#burst);
+    if (this.#available < needed) return Math.ceil((needed - this.#available) / this.#perMs);
+    this.#available -= needed;
+    return 0;
+  }
+}
+
+/**
+ * A rate limit below that of the server: it leaves room for signals, calls and heartbeats.
+ * Undefined when the server sets none.
+ */
+export function rateLimitOf(
+  { framesPerSecond, framesBurst }: Welcome,
+  clock: Clock,
+): RateLimit | undefined {
+  if (framesPerSecond === 0 || framesBurst === 0) return undefined;
+  return new RateLimit(clock, { perSecond: framesPerSecond * 0.8, burst: framesBurst * 0.75 });
+}

@@ -1,0 +1,292 @@
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { ClientFrameSchema, type Welcome } from "../../gen/lucky/frame/v1/frame_pb.js";
+import {
+  type Accepted,
+  type Entry,
+  type SendRequest,
+  SendRequestSchema,
+  type SendResult,
+} from "../../gen/lucky/message/v1/message_pb.js";
+import { Backoff } from "../backoff.ts";
+import type { Clock, Timer } from "../clock.ts";
+import { LuckyError } from "../error.ts";
+import { frameWeight, type RateLimit } from "../rate-limit.ts";
+import type { ClientStore, StoredSend } from "../store.ts";
+import { entryOf, isEntryOf } from "./send-request.ts";
+
+/** Largest number of sends without a result; more are rejected with OVERLOADED. */
+const MAX_QUEUED_SENDS = 10_000;
+/** Attempts of a send before it fails; after a lost session its outcome is then unknown. */
+const MAX_ATTEMPTS = 10;
+/** Time-out for the result of a send, ms; then the session counts as broken. */
+const RESULT_TIMEOUT_MS = 30_000;
+
+/** The result of a send. */
+export type Settled =
+  | { readonly kind: "accepted"; readonly clientMessageId: string; readonly accepted: Accepted }
+  | { readonly kind: "refused"; readonly clientMessageId: string; readonly error: LuckyError };
+
+interface Pending extends StoredSend {
+  /** Position in the queue, ascending; a retried send returns to its old position. */
+  readonly order: number;
+  readonly decoded: SendRequest;
+  readonly backoff: Backoff;
+  attempts: number;
+  writtenAtMs: number;
+  readonly settle: (settled: Settled) => void;
+}
+
+export interface SendQueueOptions {
+  readonly clock: Clock;
+  readonly store: ClientStore;
+  /** Writes a frame to the WebSocket. */
+  readonly write: (frame: Uint8Array) => void;
+  /** Called with the entry of a send in the log, without its sender id, before the send settles. */
+  readonly accepted: (entry: Entry) => void;
+  /** Called when a send settled, also one of an earlier run. */
+  readonly settled: (settled: Settled) => void;
+  /** Called when the oldest send in flight has timed out: the session is broken. */
+  readonly resultTimedOut: () => void;
+}
+
+/**
+ * Queues every send until its result. A window of them is in flight, in the order of the calls, and
+ * never two with the same client_message_id. A send without a result is retried with the same bytes
+ * after a reconnect, and with back-off when the server is busy; sends to the same target wait for
+ * it.
+ */
+export class SendQueue {
+  readonly #options: SendQueueOptions;
+  /** Written to the current session, without a result, by client_message_id. */
+  readonly #inFlight = new Map<string, Pending>();
+  /** Written at least once, so perhaps in the log, without a result, by client_message_id. */
+  readonly #attempted = new Map<string, Pending>();
+  /** Targets whose sends wait for the back-off of a retry. */
+  readonly #delayedTargets = new Map<string, Timer>();
+  #queue: Pending[] = [];
+  #nextOrder = 0;
+  #resultTimer: Timer | undefined;
+  #welcome: Welcome | undefined;
+  #rateLimit: RateLimit | undefined;
+  #rateLimitTimer: Timer | undefined;
+
+  constructor(options: SendQueueOptions) {
+    this.#options = options;
+  }
+
+  /** Queues the sends that an earlier run left without a result. */
+  restore(sends: readonly StoredSend[]): void {
+    for (const send of sends) this.#enqueue(send, () => {});
+  }
+
+  /**
+   * Sends; resolves when the message is in the log, rejects when it is refused or its retries are
+   * used up.
+   */
+  send(request: SendRequest): Promise<Accepted> {
+    return new Promise((resolve, reject) => {
+      if (this.#queue.length + this.#inFlight.size >= MAX_QUEUED_SENDS) {
+        reject(
+          new LuckyError(ErrorReason.OVERLOADED, `${MAX_QUEUED_SENDS} sends are queued already`),
+        );
+        return;
+      }
+      const { target, clientMessageId } = request;
+      const send = {
+        clientMessageId,
+        target: target.case === "userId" ? `u:${target.value}` : `c:${target.value}`,
+        request: toBinary(SendRequestSchema, request),
+      };
+      this.#options.store.putSend(send);
+      this.#enqueue(send, (settled) => {
+        if (settled.kind === "accepted") resolve(settled.accepted);
+        else reject(settled.error);
+      });
+      this.#dispatch();
+    });
+  }
+
+  /** Starts sending on an open session, within its bounds and rate limit. */
+  open(welcome: Welcome, rateLimit: RateLimit | undefined): void {
+    this.#welcome = welcome;
+    this.#rateLimit = rateLimit;
+    this.#dispatch();
+  }
+
+  /** Queues the sends in flight for a retry: their session broke. */
+  lost(): void {
+    this.#welcome = undefined;
+    this.#stopTimers();
+    for (const pending of this.#inFlight.values()) this.#requeue(pending);
+    this.#inFlight.clear();
+  }
+
+  /** Number of sends in flight. */
+  get inFlight(): number {
+    return this.#inFlight.size;
+  }
+
+  /** Takes a result of the server. A result of a send that is not in flight is dropped. */
+  result({ clientMessageId, outcome }: SendResult): void {
+    const pending = this.#inFlight.get(clientMessageId);
+    if (!pending || outcome.case === undefined) return;
+    this.#inFlight.delete(clientMessageId);
+    if (outcome.case === "accepted") this.#settleAccepted(pending, outcome.value);
+    else
+      this.#settleOrRetry(
+        pending,
+        LuckyError.fromDetail(
+          outcome.value.error,
+          outcome.value.text,
+          ErrorReason.UNSPECIFIED,
+          undefined,
+        ),
+      );
+    this.#dispatch();
+  }
+
+  /** Whether the entry is a send without a result yet. */
+  isOwn(entry: Entry): boolean {
+    const pending = this.#attempted.get(entry.clientMessageId);
+    return pending !== undefined && isEntryOf(entry, pending.decoded);
+  }
+
+  /** Rejects all sends without a result, and removes them from the store. */
+  close(error: LuckyError): void {
+    const all = [...this.#inFlight.values(), ...this.#queue].sort((a, b) => a.order - b.order);
+    this.#welcome = undefined;
+    this.#stopTimers();
+    this.#inFlight.clear();
+    this.#queue = [];
+    for (const timer of this.#delayedTargets.values()) timer.stop();
+    this.#delayedTargets.clear();
+    for (const pending of all) this.#settle(pending, refused(pending, error));
+  }
+
+  #enqueue(send: StoredSend, settle: (settled: Settled) => void): void {
+    this.#queue.push({
+      ...send,
+      settle,
+      order: this.#nextOrder++,
+      decoded: fromBinary(SendRequestSchema, send.request),
+      backoff: new Backoff({ firstMs: 200, longestMs: 5_000 }),
+      attempts: 0,
+      writtenAtMs: 0,
+    });
+  }
+
+  #dispatch(): void {
+    if (!this.#welcome) return;
+    for (
+      let at = 0;
+      at < this.#queue.length && this.#inFlight.size < this.#welcome.maxSendsInFlight;
+    ) {
+      const pending = this.#queue[at]!;
+      const mustWait =
+        this.#delayedTargets.has(pending.target) || this.#inFlight.has(pending.clientMessageId);
+      if (mustWait) {
+        at++;
+        continue;
+      }
+      const waitMs = this.#rateLimit?.take(frameWeight({ bytes: pending.request.length })) ?? 0;
+      if (waitMs > 0) {
+        this.#dispatchAfter(waitMs);
+        return;
+      }
+      this.#queue.splice(at, 1);
+      this.#write(pending, this.#welcome.maxFrameBytes);
+    }
+  }
+
+  #dispatchAfter(delayMs: number): void {
+    this.#rateLimitTimer ??= this.#options.clock.after(delayMs, () => {
+      this.#rateLimitTimer = undefined;
+      this.#dispatch();
+    });
+  }
+
+  #write(pending: Pending, frameBytes: number): void {
+    const frame = new BinaryWriter()
+      .tag(ClientFrameSchema.field.send.number, WireType.LengthDelimited)
+      .bytes(pending.request)
+      .finish();
+    if (frameBytes > 0 && frame.length > frameBytes) {
+      const text = `a frame of ${frame.length} bytes; the server takes ${frameBytes}`;
+      this.#settle(pending, refused(pending, new LuckyError(ErrorReason.INVALID_ARGUMENT, text)));
+      return;
+    }
+    pending.attempts++;
+    pending.writtenAtMs = this.#options.clock.now();
+    this.#inFlight.set(pending.clientMessageId, pending);
+    this.#attempted.set(pending.clientMessageId, pending);
+    this.#resultTimer ??= this.#options.clock.after(RESULT_TIMEOUT_MS, () => this.#checkOldest());
+    this.#options.write(frame);
+  }
+
+  #checkOldest(): void {
+    this.#resultTimer = undefined;
+    let oldestMs = Number.POSITIVE_INFINITY;
+    for (const { writtenAtMs } of this.#inFlight.values())
+      oldestMs = Math.min(oldestMs, writtenAtMs);
+    if (oldestMs === Number.POSITIVE_INFINITY) return;
+    const leftMs = oldestMs + RESULT_TIMEOUT_MS - this.#options.clock.now();
+    if (leftMs > 0)
+      this.#resultTimer = this.#options.clock.after(leftMs, () => this.#checkOldest());
+    else this.#options.resultTimedOut();
+  }
+
+  #settleAccepted(pending: Pending, accepted: Accepted): void {
+    const { clientMessageId, decoded } = pending;
+    this.#options.accepted(entryOf(decoded, accepted));
+    this.#settle(pending, { kind: "accepted", clientMessageId, accepted });
+  }
+
+  #settleOrRetry(pending: Pending, error: LuckyError): void {
+    if (!error.retryable || pending.attempts >= MAX_ATTEMPTS) {
+      this.#settle(pending, refused(pending, error));
+      return;
+    }
+    this.#requeue(pending);
+    this.#delayTarget(pending.target, pending.backoff.next(Math.max(50, error.retryAfterMs)));
+  }
+
+  #requeue(pending: Pending): void {
+    if (pending.attempts >= MAX_ATTEMPTS) {
+      const text = `no result after ${MAX_ATTEMPTS} attempts; the outcome is unknown`;
+      this.#settle(pending, refused(pending, new LuckyError(ErrorReason.UNAVAILABLE, text)));
+      return;
+    }
+    const at = this.#queue.findIndex((other) => other.order > pending.order);
+    this.#queue.splice(at < 0 ? this.#queue.length : at, 0, pending);
+  }
+
+  #delayTarget(target: string, delayMs: number): void {
+    this.#delayedTargets.get(target)?.stop();
+    const timer = this.#options.clock.after(delayMs, () => {
+      this.#delayedTargets.delete(target);
+      this.#dispatch();
+    });
+    this.#delayedTargets.set(target, timer);
+  }
+
+  #stopTimers(): void {
+    this.#resultTimer?.stop();
+    this.#resultTimer = undefined;
+    this.#rateLimitTimer?.stop();
+    this.#rateLimitTimer = undefined;
+  }
+
+  #settle(pending: Pending, settled: Settled): void {
+    const { clientMessageId, target } = pending;
+    if (this.#attempted.get(clientMessageId) === pending) this.#attempted.delete(clientMessageId);
+    this.#options.store.removeSend(clientMessageId, target);
+    pending.settle(settled);
+    this.#options.settled(settled);
+  }
+}
+
+function refused(pending: Pending, error: LuckyError): Settled {
+  return { kind: "refused", clientMessageId: pending.clientMessageId, error };
+}

@@ -1,0 +1,113 @@
+import type { Transport } from "@connectrpc/connect";
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import type { Clock } from "#platform/clock.ts";
+import type { Instance, Registry } from "#platform/registry/registry.ts";
+import { type LeanLink, leanLink } from "./lean-link.ts";
+import type { Ejectable } from "./outlier-ejection.ts";
+
+/** PING interval and time-out of HTTP/2: they detect a dead peer behind an open connection. */
+const KEEP_ALIVE = { pingIntervalMs: 20_000, pingTimeoutMs: 5_000 };
+const INITIAL_WINDOW_BYTES = 1024 * 1024;
+
+/** The connection to one instance. */
+export interface InstanceConnection extends Ejectable {
+  readonly address: string;
+  readonly grpc: Transport;
+  readonly sessions: Http2SessionManager;
+  /** Carries unary calls; undefined when they go over gRPC too. */
+  readonly lean: LeanLink | undefined;
+  /** Calls in flight. */
+  calls: number;
+  /** The instance has left the registry: the connection ends with its last call. */
+  retired: boolean;
+}
+
+export interface InstancePool {
+  /**
+   * Connections to all live instances, in the order of the registry. Connections to instances that
+   * left the registry are retired.
+   */
+  live(): Promise<InstanceConnection[]>;
+  /** Ends all connections, and with them the calls in flight. Idempotent. */
+  close(): void;
+}
+
+export function instancePool(options: {
+  readonly registry: Pick<Registry, "instances">;
+  readonly service: string;
+  readonly meshSecret: string;
+  readonly clock: Clock;
+  readonly lean?: boolean;
+}): InstancePool {
+  const { registry, service, meshSecret, clock, lean = false } = options;
+  const connections = new Map<string, InstanceConnection>();
+  let closed = false;
+
+  function connectionTo({ instanceId, address }: Instance): InstanceConnection {
+    const known = connections.get(address);
+    if (known !== undefined) return known;
+    const sessions = new Http2SessionManager(address, KEEP_ALIVE, {
+      settings: { initialWindowSize: INITIAL_WINDOW_BYTES },
+    });
+    const connection = {
+      instanceId,
+      address,
+      // Within the mesh processor time costs more than bytes: no compression.
+      grpc: createGrpcTransport({
+        baseUrl: address,
+        sessionManager: sessions,
+        acceptCompression: [],
+      }),
+      sessions,
+      lean: lean ? leanLink({ address, meshSecret, clock }) : undefined,
+      calls: 0,
+      retired: false,
+      lastFailedAtMs: 0,
+      ejectedUntilMs: 0,
+    };
+    connections.set(address, connection);
+    return connection;
+  }
+
+  function retire(connection: InstanceConnection): void {
+    connections.delete(connection.address);
+    connection.retired = true;
+    if (connection.calls === 0) end(connection);
+  }
+
+  return {
+    async live() {
+      const instances = closed ? [] : await registry.instances(service);
+      const live = instances.map(connectionTo);
+      for (const connection of connections.values()) {
+        if (!live.includes(connection)) retire(connection);
+      }
+      return live;
+    },
+    close() {
+      closed = true;
+      for (const connection of connections.values()) {
+        connection.retired = true;
+        end(connection);
+      }
+      connections.clear();
+    },
+  };
+}
+
+/** Keeps the connection open for a call. The caller calls the returned function when it has ended. */
+export function hold(connection: InstanceConnection): () => void {
+  let held = true;
+  connection.calls++;
+  return () => {
+    if (!held) return;
+    held = false;
+    connection.calls--;
+    if (connection.retired && connection.calls === 0) end(connection);
+  };
+}
+
+function end({ sessions, lean }: InstanceConnection): void {
+  sessions.abort();
+  lean?.close();
+}

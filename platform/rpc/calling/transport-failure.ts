@@ -1,0 +1,31 @@
+import { Code, ConnectError } from "@connectrpc/connect";
+
+/**
+ * How a remote call failed.
+ * "unsent": it never reached the service, a retry is safe.
+ * "broken": the connection broke, and the call may or may not have been carried out.
+ * "answered": the service answered with an error, the deadline passed, or the caller aborted.
+ */
+export type TransportFailure = "unsent" | "broken" | "answered";
+
+/** System calls that open a connection, as Node.js names them in errors. */
+const CONNECT_SYSCALLS = new Set(["connect", "getaddrinfo"]);
+
+/** Classifies the failure of a call over the network. `signal` is the caller's own. */
+export function classifyFailure(
+  thrown: unknown,
+  signal: AbortSignal | undefined,
+): TransportFailure {
+  const error = ConnectError.from(thrown);
+  if (error.details.length > 0 || signal?.aborted || error.code === Code.DeadlineExceeded) {
+    return "answered";
+  }
+  for (let at: unknown = thrown; at instanceof Error; at = at.cause) {
+    if (!("code" in at) || typeof at.code !== "string") continue;
+    return "syscall" in at && CONNECT_SYSCALLS.has(String(at.syscall)) ? "unsent" : "broken";
+  }
+  // The service was stopping and did not process the call.
+  if (error.rawMessage.includes("REFUSED_STREAM")) return "unsent";
+  if (error.code === Code.Canceled || error.code === Code.Aborted) return "broken";
+  return /^http\/2 |^protocol error: missing/.test(error.rawMessage) ? "broken" : "answered";
+}

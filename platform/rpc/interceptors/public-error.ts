@@ -1,0 +1,48 @@
+import { Code, ConnectError } from "@connectrpc/connect";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail, reasonOf } from "#platform/errors.ts";
+
+/** Reason of an error that has only a code, such as one of a library. */
+const REASONS: { readonly [C in Code]?: ErrorReason } = {
+  [Code.InvalidArgument]: ErrorReason.INVALID_ARGUMENT,
+  [Code.Unavailable]: ErrorReason.UNAVAILABLE,
+  [Code.Unimplemented]: ErrorReason.METHOD_NOT_FOUND,
+  [Code.PermissionDenied]: ErrorReason.PERMISSION_DENIED,
+  [Code.ResourceExhausted]: ErrorReason.OVERLOADED,
+  [Code.Unauthenticated]: ErrorReason.TOKEN_INVALID,
+};
+
+/** Codes whose text may contain internals: the caller must not see it. */
+const OPAQUE_CODES: ReadonlySet<Code> = new Set([
+  Code.Unknown,
+  Code.Internal,
+  Code.Aborted,
+  Code.DataLoss,
+]);
+
+/**
+ * The error as the caller may see it. An error of the contract keeps code, text and details. A call
+ * that was cancelled or exceeded its deadline keeps that code. Any other error becomes a bland
+ * INTERNAL. The cause, and headers of another service's answer, are dropped.
+ */
+export function toPublicError(thrown: unknown, signal: AbortSignal): ConnectError {
+  if (thrown instanceof ConnectError) {
+    if (reasonOf(thrown) !== ErrorReason.UNSPECIFIED) return copy(thrown);
+    const reason = REASONS[thrown.code];
+    if (reason !== undefined) return fail(reason, thrown.rawMessage);
+    if (!OPAQUE_CODES.has(thrown.code)) return copy(thrown);
+  } else if (signal.aborted && isAbort(thrown, signal)) {
+    return copy(ConnectError.from(signal.reason, Code.Canceled));
+  }
+  return fail(ErrorReason.INTERNAL, "internal error");
+}
+
+function copy({ rawMessage, code, details }: ConnectError): ConnectError {
+  const error = new ConnectError(rawMessage, code);
+  error.details = details;
+  return error;
+}
+
+function isAbort(thrown: unknown, signal: AbortSignal): boolean {
+  return thrown === signal.reason || (thrown instanceof Error && thrown.name === "AbortError");
+}

@@ -1,0 +1,65 @@
+import type { DescMessage } from "@bufbuild/protobuf";
+import { Code, ConnectError, createContextKey, type Interceptor } from "@connectrpc/connect";
+import type {
+  UniversalHandler,
+  UniversalServerRequest,
+  UniversalServerResponse,
+} from "@connectrpc/connect/protocol";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+
+const INTERNAL_STATUS = String(Code.Internal);
+
+/** Whether the request of a call was decoded. */
+const decoded = createContextKey(false, { description: "request decoded" });
+
+/**
+ * The first interceptor: a call that reaches it was decoded. Messages of a stream are decoded as they
+ * are read; undecodable bytes become INVALID_ARGUMENT here.
+ */
+export const markDecoded: Interceptor = (next) => (request) => {
+  request.contextValues.set(decoded, true);
+  if (!request.stream) return next(request);
+  return next({ ...request, message: decodable(request.method.input, request.message) });
+};
+
+async function* decodable<T>({ typeName }: DescMessage, messages: AsyncIterable<T>) {
+  try {
+    for await (const message of messages) yield message;
+  } catch (cause) {
+    const { code } = ConnectError.from(cause);
+    if (code !== Code.Internal && code !== Code.InvalidArgument) throw cause;
+    throw fail(ErrorReason.INVALID_ARGUMENT, `the request is no ${typeName}`, { cause });
+  }
+}
+
+/**
+ * Calls the handler of the library. For bytes that it cannot decode the library answers INTERNAL, as
+ * if the server were at fault, and calls no interceptor: here the answer becomes INVALID_ARGUMENT.
+ */
+export async function callHandler(
+  handler: UniversalHandler,
+  request: UniversalServerRequest,
+): Promise<UniversalServerResponse> {
+  const response = await handler(request);
+  if (request.contextValues?.get(decoded)) return response;
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of response.body ?? []) chunks.push(chunk);
+  if (!isInternal(response, chunks)) return { ...response, body: each(chunks) };
+  const { typeName } = handler.method.input;
+  const error = fail(ErrorReason.INVALID_ARGUMENT, `the request is no ${typeName}`);
+  // A second call, whose body throws, makes the library encode the error in the caller's protocol.
+  return handler({ ...request, body: each([], error) });
+}
+
+/** Connect puts the code into the status, gRPC into the trailer. */
+function isInternal({ status, trailer }: UniversalServerResponse, chunks: Uint8Array[]): boolean {
+  if (status === 500 || trailer?.get("grpc-status") === INTERNAL_STATUS) return true;
+  // gRPC-Web sends the trailer as the last part of the body.
+  return Buffer.concat(chunks).includes(`grpc-status: ${INTERNAL_STATUS}\r\n`);
+}
+
+async function* each(chunks: readonly Uint8Array[], error?: Error): AsyncGenerator<Uint8Array> {
+  yield* chunks;
+  if (error !== undefined) throw error;
+}

@@ -1,0 +1,85 @@
+import { randomUUID } from "node:crypto";
+import type { Device } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import { lockAccount } from "../accounts/account-states.ts";
+import type { Account, Transaction } from "../database.ts";
+import type { LoginRevocation } from "./login-revocation.ts";
+import type { Issuance, Opened, RefreshTokens } from "./refresh-tokens.ts";
+import type { Revocation } from "./revocation-notifier.ts";
+
+/** How a device was authenticated. */
+export type LoginMethod = "password" | "sms" | "qr";
+
+export interface NewLogin extends Issuance {
+  method: LoginMethod;
+}
+
+/**
+ * Begins a login in the database, see Logins.open. `before` is the account as it was when the device
+ * was authenticated.
+ */
+export type OpenLogin = (
+  tx: Transaction,
+  before: Account,
+  device: Device,
+  login: NewLogin,
+) => Promise<{ opened: Opened; ended: Revocation[] }>;
+
+export function createLoginOpening({
+  clock,
+  refreshTokens,
+  revocation,
+}: {
+  clock: Clock;
+  refreshTokens: RefreshTokens;
+  revocation: LoginRevocation;
+}): OpenLogin {
+  return async (tx, before, device, { accessExpiresAtMs, coarseAddress, method }) => {
+    const { userId } = before;
+    const { deviceId, deviceClass, deviceName, clientVersion } = device;
+    // The lock serialises concurrent logins of one device: the second one ends the first.
+    await lockAccount(tx, userId);
+    const account = await tx.account.findUniqueOrThrow({ where: { userId } });
+    requireUnchanged(account, before, method);
+    const now = new Date(clock.now());
+    const ended = await revocation.revokeMatching(tx, { userId, deviceId }, "replaced");
+    const login = await tx.login.create({
+      data: {
+        loginId: randomUUID(),
+        userId,
+        deviceId,
+        deviceClass,
+        deviceName,
+        clientVersion,
+        createdAt: now,
+        lastRefreshedAt: now,
+        accessExpiresAt: new Date(accessExpiresAtMs),
+        lastSeenAt: now,
+        coarseAddress,
+        method,
+      },
+    });
+    const { refreshToken, refreshExpiresAtMs } = await refreshTokens.issue(tx, login.loginId, now);
+    return { opened: { login, account, refreshToken, refreshExpiresAtMs }, ended };
+  };
+}
+
+/** Throws when the account was disabled, or the credential that authenticated the device changed. */
+function requireUnchanged(account: Account, before: Account, method: LoginMethod): void {
+  if (account.state !== "active")
+    throw fail(ErrorReason.ACCOUNT_DISABLED, "the account is disabled");
+  const passwordChanged =
+    account.passwordChangedAt?.getTime() !== before.passwordChangedAt?.getTime();
+  const phoneChanged = !hasSamePhone(account, before);
+  if (method === "password" && passwordChanged)
+    throw fail(ErrorReason.CREDENTIALS_INVALID, "the user name or the password is wrong");
+  if (method === "sms" && phoneChanged)
+    throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not valid");
+  if (method === "qr" && (passwordChanged || phoneChanged))
+    throw fail(ErrorReason.QR_LOGIN_STEP, "the account was changed since it let the device in");
+}
+
+const hasSamePhone = (one: Account, other: Account): boolean =>
+  Buffer.compare(one.phoneIndex ?? Buffer.alloc(0), other.phoneIndex ?? Buffer.alloc(0)) === 0;

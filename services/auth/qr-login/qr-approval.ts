@@ -1,0 +1,93 @@
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { type AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import { type UserCaller, userOf } from "#platform/identity/caller.ts";
+import type { Accounts } from "../accounts/accounts.ts";
+import { hashOf } from "./qr-codes.ts";
+import type { QrLoginRow, QrRows } from "./qr-rows.ts";
+
+export type QrApprovalMethods = "scanQrLogin" | "confirmQrLogin" | "refuseQrLogin";
+
+interface Dependencies {
+  accounts: Accounts;
+  clock: Clock;
+  rows: QrRows;
+}
+
+/** The methods for the phone, which scans the code and confirms or refuses the login. */
+export function createQrApproval({
+  accounts,
+  clock,
+  rows,
+}: Dependencies): Pick<ServiceImpl<typeof AuthService>, QrApprovalMethods> {
+  /** Finds the reason why the guarded UPDATE of a step changed no row. */
+  async function refusalOf(hash: Uint8Array<ArrayBuffer>, caller: UserCaller): Promise<Error> {
+    const row = await rows.byHash(hash);
+    if (!row) return fail(ErrorReason.QR_LOGIN_NOT_FOUND, "there is no such QR login");
+    if (row.expiresAt.getTime() <= clock.now())
+      return fail(ErrorReason.QR_LOGIN_EXPIRED, "the QR login has expired");
+    if (row.userId !== null && !isScanner(row, caller))
+      return fail(ErrorReason.QR_LOGIN_FOREIGN, "another phone has scanned the QR login");
+    const account = await accounts.byId(caller.userId);
+    if (account?.state !== "active")
+      return fail(ErrorReason.ACCOUNT_DISABLED, "the account is disabled");
+    if (!(await rows.isLoginActive(caller.loginId)))
+      return fail(ErrorReason.TOKEN_REVOKED, "the login has ended");
+    return fail(ErrorReason.QR_LOGIN_STEP, `the QR login is ${row.state}`);
+  }
+
+  /** The row after a scan. A retry of the same scan returns the same row. */
+  async function scan(hash: Uint8Array<ArrayBuffer>, caller: UserCaller): Promise<QrLoginRow> {
+    const scanned = await rows.scan(hash, caller);
+    if (scanned) return scanned;
+    const current = await rows.byHash(hash);
+    const isRetry = current?.state === "scanned" && isScanner(current, caller);
+    if (!isRetry || current.expiresAt.getTime() <= clock.now()) throw await refusalOf(hash, caller);
+    return current;
+  }
+
+  async function decide(
+    context: HandlerContext,
+    qrLoginId: string,
+    decision: "confirmed" | "refused",
+  ) {
+    const caller = phoneOf(context);
+    const hash = hashOf(qrLoginId);
+    if (!(await rows.decide(hash, caller, decision))) throw await refusalOf(hash, caller);
+    return {};
+  }
+
+  return {
+    async scanQrLogin({ qrLoginId }, context) {
+      const caller = phoneOf(context);
+      const hash = hashOf(qrLoginId);
+      const before = await rows.byHash(hash);
+      // The new login would replace the phone's own login, because the device id is the same.
+      if (before?.deviceId === caller.deviceId)
+        throw fail(ErrorReason.QR_LOGIN_STEP, "a device cannot log itself in");
+      const row = await scan(hash, caller);
+      const { deviceId, deviceClass, deviceName, clientVersion } = row;
+      return {
+        device: { deviceId, deviceClass, deviceName, clientVersion },
+        coarseAddress: row.coarseAddress,
+        expiresAtMs: BigInt(row.expiresAt.getTime()),
+      };
+    },
+
+    confirmQrLogin: ({ qrLoginId }, context) => decide(context, qrLoginId, "confirmed"),
+    refuseQrLogin: ({ qrLoginId }, context) => decide(context, qrLoginId, "refused"),
+  };
+}
+
+/** The calling phone. Throws PHONE_DEVICE_REQUIRED for other devices. */
+function phoneOf(context: HandlerContext): UserCaller {
+  const caller = userOf(context);
+  if (caller.deviceClass === DeviceClass.MOBILE) return caller;
+  throw fail(ErrorReason.PHONE_DEVICE_REQUIRED, "only a phone may log other devices in");
+}
+
+function isScanner({ userId, scannerLogin }: QrLoginRow, caller: UserCaller): boolean {
+  return String(userId) === caller.userId && scannerLogin === caller.loginId;
+}

@@ -1,0 +1,18 @@
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import { userOf } from "#platform/identity/caller.ts";
+import type { Logins } from "../logins/logins.ts";
+
+/** Ends the caller's login. */
+export function createLogout({
+  logins,
+}: {
+  logins: Pick<Logins, "revoke">;
+}): Pick<ServiceImpl<typeof AuthService>, "logout"> {
+  return {
+    async logout(_request, context) {
+      await logins.revoke(userOf(context).loginId, "logout");
+      return {};
+    },
+  };
+}

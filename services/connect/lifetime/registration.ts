@@ -1,0 +1,66 @@
+import type { Log } from "#platform/log.ts";
+import type { Lease, Registry } from "#platform/registry/registry.ts";
+import type { Sweep } from "../downlink/sweep.ts";
+import type { DeviceSlots } from "../opening/device-slots.ts";
+import type { Sessions } from "../socket/sessions.ts";
+import type { Channels } from "../subscriptions/channels.ts";
+import type { Memberships } from "../subscriptions/memberships.ts";
+
+export interface InstanceAddress {
+  readonly instanceId: string;
+  /** Where gateways reach the sockets, "http://host:port". */
+  readonly address: string;
+  /** Where devices reach them without a gateway; empty for none. */
+  readonly publicAddress: string;
+}
+
+/** The instance's entry in the registry, kept under a lease. */
+export class Registration {
+  readonly #registry: Pick<Registry, "announce">;
+  #lease: Lease | undefined;
+
+  constructor(registry: Pick<Registry, "announce">) {
+    this.#registry = registry;
+  }
+
+  /** Throws until `enter` has resolved. */
+  get lease(): Lease {
+    if (!this.#lease) throw new Error("the instance is not in the registry yet");
+    return this.#lease;
+  }
+
+  /**
+   * Enters the instance. `lost` is called each time after the registry has lost and re-entered it.
+   * Rejects when another process holds the same instance id, or with UNAVAILABLE.
+   */
+  async enter(instance: InstanceAddress, lost: () => void): Promise<void> {
+    this.#lease = await this.#registry.announce({ ...instance, service: "connect", load: 0 }, lost);
+  }
+
+  /** Reports the number of sessions as the load. Does nothing before `enter`. */
+  update(sessions: number): void {
+    this.#lease?.update(sessions);
+  }
+}
+
+export interface RecoveryOptions {
+  channels: Pick<Channels, "rejoinAll">;
+  slots: Pick<DeviceSlots, "reclaim">;
+  memberships: Pick<Memberships, "check">;
+  sessions: Sessions;
+  sweep: Pick<Sweep, "run">;
+  log: Log;
+}
+
+/**
+ * Restores the state of the instance after the registry lost it: joins, device slots, and the
+ * memberships and entries that could not be delivered, because publishers did not find the
+ * instance.
+ */
+export async function recoverRegistration(options: RecoveryOptions): Promise<void> {
+  const { channels, log, memberships, sessions, slots, sweep } = options;
+  log.warn({ event: "registration_lost", sessions: sessions.size });
+  await Promise.all([channels.rejoinAll(), slots.reclaim()]);
+  for (const { caller } of sessions.all()) if (caller) memberships.check(caller.userId);
+  await sweep.run();
+}

@@ -1,0 +1,115 @@
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Revocations } from "#platform/identity/revocations.ts";
+import type { Sweep } from "../downlink/sweep.ts";
+import type { LastSeen } from "../opening/last-seen.ts";
+import { closeTextOf } from "../socket/close-codes.ts";
+import type { Session } from "../socket/session.ts";
+import type { Sessions } from "../socket/sessions.ts";
+import type { Channels } from "../subscriptions/channels.ts";
+import { requireSync } from "../subscriptions/missed-entries.ts";
+import { checkToken, type TokenCheck } from "./token-expiry.ts";
+
+export interface SessionTimeoutsOptions {
+  sessions: Sessions;
+  channels: Channels;
+  sweep: Sweep;
+  lastSeen: LastSeen;
+  revocations: Pick<Revocations, "keyState">;
+  clock: Clock;
+  config: {
+    readonly helloTimeoutMs: number;
+    readonly heartbeatIntervalMs: number;
+    readonly slowReaderTimeoutMs: number;
+    readonly callTimeoutMs: number;
+    readonly tokenExpiringMs: number;
+  };
+}
+
+const INTERVAL_MS = 1_000;
+/** Heartbeats that a device may miss before its session times out. */
+const MISSED_HEARTBEATS = 2;
+/** Sequential calls that opening a session may wait for. */
+const CALLS_PER_HELLO = 3;
+
+/** One round of checks, shared by all sessions. */
+interface Round extends TokenCheck {
+  /** Time of the previous round. */
+  readonly fromMs: number;
+}
+
+/**
+ * Ends sessions that time out: no Hello, no heartbeat, too slow a reader, or an expired token.
+ * Checks every session once a second.
+ */
+export class SessionTimeouts {
+  readonly #options: SessionTimeoutsOptions;
+  #timer: Timer | undefined;
+  #checkedAtMs: number;
+
+  constructor(options: SessionTimeoutsOptions) {
+    this.#options = options;
+    this.#checkedAtMs = options.clock.now();
+  }
+
+  start(): void {
+    const { clock, config, revocations, sessions } = this.#options;
+    this.#timer = clock.every(INTERVAL_MS, () => {
+      const fromMs = this.#checkedAtMs;
+      const nowMs = clock.now();
+      this.#checkedAtMs = nowMs;
+      const noticeMs = config.tokenExpiringMs;
+      const round = { fromMs, nowMs, noticeMs, revocations };
+      for (const session of sessions.all()) this.#check(session, round);
+    });
+  }
+
+  close(): void {
+    this.#timer?.stop();
+  }
+
+  /** A slow reader has read some bytes: resumes deliveries to it when its queue has room. */
+  drained(session: Session): void {
+    const { channels, sweep } = this.#options;
+    if (session.slowSinceMs === undefined || !session.hasRoom()) return;
+    const sinceMs = session.slowSinceMs;
+    session.slowSinceMs = undefined;
+    if (requireSync(session, channels)) sweep.sweepFrom(sinceMs);
+  }
+
+  #check(session: Session, round: Round): void {
+    const { config, lastSeen } = this.#options;
+    const { nowMs } = round;
+    const { state } = session;
+    switch (state.kind) {
+      case "greeting":
+        if (nowMs - session.openedAtMs >= config.helloTimeoutMs) {
+          session.end(CloseCode.HELLO_TIMEOUT, "no Hello in time");
+        }
+        return;
+      case "opening":
+        if (
+          nowMs - session.openedAtMs >=
+          config.helloTimeoutMs + CALLS_PER_HELLO * config.callTimeoutMs
+        ) {
+          session.end(CloseCode.UNAVAILABLE, closeTextOf(CloseCode.UNAVAILABLE));
+        }
+        return;
+      case "open":
+        this.drained(session);
+        if (!checkToken(session, state.caller, round)) return;
+        lastSeen.recordIfDue(session, state.caller.loginId, round);
+        if (nowMs - session.lastFrameAtMs > MISSED_HEARTBEATS * config.heartbeatIntervalMs) {
+          session.end(CloseCode.HEARTBEAT_TIMEOUT, "no frame arrived for two heartbeats");
+        } else if (
+          session.slowSinceMs !== undefined &&
+          nowMs - session.slowSinceMs > config.slowReaderTimeoutMs
+        ) {
+          session.end(CloseCode.UNAVAILABLE, "the device reads too slowly");
+        }
+        return;
+      case "closed":
+        return;
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { CloseCode, ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import type { UserCaller } from "#platform/identity/caller.ts";
+import type { Revocations } from "#platform/identity/revocations.ts";
+import { closeTextOf } from "../socket/close-codes.ts";
+import type { Session } from "../socket/session.ts";
+
+/** One check of access tokens, shared by all sessions. */
+export interface TokenCheck {
+  readonly nowMs: number;
+  /** How long before its expiry a token is announced. */
+  readonly noticeMs: number;
+  readonly revocations: Pick<Revocations, "keyState">;
+}
+
+/**
+ * Checks the access token of an open session: announces its expiry once, and ends the session when
+ * it has expired. A token also expires when its key is withdrawn: a legitimate device gets a new
+ * token and reconnects. Returns false when the session was ended.
+ */
+export function checkToken(
+  session: Session,
+  { expiresAtMs, keyId }: UserCaller,
+  { nowMs, noticeMs, revocations }: TokenCheck,
+): boolean {
+  if (nowMs >= expiresAtMs || revocations.keyState(keyId) === "withdrawn") {
+    session.end(CloseCode.TOKEN_EXPIRED, closeTextOf(CloseCode.TOKEN_EXPIRED));
+    return false;
+  }
+  const due = expiresAtMs - nowMs <= noticeMs && !session.expiryAnnounced;
+  // When a slow reader does not take the frame, the next check retries.
+  if (due && session.sendOptional(tokenExpiringFrame(expiresAtMs), nowMs)) {
+    session.expiryAnnounced = true;
+  }
+  return true;
+}
+
+function tokenExpiringFrame(expiresAtMs: number): Uint8Array {
+  const value = { expiresAtMs: BigInt(expiresAtMs) };
+  const frame = create(ServerFrameSchema, { kind: { case: "tokenExpiring", value } });
+  return toBinary(ServerFrameSchema, frame);
+}

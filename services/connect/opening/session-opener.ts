@@ -1,0 +1,174 @@
+import { CloseCode, type Hello } from "#gen/lucky/frame/v1/frame_pb.js";
+import { groupChannel, userChannel } from "#platform/channels.ts";
+import type { Clock } from "#platform/clock.ts";
+import { reasonOf } from "#platform/errors.ts";
+import type { UserCaller } from "#platform/identity/caller.ts";
+import type { Revocations } from "#platform/identity/revocations.ts";
+import type { TokenVerifier } from "#platform/identity/tokens.ts";
+import type { Log } from "#platform/log.ts";
+import { closeCodeOf, closeTextOf } from "../socket/close-codes.ts";
+import { welcomeFrame } from "../socket/frames.ts";
+import type { Session } from "../socket/session.ts";
+import type { Sessions } from "../socket/sessions.ts";
+import type { Channels } from "../subscriptions/channels.ts";
+import type { Memberships } from "../subscriptions/memberships.ts";
+import { requireSync } from "../subscriptions/missed-entries.ts";
+import type { DeviceSlots } from "./device-slots.ts";
+import type { LastSeen } from "./last-seen.ts";
+
+export interface SessionOpenerOptions {
+  verifier: TokenVerifier;
+  revocations: Revocations;
+  slots: DeviceSlots;
+  channels: Channels;
+  memberships: Memberships;
+  sessions: Sessions;
+  lastSeen: LastSeen;
+  clock: Clock;
+  log: Log;
+  config: {
+    readonly heartbeatIntervalMs: number;
+    readonly maxFrameBytes: number;
+    readonly maxSendsInFlight: number;
+    readonly framesPerSecond: number;
+    readonly framesBurst: number;
+  };
+}
+
+/** Opens and renews sessions, and releases what a closed session held. */
+export interface SessionOpener {
+  /**
+   * Opens a session: verifies the token, claims a device slot, joins the channels and then sends
+   * Welcome. A delivery that arrives during these steps is noticed as missed. Never rejects: an
+   * error closes the session. When the session closes during these steps, `closed` cleans up.
+   */
+  hello(session: Session, hello: Hello): Promise<void>;
+  /**
+   * Verifies a new token for an open session. Never rejects: a refused token closes the session.
+   */
+  renew(session: Session, accessToken: string): Promise<void>;
+  /** Releases the session's channels and device slot. Call it once, when the socket has closed. */
+  closed(session: Session, caller: UserCaller | undefined): void;
+}
+
+export function createSessionOpener(options: SessionOpenerOptions): SessionOpener {
+  return {
+    hello: (session, hello) => open(options, session, hello),
+    renew: (session, accessToken) => renew(options, session, accessToken),
+    closed: (session, caller) => release(options, session, caller),
+  };
+}
+
+async function open(
+  options: SessionOpenerOptions,
+  session: Session,
+  { accessToken }: Hello,
+): Promise<void> {
+  const { channels, log, memberships, slots, verifier } = options;
+  session.transition({ kind: "opening", caller: undefined });
+  try {
+    const caller = await verifier.verify(accessToken);
+    if (session.state.kind !== "opening") return;
+    session.transition({ kind: "opening", caller });
+    addLogin(options, session, caller);
+    if (session.state.kind !== "opening") return;
+    const channel = userChannel(caller.userId);
+    channels.subscribe(session, channel);
+    await Promise.all([slots.claim(session, caller), channels.join([channel])]);
+    if (session.state.kind !== "opening") return;
+    // After the join: a membership change that the look-up misses arrives on the user's channel.
+    await memberships.open(session, caller.userId);
+    if (session.state.kind !== "opening") return;
+    welcome(options, session, caller);
+  } catch (error) {
+    if (session.state.kind !== "opening") return;
+    const code = closeCodeOf(reasonOf(error));
+    if (code === CloseCode.UNAVAILABLE) {
+      log.warn({ event: "hello_failed", sessionId: session.id, err: error });
+    }
+    session.end(code, closeTextOf(code));
+  }
+}
+
+function welcome(options: SessionOpenerOptions, session: Session, caller: UserCaller): void {
+  const { channels, clock, config, lastSeen } = options;
+  session.transition({ kind: "open", caller });
+  lastSeen.record(caller.loginId);
+  session.sendRequired(
+    welcomeFrame({
+      sessionId: session.id,
+      userId: caller.userId,
+      deviceId: caller.deviceId,
+      heartbeatIntervalMs: BigInt(config.heartbeatIntervalMs),
+      serverTimeMs: BigInt(clock.now()),
+      maxFrameBytes: config.maxFrameBytes,
+      maxSendsInFlight: config.maxSendsInFlight,
+      framesPerSecond: config.framesPerSecond,
+      framesBurst: config.framesBurst,
+    }),
+  );
+  for (const groupId of session.cursors.groups()) {
+    session.socket.subscribe(groupChannel(groupId));
+  }
+  // Deliveries to its channels while it was opening were not sent to it.
+  session.missedGroupEntries = true;
+  requireSync(session, channels);
+}
+
+async function renew(
+  options: SessionOpenerOptions,
+  session: Session,
+  accessToken: string,
+): Promise<void> {
+  const { sessions, verifier, log } = options;
+  try {
+    const caller = await verifier.verify(accessToken);
+    const { state } = session;
+    if (state.kind !== "open") return;
+    const { userId, deviceId, deviceClass, loginId } = state.caller;
+    const same =
+      caller.userId === userId &&
+      caller.deviceId === deviceId &&
+      caller.deviceClass === deviceClass;
+    if (!same) {
+      session.end(CloseCode.TOKEN_INVALID, "the token is of another user or device");
+      return;
+    }
+    sessions.removeLogin(loginId, session);
+    session.transition({ kind: "open", caller });
+    addLogin(options, session, caller);
+  } catch (error) {
+    const code = closeCodeOf(reasonOf(error));
+    // The token cannot be verified now; the session keeps the old one until it expires.
+    if (code === CloseCode.UNAVAILABLE) log.warn({ event: "renew_failed", err: error });
+    else session.end(code, closeTextOf(code));
+  }
+}
+
+function release(
+  { channels, lastSeen, sessions, slots }: SessionOpenerOptions,
+  session: Session,
+  caller: UserCaller | undefined,
+): void {
+  if (caller) {
+    lastSeen.record(caller.loginId);
+    sessions.removeLogin(caller.loginId, session);
+    channels.unsubscribe(session, userChannel(caller.userId));
+  }
+  for (const groupId of session.cursors.groups()) {
+    channels.unsubscribe(session, groupChannel(groupId));
+  }
+  void slots.release(session);
+}
+
+/** Indexes the session under its login. Ends it when the login is already revoked. */
+function addLogin(
+  { revocations, sessions }: SessionOpenerOptions,
+  session: Session,
+  caller: UserCaller,
+): void {
+  sessions.addLogin(caller.loginId, session);
+  if (revocations.revoked(caller.loginId)) {
+    session.end(CloseCode.TOKEN_REVOKED, closeTextOf(CloseCode.TOKEN_REVOKED));
+  }
+}

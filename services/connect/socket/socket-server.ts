@@ -1,0 +1,234 @@
+import * as uWS from "uWebSockets.js";
+import { createServer } from "node:net";
+import type { PeerProof } from "#platform/identity/peer-proof.ts";
+import type { Log } from "#platform/log.ts";
+import { PEER_HEADER } from "#platform/rpc/peer.ts";
+import { type Attached, NativeSocket, WriteQueue } from "./native-socket.ts";
+import type { Socket } from "./socket.ts";
+
+/** The subprotocol of the contract. */
+const SUBPROTOCOL = "lucky.v1";
+
+/** Native option: fail when the port is taken instead of sharing it. */
+const EXCLUSIVE_PORT = 1;
+
+/**
+ * Bytes above the frame limit that the native server still accepts, so that an oversized frame gets
+ * its close code.
+ */
+const OVERSIZE_BYTES = 65_536;
+
+/** Bounds of the native idle time-out, seconds. */
+const MIN_IDLE_SECONDS = 8;
+const MAX_IDLE_SECONDS = 960;
+
+/** Events of all sockets, each with the result of `accept`: one object for every socket. */
+export interface SocketEvents<T> {
+  /** A socket opened. */
+  accept(socket: Socket): T;
+  /** A binary frame arrived. The bytes are valid only during the call. */
+  frame(accepted: T, bytes: Uint8Array): void;
+  /** A frame arrived that is not binary. */
+  notBinary(accepted: T): void;
+  /** The peer has read some of the queued bytes. */
+  drained(accepted: T): void;
+  /** A published frame was dropped: too many bytes are queued. */
+  dropped(accepted: T): void;
+  /** A flush dropped a frame that `send` had accepted: more bytes were queued meanwhile. */
+  lost(accepted: T): void;
+  /** The socket has closed. The last call. */
+  closed(accepted: T, code: number): void;
+}
+
+export interface SocketServerOptions<T> {
+  host: string;
+  /** 0 takes a free port. */
+  port: number;
+  maxFrameBytes: number;
+  maxBackpressureBytes: number;
+  /** Seconds without any traffic after which a socket is terminated: the last resort. */
+  idleSeconds: number;
+  /** Reads the peer's address from the gateway's header; undefined when no gateway wrote it. */
+  proof: Pick<PeerProof, "read">;
+  /** Whether new sockets are accepted. */
+  accepting(): boolean;
+  events: SocketEvents<T>;
+  log: Log;
+}
+
+export interface SocketServer {
+  readonly port: number;
+  /** Sends a frame to every socket that is subscribed to the topic. */
+  publish(topic: string, frame: Uint8Array): void;
+  /** Accepts no new sockets. */
+  stopListening(): void;
+  /** Terminates all sockets. Idempotent. */
+  close(): void;
+}
+
+/**
+ * Listens for WebSockets on /ws, and answers GET /healthz. Rejects with a clear error when the port
+ * is taken.
+ */
+export async function listenSockets<T>(options: SocketServerOptions<T>): Promise<SocketServer> {
+  const app = uWS.App();
+  app.ws<Attached<T>>("/ws", {
+    maxPayloadLength: options.maxFrameBytes + OVERSIZE_BYTES,
+    maxBackpressure: options.maxBackpressureBytes,
+    closeOnBackpressureLimit: false,
+    idleTimeout: Math.min(MAX_IDLE_SECONDS, Math.max(MIN_IDLE_SECONDS, options.idleSeconds)),
+    sendPingsAutomatically: false,
+    maxLifetime: 0,
+    ...nativeEvents(options),
+  });
+  app.get("/healthz", (response) => {
+    const up = options.accepting();
+    response.writeStatus(up ? "200 OK" : "503 Service Unavailable").end(up ? "ok" : "not ready");
+  });
+  app.any("/*", (response) => {
+    response.writeStatus("404 Not Found").end("not found");
+  });
+
+  let listening = await listen(app, options);
+  const port = uWS.us_socket_local_port(listening as uWS.us_socket);
+  let open = true;
+
+  return {
+    port,
+    publish(topic, frame) {
+      if (open) app.publish(topic, frame, true);
+    },
+    stopListening() {
+      if (listening) uWS.us_listen_socket_close(listening);
+      listening = undefined;
+    },
+    close() {
+      if (!open) return;
+      open = false;
+      listening = undefined;
+      app.close();
+    },
+  };
+}
+
+/** Passes native events to `options.events`. */
+function nativeEvents<T>(options: SocketServerOptions<T>) {
+  const { events, log } = options;
+  /** An exception that reached native code would end the process. */
+  const guarded = (event: string, socket: NativeSocket<T> | undefined, work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      log.error({ event: "socket_fault", during: event, err: error });
+      socket?.terminate();
+    }
+  };
+  const writes = new WriteQueue<T>(options.maxBackpressureBytes, ({ accepted, socket }) => {
+    guarded("lost", socket, () => {
+      if (accepted !== undefined) events.lost(accepted);
+    });
+  });
+
+  return {
+    upgrade(response, request, context) {
+      try {
+        upgrade(response, request, context, options);
+      } catch (error) {
+        log.error({ event: "socket_fault", during: "upgrade", err: error });
+      }
+    },
+    open(native) {
+      const attached = native.getUserData();
+      const socket = new NativeSocket(native, attached.peer, writes);
+      attached.socket = socket;
+      guarded("open", socket, () => {
+        attached.accepted = events.accept(socket);
+      });
+    },
+    message(native, message, isBinary) {
+      const { accepted, socket } = native.getUserData();
+      guarded("message", socket, () => {
+        if (accepted === undefined) return;
+        if (isBinary) events.frame(accepted, new Uint8Array(message));
+        else events.notBinary(accepted);
+      });
+    },
+    drain(native) {
+      const { accepted, socket } = native.getUserData();
+      guarded("drain", socket, () => {
+        if (accepted !== undefined) events.drained(accepted);
+      });
+    },
+    dropped(native) {
+      const { accepted, socket } = native.getUserData();
+      guarded("dropped", socket, () => {
+        if (accepted !== undefined) events.dropped(accepted);
+      });
+    },
+    close(native, code) {
+      const { accepted, socket } = native.getUserData();
+      socket?.detach();
+      guarded("close", undefined, () => {
+        if (accepted !== undefined) events.closed(accepted, code);
+      });
+    },
+  } satisfies uWS.WebSocketBehavior<Attached<T>>;
+}
+
+/** Takes the port. Closes the app and rejects with the cause when that fails. */
+async function listen(
+  app: uWS.TemplatedApp,
+  { host, port }: Pick<SocketServerOptions<unknown>, "host" | "port">,
+): Promise<uWS.us_listen_socket | undefined> {
+  const listening = await new Promise<uWS.us_listen_socket | undefined>((resolve) => {
+    // The declared types lack the overload with a host and options.
+    const listenOn = app.listen.bind(app) as unknown as (
+      host: string,
+      port: number,
+      listenOptions: number,
+      done: (socket: uWS.us_listen_socket | false) => void,
+    ) => void;
+    listenOn(host, port, EXCLUSIVE_PORT, (socket) => resolve(socket || undefined));
+  });
+  if (listening) return listening;
+  app.close();
+  const cause = await listenError(host, port);
+  throw new Error(`cannot listen on ${host}:${port}: ${cause}`, { cause });
+}
+
+function upgrade(
+  response: uWS.HttpResponse,
+  request: uWS.HttpRequest,
+  context: uWS.us_socket_context_t,
+  { accepting, proof }: Pick<SocketServerOptions<unknown>, "accepting" | "proof">,
+): void {
+  const offered = request.getHeader("sec-websocket-protocol");
+  const known = offered.split(",").some((name) => name.trim() === SUBPROTOCOL);
+  if (!accepting()) {
+    response.writeStatus("503 Service Unavailable").end("not ready");
+  } else if (offered !== "" && !known) {
+    response.writeStatus("400 Bad Request").end(`the subprotocol is ${SUBPROTOCOL}`);
+  } else {
+    const key = request.getHeader("sec-websocket-key");
+    const remote = Buffer.from(response.getRemoteAddressAsText()).toString("latin1");
+    const peer = proof.read(request.getHeader(PEER_HEADER), key) ?? remote;
+    response.upgrade<Attached<unknown>>(
+      { peer, accepted: undefined, socket: undefined },
+      key,
+      known ? SUBPROTOCOL : "",
+      "",
+      context,
+    );
+  }
+}
+
+/** Why a port cannot be taken. uWebSockets.js reports no cause, Node's own server does. */
+function listenError(host: string, port: number): Promise<Error> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", resolve);
+    server.listen({ host, port, exclusive: true }, () => {
+      server.close(() => resolve(new Error("the cause is unknown")));
+    });
+  });
+}

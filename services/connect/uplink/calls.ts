@@ -1,0 +1,73 @@
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { ErrorDetailSchema, ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { type Rpc, type RpcError, RpcErrorSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import type { Clock } from "#platform/clock.ts";
+import { detailOf, fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
+import type { MethodTable } from "#platform/rpc/calling/method-table.ts";
+import { PEER_HEADER } from "#platform/rpc/peer.ts";
+import { rpcResultFrame } from "../socket/frames.ts";
+import type { Session } from "../socket/session.ts";
+import { RETRY_AFTER_MS } from "./retry-after.ts";
+
+export interface CallsOptions {
+  methods: MethodTable;
+  clock: Clock;
+  log: Log;
+  config: { readonly callsInFlight: number; readonly callTimeoutMs: number };
+}
+
+/**
+ * Calls a public method as the user of the session and sends the result to the device. A session
+ * with too many calls in flight gets OVERLOADED, a closed one gets no answer. Never rejects.
+ */
+export async function answerCall(
+  { clock, config, methods, log }: CallsOptions,
+  session: Session,
+  { callId, method, request }: Rpc,
+): Promise<void> {
+  if (session.callsInFlight >= config.callsInFlight) {
+    const error = fail(ErrorReason.OVERLOADED, "too many calls at once", {
+      retryAfterMs: RETRY_AFTER_MS,
+    });
+    session.sendRequired(rpcResultFrame(callId, rpcError(error)));
+    return;
+  }
+  session.callsInFlight += 1;
+  const stop = new AbortController();
+  const abort = () => stop.abort(new ConnectError("the session has closed", Code.Canceled));
+  session.ended.addEventListener("abort", abort, { once: true });
+  const timer = clock.after(config.callTimeoutMs, () =>
+    stop.abort(new ConnectError("the call took too long", Code.DeadlineExceeded)),
+  );
+  let outcome: Uint8Array | RpcError;
+  try {
+    const { token, userId } = session.caller ?? {};
+    const headers = new Headers({ authorization: `Bearer ${token}` });
+    headers.set(PEER_HEADER, session.socket.peer);
+    outcome = await methods.call(method, request, headers, stop.signal, userId);
+  } catch (error) {
+    if (!(error instanceof ConnectError)) log.error({ event: "rpc_fault", method, err: error });
+    outcome = rpcError(error);
+  } finally {
+    timer.stop();
+    session.ended.removeEventListener("abort", abort);
+    session.callsInFlight -= 1;
+  }
+  if (session.isOpen) session.sendRequired(rpcResultFrame(callId, outcome));
+}
+
+/** The error that a device may see. An internal fault shows nothing but INTERNAL. */
+function rpcError(error: unknown): RpcError {
+  const known =
+    error instanceof ConnectError ? error : fail(ErrorReason.INTERNAL, "internal error");
+  const detail = detailOf(known) ?? create(ErrorDetailSchema, { reason: reasonOf(known.code) });
+  return create(RpcErrorSchema, { code: known.code, text: known.rawMessage, error: detail });
+}
+
+function reasonOf(code: Code): ErrorReason {
+  return code === Code.DeadlineExceeded || code === Code.Unavailable
+    ? ErrorReason.UNAVAILABLE
+    : ErrorReason.UNSPECIFIED;
+}

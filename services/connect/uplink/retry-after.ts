@@ -1,0 +1,2 @@
+/** When a device may retry a send or call that was refused because of overload or an outage. */
+export const RETRY_AFTER_MS = 1_000;

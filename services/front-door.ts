@@ -1,0 +1,170 @@
+import { createClient, type Transport } from "@connectrpc/connect";
+import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import type { Identity } from "#platform/identity/identity.ts";
+import { openAt } from "#platform/process/listen-address.ts";
+import { serveOps } from "#platform/process/ops.ts";
+import { methodTable } from "#platform/rpc/calling/method-table.ts";
+import { publicServices } from "#platform/rpc/contract.ts";
+import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
+import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
+import type { RunningService } from "#platform/rpc/served.ts";
+import { listen } from "#platform/rpc/serving/listen.ts";
+import { startConnect } from "./connect/service.ts";
+import { startGateway } from "./gateway/service.ts";
+import type { Adapters, Runtime } from "./runtime.ts";
+
+/** The parts behind the front door. */
+export interface FrontDoorDependencies {
+  readonly runtime: Runtime;
+  readonly adapters: Adapters;
+  readonly identity: Identity;
+  /** Transports to auth and server in this process. */
+  readonly transports: { readonly auth: Transport; readonly server: Transport };
+  readonly meshSecret: string;
+  /** Whether auth and server are ready. */
+  readonly ready: () => boolean;
+}
+
+/** The listening addresses, each "http://host:port". */
+export interface FrontDoor {
+  /** Address of the gateway, for devices. */
+  readonly url: string;
+  /** Address of connect's own WebSockets. */
+  readonly connectUrl: string;
+  /** Address of metrics and health checks, for the operator. */
+  readonly opsUrl: string;
+}
+
+type Connect = RunningService & { readonly port: number };
+
+const CONNECT_ID = "connect-0";
+const LISTEN_GRACE_MS = 2_000;
+
+/** Starts the listening parts: connect, the gateway and the operator's port, in this order. */
+export async function openFrontDoor(dependencies: FrontDoorDependencies): Promise<FrontDoor> {
+  const { config } = dependencies.runtime;
+  const connect = await openConnect(dependencies);
+  const gateway = await openGateway(dependencies, connect);
+  const ops = await openOps(dependencies, gateway.ready);
+  return {
+    url: urlOf(config.platform.host, gateway.port),
+    connectUrl: urlOf(connectHost(dependencies.runtime), connect.port),
+    opsUrl: urlOf(config.platform.opsHost, ops.port),
+  };
+}
+
+async function openConnect(dependencies: FrontDoorDependencies): Promise<Connect> {
+  const { runtime, adapters, identity, transports, meshSecret } = dependencies;
+  const { config, log, metrics, clock, started } = runtime;
+  const { bus, registry, limiter } = adapters;
+  const { auth: toAuth, server: toServer } = transports;
+  const address = {
+    host: connectHost(runtime),
+    port: config.connect.port,
+    variable: "LUCKY_CONNECT_PORT",
+  };
+  const connect = await openAt(address, () =>
+    startConnect({
+      config: { ...config.connect, host: address.host },
+      log,
+      metrics,
+      bus,
+      registry,
+      verifier: identity.verifier,
+      revocations: identity.revocations,
+      ingress: createClient(IngressService, toServer),
+      methods: methodTable(publicServices(transports), {
+        limiter,
+        budgets: budgetsOf(config.limits),
+      }),
+      sessions: createClient(SessionService, toAuth),
+      clock,
+      meshSecret,
+      instance: {
+        instanceId: CONNECT_ID,
+        address: urlOf(address.host, address.port),
+        publicAddress: config.connect.publicAddress,
+      },
+    }),
+  );
+  started.push(() => connect.stop());
+  return connect;
+}
+
+async function openGateway(
+  dependencies: FrontDoorDependencies,
+  connect: Connect,
+): Promise<{ readonly port: number; readonly ready: () => boolean }> {
+  const { runtime, adapters, identity, transports, meshSecret } = dependencies;
+  const { config, log, metrics, clock, started } = runtime;
+  const { verifier } = identity;
+  const gateway = await startGateway({
+    config: config.gateway,
+    log,
+    metrics,
+    registry: adapters.registry,
+    verifier,
+    transports,
+    secret: meshSecret,
+    clock,
+  });
+  const ready = () =>
+    identity.ready() && dependencies.ready() && connect.ready() && gateway.ready();
+  const address = {
+    host: config.platform.host,
+    port: config.gateway.port,
+    variable: "LUCKY_GATEWAY_PORT",
+  };
+  const listening = await openAt(address, () =>
+    listen({
+      ...address,
+      served: gateway.served,
+      interceptors: serverInterceptors({
+        log,
+        metrics,
+        clock,
+        verifier,
+        meshSecret: "",
+        trustMesh: false,
+        limiter: adapters.limiter,
+        budgets: budgetsOf(config.limits),
+      }),
+      log,
+      health: ready,
+      onUpgrade: gateway.upgrade,
+      fallback: gateway.fallback,
+      cors: config.gateway.corsOrigins,
+      trustForwardedFor: config.gateway.trustForwardedFor,
+      graceMs: LISTEN_GRACE_MS,
+    }),
+  );
+  started.push(() => listening.close());
+  // Connect stops together with the gateway: sessions get their Move while their tunnels are open.
+  started.push(async () => {
+    await Promise.all([connect.stop(), gateway.stop()]);
+  });
+  return { port: listening.port, ready };
+}
+
+async function openOps(
+  { runtime }: FrontDoorDependencies,
+  ready: () => boolean,
+): Promise<{ readonly port: number }> {
+  const { config, metrics, started } = runtime;
+  const { opsHost, opsPort } = config.platform;
+  const address = { host: opsHost, port: opsPort, variable: "LUCKY_OPS_PORT" };
+  const ops = await openAt(address, () => serveOps({ ...address, metrics, ready }));
+  started.push(() => ops.close());
+  return ops;
+}
+
+function connectHost({ config }: Runtime): string {
+  return config.connect.host || config.platform.host;
+}
+
+/** The address of a listening host, as this machine reaches it. */
+function urlOf(host: string, port: number): string {
+  const name = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
+  return `http://${name.includes(":") ? `[${name}]` : name}:${port}`;
+}

@@ -1,0 +1,25 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { SOCKET_PATH } from "./endpoint.ts";
+
+/**
+ * Answers HTTP requests that are no call of a public method, with a text that helps a developer.
+ */
+export function answerFallback(request: IncomingMessage, response: ServerResponse): void {
+  const path = request.url?.split("?", 1)[0] ?? "/";
+  const text = { "content-type": "text/plain; charset=utf-8" };
+  if (path === SOCKET_PATH) {
+    response.writeHead(426, { ...text, connection: "upgrade", upgrade: "websocket" });
+    response.end(`${SOCKET_PATH} is a WebSocket: connect with the subprotocol lucky.v1.\n`);
+    return;
+  }
+  if (path === "/" && (request.method === "GET" || request.method === "HEAD")) {
+    response.writeHead(200, text);
+    response.end(
+      `Lucky speaks gRPC, gRPC-Web and Connect here, and WebSocket on ${SOCKET_PATH}.\n`,
+    );
+    return;
+  }
+  // The Connect protocol's answer for an unknown method.
+  response.writeHead(404, { "content-type": "application/json" });
+  response.end(JSON.stringify({ code: "unimplemented", message: "no such method is served here" }));
+}

@@ -1,0 +1,75 @@
+import { connect, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { Clock } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Instance } from "#platform/registry/registry.ts";
+import { performHandshake } from "./handshake.ts";
+
+export interface UpstreamOptions {
+  /** Connect instances, in the order in which they are tried. */
+  readonly instances: readonly Instance[];
+  /** Head of the upgrade request, with the empty line that ends it. */
+  readonly head: string;
+  /** Connection of the device; the search stops when it closes. */
+  readonly device: Duplex;
+  readonly log: Log;
+  readonly clock: Clock;
+  /** Time-out of an instance to accept the connection, and then to answer the upgrade, ms. */
+  readonly timeoutMs: number;
+}
+
+/** Result of the search for an instance; "gone" when the device closed its connection meanwhile. */
+export type Upstream =
+  | { readonly kind: "upgraded"; readonly socket: Socket; readonly instanceId: string }
+  | { readonly kind: "refused"; readonly socket: Socket }
+  | { readonly kind: "unreachable" }
+  | { readonly kind: "gone" };
+
+/**
+ * Sends an upgrade request to connect instances, one after the other, until one answers. An
+ * instance that cannot be reached or times out is skipped; a refusal is an answer.
+ */
+export async function findUpstream(options: UpstreamOptions): Promise<Upstream> {
+  const { head, device, log, clock, timeoutMs } = options;
+  for (const instance of options.instances) {
+    if (device.destroyed) return { kind: "gone" };
+    const { instanceId } = instance;
+    const socket = await connectTo(instance, timeoutMs);
+    if (socket instanceof Error) {
+      log.warn({ event: "tunnel_unreachable", to: instanceId, err: socket });
+      continue;
+    }
+    const handshake = await performHandshake({ upstream: socket, head, clock, timeoutMs });
+    if (handshake === "no-answer") {
+      socket.destroy();
+      log.warn({ event: "tunnel_unanswered", to: instanceId });
+      continue;
+    }
+    return { kind: handshake, socket, instanceId };
+  }
+  return { kind: "unreachable" };
+}
+
+/** Opens a connection to an instance; returns the error when it fails or times out. */
+function connectTo(instance: Instance, timeoutMs: number): Promise<Socket | Error> {
+  const { hostname, port } = new URL(instance.address);
+  const host = hostname.replace(/^\[(.*)\]$/, "$1");
+  return new Promise((resolve) => {
+    const socket = connect({
+      host,
+      port: Number(port || 80),
+      noDelay: true,
+      keepAlive: true,
+      allowHalfOpen: true,
+      timeout: timeoutMs,
+    });
+    socket.once("timeout", () => socket.destroy(new Error(`no answer within ${timeoutMs} ms`)));
+    socket.once("error", resolve);
+    socket.once("connect", () => {
+      socket.setTimeout(0);
+      socket.removeAllListeners("timeout");
+      // The error listener stays: until the splice, nothing else handles an error of this socket.
+      resolve(socket);
+    });
+  });
+}

@@ -1,0 +1,88 @@
+import type { Bus } from "#platform/bus/bus.ts";
+import { createMemoryBus } from "#platform/bus/memory.ts";
+import { type Clock, systemClock } from "#platform/clock.ts";
+import { loadConfig } from "#platform/config/config.ts";
+import { limitsConfig, platformConfig } from "#platform/config/settings.ts";
+import type { Limiter } from "#platform/limiter/limiter.ts";
+import { createMemoryLimiter } from "#platform/limiter/memory.ts";
+import { createLog, type Log } from "#platform/log.ts";
+import { Metrics } from "#platform/metrics.ts";
+import type { Started } from "#platform/process/started.ts";
+import { createMemoryRegistry } from "#platform/registry/memory.ts";
+import type { Registry } from "#platform/registry/registry.ts";
+import type { SmsSender } from "#platform/sms/sms.ts";
+import { authConfig } from "./auth/config.ts";
+import { connectConfig } from "./connect/config.ts";
+import { gatewayConfig } from "./gateway/config.ts";
+import { serverConfig } from "./server/config.ts";
+
+/** LUCKY_… settings; no other environment is read. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Adapters that replace the built-in ones. They are closed with the rest. */
+export interface Overrides {
+  readonly bus?: Bus;
+  readonly registry?: Registry;
+  readonly clock?: Clock;
+  readonly sms?: SmsSender;
+}
+
+/** The dependencies that all services in this process share. */
+export interface Runtime {
+  readonly config: AllConfig;
+  readonly instanceId: string;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  /** Stops every started part, the last one first. */
+  readonly started: Started;
+}
+
+/** Settings of all services. */
+export type AllConfig = ReturnType<typeof loadAllConfig>;
+
+/** Loads the settings and creates log, metrics and clock. Throws a ConfigError. */
+export function createRuntime(env: Environment, overrides: Overrides, started: Started): Runtime {
+  const config = loadAllConfig(env);
+  const instanceId = config.platform.instanceId || "all";
+  return {
+    config,
+    instanceId,
+    log: createLog({ service: "all", instanceId, level: config.platform.logLevel }),
+    metrics: new Metrics(),
+    clock: overrides.clock ?? systemClock,
+    started,
+  };
+}
+
+function loadAllConfig(env: Environment) {
+  return loadConfig(
+    {
+      platform: platformConfig,
+      limits: limitsConfig,
+      gateway: gatewayConfig,
+      auth: authConfig,
+      connect: connectConfig,
+      server: serverConfig,
+    },
+    { env },
+  );
+}
+
+/** Adapters in the memory of this process. */
+export interface Adapters {
+  readonly bus: Bus;
+  readonly registry: Registry;
+  readonly limiter: Limiter;
+}
+
+/** Opens the adapters; an override replaces one. */
+export function openAdapters({ clock, started }: Runtime, overrides: Overrides): Adapters {
+  const bus = overrides.bus ?? createMemoryBus();
+  started.push(() => bus.close());
+  const registry = overrides.registry ?? createMemoryRegistry({ clock });
+  started.push(() => registry.close());
+  const limiter = createMemoryLimiter({ clock });
+  started.push(() => limiter.close());
+  return { bus, registry, limiter };
+}

@@ -1,0 +1,155 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import { accepted, outboxRows, Stand, say, untilOutboxEmpty } from "../server.fixture.ts";
+
+const { pool } = await startTestPostgres({ after }, { max: 24 });
+
+test("during a bus outage rows stay in the outbox; after it they are published in order", async (t) => {
+  for (const outage of ["known", "silent"] as const) {
+    const stand = new Stand(t, pool);
+    const one = await stand.server();
+    const subscriber = await stand.instance("connect-0", ["u:122"]);
+    stand.busOutage = outage;
+    for (let i = 0; i < 20; i++) await one.append(say("121", "122", `${outage}${i}`));
+    assert.equal(await outboxRows(pool), 20);
+    stand.clock.advance(60_000);
+    // replay() waits for the poll of the compensation, which publishes nothing.
+    await one.server.replay();
+    assert.deepEqual(subscriber.envelopes, []);
+    stand.busOutage = "none";
+    stand.clock.advance(60_000);
+    await subscriber.until(({ entries }) => entries.length >= 20);
+    const sequences = subscriber.entries.map(({ sequence }) => Number(sequence));
+    assert.deepEqual(new Set(sequences).size, 20);
+    if (outage === "known")
+      assert.deepEqual(
+        sequences,
+        sequences.toSorted((a, b) => a - b),
+      );
+    await untilOutboxEmpty(stand);
+  }
+});
+
+test("during a registry outage a server without cached instances keeps its rows", async (t) => {
+  const stand = new Stand(t, pool);
+  stand.registryDown = true;
+  const one = await stand.server();
+  const subscriber = await stand.instance("connect-0", ["u:128"]);
+  await one.append(say("127", "128", "m"));
+  stand.clock.advance(60_000);
+  // replay() waits for the poll of the compensation, which fails, and deletes confirmed rows.
+  await one.server.replay();
+  assert.equal(await outboxRows(pool), 1);
+  stand.registryDown = false;
+  stand.clock.advance(60_000);
+  await subscriber.until(({ texts }) => texts.includes("m"));
+  await untilOutboxEmpty(stand);
+});
+
+test("another server publishes a batch whose server died between commit and publish", async (t) => {
+  const stand = new Stand(t, pool);
+  const first = await stand.server();
+  const subscriber = await stand.instance("connect-0", ["u:132"]);
+  stand.busOutage = "silent";
+  const [result] = await first.append(say("131", "132", "left"));
+  // The process dies here: the row exists, nothing was published.
+  await first.server.stop();
+  stand.busOutage = "none";
+  stand.clock.advance(5_001);
+  await stand.server();
+  await subscriber.until(({ entries }) => entries.length === 1);
+  assert.deepEqual(subscriber.texts, ["left"]);
+  assert.equal(subscriber.entries[0]!.messageId, accepted(result).messageId);
+  await untilOutboxEmpty(stand);
+});
+
+test("several servers share the compensation: each row is claimed once", async (t) => {
+  const stand = new Stand(t, pool);
+  const servers = await Promise.all([stand.server(), stand.server(), stand.server()]);
+  const subscriber = await stand.instance("connect-0", ["u:142"]);
+  stand.busOutage = "known";
+  for (let i = 0; i < 60; i++) await servers[0]!.append(say("141", "142", `m${i}`));
+  stand.busOutage = "none";
+  stand.clock.advance(8_000);
+  await subscriber.until(({ entries }) => entries.length >= 60);
+  // replay() waits for the current polls.
+  await Promise.all(servers.map(({ server }) => server.replay()));
+  assert.equal(subscriber.entries.length, 60);
+  await untilOutboxEmpty(stand);
+});
+
+test("a row that always fails does not block other rows", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const stuck = await stand.instance("connect-0", ["u:144"]);
+  const subscriber = await stand.instance("connect-1", ["u:146"]);
+  stand.busOutage = "known";
+  await one.append(say("143", "144", "stuck"));
+  for (let i = 0; i < 20; i++) await one.append(say("145", "146", `m${i}`));
+  stand.busOutage = "none";
+  stand.failingQueues.add("connect-0");
+  stand.clock.advance(8_000);
+  // replay() waits for the current poll.
+  await one.server.replay();
+  assert.equal(subscriber.entries.length, 20);
+  assert.deepEqual(stuck.entries, []);
+  stand.failingQueues.clear();
+  stand.clock.advance(60_000);
+  await stuck.until(({ texts }) => texts.includes("stuck"));
+  await untilOutboxEmpty(stand);
+});
+
+test("claimed rows that were not tried before a bus outage are due at once, with no attempt counted", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const subscriber = await stand.instance("connect-0", ["u:148"]);
+  stand.busOutage = "known";
+  for (let i = 0; i < 16; i++) await one.append(say("147", "148", `m${i}`));
+  stand.busOutage = "none";
+  const gone = subscriber
+    .until(({ entries }) => entries.length > 0)
+    .then(() => {
+      stand.busOutage = "known";
+    });
+  stand.clock.advance(8_000);
+  await gone;
+  // replay() waits for the current poll.
+  await one.server.replay();
+  const { rows } = await pool.query(
+    `SELECT count(*)::int AS rows, count(*) FILTER (WHERE attempts > 0)::int AS tried,
+            count(*) FILTER (WHERE next_attempt_at_ms > $1)::int AS later FROM im.outbox`,
+    [stand.clock.now()],
+  );
+  const [left] = rows as [{ rows: number; tried: number; later: number }];
+  // One row may have been in flight, and the confirmed rows may not be deleted yet.
+  assert.ok(left.rows >= 16 - subscriber.entries.length, `${left.rows} rows left`);
+  assert.ok(left.tried <= subscriber.entries.length + 1, `${left.tried} rows tried`);
+  assert.ok(left.later <= subscriber.entries.length + 1, `${left.later} rows postponed`);
+  assert.ok(subscriber.entries.length < 15);
+  stand.busOutage = "none";
+  stand.clock.advance(60_000);
+  await subscriber.until(({ entries }) => entries.length >= 16);
+  await untilOutboxEmpty(stand);
+});
+
+test("after too many attempts a row is abandoned until an operator replays it", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server({ outboxAttempts: 2, outboxMaxBackoffMs: 1_000 });
+  const subscriber = await stand.instance("connect-0", ["u:152"]);
+  stand.busOutage = "silent";
+  await one.append(say("151", "152", "m"));
+  const failed = async () => {
+    const { rows } = await pool.query(
+      "SELECT count(*)::int AS n FROM im.outbox WHERE next_attempt_at_ms IS NULL",
+    );
+    return rows[0].n as number;
+  };
+  while ((await failed()) === 0) stand.clock.advance(2_000);
+  stand.busOutage = "none";
+  assert.deepEqual(subscriber.envelopes, []);
+  assert.match(await one.metrics.text(), /lucky_outbox_failed_total 1/);
+  assert.equal(await one.server.replay(), 1);
+  await subscriber.until(({ entries }) => entries.length === 1);
+  await untilOutboxEmpty(stand);
+});

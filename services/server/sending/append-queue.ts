@@ -1,0 +1,315 @@
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { Batches } from "#platform/batching/batches.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { Ids } from "#platform/ids.ts";
+import type { Log } from "#platform/log.ts";
+import type { Conversation, Conversations } from "../conversations/conversations.ts";
+import { refusal } from "../conversations/refusal.ts";
+import { type Database, isConflict, isDuplicateKey } from "../log/database.ts";
+import type { ServerMetrics } from "../metrics.ts";
+import { type AppendResult, append, type ConversationBatch } from "./append.ts";
+import { type AddressedSend, deduplicationKey, findDuplicates } from "./duplicates.ts";
+import type { Outcome } from "./outcome.ts";
+
+/** A send that waits to be appended. */
+export interface QueuedSend extends AddressedSend {
+  /** Whether its batch has answered it already. */
+  answered: boolean;
+  /** Reports the outcome. Called once. */
+  answer(outcome: Outcome): void;
+}
+
+export interface AppendQueueOptions {
+  readonly db: Database;
+  readonly conversations: Conversations;
+  readonly ids: Ids;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: ServerMetrics;
+  /** Called after each commit, in the order of the commits. */
+  readonly committed: (result: AppendResult<QueuedSend>, acceptedAtMs: number) => void;
+  /** Batches that are appended concurrently. */
+  readonly lanes: number;
+  readonly batchCount: number;
+  readonly batchBytes: number;
+  readonly queueCount: number;
+  readonly queueBytes: number;
+  readonly outboxDelayMs: number;
+}
+
+/** Attempts of a batch; sends that are left after the last one are refused with OVERLOADED. */
+const MAX_ATTEMPTS = 12;
+/** How long a sender counts as a recent sender of duplicates, ms. */
+const DUPLICATE_SENDER_MS = 60_000;
+/** Bound on those senders; beyond it the least recent ones are evicted. */
+const MAX_DUPLICATE_SENDERS = 10_000;
+
+/**
+ * Queue of sends in front of the log. Appends them in batches: up to `lanes` batches are in flight
+ * at once, and a conversation is in at most one of them, so its sends keep their order. Sends that
+ * arrive meanwhile join the next batch. The queue is bounded by `queueCount` and `queueBytes`:
+ * `push` returns false when it is full.
+ */
+export class AppendQueue {
+  readonly #options: AppendQueueOptions;
+  readonly #batches: Batches<QueuedSend>;
+  /**
+   * Recent senders of duplicates, each with the end of that status (elapsed ms); least recent
+   * first.
+   */
+  readonly #duplicateSenders = new Map<string, number>();
+
+  constructor(options: AppendQueueOptions) {
+    this.#options = options;
+    this.#batches = new Batches({
+      ...options,
+      key: ({ conversationId }) => conversationId,
+      bytes: ({ send }) => send.fields.length,
+      inFlight: options.lanes,
+      lingerMs: 0,
+      flush: (batch) => this.#append(batch),
+    });
+  }
+
+  /** Queues a send; returns false when the queue is full. */
+  push(send: QueuedSend): boolean {
+    return this.#batches.push(send);
+  }
+
+  /** Resolves when nothing is queued or in flight. */
+  idle(): Promise<void> {
+    return this.#batches.idle();
+  }
+
+  /** Appends a batch, with retries, and answers each of its sends. Never rejects. */
+  async #append(batch: readonly QueuedSend[]): Promise<void> {
+    const { metrics, log } = this.#options;
+    const startedAtMs = performance.now();
+    const tally = { accepted: 0, refused: 0, failed: 0 };
+    const answer: Answer = (queued, outcome) => {
+      if (queued.answered) return;
+      queued.answered = true;
+      tally[outcome.kind]++;
+      queued.answer(outcome);
+    };
+    let remaining = batch;
+    try {
+      for (let attempt = 0; remaining.length > 0 && attempt < MAX_ATTEMPTS; attempt++) {
+        remaining = await this.#attempt(remaining, answer);
+      }
+      for (const send of remaining) answer(send, TOO_MANY_CONFLICTS);
+    } catch (error) {
+      const open = batch.filter(({ answered }) => !answered);
+      log.warn({ event: "append_failed", count: open.length, err: error });
+      // Queued sends of the same conversations fail too: they must not overtake the retry of a
+      // failed send.
+      const failedIds = new Set(open.map(({ conversationId }) => conversationId));
+      const behind = this.#batches.remove(({ conversationId }) => failedIds.has(conversationId));
+      for (const send of open) answer(send, { kind: "failed", error });
+      for (const send of behind) send.answer({ kind: "failed", error });
+    }
+    metrics.appended(batch.length, (performance.now() - startedAtMs) / 1_000, tally);
+  }
+
+  /** Makes one attempt at a batch. Returns the sends to retry, in their order. */
+  async #attempt(sends: readonly QueuedSend[], answer: Answer): Promise<readonly QueuedSend[]> {
+    let allowed = sends;
+    let grouped = this.#groupByConversation(sends);
+    if (grouped.denied.length > 0) {
+      allowed = await this.#recheckDenied(sends, grouped.denied, answer);
+      grouped = this.#groupByConversation(allowed);
+    }
+    const likely = this.#fromDuplicateSenders(allowed);
+    if (likely.length === 0) return this.#appendOnce(allowed, grouped, answer);
+    const { stored, deferred } = await this.#answerDuplicates(likely, answer);
+    this.#addDuplicateSenders(stored, deferred);
+    const fresh = allowed.filter((send) => !stored.has(send) && !deferred.has(send));
+    return [
+      ...(await this.#appendOnce(fresh, this.#groupByConversation(fresh), answer)),
+      ...deferred,
+    ];
+  }
+
+  /** Appends the grouped sends by one statement. Returns the sends to retry, as `#attempt` does. */
+  async #appendOnce(
+    allowed: readonly QueuedSend[],
+    { batches, denied }: Grouped,
+    answer: Answer,
+  ): Promise<readonly QueuedSend[]> {
+    const { db, ids, clock, metrics, conversations, committed, outboxDelayMs } = this.#options;
+    if (batches.length === 0) return denied;
+    const nowMs = clock.now();
+    try {
+      const result = await append(db, batches, {
+        takeIds: (count) => ids.take(count),
+        nowMs,
+        nextAttemptAtMs: nowMs + outboxDelayMs,
+      });
+      committed(result, nowMs);
+      for (const { conversation, baseSequence, messages } of result.appended) {
+        const { key: conversationId } = conversation;
+        let sequence = baseSequence;
+        for (const { queued, messageId } of messages) {
+          sequence++;
+          answer(queued, {
+            kind: "accepted",
+            conversationId,
+            sequence,
+            acceptedAtMs: nowMs,
+            messageId,
+          });
+        }
+      }
+      if (result.stale.length === 0) return denied;
+      metrics.retried("members_changed");
+      for (const { conversation } of result.stale) conversations.evict(conversation.conversationId);
+      return [...denied, ...result.stale.flatMap((batch) => batch.sends)];
+    } catch (error) {
+      if (isConflict(error)) {
+        metrics.retried("conflict");
+        return allowed;
+      }
+      if (!isDuplicateKey(error)) throw error;
+      metrics.retried("duplicate");
+      const { stored, deferred } = await this.#answerDuplicates(allowed, answer);
+      // When more than half of a batch are duplicates, connect retried the batch, not its senders.
+      if ((stored.size + deferred.size) * 2 <= allowed.length)
+        this.#addDuplicateSenders(stored, deferred);
+      const once = allowed.filter((send) => !stored.has(send) && !deferred.has(send));
+      if (deferred.size === 0) return once;
+      return [
+        ...(await this.#appendOnce(once, this.#groupByConversation(once), answer)),
+        ...deferred,
+      ];
+    }
+  }
+
+  /**
+   * Selects the sends of recent senders of duplicates. Their duplicates are looked up before the
+   * append: within the statement one duplicate fails the whole batch, so a single sender of
+   * constant duplicates would halve the throughput of all users.
+   */
+  #fromDuplicateSenders(sends: readonly QueuedSend[]): readonly QueuedSend[] {
+    if (this.#duplicateSenders.size === 0) return [];
+    const now = this.#options.clock.elapsed();
+    for (const [senderId, until] of this.#duplicateSenders) {
+      if (until > now) break;
+      this.#duplicateSenders.delete(senderId);
+    }
+    return sends.filter(({ send }) => this.#duplicateSenders.has(send.senderId));
+  }
+
+  #addDuplicateSenders(...duplicates: readonly ReadonlySet<QueuedSend>[]): void {
+    const until = this.#options.clock.elapsed() + DUPLICATE_SENDER_MS;
+    for (const sends of duplicates)
+      for (const { send } of sends) {
+        this.#duplicateSenders.delete(send.senderId);
+        this.#duplicateSenders.set(send.senderId, until);
+      }
+    for (const oldest of this.#duplicateSenders.keys()) {
+      if (this.#duplicateSenders.size <= MAX_DUPLICATE_SENDERS) break;
+      this.#duplicateSenders.delete(oldest);
+    }
+  }
+
+  /**
+   * Re-checks sends that the cached membership denies: the cache may be stale. Refuses the sends
+   * that a fresh read denies too, except duplicates, which keep their first result. Returns the
+   * other sends.
+   */
+  async #recheckDenied(
+    sends: readonly QueuedSend[],
+    denied: readonly QueuedSend[],
+    answer: Answer,
+  ): Promise<readonly QueuedSend[]> {
+    const { db, conversations } = this.#options;
+    const fresh = await conversations.read(
+      denied.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
+    );
+    const refused = new Map<QueuedSend, Outcome>();
+    for (const queued of denied) {
+      const conversation = fresh.get(queued.conversationId);
+      const denial = this.#denialOf(conversation, queued.send.senderId);
+      if (denial !== undefined) refused.set(queued, denial);
+    }
+    if (refused.size === 0) return sends;
+    const duplicates = await findDuplicates(db, [...refused.keys()]);
+    for (const [send, denial] of refused) answer(send, duplicates.get(send) ?? denial);
+    return sends.filter((send) => !refused.has(send));
+  }
+
+  /** The outcome that denies the sender by this membership; undefined when the sender may write. */
+  #denialOf(conversation: Conversation | undefined, senderId: string): Outcome | undefined {
+    if (conversation === undefined) return NOT_FOUND;
+    const membership = conversation.memberships.get(senderId);
+    if (membership === undefined) return NOT_A_MEMBER;
+    if (membership.mutedUntilMs === 0) return undefined;
+    return membership.mutedUntilMs > this.#options.clock.now() ? MUTED : undefined;
+  }
+
+  /** Groups sends by conversation, and separates those that the cached membership denies. */
+  #groupByConversation(sends: readonly QueuedSend[]): Grouped {
+    const { conversations } = this.#options;
+    const batches = new Map<string, ConversationBatch<QueuedSend>>();
+    const denied: QueuedSend[] = [];
+    for (const queued of sends) {
+      const { conversationId, send } = queued;
+      const batch = batches.get(conversationId);
+      const conversation = batch?.conversation ?? conversations.peek(conversationId);
+      if (conversation === undefined || this.#denialOf(conversation, send.senderId)) {
+        denied.push(queued);
+      } else if (batch === undefined) {
+        batches.set(conversationId, { conversation, sends: [queued] });
+      } else {
+        batch.sends.push(queued);
+      }
+    }
+    return { batches: [...batches.values()], denied };
+  }
+
+  /**
+   * Answers the sends that the log holds already (`stored`). Within the batch the first send of a
+   * key is appended; its duplicates (`deferred`) are retried, and found in the log then.
+   */
+  async #answerDuplicates(
+    sends: readonly QueuedSend[],
+    answer: Answer,
+  ): Promise<{ stored: ReadonlySet<QueuedSend>; deferred: ReadonlySet<QueuedSend> }> {
+    const found = await findDuplicates(this.#options.db, sends);
+    for (const [send, outcome] of found) answer(send, outcome);
+    const firstKeys = new Set<string>();
+    const deferred = new Set<QueuedSend>();
+    for (const send of sends) {
+      if (found.has(send)) continue;
+      const key = deduplicationKey(send);
+      if (firstKeys.has(key)) deferred.add(send);
+      else firstKeys.add(key);
+    }
+    return { stored: new Set(found.keys()), deferred };
+  }
+}
+
+/** Sends by conversation, and the sends that the cached membership denies. */
+interface Grouped {
+  readonly batches: readonly ConversationBatch<QueuedSend>[];
+  readonly denied: readonly QueuedSend[];
+}
+
+type Answer = (send: QueuedSend, outcome: Outcome) => void;
+
+const NOT_FOUND: Outcome = {
+  kind: "refused",
+  refusal: refusal(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation"),
+};
+const NOT_A_MEMBER: Outcome = {
+  kind: "refused",
+  refusal: refusal(ErrorReason.NOT_A_MEMBER, "the sender is not a member of the conversation"),
+};
+const MUTED: Outcome = {
+  kind: "refused",
+  refusal: refusal(ErrorReason.MUTED, "the sender is muted in the conversation"),
+};
+const TOO_MANY_CONFLICTS: Outcome = {
+  kind: "refused",
+  refusal: refusal(ErrorReason.OVERLOADED, "the conversation changes too fast", 500),
+};

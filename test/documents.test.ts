@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { existsSync, globSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+
+const root = join(import.meta.dirname, "..");
+const pages = globSync(["*.md", "docs/**/*.md"], { cwd: root });
+const textOf = (page: string) => readFileSync(join(root, page), "utf8");
+
+/** Targets of the links on a page: a path, an anchor, or both. */
+function linksOf(page: string): { path: string; anchor: string }[] {
+  const found = [...textOf(page).matchAll(/\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)/g)];
+  return found.map(([, path = "", anchor = ""]) => ({
+    path: path === "" ? page : join(dirname(page), path),
+    anchor,
+  }));
+}
+
+/** Anchors of a page's headings, as GitHub makes them. */
+function anchorsOf(page: string): string[] {
+  return [...textOf(page).matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
+test("every link in the documents leads to a file, and every anchor to a heading", () => {
+  assert.ok(pages.length > 20, "the pages were not found");
+  const broken = pages.flatMap((page) =>
+    linksOf(page)
+      .filter(({ path, anchor }) => {
+        if (!existsSync(join(root, path))) return true;
+        return anchor !== "" && !anchorsOf(path).includes(anchor);
+      })
+      .map(({ path, anchor }) => `${page} links to ${path}#${anchor}`),
+  );
+  assert.deepEqual(broken, []);
+});
+
+test("every source file, folder and test that the documents name exists", () => {
+  const named = /`((?:platform|services|client|bench|test|scripts|proto|docs|prisma)\/[\w./-]+)`/g;
+  const suites = /`((?:stories|auth|gateway|connect|server|platform)\/[\w/-]+)(\.test)?`/g;
+  const missing = pages.flatMap((page) => {
+    const text = textOf(page);
+    const paths = [...text.matchAll(named)].map(([, path = ""]) => path);
+    const gone = paths.filter(
+      (path) => !existsSync(join(root, path)) && !existsSync(join(root, `${path}.ts`)),
+    );
+    const tests = page === "docs/security.md" ? [...text.matchAll(suites)] : [];
+    const goneTests = tests
+      .map(([, name = ""]) => name)
+      .filter((name) => {
+        const folder = /^(stories)\//.test(name)
+          ? "test"
+          : /^platform\//.test(name)
+            ? ""
+            : "services";
+        return !existsSync(join(root, folder, `${name}.test.ts`));
+      });
+    return [...gone, ...goneTests].map((name) => `${page} names ${name}`);
+  });
+  assert.deepEqual(missing, []);
+});
