@@ -31,6 +31,15 @@ test("connect rejects with a clear error when the port is taken", async (t) => {
   await assert.rejects(second, /cannot listen on .*EADDRINUSE/);
 });
 
+test("a start that the registry refuses leaves no timer running", async (t) => {
+  const harness = await startConnectHarness(t);
+  const clock = new ManualClock();
+  const sameId = startConnectHarness(t, { with: harness, clock });
+  await assert.rejects(sameId, /connect-0/);
+  assert.equal(clock.waiting, 0);
+  await harness.device("1");
+});
+
 test("another subprotocol and any other path are refused", async (t) => {
   const harness = await startConnectHarness(t);
   const foreign = new WebSocket(`${harness.address.replace("http", "ws")}/ws`, "other.v1");

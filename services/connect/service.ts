@@ -109,8 +109,10 @@ export async function startConnect(
     started.push(() => sockets.close());
     const registration = new Registration(dependencies.registry);
     const parts = createParts({ dependencies, registration, sessions, sockets });
-    const { acknowledgements, intake, lastSeen, lifecycle, rules, sweep, timeouts, uplink } = parts;
+    const { acknowledgements, intake, lifecycle, rules, sweep, timeouts, uplink } = parts;
     started.push(() => rules.close());
+    // For a start that fails below: a running service closes its parts first, see the last `push`.
+    started.push(() => closeParts(parts));
     dependencies.revocations.onRevoked((loginId) => lifecycle.revoked(loginId));
 
     const consumer = await bus.consume(instance.instanceId, (body) => parts.downlink.receive(body));
@@ -120,11 +122,7 @@ export async function startConnect(
     const address = withPort(instance.address, sockets.port);
     await registration.enter({ ...instance, address }, () => void recoverRegistration(parts));
     started.push(() => registration.lease.release());
-    started.push(async () => {
-      const { channels, memberships, typing } = parts;
-      for (const part of [sweep, timeouts, memberships, channels, uplink, typing]) part.close();
-      await Promise.all([acknowledgements.close(), lastSeen.close()]);
-    });
+    started.push(() => closeParts(parts));
     sweep.start();
     timeouts.start();
     stage = "running";
@@ -198,6 +196,14 @@ function createParts(options: {
     typing,
     uplink,
   };
+}
+
+/** Stops the timers of the parts, and flushes acknowledgements and reports. Idempotent. */
+async function closeParts(parts: ReturnType<typeof createParts>): Promise<void> {
+  const { acknowledgements, channels, lastSeen, memberships, sweep, timeouts, typing, uplink } =
+    parts;
+  for (const part of [sweep, timeouts, memberships, channels, uplink, typing]) part.close();
+  await Promise.all([acknowledgements.close(), lastSeen.close()]);
 }
 
 /** The address with the port that was taken, where it says port 0. */
