@@ -6,6 +6,7 @@ import type { Account, Database, Prisma } from "../database.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { activeKey, KEY_ID_BYTES, keyIdBytes, type SecretKey } from "../keys/keys.ts";
+import { CLOCK_SKEW_MS } from "../keys/rotation-schedule.ts";
 
 interface ReencryptionParts {
   clock: Clock;
@@ -15,9 +16,6 @@ interface ReencryptionParts {
   keyring: Pick<Keyring, "keys">;
   log: Log;
 }
-
-/** Largest difference allowed between the clocks of two instances. */
-const MAX_CLOCK_SKEW_MS = 60_000;
 
 /**
  * Re-encrypts sealed columns and lookup indexes that were made with older data and index keys,
@@ -55,7 +53,7 @@ export async function reencrypt(parts: ReencryptionParts): Promise<number> {
 
   // Until then an instance whose cached keys are stale, or whose clock is late, may use an older
   // key.
-  const settledMs = config.keyRefreshSeconds * 1_000 + MAX_CLOCK_SKEW_MS;
+  const settledMs = config.keyRefreshSeconds * 1_000 + CLOCK_SKEW_MS;
   for (const { keyId, purpose } of unretired) {
     const { activeAtMs } = purpose === "data" ? data : index;
     if (activeAtMs + settledMs > now) continue;

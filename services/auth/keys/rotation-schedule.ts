@@ -22,7 +22,7 @@ export interface RotationSchedule {
 const PURPOSES = ["access", "password", "data", "index", "code"] as const;
 const DAY_MS = 86_400_000;
 /** Largest difference between the clocks of two instances. */
-const CLOCK_SKEW_MS = 60_000;
+export const CLOCK_SKEW_MS = 60_000;
 
 /**
  * Computes which keys to create and which to delete. `rows` may come in any order. A purpose without
