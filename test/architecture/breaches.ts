@@ -15,7 +15,8 @@ const MAX_LINES = 350;
  * under test/ may import them as well.
  */
 const fences: Record<string, RegExp> = {
-  "uWebSockets.js": /^(services\/connect\/socket\/(native-socket|socket-server)|bench\/servers\/relay)\.ts$/,
+  "uWebSockets.js":
+    /^(services\/connect\/socket\/(native-socket|socket-server)|bench\/servers\/relay)\.ts$/,
   amqplib: /^platform\/bus\/rabbitmq\.ts$/,
   ioredis: /^(platform\/(registry|limiter)\/redis|bench\/servers\/socket-io)\.ts$/,
   "rate-limiter-flexible": /^platform\/limiter\/(memory|redis)\.ts$/,
