@@ -6,7 +6,10 @@ export interface Budget {
   readonly windowMs: number;
 }
 
-/** Whether the call is within the budget; otherwise the delay until a retry can succeed. */
+/**
+ * Result of `take`: whether the call is within the budget, and if not, the delay until a retry can
+ * succeed.
+ */
 export type Taken =
   | { readonly allowed: true }
   | { readonly allowed: false; readonly retryAfterMs: number };
@@ -18,7 +21,7 @@ export type Taken =
 export interface Penalty {
   /** Part of the storage key, and a metric label. */
   readonly name: string;
-  /** Number of failures from which on attempts are delayed. */
+  /** Number of failures without a delay; further failures delay the next attempt. */
   readonly freeFailures: number;
   readonly firstWaitMs: number;
   readonly longestWaitMs: number;
