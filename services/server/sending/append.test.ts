@@ -81,10 +81,10 @@ test("a send to a new user does not delay other senders, and keeps the order of 
     { ...hi("191", "193", "new-one"), text: "first" },
     { from: "191", to: toConversation(conversationId), key: "after-it", text: "second" },
     { ...hi("194", "192", "new-too"), text: "third" },
-    { ...hi("192", "191", "known"), text: "not kept waiting" },
+    { ...hi("192", "191", "known"), text: "other senders do not wait" },
   );
   await subscriber.until(({ texts }) => texts.length === 1);
-  assert.deepEqual(subscriber.texts, ["not kept waiting"]);
+  assert.deepEqual(subscriber.texts, ["other senders do not wait"]);
   auth.resolve();
   const sequences = (await results).map((result) => accepted(result).sequence);
   assert.deepEqual(sequences, [1, 3, 1, 2]);
@@ -122,7 +122,7 @@ test("a reused key with other content is refused, but not with another encoding 
   const [first] = await one.append(hi("131", "132", "k", "x"));
   const [other] = await one.append(hi("131", "132", "k", "y"));
   assert.equal(refused(other), ErrorReason.CLIENT_MESSAGE_ID_REUSED);
-  // Here the key follows the content.
+  // In this encoding the key follows the content.
   const bytes = Buffer.concat([
     request({ target: toUser("132") }),
     request({ content: { kind: { case: "text", value: { text: "x" } } } }),
@@ -199,7 +199,7 @@ test("a non-member can neither write to nor read a conversation", async (t) => {
   );
 });
 
-test("a stale cached membership is read afresh: one server removes, the other refuses", async (t) => {
+test("a stale cached membership is refreshed: one server removes a member, the other refuses the send", async (t) => {
   const stand = new Stand(t, pool);
   const [one, two] = [await stand.server(), await stand.server()];
   const { group } = await one.groups("161").createGroup({ name: "g", userIds: ["162", "163"] });

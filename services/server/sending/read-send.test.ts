@@ -58,7 +58,7 @@ test("the entry takes over the fields of the send byte by byte", () => {
 
 test("fields that a sender must not write are dropped", () => {
   const forged = new WireWriter().varint(3, 1).varint(4, 99).varint(5, 77).finish();
-  const later = new WireWriter().string(11, "of a later version").finish();
+  const later = new WireWriter().string(11, "field of a later version").finish();
   const { fields } = valid(Buffer.concat([forged, good, later]));
   assert.deepEqual(Buffer.from(fields), Buffer.from(valid(good).fields));
 });
@@ -144,7 +144,7 @@ test("a repeated singular field is refused, so that the stored bytes are the val
     [[conversation, key, content, user], `key: ${no} 1 is repeated`],
   ];
   for (const [fields, text] of bad) assert.equal(refused(Buffer.concat(fields)), text);
-  // Within the content: two texts, and a text beside an image.
+  // Within the content: two texts, and a text and an image.
   const text = new WireWriter().string(1, "hi").finish();
   const within = (bytes: Uint8Array) =>
     Buffer.concat([user, key, new WireWriter().bytes(10, bytes).finish()]);
