@@ -68,7 +68,7 @@ export class EntryInserter {
     }
   }
 
-  /** Inserts a batch into the conversations of a lane in turn, by one statement in one transaction. */
+  /** Inserts a batch into the conversations of a lane, round robin, by one statement in one transaction. */
   async insert(count: number, lane = 0): Promise<void> {
     const conversations = this.#lanes[lane]!;
     const groups = new Map<Conversation, ConversationBatch<AddressedSend>>();

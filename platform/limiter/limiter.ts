@@ -42,7 +42,7 @@ export interface Limiter {
   /**
    * Admits an attempt when it returns 0. Returns the remaining delay like `waiting`, but admits at
    * most one attempt per delay for a key that has used up its free failures, also when many
-   * attempts race: the others get the time until the next one is allowed.
+   * attempts race: the other attempts get the time until the next one is allowed.
    */
   admit(penalty: Penalty, key: string): Promise<number>;
   /** Counts a failure and restarts the key's delay. Returns the delay, milliseconds. */

@@ -48,8 +48,8 @@ export class RedisLease implements Lease {
 
   /**
    * Enters for the first time. Another entry under the same id may belong to a crashed process:
-   * then this call waits until its lease expires. If that lease is renewed meanwhile, the process
-   * is alive, and this call throws.
+   * then this call waits until its lease expires. If that lease is renewed during the wait, the
+   * process is alive, and this call throws.
    */
   async enter(): Promise<void> {
     const { clock, log, leaseMs, instance } = this.#options;

@@ -56,9 +56,9 @@ export interface Lease {
    * step. A device has one slot, which its newest session holds. At most `limit` devices keep a
    * slot: under "replace" the newest ones, under "refuse" the earlier ones. A repeated claim with
    * the same session id keeps its age. If a newer session of its device, or under "replace" newer
-   * devices, took the slot meanwhile, the result lists the repeated claim itself as displaced.
-   * Claims of instances without a lease hold no slot; they are dropped and not reported as
-   * displaced.
+   * devices, took the slot since the first claim, the result lists the repeated claim itself as
+   * displaced. Claims of instances without a lease hold no slot; they are dropped and not reported
+   * as displaced.
    */
   claim(claim: Claim, rule: SlotRule): Promise<ClaimResult>;
   /**

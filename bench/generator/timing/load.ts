@@ -5,7 +5,10 @@ export type Load =
    * after the retry delay of the refusal.
    */
   | { readonly kind: "window"; readonly window: number }
-  /** Open loop: `perSecond` messages, by all devices in turn, `burst` at a time. Refused ones are not retried. */
+  /**
+   * Open loop: `perSecond` messages, from all devices round robin, `burst` at a time. Refused messages are
+   * not retried.
+   */
   | { readonly kind: "rate"; readonly perSecond: number; readonly burst: number }
   /**
    * `window` bursts are in flight; the next one is sent when all devices have received one. Only for shared
