@@ -37,8 +37,7 @@ test("the first acknowledgement after an idle time is quick; a busy conversation
     clock.advance(20);
   }
   clock.advance(1_000);
-  // The first frame is sent after 50 ms, the next ones at every half second of the two seconds, and
-  // the last one afterwards.
+  // One frame is sent after 50 ms, one at each half second of the two seconds, and one at the end.
   assert.deepEqual(frames, [
     ["busy 3 0"],
     ["busy 28 0"],

@@ -37,7 +37,7 @@ class ManualClock implements Clock {
   }
 
   after(): Timer {
-    throw new Error("the memory registry uses no timer");
+    throw new Error("the memory registry uses no one-shot timer");
   }
 
   every(intervalMs: number, callback: () => void): Timer {

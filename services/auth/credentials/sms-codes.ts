@@ -42,7 +42,7 @@ export interface SmsCodes {
     address: string | undefined,
   ): Promise<{ expiresAtMs: number; resendAfterMs: number }>;
   /**
-   * Uses up the codes, all or none, and runs `work` in the same transaction: when `work` throws,
+   * Consumes the codes, all or none, and runs `work` in the same transaction: when `work` throws,
    * both are rolled back and the codes stay valid. A lock per number serialises redemptions. Throws
    * SMS_CODE_INVALID or SMS_CODE_EXHAUSTED; the count of a wrong guess is never rolled back.
    */

@@ -132,7 +132,7 @@ test("the sweep finds a delivery that the bus lost", async (t) => {
   assert.equal((await ben.next("syncRequired")).lastSequence, 1n);
 });
 
-test("a group's entries reach its members; a new member hears them at once, a removed one stops", async (t) => {
+test("a group's entries reach its members; a new member receives them at once, a removed member no longer does", async (t) => {
   const harness = await startConnectHarness(t);
   await harness.ingress.member("77", "1", true);
   const ana = await harness.device("1");

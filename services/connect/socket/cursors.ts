@@ -32,8 +32,8 @@ export interface Cursor {
 /**
  * The cursors of one session, an LRU cache: at its bound it evicts the least recently used cursor.
  * The base of a group is kept for as long as the session hears the group, so evicting its cursor
- * loses at most a redelivery. For other conversations the sweep finds the entries that an evicted
- * cursor loses track of.
+ * loses at most a redelivery. For other conversations, the sweep finds the missed entries of an
+ * evicted cursor.
  */
 export class Cursors {
   readonly #limit: number;

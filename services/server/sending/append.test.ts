@@ -81,10 +81,10 @@ test("a send to a new user does not delay other senders, and keeps the order of 
     { ...hi("191", "193", "new-one"), text: "first" },
     { from: "191", to: toConversation(conversationId), key: "after-it", text: "second" },
     { ...hi("194", "192", "new-too"), text: "third" },
-    { ...hi("192", "191", "known"), text: "other senders do not wait" },
+    { ...hi("192", "191", "known"), text: "not kept waiting" },
   );
   await subscriber.until(({ texts }) => texts.length === 1);
-  assert.deepEqual(subscriber.texts, ["other senders do not wait"]);
+  assert.deepEqual(subscriber.texts, ["not kept waiting"]);
   auth.resolve();
   const sequences = (await results).map((result) => accepted(result).sequence);
   assert.deepEqual(sequences, [1, 3, 1, 2]);

@@ -58,7 +58,7 @@ test("the entry takes over the fields of the send byte by byte", () => {
 
 test("fields that a sender must not write are dropped", () => {
   const forged = new WireWriter().varint(3, 1).varint(4, 99).varint(5, 77).finish();
-  const later = new WireWriter().string(11, "field of a later version").finish();
+  const later = new WireWriter().string(11, "of a later version").finish();
   const { fields } = valid(Buffer.concat([forged, good, later]));
   assert.deepEqual(Buffer.from(fields), Buffer.from(valid(good).fields));
 });
