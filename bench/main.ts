@@ -13,13 +13,13 @@ async function help(): Promise<void> {
   }
   console.log(
     "Every scenario starts its own servers on free ports. The last line is one JSON object.\n" +
-      "Exit code: 0; 1 when a message was lost, duplicated, out of order or left over; 2 when the\n" +
-      "generator was the limit, so that the figures are not the server's.\n" +
+      "Exit code: 0; 1 for a fault, such as a lost, duplicate or misplaced message; 2 when the\n" +
+      "generator was the bottleneck: then the figures do not measure the servers.\n" +
       "LUCKY_… settings of the environment apply to the servers.",
   );
 }
 
-// Exit handlers stop the started servers, so that none stays behind.
+// Run the exit handlers, which stop the started servers.
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
 
 const [name = "--help", ...args] = process.argv.slice(2);

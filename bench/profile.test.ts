@@ -8,7 +8,7 @@ const frame = (functionName: string, url = "", lineNumber = -1) => ({
   lineNumber,
 });
 
-test("time is added up by function, the largest first", () => {
+test("time is summed by function, the largest first", () => {
   const profile = {
     nodes: [
       { id: 1, callFrame: frame("(idle)") },

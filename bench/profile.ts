@@ -1,7 +1,7 @@
 /**
  * `npm run profile -- <scenario> [flags]`: runs a scenario of the bench with the CPU profiler in every
- * process of the servers, stores the profiles under data/profiles (Chrome's developer tools open them),
- * and prints the functions of each process that took most of its time.
+ * process of the servers, stores the profiles under data/profiles (Chrome's developer tools open them), and
+ * prints the functions of each process that used the most CPU time.
  */
 import { spawnSync } from "node:child_process";
 import { realpathSync } from "node:fs";
@@ -24,7 +24,7 @@ interface Profile {
   readonly timeDeltas: readonly number[];
 }
 
-/** Own time of functions, milliseconds, without their callees; the largest first. */
+/** Self time of functions (without their callees), milliseconds, largest first. */
 export function topFunctions(profile: Profile, count: number): [name: string, ms: number][] {
   const names = new Map(
     profile.nodes.map(({ id, callFrame: { functionName, url, lineNumber } }) => {

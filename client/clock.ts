@@ -1,4 +1,4 @@
-/** A timer that can be stopped. Stopping twice, or after it rang, does nothing. */
+/** A timer that can be stopped. Stopping it twice, or after it fired, does nothing. */
 export interface Timer {
   stop(): void;
 }

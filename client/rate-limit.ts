@@ -5,7 +5,7 @@ import type { Clock } from "./clock.ts";
 const BYTES_PER_WEIGHT = 16_384;
 const CURSORS_PER_WEIGHT = 10;
 
-/** How many frames a frame counts as, towards the rate limit of the server. */
+/** Weight of a frame: the number of frames that it counts as in the server's rate limit. */
 export function frameWeight(frame: { bytes?: number; cursors?: number }): number {
   const { bytes = 0, cursors = 0 } = frame;
   return 1 + Math.floor(bytes / BYTES_PER_WEIGHT) + Math.floor(cursors / CURSORS_PER_WEIGHT);
@@ -44,7 +44,7 @@ export class RateLimit {
 }
 
 /**
- * A rate limit below that of the server: it leaves room for signals, calls and heartbeats.
+ * A rate limit below the server's limit: it leaves room for signals, calls and heartbeats.
  * Undefined when the server sets none.
  */
 export function rateLimitOf(

@@ -17,7 +17,7 @@ import { TokenKeeper } from "./rpc/tokens.ts";
 const INTERVAL_MS = 1_000;
 const LIFE_MS = 900_000;
 
-/** A queue of values that have arrived but were not taken yet. */
+/** A queue of values that the test has not taken yet. */
 class Arrivals<T> {
   readonly #values: T[] = [];
   readonly #waiting: ((value: T) => void)[] = [];

@@ -20,9 +20,9 @@ export interface Stored {
 }
 
 /**
- * Stores the state that a device needs after a restart, for one user. Asynchronous writes are fine:
- * after a crash that loses sequences, their entries are delivered again, and a send that a crash
- * loses never had a result. Methods must not throw.
+ * Stores the state that a device needs after a restart, for one user. Writes may be asynchronous.
+ * When a crash loses sequences, their entries are delivered again. When it loses a send, that send
+ * never had a result. Methods must not throw.
  */
 export interface ClientStore {
   load(): Promise<Stored>;

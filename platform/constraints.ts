@@ -1,7 +1,8 @@
 import { type DescField, getOption } from "@bufbuild/protobuf";
 import { field as fieldRules } from "#gen/buf/validate/validate_pb.js";
 
-// Code that must keep a bound of the contract reads it here, once, when its module is loaded.
+// Bounds of the contract, for code that must respect them. It reads them once, when its module is
+// loaded.
 
 /** Largest number of items of a repeated field: `repeated.max_items`. Throws when it has none. */
 export function maxItems(field: DescField): number {

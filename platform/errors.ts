@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type ErrorDetail, ErrorDetailSchema, ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 
-/** The Connect code that carries each reason; the comments in error.proto say the same. */
+/** The Connect code of each reason, as the comments in error.proto state. */
 const CODES: Record<ErrorReason, Code> = {
   [ErrorReason.UNSPECIFIED]: Code.Unknown,
   [ErrorReason.INTERNAL]: Code.Internal,
@@ -45,7 +45,7 @@ const CODES: Record<ErrorReason, Code> = {
 };
 
 export interface FailOptions {
-  /** Delay before a retry makes sense, milliseconds. */
+  /** Delay before a retry can succeed, milliseconds. */
   retryAfterMs?: number;
   /** The underlying error: for the log, never for the caller. */
   cause?: unknown;

@@ -5,7 +5,7 @@ import { ManualClock } from "../test/clock/manual-clock.ts";
 import { reasonOf } from "./errors.ts";
 import { createIds, ID_EPOCH_MS, type Ids } from "./ids.ts";
 
-// Half of the ids by `next`, half by `take`.
+// Takes half of the ids by `next`, half by `take`.
 const take = (ids: Ids, count: number) => [
   ...Array.from({ length: count - Math.floor(count / 2) }, () => BigInt(ids.next())),
   ...ids.take(Math.floor(count / 2)),
@@ -21,7 +21,7 @@ test("100,000 ids ascend strictly while the clock stands still", () => {
   assertAscending(take(ids, 100_000));
 });
 
-test("an id holds the time, the worker number and the counter", () => {
+test("an id contains the time, the worker number and the counter", () => {
   const clock = new ManualClock();
   const ids = createIds({ worker: () => 517, clock });
   ids.next();

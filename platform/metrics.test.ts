@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Metrics } from "./metrics.ts";
 
-test("a metric is created once, and a name means one kind", () => {
+test("a metric is created once, and a name has one kind", () => {
   const metrics = new Metrics();
   const one = metrics.counter("lucky_a_total", "A.");
   assert.equal(metrics.counter("lucky_a_total", "A."), one);
@@ -11,7 +11,7 @@ test("a metric is created once, and a name means one kind", () => {
   assert.throws(() => metrics.counter("a_total", "A."), /must start with lucky_/);
 });
 
-test("one name with another help text, other labels or other buckets is an error", () => {
+test("a second registration of a name with another help text, other labels or other buckets is an error", () => {
   const metrics = new Metrics();
   const counter = metrics.counter("lucky_d_total", "D.", ["kind", "cause"]);
   assert.equal(metrics.counter("lucky_d_total", "D.", ["kind", "cause"]), counter);

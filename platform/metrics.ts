@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
-/** Increments of a counter that its counter has not received yet. */
+/** Pending increments of a counter. */
 export class Tally {
   readonly #increment: (by: number) => void;
   #pending = 0;
@@ -22,21 +22,21 @@ export class Tally {
 
 type Kind = "counter" | "gauge" | "histogram";
 
-/** Everything that two registrations of one name must have in common. */
+/** The properties that two registrations of one name must share. */
 interface Definition {
   readonly kind: Kind;
   readonly name: string;
   readonly help: string;
   readonly labels: readonly string[];
-  /** Of a histogram; empty for other kinds. */
+  /** Upper bounds of a histogram's buckets; empty for other kinds. */
   readonly buckets: readonly number[];
 }
 
 /**
  * The metrics of one process, with their own registry, so that two systems fit into one process.
- * Names start with "lucky_". The first registration of a name creates the metric, an equal one
- * returns it. A registration with another kind, help text, list of labels or list of buckets
- * throws: one name has one meaning.
+ * Names start with "lucky_". The first registration of a name creates the metric; an equal
+ * registration returns the same metric. A registration with another kind, help text, list of labels
+ * or list of buckets throws: one name has one meaning.
  */
 export class Metrics {
   readonly #registry = new Registry();

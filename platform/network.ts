@@ -1,6 +1,9 @@
 import { isIPv4, isIPv6 } from "node:net";
 
-/** An address without the parts that mean nothing elsewhere: the IPv6 form of IPv4, and the zone. */
+/**
+ * An address without the parts that have a meaning on this machine only: the IPv6 form of IPv4, and
+ * the zone.
+ */
 export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/i, "").replace(/%.*$/, "");
 }

@@ -1,7 +1,9 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "./errors.ts";
 
-/** Bidirectional overrides and isolates: they reverse the text after them, outside the name too. */
+/**
+ * Bidirectional overrides and isolates: they reverse the text that follows, even outside the name.
+ */
 const BIDI_CONTROLS = "\\u202a-\\u202e\\u2066-\\u2069";
 const UNPRINTABLE = new RegExp(`[\\p{Cc}${BIDI_CONTROLS}]`, "u");
 

@@ -2,8 +2,8 @@ import { createValidator, type Validator } from "@bufbuild/protovalidate";
 
 /**
  * Creates a validator for the constraints in the protos. It stops at the first violation, because
- * one request can contain millions of them. It uses the RegExp of JavaScript: the patterns are our
- * own and match in linear time, and the library's engine takes half a second to compile a pattern
+ * one request can contain millions of them. It uses JavaScript's RegExp: the patterns are our own
+ * and match in linear time, while the library's engine takes half a second to compile a pattern
  * with a Unicode class.
  */
 export function createMessageValidator(): Validator {

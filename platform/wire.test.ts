@@ -41,7 +41,7 @@ test("a varint that was written reads back as the same value", () => {
   }
 });
 
-test("the generated code reads a message of the writer", () => {
+test("the generated code decodes a message of the writer", () => {
   const writer = new WireWriter(1);
   writer
     .varint(1, 2n ** 62n + 1n)
@@ -57,7 +57,7 @@ test("the generated code reads a message of the writer", () => {
   assert.deepEqual(entry.content?.kind, { case: "text", value: entry.content?.kind.value });
 });
 
-test("scan finds the fields of a message of the generated code", () => {
+test("scan finds the fields of a message that the generated code encoded", () => {
   const bytes = toBinary(
     EntrySchema,
     create(EntrySchema, { conversationId: "5", sequence: 300n, clientMessageId: "abc" }),
@@ -72,7 +72,7 @@ test("scan finds the fields of a message of the generated code", () => {
   );
 });
 
-test("scan refuses truncated fields, groups, field number zero and numbers hidden behind high bits", () => {
+test("scan refuses truncated fields, groups, field number zero and field numbers hidden by high bits", () => {
   const bad = [
     [0x0a],
     [0x0a, 5, 1],

@@ -34,9 +34,9 @@ export class WireError extends Error {
 
 /**
  * Iterates over the fields of an encoded message in their order; `from` and `to` delimit a message
- * inside of other bytes. It is as strict as the strictest of the usual decoders, so that a message
- * accepted here is accepted by all of them. After `next`, the members describe the current field,
- * as in `Field`.
+ * inside other bytes. It is as strict as the strictest of the common decoders, so that all of them
+ * accept a message that it accepts. After `next`, the members describe the current field, as in
+ * `Field`.
  */
 export class FieldReader {
   fieldNumber = 0;

@@ -120,7 +120,7 @@ async function answersOk(url: string): Promise<boolean> {
   try {
     return (await fetch(url, { signal: AbortSignal.timeout(1_000) })).ok;
   } catch {
-    // Not listening yet.
+    // The process does not listen yet.
     return false;
   }
 }

@@ -19,7 +19,7 @@ if (!process.argv.includes("--check")) {
   process.exitCode = 1;
 }
 
-/** The shared tables and those of the services, by name. */
+/** The tables of shared settings and of each service, by name. */
 async function allTables(): Promise<ConfigTable[]> {
   const services = readdirSync(join(root, "services")).sort();
   const files = services.map((name) => join(root, "services", name, "config.ts"));

@@ -29,7 +29,7 @@ export function configPage(tables: readonly ConfigTable[]): string {
   return [HEAD, ...operator, ...(tuning.length > 0 ? [TUNING, ...tuning] : [])].join("\n");
 }
 
-/** One section for each table that has settings of the tier. */
+/** One section for each table with settings for operators, or with settings for tuning. */
 function sections(
   tables: readonly ConfigTable[],
   { tuning, level }: { tuning: boolean; level: string },

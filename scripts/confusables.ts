@@ -1,18 +1,19 @@
 /**
- * Writes services/auth/accounts/confusables.txt, Unicode's table of characters that look alike, from
- * src/tables.rs of the Rust crate unicode-security: npm has no maintained package with this table.
- * `cargo fetch` in a project with the crate downloads it to ~/.cargo/registry/src.
+ * Writes services/auth/accounts/confusables.txt, Unicode's table of characters that look alike,
+ * from src/tables.rs of the Rust crate unicode-security: npm has no maintained package with this
+ * table. `cargo fetch` in a project with the crate downloads it to ~/.cargo/registry/src.
  *
- *     node scripts/confusables.ts <path of tables.rs>
+ * node scripts/confusables.ts <path of tables.rs>
  *
- * A new version changes which names count as alike: docs/decisions/0017-confusables-of-unicode.md.
+ * A new version changes the sets of confusable names:
+ * docs/decisions/0017-confusables-of-unicode.md.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const [path] = process.argv.slice(2);
 if (path === undefined)
-  throw new Error("Give the path of tables.rs of the crate unicode-security.");
+  throw new Error("Pass the path of tables.rs from the crate unicode-security.");
 const source = readFileSync(path, "utf8");
 const [, version] = /UNICODE_VERSION[^=]*= \(([\d, ]+)\)/.exec(source) ?? [];
 const [, table] =

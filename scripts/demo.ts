@@ -159,7 +159,7 @@ async function retriedSend(
     .send(target, "Breakfast then?", key)
     .then(() => undefined, reasonOf);
   report.check(
-    "the same client_message_id with another content is refused",
+    "the same client_message_id with other content is refused",
     reason === ErrorReason.CLIENT_MESSAGE_ID_REUSED,
   );
   await ana.client.send(target, "Eight o'clock.");

@@ -16,7 +16,7 @@ import { type Child, startChild } from "./child.ts";
 import { freePorts, isFree } from "./ports.ts";
 
 export interface MeshOptions {
-  /** Whether the mesh starts temporary PostgreSQL, Redis and RabbitMQ servers of its own. */
+  /** Whether the mesh starts its own temporary PostgreSQL, Redis and RabbitMQ servers. */
   readonly own: boolean;
   /** Whether to use free ports instead of the default ones. */
   readonly free: boolean;
@@ -37,7 +37,7 @@ export interface OwnBackends {
   readonly rabbit: Backend;
 }
 
-/** All services, each in a process of its own. */
+/** All services, each in its own process. */
 export interface Mesh {
   /** "http://127.0.0.1:port" */
   readonly gatewayUrl: string;
@@ -48,7 +48,7 @@ export interface Mesh {
   readonly opsUrls: readonly string[];
   /** auth-0, server-0 …, connect-0 …, gateway-0 */
   readonly processes: readonly Child[];
-  /** Undefined unless `own`. */
+  /** The servers that the mesh started itself; undefined unless `own`. */
   readonly backends: OwnBackends | undefined;
   /** Stops the processes, bounded in time, then its own backends. Idempotent. */
   stop(): Promise<void>;
@@ -78,7 +78,7 @@ function plansFor(instances: { readonly connect: number; readonly server: number
   ];
 }
 
-/** From the outside in: no service stops before the services that call it. */
+/** Order of stopping, from the outside in: a service stops after the services that call it. */
 const STOP_ORDER = ["gateway", "connect", "server", "auth"];
 const STOP_TIMEOUT_MS = 20_000;
 const root = join(import.meta.dirname, "..");
@@ -142,7 +142,8 @@ async function startBackends(started: Started): Promise<OwnBackends> {
     return backend;
   };
   const all = [begin(startPostgres()), begin(startRedis()), begin(startRabbit())] as const;
-  // Wait for all: if one fails, the ones that started must be in `started`, which stops them.
+  // Wait for all starts even if one fails: `started` must contain all started servers, because it
+  // stops them.
   await Promise.allSettled(all);
   const [postgres, redis, rabbit] = await Promise.all(all);
   return { postgres, redis, rabbit };
@@ -221,7 +222,10 @@ function createSecrets(): Record<string, string> {
   };
 }
 
-/** Secrets that outlive a restart: the keys in the database are encrypted under one of them. */
+/**
+ * Secrets that stay the same after a restart: the keys in the database are encrypted under one of
+ * them.
+ */
 async function storedSecrets(): Promise<Record<string, string | undefined>> {
   if (existsSync(secretsFile)) return parseEnv(readFileSync(secretsFile, "utf8"));
   const secrets = createSecrets();

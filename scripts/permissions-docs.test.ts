@@ -17,7 +17,7 @@ test("the page agrees with the contract", async () => {
   await promisify(execFile)(process.execPath, [...flags, script, "--check"]);
 });
 
-test("every method has its row, and only methods without a token have a mark for anybody", () => {
+test("every method has its row, and only methods without a token have a mark for anyone", () => {
   let methods = 0;
   for (const { typeName, methods: all } of SERVICES) {
     const [, section = ""] = page.split(`## ${typeName}\n`);

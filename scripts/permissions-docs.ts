@@ -20,7 +20,7 @@ the page differs from them, and \`test/stories/access.test.ts\` calls every meth
 this page does not admit.
 
 A role is a claim of the access token. It is copied from the account when the device logs in or
-refreshes its tokens; when an administrator changes the role, the account's logins end. "Anybody" needs
+refreshes its tokens; when an administrator changes the role, the account's logins end. "Anyone" needs
 no token. "Services" are Lucky's own processes, which authenticate with the mesh secret; the gateway
 refuses their methods.
 
@@ -34,7 +34,7 @@ by user, or by address without a login. The sizes are \`LUCKY_LIMITS_…\` in
 
 /** Columns of callers, and the accesses that admit them. */
 const COLUMNS: [who: string, may: ReadonlySet<Access>][] = [
-  ["Anybody", new Set([Access.PUBLIC])],
+  ["Anyone", new Set([Access.PUBLIC])],
   ["Bot", new Set([Access.PUBLIC, Access.USER])],
   ["User", new Set([Access.PUBLIC, Access.USER, Access.PERSON])],
   ["Operator", new Set([Access.PUBLIC, Access.USER, Access.PERSON, Access.OPERATOR])],

@@ -8,7 +8,7 @@ import { setTimeout as pause } from "node:timers/promises";
 const POLL_INTERVAL_MS = 50;
 const READY_TIMEOUT_MS = 90_000;
 /**
- * Folders of RabbitMQ's own scripts. The wrappers on Debian's path switch to another user first.
+ * Folders of RabbitMQ's own scripts. Debian's wrappers on the path switch to another user first.
  */
 const RABBIT_FOLDERS = ["/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin"];
 
@@ -21,10 +21,10 @@ export interface LaunchOptions {
   readonly detached?: boolean;
 }
 
-/** A server that listens on 127.0.0.1 and answers. */
+/** A server that listens on 127.0.0.1 and has answered. */
 export interface Launched {
   readonly url: string;
-  /** The server first, then the processes that it needs; to be stopped in this order. */
+  /** Processes to stop, in this order: the server, then the processes that it needs. */
   readonly processes: readonly [ChildProcess, ...ChildProcess[]];
 }
 
@@ -51,8 +51,8 @@ export interface RabbitOptions extends LaunchOptions {
 }
 
 /**
- * Starts a RabbitMQ that shares nothing with others on the machine: it has a node name, port
- * mapper, data and configuration of its own. User and password are "guest".
+ * Starts a RabbitMQ that shares nothing with others on the machine: it has its own node name, port
+ * mapper, data and configuration. User and password are "guest".
  */
 export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
   const { dir, port, mapperPort, erlangPort } = options;
@@ -77,7 +77,7 @@ export async function launchRabbit(options: RabbitOptions): Promise<Launched> {
     RABBITMQ_ENABLED_PLUGINS_FILE: join(dir, "enabled_plugins"),
     RABBITMQ_PID_FILE: join(dir, "pid"),
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1}",
-    // Makes the script exec the server, instead of a shell that waits for it.
+    // Makes the script replace its shell by the server (exec), instead of waiting for it.
     RUNNING_UNDER_SYSTEMD: "true",
   };
 
@@ -141,7 +141,7 @@ function run({ dir, detached = false, name, program, args, env }: RunOptions): C
   const out = openSync(join(dir, `${name}.out`), "w");
   try {
     const child = spawn(program, args, { cwd: dir, env, detached, stdio: ["ignore", out, out] });
-    // A failed spawn is reported when the server does not answer.
+    // A failed spawn is reported later, when the server does not answer.
     child.on("error", () => {});
     if (detached) child.unref();
     return child;
@@ -181,7 +181,7 @@ function probe({ port, say, expect }: ProbeOptions): Promise<boolean> {
       received += text;
       if (received.length >= expect.length) socket.destroy();
     });
-    // Not listening yet.
+    // The server does not listen yet.
     socket.on("error", () => {});
     socket.on("close", () => resolve(received.startsWith(expect)));
   });

@@ -40,11 +40,11 @@ export interface All {
   readonly connectUrl: string;
   /** Address for the operator: "http://host:port". */
   readonly opsUrl: string;
-  /** With the password: not for logs. */
+  /** URL of PostgreSQL. Contains the password: not for logs. */
   readonly postgresUrl: string;
   /** Whether this process started that PostgreSQL. */
   readonly embedded: boolean;
-  /** Absolute path. */
+  /** Absolute path of the data folder. */
   readonly dataDir: string;
   /** Stops all parts, the last started first; bounded in time. Idempotent. */
   stop(): Promise<void>;
@@ -59,7 +59,7 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
     const runtime = createRuntime(env, overrides, started);
     const { platform } = runtime.config;
     const dataDir = resolve(platform.dataDir);
-    // Mode 711: PostgreSQL may run under another account, which must reach its folder in there.
+    // Mode 711: PostgreSQL may run under another account, which must reach its own folder inside.
     await mkdir(dataDir, { recursive: true, mode: 0o711 });
 
     const database = await openDatabase(runtime, dataDir);
@@ -70,7 +70,7 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
       adapters,
       storage,
       ids: createIds({ worker: storage.worker.number, clock: runtime.clock }),
-      // No other process needs to know the secret, so a random one will do.
+      // No other process needs the secret, so a random one suffices.
       meshSecret: platform.meshSecret || randomBytes(32).toString("base64url"),
     };
     const { auth, identity } = await openAuth(parts, dataDir, overrides);
@@ -94,7 +94,7 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
   });
 }
 
-/** The parts that auth and server are made of. */
+/** Parts that auth and server share. */
 interface Parts {
   readonly runtime: Runtime;
   readonly adapters: Adapters;

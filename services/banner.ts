@@ -1,4 +1,4 @@
-/** The state of a started system that the banner shows. */
+/** The properties of a started system that the banner shows. */
 export interface Running {
   readonly url: string;
   readonly opsUrl: string;

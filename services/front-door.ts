@@ -14,7 +14,7 @@ import { startConnect } from "./connect/service.ts";
 import { startGateway } from "./gateway/service.ts";
 import type { Adapters, Runtime } from "./runtime.ts";
 
-/** The parts behind the front door. */
+/** The parts of the system that the front door forwards to. */
 export interface FrontDoorDependencies {
   readonly runtime: Runtime;
   readonly adapters: Adapters;
@@ -140,7 +140,8 @@ async function openGateway(
     }),
   );
   started.push(() => listening.close());
-  // Connect stops together with the gateway: sessions get their Move while their tunnels are open.
+  // Connect and the gateway stop at the same time, so that sessions receive Move while their
+  // tunnels are open.
   started.push(async () => {
     await Promise.all([connect.stop(), gateway.stop()]);
   });
@@ -163,7 +164,7 @@ function connectHost({ config }: Runtime): string {
   return config.connect.host || config.platform.host;
 }
 
-/** The address of a listening host, as this machine reaches it. */
+/** The address under which this machine reaches a listening host. */
 function urlOf(host: string, port: number): string {
   const name = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
   return `http://${name.includes(":") ? `[${name}]` : name}:${port}`;

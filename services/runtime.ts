@@ -19,7 +19,7 @@ import { serverConfig } from "./server/config.ts";
 /** LUCKY_… settings; no other environment is read. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Adapters that replace the built-in ones. They are closed with the rest. */
+/** Adapters that replace the built-in ones. They are closed together with all other parts. */
 export interface Overrides {
   readonly bus?: Bus;
   readonly registry?: Registry;

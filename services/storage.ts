@@ -9,15 +9,17 @@ import type { Runtime } from "./runtime.ts";
 export interface Database {
   /** postgresql://… over TCP, with the password: not for logs. */
   readonly url: string;
-  /** Address for this process: a Unix socket when PostgreSQL is embedded. With the password too. */
+  /**
+   * Address for this process: a Unix socket when PostgreSQL is embedded. Contains the password too.
+   */
   readonly localUrl: string;
   /** Whether this process started PostgreSQL. */
   readonly embedded: boolean;
 }
 
 /**
- * Migrates the PostgreSQL that LUCKY_POSTGRES_URL names, or else one that it starts with its data
- * under `dataDir`.
+ * Migrates the PostgreSQL that LUCKY_POSTGRES_URL names. If that is empty, starts an embedded
+ * PostgreSQL with its data under `dataDir` and migrates it.
  */
 export async function openDatabase(runtime: Runtime, dataDir: string): Promise<Database> {
   const { config, log, started } = runtime;

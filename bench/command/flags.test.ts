@@ -9,7 +9,7 @@ const large = {
   deep: { default: undefined, doc: "a switch" },
 } satisfies FlagTable;
 
-test("flags have their defaults, and the values that are given", () => {
+test("flags have the given values, and otherwise their defaults", () => {
   const flags = readFlags(large, ["--rate", "5", "--deep"]);
   assert.equal(flags.number("users"), 400);
   assert.equal(flags.number("rate"), 5);
@@ -18,7 +18,7 @@ test("flags have their defaults, and the values that are given", () => {
   assert.equal(readFlags(large, []).on("deep"), false);
 });
 
-test("an unknown flag is refused, and so is a value that is no number or too small", () => {
+test("an unknown flag is refused, and so is a value that is not a number or too small", () => {
   assert.throws(() => readFlags(small, ["--rate", "5"]), /--rate/);
   for (const value of ["x", "0", "Infinity"]) {
     const flags = readFlags(small, [`--users=${value}`]);

@@ -11,13 +11,13 @@ export interface Flag {
 export type FlagTable = Readonly<Record<string, Flag>>;
 
 /**
- * The flags given, where only declared flags can be read: any other name is a type error. A function
- * that takes few flags accepts more, and never the reverse.
+ * The given flags. Reading a flag that is not declared is a type error. A function that reads some flags
+ * accepts an object with more flags, but not one with fewer.
  */
 export interface Flags<Value extends string, Switch extends string = never> {
   // Properties, not methods: TypeScript compares parameters of methods in both directions.
   readonly text: (name: Value) => string;
-  /** A number, at least `least`, which is 1 when absent. Throws a plain sentence. */
+  /** A number, at least `least` (default 1). Throws an error for the user of the bench. */
   readonly number: (name: Value, least?: number) => number;
   readonly on: (name: Switch) => boolean;
 }
@@ -35,7 +35,7 @@ type SwitchName<T extends FlagTable> = {
 }[keyof T] &
   string;
 
-/** Flags that every scenario knows. */
+/** Flags of every scenario. */
 export const commonFlags = {
   json: {
     default: undefined,
@@ -43,7 +43,7 @@ export const commonFlags = {
   },
 } satisfies FlagTable;
 
-/** Reads flags. Throws a plain sentence for a flag that the table does not declare. */
+/** Reads flags. Throws an error for the user of the bench when the table does not declare a flag. */
 export function readFlags<T extends FlagTable>(table: T, args: readonly string[]): FlagsOf<T> {
   const options = Object.fromEntries(
     Object.entries<Flag>({ ...table, ...commonFlags }).map(([name, { default: value }]) => [

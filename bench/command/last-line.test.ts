@@ -7,7 +7,7 @@ test("figures are the JSON object in the last line, after any other output", () 
   assert.deepEqual(readLastLine(stdout), { delivered_per_s: 2 });
 });
 
-test("output without figures has none", () => {
+test("output without a JSON object in its last line has no figures", () => {
   for (const stdout of ["", "sending for 2 s\n", "{broken\n", "12\n"]) {
     assert.equal(readLastLine(stdout), undefined, JSON.stringify(stdout));
   }

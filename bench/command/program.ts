@@ -3,9 +3,9 @@ import { spawn } from "node:child_process";
 export interface ProgramOptions {
   readonly program: string;
   readonly args: readonly string[];
-  /** Working folder; that of this process when absent. */
+  /** Working folder; the folder of this process when absent. */
   readonly cwd?: string;
-  /** "inherit" prints its errors as they come; "keep" adds them to `output`. */
+  /** "inherit" prints its error output at once; "keep" adds it to `output`. */
   readonly errors: "inherit" | "keep";
 }
 
@@ -14,13 +14,13 @@ export interface Ended {
   /** Exit code, or the name of the signal that killed it. */
   readonly end: number | NodeJS.Signals;
   readonly stdout: string;
-  /** Standard output and, when they are kept, errors: in the order in which they arrived. */
+  /** Standard output and, with "keep", error output, in the order of arrival. */
   readonly output: string;
 }
 
 /**
- * Runs a program to its end. Sends it SIGTERM when this process exits before. Rejects when the program
- * cannot be started.
+ * Runs a program to its end. Sends it SIGTERM when this process exits first. Rejects when the program cannot
+ * be started.
  */
 export function runProgram({ program, args, cwd, errors }: ProgramOptions): Promise<Ended> {
   return new Promise((resolve, reject) => {

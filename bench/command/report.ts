@@ -4,9 +4,9 @@ export type Figures = Readonly<Record<string, unknown>>;
 /** Result of a scenario. */
 export interface Report {
   readonly figures: Figures;
-  /** Lost, duplicate, misplaced or left-over messages, one sentence each. Empty for an exact account. */
+  /** Faults of the run, such as lost or duplicate messages, one sentence each. Empty when there are none. */
   readonly faults: readonly string[];
-  /** Why the generator limited the figures; undefined when the server did. */
+  /** Reason why the generator was the bottleneck; undefined when the server was. */
   readonly limitedBy: string | undefined;
 }
 
@@ -17,15 +17,15 @@ export function printReport({ figures, faults, limitedBy }: Report): void {
   console.log();
   if (limitedBy !== undefined) {
     console.log(
-      `  The generator was the limit: ${limitedBy}.\n` +
-        "  At least a part of the figures above is the generator's, not the server's.\n",
+      `  The generator was the bottleneck: ${limitedBy}.\n` +
+        "  At least some of the figures above measure the generator, not the server.\n",
     );
   }
   for (const fault of faults) console.log(`  FAULT: ${fault}`);
   console.log(JSON.stringify({ ...figures, generator_limited: limitedBy !== undefined, faults }));
 }
 
-/** 1 for a fault, 2 when the generator was the limit, else 0. */
+/** 1 for a fault, 2 when the generator was the bottleneck, else 0. */
 export function exitCodeOf({ faults, limitedBy }: Report): number {
   if (faults.length > 0) return 1;
   return limitedBy === undefined ? 0 : 2;
@@ -43,7 +43,7 @@ function printFigure(name: string, value: unknown, depth: number): void {
   for (const [key, inner] of Object.entries(value)) printFigure(key, inner, depth + 1);
 }
 
-/** A number with `digits` decimals; null, which JSON has, for a number that is not finite. */
+/** A number with `digits` decimals; null for a number that is not finite, because JSON has none. */
 export function rounded(value: number, digits = 1): number | null {
   return Number.isFinite(value) ? Number(value.toFixed(digits)) : null;
 }

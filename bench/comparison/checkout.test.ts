@@ -71,7 +71,7 @@ test("npm ci installs the packages of another package-lock.json, and its failure
   assert.equal(git(broken, "worktree", "list").split("\n").length, 1);
 });
 
-test("a commit without a bench is refused, and its worktree removed", async (t) => {
+test("a commit without a bench is refused, and its worktree is removed", async (t) => {
   const root = await repositoryOf(t);
   git(root, "rm", "--quiet", "bench/main.ts");
   git(root, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "Remove");
@@ -87,7 +87,7 @@ test("a changed working tree is described as its commit with uncommitted changes
   assert.equal(await describeTree(root), `${commit} with uncommitted changes`);
 });
 
-test("a folder outside of git is refused with a plain sentence", async (t) => {
+test("a folder outside of git is refused with an error for the user", async (t) => {
   const folder = await mkdtemp(join(tmpdir(), "lucky-checkout-test-"));
   t.after(() => rm(folder, { recursive: true, force: true }));
   await assert.rejects(resolveCommit(folder, "HEAD"), /to be a git repository/);

@@ -15,7 +15,7 @@ export interface Checkout {
   remove(): void;
 }
 
-/** The full hash of a commit. Throws a plain sentence when the repository has no such commit. */
+/** The full hash of a commit. Throws an error for the user when the repository has no such commit. */
 export async function resolveCommit(repository: string, ref: string): Promise<string> {
   await requireRepository(repository);
   const args = ["rev-parse", "--verify", "--quiet", "--end-of-options", `${ref}^{commit}`];
@@ -23,7 +23,7 @@ export async function resolveCommit(repository: string, ref: string): Promise<st
     const { stdout } = await run("git", args, { cwd: repository });
     return stdout.trim();
   } catch {
-    // With these options git fails for a missing commit only, and prints nothing.
+    // With these options git fails only for a missing commit, and prints nothing.
     throw new Error(`--against: this repository has no commit "${ref}"`);
   }
 }
@@ -37,8 +37,8 @@ export async function describeTree(repository: string): Promise<string> {
 
 /**
  * Checks a commit out into a temporary folder, as a git worktree. The checkout shares the packages of
- * `repository` by a symbolic link when both have the same package-lock.json; else `npm ci` installs its
- * own. The folder is removed by `remove`, and also when a step fails or this process exits before.
+ * `repository` by a symbolic link when both have the same package-lock.json; else `npm ci` installs its own
+ * packages. `remove` deletes the folder; a failed step and the exit of this process delete it too.
  */
 export async function checkOut(repository: string, commit: string): Promise<Checkout> {
   const folder = await mkdtemp(join(tmpdir(), "lucky-ratio-"));

@@ -3,12 +3,12 @@ import type { Figures } from "../command/report.ts";
 /** The two sides of a comparison: this working tree, and the commit that it is compared with. */
 export type Side = "new" | "old";
 
-/** Figures of one run of each side, which ran one after the other. */
+/** Figures of one run of each side. The two runs do not overlap. */
 export type Pair = Readonly<Record<Side, Figures>>;
 
 /**
- * The order of the runs of a pair, by its index from 0. The order alternates, so that a machine which
- * becomes slower or faster over time favours neither side.
+ * The order of the runs of a pair, by its index from 0. The order alternates: when the machine becomes slower
+ * or faster over time, neither side has an advantage.
  */
 export function orderOf(pair: number): readonly [Side, Side] {
   return pair % 2 === 0 ? ["new", "old"] : ["old", "new"];

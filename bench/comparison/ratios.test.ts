@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { missingFigures, ratioOf, ratiosOf, valuesOf } from "./ratios.ts";
 
-/** Figures of a run as its last line has them. */
+/** Figures of a run in the format of its last line. */
 const figuresOf = (perS: number, cpuUs: number, p50Ms?: number | null) => ({
   delivered_per_s: perS,
   cpu_us_per_message: { all: cpuUs - 9, postgres: 9, generator: 2.2, bench: 0.1 },
@@ -41,7 +41,7 @@ test("a latency that one run does not report is left out of the ratios", () => {
   assert.equal("p50_ms" in valuesOf(pairs, "old"), false);
 });
 
-test("the CPU of a message is that of the servers, without the generator and the bench", () => {
+test("the CPU per message includes the servers, but not the generator and the bench", () => {
   const pairs = [{ new: figuresOf(1, 20), old: figuresOf(1, 25) }];
   assert.deepEqual(valuesOf(pairs, "old").server_cpu_us_per_message, [25]);
 });

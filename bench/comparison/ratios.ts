@@ -2,7 +2,7 @@ import { type Figures, rounded } from "../command/report.ts";
 import { median } from "../statistics/median.ts";
 import type { Pair, Side } from "./interleaving.ts";
 
-/** Processes whose CPU is not that of the servers. */
+/** Processes that are not servers: their CPU is not counted. */
 const NOT_SERVERS = new Set(["bench", "generator"]);
 
 /** A figure that is compared. */
@@ -20,7 +20,9 @@ const numberAt = (name: string) => (figures: Figures) => {
   return typeof value === "number" ? value : Number.NaN;
 };
 
-/** CPU of all servers for a message, µs: the sum over `cpu_us_per_message`, which has the processes by name. */
+/**
+ * CPU of all servers per message, µs: the sum over `cpu_us_per_message`, whose keys are names of processes.
+ */
 function serverCpu({ cpu_us_per_message: byProcess }: Figures): number {
   if (typeof byProcess !== "object" || byProcess === null) return Number.NaN;
   const ofServers = Object.entries(byProcess).filter(([name]) => !NOT_SERVERS.has(name));
@@ -53,7 +55,7 @@ export interface Ratio {
   readonly pairs: readonly (number | null)[];
 }
 
-/** Summarises the ratios of pairs; null stands for a ratio that is not a finite number. */
+/** Summarises the ratios of pairs; null represents a ratio that is not a finite number. */
 export function ratioOf(ratios: readonly number[]): Ratio {
   const digits = 3;
   return {
@@ -64,7 +66,7 @@ export function ratioOf(ratios: readonly number[]): Ratio {
   };
 }
 
-/** Ratios by figure, as "<figure>_ratio". Figures that a run of them does not report are left out. */
+/** Ratios by figure, as "<figure>_ratio". A figure that one of the runs does not report is left out. */
 export function ratiosOf(pairs: readonly Pair[]): Record<string, Ratio> {
   const ratios = compared.flatMap(({ name, read }) => {
     const values = pairs.map((pair) => read(pair.new) / read(pair.old));

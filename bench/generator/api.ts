@@ -5,26 +5,26 @@ import type { OpenOptions, OpenResult } from "./devices/devices.ts";
 import type { DialectName } from "./dialects/dialects.ts";
 import type { Load } from "./timing/load.ts";
 
-/** How a generator plays its devices. */
+/** How a generator simulates its devices. */
 export interface Setup {
   readonly dialect: DialectName;
   /** From `epochOffsetUs`. */
   readonly epochOffsetUs: number;
   readonly text: string;
-  /** Whether all messages share one sequence of numbers and go to every device: a group. Else pairs. */
+  /** True for a group: all messages share one sequence of numbers and go to every device. False for pairs. */
   readonly shared: boolean;
   /** How long acknowledgements are batched, milliseconds; 0 for no acknowledgements. */
   readonly acknowledgeMs: number;
 }
 
-/** Counts and effort at the end of a measurement. */
+/** Counts, duration and CPU time at the end of a measurement. */
 export interface Measured {
-  /** From the start of the generator to the end of the measurement. */
+  /** Counts from the start of the generator to the end of the measurement. */
   readonly counts: Counts;
   readonly effort: Effort;
 }
 
-/** Calls of a generator process. Each answers when its work is done. */
+/** Calls of a generator process. A call answers when its work is done. */
 export interface GeneratorApi {
   setup(setup: Setup): Promise<void>;
   /** Adds devices, and opens their sessions. */

@@ -17,11 +17,13 @@ import { type FixedRateTimer, startFixedRateTimer } from "./timing/fixed-rate-ti
 import type { Load } from "./timing/load.ts";
 import { createMicrosecondClock, type MicrosecondClock } from "./timing/microsecond-clock.ts";
 
-/** Plays devices: opens their sessions, sends the load, and accounts for every message. */
+/** Simulates devices: opens their sessions, sends the load, and accounts for every message. */
 export class Generator implements GeneratorApi {
   readonly #writeBuffer = new WriteBuffer();
   readonly #calls = new DeviceCalls();
-  /** Number of the next message, by index of the sender. A group has one number for all, at index 0. */
+  /**
+   * Number of the next message, by index of the sender. All senders of a group share the number at index 0.
+   */
   readonly #numbers: number[] = [];
   readonly #key: MessageKey = { timeUs: 0, user: 0, number: 0 };
   /** Deliveries that are missing, by burst. */

@@ -18,5 +18,5 @@ process.on("message", async ({ id, method, argument }: Call) => {
     process.send?.({ id, error: String((error as Error).stack ?? error) });
   }
 });
-// The parent has ended.
+// The parent process has ended.
 process.on("disconnect", () => process.exit());

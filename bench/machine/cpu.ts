@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 
-/** Seconds of CPU. */
+/** CPU time, seconds. */
 export interface CpuSeconds {
   /** Used by this bench and its descendants, user and system together, by name of the process. */
   readonly own: ReadonlyMap<string, number>;
@@ -19,9 +19,9 @@ const SERVER_NAMES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Reads the CPU that this process and its descendants have used: this process as "bench", children by
- * `names` (by process id), servers by their program. The CPU of an ended process counts with its parent,
- * once the parent has waited for it.
+ * Reads the CPU that this process and its descendants have used: this process as "bench", children by `names`
+ * (by process id), servers by their program. The CPU time of an ended process is added to its parent, once
+ * the parent has waited for it.
  */
 export function readCpu(names: ReadonlyMap<number, string>): CpuSeconds {
   const ticksPerSecond = Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
@@ -48,7 +48,7 @@ export function readCpu(names: ReadonlyMap<number, string>): CpuSeconds {
   return { own, machine: readMachine() / ticksPerSecond };
 }
 
-/** CPU seconds between two readings, by process. Processes without any are left out. */
+/** CPU seconds between two readings, by process. Processes that used no CPU are left out. */
 export function cpuBetween(before: CpuSeconds, after: CpuSeconds): ReadonlyMap<string, number> {
   const used = new Map<string, number>();
   for (const [name, seconds] of [...after.own].sort()) {
@@ -70,14 +70,14 @@ function readStat(pid: number): Stat[] {
   try {
     line = readFileSync(`/proc/${pid}/stat`, "utf8");
   } catch {
-    return []; // It ended after the listing.
+    return []; // The process ended after the listing.
   }
   // The program's name is in parentheses, and may contain spaces and parentheses.
   const program = line.slice(line.indexOf("(") + 1, line.lastIndexOf(")"));
   const fields = line.slice(line.lastIndexOf(")") + 2).split(" ");
   const [user, system, waitedUser, waitedSystem] = fields.slice(11, 15).map(Number);
   const own = user! + system!;
-  // Ended children of this process, such as servers, must not count as its own work.
+  // The CPU time of ended children of this process, such as servers, is not its own.
   const waited = pid === process.pid ? 0 : waitedUser! + waitedSystem!;
   return [{ pid, parent: Number(fields[1]), program, ticks: own + waited }];
 }

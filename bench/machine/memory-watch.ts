@@ -65,7 +65,7 @@ export class MemoryWatch {
       try {
         mib.push(rounded(read(pid) / KIB_PER_MIB) ?? 0);
       } catch {
-        // The process ended: the faults of the run show it.
+        // The process ended; the run reports this as a fault.
       }
     }
   }

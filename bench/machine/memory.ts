@@ -4,7 +4,7 @@ const PAGE_KIB = 4;
 
 /** KiB of memory. */
 export interface Memory {
-  /** Proportional set size of the processes: their own memory, and their part of shared memory. */
+  /** Proportional set size of the processes: their private memory and their share of shared memory. */
   readonly pssKib: number;
   readonly rssKib: number;
   /** Kernel memory: slabs and TCP buffers, with both ends of local connections. */
@@ -27,7 +27,7 @@ export function residentKib(pid: number): number {
 }
 
 /**
- * Memory of a process and its children, KiB: the own memory of each, and once the shared memory of the
+ * Memory of a process and its children, KiB: the private memory of each, plus once the shared memory of the
  * process that has the most. Cheaper to read than the proportional set sizes.
  */
 export function processTreeKib(pid: number): number {

@@ -1,15 +1,15 @@
 import { type Shape, type System, withSystem } from "../system/system.ts";
 import { makeUsers, type Origin, type User } from "../system/users.ts";
 
-/** Set-up of scenarios. A test replaces it with a cheaper one. */
+/** Set-up that scenarios use. A test replaces it with a cheaper one. */
 export interface Bench {
   /** Starts Lucky, runs the work, and stops Lucky. */
   withSystem<T>(shape: Shape, work: (system: System) => Promise<T>): Promise<T>;
-  /** Makes users with one device each. */
+  /** Creates users with one device each. */
   makeUsers(system: System, count: number): Promise<{ users: User[]; origin: Origin }>;
   /**
-   * Every scenario calls it after its set-up, when its load begins and before the warm-up. It may throw to
-   * end the scenario there; the scenario then stops everything that it started.
+   * Every scenario calls it after its set-up, when its load begins and before the warm-up. It may throw,
+   * which ends the scenario; the scenario then stops everything that it started.
    */
   loadBegins(): void;
 }

@@ -26,7 +26,7 @@ function limitAtRate(options: {
   });
 }
 
-test("with a window, a generator that uses a whole core is the limit", () => {
+test("with a window, a generator that uses a whole core is the bottleneck", () => {
   const limit = (share: number) =>
     bottleneckOf({
       load: { kind: "window", window: 16 },
@@ -39,16 +39,16 @@ test("with a window, a generator that uses a whole core is the limit", () => {
   assert.match(limit(0.95) ?? "", /95 % of a core/);
 });
 
-test("at a rate, a generator whose lateness is small beside the latency is not the limit, even with a full core", () => {
+test("at a rate, a generator is not the bottleneck when its lateness is small compared with the latency, even with a full core", () => {
   assert.equal(limitAtRate({ lateMs: 18, latencyMs: 840, share: 0.99 }), undefined);
   assert.equal(limitAtRate({ lateMs: 5, latencyMs: 6 }), undefined);
 });
 
-test("at a rate, a generator whose lateness is a considerable part of the latency is the limit", () => {
+test("at a rate, a generator is the bottleneck when its lateness is a considerable part of the latency", () => {
   assert.match(limitAtRate({ lateMs: 18, latencyMs: 150 }) ?? "", /late/);
 });
 
-test("at a rate, a generator that did not send all due messages is the limit", () => {
+test("at a rate, a generator that did not send all due messages is the bottleneck", () => {
   assert.match(limitAtRate({ left: 980, lateMs: 0, latencyMs: 3 }) ?? "", /20 of 1000/);
   assert.equal(limitAtRate({ left: 995, lateMs: 0, latencyMs: 3 }), undefined);
   assert.match(limitAtRate({ left: 0, lateMs: 0, latencyMs: 0 }) ?? "", /1000 of 1000/);

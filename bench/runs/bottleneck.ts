@@ -2,11 +2,14 @@ import { type Figures, rounded } from "../command/report.ts";
 import type { Load } from "../generator/timing/load.ts";
 import type { Histogram } from "../statistics/histogram.ts";
 
-/** Share of a core at which a process of the bench counts as the limit. */
+/** Share of a core from which on a process of the bench counts as the bottleneck. */
 const BUSY_SHARE = 0.9;
 /** Share of the due messages that must have been sent. */
 const MIN_OFFERED_SHARE = 0.99;
-/** Bounds of the generator's lateness, µs and as a share of the latency. The generator is the limit beyond both. */
+/**
+ * Bounds of the generator's lateness, µs and as a share of the latency. The generator is the bottleneck when
+ * it exceeds both.
+ */
 const MAX_LATE_US = 10_000;
 const MAX_LATE_SHARE = 0.1;
 
@@ -22,7 +25,7 @@ export interface Efforts {
   readonly lateness: Histogram;
 }
 
-/** Why the generator limited the figures; undefined when the server did. */
+/** Reason why the generator was the bottleneck; undefined when the server was. */
 export function bottleneckOf(efforts: Efforts): string | undefined {
   return efforts.load.kind === "rate"
     ? rateLimit(efforts, efforts.load)
@@ -41,16 +44,16 @@ function fullCore(name: string, share: number): string | undefined {
 }
 
 /**
- * At a fixed rate the generator affects only when messages are sent, and when it sees them arrive.
- * Latency counts from the due time of a message, so that a late generator adds to it and hides none of
- * it; a generator that reads late also sends late, because it does both in turn. A fully used core alone
- * therefore proves nothing. The generator limits the figures when it did not offer the rate, or when its
- * lateness is a considerable part of the latency: then the latency is only an upper bound.
+ * At a fixed rate the generator affects only when messages are sent, and when it sees them arrive. Latency
+ * counts from the due time of a message, so a late generator increases it and hides none of it. A generator
+ * that reads late also sends late, because one thread does both. A fully used core alone therefore proves
+ * nothing. The generator limits the figures when it did not offer the rate, or when its lateness is a
+ * considerable part of the latency: then the latency is only an upper bound.
  */
 function rateLimit(efforts: Efforts, { perSecond, burst }: Load & { kind: "rate" }) {
   const { elapsedS, shares, latencies, lateness } = efforts;
   const due = perSecond * elapsedS;
-  // One burst of each generator may be due just after the end.
+  // For each generator, one burst may become due just after the end.
   const missed = due - lateness.count;
   if (missed > Math.max(burst * shares.length, due * (1 - MIN_OFFERED_SHARE))) {
     return `${Math.round(missed)} of ${Math.round(due)} due messages were not sent`;
@@ -62,7 +65,7 @@ function rateLimit(efforts: Efforts, { perSecond, burst }: Load & { kind: "rate"
   return `sends were ${ms(lateUs)} ms late, of ${ms(latencyUs)} ms of latency (p99)`;
 }
 
-/** Joins the limits of several runs, each with the name of its run; undefined when no run has one. */
+/** Joins the bottlenecks of several runs, each with the name of its run; undefined when no run has one. */
 export function bottlenecksOf(
   runs: Readonly<Record<string, { readonly limitedBy: string | undefined }>>,
 ): string | undefined {
@@ -72,7 +75,7 @@ export function bottlenecksOf(
   return limits.length > 0 ? limits.join("; ") : undefined;
 }
 
-/** Share of the bench's own process, in a run whose load it makes itself. */
+/** CPU share of the bench's own process, in a run whose load this process generates itself. */
 export interface BenchShare {
   readonly figures: Figures;
   readonly limitedBy: string | undefined;

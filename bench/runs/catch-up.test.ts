@@ -45,7 +45,7 @@ async function catchUp(t: TestContext, ...answers: Buffer[]) {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
-    // The device waits for each answer, so that each chunk is one frame.
+    // The device waits for each answer, so each chunk is exactly one frame.
     socket.on("data", () => {
       const step = steps.shift();
       if (step) socket.write(step);

@@ -48,7 +48,7 @@ function faultsIn(outcome: Outcome): string[] {
   return faults;
 }
 
-test("an exact account has no fault; the exit code is 0, or 2 when the generator was the limit", () => {
+test("an exact account has no fault; the exit code is 0, or 2 when the generator was the bottleneck", () => {
   const faults = findFaults(outcomeOf(EXACT));
   assert.deepEqual(faults, []);
   assert.equal(exitCodeOf({ figures: {}, faults, limitedBy: undefined }), 0);
@@ -67,7 +67,7 @@ test("a lost message is a fault", () => {
   assert.deepEqual(faultsIn(outcome), ["1 accepted messages were not delivered"]);
 });
 
-test("a message of a wrong sender is a fault, and does not replace a lost message", () => {
+test("a message from a wrong sender is a fault, and does not replace a lost message", () => {
   assert.deepEqual(faultsIn(outcomeOf([...EXACT.slice(0, 2), [2, 2, 3]])), [
     "1 accepted messages were not delivered",
     "1 deliveries came from a wrong sender",
@@ -82,7 +82,7 @@ test("a duplicate in the log is a fault, at its receiver and in the database", (
   ]);
 });
 
-test("a redelivery is no fault", () => {
+test("a redelivery is not a fault", () => {
   assert.deepEqual(findFaults(outcomeOf([...EXACT, [0, 2, 3]])), []);
 });
 
@@ -103,7 +103,7 @@ test("a delivery after a later entry of the log is a fault", () => {
   assert.deepEqual(faultsIn(outcomeOf(late)), ["1 deliveries were out of order"]);
 });
 
-test("a refusal is a fault when it cannot be retried, or gives no delay for the retry", () => {
+test("a refusal is a fault when it cannot be retried, or has no retry delay", () => {
   const ledger = new Ledger({ shared: false });
   const key = { timeUs: 0, user: 0, number: 0 };
   ledger.refused(key, { reason: ErrorReason.OVERLOADED, retryAfterMs: 0 }, undefined);
@@ -117,7 +117,7 @@ test("a refusal is a fault when it cannot be retried, or gives no delay for the 
   ]);
 });
 
-test("a left-over row, a missing answer and an ended session are faults", () => {
+test("a remaining outbox row, a missing answer and an ended session are faults", () => {
   const stored = { rows: 3, sequences: 4, outbox: 2 };
   const outcome = outcomeOf(EXACT, { behind: 1, stored });
   outcome.counts.sent = 4;

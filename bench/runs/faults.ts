@@ -1,7 +1,7 @@
 import type { Counts } from "../generator/accounting/ledger.ts";
 import type { LogCounts } from "../system/log-counts.ts";
 
-/** Counts of a run after all messages had time to arrive. */
+/** Counts of a run, after the wait for the last deliveries. */
 export interface Outcome {
   readonly counts: Counts;
   /** Deliveries of messages that were due during the measurement. */
@@ -10,7 +10,7 @@ export interface Outcome {
   readonly receivers: number;
   /** Whether the server promises to keep the order of one sender's messages. */
   readonly ordered: boolean;
-  /** Cursors that did not reach their last entry. */
+  /** Number of cursors that did not reach the last entry. */
   readonly behind: number;
   readonly storedBefore: LogCounts | undefined;
   readonly stored: LogCounts | undefined;
@@ -25,7 +25,7 @@ export function totalsOf({ counts, receivers, ordered }: Outcome) {
   };
 }
 
-/** Reasons of refusals that clients retry: no fault of the server. */
+/** Reasons of refusals that clients retry: they are not faults of the server. */
 const RETRYABLE = /^(OVERLOADED|UNAVAILABLE|RATE_LIMITED)$/;
 
 /** Faults of a run, one sentence each; empty for an exact account. */

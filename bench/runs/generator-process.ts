@@ -15,7 +15,7 @@ export class GeneratorProcess {
   constructor() {
     this.#child = fork(join(import.meta.dirname, "../generator/main.ts"), {
       execArgv: ["--disable-warning=ExperimentalWarning"],
-      // Keeps typed arrays.
+      // This serialization preserves typed arrays.
       serialization: "advanced",
     });
     raisePriority(this.#child.pid);
@@ -53,8 +53,8 @@ export class GeneratorProcess {
 }
 
 /**
- * Raises the priority of a generator above the servers, where the system allows it: a generator stands for
- * other machines, and should not wait for a core. It uses no more CPU than before, but uses it on time.
+ * Raises the priority of a generator above the servers, where the system allows it: a generator represents
+ * other machines and should not wait for a core. It does not use more CPU, but gets it in time.
  */
 function raisePriority(pid: number | undefined): void {
   if (pid === undefined) return;

@@ -11,15 +11,15 @@ import { Histogram } from "../statistics/histogram.ts";
 import { busyGenerator } from "./bottleneck.ts";
 import { GeneratorProcess } from "./generator-process.ts";
 
-/** Handshakes in flight in each process, unless the scenario chooses otherwise. */
+/** Default number of handshakes in flight in each process. */
 const CONCURRENT_HANDSHAKES = 64;
 
 /** How long devices batch acknowledgements, milliseconds, as the client does. */
 export const ACKNOWLEDGE_MS = 50;
 
-/** Flag of scenarios whose devices are played by generators. */
+/** Flag of scenarios whose devices are simulated by generators. */
 export const generatorFlags = {
-  generators: { default: "1", doc: "processes that play the devices" },
+  generators: { default: "1", doc: "processes that simulate the devices" },
 } satisfies FlagTable;
 
 /** A measurement, of all generators together. */
@@ -45,7 +45,7 @@ export interface OpenTotals {
   readonly limitedBy: string | undefined;
 }
 
-/** The processes that play the devices. */
+/** The processes that simulate the devices. */
 export class Generators {
   readonly #children: readonly GeneratorProcess[];
 
@@ -132,7 +132,10 @@ export class Generators {
     };
   }
 
-  /** Shared messages of the measurement: how many devices received each, and when the last one did. */
+  /**
+   * Shared messages of the measurement: for each, the number of devices that received it, and the time of its
+   * last delivery.
+   */
   async rounds(): Promise<Round[]> {
     const together = new Map<number, Round>();
     for (const rounds of await this.#all((child) => child.call("rounds", undefined))) {

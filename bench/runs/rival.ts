@@ -8,7 +8,7 @@ import type { Bench } from "./bench.ts";
 import { ACKNOWLEDGE_MS, Generators } from "./generators.ts";
 import { type Run, run } from "./run.ts";
 
-/** The same work for every server. */
+/** The load, the same for every server. */
 export interface Workload {
   readonly bench: Bench;
   readonly machine: Machine;
@@ -28,7 +28,7 @@ export interface RivalOptions extends Workload {
   readonly dialect: DialectName;
 }
 
-/** Sends the messages of pairs through another server than Lucky, by the same generator. */
+/** Sends the messages of pairs through a server other than Lucky, with the same generator. */
 export async function runRival(options: RivalOptions): Promise<Run> {
   const { bench, rival, name, users, machine, load, seconds, warmupS } = options;
   // User ids begin with 1. The token is the user id: these servers check none, and passwords are the

@@ -15,7 +15,7 @@ export function latencyFigures(latencies: Histogram): Figures {
   };
 }
 
-/** How well the generators kept their rate. */
+/** How closely the generators kept their rate. */
 export function latenessFigures(lateness: Histogram, elapsedS: number): Figures {
   return {
     offered_per_s: rounded(lateness.count / elapsedS, 0),
@@ -54,11 +54,11 @@ export interface CpuOptions {
   readonly delivered: number;
   /** Devices that should receive each message. */
   readonly receivers: number;
-  /** CPU seconds that all processors of the machine had. */
+  /** CPU seconds that the machine's processors offered in total. */
   readonly machineS: number;
 }
 
-/** CPU for each message, and shares of the machine. */
+/** CPU time per message, and shares of the machine's CPU time. */
 export function cpuFigures(options: CpuOptions): Figures {
   const { before, after, delivered, receivers, machineS } = options;
   const messages = Math.max(1, options.accepted);

@@ -16,11 +16,14 @@ import { findFaults, type Outcome } from "./faults.ts";
 import type { Generators } from "./generators.ts";
 import { countFigures, cpuFigures, latencyFigures, latenessFigures } from "./run-figures.ts";
 
-/** Bound of the wait for answers and deliveries after the load. */
+/** Time-out of the wait for answers and deliveries after the load. */
 const ARRIVAL_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
 const MEMORY_EVERY_MS = 1_000;
-/** Bound of the wait for cursors: devices throttle them for half a second, connect batches for up to one. */
+/**
+ * Time-out of the wait for cursors. Devices throttle them for half a second, and connect batches them for up
+ * to a second.
+ */
 const CURSOR_TIMEOUT_MS = 15_000;
 
 export interface RunOptions {

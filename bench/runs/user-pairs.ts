@@ -8,7 +8,10 @@ import type { Bench } from "./bench.ts";
 import { Generators } from "./generators.ts";
 import { type Run, run } from "./run.ts";
 
-/** Number of users, who write to each other in pairs. Throws a plain sentence for an odd number. */
+/**
+ * Number of users; they write to each other in pairs. Throws an error for the user of the bench for an odd
+ * number.
+ */
 export function usersInPairs(flags: Flags<"users">): number {
   const users = flags.number("users", 2);
   if (users % 2 !== 0) throw new Error("--users must be an even number");
@@ -19,7 +22,7 @@ export interface UserPairsOptions {
   readonly bench: Bench;
   readonly system: System;
   readonly machine: Machine;
-  /** Addresses at which sockets open, in turn. */
+  /** Addresses at which sockets open, round robin. */
   readonly addresses: readonly string[];
   /** Users in pairs: an even number. */
   readonly users: number;

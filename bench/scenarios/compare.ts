@@ -23,7 +23,7 @@ const declared = {
   ...generatorFlags,
   users: { default: "400", doc: "users, in pairs" },
   window: { default: "16", doc: "messages of each user in flight" },
-  seconds: { default: "10", doc: "seconds that each is measured" },
+  seconds: { default: "10", doc: "seconds that each server is measured" },
   warmup: { default: "2", doc: "seconds of the same load before the measurement" },
   text: { default: "128", doc: "bytes of text in a message" },
 } satisfies FlagTable;
@@ -92,7 +92,7 @@ async function compare(flags: FlagsOf<typeof declared>, bench: Bench): Promise<R
   };
 }
 
-/** Runs Socket.IO, which reaches PostgreSQL like Lucky in the same mode: by Unix socket or by TCP. */
+/** Runs Socket.IO. It connects to PostgreSQL as Lucky does in the same mode: by Unix socket or by TCP. */
 function runSocketIo(workload: Workload, mode: Mode): Promise<Run> {
   return withCleanUp(async (started) => {
     console.log("Socket.IO with its Redis adapter and one INSERT a message");
@@ -137,7 +137,7 @@ function runEjabberd(ejabberd: Ejabberd, workload: Workload): Promise<Run> {
   });
 }
 
-/** Throws a plain sentence when a package of the other server is not installed. */
+/** Throws an error for the user when a package of the other server is not installed. */
 function requirePackages(...names: string[]): void {
   const { resolve } = createRequire(import.meta.url);
   for (const name of names) {

@@ -22,7 +22,7 @@ import { scenario } from "./scenario.ts";
 const SETTLE_MS = 3_000;
 /** Sessions from one local address, which has about 28,000 ports. */
 const SESSIONS_PER_ADDRESS = 20_000;
-/** Open files that a process needs beside its sockets. */
+/** Open files that a process needs in addition to its sockets. */
 const EXTRA_FILES = 500;
 
 const declared = {
@@ -32,7 +32,7 @@ const declared = {
   sessions: { default: "10000", doc: "sessions, each of a different user" },
   warm: {
     default: "5000",
-    doc: "sessions opened beforehand, so that the code is compiled and V8's young generation has its size",
+    doc: "sessions opened before the measurement, so that code is compiled and V8's young generation has its final size",
   },
   "at-once": { default: "64", doc: "handshakes in flight while sessions open" },
 } satisfies FlagTable;
@@ -50,7 +50,8 @@ async function connections(flags: FlagsOf<typeof declared>, bench: Bench): Promi
   const shape = shapeOf(flags);
   const opened = sessions + warm;
   const holders = Math.min(shape.connects, flags.number("generators", 1));
-  // The one gateway holds both sides of each session; in one process connect's side is there too.
+  // The only gateway has two sockets per session; in one process, connect's socket is in the same process
+  // too.
   const sides = shape.mode === "mesh" ? 2 : 3;
   requireFiles(flags.on("through-gateway") ? sides * opened : Math.ceil(opened / holders));
   return bench.withSystem(shape, async (system) => {
@@ -157,7 +158,7 @@ function holdersOf({ processes }: System): number[] {
   return holders.map(([pid]) => pid);
 }
 
-/** Throws a plain sentence when one process may not have that many sockets. */
+/** Throws an error for the user when one process may not open that many sockets. */
 function requireFiles(sockets: number): void {
   const limits = readFileSync("/proc/self/limits", "utf8");
   const hard = Number(/^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1] ?? Infinity);

@@ -5,16 +5,16 @@ import { type System, startSystem } from "../system/system.ts";
 import { makeUsers, type User } from "../system/users.ts";
 import { scenarios } from "./catalogue.ts";
 
-/** Users of the scenario that takes the most. They are made once, and every scenario takes the first of them. */
+/** Users for the scenario that needs the most. They are created once; every scenario uses the first ones. */
 const MOST_USERS = 15_000;
 
 /** Ends a scenario when its load begins. */
 class LoadBegan extends Error {}
 
-/** Errors of scenarios that may not start with their defaults. */
+/** Accepted errors of scenarios that cannot start with their defaults on every machine. */
 const refusals: Readonly<Record<string, RegExp>> = {
   ratio: /--against <git ref> is missing/,
-  // Where the packages of the other servers are not installed.
+  // The error where the packages of the other servers are not installed.
   compare: /socket\.io and @socket\.io\/redis-adapter, which are not installed/,
 };
 
@@ -27,7 +27,7 @@ before(async () => {
 });
 after(() => system?.stop());
 
-/** One system in one process, whatever the scenario asks for: a mesh would need other servers. */
+/** One system in one process, whatever mode the scenario requests: a mesh would need other servers. */
 const bench: Bench = {
   withSystem: (_shape, work) => work(system),
   async makeUsers(_system, count) {
@@ -40,7 +40,7 @@ const bench: Bench = {
 };
 
 for (const [name, load] of Object.entries(scenarios)) {
-  test(`"${name}" starts with its defaults until its load begins, or says what is missing`, async () => {
+  test(`"${name}" starts with its defaults until its load begins, or names the missing package`, async () => {
     const { default: scenario } = await load();
     await assert.rejects(scenario.run([], bench), (error: Error) => {
       if (error instanceof LoadBegan) return true;

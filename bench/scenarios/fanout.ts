@@ -19,10 +19,13 @@ const declared = {
   members: { default: "1000", doc: "members of the group" },
   rate: {
     default: "20",
-    doc: "messages a second; or max: the next one is sent when all devices of the generator have one",
+    doc: "messages a second; max: the next message is sent when all devices of the generator have received one",
   },
   "per-flush": { default: "1", doc: "messages that are sent together, in one write" },
-  window: { default: "2", doc: "with --rate max: messages (or groups of --per-flush) in flight" },
+  window: {
+    default: "2",
+    doc: "with --rate max: messages, or bursts of --per-flush messages, in flight",
+  },
   seconds: { default: "10", doc: "seconds that are measured" },
   warmup: { default: "2", doc: "seconds of the same load before the measurement" },
   acknowledge: {

@@ -15,16 +15,16 @@ const declared = {
   ...generatorFlags,
   users: { default: "400", doc: "users, in pairs" },
   window: { default: "16", doc: "messages of each user in flight" },
-  seconds: { default: "10", doc: "seconds that each is measured" },
+  seconds: { default: "10", doc: "seconds that each run is measured" },
   warmup: { default: "5", doc: "seconds of the same load before the measurement" },
   prefill: { default: "1000000", doc: "entries stored before the second run" },
-  idle: { default: "10000", doc: "idle sessions beside the third run" },
-  rounds: { default: "1", doc: "how often all cases run, in turn; ratios are of the means" },
+  idle: { default: "10000", doc: "idle sessions during the third run" },
+  rounds: { default: "1", doc: "how often all cases run, in turn; ratios compare the means" },
 } satisfies FlagTable;
 
 export default scenario({
   summary:
-    "the same messages into an empty log, into a full one, beside idle sessions, and into an empty log",
+    "the same messages into an empty log, into a full log, with idle sessions, and into an empty log again",
   flags: declared,
   run: growth,
 });

@@ -22,7 +22,7 @@ const declared = {
   ...generatorFlags,
   users: { default: "400", doc: "users, in pairs; also the number of conversations for inserts" },
   window: { default: "16", doc: "messages of each user in flight through the relay" },
-  seconds: { default: "10", doc: "seconds that each is measured" },
+  seconds: { default: "10", doc: "seconds that each part is measured" },
   text: { default: "128", doc: "bytes of text in a relayed message" },
   batch: { default: "512", doc: "rows in one insert" },
   lanes: { default: "4", doc: "concurrent inserts" },
@@ -31,9 +31,9 @@ const declared = {
 } satisfies FlagTable;
 
 /**
- * Measures three parts separately, each with its own rate and figures: `relay`, whose messages are
- * accounted for as always, and `insert` and `publish`, which the bench's own process does. No message
- * passes all three, so that no figure covers all three. The relay is no upper bound: it does not batch.
+ * Measures three parts separately, each with its own rate and figures: `relay`, whose messages are accounted
+ * for as in other scenarios, and `insert` and `publish`, which run in the bench's own process. No message
+ * passes all three, so no figure covers all three. The relay is not an upper bound: it does not batch.
  */
 export default scenario({
   summary:

@@ -27,7 +27,7 @@ const declared = {
     doc: "ms that acknowledgements are batched; 0 for none",
   },
   text: { default: "128", doc: "bytes of text in a message" },
-  prefill: { default: "0", doc: "entries stored beforehand, in other conversations" },
+  prefill: { default: "0", doc: "entries stored before the run, in other conversations" },
   idle: { default: "0", doc: "additional idle sessions" },
 } satisfies FlagTable;
 

@@ -34,12 +34,12 @@ const refused: [args: string, says: RegExp][] = [
 ];
 
 for (const [args, says] of refused) {
-  test(`"ratio ${args}" is refused with a plain sentence before a run starts`, async () => {
+  test(`"ratio ${args}" is refused with an error for the user before a run starts`, async () => {
     await assert.rejects(ratio.run(args.split(" "), wholeBench), says);
   });
 }
 
-/** A checkout whose bench has this source. */
+/** A checkout whose bench/main.ts has this source. */
 async function checkoutOf(t: TestContext, source: string): Promise<string> {
   const root = await mkdtemp(join(tmpdir(), "lucky-ratio-test-"));
   t.after(() => rm(root, { recursive: true, force: true }));
@@ -51,7 +51,7 @@ async function checkoutOf(t: TestContext, source: string): Promise<string> {
 
 const FIGURES = '{"delivered_per_s":5,"cpu_us_per_message":{"all":7}}';
 
-test("a run returns the figures of its last line, even when the generator was the limit", async (t) => {
+test("a run returns the figures of its last line, even when the generator was the bottleneck", async (t) => {
   const source = `console.log("a table"); console.log('${FIGURES}'); process.exitCode = 2;`;
   const root = await checkoutOf(t, source);
   assert.deepEqual(await runBench(root, ["messages"]), JSON.parse(FIGURES));

@@ -22,7 +22,7 @@ const comparable: Readonly<Record<string, () => Promise<{ default: Scenario }>>>
 
 const flags = {
   against: { default: "", doc: "the other commit: a hash, a tag or a branch of this repository" },
-  pairs: { default: "5", doc: "how often both run, in pairs; the order alternates" },
+  pairs: { default: "5", doc: "number of pairs of runs; the order of the two sides alternates" },
 } satisfies FlagTable;
 
 const USAGE = "npm run bench -- ratio --against <git ref> <scenario> [--flag value …]";
@@ -87,7 +87,7 @@ async function ratio(args: readonly string[], bench: Bench): Promise<Report> {
     const limited = pairs.flatMap((pair, index) =>
       (["new", "old"] as const)
         .filter((side) => pair[side].generator_limited === true)
-        .map((side) => `pair ${index + 1}, ${side}: the generator was the limit`),
+        .map((side) => `pair ${index + 1}, ${side}: the generator was the bottleneck`),
     );
     return {
       figures: {
@@ -107,7 +107,10 @@ async function ratio(args: readonly string[], bench: Bench): Promise<Report> {
   }
 }
 
-/** Throws a plain sentence for a scenario that cannot be compared, or a flag that it does not have. */
+/**
+ * Throws an error for the user for a scenario that cannot be compared, or a flag that the scenario does not
+ * have.
+ */
 async function requireComparable(name: string | undefined, passed: readonly string[]) {
   const names = Object.keys(comparable).join(", ");
   if (name === undefined) throw new Error(`the scenario is missing (${names}): ${USAGE}`);
@@ -121,8 +124,8 @@ async function requireComparable(name: string | undefined, passed: readonly stri
 }
 
 /**
- * Runs the bench of a checkout to its end, by the Node of its own packages. Throws with all of its
- * output when it fails, reports a fault, or lacks a compared figure.
+ * Runs the bench of a checkout to its end, with the Node from its own packages. Throws an error with all of
+ * its output when it fails, reports a fault, or lacks a compared figure.
  */
 export async function runBench(root: string, command: readonly string[]): Promise<Figures> {
   const node = join(root, "node_modules/.bin/node");
@@ -133,7 +136,8 @@ export async function runBench(root: string, command: readonly string[]): Promis
     errors: "keep",
   });
   const failure = (why: string) => new Error(`${command.join(" ")} in ${root} ${why}:\n${output}`);
-  // Code 2: the generator was the limit. The last line still has the figures, with generator_limited.
+  // Code 2: the generator was the bottleneck. The last line still contains the figures, with
+  // generator_limited.
   if (end !== 0 && end !== 2) throw failure(`failed (${end})`);
   const figures = readLastLine(stdout);
   if (figures === undefined) throw failure("printed no figures");

@@ -21,7 +21,7 @@ import {
 import type { User } from "../system/users.ts";
 import { scenario } from "./scenario.ts";
 
-/** Bound of the p99 that the documentation promises. */
+/** Bound of the p99 that the documentation promises, milliseconds. */
 const MAX_P99_MS = 1_000;
 /** Time-out of the wait for the end of a session after its logout; then the session counts as lost. */
 const CLOSE_TIMEOUT_MS = 30_000;
@@ -36,9 +36,9 @@ const declared = {
 } satisfies FlagTable;
 
 /**
- * A message is a logout here: `lost` counts the logouts whose session stayed open, and cpu_us_per_message
- * includes the opening of the session. Throughput is not measured, and a session ends once: there is no
- * delivered_per_s, accepted_per_s or duplicated.
+ * In this scenario a message is a logout: `lost` counts the logouts whose session stayed open, and
+ * cpu_us_per_message includes the opening of the session. Throughput is not measured, and a session ends
+ * once: there is no delivered_per_s, accepted_per_s or duplicated.
  */
 export default scenario({
   summary: "time from a logout by a call through the gateway until the socket is closed",

@@ -24,17 +24,17 @@ const declared = {
   ...shapeFlags,
   mode: { ...shapeFlags.mode, default: "mesh" },
   concurrency: { default: "32", doc: "concurrent calls, each on its own connection" },
-  seconds: { default: "10", doc: "seconds that each is measured" },
+  seconds: { default: "10", doc: "seconds that each target is measured" },
 } satisfies FlagTable;
 
 /**
- * A message is a call here: p50_ms, p99_ms and cpu_us_per_message beside the two rates describe the calls
- * through the gateway. The calls send and store nothing, so that nothing can be lost or duplicated; a
- * failed call ends the run.
+ * In this scenario a message is a call. p50_ms, p99_ms and cpu_us_per_message describe the calls through the
+ * gateway. The calls send and store nothing, so nothing can be lost or duplicated; a failed call ends the
+ * run.
  *
- * In one process no direct calls exist to compare with: auth has no listener there, and only local calls
- * reach its handlers. A listener for the bench alone would measure a setup that does not exist in
- * production, and calls over the socket pass connect instead of the gateway.
+ * In one process there are no direct calls to compare with: auth has no listener there, and only local calls
+ * reach its handlers. A listener only for the bench would measure a set-up that does not exist in production,
+ * and calls over the socket pass through connect instead of the gateway.
  */
 export default scenario({
   summary: "UserService.GetUser through the gateway, and in a mesh also directly at auth",

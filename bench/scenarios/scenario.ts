@@ -4,14 +4,14 @@ import type { Bench } from "../runs/bench.ts";
 
 /** One measurement: `npm run bench -- <the file's name> [flags]`. */
 export interface Scenario {
-  /** A line of help. */
+  /** One line for the help. */
   readonly summary: string;
   readonly flags: FlagTable;
-  /** Reads the arguments and measures. Rejects with a plain sentence for wrong arguments. */
+  /** Reads the arguments and measures. Rejects with an error for the user when the arguments are wrong. */
   run(args: readonly string[], bench: Bench): Promise<Report>;
 }
 
-/** Makes a scenario of a function that takes the declared flags. */
+/** Creates a scenario from a function that takes the declared flags. */
 export function scenario<T extends FlagTable>(options: {
   readonly summary: string;
   readonly flags: T;

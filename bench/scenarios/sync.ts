@@ -24,16 +24,17 @@ const declared = {
   ...shapeFlags,
   ...socketFlags,
   ...generatorFlags,
-  devices: { default: "200", doc: "devices that return" },
+  devices: { default: "200", doc: "devices that reconnect" },
   missed: { default: "1000", doc: "entries that each device missed, at least" },
 } satisfies FlagTable;
 
 /**
- * A message is a fetched entry here, and p50_ms and p99_ms are the time until a device has all of its
- * entries. Nothing is sent during the measurement, so that there is no accepted_per_s.
+ * In this scenario a message is a fetched entry, and p50_ms and p99_ms are the time until a device has all of
+ * its entries. Nothing is sent during the measurement, so there is no accepted_per_s.
  */
 export default scenario({
-  summary: "devices that were away return together and fetch the entries that they missed",
+  summary:
+    "devices that were offline reconnect at the same time and fetch the entries that they missed",
   flags: declared,
   run: sync,
 });
@@ -50,7 +51,7 @@ async function sync(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Repo
       url: addresses[index % addresses.length]!,
       token: users[index]!.accessToken,
     });
-    // The even user of each pair sends, and the odd one is away.
+    // In each pair the user with the even index sends, and the other one is offline.
     const writers = users.flatMap((_, index): DeviceSpec[] =>
       index % 2 === 0
         ? [{ ...device(index), target: { kind: "user", id: users[index + 1]!.userId } }]

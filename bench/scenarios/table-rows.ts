@@ -1,7 +1,7 @@
-/** A command of the bench, and its figures that the table shows. */
+/** A command of the bench, and the figures of it that the table shows. */
 export interface TableRow {
   readonly command: string;
-  /** Names in the last line; dots lead to nested figures. */
+  /** Names of figures in the last line; a dot separates the levels of nested figures. */
   readonly figures: readonly string[];
 }
 

@@ -36,7 +36,7 @@ async function table(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Rep
       const note = (text: string) => `${row.command}, run ${run}: ${text}`;
       for (const fault of (result.faults as string[] | undefined) ?? ["no figures"])
         faults.push(note(fault));
-      if (result.generator_limited === true) limited.push(note("the generator was the limit"));
+      if (result.generator_limited === true) limited.push(note("the generator was the bottleneck"));
       runs.push(result);
       console.log(describe(row, runs));
     }
@@ -67,7 +67,7 @@ function describe({ command, figures }: TableRow, runs: readonly Figures[]): str
   return `${command}, run ${runs.length}: ${parts.join(", ")}, others ${others ?? "?"}`;
 }
 
-/** A figure of every run; dots in its name lead to nested figures. */
+/** One figure of each run; a dot in its name separates the levels of nested figures. */
 function read(runs: readonly Figures[], name: string): number[] {
   return runs.map((figures) => {
     const value = name

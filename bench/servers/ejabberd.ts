@@ -38,13 +38,13 @@ export function findEjabberd(): Ejabberd | undefined {
 export interface EjabberdOptions {
   readonly url: string;
   readonly pool: pg.Pool;
-  /** Number of accounts to make. Their names and passwords are "1", "2" … */
+  /** Number of accounts to create. Their names and passwords are "1", "2" … */
   readonly users: number;
 }
 
 /**
- * Runs ejabberd on a free port, with accounts and message archive in the database, and all other files
- * in a folder that is deleted with it. The node has no name: it has no port mapper and no cookie, and
+ * Runs ejabberd on a free port, with accounts and message archive in the database, and all other files in a
+ * temporary folder that is deleted at the end. The node has no name: it has no port mapper and no cookie, and
  * connects to no other node. It runs the modules that the comparison needs, without shapers. All other
  * settings have ejabberd's defaults, such as ten connections to the database.
  */
@@ -66,7 +66,7 @@ export async function startEjabberd(
   await writeFile(config, JSON.stringify(configOf(port, new URL(url))), { mode: 0o600 });
   const child = spawn(
     ERLANG,
-    // Like ejabberdctl: kernel poll, many processes.
+    // The options of ejabberdctl: kernel poll, many processes.
     ["-noinput", "+K", "true", "+P", "250000", "-mnesia", "dir", `"${folder}"`, "-s", "ejabberd"],
     {
       cwd: folder,
@@ -86,7 +86,7 @@ export async function startEjabberd(
     child.once("exit", () => resolve());
     child.once("error", () => resolve());
   });
-  // Nothing stays behind when the bench exits before the close.
+  // Stops ejabberd and deletes its folder when the bench exits without calling close.
   const killNow = () => {
     child.kill("SIGKILL");
     rmSync(folder, { recursive: true, force: true });
@@ -140,7 +140,7 @@ function configOf(port: number, database: URL) {
   };
 }
 
-/** Polls until ejabberd answers. Throws when it ends before, and after a time-out. */
+/** Polls until ejabberd answers. Throws when it exits first, and after a time-out. */
 async function waitUntilReady(child: ChildProcess, address: string): Promise<void> {
   const untilMs = performance.now() + READY_TIMEOUT_MS;
   while (performance.now() < untilMs) {

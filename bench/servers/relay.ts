@@ -1,8 +1,8 @@
 /**
- * A small server that forwards messages: uWebSockets.js and Lucky's frames, and nothing else. It checks
- * no token, stores nothing, calls no service and does not batch: every frame is a write of its own. So
- * it is no upper bound: a server that batches its writes may do more on the same machine. It notifies
- * its parent when it listens.
+ * A small server that forwards messages: uWebSockets.js and Lucky's frames, and nothing else. It checks no
+ * token, stores nothing, calls no service and does not batch: every frame is a separate write. So it is not
+ * an upper bound: a server that batches its writes may do more on the same machine. It notifies its parent
+ * process when it listens.
  */
 import * as uWS from "uWebSockets.js";
 import { readVarint, scan, varintLength, WireWriter } from "#platform/wire.ts";
@@ -35,7 +35,7 @@ function take(socket: uWS.WebSocket<Attached>, bytes: Uint8Array): void {
   }
 }
 
-/** Forwards the fields of a send unchanged, after a sequence that the relay invents. */
+/** Forwards the fields of a send unchanged, after a sequence that the relay generates. */
 function relay(socket: uWS.WebSocket<Attached>, send: Uint8Array): void {
   const target = readVarint(send, 1);
   const fields = send.subarray(1 + varintLength(send, 1));

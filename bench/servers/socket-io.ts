@@ -1,13 +1,16 @@
 /**
- * A common first design: Socket.IO with its Redis adapter, and one INSERT for each message. The server
+ * A common simple design: Socket.IO with its Redis adapter, and one INSERT for each message. The server
  * answers a message after its INSERT, and forwards it through the adapter. It does not authenticate.
- * Arguments: port, address of PostgreSQL, address of Redis. It notifies its parent when it listens.
+ * Arguments: port, address of PostgreSQL, address of Redis. It notifies its parent process when it listens.
  */
 import { createServer } from "node:http";
 import { Redis } from "ioredis";
 import pg from "pg";
 
-/** The used part of a socket of Socket.IO. Only this file needs the packages, so their types are not imported. */
+/**
+ * The part of a Socket.IO socket that this file uses. The packages are installed only for the comparison, so
+ * their types are not imported.
+ */
 interface Socket {
   readonly handshake: { readonly auth: { readonly token?: string } };
   join(room: string): void;

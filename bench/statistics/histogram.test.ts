@@ -11,7 +11,7 @@ test("small values are kept exactly", () => {
   assert.equal(histogram.percentile(1), 100);
 });
 
-test("values of every size come back within one per cent", () => {
+test("values of every size are read back within one per cent", () => {
   for (let value = 1; value < 2 ** 32; value = Math.ceil(value * 1.37)) {
     const histogram = new Histogram();
     histogram.add(value);
@@ -20,7 +20,7 @@ test("values of every size come back within one per cent", () => {
   }
 });
 
-test("larger values never come before smaller ones", () => {
+test("larger values are never in a slot before smaller ones", () => {
   let before = -1;
   for (let value = 0; value < 2 ** 20; value += 97) {
     const histogram = new Histogram();

@@ -1,7 +1,7 @@
 /** Steps within each power of two: values are exact to 1/128, better than 1 %. */
 const STEPS = 128;
 const STEP_BITS = 7;
-/** Slots for values of 32 bits: in microseconds more than an hour. */
+/** Slots for values of 32 bits: more than an hour in microseconds. */
 const SLOTS = (32 - STEP_BITS + 1) * STEPS;
 const LARGEST = 2 ** 32 - 1;
 

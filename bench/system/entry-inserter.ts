@@ -11,7 +11,10 @@ import type { Send } from "../../services/server/sending/send.ts";
 import { KEY_BYTES, writeKey } from "../generator/dialects/key.ts";
 
 const TEXT_BYTES = 128;
-/** Next attempt of its outbox rows: the server takes none of them before they are deleted. */
+/**
+ * Next attempt of its outbox rows, so late that the server's compensation claims none of them before they are
+ * deleted.
+ */
 const FAR_FUTURE_MS = 4_102_444_800_000;
 
 /** Inserts entries with the server's own statement, bypassing the server. */
@@ -37,7 +40,7 @@ export class EntryInserter {
     this.#content = new WireWriter().bytes(1, text).finish();
   }
 
-  /** Makes direct conversations between invented users, and distributes them over the lanes. */
+  /** Creates direct conversations between users that do not exist, and distributes them over the lanes. */
   async makeConversations(count: number): Promise<void> {
     const ids = Array.from({ length: count }, () => this.#ids.next());
     const nowMs = this.#clock.now();
@@ -65,7 +68,7 @@ export class EntryInserter {
     }
   }
 
-  /** Inserts a batch into the conversations of a lane in turn, by one statement in one transaction. */
+  /** Inserts a batch into the conversations of a lane, round robin, by one statement in one transaction. */
   async insert(count: number, lane = 0): Promise<void> {
     const conversations = this.#lanes[lane]!;
     const groups = new Map<Conversation, ConversationBatch<AddressedSend>>();
@@ -83,7 +86,7 @@ export class EntryInserter {
     });
   }
 
-  /** Deletes its rows from the outbox: no session waits for these entries. */
+  /** Deletes its rows from the outbox: no session expects these entries. */
   async deleteOutbox(): Promise<void> {
     await this.#pool.query("DELETE FROM im.outbox WHERE next_attempt_at_ms = $1", [FAR_FUTURE_MS]);
   }

@@ -3,10 +3,10 @@ import { clientOf } from "../../test/world/people.ts";
 import type { System } from "./system.ts";
 import type { User } from "./users.ts";
 
-/** Most members of one call. */
+/** Maximum members in one call. */
 const PAGE = 1_000;
 
-/** Makes a group of all users, with the first as its owner. Returns the id of its conversation. */
+/** Creates a group of all users, with the first as its owner. Returns the id of its conversation. */
 export async function makeGroup({ url }: System, users: readonly User[]): Promise<string> {
   const [owner, ...members] = users;
   const groups = clientOf(url, GroupService, owner!.accessToken);

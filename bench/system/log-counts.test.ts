@@ -9,7 +9,7 @@ import { countCursorsBehind, countOutbox, findPostmaster, readLogCounts } from "
 
 const { url, pool } = await startTestPostgres({ after });
 
-test("the counts of the log are read: rows, sequences, outbox, and cursors that are behind", async () => {
+test("the counts of the log are read: rows, sequences, outbox, and lagging cursors", async () => {
   assert.deepEqual(await readLogCounts(url), { rows: 0, sequences: 0, outbox: 0 });
   const sinceMs = systemClock.now();
   const ids = createIds({ worker: () => 1, clock: systemClock });
@@ -19,7 +19,7 @@ test("the counts of the log are read: rows, sequences, outbox, and cursors that 
   assert.deepEqual(await readLogCounts(url), { rows: 6, sequences: 6, outbox: 1 });
   assert.equal(await countOutbox(url), 1);
 
-  // One member of each conversation sent all of its messages.
+  // In each conversation one member sent all messages.
   assert.equal(await countCursorsBehind(url, sinceMs), 2);
   await pool.query(
     `UPDATE im.member SET delivered_sequence = 3

@@ -10,7 +10,9 @@ import type { System } from "./system.ts";
 const ENTRIES_PER_CONVERSATION = 100;
 const BATCH = 512;
 
-/** Gives a run the same start, however many entries are stored. */
+/**
+ * Vacuums the tables and forces a checkpoint, so that runs are comparable, however many entries are stored.
+ */
 async function settleTables(pool: Pool): Promise<void> {
   await pool.query("VACUUM ANALYZE im.entry, im.conversation, im.outbox, im.member");
   await pool.query("CHECKPOINT");

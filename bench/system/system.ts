@@ -13,7 +13,7 @@ import type { FlagsOf, FlagTable } from "../command/flags.ts";
 /** All services in one process, or each in its own with Redis, RabbitMQ and PostgreSQL. */
 export type Mode = "embedded" | "mesh";
 
-/** How Lucky is started. */
+/** How to start Lucky. */
 export interface Shape {
   readonly mode: Mode;
   /** Instances in a mesh. */
@@ -31,7 +31,7 @@ export interface System extends Shape {
   /** Addresses of RabbitMQ and Redis; undefined in one process. */
   readonly rabbitUrl?: string;
   readonly redisUrl?: string;
-  /** Encrypts the keys of auth. The bench needs it to sign tokens itself. */
+  /** The key-encryption key of auth. The bench needs it to sign tokens itself. */
   readonly keyEncryptionKey: string;
   readonly meshSecret: string;
   /** Names of its processes, by process id; instances of a service share a name. */
@@ -40,8 +40,8 @@ export interface System extends Shape {
 }
 
 /**
- * Settings that differ from the defaults: no limits for a single user, and password hashing that
- * registers some hundred users within seconds. They change nothing on the path of a message.
+ * Settings that differ from the defaults: no limits for a single user, and password hashing that registers
+ * some hundred users within seconds. They do not change how a message is processed.
  */
 export const benchSettings: Readonly<Record<string, string>> = {
   LUCKY_LOG_LEVEL: "warn",
@@ -123,7 +123,7 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
         if (/"level":(40|50|60)/.test(line)) console.error(line);
       },
     });
-    // No process stays behind when the bench exits before the stop.
+    // Ends the processes when the bench exits without calling stop.
     const killNow = () => void all.kill("SIGKILL");
     process.once("exit", killNow);
     started.push(async () => {
@@ -153,7 +153,9 @@ function systemSettings(secrets: Secrets): Record<string, string | undefined> {
   };
 }
 
-/** LUCKY_ settings of the environment: they override the others, so that a variant can be measured. */
+/**
+ * LUCKY_ settings of the environment. They override the other settings, so that a variant can be measured.
+ */
 function environmentSettings(): Record<string, string | undefined> {
   const names = Object.keys(process.env).filter((name) => name.startsWith("LUCKY_"));
   return Object.fromEntries(names.map((name) => [name, process.env[name]]));
@@ -174,7 +176,7 @@ export const socketFlags = {
   },
 } satisfies FlagTable;
 
-/** Reads the shape. Throws a plain sentence for a mode that does not exist. */
+/** Reads the shape. Throws an error for the user for an unknown mode. */
 export function shapeOf(flags: FlagsOf<typeof shapeFlags>): Shape {
   const mode = flags.text("mode");
   if (mode !== "embedded" && mode !== "mesh") throw new Error("--mode must be embedded or mesh");
@@ -191,7 +193,7 @@ export function shapeFigures({ mode, connects, servers }: Shape): Shape {
   return { mode, connects, servers };
 }
 
-/** Addresses at which devices open their sockets, in turn. */
+/** Addresses at which devices open their sockets, round robin. */
 export function addressesOf(system: System, flags: FlagsOf<typeof socketFlags>): readonly string[] {
   return flags.on("through-gateway") ? [system.url] : system.connectUrls;
 }

@@ -15,7 +15,7 @@ import { createAccessTokens } from "../../services/auth/logins/tokens.ts";
 import { withCleanUp } from "./database.ts";
 import type { System } from "./system.ts";
 
-/** Most users that register and log in by the real calls; more are written into auth's tables. */
+/** Maximum users that register and log in by calls; further ones are written into auth's tables. */
 const MAX_REGISTERED = 500;
 const CONCURRENT_LOGINS = 8;
 const TOKEN_SECONDS = 86_400;
@@ -27,13 +27,13 @@ export interface User {
   readonly accessToken: string;
 }
 
-/** How users were made, for the report. */
+/** How users were created, for the report. */
 export type Origin = "registered" | "minted";
 
 /**
- * Makes users with one device each. Up to `MAX_REGISTERED` register and log in by calls. Thousands would
- * take minutes of password hashing: the bench writes their accounts and logins into auth's tables, and
- * signs their tokens with auth's key and functions.
+ * Creates users with one device each. Up to `MAX_REGISTERED` register and log in by calls. Registering
+ * thousands would take minutes of password hashing, so the bench writes their accounts and logins into auth's
+ * tables, and signs their tokens with auth's key and functions.
  */
 export async function makeUsers(
   system: System,

@@ -21,7 +21,7 @@ interface PendingCall {
   reject(error: LuckyError): void;
 }
 
-/** Calls of public methods over the WebSocket, at once and matched by call id. */
+/** Calls of public methods over the WebSocket: concurrent, with answers matched by call id. */
 export class Calls {
   readonly #clock: Clock;
   readonly #write: (call: Pick<Rpc, "callId" | "method" | "request">) => boolean;

@@ -132,7 +132,7 @@ export class Connection {
     });
     const beat = () => {
       if (clock.now() - silentSinceMs >= 2 * intervalMs) {
-        this.#end(CloseCode.HEARTBEAT_TIMEOUT, "nothing heard for two intervals");
+        this.#end(CloseCode.HEARTBEAT_TIMEOUT, "nothing received for two intervals");
         return;
       }
       this.send({ case: "heartbeat", value: {} });

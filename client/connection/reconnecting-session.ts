@@ -17,8 +17,8 @@ const MAX_TIMER_MS = 86_400_000;
 
 /**
  * Reason of a permanent close. "by-caller": the caller closed it. "login-over": log in again.
- * "replaced": another session replaced it, and the user decides which one stays. "device-limit":
- * the maximum number of devices of its class is online, and none is replaced.
+ * "replaced": another session replaced it, and the user decides which one continues.
+ * "device-limit": the maximum number of devices of its class is online, and none is replaced.
  */
 export type ClosedReason = "by-caller" | "login-over" | "replaced" | "device-limit";
 
@@ -159,7 +159,7 @@ export class ReconnectingSession {
     const { tokens } = this.#options;
     const { current } = tokens;
     if (!current) return;
-    // The token is already refreshed, but the server does not have it yet.
+    // The token was refreshed already, but not sent to the server yet.
     if (Number(current.accessTokenExpiresAtMs) > expiresAtMs) this.renew(current.accessToken);
     // A failure is retried by the timer of #scheduleRenewal.
     else tokens.refresh(current.accessToken).catch(() => {});

@@ -70,7 +70,8 @@ export class ConversationLog {
     const begun = this.#last !== undefined;
     const isNext = begun && entry.sequence === this.#last! + 1n;
     const hasRoom = this.#buffer.size < MAX_BUFFERED;
-    // Own sends are kept beyond the bound: refetched ones would look like those of other devices.
+    // Own sends are buffered beyond the bound: after a fetch they would look like sends of other
+    // devices.
     if (isNext || hasRoom || buffered || (own && begun))
       this.#buffer.set(entry.sequence, { entry, own: own || buffered?.own === true });
     return this.#release();
@@ -78,7 +79,7 @@ export class ConversationLog {
 
   /**
    * Takes the page that follows `last`, in ascending order. The server omits no entry that the user
-   * may see, so a page that starts later is no gap.
+   * may see, so a page that starts later does not contain a gap.
    */
   offerPage(entries: readonly Entry[], own: (entry: Entry) => boolean): Released[] {
     const first = entries[0];

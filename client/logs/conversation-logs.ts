@@ -34,8 +34,8 @@ export interface ConversationLogsOptions {
   readonly messages: Pick<Client<typeof MessageService>, "sync" | "listEntries">;
   readonly store: ClientStore;
   /**
-   * Where a device without a store starts: after the entries that other devices received, or at the
-   * first.
+   * Start position of a device without a store: after the entries that the user's other devices
+   * received, or at the first entry.
    */
   readonly history: "none" | "all";
   /** Whether the entry is a send of this client that has no result yet. */

@@ -37,7 +37,7 @@ test("the first acknowledgement after an idle time is quick; a busy conversation
     clock.advance(20);
   }
   clock.advance(1_000);
-  // After 50 ms, then every half second of the two, then the rest.
+  // One frame is sent after 50 ms, one at each half second of the two seconds, and one at the end.
   assert.deepEqual(frames, [
     ["busy 3 0"],
     ["busy 28 0"],
@@ -61,7 +61,7 @@ test("a clock that is set back delays an acknowledgement by at most the throttle
   assert.deepEqual(frames, [["a 1 0"], ["a 2 0"]]);
 });
 
-test("a read acknowledgement is not throttled, and takes the delivered one along", () => {
+test("a read acknowledgement is not throttled, and includes the delivered one", () => {
   const { clock, cursors, frames } = setUp();
   cursors.open(undefined);
   cursors.delivered("a", 1n);

@@ -7,10 +7,10 @@ import { frameWeight, type RateLimit } from "../rate-limit.ts";
 const BATCH_DELAY_MS = 50;
 /**
  * Throttle of delivered acknowledgements: shortest interval between two of one conversation, ms.
- * The first one after an idle time is quick, so that the sender sees its tick. In a busy
- * conversation they are cumulative, and one acknowledgement per entry from a thousand members would
- * cost more than the entries. The interval is random per device, or all devices of a large group
- * would send at once.
+ * The first one after an idle time is quick, so that the sender sees soon that the message arrived.
+ * In a busy conversation they are cumulative, and one acknowledgement per entry from a thousand
+ * members would cost more than the entries. The interval is random per device, or all devices of a
+ * large group would send at once.
  */
 const MIN_THROTTLE_MS = 400;
 const MAX_THROTTLE_MS = 600;

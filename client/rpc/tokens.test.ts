@@ -51,7 +51,7 @@ test("a device with a wrong clock uses the server's time", async () => {
   assert.equal(await keeper.access(), "access 2");
 });
 
-test("a device with a clock ahead does not exchange a token that was just issued", async () => {
+test("a device whose clock is ahead does not exchange a token that was just issued", async () => {
   const { clock, keeper, exchanged } = setUp();
   const serverMs = clock.now() - 60 * MINUTE_MS;
   const claims = btoa(JSON.stringify({ iat: serverMs / 1_000 }));

@@ -1,7 +1,7 @@
 /**
- * Generates client_message_ids: UUIDv7, so they grow with time, which is the cheapest order to
- * store. Within one generator every id is greater than the previous one, also within a millisecond
- * and when the clock steps back.
+ * Generates client_message_ids: UUIDv7. They grow with time, the cheapest order for the database.
+ * Within one generator every id is greater than the previous one, also within a millisecond and
+ * when the clock steps back.
  */
 export class ClientMessageIds {
   readonly #now: () => number;

@@ -45,7 +45,7 @@ export interface SendQueueOptions {
   readonly write: (frame: Uint8Array) => void;
   /** Called with the entry of a send in the log, without its sender id, before the send settles. */
   readonly accepted: (entry: Entry) => void;
-  /** Called when a send settled, also one of an earlier run. */
+  /** Called when a send has settled, including sends of an earlier run. */
   readonly settled: (settled: Settled) => void;
   /** Called when the oldest send in flight has timed out: the session is broken. */
   readonly resultTimedOut: () => void;
@@ -59,9 +59,12 @@ export interface SendQueueOptions {
  */
 export class SendQueue {
   readonly #options: SendQueueOptions;
-  /** Written to the current session, without a result, by client_message_id. */
+  /** Sends without a result that were written to the current session, by client_message_id. */
   readonly #inFlight = new Map<string, Pending>();
-  /** Written at least once, so perhaps in the log, without a result, by client_message_id. */
+  /**
+   * Sends without a result that were written at least once, so they may be in the log; by
+   * client_message_id.
+   */
   readonly #attempted = new Map<string, Pending>();
   /** Targets whose sends wait for the back-off of a retry. */
   readonly #delayedTargets = new Map<string, Timer>();

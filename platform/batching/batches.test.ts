@@ -9,7 +9,7 @@ interface Item {
   readonly nr: number;
 }
 
-/** Batches whose flushes the test ends by hand. */
+/** Batches whose flushes end when the test ends them. */
 function start(options: Partial<BatchesOptions<Item>> = {}) {
   const clock = new ManualClock();
   const flushed: (readonly Item[])[] = [];
@@ -57,7 +57,7 @@ test("items of one turn of the event loop form a batch; items that arrive during
   push("c");
   push("a");
   await turn();
-  assert.equal(flushed.length, 1, "few items wait for the batch in flight");
+  assert.equal(flushed.length, 1, "few items wait until the batch in flight ends");
   await endFlush();
   assert.deepEqual(flushed.map(numbers), [
     [0, 1],

@@ -7,19 +7,19 @@ export interface BatchesOptions<T> {
   /** Items of one key keep their order, and are in at most one batch in flight. */
   readonly key: (item: T) => Key;
   readonly bytes: (item: T) => number;
-  /** Most items of one batch. */
+  /** Maximum items in one batch. */
   readonly batchCount: number;
-  /** Most bytes of one batch; a single item may be larger. */
+  /** Maximum bytes of one batch; a single item may be larger. */
   readonly batchBytes: number;
-  /** Most items that wait; `push` refuses more. */
+  /** Maximum waiting items; `push` refuses more. */
   readonly queueCount: number;
-  /** Most bytes of items that wait; `push` refuses more. */
+  /** Maximum bytes of waiting items; `push` refuses more. */
   readonly queueBytes: number;
-  /** Most batches in flight. */
+  /** Maximum batches in flight. */
   readonly inFlight: number;
   /**
-   * Most time between the starts of two small batches, ms; 0 for none. A lone item is flushed at
-   * once; only items that follow closely wait to share a batch.
+   * Maximum linger time, ms: the time between the starts of two small batches; 0 for no linger. A
+   * lone item is flushed at once; only items that follow closely wait to share a batch.
    */
   readonly lingerMs: number;
   readonly clock: Clock;
@@ -27,7 +27,7 @@ export interface BatchesOptions<T> {
   readonly flush: (batch: readonly T[]) => Promise<void>;
 }
 
-/** The items of one key that wait. */
+/** The waiting items of one key. */
 interface Waiting<T> {
   readonly key: Key;
   items: T[];
@@ -36,19 +36,20 @@ interface Waiting<T> {
 }
 
 /**
- * Ready items that justify another batch beside those in flight. Fewer items wait and share a
- * batch: the fixed cost of a batch is higher than the cost of its items.
+ * Number of ready items from which on another batch starts while batches are in flight. Fewer items
+ * wait and share a batch: the fixed cost of a batch is higher than the cost of its items.
  */
 const CONCURRENT_BATCH_COUNT = 128;
 
 /**
- * Spacing of the starts of small batches, by the average duration of a batch, ms. A batch that takes
- * 0.8 ms runs on a database of the same machine. A batch that takes 2 ms crosses processes that all
- * wake for it, and costs three times the processor time: larger batches pay there. Measured at 1,000
- * sends a second (bench `messages`), CPU of all servers for 1,000 messages, compared with a constant
- * 1 ms: 0.58 s instead of 0.70 in one process, 0.88 instead of 1.10 in a mesh. With the square instead
- * of the fourth power, one process oscillated between 0.8 and 2.7 ms. A timer rounds up to whole
- * milliseconds; an item that arrives after the spacing is flushed at once.
+ * Spacing of the starts of small batches, by the average duration of a batch, ms. A batch that
+ * takes 0.8 ms runs on a database of the same machine. A batch that takes 2 ms crosses processes
+ * that all wake up for it, and costs three times the processor time: there larger batches are
+ * cheaper. Measured at 1,000 sends a second (bench `messages`), CPU of all servers for 1,000
+ * messages, compared with a constant 1 ms: 0.58 s instead of 0.70 in one process, 0.88 instead of
+ * 1.10 in a mesh. With the square instead of the fourth power, one process oscillated between 0.8
+ * and 2.7 ms. A timer rounds up to whole milliseconds; an item that arrives after the spacing is
+ * flushed at once.
  */
 const spacingFor = (durationMs: number): number => durationMs + 0.8 * durationMs ** 4;
 /** Weight of the last batch in the moving average of durations. */
@@ -73,9 +74,9 @@ export class Batches<T> {
   #head = 0;
   /** Waiting items of ready keys. */
   #readyItems = 0;
-  /** Items that wait. */
+  /** Number of waiting items. */
   #count = 0;
-  /** Bytes of items that wait. */
+  /** Bytes of waiting items. */
   #bytes = 0;
   /** Batches in flight. */
   #inFlight = 0;
@@ -113,7 +114,7 @@ export class Batches<T> {
     return true;
   }
 
-  /** Items that wait; items in flight are not counted. */
+  /** Number of waiting items, without those in flight. */
   get waiting(): number {
     return this.#count;
   }
@@ -157,7 +158,7 @@ export class Batches<T> {
       return;
     }
     this.#scheduled = true;
-    // Items of the same turn of the event loop join the batch.
+    // The batch starts after this turn of the event loop, so all items of the turn join it.
     setImmediate(() => {
       this.#scheduled = false;
       this.#flushReady();
@@ -201,7 +202,7 @@ export class Batches<T> {
       if (taken === 0 && items.length > 0) break;
       this.#head++;
       waiting.inFlight = true;
-      // The key's remaining items wait until the batch has ended: they must not overtake it.
+      // The key's remaining items wait until the batch has ended: they must not overtake its items.
       this.#readyItems -= items.length;
       waiting.items = taken === items.length ? [] : items.slice(taken);
       keys.push(waiting);

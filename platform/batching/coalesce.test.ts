@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { Coalescer } from "./coalesce.ts";
 
-/** A coalescer of numbers whose calls the test answers by hand. */
+/** A coalescer of numbers; the test answers its calls. */
 function setUp() {
   const calls: { items: readonly number[]; answer: PromiseWithResolvers<void> }[] = [];
   const dropped: number[] = [];

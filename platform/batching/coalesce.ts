@@ -3,20 +3,29 @@ import { FlushLoop } from "./flush-loop.ts";
 
 export interface CoalesceOptions<T> {
   clock: Clock;
-  /** Most items of one call. */
+  /** Maximum items in one call. */
   batchCount: number;
-  /** How long an item may wait for others, ms, unless `put` says otherwise; 0: for this turn. */
+  /**
+   * Default linger time of an item, ms: how long it may wait for others. 0: until the end of this
+   * turn.
+   */
   lingerMs: number;
-  /** Most items that wait; further items are dropped. A half-full queue does not linger. */
+  /**
+   * Maximum waiting items; further items are dropped. A half-full queue is flushed without
+   * lingering.
+   */
   queueCount: number;
-  /** Attempts of a call; its items are dropped when the last one fails. */
+  /** Maximum attempts of a call; when the last one fails, the items are dropped. */
   attempts: number;
   call: (items: readonly T[]) => Promise<unknown>;
   /** Reports how many items were dropped. */
   dropped: (items: number, error: unknown) => void;
 }
 
-/** Back-off after the first failed attempt of a call; after the nth it is n times as long. */
+/**
+ * Back-off after the first failed attempt of a call, ms; after the nth attempt it is n times as
+ * long.
+ */
 const BACKOFF_MS = 200;
 
 /**
@@ -56,7 +65,8 @@ export class Coalescer<T> {
       return;
     }
     this.#waiting.set(key, join(known));
-    // A half-full queue is flushed at once, while there is room for the items of the next moments.
+    // A half-full queue is flushed at once, while it has room for items that arrive during the
+    // flush.
     if (this.#halfFull && !this.#loop.flushing) void this.#loop.flushNow();
     else this.#loop.schedule(lingerMs);
   }
@@ -72,7 +82,9 @@ export class Coalescer<T> {
     return this.#waiting.size * 2 >= this.#options.queueCount;
   }
 
-  /** Flushes as many items as wait now: those that arrive meanwhile have their own linger time. */
+  /**
+   * Flushes the items that wait now. Items that arrive during the flush have their own linger time.
+   */
   async #flush(): Promise<void> {
     for (let left = this.#waiting.size; left > 0; ) {
       const items = this.#take(Math.min(left, this.#options.batchCount));

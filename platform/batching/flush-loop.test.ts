@@ -4,7 +4,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { FlushLoop } from "./flush-loop.ts";
 
-/** A loop over collected numbers whose flushes the test ends by hand. */
+/** A loop over collected numbers; its flushes end when the test ends them. */
 function setUp(inFlight?: number) {
   const clock = new ManualClock();
   const flushed: number[][] = [];

@@ -2,11 +2,12 @@ import type { Clock, Timer } from "#platform/clock.ts";
 
 export interface FlushLoopOptions {
   readonly clock: Clock;
-  /** Most flushes in flight; default 1. */
+  /** Maximum flushes in flight; default 1. */
   readonly inFlight?: number;
   /**
-   * Flushes the collected items. A flush that leaves items behind requests the next one itself. An
-   * error does not stop the loop; it rejects `flushNow`, or is unhandled when a timer called it.
+   * Flushes the collected items. A flush that leaves items in the collector requests the next flush
+   * itself. An error does not stop the loop; it rejects `flushNow`, or is unhandled when a timer
+   * called it.
    */
   readonly flush: () => Promise<void>;
 }
@@ -55,7 +56,7 @@ export class FlushLoop {
     if (!this.#closed) await this.#request();
   }
 
-  /** Flushes a last time, as `flushNow` does; then ignores all requests. */
+  /** Flushes a last time like `flushNow`, then ignores all requests. */
   close(): Promise<void> {
     this.#closed = true;
     return this.#request();

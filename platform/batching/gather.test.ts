@@ -4,7 +4,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { type GatherOptions, gather } from "./gather.ts";
 
-/** A gather whose calls the test answers by hand. */
+/** A gather; the test answers its calls. */
 function setUp(options: Partial<GatherOptions<number, string>> = {}) {
   const clock = new ManualClock();
   const calls: { items: readonly number[]; answer: PromiseWithResolvers<readonly string[]> }[] = [];
@@ -46,7 +46,7 @@ test("a full call is made at once, and the items beyond it wait for the next", a
   assert.deepEqual(sent(), [[1, 2, 3], [4]]);
 });
 
-test("the first item lingers, unless its call is full before", async () => {
+test("the first item lingers, unless its call becomes full earlier", async () => {
   const { add, clock, sent } = setUp({ lingerMs: 25, inFlight: 2 });
   void add(1);
   clock.advance(24);

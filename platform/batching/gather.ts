@@ -3,13 +3,16 @@ import { FlushLoop } from "./flush-loop.ts";
 
 export interface GatherOptions<I, O> {
   clock: Clock;
-  /** Most items of one call. */
+  /** Maximum items in one call. */
   batchCount: number;
-  /** How long the first item waits for others, ms; 0: for this turn of the event loop. */
+  /**
+   * Linger time: how long the first item waits for others, ms; 0: until the end of this turn of the
+   * event loop.
+   */
   lingerMs: number;
-  /** Most calls in flight. */
+  /** Maximum calls in flight. */
   inFlight: number;
-  /** Most items that wait; `add` refuses more. */
+  /** Maximum waiting items; `add` refuses more. */
   queueCount: number;
   /** Returns one answer per item, in their order; an error rejects all items of the call. */
   call: (items: readonly I[]) => Promise<readonly O[]>;

@@ -4,7 +4,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import type { Bus, DeadLetter } from "./bus.ts";
 
-/** Creates the buses of the suite. Their time-out of a closing consumer is a few milliseconds. */
+/** Creates the buses of the suite. The time-out of a closing consumer is a few milliseconds. */
 export interface BusWorld {
   /** An empty bus, closed when the test ends. */
   open(t: TestContext): Promise<Bus>;

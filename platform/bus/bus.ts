@@ -34,10 +34,10 @@ export interface Bus {
    */
   publish(queue: string, body: Uint8Array, signal: AbortSignal): Promise<Published>;
   /**
-   * Consumes a queue, one delivery after the other, in order; declares the queue as durable when it
-   * is missing. A delivery is acknowledged when `take` resolves, and moved to the dead letters when
-   * it rejects. After a lost connection the consumer reconnects and receives every delivery that
-   * was not acknowledged.
+   * Consumes a queue, one delivery at a time, in order; declares the queue as durable when it is
+   * missing. A delivery is acknowledged when `take` resolves, and moved to the dead letters when it
+   * rejects. After a lost connection the consumer reconnects and receives every delivery that was
+   * not acknowledged.
    */
   consume(queue: string, take: (body: Uint8Array) => Promise<void>): Promise<Consumer>;
   /** Consumes the dead letters. */

@@ -18,9 +18,9 @@ export interface InboundOptions {
 }
 
 /**
- * Processes the deliveries of one consumer one after the other, also across connections: deliveries
- * of a new connection wait for the delivery in progress. The prefetch count of the broker bounds
- * the queue.
+ * Processes the deliveries of one consumer one at a time, also across connections: deliveries of a
+ * new connection wait for the delivery in progress. The prefetch count of the broker bounds the
+ * queue.
  */
 export class Inbound<T extends Delivery> {
   readonly #options: InboundOptions;

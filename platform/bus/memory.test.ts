@@ -39,6 +39,6 @@ test("the bus keeps no reference to a consumed body", async (t) => {
   while (taken.length < 100) await new Promise(setImmediate);
   await new Promise(setImmediate);
   collect();
-  // A register may still hold the last one.
+  // A CPU register may still reference the last body, so it is not checked.
   assert.ok(taken.filter((body) => body.deref() !== undefined).length <= 1);
 });

@@ -115,7 +115,7 @@ class Queue<T> {
         const current = { item, done: false };
         inProgress = current;
         const taken = await succeeds(take, item);
-        // `close` timed out meanwhile and returned the item to the queue.
+        // Race: `close` timed out during the delivery and returned the item to the queue.
         if (current.done) return;
         current.done = true;
         inProgress = undefined;

@@ -23,7 +23,7 @@ export interface OutboundOptions {
 
 interface Publish {
   readonly queue: string;
-  /** Released when it is written: then the channel has its own copy. */
+  /** Released when the body is written: the channel then has its own copy. */
   body: Buffer | undefined;
   readonly settle: (result: Published | Error) => void;
   /**
@@ -36,11 +36,11 @@ interface Publish {
 
 /**
  * The publishes in flight to the broker over one connection: bounded, in order, each until its
- * confirm. A publish that is aborted after it was written does not count against the bound any
- * more. Until the broker confirms it after all, its queue counts as stuck, and further publishes to
- * that queue are rejected: so one stuck queue holds no more publishes than were in flight when it
- * got stuck, and other queues are not blocked. A publish that is aborted while the broker blocks
- * all publishes does not make its queue stuck.
+ * confirm. A publish that is aborted after it was written no longer counts against the bound. Until
+ * the broker confirms it, its queue counts as stuck, and further publishes to that queue are
+ * rejected. So a stuck queue holds only the publishes that were in flight when it got stuck, and
+ * other queues are not blocked. A publish that is aborted while the broker blocks all publishes
+ * does not make its queue stuck.
  */
 export class Outbound {
   readonly #options: OutboundOptions;
@@ -95,7 +95,7 @@ export class Outbound {
   }
 
   /**
-   * The broker blocks all publishes, for lack of memory or disk: nothing is written until
+   * The broker blocks all publishes because it lacks memory or disk space: nothing is written until
    * `unblock`.
    */
   block(): void {

@@ -18,7 +18,7 @@ let count = 0;
 before(async () => {
   server = await startRabbit();
   const connection = await connect(server.url);
-  // It breaks when the server stops.
+  // The connection breaks when the server stops.
   connection.on("error", () => {});
   channel = await connection.createChannel();
 });
@@ -50,7 +50,7 @@ test("publishes fail at once while the broker is down; after a restart it has it
   await begun.promise;
   await server.kill();
   await assert.rejects(async () => {
-    // The bus notices the kill after a moment.
+    // The bus detects the kill only after some time.
     for (;;) await publish(bus, name, "lost");
   }, unavailable);
   assert.equal(bus.ready(), false);
@@ -99,7 +99,7 @@ test("a cut connection fails unconfirmed publishes; unacknowledged deliveries ar
   assert.equal(await publish(far, name, "five"), "confirmed");
 });
 
-test("a broker without memory delays publishes until it has some, or the signal aborts", async (t) => {
+test("a broker without free memory delays publishes until it has some, or the signal aborts", async (t) => {
   const bus = await open(t);
   const name = queue();
   const inbox = new Inbox();

@@ -11,7 +11,9 @@ export interface RabbitBusOptions {
   /** amqp://user:password@host:port */
   url: string;
   log: Log;
-  /** Replicate queues to a majority of the brokers. All users of a queue must agree. */
+  /**
+   * Replicate queues to a majority of the brokers. All users of a queue must set the same value.
+   */
   quorum?: boolean;
   /** Name of the exchange, and prefix of the name of the dead-letter exchange. */
   exchange?: string;
@@ -22,12 +24,13 @@ export interface RabbitBusOptions {
 /** RabbitMQ deletes a queue after this time without a consumer: its instance did not restart. */
 const QUEUE_EXPIRES_MS = 3_600_000;
 /**
- * Beyond this the oldest bodies of a queue are moved to the dead letters; devices get them by sync.
+ * Maximum bytes of a queue; beyond it the oldest bodies are moved to the dead letters, and devices
+ * get their entries by sync.
  */
 const QUEUE_MAX_BYTES = 256 << 20;
 const DEAD_LETTER_TTL_MS = 7 * 24 * 3_600_000;
 const DEAD_LETTERS_MAX_BYTES = 64 << 20;
-/** Maximum deliveries of a body that is never acknowledged, by a quorum queue. */
+/** Maximum deliveries of an unacknowledged body by a quorum queue. */
 const DELIVERY_LIMIT = 20;
 const MAX_UNCONFIRMED = 2_000;
 const MAX_WAITING = 10_000;

@@ -6,11 +6,11 @@ export interface Setting<T> {
   /** Description for docs/configuration.md: meaning, effect of the bound, when to change it. */
   readonly doc: string;
   /**
-   * False for a setting that operators choose. True for one whose default was measured and rarely
-   * needs a change: docs/configuration.md lists it in a section of its own.
+   * False for a setting that operators choose. True for a setting with a measured default that
+   * rarely needs a change: docs/configuration.md lists it in a separate section.
    */
   readonly tuning: boolean;
-  /** Undefined when the setting must be given. */
+  /** Default value; undefined when the setting must be given. */
   readonly default: T | undefined;
   /** A secret value is printed as *** and never appears in an error. */
   readonly secret: boolean;

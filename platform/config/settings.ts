@@ -81,7 +81,7 @@ export const limitsConfig = defineConfig("limits", {
     min: 1,
     max: 1_000_000,
     unit: "calls a second",
-    doc: "Maximum sends of one user by RPC; further calls are refused with RATE_LIMITED. Sends over the socket have a bound of their own.",
+    doc: "Maximum sends of one user by RPC; further calls are refused with RATE_LIMITED. Sends over the socket have a separate bound.",
   }),
   credentialPerMinute: setting.integer({
     default: 30,

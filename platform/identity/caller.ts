@@ -35,7 +35,7 @@ export const callerKey = createContextKey<Caller>(
   },
 );
 
-/** The user behind a call of an ACCESS_USER method. */
+/** The user who calls an ACCESS_USER method. */
 export function userOf(context: Pick<HandlerContext, "values">): UserCaller {
   const caller = context.values.get(callerKey);
   if (caller.kind !== "user")

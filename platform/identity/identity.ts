@@ -12,9 +12,9 @@ import { AUDIENCE, createTokenVerifier, ISSUER, type TokenVerifier } from "./tok
 export interface Identity {
   readonly verifier: TokenVerifier;
   readonly revocations: Revocations;
-  /** The transport to auth that it fetches keys and ended logins with. */
+  /** The transport to auth, over which keys and ended logins are fetched. */
   readonly transport: Transport;
-  /** Whether the ended logins are loaded; before that, a revoked token would be accepted. */
+  /** Whether the ended logins are loaded. Before that, a revoked token would be accepted. */
   ready(): boolean;
   close(): void;
 }

@@ -4,7 +4,7 @@ import { createPeerProof } from "./peer-proof.ts";
 
 const upgrade = { address: "203.0.113.7", key: "dGhlIHNhbXBsZSBub25jZQ==" };
 
-test("the address in a proof is accepted for the upgrade that the gateway wrote it for, and for no other", () => {
+test("the address in a proof is accepted only for the upgrade that the gateway wrote it for", () => {
   const header = createPeerProof("secret").prove(upgrade);
   assert.equal(createPeerProof("secret").read(header, upgrade.key), upgrade.address);
   assert.equal(createPeerProof("secret").read(header, "another key"), undefined);

@@ -8,7 +8,7 @@ export interface Upgrade {
   readonly key: string;
 }
 
-/** Proves to connect that the gateway, and not a device, states the address of a WebSocket. */
+/** Proves to connect that the address of a WebSocket comes from the gateway, not from a device. */
 export interface PeerProof {
   /** The value of the header `lucky-peer` that the gateway sends. */
   prove(upgrade: Upgrade): string;

@@ -4,8 +4,8 @@ import type { Bus, Consumer } from "#platform/bus/bus.ts";
 import type { Revocations } from "./revocations.ts";
 
 /**
- * Receives ended logins from the bus, for an instance whose queue carries nothing else. Polling auth
- * covers lost messages and logins that ended while the instance did not run.
+ * Receives ended logins from the bus, for an instance whose queue carries only revocations. Polling
+ * auth covers lost messages and logins that ended while the instance did not run.
  */
 export function consumeRevocations({
   bus,

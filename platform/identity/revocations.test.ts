@@ -133,7 +133,7 @@ test("the cursor advances after all pages were read; a lost page is retried", as
   assert.deepEqual(source.cursors, [0n, 0n, 0n, 0n, 5n]);
 });
 
-test("a key that auth no longer publishes is withdrawn for good; a new key is not", async (t) => {
+test("a key that auth no longer publishes stays withdrawn; a new key does not", async (t) => {
   const clock = new ManualClock();
   const source = auth();
   const revocations = watchRevocations({ client: source.client, clock, intervalMs: 500, log });

@@ -8,7 +8,7 @@ export interface TestIssuer {
   readonly verifier: TokenVerifier;
   /** Ids of ended logins. */
   readonly ended: Set<string>;
-  /** Ids of withdrawn keys. The keys are called k1, k2 and so on. */
+  /** Ids of withdrawn keys. The keys have the ids k1, k2 and so on. */
   readonly withdrawn: Set<string>;
   /** The key set as auth would publish it. */
   jwks(): string;

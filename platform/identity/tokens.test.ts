@@ -69,7 +69,7 @@ test("forged, foreign, unsigned and malformed tokens are TOKEN_INVALID", async (
     "changed body": `${head}.${forged}.${signature}`,
     "no signature": `${head}.${body}.`,
     "alg none": new UnsecuredJWT(claims).encode(),
-    "alg none with the signature of a good one": `${Buffer.from('{"alg":"none"}').toString("base64url")}.${body}.${signature}`,
+    "alg none with the signature of a valid token": `${Buffer.from('{"alg":"none"}').toString("base64url")}.${body}.${signature}`,
     "public key as HMAC secret": await signed(
       { alg: "HS256", kid: "k1" },
       Buffer.from(JSON.parse(issuer.jwks()).keys[0].x, "base64url"),

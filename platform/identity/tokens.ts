@@ -158,7 +158,7 @@ function keySet({ jwks, clock, revocations }: TokenVerifierOptions): JWTVerifyGe
   }
 
   return async (header, token) => {
-    // Without a key id, a token would make us try every key.
+    // Reject a token without a key id: every key would have to be tried.
     if (!isText(header.kid)) throw new errors.JWKSNoMatchingKey();
     const state = revocations.keyState(header.kid);
     if (state === "withdrawn") {
@@ -171,7 +171,7 @@ function keySet({ jwks, clock, revocations }: TokenVerifierOptions): JWTVerifyGe
       return await (keys ?? (await fetch()))(header, token);
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
-      // A key that auth publishes is worth a fetch, however recent the last one was.
+      // Refetch immediately only when auth publishes the key: then the cached key set is stale.
       if (age < REFETCH_MS && state !== "published") throw error;
     }
     return (await fetch())(header, token);

@@ -6,7 +6,10 @@ export interface Budget {
   readonly windowMs: number;
 }
 
-/** Whether the call is within the budget; otherwise the delay until a retry can succeed. */
+/**
+ * Result of `take`: whether the call is within the budget, and if not, the delay until a retry can
+ * succeed.
+ */
 export type Taken =
   | { readonly allowed: true }
   | { readonly allowed: false; readonly retryAfterMs: number };
@@ -18,7 +21,7 @@ export type Taken =
 export interface Penalty {
   /** Part of the storage key, and a metric label. */
   readonly name: string;
-  /** Number of failures from which on attempts are delayed. */
+  /** Number of failures without a delay; further failures delay the next attempt. */
   readonly freeFailures: number;
   readonly firstWaitMs: number;
   readonly longestWaitMs: number;
@@ -39,7 +42,7 @@ export interface Limiter {
   /**
    * Admits an attempt when it returns 0. Returns the remaining delay like `waiting`, but admits at
    * most one attempt per delay for a key that has used up its free failures, also when many
-   * attempts race: the others get the time until the next one is allowed.
+   * attempts race: the other attempts get the time until the next one is allowed.
    */
   admit(penalty: Penalty, key: string): Promise<number>;
   /** Counts a failure and restarts the key's delay. Returns the delay, milliseconds. */

@@ -57,7 +57,7 @@ const PENALIZE = `${START_DELAY}
 return startDelay(count + 1)
 `;
 
-/** For ioredis, which turns each script into a command of this name. */
+/** Option of ioredis, which defines a command of this name for each script. */
 export const scripts = {
   luckyWaiting: { numberOfKeys: 1, lua: WAITING },
   luckyAdmit: { numberOfKeys: 1, lua: ADMIT },

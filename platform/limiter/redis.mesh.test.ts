@@ -26,7 +26,8 @@ async function openEmpty(t: TestContext) {
 // Redis uses its own clock.
 limiterSuite("redis", { open: openEmpty, pass: (ms) => setTimeout(ms) });
 
-// Stories age the stored counts instead of waiting: that must have the same effect as time.
+// The stories age the stored counts instead of waiting. This must have the same effect as the
+// passage of time.
 limiterSuite("redis, aged counts", { open: openEmpty, pass: (ms) => ageLimits(server.url, ms) });
 
 test("two instances share a budget", async (t) => {

@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 
-/** System account of PostgreSQL, when it cannot run under ours. */
+/** System account for PostgreSQL when it cannot run under the account of this process. */
 export interface Account {
   name: string;
   uid: number;
@@ -14,7 +14,9 @@ export interface Account {
 
 /** Command and ids to start a program of PostgreSQL with. */
 export interface Launch {
-  /** The executable and its arguments, for a program and its arguments. */
+  /**
+   * Returns the executable and arguments that start a program with its arguments under the account.
+   */
   command: (program: string, args: readonly string[]) => { file: string; args: string[] };
   /** User and group of the process, for child_process. */
   ids: { uid?: number; gid?: number };
@@ -72,7 +74,10 @@ async function closedFolder(path: string, account: Account): Promise<string | un
 const DAC_READ_SEARCH = 2n;
 const DAC_OVERRIDE = 1n;
 
-/** The weakest capability to traverse closed folders that our root can grant; undefined for none. */
+/**
+ * The weakest capability to traverse closed folders that this process can grant; undefined for
+ * none.
+ */
 async function traverseCapability(): Promise<string | undefined> {
   const status = await readFile("/proc/self/status", "utf8").catch(() => "");
   const bits = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? "0"}`);

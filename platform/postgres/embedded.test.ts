@@ -83,7 +83,7 @@ test("data is still there after a restart, which takes less than 5 s", async (t)
   assert.equal(await ask(second.url, "SELECT text FROM note"), "kept");
 });
 
-test("it is durable, speaks UTC and UTF-8, and listens on 127.0.0.1 alone", async (t) => {
+test("PostgreSQL is durable, uses UTC and UTF-8, and listens on 127.0.0.1 only", async (t) => {
   const parent = await makeFolder(t);
   const postgres = await startEmbedded({ dataDir: parent.dataDir, log: quiet });
   t.after(() => postgres.stop());
@@ -151,14 +151,14 @@ test("a pid file with the pid of another program is stale, and that program keep
   assert.equal(other.exitCode, null);
 });
 
-test("an interrupted first start is repeated", async (t) => {
+test("a start repeats an interrupted first start", async (t) => {
   const folder = await makeFolder(t);
   await mkdir(join(folder.dataDir, "cluster.new", "base"), { recursive: true });
   await writeFile(join(folder.dataDir, "cluster.new", "PG_VERSION"), "18\n");
   assert.equal(await ask((await folder.start()).url, "SELECT 1"), "1");
 });
 
-test("it works below a folder that only its owner may enter, such as /root", async (t) => {
+test("PostgreSQL works below a folder that only its owner may enter, such as /root", async (t) => {
   const folder = await makeFolder(t);
   await mkdir(folder.dataDir, { mode: 0o700 });
   const first = await folder.start();

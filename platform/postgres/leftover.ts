@@ -45,8 +45,8 @@ async function exitsWithin(pid: number, timeoutMs: number): Promise<boolean> {
 }
 
 /**
- * Stops a PostgreSQL that a killed process of ours left running on `cluster`, and waits until it
- * has exited. Removes a stale pid file.
+ * Stops a PostgreSQL that a killed Lucky process left running on `cluster`, and waits until it has
+ * exited. Removes a stale pid file.
  *
  * `owner` is the pid of the process that last started the cluster. Throws when that process still
  * uses its PostgreSQL, or when the leftover cannot be stopped.

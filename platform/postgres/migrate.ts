@@ -15,7 +15,8 @@ const CONNECT_TIMEOUT_MS = 5_000;
 export async function migrate(options: { url: string; log: Log }): Promise<void> {
   const { url, log } = options;
   const debug = (message: string) => log.debug({ event: "migration", message });
-  // The first use of the database: the driver's own error is only "connect ECONNREFUSED".
+  // This is the first use of the database: explain the driver's error, which is only "connect
+  // ECONNREFUSED".
   const client = new pg.Client({
     connectionString: url,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,

@@ -19,7 +19,7 @@ export interface PoolOptions {
 const INT8 = 20;
 const asText = (value: string) => value;
 
-// Type parsers of our pools only: global parsers of another module must not change how ids are read.
+// Type parsers per pool: global parsers of another module must not change how ids are read.
 const types: pg.CustomTypesConfig = {
   getTypeParser: ((oid: number, format?: "text" | "binary") =>
     oid === INT8
@@ -49,9 +49,10 @@ export function createPool(options: PoolOptions): Pool {
     if (pool.ending) return;
     options.log.warn({ event: "postgres_connection_lost", pool: options.name, err: error });
   };
-  // The pool handles errors of idle connections only; an error of a busy one would end the process.
+  // The pool handles errors of idle connections only; an unhandled error of a busy connection would
+  // end the process.
   pool.on("connect", (client) => client.on("error", broken));
-  // The same error of an idle connection; the listener above has logged it.
+  // For an idle connection, the listener above has already logged this error.
   pool.on("error", () => {});
   return pool;
 }

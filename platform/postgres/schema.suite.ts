@@ -87,7 +87,7 @@ export async function columnsOfDatabase(pool: Pool): Promise<Columns> {
   return new Map(rows.map((row) => [row.name, describe(row)]));
 }
 
-/** One sentence per difference. */
+/** Differences between schema.prisma and the database, one sentence each. */
 export function differences(schema: Columns, database: Columns): string[] {
   return [...new Set([...schema.keys(), ...database.keys()])].toSorted().flatMap((name) => {
     const says = schema.get(name) ?? "nothing";

@@ -68,7 +68,7 @@ test("a held lease is renewed", async () => {
   await held.release();
 });
 
-test("a lease that another process took calls lost, and has no number", async () => {
+test("when another process has taken the lease, lost is called and the number throws", async () => {
   const clock = new ManualClock();
   const { held, lost } = await lease({ clock });
   await pool.query("UPDATE lucky.worker SET holder = 'thief' WHERE number = $1", [held.number]);
@@ -77,7 +77,7 @@ test("a lease that another process took calls lost, and has no number", async ()
   assert.throws(() => held.number, unavailable);
 });
 
-test("a lease that cannot be renewed calls lost before it expires in PostgreSQL", async () => {
+test("lost is called before a lease that cannot be renewed expires in PostgreSQL", async () => {
   const clock = new ManualClock();
   const own = createPool({ url, max: 1, log: quiet, name: "cut-off" });
   const { held, lost } = await lease({ clock, pool: own });
@@ -89,7 +89,7 @@ test("a lease that cannot be renewed calls lost before it expires in PostgreSQL"
   assert.throws(() => held.number, unavailable);
 });
 
-test("a process that slept through its lease has no number, even before lost is called", async () => {
+test("after a process slept through its lease, the number throws, even before lost is called", async () => {
   const clock = new ManualClock();
   let sleptMs = 0;
   const asleep: Clock = {

@@ -30,7 +30,7 @@ const LEASE_MS = 30_000;
 const RENEW_MS = 5_000;
 /** The holder stops using the number this long before PostgreSQL expires the lease. */
 const MARGIN_MS = 5_000;
-/** Pause between two leases of one number, because the clocks of the holders may differ. */
+/** Pause between two leases of one number, ms: the clocks of the holders may differ. */
 const REUSE_DELAY_MS = 10_000;
 const LOCK = 7_265_001;
 

@@ -72,10 +72,10 @@ test("a failed start prints its reason without a stack and exits with 1", async 
   const errorsModule = JSON.stringify(join(import.meta.dirname, "../errors.ts"));
   const unavailable = run(
     t,
-    `const { fail } = await import(${errorsModule}); throw fail(9, "the registry is away");`,
+    `const { fail } = await import(${errorsModule}); throw fail(9, "the registry is unavailable");`,
   );
   assert.deepEqual(await unavailable.exit, [1, null]);
-  assert.match(await unavailable.errors, /^the registry is away$/m);
+  assert.match(await unavailable.errors, /^the registry is unavailable$/m);
   assert.doesNotMatch(await unavailable.errors, /\n +at /);
 });
 

@@ -10,8 +10,8 @@ const STOP_TIMEOUT_MS = 15_000;
 const DUPLICATE_SIGNAL_MS = 300;
 
 /**
- * Size of the memory block that small buffers share. A separate block costs more than the
- * contents of a small buffer (measured: a tenth).
+ * Size of the memory block that small buffers share. Without sharing, the separate block of a small
+ * buffer costs more than its contents (measured: a tenth).
  */
 const BUFFER_POOL_BYTES = 262_144;
 
@@ -59,7 +59,7 @@ export function runProcess(start: () => Promise<Stoppable>): void {
   for (const [signal, number] of [
     ["SIGINT", 2],
     ["SIGTERM", 15],
-    // The terminal closed.
+    // SIGHUP: the terminal was closed.
     ["SIGHUP", 1],
   ] as const) {
     process.on(signal, () => {

@@ -50,9 +50,12 @@ export interface Mesh<T extends ConfigTable> {
 /** A service that its `main.ts` composed. */
 export interface ServiceProcess {
   readonly running: RunningService;
-  /** Whether the service can work at the moment. */
+  /** Whether the service can handle calls now. */
   readonly ready: () => boolean;
-  /** Listener for RPC, announced in the registry; absent for a service that does both itself. */
+  /**
+   * Listener for RPC, announced in the registry; absent for a service that listens and announces
+   * itself.
+   */
   readonly listener?: Listener;
 }
 

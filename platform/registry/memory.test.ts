@@ -23,7 +23,7 @@ registrySuite("memory", {
   },
 });
 
-/** A clock that the test advances, second by second. */
+/** A clock that the test advances in steps of one second. */
 class ManualClock implements Clock {
   readonly #repeated = new Set<{ intervalMs: number; nextMs: number; callback: () => void }>();
   #now = 0;
@@ -37,7 +37,7 @@ class ManualClock implements Clock {
   }
 
   after(): Timer {
-    throw new Error("the memory registry uses no single timer");
+    throw new Error("the memory registry uses no one-shot timer");
   }
 
   every(intervalMs: number, callback: () => void): Timer {

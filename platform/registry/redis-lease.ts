@@ -32,7 +32,7 @@ export class RedisLease implements Lease {
   readonly #orders = new Map<string, string>();
   readonly #keys: [string, string];
   #epoch = "";
-  /** The epoch of the next entry. A retry uses the same one, until Redis has confirmed it. */
+  /** The epoch of the next entry. Retries use the same epoch until Redis has confirmed it. */
   #nextEpoch = randomUUID();
   #load: number;
   #renewing: Promise<void> | undefined;
@@ -48,8 +48,8 @@ export class RedisLease implements Lease {
 
   /**
    * Enters for the first time. Another entry under the same id may belong to a crashed process:
-   * then this call waits until its lease expires. If that lease is renewed meanwhile, the process
-   * is alive, and this call throws.
+   * then this call waits until its lease expires. If that lease is renewed during the wait, the
+   * process is alive, and this call throws.
    */
   async enter(): Promise<void> {
     const { clock, log, leaseMs, instance } = this.#options;
@@ -177,7 +177,7 @@ export class RedisLease implements Lease {
     try {
       await link.run((redis) => redis.luckyRelease(...this.#keys, instanceId, this.#epoch));
     } catch (err) {
-      // The lease expires without a release.
+      // Without the release, the lease expires by itself.
       log.warn({ event: "lease_not_released", instanceId, err });
     }
   }

@@ -148,7 +148,7 @@ for i, channel in ipairs(KEYS) do found[i] = redis.call('SMEMBERS', channel) end
 return found
 `;
 
-/** For ioredis, which turns each script into a command of this name. */
+/** Option of ioredis, which defines a command of this name for each script. */
 export const scripts = {
   luckyEnter: { numberOfKeys: 2, lua: ENTER },
   luckyRelease: { numberOfKeys: 2, lua: RELEASE },

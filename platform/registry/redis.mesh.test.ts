@@ -75,14 +75,14 @@ test("an instance recognises its own lease when the response to its entry was lo
   t.after(() => registry.close());
   await registry.announce(instance("connect-0"), () => lost.resolve());
   await raw.flushall();
-  // Longer than the time-out of a command: the response arrives after it.
+  // The delay exceeds the time-out of a command, so the response arrives too late.
   await raw.call("CLIENT", "PAUSE", "3000", "ALL");
   await lost.promise;
   assert.ok(events.includes("lease_not_renewed"));
   assert.ok(!events.includes("lease_taken"));
 });
 
-test("an unreachable Redis is UNAVAILABLE at once; instances are the last known ones", async (t) => {
+test("while Redis is unreachable, calls are UNAVAILABLE at once, and the last known instances are returned", async (t) => {
   await raw.flushall();
   const [a, b] = [open(t), open(t)];
   const lost = Promise.withResolvers<void>();
@@ -122,7 +122,7 @@ test("an instance that restarts after a crash gets its name when the old lease e
   assert.deepEqual(await b.locate(["u:1"]), [[]]);
   await lease.join(["u:1"]);
   assert.deepEqual(await b.locate(["u:1"]), [["connect-0"]]);
-  // The old process continues after all: it gets neither its name nor its channels back.
+  // The old process continues later: it regains neither its name nor its channels.
   crashing.resume();
   await old.release();
   assert.deepEqual(await b.locate(["u:1"]), [["connect-0"]]);

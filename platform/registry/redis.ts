@@ -30,9 +30,9 @@ const RETRY_MAX_MS = 1_000;
 
 /**
  * A registry in Redis, which may lose all data at any time. Everything that an instance writes
- * carries its epoch, a random id of its entry; data of another epoch than that of the instance's
- * key is invalid for good. While Redis cannot be reached, calls fail at once or within 2 s, and the
- * client reconnects.
+ * carries its epoch, a random id of its entry; data with an epoch other than the one in the
+ * instance's key is invalid and stays so. While Redis cannot be reached, calls fail at once or
+ * within 2 s, and the client reconnects.
  */
 export function createRedisRegistry(options: RedisRegistryOptions): Registry {
   const { clock, log, leaseMs = 15_000, cacheMs = 1_000 } = options;
@@ -100,7 +100,7 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
         if (gone.length > 0) dead.push({ channel: channels[i]!, members: gone });
         return list.filter(isLive).map(({ id }) => id);
       });
-      // Clean-up without a retry: the next `locate` repeats it.
+      // A failed clean-up needs no retry: the next `locate` repeats it.
       for (const { channel, members } of dead)
         link.run((redis) => redis.srem(CHANNEL + channel, ...members)).catch(() => {});
       return located;

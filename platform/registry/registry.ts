@@ -23,11 +23,11 @@ export interface Claim {
 
 /** The slots of a user for devices of one class. */
 export interface SlotRule {
-  /** Number of devices that may be online. */
+  /** Maximum number of devices online. */
   readonly limit: number;
   /**
-   * One device more: "replace" closes the device that is online longest, "refuse" rejects the new
-   * one.
+   * Effect of one device too many: "replace" closes the session of the device that is online
+   * longest, "refuse" rejects the new device.
    */
   readonly excess: "replace" | "refuse";
 }
@@ -55,12 +55,16 @@ export interface Lease {
    * Claims a slot for a session among the slots of the user's devices of its class, in one atomic
    * step. A device has one slot, which its newest session holds. At most `limit` devices keep a
    * slot: under "replace" the newest ones, under "refuse" the earlier ones. A repeated claim with
-   * the same session id keeps its age. When a newer session of its device, or under "replace" newer
-   * devices, took the slot meanwhile, the repeated claim is itself among the displaced ones. Claims
-   * of instances without a lease hold no slot; they are dropped and not reported as displaced.
+   * the same session id keeps its age. If a newer session of its device, or under "replace" newer
+   * devices, took the slot since the first claim, the result lists the repeated claim itself as
+   * displaced. Claims of instances without a lease hold no slot; they are dropped and not reported
+   * as displaced.
    */
   claim(claim: Claim, rule: SlotRule): Promise<ClaimResult>;
-  /** Frees the slot of a session if the session still holds it; never that of another session. */
+  /**
+   * Frees the slot of a session if the session still holds it; never a slot that another session
+   * holds.
+   */
   unclaim(claim: Claim): Promise<void>;
   /** Leaves the registry. Idempotent. */
   release(): Promise<void>;
@@ -80,8 +84,8 @@ export interface Registry {
    */
   announce(instance: Instance, lost: () => void): Promise<Lease>;
   /**
-   * The live instances of a service, from a cache of at most one second. When the registry cannot be
-   * reached: the last known ones.
+   * The live instances of a service, from a cache of at most one second. When the registry cannot
+   * be reached, returns the last known instances.
    */
   instances(service: string): Promise<readonly Instance[]>;
   /**

@@ -82,7 +82,7 @@ export function refusedSlotTests(world: RegistryWorld): void {
     assert.deepEqual(await claim(1, "s2", "phone-2", refusing(2)), []);
     assert.equal(await claim(1, "s3", "phone-3", refusing(2)), "refused");
     assert.deepEqual(await claim(1, "s4", "phone-1", refusing(2)), ["s1"]);
-    // A lowered limit displaces no device, and admits none either.
+    // A lowered limit displaces no device and admits no further device.
     assert.equal(await claim(0, "s5", "phone-3", refusing(1)), "refused");
     assert.deepEqual(await claim(0, "s6", "phone-3", refusing(3)), []);
     await leases[1].unclaim(session("s2", "phone-2", "connect-1"));

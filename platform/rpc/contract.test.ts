@@ -28,7 +28,7 @@ test("a service that does not declare its process is reported", () => {
   );
 });
 
-test("public services come with the transport of their process, and no internal one does", () => {
+test("each public service has the transport of its process, and no internal service is included", () => {
   const transport = () => ({}) as Transport;
   const transports = { auth: transport(), server: transport() };
   const reachable = publicServices(transports);

@@ -4,8 +4,8 @@ import { createContextKey } from "@connectrpc/connect";
 export const PEER_HEADER = "lucky-peer";
 
 /**
- * Address of the caller, without the port: the device's own, also behind the gateway. Undefined for
- * calls that began in the same process.
+ * Address of the caller, without the port. Behind the gateway, it is still the device's address.
+ * Undefined for calls that began in the same process.
  */
 export const peerAddress = createContextKey<string | undefined>(undefined, {
   description: "peer address",

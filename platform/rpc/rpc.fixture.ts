@@ -14,7 +14,7 @@ import { type Served, serve } from "./served.ts";
 
 export const meshSecret = "s".repeat(32);
 
-/** Services of the contract behind the real interceptors, with methods that a test implements. */
+/** Services of the contract with the real interceptors, and with methods that a test implements. */
 export interface TestService {
   readonly served: Served[];
   readonly interceptors: Interceptor[];

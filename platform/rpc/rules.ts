@@ -9,7 +9,7 @@ export interface MethodRules {
   readonly limit: LimitClass;
 }
 
-/** The health service is a standard of gRPC: it has no options of ours. */
+/** The health service is a gRPC standard, so its methods do not have Lucky's options. */
 const HEALTH_PACKAGE = "grpc.health.v1.";
 
 const INTERNAL_PACKAGE = "lucky.internal.";
@@ -34,7 +34,7 @@ export function rulesOf(method: DescMethod): MethodRules {
   };
 }
 
-/** Looks rules up by method, and caches them: the options of a method are read once. */
+/** Looks up rules by method and caches them: the options of a method are read once. */
 export function ruleBook(): (method: DescMethod) => MethodRules {
   const cache = new Map<DescMethod, MethodRules>();
   return (method) => {

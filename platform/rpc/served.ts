@@ -18,6 +18,6 @@ export interface RunningService {
   readonly served: readonly Served[];
   /** Whether it can serve calls now; false while it drains. */
   ready(): boolean;
-  /** Stops accepting, drains, closes; bounded in time. Idempotent. */
+  /** Stops accepting calls, drains and closes, within a bounded time. Idempotent. */
   stop(): Promise<void>;
 }

@@ -43,9 +43,10 @@ export function signSms(secret: string, time: string, body: string): string {
 }
 
 /**
- * Posts messages to a gateway of the operator's choice, as JSON {phone, text, smsId}. Any 2xx accepts
- * the message. A 5xx, a broken connection or a time-out is retried under the same smsId with
- * back-off, within the bounds of attempts and time; any other response is final.
+ * Posts messages to a gateway of the operator's choice, as JSON {phone, text, smsId}. Any 2xx
+ * status means that the gateway accepted the message. A 5xx, a broken connection or a time-out is
+ * retried under the same smsId with back-off, within the bounds of attempts and time; any other
+ * response is final.
  */
 export function createHttpSms(options: HttpSmsOptions): SmsSender {
   const { url, secret, timeoutMs, clock, log, metrics } = options;
@@ -59,7 +60,7 @@ export function createHttpSms(options: HttpSmsOptions): SmsSender {
   const closing = new AbortController();
   const sending = new Set<Promise<void>>();
 
-  /** A signal that aborts after a time of the clock. */
+  /** A signal that aborts after a delay, measured by the clock. */
   function timeoutSignal(ms: number): { signal: AbortSignal; stop(): void } {
     const timeout = new AbortController();
     const timer = clock.after(ms, () => timeout.abort());

@@ -6,7 +6,7 @@ import { startTestPostgres } from "../../test/backends/postgres.ts";
 import { codeOf, randomPhoneNumber } from "../../test/backends/sms-gateway.ts";
 import { GOOD_PASSWORD, startTestAuth } from "./auth.suite.ts";
 
-// A change and the end of the logins that it ends are one transaction: if one fails, both roll
+// A change and the end of the affected logins are one transaction: if one fails, both are rolled
 // back.
 const { url, pool } = await startTestPostgres({ after });
 const one = await startTestAuth({ url, t: { after } });
@@ -45,7 +45,7 @@ async function stored(userId: string) {
   return all.flatMap((found) => found.rows);
 }
 
-/** Binds a phone number to the account, then has a code of the purpose sent to it. */
+/** Binds a phone number to the account, then requests a code of the purpose for it. */
 async function withCode({ as }: LoggedInUser, purpose: SmsPurpose) {
   const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.BIND }, as);

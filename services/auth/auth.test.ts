@@ -52,7 +52,7 @@ test("the user name replaces a blank display name; control characters are refuse
   await refused(bell, ErrorReason.INVALID_ARGUMENT);
 });
 
-test("control characters in other texts are refused, and a name with one is not found", async () => {
+test("control characters in other texts are refused, and a name with a control character is not found", async () => {
   const { userName } = await one.register();
   const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
   for (const odd of [{ deviceName: "a\0b" }, { clientVersion: "1\0" }]) {

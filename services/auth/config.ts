@@ -37,7 +37,7 @@ export const authConfig = defineConfig("auth", {
     min: 60,
     max: 31_536_000,
     unit: "s",
-    doc: "Lifetime of a refresh token. Each refresh issues a new one, so a login ends when its device stays away for this long.",
+    doc: "Lifetime of a refresh token. Each refresh issues a new one, so a login ends when its device does not refresh for this long.",
   }),
   keyRotationDays: setting.integer({
     default: 90,
@@ -57,7 +57,7 @@ export const authConfig = defineConfig("auth", {
     default: 2,
     min: 0,
     max: 4,
-    doc: "Minimum strength of a new password, estimated by zxcvbn: 0 is guessed at once, 4 takes more than ten thousand million guesses.",
+    doc: "Minimum strength of a new password, estimated by zxcvbn from 0 (guessed at once) to 4 (more than 10 billion guesses).",
   }),
   loginFreeFailures: setting.integer({
     default: 5,
@@ -124,7 +124,7 @@ export const authConfig = defineConfig("auth", {
     min: 1,
     max: 100,
     unit: "guesses",
-    doc: "Wrong guesses that a code survives. Beyond them the code is exhausted, and the user needs a new one.",
+    doc: "Maximum wrong guesses of a code. After one more the code is exhausted, and the user needs a new one.",
   }),
   smsResendSeconds: setting.integer({
     default: 60,
@@ -220,7 +220,7 @@ export const authConfig = defineConfig("auth", {
     min: 1,
     max: 10_000,
     unit: "passwords",
-    doc: "Maximum passwords in hashing or waiting for it on one instance; further ones are refused with OVERLOADED.",
+    doc: "Maximum passwords being hashed or waiting to be hashed on one instance; further ones are refused with OVERLOADED.",
     tuning: true,
   }),
   keyPublishAheadSeconds: setting.integer({
@@ -260,7 +260,7 @@ export const authConfig = defineConfig("auth", {
     min: 0,
     max: 600000,
     unit: "ms",
-    doc: "Maximum time by which the timestamp in an encrypted password may be ahead of the server's clock; a password further ahead is refused.",
+    doc: "Maximum time by which the timestamp in an encrypted password may be ahead of the server's clock; otherwise the password is refused.",
     tuning: true,
   }),
   smsTimeoutMs: setting.integer({
@@ -316,7 +316,7 @@ export const authConfig = defineConfig("auth", {
     min: 1,
     max: 100000,
     unit: "rows",
-    doc: "Rows that one step of the re-encryption under the newest data key handles.",
+    doc: "Rows per step of the re-encryption under the newest data key.",
     tuning: true,
   }),
   sealAgainPauseMs: setting.integer({

@@ -2,7 +2,8 @@ import { PrismaPg } from "@prisma/adapter-pg";
 import { Prisma, PrismaClient } from "#gen/prisma/client.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 
-// Only this file imports Prisma and its generated client; the rest of auth takes them from here.
+// Only this file imports Prisma and its generated client; the other files of auth import them from
+// here.
 export type {
   Account,
   Audit,

@@ -8,7 +8,7 @@ import { requirePrintable } from "#platform/printable.ts";
 import type { Database } from "./database.ts";
 import type { Logins } from "./logins/logins.ts";
 
-/** Devices in one list; the least recently seen ones are left out beyond it. */
+/** Maximum devices in one list; beyond it the least recently seen devices are left out. */
 const MAX_LISTED_DEVICES = 200;
 
 /** DeviceService: lists, renames and revokes the devices that the caller is logged in on. */

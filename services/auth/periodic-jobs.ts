@@ -3,7 +3,7 @@ import type { Log } from "#platform/log.ts";
 
 /** A job that every instance repeats. Concurrent runs on two instances must be harmless. */
 export interface PeriodicJob {
-  /** Shown in the log. */
+  /** Name of the job in the log. */
   readonly name: string;
   /** Pause before the first run, and between the end of a run and the next, milliseconds. */
   readonly pauseMs: number;

@@ -83,9 +83,9 @@ export interface AuthServiceDependencies {
 const CLEANUP_INTERVAL_MS = 3_600_000;
 
 /**
- * Starts auth: AuthService, DeviceService, UserService, AdminService and SessionService. The very
- * first start creates the keys that all instances share. Throws when the key-encryption key is
- * missing or wrong.
+ * Starts auth: AuthService, DeviceService, UserService, AdminService and SessionService. The first
+ * start creates the keys that all instances share. Throws when the key-encryption key is missing or
+ * wrong.
  */
 export async function startAuth(given: AuthServiceDependencies): Promise<RunningService> {
   const { clock, config, log } = given;
@@ -140,7 +140,7 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
   };
 }
 
-/** Composes the parts of auth. Every method and job declares the few parts that it takes. */
+/** Composes the parts of auth. Every method and job declares the parts that it uses. */
 async function createParts(given: AuthServiceDependencies) {
   const { bus, clock, config, ids, limiter, log, metrics, pool, registry } = given;
   const keyEncryption = createKeyEncryption(config.keyEncryptionKey, config.keyEncryptionKeyBefore);

@@ -8,7 +8,10 @@ import type { DevicePolicy } from "./logins/device-policy.ts";
 import { recordLastSeen } from "./logins/last-seen.ts";
 import type { RevocationPages } from "./logins/revocation-pages.ts";
 
-/** SessionService: the other services learn here which logins ended and which users exist. */
+/**
+ * SessionService: tells the other services the ended logins, the existing users and the device
+ * policy, and records last-seen times.
+ */
 export function createSession({
   accounts,
   clock,

@@ -4,7 +4,7 @@ import type { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { fail } from "#platform/errors.ts";
 import { type Accounts, userOfAccount } from "./accounts/accounts.ts";
 
-/** Looks up users by id or name. */
+/** The methods of UserService that return users by id or name. */
 export function createUser({
   accounts,
 }: {

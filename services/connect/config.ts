@@ -61,7 +61,7 @@ export const connectConfig = defineConfig("connect", {
     min: 0,
     max: 600_000,
     unit: "ms",
-    doc: "Time-out for the sessions to leave when the instance stops; the remaining sessions are closed. Keep it below the stop time-out of the process manager; a stopping process exits after 15 s in any case.",
+    doc: "Time-out for sessions to reconnect elsewhere when the instance stops; then the remaining sessions are closed. Keep it below the stop time-out of the process manager; a stopping process exits after 15 s in any case.",
   }),
   moveSpreadMs: setting.integer({
     default: 5_000,
@@ -252,7 +252,7 @@ export const connectConfig = defineConfig("connect", {
     min: 1,
     max: 10_000_000,
     unit: "cursors",
-    doc: "Maximum cursors waiting on this instance; further ones are dropped and counted. Cursors are cumulative, so the next one makes up for a dropped one.",
+    doc: "Maximum cursors waiting on this instance; further ones are dropped and counted. Cursors are cumulative, so the next one replaces a dropped one.",
     tuning: true,
   }),
   signalQueue: setting.integer({
@@ -292,7 +292,7 @@ export const connectConfig = defineConfig("connect", {
     min: 8,
     max: 65_536,
     unit: "conversations",
-    doc: "Direct conversations whose cursors are cached per session. The cursor of the oldest one is evicted at the bound, and the sweep covers that conversation.",
+    doc: "Maximum direct conversations with a cached cursor per session. Beyond it the least recently used cursor is evicted, and the sweep covers that conversation.",
     tuning: true,
   }),
   sweepIntervalMs: setting.integer({
@@ -316,7 +316,7 @@ export const connectConfig = defineConfig("connect", {
     min: 0,
     max: 600_000,
     unit: "ms",
-    doc: "Time for which an instance keeps hearing a channel after its last session has left, for devices that reconnect at once.",
+    doc: "Time for which an instance stays subscribed to a channel after its last session has left, for devices that reconnect at once.",
     tuning: true,
   }),
 });

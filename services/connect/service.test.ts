@@ -64,7 +64,7 @@ test("a token that is forged, expired or revoked opens no session", async (t) =>
   assert.equal(await say(await harness.issuer.token({ sid: "gone" })), CloseCode.TOKEN_REVOKED);
 });
 
-test("a socket without Hello, a silent one and one with an expired token are closed in time", async (t) => {
+test("a socket without Hello, a silent socket and a socket with an expired token are closed in time", async (t) => {
   const clock = new ManualClock();
   const harness = await startConnectHarness(t, { clock });
   const mute = await RawDevice.open(harness.address);
@@ -86,7 +86,7 @@ test("a socket without Hello, a silent one and one with an expired token are clo
   assert.equal((await alive.closed).code, CloseCode.TOKEN_EXPIRED);
 });
 
-test("a fresh token of the same device keeps the session, one of another user ends it", async (t) => {
+test("a fresh token of the same device keeps the session, a token of another user ends it", async (t) => {
   const clock = new ManualClock();
   const harness = await startConnectHarness(t, { clock, config: { heartbeatIntervalMs: 300_000 } });
   const ana = await harness.device("1", "a");
@@ -146,7 +146,7 @@ test("sends are retried while the server is unavailable, then refused as unavail
   assert.equal(again.results[0]!.outcome.case, "accepted");
 });
 
-test("sends beyond the window are refused with OVERLOADED and the rest is accepted", async (t) => {
+test("sends beyond the window are refused with OVERLOADED, and the other sends are accepted", async (t) => {
   const harness = await startConnectHarness(t, { config: { maxSendsInFlight: 4 } });
   const ana = await harness.device("1");
   harness.ingress.down = true;
@@ -199,7 +199,7 @@ test("after the registry lost the instance, the instance rejoins everything and 
   assert.equal((await ben.next("syncRequired")).lastSequence, 1n);
 });
 
-test("a stopping instance sends Move to its sessions and closes those that stay", async (t) => {
+test("a stopping instance sends Move to its sessions and closes the ones that stay", async (t) => {
   const harness = await startConnectHarness(t);
   const ana = await harness.device("1");
   const stopping = harness.stop();
@@ -222,7 +222,7 @@ test("a session that ends releases its device slot and its channel", async (t) =
   assert.equal(end?.userId, "1");
 });
 
-test("frames that are text, too large or a second Hello close with their codes", async (t) => {
+test("a text frame, a too large frame and a second Hello close the session with their codes", async (t) => {
   const harness = await startConnectHarness(t, { config: { maxFrameBytes: 2_048 } });
   const text = new WebSocket(`${harness.address.replace("http", "ws")}/ws`, "lucky.v1");
   await new Promise((resolve) => text.addEventListener("open", resolve));
@@ -243,7 +243,7 @@ test("frames that are text, too large or a second Hello close with their codes",
   assert.equal((await twice.closed).code, CloseCode.PROTOCOL_ERROR);
 });
 
-test("calls over the socket run as the session's user, are bounded, and answer with errors of the contract", async (t) => {
+test("calls over the socket run as the session's user, are bounded, and are answered with errors of the contract", async (t) => {
   const waiting: (() => void)[] = [];
   const tokens: (string | null)[] = [];
   const harness = await startConnectHarness(t, {

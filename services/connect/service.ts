@@ -52,7 +52,7 @@ export interface ConnectDependencies {
   verifier: TokenVerifier;
   revocations: Revocations;
   ingress: Client<typeof IngressService>;
-  /** auth: the device policy, and the reports of logins that are online. */
+  /** Client of auth, for the device policy and for the reports of logins that are online. */
   sessions: Pick<Client<typeof SessionService>, "getDevicePolicy" | "recordLastSeen">;
   /** Public methods that devices may call over their sockets. */
   methods: MethodTable;
@@ -62,11 +62,14 @@ export interface ConnectDependencies {
    * are ignored.
    */
   meshSecret: string;
-  /** Port 0 in `address` is replaced by the port that was taken. */
+  /** Port 0 in `address` is replaced by the port that the service listens on. */
   instance: InstanceAddress;
 }
 
-/** Heartbeat intervals without traffic after which a socket is terminated, as the last resort. */
+/**
+ * Heartbeat intervals without traffic after which the native server terminates a socket, as the
+ * last resort.
+ */
 const IDLE_HEARTBEATS = 4;
 
 /** Back-off before the retry of a failed join. */
@@ -206,7 +209,7 @@ async function closeParts(parts: ReturnType<typeof createParts>): Promise<void> 
   await Promise.all([acknowledgements.close(), lastSeen.close()]);
 }
 
-/** The address with the port that was taken, where it says port 0. */
+/** The address, with port 0 replaced by the port that the socket listens on. */
 function withPort(address: string, port: number): string {
   return address.replace(/:0(?=\/|$)/, `:${port}`);
 }

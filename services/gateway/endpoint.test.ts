@@ -60,7 +60,7 @@ test("a user without sessions gets the least loaded instance", async (t) => {
   assert.equal(hints.open(url.searchParams.get("hint")!), "connect-0");
 });
 
-test("a user with sessions gets the instance where they are", async (t) => {
+test("a user with sessions gets the instance that has them", async (t) => {
   const { resolve, leases, hints } = await setUp(t, ["", ""]);
   await leases[1]!.join([userChannel("1")]);
   const url = new URL(await resolve(), "http://gateway");
@@ -72,7 +72,7 @@ for (const [publicAddress, url] of [
   ["ws://10.0.0.7:19000", "ws://10.0.0.7:19000/ws"],
   ["wss://example.org/connect/0/ws", "wss://example.org/connect/0/ws"],
 ] as const) {
-  test(`an instance with the address ${publicAddress} is named directly`, async (t) => {
+  test(`the answer for an instance with the address ${publicAddress} is its own URL`, async (t) => {
     const { resolve } = await setUp(t, [publicAddress]);
     assert.equal(await resolve(), url);
   });

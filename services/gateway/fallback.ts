@@ -1,9 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { SOCKET_PATH } from "./endpoint.ts";
 
-/**
- * Answers HTTP requests that are no call of a public method, with a text that helps a developer.
- */
+/** Answers HTTP requests that do not call a public method, with a text for developers. */
 export function answerFallback(request: IncomingMessage, response: ServerResponse): void {
   const path = request.url?.split("?", 1)[0] ?? "/";
   const text = { "content-type": "text/plain; charset=utf-8" };
@@ -19,7 +17,7 @@ export function answerFallback(request: IncomingMessage, response: ServerRespons
     );
     return;
   }
-  // The Connect protocol's answer for an unknown method.
+  // The answer of the Connect protocol for an unknown method.
   response.writeHead(404, { "content-type": "application/json" });
   response.end(JSON.stringify({ code: "unimplemented", message: "no such method is served here" }));
 }

@@ -17,7 +17,7 @@ test("a hint names its instance until it expires", () => {
   assert.equal(hints.open(hint), undefined);
 });
 
-test("a gateway reads a hint only with the secret that it was sealed with", () => {
+test("a gateway decrypts a hint only with the secret that encrypted it", () => {
   const hint = setUp().hints.seal("connect-1");
   assert.equal(setUp().hints.open(hint), "connect-1");
   assert.equal(setUp("another secret").hints.open(hint), undefined);
@@ -31,7 +31,7 @@ test("a hint is URL-safe, opaque, and never the same twice", () => {
   assert.notEqual(hint, hints.seal("connect-1"));
 });
 
-test("a modified hint, or a text that is no hint, names no instance", () => {
+test("a modified hint and a text that is not a hint name no instance", () => {
   const { hints } = setUp();
   const bytes = Buffer.from(hints.seal("connect-1"), "base64url");
   for (let at = 0; at < bytes.length; at += 1) {

@@ -19,7 +19,10 @@ export interface HintOptions {
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const EXPIRY_BYTES = 8;
-/** Far longer than a hint of any instance id; longer texts are rejected without decoding. */
+/**
+ * Maximum length of a hint, far above that of any valid hint; longer texts are rejected without
+ * decoding.
+ */
 const MAX_HINT_CHARS = 512;
 
 /**

@@ -33,7 +33,7 @@ async function setUp(loads: Record<string, number>) {
 
 const names = (instances: readonly { instanceId: string }[]) => instances.map((i) => i.instanceId);
 
-test("the least loaded instance comes first, the preferred one before it", async (t) => {
+test("the preferred instance comes first, then the least loaded one", async (t) => {
   const { registry, placement } = await setUp({ a: 30, b: 10, c: 20 });
   t.after(() => registry.close());
   assert.deepEqual(names(await placement.order(undefined)), ["b", "c", "a"]);

@@ -4,7 +4,9 @@ import type { Instance, Registry } from "#platform/registry/registry.ts";
 
 /** Chooses connect instances for sockets. */
 export interface Placement {
-  /** The live connect instances, the best first: `preferred` if it is live, then by load. */
+  /**
+   * The live connect instances in the order of preference: `preferred` if it is live, then by load.
+   */
   order(preferred: string | undefined): Promise<Instance[]>;
   /**
    * Id of an instance with sessions of the user; undefined when there is none, or it is unknown.
@@ -16,8 +18,8 @@ export interface Placement {
 
 /**
  * Instances report their load only every few seconds. Placement adds the WebSockets that this
- * gateway opened since the last report, or a rush of reconnecting devices would all go to one
- * instance.
+ * gateway opened since the last report, otherwise many devices that reconnect at once would all be
+ * sent to one instance.
  */
 export function createPlacement(options: { registry: Registry; log: Log }): Placement {
   const { registry, log } = options;

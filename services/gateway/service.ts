@@ -24,7 +24,7 @@ export interface GatewayDependencies {
   readonly metrics: Metrics;
   readonly registry: Registry;
   readonly verifier: TokenVerifier;
-  /** Transports to the services behind the gateway. */
+  /** Transports to the services that the gateway forwards to. */
   readonly transports: { readonly auth: Transport; readonly server: Transport };
   /** Key of hints and of peer proofs; shared by the whole mesh. */
   readonly secret: string;
@@ -34,7 +34,7 @@ export interface GatewayDependencies {
 export interface Gateway extends RunningService {
   /** Takes an HTTP/1.1 upgrade, in the form of the event of node:http. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** Answers an HTTP/1.1 request that is no RPC. */
+  /** Answers an HTTP/1.1 request that is not an RPC. */
   fallback(request: IncomingMessage, response: ServerResponse): void;
 }
 

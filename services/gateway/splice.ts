@@ -5,8 +5,8 @@ import type { Clock } from "#platform/clock.ts";
 const LINGER_MS = 1_000;
 
 /**
- * Splices two connections: bytes pass in both directions, with back-pressure. An end of one
- * direction is passed on and leaves the other direction open; an error destroys both connections.
+ * Splices two connections: bytes pass in both directions, with back-pressure. The end of one
+ * direction is passed on, and the other direction stays open; an error destroys both connections.
  * `first` holds bytes of the device that were read along with its request.
  */
 export function splice(device: Duplex, upstream: Socket, first: Buffer): void {

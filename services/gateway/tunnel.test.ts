@@ -164,7 +164,7 @@ test("a side that has ended its direction still receives from the other", async 
   assert.equal(await textOf(client), `${AGREED}last words`);
 });
 
-test("when one side breaks, the tunnel closes the other", async (t) => {
+test("when one side breaks, the tunnel closes the other side", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
   const first = dial(`${UPGRADE}\r\n`);
   const broken = await arrival(0);
@@ -178,7 +178,7 @@ test("when one side breaks, the tunnel closes the other", async (t) => {
   assert.equal(await textOf(socket), "");
 });
 
-test("a hint routes to its instance, a forged one to the least loaded", async (t) => {
+test("a hint routes to its instance, a forged hint to the least loaded instance", async (t) => {
   const { dial, arrival, hints } = await setUp(t, { instances: 2 });
   dial(`${UPGRADE}\r\n`.replace("/ws", `/ws?hint=${hints.seal("connect-1")}`));
   await arrival(1);
@@ -186,7 +186,7 @@ test("a hint routes to its instance, a forged one to the least loaded", async (t
   await arrival(0);
 });
 
-test("a token routes to the instance where its user is", async (t) => {
+test("a token routes to the instance that has its user's sessions", async (t) => {
   const { dial, arrival, upstreams, issuer } = await setUp(t, { instances: 2 });
   await upstreams[1]!.lease.join([userChannel("42")]);
   dial(`${UPGRADE}Authorization: Bearer ${await issuer.token({ sub: "42" })}\r\n\r\n`);
@@ -261,7 +261,7 @@ test("beyond maxTunnels the answer is 503", async (t) => {
   assert.match(await textOf(dial(`${UPGRADE}\r\n`)), /^HTTP\/1\.1 503 .*full/s);
 });
 
-test("a stopping gateway refuses new sockets, lets the others end, then cuts them", async (t) => {
+test("a stopping gateway refuses new sockets, waits for open ones to end, then cuts them", async (t) => {
   const { dial, arrival, tunnels, clock } = await setUp(t, { instances: 1 });
   const ending = dial(`${UPGRADE}\r\n`);
   const first = await arrival(0);

@@ -24,7 +24,7 @@ export interface TunnelOptions {
   /** Whether a proxy in front of the gateway sets the caller's address in X-Forwarded-For. */
   readonly trustForwardedFor: boolean;
   readonly clock: Clock;
-  /** Time-out of an instance to accept the connection, and then to answer the upgrade, ms. */
+  /** Time-out for an instance to accept the connection, and then to answer the upgrade, ms. */
   readonly connectTimeoutMs: number;
   /** Largest number of concurrent WebSockets; more are refused with 503. */
   readonly maxTunnels: number;
@@ -34,14 +34,14 @@ export interface TunnelOptions {
 export interface Tunnels {
   /** Takes an HTTP/1.1 upgrade, in the form of the event of node:http. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** Refuses new WebSockets, lets open ones end by themselves for `graceMs`, then cuts them. */
+  /** Refuses new WebSockets, waits at most `graceMs` for open ones to end, then cuts them. */
   close(graceMs: number): Promise<void>;
 }
 
 /** Creates the tunnels of a gateway. They parse upgrade requests, but no WebSocket frames. */
 export function createTunnels(options: TunnelOptions): Tunnels {
   const { log, metrics, placement, clock } = options;
-  /** All connections from their upgrade on, including those that are about to be refused. */
+  /** All connections from their upgrade on, including connections that are about to be refused. */
   const open = new Set<Duplex>();
   const openGauge = metrics.gauge("lucky_gateway_tunnels", "Open WebSocket tunnels");
   const opened = metrics.counter(
@@ -136,8 +136,8 @@ export function createTunnels(options: TunnelOptions): Tunnels {
 }
 
 /**
- * Name of the instance that the device prefers: where its user's sessions are, by the token, or
- * else the one that its hint names. Throws when the token is not valid.
+ * Name of the instance that the device prefers: by its token, the instance with its user's
+ * sessions, or else the instance that its hint names. Throws when the token is not valid.
  */
 async function preferredInstance(
   request: IncomingMessage,

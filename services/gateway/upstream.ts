@@ -14,11 +14,14 @@ export interface UpstreamOptions {
   readonly device: Duplex;
   readonly log: Log;
   readonly clock: Clock;
-  /** Time-out of an instance to accept the connection, and then to answer the upgrade, ms. */
+  /** Time-out for an instance to accept the connection, and then to answer the upgrade, ms. */
   readonly timeoutMs: number;
 }
 
-/** Result of the search for an instance; "gone" when the device closed its connection meanwhile. */
+/**
+ * Result of the search for an instance; "gone" when the device closed its connection during the
+ * search.
+ */
 export type Upstream =
   | { readonly kind: "upgraded"; readonly socket: Socket; readonly instanceId: string }
   | { readonly kind: "refused"; readonly socket: Socket }
@@ -26,8 +29,8 @@ export type Upstream =
   | { readonly kind: "gone" };
 
 /**
- * Sends an upgrade request to connect instances, one after the other, until one answers. An
- * instance that cannot be reached or times out is skipped; a refusal is an answer.
+ * Sends an upgrade request to connect instances, one at a time, until one answers. An instance that
+ * cannot be reached or times out is skipped; a refusal is an answer.
  */
 export async function findUpstream(options: UpstreamOptions): Promise<Upstream> {
   const { head, device, log, clock, timeoutMs } = options;

@@ -14,7 +14,7 @@ export const serverConfig = defineConfig("server", {
     min: 4,
     max: 1_000,
     unit: "connections",
-    doc: "Maximum connections to PostgreSQL: one per lane, the rest for other queries, which wait for a free connection at the bound. The connections of all instances must stay below PostgreSQL's max_connections.",
+    doc: "Maximum connections to PostgreSQL: one per lane, the others for other queries, which wait for a free connection at the bound. The connections of all instances must stay below PostgreSQL's max_connections.",
   }),
   maxGroupMembers: setting.integer({
     default: 10_000,
@@ -80,7 +80,8 @@ export const serverConfig = defineConfig("server", {
   }),
   cachedMemberships: setting.integer({
     default: 500_000,
-    // Far more than one batch reads: its entries must stay in the cache until the batch is checked.
+    // The minimum is far more than one batch reads: its entries must stay in the cache until the
+    // batch is checked.
     min: 10_000,
     max: 100_000_000,
     unit: "memberships",
@@ -100,7 +101,7 @@ export const serverConfig = defineConfig("server", {
     min: 100,
     max: 60_000,
     unit: "ms",
-    doc: "Time-out of the query to auth for the existence of users.",
+    doc: "Time-out of the call to auth that checks whether users exist.",
     tuning: true,
   }),
   relayBatches: setting.integer({

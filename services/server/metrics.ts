@@ -38,7 +38,7 @@ export class ServerMetrics {
     );
     this.#outboxPending = metrics.gauge(
       "lucky_outbox_pending",
-      "Batches in the outbox at the last poll of the compensation; 10,001 stands for more than 10,000.",
+      "Batches in the outbox at the last poll of the compensation; 10,001 means more than 10,000.",
     );
     this.#outboxFailed = metrics.counter(
       "lucky_outbox_failed_total",
@@ -101,7 +101,8 @@ export class ServerMetrics {
   }
 
   /**
-   * confirmed: every instance concerned has the batch. outbox: the compensation publishes it later.
+   * confirmed: the bus has confirmed the batch for every instance concerned. outbox: the
+   * compensation publishes it later.
    */
   relayed(outcome: "confirmed" | "failed" | "outbox", batches: number): void {
     this.#relayBatches.inc({ outcome }, batches);

@@ -58,7 +58,7 @@ const statements = [
 
 /** Plan nodes whose cost grows with a table instead of with the arrays. */
 const FORBIDDEN = /Seq Scan on \w+|Hash Join|Merge Join|Hash Cond|Merge Cond/;
-/** A look-up by a part of the key, with a filter for the rest. */
+/** A look-up by a part of the key, with a filter for the other part. */
 const LOOSE = /Join Filter: .*_id = /;
 
 function assertBounded(name: string, plan: string): void {

@@ -56,7 +56,7 @@ export interface RunningServer {
   append(...sends: Outgoing[]): Promise<SendResult[]>;
 }
 
-/** A text message to be sent. */
+/** A text message to send. */
 export interface Outgoing {
   readonly from: string;
   readonly to: SendRequest["target"];
@@ -65,13 +65,13 @@ export interface Outgoing {
   readonly sessionId?: string;
 }
 
-/** Test stand: servers with a shared database, bus and registry, and a manual clock. */
+/** Test bed: servers with a shared database, bus and registry, and a manual clock. */
 export class Stand {
   readonly clock = new ManualClock();
   readonly bus: Bus;
   /** Outage of the bus: publishing fails. "known": `ready()` is false; "silent": it stays true. */
   busOutage: "none" | "known" | "silent" = "none";
-  /** Auth answers only after this promise. */
+  /** Auth answers only after this promise has resolved. */
   authAnswers: Promise<void> = Promise.resolve();
   /** Queues that reject every message. */
   readonly failingQueues = new Set<string>();
@@ -107,7 +107,8 @@ export class Stand {
   /** Starts a server with its own caches. */
   async server(overrides: Partial<ServerConfig> = {}): Promise<RunningServer> {
     const { clock, pool, bus } = this;
-    // Stands on one database start with the same clock, so each server needs its own worker number.
+    // The clocks of all test beds on one database start at the same time, so each server needs its
+    // own worker number.
     const worker = workers.get(pool) ?? 0;
     workers.set(pool, worker + 1);
     const auth = serve(SessionService, {
@@ -203,7 +204,7 @@ export class Stand {
   }
 }
 
-/** Envelopes that one instance got over the bus. */
+/** Envelopes that one instance received over the bus. */
 export class Subscriber {
   readonly envelopes: Envelope[] = [];
   readonly #waiting = new Set<() => void>();

@@ -37,7 +37,7 @@ export interface ServerDependencies {
   readonly config: ServerConfig;
   readonly log: Log;
   readonly metrics: Metrics;
-  /** Connections that may read and write schema im: one per lane and a few more. */
+  /** Connections with read and write access to the schema im: one per lane and a few more. */
   readonly pool: Pool;
   readonly bus: Bus;
   readonly registry: Registry;
@@ -55,11 +55,11 @@ export interface Server extends RunningService {
   replay(): Promise<number>;
 }
 
-/** How long after PostgreSQL's last answer the service counts as ready. */
+/** Time after PostgreSQL's last answer for which the service counts as ready, ms. */
 const READY_WINDOW_MS = 15_000;
 
 /**
- * Starts the server: the log of conversations, and the delivery of its entries to the bus. Serves
+ * Starts server: the log of conversations, and the delivery of its entries to the bus. Serves
  * MessageService, GroupService, PresenceService and IngressService. The caller closes the
  * dependencies after `stop`.
  */

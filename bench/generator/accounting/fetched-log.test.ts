@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FetchedLog } from "./fetched-log.ts";
 
-/** Counts of a log that ends at 4, of which these sequences were fetched. */
+/** Counts of a log with last sequence 4, after these sequences were fetched. */
 function countsOf(...sequences: bigint[]) {
   const log = new FetchedLog();
   for (const sequence of sequences) log.take(sequence);
@@ -37,6 +37,6 @@ test("an entry after a later one is out of order, and not missing", () => {
   });
 });
 
-test("the missing end of a log counts as missing", () => {
+test("entries that are missing at the end of a log are counted", () => {
   assert.equal(countsOf(1n, 2n).missing, 2);
 });

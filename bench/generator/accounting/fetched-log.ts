@@ -1,8 +1,8 @@
-/** Entries of one conversation's log that a device fetched, from the first on. */
+/** Entries that a device fetched from the log of one conversation, starting at the first. */
 export class FetchedLog {
   readonly #seen = new Set<bigint>();
   #highest = 0n;
-  /** Entries whose sequence was fetched before. */
+  /** Entries with an already fetched sequence. */
   duplicated = 0;
   /** Entries that arrived after an entry with a higher sequence. */
   outOfOrder = 0;

@@ -59,7 +59,11 @@ test("with a window, a refused message is retried after the delay of the refusal
   }
   assert.equal(ledger.counts.refused, 0);
   assert.deepEqual(ledger.counts.refusals, { OVERLOADED: 1 });
-  assert.equal(ledger.counts.overtaken, 1, "1 behind 2, but not 0");
+  assert.equal(
+    ledger.counts.overtaken,
+    1,
+    "message 1 after message 2 counts, the retried message 0 does not",
+  );
 });
 
 test("at a rate nothing is retried, and the order is checked in spite of refusals", () => {

@@ -11,7 +11,7 @@ const RETRYABLE_REASONS = new Set([
   ErrorReason.UNAVAILABLE,
   ErrorReason.RATE_LIMITED,
 ]);
-/** Shortest delay of a retry, as in the client, even if a refusal gives a shorter one. */
+/** Minimum retry delay, as in the client; shorter delays of a refusal are raised to it. */
 const MIN_RETRY_MS = 50;
 
 /** Counts since the start. */
@@ -23,9 +23,9 @@ export interface Counts extends DeliveryCounts {
   refused: number;
   /** Refusals by reason, retried or not. */
   refusals: Record<string, number>;
-  /** Refusals for overload that give no delay for a retry. */
+  /** Refusals with OVERLOADED that do not state a retry delay. */
   withoutRetryAfter: number;
-  /** Stored after a message that the same device sent later, though they were not retried. */
+  /** Messages that are in the log after a later message of the same device, without having been retried. */
   overtaken: number;
   /** Deliveries of messages whose sender is not the device's partner. */
   fromWrongSender: number;
@@ -64,12 +64,12 @@ export class Ledger {
     this.#shared = shared;
   }
 
-  /** Adds a device, or keeps it if it reconnects. */
+  /** Adds a device. A reconnecting device keeps its counts. */
   open(index: number): void {
     this.#received[index] ??= new ReceivedMessages(this.counts);
   }
 
-  /** Takes a delivery; true when it is the first of its message and comes from the right sender. */
+  /** Records a delivery; true when it is the first delivery of its message and the sender is right. */
   delivered(index: number, { user, number }: Readonly<MessageKey>, sequence: number): boolean {
     // A group delivers a device's own messages too, and so does a redelivery from the log.
     if (user === index) return false;
@@ -83,8 +83,8 @@ export class Ledger {
   }
 
   /**
-   * Takes the refusal of a send. Returns the delay of the retry, milliseconds; undefined when the
-   * message is abandoned. `key` is undefined when the server could not read the message.
+   * Records the refusal of a send. Returns the retry delay, milliseconds; undefined when the message is not
+   * retried. `key` is undefined when the server could not read the message.
    */
   refused(
     key: Readonly<MessageKey> | undefined,
@@ -94,7 +94,7 @@ export class Ledger {
     const { counts } = this;
     const name = ErrorReason[reason] ?? String(reason);
     counts.refusals[name] = (counts.refusals[name] ?? 0) + 1;
-    // By the contract an OVERLOADED refusal gives the delay: without one, devices would retry immediately.
+    // The contract requires a retry delay with OVERLOADED: without one, devices would retry immediately.
     if (reason === ErrorReason.OVERLOADED && retryAfterMs === 0) counts.withoutRetryAfter++;
     if (load?.kind !== "window" || key === undefined || !RETRYABLE_REASONS.has(reason)) {
       counts.refused++;

@@ -27,7 +27,7 @@ type At = (us: number, work: (measurement: Measurement) => void) => void;
 
 const dueAt = (timeUs: number, number = 0) => ({ timeUs, user: 0, number });
 
-test("a message that was due during the measurement counts when it arrives long after", () => {
+test("a message that was due during the measurement counts even when it arrives long after its end", () => {
   const { latencies } = measure(
     (at) => at(1_500, (measurement) => measurement.delivered(dueAt(1_490), false)),
     (at) => at(11_000_100, (measurement) => measurement.delivered(dueAt(1_600, 1), false)),

@@ -2,7 +2,7 @@ import { Histogram } from "../../statistics/histogram.ts";
 import type { MessageKey } from "../dialects/key.ts";
 import type { MicrosecondClock } from "../timing/microsecond-clock.ts";
 
-/** Time and CPU that the generator's process took for a measurement. */
+/** Duration of a measurement, and CPU time of the generator's process during it. */
 export interface Effort {
   readonly elapsedUs: number;
   readonly cpuUs: number;
@@ -10,9 +10,9 @@ export interface Effort {
 
 /** Times of the messages that were due during the measurement, as counts by slot: see Histogram. */
 export interface LatencyCounts {
-  /** From the due time of a message to its delivery, µs, of all that were delivered so far. */
+  /** Time from the due time of a message to its delivery, µs, for all messages delivered so far. */
   readonly latencies: Float64Array;
-  /** From the due time of a message until it was sent, µs. */
+  /** Time from the due time of a message until it was sent, µs. */
   readonly lateness: Float64Array;
 }
 
@@ -20,7 +20,7 @@ export interface LatencyCounts {
 export interface Round {
   readonly number: number;
   readonly dueUs: number;
-  /** How many devices of this generator received it, and when the last one did. */
+  /** Number of devices of this generator that received it, and the time of the last of these deliveries. */
   readonly devices: number;
   readonly lastUs: number;
 }
@@ -65,7 +65,7 @@ export class Measurement {
     for (let n = 0; n < messages; n++) this.#lateness.add(lateUs);
   }
 
-  /** Records the first delivery of a message; of a shared one, to one device. */
+  /** Records the first delivery of a message; for a shared message, the first delivery to one device. */
   delivered({ timeUs, number }: Readonly<MessageKey>, shared: boolean): void {
     if (!this.#isMeasured(timeUs)) return;
     const nowUs = this.#clockUs();

@@ -23,7 +23,7 @@ test("a repeated sequence is a redelivery, and a second sequence is a duplicate"
   });
 });
 
-test("an entry after a later one is late, and the gap before it is no message", () => {
+test("an entry after a later one is late, and the gap before it is not counted as a message", () => {
   assert.deepEqual(countsOf([0, 1], [2, 3], [1, 2]), {
     ...noDeliveryCounts(),
     delivered: 3,

@@ -5,9 +5,9 @@ export interface DeliveryCounts {
   /** Deliveries of a message at a second sequence: the log has a duplicate. */
   duplicated: number;
   /**
-   * Repeated deliveries at the same sequence. They are no fault: the wire is at least once. Connect
-   * redelivers entries that were not acknowledged in time (`ackTimeoutMs`; all entries in a run without
-   * acknowledgements). It reads them from the log, so that entries in transit on the bus arrive twice
+   * Repeated deliveries at the same sequence. They are not a fault: delivery is at least once on the wire.
+   * Connect redelivers entries that were not acknowledged in time (`ackTimeoutMs`; all entries in a run
+   * without acknowledgements). It reads them from the log, so that entries in transit on the bus arrive twice
    * too, and the bus may repeat unconfirmed envelopes. The generator cannot tell these cases apart.
    */
   redelivered: number;
@@ -24,17 +24,17 @@ export const noDeliveryCounts = (): DeliveryCounts => ({
 
 /** Numbered messages that one device received from one sender, or from one group. */
 export class ReceivedMessages {
-  /** Sequence by number of the message; 0 for a message that was not received yet. */
+  /** By number of the message: its sequence; 0 while the message has not arrived. */
   readonly #sequences: number[] = [];
   readonly #counts: DeliveryCounts;
   #highestSequence = 0;
 
-  /** Several devices may count into the same counts. */
+  /** Several devices may share `counts`. */
   constructor(counts: DeliveryCounts) {
     this.#counts = counts;
   }
 
-  /** Takes a delivery; true when it is the first of its message. */
+  /** Records a delivery; true when it is the first delivery of its message. */
   deliver(number: number, sequence: number): boolean {
     const sequences = this.#sequences;
     const counts = this.#counts;

@@ -1,4 +1,4 @@
-/** Checks that messages which one device sends one after the other are stored in that order. */
+/** Checks that the messages of one device are stored in the order in which they were sent. */
 export class SenderOrder {
   #retried: Set<number> | undefined;
   #highestNumber = -1;
@@ -11,8 +11,8 @@ export class SenderOrder {
   }
 
   /**
-   * Takes a delivered message; true when the log has it behind a message that was sent later. Deliveries
-   * that arrive behind a later entry of the log are not judged.
+   * Records a delivered message; true when the log stores it after a message that was sent later. A delivery
+   * with a lower sequence than an earlier delivery is not checked.
    */
   isOutOfOrder(number: number, sequence: number): boolean {
     const retried = this.#retried?.delete(number) ?? false;

@@ -25,9 +25,9 @@ export interface CatchUpResult {
   readonly cpuUs: number;
   /** Entries fetched; duplicates do not count. */
   readonly entries: number;
-  /** Sequences that were not fetched, up to the last one of each conversation. */
+  /** Missing sequences: not fetched, up to the last sequence of each conversation. */
   readonly lost: number;
-  /** Entries whose sequence was fetched before. */
+  /** Entries with an already fetched sequence. */
   readonly duplicated: number;
   /** Entries that arrived after an entry with a higher sequence. */
   readonly outOfOrder: number;
@@ -37,21 +37,21 @@ export interface CatchUpResult {
   readonly latencies: Float64Array;
 }
 
-/** One conversation that is fetched to its end. */
+/** Progress of fetching one conversation to its end. */
 interface Reading {
   readonly conversationId: string;
   readonly last: bigint;
   readonly log: FetchedLog;
 }
 
-/** Where devices catch up, and the clock that measures it. */
+/** The devices that catch up, and the clock that measures them. */
 export interface CatchUpOptions extends SyncOptions {
   readonly devices: Devices;
   readonly calls: DeviceCalls;
   readonly clockUs: MicrosecondClock;
 }
 
-/** Lets devices catch up over the socket as if they had been away: Sync, then the log in pages. */
+/** Lets devices catch up over the socket as after being offline: Sync, then the log in pages. */
 export async function catchUpAll({
   devices,
   calls,
@@ -63,7 +63,7 @@ export async function catchUpAll({
   const failures: Record<string, number> = {};
   const beganUs = clockUs();
   const cpuBefore = process.cpuUsage();
-  // A copy, because devices whose sessions end are removed but must count.
+  // A copy: devices whose sessions end leave the list, but must be counted.
   const remaining = [...devices.all].values();
   const work = async () => {
     for (const device of remaining) {
@@ -99,8 +99,8 @@ export async function catchUpAll({
 type Call = (method: string, request: Uint8Array) => Promise<Uint8Array>;
 
 /**
- * Fetches all conversations of a device to the end that Sync reports. A conversation that Sync reports
- * twice is continued.
+ * Fetches all conversations of a device to the end that Sync reports. When Sync reports a conversation twice,
+ * the second report continues after the fetched entries.
  */
 async function catchUp(call: Call, readings: Map<string, Reading>): Promise<void> {
   let cursor = "";

@@ -4,7 +4,10 @@ import { rpcFrame } from "../dialects/lucky.ts";
 import type { Device } from "./device.ts";
 import type { Devices } from "./devices.ts";
 
-/** Time-out of a call, milliseconds: all devices may call together, and each waits for those before it. */
+/**
+ * Time-out of a call, milliseconds. It is long because all devices may call at the same time, and a call then
+ * waits for the calls before it.
+ */
 const ANSWER_TIMEOUT_MS = 60_000;
 
 /** The device that calls. */

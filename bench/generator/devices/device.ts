@@ -3,7 +3,7 @@ import type { MessageKey } from "../dialects/key.ts";
 import { LeanWebSocket } from "../dialects/websocket.ts";
 import type { Template, WriteBuffer } from "./write-buffer.ts";
 
-/** As in the client, devices throttle acknowledgements: one in 400 to 600 ms, spread over the devices. */
+/** As in the client, devices throttle acknowledgements: one per 400 to 600 ms, spread over the devices. */
 const ACKNOWLEDGE_INTERVAL_US = 400_000;
 const ACKNOWLEDGE_SPREAD_STEPS = 20;
 const ACKNOWLEDGE_STEP_US = 10_000;
@@ -35,8 +35,8 @@ export interface DeviceOptions {
 }
 
 /**
- * A device of the bench: one session, in one conversation. It keeps the position to acknowledge until
- * `acknowledge` is called.
+ * A device of the bench: one session, in one conversation. It stores the position to acknowledge until the
+ * next call of `acknowledge`.
  */
 export class Device implements FrameHandler {
   readonly index: number;

@@ -5,14 +5,17 @@ import { Device, type DeviceEvents } from "./device.ts";
 import type { WriteBuffer } from "./write-buffer.ts";
 
 const READ_BYTES = 262_144;
-/** Every interval, milliseconds, one of the groups of devices sends a heartbeat. */
+/** Devices are divided into groups for heartbeats; at each interval (milliseconds) one group sends. */
 const HEARTBEAT_MS = 1_000;
 const HEARTBEAT_GROUPS = 10;
-/** Attempts to open a session, with retries at a fixed interval; the last error then fails the run. */
+/**
+ * Maximum attempts to open a session, with retries at a fixed interval; the error of the last one fails the
+ * run.
+ */
 const OPEN_ATTEMPTS = 20;
 const OPEN_RETRY_MS = 250;
 
-/** A device that a generator is to play. */
+/** A device that a generator simulates. */
 export interface DeviceSpec {
   /** Index among all devices of the bench, over all generators. */
   readonly index: number;
@@ -36,7 +39,7 @@ export interface OpenResult {
   /** Failed attempts; each was retried. */
   readonly failed: number;
   readonly failures: Record<string, number>;
-  /** From the first attempt to the welcome, µs, as counts by slot. */
+  /** Time from the first attempt to the welcome, µs, as counts by slot. */
   readonly latencies: Float64Array;
 }
 

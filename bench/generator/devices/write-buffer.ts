@@ -10,8 +10,8 @@ export interface Template {
 }
 
 /**
- * Buffers frames of one socket at a time, to send them in one write. A frame for another socket flushes
- * the buffer first.
+ * Buffers frames, of one socket at a time, to send them in one write. A frame for another socket flushes the
+ * buffer first.
  */
 export class WriteBuffer {
   #chunk = Buffer.allocUnsafe(CHUNK_BYTES);

@@ -13,21 +13,24 @@ export interface FrameHandler {
   readonly stanzas: { received: number; confirmed: number };
   /** The session is open. */
   welcome(): void;
-  /** A message of this device is in the log. Not every server says which one. */
+  /** A message of this device is in the log. Some servers do not identify the message. */
   accepted(): void;
   /** A message was not stored: the message of `key` if `keyed`. The bytes are the SendResult. */
   refused(bytes: Buffer, from: number, to: number, keyed: boolean): void;
-  /** An entry arrived; the bytes hold its conversation's id. Also called for entries that are not of the bench. */
+  /**
+   * An entry arrived; the bytes hold its conversation's id. Also called for entries that the bench did not
+   * send.
+   */
   entry(sequence: number, bytes: Buffer, conversationFrom: number, conversationTo: number): void;
   /** The message of `key` was delivered. */
   delivered(sequence: number): void;
-  /** The server says that entries are missing. */
+  /** The server reports that entries are missing. */
   syncRequired(): void;
   /** A call was answered; the bytes are the RpcResult. */
   answered(bytes: Buffer, from: number, to: number): void;
 }
 
-/** Protocol of a server: Lucky's frames, or those of a server that Lucky is compared with. */
+/** Protocol of a server: Lucky, or a server that Lucky is compared with. */
 export interface Dialect {
   readonly path: string;
   readonly protocol: string | undefined;

@@ -29,7 +29,7 @@ test("keys grow with time", () => {
   assert.deepEqual(texts.toSorted(Buffer.compare), texts);
 });
 
-test("a text that is no key is not read", () => {
+test("a text that is not a key is not read", () => {
   const key: MessageKey = { timeUs: 1, user: 2, number: 3 };
   assert.equal(readKey(Buffer.from("0190a5f0-7e1c-7cc3-98c4-dc0c0c"), 0, key), false);
   assert.deepEqual(key, { timeUs: 1, user: 2, number: 3 });

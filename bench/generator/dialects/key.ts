@@ -1,11 +1,11 @@
 /**
- * The client_message_id of a message of the bench: 29 ASCII characters, "time-user-number" in
- * hexadecimal digits. It begins with the time, so that keys grow like UUIDv7 and the database's index
- * stays cached. Its sender, number and time make a table of messages in flight needless.
+ * The client_message_id of a message of the bench: 29 ASCII characters, "time-user-number" in hexadecimal
+ * digits. It begins with the time, so that keys grow like UUIDv7 and the database's index stays cached. It
+ * contains sender, number and time, so the generator needs no table of messages in flight.
  */
 export const KEY_BYTES = 29;
 
-/** Parts of a key. One object is reused for all messages, to make no garbage. */
+/** Parts of a key. One object is reused for all messages, to avoid garbage. */
 export interface MessageKey {
   /** When the message was due, microseconds since the Unix epoch. */
   timeUs: number;
@@ -23,7 +23,7 @@ const HYPHEN = "-".charCodeAt(0);
 const NINE = "9".charCodeAt(0);
 const DIGITS = Buffer.from("0123456789abcdef");
 
-/** Writes a key of KEY_BYTES. */
+/** Writes a key; it takes KEY_BYTES bytes. */
 export function writeKey(into: Uint8Array, at: number, key: Readonly<MessageKey>): void {
   writeHex(into, at, at + HIGH_END, Math.floor(key.timeUs / 2 ** 32));
   writeHex(into, at + HIGH_END, at + TIME_END, key.timeUs % 2 ** 32);
@@ -43,7 +43,10 @@ export function readKey(bytes: Uint8Array, at: number, key: MessageKey): boolean
   return true;
 }
 
-/** Writes the low 32 bits as hexadecimal digits, with leading zeros, from `from` to before `to`. */
+/**
+ * Writes the low 32 bits as hexadecimal digits, with leading zeros, at the offsets from `from` up to but not
+ * including `to`.
+ */
 function writeHex(into: Uint8Array, from: number, to: number, value: number): void {
   let rest = value | 0;
   for (let at = to - 1; at >= from; at--) {

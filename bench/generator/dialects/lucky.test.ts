@@ -19,7 +19,7 @@ function clientFrameIn(frame: Uint8Array) {
   return fromBinary(ClientFrameSchema, frame.subarray(length < 126 ? 6 : 8)).kind;
 }
 
-/** Calls that a handler gets for a ServerFrame. */
+/** Calls that a handler receives for a ServerFrame. */
 function callsOf(kind: MessageInitShape<typeof ServerFrameSchema>["kind"]): unknown[] {
   const calls: unknown[] = [];
   const device: FrameHandler = {
@@ -41,7 +41,7 @@ function callsOf(kind: MessageInitShape<typeof ServerFrameSchema>["kind"]): unkn
   return calls;
 }
 
-test("a message is a send of the contract with its key", () => {
+test("a message is encoded as a send of the contract, with its key", () => {
   const target = { kind: "user", id: "9007199254740993" } as const;
   const { frame, keyAt } = lucky.sendTemplate(target, "x".repeat(128));
   writeKey(frame, keyAt, key);
@@ -86,7 +86,7 @@ test("a delivery is read: sequence, key and conversation", () => {
   );
 });
 
-test("an entry without a key of the bench is read for its sequence only", () => {
+test("only the sequence is read from an entry without a key of the bench", () => {
   const entries = [{ conversationId: "150", sequence: 2n, clientMessageId: "" }];
   assert.deepEqual(callsOf({ case: "deliver", value: { entries } }), [["entry", 2, "9601"]]);
 });

@@ -29,7 +29,7 @@ const HEARTBEAT_FIELD = 6;
 const KEY_FIELD = 6;
 const CONTENT_FIELD = 10;
 
-/** Lucky's frames, written and read by hand: see proto/lucky/frame/v1/frame.proto. */
+/** Hand-written encoder and decoder of Lucky's frames: see proto/lucky/frame/v1/frame.proto. */
 export const lucky: Dialect = {
   path: "/ws",
   protocol: "lucky.v1",

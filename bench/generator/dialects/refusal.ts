@@ -10,11 +10,13 @@ const RETRY_AFTER = 2;
 /** Why a send was refused. */
 export interface Refusal {
   readonly reason: ErrorReason;
-  /** Delay of a retry, milliseconds; 0 when the refusal gives none. */
+  /** Retry delay, milliseconds; 0 when the refusal does not state one. */
   readonly retryAfterMs: number;
 }
 
-/** Reads a refused SendResult without decoding the rest: half of all sends may be refused. */
+/**
+ * Reads a refused SendResult without decoding its other fields, for speed: half of all sends may be refused.
+ */
 export function readRefusal(result: Uint8Array): Refusal {
   let reason = ErrorReason.UNSPECIFIED;
   let retryAfterMs = 0;

@@ -13,7 +13,10 @@ const MASKED = 0x80;
 const LENGTH_16 = 126;
 const LENGTH_64 = 127;
 
-/** Fixed key of every handshake, and its answer: there is no proxy whose cached answer it must reveal. */
+/**
+ * Fixed key of every handshake, and its answer. A random key would detect answers cached by a proxy; there is
+ * no proxy here.
+ */
 const HANDSHAKE_KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 const HANDSHAKE_ANSWER = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -42,7 +45,9 @@ export function clientFrame(opcode: number, payload: Uint8Array): Buffer {
   return frame.subarray(0, at + payload.length);
 }
 
-/** Takes a frame of a server: its opcode, and the payload in `bytes`, valid during the call. */
+/**
+ * Called with each frame of a server: its opcode, and the payload in `bytes`, which is valid during the call.
+ */
 export type OnFrame = (opcode: number, bytes: Buffer, from: number, to: number) => void;
 
 /**
@@ -84,7 +89,7 @@ export class FrameReader {
       this.#onFrame(opcode, bytes, from, from + length);
       at = from + length;
     }
-    // The rest is copied, because the caller reuses its chunk.
+    // The incomplete frame is copied, because the caller reuses its chunk.
     this.#rest = at === bytes.length ? undefined : Buffer.from(bytes.subarray(at));
   }
 }

@@ -26,7 +26,7 @@ function stanzasIn(frames: Buffer): string[] {
     const length = short < 126 ? short : frames.readUInt16BE(at + 2);
     const end = at + head + 4 + length;
     assert.deepEqual([...frames.subarray(at + head, at + head + 4)], [0, 0, 0, 0]);
-    // Without its mask it reads like a server's frame.
+    // Without its mask, the frame can be parsed like a server's frame.
     const plain = Buffer.concat([
       frames.subarray(at, at + head),
       frames.subarray(at + head + 4, end),
@@ -156,7 +156,7 @@ test("several stanzas in a frame are read one by one, with nested elements skipp
   ]);
 });
 
-test("a message that is not of the bench counts as a received stanza only", () => {
+test("a message that the bench did not send only counts as a received stanza", () => {
   const { calls, read } = record();
   read(delivered({ id: "welcome" }));
   read("<message from='localhost' xmlns='jabber:client'><body>id='x'</body></message>");
@@ -166,7 +166,7 @@ test("a message that is not of the bench counts as a received stanza only", () =
   ]);
 });
 
-test("stanzas that end or spoil a run are errors", () => {
+test("stanzas that end a run or falsify its figures are errors", () => {
   const errors = {
     "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>":
       /not-authorized/,

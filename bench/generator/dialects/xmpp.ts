@@ -31,16 +31,16 @@ const presence = stanza('<presence xmlns="jabber:client"/>');
 const request = stanza('<r xmlns="urn:xmpp:sm:3"/>');
 
 /**
- * The part of XMPP over a WebSocket (RFC 7395) that messages between pairs need. The password of a user
- * is the user's name.
+ * The part of XMPP over a WebSocket (RFC 7395) that messages between pairs need. The password of a user is
+ * the user's name.
  *
- * "Accepted" means the acknowledgement of XEP-0198: the server has handled the message. ejabberd handles
- * the stanzas of a session one after the other, and its archive (mod_mam) commits the sender's copy, one
- * INSERT, before it handles the next stanza. So ejabberd answers the `<r/>` behind a message when the
- * message is in the sender's archive and in transit to the receiver: the same promise as Lucky's
- * Accepted and as Socket.IO's answer after its INSERT. Every message has its own `<r/>` because the other
- * servers answer each message; clients that show a tick do the same. ejabberd writes the receiver's copy
- * before it delivers the message, and the scenario counts the archive at the end.
+ * "Accepted" means the acknowledgement of XEP-0198: the server has handled the message. ejabberd handles the
+ * stanzas of a session one at a time, and its archive (mod_mam) commits the sender's copy, one INSERT, before
+ * it handles the next stanza. So ejabberd answers the `<r/>` after a message when the message is in the
+ * sender's archive and in transit to the receiver: the same promise as Lucky's Accepted and as Socket.IO's
+ * answer after its INSERT. Every message has its own `<r/>` because the other servers answer each message;
+ * clients that show a check mark for each message do the same. ejabberd writes the receiver's copy before it
+ * delivers the message, and the scenario counts the archive at the end.
  *
  * Received stanzas are acknowledged by count, in batches like Lucky's acknowledgements.
  */
@@ -49,8 +49,8 @@ export const xmpp: Dialect = {
   protocol: "xmpp",
 
   /**
-   * Sends all stanzas of the login together. The server handles them one after the other, and ends the
-   * session when it refuses one. The answer to the last one is the welcome.
+   * Sends all stanzas of the login together. The server handles them one at a time, and ends the session when
+   * it refuses one. The answer to the last one is the welcome.
    */
   hello(token) {
     const login = Buffer.from(`\0${token}\0${token}`).toString("base64");
@@ -102,7 +102,7 @@ const attributes = {
   type: Buffer.from("type"),
   h: Buffer.from("h"),
 };
-/** Answers during the login; only the last one of the login counts. */
+/** Answers during the login, which are skipped; only the answer to its last stanza is handled. */
 const STEPS = /^<(open|stream:features|success|enabled|iq (?=[^>]*type=.result.))/;
 const ERROR = Buffer.from("error");
 
@@ -113,12 +113,12 @@ function readElement(bytes: Buffer, from: number, to: number, handler: FrameHand
     handler.entry(++handler.stanzas.received, bytes, to, to);
   else if (!isNamed(bytes, from, elements.request)) {
     const text = bytes.toString("utf8", from, to);
-    // The only expected result is that of binding, before the server counts stanzas.
+    // The only expected result answers the bind, before the server counts stanzas.
     if (!STEPS.test(text)) throw new Error(`the server sent ${text}`);
   }
 }
 
-/** The id of a message is its key; a child has its position in the archive (XEP-0359). */
+/** The id of a message is its key; a child element contains its position in the archive (XEP-0359). */
 function readMessage(bytes: Buffer, from: number, to: number, handler: FrameHandler): void {
   handler.entry(++handler.stanzas.received, bytes, to, to);
   const typeAt = attributeAt(bytes, from, to, attributes.type);
@@ -144,7 +144,10 @@ function readAnswer(bytes: Buffer, from: number, to: number, handler: FrameHandl
   }
 }
 
-/** End of the element that begins at `from`. A frame should hold one element only. */
+/**
+ * End of the element that begins at `from`. RFC 7395 allows one element per frame; this reader accepts
+ * several.
+ */
 function elementEnd(bytes: Buffer, from: number, to: number): number {
   let depth = 0;
   let at = from;

@@ -32,7 +32,7 @@ export function startFixedRateTimer({
     startUs ??= tickDueUs;
     for (; ; count++) {
       const dueUs = startUs + count * intervalUs;
-      // Half a microsecond allows for rounding errors of summed fractions.
+      // Half a microsecond compensates rounding errors of the summed fractions.
       if (dueUs > tickDueUs + 0.5) break;
       due(Math.floor(dueUs + offsetUs));
     }

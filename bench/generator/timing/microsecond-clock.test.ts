@@ -32,6 +32,6 @@ test("threads agree about the time, even right after their start", async () => {
   }
   Atomics.store(cells, 1, 1n);
   await once(worker, "exit");
-  // The smallest difference counts: pauses of the machine only enlarge the others.
+  // The smallest difference is used: pauses of the machine only enlarge the others.
   assert.ok(leastUs < 300, `${leastUs} µs apart`);
 });

@@ -1,12 +1,14 @@
 /** Reads microseconds since the Unix epoch. All processes of a run agree, and the clock never goes back. */
 export type MicrosecondClock = () => number;
 
-/** Difference of the time of day and the machine's monotonic clock, µs. All processes of a run share it. */
+/**
+ * Difference between the time of day and the machine's monotonic clock, µs. All processes of a run share it.
+ */
 export function epochOffsetUs(): number {
   return Date.now() * 1_000 - monotonicUs();
 }
 
-/** How often both clocks are read together, to set one by the other. */
+/** Number of simultaneous readings of both clocks, from which their difference is computed. */
 const READINGS = 20;
 
 /** A clock for this thread. `performance.now` costs far less than a bigint, but starts with the process. */
@@ -16,9 +18,8 @@ export function createMicrosecondClock(offsetUs: number): MicrosecondClock {
 }
 
 /**
- * The machine's monotonic clock when `performance.now` was 0, µs. The fastest of `READINGS` readings
- * counts: the first calls of a new thread take more than a millisecond, and all its measurements would
- * be off by that.
+ * The machine's monotonic clock when `performance.now` was 0, µs. The fastest of `READINGS` readings is used:
+ * the first calls of a new thread take more than a millisecond, which would shift all its measurements.
  */
 function performanceOriginUs(): number {
   let origin = 0;

@@ -28,7 +28,7 @@ const log = createLog({ service: "test", instanceId: "test-0", level: "silent" }
 
 type Behind = (t: TestContext, service: TestService) => Promise<Transport>;
 
-/** Transports from a front to the service behind it. */
+/** Transports from a forwarding front to its upstream service. */
 const ways: Record<string, Behind> = {
   local: async (_t, { served, interceptors }) =>
     localTransport(served, interceptors, { meshSecret }),
@@ -48,7 +48,9 @@ const ways: Record<string, Behind> = {
   },
 };
 
-/** A front that forwards AuthService and UserService, as the gateway does, to a service behind. */
+/**
+ * A front that forwards AuthService and UserService, as the gateway does, to an upstream service.
+ */
 async function front(t: TestContext, behind: TestService, way: Behind) {
   const transport = await way(t, behind);
   const interceptors = serverInterceptors({
@@ -62,7 +64,7 @@ async function front(t: TestContext, behind: TestService, way: Behind) {
   const served = [
     serve(AuthService, forward(AuthService, createClient(AuthService, transport))),
     serve(UserService, forward(UserService, createClient(UserService, transport))),
-    // No gateway forwards an internal service. Its calls are refused even here.
+    // A gateway does not forward internal services. Even if it did, their calls would be refused.
     serve(SessionService, forward(SessionService, createClient(SessionService, transport))),
   ];
   const server = await listen({ host: "127.0.0.1", port: 0, served, interceptors, log });
@@ -125,7 +127,7 @@ for (const [name, way] of Object.entries(ways)) {
     }
   });
 
-  test(`forward, ${name}: an aborted call, or one past its deadline, ends the work behind`, async (t) => {
+  test(`forward, ${name}: an aborted call, or one past its deadline, ends the work of the upstream service`, async (t) => {
     const began: (() => void)[] = [];
     const ended: Promise<unknown>[] = [];
     const behind = await testService({
@@ -152,7 +154,7 @@ for (const [name, way] of Object.entries(ways)) {
     await Promise.all(ended);
   });
 
-  test(`forward, ${name}: internal methods are refused in front, even with the mesh secret`, async (t) => {
+  test(`forward, ${name}: the front refuses internal methods, even with the mesh secret`, async (t) => {
     const behind = await testService({ session: { checkUsers: () => ({}) } });
     const baseUrl = await front(t, behind, way);
     const client = createClient(SessionService, createGrpcTransport({ baseUrl }));

@@ -4,16 +4,19 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { REQUEST_ID_HEADER } from "#platform/rpc/interceptors/observe.ts";
 import { PEER_HEADER, peerAddress } from "#platform/rpc/peer.ts";
 
-/** Headers that are forwarded with a call: the caller's token and the request id. No others are. */
+/**
+ * Headers that are forwarded with a call: the caller's token and the request id. All others are
+ * dropped.
+ */
 const FORWARDED_HEADERS = ["authorization", REQUEST_ID_HEADER];
 
 type Unary = (request: unknown, options: CallOptions) => Promise<unknown>;
 type ServerStreaming = (request: unknown, options: CallOptions) => AsyncIterable<unknown>;
 
 /**
- * Implements a service by forwarding every call to a client of the same service, with the rest of the
- * caller's deadline and the caller's address. The forwarded call is cancelled when the caller aborts.
- * Errors are returned unchanged. Methods that take a stream are unimplemented.
+ * Implements a service by forwarding every call to a client of the same service, with the remaining
+ * time of the caller's deadline and the caller's address. The forwarded call is cancelled when the
+ * caller aborts. Errors are returned unchanged. Methods that take a stream are unimplemented.
  */
 export function forward<S extends DescService>(service: S, client: Client<S>): ServiceImpl<S> {
   const methods = client as unknown as Record<string, unknown>;
@@ -48,7 +51,10 @@ function optionsOf(context: HandlerContext): CallOptions {
   return { signal: context.signal, timeoutMs, headers };
 }
 
-/** Forwards answers one at a time, as the caller reads them. The forwarded call ends when it stops. */
+/**
+ * Forwards answers one at a time, as the caller reads them. When the caller stops reading, the
+ * forwarded call ends.
+ */
 async function* forwardStream(
   call: ServerStreaming,
   request: unknown,

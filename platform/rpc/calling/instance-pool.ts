@@ -5,7 +5,7 @@ import type { Instance, Registry } from "#platform/registry/registry.ts";
 import { type LeanLink, leanLink } from "./lean-link.ts";
 import type { Ejectable } from "./outlier-ejection.ts";
 
-/** PING interval and time-out of HTTP/2: they detect a dead peer behind an open connection. */
+/** PING interval and time-out of HTTP/2: they detect a dead peer of an open connection. */
 const KEEP_ALIVE = { pingIntervalMs: 20_000, pingTimeoutMs: 5_000 };
 const INITIAL_WINDOW_BYTES = 1024 * 1024;
 
@@ -52,7 +52,7 @@ export function instancePool(options: {
     const connection = {
       instanceId,
       address,
-      // Within the mesh processor time costs more than bytes: no compression.
+      // No compression: within the mesh, processor time costs more than bytes.
       grpc: createGrpcTransport({
         baseUrl: address,
         sessionManager: sessions,
@@ -95,7 +95,10 @@ export function instancePool(options: {
   };
 }
 
-/** Keeps the connection open for a call. The caller calls the returned function when it has ended. */
+/**
+ * Keeps the connection open for a call. The caller calls the returned function when the call has
+ * ended.
+ */
 export function hold(connection: InstanceConnection): () => void {
   let held = true;
   connection.calls++;

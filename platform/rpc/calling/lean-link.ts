@@ -14,10 +14,13 @@ import { decode, encode } from "#platform/rpc/lean/codecs.ts";
 import { Frames, fieldsWith, headersOf, LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
 
 const PING_INTERVAL_MS = 10_000;
-/** Time-out of a silent connection with calls in flight or an unanswered ping: it is closed. */
+/**
+ * Time-out of a silent connection with calls in flight or an unanswered ping, ms; then it is
+ * closed.
+ */
 const SILENCE_TIMEOUT_MS = 25_000;
 
-/** Field numbers: of LinkFrame, and of Call. */
+/** Field numbers: CALL in LinkFrame, CALL_REQUEST in Call. */
 const CALL = 2;
 const CALL_REQUEST = 15;
 
@@ -89,7 +92,7 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
         Code.Unavailable,
         undefined,
         undefined,
-        cause ?? broken("the service hung up"),
+        cause ?? broken("the service closed the connection"),
       );
       for (const { reject } of pending.values()) reject(error);
     });
@@ -162,7 +165,10 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
   };
 }
 
-/** An error of an open connection: `classifyFailure` tells it from a failed connect by its code. */
+/**
+ * An error of an open connection. Its code lets `classifyFailure` distinguish it from a failed
+ * connect.
+ */
 function broken(text: string): Error {
   return Object.assign(new Error(text), { code: "ECONNRESET" });
 }

@@ -29,7 +29,7 @@ import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import type { Served } from "#platform/rpc/served.ts";
 
 export interface LocalOptions {
-  /** Credential of our own services, for internal methods; they are refused without it. */
+  /** Credential of our own services. Internal methods are refused without it. */
   readonly meshSecret?: string;
 }
 
@@ -104,7 +104,8 @@ export function localTransport(
       timeoutMs: timeoutMs > 0 ? timeoutMs : undefined,
       requestSignal: signal,
       requestHeader: header,
-      // New values: those of the caller's own call, such as its caller, do not apply to the callee.
+      // New values: the context values of the caller's own call, such as its caller, do not apply
+      // here.
       contextValues: createContextValues(),
     });
     context.values.set(contextKey, context);
@@ -185,7 +186,7 @@ async function* withEnd<T>(
 ): AsyncGenerator<T> {
   const { signal } = context;
   const work = answers[Symbol.asyncIterator]();
-  // A caller that left reads no further answer: the handler must not wait for it.
+  // A caller that stopped reading takes no further answer: the handler must not wait for it.
   const stop = () => void Promise.resolve(work.return?.()).catch(() => {});
   signal.addEventListener("abort", stop, { once: true });
   try {
@@ -211,7 +212,7 @@ function withoutCause(thrown: unknown): ConnectError {
 
 const ended = new ConnectError("the call has ended", Code.Canceled);
 
-/** Waits for the work until the signal aborts, even when the work ignores the signal. */
+/** Waits for the work, but only until the signal aborts, even if the work ignores the signal. */
 function within<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(ConnectError.from(signal.reason, Code.Canceled));

@@ -16,9 +16,9 @@ export interface MethodTable {
   /**
    * Calls a method such as "lucky.message.v1.MessageService/ListEntries" with an encoded request
    * and returns the encoded response. Rejects with the error of the method, with METHOD_NOT_FOUND
-   * for an unknown or internal one, with INVALID_ARGUMENT for bytes that are no such request, with
-   * RATE_LIMITED when `userId` or the address in `headers` called credential or search methods too
-   * often.
+   * for an unknown or internal one, with INVALID_ARGUMENT for bytes that are not such a request,
+   * with RATE_LIMITED when `userId` or the address in `headers` called credential or search methods
+   * too often.
    */
   call(
     method: string,
@@ -37,7 +37,10 @@ const CALLABLE: ReadonlySet<Access> = new Set([
   Access.ADMIN,
 ]);
 
-/** Rate limits that are counted here as at the gateway. A session's bound of frames limits the rest. */
+/**
+ * Limit classes that are counted here as at the gateway. The session's rate limit of frames bounds
+ * all other calls.
+ */
 const COUNTED: ReadonlySet<LimitClass> = new Set([LimitClass.CREDENTIAL, LimitClass.SEARCH]);
 
 interface Entry {
@@ -46,7 +49,7 @@ interface Entry {
   readonly limit: LimitClass;
 }
 
-/** Makes the table of all unary methods of the services, except internal ones. */
+/** Creates the table of all unary methods of the services, except internal ones. */
 export function methodTable(
   services: readonly ReachableService[],
   limits?: { limiter: Limiter; budgets: Budgets },
@@ -82,6 +85,6 @@ function decode(method: DescMethodUnary, bytes: Uint8Array): MessageShape<typeof
     return fromBinary(method.input, bytes);
   } catch (cause) {
     const { typeName } = method.input;
-    throw fail(ErrorReason.INVALID_ARGUMENT, `the request is no ${typeName}`, { cause });
+    throw fail(ErrorReason.INVALID_ARGUMENT, `the request is not a ${typeName}`, { cause });
   }
 }

@@ -28,9 +28,12 @@ export interface Ejectable {
 export interface SentCall {
   readonly instance: Ejectable;
   readonly method: DescMethod;
-  /** Of a unary call. A stream has none: its duration says nothing about its failure. */
+  /**
+   * Send time of a unary call. Absent for a stream, because its duration is not related to its
+   * failure.
+   */
   readonly sentAtMs?: number;
-  /** The caller's own. */
+  /** The caller's own signal. */
   readonly signal: AbortSignal | undefined;
 }
 

@@ -38,16 +38,16 @@ export interface RemoteTransport extends Transport {
  * the instance of its key; other calls go round robin.
  *
  * Retries: a call that could not be sent is retried on the other instances. A call whose connection
- * broke is retried once, and only if its method is internal or idempotent. A call that still fails is
- * UNAVAILABLE. Answers of the service, errors too, are returned unchanged.
+ * broke is retried once, and only if its method is internal or idempotent. A call that still fails
+ * is UNAVAILABLE. Answers of the service, errors too, are returned unchanged.
  *
  * Outlier ejection: an instance that could not be reached, or whose connection broke, is the last
  * choice for a while. So is one that answers an internal call with UNAVAILABLE or not before the
  * deadline: it may have lost its own connection to the database.
  *
  * A unary call without a deadline gets 10 s. A stream has no default deadline. Its start is retried
- * by the same rules; when its connection breaks later it ends with UNAVAILABLE, and the caller starts
- * a new one.
+ * by the same rules; when its connection breaks later it ends with UNAVAILABLE, and the caller
+ * starts a new stream.
  */
 export function remoteTransport(options: RemoteOptions): RemoteTransport {
   const { service, meshSecret, clock } = options;
@@ -100,7 +100,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
           else if (retried || !isRetriable(method)) break;
           else {
             retried = true;
-            // Without another instance the retry goes to the same one, over a new connection.
+            // Without another instance, the retry goes to the same instance over a new connection.
             if (at + 1 < order.length) at++;
           }
         } finally {
@@ -173,7 +173,7 @@ async function* withEnd<T>(
   }
 }
 
-/** Whether a call may be carried out twice without harm. */
+/** Whether it is harmless to execute a call twice. */
 function isRetriable(method: DescMethod): boolean {
   if (rulesOf(method).access === Access.INTERNAL) return true;
   return method.idempotency !== Idempotency.IDEMPOTENCY_UNKNOWN;

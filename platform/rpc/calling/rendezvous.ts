@@ -10,7 +10,7 @@ export const routeKey = createContextKey<string | undefined>(undefined, {
 
 /**
  * Orders candidates by preference of a key (rendezvous hashing). When a candidate leaves, only its
- * keys move; a new one takes a fair share of the keys of all others.
+ * keys move; a new candidate takes an equal share of the keys of all others.
  */
 export function rankByKey<T extends { readonly instanceId: string }>(
   candidates: readonly T[],

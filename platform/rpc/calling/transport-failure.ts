@@ -2,9 +2,9 @@ import { Code, ConnectError } from "@connectrpc/connect";
 
 /**
  * How a remote call failed.
- * "unsent": it never reached the service, a retry is safe.
- * "broken": the connection broke, and the call may or may not have been carried out.
- * "answered": the service answered with an error, the deadline passed, or the caller aborted.
+ * - "unsent": the call never reached the service, so a retry is safe.
+ * - "broken": the connection broke; the service may or may not have carried the call out.
+ * - "answered": the service answered with an error, the deadline passed, or the caller aborted.
  */
 export type TransportFailure = "unsent" | "broken" | "answered";
 

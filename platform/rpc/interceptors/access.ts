@@ -36,8 +36,8 @@ export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions
       case Access.PUBLIC: {
         const token = bearerOf(header);
         if (token === undefined) return { kind: "anonymous" };
-        // A client may send a token where none is needed, such as an expired one with Refresh. A bad
-        // token counts as no token.
+        // A client may send a token where none is needed, such as an expired token with Refresh. An
+        // invalid token counts as no token.
         return verifier.verify(token).catch((): Caller => ({ kind: "anonymous" }));
       }
       case Access.USER:
@@ -79,7 +79,7 @@ export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions
     const caller = await callerOf(name, access, request.header);
     request.contextValues.set(callerKey, caller);
     const { header } = request;
-    // Only from our own services: any client can set the header.
+    // Trust the header only from our own services, because any client can set it.
     const address = fromMesh(header) ? header.get(PEER_HEADER) : null;
     if (address) request.contextValues.set(peerAddress, address);
     return next(request);

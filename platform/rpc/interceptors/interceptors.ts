@@ -18,9 +18,9 @@ export interface ServerInterceptorsOptions {
   readonly verifier: TokenVerifier;
   /** Credential of our own services. Empty: every internal call is refused. */
   readonly meshSecret: string;
-  /** Whether ACCESS_INTERNAL methods can be called here at all. The gateway says false. */
+  /** Whether ACCESS_INTERNAL methods may be called with the mesh secret. False in the gateway. */
   readonly trustMesh: boolean;
-  /** Absent: no rate limit. Behind the gateway every call was counted already. */
+  /** Absent: no rate limit, for services whose calls the gateway has already counted. */
   readonly limiter?: Limiter;
   readonly budgets?: Budgets;
 }

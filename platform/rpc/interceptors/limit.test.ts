@@ -30,7 +30,7 @@ test("calls without a login are counted by network, and so are calls with creden
 
   await take(LimitClass.READ, "203.0.113.1");
   await refused(take(LimitClass.READ, "203.0.113.1"));
-  // With a login calls are counted by user, from any address.
+  // Calls with a login are counted by user, whatever the address.
   await take(LimitClass.READ, "203.0.113.1", "1");
   await refused(take(LimitClass.READ, "203.0.113.2", "1"));
 });

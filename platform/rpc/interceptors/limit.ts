@@ -16,11 +16,11 @@ interface LimitOptions {
   readonly rules: (method: DescMethod) => MethodRules;
 }
 
-/** The caller, for counting. */
+/** The keys that a call may be counted by. */
 interface CallerKeys {
-  /** Undefined without a login. */
+  /** The logged-in user; undefined without a login. */
   readonly userId: string | undefined;
-  /** Undefined for calls that began in the same process. */
+  /** Address of the caller; undefined for calls that began in the same process. */
   readonly address: string | undefined;
 }
 
@@ -32,7 +32,7 @@ export async function takePoint(
 ): Promise<void> {
   const budget = budgets[limit];
   if (budget === undefined) return;
-  // By address also with a login: an account must not make guessing credentials cheaper.
+  // Count credential calls by address even with a login: a login must not make guessing cheaper.
   const byAddress = limit === LimitClass.CREDENTIAL || userId === undefined;
   const key = byAddress ? `address:${networkOf(address ?? "local")}` : `user:${userId}`;
   const taken = await limiter.take(budget, key);

@@ -12,7 +12,7 @@ import { peerAddress } from "#platform/rpc/peer.ts";
 import type { MethodRules } from "#platform/rpc/rules.ts";
 import { toPublicError } from "./public-error.ts";
 
-/** Header with the request id: it names a call in the logs of every process on its path. */
+/** Header with the request id, which identifies a call in the logs of every process on its path. */
 export const REQUEST_ID_HEADER = "x-request-id";
 
 const REQUEST_ID_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
@@ -31,8 +31,8 @@ interface ObserveOptions {
 
 /**
  * Writes one log line and two metrics per call, at its end, and sets the request id. Errors become
- * public: any error that is not of the contract becomes a bland `internal`, and its cause is only
- * logged.
+ * public: any error without a reason of the contract becomes a bland `internal`, and its cause is
+ * only logged.
  */
 export function observeInterceptor({ log, metrics, clock, rules }: ObserveOptions): Interceptor {
   const calls = metrics.counter("lucky_rpc_requests_total", "RPCs served.", ["method", "code"]);
@@ -103,7 +103,7 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
         throw failed(thrown);
       } finally {
         // The caller stopped reading.
-        if (!ended) failed(new ConnectError("the caller left", Code.Canceled));
+        if (!ended) failed(new ConnectError("the caller stopped reading", Code.Canceled));
       }
     }
 
@@ -119,7 +119,10 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
   };
 }
 
-/** A fault of the server is an error, an unavailable part a warning, a refused call information. */
+/**
+ * Log level: error for a fault of the server, warn for an unavailable part, info for a refused
+ * call.
+ */
 function levelOf(
   error: ConnectError | undefined,
   access: Access,

@@ -33,7 +33,7 @@ test("the error names one broken constraint, however many a request breaks", asy
   assert.equal(ConnectError.from(error).rawMessage, text);
 });
 
-test("an internal batch is taken up to the bound of the contract and refused beyond it", async () => {
+test("an internal batch is accepted up to the bound of the contract and refused beyond it", async () => {
   const empty = async () => ({});
   const served = serve(IngressService, {
     appendBatch: empty,

@@ -8,9 +8,9 @@ const exposed = [...cors.exposedHeaders, REQUEST_ID_HEADER].join(", ");
 const MAX_AGE_SECONDS = 7_200;
 
 /**
- * Allows scripts of other origins to call (CORS). Lucky uses no cookies: a foreign origin can do only
- * what its own token allows. "*" among the origins allows any.
- * Returns true when the request was a preflight, which is answered then.
+ * Allows scripts of other origins to call (CORS). Lucky uses no cookies: a foreign origin can do
+ * only what its own token allows. "*" among the origins allows any origin. Answers a preflight
+ * request and returns true for it.
  */
 export function answerBrowser(
   request: IncomingMessage,

@@ -14,8 +14,8 @@ const INTERNAL_STATUS = String(Code.Internal);
 const decoded = createContextKey(false, { description: "request decoded" });
 
 /**
- * The first interceptor: a call that reaches it was decoded. Messages of a stream are decoded as they
- * are read; undecodable bytes become INVALID_ARGUMENT here.
+ * The first interceptor: a call that reaches it was decoded. Messages of a stream are decoded as
+ * they are read; this interceptor turns undecodable bytes into INVALID_ARGUMENT.
  */
 export const markDecoded: Interceptor = (next) => (request) => {
   request.contextValues.set(decoded, true);
@@ -29,13 +29,14 @@ async function* decodable<T>({ typeName }: DescMessage, messages: AsyncIterable<
   } catch (cause) {
     const { code } = ConnectError.from(cause);
     if (code !== Code.Internal && code !== Code.InvalidArgument) throw cause;
-    throw fail(ErrorReason.INVALID_ARGUMENT, `the request is no ${typeName}`, { cause });
+    throw fail(ErrorReason.INVALID_ARGUMENT, `the request is not a ${typeName}`, { cause });
   }
 }
 
 /**
- * Calls the handler of the library. For bytes that it cannot decode the library answers INTERNAL, as
- * if the server were at fault, and calls no interceptor: here the answer becomes INVALID_ARGUMENT.
+ * Calls the handler of the library. For undecodable bytes the library answers INTERNAL, as if the
+ * server were at fault, and calls no interceptor. This function turns the answer into
+ * INVALID_ARGUMENT.
  */
 export async function callHandler(
   handler: UniversalHandler,
@@ -47,8 +48,9 @@ export async function callHandler(
   for await (const chunk of response.body ?? []) chunks.push(chunk);
   if (!isInternal(response, chunks)) return { ...response, body: each(chunks) };
   const { typeName } = handler.method.input;
-  const error = fail(ErrorReason.INVALID_ARGUMENT, `the request is no ${typeName}`);
-  // A second call, whose body throws, makes the library encode the error in the caller's protocol.
+  const error = fail(ErrorReason.INVALID_ARGUMENT, `the request is not a ${typeName}`);
+  // Call the library again with a body that throws: it then encodes the error in the caller's
+  // protocol.
   return handler({ ...request, body: each([], error) });
 }
 

@@ -25,14 +25,15 @@ export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
 
 /**
- * Largest request, and largest message in it. A request is decoded in one step before its caller is
- * authenticated; 4 MiB of small items take 0.4 to 0.8 s (measured). The largest content of a device is
- * 64 KiB, at most six times that in JSON. The largest batch between services is 1 MiB.
+ * Maximum bytes of a request and of each message in it, for public and for internal services. A
+ * request is decoded in one step before its caller is authenticated; 4 MiB of small items take 0.4
+ * to 0.8 s (measured). The largest content of a device is 64 KiB, which takes at most six times
+ * that in JSON. The largest batch between services is 1 MiB.
  */
 const MAX_READ_BYTES = 512 * 1024;
 const MAX_INTERNAL_READ_BYTES = 4 * 1024 * 1024;
 
-/** Time-out for the rest of a request that was answered before its end. */
+/** Time-out for the remaining bytes of a request that was answered before its end, ms. */
 const REST_TIMEOUT_MS = 2_000;
 
 export interface HandlerOptions {
@@ -40,15 +41,18 @@ export interface HandlerOptions {
   readonly interceptors: readonly Interceptor[];
   readonly log: Log;
   readonly clock: Clock;
-  /** Ends open streams, with its reason as the error. */
+  /** Ends open streams when it aborts; its reason is their error. */
   readonly stop: AbortSignal;
-  /** Whether the last address of X-Forwarded-For is the caller's: a trusted proxy wrote it. */
+  /**
+   * Whether to take the last address of X-Forwarded-For as the caller's, because a trusted proxy
+   * wrote it.
+   */
   readonly trustForwardedFor: boolean;
 }
 
 /**
- * Answers RPCs over gRPC, gRPC-Web and Connect. Returns false, without an answer, when the path is no
- * RPC of the served services. Never throws.
+ * Answers RPCs over gRPC, gRPC-Web and Connect. Returns false, without an answer, when the path is
+ * not an RPC of the served services. Never throws.
  */
 export function rpcHandler(
   options: HandlerOptions,
@@ -71,7 +75,8 @@ export function rpcHandler(
     const written = "stream" in res ? res.stream : res;
     written.once("finish", () => readRest(req, res, clock));
     const body = req.iterator({ destroyOnReturn: false });
-    // Stopping waits for unary calls in flight. Streams could last for ever: they are aborted.
+    // A stop waits for unary calls in flight. Streams are aborted, because they could last for
+    // ever.
     const unary = handler.method.methodKind === "unary";
     const signal = unary ? request.signal : AbortSignal.any([request.signal, stop]);
     const response = await callHandler(handler, { ...request, body, signal });
@@ -94,9 +99,9 @@ export function rpcHandler(
 }
 
 /**
- * Reads and drops the rest of a request that was answered before its end, for example because it is
- * too large. Some clients read the answer only after they have sent everything. Others stop sending
- * without closing: the request ends after a time-out.
+ * Reads and drops the remaining bytes of a request that was answered before its end, for example
+ * because it is too large. Some clients read the answer only after they have sent everything.
+ * Others stop sending without closing: the request ends after a time-out.
  */
 function readRest(req: NodeRequest, res: NodeResponse, clock: Clock): void {
   if (req.readableEnded || req.destroyed) return;
@@ -118,11 +123,11 @@ export function refuse(res: NodeResponse, status: number): void {
   else res.end();
 }
 
-/** Address of the caller, without the port. A trusted proxy in front names it in a header. */
+/** Address of the caller, without the port. A trusted proxy in front states it in a header. */
 export function callerAddress(req: NodeRequest, trustForwardedFor: boolean): string | undefined {
   if (trustForwardedFor) {
     const forwarded = String(req.headers["x-forwarded-for"] ?? "");
-    // The proxy in front of us wrote only the last one. A client can forge the others.
+    // Only the last address was written by the trusted proxy. A client can forge the others.
     const last = forwarded.split(",").at(-1)?.trim();
     if (last) return last;
   }

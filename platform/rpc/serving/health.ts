@@ -11,11 +11,13 @@ import { type Served, serve } from "#platform/rpc/served.ts";
 /** How often Watch polls the status. */
 const POLL_INTERVAL_MS = 1_000;
 
-/** Bound on open Watch calls, which need no token and last. More are refused with OVERLOADED. */
+/**
+ * Maximum open Watch calls, which need no token and stay open. More are refused with OVERLOADED.
+ */
 const MAX_WATCHERS = 100;
 
 export interface HealthOptions {
-  /** The services that can be checked by name. The empty name means the whole process. */
+  /** Names of the services that can be checked. The empty name means the whole process. */
   readonly served: readonly Served[];
   readonly healthy: () => boolean;
   readonly clock: Clock;

@@ -16,7 +16,7 @@ export interface Http1Options {
   readonly rpc: ReturnType<typeof rpcHandler>;
   /** Origins whose scripts may call; "*" for any. */
   readonly cors: readonly string[];
-  /** Answers requests that are no RPC; 404 when absent. */
+  /** Answers requests that are not RPCs; 404 when absent. */
   readonly fallback: ((req: IncomingMessage, res: ServerResponse) => void) | undefined;
   /** Takes over the socket of a WebSocket upgrade; refused with 404 when absent. */
   readonly onUpgrade: ((req: IncomingMessage, socket: Duplex, head: Buffer) => void) | undefined;
@@ -40,7 +40,8 @@ export function http1Server({ rpc, cors, fallback, onUpgrade }: Http1Options): H
 
   const upgradable: ServerOptions & { shouldUpgradeCallback: (req: IncomingMessage) => boolean } = {
     ...TIMEOUTS,
-    // Any other upgrade, such as the h2c that curl offers, is answered as a plain request.
+    // A request with any other upgrade, such as the h2c that curl offers, is answered like a plain
+    // request.
     shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === "websocket",
   };
   const server = createServer(upgradable, (req, res) => {
@@ -58,7 +59,8 @@ export function http1Server({ rpc, cors, fallback, onUpgrade }: Http1Options): H
     if (onUpgrade !== undefined) onUpgrade(req, socket, head);
     else socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
   });
-  // The server gets its connections from `take` and never listens. Its time-outs start at this event.
+  // The server gets its connections from `take` and never listens itself. This event starts its
+  // time-outs.
   server.emit("listening");
 
   return {

@@ -3,7 +3,10 @@ import type { Socket } from "node:net";
 import type { Log } from "#platform/log.ts";
 import { refuse, type rpcHandler } from "./handler.ts";
 
-/** A window that takes a whole batch, bytes, and a bound on the requests of one connection. */
+/**
+ * Flow-control window that fits a whole batch, bytes, and maximum requests in flight on one
+ * connection.
+ */
 const SETTINGS = { initialWindowSize: 1024 * 1024, maxConcurrentStreams: 1_000 };
 const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
 
@@ -17,7 +20,10 @@ export interface Http2Server {
 
 export function http2Server(options: {
   readonly rpc: ReturnType<typeof rpcHandler>;
-  /** Time-out of an idle connection, and again of its open requests, milliseconds. */
+  /**
+   * Time-out of an idle connection, and the further time-out of requests still open on it,
+   * milliseconds.
+   */
   readonly idleMs: number;
   readonly log: Log;
 }): Http2Server {
@@ -32,7 +38,8 @@ export function http2Server(options: {
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
     session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-    // node:http has time-outs for HTTP/1.1. Without this one a client could hold connections for ever.
+    // node:http has its own time-outs. Without this one, an HTTP/2 client could hold connections
+    // for ever.
     session.setTimeout(idleMs, () => {
       session.close();
       session.setTimeout(idleMs, () => session.destroy());

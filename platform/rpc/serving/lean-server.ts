@@ -19,16 +19,16 @@ import { decode, encode } from "#platform/rpc/lean/codecs.ts";
 import { Frames, fieldsWith, headersOf } from "#platform/rpc/lean/lean-frames.ts";
 import type { Served } from "#platform/rpc/served.ts";
 
-/** Field numbers: of LinkFrame, and of Answer. */
+/** Field numbers: ANSWER in LinkFrame, the others in Answer. */
 const ANSWER = 4;
 const ANSWER_ERROR = 5;
 const ANSWER_RESPONSE = 15;
 
-/** Time-out for the Open frame with the secret of the mesh, from the preface on. */
+/** Time-out for the Open frame with the mesh secret, from the preface on, ms. */
 const OPEN_TIMEOUT_MS = 10_000;
-/** Bound on links without an Open frame yet. One more evicts the oldest. */
+/** Maximum links without an Open frame yet. One more evicts the oldest. */
 const MAX_UNOPENED = 100;
-/** Bound on the calls in flight of one link. More are refused with OVERLOADED. */
+/** Maximum calls in flight on one link. More are refused with OVERLOADED. */
 const MAX_CALLS = 10_000;
 const RETRY_AFTER_MS = 100;
 

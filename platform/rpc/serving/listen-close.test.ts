@@ -34,7 +34,7 @@ for (const protocol of ["gRPC", "Connect over HTTP/1.1"]) {
   });
 }
 
-test("close does not wait for idle connections, and at most the grace for busy ones", async (t) => {
+test("close does not wait for idle connections, and waits at most the grace for busy ones", async (t) => {
   const began = Promise.withResolvers<void>();
   const { server, address, port } = await start(t, {
     graceMs: 50,

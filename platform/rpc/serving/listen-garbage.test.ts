@@ -41,7 +41,7 @@ test("the protocol is detected however the first bytes are split", async (t) => 
   socket.destroy();
 });
 
-test("garbage of any kind ends its own connection and nothing else", async (t) => {
+test("garbage of any kind ends only its own connection", async (t) => {
   const { port, address } = await start(t);
   const client = createClient(AuthService, createGrpcTransport({ baseUrl: address }));
   const http = (...lines: string[]) => `${lines.join("\r\n")}\r\n\r\n`;
@@ -83,9 +83,9 @@ test("garbage of any kind ends its own connection and nothing else", async (t) =
   assert.equal((await client.getJwks({})).jwksJson, longAnswer);
 });
 
-const UNREADABLE = /"code":"invalid_argument","message":"the request is no lucky\.auth\.v1\./;
+const UNREADABLE = /"code":"invalid_argument","message":"the request is not a lucky\.auth\.v1\./;
 
-test("a broken message is an error of that call alone", async (t) => {
+test("a malformed message fails only its own call", async (t) => {
   const { address } = await start(t);
   const ask = (type: string, body: Uint8Array<ArrayBuffer> | string) =>
     fetch(`${address}${CALL}`, { method: "POST", headers: { "content-type": type }, body });
@@ -141,7 +141,7 @@ test("a batch between services may be larger", async (t) => {
   const session = {
     checkUsers: ({ userIds }: { userIds: string[] }) => ({ userIds: userIds.slice(0, 1) }),
   };
-  // Without validation: the test is of the bound in bytes, and CheckUsers bounds the count.
+  // No validation: this test is about the bound in bytes, while CheckUsers also bounds the count.
   const { address } = await start(t, { service: { session }, interceptors: [] });
   const headers = { [MESH_HEADER]: meshSecret };
   const client = createClient(SessionService, protocols.gRPC!(address));
@@ -179,14 +179,14 @@ test("an idle HTTP/2 connection is closed, with its open requests", async (t) =>
   await Promise.all([closed(silent), once(session, "close")]);
 });
 
-test("a client that ends its half after the request still gets its answer", async (t) => {
+test("a client that closes its half of the connection after the request still gets its answer", async (t) => {
   const { port } = await start(t);
   const socket = await dial(port);
   socket.end(post);
   assert.match(await text(socket), /^HTTP\/1.1 200 OK/);
 });
 
-test("an HTTP/2 client that ends its half loses the connection", async (t) => {
+test("an HTTP/2 client that closes its half of the connection loses the connection", async (t) => {
   const { port } = await start(t);
   const socket = await dial(port);
   socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");

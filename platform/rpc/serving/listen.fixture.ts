@@ -57,7 +57,7 @@ export async function exchange(port: number, ...chunks: (string | Buffer)[]): Pr
   return text(socket);
 }
 
-/** A connection that ignores a reset. */
+/** A connection whose reset is not reported as an error. */
 export async function dial(port: number): Promise<Socket> {
   const socket = connect({ port, host: "127.0.0.1" });
   await new Promise<void>((resolve, reject) => {
@@ -89,7 +89,7 @@ export const post = [
   "{}",
 ].join("\r\n");
 
-/** Every protocol of a client. */
+/** Every protocol that a client may use. */
 export const protocols: Record<string, (baseUrl: string) => Transport> = {
   gRPC: (baseUrl) => createGrpcTransport({ baseUrl }),
   "gRPC-Web over HTTP/1.1": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }),

@@ -53,7 +53,7 @@ test("curl can call: JSON in, JSON out, and a clear error", async (t) => {
   assert.equal((await ask("Nothing")).status, 404);
 });
 
-test("paths that are no RPC go to the fallback, or are 404", async (t) => {
+test("paths that are not RPCs are passed to the fallback, or answered with 404", async (t) => {
   const bare = await start(t);
   assert.equal((await fetch(`${bare.address}/hello`)).status, 404);
   const { address } = await start(t, {
@@ -106,7 +106,7 @@ test("scripts of allowed origins may call, and can read the headers they need", 
   assert.equal(open.headers.get("access-control-allow-origin"), "*");
 });
 
-test("the caller's address is that of the socket, or the one in a trusted proxy's header", async (t) => {
+test("the caller's address is the socket's address, or the address in a trusted proxy's header", async (t) => {
   const seen: (string | undefined)[] = [];
   const service: TestServiceOptions = {
     auth: {
@@ -129,7 +129,7 @@ test("the caller's address is that of the socket, or the one in a trusted proxy'
   assert.deepEqual(seen, ["127.0.0.1", "127.0.0.1", "10.0.0.7", "10.0.0.7"]);
 });
 
-test("a taken port is a clear error", async (t) => {
+test("a taken port causes a clear error", async (t) => {
   const { port } = await start(t);
   await assert.rejects(start(t, { port }), {
     message: `cannot listen on 127.0.0.1:${port}: the port is taken by another process`,

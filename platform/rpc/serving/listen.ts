@@ -16,28 +16,31 @@ import { detectProtocol } from "./protocol.ts";
 
 export interface ListenOptions {
   readonly host: string;
-  /** 0 for any free one. */
+  /** Port to listen on; 0 for any free port. */
   readonly port: number;
   readonly served: readonly Served[];
   readonly interceptors: readonly Interceptor[];
   readonly log: Log;
   /** Also serves lean links, to callers that present this secret of the mesh; none when absent. */
   readonly meshSecret?: string;
-  /** Answer of grpc.health.v1, which is served when this is present. */
+  /** Status for grpc.health.v1, which is served when this is present. */
   readonly health?: () => boolean;
-  /** Answers HTTP/1.1 requests that are no RPC; 404 when absent. */
+  /** Answers HTTP/1.1 requests that are not RPCs; 404 when absent. */
   readonly fallback?: (req: IncomingMessage, res: ServerResponse) => void;
   /** Takes over the socket of a WebSocket upgrade; refused with 404 when absent. */
   readonly onUpgrade?: (req: IncomingMessage, socket: Duplex, head: Buffer) => void;
   /** Origins whose scripts may call; "*" for any. None when absent. */
   readonly cors?: readonly string[];
-  /** Whether a proxy in front names the caller in X-Forwarded-For. False when absent. */
+  /**
+   * Whether a trusted proxy in front states the caller's address in X-Forwarded-For. False when
+   * absent.
+   */
   readonly trustForwardedFor?: boolean;
-  /** Measures the time-outs of clients. */
+  /** Clock for the time-outs of clients. */
   readonly clock?: Clock;
   /**
-   * Time-out of an idle HTTP/2 connection, milliseconds; 600,000 when absent. The connection is closed
-   * then, and requests that are still open on it are cut after the same time.
+   * Time-out of an idle HTTP/2 connection, milliseconds; 600,000 when absent. Then the connection
+   * is closed, and requests that are still open on it are cut after the same time.
    */
   readonly idleMs?: number;
   /** How long `close` waits for calls in flight, milliseconds; 5,000 when absent. */
@@ -59,8 +62,8 @@ const KEEP_ALIVE_PROBE_MS = 60_000;
 
 /**
  * Serves gRPC, gRPC-Web and Connect over HTTP/2 without TLS and over HTTP/1.1, on one port: the
- * protocol of a connection is detected from its first bytes. Rejects with a plain text when the port
- * is taken.
+ * protocol of a connection is detected from its first bytes. Rejects with an error for operators
+ * when the port is taken.
  */
 export async function listen(options: ListenOptions): Promise<Listening> {
   const { host, port, log, fallback, onUpgrade, cors = [], meshSecret = "" } = options;
@@ -99,8 +102,8 @@ export async function listen(options: ListenOptions): Promise<Listening> {
       timeoutMs: FIRST_BYTES_MS,
       detected(protocol) {
         undetected.delete(socket);
-        // An HTTP/1.1 client may end its half after the request and wait for the response. In the
-        // other protocols an end ends the connection.
+        // An HTTP/1.1 client may close its half of the connection after the request and wait for
+        // the response. In the other protocols this ends the connection.
         socket.allowHalfOpen = protocol === "http/1.1";
         if (protocol === "h2") http2.take(socket);
         else if (protocol === "http/1.1") http1.take(socket);
@@ -113,7 +116,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   server.on("error", (err) => log.error({ event: "accept_failed", err }));
 
   async function close(): Promise<void> {
-    closing.abort(fail(ErrorReason.UNAVAILABLE, "the service stops: call again"));
+    closing.abort(fail(ErrorReason.UNAVAILABLE, "the service stops: retry"));
     server.close();
     for (const socket of undetected) socket.destroy();
     http2.drain();

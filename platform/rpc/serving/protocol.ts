@@ -17,11 +17,11 @@ const PREFACES: readonly (readonly [Protocol, Buffer])[] = [
 interface DetectOptions {
   readonly socket: Socket;
   readonly clock: Clock;
-  /** Time-out for the first bytes: the socket is destroyed then. */
+  /** Time-out for the first bytes, ms; then the socket is destroyed. */
   readonly timeoutMs: number;
   /**
-   * Called once; not called when the socket ends first. The bytes read so far are back in the socket,
-   * except the preface of a lean link.
+   * Called once; not called when the socket ends first. The bytes read so far are returned to the
+   * socket, except the preface of a lean link.
    */
   readonly detected: (protocol: Protocol) => void;
 }

@@ -101,7 +101,7 @@ for (const way of ["local", "remote"] as const) {
     assert.deepEqual(seen, Array(4).fill(["127.0.0.1", "r-1"]));
   });
 
-  test(`streams, ${way}: a caller that disconnects in front ends the work behind`, async (t) => {
+  test(`streams, ${way}: when a caller disconnects from the front, the work of the upstream service ends`, async (t) => {
     const ended = Promise.withResolvers<void>();
     const behind = await watching(async function* (_request, { signal }) {
       try {
@@ -152,10 +152,10 @@ test("streams: undecodable bytes are INVALID_ARGUMENT", async (t) => {
   });
   const told = await response.text();
   assert.match(told, /"code":"invalid_argument"/);
-  assert.match(told, /the request is no lucky\.auth\.v1\.WatchQrLoginRequest/);
+  assert.match(told, /the request is not a lucky\.auth\.v1\.WatchQrLoginRequest/);
 });
 
-test("streams: one that cannot start on an instance is retried on another", async (t) => {
+test("streams: a stream that cannot start on one instance is retried on another", async (t) => {
   const good = await open(
     t,
     await watching(async function* () {
@@ -181,7 +181,7 @@ test("streams: one that cannot start on an instance is retried on another", asyn
   assert.equal(await reasonFor(none.next()), "UNAVAILABLE");
 });
 
-test("streams: one whose instance leaves the registry continues, and its connection ends with it", async (t) => {
+test("streams: a stream continues after its instance leaves the registry, and its connection ends with the stream", async (t) => {
   const step = Promise.withResolvers<void>();
   const { server, address } = await open(
     t,
@@ -205,7 +205,7 @@ test("streams: one whose instance leaves the registry continues, and its connect
   await server.close();
 });
 
-test("streams: one whose connection is lost is UNAVAILABLE", async (t) => {
+test("streams: a stream with a lost connection ends with UNAVAILABLE", async (t) => {
   const { address } = await open(
     t,
     await watching(async function* (_request, { signal }) {

@@ -6,7 +6,7 @@ import { refused, type Start } from "./transport.fixture.ts";
 
 /** Deadlines and cancellation of unary calls. */
 export function deadlineSuite(name: string, start: Start): void {
-  test(`${name}: a deadline ends the call on both sides, even if the work does not listen`, async (t) => {
+  test(`${name}: a deadline ends the call on both sides, even if the work ignores its signal`, async (t) => {
     const aborted = Promise.withResolvers<void>();
     let left: number | undefined;
     const { auth } = await start(t, {

@@ -65,7 +65,7 @@ export function requestSuite(name: string, start: Start): void {
     ]);
   });
 
-  test(`${name}: a caller beyond its budget is RATE_LIMITED, with a time to retry after`, async (t) => {
+  test(`${name}: a caller beyond its budget is RATE_LIMITED, with a retry delay`, async (t) => {
     const { user, auth, authorized, issuer } = await start(t, {
       user: { batchGetUsers: () => ({}) },
       auth: { getJwks: () => ({}) },

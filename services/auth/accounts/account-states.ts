@@ -6,7 +6,7 @@ import type { Account, Transaction } from "../database.ts";
 const ROLES_LOCK_ID = 4_108_311_972n;
 
 /**
- * Locks all roles and states until the transaction ends, so that a decision based on the current
+ * Locks all roles and states until the transaction ends. So a decision that depends on the current
  * administrators does not race with another change. One global lock is enough: changes are rare.
  */
 export async function lockRolesAndStates(tx: Transaction): Promise<void> {

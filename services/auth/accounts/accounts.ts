@@ -13,7 +13,7 @@ export type NewAccount = Omit<Prisma.AccountUncheckedCreateInput, "userNameKey" 
 export interface Accounts {
   /**
    * Creates an account, in the transaction `tx` if given. Throws USER_NAME_TAKEN, also for another
-   * spelling of a taken name; USER_NAME_CONFUSABLE for a name that looks like a taken one;
+   * spelling of a taken name; USER_NAME_CONFUSABLE for a name that is confusable with a taken one;
    * PHONE_TAKEN; INVALID_ARGUMENT for a name with invisible characters.
    */
   create(account: NewAccount, tx?: Transaction): Promise<Account>;
@@ -41,8 +41,8 @@ export function createAccounts({
     requireVisible(account.userName);
     const userNameKey = nameKey(account.userName);
     const shapes = shapesOf(account.userName);
-    // Query the shapes before the name. Then a race with a registration of the same name always ends
-    // in USER_NAME_TAKEN: its shapes are committed together with its name.
+    // Query the shapes before the name. A race with a registration of the same name then always
+    // ends with USER_NAME_TAKEN, because shapes and name are committed together.
     const confusable = await tx.nameShape.findFirst({ where: { shape: { in: shapes } } });
     if (await tx.account.findUnique({ where: { userNameKey }, select: { userId: true } }))
       throw fail(ErrorReason.USER_NAME_TAKEN, "the user name is taken");
@@ -67,7 +67,7 @@ export function createAccounts({
       return found ?? undefined;
     },
     async byName(userName) {
-      // No name contains NUL, and PostgreSQL refuses text with it.
+      // PostgreSQL refuses text with NUL, and no name contains it.
       if (userName.includes("\0")) return undefined;
       const where = { userNameKey: nameKey(userName) };
       return (await database.account.findUnique({ where })) ?? undefined;

@@ -19,7 +19,7 @@ export interface AuditEntry {
 
 /** The audit log of operators and administrators. */
 export interface Audit {
-  /** Writes an entry in the transaction of the change, so neither is committed without the other. */
+  /** Writes an entry in the transaction of the change: both are committed, or neither. */
   write(tx: Transaction, entry: AuditEntry): Promise<void>;
 }
 

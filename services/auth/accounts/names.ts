@@ -33,8 +33,8 @@ const INVISIBLE = /\p{Default_Ignorable_Code_Point}/gu;
 
 /**
  * Throws INVALID_ARGUMENT for a name with invisible characters. Unicode classifies some of them as
- * letters or marks, such as the Hangul filler and the variation selectors. They would allow an empty
- * name, or one that looks exactly like another.
+ * letters or marks, such as the Hangul filler and the variation selectors. With them a name could
+ * be empty, or identical in appearance to another name.
  */
 export function requireVisible(userName: string): void {
   if (userName.search(INVISIBLE) < 0) return;

@@ -20,12 +20,15 @@ export function phoneOf(
   return columns.decrypt(phone, { column: "account.phone", row: String(userId) });
 }
 
-/** The account that has the number, read in the transaction that would assign it. */
+/** Reads the account that has the number, in the transaction that assigns the number. */
 export function ownerOf(tx: Transaction, columns: ColumnEncryption, phone: string) {
   const phoneIndex = { in: columns.blindIndexes(phone, "account.phone") };
   return tx.account.findFirst({ where: { phoneIndex } });
 }
 
-/** Throw only after the code was consumed: only a user who proved the number may learn this. */
+/**
+ * Throw only after the code was consumed: only a caller who proved the number may learn that it is
+ * taken.
+ */
 export const phoneTaken = () =>
   fail(ErrorReason.PHONE_TAKEN, "the phone number belongs to another account");

@@ -13,7 +13,7 @@ import { idOfPageToken, pageTokenOf } from "./page-tokens.ts";
 
 /** Accounts in one page when the request names no size. */
 const DEFAULT_PAGE_SIZE = 20;
-/** Sorts after every character that a name may hold. */
+/** The last code point: it sorts after every character that a name may contain. */
 const LAST_CHARACTER = "\u{10ffff}";
 
 /** Finds accounts in any state. Deleted accounts are found by id only. */

@@ -83,7 +83,7 @@ test("operators may not change operators or administrators, grant roles or set p
 test("a revoked role is refused at once, although the token still carries it", async () => {
   const former = await loggedInUser("operator");
   const ana = await loggedInUser();
-  // Another instance revoked the role; this one has not been notified yet.
+  // Another instance has revoked the role; this instance was not notified yet.
   await setRole(former.userId, "user");
   const call = admin.disableAccount({ userId: ana.userId }, former.as);
   await refused(call, ErrorReason.PERMISSION_DENIED);

@@ -31,8 +31,8 @@ export type ChangeResult =
   | undefined;
 
 /**
- * Runs the changes of operators and administrators. One transaction holds a change, its audit entry
- * and the end of the logins that it ends.
+ * Runs the changes of operators and administrators. One transaction contains a change, its audit
+ * entry and the end of the affected logins.
  */
 export interface AuditedChanges {
   /**

@@ -26,7 +26,7 @@ test("the configured account becomes administrator once, and only while there is
     startTestAuth({ url, t, config }),
   ]);
   assert.deepEqual(await admins(), [ana.userId]);
-  // The tokens with the lower role are revoked.
+  // Tokens with the previous role are revoked.
   const { refreshToken } = tokens;
   await refused(one.auth.refresh({ refreshToken }), ErrorReason.REFRESH_TOKEN_INVALID);
   const { entries } = await one.admin.listAudit({}, one.as(await one.login(ana.userName)));

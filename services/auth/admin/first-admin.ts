@@ -10,7 +10,7 @@ import type { Logins } from "../logins/logins.ts";
 /**
  * Makes the configured account an administrator while there is none, and audits it. When the
  * account does not exist or is disabled, it logs a warning and changes nothing. Instances that
- * start together race for a lock, and only one of them appoints.
+ * start at the same time race for a lock, and only one of them grants the role.
  */
 export async function appointFirstAdmin({
   accounts,

@@ -21,7 +21,8 @@ after(() => database.$disconnect());
 type Purpose = "data" | "index";
 
 /**
- * A keyring whose keys a test rotates. The keys have database rows, so that they can be retired.
+ * A keyring with keys that a test rotates. The keys have database rows, so that they can be
+ * retired.
  */
 async function setUp() {
   await pool.query("TRUNCATE auth.account, auth.key, auth.sms_code CASCADE");
@@ -132,7 +133,7 @@ test("all rows are re-encrypted in bounded steps, then the old keys are retired"
     assert.deepEqual(opened, [phone, "1990-05-17", `town ${userId}`, `answer ${userId}`]);
     assert.equal((await one.accounts.byPhone(phone))?.userId, BigInt(userId));
   }
-  assert.deepEqual(await one.retired(), [], "another instance may still use the old ones");
+  assert.deepEqual(await one.retired(), [], "another instance may still use the old keys");
   one.settle();
   assert.equal(await reencrypt(one), 0);
   assert.deepEqual((await one.retired()).sort(), [oldData.keyId, oldIndex.keyId].sort());
@@ -159,7 +160,7 @@ test("a concurrent change is not overwritten", async () => {
   await reencrypt({ ...one, database: database as never });
   const { location } = await one.row(10);
   assert.deepEqual(location, changed);
-  assert.equal(await reencrypt(one), 1, "the rest of the row comes with the next step");
+  assert.equal(await reencrypt(one), 1, "the next step re-encrypts the rest of the row");
   assert.equal(await reencrypt(one), 0);
   assert.deepEqual((await one.row(10)).location, changed);
 });
@@ -188,7 +189,7 @@ test("a row that fails to decrypt keeps its key from retiring but does not block
   await one.rotate("index");
   await one.account(10);
   await one.account(11);
-  // A value that was copied here from another row.
+  // A value that was copied from another row.
   const data = { location: one.seal("location", 99, "elsewhere") };
   await one.database.account.update({ where: { userId: 10n }, data });
   await one.rotate("data");
@@ -206,7 +207,7 @@ test("a whole batch of rows that fail to decrypt does not block other rows", asy
   await one.rotate("index");
   for (let userId = 10; userId < 18; userId += 1) {
     await one.account(userId);
-    // More rows than one batch, all in front of the good row.
+    // More rows than one batch, all before the good row.
     const data = { location: one.seal("location", 99, "elsewhere") };
     if (userId < 17) await one.database.account.update({ where: { userId }, data });
   }

@@ -18,10 +18,10 @@ interface ReencryptionParts {
 }
 
 /**
- * Re-encrypts sealed columns and lookup indexes that were made with older data and index keys,
- * under the active keys. One step reads batches of `sealAgainRows` accounts and ends with the first
- * batch in which at least one account could be re-encrypted. Returns the number of accounts found.
- * 0 means that no column is left under older keys; then the older keys are retired.
+ * Re-encrypts columns and recomputes blind indexes that use older data and index keys, under the
+ * active keys. One step reads batches of `sealAgainRows` accounts and ends with the first batch in
+ * which at least one account could be re-encrypted. Returns the number of accounts found. 0 means
+ * that no column uses older keys; then the older keys are retired.
  *
  * Instances may run it concurrently: an update changes a row only if its columns are still as they
  * were read, so a race loses no newer value.
@@ -46,13 +46,12 @@ export async function reencrypt(parts: ReencryptionParts): Promise<number> {
     batch = await accountsUnderOtherKeys(parts, { data, index }, batch.at(-1)?.userId ?? 0n);
     for (const account of batch) if (!(await reencryptRow(parts, account, index))) failures++;
     found += batch.length;
-    // A whole batch of rows that fail to decrypt must not hide good rows behind it.
+    // A whole batch of rows that fail to decrypt must not prevent the re-encryption of later rows.
   } while (batch.length > 0 && failures === found);
   if (failures > 0) log.error({ event: "reencryption_failed", failures });
   if (found > 0) return found;
 
-  // Until then an instance whose cached keys are stale, or whose clock is late, may use an older
-  // key.
+  // Until then, an instance with stale cached keys or a slow clock may still use an older key.
   const settledMs = config.keyRefreshSeconds * 1_000 + CLOCK_SKEW_MS;
   for (const { keyId, purpose } of unretired) {
     const { activeAtMs } = purpose === "data" ? data : index;
@@ -68,8 +67,8 @@ export async function reencrypt(parts: ReencryptionParts): Promise<number> {
 }
 
 /**
- * The keys that the active one replaced. `keys` is newest first; keys in front of it are not active
- * yet.
+ * The keys that the active key replaced. `keys` is newest first; keys before the active one are not
+ * active yet.
  */
 function keysBefore(keys: readonly SecretKey[], active: SecretKey): readonly SecretKey[] {
   return keys.slice(keys.indexOf(active) + 1);

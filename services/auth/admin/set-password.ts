@@ -43,8 +43,8 @@ export function createSetPassword({
       const passwordHash = await passwords.hash(password);
       const act = { context, action: AuditAction.PASSWORD_SET, reason };
       await changes.changeAccount(userId, act, async (tx, account) => {
-        // The new time also lifts the brute-force lock: it is part of the key that failures are
-        // counted by.
+        // The new time also lifts the brute-force lock, because it is part of the key that failures
+        // are counted by.
         const data = { passwordHash, passwordChangedAt: new Date(clock.now()) };
         await tx.account.update({ where: { userId: account.userId }, data });
         const ended = await logins.end(tx, userId, { reason: "password" });

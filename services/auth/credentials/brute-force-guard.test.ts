@@ -26,7 +26,7 @@ function startGuard(t: TestContext, changed: Partial<AuthConfig> = {}) {
   return {
     clock,
     guard,
-    /** Attempts one wrong password. Returns the delay before it, 0 for none. */
+    /** Attempts one wrong password. Returns the delay that preceded it, 0 for none. */
     async wrong(attempt: Attempt): Promise<number> {
       const lock = await guard.check(attempt);
       if (lock.kind === "locked") return lock.retryAfterMs;
@@ -52,7 +52,7 @@ test("after the free failures each further failure doubles the delay, up to the 
   assert.equal((await guard.check({ ...ana, account: "ben" })).kind, "free");
 });
 
-test("all addresses of one IPv6 network are throttled as one", async (t) => {
+test("all addresses of one IPv6 network are throttled together", async (t) => {
   const { guard } = startGuard(t);
   const from = (n: number) => ({ account: `a${n}`, address: `2001:db8:1:2::${n.toString(16)}` });
   for (let n = 1; n <= 10; n++) await guard.failed(from(n));
@@ -86,7 +86,8 @@ test("a success clears the failures of the account and the pair, but not of othe
   const { guard, wrong } = startGuard(t);
   for (let n = 0; n < 3; n++) await wrong(ana);
   await guard.succeeded(elsewhere);
-  // The owner logged in from elsewhere; the guesser at this address is still delayed.
+  // The owner logged in from another address; attempts from the guesser's address are still
+  // delayed.
   assert.equal(await wrong(ana), 1_000);
   for (let n = 0; n < 2; n++) assert.equal(await wrong(elsewhere), 0);
   await guard.succeeded(elsewhere);
@@ -113,7 +114,7 @@ test("an address that guesses on many accounts is throttled with RATE_LIMITED", 
   assert.equal((await guard.check({ account: "user-11", address: ana.address })).kind, "free");
 });
 
-test("a lock is disclosed a bounded number of times, so that guessing cannot go on", async (t) => {
+test("a lock is disclosed a bounded number of times, so that guessing cannot continue", async (t) => {
   const { clock, guard } = startGuard(t);
   for (let n = 0; n < 9; n++) await guard.failed({ account: "ana", address: `203.0.113.${n}` });
   const discloses = async () => {

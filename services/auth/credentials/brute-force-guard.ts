@@ -19,7 +19,7 @@ export type LockState =
    * The caller must refuse the attempt even with the right password, and must not count it as
    * failed. It may disclose the lock only to a caller with the right password, and only when
    * `disclose` is set. Past a bound, all attempts on a locked account get the same answer:
-   * otherwise guesses could go on, because a disclosed lock confirms the password.
+   * otherwise guessing could continue, because a disclosed lock confirms the password.
    */
   | { readonly kind: "locked"; readonly retryAfterMs: number; readonly disclose: boolean };
 
@@ -97,8 +97,8 @@ export function createBruteForceGuard({
           retryAfterMs: address,
         });
       if (Math.max(...waits) > 0) return locked(account, Math.max(...waits));
-      // All delays are read before `admit`: an attempt delayed by one must not use up a slot of the
-      // other.
+      // All delays are read before `admit`: an attempt that one penalty delays must not use up a
+      // slot of another penalty.
       const delays = await Promise.all([
         limiter.admit(perPair, pair),
         limiter.admit(perAccount, account),

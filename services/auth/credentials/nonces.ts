@@ -25,8 +25,8 @@ const MAC_BYTES = 16;
 export const NONCE_BYTES = HEAD_BYTES + MAC_BYTES;
 
 /**
- * A used nonce stays stored this long after it expired: an instance whose clock is late still
- * accepts it.
+ * A used nonce stays stored this long after it expired: an instance with a slow clock still accepts
+ * it.
  */
 const KEEP_EXPIRED_MS = 3_600_000;
 

@@ -5,7 +5,7 @@ import type { Account } from "../database.ts";
 import type { BruteForceGuard } from "./brute-force-guard.ts";
 import type { Passwords } from "./passwords.ts";
 
-/** A password to check, and for which account. */
+/** A password to check, and the account that it is for. */
 export interface PasswordClaim {
   /** Undefined when no account has the name. */
   readonly account: Account | undefined;
@@ -42,7 +42,7 @@ export async function requirePassword(
 
 /**
  * The key that the guard counts failures by: the account and the time of its password. So a new
- * password lifts all locks, and a new account with the name of a deleted one inherits none.
+ * password lifts all locks, and a new account with the name of a deleted account inherits no lock.
  */
 function guardKeyOf(account: Account | undefined, userName: string): string {
   if (!account) return `name:${nameKey(userName)}`;

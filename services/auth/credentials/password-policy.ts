@@ -16,12 +16,12 @@ export interface PasswordPolicy {
   requireStrong(password: string, ...words: string[]): void;
 }
 
-/** Characters of the longest password. */
+/** Maximum length of a password, characters. */
 const MAX_LENGTH = 128;
 /**
- * Bounds of zxcvbn's estimate: characters of the password that it reads, and characters that it
- * tries as substitutes (0 for o). The cost grows fast with both and must not block the event loop.
- * A password whose beginning is strong is strong.
+ * Bounds of zxcvbn's estimate: characters of the password that it reads, and substitutions that it
+ * tries (0 for o). The cost grows fast with both and must not block the event loop. Reading only
+ * the beginning is safe: a password with a strong beginning is strong.
  */
 const ESTIMATE_BOUNDS = { maxLength: 32, l33tMaxSubstitutions: 8 };
 

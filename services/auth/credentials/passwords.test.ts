@@ -62,7 +62,7 @@ test("every fault in the encryption gets the same error", async () => {
   await invalid(login({ keyId: "unknown", ciphertext: good.ciphertext }));
   for (const ciphertext of [flipped, new Uint8Array(256), new Uint8Array(300)])
     await invalid(login({ keyId: key.keyId, ciphertext }));
-  // The bare password without nonce and time stamp, and bytes that do not parse as a message.
+  // The password without nonce and timestamp, and bytes that cannot be decoded as a message.
   await invalid(login(encryptBytes(key, Buffer.from(GOOD_PASSWORD))));
   await invalid(login(encryptBytes(key, Buffer.from([0x0a, 0xff]))));
   await invalid(login(encryptBytes(key, new Uint8Array())));
@@ -103,7 +103,7 @@ test("a forged or modified nonce is refused", async () => {
     );
 });
 
-test("a nonce and the encrypted time stamp are valid for two minutes", async () => {
+test("a nonce and the encrypted timestamp are valid for two minutes", async () => {
   const late = await one.encrypt(GOOD_PASSWORD);
   clock.advance(119_999);
   await login(late);
@@ -127,7 +127,7 @@ test("a nonce and the encrypted time stamp are valid for two minutes", async () 
   await invalid(at(30_001));
 });
 
-test("a used nonce is deleted only when no instance can accept it any more", async () => {
+test("a used nonce is deleted only when no instance can still accept it", async () => {
   const nonces = async () => Number((await pool.query(used)).rows[0].count);
   const used = "SELECT count(*) FROM auth.used_nonce";
   const keyring = await openKeyring();
@@ -159,7 +159,7 @@ test("the passwords of one request must share one nonce", async () => {
   await invalid(passwords.decrypt(undefined));
 });
 
-test("a replaced key decrypts during its grace, and a new key at once", async () => {
+test("a replaced key decrypts during its grace period, and a new key at once", async () => {
   const ring = await openKeyring();
   const own = new ManualClock(clock.now());
   const { passwords, key } = await passwordsOn(ring, own);

@@ -36,7 +36,7 @@ export interface Passwords {
 }
 
 const IMPORT_ALGORITHM = { name: "RSA-OAEP", hash: "SHA-256" } as const;
-/** Seconds. */
+/** Buckets of the duration, seconds. */
 const BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 export async function createPasswords(options: {
@@ -84,7 +84,7 @@ export async function createPasswords(options: {
     }
   }
 
-  /** Decrypts one password and checks the age of its key and of its time stamp. */
+  /** Decrypts one password and checks the age of its key and of its timestamp. */
   async function openOne(encrypted: EncryptedPassword | undefined): Promise<PasswordPlaintext> {
     const nowMs = clock.now();
     const key = decryptingKey(keyring.keys.password, encrypted?.keyId ?? "", {
@@ -130,7 +130,7 @@ const invalid = (cause?: unknown) =>
 
 const cryptoKeys = new WeakMap<KeyObject, webcrypto.CryptoKey>();
 
-/** The private key as WebCrypto takes it. Converted once per key and cached. */
+/** The private key as a CryptoKey for WebCrypto. Converted once per key and cached. */
 function cryptoKeyOf({ privateKey }: SharedKey): webcrypto.CryptoKey {
   const cached = cryptoKeys.get(privateKey);
   if (cached) return cached;
@@ -140,8 +140,8 @@ function cryptoKeyOf({ privateKey }: SharedKey): webcrypto.CryptoKey {
 }
 
 /**
- * The key with the id; undefined once its replacement is older than the grace. `keys` is newest
- * first.
+ * The key with the id; undefined when its replacement is older than the grace period. `keys` is
+ * newest first.
  */
 export function decryptingKey(
   keys: readonly SharedKey[],

@@ -36,9 +36,9 @@ export interface Proof {
 
 /**
  * Re-authenticates a caller for changes that an access token alone must not make. An account with a
- * password needs the password; wrong ones count as failed logins. An account without one needs an
- * SMS code, which is returned and which the change has to redeem. Throws as `requirePassword` does,
- * and SMS_CODE_INVALID when the code is missing.
+ * password needs the password; wrong ones count as failed logins. An account without a password
+ * needs an SMS code, which is returned; the change must redeem it. Throws as `requirePassword`
+ * does, and SMS_CODE_INVALID when the code is missing.
  */
 export async function requireProof(
   {

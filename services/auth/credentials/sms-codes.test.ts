@@ -26,7 +26,7 @@ const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
 const HOUR = 3_600_000;
 
 const lastCode = (from: TestAuth = one) => codeOf(from.messages.at(-1)!);
-/** Six other digits. */
+/** A different code of six digits. */
 const otherThan = (code: string) => String((Number(code) + 1) % 1_000_000).padStart(6, "0");
 const registerBy = (phone: string, code: string, on = one) =>
   on.auth.registerByPhone({ phone, code, device });
@@ -42,14 +42,14 @@ async function registeredPhone(): Promise<string> {
 
 async function waitMs(call: Promise<unknown>): Promise<number> {
   const error = await call.then(
-    () => assert.fail("it was allowed"),
+    () => assert.fail("the call succeeded"),
     (e: unknown) => e,
   );
   await refused(Promise.reject(error), ErrorReason.RATE_LIMITED);
   return Number(detailOf(error)?.retryAfterMs);
 }
 
-test("a code is valid for five minutes, and its message says so", async () => {
+test("a code is valid for five minutes, and its message states that time", async () => {
   const phone = randomPhoneNumber();
   const sent = await auth.sendSmsCode({ phone, purpose: REGISTER });
   assert.equal(sent.expiresAtMs, BigInt(clock.now() + 300_000));
@@ -79,7 +79,7 @@ test("a code is valid only for its purpose, its number and its user", async () =
   const phone = await registeredPhone();
   await auth.sendSmsCode({ phone, purpose: LOGIN });
   const code = lastCode();
-  const newPassword = () => one.encrypt("a wholly new one");
+  const newPassword = () => one.encrypt("a different one");
   const resetting = auth.resetPassword({ phone, code, newPassword: await newPassword() });
   await refused(resetting, ErrorReason.SMS_CODE_INVALID);
   await refused(registerBy(phone, code), ErrorReason.SMS_CODE_INVALID);
@@ -103,7 +103,7 @@ test("a code is valid only for its purpose, its number and its user", async () =
   await bind(asAna);
 });
 
-test("a new code voids the older one of the same purpose", async () => {
+test("a new code invalidates the older one of the same purpose", async () => {
   const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   const older = lastCode();
@@ -114,7 +114,7 @@ test("a new code voids the older one of the same purpose", async () => {
   await registerBy(phone, newer);
 });
 
-test("concurrent wrong guesses are all counted, and a code survives five", async () => {
+test("concurrent wrong guesses are all counted, and a code allows five of them", async () => {
   const phone = await registeredPhone();
   await auth.sendSmsCode({ phone, purpose: LOGIN });
   const wrong = otherThan(lastCode());

@@ -31,8 +31,8 @@ export interface GivenCode extends CodeUse {
 /** One-time codes by SMS: sending, counting wrong guesses, redeeming. */
 export interface SmsCodes {
   /**
-   * Sends a new code, which voids older codes of the same use. `address` is the address of the
-   * caller. Codes that need an account (purposes LOGIN and RESET) are sent only to numbers of
+   * Sends a new code, which invalidates older codes of the same use. `address` is the address of
+   * the caller. Codes that need an account (purposes LOGIN and RESET) are sent only to numbers of
    * accounts; they are sent in the background, so neither answer nor duration discloses the
    * account. Throws RATE_LIMITED, OVERLOADED or, for the other purposes, SMS_NOT_SENT.
    * `expiresAtMs` is milliseconds since the Unix epoch, `resendAfterMs` is a duration.
@@ -42,7 +42,7 @@ export interface SmsCodes {
     address: string | undefined,
   ): Promise<{ expiresAtMs: number; resendAfterMs: number }>;
   /**
-   * Uses up the codes, all or none, and runs `work` in the same transaction: when `work` throws,
+   * Consumes the codes, all or none, and runs `work` in the same transaction: when `work` throws,
    * both are rolled back and the codes stay valid. A lock per number serialises redemptions. Throws
    * SMS_CODE_INVALID or SMS_CODE_EXHAUSTED; the count of a wrong guess is never rolled back.
    */
@@ -73,7 +73,7 @@ export function createSmsCodes(options: {
     userId: userId === undefined ? null : BigInt(userId),
   });
 
-  /** Voids older codes, then stores the new one. Returns whether it should be sent. */
+  /** Invalidates older codes, then stores the new one. Returns whether it should be sent. */
   async function store(tx: Transaction, use: CodeUse, code: string, now: Date): Promise<boolean> {
     await lockNumber(tx, use.phone);
     await limits.limitNumber(tx, indexesOf(use.phone), now.getTime());

@@ -6,7 +6,7 @@ import type { Metrics } from "#platform/metrics.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
 import type { AuthConfig } from "../config.ts";
 
-/** Renders codes as messages and hands them to the SMS sender. */
+/** Renders codes as messages and passes them to the SMS sender. */
 export interface SmsDelivery {
   /** Throws OVERLOADED while too many messages are in flight. */
   requireCapacity(): void;
@@ -32,7 +32,7 @@ export function createSmsDelivery({
 }): SmsDelivery {
   const sent = metrics.counter(
     "lucky_auth_sms_total",
-    "SMS codes handed to the sender, by outcome.",
+    "SMS codes passed to the sender, by outcome.",
     ["outcome"],
   );
   const minutes = String(Math.ceil(config.smsCodeSeconds / 60));

@@ -63,7 +63,7 @@ export function createSmsLimits({
         orderBy: { createdAt: "desc" },
       });
       const sentAtMs = sent.map(({ createdAt }) => createdAt.getTime());
-      // The nth latest code must be at least as old as the window.
+      // With a limit of n, the nth latest code must be at least as old as the window.
       const waits = [
         { nth: 1, windowMs: config.smsResendSeconds * 1_000 },
         { nth: config.smsPerNumberPerHour, windowMs: HOUR_MS },
@@ -82,7 +82,8 @@ const tooMany = (retryAfterMs: number) =>
   fail(ErrorReason.RATE_LIMITED, "too many codes", { retryAfterMs });
 
 /**
- * An IPv6 user has many addresses, so the network is counted. An IPv4 address is counted as it is.
+ * Requests are counted by network for IPv6, because a user has many addresses, and by address for
+ * IPv4.
  */
 const coarseNetworkOf = (address: string): string =>
   address.includes(":") ? coarseAddress(address) : address;

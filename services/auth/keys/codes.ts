@@ -13,7 +13,9 @@ export interface Codes {
   matches(stored: Uint8Array, code: string, context: string): boolean;
 }
 
-/** The hashes are keyed: without the key, an attacker cannot try all million codes against one. */
+/**
+ * The hashes are keyed: without the key, an attacker cannot test all million codes against a hash.
+ */
 export function createCodes({ keyring, clock }: { keyring: Keyring; clock: Clock }): Codes {
   const mac = (secret: Buffer, code: string, context: string) =>
     createHmac("sha256", secret).update(`auth.code ${context}\n${code}`).digest();

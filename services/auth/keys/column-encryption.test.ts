@@ -33,7 +33,7 @@ function ring() {
 const cell = { column: "account.phone", row: "42" };
 const PHONE = "+4915112345678";
 
-test("an encrypted value decrypts in its own cell only", () => {
+test("an encrypted value can be decrypted only in its own cell", () => {
   const columns = createColumnEncryption({ keyring: ring().keyring, clock });
   const encrypted = columns.encrypt(PHONE, cell);
   assert.equal(columns.decrypt(encrypted, cell), PHONE);
@@ -46,7 +46,7 @@ test("an encrypted value decrypts in its own cell only", () => {
   assert.throws(() => columns.decrypt(corrupted, cell));
 });
 
-test("a truncated or extended value does not decrypt, nor does one with a short tag", () => {
+test("a truncated or extended value cannot be decrypted, nor can a value with a short tag", () => {
   const { keyring } = ring();
   const columns = createColumnEncryption({ keyring, clock });
   const cell = { column: "account.phone", row: "1" };
@@ -56,7 +56,7 @@ test("a truncated or extended value does not decrypt, nor does one with a short 
   assert.throws(() => columns.decrypt(Buffer.concat([encrypted, Buffer.alloc(1)]), cell));
 });
 
-test("after a rotation old values decrypt and are reported as not current", () => {
+test("after a rotation old values can be decrypted and are reported as not current", () => {
   const { keyring, keys, add } = ring();
   const columns = createColumnEncryption({ keyring, clock });
   const encrypted = columns.encrypt(PHONE, cell);

@@ -9,7 +9,7 @@ import { activeKey, KEY_ID_BYTES, keyIdBytes, type SecretKey } from "./keys.ts";
  * does not decrypt.
  */
 export interface Cell {
-  /** Such as "account.phone". */
+  /** Table and column, such as "account.phone". */
   readonly column: string;
   /** The row's key, decimal or hexadecimal. */
   readonly row: string;

@@ -101,7 +101,7 @@ test("an instance refuses a token of a deleted key that it never loaded", async 
   await refused(second.verifier.verify(tokens.accessToken), ErrorReason.TOKEN_INVALID);
 });
 
-test("keys are re-encrypted under a new key-encryption key, and then the old one is not needed", async () => {
+test("keys are re-encrypted under a new key-encryption key, and the old one is no longer needed", async () => {
   const clock = new ManualClock();
   const next = randomBytes(32).toString("base64");
   const old = await keyringOf(clock);

@@ -6,7 +6,10 @@ import { type Keys, loadKeys } from "./keys.ts";
 
 /** The shared keys, cached in memory. */
 export interface Keyring {
-  /** Read this for each use, never keep a copy: a rotation replaces keys. */
+  /**
+   * The current keys. Read this property at each use and never keep a copy: a rotation replaces
+   * keys.
+   */
   readonly keys: Keys;
   /** Calls `listener` after each change of the keys. */
   onChange(listener: () => void | Promise<void>): void;

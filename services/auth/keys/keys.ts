@@ -17,7 +17,7 @@ const generate = promisify(generateKeyPair);
 
 interface Times {
   /**
-   * From this time the key signs, encrypts or is handed out; before, it is only published and
+   * From this time on the key signs, encrypts or is issued; before that, it is only published and
    * accepted. Milliseconds since the Unix epoch.
    */
   activeAtMs: number;
@@ -191,7 +191,7 @@ function decryptSecret(row: StoredKey, keyEncryption: KeyEncryption): SecretKey 
     return { keyId, secret, activeAtMs: activeAt.getTime() };
   } catch (cause) {
     throw new Error(
-      "The private keys in the database were stored under another key-encryption key (LUCKY_AUTH_KEY_ENCRYPTION_KEY). Give auth that one, here or as LUCKY_AUTH_KEY_ENCRYPTION_KEY_BEFORE. Without it the phone numbers and other personal data in the database cannot be read any more.",
+      "The private keys in the database were stored under another key-encryption key (LUCKY_AUTH_KEY_ENCRYPTION_KEY). Give auth that one, here or as LUCKY_AUTH_KEY_ENCRYPTION_KEY_BEFORE. Without it the phone numbers and other personal data in the database can no longer be read.",
       { cause },
     );
   }

@@ -41,12 +41,12 @@ test("a key that is due gets one successor, published ahead of its activation", 
   const successors = PURPOSES.map((purpose) => key(purpose, day90Ms + HOUR));
   assert.deepEqual(created([...first, ...successors], day90Ms + 1), []);
   assert.deepEqual(created(first, day90Ms, { keyRotationDays: 0 }), []);
-  // The lead is at least two reload intervals, even if it is configured shorter.
+  // The publish-ahead time is at least two reload intervals, even if it is configured shorter.
   const [short] = created(first, day90Ms, { keyPublishAheadSeconds: 0, keyRefreshSeconds: 30 });
   assert.deepEqual(short, ["access", 60_000]);
 });
 
-test("a replaced key stays until everything made with it has expired", () => {
+test("a replaced key stays until every token, ciphertext or code that used it has expired", () => {
   const lives = { access: 900, password: 86_400, code: 300 };
   for (const [purpose, seconds] of Object.entries(lives)) {
     const rows = [...first, key(purpose, day90Ms)];

@@ -7,7 +7,7 @@ export interface KeyTimes {
   readonly keyId: string;
   readonly purpose: string;
   readonly activeAt: Date;
-  /** Since when no stored value depends on the key; null while some value may. */
+  /** Time since which no stored value depends on the key; null while a value may. */
   readonly retiredAt: Date | null;
 }
 
@@ -25,9 +25,9 @@ const DAY_MS = 86_400_000;
 export const CLOCK_SKEW_MS = 60_000;
 
 /**
- * Computes which keys to create and which to delete. `rows` may come in any order. A purpose without
- * a key gets one that is active immediately. A successor becomes active only after the
- * publish-ahead time, so that every instance knows it by then.
+ * Computes which keys to create and which to delete. `rows` may come in any order. A purpose
+ * without a key gets one that is active immediately. A successor becomes active only after the
+ * publish-ahead time, so that every instance has loaded it by then.
  */
 export function scheduleRotation(
   rows: readonly KeyTimes[],
@@ -65,7 +65,10 @@ function publishAheadMs({ keyPublishAheadSeconds, keyRefreshSeconds }: AuthConfi
   return Math.max(keyPublishAheadSeconds, 2 * keyRefreshSeconds) * 1_000;
 }
 
-/** Whether everything that was made with the key before its successor became active has expired. */
+/**
+ * Whether all tokens, ciphertexts and codes that used the key before its successor became active
+ * have expired.
+ */
 function isUnused(
   key: KeyTimes,
   successor: KeyTimes,

@@ -61,7 +61,7 @@ test("concurrent changes of the policy are serialised", async () => {
   assert.equal(first!.maxDevices, second!.maxDevices);
 });
 
-test("a device of a class that may have none online cannot log in", async (t) => {
+test("a device cannot log in when its class may have no device online", async (t) => {
   const one = await startTestAuth({ url, t, config: { devicePolicy: "web:1:replace" } });
   const { userName } = await one.register();
   await refused(one.login(userName), ErrorReason.DEVICE_LIMIT_REACHED);

@@ -4,7 +4,9 @@ import { fail } from "#platform/errors.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Database, Transaction } from "../database.ts";
 
-/** Per device class: how many devices a user may have online, and the effect of an excess one. */
+/**
+ * Per device class: how many devices a user may have online, and the effect of an excess device.
+ */
 export type DeviceRules = readonly Pick<DeviceRule, "deviceClass" | "maxDevices" | "excess">[];
 
 /** The policy in force: the one set by an administrator, else the configured one. */

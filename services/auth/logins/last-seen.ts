@@ -9,9 +9,9 @@ export interface Seen {
 
 /**
  * Records when logins were online, in one statement. Times only move forward and not past now;
- * duplicate logins count once, with their latest time; ended logins are ignored. The statement does
- * not wait for locks but skips locked rows: the other transaction is a refresh, which sets a later
- * time, or ends the login.
+ * duplicate logins count once, with their latest time; ended logins are ignored. The statement
+ * skips locked rows instead of waiting: the other transaction is a refresh, which sets a later
+ * time, or it ends the login.
  */
 export async function recordLastSeen(
   { clock, database }: { clock: Clock; database: Database },

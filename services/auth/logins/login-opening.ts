@@ -78,7 +78,7 @@ function requireUnchanged(account: Account, before: Account, method: LoginMethod
   if (method === "sms" && phoneChanged)
     throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not valid");
   if (method === "qr" && (passwordChanged || phoneChanged))
-    throw fail(ErrorReason.QR_LOGIN_STEP, "the account was changed since it let the device in");
+    throw fail(ErrorReason.QR_LOGIN_STEP, "the account was changed since it confirmed the device");
 }
 
 const hasSamePhone = (one: Account, other: Account): boolean =>

@@ -19,7 +19,7 @@ export type RevokedReason =
 /** Which logins of a user to end, and why. */
 export interface RevocationScope {
   reason: RevokedReason;
-  /** This login stays. */
+  /** A login that does not end. */
   exceptLoginId?: string;
   /** Only the logins of this device. */
   deviceId?: string;
@@ -57,7 +57,8 @@ export function createLoginRevocation({ clock }: { clock: Clock }): LoginRevocat
       const ofUser = { userId: BigInt(userId), ...(deviceId !== undefined && { deviceId }) };
       const except = exceptLoginId !== undefined && { loginId: { not: exceptLoginId } };
       await lockAccount(tx, BigInt(userId));
-      // A confirmed QR login without fetched tokens would otherwise become a login after this change.
+      // Otherwise a confirmed QR login with unfetched tokens would become a login after this
+      // change.
       await tx.qrLogin.updateMany({
         where: { ...ofUser, state: "confirmed" },
         data: { state: "refused" },

@@ -74,7 +74,7 @@ test("concurrent refreshes with one token, on two instances: exactly one succeed
   await refresh(two, won[0]!.value.refreshToken);
 });
 
-test("an expired or made-up refresh token is refused", async (t) => {
+test("an expired or invented refresh token is refused", async (t) => {
   const one = await startTestAuth({ url, t });
   const tokens = await one.login((await one.register()).userName);
   one.clock.advance(30 * 86_400_000);
@@ -110,7 +110,7 @@ test("logout revokes the refresh token and notifies the other services", async (
   await refresh(one, other.refreshToken);
 });
 
-test("a revocation that was committed late is still returned", async (t) => {
+test("a poll returns a revocation that was committed late", async (t) => {
   const one = await startTestAuth({ url, t });
   const early = await one.login((await one.register()).userName);
   const late = await one.login((await one.register()).userName);

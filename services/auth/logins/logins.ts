@@ -32,9 +32,9 @@ export interface Logins {
   revoke(loginId: string, reason: RevokedReason): Promise<void>;
   /**
    * Ends the logins of a user within `scope`, and refuses QR logins whose tokens were not fetched.
-   * It runs in the transaction of the change that is the reason, so neither is committed without the
-   * other. A login that begins concurrently either ends too, or sees the change. After the commit
-   * the caller passes the result to `notifyRevoked`.
+   * It runs in the transaction of the change that causes it: both are committed, or neither. A
+   * login that begins concurrently either ends too, or sees the change. After the commit the caller
+   * passes the result to `notifyRevoked`.
    */
   end(tx: Transaction, userId: string, scope: RevocationScope): Promise<Revocation[]>;
   /**
@@ -42,7 +42,9 @@ export interface Logins {
    * notification learns of it when it polls ListRevocations.
    */
   notifyRevoked(ended: readonly Revocation[]): void;
-  /** Ends logins in a transaction of its own, and notifies. Returns their number. */
+  /**
+   * Ends logins in a separate transaction, and notifies the other services. Returns their number.
+   */
   revokeAll(userId: string, scope: RevocationScope): Promise<number>;
   /** Deletes ended and expired logins, and expired refresh tokens. */
   deleteExpired(): Promise<void>;

@@ -23,7 +23,7 @@ export type Rotated =
   | { kind: "opened"; opened: Opened }
   /** Unknown, expired, of an ended login, or used only a moment ago. */
   | { kind: "refused" }
-  /** Reuse detected: one of the two presenters has stolen the token. The login has ended. */
+  /** Reuse detected: one of the two users of the token has stolen it. The login has ended. */
   | { kind: "reused"; login: Login };
 
 /** The fields that a login's row records whenever tokens are issued. */
@@ -66,7 +66,7 @@ export function createRefreshTokens({
     if (!usedAt || now.getTime() - usedAt.getTime() > config.refreshGraceMs) return false;
     if (!successorHash) return true;
     const successor = await tx.refreshToken.findUnique({ where: { tokenHash: successorHash } });
-    // A used successor proves that the answer arrived: this presenter is another party.
+    // A used successor proves that the answer arrived: another party presents this token.
     return successor?.usedAt === null;
   }
 

@@ -68,7 +68,7 @@ test("thousands of logins that end at once are all published", async (t) => {
   assert.equal((await until("connect-0", 2_500)).get("l2499"), 3_499);
 });
 
-test("an instance without a queue does not prevent notification of the others", async (t) => {
+test("an instance without a queue does not prevent the notification of other instances", async (t) => {
   const { notifier, registry, until } = await setUp(t, { "connect-1": "connect" });
   const endpoint = { address: "http://127.0.0.1:1", publicAddress: "", load: 0 };
   await registry.announce({ instanceId: "connect-0", service: "connect", ...endpoint }, () => {});

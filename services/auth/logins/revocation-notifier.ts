@@ -12,14 +12,17 @@ export interface Revocation {
 
 /** Notifies all gateway and connect instances of logins that have just ended. */
 export interface RevocationNotifier {
-  /** Returns at once. An instance that misses it learns of them when it polls ListRevocations. */
+  /**
+   * Returns at once. An instance that misses the notification learns of the logins when it polls
+   * ListRevocations.
+   */
   notify(revocations: readonly Revocation[]): void;
 }
 
 /** Services that consume revocations from their queues. All others poll. */
 const NOTIFIED_SERVICES = ["connect", "gateway"];
 const PUBLISH_TIMEOUT_MS = 2_000;
-/** Logins in one envelope, at most; some 60 KiB. */
+/** Maximum logins in one envelope, about 60 KiB. */
 const MAX_REVOCATIONS_PER_ENVELOPE = 1_000;
 
 export function createRevocationNotifier({

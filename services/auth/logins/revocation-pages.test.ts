@@ -10,7 +10,10 @@ beforeEach(() => pool.query("TRUNCATE auth.account, auth.key CASCADE"));
 const clock = new ManualClock();
 const pages = createRevocationPages({ pool, clock });
 
-/** Inserts logins of one user that ended this many milliseconds ago; null: not ended. */
+/**
+ * Inserts logins of one user. Each number: the login ended that many milliseconds ago; null: it has
+ * not ended.
+ */
 async function addLogins(endedMsAgo: readonly (number | null)[]): Promise<void> {
   await pool.query(`INSERT INTO auth.account (user_id, user_name, user_name_key, display_name)
     VALUES (1, 'ana', 'ana', 'Ana')`);
@@ -51,7 +54,7 @@ test("the cursor advances to the last end, and a poll overlaps the half minute b
     assert.equal(accessExpiresAtMs, clock.now() + 900_000);
 });
 
-test("a last page that is exactly full has no next page token", async () => {
+test("a full last page has no next page token", async () => {
   await addLogins(Array(1_000).fill(5));
   const page = await pages.since(0, "");
   assert.equal(page.revocations.length, 1_000);

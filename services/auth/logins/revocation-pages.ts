@@ -5,11 +5,12 @@ import type { Pool } from "#platform/postgres/pool.ts";
 import type { Revocation } from "./revocation-notifier.ts";
 
 /**
- * Each poll starts this much before the cursor: a revocation may be committed later than its
- * timestamp, or come from an instance whose clock is behind. Longer than a transaction may take.
+ * Each poll starts this long before the cursor, ms: a revocation may be committed later than its
+ * timestamp, or come from an instance with a slow clock. This is longer than a transaction may
+ * take.
  */
 const OVERLAP_MS = 30_000;
-/** Ended logins in one answer, at most; some 60 KiB. */
+/** Maximum ended logins in one answer, about 60 KiB. */
 const PAGE_SIZE = 1_000;
 
 /** Ended logins, and the ids of the stored keys, read in the same snapshot. */
@@ -57,7 +58,7 @@ export const selectRevocations = {
 
 interface Row {
   key_ids: string[];
-  /** null when no login ended. */
+  /** Null when no login has ended. */
   ended: (Revocation & { revokedAtMs: number })[] | null;
 }
 
@@ -80,7 +81,8 @@ export function createRevocationPages({
       const more = last !== undefined && ended!.length > page.length;
       return {
         revocations: page,
-        // At most our own time: a fast clock elsewhere must not make us skip later revocations.
+        // Bounded by the time of this instance: a fast clock of another instance must not cause
+        // later revocations to be skipped.
         nextCursorMs: Math.max(cursorMs, Math.min(last?.revokedAtMs ?? 0, now)),
         nextPageToken: more ? `${last.revokedAtMs}.${last.loginId}` : "",
         keyIds,
@@ -89,7 +91,7 @@ export function createRevocationPages({
   };
 }
 
-/** The first page starts after this position. No login has the lowest id. */
+/** The first page starts after this position. No login has this id, the lowest one. */
 function startOf(cursorMs: number) {
   const afterMs = Math.max(0, cursorMs - OVERLAP_MS);
   return { afterMs, afterId: "00000000-0000-0000-0000-000000000000" };

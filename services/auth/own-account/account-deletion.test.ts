@@ -97,7 +97,7 @@ test("deletion erases all personal data: every column has its empty value", asyn
   }
 });
 
-test("the tokens are revoked, and a login is refused like that of an unknown user", async () => {
+test("the tokens are revoked, and a login is refused like the login of an unknown user", async () => {
   const { userId, tokens, as } = await createFullAccount("secret-ben");
   await auth.deleteAccount({ password: await one.encrypt(GOOD_PASSWORD) }, as);
   const { refreshToken } = tokens;
@@ -121,7 +121,7 @@ test("other users see the user as deleted, and checkUsers does not return it", a
   assert.deepEqual((await sessions.checkUsers({ userIds: [userId] })).userIds, []);
 });
 
-test("the name is available again, without the lock of failed logins", async () => {
+test("the name becomes available, without the lock of failed logins", async () => {
   const { userId, as } = await createFullAccount("secret-name");
   const guess = await one.encrypt("wrong");
   await refused(auth.deleteAccount({ password: guess }, as), ErrorReason.CREDENTIALS_INVALID);
@@ -132,7 +132,7 @@ test("the name is available again, without the lock of failed logins", async () 
   await one.login("secret-name");
 });
 
-test("a user name like that of a deleted account does not block the deletion", async () => {
+test("a user name similar to the stored name of a deleted account does not block the deletion", async () => {
   const { userId, as } = await createFullAccount("secret-joe");
   const userName = `deleted-${userId}`;
   await auth.register({ userName, password: await one.encrypt(GOOD_PASSWORD) });

@@ -31,7 +31,7 @@ interface Dependencies {
   smsCodes: SmsCodes;
 }
 
-/** Changes passwords, and resets them with a code sent by message. */
+/** Changes passwords, and resets them with a code sent by SMS. */
 export function createPasswordChange(
   d: Dependencies,
 ): Pick<ServiceImpl<typeof AuthService>, "changePassword" | "resetPassword"> {
@@ -77,7 +77,7 @@ export function createPasswordChange(
       const given = { phone, purpose: SmsPurpose.RESET, code };
       const reset = await d.smsCodes.redeem([given], async (tx) => {
         const owner = await ownerOf(tx, d.columns, phone);
-        // The code is consumed although no account has the number: it is of no other use.
+        // The code is consumed although no account has the number, because it has no other use.
         if (!owner) return undefined;
         requireStrong(newPlaintext, owner.userName, owner.displayName);
         await tx.account.update({

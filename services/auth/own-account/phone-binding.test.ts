@@ -114,7 +114,7 @@ test("a stolen access token alone cannot bind a number, set a password or delete
   assert.equal(await phoneOf(as), own);
 });
 
-test("without a password, replacing a number takes codes to both numbers, consumed together", async () => {
+test("without a password, replacing a number requires codes to both numbers, which are consumed together", async () => {
   const { phone: own, tokens, as } = await withNumber();
   const other = await auth.loginBySmsCode({
     phone: own,

@@ -48,7 +48,7 @@ export function createPhoneBinding(
       const given = { phone, purpose: SmsPurpose.BIND, userId, code: request.code };
       const bound = await d.smsCodes.redeem([...proof, given], async (tx): Promise<Bound> => {
         const owner = await ownerOf(tx, d.columns, phone);
-        // The code is consumed although the number is taken: it is of no other use.
+        // The code is consumed although the number is taken, because it has no other use.
         if (owner && owner.userId !== account.userId) return { kind: "taken" };
         const now = await accountForChange(tx, userId);
         if (now.state !== "active") throw accountGone();

@@ -22,7 +22,10 @@ export function profileChange(
 ): Change {
   const { birthday, clearBirthday } = request;
   if (birthday && clearBirthday)
-    throw fail(ErrorReason.INVALID_ARGUMENT, "clear_birthday: it must not come with a birthday");
+    throw fail(
+      ErrorReason.INVALID_ARGUMENT,
+      "clear_birthday: must not be set together with a birthday",
+    );
   const encrypt = (column: EncryptedColumn, text: string | undefined) => {
     if (text === undefined) return undefined;
     return text === "" ? null : columns.encrypt(text, cellOf(column, account.userId));
@@ -64,5 +67,8 @@ function requireQuestion(
 ): void {
   if (changed.whoMayAddMe !== WhoMayAddMe.WITH_QUESTION) return;
   if ((newQuestion ?? changed.addQuestion) !== "") return;
-  throw fail(ErrorReason.INVALID_ARGUMENT, "add_question: needed while who_may_add_me asks one");
+  throw fail(
+    ErrorReason.INVALID_ARGUMENT,
+    "add_question: needed while who_may_add_me requires a question",
+  );
 }

@@ -54,5 +54,5 @@ export function createProfile({
 /** Throws TOKEN_REVOKED: a token may stay valid for a moment after its account was disabled. */
 function requireActive(account: Account | null | undefined): Account {
   if (account?.state === "active") return account;
-  throw fail(ErrorReason.TOKEN_REVOKED, "the account is not active any more");
+  throw fail(ErrorReason.TOKEN_REVOKED, "the account is no longer active");
 }

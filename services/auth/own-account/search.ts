@@ -10,7 +10,7 @@ import type { AuthConfig } from "../config.ts";
 import type { Database } from "../database.ts";
 
 const MIN_PREFIX_LENGTH = 2;
-/** Sorts after every character of a name, in the index's order. */
+/** The last code point: in the order of the index, it sorts after every character of a name. */
 const LAST_CODE_POINT = "\u{10ffff}";
 
 /** Searches users who have enabled search by name or number. */
@@ -44,7 +44,7 @@ export function createSearch({
     if (last?.userNameKey.startsWith(prefix)) return last.userNameKey;
     throw fail(
       ErrorReason.INVALID_ARGUMENT,
-      "page_token: not from this search, or not valid any more",
+      "page_token: not from this search, or no longer valid",
     );
   }
 

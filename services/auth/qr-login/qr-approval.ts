@@ -22,7 +22,7 @@ export function createQrApproval({
   clock,
   rows,
 }: Dependencies): Pick<ServiceImpl<typeof AuthService>, QrApprovalMethods> {
-  /** Finds the reason why the guarded UPDATE of a step changed no row. */
+  /** Determines why the guarded UPDATE of a step changed no row. */
   async function refusalOf(hash: Uint8Array<ArrayBuffer>, caller: UserCaller): Promise<Error> {
     const row = await rows.byHash(hash);
     if (!row) return fail(ErrorReason.QR_LOGIN_NOT_FOUND, "there is no such QR login");

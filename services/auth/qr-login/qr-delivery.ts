@@ -46,7 +46,8 @@ export function createQrDelivery({
   rows,
 }: Dependencies): QrDelivery {
   async function deliver(row: QrLoginRow, address: string | undefined): Promise<QrLogin> {
-    // The user who scanned, as the account is now, also when it was deleted since.
+    // The user who scanned the code, from the current account, even if it was deleted in the
+    // meantime.
     const scanner = row.userId === null ? undefined : await accounts.byId(String(row.userId));
     const answer = create(QrLoginSchema, {
       state: stateOf(row, clock.now()),
@@ -57,7 +58,7 @@ export function createQrDelivery({
     if (answer.state !== QrLoginState.CONFIRMED || !scanner) return answer;
 
     const state = await rows.deliver(row.qrLoginHash);
-    // This call has won the race: no other call can deliver the tokens any more.
+    // This call has won the race: no other call can deliver the tokens.
     if (state === "delivered") return { ...answer, tokens: await logIn(row, scanner, address) };
     const current = await rows.byHash(row.qrLoginHash);
     if (!current || current.state === "delivered") throw alreadyDelivered();
@@ -74,11 +75,11 @@ export function createQrDelivery({
     const device = create(DeviceSchema, { deviceId, deviceClass, deviceName, clientVersion });
     const { tokens } = await issuer.logIn(scanner, { device, method: "qr", address });
     const userId = String(scanner.userId);
-    // This check closes a race: the user may have ended all logins, such as by a new password, after
-    // `rows.deliver`.
+    // This check closes a race: after `rows.deliver`, the user may have ended all logins, for
+    // example by a new password.
     if (!row.scannerLogin || !(await rows.isLoginActive(row.scannerLogin))) {
       await logins.revokeAll(userId, { reason: "device", deviceId });
-      throw fail(ErrorReason.QR_LOGIN_STEP, "the phone that confirmed is not logged in any more");
+      throw fail(ErrorReason.QR_LOGIN_STEP, "the phone that confirmed is no longer logged in");
     }
     const kind = SecurityNoticeKind.DEVICE_LOGGED_IN;
     notices.send({ userId, kind, deviceId, deviceName });
@@ -88,7 +89,7 @@ export function createQrDelivery({
   return { deliver };
 }
 
-/** The state as the requesting device sees it. */
+/** The state in the form that the requesting device receives. */
 function stateOf({ state, expiresAt }: QrLoginRow, nowMs: number): QrLoginState {
   if (state === "refused") return QrLoginState.REFUSED;
   if (expiresAt.getTime() <= nowMs) return QrLoginState.EXPIRED;

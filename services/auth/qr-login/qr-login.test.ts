@@ -27,7 +27,7 @@ const request = async (one: TestAuth, device = desktop) => {
   return { ...made, requester: { qrLoginId, secret, deviceId: device.deviceId } };
 };
 
-/** Logs a phone in; `call` holds the headers of its calls. */
+/** Logs a phone in; `call` contains the headers of its calls. */
 async function logInPhone(one: TestAuth, deviceId = "phone") {
   const { userName, userId } = await one.register();
   const tokens = await one.login(userName, deviceId);
@@ -46,7 +46,9 @@ const reader = (answers: AsyncIterable<WatchQrLoginResponse>) => {
   };
 };
 
-/** Advances the clock, so that the instance polls, until the promise settles. Each poll is a query. */
+/**
+ * Advances the clock until the promise settles, so that the instance polls. Each poll is a query.
+ */
 async function pollUntil<T>(one: TestAuth, promise: Promise<T>): Promise<T> {
   let settled = false;
   const done = promise.finally(() => {

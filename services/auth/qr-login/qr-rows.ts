@@ -9,7 +9,7 @@ export type QrLoginRow = QrLogin;
 /** waiting → scanned → confirmed → delivered, or scanned → refused. */
 export type QrState = "waiting" | "scanned" | "confirmed" | "refused" | "delivered";
 
-/** Least time to fetch the tokens after a confirmation just before expiry, milliseconds. */
+/** Minimum time to fetch the tokens after a confirmation just before expiry, milliseconds. */
 const MIN_FETCH_MS = 15_000;
 
 /** QR logins in the database. Each step is one guarded UPDATE, so one of several racing calls wins. */
@@ -37,7 +37,7 @@ export interface QrRows {
   deliver(hash: Uint8Array<ArrayBuffer>): Promise<"delivered" | "refused" | undefined>;
   /** Whether a login has not ended. */
   isLoginActive(loginId: string): Promise<boolean>;
-  /** The states of QR logins, by the hex of their hash. Deleted ones are left out. */
+  /** The states of QR logins, by the hex of their hash. Deleted QR logins are left out. */
   statesOf(
     hashes: readonly Uint8Array<ArrayBuffer>[],
   ): Promise<Map<string, { state: QrState; expiresAtMs: number }>>;

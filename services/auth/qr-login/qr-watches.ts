@@ -17,7 +17,10 @@ export interface QrWatch {
   close(): void;
 }
 
-/** All watches of QR logins on this instance. Each poll is one query, whatever their number. */
+/**
+ * All watches of QR logins on this instance. Each poll is one query, whatever the number of
+ * watches.
+ */
 export interface QrWatches {
   /**
    * Opens a watch of a QR login. An older watch of the same QR login ends, because a device that lost
@@ -53,7 +56,7 @@ export function createQrWatches({
   let polling = false;
 
   async function poll(): Promise<void> {
-    // The previous poll is still in flight: waiting watchers are part of it, or of the next one.
+    // The previous poll is still in flight: it covers the waiting watchers, or the next one does.
     if (polling) return;
     const waiting = [...watchers].filter(([, { from }]) => from !== undefined);
     if (waiting.length === 0) return;
@@ -63,8 +66,8 @@ export function createQrWatches({
       const now = clock.now();
       for (const [id, { from, wake }] of waiting) {
         const current = found.get(id);
-        // A watcher may have begun a new wait during the query. The stale result is harmless: its
-        // caller re-reads the row, or it joins the next poll.
+        // A watcher may have begun a new wait during the query. The stale result is harmless: the
+        // woken caller re-reads the row, and other watchers join the next poll.
         if (!from || !current || current.state !== from.state || current.expiresAtMs <= now) wake();
       }
     } catch (err) {

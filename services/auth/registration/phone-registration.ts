@@ -39,18 +39,19 @@ export function createPhoneRegistration({
       const { code, device } = request;
       const phone = normalizePhone(request.phone);
       const userId = BigInt(ids.next());
-      // The id has digits only, so no two generated names look alike.
+      // The id has digits only, so generated names are not confusable with each other.
       const userName = request.userName || `user-${userId}`;
       const displayName = displayNameOf(request.displayName, userName);
       requirePrintableDevice(device);
-      // Checks that need no code come first: a refusal must not use up a guess.
+      // First run the checks that need no code: a refusal must not use up a guess.
       const password = request.password && (await passwords.decrypt(request.password))[0];
       if (password !== undefined)
         passwordPolicy.requireStrong(password, userName, displayName, phone);
 
       const given = { phone, purpose: SmsPurpose.REGISTER, code };
       const account = await smsCodes.redeem([given], async (tx) => {
-        // Returning commits, so the code stays used up: it could do nothing else for this number.
+        // Return instead of throwing: the commit consumes the code, which has no other use for this
+        // number.
         if (await ownerOf(tx, columns, phone)) return undefined;
         const passwordHash = password === undefined ? null : await passwords.hash(password);
         const createdAt = new Date(clock.now());

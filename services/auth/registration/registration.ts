@@ -39,8 +39,9 @@ export function createRegistration({
 }
 
 /**
- * The display name of a new account: the wanted name, trimmed. The user name replaces a name of
- * blanks and invisible characters only. Throws INVALID_ARGUMENT for control characters.
+ * The display name of a new account: the wanted name, trimmed. If that contains only blanks and
+ * invisible characters, the user name is used instead. Throws INVALID_ARGUMENT for control
+ * characters.
  */
 export function displayNameOf(wanted: string, userName: string): string {
   requirePrintable("display_name", wanted);

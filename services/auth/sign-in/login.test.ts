@@ -50,7 +50,7 @@ test("an unknown name is locked like the name of an account", async (t) => {
         detailOf(await failureOf(one, name, "wrong"))?.reason,
         ErrorReason.CREDENTIALS_INVALID,
       );
-  // Five failures of each name counted; after two more the address is throttled.
+  // Five failures of each name were counted; after two more the address is throttled.
   for (const name of ["another", "a-third"]) await failureOf(one, name, "wrong");
   for (const name of [userName, "nobody-at-all"]) {
     const failure = await failureOf(one, name, GOOD_PASSWORD);
@@ -92,7 +92,7 @@ test("without the right password a disabled account gets the same error as an un
 
 test("unknown name, wrong password, no password and locked account cost one hash each", async (t) => {
   const free = { loginFreeFailures: 1_000, loginFreeFailuresPerAddress: 100_000 };
-  // One hash costs more than the rest of the request, as in production.
+  // One hash costs more than all other work for the request, as in production.
   const cost = { hashMemoryKib: 19_456, hashIterations: 2 };
   const one = await startTestAuth({ url, t, config: { ...free, ...cost } });
   const tight = { ...free, ...cost, loginFreeFailures: 1, loginDelayMs: 3_600_000 };
@@ -130,7 +130,7 @@ test("unknown name, wrong password, no password and locked account cost one hash
   }
 });
 
-/** How many passwords were hashed and verified. */
+/** Number of passwords that were hashed and verified. */
 async function hashesOf({ metrics }: TestAuth) {
   const text = await metrics.text();
   const count = (work: string) => {

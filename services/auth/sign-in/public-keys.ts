@@ -43,9 +43,8 @@ export function createPublicKeys({
     },
 
     async getJwks() {
-      // Another instance may have created a key a moment ago, and the caller may hold a token
-      // signed with it: so the cached keys are checked first. While the database is down they are
-      // served.
+      // Check the cached keys first: another instance may have just created a key, and the caller
+      // may have a token signed with it. While the database is down, the cached keys are served.
       await keyring
         .reloadIfChanged()
         .catch((err: unknown) => log.warn({ event: "key_check_failed", err }));

@@ -13,7 +13,7 @@ import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { requirePrintableDevice } from "../logins/device-texts.ts";
 import type { Issuer } from "../logins/issuer.ts";
 
-/** Purposes whose codes belong to one logged-in caller. */
+/** Purposes of codes that only the logged-in caller can use. */
 const CALLER_PURPOSES: ReadonlySet<SmsPurpose> = new Set([SmsPurpose.BIND, SmsPurpose.PROVE]);
 
 /** Sends SMS codes and logs devices in with them. */
@@ -28,7 +28,7 @@ export function createSmsLogin({
   issuer: Pick<Issuer, "logIn">;
   smsCodes: Pick<SmsCodes, "redeem" | "send">;
 }): Pick<ServiceImpl<typeof AuthService>, "sendSmsCode" | "loginBySmsCode"> {
-  /** Throws PHONE_INVALID for another number: a code sent there would prove nothing. */
+  /** Throws PHONE_INVALID for another number: a code sent to it would prove nothing. */
   async function requireOwn(userId: string, phone: string): Promise<void> {
     if (phoneOf(columns, await accountOf({ accounts }, userId)) === phone) return;
     throw fail(ErrorReason.PHONE_INVALID, "phone: not the number of your account");

@@ -35,7 +35,7 @@ test("an unacknowledged entry is redelivered, then the device is behind until it
   ana.send(toUser("2", "m2"));
   assert.equal((await ben.next("deliver")).entries[0]!.sequence, 2n);
   clock.advance(10_000);
-  assert.equal((await ben.next("deliver")).entries[0]!.sequence, 2n, "it gets redeliveries again");
+  assert.equal((await ben.next("deliver")).entries[0]!.sequence, 2n, "redeliveries resume");
 });
 
 test("an unacknowledged entry is redelivered in time when the clock is set back", async (t) => {
@@ -94,7 +94,7 @@ test("an acknowledgement out of bounds ends its session and moves no cursor", as
   assert.deepEqual(harness.ingress.advances, []);
 });
 
-test("delivery cursors of a group linger for longer, read cursors do not", async (t) => {
+test("delivery cursors of a group linger longer, read cursors do not", async (t) => {
   const clock = new ManualClock();
   const config = { acknowledgeLingerMs: 200, acknowledgeGroupLingerMs: 1_000 };
   const harness = await startConnectHarness(t, { clock, config });
@@ -132,7 +132,7 @@ test("the sweep finds a delivery that the bus lost", async (t) => {
   assert.equal((await ben.next("syncRequired")).lastSequence, 1n);
 });
 
-test("a group's entries reach its members; a new member hears them at once, a removed one stops", async (t) => {
+test("a group's entries reach its members; a new member receives them at once, a removed member no longer does", async (t) => {
   const harness = await startConnectHarness(t);
   await harness.ingress.member("77", "1", true);
   const ana = await harness.device("1");

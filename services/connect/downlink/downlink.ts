@@ -25,7 +25,8 @@ export interface DownlinkOptions {
 }
 
 /**
- * After this many bytes of envelopes the sockets get time to write, or healthy readers look slow.
+ * After this many bytes of envelopes, processing pauses so that sockets can write: otherwise
+ * healthy readers would count as slow.
  */
 const BYTES_PER_TURN = 262_144;
 
@@ -82,7 +83,7 @@ export class Downlink {
       redelivery.delivered(channel, conversationId, watermark);
     }
     if (channel.name.startsWith("g:")) {
-      // One publish instead of one write per session: uWebSockets.js batches all messages that a
+      // One publish instead of one write per session: uWebSockets.js batches all messages that one
       // turn of its loop publishes into one write per socket (measured in a prototype: 113,000
       // deliveries a second with one message in a turn, 354,000 with four).
       const entries = entriesOf(deliveries);

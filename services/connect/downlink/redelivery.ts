@@ -29,9 +29,11 @@ export interface RedeliveryOptions {
   };
 }
 
-/** Ranges in one call. */
+/** Maximum ranges in one call. */
 const RANGES_LIMIT = maxItems(ReadEntriesRequestSchema.field.ranges);
-/** Redeliveries that may wait for a read. More are skipped: the next check retries them. */
+/**
+ * Maximum redeliveries that wait for a read. Further ones are skipped: the next check retries them.
+ */
 const READ_QUEUE = 100_000;
 
 /** A session with entries of one conversation that it should have acknowledged by now. */
@@ -45,7 +47,7 @@ interface OverdueSession {
 
 /**
  * Redelivers entries that are not acknowledged before the time-out, with exponential back-off. Each
- * channel and conversation has at most one check pending, however much is delivered meanwhile.
+ * channel and conversation has at most one pending check, however many deliveries arrive before it.
  * After the last retry the session is marked as behind: it is counted, reported as undelivered,
  * sent SyncRequired, and gets no redelivery until it acknowledges.
  */
@@ -168,7 +170,7 @@ export class Redelivery {
       }
       this.#redelivered.inc(entries.length);
     } catch (error) {
-      // The next check retries.
+      // The next check retries the read.
       log.warn({ event: "read_entries_failed", conversationId, err: error });
     }
   }
@@ -187,7 +189,8 @@ function overdueSession(
   const known = cursors.get(conversationId);
   if (!known && !inGroup) return undefined;
   if (known && known.behind > 0) return undefined;
-  // A group's entries are sent to every session of its channel; other cursors know what was sent.
+  // In a group every session of the channel gets all entries, so the watermark is due. Other
+  // cursors record the entries that the session must acknowledge.
   const last = lastForeignSequence(watermark, session.id);
   const due = inGroup ? last : Math.min(last, known?.expected ?? 0);
   const acked = cursors.acked(conversationId) ?? watermark.first - 1;

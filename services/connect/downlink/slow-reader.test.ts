@@ -31,7 +31,7 @@ async function flood(
         },
       ],
     });
-    // As over a network: published envelopes are consumed before more arrive.
+    // As over a network, published envelopes are consumed before further ones arrive.
     if (sequence % 8 === 0) await new Promise<void>((resolve) => setImmediate(resolve));
   }
 }
@@ -55,8 +55,8 @@ for (const [source, channel, id] of [
     t.after(async () => void slow.socket.destroy());
     const witness = await harness.device("2");
     slow.socket.pause();
-    // The first half grows the process to its working size, the second half must not grow it
-    // further.
+    // The process grows to its working size during the first half, and must not grow further during
+    // the second half.
     await flood(harness, { channel, id, count: COUNT });
     collectGarbage();
     const before = process.memoryUsage.rss();

@@ -30,10 +30,10 @@ export interface SweepOptions {
   };
 }
 
-/** How far this instance's clock may be ahead of the log's. */
+/** Largest time by which this instance's clock may be ahead of the log's clock. */
 const SKEW_MS = 5_000;
 
-/** Users in one call. */
+/** Maximum users in one call. */
 const USERS_LIMIT = maxItems(SweepRequestSchema.field.userIds);
 
 /** Entries of a conversation that a session seems to miss. */
@@ -50,7 +50,7 @@ interface Gap {
 export class Sweep {
   readonly #options: SweepOptions;
   readonly #missed: { inc(): void };
-  /** Timers of gaps that may still close. */
+  /** Timers of gaps that may still close before the grace time ends. */
   readonly #graces = new Set<Timer>();
   #timer: Timer | undefined;
   /** Changes since this time are not checked yet, ms since the Unix epoch by the log's clock. */
@@ -127,7 +127,7 @@ export class Sweep {
         this.#compare(userId, conversationId, Number(lastSequence), gaps);
       }
     }
-    // `sweepFrom` may have been called meanwhile.
+    // Race: `sweepFrom` may have been called during the sweep.
     if (this.#sinceMs === fromMs) {
       this.#sinceMs = userIds.length === 0 ? this.#options.clock.now() - SKEW_MS : nextMs;
     }

@@ -8,9 +8,9 @@ import type { Memberships } from "../subscriptions/memberships.ts";
 
 export interface InstanceAddress {
   readonly instanceId: string;
-  /** Where gateways reach the sockets, "http://host:port". */
+  /** Address of the sockets for gateways, "http://host:port". */
   readonly address: string;
-  /** Where devices reach them without a gateway; empty for none. */
+  /** Address of the sockets for devices without a gateway; empty for none. */
   readonly publicAddress: string;
 }
 

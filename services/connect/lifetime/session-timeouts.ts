@@ -29,10 +29,10 @@ export interface SessionTimeoutsOptions {
 const INTERVAL_MS = 1_000;
 /** Heartbeats that a device may miss before its session times out. */
 const MISSED_HEARTBEATS = 2;
-/** Sequential calls that opening a session may wait for. */
+/** Number of sequential calls that the opening of a session may wait for. */
 const CALLS_PER_HELLO = 3;
 
-/** One round of checks, shared by all sessions. */
+/** Parameters of one round of checks, shared by all sessions. */
 interface Round extends TokenCheck {
   /** Time of the previous round. */
   readonly fromMs: number;

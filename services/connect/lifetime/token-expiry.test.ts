@@ -51,7 +51,7 @@ test("a renewed session stays open, and the expiry of its new token is announced
   await live(device, clock, 850_000);
   await device.next("tokenExpiring");
   const accessToken = await token(harness, clock, 900);
-  // Renew has no answer. With a token in the verifier's cache it is done before the next heartbeat.
+  // Renew has no answer. With a cached token it completes before the next heartbeat.
   await harness.issuer.verifier.verify(accessToken);
   device.send({ case: "renew", value: { accessToken } });
   await device.roundTrip();
@@ -76,7 +76,7 @@ test("when the key of a token is withdrawn, the session ends as if the token had
   await other.close();
 });
 
-test("a session is not renewed by another user's token, another device's, or an expired one", async (t) => {
+test("a session is not renewed by the token of another user or device, or by an expired token", async (t) => {
   for (const [over, code] of [
     [{ sub: "2" }, CloseCode.TOKEN_INVALID],
     [{ did: "d2" }, CloseCode.TOKEN_INVALID],

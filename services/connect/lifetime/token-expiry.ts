@@ -5,10 +5,10 @@ import type { Revocations } from "#platform/identity/revocations.ts";
 import { closeTextOf } from "../socket/close-codes.ts";
 import type { Session } from "../socket/session.ts";
 
-/** One check of access tokens, shared by all sessions. */
+/** Parameters of one round of token checks, shared by all sessions. */
 export interface TokenCheck {
   readonly nowMs: number;
-  /** How long before its expiry a token is announced. */
+  /** Time before the expiry of a token at which TokenExpiring is sent, ms. */
   readonly noticeMs: number;
   readonly revocations: Pick<Revocations, "keyState">;
 }

@@ -33,7 +33,7 @@ export class DeviceRules {
     void this.#poll();
   }
 
-  /** Whether auth has answered once. */
+  /** Whether auth has answered a poll yet. */
   get known(): boolean {
     return this.#rules !== undefined;
   }

@@ -20,10 +20,10 @@ export interface DeviceSlotsOptions {
 }
 
 const PUBLISH_TIMEOUT_MS = 5_000;
-/** Attempts of a kick. The back-off after attempt n is n × KICK_BACKOFF_MS. */
+/** Maximum attempts of a kick. The back-off after attempt n is n × KICK_BACKOFF_MS. */
 const KICK_ATTEMPTS = 5;
 const KICK_BACKOFF_MS = 1_000;
-/** Claims in flight at once while all sessions reclaim their slots. */
+/** Maximum claims in flight while all sessions reclaim their slots. */
 const RECLAIMS_IN_FLIGHT = 50;
 
 /** Device slots of sessions, kept in the registry: they bound a user's devices per device class. */
@@ -112,7 +112,7 @@ function applyAnswer(
   session.end(CloseCode.DEVICE_LIMIT_REACHED, text);
 }
 
-/** Ends sessions that lost their slots; those on other instances by a kick over the bus. */
+/** Ends sessions that lost their slots; sessions on other instances by a kick over the bus. */
 function endDisplaced(options: DeviceSlotsOptions, displaced: readonly Claim[]): void {
   const { instanceId, sessions } = options;
   const remote = new Map<string, string[]>();

@@ -25,7 +25,7 @@ export interface LastSeenOptions {
   };
 }
 
-/** Logins in one call. */
+/** Maximum logins in one call. */
 const BATCH_LIMIT = maxItems(RecordLastSeenRequestSchema.field.seen);
 const ATTEMPTS = 3;
 
@@ -79,7 +79,10 @@ export class LastSeen {
     if (interval(nowMs) > Math.max(0, interval(fromMs))) this.record(loginId);
   }
 
-  /** Flushes the queue and accepts no more. Resolves when auth has it, or cannot be reached. */
+  /**
+   * Flushes the queue and accepts no further reports. Resolves when auth has received them, or
+   * cannot be reached.
+   */
   close(): Promise<void> {
     return this.#reports.close();
   }

@@ -39,7 +39,7 @@ export interface SessionOpenerOptions {
 export interface SessionOpener {
   /**
    * Opens a session: verifies the token, claims a device slot, joins the channels and then sends
-   * Welcome. A delivery that arrives during these steps is noticed as missed. Never rejects: an
+   * Welcome. A delivery that arrives during these steps is recorded as missed. Never rejects: an
    * error closes the session. When the session closes during these steps, `closed` cleans up.
    */
   hello(session: Session, hello: Hello): Promise<void>;
@@ -76,7 +76,8 @@ async function open(
     channels.subscribe(session, channel);
     await Promise.all([slots.claim(session, caller), channels.join([channel])]);
     if (session.state.kind !== "opening") return;
-    // After the join: a membership change that the look-up misses arrives on the user's channel.
+    // Look up the groups after the join: a membership change that the look-up misses arrives on the
+    // user's channel.
     await memberships.open(session, caller.userId);
     if (session.state.kind !== "opening") return;
     welcome(options, session, caller);
@@ -110,7 +111,7 @@ function welcome(options: SessionOpenerOptions, session: Session, caller: UserCa
   for (const groupId of session.cursors.groups()) {
     session.socket.subscribe(groupChannel(groupId));
   }
-  // Deliveries to its channels while it was opening were not sent to it.
+  // While the session was opening, deliveries to its channels were not sent to it.
   session.missedGroupEntries = true;
   requireSync(session, channels);
 }
@@ -139,7 +140,7 @@ async function renew(
     addLogin(options, session, caller);
   } catch (error) {
     const code = closeCodeOf(reasonOf(error));
-    // The token cannot be verified now; the session keeps the old one until it expires.
+    // The token cannot be verified now. The session keeps its old token until that expires.
     if (code === CloseCode.UNAVAILABLE) log.warn({ event: "renew_failed", err: error });
     else session.end(code, closeTextOf(code));
   }

@@ -14,7 +14,7 @@ test("a device need not acknowledge entries before its first delivery", () => {
   assert.equal(cursors.acked("c"), 9);
 });
 
-test("a device that is behind gets deliveries again after it acknowledges far enough", () => {
+test("a device that is behind gets redeliveries again after it acknowledges far enough", () => {
   const cursors = new Cursors(8);
   const cursor = cursors.sent("c", { first: 1, last: 5, expected: 5 });
   cursor.behind = 5;
@@ -25,7 +25,7 @@ test("a device that is behind gets deliveries again after it acknowledges far en
   assert.deepEqual([cursor.behind, cursor.attempts], [0, 0]);
 });
 
-test("the cache evicts the oldest cursor, keeps the base of a group and marks an evicted conversation with missed entries", () => {
+test("the cache evicts the least recently used cursor, keeps the base of a group and marks an evicted conversation with missed entries", () => {
   const cursors = new Cursors(2);
   cursors.joinGroup("g", 10);
   cursors.sent("g", { first: 11, last: 12, expected: 12 });

@@ -14,7 +14,7 @@ export interface Cursor {
   sent: number;
   /** The last sequence that the device must acknowledge: sent to it by another session. */
   expected: number;
-  /** At least one entry was not sent, because the session could not take it. */
+  /** Whether an entry was not sent, because the session could not accept it. */
   missed: boolean;
   /** Redeliveries since the device last acknowledged a new entry. */
   attempts: number;
@@ -23,8 +23,8 @@ export interface Cursor {
   /** Earliest time of the next redelivery, ms of `Clock.elapsed`. */
   retryAtMs: number;
   /**
-   * Not 0: the session did not acknowledge up to this sequence. It gets no redelivery until it
-   * does.
+   * The sequence up to which the session is behind; 0 when it is not. It gets no redelivery until
+   * it acknowledges up to this sequence.
    */
   behind: number;
 }
@@ -32,12 +32,13 @@ export interface Cursor {
 /**
  * The cursors of one session, an LRU cache: at its bound it evicts the least recently used cursor.
  * The base of a group is kept for as long as the session hears the group, so evicting its cursor
- * loses at most a redelivery. The sweep finds what other evicted cursors lose.
+ * loses at most a redelivery. For other conversations, the sweep finds the missed entries of an
+ * evicted cursor.
  */
 export class Cursors {
   readonly #limit: number;
   // Absent while empty: many sessions are idle or in no group, and a Map takes as much memory as
-  // the rest of this object.
+  // all other fields of this object.
   #cursors: Map<string, Cursor> | undefined;
   /**
    * By group: the last sequence that needs no acknowledgement; undefined before the first delivery.

@@ -39,7 +39,7 @@ test("the client_message_id of a send is found in any position, and an invalid o
     Buffer.from(readClientMessageId(Uint8Array.from(bytes))).toString();
   assert.equal(idIn(0x08, 5, 0x32, 2, 0x61, 0x62), "ab");
   assert.equal(idIn(0x32, 2, 0x61, 0x62, 0x08, 5), "ab");
-  assert.equal(idIn(0x08, 5, 0x32, 2, 0x61, 0x22), "", "a character that no id has");
+  assert.equal(idIn(0x08, 5, 0x32, 2, 0x61, 0x22), "", "a character that no id contains");
   assert.equal(idIn(0x08, 5, 0x32, 65, ...Array.from({ length: 65 }, () => 0x61)), "", "too long");
   assert.equal(idIn(0x08, 5, 0x3a, 1), "", "cut off");
   assert.equal(idIn(), "");
@@ -53,7 +53,7 @@ test("unknown kinds and an empty frame are skipped, wrong wire types and truncat
   assert.throws(() => unwrapClientFrame(Uint8Array.of(0x12, 5, 1)));
 });
 
-test("frames built from encoded parts decode as the contract says", () => {
+test("frames built from encoded parts are decoded by the generated code", () => {
   const entry = toBinary(EntrySchema, create(EntrySchema, { sequence: 5n, senderId: "3" }));
   const [frame] = deliverFrames([entry, entry]);
   const { kind } = fromBinary(ServerFrameSchema, frame!);

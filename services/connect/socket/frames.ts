@@ -128,7 +128,7 @@ export function rpcResultFrame(callId: string, outcome: Uint8Array | RpcError): 
   return new WireWriter(result.length + 16).bytes(RPC_RESULT_FIELD, result).finish();
 }
 
-/** The target of a send, read without decoding the rest. */
+/** The target of a send, read without decoding other fields. */
 export interface SendTarget {
   readonly kind: "user" | "conversation";
   readonly id: bigint;
@@ -146,8 +146,8 @@ const CLIENT_MESSAGE_ID_TAG = (SEND_CLIENT_MESSAGE_ID_FIELD << 3) | BYTES;
 
 /**
  * Reads the target of an encoded SendRequest. Every known encoder writes it as the first field; for
- * other encoders all fields are scanned. The server validates the rest. It refuses a send with two
- * targets, so it never appends to another target than the one read here. Throws WireError.
+ * other encoders all fields are scanned. The server validates the other fields. It refuses a send
+ * with two targets, so it never appends to another target than the one read here. Throws WireError.
  */
 export function readTarget(send: Uint8Array): SendTarget | undefined {
   if (send[0] === USER_TAG) return { kind: "user", id: readVarint64(send, 1) };
@@ -176,8 +176,8 @@ const NO_ID: Uint8Array = new Uint8Array(0);
  */
 export function readClientMessageId(send: Uint8Array): Uint8Array {
   try {
-    // Fast path: it nearly always follows the target, and an instance at its bound refuses tens of
-    // thousands of sends a second.
+    // Fast path: the id nearly always follows the target. It matters because an instance at its
+    // bound refuses tens of thousands of sends a second.
     if (send[0] === USER_TAG || send[0] === CONVERSATION_TAG) {
       const at = 1 + varintLength(send, 1);
       const length = send[at + 1] ?? 0;
@@ -241,7 +241,7 @@ export function unwrapClientFrame(bytes: Uint8Array): { kind: ClientKind; body: 
   return { kind, body };
 }
 
-/** A known field has another wire type than the contract says. */
+/** A known field does not have the wire type that the contract defines. */
 export class WrongWireType extends Error {
   override readonly name = "WrongType";
   constructor(number: number) {

@@ -2,15 +2,15 @@ import type * as uWS from "uWebSockets.js";
 import type { Sent, Socket } from "./socket.ts";
 
 /**
- * Queued bytes from which on a socket is terminated instead of closed with a code: the peer does
- * not read, so a close frame would only take memory.
+ * From this number of queued bytes on, a socket is terminated instead of closed with a code: the
+ * peer does not read, so a close frame would only occupy memory.
  */
 const CLOSE_FRAME_LIMIT_BYTES = 65_536;
 
-/** Frames of one moment are flushed at once when they reach this size, bytes. */
+/** Batched frames of a socket are flushed at once when they reach this size, bytes. */
 const FLUSH_BYTES = 65_536;
 
-/** Result of uWebSockets.js when it dropped a frame because of back-pressure. */
+/** Return value of uWebSockets.js for a frame dropped because of back-pressure. */
 const NATIVE_DROPPED = 2;
 
 /** User data of a native socket. */
@@ -23,9 +23,9 @@ export interface Attached<T> {
 
 /**
  * Sockets with frames to be flushed at the end of the next turn of the event loop. The result of a
- * send, and the frames that the other user wrote meanwhile, leave in one system call, which costs
- * more than the rest of a frame (measured: 17 % more messages a second with one in flight per
- * user).
+ * send and the frames that the other user sent in the meantime share one system call, which costs
+ * more than all other work for a frame (measured: 17 % more messages a second with one in flight
+ * per user).
  */
 export class WriteQueue<T> {
   #sockets: NativeSocket<T>[] = [];
@@ -51,7 +51,7 @@ export class WriteQueue<T> {
   }
 }
 
-/** Guards a native socket, which throws when it is touched after it closed. */
+/** Guards a native socket, which throws when it is used after it closed. */
 export class NativeSocket<T> implements Socket {
   readonly peer: string;
   readonly #writes: WriteQueue<T>;
@@ -73,7 +73,7 @@ export class NativeSocket<T> implements Socket {
     this.#frames ??= [];
     this.#frames.push(frame);
     this.#bytes += frame.length;
-    // The batch is bounded: only written bytes show whether the peer reads.
+    // The batch is bounded, because only written bytes show whether the peer reads.
     if (this.#bytes >= FLUSH_BYTES) this.flush();
     else if (this.#frames.length === 1) this.#writes.add(this);
     if (!this.#native) return "dropped";
@@ -127,7 +127,7 @@ export class NativeSocket<T> implements Socket {
     native?.close();
   }
 
-  /** The native socket has closed: every later call does nothing. */
+  /** The native socket has closed. Later calls do nothing. */
   detach(): void {
     this.#native = undefined;
   }

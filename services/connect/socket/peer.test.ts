@@ -30,7 +30,7 @@ async function peerOf(harness: ConnectHarness, header: (key: string) => string |
   }
 }
 
-test("the peer address of a socket is the one that the gateway proves; an unproven one is ignored", async (t) => {
+test("the peer address of a socket is the address that the gateway proves; an unproven address is ignored", async (t) => {
   const harness = await startConnectHarness(t);
   const proof = createPeerProof("a mesh secret of tests");
   const address = "203.0.113.7";

@@ -11,7 +11,7 @@ import { TokenBucket } from "./token-bucket.ts";
 export interface SessionEnd {
   /** The WebSocket's close code. */
   readonly code: number;
-  /** For developers and for the log. */
+  /** Text for developers and for the log. */
   readonly text: string;
 }
 
@@ -38,7 +38,8 @@ export interface SessionOptions {
 }
 
 /**
- * Close codes without a Kick frame: no session was opened yet, or the Move frame already said it.
+ * Close codes without a Kick frame: no session was opened yet, or the Move frame has already
+ * announced the close.
  */
 const CODES_WITHOUT_KICK = new Set<CloseCode>([CloseCode.MOVE, CloseCode.HELLO_TIMEOUT]);
 
@@ -77,8 +78,8 @@ export class Session {
     this.lastFrameAtMs = nowMs;
     this.cursors = new Cursors(options.trackedConversations);
     this.frames = new TokenBucket({ perSecond, burst, nowMs });
-    // Well below the socket's bound: an optional frame must not fill the queue, because a required
-    // one that is dropped ends the session.
+    // Well below the socket's bound: an optional frame must not fill the queue, because dropping a
+    // required frame ends the session.
     this.#slowReaderBytes = Math.min(options.slowReaderBytes, options.maxBackpressureBytes / 2);
   }
 

@@ -1,6 +1,6 @@
 /**
  * A set optimised for zero or one member: it then takes a fifth of the memory of a Set. Members
- * must not be Sets. Iteration may skip members that are added meanwhile.
+ * must not be Sets. Iteration may skip members that are added during it.
  */
 export class SmallSet<T extends object> implements Iterable<T> {
   #members: T | Set<T> | undefined;

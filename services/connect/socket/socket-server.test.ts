@@ -50,7 +50,7 @@ async function stuck(t: TestContext) {
   while (socket.waitingBytes() < 100_000) {
     socket.send(new Uint8Array(30_000));
     socket.subscribe("g:77");
-    // The operating system moves its buffers and accepts more bytes.
+    // The operating system enlarges its buffers and accepts more bytes.
     await turn();
     await turn();
   }
@@ -60,7 +60,7 @@ async function stuck(t: TestContext) {
 
 const cutOff: SessionEnd = { code: 1006, text: "the device does not read" };
 
-test("a device is disconnected when frames of a group leave no room for a required frame sent before them", async (t) => {
+test("a device is disconnected when frames of a group leave no room for a required frame that was sent before them", async (t) => {
   const { session, sockets, ended } = await stuck(t);
   session.sendRequired(new Uint8Array(10));
   for (let i = 0; i < 2; i++) sockets.publish("g:77", new Uint8Array(65_536));

@@ -32,9 +32,12 @@ export interface SocketEvents<T> {
   notBinary(accepted: T): void;
   /** The peer has read some of the queued bytes. */
   drained(accepted: T): void;
-  /** A published frame was dropped: too many bytes are queued. */
+  /** A published frame was dropped, because too many bytes are queued. */
   dropped(accepted: T): void;
-  /** A flush dropped a frame that `send` had accepted: more bytes were queued meanwhile. */
+  /**
+   * A flush dropped a frame that `send` had accepted, because more bytes were queued before the
+   * flush.
+   */
   lost(accepted: T): void;
   /** The socket has closed. The last call. */
   closed(accepted: T, code: number): void;
@@ -42,7 +45,7 @@ export interface SocketEvents<T> {
 
 export interface SocketServerOptions<T> {
   host: string;
-  /** 0 takes a free port. */
+  /** Port to listen on; 0 for any free port. */
   port: number;
   maxFrameBytes: number;
   maxBackpressureBytes: number;
@@ -175,7 +178,7 @@ function nativeEvents<T>(options: SocketServerOptions<T>) {
   } satisfies uWS.WebSocketBehavior<Attached<T>>;
 }
 
-/** Takes the port. Closes the app and rejects with the cause when that fails. */
+/** Listens on the port. When that fails, closes the app and rejects with the cause. */
 async function listen(
   app: uWS.TemplatedApp,
   { host, port }: Pick<SocketServerOptions<unknown>, "host" | "port">,
@@ -222,7 +225,10 @@ function upgrade(
   }
 }
 
-/** Why a port cannot be taken. uWebSockets.js reports no cause, Node's own server does. */
+/**
+ * Finds out why a port cannot be listened on: uWebSockets.js does not report the cause, but Node's
+ * own server does.
+ */
 function listenError(host: string, port: number): Promise<Error> {
   return new Promise((resolve) => {
     const server = createServer();

@@ -1,6 +1,7 @@
 /**
- * Result of a send. "sent": the peer has read everything before it. "kept": the frame is queued
- * until the peer reads. "dropped": the queue is full or the socket has closed.
+ * Result of a send. "sent": the frame was accepted, and no earlier bytes wait until the peer reads.
+ * "kept": the frame was accepted after such bytes. "dropped": the queue is full or the socket has
+ * closed.
  */
 export type Sent = "sent" | "kept" | "dropped";
 

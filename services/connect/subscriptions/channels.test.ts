@@ -45,7 +45,7 @@ test("a join that was in flight when the registry lost the instance is retried",
   assert.equal(joins.length, 2);
 });
 
-test("a watermark knows the last sequence that other sessions sent", () => {
+test("a watermark stores the last sequence that other sessions sent", () => {
   const channel: Channel = { name: "g:1", sessions: new SmallSet() };
   const deliver = (last: number, ...origins: string[]) =>
     advanceWatermark(channel, { conversationId: "1", last, origins, limit: 2 });
@@ -57,5 +57,5 @@ test("a watermark knows the last sequence that other sessions sent", () => {
   assert.equal(lastForeignSequence(watermark, "ana"), 6);
   assert.equal(lastForeignSequence(watermark, "ben"), 5);
   deliver(4, "late");
-  assert.equal(watermark.last, 6, "a duplicate or late delivery does not move it back");
+  assert.equal(watermark.last, 6, "a duplicate or late delivery does not move the watermark back");
 });

@@ -13,7 +13,7 @@ export interface Watermark {
   last: number;
   /** Id of the session that sent `last`; empty for none. */
   origin: string;
-  /** The last sequence delivered that `origin` did not send. */
+  /** The last delivered sequence that `origin` did not send. */
   lastFromOthers: number;
   /** The pending redelivery check of the channel and conversation. */
   check: Timer | undefined;
@@ -59,7 +59,7 @@ export function advanceWatermark(
   return watermark;
 }
 
-/** The last sequence delivered that another session than this one sent. */
+/** The last delivered sequence that a session other than this one sent. */
 export function lastForeignSequence(watermark: Readonly<Watermark>, sessionId: string): number {
   return watermark.origin === sessionId ? watermark.lastFromOthers : watermark.last;
 }
@@ -78,7 +78,10 @@ function stopChecks({ watermarks }: Channel): void {
 export interface ChannelsOptions {
   clock: Clock;
   lease: () => Lease;
-  /** How long a channel without sessions stays joined, so that a reconnect needs no new join. */
+  /**
+   * Time for which a channel without sessions stays joined, ms, so that a reconnect needs no new
+   * join.
+   */
   lingerMs: number;
   /** Back-off before the retry of a failed join. */
   retryMs: number;
@@ -87,21 +90,21 @@ export interface ChannelsOptions {
 
 /**
  * The channels that the instance hears, mirrored in the registry. Calls to the registry run one at
- * a time, each with everything collected meanwhile, so that a join and a leave cannot overtake each
- * other.
+ * a time, each with all changes collected since the previous call, so that a join and a leave
+ * cannot overtake each other.
  */
 export class Channels {
   readonly #options: ChannelsOptions;
   /** Runs the calls to the registry. */
   readonly #loop: FlushLoop;
   readonly #channels = new Map<string, Channel>();
-  /** Channels that the registry has for this instance. */
+  /** Channels that this instance has joined in the registry. */
   readonly #joined = new Set<string>();
   /** Channels without sessions, to be left after the linger time. */
   readonly #leaving = new Set<string>();
   #waiting: { names: readonly string[]; resolve: () => void; reject: (error: unknown) => void }[] =
     [];
-  /** How often the registry lost the instance, and with it all joins made before. */
+  /** Number of times that the registry lost the instance, and with it all earlier joins. */
   #losses = 0;
   #leave: Timer | undefined;
   #closed = false;
@@ -142,7 +145,9 @@ export class Channels {
     }
   }
 
-  /** Resolves when the registry has the channels for this instance. Rejects with UNAVAILABLE. */
+  /**
+   * Resolves when the instance has joined the channels in the registry. Rejects with UNAVAILABLE.
+   */
   join(names: readonly string[]): Promise<void> {
     if (names.every((name) => this.#joined.has(name))) return Promise.resolve();
     return new Promise((resolve, reject) => {
@@ -169,8 +174,7 @@ export class Channels {
   }
 
   /**
-   * Joins all channels again after the registry lost the instance. Resolves after the first
-   * attempt.
+   * Rejoins all channels after the registry lost the instance. Resolves after the first attempt.
    */
   async rejoinAll(): Promise<void> {
     this.#losses += 1;
@@ -179,7 +183,7 @@ export class Channels {
     await this.joinWithRetries([...this.#channels.keys()]);
   }
 
-  /** Joins channels again that the registry seems to have lost; skips those without sessions. */
+  /** Rejoins channels that the registry seems to have lost; skips channels without sessions. */
   async rejoinChannels(names: readonly string[]): Promise<void> {
     const heard = names.filter((name) => this.#channels.has(name));
     for (const name of heard) this.#joined.delete(name);
@@ -204,7 +208,7 @@ export class Channels {
       try {
         if (missing.size > 0) await this.#options.lease().join([...missing]);
         if (losses !== this.#losses) {
-          // The join may have used the lost lease: retry.
+          // The join may have used the lost lease: retry it.
           this.#waiting.push(...requests);
           continue;
         }

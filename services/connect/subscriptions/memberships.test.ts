@@ -6,7 +6,7 @@ import type { RawDevice } from "../../../test/devices/raw-device.ts";
 
 const GROUP_ID = "77";
 
-/** Sends to the group; resolves when the instance has delivered the entry to its sessions. */
+/** Sends to the group. Resolves when the instance has delivered the entry to its sessions. */
 async function say(from: RawDevice, clientMessageId: string): Promise<void> {
   const content = { kind: { case: "text", value: { text: clientMessageId } } };
   const target = { case: "conversationId", value: GROUP_ID };
@@ -29,7 +29,7 @@ async function heard(device: RawDevice): Promise<string[]> {
   return device.seen("deliver").flatMap(({ entries }) => entries.map((e) => e.clientMessageId));
 }
 
-test("a former member does not hear the group when the bus delivers a duplicate of the old joining", async (t) => {
+test("a former member does not hear the group when the bus delivers a duplicate of the old join", async (t) => {
   const harness = await startConnectHarness(t);
   await harness.ingress.member(GROUP_ID, "1", true);
   await harness.ingress.member(GROUP_ID, "2", true);
@@ -44,7 +44,7 @@ test("a former member does not hear the group when the bus delivers a duplicate 
   assert.deepEqual(await heard(ben), []);
 });
 
-test("a member still hears the group when the bus delivers an old leaving late", async (t) => {
+test("a member still hears the group when the bus delivers an old leave late", async (t) => {
   const harness = await startConnectHarness(t);
   await harness.ingress.member(GROUP_ID, "1", true);
   await harness.ingress.member(GROUP_ID, "2", true);
@@ -76,7 +76,7 @@ test("membership changes are found after the registry had lost the instance", as
   assert.deepEqual(await heard(cai), ["m1"]);
 });
 
-test("a membership that the bus lost is found with the first missed entry that the sweep finds", async (t) => {
+test("a membership change that the bus lost is detected when the sweep finds the first missed entry", async (t) => {
   const clock = new ManualClock();
   const harness = await startConnectHarness(t, { clock });
   await harness.ingress.member(GROUP_ID, "1", true);
@@ -96,7 +96,7 @@ test("a membership that the bus lost is found with the first missed entry that t
   assert.deepEqual(await heard(ben), ["m2"]);
 });
 
-test("a channel that only the registry lost is joined again when the sweep finds a missed entry", async (t) => {
+test("a channel that only the registry lost is rejoined when the sweep finds a missed entry", async (t) => {
   const clock = new ManualClock();
   const harness = await startConnectHarness(t, { clock });
   const ana = await harness.device("1");
@@ -107,7 +107,8 @@ test("a channel that only the registry lost is joined again when the sweep finds
   const target = { case: "userId", value: "2" };
   ana.send({ case: "send", value: { target, clientMessageId: "m1", content } });
   await ana.next("sendResults");
-  // The registry still locates the instance through ana, so ben hears the entry. Remove both.
+  // Remove both users: with ana left, the registry would still locate the instance, and ben would
+  // hear the entry.
   await ben.next("deliver");
   hears.clear();
   ana.send({ case: "send", value: { target, clientMessageId: "m2", content } });

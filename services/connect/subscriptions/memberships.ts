@@ -21,9 +21,9 @@ export interface MembershipsOptions {
   config: { readonly callTimeoutMs: number };
 }
 
-/** Users in one look-up. */
+/** Maximum users in one look-up. */
 const LOOK_UP_LIMIT = maxItems(OpenSessionsRequestSchema.field.userIds);
-/** Users that may wait for a look-up; beyond it a look-up fails. */
+/** Maximum users that wait for a look-up; a further look-up fails. */
 const LOOK_UP_QUEUE = 50_000;
 /** Back-off before the retry of a failed look-up. */
 const RETRY_MS = 1_000;
@@ -37,12 +37,12 @@ export class Memberships {
   readonly #options: MembershipsOptions;
   readonly #lookUps: Gather<string, readonly string[]>;
   /**
-   * By user: changes that arrived from the bus during a look-up, one map per look-up. They win over
-   * the look-up's result, which may be stale.
+   * By user: changes that arrived from the bus during a look-up, one map per look-up. They override
+   * the result of the look-up, which may be stale.
    */
   readonly #changes = new Map<string, Set<Map<string, boolean>>>();
   /**
-   * By user: the running check of the sessions against the log, and whether another one must
+   * By user: the running check of the sessions against the log, and whether another check must
    * follow.
    */
   readonly #checks = new Map<string, { rerun: boolean }>();
@@ -71,9 +71,9 @@ export class Memberships {
   }
 
   /**
-   * Subscribes a session, which hears its user's channel already, to the user's groups. Resolves
+   * Subscribes a session, which already hears its user's channel, to the user's groups. Resolves
    * when the registry has the groups' channels; rejects with UNAVAILABLE. A session that closes
-   * meanwhile is not subscribed.
+   * before that is not subscribed.
    */
   async open(session: Session, userId: string): Promise<void> {
     const groups = await this.#groupsOf(userId);
@@ -129,7 +129,10 @@ export class Memberships {
     this.#checks.delete(userId);
   }
 
-  /** The user's groups: those in the log, plus the changes that the bus delivered meanwhile. */
+  /**
+   * The user's groups: the groups in the log, plus the changes that the bus delivered during the
+   * look-up.
+   */
   async #groupsOf(userId: string): Promise<ReadonlySet<string>> {
     const changes = new Map<string, boolean>();
     const lookUps = this.#changes.get(userId) ?? new Set();
@@ -163,7 +166,8 @@ export class Memberships {
     session.cursors.joinGroup(groupId, last);
     if (!session.isOpen) return;
     session.socket.subscribe(channel.name);
-    // The channel already delivered entries that this session was not sent: it must sync them.
+    // The channel already delivered entries that were not sent to this session, so the session must
+    // sync them.
     if (last !== undefined) session.sendRequired(syncRequiredFrame(groupId, last));
   }
 

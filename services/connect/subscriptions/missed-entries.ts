@@ -33,8 +33,8 @@ export function lastSentSequence(
 
 /**
  * Sends SyncRequired for every conversation with missed entries, to a session that has room for
- * frames. Returns whether cursors with missed entries were evicted: only a sweep finds those
- * conversations.
+ * frames. Returns whether cursors with missed entries were evicted: only a sweep finds the
+ * conversations of evicted cursors.
  */
 export function requireSync(session: Session, channels: Channels): boolean {
   const { cursors } = session;

@@ -25,9 +25,9 @@ export interface AcknowledgementsOptions {
   };
 }
 
-/** Advances in one call. */
+/** Maximum advances in one call. */
 const BATCH_LIMIT = maxItems(AdvanceBatchRequestSchema.field.advances);
-/** Cursors in one frame. */
+/** Maximum cursors in one frame. */
 const CURSOR_LIMIT = maxItems(AcknowledgeRequestSchema.field.cursors);
 /** Largest sequence: the contract has 64 bits, JavaScript counts exactly up to 2^53 - 1. */
 const SEQUENCE_LIMIT = BigInt(Number.MAX_SAFE_INTEGER);
@@ -35,8 +35,9 @@ const ATTEMPTS = 3;
 
 /**
  * Advances cursors. Acknowledgements of the same user and conversation are merged while they
- * linger, the furthest sequence wins, and go to server in batches. A failed batch is retried, then
- * dropped and counted. Cursors are cumulative, so the next acknowledgement repairs the loss.
+ * linger; the furthest sequence wins. They are sent to server in batches. A failed batch is
+ * retried, then dropped and counted. Cursors are cumulative, so the next acknowledgement repairs
+ * the loss.
  */
 export class Acknowledgements {
   readonly #advances: Coalescer<CursorAdvance>;
@@ -91,7 +92,8 @@ export class Acknowledgements {
       const deliveredSequence = Number(cursor.deliveredSequence);
       const readSequence = Number(cursor.readSequence);
       session.cursors.acknowledge(conversationId, Math.max(deliveredSequence, readSequence));
-      // No member of a group is notified of deliveries, so they may linger for longer.
+      // Delivered cursors of a group may linger longer, because no member is notified of
+      // deliveries.
       const deferrable = readSequence === 0 && session.cursors.inGroup(conversationId);
       this.#advance(
         { userId, conversationId, deliveredSequence, readSequence, undeliveredSequence: 0 },
@@ -113,8 +115,8 @@ export class Acknowledgements {
   }
 
   /**
-   * Flushes the queue and accepts no more. Resolves when server has the cursors, or cannot be
-   * reached.
+   * Flushes the queue and accepts no further cursors. Resolves when server has received them, or
+   * cannot be reached.
    */
   close(): Promise<void> {
     return this.#advances.close();

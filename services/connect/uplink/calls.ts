@@ -39,7 +39,7 @@ export async function answerCall(
   const abort = () => stop.abort(new ConnectError("the session has closed", Code.Canceled));
   session.ended.addEventListener("abort", abort, { once: true });
   const timer = clock.after(config.callTimeoutMs, () =>
-    stop.abort(new ConnectError("the call took too long", Code.DeadlineExceeded)),
+    stop.abort(new ConnectError("the call timed out", Code.DeadlineExceeded)),
   );
   let outcome: Uint8Array | RpcError;
   try {
@@ -58,7 +58,7 @@ export async function answerCall(
   if (session.isOpen) session.sendRequired(rpcResultFrame(callId, outcome));
 }
 
-/** The error that a device may see. An internal fault shows nothing but INTERNAL. */
+/** The error that a device may see. An internal fault only shows INTERNAL. */
 function rpcError(error: unknown): RpcError {
   const known =
     error instanceof ConnectError ? error : fail(ErrorReason.INTERNAL, "internal error");

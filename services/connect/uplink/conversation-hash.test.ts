@@ -11,7 +11,8 @@ test("both users of a pair get the same hash, and hashes are distributed evenly"
   }
   for (const count of used.values()) assert.ok(count > 60, `${[...used]}`);
 
-  // Accounts created in one millisecond have neighbouring ids. Hardly two pairs may share a hash.
+  // Accounts created in one millisecond have neighbouring ids. Almost no two pairs may share a
+  // hash.
   const first = 250_000_000_000_000_000n;
   const hashes = new Set<number>();
   let pairs = 0;

@@ -5,9 +5,10 @@ import type { SendTarget } from "../socket/frames.ts";
  */
 export function hashOf(senderId: string, { kind, id }: SendTarget): number {
   const target = hash(id.toString());
-  // Both are mixed before they are added, or neighbouring ids would have neighbouring sums.
+  // Both ids are mixed before they are added: otherwise neighbouring ids would have neighbouring
+  // sums.
   const value = kind === "user" ? target + hash(senderId) : target;
-  // A small integer in V8 needs no allocation.
+  // The result is a small integer, which V8 does not allocate on the heap.
   return (value >>> 1) & 0x3fffffff;
 }
 

@@ -7,7 +7,10 @@ import { rankByKey, routeKey } from "#platform/rpc/calling/rendezvous.ts";
 
 /** The route to one server. */
 export interface Route {
-  /** Context of a call: it goes to that server unless the server is gone or failing. */
+  /**
+   * Context of a call: it is sent to that server, unless the server has left the registry or is
+   * failing.
+   */
   readonly values: ContextValues;
 }
 
@@ -30,21 +33,21 @@ interface ServerQueue<T> {
 
 /** Conversations are spread over this many slots, and slots over servers. */
 const SLOTS = 64;
-/** How often the list of servers is polled. */
+/** Interval at which the list of servers is polled, ms. */
 const POLL_INTERVAL_MS = 1_000;
 
 /**
  * One queue of batches per server, so that batches are few under light load. Rendezvous hashing of
- * slots keeps a conversation on its server until the server is gone or fails. When the list of
- * servers changes, batches in flight finish before any item takes another route, so that no item
- * overtakes one of its conversation.
+ * slots keeps a conversation on its server until the server leaves the registry or fails. When the
+ * list of servers changes, batches in flight finish before any item takes another route, so that no
+ * item overtakes an earlier item of its conversation.
  */
 export class Routes<T> {
   readonly #options: RoutesOptions<T>;
   readonly #poller: Timer;
   #servers = "";
   #slots: ServerQueue<T>[];
-  /** Items that arrived while routes change; undefined otherwise. */
+  /** Items that arrive while routes change; undefined at other times. */
   #held: T[] | undefined;
 
   constructor(options: RoutesOptions<T>) {

@@ -16,7 +16,7 @@ export interface TypingSignalsOptions {
   config: { readonly signalQueue: number; readonly callTimeoutMs: number };
 }
 
-/** Signals in one call. */
+/** Maximum signals in one call. */
 const BATCH_LIMIT = maxItems(SignalBatchRequestSchema.field.signals);
 const LINGER_MS = 20;
 

@@ -76,7 +76,7 @@ test("a send with an unreadable target is refused and the session stays open", a
   assert.deepEqual(await results(ana, 1), ["good"]);
 });
 
-test("when a batch is refused, later sends of its session are refused too and overtake nothing", async (t) => {
+test("when a batch is refused, later sends of its sessions are refused too, so that they do not overtake it", async (t) => {
   const config = { uplinkLanes: 1, uplinkBatchSends: 1, uplinkRetryMs: 0 };
   const harness = await startConnectHarness(t, { config });
   const ana = await harness.device("1");

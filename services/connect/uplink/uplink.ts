@@ -52,13 +52,13 @@ interface PendingSend extends Uplink {
 }
 
 /**
- * Exponential back-off between retries of a failed batch: the first, doubled each time, the
- * longest.
+ * Exponential back-off between retries of a failed batch, ms: the first, which is doubled for each
+ * further retry, and the longest.
  */
 const FIRST_BACKOFF_MS = 50;
 const MAX_BACKOFF_MS = 1_000;
 
-/** Errors that a retry of the same batch cannot cure. */
+/** Errors that a retry of the same batch cannot resolve. */
 const PERMANENT_ERRORS = new Set([
   Code.InvalidArgument,
   Code.Unauthenticated,
@@ -69,8 +69,8 @@ const PERMANENT_ERRORS = new Set([
 /**
  * Sends batches of sends to server. Sends that arrive while a batch is in flight join the next one.
  * Each target is in at most one batch in flight, so a session's sends to it keep their order, and
- * it stays on one server until the server is gone or fails. Queues are bounded by sends and bytes;
- * a send beyond a bound is refused with OVERLOADED.
+ * it stays on one server until the server leaves the registry or fails. Queues are bounded by sends
+ * and bytes; a send beyond a bound is refused with OVERLOADED.
  */
 export class Uplinks {
   readonly #options: UplinkOptions;
@@ -145,7 +145,7 @@ export class Uplinks {
       queue.bytes += send.length;
       this.#routes.push({
         session,
-        // The current time: the send's frame has just arrived.
+        // Take the arrival of the frame as the current time: it has just arrived.
         takenAtMs: session.lastFrameAtMs,
         hash: hashOf(senderId, target),
         $typeName: "lucky.internal.ingress.v1.Uplink",
@@ -204,7 +204,7 @@ export class Uplinks {
       uplinks: [...batch],
     };
     const untilMs = clock.elapsed() + config.uplinkRetryMs;
-    // The time-out is short enough to retry on another server when one hangs.
+    // The time-out is short enough to retry on another server when a server hangs.
     const { callTimeoutMs, uplinkRetryMs } = config;
     const timeoutMs = Math.min(callTimeoutMs, Math.max(1_000, uplinkRetryMs / 2 || callTimeoutMs));
     for (let backoffMs = FIRST_BACKOFF_MS; ; backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS)) {

@@ -9,7 +9,7 @@ test("the bound falls at once to what the throughput allows, and rises slowly", 
   bound.observe(1_000, 40_000);
   assert.equal(bound.sends, 20_000);
   bound.observe(400, 15_000);
-  assert.equal(bound.sends, 20_000, "near the target it stays");
+  assert.equal(bound.sends, 20_000, "near the target the bound stays");
   bound.observe(100, 3_000);
   assert.equal(bound.sends, 20_500);
   for (let batch = 0; batch < 100; batch += 1) bound.observe(0, 0);

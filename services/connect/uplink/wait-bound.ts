@@ -1,12 +1,12 @@
-/** Lower limit of the bound, sends: a pause of the process must not refuse every send. */
+/** Minimum of the bound, sends: after a pause of the process, some sends must still be accepted. */
 const MIN_BOUND_SENDS = 1_000;
 /** The bound rises by this share of its maximum with each batch that waited for a short time. */
 const RISE_PER_BATCH = 0.01;
 
 /**
- * Adaptive bound of the uplink queue: how many sends may wait, so that none waits for much longer
- * than the target. A send beyond the bound would be stored late, after its sender timed out. The
- * bound falls at once to what the current throughput allows when a batch waited too long, and rises
+ * Adaptive bound of the uplink queue: how many sends may wait, so that no send waits much longer
+ * than the target. Beyond the bound, a send would be stored after its sender timed out. The bound
+ * falls at once to what the current throughput allows when a batch waited too long, and rises
  * slowly.
  */
 export class WaitBound {
@@ -27,7 +27,8 @@ export class WaitBound {
   }
 
   /**
-   * Call this when a batch leaves: how long its first send waited, and how many sends are queued.
+   * Call this when a batch is sent, with the time that its first send waited and the number of
+   * queued sends.
    */
   observe(waitedMs: number, waiting: number): void {
     if (waitedMs > this.#waitMs) {

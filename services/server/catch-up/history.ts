@@ -12,11 +12,11 @@ import { bigints, integers } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf, wholeEntry } from "../log/entries.ts";
 
-/** Largest page, bytes of entries; a single entry may be larger. */
+/** Maximum size of a page, bytes of entries; a single entry may be larger. */
 const PAGE_BYTES = 1_048_576;
-/** Largest answer to connect, bytes of entries; a single entry may be larger. */
+/** Maximum size of an answer to connect, bytes of entries; a single entry may be larger. */
 const READ_BYTES = 4_194_304;
-/** Estimated bytes of an entry beside its body. */
+/** Estimated bytes of an entry in addition to its body. */
 const ENTRY_BYTES = 32;
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 500;
@@ -83,7 +83,7 @@ interface VisibleRow {
   last_sequence: string;
 }
 
-/** Entries of a conversation after a sequence, as one user may see them. */
+/** A range: the entries of a conversation after a sequence that one user may see. */
 export interface ReadRange {
   readonly userId: string;
   readonly conversationId: string;
@@ -112,8 +112,8 @@ export async function listEntries(
 
 /**
  * Reads encoded entries. Returns one list per range, in the order of the ranges; empty where the
- * user is not a member. At 4 MiB of entries the rest is cut, so later ranges may be short or empty.
- * Throws UNAVAILABLE.
+ * user is not a member. Entries beyond 4 MiB are cut, so later ranges may be short or empty. Throws
+ * UNAVAILABLE.
  */
 export async function readEntries(
   db: Database,

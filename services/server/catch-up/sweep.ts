@@ -35,7 +35,7 @@ export interface Change {
   readonly lastSequence: bigint;
 }
 
-/** Largest number of users in one statement. */
+/** Maximum users in one statement. */
 const CHUNK_USERS = 2_000;
 
 /** Reads the group ids of each user, in the order of the users. Throws UNAVAILABLE. */

@@ -83,7 +83,7 @@ test("Sync returns a change that a slow transaction commits late", async (t) => 
   stand.clock.advance(60_000);
   const before = await syncAll(one, "111");
 
-  // A transaction takes its timestamp now and commits after the device has synced.
+  // A transaction that takes its timestamp now and commits after the device has synced.
   const slow = await pool.connect();
   await slow.query("BEGIN");
   await slow.query(
@@ -107,7 +107,7 @@ test("Sync returns a change that a slow transaction commits late", async (t) => 
   assert.ok(Number(swept.nextSinceMs) <= stand.clock.now() - 10_000);
 });
 
-test("a removed member can read the log up to the removal, and nothing later", async (t) => {
+test("a removed member can read the log up to the removal, and no later entries", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const { group } = await one.groups("121").createGroup({ name: "g", userIds: ["122"] });
@@ -259,7 +259,7 @@ test("the unread count is exact after any history", async (t) => {
       .createGroup({ name: "g", userIds: users.slice(1) });
     const conversationId = group!.groupId;
 
-    // The model: the whole log, and the bounds and the cursor of each user.
+    // The model contains the whole log, and the bounds and the cursor of each user.
     const log: { sender: string; tip: boolean }[] = [{ sender: owner, tip: true }];
     const members = new Map(users.map((user) => [user, { first: 1, left: 0, read: 0 }]));
     const here = () => users.filter((user) => members.get(user)!.left === 0);

@@ -33,8 +33,8 @@ const DIRECT = ConversationKind.DIRECT;
 
 /**
  * The caller's conversations that changed after ($2, $3), oldest change first. A change is a new
- * entry or a moved cursor, of the caller or of the other user of a direct conversation. A group
- * that the caller left does not change after that.
+ * entry or a moved cursor, of the caller or of the other user of a direct conversation. For a
+ * caller who has left a group, the group no longer changes.
  *
  * Unread is the difference of two running counts of countable entries, at the last visible sequence
  * and at the read cursor, minus the caller's own entries in between.
@@ -78,11 +78,11 @@ export const selectChanged: Statement = {
      ORDER BY page.changed_at_ms, page.conversation_id`,
 };
 
-/** Largest page, bytes of last entries; a single conversation may be larger. */
+/** Maximum size of a page, bytes of last entries; a single conversation may be larger. */
 const PAGE_BYTES = 1_048_576;
 const DEFAULT_LIMIT = 100;
 
-/** Position in a run of pages. */
+/** Position of a cursor within a run of pages. */
 interface Cursor {
   /** Start of the run, milliseconds since the Unix epoch; 0 for a new run. */
   readonly startedAtMs: number;
@@ -151,7 +151,7 @@ function fit(rows: readonly ChangedConversationRow[], limit: number): number {
 function decode(text: string): Cursor {
   if (text === "") return { startedAtMs: 0, changedAtMs: -1, conversationId: "0" };
   const match = /^(?:(\d{1,15})|(\d{1,15})\.(\d{1,15})\.(\d{1,18}))$/.exec(text);
-  if (match === null) throw fail(ErrorReason.INVALID_ARGUMENT, "cursor: is not one of ours");
+  if (match === null) throw fail(ErrorReason.INVALID_ARGUMENT, "cursor: not from Sync");
   const [, fresh, startedAtMs, changedAtMs, conversationId] = match;
   if (fresh !== undefined) {
     return { startedAtMs: 0, changedAtMs: Number(fresh), conversationId: "0" };

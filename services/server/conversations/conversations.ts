@@ -16,13 +16,13 @@ export interface Membership {
 /** Cached state of a conversation: valid while its member version in the database is the same. */
 export interface Conversation {
   readonly conversationId: string;
-  /** `conversationId` as a number, for sorting and encoding. */
+  /** `conversationId` as a bigint, for sorting and encoding. */
   readonly key: bigint;
   readonly kind: ConversationKind;
   readonly memberVersion: string;
   /** Time of the read, ms by the clock's elapsed time. */
   readonly readAtMs: number;
-  /** Channels of its entries. */
+  /** Channels that its entries are published to. */
   readonly channels: readonly string[];
   /** Both users of a direct conversation; empty for a group. */
   readonly users: readonly string[];
@@ -62,16 +62,16 @@ export const selectMemberships: Statement = {
                            AND m.left_sequence = 0`,
 };
 
-/** How long a cached group is valid for callers that do not compare the member version. */
+/** Time for which a cached group is valid for callers that do not compare the member version. */
 const RECENT_MS = 5_000;
 
-/** Most members share one object. */
+/** One shared object for most members, to save memory. */
 const PLAIN_MEMBERSHIP: Membership = Object.freeze({ role: 1, mutedUntilMs: 0 });
 
 /**
  * Cache of conversations and memberships. It may be stale: an append compares the member version in
  * the database, and a send is refused only after a fresh read. Callers that compare no version use
- * `recent` or `ofMember`. Bounded by the sum of conversations and memberships; at the bound the
+ * `recent` or `ofMember`. The sum of conversations and memberships is bounded; at the bound the
  * least recently used conversation is evicted.
  */
 export class Conversations {
@@ -143,7 +143,7 @@ export class Conversations {
       const old = this.#cache.peek(conversationId);
       this.#cache.delete(conversationId);
       if (row === undefined) continue;
-      // With an equal version the cached memberships of other users are still valid.
+      // When the versions are equal, the cached memberships of other users are still valid.
       if (old !== undefined && old.memberVersion === row.member_version) {
         for (const [userId, membership] of old.memberships)
           if (!fresh.has(userId)) fresh.set(userId, membership);
@@ -157,7 +157,7 @@ export class Conversations {
   }
 
   /**
-   * Conversations from the cache, or from the database for those not cached. Throws UNAVAILABLE.
+   * Reads conversations from the cache, and uncached ones from the database. Throws UNAVAILABLE.
    */
   async all(conversationIds: readonly string[]): Promise<Map<string, Conversation>> {
     const found = new Map<string, Conversation>();

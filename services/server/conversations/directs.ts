@@ -85,7 +85,7 @@ export class Directs {
   /**
    * Finds or creates the conversation of each pair. Returns, in the order of the pairs,
    * conversation ids or refusals: USER_NOT_FOUND, INVALID_ARGUMENT when the receiver is the sender,
-   * UNAVAILABLE when auth does not answer, OVERLOADED when the cache evicted the id within this
+   * UNAVAILABLE when auth does not answer, OVERLOADED when the cache evicted the id during this
    * call. Throws when the database fails.
    */
   async resolve(pairs: readonly Pair[]): Promise<(string | Refusal)[]> {
@@ -113,7 +113,7 @@ export class Directs {
       if (conversationId !== undefined) return conversationId;
       if (unchecked !== undefined) return unchecked;
       if (missing.has(pair.peerId)) return refusal(ErrorReason.USER_NOT_FOUND, "no such user");
-      // The cache evicted the id within this call: it is far too small for the batch.
+      // The cache evicted the id during this call: it is far too small for the batch.
       return refusal(ErrorReason.OVERLOADED, "too many new conversations", 1_000);
     });
   }
@@ -129,7 +129,7 @@ export class Directs {
         this.#cache.set(`${low}:${high}`, conversationId);
         return { conversationId, userId: wanted.get(`${low}:${high}`)!.senderId };
       });
-      // One read fills the cache for the whole batch; the appends need no reads of their own.
+      // One read fills the cache for the whole batch, so the appends need no further reads.
       if (keys.length > 0) await this.#conversations.read(keys);
     }
     for (const [key, pair] of wanted) if (this.peek(pair) !== undefined) wanted.delete(key);

@@ -2,10 +2,10 @@ import type { ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { detailOf, fail } from "#platform/errors.ts";
 
-/** Why a send was not stored. */
+/** The reason why a send was not stored. */
 export interface Refusal {
   readonly reason: ErrorReason;
-  /** For developers. */
+  /** Text for developers. */
   readonly text: string;
   /** Delay before a retry, milliseconds; 0 when a retry cannot succeed. */
   readonly retryAfterMs: number;

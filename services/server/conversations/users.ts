@@ -9,7 +9,7 @@ import type { Clock } from "#platform/clock.ts";
 import { maxItems } from "#platform/constraints.ts";
 import { fail } from "#platform/errors.ts";
 
-/** Largest number of users in one call to auth. */
+/** Maximum users in one call to auth. */
 const CHUNK_USERS = maxItems(CheckUsersRequestSchema.field.userIds);
 /**
  * Back-off after a failed call to auth, ms. Without it each batch with a new user would wait for
@@ -70,6 +70,6 @@ export class Users {
 }
 
 function unavailable(cause?: unknown): Error {
-  const text = "auth did not say whether the user exists";
+  const text = "auth did not answer whether the user exists";
   return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: BACKOFF_MS, cause });
 }

@@ -122,7 +122,7 @@ test("claimed rows that were not tried before a bus outage are due at once, with
     [stand.clock.now()],
   );
   const [left] = rows as [{ rows: number; tried: number; later: number }];
-  // One row may have been in flight, and the confirmed rows may not be deleted yet.
+  // One row may have been in flight, and confirmed rows are perhaps not deleted yet.
   assert.ok(left.rows >= 16 - subscriber.entries.length, `${left.rows} rows left`);
   assert.ok(left.tried <= subscriber.entries.length + 1, `${left.tried} rows tried`);
   assert.ok(left.later <= subscriber.entries.length + 1, `${left.later} rows postponed`);

@@ -38,11 +38,11 @@ interface RangeRow extends EntryRow {
   kind: number;
 }
 
-/** Rows claimed at once; a row stands for at most one batch of messages. */
+/** Maximum rows in one claim; a row represents at most one batch of messages. */
 const CLAIM_ROWS = 16;
 /**
- * Longest duration of a poll after a first failure, ms: callers that wait for the poll are not
- * blocked for longer.
+ * After a first failure a poll ends when it has run this long, ms, so that callers that wait for it
+ * are not blocked longer.
  */
 const MAX_FAILING_POLL_MS = 5_000;
 /**
@@ -51,8 +51,9 @@ const MAX_FAILING_POLL_MS = 5_000;
 const BACKOFF_MS = 1_000;
 
 /**
- * Claims due rows by postponing their next attempt, so that no other server retries them meanwhile.
- * Rows with the fewest attempts come first, and among them the oldest commits.
+ * Claims the rows that are due longest by postponing their next attempt, so that no other server
+ * retries them at the same time. Returns rows with fewer attempts first, and older commits first
+ * among them.
  */
 export const claimOutbox: Statement = {
   name: "im_outbox_claim",

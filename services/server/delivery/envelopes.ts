@@ -82,7 +82,7 @@ function encodeDelivery(delivery: Delivery): Uint8Array {
   let sequence = baseSequence;
   for (const { body, acceptedAtMs } of entries) {
     sequence++;
-    // The fields that `tail` writes, here without a buffer per entry.
+    // Writes the same fields as `tail`, but without a buffer per entry.
     inner
       .header(4, body.length + 2 + varintSize(sequence) + varintSize(acceptedAtMs))
       .raw(body)
@@ -141,7 +141,9 @@ export function tipOf(body: Uint8Array): Tip | undefined {
   return kind?.case === "tip" ? kind.value : undefined;
 }
 
-/** Channels of a delivery: those of the conversation, and those of the users who joined or left. */
+/**
+ * Channels of a delivery: the channels of the conversation, and of the users who joined or left.
+ */
 export function channelsFor(
   own: readonly string[],
   memberships: readonly MembershipChange[],

@@ -8,7 +8,7 @@ export interface OutboxOptions {
   readonly db: Database;
   readonly clock: Clock;
   readonly log: Log;
-  /** How long confirmed rows wait, to be deleted in one batch. */
+  /** Linger time of confirmed rows, ms, so that they are deleted in one batch. */
   readonly deleteLingerMs: number;
 }
 
@@ -25,10 +25,10 @@ export const replayOutbox: Statement = {
      WHERE next_attempt_at_ms IS NULL RETURNING outbox_id`,
 };
 
-/** Most rows deleted in one statement. */
+/** Maximum rows deleted in one statement. */
 const CHUNK_ROWS = 1_000;
 /**
- * Most confirmed rows queued for deletion. The compensation publishes rows beyond the bound a
+ * Maximum confirmed rows queued for deletion. The compensation publishes rows beyond the bound a
  * second time.
  */
 const MAX_CONFIRMED = 100_000;

@@ -67,7 +67,7 @@ test("during a registry outage every instance gets all entries", async (t) => {
     await stand.instance("connect-0", ["u:126"]),
     await stand.instance("connect-1", ["u:999"]),
   ];
-  // The server reads the list of instances, which started after it.
+  // The server reads the list of instances: the instances started after the server.
   stand.clock.advance(2_000);
   stand.registryDown = true;
   await one.append(say("125", "126", "m"));

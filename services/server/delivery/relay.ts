@@ -20,11 +20,11 @@ export interface RelayOptions {
   readonly log: Log;
   readonly metrics: ServerMetrics;
   readonly publishTimeoutMs: number;
-  /** Most batches in flight; further batches are left to the outbox. */
+  /** Maximum batches in flight; further batches are left to the outbox. */
   readonly maxBatches: number;
-  /** Most bytes of batches in flight; further batches are left to the outbox. */
+  /** Maximum bytes of batches in flight; further batches are left to the outbox. */
   readonly maxBytes: number;
-  /** Most batches of signals in flight; further signals are dropped. */
+  /** Maximum batches of signals in flight; further signals are dropped. */
   readonly maxSignals: number;
   /** Called when the bus has confirmed a batch for every instance concerned. */
   readonly confirmed: (outboxId: string) => void;
@@ -36,13 +36,13 @@ export interface RelayBatch {
   /** Size of its entries. */
   readonly bytes: number;
   /**
-   * Creates the deliveries; called when the batch is published, and encoded then only for instances
+   * Creates the deliveries. Called when the batch is published. They are encoded only for instances
    * that hear them.
    */
   readonly deliveries: () => readonly Delivery[];
 }
 
-/** Approximate largest envelope, bytes of entries; a single batch may be larger. */
+/** Approximate maximum size of an envelope, bytes of entries; a single batch may be larger. */
 const ENVELOPE_BYTES = 262_144;
 /**
  * Interval of reading the list of instances, ms. The cached list is the fallback while the registry
@@ -54,7 +54,7 @@ const INSTANCES_INTERVAL_MS = 2_000;
 export class Relay {
   readonly #options: RelayOptions;
   readonly #loop: FlushLoop;
-  /** Batches that wait until earlier batches are handed to the bus. */
+  /** Batches that wait until earlier batches are passed to the bus. */
   #waiting: RelayBatch[] = [];
   readonly #inFlight = new Set<Promise<void>>();
   #batches = 0;
@@ -83,9 +83,10 @@ export class Relay {
   }
 
   /**
-   * Publishes a batch after those offered before it. Batches offered meanwhile share its envelopes,
-   * one per instance. Never throws, never waits: when the relay is full, the bus is not ready or
-   * the publish fails, the compensation retries the batch from the outbox.
+   * Publishes a batch after the batches that were offered before it. Batches that are offered
+   * before it is published share its envelopes, one per instance. Never throws, never waits: when
+   * the relay is full, the bus is not ready or the publish fails, the compensation retries the
+   * batch from the outbox.
    */
   offer(batch: RelayBatch): void {
     const { bus, maxBatches, maxBytes, metrics } = this.#options;
@@ -100,8 +101,8 @@ export class Relay {
   }
 
   /**
-   * Publishes deliveries and waits for all confirmations. Throws when one is missing; some
-   * instances may have got the deliveries then.
+   * Publishes deliveries and waits for all confirmations. Throws when one is missing; then some
+   * instances may have received the deliveries.
    */
   async publish(deliveries: readonly Delivery[]): Promise<void> {
     await Promise.all(await this.#send(deliveries.map(deliveryPart)));
@@ -135,7 +136,9 @@ export class Relay {
     }
   }
 
-  /** Hands the waiting batches to the bus, in the order of their offers. Never rejects. */
+  /**
+   * Passes the waiting batches to the bus, in the order in which they were offered. Never rejects.
+   */
   async #flush(): Promise<void> {
     while (this.#waiting.length > 0) await this.#publishBatches(this.#nextBatches());
   }
@@ -152,7 +155,7 @@ export class Relay {
     return this.#waiting.splice(0, count);
   }
 
-  /** Hands batches to the bus; resolves before their confirmations. Never rejects. */
+  /** Passes batches to the bus; resolves before their confirmations. Never rejects. */
   async #publishBatches(batches: readonly RelayBatch[]): Promise<void> {
     const { metrics, confirmed, log } = this.#options;
     const bytes = batches.reduce((sum, batch) => sum + batch.bytes, 0);
@@ -178,7 +181,7 @@ export class Relay {
     }
   }
 
-  /** Hands parts to the bus, one envelope per instance; returns the pending confirmations. */
+  /** Passes parts to the bus, one envelope per instance; returns the pending confirmations. */
   async #send(parts: readonly Part[]): Promise<Promise<void>[]> {
     const { bus, publishTimeoutMs, metrics } = this.#options;
     const byInstance = await this.#partsByInstance(parts);

@@ -199,7 +199,7 @@ export async function addMembers(
 }
 
 /**
- * Removes a member, who can still read the entries up to the removal. Throws
+ * Removes a member. The former member can still read the entries up to the removal. Throws
  * CONVERSATION_NOT_FOUND, PERMISSION_DENIED, NOT_A_MEMBER, UNAVAILABLE.
  */
 export async function removeMember(
@@ -269,7 +269,8 @@ function writeGroupTip(
     memberChange: number;
   },
 ): Promise<WrittenTip> {
-  // Reads the time under the lock of the group: the wait for the lock must not make it too old.
+  // Reads the time while holding the lock of the group: read earlier, it would be too old after the
+  // wait for the lock.
   const nowMs = clock.now();
   return writeTip(change.client, {
     conversationId: change.groupId,

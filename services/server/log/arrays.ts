@@ -12,7 +12,7 @@ const HEAD_BYTES = 20;
 function arrayHeader(type: number, count: number, elementBytes: number): DataView {
   const room = count === 0 ? 12 : HEAD_BYTES + count * (4 + elementBytes);
   const bytes = Buffer.allocUnsafe(room);
-  // V8 compiles the setters of DataView to single instructions, but calls those of Buffer.
+  // V8 compiles the setters of DataView to single instructions, but the setters of Buffer to calls.
   const array = new DataView(bytes.buffer, bytes.byteOffset, room);
   array.setInt32(0, count === 0 ? 0 : 1); // dimensions
   array.setInt32(4, 0); // no nulls

@@ -26,7 +26,7 @@ after(async () => {
 
 const say = (key: string): Outgoing => ({ from: "101", to: toUser("102"), key, text: key });
 
-test("broken connections during sends cause no lost and no duplicate message", async (t) => {
+test("broken connections during sends cause neither lost nor duplicate messages", async (t) => {
   const one = await new Stand(t, pool).server();
   await one.append(say("first"));
   const killer = createPool({ url: postgres.url, max: 1, log: quiet, name: "killer" });

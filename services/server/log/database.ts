@@ -14,7 +14,8 @@ export interface Statement {
 }
 
 /**
- * Time-out of one query. Longer than PostgreSQL's statement time-out: the answer is lost by then.
+ * Time-out of one query, ms. It is longer than PostgreSQL's statement time-out, so that after it
+ * the answer is certainly lost.
  */
 const QUERY_TIMEOUT_MS = 20_000;
 
@@ -24,7 +25,7 @@ type Value = Buffer | string | number | null;
  * Planner settings of each connection. Every statement of the server finds rows by index, from
  * arrays of keys. A prepared statement keeps its plan, so the planner must not choose a scan or a
  * hash join because the table is still small. Nested loops over sorted arrays also lock rows in the
- * order of the arrays, which prevents deadlocks. A join by LATERAL … OFFSET 0 looks each row up by
+ * order of the arrays, which prevents deadlocks. A join by LATERAL … OFFSET 0 looks up each row by
  * its whole key, in this order.
  */
 export const PLANNER_SETTINGS = [
@@ -105,8 +106,8 @@ export function isConflict(error: unknown): boolean {
 }
 
 /**
- * SQLSTATE of: connection lost, resources short, operator's intervention, system error, read-only
- * standby.
+ * SQLSTATE classes and codes: connection exception, insufficient resources, operator intervention,
+ * system error, read-only transaction (on a standby).
  */
 const UNREACHABLE_CODES = /^(08|53|57|58)|^25006$/;
 

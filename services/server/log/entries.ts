@@ -3,9 +3,9 @@ import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js
 import { type Entry, EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
 import { scan, WireWriter, writeVarint } from "#platform/wire.ts";
 
-/** Most bytes that `writePrefix` writes. */
+/** Maximum bytes that `writePrefix` writes. */
 export const PREFIX_BYTES = 33;
-/** Most bytes that `tail` returns. */
+/** Maximum bytes that `tail` returns. */
 export const TAIL_BYTES = 22;
 
 /** Lowest field number of Entry that the sender writes. */
@@ -37,7 +37,7 @@ export function writePrefix(into: Uint8Array, from: number, prefix: Prefix): num
   return writeVarint(into, at, prefix.senderId);
 }
 
-/** Encodes the fields of an entry that the database assigns; they follow its body. */
+/** Encodes the fields of an entry that the database assigns; they follow the entry's body. */
 export function tail(sequence: number, acceptedAtMs: number): Uint8Array {
   const bytes = Buffer.allocUnsafe(TAIL_BYTES);
   bytes[0] = SEQUENCE_TAG;

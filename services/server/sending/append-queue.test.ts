@@ -13,9 +13,9 @@ import {
 
 const { pool } = await startTestPostgres({ after }, { max: 8 });
 
-test("a sender of many duplicates causes one retry for other senders, until a minute without duplicates", async (t) => {
+test("a sender of many duplicates causes only one retry for other senders, until it has sent no duplicate for a minute", async (t) => {
   const stand = new Stand(t, pool);
-  // The other test has the same worker number: its ids need another time.
+  // The other test uses the same worker number, so the ids of this test need another time.
   stand.clock.advance(1_000);
   const one = await stand.server();
   const retries = async () => {
@@ -58,7 +58,7 @@ test("a sender of many duplicates causes one retry for other senders, until a mi
   assert.deepEqual(new Set(reasons), new Set([ErrorReason.NOT_A_MEMBER]));
 });
 
-test("queued sends behind a failed send do not overtake its retry", async (t) => {
+test("queued sends after a failed send do not overtake its retry", async (t) => {
   let failures = 0;
   const flaky = Object.create(pool, {
     connect: {

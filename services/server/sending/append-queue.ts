@@ -28,7 +28,7 @@ export interface AppendQueueOptions {
   readonly metrics: ServerMetrics;
   /** Called after each commit, in the order of the commits. */
   readonly committed: (result: AppendResult<QueuedSend>, acceptedAtMs: number) => void;
-  /** Batches that are appended concurrently. */
+  /** Maximum batches that are appended concurrently. */
   readonly lanes: number;
   readonly batchCount: number;
   readonly batchBytes: number;
@@ -37,18 +37,18 @@ export interface AppendQueueOptions {
   readonly outboxDelayMs: number;
 }
 
-/** Attempts of a batch; sends that are left after the last one are refused with OVERLOADED. */
+/** Maximum attempts of a batch; sends that are not appended by then are refused with OVERLOADED. */
 const MAX_ATTEMPTS = 12;
-/** How long a sender counts as a recent sender of duplicates, ms. */
+/** Time for which a sender counts as a recent sender of duplicates, ms. */
 const DUPLICATE_SENDER_MS = 60_000;
-/** Bound on those senders; beyond it the least recent ones are evicted. */
+/** Maximum recent senders of duplicates; beyond it the least recent ones are evicted. */
 const MAX_DUPLICATE_SENDERS = 10_000;
 
 /**
  * Queue of sends in front of the log. Appends them in batches: up to `lanes` batches are in flight
  * at once, and a conversation is in at most one of them, so its sends keep their order. Sends that
- * arrive meanwhile join the next batch. The queue is bounded by `queueCount` and `queueBytes`:
- * `push` returns false when it is full.
+ * arrive while the lanes are busy join the next batch. The queue is bounded by `queueCount` and
+ * `queueBytes`: `push` returns false when it is full.
  */
 export class AppendQueue {
   readonly #options: AppendQueueOptions;
@@ -172,7 +172,8 @@ export class AppendQueue {
       if (!isDuplicateKey(error)) throw error;
       metrics.retried("duplicate");
       const { stored, deferred } = await this.#answerDuplicates(allowed, answer);
-      // When more than half of a batch are duplicates, connect retried the batch, not its senders.
+      // When more than half of a batch are duplicates, connect has retried the batch: the senders
+      // are not at fault.
       if ((stored.size + deferred.size) * 2 <= allowed.length)
         this.#addDuplicateSenders(stored, deferred);
       const once = allowed.filter((send) => !stored.has(send) && !deferred.has(send));
@@ -269,7 +270,7 @@ export class AppendQueue {
 
   /**
    * Answers the sends that the log holds already (`stored`). Within the batch the first send of a
-   * key is appended; its duplicates (`deferred`) are retried, and found in the log then.
+   * key is appended; its duplicates (`deferred`) are retried, and the retry finds them in the log.
    */
   async #answerDuplicates(
     sends: readonly QueuedSend[],

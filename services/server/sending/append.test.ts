@@ -122,7 +122,7 @@ test("a reused key with other content is refused, but not with another encoding 
   const [first] = await one.append(hi("131", "132", "k", "x"));
   const [other] = await one.append(hi("131", "132", "k", "y"));
   assert.equal(refused(other), ErrorReason.CLIENT_MESSAGE_ID_REUSED);
-  // Here the key follows the content.
+  // In this encoding the key follows the content.
   const bytes = Buffer.concat([
     request({ target: toUser("132") }),
     request({ content: { kind: { case: "text", value: { text: "x" } } } }),
@@ -199,7 +199,7 @@ test("a non-member can neither write to nor read a conversation", async (t) => {
   );
 });
 
-test("a stale cached membership is read afresh: one server removes, the other refuses", async (t) => {
+test("a stale cached membership is refreshed: one server removes a member, the other refuses the send", async (t) => {
   const stand = new Stand(t, pool);
   const [one, two] = [await stand.server(), await stand.server()];
   const { group } = await one.groups("161").createGroup({ name: "g", userIds: ["162", "163"] });

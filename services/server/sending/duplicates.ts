@@ -62,7 +62,7 @@ export async function findDuplicates<S extends AddressedSend>(
   return outcomes;
 }
 
-/** The client_message_id was used before for other content. */
+/** The client_message_id was already used for other content. */
 const KEY_REUSED: Outcome = {
   kind: "refused",
   refusal: refusal(

@@ -9,8 +9,8 @@ const byContract = contractReader();
 const raw = (send: Uint8Array): RawSend => ({ senderId: "1", sessionId: "s", send });
 
 /**
- * Asserts that the fast path reads a send like the contract's reader. False when the fast path
- * leaves it to that reader.
+ * Asserts that the fast path reads a send like the contract's reader. Returns false when the fast
+ * path leaves the send to that reader.
  */
 function agree(send: Uint8Array): boolean {
   const plain = readPlainText(raw(send));
@@ -24,7 +24,7 @@ function agree(send: Uint8Array): boolean {
   return true;
 }
 
-test("plain texts of all usual lengths take the fast path, and read like by the contract", () => {
+test("plain texts of all usual lengths take the fast path, with the same result as the contract's reader", () => {
   for (const text of [
     "h",
     "hello",
@@ -60,7 +60,7 @@ test("other sends and invalid plain texts are left to the contract's reader", ()
   for (const other of others) assert.equal(agree(request(other)), false);
 });
 
-test("sends with changed, cut or added bytes never read differently than by the contract", () => {
+test("sends with changed, cut or added bytes never give another result than the contract's reader", () => {
   const next = random(7);
   const upTo = (n: number) => Math.floor(next() * n);
   let quick = 0;

@@ -15,8 +15,8 @@ const TEXT = 0x0a;
 
 const TEXT_KIND = ContentSchema.field.text.number;
 /**
- * Limit in characters, compared with bytes: bytes are never fewer. Longer sends take the full
- * validation.
+ * The limit in characters, applied to bytes: a text never has fewer bytes than characters. Longer
+ * texts take the full validation.
  */
 const MAX_TEXT_BYTES = 10_000;
 const MAX_ID = (1n << 63n) - 1n;
@@ -80,7 +80,10 @@ function endsWithin(bytes: Uint8Array, at: number, most: number): boolean {
   return false;
 }
 
-/** Reads the length at an offset. Returns the start of its value if that fills the rest, else 0. */
+/**
+ * Reads the length at an offset. Returns the start of the value if the value extends exactly to the
+ * end, else 0.
+ */
 function lengthToEnd(bytes: Uint8Array, at: number): number {
   const low = bytes[at];
   if (low === undefined) return 0;

@@ -144,7 +144,7 @@ test("a repeated singular field is refused, so that the stored bytes are the val
     [[conversation, key, content, user], `key: ${no} 1 is repeated`],
   ];
   for (const [fields, text] of bad) assert.equal(refused(Buffer.concat(fields)), text);
-  // Within the content: two texts, and a text beside an image.
+  // Within the content: two texts, and a text and an image.
   const text = new WireWriter().string(1, "hi").finish();
   const within = (bytes: Uint8Array) =>
     Buffer.concat([user, key, new WireWriter().bytes(10, bytes).finish()]);

@@ -11,10 +11,13 @@ import { readPlainText } from "./plain-text.ts";
 import type { RawSend, ReadResult, RejectedSend } from "./send.ts";
 import { wellFormed } from "./well-formed.ts";
 
-/** Largest encoded content, bytes. */
+/** Maximum size of encoded content, bytes. */
 export const MAX_CONTENT_BYTES = 65_536;
 
-/** Most fields of a send, at all depths. Fifty parts with all their fields have less than half. */
+/**
+ * Maximum fields of a send, at all depths. A send of fifty parts with all their fields has less
+ * than half as many.
+ */
 const MAX_FIELDS = 2_000;
 
 const KEY = SendRequestSchema.field.clientMessageId.number;
@@ -41,7 +44,7 @@ export function contractReader(): (raw: RawSend) => ReadResult {
     let entryFields: EntryFields | undefined;
     let request: SendRequest;
     try {
-      // Size limits apply before decoding, which would already cost the memory.
+      // Check size limits before decoding, because decoding already allocates the memory.
       entryFields = entryFieldsOf(bytes);
       if (entryFields.contentBytes > MAX_CONTENT_BYTES) {
         return refused(entryFields, `content: more than ${MAX_CONTENT_BYTES} bytes`);

@@ -17,7 +17,7 @@ export interface Send {
   readonly keyLength: number;
 }
 
-/** A send before decoding. */
+/** A send before it is decoded. */
 export interface RawSend {
   readonly senderId: string;
   readonly sessionId: string;

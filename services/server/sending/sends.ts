@@ -17,7 +17,7 @@ export interface SendsOptions extends Omit<AppendQueueOptions, "committed"> {
   readonly overloadedRetryMs: number;
 }
 
-/** The sends of one call; it resolves when the last one is answered. */
+/** The sends of one call. The call resolves when the last send is answered. */
 class AppendCall {
   readonly results: Result[];
   readonly #done: () => void;
@@ -48,7 +48,9 @@ class AppendCall {
   }
 }
 
-/** One send of a call. A class because each message has one, and a closure would cost more. */
+/**
+ * One send of a call. It is a class because every message has one, and a closure would cost more.
+ */
 class CallSend implements QueuedSend {
   readonly send: Send;
   readonly conversationId: string;
@@ -93,7 +95,7 @@ function isBy(send: Send | undefined, senders: ReadonlySet<string>): boolean {
 }
 
 /**
- * Pipeline of sends into the log: decode, find the conversation, queue for the append, hand to the
+ * Pipeline of sends into the log: decode, find the conversation, queue for the append, pass to the
  * relay.
  */
 export class Sends {
@@ -155,12 +157,13 @@ export class Sends {
   }
 
   /**
-   * Queues the sends of unaffected senders at once, and the others when their conversations are
-   * resolved.
+   * Queues the sends of unaffected senders at once, and the other sends when their conversations
+   * are resolved.
    */
   async #pushUnresolved(work: CallSends, unresolved: readonly UnresolvedSend[]): Promise<void> {
     const { sends, addressed, call } = work;
-    // All sends of such a sender wait, so that they keep their order however they are addressed.
+    // All sends of such a sender wait, so that they keep their order whether they address a user or
+    // a conversation.
     const waiting = new Set(unresolved.map(({ pair }) => pair.senderId));
     this.#push({ ...work, sends: sends.map((send) => (isBy(send, waiting) ? undefined : send)) });
     const found = await this.#options.directs.resolve(unresolved.map(({ pair }) => pair));

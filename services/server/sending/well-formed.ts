@@ -35,7 +35,7 @@ export function wellFormed(desc: DescMessage, maxFields: number): (bytes: Uint8A
   };
 }
 
-/** An encoded message, and the number of fields it may still have. */
+/** An encoded message, and the number of fields that it may still contain. */
 interface CheckState {
   readonly bytes: Uint8Array;
   left: number;

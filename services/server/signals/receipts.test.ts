@@ -5,7 +5,7 @@ import { accepted, Stand, say } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
-test("cursors move forward only, never past the end, and reading moves the delivered cursor", async (t) => {
+test("cursors only move forward, never past the end, and reading moves the delivered cursor", async (t) => {
   const one = await new Stand(t, pool).server();
   const sends = Array.from({ length: 10 }, (_, i) => say("101", "102", `m${i}`));
   const { conversationId } = accepted((await one.append(...sends))[0]);

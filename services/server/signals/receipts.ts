@@ -75,8 +75,8 @@ export interface ReceiptDependencies {
 
 /**
  * Moves cursors forward, all in one statement, and publishes the receipts. A cursor never moves
- * back, nor past the last sequence that the user may see. The read cursor moves the delivered
- * cursor along. Users that are not members are skipped. Throws UNAVAILABLE.
+ * back, nor past the last sequence that the user may see. Moving the read cursor also moves the
+ * delivered cursor. Users that are not members are skipped. Throws UNAVAILABLE.
  */
 export async function advanceCursors(
   dependencies: ReceiptDependencies,

@@ -5,7 +5,7 @@ import { accepted, Stand, say, untilOutboxEmpty } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
-test("typing signals of members reach the other members; those of non-members are dropped", async (t) => {
+test("typing signals of members reach the other members; typing signals of non-members are dropped", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const [sent] = await one.append(say("181", "182", "m"));
@@ -40,7 +40,7 @@ test("typing signals of members reach the other members; those of non-members ar
   await one.presence("182").sendTyping({ conversationId: group!.groupId, typing: false });
 });
 
-test("typing of a removed member is dropped, on another server after 5 s", async (t) => {
+test("typing signals of a removed member are dropped, on another server after 5 s", async (t) => {
   const stand = new Stand(t, pool);
   const [one, other] = [await stand.server(), await stand.server()];
   const { group } = await one.groups("191").createGroup({ name: "g", userIds: ["192"] });
@@ -68,7 +68,7 @@ test("typing of a removed member is dropped, on another server after 5 s", async
   await untilOutboxEmpty(stand);
 });
 
-test("a cached membership expires for typing even when the clock is set back", async (t) => {
+test("a cached membership expires for typing signals even when the clock is set back", async (t) => {
   const stand = new Stand(t, pool);
   const [one, other] = [await stand.server(), await stand.server()];
   const { group } = await one.groups("194").createGroup({ name: "g", userIds: ["195"] });

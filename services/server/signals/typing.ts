@@ -43,8 +43,8 @@ export async function publishTyping(
 }
 
 /**
- * Publishes a batch of typing signals. Drops signals of users that are not members, and signals
- * whose conversation cannot be read. Never throws.
+ * Publishes a batch of typing signals. Drops signals of users that are not members, and signals for
+ * a conversation that cannot be read. Never throws.
  */
 export async function publishTypings(
   { conversations, relay, metrics, log }: TypingDependencies,

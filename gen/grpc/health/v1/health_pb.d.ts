@@ -94,7 +94,7 @@ export declare const Health: GenService<{
     output: typeof HealthCheckResponseSchema;
   },
   /**
-   * Returns the status of a service now, and again whenever it changes.
+   * Returns the status of a service now, and after each change.
    *
    * @generated from rpc grpc.health.v1.Health.Watch
    */

@@ -452,7 +452,7 @@ export declare type AuditEntry = Message<"lucky.admin.v1.AuditEntry"> & {
   detail: string;
 
   /**
-   * Reason, as the caller stated it; empty for none.
+   * Reason, in the words of the caller; empty for none.
    *
    * @generated from field: string reason = 6;
    */
@@ -823,7 +823,7 @@ export declare const AdminService: GenService<{
     output: typeof EnableAccountResponseSchema;
   },
   /**
-   * Ends all logins of an account, or that of one device. Fails with USER_NOT_FOUND or
+   * Ends all logins of an account, or the login of one device. Fails with USER_NOT_FOUND or
    * DEVICE_NOT_FOUND.
    *
    * @generated from rpc lucky.admin.v1.AdminService.ForceLogout

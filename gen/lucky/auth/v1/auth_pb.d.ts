@@ -105,8 +105,8 @@ export declare type PasswordPlaintext = Message<"lucky.auth.v1.PasswordPlaintext
   encryptedAtMs: bigint;
 
   /**
-   * The password. A new one has 8 to 128 characters. Its bytes must fit under the key: 130 for a key
-   * of 2048 bits, 258 for one of 3072.
+   * The password. A new one has 8 to 128 characters. Its bytes must fit under the key: at most 130
+   * for a key of 2048 bits, 258 for 3072 bits.
    *
    * @generated from field: string password = 3;
    */
@@ -564,7 +564,7 @@ export declare type RegisterByPhoneRequest = Message<"lucky.auth.v1.RegisterByPh
   code: string;
 
   /**
-   * As in Register. Empty: the server makes one.
+   * As in Register. Empty: the server generates a name.
    *
    * @generated from field: string user_name = 3;
    */
@@ -838,7 +838,7 @@ export declare type BindPhoneResponse = Message<"lucky.auth.v1.BindPhoneResponse
 export declare const BindPhoneResponseSchema: GenMessage<BindPhoneResponse>;
 
 /**
- * A QR login, as the device that created it sees it.
+ * A QR login, for the device that created it.
  *
  * @generated from message lucky.auth.v1.QrLogin
  */
@@ -1463,7 +1463,8 @@ export declare const AuthService: GenService<{
     output: typeof RefreshResponseSchema;
   },
   /**
-   * Ends the caller's login: its refresh token is void, and its sessions close within a second.
+   * Ends the caller's login: its refresh token becomes invalid, and its sessions close within a
+   * second.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Logout
    */
@@ -1496,12 +1497,12 @@ export declare const AuthService: GenService<{
     output: typeof RegisterByPhoneResponseSchema;
   },
   /**
-   * Sends a code to a phone number: 6 digits, valid for one purpose, one use and 5 minutes. An older
-   * code of the same purpose becomes void. The answer does not depend on whether the number belongs
-   * to an account. Purposes BIND and PROVE need an access token, and only the caller can use the
-   * code. PROVE is sent only to the number of the caller's account. Fails with PHONE_INVALID (also
-   * for PROVE to another number), SMS_NOT_SENT, or RATE_LIMITED during the resend interval, or when
-   * a budget of the number, the address or the day is used up.
+   * Sends a code to a phone number: 6 digits, valid for one purpose, one use and 5 minutes. An
+   * older code of the same purpose becomes invalid. The answer does not depend on whether the
+   * number belongs to an account. Purposes BIND and PROVE need an access token, and only the caller
+   * can use the code. PROVE is sent only to the number of the caller's account. Fails with
+   * PHONE_INVALID (also for PROVE to another number), SMS_NOT_SENT, or RATE_LIMITED during the
+   * resend interval, or when a budget of the number, the address or the day is used up.
    *
    * @generated from rpc lucky.auth.v1.AuthService.SendSmsCode
    */
@@ -1522,11 +1523,11 @@ export declare const AuthService: GenService<{
     output: typeof LoginBySmsCodeResponseSchema;
   },
   /**
-   * Changes the password, or sets the first one of an account that logged in by phone only. An
+   * Changes the password, or sets the first password of an account that logs in by phone only. An
    * access token is not enough: the caller proves itself by the old password, or without one by a
    * code of purpose PROVE. All other logins of the user end. Fails with CREDENTIALS_INVALID,
-   * ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PASSWORD_WEAK or ENCRYPTION_INVALID. After
-   * PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry.
+   * ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PASSWORD_WEAK or ENCRYPTION_INVALID.
+   * After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry.
    *
    * @generated from rpc lucky.auth.v1.AuthService.ChangePassword
    */
@@ -1552,10 +1553,10 @@ export declare const AuthService: GenService<{
    * the new number. An access token is not enough: the caller proves itself by the password, or
    * without one by a code of purpose PROVE sent to the current number. A phone number is a
    * credential, like a password: a replacement ends all other logins of the user, because the old
-   * number may be in other hands. The account's first number ends none. In both cases the user's
-   * devices receive a SecurityNotice. Binding the same number again changes nothing. Fails with
-   * SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID, ACCOUNT_LOCKED or
-   * ENCRYPTION_INVALID. Of these errors only PHONE_TAKEN uses the codes up.
+   * number may belong to another person now. The account's first number ends no login. In both
+   * cases the user's devices receive a SecurityNotice. Binding the same number again changes
+   * nothing. Fails with SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID,
+   * ACCOUNT_LOCKED or ENCRYPTION_INVALID. Of these errors only PHONE_TAKEN uses the codes up.
    *
    * @generated from rpc lucky.auth.v1.AuthService.BindPhone
    */
@@ -1636,10 +1637,10 @@ export declare const AuthService: GenService<{
   },
   /**
    * Deletes the caller's account: all logins end, personal data is erased, and the name becomes
-   * free. Messages stay, as those of a deleted user. The deletion is final, so an access token is
-   * not enough: the caller proves itself by the password, or without one by a code of purpose PROVE.
-   * Fails with CREDENTIALS_INVALID, ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED,
-   * ENCRYPTION_INVALID or LAST_ADMIN.
+   * free. Messages stay, with a deleted user as their sender. The deletion is final, so an access
+   * token is not enough: the caller proves itself by the password, or without one by a code of
+   * purpose PROVE. Fails with CREDENTIALS_INVALID, ACCOUNT_LOCKED, SMS_CODE_INVALID,
+   * SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN.
    *
    * @generated from rpc lucky.auth.v1.AuthService.DeleteAccount
    */

@@ -230,8 +230,8 @@ export declare const DeviceService: GenService<{
     output: typeof RenameDeviceResponseSchema;
   },
   /**
-   * Ends the login of a device: its refresh token is void, and its sessions close within a second.
-   * The device may be the calling one. Fails with DEVICE_NOT_FOUND.
+   * Ends the login of a device: its refresh token becomes invalid, and its sessions close within a
+   * second. The device may be the calling one. Fails with DEVICE_NOT_FOUND.
    *
    * @generated from rpc lucky.auth.v1.DeviceService.RevokeDevice
    */

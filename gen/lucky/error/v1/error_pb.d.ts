@@ -41,7 +41,7 @@ export declare const ErrorDetailSchema: GenMessage<ErrorDetail>;
 
 /**
  * Reason of a failed call, send or session. Each comment begins with the Connect code that carries
- * it. A client that does not know a reason acts by the code alone.
+ * it. A client that does not know a reason acts by the code.
  *
  * @generated from enum lucky.error.v1.ErrorReason
  */
@@ -82,14 +82,14 @@ export enum ErrorReason {
   TOKEN_EXPIRED = 4,
 
   /**
-   * unauthenticated: the login behind the token was ended (logout, re-use of a refresh token).
+   * unauthenticated: the login of the token was ended (logout, reuse of a refresh token).
    *
    * @generated from enum value: ERROR_REASON_TOKEN_REVOKED = 5;
    */
   TOKEN_REVOKED = 5,
 
   /**
-   * permission_denied: the caller is known but may not do this.
+   * permission_denied: the caller is known but may not call the method or change the object.
    *
    * @generated from enum value: ERROR_REASON_PERMISSION_DENIED = 6;
    */
@@ -118,7 +118,7 @@ export enum ErrorReason {
   UNAVAILABLE = 9,
 
   /**
-   * unauthenticated: the user name or the password is wrong. The error does not say which.
+   * unauthenticated: the user name or the password is wrong. The error does not tell which.
    *
    * @generated from enum value: ERROR_REASON_CREDENTIALS_INVALID = 10;
    */
@@ -139,8 +139,8 @@ export enum ErrorReason {
   PASSWORD_WEAK = 12,
 
   /**
-   * invalid_argument: the password is not encrypted, or under a key that is unknown or expired. Get
-   * the public key again.
+   * invalid_argument: the password is not encrypted correctly, or its key is unknown or expired.
+   * Fetch the public key again.
    *
    * @generated from enum value: ERROR_REASON_ENCRYPTION_INVALID = 13;
    */
@@ -226,7 +226,7 @@ export enum ErrorReason {
 
   /**
    * unauthenticated: the code is wrong, expired, used, for another purpose, or was never sent. The
-   * error does not say which.
+   * error does not tell which.
    *
    * @generated from enum value: ERROR_REASON_SMS_CODE_INVALID = 25;
    */
@@ -262,7 +262,7 @@ export enum ErrorReason {
   ACCOUNT_LOCKED = 29,
 
   /**
-   * not_found: no such QR login, or the secret or the device is not that of its creator.
+   * not_found: no such QR login, or the secret or the device does not match its creator.
    *
    * @generated from enum value: ERROR_REASON_QR_LOGIN_NOT_FOUND = 30;
    */
@@ -276,8 +276,8 @@ export enum ErrorReason {
   QR_LOGIN_EXPIRED = 31,
 
   /**
-   * failed_precondition: the QR login is at another step: already scanned, not scanned yet, already
-   * confirmed or refused, or its tokens were already returned.
+   * failed_precondition: the QR login is in another state: already scanned, not scanned yet,
+   * already confirmed or refused, or its tokens were already returned.
    *
    * @generated from enum value: ERROR_REASON_QR_LOGIN_STEP = 32;
    */
@@ -291,7 +291,7 @@ export enum ErrorReason {
   QR_LOGIN_FOREIGN = 33,
 
   /**
-   * permission_denied: only a phone may do this.
+   * permission_denied: only a phone may call the method.
    *
    * @generated from enum value: ERROR_REASON_PHONE_DEVICE_REQUIRED = 34;
    */

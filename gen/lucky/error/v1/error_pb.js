@@ -27,7 +27,7 @@ export const ErrorReasonSchema = /*@__PURE__*/
 
 /**
  * Reason of a failed call, send or session. Each comment begins with the Connect code that carries
- * it. A client that does not know a reason acts by the code alone.
+ * it. A client that does not know a reason acts by the code.
  *
  * @generated from enum lucky.error.v1.ErrorReason
  */

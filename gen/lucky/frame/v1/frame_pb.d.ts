@@ -299,8 +299,8 @@ export declare type Welcome = Message<"lucky.frame.v1.Welcome"> & {
   deviceId: string;
 
   /**
-   * Longest pause between frames of the device, milliseconds. The server closes the session after two
-   * intervals without a frame.
+   * Maximum interval between frames of the device, milliseconds. The server closes the session
+   * after two intervals without a frame.
    *
    * @generated from field: int64 heartbeat_interval_ms = 4;
    */
@@ -321,7 +321,7 @@ export declare type Welcome = Message<"lucky.frame.v1.Welcome"> & {
   maxFrameBytes: number;
 
   /**
-   * Most sends in flight (without a result). More are refused with OVERLOADED.
+   * Maximum sends in flight (without a result). More are refused with OVERLOADED.
    *
    * @generated from field: int32 max_sends_in_flight = 7;
    */
@@ -329,7 +329,8 @@ export declare type Welcome = Message<"lucky.frame.v1.Welcome"> & {
 
   /**
    * Sustained rate limit of the session, frames a second. Exceeding it closes the session with
-   * RATE_LIMITED. A frame counts 1, plus 1 per full 16 KiB and 1 per ten cursors in it. 0: not known.
+   * RATE_LIMITED. A frame counts as 1, plus 1 per full 16 KiB and 1 per ten cursors in it. 0: not
+   * known.
    *
    * @generated from field: int32 frames_per_second = 8;
    */
@@ -391,7 +392,7 @@ export declare type Deliver = Message<"lucky.frame.v1.Deliver"> & {
 export declare const DeliverSchema: GenMessage<Deliver>;
 
 /**
- * The device misses entries of a conversation. It fetches those after its last one.
+ * The device misses entries of a conversation. It fetches the entries after its last one.
  *
  * @generated from message lucky.frame.v1.SyncRequired
  */
@@ -564,8 +565,8 @@ export declare type Renew = Message<"lucky.frame.v1.Renew"> & {
 export declare const RenewSchema: GenMessage<Renew>;
 
 /**
- * The access token of the session expires soon. The client calls Refresh, over this socket or not,
- * and sends Renew. When the token has expired, the session is closed with TOKEN_EXPIRED.
+ * The access token of the session expires soon. The client calls Refresh, over this socket or by
+ * RPC, and sends Renew. When the token has expired, the session is closed with TOKEN_EXPIRED.
  *
  * @generated from message lucky.frame.v1.TokenExpiring
  */
@@ -834,8 +835,8 @@ export declare const CloseCodeSchema: GenEnum<CloseCode>;
 export declare const EndpointService: GenService<{
   /**
    * Returns the address to connect to: the public address of a connect instance when one is
-   * configured, else the gateway's /ws with a hint. The instance is the one that has sessions of the
-   * caller, or the least loaded one. Fails with UNAVAILABLE when no instance is running.
+   * configured, else the gateway's /ws with a hint. Chooses the instance that has sessions of the
+   * caller, or else the least loaded one. Fails with UNAVAILABLE when no instance is running.
    *
    * @generated from rpc lucky.frame.v1.EndpointService.ResolveEndpoint
    */

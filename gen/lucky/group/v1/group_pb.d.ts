@@ -109,7 +109,7 @@ export declare type CreateGroupRequest = Message<"lucky.group.v1.CreateGroupRequ
   name: string;
 
   /**
-   * First members besides the caller, at most 1,000.
+   * First members in addition to the caller, at most 1,000.
    *
    * @generated from field: repeated int64 user_ids = 2 [jstype = JS_STRING];
    */

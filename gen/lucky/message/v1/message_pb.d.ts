@@ -317,8 +317,8 @@ export declare const ListEntriesRequestSchema: GenMessage<ListEntriesRequest>;
  */
 export declare type ListEntriesResponse = Message<"lucky.message.v1.ListEntriesResponse"> & {
   /**
-   * The page, in ascending order of sequence. A page of more than 1 MiB is cut shorter than the
-   * limit. Empty at the end of the log.
+   * The page, in ascending order of sequence. A page ends at 1 MiB of entries, even when it then
+   * has fewer entries than the limit. Empty at the end of the log.
    *
    * @generated from field: repeated lucky.message.v1.Entry entries = 1;
    */
@@ -386,7 +386,7 @@ export declare type SyncResponse = Message<"lucky.message.v1.SyncResponse"> & {
   nextCursor: string;
 
   /**
-   * Whether there is another page. If so, call again at once.
+   * Whether there is another page. If so, call Sync again at once.
    *
    * @generated from field: bool has_more = 3;
    */
@@ -442,8 +442,8 @@ export declare type Conversation = Message<"lucky.message.v1.Conversation"> & {
   firstSequence: bigint;
 
   /**
-   * The last sequence that the caller may see. For a group that the caller left: the sequence at that
-   * time.
+   * The last sequence that the caller may see. For a group that the caller left: the sequence at
+   * the time of leaving.
    *
    * @generated from field: int64 last_sequence = 6;
    */

@@ -14,7 +14,8 @@ import type { MethodOptions, ServiceOptions } from "@bufbuild/protobuf/wkt";
 export declare const file_lucky_options_v1_options: GenFile;
 
 /**
- * Callers that a method admits. Every method declares exactly one access; a test walks them all.
+ * Callers that a method admits. Every method declares exactly one access; a test checks all
+ * methods.
  *
  * @generated from enum lucky.options.v1.Access
  */
@@ -75,7 +76,7 @@ export enum Access {
 export declare const AccessSchema: GenEnum<Access>;
 
 /**
- * Budget of the rate limiter that a call draws on. The sizes of the budgets are configuration.
+ * Budget of the rate limiter that a call uses. The sizes of the budgets are configured.
  *
  * @generated from enum lucky.options.v1.LimitClass
  */
@@ -143,7 +144,7 @@ export declare const LimitClassSchema: GenEnum<LimitClass>;
  */
 export enum ServiceProcess {
   /**
-   * Not declared. That is an error of the contract: a test reports the service.
+   * Not declared. That is an error in the contract: a test reports the service.
    *
    * @generated from enum value: SERVICE_PROCESS_UNSPECIFIED = 0;
    */
@@ -177,8 +178,9 @@ export enum ServiceProcess {
 export declare const ServiceProcessSchema: GenEnum<ServiceProcess>;
 
 /**
- * The process that serves the service. Every service declares exactly one; a test walks them all.
- * The gateway, and connect for the Rpc frames of its sockets, forward calls of the service to it.
+ * The process that serves the service. Every service declares exactly one; a test checks all
+ * services. The gateway, and connect for the Rpc frames of its sockets, forward calls of the
+ * service to it.
  *
  * @generated from extension: lucky.options.v1.ServiceProcess served_by = 50003;
  */

@@ -21,7 +21,8 @@ export const AccessSchema = /*@__PURE__*/
   enumDesc(file_lucky_options_v1_options, 0);
 
 /**
- * Callers that a method admits. Every method declares exactly one access; a test walks them all.
+ * Callers that a method admits. Every method declares exactly one access; a test checks all
+ * methods.
  *
  * @generated from enum lucky.options.v1.Access
  */
@@ -35,7 +36,7 @@ export const LimitClassSchema = /*@__PURE__*/
   enumDesc(file_lucky_options_v1_options, 1);
 
 /**
- * Budget of the rate limiter that a call draws on. The sizes of the budgets are configuration.
+ * Budget of the rate limiter that a call uses. The sizes of the budgets are configured.
  *
  * @generated from enum lucky.options.v1.LimitClass
  */
@@ -58,8 +59,9 @@ export const ServiceProcess = /*@__PURE__*/
   tsEnum(ServiceProcessSchema);
 
 /**
- * The process that serves the service. Every service declares exactly one; a test walks them all.
- * The gateway, and connect for the Rpc frames of its sockets, forward calls of the service to it.
+ * The process that serves the service. Every service declares exactly one; a test checks all
+ * services. The gateway, and connect for the Rpc frames of its sockets, forward calls of the
+ * service to it.
  *
  * @generated from extension: lucky.options.v1.ServiceProcess served_by = 50003;
  */

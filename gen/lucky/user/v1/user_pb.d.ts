@@ -54,7 +54,7 @@ export declare type User = Message<"lucky.user.v1.User"> & {
   avatar: string;
 
   /**
-   * Whether the account is deleted. Then only the id is left; the names are placeholders.
+   * Whether the account is deleted. Then only the id is real; the names are placeholders.
    *
    * @generated from field: bool deleted = 6;
    */
@@ -95,7 +95,7 @@ export declare type Date = Message<"lucky.user.v1.Date"> & {
   month: number;
 
   /**
-   * Day, 1 to 31. A day that the month does not have is refused with INVALID_ARGUMENT.
+   * Day, 1 to 31. An invalid day of the month is refused with INVALID_ARGUMENT.
    *
    * @generated from field: int32 day = 3;
    */
@@ -520,7 +520,7 @@ export declare type UpdateProfileRequest = Message<"lucky.user.v1.UpdateProfileR
   addQuestion?: string | undefined;
 
   /**
-   * Expected answer, at most 128 characters. Empty: the user reads the given answer and decides.
+   * Expected answer, at most 128 characters. Empty: the user reads each given answer and decides.
    *
    * @generated from field: optional string add_answer = 10;
    */

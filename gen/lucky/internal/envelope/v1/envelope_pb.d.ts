@@ -14,7 +14,7 @@ import type { CloseCode } from "../../../frame/v1/frame_pb.js";
 export declare const file_lucky_internal_envelope_v1_envelope: GenFile;
 
 /**
- * Everything that one batch contains for one instance.
+ * All parts of one batch for one instance.
  *
  * @generated from message lucky.internal.envelope.v1.Envelope
  */

@@ -63,7 +63,7 @@ export declare type LinkFrame = Message<"lucky.internal.link.v1.LinkFrame"> & {
     case: "answer";
   } | {
     /**
-     * From the service: it stops. It answers calls in flight and refuses new ones.
+     * From the service: it is stopping. It answers calls in flight and refuses new ones.
      *
      * @generated from field: lucky.internal.link.v1.Leave leave = 5;
      */
@@ -71,7 +71,7 @@ export declare type LinkFrame = Message<"lucky.internal.link.v1.LinkFrame"> & {
     case: "leave";
   } | {
     /**
-     * From the caller, after some silence of the service, which answers with a Ping.
+     * From the caller, when the service was silent for some time. The service answers with a Ping.
      *
      * @generated from field: lucky.internal.link.v1.Ping ping = 6;
      */

@@ -197,7 +197,7 @@ export declare const CheckUsersRequestSchema: GenMessage<CheckUsersRequest>;
  */
 export declare type CheckUsersResponse = Message<"lucky.internal.session.v1.CheckUsersResponse"> & {
   /**
-   * Those that exist, in no particular order.
+   * The ids of existing users, in no particular order.
    *
    * @generated from field: repeated int64 user_ids = 1 [jstype = JS_STRING];
    */
@@ -254,7 +254,7 @@ export declare const SessionService: GenService<{
   /**
    * Returns the logins that were revoked since a cursor and whose access tokens may still be valid,
    * in pages of at most 1,000. Also returns the current signing keys of access tokens, so that
-   * callers learn of a withdrawn key as soon as of an ended login.
+   * callers detect a withdrawn key as fast as an ended login.
    *
    * @generated from rpc lucky.internal.session.v1.SessionService.ListRevocations
    */
@@ -287,7 +287,7 @@ export declare const SessionService: GenService<{
     output: typeof RecordLastSeenResponseSchema;
   },
   /**
-   * Returns those of the users that exist and are not deleted.
+   * Returns the ids of users that exist and are not deleted.
    *
    * @generated from rpc lucky.internal.session.v1.SessionService.CheckUsers
    */
