@@ -12,7 +12,7 @@ export interface SealedPassword {
   readonly ciphertext: Uint8Array;
 }
 
-const algorithm = { name: "RSA-OAEP", hash: "SHA-256" };
+const ALGORITHM = { name: "RSA-OAEP", hash: "SHA-256" };
 /** Overhead of OAEP with SHA-256, in bytes of the key: 2 × 32 + 2 (RFC 8017, 7.1.1). */
 const PADDING_BYTES = 66;
 
@@ -27,7 +27,7 @@ export async function sealPassword(
   password: string,
 ): Promise<SealedPassword> {
   const spki = new Uint8Array(key.spki);
-  const imported = await crypto.subtle.importKey("spki", spki, algorithm, false, ["encrypt"]);
+  const imported = await crypto.subtle.importKey("spki", spki, ALGORITHM, false, ["encrypt"]);
   const { modulusLength } = imported.algorithm as RsaHashedKeyAlgorithm;
   const plain = toBinary(
     PasswordPlaintextSchema,
@@ -39,6 +39,6 @@ export async function sealPassword(
   );
   if (plain.length > modulusLength / 8 - PADDING_BYTES)
     throw new LuckyError(ErrorReason.INVALID_ARGUMENT, "the password is too long");
-  const ciphertext = await crypto.subtle.encrypt(algorithm.name, imported, plain);
+  const ciphertext = await crypto.subtle.encrypt(ALGORITHM.name, imported, plain);
   return { keyId: key.keyId, ciphertext: new Uint8Array(ciphertext) };
 }

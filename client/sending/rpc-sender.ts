@@ -8,10 +8,7 @@ import type {
 import { Backoff } from "../backoff.ts";
 import { type Clock, pause } from "../clock.ts";
 import { LuckyError } from "../error.ts";
-import { entryOf, isEntryOf } from "./send-request.ts";
-
-/** Attempts of a send before it fails, the first included. */
-const MAX_ATTEMPTS = 10;
+import { entryOf, isEntryOf, MAX_SEND_ATTEMPTS } from "./send-request.ts";
 
 export interface RpcSenderOptions {
   readonly clock: Clock;
@@ -44,7 +41,7 @@ export class RpcSender {
           return accepted;
         } catch (error) {
           const failure = LuckyError.from(error);
-          if (!failure.retryable || attempts >= MAX_ATTEMPTS) throw failure;
+          if (!failure.retryable || attempts >= MAX_SEND_ATTEMPTS) throw failure;
           const delayMs = backoff.next(failure.retryAfterMs);
           await pause(clock, delayMs, new AbortController().signal);
         }

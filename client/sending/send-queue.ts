@@ -14,12 +14,10 @@ import type { Clock, Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 import { frameWeight, type RateLimit } from "../rate-limit.ts";
 import type { ClientStore, StoredSend } from "../store.ts";
-import { entryOf, isEntryOf } from "./send-request.ts";
+import { entryOf, isEntryOf, MAX_SEND_ATTEMPTS } from "./send-request.ts";
 
 /** Largest number of sends without a result; more are rejected with OVERLOADED. */
 const MAX_QUEUED_SENDS = 10_000;
-/** Attempts of a send before it fails; after a lost session its outcome is then unknown. */
-const MAX_ATTEMPTS = 10;
 /** Time-out for the result of a send, ms; then the session counts as broken. */
 const RESULT_TIMEOUT_MS = 30_000;
 
@@ -247,7 +245,7 @@ export class SendQueue {
   }
 
   #settleOrRetry(pending: Pending, error: LuckyError): void {
-    if (!error.retryable || pending.attempts >= MAX_ATTEMPTS) {
+    if (!error.retryable || pending.attempts >= MAX_SEND_ATTEMPTS) {
       this.#settle(pending, refused(pending, error));
       return;
     }
@@ -256,8 +254,8 @@ export class SendQueue {
   }
 
   #requeue(pending: Pending): void {
-    if (pending.attempts >= MAX_ATTEMPTS) {
-      const text = `no result after ${MAX_ATTEMPTS} attempts; the outcome is unknown`;
+    if (pending.attempts >= MAX_SEND_ATTEMPTS) {
+      const text = `no result after ${MAX_SEND_ATTEMPTS} attempts; the outcome is unknown`;
       this.#settle(pending, refused(pending, new LuckyError(ErrorReason.UNAVAILABLE, text)));
       return;
     }

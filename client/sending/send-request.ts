@@ -14,6 +14,9 @@ export type Target = { readonly userId: string } | { readonly conversationId: st
 /** The content of a message: plain text, or any kind of content. */
 export type SendContent = string | MessageInitShape<typeof ContentSchema>;
 
+/** Attempts of a send, the first included. Then it fails; after a lost session its outcome is unknown. */
+export const MAX_SEND_ATTEMPTS = 10;
+
 /** Creates the SendRequest of a message. */
 export function sendRequest(
   target: Target,

@@ -53,10 +53,10 @@ export async function createRabbitBus(options: RabbitBusOptions): Promise<Bus> {
 
 type State =
   | { readonly kind: "connecting"; readonly timer?: NodeJS.Timeout }
-  | { readonly kind: "open"; readonly link: Link }
+  | { readonly kind: "open"; readonly connection: OpenConnection }
   | { readonly kind: "closed" };
 
-interface Link {
+interface OpenConnection {
   isOpen(): boolean;
   readonly model: ChannelModel;
   readonly outbound: Outbound;
@@ -87,7 +87,7 @@ class RabbitBus implements Bus {
   }
 
   async publish(queue: string, body: Uint8Array, signal: AbortSignal) {
-    return this.#link().outbound.publish(queue, body, signal);
+    return this.#openConnection().outbound.publish(queue, body, signal);
   }
 
   consume(queue: string, take: (body: Uint8Array) => Promise<void>): Promise<Consumer> {
@@ -125,27 +125,27 @@ class RabbitBus implements Bus {
     await Promise.all([...this.#consumers].map((consumer) => consumer.close()));
     this.#state = { kind: "closed" };
     if (state.kind !== "open") return;
-    state.link.outbound.break(new Error("the bus was closed"));
-    await closeConnection(state.link.model);
+    state.connection.outbound.break(new Error("the bus was closed"));
+    await closeConnection(state.connection.model);
   }
 
   /** Connects once; logs a failure and schedules a retry. */
   async connect(): Promise<void> {
     try {
-      const link = await this.#open();
-      if (this.#state.kind === "closed") return await closeConnection(link.model);
-      if (!link.isOpen()) throw new Error("the broker closed the connection at once");
-      this.#state = { kind: "open", link };
+      const connection = await this.#open();
+      if (this.#state.kind === "closed") return await closeConnection(connection.model);
+      if (!connection.isOpen()) throw new Error("the broker closed the connection at once");
+      this.#state = { kind: "open", connection };
       this.#attempts = 0;
       this.#log.info({ event: "bus_connected" });
-      for (const consumer of this.#consumers) consumer.attach(link.model);
+      for (const consumer of this.#consumers) consumer.attach(connection.model);
     } catch (err) {
       this.#log.error({ event: "bus_unreachable", attempts: this.#attempts, err });
       this.#retry();
     }
   }
 
-  async #open(): Promise<Link> {
+  async #open(): Promise<OpenConnection> {
     const model = await connect(this.#url, {
       timeout: CONNECT_TIMEOUT_MS,
       noDelay: true,
@@ -153,14 +153,14 @@ class RabbitBus implements Bus {
     });
     let cause: unknown;
     let open = true;
-    let link: Link | undefined;
+    let connection: OpenConnection | undefined;
     // The cause; the event "close" follows.
     model.on("error", (err) => {
       cause = err;
     });
     model.on("close", (err) => {
       open = false;
-      if (link) this.#lost(link, cause ?? err);
+      if (connection) this.#lost(connection, cause ?? err);
     });
     try {
       const channel = await model.createConfirmChannel();
@@ -185,8 +185,8 @@ class RabbitBus implements Bus {
         this.#log.info({ event: "bus_unblocked" });
         outbound.unblock();
       });
-      link = { isOpen: () => open, model, outbound };
-      return link;
+      connection = { isOpen: () => open, model, outbound };
+      return connection;
     } catch (error) {
       if (open) closeConnection(model);
       throw cause ?? error;
@@ -216,9 +216,9 @@ class RabbitBus implements Bus {
     }
   }
 
-  #lost(link: Link, err: unknown): void {
-    link.outbound.break(err);
-    if (this.#state.kind !== "open" || this.#state.link !== link) return;
+  #lost(connection: OpenConnection, err: unknown): void {
+    connection.outbound.break(err);
+    if (this.#state.kind !== "open" || this.#state.connection !== connection) return;
     this.#log.error({ event: "bus_connection_lost", err });
     this.#retry();
   }
@@ -231,8 +231,8 @@ class RabbitBus implements Bus {
     this.#state = { kind: "connecting", timer };
   }
 
-  #link(): Link {
-    if (this.#state.kind === "open") return this.#state.link;
+  #openConnection(): OpenConnection {
+    if (this.#state.kind === "open") return this.#state.connection;
     throw fail(ErrorReason.UNAVAILABLE, "the broker cannot be reached");
   }
 
@@ -252,9 +252,9 @@ class RabbitBus implements Bus {
     });
     this.#consumers.add(consumer);
     if (this.#state.kind !== "open") return consumer;
-    const { link } = this.#state;
-    const refusal = await consumer.attach(link.model);
-    if (refusal === undefined || !link.isOpen()) return consumer;
+    const { connection } = this.#state;
+    const refusal = await consumer.attach(connection.model);
+    if (refusal === undefined || !connection.isOpen()) return consumer;
     await consumer.close();
     throw new Error(`cannot consume deliveries from ${queue}`, { cause: refusal });
   }

@@ -1,7 +1,7 @@
-import { Redis } from "ioredis";
 import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import { openRedis } from "#platform/redis.ts";
 import type { Budget, Limiter, Penalty } from "./limiter.ts";
 import { createMemoryLimiter } from "./memory.ts";
 import { FAILURES, LIMITS, type ScriptCommands, scripts } from "./redis-scripts.ts";
@@ -14,7 +14,6 @@ export interface RedisLimiterOptions {
 }
 
 const COMMAND_TIMEOUT_MS = 500;
-const RETRY_MAX_MS = 1_000;
 
 /**
  * A limiter that counts in Redis, over all instances. It rounds windows up to whole seconds. While
@@ -22,35 +21,21 @@ const RETRY_MAX_MS = 1_000;
  * this process alone. A call waits for Redis at most half a second.
  */
 export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): Limiter {
-  const redis = new Redis(url, {
+  const { redis, firstAttempt } = openRedis<ScriptCommands>({
+    url,
     scripts,
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: 0,
-    commandTimeout: COMMAND_TIMEOUT_MS,
-    connectTimeout: 4 * COMMAND_TIMEOUT_MS,
-    retryStrategy: (times) => Math.min(20 * 2 ** times, RETRY_MAX_MS),
-  }) as Redis & ScriptCommands;
+    commandTimeoutMs: COMMAND_TIMEOUT_MS,
+    connectTimeoutMs: 4 * COMMAND_TIMEOUT_MS,
+    log,
+    events: { unreachable: "limiter_unreachable", reconnected: "limiter_reconnected" },
+  });
   /** Counts failures while Redis cannot be reached. */
   const fallback = createMemoryLimiter();
-  const firstAttempt = new Promise<void>((resolve) => {
-    redis.once("ready", resolve);
-    redis.once("close", resolve);
-  });
   const unlimited = metrics?.counter(
     "lucky_limiter_unlimited_total",
     "Calls that were allowed because the limiter's store could not be reached.",
     ["budget"],
   );
-  let unreachable = false;
-  redis.on("error", (err) => {
-    if (!unreachable) log.error({ event: "limiter_unreachable", err });
-    unreachable = true;
-  });
-  redis.on("ready", () => {
-    if (unreachable) log.info({ event: "limiter_reconnected" });
-    unreachable = false;
-  });
 
   const counters = new Map<string, RateLimiterRedis>();
   const counterOf = ({ name, points, windowMs }: Budget): RateLimiterRedis => {

@@ -9,7 +9,7 @@ import pg from "pg";
 import type { Log } from "#platform/log.ts";
 import { type Account, findAccount, type Launch, planLaunch } from "./account.ts";
 import { findBinaries } from "./binaries.ts";
-import { stopLeftover } from "./leftover.ts";
+import { IMMEDIATE_SHUTDOWN_MS, stopLeftover } from "./leftover.ts";
 
 export interface EmbeddedOptions {
   /** Folder of the database, created when missing. */
@@ -38,7 +38,6 @@ const USER = "lucky";
 const DATABASE = "lucky";
 const START_TIMEOUT_MS = 60_000;
 const FAST_SHUTDOWN_MS = 10_000;
-const IMMEDIATE_SHUTDOWN_MS = 5_000;
 const FREE_PORT_TRIES = 5;
 /** Maximum length of a socket path, file name included: 107 bytes on Linux, 103 on macOS. */
 const SOCKET_FOLDER_BYTES = 103 - "/.s.PGSQL.65535.lock".length;

@@ -10,7 +10,7 @@ const run = promisify(execFile);
 /** Time-out of PostgreSQL's fast shutdown (SIGINT). */
 const FAST_SHUTDOWN_MS = 30_000;
 /** Time-out of PostgreSQL's immediate shutdown (SIGQUIT). */
-const IMMEDIATE_SHUTDOWN_MS = 5_000;
+export const IMMEDIATE_SHUTDOWN_MS = 5_000;
 
 /** State of a process in the operating system. */
 export interface ProcessState {

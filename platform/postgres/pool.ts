@@ -16,7 +16,7 @@ export interface PoolOptions {
   statementTimeoutMs?: number;
 }
 
-const INT8 = 20;
+export const INT8 = 20;
 const asText = (value: string) => value;
 
 // Type parsers per pool: global parsers of another module must not change how ids are read.

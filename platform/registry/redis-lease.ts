@@ -8,7 +8,7 @@ import type { Claim, ClaimResult, Instance, Lease, SlotRule } from "./registry.t
 const CLAIMS_TTL_S = 30 * 24 * 3_600;
 
 /** The part of the Redis connection that a lease needs. Every error becomes UNAVAILABLE. */
-export interface LeaseLink {
+export interface LeaseConnection {
   run<T>(work: (redis: LeaseCommands) => Promise<T>): Promise<T>;
 }
 
@@ -17,7 +17,7 @@ interface LeaseCommands extends ScriptCommands {
 }
 
 export interface RedisLeaseOptions {
-  link: LeaseLink;
+  connection: LeaseConnection;
   clock: Clock;
   log: Log;
   leaseMs: number;
@@ -97,11 +97,11 @@ export class RedisLease implements Lease {
   }
 
   async #put(): Promise<"kept" | "entered" | number> {
-    const { link, leaseMs, instance } = this.#options;
+    const { connection, leaseMs, instance } = this.#options;
     const next = this.#nextEpoch;
     const json = (epoch: string) => JSON.stringify({ ...instance, load: this.#load, epoch });
     const held = this.#epoch;
-    const result = await link.run((redis) =>
+    const result = await connection.run((redis) =>
       redis.luckyEnter(
         ...this.#keys,
         instance.instanceId,
@@ -133,7 +133,7 @@ export class RedisLease implements Lease {
 
   async #mark(command: "SADD" | "SREM", channels: readonly string[]): Promise<void> {
     const member = `${this.#options.instance.instanceId} ${this.#epoch}`;
-    await this.#options.link.run((redis) =>
+    await this.#options.connection.run((redis) =>
       Promise.all(
         keysOf(channels).map((keys) => redis.luckyMark(keys.length, ...keys, command, member)),
       ),
@@ -142,7 +142,7 @@ export class RedisLease implements Lease {
 
   async claim(claim: Claim, { limit, excess }: SlotRule): Promise<ClaimResult> {
     const { sessionId, userId } = claim;
-    const [order, outcome, ...displaced] = await this.#options.link.run((redis) =>
+    const [order, outcome, ...displaced] = await this.#options.connection.run((redis) =>
       redis.luckyClaim(
         CLAIMS + userId,
         sessionId,
@@ -161,7 +161,7 @@ export class RedisLease implements Lease {
 
   async unclaim({ sessionId, userId }: Claim): Promise<void> {
     this.#orders.delete(sessionId);
-    await this.#options.link.run((redis) => redis.hdel(CLAIMS + userId, sessionId));
+    await this.#options.connection.run((redis) => redis.hdel(CLAIMS + userId, sessionId));
   }
 
   release(): Promise<void> {
@@ -170,12 +170,12 @@ export class RedisLease implements Lease {
   }
 
   async #release(): Promise<void> {
-    const { link, log, instance } = this.#options;
+    const { connection, log, instance } = this.#options;
     const { instanceId } = instance;
     this.#stop?.();
     await this.#renewing;
     try {
-      await link.run((redis) => redis.luckyRelease(...this.#keys, instanceId, this.#epoch));
+      await connection.run((redis) => redis.luckyRelease(...this.#keys, instanceId, this.#epoch));
     } catch (err) {
       // Without the release, the lease expires by itself.
       log.warn({ event: "lease_not_released", instanceId, err });

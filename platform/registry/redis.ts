@@ -1,8 +1,9 @@
-import { Redis } from "ioredis";
+import type { Redis } from "ioredis";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
+import { openRedis } from "#platform/redis.ts";
 import { RedisLease } from "./redis-lease.ts";
 import {
   CHANNEL,
@@ -26,7 +27,6 @@ export interface RedisRegistryOptions {
 }
 
 const COMMAND_TIMEOUT_MS = 2_000;
-const RETRY_MAX_MS = 1_000;
 
 /**
  * A registry in Redis, which may lose all data at any time. Everything that an instance writes
@@ -36,20 +36,20 @@ const RETRY_MAX_MS = 1_000;
  */
 export function createRedisRegistry(options: RedisRegistryOptions): Registry {
   const { clock, log, leaseMs = 15_000, cacheMs = 1_000 } = options;
-  const link = openLink(options.url, log);
+  const connection = openConnection(options.url, log);
   const leases = new Set<RedisLease>();
   /** Cached epochs of live instances. */
   const epochs = new Map<string, { epoch: string; atMs: number }>();
   const lists = new Map<string, { instances: readonly Instance[]; atMs: number }>();
   const pendingLists = new Map<string, Promise<readonly Instance[]>>();
 
-  link.redis.on("ready", () => {
+  connection.redis.on("ready", () => {
     for (const lease of leases) lease.renew();
   });
 
   const refresh = async (instanceIds: readonly string[]) => {
     const keys = instanceIds.map((id) => INSTANCE + id);
-    const values = await link.run((redis) => redis.mget(keys));
+    const values = await connection.run((redis) => redis.mget(keys));
     for (const [i, id] of instanceIds.entries()) {
       const value = values[i];
       if (value) epochs.set(id, { epoch: JSON.parse(value).epoch, atMs: clock.elapsed() });
@@ -63,7 +63,9 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
 
   const list = async (service: string): Promise<readonly Instance[]> => {
     const before = lists.get(service)?.instances ?? [];
-    const found = await link.run((redis) => redis.luckyList(SERVICE + service)).catch(() => null);
+    const found = await connection
+      .run((redis) => redis.luckyList(SERVICE + service))
+      .catch(() => null);
     const instances = found?.map(instanceOf) ?? before;
     lists.set(service, { instances, atMs: clock.elapsed() });
     return instances;
@@ -71,7 +73,7 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
 
   return {
     async announce(instance, lost) {
-      const lease = new RedisLease({ link, clock, log, leaseMs, instance, lost });
+      const lease = new RedisLease({ connection, clock, log, leaseMs, instance, lost });
       await lease.enter();
       leases.add(lease);
       return lease;
@@ -86,39 +88,40 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
     },
     async locate(channels) {
       if (channels.length === 0) return [];
-      const members = await link.run((redis) =>
+      const members = await connection.run((redis) =>
         Promise.all(keysOf(channels).map((keys) => redis.luckyHearing(keys.length, ...keys))),
       );
-      const hearing = members.flat().map((list) => list.map(memberOf));
+      const hearing = members.flat().map((list) => list.map(storedInstanceOf));
       const uncached = hearing.flat().filter(({ id, epoch }) => !isFresh(id, epoch));
       if (uncached.length > 0) await refresh([...new Set(uncached.map(({ id }) => id))]);
 
       const dead: { channel: string; members: string[] }[] = [];
       const located = hearing.map((list, i) => {
-        const isLive = ({ id, epoch }: Member) => epochs.get(id)?.epoch === epoch;
+        const isLive = ({ id, epoch }: StoredInstance) => epochs.get(id)?.epoch === epoch;
         const gone = list.filter((member) => !isLive(member)).map(({ text }) => text);
         if (gone.length > 0) dead.push({ channel: channels[i]!, members: gone });
         return list.filter(isLive).map(({ id }) => id);
       });
       // A failed clean-up needs no retry: the next `locate` repeats it.
       for (const { channel, members } of dead)
-        link.run((redis) => redis.srem(CHANNEL + channel, ...members)).catch(() => {});
+        connection.run((redis) => redis.srem(CHANNEL + channel, ...members)).catch(() => {});
       return located;
     },
     async close() {
       await Promise.all([...leases].map((lease) => lease.release()));
-      link.close();
+      connection.close();
     },
   };
 }
 
-interface Member {
+/** An instance as a set of Redis contains it: its id and its epoch. */
+interface StoredInstance {
   readonly text: string;
   readonly id: string;
   readonly epoch: string;
 }
 
-function memberOf(text: string): Member {
+function storedInstanceOf(text: string): StoredInstance {
   const [id = "", epoch = ""] = text.split(" ");
   return { text, id, epoch };
 }
@@ -128,38 +131,23 @@ function instanceOf(json: string): Instance {
   return instance;
 }
 
-interface Link {
+/** The one connection of the registry, for all its commands. */
+interface CommandConnection {
   readonly redis: Redis;
   /** Runs a command. Every error becomes UNAVAILABLE. */
   run<T>(work: (redis: Redis & ScriptCommands) => Promise<T>): Promise<T>;
   close(): void;
 }
 
-/** One connection for all commands. Commands are not queued while Redis cannot be reached. */
-function openLink(url: string, log: Log): Link {
-  const redis = new Redis(url, {
+function openConnection(url: string, log: Log): CommandConnection {
+  const { redis, firstAttempt } = openRedis<ScriptCommands>({
+    url,
     scripts,
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: 0,
-    commandTimeout: COMMAND_TIMEOUT_MS,
-    connectTimeout: COMMAND_TIMEOUT_MS,
-    retryStrategy: (times) => Math.min(20 * 2 ** times, RETRY_MAX_MS),
-  }) as Redis & ScriptCommands;
-  const firstAttempt = new Promise<void>((resolve) => {
-    redis.once("ready", resolve);
-    redis.once("close", resolve);
+    commandTimeoutMs: COMMAND_TIMEOUT_MS,
+    connectTimeoutMs: COMMAND_TIMEOUT_MS,
+    log,
+    events: { unreachable: "registry_unreachable", reconnected: "registry_reconnected" },
   });
-  let unreachable = false;
-  redis.on("error", (err) => {
-    if (!unreachable) log.error({ event: "registry_unreachable", err });
-    unreachable = true;
-  });
-  redis.on("ready", () => {
-    if (unreachable) log.info({ event: "registry_reconnected" });
-    unreachable = false;
-  });
-
   const run = async <T>(work: (redis: Redis & ScriptCommands) => Promise<T>): Promise<T> => {
     await firstAttempt;
     try {

@@ -12,7 +12,7 @@ import type { Budgets } from "#platform/rpc/interceptors/budgets.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { type Served, serve } from "./served.ts";
 
-export const meshSecret = "s".repeat(32);
+export const MESH_SECRET = "s".repeat(32);
 
 /** Services of the contract with the real interceptors, and with methods that a test implements. */
 export interface TestService {
@@ -49,7 +49,7 @@ export async function testService(options: TestServiceOptions = {}): Promise<Tes
     metrics,
     clock: systemClock,
     verifier: issuer.verifier,
-    meshSecret,
+    meshSecret: MESH_SECRET,
     trustMesh,
     ...(budgets === undefined ? {} : { limiter: createMemoryLimiter(), budgets }),
   });

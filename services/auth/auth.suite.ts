@@ -33,7 +33,7 @@ import { type AuthConfig, authConfig } from "./config.ts";
 import { startAuth } from "./service.ts";
 
 /** The default key-encryption key of tests. */
-export const testKey = Buffer.alloc(32, 7).toString("base64");
+export const TEST_KEY = Buffer.alloc(32, 7).toString("base64");
 export const GOOD_PASSWORD = "correct horse";
 
 const MESH_SECRET = "a mesh secret of tests, long enough";
@@ -80,7 +80,7 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
   const { url, t, clock = new ManualClock() } = options;
   const config = {
     ...defaultsOf(authConfig),
-    keyEncryptionKey: testKey,
+    keyEncryptionKey: TEST_KEY,
     passwordKeyBits: 2_048,
     hashMemoryKib: 8_192,
     hashIterations: 1,

@@ -1,4 +1,5 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import { hkdfSync } from "node:crypto";
+import { decryptAesGcm, encryptAesGcm, OVERHEAD_BYTES } from "#platform/aes-gcm.ts";
 import type { Clock } from "#platform/clock.ts";
 
 /** Creates and reads hints: opaque texts that route a WebSocket to an instance. */
@@ -16,8 +17,6 @@ export interface HintOptions {
   readonly clock: Clock;
 }
 
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
 const EXPIRY_BYTES = 8;
 /**
  * Maximum length of a hint, far above that of any valid hint; longer texts are rejected without
@@ -34,32 +33,25 @@ export function createHints(options: HintOptions): Hints {
 
   return {
     seal(instanceId) {
-      const nonce = randomBytes(NONCE_BYTES);
       const expiry = Buffer.alloc(EXPIRY_BYTES);
       expiry.writeBigInt64BE(BigInt(options.clock.now() + options.lifetimeMs));
-      const cipher = createCipheriv("aes-256-gcm", key, nonce);
-      const sealed = [cipher.update(expiry), cipher.update(instanceId, "utf8"), cipher.final()];
-      return Buffer.concat([nonce, ...sealed, cipher.getAuthTag()]).toString("base64url");
+      const plaintext = Buffer.concat([expiry, Buffer.from(instanceId)]);
+      return Buffer.from(encryptAesGcm(key, plaintext, "")).toString("base64url");
     },
 
     open(hint) {
       if (hint.length > MAX_HINT_CHARS) return undefined;
       const bytes = Buffer.from(hint, "base64url");
-      if (bytes.length <= NONCE_BYTES + EXPIRY_BYTES + TAG_BYTES) return undefined;
-      const decipher = createDecipheriv("aes-256-gcm", key, bytes.subarray(0, NONCE_BYTES), {
-        authTagLength: TAG_BYTES,
-      });
-      decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
-      const sealed = bytes.subarray(NONCE_BYTES, -TAG_BYTES);
-      let plain: Buffer;
+      if (bytes.length <= OVERHEAD_BYTES + EXPIRY_BYTES) return undefined;
+      let plaintext: Buffer;
       try {
-        plain = Buffer.concat([decipher.update(sealed), decipher.final()]);
+        plaintext = decryptAesGcm(key, bytes, "");
       } catch {
         // GCM rejects every text that was not encrypted under this secret.
         return undefined;
       }
-      if (Number(plain.readBigInt64BE()) < options.clock.now()) return undefined;
-      return plain.toString("utf8", EXPIRY_BYTES);
+      if (Number(plaintext.readBigInt64BE()) < options.clock.now()) return undefined;
+      return plaintext.toString("utf8", EXPIRY_BYTES);
     },
   };
 }

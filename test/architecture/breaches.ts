@@ -18,7 +18,7 @@ const fences: Record<string, RegExp> = {
   "uWebSockets.js":
     /^(services\/connect\/socket\/(native-socket|socket-server)|bench\/servers\/relay)\.ts$/,
   amqplib: /^platform\/bus\/rabbitmq\.ts$/,
-  ioredis: /^(platform\/(registry|limiter)\/redis|bench\/servers\/socket-io)\.ts$/,
+  ioredis: /^(platform\/(redis|registry\/redis)|bench\/servers\/socket-io)\.ts$/,
   "rate-limiter-flexible": /^platform\/limiter\/(memory|redis)\.ts$/,
   pg: /^(platform\/postgres\/[a-z-]+|services\/auth\/database|services\/server\/log\/database|(bench|scripts)\/.*)\.ts$/,
   "@prisma": /^services\/(auth|server\/log)\/database\.ts$/,

@@ -6,12 +6,12 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { reasonOf } from "#platform/errors.ts";
-import { meshSecret, testService } from "#platform/rpc/rpc.fixture.ts";
+import { MESH_SECRET, testService } from "#platform/rpc/rpc.fixture.ts";
 import { transportSuite } from "#platform/rpc/transport/transport.suite.ts";
 import { localTransport } from "./local.ts";
 
 transportSuite("local", async (_t, { served, interceptors }) =>
-  localTransport(served, interceptors, { meshSecret }),
+  localTransport(served, interceptors, { meshSecret: MESH_SECRET }),
 );
 
 test("local: without the mesh secret internal methods are refused", async () => {
@@ -23,7 +23,7 @@ test("local: without the mesh secret internal methods are refused", async () => 
 
 test("local: a service that is not served is METHOD_NOT_FOUND", async () => {
   const { interceptors } = await testService();
-  const transport = localTransport([], interceptors, { meshSecret });
+  const transport = localTransport([], interceptors, { meshSecret: MESH_SECRET });
   const client = createClient(AuthService, transport);
   const error = await client.getJwks({}).catch((thrown: unknown) => thrown);
   assert.equal(reasonOf(error), ErrorReason.METHOD_NOT_FOUND);

@@ -11,7 +11,7 @@ import {
 } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
-import { meshSecret, testService } from "#platform/rpc/rpc.fixture.ts";
+import { MESH_SECRET, testService } from "#platform/rpc/rpc.fixture.ts";
 import { localTransport } from "./local.ts";
 import { methodTable } from "./method-table.ts";
 
@@ -23,7 +23,7 @@ const { served, interceptors, authorized } = await testService({
   },
   session: { checkUsers: () => ({}) },
 });
-const transport = localTransport(served, interceptors, { meshSecret });
+const transport = localTransport(served, interceptors, { meshSecret: MESH_SECRET });
 const table = methodTable(
   [UserService, AuthService, SessionService].map((service) => ({ service, transport })),
 );

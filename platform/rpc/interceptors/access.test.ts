@@ -11,7 +11,7 @@ import { testIssuer } from "#platform/identity/tokens.fixture.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { generatedServices } from "#platform/rpc/generated.fixture.ts";
-import { meshSecret } from "#platform/rpc/rpc.fixture.ts";
+import { MESH_SECRET } from "#platform/rpc/rpc.fixture.ts";
 import { isInternal } from "#platform/rpc/rules.ts";
 import { serve } from "#platform/rpc/served.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
@@ -35,9 +35,9 @@ const credentials: Record<string, Record<string, string>> = {
   forged: { authorization: `Bearer ${await (await testIssuer(clock)).token()}` },
   "basic scheme": { authorization: "Basic YTpi" },
   "no scheme": { authorization: await issuer.token() },
-  mesh: { "lucky-mesh": meshSecret },
-  "mesh, wrong": { "lucky-mesh": "x".repeat(meshSecret.length) },
-  "mesh, short": { "lucky-mesh": meshSecret.slice(1) },
+  mesh: { "lucky-mesh": MESH_SECRET },
+  "mesh, wrong": { "lucky-mesh": "x".repeat(MESH_SECRET.length) },
+  "mesh, short": { "lucky-mesh": MESH_SECRET.slice(1) },
   "mesh, empty": { "lucky-mesh": "" },
 };
 
@@ -51,7 +51,7 @@ interface Gate {
 async function outcome(headers: Record<string, string>, gate: Gate): Promise<string> {
   const interceptor = accessInterceptor({
     verifier: gate.verifier ?? issuer.verifier,
-    meshSecret: gate.secret ?? meshSecret,
+    meshSecret: gate.secret ?? MESH_SECRET,
     rules: () => ({ name: "a method", access: gate.access, limit: LimitClass.READ }),
   });
   let caller: Caller | undefined;

@@ -3,8 +3,8 @@ import { cors } from "@connectrpc/connect";
 import { REQUEST_ID_HEADER } from "#platform/rpc/interceptors/observe.ts";
 
 const methods = cors.allowedMethods.join(", ");
-const allowed = [...cors.allowedHeaders, "Authorization", REQUEST_ID_HEADER].join(", ");
-const exposed = [...cors.exposedHeaders, REQUEST_ID_HEADER].join(", ");
+const ALLOWED_HEADERS = [...cors.allowedHeaders, "Authorization", REQUEST_ID_HEADER].join(", ");
+const EXPOSED_HEADERS = [...cors.exposedHeaders, REQUEST_ID_HEADER].join(", ");
 const MAX_AGE_SECONDS = 7_200;
 
 /**
@@ -23,11 +23,11 @@ export function answerBrowser(
   response.setHeader("Vary", "Origin");
   if (!any && !origins.includes(origin)) return false;
   response.setHeader("Access-Control-Allow-Origin", any ? "*" : origin);
-  response.setHeader("Access-Control-Expose-Headers", exposed);
+  response.setHeader("Access-Control-Expose-Headers", EXPOSED_HEADERS);
   const preflight = request.headers["access-control-request-method"] !== undefined;
   if (request.method !== "OPTIONS" || !preflight) return false;
   response.setHeader("Access-Control-Allow-Methods", methods);
-  response.setHeader("Access-Control-Allow-Headers", allowed);
+  response.setHeader("Access-Control-Allow-Headers", ALLOWED_HEADERS);
   response.setHeader("Access-Control-Max-Age", String(MAX_AGE_SECONDS));
   response.writeHead(204).end();
   return true;

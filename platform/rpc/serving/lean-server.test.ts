@@ -13,7 +13,7 @@ import { createLog } from "#platform/log.ts";
 import { leanLink } from "#platform/rpc/calling/lean-link.ts";
 import { fixedTransport } from "#platform/rpc/calling/remote.ts";
 import { LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
-import { meshSecret, testService } from "#platform/rpc/rpc.fixture.ts";
+import { MESH_SECRET, testService } from "#platform/rpc/rpc.fixture.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { leanServer } from "./lean-server.ts";
 import { closed, dial } from "./listen.fixture.ts";
@@ -23,7 +23,14 @@ const log = createLog({ service: "test", instanceId: "test-0", level: "silent" }
 
 async function start(t: TestContext, getJwks: () => Promise<{ jwksJson: string }>) {
   const { served, interceptors } = await testService({ auth: { getJwks } });
-  const options = { host: "127.0.0.1", port: 0, served, interceptors, log, meshSecret };
+  const options = {
+    host: "127.0.0.1",
+    port: 0,
+    served,
+    interceptors,
+    log,
+    meshSecret: MESH_SECRET,
+  };
   const server = await listen({ ...options, graceMs: 100 });
   t.after(() => server.close());
   return server.port;
@@ -61,7 +68,7 @@ test("a link with a wrong secret is closed, and so is one whose first frame is t
 /** A lean server without protocol detection, and a clock moved by the test. */
 async function startBare(t: TestContext) {
   const clock = new ManualClock();
-  const lean = leanServer({ served: [], interceptors: [], meshSecret, log, clock });
+  const lean = leanServer({ served: [], interceptors: [], meshSecret: MESH_SECRET, log, clock });
   const server = createServer((socket) => lean.take(socket));
   await once(server.listen(0, "127.0.0.1"), "listening");
   t.after(() => server.close());
@@ -93,7 +100,7 @@ test("a link without a whole Open frame is closed after ten seconds, even if byt
 test("the oldest of too many unopened links is evicted, an open one stays", async (t) => {
   const { clock, link } = await startBare(t);
   const opened = await link();
-  opened.near.write(framed(open(meshSecret)));
+  opened.near.write(framed(open(MESH_SECRET)));
   await once(opened.far, "data");
   const links = [];
   for (let i = 0; i < 101; i++) links.push(await link());
@@ -110,7 +117,7 @@ test("a silent service times out even when the wall clock is set back", async (t
   await once(mute, "listening");
   const { port } = mute.address() as AddressInfo;
   const clock = new ManualClock();
-  const link = leanLink({ address: `http://127.0.0.1:${port}`, meshSecret, clock });
+  const link = leanLink({ address: `http://127.0.0.1:${port}`, meshSecret: MESH_SECRET, clock });
   t.after(() => link.close());
   const call = createClient(AuthService, { ...link, stream: assert.fail as never }).getJwks(
     {},
@@ -132,7 +139,7 @@ test("a link has a bound on calls in flight: one more is refused, the others are
     return { jwksJson: "{}" };
   });
   const address = `http://127.0.0.1:${port}`;
-  const common = { service: "auth", meshSecret, log, clock: systemClock };
+  const common = { service: "auth", meshSecret: MESH_SECRET, log, clock: systemClock };
   const transport = fixedTransport({ ...common, address, lean: true });
   t.after(() => transport.close());
   const client = createClient(AuthService, transport);

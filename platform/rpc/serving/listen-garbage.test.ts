@@ -10,14 +10,14 @@ import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
-import { meshSecret } from "#platform/rpc/rpc.fixture.ts";
+import { MESH_SECRET } from "#platform/rpc/rpc.fixture.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import {
   CALL,
   closed,
   dial,
   exchange,
-  longAnswer,
+  LONG_ANSWER,
   post,
   protocols,
   start,
@@ -80,7 +80,7 @@ test("garbage of any kind ends only its own connection", async (t) => {
     socket.end();
     await closed(socket);
   }
-  assert.equal((await client.getJwks({})).jwksJson, longAnswer);
+  assert.equal((await client.getJwks({})).jwksJson, LONG_ANSWER);
 });
 
 const UNREADABLE = /"code":"invalid_argument","message":"the request is not a lucky\.auth\.v1\./;
@@ -143,7 +143,7 @@ test("a batch between services may be larger", async (t) => {
   };
   // No validation: this test is about the bound in bytes, while CheckUsers also bounds the count.
   const { address } = await start(t, { service: { session }, interceptors: [] });
-  const headers = { [MESH_HEADER]: meshSecret };
+  const headers = { [MESH_HEADER]: MESH_SECRET };
   const client = createClient(SessionService, protocols.gRPC!(address));
   const userIds = Array.from({ length: 150_000 }, () => "9223372036854775807");
   assert.equal((await client.checkUsers({ userIds }, { headers })).userIds.length, 1);

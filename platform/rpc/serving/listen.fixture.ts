@@ -15,7 +15,7 @@ import { type ListenOptions, listen } from "./listen.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
 /** The answer of GetJwks: longer than one window of HTTP/2. */
-export const longAnswer = "x".repeat(300_000);
+export const LONG_ANSWER = "x".repeat(300_000);
 
 type Options = Partial<ListenOptions> & { service?: TestServiceOptions };
 
@@ -23,7 +23,7 @@ type Options = Partial<ListenOptions> & { service?: TestServiceOptions };
 export async function start(t: TestContext, { service: methods, ...options }: Options = {}) {
   const service = await testService({
     auth: {
-      getJwks: () => ({ jwksJson: longAnswer }),
+      getJwks: () => ({ jwksJson: LONG_ANSWER }),
       getPublicKey() {
         throw fail(ErrorReason.OVERLOADED, "busy", { retryAfterMs: 5 });
       },

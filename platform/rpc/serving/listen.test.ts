@@ -13,7 +13,7 @@ import { reasonOf } from "#platform/errors.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { TestServiceOptions } from "#platform/rpc/rpc.fixture.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
-import { CALL, exchange, longAnswer, protocols, start } from "./listen.fixture.ts";
+import { CALL, exchange, LONG_ANSWER, protocols, start } from "./listen.fixture.ts";
 
 for (const [protocol, transportTo] of Object.entries(protocols)) {
   test(`${protocol} is served on the shared port: requests, large answers, errors with their reason`, async (t) => {
@@ -21,7 +21,7 @@ for (const [protocol, transportTo] of Object.entries(protocols)) {
     const transport = transportTo(address);
     const auth = createClient(AuthService, transport);
     const user = createClient(UserService, transport);
-    assert.equal((await auth.getJwks({})).jwksJson, longAnswer);
+    assert.equal((await auth.getJwks({})).jwksJson, LONG_ANSWER);
     const userIds = Array.from({ length: 100 }, (_, i) => String(i + 1));
     const { users } = await user.batchGetUsers({ userIds }, await authorized());
     assert.deepEqual(
@@ -44,7 +44,7 @@ test("curl can call: JSON in, JSON out, and a clear error", async (t) => {
       headers,
       body: "{}",
     });
-  assert.deepEqual(await (await ask("GetJwks")).json(), { jwksJson: longAnswer });
+  assert.deepEqual(await (await ask("GetJwks")).json(), { jwksJson: LONG_ANSWER });
   const refused = await ask("GetPublicKey");
   assert.equal(refused.status, 429);
   const body = (await refused.json()) as { code: string; message: string };

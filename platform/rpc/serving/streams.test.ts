@@ -18,7 +18,7 @@ import { fixedTransport, remoteTransport } from "#platform/rpc/calling/remote.ts
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import {
-  meshSecret,
+  MESH_SECRET,
   type TestService,
   testService,
   untilAborted,
@@ -27,7 +27,7 @@ import { serve } from "#platform/rpc/served.ts";
 import { listen } from "./listen.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
-const common = { service: "auth", meshSecret, log, clock: systemClock };
+const common = { service: "auth", meshSecret: MESH_SECRET, log, clock: systemClock };
 const watched = { qrLoginId: "i".repeat(22), secret: "s".repeat(43), deviceId: "d1" };
 
 type Watch = NonNullable<Parameters<typeof testService>[0]>["auth"];
@@ -44,7 +44,7 @@ async function open(t: TestContext, { served, interceptors }: TestService) {
 async function front(t: TestContext, behind: TestService, way: "local" | "remote") {
   let transport: Transport;
   if (way === "local") {
-    transport = localTransport(behind.served, behind.interceptors, { meshSecret });
+    transport = localTransport(behind.served, behind.interceptors, { meshSecret: MESH_SECRET });
   } else {
     const remote = fixedTransport({ ...common, address: (await open(t, behind)).address });
     t.after(() => remote.close());

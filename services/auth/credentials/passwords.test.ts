@@ -15,7 +15,7 @@ import { Metrics } from "#platform/metrics.ts";
 import { sealPassword } from "../../../client/login/password.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
-import { GOOD_PASSWORD, refused, startTestAuth, testKey } from "../auth.suite.ts";
+import { GOOD_PASSWORD, refused, startTestAuth, TEST_KEY } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
 import { createKeyEncryption } from "../keys/key-encryption.ts";
@@ -225,7 +225,7 @@ async function openKeyring(): Promise<{ -readonly [K in keyof Keyring]: Keyring[
   const ring = await createKeyring({
     config,
     database,
-    keyEncryption: createKeyEncryption(testKey),
+    keyEncryption: createKeyEncryption(TEST_KEY),
     clock,
   });
   await database.$disconnect();

@@ -9,7 +9,7 @@ import { Metrics } from "#platform/metrics.ts";
 import { createConsoleSms } from "#platform/sms/console.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
 import { codeOf, randomPhoneNumber } from "../../../test/backends/sms-gateway.ts";
-import { refused, startTestAuth, type TestAuth, testKey } from "../auth.suite.ts";
+import { refused, startTestAuth, TEST_KEY, type TestAuth } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
 import { createCodes } from "../keys/codes.ts";
@@ -240,8 +240,8 @@ test("codes are deleted when they no longer count against the limits", async () 
   const phone = randomPhoneNumber();
   await auth.sendSmsCode({ phone, purpose: REGISTER });
   const database = openDatabase(pool);
-  const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
-  const keyEncryption = createKeyEncryption(testKey);
+  const config = { ...defaultsOf(authConfig), keyEncryptionKey: TEST_KEY };
+  const keyEncryption = createKeyEncryption(TEST_KEY);
   const keyring = await createKeyring({ config, database, keyEncryption, clock });
   const { deleteExpired } = createSmsCodes({
     config,

@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
+import { decryptAesGcm, encryptAesGcm } from "#platform/aes-gcm.ts";
 import type { Clock } from "#platform/clock.ts";
-import { decryptAesGcm, encryptAesGcm } from "./aes-gcm.ts";
 import type { Keyring } from "./keyring.ts";
 import { activeKey, KEY_ID_BYTES, keyIdBytes, type SecretKey } from "./keys.ts";
 

@@ -1,4 +1,4 @@
-import { decryptAesGcm, encryptAesGcm, KEY_BYTES } from "./aes-gcm.ts";
+import { decryptAesGcm, encryptAesGcm, KEY_BYTES } from "#platform/aes-gcm.ts";
 
 /** Encrypts secrets for the database under the key-encryption key. */
 export interface KeyEncryption {

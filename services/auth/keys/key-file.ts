@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { link, mkdir, open, readFile, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { KEY_BYTES } from "./aes-gcm.ts";
+import { KEY_BYTES } from "#platform/aes-gcm.ts";
 
 /**
  * Reads the key-encryption key, in base64, from a file. Creates the file with a random key and mode

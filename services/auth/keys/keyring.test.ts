@@ -5,7 +5,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { defaultsOf } from "#platform/config/config.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
-import { refused, startTestAuth, testKey } from "../auth.suite.ts";
+import { refused, startTestAuth, TEST_KEY } from "../auth.suite.ts";
 import { type AuthConfig, authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
 import { createAccessTokens } from "../logins/tokens.ts";
@@ -23,7 +23,7 @@ const HOUR = 3_600_000;
 /** The keyring of one instance. */
 function keyringOf(
   clock: ManualClock,
-  { key = testKey, before = "", over = {}, database: given = database } = {},
+  { key = TEST_KEY, before = "", over = {}, database: given = database } = {},
 ) {
   const config: AuthConfig = { ...defaultsOf(authConfig), passwordKeyBits: 2_048, ...over };
   return createKeyring({
@@ -105,7 +105,7 @@ test("keys are re-encrypted under a new key-encryption key, and the old one is n
   const clock = new ManualClock();
   const next = randomBytes(32).toString("base64");
   const old = await keyringOf(clock);
-  const changing = await keyringOf(clock, { key: next, before: testKey });
+  const changing = await keyringOf(clock, { key: next, before: TEST_KEY });
   assert.deepEqual(idsOf(changing), idsOf(old));
   const changed = await keyringOf(clock, { key: next });
   assert.deepEqual(idsOf(changed), idsOf(old));

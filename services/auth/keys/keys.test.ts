@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, beforeEach, test } from "node:test";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
-import { GOOD_PASSWORD, startTestAuth, testKey } from "../auth.suite.ts";
+import { GOOD_PASSWORD, startTestAuth, TEST_KEY } from "../auth.suite.ts";
 import { createKeyEncryption } from "./key-encryption.ts";
 import { loadOrCreateKey } from "./key-file.ts";
 
@@ -52,7 +52,7 @@ test("keys survive a restart; another key-encryption key is refused with a clear
 test("auth does not start without a key-encryption key or with a short one", async (t) => {
   for (const [keyEncryptionKey, complaint] of [
     ["", /LUCKY_AUTH_KEY_ENCRYPTION_KEY.*it is missing/],
-    [testKey.slice(0, 20), /must be 32 bytes in base64; it has/],
+    [TEST_KEY.slice(0, 20), /must be 32 bytes in base64; it has/],
   ] as const)
     await assert.rejects(startTestAuth({ url, t, config: { keyEncryptionKey } }), complaint);
 });
@@ -71,7 +71,7 @@ test("private keys are stored encrypted, public keys in plain", async (t) => {
 });
 
 test("an encrypted secret decrypts only with the same key and the same additional data", () => {
-  const keyEncryption = createKeyEncryption(testKey);
+  const keyEncryption = createKeyEncryption(TEST_KEY);
   const encrypted = keyEncryption.encrypt(Buffer.from("secret"), "a");
   assert.equal(keyEncryption.decrypt(encrypted, "a").toString(), "secret");
   assert.throws(() => keyEncryption.decrypt(encrypted, "b"));

@@ -6,7 +6,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { defaultsOf } from "#platform/config/config.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
-import { refused, startTestAuth, type TestAuth, testKey } from "../auth.suite.ts";
+import { refused, startTestAuth, TEST_KEY, type TestAuth } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
 import { type Account, type Database, openDatabase } from "../database.ts";
 import type { LoginMethod } from "./login-opening.ts";
@@ -22,7 +22,7 @@ const revoked = async (one: TestAuth, cursor = 0n) =>
   (await one.sessions.listRevocations({ cursor })).revocations.map(({ loginId }) => loginId);
 
 const loginsOn = ({ clock }: TestAuth, database: Database) => {
-  const config = { ...defaultsOf(authConfig), keyEncryptionKey: testKey };
+  const config = { ...defaultsOf(authConfig), keyEncryptionKey: TEST_KEY };
   return createLogins({ config, database, clock, log: quiet, notifier: { notify() {} } });
 };
 

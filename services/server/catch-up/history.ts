@@ -13,7 +13,7 @@ import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf, wholeEntry } from "../log/entries.ts";
 
 /** Maximum size of a page, bytes of entries; a single entry may be larger. */
-const PAGE_BYTES = 1_048_576;
+export const PAGE_BYTES = 1_048_576;
 /** Maximum size of an answer to connect, bytes of entries; a single entry may be larger. */
 const READ_BYTES = 4_194_304;
 /** Estimated bytes of an entry in addition to its body. */

@@ -12,6 +12,7 @@ import { fail } from "#platform/errors.ts";
 import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf } from "../log/entries.ts";
 import { TIP } from "../log/tips.ts";
+import { PAGE_BYTES } from "./history.ts";
 
 interface ChangedConversationRow extends EntryRow {
   conversation_id: string;
@@ -78,8 +79,6 @@ export const selectChanged: Statement = {
      ORDER BY page.changed_at_ms, page.conversation_id`,
 };
 
-/** Maximum size of a page, bytes of last entries; a single conversation may be larger. */
-const PAGE_BYTES = 1_048_576;
 const DEFAULT_LIMIT = 100;
 
 /** Position of a cursor within a run of pages. */

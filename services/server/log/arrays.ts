@@ -1,6 +1,7 @@
+import { INT8 } from "#platform/postgres/pool.ts";
+
 const INT2 = 21;
 const INT4 = 23;
-const INT8 = 20;
 
 const HEAD_BYTES = 20;
 

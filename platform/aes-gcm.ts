@@ -4,6 +4,8 @@ const ALGORITHM = "aes-256-gcm";
 export const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
+/** Bytes that encryption adds to a plaintext. */
+export const OVERHEAD_BYTES = NONCE_BYTES + TAG_BYTES;
 
 /**
  * Encrypts with AES-256-GCM under a random nonce. `key` is 32 bytes. Returns nonce (12 bytes),
