@@ -135,7 +135,7 @@ async function openGateway(
       onUpgrade: gateway.upgrade,
       fallback: gateway.fallback,
       cors: config.gateway.corsOrigins,
-      trustForwardedFor: config.gateway.trustForwardedFor,
+      trustedProxies: config.gateway.trustedProxies,
       graceMs: LISTEN_GRACE_MS,
     }),
   );
