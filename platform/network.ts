@@ -19,6 +19,27 @@ export function firstGroups(ipv6: string, count: number): string {
   return first.join(":");
 }
 
+/** A range of addresses. */
+export interface Network {
+  readonly address: string;
+  /** Number of leading bits that all its addresses share. */
+  readonly prefix: number;
+  readonly family: "ipv4" | "ipv6";
+}
+
+/**
+ * Parses CIDR notation, "10.0.0.0/8" or "2001:db8::/32"; an address alone is a network of one.
+ * Undefined for anything else, and for a prefix of 0, which would contain every address.
+ */
+export function parseNetwork(text: string): Network | undefined {
+  const [, address = "", digits] = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const family = isIPv4(address) ? "ipv4" : "ipv6";
+  if (family === "ipv6" && !isIPv6(address)) return undefined;
+  const bits = family === "ipv4" ? 32 : 128;
+  const prefix = digits === undefined ? bits : Number(digits);
+  return prefix >= 1 && prefix <= bits ? { address, prefix, family } : undefined;
+}
+
 /**
  * The key under which rate limits count the calls of an address: the address itself for IPv4, its
  * /64 network for IPv6, because one host can use every address of its /64. A text that is not an

@@ -135,7 +135,7 @@ async function openGateway(
       onUpgrade: gateway.upgrade,
       fallback: gateway.fallback,
       cors: config.gateway.corsOrigins,
-      trustForwardedFor: config.gateway.trustForwardedFor,
+      trustedProxies: config.gateway.trustedProxies,
       graceMs: LISTEN_GRACE_MS,
     }),
   );
@@ -160,8 +160,9 @@ async function openOps(
   return ops;
 }
 
+/** Where connect listens: on the loopback, because devices reach it through the gateway's port. */
 function connectHost({ config }: Runtime): string {
-  return config.connect.host || config.platform.host;
+  return config.connect.host || "127.0.0.1";
 }
 
 /** The address under which this machine reaches a listening host. */

@@ -2,12 +2,14 @@ import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdtemp, readFile, rm, stat } from "node:fs/promises";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { connect, createServer } from "node:net";
+import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { freePorts } from "../scripts/ports.ts";
+import { startAll } from "../services/all.ts";
+import { RawDevice } from "./devices/raw-device.ts";
 import { people } from "./world/people.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -147,6 +149,40 @@ test("a second start on the same data names the process that uses it", {
   assert.equal(second.child.exitCode, 1);
   assert.match(second.errors, new RegExp(`in use by the running process ${first.child.pid}`));
   assert.ok(runs(first.child));
+});
+
+/** Whether a TCP connection to the address opens. */
+async function opens(host: string, url: string): Promise<boolean> {
+  const socket = connect({ host, port: Number(new URL(url).port) });
+  const opened = await once(socket, "connect").then(
+    () => true,
+    () => false,
+  );
+  socket.destroy();
+  return opened;
+}
+
+test("with LUCKY_HOST=0.0.0.0, only the gateway's port is open to other machines", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const { dataDir } = await install(t);
+  const ports = { LUCKY_GATEWAY_PORT: "0", LUCKY_CONNECT_PORT: "0", LUCKY_OPS_PORT: "0" };
+  const env = { LUCKY_LOG_LEVEL: "silent", LUCKY_DATA_DIR: dataDir, LUCKY_HOST: "0.0.0.0" };
+  const all = await startAll({ env: { ...env, ...ports } });
+  t.after(() => all.stop());
+  const addresses = Object.values(networkInterfaces()).flatMap((found) => found ?? []);
+  const external = addresses.find(({ internal, family }) => !internal && family === "IPv4");
+  // Linux answers on all of 127.0.0.0/8, but 127.0.0.2 does not reach a port of 127.0.0.1.
+  const machine = external?.address ?? "127.0.0.2";
+  assert.ok(await opens(machine, all.url), `the gateway listens on ${machine}`);
+  for (const url of [all.connectUrl, all.opsUrl, all.postgresUrl]) {
+    assert.ok(await opens("127.0.0.1", url), url);
+    assert.ok(!(await opens(machine, url)), `${url} is closed on ${machine}`);
+  }
+
+  const [ana] = await people(all, "ana");
+  const device = await RawDevice.hello(all.url, (await ana!.login()).accessToken);
+  await device.close();
 });
 
 test("all faults of the configuration are reported at once", { timeout: TIMEOUT }, async (t) => {

@@ -43,6 +43,11 @@ interface IntegerOptions extends Options<number> {
   unit?: string;
 }
 
+interface ListOptions extends Options<readonly string[]> {
+  /** The allowed items: their name in the plural, and their check. Any text when absent. */
+  items?: { readonly name: string; readonly allows: (item: string) => boolean };
+}
+
 /** Makers of settings. A setting without a default must be given. */
 export const setting = {
   text({ secret = false, minLength = 0, ...options }: TextOptions): Setting<string> {
@@ -105,16 +110,17 @@ export const setting = {
   },
 
   /** Separated by commas in the environment, an array in the file. */
-  list(options: Options<readonly string[]>): Setting<readonly string[]> {
+  list({ items, ...options }: ListOptions): Setting<readonly string[]> {
+    const { name, allows } = items ?? { name: "texts", allows: () => true };
     return {
       ...described(options),
       kind: "list",
-      range: "texts, separated by commas",
+      range: `${name}, separated by commas`,
       fromText: (text) => text.split(",").map((part) => part.trim()),
       fault: (given) =>
-        Array.isArray(given) && given.every((part) => typeof part === "string")
+        Array.isArray(given) && given.every((part) => typeof part === "string" && allows(part))
           ? undefined
-          : "must be a list of texts",
+          : `must be a list of ${name}`,
     };
   },
 };

@@ -65,7 +65,7 @@ export interface Listener {
   /** Serves lean links to callers that know this secret. */
   readonly meshSecret?: string;
   readonly cors?: readonly string[];
-  readonly trustForwardedFor?: boolean;
+  readonly trustedProxies?: readonly string[];
   /** Handles WebSocket upgrades; with it, the service stops before its connections are closed. */
   readonly upgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
   /** Handles HTTP/1.1 requests that are not calls. */

@@ -8,7 +8,7 @@ const MAX_BATCH_SENDS = maxItems(AppendBatchRequestSchema.field.uplinks);
 export const connectConfig = defineConfig("connect", {
   host: setting.text({
     default: "",
-    doc: "Address to listen on for WebSockets. Empty: the value of LUCKY_HOST.",
+    doc: "Address to listen on for WebSockets. Empty: the value of LUCKY_HOST; in a single process 127.0.0.1, because devices use the gateway's port.",
   }),
   port: setting.integer({
     default: 19000,
@@ -19,7 +19,7 @@ export const connectConfig = defineConfig("connect", {
   }),
   publicAddress: setting.text({
     default: "",
-    doc: 'URL under which devices reach this instance without the gateway, such as "wss://connect-0.example.org". Empty: devices reach it only through the gateway.',
+    doc: 'URL under which devices reach this instance without the gateway, such as "wss://connect-0.example.org". Empty: devices reach it only through the gateway. In a single process, set LUCKY_CONNECT_HOST too.',
   }),
   maxSessions: setting.integer({
     default: 100_000,

@@ -1,4 +1,5 @@
 import { type ConfigOf, defineConfig, setting } from "#platform/config/config.ts";
+import { parseNetwork } from "#platform/network.ts";
 
 /** Settings of the gateway. Read from LUCKY_GATEWAY_<KEY>. */
 export const gatewayConfig = defineConfig("gateway", {
@@ -13,9 +14,13 @@ export const gatewayConfig = defineConfig("gateway", {
     default: ["*"],
     doc: "Origins of web pages that may call; * for every origin. Calls authenticate by a token, never by a cookie.",
   }),
-  trustForwardedFor: setting.bool({
-    default: false,
-    doc: "Whether to take the caller's address from X-Forwarded-For. Set it only behind a proxy that writes this header: otherwise every caller can forge its address.",
+  trustedProxies: setting.list({
+    default: [],
+    items: {
+      name: "networks such as 10.0.0.0/8 or 2001:db8::/32",
+      allows: (item) => parseNetwork(item) !== undefined,
+    },
+    doc: "Addresses of the proxies in front of the gateway, which append the address of their caller to X-Forwarded-For. The last address in this header that is not a proxy's counts as the caller's. List proxies only: a caller from such a network can forge its address. Empty: the header is ignored.",
   }),
   maxTunnels: setting.integer({
     default: 100_000,

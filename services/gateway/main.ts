@@ -51,7 +51,7 @@ runProcess(() =>
         upgrade: gateway.upgrade,
         fallback: gateway.fallback,
         cors: config.corsOrigins,
-        trustForwardedFor: config.trustForwardedFor,
+        trustedProxies: config.trustedProxies,
         interceptors: serverInterceptors({
           log,
           metrics,

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { EndpointService } from "#gen/lucky/frame/v1/frame_pb.js";
+import { clientAddressFinder } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
@@ -57,7 +58,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
     hints,
     verifier,
     proof: createPeerProof(dependencies.secret),
-    trustForwardedFor: config.trustForwardedFor,
+    clientAddress: clientAddressFinder(config.trustedProxies),
     clock,
     connectTimeoutMs: config.connectTimeoutMs,
     maxTunnels: config.maxTunnels,

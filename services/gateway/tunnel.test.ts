@@ -4,6 +4,7 @@ import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { userChannel } from "#platform/channels.ts";
+import { clientAddressFinder } from "#platform/client-address.ts";
 import { systemClock } from "#platform/clock.ts";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import { testIssuer } from "#platform/identity/tokens.fixture.ts";
@@ -64,7 +65,7 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
     hints,
     verifier: issuer.verifier,
     proof: createPeerProof("s"),
-    trustForwardedFor: false,
+    clientAddress: clientAddressFinder([]),
     clock,
     connectTimeoutMs: 2_000,
     maxTunnels: options.maxTunnels ?? 100,

@@ -1,11 +1,11 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
+import type { ClientAddressFinder } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { PeerProof } from "#platform/identity/peer-proof.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
-import { callerAddress } from "#platform/rpc/serving/handler.ts";
 import { bearerOf, refusal, requestHead } from "./head.ts";
 import type { Hints } from "./hint.ts";
 import type { Placement } from "./placement.ts";
@@ -21,8 +21,7 @@ export interface TunnelOptions {
   readonly verifier: TokenVerifier;
   /** Proves the address of the device to the connect instance. */
   readonly proof: Pick<PeerProof, "prove">;
-  /** Whether a proxy in front of the gateway sets the caller's address in X-Forwarded-For. */
-  readonly trustForwardedFor: boolean;
+  readonly clientAddress: ClientAddressFinder;
   readonly clock: Clock;
   /** Time-out for an instance to accept the connection, and then to answer the upgrade, ms. */
   readonly connectTimeoutMs: number;
@@ -155,7 +154,7 @@ async function preferredInstance(
 
 /** The proof of the device's address; undefined when the address is unknown. */
 function peerOf(request: IncomingMessage, options: TunnelOptions): string | undefined {
-  const address = callerAddress(request, options.trustForwardedFor);
+  const address = options.clientAddress(request);
   const key = request.headers["sec-websocket-key"] ?? "";
   return address && options.proof.prove({ address, key });
 }

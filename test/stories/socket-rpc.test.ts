@@ -82,7 +82,7 @@ test("guesses over sockets use the budget of the device's own address", {
   const limitedWorld = await startWorld(t, {
     settings: {
       LUCKY_LIMITS_CREDENTIAL_PER_MINUTE: "6",
-      LUCKY_GATEWAY_TRUST_FORWARDED_FOR: "true",
+      LUCKY_GATEWAY_TRUSTED_PROXIES: "127.0.0.1",
     },
   });
   const [ana] = await people(limitedWorld, "ana");

@@ -14,6 +14,7 @@ import {
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
+import type { ClientAddressFinder } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
@@ -43,11 +44,7 @@ export interface HandlerOptions {
   readonly clock: Clock;
   /** Ends open streams when it aborts; its reason is their error. */
   readonly stop: AbortSignal;
-  /**
-   * Whether to take the last address of X-Forwarded-For as the caller's, because a trusted proxy
-   * wrote it.
-   */
-  readonly trustForwardedFor: boolean;
+  readonly clientAddress: ClientAddressFinder;
 }
 
 /**
@@ -57,7 +54,7 @@ export interface HandlerOptions {
 export function rpcHandler(
   options: HandlerOptions,
 ): (req: NodeRequest, res: NodeResponse) => boolean {
-  const { served, interceptors, log, clock, stop, trustForwardedFor } = options;
+  const { served, interceptors, log, clock, stop, clientAddress } = options;
   const router = createConnectRouter({
     interceptors: [markDecoded, ...interceptors],
     acceptCompression: [compressionGzip, compressionBrotli],
@@ -70,7 +67,7 @@ export function rpcHandler(
   for (const handler of router.handlers) paths.set(handler.requestPath, handler);
 
   async function answer(handler: UniversalHandler, req: NodeRequest, res: NodeResponse) {
-    const values = createContextValues().set(peerAddress, callerAddress(req, trustForwardedFor));
+    const values = createContextValues().set(peerAddress, clientAddress(req));
     const request = universalRequestFromNodeRequest(req, res, undefined, values);
     const written = "stream" in res ? res.stream : res;
     written.once("finish", () => readRest(req, res, clock));
@@ -121,15 +118,4 @@ export function refuse(res: NodeResponse, status: number): void {
   // The two kinds of response have no signature of `end` in common.
   if ("stream" in res) res.end();
   else res.end();
-}
-
-/** Address of the caller, without the port. A trusted proxy in front states it in a header. */
-export function callerAddress(req: NodeRequest, trustForwardedFor: boolean): string | undefined {
-  if (trustForwardedFor) {
-    const forwarded = String(req.headers["x-forwarded-for"] ?? "");
-    // Only the last address was written by the trusted proxy. A client can forge the others.
-    const last = forwarded.split(",").at(-1)?.trim();
-    if (last) return last;
-  }
-  return req.socket.remoteAddress;
 }

@@ -106,7 +106,7 @@ test("scripts of allowed origins may call, and can read the headers they need", 
   assert.equal(open.headers.get("access-control-allow-origin"), "*");
 });
 
-test("the caller's address is the socket's address, or the address in a trusted proxy's header", async (t) => {
+test("the caller's address is the socket's address, or the one that trusted proxies forwarded", async (t) => {
   const seen: (string | undefined)[] = [];
   const service: TestServiceOptions = {
     auth: {
@@ -116,9 +116,9 @@ test("the caller's address is the socket's address, or the address in a trusted 
       },
     },
   };
-  const headers = { "x-forwarded-for": "6.6.6.6, 10.0.0.7" };
-  for (const trustForwardedFor of [false, true]) {
-    const { address } = await start(t, { service, trustForwardedFor });
+  const headers = { "x-forwarded-for": "6.6.6.6, 203.0.113.7:5000, 10.0.0.7" };
+  for (const trustedProxies of [[], ["10.0.0.0/8"], ["10.0.0.0/8", "127.0.0.1"]]) {
+    const { address } = await start(t, { service, trustedProxies });
     for (const transport of [
       createGrpcTransport({ baseUrl: address }),
       createConnectTransport({ baseUrl: address, httpVersion: "1.1" }),
@@ -126,7 +126,8 @@ test("the caller's address is the socket's address, or the address in a trusted 
       await createClient(AuthService, transport).getJwks({}, { headers });
     }
   }
-  assert.deepEqual(seen, ["127.0.0.1", "127.0.0.1", "10.0.0.7", "10.0.0.7"]);
+  const direct = Array(4).fill("127.0.0.1");
+  assert.deepEqual(seen, [...direct, "203.0.113.7", "203.0.113.7"]);
 });
 
 test("a taken port causes a clear error", async (t) => {

@@ -3,6 +3,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import type { Duplex } from "node:stream";
 import type { Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { clientAddressFinder } from "#platform/client-address.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
@@ -31,11 +32,8 @@ export interface ListenOptions {
   readonly onUpgrade?: (req: IncomingMessage, socket: Duplex, head: Buffer) => void;
   /** Origins whose scripts may call; "*" for any. None when absent. */
   readonly cors?: readonly string[];
-  /**
-   * Whether a trusted proxy in front states the caller's address in X-Forwarded-For. False when
-   * absent.
-   */
-  readonly trustForwardedFor?: boolean;
+  /** Networks of the proxies whose X-Forwarded-For counts; none when absent. */
+  readonly trustedProxies?: readonly string[];
   /** Clock for the time-outs of clients. */
   readonly clock?: Clock;
   /**
@@ -81,7 +79,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     log,
     clock,
     stop: closing.signal,
-    trustForwardedFor: options.trustForwardedFor ?? false,
+    clientAddress: clientAddressFinder(options.trustedProxies ?? []),
   });
   const http1 = http1Server({ rpc, cors, fallback, onUpgrade });
   const http2 = http2Server({ rpc, idleMs, log });
