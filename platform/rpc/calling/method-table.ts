@@ -6,8 +6,8 @@ import { fail } from "#platform/errors.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
 import type { ReachableService } from "#platform/rpc/contract.ts";
 import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
-import type { Budgets } from "#platform/rpc/interceptors/budgets.ts";
-import { takePoint } from "#platform/rpc/interceptors/limit.ts";
+import { type Budgets, pointsOf } from "#platform/rpc/interceptors/budgets.ts";
+import { takePoints } from "#platform/rpc/interceptors/limit.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
 
@@ -66,11 +66,11 @@ export function methodTable(
         throw fail(ErrorReason.METHOD_NOT_FOUND, "no such method can be called here");
       }
       const { method, transport, limit } = entry;
+      const request = decode(method, bytes);
       if (limits) {
         const address = headers.get(PEER_HEADER) ?? undefined;
-        await takePoint(limits, limit, { userId, address });
+        await takePoints(limits, { limit, points: pointsOf(request), userId, address });
       }
-      const request = decode(method, bytes);
       const answer = await transport.unary(method, signal, DEFAULT_DEADLINE_MS, headers, request);
       return toBinary(method.output, answer.message);
     },
