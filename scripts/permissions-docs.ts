@@ -28,7 +28,8 @@ Over the socket's \`Rpc\` frame a device may call every unary method that its us
 Methods for services and streams cannot be called there.
 
 A call counts against the budget in the last column: *credential* by the caller's address, the others
-by user, or by address without a login. The sizes are \`LUCKY_LIMITS_…\` in
+by user, or by address without a login. Calls through the gateway and by \`Rpc\` frames use the same
+budgets. The sizes are \`LUCKY_LIMITS_…\` in
 [configuration.md](configuration.md).
 `;
 

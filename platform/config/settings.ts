@@ -74,7 +74,7 @@ export const limitsConfig = defineConfig("limits", {
     min: 1,
     max: 1_000_000,
     unit: "calls a second",
-    doc: "Maximum changes of one user other than messages, and maximum token refreshes of one address; further calls are refused with RATE_LIMITED.",
+    doc: "Maximum changes of one user other than messages, and maximum token refreshes of one address; further calls are refused with RATE_LIMITED. Each user that a call adds to a group counts as a call.",
   }),
   sendPerSecond: setting.integer({
     default: 200,

@@ -45,6 +45,22 @@ export function limiterSuite(name: string, world: LimiterWorld): void {
       assert.equal(again.allowed, true);
     });
 
+    test("a take of more points than the budget has is allowed, in a window as many times longer", async (t) => {
+      const limiter = await world.open(t);
+      const second = { name: "second", points: 3, windowMs: 1_000 };
+      assert.equal((await limiter.take(second, "ana", 7)).allowed, true);
+      const refused = await limiter.take(second, "ana");
+      assert.equal(refused.allowed, false);
+      const { retryAfterMs } = refused as { retryAfterMs: number };
+      assert.ok(retryAfterMs > 2_000 && retryAfterMs <= 3_000, `${retryAfterMs}`);
+      await world.pass(retryAfterMs + 1);
+      assert.equal((await limiter.take(second, "ana")).allowed, true);
+      const large = await limiter.take(second, "ana", 7);
+      assert.equal(large.allowed, false, "it needs an unused window");
+      await world.pass((large as { retryAfterMs: number }).retryAfterMs + 1);
+      assert.equal((await limiter.take(second, "ana", 7)).allowed, true);
+    });
+
     const penalty = {
       name: "wrong",
       freeFailures: 3,

@@ -35,7 +35,11 @@ export interface Penalty {
  * Failures are then counted in the process alone, because a penalty is a security measure.
  */
 export interface Limiter {
-  /** Takes points from the key's budget. */
+  /**
+   * Takes points from the key's budget; one when `points` is absent. A take of more points than the
+   * budget has can only be the first of a window, which then lasts as many times longer: on average
+   * the key does not get more than its budget.
+   */
   take(budget: Budget, key: string, points?: number): Promise<Taken>;
   /** Remaining delay of the key, milliseconds; 0 for none. Changes nothing. */
   waiting(penalty: Penalty, key: string): Promise<number>;
@@ -51,6 +55,11 @@ export interface Limiter {
   pardon(penalty: Penalty, key: string): Promise<void>;
   /** Releases memory and connections. Idempotent. */
   close(): Promise<void>;
+}
+
+/** Number of windows of a budget that a take of `points` uses. */
+export function windowsOf({ points: max }: Budget, points: number): number {
+  return Math.max(1, Math.ceil(points / max));
 }
 
 /** Delay of a key after a number of failures, milliseconds. */

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from "#platform/clock.ts";
 import { createExpiring } from "./expiring.ts";
-import { type Limiter, type Penalty, waitAfter } from "./limiter.ts";
+import { type Limiter, type Penalty, waitAfter, windowsOf } from "./limiter.ts";
 
 /** Points that a key has used in its window. */
 interface Window {
@@ -34,14 +34,15 @@ export function createMemoryLimiter({ clock = systemClock }: { clock?: Clock } =
   }
 
   return {
-    async take({ name, points: max, windowMs }, key, points = 1) {
+    async take(budget, key, points = 1) {
+      const { name, points: max, windowMs } = budget;
       const id = `${name}:${max}:${windowMs}:${key}`;
       let window = windows.get(id);
       if (!window) {
-        window = { used: 0, endsAtMs: clock.now() + windowMs };
+        window = { used: 0, endsAtMs: clock.now() + windowMs * windowsOf(budget, points) };
         windows.set(id, window, window.endsAtMs);
       }
-      window.used += points;
+      window.used += Math.min(points, max);
       if (window.used <= max) return { allowed: true };
       return { allowed: false, retryAfterMs: window.endsAtMs - clock.now() };
     },

@@ -2,7 +2,7 @@ import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { openRedis } from "#platform/redis.ts";
-import type { Budget, Limiter, Penalty } from "./limiter.ts";
+import { type Budget, type Limiter, type Penalty, windowsOf } from "./limiter.ts";
 import { createMemoryLimiter } from "./memory.ts";
 import { FAILURES, LIMITS, type ScriptCommands, scripts } from "./redis-scripts.ts";
 
@@ -99,7 +99,10 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
     async take(budget, key, points = 1) {
       await firstAttempt;
       try {
-        await counterOf(budget).consume(key, points);
+        const counter = counterOf(budget);
+        await counter.consume(key, Math.min(points, budget.points), {
+          customDuration: counter.duration * windowsOf(budget, points),
+        });
         return { allowed: true };
       } catch (refusal) {
         if (refusal instanceof RateLimiterRes)

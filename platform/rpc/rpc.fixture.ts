@@ -5,6 +5,7 @@ import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { systemClock } from "#platform/clock.ts";
 import { type TestIssuer, testIssuer } from "#platform/identity/tokens.fixture.ts";
+import type { Limiter } from "#platform/limiter/limiter.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
@@ -31,10 +32,12 @@ export interface TestServiceOptions {
   readonly session?: Partial<ServiceImpl<typeof SessionService>>;
   readonly trustMesh?: boolean;
   readonly budgets?: Budgets;
+  /** Counts the budgets; a limiter of its own when absent. */
+  readonly limiter?: Limiter;
 }
 
 export async function testService(options: TestServiceOptions = {}): Promise<TestService> {
-  const { trustMesh = true, budgets } = options;
+  const { trustMesh = true, budgets, limiter = createMemoryLimiter() } = options;
   const issuer = await testIssuer(systemClock);
   const metrics = new Metrics();
   const lines: Record<string, unknown>[] = [];
@@ -51,7 +54,7 @@ export async function testService(options: TestServiceOptions = {}): Promise<Tes
     verifier: issuer.verifier,
     meshSecret: MESH_SECRET,
     trustMesh,
-    ...(budgets === undefined ? {} : { limiter: createMemoryLimiter(), budgets }),
+    ...(budgets === undefined ? {} : { limiter, budgets }),
   });
   const served = [
     serve(AuthService, (options.auth ?? {}) as ServiceImpl<typeof AuthService>),

@@ -23,6 +23,13 @@ export const serverConfig = defineConfig("server", {
     unit: "members",
     doc: "Maximum members of one group; further members are refused with GROUP_FULL.",
   }),
+  maxGroupsPerUser: setting.integer({
+    default: 5_000,
+    min: 1,
+    max: 1_000_000,
+    unit: "groups",
+    doc: "Maximum groups that one user is a member of; the addition of a user to further groups is refused with GROUP_FULL. Every session of a user loads all of them.",
+  }),
   drainMs: setting.integer({
     default: 8_000,
     min: 0,

@@ -201,6 +201,7 @@ function groupDependencies(
     clock,
     outboxDelayMs: config.outboxDelayMs,
     maxMembers: config.maxGroupMembers,
+    maxGroupsPerUser: config.maxGroupsPerUser,
     committed({ outboxId, conversationId, sequence, acceptedAtMs, body }, tip) {
       conversations.evict(conversationId);
       const memberships = membershipsOf(create(TipSchema, tip), conversationId);

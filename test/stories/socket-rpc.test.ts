@@ -12,9 +12,12 @@ import {
 import { AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import { CloseCode, type RpcResult } from "#gen/lucky/frame/v1/frame_pb.js";
+import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
+import { UserService } from "#gen/lucky/user/v1/user_pb.js";
+import { detailOf, reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { people } from "../world/people.ts";
+import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -28,13 +31,22 @@ async function rpc<I extends DescMessage, O extends DescMessage>(
   method: DescMethodUnary<I, O>,
   request: MessageInitShape<I>,
 ): Promise<MessageShape<O> | ErrorReason> {
+  const outcome = await outcomeOf(device, method, request);
+  if (outcome.case === "response") return fromBinary(method.output, outcome.value);
+  return outcome.value?.error?.reason ?? ErrorReason.UNSPECIFIED;
+}
+
+async function outcomeOf<I extends DescMessage, O extends DescMessage>(
+  device: RawDevice,
+  method: DescMethodUnary<I, O>,
+  request: MessageInitShape<I>,
+): Promise<RpcResult["outcome"]> {
   const callId = String(++calls);
   const name = `${method.parent.typeName}/${method.name}`;
   const bytes = toBinary(method.input, create(method.input, request));
   device.send({ case: "rpc", value: { callId, method: name, request: bytes } });
   const { outcome } = await device.next("rpcResult", (result) => result.callId === callId);
-  if (outcome.case === "response") return fromBinary(method.output, outcome.value);
-  return outcome.value?.error?.reason ?? ErrorReason.UNSPECIFIED;
+  return outcome;
 }
 
 async function answered<I extends DescMessage, O extends DescMessage>(
@@ -108,4 +120,43 @@ test("guesses over sockets use the budget of the device's own address", {
   const neighbour = await openFrom("203.0.113.2");
   t.after(() => neighbour.close());
   assert.equal(await guess(neighbour), ErrorReason.SMS_CODE_INVALID);
+});
+
+test("a large addition to a group uses up one budget of changes, by RPC and over sockets", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const limitedWorld = await startWorld(t, { settings: { LUCKY_LIMITS_WRITE_PER_SECOND: "1" } });
+  const { url } = limitedWorld;
+  // A thousand points last a thousand seconds here, so no window ends during the test.
+  const group = { name: "g", userIds: Array.from({ length: 1_000 }, (_, at) => String(at + 1)) };
+  const change = { displayName: "Ana" };
+  const atLeastMs = 500_000;
+  for (const [address, name] of [
+    [url, "ana"],
+    [limitedWorld.connects.at(-1)!, "ben"],
+  ] as const) {
+    const [byRpc, bySocket] = await people(limitedWorld, `${name}-rpc`, `${name}-socket`);
+
+    const rpcToken = (await byRpc!.login()).accessToken;
+    const created = clientOf(url, GroupService, rpcToken).createGroup(group);
+    await assert.rejects(created, (error) => reasonOf(error) === ErrorReason.USER_NOT_FOUND);
+    const device = await RawDevice.hello(address, rpcToken);
+    t.after(() => device.close());
+    const { value: refused } = await outcomeOf(device, UserService.method.updateProfile, change);
+    assert.ok(refused && "error" in refused);
+    assert.equal(refused.error?.reason, ErrorReason.RATE_LIMITED);
+    assert.ok(Number(refused.error?.retryAfterMs) > atLeastMs);
+
+    const socketToken = (await bySocket!.login()).accessToken;
+    const other = await RawDevice.hello(address, socketToken);
+    t.after(() => other.close());
+    const made = await rpc(other, GroupService.method.createGroup, group);
+    assert.equal(made, ErrorReason.USER_NOT_FOUND);
+    const changed = clientOf(url, UserService, socketToken).updateProfile(change);
+    await assert.rejects(changed, (error) => {
+      assert.equal(reasonOf(error), ErrorReason.RATE_LIMITED);
+      assert.ok(Number(detailOf(error)?.retryAfterMs) > atLeastMs);
+      return true;
+    });
+  }
 });

@@ -1,17 +1,32 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMethodUnary,
+  fromBinary,
+  type Message,
+  toBinary,
+} from "@bufbuild/protobuf";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { MessageService, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
+import { LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import {
   BatchGetUsersRequestSchema,
   BatchGetUsersResponseSchema,
+  GetUserRequestSchema,
+  SearchUsersRequestSchema,
+  UpdateProfileRequestSchema,
   UserService,
 } from "#gen/lucky/user/v1/user_pb.js";
-import { reasonOf } from "#platform/errors.ts";
+import { detailOf, reasonOf } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
+import { createMemoryLimiter } from "#platform/limiter/memory.ts";
+import type { Budgets } from "#platform/rpc/interceptors/budgets.ts";
 import { MESH_SECRET, testService } from "#platform/rpc/rpc.fixture.ts";
+import { serve } from "#platform/rpc/served.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { localTransport } from "./local.ts";
 import { methodTable } from "./method-table.ts";
 
@@ -72,4 +87,62 @@ test("undecodable bytes are INVALID_ARGUMENT, and so is a broken constraint", as
   const method = "lucky.user.v1.UserService/GetUser";
   assert.equal(await refusal(method, Uint8Array.of(0xff), headers), "INVALID_ARGUMENT");
   assert.equal(await refusal(method, none, headers), "INVALID_ARGUMENT");
+});
+
+test("a budget used up at the gateway refuses over the socket, and the reverse, in every class", async (t) => {
+  const clock = new ManualClock();
+  const limiter = createMemoryLimiter({ clock });
+  t.after(() => limiter.close());
+  const one = (name: string) => ({ name, points: 1, windowMs: 60_000 });
+  const budgets: Budgets = {
+    [LimitClass.READ]: one("read"),
+    [LimitClass.WRITE]: one("write"),
+    [LimitClass.SEND]: one("send"),
+    [LimitClass.SEARCH]: one("search"),
+  };
+  const user = { getUser: () => ({}), updateProfile: () => ({}), searchUsers: () => ({}) };
+  const gateway = await testService({ user, limiter, budgets });
+  const messages = serve(MessageService, { send: () => ({}) } as never);
+  const services = [UserService, MessageService];
+  const served = [...gateway.served, messages];
+  const throughGateway = localTransport(served, gateway.interceptors);
+  const socket = methodTable(
+    services.map((service) => ({ service, transport: localTransport(served, []) })),
+    { limiter, budgets },
+  );
+  const { headers } = await gateway.authorized();
+  const doors = {
+    gateway: (method: DescMethodUnary, request: Message) =>
+      throughGateway.unary(method, signal, undefined, headers, request),
+    socket: (method: DescMethodUnary, request: Message) => {
+      const name = `${method.parent.typeName}/${method.name}`;
+      return socket.call(name, toBinary(method.input, request), new Headers(headers), signal, "1");
+    },
+  };
+  const query = { case: "userNamePrefix", value: "an" } as const;
+  const key = { case: "userId", value: "7" } as const;
+  const content = { kind: { case: "text", value: { text: "hi" } } } as const;
+  const calls: [DescMethodUnary, Message][] = [
+    [UserService.method.getUser, create(GetUserRequestSchema, { key })],
+    [UserService.method.updateProfile, create(UpdateProfileRequestSchema)],
+    [UserService.method.searchUsers, create(SearchUsersRequestSchema, { query })],
+    [
+      MessageService.method.send,
+      create(SendRequestSchema, { target: key, clientMessageId: "m", content }),
+    ],
+  ];
+  for (const [method, request] of calls) {
+    for (const [first, second] of [
+      ["gateway", "socket"],
+      ["socket", "gateway"],
+    ] as const) {
+      await doors[first](method, request);
+      await assert.rejects(doors[second](method, request), (error) => {
+        assert.equal(ErrorReason[reasonOf(error)], "RATE_LIMITED");
+        assert.equal(Number(detailOf(error)?.retryAfterMs), 60_000);
+        return true;
+      });
+      clock.advance(60_000);
+    }
+  }
 });

@@ -1,13 +1,13 @@
 import { type DescMethodUnary, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { Access, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import { Access, type LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
 import type { ReachableService } from "#platform/rpc/contract.ts";
 import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
-import type { Budgets } from "#platform/rpc/interceptors/budgets.ts";
-import { takePoint } from "#platform/rpc/interceptors/limit.ts";
+import { type Budgets, pointsOf } from "#platform/rpc/interceptors/budgets.ts";
+import { takePoints } from "#platform/rpc/interceptors/limit.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
 
@@ -17,8 +17,8 @@ export interface MethodTable {
    * Calls a method such as "lucky.message.v1.MessageService/ListEntries" with an encoded request
    * and returns the encoded response. Rejects with the error of the method, with METHOD_NOT_FOUND
    * for an unknown or internal one, with INVALID_ARGUMENT for bytes that are not such a request,
-   * with RATE_LIMITED when `userId` or the address in `headers` called credential or search methods
-   * too often.
+   * with RATE_LIMITED when `userId`, or the address in `headers` for calls with credentials, has
+   * used up the budget of the method's limit class.
    */
   call(
     method: string,
@@ -37,19 +37,16 @@ const CALLABLE: ReadonlySet<Access> = new Set([
   Access.ADMIN,
 ]);
 
-/**
- * Limit classes that are counted here as at the gateway. The session's rate limit of frames bounds
- * all other calls.
- */
-const COUNTED: ReadonlySet<LimitClass> = new Set([LimitClass.CREDENTIAL, LimitClass.SEARCH]);
-
 interface Entry {
   readonly method: DescMethodUnary;
   readonly transport: Transport;
   readonly limit: LimitClass;
 }
 
-/** Creates the table of all unary methods of the services, except internal ones. */
+/**
+ * Creates the table of all unary methods of the services, except internal ones. With `limits`, calls
+ * take points of the same budgets as calls through the gateway, under the same keys.
+ */
 export function methodTable(
   services: readonly ReachableService[],
   limits?: { limiter: Limiter; budgets: Budgets },
@@ -69,11 +66,11 @@ export function methodTable(
         throw fail(ErrorReason.METHOD_NOT_FOUND, "no such method can be called here");
       }
       const { method, transport, limit } = entry;
-      if (limits && COUNTED.has(limit)) {
-        const address = headers.get(PEER_HEADER) ?? undefined;
-        await takePoint(limits, limit, { userId, address });
-      }
       const request = decode(method, bytes);
+      if (limits) {
+        const address = headers.get(PEER_HEADER) ?? undefined;
+        await takePoints(limits, { limit, points: pointsOf(request), userId, address });
+      }
       const answer = await transport.unary(method, signal, DEFAULT_DEADLINE_MS, headers, request);
       return toBinary(method.output, answer.message);
     },

@@ -8,7 +8,7 @@ import type { Limiter } from "#platform/limiter/limiter.ts";
 import { networkOf } from "#platform/network.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { MethodRules } from "#platform/rpc/rules.ts";
-import type { Budgets } from "./budgets.ts";
+import { type Budgets, pointsOf } from "./budgets.ts";
 
 interface LimitOptions {
   readonly limiter: Limiter;
@@ -16,39 +16,44 @@ interface LimitOptions {
   readonly rules: (method: DescMethod) => MethodRules;
 }
 
-/** The keys that a call may be counted by. */
-interface CallerKeys {
+/** A call, as the limiter counts it. */
+interface CountedCall {
+  readonly limit: LimitClass;
+  /** Points that the call takes, see `pointsOf`. */
+  readonly points: number;
   /** The logged-in user; undefined without a login. */
   readonly userId: string | undefined;
   /** Address of the caller; undefined for calls that began in the same process. */
   readonly address: string | undefined;
 }
 
-/** Takes one point of the caller's budget for a limit class, or throws RATE_LIMITED. */
-export async function takePoint(
+/**
+ * Takes the points of a call from the caller's budget for its limit class, or throws RATE_LIMITED.
+ */
+export async function takePoints(
   { limiter, budgets }: { limiter: Limiter; budgets: Budgets },
-  limit: LimitClass,
-  { userId, address }: CallerKeys,
+  { limit, points, userId, address }: CountedCall,
 ): Promise<void> {
   const budget = budgets[limit];
   if (budget === undefined) return;
   // Count credential calls by address even with a login: a login must not make guessing cheaper.
   const byAddress = limit === LimitClass.CREDENTIAL || userId === undefined;
   const key = byAddress ? `address:${networkOf(address ?? "local")}` : `user:${userId}`;
-  const taken = await limiter.take(budget, key);
+  const taken = await limiter.take(budget, key, points);
   if (taken.allowed) return;
   const { retryAfterMs } = taken;
   throw fail(ErrorReason.RATE_LIMITED, `too many calls (${budget.name})`, { retryAfterMs });
 }
 
-/** Takes one point of the caller's budget for the method's limit class, or refuses the call. */
+/** Takes the points of the call from the caller's budget for its limit class, or refuses the call. */
 export function limitInterceptor({ limiter, budgets, rules }: LimitOptions): Interceptor {
   return (next) => async (request) => {
     const { limit } = rules(request.method);
     const caller = request.contextValues.get(callerKey);
     const userId = caller.kind === "user" ? caller.userId : undefined;
     const address = request.contextValues.get(peerAddress);
-    await takePoint({ limiter, budgets }, limit, { userId, address });
+    const points = request.stream ? 1 : pointsOf(request.message);
+    await takePoints({ limiter, budgets }, { limit, points, userId, address });
     return next(request);
   };
 }

@@ -3,6 +3,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type Group, GroupSchema } from "#gen/lucky/group/v1/group_pb.js";
 import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import { fail } from "#platform/errors.ts";
+import { bigints } from "../log/arrays.ts";
 import type { PoolClient, Statement } from "../log/database.ts";
 
 /** A group, and the role of the caller in it. */
@@ -65,6 +66,38 @@ export async function lockGroup(
 export function mustBeMember(row: GroupRow | undefined): OwnGroupRow {
   if (row === undefined || row.role === null) throw notFound();
   return row as OwnGroupRow;
+}
+
+/**
+ * One of the users $1 who are in at least $2 groups. It reads at most $2 entries per user, of the
+ * index of current groups, member_group.
+ */
+export const selectUserInMaxGroups = `
+  SELECT user_id FROM unnest($1::bigint[]) AS i(user_id)
+   WHERE EXISTS (SELECT 1 FROM im.member m
+                  WHERE m.user_id = i.user_id AND m.kind = ${ConversationKind.GROUP}
+                    AND m.left_sequence = 0
+                 OFFSET $2::int - 1 LIMIT 1)
+   LIMIT 1`;
+
+/**
+ * Throws GROUP_FULL when one of the users, who are about to join, is in `max` groups already. Takes
+ * no lock: each other transaction that adds the user to another group at the same time can exceed
+ * the maximum by one.
+ */
+export async function mustHaveRoom(
+  client: PoolClient,
+  userIds: readonly string[],
+  max: number,
+): Promise<void> {
+  const { rows } = await client.query<{ user_id: string }>(selectUserInMaxGroups, [
+    bigints(userIds),
+    max,
+  ]);
+  const [row] = rows;
+  if (row === undefined) return;
+  const text = `user ${row.user_id} is in ${max} groups already, the maximum`;
+  throw fail(ErrorReason.GROUP_FULL, text);
 }
 
 export function groupOf(row: GroupRow): Group {

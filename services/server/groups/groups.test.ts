@@ -4,7 +4,9 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Role } from "#gen/lucky/group/v1/group_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { Stand, UNKNOWN_USER_ID } from "../server.fixture.ts";
+import { PLANNER_SETTINGS } from "../log/database.ts";
+import { Stand, say, UNKNOWN_USER_ID } from "../server.fixture.ts";
+import { selectUserInMaxGroups } from "./group-rows.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
@@ -115,6 +117,49 @@ test("unknown users cannot be added, and a group has at most maxGroupMembers mem
   await assert.rejects(add([UNKNOWN_USER_ID]), failsWith(ErrorReason.USER_NOT_FOUND));
   await assert.rejects(add(["143", "144"]), failsWith(ErrorReason.GROUP_FULL));
   assert.equal((await add(["142", "143"])).group!.memberCount, 3);
+});
+
+test("a user is in at most maxGroupsPerUser groups; former memberships and direct conversations do not count", async (t) => {
+  const one = await new Stand(t, pool).server({ maxGroupsPerUser: 2 });
+  const full = failsWith(ErrorReason.GROUP_FULL);
+  const make = async (owner: string, ...userIds: string[]) => {
+    const { group } = await one.groups(owner).createGroup({ name: "g", userIds });
+    return group!.groupId;
+  };
+  const first = await make("171", "172");
+  const second = await make("173", "174");
+  const add = (...userIds: string[]) => one.groups("173").addMembers({ groupId: second, userIds });
+  await one.append(say("172", "175", "direct"));
+  await add("172");
+  const third = await make("175", "176");
+  const addToThird = (...userIds: string[]) =>
+    one.groups("175").addMembers({ groupId: third, userIds });
+  await assert.rejects(addToThird("177", "172"), (error: unknown) => {
+    assert.match(String(error), /user 172 is in 2 groups already/);
+    return full(error);
+  });
+  await assert.rejects(make("178", "172"), full, "a new group counts");
+  const { group: unchanged } = await one.groups("175").getGroup({ groupId: third });
+  assert.equal(unchanged!.memberCount, 2, "a refused call adds nobody");
+  assert.equal((await add("172", "174")).group!.memberCount, 3, "current members may be repeated");
+  await one.groups("172").removeMember({ groupId: first, userId: "172" });
+  assert.equal((await addToThird("177", "172")).group!.memberCount, 4);
+  await assert.rejects(make("172"), full, "the owner counts");
+});
+
+test("the count of a user's groups reads the index of current groups, at most up to the maximum", async (t) => {
+  const one = await new Stand(t, pool).server({ maxGroupsPerUser: 3 });
+  for (let n = 0; n < 3; n++) await one.groups("179").createGroup({ name: "g" });
+  const client = await pool.connect();
+  t.after(() => client.release());
+  await client.query(PLANNER_SETTINGS);
+  const { rows } = await client.query<{ "QUERY PLAN": string }>(
+    `EXPLAIN (ANALYZE, COSTS off, TIMING off) ${selectUserInMaxGroups}`,
+    [["179", "180"], 2],
+  );
+  const plan = rows.map((row) => row["QUERY PLAN"]).join("\n");
+  assert.match(plan, /Index Only Scan using member_group/);
+  assert.doesNotMatch(plan, /Seq Scan|member_user/);
 });
 
 test("concurrent changes of one group keep its member count and log consistent", async (t) => {

@@ -21,6 +21,7 @@ import {
   groupOf,
   lockGroup,
   mustBeMember,
+  mustHaveRoom,
   type OwnGroupRow,
   selectGroup,
   selectGroupByKey,
@@ -32,6 +33,7 @@ export interface GroupDependencies {
   readonly ids: Ids;
   readonly clock: Clock;
   readonly maxMembers: number;
+  readonly maxGroupsPerUser: number;
   readonly outboxDelayMs: number;
   /** Called after each commit. */
   readonly committed: (written: WrittenTip, tip: MessageInitShape<typeof TipSchema>) => void;
@@ -55,7 +57,7 @@ export async function createGroup(
   dependencies: GroupDependencies,
   group: { ownerId: string; name: string; userIds: readonly string[]; clientGroupId: string },
 ): Promise<Group> {
-  const { db, ids, clock, maxMembers } = dependencies;
+  const { db, ids, clock, maxMembers, maxGroupsPerUser } = dependencies;
   const { ownerId, name, clientGroupId } = group;
   const others = [...new Set(group.userIds)].filter((id) => id !== ownerId);
   const members = [ownerId, ...others];
@@ -83,6 +85,7 @@ export async function createGroup(
         );
         if (rowCount === 0) throw new CreatedConcurrently();
       }
+      await mustHaveRoom(client, members, maxGroupsPerUser);
       await client.query(
         `INSERT INTO im.member (conversation_id, user_id, kind, role, updated_at_ms)
          SELECT $1, user_id, ${GROUP},
@@ -151,7 +154,7 @@ export async function addMembers(
   dependencies: GroupDependencies,
   change: { groupId: string; callerId: string; userIds: readonly string[] },
 ): Promise<Group> {
-  const { db, maxMembers } = dependencies;
+  const { db, maxMembers, maxGroupsPerUser } = dependencies;
   const { groupId, callerId } = change;
   const [row] = await db.run<GroupRow>(selectGroup, [groupId, callerId]);
   mustManage(mustBeMember(row));
@@ -170,6 +173,7 @@ export async function addMembers(
     const added = wanted.filter((userId) => !already.has(userId));
     if (added.length === 0) return { group: groupOf(locked) };
     if (locked.member_count + added.length > maxMembers) throw groupFull(maxMembers);
+    await mustHaveRoom(client, added, maxGroupsPerUser);
     const tip = { kind: { case: "membersAdded", value: { userIds: added } } } as const;
     const written = await writeGroupTip(dependencies, {
       client,

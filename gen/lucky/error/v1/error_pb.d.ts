@@ -189,7 +189,7 @@ export enum ErrorReason {
   CLIENT_MESSAGE_ID_REUSED = 19,
 
   /**
-   * failed_precondition: the group is full.
+   * failed_precondition: the group is full, or a user to be added is in the maximum number of groups.
    *
    * @generated from enum value: ERROR_REASON_GROUP_FULL = 20;
    */
