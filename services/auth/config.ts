@@ -181,7 +181,7 @@ export const authConfig = defineConfig("auth", {
     min: 0,
     max: 60_000,
     unit: "ms",
-    doc: "The reuse of a refresh token within this time is refused without ending the login: the device may not have received the first response. A later reuse ends the login.",
+    doc: "Time after the use of a refresh token within which the same token returns new tokens, while the first ones are unused: the device may not have received the response. A later reuse ends the login, so a device that cannot retry within this time must log in; raise it if a restart of auth takes longer. 0 allows no retry.",
     tuning: true,
   }),
   passwordKeyBits: setting.integer({

@@ -24,10 +24,12 @@ export interface Logins {
   open(account: Account, device: Device, login: NewLogin): Promise<Opened>;
   /**
    * Exchanges a refresh token for its successor. Reuse of a token ends the login. Exception: a reuse
-   * within `refreshGraceMs` while the successor is unused is only refused, because it may be a retry
-   * after a lost answer.
+   * within `refreshGraceMs` of the first use while the successor is unused may be a retry after a
+   * lost answer. It returns another successor, and the unused one becomes void. A void token that is
+   * presented ends the login too. Rejects with the signal's reason, and changes nothing, when the
+   * caller has gone before the exchange.
    */
-  rotate(refreshToken: string, issuance: Issuance): Promise<Rotated>;
+  rotate(refreshToken: string, issuance: Issuance, signal: AbortSignal): Promise<Rotated>;
   /** Ends a login. Idempotent. */
   revoke(loginId: string, reason: RevokedReason): Promise<void>;
   /**
@@ -72,9 +74,9 @@ export function createLogins(options: {
       return opened;
     },
 
-    async rotate(refreshToken, issuance) {
+    async rotate(refreshToken, issuance, signal) {
       const rotated = await database.$transaction((tx) =>
-        refreshTokens.rotate(tx, refreshToken, issuance),
+        refreshTokens.rotate(tx, refreshToken, issuance, signal),
       );
       if (rotated.kind === "reused") {
         const { loginId, userId } = rotated.login;
