@@ -181,7 +181,7 @@ export const authConfig = defineConfig("auth", {
     min: 0,
     max: 60_000,
     unit: "ms",
-    doc: "Time after the use of a refresh token within which the same token returns new tokens, while the first ones are unused: the device may not have received the response. A later reuse ends the login, so a device that cannot retry within this time must log in; raise it if a restart of auth takes longer. 0 allows no retry.",
+    doc: "Time after the use of a refresh token within which the same token returns new tokens, while the first ones are unused: the device may not have received the response. A later reuse ends the login, so a device that cannot retry within this time must log in; raise it if a restart of auth takes longer.",
     tuning: true,
   }),
   passwordKeyBits: setting.integer({

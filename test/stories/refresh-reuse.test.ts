@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
-import { after, test } from "node:test";
-import { AuthService, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { buffer } from "node:stream/consumers";
+import { after, type TestContext, test } from "node:test";
+import { AuthService, DeviceClass, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode, SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import { reasonOf } from "#platform/errors.ts";
+import { LuckyClient } from "../../client/client.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
@@ -18,6 +22,33 @@ async function refresh({ refreshToken }: Tokens): Promise<Tokens> {
 }
 async function refused(call: Promise<unknown>): Promise<void> {
   await assert.rejects(call, (e) => reasonOf(e) === ErrorReason.REFRESH_TOKEN_INVALID);
+}
+
+/** Starts a proxy to the world that breaks the connection of the first answer of Refresh. */
+async function startLossyProxy(t: TestContext) {
+  let refreshes = 0;
+  const server = createServer(async (request, response) => {
+    const { url: path, method, headers } = request;
+    const answer = await fetch(`${world.url}${path}`, {
+      method: method!,
+      headers: {
+        "content-type": headers["content-type"]!,
+        authorization: headers.authorization ?? "",
+      },
+      body: await buffer(request),
+    });
+    const body = Buffer.from(await answer.arrayBuffer());
+    if (path!.endsWith("/Refresh") && ++refreshes === 1) return request.socket.destroy();
+    response.writeHead(answer.status, { "content-type": answer.headers.get("content-type")! });
+    response.end(body);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}`, refreshes: () => refreshes };
 }
 
 /** Number of the user's logins that are not revoked and have an unused refresh token. */
@@ -127,4 +158,20 @@ test("a race between thief and owner never leaves two live token families", {
     assert.equal(await countLiveFamilies(ana!.userId), before - 1);
     for (const end of ends) if (end.status === "fulfilled") await refused(refresh(end.value));
   }
+});
+
+test("the client keeps its login when the connection breaks before the answer of Refresh", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana] = await people(world, "ana");
+  const proxy = await startLossyProxy(t);
+  const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
+  const client = new LuckyClient({ url: proxy.url, device, clock: world.clock });
+  const tokens = await ana!.login(device);
+  client.resume(tokens);
+  await world.clock.advance(Number(tokens.accessTokenExpiresAtMs) - world.clock.now());
+  await client.users.getMyProfile({});
+  assert.equal(proxy.refreshes(), 2);
+  assert.equal(await countLiveFamilies(ana!.userId), 1);
+  await refresh(client.tokens!);
 });
