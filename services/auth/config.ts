@@ -39,6 +39,13 @@ export const authConfig = defineConfig("auth", {
     unit: "s",
     doc: "Lifetime of a refresh token. Each refresh issues a new one, so a login ends when its device does not refresh for this long.",
   }),
+  maxLogins: setting.integer({
+    default: 200,
+    min: 1,
+    max: 1_000,
+    unit: "logins",
+    doc: "Maximum logins of one user. One more login ends the login that was seen least recently, so that ListDevices can return all of them.",
+  }),
   keyRotationDays: setting.integer({
     default: 90,
     min: 0,

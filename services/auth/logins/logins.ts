@@ -16,7 +16,8 @@ import type { Revocation, RevocationNotifier } from "./revocation-notifier.ts";
 /** Logins of devices and their refresh tokens. Times are milliseconds since the Unix epoch. */
 export interface Logins {
   /**
-   * Begins a login; an older one of the same user on the same device ends. Throws ACCOUNT_DISABLED,
+   * Begins a login. An older one of the same user on the same device ends, and so do, beyond
+   * `maxLogins`, those that were seen least recently. Throws ACCOUNT_DISABLED,
    * CREDENTIALS_INVALID, SMS_CODE_INVALID or QR_LOGIN_STEP when the account was disabled, or the
    * credential (password or number) was changed after `account` was read. Such a change ends all
    * logins, and this check closes the race with a login that begins at the same time.
@@ -62,7 +63,7 @@ export function createLogins(options: {
   const { config, database, clock, log, notifier } = options;
   const refreshTokens = createRefreshTokens({ config, clock });
   const revocation = createLoginRevocation({ clock });
-  const openLogin = createLoginOpening({ clock, refreshTokens, revocation });
+  const openLogin = createLoginOpening({ config, clock, refreshTokens, revocation });
   const end = revocation.revokeOfUser;
 
   return {
