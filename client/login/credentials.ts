@@ -6,6 +6,12 @@ import { LuckyError, reasonOf } from "../error.ts";
 import type { DeviceOptions } from "./device.ts";
 import { type SealedPassword, sealPassword } from "./password.ts";
 
+/**
+ * Deadline of an exchange: short, because the server accepts a retry with the same token only within
+ * 10 s after the exchange.
+ */
+const EXCHANGE_TIMEOUT_MS = 3_000;
+
 /** Result of a login. */
 export interface LoggedIn {
   readonly user: User;
@@ -38,10 +44,14 @@ export class Credentials {
     });
   }
 
-  /** Exchanges a refresh token. Throws REFRESH_TOKEN_INVALID when the login is over. */
+  /**
+   * Exchanges a refresh token. Throws REFRESH_TOKEN_INVALID when the login is over, and UNAVAILABLE
+   * when there was no answer within 3 s.
+   */
   async exchange(refreshToken: string): Promise<Tokens> {
     try {
-      return (await this.#auth.refresh({ refreshToken })).tokens!;
+      const options = { timeoutMs: EXCHANGE_TIMEOUT_MS };
+      return (await this.#auth.refresh({ refreshToken }, options)).tokens!;
     } catch (error) {
       throw LuckyError.from(error);
     }

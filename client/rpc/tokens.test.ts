@@ -2,12 +2,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { TokensSchema } from "../../gen/lucky/auth/v1/auth_pb.js";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
+import { LuckyError, reasonOf } from "../error.ts";
 import { TokenKeeper } from "./tokens.ts";
 
 const MINUTE_MS = 60_000;
 
-function setUp() {
+/** Exchanges fail with `failures`, in this order, before they succeed. */
+function setUp(failures: ErrorReason[] = []) {
   const clock = new ManualClock();
   const exchanged: string[] = [];
   const tokens = (n: number) =>
@@ -21,12 +24,30 @@ function setUp() {
     changed: () => {},
     exchange: async (refreshToken) => {
       exchanged.push(refreshToken);
+      const failure = failures.shift();
+      if (failure !== undefined) throw new LuckyError(failure, "");
       return tokens(exchanged.length + 1);
     },
   });
   keeper.set(tokens(1), { fresh: true });
   return { clock, keeper, exchanged };
 }
+
+/** Moves the clock until the call has ended. */
+async function ended<T>(clock: ManualClock, call: Promise<T>): Promise<T> {
+  let pending = true;
+  const done = () => {
+    pending = false;
+  };
+  call.then(done, done);
+  while (pending) {
+    await new Promise((resolve) => setImmediate(resolve));
+    clock.advance(100);
+  }
+  return call;
+}
+
+const LOST = ErrorReason.UNAVAILABLE;
 
 test("a token is exchanged shortly before it expires, once for concurrent callers", async () => {
   const { clock, keeper, exchanged } = setUp();
@@ -42,6 +63,42 @@ test("a token that another caller has exchanged is not exchanged twice", async (
   const { keeper, exchanged } = setUp();
   await keeper.refresh("access 1");
   assert.equal(await keeper.refresh("access 1"), "access 2");
+  assert.equal(exchanged.length, 1);
+});
+
+test("an exchange without an answer is retried with the same token, well within the grace time", async () => {
+  const { clock, keeper, exchanged } = setUp([LOST, LOST]);
+  const startedAtMs = clock.now();
+  const [one, other] = await ended(
+    clock,
+    Promise.all([keeper.refresh("access 1"), keeper.refresh("access 1")]),
+  );
+  assert.deepEqual([one, other], ["access 4", "access 4"]);
+  assert.deepEqual(exchanged, ["refresh 1", "refresh 1", "refresh 1"]);
+  assert.ok(clock.now() - startedAtMs < 3_000);
+});
+
+test("an exchange that stays without an answer fails, and keeps the token for the next call", async () => {
+  const { clock, keeper, exchanged } = setUp([LOST, LOST, LOST]);
+  const failed = ended(clock, keeper.refresh("access 1"));
+  await assert.rejects(failed, (error) => reasonOf(error) === LOST);
+  assert.equal(await keeper.refresh("access 1"), "access 5");
+  assert.deepEqual(new Set(exchanged), new Set(["refresh 1"]));
+});
+
+test("a refused exchange is not retried", async () => {
+  for (const reason of [ErrorReason.REFRESH_TOKEN_INVALID, ErrorReason.RATE_LIMITED]) {
+    const { keeper, exchanged } = setUp([reason]);
+    await assert.rejects(keeper.refresh("access 1"), (error) => reasonOf(error) === reason);
+    assert.equal(exchanged.length, 1);
+  }
+});
+
+test("a retry ends with its login", async () => {
+  const { clock, keeper, exchanged } = setUp([LOST]);
+  const refreshing = keeper.refresh("access 1");
+  keeper.clear();
+  await assert.rejects(ended(clock, refreshing), (error) => reasonOf(error) === LOST);
   assert.equal(exchanged.length, 1);
 });
 

@@ -1,14 +1,24 @@
 import type { Tokens } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Clock } from "../clock.ts";
+import { Backoff } from "../backoff.ts";
+import { type Clock, pause } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 
 /** A token is refreshed this long (ms) before it expires; a short-lived one in its last quarter. */
 const REFRESH_MARGIN_MS = 30_000;
 
+/**
+ * Retries of an exchange without an answer. With the deadline of an exchange and the back-off, all of
+ * them start within the 10 s for which the server accepts a token that it has exchanged already.
+ */
+const EXCHANGE_RETRIES = 2;
+
 export interface TokenKeeperOptions {
   readonly clock: Clock;
-  /** Exchanges a refresh token. */
+  /**
+   * Exchanges a refresh token, within 3 s. Rejects with UNAVAILABLE when there was no answer: the
+   * server may have exchanged the token all the same.
+   */
   readonly exchange: (refreshToken: string) => Promise<Tokens>;
   /** Called with new tokens: after login, resume or refresh. */
   readonly changed: (tokens: Tokens) => void;
@@ -81,10 +91,27 @@ export class TokenKeeper {
   }
 
   async #exchange(old: Tokens): Promise<string> {
-    const fresh = await this.#options.exchange(old.refreshToken);
+    const fresh = await this.#exchangeUntilAnswered(old);
     // Guards against a race with a logout or another login, whose tokens stay.
     if (this.#tokens === old) this.set(fresh, { fresh: true });
     return fresh.accessToken;
+  }
+
+  /** Retries an exchange whose answer was lost, while its tokens are the current ones. */
+  async #exchangeUntilAnswered(old: Tokens): Promise<Tokens> {
+    const { clock, exchange } = this.#options;
+    const backoff = new Backoff({ firstMs: 500, longestMs: 1_000 });
+    for (let retries = 0; ; retries++) {
+      try {
+        return await exchange(old.refreshToken);
+      } catch (cause) {
+        const error = LuckyError.from(cause);
+        const lost = error.reason === ErrorReason.UNAVAILABLE;
+        if (!lost || retries === EXCHANGE_RETRIES) throw error;
+        await pause(clock, backoff.next());
+        if (this.#tokens !== old) throw error;
+      }
+    }
   }
 
   get #expiryMs(): number {

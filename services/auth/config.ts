@@ -39,6 +39,13 @@ export const authConfig = defineConfig("auth", {
     unit: "s",
     doc: "Lifetime of a refresh token. Each refresh issues a new one, so a login ends when its device does not refresh for this long.",
   }),
+  maxLogins: setting.integer({
+    default: 200,
+    min: 1,
+    max: 1_000,
+    unit: "logins",
+    doc: "Maximum logins of one user. One more login ends the login that was seen least recently, so that ListDevices can return all of them.",
+  }),
   keyRotationDays: setting.integer({
     default: 90,
     min: 0,
@@ -181,7 +188,7 @@ export const authConfig = defineConfig("auth", {
     min: 0,
     max: 60_000,
     unit: "ms",
-    doc: "The reuse of a refresh token within this time is refused without ending the login: the device may not have received the first response. A later reuse ends the login.",
+    doc: "Time after the use of a refresh token within which the same token returns new tokens, while the first ones are unused: the device may not have received the response. A later reuse ends the login, so a device that cannot retry within this time must log in; raise it if a restart of auth takes longer.",
     tuning: true,
   }),
   passwordKeyBits: setting.integer({

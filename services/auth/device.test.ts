@@ -5,7 +5,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../test/backends/postgres.ts";
 import { refused, startTestAuth, type TestAuth } from "./auth.suite.ts";
 
-const { url } = await startTestPostgres({ after });
+const { url, pool } = await startTestPostgres({ after });
 
 const list = async (one: TestAuth, tokens: Tokens) =>
   (await one.devices.listDevices({}, one.as(tokens))).devices;
@@ -44,6 +44,59 @@ test("a device with an expired refresh token and a logged-out device are not lis
   one.clock.advance(30 * 86_400_000);
   const fresh = await one.login(userName, "tablet");
   assert.deepEqual(await idsOf(one, fresh), ["tablet"]);
+});
+
+test("later logins hide no login: each is listed, or it has ended", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { userName, userId } = await one.register();
+  const attacker = await one.login(userName, "attacker");
+  // Logins of an earlier version may exceed the maximum of 200.
+  await pool.query(
+    `WITH later AS (
+       INSERT INTO auth.login (login_id, user_id, device_id, device_class, device_name,
+         client_version, created_at, last_refreshed_at, access_expires_at, last_seen_at)
+       SELECT gen_random_uuid(), $1, 'later-' || n, 3, '', '', at, at, at + interval '900 s',
+         at + n * interval '1 ms'
+       FROM generate_series(1, 250) AS n, (SELECT $2::timestamptz AS at) RETURNING *)
+     INSERT INTO auth.refresh_token (token_hash, login_id, created_at, expires_at)
+     SELECT sha256(login_id::text::bytea), login_id, created_at, created_at + interval '30 days'
+     FROM later`,
+    [userId, new Date(one.clock.now())],
+  );
+  const all = await idsOf(one, attacker);
+  assert.equal(all.length, 251);
+  assert.equal(all.at(-1), "attacker");
+
+  one.clock.advance(1_000);
+  const latest = await one.login(userName, "latest");
+  const left = await idsOf(one, latest);
+  assert.equal(left.length, 200);
+  assert.deepEqual(left, ["latest", ...all.slice(0, 199)]);
+  const late = one.auth.refresh({ refreshToken: attacker.refreshToken });
+  await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
+});
+
+test("a login beyond the maximum ends the one that was seen least recently", async (t) => {
+  const one = await startTestAuth({ url, t, config: { maxLogins: 2 } });
+  const { userName } = await one.register();
+  const attacker = await one.login(userName, "attacker");
+  const stranger = await one.login((await one.register()).userName, "theirs");
+  one.clock.advance(1_000);
+  const phone = await one.login(userName, "phone");
+  one.clock.advance(1_000);
+  await one.auth.refresh({ refreshToken: attacker.refreshToken });
+  one.clock.advance(1_000);
+  const laptop = await one.login(userName, "laptop");
+  assert.deepEqual(await idsOf(one, laptop), ["laptop", "attacker"]);
+  const late = one.auth.refresh({ refreshToken: phone.refreshToken });
+  await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
+  const { revocations } = await one.sessions.listRevocations({ cursor: 0n });
+  const { loginId } = await one.verifier.verify(phone.accessToken);
+  assert.ok(revocations.some((ended) => ended.loginId === loginId));
+  // A login that replaces one of the same device ends no other.
+  await one.login(userName, "laptop");
+  assert.deepEqual(await idsOf(one, attacker), ["laptop", "attacker"]);
+  await one.auth.refresh({ refreshToken: stranger.refreshToken });
 });
 
 test("only the owner can rename a device", async (t) => {

@@ -8,9 +8,6 @@ import { requirePrintable } from "#platform/printable.ts";
 import type { Database } from "./database.ts";
 import type { Logins } from "./logins/logins.ts";
 
-/** Maximum devices in one list; beyond it the least recently seen devices are left out. */
-const MAX_LISTED_DEVICES = 200;
-
 /** DeviceService: lists, renames and revokes the devices that the caller is logged in on. */
 export function createDevice({
   clock,
@@ -35,10 +32,10 @@ export function createDevice({
   return {
     async listDevices(_request, context) {
       const { userId, loginId } = userOf(context);
+      // All of them, so that no login can hide. The setting maxLogins bounds their number.
       const found = await database.login.findMany({
         where: active(userId),
         orderBy: [{ lastSeenAt: "desc" }, { loginId: "asc" }],
-        take: MAX_LISTED_DEVICES,
       });
       return {
         devices: found.map((login) => ({

@@ -534,11 +534,12 @@ export type $RefreshTokenPayload<ExtArgs extends runtime.Types.Extensions.Intern
     createdAt: Date
     expiresAt: Date
     /**
-     * When it was exchanged for its successor; null while it is unused.
+     * When it was first exchanged for a successor, or became void because the retry of a lost refresh
+     * replaced it; null while it is unused.
      */
     usedAt: Date | null
     /**
-     * SHA-256 of the successor.
+     * SHA-256 of the latest successor; null while the token is unused, and of a void one.
      */
     successorHash: runtime.Bytes | null
   }, ExtArgs["result"]["refreshToken"]>

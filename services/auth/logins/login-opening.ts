@@ -4,6 +4,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { lockAccount } from "../accounts/account-states.ts";
+import type { AuthConfig } from "../config.ts";
 import type { Account, Transaction } from "../database.ts";
 import type { LoginRevocation } from "./login-revocation.ts";
 import type { Issuance, Opened, RefreshTokens } from "./refresh-tokens.ts";
@@ -28,10 +29,12 @@ export type OpenLogin = (
 ) => Promise<{ opened: Opened; ended: Revocation[] }>;
 
 export function createLoginOpening({
+  config,
   clock,
   refreshTokens,
   revocation,
 }: {
+  config: Pick<AuthConfig, "maxLogins">;
   clock: Clock;
   refreshTokens: RefreshTokens;
   revocation: LoginRevocation;
@@ -39,12 +42,14 @@ export function createLoginOpening({
   return async (tx, before, device, { accessExpiresAtMs, coarseAddress, method }) => {
     const { userId } = before;
     const { deviceId, deviceClass, deviceName, clientVersion } = device;
-    // The lock serialises concurrent logins of one device: the second one ends the first.
+    // The lock serialises concurrent logins of one user: of one device, the second one ends the
+    // first, and no two of them count the same logins.
     await lockAccount(tx, userId);
     const account = await tx.account.findUniqueOrThrow({ where: { userId } });
     requireUnchanged(account, before, method);
     const now = new Date(clock.now());
-    const ended = await revocation.revokeMatching(tx, { userId, deviceId }, "replaced");
+    const replaced = await revocation.revokeMatching(tx, { userId, deviceId }, "replaced");
+    const excess = await revocation.revokeOldest(tx, userId, config.maxLogins - 1);
     const login = await tx.login.create({
       data: {
         loginId: randomUUID(),
@@ -62,7 +67,10 @@ export function createLoginOpening({
       },
     });
     const { refreshToken, refreshExpiresAtMs } = await refreshTokens.issue(tx, login.loginId, now);
-    return { opened: { login, account, refreshToken, refreshExpiresAtMs }, ended };
+    return {
+      opened: { login, account, refreshToken, refreshExpiresAtMs },
+      ended: [...replaced, ...excess],
+    };
   };
 }
 

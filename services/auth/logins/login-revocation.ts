@@ -33,6 +33,8 @@ export interface LoginRevocation {
     where: Prisma.LoginWhereInput,
     reason: RevokedReason,
   ): Promise<Revocation[]>;
+  /** Ends all logins of a user but the `kept` that were seen most recently. */
+  revokeOldest(tx: Transaction, userId: bigint, kept: number): Promise<Revocation[]>;
   /** See Logins.end. */
   revokeOfUser(tx: Transaction, userId: string, scope: RevocationScope): Promise<Revocation[]>;
 }
@@ -53,6 +55,17 @@ export function createLoginRevocation({ clock }: { clock: Clock }): LoginRevocat
 
   return {
     revokeMatching,
+    async revokeOldest(tx, userId, kept) {
+      const oldest = await tx.login.findMany({
+        where: { userId, revokedAt: null },
+        orderBy: [{ lastSeenAt: "desc" }, { loginId: "asc" }],
+        skip: kept,
+        select: { loginId: true },
+      });
+      if (oldest.length === 0) return [];
+      const loginId = { in: oldest.map((login) => login.loginId) };
+      return revokeMatching(tx, { loginId }, "replaced");
+    },
     async revokeOfUser(tx, userId, { reason, exceptLoginId, deviceId }) {
       const ofUser = { userId: BigInt(userId), ...(deviceId !== undefined && { deviceId }) };
       const except = exceptLoginId !== undefined && { loginId: { not: exceptLoginId } };

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { after, test } from "node:test";
 import { create } from "@bufbuild/protobuf";
-import { DeviceClass, DeviceSchema } from "#gen/lucky/auth/v1/auth_pb.js";
+import { DeviceClass, DeviceSchema, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { defaultsOf } from "#platform/config/config.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
@@ -21,6 +22,18 @@ const loginOf = async (one: TestAuth, accessToken: string) =>
 const revoked = async (one: TestAuth, cursor = 0n) =>
   (await one.sessions.listRevocations({ cursor })).revocations.map(({ loginId }) => loginId);
 
+/** Those of the tokens whose refresh token is unused. */
+async function liveOf(issued: readonly Tokens[]): Promise<Tokens[]> {
+  const hashOf = ({ refreshToken }: Tokens) => createHash("sha256").update(refreshToken).digest();
+  const { rows } = await pool.query<{ token_hash: Buffer }>(
+    "SELECT token_hash FROM auth.refresh_token WHERE token_hash = ANY($1) AND used_at IS NULL",
+    [issued.map(hashOf)],
+  );
+  return issued.filter((tokens) =>
+    rows.some(({ token_hash }) => token_hash.equals(hashOf(tokens))),
+  );
+}
+
 const loginsOn = ({ clock }: TestAuth, database: Database) => {
   const config = { ...defaultsOf(authConfig), keyEncryptionKey: TEST_KEY };
   return createLogins({ config, database, clock, log: quiet, notifier: { notify() {} } });
@@ -34,8 +47,8 @@ test("a refresh returns new tokens of the same login and consumes the old refres
   assert.notEqual(second.refreshToken, first.refreshToken);
   assert.equal(await loginOf(one, second.accessToken), await loginOf(one, first.accessToken));
   assert.equal(second.accessTokenExpiresAtMs, BigInt(one.clock.now() + 900_000));
-  await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
   await refresh(one, second.refreshToken);
+  await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
 });
 
 test("late reuse of a refresh token ends the login", async (t) => {
@@ -48,30 +61,98 @@ test("late reuse of a refresh token ends the login", async (t) => {
   assert.ok((await revoked(one)).includes(await loginOf(one, second.accessToken)));
 });
 
-test("reuse of a refresh token within the grace time is only refused", async (t) => {
+test("a refresh whose answer was lost is retried within the grace time", async (t) => {
   const one = await startTestAuth({ url, t });
   const first = await one.login((await one.register()).userName);
-  const second = await refresh(one, first.refreshToken);
-  one.clock.advance(10_000);
-  await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
-  assert.ok(!(await revoked(one)).includes(await loginOf(one, second.accessToken)));
-  await refresh(one, second.refreshToken);
+  const lost = await refresh(one, first.refreshToken);
+  one.clock.advance(5_000);
+  const lostToo = await refresh(one, first.refreshToken);
+  one.clock.advance(5_000);
+  const answered = await refresh(one, first.refreshToken);
+  assert.deepEqual(await liveOf([lost, lostToo, answered]), [answered]);
+  assert.equal(await loginOf(one, answered.accessToken), await loginOf(one, first.accessToken));
+  const next = await refresh(one, answered.refreshToken);
+  assert.ok(!(await revoked(one)).includes(await loginOf(one, next.accessToken)));
 });
 
-test("concurrent refreshes with one token, on two instances: exactly one succeeds", async (t) => {
+test("a retry does not extend the grace time", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const first = await one.login((await one.register()).userName);
+  await refresh(one, first.refreshToken);
+  one.clock.advance(10_000);
+  const second = await refresh(one, first.refreshToken);
+  one.clock.advance(1);
+  await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refused(refresh(one, second.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+});
+
+test("reuse within the grace time ends the login once the successor was used", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const first = await one.login((await one.register()).userName);
+  await refresh(one, first.refreshToken);
+  const second = await refresh(one, first.refreshToken);
+  const third = await refresh(one, second.refreshToken);
+  await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refused(refresh(one, third.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  assert.ok((await revoked(one)).includes(await loginOf(one, third.accessToken)));
+});
+
+test("a replaced successor ends the login: its answer arrived, so another party retried", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const stolen = await one.login((await one.register()).userName);
+  const owners = await refresh(one, stolen.refreshToken);
+  const thiefs = await refresh(one, stolen.refreshToken);
+  await refused(refresh(one, owners.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  await refused(refresh(one, thiefs.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
+  assert.ok((await revoked(one)).includes(await loginOf(one, thiefs.accessToken)));
+});
+
+test("concurrent refreshes with one token, on two instances: one successor is live", async (t) => {
   const clock = new ManualClock();
   const one = await startTestAuth({ url, t, clock });
   const two = await startTestAuth({ url, t, clock });
   const { refreshToken } = await one.login((await one.register()).userName);
-  const outcomes = await Promise.allSettled(
+  const issued = await Promise.all(
     Array.from({ length: 12 }, (_, n) => refresh(n % 2 ? one : two, refreshToken)),
   );
-  const won = outcomes.filter((outcome) => outcome.status === "fulfilled");
-  assert.equal(won.length, 1);
-  for (const outcome of outcomes)
-    if (outcome.status === "rejected")
-      await refused(Promise.reject(outcome.reason), ErrorReason.REFRESH_TOKEN_INVALID);
-  await refresh(two, won[0]!.value.refreshToken);
+  const live = await liveOf(issued);
+  assert.equal(live.length, 1);
+  await refresh(two, live[0]!.refreshToken);
+});
+
+test("concurrent refreshes with a token and its successor: the login ends or one is live", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { userName } = await one.register();
+  for (let round = 0; round < 5; round++) {
+    const first = await one.login(userName);
+    const second = await refresh(one, first.refreshToken);
+    const outcomes = await Promise.allSettled([
+      refresh(one, first.refreshToken),
+      refresh(one, second.refreshToken),
+    ]);
+    // Whichever is second proves that two parties hold tokens of this login.
+    assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
+    assert.ok((await revoked(one)).includes(await loginOf(one, first.accessToken)));
+  }
+});
+
+test("a refresh whose caller has gone while it waited uses no token", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const { refreshToken } = await one.login((await one.register()).userName);
+  const issuance = { accessExpiresAtMs: one.clock.now() + 900_000, coarseAddress: "" };
+  const gone = loginsOn(one, openDatabase(pool)).rotate(
+    refreshToken,
+    issuance,
+    AbortSignal.abort(new Error("gone")),
+  );
+  await assert.rejects(gone, /gone/);
+  const tokens = await refresh(one, refreshToken);
+  assert.deepEqual(await liveOf([tokens]), [tokens]);
+  const { rows } = await pool.query(
+    "SELECT count(*)::int AS issued FROM auth.refresh_token WHERE login_id = $1",
+    [await loginOf(one, tokens.accessToken)],
+  );
+  assert.deepEqual(rows, [{ issued: 2 }]);
 });
 
 test("an expired or invented refresh token is refused", async (t) => {

@@ -16,7 +16,8 @@ import type { Revocation, RevocationNotifier } from "./revocation-notifier.ts";
 /** Logins of devices and their refresh tokens. Times are milliseconds since the Unix epoch. */
 export interface Logins {
   /**
-   * Begins a login; an older one of the same user on the same device ends. Throws ACCOUNT_DISABLED,
+   * Begins a login. An older one of the same user on the same device ends, and so do, beyond
+   * `maxLogins`, those that were seen least recently. Throws ACCOUNT_DISABLED,
    * CREDENTIALS_INVALID, SMS_CODE_INVALID or QR_LOGIN_STEP when the account was disabled, or the
    * credential (password or number) was changed after `account` was read. Such a change ends all
    * logins, and this check closes the race with a login that begins at the same time.
@@ -24,10 +25,12 @@ export interface Logins {
   open(account: Account, device: Device, login: NewLogin): Promise<Opened>;
   /**
    * Exchanges a refresh token for its successor. Reuse of a token ends the login. Exception: a reuse
-   * within `refreshGraceMs` while the successor is unused is only refused, because it may be a retry
-   * after a lost answer.
+   * within `refreshGraceMs` of the first use while the successor is unused may be a retry after a
+   * lost answer. It returns another successor, and the unused one becomes void. A void token that is
+   * presented ends the login too. Rejects with the signal's reason, and changes nothing, when the
+   * caller has gone before the exchange.
    */
-  rotate(refreshToken: string, issuance: Issuance): Promise<Rotated>;
+  rotate(refreshToken: string, issuance: Issuance, signal: AbortSignal): Promise<Rotated>;
   /** Ends a login. Idempotent. */
   revoke(loginId: string, reason: RevokedReason): Promise<void>;
   /**
@@ -60,7 +63,7 @@ export function createLogins(options: {
   const { config, database, clock, log, notifier } = options;
   const refreshTokens = createRefreshTokens({ config, clock });
   const revocation = createLoginRevocation({ clock });
-  const openLogin = createLoginOpening({ clock, refreshTokens, revocation });
+  const openLogin = createLoginOpening({ config, clock, refreshTokens, revocation });
   const end = revocation.revokeOfUser;
 
   return {
@@ -72,9 +75,9 @@ export function createLogins(options: {
       return opened;
     },
 
-    async rotate(refreshToken, issuance) {
+    async rotate(refreshToken, issuance, signal) {
       const rotated = await database.$transaction((tx) =>
-        refreshTokens.rotate(tx, refreshToken, issuance),
+        refreshTokens.rotate(tx, refreshToken, issuance, signal),
       );
       if (rotated.kind === "reused") {
         const { loginId, userId } = rotated.login;

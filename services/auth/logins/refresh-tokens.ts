@@ -21,7 +21,7 @@ export interface Opened extends IssuedRefreshToken {
 /** The outcome of presenting a refresh token. */
 export type Rotated =
   | { kind: "opened"; opened: Opened }
-  /** Unknown, expired, of an ended login, or used only a moment ago. */
+  /** Unknown, expired, or of an ended login. */
   | { kind: "refused" }
   /** Reuse detected: one of the two users of the token has stolen it. The login has ended. */
   | { kind: "reused"; login: Login };
@@ -42,7 +42,12 @@ export interface RefreshTokens {
     now: Date,
   ): Promise<IssuedRefreshToken & { tokenHash: Uint8Array<ArrayBuffer> }>;
   /** See Logins.rotate. */
-  rotate(tx: Transaction, refreshToken: string, issuance: Issuance): Promise<Rotated>;
+  rotate(
+    tx: Transaction,
+    refreshToken: string,
+    issuance: Issuance,
+    signal: AbortSignal,
+  ): Promise<Rotated>;
 }
 
 export function createRefreshTokens({
@@ -60,20 +65,32 @@ export function createRefreshTokens({
     return { refreshToken, refreshExpiresAtMs: expiresAt.getTime(), tokenHash };
   }
 
-  /** Whether a used token may be a retry of a refresh whose answer was lost. */
-  async function isRetry(tx: Transaction, token: RefreshToken, now: Date): Promise<boolean> {
-    const { successorHash, usedAt } = token;
-    if (!usedAt || now.getTime() - usedAt.getTime() > config.refreshGraceMs) return false;
-    if (!successorHash) return true;
-    const successor = await tx.refreshToken.findUnique({ where: { tokenHash: successorHash } });
-    // A used successor proves that the answer arrived: another party presents this token.
-    return successor?.usedAt === null;
+  /**
+   * Voids the successor of a used token when that token may be a retry of a refresh whose answer was
+   * lost, and returns whether it may.
+   */
+  async function voidLostSuccessor(
+    tx: Transaction,
+    { successorHash, usedAt }: RefreshToken,
+    now: Date,
+  ): Promise<boolean> {
+    // A void token was used without a successor.
+    if (!usedAt || !successorHash) return false;
+    if (now.getTime() - usedAt.getTime() > config.refreshGraceMs) return false;
+    // A used successor proves that the answer arrived: another party presents this token. The row is
+    // kept, because a void token that is presented proves the same.
+    const { count } = await tx.refreshToken.updateMany({
+      where: { tokenHash: successorHash, usedAt: null },
+      data: { usedAt: now },
+    });
+    return count === 1;
   }
 
   async function rotate(
     tx: Transaction,
     refreshToken: string,
     { accessExpiresAtMs, coarseAddress }: Issuance,
+    signal: AbortSignal,
   ): Promise<Rotated> {
     const tokenHash = hashRefreshToken(refreshToken);
     const found = await tx.refreshToken.findUnique({ where: { tokenHash } });
@@ -81,6 +98,8 @@ export function createRefreshTokens({
     const { loginId } = found;
     // This row lock serialises the refreshes of one login: two of them must not race.
     await tx.$executeRaw`SELECT 1 FROM auth.login WHERE login_id = ${loginId}::uuid FOR UPDATE`;
+    // Otherwise an abandoned attempt that waited could void the successor that its retry returned.
+    signal.throwIfAborted();
     const token = await tx.refreshToken.findUnique({
       where: { tokenHash },
       include: { login: { include: { account: true } } },
@@ -89,13 +108,14 @@ export function createRefreshTokens({
     if (!token || token.login.revokedAt || token.expiresAt <= now) return { kind: "refused" };
     const { account } = token.login;
     if (account.state !== "active") return { kind: "refused" };
-    if (token.usedAt) {
-      if (await isRetry(tx, token, now)) return { kind: "refused" };
+    if (token.usedAt && !(await voidLostSuccessor(tx, token, now))) {
       const reuse = { revokedAt: now, revokedReason: "reuse" satisfies RevokedReason };
       return { kind: "reused", login: await tx.login.update({ where: { loginId }, data: reuse }) };
     }
     const { tokenHash: successorHash, ...issued } = await issue(tx, loginId, now);
-    await tx.refreshToken.update({ where: { tokenHash }, data: { usedAt: now, successorHash } });
+    // The first use starts the grace time; a retry does not extend it.
+    const usedAt = token.usedAt ?? now;
+    await tx.refreshToken.update({ where: { tokenHash }, data: { usedAt, successorHash } });
     const accessExpiresAt = new Date(accessExpiresAtMs);
     const login = await tx.login.update({
       where: { loginId },

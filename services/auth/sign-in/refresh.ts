@@ -24,10 +24,11 @@ export function createRefresh({
 }): Pick<ServiceImpl<typeof AuthService>, "refresh"> {
   return {
     async refresh({ refreshToken }, context) {
-      const rotated = await logins.rotate(refreshToken, {
+      const issuance = {
         accessExpiresAtMs: accessTokens.expiryMs(),
         coarseAddress: coarseAddress(context.values.get(peerAddress)),
-      });
+      };
+      const rotated = await logins.rotate(refreshToken, issuance, context.signal);
       if (rotated.kind === "opened") return { tokens: await issuer.tokensOf(rotated.opened) };
       if (rotated.kind === "reused") {
         const { userId, deviceId, deviceName } = rotated.login;

@@ -140,7 +140,7 @@ export declare type Tokens = Message<"lucky.auth.v1.Tokens"> & {
   accessTokenExpiresAtMs: bigint;
 
   /**
-   * Opaque, valid for one Refresh. Set by the server.
+   * Opaque, valid for one Refresh and its retries. Set by the server.
    *
    * @generated from field: string refresh_token = 3;
    */
@@ -1450,10 +1450,12 @@ export declare const AuthService: GenService<{
   },
   /**
    * Exchanges a refresh token for new tokens (rotation): the old refresh token is used up. Reuse of a
-   * used token revokes the whole login, because the token may be stolen. Only within a few seconds
-   * after the exchange, when its answer may have been lost, a reuse is merely refused. Fails with
-   * REFRESH_TOKEN_INVALID. A refresh token cannot be guessed, so its calls do not draw on the small
-   * budget of credentials: many devices behind one address renew their tokens.
+   * used token revokes the whole login, because the token may be stolen. One exception makes a retry
+   * after a lost answer possible: within a few seconds after the first exchange, and while its new
+   * refresh token is unused, the old one returns other new tokens, and that unused refresh token
+   * becomes void. A void token that is presented revokes the login too, because its answer was not
+   * lost. Fails with REFRESH_TOKEN_INVALID. A refresh token cannot be guessed, so its calls do not
+   * draw on the small budget of credentials: many devices behind one address renew their tokens.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Refresh
    */

@@ -81,7 +81,7 @@ export declare const ListDevicesRequestSchema: GenMessage<ListDevicesRequest>;
  */
 export declare type ListDevicesResponse = Message<"lucky.auth.v1.ListDevicesResponse"> & {
   /**
-   * The devices, last seen first.
+   * All logged-in devices, last seen first.
    *
    * @generated from field: repeated lucky.auth.v1.LoggedInDevice devices = 1;
    */
@@ -210,7 +210,9 @@ export declare const RevokeOtherDevicesResponseSchema: GenMessage<RevokeOtherDev
  */
 export declare const DeviceService: GenService<{
   /**
-   * Returns the caller's logged-in devices, last seen first; at most 200.
+   * Returns all logged-in devices of the caller, last seen first. Their number is bounded: beyond a
+   * maximum (200, unless the operator sets another one) a login ends the one that was seen least
+   * recently.
    *
    * @generated from rpc lucky.auth.v1.DeviceService.ListDevices
    */

@@ -147,7 +147,7 @@ export enum ErrorReason {
   ENCRYPTION_INVALID = 13,
 
   /**
-   * unauthenticated: the refresh token is unknown, expired or already used.
+   * unauthenticated: the refresh token is unknown, expired or already used, or its login has ended.
    *
    * @generated from enum value: ERROR_REASON_REFRESH_TOKEN_INVALID = 14;
    */
