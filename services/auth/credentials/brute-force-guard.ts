@@ -36,8 +36,12 @@ export interface BruteForceGuard {
   succeeded(attempt: Attempt): Promise<void>;
 }
 
-/** Attempts on a locked account that may learn of the lock, per longest delay. */
-const MAX_LOCK_DISCLOSURES = 20;
+/**
+ * Attempts on a locked account that may learn of the lock in a day. Each of them tells whether a
+ * password is right, so the bound holds over all waits of that day.
+ */
+const MAX_LOCK_DISCLOSURES_PER_DAY = 20;
+const DAY_MS = 86_400_000;
 
 export function createBruteForceGuard({
   config,
@@ -71,8 +75,9 @@ export function createBruteForceGuard({
   };
   const disclosures: Budget = {
     name: "login_locked",
-    points: MAX_LOCK_DISCLOSURES,
-    windowMs: times.longestWaitMs,
+    points: MAX_LOCK_DISCLOSURES_PER_DAY,
+    windowMs: DAY_MS,
+    countsAlone: true,
   };
 
   const addressOf = ({ address }: Attempt) => networkOf(address ?? "local");
