@@ -31,7 +31,7 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
     events: { unreachable: "limiter_unreachable", reconnected: "limiter_reconnected" },
   });
   /** Counts while Redis cannot be reached. */
-  const fallback = createMemoryLimiter();
+  const fallback = createMemoryLimiter(metrics === undefined ? {} : { metrics });
   const unlimited = metrics?.counter(
     "lucky_limiter_unlimited_total",
     "Calls that were allowed because the limiter's store could not be reached.",
