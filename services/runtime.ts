@@ -77,12 +77,12 @@ export interface Adapters {
 }
 
 /** Opens the adapters; an override replaces one. */
-export function openAdapters({ clock, started }: Runtime, overrides: Overrides): Adapters {
+export function openAdapters({ clock, metrics, started }: Runtime, overrides: Overrides): Adapters {
   const bus = overrides.bus ?? createMemoryBus();
   started.push(() => bus.close());
   const registry = overrides.registry ?? createMemoryRegistry({ clock });
   started.push(() => registry.close());
-  const limiter = createMemoryLimiter({ clock });
+  const limiter = createMemoryLimiter({ clock, metrics });
   started.push(() => limiter.close());
   return { bus, registry, limiter };
 }

@@ -4,6 +4,11 @@ export interface Budget {
   readonly name: string;
   readonly points: number;
   readonly windowMs: number;
+  /**
+   * While the store cannot be reached, the process counts alone instead of allowing every call: for
+   * a budget that is a security measure.
+   */
+  readonly countsAlone?: true;
 }
 
 /**
@@ -31,8 +36,8 @@ export interface Penalty {
 
 /**
  * Rate limits: counts calls and failures over all instances. Adapters: memory, Redis. While the
- * store cannot be reached, every `take` is allowed, because a budget is not a security measure.
- * Failures are then counted in the process alone, because a penalty is a security measure.
+ * store cannot be reached, every `take` is allowed, because most budgets are no security measure.
+ * Failures, and budgets with `countsAlone`, are then counted in the process alone.
  */
 export interface Limiter {
   /**

@@ -83,6 +83,16 @@ test("while the store is unreachable every call is allowed; after a reconnect bu
   while ((await limiter.take(budget, "ana")).allowed) await new Promise(setImmediate);
 });
 
+test("while the store is unreachable, each instance counts the budgets of security alone", async (t) => {
+  const limiter = open(t);
+  const budget = { name: "secure", points: 1, windowMs: 60_000, countsAlone: true } as const;
+  await server.kill();
+  assert.equal((await limiter.take(budget, "ana")).allowed, true);
+  assert.equal((await limiter.take(budget, "ana")).allowed, false);
+  assert.equal((await limiter.take(budget, "ben")).allowed, true);
+  await server.restart();
+});
+
 function open(t: TestContext, metrics = new Metrics()) {
   const limiter = createRedisLimiter({ url: server.url, log: quiet, metrics });
   t.after(() => limiter.close());

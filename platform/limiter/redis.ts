@@ -17,8 +17,9 @@ const COMMAND_TIMEOUT_MS = 500;
 
 /**
  * A limiter that counts in Redis, over all instances. It rounds windows up to whole seconds. While
- * Redis cannot be reached, every budget allows, which a metric counts, and failures are counted in
- * this process alone. A call waits for Redis at most half a second.
+ * Redis cannot be reached, failures and budgets with `countsAlone` are counted in this process
+ * alone, and every other budget allows; metrics count both. A call waits for Redis at most half a
+ * second.
  */
 export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): Limiter {
   const { redis, firstAttempt } = openRedis<ScriptCommands>({
@@ -29,8 +30,8 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
     log,
     events: { unreachable: "limiter_unreachable", reconnected: "limiter_reconnected" },
   });
-  /** Counts failures while Redis cannot be reached. */
-  const fallback = createMemoryLimiter();
+  /** Counts while Redis cannot be reached. */
+  const fallback = createMemoryLimiter(metrics === undefined ? {} : { metrics });
   const unlimited = metrics?.counter(
     "lucky_limiter_unlimited_total",
     "Calls that were allowed because the limiter's store could not be reached.",
@@ -107,6 +108,10 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
       } catch (refusal) {
         if (refusal instanceof RateLimiterRes)
           return { allowed: false, retryAfterMs: refusal.msBeforeNext };
+        if (budget.countsAlone) {
+          alone?.inc({ penalty: budget.name });
+          return fallback.take(budget, key, points);
+        }
         unlimited?.inc({ budget: budget.name });
         log.debug({ event: "limiter_unlimited", budget: budget.name, err: refusal });
         return { allowed: true };

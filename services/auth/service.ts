@@ -26,6 +26,7 @@ import { createPasswords } from "./credentials/passwords.ts";
 import { createSecurityNotices } from "./credentials/security-notices.ts";
 import { createSmsCodes } from "./credentials/sms-codes.ts";
 import { createSmsSender } from "./credentials/sms-sender.ts";
+import { createStrengthEstimator } from "./credentials/strength-estimator.ts";
 import { openDatabase } from "./database.ts";
 import { createDevice } from "./device.ts";
 import { createCodes } from "./keys/codes.ts";
@@ -134,6 +135,7 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
       if (!running) return;
       running = false;
       await jobs.stop();
+      await parts.estimator.stop();
       await parts.sms.close();
       await parts.database.$disconnect();
     },
@@ -154,6 +156,7 @@ async function createParts(given: AuthServiceDependencies) {
   const notifier = createRevocationNotifier({ bus, registry, log });
   const logins = createLogins({ config, database, clock, log, notifier });
   const accessTokens = await createAccessTokens({ config, keyring, clock });
+  const estimator = createStrengthEstimator({ clock, log });
   const devicePolicy = createDevicePolicy({ config, database });
   return {
     accessTokens,
@@ -164,6 +167,7 @@ async function createParts(given: AuthServiceDependencies) {
     config,
     database,
     devicePolicy,
+    estimator,
     guard: createBruteForceGuard({ config, limiter }),
     ids,
     issuer: createIssuer({ logins, accessTokens, devicePolicy }),
@@ -174,7 +178,7 @@ async function createParts(given: AuthServiceDependencies) {
     metrics,
     nonces,
     notices: createSecurityNotices({ bus, registry, clock, log }),
-    passwordPolicy: createPasswordPolicy(config),
+    passwordPolicy: createPasswordPolicy(config, estimator),
     passwords: await createPasswords({ config, keyring, nonces, clock, metrics }),
     revocationPages: createRevocationPages({ pool, clock }),
     sms,

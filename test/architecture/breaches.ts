@@ -25,7 +25,7 @@ const fences: Record<string, RegExp> = {
   "gen/prisma": /^services\/(auth|server\/log)\/database\.ts$/,
   jose: /^(platform\/identity\/tokens|services\/auth\/(logins|keys)\/[a-z-]+)\.ts$/,
   "@node-rs/argon2": /^services\/auth\/credentials\/passwords\.ts$/,
-  "@zxcvbn-ts": /^services\/auth\/credentials\/password-policy\.ts$/,
+  "@zxcvbn-ts": /^services\/auth\/credentials\/strength-thread\.ts$/,
   "qrcode-generator": /^services\/auth\/qr-login\/qr-codes\.ts$/,
   "libphonenumber-js": /^services\/auth\/accounts\/phone\.ts$/,
   "node-pg-migrate": /^platform\/postgres\/migrate\.ts$/,

@@ -10,6 +10,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { MethodRules } from "#platform/rpc/rules.ts";
+import { createLineSampler } from "./line-sampler.ts";
 import { toPublicError } from "./public-error.ts";
 
 /** Header with the request id, which identifies a call in the logs of every process on its path. */
@@ -30,7 +31,8 @@ interface ObserveOptions {
 }
 
 /**
- * Writes one log line and two metrics per call, at its end, and sets the request id. Errors become
+ * Writes one log line and two metrics per call, at its end, and sets the request id. The lines of
+ * failed calls are sampled, because strangers can cause any number of them. Errors become
  * public: any error without a reason of the contract becomes a bland `internal`, and its cause is
  * only logged.
  */
@@ -42,6 +44,8 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
     SECONDS_BUCKETS,
     ["method"],
   );
+
+  const sampler = createLineSampler({ log, clock });
 
   interface Ended {
     readonly method: DescMethod;
@@ -60,12 +64,15 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
     seconds.observe({ method: name }, ms / 1000);
     const level = levelOf(error, access);
     if (!log.isLevelEnabled(level)) return;
+    const reason = error === undefined ? undefined : ErrorReason[reasonOf(error)];
+    if (level !== "debug" && !sampler.admit({ level, method: name, reason: reason ?? code }))
+      return;
     const caller = values.get(callerKey);
     log[level]({
       event: "rpc",
       method: name,
       code,
-      reason: error === undefined ? undefined : ErrorReason[reasonOf(error)],
+      reason,
       ms,
       requestId,
       userId: caller.kind === "user" ? caller.userId : undefined,

@@ -39,7 +39,7 @@ export function createSetPassword({
       if (!target || target.state === "deleted")
         throw fail(ErrorReason.USER_NOT_FOUND, "there is no such user");
       const number = phoneOf(columns, target) ?? "";
-      passwordPolicy.requireStrong(password, target.userName, target.displayName, number);
+      await passwordPolicy.requireStrong(password, target.userName, target.displayName, number);
       const passwordHash = await passwords.hash(password);
       const act = { context, action: AuditAction.PASSWORD_SET, reason };
       await changes.changeAccount(userId, act, async (tx, account) => {

@@ -1,3 +1,4 @@
+import { createHmac } from "node:crypto";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { Budget, Limiter, Penalty } from "#platform/limiter/limiter.ts";
@@ -6,8 +7,13 @@ import type { AuthConfig } from "../config.ts";
 
 /** One login attempt, or another attempt to prove the password of an account. */
 export interface Attempt {
-  /** The key of the account that failures are counted by, see `requirePassword`. */
+  /**
+   * The key that failures are counted by: of the account, see `requirePassword`, or the name that
+   * no account has.
+   */
   readonly account: string;
+  /** Whether the account exists. Names without an account share a bounded number of counters. */
+  readonly exists: boolean;
   /** Address of the caller, counted by network; undefined for calls within the process. */
   readonly address: string | undefined;
 }
@@ -36,8 +42,19 @@ export interface BruteForceGuard {
   succeeded(attempt: Attempt): Promise<void>;
 }
 
-/** Attempts on a locked account that may learn of the lock, per longest delay. */
-const MAX_LOCK_DISCLOSURES = 20;
+/**
+ * Attempts on a locked account that may learn of the lock in a day. Each of them tells whether a
+ * password is right, so the bound holds over all waits of that day.
+ */
+const MAX_LOCK_DISCLOSURES_PER_DAY = 20;
+const DAY_MS = 86_400_000;
+
+/**
+ * Counters of names without an account, and as many of pairs with an address: anybody can invent
+ * names, and each counter is kept for a day. Names that share a counter are delayed together, which
+ * the caller cannot see: an unknown name always gets CREDENTIALS_INVALID.
+ */
+const UNKNOWN_NAME_COUNTERS = 16_384;
 
 export function createBruteForceGuard({
   config,
@@ -45,6 +62,7 @@ export function createBruteForceGuard({
 }: {
   config: Pick<
     AuthConfig,
+    | "keyEncryptionKey"
     | "loginDelayMs"
     | "loginForgetSeconds"
     | "loginFreeFailures"
@@ -71,12 +89,27 @@ export function createBruteForceGuard({
   };
   const disclosures: Budget = {
     name: "login_locked",
-    points: MAX_LOCK_DISCLOSURES,
-    windowMs: times.longestWaitMs,
+    points: MAX_LOCK_DISCLOSURES_PER_DAY,
+    windowMs: DAY_MS,
+    countsAlone: true,
   };
 
-  const addressOf = ({ address }: Attempt) => networkOf(address ?? "local");
-  const pairOf = (attempt: Attempt) => `${addressOf(attempt)} ${attempt.account}`;
+  /**
+   * The shared counter of an unknown name. The hash has a key, so nobody can choose names that
+   * share a counter. All instances have the same key.
+   */
+  function sharedCounter(text: string): string {
+    const mac = createHmac("sha256", config.keyEncryptionKey).update(`unknown name ${text}`);
+    return `unknown:${mac.digest().readUInt32BE() % UNKNOWN_NAME_COUNTERS}`;
+  }
+
+  /** The keys that an attempt is counted by. */
+  function keysOf({ account, exists, address = "local" }: Attempt) {
+    const network = networkOf(address);
+    const pair = `${network} ${account}`;
+    if (exists) return { address: network, account, pair };
+    return { address: network, account: sharedCounter(account), pair: sharedCounter(pair) };
+  }
 
   async function locked(account: string, retryAfterMs: number): Promise<LockState> {
     const { allowed: disclose } = await limiter.take(disclosures, account);
@@ -85,38 +118,39 @@ export function createBruteForceGuard({
 
   return {
     async check(attempt) {
-      const { account } = attempt;
-      const pair = pairOf(attempt);
+      const keys = keysOf(attempt);
       const [address, ...waits] = await Promise.all([
-        limiter.waiting(perAddress, addressOf(attempt)),
-        limiter.waiting(perPair, pair),
-        limiter.waiting(perAccount, account),
+        limiter.waiting(perAddress, keys.address),
+        limiter.waiting(perPair, keys.pair),
+        limiter.waiting(perAccount, keys.account),
       ]);
       if (address > 0)
         throw fail(ErrorReason.RATE_LIMITED, "too many wrong passwords from this address", {
           retryAfterMs: address,
         });
-      if (Math.max(...waits) > 0) return locked(account, Math.max(...waits));
+      if (Math.max(...waits) > 0) return locked(keys.account, Math.max(...waits));
       // All delays are read before `admit`: an attempt that one penalty delays must not use up a
       // slot of another penalty.
       const delays = await Promise.all([
-        limiter.admit(perPair, pair),
-        limiter.admit(perAccount, account),
+        limiter.admit(perPair, keys.pair),
+        limiter.admit(perAccount, keys.account),
       ]);
-      if (Math.max(...delays) > 0) return locked(account, Math.max(...delays));
+      if (Math.max(...delays) > 0) return locked(keys.account, Math.max(...delays));
       return { kind: "free" };
     },
     async failed(attempt) {
+      const keys = keysOf(attempt);
       await Promise.all([
-        limiter.penalize(perAddress, addressOf(attempt)),
-        limiter.penalize(perPair, pairOf(attempt)),
-        limiter.penalize(perAccount, attempt.account),
+        limiter.penalize(perAddress, keys.address),
+        limiter.penalize(perPair, keys.pair),
+        limiter.penalize(perAccount, keys.account),
       ]);
     },
     async succeeded(attempt) {
+      const keys = keysOf(attempt);
       await Promise.all([
-        limiter.pardon(perPair, pairOf(attempt)),
-        limiter.pardon(perAccount, attempt.account),
+        limiter.pardon(perPair, keys.pair),
+        limiter.pardon(perAccount, keys.account),
       ]);
     },
   };

@@ -27,7 +27,11 @@ export async function requirePassword(
   { guard, passwords }: { guard: BruteForceGuard; passwords: Pick<Passwords, "verify"> },
   { account, userName, password, address, errorText }: PasswordClaim,
 ): Promise<void> {
-  const attempt = { account: guardKeyOf(account, userName), address };
+  const attempt = {
+    account: guardKeyOf(account, userName),
+    exists: account !== undefined,
+    address,
+  };
   const lock = await guard.check(attempt);
   // Always verified: the duration must not disclose whether the account exists or is locked.
   const right = await passwords.verify(account?.passwordHash, password);
@@ -45,6 +49,6 @@ export async function requirePassword(
  * password lifts all locks, and a new account with the name of a deleted account inherits no lock.
  */
 function guardKeyOf(account: Account | undefined, userName: string): string {
-  if (!account) return `name:${nameKey(userName)}`;
+  if (!account) return nameKey(userName);
   return `user:${account.userId}:${account.passwordChangedAt?.getTime() ?? 0}`;
 }

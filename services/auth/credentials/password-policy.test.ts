@@ -1,13 +1,19 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
+import { quiet } from "../../../test/backends/postgres.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { createPasswordPolicy } from "./password-policy.ts";
+import { createStrengthEstimator } from "./strength-estimator.ts";
 
-const { requireStrong } = createPasswordPolicy({ passwordMinLength: 8, passwordMinScore: 2 });
+const estimator = createStrengthEstimator({ clock: new ManualClock(), log: quiet });
+after(() => estimator.stop());
+const usual = { passwordMinLength: 8, passwordMinScore: 2 };
+const { requireStrong } = createPasswordPolicy(usual, estimator);
 const weak = (error: unknown) => reasonOf(error) === ErrorReason.PASSWORD_WEAK;
 
-test("common passwords are refused, whatever kinds of characters they have", () => {
+test("common passwords are refused, whatever kinds of characters they have", async () => {
   for (const password of [
     "",
     "short",
@@ -21,10 +27,10 @@ test("common passwords are refused, whatever kinds of characters they have", () 
     "11.11.2011",
     "a".repeat(128),
   ])
-    assert.throws(() => requireStrong(password), weak, password);
+    await assert.rejects(requireStrong(password), weak, password);
 });
 
-test("a passphrase without digits or symbols is accepted, in any script", () => {
+test("a passphrase without digits or symbols is accepted, in any script", async () => {
   for (const password of [
     "correct horse",
     "tuliphatchetorbit",
@@ -32,19 +38,19 @@ test("a passphrase without digits or symbols is accepted, in any script", () => 
     "我的很长的密码短语",
     `zebra lantern ${"x".repeat(114)}`,
   ])
-    requireStrong(password);
+    await requireStrong(password);
 });
 
-test("length is counted in characters: 8 to 128", () => {
+test("length is counted in characters: 8 to 128", async () => {
   const faces = "😀😃😄😁😆😅🤣";
-  assert.throws(() => requireStrong(faces), weak);
-  requireStrong(`${faces}😂`);
-  assert.throws(() => requireStrong("zebra lantern quartz ".repeat(7).slice(0, 129)), weak);
-  requireStrong("zebra lantern quartz ".repeat(7).slice(0, 128));
+  await assert.rejects(requireStrong(faces), weak);
+  await requireStrong(`${faces}😂`);
+  await assert.rejects(requireStrong("zebra lantern quartz ".repeat(7).slice(0, 129)), weak);
+  await requireStrong("zebra lantern quartz ".repeat(7).slice(0, 128));
 });
 
-test("a password that contains a name or the number of the account is weak", () => {
-  requireStrong("kaltenbrunn");
+test("a password that contains a name or the number of the account is weak", async () => {
+  await requireStrong("kaltenbrunn");
   for (const [password, word] of [
     ["kaltenbrunn", "kaltenbrunn"],
     ["KALTENBRUNN", "kaltenbrunn"],
@@ -56,13 +62,14 @@ test("a password that contains a name or the number of the account is weak", () 
     ["15137402856", "+4915137402856"],
     ["015137402856!", "+4915137402856"],
   ] as const)
-    assert.throws(() => requireStrong(password, "", word), weak, password);
+    await assert.rejects(requireStrong(password, "", word), weak, password);
 });
 
-test("the configuration sets the minimum length and strength", () => {
-  const strict = createPasswordPolicy({ passwordMinLength: 12, passwordMinScore: 4 });
-  assert.throws(() => strict.requireStrong("correct horse"), weak);
-  assert.throws(() => strict.requireStrong("k7#Lq9!vT2"), weak);
-  strict.requireStrong("correct horse battery staple");
-  createPasswordPolicy({ passwordMinLength: 6, passwordMinScore: 0 }).requireStrong("secret");
+test("the configuration sets the minimum length and strength", async () => {
+  const strict = createPasswordPolicy({ passwordMinLength: 12, passwordMinScore: 4 }, estimator);
+  await assert.rejects(strict.requireStrong("correct horse"), weak);
+  await assert.rejects(strict.requireStrong("k7#Lq9!vT2"), weak);
+  await strict.requireStrong("correct horse battery staple");
+  const lax = createPasswordPolicy({ passwordMinLength: 6, passwordMinScore: 0 }, estimator);
+  await lax.requireStrong("secret");
 });

@@ -9,9 +9,8 @@ import { peerAddress } from "#platform/rpc/peer.ts";
 import type { Accounts } from "../accounts/accounts.ts";
 import { normalizePhone } from "../accounts/phone.ts";
 import { ownerOf, phoneOf } from "../accounts/phone-owner.ts";
-import type { AuthConfig } from "../config.ts";
 import type { BruteForceGuard } from "../credentials/brute-force-guard.ts";
-import { createPasswordPolicy } from "../credentials/password-policy.ts";
+import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
 import { accountOf, requireProof } from "../credentials/proof.ts";
 import type { SecurityNotices } from "../credentials/security-notices.ts";
@@ -23,10 +22,10 @@ interface Dependencies {
   accounts: Accounts;
   clock: Clock;
   columns: ColumnEncryption;
-  config: AuthConfig;
   guard: BruteForceGuard;
   logins: Logins;
   notices: SecurityNotices;
+  passwordPolicy: PasswordPolicy;
   passwords: Passwords;
   smsCodes: SmsCodes;
 }
@@ -35,7 +34,7 @@ interface Dependencies {
 export function createPasswordChange(
   d: Dependencies,
 ): Pick<ServiceImpl<typeof AuthService>, "changePassword" | "resetPassword"> {
-  const { requireStrong } = createPasswordPolicy(d.config);
+  const { requireStrong, requireStrongInTransaction } = d.passwordPolicy;
   const kind = SecurityNoticeKind.PASSWORD_CHANGED;
   const newPasswordColumns = async (password: string) => ({
     passwordHash: await d.passwords.hash(password),
@@ -51,7 +50,7 @@ export function createPasswordChange(
       const account = await accountOf(d, userId);
       // Check the new password before the proof: a weak one must not consume the code.
       const number = phoneOf(d.columns, account) ?? "";
-      requireStrong(newPlaintext, account.userName, account.displayName, number);
+      await requireStrong(newPlaintext, account.userName, account.displayName, number);
       const address = context.values.get(peerAddress);
       const codes = await requireProof(d, account, { password, code, address });
       const data = await newPasswordColumns(newPlaintext);
@@ -73,13 +72,13 @@ export function createPasswordChange(
       const phone = normalizePhone(written);
       const [newPlaintext] = await d.passwords.decrypt(newPassword);
       // Check the new password before the code: a weak one must not consume it.
-      requireStrong(newPlaintext, phone);
+      await requireStrong(newPlaintext, phone);
       const given = { phone, purpose: SmsPurpose.RESET, code };
       const reset = await d.smsCodes.redeem([given], async (tx) => {
         const owner = await ownerOf(tx, d.columns, phone);
         // The code is consumed although no account has the number, because it has no other use.
         if (!owner) return undefined;
-        requireStrong(newPlaintext, owner.userName, owner.displayName);
+        await requireStrongInTransaction(newPlaintext, owner.userName, owner.displayName);
         await tx.account.update({
           where: { userId: owner.userId },
           data: await newPasswordColumns(newPlaintext),

@@ -46,7 +46,7 @@ export function createPhoneRegistration({
       // First run the checks that need no code: a refusal must not use up a guess.
       const password = request.password && (await passwords.decrypt(request.password))[0];
       if (password !== undefined)
-        passwordPolicy.requireStrong(password, userName, displayName, phone);
+        await passwordPolicy.requireStrong(password, userName, displayName, phone);
 
       const given = { phone, purpose: SmsPurpose.REGISTER, code };
       const account = await smsCodes.redeem([given], async (tx) => {

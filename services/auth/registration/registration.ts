@@ -25,7 +25,7 @@ export function createRegistration({
     async register(request) {
       const { userName } = request;
       const [password] = await passwords.decrypt(request.password);
-      passwordPolicy.requireStrong(password, userName, request.displayName);
+      await passwordPolicy.requireStrong(password, userName, request.displayName);
       const account = await accounts.create({
         userId: BigInt(ids.next()),
         userName,
