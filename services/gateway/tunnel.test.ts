@@ -18,7 +18,9 @@ import { createTunnels } from "./tunnel.ts";
 
 const log = createLog({ service: "gateway", instanceId: "test", level: "silent" });
 const AGREED = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
-const UPGRADE = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
+const KEY_HEADER = `Sec-WebSocket-Key: ${KEY}\r\n`;
+const UPGRADE = `GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${KEY_HEADER}`;
 
 interface Upstream {
   readonly instanceId: string;
@@ -128,15 +130,10 @@ async function textOf(socket: Socket): Promise<string> {
 test("the head arrives as sent, plus the peer's address and the bytes sent along with it", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
   const odd = "X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1";
-  dial(
-    `${UPGRADE}Sec-WebSocket-Key: k\r\nLucky-Peer: 10.0.0.1 forged\r\n${odd}\r\n\r\nfirst bytes`,
-  );
+  dial(`${UPGRADE}Lucky-Peer: 10.0.0.1 forged\r\n${odd}\r\n\r\nfirst bytes`);
   const { head, socket } = await arrival(0);
-  const peer = createPeerProof("s").prove({ address: "127.0.0.1", key: "k" });
-  assert.equal(
-    head,
-    `${UPGRADE}Sec-WebSocket-Key: k\r\n${odd}, 127.0.0.1\r\nlucky-peer: ${peer}\r\n\r\n`,
-  );
+  const peer = createPeerProof("s").prove({ address: "127.0.0.1", key: KEY });
+  assert.equal(head, `${UPGRADE}${odd}, 127.0.0.1\r\nlucky-peer: ${peer}\r\n\r\n`);
   const [first] = await once(socket, "data");
   assert.equal(String(first), "first bytes");
 });
@@ -236,6 +233,36 @@ const refused: [title: string, request: string, status: RegExp, text: RegExp][] 
     /^HTTP\/1\.1 400 /,
     /Hello frame/,
   ],
+  ["an upgrade with two keys", `${UPGRADE}${KEY_HEADER}`, /^HTTP\/1\.1 400 /, /exactly one/],
+  ["an upgrade without a key", UPGRADE.replace(KEY_HEADER, ""), /^HTTP\/1\.1 400 /, /exactly one/],
+  [
+    "an upgrade with a malformed key",
+    UPGRADE.replace(KEY, "k"),
+    /^HTTP\/1\.1 400 /,
+    /16 bytes in base64/,
+  ],
+  ["an upgrade with two Hosts", `${UPGRADE}Host: y\r\n`, /^HTTP\/1\.1 400 /, /one Host/],
+  [
+    "an upgrade to another version",
+    UPGRADE.replace("Version: 13", "Version: 8"),
+    /^HTTP\/1\.1 400 .*\r\nSec-WebSocket-Version: 13\r\n/s,
+    /must be "13"/,
+  ],
+  [
+    "an upgrade with a second token",
+    `${UPGRADE}Authorization: Bearer x\r\nAuthorization: Bearer y\r\n`,
+    /^HTTP\/1\.1 400 /,
+    /one Authorization/,
+  ],
+  ["an upgrade with a body", `${UPGRADE}Content-Length: 5\r\n`, /^HTTP\/1\.1 400 /, /no body/],
+  [
+    "an upgrade with a chunked body",
+    `${UPGRADE}Transfer-Encoding: chunked\r\n`,
+    /^HTTP\/1\.1 400 /,
+    /no body/,
+  ],
+  ["an upgrade by POST", UPGRADE.replace("GET", "POST"), /^HTTP\/1\.1 400 /, /GET/],
+  ["an upgrade in HTTP/1.0", UPGRADE.replace("1.1", "1.0"), /^HTTP\/1\.1 400 /, /HTTP\/1\.1/],
   ["a forged token", `${UPGRADE}Authorization: Bearer x\r\n`, /^HTTP\/1\.1 401 /, /not valid/],
 ];
 

@@ -156,6 +156,6 @@ async function preferredInstance(
 /** The proof of the device's address; undefined when the address is unknown. */
 function peerOf(request: IncomingMessage, options: TunnelOptions): string | undefined {
   const address = callerAddress(request, options.trustForwardedFor);
-  const key = request.headers["sec-websocket-key"] ?? "";
+  const key = request.headers["sec-websocket-key"]!;
   return address && options.proof.prove({ address, key });
 }
