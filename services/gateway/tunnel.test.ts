@@ -57,11 +57,12 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
     });
   }
   const clock = new ManualClock();
+  const metrics = new Metrics();
   const issuer = await testIssuer(clock);
   const hints = createHints({ secret: "s", lifetimeMs: 60_000, clock: systemClock });
   const tunnels = createTunnels({
     log,
-    metrics: new Metrics(),
+    metrics,
     placement: createPlacement({ registry, log }),
     hints,
     verifier: issuer.verifier,
@@ -112,7 +113,7 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
     arrived.socket.write(AGREED);
     return arrived;
   }
-  return { dial, request, arrival, upstreams, tunnels, hints, clock, issuer };
+  return { dial, request, arrival, upstreams, tunnels, hints, clock, issuer, metrics };
 }
 
 /** All bytes until the peer ends its direction; the other direction stays open. */
@@ -160,6 +161,49 @@ test("a side that has ended its direction still receives from the other", async 
   socket.end("last words");
   assert.equal(await textOf(client), `${AGREED}last words`);
 });
+
+for (const [title, endsFirst] of [
+  ["connect", (_device, upstream) => upstream.end()],
+  ["the device", (device) => device.end()],
+] as [string, (device: Socket, upstream: Socket) => void][]) {
+  test(`a tunnel that only ${title} ended is closed after a time-out and makes room`, async (t) => {
+    const setup = await setUp(t, { instances: 1, maxTunnels: 1 });
+    const { dial, arrival, clock, metrics } = setup;
+    const device = dial(`${UPGRADE}\r\n`);
+    const { socket: upstream } = await arrival(0);
+    await once(device, "data");
+    const rest = Promise.race([textOf(device), textOf(upstream)]);
+    endsFirst(device, upstream);
+    await rest;
+    clock.advance(4_999);
+    assert.match(await metrics.text(), /^lucky_gateway_tunnels 1$/m);
+    const closed = Promise.all(
+      [device, upstream].map((side) => side.readableEnded || textOf(side)),
+    );
+    clock.advance(1);
+    await closed;
+    assert.match(await metrics.text(), /^lucky_gateway_tunnels 0$/m);
+    dial(`${UPGRADE}\r\n`);
+    await arrival(0);
+  });
+}
+
+for (const [title, writerOf] of [
+  ["the device", (_device, upstream) => upstream],
+  ["connect", (device) => device],
+] as [string, (device: Socket, upstream: Socket) => Socket][]) {
+  test(`${title} cannot hold a tunnel open by not reading`, async (t) => {
+    const { dial, arrival, clock, metrics } = await setUp(t, { instances: 1 });
+    const device = dial(`${UPGRADE}\r\n`);
+    const { socket: upstream } = await arrival(0);
+    // More than all buffers hold, so the gateway never reads the end that follows.
+    writerOf(device, upstream).end(Buffer.alloc(64 * 1024 * 1024));
+    while (!/^lucky_gateway_tunnels 0$/m.test(await metrics.text())) {
+      clock.advance(1_000);
+      await new Promise(setImmediate);
+    }
+  });
+}
 
 test("when one side breaks, the tunnel closes the other side", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });

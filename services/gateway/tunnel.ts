@@ -90,7 +90,7 @@ export function createTunnels(options: TunnelOptions): Tunnels {
       case "upgraded":
         placement.placed(upstream.instanceId);
         opened.inc({ outcome: "opened" });
-        return splice(socket, upstream.socket, head);
+        return splice({ device: socket, upstream: upstream.socket, first: head, clock });
       case "refused":
         opened.inc({ outcome: "refused" });
         return passRefusal(socket, upstream.socket, clock);
