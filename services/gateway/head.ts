@@ -9,6 +9,7 @@ export function refusal(status: string, text: string): string {
     "Content-Type: text/plain; charset=utf-8",
     `Content-Length: ${Buffer.byteLength(body)}`,
     "Connection: close",
+    "Sec-WebSocket-Version: 13",
     "",
     body,
   ].join("\r\n");

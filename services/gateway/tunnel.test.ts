@@ -19,7 +19,9 @@ import { createTunnels } from "./tunnel.ts";
 
 const log = createLog({ service: "gateway", instanceId: "test", level: "silent" });
 const AGREED = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
-const UPGRADE = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
+const KEY_HEADER = `Sec-WebSocket-Key: ${KEY}\r\n`;
+const UPGRADE = `GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${KEY_HEADER}`;
 
 interface Upstream {
   readonly instanceId: string;
@@ -56,11 +58,12 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
     });
   }
   const clock = new ManualClock();
+  const metrics = new Metrics();
   const issuer = await testIssuer(clock);
   const hints = createHints({ secret: "s", lifetimeMs: 60_000, clock: systemClock });
   const tunnels = createTunnels({
     log,
-    metrics: new Metrics(),
+    metrics,
     placement: createPlacement({ registry, log }),
     hints,
     verifier: issuer.verifier,
@@ -111,7 +114,7 @@ async function setUp(t: TestContext, options: { instances: number; maxTunnels?: 
     arrived.socket.write(AGREED);
     return arrived;
   }
-  return { dial, request, arrival, upstreams, tunnels, hints, clock, issuer };
+  return { dial, request, arrival, upstreams, tunnels, hints, clock, issuer, metrics };
 }
 
 /** All bytes until the peer ends its direction; the other direction stays open. */
@@ -129,15 +132,10 @@ async function textOf(socket: Socket): Promise<string> {
 test("the head arrives as sent, plus the peer's address and the bytes sent along with it", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
   const odd = "X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1";
-  dial(
-    `${UPGRADE}Sec-WebSocket-Key: k\r\nLucky-Peer: 10.0.0.1 forged\r\n${odd}\r\n\r\nfirst bytes`,
-  );
+  dial(`${UPGRADE}Lucky-Peer: 10.0.0.1 forged\r\n${odd}\r\n\r\nfirst bytes`);
   const { head, socket } = await arrival(0);
-  const peer = createPeerProof("s").prove({ address: "127.0.0.1", key: "k" });
-  assert.equal(
-    head,
-    `${UPGRADE}Sec-WebSocket-Key: k\r\n${odd}, 127.0.0.1\r\nlucky-peer: ${peer}\r\n\r\n`,
-  );
+  const peer = createPeerProof("s").prove({ address: "127.0.0.1", key: KEY });
+  assert.equal(head, `${UPGRADE}${odd}, 127.0.0.1\r\nlucky-peer: ${peer}\r\n\r\n`);
   const [first] = await once(socket, "data");
   assert.equal(String(first), "first bytes");
 });
@@ -164,6 +162,49 @@ test("a side that has ended its direction still receives from the other", async 
   socket.end("last words");
   assert.equal(await textOf(client), `${AGREED}last words`);
 });
+
+for (const [title, endsFirst] of [
+  ["connect", (_device, upstream) => upstream.end()],
+  ["the device", (device) => device.end()],
+] as [string, (device: Socket, upstream: Socket) => void][]) {
+  test(`a tunnel that only ${title} ended is closed after a time-out and makes room`, async (t) => {
+    const setup = await setUp(t, { instances: 1, maxTunnels: 1 });
+    const { dial, arrival, clock, metrics } = setup;
+    const device = dial(`${UPGRADE}\r\n`);
+    const { socket: upstream } = await arrival(0);
+    await once(device, "data");
+    const rest = Promise.race([textOf(device), textOf(upstream)]);
+    endsFirst(device, upstream);
+    await rest;
+    clock.advance(4_999);
+    assert.match(await metrics.text(), /^lucky_gateway_tunnels 1$/m);
+    const closed = Promise.all(
+      [device, upstream].map((side) => side.readableEnded || textOf(side)),
+    );
+    clock.advance(1);
+    await closed;
+    assert.match(await metrics.text(), /^lucky_gateway_tunnels 0$/m);
+    dial(`${UPGRADE}\r\n`);
+    await arrival(0);
+  });
+}
+
+for (const [title, writerOf] of [
+  ["the device", (_device, upstream) => upstream],
+  ["connect", (device) => device],
+] as [string, (device: Socket, upstream: Socket) => Socket][]) {
+  test(`${title} cannot hold a tunnel open by not reading`, async (t) => {
+    const { dial, arrival, clock, metrics } = await setUp(t, { instances: 1 });
+    const device = dial(`${UPGRADE}\r\n`);
+    const { socket: upstream } = await arrival(0);
+    // More than all buffers hold, so the gateway never reads the end that follows.
+    writerOf(device, upstream).end(Buffer.alloc(64 * 1024 * 1024));
+    while (!/^lucky_gateway_tunnels 0$/m.test(await metrics.text())) {
+      clock.advance(1_000);
+      await new Promise(setImmediate);
+    }
+  });
+}
 
 test("when one side breaks, the tunnel closes the other side", async (t) => {
   const { dial, arrival } = await setUp(t, { instances: 1 });
@@ -237,6 +278,36 @@ const refused: [title: string, request: string, status: RegExp, text: RegExp][] 
     /^HTTP\/1\.1 400 /,
     /Hello frame/,
   ],
+  ["an upgrade with two keys", `${UPGRADE}${KEY_HEADER}`, /^HTTP\/1\.1 400 /, /exactly one/],
+  ["an upgrade without a key", UPGRADE.replace(KEY_HEADER, ""), /^HTTP\/1\.1 400 /, /exactly one/],
+  [
+    "an upgrade with a malformed key",
+    UPGRADE.replace(KEY, "k"),
+    /^HTTP\/1\.1 400 /,
+    /16 bytes in base64/,
+  ],
+  ["an upgrade with two Hosts", `${UPGRADE}Host: y\r\n`, /^HTTP\/1\.1 400 /, /one Host/],
+  [
+    "an upgrade to another version",
+    UPGRADE.replace("Version: 13", "Version: 8"),
+    /^HTTP\/1\.1 400 .*\r\nSec-WebSocket-Version: 13\r\n/s,
+    /must be "13"/,
+  ],
+  [
+    "an upgrade with a second token",
+    `${UPGRADE}Authorization: Bearer x\r\nAuthorization: Bearer y\r\n`,
+    /^HTTP\/1\.1 400 /,
+    /one Authorization/,
+  ],
+  ["an upgrade with a body", `${UPGRADE}Content-Length: 5\r\n`, /^HTTP\/1\.1 400 /, /no body/],
+  [
+    "an upgrade with a chunked body",
+    `${UPGRADE}Transfer-Encoding: chunked\r\n`,
+    /^HTTP\/1\.1 400 /,
+    /no body/,
+  ],
+  ["an upgrade by POST", UPGRADE.replace("GET", "POST"), /^HTTP\/1\.1 400 /, /GET/],
+  ["an upgrade in HTTP/1.0", UPGRADE.replace("1.1", "1.0"), /^HTTP\/1\.1 400 /, /HTTP\/1\.1/],
   ["a forged token", `${UPGRADE}Authorization: Bearer x\r\n`, /^HTTP\/1\.1 401 /, /not valid/],
 ];
 

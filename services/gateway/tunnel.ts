@@ -89,7 +89,7 @@ export function createTunnels(options: TunnelOptions): Tunnels {
       case "upgraded":
         placement.placed(upstream.instanceId);
         opened.inc({ outcome: "opened" });
-        return splice(socket, upstream.socket, head);
+        return splice({ device: socket, upstream: upstream.socket, first: head, clock });
       case "refused":
         opened.inc({ outcome: "refused" });
         return passRefusal(socket, upstream.socket, clock);
@@ -155,6 +155,6 @@ async function preferredInstance(
 /** The proof of the device's address; undefined when the address is unknown. */
 function peerOf(request: IncomingMessage, options: TunnelOptions): string | undefined {
   const address = options.clientAddress(request);
-  const key = request.headers["sec-websocket-key"] ?? "";
+  const key = request.headers["sec-websocket-key"]!;
   return address && options.proof.prove({ address, key });
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { upgradeFault } from "#platform/rpc/websocket-upgrade.ts";
 import { SOCKET_PATH } from "./endpoint.ts";
 
 /** A refused upgrade. */
@@ -14,16 +15,18 @@ export type CheckedUpgrade =
   | { readonly kind: "valid"; readonly url: URL }
   | { readonly kind: "refused"; readonly refused: Refused };
 
-/** Checks path, protocol and query of an upgrade request. Does not verify its token. */
+/** Checks path, method, headers and query of an upgrade request. Does not verify its token. */
 export function checkUpgrade(request: IncomingMessage): CheckedUpgrade {
   const url = URL.parse(request.url ?? "/", "http://gateway");
   if (!url) return refused("400 Bad Request", "The URL cannot be parsed.");
   if (url.pathname !== SOCKET_PATH) {
     return refused("404 Not Found", `The WebSocket is at ${SOCKET_PATH}.`);
   }
-  if (request.headers.upgrade?.toLowerCase() !== "websocket") {
-    return refused("400 Bad Request", "Only an upgrade to WebSocket is supported here.");
+  if (request.method !== "GET" || request.httpVersion !== "1.1") {
+    return refused("400 Bad Request", "A WebSocket is opened by GET in HTTP/1.1.");
   }
+  const fault = upgradeFault(request.headersDistinct);
+  if (fault !== undefined) return refused("400 Bad Request", fault);
   if (url.searchParams.has("token") || url.searchParams.has("access_token")) {
     const text = "Do not put a token into a URL, which logs record: send it in the Hello frame.";
     return refused("400 Bad Request", text);

@@ -3,6 +3,7 @@ import { createServer } from "node:net";
 import type { PeerProof } from "#platform/identity/peer-proof.ts";
 import type { Log } from "#platform/log.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
+import { type RequestHeaders, upgradeFault } from "#platform/rpc/websocket-upgrade.ts";
 import { type Attached, NativeSocket, WriteQueue } from "./native-socket.ts";
 import type { Socket } from "./socket.ts";
 
@@ -87,6 +88,10 @@ export async function listenSockets<T>(options: SocketServerOptions<T>): Promise
   app.get("/healthz", (response) => {
     const up = options.accepting();
     response.writeStatus(up ? "200 OK" : "503 Service Unavailable").end(up ? "ok" : "not ready");
+  });
+  // A key of another length than 24 characters does not reach the upgrade.
+  app.any("/ws", (response) => {
+    refuse(response, "an upgrade to WebSocket with one valid Sec-WebSocket-Key is expected");
   });
   app.any("/*", (response) => {
     response.writeStatus("404 Not Found").end("not found");
@@ -203,18 +208,30 @@ function upgrade(
   response: uWS.HttpResponse,
   request: uWS.HttpRequest,
   context: uWS.us_socket_context_t,
-  { accepting, proof }: Pick<SocketServerOptions<unknown>, "accepting" | "proof">,
+  { accepting, proof, log }: Pick<SocketServerOptions<unknown>, "accepting" | "proof" | "log">,
 ): void {
-  const offered = request.getHeader("sec-websocket-protocol");
+  const headers = headersOf(request);
+  const fault = upgradeFault(headers);
+  const offered = headers["sec-websocket-protocol"]?.join(",") ?? "";
   const known = offered.split(",").some((name) => name.trim() === SUBPROTOCOL);
   if (!accepting()) {
     response.writeStatus("503 Service Unavailable").end("not ready");
+  } else if (fault !== undefined) {
+    refuse(response, fault);
   } else if (offered !== "" && !known) {
-    response.writeStatus("400 Bad Request").end(`the subprotocol is ${SUBPROTOCOL}`);
+    refuse(response, `the subprotocol is ${SUBPROTOCOL}`);
   } else {
-    const key = request.getHeader("sec-websocket-key");
+    const key = headers["sec-websocket-key"]![0]!;
     const remote = Buffer.from(response.getRemoteAddressAsText()).toString("latin1");
-    const peer = proof.read(request.getHeader(PEER_HEADER), key) ?? remote;
+    const [header, ...others] = headers[PEER_HEADER] ?? [];
+    const proven = header && others.length === 0 ? proof.read(header, key) : undefined;
+    const peer = header === undefined ? remote : proven;
+    if (peer === undefined) {
+      // From a gateway, this means that its mesh secret differs from the one of this instance.
+      log.warn({ event: "peer_proof_refused", peer: remote });
+      refuse(response, `${PEER_HEADER} is not valid: only a gateway may set it`);
+      return;
+    }
     response.upgrade<Attached<unknown>>(
       { peer, accepted: undefined, socket: undefined },
       key,
@@ -223,6 +240,20 @@ function upgrade(
       context,
     );
   }
+}
+
+function refuse(response: uWS.HttpResponse, text: string): void {
+  response.writeStatus("400 Bad Request").end(text, true);
+}
+
+/** All headers: `getHeader` returns only the first of several with one name. */
+function headersOf(request: uWS.HttpRequest): RequestHeaders {
+  const headers: Record<string, string[]> = Object.create(null);
+  request.forEach((name, value) => {
+    headers[name] ??= [];
+    headers[name].push(value);
+  });
+  return headers;
 }
 
 /**
