@@ -7,8 +7,10 @@ export type PoolClient = pg.PoolClient;
 export interface PoolOptions {
   /** postgresql://user:password@host:port/database */
   url: string;
-  /** Maximum number of connections; further queries wait for a free one, at most 5 s. */
+  /** Maximum number of connections; further queries wait for a free one. */
   max: number;
+  /** Time-out of that wait, and of a new connection, milliseconds; 5,000 when absent. */
+  connectTimeoutMs?: number;
   log: Log;
   /** The application_name in PostgreSQL. */
   name: string;
@@ -39,7 +41,7 @@ export function createPool(options: PoolOptions): Pool {
     application_name: options.name,
     statement_timeout: options.statementTimeoutMs ?? 15_000,
     idle_in_transaction_session_timeout: 30_000,
-    connectionTimeoutMillis: 5_000,
+    connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
     keepAlive: true,
     // Prisma's adapter reads every time as UTC and ignores the zone that PostgreSQL wrote.
     options: "-c TimeZone=UTC",

@@ -19,8 +19,9 @@ import {
 } from "#platform/identity/tokens.ts";
 import { createIds, type Ids } from "#platform/ids.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
+import type { Log } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
-import { createPool } from "#platform/postgres/pool.ts";
+import { createPool, type Pool } from "#platform/postgres/pool.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
@@ -71,6 +72,10 @@ interface Options {
   config?: Partial<AuthConfig>;
   clock?: ManualClock;
   ids?: Ids;
+  /** Connections to the database of `url`; the caller ends the pool. */
+  pool?: Pool;
+  /** Log of the calls. */
+  log?: Log;
 }
 
 let workers = 0;
@@ -87,8 +92,8 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
     ...options.config,
   };
   const metrics = new Metrics();
-  const pool = createPool({ url, max: 8, log: quiet, name: "auth" });
-  t.after(() => pool.end());
+  const pool = options.pool ?? createPool({ url, max: 8, log: quiet, name: "auth" });
+  if (options.pool === undefined) t.after(() => pool.end());
   const worker = workers++;
   const ids = options.ids ?? createIds({ worker: () => worker, clock });
   const bus = createMemoryBus();
@@ -110,7 +115,8 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
     clock,
     revocations: { revoked: () => false, keyState: () => "unknown" },
   });
-  const chain = { log: quiet, metrics, clock, verifier, meshSecret: MESH_SECRET, trustMesh: true };
+  const { log = quiet } = options;
+  const chain = { log, metrics, clock, verifier, meshSecret: MESH_SECRET, trustMesh: true };
   const transport = localTransport(running.served, serverInterceptors(chain), {
     meshSecret: MESH_SECRET,
   });

@@ -1,6 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail, reasonOf } from "#platform/errors.ts";
+import { databaseUnavailable } from "#platform/postgres/unavailable.ts";
 
 /** Reason of an error that has only a code, such as one of a library. */
 const REASONS: { readonly [C in Code]?: ErrorReason } = {
@@ -22,8 +23,9 @@ const OPAQUE_CODES: ReadonlySet<Code> = new Set([
 
 /**
  * The error as the caller may see it. An error of the contract keeps code, text and details. A call
- * that was cancelled or exceeded its deadline keeps that code. Any other error becomes a bland
- * INTERNAL. The cause, and headers of another service's answer, are dropped.
+ * that was cancelled or exceeded its deadline keeps that code. A database that cannot be reached
+ * becomes UNAVAILABLE. Any other error becomes a bland INTERNAL. The cause, and headers of another
+ * service's answer, are dropped.
  */
 export function toPublicError(thrown: unknown, signal: AbortSignal): ConnectError {
   if (thrown instanceof ConnectError) {
@@ -34,6 +36,8 @@ export function toPublicError(thrown: unknown, signal: AbortSignal): ConnectErro
   } else if (signal.aborted && isAbort(thrown, signal)) {
     return copy(ConnectError.from(signal.reason, Code.Canceled));
   }
+  const unavailable = databaseUnavailable(thrown);
+  if (unavailable !== undefined) return copy(unavailable);
   return fail(ErrorReason.INTERNAL, "internal error");
 }
 

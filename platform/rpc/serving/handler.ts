@@ -9,8 +9,6 @@ import {
 } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import {
-  compressionBrotli,
-  compressionGzip,
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
@@ -20,6 +18,7 @@ import type { Log } from "#platform/log.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { isInternal } from "#platform/rpc/rules.ts";
 import type { Served } from "#platform/rpc/served.ts";
+import { COMPRESS_MIN_BYTES, createCompressions } from "./compression.ts";
 import { callHandler, markDecoded } from "./decode-errors.ts";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
@@ -57,7 +56,8 @@ export function rpcHandler(
   const { served, interceptors, log, clock, stop, clientAddress } = options;
   const router = createConnectRouter({
     interceptors: [markDecoded, ...interceptors],
-    acceptCompression: [compressionGzip, compressionBrotli],
+    acceptCompression: createCompressions(),
+    compressMinBytes: COMPRESS_MIN_BYTES,
   });
   for (const { service, implementation } of served) {
     const readMaxBytes = isInternal(service) ? MAX_INTERNAL_READ_BYTES : MAX_READ_BYTES;

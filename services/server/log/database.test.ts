@@ -4,12 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { reasonOf } from "#platform/errors.ts";
+import { systemClock } from "#platform/clock.ts";
+import { detailOf, reasonOf } from "#platform/errors.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
 import { quiet } from "../../../test/backends/postgres.ts";
 import { accepted, type Outgoing, Stand, toUser } from "../server.fixture.ts";
+import { Database } from "./database.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "lucky-restart-"));
 await chmod(folder, 0o711);
@@ -58,6 +60,34 @@ test("broken connections during sends cause neither lost nor duplicate messages"
     sequences.toSorted((a, b) => a - b),
     Array.from(sequences, (_, i) => i + 2),
   );
+});
+
+test("a statement that gets no connection in time fails with UNAVAILABLE and a time to wait", async (t) => {
+  const single = createPool({
+    url: postgres.url,
+    max: 1,
+    log: quiet,
+    name: "single",
+    connectTimeoutMs: 1_000,
+  });
+  t.after(() => single.end());
+  const db = new Database({ pool: single, clock: systemClock });
+  const one = { name: "one", text: "SELECT 1 AS one" };
+  const held = await single.connect();
+  const refused = (error: unknown) => {
+    const detail = detailOf(error);
+    return detail?.reason === ErrorReason.UNAVAILABLE && detail.retryAfterMs > 0n;
+  };
+  try {
+    await assert.rejects(db.run(one, []), refused);
+    await assert.rejects(
+      db.transaction((client) => client.query("SELECT 1")),
+      refused,
+    );
+  } finally {
+    held.release();
+  }
+  assert.deepEqual(await db.run(one, []), [{ one: 1 }]);
 });
 
 test("during a PostgreSQL outage sends fail with UNAVAILABLE; after it they succeed", async (t) => {

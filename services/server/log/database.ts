@@ -1,8 +1,7 @@
 import pg from "pg";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import { fail } from "#platform/errors.ts";
 import { transaction } from "#platform/postgres/pool.ts";
+import { databaseUnavailable } from "#platform/postgres/unavailable.ts";
 
 export type Pool = pg.Pool;
 export type PoolClient = pg.PoolClient;
@@ -37,7 +36,8 @@ export const PLANNER_SETTINGS = [
 ].join("; ");
 
 /**
- * Runs the server's statements on PostgreSQL. Throws UNAVAILABLE when PostgreSQL is unreachable.
+ * Runs the server's statements on PostgreSQL. Throws UNAVAILABLE when PostgreSQL is unreachable or
+ * no connection becomes free in time.
  */
 export class Database {
   readonly #pool: pg.Pool;
@@ -63,7 +63,7 @@ export class Database {
     try {
       client = await this.#pool.connect();
     } catch (error) {
-      throw toUnavailable(error);
+      throw databaseUnavailable(error) ?? error;
     }
     let broken: Error | undefined;
     try {
@@ -77,7 +77,7 @@ export class Database {
       return result.rows;
     } catch (error) {
       if (!(error instanceof pg.DatabaseError)) broken = error as Error;
-      throw toUnavailable(error);
+      throw databaseUnavailable(error) ?? error;
     } finally {
       client.release(broken);
     }
@@ -90,7 +90,7 @@ export class Database {
       this.#answeredAtMs = this.#clock.elapsed();
       return result;
     } catch (error) {
-      throw toUnavailable(error);
+      throw databaseUnavailable(error) ?? error;
     }
   }
 }
@@ -103,32 +103,4 @@ export function isDuplicateKey(error: unknown): boolean {
 /** Whether the error is a deadlock or serialization failure: the same statement can be retried. */
 export function isConflict(error: unknown): boolean {
   return error instanceof pg.DatabaseError && (error.code === "40P01" || error.code === "40001");
-}
-
-/**
- * SQLSTATE classes and codes: connection exception, insufficient resources, operator intervention,
- * system error, read-only transaction (on a standby).
- */
-const UNREACHABLE_CODES = /^(08|53|57|58)|^25006$/;
-
-/** Maps an unreachable PostgreSQL to UNAVAILABLE; returns any other error unchanged. */
-function toUnavailable(error: unknown): unknown {
-  const lost =
-    error instanceof pg.DatabaseError
-      ? UNREACHABLE_CODES.test(error.code ?? "")
-      : isConnectionError(error);
-  if (!lost) return error;
-  return fail(ErrorReason.UNAVAILABLE, "the database cannot be reached", {
-    retryAfterMs: 1_000,
-    cause: error,
-  });
-}
-
-function isConnectionError(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  const { code } = error as NodeJS.ErrnoException;
-  if (code !== undefined && /^E[A-Z_]+$/.test(code)) return true;
-  return /^(Connection terminated|timeout e|timeout ex|Client (has|was)|Query read timeout)/i.test(
-    error.message,
-  );
 }
