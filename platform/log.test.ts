@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "./errors.ts";
 import { createLog } from "./log.ts";
 
 test("a line is one JSON object with service and instance, and credentials are redacted", () => {
@@ -19,4 +21,25 @@ test("a line is one JSON object with service and instance, and credentials are r
     token: "***",
     headers: { authorization: "***" },
   });
+});
+
+test("texts from outside are cut: fields, nested fields, arrays, errors and their causes", () => {
+  const long = "x".repeat(1024 * 1024);
+  const cause = new Error(long);
+  const errors = [
+    cause,
+    new AggregateError([cause], long),
+    Object.assign(new Error("short"), { detail: long, body: Buffer.from(long) }),
+    fail(ErrorReason.INVALID_ARGUMENT, long, { cause }),
+  ];
+  const lines: string[] = [];
+  const stream = { write: (line: string) => void lines.push(line) };
+  const log = createLog({ service: "auth", instanceId: "auth-0", level: "info", stream });
+  log.info({ event: "field", name: long });
+  log.info({ event: "nested", device: { name: long }, names: [long] });
+  log.info({ event: "array", names: Array(10_000).fill("name") });
+  for (const err of errors) log.info({ event: "error", err });
+  for (const line of lines) assert.ok(line.length < 16_384, line.slice(0, 200));
+  for (const line of lines.slice(3)) assert.match(JSON.parse(line).err.stack, /log\.test\.ts/);
+  assert.equal(JSON.parse(lines[0]!).name, `${"x".repeat(509)}…`);
 });

@@ -1,6 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail, reasonOf } from "#platform/errors.ts";
+import { excerpt } from "#platform/excerpt.ts";
 import { databaseUnavailable } from "#platform/postgres/unavailable.ts";
 
 /** Reason of an error that has only a code, such as one of a library. */
@@ -12,6 +13,9 @@ const REASONS: { readonly [C in Code]?: ErrorReason } = {
   [Code.ResourceExhausted]: ErrorReason.OVERLOADED,
   [Code.Unauthenticated]: ErrorReason.TOKEN_INVALID,
 };
+
+/** Maximum bytes of an error's text, which may repeat a part of the request. */
+const MAX_TEXT_BYTES = 512;
 
 /** Codes whose text may contain internals: the caller must not see it. */
 const OPAQUE_CODES: ReadonlySet<Code> = new Set([
@@ -25,13 +29,13 @@ const OPAQUE_CODES: ReadonlySet<Code> = new Set([
  * The error as the caller may see it. An error of the contract keeps code, text and details. A call
  * that was cancelled or exceeded its deadline keeps that code. A database that cannot be reached
  * becomes UNAVAILABLE. Any other error becomes a bland INTERNAL. The cause, and headers of another
- * service's answer, are dropped.
+ * service's answer, are dropped, and a long text is cut.
  */
 export function toPublicError(thrown: unknown, signal: AbortSignal): ConnectError {
   if (thrown instanceof ConnectError) {
     if (reasonOf(thrown) !== ErrorReason.UNSPECIFIED) return copy(thrown);
     const reason = REASONS[thrown.code];
-    if (reason !== undefined) return fail(reason, thrown.rawMessage);
+    if (reason !== undefined) return fail(reason, excerpt(thrown.rawMessage, MAX_TEXT_BYTES));
     if (!OPAQUE_CODES.has(thrown.code)) return copy(thrown);
   } else if (signal.aborted && isAbort(thrown, signal)) {
     return copy(ConnectError.from(signal.reason, Code.Canceled));
@@ -42,7 +46,7 @@ export function toPublicError(thrown: unknown, signal: AbortSignal): ConnectErro
 }
 
 function copy({ rawMessage, code, details }: ConnectError): ConnectError {
-  const error = new ConnectError(rawMessage, code);
+  const error = new ConnectError(excerpt(rawMessage, MAX_TEXT_BYTES), code);
   error.details = details;
   return error;
 }

@@ -8,6 +8,9 @@ import type {
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 
+/** Maximum bytes of an answer to a request that was not decoded. A longer one repeats the request. */
+const MAX_ERROR_BYTES = 1_024;
+
 const INTERNAL_STATUS = String(Code.Internal);
 
 /** Whether the request of a call was decoded. */
@@ -35,8 +38,8 @@ async function* decodable<T>({ typeName }: DescMessage, messages: AsyncIterable<
 
 /**
  * Calls the handler of the library. For undecodable bytes the library answers INTERNAL, as if the
- * server were at fault, and calls no interceptor. This function turns the answer into
- * INVALID_ARGUMENT.
+ * server were at fault, or repeats a duplicate key of JSON however long, and calls no interceptor.
+ * This function turns both answers into INVALID_ARGUMENT.
  */
 export async function callHandler(
   handler: UniversalHandler,
@@ -46,7 +49,9 @@ export async function callHandler(
   if (request.contextValues?.get(decoded)) return response;
   const chunks: Uint8Array[] = [];
   for await (const chunk of response.body ?? []) chunks.push(chunk);
-  if (!isInternal(response, chunks)) return { ...response, body: each(chunks) };
+  if (!isInternal(response, chunks) && !isLong(response, chunks)) {
+    return { ...response, body: each(chunks) };
+  }
   const { typeName } = handler.method.input;
   const error = fail(ErrorReason.INVALID_ARGUMENT, `the request is not a ${typeName}`);
   // Call the library again with a body that throws: it then encodes the error in the caller's
@@ -59,6 +64,12 @@ function isInternal({ status, trailer }: UniversalServerResponse, chunks: Uint8A
   if (status === 500 || trailer?.get("grpc-status") === INTERNAL_STATUS) return true;
   // gRPC-Web sends the trailer as the last part of the body.
   return Buffer.concat(chunks).includes(`grpc-status: ${INTERNAL_STATUS}\r\n`);
+}
+
+function isLong({ trailer }: UniversalServerResponse, chunks: Uint8Array[]): boolean {
+  let bytes = trailer?.get("grpc-message")?.length ?? 0;
+  for (const chunk of chunks) bytes += chunk.length;
+  return bytes > MAX_ERROR_BYTES;
 }
 
 async function* each(chunks: readonly Uint8Array[], error?: Error): AsyncGenerator<Uint8Array> {

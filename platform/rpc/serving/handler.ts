@@ -106,9 +106,14 @@ function readRest(req: NodeRequest, res: NodeResponse, clock: Clock): void {
     if ("stream" in res) res.stream.close(constants.NGHTTP2_NO_ERROR);
     else req.destroy();
   });
+  // A request of HTTP/1.1 that was read whole has an end but no close while its connection lives. The
+  // timer must not outlive it: the connection may carry other calls or a WebSocket by then.
+  req.once("end", () => timer.stop());
   req.once("close", () => timer.stop());
-  // A reader that stopped early may still have a listener, which would pause the stream.
+  // A reader that stopped early may still have a listener, which would pause the stream. Its removal
+  // also pauses the stream, unless there is a listener for data: then the end would never come.
   req.removeAllListeners("readable");
+  req.on("data", () => {});
   req.resume();
 }
 

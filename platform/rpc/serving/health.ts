@@ -11,6 +11,9 @@ import { type Served, serve } from "#platform/rpc/served.ts";
 /** How often Watch polls the status. */
 const POLL_INTERVAL_MS = 1_000;
 
+/** Maximum bytes of the name of a service. The contract of this service is not ours to constrain. */
+const MAX_NAME_BYTES = 128;
+
 /**
  * Maximum open Watch calls, which need no token and stay open. More are refused with OVERLOADED.
  */
@@ -33,10 +36,12 @@ export function healthService({ served, healthy, clock, stop }: HealthOptions): 
 
   return serve(Health, {
     check({ service }) {
+      requireShort(service);
       if (names.has(service)) return { status: now() };
-      throw new ConnectError(`no service ${service} here`, Code.NotFound);
+      throw new ConnectError("the service is not served here", Code.NotFound);
     },
     async *watch({ service }, { signal }) {
+      requireShort(service);
       if (watchers >= MAX_WATCHERS) {
         throw fail(ErrorReason.OVERLOADED, "too many Watch calls; use Check");
       }
@@ -68,4 +73,9 @@ export function healthService({ served, healthy, clock, stop }: HealthOptions): 
       signal.addEventListener("abort", wake);
     });
   }
+}
+
+function requireShort(service: string): void {
+  if (Buffer.byteLength(service) <= MAX_NAME_BYTES) return;
+  throw fail(ErrorReason.INVALID_ARGUMENT, `service: must have at most ${MAX_NAME_BYTES} bytes`);
 }

@@ -13,6 +13,7 @@ import {
 } from "#gen/lucky/internal/link/v1/link_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { detailOf, fail } from "#platform/errors.ts";
+import { excerpt } from "#platform/excerpt.ts";
 import type { Log } from "#platform/log.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { decode, encode } from "#platform/rpc/lean/codecs.ts";
@@ -70,7 +71,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
   ): Promise<{ header: Headers; response: Uint8Array }> {
     const method = methods.get(name);
     if (method?.methodKind !== "unary") {
-      throw fail(ErrorReason.METHOD_NOT_FOUND, `${name} is not served here`);
+      throw fail(ErrorReason.METHOD_NOT_FOUND, `${excerpt(name)} is not served here`);
     }
     const { header, message } = await transport.unary(
       method as DescMethodUnary,

@@ -1,4 +1,5 @@
 import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import { excerpt } from "#platform/excerpt.ts";
 import type { Log } from "#platform/log.ts";
 import { accountForChange, countAdmins, lockRolesAndStates } from "../accounts/account-states.ts";
 import type { Accounts } from "../accounts/accounts.ts";
@@ -31,7 +32,7 @@ export async function appointFirstAdmin({
   if (firstAdmin === "") return;
   const found = await accounts.byName(firstAdmin);
   if (found?.state !== "active") {
-    log.warn({ event: "first_admin_not_found", userName: firstAdmin });
+    log.warn({ event: "first_admin_not_found", userName: excerpt(firstAdmin) });
     return;
   }
   const userId = String(found.userId);
