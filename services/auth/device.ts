@@ -4,7 +4,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
-import { requirePrintable } from "#platform/printable.ts";
+import { requirePrintable } from "#platform/validation/printable.ts";
 import type { Database } from "./database.ts";
 import type { Logins } from "./logins/logins.ts";
 

@@ -1,6 +1,6 @@
 import { AppendBatchRequestSchema } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { defineConfig, setting } from "#platform/config/config.ts";
-import { maxItems } from "#platform/constraints.ts";
+import { maxItems } from "#platform/validation/constraints.ts";
 
 const MAX_BATCH_SENDS = maxItems(AppendBatchRequestSchema.field.uplinks);
 

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { isMessage } from "@bufbuild/protobuf";
 import { MessageService, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { SERVICES } from "#platform/rpc/contract.ts";
-import { createMessageValidator } from "#platform/validator.ts";
+import { createMessageValidator } from "#platform/validation/validator.ts";
 import { requestsFor } from "./requests.ts";
 
 test("requestsFor creates valid requests for every method of the contracts", () => {

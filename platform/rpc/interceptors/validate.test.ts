@@ -12,9 +12,9 @@ import {
   SweepRequestSchema,
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { maxItems } from "#platform/constraints.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { serve } from "#platform/rpc/served.ts";
+import { maxItems } from "#platform/validation/constraints.ts";
 import { validateInterceptor } from "./validate.ts";
 
 test("the error names one broken constraint, however many a request breaks", async () => {

@@ -3,7 +3,7 @@ import { pathToString } from "@bufbuild/protobuf/reflect";
 import type { Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
-import { createMessageValidator } from "#platform/validator.ts";
+import { createMessageValidator } from "#platform/validation/validator.ts";
 
 /** Refuses a request that breaks a constraint of its proto: INVALID_ARGUMENT, text "field: reason". */
 export function validateInterceptor(): Interceptor {

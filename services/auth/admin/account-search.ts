@@ -2,7 +2,7 @@ import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
-import { requirePrintable } from "#platform/printable.ts";
+import { requirePrintable } from "#platform/validation/printable.ts";
 import type { Accounts } from "../accounts/accounts.ts";
 import { nameKey } from "../accounts/names.ts";
 import { normalizePhone } from "../accounts/phone.ts";

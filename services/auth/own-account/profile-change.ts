@@ -1,7 +1,7 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type UpdateProfileRequest, WhoMayAddMe } from "#gen/lucky/user/v1/user_pb.js";
 import { fail } from "#platform/errors.ts";
-import { requirePrintable } from "#platform/printable.ts";
+import { requirePrintable } from "#platform/validation/printable.ts";
 import { birthdayText } from "../accounts/birthday.ts";
 import { cellOf, type EncryptedColumn } from "../accounts/shown-profile.ts";
 import type { Account, Prisma } from "../database.ts";

@@ -2,7 +2,7 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { fail } from "#platform/errors.ts";
-import { requirePrintable } from "#platform/printable.ts";
+import { requirePrintable } from "#platform/validation/printable.ts";
 import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
 import { nameKey } from "../accounts/names.ts";
 import { normalizePhone } from "../accounts/phone.ts";

@@ -2,7 +2,7 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
-import { requirePrintable } from "#platform/printable.ts";
+import { requirePrintable } from "#platform/validation/printable.ts";
 import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
 import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";

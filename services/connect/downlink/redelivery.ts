@@ -6,9 +6,9 @@ import {
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { type Gather, gather } from "#platform/batching/gather.ts";
 import type { Clock } from "#platform/clock.ts";
-import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import { maxItems } from "#platform/validation/constraints.ts";
 import type { Cursor } from "../socket/cursors.ts";
 import { deliverFrames, syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";

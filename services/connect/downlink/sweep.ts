@@ -5,9 +5,9 @@ import {
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
-import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import { maxItems } from "#platform/validation/constraints.ts";
 import { syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";

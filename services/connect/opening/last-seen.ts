@@ -5,8 +5,8 @@ import {
 } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { Coalescer } from "#platform/batching/coalesce.ts";
 import type { Clock } from "#platform/clock.ts";
-import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
+import { maxItems } from "#platform/validation/constraints.ts";
 
 interface Seen {
   readonly loginId: string;

@@ -11,7 +11,7 @@ import { SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
 import {
   CLIENT_MESSAGE_ID_BYTES,
   MAX_CLIENT_MESSAGE_ID_BYTES,
-} from "#platform/client-message-id.ts";
+} from "#platform/validation/client-message-id.ts";
 import {
   BYTES,
   readVarint,

@@ -7,8 +7,8 @@ import {
 import { type Gather, gather } from "#platform/batching/gather.ts";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
-import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
+import { maxItems } from "#platform/validation/constraints.ts";
 import { syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Channels } from "./channels.ts";

@@ -7,9 +7,9 @@ import {
 import { AcknowledgeRequestSchema, type Cursor } from "#gen/lucky/message/v1/message_pb.js";
 import { Coalescer } from "#platform/batching/coalesce.ts";
 import type { Clock } from "#platform/clock.ts";
-import { maxItems } from "#platform/constraints.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import { maxItems } from "#platform/validation/constraints.ts";
 import type { Session } from "../socket/session.ts";
 
 export interface AcknowledgementsOptions {

@@ -6,8 +6,8 @@ import {
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { Coalescer } from "#platform/batching/coalesce.ts";
 import type { Clock } from "#platform/clock.ts";
-import { maxItems } from "#platform/constraints.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import { maxItems } from "#platform/validation/constraints.ts";
 
 export interface TypingSignalsOptions {
   ingress: Pick<Client<typeof IngressService>, "signalBatch">;

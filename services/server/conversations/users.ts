@@ -6,8 +6,8 @@ import {
   type SessionService,
 } from "#gen/lucky/internal/session/v1/session_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import { maxItems } from "#platform/constraints.ts";
 import { fail } from "#platform/errors.ts";
+import { maxItems } from "#platform/validation/constraints.ts";
 
 /** Maximum users in one call to auth. */
 const CHUNK_USERS = maxItems(CheckUsersRequestSchema.field.userIds);

@@ -9,7 +9,7 @@ import {
   RemoveMemberResponseSchema,
 } from "#gen/lucky/group/v1/group_pb.js";
 import { userOf } from "#platform/identity/caller.ts";
-import { requirePrintable } from "#platform/printable.ts";
+import { requirePrintable } from "#platform/validation/printable.ts";
 import {
   addMembers,
   createGroup,

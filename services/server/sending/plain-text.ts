@@ -3,7 +3,7 @@ import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import {
   CLIENT_MESSAGE_ID_BYTES,
   MAX_CLIENT_MESSAGE_ID_BYTES,
-} from "#platform/client-message-id.ts";
+} from "#platform/validation/client-message-id.ts";
 import { readVarint64, varintLength } from "#platform/wire.ts";
 import type { RawSend, Send } from "./send.ts";
 

@@ -1,5 +1,5 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { fail } from "./errors.ts";
+import { fail } from "#platform/errors.ts";
 
 /**
  * Bidirectional overrides and isolates: they reverse the text that follows, even outside the name.
