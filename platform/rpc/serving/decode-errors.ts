@@ -18,10 +18,12 @@ const decoded = createContextKey(false, { description: "request decoded" });
 
 /**
  * The first interceptor: a call that reaches it was decoded. Messages of a stream are decoded as
- * they are read; this interceptor turns undecodable bytes into INVALID_ARGUMENT.
+ * they are read; this interceptor turns undecodable bytes into INVALID_ARGUMENT. A call whose caller
+ * disconnected before its request was read goes no further.
  */
 export const markDecoded: Interceptor = (next) => (request) => {
   request.contextValues.set(decoded, true);
+  if (request.signal.aborted) throw ConnectError.from(request.signal.reason, Code.Canceled);
   if (!request.stream) return next(request);
   return next({ ...request, message: decodable(request.method.input, request.message) });
 };

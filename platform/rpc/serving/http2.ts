@@ -1,14 +1,47 @@
-import { createServer, type ServerHttp2Session } from "node:http2";
+import { createServer, type ServerHttp2Session, type ServerOptions } from "node:http2";
 import type { Socket } from "node:net";
 import type { Log } from "#platform/log.ts";
 import { refuse, type rpcHandler } from "./handler.ts";
 
-/**
- * Flow-control window that fits a whole batch, bytes, and maximum requests in flight on one
- * connection.
- */
-const SETTINGS = { initialWindowSize: 1024 * 1024, maxConcurrentStreams: 1_000 };
+/** Flow-control windows of a request and of a connection, bytes: a whole batch fits. */
+const WINDOW_BYTES = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
+
+/** Bounds of one connection. Beyond one of the last four, the connection is closed. */
+interface Limits {
+  /** Maximum requests in flight. A client waits with more. */
+  readonly maxConcurrentStreams: number;
+  /** Requests that the client may reset at once, and then per second. */
+  readonly streamResetBurst: number;
+  readonly streamResetRate: number;
+  readonly maxSessionInvalidFrames: number;
+  /** Maximum requests opened beyond the maximum in flight. */
+  readonly maxSessionRejectedStreams: number;
+}
+
+/** Bounds of a client. It may reset all its requests at once. */
+const CLIENT_LIMITS: Limits = {
+  maxConcurrentStreams: 100,
+  streamResetBurst: 100,
+  streamResetRate: 33,
+  maxSessionInvalidFrames: 100,
+  maxSessionRejectedStreams: 100,
+};
+
+/**
+ * Bounds of a port for our own services. A gateway sends the streams of all its clients over one
+ * connection, and resets those of all clients who disconnect.
+ */
+const MESH_LIMITS: Limits = {
+  ...CLIENT_LIMITS,
+  maxConcurrentStreams: 1_000,
+  streamResetBurst: 1_000,
+  streamResetRate: 1_000,
+};
+
+function serverOptions({ maxConcurrentStreams, ...limits }: Limits): ServerOptions {
+  return { ...limits, settings: { initialWindowSize: WINDOW_BYTES, maxConcurrentStreams } };
+}
 
 /** The part of a server that speaks HTTP/2. */
 export interface Http2Server {
@@ -25,14 +58,22 @@ export function http2Server(options: {
    * milliseconds.
    */
   readonly idleMs: number;
+  /** Whether the callers are our own services, which share a connection among many clients. */
+  readonly mesh: boolean;
   readonly log: Log;
 }): Http2Server {
-  const { rpc, idleMs, log } = options;
+  const { rpc, idleMs, mesh, log } = options;
   const sessions = new Set<ServerHttp2Session>();
   let draining = false;
 
-  const server = createServer({ settings: SETTINGS }, (req, res) => {
-    if (!rpc(req, res)) refuse(res, 404);
+  const limits = mesh ? MESH_LIMITS : CLIENT_LIMITS;
+  const server = createServer(serverOptions(limits), (req, res) => {
+    // A request is dispatched once all bytes that arrived with it are read: one that the client
+    // reset in them is dropped.
+    setImmediate(() => {
+      if (req.stream.closed || req.stream.destroyed) return;
+      if (!rpc(req, res)) refuse(res, 404);
+    });
   });
   server.on("session", (session) => {
     sessions.add(session);

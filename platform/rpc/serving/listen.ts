@@ -82,7 +82,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     clientAddress: clientAddressFinder(options.trustedProxies ?? []),
   });
   const http1 = http1Server({ rpc, cors, fallback, onUpgrade });
-  const http2 = http2Server({ rpc, idleMs, log });
+  const http2 = http2Server({ rpc, idleMs, mesh: meshSecret !== "", log });
   const lean = meshSecret === "" ? undefined : leanServer({ ...options, meshSecret, clock });
 
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
