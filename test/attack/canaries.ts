@@ -1,4 +1,4 @@
-import { randomInt, randomUUID } from "node:crypto";
+import { randomBytes, randomInt, randomUUID } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
 import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
@@ -156,10 +156,12 @@ export class CanaryTraffic {
     return phone;
   }
 
-  /** Refreshes, then presents the used refresh token a second time. */
+  /** Refreshes, retries as after a lost answer, then presents a token that does not exist. */
   async refresh({ refreshToken }: Tokens) {
     this.recordTokens("refresh", (await this.auth().refresh({ refreshToken })).tokens);
-    await this.expectFailure(this.auth().refresh({ refreshToken }));
+    this.recordTokens("retried refresh", (await this.auth().refresh({ refreshToken })).tokens);
+    const unknown = this.secret("unknown refresh token", randomBytes(32).toString("base64url"));
+    await this.expectFailure(this.auth().refresh({ refreshToken: unknown }));
   }
 
   /** Logs another device in by a QR code. */
