@@ -134,7 +134,7 @@ test("concurrent guesses on a locked account count as one failure", {
   const { userName } = lea;
   for (let n = 0; n < 3; n++) await loginFrom("127.0.0.51")(userName);
   await clock.advance(FIRST_WAIT_MS);
-  // Of these concurrent guesses only one is checked; the others are refused during its wait.
+  // Only one of the concurrent guesses is checked; the others are refused during its wait.
   const all = await Promise.all(
     Array.from({ length: 8 }, (_, n) => loginFrom(`127.0.0.${60 + n}`)(userName)),
   );

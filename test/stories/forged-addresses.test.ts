@@ -20,7 +20,7 @@ const GUESS = {
   device: { deviceId: "guesser", deviceClass: DeviceClass.WEB },
 };
 
-/** What a client sends to its proxy as X-Forwarded-For, to look like another client. */
+/** Forged X-Forwarded-For headers, with which a client imitates another one to its proxy. */
 const FORGED = [
   "198.51.100.1",
   "198.51.100.2:50123, 198.51.100.3",
