@@ -39,3 +39,42 @@ test("a run that fails ends the comparison", async () => {
   await assert.rejects(failing, /the second run failed/);
   assert.equal(runs, 2);
 });
+
+test("both runs of a pair can overlap, and the next pair waits for both", async () => {
+  const running = new Set<string>();
+  let most = 0;
+  const pairs = await runInterleaved(
+    2,
+    async (side, pair) => {
+      running.add(`${pair} ${side}`);
+      most = Math.max(most, running.size);
+      await new Promise(setImmediate);
+      assert.equal(running.size, 2);
+      await new Promise(setImmediate);
+      running.delete(`${pair} ${side}`);
+      return { side, pair };
+    },
+    { together: true },
+  );
+  assert.equal(most, 2);
+  assert.deepEqual(
+    pairs,
+    [0, 1].map((pair) => ({ new: { side: "new", pair }, old: { side: "old", pair } })),
+  );
+});
+
+test("a run that fails beside another ends the comparison after the other has ended", async () => {
+  const ended: string[] = [];
+  const failing = runInterleaved(
+    5,
+    async (side) => {
+      if (side === "new") throw new Error("the new side failed");
+      await new Promise(setImmediate);
+      ended.push(side);
+      return {};
+    },
+    { together: true },
+  );
+  await assert.rejects(failing, /the new side failed/);
+  assert.deepEqual(ended, ["old"]);
+});

@@ -19,6 +19,14 @@ test("flags of the comparison may precede and follow the scenario", () => {
   for (const args of orders) assert.deepEqual(splitArguments(args.split(" ")), expected);
 });
 
+test("a switch of the comparison takes no value", () => {
+  assert.deepEqual(splitArguments("--against HEAD --together messages --rate 1000".split(" ")), {
+    own: ["--against", "HEAD", "--together"],
+    scenario: "messages",
+    passed: ["--rate", "1000"],
+  });
+});
+
 const refused: [args: string, says: RegExp][] = [
   ["messages", /--against <git ref> is missing: npm run bench/],
   ["messages --against", /--against/],

@@ -23,6 +23,10 @@ const comparable: Readonly<Record<string, () => Promise<{ default: Scenario }>>>
 const flags = {
   against: { default: "", doc: "the other commit: a hash, a tag or a branch of this repository" },
   pairs: { default: "5", doc: "number of pairs of runs; the order of the two sides alternates" },
+  together: {
+    default: undefined,
+    doc: "runs both sides of a pair at the same time, so that a change of the machine's speed affects both",
+  },
 } satisfies FlagTable;
 
 const USAGE = "npm run bench -- ratio --against <git ref> <scenario> [--flag value …]";
@@ -48,7 +52,8 @@ export function splitArguments(args: readonly string[]): Comparison {
       continue;
     }
     own.push(argument);
-    if (argument.includes("=")) continue;
+    const isSwitch = flags[name as keyof typeof flags].default === undefined;
+    if (isSwitch || argument.includes("=")) continue;
     const { value } = rest.next();
     if (value !== undefined) own.push(value);
   }
@@ -79,11 +84,12 @@ async function ratio(args: readonly string[], bench: Bench): Promise<Report> {
   try {
     bench.loadBegins();
     const roots: Readonly<Record<Side, string>> = { new: ROOT, old: checkout.root };
-    const pairs = await runInterleaved(count, async (side, pair) => {
+    const run = async (side: Side, pair: number) => {
       const figures = await runBench(roots[side], command);
       console.log(`pair ${pair + 1} of ${count}, ${side}: ${describeRun(figures)}`);
       return figures;
-    });
+    };
+    const pairs = await runInterleaved(count, run, { together: read.on("together") });
     const limited = pairs.flatMap((pair, index) =>
       (["new", "old"] as const)
         .filter((side) => pair[side].generator_limited === true)
