@@ -4,6 +4,7 @@ import { ConnectError } from "@connectrpc/connect";
 import { decodeJwt, decodeProtectedHeader } from "jose";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { WhoMayAddMe } from "#gen/lucky/user/v1/user_pb.js";
 import { startTestPostgres } from "../../test/backends/postgres.ts";
 import { GOOD_PASSWORD, refused, startTestAuth } from "./auth.suite.ts";
 
@@ -168,6 +169,56 @@ test("users are found by id, by name and in batches, in the requested order", as
   const missing = users.getUser({ key: { case: "userId", value: "999999999999" } }, headers);
   await refused(missing, ErrorReason.USER_NOT_FOUND);
   await refused(users.batchGetUsers({ userIds }), ErrorReason.TOKEN_INVALID);
+});
+
+test("a user's changes that wait for a lock leave connections for the calls of others", async () => {
+  const [ana, ben] = [await one.register(), await one.register()];
+  const [asAna, asBen] = [
+    one.as(await one.login(ana.userName)),
+    one.as(await one.login(ben.userName)),
+  ];
+  const holder = await pool.connect();
+  await holder.query("BEGIN");
+  await holder.query("SELECT 1 FROM auth.account WHERE user_id = $1 FOR UPDATE", [ana.userId]);
+  const changes = Array.from({ length: 20 }, (_, n) =>
+    users.updateProfile({ signature: `change ${n}` }, asAna),
+  );
+  for (let n = 0; n < 20; n++) {
+    await users.getUser({ key: { case: "userId", value: ana.userId } }, asBen);
+    await users.updateProfile({ signature: `mine ${n}` }, asBen);
+  }
+  await holder.query("COMMIT");
+  holder.release();
+  await Promise.all(changes);
+  const { profile } = await users.getMyProfile({}, asAna);
+  assert.match(profile?.profile?.signature ?? "", /^change \d+$/);
+});
+
+test("a change of a profile depends on no stale fields, and none of many is lost", async (t) => {
+  const two = await startTestAuth({ url, t, clock });
+  const { userName } = await one.register();
+  const as = one.as(await one.login(userName));
+  const question = { whoMayAddMe: WhoMayAddMe.WITH_QUESTION, addQuestion: "Where?" };
+  await users.updateProfile(question, as);
+  assert.ok(
+    (await users.updateProfile({}, as)).profile,
+    "a request without fields changes nothing",
+  );
+  // Either order of these two leaves a question while one is required.
+  const racing = await Promise.allSettled([
+    users.updateProfile({ addQuestion: "" }, as),
+    two.users.updateProfile({ whoMayAddMe: WhoMayAddMe.ANYONE }, as),
+    users.updateProfile({ signature: "kept" }, as),
+    two.users.updateProfile({ location: "kept too" }, as),
+  ]);
+  const { profile } = await users.getMyProfile({}, as);
+  assert.deepEqual(
+    racing.slice(1).map(({ status }) => status),
+    ["fulfilled", "fulfilled", "fulfilled"],
+  );
+  assert.equal(profile?.profile?.signature, "kept");
+  assert.equal(profile?.profile?.location, "kept too");
+  assert.equal(profile?.profile?.whoMayAddMe, WhoMayAddMe.ANYONE);
 });
 
 test("CheckUsers returns the ids that exist", async () => {

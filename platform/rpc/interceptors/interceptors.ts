@@ -9,6 +9,7 @@ import { accessInterceptor } from "./access.ts";
 import type { Budgets } from "./budgets.ts";
 import { limitInterceptor } from "./limit.ts";
 import { observeInterceptor } from "./observe.ts";
+import { turnsInterceptor } from "./turns.ts";
 import { validateInterceptor } from "./validate.ts";
 
 export interface ServerInterceptorsOptions {
@@ -20,15 +21,19 @@ export interface ServerInterceptorsOptions {
   readonly meshSecret: string;
   /** Whether ACCESS_INTERNAL methods may be called with the mesh secret. False in the gateway. */
   readonly trustMesh: boolean;
-  /** Absent: no rate limit, for services whose calls the gateway has already counted. */
+  /**
+   * Absent: no rate limit, for services whose calls the gateway has already counted. They do the
+   * work, so they run only a few calls of one caller at once.
+   */
   readonly limiter?: Limiter;
   readonly budgets?: Budgets;
 }
 
 /**
  * The interceptors of every call on the server's side, outermost first: observe (log, metric, public
- * errors), access (caller and permission), limit (rate limit), validate (constraints of the request).
- * Calls over the network and in the same process pass the same chain.
+ * errors), access (caller and permission), limit (rate limit), validate (constraints of the request),
+ * turns (calls of one caller at once). Calls over the network and in the same process pass the same
+ * chain.
  */
 export function serverInterceptors(options: ServerInterceptorsOptions): Interceptor[] {
   const { log, metrics, clock, verifier, meshSecret, trustMesh, limiter, budgets } = options;
@@ -41,5 +46,6 @@ export function serverInterceptors(options: ServerInterceptorsOptions): Intercep
     chain.push(limitInterceptor({ limiter, budgets, rules }));
   }
   chain.push(validateInterceptor());
+  if (limiter === undefined) chain.push(turnsInterceptor(rules));
   return chain;
 }
