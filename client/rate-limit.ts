@@ -3,12 +3,23 @@ import type { Clock } from "./clock.ts";
 
 /** Each of these amounts adds 1 to the weight of a frame. */
 const BYTES_PER_WEIGHT = 16_384;
-const CURSORS_PER_WEIGHT = 10;
+const FIELDS_PER_WEIGHT = 40;
 
-/** Weight of a frame: the number of frames that it counts as in the server's rate limit. */
-export function frameWeight(frame: { bytes?: number; cursors?: number }): number {
-  const { bytes = 0, cursors = 0 } = frame;
-  return 1 + Math.floor(bytes / BYTES_PER_WEIGHT) + Math.floor(cursors / CURSORS_PER_WEIGHT);
+/** Most fields of a cursor, of a part of composite content, and of a send around its parts. */
+const FIELDS_PER_CURSOR = 4;
+const FIELDS_PER_PART = 15;
+const FIELDS_AROUND_PARTS = 10;
+
+/** Weight of a frame: the number of frames that it counts as in the server's rate limit, at most. */
+export function frameWeight(frame: {
+  readonly bytes?: number;
+  readonly cursors?: number;
+  readonly parts?: number;
+}): number {
+  const { bytes = 0, cursors = 0, parts = 0 } = frame;
+  const ofParts = parts === 0 ? 0 : parts * FIELDS_PER_PART + FIELDS_AROUND_PARTS;
+  const fields = cursors * FIELDS_PER_CURSOR + ofParts;
+  return 1 + Math.floor(bytes / BYTES_PER_WEIGHT) + Math.floor(fields / FIELDS_PER_WEIGHT);
 }
 
 /** A token bucket for frames: holds `burst` tokens and refills at `perSecond`. */

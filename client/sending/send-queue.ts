@@ -14,7 +14,7 @@ import type { Clock, Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 import { frameWeight, type RateLimit } from "../rate-limit.ts";
 import type { ClientStore, StoredSend } from "../store.ts";
-import { entryOf, isEntryOf, MAX_SEND_ATTEMPTS } from "./send-request.ts";
+import { entryOf, isEntryOf, MAX_SEND_ATTEMPTS, partsOf } from "./send-request.ts";
 
 /** Largest number of sends without a result; more are rejected with OVERLOADED. */
 const MAX_QUEUED_SENDS = 10_000;
@@ -191,7 +191,8 @@ export class SendQueue {
         at++;
         continue;
       }
-      const waitMs = this.#rateLimit?.take(frameWeight({ bytes: pending.request.length })) ?? 0;
+      const weight = { bytes: pending.request.length, parts: partsOf(pending.decoded) };
+      const waitMs = this.#rateLimit?.take(frameWeight(weight)) ?? 0;
       if (waitMs > 0) {
         this.#dispatchAfter(waitMs);
         return;

@@ -42,6 +42,11 @@ export function entryOf(request: SendRequest, accepted: Accepted): Entry {
   return create(EntrySchema, { ...position, clientMessageId, content });
 }
 
+/** Number of parts of composite content; 0 for other content. */
+export function partsOf({ content }: SendRequest): number {
+  return content?.kind.case === "composite" ? content.kind.value.parts.length : 0;
+}
+
 /** Whether the entry, by the same sender, is the result of the send. */
 export function isEntryOf(entry: Entry, request: SendRequest): boolean {
   const { target, clientMessageId, content } = request;

@@ -40,14 +40,14 @@ export const connectConfig = defineConfig("connect", {
     min: 1,
     max: 1_000_000,
     unit: "frames/s",
-    doc: "Sustained rate of frames that a session may send; a higher rate closes the session.",
+    doc: "Sustained rate of frames that all sessions of a user on this instance may send together; a higher rate closes the session that exceeds it. A frame with many bytes or fields counts as several.",
   }),
   framesBurst: setting.integer({
     default: 400,
     min: 1,
     max: 1_000_000,
     unit: "frames",
-    doc: "Frames that a session may send in one burst; more close the session.",
+    doc: "Frames that all sessions of a user on this instance may send together in one burst; more close the session that exceeds it.",
   }),
   heartbeatIntervalMs: setting.integer({
     default: 25_000,

@@ -31,6 +31,7 @@ import { DeviceRules } from "./opening/device-rules.ts";
 import { createDeviceSlots } from "./opening/device-slots.ts";
 import { LastSeen } from "./opening/last-seen.ts";
 import { createSessionOpener } from "./opening/session-opener.ts";
+import { FrameBudgets } from "./socket/frame-budgets.ts";
 import type { Session } from "./socket/session.ts";
 import { Sessions } from "./socket/sessions.ts";
 import { listenSockets, type SocketServer } from "./socket/socket-server.ts";
@@ -177,7 +178,15 @@ function createParts(options: {
   const rules = new DeviceRules({ ...shared, intervalMs: config.devicePolicyMs });
   const slots = createDeviceSlots({ ...shared, rules, instanceId: instance.instanceId });
   const lastSeen = new LastSeen(shared);
-  const opener = createSessionOpener({ ...shared, slots, channels, memberships, lastSeen });
+  const frameBudgets = new FrameBudgets(config);
+  const opener = createSessionOpener({
+    ...shared,
+    slots,
+    channels,
+    memberships,
+    lastSeen,
+    frameBudgets,
+  });
   const intake = new Intake({ ...shared, opener, uplink, acknowledgements, typing });
   const sweep = new Sweep({ ...shared, channels, memberships });
   const timeouts = new SessionTimeouts({ ...shared, channels, sweep, lastSeen });

@@ -7,6 +7,7 @@ import type { Revocations } from "#platform/identity/revocations.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
 import { closeCodeOf, closeTextOf } from "../socket/close-codes.ts";
+import type { FrameBudgets } from "../socket/frame-budgets.ts";
 import { welcomeFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
@@ -23,6 +24,7 @@ export interface SessionOpenerOptions {
   channels: Channels;
   memberships: Memberships;
   sessions: Sessions;
+  frameBudgets: FrameBudgets;
   lastSeen: LastSeen;
   clock: Clock;
   log: Log;
@@ -64,12 +66,13 @@ async function open(
   session: Session,
   { accessToken }: Hello,
 ): Promise<void> {
-  const { channels, log, memberships, slots, verifier } = options;
+  const { channels, clock, frameBudgets, log, memberships, slots, verifier } = options;
   session.transition({ kind: "opening", caller: undefined });
   try {
     const caller = await verifier.verify(accessToken);
     if (session.state.kind !== "opening") return;
     session.transition({ kind: "opening", caller });
+    session.frames = frameBudgets.join(caller.userId, session.frames, clock.now());
     addLogin(options, session, caller);
     if (session.state.kind !== "opening") return;
     const channel = userChannel(caller.userId);
@@ -147,12 +150,13 @@ async function renew(
 }
 
 function release(
-  { channels, lastSeen, sessions, slots }: SessionOpenerOptions,
+  { channels, clock, frameBudgets, lastSeen, sessions, slots }: SessionOpenerOptions,
   session: Session,
   caller: UserCaller | undefined,
 ): void {
   if (caller) {
     lastSeen.record(caller.loginId);
+    frameBudgets.leave(caller.userId, clock.now());
     sessions.removeLogin(caller.loginId, session);
     channels.unsubscribe(session, userChannel(caller.userId));
   }

@@ -12,14 +12,16 @@ import {
   CLIENT_MESSAGE_ID_BYTES,
   MAX_CLIENT_MESSAGE_ID_BYTES,
 } from "#platform/validation/client-message-id.ts";
+import { MAX_FIELDS } from "#platform/validation/field-count.ts";
 import {
   BYTES,
+  FieldReader,
   readVarint,
   readVarint64,
-  scan,
   VARINT,
   varintLength,
   varintSize,
+  WireError,
   WireWriter,
 } from "#platform/wire.ts";
 
@@ -158,10 +160,10 @@ export function readTarget(send: Uint8Array): SendTarget | undefined {
 /** Reads the target of an encoded SendRequest by scanning all fields. Throws WireError. */
 function scanTarget(send: Uint8Array): SendTarget | undefined {
   let target: SendTarget | undefined;
-  for (const [number, type, start] of scan(send)) {
-    if (type !== VARINT) continue;
-    if (number === SEND_USER_FIELD) target = { kind: "user", id: readVarint64(send, start) };
-    else if (number === SEND_CONVERSATION_FIELD) {
+  for (const { fieldNumber, wireType, start } of fieldsOf(send)) {
+    if (wireType !== VARINT) continue;
+    if (fieldNumber === SEND_USER_FIELD) target = { kind: "user", id: readVarint64(send, start) };
+    else if (fieldNumber === SEND_CONVERSATION_FIELD) {
       target = { kind: "conversation", id: readVarint64(send, start) };
     }
   }
@@ -186,8 +188,9 @@ export function readClientMessageId(send: Uint8Array): Uint8Array {
       }
     }
     let id: Uint8Array = NO_ID;
-    for (const [number, type, start, end] of scan(send)) {
-      if (number === SEND_CLIENT_MESSAGE_ID_FIELD && type === BYTES) id = send.subarray(start, end);
+    for (const { fieldNumber, wireType, start, end } of fieldsOf(send)) {
+      if (fieldNumber === SEND_CLIENT_MESSAGE_ID_FIELD && wireType === BYTES)
+        id = send.subarray(start, end);
     }
     return id.length <= MAX_CLIENT_MESSAGE_ID_BYTES ? validId(id) : NO_ID;
   } catch {
@@ -231,14 +234,23 @@ export function unwrapClientFrame(bytes: Uint8Array): { kind: ClientKind; body: 
   }
   let kind: ClientKind = "unknown";
   let body = bytes.subarray(0, 0);
-  for (const [number, type, start, end] of scan(bytes)) {
-    const known = CLIENT_KINDS[number - 1];
+  for (const { fieldNumber, wireType, start, end } of fieldsOf(bytes)) {
+    const known = CLIENT_KINDS[fieldNumber - 1];
     if (!known) continue;
-    if (type !== BYTES) throw new WrongWireType(number);
+    if (wireType !== BYTES) throw new WrongWireType(fieldNumber);
     kind = known;
     body = bytes.subarray(start, end);
   }
   return { kind, body };
+}
+
+/** The fields of a message, one at a time. Throws WireError, also after MAX_FIELDS fields. */
+function* fieldsOf(bytes: Uint8Array): Generator<FieldReader> {
+  const reader = new FieldReader(bytes);
+  for (let count = 1; reader.next(); count += 1) {
+    if (count > MAX_FIELDS) throw new WireError("too many fields");
+    yield reader;
+  }
 }
 
 /** A known field does not have the wire type that the contract defines. */

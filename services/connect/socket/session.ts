@@ -49,7 +49,8 @@ export class Session {
   readonly socket: Socket;
   readonly openedAtMs: number;
   readonly cursors: Cursors;
-  readonly frames: TokenBucket;
+  /** Budget of frames: its own until the token is verified, then the user's. */
+  frames: TokenBucket;
   /** When the device last sent a frame. */
   lastFrameAtMs: number;
   /** When the device became a slow reader; undefined while it reads. */

@@ -4,11 +4,13 @@ import { AcknowledgeRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { SendTypingRequestSchema } from "#gen/lucky/presence/v1/presence_pb.js";
 import type { UserCaller } from "#platform/identity/caller.ts";
 import type { Metrics, Tally } from "#platform/metrics.ts";
+import { MAX_FIELDS } from "#platform/validation/field-count.ts";
 import type { SessionOpener } from "../opening/session-opener.ts";
 import { type ClientKind, heartbeatFrame, unwrapClientFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Acknowledgements } from "./acknowledgements.ts";
 import { answerCall, type CallsOptions } from "./calls.ts";
+import { fieldsOf } from "./frame-fields.ts";
 import type { TypingSignals } from "./typing-signals.ts";
 import type { Uplinks } from "./uplink.ts";
 
@@ -24,9 +26,9 @@ export interface IntakeOptions extends CallsOptions {
   };
 }
 
-/** Rate limit: a frame counts as one more frame per this many bytes, and per this many cursors. */
+/** Rate limit: a frame counts as one more frame per this many bytes, and per this many fields. */
 const BYTES_PER_FRAME = 16_384;
-const CURSORS_PER_FRAME = 10;
+const FIELDS_PER_FRAME = 40;
 
 /** Checks the frames of devices against the limits and dispatches them by kind. */
 export class Intake {
@@ -60,15 +62,19 @@ export class Intake {
     const { clock, config } = this.#options;
     const nowMs = clock.now();
     session.lastFrameAtMs = nowMs;
-    const weight = Math.min(config.framesBurst, 1 + Math.floor(bytes.length / BYTES_PER_FRAME));
     if (bytes.length > config.maxFrameBytes) {
       session.end(CloseCode.FRAME_TOO_LARGE, `a frame has at most ${config.maxFrameBytes} bytes`);
-    } else if (!session.frames.take(weight, nowMs)) {
-      session.end(CloseCode.RATE_LIMITED, "too many frames a second");
-    } else {
+    } else if (this.#charge(session, 1 + Math.floor(bytes.length / BYTES_PER_FRAME), nowMs)) {
       const wrong = this.#dispatch(session, bytes);
       if (wrong !== undefined) session.end(CloseCode.PROTOCOL_ERROR, wrong);
     }
+  }
+
+  /** Takes the weight from the user's budget. When too little is left, ends the session: false. */
+  #charge(session: Session, weight: number, nowMs: number): boolean {
+    if (session.frames.take(Math.min(this.#options.config.framesBurst, weight), nowMs)) return true;
+    session.end(CloseCode.RATE_LIMITED, "too many frames a second");
+    return false;
   }
 
   /** Returns the protocol error of the frame, if there is one. */
@@ -77,6 +83,11 @@ export class Intake {
     try {
       const { kind, body } = unwrapClientFrame(bytes);
       this.#count(kind);
+      const fields = fieldsOf(kind, body);
+      // Server refuses such a send, with a result.
+      if (fields > MAX_FIELDS && kind !== "send") return `a frame has at most ${MAX_FIELDS} fields`;
+      const more = Math.floor(fields / FIELDS_PER_FRAME);
+      if (more > 0 && !this.#charge(session, more, session.lastFrameAtMs)) return undefined;
       switch (state.kind) {
         case "greeting":
           if (kind !== "hello") return "Hello must be the first frame";
@@ -103,7 +114,7 @@ export class Intake {
     kind: ClientKind,
     body: Uint8Array,
   ): string | undefined {
-    const { acknowledgements, clock, config, opener, typing, uplink } = this.#options;
+    const { acknowledgements, opener, typing, uplink } = this.#options;
     switch (kind) {
       case "hello":
         return "Hello may be sent only once";
@@ -112,11 +123,6 @@ export class Intake {
         return undefined;
       case "acknowledge": {
         const { cursors } = fromBinary(AcknowledgeRequestSchema, body);
-        const weight = Math.floor(cursors.length / CURSORS_PER_FRAME);
-        if (!session.frames.take(Math.min(weight, config.framesBurst), clock.now())) {
-          session.end(CloseCode.RATE_LIMITED, "too many cursors a second");
-          return undefined;
-        }
         return acknowledgements.take(session, caller.userId, cursors);
       }
       case "typing": {

@@ -4,6 +4,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { type SendRequest, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { MAX_CLIENT_MESSAGE_ID_BYTES } from "#platform/validation/client-message-id.ts";
+import { MAX_FIELDS } from "#platform/validation/field-count.ts";
 import { createMessageValidator } from "#platform/validation/validator.ts";
 import { FieldReader, WireError } from "#platform/wire.ts";
 import { refusal } from "../conversations/refusal.ts";
@@ -13,12 +14,6 @@ import { wellFormed } from "./well-formed.ts";
 
 /** Maximum size of encoded content, bytes. */
 export const MAX_CONTENT_BYTES = 65_536;
-
-/**
- * Maximum fields of a send, at all depths. A send of fifty parts with all their fields has less
- * than half as many.
- */
-const MAX_FIELDS = 2_000;
 
 const KEY = SendRequestSchema.field.clientMessageId.number;
 const CONTENT = SendRequestSchema.field.content.number;

@@ -328,9 +328,10 @@ export declare type Welcome = Message<"lucky.frame.v1.Welcome"> & {
   maxSendsInFlight: number;
 
   /**
-   * Sustained rate limit of the session, frames a second. Exceeding it closes the session with
-   * RATE_LIMITED. A frame counts as 1, plus 1 per full 16 KiB and 1 per ten cursors in it. 0: not
-   * known.
+   * Sustained rate limit of the user's sessions on this instance together, frames a second. The
+   * session that exceeds it is closed with RATE_LIMITED. A frame counts as 1, plus 1 per full 16 KiB,
+   * plus 1 per 40 fields in it, at all depths: a cursor has up to four. Sends of at most 256 bytes
+   * count as 1, and the request of an Rpc as one field. 0: not known.
    *
    * @generated from field: int32 frames_per_second = 8;
    */
@@ -419,8 +420,8 @@ export declare type SyncRequired = Message<"lucky.frame.v1.SyncRequired"> & {
 export declare const SyncRequiredSchema: GenMessage<SyncRequired>;
 
 /**
- * A call over the socket, of any unary public method that the session's user may call. Calls of the
- * limit classes CREDENTIAL and SEARCH draw on the same budgets as calls through the gateway.
+ * A call over the socket, of any unary public method that the session's user may call. It draws on
+ * the same budgets as calls through the gateway.
  *
  * @generated from message lucky.frame.v1.Rpc
  */

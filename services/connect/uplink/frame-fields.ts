@@ -1,0 +1,29 @@
+import { HelloSchema, RenewSchema, RpcSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { AcknowledgeRequestSchema, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
+import { SendTypingRequestSchema } from "#gen/lucky/presence/v1/presence_pb.js";
+import { fieldCounter, MAX_FIELDS } from "#platform/validation/field-count.ts";
+import type { ClientKind } from "../socket/frames.ts";
+
+/**
+ * Sends up to this size are not counted: they are nearly all sends, and have too few fields to
+ * matter.
+ */
+const UNCOUNTED_SEND_BYTES = 256;
+
+const counters: ReadonlyMap<ClientKind, ReturnType<typeof fieldCounter>> = new Map([
+  ["hello", fieldCounter(HelloSchema)],
+  ["send", fieldCounter(SendRequestSchema)],
+  ["acknowledge", fieldCounter(AcknowledgeRequestSchema)],
+  ["typing", fieldCounter(SendTypingRequestSchema)],
+  ["rpc", fieldCounter(RpcSchema)],
+  ["renew", fieldCounter(RenewSchema)],
+]);
+
+/**
+ * Number of fields in the body of a frame, at most MAX_FIELDS + 1; 0 for kinds whose body is not
+ * decoded, and for small sends. The request in an Rpc counts as one field: its method counts it.
+ */
+export function fieldsOf(kind: ClientKind, body: Uint8Array): number {
+  if (kind === "send" && body.length <= UNCOUNTED_SEND_BYTES) return 0;
+  return counters.get(kind)?.(body, MAX_FIELDS) ?? 0;
+}
