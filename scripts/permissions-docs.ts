@@ -4,8 +4,8 @@
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { DescMethod, DescService } from "@bufbuild/protobuf";
-import { Access, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import { type DescMethod, type DescService, getOption } from "@bufbuild/protobuf";
+import { Access, items_per_point, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import { SERVICES, servedBy } from "#platform/rpc/contract.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
 
@@ -28,7 +28,8 @@ Over the socket's \`Rpc\` frame a device may call every unary method that its us
 Methods for services and streams cannot be called there.
 
 A call counts against the budget in the last column: *credential* by the caller's address, the others
-by user, or by address without a login. Calls through the gateway and by \`Rpc\` frames use the same
+by user, or by address without a login. "per" names a field of the request whose items each count as a
+call. Calls through the gateway and by \`Rpc\` frames use the same
 budgets. The sizes are \`LUCKY_LIMITS_…\` in
 [configuration.md](configuration.md).
 `;
@@ -70,8 +71,13 @@ function section(service: DescService): string {
 
 function row(method: DescMethod): string {
   const { access, limit } = rulesOf(method);
+  const charged = method.input.fields.flatMap((field) => {
+    const perPoint = getOption(field, items_per_point);
+    return perPoint === 0 ? [] : [` per ${perPoint === 1 ? "" : `${perPoint} `}\`${field.name}\``];
+  });
   const stream = method.methodKind === "unary" ? "" : " (stream)";
-  const budget = limit === LimitClass.INTERNAL ? "not limited" : LimitClass[limit].toLowerCase();
+  const limited = LimitClass[limit].toLowerCase() + charged.join("");
+  const budget = limit === LimitClass.INTERNAL ? "not limited" : limited;
   const marks = COLUMNS.map(([, may]) => (may.has(access) ? "✓" : ""));
   return `| ${[`\`${method.name}\`${stream}`, ...marks, budget].join(" | ")} |`;
 }

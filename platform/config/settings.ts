@@ -67,14 +67,14 @@ export const limitsConfig = defineConfig("limits", {
     min: 1,
     max: 1_000_000,
     unit: "calls a second",
-    doc: "Maximum reads of one user, or of one address without a login; further calls are refused with RATE_LIMITED.",
+    doc: "Maximum reads of one user, or of one address without a login; further calls are refused with RATE_LIMITED. Each user that a call reads in a batch counts as a call. For IPv6 an address is a /64 network, here and below; 16 times as many are allowed to all of a /48 network.",
   }),
   writePerSecond: setting.integer({
     default: 60,
     min: 1,
     max: 1_000_000,
     unit: "calls a second",
-    doc: "Maximum changes of one user other than messages, and maximum token refreshes of one address; further calls are refused with RATE_LIMITED. Each user that a call adds to a group counts as a call.",
+    doc: "Maximum changes of one user other than messages, and maximum token refreshes of one address; further calls are refused with RATE_LIMITED. Each user that a call adds to a group counts as a call, and so do ten cursors in Acknowledge.",
   }),
   sendPerSecond: setting.integer({
     default: 200,

@@ -1,8 +1,9 @@
-import { isMessage, type Message } from "@bufbuild/protobuf";
-import { AddMembersRequestSchema, CreateGroupRequestSchema } from "#gen/lucky/group/v1/group_pb.js";
-import { LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import { type DescMessage, getOption, type Message } from "@bufbuild/protobuf";
+import { items_per_point, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import type { LimitsConfig } from "#platform/config/settings.ts";
 import type { Budget } from "#platform/limiter/limiter.ts";
+import { SERVICES } from "#platform/rpc/contract.ts";
+import { maxItems } from "#platform/validation/constraints.ts";
 
 /** The budget of each limit class; a class without one is not limited. */
 export type Budgets = { readonly [C in LimitClass]?: Budget };
@@ -23,15 +24,41 @@ export function budgetsOf(limits: LimitsConfig): Budgets {
   };
 }
 
-/**
- * Most points of one call: the most users that the contract admits in a request. Validation refuses
- * a larger request, which must not block its caller's other calls for longer.
- */
-const MAX_POINTS = 1_000;
+/** A repeated field of a request whose items cost points. */
+interface ChargedField {
+  readonly name: string;
+  readonly itemsPerPoint: number;
+  /**
+   * Most items that count: as many as the contract admits. Validation refuses a larger request, which
+   * must not block its caller's other calls for longer.
+   */
+  readonly most: number;
+}
 
-/** Points that a call takes from its budget: one per user that it adds to a group, else one. */
+/** The charged fields of the contract's requests, by the name of the request. */
+const CHARGED: ReadonlyMap<string, readonly ChargedField[]> = new Map(
+  SERVICES.flatMap(({ methods }) =>
+    methods.map(({ input }) => [input.typeName, chargedFieldsOf(input)]),
+  ),
+);
+
+function chargedFieldsOf(input: DescMessage): readonly ChargedField[] {
+  return input.fields.flatMap((field) => {
+    const itemsPerPoint = getOption(field, items_per_point);
+    if (itemsPerPoint === 0) return [];
+    return [{ name: field.localName, itemsPerPoint, most: maxItems(field) }];
+  });
+}
+
+/**
+ * Points that a call takes from its budget: one, or as many as the items of its request cost by the
+ * option `items_per_point`.
+ */
 export function pointsOf(request: Message): number {
-  const addsUsers =
-    isMessage(request, AddMembersRequestSchema) || isMessage(request, CreateGroupRequestSchema);
-  return addsUsers ? Math.min(MAX_POINTS, Math.max(1, request.userIds.length)) : 1;
+  let points = 0;
+  for (const { name, itemsPerPoint, most } of CHARGED.get(request.$typeName) ?? []) {
+    const items = (request as unknown as Record<string, readonly unknown[]>)[name]!;
+    points += Math.min(items.length, most) / itemsPerPoint;
+  }
+  return Math.max(1, Math.ceil(points));
 }

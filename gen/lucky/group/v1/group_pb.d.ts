@@ -109,7 +109,7 @@ export declare type CreateGroupRequest = Message<"lucky.group.v1.CreateGroupRequ
   name: string;
 
   /**
-   * First members in addition to the caller, at most 1,000.
+   * First members in addition to the caller, at most 1,000. Each one counts as a change.
    *
    * @generated from field: repeated int64 user_ids = 2 [jstype = JS_STRING];
    */
@@ -258,7 +258,7 @@ export declare type AddMembersRequest = Message<"lucky.group.v1.AddMembersReques
   groupId: string;
 
   /**
-   * Users to add, 1 to 1,000.
+   * Users to add, 1 to 1,000. Each one counts as a change.
    *
    * @generated from field: repeated int64 user_ids = 2 [jstype = JS_STRING];
    */

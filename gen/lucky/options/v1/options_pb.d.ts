@@ -2,11 +2,11 @@
 // @generated from file lucky/options/v1/options.proto (package lucky.options.v1, syntax proto3)
 /* eslint-disable */
 
-// Options of services and methods: the process that serves a service, the callers that a method
-// admits, and the rate limit of its calls.
+// Options of services, methods and fields: the process that serves a service, the callers that a
+// method admits, the rate limit of its calls, and the items of a request that count against it.
 
 import type { GenEnum, GenExtension, GenFile } from "@bufbuild/protobuf/codegenv2";
-import type { MethodOptions, ServiceOptions } from "@bufbuild/protobuf/wkt";
+import type { FieldOptions, MethodOptions, ServiceOptions } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file lucky/options/v1/options.proto.
@@ -199,4 +199,13 @@ export declare const access: GenExtension<MethodOptions, Access>;
  * @generated from extension: lucky.options.v1.LimitClass limit = 50002;
  */
 export declare const limit: GenExtension<MethodOptions, LimitClass>;
+
+/**
+ * Of a repeated field of a request: the number of items that cost one point of the budget of the
+ * method's limit class. A call costs at least one point. Absent: the items cost nothing. A field of
+ * a public request that admits more than 50 items declares it; a test checks all requests.
+ *
+ * @generated from extension: int32 items_per_point = 50004;
+ */
+export declare const items_per_point: GenExtension<FieldOptions, number>;
 

@@ -303,7 +303,7 @@ export declare const GetUserResponseSchema: GenMessage<GetUserResponse>;
  */
 export declare type BatchGetUsersRequest = Message<"lucky.user.v1.BatchGetUsersRequest"> & {
   /**
-   * Ids of the users, 1 to 200.
+   * Ids of the users, 1 to 200. Each one counts as a read.
    *
    * @generated from field: repeated int64 user_ids = 1 [jstype = JS_STRING];
    */
@@ -383,7 +383,7 @@ export declare const GetProfileResponseSchema: GenMessage<GetProfileResponse>;
  */
 export declare type BatchGetProfilesRequest = Message<"lucky.user.v1.BatchGetProfilesRequest"> & {
   /**
-   * Ids of the users, 1 to 200.
+   * Ids of the users, 1 to 200. Each one counts as a read.
    *
    * @generated from field: repeated int64 user_ids = 1 [jstype = JS_STRING];
    */
