@@ -43,7 +43,8 @@ export interface Limiter {
   /**
    * Takes points from the key's budget; one when `points` is absent. A take of more points than the
    * budget has can only be the first of a window, which then lasts as many times longer: on average
-   * the key does not get more than its budget.
+   * the key does not get more than its budget. 0 points take nothing: the answer is the one that a
+   * take of one point would get.
    */
   take(budget: Budget, key: string, points?: number): Promise<Taken>;
   /** Remaining delay of the key, milliseconds; 0 for none. Changes nothing. */

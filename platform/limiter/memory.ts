@@ -74,12 +74,13 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): Limiter
       const id = `${max}:${windowMs}:${key}`;
       const held = windows.of(name);
       let window = held.get(id);
+      if (points === 0 && !window) return { allowed: true };
       if (!window) {
         window = { used: 0, endsAtMs: clock.now() + windowMs * windowsOf(budget, points) };
         held.set(id, window, window.endsAtMs);
       }
       window.used += Math.min(points, max);
-      if (window.used <= max) return { allowed: true };
+      if (window.used + (points === 0 ? 1 : 0) <= max) return { allowed: true };
       return { allowed: false, retryAfterMs: window.endsAtMs - clock.now() };
     },
     async waiting(penalty, key) {

@@ -2,7 +2,7 @@ import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { openRedis } from "#platform/redis.ts";
-import { type Budget, type Limiter, type Penalty, windowsOf } from "./limiter.ts";
+import { type Budget, type Limiter, type Penalty, type Taken, windowsOf } from "./limiter.ts";
 import { createMemoryLimiter } from "./memory.ts";
 import { FAILURES, LIMITS, type ScriptCommands, scripts } from "./redis-scripts.ts";
 
@@ -101,6 +101,7 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
       await firstAttempt;
       try {
         const counter = counterOf(budget);
+        if (points === 0) return answerTo(await counter.get(key), budget);
         await counter.consume(key, Math.min(points, budget.points), {
           customDuration: counter.duration * windowsOf(budget, points),
         });
@@ -122,4 +123,10 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
       redis.disconnect();
     },
   };
+}
+
+/** The answer that a take of one point would get, by the points that the key has used. */
+function answerTo(used: RateLimiterRes | null, { points }: Budget): Taken {
+  if (used === null || used.consumedPoints < points) return { allowed: true };
+  return { allowed: false, retryAfterMs: used.msBeforeNext };
 }

@@ -1,4 +1,5 @@
 import { type ConfigOf, defineConfig, setting } from "#platform/config/config.ts";
+import { smsSettings } from "./sms-settings.ts";
 
 /** Settings of auth. Read from LUCKY_AUTH_<KEY>. */
 export const authConfig = defineConfig("auth", {
@@ -78,7 +79,7 @@ export const authConfig = defineConfig("auth", {
     min: 1,
     max: 100000,
     unit: "failures",
-    doc: "Wrong passwords from one address, for any account, after which its next attempt is delayed. Raise it when many users share one address.",
+    doc: "Wrong passwords from one address (IPv6: one /64 network), for any account, after which its next attempt is delayed. Raise it when many users share one address. A /48 network may fail 16 times as often.",
   }),
   loginDelayMs: setting.integer({
     default: 1000,
@@ -101,73 +102,7 @@ export const authConfig = defineConfig("auth", {
     unit: "s",
     doc: "Failures are reset when none was added for this time.",
   }),
-  smsSender: setting.choice(["console", "http"], {
-    default: "console",
-    doc: "Adapter that sends codes: console prints them and is for development only; http posts them to smsUrl.",
-  }),
-  smsUrl: setting.text({
-    default: "",
-    doc: "URL that the http sender posts messages to. The http sender needs it.",
-  }),
-  smsSecret: setting.text({
-    default: "",
-    secret: true,
-    minLength: 16,
-    doc: "Key with which the http sender signs its requests (HMAC-SHA256). The http sender needs it.",
-  }),
-  smsTemplate: setting.text({
-    default: "{code} is your Lucky code. It is good for {minutes} minutes. Tell it to nobody.",
-    doc: "Text of a message. {code} and {minutes} are replaced by the code and its lifetime.",
-  }),
-  smsCodeSeconds: setting.integer({
-    default: 300,
-    min: 10,
-    max: 3600,
-    unit: "s",
-    doc: "Lifetime of a code.",
-  }),
-  smsCodeAttempts: setting.integer({
-    default: 5,
-    min: 1,
-    max: 100,
-    unit: "guesses",
-    doc: "Maximum wrong guesses of a code. After one more the code is exhausted, and the user needs a new one.",
-  }),
-  smsResendSeconds: setting.integer({
-    default: 60,
-    min: 0,
-    max: 3600,
-    unit: "s",
-    doc: "Minimum time between two codes to one number; an earlier request is refused with RATE_LIMITED.",
-  }),
-  smsPerNumberPerHour: setting.integer({
-    default: 5,
-    min: 1,
-    max: 100000,
-    unit: "codes",
-    doc: "Maximum codes to one number in an hour; further requests are refused with RATE_LIMITED.",
-  }),
-  smsPerNumberPerDay: setting.integer({
-    default: 10,
-    min: 1,
-    max: 100000,
-    unit: "codes",
-    doc: "Maximum codes to one number in a day; further requests are refused with RATE_LIMITED.",
-  }),
-  smsPerAddressPerHour: setting.integer({
-    default: 30,
-    min: 1,
-    max: 1000000,
-    unit: "codes",
-    doc: "Maximum codes that one address may request in an hour; further requests are refused with RATE_LIMITED.",
-  }),
-  smsPerDay: setting.integer({
-    default: 100000,
-    min: 1,
-    max: 100000000,
-    unit: "codes",
-    doc: "Maximum codes sent in a day to all numbers together; further requests are refused with RATE_LIMITED. It bounds the cost of an attack.",
-  }),
+  ...smsSettings,
   qrLoginSeconds: setting.integer({
     default: 120,
     min: 10,

@@ -204,14 +204,48 @@ test("of concurrent sends to one number exactly one succeeds", async (t) => {
   assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
 });
 
-test("the daily budget bounds the codes of all numbers", async (t) => {
-  const tight = await startTestAuth({ url, t, clock, config: { smsPerDay: 3 } });
-  for (let n = 0; n < 3; n++)
-    await tight.auth.sendSmsCode({ phone: randomPhoneNumber(), purpose: REGISTER });
-  const waits = await waitMs(
-    tight.auth.sendSmsCode({ phone: randomPhoneNumber(), purpose: REGISTER }),
-  );
-  assert.ok(waits > 0 && waits <= 24 * HOUR);
+test("the daily budget bounds the codes of all numbers, and numbers without an account use a share", async (t) => {
+  const known = [await registeredPhone(), await registeredPhone(), await registeredPhone()];
+  const tight = await startTestAuth({ url, t, clock, config: { smsPerDay: 4 } });
+  const send = (phone: string, purpose = REGISTER) => tight.auth.sendSmsCode({ phone, purpose });
+  const aDay = async (call: Promise<unknown>) => {
+    const waits = await waitMs(call);
+    assert.ok(waits > 0 && waits <= 24 * HOUR);
+  };
+  // No message is sent to these numbers, and they use nothing.
+  for (let n = 0; n < 8; n++) await send(randomPhoneNumber(), n % 2 === 0 ? LOGIN : RESET);
+  await send(randomPhoneNumber());
+  await send(randomPhoneNumber());
+  await aDay(send(randomPhoneNumber()));
+  // A number with an account gets the same refusal for the same purpose.
+  await aDay(send(known[2]!));
+  await send(known[0]!, LOGIN);
+  await send(randomPhoneNumber(), LOGIN);
+  await send(known[1]!, RESET);
+  const sent = tight.messages.length;
+  assert.equal(sent, 4);
+  // The budget is used up: numbers with and without an account get the same answer.
+  const refusals = [
+    await waitMs(send(randomPhoneNumber(), LOGIN)),
+    await waitMs(send(known[2]!, LOGIN)),
+    await waitMs(send(randomPhoneNumber(), RESET)),
+  ];
+  assert.equal(new Set(refusals).size, 1);
+  assert.equal(tight.messages.length, sent);
+});
+
+test("codes are sent only to the countries of the setting, with a clear refusal for others", async (t) => {
+  const phone = await registeredPhone();
+  const [code, other] = [phone.slice(0, 3), "+447400123456"];
+  assert.ok(!other.startsWith(code));
+  const some = await startTestAuth({ url, t, clock, config: { smsCountries: [code, "+43"] } });
+  await some.auth.sendSmsCode({ phone, purpose: LOGIN });
+  for (const purpose of [LOGIN, REGISTER, RESET]) {
+    const call = some.auth.sendSmsCode({ phone: other, purpose });
+    await assert.rejects(call, /no codes are sent to this country/);
+    await refused(some.auth.sendSmsCode({ phone: other, purpose }), ErrorReason.PHONE_INVALID);
+  }
+  assert.equal(some.messages.length, 1);
 });
 
 test("an invalid number, or one that cannot receive messages, is refused", async () => {

@@ -12,7 +12,7 @@ import type { Database, SmsCode, Transaction } from "../database.ts";
 import type { Codes } from "../keys/codes.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import { createSmsDelivery } from "./sms-delivery.ts";
-import { createSmsLimits, DAY_MS } from "./sms-limits.ts";
+import { createSmsLimits, DAY_MS, type DailyUse } from "./sms-limits.ts";
 
 /** The use that a code is limited to. */
 export interface CodeUse {
@@ -34,7 +34,8 @@ export interface SmsCodes {
    * Sends a new code, which invalidates older codes of the same use. `address` is the address of
    * the caller. Codes that need an account (purposes LOGIN and RESET) are sent only to numbers of
    * accounts; they are sent in the background, so neither answer nor duration discloses the
-   * account. Throws RATE_LIMITED, OVERLOADED or, for the other purposes, SMS_NOT_SENT.
+   * account. Throws PHONE_INVALID for a country without codes, RATE_LIMITED, OVERLOADED or, for the
+   * other purposes, SMS_NOT_SENT.
    * `expiresAtMs` is milliseconds since the Unix epoch, `resendAfterMs` is a duration.
    */
   send(
@@ -77,7 +78,10 @@ export function createSmsCodes(options: {
   async function store(tx: Transaction, use: CodeUse, code: string, now: Date): Promise<boolean> {
     await lockNumber(tx, use.phone);
     await limits.limitNumber(tx, indexesOf(use.phone), now.getTime());
-    await limits.limitDay();
+    const where = { phoneIndex: { in: indexesOf(use.phone) } };
+    const account = await tx.account.findFirst({ where, select: { userId: true } });
+    const daily = dailyUseOf(use.purpose, account !== null);
+    await limits.limitDay(daily);
     await tx.smsCode.updateMany({
       where: { ...whereOf(use), usedAt: null },
       data: { usedAt: now },
@@ -94,9 +98,7 @@ export function createSmsCodes(options: {
         expiresAt: new Date(now.getTime() + config.smsCodeSeconds * 1_000),
       },
     });
-    const where = { phoneIndex: { in: indexesOf(use.phone) } };
-    const account = await tx.account.findFirst({ where, select: { userId: true } });
-    return account !== null || !needsAccount(use.purpose);
+    return daily !== "not sent";
   }
 
   /**
@@ -127,6 +129,7 @@ export function createSmsCodes(options: {
 
   return {
     async send(use, address) {
+      limits.requireCountry(use.phone);
       delivery.requireCapacity();
       await limits.limitAddress(address);
       const code = codes.make();
@@ -177,6 +180,12 @@ export function createSmsCodes(options: {
 /** Whether a code of this purpose is useless without an account. */
 const needsAccount = (purpose: SmsPurpose): boolean =>
   purpose === SmsPurpose.LOGIN || purpose === SmsPurpose.RESET;
+
+/** PROVE codes go to the number of the caller's account. */
+function dailyUseOf(purpose: SmsPurpose, hasAccount: boolean): DailyUse {
+  if (needsAccount(purpose)) return hasAccount ? "account" : "not sent";
+  return purpose === SmsPurpose.PROVE ? "account" : "any number";
+}
 
 const contextOf = (smsCodeId: string, { phone, purpose, userId = "" }: CodeUse): string =>
   `${smsCodeId} ${phone} ${purpose} ${userId}`;

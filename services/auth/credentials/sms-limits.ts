@@ -8,8 +8,19 @@ import { coarseAddress } from "../logins/coarse-address.ts";
 const HOUR_MS = 3_600_000;
 export const DAY_MS = 86_400_000;
 
-/** Rate limits on sending codes. Each method throws RATE_LIMITED with the time to wait. */
+/** How a code counts against the budget of the day. */
+export type DailyUse =
+  /** It goes to the number of an account. */
+  | "account"
+  /** It goes to any number. */
+  | "any number"
+  /** It is useless without an account, and its number has none: no message is sent. */
+  | "not sent";
+
+/** Limits on sending codes. Each method throws RATE_LIMITED with the time to wait, except the first. */
 export interface SmsLimits {
+  /** Throws PHONE_INVALID when no codes are sent to the number's country. */
+  requireCountry(phone: string): void;
   /** Takes from the hourly budget of the address; calls within the process are not limited. */
   limitAddress(address: string | undefined): Promise<void>;
   /** Checks the codes stored for the number, in the transaction that stores the next one. */
@@ -18,8 +29,13 @@ export interface SmsLimits {
     phoneIndexes: Uint8Array<ArrayBuffer>[],
     nowMs: number,
   ): Promise<void>;
-  /** Takes from the daily budget of all numbers together. */
-  limitDay(): Promise<void>;
+  /**
+   * Takes from the daily budget of all numbers together, and for "any number" also from its share
+   * for new numbers, so that strangers' numbers cannot use up the codes of users. Takes nothing for
+   * "not sent", but refuses it whenever it refuses "account", so that the answer does not disclose
+   * which of them it is.
+   */
+  limitDay(use: DailyUse): Promise<void>;
 }
 
 /**
@@ -32,6 +48,8 @@ export function createSmsLimits({
 }: {
   config: Pick<
     AuthConfig,
+    | "smsCountries"
+    | "smsNewNumbersPercent"
     | "smsPerAddressPerHour"
     | "smsPerDay"
     | "smsPerNumberPerDay"
@@ -46,13 +64,23 @@ export function createSmsLimits({
     windowMs: HOUR_MS,
   };
   const perDay = { name: "sms_day", points: config.smsPerDay, windowMs: DAY_MS };
+  const newPerDay = {
+    name: "sms_day_new",
+    points: Math.floor((config.smsPerDay * config.smsNewNumbersPercent) / 100),
+    windowMs: DAY_MS,
+  };
 
-  async function take(budget: typeof perDay, key: string): Promise<void> {
-    const result = await limiter.take(budget, key);
+  async function take(budget: typeof perDay, key: string, points = 1): Promise<void> {
+    const result = await limiter.take(budget, key, points);
     if (!result.allowed) throw tooMany(result.retryAfterMs);
   }
 
   return {
+    requireCountry(phone) {
+      const { smsCountries: countries } = config;
+      if (countries.length === 0 || countries.some((code) => phone.startsWith(code))) return;
+      throw fail(ErrorReason.PHONE_INVALID, "phone: no codes are sent to this country");
+    },
     async limitAddress(address) {
       if (address !== undefined) await take(perAddress, coarseNetworkOf(address));
     },
@@ -74,7 +102,13 @@ export function createSmsLimits({
       const waitMs = Math.max(...waits);
       if (waitMs > 0) throw tooMany(waitMs);
     },
-    limitDay: () => take(perDay, "all"),
+    async limitDay(use) {
+      if (use === "any number") {
+        if (newPerDay.points === 0) throw tooMany(DAY_MS);
+        await take(newPerDay, "all");
+      }
+      await take(perDay, "all", use === "not sent" ? 0 : 1);
+    },
   };
 }
 
