@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { networkOf } from "./network.ts";
+import { networkOf, siteOf } from "./network.ts";
 
 for (const [address, network] of [
   ["203.0.113.77", "203.0.113.77"],
@@ -17,3 +17,10 @@ for (const [address, network] of [
     assert.equal(networkOf(address), network);
   });
 }
+
+test("an IPv6 address is also counted by its /48 network", () => {
+  assert.equal(siteOf("2001:db8:1:2:3:4:5:6"), "2001:db8:1::/48");
+  assert.equal(siteOf("2001:db8::1"), "2001:db8:0::/48");
+  for (const address of ["203.0.113.77", "::ffff:203.0.113.77", "local"])
+    assert.equal(siteOf(address), undefined);
+});

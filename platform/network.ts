@@ -50,3 +50,18 @@ export function networkOf(address: string): string {
   if (isIPv4(plain) || !isIPv6(plain)) return plain;
   return `${firstGroups(plain, 4)}::/64`;
 }
+
+/**
+ * The /48 network of an IPv6 address: the largest network that a provider usually gives to one
+ * customer. Undefined for IPv4.
+ */
+export function siteOf(address: string): string | undefined {
+  const plain = plainAddress(address);
+  return isIPv6(plain) ? `${firstGroups(plain, 3)}::/48` : undefined;
+}
+
+/**
+ * How much more a /48 network may do than a /64 network: some providers give each of many customers a
+ * /64 of one /48.
+ */
+export const SITE_FACTOR = 16;

@@ -1,17 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { create, type DescField, getOption } from "@bufbuild/protobuf";
-import { field as fieldRules } from "#gen/buf/validate/validate_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import {
-  AddMembersRequestSchema,
-  CreateGroupRequestSchema,
-  RemoveMemberRequestSchema,
-} from "#gen/lucky/group/v1/group_pb.js";
 import { LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
-import { type Budgets, pointsOf } from "./budgets.ts";
+import type { Budgets } from "./budgets.ts";
 import { takePoints } from "./limit.ts";
 
 const one = (name: string) => ({ name, points: 1, windowMs: 60_000 });
@@ -42,18 +35,18 @@ test("calls without a login are counted by network, and so are calls with creden
   await refused(take(LimitClass.READ, "203.0.113.2", "1"));
 });
 
-test("a call costs one point per user that it adds to a group, at most as the contract admits", () => {
-  const ids = (count: number) => Array.from({ length: count }, (_, at) => String(at + 1));
-  for (const schema of [AddMembersRequestSchema, CreateGroupRequestSchema]) {
-    const points = (count: number) => pointsOf(create(schema, { userIds: ids(count) }));
-    const max = maxItems(schema.field.userIds);
-    assert.deepEqual([0, 1, 20, max, max + 1].map(points), [1, 1, 20, max, max]);
-  }
-  assert.equal(pointsOf(create(RemoveMemberRequestSchema, { userId: "7" })), 1);
+test("calls of a /48 network share a budget that is sixteen times larger", async (t) => {
+  const limiter = createMemoryLimiter();
+  t.after(() => limiter.close());
+  const take = (address: string) =>
+    takePoints(
+      { limiter, budgets },
+      { limit: LimitClass.CREDENTIAL, points: 1, address, userId: undefined },
+    );
+  for (let net = 1; net <= 16; net += 1) await take(`2001:db8:1:${net}::1`);
+  await assert.rejects(
+    take("2001:db8:1:99::1"),
+    (error) => reasonOf(error) === ErrorReason.RATE_LIMITED,
+  );
+  await take("2001:db8:2:1::1");
 });
-
-function maxItems(field: DescField): number {
-  const { type } = getOption(field, fieldRules);
-  assert.equal(type.case, "repeated");
-  return Number((type.value as { maxItems: bigint }).maxItems);
-}

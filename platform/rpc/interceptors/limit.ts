@@ -4,8 +4,8 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import { fail } from "#platform/errors.ts";
 import { callerKey } from "#platform/identity/caller.ts";
-import type { Limiter } from "#platform/limiter/limiter.ts";
-import { networkOf } from "#platform/network.ts";
+import type { Budget, Limiter } from "#platform/limiter/limiter.ts";
+import { networkOf, SITE_FACTOR, siteOf } from "#platform/network.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { MethodRules } from "#platform/rpc/rules.ts";
 import { type Budgets, pointsOf } from "./budgets.ts";
@@ -28,7 +28,8 @@ interface CountedCall {
 }
 
 /**
- * Takes the points of a call from the caller's budget for its limit class, or throws RATE_LIMITED.
+ * Takes the points of a call from the caller's budget for its limit class, or throws RATE_LIMITED. The
+ * call of an IPv6 address also takes from the budget of its /48 network.
  */
 export async function takePoints(
   { limiter, budgets }: { limiter: Limiter; budgets: Budgets },
@@ -39,6 +40,18 @@ export async function takePoints(
   // Count credential calls by address even with a login: a login must not make guessing cheaper.
   const byAddress = limit === LimitClass.CREDENTIAL || userId === undefined;
   const key = byAddress ? `address:${networkOf(address ?? "local")}` : `user:${userId}`;
+  await takeFrom(limiter, budget, { key, points });
+  const site = byAddress && address !== undefined ? siteOf(address) : undefined;
+  if (site === undefined) return;
+  const siteBudget = { ...budget, points: budget.points * SITE_FACTOR };
+  await takeFrom(limiter, siteBudget, { key: `address:${site}`, points });
+}
+
+async function takeFrom(
+  limiter: Limiter,
+  budget: Budget,
+  { key, points }: { readonly key: string; readonly points: number },
+): Promise<void> {
   const taken = await limiter.take(budget, key, points);
   if (taken.allowed) return;
   const { retryAfterMs } = taken;

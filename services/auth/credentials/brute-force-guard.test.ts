@@ -77,6 +77,23 @@ test("all addresses of one IPv6 network are throttled together", async (t) => {
   assert.equal((await guard.check(neighbour)).kind, "free");
 });
 
+test("all /64 networks of one /48 network are throttled together, after sixteen times as many failures", async (t) => {
+  const { guard } = startGuard(t);
+  const from = (n: number, site = 1) => ({
+    account: `a${n}`,
+    exists: true,
+    address: `2001:db8:${site}:${n.toString(16)}::1`,
+  });
+  for (let n = 1; n <= 159; n++) await guard.failed(from(n));
+  assert.equal((await guard.check(from(1_000))).kind, "free");
+  await guard.failed(from(160));
+  await assert.rejects(guard.check(from(1_000)), (error) => {
+    assert.equal(detailOf(error)?.reason, ErrorReason.RATE_LIMITED);
+    return true;
+  });
+  assert.equal((await guard.check(from(1_000, 2))).kind, "free");
+});
+
 test("attempts during the delay change nothing, from any address", async (t) => {
   const { clock, wrong } = startGuard(t);
   for (let n = 0; n < 3; n++) await wrong(ana);

@@ -2,7 +2,7 @@ import { createHmac } from "node:crypto";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { Budget, Limiter, Penalty } from "#platform/limiter/limiter.ts";
-import { networkOf } from "#platform/network.ts";
+import { networkOf, SITE_FACTOR, siteOf } from "#platform/network.ts";
 import type { AuthConfig } from "../config.ts";
 
 /** One login attempt, or another attempt to prove the password of an account. */
@@ -87,6 +87,11 @@ export function createBruteForceGuard({
     freeFailures: config.loginFreeFailuresPerAddress,
     ...times,
   };
+  const perSite: Penalty = {
+    ...perAddress,
+    name: "login_site",
+    freeFailures: config.loginFreeFailuresPerAddress * SITE_FACTOR,
+  };
   const disclosures: Budget = {
     name: "login_locked",
     points: MAX_LOCK_DISCLOSURES_PER_DAY,
@@ -106,9 +111,10 @@ export function createBruteForceGuard({
   /** The keys that an attempt is counted by. */
   function keysOf({ account, exists, address = "local" }: Attempt) {
     const network = networkOf(address);
+    const keys = { address: network, site: siteOf(address) };
     const pair = `${network} ${account}`;
-    if (exists) return { address: network, account, pair };
-    return { address: network, account: sharedCounter(account), pair: sharedCounter(pair) };
+    if (exists) return { ...keys, account, pair };
+    return { ...keys, account: sharedCounter(account), pair: sharedCounter(pair) };
   }
 
   async function locked(account: string, retryAfterMs: number): Promise<LockState> {
@@ -119,14 +125,16 @@ export function createBruteForceGuard({
   return {
     async check(attempt) {
       const keys = keysOf(attempt);
-      const [address, ...waits] = await Promise.all([
+      const [site, address, ...waits] = await Promise.all([
+        keys.site === undefined ? 0 : limiter.waiting(perSite, keys.site),
         limiter.waiting(perAddress, keys.address),
         limiter.waiting(perPair, keys.pair),
         limiter.waiting(perAccount, keys.account),
       ]);
-      if (address > 0)
+      const retryAfterMs = Math.max(site, address);
+      if (retryAfterMs > 0)
         throw fail(ErrorReason.RATE_LIMITED, "too many wrong passwords from this address", {
-          retryAfterMs: address,
+          retryAfterMs,
         });
       if (Math.max(...waits) > 0) return locked(keys.account, Math.max(...waits));
       // All delays are read before `admit`: an attempt that one penalty delays must not use up a
@@ -141,6 +149,7 @@ export function createBruteForceGuard({
     async failed(attempt) {
       const keys = keysOf(attempt);
       await Promise.all([
+        keys.site === undefined ? 0 : limiter.penalize(perSite, keys.site),
         limiter.penalize(perAddress, keys.address),
         limiter.penalize(perPair, keys.pair),
         limiter.penalize(perAccount, keys.account),
