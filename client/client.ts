@@ -4,15 +4,11 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import type { Client } from "@connectrpc/connect";
-import type { AuthService, Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
-import type { DeviceService } from "../gen/lucky/auth/v1/device_pb.js";
+import type { Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import type { Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
-import type { GroupService } from "../gen/lucky/group/v1/group_pb.js";
-import type { Accepted, Entry, MessageService } from "../gen/lucky/message/v1/message_pb.js";
-import type { PresenceService } from "../gen/lucky/presence/v1/presence_pb.js";
-import type { User, UserService } from "../gen/lucky/user/v1/user_pb.js";
+import type { Accepted, Entry } from "../gen/lucky/message/v1/message_pb.js";
+import type { User } from "../gen/lucky/user/v1/user_pb.js";
 import type { ClientEvents } from "./client-events.ts";
 import type { ClientOptions, SendOptions } from "./client-options.ts";
 import { type Clock, systemClock } from "./clock.ts";
@@ -27,6 +23,7 @@ import {
 import { reasonOf } from "./error.ts";
 import { Emitter } from "./events.ts";
 import { Credentials } from "./login/credentials.ts";
+import { OwnLogins } from "./login/own-logins.ts";
 import { ConversationLogs } from "./logs/conversation-logs.ts";
 import { Cursors } from "./logs/cursors.ts";
 import { rateLimitOf } from "./rate-limit.ts";
@@ -56,12 +53,14 @@ export class LuckyClient extends Emitter<ClientEvents> {
    * Service clients: calls carry the user's access token, refreshed as needed. They throw
    * ConnectErrors.
    */
-  readonly users: Client<typeof UserService>;
-  readonly devices: Client<typeof DeviceService>;
-  readonly messages: Client<typeof MessageService>;
-  readonly groups: Client<typeof GroupService>;
-  readonly presence: Client<typeof PresenceService>;
-  readonly auth: Client<typeof AuthService>;
+  readonly users: Rpc["users"];
+  readonly devices: Rpc["devices"];
+  readonly messages: Rpc["messages"];
+  readonly groups: Rpc["groups"];
+  readonly presence: Rpc["presence"];
+  readonly auth: Rpc["auth"];
+  /** Makes and ends logins of the user, with the proof that such calls need. */
+  readonly logins: OwnLogins;
 
   readonly #options: ClientOptions;
   readonly #clock: Clock;
@@ -104,6 +103,10 @@ export class LuckyClient extends Emitter<ClientEvents> {
     this.groups = this.#rpc.groups;
     this.presence = this.#rpc.presence;
     this.auth = this.#rpc.auth;
+    this.logins = new OwnLogins(this.#rpc, {
+      credentials: this.#credentials,
+      tokens: this.#tokens,
+    });
     this.#session = new ReconnectingSession({
       clock: this.#clock,
       webSocket: options.webSocket ?? WebSocket,
@@ -169,11 +172,8 @@ export class LuckyClient extends Emitter<ClientEvents> {
 
   /** Logs the device in. Throws CREDENTIALS_INVALID. */
   async login(userName: string, password: string): Promise<User> {
-    const { user, tokens } = await this.#credentials.login(
-      userName,
-      password,
-      this.#options.device,
-    );
+    const { device } = this.#options;
+    const { user, tokens } = await this.#credentials.login(userName, password, device);
     this.#userId = user.userId;
     this.#tokens.set(tokens, { fresh: true });
     return user;

@@ -42,6 +42,7 @@ const CODES: Record<ErrorReason, Code> = {
   [ErrorReason.DEVICE_NOT_FOUND]: Code.NotFound,
   [ErrorReason.DEVICE_LIMIT_REACHED]: Code.FailedPrecondition,
   [ErrorReason.LAST_ADMIN]: Code.FailedPrecondition,
+  [ErrorReason.PROOF_REQUIRED]: Code.PermissionDenied,
 };
 
 export interface FailOptions {

@@ -28,7 +28,7 @@ export class Credentials {
 
   /** Creates an account. Throws USER_NAME_TAKEN or PASSWORD_WEAK. */
   register(userName: string, password: string, displayName: string): Promise<User> {
-    return this.#sealed(password, async (sealed) => {
+    return this.sealed(password, async (sealed) => {
       const request = { userName, password: sealed, displayName };
       return (await this.#auth.register(request)).user!;
     });
@@ -36,7 +36,7 @@ export class Credentials {
 
   /** Logs a device in. Throws CREDENTIALS_INVALID. */
   login(userName: string, password: string, device: DeviceOptions): Promise<LoggedIn> {
-    return this.#sealed(password, async (sealed) => {
+    return this.sealed(password, async (sealed) => {
       const { deviceId, deviceClass, deviceName = "", clientVersion = "" } = device;
       const described = { deviceId, deviceClass, deviceName, clientVersion };
       const answer = await this.#auth.login({ userName, password: sealed, device: described });
@@ -59,9 +59,9 @@ export class Credentials {
 
   /**
    * Calls with the password encrypted under the server's key; retries once when that key was just
-   * rotated.
+   * rotated. Throws LuckyErrors.
    */
-  async #sealed<T>(password: string, call: (sealed: SealedPassword) => Promise<T>): Promise<T> {
+  async sealed<T>(password: string, call: (sealed: SealedPassword) => Promise<T>): Promise<T> {
     const attempt = async () =>
       call(await sealPassword(await this.#auth.getPublicKey({}), password));
     try {

@@ -121,8 +121,19 @@ test("a device whose clock is ahead does not exchange a token that was just issu
   assert.equal(exchanged.length, 1);
 });
 
+test("a refresh token as proof is the one that a due refresh returned", async () => {
+  const { clock, keeper } = setUp();
+  assert.equal(await keeper.refreshToken(), "refresh 1");
+  clock.advance(14.6 * MINUTE_MS);
+  assert.equal(await keeper.refreshToken(), "refresh 2");
+  const refreshing = keeper.refresh("access 2");
+  assert.equal(await keeper.refreshToken(), "refresh 3");
+  await refreshing;
+});
+
 test("without a login there is no token", async () => {
   const { keeper } = setUp();
   keeper.clear();
   await assert.rejects(keeper.access(), /not logged in/);
+  await assert.rejects(keeper.refreshToken(), /not logged in/);
 });

@@ -77,6 +77,17 @@ export class TokenKeeper {
   }
 
   /**
+   * The refresh token, as a proof. It is refreshed first if it is due, so that the call which carries
+   * it does not replace it. Throws like `access`.
+   */
+  async refreshToken(): Promise<string> {
+    await this.access();
+    await this.#refreshing;
+    if (!this.#tokens) throw new LuckyError(ErrorReason.TOKEN_INVALID, "not logged in");
+    return this.#tokens.refreshToken;
+  }
+
+  /**
    * An access token other than `stale`. Throws REFRESH_TOKEN_INVALID when the login is over, else
    * the error of the exchange.
    */

@@ -158,6 +158,11 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
   };
 }
 
+/** The proof by a refresh token. */
+export const proofBy = ({ refreshToken }: Tokens) => ({
+  kind: { case: "refreshToken", value: refreshToken } as const,
+});
+
 /** Asserts that a call fails with the reason. */
 export async function refused(call: Promise<unknown>, reason: ErrorReason): Promise<void> {
   await assert.rejects(call, (error) => {

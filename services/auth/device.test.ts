@@ -3,7 +3,7 @@ import { after, test } from "node:test";
 import { DeviceClass, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../test/backends/postgres.ts";
-import { refused, startTestAuth, type TestAuth } from "./auth.suite.ts";
+import { GOOD_PASSWORD, proofBy, refused, startTestAuth, type TestAuth } from "./auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 
@@ -115,11 +115,11 @@ test("only the owner can rename a device", async (t) => {
 test("a revoked device is logged out, the others stay; another user cannot revoke it", async (t) => {
   const { one, phone, laptop } = await setUp(t);
   const stranger = await one.login((await one.register()).userName, "theirs");
-  const foreign = one.devices.revokeDevice({ deviceId: "laptop" }, one.as(stranger));
-  await refused(foreign, ErrorReason.DEVICE_NOT_FOUND);
-  await one.devices.revokeDevice({ deviceId: "laptop" }, one.as(phone));
-  const again = one.devices.revokeDevice({ deviceId: "laptop" }, one.as(phone));
-  await refused(again, ErrorReason.DEVICE_NOT_FOUND);
+  const revoke = (tokens: Tokens) =>
+    one.devices.revokeDevice({ deviceId: "laptop", proof: proofBy(tokens) }, one.as(tokens));
+  await refused(revoke(stranger), ErrorReason.DEVICE_NOT_FOUND);
+  await revoke(phone);
+  await refused(revoke(phone), ErrorReason.DEVICE_NOT_FOUND);
   const late = one.auth.refresh({ refreshToken: laptop.refreshToken });
   await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
   assert.deepEqual(await idsOf(one, phone), ["phone"]);
@@ -128,10 +128,36 @@ test("a revoked device is logged out, the others stay; another user cannot revok
 test("revoking all other devices keeps the calling one logged in", async (t) => {
   const { one, userName, phone, laptop } = await setUp(t);
   await one.login(userName, "tablet");
-  const { revoked } = await one.devices.revokeOtherDevices({}, one.as(laptop));
+  const proof = proofBy(laptop);
+  const { revoked } = await one.devices.revokeOtherDevices({ proof }, one.as(laptop));
   assert.equal(revoked, 2);
   assert.deepEqual(await idsOf(one, laptop), ["laptop"]);
   const late = one.auth.refresh({ refreshToken: phone.refreshToken });
   await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
   await one.auth.refresh({ refreshToken: laptop.refreshToken });
+});
+
+test("an access token alone ends no other login; the password does, and a device ends its own", async (t) => {
+  const { one, phone, laptop } = await setUp(t);
+  const { revokeDevice, revokeOtherDevices } = one.devices;
+  const other = { deviceId: "laptop" };
+  await refused(revokeDevice(other, one.as(phone)), ErrorReason.PROOF_REQUIRED);
+  await refused(revokeOtherDevices({}, one.as(phone)), ErrorReason.PROOF_REQUIRED);
+  const proof = proofBy(laptop);
+  const foreign = revokeDevice({ ...other, proof }, one.as(phone));
+  await refused(foreign, ErrorReason.REFRESH_TOKEN_INVALID);
+  const byPassword = async (password: string) =>
+    ({ kind: { case: "password", value: await one.encrypt(password) } }) as const;
+  const wrong = revokeDevice({ ...other, proof: await byPassword("wrong") }, one.as(phone));
+  await refused(wrong, ErrorReason.CREDENTIALS_INVALID);
+  const code = { kind: { case: "code", value: "123456" } } as const;
+  const byCode = revokeDevice({ ...other, proof: code }, one.as(phone));
+  await refused(byCode, ErrorReason.PROOF_REQUIRED);
+  assert.deepEqual(await idsOf(one, phone), ["laptop", "phone"]);
+
+  await revokeDevice({ ...other, proof: await byPassword(GOOD_PASSWORD) }, one.as(phone));
+  assert.deepEqual(await idsOf(one, phone), ["phone"]);
+  await revokeDevice({ deviceId: "phone" }, one.as(phone));
+  const late = one.auth.refresh({ refreshToken: phone.refreshToken });
+  await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
 });

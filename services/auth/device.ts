@@ -5,28 +5,30 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { requirePrintable } from "#platform/validation/printable.ts";
+import type { ProvenChanges } from "./credentials/proven-changes.ts";
 import type { Database } from "./database.ts";
 import type { Logins } from "./logins/logins.ts";
+import { continuing } from "./logins/refresh-tokens.ts";
 
 /** DeviceService: lists, renames and revokes the devices that the caller is logged in on. */
 export function createDevice({
   clock,
   database,
   logins,
+  provenChanges,
 }: {
   clock: Clock;
   database: Database;
-  logins: Pick<Logins, "revokeAll">;
+  logins: Pick<Logins, "end" | "notifyRevoked" | "revokeAll">;
+  provenChanges: ProvenChanges;
 }): Pick<
   ServiceImpl<typeof DeviceService>,
   "listDevices" | "renameDevice" | "revokeDevice" | "revokeOtherDevices"
 > {
   const missing = () => fail(ErrorReason.DEVICE_NOT_FOUND, "you have no such device");
-  /** Matches logins that can continue: not revoked, and with a valid unused refresh token. */
   const active = (userId: string) => ({
     userId: BigInt(userId),
-    revokedAt: null,
-    refreshTokens: { some: { usedAt: null, expiresAt: { gt: new Date(clock.now()) } } },
+    ...continuing(new Date(clock.now())),
   });
 
   return {
@@ -37,8 +39,13 @@ export function createDevice({
         where: active(userId),
         orderBy: [{ lastSeenAt: "desc" }, { loginId: "asc" }],
       });
+      const deviceIds = new Map(found.map((login) => [login.loginId, login.deviceId]));
+      // A login whose confirming login has expired cannot continue either.
+      const listed = found.filter(
+        ({ confirmedBy }) => confirmedBy === null || deviceIds.has(confirmedBy),
+      );
       return {
-        devices: found.map((login) => ({
+        devices: listed.map((login) => ({
           device: {
             deviceId: login.deviceId,
             deviceClass: login.deviceClass,
@@ -49,6 +56,7 @@ export function createDevice({
           lastSeenAtMs: BigInt(login.lastSeenAt.getTime()),
           coarseAddress: login.coarseAddress,
           current: login.loginId === loginId,
+          confirmedByDeviceId: deviceIds.get(login.confirmedBy ?? "") ?? "",
         })),
       };
     },
@@ -61,15 +69,29 @@ export function createDevice({
       return {};
     },
 
-    async revokeDevice({ deviceId }, context) {
-      const { userId } = userOf(context);
-      if ((await logins.revokeAll(userId, { reason: "device", deviceId })) === 0) throw missing();
+    async revokeDevice({ deviceId, proof }, context) {
+      const { userId, loginId, deviceId: ownDeviceId } = userOf(context);
+      if (deviceId === ownDeviceId) {
+        if ((await logins.revokeAll(userId, { reason: "device", deviceId })) === 0) throw missing();
+        return {};
+      }
+      const ended = await provenChanges.run(context, { proof, accepts: "any" }, async (tx) => {
+        const scope = { reason: "device", deviceId, exceptLoginId: loginId } as const;
+        const ended = await logins.end(tx, userId, scope);
+        if (ended.length === 0) throw missing();
+        return ended;
+      });
+      logins.notifyRevoked(ended);
       return {};
     },
 
-    async revokeOtherDevices(_request, context) {
+    async revokeOtherDevices({ proof }, context) {
       const { userId, loginId: exceptLoginId } = userOf(context);
-      return { revoked: await logins.revokeAll(userId, { reason: "device", exceptLoginId }) };
+      const ended = await provenChanges.run(context, { proof, accepts: "any" }, (tx) =>
+        logins.end(tx, userId, { reason: "device", exceptLoginId }),
+      );
+      logins.notifyRevoked(ended);
+      return { revoked: ended.length };
     },
   };
 }

@@ -23,6 +23,7 @@ import { createBruteForceGuard } from "./credentials/brute-force-guard.ts";
 import { createNonces } from "./credentials/nonces.ts";
 import { createPasswordPolicy } from "./credentials/password-policy.ts";
 import { createPasswords } from "./credentials/passwords.ts";
+import { createProvenChanges } from "./credentials/proven-changes.ts";
 import { createSecurityNotices } from "./credentials/security-notices.ts";
 import { createSmsCodes } from "./credentials/sms-codes.ts";
 import { createSmsSender } from "./credentials/sms-sender.ts";
@@ -158,9 +159,23 @@ async function createParts(given: AuthServiceDependencies) {
   const accessTokens = await createAccessTokens({ config, keyring, clock });
   const estimator = createStrengthEstimator({ clock, log });
   const devicePolicy = createDevicePolicy({ config, database });
+  const accounts = createAccounts({ database, columns });
+  const guard = createBruteForceGuard({ config, limiter });
+  const passwords = await createPasswords({ config, keyring, nonces, clock, metrics });
+  const smsCodes = createSmsCodes({
+    clock,
+    codes,
+    columns,
+    config,
+    database,
+    limiter,
+    log,
+    metrics,
+    sms,
+  });
   return {
     accessTokens,
-    accounts: createAccounts({ database, columns }),
+    accounts,
     audit: createAudit({ clock }),
     clock,
     columns,
@@ -168,7 +183,7 @@ async function createParts(given: AuthServiceDependencies) {
     database,
     devicePolicy,
     estimator,
-    guard: createBruteForceGuard({ config, limiter }),
+    guard,
     ids,
     issuer: createIssuer({ logins, accessTokens, devicePolicy }),
     keyring,
@@ -179,19 +194,10 @@ async function createParts(given: AuthServiceDependencies) {
     nonces,
     notices: createSecurityNotices({ bus, registry, clock, log }),
     passwordPolicy: createPasswordPolicy(config, estimator),
-    passwords: await createPasswords({ config, keyring, nonces, clock, metrics }),
+    passwords,
+    provenChanges: createProvenChanges({ accounts, columns, guard, logins, passwords, smsCodes }),
     revocationPages: createRevocationPages({ pool, clock }),
     sms,
-    smsCodes: createSmsCodes({
-      clock,
-      codes,
-      columns,
-      config,
-      database,
-      limiter,
-      log,
-      metrics,
-      sms,
-    }),
+    smsCodes,
   };
 }

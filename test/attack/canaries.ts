@@ -13,7 +13,7 @@ import {
 import { sealPassword } from "../../client/login/password.ts";
 import { randomPhoneNumber, type SmsGateway } from "../backends/sms-gateway.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { clientOf, type Reachable, text } from "../world/people.ts";
+import { clientOf, proofBy, type Reachable, text } from "../world/people.ts";
 
 /** A unique value of a secret field, to be searched for in logs, errors and tables. */
 export interface Secret {
@@ -164,8 +164,16 @@ export class CanaryTraffic {
     await this.expectFailure(this.auth().refresh({ refreshToken: unknown }));
   }
 
-  /** Logs another device in by a QR code. */
-  async loginByQrCode({ token }: { token: string }) {
+  /** Logs another device in by a QR code, and keeps the login by the password. */
+  async loginByQrCode({
+    token,
+    tokens,
+    password,
+  }: {
+    token: string;
+    tokens: Tokens;
+    password: string;
+  }) {
     const device = { ...this.device(), deviceClass: DeviceClass.WEB };
     const { qrLoginId, secret } = await this.auth().createQrLogin({ device });
     this.secret("id of the QR login", qrLoginId);
@@ -173,9 +181,16 @@ export class CanaryTraffic {
     const credentials = { qrLoginId, secret, deviceId: device.deviceId };
     await this.expectFailure(this.auth().getQrLogin({ ...credentials, deviceId: "another" }));
     await this.auth(token).scanQrLogin({ qrLoginId });
-    await this.auth(token).confirmQrLogin({ qrLoginId });
+    const unknown = this.secret("unknown proof", randomBytes(32).toString("base64url"));
+    const confirm = (refreshToken: string) =>
+      this.auth(token).confirmQrLogin({ qrLoginId, proof: proofBy({ refreshToken }) });
+    await this.expectFailure(confirm(unknown));
+    await confirm(tokens.refreshToken);
     const { qrLogin } = await this.auth().getQrLogin(credentials);
-    this.recordTokens("QR login", qrLogin?.tokens);
+    const { accessToken } = this.recordTokens("QR login", qrLogin?.tokens);
+    const [sealed] = await this.seal(password);
+    const proof = { kind: { case: "password", value: sealed! } } as const;
+    await this.auth(accessToken).keepQrLogin({ proof });
   }
 
   /** Sends by RPC and over a socket; creates a group. */

@@ -4,20 +4,22 @@ import { ConnectError } from "@connectrpc/connect";
 import { AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
-import { clientOf, type Person, people } from "../world/people.ts";
+import { clientOf, type Person, people, proofBy } from "../world/people.ts";
 import { QrScreen } from "../world/qr-screen.ts";
 import type { World } from "../world/world.ts";
 
 type Auth = ReturnType<typeof clientOf<typeof AuthService>>;
+/** AuthService as one device, with the proof of its login. */
+type DeviceAuth = Auth & { readonly proof: ReturnType<typeof proofBy> };
 
 /** Ana with her phone, Mallory with his, and a screen whose QR login waits for a scan. */
 export interface QrScene {
   readonly ana: Person;
   readonly mallory: Person;
   /** AuthService as Ana's phone. */
-  readonly phone: Auth;
+  readonly phone: DeviceAuth;
   /** AuthService as Mallory's phone. */
-  readonly thief: Auth;
+  readonly thief: DeviceAuth;
   readonly screen: QrScreen;
   /** Id of the QR login that the screen shows. */
   readonly id: string;
@@ -38,8 +40,11 @@ export async function newDevice(
   deviceClass: DeviceClass = DeviceClass.MOBILE,
 ) {
   const deviceId = randomUUID();
-  const { accessToken } = await person.login({ deviceId, deviceClass });
-  return { deviceId, accessToken, auth: clientOf(world.url, AuthService, accessToken) };
+  const tokens = await person.login({ deviceId, deviceClass });
+  const { accessToken } = tokens;
+  const proof = proofBy(tokens);
+  const auth = Object.assign(clientOf(world.url, AuthService, accessToken), { proof });
+  return { deviceId, tokens, accessToken, auth };
 }
 
 /** Awaits a call that must fail with the reason. Returns the text of the error. */
@@ -56,7 +61,8 @@ export async function refused(
 }
 
 export const scan = (auth: Auth, qrLoginId: string) => auth.scanQrLogin({ qrLoginId });
-export const confirm = (auth: Auth, qrLoginId: string) => auth.confirmQrLogin({ qrLoginId });
+export const confirm = (auth: Auth & Partial<DeviceAuth>, qrLoginId: string) =>
+  auth.confirmQrLogin({ qrLoginId, proof: auth.proof });
 export const refuse = (auth: Auth, qrLoginId: string) => auth.refuseQrLogin({ qrLoginId });
 
 /** A random id or secret of the right form. */

@@ -90,10 +90,12 @@ for (const protocol of [...RPC_PROTOCOLS, "socket"] as const) {
     const [eve] = await people(world, "eve");
     for (const method of [...publicMethods, ...guardedMethods]) {
       if (protocol === "socket" && !isOnSocket(method)) continue;
-      for (const request of requestsFor(method, ana.named)) {
+      for (const at of requestsFor(method, ana.named).keys()) {
+        // A call may end its own login, so each call gets a new one, with its proof.
+        const { accessToken: token, refreshToken } = await eve!.login();
+        const named = { ...ana.named, refresh_token: refreshToken };
+        const request = requestsFor(method, named)[at]!;
         const what = `${nameOf(method)} ${toJsonString(method.input, request)}`;
-        // A call may end its own login, so each call gets a new one.
-        const { accessToken: token } = await eve!.login();
         const { reason, text, answer } =
           protocol === "socket"
             ? await callMethodOverSocket(url, method, { token, request })

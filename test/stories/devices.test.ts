@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
-import { AuthService, DeviceClass, DeviceExcess } from "#gen/lucky/auth/v1/auth_pb.js";
+import { AuthService, DeviceClass, DeviceExcess, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
 import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { clientOf, people } from "../world/people.ts";
+import { clientOf, people, proofBy } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -54,20 +54,21 @@ test("revoking a device ends its socket and its refresh token, and a stranger ca
   const [ana, eve] = await people(world, "ana", "eve");
   const lost = await ana!.login({ deviceId: "lost", deviceClass: MOBILE });
   const socket = await RawDevice.hello(world.connects.at(-1)!, lost.accessToken);
-  const asEve = devicesOf((await eve!.login()).accessToken);
+  const revokeLost = (tokens: Tokens) =>
+    devicesOf(tokens.accessToken).revokeDevice({ deviceId: "lost", proof: proofBy(tokens) });
   const notFound = (e: unknown) => reasonOf(e) === ErrorReason.DEVICE_NOT_FOUND;
-  await assert.rejects(asEve.revokeDevice({ deviceId: "lost" }), notFound);
+  await assert.rejects(revokeLost(await eve!.login()), notFound);
   await socket.roundTrip();
 
-  const asAna = devicesOf((await ana!.login()).accessToken);
-  await asAna.revokeDevice({ deviceId: "lost" });
+  const anas = await ana!.login();
+  await revokeLost(anas);
   assert.equal((await socket.closed).code, CloseCode.TOKEN_REVOKED);
   const { refreshToken } = lost;
   await assert.rejects(
     clientOf(world.url, AuthService).refresh({ refreshToken }),
     (e) => reasonOf(e) === ErrorReason.REFRESH_TOKEN_INVALID,
   );
-  await assert.rejects(asAna.revokeDevice({ deviceId: "lost" }), notFound);
+  await assert.rejects(revokeLost(anas), notFound);
 });
 
 test("last-seen moves when a session opens and when it ends", {
@@ -105,10 +106,13 @@ test("revokeOtherDevices ends the sessions on every instance and keeps the calle
       return RawDevice.hello(address, accessToken);
     }),
   );
-  const { accessToken } = await ana!.login({ deviceClass: MOBILE });
+  const tokens = await ana!.login({ deviceClass: MOBILE });
+  const { accessToken } = tokens;
   const own = await RawDevice.hello(world.url, accessToken);
   t.after(() => own.close());
-  const { revoked } = await devicesOf(accessToken).revokeOtherDevices({});
+  const { revoked } = await devicesOf(accessToken).revokeOtherDevices({
+    proof: proofBy(tokens),
+  });
   assert.equal(revoked, others.length);
   for (const device of others) assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
   await own.roundTrip();

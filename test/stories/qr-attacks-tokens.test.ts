@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { QrLoginState } from "#gen/lucky/auth/v1/auth_pb.js";
+import { AuthService, QrLoginState } from "#gen/lucky/auth/v1/auth_pb.js";
 import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { sealPassword } from "../../client/login/password.ts";
 import {
   completeLogin,
@@ -15,7 +16,8 @@ import {
   refused,
   scan,
 } from "../attack/qr-scene.ts";
-import { clientOf } from "../world/people.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { clientOf, PASSWORD, proofBy } from "../world/people.ts";
 import { QrScreen } from "../world/qr-screen.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -121,7 +123,7 @@ const attacks: Record<string, (scene: QrScene) => Promise<void>> = {
     await confirm(phone, id);
     const key = await phone.getPublicKey({});
     const [oldPassword, newPassword] = await Promise.all(
-      ["a passphrase for stories", "tulip hatchet orbit"].map((text) => sealPassword(key, text)),
+      [PASSWORD, "tulip hatchet orbit"].map((text) => sealPassword(key, text)),
     );
     // Her phone stays logged in, but the login that it confirmed is voided.
     await phone.changePassword({ oldPassword, newPassword });
@@ -136,9 +138,71 @@ const attacks: Record<string, (scene: QrScene) => Promise<void>> = {
     const { auth: phone, accessToken } = await newDevice(world, ana);
     await scan(phone, id);
     await confirm(phone, id);
-    await clientOf(world.url, DeviceService, accessToken).revokeOtherDevices({});
+    const { proof } = phone;
+    await clientOf(world.url, DeviceService, accessToken).revokeOtherDevices({ proof });
     assert.equal((await screen.poll()).state, REFUSED);
     assert.equal(await countLogins(world, ana, screen.credentials.deviceId), 0);
+  },
+  "a stolen access token of the phone does not become a login": async ({ ana, mallory }) => {
+    const phone = await newDevice(world, ana);
+    const { tokens: malloryTokens } = await newDevice(world, mallory);
+    const stolen = clientOf(world.url, AuthService, phone.accessToken);
+    const screen = await QrScreen.show(world);
+    await scan(stolen, screen.qrLoginId);
+    const { qrLoginId } = screen;
+    await refused(stolen.confirmQrLogin({ qrLoginId }), "PROOF_REQUIRED");
+    const foreign = stolen.confirmQrLogin({ qrLoginId, proof: proofBy(malloryTokens) });
+    await refused(foreign, "REFRESH_TOKEN_INVALID");
+    const guess = await sealPassword(await stolen.getPublicKey({}), "a guess");
+    const wrong = { kind: { case: "password", value: guess } } as const;
+    await refused(stolen.confirmQrLogin({ qrLoginId, proof: wrong }), "CREDENTIALS_INVALID");
+    assert.equal((await screen.poll()).tokens, undefined);
+    assert.equal(await countLogins(world, ana, screen.credentials.deviceId), 0);
+    // The attempts have not logged Ana out.
+    await phone.auth.refresh({ refreshToken: phone.tokens.refreshToken });
+  },
+  "a stolen access token does not log the user's other devices out": async ({ ana }) => {
+    const [phone, laptop] = [await newDevice(world, ana), await newDevice(world, ana)];
+    const stolen = clientOf(world.url, DeviceService, phone.accessToken);
+    await refused(stolen.revokeOtherDevices({}), "PROOF_REQUIRED");
+    const { deviceId } = laptop;
+    await refused(stolen.revokeDevice({ deviceId }), "PROOF_REQUIRED");
+    await laptop.auth.refresh({ refreshToken: laptop.tokens.refreshToken });
+  },
+  "a used refresh token proves nothing: its reuse ends the login": async ({ ana, screen, id }) => {
+    const phone = await newDevice(world, ana);
+    const refresh = async (refreshToken: string) =>
+      (await phone.auth.refresh({ refreshToken })).tokens!.refreshToken;
+    const last = await refresh(await refresh(phone.tokens.refreshToken));
+    await scan(phone.auth, id);
+    await refused(confirm(phone.auth, id), "REFRESH_TOKEN_INVALID");
+    await refused(refresh(last), "REFRESH_TOKEN_INVALID");
+    assert.equal((await screen.poll()).tokens, undefined);
+  },
+  "a login by QR code ends with the phone's, and cannot log the phone out": async (the) => {
+    const phone = await newDevice(world, the.ana);
+    const tokens = await completeLogin({ ...the, phone: phone.auth });
+    const devices = clientOf(world.url, DeviceService, tokens.accessToken);
+    const { deviceId } = phone;
+    const proof = proofBy(tokens);
+    await refused(devices.revokeOtherDevices({ proof }), "PROOF_REQUIRED");
+    await refused(devices.revokeDevice({ deviceId, proof }), "PROOF_REQUIRED");
+    const socket = await RawDevice.hello(world.connects.at(-1)!, tokens.accessToken);
+    await phone.auth.logout({});
+    assert.equal((await socket.closed).code, CloseCode.TOKEN_REVOKED);
+    const { refreshToken } = tokens;
+    await refused(the.screen.auth.refresh({ refreshToken }), "REFRESH_TOKEN_INVALID");
+  },
+  "only the password makes a login by QR code outlive the phone's": async (the) => {
+    const phone = await newDevice(world, the.ana);
+    const tokens = await completeLogin({ ...the, phone: phone.auth });
+    const desk = clientOf(world.url, AuthService, tokens.accessToken);
+    await refused(desk.keepQrLogin({}), "PROOF_REQUIRED");
+    await refused(desk.keepQrLogin({ proof: proofBy(tokens) }), "PROOF_REQUIRED");
+    const value = await sealPassword(await desk.getPublicKey({}), PASSWORD);
+    await desk.keepQrLogin({ proof: { kind: { case: "password", value } } });
+    await phone.auth.logout({});
+    await desk.refresh({ refreshToken: tokens.refreshToken });
   },
 };
 

@@ -148,7 +148,7 @@ const attacks: Record<string, (scene: QrScene) => Promise<void>> = {
   "a disabled account cannot confirm": async ({ ana, phone, id }) => {
     await scan(phone, id);
     await disable(world, ana);
-    await refused(confirm(phone, id), "ACCOUNT_DISABLED");
+    await refused(confirm(phone, id), "TOKEN_REVOKED");
   },
   "malformed ids and secrets are refused": async ({ phone, screen }) => {
     for (const bad of ["", "a", "' OR 1=1 --------------", "é".repeat(22), "A".repeat(2_000)]) {

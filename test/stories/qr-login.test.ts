@@ -12,9 +12,10 @@ import {
 } from "#gen/lucky/auth/v1/auth_pb.js";
 import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
+import { LuckyClient } from "../../client/client.ts";
 import { beginQrLogin } from "../../client/login/qr-login.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { clientOf, type Person, people } from "../world/people.ts";
+import { clientOf, PASSWORD, type Person, people, proofBy } from "../world/people.ts";
 import { QrScreen } from "../world/qr-screen.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -24,8 +25,10 @@ const { WAITING, SCANNED, CONFIRMED, REFUSED } = QrLoginState;
 
 /** Logs in a phone of the person. */
 async function phoneOf(person: Person) {
-  const { accessToken } = await person.login({ deviceClass: DeviceClass.MOBILE });
-  return { accessToken, auth: clientOf(world.url, AuthService, accessToken) };
+  const tokens = await person.login({ deviceClass: DeviceClass.MOBILE });
+  const { accessToken } = tokens;
+  const auth = clientOf(world.url, AuthService, accessToken);
+  return { accessToken, auth, proof: proofBy(tokens) };
 }
 
 /**
@@ -59,7 +62,7 @@ for (const protocol of ["grpc", "connect"] as const) {
     assert.equal(scanned.scannedBy?.userName, ana!.userName);
     assert.equal(scanned.tokens, undefined);
 
-    await phone.auth.confirmQrLogin({ qrLoginId });
+    await phone.auth.confirmQrLogin({ qrLoginId, proof: phone.proof });
     const confirmed = await watch.next();
     assert.equal(confirmed?.state, CONFIRMED);
     assert.deepEqual(await whose(confirmed.tokens!, ana!), {
@@ -82,7 +85,7 @@ for (const protocol of ["grpc", "connect"] as const) {
     // A phone that got no answer retries the scan.
     await phone.auth.scanQrLogin({ qrLoginId });
     assert.equal((await screen.poll()).state, SCANNED);
-    await phone.auth.confirmQrLogin({ qrLoginId });
+    await phone.auth.confirmQrLogin({ qrLoginId, proof: phone.proof });
     const { state, tokens } = await screen.poll();
     assert.equal(state, CONFIRMED);
     await whose(tokens!, ana!);
@@ -93,7 +96,7 @@ test("both sides of a QR login work with plain JSON, as curl sends it", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
-  const { accessToken } = await phoneOf(ana!);
+  const { accessToken, proof } = await phoneOf(ana!);
   const post = async (method: string, body: object, token?: string) => {
     const response = await fetch(`${world.url}/lucky.auth.v1.AuthService/${method}`, {
       method: "POST",
@@ -109,7 +112,8 @@ test("both sides of a QR login work with plain JSON, as curl sends it", {
   const device = { deviceId: "curl", deviceClass: "DEVICE_CLASS_DESKTOP" };
   const { qrLoginId, secret } = await post("CreateQrLogin", { device });
   await post("ScanQrLogin", { qrLoginId }, accessToken);
-  await post("ConfirmQrLogin", { qrLoginId }, accessToken);
+  const refreshToken = proof.kind.value;
+  await post("ConfirmQrLogin", { qrLoginId, proof: { refreshToken } }, accessToken);
   const { qrLogin } = await post("GetQrLogin", { qrLoginId, secret, deviceId: "curl" });
   assert.equal(qrLogin.state, "QR_LOGIN_STATE_CONFIRMED");
   await whose(qrLogin.tokens, ana!);
@@ -119,7 +123,7 @@ test("the phone's side works over its socket, which gets a notice of the new dev
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");
-  const { accessToken } = await phoneOf(ana!);
+  const { accessToken, proof } = await phoneOf(ana!);
   const phone = await RawDevice.hello(world.url, accessToken);
   t.after(() => phone.close());
   const screen = await QrScreen.show(world, { deviceName: "desk" });
@@ -141,7 +145,10 @@ test("the phone's side works over its socket, which gets a notice of the new dev
   assert.equal(fromBinary(ScanQrLoginResponseSchema, scan).device?.deviceName, "desk");
   await call(
     "ConfirmQrLogin",
-    toBinary(ConfirmQrLoginRequestSchema, create(ConfirmQrLoginRequestSchema, { qrLoginId })),
+    toBinary(
+      ConfirmQrLoginRequestSchema,
+      create(ConfirmQrLoginRequestSchema, { qrLoginId, proof }),
+    ),
   );
   const { tokens } = await screen.poll();
   await whose(tokens!, ana!);
@@ -167,10 +174,13 @@ test("a refused device gets the state REFUSED at once, and it is final", {
   assert.equal((await screen.poll()).state, REFUSED);
 });
 
-test("the client shows the code and logs in by itself", { timeout: TIMEOUT }, async () => {
+test("the client shows the code, logs in by itself, and keeps the login", {
+  timeout: TIMEOUT,
+}, async () => {
   const [ana] = await people(world, "ana");
-  const phone = await phoneOf(ana!);
+  const { client: phone } = await ana!.clientDevice({ deviceClass: DeviceClass.MOBILE });
   const device = { deviceId: "a-tab", deviceClass: DeviceClass.WEB };
+  const tab = new LuckyClient({ url: world.url, device });
   const shown = await beginQrLogin({ url: world.url, device });
   const qrLoginId = shown.text.split("/").at(-1)!;
   assert.match(shown.svg, /^<svg /);
@@ -178,8 +188,15 @@ test("the client shows the code and logs in by itself", { timeout: TIMEOUT }, as
   for await (const { state, tokens } of shown.states()) {
     states.push(state);
     if (state === WAITING) await phone.auth.scanQrLogin({ qrLoginId });
-    if (state === SCANNED) await phone.auth.confirmQrLogin({ qrLoginId });
-    if (state === CONFIRMED) assert.equal((await whose(tokens!, ana!)).deviceId, "a-tab");
+    if (state === SCANNED) await phone.logins.confirmQrLogin(qrLoginId);
+    if (state !== CONFIRMED) continue;
+    assert.equal((await whose(tokens!, ana!)).deviceId, "a-tab");
+    tab.resume(tokens!);
   }
   assert.deepEqual(states, [WAITING, SCANNED, CONFIRMED]);
+
+  // Its user keeps the login, so that it can end the one that confirmed it.
+  await tab.logins.keepQrLogin(PASSWORD);
+  assert.equal(await tab.logins.revokeOtherDevices(), 1);
+  await assert.rejects(phone.logins.revokeDevice("a-tab"));
 });

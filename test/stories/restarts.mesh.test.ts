@@ -8,7 +8,7 @@ import { reasonOf } from "#platform/errors.ts";
 import { beginQrLogin } from "../../client/login/qr-login.ts";
 import { randomPhoneNumber, startSmsGateway } from "../backends/sms-gateway.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { clientOf, people } from "../world/people.ts";
+import { clientOf, people, proofBy } from "../world/people.ts";
 import { QrScreen } from "../world/qr-screen.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -39,8 +39,9 @@ test("a QR login survives a restart of auth: the stream ends and the client poll
   timeout: TIMEOUT,
 }, async () => {
   const [ana] = await people(world, "ana");
-  const { accessToken } = await ana!.login({ deviceClass: DeviceClass.MOBILE });
-  const phone = clientOf(world.url, AuthService, accessToken);
+  const tokensOfPhone = await ana!.login({ deviceClass: DeviceClass.MOBILE });
+  const phone = clientOf(world.url, AuthService, tokensOfPhone.accessToken);
+  const proof = proofBy(tokensOfPhone);
   const screen = await QrScreen.show(world);
   const watch = screen.watch();
   await watch.next();
@@ -56,7 +57,7 @@ test("a QR login survives a restart of auth: the stream ends and the client poll
     if (state === WAITING) await phone.scanQrLogin({ qrLoginId });
     if (state === SCANNED) {
       await world.mesh.process("auth-0").restart();
-      await retryUnavailable(() => phone.confirmQrLogin({ qrLoginId }));
+      await retryUnavailable(() => phone.confirmQrLogin({ qrLoginId, proof }));
     }
     if (state !== CONFIRMED) continue;
     const users = clientOf(world.url, UserService, tokens!.accessToken);

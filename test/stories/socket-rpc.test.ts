@@ -17,7 +17,7 @@ import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { detailOf, reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { clientOf, people } from "../world/people.ts";
+import { clientOf, people, proofBy } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
@@ -81,7 +81,8 @@ test("devices are managed, tokens refreshed and logins ended over the socket", {
     const { accessToken } = fresh.tokens!;
     phone.send({ case: "renew", value: { accessToken } });
     await phone.roundTrip();
-    await answered(phone, DeviceService.method.revokeDevice, { deviceId: "laptop" });
+    const revocation = { deviceId: "laptop", proof: proofBy(fresh.tokens!) };
+    await answered(phone, DeviceService.method.revokeDevice, revocation);
     assert.equal((await laptop.closed).code, CloseCode.TOKEN_REVOKED);
     await rpc(phone, AuthService.method.logout, {}).catch(() => {});
     assert.equal((await phone.closed).code, CloseCode.TOKEN_REVOKED);

@@ -10,7 +10,7 @@ import { LuckyClient } from "../../client/client.ts";
 import type { Clock } from "../../client/clock.ts";
 import { sealPassword } from "../../client/login/password.ts";
 
-const PASSWORD = "a passphrase for stories";
+export const PASSWORD = "a passphrase for stories";
 
 /**
  * Time-out of `until`, ms. Shorter than the time-out of a story, so that `until` can report what the
@@ -172,6 +172,11 @@ export class ClientDevice {
 export function people(world: Reachable, ...names: string[]): Promise<Person[]> {
   return Promise.all(names.map((name) => Person.register(world, name)));
 }
+
+/** The proof by a refresh token, for calls that make or end logins. */
+export const proofBy = ({ refreshToken }: Pick<Tokens, "refreshToken">) => ({
+  kind: { case: "refreshToken", value: refreshToken } as const,
+});
 
 /** The content of a text message. */
 export const text = (value: string) =>

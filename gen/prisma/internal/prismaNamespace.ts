@@ -1783,7 +1783,8 @@ export const LoginScalarFieldEnum = {
   coarseAddress: 'coarseAddress',
   lastSeenAt: 'lastSeenAt',
   method: 'method',
-  revokedReason: 'revokedReason'
+  revokedReason: 'revokedReason',
+  confirmedBy: 'confirmedBy'
 } as const
 
 export type LoginScalarFieldEnum = (typeof LoginScalarFieldEnum)[keyof typeof LoginScalarFieldEnum]

@@ -51,6 +51,7 @@ export type LoginMinAggregateOutputType = {
   lastSeenAt: Date | null
   method: string | null
   revokedReason: string | null
+  confirmedBy: string | null
 }
 
 export type LoginMaxAggregateOutputType = {
@@ -68,6 +69,7 @@ export type LoginMaxAggregateOutputType = {
   lastSeenAt: Date | null
   method: string | null
   revokedReason: string | null
+  confirmedBy: string | null
 }
 
 export type LoginCountAggregateOutputType = {
@@ -85,6 +87,7 @@ export type LoginCountAggregateOutputType = {
   lastSeenAt: number
   method: number
   revokedReason: number
+  confirmedBy: number
   _all: number
 }
 
@@ -114,6 +117,7 @@ export type LoginMinAggregateInputType = {
   lastSeenAt?: true
   method?: true
   revokedReason?: true
+  confirmedBy?: true
 }
 
 export type LoginMaxAggregateInputType = {
@@ -131,6 +135,7 @@ export type LoginMaxAggregateInputType = {
   lastSeenAt?: true
   method?: true
   revokedReason?: true
+  confirmedBy?: true
 }
 
 export type LoginCountAggregateInputType = {
@@ -148,6 +153,7 @@ export type LoginCountAggregateInputType = {
   lastSeenAt?: true
   method?: true
   revokedReason?: true
+  confirmedBy?: true
   _all?: true
 }
 
@@ -252,6 +258,7 @@ export type LoginGroupByOutputType = {
   lastSeenAt: Date
   method: string
   revokedReason: string | null
+  confirmedBy: string | null
   _count: LoginCountAggregateOutputType | null
   _avg: LoginAvgAggregateOutputType | null
   _sum: LoginSumAggregateOutputType | null
@@ -292,6 +299,7 @@ export type LoginWhereInput = {
   lastSeenAt?: Prisma.DateTimeFilter<"Login"> | Date | string
   method?: Prisma.StringFilter<"Login"> | string
   revokedReason?: Prisma.StringNullableFilter<"Login"> | string | null
+  confirmedBy?: Prisma.UuidNullableFilter<"Login"> | string | null
   account?: Prisma.XOR<Prisma.AccountScalarRelationFilter, Prisma.AccountWhereInput>
   refreshTokens?: Prisma.RefreshTokenListRelationFilter
 }
@@ -311,6 +319,7 @@ export type LoginOrderByWithRelationInput = {
   lastSeenAt?: Prisma.SortOrder
   method?: Prisma.SortOrder
   revokedReason?: Prisma.SortOrderInput | Prisma.SortOrder
+  confirmedBy?: Prisma.SortOrderInput | Prisma.SortOrder
   account?: Prisma.AccountOrderByWithRelationInput
   refreshTokens?: Prisma.RefreshTokenOrderByRelationAggregateInput
 }
@@ -333,6 +342,7 @@ export type LoginWhereUniqueInput = Prisma.AtLeast<{
   lastSeenAt?: Prisma.DateTimeFilter<"Login"> | Date | string
   method?: Prisma.StringFilter<"Login"> | string
   revokedReason?: Prisma.StringNullableFilter<"Login"> | string | null
+  confirmedBy?: Prisma.UuidNullableFilter<"Login"> | string | null
   account?: Prisma.XOR<Prisma.AccountScalarRelationFilter, Prisma.AccountWhereInput>
   refreshTokens?: Prisma.RefreshTokenListRelationFilter
 }, "loginId">
@@ -352,6 +362,7 @@ export type LoginOrderByWithAggregationInput = {
   lastSeenAt?: Prisma.SortOrder
   method?: Prisma.SortOrder
   revokedReason?: Prisma.SortOrderInput | Prisma.SortOrder
+  confirmedBy?: Prisma.SortOrderInput | Prisma.SortOrder
   _count?: Prisma.LoginCountOrderByAggregateInput
   _avg?: Prisma.LoginAvgOrderByAggregateInput
   _max?: Prisma.LoginMaxOrderByAggregateInput
@@ -377,6 +388,7 @@ export type LoginScalarWhereWithAggregatesInput = {
   lastSeenAt?: Prisma.DateTimeWithAggregatesFilter<"Login"> | Date | string
   method?: Prisma.StringWithAggregatesFilter<"Login"> | string
   revokedReason?: Prisma.StringNullableWithAggregatesFilter<"Login"> | string | null
+  confirmedBy?: Prisma.UuidNullableWithAggregatesFilter<"Login"> | string | null
 }
 
 export type LoginCreateInput = {
@@ -393,6 +405,7 @@ export type LoginCreateInput = {
   lastSeenAt?: Date | string
   method?: string
   revokedReason?: string | null
+  confirmedBy?: string | null
   account: Prisma.AccountCreateNestedOneWithoutLoginsInput
   refreshTokens?: Prisma.RefreshTokenCreateNestedManyWithoutLoginInput
 }
@@ -412,6 +425,7 @@ export type LoginUncheckedCreateInput = {
   lastSeenAt?: Date | string
   method?: string
   revokedReason?: string | null
+  confirmedBy?: string | null
   refreshTokens?: Prisma.RefreshTokenUncheckedCreateNestedManyWithoutLoginInput
 }
 
@@ -429,6 +443,7 @@ export type LoginUpdateInput = {
   lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
   revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  confirmedBy?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   account?: Prisma.AccountUpdateOneRequiredWithoutLoginsNestedInput
   refreshTokens?: Prisma.RefreshTokenUpdateManyWithoutLoginNestedInput
 }
@@ -448,6 +463,7 @@ export type LoginUncheckedUpdateInput = {
   lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
   revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  confirmedBy?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   refreshTokens?: Prisma.RefreshTokenUncheckedUpdateManyWithoutLoginNestedInput
 }
 
@@ -466,6 +482,7 @@ export type LoginCreateManyInput = {
   lastSeenAt?: Date | string
   method?: string
   revokedReason?: string | null
+  confirmedBy?: string | null
 }
 
 export type LoginUpdateManyMutationInput = {
@@ -482,6 +499,7 @@ export type LoginUpdateManyMutationInput = {
   lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
   revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  confirmedBy?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
 }
 
 export type LoginUncheckedUpdateManyInput = {
@@ -499,6 +517,7 @@ export type LoginUncheckedUpdateManyInput = {
   lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
   revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  confirmedBy?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
 }
 
 export type LoginListRelationFilter = {
@@ -526,6 +545,7 @@ export type LoginCountOrderByAggregateInput = {
   lastSeenAt?: Prisma.SortOrder
   method?: Prisma.SortOrder
   revokedReason?: Prisma.SortOrder
+  confirmedBy?: Prisma.SortOrder
 }
 
 export type LoginAvgOrderByAggregateInput = {
@@ -548,6 +568,7 @@ export type LoginMaxOrderByAggregateInput = {
   lastSeenAt?: Prisma.SortOrder
   method?: Prisma.SortOrder
   revokedReason?: Prisma.SortOrder
+  confirmedBy?: Prisma.SortOrder
 }
 
 export type LoginMinOrderByAggregateInput = {
@@ -565,6 +586,7 @@ export type LoginMinOrderByAggregateInput = {
   lastSeenAt?: Prisma.SortOrder
   method?: Prisma.SortOrder
   revokedReason?: Prisma.SortOrder
+  confirmedBy?: Prisma.SortOrder
 }
 
 export type LoginSumOrderByAggregateInput = {
@@ -647,6 +669,7 @@ export type LoginCreateWithoutAccountInput = {
   lastSeenAt?: Date | string
   method?: string
   revokedReason?: string | null
+  confirmedBy?: string | null
   refreshTokens?: Prisma.RefreshTokenCreateNestedManyWithoutLoginInput
 }
 
@@ -664,6 +687,7 @@ export type LoginUncheckedCreateWithoutAccountInput = {
   lastSeenAt?: Date | string
   method?: string
   revokedReason?: string | null
+  confirmedBy?: string | null
   refreshTokens?: Prisma.RefreshTokenUncheckedCreateNestedManyWithoutLoginInput
 }
 
@@ -711,6 +735,7 @@ export type LoginScalarWhereInput = {
   lastSeenAt?: Prisma.DateTimeFilter<"Login"> | Date | string
   method?: Prisma.StringFilter<"Login"> | string
   revokedReason?: Prisma.StringNullableFilter<"Login"> | string | null
+  confirmedBy?: Prisma.UuidNullableFilter<"Login"> | string | null
 }
 
 export type LoginCreateWithoutRefreshTokensInput = {
@@ -727,6 +752,7 @@ export type LoginCreateWithoutRefreshTokensInput = {
   lastSeenAt?: Date | string
   method?: string
   revokedReason?: string | null
+  confirmedBy?: string | null
   account: Prisma.AccountCreateNestedOneWithoutLoginsInput
 }
 
@@ -745,6 +771,7 @@ export type LoginUncheckedCreateWithoutRefreshTokensInput = {
   lastSeenAt?: Date | string
   method?: string
   revokedReason?: string | null
+  confirmedBy?: string | null
 }
 
 export type LoginCreateOrConnectWithoutRefreshTokensInput = {
@@ -777,6 +804,7 @@ export type LoginUpdateWithoutRefreshTokensInput = {
   lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
   revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  confirmedBy?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   account?: Prisma.AccountUpdateOneRequiredWithoutLoginsNestedInput
 }
 
@@ -795,6 +823,7 @@ export type LoginUncheckedUpdateWithoutRefreshTokensInput = {
   lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
   revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  confirmedBy?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
 }
 
 export type LoginCreateManyAccountInput = {
@@ -811,6 +840,7 @@ export type LoginCreateManyAccountInput = {
   lastSeenAt?: Date | string
   method?: string
   revokedReason?: string | null
+  confirmedBy?: string | null
 }
 
 export type LoginUpdateWithoutAccountInput = {
@@ -827,6 +857,7 @@ export type LoginUpdateWithoutAccountInput = {
   lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
   revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  confirmedBy?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   refreshTokens?: Prisma.RefreshTokenUpdateManyWithoutLoginNestedInput
 }
 
@@ -844,6 +875,7 @@ export type LoginUncheckedUpdateWithoutAccountInput = {
   lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
   revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  confirmedBy?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   refreshTokens?: Prisma.RefreshTokenUncheckedUpdateManyWithoutLoginNestedInput
 }
 
@@ -861,6 +893,7 @@ export type LoginUncheckedUpdateManyWithoutAccountInput = {
   lastSeenAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
   revokedReason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  confirmedBy?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
 }
 
 
@@ -909,6 +942,7 @@ export type LoginSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = 
   lastSeenAt?: boolean
   method?: boolean
   revokedReason?: boolean
+  confirmedBy?: boolean
   account?: boolean | Prisma.AccountDefaultArgs<ExtArgs>
   refreshTokens?: boolean | Prisma.Login$refreshTokensArgs<ExtArgs>
   _count?: boolean | Prisma.LoginCountOutputTypeDefaultArgs<ExtArgs>
@@ -929,6 +963,7 @@ export type LoginSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extensi
   lastSeenAt?: boolean
   method?: boolean
   revokedReason?: boolean
+  confirmedBy?: boolean
   account?: boolean | Prisma.AccountDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["login"]>
 
@@ -947,6 +982,7 @@ export type LoginSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensi
   lastSeenAt?: boolean
   method?: boolean
   revokedReason?: boolean
+  confirmedBy?: boolean
   account?: boolean | Prisma.AccountDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["login"]>
 
@@ -965,9 +1001,10 @@ export type LoginSelectScalar = {
   lastSeenAt?: boolean
   method?: boolean
   revokedReason?: boolean
+  confirmedBy?: boolean
 }
 
-export type LoginOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"loginId" | "userId" | "deviceId" | "deviceClass" | "deviceName" | "clientVersion" | "createdAt" | "lastRefreshedAt" | "accessExpiresAt" | "revokedAt" | "coarseAddress" | "lastSeenAt" | "method" | "revokedReason", ExtArgs["result"]["login"]>
+export type LoginOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"loginId" | "userId" | "deviceId" | "deviceClass" | "deviceName" | "clientVersion" | "createdAt" | "lastRefreshedAt" | "accessExpiresAt" | "revokedAt" | "coarseAddress" | "lastSeenAt" | "method" | "revokedReason" | "confirmedBy", ExtArgs["result"]["login"]>
 export type LoginInclude<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   account?: boolean | Prisma.AccountDefaultArgs<ExtArgs>
   refreshTokens?: boolean | Prisma.Login$refreshTokensArgs<ExtArgs>
@@ -1010,6 +1047,10 @@ export type $LoginPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs 
      */
     method: string
     revokedReason: string | null
+    /**
+     * The login that confirmed this one by QR code and that this one ends with; null: none.
+     */
+    confirmedBy: string | null
   }, ExtArgs["result"]["login"]>
   composites: {}
 }
@@ -1449,6 +1490,7 @@ export interface LoginFieldRefs {
   readonly lastSeenAt: Prisma.FieldRef<"Login", 'DateTime'>
   readonly method: Prisma.FieldRef<"Login", 'String'>
   readonly revokedReason: Prisma.FieldRef<"Login", 'String'>
+  readonly confirmedBy: Prisma.FieldRef<"Login", 'String'>
 }
     
 

@@ -17,6 +17,8 @@ import type { AccessTokens } from "./tokens.ts";
 export interface DeviceLogin {
   device: Device | undefined;
   method: LoginMethod;
+  /** The login that confirmed this one by QR code. */
+  confirmedBy?: string;
   /** IP address of the device; undefined for a caller in the same process. */
   address: string | undefined;
 }
@@ -65,7 +67,7 @@ export function createIssuer({
   }
   return {
     tokensOf,
-    async logIn(account, { device, method, address }) {
+    async logIn(account, { device, method, confirmedBy, address }) {
       requirePrintableDevice(device);
       if (account.state !== "active")
         throw fail(ErrorReason.ACCOUNT_DISABLED, "the account is disabled");
@@ -77,6 +79,7 @@ export function createIssuer({
         accessExpiresAtMs: accessTokens.expiryMs(),
         coarseAddress: coarseAddress(address),
         method,
+        confirmedBy,
       });
       return { user: userOfAccount(account), tokens: await tokensOf(opened) };
     },

@@ -15,6 +15,8 @@ export type LoginMethod = "password" | "sms" | "qr";
 
 export interface NewLogin extends Issuance {
   method: LoginMethod;
+  /** The login that confirmed this one by QR code and that this one ends with; absent: none. */
+  confirmedBy?: string;
 }
 
 /**
@@ -39,7 +41,7 @@ export function createLoginOpening({
   refreshTokens: RefreshTokens;
   revocation: LoginRevocation;
 }): OpenLogin {
-  return async (tx, before, device, { accessExpiresAtMs, coarseAddress, method }) => {
+  return async (tx, before, device, { accessExpiresAtMs, coarseAddress, method, confirmedBy }) => {
     const { userId } = before;
     const { deviceId, deviceClass, deviceName, clientVersion } = device;
     // The lock serialises concurrent logins of one user: of one device, the second one ends the
@@ -50,6 +52,7 @@ export function createLoginOpening({
     const now = new Date(clock.now());
     const replaced = await revocation.revokeMatching(tx, { userId, deviceId }, "replaced");
     const excess = await revocation.revokeOldest(tx, userId, config.maxLogins - 1);
+    if (confirmedBy !== undefined) await requireActive(tx, confirmedBy);
     const login = await tx.login.create({
       data: {
         loginId: randomUUID(),
@@ -64,6 +67,7 @@ export function createLoginOpening({
         lastSeenAt: now,
         coarseAddress,
         method,
+        confirmedBy: confirmedBy ?? null,
       },
     });
     const { refreshToken, refreshExpiresAtMs } = await refreshTokens.issue(tx, login.loginId, now);
@@ -72,6 +76,18 @@ export function createLoginOpening({
       ended: [...replaced, ...excess],
     };
   };
+}
+
+/**
+ * Throws QR_LOGIN_STEP when the login that confirmed the device has ended. The lock delays its end
+ * until this transaction ends: then the end finds the new login.
+ */
+async function requireActive(tx: Transaction, loginId: string): Promise<void> {
+  const active = await tx.$queryRaw<unknown[]>`
+    SELECT 1 AS one FROM auth.login
+    WHERE login_id = ${loginId}::uuid AND revoked_at IS NULL FOR SHARE`;
+  if (active.length > 0) return;
+  throw fail(ErrorReason.QR_LOGIN_STEP, "the phone that confirmed is no longer logged in");
 }
 
 /** Throws when the account was disabled, or the credential that authenticated the device changed. */

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Clock } from "#platform/clock.ts";
 import type { AuthConfig } from "../config.ts";
-import type { Account, Login, RefreshToken, Transaction } from "../database.ts";
+import type { Account, Login, Prisma, RefreshToken, Transaction } from "../database.ts";
 import type { RevokedReason } from "./login-revocation.ts";
 
 /** A new refresh token. */
@@ -18,13 +18,30 @@ export interface Opened extends IssuedRefreshToken {
   account: Account;
 }
 
-/** The outcome of presenting a refresh token. */
+/** How a refresh token ended its login. */
+export type EndedByToken =
+  /** Reuse detected: one of the two users of the token has stolen it. */
+  | { kind: "reused"; login: Login }
+  /** The login that confirmed this one has ended or expired. */
+  | { kind: "orphaned"; login: Login };
+
+/** The outcome of exchanging a refresh token. */
 export type Rotated =
   | { kind: "opened"; opened: Opened }
   /** Unknown, expired, or of an ended login. */
   | { kind: "refused" }
-  /** Reuse detected: one of the two users of the token has stolen it. The login has ended. */
-  | { kind: "reused"; login: Login };
+  | EndedByToken;
+
+/** The outcome of proving a login by its refresh token. */
+export type Proved =
+  | { kind: "proved" }
+  /** The token is right, but the login depends on the one that confirmed it. */
+  | { kind: "dependent" }
+  /** Unknown, expired, or of another login. */
+  | { kind: "refused" }
+  /** The login has ended, or its account is not active. */
+  | { kind: "ended" }
+  | EndedByToken;
 
 /** The fields that a login's row records whenever tokens are issued. */
 export interface Issuance {
@@ -48,7 +65,33 @@ export interface RefreshTokens {
     issuance: Issuance,
     signal: AbortSignal,
   ): Promise<Rotated>;
+  /** See Logins.prove. */
+  prove(
+    tx: Transaction,
+    refreshToken: string,
+    loginId: string,
+    signal: AbortSignal,
+  ): Promise<Proved>;
 }
+
+/** A refresh token with its login and account. */
+type StoredToken = RefreshToken & { login: Login & { account: Account } };
+
+/** A refresh token that can be exchanged, under the lock of its login. */
+interface Accepted {
+  kind: "accepted";
+  token: StoredToken;
+  /** The unused successor of a used token, whose answer may have been lost. */
+  lostSuccessor: Uint8Array<ArrayBuffer> | undefined;
+  now: Date;
+}
+
+/** Matches a login that can continue: not revoked, and with a valid unused refresh token. */
+export const continuing = (now: Date) =>
+  ({
+    revokedAt: null,
+    refreshTokens: { some: { usedAt: null, expiresAt: { gt: now } } },
+  }) satisfies Prisma.LoginWhereInput;
 
 export function createRefreshTokens({
   config,
@@ -66,35 +109,30 @@ export function createRefreshTokens({
   }
 
   /**
-   * Voids the successor of a used token when that token may be a retry of a refresh whose answer was
-   * lost, and returns whether it may.
+   * The unused successor of a used token that may be a retry of a refresh whose answer was lost. The
+   * lock of the login keeps it unused.
    */
-  async function voidLostSuccessor(
+  async function lostSuccessorOf(
     tx: Transaction,
     { successorHash, usedAt }: RefreshToken,
     now: Date,
-  ): Promise<boolean> {
+  ): Promise<Uint8Array<ArrayBuffer> | undefined> {
     // A void token was used without a successor.
-    if (!usedAt || !successorHash) return false;
-    if (now.getTime() - usedAt.getTime() > config.refreshGraceMs) return false;
-    // A used successor proves that the answer arrived: another party presents this token. The row is
-    // kept, because a void token that is presented proves the same.
-    const { count } = await tx.refreshToken.updateMany({
-      where: { tokenHash: successorHash, usedAt: null },
-      data: { usedAt: now },
-    });
-    return count === 1;
+    if (!usedAt || !successorHash) return undefined;
+    if (now.getTime() - usedAt.getTime() > config.refreshGraceMs) return undefined;
+    // A used successor proves that the answer arrived: another party presents this token.
+    const where = { tokenHash: successorHash, usedAt: null };
+    return (await tx.refreshToken.count({ where })) === 1 ? successorHash : undefined;
   }
 
-  async function rotate(
+  /** Checks a refresh token under the lock of its login, and ends the login as Logins.rotate says. */
+  async function examine(
     tx: Transaction,
-    refreshToken: string,
-    { accessExpiresAtMs, coarseAddress }: Issuance,
+    { tokenHash, ofLogin }: { tokenHash: Uint8Array<ArrayBuffer>; ofLogin?: string },
     signal: AbortSignal,
-  ): Promise<Rotated> {
-    const tokenHash = hashRefreshToken(refreshToken);
+  ): Promise<Accepted | EndedByToken | { kind: "refused" } | { kind: "ended" }> {
     const found = await tx.refreshToken.findUnique({ where: { tokenHash } });
-    if (!found) return { kind: "refused" };
+    if (!found || (ofLogin !== undefined && found.loginId !== ofLogin)) return { kind: "refused" };
     const { loginId } = found;
     // This row lock serialises the refreshes of one login: two of them must not race.
     await tx.$executeRaw`SELECT 1 FROM auth.login WHERE login_id = ${loginId}::uuid FOR UPDATE`;
@@ -105,12 +143,38 @@ export function createRefreshTokens({
       include: { login: { include: { account: true } } },
     });
     const now = new Date(clock.now());
-    if (!token || token.login.revokedAt || token.expiresAt <= now) return { kind: "refused" };
-    const { account } = token.login;
-    if (account.state !== "active") return { kind: "refused" };
-    if (token.usedAt && !(await voidLostSuccessor(tx, token, now))) {
-      const reuse = { revokedAt: now, revokedReason: "reuse" satisfies RevokedReason };
-      return { kind: "reused", login: await tx.login.update({ where: { loginId }, data: reuse }) };
+    if (!token || token.expiresAt <= now) return { kind: "refused" };
+    const { login } = token;
+    if (login.revokedAt || login.account.state !== "active") return { kind: "ended" };
+    const end = (revokedReason: RevokedReason) =>
+      tx.login.update({ where: { loginId }, data: { revokedAt: now, revokedReason } });
+    const lostSuccessor = await lostSuccessorOf(tx, token, now);
+    if (token.usedAt && !lostSuccessor) return { kind: "reused", login: await end("reuse") };
+    if (login.confirmedBy !== null) {
+      const where = { loginId: login.confirmedBy, ...continuing(now) };
+      if ((await tx.login.count({ where })) === 0)
+        return { kind: "orphaned", login: await end("confirmer") };
+    }
+    return { kind: "accepted", token, lostSuccessor, now };
+  }
+
+  async function rotate(
+    tx: Transaction,
+    refreshToken: string,
+    { accessExpiresAtMs, coarseAddress }: Issuance,
+    signal: AbortSignal,
+  ): Promise<Rotated> {
+    const tokenHash = hashRefreshToken(refreshToken);
+    const examined = await examine(tx, { tokenHash }, signal);
+    if (examined.kind === "ended") return { kind: "refused" };
+    if (examined.kind !== "accepted") return examined;
+    const { token, lostSuccessor, now } = examined;
+    const { loginId } = token;
+    if (lostSuccessor) {
+      // It becomes void. Its row is kept: a void token that is presented proves that its answer
+      // arrived.
+      const where = { tokenHash: lostSuccessor };
+      await tx.refreshToken.update({ where, data: { usedAt: now } });
     }
     const { tokenHash: successorHash, ...issued } = await issue(tx, loginId, now);
     // The first use starts the grace time; a retry does not extend it.
@@ -121,10 +185,22 @@ export function createRefreshTokens({
       where: { loginId },
       data: { lastRefreshedAt: now, lastSeenAt: now, coarseAddress, accessExpiresAt },
     });
-    return { kind: "opened", opened: { login, account, ...issued } };
+    return { kind: "opened", opened: { login, account: token.login.account, ...issued } };
   }
 
-  return { issue, rotate };
+  async function prove(
+    tx: Transaction,
+    refreshToken: string,
+    loginId: string,
+    signal: AbortSignal,
+  ): Promise<Proved> {
+    const tokenHash = hashRefreshToken(refreshToken);
+    const examined = await examine(tx, { tokenHash, ofLogin: loginId }, signal);
+    if (examined.kind !== "accepted") return examined;
+    return { kind: examined.token.login.confirmedBy === null ? "proved" : "dependent" };
+  }
+
+  return { issue, rotate, prove };
 }
 
 /** SHA-256 of a refresh token: the form in which it is stored. */

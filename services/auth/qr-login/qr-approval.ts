@@ -5,6 +5,8 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { type UserCaller, userOf } from "#platform/identity/caller.ts";
 import type { Accounts } from "../accounts/accounts.ts";
+import type { ProvenChanges } from "../credentials/proven-changes.ts";
+import type { Database } from "../database.ts";
 import { hashOf } from "./qr-codes.ts";
 import type { QrLoginRow, QrRows } from "./qr-rows.ts";
 
@@ -13,6 +15,8 @@ export type QrApprovalMethods = "scanQrLogin" | "confirmQrLogin" | "refuseQrLogi
 interface Dependencies {
   accounts: Accounts;
   clock: Clock;
+  database: Database;
+  provenChanges: ProvenChanges;
   rows: QrRows;
 }
 
@@ -20,6 +24,8 @@ interface Dependencies {
 export function createQrApproval({
   accounts,
   clock,
+  database,
+  provenChanges,
   rows,
 }: Dependencies): Pick<ServiceImpl<typeof AuthService>, QrApprovalMethods> {
   /** Determines why the guarded UPDATE of a step changed no row. */
@@ -48,17 +54,6 @@ export function createQrApproval({
     return current;
   }
 
-  async function decide(
-    context: HandlerContext,
-    qrLoginId: string,
-    decision: "confirmed" | "refused",
-  ) {
-    const caller = phoneOf(context);
-    const hash = hashOf(qrLoginId);
-    if (!(await rows.decide(hash, caller, decision))) throw await refusalOf(hash, caller);
-    return {};
-  }
-
   return {
     async scanQrLogin({ qrLoginId }, context) {
       const caller = phoneOf(context);
@@ -76,8 +71,24 @@ export function createQrApproval({
       };
     },
 
-    confirmQrLogin: ({ qrLoginId }, context) => decide(context, qrLoginId, "confirmed"),
-    refuseQrLogin: ({ qrLoginId }, context) => decide(context, qrLoginId, "refused"),
+    async confirmQrLogin({ qrLoginId, proof }, context) {
+      const caller = phoneOf(context);
+      const hash = hashOf(qrLoginId);
+      // The refusal is thrown after the transaction: it reads the row through another connection.
+      const confirmed = await provenChanges.run(context, { proof, accepts: "any" }, (tx) =>
+        rows.decide(tx, hash, caller, "confirmed"),
+      );
+      if (!confirmed) throw await refusalOf(hash, caller);
+      return {};
+    },
+
+    async refuseQrLogin({ qrLoginId }, context) {
+      const caller = phoneOf(context);
+      const hash = hashOf(qrLoginId);
+      if (!(await rows.decide(database, hash, caller, "refused")))
+        throw await refusalOf(hash, caller);
+      return {};
+    },
   };
 }
 

@@ -14,7 +14,6 @@ import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
 import type { SecurityNotices } from "../credentials/security-notices.ts";
 import type { Account } from "../database.ts";
 import type { Issuer } from "../logins/issuer.ts";
-import type { Logins } from "../logins/logins.ts";
 import type { QrLoginRow, QrRows, QrState } from "./qr-rows.ts";
 
 /** Delivers states, and once the tokens, to requesting devices. */
@@ -32,7 +31,6 @@ interface Dependencies {
   accounts: Accounts;
   clock: Clock;
   issuer: Issuer;
-  logins: Logins;
   notices: SecurityNotices;
   rows: QrRows;
 }
@@ -41,7 +39,6 @@ export function createQrDelivery({
   accounts,
   clock,
   issuer,
-  logins,
   notices,
   rows,
 }: Dependencies): QrDelivery {
@@ -73,14 +70,11 @@ export function createQrDelivery({
   ): Promise<Tokens> {
     const { deviceId, deviceClass, deviceName, clientVersion } = row;
     const device = create(DeviceSchema, { deviceId, deviceClass, deviceName, clientVersion });
-    const { tokens } = await issuer.logIn(scanner, { device, method: "qr", address });
+    // `rows.deliver` has found it.
+    const confirmedBy = row.scannerLogin!;
+    const login = { device, method: "qr", confirmedBy, address } as const;
+    const { tokens } = await issuer.logIn(scanner, login);
     const userId = String(scanner.userId);
-    // This check closes a race: after `rows.deliver`, the user may have ended all logins, for
-    // example by a new password.
-    if (!row.scannerLogin || !(await rows.isLoginActive(row.scannerLogin))) {
-      await logins.revokeAll(userId, { reason: "device", deviceId });
-      throw fail(ErrorReason.QR_LOGIN_STEP, "the phone that confirmed is no longer logged in");
-    }
     const kind = SecurityNoticeKind.DEVICE_LOGGED_IN;
     notices.send({ userId, kind, deviceId, deviceName });
     return tokens;

@@ -8,7 +8,7 @@ import {
 } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
+import { proofBy, refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
 import { openDatabase } from "../database.ts";
 import { deleteExpiredQrLogins } from "./qr-cleanup.ts";
 
@@ -31,7 +31,7 @@ const request = async (one: TestAuth, device = desktop) => {
 async function logInPhone(one: TestAuth, deviceId = "phone") {
   const { userName, userId } = await one.register();
   const tokens = await one.login(userName, deviceId);
-  return { userName, userId, tokens, call: one.as(tokens) };
+  return { userName, userId, tokens, call: one.as(tokens), proof: proofBy(tokens) };
 }
 
 /** Reads the answers of a stream one at a time. */
@@ -88,7 +88,7 @@ test("a code contains only the id: 128 bits, as a text and as an SVG", async (t)
 test("a device that polls gets its tokens once", async (t) => {
   const one = await startTestAuth({ url, t });
   const { requester, qrLoginId, expiresAtMs } = await request(one);
-  const { call, userId, userName } = await logInPhone(one);
+  const { call, proof, userId, userName } = await logInPhone(one);
 
   const waiting = (await one.auth.getQrLogin(requester)).qrLogin!;
   assert.equal(waiting.state, QrLoginState.WAITING);
@@ -104,7 +104,7 @@ test("a device that polls gets its tokens once", async (t) => {
   assert.equal(scanned.scannedBy?.userName, userName);
   assert.equal(scanned.tokens, undefined);
 
-  await one.auth.confirmQrLogin({ qrLoginId }, call);
+  await one.auth.confirmQrLogin({ qrLoginId, proof }, call);
   const { qrLogin } = await one.auth.getQrLogin(requester);
   assert.equal(qrLogin?.state, QrLoginState.CONFIRMED);
   assert.deepEqual(await device(one, qrLogin.tokens), {
@@ -123,14 +123,14 @@ test("a device that polls gets its tokens once", async (t) => {
 test("a device that watches receives each state and its tokens", async (t) => {
   const one = await startTestAuth({ url, t });
   const { requester, qrLoginId } = await request(one);
-  const { call, userId } = await logInPhone(one);
+  const { call, proof, userId } = await logInPhone(one);
   const watch = reader(one.auth.watchQrLogin(requester));
   assert.equal((await watch.next())?.state, QrLoginState.WAITING);
   const scanned = watch.next();
   await one.auth.scanQrLogin({ qrLoginId }, call);
   assert.equal((await pollUntil(one, scanned))?.scannedBy?.userId, userId);
   const confirmed = watch.next();
-  await one.auth.confirmQrLogin({ qrLoginId }, call);
+  await one.auth.confirmQrLogin({ qrLoginId, proof }, call);
   const confirmedLogin = await pollUntil(one, confirmed);
   assert.equal(confirmedLogin?.state, QrLoginState.CONFIRMED);
   assert.equal((await device(one, confirmedLogin.tokens)).userId, userId);
@@ -167,9 +167,9 @@ test("concurrent polls and watches on two instances get the tokens once", async 
   const one = await startTestAuth({ url, t });
   const two = await startTestAuth({ url, t, clock: one.clock });
   const { requester, qrLoginId } = await request(one);
-  const { call, userId } = await logInPhone(one);
+  const { call, proof, userId } = await logInPhone(one);
   await one.auth.scanQrLogin({ qrLoginId }, call);
-  await two.auth.confirmQrLogin({ qrLoginId }, call);
+  await two.auth.confirmQrLogin({ qrLoginId, proof }, call);
   const attempts = Array.from({ length: 12 }, (_, i) => {
     const { auth } = i % 2 ? one : two;
     if (i < 6) return auth.getQrLogin(requester).then(({ qrLogin }) => qrLogin);
@@ -188,10 +188,10 @@ test("concurrent polls and watches on two instances get the tokens once", async 
 test("a confirmation just before expiry leaves time to fetch the tokens", async (t) => {
   const one = await startTestAuth({ url, t });
   const { requester, qrLoginId } = await request(one);
-  const { call } = await logInPhone(one);
+  const { call, proof } = await logInPhone(one);
   await one.auth.scanQrLogin({ qrLoginId }, call);
   one.clock.advance(119_999);
-  await one.auth.confirmQrLogin({ qrLoginId }, call);
+  await one.auth.confirmQrLogin({ qrLoginId, proof }, call);
   one.clock.advance(14_999);
   assert.ok((await one.auth.getQrLogin(requester)).qrLogin?.tokens);
 });

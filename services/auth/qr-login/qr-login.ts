@@ -5,12 +5,13 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Accounts } from "../accounts/accounts.ts";
 import type { AuthConfig } from "../config.ts";
+import type { ProvenChanges } from "../credentials/proven-changes.ts";
 import type { SecurityNotices } from "../credentials/security-notices.ts";
 import type { Database } from "../database.ts";
 import type { Issuer } from "../logins/issuer.ts";
-import type { Logins } from "../logins/logins.ts";
 import { createQrApproval, type QrApprovalMethods } from "./qr-approval.ts";
 import { createQrDelivery } from "./qr-delivery.ts";
+import { createQrKeeping } from "./qr-keeping.ts";
 import { createQrRequests, type QrRequestMethods } from "./qr-requests.ts";
 import { createQrRows } from "./qr-rows.ts";
 import { createQrWatches } from "./qr-watches.ts";
@@ -22,20 +23,21 @@ interface Dependencies {
   database: Database;
   issuer: Issuer;
   log: Log;
-  logins: Logins;
   metrics: Metrics;
   notices: SecurityNotices;
+  provenChanges: ProvenChanges;
 }
 
 /** Logs a device in: it shows a QR code, and a phone that is logged in scans and confirms it. */
 export function createQrLogins(
   d: Dependencies,
-): Pick<ServiceImpl<typeof AuthService>, QrRequestMethods | QrApprovalMethods> {
+): Pick<ServiceImpl<typeof AuthService>, QrRequestMethods | QrApprovalMethods | "keepQrLogin"> {
   const rows = createQrRows(d);
   const watches = createQrWatches({ ...d, rows });
   const delivery = createQrDelivery({ ...d, rows });
   return {
     ...createQrRequests({ ...d, rows, watches, delivery }),
     ...createQrApproval({ ...d, rows }),
+    ...createQrKeeping(d),
   };
 }

@@ -1,7 +1,7 @@
 import type { Device } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import type { UserCaller } from "#platform/identity/caller.ts";
-import { type Database, Prisma, type QrLogin } from "../database.ts";
+import { type Database, Prisma, type QrLogin, type Transaction } from "../database.ts";
 
 /** A QR login in the database. Its `state` is a QrState. */
 export type QrLoginRow = QrLogin;
@@ -26,6 +26,7 @@ export interface QrRows {
   scan(hash: Uint8Array<ArrayBuffer>, caller: UserCaller): Promise<QrLoginRow | undefined>;
   /** scanned → confirmed or refused, by the login that scanned. False when the guard failed. */
   decide(
+    tx: Transaction,
     hash: Uint8Array<ArrayBuffer>,
     caller: UserCaller,
     decision: "confirmed" | "refused",
@@ -85,11 +86,11 @@ export function createQrRows({ database, clock }: { database: Database; clock: C
       return changed === 1 ? byHash(hash) : undefined;
     },
 
-    async decide(hash, { userId, loginId }, decision) {
+    async decide(tx, hash, { userId, loginId }, decision) {
       const [user, login] = [Prisma.sql`${BigInt(userId)}`, Prisma.sql`${loginId}::uuid`];
       const now = clock.now();
       const fetchUntil = new Date(now + MIN_FETCH_MS);
-      const changed = await database.$executeRaw`
+      const changed = await tx.$executeRaw`
         UPDATE auth.qr_login
         SET state = ${decision}, expires_at = greatest(expires_at, ${fetchUntil})
         WHERE qr_login_hash = ${hash} AND state = 'scanned'

@@ -11,7 +11,8 @@ export function createLogout({
 }): Pick<ServiceImpl<typeof AuthService>, "logout"> {
   return {
     async logout(_request, context) {
-      await logins.revoke(userOf(context).loginId, "logout");
+      const { userId, loginId } = userOf(context);
+      await logins.revoke(userId, loginId, "logout");
       return {};
     },
   };

@@ -161,6 +161,57 @@ export declare type Tokens = Message<"lucky.auth.v1.Tokens"> & {
 export declare const TokensSchema: GenMessage<Tokens>;
 
 /**
+ * Proof that the caller has more than an access token, which may be stolen. Without it, and with a
+ * kind that the method does not accept, a call fails with PROOF_REQUIRED.
+ *
+ * @generated from message lucky.auth.v1.Proof
+ */
+export declare type Proof = Message<"lucky.auth.v1.Proof"> & {
+  /**
+   * The proof.
+   *
+   * @generated from oneof lucky.auth.v1.Proof.kind
+   */
+  kind: {
+    /**
+     * The refresh token of the calling login, 16 to 128 characters. It is not used up. The rules of
+     * Refresh hold: a token that Refresh would exchange is a proof (also one whose successor is
+     * unused, within a few seconds after its exchange), and the reuse of any other used token ends
+     * the login. Fails with REFRESH_TOKEN_INVALID. The token of a login that ends with the login that
+     * confirmed it (see KeepQrLogin) is no proof.
+     *
+     * @generated from field: string refresh_token = 1;
+     */
+    value: string;
+    case: "refreshToken";
+  } | {
+    /**
+     * The account's password. Fails with CREDENTIALS_INVALID, ACCOUNT_LOCKED or ENCRYPTION_INVALID;
+     * a wrong one counts as a failed login.
+     *
+     * @generated from field: lucky.auth.v1.EncryptedPassword password = 2;
+     */
+    value: EncryptedPassword;
+    case: "password";
+  } | {
+    /**
+     * A code of purpose PROVE, for an account without a password. Fails with SMS_CODE_INVALID or
+     * SMS_CODE_EXHAUSTED.
+     *
+     * @generated from field: string code = 3;
+     */
+    value: string;
+    case: "code";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message lucky.auth.v1.Proof.
+ * Use `create(ProofSchema)` to create a new message.
+ */
+export declare const ProofSchema: GenMessage<Proof>;
+
+/**
  * Request of GetPublicKey.
  *
  * @generated from message lucky.auth.v1.GetPublicKeyRequest
@@ -1121,6 +1172,13 @@ export declare type ConfirmQrLoginRequest = Message<"lucky.auth.v1.ConfirmQrLogi
    * @generated from field: string qr_login_id = 1;
    */
   qrLoginId: string;
+
+  /**
+   * Always needed; any kind. A code is used up also when the QR login cannot be confirmed.
+   *
+   * @generated from field: lucky.auth.v1.Proof proof = 2;
+   */
+  proof?: Proof | undefined;
 };
 
 /**
@@ -1176,6 +1234,40 @@ export declare type RefuseQrLoginResponse = Message<"lucky.auth.v1.RefuseQrLogin
  * Use `create(RefuseQrLoginResponseSchema)` to create a new message.
  */
 export declare const RefuseQrLoginResponseSchema: GenMessage<RefuseQrLoginResponse>;
+
+/**
+ * Request of KeepQrLogin.
+ *
+ * @generated from message lucky.auth.v1.KeepQrLoginRequest
+ */
+export declare type KeepQrLoginRequest = Message<"lucky.auth.v1.KeepQrLoginRequest"> & {
+  /**
+   * Always needed: the password, or without one a code.
+   *
+   * @generated from field: lucky.auth.v1.Proof proof = 1;
+   */
+  proof?: Proof | undefined;
+};
+
+/**
+ * Describes the message lucky.auth.v1.KeepQrLoginRequest.
+ * Use `create(KeepQrLoginRequestSchema)` to create a new message.
+ */
+export declare const KeepQrLoginRequestSchema: GenMessage<KeepQrLoginRequest>;
+
+/**
+ * Response of KeepQrLogin.
+ *
+ * @generated from message lucky.auth.v1.KeepQrLoginResponse
+ */
+export declare type KeepQrLoginResponse = Message<"lucky.auth.v1.KeepQrLoginResponse"> & {
+};
+
+/**
+ * Describes the message lucky.auth.v1.KeepQrLoginResponse.
+ * Use `create(KeepQrLoginResponseSchema)` to create a new message.
+ */
+export declare const KeepQrLoginResponseSchema: GenMessage<KeepQrLoginResponse>;
 
 /**
  * Request of DeleteAccount.
@@ -1340,8 +1432,8 @@ export enum SmsPurpose {
   BIND = 4,
 
   /**
-   * ChangePassword, BindPhone and DeleteAccount, by a logged-in caller whose account has no
-   * password. It proves that the caller still has the account's number.
+   * ChangePassword, BindPhone, DeleteAccount and methods with a Proof, by a logged-in caller whose
+   * account has no password. It proves that the caller still has the account's number.
    *
    * @generated from enum value: SMS_PURPOSE_PROVE = 5;
    */
@@ -1615,9 +1707,12 @@ export declare const AuthService: GenService<{
     output: typeof ScanQrLoginResponseSchema;
   },
   /**
-   * Logs the device that shows the code in, as the caller. Only the phone that scanned may call it.
-   * Fails with QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP, QR_LOGIN_FOREIGN or
-   * PHONE_DEVICE_REQUIRED.
+   * Logs the device that shows the code in, as the caller. Only the phone that scanned may call it. An
+   * access token is not enough, because a stolen one would become a login of its own: the caller adds
+   * a proof. The new login ends with the login that confirmed it, whatever ends that one (logout,
+   * revocation, a new password, expiry, reuse of its refresh token), until KeepQrLogin. Fails with
+   * QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP, QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or
+   * as Proof says.
    *
    * @generated from rpc lucky.auth.v1.AuthService.ConfirmQrLogin
    */
@@ -1627,8 +1722,8 @@ export declare const AuthService: GenService<{
     output: typeof ConfirmQrLoginResponseSchema;
   },
   /**
-   * Refuses the device that shows the code. Only the phone that scanned may call it. Fails like
-   * ConfirmQrLogin.
+   * Refuses the device that shows the code. Only the phone that scanned may call it. It needs no
+   * proof. Fails like ConfirmQrLogin.
    *
    * @generated from rpc lucky.auth.v1.AuthService.RefuseQrLogin
    */
@@ -1636,6 +1731,18 @@ export declare const AuthService: GenService<{
     methodKind: "unary";
     input: typeof RefuseQrLoginRequestSchema;
     output: typeof RefuseQrLoginResponseSchema;
+  },
+  /**
+   * Makes the calling login, which a QR code began, the user's own: it no longer ends with the login
+   * that confirmed it. The proof is the password, or without one a code of purpose PROVE; a refresh
+   * token is none. Changes nothing for a login that depends on no other. Fails as Proof says.
+   *
+   * @generated from rpc lucky.auth.v1.AuthService.KeepQrLogin
+   */
+  keepQrLogin: {
+    methodKind: "unary";
+    input: typeof KeepQrLoginRequestSchema;
+    output: typeof KeepQrLoginResponseSchema;
   },
   /**
    * Deletes the caller's account: all logins end, personal data is erased, and the name becomes

@@ -13,7 +13,7 @@ import { file_lucky_user_v1_user } from "../../user/v1/user_pb.js";
  * Describes the file lucky/auth/v1/auth.proto.
  */
 export const file_lucky_auth_v1_auth = /*@__PURE__*/
-  fileDesc("ChhsdWNreS9hdXRoL3YxL2F1dGgucHJvdG8SDWx1Y2t5LmF1dGgudjEitwEKBkRldmljZRIwCglkZXZpY2VfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEjwKDGRldmljZV9jbGFzcxgCIAEoDjIaLmx1Y2t5LmF1dGgudjEuRGV2aWNlQ2xhc3NCCrpIB4IBBBABIAASHAoLZGV2aWNlX25hbWUYAyABKAlCB7pIBHICGEASHwoOY2xpZW50X3ZlcnNpb24YBCABKAlCB7pIBHICGCAiTwoRRW5jcnlwdGVkUGFzc3dvcmQSGQoGa2V5X2lkGAEgASgJQgm6SAZyBBABGEASHwoKY2lwaGVydGV4dBgCIAEoDEILukgIegYQgAIYgAQiTQoRUGFzc3dvcmRQbGFpbnRleHQSDQoFbm9uY2UYASABKAwSFwoPZW5jcnlwdGVkX2F0X21zGAIgASgDEhAKCHBhc3N3b3JkGAMgASgJIn4KBlRva2VucxIUCgxhY2Nlc3NfdG9rZW4YASABKAkSIgoaYWNjZXNzX3Rva2VuX2V4cGlyZXNfYXRfbXMYAiABKAMSFQoNcmVmcmVzaF90b2tlbhgDIAEoCRIjChtyZWZyZXNoX3Rva2VuX2V4cGlyZXNfYXRfbXMYBCABKAMiFQoTR2V0UHVibGljS2V5UmVxdWVzdCKdAQoUR2V0UHVibGljS2V5UmVzcG9uc2USDgoGa2V5X2lkGAEgASgJEhEKCWFsZ29yaXRobRgCIAEoCRIMCgRzcGtpGAMgASgMEhAKCGp3a19qc29uGAQgASgJEg0KBW5vbmNlGAUgASgMEhsKE25vbmNlX2V4cGlyZXNfYXRfbXMYBiABKAMSFgoOc2VydmVyX3RpbWVfbXMYByABKAMiswEKD1JlZ2lzdGVyUmVxdWVzdBJFCgl1c2VyX25hbWUYASABKAlCMrpIL3ItEAMYIDInXltccExccE5dKFtccExccE1ccE4uXy1dKltccExccE1ccE5dKT8kEjoKCHBhc3N3b3JkGAIgASgLMiAubHVja3kuYXV0aC52MS5FbmNyeXB0ZWRQYXNzd29yZEIGukgDyAEBEh0KDGRpc3BsYXlfbmFtZRgDIAEoCUIHukgEcgIYQCI1ChBSZWdpc3RlclJlc3BvbnNlEiEKBHVzZXIYASABKAsyEy5sdWNreS51c2VyLnYxLlVzZXIilwEKDExvZ2luUmVxdWVzdBIcCgl1c2VyX25hbWUYASABKAlCCbpIBnIEEAEYQBI6CghwYXNzd29yZBgCIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmRCBrpIA8gBARItCgZkZXZpY2UYAyABKAsyFS5sdWNreS5hdXRoLnYxLkRldmljZUIGukgDyAEBIlkKDUxvZ2luUmVzcG9uc2USIQoEdXNlchgBIAEoCzITLmx1Y2t5LnVzZXIudjEuVXNlchIlCgZ0b2tlbnMYAiABKAsyFS5sdWNreS5hdXRoLnYxLlRva2VucyIzCg5SZWZyZXNoUmVxdWVzdBIhCg1yZWZyZXNoX3Rva2VuGAEgASgJQgq6SAdyBRAQGIABIjgKD1JlZnJlc2hSZXNwb25zZRIlCgZ0b2tlbnMYASABKAsyFS5sdWNreS5hdXRoLnYxLlRva2VucyIPCg1Mb2dvdXRSZXF1ZXN0IhAKDkxvZ291dFJlc3BvbnNlIhAKDkdldEp3a3NSZXF1ZXN0IiQKD0dldEp3a3NSZXNwb25zZRIRCglqd2tzX2pzb24YASABKAkipAEKCkRldmljZVJ1bGUSPAoMZGV2aWNlX2NsYXNzGAEgASgOMhoubHVja3kuYXV0aC52MS5EZXZpY2VDbGFzc0IKukgHggEEEAEgABIfCgttYXhfZGV2aWNlcxgCIAEoBUIKukgHGgUY6AcoABI3CgZleGNlc3MYAyABKA4yGy5sdWNreS5hdXRoLnYxLkRldmljZUV4Y2Vzc0IKukgHggEEEAEgACJ4ChJTZW5kU21zQ29kZVJlcXVlc3QSKgoFcGhvbmUYASABKAlCG7pIGHIWMhReXCtbMS05XVswLTldezYsMTR9JBI2CgdwdXJwb3NlGAIgASgOMhkubHVja3kuYXV0aC52MS5TbXNQdXJwb3NlQgq6SAeCAQQQASAAIkUKE1NlbmRTbXNDb2RlUmVzcG9uc2USFQoNZXhwaXJlc19hdF9tcxgBIAEoAxIXCg9yZXNlbmRfYWZ0ZXJfbXMYAiABKAMirAIKFlJlZ2lzdGVyQnlQaG9uZVJlcXVlc3QSKgoFcGhvbmUYASABKAlCG7pIGHIWMhReXCtbMS05XVswLTldezYsMTR9JBIfCgRjb2RlGAIgASgJQhG6SA5yDDIKXlswLTldezZ9JBJDCgl1c2VyX25hbWUYAyABKAlCMLpILXIrGCAyJ14oW1xwTFxwTl1bXHBMXHBNXHBOLl8tXStbXHBMXHBNXHBOXSk/JBIyCghwYXNzd29yZBgEIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmQSHQoMZGlzcGxheV9uYW1lGAUgASgJQge6SARyAhhAEi0KBmRldmljZRgGIAEoCzIVLmx1Y2t5LmF1dGgudjEuRGV2aWNlQga6SAPIAQEiYwoXUmVnaXN0ZXJCeVBob25lUmVzcG9uc2USIQoEdXNlchgBIAEoCzITLmx1Y2t5LnVzZXIudjEuVXNlchIlCgZ0b2tlbnMYAiABKAsyFS5sdWNreS5hdXRoLnYxLlRva2VucyKTAQoVTG9naW5CeVNtc0NvZGVSZXF1ZXN0EioKBXBob25lGAEgASgJQhu6SBhyFjIUXlwrWzEtOV1bMC05XXs2LDE0fSQSHwoEY29kZRgCIAEoCUIRukgOcgwyCl5bMC05XXs2fSQSLQoGZGV2aWNlGAMgASgLMhUubHVja3kuYXV0aC52MS5EZXZpY2VCBrpIA8gBASJiChZMb2dpbkJ5U21zQ29kZVJlc3BvbnNlEiEKBHVzZXIYASABKAsyEy5sdWNreS51c2VyLnYxLlVzZXISJQoGdG9rZW5zGAIgASgLMhUubHVja3kuYXV0aC52MS5Ub2tlbnMiuQEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBI2CgxvbGRfcGFzc3dvcmQYASABKAsyIC5sdWNreS5hdXRoLnYxLkVuY3J5cHRlZFBhc3N3b3JkEj4KDG5ld19wYXNzd29yZBgCIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmRCBrpIA8gBARIoCgpwcm9vZl9jb2RlGAMgASgJQhS6SBFyDzINXihbMC05XXs2fSk/JCIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIqMBChRSZXNldFBhc3N3b3JkUmVxdWVzdBIqCgVwaG9uZRgBIAEoCUIbukgYchYyFF5cK1sxLTldWzAtOV17NiwxNH0kEh8KBGNvZGUYAiABKAlCEbpIDnIMMgpeWzAtOV17Nn0kEj4KDG5ld19wYXNzd29yZBgDIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmRCBrpIA8gBASIXChVSZXNldFBhc3N3b3JkUmVzcG9uc2UivQEKEEJpbmRQaG9uZVJlcXVlc3QSKgoFcGhvbmUYASABKAlCG7pIGHIWMhReXCtbMS05XVswLTldezYsMTR9JBIfCgRjb2RlGAIgASgJQhG6SA5yDDIKXlswLTldezZ9JBIyCghwYXNzd29yZBgDIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmQSKAoKcHJvb2ZfY29kZRgEIAEoCUIUukgRcg8yDV4oWzAtOV17Nn0pPyQiEwoRQmluZFBob25lUmVzcG9uc2UinAEKB1FyTG9naW4SKgoFc3RhdGUYASABKA4yGy5sdWNreS5hdXRoLnYxLlFyTG9naW5TdGF0ZRInCgpzY2FubmVkX2J5GAIgASgLMhMubHVja3kudXNlci52MS5Vc2VyEiUKBnRva2VucxgDIAEoCzIVLmx1Y2t5LmF1dGgudjEuVG9rZW5zEhUKDWV4cGlyZXNfYXRfbXMYBCABKAMiRQoUQ3JlYXRlUXJMb2dpblJlcXVlc3QSLQoGZGV2aWNlGAEgASgLMhUubHVja3kuYXV0aC52MS5EZXZpY2VCBrpIA8gBASJuChVDcmVhdGVRckxvZ2luUmVzcG9uc2USEwoLcXJfbG9naW5faWQYASABKAkSDAoEdGV4dBgCIAEoCRILCgNzdmcYAyABKAkSDgoGc2VjcmV0GAQgASgJEhUKDWV4cGlyZXNfYXRfbXMYBSABKAMipAEKE1dhdGNoUXJMb2dpblJlcXVlc3QSLwoLcXJfbG9naW5faWQYASABKAlCGrpIF3IVMhNeW0EtWmEtejAtOV8tXXsyMn0kEioKBnNlY3JldBgCIAEoCUIaukgXchUyE15bQS1aYS16MC05Xy1dezQzfSQSMAoJZGV2aWNlX2lkGAMgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JCJAChRXYXRjaFFyTG9naW5SZXNwb25zZRIoCghxcl9sb2dpbhgBIAEoCzIWLmx1Y2t5LmF1dGgudjEuUXJMb2dpbiKiAQoRR2V0UXJMb2dpblJlcXVlc3QSLwoLcXJfbG9naW5faWQYASABKAlCGrpIF3IVMhNeW0EtWmEtejAtOV8tXXsyMn0kEioKBnNlY3JldBgCIAEoCUIaukgXchUyE15bQS1aYS16MC05Xy1dezQzfSQSMAoJZGV2aWNlX2lkGAMgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JCI+ChJHZXRRckxvZ2luUmVzcG9uc2USKAoIcXJfbG9naW4YASABKAsyFi5sdWNreS5hdXRoLnYxLlFyTG9naW4iRQoSU2NhblFyTG9naW5SZXF1ZXN0Ei8KC3FyX2xvZ2luX2lkGAEgASgJQhq6SBdyFTITXltBLVphLXowLTlfLV17MjJ9JCJrChNTY2FuUXJMb2dpblJlc3BvbnNlEiUKBmRldmljZRgBIAEoCzIVLmx1Y2t5LmF1dGgudjEuRGV2aWNlEhYKDmNvYXJzZV9hZGRyZXNzGAIgASgJEhUKDWV4cGlyZXNfYXRfbXMYAyABKAMiSAoVQ29uZmlybVFyTG9naW5SZXF1ZXN0Ei8KC3FyX2xvZ2luX2lkGAEgASgJQhq6SBdyFTITXltBLVphLXowLTlfLV17MjJ9JCIYChZDb25maXJtUXJMb2dpblJlc3BvbnNlIkcKFFJlZnVzZVFyTG9naW5SZXF1ZXN0Ei8KC3FyX2xvZ2luX2lkGAEgASgJQhq6SBdyFTITXltBLVphLXowLTlfLV17MjJ9JCIXChVSZWZ1c2VRckxvZ2luUmVzcG9uc2UidAoURGVsZXRlQWNjb3VudFJlcXVlc3QSMgoIcGFzc3dvcmQYASABKAsyIC5sdWNreS5hdXRoLnYxLkVuY3J5cHRlZFBhc3N3b3JkEigKCnByb29mX2NvZGUYAiABKAlCFLpIEXIPMg1eKFswLTldezZ9KT8kIhcKFURlbGV0ZUFjY291bnRSZXNwb25zZSqKAQoLRGV2aWNlQ2xhc3MSHAoYREVWSUNFX0NMQVNTX1VOU1BFQ0lGSUVEEAASFwoTREVWSUNFX0NMQVNTX01PQklMRRABEhgKFERFVklDRV9DTEFTU19ERVNLVE9QEAISFAoQREVWSUNFX0NMQVNTX1dFQhADEhQKEERFVklDRV9DTEFTU19CT1QQBCptCgxEZXZpY2VFeGNlc3MSHQoZREVWSUNFX0VYQ0VTU19VTlNQRUNJRklFRBAAEiAKHERFVklDRV9FWENFU1NfUkVQTEFDRV9PTERFU1QQARIcChhERVZJQ0VfRVhDRVNTX1JFRlVTRV9ORVcQAiqeAQoKU21zUHVycG9zZRIbChdTTVNfUFVSUE9TRV9VTlNQRUNJRklFRBAAEhUKEVNNU19QVVJQT1NFX0xPR0lOEAESGAoUU01TX1BVUlBPU0VfUkVHSVNURVIQAhIVChFTTVNfUFVSUE9TRV9SRVNFVBADEhQKEFNNU19QVVJQT1NFX0JJTkQQBBIVChFTTVNfUFVSUE9TRV9QUk9WRRAFKrwBCgxRckxvZ2luU3RhdGUSHgoaUVJfTE9HSU5fU1RBVEVfVU5TUEVDSUZJRUQQABIaChZRUl9MT0dJTl9TVEFURV9XQUlUSU5HEAESGgoWUVJfTE9HSU5fU1RBVEVfU0NBTk5FRBACEhwKGFFSX0xPR0lOX1NUQVRFX0NPTkZJUk1FRBADEhoKFlFSX0xPR0lOX1NUQVRFX1JFRlVTRUQQBBIaChZRUl9MT0dJTl9TVEFURV9FWFBJUkVEEAUyrw4KC0F1dGhTZXJ2aWNlEmEKDEdldFB1YmxpY0tleRIiLmx1Y2t5LmF1dGgudjEuR2V0UHVibGljS2V5UmVxdWVzdBojLmx1Y2t5LmF1dGgudjEuR2V0UHVibGljS2V5UmVzcG9uc2UiCIi1GAGQtRgBElUKCFJlZ2lzdGVyEh4ubHVja3kuYXV0aC52MS5SZWdpc3RlclJlcXVlc3QaHy5sdWNreS5hdXRoLnYxLlJlZ2lzdGVyUmVzcG9uc2UiCIi1GAGQtRgEEkwKBUxvZ2luEhsubHVja3kuYXV0aC52MS5Mb2dpblJlcXVlc3QaHC5sdWNreS5hdXRoLnYxLkxvZ2luUmVzcG9uc2UiCIi1GAGQtRgEElIKB1JlZnJlc2gSHS5sdWNreS5hdXRoLnYxLlJlZnJlc2hSZXF1ZXN0Gh4ubHVja3kuYXV0aC52MS5SZWZyZXNoUmVzcG9uc2UiCIi1GAGQtRgCEk8KBkxvZ291dBIcLmx1Y2t5LmF1dGgudjEuTG9nb3V0UmVxdWVzdBodLmx1Y2t5LmF1dGgudjEuTG9nb3V0UmVzcG9uc2UiCIi1GAKQtRgCElIKB0dldEp3a3MSHS5sdWNreS5hdXRoLnYxLkdldEp3a3NSZXF1ZXN0Gh4ubHVja3kuYXV0aC52MS5HZXRKd2tzUmVzcG9uc2UiCIi1GAGQtRgBEmoKD1JlZ2lzdGVyQnlQaG9uZRIlLmx1Y2t5LmF1dGgudjEuUmVnaXN0ZXJCeVBob25lUmVxdWVzdBomLmx1Y2t5LmF1dGgudjEuUmVnaXN0ZXJCeVBob25lUmVzcG9uc2UiCIi1GAGQtRgEEl4KC1NlbmRTbXNDb2RlEiEubHVja3kuYXV0aC52MS5TZW5kU21zQ29kZVJlcXVlc3QaIi5sdWNreS5hdXRoLnYxLlNlbmRTbXNDb2RlUmVzcG9uc2UiCIi1GAGQtRgEEmcKDkxvZ2luQnlTbXNDb2RlEiQubHVja3kuYXV0aC52MS5Mb2dpbkJ5U21zQ29kZVJlcXVlc3QaJS5sdWNreS5hdXRoLnYxLkxvZ2luQnlTbXNDb2RlUmVzcG9uc2UiCIi1GAGQtRgEEmcKDkNoYW5nZVBhc3N3b3JkEiQubHVja3kuYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlcXVlc3QaJS5sdWNreS5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UiCIi1GAaQtRgEEmQKDVJlc2V0UGFzc3dvcmQSIy5sdWNreS5hdXRoLnYxLlJlc2V0UGFzc3dvcmRSZXF1ZXN0GiQubHVja3kuYXV0aC52MS5SZXNldFBhc3N3b3JkUmVzcG9uc2UiCIi1GAGQtRgEElgKCUJpbmRQaG9uZRIfLmx1Y2t5LmF1dGgudjEuQmluZFBob25lUmVxdWVzdBogLmx1Y2t5LmF1dGgudjEuQmluZFBob25lUmVzcG9uc2UiCIi1GAaQtRgEEmQKDUNyZWF0ZVFyTG9naW4SIy5sdWNreS5hdXRoLnYxLkNyZWF0ZVFyTG9naW5SZXF1ZXN0GiQubHVja3kuYXV0aC52MS5DcmVhdGVRckxvZ2luUmVzcG9uc2UiCIi1GAGQtRgEEmMKDFdhdGNoUXJMb2dpbhIiLmx1Y2t5LmF1dGgudjEuV2F0Y2hRckxvZ2luUmVxdWVzdBojLmx1Y2t5LmF1dGgudjEuV2F0Y2hRckxvZ2luUmVzcG9uc2UiCIi1GAGQtRgBMAESWwoKR2V0UXJMb2dpbhIgLmx1Y2t5LmF1dGgudjEuR2V0UXJMb2dpblJlcXVlc3QaIS5sdWNreS5hdXRoLnYxLkdldFFyTG9naW5SZXNwb25zZSIIiLUYAZC1GAESXgoLU2NhblFyTG9naW4SIS5sdWNreS5hdXRoLnYxLlNjYW5RckxvZ2luUmVxdWVzdBoiLmx1Y2t5LmF1dGgudjEuU2NhblFyTG9naW5SZXNwb25zZSIIiLUYBpC1GAQSZwoOQ29uZmlybVFyTG9naW4SJC5sdWNreS5hdXRoLnYxLkNvbmZpcm1RckxvZ2luUmVxdWVzdBolLmx1Y2t5LmF1dGgudjEuQ29uZmlybVFyTG9naW5SZXNwb25zZSIIiLUYBpC1GAQSZAoNUmVmdXNlUXJMb2dpbhIjLmx1Y2t5LmF1dGgudjEuUmVmdXNlUXJMb2dpblJlcXVlc3QaJC5sdWNreS5hdXRoLnYxLlJlZnVzZVFyTG9naW5SZXNwb25zZSIIiLUYBpC1GAQSZAoNRGVsZXRlQWNjb3VudBIjLmx1Y2t5LmF1dGgudjEuRGVsZXRlQWNjb3VudFJlcXVlc3QaJC5sdWNreS5hdXRoLnYxLkRlbGV0ZUFjY291bnRSZXNwb25zZSIIiLUYBpC1GAQaBJi1GAFiBnByb3RvMw", [file_buf_validate_validate, file_lucky_options_v1_options, file_lucky_user_v1_user]);
+  fileDesc("ChhsdWNreS9hdXRoL3YxL2F1dGgucHJvdG8SDWx1Y2t5LmF1dGgudjEitwEKBkRldmljZRIwCglkZXZpY2VfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEjwKDGRldmljZV9jbGFzcxgCIAEoDjIaLmx1Y2t5LmF1dGgudjEuRGV2aWNlQ2xhc3NCCrpIB4IBBBABIAASHAoLZGV2aWNlX25hbWUYAyABKAlCB7pIBHICGEASHwoOY2xpZW50X3ZlcnNpb24YBCABKAlCB7pIBHICGCAiTwoRRW5jcnlwdGVkUGFzc3dvcmQSGQoGa2V5X2lkGAEgASgJQgm6SAZyBBABGEASHwoKY2lwaGVydGV4dBgCIAEoDEILukgIegYQgAIYgAQiTQoRUGFzc3dvcmRQbGFpbnRleHQSDQoFbm9uY2UYASABKAwSFwoPZW5jcnlwdGVkX2F0X21zGAIgASgDEhAKCHBhc3N3b3JkGAMgASgJIn4KBlRva2VucxIUCgxhY2Nlc3NfdG9rZW4YASABKAkSIgoaYWNjZXNzX3Rva2VuX2V4cGlyZXNfYXRfbXMYAiABKAMSFQoNcmVmcmVzaF90b2tlbhgDIAEoCRIjChtyZWZyZXNoX3Rva2VuX2V4cGlyZXNfYXRfbXMYBCABKAMijQEKBVByb29mEiMKDXJlZnJlc2hfdG9rZW4YASABKAlCCrpIB3IFEBAYgAFIABI0CghwYXNzd29yZBgCIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmRIABIhCgRjb2RlGAMgASgJQhG6SA5yDDIKXlswLTldezZ9JEgAQgYKBGtpbmQiFQoTR2V0UHVibGljS2V5UmVxdWVzdCKdAQoUR2V0UHVibGljS2V5UmVzcG9uc2USDgoGa2V5X2lkGAEgASgJEhEKCWFsZ29yaXRobRgCIAEoCRIMCgRzcGtpGAMgASgMEhAKCGp3a19qc29uGAQgASgJEg0KBW5vbmNlGAUgASgMEhsKE25vbmNlX2V4cGlyZXNfYXRfbXMYBiABKAMSFgoOc2VydmVyX3RpbWVfbXMYByABKAMiswEKD1JlZ2lzdGVyUmVxdWVzdBJFCgl1c2VyX25hbWUYASABKAlCMrpIL3ItEAMYIDInXltccExccE5dKFtccExccE1ccE4uXy1dKltccExccE1ccE5dKT8kEjoKCHBhc3N3b3JkGAIgASgLMiAubHVja3kuYXV0aC52MS5FbmNyeXB0ZWRQYXNzd29yZEIGukgDyAEBEh0KDGRpc3BsYXlfbmFtZRgDIAEoCUIHukgEcgIYQCI1ChBSZWdpc3RlclJlc3BvbnNlEiEKBHVzZXIYASABKAsyEy5sdWNreS51c2VyLnYxLlVzZXIilwEKDExvZ2luUmVxdWVzdBIcCgl1c2VyX25hbWUYASABKAlCCbpIBnIEEAEYQBI6CghwYXNzd29yZBgCIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmRCBrpIA8gBARItCgZkZXZpY2UYAyABKAsyFS5sdWNreS5hdXRoLnYxLkRldmljZUIGukgDyAEBIlkKDUxvZ2luUmVzcG9uc2USIQoEdXNlchgBIAEoCzITLmx1Y2t5LnVzZXIudjEuVXNlchIlCgZ0b2tlbnMYAiABKAsyFS5sdWNreS5hdXRoLnYxLlRva2VucyIzCg5SZWZyZXNoUmVxdWVzdBIhCg1yZWZyZXNoX3Rva2VuGAEgASgJQgq6SAdyBRAQGIABIjgKD1JlZnJlc2hSZXNwb25zZRIlCgZ0b2tlbnMYASABKAsyFS5sdWNreS5hdXRoLnYxLlRva2VucyIPCg1Mb2dvdXRSZXF1ZXN0IhAKDkxvZ291dFJlc3BvbnNlIhAKDkdldEp3a3NSZXF1ZXN0IiQKD0dldEp3a3NSZXNwb25zZRIRCglqd2tzX2pzb24YASABKAkipAEKCkRldmljZVJ1bGUSPAoMZGV2aWNlX2NsYXNzGAEgASgOMhoubHVja3kuYXV0aC52MS5EZXZpY2VDbGFzc0IKukgHggEEEAEgABIfCgttYXhfZGV2aWNlcxgCIAEoBUIKukgHGgUY6AcoABI3CgZleGNlc3MYAyABKA4yGy5sdWNreS5hdXRoLnYxLkRldmljZUV4Y2Vzc0IKukgHggEEEAEgACJ4ChJTZW5kU21zQ29kZVJlcXVlc3QSKgoFcGhvbmUYASABKAlCG7pIGHIWMhReXCtbMS05XVswLTldezYsMTR9JBI2CgdwdXJwb3NlGAIgASgOMhkubHVja3kuYXV0aC52MS5TbXNQdXJwb3NlQgq6SAeCAQQQASAAIkUKE1NlbmRTbXNDb2RlUmVzcG9uc2USFQoNZXhwaXJlc19hdF9tcxgBIAEoAxIXCg9yZXNlbmRfYWZ0ZXJfbXMYAiABKAMirAIKFlJlZ2lzdGVyQnlQaG9uZVJlcXVlc3QSKgoFcGhvbmUYASABKAlCG7pIGHIWMhReXCtbMS05XVswLTldezYsMTR9JBIfCgRjb2RlGAIgASgJQhG6SA5yDDIKXlswLTldezZ9JBJDCgl1c2VyX25hbWUYAyABKAlCMLpILXIrGCAyJ14oW1xwTFxwTl1bXHBMXHBNXHBOLl8tXStbXHBMXHBNXHBOXSk/JBIyCghwYXNzd29yZBgEIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmQSHQoMZGlzcGxheV9uYW1lGAUgASgJQge6SARyAhhAEi0KBmRldmljZRgGIAEoCzIVLmx1Y2t5LmF1dGgudjEuRGV2aWNlQga6SAPIAQEiYwoXUmVnaXN0ZXJCeVBob25lUmVzcG9uc2USIQoEdXNlchgBIAEoCzITLmx1Y2t5LnVzZXIudjEuVXNlchIlCgZ0b2tlbnMYAiABKAsyFS5sdWNreS5hdXRoLnYxLlRva2VucyKTAQoVTG9naW5CeVNtc0NvZGVSZXF1ZXN0EioKBXBob25lGAEgASgJQhu6SBhyFjIUXlwrWzEtOV1bMC05XXs2LDE0fSQSHwoEY29kZRgCIAEoCUIRukgOcgwyCl5bMC05XXs2fSQSLQoGZGV2aWNlGAMgASgLMhUubHVja3kuYXV0aC52MS5EZXZpY2VCBrpIA8gBASJiChZMb2dpbkJ5U21zQ29kZVJlc3BvbnNlEiEKBHVzZXIYASABKAsyEy5sdWNreS51c2VyLnYxLlVzZXISJQoGdG9rZW5zGAIgASgLMhUubHVja3kuYXV0aC52MS5Ub2tlbnMiuQEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBI2CgxvbGRfcGFzc3dvcmQYASABKAsyIC5sdWNreS5hdXRoLnYxLkVuY3J5cHRlZFBhc3N3b3JkEj4KDG5ld19wYXNzd29yZBgCIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmRCBrpIA8gBARIoCgpwcm9vZl9jb2RlGAMgASgJQhS6SBFyDzINXihbMC05XXs2fSk/JCIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIqMBChRSZXNldFBhc3N3b3JkUmVxdWVzdBIqCgVwaG9uZRgBIAEoCUIbukgYchYyFF5cK1sxLTldWzAtOV17NiwxNH0kEh8KBGNvZGUYAiABKAlCEbpIDnIMMgpeWzAtOV17Nn0kEj4KDG5ld19wYXNzd29yZBgDIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmRCBrpIA8gBASIXChVSZXNldFBhc3N3b3JkUmVzcG9uc2UivQEKEEJpbmRQaG9uZVJlcXVlc3QSKgoFcGhvbmUYASABKAlCG7pIGHIWMhReXCtbMS05XVswLTldezYsMTR9JBIfCgRjb2RlGAIgASgJQhG6SA5yDDIKXlswLTldezZ9JBIyCghwYXNzd29yZBgDIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmQSKAoKcHJvb2ZfY29kZRgEIAEoCUIUukgRcg8yDV4oWzAtOV17Nn0pPyQiEwoRQmluZFBob25lUmVzcG9uc2UinAEKB1FyTG9naW4SKgoFc3RhdGUYASABKA4yGy5sdWNreS5hdXRoLnYxLlFyTG9naW5TdGF0ZRInCgpzY2FubmVkX2J5GAIgASgLMhMubHVja3kudXNlci52MS5Vc2VyEiUKBnRva2VucxgDIAEoCzIVLmx1Y2t5LmF1dGgudjEuVG9rZW5zEhUKDWV4cGlyZXNfYXRfbXMYBCABKAMiRQoUQ3JlYXRlUXJMb2dpblJlcXVlc3QSLQoGZGV2aWNlGAEgASgLMhUubHVja3kuYXV0aC52MS5EZXZpY2VCBrpIA8gBASJuChVDcmVhdGVRckxvZ2luUmVzcG9uc2USEwoLcXJfbG9naW5faWQYASABKAkSDAoEdGV4dBgCIAEoCRILCgNzdmcYAyABKAkSDgoGc2VjcmV0GAQgASgJEhUKDWV4cGlyZXNfYXRfbXMYBSABKAMipAEKE1dhdGNoUXJMb2dpblJlcXVlc3QSLwoLcXJfbG9naW5faWQYASABKAlCGrpIF3IVMhNeW0EtWmEtejAtOV8tXXsyMn0kEioKBnNlY3JldBgCIAEoCUIaukgXchUyE15bQS1aYS16MC05Xy1dezQzfSQSMAoJZGV2aWNlX2lkGAMgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JCJAChRXYXRjaFFyTG9naW5SZXNwb25zZRIoCghxcl9sb2dpbhgBIAEoCzIWLmx1Y2t5LmF1dGgudjEuUXJMb2dpbiKiAQoRR2V0UXJMb2dpblJlcXVlc3QSLwoLcXJfbG9naW5faWQYASABKAlCGrpIF3IVMhNeW0EtWmEtejAtOV8tXXsyMn0kEioKBnNlY3JldBgCIAEoCUIaukgXchUyE15bQS1aYS16MC05Xy1dezQzfSQSMAoJZGV2aWNlX2lkGAMgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JCI+ChJHZXRRckxvZ2luUmVzcG9uc2USKAoIcXJfbG9naW4YASABKAsyFi5sdWNreS5hdXRoLnYxLlFyTG9naW4iRQoSU2NhblFyTG9naW5SZXF1ZXN0Ei8KC3FyX2xvZ2luX2lkGAEgASgJQhq6SBdyFTITXltBLVphLXowLTlfLV17MjJ9JCJrChNTY2FuUXJMb2dpblJlc3BvbnNlEiUKBmRldmljZRgBIAEoCzIVLmx1Y2t5LmF1dGgudjEuRGV2aWNlEhYKDmNvYXJzZV9hZGRyZXNzGAIgASgJEhUKDWV4cGlyZXNfYXRfbXMYAyABKAMibQoVQ29uZmlybVFyTG9naW5SZXF1ZXN0Ei8KC3FyX2xvZ2luX2lkGAEgASgJQhq6SBdyFTITXltBLVphLXowLTlfLV17MjJ9JBIjCgVwcm9vZhgCIAEoCzIULmx1Y2t5LmF1dGgudjEuUHJvb2YiGAoWQ29uZmlybVFyTG9naW5SZXNwb25zZSJHChRSZWZ1c2VRckxvZ2luUmVxdWVzdBIvCgtxcl9sb2dpbl9pZBgBIAEoCUIaukgXchUyE15bQS1aYS16MC05Xy1dezIyfSQiFwoVUmVmdXNlUXJMb2dpblJlc3BvbnNlIjkKEktlZXBRckxvZ2luUmVxdWVzdBIjCgVwcm9vZhgBIAEoCzIULmx1Y2t5LmF1dGgudjEuUHJvb2YiFQoTS2VlcFFyTG9naW5SZXNwb25zZSJ0ChREZWxldGVBY2NvdW50UmVxdWVzdBIyCghwYXNzd29yZBgBIAEoCzIgLmx1Y2t5LmF1dGgudjEuRW5jcnlwdGVkUGFzc3dvcmQSKAoKcHJvb2ZfY29kZRgCIAEoCUIUukgRcg8yDV4oWzAtOV17Nn0pPyQiFwoVRGVsZXRlQWNjb3VudFJlc3BvbnNlKooBCgtEZXZpY2VDbGFzcxIcChhERVZJQ0VfQ0xBU1NfVU5TUEVDSUZJRUQQABIXChNERVZJQ0VfQ0xBU1NfTU9CSUxFEAESGAoUREVWSUNFX0NMQVNTX0RFU0tUT1AQAhIUChBERVZJQ0VfQ0xBU1NfV0VCEAMSFAoQREVWSUNFX0NMQVNTX0JPVBAEKm0KDERldmljZUV4Y2VzcxIdChlERVZJQ0VfRVhDRVNTX1VOU1BFQ0lGSUVEEAASIAocREVWSUNFX0VYQ0VTU19SRVBMQUNFX09MREVTVBABEhwKGERFVklDRV9FWENFU1NfUkVGVVNFX05FVxACKp4BCgpTbXNQdXJwb3NlEhsKF1NNU19QVVJQT1NFX1VOU1BFQ0lGSUVEEAASFQoRU01TX1BVUlBPU0VfTE9HSU4QARIYChRTTVNfUFVSUE9TRV9SRUdJU1RFUhACEhUKEVNNU19QVVJQT1NFX1JFU0VUEAMSFAoQU01TX1BVUlBPU0VfQklORBAEEhUKEVNNU19QVVJQT1NFX1BST1ZFEAUqvAEKDFFyTG9naW5TdGF0ZRIeChpRUl9MT0dJTl9TVEFURV9VTlNQRUNJRklFRBAAEhoKFlFSX0xPR0lOX1NUQVRFX1dBSVRJTkcQARIaChZRUl9MT0dJTl9TVEFURV9TQ0FOTkVEEAISHAoYUVJfTE9HSU5fU1RBVEVfQ09ORklSTUVEEAMSGgoWUVJfTE9HSU5fU1RBVEVfUkVGVVNFRBAEEhoKFlFSX0xPR0lOX1NUQVRFX0VYUElSRUQQBTKPDwoLQXV0aFNlcnZpY2USYQoMR2V0UHVibGljS2V5EiIubHVja3kuYXV0aC52MS5HZXRQdWJsaWNLZXlSZXF1ZXN0GiMubHVja3kuYXV0aC52MS5HZXRQdWJsaWNLZXlSZXNwb25zZSIIiLUYAZC1GAESVQoIUmVnaXN0ZXISHi5sdWNreS5hdXRoLnYxLlJlZ2lzdGVyUmVxdWVzdBofLmx1Y2t5LmF1dGgudjEuUmVnaXN0ZXJSZXNwb25zZSIIiLUYAZC1GAQSTAoFTG9naW4SGy5sdWNreS5hdXRoLnYxLkxvZ2luUmVxdWVzdBocLmx1Y2t5LmF1dGgudjEuTG9naW5SZXNwb25zZSIIiLUYAZC1GAQSUgoHUmVmcmVzaBIdLmx1Y2t5LmF1dGgudjEuUmVmcmVzaFJlcXVlc3QaHi5sdWNreS5hdXRoLnYxLlJlZnJlc2hSZXNwb25zZSIIiLUYAZC1GAISTwoGTG9nb3V0EhwubHVja3kuYXV0aC52MS5Mb2dvdXRSZXF1ZXN0Gh0ubHVja3kuYXV0aC52MS5Mb2dvdXRSZXNwb25zZSIIiLUYApC1GAISUgoHR2V0SndrcxIdLmx1Y2t5LmF1dGgudjEuR2V0Sndrc1JlcXVlc3QaHi5sdWNreS5hdXRoLnYxLkdldEp3a3NSZXNwb25zZSIIiLUYAZC1GAESagoPUmVnaXN0ZXJCeVBob25lEiUubHVja3kuYXV0aC52MS5SZWdpc3RlckJ5UGhvbmVSZXF1ZXN0GiYubHVja3kuYXV0aC52MS5SZWdpc3RlckJ5UGhvbmVSZXNwb25zZSIIiLUYAZC1GAQSXgoLU2VuZFNtc0NvZGUSIS5sdWNreS5hdXRoLnYxLlNlbmRTbXNDb2RlUmVxdWVzdBoiLmx1Y2t5LmF1dGgudjEuU2VuZFNtc0NvZGVSZXNwb25zZSIIiLUYAZC1GAQSZwoOTG9naW5CeVNtc0NvZGUSJC5sdWNreS5hdXRoLnYxLkxvZ2luQnlTbXNDb2RlUmVxdWVzdBolLmx1Y2t5LmF1dGgudjEuTG9naW5CeVNtc0NvZGVSZXNwb25zZSIIiLUYAZC1GAQSZwoOQ2hhbmdlUGFzc3dvcmQSJC5sdWNreS5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBolLmx1Y2t5LmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIIiLUYBpC1GAQSZAoNUmVzZXRQYXNzd29yZBIjLmx1Y2t5LmF1dGgudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaJC5sdWNreS5hdXRoLnYxLlJlc2V0UGFzc3dvcmRSZXNwb25zZSIIiLUYAZC1GAQSWAoJQmluZFBob25lEh8ubHVja3kuYXV0aC52MS5CaW5kUGhvbmVSZXF1ZXN0GiAubHVja3kuYXV0aC52MS5CaW5kUGhvbmVSZXNwb25zZSIIiLUYBpC1GAQSZAoNQ3JlYXRlUXJMb2dpbhIjLmx1Y2t5LmF1dGgudjEuQ3JlYXRlUXJMb2dpblJlcXVlc3QaJC5sdWNreS5hdXRoLnYxLkNyZWF0ZVFyTG9naW5SZXNwb25zZSIIiLUYAZC1GAQSYwoMV2F0Y2hRckxvZ2luEiIubHVja3kuYXV0aC52MS5XYXRjaFFyTG9naW5SZXF1ZXN0GiMubHVja3kuYXV0aC52MS5XYXRjaFFyTG9naW5SZXNwb25zZSIIiLUYAZC1GAEwARJbCgpHZXRRckxvZ2luEiAubHVja3kuYXV0aC52MS5HZXRRckxvZ2luUmVxdWVzdBohLmx1Y2t5LmF1dGgudjEuR2V0UXJMb2dpblJlc3BvbnNlIgiItRgBkLUYARJeCgtTY2FuUXJMb2dpbhIhLmx1Y2t5LmF1dGgudjEuU2NhblFyTG9naW5SZXF1ZXN0GiIubHVja3kuYXV0aC52MS5TY2FuUXJMb2dpblJlc3BvbnNlIgiItRgGkLUYBBJnCg5Db25maXJtUXJMb2dpbhIkLmx1Y2t5LmF1dGgudjEuQ29uZmlybVFyTG9naW5SZXF1ZXN0GiUubHVja3kuYXV0aC52MS5Db25maXJtUXJMb2dpblJlc3BvbnNlIgiItRgGkLUYBBJkCg1SZWZ1c2VRckxvZ2luEiMubHVja3kuYXV0aC52MS5SZWZ1c2VRckxvZ2luUmVxdWVzdBokLmx1Y2t5LmF1dGgudjEuUmVmdXNlUXJMb2dpblJlc3BvbnNlIgiItRgGkLUYBBJeCgtLZWVwUXJMb2dpbhIhLmx1Y2t5LmF1dGgudjEuS2VlcFFyTG9naW5SZXF1ZXN0GiIubHVja3kuYXV0aC52MS5LZWVwUXJMb2dpblJlc3BvbnNlIgiItRgGkLUYBBJkCg1EZWxldGVBY2NvdW50EiMubHVja3kuYXV0aC52MS5EZWxldGVBY2NvdW50UmVxdWVzdBokLmx1Y2t5LmF1dGgudjEuRGVsZXRlQWNjb3VudFJlc3BvbnNlIgiItRgGkLUYBBoEmLUYAWIGcHJvdG8z", [file_buf_validate_validate, file_lucky_options_v1_options, file_lucky_user_v1_user]);
 
 /**
  * Describes the message lucky.auth.v1.Device.
@@ -44,284 +44,305 @@ export const TokensSchema = /*@__PURE__*/
   messageDesc(file_lucky_auth_v1_auth, 3);
 
 /**
+ * Describes the message lucky.auth.v1.Proof.
+ * Use `create(ProofSchema)` to create a new message.
+ */
+export const ProofSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 4);
+
+/**
  * Describes the message lucky.auth.v1.GetPublicKeyRequest.
  * Use `create(GetPublicKeyRequestSchema)` to create a new message.
  */
 export const GetPublicKeyRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 4);
+  messageDesc(file_lucky_auth_v1_auth, 5);
 
 /**
  * Describes the message lucky.auth.v1.GetPublicKeyResponse.
  * Use `create(GetPublicKeyResponseSchema)` to create a new message.
  */
 export const GetPublicKeyResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 5);
+  messageDesc(file_lucky_auth_v1_auth, 6);
 
 /**
  * Describes the message lucky.auth.v1.RegisterRequest.
  * Use `create(RegisterRequestSchema)` to create a new message.
  */
 export const RegisterRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 6);
+  messageDesc(file_lucky_auth_v1_auth, 7);
 
 /**
  * Describes the message lucky.auth.v1.RegisterResponse.
  * Use `create(RegisterResponseSchema)` to create a new message.
  */
 export const RegisterResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 7);
+  messageDesc(file_lucky_auth_v1_auth, 8);
 
 /**
  * Describes the message lucky.auth.v1.LoginRequest.
  * Use `create(LoginRequestSchema)` to create a new message.
  */
 export const LoginRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 8);
+  messageDesc(file_lucky_auth_v1_auth, 9);
 
 /**
  * Describes the message lucky.auth.v1.LoginResponse.
  * Use `create(LoginResponseSchema)` to create a new message.
  */
 export const LoginResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 9);
+  messageDesc(file_lucky_auth_v1_auth, 10);
 
 /**
  * Describes the message lucky.auth.v1.RefreshRequest.
  * Use `create(RefreshRequestSchema)` to create a new message.
  */
 export const RefreshRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 10);
+  messageDesc(file_lucky_auth_v1_auth, 11);
 
 /**
  * Describes the message lucky.auth.v1.RefreshResponse.
  * Use `create(RefreshResponseSchema)` to create a new message.
  */
 export const RefreshResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 11);
+  messageDesc(file_lucky_auth_v1_auth, 12);
 
 /**
  * Describes the message lucky.auth.v1.LogoutRequest.
  * Use `create(LogoutRequestSchema)` to create a new message.
  */
 export const LogoutRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 12);
+  messageDesc(file_lucky_auth_v1_auth, 13);
 
 /**
  * Describes the message lucky.auth.v1.LogoutResponse.
  * Use `create(LogoutResponseSchema)` to create a new message.
  */
 export const LogoutResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 13);
+  messageDesc(file_lucky_auth_v1_auth, 14);
 
 /**
  * Describes the message lucky.auth.v1.GetJwksRequest.
  * Use `create(GetJwksRequestSchema)` to create a new message.
  */
 export const GetJwksRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 14);
+  messageDesc(file_lucky_auth_v1_auth, 15);
 
 /**
  * Describes the message lucky.auth.v1.GetJwksResponse.
  * Use `create(GetJwksResponseSchema)` to create a new message.
  */
 export const GetJwksResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 15);
+  messageDesc(file_lucky_auth_v1_auth, 16);
 
 /**
  * Describes the message lucky.auth.v1.DeviceRule.
  * Use `create(DeviceRuleSchema)` to create a new message.
  */
 export const DeviceRuleSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 16);
+  messageDesc(file_lucky_auth_v1_auth, 17);
 
 /**
  * Describes the message lucky.auth.v1.SendSmsCodeRequest.
  * Use `create(SendSmsCodeRequestSchema)` to create a new message.
  */
 export const SendSmsCodeRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 17);
+  messageDesc(file_lucky_auth_v1_auth, 18);
 
 /**
  * Describes the message lucky.auth.v1.SendSmsCodeResponse.
  * Use `create(SendSmsCodeResponseSchema)` to create a new message.
  */
 export const SendSmsCodeResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 18);
+  messageDesc(file_lucky_auth_v1_auth, 19);
 
 /**
  * Describes the message lucky.auth.v1.RegisterByPhoneRequest.
  * Use `create(RegisterByPhoneRequestSchema)` to create a new message.
  */
 export const RegisterByPhoneRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 19);
+  messageDesc(file_lucky_auth_v1_auth, 20);
 
 /**
  * Describes the message lucky.auth.v1.RegisterByPhoneResponse.
  * Use `create(RegisterByPhoneResponseSchema)` to create a new message.
  */
 export const RegisterByPhoneResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 20);
+  messageDesc(file_lucky_auth_v1_auth, 21);
 
 /**
  * Describes the message lucky.auth.v1.LoginBySmsCodeRequest.
  * Use `create(LoginBySmsCodeRequestSchema)` to create a new message.
  */
 export const LoginBySmsCodeRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 21);
+  messageDesc(file_lucky_auth_v1_auth, 22);
 
 /**
  * Describes the message lucky.auth.v1.LoginBySmsCodeResponse.
  * Use `create(LoginBySmsCodeResponseSchema)` to create a new message.
  */
 export const LoginBySmsCodeResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 22);
+  messageDesc(file_lucky_auth_v1_auth, 23);
 
 /**
  * Describes the message lucky.auth.v1.ChangePasswordRequest.
  * Use `create(ChangePasswordRequestSchema)` to create a new message.
  */
 export const ChangePasswordRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 23);
+  messageDesc(file_lucky_auth_v1_auth, 24);
 
 /**
  * Describes the message lucky.auth.v1.ChangePasswordResponse.
  * Use `create(ChangePasswordResponseSchema)` to create a new message.
  */
 export const ChangePasswordResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 24);
+  messageDesc(file_lucky_auth_v1_auth, 25);
 
 /**
  * Describes the message lucky.auth.v1.ResetPasswordRequest.
  * Use `create(ResetPasswordRequestSchema)` to create a new message.
  */
 export const ResetPasswordRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 25);
+  messageDesc(file_lucky_auth_v1_auth, 26);
 
 /**
  * Describes the message lucky.auth.v1.ResetPasswordResponse.
  * Use `create(ResetPasswordResponseSchema)` to create a new message.
  */
 export const ResetPasswordResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 26);
+  messageDesc(file_lucky_auth_v1_auth, 27);
 
 /**
  * Describes the message lucky.auth.v1.BindPhoneRequest.
  * Use `create(BindPhoneRequestSchema)` to create a new message.
  */
 export const BindPhoneRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 27);
+  messageDesc(file_lucky_auth_v1_auth, 28);
 
 /**
  * Describes the message lucky.auth.v1.BindPhoneResponse.
  * Use `create(BindPhoneResponseSchema)` to create a new message.
  */
 export const BindPhoneResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 28);
+  messageDesc(file_lucky_auth_v1_auth, 29);
 
 /**
  * Describes the message lucky.auth.v1.QrLogin.
  * Use `create(QrLoginSchema)` to create a new message.
  */
 export const QrLoginSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 29);
+  messageDesc(file_lucky_auth_v1_auth, 30);
 
 /**
  * Describes the message lucky.auth.v1.CreateQrLoginRequest.
  * Use `create(CreateQrLoginRequestSchema)` to create a new message.
  */
 export const CreateQrLoginRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 30);
+  messageDesc(file_lucky_auth_v1_auth, 31);
 
 /**
  * Describes the message lucky.auth.v1.CreateQrLoginResponse.
  * Use `create(CreateQrLoginResponseSchema)` to create a new message.
  */
 export const CreateQrLoginResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 31);
+  messageDesc(file_lucky_auth_v1_auth, 32);
 
 /**
  * Describes the message lucky.auth.v1.WatchQrLoginRequest.
  * Use `create(WatchQrLoginRequestSchema)` to create a new message.
  */
 export const WatchQrLoginRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 32);
+  messageDesc(file_lucky_auth_v1_auth, 33);
 
 /**
  * Describes the message lucky.auth.v1.WatchQrLoginResponse.
  * Use `create(WatchQrLoginResponseSchema)` to create a new message.
  */
 export const WatchQrLoginResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 33);
+  messageDesc(file_lucky_auth_v1_auth, 34);
 
 /**
  * Describes the message lucky.auth.v1.GetQrLoginRequest.
  * Use `create(GetQrLoginRequestSchema)` to create a new message.
  */
 export const GetQrLoginRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 34);
+  messageDesc(file_lucky_auth_v1_auth, 35);
 
 /**
  * Describes the message lucky.auth.v1.GetQrLoginResponse.
  * Use `create(GetQrLoginResponseSchema)` to create a new message.
  */
 export const GetQrLoginResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 35);
+  messageDesc(file_lucky_auth_v1_auth, 36);
 
 /**
  * Describes the message lucky.auth.v1.ScanQrLoginRequest.
  * Use `create(ScanQrLoginRequestSchema)` to create a new message.
  */
 export const ScanQrLoginRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 36);
+  messageDesc(file_lucky_auth_v1_auth, 37);
 
 /**
  * Describes the message lucky.auth.v1.ScanQrLoginResponse.
  * Use `create(ScanQrLoginResponseSchema)` to create a new message.
  */
 export const ScanQrLoginResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 37);
+  messageDesc(file_lucky_auth_v1_auth, 38);
 
 /**
  * Describes the message lucky.auth.v1.ConfirmQrLoginRequest.
  * Use `create(ConfirmQrLoginRequestSchema)` to create a new message.
  */
 export const ConfirmQrLoginRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 38);
+  messageDesc(file_lucky_auth_v1_auth, 39);
 
 /**
  * Describes the message lucky.auth.v1.ConfirmQrLoginResponse.
  * Use `create(ConfirmQrLoginResponseSchema)` to create a new message.
  */
 export const ConfirmQrLoginResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 39);
+  messageDesc(file_lucky_auth_v1_auth, 40);
 
 /**
  * Describes the message lucky.auth.v1.RefuseQrLoginRequest.
  * Use `create(RefuseQrLoginRequestSchema)` to create a new message.
  */
 export const RefuseQrLoginRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 40);
+  messageDesc(file_lucky_auth_v1_auth, 41);
 
 /**
  * Describes the message lucky.auth.v1.RefuseQrLoginResponse.
  * Use `create(RefuseQrLoginResponseSchema)` to create a new message.
  */
 export const RefuseQrLoginResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 41);
+  messageDesc(file_lucky_auth_v1_auth, 42);
+
+/**
+ * Describes the message lucky.auth.v1.KeepQrLoginRequest.
+ * Use `create(KeepQrLoginRequestSchema)` to create a new message.
+ */
+export const KeepQrLoginRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 43);
+
+/**
+ * Describes the message lucky.auth.v1.KeepQrLoginResponse.
+ * Use `create(KeepQrLoginResponseSchema)` to create a new message.
+ */
+export const KeepQrLoginResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_auth, 44);
 
 /**
  * Describes the message lucky.auth.v1.DeleteAccountRequest.
  * Use `create(DeleteAccountRequestSchema)` to create a new message.
  */
 export const DeleteAccountRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 42);
+  messageDesc(file_lucky_auth_v1_auth, 45);
 
 /**
  * Describes the message lucky.auth.v1.DeleteAccountResponse.
  * Use `create(DeleteAccountResponseSchema)` to create a new message.
  */
 export const DeleteAccountResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_auth, 43);
+  messageDesc(file_lucky_auth_v1_auth, 46);
 
 /**
  * Describes the enum lucky.auth.v1.DeviceClass.

@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Device } from "./auth_pb.js";
+import type { Device, Proof } from "./auth_pb.js";
 
 /**
  * Describes the file lucky/auth/v1/device.proto.
@@ -52,6 +52,14 @@ export declare type LoggedInDevice = Message<"lucky.auth.v1.LoggedInDevice"> & {
    * @generated from field: bool current = 5;
    */
   current: boolean;
+
+  /**
+   * The device whose login confirmed this one by QR code; this one ends with it, see KeepQrLogin.
+   * Empty: this login depends on no other.
+   *
+   * @generated from field: string confirmed_by_device_id = 6;
+   */
+  confirmedByDeviceId: string;
 };
 
 /**
@@ -147,6 +155,13 @@ export declare type RevokeDeviceRequest = Message<"lucky.auth.v1.RevokeDeviceReq
    * @generated from field: string device_id = 1;
    */
   deviceId: string;
+
+  /**
+   * Needed when the device is not the calling one, else ignored; any kind.
+   *
+   * @generated from field: lucky.auth.v1.Proof proof = 2;
+   */
+  proof?: Proof | undefined;
 };
 
 /**
@@ -175,6 +190,12 @@ export declare const RevokeDeviceResponseSchema: GenMessage<RevokeDeviceResponse
  * @generated from message lucky.auth.v1.RevokeOtherDevicesRequest
  */
 export declare type RevokeOtherDevicesRequest = Message<"lucky.auth.v1.RevokeOtherDevicesRequest"> & {
+  /**
+   * Always needed; any kind.
+   *
+   * @generated from field: lucky.auth.v1.Proof proof = 1;
+   */
+  proof?: Proof | undefined;
 };
 
 /**
@@ -233,7 +254,10 @@ export declare const DeviceService: GenService<{
   },
   /**
    * Ends the login of a device: its refresh token becomes invalid, and its sessions close within a
-   * second. The device may be the calling one. Fails with DEVICE_NOT_FOUND.
+   * second. So end the logins that it confirmed by QR code. The device may be the calling one. For
+   * another one an access token is not enough, because a stolen one could log its owner out: the
+   * caller adds a proof, and the calling login stays even if the other one confirmed it. Fails with
+   * DEVICE_NOT_FOUND or as Proof says.
    *
    * @generated from rpc lucky.auth.v1.DeviceService.RevokeDevice
    */
@@ -243,7 +267,8 @@ export declare const DeviceService: GenService<{
     output: typeof RevokeDeviceResponseSchema;
   },
   /**
-   * Ends all logins of the caller except the calling one.
+   * Ends all logins of the caller except the calling one. An access token is not enough, see
+   * RevokeDevice. Fails as Proof says.
    *
    * @generated from rpc lucky.auth.v1.DeviceService.RevokeOtherDevices
    */

@@ -318,6 +318,14 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_LAST_ADMIN = 37;
    */
   LAST_ADMIN = 37,
+
+  /**
+   * permission_denied: an access token is not enough for the call. It needs a Proof, or one of another
+   * kind than the given one, as the text says.
+   *
+   * @generated from enum value: ERROR_REASON_PROOF_REQUIRED = 38;
+   */
+  PROOF_REQUIRED = 38,
 }
 
 /**
