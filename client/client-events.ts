@@ -21,7 +21,10 @@ export interface ClientEvents {
   state: SessionState;
   /** The server is about to close the session; the event carries the reason. */
   kicked: Kick;
-  /** A security-relevant change of the account, to show to its user. May be lost. */
+  /**
+   * A security-relevant change of the account, to show to its user. May be lost:
+   * `devices.listSecurityNotices` returns those of the last 30 days.
+   */
   securityNotice: SecurityNotice;
   /** A send got its result; includes sends that an earlier run left in the store. */
   settled: Settled;

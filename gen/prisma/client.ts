@@ -87,6 +87,11 @@ export type UsedNonce = Prisma.UsedNonceModel
  */
 export type QrLogin = Prisma.QrLoginModel
 /**
+ * Model SecurityNotice
+ * A notice of a security event, which its user lists for 30 days.
+ */
+export type SecurityNotice = Prisma.SecurityNoticeModel
+/**
  * Model DeviceRule
  * The device policy set by an administrator, which overrides the configured one.
  */

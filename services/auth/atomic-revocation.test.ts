@@ -35,13 +35,16 @@ await pool.query(`
   END $$;
   CREATE TRIGGER fail_revocation BEFORE UPDATE ON auth.login FOR EACH ROW EXECUTE FUNCTION fail_revocation();`);
 
-/** The stored account row, its number of active logins and its number of audit entries. */
+/** The stored account row, and its numbers of active logins, audit entries and notices. */
 async function stored(userId: string) {
   const rows = "SELECT * FROM auth.account WHERE user_id = $1";
   const logins =
     "SELECT count(*)::int AS live FROM auth.login WHERE user_id = $1 AND revoked_at IS NULL";
   const audit = "SELECT count(*)::int AS written FROM auth.audit WHERE user_id = $1";
-  const all = await Promise.all([rows, logins, audit].map((sql) => pool.query(sql, [userId])));
+  const notices = "SELECT count(*)::int AS kept FROM auth.security_notice WHERE user_id = $1";
+  const all = await Promise.all(
+    [rows, logins, audit, notices].map((sql) => pool.query(sql, [userId])),
+  );
   return all.flatMap((found) => found.rows);
 }
 

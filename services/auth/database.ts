@@ -10,6 +10,7 @@ export type {
   Login,
   QrLogin,
   RefreshToken,
+  SecurityNotice,
   SmsCode,
 } from "#gen/prisma/client.ts";
 export { Prisma };

@@ -1,30 +1,37 @@
-import type { ServiceImpl } from "@connectrpc/connect";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
 import { requirePrintable } from "#platform/validation/printable.ts";
 import type { ProvenChanges } from "./credentials/proven-changes.ts";
 import type { Database } from "./database.ts";
+import { coarseAddress } from "./logins/coarse-address.ts";
 import type { Logins } from "./logins/logins.ts";
 import { continuing } from "./logins/refresh-tokens.ts";
+import type { SecurityNotices } from "./notices/security-notices.ts";
 
 /** DeviceService: lists, renames and revokes the devices that the caller is logged in on. */
 export function createDevice({
   clock,
   database,
   logins,
+  notices,
   provenChanges,
 }: {
   clock: Clock;
   database: Database;
   logins: Pick<Logins, "end" | "notifyRevoked" | "revokeAll">;
+  notices: SecurityNotices;
   provenChanges: ProvenChanges;
 }): Pick<
   ServiceImpl<typeof DeviceService>,
   "listDevices" | "renameDevice" | "revokeDevice" | "revokeOtherDevices"
 > {
+  const networkOf = ({ values }: HandlerContext) => coarseAddress(values.get(peerAddress));
   const missing = () => fail(ErrorReason.DEVICE_NOT_FOUND, "you have no such device");
   const active = (userId: string) => ({
     userId: BigInt(userId),
@@ -75,22 +82,35 @@ export function createDevice({
         if ((await logins.revokeAll(userId, { reason: "device", deviceId })) === 0) throw missing();
         return {};
       }
-      const ended = await provenChanges.run(context, { proof, accepts: "any" }, async (tx) => {
+      const requested = { proof, accepts: "any" } as const;
+      const { ended, notice } = await provenChanges.run(context, requested, async (tx) => {
         const scope = { reason: "device", deviceId, exceptLoginId: loginId } as const;
         const ended = await logins.end(tx, userId, scope);
-        if (ended.length === 0) throw missing();
-        return ended;
+        // The login of the device is first; logins that it confirmed follow.
+        const [first] = ended;
+        if (!first) throw missing();
+        const kind = SecurityNoticeKind.DEVICE_REVOKED;
+        const event = { userId, kind, loginId: first.loginId, coarseAddress: networkOf(context) };
+        return { ended, notice: await notices.record(tx, event) };
       });
       logins.notifyRevoked(ended);
+      notices.send(notice);
       return {};
     },
 
     async revokeOtherDevices({ proof }, context) {
-      const { userId, loginId: exceptLoginId } = userOf(context);
-      const ended = await provenChanges.run(context, { proof, accepts: "any" }, (tx) =>
-        logins.end(tx, userId, { reason: "device", exceptLoginId }),
-      );
+      const { userId, loginId } = userOf(context);
+      const requested = { proof, accepts: "any" } as const;
+      const { ended, notice } = await provenChanges.run(context, requested, async (tx) => {
+        const kind = SecurityNoticeKind.OTHER_DEVICES_REVOKED;
+        const event = { userId, kind, loginId, coarseAddress: networkOf(context) };
+        return {
+          ended: await logins.end(tx, userId, { reason: "device", exceptLoginId: loginId }),
+          notice: await notices.record(tx, event),
+        };
+      });
       logins.notifyRevoked(ended);
+      notices.send(notice);
       return { revoked: ended.length };
     },
   };

@@ -24,7 +24,6 @@ import { createNonces } from "./credentials/nonces.ts";
 import { createPasswordPolicy } from "./credentials/password-policy.ts";
 import { createPasswords } from "./credentials/passwords.ts";
 import { createProvenChanges } from "./credentials/proven-changes.ts";
-import { createSecurityNotices } from "./credentials/security-notices.ts";
 import { createSmsCodes } from "./credentials/sms-codes.ts";
 import { createSmsSender } from "./credentials/sms-sender.ts";
 import { createStrengthEstimator } from "./credentials/strength-estimator.ts";
@@ -40,6 +39,8 @@ import { createLogins } from "./logins/logins.ts";
 import { createRevocationNotifier } from "./logins/revocation-notifier.ts";
 import { createRevocationPages } from "./logins/revocation-pages.ts";
 import { createAccessTokens } from "./logins/tokens.ts";
+import { createNoticeList } from "./notices/notice-list.ts";
+import { createSecurityNotices } from "./notices/security-notices.ts";
 import { createAccountDeletion } from "./own-account/account-deletion.ts";
 import { createPasswordChange } from "./own-account/password-change.ts";
 import { createPhoneBinding } from "./own-account/phone-binding.ts";
@@ -92,7 +93,7 @@ const CLEANUP_INTERVAL_MS = 3_600_000;
 export async function startAuth(given: AuthServiceDependencies): Promise<RunningService> {
   const { clock, config, log } = given;
   const parts = await createParts(given);
-  const { keyring, logins, nonces, smsCodes } = parts;
+  const { keyring, logins, nonces, notices, smsCodes } = parts;
   await appointFirstAdmin(parts);
 
   const jobs = runPeriodicJobs(
@@ -101,6 +102,7 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
       { name: "nonces", pauseMs: CLEANUP_INTERVAL_MS, run: () => nonces.deleteExpired() },
       { name: "sms_codes", pauseMs: CLEANUP_INTERVAL_MS, run: () => smsCodes.deleteExpired() },
       { name: "qr_logins", pauseMs: CLEANUP_INTERVAL_MS, run: () => deleteExpiredQrLogins(parts) },
+      { name: "notices", pauseMs: CLEANUP_INTERVAL_MS, run: () => notices.deleteExpired() },
       { name: "keys", pauseMs: config.keyRefreshSeconds * 1_000, run: () => keyring.rotate() },
       { name: "reencryption", pauseMs: config.sealAgainPauseMs, run: () => reencrypt(parts) },
     ],
@@ -122,7 +124,7 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
         ...createPhoneBinding(parts),
         ...createAccountDeletion(parts),
       }),
-      serve(DeviceService, createDevice(parts)),
+      serve(DeviceService, { ...createDevice(parts), ...createNoticeList(parts) }),
       serve(UserService, {
         ...createUser(parts),
         ...createProfile(parts),
@@ -155,7 +157,8 @@ async function createParts(given: AuthServiceDependencies) {
   const codes = createCodes({ keyring, clock });
   const nonces = createNonces({ config, database, keyring, clock });
   const notifier = createRevocationNotifier({ bus, registry, log });
-  const logins = createLogins({ config, database, clock, log, notifier });
+  const notices = createSecurityNotices({ bus, clock, database, log, registry });
+  const logins = createLogins({ config, database, clock, log, notices, notifier });
   const accessTokens = await createAccessTokens({ config, keyring, clock });
   const estimator = createStrengthEstimator({ clock, log });
   const devicePolicy = createDevicePolicy({ config, database });
@@ -192,7 +195,7 @@ async function createParts(given: AuthServiceDependencies) {
     logins,
     metrics,
     nonces,
-    notices: createSecurityNotices({ bus, registry, clock, log }),
+    notices,
     passwordPolicy: createPasswordPolicy(config, estimator),
     passwords,
     provenChanges: createProvenChanges({ accounts, columns, guard, logins, passwords, smsCodes }),

@@ -4,7 +4,7 @@ import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
 import { AuthService, DeviceClass, DeviceExcess, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
 import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import { CloseCode, LoginMethod, SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, people, proofBy } from "../world/people.ts";
@@ -116,6 +116,38 @@ test("revokeOtherDevices ends the sessions on every instance and keeps the calle
   assert.equal(revoked, others.length);
   for (const device of others) assert.equal((await device.closed).code, CloseCode.TOKEN_REVOKED);
   await own.roundTrip();
+});
+
+test("a login tells the online devices; an offline device lists the notices after it reconnects", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana] = await people(world, "ana");
+  const laptop = await ana!.login({ deviceId: "laptop", deviceClass: DESKTOP });
+  const online = await RawDevice.hello(world.url, laptop.accessToken);
+  t.after(() => online.close());
+  const thief = await ana!.login({ deviceId: "thief" });
+  const notice = await online.next("securityNotice");
+  assert.equal(notice.kind, SecurityNoticeKind.DEVICE_LOGGED_IN);
+  assert.equal(notice.deviceId, "thief");
+  assert.equal(notice.loginMethod, LoginMethod.PASSWORD);
+  assert.equal(notice.coarseAddress, "127.0.0.0/24");
+
+  await online.close();
+  const proof = proofBy(thief);
+  await ana!.login({ deviceId: "tablet" });
+  await devicesOf(thief.accessToken).revokeDevice({ deviceId: "tablet", proof });
+  const asLaptop = devicesOf(laptop.accessToken);
+  const missed = await asLaptop.listSecurityNotices({});
+  assert.deepEqual(
+    missed.notices.map(({ kind, deviceId }) => [SecurityNoticeKind[kind], deviceId]),
+    [
+      ["DEVICE_REVOKED", "tablet"],
+      ["DEVICE_LOGGED_IN", "tablet"],
+      ["DEVICE_LOGGED_IN", "thief"],
+      ["DEVICE_LOGGED_IN", "laptop"],
+    ],
+  );
+  assert.deepEqual(missed.notices[2], notice);
 });
 
 test("a device policy changed at run time makes connect refuse a further device", {

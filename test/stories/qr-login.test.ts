@@ -10,7 +10,7 @@ import {
   ScanQrLoginResponseSchema,
   type Tokens,
 } from "#gen/lucky/auth/v1/auth_pb.js";
-import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
+import { LoginMethod, SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { LuckyClient } from "../../client/client.ts";
 import { beginQrLogin } from "../../client/login/qr-login.ts";
@@ -152,8 +152,11 @@ test("the phone's side works over its socket, which gets a notice of the new dev
   );
   const { tokens } = await screen.poll();
   await whose(tokens!, ana!);
+  const confirmed = await phone.next("securityNotice");
+  assert.equal(confirmed.kind, SecurityNoticeKind.QR_LOGIN_CONFIRMED);
   const notice = await phone.next("securityNotice");
   assert.equal(notice.kind, SecurityNoticeKind.DEVICE_LOGGED_IN);
+  assert.equal(notice.loginMethod, LoginMethod.QR_CODE);
   assert.equal(notice.deviceId, screen.credentials.deviceId);
   assert.equal(notice.deviceName, "desk");
 });

@@ -115,7 +115,8 @@ test("after its deletion no account table contains personal data", {
   const personal = [ana.userName, "a phone"].map((value) => ({ what: "", value, stored: true }));
   const personalRows = async () => {
     const mine = `SELECT to_jsonb(t)::text AS text FROM auth.login t WHERE user_id = $1
-      UNION ALL SELECT to_jsonb(t)::text FROM auth.qr_login t WHERE user_id = $1`;
+      UNION ALL SELECT to_jsonb(t)::text FROM auth.qr_login t WHERE user_id = $1
+      UNION ALL SELECT to_jsonb(t)::text FROM auth.security_notice t WHERE user_id = $1`;
     const { rows } = await world.pool.query(mine, [ana.userId]);
     const open = await allValues("auth");
     const names = open

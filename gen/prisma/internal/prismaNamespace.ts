@@ -406,6 +406,7 @@ export const ModelName = {
   SmsCode: 'SmsCode',
   UsedNonce: 'UsedNonce',
   QrLogin: 'QrLogin',
+  SecurityNotice: 'SecurityNotice',
   DeviceRule: 'DeviceRule',
   Audit: 'Audit',
   Conversation: 'Conversation',
@@ -429,7 +430,7 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
     omit: GlobalOmitOptions
   }
   meta: {
-    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "qrLogin" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox"
+    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "qrLogin" | "securityNotice" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox"
     txIsolationLevel: TransactionIsolationLevel
   }
   model: {
@@ -1096,6 +1097,80 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
         count: {
           args: Prisma.QrLoginCountArgs<ExtArgs>
           result: runtime.Types.Utils.Optional<Prisma.QrLoginCountAggregateOutputType> | number
+        }
+      }
+    }
+    SecurityNotice: {
+      payload: Prisma.$SecurityNoticePayload<ExtArgs>
+      fields: Prisma.SecurityNoticeFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.SecurityNoticeFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SecurityNoticePayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.SecurityNoticeFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SecurityNoticePayload>
+        }
+        findFirst: {
+          args: Prisma.SecurityNoticeFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SecurityNoticePayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.SecurityNoticeFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SecurityNoticePayload>
+        }
+        findMany: {
+          args: Prisma.SecurityNoticeFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SecurityNoticePayload>[]
+        }
+        create: {
+          args: Prisma.SecurityNoticeCreateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SecurityNoticePayload>
+        }
+        createMany: {
+          args: Prisma.SecurityNoticeCreateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        createManyAndReturn: {
+          args: Prisma.SecurityNoticeCreateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SecurityNoticePayload>[]
+        }
+        delete: {
+          args: Prisma.SecurityNoticeDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SecurityNoticePayload>
+        }
+        update: {
+          args: Prisma.SecurityNoticeUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SecurityNoticePayload>
+        }
+        deleteMany: {
+          args: Prisma.SecurityNoticeDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.SecurityNoticeUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.SecurityNoticeUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SecurityNoticePayload>[]
+        }
+        upsert: {
+          args: Prisma.SecurityNoticeUpsertArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$SecurityNoticePayload>
+        }
+        aggregate: {
+          args: Prisma.SecurityNoticeAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateSecurityNotice>
+        }
+        groupBy: {
+          args: Prisma.SecurityNoticeGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.SecurityNoticeGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.SecurityNoticeCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.SecurityNoticeCountAggregateOutputType> | number
         }
       }
     }
@@ -1864,6 +1939,20 @@ export const QrLoginScalarFieldEnum = {
 export type QrLoginScalarFieldEnum = (typeof QrLoginScalarFieldEnum)[keyof typeof QrLoginScalarFieldEnum]
 
 
+export const SecurityNoticeScalarFieldEnum = {
+  noticeId: 'noticeId',
+  userId: 'userId',
+  kind: 'kind',
+  deviceId: 'deviceId',
+  deviceName: 'deviceName',
+  coarseAddress: 'coarseAddress',
+  loginMethod: 'loginMethod',
+  at: 'at'
+} as const
+
+export type SecurityNoticeScalarFieldEnum = (typeof SecurityNoticeScalarFieldEnum)[keyof typeof SecurityNoticeScalarFieldEnum]
+
+
 export const DeviceRuleScalarFieldEnum = {
   deviceClass: 'deviceClass',
   maxDevices: 'maxDevices',
@@ -2245,6 +2334,7 @@ export type GlobalOmitConfig = {
   smsCode?: Prisma.SmsCodeOmit
   usedNonce?: Prisma.UsedNonceOmit
   qrLogin?: Prisma.QrLoginOmit
+  securityNotice?: Prisma.SecurityNoticeOmit
   deviceRule?: Prisma.DeviceRuleOmit
   audit?: Prisma.AuditOmit
   conversation?: Prisma.ConversationOmit

@@ -60,6 +60,7 @@ export const ModelName = {
   SmsCode: 'SmsCode',
   UsedNonce: 'UsedNonce',
   QrLogin: 'QrLogin',
+  SecurityNotice: 'SecurityNotice',
   DeviceRule: 'DeviceRule',
   Audit: 'Audit',
   Conversation: 'Conversation',
@@ -218,6 +219,20 @@ export const QrLoginScalarFieldEnum = {
 } as const
 
 export type QrLoginScalarFieldEnum = (typeof QrLoginScalarFieldEnum)[keyof typeof QrLoginScalarFieldEnum]
+
+
+export const SecurityNoticeScalarFieldEnum = {
+  noticeId: 'noticeId',
+  userId: 'userId',
+  kind: 'kind',
+  deviceId: 'deviceId',
+  deviceName: 'deviceName',
+  coarseAddress: 'coarseAddress',
+  loginMethod: 'loginMethod',
+  at: 'at'
+} as const
+
+export type SecurityNoticeScalarFieldEnum = (typeof SecurityNoticeScalarFieldEnum)[keyof typeof SecurityNoticeScalarFieldEnum]
 
 
 export const DeviceRuleScalarFieldEnum = {

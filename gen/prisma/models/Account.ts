@@ -379,6 +379,7 @@ export type AccountWhereInput = {
   logins?: Prisma.LoginListRelationFilter
   nameShapes?: Prisma.NameShapeListRelationFilter
   qrLogins?: Prisma.QrLoginListRelationFilter
+  securityNotices?: Prisma.SecurityNoticeListRelationFilter
 }
 
 export type AccountOrderByWithRelationInput = {
@@ -409,6 +410,7 @@ export type AccountOrderByWithRelationInput = {
   logins?: Prisma.LoginOrderByRelationAggregateInput
   nameShapes?: Prisma.NameShapeOrderByRelationAggregateInput
   qrLogins?: Prisma.QrLoginOrderByRelationAggregateInput
+  securityNotices?: Prisma.SecurityNoticeOrderByRelationAggregateInput
 }
 
 export type AccountWhereUniqueInput = Prisma.AtLeast<{
@@ -442,6 +444,7 @@ export type AccountWhereUniqueInput = Prisma.AtLeast<{
   logins?: Prisma.LoginListRelationFilter
   nameShapes?: Prisma.NameShapeListRelationFilter
   qrLogins?: Prisma.QrLoginListRelationFilter
+  securityNotices?: Prisma.SecurityNoticeListRelationFilter
 }, "userId" | "userNameKey" | "phoneIndex">
 
 export type AccountOrderByWithAggregationInput = {
@@ -534,6 +537,7 @@ export type AccountCreateInput = {
   logins?: Prisma.LoginCreateNestedManyWithoutAccountInput
   nameShapes?: Prisma.NameShapeCreateNestedManyWithoutAccountInput
   qrLogins?: Prisma.QrLoginCreateNestedManyWithoutAccountInput
+  securityNotices?: Prisma.SecurityNoticeCreateNestedManyWithoutAccountInput
 }
 
 export type AccountUncheckedCreateInput = {
@@ -564,6 +568,7 @@ export type AccountUncheckedCreateInput = {
   logins?: Prisma.LoginUncheckedCreateNestedManyWithoutAccountInput
   nameShapes?: Prisma.NameShapeUncheckedCreateNestedManyWithoutAccountInput
   qrLogins?: Prisma.QrLoginUncheckedCreateNestedManyWithoutAccountInput
+  securityNotices?: Prisma.SecurityNoticeUncheckedCreateNestedManyWithoutAccountInput
 }
 
 export type AccountUpdateInput = {
@@ -594,6 +599,7 @@ export type AccountUpdateInput = {
   logins?: Prisma.LoginUpdateManyWithoutAccountNestedInput
   nameShapes?: Prisma.NameShapeUpdateManyWithoutAccountNestedInput
   qrLogins?: Prisma.QrLoginUpdateManyWithoutAccountNestedInput
+  securityNotices?: Prisma.SecurityNoticeUpdateManyWithoutAccountNestedInput
 }
 
 export type AccountUncheckedUpdateInput = {
@@ -624,6 +630,7 @@ export type AccountUncheckedUpdateInput = {
   logins?: Prisma.LoginUncheckedUpdateManyWithoutAccountNestedInput
   nameShapes?: Prisma.NameShapeUncheckedUpdateManyWithoutAccountNestedInput
   qrLogins?: Prisma.QrLoginUncheckedUpdateManyWithoutAccountNestedInput
+  securityNotices?: Prisma.SecurityNoticeUncheckedUpdateManyWithoutAccountNestedInput
 }
 
 export type AccountCreateManyInput = {
@@ -878,6 +885,20 @@ export type AccountUpdateOneWithoutQrLoginsNestedInput = {
   update?: Prisma.XOR<Prisma.XOR<Prisma.AccountUpdateToOneWithWhereWithoutQrLoginsInput, Prisma.AccountUpdateWithoutQrLoginsInput>, Prisma.AccountUncheckedUpdateWithoutQrLoginsInput>
 }
 
+export type AccountCreateNestedOneWithoutSecurityNoticesInput = {
+  create?: Prisma.XOR<Prisma.AccountCreateWithoutSecurityNoticesInput, Prisma.AccountUncheckedCreateWithoutSecurityNoticesInput>
+  connectOrCreate?: Prisma.AccountCreateOrConnectWithoutSecurityNoticesInput
+  connect?: Prisma.AccountWhereUniqueInput
+}
+
+export type AccountUpdateOneRequiredWithoutSecurityNoticesNestedInput = {
+  create?: Prisma.XOR<Prisma.AccountCreateWithoutSecurityNoticesInput, Prisma.AccountUncheckedCreateWithoutSecurityNoticesInput>
+  connectOrCreate?: Prisma.AccountCreateOrConnectWithoutSecurityNoticesInput
+  upsert?: Prisma.AccountUpsertWithoutSecurityNoticesInput
+  connect?: Prisma.AccountWhereUniqueInput
+  update?: Prisma.XOR<Prisma.XOR<Prisma.AccountUpdateToOneWithWhereWithoutSecurityNoticesInput, Prisma.AccountUpdateWithoutSecurityNoticesInput>, Prisma.AccountUncheckedUpdateWithoutSecurityNoticesInput>
+}
+
 export type AccountCreateWithoutLoginsInput = {
   userId: bigint | number
   userName: string
@@ -905,6 +926,7 @@ export type AccountCreateWithoutLoginsInput = {
   showLocation?: boolean
   nameShapes?: Prisma.NameShapeCreateNestedManyWithoutAccountInput
   qrLogins?: Prisma.QrLoginCreateNestedManyWithoutAccountInput
+  securityNotices?: Prisma.SecurityNoticeCreateNestedManyWithoutAccountInput
 }
 
 export type AccountUncheckedCreateWithoutLoginsInput = {
@@ -934,6 +956,7 @@ export type AccountUncheckedCreateWithoutLoginsInput = {
   showLocation?: boolean
   nameShapes?: Prisma.NameShapeUncheckedCreateNestedManyWithoutAccountInput
   qrLogins?: Prisma.QrLoginUncheckedCreateNestedManyWithoutAccountInput
+  securityNotices?: Prisma.SecurityNoticeUncheckedCreateNestedManyWithoutAccountInput
 }
 
 export type AccountCreateOrConnectWithoutLoginsInput = {
@@ -979,6 +1002,7 @@ export type AccountUpdateWithoutLoginsInput = {
   showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
   nameShapes?: Prisma.NameShapeUpdateManyWithoutAccountNestedInput
   qrLogins?: Prisma.QrLoginUpdateManyWithoutAccountNestedInput
+  securityNotices?: Prisma.SecurityNoticeUpdateManyWithoutAccountNestedInput
 }
 
 export type AccountUncheckedUpdateWithoutLoginsInput = {
@@ -1008,6 +1032,7 @@ export type AccountUncheckedUpdateWithoutLoginsInput = {
   showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
   nameShapes?: Prisma.NameShapeUncheckedUpdateManyWithoutAccountNestedInput
   qrLogins?: Prisma.QrLoginUncheckedUpdateManyWithoutAccountNestedInput
+  securityNotices?: Prisma.SecurityNoticeUncheckedUpdateManyWithoutAccountNestedInput
 }
 
 export type AccountCreateWithoutNameShapesInput = {
@@ -1037,6 +1062,7 @@ export type AccountCreateWithoutNameShapesInput = {
   showLocation?: boolean
   logins?: Prisma.LoginCreateNestedManyWithoutAccountInput
   qrLogins?: Prisma.QrLoginCreateNestedManyWithoutAccountInput
+  securityNotices?: Prisma.SecurityNoticeCreateNestedManyWithoutAccountInput
 }
 
 export type AccountUncheckedCreateWithoutNameShapesInput = {
@@ -1066,6 +1092,7 @@ export type AccountUncheckedCreateWithoutNameShapesInput = {
   showLocation?: boolean
   logins?: Prisma.LoginUncheckedCreateNestedManyWithoutAccountInput
   qrLogins?: Prisma.QrLoginUncheckedCreateNestedManyWithoutAccountInput
+  securityNotices?: Prisma.SecurityNoticeUncheckedCreateNestedManyWithoutAccountInput
 }
 
 export type AccountCreateOrConnectWithoutNameShapesInput = {
@@ -1111,6 +1138,7 @@ export type AccountUpdateWithoutNameShapesInput = {
   showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
   logins?: Prisma.LoginUpdateManyWithoutAccountNestedInput
   qrLogins?: Prisma.QrLoginUpdateManyWithoutAccountNestedInput
+  securityNotices?: Prisma.SecurityNoticeUpdateManyWithoutAccountNestedInput
 }
 
 export type AccountUncheckedUpdateWithoutNameShapesInput = {
@@ -1140,6 +1168,7 @@ export type AccountUncheckedUpdateWithoutNameShapesInput = {
   showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
   logins?: Prisma.LoginUncheckedUpdateManyWithoutAccountNestedInput
   qrLogins?: Prisma.QrLoginUncheckedUpdateManyWithoutAccountNestedInput
+  securityNotices?: Prisma.SecurityNoticeUncheckedUpdateManyWithoutAccountNestedInput
 }
 
 export type AccountCreateWithoutQrLoginsInput = {
@@ -1169,6 +1198,7 @@ export type AccountCreateWithoutQrLoginsInput = {
   showLocation?: boolean
   logins?: Prisma.LoginCreateNestedManyWithoutAccountInput
   nameShapes?: Prisma.NameShapeCreateNestedManyWithoutAccountInput
+  securityNotices?: Prisma.SecurityNoticeCreateNestedManyWithoutAccountInput
 }
 
 export type AccountUncheckedCreateWithoutQrLoginsInput = {
@@ -1198,6 +1228,7 @@ export type AccountUncheckedCreateWithoutQrLoginsInput = {
   showLocation?: boolean
   logins?: Prisma.LoginUncheckedCreateNestedManyWithoutAccountInput
   nameShapes?: Prisma.NameShapeUncheckedCreateNestedManyWithoutAccountInput
+  securityNotices?: Prisma.SecurityNoticeUncheckedCreateNestedManyWithoutAccountInput
 }
 
 export type AccountCreateOrConnectWithoutQrLoginsInput = {
@@ -1243,6 +1274,7 @@ export type AccountUpdateWithoutQrLoginsInput = {
   showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
   logins?: Prisma.LoginUpdateManyWithoutAccountNestedInput
   nameShapes?: Prisma.NameShapeUpdateManyWithoutAccountNestedInput
+  securityNotices?: Prisma.SecurityNoticeUpdateManyWithoutAccountNestedInput
 }
 
 export type AccountUncheckedUpdateWithoutQrLoginsInput = {
@@ -1272,6 +1304,143 @@ export type AccountUncheckedUpdateWithoutQrLoginsInput = {
   showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
   logins?: Prisma.LoginUncheckedUpdateManyWithoutAccountNestedInput
   nameShapes?: Prisma.NameShapeUncheckedUpdateManyWithoutAccountNestedInput
+  securityNotices?: Prisma.SecurityNoticeUncheckedUpdateManyWithoutAccountNestedInput
+}
+
+export type AccountCreateWithoutSecurityNoticesInput = {
+  userId: bigint | number
+  userName: string
+  userNameKey: string
+  displayName: string
+  passwordHash?: string | null
+  role?: string
+  createdAt?: Date | string
+  state?: string
+  stateChangedAt?: Date | string | null
+  passwordChangedAt?: Date | string | null
+  phone?: runtime.Bytes | null
+  phoneIndex?: runtime.Bytes | null
+  avatar?: string
+  gender?: number
+  birthday?: runtime.Bytes | null
+  location?: runtime.Bytes | null
+  signature?: string
+  whoMayAddMe?: number
+  addQuestion?: string
+  addAnswer?: runtime.Bytes | null
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
+  logins?: Prisma.LoginCreateNestedManyWithoutAccountInput
+  nameShapes?: Prisma.NameShapeCreateNestedManyWithoutAccountInput
+  qrLogins?: Prisma.QrLoginCreateNestedManyWithoutAccountInput
+}
+
+export type AccountUncheckedCreateWithoutSecurityNoticesInput = {
+  userId: bigint | number
+  userName: string
+  userNameKey: string
+  displayName: string
+  passwordHash?: string | null
+  role?: string
+  createdAt?: Date | string
+  state?: string
+  stateChangedAt?: Date | string | null
+  passwordChangedAt?: Date | string | null
+  phone?: runtime.Bytes | null
+  phoneIndex?: runtime.Bytes | null
+  avatar?: string
+  gender?: number
+  birthday?: runtime.Bytes | null
+  location?: runtime.Bytes | null
+  signature?: string
+  whoMayAddMe?: number
+  addQuestion?: string
+  addAnswer?: runtime.Bytes | null
+  searchableByName?: boolean
+  searchableByPhone?: boolean
+  showBirthday?: boolean
+  showLocation?: boolean
+  logins?: Prisma.LoginUncheckedCreateNestedManyWithoutAccountInput
+  nameShapes?: Prisma.NameShapeUncheckedCreateNestedManyWithoutAccountInput
+  qrLogins?: Prisma.QrLoginUncheckedCreateNestedManyWithoutAccountInput
+}
+
+export type AccountCreateOrConnectWithoutSecurityNoticesInput = {
+  where: Prisma.AccountWhereUniqueInput
+  create: Prisma.XOR<Prisma.AccountCreateWithoutSecurityNoticesInput, Prisma.AccountUncheckedCreateWithoutSecurityNoticesInput>
+}
+
+export type AccountUpsertWithoutSecurityNoticesInput = {
+  update: Prisma.XOR<Prisma.AccountUpdateWithoutSecurityNoticesInput, Prisma.AccountUncheckedUpdateWithoutSecurityNoticesInput>
+  create: Prisma.XOR<Prisma.AccountCreateWithoutSecurityNoticesInput, Prisma.AccountUncheckedCreateWithoutSecurityNoticesInput>
+  where?: Prisma.AccountWhereInput
+}
+
+export type AccountUpdateToOneWithWhereWithoutSecurityNoticesInput = {
+  where?: Prisma.AccountWhereInput
+  data: Prisma.XOR<Prisma.AccountUpdateWithoutSecurityNoticesInput, Prisma.AccountUncheckedUpdateWithoutSecurityNoticesInput>
+}
+
+export type AccountUpdateWithoutSecurityNoticesInput = {
+  userId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  userName?: Prisma.StringFieldUpdateOperationsInput | string
+  userNameKey?: Prisma.StringFieldUpdateOperationsInput | string
+  displayName?: Prisma.StringFieldUpdateOperationsInput | string
+  passwordHash?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  role?: Prisma.StringFieldUpdateOperationsInput | string
+  createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  state?: Prisma.StringFieldUpdateOperationsInput | string
+  stateChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  passwordChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  phone?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  phoneIndex?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  avatar?: Prisma.StringFieldUpdateOperationsInput | string
+  gender?: Prisma.IntFieldUpdateOperationsInput | number
+  birthday?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  location?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  signature?: Prisma.StringFieldUpdateOperationsInput | string
+  whoMayAddMe?: Prisma.IntFieldUpdateOperationsInput | number
+  addQuestion?: Prisma.StringFieldUpdateOperationsInput | string
+  addAnswer?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  searchableByPhone?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showBirthday?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  logins?: Prisma.LoginUpdateManyWithoutAccountNestedInput
+  nameShapes?: Prisma.NameShapeUpdateManyWithoutAccountNestedInput
+  qrLogins?: Prisma.QrLoginUpdateManyWithoutAccountNestedInput
+}
+
+export type AccountUncheckedUpdateWithoutSecurityNoticesInput = {
+  userId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  userName?: Prisma.StringFieldUpdateOperationsInput | string
+  userNameKey?: Prisma.StringFieldUpdateOperationsInput | string
+  displayName?: Prisma.StringFieldUpdateOperationsInput | string
+  passwordHash?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  role?: Prisma.StringFieldUpdateOperationsInput | string
+  createdAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  state?: Prisma.StringFieldUpdateOperationsInput | string
+  stateChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  passwordChangedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  phone?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  phoneIndex?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  avatar?: Prisma.StringFieldUpdateOperationsInput | string
+  gender?: Prisma.IntFieldUpdateOperationsInput | number
+  birthday?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  location?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  signature?: Prisma.StringFieldUpdateOperationsInput | string
+  whoMayAddMe?: Prisma.IntFieldUpdateOperationsInput | number
+  addQuestion?: Prisma.StringFieldUpdateOperationsInput | string
+  addAnswer?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  searchableByName?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  searchableByPhone?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showBirthday?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  showLocation?: Prisma.BoolFieldUpdateOperationsInput | boolean
+  logins?: Prisma.LoginUncheckedUpdateManyWithoutAccountNestedInput
+  nameShapes?: Prisma.NameShapeUncheckedUpdateManyWithoutAccountNestedInput
+  qrLogins?: Prisma.QrLoginUncheckedUpdateManyWithoutAccountNestedInput
 }
 
 
@@ -1283,12 +1452,14 @@ export type AccountCountOutputType = {
   logins: number
   nameShapes: number
   qrLogins: number
+  securityNotices: number
 }
 
 export type AccountCountOutputTypeSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   logins?: boolean | AccountCountOutputTypeCountLoginsArgs
   nameShapes?: boolean | AccountCountOutputTypeCountNameShapesArgs
   qrLogins?: boolean | AccountCountOutputTypeCountQrLoginsArgs
+  securityNotices?: boolean | AccountCountOutputTypeCountSecurityNoticesArgs
 }
 
 /**
@@ -1322,6 +1493,13 @@ export type AccountCountOutputTypeCountQrLoginsArgs<ExtArgs extends runtime.Type
   where?: Prisma.QrLoginWhereInput
 }
 
+/**
+ * AccountCountOutputType without action
+ */
+export type AccountCountOutputTypeCountSecurityNoticesArgs<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
+  where?: Prisma.SecurityNoticeWhereInput
+}
+
 
 export type AccountSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
   userId?: boolean
@@ -1351,6 +1529,7 @@ export type AccountSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs 
   logins?: boolean | Prisma.Account$loginsArgs<ExtArgs>
   nameShapes?: boolean | Prisma.Account$nameShapesArgs<ExtArgs>
   qrLogins?: boolean | Prisma.Account$qrLoginsArgs<ExtArgs>
+  securityNotices?: boolean | Prisma.Account$securityNoticesArgs<ExtArgs>
   _count?: boolean | Prisma.AccountCountOutputTypeDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["account"]>
 
@@ -1440,6 +1619,7 @@ export type AccountInclude<ExtArgs extends runtime.Types.Extensions.InternalArgs
   logins?: boolean | Prisma.Account$loginsArgs<ExtArgs>
   nameShapes?: boolean | Prisma.Account$nameShapesArgs<ExtArgs>
   qrLogins?: boolean | Prisma.Account$qrLoginsArgs<ExtArgs>
+  securityNotices?: boolean | Prisma.Account$securityNoticesArgs<ExtArgs>
   _count?: boolean | Prisma.AccountCountOutputTypeDefaultArgs<ExtArgs>
 }
 export type AccountIncludeCreateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {}
@@ -1451,6 +1631,7 @@ export type $AccountPayload<ExtArgs extends runtime.Types.Extensions.InternalArg
     logins: Prisma.$LoginPayload<ExtArgs>[]
     nameShapes: Prisma.$NameShapePayload<ExtArgs>[]
     qrLogins: Prisma.$QrLoginPayload<ExtArgs>[]
+    securityNotices: Prisma.$SecurityNoticePayload<ExtArgs>[]
   }
   scalars: runtime.Types.Extensions.GetPayloadResult<{
     userId: bigint
@@ -1889,6 +2070,7 @@ export interface Prisma__AccountClient<T, Null = never, ExtArgs extends runtime.
   logins<T extends Prisma.Account$loginsArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.Account$loginsArgs<ExtArgs>>): Prisma.PrismaPromise<runtime.Types.Result.GetResult<Prisma.$LoginPayload<ExtArgs>, T, "findMany", GlobalOmitOptions> | Null>
   nameShapes<T extends Prisma.Account$nameShapesArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.Account$nameShapesArgs<ExtArgs>>): Prisma.PrismaPromise<runtime.Types.Result.GetResult<Prisma.$NameShapePayload<ExtArgs>, T, "findMany", GlobalOmitOptions> | Null>
   qrLogins<T extends Prisma.Account$qrLoginsArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.Account$qrLoginsArgs<ExtArgs>>): Prisma.PrismaPromise<runtime.Types.Result.GetResult<Prisma.$QrLoginPayload<ExtArgs>, T, "findMany", GlobalOmitOptions> | Null>
+  securityNotices<T extends Prisma.Account$securityNoticesArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.Account$securityNoticesArgs<ExtArgs>>): Prisma.PrismaPromise<runtime.Types.Result.GetResult<Prisma.$SecurityNoticePayload<ExtArgs>, T, "findMany", GlobalOmitOptions> | Null>
   /**
    * Attaches callbacks for the resolution and/or rejection of the Promise.
    * @param onfulfilled The callback to execute when the Promise is resolved.
@@ -2404,6 +2586,30 @@ export type Account$qrLoginsArgs<ExtArgs extends runtime.Types.Extensions.Intern
   take?: number
   skip?: number
   distinct?: Prisma.QrLoginScalarFieldEnum | Prisma.QrLoginScalarFieldEnum[]
+}
+
+/**
+ * Account.securityNotices
+ */
+export type Account$securityNoticesArgs<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
+  /**
+   * Select specific fields to fetch from the SecurityNotice
+   */
+  select?: Prisma.SecurityNoticeSelect<ExtArgs> | null
+  /**
+   * Omit specific fields from the SecurityNotice
+   */
+  omit?: Prisma.SecurityNoticeOmit<ExtArgs> | null
+  /**
+   * Choose, which related nodes to fetch as well
+   */
+  include?: Prisma.SecurityNoticeInclude<ExtArgs> | null
+  where?: Prisma.SecurityNoticeWhereInput
+  orderBy?: Prisma.SecurityNoticeOrderByWithRelationInput | Prisma.SecurityNoticeOrderByWithRelationInput[]
+  cursor?: Prisma.SecurityNoticeWhereUniqueInput
+  take?: number
+  skip?: number
+  distinct?: Prisma.SecurityNoticeScalarFieldEnum | Prisma.SecurityNoticeScalarFieldEnum[]
 }
 
 /**

@@ -7,9 +7,9 @@ import type { Accounts } from "../accounts/accounts.ts";
 import { nameKey } from "../accounts/names.ts";
 import { normalizePhone } from "../accounts/phone.ts";
 import type { Database } from "../database.ts";
+import { idOfPageToken, pageTokenOf } from "../page-tokens.ts";
 import type { AccountViews } from "./account-views.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
-import { idOfPageToken, pageTokenOf } from "./page-tokens.ts";
 
 /** Accounts in one page when the request names no size. */
 const DEFAULT_PAGE_SIZE = 20;

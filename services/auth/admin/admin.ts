@@ -9,6 +9,7 @@ import type { Database } from "../database.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import type { DevicePolicy } from "../logins/device-policy.ts";
 import type { Logins } from "../logins/logins.ts";
+import type { SecurityNotices } from "../notices/security-notices.ts";
 import { createAccountAccess } from "./account-access.ts";
 import { createAccountSearch } from "./account-search.ts";
 import { createAccountViews } from "./account-views.ts";
@@ -27,6 +28,7 @@ export function createAdmin({
   database,
   devicePolicy,
   logins,
+  notices,
   passwordPolicy,
   passwords,
 }: {
@@ -37,6 +39,7 @@ export function createAdmin({
   database: Database;
   devicePolicy: DevicePolicy;
   logins: Logins;
+  notices: SecurityNotices;
   passwordPolicy: PasswordPolicy;
   passwords: Passwords;
 }): ServiceImpl<typeof AdminService> {
@@ -51,6 +54,7 @@ export function createAdmin({
       clock,
       columns,
       logins,
+      notices,
       passwordPolicy,
       passwords,
       views,

@@ -1,6 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Accounts } from "../accounts/accounts.ts";
@@ -9,6 +10,7 @@ import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import type { Logins } from "../logins/logins.ts";
+import type { SecurityNotices } from "../notices/security-notices.ts";
 import type { AccountViews } from "./account-views.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
 
@@ -19,6 +21,7 @@ export function createSetPassword({
   clock,
   columns,
   logins,
+  notices,
   passwordPolicy,
   passwords,
   views,
@@ -28,6 +31,7 @@ export function createSetPassword({
   clock: Clock;
   columns: ColumnEncryption;
   logins: Pick<Logins, "end">;
+  notices: Pick<SecurityNotices, "record">;
   passwordPolicy: PasswordPolicy;
   passwords: Pick<Passwords, "decrypt" | "hash">;
   views: AccountViews;
@@ -48,6 +52,8 @@ export function createSetPassword({
         const data = { passwordHash, passwordChangedAt: new Date(clock.now()) };
         await tx.account.update({ where: { userId: account.userId }, data });
         const ended = await logins.end(tx, userId, { reason: "password" });
+        // Not sent: no device is left. The notice does not contain the network of the administrator.
+        await notices.record(tx, { userId, kind: SecurityNoticeKind.PASSWORD_CHANGED });
         return { detail: account.passwordHash ? "changed" : "first one", ended };
       });
       return { account: await views.byId(userId) };

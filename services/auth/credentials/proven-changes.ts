@@ -8,6 +8,7 @@ import { accountForChange } from "../accounts/account-states.ts";
 import type { Accounts } from "../accounts/accounts.ts";
 import type { Account, Transaction } from "../database.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
+import { coarseAddress } from "../logins/coarse-address.ts";
 import type { Logins } from "../logins/logins.ts";
 import type { BruteForceGuard } from "./brute-force-guard.ts";
 import type { Passwords } from "./passwords.ts";
@@ -48,7 +49,8 @@ interface Dependencies {
 export function createProvenChanges(d: Dependencies): ProvenChanges {
   async function requireRefreshToken(context: HandlerContext, refreshToken: string): Promise<void> {
     const { loginId } = userOf(context);
-    const { kind } = await d.logins.prove(loginId, refreshToken, context.signal);
+    const given = { refreshToken, coarseAddress: coarseAddress(context.values.get(peerAddress)) };
+    const { kind } = await d.logins.prove(loginId, given, context.signal);
     if (kind === "proved") return;
     if (kind === "ended") throw loginOver();
     if (kind === "dependent")

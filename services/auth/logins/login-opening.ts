@@ -1,11 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { Device } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { LoginMethod as NoticeMethod, SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { lockAccount } from "../accounts/account-states.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Account, Transaction } from "../database.ts";
+import type { SecurityNotices, StoredNotice } from "../notices/security-notices.ts";
 import type { LoginRevocation } from "./login-revocation.ts";
 import type { Issuance, Opened, RefreshTokens } from "./refresh-tokens.ts";
 import type { Revocation } from "./revocation-notifier.ts";
@@ -28,16 +30,24 @@ export type OpenLogin = (
   before: Account,
   device: Device,
   login: NewLogin,
-) => Promise<{ opened: Opened; ended: Revocation[] }>;
+) => Promise<{ opened: Opened; ended: Revocation[]; notice: StoredNotice | undefined }>;
+
+const NOTICE_METHODS: Record<LoginMethod, NoticeMethod> = {
+  password: NoticeMethod.PASSWORD,
+  sms: NoticeMethod.SMS_CODE,
+  qr: NoticeMethod.QR_CODE,
+};
 
 export function createLoginOpening({
   config,
   clock,
+  notices,
   refreshTokens,
   revocation,
 }: {
   config: Pick<AuthConfig, "maxLogins">;
   clock: Clock;
+  notices: Pick<SecurityNotices, "record">;
   refreshTokens: RefreshTokens;
   revocation: LoginRevocation;
 }): OpenLogin {
@@ -71,9 +81,18 @@ export function createLoginOpening({
       },
     });
     const { refreshToken, refreshExpiresAtMs } = await refreshTokens.issue(tx, login.loginId, now);
+    const event = {
+      userId: String(userId),
+      kind: SecurityNoticeKind.DEVICE_LOGGED_IN,
+      loginId: login.loginId,
+      coarseAddress,
+      loginMethod: NOTICE_METHODS[method],
+    };
     return {
       opened: { login, account, refreshToken, refreshExpiresAtMs },
       ended: [...replaced, ...excess],
+      // Bots cannot list notices.
+      notice: account.role === "bot" ? undefined : await notices.record(tx, event),
     };
   };
 }

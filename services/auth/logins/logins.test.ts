@@ -10,6 +10,7 @@ import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { refused, startTestAuth, TEST_KEY, type TestAuth } from "../auth.suite.ts";
 import { authConfig } from "../config.ts";
 import { type Account, type Database, openDatabase } from "../database.ts";
+import { createSecurityNotices } from "../notices/security-notices.ts";
 import type { LoginMethod } from "./login-opening.ts";
 import { createLogins } from "./logins.ts";
 
@@ -34,9 +35,11 @@ async function liveOf(issued: readonly Tokens[]): Promise<Tokens[]> {
   );
 }
 
-const loginsOn = ({ clock }: TestAuth, database: Database) => {
+const loginsOn = (one: TestAuth, database: Database) => {
+  const { clock } = one;
   const config = { ...defaultsOf(authConfig), keyEncryptionKey: TEST_KEY };
-  return createLogins({ config, database, clock, log: quiet, notifier: { notify() {} } });
+  const notices = createSecurityNotices({ ...one, database, log: quiet });
+  return createLogins({ config, database, clock, log: quiet, notices, notifier: { notify() {} } });
 };
 
 test("a refresh returns new tokens of the same login and consumes the old refresh token", async (t) => {

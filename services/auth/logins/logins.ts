@@ -4,6 +4,7 @@ import type { Log } from "#platform/log.ts";
 import { lockAccount } from "../accounts/account-states.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Account, Database, Transaction } from "../database.ts";
+import type { SecurityNotices } from "../notices/security-notices.ts";
 import { createLoginOpening, type NewLogin } from "./login-opening.ts";
 import {
   createLoginRevocation,
@@ -24,7 +25,7 @@ import type { Revocation, RevocationNotifier } from "./revocation-notifier.ts";
 /** Logins of devices and their refresh tokens. Times are milliseconds since the Unix epoch. */
 export interface Logins {
   /**
-   * Begins a login. An older one of the same user on the same device ends, and so do, beyond
+   * Begins a login and notifies the user's devices. An older one of the same user on the same device ends, and so do, beyond
    * `maxLogins`, those that were seen least recently. Throws ACCOUNT_DISABLED,
    * CREDENTIALS_INVALID, SMS_CODE_INVALID or QR_LOGIN_STEP when the account was disabled, or the
    * credential (password or number) was changed after `account` was read. Such a change ends all
@@ -33,7 +34,8 @@ export interface Logins {
    */
   open(account: Account, device: Device, login: NewLogin): Promise<Opened>;
   /**
-   * Exchanges a refresh token for its successor. Reuse of a token ends the login. Exception: a reuse
+   * Exchanges a refresh token for its successor. Reuse of a token ends the login, and notifies the
+   * user's devices. Exception: a reuse
    * within `refreshGraceMs` of the first use while the successor is unused may be a retry after a
    * lost answer. It returns another successor, and the unused one becomes void. A void token that is
    * presented ends the login too. So does the end or the expiry of the login that confirmed this one.
@@ -46,7 +48,11 @@ export interface Logins {
    * tokens. A token that `rotate` would exchange does, and stays as it is; a token that `rotate` would
    * count as reused ends the login. The token of another login is refused and ends nothing.
    */
-  prove(loginId: string, refreshToken: string, signal: AbortSignal): Promise<Proved>;
+  prove(
+    loginId: string,
+    given: { refreshToken: string; coarseAddress: string },
+    signal: AbortSignal,
+  ): Promise<Proved>;
   /** Ends a login of a user, and the logins that it confirmed. Idempotent. */
   revoke(userId: string, loginId: string, reason: RevokedReason): Promise<void>;
   /**
@@ -78,12 +84,13 @@ export function createLogins(options: {
   database: Database;
   clock: Clock;
   log: Log;
+  notices: Pick<SecurityNotices, "record" | "send">;
   notifier: RevocationNotifier;
 }): Logins {
-  const { config, database, clock, log, notifier } = options;
-  const refreshTokens = createRefreshTokens({ config, clock });
+  const { config, database, clock, log, notices, notifier } = options;
+  const refreshTokens = createRefreshTokens({ config, clock, notices });
   const revocation = createLoginRevocation({ clock });
-  const openLogin = createLoginOpening({ config, clock, refreshTokens, revocation });
+  const openLogin = createLoginOpening({ config, clock, notices, refreshTokens, revocation });
   const end = revocation.revokeOfUser;
 
   /** Ends logins, locked by their account: see LoginRevocation. */
@@ -103,20 +110,24 @@ export function createLogins(options: {
    * a refresh holds the lock of the login, and to wait for the one of the account could deadlock. If
    * it fails, the logins that this one confirmed end at their next refresh or clean-up.
    */
-  async function endedByToken({ kind, login }: EndedByToken): Promise<void> {
+  async function endedByToken(end: EndedByToken): Promise<void> {
+    const { login } = end;
     const { loginId, userId } = login;
     notifier.notify([revocationOf(login)]);
-    if (kind === "reused")
+    if (end.kind === "reused") {
       log.warn({ event: "refresh_token_reused", loginId, userId: String(userId) });
+      notices.send(end.notice);
+    }
     await endLocked(userId, (tx) => revocation.revokeConfirmedBy(tx, [login]));
   }
 
   return {
     async open(account, device, login) {
-      const { opened, ended } = await database.$transaction((tx) =>
+      const { opened, ended, notice } = await database.$transaction((tx) =>
         openLogin(tx, account, device, login),
       );
       notifier.notify(ended);
+      if (notice) notices.send(notice);
       return opened;
     },
 
@@ -128,9 +139,9 @@ export function createLogins(options: {
       return rotated;
     },
 
-    async prove(loginId, refreshToken, signal) {
+    async prove(loginId, given, signal) {
       const proved = await database.$transaction((tx) =>
-        refreshTokens.prove(tx, refreshToken, loginId, signal),
+        refreshTokens.prove(tx, { ...given, loginId }, signal),
       );
       if (proved.kind === "reused" || proved.kind === "orphaned") await endedByToken(proved);
       return proved;

@@ -1,7 +1,9 @@
 import { createHash, randomBytes } from "node:crypto";
+import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Account, Login, Prisma, RefreshToken, Transaction } from "../database.ts";
+import type { SecurityNotices, StoredNotice } from "../notices/security-notices.ts";
 import type { RevokedReason } from "./login-revocation.ts";
 
 /** A new refresh token. */
@@ -21,7 +23,7 @@ export interface Opened extends IssuedRefreshToken {
 /** How a refresh token ended its login. */
 export type EndedByToken =
   /** Reuse detected: one of the two users of the token has stolen it. */
-  | { kind: "reused"; login: Login }
+  | { kind: "reused"; login: Login; notice: StoredNotice }
   /** The login that confirmed this one has ended or expired. */
   | { kind: "orphaned"; login: Login };
 
@@ -66,12 +68,16 @@ export interface RefreshTokens {
     signal: AbortSignal,
   ): Promise<Rotated>;
   /** See Logins.prove. */
-  prove(
-    tx: Transaction,
-    refreshToken: string,
-    loginId: string,
-    signal: AbortSignal,
-  ): Promise<Proved>;
+  prove(tx: Transaction, presented: Presented, signal: AbortSignal): Promise<Proved>;
+}
+
+/** A refresh token as a caller presents it. */
+interface Presented {
+  refreshToken: string;
+  /** Network of the caller, shortened; empty when unknown. */
+  coarseAddress: string;
+  /** The login that it must belong to; absent: any. */
+  loginId?: string;
 }
 
 /** A refresh token with its login and account. */
@@ -96,9 +102,11 @@ export const continuing = (now: Date) =>
 export function createRefreshTokens({
   config,
   clock,
+  notices,
 }: {
   config: AuthConfig;
   clock: Clock;
+  notices: Pick<SecurityNotices, "record">;
 }): RefreshTokens {
   async function issue(tx: Transaction, loginId: string, now: Date) {
     const refreshToken = randomBytes(32).toString("base64url");
@@ -128,9 +136,10 @@ export function createRefreshTokens({
   /** Checks a refresh token under the lock of its login, and ends the login as Logins.rotate says. */
   async function examine(
     tx: Transaction,
-    { tokenHash, ofLogin }: { tokenHash: Uint8Array<ArrayBuffer>; ofLogin?: string },
+    { refreshToken, coarseAddress, loginId: ofLogin }: Presented,
     signal: AbortSignal,
   ): Promise<Accepted | EndedByToken | { kind: "refused" } | { kind: "ended" }> {
+    const tokenHash = hashRefreshToken(refreshToken);
     const found = await tx.refreshToken.findUnique({ where: { tokenHash } });
     if (!found || (ofLogin !== undefined && found.loginId !== ofLogin)) return { kind: "refused" };
     const { loginId } = found;
@@ -149,7 +158,12 @@ export function createRefreshTokens({
     const end = (revokedReason: RevokedReason) =>
       tx.login.update({ where: { loginId }, data: { revokedAt: now, revokedReason } });
     const lostSuccessor = await lostSuccessorOf(tx, token, now);
-    if (token.usedAt && !lostSuccessor) return { kind: "reused", login: await end("reuse") };
+    if (token.usedAt && !lostSuccessor) {
+      const kind = SecurityNoticeKind.REFRESH_TOKEN_REUSED;
+      const event = { userId: String(login.userId), kind, loginId, coarseAddress };
+      const notice = await notices.record(tx, event);
+      return { kind: "reused", login: await end("reuse"), notice };
+    }
     if (login.confirmedBy !== null) {
       const where = { loginId: login.confirmedBy, ...continuing(now) };
       if ((await tx.login.count({ where })) === 0)
@@ -164,12 +178,11 @@ export function createRefreshTokens({
     { accessExpiresAtMs, coarseAddress }: Issuance,
     signal: AbortSignal,
   ): Promise<Rotated> {
-    const tokenHash = hashRefreshToken(refreshToken);
-    const examined = await examine(tx, { tokenHash }, signal);
+    const examined = await examine(tx, { refreshToken, coarseAddress }, signal);
     if (examined.kind === "ended") return { kind: "refused" };
     if (examined.kind !== "accepted") return examined;
     const { token, lostSuccessor, now } = examined;
-    const { loginId } = token;
+    const { loginId, tokenHash } = token;
     if (lostSuccessor) {
       // It becomes void. Its row is kept: a void token that is presented proves that its answer
       // arrived.
@@ -190,12 +203,10 @@ export function createRefreshTokens({
 
   async function prove(
     tx: Transaction,
-    refreshToken: string,
-    loginId: string,
+    presented: Presented,
     signal: AbortSignal,
   ): Promise<Proved> {
-    const tokenHash = hashRefreshToken(refreshToken);
-    const examined = await examine(tx, { tokenHash, ofLogin: loginId }, signal);
+    const examined = await examine(tx, presented, signal);
     if (examined.kind !== "accepted") return examined;
     return { kind: examined.token.login.confirmedBy === null ? "proved" : "dependent" };
   }

@@ -76,6 +76,7 @@ async function erase(tx: Transaction, { phoneIndex, userId }: Account, at: Date)
     data: { deviceName: "", clientVersion: "", coarseAddress: "" },
   });
   await tx.qrLogin.deleteMany({ where: { userId } });
+  await tx.securityNotice.deleteMany({ where: { userId } });
   const number = phoneIndex ? [{ phoneIndex }] : [];
   await tx.smsCode.deleteMany({ where: { OR: [{ userId }, ...number] } });
 }

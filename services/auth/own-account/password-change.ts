@@ -13,10 +13,11 @@ import type { BruteForceGuard } from "../credentials/brute-force-guard.ts";
 import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
 import { accountOf, requireProof } from "../credentials/proof.ts";
-import type { SecurityNotices } from "../credentials/security-notices.ts";
 import type { SmsCodes } from "../credentials/sms-codes.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
+import { coarseAddress } from "../logins/coarse-address.ts";
 import type { Logins } from "../logins/logins.ts";
+import type { SecurityNotices } from "../notices/security-notices.ts";
 
 interface Dependencies {
   accounts: Accounts;
@@ -43,7 +44,7 @@ export function createPasswordChange(
 
   return {
     async changePassword({ oldPassword, newPassword, proofCode: code }, context) {
-      const { userId, loginId, deviceId } = userOf(context);
+      const { userId, loginId } = userOf(context);
       const [newPlaintext, password] = oldPassword
         ? await d.passwords.decrypt(newPassword, oldPassword)
         : await d.passwords.decrypt(newPassword);
@@ -54,21 +55,26 @@ export function createPasswordChange(
       const address = context.values.get(peerAddress);
       const codes = await requireProof(d, account, { password, code, address });
       const data = await newPasswordColumns(newPlaintext);
-      const ended = await d.smsCodes.redeem(codes, async (tx) => {
+      const { ended, notice } = await d.smsCodes.redeem(codes, async (tx) => {
         const { count } = await tx.account.updateMany({
           // Optimistic lock: a concurrent change of the password wins the race.
           where: { userId: account.userId, passwordHash: account.passwordHash, state: "active" },
           data,
         });
         if (count === 0) throw fail(ErrorReason.CREDENTIALS_INVALID, "the password is wrong");
-        return d.logins.end(tx, userId, { reason: "password", exceptLoginId: loginId });
+        const scope = { reason: "password", exceptLoginId: loginId } as const;
+        const event = { userId, kind, loginId, coarseAddress: coarseAddress(address) };
+        return {
+          ended: await d.logins.end(tx, userId, scope),
+          notice: await d.notices.record(tx, event),
+        };
       });
       d.logins.notifyRevoked(ended);
-      d.notices.send({ userId, kind, deviceId });
+      d.notices.send(notice);
       return {};
     },
 
-    async resetPassword({ phone: written, code, newPassword }) {
+    async resetPassword({ phone: written, code, newPassword }, { values }) {
       const phone = normalizePhone(written);
       const [newPlaintext] = await d.passwords.decrypt(newPassword);
       // Check the new password before the code: a weak one must not consume it.
@@ -84,11 +90,15 @@ export function createPasswordChange(
           data: await newPasswordColumns(newPlaintext),
         });
         const userId = String(owner.userId);
-        return { userId, ended: await d.logins.end(tx, userId, { reason: "password" }) };
+        const event = { userId, kind, coarseAddress: coarseAddress(values.get(peerAddress)) };
+        return {
+          ended: await d.logins.end(tx, userId, { reason: "password" }),
+          notice: await d.notices.record(tx, event),
+        };
       });
       if (!reset) throw fail(ErrorReason.SMS_CODE_INVALID, "the code is not valid");
       d.logins.notifyRevoked(reset.ended);
-      d.notices.send({ userId: reset.userId, kind });
+      d.notices.send(reset.notice);
       return {};
     },
   };

@@ -10,11 +10,12 @@ import { ownerOf, phoneColumns, phoneTaken } from "../accounts/phone-owner.ts";
 import type { BruteForceGuard } from "../credentials/brute-force-guard.ts";
 import type { Passwords } from "../credentials/passwords.ts";
 import { accountGone, accountOf, requireProof, requireSamePassword } from "../credentials/proof.ts";
-import type { SecurityNotices } from "../credentials/security-notices.ts";
 import type { SmsCodes } from "../credentials/sms-codes.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
+import { coarseAddress } from "../logins/coarse-address.ts";
 import type { Logins } from "../logins/logins.ts";
 import type { Revocation } from "../logins/revocation-notifier.ts";
+import type { SecurityNotices, StoredNotice } from "../notices/security-notices.ts";
 
 interface Dependencies {
   accounts: Accounts;
@@ -30,7 +31,11 @@ interface Dependencies {
 type Bound =
   | { readonly kind: "taken" }
   | { readonly kind: "same" }
-  | { readonly kind: "bound"; readonly ended: readonly Revocation[] };
+  | {
+      readonly kind: "bound";
+      readonly ended: readonly Revocation[];
+      readonly notice: StoredNotice;
+    };
 
 /** Binds phone numbers to accounts. */
 export function createPhoneBinding(
@@ -38,7 +43,7 @@ export function createPhoneBinding(
 ): Pick<ServiceImpl<typeof AuthService>, "bindPhone"> {
   return {
     async bindPhone(request, context) {
-      const { userId, loginId, deviceId } = userOf(context);
+      const { userId, loginId } = userOf(context);
       const phone = normalizePhone(request.phone);
       const password = request.password && (await d.passwords.decrypt(request.password))[0];
       const account = await accountOf(d, userId);
@@ -56,14 +61,17 @@ export function createPhoneBinding(
         if (owner) return { kind: "same" };
         const data = phoneColumns(d.columns, phone, now.userId);
         await tx.account.update({ where: { userId: now.userId }, data });
-        if (now.phone === null) return { kind: "bound", ended: [] };
+        const kind = SecurityNoticeKind.PHONE_CHANGED;
+        const event = { userId, kind, loginId, coarseAddress: coarseAddress(address) };
+        const notice = await d.notices.record(tx, event);
+        if (now.phone === null) return { kind: "bound", ended: [], notice };
         const scope = { reason: "phone", exceptLoginId: loginId } as const;
-        return { kind: "bound", ended: await d.logins.end(tx, userId, scope) };
+        return { kind: "bound", ended: await d.logins.end(tx, userId, scope), notice };
       });
       if (bound.kind === "taken") throw phoneTaken();
       if (bound.kind === "same") return {};
       d.logins.notifyRevoked(bound.ended);
-      d.notices.send({ userId, kind: SecurityNoticeKind.PHONE_CHANGED, deviceId });
+      d.notices.send(bound.notice);
       return {};
     },
   };

@@ -10,6 +10,7 @@ import { authConfig } from "../config.ts";
 import { openDatabase } from "../database.ts";
 import { createLogins } from "../logins/logins.ts";
 import type { Revocation } from "../logins/revocation-notifier.ts";
+import { createSecurityNotices } from "../notices/security-notices.ts";
 
 const DAY_MS = 86_400_000;
 const { url, pool } = await startTestPostgres({ after });
@@ -148,7 +149,8 @@ test("clean-up ends the logins that an expired one confirmed", async (t) => {
     notify: (all: readonly Revocation[]) => void ended.push(...all.map((each) => each.loginId)),
   };
   const config = { ...defaultsOf(authConfig), keyEncryptionKey: TEST_KEY };
-  await createLogins({ config, database, clock, log: quiet, notifier }).deleteExpired();
+  const notices = createSecurityNotices({ ...one, database, log: quiet });
+  await createLogins({ config, database, clock, log: quiet, notices, notifier }).deleteExpired();
   assert.ok(ended.includes(loginId));
   await isOver(fresh);
 });

@@ -1,12 +1,16 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { type AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { type UserCaller, userOf } from "#platform/identity/caller.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
 import type { Accounts } from "../accounts/accounts.ts";
 import type { ProvenChanges } from "../credentials/proven-changes.ts";
 import type { Database } from "../database.ts";
+import { coarseAddress } from "../logins/coarse-address.ts";
+import type { SecurityNotices } from "../notices/security-notices.ts";
 import { hashOf } from "./qr-codes.ts";
 import type { QrLoginRow, QrRows } from "./qr-rows.ts";
 
@@ -16,6 +20,7 @@ interface Dependencies {
   accounts: Accounts;
   clock: Clock;
   database: Database;
+  notices: SecurityNotices;
   provenChanges: ProvenChanges;
   rows: QrRows;
 }
@@ -25,6 +30,7 @@ export function createQrApproval({
   accounts,
   clock,
   database,
+  notices,
   provenChanges,
   rows,
 }: Dependencies): Pick<ServiceImpl<typeof AuthService>, QrApprovalMethods> {
@@ -75,10 +81,15 @@ export function createQrApproval({
       const caller = phoneOf(context);
       const hash = hashOf(qrLoginId);
       // The refusal is thrown after the transaction: it reads the row through another connection.
-      const confirmed = await provenChanges.run(context, { proof, accepts: "any" }, (tx) =>
-        rows.decide(tx, hash, caller, "confirmed"),
-      );
-      if (!confirmed) throw await refusalOf(hash, caller);
+      const notice = await provenChanges.run(context, { proof, accepts: "any" }, async (tx) => {
+        if (!(await rows.decide(tx, hash, caller, "confirmed"))) return undefined;
+        const { userId, loginId } = caller;
+        const kind = SecurityNoticeKind.QR_LOGIN_CONFIRMED;
+        const network = coarseAddress(context.values.get(peerAddress));
+        return notices.record(tx, { userId, kind, loginId, coarseAddress: network });
+      });
+      if (!notice) throw await refusalOf(hash, caller);
+      notices.send(notice);
       return {};
     },
 

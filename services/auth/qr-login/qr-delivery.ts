@@ -7,11 +7,9 @@ import {
   type Tokens,
 } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
-import type { SecurityNotices } from "../credentials/security-notices.ts";
 import type { Account } from "../database.ts";
 import type { Issuer } from "../logins/issuer.ts";
 import type { QrLoginRow, QrRows, QrState } from "./qr-rows.ts";
@@ -31,17 +29,10 @@ interface Dependencies {
   accounts: Accounts;
   clock: Clock;
   issuer: Issuer;
-  notices: SecurityNotices;
   rows: QrRows;
 }
 
-export function createQrDelivery({
-  accounts,
-  clock,
-  issuer,
-  notices,
-  rows,
-}: Dependencies): QrDelivery {
+export function createQrDelivery({ accounts, clock, issuer, rows }: Dependencies): QrDelivery {
   async function deliver(row: QrLoginRow, address: string | undefined): Promise<QrLogin> {
     // The user who scanned the code, from the current account, even if it was deleted in the
     // meantime.
@@ -73,11 +64,7 @@ export function createQrDelivery({
     // `rows.deliver` has found it.
     const confirmedBy = row.scannerLogin!;
     const login = { device, method: "qr", confirmedBy, address } as const;
-    const { tokens } = await issuer.logIn(scanner, login);
-    const userId = String(scanner.userId);
-    const kind = SecurityNoticeKind.DEVICE_LOGGED_IN;
-    notices.send({ userId, kind, deviceId, deviceName });
-    return tokens;
+    return (await issuer.logIn(scanner, login)).tokens;
   }
 
   return { deliver };

@@ -1,26 +1,22 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import { fail } from "#platform/errors.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
-import type { SecurityNotices } from "../credentials/security-notices.ts";
 import { coarseAddress } from "../logins/coarse-address.ts";
 import type { Issuer } from "../logins/issuer.ts";
 import type { Logins } from "../logins/logins.ts";
 import type { AccessTokens } from "../logins/tokens.ts";
 
-/** Exchanges a refresh token for new tokens. A reused one also notifies the user's devices. */
+/** Exchanges a refresh token for new tokens. */
 export function createRefresh({
   accessTokens,
   issuer,
   logins,
-  notices,
 }: {
   accessTokens: Pick<AccessTokens, "expiryMs">;
   issuer: Pick<Issuer, "tokensOf">;
   logins: Pick<Logins, "rotate">;
-  notices: SecurityNotices;
 }): Pick<ServiceImpl<typeof AuthService>, "refresh"> {
   return {
     async refresh({ refreshToken }, context) {
@@ -30,11 +26,6 @@ export function createRefresh({
       };
       const rotated = await logins.rotate(refreshToken, issuance, context.signal);
       if (rotated.kind === "opened") return { tokens: await issuer.tokensOf(rotated.opened) };
-      if (rotated.kind === "reused") {
-        const { userId, deviceId, deviceName } = rotated.login;
-        const kind = SecurityNoticeKind.REFRESH_TOKEN_REUSED;
-        notices.send({ userId: String(userId), kind, deviceId, deviceName });
-      }
       throw fail(ErrorReason.REFRESH_TOKEN_INVALID, "the refresh token is not valid; log in");
     },
   };

@@ -4,12 +4,67 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { SecurityNotice } from "../../frame/v1/frame_pb.js";
 import type { Device, Proof } from "./auth_pb.js";
 
 /**
  * Describes the file lucky/auth/v1/device.proto.
  */
 export declare const file_lucky_auth_v1_device: GenFile;
+
+/**
+ * Request of ListSecurityNotices.
+ *
+ * @generated from message lucky.auth.v1.ListSecurityNoticesRequest
+ */
+export declare type ListSecurityNoticesRequest = Message<"lucky.auth.v1.ListSecurityNoticesRequest"> & {
+  /**
+   * Page size, 1 to 200; 0 means 50.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the previous page; empty for the first page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message lucky.auth.v1.ListSecurityNoticesRequest.
+ * Use `create(ListSecurityNoticesRequestSchema)` to create a new message.
+ */
+export declare const ListSecurityNoticesRequestSchema: GenMessage<ListSecurityNoticesRequest>;
+
+/**
+ * Response of ListSecurityNotices.
+ *
+ * @generated from message lucky.auth.v1.ListSecurityNoticesResponse
+ */
+export declare type ListSecurityNoticesResponse = Message<"lucky.auth.v1.ListSecurityNoticesResponse"> & {
+  /**
+   * The notices, newest first.
+   *
+   * @generated from field: repeated lucky.frame.v1.SecurityNotice notices = 1;
+   */
+  notices: SecurityNotice[];
+
+  /**
+   * Token of the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message lucky.auth.v1.ListSecurityNoticesResponse.
+ * Use `create(ListSecurityNoticesResponseSchema)` to create a new message.
+ */
+export declare const ListSecurityNoticesResponseSchema: GenMessage<ListSecurityNoticesResponse>;
 
 /**
  * A device that is logged in.
@@ -265,6 +320,18 @@ export declare const DeviceService: GenService<{
     methodKind: "unary";
     input: typeof RevokeDeviceRequestSchema;
     output: typeof RevokeDeviceResponseSchema;
+  },
+  /**
+   * Returns the security notices of the caller's account of the last 30 days, newest first, at most the
+   * last 1,000: logins, changed credentials, ended logins. A device that was offline missed their
+   * frames and reads them here.
+   *
+   * @generated from rpc lucky.auth.v1.DeviceService.ListSecurityNotices
+   */
+  listSecurityNotices: {
+    methodKind: "unary";
+    input: typeof ListSecurityNoticesRequestSchema;
+    output: typeof ListSecurityNoticesResponseSchema;
   },
   /**
    * Ends all logins of the caller except the calling one. An access token is not enough, see

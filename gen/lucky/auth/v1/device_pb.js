@@ -5,76 +5,91 @@
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_lucky_auth_v1_auth } from "./auth_pb.js";
+import { file_lucky_frame_v1_frame } from "../../frame/v1/frame_pb.js";
 import { file_lucky_options_v1_options } from "../../options/v1/options_pb.js";
 
 /**
  * Describes the file lucky/auth/v1/device.proto.
  */
 export const file_lucky_auth_v1_device = /*@__PURE__*/
-  fileDesc("ChpsdWNreS9hdXRoL3YxL2RldmljZS5wcm90bxINbHVja3kuYXV0aC52MSKyAQoOTG9nZ2VkSW5EZXZpY2USJQoGZGV2aWNlGAEgASgLMhUubHVja3kuYXV0aC52MS5EZXZpY2USFwoPbG9nZ2VkX2luX2F0X21zGAIgASgDEhcKD2xhc3Rfc2Vlbl9hdF9tcxgDIAEoAxIWCg5jb2Fyc2VfYWRkcmVzcxgEIAEoCRIPCgdjdXJyZW50GAUgASgIEh4KFmNvbmZpcm1lZF9ieV9kZXZpY2VfaWQYBiABKAkiFAoSTGlzdERldmljZXNSZXF1ZXN0IkUKE0xpc3REZXZpY2VzUmVzcG9uc2USLgoHZGV2aWNlcxgBIAMoCzIdLmx1Y2t5LmF1dGgudjEuTG9nZ2VkSW5EZXZpY2UiZwoTUmVuYW1lRGV2aWNlUmVxdWVzdBIwCglkZXZpY2VfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEh4KC2RldmljZV9uYW1lGAIgASgJQgm6SAZyBBABGEAiFgoUUmVuYW1lRGV2aWNlUmVzcG9uc2UibAoTUmV2b2tlRGV2aWNlUmVxdWVzdBIwCglkZXZpY2VfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEiMKBXByb29mGAIgASgLMhQubHVja3kuYXV0aC52MS5Qcm9vZiIWChRSZXZva2VEZXZpY2VSZXNwb25zZSJAChlSZXZva2VPdGhlckRldmljZXNSZXF1ZXN0EiMKBXByb29mGAEgASgLMhQubHVja3kuYXV0aC52MS5Qcm9vZiItChpSZXZva2VPdGhlckRldmljZXNSZXNwb25zZRIPCgdyZXZva2VkGAEgASgFMrADCg1EZXZpY2VTZXJ2aWNlEl4KC0xpc3REZXZpY2VzEiEubHVja3kuYXV0aC52MS5MaXN0RGV2aWNlc1JlcXVlc3QaIi5sdWNreS5hdXRoLnYxLkxpc3REZXZpY2VzUmVzcG9uc2UiCIi1GAaQtRgBEmEKDFJlbmFtZURldmljZRIiLmx1Y2t5LmF1dGgudjEuUmVuYW1lRGV2aWNlUmVxdWVzdBojLmx1Y2t5LmF1dGgudjEuUmVuYW1lRGV2aWNlUmVzcG9uc2UiCIi1GAaQtRgCEmEKDFJldm9rZURldmljZRIiLmx1Y2t5LmF1dGgudjEuUmV2b2tlRGV2aWNlUmVxdWVzdBojLmx1Y2t5LmF1dGgudjEuUmV2b2tlRGV2aWNlUmVzcG9uc2UiCIi1GAaQtRgEEnMKElJldm9rZU90aGVyRGV2aWNlcxIoLmx1Y2t5LmF1dGgudjEuUmV2b2tlT3RoZXJEZXZpY2VzUmVxdWVzdBopLmx1Y2t5LmF1dGgudjEuUmV2b2tlT3RoZXJEZXZpY2VzUmVzcG9uc2UiCIi1GAaQtRgEGgSYtRgBYgZwcm90bzM", [file_buf_validate_validate, file_lucky_auth_v1_auth, file_lucky_options_v1_options]);
+  fileDesc("ChpsdWNreS9hdXRoL3YxL2RldmljZS5wcm90bxINbHVja3kuYXV0aC52MSJZChpMaXN0U2VjdXJpdHlOb3RpY2VzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGMgBKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAEiZwobTGlzdFNlY3VyaXR5Tm90aWNlc1Jlc3BvbnNlEi8KB25vdGljZXMYASADKAsyHi5sdWNreS5mcmFtZS52MS5TZWN1cml0eU5vdGljZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkisgEKDkxvZ2dlZEluRGV2aWNlEiUKBmRldmljZRgBIAEoCzIVLmx1Y2t5LmF1dGgudjEuRGV2aWNlEhcKD2xvZ2dlZF9pbl9hdF9tcxgCIAEoAxIXCg9sYXN0X3NlZW5fYXRfbXMYAyABKAMSFgoOY29hcnNlX2FkZHJlc3MYBCABKAkSDwoHY3VycmVudBgFIAEoCBIeChZjb25maXJtZWRfYnlfZGV2aWNlX2lkGAYgASgJIhQKEkxpc3REZXZpY2VzUmVxdWVzdCJFChNMaXN0RGV2aWNlc1Jlc3BvbnNlEi4KB2RldmljZXMYASADKAsyHS5sdWNreS5hdXRoLnYxLkxvZ2dlZEluRGV2aWNlImcKE1JlbmFtZURldmljZVJlcXVlc3QSMAoJZGV2aWNlX2lkGAEgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JBIeCgtkZXZpY2VfbmFtZRgCIAEoCUIJukgGcgQQARhAIhYKFFJlbmFtZURldmljZVJlc3BvbnNlImwKE1Jldm9rZURldmljZVJlcXVlc3QSMAoJZGV2aWNlX2lkGAEgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JBIjCgVwcm9vZhgCIAEoCzIULmx1Y2t5LmF1dGgudjEuUHJvb2YiFgoUUmV2b2tlRGV2aWNlUmVzcG9uc2UiQAoZUmV2b2tlT3RoZXJEZXZpY2VzUmVxdWVzdBIjCgVwcm9vZhgBIAEoCzIULmx1Y2t5LmF1dGgudjEuUHJvb2YiLQoaUmV2b2tlT3RoZXJEZXZpY2VzUmVzcG9uc2USDwoHcmV2b2tlZBgBIAEoBTKoBAoNRGV2aWNlU2VydmljZRJeCgtMaXN0RGV2aWNlcxIhLmx1Y2t5LmF1dGgudjEuTGlzdERldmljZXNSZXF1ZXN0GiIubHVja3kuYXV0aC52MS5MaXN0RGV2aWNlc1Jlc3BvbnNlIgiItRgGkLUYARJhCgxSZW5hbWVEZXZpY2USIi5sdWNreS5hdXRoLnYxLlJlbmFtZURldmljZVJlcXVlc3QaIy5sdWNreS5hdXRoLnYxLlJlbmFtZURldmljZVJlc3BvbnNlIgiItRgGkLUYAhJhCgxSZXZva2VEZXZpY2USIi5sdWNreS5hdXRoLnYxLlJldm9rZURldmljZVJlcXVlc3QaIy5sdWNreS5hdXRoLnYxLlJldm9rZURldmljZVJlc3BvbnNlIgiItRgGkLUYBBJ2ChNMaXN0U2VjdXJpdHlOb3RpY2VzEikubHVja3kuYXV0aC52MS5MaXN0U2VjdXJpdHlOb3RpY2VzUmVxdWVzdBoqLmx1Y2t5LmF1dGgudjEuTGlzdFNlY3VyaXR5Tm90aWNlc1Jlc3BvbnNlIgiItRgGkLUYARJzChJSZXZva2VPdGhlckRldmljZXMSKC5sdWNreS5hdXRoLnYxLlJldm9rZU90aGVyRGV2aWNlc1JlcXVlc3QaKS5sdWNreS5hdXRoLnYxLlJldm9rZU90aGVyRGV2aWNlc1Jlc3BvbnNlIgiItRgGkLUYBBoEmLUYAWIGcHJvdG8z", [file_buf_validate_validate, file_lucky_auth_v1_auth, file_lucky_frame_v1_frame, file_lucky_options_v1_options]);
+
+/**
+ * Describes the message lucky.auth.v1.ListSecurityNoticesRequest.
+ * Use `create(ListSecurityNoticesRequestSchema)` to create a new message.
+ */
+export const ListSecurityNoticesRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_device, 0);
+
+/**
+ * Describes the message lucky.auth.v1.ListSecurityNoticesResponse.
+ * Use `create(ListSecurityNoticesResponseSchema)` to create a new message.
+ */
+export const ListSecurityNoticesResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_auth_v1_device, 1);
 
 /**
  * Describes the message lucky.auth.v1.LoggedInDevice.
  * Use `create(LoggedInDeviceSchema)` to create a new message.
  */
 export const LoggedInDeviceSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_device, 0);
+  messageDesc(file_lucky_auth_v1_device, 2);
 
 /**
  * Describes the message lucky.auth.v1.ListDevicesRequest.
  * Use `create(ListDevicesRequestSchema)` to create a new message.
  */
 export const ListDevicesRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_device, 1);
+  messageDesc(file_lucky_auth_v1_device, 3);
 
 /**
  * Describes the message lucky.auth.v1.ListDevicesResponse.
  * Use `create(ListDevicesResponseSchema)` to create a new message.
  */
 export const ListDevicesResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_device, 2);
+  messageDesc(file_lucky_auth_v1_device, 4);
 
 /**
  * Describes the message lucky.auth.v1.RenameDeviceRequest.
  * Use `create(RenameDeviceRequestSchema)` to create a new message.
  */
 export const RenameDeviceRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_device, 3);
+  messageDesc(file_lucky_auth_v1_device, 5);
 
 /**
  * Describes the message lucky.auth.v1.RenameDeviceResponse.
  * Use `create(RenameDeviceResponseSchema)` to create a new message.
  */
 export const RenameDeviceResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_device, 4);
+  messageDesc(file_lucky_auth_v1_device, 6);
 
 /**
  * Describes the message lucky.auth.v1.RevokeDeviceRequest.
  * Use `create(RevokeDeviceRequestSchema)` to create a new message.
  */
 export const RevokeDeviceRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_device, 5);
+  messageDesc(file_lucky_auth_v1_device, 7);
 
 /**
  * Describes the message lucky.auth.v1.RevokeDeviceResponse.
  * Use `create(RevokeDeviceResponseSchema)` to create a new message.
  */
 export const RevokeDeviceResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_device, 6);
+  messageDesc(file_lucky_auth_v1_device, 8);
 
 /**
  * Describes the message lucky.auth.v1.RevokeOtherDevicesRequest.
  * Use `create(RevokeOtherDevicesRequestSchema)` to create a new message.
  */
 export const RevokeOtherDevicesRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_device, 7);
+  messageDesc(file_lucky_auth_v1_device, 9);
 
 /**
  * Describes the message lucky.auth.v1.RevokeOtherDevicesResponse.
  * Use `create(RevokeOtherDevicesResponseSchema)` to create a new message.
  */
 export const RevokeOtherDevicesResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_auth_v1_device, 8);
+  messageDesc(file_lucky_auth_v1_device, 10);
 
 /**
  * Manages the logged-in devices of the caller.

@@ -587,7 +587,8 @@ export declare type TokenExpiring = Message<"lucky.frame.v1.TokenExpiring"> & {
 export declare const TokenExpiringSchema: GenMessage<TokenExpiring>;
 
 /**
- * Notifies a user's devices of a security event of the account. Ephemeral: it may be lost.
+ * A security event of the account. The frame goes to all online devices of the user and may be lost;
+ * DeviceService.ListSecurityNotices returns the notices of the last 30 days.
  *
  * @generated from message lucky.frame.v1.SecurityNotice
  */
@@ -607,7 +608,7 @@ export declare type SecurityNotice = Message<"lucky.frame.v1.SecurityNotice"> & 
   deviceId: string;
 
   /**
-   * Name of that device, as its owner set it; empty for none.
+   * Name of that device at that time, at most 64 characters; empty for none.
    *
    * @generated from field: string device_name = 3;
    */
@@ -619,6 +620,27 @@ export declare type SecurityNotice = Message<"lucky.frame.v1.SecurityNotice"> & 
    * @generated from field: int64 at_ms = 4;
    */
   atMs: bigint;
+
+  /**
+   * Network of the caller, shortened as in LoggedInDevice; empty: not known.
+   *
+   * @generated from field: string coarse_address = 5;
+   */
+  coarseAddress: string;
+
+  /**
+   * How the device logged in; set for DEVICE_LOGGED_IN only.
+   *
+   * @generated from field: lucky.frame.v1.LoginMethod login_method = 6;
+   */
+  loginMethod: LoginMethod;
+
+  /**
+   * Id of the notice. A later notice of the user has a greater one.
+   *
+   * @generated from field: int64 notice_id = 7 [jstype = JS_STRING];
+   */
+  noticeId: string;
 };
 
 /**
@@ -689,39 +711,108 @@ export enum SecurityNoticeKind {
   UNSPECIFIED = 0,
 
   /**
-   * A refresh token of one of the user's devices was used twice: the device was logged out, because
-   * the token may be stolen.
+   * A refresh token of a device was used twice: the device was logged out, because the token may be
+   * stolen. coarse_address is the network of the second use.
    *
    * @generated from enum value: SECURITY_NOTICE_KIND_REFRESH_TOKEN_REUSED = 1;
    */
   REFRESH_TOKEN_REUSED = 1,
 
   /**
-   * A device logged in.
+   * A device logged in; login_method says how.
    *
    * @generated from enum value: SECURITY_NOTICE_KIND_DEVICE_LOGGED_IN = 2;
    */
   DEVICE_LOGGED_IN = 2,
 
   /**
-   * The password was changed or reset.
+   * A device changed the password, or without a device a code reset it or an administrator set it.
    *
    * @generated from enum value: SECURITY_NOTICE_KIND_PASSWORD_CHANGED = 3;
    */
   PASSWORD_CHANGED = 3,
 
   /**
-   * The phone number was bound or changed.
+   * A device bound or changed the phone number.
    *
    * @generated from enum value: SECURITY_NOTICE_KIND_PHONE_CHANGED = 4;
    */
   PHONE_CHANGED = 4,
+
+  /**
+   * A phone confirmed the login of another device by QR code. The device is the phone.
+   *
+   * @generated from enum value: SECURITY_NOTICE_KIND_QR_LOGIN_CONFIRMED = 5;
+   */
+  QR_LOGIN_CONFIRMED = 5,
+
+  /**
+   * A device kept its login by QR code, which no longer ends with the login that confirmed it.
+   *
+   * @generated from enum value: SECURITY_NOTICE_KIND_QR_LOGIN_KEPT = 6;
+   */
+  QR_LOGIN_KEPT = 6,
+
+  /**
+   * Another device of the user ended the login of a device. The device is the one that was logged
+   * out, coarse_address the network of the other one.
+   *
+   * @generated from enum value: SECURITY_NOTICE_KIND_DEVICE_REVOKED = 7;
+   */
+  DEVICE_REVOKED = 7,
+
+  /**
+   * A device ended the logins of all other devices. The device is the one that stayed.
+   *
+   * @generated from enum value: SECURITY_NOTICE_KIND_OTHER_DEVICES_REVOKED = 8;
+   */
+  OTHER_DEVICES_REVOKED = 8,
 }
 
 /**
  * Describes the enum lucky.frame.v1.SecurityNoticeKind.
  */
 export declare const SecurityNoticeKindSchema: GenEnum<SecurityNoticeKind>;
+
+/**
+ * How a device was authenticated at its login.
+ *
+ * @generated from enum lucky.frame.v1.LoginMethod
+ */
+export enum LoginMethod {
+  /**
+   * Not a login.
+   *
+   * @generated from enum value: LOGIN_METHOD_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * By the password.
+   *
+   * @generated from enum value: LOGIN_METHOD_PASSWORD = 1;
+   */
+  PASSWORD = 1,
+
+  /**
+   * By a code sent to the phone number.
+   *
+   * @generated from enum value: LOGIN_METHOD_SMS_CODE = 2;
+   */
+  SMS_CODE = 2,
+
+  /**
+   * By a QR code that a phone confirmed.
+   *
+   * @generated from enum value: LOGIN_METHOD_QR_CODE = 3;
+   */
+  QR_CODE = 3,
+}
+
+/**
+ * Describes the enum lucky.frame.v1.LoginMethod.
+ */
+export declare const LoginMethodSchema: GenEnum<LoginMethod>;
 
 /**
  * Reason of a close by the server. The values are WebSocket close codes.

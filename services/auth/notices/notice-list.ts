@@ -1,0 +1,27 @@
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
+import { userOf } from "#platform/identity/caller.ts";
+import { idOfPageToken, pageTokenOf } from "../page-tokens.ts";
+import type { SecurityNotices } from "./security-notices.ts";
+
+/** Notices in one page when the request names no size. */
+const DEFAULT_PAGE_SIZE = 50;
+
+/** Lists the security notices of the caller, newest first. */
+export function createNoticeList({
+  notices,
+}: {
+  notices: Pick<SecurityNotices, "list">;
+}): Pick<ServiceImpl<typeof DeviceService>, "listSecurityNotices"> {
+  return {
+    async listSecurityNotices({ pageSize, pageToken }, context) {
+      const size = pageSize || DEFAULT_PAGE_SIZE;
+      const before = idOfPageToken(pageToken);
+      const found = await notices.list(userOf(context).userId, { size: size + 1, before });
+      const page = found.slice(0, size);
+      const last = page.at(-1);
+      const more = found.length > size && last !== undefined;
+      return { notices: page, nextPageToken: more ? pageTokenOf(BigInt(last.noticeId)) : "" };
+    },
+  };
+}
