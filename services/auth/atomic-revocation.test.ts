@@ -4,7 +4,7 @@ import { Role } from "#gen/lucky/admin/v1/admin_pb.js";
 import { DeviceClass, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { startTestPostgres } from "../../test/backends/postgres.ts";
 import { codeOf, randomPhoneNumber } from "../../test/backends/sms-gateway.ts";
-import { GOOD_PASSWORD, startTestAuth } from "./auth.suite.ts";
+import { GOOD_PASSWORD, proofBy, startTestAuth } from "./auth.suite.ts";
 
 // A change and the end of the affected logins are one transaction: if one fails, both are rolled
 // back.
@@ -24,6 +24,7 @@ async function loggedInUser(role = "user") {
 type LoggedInUser = Awaited<ReturnType<typeof loggedInUser>>;
 
 const root = await loggedInUser("admin");
+const rootProof = proofBy(root.tokens);
 
 // Fault injection: while a user is in this table, revoking a login of the user fails.
 await pool.query(`
@@ -85,11 +86,14 @@ const changes: Record<string, (user: LoggedInUser) => Promise<() => Promise<unkn
   "a password set by an administrator":
     async ({ userId }) =>
     async () =>
-      admin.setPassword({ userId, newPassword: await one.encrypt(OTHER), reason: "test" }, root.as),
+      admin.setPassword(
+        { userId, newPassword: await one.encrypt(OTHER), reason: "test", proof: rootProof },
+        root.as,
+      ),
   "another role":
     async ({ userId }) =>
     async () =>
-      admin.grantRole({ userId, role: Role.OPERATOR, reason: "test" }, root.as),
+      admin.grantRole({ userId, role: Role.OPERATOR, reason: "test", proof: rootProof }, root.as),
 };
 
 for (const [name, prepare] of Object.entries(changes)) {

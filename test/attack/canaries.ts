@@ -221,20 +221,22 @@ export class CanaryTraffic {
     const login = async (userName: string, password: string) => {
       const [sealed] = await this.seal(password);
       const given = { userName, password: sealed, device: this.device() };
-      const tokens = this.recordTokens(userName, (await this.auth().login(given)).tokens);
-      return tokens.accessToken;
+      return this.recordTokens(userName, (await this.auth().login(given)).tokens);
     };
-    const admins = clientOf(this.#url, AdminService, await login(admin.userName, admin.password));
+    const tokens = await login(admin.userName, admin.password);
+    const admins = clientOf(this.#url, AdminService, tokens.accessToken);
+    const proof = proofBy(tokens);
     const { userId } = person;
     const password = this.secret("password by an administrator");
     const [weak] = await this.seal("short");
-    await this.expectFailure(admins.setPassword({ userId, newPassword: weak, reason: "a story" }));
+    const refused = { userId, newPassword: weak, reason: "a story", proof };
+    await this.expectFailure(admins.setPassword(refused));
     const [newPassword] = await this.seal(password);
-    await admins.setPassword({ userId, newPassword, reason: "a story" });
+    await admins.setPassword({ userId, newPassword, reason: "a story", proof });
     await admins.findAccounts({ query: { case: "phone", value: phone } });
     const odd = this.secret("number of nobody", randomPhoneNumber());
     await admins.findAccounts({ query: { case: "phone", value: odd } });
-    const own = this.auth(await login(person.userName, password));
+    const own = this.auth((await login(person.userName, password)).accessToken);
     const [wrong, right] = [
       ...(await this.seal(this.secret("wrong password"))),
       ...(await this.seal(password)),

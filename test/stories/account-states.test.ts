@@ -9,7 +9,7 @@ import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { LuckyError } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
 import { RawDevice } from "../devices/raw-device.ts";
-import { clientOf, type Person, people, text } from "../world/people.ts";
+import { clientOf, type Person, people, proofBy, text } from "../world/people.ts";
 import { callTransports } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -17,7 +17,9 @@ const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 const [root] = await people(world, "root");
 await world.pool.query("UPDATE auth.account SET role = 'admin' WHERE user_id = $1", [root!.userId]);
-const admin = clientOf(world.url, AdminService, (await root!.login()).accessToken);
+const rootTokens = await root!.login();
+const admin = clientOf(world.url, AdminService, rootTokens.accessToken);
+const proof = proofBy(rootTokens);
 
 const because = (reason: ErrorReason) => (error: unknown) => {
   assert.equal(ErrorReason[LuckyError.from(error).reason], ErrorReason[reason]);
@@ -52,7 +54,7 @@ test("disabling an account, ending its logins or changing its role closes its so
   const { userId } = ana!;
   await closedBy(await sockets(ana!), () => admin.forceLogout({ userId }));
   const role = Role.OPERATOR;
-  await closedBy(await sockets(ana!), () => admin.grantRole({ userId, role }));
+  await closedBy(await sockets(ana!), () => admin.grantRole({ userId, role, proof }));
   await closedBy(await sockets(ana!), () => admin.disableAccount({ userId }));
 });
 

@@ -5,7 +5,7 @@ import { AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LuckyError } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
-import { clientOf, type Person, people } from "../world/people.ts";
+import { clientOf, type Person, people, proofBy } from "../world/people.ts";
 import { callTransports } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -19,8 +19,12 @@ async function personWithRole(name: string, role = "user"): Promise<Person> {
   await world.pool.query(sql, [person!.userId, role]);
   return person!;
 }
-const adminOf = async (person: Person) =>
-  clientOf(world.url, AdminService, (await person.login()).accessToken);
+/** AdminService as the person, with the proof of a login. */
+const adminOf = async (person: Person) => {
+  const tokens = await person.login();
+  const client = clientOf(world.url, AdminService, tokens.accessToken);
+  return Object.assign(client, { proof: proofBy(tokens) });
+};
 const because = (reason: ErrorReason) => (error: unknown) => {
   assert.equal(ErrorReason[LuckyError.from(error).reason], ErrorReason[reason]);
   return true;
@@ -77,10 +81,11 @@ test("an operator's rights begin and end with the role", {
   const { userId } = ana!;
   const before = await adminOf(ben);
   await assert.rejects(before.disableAccount({ userId }), because(ErrorReason.PERMISSION_DENIED));
-  await root.grantRole({ userId: ben.userId, role: Role.OPERATOR, reason: "night shift" });
+  const { proof } = root;
+  await root.grantRole({ userId: ben.userId, role: Role.OPERATOR, reason: "night shift", proof });
   const during = await adminOf(ben);
   await during.disableAccount({ userId });
-  await root.grantRole({ userId: ben.userId, role: Role.USER });
+  await root.grantRole({ userId: ben.userId, role: Role.USER, proof });
   // This holds even before the gateway learns that the login has ended.
   await assert.rejects(during.enableAccount({ userId }), (error) =>
     [ErrorReason.PERMISSION_DENIED, ErrorReason.TOKEN_REVOKED].includes(
@@ -121,7 +126,13 @@ test("an administrator sets a new password for a locked account", {
     await assert.rejects(login("wrong"), because(ErrorReason.CREDENTIALS_INVALID));
   await assert.rejects(login(old), because(ErrorReason.ACCOUNT_LOCKED));
   const newPassword = await seal("zebra lantern quartz");
-  await root.setPassword({ userId: ana.userId, newPassword, reason: "showed a passport" });
+  const request = { userId: ana.userId, newPassword, reason: "showed a passport" };
+  await assert.rejects(root.setPassword(request), because(ErrorReason.PROOF_REQUIRED));
+  await root.setPassword({
+    ...request,
+    newPassword: await seal("zebra lantern quartz"),
+    proof: root.proof,
+  });
   await assert.rejects(login(old), because(ErrorReason.CREDENTIALS_INVALID));
   const { user } = await login("zebra lantern quartz");
   assert.equal(user?.userId, ana.userId);

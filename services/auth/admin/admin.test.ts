@@ -4,7 +4,7 @@ import { AccountState, AuditAction, type AuditEntry, Role } from "#gen/lucky/adm
 import { DeviceClass, DeviceExcess, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { GOOD_PASSWORD, refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
+import { GOOD_PASSWORD, proofBy, refused, startTestAuth, type TestAuth } from "../auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 const one = await startTestAuth({ url, t: { after } });
@@ -18,11 +18,12 @@ async function loggedInUser(role = "user", on: TestAuth = one) {
   const registered = await on.register();
   await setRole(registered.userId, role);
   const tokens = await on.login(registered.userName);
-  return { ...registered, tokens, as: on.as(tokens) };
+  return { ...registered, tokens, as: on.as(tokens), proof: proofBy(tokens) };
 }
 
 const root = await loggedInUser("admin");
 const operator = await loggedInUser("operator");
+const { proof } = root;
 
 const refresh = ({ refreshToken }: Tokens) => auth.refresh({ refreshToken });
 const ended = (tokens: Tokens) => refused(refresh(tokens), ErrorReason.REFRESH_TOKEN_INVALID);
@@ -117,11 +118,11 @@ test("a password set by an administrator is valid at once and lifts the brute-fo
   await refused(login(GOOD_PASSWORD), ErrorReason.ACCOUNT_LOCKED);
   const weak = await one.encrypt("password1");
   await refused(
-    admin.setPassword({ userId, newPassword: weak }, root.as),
+    admin.setPassword({ userId, newPassword: weak, proof }, root.as),
     ErrorReason.PASSWORD_WEAK,
   );
   const newPassword = await one.encrypt("zebra lantern quartz");
-  await admin.setPassword({ userId, newPassword, reason: "called us" }, root.as);
+  await admin.setPassword({ userId, newPassword, reason: "called us", proof }, root.as);
   await ended(ana.tokens);
   await refused(login(GOOD_PASSWORD), ErrorReason.CREDENTIALS_INVALID);
   await login("zebra lantern quartz");
@@ -135,7 +136,7 @@ test("a password set by an administrator is valid at once and lifts the brute-fo
 test("a granted role is in the next token, and the old tokens are revoked", async () => {
   const ana = await loggedInUser();
   const { userId } = ana;
-  const { account } = await admin.grantRole({ userId, role: Role.OPERATOR }, root.as);
+  const { account } = await admin.grantRole({ userId, role: Role.OPERATOR, proof }, root.as);
   assert.equal(account?.role, Role.OPERATOR);
   await ended(ana.tokens);
   const again = one.as(await one.login(ana.userName));
@@ -146,17 +147,30 @@ test("a granted role is in the next token, and the old tokens are revoked", asyn
   await refused(none, ErrorReason.INVALID_ARGUMENT);
 });
 
+test("a stolen access token of an administrator neither sets passwords nor grants roles", async () => {
+  const { userId, userName } = await loggedInUser();
+  const newPassword = await one.encrypt("zebra lantern quartz");
+  const set = admin.setPassword({ userId: root.userId, newPassword }, root.as);
+  await refused(set, ErrorReason.PROOF_REQUIRED);
+  const grant = admin.grantRole({ userId, role: Role.ADMIN }, root.as);
+  await refused(grant, ErrorReason.PROOF_REQUIRED);
+  await one.login(root.userName, "tablet");
+  await one.login(userName);
+  assert.deepEqual(await auditOf(userId), []);
+});
+
 test("the last administrator stays, even when two race to revoke each other's role", async (t) => {
   const { url, pool } = await startTestPostgres(t);
   const [a, b] = [await startTestAuth({ url, t }), await startTestAuth({ url, t })];
   const make = async (on: TestAuth) => {
     const { userId, userName } = await on.register();
     await pool.query("UPDATE auth.account SET role = 'admin' WHERE user_id = $1", [userId]);
-    return { userId, as: on.as(await on.login(userName)) };
+    const tokens = await on.login(userName);
+    return { userId, as: on.as(tokens), proof: proofBy(tokens) };
   };
   const [ana, ben] = [await make(a), await make(b)];
   const outcomes = await Promise.allSettled([
-    a.admin.grantRole({ userId: ben.userId, role: Role.USER }, ana.as),
+    a.admin.grantRole({ userId: ben.userId, role: Role.USER, proof: ana.proof }, ana.as),
     b.admin.disableAccount({ userId: ana.userId }, ben.as),
   ]);
   assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
@@ -167,7 +181,7 @@ test("the last administrator stays, even when two race to revoke each other's ro
   const { on, who } = left;
   const password = await on.encrypt(GOOD_PASSWORD);
   for (const call of [
-    () => on.admin.grantRole({ userId: who.userId, role: Role.USER }, who.as),
+    () => on.admin.grantRole({ userId: who.userId, role: Role.USER, proof: who.proof }, who.as),
     () => on.admin.disableAccount({ userId: who.userId }, who.as),
     () => on.auth.deleteAccount({ password }, who.as),
   ])
@@ -284,9 +298,9 @@ test("an unknown id is USER_NOT_FOUND, and so is a deleted account", async () =>
       admin.disableAccount({ userId }, root.as),
       admin.enableAccount({ userId }, root.as),
       admin.forceLogout({ userId }, root.as),
-      admin.grantRole({ userId, role: Role.BOT }, root.as),
+      admin.grantRole({ userId, role: Role.BOT, proof }, root.as),
       admin.setPassword(
-        { userId, newPassword: await one.encrypt("zebra lantern quartz") },
+        { userId, newPassword: await one.encrypt("zebra lantern quartz"), proof },
         root.as,
       ),
     ];

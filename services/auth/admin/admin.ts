@@ -5,6 +5,7 @@ import type { Accounts } from "../accounts/accounts.ts";
 import type { Audit } from "../accounts/audit.ts";
 import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
+import type { ProvenChanges } from "../credentials/proven-changes.ts";
 import type { Database } from "../database.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import type { DevicePolicy } from "../logins/device-policy.ts";
@@ -31,6 +32,7 @@ export function createAdmin({
   notices,
   passwordPolicy,
   passwords,
+  provenChanges,
 }: {
   accounts: Accounts;
   audit: Audit;
@@ -42,6 +44,7 @@ export function createAdmin({
   notices: SecurityNotices;
   passwordPolicy: PasswordPolicy;
   passwords: Passwords;
+  provenChanges: ProvenChanges;
 }): ServiceImpl<typeof AdminService> {
   const views = createAccountViews({ accounts, clock, columns, database });
   const changes = createAuditedChanges({ audit, database, logins });
@@ -57,9 +60,10 @@ export function createAdmin({
       notices,
       passwordPolicy,
       passwords,
+      provenChanges,
       views,
     }),
-    ...createGrantRole({ changes, logins, views }),
+    ...createGrantRole({ changes, logins, provenChanges, views }),
     ...createAuditLog({ database }),
     ...createDevicePolicyMethods({ changes, devicePolicy }),
   };

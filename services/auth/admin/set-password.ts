@@ -8,6 +8,7 @@ import type { Accounts } from "../accounts/accounts.ts";
 import { phoneOf } from "../accounts/phone-owner.ts";
 import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
+import type { ProvenChanges } from "../credentials/proven-changes.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import type { Logins } from "../logins/logins.ts";
 import type { SecurityNotices } from "../notices/security-notices.ts";
@@ -24,6 +25,7 @@ export function createSetPassword({
   notices,
   passwordPolicy,
   passwords,
+  provenChanges,
   views,
 }: {
   accounts: Pick<Accounts, "byId">;
@@ -34,11 +36,13 @@ export function createSetPassword({
   notices: Pick<SecurityNotices, "record">;
   passwordPolicy: PasswordPolicy;
   passwords: Pick<Passwords, "decrypt" | "hash">;
+  provenChanges: Pick<ProvenChanges, "require">;
   views: AccountViews;
 }): Pick<ServiceImpl<typeof AdminService>, "setPassword"> {
   return {
-    async setPassword({ userId, newPassword, reason }, context) {
+    async setPassword({ userId, newPassword, reason, proof }, context) {
       const [password] = await passwords.decrypt(newPassword);
+      await provenChanges.require(context, { proof, accepts: "any" });
       const target = await accounts.byId(userId);
       if (!target || target.state === "deleted")
         throw fail(ErrorReason.USER_NOT_FOUND, "there is no such user");

@@ -35,6 +35,8 @@ export interface ProvenChanges {
     requested: RequestedProof,
     work: (tx: Transaction) => Promise<T>,
   ): Promise<T>;
+  /** Checks the caller's proof and uses up a code. Throws as `run` does. */
+  require(context: HandlerContext, requested: RequestedProof): Promise<void>;
 }
 
 interface Dependencies {
@@ -85,21 +87,25 @@ export function createProvenChanges(d: Dependencies): ProvenChanges {
     }
   }
 
-  return {
-    async run(context, requested, work) {
-      const { userId, loginId } = userOf(context);
-      const account = await accountOf(d, userId);
-      const codes = await check(context, requested, account);
-      return d.smsCodes.redeem(codes, async (tx) => {
-        const now = await accountForChange(tx, userId);
-        if (now.state !== "active") throw accountGone();
-        if (requested.proof?.kind.case === "password") requireSamePassword(account, now);
-        const active = { loginId, revokedAt: null };
-        if ((await tx.login.count({ where: active })) === 0) throw loginOver();
-        return work(tx);
-      });
-    },
-  };
+  async function run<T>(
+    context: HandlerContext,
+    requested: RequestedProof,
+    work: (tx: Transaction) => Promise<T>,
+  ): Promise<T> {
+    const { userId, loginId } = userOf(context);
+    const account = await accountOf(d, userId);
+    const codes = await check(context, requested, account);
+    return d.smsCodes.redeem(codes, async (tx) => {
+      const now = await accountForChange(tx, userId);
+      if (now.state !== "active") throw accountGone();
+      if (requested.proof?.kind.case === "password") requireSamePassword(account, now);
+      const active = { loginId, revokedAt: null };
+      if ((await tx.login.count({ where: active })) === 0) throw loginOver();
+      return work(tx);
+    });
+  }
+
+  return { run, require: (context, requested) => run(context, requested, async () => {}) };
 }
 
 const proofRequired = (text: string) => fail(ErrorReason.PROOF_REQUIRED, `proof: ${text}`);

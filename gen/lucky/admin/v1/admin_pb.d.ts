@@ -7,7 +7,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { User } from "../../user/v1/user_pb.js";
-import type { DeviceRule, EncryptedPassword } from "../../auth/v1/auth_pb.js";
+import type { DeviceRule, EncryptedPassword, Proof } from "../../auth/v1/auth_pb.js";
 
 /**
  * Describes the file lucky/admin/v1/admin.proto.
@@ -328,6 +328,13 @@ export declare type SetPasswordRequest = Message<"lucky.admin.v1.SetPasswordRequ
    * @generated from field: string reason = 3;
    */
   reason: string;
+
+  /**
+   * Proof of the caller; always needed, any kind. A password in it has a nonce of its own.
+   *
+   * @generated from field: lucky.auth.v1.Proof proof = 4;
+   */
+  proof?: Proof | undefined;
 };
 
 /**
@@ -382,6 +389,13 @@ export declare type GrantRoleRequest = Message<"lucky.admin.v1.GrantRoleRequest"
    * @generated from field: string reason = 3;
    */
   reason: string;
+
+  /**
+   * Proof of the caller; always needed, any kind.
+   *
+   * @generated from field: lucky.auth.v1.Proof proof = 4;
+   */
+  proof?: Proof | undefined;
 };
 
 /**
@@ -834,8 +848,9 @@ export declare const AdminService: GenService<{
     output: typeof ForceLogoutResponseSchema;
   },
   /**
-   * Sets an account's password, ends all its logins and removes its lock. Fails with USER_NOT_FOUND,
-   * PASSWORD_WEAK or ENCRYPTION_INVALID.
+   * Sets an account's password, ends all its logins and removes its lock. An access token is not
+   * enough, because a stolen one would become a login of its own: the caller adds a proof. Fails with
+   * USER_NOT_FOUND, PASSWORD_WEAK, ENCRYPTION_INVALID or as Proof says.
    *
    * @generated from rpc lucky.admin.v1.AdminService.SetPassword
    */
@@ -845,8 +860,9 @@ export declare const AdminService: GenService<{
     output: typeof SetPasswordResponseSchema;
   },
   /**
-   * Replaces the role of an account. All its logins end, because their tokens carry the old role.
-   * Fails with USER_NOT_FOUND or LAST_ADMIN.
+   * Replaces the role of an account. All its logins end, because their tokens carry the old role. An
+   * access token is not enough, see SetPassword. Fails with USER_NOT_FOUND, LAST_ADMIN or as Proof
+   * says.
    *
    * @generated from rpc lucky.admin.v1.AdminService.GrantRole
    */
