@@ -13,6 +13,12 @@ import {
   startRedis,
 } from "../test/backends/backends.ts";
 import { type Child, startChild } from "./child.ts";
+import {
+  createDatabasePasswords,
+  namesDatabase,
+  prepareDatabase,
+  settingsFor,
+} from "./mesh-database.ts";
 import { freePorts, isFree } from "./ports.ts";
 
 export interface MeshOptions {
@@ -41,6 +47,7 @@ export interface OwnBackends {
 export interface Mesh {
   /** "http://127.0.0.1:port" */
   readonly gatewayUrl: string;
+  /** URL of PostgreSQL for the owner of the tables; the services log in as other users. */
   readonly postgresUrl: string;
   /** Address of the WebSockets of each connect: "http://127.0.0.1:port". */
   readonly connectUrls: readonly string[];
@@ -90,8 +97,9 @@ const BACKEND_NAMES = ["LUCKY_POSTGRES_URL", "LUCKY_REDIS_URL", "LUCKY_RABBITMQ_
 export function startMesh(options: MeshOptions): Promise<Mesh> {
   return startAllOrNothing(async (started) => {
     const backends = options.own ? await startBackends(started) : undefined;
-    const settings = {
-      ...(options.own ? createSecrets() : await storedSecrets()),
+    const secrets = options.own ? createSecrets() : await storedSecrets();
+    const given = {
+      ...luckyOnly(secrets),
       ...(backends ? {} : backendsFrom(options.env)),
       ...luckyOnly(options.env),
       ...(backends && {
@@ -100,10 +108,13 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
         LUCKY_RABBITMQ_URL: backends.rabbit.url,
       }),
     };
+    const postgresUrl = given.LUCKY_POSTGRES_URL ?? "";
+    const ownUsers = backends !== undefined || !namesDatabase(options.env);
+    const settings = { ...given, ...(ownUsers && (await prepareDatabase(postgresUrl, secrets))) };
     const plans = plansFor(options.instances ?? { connect: 3, server: 2 });
     const plansWithPorts = options.free ? await onFreePorts(plans) : await onDefaultPorts(plans);
     const processes = plansWithPorts.map((plan) => {
-      const child = start(plan, settings, options);
+      const child = start(plan, settingsFor(plan.service, settings), options);
       return { ...plan, child };
     });
     // When the parent exits without `stop`, no child process outlives it.
@@ -127,7 +138,7 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
       gatewayUrl: urlsOf("gateway")[0]!,
       connectUrls: urlsOf("connect"),
       opsUrls: plansWithPorts.map(({ opsPort }) => `http://127.0.0.1:${opsPort}`),
-      postgresUrl: settings.LUCKY_POSTGRES_URL ?? "",
+      postgresUrl,
       processes: processes.map(({ child }) => child),
       backends,
       stop: () => started.stop(),
@@ -219,19 +230,20 @@ function createSecrets(): Record<string, string> {
   return {
     LUCKY_MESH_SECRET: randomBytes(32).toString("base64url"),
     LUCKY_AUTH_KEY_ENCRYPTION_KEY: randomBytes(32).toString("base64"),
+    ...createDatabasePasswords(),
   };
 }
 
 /**
  * Secrets that stay the same after a restart: the keys in the database are encrypted under one of
- * them.
+ * them. A file of an older version gets the secrets that it lacks.
  */
 async function storedSecrets(): Promise<Record<string, string | undefined>> {
-  if (existsSync(secretsFile)) return parseEnv(readFileSync(secretsFile, "utf8"));
-  const secrets = createSecrets();
+  const stored = existsSync(secretsFile) ? parseEnv(readFileSync(secretsFile, "utf8")) : {};
+  const secrets = { ...createSecrets(), ...stored };
   const lines = Object.entries(secrets).map(([name, value]) => `${name}=${value}\n`);
   await mkdir(dirname(secretsFile), { recursive: true });
-  await writeFile(secretsFile, lines.join(""), { mode: 0o600, flag: "wx" });
+  await writeFile(secretsFile, lines.join(""), { mode: 0o600 });
   return secrets;
 }
 

@@ -12,7 +12,7 @@ export interface Running {
 export function banner({ url, opsUrl, dataDir, embedded, startedInMs }: Running): string {
   const socket = `${url.replace(/^http/, "ws")}/ws`;
   const method = "lucky.auth.v1.AuthService/GetPublicKey";
-  const postgres = embedded ? "started by this process" : "at LUCKY_POSTGRES_URL";
+  const postgres = embedded ? "started by this process" : "given by the settings";
   return `
   Lucky is ready after ${(startedInMs / 1_000).toFixed(1)} s.
 

@@ -65,7 +65,7 @@ function loadAllConfig(env: Environment) {
       connect: connectConfig,
       server: serverConfig,
     },
-    { env },
+    { env, others: ["migrate"] },
   );
 }
 

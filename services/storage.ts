@@ -1,4 +1,6 @@
 import { join } from "node:path";
+import { ConfigError } from "#platform/config/config.ts";
+import { type PostgresAddress, postgresAddress } from "#platform/config/settings.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool, type Pool } from "#platform/postgres/pool.ts";
@@ -10,28 +12,44 @@ export interface Database {
   /** postgresql://… over TCP, with the password: not for logs. */
   readonly url: string;
   /**
-   * Address for this process: a Unix socket when PostgreSQL is embedded. Contains the password too.
+   * URLs for the services with tables: a Unix socket when PostgreSQL is embedded. They contain
+   * passwords too.
    */
-  readonly localUrl: string;
+  readonly urls: { readonly auth: string; readonly server: string };
   /** Whether this process started PostgreSQL. */
   readonly embedded: boolean;
 }
 
 /**
- * Migrates the PostgreSQL that LUCKY_POSTGRES_URL names. If that is empty, starts an embedded
- * PostgreSQL with its data under `dataDir` and migrates it.
+ * Migrates the PostgreSQL that the settings name. If they name none, starts an embedded PostgreSQL
+ * with its data under `dataDir` and migrates it.
  */
 export async function openDatabase(runtime: Runtime, dataDir: string): Promise<Database> {
   const { config, log, started } = runtime;
-  const givenUrl = config.platform.postgresUrl;
-  if (givenUrl !== "") {
-    await migrate({ url: givenUrl, log });
-    return { url: givenUrl, localUrl: givenUrl, embedded: false };
+  const addresses = [
+    postgresAddress("auth", config.auth, config.platform),
+    postgresAddress("server", config.server, config.platform),
+  ] as const;
+  if (addresses.some(({ url }) => url !== "")) {
+    const [auth, server] = addresses;
+    requireBoth(addresses);
+    await migrate({ ...auth, log });
+    if (server.url !== auth.url) await migrate({ ...server, log });
+    const urls = { auth: auth.url, server: server.url };
+    return { url: config.platform.postgresUrl || server.url, urls, embedded: false };
   }
   const postgres = await startEmbedded({ dataDir: join(dataDir, "postgres"), log });
   started.push(() => postgres.stop());
   await migrate({ url: postgres.url, log });
-  return { url: postgres.url, localUrl: postgres.socketUrl, embedded: true };
+  const { url, socketUrl } = postgres;
+  return { url, urls: { auth: socketUrl, server: socketUrl }, embedded: true };
+}
+
+function requireBoth(addresses: readonly [auth: PostgresAddress, server: PostgresAddress]): void {
+  const names = ["LUCKY_AUTH_POSTGRES_URL", "LUCKY_SERVER_POSTGRES_URL"];
+  const faults = names.filter((_, at) => addresses[at]!.url === "");
+  if (faults.length === 0) return;
+  throw new ConfigError(faults.map((name) => `${name} or LUCKY_POSTGRES_URL is missing`));
 }
 
 /** Connection pools of the services with tables, and the worker number of this process. */
@@ -45,7 +63,7 @@ export async function openStorage(runtime: Runtime, database: Database): Promise
   const { config, instanceId, log, clock, started } = runtime;
   const open = (name: "auth" | "server"): Pool => {
     const max = config[name].postgresConnections;
-    const pool = createPool({ url: database.localUrl, max, log, name });
+    const pool = createPool({ url: database.urls[name], max, log, name });
     started.push(() => pool.end());
     return pool;
   };

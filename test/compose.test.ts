@@ -6,6 +6,7 @@ import { pathToFileURL } from "node:url";
 import { parseDocument } from "yaml";
 import { type ConfigTable, loadConfig } from "#platform/config/config.ts";
 import { limitsConfig, platformConfig } from "#platform/config/settings.ts";
+import { loadMigrationConfig } from "../services/migrate.ts";
 
 interface ComposeService {
   readonly build?: string;
@@ -25,12 +26,42 @@ test("compose.yaml is valid YAML and runs every service", () => {
   const run = own.map(([, { command }]) => command.at(-1));
   assert.deepEqual(
     [...new Set(run)].sort(),
-    NAMES.map((name) => `services/${name}/main.ts`),
+    [...NAMES.map((name) => `services/${name}/main.ts`), "services/migrate.ts"].sort(),
   );
 });
 
-for (const [name, { command, environment, depends_on }] of own)
+/** The environment of a service, with a value for each secret. */
+function environmentOf({ environment }: ComposeService): Record<string, string> {
+  const secret = Buffer.alloc(32, 7).toString("base64");
+  return Object.fromEntries(
+    Object.entries(environment).map(([key, value]) => [
+      key,
+      String(value).replace(/\$\{\w+:\?[^}]*\}/g, secret),
+    ]),
+  );
+}
+
+test("compose.yaml gives auth and server a user of the database each, gateway and connect none", () => {
+  const users = own.map(([name, service]) => {
+    const urls = Object.entries(environmentOf(service)).filter(([key]) => /POSTGRES/.test(key));
+    return [name, urls.map(([key, url]) => `${key} ${/\/\/(\w+):/.exec(url)?.[1]}`)] as const;
+  });
+  const server = ["LUCKY_SERVER_POSTGRES_URL server"];
+  assert.deepEqual(Object.fromEntries(users), {
+    migrate: ["LUCKY_AUTH_POSTGRES_URL auth", ...server, "LUCKY_MIGRATE_POSTGRES_URL lucky"],
+    auth: ["LUCKY_AUTH_POSTGRES_URL auth"],
+    "server-0": server,
+    "server-1": server,
+    "connect-0": [],
+    "connect-1": [],
+    "connect-2": [],
+    gateway: [],
+  });
+});
+
+for (const [name, service] of own)
   test(`compose.yaml starts ${name} with an existing script and a valid configuration`, async () => {
+    const { command, depends_on } = service;
     const script = join(root, command.at(-1)!);
     assert.ok(existsSync(script), script);
     const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
@@ -38,13 +69,8 @@ for (const [name, { command, environment, depends_on }] of own)
     assert.deepEqual(command.slice(0, -1), start.slice(0, -1));
     for (const other of Object.keys(depends_on)) assert.ok(other in services, other);
 
-    const secret = Buffer.alloc(32, 7).toString("base64");
-    const env = Object.fromEntries(
-      Object.entries(environment).map(([key, value]) => [
-        key,
-        String(value).replace(/\$\{\w+:\?[^}]*\}/g, secret),
-      ]),
-    );
+    const env = environmentOf(service);
+    if (script.endsWith("migrate.ts")) return void loadMigrationConfig(env);
     const module = await import(pathToFileURL(join(dirname(script), "config.ts")).href);
     const table = Object.entries(module).find(([key]) => key.endsWith("Config"))![1];
     const tables = { platform: platformConfig, limits: limitsConfig, own: table as ConfigTable };

@@ -116,6 +116,19 @@ test("a process can require a setting that its table allows to be empty", () => 
   assert.deepEqual(faults(load), ["LUCKY_SECRET is missing"]);
 });
 
+test("a process can require that one of two tables has a setting", () => {
+  const own = defineConfig("own", { host: setting.text({ default: "", doc: "Where." }) });
+  const two = { shared: defineConfig("", own.settings), own };
+  const load = (env: Record<string, string>) =>
+    loadConfig(two, { env, oneOf: { key: "host", tables: ["own", "shared"] } });
+  assert.deepEqual(
+    faults(() => load({})),
+    ["LUCKY_OWN_HOST or LUCKY_HOST is missing"],
+  );
+  assert.equal(load({ LUCKY_HOST: "a" }).shared.host, "a");
+  assert.equal(load({ LUCKY_OWN_HOST: "b" }).own.host, "b");
+});
+
 test("a file that is missing, is not JSON or is not an object is a fault", (t) => {
   const env = { LUCKY_SERVER_MAX_BATCH: "1" };
   const firstFault = (path: string) =>

@@ -194,6 +194,8 @@ export interface LoadOptions<T extends Tables> {
   readonly file?: string;
   /** Settings that this process needs, though their table allows an empty value. */
   readonly required?: { readonly [K in keyof T]?: readonly (keyof T[K]["settings"] & string)[] };
+  /** Key of a setting that at least one of these tables must have a value for. */
+  readonly oneOf?: { readonly key: string; readonly tables: readonly (keyof T & string)[] };
   /** Names of tables that other processes read from the same environment and file; ignored here. */
   readonly others?: readonly string[];
 }
@@ -238,6 +240,13 @@ export function loadConfig<const T extends Tables>(
       values[key] = value;
     }
     all[tableKey] = Object.freeze(values) as Record<string, unknown>;
+  }
+  const { oneOf } = options;
+  if (oneOf?.tables.every((tableKey) => all[tableKey]?.[oneOf.key] === "")) {
+    const names = oneOf.tables.map((tableKey) =>
+      environmentName(tables[tableKey]!.name, oneOf.key),
+    );
+    faults.push(`${names.join(" or ")} is missing`);
   }
   if (faults.length > 0) throw new ConfigError(faults);
   return all as { readonly [K in keyof T]: ConfigOf<T[K]> };

@@ -1,4 +1,4 @@
-import { type ConfigOf, defineConfig, setting } from "./config.ts";
+import { type ConfigOf, defineConfig, environmentName, setting } from "./config.ts";
 
 /** Settings that all processes share. Read from LUCKY_<KEY>. */
 export const platformConfig = defineConfig("", {
@@ -13,7 +13,7 @@ export const platformConfig = defineConfig("", {
   postgresUrl: setting.text({
     default: "",
     secret: true,
-    doc: "URL of PostgreSQL, postgres://user:password@host:port/database. The mesh needs it. A single process starts its own PostgreSQL when it is empty.",
+    doc: "URL of PostgreSQL, postgres://user:password@host:port/database, for auth, server and npm run migrate. Each of them can have a URL of its own instead. The mesh needs it; gateway and connect use no database. A single process starts its own PostgreSQL when it is empty.",
   }),
   redisUrl: setting.text({
     default: "",
@@ -99,3 +99,30 @@ export const limitsConfig = defineConfig("limits", {
   }),
 });
 export type LimitsConfig = ConfigOf<typeof limitsConfig>;
+
+/** Settings of `npm run migrate`. Read from LUCKY_MIGRATE_<KEY>. */
+export const migrateConfig = defineConfig("migrate", {
+  postgresUrl: setting.text({
+    default: "",
+    secret: true,
+    doc: "URL of PostgreSQL for npm run migrate, with the user that owns Lucky's tables. Empty: LUCKY_POSTGRES_URL.",
+  }),
+});
+
+/** A URL of PostgreSQL, and the environment variable that sets it. */
+export interface PostgresAddress {
+  /** Empty when neither setting has a value. */
+  readonly url: string;
+  readonly variable: string;
+}
+
+/** The `postgresUrl` of a table, or else the one that all processes share. */
+export function postgresAddress(
+  table: string,
+  { postgresUrl }: { readonly postgresUrl: string },
+  shared: Pick<PlatformConfig, "postgresUrl">,
+): PostgresAddress {
+  return postgresUrl === ""
+    ? { url: shared.postgresUrl, variable: environmentName("", "postgresUrl") }
+    : { url: postgresUrl, variable: environmentName(table, "postgresUrl") };
+}

@@ -1,35 +1,59 @@
+import { readdir } from "node:fs/promises";
+import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runner } from "node-pg-migrate";
 import pg from "pg";
 import type { Log } from "#platform/log.ts";
+
+/** A URL of PostgreSQL, and where it comes from. */
+export interface DatabaseAddress {
+  /** postgresql://user:password@host:port/database */
+  readonly url: string;
+  /** The environment variable that sets the URL, for errors; LUCKY_POSTGRES_URL when absent. */
+  readonly variable?: string;
+}
+
+export interface MigrateOptions extends DatabaseAddress {
+  readonly log: Log;
+}
 
 const MIGRATIONS = fileURLToPath(new URL("../../prisma/migrations", import.meta.url));
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
 /**
- * Applies the new SQL files of prisma/migrations to the database, in one transaction. A lock
- * serialises processes that start at the same time. The table lucky.migration records the applied
- * files. Rejects with an error for operators when the database cannot be reached.
+ * Whether the role can run the migrations: the runner creates its schema if it is missing, and only
+ * the owner can change a table.
  */
-export async function migrate(options: { url: string; log: Log }): Promise<void> {
-  const { url, log } = options;
-  const debug = (message: string) => log.debug({ event: "migration", message });
-  // This is the first use of the database: explain the driver's error, which is only "connect
-  // ECONNREFUSED".
-  const client = new pg.Client({
-    connectionString: url,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-  });
-  client.on("error", () => {});
-  try {
-    await client.connect();
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`PostgreSQL (LUCKY_POSTGRES_URL) cannot be reached: ${why}`, { cause });
-  } finally {
-    await client.end().catch(() => {});
+const SELECT_ROLE = `
+  SELECT current_user AS role,
+         has_database_privilege(current_database(), 'CREATE') AND NOT EXISTS (
+           SELECT FROM pg_namespace
+            WHERE nspname IN ('lucky', 'auth', 'im') AND NOT pg_has_role(nspowner, 'USAGE')
+         ) AS owner`;
+
+/**
+ * Applies the SQL files of prisma/migrations that the table lucky.migration does not name yet. A lock
+ * serialises processes that start at the same time.
+ *
+ * When the database has all of them, it only reads the table: a role that owns nothing suffices.
+ * Rejects with an error for operators when the database cannot be reached, and when files are
+ * missing that this role cannot apply.
+ */
+export async function migrate(options: MigrateOptions): Promise<void> {
+  const { url, variable = "LUCKY_POSTGRES_URL", log } = options;
+  const { role, owner, readable, missing } = await inspect(url, variable);
+  if (missing.length === 0) return;
+  if (!owner) {
+    const fault = readable
+      ? `lacks the migrations ${missing.join(", ")}, which "${role}" cannot apply`
+      : `gives "${role}" no rights on Lucky's tables`;
+    throw new Error(
+      `The database of ${variable} ${fault}. Run "npm run migrate" as the owner of the tables ` +
+        "(LUCKY_MIGRATE_POSTGRES_URL), then start again.",
+    );
   }
+  const debug = (message: string) => log.debug({ event: "migration", message });
   const applied = await runner({
     databaseUrl: url,
     dir: MIGRATIONS,
@@ -42,4 +66,52 @@ export async function migrate(options: { url: string; log: Log }): Promise<void>
   });
   if (applied.length > 0)
     log.info({ event: "migrated", migrations: applied.map((migration) => migration.name) });
+}
+
+/** The state of the schema, and what the role of the URL can do about it. */
+interface Inspection {
+  readonly role: string;
+  /** Whether the role can apply migrations. */
+  readonly owner: boolean;
+  /** Whether the role can read which migrations were applied. */
+  readonly readable: boolean;
+  /** Migrations that the database lacks; all of them when it is not readable. */
+  readonly missing: readonly string[];
+}
+
+async function inspect(url: string, variable: string): Promise<Inspection> {
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
+  client.on("error", () => {});
+  try {
+    // This is the first use of the database: explain the driver's error, which is only "connect
+    // ECONNREFUSED".
+    await client.connect().catch((cause: Error) => {
+      const text = `PostgreSQL (${variable}) cannot be reached: ${cause.message}`;
+      throw new Error(text, { cause });
+    });
+    const { rows } = await client.query<{ role: string; owner: boolean }>(SELECT_ROLE);
+    const applied = await appliedMigrations(client);
+    const files = (await readdir(MIGRATIONS)).map((file) => basename(file, ".sql")).sort();
+    const missing = files.filter((name) => !applied?.has(name));
+    return { ...rows[0]!, readable: applied !== undefined, missing };
+  } finally {
+    await client.end().catch(() => {});
+  }
+}
+
+/** Names of the applied migrations; undefined when the role may not read them. */
+async function appliedMigrations(client: pg.Client): Promise<Set<string> | undefined> {
+  try {
+    const { rows } = await client.query<{ name: string }>("SELECT name FROM lucky.migration");
+    return new Set(rows.map(({ name }) => name));
+  } catch (error) {
+    const code = error instanceof pg.DatabaseError ? error.code : undefined;
+    // No such schema, no such table: the database is new.
+    if (code === "3F000" || code === "42P01") return new Set();
+    if (code === "42501") return undefined;
+    throw error;
+  }
 }

@@ -78,7 +78,7 @@ export function runProcess(start: () => Promise<Stoppable>): void {
 }
 
 /** The message of an error that is meant for operators; the stack of any other error. */
-function messageOf(error: Error): string {
+export function messageOf(error: Error): string {
   if (error instanceof ConnectError) return error.rawMessage;
   const forOperators = error.name === "Error" || error.name === "ConfigError";
   return forOperators && error.message !== "" ? error.message : (error.stack ?? error.name);

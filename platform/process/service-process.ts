@@ -77,11 +77,14 @@ export interface ServiceProcessOptions<T extends ConfigTable> {
   readonly service: string;
   readonly table: T;
   /** Shared settings that are required in addition to redisUrl and meshSecret. */
-  readonly needs: readonly ("postgresUrl" | "rabbitmqUrl")[];
+  readonly needs: readonly "rabbitmqUrl"[];
+  /** Whether it has tables: then its own `postgresUrl` or the shared one is required. */
+  readonly hasTables?: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-const SERVICES = ["gateway", "auth", "connect", "server"];
+/** Tables of settings that processes may find in their environment. */
+const TABLES = ["gateway", "auth", "connect", "server", "migrate"];
 
 /**
  * Starts one process of the mesh: loads its configuration, connects to the registry, calls `compose`
@@ -154,7 +157,7 @@ export function startServiceProcess<T extends ConfigTable>(
 }
 
 function joinMesh<T extends ConfigTable>(
-  { service, table, needs, env }: ServiceProcessOptions<T>,
+  { service, table, needs, hasTables, env }: ServiceProcessOptions<T>,
   started: Started,
 ): Mesh<T> {
   const { platform, limits, config } = loadConfig(
@@ -162,7 +165,8 @@ function joinMesh<T extends ConfigTable>(
     {
       env,
       required: { platform: ["redisUrl", "meshSecret", ...needs] },
-      others: SERVICES.filter((name) => name !== table.name),
+      oneOf: hasTables ? { key: "postgresUrl", tables: ["config", "platform"] } : undefined,
+      others: TABLES.filter((name) => name !== table.name),
     },
   );
   const instanceId = platform.instanceId || `${service}-${hostname()}`;

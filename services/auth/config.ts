@@ -19,6 +19,11 @@ export const authConfig = defineConfig("auth", {
     secret: true,
     doc: "The previous keyEncryptionKey, for a rotation: auth decrypts with it what the new key cannot decrypt, and encrypts that under the new key. Empty when the key was never changed.",
   }),
+  postgresUrl: setting.text({
+    default: "",
+    secret: true,
+    doc: "URL of PostgreSQL for auth, with a user in the group role lucky_auth. Empty: LUCKY_POSTGRES_URL.",
+  }),
   postgresConnections: setting.integer({
     default: 8,
     min: 2,

@@ -1,4 +1,5 @@
 import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
+import { postgresAddress } from "#platform/config/settings.ts";
 import { createIdentity } from "#platform/identity/identity.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { createIds } from "#platform/ids.ts";
@@ -16,15 +17,18 @@ import { startAuth } from "./service.ts";
 const options = {
   service: "auth",
   table: authConfig,
-  needs: ["postgresUrl", "rabbitmqUrl"],
+  needs: ["rabbitmqUrl"],
+  hasTables: true,
   env: process.env,
 } as const;
 
 runProcess(() =>
   startServiceProcess(options, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
-    const { meshSecret, postgresUrl: url } = platform;
-    await migrate({ url, log });
+    const { meshSecret } = platform;
+    const address = postgresAddress("auth", config, platform);
+    await migrate({ ...address, log });
+    const { url } = address;
     const pool = createPool({ url, max: config.postgresConnections, log, name: instanceId });
     started.push(() => pool.end());
     const worker = await holdWorker({ pool, clock, holder: instanceId, log });

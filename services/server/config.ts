@@ -9,6 +9,11 @@ export const serverConfig = defineConfig("server", {
     unit: "port",
     doc: "Port of server's RPC; 0 selects any free port.",
   }),
+  postgresUrl: setting.text({
+    default: "",
+    secret: true,
+    doc: "URL of PostgreSQL for server, with a user in the group role lucky_server. Empty: LUCKY_POSTGRES_URL.",
+  }),
   postgresConnections: setting.integer({
     default: 12,
     min: 4,

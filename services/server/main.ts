@@ -1,6 +1,7 @@
 import { createClient } from "@connectrpc/connect";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
+import { postgresAddress } from "#platform/config/settings.ts";
 import { createIdentity } from "#platform/identity/identity.ts";
 import { createIds } from "#platform/ids.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
@@ -15,15 +16,18 @@ import { startServer } from "./service.ts";
 const options = {
   service: "server",
   table: serverConfig,
-  needs: ["postgresUrl", "rabbitmqUrl"],
+  needs: ["rabbitmqUrl"],
+  hasTables: true,
   env: process.env,
 } as const;
 
 runProcess(() =>
   startServiceProcess(options, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
-    const { meshSecret, postgresUrl: url } = platform;
-    await migrate({ url, log });
+    const { meshSecret } = platform;
+    const address = postgresAddress("server", config, platform);
+    await migrate({ ...address, log });
+    const { url } = address;
     const pool = createPool({ url, max: config.postgresConnections, log, name: instanceId });
     started.push(() => pool.end());
     const worker = await holdWorker({ pool, clock, holder: instanceId, log });

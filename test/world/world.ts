@@ -7,6 +7,7 @@ import { createPool } from "#platform/postgres/pool.ts";
 import { type Started, startAllOrNothing } from "#platform/process/started.ts";
 import type { Child } from "../../scripts/child.ts";
 import { type OwnBackends, startMesh } from "../../scripts/mesh.ts";
+import { createDatabasePasswords, prepareDatabase } from "../../scripts/mesh-database.ts";
 import { type AllOptions, startAll } from "../../services/all.ts";
 import { quiet, startTestPostgres } from "../backends/postgres.ts";
 import type { Teardown } from "../backends/teardown.ts";
@@ -104,6 +105,8 @@ async function startEmbeddedWorld(
 ): Promise<World> {
   const clock = new OffsetClock();
   const postgres = await startTestPostgres({ after: (close) => started.push(close) });
+  // As in the mesh, auth and server log in as users that have only the rights of their roles.
+  const urls = await prepareDatabase(postgres.url, createDatabasePasswords());
   const dataDir = await mkdtemp(join(tmpdir(), "lucky-data-"));
   started.push(() => rm(dataDir, { recursive: true, force: true }));
   const all = await startAll({
@@ -112,7 +115,7 @@ async function startEmbeddedWorld(
       LUCKY_CONNECT_PORT: "0",
       LUCKY_OPS_PORT: "0",
       LUCKY_DATA_DIR: dataDir,
-      LUCKY_POSTGRES_URL: postgres.url,
+      ...urls,
       ...env,
     },
     overrides: { ...overrides, clock },

@@ -1,0 +1,113 @@
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import pg from "pg";
+import type { Log } from "#platform/log.ts";
+import type { DatabaseAddress } from "./migrate.ts";
+import { scramVerifier } from "./scram.ts";
+
+const RIGHTS = fileURLToPath(new URL("../../prisma/roles.sql", import.meta.url));
+
+/** Group roles of the users that auth and server log in as. */
+const GROUPS = { auth: "lucky_auth", server: "lucky_server" } as const;
+
+/** Advisory lock: two processes must not change the same rights at the same time. */
+const LOCK_ID = 7_265_003;
+
+const CONNECT_TIMEOUT_MS = 5_000;
+
+export interface RolesOptions {
+  /** The owner of the tables, who may also create roles if roles are missing. */
+  readonly owner: DatabaseAddress;
+  /** Addresses of the same database that auth and server use. Their users may be the owner. */
+  readonly auth: DatabaseAddress;
+  readonly server: DatabaseAddress;
+  readonly log: Log;
+}
+
+/**
+ * Creates the group roles lucky_auth and lucky_server if they are missing, and gives them the rights
+ * of prisma/roles.sql. Creates the users of auth and server if they are missing, makes them members
+ * of their group, and gives them the passwords of their URLs. The database must be migrated. Can be
+ * repeated. Rejects with an error for operators.
+ */
+export async function grantRoles({ owner, log, ...services }: RolesOptions): Promise<void> {
+  const client = new pg.Client({
+    connectionString: owner.url,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
+  client.on("error", () => {});
+  try {
+    await client.connect();
+    await client.query("BEGIN");
+    await client.query("SELECT pg_advisory_xact_lock($1)", [LOCK_ID]);
+    for (const group of Object.values(GROUPS)) await createGroup(client, group);
+    await client.query(await readFile(RIGHTS, "utf8"));
+    for (const name of ["auth", "server"] as const) {
+      const user = new pg.Client(services[name].url);
+      // The owner needs no rights.
+      if (user.user === client.user) continue;
+      await addMember(client, { user, group: GROUPS[name] });
+    }
+    await client.query("COMMIT");
+    for (const address of [services.auth, services.server]) await setPassword(client, address, log);
+  } catch (cause) {
+    if (!(cause instanceof pg.DatabaseError && cause.code === "42501")) throw cause;
+    throw new Error(
+      `The roles ${Object.values(GROUPS).join(" and ")} need a user that owns Lucky's tables and may ` +
+        `create roles; for "${client.user}" (${owner.variable}) PostgreSQL says: ${cause.message}`,
+      { cause },
+    );
+  } finally {
+    await client.end().catch(() => {});
+  }
+}
+
+async function createGroup(client: pg.Client, group: string): Promise<void> {
+  const { rowCount } = await client.query("SELECT FROM pg_roles WHERE rolname = $1", [group]);
+  if (rowCount === 0) await client.query(`CREATE ROLE ${group} NOLOGIN`);
+}
+
+/** Makes a user a member of the group; creates the user if it is missing. */
+async function addMember(
+  client: pg.Client,
+  { user: { user = "", password }, group }: { user: pg.Client; group: string },
+): Promise<void> {
+  const { rows } = await client.query<{ member: boolean }>(
+    "SELECT pg_has_role(rolname, $2, 'MEMBER') AS member FROM pg_roles WHERE rolname = $1",
+    [user, group],
+  );
+  const name = pg.escapeIdentifier(user);
+  if (rows.length === 0) {
+    const verifier = password ? `PASSWORD ${pg.escapeLiteral(scramVerifier(password))}` : "";
+    await client.query(`CREATE ROLE ${name} LOGIN ${verifier} IN ROLE ${group}`);
+  } else if (!rows[0]!.member) {
+    await client.query(`GRANT ${group} TO ${name}`);
+  }
+}
+
+/** Changes the password of a user who cannot log in with the one of the URL. */
+async function setPassword(client: pg.Client, address: DatabaseAddress, log: Log): Promise<void> {
+  const user = new pg.Client({
+    connectionString: address.url,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
+  user.on("error", () => {});
+  const { user: name = "", password } = user;
+  try {
+    await user.connect();
+  } catch (err) {
+    const wrong = err instanceof pg.DatabaseError && err.code === "28P01";
+    if (!wrong || !password) {
+      // Perhaps only the service can reach this address.
+      log.warn({ event: "login_not_checked", variable: address.variable, err });
+      return;
+    }
+    const { rows } = await client.query("SELECT rolsuper FROM pg_roles WHERE rolname = $1", [name]);
+    if (rows[0]?.rolsuper) throw new Error(`The password in ${address.variable} is wrong.`);
+    const verifier = pg.escapeLiteral(scramVerifier(password));
+    await client.query(`ALTER ROLE ${pg.escapeIdentifier(name)} PASSWORD ${verifier}`);
+    log.info({ event: "password_changed", user: name });
+  } finally {
+    await user.end().catch(() => {});
+  }
+}

@@ -1,0 +1,41 @@
+-- Rights of the group roles lucky_auth and lucky_server, for the users that auth and server log in as.
+-- `npm run migrate` applies this file after the migrations, in one transaction, as the owner of the
+-- tables. It can be repeated.
+--
+-- Neither role can create, change, truncate or drop a table, or disable a trigger.
+
+REVOKE ALL ON SCHEMA auth, im, lucky FROM lucky_auth, lucky_server;
+REVOKE ALL ON ALL TABLES IN SCHEMA auth, im, lucky FROM lucky_auth, lucky_server;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA auth, im, lucky FROM lucky_auth, lucky_server;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA auth, im, lucky FROM PUBLIC, lucky_auth, lucky_server;
+
+-- Both: leases of worker numbers, and which migrations were applied.
+GRANT USAGE ON SCHEMA lucky TO lucky_auth, lucky_server;
+GRANT SELECT, INSERT, UPDATE ON lucky.worker TO lucky_auth, lucky_server;
+GRANT SELECT ON lucky.migration TO lucky_auth, lucky_server;
+
+-- auth: its tables, except what it never does.
+GRANT USAGE ON SCHEMA auth TO lucky_auth;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA auth TO lucky_auth;
+-- The audit is append-only.
+REVOKE UPDATE, DELETE ON auth.audit FROM lucky_auth;
+-- A deleted account keeps its row.
+REVOKE DELETE ON auth.account FROM lucky_auth;
+
+-- server: its tables, except what it never does.
+GRANT USAGE ON SCHEMA im TO lucky_server;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA im TO lucky_server;
+-- The log is append-only, and a conversation, its users' pair and its creation key stay.
+REVOKE UPDATE, DELETE ON im.entry, im.direct, im.group_key FROM lucky_server;
+-- A former member keeps a row.
+REVOKE DELETE ON im.conversation, im.member FROM lucky_server;
+
+-- Tables, sequences and functions of migrations that a process of the owner applies at its start.
+ALTER DEFAULT PRIVILEGES IN SCHEMA auth
+  GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO lucky_auth;
+ALTER DEFAULT PRIVILEGES IN SCHEMA auth GRANT USAGE ON SEQUENCES TO lucky_auth;
+ALTER DEFAULT PRIVILEGES IN SCHEMA auth GRANT EXECUTE ON FUNCTIONS TO lucky_auth;
+ALTER DEFAULT PRIVILEGES IN SCHEMA im
+  GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO lucky_server;
+ALTER DEFAULT PRIVILEGES IN SCHEMA im GRANT USAGE ON SEQUENCES TO lucky_server;
+ALTER DEFAULT PRIVILEGES IN SCHEMA im GRANT EXECUTE ON FUNCTIONS TO lucky_server;

@@ -1,0 +1,116 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { promisify } from "node:util";
+import pg from "pg";
+import { startAll } from "../services/all.ts";
+import { startTestPostgres } from "./backends/postgres.ts";
+import { people, text } from "./world/people.ts";
+
+const root = join(import.meta.dirname, "..");
+const TIMEOUT = 120_000;
+const { url, pool } = await startTestPostgres({ after });
+await pool.query("CREATE DATABASE fresh");
+
+const ownerUrl = urlOf();
+const users = {
+  LUCKY_AUTH_POSTGRES_URL: urlOf("auth_of_fresh", "one password"),
+  LUCKY_SERVER_POSTGRES_URL: urlOf("server_of_fresh", "other password"),
+};
+
+/** The URL of the database "fresh" for a user; for its owner when absent. */
+function urlOf(user?: string, password = ""): string {
+  const address = new URL(url);
+  address.pathname = "/fresh";
+  if (user !== undefined) [address.username, address.password] = [user, password];
+  return address.href;
+}
+
+/** Runs `npm run migrate`. */
+function npmRunMigrate(settings: Record<string, string>) {
+  const env = { PATH: process.env.PATH, HOME: process.env.HOME, ...settings };
+  return promisify(execFile)("npm", ["run", "--silent", "migrate"], { cwd: root, env });
+}
+
+async function start(settings: Record<string, string>) {
+  const dataDir = await mkdtemp(join(tmpdir(), "lucky-migrate-"));
+  after(() => rm(dataDir, { recursive: true, force: true }));
+  return startAll({
+    env: {
+      LUCKY_LOG_LEVEL: "silent",
+      LUCKY_DATA_DIR: dataDir,
+      LUCKY_GATEWAY_PORT: "0",
+      LUCKY_CONNECT_PORT: "0",
+      LUCKY_AUTH_PASSWORD_KEY_BITS: "2048",
+      LUCKY_AUTH_HASH_MEMORY_KIB: "8192",
+      LUCKY_AUTH_HASH_ITERATIONS: "1",
+      ...settings,
+    },
+  });
+}
+
+test("npm run migrate names the missing setting and fails", { timeout: TIMEOUT }, async () => {
+  const { code, stderr } = await npmRunMigrate({}).then(
+    () => assert.fail("it succeeded"),
+    (error) => error,
+  );
+  assert.equal(code, 1);
+  assert.match(stderr, /LUCKY_MIGRATE_POSTGRES_URL or LUCKY_POSTGRES_URL is missing/);
+});
+
+test("npm run migrate prepares an empty database for services that may not migrate", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  await pool.query("CREATE ROLE auth_of_fresh LOGIN PASSWORD 'one password'");
+  const onlyAuth = { ...users, LUCKY_SERVER_POSTGRES_URL: users.LUCKY_AUTH_POSTGRES_URL };
+  await assert.rejects(start(onlyAuth), /lacks the migrations 0001.*Run "npm run migrate"/);
+
+  const { stdout } = await npmRunMigrate({ ...users, LUCKY_MIGRATE_POSTGRES_URL: ownerUrl });
+  assert.match(stdout, /The database is migrated\.\n$/);
+  await npmRunMigrate({ ...users, LUCKY_MIGRATE_POSTGRES_URL: ownerUrl });
+
+  const all = await start(users);
+  t.after(() => all.stop());
+  const [ana, ben] = await people(all, "ana", "ben");
+  const device = await ana!.clientDevice();
+  await device.client.connect();
+  await device.client.send({ userId: ben!.userId }, text("hi"));
+  await ana!.closeDevices();
+  const { rows } = await pool.query(
+    `SELECT DISTINCT application_name || ' as ' || usename AS login FROM pg_stat_activity
+      WHERE datname = 'fresh' ORDER BY 1`,
+  );
+  assert.deepEqual(
+    rows.map(({ login }) => login),
+    ["auth as auth_of_fresh", "server as server_of_fresh"],
+  );
+});
+
+test("a single process needs both addresses of its database, or none", {
+  timeout: TIMEOUT,
+}, async () => {
+  const { LUCKY_AUTH_POSTGRES_URL } = users;
+  await assert.rejects(
+    start({ LUCKY_AUTH_POSTGRES_URL }),
+    /LUCKY_SERVER_POSTGRES_URL or LUCKY_POSTGRES_URL is missing/,
+  );
+});
+
+test("npm run migrate with LUCKY_POSTGRES_URL alone makes the roles and no user", {
+  timeout: TIMEOUT,
+}, async () => {
+  await npmRunMigrate({ LUCKY_POSTGRES_URL: ownerUrl });
+  const client = new pg.Client(ownerUrl);
+  await client.connect();
+  const { rows } = await client.query(
+    "SELECT rolname FROM pg_roles WHERE rolname LIKE 'lucky%' OR rolcanlogin ORDER BY 1",
+  );
+  await client.end();
+  assert.deepEqual(
+    rows.map(({ rolname }) => rolname),
+    ["auth_of_fresh", "lucky", "lucky_auth", "lucky_server", "server_of_fresh"],
+  );
+});
