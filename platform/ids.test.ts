@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { ManualClock } from "../test/clock/manual-clock.ts";
 import { reasonOf } from "./errors.ts";
-import { createIds, ID_EPOCH_MS, type Ids } from "./ids.ts";
+import { createIds, ID_EPOCH_MS, type Ids, parseId } from "./ids.ts";
 
 // Takes half of the ids by `next`, half by `take`.
 const take = (ids: Ids, count: number) => [
@@ -68,4 +68,10 @@ test("two workers never create the same id", () => {
   const one = take(createIds({ worker: () => 1, clock }), 10_000);
   const other = take(createIds({ worker: () => 2, clock }), 10_000);
   assert.equal(new Set([...one, ...other]).size, 20_000);
+});
+
+test("an id in a text is a positive 64-bit integer, and nothing else", () => {
+  for (const text of ["1", "300", "9223372036854775807"]) assert.equal(parseId(text), BigInt(text));
+  for (const text of ["", "0", "-1", "01", "1.5", "1e3", "9223372036854775808", "1".repeat(20)])
+    assert.equal(parseId(text), undefined, text);
 });

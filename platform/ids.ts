@@ -13,6 +13,13 @@ export interface Ids {
   take(count: number): bigint[];
 }
 
+/** A positive 64-bit integer in decimal, as a bigint; undefined for any other text. */
+export function parseId(text: string): bigint | undefined {
+  if (!/^[1-9]\d{0,18}$/.test(text)) return undefined;
+  const id = BigInt(text);
+  return id < 1n << 63n ? id : undefined;
+}
+
 /** Start of the time in ids, milliseconds since the Unix epoch. */
 export const ID_EPOCH_MS = Date.UTC(2025, 0, 1);
 

@@ -9,6 +9,7 @@ import { holdWorker } from "#platform/postgres/worker.ts";
 import { LuckyClient } from "../../client/client.ts";
 import { authConfig } from "../../services/auth/config.ts";
 import { openDatabase } from "../../services/auth/database.ts";
+import { createIdPermutation } from "../../services/auth/keys/id-permutation.ts";
 import { createKeyEncryption } from "../../services/auth/keys/key-encryption.ts";
 import { createKeyring } from "../../services/auth/keys/keyring.ts";
 import { createAccessTokens } from "../../services/auth/logins/tokens.ts";
@@ -82,7 +83,8 @@ async function mint(system: System, count: number): Promise<User[]> {
     const tokens = await createAccessTokens({ config, keyring, clock });
 
     const run = Date.now().toString(36);
-    const userIds = Array.from({ length: count }, () => ids.next());
+    const permutation = createIdPermutation(keyring.keys.userId[0]!.secret);
+    const userIds = ids.take(count).map((id) => String(permutation.apply(id)));
     const names = userIds.map((_, index) => `bench-${run}-${index}`);
     const loginIds = userIds.map(() => randomUUID());
     const deviceIds = userIds.map((_, index) => `bench-${index}`);

@@ -33,6 +33,7 @@ import { createCodes } from "./keys/codes.ts";
 import { createColumnEncryption } from "./keys/column-encryption.ts";
 import { createKeyEncryption } from "./keys/key-encryption.ts";
 import { createKeyring } from "./keys/keyring.ts";
+import { createUserIds } from "./keys/user-ids.ts";
 import { createDevicePolicy } from "./logins/device-policy.ts";
 import { createIssuer } from "./logins/issuer.ts";
 import { createLogins } from "./logins/logins.ts";
@@ -77,7 +78,7 @@ export interface AuthServiceDependencies {
   limiter: Limiter;
   /** Sends SMS codes; the configured sender when absent. The service closes it. */
   sms?: SmsSender;
-  /** Generates the ids of new users. */
+  /** Snowflakes, from which the ids of new users are made. */
   ids: Ids;
   clock: Clock;
 }
@@ -187,7 +188,6 @@ async function createParts(given: AuthServiceDependencies) {
     devicePolicy,
     estimator,
     guard,
-    ids,
     issuer: createIssuer({ logins, accessTokens, devicePolicy }),
     keyring,
     limiter,
@@ -202,5 +202,6 @@ async function createParts(given: AuthServiceDependencies) {
     revocationPages: createRevocationPages({ pool, clock }),
     sms,
     smsCodes,
+    userIds: createUserIds({ database, ids, keyring }),
   };
 }

@@ -24,6 +24,7 @@ const fences: Record<string, RegExp> = {
   "@prisma": /^services\/(auth|server\/log)\/database\.ts$/,
   "gen/prisma": /^services\/(auth|server\/log)\/database\.ts$/,
   jose: /^(platform\/identity\/tokens|services\/auth\/(logins|keys)\/[a-z-]+)\.ts$/,
+  "@noble/ciphers": /^services\/auth\/keys\/id-permutation\.ts$/,
   "@node-rs/argon2": /^services\/auth\/credentials\/passwords\.ts$/,
   "@zxcvbn-ts": /^services\/auth\/credentials\/strength-thread\.ts$/,
   "qrcode-generator": /^services\/auth\/qr-login\/qr-codes\.ts$/,

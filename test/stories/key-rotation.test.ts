@@ -28,9 +28,10 @@ function signerOf({ accessToken }: Tokens): string {
   return JSON.parse(Buffer.from(accessToken.split(".")[0]!, "base64url").toString()).kid;
 }
 
-/** Ids of all stored keys, including those of columns, their indexes and codes. */
+/** Ids of all stored keys that rotate, including those of columns, their indexes and codes. */
 async function stored(): Promise<string[]> {
-  const { rows } = await world.pool.query("SELECT key_id FROM auth.key");
+  const sql = "SELECT key_id FROM auth.key WHERE purpose <> 'userId'";
+  const { rows } = await world.pool.query(sql);
   return rows.map(({ key_id }) => key_id);
 }
 

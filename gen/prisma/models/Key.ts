@@ -399,7 +399,7 @@ export type $KeyPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs = 
   scalars: runtime.Types.Extensions.GetPayloadResult<{
     keyId: string
     /**
-     * access (Ed25519), password (RSA), data (AES-256), index or code (HMAC-SHA256).
+     * access (Ed25519), password (RSA), data (AES-256), index or code (HMAC-SHA256), userId (AES-256).
      */
     purpose: string
     publicKey: runtime.Bytes | null

@@ -12,7 +12,7 @@ import { createAccounts } from "./accounts.ts";
 const { pool } = await startTestPostgres({ after });
 const database = openDatabase(pool);
 after(() => database.$disconnect());
-const keys = { access: [], password: [], code: [], data: [], index: [] };
+const keys = { access: [], password: [], code: [], data: [], index: [], userId: [] };
 const doNothing = async () => {};
 const keyring: Keyring = {
   keys,
@@ -53,3 +53,10 @@ for (const [other, reason] of [
       assert.ok(queries > before);
     }
   });
+
+test("an id that another registration took in a race is refused with UNAVAILABLE, for a retry", async () => {
+  await pool.query("TRUNCATE auth.account CASCADE");
+  const { create } = createAccounts({ database, columns });
+  await create(accountOf(7n, "first"));
+  await refused(create(accountOf(7n, "second")), ErrorReason.UNAVAILABLE);
+});

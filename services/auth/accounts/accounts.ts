@@ -14,7 +14,7 @@ export interface Accounts {
   /**
    * Creates an account, in the transaction `tx` if given. Throws USER_NAME_TAKEN, also for another
    * spelling of a taken name; USER_NAME_CONFUSABLE for a name that is confusable with a taken one;
-   * PHONE_TAKEN; INVALID_ARGUMENT for a name with invisible characters.
+   * PHONE_TAKEN; UNAVAILABLE for a taken id; INVALID_ARGUMENT for a name with invisible characters.
    */
   create(account: NewAccount, tx?: Transaction): Promise<Account>;
   byId(userId: string): Promise<Account | undefined>;
@@ -97,6 +97,9 @@ function refusalOfViolation(cause: unknown): Error | undefined {
   const detail = JSON.stringify(cause.meta ?? {});
   if (detail.includes("phone_index"))
     return fail(ErrorReason.PHONE_TAKEN, "the phone number belongs to another account", { cause });
+  // The id was free when it was made: an almost impossible race.
+  if (detail.includes("account_pkey"))
+    return fail(ErrorReason.UNAVAILABLE, "the id is taken", { retryAfterMs: 100, cause });
   if (detail.includes("shape"))
     return fail(ErrorReason.USER_NAME_CONFUSABLE, "the user name can be mistaken for a taken one", {
       cause,

@@ -28,7 +28,7 @@ async function setUp() {
   await pool.query("TRUNCATE auth.account, auth.key, auth.sms_code CASCADE");
   const clock = new ManualClock();
   const lists = { data: [] as SecretKey[], index: [] as SecretKey[] };
-  const keys = { access: [], password: [], code: [], ...lists } as Keys;
+  const keys = { access: [], password: [], code: [], userId: [], ...lists } as Keys;
   const noop = async () => {};
   const keyring: Keyring = {
     keys,

@@ -18,7 +18,7 @@ const fresh = (activeAtMs: number): SecretKey => ({
 /** A keyring with one key of each symmetric kind. Tests can add newer keys. */
 function ring() {
   const one = () => [fresh(clock.now())];
-  const keys = { access: [], password: [], data: one(), index: one(), code: one() };
+  const keys = { access: [], password: [], userId: [], data: one(), index: one(), code: one() };
   const add = (purpose: "data" | "index" | "code", key: SecretKey) => keys[purpose].unshift(key);
   const keyring: Keyring = {
     keys: keys as Keys,

@@ -25,7 +25,7 @@ test("instances that start at the same time share their keys and accept each oth
   ];
   assert.deepEqual({ keyId, spki }, { keyId: other.keyId, spki: other.spki });
   assert.deepEqual(await one.auth.getJwks({}), await two.auth.getJwks({}));
-  assert.equal((await pool.query("SELECT count(*) FROM auth.key")).rows[0].count, "5");
+  assert.equal((await pool.query("SELECT count(*) FROM auth.key")).rows[0].count, "6");
 
   const userName = "shared";
   await one.auth.register({ userName, password: await two.encrypt(GOOD_PASSWORD) });

@@ -49,6 +49,8 @@ export interface Keys {
   index: readonly SecretKey[];
   /** HMAC-SHA256, for codes and nonces. */
   code: readonly SecretKey[];
+  /** AES-256 in FF1, for ids of new users. Never rotated. */
+  userId: readonly SecretKey[];
 }
 
 /** The newest active key, or the oldest key while none is active. `keys` has the newest first. */
@@ -91,6 +93,7 @@ export async function generateKey(
     case "data":
     case "index":
     case "code":
+    case "userId":
       return { publicKey: null, secret: randomBytes(32) };
   }
 }
@@ -162,6 +165,7 @@ function decryptAll(rows: readonly StoredKey[], keyEncryption: KeyEncryption): K
     data: secrets("data"),
     index: secrets("index"),
     code: secrets("code"),
+    userId: secrets("userId"),
   };
 }
 

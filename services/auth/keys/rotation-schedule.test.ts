@@ -16,8 +16,9 @@ const key = (purpose: string, activeMs: number, retiredMs?: number): KeyTimes =>
   activeAt: new Date(activeMs),
   retiredAt: retiredMs === undefined ? null : new Date(retiredMs),
 });
+/** Purposes whose keys rotate. */
 const PURPOSES = ["access", "password", "data", "index", "code"];
-const first = PURPOSES.map((purpose) => key(purpose, startMs));
+const first = [...PURPOSES, "userId"].map((purpose) => key(purpose, startMs));
 const created = (rows: readonly KeyTimes[], nowMs: number, over = {}) =>
   scheduleRotation(rows, { ...config, ...over }, nowMs).create.map(({ purpose, activeAt }) => [
     purpose,
@@ -27,7 +28,7 @@ const created = (rows: readonly KeyTimes[], nowMs: number, over = {}) =>
 test("a purpose without a key gets one that is active immediately", () => {
   assert.deepEqual(
     created([], startMs),
-    PURPOSES.map((purpose) => [purpose, 0]),
+    [...PURPOSES, "userId"].map((purpose) => [purpose, 0]),
   );
   assert.deepEqual(created(first.slice(1), startMs), [["access", 0]]);
 });
@@ -44,6 +45,16 @@ test("a key that is due gets one successor, published ahead of its activation", 
   // The publish-ahead time is at least two reload intervals, even if it is configured shorter.
   const [short] = created(first, day90Ms, { keyPublishAheadSeconds: 0, keyRefreshSeconds: 30 });
   assert.deepEqual(short, ["access", 60_000]);
+});
+
+test("the key of user ids is never rotated, and never deleted", () => {
+  const twoKeys = [...first, key("userId", day90Ms)];
+  const retired = key("userId", startMs, startMs);
+  for (const rows of [first, twoKeys, [...twoKeys, retired]]) {
+    const { create, remove } = scheduleRotation(rows, config, startMs + 3_000 * DAY);
+    assert.ok(!create.some(({ purpose }) => purpose === "userId"));
+    assert.ok(!remove.some((keyId) => keyId.startsWith("userId")));
+  }
 });
 
 test("a replaced key stays until every token, ciphertext or code that used it has expired", () => {

@@ -19,7 +19,7 @@ export interface RotationSchedule {
   readonly remove: readonly string[];
 }
 
-const PURPOSES = ["access", "password", "data", "index", "code"] as const;
+const PURPOSES = ["access", "password", "data", "index", "code", "userId"] as const;
 const DAY_MS = 86_400_000;
 /** Largest difference between the clocks of two instances. */
 export const CLOCK_SKEW_MS = 60_000;
@@ -27,7 +27,8 @@ export const CLOCK_SKEW_MS = 60_000;
 /**
  * Computes which keys to create and which to delete. `rows` may come in any order. A purpose
  * without a key gets one that is active immediately. A successor becomes active only after the
- * publish-ahead time, so that every instance has loaded it by then.
+ * publish-ahead time, so that every instance has loaded it by then. The key of user ids is never
+ * rotated: another one could create an id that exists.
  */
 export function scheduleRotation(
   rows: readonly KeyTimes[],
@@ -42,7 +43,7 @@ export function scheduleRotation(
       .sort((a, b) => b.activeAt.getTime() - a.activeAt.getTime());
     const [newest] = newestFirst;
     if (newest === undefined) create.push({ purpose, activeAt: new Date(nowMs) });
-    else if (isRotationDue(newest, config, nowMs))
+    else if (purpose !== "userId" && isRotationDue(newest, config, nowMs))
       create.push({ purpose, activeAt: new Date(nowMs + publishAheadMs(config)) });
     for (const [at, row] of newestFirst.entries()) {
       const successor = newestFirst[at - 1];
@@ -83,6 +84,8 @@ function isUnused(
       return hasExpired(config.passwordKeyGraceSeconds);
     case "code":
       return hasExpired(Math.max(config.smsCodeSeconds, config.nonceSeconds));
+    case "userId":
+      return false;
     case "data":
     case "index": {
       // Values under these keys never expire: re-encryption scans the tables and sets retiredAt. An

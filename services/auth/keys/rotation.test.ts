@@ -13,8 +13,11 @@ const MINUTE = 60_000;
 const DAY = 86_400_000;
 const config = { keyRotationDays: 30 };
 
+/** Ids of the stored keys, except the key of user ids, which never rotates. */
 const keyIds = async (): Promise<string[]> =>
-  (await pool.query("SELECT key_id FROM auth.key")).rows.map(({ key_id }) => key_id);
+  (await pool.query("SELECT key_id FROM auth.key WHERE purpose <> 'userId'")).rows.map(
+    ({ key_id }) => key_id,
+  );
 
 async function registerBy(phone: string, { auth, messages }: TestAuth) {
   await auth.sendSmsCode({ phone, purpose: SmsPurpose.REGISTER });
@@ -22,7 +25,7 @@ async function registerBy(phone: string, { auth, messages }: TestAuth) {
   return auth.registerByPhone({ phone, code: codeOf(messages.at(-1)!), device });
 }
 
-test("a running system replaces all its keys without interruption", {
+test("a running system replaces all its rotating keys without interruption", {
   timeout: 120_000,
 }, async (t) => {
   const clock = new ManualClock();

@@ -2,6 +2,7 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { fail } from "#platform/errors.ts";
+import { parseId } from "#platform/ids.ts";
 import { requirePrintable } from "#platform/validation/printable.ts";
 import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
 import { nameKey } from "../accounts/names.ts";
@@ -39,8 +40,8 @@ export function createSearch({
   /** The last name of the previous page. The page token is the id of its last user. */
   async function lastNameOf(pageToken: string, prefix: string): Promise<string> {
     if (pageToken === "") return "";
-    const id = Buffer.from(pageToken, "base64url").toString();
-    const last = /^[1-9]\d{0,17}$/.test(id) ? await accounts.byId(id) : undefined;
+    const id = parseId(Buffer.from(pageToken, "base64url").toString());
+    const last = id === undefined ? undefined : await accounts.byId(String(id));
     if (last?.userNameKey.startsWith(prefix)) return last.userNameKey;
     throw fail(
       ErrorReason.INVALID_ARGUMENT,

@@ -1,7 +1,6 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AuthService, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import type { Ids } from "#platform/ids.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { Accounts } from "../accounts/accounts.ts";
 import { normalizePhone } from "../accounts/phone.ts";
@@ -10,6 +9,7 @@ import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
 import type { SmsCodes } from "../credentials/sms-codes.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
+import type { UserIds } from "../keys/user-ids.ts";
 import { requirePrintableDevice } from "../logins/device-texts.ts";
 import type { Issuer } from "../logins/issuer.ts";
 import { displayNameOf } from "./registration.ts";
@@ -19,26 +19,26 @@ export function createPhoneRegistration({
   accounts,
   clock,
   columns,
-  ids,
   issuer,
   passwordPolicy,
   passwords,
   smsCodes,
+  userIds,
 }: {
   accounts: Pick<Accounts, "create">;
   clock: Clock;
   columns: ColumnEncryption;
-  ids: Ids;
   issuer: Pick<Issuer, "logIn">;
   passwordPolicy: PasswordPolicy;
   passwords: Pick<Passwords, "decrypt" | "hash">;
   smsCodes: Pick<SmsCodes, "redeem">;
+  userIds: UserIds;
 }): Pick<ServiceImpl<typeof AuthService>, "registerByPhone"> {
   return {
     async registerByPhone(request, context) {
       const { code, device } = request;
       const phone = normalizePhone(request.phone);
-      const userId = BigInt(ids.next());
+      const userId = await userIds.next();
       // The id has digits only, so generated names are not confusable with each other.
       const userName = request.userName || `user-${userId}`;
       const displayName = displayNameOf(request.displayName, userName);

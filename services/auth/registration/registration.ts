@@ -1,25 +1,25 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import type { Ids } from "#platform/ids.ts";
 import { requirePrintable } from "#platform/validation/printable.ts";
 import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
 import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
+import type { UserIds } from "../keys/user-ids.ts";
 
 /** Registers accounts with a user name and a password. */
 export function createRegistration({
   accounts,
   clock,
-  ids,
   passwordPolicy,
   passwords,
+  userIds,
 }: {
   accounts: Pick<Accounts, "create">;
   clock: Clock;
-  ids: Ids;
   passwordPolicy: PasswordPolicy;
   passwords: Pick<Passwords, "decrypt" | "hash">;
+  userIds: UserIds;
 }): Pick<ServiceImpl<typeof AuthService>, "register"> {
   return {
     async register(request) {
@@ -27,7 +27,7 @@ export function createRegistration({
       const [password] = await passwords.decrypt(request.password);
       await passwordPolicy.requireStrong(password, userName, request.displayName);
       const account = await accounts.create({
-        userId: BigInt(ids.next()),
+        userId: await userIds.next(),
         userName,
         displayName: displayNameOf(request.displayName, userName),
         passwordHash: await passwords.hash(password),

@@ -9,6 +9,7 @@ import {
 } from "#gen/lucky/message/v1/message_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
+import { parseId } from "#platform/ids.ts";
 import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf } from "../log/entries.ts";
 import { TIP } from "../log/tips.ts";
@@ -149,9 +150,10 @@ function fit(rows: readonly ChangedConversationRow[], limit: number): number {
  */
 function decode(text: string): Cursor {
   if (text === "") return { startedAtMs: 0, changedAtMs: -1, conversationId: "0" };
-  const match = /^(?:(\d{1,15})|(\d{1,15})\.(\d{1,15})\.(\d{1,18}))$/.exec(text);
-  if (match === null) throw fail(ErrorReason.INVALID_ARGUMENT, "cursor: not from Sync");
-  const [, fresh, startedAtMs, changedAtMs, conversationId] = match;
+  const match = /^(?:(\d{1,15})|(\d{1,15})\.(\d{1,15})\.(\d{1,19}))$/.exec(text);
+  const [, fresh, startedAtMs, changedAtMs, conversationId] = match ?? [];
+  if (fresh === undefined && parseId(conversationId ?? "") === undefined)
+    throw fail(ErrorReason.INVALID_ARGUMENT, "cursor: not from Sync");
   if (fresh !== undefined) {
     return { startedAtMs: 0, changedAtMs: Number(fresh), conversationId: "0" };
   }
