@@ -9,8 +9,25 @@ import type { Duplex } from "node:stream";
 import { answerBrowser } from "./browser.ts";
 import { refuse, type rpcHandler } from "./handler.ts";
 
-/** Time-outs of an HTTP/1.1 client: for its headers, for its request, and between requests, ms. */
-const TIMEOUTS = { headersTimeout: 20_000, requestTimeout: 60_000, keepAliveTimeout: 75_000 };
+/**
+ * Time-outs of an HTTP/1.1 client: for its headers, for its request, and between requests, and how
+ * often they are checked, ms. A call has a shorter time-out for its request, which sends an answer.
+ */
+const TIMEOUTS = {
+  headersTimeout: 20_000,
+  requestTimeout: 40_000,
+  keepAliveTimeout: 75_000,
+  connectionsCheckingInterval: 5_000,
+};
+
+/** Maximum bytes of the headers of a request, and maximum headers. */
+const MAX_HEADER_BYTES = 16 * 1024;
+const MAX_HEADERS = 100;
+
+/** Maximum requests of one connection without an answer; one more closes the connection. */
+const MAX_PIPELINED = 100;
+
+const TOO_MANY_HEADERS = "431 Request Header Fields Too Large";
 
 export interface Http1Options {
   readonly rpc: ReturnType<typeof rpcHandler>;
@@ -36,29 +53,46 @@ export interface Http1Server {
 export function http1Server({ rpc, cors, fallback, onUpgrade }: Http1Options): Http1Server {
   const answering = new Set<ServerResponse>();
   const upgraded = new WeakSet<Duplex>();
+  const unanswered = new WeakMap<Duplex, number>();
   let draining = false;
 
   const upgradable: ServerOptions & { shouldUpgradeCallback: (req: IncomingMessage) => boolean } = {
     ...TIMEOUTS,
+    maxHeaderSize: MAX_HEADER_BYTES,
     // A request with any other upgrade, such as the h2c that curl offers, is answered like a plain
     // request.
     shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === "websocket",
   };
   const server = createServer(upgradable, (req, res) => {
+    const { socket } = req;
+    const open = (unanswered.get(socket) ?? 0) + 1;
+    if (open > MAX_PIPELINED) {
+      socket.destroy();
+      return;
+    }
+    unanswered.set(socket, open);
     answering.add(res);
     res.once("close", () => {
+      unanswered.set(socket, (unanswered.get(socket) ?? 1) - 1);
       answering.delete(res);
-      if (draining) req.socket.end();
+      if (draining) socket.end();
     });
+    if (hasTooManyHeaders(req)) {
+      refuse(res, 431);
+      return;
+    }
     if (answerBrowser(req, res, cors) || rpc(req, res)) return;
     if (fallback === undefined) refuse(res, 404);
     else fallback(req, res);
   });
   server.on("upgrade", (req, socket, head) => {
     upgraded.add(socket);
-    if (onUpgrade !== undefined) onUpgrade(req, socket, head);
-    else socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    if (hasTooManyHeaders(req)) endWith(socket, TOO_MANY_HEADERS);
+    else if (onUpgrade !== undefined) onUpgrade(req, socket, head);
+    else endWith(socket, "404 Not Found");
   });
+  // Node drops further headers silently, also those that a proxy appends.
+  server.maxHeadersCount = MAX_HEADERS;
   // The server gets its connections from `take` and never listens itself. This event starts its
   // time-outs.
   server.emit("listening");
@@ -73,4 +107,13 @@ export function http1Server({ rpc, cors, fallback, onUpgrade }: Http1Options): H
     },
     close: () => void server.close(),
   };
+}
+
+/** Whether headers were dropped. Node reads a few more of them than its maximum. */
+function hasTooManyHeaders({ rawHeaders }: IncomingMessage): boolean {
+  return rawHeaders.length / 2 > MAX_HEADERS;
+}
+
+function endWith(socket: Duplex, status: string): void {
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }

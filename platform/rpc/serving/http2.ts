@@ -3,12 +3,17 @@ import type { Socket } from "node:net";
 import type { Log } from "#platform/log.ts";
 import { refuse, type rpcHandler } from "./handler.ts";
 
-/** Flow-control windows of a request and of a connection, bytes: a whole batch fits. */
-const WINDOW_BYTES = 1024 * 1024;
-const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
+/** Maximum bytes of the headers of a request, and maximum headers. Beyond one, it is reset. */
+const MAX_HEADER_BYTES = 16 * 1024;
+const MAX_HEADERS = 100;
 
 /** Bounds of one connection. Beyond one of the last four, the connection is closed. */
 interface Limits {
+  /** Bytes that may wait before a handler reads them: of one request, and of all. */
+  readonly windowBytes: number;
+  readonly connectionWindowBytes: number;
+  /** Memory of node:http2 for the connection, MB. Beyond it, new requests are reset. */
+  readonly maxSessionMemory: number;
   /** Maximum requests in flight. A client waits with more. */
   readonly maxConcurrentStreams: number;
   /** Requests that the client may reset at once, and then per second. */
@@ -21,6 +26,9 @@ interface Limits {
 
 /** Bounds of a client. It may reset all its requests at once. */
 const CLIENT_LIMITS: Limits = {
+  windowBytes: 256 * 1024,
+  connectionWindowBytes: 1024 * 1024,
+  maxSessionMemory: 10,
   maxConcurrentStreams: 100,
   streamResetBurst: 100,
   streamResetRate: 33,
@@ -34,13 +42,25 @@ const CLIENT_LIMITS: Limits = {
  */
 const MESH_LIMITS: Limits = {
   ...CLIENT_LIMITS,
+  windowBytes: 1024 * 1024,
+  connectionWindowBytes: 4 * 1024 * 1024,
+  maxSessionMemory: 64,
   maxConcurrentStreams: 1_000,
   streamResetBurst: 1_000,
   streamResetRate: 1_000,
 };
 
-function serverOptions({ maxConcurrentStreams, ...limits }: Limits): ServerOptions {
-  return { ...limits, settings: { initialWindowSize: WINDOW_BYTES, maxConcurrentStreams } };
+function serverOptions(limits: Limits): ServerOptions {
+  const { maxConcurrentStreams, windowBytes, connectionWindowBytes: _, ...others } = limits;
+  return {
+    ...others,
+    maxHeaderListPairs: MAX_HEADERS,
+    settings: {
+      maxConcurrentStreams,
+      initialWindowSize: windowBytes,
+      maxHeaderListSize: MAX_HEADER_BYTES,
+    },
+  };
 }
 
 /** The part of a server that speaks HTTP/2. */
@@ -78,7 +98,7 @@ export function http2Server(options: {
   server.on("session", (session) => {
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
-    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    session.setLocalWindowSize(limits.connectionWindowBytes);
     // node:http has its own time-outs. Without this one, an HTTP/2 client could hold connections
     // for ever.
     session.setTimeout(idleMs, () => {
