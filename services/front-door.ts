@@ -131,6 +131,7 @@ async function openGateway(
         budgets: budgetsOf(config.limits),
       }),
       log,
+      metrics,
       health: ready,
       onUpgrade: gateway.upgrade,
       fallback: gateway.fallback,

@@ -124,6 +124,7 @@ export function startServiceProcess<T extends ConfigTable>(
           host: platform.host,
           served: running.served,
           log,
+          metrics,
           health: () => open && running.ready() && ready(),
           onUpgrade: listener.upgrade,
         }),

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
+import type { DescService } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -15,9 +16,11 @@ import {
 import type { ClientAddressFinder } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
+import type { RequestBodies } from "#platform/rpc/bodies/request-bodies.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { isInternal } from "#platform/rpc/rules.ts";
 import type { Served } from "#platform/rpc/served.ts";
+import { cutUnread } from "./answer-timeout.ts";
 import { COMPRESS_MIN_BYTES, createCompressions } from "./compression.ts";
 import { callHandler, markDecoded } from "./decode-errors.ts";
 
@@ -44,6 +47,8 @@ export interface HandlerOptions {
   /** Ends open streams when it aborts; its reason is their error. */
   readonly stop: AbortSignal;
   readonly clientAddress: ClientAddressFinder;
+  /** Reads the bodies of requests. */
+  readonly bodies: RequestBodies;
 }
 
 /**
@@ -53,15 +58,14 @@ export interface HandlerOptions {
 export function rpcHandler(
   options: HandlerOptions,
 ): (req: NodeRequest, res: NodeResponse) => boolean {
-  const { served, interceptors, log, clock, stop, clientAddress } = options;
+  const { served, interceptors, log, clock, stop, clientAddress, bodies } = options;
   const router = createConnectRouter({
     interceptors: [markDecoded, ...interceptors],
     acceptCompression: createCompressions(),
     compressMinBytes: COMPRESS_MIN_BYTES,
   });
   for (const { service, implementation } of served) {
-    const readMaxBytes = isInternal(service) ? MAX_INTERNAL_READ_BYTES : MAX_READ_BYTES;
-    router.service(service, implementation, { readMaxBytes });
+    router.service(service, implementation, { readMaxBytes: maxBytesOf(service) });
   }
   const paths = new Map<string, UniversalHandler>();
   for (const handler of router.handlers) paths.set(handler.requestPath, handler);
@@ -71,12 +75,14 @@ export function rpcHandler(
     const request = universalRequestFromNodeRequest(req, res, undefined, values);
     const written = "stream" in res ? res.stream : res;
     written.once("finish", () => readRest(req, res, clock));
-    const body = req.iterator({ destroyOnReturn: false });
+    const { requestPath: path, service } = handler;
+    const bounded = bodies.bounded({ source: req, request, maxBytes: maxBytesOf(service), path });
     // A stop waits for unary calls in flight. Streams are aborted, because they could last for
     // ever.
     const unary = handler.method.methodKind === "unary";
     const signal = unary ? request.signal : AbortSignal.any([request.signal, stop]);
-    const response = await callHandler(handler, { ...request, body, signal });
+    const response = await callHandler(handler, { ...bounded, signal });
+    if (unary) cutUnread(written, clock);
     await universalResponseToNodeResponse(response, res);
   }
 
@@ -93,6 +99,10 @@ export function rpcHandler(
     });
     return true;
   };
+}
+
+function maxBytesOf(service: DescService): number {
+  return isInternal(service) ? MAX_INTERNAL_READ_BYTES : MAX_READ_BYTES;
 }
 
 /**

@@ -7,6 +7,8 @@ import { clientAddressFinder } from "#platform/client-address.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
+import { requestBodies } from "#platform/rpc/bodies/request-bodies.ts";
 import type { Served } from "#platform/rpc/served.ts";
 import { rpcHandler } from "./handler.ts";
 import { healthService } from "./health.ts";
@@ -22,6 +24,7 @@ export interface ListenOptions {
   readonly served: readonly Served[];
   readonly interceptors: readonly Interceptor[];
   readonly log: Log;
+  readonly metrics?: Metrics;
   /** Also serves lean links, to callers that present this secret of the mesh; none when absent. */
   readonly meshSecret?: string;
   /** Status for grpc.health.v1, which is served when this is present. */
@@ -80,6 +83,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     clock,
     stop: closing.signal,
     clientAddress: clientAddressFinder(options.trustedProxies ?? []),
+    bodies: requestBodies({ mesh: meshSecret !== "", clock, log, metrics: options.metrics }),
   });
   const http1 = http1Server({ rpc, cors, fallback, onUpgrade });
   const http2 = http2Server({ rpc, idleMs, mesh: meshSecret !== "", log });
