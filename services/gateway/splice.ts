@@ -4,6 +4,9 @@ import type { Clock, Timer } from "#platform/clock.ts";
 
 const LINGER_MS = 1_000;
 
+/** Listeners that a spliced connection may have: two pipelines add a dozen. Node warns beyond it. */
+const MAX_LISTENERS = 20;
+
 /** Time-out for the second side of a tunnel to end after the first one, ms. */
 const HALF_CLOSED_MS = 5_000;
 
@@ -36,7 +39,10 @@ export function splice(options: {
     if (error || openDirections === 0) destroy();
   };
   if (first.length > 0) upstream.write(first);
-  for (const source of [device, upstream]) boundWaits(source, destroy, clock);
+  for (const source of [device, upstream]) {
+    source.setMaxListeners(MAX_LISTENERS);
+    boundWaits(source, destroy, clock);
+  }
   pipeline(device, upstream, ended);
   pipeline(upstream, device, ended);
 }
