@@ -74,7 +74,6 @@ export function rpcHandler(
     const values = createContextValues().set(peerAddress, clientAddress(req));
     const request = universalRequestFromNodeRequest(req, res, undefined, values);
     const written = "stream" in res ? res.stream : res;
-    written.once("finish", () => readRest(req, res, clock));
     const { requestPath: path, service } = handler;
     const bounded = bodies.bounded({ source: req, request, maxBytes: maxBytesOf(service), path });
     // A stop waits for unary calls in flight. Streams are aborted, because they could last for
@@ -87,6 +86,10 @@ export function rpcHandler(
   }
 
   return (req, res) => {
+    // Also a request that is not an RPC: node:http2 leaves its stream open while more bytes wait than
+    // the window has room for.
+    const written = "stream" in res ? res.stream : res;
+    written.once("finish", () => readRest(req, res, clock));
     const handler = paths.get(req.url?.split("?", 1)[0] ?? "");
     if (handler === undefined) return false;
     answer(handler, req, res).catch((err: unknown) => {

@@ -180,3 +180,14 @@ test("an answer that its client does not read is cut after two minutes", async (
   clock.advance(120_000);
   await gone;
 });
+
+test("a large request that is not an RPC gets its 404, and its stream ends", async (t) => {
+  const { address } = await start(t);
+  const stream = request(await session(t, address), "/nothing", "application/json");
+  const gone = new Promise((resolve) => stream.once("close", resolve));
+  stream.end(HALF);
+  const [headers] = await once(stream, "response");
+  assert.equal(headers[":status"], 404);
+  stream.resume();
+  await gone;
+});
