@@ -6,7 +6,7 @@ import { clientAddressFinder } from "#platform/client-address.ts";
 import { systemClock } from "#platform/clock.ts";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import { testIssuer } from "#platform/identity/tokens.fixture.ts";
-import { createLog } from "#platform/log.ts";
+import { createLog, type Log } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Lease } from "#platform/registry/registry.ts";
@@ -15,7 +15,7 @@ import { createHints } from "./hint.ts";
 import { createPlacement } from "./placement.ts";
 import { createTunnels } from "./tunnel.ts";
 
-const log = createLog({ service: "gateway", instanceId: "test", level: "silent" });
+const silent = createLog({ service: "gateway", instanceId: "test", level: "silent" });
 export const AGREED = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
 export const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 export const KEY_HEADER = `Sec-WebSocket-Key: ${KEY}\r\n`;
@@ -28,8 +28,15 @@ interface Upstream {
   readonly accepted: Socket[];
 }
 
+interface Options {
+  readonly instances: number;
+  readonly maxTunnels?: number;
+  readonly log?: Log;
+}
+
 /** A gateway's tunnels in front of `instances` TCP servers. */
-export async function setUp(t: TestContext, options: { instances: number; maxTunnels?: number }) {
+export async function setUp(t: TestContext, options: Options) {
+  const { log = silent } = options;
   const registry = createMemoryRegistry({ clock: systemClock });
   const upstreams: Upstream[] = [];
   for (let at = 0; at < options.instances; at += 1) {

@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import { test } from "node:test";
 import { userChannel } from "#platform/channels.ts";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
+import { keptLog } from "#platform/log.fixture.ts";
 import { AGREED, allOf, KEY, KEY_HEADER, setUp, textOf, UPGRADE } from "./tunnel.fixture.ts";
 
 test("the head arrives as sent, plus the peer's address and the bytes sent along with it", async (t) => {
@@ -197,6 +198,17 @@ for (const [title, request, status, text] of refused) {
     assert.equal(upstreams[0]!.accepted.length, 0);
   });
 }
+
+test("the lines about refused tokens are sampled", async (t) => {
+  const { log, lines } = keptLog();
+  const { dial, clock } = await setUp(t, { instances: 1, log });
+  const forged = `${UPGRADE}Authorization: Bearer x\r\n\r\n`;
+  for (let n = 0; n < 30; n++) assert.match(await textOf(dial(forged)), /^HTTP\/1\.1 401 /);
+  const logged = (event: string) => lines.filter((line) => line.event === event);
+  assert.equal(logged("tunnel_unauthenticated").length, 10);
+  clock.advance(1_000);
+  assert.equal(logged("rpc_lines_suppressed")[0]?.suppressed, 20);
+});
 
 test("without a connect instance the answer is 503", async (t) => {
   const { dial } = await setUp(t, { instances: 0 });

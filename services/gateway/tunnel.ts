@@ -6,6 +6,7 @@ import type { PeerProof } from "#platform/identity/peer-proof.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import { createLineSampler } from "#platform/rpc/interceptors/line-sampler.ts";
 import { bearerOf, refusal, requestHead } from "./head.ts";
 import type { Hints } from "./hint.ts";
 import type { Placement } from "./placement.ts";
@@ -48,6 +49,7 @@ export function createTunnels(options: TunnelOptions): Tunnels {
     "WebSocket upgrade requests, by outcome",
     ["outcome"],
   );
+  const sampler = createLineSampler({ log, clock });
   let accepting = true;
   let emptied: (() => void) | undefined;
 
@@ -73,7 +75,8 @@ export function createTunnels(options: TunnelOptions): Tunnels {
     try {
       preferred = await preferredInstance(request, checked.url, options);
     } catch (error) {
-      log.info({ event: "tunnel_unauthenticated", err: error });
+      const kind = { level: "info", method: "/ws", reason: "tunnel_unauthenticated" } as const;
+      if (sampler.admit(kind)) log.info({ event: "tunnel_unauthenticated", err: error });
       const text = "The access token is not valid.";
       return refuse(socket, { status: "401 Unauthorized", text }, "unauthenticated");
     }

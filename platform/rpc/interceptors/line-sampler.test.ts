@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
-import { Writable } from "node:stream";
 import { test } from "node:test";
 import { createClient } from "@connectrpc/connect";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
-import { createLog } from "#platform/log.ts";
+import { keptLog } from "#platform/log.fixture.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { ruleBook } from "#platform/rpc/rules.ts";
@@ -14,22 +13,10 @@ import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { createLineSampler } from "./line-sampler.ts";
 import { observeInterceptor } from "./observe.ts";
 
-/** A log that keeps its lines. */
-function openLog(level = "info") {
-  const lines: Record<string, unknown>[] = [];
-  const stream = new Writable({
-    write(line, _encoding, done) {
-      lines.push(JSON.parse(String(line)));
-      done();
-    },
-  });
-  return { lines, log: createLog({ service: "test", instanceId: "test-0", level, stream }) };
-}
-
 test("of many refused calls ten a second are logged, then one line with the number suppressed", async () => {
   const clock = new ManualClock();
   const metrics = new Metrics();
-  const { lines, log } = openLog();
+  const { lines, log } = keptLog();
   let reason = ErrorReason.CREDENTIALS_INVALID;
   const refuse = () => {
     throw fail(reason, "refused");
@@ -73,7 +60,7 @@ test("of many refused calls ten a second are logged, then one line with the numb
 
 test("the number of kinds is bounded: further ones are counted together", () => {
   const clock = new ManualClock();
-  const { lines, log } = openLog();
+  const { lines, log } = keptLog();
   const sampler = createLineSampler({ log, clock });
   const admit = (n: number) => sampler.admit({ level: "info", method: `m${n}`, reason: "WRONG" });
   for (let n = 0; n < 1_000; n++) assert.equal(admit(n), true);
