@@ -6,11 +6,11 @@ import { type SendRequest, SendRequestSchema } from "#gen/lucky/message/v1/messa
 import { MAX_CLIENT_MESSAGE_ID_BYTES } from "#platform/validation/client-message-id.ts";
 import { MAX_FIELDS } from "#platform/validation/field-count.ts";
 import { createMessageValidator } from "#platform/validation/validator.ts";
+import { wellFormed } from "#platform/validation/well-formed.ts";
 import { FieldReader, WireError } from "#platform/wire.ts";
 import { refusal } from "../conversations/refusal.ts";
 import { readPlainText } from "./plain-text.ts";
 import type { RawSend, ReadResult, RejectedSend } from "./send.ts";
-import { wellFormed } from "./well-formed.ts";
 
 /** Maximum size of encoded content, bytes. */
 export const MAX_CONTENT_BYTES = 65_536;

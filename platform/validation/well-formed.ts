@@ -10,9 +10,10 @@ import {
 } from "#platform/wire.ts";
 
 /** Expected form of each known field of a message, by field number. */
-type Shape = ReadonlyMap<number, KnownField>;
+export type Shape = ReadonlyMap<number, KnownField>;
 
 interface KnownField {
+  /** Wire types of the field; two for numbers in a list, which may be packed. */
   readonly types: readonly WireType[];
   readonly inner: Shape | undefined;
   /** Bit of a singular field, shared by the fields of a oneof; 0 for a list. */
@@ -62,7 +63,8 @@ function check(shape: Shape, reader: FieldReader, state: CheckState): void {
   }
 }
 
-function shapeOf(desc: DescMessage): Shape {
+/** The shape of a message that does not contain itself and has at most 31 fields. */
+export function shapeOf(desc: DescMessage): Shape {
   if (desc.fields.length > 31)
     throw new Error(`${desc.typeName} has more fields than a mask has bits`);
   return new Map(
