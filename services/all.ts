@@ -163,7 +163,8 @@ async function openServer(
 /** Interceptors of calls between services in this process. */
 function localInterceptors({ runtime, meshSecret }: Parts, verifier: TokenVerifier): Interceptor[] {
   const { log, metrics, clock } = runtime;
-  return serverInterceptors({ log, metrics, clock, verifier, meshSecret, trustMesh: true });
+  const trusted = { log, metrics, clock, verifier, meshSecret, trustMesh: true };
+  return serverInterceptors(trusted).interceptors;
 }
 
 if (process.argv[1] && realpathSync(process.argv[1]) === import.meta.filename) {

@@ -120,7 +120,7 @@ async function openGateway(
     listen({
       ...address,
       served: gateway.served,
-      interceptors: serverInterceptors({
+      ...serverInterceptors({
         log,
         metrics,
         clock,
@@ -129,6 +129,7 @@ async function openGateway(
         trustMesh: false,
         limiter: adapters.limiter,
         budgets: budgetsOf(config.limits),
+        refusalsPerSecond: config.limits.refusalsPerSecond,
       }),
       log,
       metrics,

@@ -97,6 +97,14 @@ export const limitsConfig = defineConfig("limits", {
     unit: "calls a minute",
     doc: "Maximum searches of one user for users; further calls are refused with RATE_LIMITED.",
   }),
+  refusalsPerSecond: setting.integer({
+    default: 10,
+    min: 1,
+    max: 1_000_000,
+    unit: "calls a second",
+    tuning: true,
+    doc: "Calls of one address that the gateway refuses for their token, method, type or size, six seconds' worth at once. An address beyond it is refused with RATE_LIMITED for the rest of the six seconds, except for users whose tokens the gateway has verified before; a user beyond it likewise. Counted in each gateway.",
+  }),
 });
 export type LimitsConfig = ConfigOf<typeof limitsConfig>;
 

@@ -59,6 +59,7 @@ export function createIdentity({
       if (!loaded) await waitForRevocations();
       return tokens.verify(token);
     },
+    known: (token) => (loaded ? tokens.known?.(token) : undefined),
   };
   const transport = makeTransport(verifier);
   const auth = createClient(AuthService, transport);

@@ -1,7 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { hostname } from "node:os";
 import type { Duplex } from "node:stream";
-import type { Interceptor } from "@connectrpc/connect";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import {
   type ConfigOf,
@@ -24,6 +23,7 @@ import {
   type RemoteTransport,
   remoteTransport,
 } from "#platform/rpc/calling/remote.ts";
+import type { ServerInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
 import { openAt } from "./listen-address.ts";
@@ -59,9 +59,8 @@ export interface ServiceProcess {
   readonly listener?: Listener;
 }
 
-export interface Listener {
+export interface Listener extends ServerInterceptors {
   readonly port: number;
-  readonly interceptors: readonly Interceptor[];
   /** Serves lean links to callers that know this secret. */
   readonly meshSecret?: string;
   readonly cors?: readonly string[];

@@ -1,10 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { create, type DescMethod, toBinary, toJsonString } from "@bufbuild/protobuf";
+import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
 import type { Transport } from "@connectrpc/connect";
 import { Health } from "#gen/grpc/health/v1/health_pb.js";
+import { AddMembersRequestSchema } from "#gen/lucky/group/v1/group_pb.js";
+import { Access } from "#gen/lucky/options/v1/options_pb.js";
+import { createRequestBound } from "#platform/validation/request-bound.ts";
 import { publicServices, SERVICES, servedBy } from "./contract.ts";
 import { generatedServices } from "./generated.fixture.ts";
-import { isInternal } from "./rules.ts";
+import { isInternal, rulesOf } from "./rules.ts";
 
 test("the list of services has every service of the generated code, in order", async () => {
   const names = (await generatedServices()).map(({ typeName }) => typeName);
@@ -46,4 +51,42 @@ test("each public service has the transport of its process, and no internal serv
     "PresenceService",
     "UserService",
   ]);
+});
+
+async function allMethods(): Promise<DescMethod[]> {
+  const services = [...(await generatedServices()), Health];
+  return services.flatMap(({ methods }) => [...methods]);
+}
+
+test("a method that anyone may call takes at most 16 KiB, any other public one at most 512 KiB", async () => {
+  for (const method of await allMethods()) {
+    const { name, access, maxRequestBytes } = rulesOf(method);
+    assert.ok(maxRequestBytes > 0, name);
+    if (access === Access.PUBLIC) assert.ok(maxRequestBytes <= 16_384, name);
+    else if (access !== Access.INTERNAL) assert.ok(maxRequestBytes <= 524_288, name);
+  }
+});
+
+test("no method is called by GET, whose request is decoded before the door could refuse it", async () => {
+  for (const method of await allMethods()) {
+    assert.notEqual(method.idempotency, Idempotency.NO_SIDE_EFFECTS, method.toString());
+  }
+});
+
+test("the fields of every request can be counted", async () => {
+  const bound = createRequestBound();
+  const bytes = Uint8Array.of(0xf8, 0x07, 0x01);
+  for (const { input } of await allMethods()) bound({ schema: input, bytes, json: false }, 1);
+});
+
+test("the largest request to add members is within the bounds", () => {
+  const userIds = Array.from({ length: 1_000 }, () => "9223372036854775807");
+  const schema = AddMembersRequestSchema;
+  const request = create(schema, { groupId: "9223372036854775807", userIds });
+  const bound = createRequestBound();
+  for (const json of [false, true]) {
+    const bytes = json ? Buffer.from(toJsonString(schema, request)) : toBinary(schema, request);
+    assert.ok(bytes.length < 65_536);
+    bound({ schema, bytes, json }, 1_003);
+  }
 });

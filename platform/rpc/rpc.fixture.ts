@@ -1,15 +1,15 @@
-import { Writable } from "node:stream";
 import type { Interceptor, ServiceImpl } from "@connectrpc/connect";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
-import { systemClock } from "#platform/clock.ts";
+import { type Clock, systemClock } from "#platform/clock.ts";
 import { type TestIssuer, testIssuer } from "#platform/identity/tokens.fixture.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
-import { createLog } from "#platform/log.ts";
+import { keptLog } from "#platform/log.fixture.ts";
 import { Metrics } from "#platform/metrics.ts";
 import type { Budgets } from "#platform/rpc/interceptors/budgets.ts";
+import type { Door } from "#platform/rpc/interceptors/door.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { type Served, serve } from "./served.ts";
 
@@ -19,6 +19,7 @@ export const MESH_SECRET = "s".repeat(32);
 export interface TestService {
   readonly served: Served[];
   readonly interceptors: Interceptor[];
+  readonly door: Door;
   readonly issuer: TestIssuer;
   readonly metrics: Metrics;
   /** Lines logged so far. */
@@ -34,27 +35,25 @@ export interface TestServiceOptions {
   readonly budgets?: Budgets;
   /** Counts the budgets; a limiter of its own when absent. */
   readonly limiter?: Limiter;
+  readonly refusalsPerSecond?: number;
+  readonly clock?: Clock;
 }
 
 export async function testService(options: TestServiceOptions = {}): Promise<TestService> {
   const { trustMesh = true, budgets, limiter = createMemoryLimiter() } = options;
+  const { refusalsPerSecond, clock = systemClock } = options;
   const issuer = await testIssuer(systemClock);
   const metrics = new Metrics();
-  const lines: Record<string, unknown>[] = [];
-  const stream = new Writable({
-    write(line, _encoding, done) {
-      lines.push(JSON.parse(String(line)));
-      done();
-    },
-  });
-  const interceptors = serverInterceptors({
-    log: createLog({ service: "test", instanceId: "test-0", level: "debug", stream }),
+  const { log, lines } = keptLog("debug");
+  const { interceptors, door } = serverInterceptors({
+    log,
     metrics,
-    clock: systemClock,
+    clock,
     verifier: issuer.verifier,
     meshSecret: MESH_SECRET,
     trustMesh,
     ...(budgets === undefined ? {} : { limiter, budgets }),
+    ...(refusalsPerSecond === undefined ? {} : { refusalsPerSecond }),
   });
   const served = [
     serve(AuthService, (options.auth ?? {}) as ServiceImpl<typeof AuthService>),
@@ -64,7 +63,7 @@ export async function testService(options: TestServiceOptions = {}): Promise<Tes
   const authorized = async () => ({
     headers: { authorization: `Bearer ${await issuer.token()}` },
   });
-  return { served, interceptors, issuer, metrics, lines, authorized };
+  return { served, interceptors, door, issuer, metrics, lines, authorized };
 }
 
 /** A handler that waits until its call is aborted, and rejects with the reason. */

@@ -1,5 +1,11 @@
 import { type DescMethod, type DescService, getOption } from "@bufbuild/protobuf";
-import { Access, access, LimitClass, limit } from "#gen/lucky/options/v1/options_pb.js";
+import {
+  Access,
+  access,
+  LimitClass,
+  limit,
+  max_request_bytes,
+} from "#gen/lucky/options/v1/options_pb.js";
 
 /** The options of a method in the contract. */
 export interface MethodRules {
@@ -7,10 +13,29 @@ export interface MethodRules {
   readonly name: string;
   readonly access: Access;
   readonly limit: LimitClass;
+  /** Maximum bytes of a request, in protobuf or in JSON. */
+  readonly maxRequestBytes: number;
+  /** Maximum fields and items of lists in a request, at all depths together. */
+  readonly maxRequestItems: number;
 }
 
 /** The health service is a gRPC standard, so its methods do not have Lucky's options. */
 const HEALTH_PACKAGE = "grpc.health.v1.";
+
+/** A health check names a service with at most 128 bytes. */
+const MAX_HEALTH_BYTES = 4_096;
+
+/** Maximum bytes of a request whose method declares none, see `max_request_bytes`. */
+const MAX_BYTES = 64 * 1024;
+const MAX_PUBLIC_BYTES = 16 * 1024;
+const MAX_INTERNAL_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Maximum items of a request, which take about a millisecond to decode. The largest valid requests
+ * of clients have 2,000 (a send), those of our own services 14,000 (2,000 acknowledgements).
+ */
+const MAX_ITEMS = 5_000;
+const MAX_INTERNAL_ITEMS = 100_000;
 
 const INTERNAL_PACKAGE = "lucky.internal.";
 
@@ -24,14 +49,28 @@ export function rulesOf(method: DescMethod): MethodRules {
   const service = method.parent.typeName;
   const name = `${service}/${method.name}`;
   if (service.startsWith(HEALTH_PACKAGE)) {
-    return { name, access: Access.PUBLIC, limit: LimitClass.INTERNAL };
+    return {
+      name,
+      access: Access.PUBLIC,
+      limit: LimitClass.INTERNAL,
+      maxRequestBytes: MAX_HEALTH_BYTES,
+      maxRequestItems: MAX_ITEMS,
+    };
   }
   const declared = getOption(method, limit);
+  const callers = getOption(method, access);
   return {
     name,
-    access: getOption(method, access),
+    access: callers,
     limit: declared === LimitClass.UNSPECIFIED ? LimitClass.WRITE : declared,
+    maxRequestBytes: getOption(method, max_request_bytes) || maxBytesOf(callers),
+    maxRequestItems: callers === Access.INTERNAL ? MAX_INTERNAL_ITEMS : MAX_ITEMS,
   };
+}
+
+function maxBytesOf(callers: Access): number {
+  if (callers === Access.PUBLIC) return MAX_PUBLIC_BYTES;
+  return callers === Access.INTERNAL ? MAX_INTERNAL_BYTES : MAX_BYTES;
 }
 
 /** Looks up rules by method and caches them: the options of a method are read once. */

@@ -117,7 +117,7 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
   });
   const { log = quiet } = options;
   const chain = { log, metrics, clock, verifier, meshSecret: MESH_SECRET, trustMesh: true };
-  const transport = localTransport(running.served, serverInterceptors(chain), {
+  const transport = localTransport(running.served, serverInterceptors(chain).interceptors, {
     meshSecret: MESH_SECRET,
   });
   const auth = createClient(AuthService, transport);

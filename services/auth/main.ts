@@ -46,11 +46,11 @@ runProcess(() =>
     const auth = await startAuth({ config, ...parts });
     started.push(() => auth.stop());
 
-    const interceptorsWith = (verifier: TokenVerifier) =>
+    const checksWith = (verifier: TokenVerifier) =>
       serverInterceptors({ log, metrics, clock, verifier, meshSecret, trustMesh: true });
     const identity = createIdentity({
       transport: (verifier) =>
-        localTransport(auth.served, interceptorsWith(verifier), { meshSecret }),
+        localTransport(auth.served, checksWith(verifier).interceptors, { meshSecret }),
       clock,
       log,
     });
@@ -61,7 +61,7 @@ runProcess(() =>
       listener: {
         port: config.port,
         meshSecret,
-        interceptors: interceptorsWith(identity.verifier),
+        ...checksWith(identity.verifier),
       },
     };
   }),

@@ -38,7 +38,7 @@ async function setUp(t: TestContext, publicAddresses: string[]) {
   const hints = createHints({ secret: "s", lifetimeMs: 60_000, clock });
   const placement = createPlacement({ registry, log });
   const { verifier, token } = await testIssuer(clock);
-  const interceptors = serverInterceptors({
+  const { interceptors } = serverInterceptors({
     log,
     metrics: new Metrics(),
     clock,

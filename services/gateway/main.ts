@@ -52,7 +52,7 @@ runProcess(() =>
         fallback: gateway.fallback,
         cors: config.corsOrigins,
         trustedProxies: config.trustedProxies,
-        interceptors: serverInterceptors({
+        ...serverInterceptors({
           log,
           metrics,
           clock,
@@ -61,6 +61,7 @@ runProcess(() =>
           trustMesh: false,
           limiter,
           budgets: budgetsOf(mesh.limits),
+          refusalsPerSecond: mesh.limits.refusalsPerSecond,
         }),
       },
     };

@@ -59,7 +59,7 @@ runProcess(() =>
       listener: {
         port: config.port,
         meshSecret,
-        interceptors: serverInterceptors({
+        ...serverInterceptors({
           log,
           metrics,
           clock,

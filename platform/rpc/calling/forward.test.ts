@@ -53,7 +53,7 @@ const ways: Record<string, Behind> = {
  */
 async function front(t: TestContext, behind: TestService, way: Behind) {
   const transport = await way(t, behind);
-  const interceptors = serverInterceptors({
+  const checks = serverInterceptors({
     log,
     metrics: new Metrics(),
     clock: systemClock,
@@ -67,7 +67,7 @@ async function front(t: TestContext, behind: TestService, way: Behind) {
     // A gateway does not forward internal services. Even if it did, their calls would be refused.
     serve(SessionService, forward(SessionService, createClient(SessionService, transport))),
   ];
-  const server = await listen({ host: "127.0.0.1", port: 0, served, interceptors, log });
+  const server = await listen({ host: "127.0.0.1", port: 0, served, ...checks, log });
   t.after(() => server.close());
   return `http://127.0.0.1:${server.port}`;
 }

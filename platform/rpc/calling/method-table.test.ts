@@ -7,6 +7,8 @@ import {
   type Message,
   toBinary,
 } from "@bufbuild/protobuf";
+import { ConnectError } from "@connectrpc/connect";
+import { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
@@ -21,14 +23,14 @@ import {
   UserService,
 } from "#gen/lucky/user/v1/user_pb.js";
 import { detailOf, reasonOf } from "#platform/errors.ts";
-import { userOf } from "#platform/identity/caller.ts";
+import { type Role, userOf } from "#platform/identity/caller.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import type { Budgets } from "#platform/rpc/interceptors/budgets.ts";
 import { MESH_SECRET, testService } from "#platform/rpc/rpc.fixture.ts";
 import { serve } from "#platform/rpc/served.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { localTransport } from "./local.ts";
-import { methodTable } from "./method-table.ts";
+import { type MethodTable, methodTable } from "./method-table.ts";
 
 const { served, interceptors, authorized } = await testService({
   user: {
@@ -89,6 +91,44 @@ test("undecodable bytes are INVALID_ARGUMENT, and so is a broken constraint", as
   assert.equal(await refusal(method, none, headers), "INVALID_ARGUMENT");
 });
 
+/** Calls as a user of the socket. Returns the reason and the text of the refusal. */
+async function refusalFor(
+  table: MethodTable,
+  { method, request = none, role = "user" }: { method: string; request?: Uint8Array; role?: Role },
+): Promise<string> {
+  const caller = { userId: "1", role };
+  const error = await table.call(method, request, new Headers(), signal, caller).then(
+    () => assert.fail("the call was answered"),
+    (thrown: unknown) => ConnectError.from(thrown),
+  );
+  return `${ErrorReason[reasonOf(error)]}: ${error.rawMessage}`;
+}
+
+test("role, budget, size and number of fields are checked in this order, and before decoding", async (t) => {
+  const limiter = createMemoryLimiter();
+  t.after(() => limiter.close());
+  const one = (name: string) => ({ name, points: 1, windowMs: 60_000 });
+  const budgets = { [LimitClass.READ]: one("read"), [LimitClass.WRITE]: one("write") };
+  const services = [UserService, AuthService, AdminService];
+  const reachable = services.map((service) => ({ service, transport }));
+  const limited = methodTable(reachable, { limiter, budgets });
+  const undecodable = Uint8Array.of(0xff);
+
+  const disable = "lucky.admin.v1.AdminService/DisableAccount";
+  const asUser = await refusalFor(limited, { method: disable, request: undecodable });
+  assert.match(asUser, /^PERMISSION_DENIED: .* is for operators$/);
+  const operator = { method: disable, request: undecodable, role: "operator" } as const;
+  assert.match(await refusalFor(limited, operator), /^INVALID_ARGUMENT: the request is not a/);
+  assert.match(await refusalFor(limited, operator), /^RATE_LIMITED/);
+
+  const method = "lucky.user.v1.UserService/BatchGetUsers";
+  const large = await refusalFor(table, { method, request: new Uint8Array(65_537) });
+  assert.equal(large, "INVALID_ARGUMENT: the request has more than 65536 bytes");
+  const request = Buffer.alloc(10_002, Uint8Array.of(0x0a, 0x00));
+  const many = await refusalFor(table, { method, request });
+  assert.match(many, /^INVALID_ARGUMENT: the request has more than 5000 fields/);
+});
+
 test("a budget used up at the gateway refuses over the socket, and the reverse, in every class", async (t) => {
   const clock = new ManualClock();
   const limiter = createMemoryLimiter({ clock });
@@ -116,7 +156,10 @@ test("a budget used up at the gateway refuses over the socket, and the reverse, 
       throughGateway.unary(method, signal, undefined, headers, request),
     socket: (method: DescMethodUnary, request: Message) => {
       const name = `${method.parent.typeName}/${method.name}`;
-      return socket.call(name, toBinary(method.input, request), new Headers(headers), signal, "1");
+      return socket.call(name, toBinary(method.input, request), new Headers(headers), signal, {
+        userId: "1",
+        role: "user",
+      });
     },
   };
   const query = { case: "userNamePrefix", value: "an" } as const;

@@ -15,7 +15,7 @@ import { MESH_SECRET } from "#platform/rpc/rpc.fixture.ts";
 import { isInternal } from "#platform/rpc/rules.ts";
 import { serve } from "#platform/rpc/served.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
-import { accessInterceptor } from "./access.ts";
+import { accessInterceptor, createAccessControl } from "./access.ts";
 
 const clock = new ManualClock();
 const issuer = await testIssuer(clock);
@@ -49,11 +49,12 @@ interface Gate {
 
 /** Calls a method with an access. Returns the role or kind of the caller, or the reason of the refusal. */
 async function outcome(headers: Record<string, string>, gate: Gate): Promise<string> {
-  const interceptor = accessInterceptor({
+  const control = createAccessControl({
     verifier: gate.verifier ?? issuer.verifier,
     meshSecret: gate.secret ?? MESH_SECRET,
-    rules: () => ({ name: "a method", access: gate.access, limit: LimitClass.READ }),
+    rules: () => ({ name: "a method", access: gate.access }),
   });
+  const interceptor = accessInterceptor(control);
   let caller: Caller | undefined;
   const service = serve(AuthService, {
     getJwks(_request: unknown, { values }: { values: { get(key: typeof callerKey): Caller } }) {

@@ -1,10 +1,10 @@
 import { timingSafeEqual } from "node:crypto";
 import type { DescMethod } from "@bufbuild/protobuf";
-import type { Interceptor } from "@connectrpc/connect";
+import { type ContextValues, createContextKey, type Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Access } from "#gen/lucky/options/v1/options_pb.js";
 import { fail } from "#platform/errors.ts";
-import { type Caller, callerKey, type UserCaller } from "#platform/identity/caller.ts";
+import { type Caller, callerKey, type Role, type UserCaller } from "#platform/identity/caller.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { PEER_HEADER, peerAddress } from "#platform/rpc/peer.ts";
 import type { MethodRules } from "#platform/rpc/rules.ts";
@@ -12,18 +12,38 @@ import type { MethodRules } from "#platform/rpc/rules.ts";
 /** Header with the mesh secret: the credential of our own services. */
 export const MESH_HEADER = "lucky-mesh";
 
+/**
+ * Whether the door has admitted the call: then its caller is known, and the interceptors for access
+ * and rate limits have no more work.
+ */
+export const admittedKey = createContextKey(false, { description: "admitted by the door" });
+
+/** A call as its path and headers describe it, before its request is read. */
+export interface ArrivingCall {
+  readonly method: DescMethod;
+  readonly header: Headers;
+  readonly contextValues: ContextValues;
+}
+
+/** Decides who calls, and whether the method admits the caller. */
+export interface AccessControl {
+  /**
+   * Sets the caller of a call, and for calls that our own services forward also its address. Rejects
+   * when the method's declared access does not admit the caller.
+   */
+  identify(call: ArrivingCall): Promise<void>;
+  /** The user of the token in the headers, if the token was verified before. */
+  known(header: Headers): UserCaller | undefined;
+}
+
 interface AccessOptions {
   readonly verifier: TokenVerifier;
   /** Empty: internal methods are refused for every caller. */
   readonly meshSecret: string;
-  readonly rules: (method: DescMethod) => MethodRules;
+  readonly rules: (method: DescMethod) => Pick<MethodRules, "name" | "access">;
 }
 
-/**
- * Refuses callers that the method's declared access does not admit, and sets the caller of the call.
- * For calls that our own services forward it also sets the caller's address.
- */
-export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions): Interceptor {
+export function createAccessControl({ verifier, meshSecret, rules }: AccessOptions): AccessControl {
   const secret = Buffer.from(meshSecret);
 
   function fromMesh(header: Headers): boolean {
@@ -41,22 +61,10 @@ export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions
         return verifier.verify(token).catch((): Caller => ({ kind: "anonymous" }));
       }
       case Access.USER:
+      case Access.PERSON:
+      case Access.OPERATOR:
+      case Access.ADMIN:
         return userOf(header);
-      case Access.PERSON: {
-        const user = await userOf(header);
-        if (user.role !== "bot") return user;
-        throw fail(ErrorReason.PERMISSION_DENIED, `${name} is not for bots`);
-      }
-      case Access.OPERATOR: {
-        const user = await userOf(header);
-        if (user.role === "operator" || user.role === "admin") return user;
-        throw fail(ErrorReason.PERMISSION_DENIED, `${name} is for operators`);
-      }
-      case Access.ADMIN: {
-        const user = await userOf(header);
-        if (user.role === "admin") return user;
-        throw fail(ErrorReason.PERMISSION_DENIED, `${name} is for administrators`);
-      }
       case Access.INTERNAL:
         if (fromMesh(header)) return { kind: "service" };
         throw fail(ErrorReason.PERMISSION_DENIED, `${name} is for Lucky's own services`);
@@ -74,14 +82,42 @@ export function accessInterceptor({ verifier, meshSecret, rules }: AccessOptions
     );
   }
 
+  return {
+    async identify({ method, header, contextValues }) {
+      const { name, access } = rules(method);
+      const caller = await callerOf(name, access, header);
+      contextValues.set(callerKey, caller);
+      if (caller.kind === "user") requireRole({ name, access }, caller.role);
+      // Trust the header only from our own services, because any client can set it.
+      const address = fromMesh(header) ? header.get(PEER_HEADER) : null;
+      if (address) contextValues.set(peerAddress, address);
+    },
+    known(header) {
+      const token = bearerOf(header);
+      return token === undefined ? undefined : verifier.known?.(token);
+    },
+  };
+}
+
+/** Throws PERMISSION_DENIED when a method does not admit a logged-in user of this role. */
+export function requireRole({ name, access }: Pick<MethodRules, "name" | "access">, role: Role) {
+  switch (access) {
+    case Access.PERSON:
+      if (role !== "bot") return;
+      throw fail(ErrorReason.PERMISSION_DENIED, `${name} is not for bots`);
+    case Access.OPERATOR:
+      if (role === "operator" || role === "admin") return;
+      throw fail(ErrorReason.PERMISSION_DENIED, `${name} is for operators`);
+    case Access.ADMIN:
+      if (role === "admin") return;
+      throw fail(ErrorReason.PERMISSION_DENIED, `${name} is for administrators`);
+  }
+}
+
+/** Identifies the callers of calls that did not come through a door. */
+export function accessInterceptor(access: Pick<AccessControl, "identify">): Interceptor {
   return (next) => async (request) => {
-    const { name, access } = rules(request.method);
-    const caller = await callerOf(name, access, request.header);
-    request.contextValues.set(callerKey, caller);
-    const { header } = request;
-    // Trust the header only from our own services, because any client can set it.
-    const address = fromMesh(header) ? header.get(PEER_HEADER) : null;
-    if (address) request.contextValues.set(peerAddress, address);
+    if (!request.contextValues.get(admittedKey)) await access.identify(request);
     return next(request);
   };
 }

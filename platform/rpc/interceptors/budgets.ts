@@ -1,4 +1,4 @@
-import { type DescMessage, getOption, type Message } from "@bufbuild/protobuf";
+import { type DescMessage, type DescMethod, getOption, type Message } from "@bufbuild/protobuf";
 import { items_per_point, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import type { LimitsConfig } from "#platform/config/settings.ts";
 import type { Budget } from "#platform/limiter/limiter.ts";
@@ -8,7 +8,10 @@ import { maxItems } from "#platform/validation/constraints.ts";
 /** The budget of each limit class; a class without one is not limited. */
 export type Budgets = { readonly [C in LimitClass]?: Budget };
 
-/** The budgets as configured. */
+/** Health checks of one address on a public port, a second. */
+const HEALTH_PER_SECOND = 10;
+
+/** The budgets of a public port, as configured. */
 export function budgetsOf(limits: LimitsConfig): Budgets {
   const perSecond = (name: string, points: number): Budget => ({ name, points, windowMs: 1_000 });
   return {
@@ -20,6 +23,8 @@ export function budgetsOf(limits: LimitsConfig): Budgets {
       points: limits.credentialPerMinute,
       windowMs: 60_000,
     },
+    // A public port refuses the calls of our own services: this class has only its health checks.
+    [LimitClass.INTERNAL]: perSecond("health", HEALTH_PER_SECOND),
     [LimitClass.SEARCH]: { name: "search", points: limits.searchPerMinute, windowMs: 60_000 },
   };
 }
@@ -48,6 +53,11 @@ function chargedFieldsOf(input: DescMessage): readonly ChargedField[] {
     if (itemsPerPoint === 0) return [];
     return [{ name: field.localName, itemsPerPoint, most: maxItems(field) }];
   });
+}
+
+/** Whether the points of a call depend on its request; all other calls take one. */
+export function isWeighed({ input }: DescMethod): boolean {
+  return (CHARGED.get(input.typeName)?.length ?? 0) > 0;
 }
 
 /**

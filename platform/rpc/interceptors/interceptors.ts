@@ -5,10 +5,12 @@ import type { Limiter } from "#platform/limiter/limiter.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { ruleBook } from "#platform/rpc/rules.ts";
-import { accessInterceptor } from "./access.ts";
+import { accessInterceptor, createAccessControl } from "./access.ts";
 import type { Budgets } from "./budgets.ts";
+import { createDoor, type Door } from "./door.ts";
 import { limitInterceptor } from "./limit.ts";
 import { observeInterceptor } from "./observe.ts";
+import { createRefusals } from "./refusals.ts";
 import { turnsInterceptor } from "./turns.ts";
 import { validateInterceptor } from "./validate.ts";
 
@@ -27,25 +29,44 @@ export interface ServerInterceptorsOptions {
    */
   readonly limiter?: Limiter;
   readonly budgets?: Budgets;
+  /**
+   * Refused calls of one address, a second, beyond which all its calls are refused for a while.
+   * Absent: no bound, for ports where an address is a whole service.
+   */
+  readonly refusalsPerSecond?: number;
+}
+
+/** The checks of the calls of one port. */
+export interface ServerInterceptors {
+  readonly interceptors: Interceptor[];
+  /** Decides before a request is read; for calls over the network. */
+  readonly door: Door;
 }
 
 /**
  * The interceptors of every call on the server's side, outermost first: observe (log, metric, public
  * errors), access (caller and permission), limit (rate limit), validate (constraints of the request),
  * turns (calls of one caller at once). Calls over the network and in the same process pass the same
- * chain.
+ * chain. For calls over the network the door does the work of access and limit before the request is
+ * read.
  */
-export function serverInterceptors(options: ServerInterceptorsOptions): Interceptor[] {
+export function serverInterceptors(options: ServerInterceptorsOptions): ServerInterceptors {
   const { log, metrics, clock, verifier, meshSecret, trustMesh, limiter, budgets } = options;
+  const { refusalsPerSecond: perSecond } = options;
   const rules = ruleBook();
-  const chain = [
-    observeInterceptor({ log, metrics, clock, rules }),
-    accessInterceptor({ verifier, meshSecret: trustMesh ? meshSecret : "", rules }),
-  ];
-  if (limiter !== undefined && budgets !== undefined) {
-    chain.push(limitInterceptor({ limiter, budgets, rules }));
-  }
-  chain.push(validateInterceptor());
-  if (limiter === undefined) chain.push(turnsInterceptor(rules));
-  return chain;
+  const observe = observeInterceptor({ log, metrics, clock, rules });
+  const access = createAccessControl({ verifier, meshSecret: trustMesh ? meshSecret : "", rules });
+  const limit = limiter && budgets && { limiter, budgets, rules };
+  const refusals =
+    perSecond === undefined ? undefined : createRefusals({ perSecond, clock, log, metrics });
+  return {
+    interceptors: [
+      observe,
+      accessInterceptor(access),
+      ...(limit === undefined ? [] : [limitInterceptor(limit)]),
+      validateInterceptor(),
+      ...(limiter === undefined ? [turnsInterceptor(rules)] : []),
+    ],
+    door: createDoor({ access, limit, observe, refusals }),
+  };
 }

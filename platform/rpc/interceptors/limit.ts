@@ -8,9 +8,10 @@ import type { Budget, Limiter } from "#platform/limiter/limiter.ts";
 import { networkOf, SITE_FACTOR, siteOf } from "#platform/network.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { MethodRules } from "#platform/rpc/rules.ts";
-import { type Budgets, pointsOf } from "./budgets.ts";
+import { type ArrivingCall, admittedKey } from "./access.ts";
+import { type Budgets, isWeighed, pointsOf } from "./budgets.ts";
 
-interface LimitOptions {
+export interface LimitOptions {
   readonly limiter: Limiter;
   readonly budgets: Budgets;
   readonly rules: (method: DescMethod) => MethodRules;
@@ -38,7 +39,8 @@ export async function takePoints(
   const budget = budgets[limit];
   if (budget === undefined) return;
   // Count credential calls by address even with a login: a login must not make guessing cheaper.
-  const byAddress = limit === LimitClass.CREDENTIAL || userId === undefined;
+  const alwaysByAddress = limit === LimitClass.CREDENTIAL || limit === LimitClass.INTERNAL;
+  const byAddress = alwaysByAddress || userId === undefined;
   const key = byAddress ? `address:${networkOf(address ?? "local")}` : `user:${userId}`;
   await takeFrom(limiter, budget, { key, points });
   const site = byAddress && address !== undefined ? siteOf(address) : undefined;
@@ -58,15 +60,25 @@ async function takeFrom(
   throw fail(ErrorReason.RATE_LIMITED, `too many calls (${budget.name})`, { retryAfterMs });
 }
 
-/** Takes the points of the call from the caller's budget for its limit class, or refuses the call. */
-export function limitInterceptor({ limiter, budgets, rules }: LimitOptions): Interceptor {
+/** Takes the points of an identified call from the caller's budget for its limit class, or throws. */
+export async function takePointsOf(
+  { rules, ...counting }: LimitOptions,
+  { method, contextValues }: Pick<ArrivingCall, "method" | "contextValues">,
+  points: number,
+): Promise<void> {
+  const { limit } = rules(method);
+  const caller = contextValues.get(callerKey);
+  const userId = caller.kind === "user" ? caller.userId : undefined;
+  const address = contextValues.get(peerAddress);
+  await takePoints(counting, { limit, points, userId, address });
+}
+
+/** Counts calls that did not come through a door, and those whose points depend on the request. */
+export function limitInterceptor(options: LimitOptions): Interceptor {
   return (next) => async (request) => {
-    const { limit } = rules(request.method);
-    const caller = request.contextValues.get(callerKey);
-    const userId = caller.kind === "user" ? caller.userId : undefined;
-    const address = request.contextValues.get(peerAddress);
-    const points = request.stream ? 1 : pointsOf(request.message);
-    await takePoints({ limiter, budgets }, { limit, points, userId, address });
+    if (!request.contextValues.get(admittedKey) || isWeighed(request.method)) {
+      await takePointsOf(options, request, request.stream ? 1 : pointsOf(request.message));
+    }
     return next(request);
   };
 }

@@ -1,5 +1,6 @@
 import { promisify } from "node:util";
 import { brotliCompress, constants, gzip } from "node:zlib";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
 import { atMost } from "./parallel.ts";
 
@@ -22,16 +23,26 @@ export const COMPRESS_MIN_BYTES = 1_024;
  */
 const MAX_PARALLEL = 2;
 
-/** Compressions that a server accepts and sends. `decompress` stops at its maximum of bytes. */
+/**
+ * Compressed requests are refused. Requests are small, and fourteen bytes of brotli can become
+ * hundreds of kilobytes.
+ */
+function decompress(): Promise<never> {
+  return Promise.reject(new ConnectError("requests must not be compressed", Code.Unimplemented));
+}
+
+/** Compressions of answers. */
 export function createCompressions() {
   const run = atMost(MAX_PARALLEL);
   return [
     {
       ...compressionGzip,
+      decompress,
       compress: (bytes: Uint8Array) => run(() => gzipAsync(bytes, GZIP_OPTIONS)),
     },
     {
       ...compressionBrotli,
+      decompress,
       compress: (bytes: Uint8Array) => run(() => brotliAsync(bytes, BROTLI_OPTIONS)),
     },
   ];

@@ -1,12 +1,18 @@
 import type { DescMessage } from "@bufbuild/protobuf";
-import { Code, ConnectError, createContextKey, type Interceptor } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  type ContextValues,
+  createContextKey,
+  type Interceptor,
+} from "@connectrpc/connect";
 import type {
   UniversalHandler,
   UniversalServerRequest,
   UniversalServerResponse,
 } from "@connectrpc/connect/protocol";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { fail } from "#platform/errors.ts";
+import { fail, reasonOf } from "#platform/errors.ts";
 
 /** Maximum bytes of an answer to a request that was not decoded. A longer one repeats the request. */
 const MAX_ERROR_BYTES = 1_024;
@@ -16,12 +22,17 @@ const INTERNAL_STATUS = String(Code.Internal);
 /** Whether the request of a call was decoded. */
 const decoded = createContextKey(false, { description: "request decoded" });
 
+/** The error that answers a refused call. */
+const refusalKey = createContextKey<unknown>(undefined, { description: "refusal of the call" });
+
 /**
  * The first interceptor: a call that reaches it was decoded. Messages of a stream are decoded as
  * they are read; this interceptor turns undecodable bytes into INVALID_ARGUMENT. A call whose caller
  * disconnected before its request was read goes no further.
  */
 export const markDecoded: Interceptor = (next) => (request) => {
+  const refusal = request.contextValues.get(refusalKey);
+  if (refusal !== undefined) throw refusal;
   request.contextValues.set(decoded, true);
   if (request.signal.aborted) throw ConnectError.from(request.signal.reason, Code.Canceled);
   if (!request.stream) return next(request);
@@ -33,9 +44,32 @@ async function* decodable<T>({ typeName }: DescMessage, messages: AsyncIterable<
     for await (const message of messages) yield message;
   } catch (cause) {
     const { code } = ConnectError.from(cause);
-    if (code !== Code.Internal && code !== Code.InvalidArgument) throw cause;
+    const isClear = reasonOf(cause) !== ErrorReason.UNSPECIFIED;
+    if (isClear || (code !== Code.Internal && code !== Code.InvalidArgument)) throw cause;
     throw fail(ErrorReason.INVALID_ARGUMENT, `the request is not a ${typeName}`, { cause });
   }
+}
+
+/** Whether the request of a call was decoded: then its interceptors decided about it. */
+export function wasDecoded(values: ContextValues): boolean {
+  return values.get(decoded);
+}
+
+/**
+ * Answers a call with an error, in the protocol of its caller: the library encodes the error that
+ * the body throws. A stream calls the interceptors first, of which the first one throws it. Nothing
+ * of the request is read.
+ */
+export function refuseCall(
+  handler: UniversalHandler,
+  request: UniversalServerRequest,
+  error: unknown,
+): Promise<UniversalServerResponse> {
+  request.contextValues?.set(refusalKey, error);
+  // The library compares the length with its maximum before it reads.
+  const header = new Headers(request.header);
+  header.delete("content-length");
+  return handler({ ...request, header, body: each([], error) });
 }
 
 /**
@@ -56,9 +90,7 @@ export async function callHandler(
   }
   const { typeName } = handler.method.input;
   const error = fail(ErrorReason.INVALID_ARGUMENT, `the request is not a ${typeName}`);
-  // Call the library again with a body that throws: it then encodes the error in the caller's
-  // protocol.
-  return handler({ ...request, body: each([], error) });
+  return refuseCall(handler, request, error);
 }
 
 /** Connect puts the code into the status, gRPC into the trailer. */
@@ -74,7 +106,7 @@ function isLong({ trailer }: UniversalServerResponse, chunks: Uint8Array[]): boo
   return bytes > MAX_ERROR_BYTES;
 }
 
-async function* each(chunks: readonly Uint8Array[], error?: Error): AsyncGenerator<Uint8Array> {
+async function* each(chunks: readonly Uint8Array[], error?: unknown): AsyncGenerator<Uint8Array> {
   yield* chunks;
   if (error !== undefined) throw error;
 }

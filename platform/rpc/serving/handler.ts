@@ -1,14 +1,18 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
-import type { DescService } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
+  type ContextValues,
   createConnectRouter,
   createContextValues,
   type Interceptor,
 } from "@connectrpc/connect";
-import type { UniversalHandler } from "@connectrpc/connect/protocol";
+import type {
+  UniversalHandler,
+  UniversalServerRequest,
+  UniversalServerResponse,
+} from "@connectrpc/connect/protocol";
 import {
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
@@ -17,24 +21,19 @@ import type { ClientAddressFinder } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { RequestBodies } from "#platform/rpc/bodies/request-bodies.ts";
+import type { Door } from "#platform/rpc/interceptors/door.ts";
+import { createLineSampler } from "#platform/rpc/interceptors/line-sampler.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
-import { isInternal } from "#platform/rpc/rules.ts";
+import { ruleBook, rulesOf } from "#platform/rpc/rules.ts";
 import type { Served } from "#platform/rpc/served.ts";
+import { createRequestBound } from "#platform/validation/request-bound.ts";
 import { cutUnread } from "./answer-timeout.ts";
 import { COMPRESS_MIN_BYTES, createCompressions } from "./compression.ts";
-import { callHandler, markDecoded } from "./decode-errors.ts";
+import { callHandler, markDecoded, refuseCall, wasDecoded } from "./decode-errors.ts";
+import { boundedBody } from "./request-body.ts";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
-
-/**
- * Maximum bytes of a request and of each message in it, for public and for internal services. A
- * request is decoded in one step before its caller is authenticated; 4 MiB of small items take 0.4
- * to 0.8 s (measured). The largest content of a device is 64 KiB, which takes at most six times
- * that in JSON. The largest batch between services is 1 MiB.
- */
-const MAX_READ_BYTES = 512 * 1024;
-const MAX_INTERNAL_READ_BYTES = 4 * 1024 * 1024;
 
 /** Time-out for the remaining bytes of a request that was answered before its end, ms. */
 const REST_TIMEOUT_MS = 2_000;
@@ -42,6 +41,8 @@ const REST_TIMEOUT_MS = 2_000;
 export interface HandlerOptions {
   readonly served: readonly Served[];
   readonly interceptors: readonly Interceptor[];
+  /** Decides about calls before their requests are read; none when absent. */
+  readonly door: Door | undefined;
   readonly log: Log;
   readonly clock: Clock;
   /** Ends open streams when it aborts; its reason is their error. */
@@ -53,34 +54,86 @@ export interface HandlerOptions {
 
 /**
  * Answers RPCs over gRPC, gRPC-Web and Connect. Returns false, without an answer, when the path is
- * not an RPC of the served services. Never throws.
+ * not an RPC of the served services, unless its address had too many refusals. Never throws.
  */
 export function rpcHandler(
   options: HandlerOptions,
 ): (req: NodeRequest, res: NodeResponse) => boolean {
-  const { served, interceptors, log, clock, stop, clientAddress, bodies } = options;
+  const { served, interceptors, door, log, clock, stop, clientAddress, bodies } = options;
   const router = createConnectRouter({
     interceptors: [markDecoded, ...interceptors],
     acceptCompression: createCompressions(),
     compressMinBytes: COMPRESS_MIN_BYTES,
   });
   for (const { service, implementation } of served) {
-    router.service(service, implementation, { readMaxBytes: maxBytesOf(service) });
+    // The library has one maximum for all methods of a service, the contract one for each method.
+    for (const method of service.methods) {
+      const readMaxBytes = rulesOf(method).maxRequestBytes;
+      router.service({ ...service, methods: [method] }, implementation, { readMaxBytes });
+    }
   }
   const paths = new Map<string, UniversalHandler>();
   for (const handler of router.handlers) paths.set(handler.requestPath, handler);
+  const rules = ruleBook();
+  const bound = createRequestBound();
+  const sampler = createLineSampler({ log, clock });
+
+  const arrivalOf = (req: NodeRequest) =>
+    createContextValues().set(peerAddress, clientAddress(req));
+
+  /** Answers a call that the door admits. The request of any other call is not read. */
+  async function respond(
+    handler: UniversalHandler,
+    request: UniversalServerRequest & {
+      body: AsyncIterable<Uint8Array>;
+      contextValues: ContextValues;
+    },
+  ): Promise<UniversalServerResponse> {
+    const { method } = handler;
+    const { header, contextValues, signal } = request;
+    try {
+      await door?.admit({ method, header, contextValues, signal });
+    } catch (refusal) {
+      return refuseCall(handler, request, refusal);
+    }
+    const { maxRequestBytes: maxBytes, maxRequestItems: maxItems } = rules(method);
+    const form = { schema: method.input, header, maxBytes, maxItems, bound };
+    const body = boundedBody(request.body, form);
+    const response = await callHandler(handler, { ...request, body });
+    if (!wasDecoded(contextValues) && !signal.aborted) door?.countRefusal(contextValues);
+    return response;
+  }
+
+  /**
+   * Counts a request that no method answers, once it was answered with 404. Answers it with 429 and
+   * returns true when its address had too many refusals.
+   */
+  function refuseUnknown(req: NodeRequest, res: NodeResponse): boolean {
+    const waitMs = door?.waitMs(clientAddress(req)) ?? 0;
+    if (waitMs > 0) {
+      res.setHeader("retry-after", Math.ceil(waitMs / 1_000));
+      refuse(res, 429);
+      return true;
+    }
+    const values = arrivalOf(req);
+    res.once("finish", () => {
+      if (res.statusCode === 404) door?.countRefusal(values);
+    });
+    return false;
+  }
 
   async function answer(handler: UniversalHandler, req: NodeRequest, res: NodeResponse) {
-    const values = createContextValues().set(peerAddress, clientAddress(req));
+    const values = arrivalOf(req);
     const request = universalRequestFromNodeRequest(req, res, undefined, values);
     const written = "stream" in res ? res.stream : res;
-    const { requestPath: path, service } = handler;
-    const bounded = bodies.bounded({ source: req, request, maxBytes: maxBytesOf(service), path });
+    const { method, requestPath: path } = handler;
+    const { maxRequestBytes: maxBytes } = rules(method);
+    const bounded = bodies.bounded({ source: req, request, maxBytes, path });
     // A stop waits for unary calls in flight. Streams are aborted, because they could last for
     // ever.
     const unary = handler.method.methodKind === "unary";
     const signal = unary ? request.signal : AbortSignal.any([request.signal, stop]);
-    const response = await callHandler(handler, { ...bounded, signal });
+    const response = await respond(handler, { ...bounded, signal, contextValues: values });
     if (unary) cutUnread(written, clock);
     await universalResponseToNodeResponse(response, res);
   }
@@ -91,21 +144,20 @@ export function rpcHandler(
     const written = "stream" in res ? res.stream : res;
     written.once("finish", () => readRest(req, res, clock));
     const handler = paths.get(req.url?.split("?", 1)[0] ?? "");
-    if (handler === undefined) return false;
+    if (handler === undefined) return refuseUnknown(req, res);
     answer(handler, req, res).catch((err: unknown) => {
       const { code } = ConnectError.from(err);
       // The caller disconnected: the interceptor has logged the call already.
       if (code !== Code.Aborted && code !== Code.Canceled) {
-        log.info({ event: "rpc_not_answered", path: handler.requestPath, err });
+        const { requestPath: path } = handler;
+        if (sampler.admit({ level: "info", method: path, reason: "rpc_not_answered" }))
+          log.info({ event: "rpc_not_answered", path, err });
+        door?.countRefusal(arrivalOf(req));
       }
       refuse(res, 400);
     });
     return true;
   };
-}
-
-function maxBytesOf(service: DescService): number {
-  return isInternal(service) ? MAX_INTERNAL_READ_BYTES : MAX_READ_BYTES;
 }
 
 /**

@@ -1,6 +1,12 @@
 import { timingSafeEqual } from "node:crypto";
 import type { Socket } from "node:net";
-import { create, type DescMethod, type DescMethodUnary, toBinary } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMethod,
+  type DescMethodUnary,
+  type Message,
+  toBinary,
+} from "@bufbuild/protobuf";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
@@ -18,7 +24,9 @@ import type { Log } from "#platform/log.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { decode, encode } from "#platform/rpc/lean/codecs.ts";
 import { Frames, fieldsWith, headersOf } from "#platform/rpc/lean/lean-frames.ts";
+import { ruleBook } from "#platform/rpc/rules.ts";
 import type { Served } from "#platform/rpc/served.ts";
+import { createRequestBound } from "#platform/validation/request-bound.ts";
 
 /** Field numbers: ANSWER in LinkFrame, the others in Answer. */
 const ANSWER = 4;
@@ -54,6 +62,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
   const { served, interceptors, meshSecret, log, clock } = options;
   const secret = Buffer.from(meshSecret);
   const transport = localTransport(served, interceptors, { meshSecret });
+  const decodeRequest = requestDecoder();
   const methods = new Map<string, DescMethod>();
   for (const { service } of served) {
     for (const method of service.methods) {
@@ -78,7 +87,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
       signal,
       timeoutMs === 0 ? undefined : timeoutMs,
       headersOf(headers),
-      decode(method.input, request),
+      decodeRequest(method, request),
     );
     return { header, response: encode(method.output, message) };
   }
@@ -170,6 +179,16 @@ export function leanServer(options: LeanServerOptions): LeanServer {
       leaving = true;
       for (const leave of links) leave();
     },
+  };
+}
+
+/** Decodes requests. Throws INVALID_ARGUMENT for one with more fields than its method admits. */
+function requestDecoder(): (method: DescMethod, bytes: Uint8Array) => Message {
+  const bound = createRequestBound();
+  const rules = ruleBook();
+  return (method, bytes) => {
+    bound({ schema: method.input, bytes, json: false }, rules(method).maxRequestItems);
+    return decode(method.input, bytes);
   };
 }
 

@@ -33,12 +33,13 @@ export async function start(t: TestContext, { service: methods, ...options }: Op
     },
     ...methods,
   });
-  const { served, interceptors } = service;
+  const { served, interceptors, door } = service;
   const server = await listen({
     host: "127.0.0.1",
     port: 0,
     served,
     interceptors,
+    door,
     log,
     graceMs: 2_000,
     ...options,

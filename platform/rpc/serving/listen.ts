@@ -9,6 +9,7 @@ import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { requestBodies } from "#platform/rpc/bodies/request-bodies.ts";
+import type { Door } from "#platform/rpc/interceptors/door.ts";
 import type { Served } from "#platform/rpc/served.ts";
 import { rpcHandler } from "./handler.ts";
 import { healthService } from "./health.ts";
@@ -23,6 +24,8 @@ export interface ListenOptions {
   readonly port: number;
   readonly served: readonly Served[];
   readonly interceptors: readonly Interceptor[];
+  /** Decides about calls before their requests are read; none when absent. */
+  readonly door?: Door;
   readonly log: Log;
   readonly metrics?: Metrics;
   /** Also serves lean links, to callers that present this secret of the mesh; none when absent. */
@@ -79,6 +82,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   const rpc = rpcHandler({
     served: health === undefined ? options.served : [...options.served, health],
     interceptors: options.interceptors,
+    door: options.door,
     log,
     clock,
     stop: closing.signal,

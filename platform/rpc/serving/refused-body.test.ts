@@ -24,6 +24,10 @@ const refusals: Record<string, [number, string]> = {
   "a body that is too large": [429, head(JSON_TYPE)],
   "an unknown content type": [415, head("Content-Type: text/html")],
   "an unknown compression": [501, head(JSON_TYPE, "Content-Encoding: zip")],
+  "a call without a token": [
+    401,
+    head(JSON_TYPE).replace(CALL, "/lucky.user.v1.UserService/BatchGetUsers"),
+  ],
   "a malformed time-out": [400, head(JSON_TYPE, "Connect-Timeout-Ms: soon")],
 };
 

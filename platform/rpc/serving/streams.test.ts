@@ -34,8 +34,9 @@ type Watch = NonNullable<Parameters<typeof testService>[0]>["auth"];
 const watching = (watchQrLogin: NonNullable<Watch>["watchQrLogin"]) =>
   testService({ auth: { watchQrLogin } });
 
-async function open(t: TestContext, { served, interceptors }: TestService) {
-  const server = await listen({ host: "127.0.0.1", port: 0, served, interceptors, log });
+async function open(t: TestContext, { served, interceptors, door }: TestService) {
+  const checks = { interceptors, door };
+  const server = await listen({ host: "127.0.0.1", port: 0, served, ...checks, log });
   t.after(() => server.close());
   return { server, address: `http://127.0.0.1:${server.port}` };
 }
@@ -50,7 +51,7 @@ async function front(t: TestContext, behind: TestService, way: "local" | "remote
     t.after(() => remote.close());
     transport = remote;
   }
-  const interceptors = serverInterceptors({
+  const checks = serverInterceptors({
     log,
     metrics: new Metrics(),
     clock: systemClock,
@@ -59,7 +60,7 @@ async function front(t: TestContext, behind: TestService, way: "local" | "remote
     trustMesh: false,
   });
   const served = [serve(AuthService, forward(AuthService, createClient(AuthService, transport)))];
-  return open(t, { ...behind, served, interceptors });
+  return open(t, { ...behind, served, ...checks });
 }
 
 async function reasonFor(call: Promise<unknown>): Promise<string> {

@@ -43,10 +43,10 @@ export async function answerCall(
   );
   let outcome: Uint8Array | RpcError;
   try {
-    const { token, userId } = session.caller ?? {};
-    const headers = new Headers({ authorization: `Bearer ${token}` });
+    const { caller } = session;
+    const headers = new Headers({ authorization: `Bearer ${caller?.token}` });
     headers.set(PEER_HEADER, session.socket.peer);
-    outcome = await methods.call(method, request, headers, stop.signal, userId);
+    outcome = await methods.call(method, request, headers, stop.signal, caller);
   } catch (error) {
     if (!(error instanceof ConnectError)) log.error({ event: "rpc_fault", method, err: error });
     outcome = rpcError(error);

@@ -3,7 +3,8 @@
 /* eslint-disable */
 
 // Options of services, methods and fields: the process that serves a service, the callers that a
-// method admits, the rate limit of its calls, and the items of a request that count against it.
+// method admits, the rate limit of its calls, the size of its requests, and the items of a request
+// that count against the limit.
 
 import type { GenEnum, GenExtension, GenFile } from "@bufbuild/protobuf/codegenv2";
 import type { FieldOptions, MethodOptions, ServiceOptions } from "@bufbuild/protobuf/wkt";
@@ -199,6 +200,15 @@ export declare const access: GenExtension<MethodOptions, Access>;
  * @generated from extension: lucky.options.v1.LimitClass limit = 50002;
  */
 export declare const limit: GenExtension<MethodOptions, LimitClass>;
+
+/**
+ * Maximum size of a request as it is sent, in protobuf or in JSON, bytes. Absent: 16,384 for
+ * ACCESS_PUBLIC, 4,194,304 for ACCESS_INTERNAL, 65,536 for all others. A test checks that no
+ * ACCESS_PUBLIC method declares more than 16,384.
+ *
+ * @generated from extension: uint32 max_request_bytes = 50006;
+ */
+export declare const max_request_bytes: GenExtension<MethodOptions, number>;
 
 /**
  * Of a repeated field of a request: the number of items that cost one point of the budget of the

@@ -3,7 +3,8 @@
 /* eslint-disable */
 
 // Options of services, methods and fields: the process that serves a service, the callers that a
-// method admits, the rate limit of its calls, and the items of a request that count against it.
+// method admits, the rate limit of its calls, the size of its requests, and the items of a request
+// that count against the limit.
 
 import { enumDesc, extDesc, fileDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
@@ -12,7 +13,7 @@ import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
  * Describes the file lucky/options/v1/options.proto.
  */
 export const file_lucky_options_v1_options = /*@__PURE__*/
-  fileDesc("Ch5sdWNreS9vcHRpb25zL3YxL29wdGlvbnMucHJvdG8SEGx1Y2t5Lm9wdGlvbnMudjEqkwEKBkFjY2VzcxIWChJBQ0NFU1NfVU5TUEVDSUZJRUQQABIRCg1BQ0NFU1NfUFVCTElDEAESDwoLQUNDRVNTX1VTRVIQAhIQCgxBQ0NFU1NfQURNSU4QAxITCg9BQ0NFU1NfSU5URVJOQUwQBBITCg9BQ0NFU1NfT1BFUkFUT1IQBRIRCg1BQ0NFU1NfUEVSU09OEAYqugEKCkxpbWl0Q2xhc3MSGwoXTElNSVRfQ0xBU1NfVU5TUEVDSUZJRUQQABIUChBMSU1JVF9DTEFTU19SRUFEEAESFQoRTElNSVRfQ0xBU1NfV1JJVEUQAhIUChBMSU1JVF9DTEFTU19TRU5EEAMSGgoWTElNSVRfQ0xBU1NfQ1JFREVOVElBTBAEEhgKFExJTUlUX0NMQVNTX0lOVEVSTkFMEAUSFgoSTElNSVRfQ0xBU1NfU0VBUkNIEAYqhAEKDlNlcnZpY2VQcm9jZXNzEh8KG1NFUlZJQ0VfUFJPQ0VTU19VTlNQRUNJRklFRBAAEhgKFFNFUlZJQ0VfUFJPQ0VTU19BVVRIEAESGgoWU0VSVklDRV9QUk9DRVNTX1NFUlZFUhACEhsKF1NFUlZJQ0VfUFJPQ0VTU19HQVRFV0FZEAM6YAoJc2VydmVkX2J5Eh8uZ29vZ2xlLnByb3RvYnVmLlNlcnZpY2VPcHRpb25zGNOGAyABKA4yIC5sdWNreS5vcHRpb25zLnYxLlNlcnZpY2VQcm9jZXNzUghzZXJ2ZWRCeTpSCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjRhgMgASgOMhgubHVja3kub3B0aW9ucy52MS5BY2Nlc3NSBmFjY2VzczpUCgVsaW1pdBIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGNKGAyABKA4yHC5sdWNreS5vcHRpb25zLnYxLkxpbWl0Q2xhc3NSBWxpbWl0OkcKD2l0ZW1zX3Blcl9wb2ludBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY1IYDIAEoBVINaXRlbXNQZXJQb2ludGIGcHJvdG8z", [file_google_protobuf_descriptor]);
+  fileDesc("Ch5sdWNreS9vcHRpb25zL3YxL29wdGlvbnMucHJvdG8SEGx1Y2t5Lm9wdGlvbnMudjEqkwEKBkFjY2VzcxIWChJBQ0NFU1NfVU5TUEVDSUZJRUQQABIRCg1BQ0NFU1NfUFVCTElDEAESDwoLQUNDRVNTX1VTRVIQAhIQCgxBQ0NFU1NfQURNSU4QAxITCg9BQ0NFU1NfSU5URVJOQUwQBBITCg9BQ0NFU1NfT1BFUkFUT1IQBRIRCg1BQ0NFU1NfUEVSU09OEAYqugEKCkxpbWl0Q2xhc3MSGwoXTElNSVRfQ0xBU1NfVU5TUEVDSUZJRUQQABIUChBMSU1JVF9DTEFTU19SRUFEEAESFQoRTElNSVRfQ0xBU1NfV1JJVEUQAhIUChBMSU1JVF9DTEFTU19TRU5EEAMSGgoWTElNSVRfQ0xBU1NfQ1JFREVOVElBTBAEEhgKFExJTUlUX0NMQVNTX0lOVEVSTkFMEAUSFgoSTElNSVRfQ0xBU1NfU0VBUkNIEAYqhAEKDlNlcnZpY2VQcm9jZXNzEh8KG1NFUlZJQ0VfUFJPQ0VTU19VTlNQRUNJRklFRBAAEhgKFFNFUlZJQ0VfUFJPQ0VTU19BVVRIEAESGgoWU0VSVklDRV9QUk9DRVNTX1NFUlZFUhACEhsKF1NFUlZJQ0VfUFJPQ0VTU19HQVRFV0FZEAM6YAoJc2VydmVkX2J5Eh8uZ29vZ2xlLnByb3RvYnVmLlNlcnZpY2VPcHRpb25zGNOGAyABKA4yIC5sdWNreS5vcHRpb25zLnYxLlNlcnZpY2VQcm9jZXNzUghzZXJ2ZWRCeTpSCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjRhgMgASgOMhgubHVja3kub3B0aW9ucy52MS5BY2Nlc3NSBmFjY2VzczpUCgVsaW1pdBIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGNKGAyABKA4yHC5sdWNreS5vcHRpb25zLnYxLkxpbWl0Q2xhc3NSBWxpbWl0OkwKEW1heF9yZXF1ZXN0X2J5dGVzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY1oYDIAEoDVIPbWF4UmVxdWVzdEJ5dGVzOkcKD2l0ZW1zX3Blcl9wb2ludBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY1IYDIAEoBVINaXRlbXNQZXJQb2ludGIGcHJvdG8z", [file_google_protobuf_descriptor]);
 
 /**
  * Describes the enum lucky.options.v1.Access.
@@ -85,6 +86,16 @@ export const limit = /*@__PURE__*/
   extDesc(file_lucky_options_v1_options, 2);
 
 /**
+ * Maximum size of a request as it is sent, in protobuf or in JSON, bytes. Absent: 16,384 for
+ * ACCESS_PUBLIC, 4,194,304 for ACCESS_INTERNAL, 65,536 for all others. A test checks that no
+ * ACCESS_PUBLIC method declares more than 16,384.
+ *
+ * @generated from extension: uint32 max_request_bytes = 50006;
+ */
+export const max_request_bytes = /*@__PURE__*/
+  extDesc(file_lucky_options_v1_options, 3);
+
+/**
  * Of a repeated field of a request: the number of items that cost one point of the budget of the
  * method's limit class. A call costs at least one point. Absent: the items cost nothing. A field of
  * a public request that admits more than 50 items declares it; a test checks all requests.
@@ -92,5 +103,5 @@ export const limit = /*@__PURE__*/
  * @generated from extension: int32 items_per_point = 50004;
  */
 export const items_per_point = /*@__PURE__*/
-  extDesc(file_lucky_options_v1_options, 3);
+  extDesc(file_lucky_options_v1_options, 4);
 

@@ -1,0 +1,94 @@
+import {
+  Code,
+  ConnectError,
+  type ContextValues,
+  type Interceptor,
+  type UnaryRequest,
+} from "@connectrpc/connect";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
+import { callerKey } from "#platform/identity/caller.ts";
+import { networkOf } from "#platform/network.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
+import { type AccessControl, type ArrivingCall, admittedKey } from "./access.ts";
+import { isWeighed } from "./budgets.ts";
+import { type LimitOptions, takePointsOf } from "./limit.ts";
+import type { Refusals } from "./refusals.ts";
+
+/**
+ * Decides about a call by its path and headers, before its request is read: nobody makes the server
+ * read, decompress or decode a request that it refuses anyway.
+ */
+export interface Door {
+  /**
+   * Identifies the caller and takes the points of the call, and leaves the result in the context
+   * values for the interceptors. Rejects with the error for the caller of a refused call, which is
+   * logged and counted like every other call.
+   */
+  admit(call: ArrivingCall & { readonly signal: AbortSignal }): Promise<void>;
+  /** Counts a refusal that does not come from `admit`, such as an unreadable request. */
+  countRefusal(values: ContextValues): void;
+  /** Remaining time in which calls of an address without a login are refused, ms; 0 for none. */
+  waitMs(address: string | undefined): number;
+}
+
+export interface DoorOptions {
+  readonly access: AccessControl;
+  /** Absent: no rate limit. */
+  readonly limit: LimitOptions | undefined;
+  /** Logs and counts refused calls. */
+  readonly observe: Interceptor;
+  /** Absent: refusals are not counted. */
+  readonly refusals: Refusals | undefined;
+}
+
+export function createDoor({ access, limit, observe, refusals }: DoorOptions): Door {
+  /**
+   * Refuses callers with too many refused calls. A user whose token was verified before has an own
+   * count, so that other callers behind the same address cannot lock the user out.
+   */
+  function requireFewRefusals({ header, contextValues }: ArrivingCall): void {
+    if (refusals === undefined) return;
+    const user = access.known(header);
+    const caller =
+      user === undefined ? keyOf(contextValues.get(peerAddress)) : `user:${user.userId}`;
+    const waitMs = caller === undefined ? 0 : refusals.waitMs(caller);
+    if (waitMs === 0) return;
+    throw fail(ErrorReason.RATE_LIMITED, "too many refused calls", { retryAfterMs: waitMs });
+  }
+
+  function countRefusal(values: ContextValues): void {
+    const address = keyOf(values.get(peerAddress));
+    if (address !== undefined) void refusals?.count(address);
+    const caller = values.get(callerKey);
+    if (caller.kind === "user") void refusals?.count(`user:${caller.userId}`);
+  }
+
+  return {
+    async admit(call) {
+      try {
+        requireFewRefusals(call);
+        await access.identify(call);
+        if (limit !== undefined && !isWeighed(call.method)) await takePointsOf(limit, call, 1);
+        call.contextValues.set(admittedKey, true);
+      } catch (thrown) {
+        const { code } = ConnectError.from(thrown);
+        if (code === Code.Unauthenticated || code === Code.PermissionDenied)
+          countRefusal(call.contextValues);
+        // Rejects with the error for the caller. The interceptor does not use the request, which
+        // nobody has read.
+        const refuse = observe(() => Promise.reject(thrown));
+        await refuse({ ...call, stream: false } as unknown as UnaryRequest);
+      }
+    },
+    countRefusal,
+    waitMs(address) {
+      const caller = keyOf(address);
+      return caller === undefined ? 0 : (refusals?.waitMs(caller) ?? 0);
+    },
+  };
+}
+
+function keyOf(address: string | undefined): string | undefined {
+  return address && `address:${networkOf(address)}`;
+}
