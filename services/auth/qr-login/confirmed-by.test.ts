@@ -127,6 +127,23 @@ for (const [name, end] of Object.entries(ends)) {
   });
 }
 
+test("no login by QR code escapes a logout of the phone that races with its start", async () => {
+  const { userName, userId } = await one.register();
+  for (let round = 0; round < 5; round++) {
+    const phone = await one.login(userName);
+    await logInBy(phone);
+    // The new login replaces the one that the phone has confirmed before.
+    const { qrLoginId, fetch } = await scannedBy(phone, "desk");
+    await auth.confirmQrLogin({ qrLoginId, proof: proofBy(phone) }, one.as(phone));
+    const [fetched, out] = await Promise.allSettled([fetch(), auth.logout({}, one.as(phone))]);
+    assert.equal(out.status, "fulfilled");
+    if (fetched.status === "rejected")
+      await refused(Promise.reject(fetched.reason), ErrorReason.QR_LOGIN_STEP);
+    const sql = "SELECT 1 FROM auth.login WHERE user_id = $1 AND revoked_at IS NULL";
+    assert.equal((await pool.query(sql, [userId])).rowCount, 0);
+  }
+});
+
 test("a login by QR code ends when the login that confirmed it has expired", async () => {
   const { userId, desk } = await phoneAndDesk();
   clock.advance(15 * DAY_MS);
