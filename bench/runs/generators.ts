@@ -9,7 +9,7 @@ import type { Load } from "../generator/timing/load.ts";
 import { epochOffsetUs } from "../generator/timing/microsecond-clock.ts";
 import { Histogram } from "../statistics/histogram.ts";
 import { busyGenerator } from "./bottleneck.ts";
-import { GeneratorProcess } from "./generator-process.ts";
+import { type GeneratorProcess, startGenerator } from "./generator-process.ts";
 
 /** Default number of handshakes in flight in each process. */
 const CONCURRENT_HANDSHAKES = 64;
@@ -54,7 +54,7 @@ export class Generators {
   }
 
   static async start(count: number, setup: Omit<Setup, "epochOffsetUs">): Promise<Generators> {
-    const children = Array.from({ length: count }, () => new GeneratorProcess());
+    const children = Array.from({ length: count }, startGenerator);
     const offset = epochOffsetUs();
     await Promise.all(
       children.map((child) => child.call("setup", { ...setup, epochOffsetUs: offset })),
