@@ -23,17 +23,25 @@ export class SlowReader {
   private constructor(socket: Socket) {
     this.socket = socket;
     this.closed = new Promise((resolve) => socket.on("close", () => resolve()));
+    void this.closed.then(() => this.#waiting?.());
     socket.on("error", () => {});
   }
 
-  static async open(port: number, accessToken: string): Promise<SlowReader> {
-    const socket = connect({ port, host: "127.0.0.1" });
+  /** Opens a session over a connection to the port; over a new one when `socket` is absent. */
+  static async open(
+    port: number,
+    accessToken: string,
+    socket: Socket = connect({ port, host: "127.0.0.1" }),
+  ): Promise<SlowReader> {
     socket.write(
       "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" +
         "Sec-WebSocket-Protocol: lucky.v1\r\n\r\n",
     );
-    const head = await new Promise<Buffer>((resolve) => socket.once("data", resolve));
+    const head = await new Promise<Buffer>((resolve, reject) => {
+      socket.once("data", resolve);
+      socket.once("close", () => reject(new Error("the connection was closed")));
+    });
     assert.match(head.toString("latin1"), /^HTTP\/1.1 101/);
     const device = new SlowReader(socket);
     socket.on("data", (chunk) => device.#take(chunk));
@@ -48,11 +56,15 @@ export class SlowReader {
     this.socket.write(Buffer.from([0x82, ...head, 0, 0, 0, 0, ...body]));
   }
 
-  /** Waits for the oldest frame of a kind, removes and returns it; other frames stay. */
+  /**
+   * Waits for the oldest frame of a kind, removes and returns it; other frames stay. Rejects when the
+   * socket closes.
+   */
   async next<K extends ServerKind["case"]>(kind: K): Promise<ValueOf<K>> {
     for (;;) {
       const at = this.#frames.findIndex((frame) => frame.case === kind);
       if (at >= 0) return this.#frames.splice(at, 1)[0]!.value as ValueOf<K>;
+      if (this.socket.destroyed) throw new Error(`closed while waiting for ${kind}`);
       await new Promise<void>((resolve) => {
         this.#waiting = resolve;
       });

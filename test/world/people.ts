@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { RequestOptions } from "node:http";
 import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
@@ -26,6 +27,15 @@ export interface Reachable {
 
 /** Creates a client of one service at an address, with an access token or without one. */
 export function clientOf<S extends DescService>(url: string, desc: S, token?: string): Client<S> {
+  return clientFrom({ url, token }, desc);
+}
+
+/** Like `clientOf`, with options of Node for each request, such as `localAddress`. */
+export function clientFrom<S extends DescService>(
+  options: { url: string; token?: string | undefined; nodeOptions?: RequestOptions },
+  desc: S,
+): Client<S> {
+  const { url, token, nodeOptions } = options;
   const withToken: Interceptor = (next) => (request) => {
     if (token !== undefined) request.header.set("authorization", `Bearer ${token}`);
     return next(request);
@@ -33,6 +43,7 @@ export function clientOf<S extends DescService>(url: string, desc: S, token?: st
   const transport = createConnectTransport({
     baseUrl: url,
     httpVersion: "1.1",
+    nodeOptions,
     interceptors: [withToken],
     defaultTimeoutMs: 30_000,
   });
