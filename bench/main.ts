@@ -13,8 +13,8 @@ async function help(): Promise<void> {
   }
   console.log(
     "Every scenario starts its own servers on free ports. The last line is one JSON object.\n" +
-      "Exit code: 0; 1 for a fault, such as a lost, duplicate or misplaced message; 2 when the\n" +
-      "generator was the bottleneck: then the figures do not measure the servers.\n" +
+      "Exit code: 0; 1 for a fault, such as a lost, duplicate or misplaced message, or a broken bound\n" +
+      "of abuse; 2 when the generator was the bottleneck: then the figures do not measure the servers.\n" +
       "LUCKY_… settings of the environment apply to the servers.",
   );
 }

@@ -15,6 +15,8 @@ export interface ChildOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Arguments for Node itself, such as a module to load first. */
   readonly nodeArguments?: readonly string[];
+  /** Maximum open files of the process; the limit of this process when absent. */
+  readonly openFiles?: number;
   /** URL that answers 200 when the process is ready. */
   readonly readyUrl: string;
   readonly print: (line: string) => void;
@@ -67,6 +69,8 @@ export function startChild(options: ChildOptions): Child {
 }
 
 const NODE_FLAGS = ["--disable-warning=ExperimentalWarning"];
+/** Shell script that limits its open files to its first argument and becomes the program that follows. */
+const LIMITED = 'ulimit -n "$0"; exec "$@"';
 
 interface Running {
   readonly process: ChildProcess;
@@ -75,8 +79,11 @@ interface Running {
 }
 
 function launch(options: ChildOptions): Running {
-  const { nodeArguments = [], script } = options;
-  const child = spawn(process.execPath, [...NODE_FLAGS, ...nodeArguments, join(root, script)], {
+  const { nodeArguments = [], script, openFiles } = options;
+  const node = [process.execPath, ...NODE_FLAGS, ...nodeArguments, join(root, script)];
+  const [program, ...args] =
+    openFiles === undefined ? node : ["sh", "-c", LIMITED, String(openFiles), ...node];
+  const child = spawn(program!, args, {
     cwd: root,
     env: options.env,
     stdio: ["ignore", "pipe", "pipe"],

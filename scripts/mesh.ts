@@ -32,6 +32,8 @@ export interface MeshOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Arguments for the Node of each process, such as a module to load first. */
   readonly nodeArguments?: readonly string[];
+  /** Maximum open files of each process; the limit of this process when absent. */
+  readonly openFiles?: number;
   /** Called with each line that a process prints. */
   readonly print: (line: string) => void;
 }
@@ -163,7 +165,7 @@ async function startBackends(started: Started): Promise<OwnBackends> {
 function start(
   { service, name, port, opsPort }: Plan,
   settings: Record<string, string | undefined>,
-  { nodeArguments, print }: Pick<MeshOptions, "nodeArguments" | "print">,
+  { nodeArguments, openFiles, print }: Pick<MeshOptions, "nodeArguments" | "openFiles" | "print">,
 ): Child {
   return startChild({
     name,
@@ -179,6 +181,7 @@ function start(
       LUCKY_OPS_PORT: String(opsPort),
     },
     nodeArguments,
+    openFiles,
     readyUrl: `http://127.0.0.1:${opsPort}/readyz`,
     print,
   });

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { type Figures, rounded } from "../command/report.ts";
+import { rounded } from "../command/report.ts";
 import { processTreeKib, residentKib } from "./memory.ts";
 
 const KIB_PER_MIB = 1_024;
@@ -10,6 +10,13 @@ interface MemorySeries {
   readonly pid: number;
   readonly read: (pid: number) => number;
   readonly mib: number[];
+}
+
+/** First, largest and last reading, MiB. */
+export interface MemoryFigures {
+  readonly first: number;
+  readonly most: number;
+  readonly last: number;
 }
 
 export interface MemoryWatchOptions {
@@ -38,15 +45,16 @@ export class MemoryWatch {
     this.#watching = this.#watch(everyMs);
   }
 
-  /** Stops, and returns MiB by process: first, largest and last reading. */
-  async stop(): Promise<Figures> {
+  /** Stops, and returns MiB by process. */
+  async stop(): Promise<Readonly<Record<string, MemoryFigures>>> {
     this.#stop.abort();
     await this.#watching;
     this.#read();
     return Object.fromEntries(
       this.#series.map(({ name, pid, mib }) => {
         const shared = this.#series.some((other) => other.pid !== pid && other.name === name);
-        const figures = { first: mib[0], most: Math.max(...mib), last: mib.at(-1) };
+        const [first = 0] = mib;
+        const figures = { first, most: Math.max(first, ...mib), last: mib.at(-1) ?? 0 };
         return [shared ? `${name}:${pid}` : name, figures];
       }),
     );

@@ -9,6 +9,7 @@ export const scenarios: Readonly<Record<string, () => Promise<{ default: Scenari
   sync: () => import("./sync.ts"),
   growth: () => import("./growth.ts"),
   revoke: () => import("./revoke.ts"),
+  abuse: () => import("./abuse.ts"),
   limits: () => import("./limits.ts"),
   compare: () => import("./compare.ts"),
   table: () => import("./table.ts"),

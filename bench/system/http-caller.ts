@@ -9,33 +9,47 @@ export interface Call {
   readonly url: string;
   /** "package.Service/Method" */
   readonly method: string;
-  readonly token: string;
+  /** Access token; none when absent. */
+  readonly token?: string;
   /** The encoded request. */
   readonly request: Uint8Array;
+  /** Additional headers. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** A connection to use; a new one when absent. */
+  readonly socket?: Socket;
+}
+
+export interface Answer {
+  readonly status: number;
+  /** The body, with the lengths of its chunks if it has any. */
+  readonly body: Buffer;
+  /** Whether the server closes the connection after this answer. */
+  readonly last: boolean;
 }
 
 /**
  * Repeats one unary call (Connect protocol, HTTP/1.1) over a persistent connection. It encodes the
- * request once, and reads only the status and the end of each answer.
+ * request once, and parses only the status and the end of each answer.
  */
 export class HttpCaller {
   readonly #socket: Socket;
   readonly #bytes: Buffer;
   #answer: Buffer = Buffer.alloc(0);
-  #waiting: { resolve: () => void; reject: (error: Error) => void } | undefined;
+  #waiting: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | undefined;
 
-  constructor({ url, method, token, request }: Call) {
+  constructor({ url, method, token, request, headers = {}, socket }: Call) {
     const { hostname, port } = new URL(url);
     const head = [
       `POST /${method} HTTP/1.1`,
       `Host: ${hostname}:${port}`,
       "Content-Type: application/proto",
       "Connect-Protocol-Version: 1",
-      `Authorization: Bearer ${token}`,
       `Content-Length: ${request.length}`,
+      ...(token === undefined ? [] : [`Authorization: Bearer ${token}`]),
+      ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     ];
     this.#bytes = Buffer.concat([Buffer.from(`${head.join("\r\n")}\r\n\r\n`), request]);
-    this.#socket = connect({ host: hostname, port: Number(port), noDelay: true });
+    this.#socket = socket ?? connect({ host: hostname, port: Number(port), noDelay: true });
     this.#socket.setTimeout(ANSWER_TIMEOUT_MS, () => {
       this.#socket.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1_000} s`));
     });
@@ -45,7 +59,13 @@ export class HttpCaller {
   }
 
   /** Makes the call once. Rejects for a status other than 200, and after a time-out. */
-  call(): Promise<void> {
+  async call(): Promise<void> {
+    const { status } = await this.exchange();
+    if (status !== 200) throw new Error(`the answer has status ${status}`);
+  }
+
+  /** Makes the call once. Rejects after a time-out. */
+  exchange(): Promise<Answer> {
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
       this.#socket.write(this.#bytes, (error) => {
@@ -70,10 +90,14 @@ export class HttpCaller {
         ? this.#answer.subarray(-END_OF_CHUNKS.length).equals(END_OF_CHUNKS)
         : this.#answer.length >= end + END_OF_HEAD.length + Number(length);
     if (!whole) return;
+    const body = this.#answer.subarray(end + END_OF_HEAD.length);
     this.#answer = Buffer.alloc(0);
     const waiting = this.#waiting;
     this.#waiting = undefined;
-    if (head.startsWith("HTTP/1.1 200")) waiting?.resolve();
-    else waiting?.reject(new Error(head.slice(0, head.indexOf("\r\n"))));
+    waiting?.resolve({
+      status: Number(head.slice("HTTP/1.1 ".length, "HTTP/1.1 200".length)),
+      body,
+      last: /\r\nconnection: *close/i.test(head),
+    });
   }
 }

@@ -19,6 +19,10 @@ export interface Shape {
   /** Instances in a mesh. */
   readonly connects: number;
   readonly servers: number;
+  /** Settings that differ from the defaults; `benchSettings` when absent. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Maximum open files of each process; the limit of this process when absent. */
+  readonly openFiles?: number;
 }
 
 /** A running Lucky that is measured. */
@@ -76,8 +80,9 @@ async function startInMesh(shape: Shape, secrets: Secrets): Promise<System> {
     own: true,
     free: true,
     instances: { connect: shape.connects, server: shape.servers },
-    env: systemSettings(secrets),
-    print: console.error,
+    env: systemSettings(shape, secrets),
+    openFiles: shape.openFiles,
+    print: printWarning,
   });
   return {
     ...secrets,
@@ -110,7 +115,7 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
         PATH: process.env.PATH,
         // CPU profiles: see bench/profile.ts.
         NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS,
-        ...systemSettings(secrets),
+        ...systemSettings(shape, secrets),
         LUCKY_DATA_DIR: dataDir,
         // The Unix socket that all.ts uses for its embedded PostgreSQL.
         LUCKY_POSTGRES_URL: postgres.socketUrl,
@@ -118,10 +123,9 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
         LUCKY_CONNECT_PORT: String(connectPort),
         LUCKY_OPS_PORT: String(opsPort),
       },
+      openFiles: shape.openFiles,
       readyUrl: `http://127.0.0.1:${opsPort}/readyz`,
-      print: (line) => {
-        if (/"level":(40|50|60)/.test(line)) console.error(line);
-      },
+      print: printWarning,
     });
     // Ends the processes when the bench exits without calling stop.
     const killNow = () => void all.kill("SIGKILL");
@@ -143,9 +147,17 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
   });
 }
 
-function systemSettings(secrets: Secrets): Record<string, string | undefined> {
+/** Prints a line of a log from level warn on. */
+function printWarning(line: string): void {
+  if (/"level":(40|50|60)/.test(line)) console.error(line);
+}
+
+function systemSettings(
+  { settings = benchSettings }: Shape,
+  secrets: Secrets,
+): Record<string, string | undefined> {
   return {
-    ...benchSettings,
+    ...settings,
     ...environmentSettings(),
     // The bench needs both to write accounts into the tables itself.
     LUCKY_MESH_SECRET: secrets.meshSecret,
@@ -189,7 +201,7 @@ export function shapeOf(flags: FlagsOf<typeof shapeFlags>): Shape {
 }
 
 /** The shape as figures of a report. */
-export function shapeFigures({ mode, connects, servers }: Shape): Shape {
+export function shapeFigures({ mode, connects, servers }: Shape) {
   return { mode, connects, servers };
 }
 
@@ -204,7 +216,8 @@ export async function withSystem<T>(
   work: (system: System) => Promise<T>,
 ): Promise<T> {
   console.log(`starting Lucky (${shape.mode}); settings that differ from the defaults:`);
-  for (const [name, value] of Object.entries({ ...benchSettings, ...environmentSettings() }))
+  const { settings = benchSettings } = shape;
+  for (const [name, value] of Object.entries({ ...settings, ...environmentSettings() }))
     console.log(`  ${name}=${value}`);
   const system = await startSystem(shape);
   try {

@@ -84,10 +84,10 @@ export class Canary {
     await Promise.race([this.#finished(), timedOut.promise]);
     timer.stop();
     return {
-      acknowledged: this.#sends.samples,
-      delivered: this.#delivered,
-      reads: this.#reads.samples,
-      errors: { send: this.#sends.errors, read: this.#reads.errors },
+      acknowledged: [...this.#sends.samples],
+      delivered: [...this.#delivered],
+      reads: [...this.#reads.samples],
+      errors: { send: { ...this.#sends.errors }, read: { ...this.#reads.errors } },
       unanswered: this.#sends.inFlight + this.#reads.inFlight,
       lost: this.#missing.size,
       duplicated: this.#duplicated,

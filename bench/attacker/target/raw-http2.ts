@@ -1,0 +1,67 @@
+import type { Socket } from "node:net";
+
+/** Frame types and flags of RFC 9113. */
+const HEADERS = 1;
+const RST_STREAM = 3;
+const SETTINGS = 4;
+const END_STREAM = 1;
+const END_HEADERS = 4;
+const CANCEL = 8;
+
+const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/** First bytes of a client: the preface and empty settings. */
+export const HTTP2_START: Buffer = Buffer.concat([Buffer.from(PREFACE), frame(SETTINGS, 0, 0)]);
+
+function frame(type: number, flags: number, stream: number, payload = Buffer.alloc(0)): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head[3] = type;
+  head[4] = flags;
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
+}
+
+/** A header of HPACK (RFC 7541, 6.2.1): the name from the static table, the value as a literal that is indexed. */
+function literal(name: number, value: string): Buffer {
+  return Buffer.concat([Buffer.of(0x40 | name, value.length), Buffer.from(value)]);
+}
+
+/** Indexes of the static table: POST, the scheme http, and names whose values are literals. */
+const METHOD_POST = 0x83;
+const SCHEME_HTTP = 0x86;
+const AUTHORITY = 1;
+const PATH = 4;
+const CONTENT_TYPE = 31;
+
+/** Requests without a body, each of which the client resets at once: 27 bytes each. */
+export function resetRequests(path: string, count: number): Buffer {
+  const first = Buffer.concat([
+    Buffer.of(METHOD_POST, SCHEME_HTTP),
+    literal(PATH, path),
+    literal(AUTHORITY, "x"),
+    literal(CONTENT_TYPE, "application/proto"),
+  ]);
+  // The dynamic table has the three literals, the latest first, from index 62 on.
+  const next = Buffer.of(METHOD_POST, SCHEME_HTTP, 0x80 | 64, 0x80 | 63, 0x80 | 62);
+  const code = Buffer.alloc(4);
+  code.writeUInt32BE(CANCEL);
+  const frames = Array.from({ length: count }, (_, nth) => {
+    const stream = 2 * nth + 1;
+    const headers = nth === 0 ? first : next;
+    return Buffer.concat([
+      frame(HEADERS, END_STREAM | END_HEADERS, stream, headers),
+      frame(RST_STREAM, 0, stream, code),
+    ]);
+  });
+  return Buffer.concat(frames);
+}
+
+/** Resolves when the server has ended or closed the connection. Reads and drops what it sends. */
+export function closedByServer(socket: Socket): Promise<void> {
+  socket.resume();
+  return new Promise((resolve) => {
+    socket.once("end", resolve);
+    socket.once("close", () => resolve());
+  });
+}
