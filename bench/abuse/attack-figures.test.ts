@@ -42,6 +42,7 @@ function measured(
       ["attacker", 9],
     ]),
     cpuAfter: new Map([["all", 1]]),
+    othersCpuS: 0,
     attacker: { counts: {}, answers: { "401 TOKEN_INVALID": 7 }, failures: {} },
     ended: [],
     ...change,

@@ -39,6 +39,7 @@ export function attackFigures(
     server_cpu_s: sumOf(measured.cpu, servers),
     server_cpu_after_s: sumOf(measured.cpuAfter, servers),
     cpu_s: roundedValues(measured.cpu),
+    others_cpu_s: rounded(measured.othersCpuS),
     attacker,
     ended_processes: measured.ended,
   };

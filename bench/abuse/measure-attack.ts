@@ -9,7 +9,7 @@ import type { ErrorCounts } from "../../test/canary/repeated-action.ts";
 import type { Sample } from "../../test/canary/samples.ts";
 import type { AttackerApi } from "../attacker/api.ts";
 import type { TallyFigures } from "../attacker/target/tally.ts";
-import { cpuBetween, readCpu } from "../machine/cpu.ts";
+import { type CpuSeconds, cpuBetween, readCpu } from "../machine/cpu.ts";
 import { type MemoryFigures, MemoryWatch } from "../machine/memory-watch.ts";
 import { raisePriority, resetPriority } from "../machine/priority.ts";
 import { CalledProcess } from "../processes/called-process.ts";
@@ -46,6 +46,8 @@ export interface MeasuredAttack {
   /** CPU seconds by process, during the attack and after it. */
   readonly cpu: ReadonlyMap<string, number>;
   readonly cpuAfter: ReadonlyMap<string, number>;
+  /** CPU seconds of processes outside the bench, during the attack. */
+  readonly othersCpuS: number;
   readonly attacker: TallyFigures;
   /** Names of server processes that ended. */
   readonly ended: readonly string[];
@@ -113,6 +115,7 @@ export function measureAttack(options: MeasureOptions): Promise<MeasuredAttack> 
       memory: memoryFigures,
       cpu: cpuBetween(cpuAtBegin, cpuAtEnd),
       cpuAfter: cpuBetween(cpuAtEnd, cpuAfter),
+      othersCpuS: othersBetween(cpuAtBegin, cpuAtEnd),
       attacker: tally,
       ended: endedProcesses(system),
     };
@@ -127,6 +130,11 @@ async function endAttack(attacker: CalledProcess<AttackerApi>): Promise<TallyFig
   ended.catch(() => {}); // The process was killed.
   attacker.kill();
   return { counts: {}, answers: {}, failures: { "the attacker was killed": 1 } };
+}
+
+function othersBetween(before: CpuSeconds, after: CpuSeconds): number {
+  const own = [...cpuBetween(before, after).values()].reduce((sum, seconds) => sum + seconds, 0);
+  return after.machine - before.machine - own;
 }
 
 function endedProcesses({ processes }: System): string[] {

@@ -2,17 +2,17 @@ import type { Attack } from "../target/attack.ts";
 import { inParallel, keepDoing, pause } from "../target/loops.ts";
 import { closedByServer, HTTP2_START } from "../target/raw-http2.ts";
 
-const CONNECTIONS = 985;
+/** Open files of each process, and connections that the attacker keeps trying to hold. */
 const OPEN_FILES = 1_024;
 /** Pause before a closed connection is replaced, ms. */
 const REPLACE_MS = 1_000;
 
 export const idleConnections: Attack = {
   name: "idle-connections",
-  summary: `${CONNECTIONS} idle HTTP/2 connections of one address, to servers with at most ${OPEN_FILES} open files`,
+  summary: `${OPEN_FILES} idle HTTP/2 connections of one address, to servers with at most ${OPEN_FILES} open files`,
   openFiles: OPEN_FILES,
   prepare: (target) => (signal) =>
-    inParallel(CONNECTIONS, () =>
+    inParallel(OPEN_FILES, () =>
       keepDoing(target, signal, async () => {
         const socket = target.connect();
         socket.write(HTTP2_START);

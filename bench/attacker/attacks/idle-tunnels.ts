@@ -32,7 +32,9 @@ async function holdTunnel(target: Target, signal: AbortSignal): Promise<void> {
       `Sec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\nSec-WebSocket-Version: 13\r\n` +
       "Sec-WebSocket-Protocol: lucky.v1\r\n\r\n",
   );
-  target.tally.answered(`tunnel ${await ended}`);
+  const how = await ended;
+  if (signal.aborted) return;
+  target.tally.answered(`tunnel ${how}`);
   await pause(KEPT_MS, signal);
   socket.destroy();
 }

@@ -35,7 +35,9 @@ export class Target {
     const { host, port, tally } = this;
     const socket = connect({ host, port, localAddress: from, noDelay: true, allowHalfOpen });
     this.#sockets.add(socket);
+    let connected = false;
     socket.once("connect", () => {
+      connected = true;
       tally.add("connections");
       tally.most("most_open", this.#sockets.size);
     });
@@ -44,7 +46,7 @@ export class Target {
       this.#sockets.delete(socket);
       tally.add("bytes_sent", socket.bytesWritten);
       tally.add("bytes_received", socket.bytesRead);
-      if (this.#closing) tally.add("open_at_end");
+      if (this.#closing && connected) tally.add("open_at_end");
     });
     if (this.#closing) socket.destroy();
     return socket;
