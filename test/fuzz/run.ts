@@ -1,0 +1,138 @@
+import { startAllOrNothing } from "#platform/process/started.ts";
+import { people } from "../world/people.ts";
+import type { Attack, Victim } from "./attack.ts";
+import { type Canary, startCanary } from "./canary.ts";
+import { connectCalls } from "./connect-calls.ts";
+import { Finding } from "./finding.ts";
+import { grpcCalls } from "./grpc-calls.ts";
+import { http1Bytes } from "./http1-bytes.ts";
+import { http2Frames } from "./http2-frames.ts";
+import { MemoryWatch } from "./memory-watch.ts";
+import { Random } from "./random.ts";
+import { startTarget, type Target } from "./target.ts";
+import { websocketBytes } from "./websocket-bytes.ts";
+import { websocketFrames } from "./websocket-frames.ts";
+
+const ATTACKS: readonly Attack[] = [
+  websocketFrames,
+  websocketBytes,
+  connectCalls,
+  grpcCalls,
+  http1Bytes,
+  http2Frames,
+];
+
+/** Cases that run at the same time. */
+const LANES = 8;
+/** Cases between two exchanges of the canary. */
+const CASES_PER_EXCHANGE = 40;
+/** After this many findings the run ends. */
+const MAX_FINDINGS = 5;
+
+export interface FuzzOptions {
+  /** Inputs in all. */
+  readonly count: number;
+  readonly seed: number;
+  /** The only case to run; all when absent. */
+  readonly only?: number;
+  readonly print: (line: string) => void;
+}
+
+export interface FuzzReport {
+  readonly inputs: number;
+  readonly cases: number;
+  /** Exchanges of the canary. */
+  readonly exchanges: number;
+  /** Memory of the server, as a sentence. */
+  readonly memory: string;
+  /** What went wrong, with the command that repeats it; empty when nothing did. */
+  readonly findings: readonly string[];
+}
+
+/**
+ * Attacks a server of its own with inputs of all protocols, while a canary uses it. The seed and the
+ * number of a case determine its bytes, except tokens and ids.
+ */
+export function fuzz(options: FuzzOptions): Promise<FuzzReport> {
+  return startAllOrNothing(async (started) => {
+    const target = await startTarget();
+    started.push(() => target.stop());
+    const canary = await startCanary(target);
+    started.push(() => canary.close());
+    const report = await attack(options, target, canary);
+    await started.stop();
+    return report;
+  });
+}
+
+async function attack(
+  { count, seed, only, print }: FuzzOptions,
+  target: Target,
+  canary: Canary,
+): Promise<FuzzReport> {
+  const users = await people(target, ...Array.from({ length: LANES }, (_, at) => `lane${at}`));
+  const findings: string[] = [];
+  const memory = new MemoryWatch(target);
+  const last = only === undefined ? casesFor(count) : only + 1;
+  let next = only ?? 0;
+  let cases = 0;
+  let inputs = 0;
+  let exchanges = 0;
+  let exchanging = Promise.resolve();
+
+  function found(problem: unknown, number: number): void {
+    const name = ATTACKS[number % ATTACKS.length]!.name;
+    const text = problem instanceof Finding ? problem.message : String((problem as Error).stack);
+    const line = `case ${number} (${name}): ${text}\n  repeat: npm run fuzz -- --seed ${seed} --case ${number}`;
+    findings.push(line);
+    print(line);
+  }
+
+  /** One exchange of the canary at a time, each with a look at memory and log of the server. */
+  function exchange(number: number): void {
+    exchanging = exchanging
+      .then(async () => {
+        await canary.exchange();
+        exchanges++;
+        await memory.sample();
+        const faults = target.takeFaults();
+        if (faults.length > 0) {
+          throw new Finding(`near this case the server printed:\n  ${faults.join("\n  ")}`);
+        }
+      })
+      .catch((problem) => {
+        if (findings.length < MAX_FINDINGS) found(problem, number);
+      });
+  }
+
+  async function lane(victim: Victim): Promise<void> {
+    while (next < last && findings.length < MAX_FINDINGS) {
+      const number = next++;
+      const { run, inputs: size } = ATTACKS[number % ATTACKS.length]!;
+      await run(new Random(seed, number), victim).catch((problem) => found(problem, number));
+      cases += 1;
+      inputs += size;
+      if (cases % CASES_PER_EXCHANGE === 0) exchange(number);
+    }
+  }
+
+  await Promise.all(
+    users.map(async (user) => {
+      const { accessToken: token } = await user.login();
+      await lane({ target, token, userId: user.userId });
+    }),
+  );
+  exchange(last - 1);
+  await exchanging;
+  const growth = memory.growth();
+  if (growth !== undefined) findings.push(growth);
+  return { inputs, cases, exchanges, memory: memory.summary(), findings };
+}
+
+/** Cases with at least `count` inputs in all. */
+function casesFor(count: number): number {
+  let inputs = 0;
+  let cases = 0;
+  for (; inputs < count; cases++) inputs += ATTACKS[cases % ATTACKS.length]!.inputs;
+  return cases;
+}
