@@ -26,9 +26,12 @@ async function waitingService() {
   return {
     client,
     running,
-    headersOf: async (sub: string) => ({
-      headers: { authorization: `Bearer ${await service.issuer.token({ sub })}` },
-    }),
+    async headersOf(sub: string) {
+      const token = await service.issuer.token({ sub });
+      // A token that was verified before keeps the order of the calls.
+      await service.issuer.verifier.verify(token);
+      return { headers: { authorization: `Bearer ${token}` } };
+    },
     /** Resolves when `count` calls have begun. */
     async begun(count: number): Promise<string[]> {
       while (running.length < count) {
