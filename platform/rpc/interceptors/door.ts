@@ -8,7 +8,6 @@ import {
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import { callerKey } from "#platform/identity/caller.ts";
-import { networkOf } from "#platform/network.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { type AccessControl, type ArrivingCall, admittedKey } from "./access.ts";
 import { isWeighed } from "./budgets.ts";
@@ -50,18 +49,18 @@ export function createDoor({ access, limit, observe, refusals }: DoorOptions): D
   function requireFewRefusals({ header, contextValues }: ArrivingCall): void {
     if (refusals === undefined) return;
     const user = access.known(header);
-    const caller =
-      user === undefined ? keyOf(contextValues.get(peerAddress)) : `user:${user.userId}`;
-    const waitMs = caller === undefined ? 0 : refusals.waitMs(caller);
+    const waitMs =
+      user === undefined
+        ? refusals.waitOfAddress(contextValues.get(peerAddress))
+        : refusals.waitOfUser(user.userId);
     if (waitMs === 0) return;
     throw fail(ErrorReason.RATE_LIMITED, "too many refused calls", { retryAfterMs: waitMs });
   }
 
   function countRefusal(values: ContextValues): void {
-    const address = keyOf(values.get(peerAddress));
-    if (address !== undefined) void refusals?.count(address);
     const caller = values.get(callerKey);
-    if (caller.kind === "user") void refusals?.count(`user:${caller.userId}`);
+    const user = caller.kind === "user" ? { userId: caller.userId } : {};
+    refusals?.count({ address: values.get(peerAddress), ...user });
   }
 
   return {
@@ -82,13 +81,6 @@ export function createDoor({ access, limit, observe, refusals }: DoorOptions): D
       }
     },
     countRefusal,
-    waitMs(address) {
-      const caller = keyOf(address);
-      return caller === undefined ? 0 : (refusals?.waitMs(caller) ?? 0);
-    },
+    waitMs: (address) => refusals?.waitOfAddress(address) ?? 0,
   };
-}
-
-function keyOf(address: string | undefined): string | undefined {
-  return address && `address:${networkOf(address)}`;
 }

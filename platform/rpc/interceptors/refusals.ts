@@ -4,6 +4,7 @@ import type { Budget } from "#platform/limiter/limiter.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import { networkOf, SITE_FACTOR, siteOf } from "#platform/network.ts";
 import { createLineSampler } from "./line-sampler.ts";
 
 /** A caller may have the refusals of this many seconds at once. */
@@ -18,10 +19,12 @@ const MAX_LIMITED = 100_000;
  * and a refusal must not cause more of it in Redis.
  */
 export interface Refusals {
-  /** Remaining time in which all calls of the caller are refused, ms; 0 for none. */
-  waitMs(caller: string): number;
-  /** Counts a refused call. Never rejects. */
-  count(caller: string): Promise<void>;
+  /** Remaining time in which all calls of the user are refused, ms; 0 for none. */
+  waitOfUser(userId: string): number;
+  /** The same for an address, or for its /48 network. */
+  waitOfAddress(address: string | undefined): number;
+  /** Counts a refused call for the address, its /48 network and the user. */
+  count(caller: { readonly address: string | undefined; readonly userId?: string }): void;
 }
 
 export interface RefusalsOptions {
@@ -32,11 +35,9 @@ export interface RefusalsOptions {
 }
 
 export function createRefusals({ perSecond, clock, log, metrics }: RefusalsOptions): Refusals {
-  const budget: Budget = {
-    name: "refusal",
-    points: perSecond * WINDOW_SECONDS,
-    windowMs: WINDOW_SECONDS * 1_000,
-  };
+  const points = perSecond * WINDOW_SECONDS;
+  const budget: Budget = { name: "refusal", points, windowMs: WINDOW_SECONDS * 1_000 };
+  const siteBudget: Budget = { ...budget, points: points * SITE_FACTOR };
   const limiter = createMemoryLimiter({ clock, metrics });
   /** End of the wait of each caller over its budget. */
   const limited = createExpiring<number>(() => clock.now(), {
@@ -49,17 +50,36 @@ export function createRefusals({ perSecond, clock, log, metrics }: RefusalsOptio
   );
   const sampler = createLineSampler({ log, clock });
 
+  const waitMs = (caller: string) => Math.max(0, (limited.get(caller) ?? 0) - clock.now());
+
+  async function take(from: Budget, caller: string): Promise<void> {
+    const taken = await limiter.take(from, caller);
+    if (taken.allowed || waitMs(caller) > 0) return;
+    const { retryAfterMs } = taken;
+    const untilMs = clock.now() + retryAfterMs;
+    limited.set(caller, untilMs, untilMs);
+    limitedTotal.inc();
+    if (sampler.admit({ level: "info", method: "any", reason: "refusals_limited" }))
+      log.info({ event: "refusals_limited", caller, retryAfterMs });
+  }
+
   return {
-    waitMs: (caller) => Math.max(0, (limited.get(caller) ?? 0) - clock.now()),
-    async count(caller) {
-      const taken = await limiter.take(budget, caller);
-      if (taken.allowed || limited.get(caller) !== undefined) return;
-      const { retryAfterMs } = taken;
-      const untilMs = clock.now() + retryAfterMs;
-      limited.set(caller, untilMs, untilMs);
-      limitedTotal.inc();
-      if (sampler.admit({ level: "info", method: "any", reason: "refusals_limited" }))
-        log.info({ event: "refusals_limited", caller, retryAfterMs });
+    waitOfUser: (userId) => waitMs(userKey(userId)),
+    waitOfAddress(address) {
+      if (address === undefined) return 0;
+      const site = siteOf(address);
+      const siteMs = site === undefined ? 0 : waitMs(addressKey(site));
+      return Math.max(siteMs, waitMs(addressKey(networkOf(address))));
+    },
+    count({ address, userId }) {
+      if (userId !== undefined) void take(budget, userKey(userId));
+      if (address === undefined) return;
+      void take(budget, addressKey(networkOf(address)));
+      const site = siteOf(address);
+      if (site !== undefined) void take(siteBudget, addressKey(site));
     },
   };
 }
+
+const userKey = (userId: string) => `user:${userId}`;
+const addressKey = (network: string) => `address:${network}`;
