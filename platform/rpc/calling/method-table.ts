@@ -75,7 +75,7 @@ export function methodTable(
       const address = headers.get(PEER_HEADER) ?? undefined;
       const counted = { limit: rules.limit, userId: caller?.userId, address };
       const weighed = isWeighed(method);
-      if (limits && !weighed) await takePoints(limits, { ...counted, points: 1 });
+      if (limits) await takePoints(limits, { ...counted, points: weighed ? 0 : 1 });
       const request = decode(entry, bytes, bound);
       if (limits && weighed) await takePoints(limits, { ...counted, points: pointsOf(request) });
       const answer = await transport.unary(method, signal, DEFAULT_DEADLINE_MS, headers, request);

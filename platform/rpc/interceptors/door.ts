@@ -68,7 +68,9 @@ export function createDoor({ access, limit, observe, refusals }: DoorOptions): D
       try {
         requireFewRefusals(call);
         await access.identify(call);
-        if (limit !== undefined && !isWeighed(call.method)) await takePointsOf(limit, call, 1);
+        // The points of a weighed call are taken once its request is decoded.
+        const points = isWeighed(call.method) ? 0 : 1;
+        if (limit !== undefined) await takePointsOf(limit, call, points);
         call.contextValues.set(admittedKey, true);
       } catch (thrown) {
         const { code } = ConnectError.from(thrown);

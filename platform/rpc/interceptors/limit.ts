@@ -20,7 +20,7 @@ export interface LimitOptions {
 /** A call, as the limiter counts it. */
 interface CountedCall {
   readonly limit: LimitClass;
-  /** Points that the call takes, see `pointsOf`. */
+  /** Points that the call takes, see `pointsOf`; 0 to check that the budget is not used up. */
   readonly points: number;
   /** The logged-in user; undefined without a login. */
   readonly userId: string | undefined;

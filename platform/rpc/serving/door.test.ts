@@ -84,7 +84,7 @@ for (const [name, to, envelope] of ways) {
   test(`a call over ${name} is refused for its headers before its body arrives`, async (t) => {
     const perMinute = (points: number) => ({ name: "read", points, windowMs: 60_000 });
     const service = { budgets: { [LimitClass.READ]: perMinute(1) } };
-    const { port, lines, metrics } = await start(t, { service });
+    const { port, lines, metrics, authorized } = await start(t, { service });
     const ask = to(port);
     const forged = { authorization: "Bearer x.y.z" };
     const noToken = "a header authorization: Bearer <access token> is needed";
@@ -95,11 +95,17 @@ for (const [name, to, envelope] of ways) {
     const empty = envelope ? enveloped(new Uint8Array()) : new Uint8Array();
     assert.match(await ask(CALL, {}, empty), /xxxx/);
     assertRefused(await ask(CALL, {}), Code.ResourceExhausted, "too many calls (read)");
+    // The points of this method depend on its request; a used-up budget does not.
+    const { headers } = await authorized();
+    const one = Buffer.of(0x0a, 0x01, 0x07);
+    assert.doesNotMatch(await ask(GET_USERS, headers, envelope ? enveloped(one) : one), /too many/);
+    const more = await ask(GET_USERS, headers);
+    assertRefused(more, Code.ResourceExhausted, "too many calls (read)");
 
     const logged = lines.filter(({ event }) => event === "rpc").map(({ reason }) => reason);
     assert.deepEqual(
       logged.filter((reason) => reason !== undefined),
-      ["TOKEN_INVALID", "TOKEN_INVALID", "PERMISSION_DENIED", "RATE_LIMITED"],
+      ["TOKEN_INVALID", "TOKEN_INVALID", "PERMISSION_DENIED", "RATE_LIMITED", "RATE_LIMITED"],
     );
     assert.match(await metrics.text(), /BatchGetUsers",code="unauthenticated"\} 2/);
   });
