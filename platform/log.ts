@@ -15,14 +15,7 @@ export interface LogOptions {
 }
 
 /** Fields that are redacted at the top level of a line and one level below. */
-const REDACTED = [
-  "authorization",
-  "token",
-  "accessToken",
-  "refreshToken",
-  "password",
-  "meshSecret",
-];
+const REDACTED = ["authorization", "token", "accessToken", "refreshToken", "password", "secret"];
 
 /** Maximum bytes of a text in a line, and of the stack of an error. A text may come from outside. */
 const MAX_TEXT_BYTES = 512;

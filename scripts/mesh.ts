@@ -3,8 +3,11 @@ import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { parseArgs, parseEnv } from "node:util";
+import { environmentName } from "#platform/config/config.ts";
+import { secretsOf } from "#platform/config/secrets.ts";
 import { runProcess } from "#platform/process/process.ts";
 import { type Started, startAllOrNothing } from "#platform/process/started.ts";
+import type { ServiceName } from "#platform/service-name.ts";
 import {
   type Backend,
   type RestartablePostgres,
@@ -64,7 +67,7 @@ export interface Mesh {
 }
 
 interface Plan {
-  readonly service: string;
+  readonly service: ServiceName;
   readonly name: string;
   /** Default port of the service. */
   readonly port: number;
@@ -72,7 +75,7 @@ interface Plan {
 }
 
 function plansFor(instances: { readonly connect: number; readonly server: number }): Plan[] {
-  const plan = (service: string, port: number, opsPort: number, count = 1): Plan[] =>
+  const plan = (service: ServiceName, port: number, opsPort: number, count = 1): Plan[] =>
     Array.from({ length: count }, (_, at) => ({
       service,
       name: `${service}-${at}`,
@@ -175,7 +178,7 @@ function start(
       HOME: process.env.HOME,
       // Used by npm run profile.
       NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS,
-      ...settings,
+      ...withoutForeignSecrets(service, settings),
       LUCKY_INSTANCE_ID: name,
       [`LUCKY_${service.toUpperCase()}_PORT`]: String(port),
       LUCKY_OPS_PORT: String(opsPort),
@@ -185,6 +188,19 @@ function start(
     readyUrl: `http://127.0.0.1:${opsPort}/readyz`,
     print,
   });
+}
+
+/** Settings of the secrets of all services. auth needs all of them, because all others call it. */
+const SECRETS = secretsOf("auth").map((key) => environmentName("", key));
+
+/** Settings without the secrets that a service does not need: it refuses to start with them. */
+function withoutForeignSecrets(
+  service: ServiceName,
+  settings: Record<string, string | undefined>,
+): Record<string, string | undefined> {
+  const needed = secretsOf(service).map((key) => environmentName("", key));
+  const foreign = SECRETS.filter((name) => !needed.includes(name));
+  return Object.fromEntries(Object.entries(settings).filter(([name]) => !foreign.includes(name)));
 }
 
 async function onFreePorts(plans: readonly Plan[]): Promise<Plan[]> {
@@ -230,8 +246,9 @@ function backendsFrom(env: MeshOptions["env"]): Record<string, string | undefine
 }
 
 function createSecrets(): Record<string, string> {
+  const secrets = SECRETS.map((name) => [name, randomBytes(32).toString("base64url")]);
   return {
-    LUCKY_MESH_SECRET: randomBytes(32).toString("base64url"),
+    ...Object.fromEntries(secrets),
     LUCKY_AUTH_KEY_ENCRYPTION_KEY: randomBytes(32).toString("base64"),
     ...createDatabasePasswords(),
   };
@@ -243,7 +260,9 @@ function createSecrets(): Record<string, string> {
  */
 async function storedSecrets(): Promise<Record<string, string | undefined>> {
   const stored = existsSync(secretsFile) ? parseEnv(readFileSync(secretsFile, "utf8")) : {};
-  const secrets = { ...createSecrets(), ...stored };
+  const secrets = Object.fromEntries(
+    Object.entries(createSecrets()).map(([name, created]) => [name, stored[name] || created]),
+  );
   const lines = Object.entries(secrets).map(([name, value]) => `${name}=${value}\n`);
   await mkdir(dirname(secretsFile), { recursive: true });
   await writeFile(secretsFile, lines.join(""), { mode: 0o600 });

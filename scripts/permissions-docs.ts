@@ -14,15 +14,15 @@ const page = join(import.meta.dirname, "../docs/permissions.md");
 const HEAD = `# Permissions
 
 The callers that each method admits. \`node scripts/permissions-docs.ts\` writes this page from the
-options in \`proto/lucky\` (\`served_by\`, \`access\` and \`limit\`, see
+options in \`proto/lucky\` (\`served_by\`, \`access\`, \`callers\` and \`limit\`, see
 \`proto/lucky/options/v1/options.proto\`): change the options, not this page. \`npm run check\` fails when
 the page differs from them, and \`test/stories/access.test.ts\` calls every method as each caller that
 this page does not admit.
 
 A role is a claim of the access token. It is copied from the account when the device logs in or
 refreshes its tokens; when an administrator changes the role, the account's logins end. "Anyone" needs
-no token. "Services" are Lucky's own processes, which authenticate with the mesh secret; the gateway
-refuses their methods.
+no token. "Services" names those of Lucky's own services that may call a method (\`callers\`), each
+with a secret of its own; the gateway refuses these methods.
 
 Over the socket's \`Rpc\` frame a device may call every unary method that its user may call here.
 Methods for services and streams cannot be called there.
@@ -44,7 +44,6 @@ const COLUMNS: [who: string, may: ReadonlySet<Access>][] = [
     "Administrator",
     new Set([Access.PUBLIC, Access.USER, Access.PERSON, Access.OPERATOR, Access.ADMIN]),
   ],
-  ["Services", new Set([Access.PUBLIC, Access.INTERNAL])],
 ];
 
 const text = [HEAD, ...SERVICES.map(section)].join("\n");
@@ -56,7 +55,7 @@ if (!process.argv.includes("--check")) {
 }
 
 function section(service: DescService): string {
-  const titles = ["Method", ...COLUMNS.map(([who]) => who), "Budget"];
+  const titles = ["Method", ...COLUMNS.map(([who]) => who), "Services", "Budget"];
   return [
     `## ${service.typeName}`,
     "",
@@ -70,7 +69,7 @@ function section(service: DescService): string {
 }
 
 function row(method: DescMethod): string {
-  const { access, limit } = rulesOf(method);
+  const { access, limit, callers } = rulesOf(method);
   const charged = method.input.fields.flatMap((field) => {
     const perPoint = getOption(field, items_per_point);
     return perPoint === 0 ? [] : [` per ${perPoint === 1 ? "" : `${perPoint} `}\`${field.name}\``];
@@ -79,5 +78,6 @@ function row(method: DescMethod): string {
   const limited = LimitClass[limit].toLowerCase() + charged.join("");
   const budget = limit === LimitClass.INTERNAL ? "not limited" : limited;
   const marks = COLUMNS.map(([, may]) => (may.has(access) ? "✓" : ""));
-  return `| ${[`\`${method.name}\`${stream}`, ...marks, budget].join(" | ")} |`;
+  const services = access === Access.PUBLIC ? "✓" : callers.join(", ");
+  return `| ${[`\`${method.name}\`${stream}`, ...marks, services, budget].join(" | ")} |`;
 }

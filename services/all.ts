@@ -1,10 +1,10 @@
-import { randomBytes } from "node:crypto";
 import { realpathSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createClient, type Interceptor, type Transport } from "@connectrpc/connect";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { createIdentity, type Identity } from "#platform/identity/identity.ts";
+import { meshCallers } from "#platform/identity/mesh-callers.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { createIds, type Ids } from "#platform/ids.ts";
 import { runProcess } from "#platform/process/process.ts";
@@ -12,6 +12,7 @@ import { startAllOrNothing } from "#platform/process/started.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
+import type { ServiceName } from "#platform/service-name.ts";
 import { loadOrCreateKey } from "./auth/keys/key-file.ts";
 import { startAuth } from "./auth/service.ts";
 import { banner } from "./banner.ts";
@@ -70,18 +71,17 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
       adapters,
       storage,
       ids: createIds({ worker: storage.worker.number, clock: runtime.clock }),
-      // No other process needs the secret, so a random one suffices.
-      meshSecret: platform.meshSecret || randomBytes(32).toString("base64url"),
     };
     const { auth, identity } = await openAuth(parts, dataDir, overrides);
-    const server = await openServer(parts, identity);
+    const toAuth = transportTo(auth, localInterceptors(parts, identity.verifier));
+    const server = await openServer(parts, toAuth("server"));
+    const toServer = transportTo(server, localInterceptors(parts, identity.verifier));
     const addresses = await openFrontDoor({
       runtime,
       adapters,
       identity,
-      transports: { auth: identity.transport, server: server.transport },
-      meshSecret: parts.meshSecret,
-      ready: () => auth.ready() && server.service.ready(),
+      transportsOf: (caller) => ({ auth: toAuth(caller), server: toServer(caller) }),
+      ready: () => auth.ready() && server.ready(),
     });
 
     return {
@@ -100,7 +100,6 @@ interface Parts {
   readonly adapters: Adapters;
   readonly storage: Storage;
   readonly ids: Ids;
-  readonly meshSecret: string;
 }
 
 /** Starts auth, and the verification of tokens with its keys. */
@@ -109,7 +108,7 @@ async function openAuth(
   dataDir: string,
   { sms }: Overrides,
 ): Promise<{ readonly auth: RunningService; readonly identity: Identity }> {
-  const { runtime, adapters, storage, ids, meshSecret } = parts;
+  const { runtime, adapters, storage, ids } = parts;
   const { config, log, metrics, clock, started } = runtime;
   const keyEncryptionKey =
     config.auth.keyEncryptionKey || (await loadOrCreateKey(join(dataDir, "auth.key")));
@@ -125,8 +124,7 @@ async function openAuth(
   });
   started.push(() => auth.stop());
   const identity = createIdentity({
-    transport: (verifier) =>
-      localTransport(auth.served, localInterceptors(parts, verifier), { meshSecret }),
+    transport: (verifier) => transportTo(auth, localInterceptors(parts, verifier))("auth"),
     clock,
     log,
   });
@@ -135,11 +133,8 @@ async function openAuth(
 }
 
 /** Starts server, which reads users from auth. */
-async function openServer(
-  parts: Parts,
-  identity: Identity,
-): Promise<{ readonly service: RunningService; readonly transport: Transport }> {
-  const { runtime, adapters, storage, ids, meshSecret } = parts;
+async function openServer(parts: Parts, auth: Transport): Promise<RunningService> {
+  const { runtime, adapters, storage, ids } = parts;
   const { config, log, metrics, clock, started } = runtime;
   const server = await startServer({
     config: config.server,
@@ -148,23 +143,28 @@ async function openServer(
     pool: storage.pools.server,
     bus: adapters.bus,
     registry: adapters.registry,
-    sessions: createClient(SessionService, identity.transport),
+    sessions: createClient(SessionService, auth),
     ids,
     clock,
   });
   started.push(() => server.stop());
-  const interceptors = localInterceptors(parts, identity.verifier);
-  return {
-    service: server,
-    transport: localTransport(server.served, interceptors, { meshSecret }),
-  };
+  return server;
+}
+
+/** Makes transports to a service in this process, each for the calls of one service. */
+function transportTo(
+  { served }: RunningService,
+  interceptors: readonly Interceptor[],
+): (caller: ServiceName) => Transport {
+  return (caller) => localTransport(served, interceptors, { caller });
 }
 
 /** Interceptors of calls between services in this process. */
-function localInterceptors({ runtime, meshSecret }: Parts, verifier: TokenVerifier): Interceptor[] {
+function localInterceptors({ runtime }: Parts, verifier: TokenVerifier): Interceptor[] {
   const { log, metrics, clock } = runtime;
-  const trusted = { log, metrics, clock, verifier, meshSecret, trustMesh: true };
-  return serverInterceptors(trusted).interceptors;
+  // The transports tell the calling service, so no secret is accepted.
+  const mesh = meshCallers({});
+  return serverInterceptors({ log, metrics, clock, verifier, mesh }).interceptors;
 }
 
 if (process.argv[1] && realpathSync(process.argv[1]) === import.meta.filename) {

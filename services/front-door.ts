@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
@@ -10,6 +11,7 @@ import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
+import type { ServiceName } from "#platform/service-name.ts";
 import { startConnect } from "./connect/service.ts";
 import { startGateway } from "./gateway/service.ts";
 import type { Adapters, Runtime } from "./runtime.ts";
@@ -19,9 +21,11 @@ export interface FrontDoorDependencies {
   readonly runtime: Runtime;
   readonly adapters: Adapters;
   readonly identity: Identity;
-  /** Transports to auth and server in this process. */
-  readonly transports: { readonly auth: Transport; readonly server: Transport };
-  readonly meshSecret: string;
+  /** Transports to auth and server in this process, for calls of the given service. */
+  readonly transportsOf: (caller: ServiceName) => {
+    readonly auth: Transport;
+    readonly server: Transport;
+  };
   /** Whether auth and server are ready. */
   readonly ready: () => boolean;
 }
@@ -38,11 +42,15 @@ export interface FrontDoor {
 
 type Connect = RunningService & { readonly port: number };
 
+/** The dependencies, and the secret between the gateway and connect, unknown outside this process. */
+type Parts = FrontDoorDependencies & { readonly secret: string };
+
 const CONNECT_ID = "connect-0";
 const LISTEN_GRACE_MS = 2_000;
 
 /** Starts the listening parts: connect, the gateway and the operator's port, in this order. */
-export async function openFrontDoor(dependencies: FrontDoorDependencies): Promise<FrontDoor> {
+export async function openFrontDoor(given: FrontDoorDependencies): Promise<FrontDoor> {
+  const dependencies = { ...given, secret: randomBytes(32).toString("base64url") };
   const { config } = dependencies.runtime;
   const connect = await openConnect(dependencies);
   const gateway = await openGateway(dependencies, connect);
@@ -54,10 +62,11 @@ export async function openFrontDoor(dependencies: FrontDoorDependencies): Promis
   };
 }
 
-async function openConnect(dependencies: FrontDoorDependencies): Promise<Connect> {
-  const { runtime, adapters, identity, transports, meshSecret } = dependencies;
+async function openConnect(dependencies: Parts): Promise<Connect> {
+  const { runtime, adapters, identity, secret } = dependencies;
   const { config, log, metrics, clock, started } = runtime;
   const { bus, registry, limiter } = adapters;
+  const transports = dependencies.transportsOf("connect");
   const { auth: toAuth, server: toServer } = transports;
   const address = {
     host: connectHost(runtime),
@@ -80,7 +89,7 @@ async function openConnect(dependencies: FrontDoorDependencies): Promise<Connect
       }),
       sessions: createClient(SessionService, toAuth),
       clock,
-      meshSecret,
+      gatewaySecrets: [secret],
       instance: {
         instanceId: CONNECT_ID,
         address: urlOf(address.host, address.port),
@@ -93,10 +102,10 @@ async function openConnect(dependencies: FrontDoorDependencies): Promise<Connect
 }
 
 async function openGateway(
-  dependencies: FrontDoorDependencies,
+  dependencies: Parts,
   connect: Connect,
 ): Promise<{ readonly port: number; readonly ready: () => boolean }> {
-  const { runtime, adapters, identity, transports, meshSecret } = dependencies;
+  const { runtime, adapters, identity, secret } = dependencies;
   const { config, log, metrics, clock, started } = runtime;
   const { verifier } = identity;
   const gateway = await startGateway({
@@ -105,8 +114,8 @@ async function openGateway(
     metrics,
     registry: adapters.registry,
     verifier,
-    transports,
-    secret: meshSecret,
+    transports: dependencies.transportsOf("gateway"),
+    secret,
     clock,
   });
   const ready = () =>
@@ -125,8 +134,6 @@ async function openGateway(
         metrics,
         clock,
         verifier,
-        meshSecret: "",
-        trustMesh: false,
         limiter: adapters.limiter,
         budgets: budgetsOf(config.limits),
         refusalsPerSecond: config.limits.refusalsPerSecond,

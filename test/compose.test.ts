@@ -5,7 +5,9 @@ import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { parseDocument } from "yaml";
 import { type ConfigTable, loadConfig } from "#platform/config/config.ts";
+import { secretFaults, secretsOf } from "#platform/config/secrets.ts";
 import { limitsConfig, platformConfig } from "#platform/config/settings.ts";
+import { SERVICE_NAMES } from "#platform/service-name.ts";
 import { loadMigrationConfig } from "../services/migrate.ts";
 
 interface ComposeService {
@@ -16,7 +18,6 @@ interface ComposeService {
 }
 
 const root = join(import.meta.dirname, "..");
-const NAMES = ["auth", "connect", "gateway", "server"];
 const document = parseDocument(readFileSync(join(root, "compose.yaml"), "utf8"), { merge: true });
 const { services = {} } = (document.toJS() ?? {}) as { services?: Record<string, ComposeService> };
 const own = Object.entries(services).filter(([, { build }]) => build !== undefined);
@@ -26,17 +27,19 @@ test("compose.yaml is valid YAML and runs every service", () => {
   const run = own.map(([, { command }]) => command.at(-1));
   assert.deepEqual(
     [...new Set(run)].sort(),
-    [...NAMES.map((name) => `services/${name}/main.ts`), "services/migrate.ts"].sort(),
+    [...SERVICE_NAMES.map((name) => `services/${name}/main.ts`), "services/migrate.ts"].sort(),
   );
 });
 
 /** The environment of a service, with a value for each secret. */
 function environmentOf({ environment }: ComposeService): Record<string, string> {
-  const secret = Buffer.alloc(32, 7).toString("base64");
+  // 32 bytes, which begin with the name of the variable: each secret must differ.
+  const secretFor = (_: string, variable: string) =>
+    Buffer.concat([Buffer.from(variable), Buffer.alloc(32)], 32).toString("base64");
   return Object.fromEntries(
     Object.entries(environment).map(([key, value]) => [
       key,
-      String(value).replace(/\$\{\w+:\?[^}]*\}/g, secret),
+      String(value).replace(/\$\{(\w+):\?[^}]*\}/g, secretFor),
     ]),
   );
 }
@@ -74,6 +77,12 @@ for (const [name, service] of own)
     const module = await import(pathToFileURL(join(dirname(script), "config.ts")).href);
     const table = Object.entries(module).find(([key]) => key.endsWith("Config"))![1];
     const tables = { platform: platformConfig, limits: limitsConfig, own: table as ConfigTable };
-    const needs = ["redisUrl", "meshSecret"] as const;
-    loadConfig(tables, { env, required: { platform: needs }, others: NAMES });
+    const started = SERVICE_NAMES.find((one) => command.at(-1) === `services/${one}/main.ts`)!;
+    const needs = ["redisUrl", ...secretsOf(started)] as const;
+    const loaded = loadConfig(tables, {
+      env,
+      required: { platform: needs },
+      others: SERVICE_NAMES,
+    });
+    assert.deepEqual(secretFaults(started, loaded.platform), []);
   });

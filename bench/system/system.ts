@@ -37,7 +37,6 @@ export interface System extends Shape {
   readonly redisUrl?: string;
   /** The key-encryption key of auth. The bench needs it to sign tokens itself. */
   readonly keyEncryptionKey: string;
-  readonly meshSecret: string;
   /** Names of its processes, by process id; instances of a service share a name. */
   readonly processes: ReadonlyMap<number, string>;
   stop(): Promise<void>;
@@ -67,13 +66,12 @@ export const benchSettings: Readonly<Record<string, string>> = {
 /** Starts Lucky in separate processes, on free ports. Its data is deleted when it stops. */
 export function startSystem(shape: Shape): Promise<System> {
   const secrets = {
-    meshSecret: randomBytes(32).toString("base64url"),
     keyEncryptionKey: randomBytes(32).toString("base64"),
   };
   return shape.mode === "mesh" ? startInMesh(shape, secrets) : startInOne(shape, secrets);
 }
 
-type Secrets = Pick<System, "meshSecret" | "keyEncryptionKey">;
+type Secrets = Pick<System, "keyEncryptionKey">;
 
 async function startInMesh(shape: Shape, secrets: Secrets): Promise<System> {
   const mesh = await startMesh({
@@ -159,8 +157,7 @@ function systemSettings(
   return {
     ...settings,
     ...environmentSettings(),
-    // The bench needs both to write accounts into the tables itself.
-    LUCKY_MESH_SECRET: secrets.meshSecret,
+    // The bench needs it to write accounts into the tables itself.
     LUCKY_AUTH_KEY_ENCRYPTION_KEY: secrets.keyEncryptionKey,
   };
 }

@@ -140,10 +140,16 @@ test("a file that is missing, is not JSON or is not an object is a fault", (t) =
 });
 
 test("a secret that is set is redacted to ***", () => {
-  const values = { ...defaultsOf(platformConfig), meshSecret: "m".repeat(32) };
+  const values = {
+    ...defaultsOf(platformConfig),
+    redisUrl: "redis://:hunter2@host",
+    gatewaySecret: ["m".repeat(32)],
+  };
   const line = redacted(platformConfig, values);
-  assert.equal(line.meshSecret, "***");
+  assert.equal(line.redisUrl, "***");
+  assert.equal(line.gatewaySecret, "***");
   assert.equal(line.postgresUrl, "");
+  assert.deepEqual(line.serverSecret, []);
   assert.equal(line.host, values.host);
 });
 

@@ -46,6 +46,7 @@ interface IntegerOptions extends Options<number> {
 interface ListOptions extends Options<readonly string[]> {
   /** The allowed items: their name in the plural, and their check. Any text when absent. */
   items?: { readonly name: string; readonly allows: (item: string) => boolean };
+  secret?: boolean;
 }
 
 /** Makers of settings. A setting without a default must be given. */
@@ -110,11 +111,12 @@ export const setting = {
   },
 
   /** Separated by commas in the environment, an array in the file. */
-  list({ items, ...options }: ListOptions): Setting<readonly string[]> {
+  list({ items, secret = false, ...options }: ListOptions): Setting<readonly string[]> {
     const { name, allows } = items ?? { name: "texts", allows: () => true };
     return {
       ...described(options),
       kind: "list",
+      secret,
       range: `${name}, separated by commas`,
       fromText: (text) => text.split(",").map((part) => part.trim()),
       fault: (given) =>
@@ -171,7 +173,7 @@ export function redacted<T extends ConfigTable>(
   return Object.fromEntries(
     Object.entries(table.settings).map(([key, { secret }]) => {
       const value = values[key];
-      return [key, secret && value !== "" ? "***" : value];
+      return [key, secret && !isEmpty(value) ? "***" : value];
     }),
   );
 }
@@ -230,7 +232,7 @@ export function loadConfig<const T extends Tables>(
       const where =
         text === "" && given !== undefined ? `${path}: ${dotted(table, key)}` : variable;
       const fault =
-        value === undefined || (value === "" && required.includes(key))
+        value === undefined || (isEmpty(value) && required.includes(key))
           ? "is missing"
           : one.fault(value);
       if (fault !== undefined) {
@@ -250,6 +252,11 @@ export function loadConfig<const T extends Tables>(
   }
   if (faults.length > 0) throw new ConfigError(faults);
   return all as { readonly [K in keyof T]: ConfigOf<T[K]> };
+}
+
+/** Whether a setting has no value: an empty text or an empty list. */
+function isEmpty(value: unknown): boolean {
+  return value === "" || (Array.isArray(value) && value.length === 0);
 }
 
 function readFile(path: string, faults: string[]): Record<string, unknown> {

@@ -1,5 +1,20 @@
 import { type ConfigOf, defineConfig, environmentName, setting } from "./config.ts";
 
+const MIN_SECRET_CHARS = 32;
+
+/** Setting of the secret with which a service proves itself to the services that it calls. */
+function secretOf(service: string, accepting: string) {
+  return setting.list({
+    default: [],
+    secret: true,
+    items: {
+      name: `texts of at least ${MIN_SECRET_CHARS} characters`,
+      allows: (item) => item.length >= MIN_SECRET_CHARS,
+    },
+    doc: `Secret with which ${service} proves itself to other services. ${service} and ${accepting} need it in the mesh; no other process takes it. During a rotation it has two values: the service presents the first one, and both are accepted.`,
+  });
+}
+
 /** Settings that all processes share. Read from LUCKY_<KEY>. */
 export const platformConfig = defineConfig("", {
   logLevel: setting.choice(["trace", "debug", "info", "warn", "error", "silent"], {
@@ -29,12 +44,9 @@ export const platformConfig = defineConfig("", {
     default: false,
     doc: "Whether queues are replicated to a majority of the nodes of a RabbitMQ cluster, instead of stored on one node. Decide before the first start: an existing queue keeps its type.",
   }),
-  meshSecret: setting.text({
-    default: "",
-    secret: true,
-    minLength: 32,
-    doc: "Secret with which services authenticate to each other, the same in every process. The mesh needs it.",
-  }),
+  connectSecret: secretOf("connect", "auth and server"),
+  gatewaySecret: secretOf("gateway", "auth, connect and server"),
+  serverSecret: secretOf("server", "auth"),
   instanceId: setting.text({
     default: "",
     doc: 'Stable name of this process, such as "connect-0". It stays the same after a restart, and no other process may use it. Empty: the names of the service and of the host.',

@@ -2,6 +2,7 @@ import { createContextKey, type HandlerContext } from "@connectrpc/connect";
 import type { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
+import type { ServiceName } from "#platform/service-name.ts";
 
 /** Role of a user. The contract's `Access` defines which roles may call a method. */
 export type Role = (typeof ROLES)[number];
@@ -25,7 +26,10 @@ export interface UserCaller {
 }
 
 /** The caller of a method: anonymous, a user, or one of our own services. */
-export type Caller = { readonly kind: "anonymous" } | UserCaller | { readonly kind: "service" };
+export type Caller =
+  | { readonly kind: "anonymous" }
+  | UserCaller
+  | { readonly kind: "service"; readonly service: ServiceName };
 
 /** Only the access interceptor sets this value. */
 export const callerKey = createContextKey<Caller>(

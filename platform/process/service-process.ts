@@ -3,17 +3,20 @@ import { hostname } from "node:os";
 import type { Duplex } from "node:stream";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import {
+  ConfigError,
   type ConfigOf,
   type ConfigTable,
   environmentName,
   loadConfig,
 } from "#platform/config/config.ts";
+import { acceptedSecrets, ownSecret, secretFaults, secretsOf } from "#platform/config/secrets.ts";
 import {
   type LimitsConfig,
   limitsConfig,
   type PlatformConfig,
   platformConfig,
 } from "#platform/config/settings.ts";
+import { type MeshCallers, meshCallers } from "#platform/identity/mesh-callers.ts";
 import { createLog, type Log } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createRedisRegistry } from "#platform/registry/redis.ts";
@@ -26,6 +29,7 @@ import {
 import type { ServerInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
+import { SERVICE_NAMES, type ServiceName } from "#platform/service-name.ts";
 import { openAt } from "./listen-address.ts";
 import { serveOps } from "./ops.ts";
 import type { Stoppable } from "./process.ts";
@@ -41,6 +45,8 @@ export interface Mesh<T extends ConfigTable> {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly registry: Registry;
+  /** Identifies the services that call this one. */
+  readonly callers: MeshCallers;
   /** The caller adds the stop functions of the parts that it starts. */
   readonly started: Started;
   /** Creates a transport to another service: gRPC, or lean links if that service serves them. */
@@ -61,8 +67,8 @@ export interface ServiceProcess {
 
 export interface Listener extends ServerInterceptors {
   readonly port: number;
-  /** Serves lean links to callers that know this secret. */
-  readonly meshSecret?: string;
+  /** The port is for our own services, which this identifies. */
+  readonly mesh?: MeshCallers;
   readonly cors?: readonly string[];
   readonly trustedProxies?: readonly string[];
   /** Handles WebSocket upgrades; with it, the service stops before its connections are closed. */
@@ -72,10 +78,9 @@ export interface Listener extends ServerInterceptors {
 }
 
 export interface ServiceProcessOptions<T extends ConfigTable> {
-  /** "gateway", "auth", "connect" or "server". */
-  readonly service: string;
+  readonly service: ServiceName;
   readonly table: T;
-  /** Shared settings that are required in addition to redisUrl and meshSecret. */
+  /** Shared settings that are required in addition to redisUrl and the secrets. */
   readonly needs: readonly "rabbitmqUrl"[];
   /** Whether it has tables: then its own `postgresUrl` or the shared one is required. */
   readonly hasTables?: boolean;
@@ -83,7 +88,7 @@ export interface ServiceProcessOptions<T extends ConfigTable> {
 }
 
 /** Tables of settings that processes may find in their environment. */
-const TABLES = ["gateway", "auth", "connect", "server", "migrate"];
+const TABLES = [...SERVICE_NAMES, "migrate"];
 
 /**
  * Starts one process of the mesh: loads its configuration, connects to the registry, calls `compose`
@@ -164,11 +169,13 @@ function joinMesh<T extends ConfigTable>(
     { platform: platformConfig, limits: limitsConfig, config: table as ConfigTable },
     {
       env,
-      required: { platform: ["redisUrl", "meshSecret", ...needs] },
+      required: { platform: ["redisUrl", ...secretsOf(service), ...needs] },
       oneOf: hasTables ? { key: "postgresUrl", tables: ["config", "platform"] } : undefined,
       others: TABLES.filter((name) => name !== table.name),
     },
   );
+  const faults = secretFaults(service, platform);
+  if (faults.length > 0) throw new ConfigError(faults);
   const instanceId = platform.instanceId || `${service}-${hostname()}`;
   const log = createLog({ service, instanceId, level: platform.logLevel });
   const clock = systemClock;
@@ -183,10 +190,16 @@ function joinMesh<T extends ConfigTable>(
     metrics: new Metrics(),
     clock,
     registry,
+    callers: meshCallers(acceptedSecrets(service, platform)),
     started,
     remote(name, remoteOptions = {}) {
-      const { meshSecret } = platform;
-      const common = { registry, service: name, meshSecret, log, clock };
+      const common = {
+        registry,
+        service: name,
+        secret: ownSecret(service, platform),
+        log,
+        clock,
+      };
       const transport = remoteTransport({ ...common, ...remoteOptions });
       started.push(() => transport.close());
       return transport;

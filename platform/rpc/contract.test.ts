@@ -26,6 +26,24 @@ test("every service of the contract declares the process that serves it", async 
   }
 });
 
+test("each internal method admits exactly the services that need it", () => {
+  const admitted = SERVICES.filter(isInternal).flatMap(({ name, methods }) =>
+    methods.map((method) => [`${name}/${method.name}`, rulesOf(method).callers.join()]),
+  );
+  assert.deepEqual(Object.fromEntries(admitted), {
+    "IngressService/AppendBatch": "connect",
+    "IngressService/OpenSessions": "connect",
+    "IngressService/AdvanceBatch": "connect",
+    "IngressService/SignalBatch": "connect",
+    "IngressService/ReadEntries": "connect",
+    "IngressService/Sweep": "connect",
+    "SessionService/ListRevocations": "auth,connect,gateway,server",
+    "SessionService/GetDevicePolicy": "connect",
+    "SessionService/RecordLastSeen": "connect",
+    "SessionService/CheckUsers": "server",
+  });
+});
+
 test("a service that does not declare its process is reported", () => {
   assert.throws(
     () => servedBy(Health),

@@ -8,9 +8,10 @@ import { file_lucky_group_v1_group } from "#gen/lucky/group/v1/group_pb.js";
 import { file_lucky_internal_ingress_v1_ingress } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { file_lucky_internal_session_v1_session } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { file_lucky_message_v1_message } from "#gen/lucky/message/v1/message_pb.js";
-import { ServiceProcess, served_by } from "#gen/lucky/options/v1/options_pb.js";
+import { served_by } from "#gen/lucky/options/v1/options_pb.js";
 import { file_lucky_presence_v1_presence } from "#gen/lucky/presence/v1/presence_pb.js";
 import { file_lucky_user_v1_user } from "#gen/lucky/user/v1/user_pb.js";
+import { type ServiceName, serviceName } from "#platform/service-name.ts";
 import { isInternal } from "./rules.ts";
 
 /**
@@ -54,11 +55,8 @@ export function publicServices(
  * Name of the process that serves a service, such as "auth": the option `served_by`. Throws when the
  * service does not declare it.
  */
-export function servedBy(service: DescService): string {
-  const process = getOption(service, served_by);
-  const name = ServiceProcess[process];
-  if (process === ServiceProcess.UNSPECIFIED || name === undefined) {
-    throw new Error(`${service.typeName} does not declare served_by`);
-  }
-  return name.toLowerCase();
+export function servedBy(service: DescService): ServiceName {
+  const name = serviceName(getOption(service, served_by));
+  if (name === undefined) throw new Error(`${service.typeName} does not declare served_by`);
+  return name;
 }

@@ -3,6 +3,7 @@ import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { type Clock, systemClock } from "#platform/clock.ts";
+import { meshCallers } from "#platform/identity/mesh-callers.ts";
 import { type TestIssuer, testIssuer } from "#platform/identity/tokens.fixture.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
@@ -13,7 +14,10 @@ import type { Door } from "#platform/rpc/interceptors/door.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { type Served, serve } from "./served.ts";
 
-export const MESH_SECRET = "s".repeat(32);
+/** Secrets of calling services. */
+export const GATEWAY_SECRET = "g".repeat(32);
+export const SERVER_SECRET = "s".repeat(32);
+export const testCallers = meshCallers({ gateway: [GATEWAY_SECRET], server: [SERVER_SECRET] });
 
 /** Services of the contract with the real interceptors, and with methods that a test implements. */
 export interface TestService {
@@ -31,7 +35,6 @@ export interface TestServiceOptions {
   readonly auth?: Partial<ServiceImpl<typeof AuthService>>;
   readonly user?: Partial<ServiceImpl<typeof UserService>>;
   readonly session?: Partial<ServiceImpl<typeof SessionService>>;
-  readonly trustMesh?: boolean;
   readonly budgets?: Budgets;
   /** Counts the budgets; a limiter of its own when absent. */
   readonly limiter?: Limiter;
@@ -40,7 +43,7 @@ export interface TestServiceOptions {
 }
 
 export async function testService(options: TestServiceOptions = {}): Promise<TestService> {
-  const { trustMesh = true, budgets, limiter = createMemoryLimiter() } = options;
+  const { budgets, limiter = createMemoryLimiter() } = options;
   const { refusalsPerSecond, clock = systemClock } = options;
   const issuer = await testIssuer(systemClock);
   const metrics = new Metrics();
@@ -50,8 +53,7 @@ export async function testService(options: TestServiceOptions = {}): Promise<Tes
     metrics,
     clock,
     verifier: issuer.verifier,
-    meshSecret: MESH_SECRET,
-    trustMesh,
+    mesh: testCallers,
     ...(budgets === undefined ? {} : { limiter, budgets }),
     ...(refusalsPerSecond === undefined ? {} : { refusalsPerSecond }),
   });

@@ -2,10 +2,12 @@ import { type DescMethod, type DescService, getOption } from "@bufbuild/protobuf
 import {
   Access,
   access,
+  callers,
   LimitClass,
   limit,
   max_request_bytes,
 } from "#gen/lucky/options/v1/options_pb.js";
+import { type ServiceName, serviceName } from "#platform/service-name.ts";
 
 /** The options of a method in the contract. */
 export interface MethodRules {
@@ -17,6 +19,8 @@ export interface MethodRules {
   readonly maxRequestBytes: number;
   /** Maximum fields and items of lists in a request, at all depths together. */
   readonly maxRequestItems: number;
+  /** The services that may call an internal method. */
+  readonly callers: readonly ServiceName[];
 }
 
 /** The health service is a gRPC standard, so its methods do not have Lucky's options. */
@@ -55,16 +59,18 @@ export function rulesOf(method: DescMethod): MethodRules {
       limit: LimitClass.INTERNAL,
       maxRequestBytes: MAX_HEALTH_BYTES,
       maxRequestItems: MAX_ITEMS,
+      callers: [],
     };
   }
   const declared = getOption(method, limit);
-  const callers = getOption(method, access);
+  const who = getOption(method, access);
   return {
     name,
-    access: callers,
+    access: who,
     limit: declared === LimitClass.UNSPECIFIED ? LimitClass.WRITE : declared,
-    maxRequestBytes: getOption(method, max_request_bytes) || maxBytesOf(callers),
-    maxRequestItems: callers === Access.INTERNAL ? MAX_INTERNAL_ITEMS : MAX_ITEMS,
+    maxRequestBytes: getOption(method, max_request_bytes) || maxBytesOf(who),
+    maxRequestItems: who === Access.INTERNAL ? MAX_INTERNAL_ITEMS : MAX_ITEMS,
+    callers: getOption(method, callers).flatMap((process) => serviceName(process) ?? []),
   };
 }
 

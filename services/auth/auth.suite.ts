@@ -11,6 +11,7 @@ import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
 import { defaultsOf } from "#platform/config/config.ts";
 import { reasonOf } from "#platform/errors.ts";
+import { meshCallers } from "#platform/identity/mesh-callers.ts";
 import {
   AUDIENCE,
   createTokenVerifier,
@@ -26,6 +27,7 @@ import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
+import type { ServiceName } from "#platform/service-name.ts";
 import type { Sms } from "#platform/sms/sms.ts";
 import { type SealedPassword, sealPassword } from "../../client/login/password.ts";
 import { quiet } from "../../test/backends/postgres.ts";
@@ -36,8 +38,6 @@ import { startAuth } from "./service.ts";
 /** The default key-encryption key of tests. */
 export const TEST_KEY = Buffer.alloc(32, 7).toString("base64");
 export const GOOD_PASSWORD = "correct horse";
-
-const MESH_SECRET = "a mesh secret of tests, long enough";
 
 /** One running instance of auth, called through the interceptors of a server. */
 export interface TestAuth {
@@ -116,10 +116,11 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
     revocations: { revoked: () => false, keyState: () => "unknown" },
   });
   const { log = quiet } = options;
-  const chain = { log, metrics, clock, verifier, meshSecret: MESH_SECRET, trustMesh: true };
-  const transport = localTransport(running.served, serverInterceptors(chain).interceptors, {
-    meshSecret: MESH_SECRET,
-  });
+  const chain = { log, metrics, clock, verifier, mesh: meshCallers({}) };
+  const { interceptors } = serverInterceptors(chain);
+  const transportOf = (caller: ServiceName) =>
+    localTransport(running.served, interceptors, { caller });
+  const transport = transportOf("connect");
   const auth = createClient(AuthService, transport);
 
   const encrypt = async (password: string) => sealPassword(await auth.getPublicKey({}), password);
@@ -129,7 +130,10 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
     devices: createClient(DeviceService, transport),
     users: createClient(UserService, transport),
     admin: createClient(AdminService, transport),
-    sessions: createClient(SessionService, transport),
+    sessions: {
+      ...createClient(SessionService, transport),
+      checkUsers: createClient(SessionService, transportOf("server")).checkUsers,
+    },
     verifier,
     metrics,
     clock,

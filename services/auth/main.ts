@@ -25,7 +25,6 @@ const options = {
 runProcess(() =>
   startServiceProcess(options, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
-    const { meshSecret } = platform;
     const address = postgresAddress("auth", config, platform);
     await migrate({ ...address, log });
     const { url } = address;
@@ -47,10 +46,10 @@ runProcess(() =>
     started.push(() => auth.stop());
 
     const checksWith = (verifier: TokenVerifier) =>
-      serverInterceptors({ log, metrics, clock, verifier, meshSecret, trustMesh: true });
+      serverInterceptors({ log, metrics, clock, verifier, mesh: mesh.callers });
     const identity = createIdentity({
       transport: (verifier) =>
-        localTransport(auth.served, checksWith(verifier).interceptors, { meshSecret }),
+        localTransport(auth.served, checksWith(verifier).interceptors, { caller: "auth" }),
       clock,
       log,
     });
@@ -60,7 +59,7 @@ runProcess(() =>
       ready: identity.ready,
       listener: {
         port: config.port,
-        meshSecret,
+        mesh: mesh.callers,
         ...checksWith(identity.verifier),
       },
     };

@@ -53,7 +53,7 @@ runProcess(() =>
         }),
         sessions: createClient(SessionService, auth),
         clock,
-        meshSecret: platform.meshSecret,
+        gatewaySecrets: platform.gatewaySecret,
         instance: {
           instanceId,
           address: addressOf({ ...platform, host }, config.port),

@@ -59,10 +59,10 @@ export interface ConnectDependencies {
   methods: MethodTable;
   clock: Clock;
   /**
-   * Secret with which gateways prove the peer address of a socket. Empty: addresses from gateways
-   * are ignored.
+   * Secrets with which gateways prove the peer address of a socket; two during a rotation. Empty:
+   * addresses from gateways are ignored.
    */
-  meshSecret: string;
+  gatewaySecrets: readonly string[];
   /** Port 0 in `address` is replaced by the port that the service listens on. */
   instance: InstanceAddress;
 }
@@ -94,7 +94,7 @@ export async function startConnect(
       maxFrameBytes: config.maxFrameBytes,
       maxBackpressureBytes: config.maxBackpressureBytes,
       idleSeconds: Math.ceil((config.heartbeatIntervalMs * IDLE_HEARTBEATS) / 1_000),
-      proof: createPeerProof(dependencies.meshSecret),
+      proof: createPeerProof(dependencies.gatewaySecrets),
       accepting: () => stage === "running" && sessions.size < config.maxSessions,
       events: {
         accept: (socket) => lifecycle.accept(socket),

@@ -43,8 +43,6 @@ async function setUp(t: TestContext, publicAddresses: string[]) {
     metrics: new Metrics(),
     clock,
     verifier,
-    meshSecret: "",
-    trustMesh: false,
   });
   const served = [serve(EndpointService, endpointService({ placement, hints }))];
   const client = createClient(EndpointService, localTransport(served, interceptors));

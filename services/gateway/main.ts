@@ -1,4 +1,5 @@
 import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
+import { ownSecret } from "#platform/config/secrets.ts";
 import { createIdentity } from "#platform/identity/identity.ts";
 import { consumeRevocations } from "#platform/identity/revocation-feed.ts";
 import { createRedisLimiter } from "#platform/limiter/redis.ts";
@@ -40,7 +41,7 @@ runProcess(() =>
       registry,
       verifier: identity.verifier,
       transports: { auth, server: mesh.remote("server", { lean: true }) },
-      secret: platform.meshSecret,
+      secret: ownSecret("gateway", platform),
       clock,
     });
     return {
@@ -57,8 +58,6 @@ runProcess(() =>
           metrics,
           clock,
           verifier: identity.verifier,
-          meshSecret: "",
-          trustMesh: false,
           limiter,
           budgets: budgetsOf(mesh.limits),
           refusalsPerSecond: mesh.limits.refusalsPerSecond,

@@ -27,7 +27,7 @@ export interface GatewayDependencies {
   readonly verifier: TokenVerifier;
   /** Transports to the services that the gateway forwards to. */
   readonly transports: { readonly auth: Transport; readonly server: Transport };
-  /** Key of hints and of peer proofs; shared by the whole mesh. */
+  /** The gateway's secret, of all its instances: key of hints and of peer proofs. */
   readonly secret: string;
   readonly clock: Clock;
 }
@@ -57,7 +57,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
     placement,
     hints,
     verifier,
-    proof: createPeerProof(dependencies.secret),
+    proof: createPeerProof([dependencies.secret]),
     clientAddress: clientAddressFinder(config.trustedProxies),
     clock,
     connectTimeoutMs: config.connectTimeoutMs,

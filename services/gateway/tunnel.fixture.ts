@@ -72,7 +72,7 @@ export async function setUp(t: TestContext, options: Options) {
     placement: createPlacement({ registry, log }),
     hints,
     verifier: issuer.verifier,
-    proof: createPeerProof("s"),
+    proof: createPeerProof(["s"]),
     clientAddress: clientAddressFinder([]),
     clock,
     connectTimeoutMs: 2_000,

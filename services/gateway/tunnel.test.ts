@@ -12,7 +12,7 @@ test("the head arrives as sent, plus the peer's address and the bytes sent along
   const odd = "X-Odd-CASE: a  b\r\nX-Forwarded-For: 10.0.0.1";
   dial(`${UPGRADE}Lucky-Peer: 10.0.0.1 forged\r\n${odd}\r\n\r\nfirst bytes`);
   const { head, socket } = await arrival(0);
-  const peer = createPeerProof("s").prove({ address: "127.0.0.1", key: KEY });
+  const peer = createPeerProof(["s"]).prove({ address: "127.0.0.1", key: KEY });
   assert.equal(head, `${UPGRADE}${odd}, 127.0.0.1\r\nlucky-peer: ${peer}\r\n\r\n`);
   const [first] = await once(socket, "data");
   assert.equal(String(first), "first bytes");

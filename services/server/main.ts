@@ -24,7 +24,6 @@ const options = {
 runProcess(() =>
   startServiceProcess(options, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
-    const { meshSecret } = platform;
     const address = postgresAddress("server", config, platform);
     await migrate({ ...address, log });
     const { url } = address;
@@ -58,14 +57,13 @@ runProcess(() =>
       ready: identity.ready,
       listener: {
         port: config.port,
-        meshSecret,
+        mesh: mesh.callers,
         ...serverInterceptors({
           log,
           metrics,
           clock,
           verifier,
-          meshSecret,
-          trustMesh: true,
+          mesh: mesh.callers,
         }),
       },
     };

@@ -144,7 +144,7 @@ export async function startConnectHarness(
       },
     },
     clock,
-    meshSecret: "a mesh secret of tests",
+    gatewaySecrets: ["a secret of tests"],
     instance: {
       instanceId: options.instanceId ?? "connect-0",
       address: "http://127.0.0.1:0",

@@ -111,7 +111,7 @@ for (const role of ALL_ROLES) {
   });
 }
 
-test("the gateway refuses every internal method, whatever token and mesh secret the call has", {
+test("the gateway refuses every internal method, whatever token and secret the call has", {
   timeout: TIMEOUT,
 }, async () => {
   const token = await (await userWithRole(world, "admin")).login();
@@ -165,7 +165,7 @@ test("a caller cannot forge its address by headers", { timeout: TIMEOUT }, async
   const headers = {
     "lucky-peer": claimed,
     "x-forwarded-for": claimed,
-    "lucky-mesh": "a guess at the secret of the mesh, long enough",
+    "lucky-mesh": "a guess at the secret of a service, long enough",
   };
   await clientOf(url, AuthService).refresh({ refreshToken }, { headers });
   const sql = "SELECT coarse_address FROM auth.login WHERE user_id = $1";

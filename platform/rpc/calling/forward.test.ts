@@ -13,7 +13,8 @@ import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import {
-  MESH_SECRET,
+  GATEWAY_SECRET,
+  SERVER_SECRET,
   type TestService,
   testService,
   untilAborted,
@@ -31,14 +32,14 @@ type Behind = (t: TestContext, service: TestService) => Promise<Transport>;
 /** Transports from a forwarding front to its upstream service. */
 const ways: Record<string, Behind> = {
   local: async (_t, { served, interceptors }) =>
-    localTransport(served, interceptors, { meshSecret: MESH_SECRET }),
+    localTransport(served, interceptors, { caller: "gateway" }),
   remote: async (t, { served, interceptors }) => {
     const server = await listen({ host: "127.0.0.1", port: 0, served, interceptors, log });
     const address = `http://127.0.0.1:${server.port}`;
     const transport = fixedTransport({
       address,
       service: "auth",
-      meshSecret: MESH_SECRET,
+      secret: GATEWAY_SECRET,
       log,
       clock: systemClock,
     });
@@ -58,8 +59,6 @@ async function front(t: TestContext, behind: TestService, way: Behind) {
     metrics: new Metrics(),
     clock: systemClock,
     verifier: behind.issuer.verifier,
-    meshSecret: MESH_SECRET,
-    trustMesh: false,
   });
   const served = [
     serve(AuthService, forward(AuthService, createClient(AuthService, transport))),
@@ -154,11 +153,11 @@ for (const [name, way] of Object.entries(ways)) {
     await Promise.all(ended);
   });
 
-  test(`forward, ${name}: the front refuses internal methods, even with the mesh secret`, async (t) => {
+  test(`forward, ${name}: the front refuses internal methods, even with the secret of a service`, async (t) => {
     const behind = await testService({ session: { checkUsers: () => ({}) } });
     const baseUrl = await front(t, behind, way);
     const client = createClient(SessionService, createGrpcTransport({ baseUrl }));
-    const headers = { "lucky-mesh": MESH_SECRET };
+    const headers = { "lucky-mesh": SERVER_SECRET };
     const error = await client.checkUsers({}, { headers }).catch((thrown: unknown) => thrown);
     assert.equal(reasonOf(error), ErrorReason.PERMISSION_DENIED);
   });
@@ -170,7 +169,7 @@ test("forward: a service that cannot be reached is UNAVAILABLE", async (t) => {
     fixedTransport({
       address: "http://127.0.0.1:1",
       service: "auth",
-      meshSecret: MESH_SECRET,
+      secret: GATEWAY_SECRET,
       log,
       clock: systemClock,
     }),

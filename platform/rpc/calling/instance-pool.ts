@@ -35,11 +35,11 @@ export interface InstancePool {
 export function instancePool(options: {
   readonly registry: Pick<Registry, "instances">;
   readonly service: string;
-  readonly meshSecret: string;
+  readonly secret: string;
   readonly clock: Clock;
   readonly lean?: boolean;
 }): InstancePool {
-  const { registry, service, meshSecret, clock, lean = false } = options;
+  const { registry, service, secret, clock, lean = false } = options;
   const connections = new Map<string, InstanceConnection>();
   let closed = false;
 
@@ -59,7 +59,7 @@ export function instancePool(options: {
         acceptCompression: [],
       }),
       sessions,
-      lean: lean ? leanLink({ address, meshSecret, clock }) : undefined,
+      lean: lean ? leanLink({ address, secret, clock }) : undefined,
       calls: 0,
       retired: false,
       lastFailedAtMs: 0,

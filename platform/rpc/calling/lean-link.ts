@@ -27,7 +27,8 @@ const CALL_REQUEST = 15;
 export interface LeanLinkOptions {
   /** "http://host:port" of the service. */
   readonly address: string;
-  readonly meshSecret: string;
+  /** Secret of the calling service. */
+  readonly secret: string;
   readonly clock: Clock;
 }
 
@@ -55,7 +56,7 @@ interface Connection {
  * Calls unary methods of one instance over a link. It fails like the transport of gRPC: errors of the
  * service are returned unchanged, a connection that failed is UNAVAILABLE with its cause.
  */
-export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanLink {
+export function leanLink({ address, secret, clock }: LeanLinkOptions): LeanLink {
   const { hostname, port } = new URL(address);
   const host = hostname.replace(/^\[|\]$/g, "");
   let current: Connection | undefined;
@@ -97,7 +98,7 @@ export function leanLink({ address, meshSecret, clock }: LeanLinkOptions): LeanL
       for (const { reject } of pending.values()) reject(error);
     });
     socket.write(LEAN_PREFACE);
-    frames.send({ case: "open", value: create(OpenSchema, { meshSecret }) });
+    frames.send({ case: "open", value: create(OpenSchema, { secret }) });
     current = connection;
     return connection;
   }

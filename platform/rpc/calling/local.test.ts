@@ -6,15 +6,15 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { reasonOf } from "#platform/errors.ts";
-import { MESH_SECRET, testService } from "#platform/rpc/rpc.fixture.ts";
+import { testService } from "#platform/rpc/rpc.fixture.ts";
 import { transportSuite } from "#platform/rpc/transport/transport.suite.ts";
 import { localTransport } from "./local.ts";
 
 transportSuite("local", async (_t, { served, interceptors }) =>
-  localTransport(served, interceptors, { meshSecret: MESH_SECRET }),
+  localTransport(served, interceptors, { caller: "server" }),
 );
 
-test("local: without the mesh secret internal methods are refused", async () => {
+test("local: without a calling service internal methods are refused", async () => {
   const { served, interceptors } = await testService({ session: { checkUsers: () => ({}) } });
   const client = createClient(SessionService, localTransport(served, interceptors));
   const error = await client.checkUsers({}).catch((thrown: unknown) => thrown);
@@ -23,7 +23,7 @@ test("local: without the mesh secret internal methods are refused", async () => 
 
 test("local: a service that is not served is METHOD_NOT_FOUND", async () => {
   const { interceptors } = await testService();
-  const transport = localTransport([], interceptors, { meshSecret: MESH_SECRET });
+  const transport = localTransport([], interceptors, { caller: "server" });
   const client = createClient(AuthService, transport);
   const error = await client.getJwks({}).catch((thrown: unknown) => thrown);
   assert.equal(reasonOf(error), ErrorReason.METHOD_NOT_FOUND);

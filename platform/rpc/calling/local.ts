@@ -24,13 +24,14 @@ import {
 import { createMethodUrl } from "@connectrpc/connect/protocol";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
+import { callingService } from "#platform/identity/mesh-callers.ts";
 import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
-import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import type { Served } from "#platform/rpc/served.ts";
+import type { ServiceName } from "#platform/service-name.ts";
 
 export interface LocalOptions {
-  /** Credential of our own services. Internal methods are refused without it. */
-  readonly meshSecret?: string;
+  /** The service that calls; it needs no secret. Internal methods are refused without it. */
+  readonly caller?: ServiceName;
 }
 
 type Next = ReturnType<Interceptor>;
@@ -48,7 +49,7 @@ const contextKey = createContextKey<HandlerContext | undefined>(undefined);
 export function localTransport(
   served: readonly Served[],
   interceptors: readonly Interceptor[],
-  { meshSecret = "" }: LocalOptions = {},
+  { caller }: LocalOptions = {},
 ): Transport {
   const handlers = new Map<DescMethod, Handler>();
   for (const { service, implementation } of served) {
@@ -109,7 +110,7 @@ export function localTransport(
       contextValues: createContextValues(),
     });
     context.values.set(contextKey, context);
-    if (meshSecret !== "") context.requestHeader.set(MESH_HEADER, meshSecret);
+    context.values.set(callingService, caller);
     const request = {
       service: method.parent,
       requestMethod: context.requestMethod,

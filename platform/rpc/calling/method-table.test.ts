@@ -26,7 +26,7 @@ import { detailOf, reasonOf } from "#platform/errors.ts";
 import { type Role, userOf } from "#platform/identity/caller.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import type { Budgets } from "#platform/rpc/interceptors/budgets.ts";
-import { MESH_SECRET, testService } from "#platform/rpc/rpc.fixture.ts";
+import { testService } from "#platform/rpc/rpc.fixture.ts";
 import { serve } from "#platform/rpc/served.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { localTransport } from "./local.ts";
@@ -40,7 +40,7 @@ const { served, interceptors, authorized } = await testService({
   },
   session: { checkUsers: () => ({}) },
 });
-const transport = localTransport(served, interceptors, { meshSecret: MESH_SECRET });
+const transport = localTransport(served, interceptors, { caller: "server" });
 const table = methodTable(
   [UserService, AuthService, SessionService].map((service) => ({ service, transport })),
 );

@@ -10,8 +10,9 @@ import { fail, reasonOf } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
 import type { Instance } from "#platform/registry/registry.ts";
 import {
-  MESH_SECRET,
+  SERVER_SECRET,
   type TestService,
+  testCallers,
   testService,
   untilAborted,
 } from "#platform/rpc/rpc.fixture.ts";
@@ -22,7 +23,7 @@ import { fixedTransport, remoteTransport } from "./remote.ts";
 import { routeKey } from "./rendezvous.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
-const common = { service: "auth", meshSecret: MESH_SECRET, log, clock: systemClock };
+const common = { service: "auth", secret: SERVER_SECRET, log, clock: systemClock };
 
 async function open(t: TestContext, { served, interceptors }: TestService, port = 0) {
   const server = await listen({ host: "127.0.0.1", port, served, interceptors, log, graceMs: 100 });
@@ -44,7 +45,7 @@ transportSuite("lean", async (t, { served, interceptors }) => {
     served,
     interceptors,
     log,
-    meshSecret: MESH_SECRET,
+    mesh: testCallers,
   });
   t.after(() => server.close());
   const address = `http://127.0.0.1:${server.port}`;

@@ -19,8 +19,8 @@ export interface RemoteOptions {
   readonly registry: Pick<Registry, "instances">;
   /** Name of the service process: "auth", "server" … */
   readonly service: string;
-  /** Credential of our own services. It is sent with every call, for the internal methods. */
-  readonly meshSecret: string;
+  /** Secret of the calling service. It is sent when a link opens, or with every call by gRPC. */
+  readonly secret: string;
   readonly log: Log;
   readonly clock: Clock;
   /** Whether unary calls go over lean links, which all our service processes serve. */
@@ -50,7 +50,7 @@ export interface RemoteTransport extends Transport {
  * starts a new stream.
  */
 export function remoteTransport(options: RemoteOptions): RemoteTransport {
-  const { service, meshSecret, clock } = options;
+  const { service, secret, clock } = options;
   const pool = instancePool(options);
   const ejection = outlierEjection(options);
   let turn = 0;
@@ -64,9 +64,9 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
     return ejection.ejectedLast(order);
   }
 
-  function withMeshSecret(header: HeadersInit | undefined): Headers {
+  function withSecret(header: HeadersInit | undefined): Headers {
     const headers = new Headers(header);
-    headers.set(MESH_HEADER, meshSecret);
+    headers.set(MESH_HEADER, secret);
     return headers;
   }
 
@@ -76,7 +76,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
 
   return {
     async unary(method, signal, timeoutMs = DEFAULT_DEADLINE_MS, header, input, values) {
-      const headers = withMeshSecret(header);
+      const headers = options.lean ? header : withSecret(header);
       const order = await candidates(values?.get(routeKey));
       const startedAtMs = clock.elapsed();
       let cause: unknown;
@@ -113,7 +113,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       if (method.methodKind !== "server_streaming") {
         throw fail(ErrorReason.METHOD_NOT_FOUND, `${method.name} takes a stream`);
       }
-      const headers = withMeshSecret(header);
+      const headers = withSecret(header);
       const requests: MessageInitShape<typeof method.input>[] = [];
       for await (const request of input) requests.push(request);
       let cause: unknown;

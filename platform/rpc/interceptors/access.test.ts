@@ -1,19 +1,27 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { getOption } from "@bufbuild/protobuf";
-import { Code, createClient } from "@connectrpc/connect";
+import { Code, ConnectError, createClient, type HandlerContext } from "@connectrpc/connect";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { Access, access, LimitClass, limit } from "#gen/lucky/options/v1/options_pb.js";
+import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { Access, access, callers, LimitClass, limit } from "#gen/lucky/options/v1/options_pb.js";
 import { fail, reasonOf } from "#platform/errors.ts";
 import { type Caller, callerKey } from "#platform/identity/caller.ts";
 import { testIssuer } from "#platform/identity/tokens.fixture.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { generatedServices } from "#platform/rpc/generated.fixture.ts";
-import { MESH_SECRET } from "#platform/rpc/rpc.fixture.ts";
-import { isInternal } from "#platform/rpc/rules.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
+import {
+  GATEWAY_SECRET,
+  SERVER_SECRET,
+  testCallers,
+  testService,
+} from "#platform/rpc/rpc.fixture.ts";
+import { isInternal, rulesOf } from "#platform/rpc/rules.ts";
 import { serve } from "#platform/rpc/served.ts";
+import type { ServiceName } from "#platform/service-name.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { accessInterceptor, createAccessControl } from "./access.ts";
 
@@ -35,15 +43,19 @@ const credentials: Record<string, Record<string, string>> = {
   forged: { authorization: `Bearer ${await (await testIssuer(clock)).token()}` },
   "basic scheme": { authorization: "Basic YTpi" },
   "no scheme": { authorization: await issuer.token() },
-  mesh: { "lucky-mesh": MESH_SECRET },
-  "mesh, wrong": { "lucky-mesh": "x".repeat(MESH_SECRET.length) },
-  "mesh, short": { "lucky-mesh": MESH_SECRET.slice(1) },
-  "mesh, empty": { "lucky-mesh": "" },
+  server: { "lucky-mesh": SERVER_SECRET },
+  gateway: { "lucky-mesh": GATEWAY_SECRET },
+  "secret, wrong": { "lucky-mesh": "x".repeat(SERVER_SECRET.length) },
+  "secret, short": { "lucky-mesh": SERVER_SECRET.slice(1) },
+  "secret, empty": { "lucky-mesh": "" },
+  "two secrets": { "lucky-mesh": `${GATEWAY_SECRET}, ${SERVER_SECRET}` },
 };
 
 interface Gate {
   access: Access;
-  secret?: string;
+  /** Services that may call; only "server" when absent. */
+  callers?: readonly ServiceName[];
+  mesh?: boolean;
   verifier?: TokenVerifier;
 }
 
@@ -51,8 +63,12 @@ interface Gate {
 async function outcome(headers: Record<string, string>, gate: Gate): Promise<string> {
   const control = createAccessControl({
     verifier: gate.verifier ?? issuer.verifier,
-    meshSecret: gate.secret ?? MESH_SECRET,
-    rules: () => ({ name: "a method", access: gate.access }),
+    mesh: gate.mesh === false ? undefined : testCallers,
+    rules: () => ({
+      name: "a method",
+      access: gate.access,
+      callers: gate.callers ?? ["server"],
+    }),
   });
   const interceptor = accessInterceptor(control);
   let caller: Caller | undefined;
@@ -69,6 +85,7 @@ async function outcome(headers: Record<string, string>, gate: Gate): Promise<str
     return ErrorReason[reasonOf(error)]!;
   }
   assert.ok(caller !== undefined);
+  if (caller.kind === "service") return caller.service;
   return caller.kind === "user" ? caller.role : caller.kind;
 }
 
@@ -79,10 +96,12 @@ const tokenRefusals = {
   forged: "TOKEN_INVALID",
   "basic scheme": "TOKEN_INVALID",
   "no scheme": "TOKEN_INVALID",
-  mesh: "TOKEN_INVALID",
-  "mesh, wrong": "TOKEN_INVALID",
-  "mesh, short": "TOKEN_INVALID",
-  "mesh, empty": "TOKEN_INVALID",
+  server: "TOKEN_INVALID",
+  gateway: "TOKEN_INVALID",
+  "secret, wrong": "TOKEN_INVALID",
+  "secret, short": "TOKEN_INVALID",
+  "secret, empty": "TOKEN_INVALID",
+  "two secrets": "TOKEN_INVALID",
 };
 const users = {
   user: "user",
@@ -108,10 +127,29 @@ const matrix: [string, Gate, Record<string, string>][] = [
   ["PERSON", { access: Access.PERSON }, { ...tokenRefusals, ...only("user", "operator", "admin") }],
   ["OPERATOR", { access: Access.OPERATOR }, { ...tokenRefusals, ...only("operator", "admin") }],
   ["ADMIN", { access: Access.ADMIN }, { ...tokenRefusals, ...only("admin") }],
-  ["INTERNAL", { access: Access.INTERNAL }, { ...every("PERMISSION_DENIED"), mesh: "service" }],
   [
-    "INTERNAL where the mesh is not trusted",
-    { access: Access.INTERNAL, secret: "" },
+    "INTERNAL for server",
+    { access: Access.INTERNAL },
+    { ...every("PERMISSION_DENIED"), server: "server" },
+  ],
+  [
+    "INTERNAL for server and gateway",
+    { access: Access.INTERNAL, callers: ["gateway", "server"] },
+    { ...every("PERMISSION_DENIED"), server: "server", gateway: "gateway" },
+  ],
+  [
+    "INTERNAL for another service",
+    { access: Access.INTERNAL, callers: ["connect"] },
+    every("PERMISSION_DENIED"),
+  ],
+  [
+    "INTERNAL without callers",
+    { access: Access.INTERNAL, callers: [] },
+    every("PERMISSION_DENIED"),
+  ],
+  [
+    "INTERNAL where no secret is accepted",
+    { access: Access.INTERNAL, mesh: false },
     every("PERMISSION_DENIED"),
   ],
   ["undeclared", { access: Access.UNSPECIFIED }, every("PERMISSION_DENIED")],
@@ -135,6 +173,54 @@ test("while the signing keys are unavailable a user's call is UNAVAILABLE, not T
   assert.equal(await outcome(given, { access: Access.PUBLIC, verifier }), "anonymous");
 });
 
+/** The address that a call counts for, given the credentials and the header of an address. */
+async function addressFor(headers: Record<string, string>): Promise<string | undefined> {
+  let address: string | undefined;
+  const service = serve(AuthService, {
+    getJwks(_request: unknown, { values }: HandlerContext) {
+      address = values.get(peerAddress);
+      return {};
+    },
+  } as never);
+  const control = createAccessControl({
+    verifier: issuer.verifier,
+    mesh: testCallers,
+    rules: rulesOf,
+  });
+  const interceptor = accessInterceptor(control);
+  const client = createClient(AuthService, localTransport([service], [interceptor]));
+  await client.getJwks({}, { headers: { ...headers, "lucky-peer": "203.0.113.9" } });
+  return address;
+}
+
+test("only a service that forwards calls of devices sets the address of the caller", async () => {
+  assert.equal(await addressFor(credentials.gateway!), "203.0.113.9");
+  for (const what of ["nothing", "user", "admin", "server", "secret, wrong", "two secrets"]) {
+    assert.equal(await addressFor(credentials[what]!), undefined, what);
+  }
+});
+
+test("a refused internal call names the calling service, and so does its line in the log", async () => {
+  const { served, interceptors, lines } = await testService();
+  const transport = localTransport(served, interceptors, { caller: "gateway" });
+  const error = await createClient(SessionService, transport)
+    .checkUsers({})
+    .catch((thrown: unknown) => thrown);
+  const method = "lucky.internal.session.v1.SessionService/CheckUsers";
+  const { code, rawMessage } = ConnectError.from(error);
+  assert.deepEqual(
+    [code, rawMessage],
+    [Code.PermissionDenied, `${method} is for other services than gateway`],
+  );
+  const logged = lines.map(({ event, level, callingService, ...line }) => {
+    return { event, level, callingService, method: line.method, reason: line.reason };
+  });
+  const reason = "PERMISSION_DENIED";
+  assert.deepEqual(logged, [
+    { event: "rpc", level: "warn", callingService: "gateway", method, reason },
+  ]);
+});
+
 test("every method of the contract declares who may call it and its limit", async () => {
   let methods = 0;
   for (const service of await generatedServices()) {
@@ -147,6 +233,9 @@ test("every method of the contract declares who may call it and its limit", asyn
       assert.notEqual(getOption(method, limit), LimitClass.UNSPECIFIED, name);
       assert.equal(who === Access.INTERNAL, internal, name);
       assert.equal(getOption(method, limit) === LimitClass.INTERNAL, internal, name);
+      const declared = getOption(method, callers);
+      assert.equal(declared.length > 0, internal, name);
+      assert.equal(rulesOf(method).callers.length, new Set(declared).size, name);
     }
   }
   assert.ok(methods > 20);

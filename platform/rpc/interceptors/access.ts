@@ -1,15 +1,20 @@
-import { timingSafeEqual } from "node:crypto";
 import type { DescMethod } from "@bufbuild/protobuf";
 import { type ContextValues, createContextKey, type Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Access } from "#gen/lucky/options/v1/options_pb.js";
 import { fail } from "#platform/errors.ts";
 import { type Caller, callerKey, type Role, type UserCaller } from "#platform/identity/caller.ts";
+import {
+  callingService,
+  FORWARDING_SERVICES,
+  type MeshCallers,
+} from "#platform/identity/mesh-callers.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { PEER_HEADER, peerAddress } from "#platform/rpc/peer.ts";
 import type { MethodRules } from "#platform/rpc/rules.ts";
+import type { ServiceName } from "#platform/service-name.ts";
 
-/** Header with the mesh secret: the credential of our own services. */
+/** Header with the secret of the calling service: the credential of our own services. */
 export const MESH_HEADER = "lucky-mesh";
 
 /**
@@ -38,20 +43,17 @@ export interface AccessControl {
 
 interface AccessOptions {
   readonly verifier: TokenVerifier;
-  /** Empty: internal methods are refused for every caller. */
-  readonly meshSecret: string;
-  readonly rules: (method: DescMethod) => Pick<MethodRules, "name" | "access">;
+  /** Absent: internal methods are refused for every caller. */
+  readonly mesh?: MeshCallers | undefined;
+  readonly rules: (method: DescMethod) => Pick<MethodRules, "name" | "access" | "callers">;
 }
 
-export function createAccessControl({ verifier, meshSecret, rules }: AccessOptions): AccessControl {
-  const secret = Buffer.from(meshSecret);
-
-  function fromMesh(header: Headers): boolean {
-    const given = Buffer.from(header.get(MESH_HEADER) ?? "");
-    return secret.length > 0 && given.length === secret.length && timingSafeEqual(given, secret);
-  }
-
-  async function callerOf(name: string, access: Access, header: Headers): Promise<Caller> {
+export function createAccessControl({ verifier, mesh, rules }: AccessOptions): AccessControl {
+  async function callerOf(
+    { name, access, callers }: Pick<MethodRules, "name" | "access" | "callers">,
+    header: Headers,
+    service: ServiceName | undefined,
+  ): Promise<Caller> {
     switch (access) {
       case Access.PUBLIC: {
         const token = bearerOf(header);
@@ -66,8 +68,8 @@ export function createAccessControl({ verifier, meshSecret, rules }: AccessOptio
       case Access.ADMIN:
         return userOf(header);
       case Access.INTERNAL:
-        if (fromMesh(header)) return { kind: "service" };
-        throw fail(ErrorReason.PERMISSION_DENIED, `${name} is for Lucky's own services`);
+        if (service !== undefined && callers.includes(service)) return { kind: "service", service };
+        throw fail(ErrorReason.PERMISSION_DENIED, internalRefusal(name, service));
       default:
         throw fail(ErrorReason.PERMISSION_DENIED, `${name} does not declare who may call it`);
     }
@@ -83,14 +85,16 @@ export function createAccessControl({ verifier, meshSecret, rules }: AccessOptio
   }
 
   return {
-    async identify({ method, header, contextValues }) {
-      const { name, access } = rules(method);
-      const caller = await callerOf(name, access, header);
-      contextValues.set(callerKey, caller);
-      if (caller.kind === "user") requireRole({ name, access }, caller.role);
-      // Trust the header only from our own services, because any client can set it.
-      const address = fromMesh(header) ? header.get(PEER_HEADER) : null;
-      if (address) contextValues.set(peerAddress, address);
+    async identify({ method, header, contextValues: values }) {
+      const declared = rules(method);
+      const service = mesh && (values.get(callingService) ?? serviceOf(header, mesh));
+      values.set(callingService, service);
+      const caller = await callerOf(declared, header, service);
+      values.set(callerKey, caller);
+      if (caller.kind === "user") requireRole(declared, caller.role);
+      // Trust the header only from services that forward calls, because any client can set it.
+      const address = service && FORWARDING_SERVICES.has(service) ? header.get(PEER_HEADER) : null;
+      if (address) values.set(peerAddress, address);
     },
     known(header) {
       const token = bearerOf(header);
@@ -120,6 +124,18 @@ export function accessInterceptor(access: Pick<AccessControl, "identify">): Inte
     if (!request.contextValues.get(admittedKey)) await access.identify(request);
     return next(request);
   };
+}
+
+/** The service that the header proves; undefined for most calls, which come from devices. */
+function serviceOf(header: Headers, mesh: MeshCallers): ServiceName | undefined {
+  const secret = header.get(MESH_HEADER);
+  return secret === null ? undefined : mesh.identify(secret);
+}
+
+function internalRefusal(name: string, service: ServiceName | undefined): string {
+  return service === undefined
+    ? `${name} is for Lucky's own services`
+    : `${name} is for other services than ${service}`;
 }
 
 function bearerOf(header: Headers): string | undefined {

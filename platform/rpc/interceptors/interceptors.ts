@@ -1,5 +1,6 @@
 import type { Interceptor } from "@connectrpc/connect";
 import type { Clock } from "#platform/clock.ts";
+import type { MeshCallers } from "#platform/identity/mesh-callers.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
 import type { Log } from "#platform/log.ts";
@@ -19,10 +20,10 @@ export interface ServerInterceptorsOptions {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly verifier: TokenVerifier;
-  /** Credential of our own services. Empty: every internal call is refused. */
-  readonly meshSecret: string;
-  /** Whether ACCESS_INTERNAL methods may be called with the mesh secret. False in the gateway. */
-  readonly trustMesh: boolean;
+  /**
+   * Identifies our own services. Absent: every ACCESS_INTERNAL call is refused, as by the gateway.
+   */
+  readonly mesh?: MeshCallers | undefined;
   /**
    * Absent: no rate limit, for services whose calls the gateway has already counted. They do the
    * work, so they run only a few calls of one caller at once.
@@ -51,11 +52,11 @@ export interface ServerInterceptors {
  * read.
  */
 export function serverInterceptors(options: ServerInterceptorsOptions): ServerInterceptors {
-  const { log, metrics, clock, verifier, meshSecret, trustMesh, limiter, budgets } = options;
+  const { log, metrics, clock, verifier, mesh, limiter, budgets } = options;
   const { refusalsPerSecond: perSecond } = options;
   const rules = ruleBook();
   const observe = observeInterceptor({ log, metrics, clock, rules });
-  const access = createAccessControl({ verifier, meshSecret: trustMesh ? meshSecret : "", rules });
+  const access = createAccessControl({ verifier, mesh, rules });
   const limit = limiter && budgets && { limiter, budgets, rules };
   const refusals =
     perSecond === undefined ? undefined : createRefusals({ perSecond, clock, log, metrics });

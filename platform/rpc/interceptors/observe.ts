@@ -6,6 +6,7 @@ import { Access } from "#gen/lucky/options/v1/options_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { reasonOf } from "#platform/errors.ts";
 import { callerKey } from "#platform/identity/caller.ts";
+import { callingService } from "#platform/identity/mesh-callers.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
@@ -76,6 +77,7 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
       ms,
       requestId,
       userId: caller.kind === "user" ? caller.userId : undefined,
+      callingService: values.get(callingService),
       peer: values.get(peerAddress),
       text: error?.rawMessage,
       err: cause,

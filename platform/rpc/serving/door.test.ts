@@ -17,7 +17,7 @@ import { Metrics } from "#platform/metrics.ts";
 import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
-import { MESH_SECRET } from "#platform/rpc/rpc.fixture.ts";
+import { SERVER_SECRET, testCallers } from "#platform/rpc/rpc.fixture.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { CALL, dial, exchange, protocols, start } from "./listen.fixture.ts";
 
@@ -124,7 +124,7 @@ for (const [name, to, envelope] of ways) {
     // One field less is decoded: its list of users is empty.
     const decoded = await ask(GET_USERS, headers, body(5_000));
     assertRefused(decoded, Code.InvalidArgument, "user_ids: must contain at least 1 item");
-    const mesh = { [MESH_HEADER]: MESH_SECRET };
+    const mesh = { [MESH_HEADER]: SERVER_SECRET };
     const internal = await ask(CHECK_USERS, mesh, body(100_001));
     assertRefused(internal, Code.InvalidArgument, tooMany(100_000));
   });
@@ -156,8 +156,8 @@ test("the token of an admitted call is verified once", async (t) => {
     },
   };
   const { log } = keptLog();
-  const options = { log, metrics: new Metrics(), clock: systemClock, meshSecret: MESH_SECRET };
-  const checks = serverInterceptors({ ...options, verifier, trustMesh: true });
+  const options = { log, metrics: new Metrics(), clock: systemClock, mesh: testCallers };
+  const checks = serverInterceptors({ ...options, verifier });
   const { address } = await start(t, checks);
   const users = createClient(UserService, protocols.gRPC!(address));
   const headers = { authorization: `Bearer ${await issuer.token()}` };
@@ -184,7 +184,7 @@ test("a request in JSON with too many values is refused and not decoded", async 
 
 test("an address that only has refusals is refused cheaply, users known before are not", async (t) => {
   const clock = new ManualClock();
-  const service = { clock, refusalsPerSecond: 10, trustMesh: false };
+  const service = { clock, refusalsPerSecond: 10 };
   const { address, issuer, metrics } = await start(t, { clock, service });
   const users = createClient(UserService, protocols["Connect in JSON"]!(address));
   const call = async (sub: string) => {
@@ -236,7 +236,7 @@ test("an address that only has refusals is refused cheaply, users known before a
 
 test("a known user with too many refused calls is refused, other known users are not", async (t) => {
   const clock = new ManualClock();
-  const service = { clock, refusalsPerSecond: 1, trustMesh: false };
+  const service = { clock, refusalsPerSecond: 1 };
   const { address, issuer } = await start(t, { clock, service });
   const ask = async (token: string, body: string) => {
     const headers = { "content-type": "application/json", authorization: `Bearer ${token}` };
@@ -278,7 +278,7 @@ test("health checks have a budget per address on a public port, none on an inter
   const limiter = createMemoryLimiter({ clock });
   t.after(() => limiter.close());
   const budgets = budgetsOf(limits);
-  assert.equal(await check({ service: { trustMesh: false, limiter, budgets } }), 10);
+  assert.equal(await check({ service: { limiter, budgets } }), 10);
   assert.equal(await check({}), 50);
 });
 

@@ -7,13 +7,20 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LinkFrameSchema } from "#gen/lucky/internal/link/v1/link_pb.js";
+import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { systemClock } from "#platform/clock.ts";
 import { reasonOf } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
 import { leanLink } from "#platform/rpc/calling/lean-link.ts";
 import { fixedTransport } from "#platform/rpc/calling/remote.ts";
+import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import { LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
-import { MESH_SECRET, testService } from "#platform/rpc/rpc.fixture.ts";
+import {
+  GATEWAY_SECRET,
+  SERVER_SECRET,
+  testCallers,
+  testService,
+} from "#platform/rpc/rpc.fixture.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { leanServer } from "./lean-server.ts";
 import { closed, dial } from "./listen.fixture.ts";
@@ -29,7 +36,7 @@ async function start(t: TestContext, getJwks: () => Promise<{ jwksJson: string }
     served,
     interceptors,
     log,
-    meshSecret: MESH_SECRET,
+    mesh: testCallers,
   };
   const server = await listen({ ...options, graceMs: 100 });
   t.after(() => server.close());
@@ -37,7 +44,7 @@ async function start(t: TestContext, getJwks: () => Promise<{ jwksJson: string }
 }
 
 const open = (secret: string) => {
-  const kind = { case: "open" as const, value: { meshSecret: secret } };
+  const kind = { case: "open" as const, value: { secret } };
   return toBinary(LinkFrameSchema, create(LinkFrameSchema, { kind }));
 };
 
@@ -65,10 +72,47 @@ test("a link with a wrong secret is closed, and so is one whose first frame is t
   assert.equal((await openWith(port, framed(frame, 5_000))).length, 0);
 });
 
+test("calls of a link are those of the service that opened it, whatever headers they have", async (t) => {
+  const { served, interceptors } = await testService({
+    session: { checkUsers: () => ({ userIds: ["7"] }) },
+  });
+  const server = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    served,
+    interceptors,
+    log,
+    mesh: testCallers,
+  });
+  t.after(() => server.close());
+  const address = `http://127.0.0.1:${server.port}`;
+  const headers = { [MESH_HEADER]: SERVER_SECRET };
+  for (const [secret, outcome] of [
+    [SERVER_SECRET, "7"],
+    [GATEWAY_SECRET, "PERMISSION_DENIED"],
+  ] as const) {
+    const transport = fixedTransport({
+      service: "auth",
+      secret,
+      log,
+      clock: systemClock,
+      address,
+      lean: true,
+    });
+    t.after(() => transport.close());
+    const call = createClient(SessionService, transport).checkUsers({}, { headers });
+    const told = await call.then(
+      ({ userIds }) => userIds.join(),
+      (error: unknown) => ErrorReason[reasonOf(error)],
+    );
+    assert.equal(told, outcome);
+  }
+});
+
 /** A lean server without protocol detection, and a clock moved by the test. */
 async function startBare(t: TestContext) {
   const clock = new ManualClock();
-  const lean = leanServer({ served: [], interceptors: [], meshSecret: MESH_SECRET, log, clock });
+  const lean = leanServer({ served: [], interceptors: [], mesh: testCallers, log, clock });
   const server = createServer((socket) => lean.take(socket));
   await once(server.listen(0, "127.0.0.1"), "listening");
   t.after(() => server.close());
@@ -100,7 +144,7 @@ test("a link without a whole Open frame is closed after ten seconds, even if byt
 test("the oldest of too many unopened links is evicted, an open one stays", async (t) => {
   const { clock, link } = await startBare(t);
   const opened = await link();
-  opened.near.write(framed(open(MESH_SECRET)));
+  opened.near.write(framed(open(SERVER_SECRET)));
   await once(opened.far, "data");
   const links = [];
   for (let i = 0; i < 101; i++) links.push(await link());
@@ -117,7 +161,8 @@ test("a silent service times out even when the wall clock is set back", async (t
   await once(mute, "listening");
   const { port } = mute.address() as AddressInfo;
   const clock = new ManualClock();
-  const link = leanLink({ address: `http://127.0.0.1:${port}`, meshSecret: MESH_SECRET, clock });
+  const address = `http://127.0.0.1:${port}`;
+  const link = leanLink({ address, secret: SERVER_SECRET, clock });
   t.after(() => link.close());
   const call = createClient(AuthService, { ...link, stream: assert.fail as never }).getJwks(
     {},
@@ -139,7 +184,7 @@ test("a link has a bound on calls in flight: one more is refused, the others are
     return { jwksJson: "{}" };
   });
   const address = `http://127.0.0.1:${port}`;
-  const common = { service: "auth", meshSecret: MESH_SECRET, log, clock: systemClock };
+  const common = { service: "auth", secret: SERVER_SECRET, log, clock: systemClock };
   const transport = fixedTransport({ ...common, address, lean: true });
   t.after(() => transport.close());
   const client = createClient(AuthService, transport);

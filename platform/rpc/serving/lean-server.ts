@@ -1,4 +1,3 @@
-import { timingSafeEqual } from "node:crypto";
 import type { Socket } from "node:net";
 import {
   create,
@@ -7,7 +6,7 @@ import {
   type Message,
   toBinary,
 } from "@bufbuild/protobuf";
-import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type Answer,
@@ -20,12 +19,15 @@ import {
 import type { Clock } from "#platform/clock.ts";
 import { detailOf, fail } from "#platform/errors.ts";
 import { excerpt } from "#platform/excerpt.ts";
+import type { MeshCallers } from "#platform/identity/mesh-callers.ts";
 import type { Log } from "#platform/log.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
+import { createLineSampler } from "#platform/rpc/interceptors/line-sampler.ts";
 import { decode, encode } from "#platform/rpc/lean/codecs.ts";
 import { Frames, fieldsWith, headersOf } from "#platform/rpc/lean/lean-frames.ts";
 import { ruleBook } from "#platform/rpc/rules.ts";
 import type { Served } from "#platform/rpc/served.ts";
+import { SERVICE_NAMES, type ServiceName } from "#platform/service-name.ts";
 import { createRequestBound } from "#platform/validation/request-bound.ts";
 
 /** Field numbers: ANSWER in LinkFrame, the others in Answer. */
@@ -33,7 +35,7 @@ const ANSWER = 4;
 const ANSWER_ERROR = 5;
 const ANSWER_RESPONSE = 15;
 
-/** Time-out for the Open frame with the mesh secret, from the preface on, ms. */
+/** Time-out for the Open frame with the secret, from the preface on, ms. */
 const OPEN_TIMEOUT_MS = 10_000;
 /** Maximum links without an Open frame yet. One more evicts the oldest. */
 const MAX_UNOPENED = 100;
@@ -44,7 +46,7 @@ const RETRY_AFTER_MS = 100;
 export interface LeanServerOptions {
   readonly served: readonly Served[];
   readonly interceptors: readonly Interceptor[];
-  readonly meshSecret: string;
+  readonly mesh: MeshCallers;
   readonly log: Log;
   readonly clock: Clock;
 }
@@ -57,11 +59,13 @@ export interface LeanServer {
   leave(): void;
 }
 
-/** Serves the unary methods of services over links, to callers that present the secret of the mesh. */
+/**
+ * Serves the unary methods of services over links. A link is identified once, by its first frame: all
+ * its calls are those of one calling service, whatever headers they have.
+ */
 export function leanServer(options: LeanServerOptions): LeanServer {
-  const { served, interceptors, meshSecret, log, clock } = options;
-  const secret = Buffer.from(meshSecret);
-  const transport = localTransport(served, interceptors, { meshSecret });
+  const { served, log, clock } = options;
+  const transportFor = transportFinder(options);
   const decodeRequest = requestDecoder();
   const methods = new Map<string, DescMethod>();
   for (const { service } of served) {
@@ -75,6 +79,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
   let leaving = false;
 
   async function carryOut(
+    transport: Transport,
     { method: name, timeoutMs, headers, request }: Call,
     signal: AbortSignal,
   ): Promise<{ header: Headers; response: Uint8Array }> {
@@ -94,18 +99,19 @@ export function leanServer(options: LeanServerOptions): LeanServer {
 
   function take(socket: Socket): void {
     const calls = new Map<number, AbortController>();
-    let opened = false;
+    /** Undefined until the link is open. */
+    let transport: Transport | undefined;
     const leave = () => {
       frames.send({ case: "leave", value: create(LeaveSchema) });
       if (calls.size === 0) socket.end();
     };
 
-    async function answer(call: Call): Promise<void> {
+    async function answer(through: Transport, call: Call): Promise<void> {
       const { callId } = call;
       const controller = new AbortController();
       calls.set(callId, controller);
       try {
-        const { header, response } = await carryOut(call, controller.signal);
+        const { header, response } = await carryOut(through, call, controller.signal);
         if (!calls.has(callId)) return;
         frames.sendWith(ANSWER, fieldsWith(callId, header), ANSWER_RESPONSE, response);
       } catch (thrown) {
@@ -132,13 +138,8 @@ export function leanServer(options: LeanServerOptions): LeanServer {
     }
 
     const frames = new Frames(socket, (kind) => {
-      if (!opened) {
-        const given = Buffer.from(kind.case === "open" ? kind.value.meshSecret : "");
-        if (given.length !== secret.length || !timingSafeEqual(given, secret)) {
-          log.warn({ event: "link_refused", peer: socket.remoteAddress });
-          throw new Error("a link without the secret of the mesh");
-        }
-        opened = true;
+      if (transport === undefined) {
+        transport = transportFor(kind.case === "open" ? kind.value.secret : "", socket);
         opening.stop();
         unopened.delete(socket);
         frames.trust();
@@ -149,7 +150,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
         case "call":
           if (leaving) frames.send({ case: "answer", value: refused(kind.value.callId) });
           else if (calls.size >= MAX_CALLS) refuseOverload(kind.value.callId);
-          else void answer(kind.value);
+          else void answer(transport, kind.value);
           break;
         case "cancel":
           cancel(kind.value.callId);
@@ -189,6 +190,25 @@ function requestDecoder(): (method: DescMethod, bytes: Uint8Array) => Message {
   return (method, bytes) => {
     bound({ schema: method.input, bytes, json: false }, rules(method).maxRequestItems);
     return decode(method.input, bytes);
+  };
+}
+
+/**
+ * Finds the transport of the service that opens a link, by its secret. The returned function throws
+ * when no service has the secret.
+ */
+function transportFinder({ served, interceptors, mesh, log, clock }: LeanServerOptions) {
+  const sampler = createLineSampler({ log, clock });
+  const transports = new Map<ServiceName | undefined, Transport>(
+    SERVICE_NAMES.map((caller) => [caller, localTransport(served, interceptors, { caller })]),
+  );
+  return (secret: string, socket: Socket): Transport => {
+    const transport = transports.get(mesh.identify(secret));
+    if (transport !== undefined) return transport;
+    if (sampler.admit({ level: "warn", method: "link", reason: "secret not accepted" })) {
+      log.warn({ event: "link_refused", peer: socket.remoteAddress });
+    }
+    throw new Error("a link without an accepted secret");
   };
 }
 

@@ -10,7 +10,7 @@ import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
-import { MESH_SECRET } from "#platform/rpc/rpc.fixture.ts";
+import { SERVER_SECRET } from "#platform/rpc/rpc.fixture.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import {
   CALL,
@@ -143,7 +143,7 @@ test("a batch between services may be larger", async (t) => {
   };
   // No validation: this test is about the bound in bytes, while CheckUsers also bounds the count.
   const { address } = await start(t, { service: { session }, interceptors: [] });
-  const headers = { [MESH_HEADER]: MESH_SECRET };
+  const headers = { [MESH_HEADER]: SERVER_SECRET };
   const client = createClient(SessionService, protocols.gRPC!(address));
   const userIds = Array.from({ length: 90_000 }, () => "9223372036854775807");
   assert.equal((await client.checkUsers({ userIds }, { headers })).userIds.length, 1);

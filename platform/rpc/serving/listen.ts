@@ -6,6 +6,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { clientAddressFinder } from "#platform/client-address.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
+import type { MeshCallers } from "#platform/identity/mesh-callers.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { requestBodies } from "#platform/rpc/bodies/request-bodies.ts";
@@ -28,8 +29,8 @@ export interface ListenOptions {
   readonly door?: Door;
   readonly log: Log;
   readonly metrics?: Metrics;
-  /** Also serves lean links, to callers that present this secret of the mesh; none when absent. */
-  readonly meshSecret?: string;
+  /** A port for our own services: it also serves lean links, to callers that this identifies. */
+  readonly mesh?: MeshCallers | undefined;
   /** Status for grpc.health.v1, which is served when this is present. */
   readonly health?: () => boolean;
   /** Answers HTTP/1.1 requests that are not RPCs; 404 when absent. */
@@ -70,7 +71,7 @@ const KEEP_ALIVE_PROBE_MS = 60_000;
  * when the port is taken.
  */
 export async function listen(options: ListenOptions): Promise<Listening> {
-  const { host, port, log, fallback, onUpgrade, cors = [], meshSecret = "" } = options;
+  const { host, port, log, fallback, onUpgrade, cors = [], mesh } = options;
   const { clock = systemClock, graceMs = 5_000, idleMs = 600_000 } = options;
   const closing = new AbortController();
   const sockets = new Set<Socket>();
@@ -87,11 +88,11 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     clock,
     stop: closing.signal,
     clientAddress: clientAddressFinder(options.trustedProxies ?? []),
-    bodies: requestBodies({ mesh: meshSecret !== "", clock, log, metrics: options.metrics }),
+    bodies: requestBodies({ mesh: mesh !== undefined, clock, log, metrics: options.metrics }),
   });
   const http1 = http1Server({ rpc, cors, fallback, onUpgrade });
-  const http2 = http2Server({ rpc, idleMs, mesh: meshSecret !== "", log });
-  const lean = meshSecret === "" ? undefined : leanServer({ ...options, meshSecret, clock });
+  const http2 = http2Server({ rpc, idleMs, mesh: mesh !== undefined, log });
+  const lean = mesh && leanServer({ ...options, mesh, clock });
 
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     sockets.add(socket);

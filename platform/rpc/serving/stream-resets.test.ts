@@ -6,7 +6,7 @@ import { type TestContext, test } from "node:test";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
-import { MESH_SECRET } from "#platform/rpc/rpc.fixture.ts";
+import { testCallers } from "#platform/rpc/rpc.fixture.ts";
 import { CALL, closed, dial, start } from "./listen.fixture.ts";
 
 const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -121,7 +121,7 @@ test("a client that resets calls without end loses its connection, and other cli
 });
 
 test("a port for our own services bears the resets of a gateway whose clients all disconnect", async (t) => {
-  const { socket, calls } = await raw(t, { meshSecret: MESH_SECRET });
+  const { socket, calls } = await raw(t, { mesh: testCallers });
   const pong = until(socket, PING);
   socket.write(Buffer.concat([resets(MANY), frame(PING, 0, 0, Buffer.alloc(8))]));
   await pong;
@@ -134,7 +134,7 @@ test("a port for our own services bears the resets of a gateway whose clients al
 
 for (const [port, options, most] of [
   ["a public port", {}, 100],
-  ["a port for our own services", { meshSecret: MESH_SECRET }, 1_000],
+  ["a port for our own services", { mesh: testCallers }, 1_000],
 ] as const) {
   test(`${port} announces at most ${most} requests at once`, async (t) => {
     const { address } = await start(t, options);

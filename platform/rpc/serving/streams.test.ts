@@ -18,7 +18,7 @@ import { fixedTransport, remoteTransport } from "#platform/rpc/calling/remote.ts
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import {
-  MESH_SECRET,
+  GATEWAY_SECRET,
   type TestService,
   testService,
   untilAborted,
@@ -27,7 +27,7 @@ import { serve } from "#platform/rpc/served.ts";
 import { listen } from "./listen.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
-const common = { service: "auth", meshSecret: MESH_SECRET, log, clock: systemClock };
+const common = { service: "auth", secret: GATEWAY_SECRET, log, clock: systemClock };
 const watched = { qrLoginId: "i".repeat(22), secret: "s".repeat(43), deviceId: "d1" };
 
 type Watch = NonNullable<Parameters<typeof testService>[0]>["auth"];
@@ -45,7 +45,7 @@ async function open(t: TestContext, { served, interceptors, door }: TestService)
 async function front(t: TestContext, behind: TestService, way: "local" | "remote") {
   let transport: Transport;
   if (way === "local") {
-    transport = localTransport(behind.served, behind.interceptors, { meshSecret: MESH_SECRET });
+    transport = localTransport(behind.served, behind.interceptors, { caller: "gateway" });
   } else {
     const remote = fixedTransport({ ...common, address: (await open(t, behind)).address });
     t.after(() => remote.close());
@@ -56,8 +56,6 @@ async function front(t: TestContext, behind: TestService, way: "local" | "remote
     metrics: new Metrics(),
     clock: systemClock,
     verifier: behind.issuer.verifier,
-    meshSecret: "",
-    trustMesh: false,
   });
   const served = [serve(AuthService, forward(AuthService, createClient(AuthService, transport)))];
   return open(t, { ...behind, served, ...checks });

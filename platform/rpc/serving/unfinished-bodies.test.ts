@@ -8,7 +8,7 @@ import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
-import { MESH_SECRET } from "#platform/rpc/rpc.fixture.ts";
+import { SERVER_SECRET, testCallers } from "#platform/rpc/rpc.fixture.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { CALL, closed, dial, LONG_ANSWER, protocols, start } from "./listen.fixture.ts";
 
@@ -52,7 +52,7 @@ async function session(t: TestContext, address: string) {
 
 function request(client: ReturnType<typeof connectHttp2>, path: string, type: string) {
   const headers = { ":method": "POST", ":path": path, "content-type": type, te: "trailers" };
-  const mesh = path === LARGE ? { [MESH_HEADER]: MESH_SECRET } : {};
+  const mesh = path === LARGE ? { [MESH_HEADER]: SERVER_SECRET } : {};
   const stream = client.request({ ...headers, ...mesh }, { endStream: false });
   return stream.on("error", () => {});
 }
@@ -144,7 +144,7 @@ async function startLogged(t: TestContext, metrics: Metrics) {
 
 test("a port for our own services takes the unfinished bodies of a whole gateway on one connection", async (t) => {
   const metrics = new Metrics();
-  const { address } = await start(t, { metrics, service, meshSecret: MESH_SECRET });
+  const { address } = await start(t, { metrics, service, mesh: testCallers });
   const client = await session(t, address);
   const streams = Array.from({ length: 20 }, () => request(client, LARGE, "application/json"));
   const answers = streams.map(answerOf);

@@ -60,7 +60,7 @@ export function requestSuite(name: string, start: Start): void {
     const ana = { userId: "5", deviceId: "d1", loginId: "l1", role: "admin" };
     assert.deepEqual(callers, [
       { ...ana, deviceClass: DeviceClass.MOBILE },
-      { kind: "service" },
+      { kind: "service", service: "server" },
       { kind: "anonymous" },
     ]);
   });

@@ -8,7 +8,7 @@ import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { type ConnectHarness, startConnectHarness } from "../../../test/connect/connect-harness.ts";
 
 const address = "203.0.113.7";
-const proof = createPeerProof("a mesh secret of tests");
+const proof = createPeerProof(["a secret of tests"]);
 
 /** Headers of an upgrade, each as a name and a value; "" leaves out the one of the same name. */
 type Headers = readonly (readonly [name: string, value: string])[];
@@ -55,7 +55,7 @@ test("a wrong proof of the peer address is refused", async (t) => {
   const harness = await startConnectHarness(t);
   const key = randomBytes(16).toString("base64");
   const proved = proof.prove({ address, key });
-  const forged = createPeerProof("another secret").prove({ address, key });
+  const forged = createPeerProof(["another secret"]).prove({ address, key });
   const other = proof.prove({ address, key: "other" });
   for (const headers of [[address], [other], [forged], [" "], [proved, proved], [proved, forged]]) {
     const peers: Headers = headers.map((header) => [PEER_HEADER, header]);

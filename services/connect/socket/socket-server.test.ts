@@ -25,7 +25,7 @@ async function stuck(t: TestContext) {
     maxFrameBytes: 65_536,
     maxBackpressureBytes: MAX_BACKPRESSURE_BYTES,
     idleSeconds: 60,
-    proof: createPeerProof("a mesh secret of tests"),
+    proof: createPeerProof(["a secret of tests"]),
     accepting: () => true,
     events: {
       accept: (socket) => new Session({ ...defaultsOf(connectConfig), socket, nowMs: 0 }),

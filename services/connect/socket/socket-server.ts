@@ -227,7 +227,7 @@ function upgrade(
     const proven = header && others.length === 0 ? proof.read(header, key) : undefined;
     const peer = header === undefined ? remote : proven;
     if (peer === undefined) {
-      // From a gateway, this means that its mesh secret differs from the one of this instance.
+      // From a gateway, this means that this instance does not accept its secret.
       log.warn({ event: "peer_proof_refused", peer: remote });
       refuse(response, `${PEER_HEADER} is not valid: only a gateway may set it`);
       return;

@@ -50,7 +50,8 @@ export enum Access {
   ADMIN = 3,
 
   /**
-   * Only Lucky's own services, with the mesh secret. The gateway refuses such calls.
+   * Only those of Lucky's own services that the option `callers` names, each with a secret of its
+   * own. The gateway refuses such calls.
    *
    * @generated from enum value: ACCESS_INTERNAL = 4;
    */
@@ -171,6 +172,14 @@ export enum ServiceProcess {
    * @generated from enum value: SERVICE_PROCESS_GATEWAY = 3;
    */
   GATEWAY = 3,
+
+  /**
+   * services/connect: the sockets of devices. It serves no service of the contract, but calls auth
+   * and server.
+   *
+   * @generated from enum value: SERVICE_PROCESS_CONNECT = 4;
+   */
+  CONNECT = 4,
 }
 
 /**
@@ -209,6 +218,14 @@ export declare const limit: GenExtension<MethodOptions, LimitClass>;
  * @generated from extension: uint32 max_request_bytes = 50006;
  */
 export declare const max_request_bytes: GenExtension<MethodOptions, number>;
+
+/**
+ * Processes that may call an ACCESS_INTERNAL method: those that need it. A test checks that every
+ * internal method declares at least one, and no other method any.
+ *
+ * @generated from extension: repeated lucky.options.v1.ServiceProcess callers = 50005;
+ */
+export declare const callers: GenExtension<MethodOptions, ServiceProcess[]>;
 
 /**
  * Of a repeated field of a request: the number of items that cost one point of the budget of the

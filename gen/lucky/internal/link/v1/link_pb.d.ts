@@ -93,11 +93,12 @@ export declare const LinkFrameSchema: GenMessage<LinkFrame>;
  */
 export declare type Open = Message<"lucky.internal.link.v1.Open"> & {
   /**
-   * The mesh secret. A wrong one ends the connection.
+   * The secret of the calling service. It counts for all calls of the connection. A secret that the
+   * service does not accept ends the connection.
    *
-   * @generated from field: string mesh_secret = 1;
+   * @generated from field: string secret = 1;
    */
-  meshSecret: string;
+  secret: string;
 };
 
 /**
