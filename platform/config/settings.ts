@@ -47,6 +47,18 @@ export const platformConfig = defineConfig("", {
   connectSecret: secretOf("connect", "auth and server"),
   gatewaySecret: secretOf("gateway", "auth, connect and server"),
   serverSecret: secretOf("server", "auth"),
+  meshTlsCertFile: setting.text({
+    default: "",
+    doc: 'File with the certificate of this service for TLS between services, in PEM. Its DNS name is the name of the service, such as "auth". Set all three files in every process, or none. A renewed file needs a restart.',
+  }),
+  meshTlsKeyFile: setting.text({
+    default: "",
+    doc: "File with the private key of meshTlsCertFile, in PEM.",
+  }),
+  meshTlsCaFile: setting.text({
+    default: "",
+    doc: "File with the authority that signs the certificates of all services, in PEM. During its rotation the file contains both authorities.",
+  }),
   instanceId: setting.text({
     default: "",
     doc: 'Stable name of this process, such as "connect-0". It stays the same after a restart, and no other process may use it. Empty: the names of the service and of the host.',

@@ -18,6 +18,7 @@ import {
 } from "#platform/config/settings.ts";
 import { type MeshCallers, meshCallers } from "#platform/identity/mesh-callers.ts";
 import { createLog, type Log } from "#platform/log.ts";
+import { loadMeshTls, type MeshTls } from "#platform/mesh-tls.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createRedisRegistry } from "#platform/registry/redis.ts";
 import type { Registry } from "#platform/registry/registry.ts";
@@ -47,6 +48,8 @@ export interface Mesh<T extends ConfigTable> {
   readonly registry: Registry;
   /** Identifies the services that call this one. */
   readonly callers: MeshCallers;
+  /** TLS between services; undefined when it is not configured. */
+  readonly tls: MeshTls | undefined;
   /** The caller adds the stop functions of the parts that it starts. */
   readonly started: Started;
   /** Creates a transport to another service: gRPC, or lean links if that service serves them. */
@@ -67,7 +70,7 @@ export interface ServiceProcess {
 
 export interface Listener extends ServerInterceptors {
   readonly port: number;
-  /** The port is for our own services, which this identifies. */
+  /** The port is for our own services, which this identifies. With it, mesh TLS applies. */
   readonly mesh?: MeshCallers;
   readonly cors?: readonly string[];
   readonly trustedProxies?: readonly string[];
@@ -125,6 +128,7 @@ export function startServiceProcess<T extends ConfigTable>(
       const server = await openAt(address, () =>
         listen({
           ...listener,
+          tls: listener.mesh && mesh.tls,
           host: platform.host,
           served: running.served,
           log,
@@ -176,6 +180,7 @@ function joinMesh<T extends ConfigTable>(
   );
   const faults = secretFaults(service, platform);
   if (faults.length > 0) throw new ConfigError(faults);
+  const tls = meshTlsOf(platform);
   const instanceId = platform.instanceId || `${service}-${hostname()}`;
   const log = createLog({ service, instanceId, level: platform.logLevel });
   const clock = systemClock;
@@ -191,12 +196,14 @@ function joinMesh<T extends ConfigTable>(
     clock,
     registry,
     callers: meshCallers(acceptedSecrets(service, platform)),
+    tls,
     started,
     remote(name, remoteOptions = {}) {
       const common = {
         registry,
         service: name,
         secret: ownSecret(service, platform),
+        tls,
         log,
         clock,
       };
@@ -205,6 +212,20 @@ function joinMesh<T extends ConfigTable>(
       return transport;
     },
   };
+}
+
+/** TLS of the mesh; undefined when none of its files is set. */
+function meshTlsOf(platform: PlatformConfig): MeshTls | undefined {
+  const keys = ["meshTlsCertFile", "meshTlsKeyFile", "meshTlsCaFile"] as const;
+  const missing = keys.filter((key) => platform[key] === "");
+  if (missing.length === keys.length) return undefined;
+  const faults = missing.map((key) => `${environmentName("", key)} is missing`);
+  if (faults.length > 0) throw new ConfigError(faults);
+  return loadMeshTls({
+    certFile: platform.meshTlsCertFile,
+    keyFile: platform.meshTlsKeyFile,
+    caFile: platform.meshTlsCaFile,
+  });
 }
 
 /** The address under which other services reach a port of this process. */

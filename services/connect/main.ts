@@ -54,6 +54,7 @@ runProcess(() =>
         sessions: createClient(SessionService, auth),
         clock,
         gatewaySecrets: platform.gatewaySecret,
+        tls: mesh.tls?.files,
         instance: {
           instanceId,
           address: addressOf({ ...platform, host }, config.port),

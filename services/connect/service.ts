@@ -9,6 +9,7 @@ import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import type { Revocations } from "#platform/identity/revocations.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
+import type { MeshTlsFiles } from "#platform/mesh-tls.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { startAllOrNothing } from "#platform/process/started.ts";
 import type { Registry } from "#platform/registry/registry.ts";
@@ -63,6 +64,8 @@ export interface ConnectDependencies {
    * addresses from gateways are ignored.
    */
   gatewaySecrets: readonly string[];
+  /** TLS for gateways and proxies with a certificate of the mesh; plain text when absent. */
+  tls?: MeshTlsFiles | undefined;
   /** Port 0 in `address` is replaced by the port that the service listens on. */
   instance: InstanceAddress;
 }
@@ -95,6 +98,7 @@ export async function startConnect(
       maxBackpressureBytes: config.maxBackpressureBytes,
       idleSeconds: Math.ceil((config.heartbeatIntervalMs * IDLE_HEARTBEATS) / 1_000),
       proof: createPeerProof(dependencies.gatewaySecrets),
+      tls: dependencies.tls,
       accepting: () => stage === "running" && sessions.size < config.maxSessions,
       events: {
         accept: (socket) => lifecycle.accept(socket),

@@ -42,6 +42,7 @@ runProcess(() =>
       verifier: identity.verifier,
       transports: { auth, server: mesh.remote("server", { lean: true }) },
       secret: ownSecret("gateway", platform),
+      tls: mesh.tls,
       clock,
     });
     return {

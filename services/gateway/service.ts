@@ -7,6 +7,7 @@ import type { Clock } from "#platform/clock.ts";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
+import type { MeshTls } from "#platform/mesh-tls.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { forward } from "#platform/rpc/calling/forward.ts";
@@ -29,6 +30,8 @@ export interface GatewayDependencies {
   readonly transports: { readonly auth: Transport; readonly server: Transport };
   /** The gateway's secret, of all its instances: key of hints and of peer proofs. */
   readonly secret: string;
+  /** TLS to connect; plain text when absent. */
+  readonly tls?: MeshTls | undefined;
   readonly clock: Clock;
 }
 
@@ -58,6 +61,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
     hints,
     verifier,
     proof: createPeerProof([dependencies.secret]),
+    tls: dependencies.tls,
     clientAddress: clientAddressFinder(config.trustedProxies),
     clock,
     connectTimeoutMs: config.connectTimeoutMs,

@@ -5,6 +5,7 @@ import type { Clock } from "#platform/clock.ts";
 import type { PeerProof } from "#platform/identity/peer-proof.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
+import type { MeshTls } from "#platform/mesh-tls.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { createLineSampler } from "#platform/rpc/interceptors/line-sampler.ts";
 import { bearerOf, refusal, requestHead } from "./head.ts";
@@ -22,6 +23,8 @@ export interface TunnelOptions {
   readonly verifier: TokenVerifier;
   /** Proves the address of the device to the connect instance. */
   readonly proof: Pick<PeerProof, "prove">;
+  /** TLS to connect; plain text when absent. */
+  readonly tls?: MeshTls | undefined;
   readonly clientAddress: ClientAddressFinder;
   readonly clock: Clock;
   /** Time-out for an instance to accept the connection, and then to answer the upgrade, ms. */
@@ -84,6 +87,7 @@ export function createTunnels(options: TunnelOptions): Tunnels {
       instances: await placement.order(preferred),
       head: requestHead(request, peerOf(request, options)),
       device: socket,
+      tls: options.tls,
       log,
       clock,
       timeoutMs: options.connectTimeoutMs,

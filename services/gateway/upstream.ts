@@ -2,6 +2,7 @@ import { connect, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
+import type { MeshTls } from "#platform/mesh-tls.ts";
 import type { Instance } from "#platform/registry/registry.ts";
 import { performHandshake } from "./handshake.ts";
 
@@ -12,6 +13,7 @@ export interface UpstreamOptions {
   readonly head: string;
   /** Connection of the device; the search stops when it closes. */
   readonly device: Duplex;
+  readonly tls: MeshTls | undefined;
   readonly log: Log;
   readonly clock: Clock;
   /** Time-out for an instance to accept the connection, and then to answer the upgrade, ms. */
@@ -33,11 +35,11 @@ export type Upstream =
  * cannot be reached or times out is skipped; a refusal is an answer.
  */
 export async function findUpstream(options: UpstreamOptions): Promise<Upstream> {
-  const { head, device, log, clock, timeoutMs } = options;
+  const { head, device, tls, log, clock, timeoutMs } = options;
   for (const instance of options.instances) {
     if (device.destroyed) return { kind: "gone" };
     const { instanceId } = instance;
-    const socket = await connectTo(instance, timeoutMs);
+    const socket = await connectTo(instance, { tls, timeoutMs });
     if (socket instanceof Error) {
       log.warn({ event: "tunnel_unreachable", to: instanceId, err: socket });
       continue;
@@ -53,22 +55,29 @@ export async function findUpstream(options: UpstreamOptions): Promise<Upstream> 
   return { kind: "unreachable" };
 }
 
-/** Opens a connection to an instance; returns the error when it fails or times out. */
-function connectTo(instance: Instance, timeoutMs: number): Promise<Socket | Error> {
+/**
+ * Opens a connection to an instance, with the handshake of TLS. Returns the error when it fails or
+ * times out.
+ */
+function connectTo(
+  instance: Instance,
+  { tls, timeoutMs }: Pick<UpstreamOptions, "tls" | "timeoutMs">,
+): Promise<Socket | Error> {
   const { hostname, port } = new URL(instance.address);
   const host = hostname.replace(/^\[(.*)\]$/, "$1");
   return new Promise((resolve) => {
-    const socket = connect({
+    const to = {
       host,
       port: Number(port || 80),
       noDelay: true,
       keepAlive: true,
       allowHalfOpen: true,
       timeout: timeoutMs,
-    });
+    };
+    const socket = tls ? tls.connect("connect", to) : connect(to);
     socket.once("timeout", () => socket.destroy(new Error(`no answer within ${timeoutMs} ms`)));
     socket.once("error", resolve);
-    socket.once("connect", () => {
+    socket.once(tls ? "secureConnect" : "connect", () => {
       socket.setTimeout(0);
       socket.removeAllListeners("timeout");
       // The error listener stays: until the splice, nothing else handles an error of this socket.

@@ -14,6 +14,7 @@ import { defaultsOf } from "#platform/config/config.ts";
 import { fail } from "#platform/errors.ts";
 import { type TestIssuer, testIssuer } from "#platform/identity/tokens.fixture.ts";
 import { createLog } from "#platform/log.ts";
+import type { MeshTlsFiles } from "#platform/mesh-tls.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createHub, createMemoryRegistry, type Hub } from "#platform/registry/memory.ts";
 import type { Registry } from "#platform/registry/registry.ts";
@@ -33,6 +34,8 @@ export interface HarnessOptions {
    */
   rules?: () => readonly MessageInitShape<typeof DeviceRuleSchema>[];
   instanceId?: string;
+  /** Files for TLS; plain text when absent. */
+  tls?: MeshTlsFiles;
   /** Another harness to share bus, registry, conversation log and token issuer with. */
   with?: ConnectHarness;
 }
@@ -145,6 +148,7 @@ export async function startConnectHarness(
     },
     clock,
     gatewaySecrets: ["a secret of tests"],
+    tls: options.tls,
     instance: {
       instanceId: options.instanceId ?? "connect-0",
       address: "http://127.0.0.1:0",

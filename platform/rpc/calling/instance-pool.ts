@@ -1,6 +1,8 @@
+import type { TLSSocket } from "node:tls";
 import type { Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import type { Clock } from "#platform/clock.ts";
+import type { MeshTls } from "#platform/mesh-tls.ts";
 import type { Instance, Registry } from "#platform/registry/registry.ts";
 import { type LeanLink, leanLink } from "./lean-link.ts";
 import type { Ejectable } from "./outlier-ejection.ts";
@@ -36,10 +38,11 @@ export function instancePool(options: {
   readonly registry: Pick<Registry, "instances">;
   readonly service: string;
   readonly secret: string;
+  readonly tls?: MeshTls | undefined;
   readonly clock: Clock;
   readonly lean?: boolean;
 }): InstancePool {
-  const { registry, service, secret, clock, lean = false } = options;
+  const { registry, service, secret, tls, clock, lean = false } = options;
   const connections = new Map<string, InstanceConnection>();
   let closed = false;
 
@@ -48,6 +51,7 @@ export function instancePool(options: {
     if (known !== undefined) return known;
     const sessions = new Http2SessionManager(address, KEEP_ALIVE, {
       settings: { initialWindowSize: INITIAL_WINDOW_BYTES },
+      ...(tls && { createConnection: (to: URL) => secured(tls, service, to) }),
     });
     const connection = {
       instanceId,
@@ -59,7 +63,7 @@ export function instancePool(options: {
         acceptCompression: [],
       }),
       sessions,
-      lean: lean ? leanLink({ address, secret, clock }) : undefined,
+      lean: lean ? leanLink({ service, address, secret, tls, clock }) : undefined,
       calls: 0,
       retired: false,
       lastFailedAtMs: 0,
@@ -108,6 +112,12 @@ export function hold(connection: InstanceConnection): () => void {
     connection.calls--;
     if (connection.retired && connection.calls === 0) end(connection);
   };
+}
+
+/** A connection of TLS for HTTP/2. */
+function secured(tls: MeshTls, service: string, { hostname, port }: URL): TLSSocket {
+  const host = hostname.replace(/^\[|\]$/g, "");
+  return tls.connect(service, { host, port: Number(port), ALPNProtocols: ["h2"] });
 }
 
 function end({ sessions, lean }: InstanceConnection): void {

@@ -9,6 +9,7 @@ import {
   PingSchema,
 } from "#gen/lucky/internal/link/v1/link_pb.js";
 import type { Clock } from "#platform/clock.ts";
+import type { MeshTls } from "#platform/mesh-tls.ts";
 import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
 import { decode, encode } from "#platform/rpc/lean/codecs.ts";
 import { Frames, fieldsWith, headersOf, LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
@@ -25,10 +26,14 @@ const CALL = 2;
 const CALL_REQUEST = 15;
 
 export interface LeanLinkOptions {
-  /** "http://host:port" of the service. */
+  /** Name of the service: "auth", "server" … */
+  readonly service: string;
+  /** "http://host:port" of the instance. */
   readonly address: string;
   /** Secret of the calling service. */
   readonly secret: string;
+  /** TLS of the mesh; plain text when absent. */
+  readonly tls?: MeshTls | undefined;
   readonly clock: Clock;
 }
 
@@ -56,15 +61,15 @@ interface Connection {
  * Calls unary methods of one instance over a link. It fails like the transport of gRPC: errors of the
  * service are returned unchanged, a connection that failed is UNAVAILABLE with its cause.
  */
-export function leanLink({ address, secret, clock }: LeanLinkOptions): LeanLink {
+export function leanLink({ service, address, secret, tls, clock }: LeanLinkOptions): LeanLink {
   const { hostname, port } = new URL(address);
-  const host = hostname.replace(/^\[|\]$/g, "");
+  const to = { host: hostname.replace(/^\[|\]$/g, ""), port: Number(port), noDelay: true };
   let current: Connection | undefined;
   let lastId = 0;
 
   function connected(): Connection {
     if (current && !current.leaving && !current.socket.destroyed) return current;
-    const socket = connect({ host, port: Number(port), noDelay: true });
+    const socket = tls ? tls.connect(service, to) : connect(to);
     socket.setKeepAlive(true, PING_INTERVAL_MS);
     const pending = new Map<number, Pending>();
     const frames = new Frames(socket, (kind) => {

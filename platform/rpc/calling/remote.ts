@@ -7,6 +7,7 @@ import { Access } from "#gen/lucky/options/v1/options_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
+import type { MeshTls } from "#platform/mesh-tls.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
 import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
@@ -21,6 +22,8 @@ export interface RemoteOptions {
   readonly service: string;
   /** Secret of the calling service. It is sent when a link opens, or with every call by gRPC. */
   readonly secret: string;
+  /** TLS of the mesh; plain text when absent. */
+  readonly tls?: MeshTls | undefined;
   readonly log: Log;
   readonly clock: Clock;
   /** Whether unary calls go over lean links, which all our service processes serve. */

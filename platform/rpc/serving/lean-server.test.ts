@@ -162,7 +162,7 @@ test("a silent service times out even when the wall clock is set back", async (t
   const { port } = mute.address() as AddressInfo;
   const clock = new ManualClock();
   const address = `http://127.0.0.1:${port}`;
-  const link = leanLink({ address, secret: SERVER_SECRET, clock });
+  const link = leanLink({ service: "auth", address, secret: SERVER_SECRET, clock });
   t.after(() => link.close());
   const call = createClient(AuthService, { ...link, stream: assert.fail as never }).getJwks(
     {},

@@ -8,6 +8,7 @@ import { type Clock, systemClock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { MeshCallers } from "#platform/identity/mesh-callers.ts";
 import type { Log } from "#platform/log.ts";
+import type { MeshTls } from "#platform/mesh-tls.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { requestBodies } from "#platform/rpc/bodies/request-bodies.ts";
 import type { Door } from "#platform/rpc/interceptors/door.ts";
@@ -18,6 +19,7 @@ import { http1Server } from "./http1.ts";
 import { http2Server } from "./http2.ts";
 import { leanServer } from "./lean-server.ts";
 import { detectProtocol } from "./protocol.ts";
+import { tlsServer } from "./tls-server.ts";
 
 export interface ListenOptions {
   readonly host: string;
@@ -31,6 +33,8 @@ export interface ListenOptions {
   readonly metrics?: Metrics;
   /** A port for our own services: it also serves lean links, to callers that this identifies. */
   readonly mesh?: MeshCallers | undefined;
+  /** Accepts TLS only, from callers with a certificate; plain text when absent. */
+  readonly tls?: MeshTls | undefined;
   /** Status for grpc.health.v1, which is served when this is present. */
   readonly health?: () => boolean;
   /** Answers HTTP/1.1 requests that are not RPCs; 404 when absent. */
@@ -61,17 +65,17 @@ export interface Listening {
   close(): Promise<void>;
 }
 
-/** Time-out for the first bytes of a connection. */
+/** Time-out for the handshake of TLS, and then for the first bytes of a connection. */
 const FIRST_BYTES_MS = 10_000;
 const KEEP_ALIVE_PROBE_MS = 60_000;
 
 /**
- * Serves gRPC, gRPC-Web and Connect over HTTP/2 without TLS and over HTTP/1.1, on one port: the
- * protocol of a connection is detected from its first bytes. Rejects with an error for operators
+ * Serves gRPC, gRPC-Web and Connect over HTTP/2 and over HTTP/1.1, on one port: the protocol of a
+ * connection is detected from its first bytes. Rejects with an error for operators
  * when the port is taken.
  */
 export async function listen(options: ListenOptions): Promise<Listening> {
-  const { host, port, log, fallback, onUpgrade, cors = [], mesh } = options;
+  const { host, port, log, fallback, onUpgrade, cors = [], mesh, tls } = options;
   const { clock = systemClock, graceMs = 5_000, idleMs = 600_000 } = options;
   const closing = new AbortController();
   const sockets = new Set<Socket>();
@@ -94,7 +98,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   const http2 = http2Server({ rpc, idleMs, mesh: mesh !== undefined, log });
   const lean = mesh && leanServer({ ...options, mesh, clock });
 
-  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+  function accept(socket: Socket): void {
     sockets.add(socket);
     undetected.add(socket);
     socket.once("close", () => {
@@ -118,6 +122,15 @@ export async function listen(options: ListenOptions): Promise<Listening> {
         else socket.destroy();
       },
     });
+  }
+  const server = tls
+    ? tlsServer({ tls, log, clock, handshakeMs: FIRST_BYTES_MS }, accept)
+    : createServer({ allowHalfOpen: true, noDelay: true }, accept);
+  /** Every connection, also those in a handshake of TLS. */
+  const connections = new Set<Socket>();
+  server.on("connection", (connection: Socket) => {
+    connections.add(connection);
+    connection.once("close", () => connections.delete(connection));
   });
   await bind(server, host, port);
   server.on("error", (err) => log.error({ event: "accept_failed", err }));
@@ -133,7 +146,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
       [...sockets].filter((socket) => !http1.isUpgraded(socket)),
       graceMs,
     );
-    for (const socket of sockets) socket.destroy();
+    for (const socket of [...sockets, ...connections]) socket.destroy();
     http1.close();
   }
   let closed: Promise<void> | undefined;

@@ -2,6 +2,7 @@ import * as uWS from "uWebSockets.js";
 import { createServer } from "node:net";
 import type { PeerProof } from "#platform/identity/peer-proof.ts";
 import type { Log } from "#platform/log.ts";
+import type { MeshTlsFiles } from "#platform/mesh-tls.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { type RequestHeaders, upgradeFault } from "#platform/rpc/websocket-upgrade.ts";
 import { type Attached, NativeSocket, WriteQueue } from "./native-socket.ts";
@@ -54,6 +55,8 @@ export interface SocketServerOptions<T> {
   idleSeconds: number;
   /** Reads the peer's address from the gateway's header; undefined when no gateway wrote it. */
   proof: Pick<PeerProof, "read">;
+  /** Accepts TLS only, from callers with a certificate of the mesh; plain text when absent. */
+  tls?: MeshTlsFiles | undefined;
   /** Whether new sockets are accepted. */
   accepting(): boolean;
   events: SocketEvents<T>;
@@ -75,7 +78,7 @@ export interface SocketServer {
  * is taken.
  */
 export async function listenSockets<T>(options: SocketServerOptions<T>): Promise<SocketServer> {
-  const app = uWS.App();
+  const app = createApp(options.tls);
   app.ws<Attached<T>>("/ws", {
     maxPayloadLength: options.maxFrameBytes + OVERSIZE_BYTES,
     maxBackpressure: options.maxBackpressureBytes,
@@ -117,6 +120,15 @@ export async function listenSockets<T>(options: SocketServerOptions<T>): Promise
       app.close();
     },
   };
+}
+
+function createApp(tls: MeshTlsFiles | undefined): uWS.TemplatedApp {
+  if (tls === undefined) return uWS.App();
+  return uWS.SSLApp({
+    cert_file_name: tls.certFile,
+    key_file_name: tls.keyFile,
+    ca_file_name: tls.caFile,
+  });
 }
 
 /** Passes native events to `options.events`. */
@@ -208,7 +220,12 @@ function upgrade(
   response: uWS.HttpResponse,
   request: uWS.HttpRequest,
   context: uWS.us_socket_context_t,
-  { accepting, proof, log }: Pick<SocketServerOptions<unknown>, "accepting" | "proof" | "log">,
+  {
+    accepting,
+    proof,
+    tls,
+    log,
+  }: Pick<SocketServerOptions<unknown>, "accepting" | "proof" | "tls" | "log">,
 ): void {
   const headers = headersOf(request);
   const fault = upgradeFault(headers);
@@ -216,6 +233,8 @@ function upgrade(
   const known = offered.split(",").some((name) => name.trim() === SUBPROTOCOL);
   if (!accepting()) {
     response.writeStatus("503 Service Unavailable").end("not ready");
+  } else if (tls !== undefined && !hasCertificate(response)) {
+    response.writeStatus("403 Forbidden").end("a certificate of the mesh is needed", true);
   } else if (fault !== undefined) {
     refuse(response, fault);
   } else if (offered !== "" && !known) {
@@ -240,6 +259,16 @@ function upgrade(
       context,
     );
   }
+}
+
+/**
+ * Whether the caller presented a certificate. The native server refuses those of another authority,
+ * but accepts callers without any.
+ */
+function hasCertificate(response: uWS.HttpResponse): boolean {
+  // The declared types lack this method. It returns a text in PEM.
+  const { getX509Certificate } = response as unknown as { getX509Certificate(): string };
+  return getX509Certificate.call(response) !== "";
 }
 
 function refuse(response: uWS.HttpResponse, text: string): void {
