@@ -1,7 +1,12 @@
 import { createServer, type ServerHttp2Session, type ServerOptions } from "node:http2";
 import type { Socket } from "node:net";
+import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import { refuse, type rpcHandler } from "./handler.ts";
+import { closeWhenIdle } from "./idle-sessions.ts";
+
+/** Time-out for the first request of a client's connection, ms. */
+const FIRST_REQUEST_MS = 10_000;
 
 /** Maximum bytes of the headers of a request, and maximum headers. Beyond one, it is reset. */
 const MAX_HEADER_BYTES = 16 * 1024;
@@ -81,8 +86,9 @@ export function http2Server(options: {
   /** Whether the callers are our own services, which share a connection among many clients. */
   readonly mesh: boolean;
   readonly log: Log;
+  readonly clock: Clock;
 }): Http2Server {
-  const { rpc, idleMs, mesh, log } = options;
+  const { rpc, idleMs, mesh, log, clock } = options;
   const sessions = new Set<ServerHttp2Session>();
   let draining = false;
 
@@ -105,6 +111,7 @@ export function http2Server(options: {
       session.close();
       session.setTimeout(idleMs, () => session.destroy());
     });
+    if (!mesh) closeWhenIdle(session, { clock, firstRequestMs: FIRST_REQUEST_MS, idleMs });
     if (draining) session.close();
   });
   server.on("sessionError", (err) => log.debug({ event: "connection_failed", err }));

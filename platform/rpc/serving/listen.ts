@@ -95,7 +95,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     bodies: requestBodies({ mesh: mesh !== undefined, clock, log, metrics: options.metrics }),
   });
   const http1 = http1Server({ rpc, cors, fallback, onUpgrade });
-  const http2 = http2Server({ rpc, idleMs, mesh: mesh !== undefined, log });
+  const http2 = http2Server({ rpc, idleMs, mesh: mesh !== undefined, log, clock });
   const lean = mesh && leanServer({ ...options, mesh, clock });
 
   function accept(socket: Socket): void {
