@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clientAddressFinder } from "./client-address.ts";
+import { proxyChain } from "./client-address.ts";
 
 /** The proxies of all cases below: 10.0.0.0/8, one more address, and an IPv6 network. */
 const PROXIES = ["10.0.0.0/8", "192.0.2.1", "2001:db8:aaaa::/48"];
@@ -101,21 +101,55 @@ const cases: Readonly<Record<string, Case>> = {
 
 for (const [name, { header, peer = PROXY, client }] of Object.entries(cases)) {
   test(`${name}: ${peer} with ${JSON.stringify(header)} is ${client}`, () => {
-    const find = clientAddressFinder(PROXIES);
+    const find = proxyChain({ networks: PROXIES }).clientAddress;
     const socket = { remoteAddress: peer || undefined };
     assert.equal(find({ headers: { "x-forwarded-for": header }, socket }), client);
   });
 }
 
 test("without trusted proxies, the header never counts", () => {
-  const find = clientAddressFinder([]);
+  const find = proxyChain({}).clientAddress;
   const headers = { "x-forwarded-for": "203.0.113.7" };
   assert.equal(find({ headers, socket: { remoteAddress: PROXY } }), PROXY);
 });
 
 test("a header of many proxies ends the walk at the 32nd", () => {
-  const find = clientAddressFinder(PROXIES);
+  const find = proxyChain({ networks: PROXIES }).clientAddress;
   const forged = Array.from({ length: 1_000 }, (_, at) => `10.1.${at >> 8}.${at & 255}`);
   const headers = { "x-forwarded-for": forged.join(",") };
   assert.equal(find({ headers, socket: { remoteAddress: PROXY } }), forged.at(-32));
+});
+
+const byHops: [hops: number, header: string | undefined, client: string][] = [
+  [1, "203.0.113.7", "203.0.113.7"],
+  [1, "198.51.100.1, 203.0.113.7", "203.0.113.7"],
+  [1, "10.2.3.4", "10.2.3.4"],
+  [2, "198.51.100.1, 203.0.113.7, 192.0.2.77", "203.0.113.7"],
+  [2, "198.51.100.1, [2001:db8::7]:50123, 192.0.2.77:443", "2001:db8::7"],
+  [3, "203.0.113.7, 192.0.2.77", "203.0.113.7"],
+  [2, "203.0.113.7, unknown", PROXY],
+  [2, "unknown, 192.0.2.77", "192.0.2.77"],
+  [1, undefined, PROXY],
+  [0, "203.0.113.7", PROXY],
+];
+for (const [hops, header, client] of byHops) {
+  test(`by ${hops} hops, the client of ${JSON.stringify(header)} is ${client}`, () => {
+    const headers = { "x-forwarded-for": header };
+    const request = { headers, socket: { remoteAddress: PROXY } };
+    assert.equal(proxyChain({ hops }).clientAddress(request), client);
+  });
+}
+
+test("a client is behind a proxy when a proxy sent its address", () => {
+  const { behindProxy, isProxy } = proxyChain({ networks: PROXIES });
+  const from = (remoteAddress: string, header: string | undefined) =>
+    behindProxy({ headers: { "x-forwarded-for": header }, socket: { remoteAddress } });
+  assert.equal(from(PROXY, "203.0.113.7"), "203.0.113.7");
+  assert.equal(from(`::ffff:${PROXY}`, "203.0.113.7"), "203.0.113.7");
+  assert.equal(from(PROXY, undefined), undefined);
+  assert.equal(from("198.51.100.9", "203.0.113.7"), undefined);
+  assert.equal(isProxy(`::ffff:${PROXY}`), true);
+  assert.equal(isProxy("198.51.100.9"), false);
+  assert.equal(proxyChain({ hops: 1 }).isProxy("198.51.100.9"), true);
+  assert.equal(proxyChain({}).isProxy(PROXY), false);
 });

@@ -1,4 +1,4 @@
-import { isIPv4, isIPv6 } from "node:net";
+import { isIPv4, isIPv6, SocketAddress } from "node:net";
 
 /**
  * An address without the parts that have a meaning on this machine only: the IPv6 form of IPv4, and
@@ -6,6 +6,16 @@ import { isIPv4, isIPv6 } from "node:net";
  */
 export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/i, "").replace(/%.*$/, "");
+}
+
+/**
+ * The one notation of an address that has several: IPv6 in its shortest form, IPv4 in its own form. A
+ * text that is not an address is returned unchanged.
+ */
+export function canonicalAddress(address: string): string {
+  const plain = plainAddress(address);
+  if (!isIPv6(plain)) return plain;
+  return plainAddress(new SocketAddress({ address: plain, family: "ipv6" }).address);
 }
 
 /** The first groups of an IPv6 address, in hexadecimal without leading zeros: "2001:db8:1". */
@@ -46,9 +56,8 @@ export function parseNetwork(text: string): Network | undefined {
  * address is returned unchanged.
  */
 export function networkOf(address: string): string {
-  const plain = plainAddress(address);
-  if (isIPv4(plain) || !isIPv6(plain)) return plain;
-  return `${firstGroups(plain, 4)}::/64`;
+  const known = canonicalAddress(address);
+  return isIPv6(known) ? `${firstGroups(known, 4)}::/64` : known;
 }
 
 /**
@@ -56,8 +65,8 @@ export function networkOf(address: string): string {
  * customer. Undefined for IPv4.
  */
 export function siteOf(address: string): string | undefined {
-  const plain = plainAddress(address);
-  return isIPv6(plain) ? `${firstGroups(plain, 3)}::/48` : undefined;
+  const known = canonicalAddress(address);
+  return isIPv6(known) ? `${firstGroups(known, 3)}::/48` : undefined;
 }
 
 /**

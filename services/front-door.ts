@@ -2,6 +2,8 @@ import { randomBytes } from "node:crypto";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
+import { openConnectionBounds } from "#platform/connections/open-files.ts";
 import type { Identity } from "#platform/identity/identity.ts";
 import { openAt } from "#platform/process/listen-address.ts";
 import { serveOps } from "#platform/process/ops.ts";
@@ -48,12 +50,20 @@ type Parts = FrontDoorDependencies & { readonly secret: string };
 const CONNECT_ID = "connect-0";
 const LISTEN_GRACE_MS = 2_000;
 
+/** Sockets of a proxied WebSocket in this process: two of the gateway, one of connect. */
+const FILES_PER_CONNECTION = 3;
+
 /** Starts the listening parts: connect, the gateway and the operator's port, in this order. */
 export async function openFrontDoor(given: FrontDoorDependencies): Promise<FrontDoor> {
   const dependencies = { ...given, secret: randomBytes(32).toString("base64url") };
-  const { config } = dependencies.runtime;
-  const connect = await openConnect(dependencies);
-  const gateway = await openGateway(dependencies, connect);
+  const { config, ...shared } = dependencies.runtime;
+  const bounds = openConnectionBounds({
+    ...shared,
+    limits: config.limits,
+    filesPerConnection: FILES_PER_CONNECTION,
+  });
+  const connect = await openConnect(dependencies, bounds);
+  const gateway = await openGateway(dependencies, connect, bounds);
   const ops = await openOps(dependencies, gateway.ready);
   return {
     url: urlOf(config.platform.host, gateway.port),
@@ -62,7 +72,7 @@ export async function openFrontDoor(given: FrontDoorDependencies): Promise<Front
   };
 }
 
-async function openConnect(dependencies: Parts): Promise<Connect> {
+async function openConnect(dependencies: Parts, bounds: ConnectionBounds): Promise<Connect> {
   const { runtime, adapters, identity, secret } = dependencies;
   const { config, log, metrics, clock, started } = runtime;
   const { bus, registry, limiter } = adapters;
@@ -90,6 +100,8 @@ async function openConnect(dependencies: Parts): Promise<Connect> {
       sessions: createClient(SessionService, toAuth),
       clock,
       gatewaySecrets: [secret],
+      // On the loopback, its only clients are the tunnels of the gateway, which counts them.
+      bounds: config.connect.host === "" ? undefined : bounds,
       instance: {
         instanceId: CONNECT_ID,
         address: urlOf(address.host, address.port),
@@ -104,6 +116,7 @@ async function openConnect(dependencies: Parts): Promise<Connect> {
 async function openGateway(
   dependencies: Parts,
   connect: Connect,
+  bounds: ConnectionBounds,
 ): Promise<{ readonly port: number; readonly ready: () => boolean }> {
   const { runtime, adapters, identity, secret } = dependencies;
   const { config, log, metrics, clock, started } = runtime;
@@ -117,6 +130,7 @@ async function openGateway(
     transports: dependencies.transportsOf("gateway"),
     secret,
     clock,
+    bounds,
   });
   const ready = () =>
     identity.ready() && dependencies.ready() && connect.ready() && gateway.ready();
@@ -144,7 +158,8 @@ async function openGateway(
       onUpgrade: gateway.upgrade,
       fallback: gateway.fallback,
       cors: config.gateway.corsOrigins,
-      trustedProxies: config.gateway.trustedProxies,
+      trustedProxies: gateway.trustedProxies,
+      bounds,
       graceMs: LISTEN_GRACE_MS,
     }),
   );

@@ -84,8 +84,29 @@ export const platformConfig = defineConfig("", {
 });
 export type PlatformConfig = ConfigOf<typeof platformConfig>;
 
-/** Rate limits of callers. Read from LUCKY_LIMITS_<KEY>. */
+/** Limits of callers. Read from LUCKY_LIMITS_<KEY>. */
 export const limitsConfig = defineConfig("limits", {
+  connections: setting.integer({
+    default: 0,
+    min: 0,
+    max: 10_000_000,
+    unit: "connections",
+    doc: "Maximum open connections of clients to this process, for all of its public ports; further ones are closed at once. 0, or more than its open-file limit allows: as many as that limit allows after 256 files for databases, other services and the operator's port. A connection takes up to three files in a single process, two in a gateway, one in connect.",
+  }),
+  connectionsPerAddress: setting.integer({
+    default: 0,
+    min: 0,
+    max: 10_000_000,
+    unit: "connections",
+    doc: "Maximum open connections of one IPv4 address or one IPv6 network of 64 bits to this process; further ones are closed at once. 0: a quarter of all, at most 1000. Raise it when many users share one address. For clients behind trusted proxies, it bounds their calls and WebSockets in flight instead, which are refused with 429.",
+  }),
+  connectionsPerNetwork: setting.integer({
+    default: 0,
+    min: 0,
+    max: 10_000_000,
+    unit: "connections",
+    doc: "The same for one IPv6 network of 48 bits. 0: half of all, at most 4000.",
+  }),
   readPerSecond: setting.integer({
     default: 200,
     min: 1,

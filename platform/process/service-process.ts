@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { hostname } from "node:os";
 import type { Duplex } from "node:stream";
+import type { TrustedProxies } from "#platform/client-address.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import {
   ConfigError,
@@ -16,6 +17,7 @@ import {
   type PlatformConfig,
   platformConfig,
 } from "#platform/config/settings.ts";
+import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
 import { type MeshCallers, meshCallers } from "#platform/identity/mesh-callers.ts";
 import { createLog, type Log } from "#platform/log.ts";
 import { loadMeshTls, type MeshTls } from "#platform/mesh-tls.ts";
@@ -73,7 +75,9 @@ export interface Listener extends ServerInterceptors {
   /** The port is for our own services, which this identifies. With it, mesh TLS applies. */
   readonly mesh?: MeshCallers;
   readonly cors?: readonly string[];
-  readonly trustedProxies?: readonly string[];
+  readonly trustedProxies?: TrustedProxies;
+  /** Bounds of the clients' connections, for a public port. */
+  readonly bounds?: ConnectionBounds;
   /** Handles WebSocket upgrades; with it, the service stops before its connections are closed. */
   readonly upgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
   /** Handles HTTP/1.1 requests that are not calls. */

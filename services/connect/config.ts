@@ -1,5 +1,6 @@
 import { AppendBatchRequestSchema } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { defineConfig, setting } from "#platform/config/config.ts";
+import { parseNetwork } from "#platform/network.ts";
 import { maxItems } from "#platform/validation/constraints.ts";
 
 const MAX_BATCH_SENDS = maxItems(AppendBatchRequestSchema.field.uplinks);
@@ -20,6 +21,14 @@ export const connectConfig = defineConfig("connect", {
   publicAddress: setting.text({
     default: "",
     doc: 'URL under which devices reach this instance without the gateway, such as "wss://connect-0.example.org". Empty: devices reach it only through the gateway. In a single process, set LUCKY_CONNECT_HOST too.',
+  }),
+  trustedProxies: setting.list({
+    default: [],
+    items: {
+      name: "networks such as 10.0.0.0/8 or 2001:db8::/32",
+      allows: (item) => parseNetwork(item) !== undefined,
+    },
+    doc: "Addresses of the proxies, and of the gateways, that connect to publicAddress: the connections of one of them have no maximum. A proxy appends the address of its caller to X-Forwarded-For; the last address in this header that is not listed here counts as the caller's.",
   }),
   maxSessions: setting.integer({
     default: 100_000,

@@ -2,6 +2,7 @@ import { createClient } from "@connectrpc/connect";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
+import { openConnectionBounds } from "#platform/connections/open-files.ts";
 import { createIdentity } from "#platform/identity/identity.ts";
 import { createRedisLimiter } from "#platform/limiter/redis.ts";
 import { openAt } from "#platform/process/listen-address.ts";
@@ -23,6 +24,7 @@ const options = {
 runProcess(() =>
   startServiceProcess(options, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
+    const bounds = openConnectionBounds({ ...mesh, filesPerConnection: 1 });
     const bus = await createRabbitBus({
       url: platform.rabbitmqUrl,
       quorum: platform.rabbitmqQuorum,
@@ -55,6 +57,7 @@ runProcess(() =>
         clock,
         gatewaySecrets: platform.gatewaySecret,
         tls: mesh.tls?.files,
+        bounds,
         instance: {
           instanceId,
           address: addressOf({ ...platform, host }, config.port),

@@ -3,8 +3,10 @@ import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import type { Bus } from "#platform/bus/bus.ts";
+import { proxyChain } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { ConfigOf } from "#platform/config/config.ts";
+import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import type { Revocations } from "#platform/identity/revocations.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
@@ -32,6 +34,7 @@ import { DeviceRules } from "./opening/device-rules.ts";
 import { createDeviceSlots } from "./opening/device-slots.ts";
 import { LastSeen } from "./opening/last-seen.ts";
 import { createSessionOpener } from "./opening/session-opener.ts";
+import { createAdmissions } from "./socket/admissions.ts";
 import { FrameBudgets } from "./socket/frame-budgets.ts";
 import type { Session } from "./socket/session.ts";
 import { Sessions } from "./socket/sessions.ts";
@@ -66,6 +69,8 @@ export interface ConnectDependencies {
   gatewaySecrets: readonly string[];
   /** TLS for gateways and proxies with a certificate of the mesh; plain text when absent. */
   tls?: MeshTlsFiles | undefined;
+  /** Bounds of the connections of this process; none when absent. */
+  bounds?: ConnectionBounds | undefined;
   /** Port 0 in `address` is replaced by the port that the service listens on. */
   instance: InstanceAddress;
 }
@@ -91,6 +96,11 @@ export async function startConnect(
     const { config, log, metrics, bus, clock, instance } = dependencies;
     let stage: "starting" | "running" | "stopping" = "starting";
     const sessions = new Sessions();
+    const proxies = proxyChain({ networks: config.trustedProxies });
+    const { bounds } = dependencies;
+    // Without a public address, only gateways connect, which bound their clients.
+    const byAddress = config.publicAddress !== "";
+    const admissions = bounds && createAdmissions({ bounds, byAddress, proxies, clock });
     const sockets = await listenSockets<Session>({
       host: config.host,
       port: config.port,
@@ -99,6 +109,8 @@ export async function startConnect(
       idleSeconds: Math.ceil((config.heartbeatIntervalMs * IDLE_HEARTBEATS) / 1_000),
       proof: createPeerProof(dependencies.gatewaySecrets),
       tls: dependencies.tls,
+      proxies,
+      admissions,
       accepting: () => stage === "running" && sessions.size < config.maxSessions,
       events: {
         accept: (socket) => lifecycle.accept(socket),

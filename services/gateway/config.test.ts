@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { loadConfig } from "#platform/config/config.ts";
+import { defaultsOf, loadConfig } from "#platform/config/config.ts";
 import { gatewayConfig } from "./config.ts";
+import { trustedProxiesOf } from "./trusted-proxies.ts";
 
 function proxies(text: string): readonly string[] {
   const env = { LUCKY_GATEWAY_TRUSTED_PROXIES: text };
@@ -32,3 +33,25 @@ for (const text of [
     assert.throws(() => proxies(text), /^ {2}LUCKY_GATEWAY_TRUSTED_PROXIES must be .*, not \[/m);
   });
 }
+
+test("proxies are trusted by their networks or by their number, and only networks send the PROXY protocol", () => {
+  const defaults = defaultsOf(gatewayConfig);
+  const networks = ["10.0.0.0/8"];
+  const trusted = (settings: Partial<typeof defaults>) =>
+    trustedProxiesOf({ ...defaults, ...settings });
+  assert.deepEqual(trusted({}), { networks: [], hops: 0, proxyProtocol: false });
+  assert.deepEqual(trusted({ trustedProxies: networks, proxyProtocol: true }), {
+    networks,
+    hops: 0,
+    proxyProtocol: true,
+  });
+  assert.equal(trusted({ trustedProxyHops: 2 }).hops, 2);
+  const contradictions = [
+    { trustedProxies: networks, trustedProxyHops: 1 },
+    { proxyProtocol: true },
+    { proxyProtocol: true, trustedProxyHops: 1 },
+  ];
+  for (const settings of contradictions) {
+    assert.throws(() => trusted(settings), /LUCKY_GATEWAY_TRUSTED_PROXIES/);
+  }
+});

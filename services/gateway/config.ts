@@ -22,6 +22,17 @@ export const gatewayConfig = defineConfig("gateway", {
     },
     doc: "Addresses of the proxies in front of the gateway, which append the address of their caller to X-Forwarded-For. The last address in this header that is not a proxy's counts as the caller's. List proxies only: a caller from such a network can forge its address. Empty: the header is ignored.",
   }),
+  trustedProxyHops: setting.integer({
+    default: 0,
+    min: 0,
+    max: 32,
+    unit: "proxies",
+    doc: "Instead of trustedProxies, for proxies without fixed addresses: the number of proxies that every request passes. The caller's address is then the element at this place of X-Forwarded-For, counted from the right. Nobody may reach the gateway's port without passing these proxies: such a caller could forge its address. 0: not used.",
+  }),
+  proxyProtocol: setting.bool({
+    default: false,
+    doc: "Whether each connection begins with a header of the PROXY protocol, version 2, which tells the caller's address. Only trustedProxies may connect then; a connection without a valid header is closed.",
+  }),
   maxTunnels: setting.integer({
     default: 100_000,
     min: 1,

@@ -1,5 +1,6 @@
 import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
 import { ownSecret } from "#platform/config/secrets.ts";
+import { openConnectionBounds } from "#platform/connections/open-files.ts";
 import { createIdentity } from "#platform/identity/identity.ts";
 import { consumeRevocations } from "#platform/identity/revocation-feed.ts";
 import { createRedisLimiter } from "#platform/limiter/redis.ts";
@@ -20,6 +21,8 @@ const options = {
 runProcess(() =>
   startServiceProcess(options, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
+    // A proxied WebSocket has two sockets.
+    const bounds = openConnectionBounds({ ...mesh, filesPerConnection: 2 });
     const limiter = createRedisLimiter({ url: platform.redisUrl, log, metrics });
     started.push(() => limiter.close());
     const auth = mesh.remote("auth", { lean: true });
@@ -44,6 +47,7 @@ runProcess(() =>
       secret: ownSecret("gateway", platform),
       tls: mesh.tls,
       clock,
+      bounds,
     });
     return {
       running: gateway,
@@ -53,7 +57,8 @@ runProcess(() =>
         upgrade: gateway.upgrade,
         fallback: gateway.fallback,
         cors: config.corsOrigins,
-        trustedProxies: config.trustedProxies,
+        trustedProxies: gateway.trustedProxies,
+        bounds,
         ...serverInterceptors({
           log,
           metrics,

@@ -2,8 +2,9 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { EndpointService } from "#gen/lucky/frame/v1/frame_pb.js";
-import { clientAddressFinder } from "#platform/client-address.ts";
+import { proxyChain, type TrustedProxies } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
+import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
@@ -18,6 +19,7 @@ import { endpointService } from "./endpoint.ts";
 import { answerFallback } from "./fallback.ts";
 import { createHints } from "./hint.ts";
 import { createPlacement } from "./placement.ts";
+import { trustedProxiesOf } from "./trusted-proxies.ts";
 import { createTunnels } from "./tunnel.ts";
 
 export interface GatewayDependencies {
@@ -33,9 +35,13 @@ export interface GatewayDependencies {
   /** TLS to connect; plain text when absent. */
   readonly tls?: MeshTls | undefined;
   readonly clock: Clock;
+  /** Bounds of the connections of this process. */
+  readonly bounds: ConnectionBounds;
 }
 
 export interface Gateway extends RunningService {
+  /** Proxies in front of the gateway's port. */
+  readonly trustedProxies: TrustedProxies;
   /** Takes an HTTP/1.1 upgrade, in the form of the event of node:http. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /** Answers an HTTP/1.1 request that is not an RPC. */
@@ -48,6 +54,7 @@ export interface Gateway extends RunningService {
  */
 export async function startGateway(dependencies: GatewayDependencies): Promise<Gateway> {
   const { config, log, metrics, registry, verifier, transports, clock } = dependencies;
+  const trustedProxies = trustedProxiesOf(config);
   const placement = createPlacement({ registry, log });
   const hints = createHints({
     secret: dependencies.secret,
@@ -62,7 +69,8 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
     verifier,
     proof: createPeerProof([dependencies.secret]),
     tls: dependencies.tls,
-    clientAddress: clientAddressFinder(config.trustedProxies),
+    proxies: proxyChain(trustedProxies),
+    bounds: dependencies.bounds,
     clock,
     connectTimeoutMs: config.connectTimeoutMs,
     maxTunnels: config.maxTunnels,
@@ -74,6 +82,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
       ...publicServices(transports).map(forwarded),
       serve(EndpointService, endpointService({ placement, hints })),
     ],
+    trustedProxies,
     upgrade: tunnels.upgrade,
     fallback: answerFallback,
     ready: () => running,

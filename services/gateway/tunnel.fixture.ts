@@ -2,8 +2,9 @@ import { once } from "node:events";
 import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import type { TestContext } from "node:test";
-import { clientAddressFinder } from "#platform/client-address.ts";
+import { proxyChain, type TrustedProxies } from "#platform/client-address.ts";
 import { systemClock } from "#platform/clock.ts";
+import { createConnectionBounds, type Maxima } from "#platform/connections/connection-bounds.ts";
 import { createPeerProof } from "#platform/identity/peer-proof.ts";
 import { testIssuer } from "#platform/identity/tokens.fixture.ts";
 import { createLog, type Log } from "#platform/log.ts";
@@ -32,6 +33,8 @@ interface Options {
   readonly instances: number;
   readonly maxTunnels?: number;
   readonly log?: Log;
+  readonly trustedProxies?: TrustedProxies;
+  readonly maxima?: Maxima;
 }
 
 /** A gateway's tunnels in front of `instances` TCP servers. */
@@ -73,7 +76,12 @@ export async function setUp(t: TestContext, options: Options) {
     hints,
     verifier: issuer.verifier,
     proof: createPeerProof(["s"]),
-    clientAddress: clientAddressFinder([]),
+    proxies: proxyChain(options.trustedProxies ?? {}),
+    bounds: createConnectionBounds({
+      maxima: options.maxima ?? { all: 1_000, address: 1_000, network: 1_000 },
+      metrics,
+      refused() {},
+    }),
     clock,
     connectTimeoutMs: 2_000,
     maxTunnels: options.maxTunnels ?? 100,

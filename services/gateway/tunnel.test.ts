@@ -146,6 +146,25 @@ test("after a refused upgrade, no second request reaches the instance", async (t
   assert.equal(await rest, "");
 });
 
+test("behind a trusted proxy, the tunnels of each client are bounded", async (t) => {
+  const { dial, arrival, clock } = await setUp(t, {
+    instances: 1,
+    trustedProxies: { networks: ["127.0.0.1"] },
+    maxima: { all: 10, address: 1, network: 1 },
+  });
+  const from = (client: string) => dial(`${UPGRADE}X-Forwarded-For: ${client}\r\n\r\n`);
+  const first = from("203.0.113.7");
+  const { socket } = await arrival(0);
+  assert.match(await textOf(from("6.6.6.6, 203.0.113.7")), /^HTTP\/1\.1 429 .*this address/s);
+  from("203.0.113.8");
+  await arrival(0);
+  first.destroy();
+  await textOf(socket);
+  clock.advance(5_000);
+  from("203.0.113.7");
+  await arrival(0);
+});
+
 const refused: [title: string, request: string, status: RegExp, text: RegExp][] = [
   ["another path", UPGRADE.replace("/ws", "/other"), /^HTTP\/1\.1 404 /, /is at \/ws/],
   ["another protocol", UPGRADE.replace("websocket", "h2c"), /^HTTP\/1\.1 400 /, /WebSocket/],

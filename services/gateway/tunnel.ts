@@ -1,7 +1,8 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import type { ClientAddressFinder } from "#platform/client-address.ts";
+import type { ProxyChain } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
+import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
 import type { PeerProof } from "#platform/identity/peer-proof.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
@@ -25,7 +26,9 @@ export interface TunnelOptions {
   readonly proof: Pick<PeerProof, "prove">;
   /** TLS to connect; plain text when absent. */
   readonly tls?: MeshTls | undefined;
-  readonly clientAddress: ClientAddressFinder;
+  readonly proxies: ProxyChain;
+  /** Bounds the tunnels of each client behind a trusted proxy. */
+  readonly bounds: Pick<ConnectionBounds, "share">;
   readonly clock: Clock;
   /** Time-out for an instance to accept the connection, and then to answer the upgrade, ms. */
   readonly connectTimeoutMs: number;
@@ -72,6 +75,16 @@ export function createTunnels(options: TunnelOptions): Tunnels {
     if (!accepting) return refuseUnavailable(socket, "This gateway is stopping.", "refused");
     if (open.size > options.maxTunnels) {
       return refuseUnavailable(socket, "This gateway is full; retry soon.", "refused");
+    }
+    // A client that connects directly has the place of its connection.
+    const client = options.proxies.behindProxy(request);
+    if (client !== undefined) {
+      const place = options.bounds.share(client);
+      if (place === undefined) {
+        const text = "Too many connections from this address.";
+        return refuse(socket, { status: "429 Too Many Requests", text }, "refused");
+      }
+      socket.once("close", place.release);
     }
 
     let preferred: string | undefined;
@@ -161,7 +174,7 @@ async function preferredInstance(
 
 /** The proof of the device's address; undefined when the address is unknown. */
 function peerOf(request: IncomingMessage, options: TunnelOptions): string | undefined {
-  const address = options.clientAddress(request);
+  const address = options.proxies.clientAddress(request);
   const key = request.headers["sec-websocket-key"]!;
   return address && options.proof.prove({ address, key });
 }

@@ -11,6 +11,7 @@ import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import { defaultsOf } from "#platform/config/config.ts";
+import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
 import { fail } from "#platform/errors.ts";
 import { type TestIssuer, testIssuer } from "#platform/identity/tokens.fixture.ts";
 import { createLog } from "#platform/log.ts";
@@ -36,6 +37,8 @@ export interface HarnessOptions {
   instanceId?: string;
   /** Files for TLS; plain text when absent. */
   tls?: MeshTlsFiles;
+  /** Bounds of the connections; none when absent. */
+  bounds?: ConnectionBounds;
   /** Another harness to share bus, registry, conversation log and token issuer with. */
   with?: ConnectHarness;
 }
@@ -149,6 +152,7 @@ export async function startConnectHarness(
     clock,
     gatewaySecrets: ["a secret of tests"],
     tls: options.tls,
+    bounds: options.bounds,
     instance: {
       instanceId: options.instanceId ?? "connect-0",
       address: "http://127.0.0.1:0",

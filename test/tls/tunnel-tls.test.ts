@@ -7,6 +7,7 @@ import { after, test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { systemClock } from "#platform/clock.ts";
 import { defaultsOf } from "#platform/config/config.ts";
+import { createConnectionBounds } from "#platform/connections/connection-bounds.ts";
 import { createLog } from "#platform/log.ts";
 import { loadMeshTls, type MeshTls, type MeshTlsFiles } from "#platform/mesh-tls.ts";
 import { Metrics } from "#platform/metrics.ts";
@@ -25,10 +26,13 @@ const gatewayFiles = await authority.issue("gateway");
 /** A gateway in front of the instance. Returns its URL. */
 async function startFront(tls: MeshTls): Promise<string> {
   const unused = localTransport([], []);
+  const metrics = new Metrics();
+  const maxima = { all: 100, address: 100, network: 100 };
   const gateway = await startGateway({
     config: defaultsOf(gatewayConfig),
     log,
-    metrics: new Metrics(),
+    metrics,
+    bounds: createConnectionBounds({ maxima, metrics, refused() {} }),
     registry: harness.registry,
     verifier: harness.issuer.verifier,
     transports: { auth: unused, server: unused },

@@ -9,6 +9,8 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { systemClock } from "#platform/clock.ts";
+import { defaultsOf } from "#platform/config/config.ts";
+import { limitsConfig } from "#platform/config/settings.ts";
 import { detailOf, reasonOf } from "#platform/errors.ts";
 import { testIssuer } from "#platform/identity/tokens.fixture.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
@@ -267,6 +269,7 @@ test("health checks have a budget per address on a public port, none on an inter
     return answered;
   };
   const limits = {
+    ...defaultsOf(limitsConfig),
     readPerSecond: 1,
     writePerSecond: 1,
     sendPerSecond: 1,

@@ -58,9 +58,9 @@ export async function exchange(port: number, ...chunks: (string | Buffer)[]): Pr
   return text(socket);
 }
 
-/** A connection whose reset is not reported as an error. */
-export async function dial(port: number): Promise<Socket> {
-  const socket = connect({ port, host: "127.0.0.1" });
+/** A connection whose reset is not reported as an error, from an address of the loopback. */
+export async function dial(port: number, localAddress = "127.0.0.1"): Promise<Socket> {
+  const socket = connect({ port, host: "127.0.0.1", localAddress });
   await new Promise<void>((resolve, reject) => {
     socket.once("connect", resolve);
     socket.once("error", reject);

@@ -117,8 +117,8 @@ test("the caller's address is the socket's address, or the one that trusted prox
     },
   };
   const headers = { "x-forwarded-for": "6.6.6.6, 203.0.113.7:5000, 10.0.0.7" };
-  for (const trustedProxies of [[], ["10.0.0.0/8"], ["10.0.0.0/8", "127.0.0.1"]]) {
-    const { address } = await start(t, { service, trustedProxies });
+  for (const networks of [[], ["10.0.0.0/8"], ["10.0.0.0/8", "127.0.0.1"]]) {
+    const { address } = await start(t, { service, trustedProxies: { networks } });
     for (const transport of [
       createGrpcTransport({ baseUrl: address }),
       createConnectTransport({ baseUrl: address, httpVersion: "1.1" }),

@@ -3,8 +3,9 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import type { Duplex } from "node:stream";
 import type { Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { clientAddressFinder } from "#platform/client-address.ts";
+import { proxyChain, type TrustedProxies } from "#platform/client-address.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
+import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
 import { fail } from "#platform/errors.ts";
 import type { MeshCallers } from "#platform/identity/mesh-callers.ts";
 import type { Log } from "#platform/log.ts";
@@ -13,12 +14,13 @@ import type { Metrics } from "#platform/metrics.ts";
 import { requestBodies } from "#platform/rpc/bodies/request-bodies.ts";
 import type { Door } from "#platform/rpc/interceptors/door.ts";
 import type { Served } from "#platform/rpc/served.ts";
+import { createAdmission } from "./admission.ts";
 import { rpcHandler } from "./handler.ts";
 import { healthService } from "./health.ts";
 import { http1Server } from "./http1.ts";
 import { http2Server } from "./http2.ts";
 import { leanServer } from "./lean-server.ts";
-import { detectProtocol } from "./protocol.ts";
+import { detectProtocol, type Protocol } from "./protocol.ts";
 import { tlsServer } from "./tls-server.ts";
 
 export interface ListenOptions {
@@ -43,8 +45,10 @@ export interface ListenOptions {
   readonly onUpgrade?: (req: IncomingMessage, socket: Duplex, head: Buffer) => void;
   /** Origins whose scripts may call; "*" for any. None when absent. */
   readonly cors?: readonly string[];
-  /** Networks of the proxies whose X-Forwarded-For counts; none when absent. */
-  readonly trustedProxies?: readonly string[];
+  /** Proxies whose X-Forwarded-For or PROXY protocol counts; none when absent. */
+  readonly trustedProxies?: TrustedProxies;
+  /** Bounds of the clients' connections; none when absent, as on ports for our own services. */
+  readonly bounds?: ConnectionBounds;
   /** Clock for the time-outs of clients. */
   readonly clock?: Clock;
   /**
@@ -76,7 +80,7 @@ const KEEP_ALIVE_PROBE_MS = 60_000;
  */
 export async function listen(options: ListenOptions): Promise<Listening> {
   const { host, port, log, fallback, onUpgrade, cors = [], mesh, tls } = options;
-  const { clock = systemClock, graceMs = 5_000, idleMs = 600_000 } = options;
+  const { clock = systemClock, graceMs = 5_000, idleMs = 600_000, trustedProxies = {} } = options;
   const closing = new AbortController();
   const sockets = new Set<Socket>();
   /** Connections whose protocol is not known yet. */
@@ -84,16 +88,20 @@ export async function listen(options: ListenOptions): Promise<Listening> {
 
   const healthy = options.health;
   const health = healthy && healthService({ ...options, healthy, clock, stop: closing.signal });
-  const rpc = rpcHandler({
+  const proxies = proxyChain(trustedProxies);
+  const { proxyProtocol = false } = trustedProxies;
+  const admission = createAdmission({ bounds: options.bounds, proxies, proxyProtocol, clock });
+  const handler = rpcHandler({
     served: health === undefined ? options.served : [...options.served, health],
     interceptors: options.interceptors,
     door: options.door,
     log,
     clock,
     stop: closing.signal,
-    clientAddress: clientAddressFinder(options.trustedProxies ?? []),
+    clientAddress: proxies.clientAddress,
     bodies: requestBodies({ mesh: mesh !== undefined, clock, log, metrics: options.metrics }),
   });
+  const rpc = admission.requests(handler);
   const http1 = http1Server({ rpc, cors, fallback, onUpgrade });
   const http2 = http2Server({ rpc, idleMs, mesh: mesh !== undefined, log, clock });
   const lean = mesh && leanServer({ ...options, mesh, clock });
@@ -107,20 +115,18 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     });
     socket.on("error", (err) => log.debug({ event: "connection_failed", err }));
     socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
-    detectProtocol({
-      socket,
-      clock,
-      timeoutMs: FIRST_BYTES_MS,
-      detected(protocol) {
-        undetected.delete(socket);
-        // An HTTP/1.1 client may close its half of the connection after the request and wait for
-        // the response. In the other protocols this ends the connection.
-        socket.allowHalfOpen = protocol === "http/1.1";
-        if (protocol === "h2") http2.take(socket);
-        else if (protocol === "http/1.1") http1.take(socket);
-        else if (lean) lean.take(socket);
-        else socket.destroy();
-      },
+    const detected = (protocol: Protocol) => {
+      undetected.delete(socket);
+      // An HTTP/1.1 client may close its half of the connection after the request and wait for
+      // the response. In the other protocols this ends the connection.
+      socket.allowHalfOpen = protocol === "http/1.1";
+      if (protocol === "h2") http2.take(socket);
+      else if (protocol === "http/1.1") http1.take(socket);
+      else if (lean) lean.take(socket);
+      else socket.destroy();
+    };
+    admission.connection(socket, () => {
+      detectProtocol({ socket, clock, timeoutMs: FIRST_BYTES_MS, detected });
     });
   }
   const server = tls

@@ -1,4 +1,5 @@
 import type * as uWS from "uWebSockets.js";
+import type { Place } from "#platform/connections/connection-bounds.ts";
 import type { Sent, Socket } from "./socket.ts";
 
 /**
@@ -16,6 +17,8 @@ const NATIVE_DROPPED = 2;
 /** User data of a native socket. */
 export interface Attached<T> {
   readonly peer: string;
+  /** Place among the connections of the process; undefined when they have no bounds. */
+  readonly place: Place | undefined;
   /** Result of `SocketEvents.accept`; undefined until the socket is open. */
   accepted: T | undefined;
   socket: NativeSocket<T> | undefined;

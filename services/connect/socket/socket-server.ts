@@ -1,10 +1,13 @@
 import * as uWS from "uWebSockets.js";
 import { createServer } from "node:net";
+import type { ProxyChain } from "#platform/client-address.ts";
 import type { PeerProof } from "#platform/identity/peer-proof.ts";
 import type { Log } from "#platform/log.ts";
 import type { MeshTlsFiles } from "#platform/mesh-tls.ts";
+import { canonicalAddress } from "#platform/network.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { type RequestHeaders, upgradeFault } from "#platform/rpc/websocket-upgrade.ts";
+import type { Admissions } from "./admissions.ts";
 import { type Attached, NativeSocket, WriteQueue } from "./native-socket.ts";
 import type { Socket } from "./socket.ts";
 
@@ -57,6 +60,10 @@ export interface SocketServerOptions<T> {
   proof: Pick<PeerProof, "read">;
   /** Accepts TLS only, from callers with a certificate of the mesh; plain text when absent. */
   tls?: MeshTlsFiles | undefined;
+  /** Finds the address of a device that no gateway proved; it is the peer's own when absent. */
+  proxies?: Pick<ProxyChain, "clientAddress">;
+  /** Places of the connections; without bounds when absent. */
+  admissions?: Admissions | undefined;
   /** Whether new sockets are accepted. */
   accepting(): boolean;
   events: SocketEvents<T>;
@@ -79,6 +86,7 @@ export interface SocketServer {
  */
 export async function listenSockets<T>(options: SocketServerOptions<T>): Promise<SocketServer> {
   const app = createApp(options.tls);
+  boundConnections(app, options);
   app.ws<Attached<T>>("/ws", {
     maxPayloadLength: options.maxFrameBytes + OVERSIZE_BYTES,
     maxBackpressure: options.maxBackpressureBytes,
@@ -90,14 +98,15 @@ export async function listenSockets<T>(options: SocketServerOptions<T>): Promise
   });
   app.get("/healthz", (response) => {
     const up = options.accepting();
-    response.writeStatus(up ? "200 OK" : "503 Service Unavailable").end(up ? "ok" : "not ready");
+    const [status, text] = up ? ["200 OK", "ok"] : ["503 Service Unavailable", "not ready"];
+    response.writeStatus(status!).end(text, true);
   });
   // A key of another length than 24 characters does not reach the upgrade.
   app.any("/ws", (response) => {
     refuse(response, "an upgrade to WebSocket with one valid Sec-WebSocket-Key is expected");
   });
   app.any("/*", (response) => {
-    response.writeStatus("404 Not Found").end("not found");
+    response.writeStatus("404 Not Found").end("not found", true);
   });
 
   let listening = await listen(app, options);
@@ -129,6 +138,21 @@ function createApp(tls: MeshTlsFiles | undefined): uWS.TemplatedApp {
     key_file_name: tls.keyFile,
     ca_file_name: tls.caFile,
   });
+}
+
+/** Closes new connections that the bounds refuse. */
+function boundConnections<T>(app: uWS.TemplatedApp, options: SocketServerOptions<T>): void {
+  const { admissions, log } = options;
+  if (admissions === undefined) return;
+  /** Called with 1 when a connection opens, with -1 when one closes, whose address is unknown. */
+  function changed(response: uWS.HttpResponse, change: number): void {
+    try {
+      if (change > 0 && !admissions!.accept(remoteOf(response))) response.close();
+    } catch (error) {
+      log.error({ event: "socket_fault", during: "accept", err: error });
+    }
+  }
+  app.filter(changed);
 }
 
 /** Passes native events to `options.events`. */
@@ -186,8 +210,9 @@ function nativeEvents<T>(options: SocketServerOptions<T>) {
       });
     },
     close(native, code) {
-      const { accepted, socket } = native.getUserData();
+      const { accepted, place, socket } = native.getUserData();
       socket?.detach();
+      place?.release();
       guarded("close", undefined, () => {
         if (accepted !== undefined) events.closed(accepted, code);
       });
@@ -220,19 +245,14 @@ function upgrade(
   response: uWS.HttpResponse,
   request: uWS.HttpRequest,
   context: uWS.us_socket_context_t,
-  {
-    accepting,
-    proof,
-    tls,
-    log,
-  }: Pick<SocketServerOptions<unknown>, "accepting" | "proof" | "tls" | "log">,
+  { accepting, admissions, proof, proxies, tls, log }: Omit<SocketServerOptions<unknown>, "events">,
 ): void {
   const headers = headersOf(request);
   const fault = upgradeFault(headers);
   const offered = headers["sec-websocket-protocol"]?.join(",") ?? "";
   const known = offered.split(",").some((name) => name.trim() === SUBPROTOCOL);
   if (!accepting()) {
-    response.writeStatus("503 Service Unavailable").end("not ready");
+    response.writeStatus("503 Service Unavailable").end("not ready", true);
   } else if (tls !== undefined && !hasCertificate(response)) {
     response.writeStatus("403 Forbidden").end("a certificate of the mesh is needed", true);
   } else if (fault !== undefined) {
@@ -241,18 +261,23 @@ function upgrade(
     refuse(response, `the subprotocol is ${SUBPROTOCOL}`);
   } else {
     const key = headers["sec-websocket-key"]![0]!;
-    const remote = Buffer.from(response.getRemoteAddressAsText()).toString("latin1");
+    const remote = remoteOf(response);
     const [header, ...others] = headers[PEER_HEADER] ?? [];
     const proven = header && others.length === 0 ? proof.read(header, key) : undefined;
-    const peer = header === undefined ? remote : proven;
+    const peer = header === undefined ? deviceOf(headers, remote, proxies) : proven;
     if (peer === undefined) {
       // From a gateway, this means that this instance does not accept its secret.
       log.warn({ event: "peer_proof_refused", peer: remote });
       refuse(response, `${PEER_HEADER} is not valid: only a gateway may set it`);
       return;
     }
+    const place = admissions?.upgrade(remote, header === undefined ? peer : undefined);
+    if (admissions && !place) {
+      const text = "too many connections from this address";
+      return void response.writeStatus("429 Too Many Requests").end(text, true);
+    }
     response.upgrade<Attached<unknown>>(
-      { peer, accepted: undefined, socket: undefined },
+      { peer, place, accepted: undefined, socket: undefined },
       key,
       known ? SUBPROTOCOL : "",
       "",
@@ -273,6 +298,20 @@ function hasCertificate(response: uWS.HttpResponse): boolean {
 
 function refuse(response: uWS.HttpResponse, text: string): void {
   response.writeStatus("400 Bad Request").end(text, true);
+}
+
+/** Address of the peer of a connection. */
+function remoteOf(response: uWS.HttpResponse): string {
+  return canonicalAddress(Buffer.from(response.getRemoteAddressAsText()).toString("latin1"));
+}
+
+/** Address of a device that connects without a gateway, directly or through a trusted proxy. */
+function deviceOf(
+  headers: RequestHeaders,
+  remoteAddress: string,
+  proxies: SocketServerOptions<unknown>["proxies"],
+): string {
+  return proxies?.clientAddress({ headers, socket: { remoteAddress } }) ?? remoteAddress;
 }
 
 /** All headers: `getHeader` returns only the first of several with one name. */

@@ -1,0 +1,84 @@
+import type { Socket } from "node:net";
+import type { ProxyChain } from "#platform/client-address.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
+import { readProxyHeader } from "#platform/connections/proxy-protocol.ts";
+import { type NodeRequest, type NodeResponse, refuse } from "./handler.ts";
+
+/** Answers a request. Returns false, without an answer, when it is not for this handler. */
+type Handler = (req: NodeRequest, res: NodeResponse) => boolean;
+
+export interface AdmissionOptions {
+  /** Bounds of the connections; none when absent. */
+  readonly bounds: ConnectionBounds | undefined;
+  readonly proxies: ProxyChain;
+  /** Whether connections begin with a header of the PROXY protocol. */
+  readonly proxyProtocol: boolean;
+  readonly clock: Clock;
+}
+
+/** Admits connections and requests, within the bounds of their clients. */
+export interface Admission {
+  /**
+   * Calls `admitted` once the connection may be served, and its `remoteAddress` is the client's.
+   * Destroys the connection when it may not.
+   */
+  connection(socket: Socket, admitted: () => void): void;
+  /** The handler with a bound for the requests in flight of each client behind a trusted proxy. */
+  requests(handler: Handler): Handler;
+}
+
+/**
+ * A connection counts for the address of its client. A trusted proxy shares its connections among
+ * clients: there, the requests in flight count instead. Behind a proxy that sends the header of the
+ * PROXY protocol, each connection is a client's own.
+ */
+export function createAdmission(options: AdmissionOptions): Admission {
+  const { bounds, proxies, proxyProtocol, clock } = options;
+  return {
+    connection(socket, admitted) {
+      const peer = socket.remoteAddress;
+      // The connection has closed already.
+      if (peer === undefined) return void socket.destroy();
+      const shared = proxies.isProxy(peer);
+      if (proxyProtocol && !shared) {
+        bounds?.refused("proxy-header", peer);
+        return void socket.destroy();
+      }
+      const place = bounds?.open(shared ? undefined : peer);
+      if (bounds && !place) return void socket.destroy();
+      socket.once("close", () => place?.release());
+      if (!proxyProtocol) return admitted();
+      readProxyHeader({
+        socket,
+        clock,
+        refused: () => bounds?.refused("proxy-header", peer),
+        done(client) {
+          if (client !== undefined) {
+            Object.defineProperty(socket, "remoteAddress", { value: client });
+            const own = proxies.isProxy(client) ? undefined : client;
+            if (place?.move(own) === false) return void socket.destroy();
+          }
+          admitted();
+        },
+      });
+    },
+
+    requests(handler) {
+      if (bounds === undefined) return handler;
+      return (req, res) => {
+        const client = proxies.behindProxy(req);
+        if (client === undefined) return handler(req, res);
+        const place = bounds.share(client);
+        if (place === undefined) {
+          res.setHeader("retry-after", "1");
+          refuse(res, 429);
+          return true;
+        }
+        if ("stream" in res) res.stream.once("close", place.release);
+        else res.once("close", place.release);
+        return handler(req, res);
+      };
+    },
+  };
+}
