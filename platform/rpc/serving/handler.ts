@@ -20,6 +20,7 @@ import {
 import type { ClientAddressFinder } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
+import { boundedBody } from "#platform/rpc/bodies/message-bounds.ts";
 import type { RequestBodies } from "#platform/rpc/bodies/request-bodies.ts";
 import type { Door } from "#platform/rpc/interceptors/door.ts";
 import { createLineSampler } from "#platform/rpc/interceptors/line-sampler.ts";
@@ -30,7 +31,6 @@ import { createRequestBound } from "#platform/validation/request-bound.ts";
 import { cutUnread } from "./answer-timeout.ts";
 import { COMPRESS_MIN_BYTES, createCompressions } from "./compression.ts";
 import { callHandler, markDecoded, refuseCall, wasDecoded } from "./decode-errors.ts";
-import { boundedBody } from "./request-body.ts";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
