@@ -138,7 +138,7 @@ const forbidden: [title: string, path: string, source: string, says: RegExp][] =
   ["a barrel by another name", "platform/a.ts", `export * from "./b.ts";\n`, /is a barrel/],
   ["mutable module state", "platform/a.ts", "let count = 0;\n", /mutable module state/],
   [
-    "a service without a door",
+    "a service without an entry file",
     "services/extra/service.ts",
     "export const a = 1;\n",
     /services\/extra\/main\.ts is missing/,

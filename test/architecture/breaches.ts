@@ -37,8 +37,8 @@ const fences: Record<string, RegExp> = {
 /** Packages that the client may import: it runs in a browser. */
 const CLIENT_PACKAGES = /^(@bufbuild\/protobuf|@connectrpc\/[a-z-]+)(\/|$)/;
 
-/** Doors of a service, from the inside to the outside. Each may import those before it. */
-const SERVICE_DOORS = ["file", "service.ts", "main.ts"];
+/** Entry files of a service, from the inside to the outside. Each may import those before it. */
+const ENTRY_FILES = ["file", "service.ts", "main.ts"];
 
 /** Every breach of the architecture, one sentence each; empty when there is none. */
 export function breaches(sources: Sources): string[] {
@@ -57,9 +57,10 @@ export function breaches(sources: Sources): string[] {
     if (lines > MAX_LINES) found.push(`${path} has ${lines} lines: at most ${MAX_LINES}, split it`);
   }
   for (const service of servicesOf(sources)) {
-    for (const door of ["main.ts", "service.ts", "config.ts"]) {
-      const path = `services/${service}/${door}`;
-      if (!sources.has(path)) found.push(`${path} is missing: every service has the same doors`);
+    for (const file of ["main.ts", "service.ts", "config.ts"]) {
+      const path = `services/${service}/${file}`;
+      if (!sources.has(path))
+        found.push(`${path} is missing: every service has the same entry files`);
     }
   }
   for (const cycle of cyclesOf(importGraph(sources))) found.push(`cycle: ${cycle.join(" → ")}`);
@@ -97,11 +98,11 @@ function reasonAgainstService(path: string, name: string): string | undefined {
   if (!to) return undefined;
   const from = serviceOf(path);
   if (!from) {
-    return doorOf(name) === "main.ts" ? "all.ts composes services, not processes" : undefined;
+    return entryFileOf(name) === "main.ts" ? "all.ts composes services, not processes" : undefined;
   }
   if (from !== to) return "a service never imports another; they meet through generated clients";
   if (isTest(path)) return undefined;
-  const uphill = SERVICE_DOORS.indexOf(doorOf(name)) > SERVICE_DOORS.indexOf(doorOf(path));
+  const uphill = ENTRY_FILES.indexOf(entryFileOf(name)) > ENTRY_FILES.indexOf(entryFileOf(path));
   return uphill ? "imports point one way: service files ← service.ts ← main.ts" : undefined;
 }
 
@@ -117,9 +118,9 @@ function servicesOf(sources: Sources): Set<string> {
   return new Set([...sources.keys()].map(serviceOf).filter((name) => name !== undefined));
 }
 
-function doorOf(path: string): string {
+function entryFileOf(path: string): string {
   const name = path.split("/").slice(2).join("/");
-  return SERVICE_DOORS.includes(name) ? name : "file";
+  return ENTRY_FILES.includes(name) ? name : "file";
 }
 
 /** A file that says nothing of its own. */

@@ -151,7 +151,7 @@ test("a budget used up at the gateway refuses over the socket, and the reverse, 
     { limiter, budgets },
   );
   const { headers } = await gateway.authorized();
-  const doors = {
+  const routes = {
     gateway: (method: DescMethodUnary, request: Message) =>
       throughGateway.unary(method, signal, undefined, headers, request),
     socket: (method: DescMethodUnary, request: Message) => {
@@ -179,8 +179,8 @@ test("a budget used up at the gateway refuses over the socket, and the reverse, 
       ["gateway", "socket"],
       ["socket", "gateway"],
     ] as const) {
-      await doors[first](method, request);
-      await assert.rejects(doors[second](method, request), (error) => {
+      await routes[first](method, request);
+      await assert.rejects(routes[second](method, request), (error) => {
         assert.equal(ErrorReason[reasonOf(error)], "RATE_LIMITED");
         assert.equal(Number(detailOf(error)?.retryAfterMs), 60_000);
         return true;

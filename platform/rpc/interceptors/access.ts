@@ -18,8 +18,8 @@ import type { ServiceName } from "#platform/service-name.ts";
 export const MESH_HEADER = "lucky-mesh";
 
 /**
- * Whether the door has admitted the call: then its caller is known, and the interceptors for access
- * and rate limits have no more work.
+ * Whether the door (see Door) has admitted the call: then its caller is known, and the interceptors
+ * for access and rate limits have no more work.
  */
 export const admittedKey = createContextKey(false, { description: "admitted by the door" });
 

@@ -15,8 +15,10 @@ import { type LimitOptions, takePointsOf } from "./limit.ts";
 import type { Refusals } from "./refusals.ts";
 
 /**
- * Decides about a call by its path and headers, before its request is read: nobody makes the server
- * read, decompress or decode a request that it refuses anyway.
+ * The door: the first check of every call that arrives over the network. It admits or refuses a call by
+ * its path and headers, before the request is read, so that nobody makes the server read, decompress or
+ * decode a request that it refuses anyway. The interceptors for access and rate limits skip admitted
+ * calls, except for points that depend on the request.
  */
 export interface Door {
   /**
@@ -43,8 +45,8 @@ export interface DoorOptions {
 
 export function createDoor({ access, limit, observe, refusals }: DoorOptions): Door {
   /**
-   * Refuses callers with too many refused calls. A user whose token was verified before has an own
-   * count, so that other callers behind the same address cannot lock the user out.
+   * Refuses callers with too many refused calls. A user whose token was verified before has
+   * a separate count, so that other callers behind the same address cannot lock the user out.
    */
   function requireFewRefusals({ header, contextValues }: ArrivingCall): void {
     if (refusals === undefined) return;

@@ -40,7 +40,7 @@ export interface ServerInterceptorsOptions {
 /** The checks of the calls of one port. */
 export interface ServerInterceptors {
   readonly interceptors: Interceptor[];
-  /** Decides before a request is read; for calls over the network. */
+  /** Admits or refuses calls over the network before their requests are read, see Door. */
   readonly door: Door;
 }
 
