@@ -11,7 +11,7 @@ function secretOf(service: string, accepting: string) {
       name: `texts of at least ${MIN_SECRET_CHARS} characters`,
       allows: (item) => item.length >= MIN_SECRET_CHARS,
     },
-    doc: `Secret with which ${service} proves itself to other services. ${service} and ${accepting} need it in the mesh; no other process takes it. During a rotation it has two values: the service presents the first one, and both are accepted.`,
+    doc: `Secret with which ${service} proves itself to other services. In the mesh, it is needed by ${service}, which presents it, and by ${accepting}; every other process refuses to start with it. During a rotation it has two values: ${service} presents the first one, and both are accepted.`,
   });
 }
 
@@ -57,7 +57,7 @@ export const platformConfig = defineConfig("", {
   }),
   meshTlsCaFile: setting.text({
     default: "",
-    doc: "File with the authority that signs the certificates of all services, in PEM. During its rotation the file contains both authorities.",
+    doc: "File with the authority that signs the certificates of all services, in PEM. While the authority is replaced, the file contains both.",
   }),
   instanceId: setting.text({
     default: "",

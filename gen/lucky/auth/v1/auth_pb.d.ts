@@ -161,8 +161,8 @@ export declare type Tokens = Message<"lucky.auth.v1.Tokens"> & {
 export declare const TokensSchema: GenMessage<Tokens>;
 
 /**
- * Proof that the caller has more than an access token, which may be stolen. Without it, and with a
- * kind that the method does not accept, a call fails with PROOF_REQUIRED.
+ * Proof that the caller has more than an access token, which may be stolen. A call without a proof, or
+ * with a kind that the method does not accept, fails with PROOF_REQUIRED.
  *
  * @generated from message lucky.auth.v1.Proof
  */
@@ -175,8 +175,8 @@ export declare type Proof = Message<"lucky.auth.v1.Proof"> & {
   kind: {
     /**
      * The refresh token of the calling login, 16 to 128 characters. It is not used up. The rules of
-     * Refresh hold: a token that Refresh would exchange is a proof (also one whose successor is
-     * unused, within a few seconds after its exchange), and the reuse of any other used token ends
+     * Refresh apply: a token that Refresh would exchange is a proof, including a used one for a few
+     * seconds after its exchange while its successor is unused. The reuse of any other used token ends
      * the login. Fails with REFRESH_TOKEN_INVALID. The token of a login that ends with the login that
      * confirmed it (see KeepQrLogin) is no proof.
      *
@@ -1174,7 +1174,7 @@ export declare type ConfirmQrLoginRequest = Message<"lucky.auth.v1.ConfirmQrLogi
   qrLoginId: string;
 
   /**
-   * Always needed; any kind. A code is used up also when the QR login cannot be confirmed.
+   * Always needed; any kind. A code is used up even if the QR login cannot be confirmed.
    *
    * @generated from field: lucky.auth.v1.Proof proof = 2;
    */
@@ -1242,7 +1242,7 @@ export declare const RefuseQrLoginResponseSchema: GenMessage<RefuseQrLoginRespon
  */
 export declare type KeepQrLoginRequest = Message<"lucky.auth.v1.KeepQrLoginRequest"> & {
   /**
-   * Always needed: the password, or without one a code.
+   * Always needed: the password, or a code for an account without a password.
    *
    * @generated from field: lucky.auth.v1.Proof proof = 1;
    */
@@ -1707,12 +1707,12 @@ export declare const AuthService: GenService<{
     output: typeof ScanQrLoginResponseSchema;
   },
   /**
-   * Logs the device that shows the code in, as the caller. Only the phone that scanned may call it. An
-   * access token is not enough, because a stolen one would become a login of its own: the caller adds
-   * a proof. The new login ends with the login that confirmed it, whatever ends that one (logout,
-   * revocation, a new password, expiry, reuse of its refresh token), until KeepQrLogin. Fails with
-   * QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP, QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or
-   * as Proof says.
+   * Logs in the device that shows the code, as the caller. Only the phone that scanned the code may
+   * call it. An access token is not enough, because a stolen one would become a login of its own: the
+   * caller adds a proof. The new login ends when the login that confirmed it ends for any reason
+   * (logout, revocation, a new password, expiry, reuse of its refresh token), unless KeepQrLogin has
+   * made it independent. Fails with QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP,
+   * QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says.
    *
    * @generated from rpc lucky.auth.v1.AuthService.ConfirmQrLogin
    */
@@ -1722,8 +1722,8 @@ export declare const AuthService: GenService<{
     output: typeof ConfirmQrLoginResponseSchema;
   },
   /**
-   * Refuses the device that shows the code. Only the phone that scanned may call it. It needs no
-   * proof. Fails like ConfirmQrLogin.
+   * Refuses the device that shows the code. Only the phone that scanned the code may call it. It needs
+   * no proof. Fails like ConfirmQrLogin.
    *
    * @generated from rpc lucky.auth.v1.AuthService.RefuseQrLogin
    */
@@ -1733,9 +1733,10 @@ export declare const AuthService: GenService<{
     output: typeof RefuseQrLoginResponseSchema;
   },
   /**
-   * Makes the calling login, which a QR code began, the user's own: it no longer ends with the login
-   * that confirmed it. The proof is the password, or without one a code of purpose PROVE; a refresh
-   * token is none. Changes nothing for a login that depends on no other. Fails as Proof says.
+   * Makes the calling login by QR code independent: it no longer ends with the login that confirmed
+   * it. The proof is the password, or a code of purpose PROVE for an account without a password; a
+   * refresh token is not accepted. Changes nothing for a login that depends on no other. Fails as
+   * Proof says.
    *
    * @generated from rpc lucky.auth.v1.AuthService.KeepQrLogin
    */

@@ -212,7 +212,7 @@ export declare type RevokeDeviceRequest = Message<"lucky.auth.v1.RevokeDeviceReq
   deviceId: string;
 
   /**
-   * Needed when the device is not the calling one, else ignored; any kind.
+   * Needed if the device is not the calling one, otherwise ignored; any kind.
    *
    * @generated from field: lucky.auth.v1.Proof proof = 2;
    */
@@ -309,9 +309,9 @@ export declare const DeviceService: GenService<{
   },
   /**
    * Ends the login of a device: its refresh token becomes invalid, and its sessions close within a
-   * second. So end the logins that it confirmed by QR code. The device may be the calling one. For
-   * another one an access token is not enough, because a stolen one could log its owner out: the
-   * caller adds a proof, and the calling login stays even if the other one confirmed it. Fails with
+   * second. The logins that it confirmed by QR code end too. The device may be the calling one. For
+   * another device an access token is not enough, because a stolen one could log out its owner: the
+   * caller adds a proof, and the calling login stays even if the ended one confirmed it. Fails with
    * DEVICE_NOT_FOUND or as Proof says.
    *
    * @generated from rpc lucky.auth.v1.DeviceService.RevokeDevice

@@ -320,8 +320,8 @@ export enum ErrorReason {
   LAST_ADMIN = 37,
 
   /**
-   * permission_denied: an access token is not enough for the call. It needs a Proof, or one of another
-   * kind than the given one, as the text says.
+   * permission_denied: an access token is not enough for the call. It needs a Proof, or a Proof of
+   * another kind; the text says which.
    *
    * @generated from enum value: ERROR_REASON_PROOF_REQUIRED = 38;
    */

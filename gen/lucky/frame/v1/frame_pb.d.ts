@@ -726,7 +726,7 @@ export enum SecurityNoticeKind {
   DEVICE_LOGGED_IN = 2,
 
   /**
-   * A device changed the password, or without a device a code reset it or an administrator set it.
+   * A device changed the password. Without a device: a code reset it, or an administrator set it.
    *
    * @generated from enum value: SECURITY_NOTICE_KIND_PASSWORD_CHANGED = 3;
    */

@@ -19,7 +19,7 @@ export declare const file_lucky_user_v1_user: GenFile;
  */
 export declare type User = Message<"lucky.user.v1.User"> & {
   /**
-   * Positive. Says nothing of time or order. Set by the server.
+   * Positive. Reveals neither time nor order. Set by the server.
    *
    * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
    */

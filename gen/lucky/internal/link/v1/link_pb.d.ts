@@ -93,7 +93,7 @@ export declare const LinkFrameSchema: GenMessage<LinkFrame>;
  */
 export declare type Open = Message<"lucky.internal.link.v1.Open"> & {
   /**
-   * The secret of the calling service. It counts for all calls of the connection. A secret that the
+   * The secret of the calling service. It applies to all calls of the connection. A secret that the
    * service does not accept ends the connection.
    *
    * @generated from field: string secret = 1;
