@@ -4,7 +4,7 @@ import type { Memory, Target } from "./target.ts";
 const WARM_UP = 0.25;
 
 /** Accepted growth after the warm-up, bytes: of the heap, and of all memory. */
-const MAX_HEAP_GROWTH = 48 * 1024 * 1024;
+const MAX_HEAP_GROWTH = 24 * 1024 * 1024;
 const MAX_RESIDENT_GROWTH = 128 * 1024 * 1024;
 
 /**
