@@ -49,8 +49,8 @@ export interface ProxyChain {
  *
  * Each proxy appends the address of its own peer to X-Forwarded-For. The walk therefore starts at
  * the peer of the connection and goes through the header from the right, as long as the address
- * before is a trusted proxy's, or for the number of hops: any other peer could have forged what
- * stands left of it. An element that is not an address ends the walk, and the address before it
+ * before is a trusted proxy's, or for the number of hops: any other peer could have forged the
+ * elements to its left. An element that is not an address ends the walk, and the address before it
  * counts.
  */
 export function proxyChain({ networks = [], hops = 0 }: TrustedProxies): ProxyChain {

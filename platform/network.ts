@@ -9,8 +9,8 @@ export function plainAddress(address: string): string {
 }
 
 /**
- * The one notation of an address that has several: IPv6 in its shortest form, IPv4 in its own form. A
- * text that is not an address is returned unchanged.
+ * The canonical notation of an address: IPv6 in its shortest form, IPv4 in its own form. A text that is
+ * not an address is returned unchanged.
  */
 export function canonicalAddress(address: string): string {
   const plain = plainAddress(address);
@@ -70,7 +70,7 @@ export function siteOf(address: string): string | undefined {
 }
 
 /**
- * How much more a /48 network may do than a /64 network: some providers give each of many customers a
- * /64 of one /48.
+ * A /48 network has this many times the budget of a /64 network: some providers give each of many
+ * customers a /64 of one /48.
  */
 export const SITE_FACTOR = 16;

@@ -9,7 +9,7 @@ const BEGAN_MS = 5_000;
 const ENDED_MS = 25_000;
 const LAST_MS = 55_000;
 
-/** Samples of one duration, five a second, except those that `slow` gives another one. */
+/** Five samples a second, all of one duration except those that `slow` changes. */
 function samples(slow: (atMs: number) => number | undefined = () => undefined): Sample[] {
   return Array.from({ length: LAST_MS / 200 }, (_, nth) => {
     const atMs = nth * 200;
@@ -17,7 +17,7 @@ function samples(slow: (atMs: number) => number | undefined = () => undefined): 
   });
 }
 
-/** A measurement in which every bound holds, with other values for some of its parts. */
+/** A measurement in which every bound holds, with some of its parts replaced. */
 function measured(
   change: Partial<MeasuredAttack> = {},
   canary: Partial<MeasuredAttack["canary"]> = {},

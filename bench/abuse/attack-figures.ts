@@ -8,7 +8,7 @@ export const BOUNDS = {
   p99Ms: 250,
   /** Time after the end of an attack until the p99 bound holds again. */
   recoveryMs: 2_000,
-  /** Growth of each server process, from the begin of the attack to the end. */
+  /** Growth of each server process, from the start of the attack to its end. */
   memoryMib: 64,
   newcomerMs: 2_000,
 } as const;

@@ -29,7 +29,7 @@ export interface Periods {
   readonly after: number;
 }
 
-/** An attack, and what honest users and the servers saw of it. */
+/** An attack, and its effects on honest users and on the servers. */
 export interface MeasuredAttack {
   readonly canary: CanaryRecord;
   readonly newcomers: {
@@ -38,10 +38,10 @@ export interface MeasuredAttack {
     /** Newcomers who had not entered at the end. */
     readonly unanswered: number;
   };
-  /** Begin and end of the attack, on the scale of the samples. */
+  /** Start and end of the attack, on the scale of the samples. */
   readonly beganMs: number;
   readonly endedMs: number;
-  /** MiB by server process: at the begin of the attack, at most, and at the end of `after`. */
+  /** MiB by server process: at the start of the attack, at most, and at the end of `after`. */
   readonly memory: Readonly<Record<string, MemoryFigures>>;
   /** CPU seconds by process, during the attack and after it. */
   readonly cpu: ReadonlyMap<string, number>;
@@ -62,7 +62,7 @@ export interface MeasureOptions {
   readonly loadBegins: () => void;
 }
 
-/** Makes an attack from a process of its own while a canary and newcomers use the system. */
+/** Runs an attack in a process of its own while a canary and newcomers use the system. */
 export function measureAttack(options: MeasureOptions): Promise<MeasuredAttack> {
   const { attack, system, periods, loadBegins } = options;
   const clock = systemClock;

@@ -4,7 +4,7 @@ import type { Assault } from "./target/attack.ts";
 import type { TallyFigures } from "./target/tally.ts";
 import { Target } from "./target/target.ts";
 
-/** Makes one attack. */
+/** Runs one attack. */
 export class Attacker implements AttackerApi {
   readonly #stop = new AbortController();
   #target: Target | undefined;

@@ -71,7 +71,7 @@ test("when few places are free, an address with many connections is refused firs
   assert.ok(bounds.open("198.51.100.1"), "an address without a connection is admitted");
 });
 
-test("twenty addresses that take what they get leave room for a newcomer", () => {
+test("twenty addresses that take as many places as they can leave room for a newcomer", () => {
   const { bounds, fill } = setUp(WIDE);
   for (let at = 0; at < 20; at++) fill(`203.0.113.${at}`);
   for (let at = 0; at < 20; at++) assert.ok(bounds.open(`198.51.100.${at}`));

@@ -41,7 +41,7 @@ test("the settings override them, up to the open-file limit", () => {
   assert.equal(low?.wanted, 5_000);
 });
 
-test("a low open-file limit causes a warning, and one that serves nobody an error", () => {
+test("a low open-file limit causes a warning, and one too low to serve anybody an error", () => {
   const { low } = open(1_024);
   assert.equal(low?.event, "open_file_limit_low");
   assert.equal(low?.openFiles, 1_024);

@@ -92,7 +92,7 @@ export function openFileLimit(): number {
   }
 }
 
-/** The used part of a report of Node. Windows has no limits of a user. */
+/** The part of Node's report that is used here. Windows has no user limits. */
 interface Report {
   readonly userLimits?: { readonly open_files: { readonly soft: number | string } };
 }

@@ -24,7 +24,7 @@ const TCP6 = 0x21;
 const TCP4_BYTES = 12;
 const TCP6_BYTES = 36;
 
-/** What the bytes at the beginning of a connection are. */
+/** Result of parsing the first bytes of a connection. */
 export type ProxyHeader =
   | { readonly kind: "incomplete" }
   | { readonly kind: "invalid" }

@@ -85,7 +85,7 @@ test("a method that anyone may call takes at most 16 KiB, any other public one a
   }
 });
 
-test("no method is called by GET, whose request is decoded before the door could refuse it", async () => {
+test("no method allows GET: the library would decode its request before the door could refuse it", async () => {
   for (const method of await allMethods()) {
     assert.notEqual(method.idempotency, Idempotency.NO_SIDE_EFFECTS, method.toString());
   }

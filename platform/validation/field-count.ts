@@ -2,8 +2,8 @@ import type { DescField, DescMessage } from "@bufbuild/protobuf";
 import { BYTES, FieldReader, WireError } from "#platform/wire.ts";
 
 /**
- * Maximum fields of a public request and of a frame, at all depths. A send of fifty parts with all
- * their fields has less than half as many, and a request that adds users has 1,000 of them.
+ * Maximum fields of a send and of a frame, at all depths. A send of fifty parts with all their fields
+ * has less than half as many.
  */
 export const MAX_FIELDS = 2_000;
 

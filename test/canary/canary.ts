@@ -7,7 +7,7 @@ const READ_INTERVAL_MS = 1_000;
 /** Time-out for the last answers and deliveries after the end, ms. */
 const FINISH_TIMEOUT_MS = 30_000;
 
-/** What an honest user does while a system is attacked. */
+/** Actions of honest users during an attack. */
 export interface CanaryActions {
   /** Sends a message. Resolves when the server has acknowledged it. */
   send(text: string): Promise<unknown>;
@@ -17,7 +17,7 @@ export interface CanaryActions {
   onText(arrived: (text: string) => void): void;
 }
 
-/** What a canary saw. */
+/** Measurements of a canary. */
 export interface CanaryRecord {
   /** From the send to the acknowledgement, also of sends that failed. */
   readonly acknowledged: readonly Sample[];

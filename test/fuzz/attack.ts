@@ -1,7 +1,7 @@
 import type { Random } from "./random.ts";
 import type { Target } from "./target.ts";
 
-/** The server under attack, and the attacker's account that one lane uses. */
+/** The server under attack, and the account that the attacker uses. */
 export interface Victim {
   readonly target: Target;
   /** Access token of the attacker's device. */

@@ -31,7 +31,7 @@ export class Random {
   }
 }
 
-/** Valid bytes with a fault: cut off, bent, repeated, with noise in them; sometimes unchanged. */
+/** Valid bytes with a fault: truncated, changed, repeated, with noise in them; sometimes unchanged. */
 export function mutate(random: Random, valid: Uint8Array): Buffer {
   const bytes = Buffer.from(valid);
   const at = random.below(bytes.length + 1);

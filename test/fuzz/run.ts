@@ -45,7 +45,7 @@ export interface FuzzReport {
   readonly exchanges: number;
   /** Memory of the server, as a sentence. */
   readonly memory: string;
-  /** What went wrong, with the command that repeats it; empty when nothing did. */
+  /** Faults, each with the command that repeats it; empty when there are none. */
   readonly findings: readonly string[];
 }
 
@@ -88,7 +88,7 @@ async function attack(
     print(line);
   }
 
-  /** One exchange of the canary at a time, each with a look at memory and log of the server. */
+  /** Runs one exchange of the canary at a time, and then checks the server's memory and log. */
   function exchange(number: number): void {
     exchanging = exchanging
       .then(async () => {

@@ -30,7 +30,7 @@ export interface Memory {
   readonly heapBytes: number;
 }
 
-/** No rate limits, cheap passwords, tokens that outlive the longest run. */
+/** No rate limits, cheap password hashes, tokens that outlive the longest run. */
 const SETTINGS: Readonly<Record<string, string>> = {
   LUCKY_LOG_LEVEL: "warn",
   LUCKY_GATEWAY_TRUSTED_PROXIES: "127.0.0.0/8",

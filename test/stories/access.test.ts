@@ -111,7 +111,7 @@ for (const role of ALL_ROLES) {
   });
 }
 
-test("the gateway refuses every internal method, whatever token and secret the call has", {
+test("the gateway refuses every internal method, with any token and any secret", {
   timeout: TIMEOUT,
 }, async () => {
   const token = await (await userWithRole(world, "admin")).login();

@@ -11,7 +11,7 @@ import { profileFlood } from "./profile-flood.ts";
 import { refusedCalls } from "./refused-calls.ts";
 import { streamResets } from "./stream-resets.ts";
 
-/** All attacks, in the order in which the bench makes them. */
+/** All attacks, in the order in which the bench runs them. */
 export const attacks: readonly Attack[] = [
   emptyFields,
   healthNames,

@@ -12,7 +12,7 @@ import type { Target } from "../target/target.ts";
 
 const CONNECTIONS = 32;
 const LOGINS = 16;
-/** Addresses of the logins in turn: each has a small budget of credentials. */
+/** Source addresses, used in turn for the logins: each has a small budget of credentials. */
 const ADDRESSES = 250;
 
 export const refusedCalls: Attack = {

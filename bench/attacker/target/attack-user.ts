@@ -53,7 +53,7 @@ export async function logIn(target: Target, { userName, password }: AttackUser):
   return tokens!.accessToken;
 }
 
-/** Label of a failed call for the tally: its reason; rethrows errors that are not of the server. */
+/** Label of a failed call for the tally: its reason; rethrows errors that do not come from the server. */
 export function refusalOf(error: unknown): string {
   if (!(error instanceof ConnectError)) throw error;
   const reason = reasonOf(error);

@@ -26,7 +26,7 @@ export async function keepDoing(
   }
 }
 
-/** Runs `count` works at the same time; each gets its number. */
+/** Runs `work` `count` times concurrently; each run gets its number. */
 export function inParallel(count: number, work: (number: number) => Promise<unknown>) {
   return Promise.all(Array.from({ length: count }, (_, number) => work(number)));
 }

@@ -1,4 +1,4 @@
-/** What an attack did, and what it was answered. */
+/** Actions of an attack, and the answers to them. */
 export interface TallyFigures {
   /** Sums by name, such as connections or bytes_sent. */
   readonly counts: Readonly<Record<string, number>>;
@@ -8,7 +8,7 @@ export interface TallyFigures {
   readonly failures: Readonly<Record<string, number>>;
 }
 
-/** Counts what an attack does. */
+/** Counts the actions of an attack, and their answers. */
 export class Tally {
   #counts: Record<string, number> = {};
   #answers: Record<string, number> = {};

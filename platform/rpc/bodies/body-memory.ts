@@ -32,7 +32,7 @@ interface Connection {
 /**
  * Accounts for the memory of request bodies that have not arrived whole, and bounds it. A connection
  * beyond its bound loses its largest body. Beyond the bound of the process, the connection that
- * holds most loses its largest body: a client with small requests is never the one.
+ * holds most loses its largest body, so a client with small requests is not affected.
  */
 export class BodyMemory {
   readonly #options: BodyMemoryOptions;

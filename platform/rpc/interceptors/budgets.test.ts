@@ -67,7 +67,7 @@ test("a repeated field with neither is reported", () => {
 
 /**
  * The repeated fields of a request, at all depths, that break the rule above. Tips are left out: a
- * * send with one is refused, because only the server writes them, and has at most MAX_FIELDS fields.
+ * send with one is refused, because only the server writes them, and has at most MAX_FIELDS fields.
  */
 function faultsOf(input: DescMessage, top = true): string[] {
   if (input.typeName === TipSchema.typeName) return [];

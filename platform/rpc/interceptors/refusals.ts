@@ -14,9 +14,9 @@ const WINDOW_SECONDS = 6;
 const MAX_LIMITED = 100_000;
 
 /**
- * Bounds the refused calls of a caller. A refusal costs the server more than the caller, and no
- * budget of a class of methods. Counted per process: it is the work of this process that is bounded,
- * and a refusal must not cause more of it in Redis.
+ * Bounds the refused calls of a caller. A refusal costs the server more than the caller, and takes
+ * no points from the budget of a limit class. Counted per process: the bound is on the work of this
+ * process, and a refusal must not cause further work in Redis.
  */
 export interface Refusals {
   /** Remaining time in which all calls of the user are refused, ms; 0 for none. */

@@ -78,7 +78,7 @@ test("a call that is aborted while it waits gives up its turn", async () => {
   await Promise.all([first, third]);
 });
 
-test("four reads of a user run at once, and more than a thousand waiting ones are refused", async () => {
+test("four reads of a user run at once, and reads beyond a thousand waiting ones are refused", async () => {
   const { client, running, begun, headersOf } = await waitingService();
   const ana = await headersOf("1");
   const read = () => client.getUser({ key: { case: "userId", value: "7" } }, ana);

@@ -30,7 +30,7 @@ interface Turns {
 /**
  * Runs only a few calls of one caller at once in this process; further ones wait for their turn. A
  * burst of one caller, which its budget allows, then cannot hold all connections to the database
- * while it waits for locks of its own, and the calls of other callers go between. Messages are not
+ * while it waits for locks of its own, and the calls of other callers run in between. Messages are not
  * affected: they wait in queues of their own.
  */
 export function turnsInterceptor(rules: (method: DescMethod) => MethodRules): Interceptor {

@@ -57,8 +57,8 @@ export function wasDecoded(values: ContextValues): boolean {
 
 /**
  * Answers a call with an error, in the protocol of its caller: the library encodes the error that
- * the body throws. A stream calls the interceptors first, of which the first one throws it. Nothing
- * of the request is read.
+ * the body throws. A stream calls the interceptors first: the first interceptor throws it. The
+ * request is not read.
  */
 export function refuseCall(
   handler: UniversalHandler,

@@ -139,8 +139,8 @@ export function rpcHandler(
   }
 
   return (req, res) => {
-    // Also a request that is not an RPC: node:http2 leaves its stream open while more bytes wait than
-    // the window has room for.
+    // Also needed for a request that is not an RPC: node:http2 keeps its stream open while more bytes
+    // wait than the window has room for.
     const written = "stream" in res ? res.stream : res;
     written.once("finish", () => readRest(req, res, clock));
     const handler = paths.get(req.url?.split("?", 1)[0] ?? "");

@@ -13,7 +13,7 @@ export function closeWhenIdle(
   let timeoutMs = firstRequestMs;
   let idleSince = clock.elapsed();
   let inFlight = 0;
-  // One timer, which looks at the last request when it fires: calls set no timers.
+  // One timer of the connection checks the time of the last request, so that calls set no timers.
   let timer = clock.after(timeoutMs, check);
 
   function check(): void {

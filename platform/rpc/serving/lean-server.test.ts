@@ -72,7 +72,7 @@ test("a link with a wrong secret is closed, and so is one whose first frame is t
   assert.equal((await openWith(port, framed(frame, 5_000))).length, 0);
 });
 
-test("calls of a link are those of the service that opened it, whatever headers they have", async (t) => {
+test("calls of a link are those of the service that opened it, regardless of their headers", async (t) => {
   const { served, interceptors } = await testService({
     session: { checkUsers: () => ({ userIds: ["7"] }) },
   });

@@ -61,7 +61,7 @@ export interface LeanServer {
 
 /**
  * Serves the unary methods of services over links. A link is identified once, by its first frame: all
- * its calls are those of one calling service, whatever headers they have.
+ * its calls are those of one calling service, regardless of their headers.
  */
 export function leanServer(options: LeanServerOptions): LeanServer {
   const { served, log, clock } = options;

@@ -40,7 +40,7 @@ test("no id becomes 0, and 0 is not an id", () => {
   }
 });
 
-test("the ids of two snowflakes made one after the other say nothing of their order", () => {
+test("the ids of two snowflakes made one after the other do not reveal their order", () => {
   const ids = createIds({ worker: () => 7, clock: new ManualClock() });
   const { apply } = createIdPermutation(seeded("order"));
   const made = ids.take(2_001).map(apply);

@@ -6,8 +6,8 @@ import type { Keyring } from "./keyring.ts";
 /** Source of ids for new users. */
 export interface UserIds {
   /**
-   * A positive 63-bit integer that no account has. Ids say nothing of their order or time, and cannot
-   * be guessed from others. Throws UNAVAILABLE as `Ids` does.
+   * A positive 63-bit integer that no account has. Ids reveal neither order nor time, and cannot be
+   * guessed from others. Throws UNAVAILABLE as `Ids` does.
    */
   next(): Promise<bigint>;
 }

@@ -25,27 +25,26 @@ import type { Revocation, RevocationNotifier } from "./revocation-notifier.ts";
 /** Logins of devices and their refresh tokens. Times are milliseconds since the Unix epoch. */
 export interface Logins {
   /**
-   * Begins a login and notifies the user's devices. An older one of the same user on the same device ends, and so do, beyond
-   * `maxLogins`, those that were seen least recently. Throws ACCOUNT_DISABLED,
-   * CREDENTIALS_INVALID, SMS_CODE_INVALID or QR_LOGIN_STEP when the account was disabled, or the
-   * credential (password or number) was changed after `account` was read. Such a change ends all
-   * logins, and this check closes the race with a login that begins at the same time. Throws
-   * QR_LOGIN_STEP also when the login that confirmed the device has ended.
+   * Begins a login and notifies the user's devices. Ends an older login of the same user on the same
+   * device and, beyond `maxLogins`, the logins that were seen least recently. Throws
+   * ACCOUNT_DISABLED, CREDENTIALS_INVALID, SMS_CODE_INVALID or QR_LOGIN_STEP when the account was
+   * disabled, or the credential (password or number) was changed after `account` was read. Such a
+   * change ends all logins, and this check closes the race with a login that begins at the same time.
+   * Throws QR_LOGIN_STEP also when the login that confirmed the device has ended.
    */
   open(account: Account, device: Device, login: NewLogin): Promise<Opened>;
   /**
    * Exchanges a refresh token for its successor. Reuse of a token ends the login, and notifies the
-   * user's devices. Exception: a reuse
-   * within `refreshGraceMs` of the first use while the successor is unused may be a retry after a
-   * lost answer. It returns another successor, and the unused one becomes void. A void token that is
-   * presented ends the login too. So does the end or the expiry of the login that confirmed this one.
-   * Rejects with the signal's reason, and changes nothing, when the caller has gone before the
-   * exchange.
+   * user's devices. Exception: a reuse within `refreshGraceMs` of the first use while the successor
+   * is unused may be a retry after a lost answer. It returns another successor, and the unused one
+   * becomes void. A void token that is presented ends the login too, and so does the end or the expiry
+   * of the login that confirmed this one. Rejects with the signal's reason, and changes nothing, when
+   * the caller has gone before the exchange.
    */
   rotate(refreshToken: string, issuance: Issuance, signal: AbortSignal): Promise<Rotated>;
   /**
    * Whether a refresh token proves that the caller holds the login, and not only one of its access
-   * tokens. A token that `rotate` would exchange does, and stays as it is; a token that `rotate` would
+   * tokens. A token that `rotate` would exchange is a proof and stays valid; a token that `rotate` would
    * count as reused ends the login. The token of another login is refused and ends nothing.
    */
   prove(
@@ -57,10 +56,9 @@ export interface Logins {
   revoke(userId: string, loginId: string, reason: RevokedReason): Promise<void>;
   /**
    * Ends the logins of a user within `scope` with the logins that they confirmed, and refuses QR
-   * logins whose tokens were not fetched.
-   * It runs in the transaction of the change that causes it: both are committed, or neither. A
-   * login that begins concurrently either ends too, or sees the change. After the commit the caller
-   * passes the result to `notifyRevoked`.
+   * logins whose tokens were not fetched. It runs in the transaction of the change that causes it:
+   * both are committed, or neither. A login that begins concurrently either ends too, or sees the
+   * change. After the commit the caller passes the result to `notifyRevoked`.
    */
   end(tx: Transaction, userId: string, scope: RevocationScope): Promise<Revocation[]>;
   /**

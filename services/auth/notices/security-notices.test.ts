@@ -19,7 +19,7 @@ const notices = createSecurityNotices({ ...one, database, log: quiet });
 
 const list = (tokens: Tokens, page: { pageSize?: number; pageToken?: string } = {}) =>
   devices.listSecurityNotices(page, one.as(tokens));
-/** Kind, device and way of each notice, oldest first. */
+/** Kind, device and login method of each notice, oldest first. */
 const eventsOf = async (tokens: Tokens) =>
   (await list(tokens)).notices
     .map(({ kind, deviceId, loginMethod }) => [
@@ -29,7 +29,7 @@ const eventsOf = async (tokens: Tokens) =>
     ])
     .toReversed();
 
-test("a login is listed with its device, time and way, for its user only", async () => {
+test("a login is listed with its device, time and login method, for its user only", async () => {
   const { userName } = await one.register();
   const phone = await one.login(userName);
   clock.advance(60_000);

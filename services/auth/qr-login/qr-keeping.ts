@@ -7,7 +7,7 @@ import type { ProvenChanges } from "../credentials/proven-changes.ts";
 import { coarseAddress } from "../logins/coarse-address.ts";
 import type { SecurityNotices } from "../notices/security-notices.ts";
 
-/** Makes a login by QR code the user's own: it no longer ends with the login that confirmed it. */
+/** Makes a login by QR code independent: it no longer ends with the login that confirmed it. */
 export function createQrKeeping({
   notices,
   provenChanges,

@@ -31,7 +31,7 @@ export function createAdmissions(options: {
   readonly clock: Clock;
 }): Admissions {
   const { bounds, byAddress, proxies, clock } = options;
-  /** Places without an upgrade, by the address of the peer. Which of them is whose does not matter. */
+  /** Places without an upgrade, by the address of the peer. The places of an address are interchangeable. */
   const waiting = new Map<string, Set<{ readonly place: Place; readonly timer: Timer }>>();
 
   function open(remote: string): Place | undefined {

@@ -5,8 +5,8 @@ import { fieldCounter, MAX_FIELDS } from "#platform/validation/field-count.ts";
 import type { ClientKind } from "../socket/frames.ts";
 
 /**
- * Sends up to this size are not counted: they are nearly all sends, and have too few fields to
- * matter.
+ * The fields of sends up to this size, which nearly all sends have, are not counted: they are too few
+ * to matter.
  */
 const UNCOUNTED_SEND_BYTES = 256;
 
