@@ -14,7 +14,7 @@ const page = join(import.meta.dirname, "../docs/permissions.md");
 const HEAD = `# Permissions
 
 The callers that each method admits. \`node scripts/permissions-docs.ts\` writes this page from the
-options in \`proto/lucky\` (\`served_by\`, \`access\`, \`callers\` and \`limit\`, see
+options in \`proto/lucky\` (\`served_by\`, \`access\`, \`callers\`, \`limit\`, \`items_per_point\`, see
 \`proto/lucky/options/v1/options.proto\`): change the options, not this page. \`npm run check\` fails when
 the page differs from them, and \`test/stories/access.test.ts\` calls every method as each caller that
 this page does not admit.
@@ -28,9 +28,9 @@ Over the socket's \`Rpc\` frame a device may call every unary method that its us
 Methods for services and streams cannot be called there.
 
 A call counts against the budget in the last column: *credential* by the caller's address, the others
-by user, or by address without a login. "per" names a field of the request whose items each count as a
-call. Calls through the gateway and by \`Rpc\` frames use the same
-budgets. The sizes are \`LUCKY_LIMITS_…\` in
+by user, or by address without a login. "per \`user_ids\`" means that each item of this field of the
+request counts as a call, "per 10 \`cursors\`" that ten items do. Calls through the gateway and by
+\`Rpc\` frames use the same budgets. The sizes are \`LUCKY_LIMITS_…\` in
 [configuration.md](configuration.md).
 `;
 
