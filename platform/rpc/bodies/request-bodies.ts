@@ -66,7 +66,7 @@ export function requestBodies(options: RequestBodiesOptions): RequestBodies {
   );
   const refused = metrics?.counter(
     "lucky_request_bodies_refused_total",
-    "Request bodies that were refused before they arrived whole: late, connection or process.",
+    "Request bodies refused before they arrived whole, by cause: late (time-out), or the memory bound of the connection or of the process.",
     ["cause"],
   );
   const sampler = createLineSampler({ log, clock });

@@ -208,10 +208,7 @@ test("a refused internal call names the calling service, and so does its line in
     .catch((thrown: unknown) => thrown);
   const method = "lucky.internal.session.v1.SessionService/CheckUsers";
   const { code, rawMessage } = ConnectError.from(error);
-  assert.deepEqual(
-    [code, rawMessage],
-    [Code.PermissionDenied, `${method} is for other services than gateway`],
-  );
+  assert.deepEqual([code, rawMessage], [Code.PermissionDenied, `${method} does not admit gateway`]);
   const logged = lines.map(({ event, level, callingService, ...line }) => {
     return { event, level, callingService, method: line.method, reason: line.reason };
   });

@@ -135,7 +135,7 @@ function serviceOf(header: Headers, mesh: MeshCallers): ServiceName | undefined 
 function internalRefusal(name: string, service: ServiceName | undefined): string {
   return service === undefined
     ? `${name} is for Lucky's own services`
-    : `${name} is for other services than ${service}`;
+    : `${name} does not admit ${service}`;
 }
 
 function bearerOf(header: Headers): string | undefined {

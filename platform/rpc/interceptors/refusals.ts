@@ -46,7 +46,7 @@ export function createRefusals({ perSecond, clock, log, metrics }: RefusalsOptio
   });
   const limitedTotal = metrics.counter(
     "lucky_rpc_refusals_limited_total",
-    "Addresses and users whose calls were all refused for a while, because too many were refused.",
+    "Times that all calls of an address or a user were refused for a while, after too many refusals.",
   );
   const sampler = createLineSampler({ log, clock });
 

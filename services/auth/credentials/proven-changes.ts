@@ -18,7 +18,7 @@ import type { GivenCode, SmsCodes } from "./sms-codes.ts";
 /** The proof in a request, and the kinds that its method accepts. */
 export interface RequestedProof {
   proof: Proof | undefined;
-  /** "any", or "credential": the password, or without one a code. */
+  /** "any", or "credential": the password, or a code for an account without a password. */
   accepts: "any" | "credential";
 }
 
@@ -56,7 +56,7 @@ export function createProvenChanges(d: Dependencies): ProvenChanges {
     if (kind === "proved") return;
     if (kind === "ended") throw loginOver();
     if (kind === "dependent")
-      throw proofRequired("a login by QR code proves by the password or a code until it is kept");
+      throw proofRequired("until it is kept, a login by QR code needs the password or a code");
     throw fail(ErrorReason.REFRESH_TOKEN_INVALID, "proof.refresh_token: not the current one");
   }
 
@@ -71,7 +71,7 @@ export function createProvenChanges(d: Dependencies): ProvenChanges {
     switch (kind?.case) {
       case "refreshToken":
         if (accepts === "credential")
-          throw proofRequired("the password is needed, or without one a code");
+          throw proofRequired("this call needs the password, or a code if there is none");
         await requireRefreshToken(context, kind.value);
         return [];
       case "password": {
@@ -80,7 +80,7 @@ export function createProvenChanges(d: Dependencies): ProvenChanges {
       }
       case "code":
         if (account.passwordHash !== null)
-          throw proofRequired("an account with a password proves by it, not by a code");
+          throw proofRequired("an account with a password needs its password, not a code");
         return requireProof(d, account, { password: undefined, code: kind.value, address });
       default:
         throw proofRequired("an access token is not enough");
