@@ -4,6 +4,7 @@ import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import { refuse, type rpcHandler } from "./handler.ts";
 import { closeWhenIdle } from "./idle-sessions.ts";
+import { makeDestroySafe } from "./session-end.ts";
 
 /** Time-out for the first request of a client's connection, ms. */
 const FIRST_REQUEST_MS = 10_000;
@@ -101,7 +102,8 @@ export function http2Server(options: {
       if (!rpc(req, res)) refuse(res, 404);
     });
   });
-  server.on("session", (session) => {
+  function begin(session: ServerHttp2Session, socket: Socket): void {
+    makeDestroySafe(session, { socket, clock });
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
     session.setLocalWindowSize(limits.connectionWindowBytes);
@@ -113,11 +115,17 @@ export function http2Server(options: {
     });
     if (!mesh) closeWhenIdle(session, { clock, firstRequestMs: FIRST_REQUEST_MS, idleMs });
     if (draining) session.close();
-  });
+  }
   server.on("sessionError", (err) => log.debug({ event: "connection_failed", err }));
 
   return {
-    take: (socket) => void server.emit("connection", socket),
+    take(socket) {
+      const beginHere = (session: ServerHttp2Session) => begin(session, socket);
+      // The event comes during the call.
+      server.once("session", beginHere);
+      server.emit("connection", socket);
+      server.off("session", beginHere);
+    },
     drain() {
       draining = true;
       for (const session of sessions) session.close();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect as connectHttp2, constants } from "node:http2";
-import type { Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
@@ -56,6 +56,21 @@ function reset(streamId: number): Buffer {
   const body = Buffer.alloc(4);
   body.writeUInt32BE(constants.NGHTTP2_CANCEL);
   return frame(RST_STREAM, 0, streamId, body);
+}
+
+/** A call whose body arrives in two frames. */
+function callWithBody(streamId: number): Buffer {
+  return Buffer.concat([
+    frame(HEADERS, END_HEADERS, streamId, BLOCK),
+    frame(DATA, 0, streamId, Buffer.from("abc")),
+    frame(DATA, END_STREAM, streamId, Buffer.alloc(0)),
+  ]);
+}
+
+function goaway(error: number): Buffer {
+  const body = Buffer.alloc(8);
+  body.writeUInt32BE(error, 4);
+  return frame(GOAWAY, 0, 0, body);
 }
 
 /** `count` calls, each reset at once. */
@@ -118,6 +133,33 @@ test("a client that resets calls without end loses its connection, and other cli
   await closed(socket);
   assert.equal(calls(), 0);
   assert.equal((await client.getJwks({})).jwksJson, "{}");
+});
+
+/** An error in GOAWAY, with calls around it in the same read. */
+for (const [before, calls] of [
+  ["", [goaway(1), callWithBody(1), callWithBody(3)]],
+  [" after a call", [callWithBody(1), goaway(1), callWithBody(3)]],
+] as const) {
+  test(`a client that says goodbye with an error${before}, and goes on, disturbs nobody`, async (t) => {
+    const { socket, client } = await raw(t);
+    socket.write(Buffer.concat(calls));
+    await closed(socket);
+    assert.equal((await client.getJwks({})).jwksJson, "{}");
+  });
+}
+
+test("the connection of a client that keeps its half open ends", async (t) => {
+  const { port } = await start(t);
+  const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+  t.after(() => socket.destroy());
+  socket.on("error", () => {});
+  socket.write(Buffer.concat([Buffer.from(PREFACE), frame(SETTINGS, 0, 0, Buffer.alloc(0))]));
+  await until(socket, SETTINGS);
+  socket.write(goaway(0));
+  // A write to a destroyed connection gets an error, which closes this half as well.
+  const pings = setInterval(() => socket.write(frame(PING, 0, 0, Buffer.alloc(8))), 100);
+  t.after(() => clearInterval(pings));
+  await new Promise((resolve) => socket.once("close", resolve));
 });
 
 test("a port for our own services bears the resets of a gateway whose clients all disconnect", async (t) => {
