@@ -5,6 +5,7 @@ import type { Log } from "#platform/log.ts";
 import { refuse, type rpcHandler } from "./handler.ts";
 import { closeWhenIdle } from "./idle-sessions.ts";
 import { makeDestroySafe } from "./session-end.ts";
+import { boundStreams } from "./stream-bound.ts";
 
 /** Time-out for the first request of a client's connection, ms. */
 const FIRST_REQUEST_MS = 10_000;
@@ -113,7 +114,10 @@ export function http2Server(options: {
       session.close();
       session.setTimeout(idleMs, () => session.destroy());
     });
-    if (!mesh) closeWhenIdle(session, { clock, firstRequestMs: FIRST_REQUEST_MS, idleMs });
+    if (!mesh) {
+      boundStreams(session, { most: limits.maxConcurrentStreams + limits.streamResetBurst, clock });
+      closeWhenIdle(session, { clock, firstRequestMs: FIRST_REQUEST_MS, idleMs });
+    }
     if (draining) session.close();
   }
   server.on("sessionError", (err) => log.debug({ event: "connection_failed", err }));

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { connect as connectHttp2, constants } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
@@ -78,6 +78,18 @@ function resets(count: number): Buffer {
   return Buffer.concat(
     Array.from({ length: count }, (_, at) => [call(2 * at + 1), reset(2 * at + 1)]).flat(),
   );
+}
+
+/** Counts the requests of HTTP/2 that reach JavaScript. */
+function countStreams(t: TestContext): () => number {
+  const { emit } = EventEmitter.prototype;
+  let streams = 0;
+  t.mock.method(EventEmitter.prototype, "emit", function (this: EventEmitter, ...args: unknown[]) {
+    // The server repeats the event of its session.
+    if (args[0] === "stream" && "setLocalWindowSize" in this) streams++;
+    return Reflect.apply(emit, this, args);
+  });
+  return () => streams;
 }
 
 /** The next frame of a type. */
@@ -160,6 +172,25 @@ test("the connection of a client that keeps its half open ends", async (t) => {
   const pings = setInterval(() => socket.write(frame(PING, 0, 0, Buffer.alloc(8))), 100);
   t.after(() => clearInterval(pings));
   await new Promise((resolve) => socket.once("close", resolve));
+});
+
+test("the connection of a client ends among the resets that arrive in one read", async (t) => {
+  const { socket, client } = await raw(t);
+  const streams = countStreams(t);
+  socket.write(resets(MANY));
+  await closed(socket);
+  assert.ok(streams() <= 201, `${streams()} requests`);
+  assert.equal((await client.getJwks({})).jwksJson, "{}");
+});
+
+test("a client may reset all its requests at once, and go on", async (t) => {
+  const { socket } = await raw(t);
+  const pong = until(socket, PING);
+  socket.write(Buffer.concat([resets(100), frame(PING, 0, 0, Buffer.alloc(8))]));
+  await pong;
+  const answer = until(socket, HEADERS);
+  socket.write(call(201));
+  await answer;
 });
 
 test("a port for our own services bears the resets of a gateway whose clients all disconnect", async (t) => {
