@@ -77,6 +77,19 @@ test("the WebSockets that a gateway proves have no maximum for the gateway's add
   }
 });
 
+for (const config of [DIRECT, {}]) {
+  const port = "publicAddress" in config ? "a port for devices" : "a port for gateways";
+  test(`the refused upgrades of a gateway take no places of ${port}`, async (t) => {
+    const { upgrade, connections } = await setUp(t, { config });
+    const refused = (key: string) =>
+      `${PEER_HEADER}: ${proof.prove({ address: "203.0.113.7", key })}\r\nSec-WebSocket-Protocol: other\r\n`;
+    for (let count = 0; count < 3; count++) {
+      assert.equal((await upgrade("127.0.0.1", refused)).status, 400);
+    }
+    assert.equal(await connections(), 0);
+  });
+}
+
 test("behind a trusted proxy, the WebSockets of each device are bounded", async (t) => {
   const config = { ...DIRECT, trustedProxies: ["127.0.0.1"] };
   const { upgrade } = await setUp(t, { config });

@@ -21,6 +21,11 @@ export interface Admissions {
    * device has too many places.
    */
   upgrade(remote: string, device: string | undefined): Place | undefined;
+  /**
+   * The upgrade of a gateway's connection is refused: its place is free at once. Otherwise one device
+   * with refused upgrades could take all the places of its gateway.
+   */
+  refused(remote: string): void;
 }
 
 export function createAdmissions(options: {
@@ -59,6 +64,7 @@ export function createAdmissions(options: {
       waiting.set(remote, entries.add({ place, timer }));
       return true;
     },
+    refused: (remote) => take(remote)?.release(),
     upgrade(remote, device) {
       const place = take(remote) ?? open(remote);
       if (place === undefined || device === remote) return place;

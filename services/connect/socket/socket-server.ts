@@ -248,22 +248,29 @@ function upgrade(
   { accepting, admissions, proof, proxies, tls, log }: Omit<SocketServerOptions<unknown>, "events">,
 ): void {
   const headers = headersOf(request);
+  const remote = remoteOf(response);
+  const key = headers["sec-websocket-key"]?.[0] ?? "";
+  const [header, ...others] = headers[PEER_HEADER] ?? [];
+  const proven = header && others.length === 0 ? proof.read(header, key) : undefined;
   const fault = upgradeFault(headers);
   const offered = headers["sec-websocket-protocol"]?.join(",") ?? "";
   const known = offered.split(",").some((name) => name.trim() === SUBPROTOCOL);
+  /** A gateway closes the connection by itself, and other devices need its place. */
+  const giveBack = () => {
+    if (proven !== undefined) admissions?.refused(remote);
+  };
   if (!accepting()) {
+    giveBack();
     response.writeStatus("503 Service Unavailable").end("not ready", true);
   } else if (tls !== undefined && !hasCertificate(response)) {
     response.writeStatus("403 Forbidden").end("a certificate of the mesh is needed", true);
   } else if (fault !== undefined) {
+    giveBack();
     refuse(response, fault);
   } else if (offered !== "" && !known) {
+    giveBack();
     refuse(response, `the subprotocol is ${SUBPROTOCOL}`);
   } else {
-    const key = headers["sec-websocket-key"]![0]!;
-    const remote = remoteOf(response);
-    const [header, ...others] = headers[PEER_HEADER] ?? [];
-    const proven = header && others.length === 0 ? proof.read(header, key) : undefined;
     const peer = header === undefined ? deviceOf(headers, remote, proxies) : proven;
     if (peer === undefined) {
       // From a gateway, this means that this instance does not accept its secret.
