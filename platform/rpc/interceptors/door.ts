@@ -2,17 +2,22 @@ import {
   Code,
   ConnectError,
   type ContextValues,
+  createContextKey,
   type Interceptor,
   type UnaryRequest,
 } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { fail } from "#platform/errors.ts";
+import { fail, reasonOf } from "#platform/errors.ts";
 import { callerKey } from "#platform/identity/caller.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { type AccessControl, type ArrivingCall, admittedKey } from "./access.ts";
 import { isWeighed } from "./budgets.ts";
 import { type LimitOptions, takePointsOf } from "./limit.ts";
+import type { RefusalPace } from "./refusal-pace.ts";
 import type { Refusals } from "./refusals.ts";
+
+/** Whether so many refusals of the caller's address wait that its connection should be closed. */
+export const floodKey = createContextKey(false, { description: "flood of refused calls" });
 
 /**
  * The door: the first check of every call that arrives over the network. It admits or refuses a call by
@@ -31,6 +36,11 @@ export interface Door {
   countRefusal(values: ContextValues): void;
   /** Remaining time in which calls of an address without a login are refused, ms; 0 for none. */
   waitMs(address: string | undefined): number;
+  /**
+   * Waits for the turn to answer a call of an address that is over a budget. Returns false at once
+   * when too many of its refusals wait.
+   */
+  turn(address: string | undefined): Promise<boolean>;
 }
 
 export interface DoorOptions {
@@ -41,9 +51,11 @@ export interface DoorOptions {
   readonly observe: Interceptor;
   /** Absent: refusals are not counted. */
   readonly refusals: Refusals | undefined;
+  /** Absent: callers over a budget are refused at once. */
+  readonly pace: RefusalPace | undefined;
 }
 
-export function createDoor({ access, limit, observe, refusals }: DoorOptions): Door {
+export function createDoor({ access, limit, observe, refusals, pace }: DoorOptions): Door {
   /**
    * Refuses callers with too many refused calls. A user whose token was verified before has
    * a separate count, so that other callers behind the same address cannot lock the user out.
@@ -78,6 +90,10 @@ export function createDoor({ access, limit, observe, refusals }: DoorOptions): D
         const { code } = ConnectError.from(thrown);
         if (code === Code.Unauthenticated || code === Code.PermissionDenied)
           countRefusal(call.contextValues);
+        if (pace !== undefined && reasonOf(thrown) === ErrorReason.RATE_LIMITED) {
+          const inTurn = await pace.turn(call.contextValues.get(peerAddress), call.signal);
+          call.contextValues.set(floodKey, !inTurn);
+        }
         // Rejects with the error for the caller. The interceptor does not use the request, which
         // nobody has read.
         const refuse = observe(() => Promise.reject(thrown));
@@ -86,5 +102,6 @@ export function createDoor({ access, limit, observe, refusals }: DoorOptions): D
     },
     countRefusal,
     waitMs: (address) => refusals?.waitOfAddress(address) ?? 0,
+    turn: async (address) => pace === undefined || pace.turn(address),
   };
 }

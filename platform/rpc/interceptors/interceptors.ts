@@ -11,6 +11,7 @@ import type { Budgets } from "./budgets.ts";
 import { createDoor, type Door } from "./door.ts";
 import { limitInterceptor } from "./limit.ts";
 import { observeInterceptor } from "./observe.ts";
+import { createRefusalPace } from "./refusal-pace.ts";
 import { createRefusals } from "./refusals.ts";
 import { turnsInterceptor } from "./turns.ts";
 import { validateInterceptor } from "./validate.ts";
@@ -68,6 +69,12 @@ export function serverInterceptors(options: ServerInterceptorsOptions): ServerIn
       validateInterceptor(),
       ...(limiter === undefined ? [turnsInterceptor(rules)] : []),
     ],
-    door: createDoor({ access, limit, observe, refusals }),
+    door: createDoor({
+      access,
+      limit,
+      observe,
+      refusals,
+      pace: refusals && createRefusalPace(clock),
+    }),
   };
 }

@@ -20,9 +20,10 @@ import {
 import type { ClientAddressFinder } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
+import { canonicalAddress } from "#platform/network.ts";
 import { boundedBody } from "#platform/rpc/bodies/message-bounds.ts";
 import type { RequestBodies } from "#platform/rpc/bodies/request-bodies.ts";
-import type { Door } from "#platform/rpc/interceptors/door.ts";
+import { type Door, floodKey } from "#platform/rpc/interceptors/door.ts";
 import { createLineSampler } from "#platform/rpc/interceptors/line-sampler.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { ruleBook, rulesOf } from "#platform/rpc/rules.ts";
@@ -81,6 +82,19 @@ export function rpcHandler(
   const arrivalOf = (req: NodeRequest) =>
     createContextValues().set(peerAddress, clientAddress(req));
 
+  /**
+   * Closes the connection of a request, and returns true. Returns false for one through a proxy: it
+   * may carry the calls of other clients.
+   */
+  function hangUp(req: NodeRequest): boolean {
+    const { remoteAddress } = req.socket;
+    if (remoteAddress === undefined) return true;
+    if (clientAddress(req) !== canonicalAddress(remoteAddress)) return false;
+    if ("stream" in req) req.stream.session?.destroy();
+    else req.destroy();
+    return true;
+  }
+
   /** Answers a call that the door admits. The request of any other call is not read. */
   async function respond(
     handler: UniversalHandler,
@@ -88,12 +102,17 @@ export function rpcHandler(
       body: AsyncIterable<Uint8Array>;
       contextValues: ContextValues;
     },
+    hangUp: () => boolean,
   ): Promise<UniversalServerResponse> {
     const { method } = handler;
     const { header, contextValues, signal } = request;
     try {
       await door?.admit({ method, header, contextValues, signal });
     } catch (refusal) {
+      // The caller gets no answer, because it would not stop for one.
+      if (contextValues.get(floodKey) && hangUp()) {
+        throw new ConnectError("a flood of refused calls", Code.Canceled);
+      }
       return refuseCall(handler, request, refusal);
     }
     const { maxRequestBytes: maxBytes, maxRequestItems: maxItems } = rules(method);
@@ -110,9 +129,12 @@ export function rpcHandler(
    */
   function refuseUnknown(req: NodeRequest, res: NodeResponse): boolean {
     const waitMs = door?.waitMs(clientAddress(req)) ?? 0;
-    if (waitMs > 0) {
-      res.setHeader("retry-after", Math.ceil(waitMs / 1_000));
-      refuse(res, 429);
+    if (door !== undefined && waitMs > 0) {
+      void door.turn(clientAddress(req)).then((inTurn) => {
+        if (!inTurn && hangUp(req)) return;
+        if (!res.headersSent) res.setHeader("retry-after", Math.ceil(waitMs / 1_000));
+        refuse(res, 429);
+      });
       return true;
     }
     const values = arrivalOf(req);
@@ -133,7 +155,8 @@ export function rpcHandler(
     // ever.
     const unary = handler.method.methodKind === "unary";
     const signal = unary ? request.signal : AbortSignal.any([request.signal, stop]);
-    const response = await respond(handler, { ...bounded, signal, contextValues: values });
+    const call = { ...bounded, signal, contextValues: values };
+    const response = await respond(handler, call, () => hangUp(req));
     if (unary) cutUnread(written, clock);
     await universalResponseToNodeResponse(response, res);
   }

@@ -2,10 +2,10 @@ import { createServer, type ServerHttp2Session, type ServerOptions } from "node:
 import type { Socket } from "node:net";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
+import { closeWhenIdle } from "#platform/rpc/sessions/idle-sessions.ts";
+import { makeDestroySafe } from "#platform/rpc/sessions/session-end.ts";
+import { boundStreams } from "#platform/rpc/sessions/stream-bound.ts";
 import { refuse, type rpcHandler } from "./handler.ts";
-import { closeWhenIdle } from "./idle-sessions.ts";
-import { makeDestroySafe } from "./session-end.ts";
-import { boundStreams } from "./stream-bound.ts";
 
 /** Time-out for the first request of a client's connection, ms. */
 const FIRST_REQUEST_MS = 10_000;
