@@ -9,11 +9,11 @@ import {
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail, reasonOf } from "#platform/errors.ts";
 import { callerKey } from "#platform/identity/caller.ts";
+import type { Pace } from "#platform/limiter/pace.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { type AccessControl, type ArrivingCall, admittedKey } from "./access.ts";
 import { isWeighed } from "./budgets.ts";
 import { type LimitOptions, takePointsOf } from "./limit.ts";
-import type { RefusalPace } from "./refusal-pace.ts";
 import type { Refusals } from "./refusals.ts";
 
 /** Whether so many refusals of the caller's address wait that its connection should be closed. */
@@ -52,7 +52,7 @@ export interface DoorOptions {
   /** Absent: refusals are not counted. */
   readonly refusals: Refusals | undefined;
   /** Absent: callers over a budget are refused at once. */
-  readonly pace: RefusalPace | undefined;
+  readonly pace: Pace | undefined;
 }
 
 export function createDoor({ access, limit, observe, refusals, pace }: DoorOptions): Door {

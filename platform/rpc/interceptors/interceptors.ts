@@ -3,6 +3,7 @@ import type { Clock } from "#platform/clock.ts";
 import type { MeshCallers } from "#platform/identity/mesh-callers.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
+import { createPace } from "#platform/limiter/pace.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { ruleBook } from "#platform/rpc/rules.ts";
@@ -11,7 +12,6 @@ import type { Budgets } from "./budgets.ts";
 import { createDoor, type Door } from "./door.ts";
 import { limitInterceptor } from "./limit.ts";
 import { observeInterceptor } from "./observe.ts";
-import { createRefusalPace } from "./refusal-pace.ts";
 import { createRefusals } from "./refusals.ts";
 import { turnsInterceptor } from "./turns.ts";
 import { validateInterceptor } from "./validate.ts";
@@ -38,6 +38,12 @@ export interface ServerInterceptorsOptions {
   readonly refusalsPerSecond?: number;
 }
 
+/**
+ * Pace of the answers to an address that is over a budget. A refusal costs as much as a small call:
+ * without a pace, a client that asks again at once occupies the process.
+ */
+const REFUSAL_PACE = { burst: 20, perSecond: 50, maxWaitMs: 2_000 };
+
 /** The checks of the calls of one port. */
 export interface ServerInterceptors {
   readonly interceptors: Interceptor[];
@@ -61,6 +67,7 @@ export function serverInterceptors(options: ServerInterceptorsOptions): ServerIn
   const limit = limiter && budgets && { limiter, budgets, rules };
   const refusals =
     perSecond === undefined ? undefined : createRefusals({ perSecond, clock, log, metrics });
+  const pace = refusals && createPace({ clock, ...REFUSAL_PACE });
   return {
     interceptors: [
       observe,
@@ -69,12 +76,6 @@ export function serverInterceptors(options: ServerInterceptorsOptions): ServerIn
       validateInterceptor(),
       ...(limiter === undefined ? [turnsInterceptor(rules)] : []),
     ],
-    door: createDoor({
-      access,
-      limit,
-      observe,
-      refusals,
-      pace: refusals && createRefusalPace(clock),
-    }),
+    door: createDoor({ access, limit, observe, refusals, pace }),
   };
 }

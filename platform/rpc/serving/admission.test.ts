@@ -188,3 +188,23 @@ test("without a valid header of a trusted proxy, a connection is closed", async 
   ]);
   assert.deepEqual(peers, []);
 });
+
+test("new HTTP/2 connections of one address begin at a pace, those of others at once", async (t) => {
+  const clock = new ManualClock();
+  const maxima = { all: 200, address: 100, network: 100 };
+  const { open } = await bounded(t, maxima, { clock });
+  const begun = new Set<Socket>();
+  const openHttp2 = async (from: string) => {
+    const socket = await open(from, HTTP2);
+    // The server begins with its settings.
+    socket.once("data", () => begun.add(socket));
+    return socket;
+  };
+  await Promise.all(Array.from({ length: 25 }, () => openHttp2(ATTACKER)));
+  while (begun.size < 20) await new Promise(setImmediate);
+  const honest = await openHttp2(HONEST);
+  while (!begun.has(honest)) await new Promise(setImmediate);
+  assert.equal(begun.size, 21);
+  clock.advance(250);
+  while (begun.size < 26) await new Promise(setImmediate);
+});

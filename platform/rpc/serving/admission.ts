@@ -3,7 +3,15 @@ import type { ProxyChain } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
 import { readProxyHeader } from "#platform/connections/proxy-protocol.ts";
+import { createPace } from "#platform/limiter/pace.ts";
 import { type NodeRequest, type NodeResponse, refuse } from "./handler.ts";
+
+/**
+ * Pace of new HTTP/2 connections of one address. The bytes that a client sends with the start of a
+ * connection can contain a hundred requests, all reset at once: twenty such connections take a
+ * tenth of a second.
+ */
+const SESSION_PACE = { burst: 20, perSecond: 20, maxWaitMs: 10_000 };
 
 /** Answers a request. Returns false, without an answer, when it is not for this handler. */
 type Handler = (req: NodeRequest, res: NodeResponse) => boolean;
@@ -24,6 +32,11 @@ export interface Admission {
    * Destroys the connection when it may not.
    */
   connection(socket: Socket, admitted: () => void): void;
+  /**
+   * Calls `begin` when it is the turn of an HTTP/2 connection of a client: new ones of an address
+   * begin at a pace. Destroys a connection whose turn would come too late.
+   */
+  session(socket: Socket, begin: () => void): void;
   /** The handler with a bound for the requests in flight of each client behind a trusted proxy. */
   requests(handler: Handler): Handler;
 }
@@ -35,6 +48,7 @@ export interface Admission {
  */
 export function createAdmission(options: AdmissionOptions): Admission {
   const { bounds, proxies, proxyProtocol, clock } = options;
+  const pace = bounds && createPace({ clock, ...SESSION_PACE });
   return {
     connection(socket, admitted) {
       const peer = socket.remoteAddress;
@@ -61,6 +75,19 @@ export function createAdmission(options: AdmissionOptions): Admission {
           }
           admitted();
         },
+      });
+    },
+
+    session(socket, begin) {
+      const peer = socket.remoteAddress;
+      if (pace === undefined || peer === undefined || proxies.isProxy(peer)) return begin();
+      const closed = new AbortController();
+      const abort = () => closed.abort();
+      socket.once("close", abort);
+      void pace.turn(peer, closed.signal).then((inTurn) => {
+        socket.off("close", abort);
+        if (inTurn && !socket.destroyed) begin();
+        else socket.destroy();
       });
     },
 

@@ -116,12 +116,17 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     socket.on("error", (err) => log.debug({ event: "connection_failed", err }));
     socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
     const detected = (protocol: Protocol) => {
-      undetected.delete(socket);
       // An HTTP/1.1 client may close its half of the connection after the request and wait for
       // the response. In the other protocols this ends the connection.
       socket.allowHalfOpen = protocol === "http/1.1";
-      if (protocol === "h2") http2.take(socket);
-      else if (protocol === "http/1.1") http1.take(socket);
+      if (protocol === "h2") {
+        return admission.session(socket, () => {
+          undetected.delete(socket);
+          http2.take(socket);
+        });
+      }
+      undetected.delete(socket);
+      if (protocol === "http/1.1") http1.take(socket);
       else if (lean) lean.take(socket);
       else socket.destroy();
     };
