@@ -1,8 +1,11 @@
 import type { Metrics } from "#platform/metrics.ts";
 import { networkOf, siteOf } from "#platform/network.ts";
 
-/** The maximum that refused a connection, or "proxy-header": it lacks the header of a proxy. */
-export type Refusal = keyof Maxima | "proxy-header";
+/**
+ * The maximum that refused a connection; "proxy-header": it lacks the header of a proxy; "flood": an
+ * earlier connection of its client was closed for a flood of requests.
+ */
+export type Refusal = keyof Maxima | "proxy-header" | "flood";
 
 /** Maximum open connections. */
 export interface Maxima {

@@ -3,7 +3,9 @@ import type { ProxyChain } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
 import { readProxyHeader } from "#platform/connections/proxy-protocol.ts";
+import { createExpiring } from "#platform/limiter/expiring.ts";
 import { createPace } from "#platform/limiter/pace.ts";
+import { networkOf } from "#platform/network.ts";
 import { type NodeRequest, type NodeResponse, refuse } from "./handler.ts";
 
 /**
@@ -12,6 +14,15 @@ import { type NodeRequest, type NodeResponse, refuse } from "./handler.ts";
  * tenth of a second.
  */
 const SESSION_PACE = { burst: 20, perSecond: 20, maxWaitMs: 10_000 };
+
+/**
+ * How long an address gets no HTTP/2 connections after one of them was closed for a flood of
+ * requests, ms. Other protocols are not affected.
+ */
+const FLOOD_MS = 10_000;
+
+/** Maximum addresses that are remembered for a flood. */
+const MAX_FLOODERS = 10_000;
 
 /** Answers a request. Returns false, without an answer, when it is not for this handler. */
 type Handler = (req: NodeRequest, res: NodeResponse) => boolean;
@@ -37,6 +48,8 @@ export interface Admission {
    * begin at a pace. Destroys a connection whose turn would come too late.
    */
   session(socket: Socket, begin: () => void): void;
+  /** Refuses the next HTTP/2 connections of the client of a connection that was closed for a flood. */
+  flooded(socket: Socket): void;
   /** The handler with a bound for the requests in flight of each client behind a trusted proxy. */
   requests(handler: Handler): Handler;
 }
@@ -49,6 +62,10 @@ export interface Admission {
 export function createAdmission(options: AdmissionOptions): Admission {
   const { bounds, proxies, proxyProtocol, clock } = options;
   const pace = bounds && createPace({ clock, ...SESSION_PACE });
+  const flooders = createExpiring<true>(() => clock.elapsed(), {
+    maxEntries: MAX_FLOODERS,
+    evicted: () => {},
+  });
   return {
     connection(socket, admitted) {
       const peer = socket.remoteAddress;
@@ -81,14 +98,27 @@ export function createAdmission(options: AdmissionOptions): Admission {
     session(socket, begin) {
       const peer = socket.remoteAddress;
       if (pace === undefined || peer === undefined || proxies.isProxy(peer)) return begin();
+      const refused = () => {
+        if (!flooders.get(networkOf(peer))) return false;
+        bounds?.refused("flood", peer);
+        socket.destroy();
+        return true;
+      };
+      if (refused()) return;
       const closed = new AbortController();
       const abort = () => closed.abort();
       socket.once("close", abort);
       void pace.turn(peer, closed.signal).then((inTurn) => {
         socket.off("close", abort);
-        if (inTurn && !socket.destroyed) begin();
-        else socket.destroy();
+        if (!inTurn) socket.destroy();
+        else if (!socket.destroyed && !refused()) begin();
       });
+    },
+
+    flooded(socket) {
+      const peer = socket.remoteAddress;
+      if (peer === undefined || proxies.isProxy(peer)) return;
+      flooders.set(networkOf(peer), true, clock.elapsed() + FLOOD_MS);
     },
 
     requests(handler) {

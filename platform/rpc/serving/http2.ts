@@ -89,8 +89,10 @@ export function http2Server(options: {
   readonly mesh: boolean;
   readonly log: Log;
   readonly clock: Clock;
+  /** Called when a client's connection is closed for too many requests that it opened or reset. */
+  readonly flooded: (socket: Socket) => void;
 }): Http2Server {
-  const { rpc, idleMs, mesh, log, clock } = options;
+  const { rpc, idleMs, mesh, log, clock, flooded } = options;
   const sessions = new Set<ServerHttp2Session>();
   let draining = false;
 
@@ -115,7 +117,8 @@ export function http2Server(options: {
       session.setTimeout(idleMs, () => session.destroy());
     });
     if (!mesh) {
-      boundStreams(session, { most: limits.maxConcurrentStreams + limits.streamResetBurst, clock });
+      const most = limits.maxConcurrentStreams + limits.streamResetBurst;
+      boundStreams(session, { most, clock, exceeded: () => flooded(socket) });
       closeWhenIdle(session, { clock, firstRequestMs: FIRST_REQUEST_MS, idleMs });
     }
     if (draining) session.close();

@@ -103,7 +103,14 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   });
   const rpc = admission.requests(handler);
   const http1 = http1Server({ rpc, cors, fallback, onUpgrade });
-  const http2 = http2Server({ rpc, idleMs, mesh: mesh !== undefined, log, clock });
+  const http2 = http2Server({
+    rpc,
+    idleMs,
+    mesh: mesh !== undefined,
+    log,
+    clock,
+    flooded: admission.flooded,
+  });
   const lean = mesh && leanServer({ ...options, mesh, clock });
 
   function accept(socket: Socket): void {

@@ -6,7 +6,10 @@ import { type TestContext, test } from "node:test";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import { createConnectionBounds } from "#platform/connections/connection-bounds.ts";
+import { Metrics } from "#platform/metrics.ts";
 import { testCallers } from "#platform/rpc/rpc.fixture.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { CALL, closed, dial, start } from "./listen.fixture.ts";
 
 const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -122,7 +125,7 @@ async function raw(t: TestContext, options: Parameters<typeof start>[1] = {}) {
   socket.write(frame(SETTINGS, 0, 0, Buffer.alloc(0)));
   await until(socket, SETTINGS);
   const client = createClient(AuthService, createGrpcTransport({ baseUrl: address }));
-  return { socket, client, calls: () => calls };
+  return { port, socket, client, calls: () => calls };
 }
 
 test("a call that was reset before its turn never reaches a handler", async (t) => {
@@ -217,3 +220,28 @@ for (const [port, options, most] of [
     assert.equal(settings.maxConcurrentStreams, most);
   });
 }
+
+test("an address whose connection was closed for a flood gets no HTTP/2 connection for ten seconds", async (t) => {
+  const clock = new ManualClock();
+  const refusals: string[] = [];
+  const bounds = createConnectionBounds({
+    maxima: { all: 100, address: 100, network: 100 },
+    metrics: new Metrics(),
+    refused: (reason) => void refusals.push(reason),
+  });
+  const { port, socket, client } = await raw(t, { bounds, clock });
+  socket.write(resets(MANY));
+  await closed(socket);
+  const begin = async (from?: string) => {
+    const next = await dial(port, from);
+    t.after(() => next.destroy());
+    next.write(Buffer.concat([Buffer.from(PREFACE), frame(SETTINGS, 0, 0, Buffer.alloc(0))]));
+    return next;
+  };
+  await closed(await begin());
+  assert.deepEqual(refusals, ["flood"]);
+  await until(await begin("127.0.0.9"), SETTINGS);
+  clock.advance(10_001);
+  await until(await begin(), SETTINGS);
+  assert.equal((await client.getJwks({})).jwksJson, "{}");
+});

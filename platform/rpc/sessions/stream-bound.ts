@@ -10,10 +10,17 @@ const WINDOW_MS = 1_000;
  */
 export function boundStreams(
   session: ServerHttp2Session,
-  { most, clock }: { readonly most: number; readonly clock: Clock },
+  options: {
+    readonly most: number;
+    readonly clock: Clock;
+    /** Called once, when the connection is destroyed. */
+    readonly exceeded: () => void;
+  },
 ): void {
+  const { most, clock, exceeded } = options;
   let open = 0;
   let resets = 0;
+  let reported = false;
   let endsAt = Number.NEGATIVE_INFINITY;
 
   // Before the listener that makes a request of the stream.
@@ -28,6 +35,10 @@ export function boundStreams(
       open -= 1;
       if (stream.aborted) resets += 1;
     });
-    if (open + resets > most) session.destroy();
+    if (open + resets <= most || reported) return;
+    reported = true;
+    // The limits of nghttp2 may have closed the session before its first event.
+    if (!session.closed) session.destroy();
+    exceeded();
   });
 }
