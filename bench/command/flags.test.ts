@@ -28,15 +28,17 @@ test("an unknown flag is refused, and so is a value that is not a number or too 
 });
 
 test("the types refuse to read a flag that is not declared, or not of that kind", () => {
+  // The check of types is the test: `tsc` reports each line below that begins to compile, because its
+  // directive is then unused. No assertion at run time can show what the compiler refuses.
   const flags = readFlags(small, []);
-  // @ts-expect-error It is not declared.
+  // @ts-expect-error The table does not declare the flag "rate".
   const undeclared = () => flags.text("rate");
-  // @ts-expect-error It takes a value.
+  // @ts-expect-error The flag "users" takes a value, so it is not a switch.
   const notSwitch = () => readFlags(large, []).on("users");
-  // @ts-expect-error It takes no value.
+  // @ts-expect-error The flag "deep" is a switch, so it has no number.
   const notValue = () => readFlags(large, []).number("deep");
   const readsRate = (given: Flags<"users" | "rate">) => given.text("rate");
-  // @ts-expect-error The function reads a flag that the table does not declare.
+  // @ts-expect-error The function reads the flag "rate", which this table does not declare.
   const passed = () => readsRate(flags);
   const allowed = () => readsRate(readFlags(large, []));
   assert.equal(allowed(), "");

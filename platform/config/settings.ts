@@ -105,7 +105,7 @@ export const limitsConfig = defineConfig("limits", {
     min: 0,
     max: 10_000_000,
     unit: "connections",
-    doc: "The same for one IPv6 network of 48 bits. 0: half of all, at most 4000.",
+    doc: "Maximum open connections of one IPv6 network of 48 bits to this process; further ones are closed at once. 0: half of all, at most 4000.",
   }),
   readPerSecond: setting.integer({
     default: 200,

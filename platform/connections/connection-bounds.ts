@@ -9,11 +9,11 @@ export type Refusal = keyof Maxima | "proxy-header" | "flood";
 
 /** Maximum open connections. */
 export interface Maxima {
-  /** Of all clients together. */
+  /** The sum over all clients. */
   readonly all: number;
-  /** Of one IPv4 address, or of one /64 network of IPv6. */
+  /** The maximum for each IPv4 address, and for each /64 network of IPv6. */
   readonly address: number;
-  /** Of one /48 network of IPv6. */
+  /** The maximum for each /48 network of IPv6. */
   readonly network: number;
 }
 

@@ -9,7 +9,7 @@ const TCP4 = "CB 00 71 07 C0 00 02 01 C3 CB 01 BB";
 /** [2001:db8::7]:50123 → [2001:db8:1::1]:443 */
 const TCP6 =
   "20 01 0D B8 00 00 00 00 00 00 00 00 00 00 00 07 20 01 0D B8 00 01 00 00 00 00 00 00 00 00 00 01 C3 CB 01 BB";
-/** The same, from ::ffff:203.0.113.7. */
+/** A header of the same form for a client at ::ffff:203.0.113.7. */
 const MAPPED =
   "00 00 00 00 00 00 00 00 00 00 FF FF CB 00 71 07 00 00 00 00 00 00 00 00 00 00 FF FF C0 00 02 01 C3 CB 01 BB";
 /** The extension PP2_TYPE_NOOP with three bytes. */

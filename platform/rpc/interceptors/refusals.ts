@@ -21,7 +21,7 @@ const MAX_LIMITED = 100_000;
 export interface Refusals {
   /** Remaining time in which all calls of the user are refused, ms; 0 for none. */
   waitOfUser(userId: string): number;
-  /** The same for an address, or for its /48 network. */
+  /** Remaining time in which all calls of the address, or of its /48 network, are refused, ms. */
   waitOfAddress(address: string | undefined): number;
   /** Counts a refused call for the address, its /48 network and the user. */
   count(caller: { readonly address: string | undefined; readonly userId?: string }): void;

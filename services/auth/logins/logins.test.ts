@@ -23,7 +23,7 @@ const loginOf = async (one: TestAuth, accessToken: string) =>
 const revoked = async (one: TestAuth, cursor = 0n) =>
   (await one.sessions.listRevocations({ cursor })).revocations.map(({ loginId }) => loginId);
 
-/** Those of the tokens whose refresh token is unused. */
+/** Selects the tokens with an unused refresh token. */
 async function liveOf(issued: readonly Tokens[]): Promise<Tokens[]> {
   const hashOf = ({ refreshToken }: Tokens) => createHash("sha256").update(refreshToken).digest();
   const { rows } = await pool.query<{ token_hash: Buffer }>(

@@ -1650,7 +1650,7 @@ export declare const AuthService: GenService<{
    * number may belong to another person now. The account's first number ends no login. In both
    * cases the user's devices receive a SecurityNotice. Binding the same number again changes
    * nothing. Fails with SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID,
-   * ACCOUNT_LOCKED or ENCRYPTION_INVALID. Of these errors only PHONE_TAKEN uses the codes up.
+   * ACCOUNT_LOCKED or ENCRYPTION_INVALID. Among these errors, PHONE_TAKEN alone uses the codes up.
    *
    * @generated from rpc lucky.auth.v1.AuthService.BindPhone
    */

@@ -788,21 +788,21 @@ export enum LoginMethod {
   UNSPECIFIED = 0,
 
   /**
-   * By the password.
+   * A login with the password.
    *
    * @generated from enum value: LOGIN_METHOD_PASSWORD = 1;
    */
   PASSWORD = 1,
 
   /**
-   * By a code sent to the phone number.
+   * A login with a code sent to the phone number.
    *
    * @generated from enum value: LOGIN_METHOD_SMS_CODE = 2;
    */
   SMS_CODE = 2,
 
   /**
-   * By a QR code that a phone confirmed.
+   * A login with a QR code that a phone confirmed.
    *
    * @generated from enum value: LOGIN_METHOD_QR_CODE = 3;
    */

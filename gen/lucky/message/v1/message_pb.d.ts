@@ -546,7 +546,7 @@ export declare const CursorSchema: GenMessage<Cursor>;
  */
 export declare type AcknowledgeRequest = Message<"lucky.message.v1.AcknowledgeRequest"> & {
   /**
-   * 1 to 200 cursors, one per conversation. By RPC, ten of them count as a change.
+   * 1 to 200 cursors, one per conversation. Over RPC, ten cursors cost as much as one change.
    *
    * @generated from field: repeated lucky.message.v1.Cursor cursors = 1;
    */

@@ -228,9 +228,10 @@ export declare const max_request_bytes: GenExtension<MethodOptions, number>;
 export declare const callers: GenExtension<MethodOptions, ServiceProcess[]>;
 
 /**
- * Of a repeated field of a request: the number of items that cost one point of the budget of the
- * method's limit class. A call costs at least one point. Absent: the items cost nothing. A field of
- * a public request that admits more than 50 items declares it; a test checks all requests.
+ * Makes a call with many items cost more points: the number of items of this repeated field that
+ * cost one point of the rate limit of the method. A call costs at least one point. Absent: the
+ * items cost nothing. Every repeated field of a public request that admits more than 50 items
+ * declares this option; a test checks all requests.
  *
  * @generated from extension: int32 items_per_point = 50004;
  */
