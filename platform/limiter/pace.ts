@@ -1,5 +1,6 @@
 import type { Clock } from "#platform/clock.ts";
 import { networkOf } from "#platform/network.ts";
+import { pause } from "#platform/pause.ts";
 import { createExpiring } from "./expiring.ts";
 
 /** Maximum addresses that are remembered. */
@@ -43,17 +44,4 @@ export function createPace({ clock, burst, perSecond, maxWaitMs }: PaceOptions):
       return true;
     },
   };
-}
-
-function pause(clock: Clock, ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted) return resolve();
-    const end = () => {
-      timer.stop();
-      signal?.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = clock.after(ms, end);
-    signal?.addEventListener("abort", end);
-  });
 }

@@ -4,6 +4,7 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import { pause } from "#platform/pause.ts";
 import type { SmsSender } from "./sms.ts";
 
 export interface HttpSmsOptions {
@@ -94,15 +95,6 @@ export function createHttpSms(options: HttpSmsOptions): SmsSender {
     }
   }
 
-  /** Waits before a retry; returns early when the signal aborts. */
-  async function pause(ms: number, signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = clock.after(ms, resolve);
-    signal.addEventListener("abort", () => resolve(), { once: true });
-    await promise;
-    timer.stop();
-  }
-
   async function send(body: string, smsId: string, signal: AbortSignal): Promise<void> {
     const budget = timeoutSignal(options.budgetMs);
     const ending = AbortSignal.any([signal, budget.signal]);
@@ -114,7 +106,7 @@ export function createHttpSms(options: HttpSmsOptions): SmsSender {
         if (outcome.kind === "taken") return;
         log.warn({ event: "sms_attempt_failed", smsId, attempt: n, ...outcome });
         const retry = outcome.kind === "failed" && n < options.attempts && !stopping.aborted;
-        if (retry) await pause(FIRST_BACKOFF_MS * 2 ** (n - 1), stopping);
+        if (retry) await pause(clock, FIRST_BACKOFF_MS * 2 ** (n - 1), stopping);
         if (!retry || stopping.aborted)
           throw fail(ErrorReason.SMS_NOT_SENT, "the SMS gateway did not accept the message");
       }

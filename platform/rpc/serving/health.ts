@@ -6,6 +6,7 @@ import {
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
+import { pause } from "#platform/pause.ts";
 import { type Served, serve } from "#platform/rpc/served.ts";
 
 /** How often Watch polls the status. */
@@ -53,26 +54,13 @@ export function healthService({ served, healthy, clock, stop }: HealthOptions): 
           const status = names.has(service) ? now() : Status.SERVICE_UNKNOWN;
           if (status !== sent) yield { status };
           sent = status;
-          await pause(either);
+          await pause(clock, POLL_INTERVAL_MS, either);
         }
       } finally {
         watchers--;
       }
     },
   });
-
-  function pause(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      if (signal.aborted) return resolve();
-      const wake = () => {
-        timer.stop();
-        signal.removeEventListener("abort", wake);
-        resolve();
-      };
-      const timer = clock.after(POLL_INTERVAL_MS, wake);
-      signal.addEventListener("abort", wake);
-    });
-  }
 }
 
 function requireShort(service: string): void {
