@@ -36,7 +36,7 @@ for (const [name, [header, client]] of Object.entries(complete)) {
     const { length } = header;
     const request = Buffer.from("GET / HTTP/1.1\r\n");
     const parsed = parseProxyHeader(Buffer.concat([header, request]));
-    assert.deepEqual(parsed, { kind: "complete", length, client });
+    assert.deepEqual(parsed, { kind: "complete", length, value: client });
     for (let end = 0; end < length; end++) {
       assert.equal(parseProxyHeader(header.subarray(0, end)).kind, "incomplete", `${end} bytes`);
     }

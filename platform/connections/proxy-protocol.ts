@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import type { Clock } from "#platform/clock.ts";
 import { canonicalAddress } from "#platform/network.ts";
+import { type FirstBytes, readFirstBytes } from "./first-bytes.ts";
 
 /** Every header of the PROXY protocol, version 2, begins with these bytes. */
 const SIGNATURE = Buffer.from("\r\n\r\n\0\r\nQUIT\n", "latin1");
@@ -24,17 +25,11 @@ const TCP6 = 0x21;
 const TCP4_BYTES = 12;
 const TCP6_BYTES = 36;
 
-/** Result of parsing the first bytes of a connection. */
-export type ProxyHeader =
-  | { readonly kind: "incomplete" }
-  | { readonly kind: "invalid" }
-  | {
-      readonly kind: "complete";
-      /** Bytes of the header. */
-      readonly length: number;
-      /** Address of the client; undefined when the proxy speaks for itself, as in a health check. */
-      readonly client: string | undefined;
-    };
+/**
+ * A parsed header. Its value is the address of the client; undefined when the proxy speaks for
+ * itself, as in a health check.
+ */
+export type ProxyHeader = FirstBytes<string | undefined>;
 
 const INCOMPLETE = { kind: "incomplete" } as const;
 const INVALID = { kind: "invalid" } as const;
@@ -53,17 +48,17 @@ export function parseProxyHeader(bytes: Buffer): ProxyHeader {
   const length = FIXED_BYTES + bytes.readUInt16BE(14);
   if (version !== VERSION || command > PROXY || length > MAX_BYTES) return INVALID;
   if (bytes.length < length) return INCOMPLETE;
-  if (command === LOCAL) return { kind: "complete", length, client: undefined };
+  if (command === LOCAL) return { kind: "complete", length, value: undefined };
   const rest = length - FIXED_BYTES;
   const family = bytes[13]!;
   if (family === TCP4 && rest >= TCP4_BYTES) {
-    return { kind: "complete", length, client: bytes.subarray(16, 20).join(".") };
+    return { kind: "complete", length, value: bytes.subarray(16, 20).join(".") };
   }
   if (family === TCP6 && rest >= TCP6_BYTES) {
     const groups = Array.from({ length: 8 }, (_, at) =>
       bytes.readUInt16BE(16 + 2 * at).toString(16),
     );
-    return { kind: "complete", length, client: canonicalAddress(groups.join(":")) };
+    return { kind: "complete", length, value: canonicalAddress(groups.join(":")) };
   }
   return INVALID;
 }
@@ -80,40 +75,5 @@ export function readProxyHeader(options: {
   /** Called before a connection is destroyed because of its header. */
   readonly refused: () => void;
 }): void {
-  const { socket, clock, done, refused } = options;
-  let seen = Buffer.alloc(0);
-  const timer = clock.after(TIMEOUT_MS, refuse);
-
-  function stop(): void {
-    timer.stop();
-    socket.off("readable", inspect);
-    socket.off("end", drop);
-    socket.off("close", stop);
-  }
-  function drop(): void {
-    stop();
-    socket.destroy();
-  }
-  function refuse(): void {
-    refused();
-    drop();
-  }
-  function inspect(): void {
-    const chunk: Buffer | null = socket.read();
-    if (chunk === null) return;
-    seen = Buffer.concat([seen, chunk]);
-    const header = parseProxyHeader(seen);
-    if (header.kind === "incomplete") return;
-    if (header.kind === "invalid") {
-      refuse();
-      return;
-    }
-    stop();
-    const rest = seen.subarray(header.length);
-    if (rest.length > 0) socket.unshift(rest);
-    done(header.client);
-  }
-  socket.on("readable", inspect);
-  socket.on("end", drop);
-  socket.on("close", stop);
+  readFirstBytes({ ...options, timeoutMs: TIMEOUT_MS, parse: parseProxyHeader });
 }

@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import type { Clock } from "#platform/clock.ts";
+import { type FirstBytes, readFirstBytes } from "#platform/connections/first-bytes.ts";
 import { LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
 
 /** Every HTTP/2 connection without TLS starts with these bytes, and no HTTP/1.1 request does. */
@@ -27,37 +28,17 @@ interface DetectOptions {
 }
 
 /** Detects the protocol of a connection from its first bytes. */
-export function detectProtocol({ socket, clock, timeoutMs, detected }: DetectOptions): void {
-  let seen = Buffer.alloc(0);
-  const timer = clock.after(timeoutMs, () => socket.destroy());
+export function detectProtocol({ detected, ...options }: DetectOptions): void {
+  readFirstBytes({ ...options, parse: protocolOf, done: detected });
+}
 
-  function stop(): void {
-    timer.stop();
-    socket.off("readable", inspect);
-    socket.off("end", drop);
-    socket.off("close", stop);
-  }
-  function drop(): void {
-    stop();
-    socket.destroy();
-  }
-  function inspect(): void {
-    const chunk: Buffer | null = socket.read();
-    if (chunk === null) return;
-    seen = Buffer.concat([seen, chunk]);
-    const possible = PREFACES.filter(([, preface]) => {
-      const compared = Math.min(seen.length, preface.length);
-      return seen.subarray(0, compared).equals(preface.subarray(0, compared));
-    });
-    const [first] = possible;
-    if (first && seen.length < first[1].length) return;
-    stop();
-    const protocol = first?.[0] ?? "http/1.1";
-    const rest = protocol === "lean" ? seen.subarray(LEAN_PREFACE.length) : seen;
-    if (rest.length > 0) socket.unshift(rest);
-    detected(protocol);
-  }
-  socket.on("readable", inspect);
-  socket.on("end", drop);
-  socket.on("close", stop);
+function protocolOf(bytes: Buffer): FirstBytes<Protocol> {
+  const possible = PREFACES.find(([, preface]) => {
+    const compared = Math.min(bytes.length, preface.length);
+    return bytes.subarray(0, compared).equals(preface.subarray(0, compared));
+  });
+  if (possible === undefined) return { kind: "complete", length: 0, value: "http/1.1" };
+  const [value, preface] = possible;
+  if (bytes.length < preface.length) return { kind: "incomplete" };
+  return { kind: "complete", length: value === "lean" ? preface.length : 0, value };
 }
