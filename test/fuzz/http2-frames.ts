@@ -1,35 +1,28 @@
 import type { Socket } from "node:net";
+import {
+  ACK,
+  CONTINUATION,
+  DATA,
+  frame,
+  GOAWAY,
+  HEADERS,
+  headerBlock,
+  onFrame,
+  PING,
+  PREFACE,
+  PRIORITY,
+  PUSH_PROMISE,
+  RST_STREAM,
+  SETTINGS,
+  WINDOW_UPDATE,
+} from "../http2/frames.ts";
 import type { Attack } from "./attack.ts";
 import { within } from "./finding.ts";
 import { mutate, type Random } from "./random.ts";
 
 const FRAMES = 16;
-const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-const [DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY] = [
-  0, 1, 2, 3, 4, 5, 6, 7,
-];
-const [WINDOW_UPDATE, CONTINUATION, UNKNOWN] = [8, 9, 200];
-const ACKNOWLEDGED = 1;
-
-function frame(type: number, flags: number, streamId: number, body: Uint8Array): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(body.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(streamId, 5);
-  return Buffer.concat([head, body]);
-}
-
-/** A header block of HPACK: literals that are not indexed and not compressed. */
-function headerBlock(headers: Record<string, string>): Buffer {
-  const parts = Object.entries(headers).flatMap(([name, value]) => [
-    Buffer.of(0, name.length),
-    Buffer.from(name),
-    Buffer.of(value.length),
-    Buffer.from(value),
-  ]);
-  return Buffer.concat(parts);
-}
+/** A frame type that the standard does not define. */
+const UNKNOWN = 200;
 
 const BLOCKS = ["application/grpc", "application/json", "application/proto"].map((type) =>
   headerBlock({
@@ -49,50 +42,38 @@ function badFrame(random: Random): Buffer {
     case 1:
     case 2: {
       const block = random.pick(BLOCKS);
-      return frame(HEADERS!, flags | 4, streamId, random.once(3) ? mutate(random, block) : block);
+      return frame(HEADERS, flags | 4, streamId, random.once(3) ? mutate(random, block) : block);
     }
     case 3:
     case 4:
-      return frame(DATA!, flags, streamId, random.bytes(random.below(40)));
+      return frame(DATA, flags, streamId, random.bytes(random.below(40)));
     case 5:
-      return frame(RST_STREAM!, flags, streamId, random.bytes(random.once(8) ? 3 : 4));
+      return frame(RST_STREAM, flags, streamId, random.bytes(random.once(8) ? 3 : 4));
     case 6:
-      return frame(
-        SETTINGS!,
-        flags & ~1,
-        random.once(8) ? 1 : 0,
-        random.bytes(6 * random.below(4)),
-      );
+      return frame(SETTINGS, flags & ~1, random.once(8) ? 1 : 0, random.bytes(6 * random.below(4)));
     case 7:
-      return frame(WINDOW_UPDATE!, flags, random.once(2) ? 0 : streamId, random.bytes(4));
+      return frame(WINDOW_UPDATE, flags, random.once(2) ? 0 : streamId, random.bytes(4));
     case 8:
-      return frame(PRIORITY!, flags, streamId, random.bytes(5));
+      return frame(PRIORITY, flags, streamId, random.bytes(5));
     case 9:
-      return frame(CONTINUATION!, flags, streamId, random.bytes(random.below(30)));
+      return frame(CONTINUATION, flags, streamId, random.bytes(random.below(30)));
     case 10:
-      return frame(random.pick([PUSH_PROMISE!, GOAWAY!]), flags, streamId, random.bytes(8));
+      return frame(random.pick([PUSH_PROMISE, GOAWAY]), flags, streamId, random.bytes(8));
     case 11:
-      return frame(UNKNOWN!, flags, streamId, random.bytes(random.below(30)));
+      return frame(UNKNOWN, flags, streamId, random.bytes(random.below(30)));
     case 12:
-      return frame(PING!, 0, 0, random.bytes(random.once(8) ? 7 : 8));
+      return frame(PING, 0, 0, random.bytes(random.once(8) ? 7 : 8));
     default:
-      return mutate(random, frame(DATA!, flags, streamId, random.bytes(random.below(30))));
+      return mutate(random, frame(DATA, flags, streamId, random.bytes(random.below(30))));
   }
 }
 
 /** Resolves at the answer to a PING, or when the connection closes. */
 function answered(socket: Socket): Promise<void> {
-  let bytes = Buffer.alloc(0);
   return new Promise((resolve) => {
     socket.once("close", () => resolve());
-    socket.on("data", (chunk) => {
-      bytes = Buffer.concat([bytes, chunk]);
-      while (bytes.length >= 9) {
-        const end = 9 + bytes.readUIntBE(0, 3);
-        if (bytes.length < end) return;
-        if (bytes[3] === PING && bytes[4] === ACKNOWLEDGED) return resolve();
-        bytes = bytes.subarray(end);
-      }
+    onFrame(socket, (answer) => {
+      if (answer[3] === PING && answer[4] === ACK) resolve();
     });
   });
 }
@@ -103,7 +84,7 @@ export const http2Frames: Attack = {
   inputs: FRAMES,
   async run(random, { target }) {
     const frames = Array.from({ length: FRAMES }, () => badFrame(random));
-    const settings = frame(SETTINGS!, 0, 0, Buffer.alloc(0));
+    const settings = frame(SETTINGS, 0, 0);
     const preface = random.once(20) ? mutate(random, PREFACE) : PREFACE;
     const bytes = Buffer.concat([preface, settings, ...frames]);
     const socket = await target.dial(target.port);
@@ -111,7 +92,7 @@ export const http2Frames: Attack = {
       const reaction = answered(socket);
       socket.write(bytes);
       // After an incomplete frame the server waits for more, and ends when the client does.
-      socket.end(frame(PING!, 0, 0, Buffer.alloc(8)));
+      socket.end(frame(PING, 0, 0, Buffer.alloc(8)));
       await within(reaction, `frames of HTTP/2: ${bytes.toString("base64")}`);
     } finally {
       socket.destroy();

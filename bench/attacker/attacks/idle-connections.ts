@@ -1,6 +1,7 @@
+import { HTTP2_START } from "../../../test/http2/frames.ts";
 import type { Attack } from "../target/attack.ts";
 import { inParallel, keepDoing, pause } from "../target/loops.ts";
-import { closedByServer, HTTP2_START } from "../target/raw-http2.ts";
+import { closedByServer } from "../target/raw-http2.ts";
 
 /** Open files of each process, and connections that the attacker keeps trying to hold. */
 const OPEN_FILES = 1_024;

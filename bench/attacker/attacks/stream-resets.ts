@@ -1,7 +1,8 @@
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import { HTTP2_START } from "../../../test/http2/frames.ts";
 import type { Attack } from "../target/attack.ts";
 import { inParallel, keepDoing, pause } from "../target/loops.ts";
-import { closedByServer, HTTP2_START, resetRequests } from "../target/raw-http2.ts";
+import { closedByServer, resetRequests } from "../target/raw-http2.ts";
 
 const CONNECTIONS = 227;
 const STREAMS = 900;

@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { constants, createServer } from "node:http2";
 import { type AddressInfo, connect } from "node:net";
 import { test } from "node:test";
-import { closedByServer, HTTP2_START, resetRequests } from "./raw-http2.ts";
+import { HTTP2_START } from "../../../test/http2/frames.ts";
+import { closedByServer, resetRequests } from "./raw-http2.ts";
 
 test("a server sees the requests, each reset by the client", async (t) => {
   const server = createServer();

@@ -1,26 +1,7 @@
 import type { Socket } from "node:net";
+import { END_HEADERS, END_STREAM, frame, HEADERS, reset } from "../../../test/http2/frames.ts";
 
-/** Frame types and flags of RFC 9113. */
-const HEADERS = 1;
-const RST_STREAM = 3;
-const SETTINGS = 4;
-const END_STREAM = 1;
-const END_HEADERS = 4;
 const CANCEL = 8;
-
-const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/** First bytes of a client: the preface and empty settings. */
-export const HTTP2_START: Buffer = Buffer.concat([Buffer.from(PREFACE), frame(SETTINGS, 0, 0)]);
-
-function frame(type: number, flags: number, stream: number, payload = Buffer.alloc(0)): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
 
 /** A header of HPACK (RFC 7541, 6.2.1): the name from the static table, the value as a literal that is indexed. */
 function literal(name: number, value: string): Buffer {
@@ -44,14 +25,12 @@ export function resetRequests(path: string, count: number): Buffer {
   ]);
   // The dynamic table has the three literals, the latest first, from index 62 on.
   const next = Buffer.of(METHOD_POST, SCHEME_HTTP, 0x80 | 64, 0x80 | 63, 0x80 | 62);
-  const code = Buffer.alloc(4);
-  code.writeUInt32BE(CANCEL);
   const frames = Array.from({ length: count }, (_, nth) => {
     const stream = 2 * nth + 1;
     const headers = nth === 0 ? first : next;
     return Buffer.concat([
       frame(HEADERS, END_STREAM | END_HEADERS, stream, headers),
-      frame(RST_STREAM, 0, stream, code),
+      reset(stream, CANCEL),
     ]);
   });
   return Buffer.concat(frames);

@@ -10,31 +10,21 @@ import { createConnectionBounds } from "#platform/connections/connection-bounds.
 import { Metrics } from "#platform/metrics.ts";
 import { testCallers } from "#platform/rpc/rpc.fixture.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
+import {
+  DATA,
+  END_HEADERS,
+  END_STREAM,
+  frame,
+  GOAWAY,
+  HEADERS,
+  HTTP2_START,
+  headerBlock,
+  onFrame,
+  PING,
+  reset,
+  SETTINGS,
+} from "../../../test/http2/frames.ts";
 import { CALL, closed, dial, start } from "./listen.fixture.ts";
-
-const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const [DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY] = [0, 1, 3, 4, 6, 7];
-const [END_STREAM, END_HEADERS] = [1, 4];
-
-function frame(type: number, flags: number, streamId: number, body: Uint8Array): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(body.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(streamId, 5);
-  return Buffer.concat([head, body]);
-}
-
-/** A header block of HPACK: literals that are not indexed and not compressed. */
-function headerBlock(headers: Record<string, string>): Buffer {
-  const parts = Object.entries(headers).flatMap(([name, value]) => [
-    Buffer.of(0, name.length),
-    Buffer.from(name),
-    Buffer.of(value.length),
-    Buffer.from(value),
-  ]);
-  return Buffer.concat(parts);
-}
 
 const BLOCK = headerBlock({
   ":method": "POST",
@@ -51,14 +41,8 @@ const MANY = 900;
 function call(streamId: number): Buffer {
   return Buffer.concat([
     frame(HEADERS, END_HEADERS, streamId, BLOCK),
-    frame(DATA, END_STREAM, streamId, Buffer.alloc(0)),
+    frame(DATA, END_STREAM, streamId),
   ]);
-}
-
-function reset(streamId: number): Buffer {
-  const body = Buffer.alloc(4);
-  body.writeUInt32BE(constants.NGHTTP2_CANCEL);
-  return frame(RST_STREAM, 0, streamId, body);
 }
 
 /** A call whose body arrives in two frames. */
@@ -66,7 +50,7 @@ function callWithBody(streamId: number): Buffer {
   return Buffer.concat([
     frame(HEADERS, END_HEADERS, streamId, BLOCK),
     frame(DATA, 0, streamId, Buffer.from("abc")),
-    frame(DATA, END_STREAM, streamId, Buffer.alloc(0)),
+    frame(DATA, END_STREAM, streamId),
   ]);
 }
 
@@ -79,7 +63,10 @@ function goaway(error: number): Buffer {
 /** `count` calls, each reset at once. */
 function resets(count: number): Buffer {
   return Buffer.concat(
-    Array.from({ length: count }, (_, at) => [call(2 * at + 1), reset(2 * at + 1)]).flat(),
+    Array.from({ length: count }, (_, at) => [
+      call(2 * at + 1),
+      reset(2 * at + 1, constants.NGHTTP2_CANCEL),
+    ]).flat(),
   );
 }
 
@@ -97,17 +84,10 @@ function countStreams(t: TestContext): () => number {
 
 /** The next frame of a type. */
 function until(socket: Socket, type: number): Promise<Buffer> {
-  let bytes = Buffer.alloc(0);
   return new Promise((resolve, reject) => {
     socket.once("close", () => reject(new Error("closed")));
-    socket.on("data", (chunk) => {
-      bytes = Buffer.concat([bytes, chunk]);
-      while (bytes.length >= 9) {
-        const end = 9 + bytes.readUIntBE(0, 3);
-        if (bytes.length < end) return;
-        if (bytes[3] === type) return resolve(bytes.subarray(0, end));
-        bytes = bytes.subarray(end);
-      }
+    onFrame(socket, (frame) => {
+      if (frame[3] === type) resolve(frame);
     });
   });
 }
@@ -121,8 +101,7 @@ async function raw(t: TestContext, options: Parameters<typeof start>[1] = {}) {
   const { port, address } = await start(t, { ...options, service: { auth: { getJwks } } });
   const socket = await dial(port);
   t.after(() => socket.destroy());
-  socket.write(PREFACE);
-  socket.write(frame(SETTINGS, 0, 0, Buffer.alloc(0)));
+  socket.write(HTTP2_START);
   await until(socket, SETTINGS);
   const client = createClient(AuthService, createGrpcTransport({ baseUrl: address }));
   return { port, socket, client, calls: () => calls };
@@ -168,7 +147,7 @@ test("the connection of a client that keeps its half open ends", async (t) => {
   const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
   t.after(() => socket.destroy());
   socket.on("error", () => {});
-  socket.write(Buffer.concat([Buffer.from(PREFACE), frame(SETTINGS, 0, 0, Buffer.alloc(0))]));
+  socket.write(HTTP2_START);
   await until(socket, SETTINGS);
   socket.write(goaway(0));
   // A write to a destroyed connection gets an error, which closes this half as well.
@@ -235,7 +214,7 @@ test("an address whose connection was closed for a flood gets no HTTP/2 connecti
   const begin = async (from?: string) => {
     const next = await dial(port, from);
     t.after(() => next.destroy());
-    next.write(Buffer.concat([Buffer.from(PREFACE), frame(SETTINGS, 0, 0, Buffer.alloc(0))]));
+    next.write(HTTP2_START);
     return next;
   };
   await closed(await begin());
