@@ -21,7 +21,7 @@ import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { SERVER_SECRET, testCallers } from "#platform/rpc/rpc.fixture.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
-import { CALL, dial, exchange, protocols, start } from "./listen.fixture.ts";
+import { CALL, dial, exchange, post, protocols, start } from "./listen.fixture.ts";
 
 const GET_USERS = "/lucky.user.v1.UserService/BatchGetUsers";
 const CHECK_USERS = "/lucky.internal.session.v1.SessionService/CheckUsers";
@@ -235,6 +235,36 @@ test("an address that only has refusals is refused cheaply, users known before a
   assert.equal(await call("8"), undefined);
   assert.equal(await post(GET_USERS, "application/json", "{}"), 401);
 });
+
+for (const [title, trustedProxies, answered] of [
+  ["a client that floods with refused calls loses its connections", {}, 0],
+  ["a trusted proxy that tells no address keeps its connections", { networks: ["127.0.0.1"] }, 30],
+] as const) {
+  test(title, async (t) => {
+    const clock = new ManualClock();
+    const service = { clock, refusalsPerSecond: 1 };
+    const { port } = await start(t, { clock, service, trustedProxies });
+    const unknown = post.replace(CALL, "/nothing");
+    // The loop ends with the first 429, which is also the first of twenty that are sent at once.
+    while ((await exchange(port, unknown)).startsWith("HTTP/1.1 404"));
+    const sockets = await Promise.all(Array.from({ length: 19 + 100 + 30 }, () => dial(port)));
+    const ends: string[] = [];
+    for (const socket of sockets) {
+      // A connection that is cut ends without an answer, or with a reset.
+      text(socket).then(
+        (answer) => ends.push(answer.split(" ", 2)[1] ?? "cut"),
+        () => ends.push("cut"),
+      );
+      socket.write(unknown);
+    }
+    // The clock stands still: a hundred calls wait for their turn.
+    while (ends.length < 19 + 30) await new Promise(setImmediate);
+    const refused = ends.filter((end) => end === "429").length;
+    const cut = ends.filter((end) => end === "cut").length;
+    for (const socket of sockets) socket.destroy();
+    assert.deepEqual({ refused, cut }, { refused: 19 + answered, cut: 30 - answered });
+  });
+}
 
 test("a known user with too many refused calls is refused, other known users are not", async (t) => {
   const clock = new ManualClock();

@@ -17,10 +17,9 @@ import {
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
-import type { ClientAddressFinder } from "#platform/client-address.ts";
+import type { ProxyChain } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
-import { canonicalAddress } from "#platform/network.ts";
 import { boundedBody } from "#platform/rpc/bodies/message-bounds.ts";
 import type { RequestBodies } from "#platform/rpc/bodies/request-bodies.ts";
 import { type Door, floodKey } from "#platform/rpc/interceptors/door.ts";
@@ -48,7 +47,7 @@ export interface HandlerOptions {
   readonly clock: Clock;
   /** Ends open streams when it aborts; its reason is their error. */
   readonly stop: AbortSignal;
-  readonly clientAddress: ClientAddressFinder;
+  readonly proxies: ProxyChain;
   /** Reads the bodies of requests. */
   readonly bodies: RequestBodies;
 }
@@ -60,7 +59,7 @@ export interface HandlerOptions {
 export function rpcHandler(
   options: HandlerOptions,
 ): (req: NodeRequest, res: NodeResponse) => boolean {
-  const { served, interceptors, door, log, clock, stop, clientAddress, bodies } = options;
+  const { served, interceptors, door, log, clock, stop, proxies, bodies } = options;
   const router = createConnectRouter({
     interceptors: [markDecoded, ...interceptors],
     acceptCompression: createCompressions(),
@@ -80,16 +79,15 @@ export function rpcHandler(
   const sampler = createLineSampler({ log, clock });
 
   const arrivalOf = (req: NodeRequest) =>
-    createContextValues().set(peerAddress, clientAddress(req));
+    createContextValues().set(peerAddress, proxies.clientAddress(req));
 
   /**
-   * Closes the connection of a request, and returns true. Returns false for one through a proxy: it
-   * may carry the calls of other clients.
+   * Closes the connection of a request, and returns true. Returns false for the connection of a
+   * trusted proxy: it may carry the calls of other clients.
    */
   function hangUp(req: NodeRequest): boolean {
     const { remoteAddress } = req.socket;
-    if (remoteAddress === undefined) return true;
-    if (clientAddress(req) !== canonicalAddress(remoteAddress)) return false;
+    if (remoteAddress !== undefined && proxies.isProxy(remoteAddress)) return false;
     if ("stream" in req) req.stream.session?.destroy();
     else req.destroy();
     return true;
@@ -128,9 +126,10 @@ export function rpcHandler(
    * returns true when its address had too many refusals.
    */
   function refuseUnknown(req: NodeRequest, res: NodeResponse): boolean {
-    const waitMs = door?.waitMs(clientAddress(req)) ?? 0;
+    const address = proxies.clientAddress(req);
+    const waitMs = door?.waitMs(address) ?? 0;
     if (door !== undefined && waitMs > 0) {
-      void door.turn(clientAddress(req)).then((inTurn) => {
+      void door.turn(address).then((inTurn) => {
         if (!inTurn && hangUp(req)) return;
         if (!res.headersSent) res.setHeader("retry-after", Math.ceil(waitMs / 1_000));
         refuse(res, 429);

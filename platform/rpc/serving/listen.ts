@@ -98,7 +98,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     log,
     clock,
     stop: closing.signal,
-    clientAddress: proxies.clientAddress,
+    proxies,
     bodies: requestBodies({ mesh: mesh !== undefined, clock, log, metrics: options.metrics }),
   });
   const rpc = admission.requests(handler);
