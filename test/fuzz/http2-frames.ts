@@ -3,6 +3,8 @@ import {
   ACK,
   CONTINUATION,
   DATA,
+  END_HEADERS,
+  END_STREAM,
   frame,
   GOAWAY,
   HEADERS,
@@ -68,6 +70,19 @@ function badFrame(random: Random): Buffer {
   }
 }
 
+/**
+ * An error in GOAWAY, and then calls whose bodies arrive in two frames. Node destroys a session at
+ * such a GOAWAY, and must not abort at the data that follows in the same read.
+ */
+function goodbye(random: Random): Buffer {
+  const calls = [1, 3].flatMap((streamId) => [
+    frame(HEADERS, END_HEADERS, streamId, random.pick(BLOCKS)),
+    frame(DATA, 0, streamId, random.bytes(1 + random.below(40))),
+    frame(DATA, END_STREAM, streamId),
+  ]);
+  return Buffer.concat([frame(GOAWAY, 0, 0, random.bytes(8)), ...calls]);
+}
+
 /** Resolves at the answer to a PING, or when the connection closes. */
 function answered(socket: Socket): Promise<void> {
   return new Promise((resolve) => {
@@ -84,6 +99,8 @@ export const http2Frames: Attack = {
   inputs: FRAMES,
   async run(random, { target }) {
     const frames = Array.from({ length: FRAMES }, () => badFrame(random));
+    // First, because most bad frames end the connection.
+    if (random.once(4)) frames[0] = goodbye(random);
     const settings = frame(SETTINGS, 0, 0);
     const preface = random.once(20) ? mutate(random, PREFACE) : PREFACE;
     const bytes = Buffer.concat([preface, settings, ...frames]);
