@@ -1,11 +1,8 @@
 import type { DescMessage } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
-import { BYTES, FIXED32, FIXED64, FieldReader, WireError } from "#platform/wire.ts";
-import { type Shape, shapeOf } from "./well-formed.ts";
-
-/** Messages inside each other beyond which a request is refused, as by the decoder. */
-const MAX_DEPTH = 100;
+import { WireError } from "#platform/wire.ts";
+import { type FieldCounter, fieldCounter } from "./field-count.ts";
 
 /** An encoded request. */
 export interface EncodedRequest {
@@ -23,15 +20,15 @@ export interface EncodedRequest {
 export type RequestBound = (request: EncodedRequest, maxItems: number) => void;
 
 export function createRequestBound(): RequestBound {
-  const shapes = new Map<DescMessage, Shape>();
+  const counters = new Map<DescMessage, FieldCounter>();
 
-  function shapeFor(schema: DescMessage): Shape {
-    let shape = shapes.get(schema);
-    if (shape === undefined) {
-      shape = shapeOf(schema);
-      shapes.set(schema, shape);
+  function counterFor(schema: DescMessage): FieldCounter {
+    let counter = counters.get(schema);
+    if (counter === undefined) {
+      counter = fieldCounter(schema);
+      counters.set(schema, counter);
     }
-    return shape;
+    return counter;
   }
 
   function exceeds({ schema, bytes, json }: EncodedRequest, maxItems: number): boolean {
@@ -39,7 +36,7 @@ export function createRequestBound(): RequestBound {
     if (bytes.length <= maxItems) return false;
     if (json) return countJson(bytes, maxItems) > maxItems;
     try {
-      return countFields(shapeFor(schema), bytes, maxItems) > maxItems;
+      return counterFor(schema)(bytes, maxItems) > maxItems;
     } catch (cause) {
       if (!(cause instanceof WireError)) throw cause;
       throw fail(ErrorReason.INVALID_ARGUMENT, `the request is not a ${schema.typeName}`, {
@@ -53,54 +50,6 @@ export function createRequestBound(): RequestBound {
     const why = `the request has more than ${maxItems} fields and items of lists`;
     throw fail(ErrorReason.INVALID_ARGUMENT, why);
   };
-}
-
-/**
- * Number of fields and items of packed lists, at all depths; stops beyond `max`. Allocates nothing
- * per field. Throws WireError for bytes that are not a message.
- */
-export function countFields(shape: Shape, bytes: Uint8Array, max: number): number {
-  const reader = new FieldReader(bytes);
-  // The messages around the reader, the outermost first, and their ends.
-  const shapes = [shape];
-  const ends = [bytes.length];
-  let depth = 0;
-  let count = 0;
-  while (count <= max) {
-    while (reader.end >= ends[depth]!) {
-      if (reader.end > ends[depth]!) throw new WireError("a field goes past its message");
-      if (depth === 0) return count;
-      depth--;
-    }
-    reader.next();
-    count++;
-    const known = shapes[depth]!.get(reader.fieldNumber);
-    if (known === undefined || reader.wireType !== BYTES) continue;
-    if (known.inner !== undefined) {
-      depth++;
-      if (depth > MAX_DEPTH) throw new WireError("messages are nested too deeply");
-      shapes[depth] = known.inner;
-      ends[depth] = reader.end;
-      // The reader goes on with the fields of the inner message.
-      reader.end = reader.start;
-    } else if (known.types.length === 2) {
-      count += countPacked(known.types[0]!, bytes, reader);
-    }
-  }
-  return count;
-}
-
-/** Number of items in a packed list. */
-function countPacked(
-  type: number,
-  bytes: Uint8Array,
-  { start, end }: Pick<FieldReader, "start" | "end">,
-): number {
-  if (type === FIXED64) return (end - start) / 8;
-  if (type === FIXED32) return (end - start) / 4;
-  let count = 0;
-  for (let at = start; at < end; at++) if (bytes[at]! < 0x80) count++;
-  return count;
 }
 
 const [QUOTE, BACKSLASH, COMMA, BRACKET, BRACE] = Buffer.from('"\\,[{');

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ClientFrameSchema, CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { AcknowledgeRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
+import { WireError } from "#platform/wire.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { type ConnectHarness, startConnectHarness } from "../../../test/connect/connect-harness.ts";
 import { RawDevice } from "../../../test/devices/raw-device.ts";
@@ -84,6 +85,28 @@ test("a frame of too many fields ends the session before it is decoded, also bef
     stranger.sendBytes(bytes);
     assert.equal((await stranger.closed).code, CloseCode.PROTOCOL_ERROR);
   }
+});
+
+test("fields behind a group, which decoders skip, do not escape the count", async () => {
+  const device = await harness.device("7");
+  const request = create(AcknowledgeRequestSchema, { cursors: cursors(1) });
+  const valid = toBinary(AcknowledgeRequestSchema, request);
+  const body = Uint8Array.from([0x7b, 0x7c, ...unknownFields(2_001), ...valid]);
+  device.sendBytes(Uint8Array.from([0x1a, (body.length & 0x7f) | 0x80, body.length >> 7, ...body]));
+  // A frame that is decoded leaves the session open, with an answer to this heartbeat.
+  const end = await Promise.race([device.closed, device.roundTrip().then(() => undefined)]);
+  assert.equal(end?.code, CloseCode.PROTOCOL_ERROR);
+});
+
+test("a malformed send is refused with a result, and costs as much as the largest", async () => {
+  assert.equal(fieldsOf("send", new Uint8Array(300)), 2_000);
+  const malformed = new Uint8Array(300);
+  assert.throws(() => fieldsOf("acknowledge", malformed), WireError);
+  const device = await harness.device("8");
+  const frame = Uint8Array.from([0x12, (malformed.length & 0x7f) | 0x80, 2, ...malformed]);
+  device.sendBytes(frame);
+  const { results } = await device.next("sendResults");
+  assert.equal(results.length, 1);
 });
 
 test("a send of too many fields is refused with a result, and costs by them", async () => {
