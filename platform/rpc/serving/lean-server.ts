@@ -183,7 +183,11 @@ export function leanServer(options: LeanServerOptions): LeanServer {
   };
 }
 
-/** Decodes requests. Throws INVALID_ARGUMENT for one with more fields than its method admits. */
+/**
+ * Decodes requests. Throws INVALID_ARGUMENT for one with more fields than its method admits. Requests
+ * of at most as many bytes are not counted, so that nearly no batch of sends is: the count would take
+ * 0.1 µs a send of 150 bytes.
+ */
 function requestDecoder(): (method: DescMethod, bytes: Uint8Array) => Message {
   const bound = createRequestBound();
   const rules = ruleBook();
