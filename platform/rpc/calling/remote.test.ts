@@ -16,7 +16,7 @@ import {
   testService,
   untilAborted,
 } from "#platform/rpc/rpc.fixture.ts";
-import { listen } from "#platform/rpc/serving/listen.ts";
+import { type ListenOptions, listen } from "#platform/rpc/serving/listen.ts";
 import { transportSuite } from "#platform/rpc/transport/transport.suite.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { fixedTransport, remoteTransport } from "./remote.ts";
@@ -25,8 +25,15 @@ import { routeKey } from "./rendezvous.ts";
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
 const common = { service: "auth", secret: SERVER_SECRET, log, clock: systemClock };
 
-async function open(t: TestContext, { served, interceptors }: TestService, port = 0) {
-  const server = await listen({ host: "127.0.0.1", port, served, interceptors, log, graceMs: 100 });
+type OpenOptions = Partial<Pick<ListenOptions, "port" | "mesh">>;
+
+async function open(
+  t: TestContext,
+  { served, interceptors }: TestService,
+  options: OpenOptions = {},
+) {
+  const fixed = { host: "127.0.0.1", port: 0, served, interceptors, log, graceMs: 100 };
+  const server = await listen({ ...fixed, ...options });
   t.after(() => server.close());
   return server;
 }
@@ -38,18 +45,9 @@ transportSuite("remote", async (t, service) => {
   return transport;
 });
 
-transportSuite("lean", async (t, { served, interceptors }) => {
-  const server = await listen({
-    host: "127.0.0.1",
-    port: 0,
-    served,
-    interceptors,
-    log,
-    mesh: testCallers,
-  });
-  t.after(() => server.close());
-  const address = `http://127.0.0.1:${server.port}`;
-  const transport = fixedTransport({ ...common, address, lean: true });
+transportSuite("lean", async (t, service) => {
+  const { port } = await open(t, service, { mesh: testCallers });
+  const transport = fixedTransport({ ...common, address: `http://127.0.0.1:${port}`, lean: true });
   t.after(() => transport.close());
   return transport;
 });
@@ -131,7 +129,7 @@ test("remote: an instance that restarts at its address is called again", async (
   const port = Number(new URL(live[0]?.address ?? "").port);
   await servers[0]?.close();
   assert.equal(await reasonFor(ask()), "UNAVAILABLE");
-  await open(t, await testService({ auth: { getJwks: () => ({ jwksJson: "again" }) } }), port);
+  await open(t, await testService({ auth: { getJwks: () => ({ jwksJson: "again" }) } }), { port });
   assert.equal(await ask(), "again");
 });
 

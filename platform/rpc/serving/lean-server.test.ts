@@ -15,33 +15,14 @@ import { leanLink } from "#platform/rpc/calling/lean-link.ts";
 import { fixedTransport } from "#platform/rpc/calling/remote.ts";
 import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import { LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
-import {
-  GATEWAY_SECRET,
-  SERVER_SECRET,
-  testCallers,
-  testService,
-} from "#platform/rpc/rpc.fixture.ts";
+import { GATEWAY_SECRET, SERVER_SECRET, testCallers } from "#platform/rpc/rpc.fixture.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { leanServer } from "./lean-server.ts";
-import { closed, dial } from "./listen.fixture.ts";
-import { listen } from "./listen.ts";
+import { closed, dial, start } from "./listen.fixture.ts";
 
 const log = createLog({ service: "test", instanceId: "test-0", level: "silent" });
-
-async function start(t: TestContext, getJwks: () => Promise<{ jwksJson: string }>) {
-  const { served, interceptors } = await testService({ auth: { getJwks } });
-  const options = {
-    host: "127.0.0.1",
-    port: 0,
-    served,
-    interceptors,
-    log,
-    mesh: testCallers,
-  };
-  const server = await listen({ ...options, graceMs: 100 });
-  t.after(() => server.close());
-  return server.port;
-}
+/** Options of a port for our own services. */
+const MESH = { mesh: testCallers, graceMs: 100 };
 
 const open = (secret: string) => {
   const kind = { case: "open" as const, value: { secret } };
@@ -66,26 +47,15 @@ function framed(bytes: Uint8Array, length = bytes.length): Buffer {
 }
 
 test("a link with a wrong secret is closed, and so is one whose first frame is too large", async (t) => {
-  const port = await start(t, async () => ({ jwksJson: "" }));
+  const { port } = await start(t, MESH);
   const frame = open("another");
   assert.equal((await openWith(port, framed(frame))).length, 0);
   assert.equal((await openWith(port, framed(frame, 5_000))).length, 0);
 });
 
 test("calls of a link are those of the service that opened it, regardless of their headers", async (t) => {
-  const { served, interceptors } = await testService({
-    session: { checkUsers: () => ({ userIds: ["7"] }) },
-  });
-  const server = await listen({
-    host: "127.0.0.1",
-    port: 0,
-    served,
-    interceptors,
-    log,
-    mesh: testCallers,
-  });
-  t.after(() => server.close());
-  const address = `http://127.0.0.1:${server.port}`;
+  const service = { session: { checkUsers: () => ({ userIds: ["7"] }) } };
+  const { address } = await start(t, { ...MESH, service });
   const headers = { [MESH_HEADER]: SERVER_SECRET };
   for (const [secret, outcome] of [
     [SERVER_SECRET, "7"],
@@ -179,11 +149,11 @@ test("a link has a bound on calls in flight: one more is refused, the others are
   const held = new Promise<void>((resolve) => {
     release = resolve;
   });
-  const port = await start(t, async () => {
+  async function getJwks() {
     await held;
     return { jwksJson: "{}" };
-  });
-  const address = `http://127.0.0.1:${port}`;
+  }
+  const { address } = await start(t, { ...MESH, service: { auth: { getJwks } } });
   const common = { service: "auth", secret: SERVER_SECRET, log, clock: systemClock };
   const transport = fixedTransport({ ...common, address, lean: true });
   t.after(() => transport.close());
