@@ -53,19 +53,43 @@ export async function migrate(options: MigrateOptions): Promise<void> {
         "(LUCKY_MIGRATE_POSTGRES_URL), then start again.",
     );
   }
-  const debug = (message: string) => log.debug({ event: "migration", message });
-  const applied = await runner({
-    databaseUrl: url,
-    dir: MIGRATIONS,
-    direction: "up",
-    migrationsSchema: "lucky",
-    createMigrationsSchema: true,
-    migrationsTable: "migration",
-    advisoryLockMode: "wait",
-    logger: { debug, info: debug, warn: debug, error: debug },
-  });
+  const applied = await apply(url, log);
   if (applied.length > 0)
     log.info({ event: "migrated", migrations: applied.map((migration) => migration.name) });
+}
+
+/**
+ * Applies the missing migrations. The connection is ours, because the runner does not wait until its own
+ * is closed: a PostgreSQL that stopped right after a migration made that one fail, with no listener.
+ */
+async function apply(url: string, log: Log): Promise<readonly { readonly name: string }[]> {
+  const debug = (message: string) => log.debug({ event: "migration", message });
+  const client = createClient(url);
+  try {
+    await client.connect();
+    return await runner({
+      dbClient: client,
+      dir: MIGRATIONS,
+      direction: "up",
+      migrationsSchema: "lucky",
+      createMigrationsSchema: true,
+      migrationsTable: "migration",
+      advisoryLockMode: "wait",
+      logger: { debug, info: debug, warn: debug, error: debug },
+    });
+  } finally {
+    await client.end().catch(() => {});
+  }
+}
+
+/** A connection whose failures reach only its queries. */
+function createClient(url: string): pg.Client {
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
+  client.on("error", () => {});
+  return client;
 }
 
 /** The state of the schema, and what the role of the URL can do about it. */
@@ -80,11 +104,7 @@ interface Inspection {
 }
 
 async function inspect(url: string, variable: string): Promise<Inspection> {
-  const client = new pg.Client({
-    connectionString: url,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-  });
-  client.on("error", () => {});
+  const client = createClient(url);
   try {
     // This is the first use of the database: explain the driver's error, which is only "connect
     // ECONNREFUSED".
