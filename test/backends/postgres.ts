@@ -1,6 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
-import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type pg from "pg";
@@ -8,6 +6,8 @@ import { createLog } from "#platform/log.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
+import { stopWithThisProcess } from "./postgres-guard.ts";
+import { copyPostgresTemplate } from "./postgres-template.ts";
 import type { Teardown } from "./teardown.ts";
 
 /** A log that writes nothing. */
@@ -24,6 +24,7 @@ export async function startTestPostgres(
   const folder = await mkdtemp(join(tmpdir(), "lucky-postgres-"));
   // PostgreSQL runs under another account when the test runs as root.
   await chmod(folder, 0o711);
+  await copyPostgresTemplate(folder, quiet);
   const postgres = await startEmbedded({
     dataDir: folder,
     log: quiet,
@@ -37,21 +38,7 @@ export async function startTestPostgres(
     await postgres.stop();
     await rm(folder, { recursive: true, force: true });
   });
+  // Only reads the table of migrations, unless there was no template to copy.
   await migrate({ url: postgres.url, log: quiet });
   return { url: postgres.url, pool };
-}
-
-/**
- * Stops PostgreSQL when the test process is killed: the guard process waits until its standard input
- * closes, which the kernel does when this process ends, and then signals the server.
- */
-function stopWithThisProcess(pidFile: string): ChildProcess {
-  const script = 'cat; kill -QUIT "$(head -n 1 "$0")"';
-  const guard = spawn("sh", ["-c", script, pidFile], {
-    stdio: ["pipe", "ignore", "ignore"],
-    detached: true,
-  });
-  guard.unref();
-  (guard.stdin as Socket).unref();
-  return guard;
 }
