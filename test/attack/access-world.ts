@@ -1,3 +1,4 @@
+import { Http2SessionManager } from "@connectrpc/connect-node";
 import { Access } from "#gen/lucky/options/v1/options_pb.js";
 import type { Role } from "#platform/identity/caller.ts";
 import type { Teardown } from "../backends/teardown.ts";
@@ -21,8 +22,17 @@ export const ROLES: Partial<Record<Access, readonly Role[]>> = {
   [Access.ADMIN]: ["admin"],
 };
 
-/** Starts a world without limits on searches and codes, and a signer with its access-token key. */
-export async function startAccessWorld(t: Teardown): Promise<{ world: World; sign: Sign }> {
+/** A system without limits on searches and codes. */
+export interface AccessWorld {
+  readonly world: World;
+  /** Signs with its access-token key. */
+  readonly sign: Sign;
+  /** The HTTP/2 connection to its gateway that all gRPC calls share. */
+  readonly session: Http2SessionManager;
+}
+
+/** Starts a world, which stops at teardown. */
+export async function startAccessWorld(t: Teardown): Promise<AccessWorld> {
   const keyEncryptionKey = Buffer.alloc(32, 3).toString("base64");
   const world = await startWorld(t, {
     settings: {
@@ -32,7 +42,9 @@ export async function startAccessWorld(t: Teardown): Promise<{ world: World; sig
       LUCKY_AUTH_SMS_PER_ADDRESS_PER_HOUR: "100000",
     },
   });
-  return { world, sign: await signerOf(world.pool, keyEncryptionKey) };
+  const session = new Http2SessionManager(world.url);
+  t.after(async () => session.abort());
+  return { world, sign: await signerOf(world.pool, keyEncryptionKey), session };
 }
 
 /** Registers a user with a role. Each login is of a new device. */

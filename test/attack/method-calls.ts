@@ -40,6 +40,11 @@ export interface MethodCall {
   readonly headers?: Record<string, string>;
   /** Connect when absent. */
   readonly protocol?: (typeof RPC_PROTOCOLS)[number];
+  /**
+   * The HTTP/2 connection of a gRPC call; one of its own when absent. The gateway accepts only some 20
+   * of them a second from an address, so a test of many calls shares one.
+   */
+  readonly session?: Http2SessionManager;
 }
 
 /** Calls a method and awaits its answer; for a stream, the first answer. Never rejects. */
@@ -48,8 +53,11 @@ export async function callMethod(
   method: DescMethod,
   call: MethodCall = {},
 ): Promise<Outcome> {
-  const sessionManager = call.protocol === "grpc" ? new Http2SessionManager(url) : undefined;
-  const transport = sessionManager && createGrpcTransport({ baseUrl: url, sessionManager });
+  const ownSession =
+    call.protocol === "grpc" && !call.session ? new Http2SessionManager(url) : undefined;
+  const sessionManager = call.session ?? ownSession;
+  const transport =
+    call.protocol === "grpc" && createGrpcTransport({ baseUrl: url, sessionManager });
   const client = (transport
     ? createClient(method.parent, transport)
     : clientOf(url, method.parent)) as unknown as Record<
@@ -82,7 +90,7 @@ export async function callMethod(
     return { reason: reasonName, code, text: rawMessage, answer: "" };
   } finally {
     stop.abort();
-    sessionManager?.abort();
+    ownSession?.abort();
   }
 }
 

@@ -15,7 +15,7 @@ import { requestsFor } from "../attack/requests.ts";
 import { clientOf, people, text } from "../world/people.ts";
 
 const TIMEOUT = 120_000;
-const { world } = await startAccessWorld({ after });
+const { world, session } = await startAccessWorld({ after });
 const { url } = world;
 
 /** Whether the socket carries the method: it carries neither streams nor EndpointService. */
@@ -99,7 +99,7 @@ for (const protocol of [...RPC_PROTOCOLS, "socket"] as const) {
         const { reason, text, answer } =
           protocol === "socket"
             ? await callMethodOverSocket(url, method, { token, request })
-            : await callMethod(url, method, { token, request, protocol });
+            : await callMethod(url, method, { token, request, protocol, session });
         assert.ok(reason, `${what}: ${text}`);
         const wrong = ["INTERNAL", "UNAVAILABLE", "METHOD_NOT_FOUND", "TOKEN_INVALID"];
         assert.ok(!wrong.includes(reason), `${what}: ${reason} ${text}`);

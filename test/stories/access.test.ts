@@ -26,7 +26,7 @@ import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, people } from "../world/people.ts";
 
 const TIMEOUT = 120_000;
-const { world, sign } = await startAccessWorld({ after });
+const { world, sign, session } = await startAccessWorld({ after });
 const { url } = world;
 
 /** Reasons of the refusal of a method that no device may call. */
@@ -49,7 +49,7 @@ for (const protocol of RPC_PROTOCOLS) {
     const bad = await badTokens(await ana.login(), sign);
     for (const method of guardedMethods) {
       for (const { what, token, reason } of bad) {
-        const failed = await callMethod(url, method, { token, protocol });
+        const failed = await callMethod(url, method, { token, protocol, session });
         assert.equal(failed.reason, reason, `${nameOf(method)} with ${what}`);
         assert.equal(failed.code, Code.Unauthenticated, `${nameOf(method)} with ${what}`);
       }
@@ -68,7 +68,7 @@ test("every guarded method refuses a token whose login has ended", {
   while ((await callMethod(url, users, { token })).reason === "ok");
   for (const method of guardedMethods) {
     for (const protocol of RPC_PROTOCOLS) {
-      const { reason } = await callMethod(url, method, { token, protocol });
+      const { reason } = await callMethod(url, method, { token, protocol, session });
       assert.equal(reason, "TOKEN_REVOKED", `${nameOf(method)} over ${protocol}`);
     }
   }
@@ -93,16 +93,20 @@ for (const role of ALL_ROLES) {
     timeout: TIMEOUT,
   }, async () => {
     const user = await userWithRole(world, role);
+    // A refused call ends no login: these calls share one.
+    const refused = await user.login();
     for (const method of guardedMethods) {
-      const token = await user.login();
       const may = ROLES[accessOf(method)]!.includes(role);
       if (!may) {
         for (const protocol of RPC_PROTOCOLS) {
-          const { reason } = await callMethod(url, method, { token, protocol });
+          const call = { token: refused, protocol, session };
+          const { reason } = await callMethod(url, method, call);
           assert.equal(reason, "PERMISSION_DENIED", `${nameOf(method)} over ${protocol}`);
         }
         continue;
       }
+      // An allowed call may end its login.
+      const token = await user.login();
       const { reason, text } = await callMethod(url, method, { token });
       assert.ok(reason, `${nameOf(method)}: ${text}`);
       const closed = [...UNREACHABLE, "TOKEN_INVALID", "UNAVAILABLE", "INTERNAL"];
@@ -128,6 +132,7 @@ test("the gateway refuses every internal method, with any token and any secret",
             token: given,
             headers,
             protocol,
+            session,
           });
           const closed = code === Code.Unimplemented || UNREACHABLE.includes(reason ?? "");
           assert.ok(closed, `${nameOf(method)} over ${protocol}: ${reason} ${code}`);
@@ -142,19 +147,21 @@ test("the socket refuses the methods that a role may not call, internal methods 
 }, async () => {
   for (const role of ALL_ROLES) {
     const user = await userWithRole(world, role);
-    for (const method of methods) {
+    // A refused call ends no session: these calls share one.
+    const device = await RawDevice.hello(url, await user.login());
+    for (const [at, method] of methods.entries()) {
       const may = ROLES[accessOf(method)]?.includes(role) ?? accessOf(method) === Access.PUBLIC;
       const reachable = method.methodKind === "unary" && accessOf(method) !== Access.INTERNAL;
       // Allowed calls are covered over RPC; over the socket some of them would end the session.
       if (may && reachable) continue;
-      const device = await RawDevice.hello(url, await user.login());
-      device.send({ case: "rpc", value: { callId: "1", method: nameOf(method) } });
-      const { outcome } = await device.next("rpcResult");
+      device.send({ case: "rpc", value: { callId: String(at), method: nameOf(method) } });
+      const { callId, outcome } = await device.next("rpcResult");
+      assert.equal(callId, String(at));
       const reason = outcome.case === "error" ? outcome.value.error?.reason : undefined;
       const expected = reachable ? ErrorReason.PERMISSION_DENIED : ErrorReason.METHOD_NOT_FOUND;
       assert.equal(reason, expected, `${nameOf(method)} as ${role}`);
-      await device.close();
     }
+    await device.close();
   }
 });
 
