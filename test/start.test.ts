@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,8 @@ import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { freePorts } from "../scripts/ports.ts";
 import { startAll } from "../services/all.ts";
+import { quiet } from "./backends/postgres.ts";
+import { copyPostgresTemplate } from "./backends/postgres-template.ts";
 import { RawDevice } from "./devices/raw-device.ts";
 import { people } from "./world/people.ts";
 
@@ -21,12 +23,21 @@ interface Installation {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** Reserves a data folder and ports, as on a machine of its own. */
-async function install(t: TestContext): Promise<Installation> {
+/**
+ * Reserves a data folder and ports, as on a machine of its own. `fresh` leaves the folder empty and all
+ * settings at their defaults; otherwise the folder has a database and keys are short, which saves the
+ * time to create them.
+ */
+async function install(t: TestContext, { fresh = false } = {}): Promise<Installation> {
   const dataDir = await mkdtemp(join(tmpdir(), "lucky-start-"));
   // PostgreSQL runs under another account when the test runs as root.
   await chmod(dataDir, 0o711);
   t.after(() => rm(dataDir, { recursive: true, force: true }));
+  if (!fresh) {
+    const database = join(dataDir, "postgres");
+    await mkdir(database, { mode: 0o711 });
+    await copyPostgresTemplate(database, quiet);
+  }
   const [gateway, connect] = await freePorts(2);
   return {
     dataDir,
@@ -36,6 +47,7 @@ async function install(t: TestContext): Promise<Installation> {
       LUCKY_DATA_DIR: dataDir,
       LUCKY_GATEWAY_PORT: String(gateway),
       LUCKY_CONNECT_PORT: String(connect),
+      ...(fresh ? {} : { LUCKY_AUTH_PASSWORD_KEY_BITS: "2048" }),
     },
   };
 }
@@ -85,7 +97,7 @@ async function postgresOf({ dataDir }: Installation): Promise<number | undefined
 }
 
 test("the commands printed at start work as printed", { timeout: TIMEOUT }, async (t) => {
-  const { out } = await start(t, await install(t));
+  const { out } = await start(t, await install(t, { fresh: true }));
   const commands = out.match(/^ +(npx buf curl|curl) .*$/gm) ?? [];
   assert.equal(commands.length, 2);
   for (const command of commands) {
@@ -107,7 +119,7 @@ test("data survives kill -9 and a restart", { timeout: TIMEOUT }, async (t) => {
 test("only the owner can read key files, and a stop leaves no process running", {
   timeout: TIMEOUT,
 }, async (t) => {
-  const installation = await install(t);
+  const installation = await install(t, { fresh: true });
   const { child, ended } = await start(t, installation);
   for (const file of ["auth.key", "postgres/password"]) {
     const { mode } = await stat(join(installation.dataDir, file));
@@ -186,7 +198,7 @@ test("with LUCKY_HOST=0.0.0.0, only the gateway's port is open to other machines
 });
 
 test("all faults of the configuration are reported at once", { timeout: TIMEOUT }, async (t) => {
-  const { env, dataDir } = await install(t);
+  const { env, dataDir } = await install(t, { fresh: true });
   const faulty = { ...env, LUCKY_GATEWAY_PORT: "many", LUCKY_GATEWAY_PROT: "1" };
   const { child, ended, errors } = await start(t, { env: faulty, dataDir });
   await ended;
