@@ -25,6 +25,8 @@ REVOKE DELETE ON auth.account FROM lucky_auth;
 -- server: its tables, except what it never does.
 GRANT USAGE ON SCHEMA im TO lucky_server;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA im TO lucky_server;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA im TO lucky_server;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA im TO lucky_server;
 -- The log is append-only, and a conversation, its users' pair and its creation key stay.
 REVOKE UPDATE, DELETE ON im.entry, im.direct, im.group_key FROM lucky_server;
 -- A former member keeps a row.

@@ -46,12 +46,12 @@ export class EntryInserter {
     const nowMs = this.#clock.now();
     await this.#pool.query(
       `WITH made AS (
-         INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms, updated_at_ms)
-         SELECT unnest($1::bigint[]), $2, 2, $3, $3
+         INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms)
+         SELECT unnest($1::bigint[]), $2, 2, $3
          RETURNING conversation_id
        )
-       INSERT INTO im.member (conversation_id, user_id, kind, updated_at_ms)
-       SELECT conversation_id, conversation_id + n, $2, $3 FROM made, generate_series(0, 1) AS n`,
+       INSERT INTO im.member (conversation_id, user_id, kind)
+       SELECT conversation_id, conversation_id + n, $2 FROM made, generate_series(0, 1) AS n`,
       [ids, ConversationKind.DIRECT, nowMs],
     );
     for (const [nth, conversationId] of ids.entries()) {

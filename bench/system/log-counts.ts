@@ -45,8 +45,10 @@ export async function countCursorsBehind(url: string, sinceMs: number): Promise<
   try {
     const { rows } = await client.query(
       `SELECT count(*)::float8 AS behind
-         FROM im.member m JOIN im.conversation c USING (conversation_id)
-        WHERE c.updated_at_ms >= $1
+         FROM im.conversation c
+         JOIN im.entry l ON (l.conversation_id, l.sequence) = (c.conversation_id, c.last_sequence)
+         JOIN im.member m ON m.conversation_id = c.conversation_id
+        WHERE l.accepted_at_ms >= $1
           AND EXISTS (SELECT FROM im.entry e
                        WHERE e.conversation_id = m.conversation_id
                          AND e.sequence > m.delivered_sequence AND e.sender_id <> m.user_id)`,

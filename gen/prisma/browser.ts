@@ -107,3 +107,13 @@ export type Entry = Prisma.EntryModel
  * 
  */
 export type Outbox = Prisma.OutboxModel
+/**
+ * Model News
+ * 
+ */
+export type News = Prisma.NewsModel
+/**
+ * Model NewsFloor
+ * 
+ */
+export type NewsFloor = Prisma.NewsFloorModel

@@ -15,6 +15,7 @@ const TYPES: Record<string, string> = {
   "DateTime @db.Timestamptz(6)": "timestamptz(6)",
   Boolean: "bool",
   Bytes: "bytea",
+  'Unsupported("xid8")': "xid8",
 };
 
 /** The columns in the models of a Prisma schema. Throws for an unknown type. */
@@ -24,7 +25,7 @@ export function columnsOfSchema(schema: string): Columns {
   const names = new Set(models.map(([, name]) => name));
   for (const [, model, body = ""] of models) {
     const table = `${attribute(body, "@@schema")}.${attribute(body, "@@map")}`;
-    const fields = [...body.matchAll(/^ {2}(\w+) +(\w+(?:\[\])?)(\??)([^\n]*)$/gm)]
+    const fields = [...body.matchAll(/^ {2}(\w+) +(\w+(?:\("\w+"\)|\[\])?)(\??)([^\n]*)$/gm)]
       .map(([, name = "", type = "", optional = "", rest = ""]) => ({ name, type, optional, rest }))
       .filter(({ type }) => !names.has(type.replace("[]", "")));
     const lists = (kind: string) =>

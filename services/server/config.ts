@@ -188,13 +188,5 @@ export const serverConfig = defineConfig("server", {
     doc: "Time for which confirmed batches are collected before one statement deletes them from the outbox.",
     tuning: true,
   }),
-  changeOverlapMs: setting.integer({
-    default: 20_000,
-    min: 10_000,
-    max: 600_000,
-    unit: "ms",
-    doc: "Time by which Sync and the sweep read back before their last position, to find entries that were committed late. It must exceed the longest run time of a statement.",
-    tuning: true,
-  }),
 });
 export type ServerConfig = ConfigOf<typeof serverConfig>;

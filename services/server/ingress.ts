@@ -11,7 +11,7 @@ import {
   SweepResponseSchema,
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { readEntries } from "./catch-up/history.ts";
-import { changesSince, groupsOf, type SweepDependencies } from "./catch-up/sweep.ts";
+import { groupsOf, type SweepDependencies, sweep } from "./catch-up/sweep.ts";
 import { encodeResults } from "./sending/outcome.ts";
 import type { Sends } from "./sending/sends.ts";
 import { type Advance, advanceCursors, type ReceiptDependencies } from "./signals/receipts.ts";
@@ -59,11 +59,15 @@ export function ingressService(
       const lists = await readEntries(db, ranges);
       return create(ReadEntriesResponseSchema, { ranges: lists.map((entries) => ({ entries })) });
     },
-    async sweep({ userIds, sinceMs }) {
+    async sweep(request) {
       mustServe();
-      const range = { userIds, sinceMs: Number(sinceMs) };
-      const { changes, nextSinceMs } = await changesSince(dependencies, range);
-      return create(SweepResponseSchema, { changes, nextSinceMs: BigInt(nextSinceMs) });
+      const { changes, groups, memberUserIds, nextCursor } = await sweep(dependencies, request);
+      return create(SweepResponseSchema, {
+        changes: [...changes],
+        groups: [...groups],
+        memberUserIds: [...memberUserIds],
+        nextCursor,
+      });
     },
   };
 }

@@ -9,12 +9,12 @@ import {
 } from "#gen/lucky/message/v1/message_pb.js";
 import { userOf } from "#platform/identity/caller.ts";
 import { listEntries, listReceipts } from "./catch-up/history.ts";
-import { type SyncDependencies, syncPage } from "./catch-up/sync.ts";
+import { syncPage } from "./catch-up/sync.ts";
 import { refusalError } from "./conversations/refusal.ts";
 import type { Sends } from "./sending/sends.ts";
 import { advanceCursors, type ReceiptDependencies } from "./signals/receipts.ts";
 
-export interface MessageDependencies extends ReceiptDependencies, SyncDependencies {
+export interface MessageDependencies extends ReceiptDependencies {
   readonly sends: Sends;
   /** Throws UNAVAILABLE while the instance stops. */
   readonly mustServe: () => void;
@@ -50,7 +50,7 @@ export function messageService(
     },
     async sync(request, context) {
       mustServe();
-      return syncPage(dependencies, { userId: userOf(context).userId, request });
+      return syncPage(db, { userId: userOf(context).userId, request });
     },
     async acknowledge({ cursors }, context) {
       mustServe();

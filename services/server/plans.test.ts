@@ -8,7 +8,8 @@ import {
   selectReceipts,
   selectVisible,
 } from "./catch-up/history.ts";
-import { selectGroups, selectSweep } from "./catch-up/sweep.ts";
+import { deleteNews, selectNews, selectUnconfirmed } from "./catch-up/news.ts";
+import { selectGroups, selectSweep, selectVisibleEnds } from "./catch-up/sweep.ts";
 import { selectChanged } from "./catch-up/sync.ts";
 import { selectMemberships } from "./conversations/conversations.ts";
 import { insertDirects, selectDirects } from "./conversations/directs.ts";
@@ -52,6 +53,10 @@ const statements = [
   selectRanges,
   selectReceipts,
   selectSweep,
+  selectNews,
+  selectUnconfirmed,
+  selectVisibleEnds,
+  deleteNews,
   selectVisible,
   claimOutbox,
 ];
@@ -85,10 +90,10 @@ async function plans(): Promise<Map<string, string>> {
 test("every statement uses an index, on empty and on small tables", async () => {
   for (const [name, plan] of await plans()) assertBounded(name, plan);
   await pool.query(`
-    INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms, updated_at_ms)
-      SELECT n, 1, 2, 0, 0 FROM generate_series(1, 300) n;
-    INSERT INTO im.member (conversation_id, user_id, kind, updated_at_ms)
-      SELECT n, u, 1, 0 FROM generate_series(1, 300) n, generate_series(1, 2) u;
+    INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms)
+      SELECT n, 1, 2, 0 FROM generate_series(1, 300) n;
+    INSERT INTO im.member (conversation_id, user_id, kind)
+      SELECT n, u, 1 FROM generate_series(1, 300) n, generate_series(1, 2) u;
     INSERT INTO im.entry SELECT n, s, n * 100 + s, 1, s::text, 1, s, 0, ''
       FROM generate_series(1, 300) n, generate_series(1, 20) s;
     ANALYZE`);

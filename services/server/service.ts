@@ -16,6 +16,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { type RunningService, serve } from "#platform/rpc/served.ts";
+import { News } from "./catch-up/news.ts";
 import type { ServerConfig } from "./config.ts";
 import { Conversations } from "./conversations/conversations.ts";
 import { Directs } from "./conversations/directs.ts";
@@ -58,6 +59,9 @@ export interface Server extends RunningService {
 /** Time after PostgreSQL's last answer for which the service counts as ready, ms. */
 const READY_WINDOW_MS = 15_000;
 
+/** News for the sweep are kept for four intervals: several rounds of connect's sweep. */
+const NEWS = { intervalMs: 30_000, maxConversations: 2_000_000 };
+
 /**
  * Starts server: the log of conversations, and the delivery of its entries to the bus. Serves
  * MessageService, GroupService, PresenceService and IngressService. The caller closes the
@@ -71,22 +75,23 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   const { relay, outbox, compensation } = delivery;
   const sends = createSends(d, { ...storage, relay });
   const groups = groupDependencies(d, { ...storage, relay });
+  const news = new News({ db, clock, log, ...NEWS });
 
   let serving = true;
   const mustServe = () => {
     if (serving) return;
     throw fail(ErrorReason.UNAVAILABLE, "this instance stops", { retryAfterMs: 100 });
   };
-  const { changeOverlapMs } = config;
   const signals = { db, conversations, relay, clock, metrics, log, mustServe };
   await relay.start();
   compensation.start();
+  news.start();
   let stopping: Promise<void> | undefined;
 
   return {
     served: [
-      serve(IngressService, ingressService({ ...signals, sends, changeOverlapMs })),
-      serve(MessageService, messageService({ ...signals, sends, changeOverlapMs })),
+      serve(IngressService, ingressService({ ...signals, sends, news })),
+      serve(MessageService, messageService({ ...signals, sends })),
       serve(GroupService, groupService({ ...groups, mustServe })),
       serve(PresenceService, presenceService(signals)),
     ],
@@ -99,6 +104,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     stop() {
       serving = false;
       relay.stop();
+      news.stop();
       stopping ??= bounded(config.drainMs, async () => {
         await sends.idle();
         await compensation.stop();

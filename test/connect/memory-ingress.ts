@@ -42,7 +42,9 @@ export class MemoryIngress {
   readonly #bus: Bus;
   readonly #registry: Registry;
   readonly #keys = new Map<string, Uint8Array>();
-  readonly #times = new Map<string, number>();
+  /** Number of the last change, by conversation. */
+  readonly #changes = new Map<string, number>();
+  #change = 0;
   readonly #clock: Clock;
 
   constructor(options: { bus: Bus; registry: Registry; clock: Clock }) {
@@ -93,11 +95,11 @@ export class MemoryIngress {
           }),
         };
       },
-      sweep: async ({ userIds, sinceMs }) => {
+      sweep: async ({ userIds, cursor }) => {
         mustBeUp();
         const changes = userIds.flatMap((userId) =>
           [...this.entries]
-            .filter(([id]) => (this.#times.get(id) ?? 0) >= Number(sinceMs))
+            .filter(([id]) => (this.#changes.get(id) ?? 0) > Number(cursor))
             .filter(([id]) => this.usersOf(id).includes(userId))
             .map(([conversationId, entries]) => ({
               userId,
@@ -105,7 +107,7 @@ export class MemoryIngress {
               lastSequence: BigInt(entries.length),
             })),
         );
-        return { changes, nextSinceMs: BigInt(this.#clock.now()) };
+        return { changes, nextCursor: String(this.#change) };
       },
     });
   }
@@ -138,7 +140,8 @@ export class MemoryIngress {
     const common = { conversationId, sequence, acceptedAtMs, messageId: `9${sequence}` };
     const entry = { ...common, senderId, clientMessageId, content };
     entries.push(toBinary(EntrySchema, create(EntrySchema, entry)));
-    this.#times.set(conversationId, this.#clock.now());
+    this.#change++;
+    this.#changes.set(conversationId, this.#change);
     const outcome = { case: "accepted" as const, value: common };
     const result = toBinary(
       SendResultSchema,

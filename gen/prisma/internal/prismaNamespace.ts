@@ -414,7 +414,9 @@ export const ModelName = {
   GroupKey: 'GroupKey',
   Member: 'Member',
   Entry: 'Entry',
-  Outbox: 'Outbox'
+  Outbox: 'Outbox',
+  News: 'News',
+  NewsFloor: 'NewsFloor'
 } as const
 
 export type ModelName = (typeof ModelName)[keyof typeof ModelName]
@@ -430,7 +432,7 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
     omit: GlobalOmitOptions
   }
   meta: {
-    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "qrLogin" | "securityNotice" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox"
+    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "qrLogin" | "securityNotice" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox" | "news" | "newsFloor"
     txIsolationLevel: TransactionIsolationLevel
   }
   model: {
@@ -1766,6 +1768,138 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
         }
       }
     }
+    News: {
+      payload: Prisma.$NewsPayload<ExtArgs>
+      fields: Prisma.NewsFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.NewsFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsPayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.NewsFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsPayload>
+        }
+        findFirst: {
+          args: Prisma.NewsFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsPayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.NewsFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsPayload>
+        }
+        findMany: {
+          args: Prisma.NewsFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsPayload>[]
+        }
+        create: {
+          args: Prisma.NewsCreateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsPayload>
+        }
+        createMany: {
+          args: Prisma.NewsCreateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        createManyAndReturn: {
+          args: Prisma.NewsCreateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsPayload>[]
+        }
+        delete: {
+          args: Prisma.NewsDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsPayload>
+        }
+        update: {
+          args: Prisma.NewsUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsPayload>
+        }
+        deleteMany: {
+          args: Prisma.NewsDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.NewsUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.NewsUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsPayload>[]
+        }
+        upsert: {
+          args: Prisma.NewsUpsertArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsPayload>
+        }
+        aggregate: {
+          args: Prisma.NewsAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateNews>
+        }
+        groupBy: {
+          args: Prisma.NewsGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.NewsGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.NewsCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.NewsCountAggregateOutputType> | number
+        }
+      }
+    }
+    NewsFloor: {
+      payload: Prisma.$NewsFloorPayload<ExtArgs>
+      fields: Prisma.NewsFloorFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.NewsFloorFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsFloorPayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.NewsFloorFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsFloorPayload>
+        }
+        findFirst: {
+          args: Prisma.NewsFloorFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsFloorPayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.NewsFloorFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsFloorPayload>
+        }
+        findMany: {
+          args: Prisma.NewsFloorFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsFloorPayload>[]
+        }
+        delete: {
+          args: Prisma.NewsFloorDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsFloorPayload>
+        }
+        update: {
+          args: Prisma.NewsFloorUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsFloorPayload>
+        }
+        deleteMany: {
+          args: Prisma.NewsFloorDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.NewsFloorUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.NewsFloorUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$NewsFloorPayload>[]
+        }
+        aggregate: {
+          args: Prisma.NewsFloorAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateNewsFloor>
+        }
+        groupBy: {
+          args: Prisma.NewsFloorGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.NewsFloorGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.NewsFloorCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.NewsFloorCountAggregateOutputType> | number
+        }
+      }
+    }
   }
 } & {
   other: {
@@ -1985,8 +2119,7 @@ export const ConversationScalarFieldEnum = {
   memberVersion: 'memberVersion',
   lastSequence: 'lastSequence',
   lastCountable: 'lastCountable',
-  createdAtMs: 'createdAtMs',
-  updatedAtMs: 'updatedAtMs'
+  createdAtMs: 'createdAtMs'
 } as const
 
 export type ConversationScalarFieldEnum = (typeof ConversationScalarFieldEnum)[keyof typeof ConversationScalarFieldEnum]
@@ -2019,8 +2152,7 @@ export const MemberScalarFieldEnum = {
   firstSequence: 'firstSequence',
   leftSequence: 'leftSequence',
   deliveredSequence: 'deliveredSequence',
-  readSequence: 'readSequence',
-  updatedAtMs: 'updatedAtMs'
+  readSequence: 'readSequence'
 } as const
 
 export type MemberScalarFieldEnum = (typeof MemberScalarFieldEnum)[keyof typeof MemberScalarFieldEnum]
@@ -2048,10 +2180,29 @@ export const OutboxScalarFieldEnum = {
   counts: 'counts',
   createdAtMs: 'createdAtMs',
   attempts: 'attempts',
-  nextAttemptAtMs: 'nextAttemptAtMs'
+  nextAttemptAtMs: 'nextAttemptAtMs',
+  memberIds: 'memberIds'
 } as const
 
 export type OutboxScalarFieldEnum = (typeof OutboxScalarFieldEnum)[keyof typeof OutboxScalarFieldEnum]
+
+
+export const NewsScalarFieldEnum = {
+  newsId: 'newsId',
+  conversationIds: 'conversationIds',
+  lastSequences: 'lastSequences',
+  memberConversationIds: 'memberConversationIds',
+  memberIds: 'memberIds'
+} as const
+
+export type NewsScalarFieldEnum = (typeof NewsScalarFieldEnum)[keyof typeof NewsScalarFieldEnum]
+
+
+export const NewsFloorScalarFieldEnum = {
+  oneRow: 'oneRow'
+} as const
+
+export type NewsFloorScalarFieldEnum = (typeof NewsFloorScalarFieldEnum)[keyof typeof NewsFloorScalarFieldEnum]
 
 
 export const SortOrder = {
@@ -2343,6 +2494,8 @@ export type GlobalOmitConfig = {
   member?: Prisma.MemberOmit
   entry?: Prisma.EntryOmit
   outbox?: Prisma.OutboxOmit
+  news?: Prisma.NewsOmit
+  newsFloor?: Prisma.NewsFloorOmit
 }
 
 /* Types for Logging */

@@ -68,7 +68,9 @@ export const ModelName = {
   GroupKey: 'GroupKey',
   Member: 'Member',
   Entry: 'Entry',
-  Outbox: 'Outbox'
+  Outbox: 'Outbox',
+  News: 'News',
+  NewsFloor: 'NewsFloor'
 } as const
 
 export type ModelName = (typeof ModelName)[keyof typeof ModelName]
@@ -267,8 +269,7 @@ export const ConversationScalarFieldEnum = {
   memberVersion: 'memberVersion',
   lastSequence: 'lastSequence',
   lastCountable: 'lastCountable',
-  createdAtMs: 'createdAtMs',
-  updatedAtMs: 'updatedAtMs'
+  createdAtMs: 'createdAtMs'
 } as const
 
 export type ConversationScalarFieldEnum = (typeof ConversationScalarFieldEnum)[keyof typeof ConversationScalarFieldEnum]
@@ -301,8 +302,7 @@ export const MemberScalarFieldEnum = {
   firstSequence: 'firstSequence',
   leftSequence: 'leftSequence',
   deliveredSequence: 'deliveredSequence',
-  readSequence: 'readSequence',
-  updatedAtMs: 'updatedAtMs'
+  readSequence: 'readSequence'
 } as const
 
 export type MemberScalarFieldEnum = (typeof MemberScalarFieldEnum)[keyof typeof MemberScalarFieldEnum]
@@ -330,10 +330,29 @@ export const OutboxScalarFieldEnum = {
   counts: 'counts',
   createdAtMs: 'createdAtMs',
   attempts: 'attempts',
-  nextAttemptAtMs: 'nextAttemptAtMs'
+  nextAttemptAtMs: 'nextAttemptAtMs',
+  memberIds: 'memberIds'
 } as const
 
 export type OutboxScalarFieldEnum = (typeof OutboxScalarFieldEnum)[keyof typeof OutboxScalarFieldEnum]
+
+
+export const NewsScalarFieldEnum = {
+  newsId: 'newsId',
+  conversationIds: 'conversationIds',
+  lastSequences: 'lastSequences',
+  memberConversationIds: 'memberConversationIds',
+  memberIds: 'memberIds'
+} as const
+
+export type NewsScalarFieldEnum = (typeof NewsScalarFieldEnum)[keyof typeof NewsScalarFieldEnum]
+
+
+export const NewsFloorScalarFieldEnum = {
+  oneRow: 'oneRow'
+} as const
+
+export type NewsFloorScalarFieldEnum = (typeof NewsFloorScalarFieldEnum)[keyof typeof NewsFloorScalarFieldEnum]
 
 
 export const SortOrder = {

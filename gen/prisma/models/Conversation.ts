@@ -35,7 +35,6 @@ export type ConversationAvgAggregateOutputType = {
   lastSequence: number | null
   lastCountable: number | null
   createdAtMs: number | null
-  updatedAtMs: number | null
 }
 
 export type ConversationSumAggregateOutputType = {
@@ -47,7 +46,6 @@ export type ConversationSumAggregateOutputType = {
   lastSequence: bigint | null
   lastCountable: bigint | null
   createdAtMs: bigint | null
-  updatedAtMs: bigint | null
 }
 
 export type ConversationMinAggregateOutputType = {
@@ -60,7 +58,6 @@ export type ConversationMinAggregateOutputType = {
   lastSequence: bigint | null
   lastCountable: bigint | null
   createdAtMs: bigint | null
-  updatedAtMs: bigint | null
 }
 
 export type ConversationMaxAggregateOutputType = {
@@ -73,7 +70,6 @@ export type ConversationMaxAggregateOutputType = {
   lastSequence: bigint | null
   lastCountable: bigint | null
   createdAtMs: bigint | null
-  updatedAtMs: bigint | null
 }
 
 export type ConversationCountAggregateOutputType = {
@@ -86,7 +82,6 @@ export type ConversationCountAggregateOutputType = {
   lastSequence: number
   lastCountable: number
   createdAtMs: number
-  updatedAtMs: number
   _all: number
 }
 
@@ -100,7 +95,6 @@ export type ConversationAvgAggregateInputType = {
   lastSequence?: true
   lastCountable?: true
   createdAtMs?: true
-  updatedAtMs?: true
 }
 
 export type ConversationSumAggregateInputType = {
@@ -112,7 +106,6 @@ export type ConversationSumAggregateInputType = {
   lastSequence?: true
   lastCountable?: true
   createdAtMs?: true
-  updatedAtMs?: true
 }
 
 export type ConversationMinAggregateInputType = {
@@ -125,7 +118,6 @@ export type ConversationMinAggregateInputType = {
   lastSequence?: true
   lastCountable?: true
   createdAtMs?: true
-  updatedAtMs?: true
 }
 
 export type ConversationMaxAggregateInputType = {
@@ -138,7 +130,6 @@ export type ConversationMaxAggregateInputType = {
   lastSequence?: true
   lastCountable?: true
   createdAtMs?: true
-  updatedAtMs?: true
 }
 
 export type ConversationCountAggregateInputType = {
@@ -151,7 +142,6 @@ export type ConversationCountAggregateInputType = {
   lastSequence?: true
   lastCountable?: true
   createdAtMs?: true
-  updatedAtMs?: true
   _all?: true
 }
 
@@ -251,7 +241,6 @@ export type ConversationGroupByOutputType = {
   lastSequence: bigint
   lastCountable: bigint
   createdAtMs: bigint
-  updatedAtMs: bigint
   _count: ConversationCountAggregateOutputType | null
   _avg: ConversationAvgAggregateOutputType | null
   _sum: ConversationSumAggregateOutputType | null
@@ -287,7 +276,6 @@ export type ConversationWhereInput = {
   lastSequence?: Prisma.BigIntFilter<"Conversation"> | bigint | number
   lastCountable?: Prisma.BigIntFilter<"Conversation"> | bigint | number
   createdAtMs?: Prisma.BigIntFilter<"Conversation"> | bigint | number
-  updatedAtMs?: Prisma.BigIntFilter<"Conversation"> | bigint | number
   members?: Prisma.MemberListRelationFilter
   directs?: Prisma.DirectListRelationFilter
   groupKeys?: Prisma.GroupKeyListRelationFilter
@@ -303,7 +291,6 @@ export type ConversationOrderByWithRelationInput = {
   lastSequence?: Prisma.SortOrder
   lastCountable?: Prisma.SortOrder
   createdAtMs?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
   members?: Prisma.MemberOrderByRelationAggregateInput
   directs?: Prisma.DirectOrderByRelationAggregateInput
   groupKeys?: Prisma.GroupKeyOrderByRelationAggregateInput
@@ -322,7 +309,6 @@ export type ConversationWhereUniqueInput = Prisma.AtLeast<{
   lastSequence?: Prisma.BigIntFilter<"Conversation"> | bigint | number
   lastCountable?: Prisma.BigIntFilter<"Conversation"> | bigint | number
   createdAtMs?: Prisma.BigIntFilter<"Conversation"> | bigint | number
-  updatedAtMs?: Prisma.BigIntFilter<"Conversation"> | bigint | number
   members?: Prisma.MemberListRelationFilter
   directs?: Prisma.DirectListRelationFilter
   groupKeys?: Prisma.GroupKeyListRelationFilter
@@ -338,7 +324,6 @@ export type ConversationOrderByWithAggregationInput = {
   lastSequence?: Prisma.SortOrder
   lastCountable?: Prisma.SortOrder
   createdAtMs?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
   _count?: Prisma.ConversationCountOrderByAggregateInput
   _avg?: Prisma.ConversationAvgOrderByAggregateInput
   _max?: Prisma.ConversationMaxOrderByAggregateInput
@@ -359,7 +344,6 @@ export type ConversationScalarWhereWithAggregatesInput = {
   lastSequence?: Prisma.BigIntWithAggregatesFilter<"Conversation"> | bigint | number
   lastCountable?: Prisma.BigIntWithAggregatesFilter<"Conversation"> | bigint | number
   createdAtMs?: Prisma.BigIntWithAggregatesFilter<"Conversation"> | bigint | number
-  updatedAtMs?: Prisma.BigIntWithAggregatesFilter<"Conversation"> | bigint | number
 }
 
 export type ConversationCreateInput = {
@@ -372,7 +356,6 @@ export type ConversationCreateInput = {
   lastSequence?: bigint | number
   lastCountable?: bigint | number
   createdAtMs: bigint | number
-  updatedAtMs: bigint | number
   members?: Prisma.MemberCreateNestedManyWithoutConversationInput
   directs?: Prisma.DirectCreateNestedManyWithoutConversationInput
   groupKeys?: Prisma.GroupKeyCreateNestedManyWithoutConversationInput
@@ -388,7 +371,6 @@ export type ConversationUncheckedCreateInput = {
   lastSequence?: bigint | number
   lastCountable?: bigint | number
   createdAtMs: bigint | number
-  updatedAtMs: bigint | number
   members?: Prisma.MemberUncheckedCreateNestedManyWithoutConversationInput
   directs?: Prisma.DirectUncheckedCreateNestedManyWithoutConversationInput
   groupKeys?: Prisma.GroupKeyUncheckedCreateNestedManyWithoutConversationInput
@@ -404,7 +386,6 @@ export type ConversationUpdateInput = {
   lastSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   lastCountable?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   members?: Prisma.MemberUpdateManyWithoutConversationNestedInput
   directs?: Prisma.DirectUpdateManyWithoutConversationNestedInput
   groupKeys?: Prisma.GroupKeyUpdateManyWithoutConversationNestedInput
@@ -420,7 +401,6 @@ export type ConversationUncheckedUpdateInput = {
   lastSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   lastCountable?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   members?: Prisma.MemberUncheckedUpdateManyWithoutConversationNestedInput
   directs?: Prisma.DirectUncheckedUpdateManyWithoutConversationNestedInput
   groupKeys?: Prisma.GroupKeyUncheckedUpdateManyWithoutConversationNestedInput
@@ -436,7 +416,6 @@ export type ConversationCreateManyInput = {
   lastSequence?: bigint | number
   lastCountable?: bigint | number
   createdAtMs: bigint | number
-  updatedAtMs: bigint | number
 }
 
 export type ConversationUpdateManyMutationInput = {
@@ -449,7 +428,6 @@ export type ConversationUpdateManyMutationInput = {
   lastSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   lastCountable?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
 }
 
 export type ConversationUncheckedUpdateManyInput = {
@@ -462,7 +440,6 @@ export type ConversationUncheckedUpdateManyInput = {
   lastSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   lastCountable?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
 }
 
 export type ConversationCountOrderByAggregateInput = {
@@ -475,7 +452,6 @@ export type ConversationCountOrderByAggregateInput = {
   lastSequence?: Prisma.SortOrder
   lastCountable?: Prisma.SortOrder
   createdAtMs?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
 }
 
 export type ConversationAvgOrderByAggregateInput = {
@@ -487,7 +463,6 @@ export type ConversationAvgOrderByAggregateInput = {
   lastSequence?: Prisma.SortOrder
   lastCountable?: Prisma.SortOrder
   createdAtMs?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
 }
 
 export type ConversationMaxOrderByAggregateInput = {
@@ -500,7 +475,6 @@ export type ConversationMaxOrderByAggregateInput = {
   lastSequence?: Prisma.SortOrder
   lastCountable?: Prisma.SortOrder
   createdAtMs?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
 }
 
 export type ConversationMinOrderByAggregateInput = {
@@ -513,7 +487,6 @@ export type ConversationMinOrderByAggregateInput = {
   lastSequence?: Prisma.SortOrder
   lastCountable?: Prisma.SortOrder
   createdAtMs?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
 }
 
 export type ConversationSumOrderByAggregateInput = {
@@ -525,7 +498,6 @@ export type ConversationSumOrderByAggregateInput = {
   lastSequence?: Prisma.SortOrder
   lastCountable?: Prisma.SortOrder
   createdAtMs?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
 }
 
 export type ConversationScalarRelationFilter = {
@@ -585,7 +557,6 @@ export type ConversationCreateWithoutDirectsInput = {
   lastSequence?: bigint | number
   lastCountable?: bigint | number
   createdAtMs: bigint | number
-  updatedAtMs: bigint | number
   members?: Prisma.MemberCreateNestedManyWithoutConversationInput
   groupKeys?: Prisma.GroupKeyCreateNestedManyWithoutConversationInput
 }
@@ -600,7 +571,6 @@ export type ConversationUncheckedCreateWithoutDirectsInput = {
   lastSequence?: bigint | number
   lastCountable?: bigint | number
   createdAtMs: bigint | number
-  updatedAtMs: bigint | number
   members?: Prisma.MemberUncheckedCreateNestedManyWithoutConversationInput
   groupKeys?: Prisma.GroupKeyUncheckedCreateNestedManyWithoutConversationInput
 }
@@ -631,7 +601,6 @@ export type ConversationUpdateWithoutDirectsInput = {
   lastSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   lastCountable?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   members?: Prisma.MemberUpdateManyWithoutConversationNestedInput
   groupKeys?: Prisma.GroupKeyUpdateManyWithoutConversationNestedInput
 }
@@ -646,7 +615,6 @@ export type ConversationUncheckedUpdateWithoutDirectsInput = {
   lastSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   lastCountable?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   members?: Prisma.MemberUncheckedUpdateManyWithoutConversationNestedInput
   groupKeys?: Prisma.GroupKeyUncheckedUpdateManyWithoutConversationNestedInput
 }
@@ -661,7 +629,6 @@ export type ConversationCreateWithoutGroupKeysInput = {
   lastSequence?: bigint | number
   lastCountable?: bigint | number
   createdAtMs: bigint | number
-  updatedAtMs: bigint | number
   members?: Prisma.MemberCreateNestedManyWithoutConversationInput
   directs?: Prisma.DirectCreateNestedManyWithoutConversationInput
 }
@@ -676,7 +643,6 @@ export type ConversationUncheckedCreateWithoutGroupKeysInput = {
   lastSequence?: bigint | number
   lastCountable?: bigint | number
   createdAtMs: bigint | number
-  updatedAtMs: bigint | number
   members?: Prisma.MemberUncheckedCreateNestedManyWithoutConversationInput
   directs?: Prisma.DirectUncheckedCreateNestedManyWithoutConversationInput
 }
@@ -707,7 +673,6 @@ export type ConversationUpdateWithoutGroupKeysInput = {
   lastSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   lastCountable?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   members?: Prisma.MemberUpdateManyWithoutConversationNestedInput
   directs?: Prisma.DirectUpdateManyWithoutConversationNestedInput
 }
@@ -722,7 +687,6 @@ export type ConversationUncheckedUpdateWithoutGroupKeysInput = {
   lastSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   lastCountable?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   members?: Prisma.MemberUncheckedUpdateManyWithoutConversationNestedInput
   directs?: Prisma.DirectUncheckedUpdateManyWithoutConversationNestedInput
 }
@@ -737,7 +701,6 @@ export type ConversationCreateWithoutMembersInput = {
   lastSequence?: bigint | number
   lastCountable?: bigint | number
   createdAtMs: bigint | number
-  updatedAtMs: bigint | number
   directs?: Prisma.DirectCreateNestedManyWithoutConversationInput
   groupKeys?: Prisma.GroupKeyCreateNestedManyWithoutConversationInput
 }
@@ -752,7 +715,6 @@ export type ConversationUncheckedCreateWithoutMembersInput = {
   lastSequence?: bigint | number
   lastCountable?: bigint | number
   createdAtMs: bigint | number
-  updatedAtMs: bigint | number
   directs?: Prisma.DirectUncheckedCreateNestedManyWithoutConversationInput
   groupKeys?: Prisma.GroupKeyUncheckedCreateNestedManyWithoutConversationInput
 }
@@ -783,7 +745,6 @@ export type ConversationUpdateWithoutMembersInput = {
   lastSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   lastCountable?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   directs?: Prisma.DirectUpdateManyWithoutConversationNestedInput
   groupKeys?: Prisma.GroupKeyUpdateManyWithoutConversationNestedInput
 }
@@ -798,7 +759,6 @@ export type ConversationUncheckedUpdateWithoutMembersInput = {
   lastSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   lastCountable?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   directs?: Prisma.DirectUncheckedUpdateManyWithoutConversationNestedInput
   groupKeys?: Prisma.GroupKeyUncheckedUpdateManyWithoutConversationNestedInput
 }
@@ -862,7 +822,6 @@ export type ConversationSelect<ExtArgs extends runtime.Types.Extensions.Internal
   lastSequence?: boolean
   lastCountable?: boolean
   createdAtMs?: boolean
-  updatedAtMs?: boolean
   members?: boolean | Prisma.Conversation$membersArgs<ExtArgs>
   directs?: boolean | Prisma.Conversation$directsArgs<ExtArgs>
   groupKeys?: boolean | Prisma.Conversation$groupKeysArgs<ExtArgs>
@@ -879,7 +838,6 @@ export type ConversationSelectCreateManyAndReturn<ExtArgs extends runtime.Types.
   lastSequence?: boolean
   lastCountable?: boolean
   createdAtMs?: boolean
-  updatedAtMs?: boolean
 }, ExtArgs["result"]["conversation"]>
 
 export type ConversationSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
@@ -892,7 +850,6 @@ export type ConversationSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.
   lastSequence?: boolean
   lastCountable?: boolean
   createdAtMs?: boolean
-  updatedAtMs?: boolean
 }, ExtArgs["result"]["conversation"]>
 
 export type ConversationSelectScalar = {
@@ -905,10 +862,9 @@ export type ConversationSelectScalar = {
   lastSequence?: boolean
   lastCountable?: boolean
   createdAtMs?: boolean
-  updatedAtMs?: boolean
 }
 
-export type ConversationOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"conversationId" | "kind" | "name" | "ownerId" | "memberCount" | "memberVersion" | "lastSequence" | "lastCountable" | "createdAtMs" | "updatedAtMs", ExtArgs["result"]["conversation"]>
+export type ConversationOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"conversationId" | "kind" | "name" | "ownerId" | "memberCount" | "memberVersion" | "lastSequence" | "lastCountable" | "createdAtMs", ExtArgs["result"]["conversation"]>
 export type ConversationInclude<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   members?: boolean | Prisma.Conversation$membersArgs<ExtArgs>
   directs?: boolean | Prisma.Conversation$directsArgs<ExtArgs>
@@ -935,7 +891,6 @@ export type $ConversationPayload<ExtArgs extends runtime.Types.Extensions.Intern
     lastSequence: bigint
     lastCountable: bigint
     createdAtMs: bigint
-    updatedAtMs: bigint
   }, ExtArgs["result"]["conversation"]>
   composites: {}
 }
@@ -1371,7 +1326,6 @@ export interface ConversationFieldRefs {
   readonly lastSequence: Prisma.FieldRef<"Conversation", 'BigInt'>
   readonly lastCountable: Prisma.FieldRef<"Conversation", 'BigInt'>
   readonly createdAtMs: Prisma.FieldRef<"Conversation", 'BigInt'>
-  readonly updatedAtMs: Prisma.FieldRef<"Conversation", 'BigInt'>
 }
     
 

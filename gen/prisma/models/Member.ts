@@ -36,7 +36,6 @@ export type MemberAvgAggregateOutputType = {
   leftSequence: number | null
   deliveredSequence: number | null
   readSequence: number | null
-  updatedAtMs: number | null
 }
 
 export type MemberSumAggregateOutputType = {
@@ -49,7 +48,6 @@ export type MemberSumAggregateOutputType = {
   leftSequence: bigint | null
   deliveredSequence: bigint | null
   readSequence: bigint | null
-  updatedAtMs: bigint | null
 }
 
 export type MemberMinAggregateOutputType = {
@@ -62,7 +60,6 @@ export type MemberMinAggregateOutputType = {
   leftSequence: bigint | null
   deliveredSequence: bigint | null
   readSequence: bigint | null
-  updatedAtMs: bigint | null
 }
 
 export type MemberMaxAggregateOutputType = {
@@ -75,7 +72,6 @@ export type MemberMaxAggregateOutputType = {
   leftSequence: bigint | null
   deliveredSequence: bigint | null
   readSequence: bigint | null
-  updatedAtMs: bigint | null
 }
 
 export type MemberCountAggregateOutputType = {
@@ -88,7 +84,6 @@ export type MemberCountAggregateOutputType = {
   leftSequence: number
   deliveredSequence: number
   readSequence: number
-  updatedAtMs: number
   _all: number
 }
 
@@ -103,7 +98,6 @@ export type MemberAvgAggregateInputType = {
   leftSequence?: true
   deliveredSequence?: true
   readSequence?: true
-  updatedAtMs?: true
 }
 
 export type MemberSumAggregateInputType = {
@@ -116,7 +110,6 @@ export type MemberSumAggregateInputType = {
   leftSequence?: true
   deliveredSequence?: true
   readSequence?: true
-  updatedAtMs?: true
 }
 
 export type MemberMinAggregateInputType = {
@@ -129,7 +122,6 @@ export type MemberMinAggregateInputType = {
   leftSequence?: true
   deliveredSequence?: true
   readSequence?: true
-  updatedAtMs?: true
 }
 
 export type MemberMaxAggregateInputType = {
@@ -142,7 +134,6 @@ export type MemberMaxAggregateInputType = {
   leftSequence?: true
   deliveredSequence?: true
   readSequence?: true
-  updatedAtMs?: true
 }
 
 export type MemberCountAggregateInputType = {
@@ -155,7 +146,6 @@ export type MemberCountAggregateInputType = {
   leftSequence?: true
   deliveredSequence?: true
   readSequence?: true
-  updatedAtMs?: true
   _all?: true
 }
 
@@ -255,7 +245,6 @@ export type MemberGroupByOutputType = {
   leftSequence: bigint
   deliveredSequence: bigint
   readSequence: bigint
-  updatedAtMs: bigint
   _count: MemberCountAggregateOutputType | null
   _avg: MemberAvgAggregateOutputType | null
   _sum: MemberSumAggregateOutputType | null
@@ -291,7 +280,6 @@ export type MemberWhereInput = {
   leftSequence?: Prisma.BigIntFilter<"Member"> | bigint | number
   deliveredSequence?: Prisma.BigIntFilter<"Member"> | bigint | number
   readSequence?: Prisma.BigIntFilter<"Member"> | bigint | number
-  updatedAtMs?: Prisma.BigIntFilter<"Member"> | bigint | number
   conversation?: Prisma.XOR<Prisma.ConversationScalarRelationFilter, Prisma.ConversationWhereInput>
 }
 
@@ -305,7 +293,6 @@ export type MemberOrderByWithRelationInput = {
   leftSequence?: Prisma.SortOrder
   deliveredSequence?: Prisma.SortOrder
   readSequence?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
   conversation?: Prisma.ConversationOrderByWithRelationInput
 }
 
@@ -323,7 +310,6 @@ export type MemberWhereUniqueInput = Prisma.AtLeast<{
   leftSequence?: Prisma.BigIntFilter<"Member"> | bigint | number
   deliveredSequence?: Prisma.BigIntFilter<"Member"> | bigint | number
   readSequence?: Prisma.BigIntFilter<"Member"> | bigint | number
-  updatedAtMs?: Prisma.BigIntFilter<"Member"> | bigint | number
   conversation?: Prisma.XOR<Prisma.ConversationScalarRelationFilter, Prisma.ConversationWhereInput>
 }, "conversationId_userId">
 
@@ -337,7 +323,6 @@ export type MemberOrderByWithAggregationInput = {
   leftSequence?: Prisma.SortOrder
   deliveredSequence?: Prisma.SortOrder
   readSequence?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
   _count?: Prisma.MemberCountOrderByAggregateInput
   _avg?: Prisma.MemberAvgOrderByAggregateInput
   _max?: Prisma.MemberMaxOrderByAggregateInput
@@ -358,7 +343,6 @@ export type MemberScalarWhereWithAggregatesInput = {
   leftSequence?: Prisma.BigIntWithAggregatesFilter<"Member"> | bigint | number
   deliveredSequence?: Prisma.BigIntWithAggregatesFilter<"Member"> | bigint | number
   readSequence?: Prisma.BigIntWithAggregatesFilter<"Member"> | bigint | number
-  updatedAtMs?: Prisma.BigIntWithAggregatesFilter<"Member"> | bigint | number
 }
 
 export type MemberCreateInput = {
@@ -370,7 +354,6 @@ export type MemberCreateInput = {
   leftSequence?: bigint | number
   deliveredSequence?: bigint | number
   readSequence?: bigint | number
-  updatedAtMs: bigint | number
   conversation: Prisma.ConversationCreateNestedOneWithoutMembersInput
 }
 
@@ -384,7 +367,6 @@ export type MemberUncheckedCreateInput = {
   leftSequence?: bigint | number
   deliveredSequence?: bigint | number
   readSequence?: bigint | number
-  updatedAtMs: bigint | number
 }
 
 export type MemberUpdateInput = {
@@ -396,7 +378,6 @@ export type MemberUpdateInput = {
   leftSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   deliveredSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   readSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   conversation?: Prisma.ConversationUpdateOneRequiredWithoutMembersNestedInput
 }
 
@@ -410,7 +391,6 @@ export type MemberUncheckedUpdateInput = {
   leftSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   deliveredSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   readSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
 }
 
 export type MemberCreateManyInput = {
@@ -423,7 +403,6 @@ export type MemberCreateManyInput = {
   leftSequence?: bigint | number
   deliveredSequence?: bigint | number
   readSequence?: bigint | number
-  updatedAtMs: bigint | number
 }
 
 export type MemberUpdateManyMutationInput = {
@@ -435,7 +414,6 @@ export type MemberUpdateManyMutationInput = {
   leftSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   deliveredSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   readSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
 }
 
 export type MemberUncheckedUpdateManyInput = {
@@ -448,7 +426,6 @@ export type MemberUncheckedUpdateManyInput = {
   leftSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   deliveredSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   readSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
 }
 
 export type MemberListRelationFilter = {
@@ -476,7 +453,6 @@ export type MemberCountOrderByAggregateInput = {
   leftSequence?: Prisma.SortOrder
   deliveredSequence?: Prisma.SortOrder
   readSequence?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
 }
 
 export type MemberAvgOrderByAggregateInput = {
@@ -489,7 +465,6 @@ export type MemberAvgOrderByAggregateInput = {
   leftSequence?: Prisma.SortOrder
   deliveredSequence?: Prisma.SortOrder
   readSequence?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
 }
 
 export type MemberMaxOrderByAggregateInput = {
@@ -502,7 +477,6 @@ export type MemberMaxOrderByAggregateInput = {
   leftSequence?: Prisma.SortOrder
   deliveredSequence?: Prisma.SortOrder
   readSequence?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
 }
 
 export type MemberMinOrderByAggregateInput = {
@@ -515,7 +489,6 @@ export type MemberMinOrderByAggregateInput = {
   leftSequence?: Prisma.SortOrder
   deliveredSequence?: Prisma.SortOrder
   readSequence?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
 }
 
 export type MemberSumOrderByAggregateInput = {
@@ -528,7 +501,6 @@ export type MemberSumOrderByAggregateInput = {
   leftSequence?: Prisma.SortOrder
   deliveredSequence?: Prisma.SortOrder
   readSequence?: Prisma.SortOrder
-  updatedAtMs?: Prisma.SortOrder
 }
 
 export type MemberCreateNestedManyWithoutConversationInput = {
@@ -582,7 +554,6 @@ export type MemberCreateWithoutConversationInput = {
   leftSequence?: bigint | number
   deliveredSequence?: bigint | number
   readSequence?: bigint | number
-  updatedAtMs: bigint | number
 }
 
 export type MemberUncheckedCreateWithoutConversationInput = {
@@ -594,7 +565,6 @@ export type MemberUncheckedCreateWithoutConversationInput = {
   leftSequence?: bigint | number
   deliveredSequence?: bigint | number
   readSequence?: bigint | number
-  updatedAtMs: bigint | number
 }
 
 export type MemberCreateOrConnectWithoutConversationInput = {
@@ -636,7 +606,6 @@ export type MemberScalarWhereInput = {
   leftSequence?: Prisma.BigIntFilter<"Member"> | bigint | number
   deliveredSequence?: Prisma.BigIntFilter<"Member"> | bigint | number
   readSequence?: Prisma.BigIntFilter<"Member"> | bigint | number
-  updatedAtMs?: Prisma.BigIntFilter<"Member"> | bigint | number
 }
 
 export type MemberCreateManyConversationInput = {
@@ -648,7 +617,6 @@ export type MemberCreateManyConversationInput = {
   leftSequence?: bigint | number
   deliveredSequence?: bigint | number
   readSequence?: bigint | number
-  updatedAtMs: bigint | number
 }
 
 export type MemberUpdateWithoutConversationInput = {
@@ -660,7 +628,6 @@ export type MemberUpdateWithoutConversationInput = {
   leftSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   deliveredSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   readSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
 }
 
 export type MemberUncheckedUpdateWithoutConversationInput = {
@@ -672,7 +639,6 @@ export type MemberUncheckedUpdateWithoutConversationInput = {
   leftSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   deliveredSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   readSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
 }
 
 export type MemberUncheckedUpdateManyWithoutConversationInput = {
@@ -684,7 +650,6 @@ export type MemberUncheckedUpdateManyWithoutConversationInput = {
   leftSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   deliveredSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   readSequence?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
-  updatedAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
 }
 
 
@@ -699,7 +664,6 @@ export type MemberSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs =
   leftSequence?: boolean
   deliveredSequence?: boolean
   readSequence?: boolean
-  updatedAtMs?: boolean
   conversation?: boolean | Prisma.ConversationDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["member"]>
 
@@ -713,7 +677,6 @@ export type MemberSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extens
   leftSequence?: boolean
   deliveredSequence?: boolean
   readSequence?: boolean
-  updatedAtMs?: boolean
   conversation?: boolean | Prisma.ConversationDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["member"]>
 
@@ -727,7 +690,6 @@ export type MemberSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extens
   leftSequence?: boolean
   deliveredSequence?: boolean
   readSequence?: boolean
-  updatedAtMs?: boolean
   conversation?: boolean | Prisma.ConversationDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["member"]>
 
@@ -741,10 +703,9 @@ export type MemberSelectScalar = {
   leftSequence?: boolean
   deliveredSequence?: boolean
   readSequence?: boolean
-  updatedAtMs?: boolean
 }
 
-export type MemberOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"conversationId" | "userId" | "kind" | "role" | "mutedUntilMs" | "firstSequence" | "leftSequence" | "deliveredSequence" | "readSequence" | "updatedAtMs", ExtArgs["result"]["member"]>
+export type MemberOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"conversationId" | "userId" | "kind" | "role" | "mutedUntilMs" | "firstSequence" | "leftSequence" | "deliveredSequence" | "readSequence", ExtArgs["result"]["member"]>
 export type MemberInclude<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   conversation?: boolean | Prisma.ConversationDefaultArgs<ExtArgs>
 }
@@ -770,7 +731,6 @@ export type $MemberPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs
     leftSequence: bigint
     deliveredSequence: bigint
     readSequence: bigint
-    updatedAtMs: bigint
   }, ExtArgs["result"]["member"]>
   composites: {}
 }
@@ -1204,7 +1164,6 @@ export interface MemberFieldRefs {
   readonly leftSequence: Prisma.FieldRef<"Member", 'BigInt'>
   readonly deliveredSequence: Prisma.FieldRef<"Member", 'BigInt'>
   readonly readSequence: Prisma.FieldRef<"Member", 'BigInt'>
-  readonly updatedAtMs: Prisma.FieldRef<"Member", 'BigInt'>
 }
     
 

@@ -34,6 +34,7 @@ export type OutboxAvgAggregateOutputType = {
   createdAtMs: number | null
   attempts: number | null
   nextAttemptAtMs: number | null
+  memberIds: number | null
 }
 
 export type OutboxSumAggregateOutputType = {
@@ -44,6 +45,7 @@ export type OutboxSumAggregateOutputType = {
   createdAtMs: bigint | null
   attempts: number | null
   nextAttemptAtMs: bigint | null
+  memberIds: bigint[]
 }
 
 export type OutboxMinAggregateOutputType = {
@@ -68,6 +70,7 @@ export type OutboxCountAggregateOutputType = {
   createdAtMs: number
   attempts: number
   nextAttemptAtMs: number
+  memberIds: number
   _all: number
 }
 
@@ -80,6 +83,7 @@ export type OutboxAvgAggregateInputType = {
   createdAtMs?: true
   attempts?: true
   nextAttemptAtMs?: true
+  memberIds?: true
 }
 
 export type OutboxSumAggregateInputType = {
@@ -90,6 +94,7 @@ export type OutboxSumAggregateInputType = {
   createdAtMs?: true
   attempts?: true
   nextAttemptAtMs?: true
+  memberIds?: true
 }
 
 export type OutboxMinAggregateInputType = {
@@ -114,6 +119,7 @@ export type OutboxCountAggregateInputType = {
   createdAtMs?: true
   attempts?: true
   nextAttemptAtMs?: true
+  memberIds?: true
   _all?: true
 }
 
@@ -211,6 +217,7 @@ export type OutboxGroupByOutputType = {
   createdAtMs: bigint
   attempts: number
   nextAttemptAtMs: bigint | null
+  memberIds: bigint[]
   _count: OutboxCountAggregateOutputType | null
   _avg: OutboxAvgAggregateOutputType | null
   _sum: OutboxSumAggregateOutputType | null
@@ -244,6 +251,7 @@ export type OutboxWhereInput = {
   createdAtMs?: Prisma.BigIntFilter<"Outbox"> | bigint | number
   attempts?: Prisma.IntFilter<"Outbox"> | number
   nextAttemptAtMs?: Prisma.BigIntNullableFilter<"Outbox"> | bigint | number | null
+  memberIds?: Prisma.BigIntNullableListFilter<"Outbox">
 }
 
 export type OutboxOrderByWithRelationInput = {
@@ -254,6 +262,7 @@ export type OutboxOrderByWithRelationInput = {
   createdAtMs?: Prisma.SortOrder
   attempts?: Prisma.SortOrder
   nextAttemptAtMs?: Prisma.SortOrderInput | Prisma.SortOrder
+  memberIds?: Prisma.SortOrder
 }
 
 export type OutboxWhereUniqueInput = Prisma.AtLeast<{
@@ -267,6 +276,7 @@ export type OutboxWhereUniqueInput = Prisma.AtLeast<{
   createdAtMs?: Prisma.BigIntFilter<"Outbox"> | bigint | number
   attempts?: Prisma.IntFilter<"Outbox"> | number
   nextAttemptAtMs?: Prisma.BigIntNullableFilter<"Outbox"> | bigint | number | null
+  memberIds?: Prisma.BigIntNullableListFilter<"Outbox">
 }, "outboxId">
 
 export type OutboxOrderByWithAggregationInput = {
@@ -277,6 +287,7 @@ export type OutboxOrderByWithAggregationInput = {
   createdAtMs?: Prisma.SortOrder
   attempts?: Prisma.SortOrder
   nextAttemptAtMs?: Prisma.SortOrderInput | Prisma.SortOrder
+  memberIds?: Prisma.SortOrder
   _count?: Prisma.OutboxCountOrderByAggregateInput
   _avg?: Prisma.OutboxAvgOrderByAggregateInput
   _max?: Prisma.OutboxMaxOrderByAggregateInput
@@ -295,6 +306,7 @@ export type OutboxScalarWhereWithAggregatesInput = {
   createdAtMs?: Prisma.BigIntWithAggregatesFilter<"Outbox"> | bigint | number
   attempts?: Prisma.IntWithAggregatesFilter<"Outbox"> | number
   nextAttemptAtMs?: Prisma.BigIntNullableWithAggregatesFilter<"Outbox"> | bigint | number | null
+  memberIds?: Prisma.BigIntNullableListFilter<"Outbox">
 }
 
 export type OutboxCreateInput = {
@@ -305,6 +317,7 @@ export type OutboxCreateInput = {
   createdAtMs: bigint | number
   attempts?: number
   nextAttemptAtMs?: bigint | number | null
+  memberIds?: Prisma.OutboxCreatememberIdsInput | bigint[] | number[]
 }
 
 export type OutboxUncheckedCreateInput = {
@@ -315,6 +328,7 @@ export type OutboxUncheckedCreateInput = {
   createdAtMs: bigint | number
   attempts?: number
   nextAttemptAtMs?: bigint | number | null
+  memberIds?: Prisma.OutboxCreatememberIdsInput | bigint[] | number[]
 }
 
 export type OutboxUpdateInput = {
@@ -325,6 +339,7 @@ export type OutboxUpdateInput = {
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   attempts?: Prisma.IntFieldUpdateOperationsInput | number
   nextAttemptAtMs?: Prisma.NullableBigIntFieldUpdateOperationsInput | bigint | number | null
+  memberIds?: Prisma.OutboxUpdatememberIdsInput | bigint[] | number[]
 }
 
 export type OutboxUncheckedUpdateInput = {
@@ -335,6 +350,7 @@ export type OutboxUncheckedUpdateInput = {
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   attempts?: Prisma.IntFieldUpdateOperationsInput | number
   nextAttemptAtMs?: Prisma.NullableBigIntFieldUpdateOperationsInput | bigint | number | null
+  memberIds?: Prisma.OutboxUpdatememberIdsInput | bigint[] | number[]
 }
 
 export type OutboxCreateManyInput = {
@@ -345,6 +361,7 @@ export type OutboxCreateManyInput = {
   createdAtMs: bigint | number
   attempts?: number
   nextAttemptAtMs?: bigint | number | null
+  memberIds?: Prisma.OutboxCreatememberIdsInput | bigint[] | number[]
 }
 
 export type OutboxUpdateManyMutationInput = {
@@ -355,6 +372,7 @@ export type OutboxUpdateManyMutationInput = {
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   attempts?: Prisma.IntFieldUpdateOperationsInput | number
   nextAttemptAtMs?: Prisma.NullableBigIntFieldUpdateOperationsInput | bigint | number | null
+  memberIds?: Prisma.OutboxUpdatememberIdsInput | bigint[] | number[]
 }
 
 export type OutboxUncheckedUpdateManyInput = {
@@ -365,6 +383,7 @@ export type OutboxUncheckedUpdateManyInput = {
   createdAtMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   attempts?: Prisma.IntFieldUpdateOperationsInput | number
   nextAttemptAtMs?: Prisma.NullableBigIntFieldUpdateOperationsInput | bigint | number | null
+  memberIds?: Prisma.OutboxUpdatememberIdsInput | bigint[] | number[]
 }
 
 export type BigIntNullableListFilter<$PrismaModel = never> = {
@@ -391,6 +410,7 @@ export type OutboxCountOrderByAggregateInput = {
   createdAtMs?: Prisma.SortOrder
   attempts?: Prisma.SortOrder
   nextAttemptAtMs?: Prisma.SortOrder
+  memberIds?: Prisma.SortOrder
 }
 
 export type OutboxAvgOrderByAggregateInput = {
@@ -401,6 +421,7 @@ export type OutboxAvgOrderByAggregateInput = {
   createdAtMs?: Prisma.SortOrder
   attempts?: Prisma.SortOrder
   nextAttemptAtMs?: Prisma.SortOrder
+  memberIds?: Prisma.SortOrder
 }
 
 export type OutboxMaxOrderByAggregateInput = {
@@ -425,6 +446,7 @@ export type OutboxSumOrderByAggregateInput = {
   createdAtMs?: Prisma.SortOrder
   attempts?: Prisma.SortOrder
   nextAttemptAtMs?: Prisma.SortOrder
+  memberIds?: Prisma.SortOrder
 }
 
 export type OutboxCreateconversationIdsInput = {
@@ -437,6 +459,10 @@ export type OutboxCreatebaseSequencesInput = {
 
 export type OutboxCreatecountsInput = {
   set: number[]
+}
+
+export type OutboxCreatememberIdsInput = {
+  set: bigint[] | number[]
 }
 
 export type OutboxUpdateconversationIdsInput = {
@@ -454,6 +480,11 @@ export type OutboxUpdatecountsInput = {
   push?: number | number[]
 }
 
+export type OutboxUpdatememberIdsInput = {
+  set?: bigint[] | number[]
+  push?: bigint | number | bigint[] | number[]
+}
+
 
 
 export type OutboxSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
@@ -464,6 +495,7 @@ export type OutboxSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs =
   createdAtMs?: boolean
   attempts?: boolean
   nextAttemptAtMs?: boolean
+  memberIds?: boolean
 }, ExtArgs["result"]["outbox"]>
 
 export type OutboxSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
@@ -474,6 +506,7 @@ export type OutboxSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extens
   createdAtMs?: boolean
   attempts?: boolean
   nextAttemptAtMs?: boolean
+  memberIds?: boolean
 }, ExtArgs["result"]["outbox"]>
 
 export type OutboxSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
@@ -484,6 +517,7 @@ export type OutboxSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extens
   createdAtMs?: boolean
   attempts?: boolean
   nextAttemptAtMs?: boolean
+  memberIds?: boolean
 }, ExtArgs["result"]["outbox"]>
 
 export type OutboxSelectScalar = {
@@ -494,9 +528,10 @@ export type OutboxSelectScalar = {
   createdAtMs?: boolean
   attempts?: boolean
   nextAttemptAtMs?: boolean
+  memberIds?: boolean
 }
 
-export type OutboxOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"outboxId" | "conversationIds" | "baseSequences" | "counts" | "createdAtMs" | "attempts" | "nextAttemptAtMs", ExtArgs["result"]["outbox"]>
+export type OutboxOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"outboxId" | "conversationIds" | "baseSequences" | "counts" | "createdAtMs" | "attempts" | "nextAttemptAtMs" | "memberIds", ExtArgs["result"]["outbox"]>
 
 export type $OutboxPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   name: "Outbox"
@@ -509,6 +544,7 @@ export type $OutboxPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs
     createdAtMs: bigint
     attempts: number
     nextAttemptAtMs: bigint | null
+    memberIds: bigint[]
   }, ExtArgs["result"]["outbox"]>
   composites: {}
 }
@@ -939,6 +975,7 @@ export interface OutboxFieldRefs {
   readonly createdAtMs: Prisma.FieldRef<"Outbox", 'BigInt'>
   readonly attempts: Prisma.FieldRef<"Outbox", 'Int'>
   readonly nextAttemptAtMs: Prisma.FieldRef<"Outbox", 'BigInt'>
+  readonly memberIds: Prisma.FieldRef<"Outbox", 'BigInt[]'>
 }
     
 

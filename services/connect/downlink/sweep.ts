@@ -30,8 +30,11 @@ export interface SweepOptions {
   };
 }
 
-/** Largest time by which this instance's clock may be ahead of the log's clock. */
-const SKEW_MS = 5_000;
+/**
+ * Cursors of earlier sweeps that are kept, for `sweepFrom`. They reach farther back than a session can
+ * be a slow reader.
+ */
+const KEPT_CURSORS = 20;
 
 /** Maximum users in one call. */
 const USERS_LIMIT = maxItems(SweepRequestSchema.field.userIds);
@@ -53,15 +56,16 @@ export class Sweep {
   /** Timers of gaps that may still close before the grace time ends. */
   readonly #graces = new Set<Timer>();
   #timer: Timer | undefined;
-  /** Changes since this time are not checked yet, ms since the Unix epoch by the log's clock. */
-  #sinceMs: number;
+  /** Changes since this cursor are not checked yet; empty: all news that server keeps. */
+  #cursor = "";
+  /** Cursors of earlier sweeps, the oldest first, with their times. */
+  #earlier: { readonly cursor: string; readonly takenAtMs: number }[] = [];
   #running: Promise<void> | undefined;
   #rerun = false;
   #closed = false;
 
   constructor(options: SweepOptions) {
     this.#options = options;
-    this.#sinceMs = options.clock.now() - SKEW_MS;
     this.#missed = options.metrics.counter(
       "lucky_sweep_missed_total",
       "Conversations with entries that were not sent to a session, found by the sweep.",
@@ -75,7 +79,8 @@ export class Sweep {
 
   /** Extends the next sweep back to an earlier time, ms since the Unix epoch. */
   sweepFrom(fromMs: number): void {
-    this.#sinceMs = Math.min(this.#sinceMs, fromMs - SKEW_MS);
+    while ((this.#earlier.at(-1)?.takenAtMs ?? 0) > fromMs) this.#earlier.pop();
+    this.#cursor = this.#earlier.at(-1)?.cursor ?? "";
   }
 
   /** Sweeps now. While a sweep is running, schedules another one after it. Never rejects. */
@@ -106,40 +111,48 @@ export class Sweep {
   }
 
   async #sweep(): Promise<void> {
-    const { config, ingress, sessions } = this.#options;
+    const { clock, config, ingress, memberships, sessions } = this.#options;
     const users = new Set<string>();
     for (const { isOpen, caller } of sessions.all()) if (isOpen && caller) users.add(caller.userId);
     const userIds = [...users];
-    const fromMs = this.#sinceMs;
-    let nextMs = Number.POSITIVE_INFINITY;
+    const takenAtMs = clock.now();
+    const cursor = this.#cursor;
+    let nextCursor = "";
     const gaps: Gap[] = [];
     for (let at = 0; at < userIds.length; at += USERS_LIMIT) {
-      const { changes, nextSinceMs } = await ingress.sweep(
+      const swept = await ingress.sweep(
         {
           $typeName: "lucky.internal.ingress.v1.SweepRequest",
           userIds: userIds.slice(at, at + USERS_LIMIT),
-          sinceMs: BigInt(fromMs),
+          cursor,
+          withoutGroups: at > 0,
         },
         { timeoutMs: config.callTimeoutMs },
       );
-      nextMs = Math.min(nextMs, Number(nextSinceMs));
-      for (const { userId, conversationId, lastSequence } of changes) {
-        this.#compare(userId, conversationId, Number(lastSequence), gaps);
-      }
+      // The next sweep continues where the first call of this one read.
+      if (at === 0) nextCursor = swept.nextCursor;
+      for (const { userId, conversationId, lastSequence } of swept.changes)
+        this.#compare(userChannel(userId), conversationId, lastSequence, gaps);
+      for (const { groupId, lastSequence } of swept.groups)
+        this.#compare(groupChannel(groupId), groupId, lastSequence, gaps);
+      for (const userId of swept.memberUserIds) memberships.check(userId);
     }
     // Race: `sweepFrom` may have been called during the sweep.
-    if (this.#sinceMs === fromMs) {
-      this.#sinceMs = userIds.length === 0 ? this.#options.clock.now() - SKEW_MS : nextMs;
+    if (this.#cursor === cursor) {
+      this.#cursor = nextCursor;
+      this.#earlier.push({ cursor: nextCursor, takenAtMs });
+      if (this.#earlier.length > KEPT_CURSORS) this.#earlier.shift();
     }
     if (gaps.length > 0 && !this.#closed) this.#confirmAfterGrace(gaps);
   }
 
-  #compare(userId: string, conversationId: string, lastSequence: number, gaps: Gap[]): void {
+  /** Collects the sessions that hear the channel and miss entries of the conversation. */
+  #compare(name: string, conversationId: string, lastSequence: bigint, gaps: Gap[]): void {
     const { channels } = this.#options;
-    for (const session of channels.get(userChannel(userId))?.sessions ?? []) {
-      if (session.isOpen && lastSentSequence(session, conversationId, channels) < lastSequence) {
-        gaps.push({ session, conversationId, lastSequence });
-      }
+    const last = Number(lastSequence);
+    for (const session of channels.get(name)?.sessions ?? []) {
+      if (session.isOpen && lastSentSequence(session, conversationId, channels) < last)
+        gaps.push({ session, conversationId, lastSequence: last });
     }
   }
 

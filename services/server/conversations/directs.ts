@@ -40,13 +40,13 @@ export const insertDirects: Statement = {
       ON CONFLICT DO NOTHING
       RETURNING low_user_id, high_user_id, conversation_id
     ), opened AS (
-      INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms, updated_at_ms)
-      SELECT conversation_id, ${ConversationKind.DIRECT}, 2, $4::bigint, $4::bigint FROM made
+      INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms)
+      SELECT conversation_id, ${ConversationKind.DIRECT}, 2, $4::bigint FROM made
     )
-    INSERT INTO im.member (conversation_id, user_id, kind, updated_at_ms)
-    SELECT conversation_id, low_user_id, ${ConversationKind.DIRECT}, $4::bigint FROM made
+    INSERT INTO im.member (conversation_id, user_id, kind)
+    SELECT conversation_id, low_user_id, ${ConversationKind.DIRECT} FROM made
     UNION ALL
-    SELECT conversation_id, high_user_id, ${ConversationKind.DIRECT}, $4::bigint FROM made`,
+    SELECT conversation_id, high_user_id, ${ConversationKind.DIRECT} FROM made`,
 };
 
 /**

@@ -12,9 +12,31 @@ export interface OutboxOptions {
   readonly deleteLingerMs: number;
 }
 
+/**
+ * Deletes confirmed rows, and keeps their conversations as news for the sweep, in one statement: each
+ * committed entry is either in the outbox or in the news that are newer than the last sweep.
+ */
 export const deleteOutbox: Statement = {
   name: "im_outbox_delete",
-  text: "DELETE FROM im.outbox WHERE outbox_id = ANY ($1::bigint[])",
+  text: `
+    WITH deleted AS (
+      DELETE FROM im.outbox WHERE outbox_id = ANY ($1::bigint[])
+      RETURNING conversation_ids, base_sequences, counts, member_ids
+    ), changed AS (
+      SELECT i.conversation_id, max(i.base + i.entries) AS last_sequence
+        FROM deleted d, unnest(d.conversation_ids, d.base_sequences, d.counts)
+                          AS i(conversation_id, base, entries)
+       GROUP BY i.conversation_id
+    ), member AS (
+      SELECT array_agg(d.conversation_ids[1]) AS conversation_ids, array_agg(m.user_id) AS user_ids
+        FROM deleted d, unnest(d.member_ids) AS m(user_id)
+    )
+    INSERT INTO im.news (conversation_ids, last_sequences, member_conversation_ids, member_ids)
+    SELECT array_agg(c.conversation_id), array_agg(c.last_sequence),
+           (SELECT coalesce(conversation_ids, '{}') FROM member),
+           (SELECT coalesce(user_ids, '{}') FROM member)
+      FROM changed c
+    HAVING count(*) > 0`,
 };
 
 /** Resets abandoned rows: they are due at once, with no attempt counted. An operator's decision. */

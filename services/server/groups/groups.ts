@@ -73,8 +73,8 @@ export async function createGroup(
       const nowMs = clock.now();
       await client.query(
         `INSERT INTO im.conversation (conversation_id, kind, name, owner_id, member_count,
-                                      member_version, created_at_ms, updated_at_ms)
-         VALUES ($1, ${GROUP}, $2, $3, 0, 0, $4, $4)`,
+                                      member_version, created_at_ms)
+         VALUES ($1, ${GROUP}, $2, $3, 0, 0, $4)`,
         [groupId, name, ownerId, nowMs],
       );
       if (clientGroupId !== "") {
@@ -87,11 +87,11 @@ export async function createGroup(
       }
       await mustHaveRoom(client, members, maxGroupsPerUser);
       await client.query(
-        `INSERT INTO im.member (conversation_id, user_id, kind, role, updated_at_ms)
+        `INSERT INTO im.member (conversation_id, user_id, kind, role)
          SELECT $1, user_id, ${GROUP},
-                CASE WHEN user_id = $2 THEN ${Role.OWNER} ELSE ${Role.MEMBER} END, $3
-           FROM unnest($4::bigint[]) AS i(user_id)`,
-        [groupId, ownerId, nowMs, bigints(members)],
+                CASE WHEN user_id = $2 THEN ${Role.OWNER} ELSE ${Role.MEMBER} END
+           FROM unnest($3::bigint[]) AS i(user_id)`,
+        [groupId, ownerId, bigints(members)],
       );
       return writeGroupTip(dependencies, {
         client,
@@ -99,6 +99,7 @@ export async function createGroup(
         causedBy: ownerId,
         tip,
         memberChange: members.length,
+        memberIds: members,
       });
     })
     .catch((error: unknown) => {
@@ -181,19 +182,20 @@ export async function addMembers(
       causedBy: callerId,
       tip,
       memberChange: added.length,
+      memberIds: added,
     });
     // The visible range of a new member starts with the tip. A mute survives leaving and rejoining.
     await client.query(
       `INSERT INTO im.member (conversation_id, user_id, kind, role, first_sequence,
-                                delivered_sequence, read_sequence, updated_at_ms)
+                                delivered_sequence, read_sequence)
          SELECT $1, user_id, ${GROUP}, ${Role.MEMBER}, $2::bigint, $2::bigint - 1,
-                $2::bigint - 1, $3
-           FROM unnest($4::bigint[]) AS i(user_id)
+                $2::bigint - 1
+           FROM unnest($3::bigint[]) AS i(user_id)
          ON CONFLICT (conversation_id, user_id) DO UPDATE
            SET role = excluded.role, first_sequence = excluded.first_sequence, left_sequence = 0,
                delivered_sequence = excluded.delivered_sequence,
-               read_sequence = excluded.read_sequence, updated_at_ms = excluded.updated_at_ms`,
-      [groupId, written.sequence, written.acceptedAtMs, bigints(added)],
+               read_sequence = excluded.read_sequence, changed_by = excluded.changed_by`,
+      [groupId, written.sequence, bigints(added)],
     );
     const member_count = locked.member_count + added.length;
     return { group: groupOf({ ...locked, member_count }), written, tip };
@@ -231,12 +233,13 @@ export async function removeMember(
       causedBy: callerId,
       tip,
       memberChange: -1,
+      memberIds: [userId],
     });
     await client.query(
       `UPDATE im.member
-            SET left_sequence = $3, role = ${Role.MEMBER}, updated_at_ms = greatest(updated_at_ms, $4)
+            SET left_sequence = $3, role = ${Role.MEMBER}, changed_by = pg_current_xact_id()
           WHERE conversation_id = $1 AND user_id = $2`,
-      [groupId, userId, written.sequence, written.acceptedAtMs],
+      [groupId, userId, written.sequence],
     );
     return { group: groupOf({ ...locked, member_count: locked.member_count - 1 }), written };
   });
@@ -271,6 +274,7 @@ function writeGroupTip(
     causedBy: string;
     tip: MessageInitShape<typeof TipSchema>;
     memberChange: number;
+    memberIds: readonly string[];
   },
 ): Promise<WrittenTip> {
   // Reads the time while holding the lock of the group: read earlier, it would be too old after the
@@ -281,6 +285,7 @@ function writeGroupTip(
     causedBy: change.causedBy,
     tip: change.tip,
     memberChange: change.memberChange,
+    memberIds: change.memberIds,
     messageId: ids.next(),
     outboxId: ids.next(),
     nowMs,

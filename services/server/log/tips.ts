@@ -1,5 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { ContentSchema, type TipSchema } from "#gen/lucky/message/v1/content_pb.js";
+import { bigints } from "./arrays.ts";
 import type { PoolClient } from "./database.ts";
 import { bodyOf } from "./entries.ts";
 
@@ -13,6 +14,8 @@ export interface TipOptions {
   readonly tip: MessageInitShape<typeof TipSchema>;
   /** Change of the member count; negative when members leave. */
   readonly memberChange: number;
+  /** Users whose membership changes. */
+  readonly memberIds: readonly string[];
   readonly messageId: string;
   readonly outboxId: string;
   readonly nowMs: number;
@@ -33,7 +36,8 @@ export interface WrittenTip {
  * caller's transaction. Tips do not count as unread.
  */
 export async function writeTip(client: PoolClient, options: TipOptions): Promise<WrittenTip> {
-  const { conversationId, causedBy, tip, memberChange, messageId, outboxId, nowMs } = options;
+  const { conversationId, causedBy, tip, memberChange, memberIds } = options;
+  const { messageId, outboxId, nowMs } = options;
   const ids = {
     conversationId: BigInt(conversationId),
     messageId: BigInt(messageId),
@@ -44,10 +48,10 @@ export async function writeTip(client: PoolClient, options: TipOptions): Promise
   const { rows } = await client.query<{ last_sequence: string; last_countable: string }>(
     `UPDATE im.conversation
         SET last_sequence = last_sequence + 1, member_version = member_version + 1,
-            member_count = member_count + $2, updated_at_ms = greatest(updated_at_ms, $3)
+            member_count = member_count + $2, changed_by = pg_current_xact_id()
       WHERE conversation_id = $1
   RETURNING last_sequence, last_countable`,
-    [conversationId, memberChange, nowMs],
+    [conversationId, memberChange],
   );
   const { last_sequence: sequence, last_countable: countable } = rows[0]!;
   await client.query(
@@ -58,9 +62,9 @@ export async function writeTip(client: PoolClient, options: TipOptions): Promise
   );
   await client.query(
     `INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms,
-                            next_attempt_at_ms)
-     VALUES ($1, ARRAY[$2::bigint], ARRAY[$3::bigint - 1], ARRAY[1], $4, $5)`,
-    [outboxId, conversationId, sequence, nowMs, options.nextAttemptAtMs],
+                            next_attempt_at_ms, member_ids)
+     VALUES ($1, ARRAY[$2::bigint], ARRAY[$3::bigint - 1], ARRAY[1], $4, $5, $6)`,
+    [outboxId, conversationId, sequence, nowMs, options.nextAttemptAtMs, bigints(memberIds)],
   );
   return { outboxId, conversationId, sequence: Number(sequence), acceptedAtMs: nowMs, body };
 }

@@ -58,7 +58,7 @@ export const appendEntries: Statement = {
       UPDATE im.conversation c
          SET last_sequence = c.last_sequence + i.entries,
              last_countable = c.last_countable + i.entries,
-             updated_at_ms = greatest(c.updated_at_ms, $12::bigint)
+             changed_by = pg_current_xact_id()
         FROM unnest($1::bigint[], $2::bigint[], $3::int[])
              WITH ORDINALITY AS i(conversation_id, member_version, entries, nr)
        WHERE c.conversation_id = i.conversation_id AND c.member_version = i.member_version

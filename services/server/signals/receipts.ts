@@ -39,7 +39,7 @@ export const updateCursors: Statement = {
     UPDATE im.member m
        SET delivered_sequence = greatest(m.delivered_sequence, i.delivered),
            read_sequence = greatest(m.read_sequence, i.read),
-           updated_at_ms = greatest(m.updated_at_ms, $5::bigint)
+           changed_by = pg_current_xact_id()
       FROM (SELECT a.conversation_id, a.user_id, w.read_sequence AS before,
                    least(a.delivered, last.sequence) AS delivered,
                    least(a.read, last.sequence) AS read
@@ -82,7 +82,7 @@ export async function advanceCursors(
   dependencies: ReceiptDependencies,
   advances: readonly Advance[],
 ): Promise<void> {
-  const { db, clock, relay } = dependencies;
+  const { db, relay } = dependencies;
   const merged = mergeAdvances(advances).filter(({ deliveredSequence }) => deliveredSequence > 0);
   const signals: Signal[] = [];
   if (merged.length > 0) {
@@ -91,7 +91,6 @@ export async function advanceCursors(
       bigints(merged.map(({ userId }) => userId)),
       bigints(merged.map(({ deliveredSequence }) => deliveredSequence)),
       bigints(merged.map(({ readSequence }) => readSequence)),
-      String(clock.now()),
     ]);
     for (const row of moved) {
       const signal = signalOf(row);

@@ -345,7 +345,8 @@ export declare const ListEntriesResponseSchema: GenMessage<ListEntriesResponse>;
  */
 export declare type SyncRequest = Message<"lucky.message.v1.SyncRequest"> & {
   /**
-   * next_cursor of the previous answer, kept by the device, at most 64 characters; empty for all.
+   * next_cursor of the previous answer, kept by the device, at most 4,096
+   * characters; empty for all. A cursor from before a restore starts from the beginning.
    *
    * @generated from field: string cursor = 1;
    */

@@ -398,11 +398,18 @@ export declare type SweepRequest = Message<"lucky.internal.ingress.v1.SweepReque
   userIds: string[];
 
   /**
-   * Only changes at or after this time, milliseconds since the Unix epoch.
+   * next_cursor of the previous sweep; empty: from the oldest news that server keeps, some minutes.
    *
-   * @generated from field: int64 since_ms = 2;
+   * @generated from field: string cursor = 2;
    */
-  sinceMs: bigint;
+  cursor: string;
+
+  /**
+   * Whether to leave out the groups: another request of the same sweep returns them.
+   *
+   * @generated from field: bool without_groups = 3;
+   */
+  withoutGroups: boolean;
 };
 
 /**
@@ -418,18 +425,33 @@ export declare const SweepRequestSchema: GenMessage<SweepRequest>;
  */
 export declare type SweepResponse = Message<"lucky.internal.ingress.v1.SweepResponse"> & {
   /**
-   * Every changed conversation of the users.
+   * Changed direct conversations of the users, and groups that they joined or left. When the cursor is
+   * older than the news that server keeps: every changed conversation of the users.
    *
    * @generated from field: repeated lucky.internal.ingress.v1.SweepResponse.Change changes = 1;
    */
   changes: SweepResponse_Change[];
 
   /**
-   * since_ms for the next sweep.
+   * Changed groups, with members among the users or not.
    *
-   * @generated from field: int64 next_since_ms = 2;
+   * @generated from field: repeated lucky.internal.ingress.v1.SweepResponse.Group groups = 3;
    */
-  nextSinceMs: bigint;
+  groups: SweepResponse_Group[];
+
+  /**
+   * Users among the users of the request whose membership in a group changed.
+   *
+   * @generated from field: repeated int64 member_user_ids = 4 [jstype = JS_STRING];
+   */
+  memberUserIds: string[];
+
+  /**
+   * Cursor for the next sweep.
+   *
+   * @generated from field: string next_cursor = 5;
+   */
+  nextCursor: string;
 };
 
 /**
@@ -471,6 +493,33 @@ export declare type SweepResponse_Change = Message<"lucky.internal.ingress.v1.Sw
  * Use `create(SweepResponse_ChangeSchema)` to create a new message.
  */
 export declare const SweepResponse_ChangeSchema: GenMessage<SweepResponse_Change>;
+
+/**
+ * A group with new entries.
+ *
+ * @generated from message lucky.internal.ingress.v1.SweepResponse.Group
+ */
+export declare type SweepResponse_Group = Message<"lucky.internal.ingress.v1.SweepResponse.Group"> & {
+  /**
+   * The group.
+   *
+   * @generated from field: int64 group_id = 1 [jstype = JS_STRING];
+   */
+  groupId: string;
+
+  /**
+   * The last sequence of the group's log.
+   *
+   * @generated from field: int64 last_sequence = 2;
+   */
+  lastSequence: bigint;
+};
+
+/**
+ * Describes the message lucky.internal.ingress.v1.SweepResponse.Group.
+ * Use `create(SweepResponse_GroupSchema)` to create a new message.
+ */
+export declare const SweepResponse_GroupSchema: GenMessage<SweepResponse_Group>;
 
 /**
  * The path of messages into the log. connect calls it, one call per batch.
@@ -530,7 +579,7 @@ export declare const IngressService: GenService<{
     output: typeof ReadEntriesResponseSchema;
   },
   /**
-   * Returns the conversations of the users that changed since a time.
+   * Returns the conversations that changed since an earlier sweep and concern the users.
    *
    * @generated from rpc lucky.internal.ingress.v1.IngressService.Sweep
    */

@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import { accepted, Stand, say, textOf } from "../server.fixture.ts";
+import { syncAll } from "./sync.fixture.ts";
+
+const { pool } = await startTestPostgres({ after }, { max: 24 });
+
+test("Sync and the sweep return a change that a long transaction commits late", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const { conversationId } = accepted((await one.append(say("112", "111", "m")))[0]);
+  await one.append(say("113", "111", "m"));
+
+  const long = await pool.connect();
+  await long.query("BEGIN");
+  await long.query(
+    `UPDATE im.conversation SET last_sequence = 2, last_countable = 2,
+                                changed_by = pg_current_xact_id() WHERE conversation_id = $1`,
+    [conversationId],
+  );
+  await long.query(
+    `INSERT INTO im.entry SELECT conversation_id, 2, message_id + 1, sender_id, 'late', kind, 2,
+       accepted_at_ms, body FROM im.entry WHERE conversation_id = $1`,
+    [conversationId],
+  );
+  await long.query(
+    `INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms)
+     VALUES (111, ARRAY[$1::bigint], ARRAY[1], ARRAY[1], 0)`,
+    [conversationId],
+  );
+  const swept = await one.ingress.sweep({ userIds: ["111"] });
+  // The change is older than changes that this run tells.
+  await one.append(say("114", "111", "m"));
+  const during = await syncAll(one, "111");
+  await long.query("COMMIT");
+  long.release();
+  const afterwards = await syncAll(one, "111", during.cursor);
+  const found = afterwards.conversations.find((c) => c.conversationId === conversationId);
+  assert.equal(found?.lastSequence, 2n);
+  const { changes } = await one.ingress.sweep({ userIds: ["111"], cursor: swept.nextCursor });
+  assert.equal(changes.find((c) => c.conversationId === conversationId)?.lastSequence, 2n);
+});
+
+test("servers with wrong clocks hide no change from Sync", async (t) => {
+  const hourMs = 3_600_000;
+  // Its clock holds local time: eight hours ahead.
+  const ahead = new Stand(t, pool);
+  ahead.clock.advance(8 * hourMs);
+  const [fast, right] = [await ahead.server(), await new Stand(t, pool).server()];
+  await fast.append(say("162", "161", "ahead"));
+  let cursor = (await syncAll(fast, "161")).cursor;
+  for (const [server, text] of [
+    [right, "right"],
+    [fast, "ahead-again"],
+    [right, "right-again"],
+  ] as const) {
+    await server.append(say("162", "161", text));
+    const next = await syncAll(fast, "161", cursor);
+    assert.deepEqual(
+      next.conversations.map(({ lastEntry }) => textOf(lastEntry!)),
+      [text],
+    );
+    cursor = next.cursor;
+  }
+});
+
+test("Sync pages over conversations whose ids have 19 digits", async (t) => {
+  const stand = new Stand(t, pool);
+  stand.clock.advance(Date.UTC(2033, 0, 1) - stand.clock.now());
+  const one = await stand.server();
+  const peers = Array.from({ length: 9 }, (_, i) => `${1_710 + i}`);
+  await one.append(...peers.map((peer) => say(peer, "1701", "m")));
+  const { conversations } = await syncAll(one, "1701", "", 2);
+  assert.ok(conversations.every(({ conversationId }) => conversationId.length === 19));
+  assert.deepEqual(conversations.map(({ peerUserId }) => peerUserId).toSorted(), peers);
+});
+
+test("a cursor that is not from this history of the log starts from the beginning", async (t) => {
+  const one = await new Stand(t, pool).server();
+  await one.append(say("172", "171", "m"), say("173", "171", "m"));
+  const { cursor } = await syncAll(one, "171");
+  const [history, change] = cursor.split(".");
+  assert.deepEqual((await syncAll(one, "171", cursor)).conversations, []);
+  const foreign = {
+    "of another database": `7000000000000000000-00000001.${change}`,
+    "of another timeline": `${history!.slice(0, -1)}9.${change}`,
+    "ahead of the log": `${history}.${BigInt(change!) + 1_000_000n}`,
+    "with a transaction id out of range": `${history}.99999999999999999999`,
+    "of an earlier version": "1767225600000",
+    "of an earlier version, within a run": "1767225600000.1767225600000.123",
+    "other text": "\u00e9 / ' \" % .",
+    "of 4,096 characters": "9".repeat(4_096),
+    "within a run, ahead": `${history}.${BigInt(change!) + 1_000_000n}/1/${change}`,
+  };
+  for (const [name, from] of Object.entries(foreign)) {
+    const { conversations, cursor: next } = await syncAll(one, "171", from, 1);
+    assert.equal(conversations.length, 2, name);
+    assert.deepEqual((await syncAll(one, "171", next)).conversations, [], name);
+  }
+});

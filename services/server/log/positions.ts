@@ -1,0 +1,30 @@
+/**
+ * A position in the changes of the log. Transaction ids are compared instead of times, because the
+ * clocks of servers differ and step. A change is at or after a position unless its transaction had
+ * ended when the position was taken.
+ */
+export interface Position {
+  /** im.history(): transaction ids of different histories are not comparable. */
+  readonly history: string;
+  /** Transaction id, decimal. */
+  readonly change: string;
+}
+
+/** The position before all changes. */
+export const START: Position = { history: "", change: "0" };
+
+/** Largest xid8. */
+const MAX_CHANGE = 2n ** 64n - 1n;
+
+/** Encodes a position as text: "<history>.<change>". */
+export function encodePosition({ history, change }: Position): string {
+  return `${history}.${change}`;
+}
+
+/** Parses a position; undefined for other text. */
+export function parsePosition(text: string): Position | undefined {
+  const match = /^([\w-]{1,64})\.(\d{1,20})$/.exec(text);
+  if (match === null) return undefined;
+  const [, history, change] = match;
+  return BigInt(change!) > MAX_CHANGE ? undefined : { history: history!, change: change! };
+}
