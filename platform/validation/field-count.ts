@@ -1,15 +1,12 @@
 import type { DescMessage } from "@bufbuild/protobuf";
 import { BYTES, FIXED32, FIXED64, FieldReader, WireError } from "#platform/wire.ts";
-import { shapeOf } from "./well-formed.ts";
+import { MAX_DEPTH, shapeOf } from "./well-formed.ts";
 
 /**
  * Maximum fields of a send and of a frame, at all depths. A send of fifty parts with all their fields
  * has less than half as many.
  */
 export const MAX_FIELDS = 2_000;
-
-/** Maximum depth of nested messages, as in the decoder. */
-const MAX_DEPTH = 100;
 
 /**
  * Number of fields and items of packed lists in an encoded message, at all depths, unknown fields
@@ -44,7 +41,7 @@ export function fieldCounter(desc: DescMessage): FieldCounter {
       if (known === undefined || reader.wireType !== BYTES) continue;
       if (known.inner !== undefined) {
         depth++;
-        if (depth > MAX_DEPTH) throw new WireError("messages are nested too deeply");
+        if (depth === MAX_DEPTH) throw new WireError("messages are nested too deeply");
         shapes[depth] = known.inner;
         ends[depth] = reader.end;
         // The reader goes on with the fields of the inner message.
