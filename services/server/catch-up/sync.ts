@@ -9,8 +9,8 @@ import {
 import { parseId } from "#platform/ids.ts";
 import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf } from "../log/entries.ts";
+import { COUNTABLE_KINDS } from "../log/kinds.ts";
 import { encodePosition, type Position, parsePosition, START } from "../log/positions.ts";
-import { TIP } from "../log/tips.ts";
 import { PAGE_BYTES } from "./history.ts";
 
 interface ChangedConversationRow extends EntryRow {
@@ -88,7 +88,7 @@ export const selectChanged: Statement = {
            - (SELECT count(*) FROM im.entry o
                WHERE o.conversation_id = page.conversation_id AND o.sender_id = page.user_id
                  AND o.sequence > page.from_sequence AND o.sequence <= page.last_sequence
-                 AND o.kind <> ${TIP}) AS unread
+                 AND o.kind IN (${COUNTABLE_KINDS})) AS unread
       FROM log
       LEFT JOIN page ON true
       LEFT JOIN im.entry e ON e.conversation_id = page.conversation_id

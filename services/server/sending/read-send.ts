@@ -1,7 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { type SendRequest, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { MAX_CLIENT_MESSAGE_ID_BYTES } from "#platform/validation/client-message-id.ts";
 import { MAX_FIELDS } from "#platform/validation/field-count.ts";
@@ -9,6 +8,7 @@ import { createMessageValidator } from "#platform/validation/validator.ts";
 import { wellFormed } from "#platform/validation/well-formed.ts";
 import { FieldReader, WireError } from "#platform/wire.ts";
 import { refusal } from "../conversations/refusal.ts";
+import { KINDS, kindNumber } from "../log/kinds.ts";
 import { readPlainText } from "./plain-text.ts";
 import type { RawSend, ReadResult, RejectedSend } from "./send.ts";
 
@@ -17,10 +17,6 @@ export const MAX_CONTENT_BYTES = 65_536;
 
 const KEY = SendRequestSchema.field.clientMessageId.number;
 const CONTENT = SendRequestSchema.field.content.number;
-const KIND_NUMBERS = new Map(ContentSchema.fields.map((field) => [field.localName, field.number]));
-
-/** Kinds that only the server writes. */
-const SERVER_KINDS: ReadonlySet<Content["kind"]["case"]> = new Set(["tip", "callRecord"] as const);
 
 /** Creates the reader of sends: it decodes and validates each send once. It never throws. */
 export function sendReader(): (raw: RawSend) => ReadResult {
@@ -65,11 +61,11 @@ export function contractReader(): (raw: RawSend) => ReadResult {
       const where = first === undefined ? "" : pathToString(first.field);
       return refused(entryFields, `${where === "" ? "" : `${where}: `}${first?.message}`);
     }
-    const kindCase = content?.kind.case;
-    if (kindCase === undefined) return refused(entryFields, "content: is empty");
-    if (SERVER_KINDS.has(kindCase))
+    const name = content?.kind.case;
+    if (name === undefined) return refused(entryFields, "content: is empty");
+    if (!KINDS[name].fromDevices)
       return refused(entryFields, "content: only the server writes this");
-    const kind = KIND_NUMBERS.get(kindCase)!;
+    const kind = kindNumber(name);
     const { fields, keyStart, keyLength } = entryFields;
     return { senderId, sessionId, target, clientMessageId, kind, fields, keyStart, keyLength };
   };
