@@ -1,14 +1,11 @@
-import { create } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
-import { TipSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
 import type { Bus } from "#platform/bus/bus.ts";
-import { groupChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Ids } from "#platform/ids.ts";
@@ -22,13 +19,14 @@ import { Conversations } from "./conversations/conversations.ts";
 import { Directs } from "./conversations/directs.ts";
 import { Users } from "./conversations/users.ts";
 import { Compensation } from "./delivery/compensation.ts";
-import { channelsFor, membershipsOf } from "./delivery/envelopes.ts";
 import { Outbox } from "./delivery/outbox.ts";
+import { publishEntry } from "./delivery/publish-entry.ts";
 import { Relay } from "./delivery/relay.ts";
 import { groupService } from "./groups/group-service.ts";
 import type { GroupDependencies } from "./groups/groups.ts";
 import { ingressService } from "./ingress.ts";
 import { Database, type Pool } from "./log/database.ts";
+import { entryWriter } from "./log/write-entry.ts";
 import { messageService } from "./messages.ts";
 import { ServerMetrics } from "./metrics.ts";
 import { Sends } from "./sending/sends.ts";
@@ -205,21 +203,10 @@ function groupDependencies(
     users,
     ids,
     clock,
-    outboxDelayMs: config.outboxDelayMs,
     maxMembers: config.maxGroupMembers,
     maxGroupsPerUser: config.maxGroupsPerUser,
-    committed({ outboxId, conversationId, sequence, acceptedAtMs, body }, tip) {
-      conversations.evict(conversationId);
-      const memberships = membershipsOf(create(TipSchema, tip), conversationId);
-      const delivery = {
-        conversationId,
-        channels: channelsFor([groupChannel(conversationId)], memberships),
-        baseSequence: sequence - 1,
-        entries: [{ body, acceptedAtMs, originSessionId: "" }],
-        memberships,
-      };
-      relay.offer({ outboxId, bytes: body.length, deliveries: () => [delivery] });
-    },
+    writeEntry: entryWriter({ ids, clock, outboxDelayMs: config.outboxDelayMs }),
+    publish: (written) => publishEntry({ conversations, relay }, written),
   };
 }
 

@@ -197,9 +197,17 @@ function conversationOf(
     kind,
     memberVersion: row.member_version,
     readAtMs,
-    channels:
-      kind === ConversationKind.GROUP ? [groupChannel(conversationId)] : users.map(userChannel),
+    channels: channelsOf({ conversationId, kind, users }),
     users,
     memberships,
   };
+}
+
+/** Channels that the entries of a conversation are published to. */
+export function channelsOf({
+  conversationId,
+  kind,
+  users,
+}: Pick<Conversation, "conversationId" | "kind" | "users">): readonly string[] {
+  return kind === ConversationKind.GROUP ? [groupChannel(conversationId)] : users.map(userChannel);
 }

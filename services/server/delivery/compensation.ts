@@ -5,9 +5,9 @@ import type { Conversations } from "../conversations/conversations.ts";
 import { bigints, integers } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import type { EntryRow } from "../log/entries.ts";
-import { TIP } from "../log/tips.ts";
+import { storedMemberships } from "../log/memberships.ts";
 import type { ServerMetrics } from "../metrics.ts";
-import { channelsFor, type Delivery, membershipsOf, tipOf } from "./envelopes.ts";
+import { type Delivery, deliveryOf } from "./envelopes.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Relay } from "./relay.ts";
 
@@ -217,22 +217,17 @@ export class Compensation {
       const conversation = found.get(conversationId);
       const entries = byRange.get(index) ?? [];
       if (conversation === undefined || entries.length === 0) return [];
-      const memberships = entries
-        .filter(({ kind }) => kind === TIP)
-        .flatMap(({ body }) => membershipsOf(tipOf(body)!, conversationId));
-      return {
-        conversationId,
-        channels: channelsFor(conversation.channels, memberships),
-        baseSequence: Number(entries[0]!.sequence) - 1,
-        entries: entries.map(({ body, accepted_at_ms }) => ({
-          body,
-          acceptedAtMs: Number(accepted_at_ms),
-          // The outbox does not store it: the sender's session gets its own message, and
-          // deduplicates it.
-          originSessionId: "",
+      // The outbox does not store the sessions of senders: such a session gets its own message, and
+      // deduplicates it.
+      return deliveryOf(
+        conversation,
+        entries.map((entry) => ({
+          sequence: Number(entry.sequence),
+          acceptedAtMs: Number(entry.accepted_at_ms),
+          body: entry.body,
+          memberships: storedMemberships(entry, conversationId),
         })),
-        memberships,
-      };
+      );
     });
   }
 }

@@ -1,8 +1,6 @@
-import { fromBinary } from "@bufbuild/protobuf";
-import type { Tip } from "#gen/lucky/message/v1/content_pb.js";
-import { EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
 import { userChannel } from "#platform/channels.ts";
 import { varintSize, WireWriter } from "#platform/wire.ts";
+import type { MembershipChange } from "../log/memberships.ts";
 
 /** New entries of one conversation, for the sessions that hear its channels. */
 export interface Delivery {
@@ -22,12 +20,13 @@ export interface DeliveredEntry {
   readonly originSessionId: string;
 }
 
-/** A user who joined or left a group. */
-export interface MembershipChange {
-  readonly userId: string;
-  readonly groupId: string;
-  /** true: joined; false: left. */
-  readonly member: boolean;
+/** An entry of the log that no session has sent, or whose session is not known. */
+export interface LogEntry {
+  readonly sequence: number;
+  readonly acceptedAtMs: number;
+  /** Bytes of im.entry.body. */
+  readonly body: Uint8Array;
+  readonly memberships: readonly MembershipChange[];
 }
 
 /** An ephemeral frame. */
@@ -122,32 +121,21 @@ export function serverFrame(kind: number, message: Uint8Array): Uint8Array {
     .finish();
 }
 
-/** Membership changes that a tip reports. */
-export function membershipsOf(tip: Tip, groupId: string): MembershipChange[] {
-  switch (tip.kind.case) {
-    case "groupCreated":
-    case "membersAdded":
-      return tip.kind.value.userIds.map((userId) => ({ userId, groupId, member: true }));
-    case "memberRemoved":
-      return [{ userId: tip.kind.value.userId, groupId, member: false }];
-    case undefined:
-      return [];
-  }
-}
-
-/** Decodes the tip of a stored body; undefined for other content. */
-export function tipOf(body: Uint8Array): Tip | undefined {
-  const kind = fromBinary(EntrySchema, body).content?.kind;
-  return kind?.case === "tip" ? kind.value : undefined;
-}
-
 /**
- * Channels of a delivery: the channels of the conversation, and of the users who joined or left.
+ * Delivery of consecutive entries, at least one. Its channels are those of the conversation, and of
+ * the users who joined or left.
  */
-export function channelsFor(
-  own: readonly string[],
-  memberships: readonly MembershipChange[],
-): readonly string[] {
-  if (memberships.length === 0) return own;
-  return [...own, ...new Set(memberships.map(({ userId }) => userChannel(userId)))];
+export function deliveryOf(
+  { conversationId, channels }: Pick<Delivery, "conversationId" | "channels">,
+  entries: readonly LogEntry[],
+): Delivery {
+  const memberships = entries.flatMap((entry) => entry.memberships);
+  const users = new Set(memberships.map(({ userId }) => userChannel(userId)));
+  return {
+    conversationId,
+    channels: users.size === 0 ? channels : [...channels, ...users],
+    baseSequence: entries[0]!.sequence - 1,
+    entries: entries.map(({ body, acceptedAtMs }) => ({ body, acceptedAtMs, originSessionId: "" })),
+    memberships,
+  };
 }

@@ -1,4 +1,4 @@
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type Group,
@@ -7,15 +7,14 @@ import {
   MemberSchema,
   Role,
 } from "#gen/lucky/group/v1/group_pb.js";
-import type { TipSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Ids } from "#platform/ids.ts";
 import type { Users } from "../conversations/users.ts";
 import { bigints } from "../log/arrays.ts";
-import type { Database, PoolClient, Statement } from "../log/database.ts";
-import { type WrittenTip, writeTip } from "../log/tips.ts";
+import type { Database, Statement } from "../log/database.ts";
+import type { WriteEntry, WrittenEntry } from "../log/write-entry.ts";
 import {
   type GroupRow,
   groupOf,
@@ -34,9 +33,9 @@ export interface GroupDependencies {
   readonly clock: Clock;
   readonly maxMembers: number;
   readonly maxGroupsPerUser: number;
-  readonly outboxDelayMs: number;
-  /** Called after each commit. */
-  readonly committed: (written: WrittenTip, tip: MessageInitShape<typeof TipSchema>) => void;
+  readonly writeEntry: WriteEntry;
+  /** Publishes a written entry. Called after each commit. */
+  readonly publish: (written: WrittenEntry) => void;
 }
 
 const GROUP = ConversationKind.GROUP;
@@ -57,7 +56,7 @@ export async function createGroup(
   dependencies: GroupDependencies,
   group: { ownerId: string; name: string; userIds: readonly string[]; clientGroupId: string },
 ): Promise<Group> {
-  const { db, ids, clock, maxMembers, maxGroupsPerUser } = dependencies;
+  const { db, ids, clock, maxMembers, maxGroupsPerUser, writeEntry, publish } = dependencies;
   const { ownerId, name, clientGroupId } = group;
   const others = [...new Set(group.userIds)].filter((id) => id !== ownerId);
   const members = [ownerId, ...others];
@@ -67,7 +66,6 @@ export async function createGroup(
   await mustExist(dependencies.users, others);
 
   const groupId = ids.next();
-  const tip = { kind: { case: "groupCreated", value: { name, userIds: members } } } as const;
   const written = await db
     .transaction(async (client) => {
       const nowMs = clock.now();
@@ -93,13 +91,11 @@ export async function createGroup(
            FROM unnest($3::bigint[]) AS i(user_id)`,
         [groupId, ownerId, bigints(members)],
       );
-      return writeGroupTip(dependencies, {
-        client,
-        groupId,
+      const tip = { kind: { case: "groupCreated", value: { name, userIds: members } } } as const;
+      return writeEntry(client, {
+        conversationId: groupId,
         causedBy: ownerId,
-        tip,
-        memberChange: members.length,
-        memberIds: members,
+        content: { kind: { case: "tip", value: tip } },
       });
     })
     .catch((error: unknown) => {
@@ -107,7 +103,7 @@ export async function createGroup(
       throw error;
     });
   if (written === undefined) return (await readGroupByKey(db, { ownerId, clientGroupId }))!;
-  dependencies.committed(written, tip);
+  publish(written);
   return create(GroupSchema, {
     groupId,
     name,
@@ -155,14 +151,14 @@ export async function addMembers(
   dependencies: GroupDependencies,
   change: { groupId: string; callerId: string; userIds: readonly string[] },
 ): Promise<Group> {
-  const { db, maxMembers, maxGroupsPerUser } = dependencies;
+  const { db, maxMembers, maxGroupsPerUser, writeEntry, publish } = dependencies;
   const { groupId, callerId } = change;
   const [row] = await db.run<GroupRow>(selectGroup, [groupId, callerId]);
   mustManage(mustBeMember(row));
   const wanted = [...new Set(change.userIds)];
   await mustExist(dependencies.users, wanted);
 
-  const { group, written, tip } = await db.transaction(async (client) => {
+  const { group, written } = await db.transaction(async (client) => {
     const locked = await lockGroup(client, groupId, callerId);
     mustManage(locked);
     const { rows } = await client.query<{ user_id: string }>(
@@ -176,13 +172,10 @@ export async function addMembers(
     if (locked.member_count + added.length > maxMembers) throw groupFull(maxMembers);
     await mustHaveRoom(client, added, maxGroupsPerUser);
     const tip = { kind: { case: "membersAdded", value: { userIds: added } } } as const;
-    const written = await writeGroupTip(dependencies, {
-      client,
-      groupId,
+    const written = await writeEntry(client, {
+      conversationId: groupId,
       causedBy: callerId,
-      tip,
-      memberChange: added.length,
-      memberIds: added,
+      content: { kind: { case: "tip", value: tip } },
     });
     // The visible range of a new member starts with the tip. A mute survives leaving and rejoining.
     await client.query(
@@ -198,9 +191,9 @@ export async function addMembers(
       [groupId, written.sequence, bigints(added)],
     );
     const member_count = locked.member_count + added.length;
-    return { group: groupOf({ ...locked, member_count }), written, tip };
+    return { group: groupOf({ ...locked, member_count }), written };
   });
-  if (written !== undefined) dependencies.committed(written, tip);
+  if (written !== undefined) publish(written);
   return group;
 }
 
@@ -213,8 +206,8 @@ export async function removeMember(
   change: { groupId: string; callerId: string; userId: string },
 ): Promise<Group> {
   const { groupId, callerId, userId } = change;
-  const tip = { kind: { case: "memberRemoved", value: { userId } } } as const;
-  const { group, written } = await dependencies.db.transaction(async (client) => {
+  const { db, writeEntry, publish } = dependencies;
+  const { group, written } = await db.transaction(async (client) => {
     const locked = await lockGroup(client, groupId, callerId);
     const { rows } = await client.query<{ role: number }>(
       `SELECT role FROM im.member
@@ -227,13 +220,11 @@ export async function removeMember(
     if (rows.length === 0) {
       throw fail(ErrorReason.NOT_A_MEMBER, "the user is not a member of the group");
     }
-    const written = await writeGroupTip(dependencies, {
-      client,
-      groupId,
+    const tip = { kind: { case: "memberRemoved", value: { userId } } } as const;
+    const written = await writeEntry(client, {
+      conversationId: groupId,
       causedBy: callerId,
-      tip,
-      memberChange: -1,
-      memberIds: [userId],
+      content: { kind: { case: "tip", value: tip } },
     });
     await client.query(
       `UPDATE im.member
@@ -243,7 +234,7 @@ export async function removeMember(
     );
     return { group: groupOf({ ...locked, member_count: locked.member_count - 1 }), written };
   });
-  dependencies.committed(written, tip);
+  publish(written);
   return group;
 }
 
@@ -263,34 +254,6 @@ async function mustExist(users: Users, userIds: readonly string[]): Promise<void
   if (missing.size === 0) return;
   const [first] = missing;
   throw fail(ErrorReason.USER_NOT_FOUND, `no such user: ${first}`);
-}
-
-/** Writes the tip of a change, in the transaction of `client`. */
-function writeGroupTip(
-  { ids, clock, outboxDelayMs }: GroupDependencies,
-  change: {
-    client: PoolClient;
-    groupId: string;
-    causedBy: string;
-    tip: MessageInitShape<typeof TipSchema>;
-    memberChange: number;
-    memberIds: readonly string[];
-  },
-): Promise<WrittenTip> {
-  // Reads the time while holding the lock of the group: read earlier, it would be too old after the
-  // wait for the lock.
-  const nowMs = clock.now();
-  return writeTip(change.client, {
-    conversationId: change.groupId,
-    causedBy: change.causedBy,
-    tip: change.tip,
-    memberChange: change.memberChange,
-    memberIds: change.memberIds,
-    messageId: ids.next(),
-    outboxId: ids.next(),
-    nowMs,
-    nextAttemptAtMs: nowMs + outboxDelayMs,
-  });
 }
 
 /**

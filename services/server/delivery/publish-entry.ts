@@ -1,0 +1,20 @@
+import { type Conversations, channelsOf } from "../conversations/conversations.ts";
+import type { WrittenEntry } from "../log/write-entry.ts";
+import { deliveryOf } from "./envelopes.ts";
+import type { Relay } from "./relay.ts";
+
+/**
+ * Publishes an entry that the server wrote; called after the commit of its transaction, once per entry
+ * and in the order of the entries. Evicts the cached conversation when its memberships changed. Never
+ * throws, never waits: what the relay does not publish, the compensation does.
+ */
+export function publishEntry(
+  { conversations, relay }: { conversations: Conversations; relay: Relay },
+  written: WrittenEntry,
+): void {
+  const { outboxId, conversationId, conversationKind: kind, users, body, membersChanged } = written;
+  if (membersChanged) conversations.evict(conversationId);
+  const channels = channelsOf({ conversationId, kind, users });
+  const delivery = deliveryOf({ conversationId, channels }, [written]);
+  relay.offer({ outboxId, bytes: body.length, deliveries: () => [delivery] });
+}
