@@ -29,8 +29,9 @@ export function messageService(
     async send(request, context) {
       mustServe();
       const { userId: senderId } = userOf(context);
-      const raw = { senderId, sessionId: "", send: toBinary(SendRequestSchema, request) };
-      const [result] = await sends.append([raw]);
+      // The log stores bytes, and a request in JSON has none: they are encoded here, once.
+      const send = toBinary(SendRequestSchema, request);
+      const [result] = await sends.append([{ senderId, sessionId: "", send, request }]);
       const { outcome } = result!;
       if (outcome.kind === "failed") throw outcome.error;
       if (outcome.kind === "refused") throw refusalError(outcome.refusal);

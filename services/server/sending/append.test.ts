@@ -2,11 +2,16 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { fromBinary } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
+import {
+  EntrySchema,
+  SendRequestSchema,
+  SendResultSchema,
+} from "#gen/lucky/message/v1/message_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import {
   accepted,
   contentOf,
+  encode,
   type Outgoing,
   random,
   refused,
@@ -318,6 +323,18 @@ test("Send appends a message, and fails with the reason of a refusal", async (t)
   const { accepted: duplicate } = await send("k", "x");
   assert.deepEqual(duplicate, first);
   await assert.rejects(send("k", "y"), { code: 6 });
+  await assert.rejects(send("l", ""), { code: 3 });
+  const unknown = Uint8Array.of(0x5a, 0x01, 0x78);
+  const bytes = Buffer.concat([encode({ to: toUser("196"), key: "m", text: "x" }), unknown]);
+  await one.messages("195").send(fromBinary(SendRequestSchema, bytes));
+  const { rows } = await pool.query(
+    "SELECT body FROM im.entry WHERE sender_id = 195 AND client_message_id = 'm'",
+  );
+  const stored = rows.map(({ body }) => fromBinary(EntrySchema, body));
+  assert.deepEqual(
+    stored.map(({ $unknown }) => $unknown),
+    [undefined],
+  );
 });
 
 test("a stopping server finishes accepted sends and refuses new ones", async (t) => {

@@ -3,14 +3,18 @@ import { test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
-import { EntrySchema, SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
+import {
+  EntrySchema,
+  SendRequestSchema,
+  SendResultSchema,
+} from "#gen/lucky/message/v1/message_pb.js";
 import { WireWriter } from "#platform/wire.ts";
 import { refusal } from "../conversations/refusal.ts";
 import { tail, writePrefix } from "../log/entries.ts";
 import { contentOf, random, request, toUser } from "../server.fixture.ts";
 import { encodeResults } from "./outcome.ts";
 import { sendReader } from "./read-send.ts";
-import type { Send } from "./send.ts";
+import type { ReadResult, Send } from "./send.ts";
 
 const read = sendReader();
 const readBytes = (send: Uint8Array) => read({ senderId: "1", sessionId: "s", send });
@@ -177,6 +181,45 @@ test("bytes that other decoders reject are refused at every depth", () => {
   ];
   for (const bytes of bad) refused(bytes);
   valid(text(Buffer.from([0x0a, 2, 0x68, 0x69])));
+});
+
+test("a send that its call has decoded and validated is read like its bytes", () => {
+  const again = (send: Uint8Array) => {
+    const decoded = fromBinary(SendRequestSchema, send);
+    const bytes = toBinary(SendRequestSchema, decoded);
+    return read({ senderId: "1", sessionId: "s", send: bytes, request: decoded });
+  };
+  const base = { target: toUser("2"), clientMessageId: "key" };
+  const withinContent = (fields: WireWriter) =>
+    Buffer.concat([
+      request(base),
+      new WireWriter().bytes(10, Buffer.concat([contentBytes("hi"), fields.finish()])).finish(),
+    ]);
+  const card = { kind: { case: "contactCard", value: { userId: "7" } } } as const;
+  const callRecord = { kind: { case: "callRecord", value: { callId: "1" } } } as const;
+  const custom = (size: number) =>
+    ({ kind: { case: "custom", value: { type: "t", data: new Uint8Array(size) } } }) as const;
+  const later = new WireWriter().string(11, "of a later version").finish();
+  const sends = [
+    good,
+    request({ ...base, content: card }),
+    Buffer.concat([good, later]),
+    withinContent(new WireWriter().string(500, "of a later version")),
+    // A group, which other decoders refuse.
+    withinContent(new WireWriter().raw(Buffer.from([0xf3, 0x01, 0xf4, 0x01]))),
+    withinContent(new WireWriter().raw(Buffer.alloc(6_000, Buffer.from([0xfa, 0x01, 0])))),
+    request({ ...base, content: callRecord }),
+    request({ ...base, content: custom(70_000) }),
+  ];
+  const plain = (result: ReadResult) =>
+    "refusal" in result ? result : { ...result, fields: Buffer.from(result.fields) };
+  for (const [index, send] of sends.entries()) {
+    assert.deepEqual(plain(again(send)), plain(readBytes(send)), `case ${index}`);
+  }
+  // The interceptor of the call has refused it before.
+  const empty = request({ ...base, content: contentOf("") });
+  refused(empty);
+  assert.ok(!("refusal" in again(empty)), "the constraints are checked once");
 });
 
 test("the reader never throws, whatever the bytes", () => {

@@ -18,20 +18,21 @@ export const MAX_CONTENT_BYTES = 65_536;
 const KEY = SendRequestSchema.field.clientMessageId.number;
 const CONTENT = SendRequestSchema.field.content.number;
 
-/** Creates the reader of sends: it decodes and validates each send once. It never throws. */
+/**
+ * Creates the reader of sends: it decodes and validates each send, unless its call did. It never
+ * throws.
+ */
 export function sendReader(): (raw: RawSend) => ReadResult {
   const byContract = contractReader();
   return (raw) => readPlainText(raw) ?? byContract(raw);
 }
 
-/**
- * Creates the reader for all kinds of sends: it decodes them, and validates them by the contract.
- */
+/** Creates the reader for all kinds of sends, with all checks of the contract. */
 export function contractReader(): (raw: RawSend) => ReadResult {
-  const validator = createMessageValidator();
+  const checkConstraints = constraintCheck();
   const check = wellFormed(SendRequestSchema, MAX_FIELDS);
 
-  return ({ senderId, sessionId, send: bytes }) => {
+  return ({ senderId, sessionId, send: bytes, request: decoded }) => {
     let entryFields: EntryFields | undefined;
     let request: SendRequest;
     try {
@@ -41,13 +42,33 @@ export function contractReader(): (raw: RawSend) => ReadResult {
         return refused(entryFields, `content: more than ${MAX_CONTENT_BYTES} bytes`);
       }
       check(bytes);
-      request = fromBinary(SendRequestSchema, bytes);
+      request = decoded ?? fromBinary(SendRequestSchema, bytes);
     } catch (error) {
       const why = error instanceof WireError ? `: ${error.message}` : "";
       return refused(entryFields, `the send is not a valid SendRequest${why}`);
     }
+    const rejected = decoded === undefined ? checkConstraints(request, entryFields) : undefined;
+    if (rejected !== undefined) return rejected;
     const { clientMessageId, target, content } = request;
+    const name = content?.kind.case;
+    if (name === undefined) return refused(entryFields, "content: is empty");
+    if (!KINDS[name].fromDevices)
+      return refused(entryFields, "content: only the server writes this");
+    const kind = kindNumber(name);
+    const { fields, keyStart, keyLength } = entryFields;
+    return { senderId, sessionId, target, clientMessageId, kind, fields, keyStart, keyLength };
+  };
+}
+
+/** Creates the check of the contract's constraints; it returns undefined for a valid request. */
+function constraintCheck(): (
+  request: SendRequest,
+  entryFields: EntryFields,
+) => RejectedSend | undefined {
+  const validator = createMessageValidator();
+  return (request, entryFields) => {
     const result = validator.validate(SendRequestSchema, request);
+    if (result.kind === "valid") return undefined;
     if (result.kind === "error") {
       const unvalidated = refusal(ErrorReason.INTERNAL, "the send could not be validated");
       return {
@@ -56,18 +77,9 @@ export function contractReader(): (raw: RawSend) => ReadResult {
         fault: result.error,
       };
     }
-    if (result.kind === "invalid") {
-      const [first] = result.violations;
-      const where = first === undefined ? "" : pathToString(first.field);
-      return refused(entryFields, `${where === "" ? "" : `${where}: `}${first?.message}`);
-    }
-    const name = content?.kind.case;
-    if (name === undefined) return refused(entryFields, "content: is empty");
-    if (!KINDS[name].fromDevices)
-      return refused(entryFields, "content: only the server writes this");
-    const kind = kindNumber(name);
-    const { fields, keyStart, keyLength } = entryFields;
-    return { senderId, sessionId, target, clientMessageId, kind, fields, keyStart, keyLength };
+    const [first] = result.violations;
+    const where = first === undefined ? "" : pathToString(first.field);
+    return refused(entryFields, `${where === "" ? "" : `${where}: `}${first?.message}`);
   };
 }
 

@@ -17,12 +17,14 @@ export interface Send {
   readonly keyLength: number;
 }
 
-/** A send before it is decoded. */
+/** A send before it is read. */
 export interface RawSend {
   readonly senderId: string;
   readonly sessionId: string;
   /** Encoded SendRequest. */
   readonly send: Uint8Array;
+  /** The same request when its call was decoded and validated already; absent: it is not yet. */
+  readonly request?: SendRequest;
 }
 
 /** An invalid send. Its client_message_id is empty when it could not be read. */
