@@ -80,12 +80,7 @@ export function entryWriter(options: {
                 ARRAY(SELECT m.user_id::text FROM im.member m
                        WHERE m.conversation_id = c.conversation_id ORDER BY m.user_id)
               END AS users`,
-      [
-        conversationId,
-        Number(KINDS[name].countable),
-        Number(membersChanged),
-        memberChange,
-      ],
+      [conversationId, Number(KINDS[name].countable), Number(membersChanged), memberChange],
     );
     const { kind: conversationKind, last_sequence, last_countable, users } = rows[0]!;
     const [messageId, outboxId] = [ids.next(), ids.next()];
