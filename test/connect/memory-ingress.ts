@@ -44,7 +44,11 @@ export class MemoryIngress {
   readonly #keys = new Map<string, Uint8Array>();
   /** Number of the last change, by conversation. */
   readonly #changes = new Map<string, number>();
+  /** Number of the last change of memberships, by user. */
+  readonly #moved = new Map<string, number>();
   #change = 0;
+  /** Cursors of the sweeps so far. */
+  readonly sweptFrom: string[] = [];
   readonly #clock: Clock;
 
   constructor(options: { bus: Bus; registry: Registry; clock: Clock }) {
@@ -97,17 +101,23 @@ export class MemoryIngress {
       },
       sweep: async ({ userIds, cursor }) => {
         mustBeUp();
-        const changes = userIds.flatMap((userId) =>
-          [...this.entries]
-            .filter(([id]) => (this.#changes.get(id) ?? 0) > Number(cursor))
-            .filter(([id]) => this.usersOf(id).includes(userId))
-            .map(([conversationId, entries]) => ({
-              userId,
-              conversationId,
-              lastSequence: BigInt(entries.length),
-            })),
-        );
-        return { changes, nextCursor: String(this.#change) };
+        this.sweptFrom.push(cursor);
+        const changed = [...this.entries]
+          .filter(([id]) => (this.#changes.get(id) ?? 0) > Number(cursor))
+          .map(([id, entries]) => ({ id, lastSequence: BigInt(entries.length) }));
+        const isGroup = ({ id }: { id: string }) => this.groups.has(id);
+        const changes = changed
+          .filter((conversation) => !isGroup(conversation))
+          .flatMap(({ id, lastSequence }) =>
+            this.usersOf(id)
+              .filter((userId) => userIds.includes(userId))
+              .map((userId) => ({ userId, conversationId: id, lastSequence })),
+          );
+        const groups = changed
+          .filter(isGroup)
+          .map(({ id, lastSequence }) => ({ groupId: id, lastSequence }));
+        const memberUserIds = userIds.filter((id) => (this.#moved.get(id) ?? 0) > Number(cursor));
+        return { changes, groups, memberUserIds, nextCursor: String(this.#change) };
       },
     });
   }
@@ -158,6 +168,8 @@ export class MemoryIngress {
     this.groups.set(groupId, users);
     if (member) users.add(userId);
     else users.delete(userId);
+    this.#change++;
+    this.#moved.set(userId, this.#change);
     const memberships = [{ groupId, userId, member }];
     await this.publish([userChannel(userId)], { memberships });
   }
