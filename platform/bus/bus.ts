@@ -10,6 +10,14 @@ export interface Consumer {
   close(): Promise<void>;
 }
 
+export interface ConsumeOptions {
+  /**
+   * Called after the queue was found deleted and was declared again: bodies that it held, and those
+   * that were published meanwhile, are lost.
+   */
+  readonly lost?: (() => void) | undefined;
+}
+
 /** A delivery that the bus moved to the dead letters. */
 export interface DeadLetter {
   readonly queue: string;
@@ -37,12 +45,16 @@ export interface Bus {
    * Consumes a queue, one delivery at a time, in order; declares the queue as durable when it is
    * missing. A delivery is acknowledged when `take` resolves, and moved to the dead letters when it
    * rejects. After a lost connection the consumer reconnects and receives every delivery that was
-   * not acknowledged.
+   * not acknowledged. A queue that was deleted is declared again.
    */
-  consume(queue: string, take: (body: Uint8Array) => Promise<void>): Promise<Consumer>;
+  consume(
+    queue: string,
+    take: (body: Uint8Array) => Promise<void>,
+    options?: ConsumeOptions,
+  ): Promise<Consumer>;
   /** Consumes the dead letters. */
   consumeDeadLetters(take: (letter: DeadLetter) => Promise<void>): Promise<Consumer>;
-  /** Whether there is a connection to the broker. */
+  /** Whether the broker accepts publishes: it is connected, and has memory and disk space. */
   ready(): boolean;
   /** Closes all consumers and the connection. Idempotent. */
   close(): Promise<void>;

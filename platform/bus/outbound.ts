@@ -59,6 +59,11 @@ export class Outbound {
     this.#options = options;
   }
 
+  /** Whether the broker blocks all publishes. */
+  get blocked(): boolean {
+    return this.#state === "blocked";
+  }
+
   publish(queue: string, body: Uint8Array, signal: AbortSignal): Promise<Published> {
     if (signal.aborted) return Promise.reject(abortedError(signal));
     if (this.#state === "broken") return Promise.reject(brokenError());

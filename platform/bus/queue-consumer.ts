@@ -6,6 +6,7 @@ import { type Delivery, Inbound } from "./inbound.ts";
 export interface ConsumingChannel<M> {
   on(event: "error", listener: (err: Error) => void): unknown;
   on(event: "close", listener: () => void): unknown;
+  checkQueue(queue: string): Promise<unknown>;
   prefetch(count: number): Promise<unknown>;
   consume(queue: string, deliver: (message: M | null) => void): Promise<unknown>;
   ack(message: M): void;
@@ -24,6 +25,8 @@ export interface QueueConsumerOptions<C, M> {
   readonly take: (message: M) => Promise<void>;
   /** Declares the queue if it is missing. */
   readonly declare: (channel: C) => Promise<void>;
+  /** Called after the queue was found deleted and was declared again. */
+  readonly lost?: (() => void) | undefined;
   readonly log: Log;
   /** Time-out of `close` for the delivery in progress, milliseconds. */
   readonly closeTimeoutMs: number;
@@ -37,6 +40,10 @@ interface MessageDelivery<M> extends Delivery {
 /** Deliveries that the broker sends before it waits for an acknowledgement. */
 const PREFETCH = 64;
 const RETRY_MS = 1_000;
+/** Back-off after the broker cancelled the consumer: bodies without a queue are lost. */
+const CANCELLED_RETRY_MS = 20;
+/** Reply code of the broker for a queue that does not exist. */
+const NOT_FOUND = 404;
 
 /** A consumer of one queue, with its own channel on the current connection. */
 export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: Buffer }>
@@ -46,6 +53,8 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
   readonly #options: QueueConsumerOptions<C, M>;
   readonly #inbound: Inbound<MessageDelivery<M>>;
   #channel: C | undefined;
+  /** Whether the queue was declared before. */
+  #declared = false;
   #retryTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
@@ -75,30 +84,40 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
         return err;
       }
     };
-    const retry = () => {
+    const retry = (afterMs = RETRY_MS) => {
       clearTimeout(this.#retryTimer);
-      if (!this.#closing) this.#retryTimer = setTimeout(attempt, RETRY_MS);
+      if (!this.#closing) this.#retryTimer = setTimeout(attempt, afterMs);
     };
     return attempt();
   }
 
-  async #consume(connection: ConsumingConnection<C>, retry: () => void): Promise<void> {
+  async #consume(
+    connection: ConsumingConnection<C>,
+    retry: (afterMs?: number) => void,
+  ): Promise<void> {
+    const isLost = this.#declared && !(await queueExists(connection, this.queue));
     const channel = await connection.createChannel();
     this.#channel = channel;
     let open = true;
+    let cancelled = false;
     channel.on("error", (err) =>
       this.#options.log.error({ event: "consumer_lost", queue: this.queue, err }),
     );
     channel.on("close", () => {
       open = false;
-      retry();
+      retry(cancelled ? CANCELLED_RETRY_MS : RETRY_MS);
     });
     await this.#options.declare(channel);
+    this.#declared = true;
     await channel.prefetch(PREFETCH);
     const isOpen = () => open;
     await channel.consume(this.queue, (message) => {
-      // No message: the broker deleted the queue or moved it to another node.
-      if (!message) return void channel.close().catch(() => {});
+      if (!message) {
+        // The broker deleted the queue or moved it to another node.
+        cancelled = true;
+        channel.close().catch(() => {});
+        return;
+      }
       this.#inbound.accept({
         message,
         isOpen,
@@ -106,6 +125,10 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
         reject: () => channel.nack(message, false, false),
       });
     });
+    if (isLost) {
+      this.#options.log.error({ event: "queue_deleted", queue: this.queue });
+      this.#options.lost?.();
+    }
     // Race: `close` ran before the channel was open.
     if (this.#closing && open) await channel.close();
   }
@@ -122,4 +145,22 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
     await this.#channel?.close().catch(() => {});
     this.#options.closed();
   }
+}
+
+/** Whether a queue exists. The check of a missing queue closes its channel, so it has its own. */
+async function queueExists<M, C extends ConsumingChannel<M>>(
+  connection: ConsumingConnection<C>,
+  queue: string,
+): Promise<boolean> {
+  const channel = await connection.createChannel();
+  // The awaited calls below throw the same error.
+  channel.on("error", () => {});
+  try {
+    await channel.checkQueue(queue);
+  } catch (err) {
+    if ((err as { code?: number }).code === NOT_FOUND) return false;
+    throw err;
+  }
+  await channel.close();
+  return true;
 }

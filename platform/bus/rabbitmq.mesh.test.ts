@@ -30,7 +30,7 @@ for (const quorum of [false, true]) {
       // All tests use the same queue names: each test starts without these queues.
       const names = ["a", "b", "here", "new"];
       await Promise.all(names.map((name) => channel.deleteQueue(`connect-${name}`)));
-      return open(t, { quorum, exchange: `lucky.${count++}` });
+      return open(t, { quorum, deadLetters: `lucky.dead.${count++}` });
     },
   });
 }
@@ -110,21 +110,115 @@ test("a broker without free memory delays publishes until it has some, or the si
   const held = publish(bus, name, "held");
   await assert.rejects(bus.publish(name, new Uint8Array(1), AbortSignal.timeout(300)), unavailable);
   assert.equal(inbox.size, 0);
+  // Entries stay in the outbox meanwhile.
+  assert.equal(bus.ready(), false);
   await ctl("set_vm_memory_high_watermark", "0.4");
   assert.equal(await held, "confirmed");
   assert.equal(await inbox.next(), "held");
+  assert.equal(bus.ready(), true);
 });
 
 test("a queue that exists with other settings is refused with its name", async (t) => {
   const name = queue();
   await (await open(t)).consume(name, async () => {});
-  const other = await open(t, { quorum: true, exchange: "lucky.other" });
+  const other = await open(t, { quorum: true, deadLetters: "lucky.dead.other" });
   await assert.rejects(
     other.consume(name, async () => {}),
     new RegExp(`from ${name}`),
   );
   assert.equal(other.ready(), true);
 });
+
+test("deleted exchanges and a deleted dead-letter queue stop no delivery and no dead letter", async (t) => {
+  const deadLetters = `lucky.dead.${count++}`;
+  const operator = await openChannel(t);
+  const bus = await open(t, { deadLetters });
+  const name = queue();
+  const letters = new Inbox();
+  await bus.consumeDeadLetters(({ body }) => letters.take(body));
+  const inbox = new Inbox();
+  await bus.consume(name, async (body) => {
+    if (text(body).startsWith("bad")) throw new Error("no");
+    await inbox.take(body);
+  });
+  for (const exchange of ["lucky", deadLetters]) await operator.deleteExchange(exchange);
+  await operator.deleteQueue(deadLetters);
+  assert.equal(await publish(bus, name, "good"), "confirmed");
+  assert.equal(await inbox.next(), "good");
+  const arrived = letters.next();
+  const tried = new AbortController();
+  const bad = async () => {
+    for (let i = 0; !tried.signal.aborted; i++) {
+      await publish(bus, name, `bad ${i}`);
+      await new Promise(setImmediate);
+    }
+  };
+  const trying = bad();
+  assert.match(await arrived, /^bad /);
+  tried.abort();
+  await trying;
+});
+
+test("a deleted queue is declared again, and its consumer learns that bodies are lost", async (t) => {
+  const bus = await open(t);
+  const name = queue();
+  const inbox = new Inbox();
+  const operator = await openChannel(t);
+  const lost = Promise.withResolvers<void>();
+  await bus.consume(name, inbox.take, { lost: () => lost.resolve() });
+  await operator.deleteQueue(name);
+  await lost.promise;
+  assert.equal(await publish(bus, name, "hello"), "confirmed");
+  assert.equal(await inbox.next(), "hello");
+});
+
+test("a queue that was deleted while the connection was down is declared again and reported", async (t) => {
+  const wire = await openWire(t);
+  const bus = await open(t, { url: wire.url });
+  const operator = await openChannel(t);
+  const [kept, deleted] = [queue(), queue()];
+  const inbox = new Inbox();
+  const lost = Promise.withResolvers<void>();
+  await bus.consume(kept, inbox.take, { lost: () => assert.fail("the queue was kept") });
+  await bus.consume(deleted, inbox.take, { lost: () => lost.resolve() });
+  wire.refuse();
+  wire.cut();
+  await operator.deleteQueue(deleted);
+  wire.accept();
+  await lost.promise;
+  await untilReady(bus);
+  for (const name of [kept, deleted]) assert.equal(await publish(bus, name, name), "confirmed");
+  assert.deepEqual(new Set([await inbox.next(), await inbox.next()]), new Set([kept, deleted]));
+});
+
+test("a user whose permissions are withdrawn is refused until they are granted again", async (t) => {
+  await ctl("add_user", "lucky", "secret");
+  t.after(() => ctl("delete_user", "lucky"));
+  const grant = (write: string) => ctl("set_permissions", "lucky", ".*", write, ".*");
+  await grant(".*");
+  const url = server.url.replace("guest:guest", "lucky:secret");
+  const bus = await open(t, { url });
+  const name = queue();
+  const inbox = new Inbox();
+  await bus.consume(name, inbox.take);
+  // Reading is still allowed, so the connection is not refused.
+  await grant("^lucky.dead$");
+  await ctl("close_all_user_connections", "lucky", "reconnect");
+  while (bus.ready()) await new Promise(setImmediate);
+  await assert.rejects(publish(bus, name, "early"), unavailable);
+  assert.equal((await open(t, { url })).ready(), false);
+  await grant(".*");
+  await untilReady(bus);
+  assert.equal(await publish(bus, name, "late"), "confirmed");
+  assert.equal(await inbox.next(), "late");
+});
+
+/** Opens a channel of an operator. */
+async function openChannel(t: TestContext): Promise<Channel> {
+  const connection = await connect(server.url);
+  t.after(() => connection.close());
+  return connection.createChannel();
+}
 
 /** Runs rabbitmqctl. */
 function ctl(...args: string[]) {
@@ -138,6 +232,7 @@ async function open(t: TestContext, options: Partial<RabbitBusOptions> = {}): Pr
     url: server.url,
     log: quiet,
     closeTimeoutMs: 50,
+    declareIntervalMs: 50,
     ...options,
   });
   t.after(() => bus.close());
@@ -151,7 +246,9 @@ async function untilReady(bus: Bus): Promise<void> {
 /** A TCP proxy to the broker that can be paused and cut. */
 async function openWire(t: TestContext) {
   const ends = new Set<Socket>();
+  let refusing = false;
   const wire = createServer((near) => {
+    if (refusing) return void near.destroy();
     const far = createConnection(server.port, "127.0.0.1");
     near.pipe(far).pipe(near);
     for (const end of [near, far]) {
@@ -175,6 +272,13 @@ async function openWire(t: TestContext) {
     },
     cut: () => {
       for (const end of ends) end.destroy();
+    },
+    /** Refuses new connections until `accept`. */
+    refuse: () => {
+      refusing = true;
+    },
+    accept: () => {
+      refusing = false;
     },
   };
 }

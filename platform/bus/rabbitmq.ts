@@ -3,9 +3,10 @@ import { type Channel, type ChannelModel, type ConsumeMessage, connect } from "a
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
-import type { Bus, Consumer, DeadLetter } from "./bus.ts";
+import type { Bus, ConsumeOptions, Consumer, DeadLetter } from "./bus.ts";
 import { Outbound } from "./outbound.ts";
-import { QueueConsumer } from "./queue-consumer.ts";
+import { QueueConsumer, type QueueConsumerOptions } from "./queue-consumer.ts";
+import { createTopology, type Topology } from "./topology.ts";
 
 export interface RabbitBusOptions {
   /** amqp://user:password@host:port */
@@ -15,27 +16,26 @@ export interface RabbitBusOptions {
    * Replicate queues to a majority of the brokers. All users of a queue must set the same value.
    */
   quorum?: boolean;
-  /** Name of the exchange, and prefix of the name of the dead-letter exchange. */
-  exchange?: string;
+  /** Name of the dead-letter exchange and of the dead-letter queue. */
+  deadLetters?: string;
   /** Time-out of a closing consumer for the delivery in progress, milliseconds. */
   closeTimeoutMs?: number;
+  /** Interval of declaring the dead letters, milliseconds: an operator may delete them. */
+  declareIntervalMs?: number;
 }
 
-/** RabbitMQ deletes a queue after this time without a consumer: its instance did not restart. */
-const QUEUE_EXPIRES_MS = 3_600_000;
 /**
- * Maximum bytes of a queue; beyond it the oldest bodies are moved to the dead letters, and devices
- * get their entries by sync.
+ * Bodies are published to the default exchange, which routes to a queue by its name. It cannot be
+ * deleted and needs no bindings.
  */
-const QUEUE_MAX_BYTES = 256 << 20;
-const DEAD_LETTER_TTL_MS = 7 * 24 * 3_600_000;
-const DEAD_LETTERS_MAX_BYTES = 64 << 20;
-/** Maximum deliveries of an unacknowledged body by a quorum queue. */
-const DELIVERY_LIMIT = 20;
+const DEFAULT_EXCHANGE = "";
+/** A queue that does not exist. */
+const NOWHERE = "lucky.nowhere";
 const MAX_UNCONFIRMED = 2_000;
 const MAX_WAITING = 10_000;
 const HEARTBEAT_S = 10;
 const CONNECT_TIMEOUT_MS = 5_000;
+const DECLARE_INTERVAL_MS = 5_000;
 const RETRY_MIN_MS = 50;
 const RETRY_MAX_MS = 5_000;
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -65,57 +65,54 @@ interface OpenConnection {
 class RabbitBus implements Bus {
   readonly #url: string;
   readonly #log: Log;
-  readonly #exchange: string;
-  readonly #dead: string;
-  readonly #queueType: Record<string, unknown>;
+  readonly #topology: Topology;
+  readonly #deadLetters: string;
   readonly #closeTimeoutMs: number;
+  readonly #declareIntervalMs: number;
   readonly #consumers = new Set<QueueConsumer<Channel, ConsumeMessage>>();
   #state: State = { kind: "connecting" };
   #attempts = 0;
+  /** Whether the last declaration of the dead letters failed. */
+  #deadLettersFailed = false;
 
-  constructor({ url, log, quorum = false, exchange = "lucky", ...rest }: RabbitBusOptions) {
+  constructor({ url, log, quorum = false, deadLetters = "lucky.dead", ...rest }: RabbitBusOptions) {
     const withHeartbeat = new URL(url);
     withHeartbeat.searchParams.set("heartbeat", String(HEARTBEAT_S));
     this.#url = withHeartbeat.href;
     this.#log = log;
-    this.#exchange = exchange;
-    this.#dead = `${exchange}.dead`;
-    this.#queueType = quorum
-      ? { "x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT }
-      : { "x-queue-type": "classic" };
+    this.#topology = createTopology({ deadLetters, quorum });
+    this.#deadLetters = deadLetters;
     this.#closeTimeoutMs = rest.closeTimeoutMs ?? 5_000;
+    this.#declareIntervalMs = rest.declareIntervalMs ?? DECLARE_INTERVAL_MS;
   }
 
   async publish(queue: string, body: Uint8Array, signal: AbortSignal) {
     return this.#openConnection().outbound.publish(queue, body, signal);
   }
 
-  consume(queue: string, take: (body: Uint8Array) => Promise<void>): Promise<Consumer> {
-    return this.#start(
+  consume(
+    queue: string,
+    take: (body: Uint8Array) => Promise<void>,
+    { lost }: ConsumeOptions = {},
+  ): Promise<Consumer> {
+    return this.#start({
       queue,
-      ({ content }) => take(content),
-      async (channel) => {
-        await channel.assertQueue(queue, {
-          durable: true,
-          arguments: {
-            ...this.#queueType,
-            "x-dead-letter-exchange": this.#dead,
-            "x-expires": QUEUE_EXPIRES_MS,
-            "x-max-length-bytes": QUEUE_MAX_BYTES,
-            "x-overflow": "drop-head",
-          },
-        });
-        await channel.bindQueue(queue, this.#exchange, queue);
-      },
-    );
+      take: ({ content }) => take(content),
+      declare: (channel) => this.#topology.declareQueue(channel, queue),
+      lost,
+    });
   }
 
   consumeDeadLetters(take: (letter: DeadLetter) => Promise<void>): Promise<Consumer> {
-    return this.#start(this.#dead, (message) => take(letterOf(message)));
+    return this.#start({
+      queue: this.#deadLetters,
+      take: (message) => take(letterOf(message)),
+      declare: (channel) => this.#topology.declareDeadLetters(channel),
+    });
   }
 
   ready(): boolean {
-    return this.#state.kind === "open";
+    return this.#state.kind === "open" && !this.#state.connection.outbound.blocked;
   }
 
   async close(): Promise<void> {
@@ -164,27 +161,26 @@ class RabbitBus implements Bus {
     });
     try {
       const channel = await model.createConfirmChannel();
-      channel.on("error", (err) => {
-        cause = err;
-      });
-      // A connection without its channel is useless: close it, which causes a reconnect.
-      channel.on("close", () => setImmediate(() => open && closeConnection(model)));
-      await channel.assertExchange(this.#exchange, "direct", { durable: true });
-      await this.#declareDeadLetters(model);
       const outbound = new Outbound(channel, {
-        exchange: this.#exchange,
+        exchange: DEFAULT_EXCHANGE,
         maxUnconfirmed: MAX_UNCONFIRMED,
         maxWaiting: MAX_WAITING,
       });
+      channel.on("error", (err) => {
+        cause = err;
+      });
+      channel.on("close", () => {
+        outbound.break(cause);
+        // A connection without its channel is useless: close it, which causes a reconnect.
+        setImmediate(() => open && closeConnection(model));
+      });
       channel.on("return", (message) => outbound.returned(message.properties.messageId));
-      model.on("blocked", (reason) => {
-        this.#log.warn({ event: "bus_blocked", reason });
-        outbound.block();
-      });
-      model.on("unblocked", () => {
-        this.#log.info({ event: "bus_unblocked" });
-        outbound.unblock();
-      });
+      const blocked = this.#watchAlarms(model, outbound);
+      // A broker that is blocked at once does not confirm.
+      await Promise.race([checkPublishing(outbound), blocked]);
+      await this.#declareDeadLetters(model);
+      const timer = setInterval(() => this.#declareDeadLetters(model), this.#declareIntervalMs);
+      model.on("close", () => clearInterval(timer));
       connection = { isOpen: () => open, model, outbound };
       return connection;
     } catch (error) {
@@ -193,26 +189,39 @@ class RabbitBus implements Bus {
     }
   }
 
-  /** Declares the dead-letter queue. The bus works without it, so a failure is only logged. */
-  async #declareDeadLetters(model: ChannelModel): Promise<void> {
-    const channel = await model.createChannel();
-    // The awaited calls below throw the same error.
-    channel.on("error", () => {});
-    try {
-      await channel.assertExchange(this.#dead, "fanout", { durable: true });
-      await channel.assertQueue(this.#dead, {
-        durable: true,
-        arguments: {
-          ...this.#queueType,
-          "x-message-ttl": DEAD_LETTER_TTL_MS,
-          "x-max-length-bytes": DEAD_LETTERS_MAX_BYTES,
-          "x-overflow": "drop-head",
-        },
+  /** Holds publishes back while the broker lacks memory or disk space. Resolves when it first does. */
+  #watchAlarms(model: ChannelModel, outbound: Outbound): Promise<void> {
+    return new Promise((resolve) => {
+      model.on("blocked", (reason) => {
+        this.#log.warn({ event: "bus_blocked", reason });
+        outbound.block();
+        resolve();
       });
-      await channel.bindQueue(this.#dead, this.#dead, "");
+      model.on("unblocked", () => {
+        this.#log.info({ event: "bus_unblocked" });
+        outbound.unblock();
+      });
+    });
+  }
+
+  /**
+   * Declares the dead letters. The bus works without them, so a failure is only logged, once until
+   * a later declaration succeeds.
+   */
+  async #declareDeadLetters(model: ChannelModel): Promise<void> {
+    const queue = this.#deadLetters;
+    try {
+      const channel = await model.createChannel();
+      // The awaited calls below throw the same error.
+      channel.on("error", () => {});
+      await this.#topology.declareDeadLetters(channel);
       await channel.close();
+      if (this.#deadLettersFailed) this.#log.info({ event: "dead_letter_queue_declared", queue });
+      this.#deadLettersFailed = false;
     } catch (err) {
-      this.#log.error({ event: "dead_letter_queue_failed", queue: this.#dead, err });
+      if (!this.#deadLettersFailed)
+        this.#log.error({ event: "dead_letter_queue_failed", queue, err });
+      this.#deadLettersFailed = true;
     }
   }
 
@@ -237,15 +246,14 @@ class RabbitBus implements Bus {
   }
 
   async #start(
-    queue: string,
-    take: (message: ConsumeMessage) => Promise<void>,
-    declare: (channel: Channel) => Promise<void> = async () => {},
+    options: Pick<
+      QueueConsumerOptions<Channel, ConsumeMessage>,
+      "queue" | "take" | "declare" | "lost"
+    >,
   ): Promise<Consumer> {
     if (this.#state.kind === "closed") throw fail(ErrorReason.UNAVAILABLE, "the bus is closed");
     const consumer = new QueueConsumer<Channel, ConsumeMessage>({
-      queue,
-      take,
-      declare,
+      ...options,
       log: this.#log,
       closeTimeoutMs: this.#closeTimeoutMs,
       closed: () => this.#consumers.delete(consumer),
@@ -256,13 +264,21 @@ class RabbitBus implements Bus {
     const refusal = await consumer.attach(connection.model);
     if (refusal === undefined || !connection.isOpen()) return consumer;
     await consumer.close();
-    throw new Error(`cannot consume deliveries from ${queue}`, { cause: refusal });
+    throw new Error(`cannot consume deliveries from ${options.queue}`, { cause: refusal });
   }
 }
 
 function letterOf({ content, properties }: ConsumeMessage): DeadLetter {
   const death = properties.headers?.["x-death"]?.[0];
   return { queue: death?.queue ?? "", reason: death?.reason ?? "", body: content };
+}
+
+/**
+ * Publishes to no queue: a user that may not publish is refused now, before the bus is ready.
+ * Rejects with the cause.
+ */
+async function checkPublishing(outbound: Outbound): Promise<void> {
+  await outbound.publish(NOWHERE, new Uint8Array(), AbortSignal.timeout(CONNECT_TIMEOUT_MS));
 }
 
 /** Closes a connection gracefully, with a time-out: a broker that hangs does not respond. */
