@@ -26,12 +26,14 @@ import { drain } from "./lifetime/drain.ts";
 import {
   type InstanceAddress,
   Registration,
+  recoverDeliveries,
   recoverRegistration,
 } from "./lifetime/registration.ts";
 import { SessionLifecycle } from "./lifetime/session-lifecycle.ts";
 import { SessionTimeouts } from "./lifetime/session-timeouts.ts";
 import { DeviceRules } from "./opening/device-rules.ts";
 import { createDeviceSlots } from "./opening/device-slots.ts";
+import { Kicks } from "./opening/kicks.ts";
 import { LastSeen } from "./opening/last-seen.ts";
 import { createSessionOpener } from "./opening/session-opener.ts";
 import { createAdmissions } from "./socket/admissions.ts";
@@ -135,7 +137,10 @@ export async function startConnect(
     started.push(() => closeParts(parts));
     dependencies.revocations.onRevoked((loginId) => lifecycle.revoked(loginId));
 
-    const consumer = await bus.consume(instance.instanceId, (body) => parts.downlink.receive(body));
+    const take = (body: Uint8Array) => parts.downlink.receive(body);
+    const consumer = await bus.consume(instance.instanceId, take, {
+      lost: () => void recoverDeliveries(parts),
+    });
     started.push(() => consumer.close());
     const deadLetters = await countDeadLetters({ bus, log, metrics });
     started.push(() => deadLetters.close());
@@ -192,7 +197,8 @@ function createParts(options: {
   const memberships = new Memberships({ ...shared, channels });
   const downlink = new Downlink({ ...shared, channels, memberships, redelivery });
   const rules = new DeviceRules({ ...shared, intervalMs: config.devicePolicyMs });
-  const slots = createDeviceSlots({ ...shared, rules, instanceId: instance.instanceId });
+  const kicks = new Kicks(shared);
+  const slots = createDeviceSlots({ ...shared, rules, kicks, instanceId: instance.instanceId });
   const lastSeen = new LastSeen(shared);
   const frameBudgets = new FrameBudgets(config);
   const opener = createSessionOpener({
@@ -212,6 +218,7 @@ function createParts(options: {
     channels,
     downlink,
     intake,
+    kicks,
     lastSeen,
     lifecycle,
     log,
@@ -228,9 +235,10 @@ function createParts(options: {
 
 /** Stops the timers of the parts, and flushes acknowledgements and reports. Idempotent. */
 async function closeParts(parts: ReturnType<typeof createParts>): Promise<void> {
-  const { acknowledgements, channels, lastSeen, memberships, sweep, timeouts, typing, uplink } =
-    parts;
-  for (const part of [sweep, timeouts, memberships, channels, uplink, typing]) part.close();
+  const { acknowledgements, channels, kicks, lastSeen, memberships, slots } = parts;
+  const { sweep, timeouts, typing, uplink } = parts;
+  for (const part of [sweep, timeouts, memberships, channels, kicks, slots, uplink, typing])
+    part.close();
   await Promise.all([acknowledgements.close(), lastSeen.close()]);
 }
 

@@ -58,9 +58,21 @@ export interface RecoveryOptions {
  * instance.
  */
 export async function recoverRegistration(options: RecoveryOptions): Promise<void> {
-  const { channels, log, memberships, sessions, slots, sweep } = options;
+  const { channels, log, sessions } = options;
   log.warn({ event: "registration_lost", sessions: sessions.size });
-  await Promise.all([channels.rejoinAll(), slots.reclaim()]);
+  await channels.rejoinAll();
+  await recoverDeliveries(options);
+}
+
+/**
+ * Restores what lost envelopes carried: kicks of sessions whose device slots were taken, changes of
+ * memberships, and entries. Ended logins are polled.
+ */
+export async function recoverDeliveries(
+  options: Omit<RecoveryOptions, "channels" | "log">,
+): Promise<void> {
+  const { memberships, sessions, slots, sweep } = options;
+  await slots.reclaim();
   for (const { caller } of sessions.all()) if (caller) memberships.check(caller.userId);
   await sweep.run();
 }

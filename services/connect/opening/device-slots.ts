@@ -1,30 +1,27 @@
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import type { Bus } from "#platform/bus/bus.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { UserCaller } from "#platform/identity/caller.ts";
 import type { Log } from "#platform/log.ts";
 import type { Claim, ClaimResult, Lease } from "#platform/registry/registry.ts";
-import { kicksEnvelope } from "../socket/envelope.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
 import type { DeviceRules } from "./device-rules.ts";
+import type { Kicks } from "./kicks.ts";
 
 export interface DeviceSlotsOptions {
   instanceId: string;
   rules: Pick<DeviceRules, "of">;
   lease: () => Lease;
-  bus: Bus;
+  kicks: Pick<Kicks, "send">;
   sessions: Sessions;
   clock: Clock;
   log: Log;
 }
 
-const PUBLISH_TIMEOUT_MS = 5_000;
-/** Maximum attempts of a kick. The back-off after attempt n is n × KICK_BACKOFF_MS. */
-const KICK_ATTEMPTS = 5;
-const KICK_BACKOFF_MS = 1_000;
 /** Maximum claims in flight while all sessions reclaim their slots. */
 const RECLAIMS_IN_FLIGHT = 50;
+/** Back-off before the retry of failed reclaims. */
+const RECLAIM_RETRY_MS = 1_000;
 
 /** Device slots of sessions, kept in the registry: they bound a user's devices per device class. */
 export interface DeviceSlots {
@@ -36,16 +33,26 @@ export interface DeviceSlots {
   /** Releases the session's slot, also when its claim is still in flight. Never rejects. */
   release(session: Session): Promise<void>;
   /**
-   * Renews the claims of all sessions after the registry lost them, the oldest session first.
+   * Renews the claims of all sessions after the registry or a kick may have been lost, the oldest
+   * session first. A session whose slot was taken meanwhile ends. Resolves after the first attempt;
+   * failed claims are retried until the next `reclaim`. Never rejects.
    */
   reclaim(): Promise<void>;
+  /** Stops the retries. */
+  close(): void;
 }
 
 export function createDeviceSlots(options: DeviceSlotsOptions): DeviceSlots {
+  let rounds = 0;
   return {
     claim: (session, caller) => claimSlot(options, session, caller),
     release: (session) => releaseSlot(options, session),
-    reclaim: () => reclaimSlots(options),
+    reclaim() {
+      const round = ++rounds;
+      const claimed = [...options.sessions.all()].filter(({ claim }) => claim);
+      return reclaimSlots(options, claimed, () => round === rounds);
+    },
+    close: () => void rounds++,
   };
 }
 
@@ -69,7 +76,7 @@ async function claimSlot(
 async function releaseSlot(options: DeviceSlotsOptions, session: Session): Promise<void> {
   const { claim, claiming } = session;
   if (!claim) return;
-  await claiming?.catch(nothing);
+  await claiming?.catch(() => {});
   try {
     await options.lease().unclaim(claim);
   } catch (error) {
@@ -78,20 +85,35 @@ async function releaseSlot(options: DeviceSlotsOptions, session: Session): Promi
   }
 }
 
-async function reclaimSlots(options: DeviceSlotsOptions): Promise<void> {
-  const { lease, log, sessions } = options;
-  const claimed = [...sessions.all()].filter(({ claim }) => claim);
+async function reclaimSlots(
+  options: DeviceSlotsOptions,
+  claimed: readonly Session[],
+  isCurrent: () => boolean,
+): Promise<void> {
+  const { clock, log } = options;
+  const failed: Session[] = [];
+  let cause: unknown;
   for (let at = 0; at < claimed.length; at += RECLAIMS_IN_FLIGHT) {
-    const answers = await Promise.allSettled(
-      claimed.slice(at, at + RECLAIMS_IN_FLIGHT).map(async (session) => {
-        const claim = session.claim!;
-        applyAnswer(options, session, await requestClaim(options, claim));
-        if (session.state.kind === "closed") await lease().unclaim(claim);
-      }),
-    );
-    const failed = answers.find((answer) => answer.status === "rejected");
-    if (failed) log.warn({ event: "reclaim_failed", err: failed.reason });
+    const batch = claimed.slice(at, at + RECLAIMS_IN_FLIGHT);
+    const answers = await Promise.allSettled(batch.map((session) => reclaim(options, session)));
+    for (const [i, answer] of answers.entries()) {
+      if (answer.status === "fulfilled") continue;
+      failed.push(batch[i]!);
+      cause = answer.reason;
+    }
   }
+  if (failed.length === 0 || !isCurrent()) return;
+  log.warn({ event: "reclaim_failed", sessions: failed.length, err: cause });
+  clock.after(RECLAIM_RETRY_MS, () => {
+    const open = failed.filter(({ state }) => state.kind !== "closed");
+    if (isCurrent()) void reclaimSlots(options, open, isCurrent);
+  });
+}
+
+async function reclaim(options: DeviceSlotsOptions, session: Session): Promise<void> {
+  const claim = session.claim!;
+  applyAnswer(options, session, await requestClaim(options, claim));
+  if (session.state.kind === "closed") await options.lease().unclaim(claim);
 }
 
 async function requestClaim(
@@ -114,37 +136,13 @@ function applyAnswer(
 
 /** Ends sessions that lost their slots; sessions on other instances by a kick over the bus. */
 function endDisplaced(options: DeviceSlotsOptions, displaced: readonly Claim[]): void {
-  const { instanceId, sessions } = options;
-  const remote = new Map<string, string[]>();
+  const { instanceId, kicks, sessions } = options;
   for (const claim of displaced) {
-    if (claim.instanceId === instanceId) {
-      const text = "another device or session took the device slot";
-      sessions.get(claim.sessionId)?.end(CloseCode.REPLACED, text);
+    if (claim.instanceId !== instanceId) {
+      kicks.send(claim.instanceId, [claim.sessionId]);
       continue;
     }
-    const list = remote.get(claim.instanceId);
-    if (list) list.push(claim.sessionId);
-    else remote.set(claim.instanceId, [claim.sessionId]);
-  }
-  for (const [target, sessionIds] of remote) void kick(options, target, sessionIds);
-}
-
-async function kick(
-  { bus, clock, log }: DeviceSlotsOptions,
-  target: string,
-  sessionIds: readonly string[],
-): Promise<void> {
-  const body = kicksEnvelope(sessionIds, CloseCode.REPLACED);
-  for (let attempt = 1; attempt <= KICK_ATTEMPTS; attempt += 1) {
-    try {
-      // The publish also succeeds when the instance has no queue: it then has no sessions either.
-      await bus.publish(target, body, AbortSignal.timeout(PUBLISH_TIMEOUT_MS));
-      return;
-    } catch (error) {
-      log.warn({ event: "kick_failed", target, sessions: sessionIds.length, err: error });
-    }
-    await new Promise<void>((resolve) => clock.after(KICK_BACKOFF_MS * attempt, resolve));
+    const text = "another device or session took the device slot";
+    sessions.get(claim.sessionId)?.end(CloseCode.REPLACED, text);
   }
 }
-
-function nothing(): void {}
