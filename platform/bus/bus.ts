@@ -54,6 +54,8 @@ export interface Bus {
   ): Promise<Consumer>;
   /** Consumes the dead letters. */
   consumeDeadLetters(take: (letter: DeadLetter) => Promise<void>): Promise<Consumer>;
+  /** Whether there is a connection to the broker. */
+  connected(): boolean;
   /** Whether the broker accepts publishes: it is connected, and has memory and disk space. */
   ready(): boolean;
   /** Closes all consumers and the connection. Idempotent. */

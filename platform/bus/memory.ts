@@ -59,6 +59,7 @@ export function createMemoryBus(options: MemoryBusOptions = {}): Bus {
       requireOpen();
       return letters.consume(take, () => {}, closeTimeoutMs);
     },
+    connected: () => open,
     ready: () => open,
     async close() {
       open = false;

@@ -111,6 +111,14 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
     this.#declared = true;
     await channel.prefetch(PREFETCH);
     const isOpen = () => open;
+    const settle = (send: () => void) => {
+      try {
+        send();
+      } catch {
+        // The connection is closing: the broker redelivers this delivery and those after it.
+        open = false;
+      }
+    };
     await channel.consume(this.queue, (message) => {
       if (!message) {
         // The broker deleted the queue or moved it to another node.
@@ -121,8 +129,8 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
       this.#inbound.accept({
         message,
         isOpen,
-        acknowledge: () => channel.ack(message),
-        reject: () => channel.nack(message, false, false),
+        acknowledge: () => settle(() => channel.ack(message)),
+        reject: () => settle(() => channel.nack(message, false, false)),
       });
     });
     if (isLost) {

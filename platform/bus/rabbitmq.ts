@@ -41,8 +41,8 @@ const RETRY_MAX_MS = 5_000;
 const CLOSE_TIMEOUT_MS = 2_000;
 
 /**
- * A bus on RabbitMQ over one connection. While the bus is open, it reconnects with back-off. Resolves
- * after the first attempt to connect, also when that failed: an unreachable broker at the start is
+ * A bus on RabbitMQ over two connections, one to publish and one to consume, which open and close
+ * together. While the bus is open, it reconnects with back-off. Resolves after the first attempt to connect, also when that failed: an unreachable broker at the start is
  * treated like one that becomes unreachable later. Throws when the URL is invalid.
  */
 export async function createRabbitBus(options: RabbitBusOptions): Promise<Bus> {
@@ -58,8 +58,10 @@ type State =
 
 interface OpenConnection {
   isOpen(): boolean;
-  readonly model: ChannelModel;
+  close(): Promise<void>;
   readonly outbound: Outbound;
+  /** Carries the consumers: during an alarm the broker does not read from a publisher. */
+  readonly consuming: ChannelModel;
 }
 
 class RabbitBus implements Bus {
@@ -111,6 +113,10 @@ class RabbitBus implements Bus {
     });
   }
 
+  connected(): boolean {
+    return this.#state.kind === "open";
+  }
+
   ready(): boolean {
     return this.#state.kind === "open" && !this.#state.connection.outbound.blocked;
   }
@@ -123,19 +129,19 @@ class RabbitBus implements Bus {
     this.#state = { kind: "closed" };
     if (state.kind !== "open") return;
     state.connection.outbound.break(new Error("the bus was closed"));
-    await closeConnection(state.connection.model);
+    await state.connection.close();
   }
 
   /** Connects once; logs a failure and schedules a retry. */
   async connect(): Promise<void> {
     try {
       const connection = await this.#open();
-      if (this.#state.kind === "closed") return await closeConnection(connection.model);
+      if (this.#state.kind === "closed") return await connection.close();
       if (!connection.isOpen()) throw new Error("the broker closed the connection at once");
       this.#state = { kind: "open", connection };
       this.#attempts = 0;
       this.#log.info({ event: "bus_connected" });
-      for (const consumer of this.#consumers) consumer.attach(connection.model);
+      for (const consumer of this.#consumers) consumer.attach(connection.consuming);
     } catch (err) {
       this.#log.error({ event: "bus_unreachable", attempts: this.#attempts, err });
       this.#retry();
@@ -143,50 +149,69 @@ class RabbitBus implements Bus {
   }
 
   async #open(): Promise<OpenConnection> {
-    const model = await connect(this.#url, {
-      timeout: CONNECT_TIMEOUT_MS,
-      noDelay: true,
-      keepAlive: true,
-    });
+    const models: ChannelModel[] = [];
     let cause: unknown;
     let open = true;
     let connection: OpenConnection | undefined;
-    // The cause; the event "close" follows.
-    model.on("error", (err) => {
-      cause = err;
-    });
-    model.on("close", (err) => {
+    const close = async () => {
       open = false;
-      if (connection) this.#lost(connection, cause ?? err);
-    });
+      await Promise.all(models.map(closeConnection));
+    };
+    const dial = async () => {
+      const model = await connect(this.#url, {
+        timeout: CONNECT_TIMEOUT_MS,
+        noDelay: true,
+        keepAlive: true,
+      });
+      models.push(model);
+      // The cause; the event "close" follows.
+      model.on("error", (err) => {
+        cause ??= err;
+      });
+      model.on("close", (err) => {
+        if (!open) return;
+        void close();
+        if (connection) this.#lost(connection, cause ?? err);
+      });
+      return model;
+    };
     try {
-      const channel = await model.createConfirmChannel();
-      const outbound = new Outbound(channel, {
-        exchange: DEFAULT_EXCHANGE,
-        maxUnconfirmed: MAX_UNCONFIRMED,
-        maxWaiting: MAX_WAITING,
+      const publishing = await dial();
+      const consuming = await dial();
+      const outbound = await this.#openOutbound(publishing, (err) => {
+        cause ??= err;
       });
-      channel.on("error", (err) => {
-        cause = err;
-      });
-      channel.on("close", () => {
-        outbound.break(cause);
-        // A connection without its channel is useless: close it, which causes a reconnect.
-        setImmediate(() => open && closeConnection(model));
-      });
-      channel.on("return", (message) => outbound.returned(message.properties.messageId));
-      const blocked = this.#watchAlarms(model, outbound);
-      // A broker that is blocked at once does not confirm.
-      await Promise.race([checkPublishing(outbound), blocked]);
-      await this.#declareDeadLetters(model);
-      const timer = setInterval(() => this.#declareDeadLetters(model), this.#declareIntervalMs);
-      model.on("close", () => clearInterval(timer));
-      connection = { isOpen: () => open, model, outbound };
+      const declare = () => this.#declareDeadLetters(consuming, () => open);
+      await declare();
+      const timer = setInterval(declare, this.#declareIntervalMs);
+      consuming.on("close", () => clearInterval(timer));
+      connection = { isOpen: () => open, close, outbound, consuming };
       return connection;
     } catch (error) {
-      if (open) closeConnection(model);
+      void close();
       throw cause ?? error;
     }
+  }
+
+  /** Opens the channel of a connection that publishes. `failed` gets the cause of its end. */
+  async #openOutbound(model: ChannelModel, failed: (err: unknown) => void): Promise<Outbound> {
+    const channel = await model.createConfirmChannel();
+    const outbound = new Outbound(channel, {
+      exchange: DEFAULT_EXCHANGE,
+      maxUnconfirmed: MAX_UNCONFIRMED,
+      maxWaiting: MAX_WAITING,
+    });
+    channel.on("error", (err) => {
+      failed(err);
+      outbound.break(err);
+    });
+    // A connection without its channel is useless: close it, which causes a reconnect.
+    channel.on("close", () => setImmediate(() => closeConnection(model)));
+    channel.on("return", (message) => outbound.returned(message.properties.messageId));
+    const blocked = this.#watchAlarms(model, outbound);
+    // A broker that is blocked at once does not confirm.
+    await Promise.race([checkPublishing(outbound), blocked]);
+    return outbound;
   }
 
   /** Holds publishes back while the broker lacks memory or disk space. Resolves when it first does. */
@@ -208,7 +233,7 @@ class RabbitBus implements Bus {
    * Declares the dead letters. The bus works without them, so a failure is only logged, once until
    * a later declaration succeeds.
    */
-  async #declareDeadLetters(model: ChannelModel): Promise<void> {
+  async #declareDeadLetters(model: ChannelModel, isOpen: () => boolean): Promise<void> {
     const queue = this.#deadLetters;
     try {
       const channel = await model.createChannel();
@@ -219,6 +244,7 @@ class RabbitBus implements Bus {
       if (this.#deadLettersFailed) this.#log.info({ event: "dead_letter_queue_declared", queue });
       this.#deadLettersFailed = false;
     } catch (err) {
+      if (!isOpen()) return;
       if (!this.#deadLettersFailed)
         this.#log.error({ event: "dead_letter_queue_failed", queue, err });
       this.#deadLettersFailed = true;
@@ -261,7 +287,7 @@ class RabbitBus implements Bus {
     this.#consumers.add(consumer);
     if (this.#state.kind !== "open") return consumer;
     const { connection } = this.#state;
-    const refusal = await consumer.attach(connection.model);
+    const refusal = await consumer.attach(connection.consuming);
     if (refusal === undefined || !connection.isOpen()) return consumer;
     await consumer.close();
     throw new Error(`cannot consume deliveries from ${options.queue}`, { cause: refusal });
@@ -285,8 +311,9 @@ async function checkPublishing(outbound: Outbound): Promise<void> {
 async function closeConnection(model: ChannelModel): Promise<void> {
   const done = new AbortController();
   const timeout = pause(CLOSE_TIMEOUT_MS, undefined, { signal: done.signal });
+  const closed = (async () => model.close())();
   // An already closed connection rejects; there is nothing left to do.
-  await Promise.race([model.close(), timeout]).catch(() => {});
+  await Promise.race([closed, timeout]).catch(() => {});
   done.abort();
   await timeout.catch(() => {});
 }

@@ -156,7 +156,7 @@ export async function startConnect(
     return {
       served: [],
       port: sockets.port,
-      ready: () => stage === "running" && bus.ready() && rules.known,
+      ready: () => stage === "running" && bus.connected() && rules.known,
       stop() {
         stopped ??= (async () => {
           stage = "stopping";
