@@ -93,6 +93,26 @@ test("while the store is unreachable, each instance counts the budgets of securi
   await server.restart();
 });
 
+test("while the store refuses writes, failures and budgets of security still count", async (t) => {
+  const limiter = open(t);
+  const budget = { name: "full", points: 1, windowMs: 60_000, countsAlone: true } as const;
+  const operator = new Redis(server.url);
+  await operator.set("filler", Buffer.alloc(2 << 20));
+  await operator.config("SET", "maxmemory", "1mb");
+  t.after(async () => {
+    await operator.config("SET", "maxmemory", "0");
+    operator.disconnect();
+  });
+  for (const wait of [0, 60_000, 60_000])
+    assert.equal(await limiter.penalize(penalty, "full"), wait);
+  assert.ok((await limiter.waiting(penalty, "full")) > 0);
+  assert.ok((await limiter.admit(penalty, "full")) > 0);
+  assert.equal((await limiter.take(budget, "ana", 0)).allowed, true);
+  assert.equal((await limiter.take(budget, "ana")).allowed, true);
+  assert.equal((await limiter.take(budget, "ana", 0)).allowed, false);
+  assert.equal((await limiter.take(budget, "ana")).allowed, false);
+});
+
 function open(t: TestContext, metrics = new Metrics()) {
   const limiter = createRedisLimiter({ url: server.url, log: quiet, metrics });
   t.after(() => limiter.close());

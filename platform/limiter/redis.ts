@@ -17,8 +17,8 @@ const COMMAND_TIMEOUT_MS = 500;
 
 /**
  * A limiter that counts in Redis, over all instances. It rounds windows up to whole seconds. While
- * Redis cannot be reached, failures and budgets with `countsAlone` are counted in this process
- * alone, and every other budget allows; metrics count both. A call waits for Redis at most half a
+ * Redis cannot be reached or cannot write, failures and budgets with `countsAlone` are counted in this
+ * process alone, and every other budget allows; metrics count both. A call waits for Redis at most half a
  * second.
  */
 export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): Limiter {
@@ -30,7 +30,10 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
     log,
     events: { unreachable: "limiter_unreachable", reconnected: "limiter_reconnected" },
   });
-  /** Counts while Redis cannot be reached. */
+  /**
+   * Counts while Redis cannot be reached or refuses writes. A Redis that refuses writes still
+   * answers reads, without these counts: reads use both.
+   */
   const fallback = createMemoryLimiter(metrics === undefined ? {} : { metrics });
   const unlimited = metrics?.counter(
     "lucky_limiter_unlimited_total",
@@ -74,13 +77,20 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
     waiting: (penalty, key) =>
       withFallback(
         penalty.name,
-        () => redis.luckyWaiting(idOf(penalty, key)),
+        async () => {
+          const sharedMs = await redis.luckyWaiting(idOf(penalty, key));
+          return Math.max(sharedMs, await fallback.waiting(penalty, key));
+        },
         () => fallback.waiting(penalty, key),
       ),
     admit: (penalty, key) =>
       withFallback(
         penalty.name,
-        () => redis.luckyAdmit(idOf(penalty, key), ...argumentsOf(penalty)),
+        async () => {
+          const sharedMs = await redis.luckyAdmit(idOf(penalty, key), ...argumentsOf(penalty));
+          if (sharedMs === 0) return fallback.admit(penalty, key);
+          return Math.max(sharedMs, await fallback.waiting(penalty, key));
+        },
         () => fallback.admit(penalty, key),
       ),
     penalize: (penalty, key) =>
@@ -101,7 +111,10 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
       await firstAttempt;
       try {
         const counter = counterOf(budget);
-        if (points === 0) return answerTo(await counter.get(key), budget);
+        if (points === 0) {
+          const shared = answerTo(await counter.get(key), budget);
+          return shared.allowed && budget.countsAlone ? fallback.take(budget, key, 0) : shared;
+        }
         await counter.consume(key, Math.min(points, budget.points), {
           customDuration: counter.duration * windowsOf(budget, points),
         });
