@@ -188,7 +188,8 @@ function joinMesh<T extends ConfigTable>(
   const instanceId = platform.instanceId || `${service}-${hostname()}`;
   const log = createLog({ service, instanceId, level: platform.logLevel });
   const clock = systemClock;
-  const registry = createRedisRegistry({ url: platform.redisUrl, clock, log });
+  const metrics = new Metrics();
+  const registry = createRedisRegistry({ url: platform.redisUrl, clock, log, metrics });
   started.push(() => registry.close());
   return {
     platform,
@@ -196,7 +197,7 @@ function joinMesh<T extends ConfigTable>(
     config: config as ConfigOf<T>,
     instanceId,
     log,
-    metrics: new Metrics(),
+    metrics,
     clock,
     registry,
     callers: meshCallers(acceptedSecrets(service, platform)),

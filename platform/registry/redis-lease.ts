@@ -35,6 +35,8 @@ export class RedisLease implements Lease {
   /** The epoch of the next entry. Retries use the same epoch until Redis has confirmed it. */
   #nextEpoch = randomUUID();
   #load: number;
+  /** Whether the registrations must be repeated even if the entry was kept. */
+  #repeating = false;
   #renewing: Promise<void> | undefined;
   #stop: (() => void) | undefined;
   #released: Promise<void> | undefined;
@@ -80,6 +82,12 @@ export class RedisLease implements Lease {
     });
   }
 
+  /** Redis may have lost registrations but not the entry: repeats them after the next renewal. */
+  repeat(): void {
+    this.#repeating = true;
+    this.renew();
+  }
+
   async #renew(): Promise<void> {
     const { log, instance, lost } = this.#options;
     const { instanceId } = instance;
@@ -87,10 +95,14 @@ export class RedisLease implements Lease {
       const result = await this.#put();
       if (result === "entered") {
         log.warn({ event: "lease_lost", instanceId });
-        lost();
+        this.#repeating = true;
       } else if (result !== "kept") {
         log.error({ event: "lease_taken", instanceId, leftMs: result });
+        return;
       }
+      if (!this.#repeating) return;
+      this.#repeating = false;
+      lost();
     } catch (err) {
       log.warn({ event: "lease_not_renewed", instanceId, err });
     }

@@ -11,6 +11,8 @@ export const SERVICE = "lucky:instances:";
 export const CHANNEL = "lucky:channel:";
 /** Prefix of the key of a user's claims, a hash by session id; the user id follows. */
 export const CLAIMS = "lucky:claims:";
+/** Key of the generation of the data: a random id that is lost together with the data. */
+export const GENERATION = "lucky:generation";
 
 /** Keys per command: a command with more keys blocks other clients of Redis for too long. */
 const KEYS_PER_COMMAND = 1_000;
@@ -141,11 +143,21 @@ const MARK = `
 for _, channel in ipairs(KEYS) do redis.call(ARGV[1], channel, ARGV[2]) end
 `;
 
-/** KEYS channels. Returns the members of each. */
+/** KEYS channels. Returns the generation ('' for none), then the members of each channel. */
 const HEARING = `
-local found = {}
-for i, channel in ipairs(KEYS) do found[i] = redis.call('SMEMBERS', channel) end
+local found = { redis.call('GET', '${GENERATION}') or '' }
+for i, channel in ipairs(KEYS) do found[i + 1] = redis.call('SMEMBERS', channel) end
 return found
+`;
+
+/**
+ * KEYS generation · ARGV a new generation. Returns the generation, the new one when there is none.
+ * It writes, so that it fails when Redis refuses writes, also for lack of memory.
+ */
+const CHECK = `
+local generation = redis.call('GET', KEYS[1]) or ARGV[1]
+redis.call('SET', KEYS[1], generation)
+return generation
 `;
 
 /** Option of ioredis, which defines a command of this name for each script. */
@@ -157,6 +169,7 @@ export const scripts = {
   // Every call passes the number of its keys.
   luckyMark: { lua: MARK },
   luckyHearing: { lua: HEARING },
+  luckyCheck: { numberOfKeys: 1, lua: CHECK },
 };
 
 /** Arguments and results of the commands. */
@@ -191,5 +204,9 @@ export interface ScriptCommands {
     keys: number,
     ...args: [...channels: string[], command: "SADD" | "SREM", member: string]
   ): Promise<null>;
-  luckyHearing(keys: number, ...channels: string[]): Promise<string[][]>;
+  luckyHearing(
+    keys: number,
+    ...channels: string[]
+  ): Promise<[generation: string, ...members: string[][]]>;
+  luckyCheck(generation: string, next: string): Promise<string>;
 }

@@ -56,11 +56,11 @@ test("an instance whose entry was lost is re-entered, and works after it repeats
   await lease.join(["u:1"]);
   await lease.claim(claim, replacing(1));
   await raw.flushall();
-  assert.deepEqual(await b.locate(["u:1"]), [[]]);
+  await assert.rejects(b.locate(["u:1"]), unavailable);
   await lost.promise;
   await lease.join(["u:1"]);
   assert.deepEqual(await lease.claim(claim, replacing(1)), kept());
-  assert.deepEqual(await b.locate(["u:1"]), [["connect-0"]]);
+  assert.deepEqual(await untilReached(() => b.locate(["u:1"])), [["connect-0"]]);
   assert.equal((await b.instances("connect")).length, 1);
 });
 

@@ -3,7 +3,9 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
 import { openRedis } from "#platform/redis.ts";
+import { RedisHealth } from "./redis-health.ts";
 import { RedisLease } from "./redis-lease.ts";
 import {
   CHANNEL,
@@ -20,10 +22,13 @@ export interface RedisRegistryOptions {
   url: string;
   clock: Clock;
   log: Log;
+  metrics?: Metrics;
   /** Duration of a lease, milliseconds. It is renewed three times in that time. */
   leaseMs?: number;
   /** Maximum age of cached instances, milliseconds. */
   cacheMs?: number;
+  /** Interval of checking whether Redis serves, milliseconds. */
+  checkMs?: number;
 }
 
 const COMMAND_TIMEOUT_MS = 2_000;
@@ -32,10 +37,12 @@ const COMMAND_TIMEOUT_MS = 2_000;
  * A registry in Redis, which may lose all data at any time. Everything that an instance writes
  * carries its epoch, a random id of its entry; data with an epoch other than the one in the
  * instance's key is invalid and stays so. While Redis cannot be reached, calls fail at once or
- * within 2 s, and the client reconnects.
+ * within 2 s, and the client reconnects. While Redis answers but cannot write, and for one lease
+ * after that or after a loss of data, its answers may be incomplete: `locate` rejects, and
+ * `instances` keeps the instances that it knew.
  */
 export function createRedisRegistry(options: RedisRegistryOptions): Registry {
-  const { clock, log, leaseMs = 15_000, cacheMs = 1_000 } = options;
+  const { clock, log, leaseMs = 15_000, cacheMs = 1_000, checkMs = 1_000 } = options;
   const connection = openConnection(options.url, log);
   const leases = new Set<RedisLease>();
   /** Cached epochs of live instances. */
@@ -43,13 +50,35 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
   const lists = new Map<string, { instances: readonly Instance[]; atMs: number }>();
   const pendingLists = new Map<string, Promise<readonly Instance[]>>();
 
-  connection.redis.on("ready", () => {
-    for (const lease of leases) lease.renew();
+  const health = new RedisHealth({
+    ...options,
+    connection,
+    leaseMs,
+    checkMs,
+    recovered() {
+      for (const lease of leases) lease.renew();
+    },
+    lost() {
+      for (const lease of leases) lease.repeat();
+    },
   });
+  connection.redis.on("close", () => health.disconnected());
+  connection.redis.on("ready", () => void health.check());
 
+  const incomplete = () =>
+    fail(ErrorReason.UNAVAILABLE, "the registry may have lost registrations");
+  const requireComplete = () => {
+    if (!health.isComplete()) throw incomplete();
+  };
+
+  /** Reads the epochs of instances. Throws when an absent one proves nothing. */
   const refresh = async (instanceIds: readonly string[]) => {
     const keys = instanceIds.map((id) => INSTANCE + id);
     const values = await connection.run((redis) => redis.mget(keys));
+    if (values.includes(null)) {
+      await health.check();
+      requireComplete();
+    }
     for (const [i, id] of instanceIds.entries()) {
       const value = values[i];
       if (value) epochs.set(id, { epoch: JSON.parse(value).epoch, atMs: clock.elapsed() });
@@ -66,7 +95,7 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
     const found = await connection
       .run((redis) => redis.luckyList(SERVICE + service))
       .catch(() => null);
-    const instances = found?.map(instanceOf) ?? before;
+    const instances = await withUnproven(health, { known: before, found: found?.map(instanceOf) });
     lists.set(service, { instances, atMs: clock.elapsed() });
     return instances;
   };
@@ -88,10 +117,19 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
     },
     async locate(channels) {
       if (channels.length === 0) return [];
-      const members = await connection.run((redis) =>
+      if (health.starting) await health.check();
+      requireComplete();
+      const { generation } = health;
+      const answers = await connection.run((redis) =>
         Promise.all(keysOf(channels).map((keys) => redis.luckyHearing(keys.length, ...keys))),
       );
-      const hearing = members.flat().map((list) => list.map(storedInstanceOf));
+      if (answers.some(([found]) => found !== generation)) {
+        await health.check();
+        throw incomplete();
+      }
+      const hearing = answers.flatMap(([, ...lists]) =>
+        lists.map((list) => list.map(storedInstanceOf)),
+      );
       const uncached = hearing.flat().filter(({ id, epoch }) => !isFresh(id, epoch));
       if (uncached.length > 0) await refresh([...new Set(uncached.map(({ id }) => id))]);
 
@@ -108,10 +146,23 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
       return located;
     },
     async close() {
+      health.close();
       await Promise.all([...leases].map((lease) => lease.release()));
       connection.close();
     },
   };
+}
+
+/** The instances found, with known ones whose absence proves nothing. Absent `found`: an error. */
+async function withUnproven(
+  health: RedisHealth,
+  { known, found = known }: { known: readonly Instance[]; found: readonly Instance[] | undefined },
+): Promise<readonly Instance[]> {
+  const foundIds = new Set(found.map(({ instanceId }) => instanceId));
+  const absent = known.filter(({ instanceId }) => !foundIds.has(instanceId));
+  if (absent.length === 0) return found;
+  await health.check();
+  return health.isComplete() ? found : [...found, ...absent];
 }
 
 /** An instance as a set of Redis contains it: its id and its epoch. */

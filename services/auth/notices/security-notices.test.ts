@@ -167,3 +167,19 @@ test("a notice ends with its account, or after 30 days", async () => {
   const { refreshToken: expired } = early;
   await refused(auth.refresh({ refreshToken: expired }), ErrorReason.REFRESH_TOKEN_INVALID);
 });
+
+test("while the registry cannot tell where a user is, a notice goes to all known instances", async (t) => {
+  const locate = () => Promise.reject(new Error("away"));
+  const registry = { ...one.registry, locate };
+  const blind = createSecurityNotices({ ...one, registry, database, log: quiet });
+  const instance = { instanceId: "connect-7", service: "connect", address: "", publicAddress: "" };
+  const lease = await one.registry.announce({ ...instance, load: 0 }, () => {});
+  t.after(() => lease.release());
+  const received = Promise.withResolvers<Uint8Array>();
+  const consumer = await one.bus.consume("connect-7", async (body) => received.resolve(body));
+  t.after(() => consumer.close());
+  const { userId } = await one.register();
+  const event = { userId, kind: SecurityNoticeKind.PASSWORD_CHANGED };
+  blind.send(await database.$transaction((tx) => blind.record(tx, event)));
+  assert.ok((await received.promise).length > 0);
+});

@@ -11,6 +11,7 @@ import type { Bus } from "#platform/bus/bus.ts";
 import { userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
+import { locateOrAll } from "#platform/registry/locate-or-all.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import type { Database, SecurityNotice as Row, Transaction } from "../database.ts";
 
@@ -71,12 +72,12 @@ export function createSecurityNotices({
   clock: Clock;
   database: Database;
   log: Log;
-  registry: Pick<Registry, "locate">;
+  registry: Pick<Registry, "instances" | "locate">;
 }): SecurityNotices {
   async function publish({ userId, notice }: StoredNotice): Promise<void> {
     const channels = [userChannel(userId)];
     const body = encode(notice, channels);
-    const [instanceIds = []] = await registry.locate(channels);
+    const [instanceIds = []] = await locateOrAll(registry, channels);
     const signal = AbortSignal.timeout(PUBLISH_TIMEOUT_MS);
     await Promise.all(instanceIds.map((instanceId) => bus.publish(instanceId, body, signal)));
   }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { Redis } from "ioredis";
 import { systemClock } from "#platform/clock.ts";
 import { createRedisRegistry } from "#platform/registry/redis.ts";
 import { type Backend, startRedis } from "../../../test/backends/backends.ts";
@@ -14,7 +15,9 @@ before(async () => {
 });
 after(() => redis.close());
 
-const open = () => createRedisRegistry({ url: redis.url, clock: systemClock, log: quiet });
+const LEASE_MS = 1_500;
+const open = () =>
+  createRedisRegistry({ url: redis.url, clock: systemClock, log: quiet, leaseMs: LEASE_MS });
 
 test("during a Redis outage a server with cached instances still delivers entries live", async (t) => {
   const stand = new Stand(t, pool, open);
@@ -52,6 +55,21 @@ test("a server that starts without Redis keeps its rows, and publishes them afte
     await one.server.replay();
     await new Promise(setImmediate);
   }
+  await untilOutboxEmpty(stand);
+});
+
+test("while Redis has no memory for the leases, entries are delivered live", async (t) => {
+  const stand = new Stand(t, pool, open);
+  const subscriber = await stand.instance("connect-3", ["u:114"]);
+  const one = await stand.server();
+  const operator = new Redis(redis.url);
+  t.after(() => operator.disconnect());
+  await operator.set("filler", Buffer.alloc(2 << 20));
+  await operator.config("SET", "maxmemory", "1mb");
+  while ((await operator.exists("lucky:instance:connect-3")) > 0);
+  const [sent] = await one.append({ from: "113", to: toUser("114"), key: "k", text: "live" });
+  accepted(sent);
+  await subscriber.until(({ texts }) => texts.includes("live"));
   await untilOutboxEmpty(stand);
 });
 

@@ -2,6 +2,7 @@ import { FlushLoop } from "#platform/batching/flush-loop.ts";
 import type { Bus } from "#platform/bus/bus.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
+import { locateOrAll } from "#platform/registry/locate-or-all.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import type { ServerMetrics } from "../metrics.ts";
 import {
@@ -198,24 +199,11 @@ export class Relay {
     });
   }
 
-  /**
-   * Groups the parts by the instances that hear them. While the registry is unreachable, all cached
-   * instances get all parts. Throws when no instance is cached either, because an instance may hear
-   * them.
-   */
+  /** Groups the parts by the instances that hear them. */
   async #partsByInstance(parts: readonly Part[]): Promise<Map<string, Part[]>> {
-    const { registry } = this.#options;
     const channels = [...new Set(parts.flatMap((part) => part.channels))];
     const byInstance = new Map<string, Part[]>();
-    let hearing: readonly (readonly string[])[];
-    try {
-      hearing = await registry.locate(channels);
-    } catch (error) {
-      const all = await registry.instances("connect");
-      if (all.length === 0) throw error;
-      for (const { instanceId } of all) byInstance.set(instanceId, [...parts]);
-      return byInstance;
-    }
+    const hearing = await locateOrAll(this.#options.registry, channels);
     const located = new Map(channels.map((channel, index) => [channel, hearing[index] ?? []]));
     for (const part of parts) {
       const instances = new Set(part.channels.flatMap((channel) => located.get(channel) ?? []));
