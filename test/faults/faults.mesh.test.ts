@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { connect } from "amqplib";
+import { Redis } from "ioredis";
+import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import { RawDevice } from "../devices/raw-device.ts";
 import { type ClientDevice, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -87,6 +92,56 @@ test("messages sent while Redis is killed and restarted all arrive", {
   await Promise.all([c.client.connect(), d.client.connect()]);
   await c.client.send({ userId: dan!.userId }, "still here");
   await d.until(() => d.texts().includes("still here"));
+});
+
+test("while Redis has no memory, calls, sends and deliveries go on; afterwards sessions open", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const { b, conversationId, send } = await pair(t);
+  const redis = new Redis(world.mesh.backends.redis.url);
+  const refill = async () => {
+    await redis.config("SET", "maxmemory", "0");
+    await redis.del("filler");
+  };
+  t.after(() => refill().then(() => redis.disconnect()));
+  await redis.set("filler", Buffer.alloc(2 << 20));
+  await redis.config("SET", "maxmemory", "1mb");
+  // All leases expire. BLPOP waits in Redis.
+  while ((await redis.keys("lucky:instance:*")).length > 0) await redis.blpop("nothing", 0.2);
+  await send(1, 101);
+  await assertAllArrived(b, conversationId, 100);
+  const [cai, dan] = await people(world, "cai", "dan");
+  await cai!.login();
+
+  await refill();
+  const [c, d] = await Promise.all([cai!.clientDevice(), dan!.clientDevice()]);
+  t.after(() => Promise.all([cai!.closeDevices(), dan!.closeDevices()]));
+  await Promise.all([c.client.connect(), d.client.connect()]);
+  await c.client.send({ userId: dan!.userId }, "still here");
+  await d.until(() => d.texts().includes("still here"));
+});
+
+test("deliveries and kicks go on after an operator deleted every queue and exchange", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const { b, conversationId, send } = await pair(t);
+  const [cai] = await people(world, "cai");
+  const phone = async (at: number) => {
+    const { accessToken } = await cai!.login({ deviceClass: DeviceClass.MOBILE });
+    return RawDevice.hello(world.connects[at]!, accessToken);
+  };
+  const first = await phone(0);
+  const operator = await connect(world.mesh.backends.rabbit.url);
+  t.after(() => operator.close());
+  const channel = await operator.createChannel();
+  for (const exchange of ["lucky", "lucky.dead"]) await channel.deleteExchange(exchange);
+  for (const queue of ["connect-0", "connect-1", "connect-2", "gateway-0", "lucky.dead"])
+    await channel.deleteQueue(queue);
+  const second = await phone(1);
+  assert.equal((await first.closed).code, CloseCode.REPLACED);
+  await second.roundTrip();
+  await send(1, 101);
+  await assertAllArrived(b, conversationId, 100);
 });
 
 test("another server publishes messages of a server killed between commit and publish", {
