@@ -55,6 +55,8 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
   #channel: C | undefined;
   /** Whether the queue was declared before. */
   #declared = false;
+  /** Whether the queue was found deleted, and that is not reported yet. */
+  #lost = false;
   #retryTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
@@ -95,7 +97,7 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
     connection: ConsumingConnection<C>,
     retry: (afterMs?: number) => void,
   ): Promise<void> {
-    const isLost = this.#declared && !(await queueExists(connection, this.queue));
+    if (this.#declared && !(await queueExists(connection, this.queue))) this.#lost = true;
     const channel = await connection.createChannel();
     this.#channel = channel;
     let open = true;
@@ -133,7 +135,8 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
         reject: () => settle(() => channel.nack(message, false, false)),
       });
     });
-    if (isLost) {
+    if (this.#lost) {
+      this.#lost = false;
       this.#options.log.error({ event: "queue_deleted", queue: this.queue });
       this.#options.lost?.();
     }
