@@ -1,5 +1,5 @@
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import type { Clock } from "#platform/clock.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
 import type { UserCaller } from "#platform/identity/caller.ts";
 import type { Log } from "#platform/log.ts";
 import type { Claim, ClaimResult, Lease } from "#platform/registry/registry.ts";
@@ -18,10 +18,10 @@ export interface DeviceSlotsOptions {
   log: Log;
 }
 
-/** Maximum claims in flight while all sessions reclaim their slots. */
-const RECLAIMS_IN_FLIGHT = 50;
-/** Back-off before the retry of failed reclaims. */
-const RECLAIM_RETRY_MS = 1_000;
+/** Maximum calls in flight while many slots are claimed again or freed. */
+const CALLS_IN_FLIGHT = 50;
+/** Back-off before the retry of failed calls. */
+const RETRY_MS = 1_000;
 
 /** Device slots of sessions, kept in the registry: they bound a user's devices per device class. */
 export interface DeviceSlots {
@@ -30,7 +30,10 @@ export interface DeviceSlots {
    * the rule refuses it. Rejects with UNAVAILABLE.
    */
   claim(session: Session, caller: UserCaller): Promise<void>;
-  /** Releases the session's slot, also when its claim is still in flight. Never rejects. */
+  /**
+   * Releases the session's slot, also when its claim is still in flight. Retries until the registry
+   * answers: a slot that stays taken could keep the user's next device out. Never rejects.
+   */
   release(session: Session): Promise<void>;
   /**
    * Renews the claims of all sessions after the registry or a kick may have been lost, the oldest
@@ -44,15 +47,23 @@ export interface DeviceSlots {
 
 export function createDeviceSlots(options: DeviceSlotsOptions): DeviceSlots {
   let rounds = 0;
+  const releases = new Releases(options);
   return {
     claim: (session, caller) => claimSlot(options, session, caller),
-    release: (session) => releaseSlot(options, session),
+    async release({ claim, claiming }) {
+      if (!claim) return;
+      await claiming?.catch(() => {});
+      await releases.release(claim);
+    },
     reclaim() {
       const round = ++rounds;
       const claimed = [...options.sessions.all()].filter(({ claim }) => claim);
       return reclaimSlots(options, claimed, () => round === rounds);
     },
-    close: () => void rounds++,
+    close() {
+      rounds++;
+      releases.close();
+    },
   };
 }
 
@@ -73,15 +84,42 @@ async function claimSlot(
   }
 }
 
-async function releaseSlot(options: DeviceSlotsOptions, session: Session): Promise<void> {
-  const { claim, claiming } = session;
-  if (!claim) return;
-  await claiming?.catch(() => {});
-  try {
-    await options.lease().unclaim(claim);
-  } catch (error) {
-    // The slot stays taken until the lease ends or a newer session of the user displaces it.
-    options.log.warn({ event: "unclaim_failed", sessionId: session.id, err: error });
+/** Releases slots, with retries. */
+class Releases {
+  readonly #options: DeviceSlotsOptions;
+  /** Slots of sessions that ended while the registry did not answer. */
+  readonly #failed = new Set<Claim>();
+  #timer: Timer | undefined;
+
+  constructor(options: DeviceSlotsOptions) {
+    this.#options = options;
+  }
+
+  async release(claim: Claim): Promise<void> {
+    const { clock, lease, log } = this.#options;
+    try {
+      await lease().unclaim(claim);
+      this.#failed.delete(claim);
+    } catch (error) {
+      log.warn({ event: "unclaim_failed", sessionId: claim.sessionId, err: error });
+      this.#failed.add(claim);
+      this.#timer ??= clock.after(RETRY_MS, () => void this.#retry());
+    }
+  }
+
+  close(): void {
+    this.#timer?.stop();
+  }
+
+  async #retry(): Promise<void> {
+    const claims = [...this.#failed];
+    for (let at = 0; at < claims.length; at += CALLS_IN_FLIGHT) {
+      const batch = claims.slice(at, at + CALLS_IN_FLIGHT);
+      this.#timer = undefined;
+      await Promise.all(batch.map((claim) => this.release(claim)));
+      // A failed call has started the timer: the rest follows with it.
+      if (this.#timer !== undefined) return;
+    }
   }
 }
 
@@ -93,8 +131,8 @@ async function reclaimSlots(
   const { clock, log } = options;
   const failed: Session[] = [];
   let cause: unknown;
-  for (let at = 0; at < claimed.length; at += RECLAIMS_IN_FLIGHT) {
-    const batch = claimed.slice(at, at + RECLAIMS_IN_FLIGHT);
+  for (let at = 0; at < claimed.length; at += CALLS_IN_FLIGHT) {
+    const batch = claimed.slice(at, at + CALLS_IN_FLIGHT);
     const answers = await Promise.allSettled(batch.map((session) => reclaim(options, session)));
     for (const [i, answer] of answers.entries()) {
       if (answer.status === "fulfilled") continue;
@@ -104,7 +142,7 @@ async function reclaimSlots(
   }
   if (failed.length === 0 || !isCurrent()) return;
   log.warn({ event: "reclaim_failed", sessions: failed.length, err: cause });
-  clock.after(RECLAIM_RETRY_MS, () => {
+  clock.after(RETRY_MS, () => {
     const open = failed.filter(({ state }) => state.kind !== "closed");
     if (isCurrent()) void reclaimSlots(options, open, isCurrent);
   });
