@@ -58,7 +58,9 @@ test("the sweep repairs a join and a leave that the bus lost", async (t) => {
   ana.send(toGroup("77", "m2"));
   await ana.next("sendResults", ({ results }) => results[0]!.clientMessageId === "m2");
   await ben.roundTrip();
-  assert.equal(ben.seen("deliver").length, 0);
+  // m1 was redelivered, because the device did not acknowledge it.
+  const ids = ben.seen("deliver").flatMap(({ entries }) => entries.map((e) => e.clientMessageId));
+  assert.ok(!ids.includes("m2"));
 });
 
 test("a sweep continues where the last one that succeeded ended", async (t) => {
