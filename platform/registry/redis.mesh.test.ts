@@ -148,7 +148,7 @@ test("a clock that is set back does not extend the cache of instances", async (t
   const lease = await b.announce(instance("connect-0"), () => {});
   await lease.join(["u:1"]);
   assert.deepEqual(await a.locate(["u:1"]), [["connect-0"]]);
-  clock.putBack(3_600_000);
+  clock.step(-3_600_000);
   clock.advance(CACHE_MS);
   assert.equal((await a.instances("connect")).length, 1);
   await lease.release();

@@ -5,7 +5,7 @@ import type { Clock, Timer } from "#platform/clock.ts";
  */
 export class ManualClock implements Clock {
   #now: number;
-  #setBackMs = 0;
+  #steppedMs = 0;
   readonly #timers = new Set<{ at: number; every: number | undefined; callback: () => void }>();
 
   constructor(now = Date.UTC(2026, 0, 1)) {
@@ -17,7 +17,7 @@ export class ManualClock implements Clock {
   }
 
   elapsed(): number {
-    return this.#now + this.#setBackMs;
+    return this.#now - this.#steppedMs;
   }
 
   after(delayMs: number, callback: () => void): Timer {
@@ -47,11 +47,14 @@ export class ManualClock implements Clock {
     this.#now = until;
   }
 
-  /** Sets the time back, as an operator might. Pending timers keep their remaining time. */
-  putBack(ms: number): void {
-    this.#now -= ms;
-    this.#setBackMs += ms;
-    for (const timer of this.#timers) timer.at -= ms;
+  /**
+   * Steps the time of day, forward or back, as an operator or NTP does. No time elapses: timers keep
+   * their remaining time.
+   */
+  step(ms: number): void {
+    this.#now += ms;
+    this.#steppedMs += ms;
+    for (const timer of this.#timers) timer.at += ms;
   }
 
   #add(timer: { at: number; every: number | undefined; callback: () => void }): Timer {

@@ -13,6 +13,8 @@ export interface MeshClock {
   readonly nodeArguments: readonly string[];
   /** Moves all clocks. Resolves when every process has fired the timers that became due. */
   advance(ms: number): Promise<void>;
+  /** Steps the time of day of all clocks. Resolves when every process has it. */
+  step(ms: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -32,30 +34,39 @@ export async function startMeshClock(): Promise<MeshClock> {
       processes.delete(socket);
       for (const done of unacknowledged.values()) done();
     });
-    socket.write(`${clock.offsetMs}\n`);
+    socket.write(`${lineOf(clock)}\n`);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const preload = pathToFileURL(`${import.meta.dirname}/offset-clock-preload.ts`);
   const { port } = server.address() as { port: number };
   preload.searchParams.set("port", String(port));
 
+  /** Sends the time to all processes. Resolves when each has it. */
+  async function publish(): Promise<void> {
+    const line = lineOf(clock);
+    const acknowledged = [...processes].map(
+      ([socket, unacknowledged]) =>
+        new Promise<void>((resolve) => {
+          unacknowledged.set(line, () => {
+            unacknowledged.delete(line);
+            resolve();
+          });
+          socket.write(`${line}\n`);
+        }),
+    );
+    await Promise.all(acknowledged);
+  }
+
   return {
     clock,
     nodeArguments: ["--import", preload.href],
-    async advance(ms) {
+    advance(ms) {
       clock.advance(ms);
-      const line = String(clock.offsetMs);
-      const acknowledged = [...processes].map(
-        ([socket, unacknowledged]) =>
-          new Promise<void>((resolve) => {
-            unacknowledged.set(line, () => {
-              unacknowledged.delete(line);
-              resolve();
-            });
-            socket.write(`${line}\n`);
-          }),
-      );
-      await Promise.all(acknowledged);
+      return publish();
+    },
+    step(ms) {
+      clock.step(ms);
+      return publish();
     },
     async close() {
       for (const socket of processes.keys()) socket.destroy();
@@ -63,6 +74,9 @@ export async function startMeshClock(): Promise<MeshClock> {
     },
   };
 }
+
+/** What a process needs to set its clock: the total of all moves, and of all steps, ms. */
+const lineOf = ({ offsetMs, steppedMs }: OffsetClock) => `${offsetMs} ${steppedMs}`;
 
 /**
  * KEYS none · ARGV milliseconds, patterns of keys. Lets each key expire that much earlier, and moves

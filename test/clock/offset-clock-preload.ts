@@ -18,10 +18,13 @@ const port = Number(new URL(import.meta.url).searchParams.get("port"));
 const socket = connect({ port, host: "127.0.0.1", noDelay: true });
 // The test may end before this process.
 socket.on("error", () => socket.destroy());
-// Each line is the total offset of all clocks, ms. The process echoes it once its own clock has it.
+// Each line is the total of all moves, and the total of all steps, ms. The process echoes it once its
+// own clock has them.
 await new Promise<void>((resolve) => {
   createInterface({ input: socket }).on("line", (line) => {
-    const ms = Number(line) - clock.offsetMs;
+    const [offsetMs = 0, steppedMs = 0] = line.split(" ").map(Number);
+    clock.step(steppedMs - clock.steppedMs);
+    const ms = offsetMs - clock.offsetMs;
     if (ms > 0) clock.advance(ms);
     socket.write(`${line}\n`);
     resolve();

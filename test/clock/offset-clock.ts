@@ -10,30 +10,39 @@ interface PendingTimer {
 /** Longest delay that setTimeout accepts, ms. A longer timer is re-armed when it has passed. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** The system time plus an offset. It runs like the system clock, and a test moves it forward. */
+/**
+ * The system time plus an offset. It runs like the system clock. A test moves it forward, and steps its
+ * time of day.
+ */
 export class OffsetClock implements Clock {
   #offsetMs = 0;
-  /** Due time of the timer that a jump is firing: `now` returns it meanwhile. */
+  #steppedMs = 0;
+  /** Due time of the timer that a jump is firing: `elapsed` returns it meanwhile. */
   #firingAtMs: number | undefined;
   readonly #pending = new Set<PendingTimer>();
 
-  /** How far it is ahead of the system time, ms. */
+  /** How far `advance` has moved it, ms. */
   get offsetMs(): number {
     return this.#offsetMs;
   }
 
-  now(): number {
-    return this.#firingAtMs ?? Date.now() + this.#offsetMs;
+  /** Sum of all steps of the time of day, ms. */
+  get steppedMs(): number {
+    return this.#steppedMs;
   }
 
-  /** Equals `now`: a test moves this clock only forward. */
+  now(): number {
+    const aheadMs = this.elapsed() - performance.now();
+    return Math.round(Date.now() + aheadMs + this.#steppedMs);
+  }
+
   elapsed(): number {
-    return this.now();
+    return this.#firingAtMs ?? performance.now() + this.#offsetMs;
   }
 
   after(delayMs: number, callback: () => void): Timer {
     return this.#add({
-      atMs: this.now() + delayMs,
+      atMs: this.elapsed() + delayMs,
       everyMs: undefined,
       callback,
       native: undefined,
@@ -41,7 +50,7 @@ export class OffsetClock implements Clock {
   }
 
   every(intervalMs: number, callback: () => void): Timer {
-    const atMs = this.now() + intervalMs;
+    const atMs = this.elapsed() + intervalMs;
     return this.#add({ atMs, everyMs: intervalMs, callback, native: undefined });
   }
 
@@ -51,7 +60,7 @@ export class OffsetClock implements Clock {
    * times fires once, for the last of them, as on a machine that slept.
    */
   advance(ms: number): void {
-    const untilMs = this.now() + ms;
+    const untilMs = this.elapsed() + ms;
     for (;;) {
       const [next] = [...this.#pending]
         .map((timer) => ({ timer, dueMs: lastDue(timer, untilMs) }))
@@ -65,6 +74,14 @@ export class OffsetClock implements Clock {
     for (const timer of this.#pending) this.#arm(timer);
   }
 
+  /**
+   * Steps the time of day, forward or back, as an operator or NTP does. No time elapses: timers keep
+   * their remaining time.
+   */
+  step(ms: number): void {
+    this.#steppedMs += ms;
+  }
+
   #add(timer: PendingTimer): Timer {
     this.#pending.add(timer);
     this.#arm(timer);
@@ -73,10 +90,10 @@ export class OffsetClock implements Clock {
 
   #arm(timer: PendingTimer): void {
     clearTimeout(timer.native);
-    const remainingMs = timer.atMs - this.now();
+    const remainingMs = timer.atMs - this.elapsed();
     const check = () => {
-      if (this.now() < timer.atMs) this.#arm(timer);
-      else this.#fire(timer, lastDue(timer, this.now()));
+      if (this.elapsed() < timer.atMs) this.#arm(timer);
+      else this.#fire(timer, lastDue(timer, this.elapsed()));
     };
     timer.native = setTimeout(check, Math.max(0, Math.min(remainingMs, MAX_TIMEOUT_MS))).unref();
   }

@@ -27,12 +27,12 @@ export interface WorldOptions {
 
 /**
  * The time of a world: one clock for its test and all its processes. It runs like the system clock,
- * and a test moves it forward. Two clocks cannot be moved:
- * - Redis' own clock. The limiter's counters are made older instead. Instances renew their leases in
- *   real time, so those leases stay as they are.
- * - PostgreSQL's clock. Only the leases of worker numbers use it. After a jump of more than 20 s each
- *   process leases another worker number, as after a machine's sleep, and creates no ids until it has
- *   one: register people before such a jump.
+ * and a test moves it forward and steps it. Two clocks cannot be moved:
+ * - Redis' own clock. When time moves forward, the limiter's counters are made older instead.
+ *   Instances renew their leases in real time, so those leases stay as they are.
+ * - PostgreSQL's clock. Only the leases of worker numbers use it. After a move of more than 20 s each
+ *   process leases another worker number, and creates no ids until it has one: register people before
+ *   such a move.
  */
 export interface WorldClock extends Clock {
   /**
@@ -40,6 +40,11 @@ export interface WorldClock extends Clock {
    * work that those timers started may still be running.
    */
   advance(ms: number): Promise<void>;
+  /**
+   * Steps the time of day of all processes, forward or back, while no time elapses. Resolves when
+   * every process has it.
+   */
+  step(ms: number): Promise<void>;
 }
 
 /** A whole system that one test starts for itself. */
@@ -126,7 +131,10 @@ async function startEmbeddedWorld(
     mode: "embedded",
     url: all.url,
     connects: [all.connectUrl],
-    clock: worldClock(clock, async (ms) => clock.advance(ms)),
+    clock: worldClock(clock, {
+      advance: async (ms) => clock.advance(ms),
+      step: async (ms) => clock.step(ms),
+    }),
     pool: postgres.pool,
     get mesh(): WorldMesh {
       throw new Error("an embedded world has no mesh");
@@ -151,9 +159,12 @@ async function startMeshWorld(started: Started, env: Record<string, string>): Pr
     mode: "mesh",
     url: mesh.gatewayUrl,
     connects: mesh.connectUrls,
-    clock: worldClock(meshClock.clock, async (ms) => {
-      await meshClock.advance(ms);
-      await ageLimits(backends.redis.url, ms);
+    clock: worldClock(meshClock.clock, {
+      async advance(ms) {
+        await meshClock.advance(ms);
+        await ageLimits(backends.redis.url, ms);
+      },
+      step: (ms) => meshClock.step(ms),
     }),
     pool,
     mesh: {
@@ -168,12 +179,12 @@ async function startMeshWorld(started: Started, env: Record<string, string>): Pr
   };
 }
 
-function worldClock(clock: Clock, advance: WorldClock["advance"]): WorldClock {
+function worldClock(clock: Clock, moves: Pick<WorldClock, "advance" | "step">): WorldClock {
   return {
     now: () => clock.now(),
     elapsed: () => clock.elapsed(),
     after: (delayMs, ring) => clock.after(delayMs, ring),
     every: (intervalMs, ring) => clock.every(intervalMs, ring),
-    advance,
+    ...moves,
   };
 }

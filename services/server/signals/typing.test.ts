@@ -75,7 +75,7 @@ test("a cached membership expires for typing signals even when the clock is set 
   const conversationId = group!.groupId;
   await other.presence("195").sendTyping({ conversationId, typing: true });
   await one.groups("194").removeMember({ groupId: conversationId, userId: "195" });
-  stand.clock.putBack(60_000);
+  stand.clock.step(-60_000);
   stand.clock.advance(5_000);
   await assert.rejects(other.presence("195").sendTyping({ conversationId, typing: true }), {
     code: 5,
