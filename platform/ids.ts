@@ -9,7 +9,7 @@ export interface Ids {
    * this source.
    */
   next(): string;
-  /** The next `count` ids, ascending. Reads the clock and the worker number once for all of them. */
+  /** The next `count` ids, ascending. Reads the clock and the window once for all of them. */
   take(count: number): bigint[];
 }
 
@@ -23,35 +23,63 @@ export function parseId(text: string): bigint | undefined {
 /** Start of the time in ids, milliseconds since the Unix epoch. */
 export const ID_EPOCH_MS = Date.UTC(2025, 0, 1);
 
+/** End of the time in ids, in 2094: 41 bits. Milliseconds since the Unix epoch. */
+export const ID_END_MS = ID_EPOCH_MS + 2 ** 41;
+
+/**
+ * A worker number, and the times in ids that are reserved for its holder. No other holder of the
+ * number, earlier or later, creates an id with one of these times.
+ */
+export interface IdWindow {
+  /** 0 to 1023. */
+  readonly worker: number;
+  /** First time of the window, milliseconds since the Unix epoch. */
+  readonly fromMs: number;
+  /** End of the window, exclusive, milliseconds since the Unix epoch. */
+  readonly untilMs: number;
+}
+
+export interface IdsOptions {
+  /**
+   * Returns the current window, and throws when there is none. `usedMs` is the greatest time in the
+   * ids so far, milliseconds since the Unix epoch; later windows must end after it.
+   */
+  readonly window: (usedMs: number) => IdWindow;
+  readonly clock: Pick<Clock, "now">;
+}
+
 const COUNTER_BITS = 12;
 const COUNTER_END = 1 << COUNTER_BITS;
 const TIME_SHIFT = 22n;
-/** Maximum time by which the time in ids may be ahead of the clock, milliseconds. */
-const MAX_AHEAD_MS = 1_000;
+/** Back-off for callers when all ids of the window are used: the window moves every few seconds. */
+const WINDOW_USED_RETRY_MS = 1_000;
 
 /**
  * Creates a source of snowflake ids: 41 bits of milliseconds since 2025-01-01, 10 bits of worker
  * number, 12 bits of counter.
  *
- * `worker` returns the leased worker number, 0 to 1023, and throws when there is none. When the
- * clock steps back, or a millisecond needs more than 4,096 ids, the ids continue from the last
- * millisecond used, up to 1 s ahead of the clock; beyond that `next` throws UNAVAILABLE. The source
- * never returns a duplicate id.
+ * The time in ids is the time of day while that lies in the window and moves forward. When it steps
+ * back, when it steps beyond the window, or when a millisecond needs more than 4,096 ids, the ids
+ * continue from the last millisecond used. They are unique because windows are, whatever the clock
+ * does. Throws UNAVAILABLE when all ids of the window are used, four million for each of its seconds.
  */
-export function createIds(options: { worker: () => number; clock: Clock }): Ids {
-  const { worker, clock } = options;
-  let lastMs = 0;
+export function createIds({ window, clock }: IdsOptions): Ids {
+  /** Time and counter of the last id, and the worker number in it. */
+  let lastMs = ID_EPOCH_MS;
   let counter = 0;
+  let lastWorker = -1;
 
   function take(count: number): bigint[] {
-    const number = worker();
-    const nowMs = clock.now() - ID_EPOCH_MS;
-    let ms = Math.max(lastMs, nowMs);
+    const { worker, fromMs, untilMs } = window(lastMs);
+    const nowMs = clock.now();
+    // Ids with another worker number start with a new millisecond, or they might not be greater.
+    let ms = Math.max(worker === lastWorker ? lastMs : lastMs + 1, fromMs);
+    if (nowMs > ms && nowMs < untilMs) ms = nowMs;
     let next = ms === lastMs ? counter + 1 : 0;
     const endMs = ms + Math.floor((next + count - 1) / COUNTER_END);
-    if (endMs - nowMs > MAX_AHEAD_MS)
-      throw fail(ErrorReason.UNAVAILABLE, "the clock stepped back; no ids until it catches up", {
-        retryAfterMs: endMs - nowMs,
+    if (endMs >= Math.min(untilMs, ID_END_MS))
+      throw fail(ErrorReason.UNAVAILABLE, "all reserved ids are used", {
+        retryAfterMs: WINDOW_USED_RETRY_MS,
       });
     const ids = new Array<bigint>(count);
     for (let at = 0; at < count; at++) {
@@ -59,11 +87,13 @@ export function createIds(options: { worker: () => number; clock: Clock }): Ids 
         ms++;
         next = 0;
       }
-      ids[at] = (BigInt(ms) << TIME_SHIFT) | BigInt((number << COUNTER_BITS) | next);
+      const time = BigInt(ms - ID_EPOCH_MS);
+      ids[at] = (time << TIME_SHIFT) | BigInt((worker << COUNTER_BITS) | next);
       next++;
     }
     lastMs = ms;
     counter = next - 1;
+    lastWorker = worker;
     return ids;
   }
 

@@ -70,7 +70,7 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
       runtime,
       adapters,
       storage,
-      ids: createIds({ worker: storage.worker.number, clock: runtime.clock }),
+      ids: createIds({ window: storage.worker.window, clock: runtime.clock }),
     };
     const { auth, identity } = await openAuth(parts, dataDir, overrides);
     const toAuth = transportTo(auth, localInterceptors(parts, identity.verifier));

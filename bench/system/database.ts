@@ -32,7 +32,7 @@ export async function startDatabase(
     url: postgres.url,
     socketUrl: postgres.socketUrl,
     pool,
-    ids: createIds({ worker: worker.number, clock: systemClock }),
+    ids: createIds({ window: worker.window, clock: systemClock }),
   };
 }
 

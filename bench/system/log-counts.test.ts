@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { systemClock } from "#platform/clock.ts";
+import { allTimesOf } from "#platform/ids.fixture.ts";
 import { createIds } from "#platform/ids.ts";
 import { startTestPostgres } from "../../test/backends/postgres.ts";
 import { processTreeKib } from "../machine/memory.ts";
@@ -12,7 +13,7 @@ const { url, pool } = await startTestPostgres({ after });
 test("the counts of the log are read: rows, sequences, outbox, and lagging cursors", async () => {
   assert.deepEqual(await readLogCounts(url), { rows: 0, sequences: 0, outbox: 0 });
   const sinceMs = systemClock.now();
-  const ids = createIds({ worker: () => 1, clock: systemClock });
+  const ids = createIds({ window: allTimesOf(1), clock: systemClock });
   const inserter = new EntryInserter({ pool, ids, clock: systemClock });
   await inserter.makeConversations(2);
   await inserter.insert(6);

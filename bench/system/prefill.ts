@@ -25,7 +25,7 @@ export async function prefill({ postgresUrl }: System, entries: number): Promise
   const pool = createPool({ url: postgresUrl, max: 4, log, name: "bench" });
   const worker = await holdWorker({ pool, clock, holder: "bench", log });
   try {
-    const ids = createIds({ worker: worker.number, clock });
+    const ids = createIds({ window: worker.window, clock });
     const begunMs = performance.now();
     const inserter = new EntryInserter({ pool, ids, clock });
     if (entries > 0)

@@ -76,7 +76,7 @@ async function mint(system: System, count: number): Promise<User[]> {
     started.push(() => database.$disconnect());
     const worker = await holdWorker({ pool, clock, holder: "bench", log });
     started.push(() => worker.release());
-    const ids = createIds({ worker: worker.number, clock });
+    const ids = createIds({ window: worker.window, clock });
     const config = { ...defaultsOf(authConfig), accessTokenSeconds: TOKEN_SECONDS };
     const keyEncryption = createKeyEncryption(system.keyEncryptionKey);
     const keyring = await createKeyring({ config, database, keyEncryption, clock });

@@ -2,16 +2,17 @@ import { randomUUID } from "node:crypto";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
+import { ID_END_MS, ID_EPOCH_MS, type IdWindow } from "#platform/ids.ts";
 import type { Log } from "#platform/log.ts";
 import { type Pool, transaction } from "./pool.ts";
 
-/** A worker number for ids. No other process holds it during the lease. */
+/** A worker number for ids, and the times that its holder may put into them. */
 export interface WorkerLease {
   /**
-   * 0 to 1023. Reading it throws UNAVAILABLE after the end of the lease, also before the call of
-   * `lost`.
+   * Reading it throws UNAVAILABLE after the end of the lease, also before the call of `lost`. Each
+   * renewal moves its end.
    */
-  readonly number: number;
+  readonly window: IdWindow;
   /** Releases the number. Idempotent. */
   release(): Promise<void>;
 }
@@ -22,6 +23,8 @@ export interface WorkerOptions {
   /** Name of the holder, for operators: the instance id. */
   holder: string;
   log: Log;
+  /** The greatest time in ids so far, milliseconds since the Unix epoch; 0 for none. */
+  usedMs: () => number;
   /** Called once when the lease is lost: no more ids may be created. */
   lost: () => void;
 }
@@ -33,43 +36,67 @@ const MARGIN_MS = 5_000;
 /** Pause between two leases of one number, ms: the clocks of the holders may differ. */
 const REUSE_DELAY_MS = 10_000;
 const LOCK = 7_265_001;
+const DAY_MS = 86_400_000;
 
-// Numbers that were never used come first, then the number whose lease ended first.
+// Numbers that were never used come first, then the number whose lease ended first. A lease that
+// seems to end later than a lease can end is from before a step of PostgreSQL's clock; it comes last.
 const TAKE = `
-  INSERT INTO lucky.worker AS w (number, holder, expires_at)
-  SELECT n, $1, now() + $2 * interval '1 millisecond'
+  INSERT INTO lucky.worker AS w (number, holder, expires_at, reserved_until_ms)
+  SELECT n, $1, now() + $2::int * interval '1 millisecond',
+         GREATEST(used.reserved_until_ms, $4::bigint) + $2::int
   FROM generate_series(0, 1023) AS n LEFT JOIN lucky.worker used ON used.number = n
-  WHERE used.number IS NULL OR used.expires_at < now() - $3 * interval '1 millisecond'
+  WHERE used.number IS NULL
+     OR (used.expires_at < now() - $3::int * interval '1 millisecond'
+         OR used.expires_at > now() + ($2::int + $3::int) * interval '1 millisecond')
+        AND used.reserved_until_ms < $5::bigint
   ORDER BY used.expires_at NULLS FIRST, n LIMIT 1
-  ON CONFLICT (number) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
-  RETURNING number`;
+  ON CONFLICT (number) DO UPDATE SET
+    holder = excluded.holder, expires_at = excluded.expires_at,
+    -- Not from "used": its holder may have renewed the lease since this statement began.
+    reserved_until_ms = GREATEST(w.reserved_until_ms, $4::bigint) + $2::int
+  RETURNING number, reserved_until_ms`;
 const RENEW = `
-  UPDATE lucky.worker SET expires_at = now() + $3 * interval '1 millisecond'
-  WHERE number = $1 AND holder = $2 AND expires_at > now()`;
+  UPDATE lucky.worker SET
+    expires_at = now() + $3::int * interval '1 millisecond',
+    reserved_until_ms = GREATEST(reserved_until_ms, $4::bigint + $3::int)
+  WHERE number = $1 AND holder = $2
+  RETURNING reserved_until_ms`;
 const RELEASE = "UPDATE lucky.worker SET expires_at = now() WHERE number = $1 AND holder = $2";
 
 /**
  * Leases a worker number for 30 s and renews it every 5 s.
  *
- * The lease expires by PostgreSQL's clock. The holder stops 5 s earlier, by its own clock. Throws
- * UNAVAILABLE when all 1,024 numbers are held.
+ * The lease expires by PostgreSQL's clock. The holder stops 5 s earlier, by the time that elapsed in
+ * its process. Ids stay unique even when one of these clocks is wrong, steps or sleeps: each lease and
+ * each renewal reserves times for the ids of the number in its row, which only ever move forward, and
+ * the next holder starts where the reserved times end. Throws UNAVAILABLE when all 1,024 numbers are
+ * held.
  */
 export async function leaseWorker(options: WorkerOptions): Promise<WorkerLease> {
   const { pool, clock, log } = options;
   // Unique per process: a restarted instance must not share the lease of its predecessor.
   const holder = `${options.holder}/${randomUUID()}`;
-  let deadline = clock.now() + LEASE_MS - MARGIN_MS;
-  const number = await transaction(pool, async (client) => {
+  let deadline = clock.elapsed() + LEASE_MS - MARGIN_MS;
+  const taken = await transaction(pool, async (client) => {
     await client.query("SELECT pg_advisory_xact_lock($1)", [LOCK]);
-    const { rows } = await client.query<{ number: number }>(TAKE, [
+    const { rows } = await client.query<{ number: number } & Reservation>(TAKE, [
       holder,
       LEASE_MS,
       REUSE_DELAY_MS,
+      startOf(options),
+      ID_END_MS - DAY_MS,
     ]);
-    return rows[0]?.number;
+    return rows[0];
   });
-  if (number === undefined)
-    throw fail(ErrorReason.UNAVAILABLE, "all 1,024 worker numbers are held");
+  if (taken === undefined) throw fail(ErrorReason.UNAVAILABLE, "all 1,024 worker numbers are held");
+  const { number } = taken;
+  const fromMs = Number(taken.reserved_until_ms) - LEASE_MS;
+  const windowUntil = ({ reserved_until_ms: untilMs }: Reservation): IdWindow => ({
+    worker: number,
+    fromMs,
+    untilMs: Number(untilMs),
+  });
+  let window = windowUntil(taken);
 
   let state: "held" | "lost" | "released" = "held";
   const lose = (reason: string) => {
@@ -80,12 +107,15 @@ export async function leaseWorker(options: WorkerOptions): Promise<WorkerLease> 
     options.lost();
   };
   const renew = async () => {
-    if (clock.now() >= deadline) return lose("not renewed in time");
-    const askedAt = clock.now();
+    const askedAt = clock.elapsed();
+    if (askedAt >= deadline) return lose("not renewed in time");
     try {
-      const { rowCount } = await pool.query(RENEW, [number, holder, LEASE_MS]);
-      if (rowCount === 0) lose("expired");
-      else deadline = askedAt + LEASE_MS - MARGIN_MS;
+      const values = [number, holder, LEASE_MS, startOf(options)];
+      const { rows } = await pool.query<Reservation>(RENEW, values);
+      const [renewed] = rows;
+      if (renewed === undefined) return lose("taken by another process");
+      deadline = askedAt + LEASE_MS - MARGIN_MS;
+      window = windowUntil(renewed);
     } catch (error) {
       log.warn({ event: "worker_lease_not_renewed", worker: number, err: error });
     }
@@ -94,10 +124,10 @@ export async function leaseWorker(options: WorkerOptions): Promise<WorkerLease> 
   log.info({ event: "worker_leased", worker: number });
 
   return {
-    get number() {
-      if (state !== "held" || clock.now() >= deadline)
+    get window() {
+      if (state !== "held" || clock.elapsed() >= deadline)
         throw fail(ErrorReason.UNAVAILABLE, "the worker number's lease has ended");
-      return number;
+      return window;
     },
     async release() {
       if (state !== "held") return;
@@ -106,4 +136,19 @@ export async function leaseWorker(options: WorkerOptions): Promise<WorkerLease> 
       await pool.query(RELEASE, [number, holder]);
     },
   };
+}
+
+interface Reservation {
+  /** bigint: a string. */
+  readonly reserved_until_ms: string;
+}
+
+/**
+ * Start of the times to reserve: now, or after the greatest time used so far if the clock stepped
+ * back. A time of day that no id can contain counts as the earliest one.
+ */
+function startOf({ clock, usedMs }: WorkerOptions): number {
+  const nowMs = clock.now();
+  const valid = nowMs >= ID_EPOCH_MS && nowMs < ID_END_MS - DAY_MS;
+  return Math.max(valid ? nowMs : ID_EPOCH_MS, usedMs() + 1);
 }

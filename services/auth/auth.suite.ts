@@ -18,6 +18,7 @@ import {
   ISSUER,
   type TokenVerifier,
 } from "#platform/identity/tokens.ts";
+import { allTimesOf } from "#platform/ids.fixture.ts";
 import { createIds, type Ids } from "#platform/ids.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
 import type { Log } from "#platform/log.ts";
@@ -95,7 +96,7 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
   const pool = options.pool ?? createPool({ url, max: 8, log: quiet, name: "auth" });
   if (options.pool === undefined) t.after(() => pool.end());
   const worker = workers++;
-  const ids = options.ids ?? createIds({ worker: () => worker, clock });
+  const ids = options.ids ?? createIds({ window: allTimesOf(worker), clock });
   const bus = createMemoryBus();
   t.after(() => bus.close());
   const registry = createMemoryRegistry({ clock });

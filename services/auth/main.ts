@@ -32,7 +32,7 @@ runProcess(() =>
     started.push(() => pool.end());
     const worker = await holdWorker({ pool, clock, holder: instanceId, log });
     started.push(() => worker.release());
-    const ids = createIds({ worker: worker.number, clock });
+    const ids = createIds({ window: worker.window, clock });
     const bus = await createRabbitBus({
       url: platform.rabbitmqUrl,
       quorum: platform.rabbitmqQuorum,

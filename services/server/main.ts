@@ -48,7 +48,7 @@ runProcess(() =>
       bus,
       registry,
       sessions: createClient(SessionService, auth),
-      ids: createIds({ worker: worker.number, clock }),
+      ids: createIds({ window: worker.window, clock }),
       clock,
     });
     const { verifier } = identity;

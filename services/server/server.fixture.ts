@@ -22,6 +22,7 @@ import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
 import { defaultsOf } from "#platform/config/config.ts";
 import { callerKey } from "#platform/identity/caller.ts";
+import { allTimesOf } from "#platform/ids.fixture.ts";
 import { createIds } from "#platform/ids.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createHub, createMemoryRegistry } from "#platform/registry/memory.ts";
@@ -130,7 +131,7 @@ export class Stand {
       bus,
       registry,
       sessions: createClient(SessionService, localTransport([auth], [])),
-      ids: createIds({ worker: () => worker, clock }),
+      ids: createIds({ window: allTimesOf(worker), clock }),
       clock,
     });
     this.#t.after(() => server.stop());

@@ -1942,7 +1942,8 @@ export type TransactionIsolationLevel = (typeof TransactionIsolationLevel)[keyof
 export const WorkerScalarFieldEnum = {
   number: 'number',
   holder: 'holder',
-  expiresAt: 'expiresAt'
+  expiresAt: 'expiresAt',
+  reservedUntilMs: 'reservedUntilMs'
 } as const
 
 export type WorkerScalarFieldEnum = (typeof WorkerScalarFieldEnum)[keyof typeof WorkerScalarFieldEnum]

@@ -28,56 +28,66 @@ export type AggregateWorker = {
 
 export type WorkerAvgAggregateOutputType = {
   number: number | null
+  reservedUntilMs: number | null
 }
 
 export type WorkerSumAggregateOutputType = {
   number: number | null
+  reservedUntilMs: bigint | null
 }
 
 export type WorkerMinAggregateOutputType = {
   number: number | null
   holder: string | null
   expiresAt: Date | null
+  reservedUntilMs: bigint | null
 }
 
 export type WorkerMaxAggregateOutputType = {
   number: number | null
   holder: string | null
   expiresAt: Date | null
+  reservedUntilMs: bigint | null
 }
 
 export type WorkerCountAggregateOutputType = {
   number: number
   holder: number
   expiresAt: number
+  reservedUntilMs: number
   _all: number
 }
 
 
 export type WorkerAvgAggregateInputType = {
   number?: true
+  reservedUntilMs?: true
 }
 
 export type WorkerSumAggregateInputType = {
   number?: true
+  reservedUntilMs?: true
 }
 
 export type WorkerMinAggregateInputType = {
   number?: true
   holder?: true
   expiresAt?: true
+  reservedUntilMs?: true
 }
 
 export type WorkerMaxAggregateInputType = {
   number?: true
   holder?: true
   expiresAt?: true
+  reservedUntilMs?: true
 }
 
 export type WorkerCountAggregateInputType = {
   number?: true
   holder?: true
   expiresAt?: true
+  reservedUntilMs?: true
   _all?: true
 }
 
@@ -171,6 +181,7 @@ export type WorkerGroupByOutputType = {
   number: number
   holder: string
   expiresAt: Date
+  reservedUntilMs: bigint
   _count: WorkerCountAggregateOutputType | null
   _avg: WorkerAvgAggregateOutputType | null
   _sum: WorkerSumAggregateOutputType | null
@@ -200,12 +211,14 @@ export type WorkerWhereInput = {
   number?: Prisma.IntFilter<"Worker"> | number
   holder?: Prisma.StringFilter<"Worker"> | string
   expiresAt?: Prisma.DateTimeFilter<"Worker"> | Date | string
+  reservedUntilMs?: Prisma.BigIntFilter<"Worker"> | bigint | number
 }
 
 export type WorkerOrderByWithRelationInput = {
   number?: Prisma.SortOrder
   holder?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
+  reservedUntilMs?: Prisma.SortOrder
 }
 
 export type WorkerWhereUniqueInput = Prisma.AtLeast<{
@@ -215,12 +228,14 @@ export type WorkerWhereUniqueInput = Prisma.AtLeast<{
   NOT?: Prisma.WorkerWhereInput | Prisma.WorkerWhereInput[]
   holder?: Prisma.StringFilter<"Worker"> | string
   expiresAt?: Prisma.DateTimeFilter<"Worker"> | Date | string
+  reservedUntilMs?: Prisma.BigIntFilter<"Worker"> | bigint | number
 }, "number">
 
 export type WorkerOrderByWithAggregationInput = {
   number?: Prisma.SortOrder
   holder?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
+  reservedUntilMs?: Prisma.SortOrder
   _count?: Prisma.WorkerCountOrderByAggregateInput
   _avg?: Prisma.WorkerAvgOrderByAggregateInput
   _max?: Prisma.WorkerMaxOrderByAggregateInput
@@ -235,74 +250,87 @@ export type WorkerScalarWhereWithAggregatesInput = {
   number?: Prisma.IntWithAggregatesFilter<"Worker"> | number
   holder?: Prisma.StringWithAggregatesFilter<"Worker"> | string
   expiresAt?: Prisma.DateTimeWithAggregatesFilter<"Worker"> | Date | string
+  reservedUntilMs?: Prisma.BigIntWithAggregatesFilter<"Worker"> | bigint | number
 }
 
 export type WorkerCreateInput = {
   number: number
   holder: string
   expiresAt: Date | string
+  reservedUntilMs?: bigint | number
 }
 
 export type WorkerUncheckedCreateInput = {
   number: number
   holder: string
   expiresAt: Date | string
+  reservedUntilMs?: bigint | number
 }
 
 export type WorkerUpdateInput = {
   number?: Prisma.IntFieldUpdateOperationsInput | number
   holder?: Prisma.StringFieldUpdateOperationsInput | string
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  reservedUntilMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
 }
 
 export type WorkerUncheckedUpdateInput = {
   number?: Prisma.IntFieldUpdateOperationsInput | number
   holder?: Prisma.StringFieldUpdateOperationsInput | string
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  reservedUntilMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
 }
 
 export type WorkerCreateManyInput = {
   number: number
   holder: string
   expiresAt: Date | string
+  reservedUntilMs?: bigint | number
 }
 
 export type WorkerUpdateManyMutationInput = {
   number?: Prisma.IntFieldUpdateOperationsInput | number
   holder?: Prisma.StringFieldUpdateOperationsInput | string
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  reservedUntilMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
 }
 
 export type WorkerUncheckedUpdateManyInput = {
   number?: Prisma.IntFieldUpdateOperationsInput | number
   holder?: Prisma.StringFieldUpdateOperationsInput | string
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  reservedUntilMs?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
 }
 
 export type WorkerCountOrderByAggregateInput = {
   number?: Prisma.SortOrder
   holder?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
+  reservedUntilMs?: Prisma.SortOrder
 }
 
 export type WorkerAvgOrderByAggregateInput = {
   number?: Prisma.SortOrder
+  reservedUntilMs?: Prisma.SortOrder
 }
 
 export type WorkerMaxOrderByAggregateInput = {
   number?: Prisma.SortOrder
   holder?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
+  reservedUntilMs?: Prisma.SortOrder
 }
 
 export type WorkerMinOrderByAggregateInput = {
   number?: Prisma.SortOrder
   holder?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
+  reservedUntilMs?: Prisma.SortOrder
 }
 
 export type WorkerSumOrderByAggregateInput = {
   number?: Prisma.SortOrder
+  reservedUntilMs?: Prisma.SortOrder
 }
 
 export type IntFieldUpdateOperationsInput = {
@@ -321,33 +349,45 @@ export type DateTimeFieldUpdateOperationsInput = {
   set?: Date | string
 }
 
+export type BigIntFieldUpdateOperationsInput = {
+  set?: bigint | number
+  increment?: bigint | number
+  decrement?: bigint | number
+  multiply?: bigint | number
+  divide?: bigint | number
+}
+
 
 
 export type WorkerSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
   number?: boolean
   holder?: boolean
   expiresAt?: boolean
+  reservedUntilMs?: boolean
 }, ExtArgs["result"]["worker"]>
 
 export type WorkerSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
   number?: boolean
   holder?: boolean
   expiresAt?: boolean
+  reservedUntilMs?: boolean
 }, ExtArgs["result"]["worker"]>
 
 export type WorkerSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
   number?: boolean
   holder?: boolean
   expiresAt?: boolean
+  reservedUntilMs?: boolean
 }, ExtArgs["result"]["worker"]>
 
 export type WorkerSelectScalar = {
   number?: boolean
   holder?: boolean
   expiresAt?: boolean
+  reservedUntilMs?: boolean
 }
 
-export type WorkerOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"number" | "holder" | "expiresAt", ExtArgs["result"]["worker"]>
+export type WorkerOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"number" | "holder" | "expiresAt" | "reservedUntilMs", ExtArgs["result"]["worker"]>
 
 export type $WorkerPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   name: "Worker"
@@ -356,6 +396,7 @@ export type $WorkerPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs
     number: number
     holder: string
     expiresAt: Date
+    reservedUntilMs: bigint
   }, ExtArgs["result"]["worker"]>
   composites: {}
 }
@@ -782,6 +823,7 @@ export interface WorkerFieldRefs {
   readonly number: Prisma.FieldRef<"Worker", 'Int'>
   readonly holder: Prisma.FieldRef<"Worker", 'String'>
   readonly expiresAt: Prisma.FieldRef<"Worker", 'DateTime'>
+  readonly reservedUntilMs: Prisma.FieldRef<"Worker", 'BigInt'>
 }
     
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
+import { allTimesOf } from "#platform/ids.fixture.ts";
 import { createIds } from "#platform/ids.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { createIdPermutation } from "./id-permutation.ts";
@@ -41,7 +42,7 @@ test("no id becomes 0, and 0 is not an id", () => {
 });
 
 test("the ids of two snowflakes made one after the other do not reveal their order", () => {
-  const ids = createIds({ worker: () => 7, clock: new ManualClock() });
+  const ids = createIds({ window: allTimesOf(7), clock: new ManualClock() });
   const { apply } = createIdPermutation(seeded("order"));
   const made = ids.take(2_001).map(apply);
   const pairs = made.length - 1;
