@@ -121,7 +121,7 @@ export async function startConnect(
         drained: (session) => timeouts.drained(session),
         dropped(session) {
           session.missedGroupEntries = true;
-          session.slowSinceMs ??= clock.now();
+          session.slowSinceMs ??= clock.elapsed();
         },
         lost: (session) => session.terminate(),
         closed: (session, code) => lifecycle.closed(session, code),

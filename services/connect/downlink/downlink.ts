@@ -103,7 +103,7 @@ export class Downlink {
   }
 
   #send(session: Session, deliveries: readonly Delivery[], frames: readonly Uint8Array[]): void {
-    const nowMs = this.#options.clock.now();
+    const nowMs = this.#options.clock.elapsed();
     const sent = frames.every((frame) => session.sendOptional(frame, nowMs));
     for (const { conversationId, last, entries, origins } of deliveries) {
       const first = last - entries.length + 1;
@@ -120,7 +120,7 @@ export class Downlink {
   }
 
   #signal({ channels, frame, exceptUserId }: Signal): void {
-    const nowMs = this.#options.clock.now();
+    const nowMs = this.#options.clock.elapsed();
     for (const name of channels) {
       const channel = this.#options.channels.get(name);
       if (!channel) continue;

@@ -163,7 +163,7 @@ export class Redelivery {
       });
       if (!entries || entries.length === 0) return;
       for (const frame of deliverFrames(entries)) {
-        if (!session.sendOptional(frame, clock.now())) {
+        if (!session.sendOptional(frame, clock.elapsed())) {
           cursor.missed = true;
           return;
         }

@@ -37,7 +37,7 @@ export class SessionLifecycle {
   /** Creates the session of a new socket. */
   accept(socket: Socket): Session {
     const { clock, config, sessions } = this.#options;
-    const session = new Session({ ...config, socket, nowMs: clock.now() });
+    const session = new Session({ ...config, socket, nowMs: clock.elapsed() });
     sessions.add(session);
     this.#updateCount();
     return session;
@@ -61,7 +61,7 @@ export class SessionLifecycle {
       peer: session.socket.peer,
       code: end.code,
       reason: end.text,
-      durationMs: clock.now() - session.openedAtMs,
+      durationMs: Math.round(clock.elapsed() - session.openedAtMs),
     });
   }
 

@@ -34,7 +34,7 @@ const CALLS_PER_HELLO = 3;
 
 /** Parameters of one round of checks, shared by all sessions. */
 interface Round extends TokenCheck {
-  /** Time of the previous round. */
+  /** Time of the previous round, elapsed ms. */
   readonly fromMs: number;
 }
 
@@ -49,17 +49,17 @@ export class SessionTimeouts {
 
   constructor(options: SessionTimeoutsOptions) {
     this.#options = options;
-    this.#checkedAtMs = options.clock.now();
+    this.#checkedAtMs = options.clock.elapsed();
   }
 
   start(): void {
     const { clock, config, revocations, sessions } = this.#options;
     this.#timer = clock.every(INTERVAL_MS, () => {
       const fromMs = this.#checkedAtMs;
-      const nowMs = clock.now();
+      const nowMs = clock.elapsed();
       this.#checkedAtMs = nowMs;
       const noticeMs = config.tokenExpiringMs;
-      const round = { fromMs, nowMs, noticeMs, revocations };
+      const round = { fromMs, nowMs, dateMs: clock.now(), noticeMs, revocations };
       for (const session of sessions.all()) this.#check(session, round);
     });
   }
@@ -70,11 +70,12 @@ export class SessionTimeouts {
 
   /** A slow reader has read some bytes: resumes deliveries to it when its queue has room. */
   drained(session: Session): void {
-    const { channels, sweep } = this.#options;
+    const { channels, clock, sweep } = this.#options;
     if (session.slowSinceMs === undefined || !session.hasRoom()) return;
     const sinceMs = session.slowSinceMs;
     session.slowSinceMs = undefined;
-    if (requireSync(session, channels)) sweep.sweepFrom(sinceMs);
+    const ageMs = Math.ceil(clock.elapsed() - sinceMs);
+    if (requireSync(session, channels)) sweep.sweepFrom(clock.now() - ageMs);
   }
 
   #check(session: Session, round: Round): void {

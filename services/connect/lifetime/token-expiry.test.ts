@@ -89,3 +89,56 @@ test("a session is not renewed by the token of another user or device, or by an 
     assert.equal((await device.closed).code, code, JSON.stringify(over));
   }
 });
+
+test("a step of the time of day ends no session whose device renews its token", async (t) => {
+  const { clock, harness, device } = await setUp(t);
+  await live(device, clock, 10_000);
+  clock.step(3_600_000);
+  await live(device, clock, 1_000);
+  await device.next("tokenExpiring");
+  await live(device, clock, 58_000);
+  const accessToken = await token(harness, clock, 900);
+  await harness.issuer.verifier.verify(accessToken);
+  device.send({ case: "renew", value: { accessToken } });
+  await device.roundTrip();
+  clock.step(-3_600_000);
+  await live(device, clock, 500_000);
+  assert.equal(device.seen("tokenExpiring").length, 0);
+  await device.close();
+});
+
+test("after a step of the time of day, an expired token ends its session the notice time later", async (t) => {
+  const { clock, device } = await setUp(t);
+  await live(device, clock, 10_000);
+  clock.step(3_600_000);
+  await live(device, clock, 60_000);
+  await device.next("tokenExpiring");
+  clock.advance(1_000);
+  assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
+});
+
+test("a token that was about to expire gets no more time by a step of the time of day", async (t) => {
+  const { clock, device } = await setUp(t);
+  await live(device, clock, 895_000);
+  clock.step(3_600_000);
+  await live(device, clock, 4_000);
+  clock.advance(1_000);
+  assert.equal((await device.closed).code, CloseCode.TOKEN_EXPIRED);
+});
+
+test("a step of the time of day is no silence, and makes no time-out longer", async (t) => {
+  const clock = new ManualClock();
+  const harness = await startConnectHarness(t, { clock });
+  const device = await harness.device("1");
+  const mute = await RawDevice.open(harness.address);
+  for (const stepMs of [55_000, 600_000, -7_200_000]) {
+    clock.step(stepMs);
+    clock.advance(1_000);
+    await device.roundTrip();
+  }
+  // Time-outs do not become longer either.
+  clock.advance(2_000);
+  assert.equal((await mute.closed).code, CloseCode.HELLO_TIMEOUT);
+  clock.advance(50_000);
+  assert.equal((await device.closed).code, CloseCode.HEARTBEAT_TIMEOUT);
+});

@@ -67,8 +67,8 @@ export class LastSeen {
 
   /**
    * Reports an open session when one of its intervals ended between `fromMs`, the time of the last
-   * call, and `nowMs`. Intervals start with the session, so the reports of sessions are spread in
-   * time and need no state.
+   * call, and `nowMs`, both elapsed ms. Intervals start with the session, so the reports of sessions
+   * are spread in time and need no state.
    */
   recordIfDue(
     { openedAtMs }: { readonly openedAtMs: number },

@@ -72,7 +72,7 @@ async function open(
     const caller = await verifier.verify(accessToken);
     if (session.state.kind !== "opening") return;
     session.transition({ kind: "opening", caller });
-    session.frames = frameBudgets.join(caller.userId, session.frames, clock.now());
+    session.frames = frameBudgets.join(caller.userId, session.frames, clock.elapsed());
     addLogin(options, session, caller);
     if (session.state.kind !== "opening") return;
     const channel = userChannel(caller.userId);
@@ -96,7 +96,7 @@ async function open(
 
 function welcome(options: SessionOpenerOptions, session: Session, caller: UserCaller): void {
   const { channels, clock, config, lastSeen } = options;
-  session.transition({ kind: "open", caller });
+  admit(session, caller, clock);
   lastSeen.record(caller.loginId);
   session.sendRequired(
     welcomeFrame({
@@ -124,7 +124,7 @@ async function renew(
   session: Session,
   accessToken: string,
 ): Promise<void> {
-  const { sessions, verifier, log } = options;
+  const { clock, sessions, verifier, log } = options;
   try {
     const caller = await verifier.verify(accessToken);
     const { state } = session;
@@ -139,7 +139,7 @@ async function renew(
       return;
     }
     sessions.removeLogin(loginId, session);
-    session.transition({ kind: "open", caller });
+    admit(session, caller, clock);
     addLogin(options, session, caller);
   } catch (error) {
     const code = closeCodeOf(reasonOf(error));
@@ -149,6 +149,12 @@ async function renew(
   }
 }
 
+/** Opens the session, or continues it, with a token that was just verified. */
+function admit(session: Session, caller: UserCaller, clock: Clock): void {
+  session.transition({ kind: "open", caller });
+  session.tokenEndsAtMs = clock.elapsed() + caller.expiresAtMs - clock.now();
+}
+
 function release(
   { channels, clock, frameBudgets, lastSeen, sessions, slots }: SessionOpenerOptions,
   session: Session,
@@ -156,7 +162,7 @@ function release(
 ): void {
   if (caller) {
     lastSeen.record(caller.loginId);
-    frameBudgets.leave(caller.userId, clock.now());
+    frameBudgets.leave(caller.userId, clock.elapsed());
     sessions.removeLogin(caller.loginId, session);
     channels.unsubscribe(session, userChannel(caller.userId));
   }

@@ -28,6 +28,7 @@ export type SessionState =
 
 export interface SessionOptions {
   socket: Socket;
+  /** Elapsed milliseconds, as all times of a session: a step of the time of day ends none. */
   nowMs: number;
   framesPerSecond: number;
   framesBurst: number;
@@ -55,6 +56,8 @@ export class Session {
   lastFrameAtMs: number;
   /** When the device became a slow reader; undefined while it reads. */
   slowSinceMs: number | undefined;
+  /** When the current access token may end the session; set with the token. */
+  tokenEndsAtMs = Number.POSITIVE_INFINITY;
   /** TokenExpiring was sent for the current access token. */
   expiryAnnounced = false;
   /** A delivery to a group was dropped because of back-pressure. */
@@ -138,6 +141,7 @@ export class Session {
   /**
    * Sends a frame that may be skipped, because the device can sync. Returns false when it was not
    * sent: the session is not open, or the device reads too slowly and is marked as a slow reader.
+   * `nowMs` is elapsed time.
    */
   sendOptional(frame: Uint8Array, nowMs: number): boolean {
     if (this.slowSinceMs !== undefined || this.#state.kind !== "open") return false;

@@ -60,7 +60,7 @@ export class Intake {
    */
   take(session: Session, bytes: Uint8Array): void {
     const { clock, config } = this.#options;
-    const nowMs = clock.now();
+    const nowMs = clock.elapsed();
     session.lastFrameAtMs = nowMs;
     if (bytes.length > config.maxFrameBytes) {
       session.end(CloseCode.FRAME_TOO_LARGE, `a frame has at most ${config.maxFrameBytes} bytes`);

@@ -48,6 +48,7 @@ interface PendingSend extends Uplink {
   readonly session: Session;
   /** Hash of the conversation. */
   readonly hash: number;
+  /** When its frame arrived, elapsed ms. */
   readonly takenAtMs: number;
 }
 
@@ -179,7 +180,7 @@ export class Uplinks {
   }
 
   async #sendBatch(batch: readonly PendingSend[], route: Route): Promise<void> {
-    const waitedMs = this.#options.clock.now() - batch[0]!.takenAtMs;
+    const waitedMs = this.#options.clock.elapsed() - batch[0]!.takenAtMs;
     this.#bound.observe(waitedMs, this.#queue.sends);
     const results = await this.#append(batch, route);
     this.#sendResults(batch, results);
