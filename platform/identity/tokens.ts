@@ -153,7 +153,7 @@ function keySet({ jwks, clock, revocations }: TokenVerifierOptions): JWTVerifyGe
     fetching ??= jwks()
       .then((json) => {
         keys = createLocalJWKSet(JSON.parse(json));
-        fetchedAt = clock.now();
+        fetchedAt = clock.elapsed();
         return keys;
       })
       .catch((cause: unknown) => {
@@ -174,7 +174,7 @@ function keySet({ jwks, clock, revocations }: TokenVerifierOptions): JWTVerifyGe
     if (state === "withdrawn") {
       throw fail(ErrorReason.TOKEN_EXPIRED, "the key of the access token was withdrawn");
     }
-    const age = clock.now() - fetchedAt;
+    const age = clock.elapsed() - fetchedAt;
     // A failed fetch of stale keys is ignored: the cached keys still verify.
     if (keys !== undefined && age >= STALE_MS) await fetch().catch(() => {});
     try {

@@ -25,18 +25,22 @@ export function createVerifiedTokens({
   max: number;
 }): VerifiedTokens {
   const callers = new LRUCache<string, UserCaller>({ max });
-  let evictedAtMs = clock.now();
+  /** When the expired tokens were evicted, elapsed ms. */
+  let evictedAtMs = clock.elapsed();
 
-  function evictExpired(nowMs: number): void {
-    evictedAtMs = nowMs;
+  function evictExpired(): void {
+    const nowMs = clock.now();
     for (const [token, { expiresAtMs }] of callers.entries())
       if (expiresAtMs <= nowMs) callers.delete(token);
   }
   return {
     get: (token) => callers.get(token),
     set(caller) {
-      const nowMs = clock.now();
-      if (nowMs - evictedAtMs >= EVICT_INTERVAL_MS) evictExpired(nowMs);
+      const elapsedMs = clock.elapsed();
+      if (elapsedMs - evictedAtMs >= EVICT_INTERVAL_MS) {
+        evictedAtMs = elapsedMs;
+        evictExpired();
+      }
       callers.set(caller.token, caller);
     },
     get size() {

@@ -73,3 +73,28 @@ test("many keys of one budget or penalty do not evict the keys of another", asyn
   assert.equal(await limiter.waiting(wrong, "ana"), 1_000);
   assert.match(await metrics.text(), /lucky_limiter_evicted_total\{name="flooded"\} [1-9]/);
 });
+
+test("a step of the time of day ends no window and no delay, and prolongs none", async (t) => {
+  const hand = new ManualClock();
+  const limiter = createMemoryLimiter({ clock: hand });
+  t.after(() => limiter.close());
+  const budget = { name: "calls", points: 1, windowMs: 60_000 };
+  const wrong = {
+    name: "wrong",
+    freeFailures: 1,
+    firstWaitMs: 60_000,
+    longestWaitMs: 60_000,
+    forgetMs: 60_000,
+  };
+  for (const stepMs of [3_600_000, -3_600_000]) {
+    await limiter.take(budget, "ana");
+    await limiter.penalize(wrong, "ana");
+    hand.step(stepMs);
+    const refused = { allowed: false, retryAfterMs: 60_000 };
+    assert.deepEqual(await limiter.take(budget, "ana"), refused);
+    assert.equal(await limiter.waiting(wrong, "ana"), 60_000);
+    hand.advance(60_000);
+    assert.equal((await limiter.take(budget, "ana", 0)).allowed, true);
+    assert.equal(await limiter.waiting(wrong, "ana"), 0);
+  }
+});

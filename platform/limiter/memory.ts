@@ -6,6 +6,7 @@ import { type Limiter, type Penalty, waitAfter, windowsOf } from "./limiter.ts";
 /** Points that a key has used in its window. */
 interface Window {
   used: number;
+  /** Elapsed milliseconds, as all times here. */
   readonly endsAtMs: number;
 }
 
@@ -45,7 +46,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): Limiter
         let store = stores.get(name);
         if (store === undefined) {
           const evicted = (count: number) => evictions?.inc({ name }, count);
-          store = createExpiring<T>(() => clock.now(), { maxEntries: maxKeys, evicted });
+          store = createExpiring<T>(() => clock.elapsed(), { maxEntries: maxKeys, evicted });
           stores.set(name, store);
         }
         return store;
@@ -57,12 +58,12 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): Limiter
   const failures = createStores<Failures>();
 
   const waitOf = (held: Failures | undefined) =>
-    Math.max(0, (held?.waitsUntilMs ?? 0) - clock.now());
+    Math.ceil(Math.max(0, (held?.waitsUntilMs ?? 0) - clock.elapsed()));
 
   /** Starts the delay after `count` failures. Returns it, milliseconds. */
   function startDelay(penalty: Penalty, key: string, count: number): number {
     const waitMs = waitAfter(penalty, count);
-    const time = clock.now();
+    const time = clock.elapsed();
     const untilMs = time + Math.max(penalty.forgetMs, waitMs);
     failures.of(penalty.name).set(key, { count, waitsUntilMs: time + waitMs }, untilMs);
     return waitMs;
@@ -76,12 +77,12 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): Limiter
       let window = held.get(id);
       if (points === 0 && !window) return { allowed: true };
       if (!window) {
-        window = { used: 0, endsAtMs: clock.now() + windowMs * windowsOf(budget, points) };
+        window = { used: 0, endsAtMs: clock.elapsed() + windowMs * windowsOf(budget, points) };
         held.set(id, window, window.endsAtMs);
       }
       window.used += Math.min(points, max);
       if (window.used + (points === 0 ? 1 : 0) <= max) return { allowed: true };
-      return { allowed: false, retryAfterMs: window.endsAtMs - clock.now() };
+      return { allowed: false, retryAfterMs: Math.ceil(window.endsAtMs - clock.elapsed()) };
     },
     async waiting(penalty, key) {
       return waitOf(failures.of(penalty.name).get(key));

@@ -39,7 +39,7 @@ export async function inspectProcess(pid: number): Promise<ProcessState | undefi
 }
 
 async function exitsWithin(pid: number, timeoutMs: number): Promise<boolean> {
-  for (const until = Date.now() + timeoutMs; Date.now() < until; await pause(20))
+  for (const until = performance.now() + timeoutMs; performance.now() < until; await pause(20))
     if ((await inspectProcess(pid)) === undefined) return true;
   return false;
 }

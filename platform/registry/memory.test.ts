@@ -1,6 +1,9 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
 import type { Clock, Timer } from "#platform/clock.ts";
+import { ManualClock as SteppedClock } from "../../test/clock/manual-clock.ts";
 import { createHub, createMemoryRegistry } from "./memory.ts";
-import { PausableClock } from "./registry.fixture.ts";
+import { ids, instance, PausableClock } from "./registry.fixture.ts";
 import { registrySuite } from "./registry.suite.ts";
 
 registrySuite("memory", {
@@ -57,3 +60,15 @@ class ManualClock implements Clock {
     }
   }
 }
+
+test("a step of the time of day expires no lease", async (t) => {
+  const clock = new SteppedClock();
+  const registry = createMemoryRegistry({ clock });
+  t.after(() => registry.close());
+  await registry.announce(instance("connect-0"), () => assert.fail("the lease was lost"));
+  for (const stepMs of [3_600_000, -7_200_000]) {
+    clock.step(stepMs);
+    assert.deepEqual(ids(await registry.instances("connect")), ["connect-0"]);
+    clock.advance(5_000);
+  }
+});

@@ -14,6 +14,7 @@ export interface MemoryRegistryOptions {
 interface Entered {
   readonly instance: Instance;
   readonly epoch: number;
+  /** Elapsed milliseconds: a step of the time of day expires no lease. */
   readonly expiresAtMs: number;
   /** Channels that the instance joined under this epoch. */
   readonly hears: Set<string>;
@@ -49,7 +50,7 @@ export function createMemoryRegistry(options: MemoryRegistryOptions): Registry {
 
   const live: Live = (instanceId) => {
     const entered = hub.instances.get(instanceId);
-    return entered && entered.expiresAtMs > clock.now() ? entered : undefined;
+    return entered && entered.expiresAtMs > clock.elapsed() ? entered : undefined;
   };
   const requireOpen = () => {
     if (!open) throw fail(ErrorReason.UNAVAILABLE, "the registry is closed");
@@ -107,7 +108,7 @@ function enter({ hub, clock, leaseMs, live, instance, lost }: EnterOptions): Lea
       epoch = ++hub.count;
       hears = new Set();
     }
-    const expiresAtMs = clock.now() + leaseMs;
+    const expiresAtMs = clock.elapsed() + leaseMs;
     hub.instances.set(id, { instance: { ...instance, load }, epoch, expiresAtMs, hears });
     if (!renewed) evictExpired(hub, live);
     if (!renewed && renewal) lost();

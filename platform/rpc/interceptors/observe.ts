@@ -58,7 +58,7 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
   }
 
   function record({ method, startedAt, requestId, values, error, cause }: Ended): void {
-    const ms = clock.now() - startedAt;
+    const ms = clock.elapsed() - startedAt;
     const { name, access } = rules(method);
     const code = error === undefined ? "ok" : codeName(error.code);
     calls.inc({ method: name, code });
@@ -74,7 +74,7 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
       method: name,
       code,
       reason,
-      ms,
+      ms: Math.round(ms),
       requestId,
       userId: caller.kind === "user" ? caller.userId : undefined,
       callingService: values.get(callingService),
@@ -86,7 +86,7 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
 
   return (next) => async (request) => {
     const { method, contextValues: values, signal } = request;
-    const startedAt = clock.now();
+    const startedAt = clock.elapsed();
     const given = request.header.get(REQUEST_ID_HEADER) ?? "";
     const requestId = REQUEST_ID_PATTERN.test(given) ? given : randomUUID();
     request.header.set(REQUEST_ID_HEADER, requestId);

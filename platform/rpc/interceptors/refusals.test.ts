@@ -23,3 +23,17 @@ test("a /48 network has sixteen times the refusals of a /64 network", async () =
   clock.advance(6_000);
   assert.equal(refusals.waitOfAddress("2001:db8:1:3::9"), 0);
 });
+
+test("a step of the time of day neither ends nor prolongs the wait of a caller", async () => {
+  const clock = new ManualClock();
+  const { log } = keptLog();
+  const refusals = createRefusals({ perSecond: 1, clock, log, metrics: new Metrics() });
+  for (let n = 0; n < 7; n++) refusals.count({ address: undefined, userId: "1" });
+  await new Promise(setImmediate);
+  for (const stepMs of [3_600_000, -7_200_000]) {
+    clock.step(stepMs);
+    assert.equal(refusals.waitOfUser("1"), 6_000);
+  }
+  clock.advance(6_000);
+  assert.equal(refusals.waitOfUser("1"), 0);
+});

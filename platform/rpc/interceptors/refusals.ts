@@ -39,8 +39,8 @@ export function createRefusals({ perSecond, clock, log, metrics }: RefusalsOptio
   const budget: Budget = { name: "refusal", points, windowMs: WINDOW_SECONDS * 1_000 };
   const siteBudget: Budget = { ...budget, points: points * SITE_FACTOR };
   const limiter = createMemoryLimiter({ clock, metrics });
-  /** End of the wait of each caller over its budget. */
-  const limited = createExpiring<number>(() => clock.now(), {
+  /** End of the wait of each caller over its budget, elapsed ms. */
+  const limited = createExpiring<number>(() => clock.elapsed(), {
     maxEntries: MAX_LIMITED,
     evicted: () => {},
   });
@@ -50,13 +50,13 @@ export function createRefusals({ perSecond, clock, log, metrics }: RefusalsOptio
   );
   const sampler = createLineSampler({ log, clock });
 
-  const waitMs = (caller: string) => Math.max(0, (limited.get(caller) ?? 0) - clock.now());
+  const waitMs = (caller: string) => Math.max(0, (limited.get(caller) ?? 0) - clock.elapsed());
 
   async function take(from: Budget, caller: string): Promise<void> {
     const taken = await limiter.take(from, caller);
     if (taken.allowed || waitMs(caller) > 0) return;
     const { retryAfterMs } = taken;
-    const untilMs = clock.now() + retryAfterMs;
+    const untilMs = clock.elapsed() + retryAfterMs;
     limited.set(caller, untilMs, untilMs);
     limitedTotal.inc();
     if (sampler.admit({ level: "info", method: "any", reason: "refusals_limited" }))
