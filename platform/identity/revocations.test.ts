@@ -72,7 +72,7 @@ async function untilIdle(clock: ManualClock): Promise<void> {
 test("an ended login is known after the next poll, notified once, and evicted when its tokens have expired", async (t) => {
   const clock = new ManualClock();
   const source = auth();
-  source.end("before", clock.now() + 60_000);
+  source.end("before", clock.now() + 600_000);
   const revocations = watchRevocations({ client: source.client, clock, intervalMs: 500, log });
   t.after(() => revocations.close());
   const notified: string[] = [];
@@ -82,18 +82,40 @@ test("an ended login is known after the next poll, notified once, and evicted wh
   assert.equal(revocations.revoked("later"), false);
   await untilIdle(clock);
 
-  source.end("later", clock.now() + 10_000);
+  source.end("later", clock.now() + 100_000);
   await nextPoll(clock, source);
   assert.equal(revocations.revoked("later"), true);
   await nextPoll(clock, source);
   assert.deepEqual(notified, ["before", "later"]);
   assert.deepEqual(source.cursors, [0n, 1n, 2n]);
 
-  clock.advance(10_000);
+  clock.advance(100_000);
   await untilIdle(clock);
   await nextPoll(clock, source);
   assert.equal(revocations.revoked("later"), false);
   assert.equal(revocations.revoked("before"), true);
+});
+
+test("a step of the time of day, there and back, forgets no ended login, and reads the list again", async (t) => {
+  const clock = new ManualClock();
+  const source = auth();
+  source.end("before", clock.now() + 900_000);
+  const revocations = watchRevocations({ client: source.client, clock, intervalMs: 500, log });
+  t.after(() => revocations.close());
+  const notified: string[] = [];
+  revocations.onRevoked((loginId) => notified.push(loginId));
+  await revocations.loaded;
+  await untilIdle(clock);
+  clock.step(3_600_000);
+  // Its tokens have expired by the wrong clock. Its sessions must end nevertheless.
+  source.end("between", clock.now() - 2_700_000);
+  await nextPoll(clock, source);
+  clock.step(-3_600_000);
+  await nextPoll(clock, source);
+  await nextPoll(clock, source);
+  assert.deepEqual(notified, ["before", "between"]);
+  assert.ok(revocations.revoked("before") && revocations.revoked("between"));
+  assert.deepEqual(source.cursors, [0n, 0n, 0n, 2n]);
 });
 
 test("while auth is unavailable the known revocations stay, and polling continues afterwards", async (t) => {

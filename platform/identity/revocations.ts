@@ -44,11 +44,17 @@ export interface WatchOptions {
 
 const DEADLINE_MS = 5_000;
 
+/** Difference between the time of day and elapsed time after which the clock has stepped, ms. */
+const STEP_MS = 1_000;
+/** A login is kept at least this long: auth returns it in each poll of half a minute. */
+const MIN_KEPT_MS = 60_000;
+
 /**
  * Polls auth for the logins that ended since the last poll, and for the published keys. While auth
  * cannot be reached, the known revocations stay in force. A login is evicted when its access tokens
- * have expired. A withdrawn key stays withdrawn for the life of the process, even when auth
- * publishes it.
+ * have expired, by elapsed time. When the time of day steps, expired tokens may be valid again: the
+ * next poll reads the whole list. A withdrawn key stays withdrawn for the life of the process, even
+ * when auth publishes it.
  */
 export function watchRevocations({
   client,
@@ -56,7 +62,7 @@ export function watchRevocations({
   intervalMs,
   log,
 }: WatchOptions): WatchedRevocations {
-  /** By login id: expiry of the last access token, milliseconds since the Unix epoch. */
+  /** By login id: elapsed time at which its last access token has expired, ms. */
   const ended = new Map<string, number>();
   const listeners: ((loginId: string) => void)[] = [];
   let keyIds: readonly string[] = [];
@@ -64,12 +70,15 @@ export function watchRevocations({
   const stop = new AbortController();
   const { promise: loaded, resolve: setLoaded } = Promise.withResolvers<void>();
   let cursor = 0n;
+  /** The time of day minus elapsed time at the last complete poll. */
+  let epochMs = Number.NaN;
   let failing = false;
   let timer: Timer | undefined;
 
   function learn(loginId: string, expiresAtMs: number): void {
-    if (ended.has(loginId) || expiresAtMs <= clock.now()) return;
-    ended.set(loginId, expiresAtMs);
+    if (ended.has(loginId)) return;
+    ended.set(loginId, clock.elapsed() + Math.max(MIN_KEPT_MS, expiresAtMs - clock.now()));
+    // Also when its tokens have expired: after a step of the clock a session outlives its token.
     for (const listener of listeners) listener(loginId);
   }
 
@@ -86,6 +95,8 @@ export function watchRevocations({
 
   async function poll(): Promise<void> {
     const options = { signal: stop.signal, timeoutMs: DEADLINE_MS };
+    const startEpochMs = clock.now() - clock.elapsed();
+    if (Math.abs(startEpochMs - epochMs) > STEP_MS) cursor = 0n;
     let pageToken = "";
     let nextCursor: bigint;
     do {
@@ -96,8 +107,9 @@ export function watchRevocations({
       ({ nextCursor, nextPageToken: pageToken } = answer);
     } while (pageToken !== "");
     cursor = nextCursor;
-    const now = clock.now();
-    for (const [loginId, expiresAtMs] of ended) if (expiresAtMs <= now) ended.delete(loginId);
+    epochMs = startEpochMs;
+    const now = clock.elapsed();
+    for (const [loginId, untilMs] of ended) if (untilMs <= now) ended.delete(loginId);
   }
 
   function pollForever(): void {

@@ -47,10 +47,10 @@ export function createIssuer({
   async function tokensOf({
     login,
     account,
+    accessExpiresAtMs,
     refreshToken,
     refreshExpiresAtMs,
   }: Opened): Promise<Tokens> {
-    const expiresAtMs = login.accessExpiresAt.getTime();
     const subject = {
       userId: String(account.userId),
       loginId: login.loginId,
@@ -59,8 +59,8 @@ export function createIssuer({
       role: account.role,
     };
     return create(TokensSchema, {
-      accessToken: await accessTokens.sign(subject, expiresAtMs),
-      accessTokenExpiresAtMs: BigInt(expiresAtMs),
+      accessToken: await accessTokens.sign(subject, accessExpiresAtMs),
+      accessTokenExpiresAtMs: BigInt(accessExpiresAtMs),
       refreshToken,
       refreshTokenExpiresAtMs: BigInt(refreshExpiresAtMs),
     });

@@ -89,7 +89,7 @@ export function createLoginOpening({
       loginMethod: NOTICE_METHODS[method],
     };
     return {
-      opened: { login, account, refreshToken, refreshExpiresAtMs },
+      opened: { login, account, accessExpiresAtMs, refreshToken, refreshExpiresAtMs },
       ended: [...replaced, ...excess],
       // Bots cannot list notices.
       notice: account.role === "bot" ? undefined : await notices.record(tx, event),

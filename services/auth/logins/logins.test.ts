@@ -229,6 +229,17 @@ test("an ended login is listed while its access tokens are valid", async (t) => 
   assert.ok(!(await revoked(one)).includes(loginId));
 });
 
+test("after the clock stepped back, an ended login is listed until all its tokens expired", async (t) => {
+  const one = await startTestAuth({ url, t });
+  const first = await one.login((await one.register()).userName);
+  one.clock.step(-3_600_000);
+  const second = await refresh(one, first.refreshToken);
+  assert.equal(second.accessTokenExpiresAtMs, BigInt(one.clock.now() + 900_000));
+  await one.auth.logout({}, one.as(second));
+  one.clock.advance(900_001);
+  assert.ok((await revoked(one)).includes(await loginOf(one, first.accessToken)));
+});
+
 test("a login ends only the older login of the same device", async (t) => {
   const one = await startTestAuth({ url, t });
   const { userName } = await one.register();

@@ -18,6 +18,8 @@ export interface IssuedRefreshToken {
 export interface Opened extends IssuedRefreshToken {
   login: Login;
   account: Account;
+  /** When the access token to sign expires, milliseconds since the Unix epoch. */
+  accessExpiresAtMs: number;
 }
 
 /** How a refresh token ended its login. */
@@ -193,12 +195,15 @@ export function createRefreshTokens({
     // The first use starts the grace time; a retry does not extend it.
     const usedAt = token.usedAt ?? now;
     await tx.refreshToken.update({ where: { tokenHash }, data: { usedAt, successorHash } });
-    const accessExpiresAt = new Date(accessExpiresAtMs);
+    // The expiry of the last access token to expire: after the clock has stepped back, an earlier one.
+    const latestMs = Math.max(accessExpiresAtMs, token.login.accessExpiresAt.getTime());
+    const accessExpiresAt = new Date(latestMs);
     const login = await tx.login.update({
       where: { loginId },
       data: { lastRefreshedAt: now, lastSeenAt: now, coarseAddress, accessExpiresAt },
     });
-    return { kind: "opened", opened: { login, account: token.login.account, ...issued } };
+    const { account } = token.login;
+    return { kind: "opened", opened: { login, account, accessExpiresAtMs, ...issued } };
   }
 
   async function prove(

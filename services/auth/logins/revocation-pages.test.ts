@@ -54,6 +54,13 @@ test("the cursor advances to the last end, and a poll overlaps the half minute b
     assert.equal(accessExpiresAtMs, clock.now() + 900_000);
 });
 
+test("a cursor from before the clock stepped back starts from the beginning", async () => {
+  await addLogins([0, 60_000]);
+  const page = await pages.since(clock.now() + 3_600_000, "");
+  assert.equal(page.revocations.length, 2);
+  assert.equal(page.nextCursorMs, clock.now());
+});
+
 test("a full last page has no next page token", async () => {
   await addLogins(Array(1_000).fill(5));
   const page = await pages.since(0, "");

@@ -72,7 +72,9 @@ export function createRevocationPages({
   return {
     async since(cursorMs, pageToken) {
       const now = clock.now();
-      const { afterMs, afterId } = pageToken === "" ? startOf(cursorMs) : positionOf(pageToken);
+      // A cursor in the future is from before a step of the clock: start from the beginning.
+      const fromMs = cursorMs > now + OVERLAP_MS ? 0 : cursorMs;
+      const { afterMs, afterId } = pageToken === "" ? startOf(fromMs) : positionOf(pageToken);
       const values = [new Date(afterMs), afterId, new Date(now)];
       const { rows } = await pool.query<Row>({ ...selectRevocations, values });
       const { key_ids: keyIds, ended } = rows[0]!;
@@ -83,7 +85,7 @@ export function createRevocationPages({
         revocations: page,
         // Bounded by the time of this instance: a fast clock of another instance must not cause
         // later revocations to be skipped.
-        nextCursorMs: Math.max(cursorMs, Math.min(last?.revokedAtMs ?? 0, now)),
+        nextCursorMs: Math.max(fromMs, Math.min(last?.revokedAtMs ?? 0, now)),
         nextPageToken: more ? `${last.revokedAtMs}.${last.loginId}` : "",
         keyIds,
       };
