@@ -7,12 +7,18 @@ export interface Timer {
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   now(): number;
+  /**
+   * Milliseconds since an arbitrary moment, with fractions, to measure durations. The value never
+   * decreases, even when the system time changes, and may not advance while the device sleeps.
+   */
+  elapsed(): number;
   /** Calls `ring` once, after `delayMs`. */
   after(delayMs: number, ring: () => void): Timer;
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  elapsed: () => performance.now(),
   after(delayMs, ring) {
     const timer = setTimeout(ring, delayMs);
     return { stop: () => clearTimeout(timer) };

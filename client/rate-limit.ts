@@ -35,7 +35,7 @@ export class RateLimit {
     this.#perMs = bounds.perSecond / 1_000;
     this.#burst = bounds.burst;
     this.#available = bounds.burst;
-    this.#refilledAtMs = clock.now();
+    this.#refilledAtMs = clock.elapsed();
   }
 
   /**
@@ -43,7 +43,7 @@ export class RateLimit {
    * a retry, ms.
    */
   take(weight: number): number {
-    const now = this.#clock.now();
+    const now = this.#clock.elapsed();
     const refill = Math.max(0, now - this.#refilledAtMs) * this.#perMs;
     this.#available = Math.min(this.#burst, this.#available + refill);
     this.#refilledAtMs = now;

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { create, toBinary } from "@bufbuild/protobuf";
-import { ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { CloseCode, ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
-import { Connection } from "./connection.ts";
+import { Connection, type Ended } from "./connection.ts";
 
 /** A WebSocket whose peer never answers a close. */
 class DeafSocket extends EventTarget {
@@ -16,10 +16,9 @@ class DeafSocket extends EventTarget {
   }
 }
 
-test("a Welcome that races with a close is ignored, and the connection ends", async () => {
-  const clock = new ManualClock();
+function open(clock: ManualClock) {
   const socket = new DeafSocket();
-  let welcomed = false;
+  const seen = { welcomed: false };
   const connection = new Connection({
     url: "ws://localhost",
     webSocket: function open() {
@@ -29,16 +28,62 @@ test("a Welcome that races with a close is ignored, and the connection ends", as
     accessToken: "token",
     clientVersion: "",
     welcome: () => {
-      welcomed = true;
+      seen.welcomed = true;
     },
     frame: () => {},
   });
+  const receive = (kind: MessageInitShape<typeof ServerFrameSchema>["kind"]) => {
+    const frame = toBinary(ServerFrameSchema, create(ServerFrameSchema, { kind }));
+    socket.dispatchEvent(new MessageEvent("message", { data: frame.slice().buffer }));
+  };
+  return { connection, receive, seen };
+}
+
+const WELCOME = { case: "welcome", value: { heartbeatIntervalMs: 20_000n } } as const;
+const HEARTBEAT = { case: "heartbeat", value: {} } as const;
+
+/** The outcome of the connection; undefined while it is open. */
+const outcomeOf = (ended: Promise<Ended>) =>
+  Promise.race([ended, new Promise<undefined>((resolve) => setImmediate(resolve, undefined))]);
+
+test("a Welcome that races with a close is ignored, and the connection ends", async () => {
+  const clock = new ManualClock();
+  const { connection, receive, seen } = open(clock);
   const closed = connection.close();
-  const kind = { case: "welcome" as const, value: { heartbeatIntervalMs: 1_000n } };
-  const frame = toBinary(ServerFrameSchema, create(ServerFrameSchema, { kind }));
-  socket.dispatchEvent(new MessageEvent("message", { data: frame.slice().buffer }));
+  receive(WELCOME);
   clock.advance(2_000);
-  const outcome = await Promise.race([closed, new Promise((resolve) => setImmediate(resolve))]);
-  assert.deepEqual(outcome, { code: 1000, text: "", openedAtMs: undefined });
-  assert.equal(welcomed, false);
+  assert.deepEqual(await outcomeOf(closed), { code: 1000, text: "", openedAtMs: undefined });
+  assert.equal(seen.welcomed, false);
+});
+
+test("a step of the time of day ends no connection whose server answers", async () => {
+  const clock = new ManualClock();
+  const { connection, receive } = open(clock);
+  receive(WELCOME);
+  for (const stepMs of [55_000, 3_600_000, -7_200_000]) {
+    clock.step(stepMs);
+    for (let n = 0; n < 4; n++) {
+      clock.advance(10_000);
+      receive(HEARTBEAT);
+    }
+  }
+  assert.equal(await outcomeOf(connection.ended), undefined);
+});
+
+test("a dead connection ends after two silent intervals, but soon after the device slept", async () => {
+  const clock = new ManualClock();
+  for (const [sleptMs, silentMs] of [
+    [0, 40_000],
+    // The first heartbeat after the sleep must be answered before the second.
+    [600_000, 20_000],
+    [-3_600_000, 40_000],
+  ] as const) {
+    const { connection, receive } = open(clock);
+    receive(WELCOME);
+    clock.step(sleptMs);
+    clock.advance(silentMs - 1);
+    assert.equal(await outcomeOf(connection.ended), undefined);
+    clock.advance(1);
+    assert.equal((await connection.ended).code, CloseCode.HEARTBEAT_TIMEOUT);
+  }
 });

@@ -112,7 +112,7 @@ export class Connection {
     if (kind.case === "welcome") {
       // Guards against a race: the connection is already closing.
       if (this.#socket.readyState !== this.#socket.OPEN) return;
-      this.#openedAtMs = this.#options.clock.now();
+      this.#openedAtMs = this.#options.clock.elapsed();
       this.#startHeartbeats(Number(kind.value.heartbeatIntervalMs));
       this.#options.welcome(kind.value);
     } else if (
@@ -126,14 +126,22 @@ export class Connection {
   /** Sends heartbeats, and ends the connection when no frame has arrived for two intervals. */
   #startHeartbeats(intervalMs: number): void {
     const { clock } = this.#options;
-    let silentSinceMs = clock.now();
+    let heardAtMs = clock.elapsed();
+    let heardOnMs = clock.now();
     this.#socket.addEventListener("message", () => {
-      silentSinceMs = clock.now();
+      heardAtMs = clock.elapsed();
+      heardOnMs = clock.now();
     });
     const beat = () => {
-      if (clock.now() - silentSinceMs >= 2 * intervalMs) {
+      if (clock.elapsed() - heardAtMs >= 2 * intervalMs) {
         this.#end(CloseCode.HEARTBEAT_TIMEOUT, "nothing received for two intervals");
         return;
+      }
+      // The device slept, while no time elapsed, or the time of day stepped. A server that still has
+      // the session answers this heartbeat before the next one.
+      if (clock.now() - heardOnMs >= 2 * intervalMs) {
+        heardAtMs = Math.min(heardAtMs, clock.elapsed() - 1.5 * intervalMs);
+        heardOnMs = clock.now();
       }
       this.send({ case: "heartbeat", value: {} });
       this.#heartbeat = clock.after(intervalMs / 2, beat);

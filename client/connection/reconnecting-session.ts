@@ -225,7 +225,7 @@ export class ReconnectingSession {
     move?.stop();
     this.#renewal?.stop();
     if (ended.openedAtMs !== undefined) {
-      if (clock.now() - ended.openedAtMs >= STABLE_SESSION_MS) this.#backoff.reset();
+      if (clock.elapsed() - ended.openedAtMs >= STABLE_SESSION_MS) this.#backoff.reset();
       this.#options.lost();
     }
     return moved ? { kind: "at-once" } : afterClose(ended.code);

@@ -22,7 +22,7 @@ interface Position {
   read: bigint;
 }
 
-/** The position last sent on this session, with its time. */
+/** The position last sent on this session, with its time, elapsed ms. */
 interface Sent extends Position {
   atMs: number;
 }
@@ -56,9 +56,8 @@ export class Cursors {
   delivered(conversationId: string, sequence: bigint): void {
     raise(this.#pending, conversationId, { delivered: sequence, read: 0n });
     const sent = this.#sent.get(conversationId);
-    const throttledMs = sent ? sent.atMs + this.#throttleMs - this.#clock.now() : 0;
-    // Bounded by the throttle interval, in case the clock was set back.
-    this.#scheduleFlush(Math.max(BATCH_DELAY_MS, Math.min(this.#throttleMs, throttledMs)));
+    const throttledMs = sent ? sent.atMs + this.#throttleMs - this.#clock.elapsed() : 0;
+    this.#scheduleFlush(Math.max(BATCH_DELAY_MS, throttledMs));
   }
 
   /** Acknowledges that the user has read all entries up to the sequence. Not throttled. */
@@ -101,7 +100,7 @@ export class Cursors {
       for (const [id, position] of batch) {
         this.#pending.delete(id);
         const before = this.#sent.get(id) ?? { delivered: 0n, read: 0n };
-        this.#sent.set(id, { ...furthest(before, position), atMs: this.#clock.now() });
+        this.#sent.set(id, { ...furthest(before, position), atMs: this.#clock.elapsed() });
       }
       this.#write(
         batch.map(([conversationId, { delivered, read }]) => ({
@@ -115,7 +114,7 @@ export class Cursors {
 
   #scheduleFlush(inMs: number): void {
     if (!this.#open) return;
-    const dueMs = this.#clock.now() + inMs;
+    const dueMs = this.#clock.elapsed() + inMs;
     if (this.#timer && this.#timer.dueMs <= dueMs) return;
     this.#stopTimer();
     this.#timer = { native: this.#clock.after(inMs, () => this.#flush(this.#rateLimit)), dueMs };

@@ -137,3 +137,21 @@ test("without a login there is no token", async () => {
   await assert.rejects(keeper.access(), /not logged in/);
   await assert.rejects(keeper.refreshToken(), /not logged in/);
 });
+
+test("when the time of day steps back, a token is exchanged by the time that elapsed", async () => {
+  const { clock, keeper, exchanged } = setUp();
+  keeper.serverTime(clock.now());
+  clock.step(-60 * MINUTE_MS);
+  clock.advance(14 * MINUTE_MS);
+  assert.equal(await keeper.access(), "access 1");
+  clock.advance(30_000);
+  assert.equal(await keeper.access(), "access 2");
+  assert.equal(exchanged.length, 1);
+});
+
+test("a device that slept, while no time elapsed, exchanges its expired token", async () => {
+  const { clock, keeper } = setUp();
+  keeper.serverTime(clock.now());
+  clock.step(15 * MINUTE_MS);
+  assert.equal(await keeper.access(), "access 2");
+});

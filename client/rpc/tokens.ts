@@ -30,8 +30,9 @@ export class TokenKeeper {
   #tokens: Tokens | undefined;
   #marginMs = 0;
   #refreshing: Promise<string> | undefined;
-  /** The server's clock minus ours. */
+  /** The server's clock minus the time of day here, and minus elapsed time once the server told it. */
   #skewMs = 0;
+  #epochMs: number | undefined;
 
   constructor(options: TokenKeeperOptions) {
     this.#options = options;
@@ -57,7 +58,9 @@ export class TokenKeeper {
 
   /** Sets the server's time, by which tokens expire; milliseconds since the Unix epoch. */
   serverTime(nowMs: number): void {
-    this.#skewMs = nowMs - this.#options.clock.now();
+    const { clock } = this.#options;
+    this.#skewMs = nowMs - clock.now();
+    this.#epochMs = nowMs - clock.elapsed();
   }
 
   /** Delay until the access token should be refreshed, ms; 0 when it is due. */
@@ -129,8 +132,15 @@ export class TokenKeeper {
     return Number(this.#tokens?.accessTokenExpiresAtMs ?? 0n);
   }
 
+  /**
+   * By the later of two clocks: the time of day may step back, and elapsed time may not advance while
+   * the device sleeps. A token that is refreshed early does no harm.
+   */
   get #leftMs(): number {
-    return this.#expiryMs - this.#skewMs - this.#options.clock.now();
+    const { clock } = this.#options;
+    const byDayMs = clock.now() + this.#skewMs;
+    const byElapsedMs = this.#epochMs === undefined ? byDayMs : clock.elapsed() + this.#epochMs;
+    return this.#expiryMs - Math.max(byDayMs, byElapsedMs);
   }
 }
 

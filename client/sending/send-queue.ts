@@ -220,7 +220,7 @@ export class SendQueue {
       return;
     }
     pending.attempts++;
-    pending.writtenAtMs = this.#options.clock.now();
+    pending.writtenAtMs = this.#options.clock.elapsed();
     this.#inFlight.set(pending.clientMessageId, pending);
     this.#attempted.set(pending.clientMessageId, pending);
     this.#resultTimer ??= this.#options.clock.after(RESULT_TIMEOUT_MS, () => this.#checkOldest());
@@ -233,7 +233,7 @@ export class SendQueue {
     for (const { writtenAtMs } of this.#inFlight.values())
       oldestMs = Math.min(oldestMs, writtenAtMs);
     if (oldestMs === Number.POSITIVE_INFINITY) return;
-    const leftMs = oldestMs + RESULT_TIMEOUT_MS - this.#options.clock.now();
+    const leftMs = oldestMs + RESULT_TIMEOUT_MS - this.#options.clock.elapsed();
     if (leftMs > 0)
       this.#resultTimer = this.#options.clock.after(leftMs, () => this.#checkOldest());
     else this.#options.resultTimedOut();
