@@ -17,6 +17,7 @@ import {
   abandonOutbox,
   claimOutbox,
   countOutbox,
+  hastenOutbox,
   releaseOutbox,
   selectRanges,
 } from "./delivery/compensation.ts";
@@ -34,6 +35,7 @@ const statements = [
   updateCursors,
   appendEntries,
   countOutbox,
+  hastenOutbox,
   deleteOutbox,
   releaseOutbox,
   abandonOutbox,

@@ -133,6 +133,23 @@ test("claimed rows that were not tried before a bus outage are due at once, with
   await untilOutboxEmpty(stand);
 });
 
+test("when the clock has stepped back, rows of before do not wait for that time", async (t) => {
+  for (const restarted of [false, true]) {
+    const stand = new Stand(t, pool);
+    const first = await stand.server();
+    const subscriber = await stand.instance("connect-0", ["u:150"]);
+    stand.busOutage = "known";
+    await first.append(say("149", "150", `m ${restarted}`));
+    if (restarted) await first.server.stop();
+    stand.clock.step(-3_600_000);
+    stand.busOutage = "none";
+    if (restarted) await stand.server();
+    else stand.clock.advance(8_000);
+    await subscriber.until(({ entries }) => entries.length === 1);
+    await untilOutboxEmpty(stand);
+  }
+});
+
 test("after too many attempts a row is abandoned until an operator replays it", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server({ outboxAttempts: 2, outboxMaxBackoffMs: 1_000 });

@@ -49,6 +49,8 @@ const MAX_FAILING_POLL_MS = 5_000;
  * Back-off after the first attempt, ms; it doubles with each further attempt, up to `maxBackoffMs`.
  */
 const BACKOFF_MS = 1_000;
+/** Difference between the time of day and elapsed time after which the clock stepped back, ms. */
+const STEP_MS = 1_000;
 
 /**
  * Claims the rows that are due longest by postponing their next attempt, so that no other server
@@ -85,6 +87,19 @@ export const releaseOutbox: Statement = {
        AND attempts = ($2::int[])[array_position($1::bigint[], outbox_id)]`,
 };
 
+/**
+ * Makes rows due whose next attempt is later than any back-off: they are from before a step of the
+ * clock. Skips rows that are being published.
+ */
+export const hastenOutbox: Statement = {
+  name: "im_outbox_hasten",
+  text: `
+    UPDATE im.outbox SET next_attempt_at_ms = $1::bigint
+     WHERE outbox_id = ANY (ARRAY(
+       SELECT outbox_id FROM im.outbox WHERE next_attempt_at_ms > $1::bigint + $2::bigint
+          FOR UPDATE SKIP LOCKED))`,
+};
+
 export const abandonOutbox: Statement = {
   name: "im_outbox_abandon",
   text: "UPDATE im.outbox SET next_attempt_at_ms = NULL WHERE outbox_id = $1::bigint",
@@ -115,6 +130,8 @@ export class Compensation {
   readonly #options: CompensationOptions;
   #timer: Timer | undefined;
   #polling: Promise<void> | undefined;
+  /** The time of day minus elapsed time at the last poll. */
+  #epochMs = Number.POSITIVE_INFINITY;
   #stopped = false;
 
   constructor(options: CompensationOptions) {
@@ -142,11 +159,24 @@ export class Compensation {
     await this.#polling;
   }
 
+  /**
+   * The next attempt is a time of day, which all servers share. At the first poll, and when the clock
+   * has stepped back, it may be far ahead.
+   */
+  async #hastenAfterStep(): Promise<void> {
+    const { db, clock, maxBackoffMs } = this.#options;
+    const epochMs = clock.now() - clock.elapsed();
+    if (epochMs < this.#epochMs - STEP_MS)
+      await db.run(hastenOutbox, [String(clock.now()), maxBackoffMs]);
+    this.#epochMs = epochMs;
+  }
+
   async #poll(): Promise<void> {
     const { db, clock, metrics, maxBackoffMs, log, outbox } = this.#options;
     try {
       const [row] = await db.run<{ pending: number }>(countOutbox, []);
       metrics.outboxPending(row?.pending ?? 0);
+      await this.#hastenAfterStep();
       if (row?.pending === 0) return;
       // While the bus is unreachable no row is claimed: attempts are not used up, and rows stay
       // due.
