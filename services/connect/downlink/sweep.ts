@@ -58,7 +58,7 @@ export class Sweep {
   #timer: Timer | undefined;
   /** Changes since this cursor are not checked yet; empty: all news that server keeps. */
   #cursor = "";
-  /** Cursors of earlier sweeps, the oldest first, with their times. */
+  /** Cursors of earlier sweeps, the oldest first, with their times by the clock's elapsed time. */
   #earlier: { readonly cursor: string; readonly takenAtMs: number }[] = [];
   #running: Promise<void> | undefined;
   #rerun = false;
@@ -77,7 +77,7 @@ export class Sweep {
     this.#timer = clock.every(config.sweepIntervalMs, () => void this.run());
   }
 
-  /** Extends the next sweep back to an earlier time, ms since the Unix epoch. */
+  /** Extends the next sweep back to an earlier time, ms by the clock's elapsed time. */
   sweepFrom(fromMs: number): void {
     while ((this.#earlier.at(-1)?.takenAtMs ?? 0) > fromMs) this.#earlier.pop();
     this.#cursor = this.#earlier.at(-1)?.cursor ?? "";
@@ -115,7 +115,7 @@ export class Sweep {
     const users = new Set<string>();
     for (const { isOpen, caller } of sessions.all()) if (isOpen && caller) users.add(caller.userId);
     const userIds = [...users];
-    const takenAtMs = clock.now();
+    const takenAtMs = clock.elapsed();
     const cursor = this.#cursor;
     let nextCursor = "";
     const gaps: Gap[] = [];

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { allTimesOf } from "#platform/ids.fixture.ts";
 import { createIds } from "#platform/ids.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
@@ -48,7 +49,7 @@ async function publishing(t: { after(close: () => Promise<void>): void }) {
   });
   t.after(() => relay.idle());
   const write = entryWriter({
-    ids: createIds({ worker: () => id, clock }),
+    ids: createIds({ window: allTimesOf(id), clock }),
     clock,
     outboxDelayMs: 5_000,
   });
