@@ -20,11 +20,8 @@ import { countFigures, cpuFigures, latencyFigures, latenessFigures } from "./run
 const ARRIVAL_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
 const MEMORY_EVERY_MS = 1_000;
-/**
- * Time-out of the wait for cursors. Devices throttle them for half a second, and connect batches them for up
- * to a second.
- */
-const CURSOR_TIMEOUT_MS = 15_000;
+/** Time-out of the wait for cursors. Connect stores the delivered cursors of groups once a minute. */
+const CURSOR_TIMEOUT_MS = 90_000;
 
 export interface RunOptions {
   readonly bench: Pick<Bench, "loadBegins">;

@@ -52,6 +52,11 @@ export class Coalescer<T> {
     return !this.#loop.flushing && this.#waiting.size === 0;
   }
 
+  /** Number of items that the queue takes before it is half full. */
+  get room(): number {
+    return Math.max(0, Math.ceil(this.#options.queueCount / 2) - this.#waiting.size);
+  }
+
   /**
    * Adds an item under a key; `join` merges it with the item that waits there, if any. The item is
    * flushed within its linger time, and all other waiting items with it.

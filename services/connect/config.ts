@@ -249,11 +249,19 @@ export const connectConfig = defineConfig("connect", {
     tuning: true,
   }),
   acknowledgeGroupLingerMs: setting.integer({
-    default: 1_000,
+    default: 60_000,
     min: 0,
-    max: 10_000,
+    max: 600_000,
     unit: "ms",
-    doc: "Time for which delivered cursors of groups are collected into one batch. They cause no receipts, and a thousand devices may send them for one message.",
+    doc: "Interval at which the delivered cursors of a user in groups are stored: one row per group in which the user received messages. They cause no receipts, and a thousand devices may send them for one message. ListReceipts and Sync show them with this delay.",
+    tuning: true,
+  }),
+  acknowledgeGroupQueue: setting.integer({
+    default: 500_000,
+    min: 1,
+    max: 100_000_000,
+    unit: "cursors",
+    doc: "Maximum delivered cursors of groups held on this instance until they are stored; beyond it those that are due next are stored early.",
     tuning: true,
   }),
   acknowledgeQueue: setting.integer({

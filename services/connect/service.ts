@@ -161,6 +161,7 @@ export async function startConnect(
         stopped ??= (async () => {
           stage = "stopping";
           sockets.stopListening();
+          acknowledgements.drain();
           const idle = () => uplink.idle && acknowledgements.idle;
           await drain({ sessions, clock, config, idle });
           await started.stop().catch((err) => log.warn({ event: "stop_fault", err }));
@@ -212,7 +213,7 @@ function createParts(options: {
   const intake = new Intake({ ...shared, opener, uplink, acknowledgements, typing });
   const sweep = new Sweep({ ...shared, channels, memberships });
   const timeouts = new SessionTimeouts({ ...shared, channels, sweep, lastSeen });
-  const lifecycle = new SessionLifecycle({ ...shared, opener });
+  const lifecycle = new SessionLifecycle({ ...shared, acknowledgements, channels, opener });
   return {
     acknowledgements,
     channels,

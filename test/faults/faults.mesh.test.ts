@@ -209,3 +209,53 @@ test("sessions move from a stopping connect instance and miss nothing", {
   await sending;
   await assertAllArrived(b, conversationId, 300);
 });
+
+test("a group has exact unread counts and loses no message when connect or server dies with cursors that were not stored", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const [a, b] = await Promise.all([ana!.clientDevice(), ben!.clientDevice()]);
+  t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
+  await Promise.all([a.client.connect(), b.client.connect()]);
+  const { group } = await a.client.groups.createGroup({ name: "g", userIds: [ben!.userId] });
+  const conversationId = group!.groupId;
+  const send = async (from: number, to: number) => {
+    for (let n = from; n <= to; n++) await a.client.send({ conversationId }, `${n}`);
+  };
+  const numbers = (to: number) => Array.from({ length: to }, (_, i) => `${i + 1}`);
+  const stateOfBen = async () => {
+    const { conversations } = await b.client.messages.sync({});
+    return conversations.find((one) => one.conversationId === conversationId)!;
+  };
+  const instances = (service: string, count: number) =>
+    Array.from({ length: count }, (_, i) => world.mesh.process(`${service}-${i}`));
+
+  await send(1, 5);
+  await b.until(() => b.texts(conversationId).length === 5);
+  for (const connect of instances("connect", 3)) await connect.kill("SIGKILL");
+  const sending = send(6, 10);
+  for (const connect of instances("connect", 3)) await connect.restart();
+  await sending;
+  await b.until(() => b.texts(conversationId).length === 10);
+  assert.equal((await stateOfBen()).unreadCount, 10n);
+
+  for (const server of instances("server", 2)) await server.kill("SIGKILL");
+  b.client.markRead(conversationId, 4n);
+  const more = send(11, 12);
+  for (const server of instances("server", 2)) await server.restart();
+  await more;
+  await b.until(() => b.texts(conversationId).length === 12);
+  assert.deepEqual(b.texts(conversationId), numbers(12));
+  while ((await stateOfBen()).readSequence !== 4n);
+  // The first entry is a tip: three of twelve messages are read.
+  assert.equal((await stateOfBen()).unreadCount, 9n);
+
+  // A new device without history shows everything that is sent from now on, once.
+  const c = await ben!.clientDevice();
+  await c.client.connect();
+  await send(13, 14);
+  await c.until(() => c.texts(conversationId).includes("14"));
+  const shown = c.texts(conversationId);
+  assert.deepEqual(shown, numbers(14).slice(-shown.length));
+  assert.ok(shown.length >= 2);
+});

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
+import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { reasonOf } from "#platform/errors.ts";
+import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
@@ -124,4 +126,59 @@ test("only the owner and admins change a group", { timeout: TIMEOUT }, async () 
   await assert.rejects(asCai.addMembers({ groupId, userIds: [cai!.userId] }), unknown);
   await asBen.removeMember({ groupId, userId: ben!.userId });
   assert.equal((await asAna.getGroup({ groupId })).group!.memberCount, 1);
+});
+
+test("unread counts and catching up are exact while delivered cursors wait to be stored; they are stored within a minute", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  t.after(() => ana!.closeDevices());
+  const a = await ana!.clientDevice();
+  await a.client.connect();
+  const { group } = await a.client.groups.createGroup({ name: "g", userIds: [ben!.userId] });
+  const conversationId = group!.groupId;
+  const { accessToken } = await ben!.login();
+  const asBen = clientOf(world.url, MessageService, accessToken);
+  const device = await RawDevice.hello(world.url, accessToken);
+  t.after(() => device.close());
+  const stateOfBen = async () => {
+    const { conversations } = await asBen.sync({});
+    const found = conversations.find((one) => one.conversationId === conversationId)!;
+    return [found.lastSequence, found.deliveredSequence, found.readSequence, found.unreadCount];
+  };
+  const acknowledge = async (cursor: { deliveredSequence?: bigint; readSequence?: bigint }) => {
+    device.send({ case: "acknowledge", value: { cursors: [{ conversationId, ...cursor }] } });
+    await device.roundTrip();
+  };
+
+  for (const text of ["one", "two", "three"]) await a.client.send({ conversationId }, text);
+  await device.next("deliver", ({ entries }) => entries.some(({ sequence }) => sequence === 4n));
+  await acknowledge({ deliveredSequence: 4n });
+  assert.deepEqual(await stateOfBen(), [4n, 0n, 0n, 3n]);
+
+  // The device is silent for less than its heartbeat time-out.
+  for (let second = 0; second < 80; second += 20) {
+    await world.clock.advance(20_000);
+    await device.roundTrip();
+  }
+  while ((await stateOfBen())[1] !== 4n);
+  assert.deepEqual(await stateOfBen(), [4n, 4n, 0n, 3n]);
+
+  // A read cursor is stored at once, and takes the held delivered cursor along.
+  await a.client.send({ conversationId }, "four");
+  await device.next("deliver", ({ entries }) => entries.some(({ sequence }) => sequence === 5n));
+  await acknowledge({ deliveredSequence: 5n });
+  await acknowledge({ readSequence: 2n });
+  while ((await stateOfBen())[2] !== 2n);
+  assert.deepEqual(await stateOfBen(), [5n, 5n, 2n, 3n]);
+
+  // A device that ends its session and begins a new one catches up from its own position.
+  await a.client.send({ conversationId }, "five");
+  await device.close();
+  const position = { case: "afterSequence", value: 5n } as const;
+  const missed = await asBen.listEntries({ conversationId, position });
+  assert.deepEqual(
+    missed.entries.map(({ sequence }) => sequence),
+    [6n],
+  );
 });

@@ -94,30 +94,6 @@ test("an acknowledgement out of bounds ends its session and moves no cursor", as
   assert.deepEqual(harness.ingress.advances, []);
 });
 
-test("delivery cursors of a group linger longer, read cursors do not", async (t) => {
-  const clock = new ManualClock();
-  const config = { acknowledgeLingerMs: 200, acknowledgeGroupLingerMs: 1_000 };
-  const harness = await startConnectHarness(t, { clock, config });
-  await harness.ingress.member("70", "1", true);
-  const device = await harness.device("1");
-  const acknowledge = async (cursor: { deliveredSequence?: bigint; readSequence?: bigint }) => {
-    device.send({ case: "acknowledge", value: { cursors: [{ conversationId: "70", ...cursor }] } });
-    await device.roundTrip();
-  };
-  await acknowledge({ deliveredSequence: 5n });
-  clock.advance(999);
-  await device.roundTrip();
-  assert.equal(harness.ingress.advances.length, 0);
-  await acknowledge({ deliveredSequence: 6n });
-  clock.advance(1);
-  await device.roundTrip();
-  assert.equal(harness.ingress.advances.at(-1)?.cursor?.deliveredSequence, 6n);
-  await acknowledge({ readSequence: 6n });
-  clock.advance(200);
-  await device.roundTrip();
-  assert.equal(harness.ingress.advances.at(-1)?.cursor?.readSequence, 6n);
-});
-
 test("the sweep finds a delivery that the bus lost", async (t) => {
   const clock = new ManualClock();
   const harness = await startConnectHarness(t, { clock });

@@ -1,4 +1,5 @@
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import { userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
@@ -7,11 +8,15 @@ import { closeTextOf } from "../socket/close-codes.ts";
 import { Session, type SessionOptions } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
 import type { Socket } from "../socket/socket.ts";
+import type { Channels } from "../subscriptions/channels.ts";
+import type { Acknowledgements } from "../uplink/acknowledgements.ts";
 import type { Registration } from "./registration.ts";
 
 export interface SessionLifecycleOptions {
   sessions: Sessions;
   opener: Pick<SessionOpener, "closed">;
+  channels: Pick<Channels, "get">;
+  acknowledgements: Pick<Acknowledgements, "userLeft">;
   registration: Pick<Registration, "update">;
   clock: Clock;
   log: Log;
@@ -45,12 +50,15 @@ export class SessionLifecycle {
 
   /** The session's socket has closed; `code` is the WebSocket's close code. */
   closed(session: Session, code: number): void {
-    const { clock, log, opener, sessions } = this.#options;
+    const { acknowledgements, channels, clock, log, opener, sessions } = this.#options;
     const { caller } = session;
     const end = session.endReason(code);
     session.transition({ kind: "closed", end });
     sessions.remove(session);
     opener.closed(session, caller);
+    if (caller && !channels.get(userChannel(caller.userId))) {
+      acknowledgements.userLeft(caller.userId);
+    }
     this.#updateCount();
     this.#ends.inc({ code: CloseCode[end.code] ? String(end.code) : "device" });
     log.info({

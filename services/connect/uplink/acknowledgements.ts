@@ -11,6 +11,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { maxItems } from "#platform/validation/constraints.ts";
 import type { Session } from "../socket/session.ts";
+import { DeferredCursors } from "./deferred-cursors.ts";
 
 export interface AcknowledgementsOptions {
   ingress: Pick<Client<typeof IngressService>, "advanceBatch">;
@@ -20,6 +21,7 @@ export interface AcknowledgementsOptions {
   config: {
     readonly acknowledgeLingerMs: number;
     readonly acknowledgeGroupLingerMs: number;
+    readonly acknowledgeGroupQueue: number;
     readonly acknowledgeQueue: number;
     readonly callTimeoutMs: number;
   };
@@ -32,23 +34,33 @@ const CURSOR_LIMIT = maxItems(AcknowledgeRequestSchema.field.cursors);
 /** Largest sequence: the contract has 64 bits, JavaScript counts exactly up to 2^53 - 1. */
 const SEQUENCE_LIMIT = BigInt(Number.MAX_SAFE_INTEGER);
 const ATTEMPTS = 3;
+/** Sequences of an advance that moves no cursor. */
+const NOTHING = { deliveredSequence: 0, readSequence: 0, undeliveredSequence: 0 };
 
 /**
  * Advances cursors. Acknowledgements of the same user and conversation are merged while they
  * linger; the furthest sequence wins. They are sent to server in batches. A failed batch is
  * retried, then dropped and counted. Cursors are cumulative, so the next acknowledgement repairs
  * the loss.
+ *
+ * Nobody is notified of deliveries in a group, so its delivered cursors are held per user, and
+ * stored at most once in `acknowledgeGroupLingerMs`. They are stored earlier together with a read
+ * cursor of the same user and group, when the user's last session on this instance ends, and when
+ * the instance stops. A crash loses the held cursors: devices acknowledge again after a sync.
  */
 export class Acknowledgements {
   readonly #advances: Coalescer<CursorAdvance>;
-  readonly #groupLingerMs: number;
+  readonly #deferred: DeferredCursors;
 
   constructor({ ingress, clock, log, metrics, config }: AcknowledgementsOptions) {
     const droppedCursors = metrics.counter(
       "lucky_acknowledgements_dropped_total",
       "Cursor advances dropped: the queue was full, or server could not be reached.",
     );
-    this.#groupLingerMs = config.acknowledgeGroupLingerMs;
+    const earlyCursors = metrics.counter(
+      "lucky_acknowledgements_early_total",
+      "Delivered cursors of groups stored before their interval ended, because acknowledgeGroupQueue was reached.",
+    );
     this.#advances = new Coalescer({
       clock,
       batchCount: BATCH_LIMIT,
@@ -68,10 +80,20 @@ export class Acknowledgements {
         log.warn({ event: "acknowledgements_dropped", cursors: count, err: error });
       },
     });
+    this.#deferred = new DeferredCursors({
+      clock,
+      intervalMs: config.acknowledgeGroupLingerMs,
+      limit: config.acknowledgeGroupQueue,
+      room: () => this.#advances.room,
+      flush: (userId, conversationId, deliveredSequence) =>
+        this.#advance({ ...NOTHING, userId, conversationId, deliveredSequence }),
+      flushedEarly: (count) => earlyCursors.inc(count),
+    });
   }
 
+  /** Whether no cursor is held, queued or in flight. */
   get idle(): boolean {
-    return this.#advances.idle;
+    return this.#deferred.count === 0 && this.#advances.idle;
   }
 
   /** Applies an Acknowledge frame of a device. Returns its protocol error, if there is one. */
@@ -89,54 +111,56 @@ export class Acknowledgements {
     }
     for (const cursor of cursors) {
       const { conversationId } = cursor;
-      const deliveredSequence = Number(cursor.deliveredSequence);
+      const delivered = Number(cursor.deliveredSequence);
       const readSequence = Number(cursor.readSequence);
-      session.cursors.acknowledge(conversationId, Math.max(deliveredSequence, readSequence));
-      // Delivered cursors of a group may linger longer, because no member is notified of
-      // deliveries.
-      const deferrable = readSequence === 0 && session.cursors.inGroup(conversationId);
-      this.#advance(
-        { userId, conversationId, deliveredSequence, readSequence, undeliveredSequence: 0 },
-        deferrable,
-      );
+      session.cursors.acknowledge(conversationId, Math.max(delivered, readSequence));
+      let held = 0;
+      if (session.cursors.inGroup(conversationId)) {
+        const deferrable = readSequence === 0 && delivered > 0;
+        if (deferrable && this.#deferred.hold(userId, conversationId, delivered)) continue;
+        held = this.#deferred.take(userId, conversationId);
+      }
+      const deliveredSequence = Math.max(delivered, held);
+      this.#advance({ ...NOTHING, userId, conversationId, deliveredSequence, readSequence });
     }
     return undefined;
   }
 
   /** Reports that a device did not acknowledge entries up to a sequence in time. */
   undelivered(userId: string, conversationId: string, undeliveredSequence: number): void {
-    this.#advance({
-      userId,
-      conversationId,
-      deliveredSequence: 0,
-      readSequence: 0,
-      undeliveredSequence,
-    });
+    this.#advance({ ...NOTHING, userId, conversationId, undeliveredSequence });
+  }
+
+  /** Flushes the held cursors of a user, whose last session on this instance has ended. */
+  userLeft(userId: string): void {
+    this.#deferred.flushUser(userId);
+  }
+
+  /** Flushes all held cursors in batches, and holds no further ones: the instance stops. */
+  drain(): void {
+    this.#deferred.drain();
   }
 
   /**
-   * Flushes the queue and accepts no further cursors. Resolves when server has received them, or
+   * Flushes all cursors and accepts no further ones. Resolves when server has received them, or
    * cannot be reached.
    */
   close(): Promise<void> {
+    this.#deferred.close();
     return this.#advances.close();
   }
 
-  #advance(advance: CursorAdvance, deferrable = false): void {
-    this.#advances.put(
-      `${advance.userId}:${advance.conversationId}`,
-      (queued) => {
-        if (queued === undefined) return advance;
-        queued.deliveredSequence = Math.max(queued.deliveredSequence, advance.deliveredSequence);
-        queued.readSequence = Math.max(queued.readSequence, advance.readSequence);
-        queued.undeliveredSequence = Math.max(
-          queued.undeliveredSequence,
-          advance.undeliveredSequence,
-        );
-        return queued;
-      },
-      deferrable ? this.#groupLingerMs : undefined,
-    );
+  #advance(advance: CursorAdvance): void {
+    this.#advances.put(`${advance.userId}:${advance.conversationId}`, (queued) => {
+      if (queued === undefined) return advance;
+      queued.deliveredSequence = Math.max(queued.deliveredSequence, advance.deliveredSequence);
+      queued.readSequence = Math.max(queued.readSequence, advance.readSequence);
+      queued.undeliveredSequence = Math.max(
+        queued.undeliveredSequence,
+        advance.undeliveredSequence,
+      );
+      return queued;
+    });
   }
 }
 

@@ -12,8 +12,8 @@ export function hashOf(senderId: string, { kind, id }: SendTarget): number {
   return (value >>> 1) & 0x3fffffff;
 }
 
-/** FNV-1a with a final mix, so that all bits are distributed evenly. */
-function hash(text: string): number {
+/** FNV-1a with a final mix, so that all bits are distributed evenly. A 32-bit integer. */
+export function hash(text: string): number {
   let value = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) {
     value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);

@@ -465,7 +465,8 @@ export declare type Conversation = Message<"lucky.message.v1.Conversation"> & {
   unreadCount: bigint;
 
   /**
-   * The highest delivered_sequence that any device of the caller has acknowledged.
+   * The highest delivered_sequence that any device of the caller has acknowledged. For a group it
+   * may be about a minute old.
    *
    * @generated from field: int64 delivered_sequence = 9;
    */
@@ -596,7 +597,8 @@ export declare type Receipt = Message<"lucky.message.v1.Receipt"> & {
   userId: string;
 
   /**
-   * All entries up to here have arrived on at least one device of the member.
+   * All entries up to here have arrived on at least one device of the member. For a group it may be
+   * about a minute old.
    *
    * @generated from field: int64 delivered_sequence = 3;
    */

@@ -1,0 +1,115 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
+import { type ConnectHarness, startConnectHarness } from "../../../test/connect/connect-harness.ts";
+import type { RawDevice } from "../../../test/devices/raw-device.ts";
+
+const MINUTE = 60_000;
+
+/** A connect instance that stores delivered cursors of group 70 once a minute. */
+async function setUp(t: Parameters<typeof startConnectHarness>[0], users: readonly string[]) {
+  const clock = new ManualClock();
+  const config = { acknowledgeGroupLingerMs: MINUTE, heartbeatIntervalMs: 300_000 };
+  const harness = await startConnectHarness(t, { clock, config });
+  for (const userId of users) await harness.ingress.member("70", userId, true);
+  return { clock, harness };
+}
+
+const acknowledge = (
+  device: RawDevice,
+  cursor: { deliveredSequence?: bigint; readSequence?: bigint },
+  conversationId = "70",
+) => device.send({ case: "acknowledge", value: { cursors: [{ conversationId, ...cursor }] } });
+
+/** The rows that AdvanceBatch carried. */
+const rowsOf = ({ ingress }: ConnectHarness) =>
+  ingress.advances.map(({ userId, cursor }) => [
+    userId,
+    cursor!.conversationId,
+    Number(cursor!.deliveredSequence),
+    Number(cursor!.readSequence),
+  ]);
+
+test("a group that acknowledges a run of messages costs one row per member and minute", async (t) => {
+  const users = Array.from({ length: 24 }, (_, i) => `${100 + i}`);
+  const { clock, harness } = await setUp(t, users);
+  // Each member has two devices.
+  const devices = await Promise.all(
+    users.flatMap((userId) => [harness.device(userId, "a"), harness.device(userId, "b")]),
+  );
+  const settled = () => Promise.all(devices.map((device) => device.roundTrip()));
+  let last = 0n;
+  for (let minute = 1; minute <= 3; minute += 1) {
+    for (let message = 0; message < 10; message += 1) {
+      last += 1n;
+      for (const device of devices) acknowledge(device, { deliveredSequence: last });
+      await settled();
+    }
+    clock.advance(MINUTE);
+    await settled();
+    assert.equal(harness.ingress.advances.length, minute * users.length);
+  }
+  const ofLastMinute = rowsOf(harness).slice(-users.length).sort();
+  assert.deepEqual(
+    ofLastMinute,
+    users.map((userId) => [userId, "70", 30, 0]),
+  );
+});
+
+test("a read cursor is stored at once, with the held delivered cursor in the same row", async (t) => {
+  const { clock, harness } = await setUp(t, ["1"]);
+  const device = await harness.device("1");
+  acknowledge(device, { deliveredSequence: 6n });
+  await device.roundTrip();
+  assert.deepEqual(rowsOf(harness), []);
+  acknowledge(device, { readSequence: 4n });
+  await device.roundTrip();
+  await device.roundTrip();
+  assert.deepEqual(rowsOf(harness), [["1", "70", 6, 4]]);
+  clock.advance(MINUTE);
+  await device.roundTrip();
+  assert.equal(rowsOf(harness).length, 1);
+});
+
+test("cursors of direct conversations are not held", async (t) => {
+  const { harness } = await setUp(t, ["1"]);
+  const device = await harness.device("1");
+  acknowledge(device, { deliveredSequence: 3n }, "1000002");
+  await device.roundTrip();
+  await device.roundTrip();
+  assert.deepEqual(rowsOf(harness), [["1", "1000002", 3, 0]]);
+});
+
+test("the cursors of a user are stored when the user's last session here ends", async (t) => {
+  const { harness } = await setUp(t, ["1", "2"]);
+  const [phone, laptop, other] = await Promise.all([
+    harness.device("1", "phone"),
+    harness.device("1", "laptop"),
+    harness.device("2"),
+  ]);
+  acknowledge(phone, { deliveredSequence: 5n });
+  acknowledge(other, { deliveredSequence: 5n });
+  await phone.roundTrip();
+  await phone.close();
+  await laptop.roundTrip();
+  assert.deepEqual(rowsOf(harness), []);
+  await laptop.close();
+  await other.roundTrip();
+  await other.roundTrip();
+  assert.deepEqual(rowsOf(harness), [["1", "70", 5, 0]]);
+});
+
+test("an instance that stops stores all held cursors", async (t) => {
+  const users = Array.from({ length: 8 }, (_, i) => `${i + 1}`);
+  const { harness } = await setUp(t, users);
+  for (const userId of users) {
+    const device = await harness.device(userId);
+    acknowledge(device, { deliveredSequence: 9n });
+    await device.roundTrip();
+  }
+  await harness.stop();
+  assert.deepEqual(
+    rowsOf(harness).sort(),
+    users.map((userId) => [userId, "70", 9, 0]),
+  );
+});
