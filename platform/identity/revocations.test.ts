@@ -37,6 +37,7 @@ function auth() {
     getDevicePolicy: () => ({}),
     recordLastSeen: () => ({}),
     checkUsers: () => ({}),
+    listAccountChanges: () => ({}),
   });
   return {
     client: createClient(SessionService, localTransport([service], [])),

@@ -41,6 +41,7 @@ test("each internal method admits exactly the services that need it", () => {
     "SessionService/GetDevicePolicy": "connect",
     "SessionService/RecordLastSeen": "connect",
     "SessionService/CheckUsers": "server",
+    "SessionService/ListAccountChanges": "server",
   });
 });
 

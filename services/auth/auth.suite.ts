@@ -134,6 +134,7 @@ export async function startTestAuth(options: Options): Promise<TestAuth> {
     sessions: {
       ...createClient(SessionService, transport),
       checkUsers: createClient(SessionService, transportOf("server")).checkUsers,
+      listAccountChanges: createClient(SessionService, transportOf("server")).listAccountChanges,
     },
     verifier,
     metrics,

@@ -223,8 +223,10 @@ test("a change of a profile depends on no stale fields, and none of many is lost
 
 test("CheckUsers returns the ids that exist", async () => {
   const { userId } = await one.register();
-  const { userIds } = await sessions.checkUsers({ userIds: ["42", userId, userId] });
-  assert.deepEqual(userIds, [userId]);
+  const { userIds, disabledUserIds } = await sessions.checkUsers({
+    userIds: ["42", userId, userId],
+  });
+  assert.deepEqual([userIds, disabledUserIds], [[userId], []]);
   const tooMany = Array.from({ length: 1_001 }, (_, n) => String(n + 1));
   await refused(sessions.checkUsers({ userIds: tooMany }), ErrorReason.INVALID_ARGUMENT);
 });

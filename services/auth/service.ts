@@ -13,6 +13,7 @@ import type { Pool } from "#platform/postgres/pool.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { type RunningService, serve } from "#platform/rpc/served.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
+import { createAccountChanges } from "./accounts/account-changes.ts";
 import { createAccounts } from "./accounts/accounts.ts";
 import { createAudit } from "./accounts/audit.ts";
 import { createAdmin } from "./admin/admin.ts";
@@ -179,6 +180,7 @@ async function createParts(given: AuthServiceDependencies) {
   });
   return {
     accessTokens,
+    accountChanges: createAccountChanges({ pool }),
     accounts,
     audit: createAudit({ clock }),
     clock,

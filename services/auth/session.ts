@@ -1,6 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import type { Clock } from "#platform/clock.ts";
+import type { AccountChanges } from "./accounts/account-changes.ts";
 import type { Accounts } from "./accounts/accounts.ts";
 import type { Database } from "./database.ts";
 import type { Keyring } from "./keys/keyring.ts";
@@ -9,10 +10,11 @@ import { recordLastSeen } from "./logins/last-seen.ts";
 import type { RevocationPages } from "./logins/revocation-pages.ts";
 
 /**
- * SessionService: tells the other services the ended logins, the existing users and the device
+ * SessionService: tells the other services the ended logins, the states of users and the device
  * policy, and records last-seen times.
  */
 export function createSession({
+  accountChanges,
   accounts,
   clock,
   database,
@@ -20,6 +22,7 @@ export function createSession({
   keyring,
   revocationPages,
 }: {
+  accountChanges: AccountChanges;
   accounts: Pick<Accounts, "existing">;
   clock: Clock;
   database: Database;
@@ -52,7 +55,16 @@ export function createSession({
       return {};
     },
     async checkUsers({ userIds }) {
-      return { userIds: await accounts.existing(userIds) };
+      const existing = await accounts.existing(userIds);
+      const disabled = existing.filter((account) => account.disabled);
+      return {
+        userIds: existing.map(({ userId }) => userId),
+        disabledUserIds: disabled.map(({ userId }) => userId),
+      };
+    },
+    async listAccountChanges({ cursor }) {
+      const page = await accountChanges.since(cursor === undefined ? undefined : String(cursor));
+      return { ...page, nextCursor: BigInt(page.nextCursor) };
     },
   };
 }

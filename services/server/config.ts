@@ -102,10 +102,11 @@ export const serverConfig = defineConfig("server", {
   }),
   cachedUsers: setting.integer({
     default: 200_000,
-    min: 1_000,
+    // As for memberships: far more than the receivers of one batch.
+    min: 10_000,
     max: 100_000_000,
     unit: "users",
-    doc: "Maximum existing users in the cache. Raise it when more users than this are active.",
+    doc: "Maximum users in the cache of the states of accounts (active, disabled, deleted). Raise it when more users than this receive direct messages: each message to an uncached user asks auth.",
     tuning: true,
   }),
   checkUsersTimeoutMs: setting.integer({

@@ -33,6 +33,7 @@ import { serve } from "#platform/rpc/served.ts";
 import { quiet } from "../../test/backends/postgres.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { type ServerConfig, serverConfig } from "./config.ts";
+import { TestAccounts } from "./conversations/accounts.fixture.ts";
 import { type Server, startServer } from "./service.ts";
 
 /** The first user id that does not exist; greater ids do not exist either. */
@@ -74,6 +75,8 @@ export class Stand {
   busOutage: "none" | "known" | "silent" = "none";
   /** Auth answers only after this promise has resolved. */
   authAnswers: Promise<void> = Promise.resolve();
+  /** The accounts of auth. */
+  readonly accounts = new TestAccounts(Number(UNKNOWN_USER_ID));
   /** Queues that reject every message. */
   readonly failingQueues = new Set<string>();
   /** Outage of the registry: a server gets its cached list of instances, and no channels. */
@@ -117,9 +120,11 @@ export class Stand {
       recordLastSeen: () => ({}),
       getDevicePolicy: () => ({}),
       checkUsers: async ({ userIds }) => {
+        const answer = this.accounts.check(userIds);
         await this.authAnswers;
-        return { userIds: userIds.filter((id) => Number(id) < Number(UNKNOWN_USER_ID)) };
+        return answer;
       },
+      listAccountChanges: ({ cursor }) => this.accounts.changesSince(cursor),
     });
     const metrics = new Metrics();
     const registry = this.#processRegistry();

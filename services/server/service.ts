@@ -15,6 +15,7 @@ import type { Registry } from "#platform/registry/registry.ts";
 import { type RunningService, serve } from "#platform/rpc/served.ts";
 import { News } from "./catch-up/news.ts";
 import type { ServerConfig } from "./config.ts";
+import { watchAccountChanges } from "./conversations/account-changes.ts";
 import { Conversations } from "./conversations/conversations.ts";
 import { Directs } from "./conversations/directs.ts";
 import { Users } from "./conversations/users.ts";
@@ -84,6 +85,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   await relay.start();
   compensation.start();
   news.start();
+  const changes = watchAccountChanges({ sessions: d.sessions, users: storage.users, clock, log });
   let stopping: Promise<void> | undefined;
 
   return {
@@ -103,6 +105,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
       serving = false;
       relay.stop();
       news.stop();
+      changes.close();
       stopping ??= bounded(config.drainMs, async () => {
         await sends.idle();
         await compensation.stop();
@@ -177,6 +180,7 @@ function createSends(
   const cached = config.cachedMemberships;
   return new Sends({
     db,
+    users,
     conversations,
     directs: new Directs({ db, users, conversations, ids, clock, cached }),
     relay,

@@ -4,6 +4,7 @@ import { AdminService, Role } from "#gen/lucky/admin/v1/admin_pb.js";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { LuckyError } from "../../client/error.ts";
@@ -128,4 +129,50 @@ test("an account is deleted over every transport, and only with the right passwo
     });
     await assert.rejects(ana!.login(), because(ErrorReason.CREDENTIALS_INVALID), transport.name);
   }
+});
+
+test("a user whose account is disabled or deleted gets no message, also in an existing conversation, and is added to no group", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana, ben, cai] = await people(world, "ana", "ben", "cai");
+  t.after(() => cai!.closeDevices());
+  const { accessToken } = await ben!.login();
+  const asBen = clientOf(world.url, MessageService, accessToken);
+  const groups = clientOf(world.url, GroupService, accessToken);
+  const device = await cai!.clientDevice();
+  await device.client.connect();
+  let nr = 0;
+  const byRpc = () => {
+    const target = { case: "userId", value: ana!.userId } as const;
+    return asBen.send({ target, clientMessageId: `m${++nr}`, content: text("hi") });
+  };
+  const bySocket = () => device.client.send({ userId: ana!.userId }, "hi");
+  for (const send of [byRpc, bySocket]) await send();
+
+  /** Sends until the send is refused, or accepted. */
+  const until = async (send: () => Promise<unknown>, wanted: ErrorReason | undefined) => {
+    for (;;) {
+      const reason = await send().then(
+        () => undefined,
+        (error: unknown) => LuckyError.from(error).reason,
+      );
+      if (reason === wanted) return;
+      assert.ok(reason === undefined || wanted === undefined, ErrorReason[reason ?? 0]);
+      await world.clock.advance(1_000);
+    }
+  };
+  const refusedEverywhere = async (reason: ErrorReason) => {
+    for (const send of [byRpc, bySocket]) await until(send, reason);
+    const adding = () => groups.createGroup({ name: "g", userIds: [cai!.userId, ana!.userId] });
+    await until(adding, reason);
+  };
+  await admin.disableAccount({ userId: ana!.userId });
+  await refusedEverywhere(ErrorReason.ACCOUNT_DISABLED);
+  await admin.enableAccount({ userId: ana!.userId });
+  for (const send of [byRpc, bySocket]) await until(send, undefined);
+
+  const auth = clientOf(world.url, AuthService, (await ana!.login()).accessToken);
+  const password = await sealPassword(await auth.getPublicKey({}), "a passphrase for stories");
+  await auth.deleteAccount({ password });
+  await refusedEverywhere(ErrorReason.USER_NOT_FOUND);
 });

@@ -24,8 +24,8 @@ export interface Accounts {
   byPhone(phone: string): Promise<Account | undefined>;
   /** The existing accounts, without duplicates, in the order of the ids. */
   byIds(userIds: readonly string[]): Promise<Account[]>;
-  /** The ids of the existing accounts that are not deleted, without duplicates. */
-  existing(userIds: readonly string[]): Promise<string[]>;
+  /** The existing accounts that are not deleted, without duplicates. */
+  existing(userIds: readonly string[]): Promise<{ userId: string; disabled: boolean }[]>;
 }
 
 const UNIQUE_VIOLATION = "P2002";
@@ -84,8 +84,12 @@ export function createAccounts({
     },
     async existing(userIds) {
       const where = { userId: { in: ids(userIds) }, state: { not: "deleted" } };
-      const found = await database.account.findMany({ where, select: { userId: true } });
-      return found.map(({ userId }) => String(userId));
+      const select = { userId: true, state: true };
+      const found = await database.account.findMany({ where, select });
+      return found.map(({ userId, state }) => ({
+        userId: String(userId),
+        disabled: state === "disabled",
+      }));
     },
   };
 }

@@ -19,7 +19,10 @@ export interface AuditEntry {
 
 /** The audit log of operators and administrators. */
 export interface Audit {
-  /** Writes an entry in the transaction of the change: both are committed, or neither. */
+  /**
+   * Writes an entry in the transaction of the change: both are committed, or neither. The caller
+   * holds the lock of `lockRolesAndStates`, so that the ids are committed in ascending order.
+   */
   write(tx: Transaction, entry: AuditEntry): Promise<void>;
 }
 

@@ -7,7 +7,7 @@ import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import type { Conversations } from "./conversations.ts";
 import { type Refusal, refusal, refusalOf } from "./refusal.ts";
-import type { Users } from "./users.ts";
+import { refusalOfState, type UserState, type Users } from "./users.ts";
 
 /** The sender and the receiver of a direct message. */
 export interface Pair {
@@ -84,21 +84,27 @@ export class Directs {
 
   /**
    * Finds or creates the conversation of each pair. Returns, in the order of the pairs,
-   * conversation ids or refusals: USER_NOT_FOUND, INVALID_ARGUMENT when the receiver is the sender,
-   * UNAVAILABLE when auth does not answer, OVERLOADED when the cache evicted the id during this
-   * call. Throws when the database fails.
+   * conversation ids or refusals: USER_NOT_FOUND or ACCOUNT_DISABLED for a receiver without a
+   * conversation, INVALID_ARGUMENT when the receiver is the sender, UNAVAILABLE when auth does not
+   * answer, OVERLOADED when the cache evicted the id during this call. Receivers of existing
+   * conversations are checked for the append, which refuses them. Throws when the database fails.
    */
   async resolve(pairs: readonly Pair[]): Promise<(string | Refusal)[]> {
     const toOneself = refusal(ErrorReason.INVALID_ARGUMENT, "user_id: is the sender");
     const wanted = new Map<string, Pair>();
     for (const pair of pairs) if (pair.senderId !== pair.peerId) wanted.set(pairKey(pair), pair);
+    const found = new Map(wanted);
     await this.#find(wanted);
-    let missing = new Set<string>();
+    for (const key of wanted.keys()) found.delete(key);
+    const checked = this.#users.checkExisting(usersOf(found));
+    let states: ReadonlyMap<string, UserState> = new Map();
     let unchecked: Refusal | undefined;
     if (wanted.size > 0) {
       try {
-        missing = await this.#users.missing([...wanted.values()].map(({ peerId }) => peerId));
-        for (const [key, { peerId }] of wanted) if (missing.has(peerId)) wanted.delete(key);
+        states = await this.#users.states(usersOf(wanted));
+        for (const [key, { peerId }] of wanted) {
+          if (states.get(peerId) !== "active") wanted.delete(key);
+        }
       } catch (error) {
         unchecked = refusalOf(error);
         if (unchecked === undefined) throw error;
@@ -107,12 +113,14 @@ export class Directs {
       await this.#create(wanted);
       await this.#find(wanted);
     }
+    await checked;
     return pairs.map((pair) => {
       if (pair.senderId === pair.peerId) return toOneself;
       const conversationId = this.peek(pair);
       if (conversationId !== undefined) return conversationId;
       if (unchecked !== undefined) return unchecked;
-      if (missing.has(pair.peerId)) return refusal(ErrorReason.USER_NOT_FOUND, "no such user");
+      const refused = refusalOfState(states.get(pair.peerId));
+      if (refused !== undefined) return refused;
       // The cache evicted the id during this call: it is far too small for the batch.
       return refusal(ErrorReason.OVERLOADED, "too many new conversations", 1_000);
     });
@@ -142,6 +150,11 @@ export class Directs {
     const values = [bigints(lows), bigints(highs), bigints(ids), String(this.#clock.now())];
     await this.#db.run(insertDirects, values);
   }
+}
+
+/** Both users of each pair: then an answer of the receiver needs no further check. */
+function usersOf(pairs: ReadonlyMap<string, Pair>): string[] {
+  return [...pairs.values()].flatMap(({ senderId, peerId }) => [senderId, peerId]);
 }
 
 /** Cache key of a pair, the same in both directions. */

@@ -11,7 +11,8 @@ import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Ids } from "#platform/ids.ts";
-import type { Users } from "../conversations/users.ts";
+import { refusalError } from "../conversations/refusal.ts";
+import { refusalOfState, type Users } from "../conversations/users.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import type { WriteEntry, WrittenEntry } from "../log/write-entry.ts";
@@ -50,7 +51,7 @@ export const selectMembers: Statement = {
 
 /**
  * Creates a group. A duplicate call, with the same client_group_id, returns the existing group.
- * Throws USER_NOT_FOUND, GROUP_FULL, UNAVAILABLE.
+ * Throws USER_NOT_FOUND, ACCOUNT_DISABLED, GROUP_FULL, UNAVAILABLE.
  */
 export async function createGroup(
   dependencies: GroupDependencies,
@@ -63,7 +64,7 @@ export async function createGroup(
   const existing = await readGroupByKey(db, { ownerId, clientGroupId });
   if (existing !== undefined) return existing;
   if (members.length > maxMembers) throw groupFull(maxMembers);
-  await mustExist(dependencies.users, others);
+  await mustBeActive(dependencies.users, others);
 
   const groupId = ids.next();
   const written = await db
@@ -145,7 +146,7 @@ export async function listMembers(
 /**
  * Adds users to a group. Existing members stay unchanged. A former member joins like a new one, and
  * sees only later entries. Throws CONVERSATION_NOT_FOUND, PERMISSION_DENIED, USER_NOT_FOUND,
- * GROUP_FULL, UNAVAILABLE.
+ * ACCOUNT_DISABLED, GROUP_FULL, UNAVAILABLE.
  */
 export async function addMembers(
   dependencies: GroupDependencies,
@@ -156,7 +157,7 @@ export async function addMembers(
   const [row] = await db.run<GroupRow>(selectGroup, [groupId, callerId]);
   mustManage(mustBeMember(row));
   const wanted = [...new Set(change.userIds)];
-  await mustExist(dependencies.users, wanted);
+  await mustBeActive(dependencies.users, wanted);
 
   const { group, written } = await db.transaction(async (client) => {
     const locked = await lockGroup(client, groupId, callerId);
@@ -248,12 +249,13 @@ async function readGroupByKey(
   return row === undefined ? undefined : groupOf(row);
 }
 
-/** Throws USER_NOT_FOUND when one of the users does not exist. */
-async function mustExist(users: Users, userIds: readonly string[]): Promise<void> {
-  const missing = await users.missing(userIds);
-  if (missing.size === 0) return;
-  const [first] = missing;
-  throw fail(ErrorReason.USER_NOT_FOUND, `no such user: ${first}`);
+/** Throws USER_NOT_FOUND or ACCOUNT_DISABLED for the first user who cannot be added. */
+async function mustBeActive(users: Users, userIds: readonly string[]): Promise<void> {
+  for (const [userId, state] of await users.states(userIds)) {
+    const refused = refusalOfState(state);
+    if (refused !== undefined)
+      throw refusalError({ ...refused, text: `${refused.text}: ${userId}` });
+  }
 }
 
 /**

@@ -3,11 +3,13 @@ import { Batches } from "#platform/batching/batches.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
 import type { Log } from "#platform/log.ts";
-import type { Conversation, Conversations } from "../conversations/conversations.ts";
+import type { Conversations } from "../conversations/conversations.ts";
 import { refusal } from "../conversations/refusal.ts";
+import type { Users } from "../conversations/users.ts";
 import { type Database, isConflict, isDuplicateKey } from "../log/database.ts";
 import type { ServerMetrics } from "../metrics.ts";
 import { type AppendResult, append, type ConversationBatch } from "./append.ts";
+import { Denials, UNCHECKED } from "./denials.ts";
 import { type AddressedSend, deduplicationKey, findDuplicates } from "./duplicates.ts";
 import type { Outcome } from "./outcome.ts";
 
@@ -22,6 +24,7 @@ export interface QueuedSend extends AddressedSend {
 export interface AppendQueueOptions {
   readonly db: Database;
   readonly conversations: Conversations;
+  readonly users: Pick<Users, "peek" | "checkExisting">;
   readonly ids: Ids;
   readonly clock: Clock;
   readonly log: Log;
@@ -53,6 +56,7 @@ const MAX_DUPLICATE_SENDERS = 10_000;
 export class AppendQueue {
   readonly #options: AppendQueueOptions;
   readonly #batches: Batches<QueuedSend>;
+  readonly #denials: Denials;
   /**
    * Recent senders of duplicates, each with the end of that status (elapsed ms); least recent
    * first.
@@ -61,6 +65,7 @@ export class AppendQueue {
 
   constructor(options: AppendQueueOptions) {
     this.#options = options;
+    this.#denials = new Denials(options);
     this.#batches = new Batches({
       ...options,
       key: ({ conversationId }) => conversationId,
@@ -214,24 +219,26 @@ export class AppendQueue {
   }
 
   /**
-   * Re-checks sends that the cached membership denies: the cache may be stale. Refuses the sends
-   * that a fresh read denies too, except duplicates, which keep their first result. Returns the
-   * other sends.
+   * Re-checks sends that the caches deny: the cached membership may be stale, and the state of the
+   * other user may be unknown. Refuses the sends that are denied then too, except duplicates, which
+   * keep their first result. Returns the other sends.
    */
   async #recheckDenied(
     sends: readonly QueuedSend[],
     denied: readonly QueuedSend[],
     answer: Answer,
   ): Promise<readonly QueuedSend[]> {
-    const { db, conversations } = this.#options;
+    const { db, conversations, users } = this.#options;
     const fresh = await conversations.read(
       denied.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
     );
+    // Both users of a direct conversation, so that an answer needs no further check.
+    await users.checkExisting([...fresh.values()].flatMap((conversation) => conversation.users));
     const refused = new Map<QueuedSend, Outcome>();
     for (const queued of denied) {
       const conversation = fresh.get(queued.conversationId);
-      const denial = this.#denialOf(conversation, queued.send.senderId);
-      if (denial !== undefined) refused.set(queued, denial);
+      const denial = this.#denials.of(conversation, queued.send.senderId);
+      if (denial !== undefined && denial !== UNCHECKED) refused.set(queued, denial);
     }
     if (refused.size === 0) return sends;
     const duplicates = await findDuplicates(db, [...refused.keys()]);
@@ -239,16 +246,7 @@ export class AppendQueue {
     return sends.filter((send) => !refused.has(send));
   }
 
-  /** The outcome that denies the sender by this membership; undefined when the sender may write. */
-  #denialOf(conversation: Conversation | undefined, senderId: string): Outcome | undefined {
-    if (conversation === undefined) return NOT_FOUND;
-    const membership = conversation.memberships.get(senderId);
-    if (membership === undefined) return NOT_A_MEMBER;
-    if (membership.mutedUntilMs === 0) return undefined;
-    return membership.mutedUntilMs > this.#options.clock.now() ? MUTED : undefined;
-  }
-
-  /** Groups sends by conversation, and separates those that the cached membership denies. */
+  /** Groups sends by conversation, and separates those that the caches deny. */
   #groupByConversation(sends: readonly QueuedSend[]): Grouped {
     const { conversations } = this.#options;
     const batches = new Map<string, ConversationBatch<QueuedSend>>();
@@ -257,7 +255,7 @@ export class AppendQueue {
       const { conversationId, send } = queued;
       const batch = batches.get(conversationId);
       const conversation = batch?.conversation ?? conversations.peek(conversationId);
-      if (conversation === undefined || this.#denialOf(conversation, send.senderId)) {
+      if (conversation === undefined || this.#denials.of(conversation, send.senderId)) {
         denied.push(queued);
       } else if (batch === undefined) {
         batches.set(conversationId, { conversation, sends: [queued] });
@@ -290,7 +288,7 @@ export class AppendQueue {
   }
 }
 
-/** Sends by conversation, and the sends that the cached membership denies. */
+/** Sends by conversation, and the sends that the caches deny. */
 interface Grouped {
   readonly batches: readonly ConversationBatch<QueuedSend>[];
   readonly denied: readonly QueuedSend[];
@@ -298,18 +296,6 @@ interface Grouped {
 
 type Answer = (send: QueuedSend, outcome: Outcome) => void;
 
-const NOT_FOUND: Outcome = {
-  kind: "refused",
-  refusal: refusal(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation"),
-};
-const NOT_A_MEMBER: Outcome = {
-  kind: "refused",
-  refusal: refusal(ErrorReason.NOT_A_MEMBER, "the sender is not a member of the conversation"),
-};
-const MUTED: Outcome = {
-  kind: "refused",
-  refusal: refusal(ErrorReason.MUTED, "the sender is muted in the conversation"),
-};
 const TOO_MANY_CONFLICTS: Outcome = {
   kind: "refused",
   refusal: refusal(ErrorReason.OVERLOADED, "the conversation changes too fast", 500),

@@ -154,7 +154,7 @@ export enum ErrorReason {
   REFRESH_TOKEN_INVALID = 14,
 
   /**
-   * not_found: no such user.
+   * not_found: no such user, or the account of the user was deleted.
    *
    * @generated from enum value: ERROR_REASON_USER_NOT_FOUND = 15;
    */
@@ -247,7 +247,9 @@ export enum ErrorReason {
   SMS_NOT_SENT = 27,
 
   /**
-   * permission_denied: the account is disabled. Returned only after the caller has proved to own it.
+   * permission_denied: the account is disabled. At a login: the caller's own account; returned only
+   * after the caller has proved to own it. For a message or a change of a group: the account of the
+   * other user.
    *
    * @generated from enum value: ERROR_REASON_ACCOUNT_DISABLED = 28;
    */

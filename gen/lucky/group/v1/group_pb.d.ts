@@ -385,7 +385,8 @@ export declare const RoleSchema: GenEnum<Role>;
  */
 export declare const GroupService: GenService<{
   /**
-   * Creates a group with the caller as its owner. Fails with USER_NOT_FOUND or GROUP_FULL.
+   * Creates a group with the caller as its owner. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED or
+   * GROUP_FULL.
    *
    * @generated from rpc lucky.group.v1.GroupService.CreateGroup
    */
@@ -417,7 +418,8 @@ export declare const GroupService: GenService<{
   },
   /**
    * Adds users. Users who are members already keep their role. Only the owner and admins may call it.
-   * Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, USER_NOT_FOUND or GROUP_FULL.
+   * Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, USER_NOT_FOUND, ACCOUNT_DISABLED or
+   * GROUP_FULL.
    *
    * @generated from rpc lucky.group.v1.GroupService.AddMembers
    */

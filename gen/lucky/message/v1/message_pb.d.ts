@@ -709,7 +709,8 @@ export declare const MessageService: GenService<{
    * Appends one message to a conversation. The answer is sent after the commit. Retries are
    * deduplicated: a send with a known client_message_id returns the first answer and stores nothing;
    * with other content it fails with CLIENT_MESSAGE_ID_REUSED. Fails with USER_NOT_FOUND,
-   * CONVERSATION_NOT_FOUND, NOT_A_MEMBER or MUTED.
+   * ACCOUNT_DISABLED, CONVERSATION_NOT_FOUND, NOT_A_MEMBER or MUTED. In a direct conversation the first
+   * two also tell, within seconds, that the other user's account was deleted or disabled.
    *
    * @generated from rpc lucky.message.v1.MessageService.Send
    */

@@ -202,6 +202,13 @@ export declare type CheckUsersResponse = Message<"lucky.internal.session.v1.Chec
    * @generated from field: repeated int64 user_ids = 1 [jstype = JS_STRING];
    */
   userIds: string[];
+
+  /**
+   * Those of them whose accounts are disabled.
+   *
+   * @generated from field: repeated int64 disabled_user_ids = 2 [jstype = JS_STRING];
+   */
+  disabledUserIds: string[];
 };
 
 /**
@@ -209,6 +216,61 @@ export declare type CheckUsersResponse = Message<"lucky.internal.session.v1.Chec
  * Use `create(CheckUsersResponseSchema)` to create a new message.
  */
 export declare const CheckUsersResponseSchema: GenMessage<CheckUsersResponse>;
+
+/**
+ * Request of ListAccountChanges.
+ *
+ * @generated from message lucky.internal.session.v1.ListAccountChangesRequest
+ */
+export declare type ListAccountChangesRequest = Message<"lucky.internal.session.v1.ListAccountChangesRequest"> & {
+  /**
+   * next_cursor of the previous answer. Absent: the answer holds the current cursor and no changes.
+   *
+   * @generated from field: optional int64 cursor = 1;
+   */
+  cursor?: bigint | undefined;
+};
+
+/**
+ * Describes the message lucky.internal.session.v1.ListAccountChangesRequest.
+ * Use `create(ListAccountChangesRequestSchema)` to create a new message.
+ */
+export declare const ListAccountChangesRequestSchema: GenMessage<ListAccountChangesRequest>;
+
+/**
+ * Response of ListAccountChanges.
+ *
+ * @generated from message lucky.internal.session.v1.ListAccountChangesResponse
+ */
+export declare type ListAccountChangesResponse = Message<"lucky.internal.session.v1.ListAccountChangesResponse"> & {
+  /**
+   * The users, in the order of the changes, at most 1,000. Duplicates are possible.
+   *
+   * @generated from field: repeated int64 user_ids = 1 [jstype = JS_STRING];
+   */
+  userIds: string[];
+
+  /**
+   * Cursor for the next call. Lower than the cursor of the request: the database was restored from a
+   * backup, so any account may have changed.
+   *
+   * @generated from field: int64 next_cursor = 2;
+   */
+  nextCursor: bigint;
+
+  /**
+   * Whether more changes follow: call again at once.
+   *
+   * @generated from field: bool has_more = 3;
+   */
+  hasMore: boolean;
+};
+
+/**
+ * Describes the message lucky.internal.session.v1.ListAccountChangesResponse.
+ * Use `create(ListAccountChangesResponseSchema)` to create a new message.
+ */
+export declare const ListAccountChangesResponseSchema: GenMessage<ListAccountChangesResponse>;
 
 /**
  * Request of GetDevicePolicy.
@@ -245,8 +307,8 @@ export declare type GetDevicePolicyResponse = Message<"lucky.internal.session.v1
 export declare const GetDevicePolicyResponseSchema: GenMessage<GetDevicePolicyResponse>;
 
 /**
- * Returns the logins that ended before their access tokens expired, and the users that exist. Records
- * the logins that are online.
+ * Returns the logins that ended before their access tokens expired, the states of users, and the users
+ * whose states changed. Records the logins that are online.
  *
  * @generated from service lucky.internal.session.v1.SessionService
  */
@@ -287,7 +349,7 @@ export declare const SessionService: GenService<{
     output: typeof RecordLastSeenResponseSchema;
   },
   /**
-   * Returns the ids of users that exist and are not deleted.
+   * Returns the ids of users that exist and are not deleted, and which of them are disabled.
    *
    * @generated from rpc lucky.internal.session.v1.SessionService.CheckUsers
    */
@@ -295,6 +357,17 @@ export declare const SessionService: GenService<{
     methodKind: "unary";
     input: typeof CheckUsersRequestSchema;
     output: typeof CheckUsersResponseSchema;
+  },
+  /**
+   * Returns the users whose accounts were deleted, disabled or enabled since a cursor. server polls
+   * once a second and evicts them from its cache of users.
+   *
+   * @generated from rpc lucky.internal.session.v1.SessionService.ListAccountChanges
+   */
+  listAccountChanges: {
+    methodKind: "unary";
+    input: typeof ListAccountChangesRequestSchema;
+    output: typeof ListAccountChangesResponseSchema;
   },
 }>;
 

@@ -1,0 +1,72 @@
+import type { Client } from "@connectrpc/connect";
+import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import type { Clock, Timer } from "#platform/clock.ts";
+import type { Log } from "#platform/log.ts";
+import type { Users } from "./users.ts";
+
+export interface AccountChangesOptions {
+  readonly sessions: Pick<Client<typeof SessionService>, "listAccountChanges">;
+  readonly users: Pick<Users, "evict" | "clear">;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Time between the end of one poll and the start of the next, ms. */
+const INTERVAL_MS = 1_000;
+const DEADLINE_MS = 5_000;
+
+/**
+ * Polls auth for accounts that were deleted, disabled or enabled, and evicts their users from the
+ * cache. While auth does not answer, the cached states stay in force; the next answer covers the
+ * outage.
+ */
+export function watchAccountChanges({ sessions, users, clock, log }: AccountChangesOptions): {
+  /** Stops polling. Idempotent. */
+  close(): void;
+} {
+  const stop = new AbortController();
+  let cursor: bigint | undefined;
+  let failing = false;
+  let timer: Timer | undefined;
+
+  async function poll(): Promise<void> {
+    const options = { signal: stop.signal, timeoutMs: DEADLINE_MS };
+    let hasMore = true;
+    while (hasMore) {
+      const answer = await sessions.listAccountChanges({ cursor }, options);
+      // Without a cursor, changes since the start of the process may be missing from the answer. A
+      // lower cursor is that of a restored database.
+      if (cursor === undefined || answer.nextCursor < cursor) users.clear();
+      users.evict(answer.userIds);
+      cursor = answer.nextCursor;
+      hasMore = answer.hasMore;
+    }
+  }
+
+  function pollForever(): void {
+    poll()
+      .then(
+        () => {
+          if (failing) log.info({ event: "account_changes_refreshed" });
+          failing = false;
+        },
+        (err: unknown) => {
+          if (!failing && !stop.signal.aborted) {
+            log.warn({ event: "account_changes_not_refreshed", err });
+          }
+          failing = true;
+        },
+      )
+      .then(() => {
+        if (!stop.signal.aborted) timer = clock.after(INTERVAL_MS, pollForever);
+      });
+  }
+  pollForever();
+
+  return {
+    close() {
+      stop.abort();
+      timer?.stop();
+    },
+  };
+}
