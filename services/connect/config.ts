@@ -261,7 +261,7 @@ export const connectConfig = defineConfig("connect", {
     min: 1,
     max: 100_000_000,
     unit: "cursors",
-    doc: "Maximum delivered cursors of groups held on this instance until they are stored; beyond it those that are due next are stored early.",
+    doc: "Maximum delivered cursors of groups held on this instance until they are stored, about 100 bytes each; beyond it those that are due next are stored early.",
     tuning: true,
   }),
   acknowledgeQueue: setting.integer({

@@ -101,7 +101,7 @@ export const serverConfig = defineConfig("server", {
     tuning: true,
   }),
   cachedUsers: setting.integer({
-    default: 200_000,
+    default: 500_000,
     // As for memberships: far more than the receivers of one batch.
     min: 10_000,
     max: 100_000_000,

@@ -113,3 +113,24 @@ test("an instance that stops stores all held cursors", async (t) => {
     users.map((userId) => [userId, "70", 9, 0]),
   );
 });
+
+test("cursors survive an outage of server of a minute", async (t) => {
+  const { clock, harness } = await setUp(t, ["1"]);
+  const device = await harness.device("1");
+  harness.ingress.down = true;
+  acknowledge(device, { readSequence: 4n });
+  for (let second = 0; second < 60; second += 1) {
+    await device.roundTrip();
+    clock.advance(1_000);
+  }
+  assert.deepEqual(rowsOf(harness), []);
+  acknowledge(device, { readSequence: 5n });
+  await device.roundTrip();
+  harness.ingress.down = false;
+  for (let second = 0; second < 10; second += 1) {
+    clock.advance(1_000);
+    await device.roundTrip();
+  }
+  assert.deepEqual(rowsOf(harness).at(-1), ["1", "70", 0, 5]);
+  assert.match(await harness.metrics.text(), /lucky_acknowledgements_dropped_total 0/);
+});

@@ -12,6 +12,7 @@ import type { Metrics } from "#platform/metrics.ts";
 import { maxItems } from "#platform/validation/constraints.ts";
 import type { Session } from "../socket/session.ts";
 import { DeferredCursors } from "./deferred-cursors.ts";
+import { isPermanent } from "./permanent-errors.ts";
 
 export interface AcknowledgementsOptions {
   ingress: Pick<Client<typeof IngressService>, "advanceBatch">;
@@ -33,15 +34,19 @@ const BATCH_LIMIT = maxItems(AdvanceBatchRequestSchema.field.advances);
 const CURSOR_LIMIT = maxItems(AcknowledgeRequestSchema.field.cursors);
 /** Largest sequence: the contract has 64 bits, JavaScript counts exactly up to 2^53 - 1. */
 const SEQUENCE_LIMIT = BigInt(Number.MAX_SAFE_INTEGER);
-const ATTEMPTS = 3;
+/**
+ * Attempts of a batch; its retries cover an outage of server of a minute and a half. A lost read
+ * cursor would show read messages as unread until the user reads the next one.
+ */
+const ATTEMPTS = 30;
 /** Sequences of an advance that moves no cursor. */
 const NOTHING = { deliveredSequence: 0, readSequence: 0, undeliveredSequence: 0 };
 
 /**
  * Advances cursors. Acknowledgements of the same user and conversation are merged while they
  * linger; the furthest sequence wins. They are sent to server in batches. A failed batch is
- * retried, then dropped and counted. Cursors are cumulative, so the next acknowledgement repairs
- * the loss.
+ * retried with growing back-off, then dropped and counted. Cursors are cumulative, so the next
+ * acknowledgement repairs the loss.
  *
  * Nobody is notified of deliveries in a group, so its delivered cursors are held per user, and
  * stored at most once in `acknowledgeGroupLingerMs`. They are stored earlier together with a read
@@ -61,24 +66,29 @@ export class Acknowledgements {
       "lucky_acknowledgements_early_total",
       "Delivered cursors of groups stored before their interval ended, because acknowledgeGroupQueue was reached.",
     );
+    const dropped = (count: number, error: unknown): void => {
+      droppedCursors.inc(count);
+      log.warn({ event: "acknowledgements_dropped", cursors: count, err: error });
+    };
     this.#advances = new Coalescer({
       clock,
       batchCount: BATCH_LIMIT,
       lingerMs: config.acknowledgeLingerMs,
       queueCount: config.acknowledgeQueue,
       attempts: ATTEMPTS,
-      call: (advances) =>
-        ingress.advanceBatch(
-          {
-            $typeName: "lucky.internal.ingress.v1.AdvanceBatchRequest",
-            advances: advances.map(advanceOf),
-          },
-          { timeoutMs: config.callTimeoutMs },
-        ),
-      dropped(count, error) {
-        droppedCursors.inc(count);
-        log.warn({ event: "acknowledgements_dropped", cursors: count, err: error });
+      async call(advances) {
+        const request = {
+          $typeName: "lucky.internal.ingress.v1.AdvanceBatchRequest",
+          advances: advances.map(advanceOf),
+        } as const;
+        try {
+          await ingress.advanceBatch(request, { timeoutMs: config.callTimeoutMs });
+        } catch (error) {
+          if (!isPermanent(error)) throw error;
+          dropped(advances.length, error);
+        }
       },
+      dropped,
     });
     this.#deferred = new DeferredCursors({
       clock,

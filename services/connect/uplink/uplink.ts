@@ -1,5 +1,4 @@
 import type { Client } from "@connectrpc/connect";
-import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { IngressService, Uplink } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import type { Clock } from "#platform/clock.ts";
@@ -16,6 +15,7 @@ import {
 } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import { hashOf } from "./conversation-hash.ts";
+import { isPermanent } from "./permanent-errors.ts";
 import { RETRY_AFTER_MS } from "./retry-after.ts";
 import { type Route, Routes } from "./routes.ts";
 import { WaitBound } from "./wait-bound.ts";
@@ -58,14 +58,6 @@ interface PendingSend extends Uplink {
  */
 const FIRST_BACKOFF_MS = 50;
 const MAX_BACKOFF_MS = 1_000;
-
-/** Errors that a retry of the same batch cannot resolve. */
-const PERMANENT_ERRORS = new Set([
-  Code.InvalidArgument,
-  Code.Unauthenticated,
-  Code.PermissionDenied,
-  Code.Unimplemented,
-]);
 
 /**
  * Sends batches of sends to server. Sends that arrive while a batch is in flight join the next one.
@@ -222,8 +214,7 @@ export class Uplinks {
       } catch (error) {
         if (stop.aborted) return undefined;
         log.warn({ event: "append_batch_failed", sends: batch.length, err: error });
-        const permanent = error instanceof ConnectError && PERMANENT_ERRORS.has(error.code);
-        if (permanent || clock.elapsed() + backoffMs > untilMs) return undefined;
+        if (isPermanent(error) || clock.elapsed() + backoffMs > untilMs) return undefined;
       }
       await new Promise<void>((resolve) => clock.after(backoffMs, resolve));
     }
