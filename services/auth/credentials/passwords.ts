@@ -1,6 +1,8 @@
 import { type KeyObject, randomBytes, webcrypto } from "node:crypto";
+import { availableParallelism } from "node:os";
 import { fromBinary } from "@bufbuild/protobuf";
 import { type Algorithm, hash, verify } from "@node-rs/argon2";
+import pLimit from "p-limit";
 import {
   type EncryptedPassword,
   type PasswordPlaintext,
@@ -65,11 +67,14 @@ export async function createPasswords(options: {
   const head = `$argon2id$v=19$m=${cost.memoryCost},t=${cost.timeCost},p=${cost.parallelism}$`;
   const seconds = options.metrics.histogram(
     "lucky_auth_password_hash_seconds",
-    "Time to hash or verify one password, including the wait for a thread.",
+    "Time to hash or verify one password, including the wait for a processor.",
     BUCKETS,
     ["work"],
   );
   let inFlight = 0;
+  // More hashes at once than processors would only slow each other and the event loop down, and each
+  // holds `hashMemoryKib`.
+  const limit = pLimit(availableParallelism());
 
   async function bounded<T>(name: "hash" | "verify", work: () => Promise<T>): Promise<T> {
     if (inFlight >= config.maxHashing)
@@ -77,7 +82,7 @@ export async function createPasswords(options: {
     inFlight += 1;
     const done = seconds.startTimer({ work: name });
     try {
-      return await work();
+      return await limit(work);
     } finally {
       inFlight -= 1;
       done();
