@@ -149,8 +149,9 @@ function install(): void {
   if (missing.length === 0) return;
   if (!existsSync("/usr/bin/apt-get"))
     throw new Error(
-      `Not installed: ${missing.join(", ")}. Install Redis and RabbitMQ with the machine's package ` +
-        "manager (brew install redis rabbitmq), or use compose.yaml.",
+      `Not installed: ${missing.join(", ")}. Install Redis, RabbitMQ and PgBouncer, which the tests ` +
+        "need, with the machine's package manager (brew install redis rabbitmq pgbouncer), or use " +
+        "compose.yaml.",
     );
   console.log(`Installing ${missing.join(", ")} …`);
   const script = `set -e

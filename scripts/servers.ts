@@ -1,6 +1,6 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -42,6 +42,66 @@ export async function launchRedis(options: LaunchOptions): Promise<Launched> {
   });
   await waitForAnswer(server, { ...options, name: "Redis", say: "PING\r\n", expect: "+PONG" });
   return { url: `redis://127.0.0.1:${port}`, processes: [server] };
+}
+
+export interface PgbouncerOptions extends LaunchOptions {
+  /** URLs of one database for all users that may log in. */
+  readonly urls: readonly string[];
+  /** Settings of the section [pgbouncer], in addition to those of transaction mode. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Starts a PgBouncer in transaction mode, which keeps no named statements. The URL has the user of
+ * the first one.
+ */
+export async function launchPgbouncer(options: PgbouncerOptions): Promise<Launched> {
+  const { dir, port } = options;
+  const [server, ...others] = options.urls.map((url) => new URL(url)) as [URL, ...URL[]];
+  await mkdir(dir, { recursive: true });
+  const program = pathOf("pgbouncer", []);
+  const settings = {
+    listen_addr: "127.0.0.1",
+    listen_port: String(port),
+    unix_socket_dir: "",
+    auth_type: "scram-sha-256",
+    auth_file: join(dir, "users"),
+    pool_mode: "transaction",
+    ...(keepsNames(program) && { max_prepared_statements: "0" }),
+    ...options.settings,
+  };
+  const lines = Object.entries(settings).map(([name, value]) => `${name} = ${value}`);
+  const users = [server, ...others].map(({ username, password }) => {
+    return `"${decodeURIComponent(username)}" "${decodeURIComponent(password)}"\n`;
+  });
+  await writeFile(join(dir, "users"), users.join(""));
+  await writeFile(
+    join(dir, "pgbouncer.ini"),
+    `[databases]\n* = host=${server.hostname} port=${server.port}\n[pgbouncer]\n${lines.join("\n")}\n`,
+  );
+  // PgBouncer refuses to run as root, and its user must reach the folder.
+  await chmod(dir, 0o755);
+  const asUser = process.getuid?.() === 0 ? ["-u", "nobody"] : [];
+  const pooler = run({
+    ...options,
+    name: "pgbouncer",
+    program,
+    args: [...asUser, join(dir, "pgbouncer.ini")],
+    env: process.env,
+  });
+  // The answer to a request for TLS: not available.
+  const say = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]).toString("latin1");
+  await waitForAnswer(pooler, { ...options, name: "PgBouncer", say, expect: "N" });
+  const url = new URL(server);
+  url.port = String(port);
+  return { url: url.href, processes: [pooler] };
+}
+
+/** Whether this PgBouncer can keep named statements: from 1.21 on. */
+function keepsNames(program: string): boolean {
+  const version = execFileSync(program, ["--version"], { encoding: "utf8" });
+  const [, major, minor] = /(\d+)\.(\d+)/.exec(version) ?? [];
+  return Number(major) > 1 || Number(minor) >= 21;
 }
 
 export interface RabbitOptions extends LaunchOptions {
@@ -196,7 +256,9 @@ function lastOutput(server: ChildProcess, dir: string): string {
 
 /** The required programs that are not installed. */
 export function missingPrograms(): string[] {
-  return ["redis-server", "rabbitmq-server"].filter((name) => !findProgram(name, RABBIT_FOLDERS));
+  return ["redis-server", "rabbitmq-server", "pgbouncer"].filter(
+    (name) => !findProgram(name, RABBIT_FOLDERS),
+  );
 }
 
 function pathOf(program: string, preferred: readonly string[]): string {

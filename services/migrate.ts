@@ -12,6 +12,7 @@ import { messageOf } from "#platform/process/process.ts";
 import { authConfig } from "./auth/config.ts";
 import type { Environment } from "./runtime.ts";
 import { serverConfig } from "./server/config.ts";
+import { PLANNER_SETTINGS } from "./server/log/database.ts";
 
 /** Reads the settings of a migration. Throws a ConfigError. */
 export function loadMigrationConfig(env: Environment) {
@@ -45,7 +46,7 @@ export async function migrateDatabase(env: Environment): Promise<void> {
   await grantRoles({
     owner,
     auth: addressOf("auth", auth),
-    server: addressOf("server", server),
+    server: { ...addressOf("server", server), session: PLANNER_SETTINGS },
     log,
   });
 }

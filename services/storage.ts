@@ -3,9 +3,11 @@ import { ConfigError } from "#platform/config/config.ts";
 import { type PostgresAddress, postgresAddress } from "#platform/config/settings.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
-import { createPool, type Pool } from "#platform/postgres/pool.ts";
+import { openPool, type Pool } from "#platform/postgres/pool.ts";
+import type { SessionSettings } from "#platform/postgres/session.ts";
 import { type HeldWorker, holdWorker } from "#platform/postgres/worker.ts";
 import type { Runtime } from "./runtime.ts";
+import { PLANNER_SETTINGS } from "./server/log/database.ts";
 
 /** A migrated PostgreSQL. */
 export interface Database {
@@ -16,6 +18,8 @@ export interface Database {
    * passwords too.
    */
   readonly urls: { readonly auth: string; readonly server: string };
+  /** The variables that set these URLs. */
+  readonly variables: { readonly auth: string; readonly server: string };
   /** Whether this process started PostgreSQL. */
   readonly embedded: boolean;
 }
@@ -36,13 +40,15 @@ export async function openDatabase(runtime: Runtime, dataDir: string): Promise<D
     await migrate({ ...auth, log });
     if (server.url !== auth.url) await migrate({ ...server, log });
     const urls = { auth: auth.url, server: server.url };
-    return { url: config.platform.postgresUrl || server.url, urls, embedded: false };
+    const variables = { auth: auth.variable, server: server.variable };
+    return { url: config.platform.postgresUrl || server.url, urls, variables, embedded: false };
   }
   const postgres = await startEmbedded({ dataDir: join(dataDir, "postgres"), log });
   started.push(() => postgres.stop());
   await migrate({ url: postgres.url, log });
   const { url, socketUrl } = postgres;
-  return { url, urls: { auth: socketUrl, server: socketUrl }, embedded: true };
+  const variables = { auth: "embedded", server: "embedded" };
+  return { url, urls: { auth: socketUrl, server: socketUrl }, variables, embedded: true };
 }
 
 function requireBoth(addresses: readonly [auth: PostgresAddress, server: PostgresAddress]): void {
@@ -61,13 +67,20 @@ export interface Storage {
 /** Opens the pools and leases the worker number. */
 export async function openStorage(runtime: Runtime, database: Database): Promise<Storage> {
   const { config, instanceId, log, clock, started } = runtime;
-  const open = (name: "auth" | "server"): Pool => {
-    const max = config[name].postgresConnections;
-    const pool = createPool({ url: database.urls[name], max, log, name });
+  const open = async (name: "auth" | "server", session: SessionSettings = {}): Promise<Pool> => {
+    const pool = await openPool({
+      url: database.urls[name],
+      variable: database.variables[name],
+      max: config[name].postgresConnections,
+      session,
+      pooler: database.embedded ? "none" : config.platform.postgresPooler,
+      log,
+      name,
+    });
     started.push(() => pool.end());
     return pool;
   };
-  const pools = { auth: open("auth"), server: open("server") };
+  const pools = { auth: await open("auth"), server: await open("server", PLANNER_SETTINGS) };
   const worker = await holdWorker({ pool: pools.server, clock, holder: instanceId, log });
   started.push(() => worker.release());
   return { pools, worker };

@@ -10,6 +10,7 @@ import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
 import { type Started, startAllOrNothing } from "#platform/process/started.ts";
+import { PLANNER_SETTINGS } from "../../services/server/log/database.ts";
 
 const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
 
@@ -24,7 +25,13 @@ export async function startDatabase(
   const postgres = await startEmbedded({ dataDir: folder, log });
   started.push(() => postgres.stop());
   await migrate({ url: postgres.url, log });
-  const pool = createPool({ url: postgres.url, max: 8, log, name: "bench" });
+  const pool = createPool({
+    url: postgres.url,
+    max: 8,
+    session: PLANNER_SETTINGS,
+    log,
+    name: "bench",
+  });
   started.push(() => pool.end());
   const worker = await holdWorker({ pool, clock: systemClock, holder: "bench", log });
   started.push(() => worker.release());

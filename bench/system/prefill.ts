@@ -4,6 +4,7 @@ import { createIds } from "#platform/ids.ts";
 import { createLog } from "#platform/log.ts";
 import { createPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
+import { PLANNER_SETTINGS } from "../../services/server/log/database.ts";
 import { EntryInserter } from "./entry-inserter.ts";
 import type { System } from "./system.ts";
 
@@ -22,7 +23,13 @@ async function settleTables(pool: Pool): Promise<void> {
 export async function prefill({ postgresUrl }: System, entries: number): Promise<void> {
   const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
   const clock = systemClock;
-  const pool = createPool({ url: postgresUrl, max: 4, log, name: "bench" });
+  const pool = createPool({
+    url: postgresUrl,
+    max: 4,
+    session: PLANNER_SETTINGS,
+    log,
+    name: "bench",
+  });
   const worker = await holdWorker({ pool, clock, holder: "bench", log });
   try {
     const ids = createIds({ window: worker.window, clock });

@@ -30,6 +30,10 @@ export const platformConfig = defineConfig("", {
     secret: true,
     doc: "URL of PostgreSQL, postgres://user:password@host:port/database, for auth, server and npm run migrate. Each of them can have a URL of its own instead. The mesh needs it; gateway and connect use no database. A single process starts its own PostgreSQL when it is empty.",
   }),
+  postgresPooler: setting.choice(["none", "prepared", "unprepared"], {
+    default: "none",
+    doc: "Pooler in transaction mode between auth, server and PostgreSQL, such as PgBouncer: none; prepared, which keeps named statements (PgBouncer 1.21 or later, with max_prepared_statements); or unprepared, which loses them.",
+  }),
   redisUrl: setting.text({
     default: "",
     secret: true,

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { runner } from "node-pg-migrate";
 import pg from "pg";
 import type { Log } from "#platform/log.ts";
+import { ownSession } from "./session.ts";
 
 /** A URL of PostgreSQL, and where it comes from. */
 export interface DatabaseAddress {
@@ -53,7 +54,8 @@ export async function migrate(options: MigrateOptions): Promise<void> {
         "(LUCKY_MIGRATE_POSTGRES_URL), then start again.",
     );
   }
-  const applied = await apply(url, log);
+  // The lock belongs to the session, which a pooler would change.
+  const applied = await apply(await ownSession(url, variable), log);
   if (applied.length > 0)
     log.info({ event: "migrated", migrations: applied.map((migration) => migration.name) });
 }

@@ -27,7 +27,8 @@ test("times are read in UTC, whatever the zone of the database", async (t) => {
 });
 
 test("a statement is cancelled after its time-out", async (t) => {
-  const options = { url, max: 1, log: quiet, name: "slow", statementTimeoutMs: 50 };
+  const session = { statement_timeout: "50ms" };
+  const options = { url, max: 1, log: quiet, name: "slow", session };
   const limited = createPool(options);
   t.after(() => limited.end());
   await assert.rejects(limited.query("SELECT pg_sleep(30)"), /statement timeout/);

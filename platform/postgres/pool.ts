@@ -1,5 +1,13 @@
+import { Socket } from "node:net";
 import pg from "pg";
 import type { Log } from "#platform/log.ts";
+import {
+  checkSession,
+  type Pooler,
+  SESSION_SETTINGS,
+  type SessionSettings,
+  startupOptions,
+} from "./session.ts";
 
 export type Pool = pg.Pool;
 export type PoolClient = pg.PoolClient;
@@ -14,9 +22,17 @@ export interface PoolOptions {
   log: Log;
   /** The application_name in PostgreSQL. */
   name: string;
-  /** Time-out of a statement, after which PostgreSQL cancels it, milliseconds; 15,000 when absent. */
-  statementTimeoutMs?: number;
+  /** Settings of each session, in addition to SESSION_SETTINGS, which they override. */
+  session?: SessionSettings;
+  /** What is between this process and PostgreSQL; "none" when absent. */
+  pooler?: Pooler;
 }
+
+/**
+ * Maximum silence of a connection in use, ms. It is longer than the statement time-out, so that after
+ * it the answer is certainly lost.
+ */
+const SILENCE_TIMEOUT_MS = 20_000;
 
 export const INT8 = 20;
 const asText = (value: string) => value;
@@ -30,33 +46,99 @@ const types: pg.CustomTypesConfig = {
 };
 
 /**
+ * SQLSTATEs after which a connection stays in use: bad data, violated constraints, conflicts,
+ * cancelled statements, and errors that a function raised. Any other error may be one of this
+ * connection alone, such as that of a standby, or a stale plan.
+ */
+const KEEPS_CONNECTION = /^(22|23|40|P0)|^(57014|55P03)$/;
+
+/** A connection through a pooler that loses named statements: its statements have no names. */
+class UnnamedClient extends pg.Client {
+  override query(...args: unknown[]): never {
+    const [config, ...others] = args;
+    const unnamed = isNamed(config) ? { ...config, name: undefined } : config;
+    return super.query(
+      ...([unnamed, ...others] as unknown as Parameters<pg.Client["query"]>),
+    ) as never;
+  }
+}
+
+function isNamed(config: unknown): config is { name: string } {
+  return typeof config === "object" && config !== null && "name" in config;
+}
+
+/**
  * Creates a pool of connections to PostgreSQL. It reads `bigint` columns as decimal strings.
  *
- * A broken connection is logged and replaced, and its query fails. The caller ends the pool.
+ * Without a pooler, each connection gives its session the settings; a pooler leaves that to the
+ * settings of the role, which `npm run migrate` makes. A broken connection is logged and replaced,
+ * and its query fails. The caller ends the pool.
  */
 export function createPool(options: PoolOptions): Pool {
+  const { pooler = "none" } = options;
+  const settings = { ...SESSION_SETTINGS, ...options.session };
   const pool = new pg.Pool({
     connectionString: options.url,
     max: options.max,
     application_name: options.name,
-    statement_timeout: options.statementTimeoutMs ?? 15_000,
-    idle_in_transaction_session_timeout: 30_000,
     connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
     keepAlive: true,
-    // Prisma's adapter reads every time as UTC and ignores the zone that PostgreSQL wrote.
-    options: "-c TimeZone=UTC",
+    stream: socketWithTimeout,
+    ...(pooler === "none" && { options: startupOptions(settings) }),
+    ...(pooler === "unprepared" && { Client: UnnamedClient }),
     types,
   });
   const broken = (error: Error) => {
     if (pool.ending) return;
     options.log.warn({ event: "postgres_connection_lost", pool: options.name, err: error });
   };
-  // The pool handles errors of idle connections only; an unhandled error of a busy connection would
-  // end the process.
-  pool.on("connect", (client) => client.on("error", broken));
+  const suspects = new WeakSet<pg.PoolClient>();
+  pool.on("connect", (client) => {
+    // The pool handles errors of idle connections only; an unhandled error of a busy connection
+    // would end the process.
+    client.on("error", broken);
+    client.connection.on("errorMessage", ({ code = "" }) => {
+      if (!KEEPS_CONNECTION.test(code)) suspects.add(client);
+    });
+  });
+  // The pool removes a client that has ended.
+  pool.on("release", (_, client) => {
+    if (suspects.has(client)) client.end().catch(() => {});
+  });
   // For an idle connection, the listener above has already logged this error.
   pool.on("error", () => {});
   return pool;
+}
+
+/**
+ * A socket that is destroyed after this silence, for example when the network swallows the answer.
+ * The pool closes idle connections earlier.
+ */
+function socketWithTimeout(): Socket {
+  const socket = new Socket();
+  socket.setTimeout(SILENCE_TIMEOUT_MS, () => {
+    const text = `PostgreSQL did not answer in ${SILENCE_TIMEOUT_MS} ms`;
+    socket.destroy(Object.assign(new Error(text), { code: "ETIMEDOUT" }));
+  });
+  return socket;
+}
+
+/**
+ * Creates a pool, and checks the settings of its sessions. Rejects with an error for operators that
+ * names the variable of the URL.
+ */
+export async function openPool(
+  options: PoolOptions & { readonly variable: string },
+): Promise<Pool> {
+  const { session, pooler = "none", variable } = options;
+  const pool = createPool(options);
+  try {
+    await checkSession(pool, { variable, pooler, settings: { ...SESSION_SETTINGS, ...session } });
+    return pool;
+  } catch (error) {
+    await pool.end();
+    throw error;
+  }
 }
 
 /**

@@ -4,6 +4,7 @@ import pg from "pg";
 import type { Log } from "#platform/log.ts";
 import type { DatabaseAddress } from "./migrate.ts";
 import { scramVerifier } from "./scram.ts";
+import { SESSION_SETTINGS, type SessionSettings } from "./session.ts";
 
 const RIGHTS = fileURLToPath(new URL("../../prisma/roles.sql", import.meta.url));
 
@@ -15,20 +16,27 @@ const LOCK_ID = 7_265_003;
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
+/** The address of the database for a service. */
+export interface ServiceAddress extends DatabaseAddress {
+  /** Settings of its sessions, in addition to SESSION_SETTINGS, which they override. */
+  readonly session?: SessionSettings;
+}
+
 export interface RolesOptions {
   /** The owner of the tables, who may also create roles if roles are missing. */
   readonly owner: DatabaseAddress;
   /** Addresses of the same database that auth and server use. Their users may be the owner. */
-  readonly auth: DatabaseAddress;
-  readonly server: DatabaseAddress;
+  readonly auth: ServiceAddress;
+  readonly server: ServiceAddress;
   readonly log: Log;
 }
 
 /**
  * Creates the group roles lucky_auth and lucky_server if they are missing, and gives them the rights
  * of prisma/roles.sql. Creates the users of auth and server if they are missing, makes them members
- * of their group, and gives them the passwords of their URLs. The database must be migrated. Can be
- * repeated. Rejects with an error for operators.
+ * of their group, and gives them the passwords of their URLs and the settings of their sessions. The
+ * owner keeps its own settings. The database must be migrated. Can be repeated. Rejects with an error
+ * for operators.
  */
 export async function grantRoles({ owner, log, ...services }: RolesOptions): Promise<void> {
   const client = new pg.Client({
@@ -47,6 +55,7 @@ export async function grantRoles({ owner, log, ...services }: RolesOptions): Pro
       // The owner needs no rights.
       if (user.user === client.user) continue;
       await addMember(client, { user, group: GROUPS[name] });
+      await setSettings(client, { user: user.user ?? "", session: services[name].session, log });
     }
     await client.query("COMMIT");
     for (const address of [services.auth, services.server]) await setPassword(client, address, log);
@@ -82,6 +91,37 @@ async function addMember(
     await client.query(`CREATE ROLE ${name} LOGIN ${verifier} IN ROLE ${group}`);
   } else if (!rows[0]!.member) {
     await client.query(`GRANT ${group} TO ${name}`);
+  }
+}
+
+/**
+ * Gives the sessions of a user their settings in this database, for poolers, through which a service
+ * cannot set them itself. An owner who may not is warned: only a start behind a pooler needs them.
+ */
+async function setSettings(
+  client: pg.Client,
+  { user, session, log }: { user: string; session?: SessionSettings | undefined; log: Log },
+): Promise<void> {
+  const { rows } = await client.query<{ database: string; current: string[] | null }>(
+    `SELECT datname AS database, setconfig AS current
+       FROM pg_database d LEFT JOIN pg_db_role_setting s
+         ON s.setdatabase = d.oid AND s.setrole = (SELECT oid FROM pg_roles WHERE rolname = $1)
+      WHERE datname = current_database()`,
+    [user],
+  );
+  const { database, current } = rows[0]!;
+  const role = `ROLE ${pg.escapeIdentifier(user)} IN DATABASE ${pg.escapeIdentifier(database)}`;
+  const statements = Object.entries({ ...SESSION_SETTINGS, ...session })
+    .filter(([name, value]) => !current?.includes(`${name}=${value}`))
+    .map(([name, value]) => `ALTER ${role} SET ${name} = ${pg.escapeLiteral(value)}`);
+  if (statements.length === 0) return;
+  await client.query("SAVEPOINT settings");
+  try {
+    await client.query(statements.join("; "));
+  } catch (err) {
+    if (!(err instanceof pg.DatabaseError && err.code === "42501")) throw err;
+    await client.query("ROLLBACK TO settings");
+    log.warn({ event: "session_settings_refused", user, statements, err });
   }
 }
 

@@ -5,7 +5,7 @@ import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { createIds } from "#platform/ids.ts";
 import { createRedisLimiter } from "#platform/limiter/redis.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
-import { createPool } from "#platform/postgres/pool.ts";
+import { openPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
 import { runProcess } from "#platform/process/process.ts";
 import { startServiceProcess } from "#platform/process/service-process.ts";
@@ -27,8 +27,13 @@ runProcess(() =>
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     const address = postgresAddress("auth", config, platform);
     await migrate({ ...address, log });
-    const { url } = address;
-    const pool = createPool({ url, max: config.postgresConnections, log, name: instanceId });
+    const pool = await openPool({
+      ...address,
+      max: config.postgresConnections,
+      pooler: platform.postgresPooler,
+      log,
+      name: instanceId,
+    });
     started.push(() => pool.end());
     const worker = await holdWorker({ pool, clock, holder: instanceId, log });
     started.push(() => worker.release());

@@ -5,12 +5,13 @@ import { postgresAddress } from "#platform/config/settings.ts";
 import { createIdentity } from "#platform/identity/identity.ts";
 import { createIds } from "#platform/ids.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
-import { createPool } from "#platform/postgres/pool.ts";
+import { openPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
 import { runProcess } from "#platform/process/process.ts";
 import { startServiceProcess } from "#platform/process/service-process.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { serverConfig } from "./config.ts";
+import { PLANNER_SETTINGS } from "./log/database.ts";
 import { startServer } from "./service.ts";
 
 const options = {
@@ -26,8 +27,14 @@ runProcess(() =>
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     const address = postgresAddress("server", config, platform);
     await migrate({ ...address, log });
-    const { url } = address;
-    const pool = createPool({ url, max: config.postgresConnections, log, name: instanceId });
+    const pool = await openPool({
+      ...address,
+      max: config.postgresConnections,
+      session: PLANNER_SETTINGS,
+      pooler: platform.postgresPooler,
+      log,
+      name: instanceId,
+    });
     started.push(() => pool.end());
     const worker = await holdWorker({ pool, clock, holder: instanceId, log });
     started.push(() => worker.release());

@@ -24,7 +24,6 @@ import {
 import { deleteOutbox, replayOutbox } from "./delivery/outbox.ts";
 import { selectGroup, selectGroupByKey } from "./groups/group-rows.ts";
 import { selectMembers } from "./groups/groups.ts";
-import { PLANNER_SETTINGS } from "./log/database.ts";
 import { appendEntries } from "./sending/append.ts";
 import { selectDuplicates } from "./sending/duplicates.ts";
 import { updateCursors } from "./signals/receipts.ts";
@@ -77,7 +76,6 @@ function assertBounded(name: string, plan: string): void {
 async function plans(): Promise<Map<string, string>> {
   const client = await pool.connect();
   try {
-    await client.query(PLANNER_SETTINGS);
     const found = new Map<string, string>();
     for (const { name, text } of statements) {
       const { rows } = await client.query(`EXPLAIN (GENERIC_PLAN) ${text}`);

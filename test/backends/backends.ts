@@ -4,7 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { freePorts } from "../../scripts/ports.ts";
-import { type Launched, launchRabbit, launchRedis, runs } from "../../scripts/servers.ts";
+import {
+  type Launched,
+  launchPgbouncer,
+  launchRabbit,
+  launchRedis,
+  runs,
+} from "../../scripts/servers.ts";
 import { quiet } from "./postgres.ts";
 
 /** A server that one test starts for itself, on a free port. `close` removes its folder. */
@@ -39,6 +45,17 @@ export async function startRabbit(): Promise<Backend> {
   const [port, mapperPort, erlangPort] = (await freePorts(3)) as [number, number, number];
   return startBackend("rabbitmq", port, (dir) =>
     launchRabbit({ dir, port, mapperPort, erlangPort, detached: true }),
+  );
+}
+
+/** Starts a PgBouncer in transaction mode in front of the database of the URLs. */
+export async function startPgbouncer(
+  urls: readonly string[],
+  settings: Readonly<Record<string, string>> = {},
+): Promise<Backend> {
+  const [port] = (await freePorts(1)) as [number];
+  return startBackend("pgbouncer", port, (dir) =>
+    launchPgbouncer({ dir, port, urls, settings, detached: true }),
   );
 }
 

@@ -6,6 +6,7 @@ import { createLog } from "#platform/log.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
+import { PLANNER_SETTINGS } from "../../services/server/log/database.ts";
 import { stopWithThisProcess } from "./postgres-guard.ts";
 import { copyPostgresTemplate } from "./postgres-template.ts";
 import type { Teardown } from "./teardown.ts";
@@ -15,7 +16,8 @@ export const quiet = createLog({ service: "test", instanceId: "test", level: "si
 
 /**
  * Starts a migrated PostgreSQL on a free port, in a folder of its own. Both are removed at teardown.
- * It does not sync to disk, so that tests do not wait for it; a crash of the machine loses the data.
+ * It does not sync to disk, so that tests do not wait for it; a crash of the machine loses the data. The
+ * sessions of the pool have the planner settings of server.
  */
 export async function startTestPostgres(
   t: Teardown,
@@ -30,7 +32,13 @@ export async function startTestPostgres(
     log: quiet,
     settings: { fsync: "off", full_page_writes: "off", io_method: "sync", shared_buffers: "32MB" },
   });
-  const pool = createPool({ url: postgres.url, max: options.max ?? 8, log: quiet, name: "test" });
+  const pool = createPool({
+    url: postgres.url,
+    max: options.max ?? 8,
+    session: PLANNER_SETTINGS,
+    log: quiet,
+    name: "test",
+  });
   const guard = stopWithThisProcess(join(folder, "cluster", "postmaster.pid"));
   t.after(async () => {
     guard.kill("SIGKILL");

@@ -4,7 +4,6 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Role } from "#gen/lucky/group/v1/group_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { PLANNER_SETTINGS } from "../log/database.ts";
 import { Stand, say, UNKNOWN_USER_ID } from "../server.fixture.ts";
 import { selectUserInMaxGroups } from "./group-rows.ts";
 
@@ -152,7 +151,6 @@ test("the count of a user's groups reads the index of current groups, at most up
   for (let n = 0; n < 3; n++) await one.groups("179").createGroup({ name: "g" });
   const client = await pool.connect();
   t.after(() => client.release());
-  await client.query(PLANNER_SETTINGS);
   const { rows } = await client.query<{ "QUERY PLAN": string }>(
     `EXPLAIN (ANALYZE, COSTS off, TIMING off) ${selectUserInMaxGroups}`,
     [["179", "180"], 2],

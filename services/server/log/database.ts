@@ -1,6 +1,7 @@
 import pg from "pg";
 import type { Clock } from "#platform/clock.ts";
 import { transaction } from "#platform/postgres/pool.ts";
+import type { SessionSettings } from "#platform/postgres/session.ts";
 import { databaseUnavailable } from "#platform/postgres/unavailable.ts";
 
 export type Pool = pg.Pool;
@@ -12,28 +13,22 @@ export interface Statement {
   readonly text: string;
 }
 
-/**
- * Time-out of one query, ms. It is longer than PostgreSQL's statement time-out, so that after it
- * the answer is certainly lost.
- */
-const QUERY_TIMEOUT_MS = 20_000;
-
 type Value = Buffer | string | number | null;
 
 /**
- * Planner settings of each connection. Every statement of the server finds rows by index, from
- * arrays of keys. A prepared statement keeps its plan, so the planner must not choose a scan or a
- * hash join because the table is still small. Nested loops over sorted arrays also lock rows in the
- * order of the arrays, which prevents deadlocks. A join by LATERAL … OFFSET 0 looks up each row by
- * its whole key, in this order.
+ * Planner settings of each session of server. Every statement of the server finds rows by index,
+ * from arrays of keys. A prepared statement keeps its plan, so the planner must not choose a scan or
+ * a hash join because the table is still small. Nested loops over sorted arrays also lock rows in
+ * the order of the arrays, which prevents deadlocks. A join by LATERAL … OFFSET 0 looks up each row
+ * by its whole key, in this order.
  */
-export const PLANNER_SETTINGS = [
-  "SET enable_seqscan = off",
-  "SET enable_hashjoin = off",
-  "SET enable_mergejoin = off",
-  "SET plan_cache_mode = force_generic_plan",
-  "SET jit = off",
-].join("; ");
+export const PLANNER_SETTINGS = {
+  enable_seqscan: "off",
+  enable_hashjoin: "off",
+  enable_mergejoin: "off",
+  plan_cache_mode: "force_generic_plan",
+  jit: "off",
+} satisfies SessionSettings;
 
 /**
  * Runs the server's statements on PostgreSQL. Throws UNAVAILABLE when PostgreSQL is unreachable or
@@ -42,7 +37,6 @@ export const PLANNER_SETTINGS = [
 export class Database {
   readonly #pool: pg.Pool;
   readonly #clock: Clock;
-  readonly #configured = new WeakSet<pg.PoolClient>();
   #answeredAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: { pool: pg.Pool; clock: Clock }) {
@@ -57,7 +51,7 @@ export class Database {
     return this.#answeredAtMs;
   }
 
-  /** Runs one prepared statement in its own transaction. Time-out: 20 s. */
+  /** Runs one prepared statement in its own transaction. Throws a conflict as PostgreSQL's error. */
   async run<R extends object>(statement: Statement, values: readonly Value[]): Promise<R[]> {
     let client: pg.PoolClient;
     try {
@@ -67,16 +61,12 @@ export class Database {
     }
     let broken: Error | undefined;
     try {
-      if (!this.#configured.has(client)) {
-        await client.query(PLANNER_SETTINGS);
-        this.#configured.add(client);
-      }
-      const query = { ...statement, values: values as Value[], query_timeout: QUERY_TIMEOUT_MS };
-      const result = await client.query<R>(query);
+      const result = await client.query<R>({ ...statement, values: values as Value[] });
       this.#answeredAtMs = this.#clock.elapsed();
       return result.rows;
     } catch (error) {
       if (!(error instanceof pg.DatabaseError)) broken = error as Error;
+      if (isConflict(error)) throw error;
       throw databaseUnavailable(error) ?? error;
     } finally {
       client.release(broken);
