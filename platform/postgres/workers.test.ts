@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import { reasonOf } from "#platform/errors.ts";
+
+import { detailOf } from "#platform/errors.ts";
 import { createIds, ID_END_MS, ID_EPOCH_MS } from "#platform/ids.ts";
+
 import { quiet, startTestPostgres } from "../../test/backends/postgres.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { createPool, type Pool } from "./pool.ts";
@@ -12,7 +14,10 @@ import { leaseWorker } from "./workers.ts";
 
 const { pool, url } = await startTestPostgres({ after });
 
-const unavailable = (error: unknown) => reasonOf(error) === ErrorReason.UNAVAILABLE;
+const unavailable = (error: unknown) => {
+  const detail = detailOf(error);
+  return detail?.reason === ErrorReason.UNAVAILABLE && detail.retryAfterMs > 0n;
+};
 
 function lease(options: { clock?: Clock; pool?: Pool; usedMs?: () => number } = {}) {
   const { promise: lost, resolve } = Promise.withResolvers<void>();
@@ -123,6 +128,14 @@ test("a step of the time of day loses no lease, and ids go on in times that were
     await worker.release();
     await pool.query(`UPDATE lucky.worker SET ${EXPIRED} WHERE number = 0`);
   }
+});
+
+test("a release succeeds while PostgreSQL is unreachable: the lease expires", async () => {
+  const own = createPool({ url, max: 1, log: quiet, name: "cut-off" });
+  const { held } = await lease({ pool: own });
+  await own.end();
+  await held.release();
+  assert.throws(() => held.window, unavailable);
 });
 
 test("a holder that is asleep and its successor never reserve the same times", async () => {

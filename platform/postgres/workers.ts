@@ -37,6 +37,8 @@ const MARGIN_MS = 5_000;
 const REUSE_DELAY_MS = 10_000;
 const LOCK = 7_265_001;
 const DAY_MS = 86_400_000;
+/** Time after which another number may be leased, for callers, ms. */
+const retryAfterMs = 1_000;
 
 // Numbers that were never used come first, then the number whose lease ended first. A lease that
 // seems to end later than a lease can end is from before a step of PostgreSQL's clock; it comes last.
@@ -88,7 +90,8 @@ export async function leaseWorker(options: WorkerOptions): Promise<WorkerLease> 
     ]);
     return rows[0];
   });
-  if (taken === undefined) throw fail(ErrorReason.UNAVAILABLE, "all 1,024 worker numbers are held");
+  if (taken === undefined)
+    throw fail(ErrorReason.UNAVAILABLE, "all 1,024 worker numbers are held", { retryAfterMs });
   const { number } = taken;
   const fromMs = Number(taken.reserved_until_ms) - LEASE_MS;
   const windowUntil = ({ reserved_until_ms: untilMs }: Reservation): IdWindow => ({
@@ -126,14 +129,19 @@ export async function leaseWorker(options: WorkerOptions): Promise<WorkerLease> 
   return {
     get window() {
       if (state !== "held" || clock.elapsed() >= deadline)
-        throw fail(ErrorReason.UNAVAILABLE, "the worker number's lease has ended");
+        throw fail(ErrorReason.UNAVAILABLE, "the worker number's lease has ended", {
+          retryAfterMs,
+        });
       return window;
     },
     async release() {
       if (state !== "held") return;
       state = "released";
       timer.stop();
-      await pool.query(RELEASE, [number, holder]);
+      // Otherwise the lease expires; a stop does not fail because the database is unreachable.
+      await pool.query(RELEASE, [number, holder]).catch((err: unknown) => {
+        log.warn({ event: "worker_lease_not_released", worker: number, err });
+      });
     },
   };
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
+import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, type TestContext, test } from "node:test";
@@ -36,8 +37,10 @@ async function start(t: TestContext, { max, as = url }: { max: number; as?: stri
   const name = "auth-under-test";
   const pool = createPool({ url: as, max, log: quiet, name, connectTimeoutMs: 1_000 });
   t.after(() => pool.end());
+  const sockets = new Set<Socket>();
+  pool.on("connect", ({ connection }) => sockets.add(connection.stream as Socket));
   const auth = await startTestAuth({ url, t, pool, log });
-  return { auth, pool, lines };
+  return { auth, pool, lines, sockets };
 }
 
 /** Calls that read by Prisma, in one of its transactions, and by the pool itself. */
@@ -101,8 +104,8 @@ test("calls fail with UNAVAILABLE when PostgreSQL has no connection left for aut
   for (const line of lines) assert.match(line, /too many connections/);
 });
 
-test("a call fails with UNAVAILABLE when its connection breaks during a query", async (t) => {
-  const { auth } = await start(t, { max: 2 });
+test("a call fails with UNAVAILABLE when its connection breaks or stays silent during a query", async (t) => {
+  const { auth, sockets } = await start(t, { max: 2 });
   const locker = new pg.Client(url);
   await locker.connect();
   locker.on("error", () => {});
@@ -110,17 +113,40 @@ test("a call fails with UNAVAILABLE when its connection breaks during a query", 
   await locker.query(
     "BEGIN; LOCK TABLE auth.account, auth.login, auth.refresh_token IN ACCESS EXCLUSIVE MODE",
   );
+  const waiting = `FROM pg_stat_activity
+    WHERE application_name = 'auth-under-test' AND wait_event_type = 'Lock'`;
   for (const [name, call] of Object.entries(CALLS)) {
-    const failed = assertUnavailable(call(auth), name);
-    let terminated: number | null = 0;
-    while (terminated === 0) {
-      ({ rowCount: terminated } = await operate(
-        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-          WHERE application_name = 'auth-under-test' AND wait_event_type = 'Lock'`,
-      ));
-    }
-    await failed;
+    const broken = assertUnavailable(call(auth), name);
+    while ((await operate(`SELECT pg_terminate_backend(pid) ${waiting}`)).rowCount === 0);
+    await broken;
+    const silent = assertUnavailable(call(auth), name);
+    while ((await operate(`SELECT ${waiting}`)).rowCount === 0);
+    for (const socket of sockets) socket.emit("timeout");
+    await silent;
+    await operate(`SELECT pg_terminate_backend(pid) ${waiting}`);
   }
+});
+
+test("calls that write fail with UNAVAILABLE while PostgreSQL is read-only, then work on new connections", async (t) => {
+  const owner = new URL(url).username;
+  await operate(`CREATE ROLE moved LOGIN PASSWORD 'moved'; GRANT "${owner}" TO moved`);
+  const as = new URL(url);
+  [as.username, as.password] = ["moved", "moved"];
+  const { auth, pool } = await start(t, { max: 1, as: as.href });
+  await operate("ALTER ROLE moved SET default_transaction_read_only = on");
+  const { promise: gone, resolve } = Promise.withResolvers<void>();
+  pool.once("remove", () => resolve());
+  await operate("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'moved'");
+  await gone;
+  const error = await auth.register().then(
+    () => assert.fail("it succeeded"),
+    (thrown: unknown) => thrown,
+  );
+  const detail = detailOf(error);
+  assert.equal(detail?.reason, ErrorReason.UNAVAILABLE);
+  assert.equal(detail.retryAfterMs, 5_000n);
+  await operate("ALTER ROLE moved RESET default_transaction_read_only");
+  await auth.register();
 });
 
 test("calls fail with UNAVAILABLE while PostgreSQL is down", async (t) => {

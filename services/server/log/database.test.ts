@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -9,9 +9,10 @@ import { detailOf, reasonOf } from "#platform/errors.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { createPool } from "#platform/postgres/pool.ts";
+import { databaseUnavailable } from "#platform/postgres/unavailable.ts";
 import { quiet } from "../../../test/backends/postgres.ts";
 import { accepted, type Outgoing, Stand, toUser } from "../server.fixture.ts";
-import { Database } from "./database.ts";
+import { Database, PLANNER_SETTINGS } from "./database.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "lucky-restart-"));
 await chmod(folder, 0o711);
@@ -19,7 +20,8 @@ const start = (port: number) => startEmbedded({ dataDir: folder, port, log: quie
 let postgres = await start(0);
 const port = Number(new URL(postgres.url).port);
 await migrate({ url: postgres.url, log: quiet });
-const pool = createPool({ url: postgres.url, max: 8, log: quiet, name: "test" });
+const session = PLANNER_SETTINGS;
+const pool = createPool({ url: postgres.url, max: 8, session, log: quiet, name: "test" });
 after(async () => {
   await pool.end();
   await postgres.stop();
@@ -107,4 +109,56 @@ test("during a PostgreSQL outage sends fail with UNAVAILABLE; after it they succ
   assert.equal(accepted(during).sequence, accepted(before).sequence + 1);
   assert.deepEqual(accepted(duplicate), accepted(before));
   assert.equal(one.server.ready(), true);
+});
+
+const cannotStore = (error: unknown) => {
+  const detail = detailOf(error);
+  return detail?.reason === ErrorReason.UNAVAILABLE && detail.retryAfterMs === 5_000n;
+};
+
+/** Waits until PostgreSQL accepts connections; those before fail with UNAVAILABLE. */
+async function untilReachable(): Promise<void> {
+  for (;;) {
+    const error = await pool.query("SELECT 1").then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    if (error === undefined) return;
+    assert.equal(reasonOf(databaseUnavailable(error)), ErrorReason.UNAVAILABLE);
+  }
+}
+
+test("a standby refuses sends with UNAVAILABLE and serves reads; after its promotion it stores each once", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const [before] = await one.append(say("primary"));
+  await postgres.stop();
+  await writeFile(join(folder, "cluster", "standby.signal"), "");
+  // Resolves when PostgreSQL accepts writes.
+  const promoted = start(port);
+  await untilReachable();
+  for (const key of ["standby", "primary", "standby"])
+    await assert.rejects(one.append(say(key)), cannotStore);
+  // Connections to a standby are not kept: their address may name another server by now.
+  const removed = new Promise((resolve) => pool.once("remove", resolve));
+  await assert.rejects(pool.query("DELETE FROM im.outbox"), { code: "25006" });
+  await removed;
+
+  await pool.query("SELECT pg_promote()");
+  postgres = await promoted;
+  const [stored, duplicate] = await one.append(say("standby"), say("primary"));
+  assert.equal(accepted(stored).sequence, accepted(before).sequence + 1);
+  assert.deepEqual(accepted(duplicate), accepted(before));
+});
+
+test("on a full disk a send is refused with UNAVAILABLE and stored nowhere; the retry is stored once", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const [before] = await one.append(say("enough"));
+  await pool.query(`
+    CREATE FUNCTION im.full() RETURNS trigger LANGUAGE plpgsql AS
+      $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
+    CREATE TRIGGER full_disk BEFORE INSERT ON im.outbox EXECUTE FUNCTION im.full()`);
+  await assert.rejects(one.append(say("full")), cannotStore);
+  await pool.query("DROP FUNCTION im.full() CASCADE");
+  const [stored] = await one.append(say("full"));
+  assert.equal(accepted(stored).sequence, accepted(before).sequence + 1);
 });
