@@ -64,9 +64,12 @@ export async function migrate(options: MigrateOptions): Promise<void> {
  * Applies the missing migrations. The connection is ours, because the runner does not wait until its own
  * is closed: a PostgreSQL that stopped right after a migration made that one fail, with no listener.
  */
-async function apply(url: string, log: Log): Promise<readonly { readonly name: string }[]> {
+async function apply(
+  session: pg.ClientConfig,
+  log: Log,
+): Promise<readonly { readonly name: string }[]> {
   const debug = (message: string) => log.debug({ event: "migration", message });
-  const client = createClient(url);
+  const client = createClient(session);
   try {
     await client.connect();
     return await runner({
@@ -85,9 +88,9 @@ async function apply(url: string, log: Log): Promise<readonly { readonly name: s
 }
 
 /** A connection whose failures reach only its queries. */
-function createClient(url: string): pg.Client {
+function createClient(session: pg.ClientConfig): pg.Client {
   const client = new pg.Client({
-    connectionString: url,
+    ...session,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
   });
   client.on("error", () => {});
@@ -106,7 +109,7 @@ interface Inspection {
 }
 
 async function inspect(url: string, variable: string): Promise<Inspection> {
-  const client = createClient(url);
+  const client = createClient({ connectionString: url });
   try {
     // This is the first use of the database: explain the driver's error, which is only "connect
     // ECONNREFUSED".

@@ -2,10 +2,8 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
-
 import { detailOf } from "#platform/errors.ts";
 import { createIds, ID_END_MS, ID_EPOCH_MS } from "#platform/ids.ts";
-
 import { quiet, startTestPostgres } from "../../test/backends/postgres.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { createPool, type Pool } from "./pool.ts";
