@@ -95,3 +95,16 @@ test("a stop that fails exits with 1", async (t) => {
   assert.deepEqual(await exit, [1, null]);
   assert.match(await errors, /stopping failed: Error: stuck/);
 });
+
+test("a system that fails prints why, stops the rest, and exits with 1", async (t) => {
+  const { exit, errors, waitFor } = run(
+    t,
+    `return {
+      failed: Promise.resolve(new Error("the database has ended")),
+      stop: async () => { say("stopped"); throw new Error("no database"); },
+    };`,
+  );
+  await waitFor("stopped");
+  assert.deepEqual(await exit, [1, null]);
+  assert.equal(await errors, "the database has ended\n");
+});

@@ -26,13 +26,16 @@ const HEAP_GROWTH_PERCENT = 200;
 
 /** A started system that can be stopped. */
 export interface Stoppable {
+  /** Resolves with an error for operators when the system can no longer work. */
+  readonly failed?: Promise<Error>;
   stop(): Promise<void>;
 }
 
 /**
  * Runs a process until SIGINT, SIGTERM or SIGHUP. Then it stops the process and exits with 0, or
  * with 1 when the stop failed or took longer than 15 s. A second SIGINT or SIGTERM exits at once.
- * When the start fails, the process prints the reason and exits with 1.
+ * When the start fails, the process prints the reason and exits with 1. When the system fails later,
+ * it prints the reason, stops the rest, and exits with 1.
  */
 export function runProcess(start: () => Promise<Stoppable>): void {
   Buffer.poolSize = BUFFER_POOL_BYTES;
@@ -40,7 +43,7 @@ export function runProcess(start: () => Promise<Stoppable>): void {
   let stoppingSince: number | undefined;
   const { promise: started, resolve: setStarted } = Promise.withResolvers<Stoppable>();
 
-  async function stop(): Promise<void> {
+  async function stop(exitCode: number): Promise<void> {
     const timer = setTimeout(() => {
       console.error(`not stopped within ${STOP_TIMEOUT_MS / 1000} s: exiting`);
       process.exit(1);
@@ -48,9 +51,10 @@ export function runProcess(start: () => Promise<Stoppable>): void {
     timer.unref();
     try {
       await (await started).stop();
-      process.exit(0);
+      process.exit(exitCode);
     } catch (error) {
-      console.error("stopping failed:", error);
+      // After a failure, which has been printed, an error here is only its consequence.
+      if (exitCode === 0) console.error("stopping failed:", error);
       process.exit(1);
     }
   }
@@ -65,12 +69,19 @@ export function runProcess(start: () => Promise<Stoppable>): void {
     process.on(signal, () => {
       if (stoppingSince === undefined) {
         stoppingSince = performance.now();
-        void stop();
+        void stop(0);
       } else if (signal === "SIGTERM" || (signal === "SIGINT" && !isDuplicate(stoppingSince))) {
         process.exit(128 + number);
       }
     });
   }
+  void started.then(async ({ failed }) => {
+    if (failed === undefined) return;
+    console.error(messageOf(await failed));
+    if (stoppingSince !== undefined) return;
+    stoppingSince = performance.now();
+    await stop(1);
+  });
   start().then(setStarted, (error: unknown) => {
     console.error(error instanceof Error ? messageOf(error) : error);
     process.exit(1);
