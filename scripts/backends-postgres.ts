@@ -18,6 +18,8 @@ await rename(`${file}.new`, file);
 
 // A signal listener alone does not keep the process alive.
 const keepAlive = setInterval(() => {}, 60_000);
-await ended;
+const failure = await Promise.race([ended, postgres.failed]);
+if (failure instanceof Error) console.error(failure.message);
 await postgres.stop();
 clearInterval(keepAlive);
+if (failure instanceof Error) process.exitCode = 1;

@@ -7,6 +7,7 @@ import { createIdentity, type Identity } from "#platform/identity/identity.ts";
 import { meshCallers } from "#platform/identity/mesh-callers.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { createIds, type Ids } from "#platform/ids.ts";
+import { onDataFolder } from "#platform/postgres/embedded/data-folder.ts";
 import { runProcess } from "#platform/process/process.ts";
 import { startAllOrNothing } from "#platform/process/started.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
@@ -45,6 +46,8 @@ export interface All {
   readonly postgresUrl: string;
   /** Whether this process started that PostgreSQL. */
   readonly embedded: boolean;
+  /** Resolves with an error for operators when the embedded PostgreSQL cannot be restarted. */
+  readonly failed?: Promise<Error>;
   /** Absolute path of the data folder. */
   readonly dataDir: string;
   /** Stops all parts, the last started first; bounded in time. Idempotent. */
@@ -61,7 +64,7 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
     const { platform } = runtime.config;
     const dataDir = resolve(platform.dataDir);
     // Mode 711: PostgreSQL may run under another account, which must reach its own folder inside.
-    await mkdir(dataDir, { recursive: true, mode: 0o711 });
+    await onDataFolder(dataDir, () => mkdir(dataDir, { recursive: true, mode: 0o711 }));
 
     const database = await openDatabase(runtime, dataDir);
     const adapters = openAdapters(runtime, overrides);
@@ -88,6 +91,7 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
       ...addresses,
       postgresUrl: database.url,
       embedded: database.embedded,
+      failed: database.failed,
       dataDir,
       stop: () => started.stop(),
     };
@@ -111,7 +115,8 @@ async function openAuth(
   const { runtime, adapters, storage, ids } = parts;
   const { config, log, metrics, clock, started } = runtime;
   const keyEncryptionKey =
-    config.auth.keyEncryptionKey || (await loadOrCreateKey(join(dataDir, "auth.key")));
+    config.auth.keyEncryptionKey ||
+    (await onDataFolder(dataDir, () => loadOrCreateKey(join(dataDir, "auth.key"))));
   const auth = await startAuth({
     config: { ...config.auth, keyEncryptionKey },
     log,

@@ -69,6 +69,12 @@ function loadAllConfig(env: Environment) {
   );
 }
 
+/** Ports that the settings name. This process opens some of them after its PostgreSQL. */
+export function configuredPorts(config: AllConfig): number[] {
+  const { gateway, auth, connect, server, platform } = config;
+  return [gateway.port, auth.port, connect.port, server.port, platform.opsPort];
+}
+
 /** Adapters in the memory of this process. */
 export interface Adapters {
   readonly bus: Bus;

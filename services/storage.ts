@@ -1,12 +1,13 @@
 import { join } from "node:path";
 import { ConfigError } from "#platform/config/config.ts";
 import { type PostgresAddress, postgresAddress } from "#platform/config/settings.ts";
+import { onDataFolder } from "#platform/postgres/embedded/data-folder.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { openPool, type Pool } from "#platform/postgres/pool.ts";
 import type { SessionSettings } from "#platform/postgres/session.ts";
 import { type HeldWorker, holdWorker } from "#platform/postgres/worker.ts";
-import type { Runtime } from "./runtime.ts";
+import { configuredPorts, type Runtime } from "./runtime.ts";
 import { PLANNER_SETTINGS } from "./server/log/database.ts";
 
 /** A migrated PostgreSQL. */
@@ -22,6 +23,8 @@ export interface Database {
   readonly variables: { readonly auth: string; readonly server: string };
   /** Whether this process started PostgreSQL. */
   readonly embedded: boolean;
+  /** Resolves when an embedded PostgreSQL has ended and cannot be restarted. */
+  readonly failed?: Promise<Error>;
 }
 
 /**
@@ -29,7 +32,7 @@ export interface Database {
  * with its data under `dataDir` and migrates it.
  */
 export async function openDatabase(runtime: Runtime, dataDir: string): Promise<Database> {
-  const { config, log, started } = runtime;
+  const { config, log, clock, started } = runtime;
   const addresses = [
     postgresAddress("auth", config.auth, config.platform),
     postgresAddress("server", config.server, config.platform),
@@ -43,12 +46,18 @@ export async function openDatabase(runtime: Runtime, dataDir: string): Promise<D
     const variables = { auth: auth.variable, server: server.variable };
     return { url: config.platform.postgresUrl || server.url, urls, variables, embedded: false };
   }
-  const postgres = await startEmbedded({ dataDir: join(dataDir, "postgres"), log });
+  const postgres = await startEmbedded({
+    dataDir: join(dataDir, "postgres"),
+    reservedPorts: configuredPorts(config),
+    log,
+    clock,
+  });
   started.push(() => postgres.stop());
-  await migrate({ url: postgres.url, log });
-  const { url, socketUrl } = postgres;
+  await onDataFolder(dataDir, () => migrate({ url: postgres.url, log }));
+  const { url, socketUrl, failed } = postgres;
+  const urls = { auth: socketUrl, server: socketUrl };
   const variables = { auth: "embedded", server: "embedded" };
-  return { url, urls: { auth: socketUrl, server: socketUrl }, variables, embedded: true };
+  return { url, urls, variables, embedded: true, failed };
 }
 
 function requireBoth(addresses: readonly [auth: PostgresAddress, server: PostgresAddress]): void {

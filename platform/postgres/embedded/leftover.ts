@@ -12,27 +12,16 @@ const FAST_SHUTDOWN_MS = 30_000;
 /** Time-out of PostgreSQL's immediate shutdown (SIGQUIT). */
 export const IMMEDIATE_SHUTDOWN_MS = 5_000;
 
-/** State of a process in the operating system. */
-export interface ProcessState {
-  /** Pid of the parent. */
-  parent: number;
-  /** Command line with arguments. */
-  command: string;
-}
-
-/** Reads the state of a process; undefined when it does not run or is a zombie. */
-export async function inspectProcess(pid: number): Promise<ProcessState | undefined> {
+/** The command line of a process; undefined when it does not run or is a zombie. */
+export async function commandOf(pid: number): Promise<string | undefined> {
   try {
     if (process.platform === "linux") {
       const command = await readFile(`/proc/${pid}/cmdline`, "utf8");
       const status = await readFile(`/proc/${pid}/status`, "utf8");
-      if (/^State:\s*Z/m.test(status)) return undefined;
-      const parent = Number(/^PPid:\s*(\d+)/m.exec(status)?.[1]);
-      return { parent, command: command.replaceAll("\0", " ") };
+      return /^State:\s*Z/m.test(status) ? undefined : command.replaceAll("\0", " ");
     }
-    const { stdout } = await run("ps", ["-o", "ppid=,command=", "-p", String(pid)]);
-    const [, parent, command] = /^\s*(\d+)\s+(.*)/.exec(stdout) ?? [];
-    return command === undefined ? undefined : { parent: Number(parent), command };
+    const { stdout } = await run("ps", ["-o", "command=", "-p", String(pid)]);
+    return stdout.trim();
   } catch {
     return undefined;
   }
@@ -40,34 +29,26 @@ export async function inspectProcess(pid: number): Promise<ProcessState | undefi
 
 async function exitsWithin(pid: number, timeoutMs: number): Promise<boolean> {
   for (const until = performance.now() + timeoutMs; performance.now() < until; await pause(20))
-    if ((await inspectProcess(pid)) === undefined) return true;
+    if ((await commandOf(pid)) === undefined) return true;
   return false;
 }
 
 /**
  * Stops a PostgreSQL that a killed Lucky process left running on `cluster`, and waits until it has
- * exited. Removes a stale pid file.
+ * exited. Removes a stale pid file. The caller holds the folder, so no live process uses the
+ * PostgreSQL. Throws when it cannot be stopped.
  *
- * `owner` is the pid of the process that last started the cluster. Throws when that process still
- * uses its PostgreSQL, or when the leftover cannot be stopped.
+ * It finds only processes of the own container. The lock that PostgreSQL inherits reveals others.
  */
-export async function stopLeftover(options: {
-  cluster: string;
-  owner: number | undefined;
-  log: Log;
-}): Promise<void> {
-  const { cluster, owner, log } = options;
+export async function stopLeftover(options: { cluster: string; log: Log }): Promise<void> {
+  const { cluster, log } = options;
   const pidFile = join(cluster, "postmaster.pid");
   const pid = Number.parseInt(await readFile(pidFile, "utf8").catch(() => ""), 10);
   if (!(pid > 0)) return;
-  const found = await inspectProcess(pid);
+  const command = await commandOf(pid);
   // No process has this pid, or another program has it by now. PostgreSQL does not always detect
   // that.
-  if (!found?.command.includes(cluster)) return rm(pidFile, { force: true });
-  if (found.parent === owner)
-    throw new Error(
-      `The database in ${cluster} is in use by the running process ${owner}. Stop that one first, or use another data folder.`,
-    );
+  if (!command?.includes(cluster)) return rm(pidFile, { force: true });
   log.warn({ event: "postgres_leftover", pid, action: "stopping it" });
   try {
     process.kill(pid, "SIGINT");
