@@ -14,7 +14,7 @@ import {
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Log } from "#platform/log.ts";
-import { findAccount } from "#platform/postgres/account.ts";
+import { findAccount } from "#platform/postgres/embedded/account.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { stopWithThisProcess } from "./postgres-guard.ts";
