@@ -70,12 +70,11 @@ export class SessionTimeouts {
 
   /** A slow reader has read some bytes: resumes deliveries to it when its queue has room. */
   drained(session: Session): void {
-    const { channels, clock, sweep } = this.#options;
+    const { channels, sweep } = this.#options;
     if (session.slowSinceMs === undefined || !session.hasRoom()) return;
     const sinceMs = session.slowSinceMs;
     session.slowSinceMs = undefined;
-    const ageMs = Math.ceil(clock.elapsed() - sinceMs);
-    if (requireSync(session, channels)) sweep.sweepFrom(clock.now() - ageMs);
+    if (requireSync(session, channels)) sweep.sweepFrom(sinceMs);
   }
 
   #check(session: Session, round: Round): void {
