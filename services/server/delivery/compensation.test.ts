@@ -139,13 +139,13 @@ test("when the clock has stepped back, rows of before do not wait for that time"
     const first = await stand.server();
     const subscriber = await stand.instance("connect-0", ["u:150"]);
     stand.busOutage = "known";
-    await first.append(say("149", "150", `m ${restarted}`));
+    await first.append(say("149", "150", `m${restarted}`));
     if (restarted) await first.server.stop();
     stand.clock.step(-3_600_000);
     stand.busOutage = "none";
     if (restarted) await stand.server();
     else stand.clock.advance(8_000);
-    await subscriber.until(({ entries }) => entries.length === 1);
+    await subscriber.until(({ entries }) => entries.length >= 1);
     await untilOutboxEmpty(stand);
   }
 });
