@@ -141,3 +141,8 @@ export type News = Prisma.NewsModel
  * 
  */
 export type NewsFloor = Prisma.NewsFloorModel
+/**
+ * Model Bucket
+ * A bucket of conversations, by the low ten bits of their ids.
+ */
+export type Bucket = Prisma.BucketModel

@@ -44,6 +44,7 @@ test("each role has the rights that its service needs on its own tables, and non
   const less: Record<string, string> = {
     "auth.account": "SELECT INSERT UPDATE",
     "auth.audit": "SELECT INSERT",
+    "im.bucket": "SELECT",
     "im.conversation": "SELECT INSERT UPDATE",
     "im.direct": "SELECT INSERT",
     "im.entry": "SELECT INSERT",

@@ -416,7 +416,8 @@ export const ModelName = {
   Entry: 'Entry',
   Outbox: 'Outbox',
   News: 'News',
-  NewsFloor: 'NewsFloor'
+  NewsFloor: 'NewsFloor',
+  Bucket: 'Bucket'
 } as const
 
 export type ModelName = (typeof ModelName)[keyof typeof ModelName]
@@ -432,7 +433,7 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
     omit: GlobalOmitOptions
   }
   meta: {
-    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "qrLogin" | "securityNotice" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox" | "news" | "newsFloor"
+    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "qrLogin" | "securityNotice" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox" | "news" | "newsFloor" | "bucket"
     txIsolationLevel: TransactionIsolationLevel
   }
   model: {
@@ -1900,6 +1901,80 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
         }
       }
     }
+    Bucket: {
+      payload: Prisma.$BucketPayload<ExtArgs>
+      fields: Prisma.BucketFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.BucketFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$BucketPayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.BucketFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$BucketPayload>
+        }
+        findFirst: {
+          args: Prisma.BucketFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$BucketPayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.BucketFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$BucketPayload>
+        }
+        findMany: {
+          args: Prisma.BucketFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$BucketPayload>[]
+        }
+        create: {
+          args: Prisma.BucketCreateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$BucketPayload>
+        }
+        createMany: {
+          args: Prisma.BucketCreateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        createManyAndReturn: {
+          args: Prisma.BucketCreateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$BucketPayload>[]
+        }
+        delete: {
+          args: Prisma.BucketDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$BucketPayload>
+        }
+        update: {
+          args: Prisma.BucketUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$BucketPayload>
+        }
+        deleteMany: {
+          args: Prisma.BucketDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.BucketUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.BucketUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$BucketPayload>[]
+        }
+        upsert: {
+          args: Prisma.BucketUpsertArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$BucketPayload>
+        }
+        aggregate: {
+          args: Prisma.BucketAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateBucket>
+        }
+        groupBy: {
+          args: Prisma.BucketGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.BucketGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.BucketCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.BucketCountAggregateOutputType> | number
+        }
+      }
+    }
   }
 } & {
   other: {
@@ -2206,6 +2281,14 @@ export const NewsFloorScalarFieldEnum = {
 export type NewsFloorScalarFieldEnum = (typeof NewsFloorScalarFieldEnum)[keyof typeof NewsFloorScalarFieldEnum]
 
 
+export const BucketScalarFieldEnum = {
+  bucket: 'bucket',
+  epoch: 'epoch'
+} as const
+
+export type BucketScalarFieldEnum = (typeof BucketScalarFieldEnum)[keyof typeof BucketScalarFieldEnum]
+
+
 export const SortOrder = {
   asc: 'asc',
   desc: 'desc'
@@ -2497,6 +2580,7 @@ export type GlobalOmitConfig = {
   outbox?: Prisma.OutboxOmit
   news?: Prisma.NewsOmit
   newsFloor?: Prisma.NewsFloorOmit
+  bucket?: Prisma.BucketOmit
 }
 
 /* Types for Logging */

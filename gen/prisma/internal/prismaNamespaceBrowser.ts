@@ -70,7 +70,8 @@ export const ModelName = {
   Entry: 'Entry',
   Outbox: 'Outbox',
   News: 'News',
-  NewsFloor: 'NewsFloor'
+  NewsFloor: 'NewsFloor',
+  Bucket: 'Bucket'
 } as const
 
 export type ModelName = (typeof ModelName)[keyof typeof ModelName]
@@ -354,6 +355,14 @@ export const NewsFloorScalarFieldEnum = {
 } as const
 
 export type NewsFloorScalarFieldEnum = (typeof NewsFloorScalarFieldEnum)[keyof typeof NewsFloorScalarFieldEnum]
+
+
+export const BucketScalarFieldEnum = {
+  bucket: 'bucket',
+  epoch: 'epoch'
+} as const
+
+export type BucketScalarFieldEnum = (typeof BucketScalarFieldEnum)[keyof typeof BucketScalarFieldEnum]
 
 
 export const SortOrder = {
