@@ -17,6 +17,7 @@ import type { ServiceName } from "#platform/service-name.ts";
 import { loadOrCreateKey } from "./auth/keys/key-file.ts";
 import { startAuth } from "./auth/service.ts";
 import { banner } from "./banner.ts";
+import { runArguments } from "./commands.ts";
 import { openFrontDoor } from "./front-door.ts";
 import {
   type Adapters,
@@ -173,10 +174,12 @@ function localInterceptors({ runtime }: Parts, verifier: TokenVerifier): Interce
 }
 
 if (process.argv[1] && realpathSync(process.argv[1]) === import.meta.filename) {
-  runProcess(async () => {
-    const begunAt = performance.now();
-    const all = await startAll({ env: { LUCKY_LOG_LEVEL: "warn", ...process.env } });
-    console.log(banner({ ...all, startedInMs: performance.now() - begunAt }));
-    return all;
-  });
+  const start = () =>
+    runProcess(async () => {
+      const begunAt = performance.now();
+      const all = await startAll({ env: { LUCKY_LOG_LEVEL: "warn", ...process.env } });
+      console.log(banner({ ...all, startedInMs: performance.now() - begunAt }));
+      return all;
+    });
+  await runArguments(process.argv.slice(2), { env: process.env, start });
 }

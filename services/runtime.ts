@@ -55,7 +55,8 @@ export function createRuntime(env: Environment, overrides: Overrides, started: S
   };
 }
 
-function loadAllConfig(env: Environment) {
+/** Loads the settings of all services. Throws a ConfigError. */
+export function loadAllConfig(env: Environment) {
   return loadConfig(
     {
       platform: platformConfig,

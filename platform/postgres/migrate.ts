@@ -16,6 +16,8 @@ export interface DatabaseAddress {
 
 export interface MigrateOptions extends DatabaseAddress {
   readonly log: Log;
+  /** Number of migrations of an empty database; all when absent. */
+  readonly count?: number;
 }
 
 const MIGRATIONS = fileURLToPath(new URL("../../prisma/migrations", import.meta.url));
@@ -42,7 +44,7 @@ const SELECT_ROLE = `
  * missing that this role cannot apply.
  */
 export async function migrate(options: MigrateOptions): Promise<void> {
-  const { url, variable = "LUCKY_POSTGRES_URL", log } = options;
+  const { url, variable = "LUCKY_POSTGRES_URL", log, count } = options;
   const { role, owner, readable, missing } = await inspect(url, variable);
   if (missing.length === 0) return;
   if (!owner) {
@@ -55,7 +57,7 @@ export async function migrate(options: MigrateOptions): Promise<void> {
     );
   }
   // The lock belongs to the session, which a pooler would change.
-  const applied = await apply(await ownSession(url, variable), log);
+  const applied = await apply(await ownSession(url, variable), { log, count });
   if (applied.length > 0)
     log.info({ event: "migrated", migrations: applied.map((migration) => migration.name) });
 }
@@ -66,7 +68,7 @@ export async function migrate(options: MigrateOptions): Promise<void> {
  */
 async function apply(
   session: pg.ClientConfig,
-  log: Log,
+  { log, count }: { log: Log; count: number | undefined },
 ): Promise<readonly { readonly name: string }[]> {
   const debug = (message: string) => log.debug({ event: "migration", message });
   const client = createClient(session);
@@ -76,6 +78,7 @@ async function apply(
       dbClient: client,
       dir: MIGRATIONS,
       direction: "up",
+      count,
       migrationsSchema: "lucky",
       createMigrationsSchema: true,
       migrationsTable: "migration",
@@ -85,6 +88,11 @@ async function apply(
   } finally {
     await client.end().catch(() => {});
   }
+}
+
+/** The names of all migrations of this version, in their order. */
+export async function migrationNames(): Promise<string[]> {
+  return (await readdir(MIGRATIONS)).map((file) => basename(file, ".sql")).sort();
 }
 
 /** A connection whose failures reach only its queries. */
@@ -119,8 +127,7 @@ async function inspect(url: string, variable: string): Promise<Inspection> {
     });
     const { rows } = await client.query<{ role: string; owner: boolean }>(SELECT_ROLE);
     const applied = await appliedMigrations(client);
-    const files = (await readdir(MIGRATIONS)).map((file) => basename(file, ".sql")).sort();
-    const missing = files.filter((name) => !applied?.has(name));
+    const missing = (await migrationNames()).filter((name) => !applied?.has(name));
     return { ...rows[0]!, readable: applied !== undefined, missing };
   } finally {
     await client.end().catch(() => {});

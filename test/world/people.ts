@@ -71,6 +71,11 @@ export class Person {
     return new Person(world.url, userName, user!.userId);
   }
 
+  /** The same user in another installation, which was restored from a backup. */
+  at(world: Reachable): Person {
+    return new Person(world.url, this.userName, this.userId);
+  }
+
   /** Logs a device in without creating a client. Absent: a random device id, class WEB. */
   async login(device: { deviceId?: string; deviceClass?: DeviceClass } = {}): Promise<Tokens> {
     const auth = clientOf(this.#url, AuthService);

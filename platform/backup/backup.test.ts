@@ -1,0 +1,285 @@
+import assert from "node:assert/strict";
+import { chmod, mkdtemp, readdir, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import pg from "pg";
+import { migrate, migrationNames } from "#platform/postgres/migrate.ts";
+import { quiet, startTestPostgres } from "../../test/backends/postgres.ts";
+import { checkMigrations, loadBackup } from "./load-backup.ts";
+import { promote } from "./promote.ts";
+import { checkBackup } from "./read-backup.ts";
+import { writeBackup } from "./write-backup.ts";
+
+const { url, pool } = await startTestPostgres({ after });
+const folder = await mkdtemp(join(tmpdir(), "lucky-backup-"));
+await chmod(folder, 0o700);
+after(() => rm(folder, { recursive: true, force: true }));
+before(() => fill(url));
+
+const never = new AbortController().signal;
+const HISTORY = "SELECT im.history() AS history";
+const EPOCHS = "SELECT min(epoch) AS lowest, max(epoch) AS highest, count(*) AS n FROM im.bucket";
+const AHEAD = `
+  SELECT (SELECT count(*) FROM im.conversation WHERE changed_by > pg_current_xact_id()) AS conversations,
+         (SELECT count(*) FROM im.member WHERE changed_by > pg_current_xact_id()) AS members`;
+
+/** Creates an empty database. */
+async function createDatabase(name: string): Promise<string> {
+  await pool.query(`CREATE DATABASE ${name} TEMPLATE template0`);
+  return urlOf(name);
+}
+
+/** The URL of another database. */
+function urlOf(name: string): string {
+  const address = new URL(url);
+  address.pathname = `/${name}`;
+  return address.href;
+}
+
+/** Runs statements in a database; returns the rows of the last one. */
+async function query(
+  database: string,
+  ...statements: string[]
+): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client(database);
+  await client.connect();
+  try {
+    let rows: Record<string, unknown>[] = [];
+    for (const statement of statements) ({ rows } = await client.query(statement));
+    return rows;
+  } finally {
+    await client.end();
+  }
+}
+
+/** Rows for every table: texts that need escaping, nulls, bytes and arrays. */
+async function fill(database: string): Promise<void> {
+  await query(
+    database,
+    `INSERT INTO auth.account (user_id, user_name, user_name_key, display_name, password_hash, phone, signature)
+     VALUES (1, 'ana', 'ana', E'tab\\t line\\n back\\\\slash', 'hash', '\\x00ff5c2e0a', E'\\\\.'),
+            (2, 'ben', 'ben', '', NULL, NULL, '😀')`,
+    `INSERT INTO auth.login (login_id, user_id, device_id, device_class, device_name, client_version,
+                             created_at, last_refreshed_at, access_expires_at)
+     VALUES ('0123ab00-0000-4000-8000-000000000001', 1, 'd', 1, 'n', 'v', now(), now(), 'infinity')`,
+    "INSERT INTO auth.refresh_token VALUES ('\\x01', '0123ab00-0000-4000-8000-000000000001', now(), now())",
+    "INSERT INTO auth.name_shape VALUES ('ana', 1)",
+    "INSERT INTO auth.device_rule VALUES (1, 5, 1)",
+    `INSERT INTO auth.audit (actor_id, action, user_id, detail, reason, coarse_address, at)
+     VALUES (0, 1, 1, '', '', '', now()), (0, 2, 1, '', '', '', now())`,
+    `INSERT INTO im.conversation (conversation_id, kind, member_count, last_sequence, created_at_ms)
+     SELECT id, 1, 2, 100, 0 FROM generate_series(1, 50) AS id`,
+    "INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms) VALUES (99, 2, 1, 0)",
+    `INSERT INTO im.member (conversation_id, user_id, kind)
+     SELECT id, user_id, 1 FROM generate_series(1, 50) AS id, (VALUES (1), (2)) AS u(user_id)`,
+    "INSERT INTO im.direct VALUES (1, 2, 1)",
+    `INSERT INTO im.entry
+     SELECT id, sequence, id * 1000 + sequence, 1, sequence::text, 1, sequence, 0,
+            decode(repeat(md5(sequence::text), 20), 'hex')
+       FROM generate_series(1, 50) AS id, generate_series(1, 100) AS sequence`,
+    "INSERT INTO im.outbox VALUES (1, '{1,2}', '{99,99}', '{1,1}', 0, 0, 0, '{1}')",
+    "INSERT INTO im.news (conversation_ids, last_sequences) VALUES ('{1}', '{99}')",
+    "INSERT INTO lucky.worker VALUES (7, 'server-0', now(), 1796025776624)",
+  );
+}
+
+/** A text of all rows of all tables, without transaction ids and epochs. */
+async function contentOf(database: string): Promise<Record<string, string>> {
+  const tables = await query(
+    database,
+    `SELECT schemaname || '.' || tablename AS name FROM pg_tables
+      WHERE schemaname IN ('lucky', 'auth', 'im')
+        AND tablename NOT IN ('migration', 'news', 'news_floor', 'bucket')`,
+  );
+  const content: Record<string, string> = {};
+  for (const { name } of tables) {
+    const [row] = await query(
+      database,
+      `SELECT count(*) || ' rows, ' || coalesce(md5(string_agg(r, E'\\n' ORDER BY r)), '') AS rows
+         FROM (SELECT (to_jsonb(t) - 'changed_by')::text AS r FROM ${name} t) AS texts`,
+    );
+    content[String(name)] = String(row!.rows);
+  }
+  return content;
+}
+
+/** Writes a backup of a database; returns its path. */
+async function backUp(database: string, name: string): Promise<string> {
+  const file = join(folder, name);
+  await writeBackup({ url: database, file, keyFingerprint: "k", signal: never });
+  return file;
+}
+
+/** Restores a backup into a new database; returns its URL. */
+async function restoreTo(name: string, file: string): Promise<string> {
+  const { header } = await checkBackup(file);
+  const database = await createDatabase(name);
+  await loadBackup({ file, header, url: database, log: quiet, signal: never });
+  return database;
+}
+
+test("a restored database has the rows of the backup, and transaction ids of its own", async () => {
+  const file = await backUp(url, "whole");
+  assert.equal((await stat(file)).mode & 0o777, 0o600);
+  const { header, footer } = await checkBackup(file);
+  assert.equal(header.keyFingerprint, "k");
+  assert.deepEqual(header.migrations, await migrationNames());
+  assert.equal(footer.rows["im.entry"], 5_000);
+  const restored = await restoreTo("restored", file);
+  assert.deepEqual(await contentOf(restored), await contentOf(url));
+  assert.deepEqual(await query(restored, AHEAD), [{ conversations: "0", members: "0" }]);
+  assert.deepEqual(await query(restored, "SELECT count(*) AS news FROM im.news"), [{ news: "0" }]);
+  const [audit] = await query(
+    restored,
+    `INSERT INTO auth.audit (actor_id, action, user_id, detail, reason, coarse_address, at)
+     VALUES (0, 1, 1, '', '', '', now()) RETURNING audit_id`,
+  );
+  assert.equal(audit!.audit_id, "3");
+});
+
+test("each restore of a backup raises all epochs to other values, and starts another history", async () => {
+  const [original] = await query(url, EPOCHS);
+  assert.deepEqual(original, { lowest: "1", highest: "1", n: "1024" });
+  const again = await restoreTo("again", join(folder, "whole"));
+  const epochs = [await query(urlOf("restored"), EPOCHS), await query(again, EPOCHS)].flat();
+  for (const { lowest, highest, n } of epochs) assert.deepEqual([lowest, n], [highest, "1024"]);
+  assert.ok(Number(epochs[0]!.lowest) > 1);
+  assert.ok(Number(epochs[1]!.lowest) > Number(epochs[0]!.lowest));
+  const histories = new Set<unknown>();
+  for (const database of [url, urlOf("restored"), again])
+    histories.add((await query(database, HISTORY))[0]!.history);
+  assert.equal(histories.size, 3);
+});
+
+test("a backup of an older version is restored and then migrated", async () => {
+  const older = await createDatabase("older");
+  const names = (await migrationNames()).slice(0, 9);
+  await migrate({ url: older, log: quiet, count: names.length });
+  await query(
+    older,
+    `INSERT INTO im.conversation (conversation_id, kind, member_count, last_sequence, created_at_ms, updated_at_ms)
+     VALUES (5, 2, 1, 1, 0, 0)`,
+    "INSERT INTO im.member (conversation_id, user_id, kind, updated_at_ms) VALUES (5, 1, 2, 0)",
+    "INSERT INTO im.entry VALUES (5, 1, 1, 1, 'k', 1, 1, 0, 'text')",
+  );
+  const file = await backUp(older, "older");
+  assert.deepEqual((await checkBackup(file)).header.migrations, names);
+  const restored = await restoreTo("newer", file);
+  await migrate({ url: restored, log: quiet });
+  const rows = await query(
+    restored,
+    `SELECT last_sequence, user_id, sequence, (SELECT min(epoch) > 1 FROM im.bucket) AS raised
+       FROM im.conversation JOIN im.member USING (conversation_id)
+       JOIN im.entry USING (conversation_id)`,
+  );
+  assert.deepEqual(rows, [{ last_sequence: "1", user_id: "1", sequence: "1", raised: true }]);
+});
+
+test("a backup of a newer or foreign version is refused with its migration", async () => {
+  const { header } = await checkBackup(join(folder, "whole"));
+  await checkMigrations(header);
+  const newer = { ...header, migrations: [...header.migrations, "9999_later"] };
+  await assert.rejects(checkMigrations(newer), /it has the migration 9999_later/);
+  const foreign = { ...header, migrations: ["0001_lucky", "0002_other"] };
+  await assert.rejects(checkMigrations(foreign), /it has the migration 0002_other/);
+});
+
+test("a backup replaces no file", async () => {
+  const { mtimeMs } = await stat(join(folder, "whole"));
+  await assert.rejects(backUp(url, "whole"), /whole exists\. Choose another name/);
+  assert.equal((await stat(join(folder, "whole"))).mtimeMs, mtimeMs);
+});
+
+test("a backup into a folder that cannot be written names its file", async () => {
+  await assert.rejects(backUp(url, "no folder/a"), /no folder\/a cannot be written: ENOENT/);
+});
+
+for (const [title, end, error] of [
+  [
+    "PostgreSQL stops",
+    (): unknown =>
+      pool.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'relation'",
+      ),
+    /PostgreSQL stopped before the backup was complete/,
+  ],
+  [
+    "it is interrupted",
+    (abort: AbortController) => abort.abort(new Error("Interrupted")),
+    /Interrupted/,
+  ],
+] as const) {
+  test(`a backup leaves no file when ${title}`, async () => {
+    const existing = await readdir(folder);
+    const abort = new AbortController();
+    const holder = await pool.connect();
+    await holder.query("BEGIN; LOCK TABLE im.outbox");
+    const file = join(folder, "unfinished");
+    const writing = writeBackup({ url, file, keyFingerprint: "", signal: abort.signal });
+    const failed = assert.rejects(writing, error);
+    // The last table but a few is locked: the backup waits in the middle.
+    const waiting = "SELECT FROM pg_stat_activity WHERE wait_event = 'relation'";
+    while ((await pool.query(waiting)).rowCount === 0);
+    assert.equal((await readdir(folder)).length, existing.length + 1);
+    end(abort);
+    await failed;
+    await holder.query("ROLLBACK");
+    holder.release();
+    assert.deepEqual(await readdir(folder), existing);
+  });
+}
+
+test("a damaged log is neither backed up nor restored", async () => {
+  const damaged = urlOf("again");
+  await query(
+    damaged,
+    "DELETE FROM im.entry WHERE conversation_id = 3 AND sequence = 50",
+    "UPDATE im.entry SET conversation_id = 1000 WHERE conversation_id = 4",
+  );
+  await assert.rejects(backUp(damaged, "damaged"), (error: Error) => {
+    assert.match(
+      error.message,
+      /The log is damaged:\n.*conversation 3: last sequence 100, but 99 entries up to 100/,
+    );
+    assert.match(error.message, /conversation 4: last sequence 100, but 0 entries/);
+    assert.match(error.message, /conversation 1000: last sequence 0, but 100 entries/);
+    return true;
+  });
+  assert.ok(!(await readdir(folder)).some((name) => name.includes("damaged")));
+  await assert.rejects(promote({ url: damaged }), /The log is damaged/);
+});
+
+test("promote gives rows of another cluster ids of this one, and resets the log", async () => {
+  // pg_dump copies the columns as they are.
+  const copied = urlOf("restored");
+  await query(
+    copied,
+    "UPDATE im.conversation SET changed_by = '900000000000' WHERE conversation_id <= 20",
+    "UPDATE im.member SET changed_by = '900000000000' WHERE conversation_id <= 30",
+    "UPDATE im.news_floor SET floor = '900000000000'",
+    "INSERT INTO im.news (changed_by, conversation_ids, last_sequences) VALUES ('900000000000', '{1}', '{9}')",
+  );
+  const content = await contentOf(copied);
+  const state = `SELECT max(epoch) AS epoch, im.history() AS history FROM im.bucket`;
+  const [earlier] = await query(copied, state);
+  const service = new pg.Client({ connectionString: copied, application_name: "server" });
+  await service.connect();
+  await assert.rejects(
+    promote({ url: copied }),
+    /in use by server\. Stop all processes of Lucky first/,
+  );
+  assert.deepEqual(await query(copied, state), [earlier]);
+  await service.end();
+
+  assert.deepEqual(await promote({ url: copied }), { conversations: 20, members: 60 });
+  const [later] = await query(copied, state);
+  assert.ok(Number(later!.epoch) > Number(earlier!.epoch));
+  assert.notEqual(later!.history, earlier!.history);
+  assert.deepEqual(await query(copied, AHEAD), [{ conversations: "0", members: "0" }]);
+  const news =
+    "SELECT count(*) AS news, (SELECT floor::text::int < 900000000 FROM im.news_floor) AS reset FROM im.news";
+  assert.deepEqual(await query(copied, news), [{ news: "0", reset: true }]);
+  assert.deepEqual(await contentOf(copied), content);
+  assert.deepEqual(await promote({ url: copied }), { conversations: 0, members: 0 });
+});

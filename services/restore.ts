@@ -1,0 +1,138 @@
+import { chmod, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { Header } from "#platform/backup/format.ts";
+import { checkMigrations, loadBackup } from "#platform/backup/load-backup.ts";
+import { checkBackup } from "#platform/backup/read-backup.ts";
+import { startEmbedded } from "#platform/postgres/embedded.ts";
+import { keyFingerprint, readKey, storeKey } from "./auth/keys/key-file.ts";
+import { contentOf, exists, openDataFolder } from "./backup.ts";
+import type { AllConfig, Environment } from "./runtime.ts";
+
+export interface RestoreOptions {
+  readonly env: Environment;
+  /** Path of the backup. */
+  readonly file: string;
+  /** Path of a copy of auth.key; the one in the data folder, or the settings, when absent. */
+  readonly keyFile?: string | undefined;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Creates the database of a data folder from a backup. The whole backup is checked before anything is
+ * written, and the database appears complete or not at all. Returns a report. Rejects with an error
+ * for operators.
+ */
+export async function restore({
+  env,
+  file: path,
+  keyFile,
+  signal,
+}: RestoreOptions): Promise<string> {
+  const startedAt = performance.now();
+  const { dataDir, config, log } = openDataFolder(env, "restore");
+  const file = resolve(path);
+  const target = join(dataDir, "postgres");
+  const unfinished = join(dataDir, "postgres.restoring");
+  await refuseExisting(dataDir, { target, unfinished });
+  const { header, footer } = await checkBackup(file, signal);
+  await checkMigrations(header);
+  const key = await findKey({ file, header, config, dataDir, keyFile });
+
+  // Mode 711: PostgreSQL may run under another account, which must reach its own folder inside.
+  await mkdir(dataDir, { recursive: true, mode: 0o711 });
+  await mkdir(unfinished);
+  await chmod(unfinished, 0o711);
+  try {
+    const postgres = await startEmbedded({ dataDir: unfinished, log });
+    try {
+      await loadBackup({ file, header, url: postgres.url, log, signal });
+    } finally {
+      await postgres.stop();
+    }
+    signal.throwIfAborted();
+    if (key.store) await storeKey(join(dataDir, "auth.key"), key.value);
+    await rename(unfinished, target);
+    await flush(dataDir);
+  } catch (error) {
+    await rm(unfinished, { recursive: true, force: true });
+    signal.throwIfAborted();
+    throw error;
+  }
+  const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
+  return [
+    `Restored:  ${file}, in ${seconds} s`,
+    `Snapshot:  ${header.takenAt}`,
+    `Version:   migration ${header.migrations.at(-1)}`,
+    `Content:   ${contentOf(footer)}`,
+    `Data:      ${dataDir}`,
+    "",
+    "Start Lucky with: npm start",
+  ].join("\n");
+}
+
+/** Throws when the data folder has a database, or a restore that has not ended. */
+async function refuseExisting(
+  dataDir: string,
+  { target, unfinished }: { readonly target: string; readonly unfinished: string },
+): Promise<void> {
+  const files = await readdir(target).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  });
+  if (files.length > 0)
+    throw new Error(
+      `The data folder ${dataDir} already has a database. Set LUCKY_DATA_DIR to a new folder, or move ${target} away.`,
+    );
+  if (await exists(unfinished))
+    throw new Error(
+      `A restore into ${dataDir} is running or was killed. If none is running, remove ${unfinished}.`,
+    );
+}
+
+interface FoundKey {
+  readonly value: string;
+  /** Whether the data folder gets a copy. */
+  readonly store: boolean;
+}
+
+/** Finds the key-encryption key of the backup. Throws when it is missing or another one. */
+async function findKey(options: {
+  readonly file: string;
+  readonly header: Header;
+  readonly config: AllConfig;
+  readonly dataDir: string;
+  readonly keyFile: string | undefined;
+}): Promise<FoundKey> {
+  const { file, header, config, dataDir, keyFile } = options;
+  const ownFile = join(dataDir, "auth.key");
+  const { keyEncryptionKey: configured, keyEncryptionKeyBefore: before } = config.auth;
+  const own = configured || (await readKey(ownFile));
+  const place = configured ? "LUCKY_AUTH_KEY_ENCRYPTION_KEY" : ownFile;
+  const given = keyFile === undefined ? undefined : await readKey(resolve(keyFile));
+  if (keyFile !== undefined && given === undefined)
+    throw new Error(`The key file ${resolve(keyFile)} does not exist.`);
+  if (own && given !== undefined && own !== given)
+    throw new Error(`${place} and ${resolve(keyFile!)} are different keys. Remove the wrong one.`);
+  const value = own || given;
+  if (!value)
+    throw new Error(
+      `The key-encryption key is missing: ${file} does not contain it, and without it the values that it encrypts are lost. ` +
+        `Copy the file auth.key of the old data folder to ${ownFile}, or name a copy: npm start -- restore ${file} --key <auth.key>`,
+    );
+  const fingerprints = [value, ...(before ? [before] : [])].map(keyFingerprint);
+  if (header.keyFingerprint !== "" && !fingerprints.includes(header.keyFingerprint))
+    throw new Error(
+      `${own ? place : resolve(keyFile!)} is not the key-encryption key of this backup. Use the file auth.key of the data folder that was backed up.`,
+    );
+  return { value, store: !own };
+}
+
+/** Makes the new name of a folder survive a power failure. */
+async function flush(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
