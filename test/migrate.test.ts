@@ -30,9 +30,10 @@ function urlOf(user?: string, password = ""): string {
 }
 
 /** Runs `npm run migrate`. */
-function npmRunMigrate(settings: Record<string, string>) {
+function npmRunMigrate(settings: Record<string, string>, ...args: string[]) {
   const env = { PATH: process.env.PATH, HOME: process.env.HOME, ...settings };
-  return promisify(execFile)("npm", ["run", "--silent", "migrate"], { cwd: root, env });
+  const command = ["run", "--silent", "migrate", "--", ...args];
+  return promisify(execFile)("npm", command, { cwd: root, env });
 }
 
 async function start(settings: Record<string, string>) {
@@ -87,6 +88,25 @@ test("npm run migrate prepares an empty database for services that may not migra
     rows.map(({ login }) => login),
     ["auth as auth_of_fresh", "server as server_of_fresh"],
   );
+});
+
+test("npm run migrate -- promote resets the log of a restored database", {
+  timeout: TIMEOUT,
+}, async () => {
+  const settings = { ...users, LUCKY_MIGRATE_POSTGRES_URL: ownerUrl };
+  await npmRunMigrate(settings);
+  const client = new pg.Client(ownerUrl);
+  await client.connect();
+  await client.query(
+    `INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms, changed_by)
+     VALUES (1, 2, 1, 0, '900000000000')`,
+  );
+  const { stdout } = await npmRunMigrate(settings, "promote");
+  assert.match(stdout, /^The database is migrated\. .* reset:\n1 conversations and 0 memberships/);
+  const { rows } = await client.query("SELECT min(epoch) > 1 AS raised FROM im.bucket");
+  assert.deepEqual(rows, [{ raised: true }]);
+  await client.end();
+  await assert.rejects(npmRunMigrate(settings, "demote"), /does not know these arguments: demote/);
 });
 
 test("a single process needs both addresses of its database, or none", {
