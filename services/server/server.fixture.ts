@@ -20,6 +20,7 @@ import {
 import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
 import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
+import type { Clock } from "#platform/clock.ts";
 import { defaultsOf } from "#platform/config/config.ts";
 import { callerKey } from "#platform/identity/caller.ts";
 import { allTimesOf } from "#platform/ids.fixture.ts";
@@ -40,6 +41,9 @@ import { type Server, startServer } from "./service.ts";
 export const UNKNOWN_USER_ID = "900000";
 
 const workers = new WeakMap<pg.Pool, number>();
+
+/** Shared by all servers: it compiles the constraints of each message once. */
+const validate = validateInterceptor();
 
 /** Owner of the clean-up, such as a test context. */
 interface CleanupScope {
@@ -86,13 +90,13 @@ export class Stand {
   readonly registry: Registry;
   readonly #openRegistry: () => Registry;
   readonly #t: CleanupScope;
-  /** `open` opens the registry of one process; in memory by default. */
-  constructor(t: CleanupScope, pool: pg.Pool, open?: () => Registry) {
+  /** `open` opens the registry of one process, with the clock of the stand; in memory by default. */
+  constructor(t: CleanupScope, pool: pg.Pool, open?: (clock: Clock) => Registry) {
     const { clock } = this;
     const hub = createHub();
     this.#t = t;
     this.pool = pool;
-    this.#openRegistry = open ?? (() => createMemoryRegistry({ clock, hub }));
+    this.#openRegistry = () => open?.(clock) ?? createMemoryRegistry({ clock, hub });
     this.registry = this.#openRegistry();
     const bus = createMemoryBus();
     this.bus = {
@@ -108,13 +112,16 @@ export class Stand {
     t.after(() => this.registry.close());
   }
 
-  /** Starts a server with its own caches. */
-  async server(overrides: Partial<ServerConfig> = {}): Promise<RunningServer> {
-    const { clock, pool, bus } = this;
+  /** Starts a server with its own caches. `parts` replaces what it shares with the other servers. */
+  async server(
+    overrides: Partial<ServerConfig> = {},
+    parts: { clock?: Clock; pool?: pg.Pool; bus?: Bus } = {},
+  ): Promise<RunningServer> {
+    const { clock = this.clock, pool = this.pool, bus = this.bus } = parts;
     // The clocks of all test beds on one database start at the same time, so each server needs its
     // own worker number.
-    const worker = workers.get(pool) ?? 0;
-    workers.set(pool, worker + 1);
+    const worker = workers.get(this.pool) ?? 0;
+    workers.set(this.pool, worker + 1);
     const auth = serve(SessionService, {
       listRevocations: () => ({}),
       recordLastSeen: () => ({}),
@@ -157,8 +164,7 @@ export class Stand {
         return next(request);
       };
     };
-    const transport = (userId: string) =>
-      localTransport(server.served, [as(userId), validateInterceptor()]);
+    const transport = (userId: string) => localTransport(server.served, [as(userId), validate]);
     const ingress = createClient(IngressService, localTransport(server.served, []));
     return {
       server,
