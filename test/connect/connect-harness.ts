@@ -1,5 +1,5 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { createClient } from "@connectrpc/connect";
+import { type Client, createClient } from "@connectrpc/connect";
 import { DeviceClass, DeviceExcess, type DeviceRuleSchema } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
@@ -39,8 +39,10 @@ export interface HarnessOptions {
   tls?: MeshTlsFiles;
   /** Bounds of the connections; none when absent. */
   bounds?: ConnectionBounds;
-  /** Another harness to share bus, registry, conversation log and token issuer with. */
-  with?: ConnectHarness;
+  /** What it shares with another harness: bus, registry, conversation log, token issuer. */
+  with?: Partial<Pick<ConnectHarness, "bus" | "hub" | "registry" | "ingress" | "issuer">>;
+  /** Client of a server, instead of the conversation log in memory. */
+  server?: Client<typeof IngressService>;
 }
 
 /** A connect instance whose dependencies are all in memory. */
@@ -133,7 +135,7 @@ export async function startConnectHarness(
       },
       close() {},
     },
-    ingress: createClient(IngressService, localTransport([ingress.served()], [])),
+    ingress: options.server ?? createClient(IngressService, localTransport([ingress.served()], [])),
     sessions: {
       getDevicePolicy: async () =>
         create(GetDevicePolicyResponseSchema, { rules: [...(options.rules?.() ?? USUAL_RULES)] }),

@@ -1,0 +1,124 @@
+import type pg from "pg";
+import type { Bus } from "#platform/bus/bus.ts";
+import type { Clock } from "#platform/clock.ts";
+import type { RunningServer, Stand } from "../../services/server/server.fixture.ts";
+import type { Crash } from "./steps.ts";
+
+/** Small caches: a server reserves the memory of its caches at its start. */
+const CONFIG = { cachedMemberships: 1_000, cachedUsers: 1_000 };
+
+/** What the servers of a run share, and the faults between them. */
+export interface Surroundings {
+  readonly stand: Stand;
+  /** Whether the bus confirms messages and drops them. */
+  losing: boolean;
+  /** Queries and waits for a connection in flight, of all servers. */
+  busy: number;
+}
+
+/**
+ * A server whose process can die: from then on its timers do not fire, its queries fail, also those in
+ * flight, and it publishes nothing. Its clock can be wrong.
+ */
+export class FaultyServer {
+  /** Difference of its clock from the true time, ms. */
+  offsetMs = 0;
+  /** The query at which it dies. */
+  crash: Crash | null = null;
+  alive = true;
+  running!: RunningServer;
+  readonly #around: Surroundings;
+  /** One facade for each connection, because the server remembers the connections that it has set up. */
+  readonly #clients = new WeakMap<pg.PoolClient, pg.PoolClient>();
+
+  private constructor(around: Surroundings) {
+    this.#around = around;
+  }
+
+  static async start(around: Surroundings): Promise<FaultyServer> {
+    const server = new FaultyServer(around);
+    const parts = { clock: server.#clock(), pool: server.#pool(), bus: server.#bus() };
+    server.running = await around.stand.server(CONFIG, parts);
+    return server;
+  }
+
+  kill(): void {
+    this.alive = false;
+  }
+
+  #clock(): Clock {
+    const { clock } = this.#around.stand;
+    const guarded = (callback: () => void) => () => {
+      if (this.alive) callback();
+    };
+    return {
+      now: () => clock.now() + this.offsetMs,
+      elapsed: () => clock.elapsed(),
+      after: (ms, callback) => clock.after(ms, guarded(callback)),
+      every: (ms, callback) => clock.every(ms, guarded(callback)),
+    };
+  }
+
+  #bus(): Bus {
+    const { bus } = this.#around.stand;
+    return {
+      ...bus,
+      ready: () => this.alive && bus.ready(),
+      publish: async (queue, body, signal) => {
+        this.#mustLive();
+        return this.#around.losing ? "confirmed" : bus.publish(queue, body, signal);
+      },
+    };
+  }
+
+  #pool(): pg.Pool {
+    const { pool } = this.#around.stand;
+    const connect = async () => {
+      this.#mustLive();
+      const client = await this.#counted(pool.connect());
+      const facade = this.#clients.get(client) ?? this.#facadeOf(client);
+      this.#clients.set(client, facade);
+      return facade;
+    };
+    return { connect } as unknown as pg.Pool;
+  }
+
+  #facadeOf(client: pg.PoolClient): pg.PoolClient {
+    const query = async (query: string | pg.QueryConfig, values?: unknown[]) => {
+      this.#mustLive();
+      const crash = typeof query === "string" ? null : this.#crashNow();
+      if (crash?.executed === false) this.kill();
+      this.#mustLive();
+      const result = await this.#counted(client.query(query, values));
+      if (crash) this.kill();
+      this.#mustLive();
+      return result;
+    };
+    const release = (error?: Error | boolean) => client.release(error);
+    return { query, release } as unknown as pg.PoolClient;
+  }
+
+  /** The crash, when it is due at this query. */
+  #crashNow(): Crash | null {
+    const { crash } = this;
+    if (crash === null || crash.after > 0) {
+      if (crash !== null) this.crash = { ...crash, after: crash.after - 1 };
+      return null;
+    }
+    this.crash = null;
+    return crash;
+  }
+
+  async #counted<T>(work: Promise<T>): Promise<T> {
+    this.#around.busy++;
+    try {
+      return await work;
+    } finally {
+      this.#around.busy--;
+    }
+  }
+
+  #mustLive(): void {
+    if (!this.alive) throw Object.assign(new Error("the server is dead"), { code: "ECONNRESET" });
+  }
+}

@@ -1,0 +1,108 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import type pg from "pg";
+import { checkHistory } from "../history/checker.ts";
+import { Run } from "./run.ts";
+import { type Step, stepsOf } from "./steps.ts";
+
+export interface ModelTestOptions {
+  readonly pool: pg.Pool;
+  readonly runs: number;
+  readonly steps: number;
+  readonly seed: number;
+  /** The failure to repeat, as a report names it; all runs when absent. */
+  readonly path?: string | undefined;
+  /** Every run leaves its history in this folder; only a failed one, in a temporary folder, when absent. */
+  readonly historyFolder?: string | undefined;
+  /** Called after each run. */
+  readonly finished?: (runs: number) => void;
+}
+
+/** A failure shrinks at most this long, ms; then the shortest list of steps so far is reported. */
+const SHRINK_MS = 120_000;
+
+/** Results of all runs. */
+export interface ModelTestReport {
+  /** Describes the failure, with the command that repeats it; undefined when there is none. */
+  readonly failure: string | undefined;
+  readonly runs: number;
+}
+
+/** Compares the system with the model in random runs, and checks the history of each. */
+export async function testModel(options: ModelTestOptions): Promise<ModelTestReport> {
+  const { pool, runs, steps, seed, path, finished } = options;
+  const folder = options.historyFolder ?? join(tmpdir(), "lucky-history");
+  let nth = 0;
+  let shrinkUntilMs = Number.POSITIVE_INFINITY;
+  let lastFailed = "";
+  const property = fc.asyncProperty(stepsOf(steps), async (list) => {
+    fc.pre(Date.now() < shrinkUntilMs);
+    const name = `seed-${seed}-run-${++nth}.jsonl`;
+    const { error, run } = await takeAll(pool, nth, list);
+    const file = join(folder, error === undefined ? name : `failed-${name}`);
+    if (error !== undefined || options.historyFolder !== undefined) run.history.save(file);
+    finished?.(nth);
+    if (error === undefined) return;
+    lastFailed = file;
+    if (shrinkUntilMs === Number.POSITIVE_INFINITY) shrinkUntilMs = Date.now() + SHRINK_MS;
+    throw error;
+  });
+  const details = await fc.check(property, {
+    seed,
+    numRuns: runs,
+    maxSkipsPerRun: Number.MAX_SAFE_INTEGER,
+    ...(path === undefined ? {} : { path, endOnFailure: true }),
+  });
+  const failure = details.failed
+    ? describe({ details, runs, steps, history: lastFailed })
+    : undefined;
+  return { failure, runs: details.numRuns };
+}
+
+/** Takes all steps on a new system, and checks its history. Returns the first error. */
+async function takeAll(
+  pool: pg.Pool,
+  nth: number,
+  steps: readonly Step[],
+): Promise<{ run: Run; error: unknown }> {
+  const closers: (() => Promise<void>)[] = [];
+  const scope = { after: (close: () => Promise<void>) => void closers.push(close) };
+  const run = await Run.start(scope, pool, nth);
+  let error: unknown;
+  try {
+    for (const step of steps) await run.take(step);
+    await run.take({ kind: "quiet" });
+    const findings = checkHistory(run.history.events);
+    if (findings.length > 0)
+      throw new Error(`The history breaks promises:\n${findings.join("\n")}`);
+  } catch (caught) {
+    error = caught;
+  }
+  await run.close();
+  for (const close of closers.reverse()) await close();
+  // Rows that a dead server has left are no work of the next run's servers.
+  await pool.query("DELETE FROM im.outbox; DELETE FROM im.news");
+  return { run, error };
+}
+
+function describe(failed: {
+  details: fc.RunDetails<[Step[]]>;
+  runs: number;
+  steps: number;
+  history: string;
+}): string {
+  const { details, runs, steps, history } = failed;
+  const { seed, counterexamplePath: path, counterexample, numShrinks } = details;
+  const list = counterexample?.[0] ?? [];
+  const variables = `LUCKY_SEED=${seed} LUCKY_PATH=${path} LUCKY_STEPS=${steps}`;
+  return [
+    String((details.errorInstance as Error | undefined)?.stack ?? details.errorInstance),
+    "",
+    `${list.length} steps, after ${details.numRuns} of ${runs} runs and ${numShrinks} shrinks:`,
+    ...list.map((step) => `  ${JSON.stringify(step)}`),
+    "",
+    `Repeat it: ${variables} npm run test:long`,
+    `History:   ${history}`,
+  ].join("\n");
+}

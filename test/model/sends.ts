@@ -1,0 +1,179 @@
+import assert from "node:assert/strict";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { SendResult } from "#gen/lucky/message/v1/message_pb.js";
+import { detailOf } from "#platform/errors.ts";
+import {
+  contentOf,
+  type RunningServer,
+  toConversation,
+  toUser,
+} from "../../services/server/server.fixture.ts";
+import { contentHash, type History } from "../history/history.ts";
+import type { Device } from "./device.ts";
+import type { FaultyServer } from "./faulty-server.ts";
+import type { Attempt, Outcome } from "./model.ts";
+import { isTemporaryReason, type System } from "./system.ts";
+
+/** Waits of a device for its results: together longer than connect retries. */
+const WAITS = 40;
+const WAIT_MS = 500;
+
+/** An attempt, with the device that makes it. */
+export interface DeviceAttempt extends Attempt {
+  readonly device: Device;
+}
+
+/** Sends attempts, with retries until each has an answer, and records them. */
+export class Sends {
+  readonly #system: System;
+  readonly #history: History;
+
+  constructor(options: { system: System; history: History }) {
+    this.#system = options.system;
+    this.#history = options.history;
+  }
+
+  /** Sends all attempts in one batch of a server. */
+  async batch(
+    attempts: readonly DeviceAttempt[],
+    first: FaultyServer | undefined,
+  ): Promise<Outcome[]> {
+    return this.#retrying(attempts, async (rest) => {
+      const ops = rest.map((attempt) => this.#begin(attempt));
+      const send = async (server: RunningServer) => {
+        const results = await server.append(...rest.map(outgoing));
+        return results.map((result, at) => this.#end(ops[at]!, outcomeOf(result)));
+      };
+      return this.#system.call(first, send);
+    });
+  }
+
+  /** Sends each attempt by RPC, all at once, to a server of its own. */
+  async rpc(
+    attempts: readonly DeviceAttempt[],
+    first: FaultyServer | undefined,
+  ): Promise<Outcome[]> {
+    const { alive } = this.#system;
+    const from = first === undefined ? 0 : alive.indexOf(first);
+    const send = async (attempt: DeviceAttempt, at: number): Promise<Outcome> => {
+      const op = this.#begin(attempt);
+      const { sender, key, text, to } = attempt;
+      const target = "peer" in to ? toUser(to.peer) : toConversation(to.group);
+      const request = { target, clientMessageId: key, content: contentOf(text) };
+      const server = alive[(from + at) % Math.max(1, alive.length)];
+      try {
+        const { accepted } = await this.#system.call(server, (running) =>
+          running.messages(sender).send(request),
+        );
+        return this.#end(op, positionOf(accepted!));
+      } catch (error) {
+        const detail = detailOf(error);
+        if (detail === undefined) throw error;
+        return this.#end(op, { refused: ErrorReason[detail.reason]! });
+      }
+    };
+    return Promise.all(attempts.map(send));
+  }
+
+  /** Sends each attempt over the session of its device. */
+  async socket(attempts: readonly DeviceAttempt[]): Promise<Outcome[]> {
+    return this.#retrying(attempts, async (rest) => {
+      const ops = rest.map((attempt) => this.#begin(attempt));
+      for (const { device, to, key, text } of rest) {
+        const target = "peer" in to ? toUser(to.peer) : toConversation(to.group);
+        device.send({
+          case: "send",
+          value: { target, clientMessageId: key, content: contentOf(text) },
+        });
+      }
+      const results = await this.#resultsOf(rest);
+      return rest.map((attempt, at) => {
+        const outcome = this.#end(ops[at]!, outcomeOf(results[at]!));
+        if ("sequence" in outcome) attempt.device.accepted(attempt, outcome);
+        return outcome;
+      });
+    });
+  }
+
+  /** Waits for the results of sends on sockets. They name the key, not the send. */
+  async #resultsOf(attempts: readonly DeviceAttempt[]): Promise<SendResult[]> {
+    const found: (SendResult | undefined)[] = attempts.map(() => undefined);
+    const devices = new Set(attempts.map(({ device }) => device));
+    for (let wait = 0; wait < WAITS; wait++) {
+      for (const device of devices) {
+        for (const result of await device.takeResults()) {
+          const at = attempts.findIndex(
+            (one, nth) =>
+              found[nth] === undefined &&
+              one.device === device &&
+              one.key === result.clientMessageId,
+          );
+          assert.ok(at >= 0, `a result without a send: ${result.clientMessageId}`);
+          found[at] = result;
+        }
+      }
+      if (found.every((result) => result !== undefined)) return found as SendResult[];
+      if (wait === 0) await this.#system.settle();
+      else await this.#system.advance(WAIT_MS);
+    }
+    throw new Error(`${found.filter((one) => one === undefined).length} sends got no result`);
+  }
+
+  /** Repeats the attempts with a temporary outcome until there are none. */
+  async #retrying(
+    attempts: readonly DeviceAttempt[],
+    send: (attempts: readonly DeviceAttempt[]) => Promise<Outcome[]>,
+  ): Promise<Outcome[]> {
+    const outcomes = new Map<DeviceAttempt, Outcome>();
+    let rest = attempts;
+    for (let round = 0; rest.length > 0; round++) {
+      assert.ok(round < 5, `no server answers: ${JSON.stringify([...outcomes.values()])}`);
+
+      if (round > 0) this.#system.prefer(await this.#system.startServer());
+      const answers = await send(rest);
+      for (const [at, attempt] of rest.entries()) outcomes.set(attempt, answers[at]!);
+      rest = rest.filter((attempt) => isOpen(outcomes.get(attempt)!));
+    }
+    return attempts.map((attempt) => outcomes.get(attempt)!);
+  }
+
+  #begin({ device, sender: user, to, key, text }: DeviceAttempt): number {
+    const op = this.#history.nextOp();
+    const target = "peer" in to ? { user: to.peer } : { conversation: to.group };
+    const hash = contentHash(text);
+    this.#history.add({ kind: "send", op, client: device.name, user, to: target, key, hash });
+    return op;
+  }
+
+  #end(op: number, outcome: Outcome): Outcome {
+    if ("sequence" in outcome) {
+      const { conversationId: conversation, sequence, messageId: message } = outcome;
+      const accepted = { outcome: "accepted", conversation, sequence, message } as const;
+      this.#history.add({ kind: "sent", op, ...accepted });
+    } else if (isOpen(outcome)) this.#history.add({ kind: "sent", op, outcome: "unknown" });
+    else this.#history.add({ kind: "sent", op, outcome: "refused", reason: outcome.refused });
+    return outcome;
+  }
+}
+
+function isOpen(outcome: Outcome): boolean {
+  return "refused" in outcome && isTemporaryReason(outcome.refused);
+}
+
+function outgoing({ sender: from, to, key, text }: Attempt) {
+  return { from, to: "peer" in to ? toUser(to.peer) : toConversation(to.group), key, text };
+}
+
+function outcomeOf({ outcome }: SendResult): Outcome {
+  if (outcome.case === "accepted") return positionOf(outcome.value);
+  return { refused: ErrorReason[outcome.value!.error!.reason]! };
+}
+
+function positionOf(accepted: {
+  conversationId: string;
+  sequence: bigint;
+  messageId: string;
+}): Outcome {
+  const { conversationId, sequence, messageId } = accepted;
+  return { conversationId, sequence: Number(sequence), messageId };
+}

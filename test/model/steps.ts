@@ -1,0 +1,215 @@
+import fc from "fast-check";
+
+/** One message of a send step. Indexes are taken modulo what there is, so that any step can be left out. */
+export interface Message {
+  readonly user: number;
+  /** A user, a group, or nobody. */
+  readonly to: number;
+  /** Repeats an earlier message with its key; null: a new message. */
+  readonly again: number | null;
+  /** Whether a repeated message has other content. */
+  readonly changed: boolean;
+}
+
+/** A server dies at a query of a send: before PostgreSQL gets it, or before its answer arrives. */
+export interface Crash {
+  /** Queries before it. */
+  readonly after: number;
+  readonly executed: boolean;
+}
+
+/** One step of a run. */
+export type Step =
+  /** Sends concurrently: in one batch of one server, by RPC to all servers, or by the users' sockets. */
+  | {
+      readonly kind: "send";
+      readonly messages: readonly Message[];
+      readonly way: "batch" | "rpc" | "socket";
+      readonly server: number;
+      readonly crash: Crash | null;
+    }
+  | {
+      readonly kind: "createGroup";
+      readonly owner: number;
+      readonly users: readonly number[];
+      readonly server: number;
+    }
+  /** `caller` null: the owner. */
+  | {
+      readonly kind: "addMembers";
+      readonly group: number;
+      readonly caller: number | null;
+      readonly users: readonly number[];
+      readonly server: number;
+    }
+  /** `caller` null: the owner; -1: the user, who leaves. */
+  | {
+      readonly kind: "removeMember";
+      readonly group: number;
+      readonly caller: number | null;
+      readonly user: number;
+      readonly server: number;
+    }
+  /** A user reads a conversation except for its last entries; a negative number is beyond its end. */
+  | {
+      readonly kind: "read";
+      readonly device: number;
+      readonly conversation: number;
+      readonly except: number;
+      readonly socket: boolean;
+    }
+  | { readonly kind: "connect"; readonly device: number; readonly instance: number }
+  | { readonly kind: "disconnect"; readonly device: number }
+  /** Reads one page of Sync with the cursor that the device keeps. */
+  | { readonly kind: "syncPage"; readonly device: number; readonly limit: number }
+  /** The device loses everything, and its cursor. */
+  | { readonly kind: "reinstall"; readonly device: number }
+  /** "known" and "silent" outages fail publishes; "losing" confirms and drops them. */
+  | { readonly kind: "bus"; readonly state: "up" | "known" | "silent" | "losing" }
+  | { readonly kind: "registry"; readonly down: boolean }
+  /** Ends a server without drain. */
+  | { readonly kind: "kill"; readonly server: number }
+  | { readonly kind: "start" }
+  /** Sets the clock of a server to this offset from the true time. */
+  | { readonly kind: "clock"; readonly server: number; readonly offsetMs: number }
+  | { readonly kind: "time"; readonly ms: number }
+  /** Repairs all faults, and compares all devices with the model. */
+  | { readonly kind: "quiet" };
+
+export const USERS = 4;
+/** The user of each device. */
+export const DEVICE_USERS = [0, 0, 1, 1, 2, 3];
+export const MAX_SERVERS = 3;
+export const MAX_GROUPS = 3;
+
+const index = (count: number) => fc.nat({ max: count - 1 });
+const user = index(USERS);
+const device = index(DEVICE_USERS.length);
+const server = index(MAX_SERVERS);
+const group = index(MAX_GROUPS);
+const users = fc.uniqueArray(user, { minLength: 1, maxLength: 3 });
+
+/** A value in one of `times` cases, null in the others. */
+function sometimes<T>(times: number, value: fc.Arbitrary<T>): fc.Arbitrary<T | null> {
+  return fc.oneof(
+    { weight: times - 1, arbitrary: fc.constant(null) },
+    { weight: 1, arbitrary: value },
+  );
+}
+
+const message: fc.Arbitrary<Message> = fc.record({
+  user,
+  // More weight for groups, less for nobody.
+  to: fc.oneof(
+    { weight: 6, arbitrary: user },
+    { weight: 9, arbitrary: group.map((nth) => USERS + nth) },
+    { weight: 1, arbitrary: fc.constant(USERS + MAX_GROUPS) },
+  ),
+  again: sometimes(3, fc.nat({ max: 40 })),
+  changed: fc.boolean(),
+});
+
+const crash: fc.Arbitrary<Crash> = fc.record({ after: fc.nat({ max: 2 }), executed: fc.boolean() });
+
+const HOUR_MS = 3_600_000;
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 40,
+    arbitrary: fc.record({
+      kind: fc.constant("send"),
+      messages: fc.array(message, { minLength: 1, maxLength: 5 }),
+      way: fc.constantFrom("batch", "rpc", "socket"),
+      server,
+      crash: sometimes(20, crash),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant("createGroup"), owner: user, users, server }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant("addMembers"),
+      group,
+      caller: sometimes(4, user),
+      users,
+      server,
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant("removeMember"),
+      group,
+      caller: sometimes(2, fc.oneof(fc.constant(-1), user)),
+      user,
+      server,
+    }),
+  },
+  {
+    weight: 10,
+    arbitrary: fc.record({
+      kind: fc.constant("read"),
+      device,
+      conversation: fc.nat({ max: 7 }),
+      except: fc.integer({ min: -2, max: 3 }),
+      socket: fc.boolean(),
+    }),
+  },
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant("connect"), device, instance: index(2) }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant("disconnect"), device }) },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      kind: fc.constant("syncPage"),
+      device,
+      limit: fc.integer({ min: 1, max: 3 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("reinstall"), device }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant("bus"),
+      state: fc.constantFrom("up", "up", "known", "silent", "losing"),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("registry"), down: fc.boolean() }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("kill"), server }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("start") }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("clock"),
+      server,
+      offsetMs: fc.constantFrom(0, HOUR_MS, 8 * HOUR_MS, -500, -3_000, -8 * HOUR_MS),
+    }),
+  },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant("time"),
+      ms: fc.constantFrom(100, 2_000, 6_000, 26_000),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("quiet") }) },
+) as fc.Arbitrary<Step>;
+
+/** Lists of exactly `count` steps, which shrink to shorter lists of simpler steps. */
+export function stepsOf(count: number): fc.Arbitrary<Step[]> {
+  const fixed = fc.array(step, { minLength: count, maxLength: count, size: "max" });
+  const shorter = fc.array(step, { minLength: 0, maxLength: count, size: "max" });
+  return new (class extends fc.Arbitrary<Step[]> {
+    override generate(random: fc.Random, bias: number | undefined): fc.Value<Step[]> {
+      return fixed.generate(random, bias);
+    }
+    override canShrinkWithoutContext(value: unknown): value is Step[] {
+      return shorter.canShrinkWithoutContext(value);
+    }
+    override shrink(value: Step[], context: unknown): fc.Stream<fc.Value<Step[]>> {
+      return shorter.shrink(value, context);
+    }
+  })();
+}

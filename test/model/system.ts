@@ -1,0 +1,184 @@
+import type { Client } from "@connectrpc/connect";
+import type pg from "pg";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { reasonOf } from "#platform/errors.ts";
+import { createHub, createMemoryRegistry } from "#platform/registry/memory.ts";
+import { type RunningServer, Stand } from "../../services/server/server.fixture.ts";
+import { type ConnectHarness, startConnectHarness } from "../connect/connect-harness.ts";
+import { FaultyServer, type Surroundings } from "./faulty-server.ts";
+import { MAX_SERVERS } from "./steps.ts";
+
+/** Connect instances of a run. */
+const INSTANCES = 2;
+/** Turns of the event loop without a query after which nothing is in flight. */
+const CALM_TURNS = 4;
+/** Every run starts this much later, ms, so that ids of two runs differ. */
+const RUN_MS = 4 * 86_400_000;
+
+interface CleanupScope {
+  after(close: () => Promise<void>): void;
+}
+
+/** Servers and connect instances around one PostgreSQL, with faults. */
+export class System {
+  readonly connects: ConnectHarness[] = [];
+  readonly #around: Surroundings;
+  #servers: FaultyServer[] = [];
+  /** The server that sends from connect go to first. */
+  #preferred: FaultyServer | undefined;
+  #turn = 0;
+  #starting: Promise<FaultyServer> | undefined;
+
+  private constructor(around: Surroundings) {
+    this.#around = around;
+  }
+
+  /** Starts a system whose ids and times belong to the run of this number. */
+  static async start(scope: CleanupScope, pool: pg.Pool, run: number): Promise<System> {
+    const hub = createHub();
+    // Worker numbers are counted for each pool, from 0: the ids of two runs differ by their time.
+    const connect = () => pool.connect();
+    const own = { connect } as unknown as pg.Pool;
+    const stand = new Stand(scope, own, (clock) => createMemoryRegistry({ clock, hub }));
+    stand.clock.advance(run * RUN_MS);
+    const system = new System({ stand, losing: false, busy: 0 });
+    for (let nth = 0; nth < MAX_SERVERS; nth++) await system.startServer();
+    for (let nth = 0; nth < INSTANCES; nth++) {
+      const instance = await startConnectHarness(scope, {
+        clock: stand.clock,
+        instanceId: `connect-${nth}`,
+        with: { ...system.connects[0], bus: stand.bus, hub, registry: stand.registry },
+        server: system.#ingress(),
+        // The socket's idle time is at most 960 s, four times this.
+        config: { heartbeatIntervalMs: 200_000, framesPerSecond: 10_000, framesBurst: 100_000 },
+      });
+      system.connects.push(instance);
+    }
+    await system.settle();
+    return system;
+  }
+
+  get alive(): readonly FaultyServer[] {
+    return this.#servers.filter(({ alive }) => alive);
+  }
+
+  get clock() {
+    return this.#around.stand.clock;
+  }
+
+  /** Starts a server; above the maximum, the oldest one dies. */
+  async startServer(): Promise<FaultyServer> {
+    const server = await FaultyServer.start(this.#around);
+    this.#servers = [...this.alive, server];
+    if (this.alive.length > MAX_SERVERS) this.#servers[0]!.kill();
+    return server;
+  }
+
+  /** The nth of the living servers. */
+  server(nth: number): FaultyServer | undefined {
+    return this.alive[nth % Math.max(1, this.alive.length)];
+  }
+
+  /** Sends from connect go to this server until it fails. */
+  prefer(server: FaultyServer | undefined): void {
+    this.#preferred = server;
+  }
+
+  setBus(state: "up" | "known" | "silent" | "losing"): void {
+    this.#around.losing = state === "losing";
+    this.#around.stand.busOutage = state === "known" || state === "silent" ? state : "none";
+  }
+
+  setRegistry(down: boolean): void {
+    this.#around.stand.registryDown = down;
+  }
+
+  /** Repairs the bus, the registry and all clocks, and starts a server when there is none. */
+  async repair(): Promise<void> {
+    this.setBus("up");
+    this.setRegistry(false);
+    this.prefer(undefined);
+    for (const server of this.alive) server.offsetMs = 0;
+    if (this.alive.length === 0) await this.startServer();
+  }
+
+  /**
+   * Calls a server, as a device does that retries: while the answer is UNAVAILABLE or OVERLOADED, the
+   * next living server, and when all have failed a new one.
+   */
+  async call<T>(
+    first: FaultyServer | undefined,
+    call: (server: RunningServer) => Promise<T>,
+  ): Promise<T> {
+    const failed = new Set<FaultyServer>();
+    let next = first;
+    for (;;) {
+      const server = next?.alive ? next : await this.#freshServer();
+      try {
+        return await call(server.running);
+      } catch (error) {
+        if (!isTemporary(error) || failed.size > 2 * MAX_SERVERS) throw error;
+      }
+      failed.add(server);
+      next = this.alive.find((other) => !failed.has(other));
+    }
+  }
+
+  /** Starts a server; callers at the same time share it. */
+  #freshServer(): Promise<FaultyServer> {
+    this.#starting ??= this.startServer().finally(() => {
+      this.#starting = undefined;
+    });
+    return this.#starting;
+  }
+
+  /** Resolves when no query is in flight, and none follows. */
+  async settle(): Promise<void> {
+    for (let calm = 0; calm < CALM_TURNS; calm++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.#around.busy > 0) calm = 0;
+    }
+  }
+
+  /** Moves the time of all processes, and waits for what that caused. */
+  async advance(ms: number): Promise<void> {
+    this.clock.advance(ms);
+    await this.settle();
+  }
+
+  /**
+   * Connect's client of the servers. Sends go to the preferred server until it fails. Everything else
+   * goes to servers that are not about to die, in turn: a crash counts the queries of sends.
+   */
+  #ingress(): Client<typeof IngressService> {
+    const target = async (method: string) => {
+      const preferred = this.#preferred;
+      if (method === "appendBatch" && preferred?.alive) return preferred;
+      const healthy = this.alive.filter(({ crash }) => crash === null);
+      return healthy[this.#turn++ % Math.max(1, healthy.length)] ?? this.#freshServer();
+    };
+    return new Proxy({} as Client<typeof IngressService>, {
+      get: (_, method: keyof Client<typeof IngressService>) => {
+        return async (request: never, options: never) => {
+          const server = await target(method);
+          try {
+            return await server.running.ingress[method](request, options);
+          } catch (error) {
+            if (server === this.#preferred) this.#preferred = undefined;
+            throw error;
+          }
+        };
+      },
+    });
+  }
+}
+
+/** Whether a device retries after this error. */
+export function isTemporary(error: unknown): boolean {
+  return isTemporaryReason(ErrorReason[reasonOf(error)]!);
+}
+
+export function isTemporaryReason(reason: string): boolean {
+  return reason === "UNAVAILABLE" || reason === "OVERLOADED";
+}
