@@ -1,0 +1,48 @@
+import type { Pool } from "pg";
+import { type Clock, systemClock } from "#platform/clock.ts";
+import { createIds, type Ids } from "#platform/ids.ts";
+import { createLog } from "#platform/log.ts";
+import { createPool } from "#platform/postgres/pool.ts";
+import { holdWorker } from "#platform/postgres/worker.ts";
+import { PLANNER_SETTINGS } from "../../services/server/log/database.ts";
+
+/** Access to the tables of a running Lucky, past its services. */
+export interface Tables {
+  readonly pool: Pool;
+  readonly ids: Ids;
+  readonly clock: Clock;
+}
+
+/** Connects to the tables, runs the work, and disconnects. */
+export async function withTables<T>(
+  postgresUrl: string,
+  work: (tables: Tables) => Promise<T>,
+): Promise<T> {
+  const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
+  const clock = systemClock;
+  const pool = createPool({
+    url: postgresUrl,
+    max: 4,
+    session: PLANNER_SETTINGS,
+    log,
+    name: "bench",
+  });
+  try {
+    const worker = await holdWorker({ pool, clock, holder: "bench", log });
+    try {
+      return await work({ pool, ids: createIds({ window: worker.window, clock }), clock });
+    } finally {
+      await worker.release();
+    }
+  } finally {
+    await pool.end();
+  }
+}
+
+/**
+ * Vacuums the tables and forces a checkpoint, so that runs are comparable, however many entries are stored.
+ */
+export async function settleTables(pool: Pool): Promise<void> {
+  await pool.query("VACUUM ANALYZE im.entry, im.conversation, im.outbox, im.member");
+  await pool.query("CHECKPOINT");
+}
