@@ -1,7 +1,9 @@
 import type { Counts } from "./accounting/ledger.ts";
 import type { Effort, LatencyCounts, Round } from "./accounting/measurement.ts";
+import type { AcknowledgementLoad } from "./devices/acknowledgement-load.ts";
 import type { CatchUpResult, SyncOptions } from "./devices/catch-up.ts";
 import type { OpenOptions, OpenResult } from "./devices/devices.ts";
+import type { PageSyncOptions } from "./devices/page-sync.ts";
 import type { DialectName } from "./dialects/dialects.ts";
 import type { Load } from "./timing/load.ts";
 
@@ -46,4 +48,8 @@ export interface GeneratorApi {
   rounds(none: undefined): Promise<Round[]>;
   /** Lets every device catch up by sync. */
   sync(options: SyncOptions): Promise<CatchUpResult>;
+  /** Lets every device call Sync to the end; returns the number of conversations in the answers. */
+  syncPages(options: PageSyncOptions): Promise<number>;
+  /** Lets devices acknowledge at a fixed interval; returns the number of acknowledgements. */
+  acknowledge(load: AcknowledgementLoad): Promise<number>;
 }

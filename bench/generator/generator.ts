@@ -3,13 +3,16 @@ import { Ledger } from "./accounting/ledger.ts";
 import type { Round } from "./accounting/measurement.ts";
 import { Measurement } from "./accounting/measurement.ts";
 import type { GeneratorApi, Setup } from "./api.ts";
+import { type AcknowledgementLoad, acknowledgeAll } from "./devices/acknowledgement-load.ts";
 import type { SyncOptions } from "./devices/catch-up.ts";
 import { catchUpAll } from "./devices/catch-up.ts";
 import type { Device, DeviceEvents } from "./devices/device.ts";
 import { DeviceCalls } from "./devices/device-calls.ts";
 import type { OpenOptions } from "./devices/devices.ts";
 import { Devices } from "./devices/devices.ts";
+import { type PageSyncOptions, syncAllPages } from "./devices/page-sync.ts";
 import { WriteBuffer } from "./devices/write-buffer.ts";
+import type { Dialect } from "./dialects/dialect.ts";
 import { dialects } from "./dialects/dialects.ts";
 import type { MessageKey } from "./dialects/key.ts";
 import { readRefusal } from "./dialects/refusal.ts";
@@ -28,7 +31,10 @@ export class Generator implements GeneratorApi {
   readonly #key: MessageKey = { timeUs: 0, user: 0, number: 0 };
   /** Deliveries that are missing, by burst. */
   readonly #missing: number[] = [];
+  /** Cursor of each device's last Sync, by index. */
+  readonly #cursors = new Map<number, string>();
   #setup: Setup | undefined;
+  #dialect: Dialect | undefined;
   #ledger: Ledger | undefined;
   #clockUs: MicrosecondClock = () => 0;
   #devices: Devices | undefined;
@@ -42,8 +48,9 @@ export class Generator implements GeneratorApi {
     this.#ledger = new Ledger(setup);
     this.#clockUs = createMicrosecondClock(setup.epochOffsetUs);
     this.#measurement = new Measurement(this.#clockUs);
+    this.#dialect = await dialects[setup.dialect]();
     this.#devices = new Devices({
-      dialect: await dialects[setup.dialect](),
+      dialect: this.#dialect,
       text: setup.text,
       acknowledgeMs: setup.acknowledgeMs,
       writeBuffer: this.#writeBuffer,
@@ -118,6 +125,16 @@ export class Generator implements GeneratorApi {
       calls: this.#calls,
       clockUs: this.#clockUs,
     });
+  }
+
+  syncPages(options: PageSyncOptions) {
+    const devices = this.#required(this.#devices);
+    return syncAllPages({ ...options, devices, calls: this.#calls, cursors: this.#cursors });
+  }
+
+  acknowledge(load: AcknowledgementLoad) {
+    const devices = this.#required(this.#devices);
+    return acknowledgeAll({ ...load, devices, dialect: this.#required(this.#dialect) });
   }
 
   readonly #events: DeviceEvents = {

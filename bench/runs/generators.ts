@@ -3,8 +3,10 @@ import type { Counts } from "../generator/accounting/ledger.ts";
 import { noCounts } from "../generator/accounting/ledger.ts";
 import type { Round } from "../generator/accounting/measurement.ts";
 import type { Measured, Setup } from "../generator/api.ts";
+import type { AcknowledgementLoad } from "../generator/devices/acknowledgement-load.ts";
 import type { CatchUpResult } from "../generator/devices/catch-up.ts";
 import type { DeviceSpec, OpenResult } from "../generator/devices/devices.ts";
+import type { PageSyncOptions } from "../generator/devices/page-sync.ts";
 import type { Load } from "../generator/timing/load.ts";
 import { epochOffsetUs } from "../generator/timing/microsecond-clock.ts";
 import { Histogram } from "../statistics/histogram.ts";
@@ -166,6 +168,18 @@ export class Generators {
       elapsedS: Math.max(...parts.map(({ elapsedUs }) => elapsedUs)) / 1e6,
       limitedBy: busyGenerator(parts.map(({ cpuUs, elapsedUs }) => cpuUs / elapsedUs)),
     };
+  }
+
+  /** Lets every device call Sync to the end. Returns the number of conversations in the answers. */
+  async syncPages(options: PageSyncOptions): Promise<number> {
+    const parts = await this.#all((child) => child.call("syncPages", options));
+    return parts.reduce((sum, conversations) => sum + conversations, 0);
+  }
+
+  /** Lets devices acknowledge without receiving messages. Returns the number of acknowledgements. */
+  async acknowledge(load: AcknowledgementLoad): Promise<number> {
+    const parts = await this.#all((child) => child.call("acknowledge", load));
+    return parts.reduce((sum, acknowledged) => sum + acknowledged, 0);
   }
 
   /** Ends the processes. */

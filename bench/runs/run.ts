@@ -1,7 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type Figures, rounded } from "../command/report.ts";
 import type { Load } from "../generator/timing/load.ts";
-import { readCpu } from "../machine/cpu.ts";
+import { cpuBetween, readCpu } from "../machine/cpu.ts";
 import type { Machine } from "../machine/machine.ts";
 import { MemoryWatch } from "../machine/memory-watch.ts";
 import {
@@ -50,6 +50,10 @@ export interface Run {
   readonly faults: string[];
   readonly limitedBy: string | undefined;
   readonly deliveredPerS: number;
+  /** Messages accepted during the measurement. */
+  readonly accepted: number;
+  /** CPU seconds used during the measurement, by process. */
+  readonly cpu: ReadonlyMap<string, number>;
 }
 
 /** Sends load, measures, waits for all deliveries, and compares the counts with the database. */
@@ -94,6 +98,8 @@ export async function run(options: RunOptions): Promise<Run> {
   const delivered = measured.counts.delivered - before.delivered;
   return {
     deliveredPerS: delivered / elapsedS,
+    accepted: measured.counts.accepted - before.accepted,
+    cpu: cpuBetween(cpuBefore, cpuAfter),
     limitedBy: bottleneckOf({ load, elapsedS, shares, latencies, lateness }),
     faults: findFaults(outcome),
     figures: {

@@ -8,6 +8,7 @@ export const scenarios: Readonly<Record<string, () => Promise<{ default: Scenari
   rpc: () => import("./rpc.ts"),
   sync: () => import("./sync.ts"),
   growth: () => import("./growth.ts"),
+  cost: () => import("./cost.ts"),
   revoke: () => import("./revoke.ts"),
   abuse: () => import("./abuse.ts"),
   limits: () => import("./limits.ts"),

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Bench } from "../runs/bench.ts";
+import { Generators } from "../runs/generators.ts";
+import { storeConversations } from "../system/conversations.ts";
 import { type System, startSystem } from "../system/system.ts";
+import { withTables } from "../system/tables.ts";
 import { makeUsers, type User } from "../system/users.ts";
 import { scenarios } from "./catalogue.ts";
 
@@ -49,3 +52,34 @@ for (const [name, load] of Object.entries(scenarios)) {
     });
   });
 }
+
+test("devices list stored conversations by Sync, and acknowledge without messages", async () => {
+  // No other scenario gives these users conversations.
+  const [ana, ben] = users.slice(-2);
+  const conversations = (["direct", "group"] as const).map((kind) => ({
+    kind,
+    userIds: [ana!.userId, ben!.userId],
+    lastSequence: 9,
+  }));
+  const [direct = "", group = ""] = await withTables(system.postgresUrl, (tables) =>
+    storeConversations(tables, conversations),
+  );
+  const setup = { dialect: "lucky", text: "", shared: false, acknowledgeMs: 0 } as const;
+  const generators = await Generators.start(1, setup);
+  try {
+    const url = system.connectUrls[0]!;
+    await generators.open(
+      [ana, ben].map((user, index) => ({ index, url, token: user!.accessToken })),
+    );
+    assert.equal(await generators.syncPages({ resume: false, atOnce: 2 }), 4);
+    assert.equal(await generators.syncPages({ resume: true, atOnce: 2 }), 0);
+    const load = { firstSequence: 3, rounds: 2, everyMs: 20 };
+    const acknowledged = [
+      await generators.acknowledge({ ...load, conversationIds: { 0: direct } }),
+      await generators.acknowledge({ ...load, conversationIds: { 0: group, 1: direct } }),
+    ];
+    assert.deepEqual(acknowledged, [2, 4]);
+  } finally {
+    generators.close();
+  }
+});

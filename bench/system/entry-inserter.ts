@@ -40,8 +40,11 @@ export class EntryInserter {
     this.#content = new WireWriter().bytes(1, text).finish();
   }
 
-  /** Creates direct conversations between users that do not exist, and distributes them over the lanes. */
-  async makeConversations(count: number): Promise<void> {
+  /**
+   * Creates direct conversations between users that do not exist, and distributes them over the lanes. Returns
+   * their ids, which are also the ids of the users that send.
+   */
+  async makeConversations(count: number): Promise<string[]> {
     const ids = Array.from({ length: count }, () => this.#ids.next());
     const nowMs = this.#clock.now();
     await this.#pool.query(
@@ -66,6 +69,7 @@ export class EntryInserter {
         memberships: new Map(),
       });
     }
+    return ids;
   }
 
   /** Inserts a batch into the conversations of a lane, round robin, by one statement in one transaction. */

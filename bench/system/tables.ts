@@ -46,3 +46,9 @@ export async function settleTables(pool: Pool): Promise<void> {
   await pool.query("VACUUM ANALYZE im.entry, im.conversation, im.outbox, im.member");
   await pool.query("CHECKPOINT");
 }
+
+/** Turns autovacuum off, so that the clean-up after earlier work is not measured. Needs a superuser. */
+export async function stopAutovacuum(pool: Pool): Promise<void> {
+  await pool.query("ALTER SYSTEM SET autovacuum = off");
+  await pool.query("SELECT pg_reload_conf()");
+}

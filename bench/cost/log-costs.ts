@@ -1,0 +1,77 @@
+import { create } from "@bufbuild/protobuf";
+import { ListEntriesRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
+import { listEntries } from "../../services/server/catch-up/history.ts";
+import { syncPage } from "../../services/server/catch-up/sync.ts";
+import { Database } from "../../services/server/log/database.ts";
+import { rounded } from "../command/report.ts";
+import { median } from "../statistics/median.ts";
+import { EntryInserter } from "../system/entry-inserter.ts";
+import { settleTables, withTables } from "../system/tables.ts";
+import type { CostPart } from "./cost-part.ts";
+import { type Cost, costOf, cpuDuring } from "./costs.ts";
+
+const BATCH = 512;
+const OUTBOX_BATCHES = 20;
+const SAMPLES = 2_000;
+const WARMUP_SAMPLES = 200;
+const PAGE = 100;
+
+/**
+ * The statements of the server on a log of a given size, one at a time and each in another conversation, past
+ * the services: appends of one entry, Sync, and pages of history. One user of each conversation has sent all of
+ * its entries, the other one has read none: the unread count of the first subtracts the own entries.
+ */
+export const logCosts: CostPart = ({ bench, system, entries, logConversations }) => {
+  bench.loadBegins();
+  return withTables(system.postgresUrl, async (tables) => {
+    const inserter = new EntryInserter(tables);
+    const ids = await inserter.makeConversations(logConversations);
+    const beganMs = performance.now();
+    for (let left = entries, nth = 1; left > 0; left -= BATCH, nth++) {
+      await inserter.insert(Math.min(BATCH, left));
+      // Server reads the outbox twice a minute.
+      if (nth % OUTBOX_BATCHES === 0) await inserter.deleteOutbox();
+    }
+    await inserter.deleteOutbox();
+    await settleTables(tables.pool);
+    const seconds = ((performance.now() - beganMs) / 1_000).toFixed(0);
+    console.log(`${entries} entries stored in ${seconds} s`);
+
+    const db = new Database(tables);
+    // Random conversations: the pages of neighbours would be in the cache.
+    const pick = () => ids[Math.floor(Math.random() * ids.length)]!;
+    const reader = () => String(BigInt(pick()) + 1n);
+    const sync = (userId: string) => syncPage(db, { userId, request: { cursor: "", limit: 0 } });
+    const work: Record<string, () => Promise<unknown>> = {
+      append: () => inserter.insert(1),
+      sync_unread_of_reader: () => sync(reader()),
+      sync_unread_of_sender: () => sync(pick()),
+      page_of_history: () => {
+        const userId = pick();
+        const request = create(ListEntriesRequestSchema, {
+          conversationId: userId,
+          position: { case: "beforeSequence", value: BigInt(Number.MAX_SAFE_INTEGER) },
+          limit: PAGE,
+        });
+        return listEntries(db, { userId, request });
+      },
+    };
+    const costs = new Map<string, Cost>();
+    const medians: Record<string, number | null> = {};
+    for (const [name, once] of Object.entries(work)) {
+      for (let nth = 0; nth < WARMUP_SAMPLES; nth++) await once();
+      const times: number[] = [];
+      const used = await cpuDuring(system.processes, async () => {
+        for (let nth = 0; nth < SAMPLES; nth++) {
+          const startMs = performance.now();
+          await once();
+          times.push(performance.now() - startMs);
+        }
+      });
+      costs.set(`log_${name}`, costOf({ per: "call", count: SAMPLES, used }));
+      medians[`${name}_ms`] = rounded(median(times), 3);
+    }
+    await inserter.deleteOutbox();
+    return { costs, faults: [], figures: { entries, conversations: logConversations, medians } };
+  });
+};
