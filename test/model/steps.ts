@@ -197,6 +197,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("quiet") }) },
 ) as fc.Arbitrary<Step>;
 
+/** The lists without one part: halves first, then ever smaller parts, at last single steps. */
+function* withoutSome(steps: readonly Step[]): IterableIterator<fc.Value<Step[]>> {
+  for (let size = Math.floor(steps.length / 2); size >= 1; size = Math.floor(size / 2))
+    for (let at = 0; at < steps.length; at += size)
+      yield new fc.Value([...steps.slice(0, at), ...steps.slice(at + size)], undefined);
+}
+
 /** Lists of exactly `count` steps, which shrink to shorter lists of simpler steps. */
 export function stepsOf(count: number): fc.Arbitrary<Step[]> {
   const fixed = fc.array(step, { minLength: count, maxLength: count, size: "max" });
@@ -209,7 +216,7 @@ export function stepsOf(count: number): fc.Arbitrary<Step[]> {
       return shorter.canShrinkWithoutContext(value);
     }
     override shrink(value: Step[], context: unknown): fc.Stream<fc.Value<Step[]>> {
-      return shorter.shrink(value, context);
+      return fc.stream(withoutSome(value)).join(shorter.shrink(value, context));
     }
   })();
 }
