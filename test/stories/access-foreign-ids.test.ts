@@ -64,7 +64,7 @@ async function victim() {
 async function rowsWith(schemas: string[], ids: readonly string[]): Promise<Set<string>> {
   const { rows: tables } = await world.pool.query(
     `SELECT format('%I.%I', table_schema, table_name) AS name FROM information_schema.tables
-     WHERE table_schema = ANY($1) AND table_type = 'BASE TABLE' AND table_name <> 'outbox'`,
+     WHERE table_schema = ANY($1) AND table_type = 'BASE TABLE' AND table_name NOT IN ('outbox', 'news')`,
     [schemas],
   );
   const found = new Set<string>();
