@@ -218,7 +218,7 @@ for (const [title, end, error] of [
     const file = join(folder, "unfinished");
     const writing = writeBackup({ url, file, keyFingerprint: "", signal: abort.signal });
     const failed = assert.rejects(writing, error);
-    // The last table but a few is locked: the backup waits in the middle.
+    // The lock on im.outbox stops the backup after most tables.
     const waiting = "SELECT FROM pg_stat_activity WHERE wait_event = 'relation'";
     while ((await pool.query(waiting)).rowCount === 0);
     assert.equal((await readdir(folder)).length, existing.length + 1);
@@ -250,7 +250,7 @@ test("a damaged log is neither backed up nor restored", async () => {
   await assert.rejects(promote({ url: damaged }), /The log is damaged/);
 });
 
-test("promote gives rows of another cluster ids of this one, and resets the log", async () => {
+test("promote replaces transaction ids ahead of the cluster's, and resets the log", async () => {
   // pg_dump copies the columns as they are.
   const copied = urlOf("restored");
   await query(

@@ -83,7 +83,7 @@ test("a format of another version is refused with both versions", async () => {
 
 test("a truncated backup is refused, wherever it ends", async () => {
   const bytes = gzipSync(whole());
-  // 12 bytes contain the gzip header only: nothing tells a backup yet.
+  // At least 400 bytes: the gzip header alone does not identify a backup.
   for (const share of [0.01, 0.1, 0.5, 0.9, 0.999]) {
     const end = Math.max(400, Math.floor(bytes.length * share));
     await assert.rejects(check(bytes.subarray(0, end)), /is truncated/, `${share}`);

@@ -36,7 +36,7 @@ export interface Written {
 }
 
 /**
- * The tables and columns of a backup. Left out is what belongs to the moment or to the cluster: the
+ * The tables and columns of a backup. It omits data that is useless in another cluster: the
  * news of the sweep, transaction ids, and the list of migrations, which the header has. A table that
  * a later migration adds is in the backup.
  *

@@ -44,7 +44,7 @@ export interface SessionNeeds {
 
 /**
  * Checks at a start that the settings are in force in the sessions of the pool, and that the pooler
- * keeps named statements if it is said to. Rejects with an error for operators.
+ * keeps named statements when its mode is "prepared". Rejects with an error for operators.
  */
 export async function checkSession(pool: pg.Pool, needs: SessionNeeds): Promise<void> {
   const { variable, settings, pooler } = needs;

@@ -99,7 +99,7 @@ export class RedisHealth {
     return this.#checking;
   }
 
-  /** The connection is lost, or Redis refuses to serve. */
+  /** Marks Redis as failing: the connection is lost, or a check failed. */
   disconnected(): void {
     this.#state = "failing";
     this.#gauge?.set(0);
@@ -141,7 +141,7 @@ export class RedisHealth {
     const outageMs = wasFailing ? clock.elapsed() - this.#servedAtMs : 0;
     const loss = before && lossBetween(before, data);
     if (loss) this.#unreported = loss;
-    // In half a lease no lease expires: each had two thirds of its time left.
+    // Leases are renewed every third: each outlasts an outage of half a lease.
     if (loss || outageMs > leaseMs / 2) this.#completeAtMs = clock.elapsed() + leaseMs;
     this.#data = data;
     this.#servedAtMs = clock.elapsed();

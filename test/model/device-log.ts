@@ -72,7 +72,7 @@ export class DeviceLog {
     return false;
   }
 
-  /** The entries from first to last, without what the model does not know. */
+  /** The entries from first to last, with only the fields of the model. */
   range(first: number, last: number): ModelEntry[] {
     return [...this.#entries.values()]
       .filter(({ sequence }) => sequence >= first && sequence <= last)

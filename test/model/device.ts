@@ -37,7 +37,7 @@ export class Device {
   readonly #views = new Map<string, View>();
   /** Conversations with entries that the device lacks. */
   readonly #behind = new Set<string>();
-  /** Own messages that the server has accepted on this session: it does not push them. */
+  /** Own messages that the server has accepted on this session: the server does not push them. */
   #accepted: (DeviceEntry & { conversationId: string })[] = [];
   #cursor = "";
   #session: RawDevice | undefined;

@@ -5,7 +5,7 @@ import { testModel } from "./property.ts";
 
 const RUNS = 50;
 const STEPS = 200;
-/** Another seed in each place makes other runs: `npm run test:long` has a random one. */
+/** Fixed, so that each `npm test` takes the same steps. `npm run test:long` picks a random seed. */
 const SEED = 20_260_101;
 
 const { pool } = await startTestPostgres({ after }, { max: 4 });

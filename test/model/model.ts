@@ -62,8 +62,8 @@ interface Conversation {
 
 /**
  * What the system must do, in plain code and without any storage, delivery or failure: conversations
- * are lists, and members have places in them. It decides every answer but one: sends that ran
- * concurrently are stored in any order, and of two with one key and different texts either is stored.
+ * are lists, and members have places in them. Every answer is determined, with two exceptions:
+ * concurrent sends are stored in any order, and one of two texts with the same key is stored.
  */
 export class Model {
   readonly #directs = new Map<string, Conversation>();

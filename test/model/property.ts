@@ -13,7 +13,7 @@ export interface ModelTestOptions {
   readonly seed: number;
   /** The failure to repeat, as a report names it; all runs when absent. */
   readonly path?: string | undefined;
-  /** Every run leaves its history in this folder; only a failed one, in a temporary folder, when absent. */
+  /** Folder for the history of every run. Absent: only failed runs, in a temporary folder. */
   readonly historyFolder?: string | undefined;
   /** Called after each run. */
   readonly finished?: (runs: number) => void;
@@ -81,7 +81,7 @@ async function takeAll(
   }
   await run.close();
   for (const close of closers.reverse()) await close();
-  // Rows that a dead server has left are no work of the next run's servers.
+  // Otherwise the servers of the next run would publish rows of dead servers.
   await pool.query("DELETE FROM im.outbox; DELETE FROM im.news");
   return { run, error };
 }

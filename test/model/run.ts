@@ -10,12 +10,12 @@ import { type DeviceAttempt, Sends } from "./sends.ts";
 import { DEVICE_USERS, MAX_GROUPS, MAX_SERVERS, type Message, type Step, USERS } from "./steps.ts";
 import { System } from "./system.ts";
 
-/** Users of one run. */
+/** Base of user ids: run n has USERS ids from FIRST_USER_ID + n × USERS on. */
 const FIRST_USER_ID = 10_000;
 /** Time in which the sweep of connect finds a lost delivery, and tells the devices. */
 const SWEEP_MS = 26_000;
 const GRACE_MS = 6_000;
-/** Tokens of devices are valid for so long, seconds. */
+/** Lifetime of the devices' tokens, seconds. */
 const TOKEN_S = 1_000_000;
 
 type StepOf<K extends Step["kind"]> = Extract<Step, { kind: K }>;

@@ -14,7 +14,7 @@ import type { FaultyServer } from "./faulty-server.ts";
 import type { Attempt, Outcome } from "./model.ts";
 import { isTemporaryReason, type System } from "./system.ts";
 
-/** Waits of a device for its results: together longer than connect retries. */
+/** Polls for the results of sends: in total longer than the retries of connect. */
 const WAITS = 40;
 const WAIT_MS = 500;
 
@@ -48,7 +48,7 @@ export class Sends {
     });
   }
 
-  /** Sends each attempt by RPC, all at once, to a server of its own. */
+  /** Sends each attempt by RPC, all at once, spread over the living servers. */
   async rpc(
     attempts: readonly DeviceAttempt[],
     first: FaultyServer | undefined,

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 
-/** One message of a send step. Indexes are taken modulo what there is, so that any step can be left out. */
+/** One message of a send step. Skipped when its group does not exist. */
 export interface Message {
   readonly user: number;
   /** A user, a group, or nobody. */

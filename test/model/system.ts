@@ -11,7 +11,7 @@ import { MAX_SERVERS } from "./steps.ts";
 
 /** Connect instances of a run. */
 const INSTANCES = 2;
-/** Turns of the event loop without a query after which nothing is in flight. */
+/** Consecutive turns of the event loop without a query that count as idle. */
 const CALM_TURNS = 4;
 /** Every run starts this much later, ms, so that ids of two runs differ. */
 const RUN_MS = 4 * 86_400_000;
@@ -50,7 +50,7 @@ export class System {
         instanceId: `connect-${nth}`,
         with: { ...system.connects[0], bus: stand.bus, hub, registry: stand.registry },
         server: system.#ingress(),
-        // The socket's idle time is at most 960 s, four times this.
+        // The socket's idle time is four times this; its maximum is 960 s.
         config: { heartbeatIntervalMs: 200_000, framesPerSecond: 10_000, framesBurst: 100_000 },
       });
       system.connects.push(instance);
@@ -104,8 +104,8 @@ export class System {
   }
 
   /**
-   * Calls a server, as a device does that retries: while the answer is UNAVAILABLE or OVERLOADED, the
-   * next living server, and when all have failed a new one.
+   * Calls a server, with the retries of a device: after UNAVAILABLE or OVERLOADED it calls the
+   * next living server, or a new one when all have failed.
    */
   async call<T>(
     first: FaultyServer | undefined,

@@ -29,7 +29,7 @@ export function lockFile(path: string, { waitMs }: LockOptions): Promise<number 
   return process.platform === "linux" ? lockByProgram(path, waitMs) : lockByOpen(path, waitMs);
 }
 
-/** Node has no flock(2). flock(1) of util-linux locks a descriptor that it inherits, for both. */
+/** Node has no flock(2). flock(1) locks an inherited descriptor; this process keeps the lock. */
 async function lockByProgram(path: string, waitMs: number): Promise<number | undefined> {
   const descriptor = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   try {

@@ -38,7 +38,7 @@ async function exitsWithin(pid: number, timeoutMs: number): Promise<boolean> {
  * exited. Removes a stale pid file. The caller holds the folder, so no live process uses the
  * PostgreSQL. Throws when it cannot be stopped.
  *
- * It finds only processes of the own container. The lock that PostgreSQL inherits reveals others.
+ * It finds only processes in its own container; the inherited lock detects the others.
  */
 export async function stopLeftover(options: { cluster: string; log: Log }): Promise<void> {
   const { cluster, log } = options;

@@ -14,7 +14,7 @@ import { IMMEDIATE_SHUTDOWN_MS, stopLeftover } from "./leftover.ts";
  */
 const START_TIMEOUT_MS = 60_000;
 const FAST_SHUTDOWN_MS = 10_000;
-/** Wait for the processes of an earlier PostgreSQL, which end by themselves when theirs was killed. */
+/** Wait for leftover backends: they exit by themselves after their postmaster was killed. */
 export const LOCK_WAIT_MS = 10_000;
 /** Lines of output that an error shows. */
 const ERROR_LINES = 20;

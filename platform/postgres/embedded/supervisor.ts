@@ -29,7 +29,7 @@ export interface Supervised {
   stop(): Promise<void>;
 }
 
-/** Restarts PostgreSQL whenever it exits: five attempts within about 15 s and their durations. */
+/** Restarts PostgreSQL whenever it exits: five attempts, with 15 s of back-off in total. */
 export function supervise({ first, start, clock, log }: SupervisorOptions): Supervised {
   const stopping = new AbortController();
   const { signal } = stopping;

@@ -49,8 +49,7 @@ export class DeferredCursors {
 
   /**
    * Holds a cursor; it replaces a lower one of the same user and group. Returns false when the
-   * caller must pass it on instead: the instance drains, or the queue behind a full store is full
-   * too.
+   * caller must flush it: draining, interval 0, or at the limit without room to flush early.
    */
   hold(userId: string, groupId: string, sequence: number): boolean {
     const { intervalMs, limit } = this.#options;

@@ -54,7 +54,7 @@ export const selectUnconfirmed: Statement = {
           FROM im.outbox ORDER BY outbox_id LIMIT $1::int) o ON true`,
 };
 
-/** A page of news at or after the transaction $2, all of them in another history than $1. */
+/** A page of news from the transaction $2 on; from the first news when the history is not $1. */
 export const selectNews: Statement = {
   name: "im_news",
   text: `
@@ -91,7 +91,7 @@ export interface ChangedSince {
   readonly members: readonly MemberNews[];
 }
 
-/** News of a conversation: its last sequence, and the transaction that told of it. */
+/** News of a conversation: its last sequence, and the transaction that stored the news. */
 interface Told {
   lastSequence: bigint;
   change: bigint;
@@ -101,7 +101,7 @@ interface Told {
  * Changed conversations of the last minutes, of all servers, for the sweep. A committed entry is in
  * the outbox until the bus has confirmed it, and in the news after that, so that a server that dies
  * between commit and publication leaves no hole. News are read at each sweep and deleted after some
- * intervals, each counted by the transactions that were running then.
+ * intervals. The lowest running transaction at a tick marks the start of an interval.
  */
 export class News {
   readonly #options: NewsOptions;
@@ -140,7 +140,7 @@ export class News {
 
   /**
    * The changes since a position, or all known ones without it, as of the last `read`. Undefined when
-   * the position is older than the kept news, or of another history.
+   * the position is older than the kept news or of another history, or the outbox fills a page.
    */
   since(position: Position | undefined): ChangedSince | undefined {
     const from = position === undefined ? this.#floor : BigInt(position.change);

@@ -25,7 +25,7 @@ const BACKOFF_MS = 1_000;
  * depend on auth.
  */
 const EXISTING_TIMEOUT_MS = 500;
-/** Time for which unchecked users of existing conversations count as active after that wait, ms. */
+/** Back-off after a failed check of existing conversations, ms. Uncached users count as active. */
 const EXISTING_BACKOFF_MS = 10_000;
 
 /**

@@ -14,11 +14,11 @@ export interface NewEntry {
   readonly conversationId: string;
   /** User whose call caused the entry. */
   readonly causedBy: string;
-  /** Any kind. The memberships that it tells of change the member count. */
+  /** Any kind. Joins and leaves in it change the member count. */
   readonly content: MessageInitShape<typeof ContentSchema>;
   /**
    * Whether the transaction changes what members may do: roles, mutes, rules. It makes cached
-   * memberships stale, as memberships in the content do without it.
+   * memberships stale. Joins and leaves in the content do so without this flag.
    */
   readonly rightsChange?: boolean;
 }
@@ -41,7 +41,7 @@ export interface WrittenEntry {
 
 /**
  * Appends an entry with its outbox row, within the caller's transaction. The caller has locked the
- * conversation's row or created it: read before the wait for the lock, the time of the entry would be
+ * conversation's row or created it: a wait for the lock after reading the clock would make the time
  * too old.
  */
 export type WriteEntry = (client: PoolClient, entry: NewEntry) => Promise<WrittenEntry>;
