@@ -4,7 +4,7 @@ import { backup } from "./backup.ts";
 import { restore } from "./restore.ts";
 import type { Environment } from "./runtime.ts";
 
-/** What `npm start` shall do. */
+/** The command in the arguments of `npm start`. */
 export type Command =
   | { readonly name: "start" }
   | { readonly name: "help" }

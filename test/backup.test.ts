@@ -84,7 +84,7 @@ async function entriesOf(all: All, accessToken: string, conversationId: string):
   return entries;
 }
 
-/** What the old installation had, for the installation that is restored from it. */
+/** Description of the old installation, for the installation that is restored from it. */
 interface Past {
   readonly ana: Person;
   readonly ben: Person;

@@ -11,7 +11,7 @@ export interface SessionSize {
   readonly conversations: number;
 }
 
-/** What all parts of the scenario share. */
+/** Options and the measured system, common to all parts of the scenario. */
 export interface CostOptions {
   readonly bench: Bench;
   readonly system: System;

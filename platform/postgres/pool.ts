@@ -24,7 +24,7 @@ export interface PoolOptions {
   name: string;
   /** Settings of each session, in addition to SESSION_SETTINGS, which they override. */
   session?: SessionSettings;
-  /** What is between this process and PostgreSQL; "none" when absent. */
+  /** Kind of the pooler between this process and PostgreSQL; "none" when absent. */
   pooler?: Pooler;
 }
 

@@ -35,7 +35,7 @@ function refusesSettings(error: unknown): boolean {
   );
 }
 
-/** What the sessions of a pool need, and the variable that sets its URL. */
+/** Requirements of the sessions of a pool, and the variable that sets its URL. */
 export interface SessionNeeds {
   readonly variable: string;
   readonly settings: SessionSettings;

@@ -31,7 +31,7 @@ type State = "starting" | "serving" | "failing";
 
 type Loss = "flushed" | "restarted" | "evicted";
 
-/** What a check read about the data of Redis. A user without the permission for INFO reads less. */
+/** Result of one check of Redis's data. Fields of INFO are absent without its permission. */
 interface Data {
   /** Random id, written by the first check after the data was lost. */
   readonly generation: string;

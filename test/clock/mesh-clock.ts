@@ -75,7 +75,7 @@ export async function startMeshClock(): Promise<MeshClock> {
   };
 }
 
-/** What a process needs to set its clock: the total of all moves, and of all steps, ms. */
+/** Offsets of a process's clock: the total of all moves, and of all steps, ms. */
 const lineOf = ({ offsetMs, steppedMs }: OffsetClock) => `${offsetMs} ${steppedMs}`;
 
 /**

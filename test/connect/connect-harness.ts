@@ -39,7 +39,7 @@ export interface HarnessOptions {
   tls?: MeshTlsFiles;
   /** Bounds of the connections; none when absent. */
   bounds?: ConnectionBounds;
-  /** What it shares with another harness: bus, registry, conversation log, token issuer. */
+  /** Parts shared with another harness: bus, registry, conversation log, token issuer. */
   with?: Partial<Pick<ConnectHarness, "bus" | "hub" | "registry" | "ingress" | "issuer">>;
   /** Client of a server, instead of the conversation log in memory. */
   server?: Client<typeof IngressService>;

@@ -7,7 +7,7 @@ import type { Crash } from "./steps.ts";
 /** Small caches: a server reserves the memory of its caches at its start. */
 const CONFIG = { cachedMemberships: 1_000, cachedUsers: 1_000 };
 
-/** What the servers of a run share, and the faults between them. */
+/** State shared by the servers of a run, and the faults between them. */
 export interface Surroundings {
   readonly stand: Stand;
   /** Whether the bus confirms messages and drops them. */

@@ -61,7 +61,7 @@ interface Conversation {
 }
 
 /**
- * What the system must do, in plain code and without any storage, delivery or failure: conversations
+ * Model of the system, in plain code and without any storage, delivery or failure: conversations
  * are lists, and members have places in them. Every answer is determined, with two exceptions:
  * concurrent sends are stored in any order, and one of two texts with the same key is stored.
  */

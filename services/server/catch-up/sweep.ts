@@ -81,7 +81,7 @@ export interface SweepDependencies {
   readonly news: News;
 }
 
-/** What changed for some users since the previous sweep. */
+/** Changes for the users of a request since the previous sweep. */
 export interface SweptChanges {
   readonly changes: readonly Change[];
   readonly groups: readonly { readonly groupId: string; readonly lastSequence: bigint }[];
