@@ -125,7 +125,6 @@ export class Sweep {
           $typeName: "lucky.internal.ingress.v1.SweepRequest",
           userIds: userIds.slice(at, at + USERS_LIMIT),
           cursor,
-          withoutGroups: at > 0,
         },
         { timeoutMs: config.callTimeoutMs },
       );

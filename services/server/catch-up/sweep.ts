@@ -96,9 +96,9 @@ export interface SweptChanges {
  */
 export async function sweep(
   { db, conversations, news }: SweepDependencies,
-  request: { userIds: readonly string[]; cursor: string; withoutGroups: boolean },
+  request: { userIds: readonly string[]; cursor: string },
 ): Promise<SweptChanges> {
-  const { cursor, withoutGroups } = request;
+  const { cursor } = request;
   const userIds = new Set(request.userIds);
   const position = await news.read();
   const nextCursor = encodePosition(position);
@@ -116,7 +116,7 @@ export async function sweep(
     for (const [conversationId, { kind, users }] of await conversations.all(ids)) {
       const lastSequence = changed.conversations.get(conversationId)!;
       if (kind === ConversationKind.GROUP) {
-        if (!withoutGroups) groups.push({ groupId: conversationId, lastSequence });
+        groups.push({ groupId: conversationId, lastSequence });
         continue;
       }
       for (const userId of users)

@@ -403,13 +403,6 @@ export declare type SweepRequest = Message<"lucky.internal.ingress.v1.SweepReque
    * @generated from field: string cursor = 2;
    */
   cursor: string;
-
-  /**
-   * Whether to leave out the groups: another request of the same sweep returns them.
-   *
-   * @generated from field: bool without_groups = 3;
-   */
-  withoutGroups: boolean;
 };
 
 /**
