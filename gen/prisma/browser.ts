@@ -118,6 +118,11 @@ export type News = Prisma.NewsModel
  */
 export type NewsFloor = Prisma.NewsFloorModel
 /**
+ * Model Database
+ * The identity of the database. One row.
+ */
+export type Database = Prisma.DatabaseModel
+/**
  * Model Bucket
  * A bucket of conversations, by the low ten bits of their ids.
  */

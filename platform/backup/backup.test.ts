@@ -90,14 +90,14 @@ async function contentOf(database: string): Promise<Record<string, string>> {
     database,
     `SELECT schemaname || '.' || tablename AS name FROM pg_tables
       WHERE schemaname IN ('lucky', 'auth', 'im')
-        AND tablename NOT IN ('migration', 'news', 'news_floor', 'bucket')`,
+        AND tablename NOT IN ('migration', 'news', 'news_floor')`,
   );
   const content: Record<string, string> = {};
   for (const { name } of tables) {
     const [row] = await query(
       database,
       `SELECT count(*) || ' rows, ' || coalesce(md5(string_agg(r, E'\\n' ORDER BY r)), '') AS rows
-         FROM (SELECT (to_jsonb(t) - 'changed_by')::text AS r FROM ${name} t) AS texts`,
+         FROM (SELECT (to_jsonb(t) - 'changed_by' - 'epoch')::text AS r FROM ${name} t) AS texts`,
     );
     content[String(name)] = String(row!.rows);
   }

@@ -10,6 +10,11 @@ const RAISE_EPOCHS = `
     FROM generate_series(0, 1023) AS n
   ON CONFLICT (bucket) DO UPDATE SET epoch = greatest(im.bucket.epoch + 1, excluded.epoch)`;
 
+/** The epoch of the database rises in the same way, and with it its history. */
+const RAISE_HISTORY = `
+  UPDATE im.database
+     SET epoch = greatest(epoch + 1, floor(extract(epoch FROM now()) * 1000)::bigint)`;
+
 /** A row of a transaction that this cluster has not started yet: Sync would return it each time. */
 const AHEAD = (table: string) => `
   UPDATE ${table} SET changed_by = pg_current_xact_id() WHERE changed_by > pg_current_xact_id()`;
@@ -28,6 +33,7 @@ export interface LogReset {
  */
 export async function resetLog(client: pg.Client): Promise<LogReset> {
   await client.query(RAISE_EPOCHS);
+  await client.query(RAISE_HISTORY);
   const conversations = await client.query(AHEAD("im.conversation"));
   const members = await client.query(AHEAD("im.member"));
   await client.query("DELETE FROM im.news");

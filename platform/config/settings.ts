@@ -30,6 +30,12 @@ export const platformConfig = defineConfig("", {
     secret: true,
     doc: "URL of PostgreSQL, postgres://user:password@host:port/database, for auth, server and npm run migrate. Each of them can have a URL of its own instead. The mesh needs it; gateway and connect use no database. A single process starts its own PostgreSQL when it is empty.",
   }),
+  postgresLogUrls: setting.list({
+    default: [],
+    secret: true,
+    items: { name: "URLs of PostgreSQL", allows: (item) => /^postgres(ql)?:\/\//.test(item) },
+    doc: "URLs of the databases that hold conversations and their entries, at most 32, for server, npm run migrate and npm run buckets. Each conversation is in one of them. Empty: one database, the one of server. A further database starts without conversations: npm run buckets moves some to it.",
+  }),
   postgresPooler: setting.choice(["none", "prepared", "unprepared"], {
     default: "none",
     doc: "Pooler in transaction mode between auth, server and PostgreSQL, such as PgBouncer: none; prepared, which keeps named statements (PgBouncer 1.21 or later, with max_prepared_statements); or unprepared, which loses them.",

@@ -50,7 +50,7 @@ const types: pg.CustomTypesConfig = {
  * cancelled statements, and errors that a function raised. Any other error may be one of this
  * connection alone, such as that of a standby, or a stale plan.
  */
-const KEEPS_CONNECTION = /^(22|23|40|P0)|^(57014|55P03)$/;
+const KEEPS_CONNECTION = /^(22|23|40|P0|LK)|^(57014|55P03)$/;
 
 /** A connection through a pooler that loses named statements: its statements have no names. */
 class UnnamedClient extends pg.Client {

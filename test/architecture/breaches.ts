@@ -20,7 +20,7 @@ const fences: Record<string, RegExp> = {
   amqplib: /^platform\/bus\/rabbitmq\.ts$/,
   ioredis: /^(platform\/(redis|registry\/redis)|bench\/servers\/socket-io)\.ts$/,
   "rate-limiter-flexible": /^platform\/limiter\/(memory|redis)\.ts$/,
-  pg: /^(platform\/(postgres|backup)\/[a-z-]+|services\/auth\/database|services\/server\/log\/database|(bench|scripts)\/.*)\.ts$/,
+  pg: /^(platform\/(postgres|backup|buckets)\/[a-z-]+|services\/auth\/database|services\/server\/log\/database|(bench|scripts)\/.*)\.ts$/,
   "pg-copy-streams": /^platform\/backup\/copy\.ts$/,
   "@prisma": /^services\/(auth|server\/log)\/database\.ts$/,
   "gen/prisma": /^services\/(auth|server\/log)\/database\.ts$/,

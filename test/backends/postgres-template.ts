@@ -13,6 +13,7 @@ import {
 } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { assignBuckets } from "#platform/buckets/assign.ts";
 import type { Log } from "#platform/log.ts";
 import { findAccount } from "#platform/postgres/embedded/account.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
@@ -74,6 +75,7 @@ async function createTemplate(folder: string, log: Log): Promise<void> {
   const guard = stopWithThisProcess(join(folder, "cluster", "postmaster.pid"));
   try {
     await migrate({ url: postgres.url, log });
+    await assignBuckets([{ url: postgres.url }]);
   } finally {
     guard.kill("SIGKILL");
     await postgres.stop();
@@ -88,6 +90,7 @@ async function templateKey(): Promise<string> {
   const migrations = (await readdir(MIGRATIONS)).sort();
   const files = [
     "package-lock.json",
+    "platform/buckets/assign.ts",
     "platform/postgres/embedded.ts",
     "platform/postgres/migrate.ts",
     ...migrations.map((file) => `prisma/migrations/${file}`),

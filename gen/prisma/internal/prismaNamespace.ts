@@ -417,6 +417,7 @@ export const ModelName = {
   Outbox: 'Outbox',
   News: 'News',
   NewsFloor: 'NewsFloor',
+  Database: 'Database',
   Bucket: 'Bucket'
 } as const
 
@@ -433,7 +434,7 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
     omit: GlobalOmitOptions
   }
   meta: {
-    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "qrLogin" | "securityNotice" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox" | "news" | "newsFloor" | "bucket"
+    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "qrLogin" | "securityNotice" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox" | "news" | "newsFloor" | "database" | "bucket"
     txIsolationLevel: TransactionIsolationLevel
   }
   model: {
@@ -1901,6 +1902,80 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
         }
       }
     }
+    Database: {
+      payload: Prisma.$DatabasePayload<ExtArgs>
+      fields: Prisma.DatabaseFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.DatabaseFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DatabasePayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.DatabaseFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DatabasePayload>
+        }
+        findFirst: {
+          args: Prisma.DatabaseFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DatabasePayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.DatabaseFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DatabasePayload>
+        }
+        findMany: {
+          args: Prisma.DatabaseFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DatabasePayload>[]
+        }
+        create: {
+          args: Prisma.DatabaseCreateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DatabasePayload>
+        }
+        createMany: {
+          args: Prisma.DatabaseCreateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        createManyAndReturn: {
+          args: Prisma.DatabaseCreateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DatabasePayload>[]
+        }
+        delete: {
+          args: Prisma.DatabaseDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DatabasePayload>
+        }
+        update: {
+          args: Prisma.DatabaseUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DatabasePayload>
+        }
+        deleteMany: {
+          args: Prisma.DatabaseDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.DatabaseUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.DatabaseUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DatabasePayload>[]
+        }
+        upsert: {
+          args: Prisma.DatabaseUpsertArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DatabasePayload>
+        }
+        aggregate: {
+          args: Prisma.DatabaseAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateDatabase>
+        }
+        groupBy: {
+          args: Prisma.DatabaseGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.DatabaseGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.DatabaseCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.DatabaseCountAggregateOutputType> | number
+        }
+      }
+    }
     Bucket: {
       payload: Prisma.$BucketPayload<ExtArgs>
       fields: Prisma.BucketFieldRefs
@@ -2281,9 +2356,19 @@ export const NewsFloorScalarFieldEnum = {
 export type NewsFloorScalarFieldEnum = (typeof NewsFloorScalarFieldEnum)[keyof typeof NewsFloorScalarFieldEnum]
 
 
+export const DatabaseScalarFieldEnum = {
+  oneRow: 'oneRow',
+  databaseId: 'databaseId',
+  epoch: 'epoch'
+} as const
+
+export type DatabaseScalarFieldEnum = (typeof DatabaseScalarFieldEnum)[keyof typeof DatabaseScalarFieldEnum]
+
+
 export const BucketScalarFieldEnum = {
   bucket: 'bucket',
-  epoch: 'epoch'
+  epoch: 'epoch',
+  state: 'state'
 } as const
 
 export type BucketScalarFieldEnum = (typeof BucketScalarFieldEnum)[keyof typeof BucketScalarFieldEnum]
@@ -2580,6 +2665,7 @@ export type GlobalOmitConfig = {
   outbox?: Prisma.OutboxOmit
   news?: Prisma.NewsOmit
   newsFloor?: Prisma.NewsFloorOmit
+  database?: Prisma.DatabaseOmit
   bucket?: Prisma.BucketOmit
 }
 

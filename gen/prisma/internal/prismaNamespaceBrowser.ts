@@ -71,6 +71,7 @@ export const ModelName = {
   Outbox: 'Outbox',
   News: 'News',
   NewsFloor: 'NewsFloor',
+  Database: 'Database',
   Bucket: 'Bucket'
 } as const
 
@@ -357,9 +358,19 @@ export const NewsFloorScalarFieldEnum = {
 export type NewsFloorScalarFieldEnum = (typeof NewsFloorScalarFieldEnum)[keyof typeof NewsFloorScalarFieldEnum]
 
 
+export const DatabaseScalarFieldEnum = {
+  oneRow: 'oneRow',
+  databaseId: 'databaseId',
+  epoch: 'epoch'
+} as const
+
+export type DatabaseScalarFieldEnum = (typeof DatabaseScalarFieldEnum)[keyof typeof DatabaseScalarFieldEnum]
+
+
 export const BucketScalarFieldEnum = {
   bucket: 'bucket',
-  epoch: 'epoch'
+  epoch: 'epoch',
+  state: 'state'
 } as const
 
 export type BucketScalarFieldEnum = (typeof BucketScalarFieldEnum)[keyof typeof BucketScalarFieldEnum]

@@ -29,26 +29,31 @@ export type AggregateBucket = {
 export type BucketAvgAggregateOutputType = {
   bucket: number | null
   epoch: number | null
+  state: number | null
 }
 
 export type BucketSumAggregateOutputType = {
   bucket: number | null
   epoch: bigint | null
+  state: number | null
 }
 
 export type BucketMinAggregateOutputType = {
   bucket: number | null
   epoch: bigint | null
+  state: number | null
 }
 
 export type BucketMaxAggregateOutputType = {
   bucket: number | null
   epoch: bigint | null
+  state: number | null
 }
 
 export type BucketCountAggregateOutputType = {
   bucket: number
   epoch: number
+  state: number
   _all: number
 }
 
@@ -56,26 +61,31 @@ export type BucketCountAggregateOutputType = {
 export type BucketAvgAggregateInputType = {
   bucket?: true
   epoch?: true
+  state?: true
 }
 
 export type BucketSumAggregateInputType = {
   bucket?: true
   epoch?: true
+  state?: true
 }
 
 export type BucketMinAggregateInputType = {
   bucket?: true
   epoch?: true
+  state?: true
 }
 
 export type BucketMaxAggregateInputType = {
   bucket?: true
   epoch?: true
+  state?: true
 }
 
 export type BucketCountAggregateInputType = {
   bucket?: true
   epoch?: true
+  state?: true
   _all?: true
 }
 
@@ -168,6 +178,7 @@ export type BucketGroupByArgs<ExtArgs extends runtime.Types.Extensions.InternalA
 export type BucketGroupByOutputType = {
   bucket: number
   epoch: bigint
+  state: number
   _count: BucketCountAggregateOutputType | null
   _avg: BucketAvgAggregateOutputType | null
   _sum: BucketSumAggregateOutputType | null
@@ -196,11 +207,13 @@ export type BucketWhereInput = {
   NOT?: Prisma.BucketWhereInput | Prisma.BucketWhereInput[]
   bucket?: Prisma.IntFilter<"Bucket"> | number
   epoch?: Prisma.BigIntFilter<"Bucket"> | bigint | number
+  state?: Prisma.IntFilter<"Bucket"> | number
 }
 
 export type BucketOrderByWithRelationInput = {
   bucket?: Prisma.SortOrder
   epoch?: Prisma.SortOrder
+  state?: Prisma.SortOrder
 }
 
 export type BucketWhereUniqueInput = Prisma.AtLeast<{
@@ -209,11 +222,13 @@ export type BucketWhereUniqueInput = Prisma.AtLeast<{
   OR?: Prisma.BucketWhereInput[]
   NOT?: Prisma.BucketWhereInput | Prisma.BucketWhereInput[]
   epoch?: Prisma.BigIntFilter<"Bucket"> | bigint | number
+  state?: Prisma.IntFilter<"Bucket"> | number
 }, "bucket">
 
 export type BucketOrderByWithAggregationInput = {
   bucket?: Prisma.SortOrder
   epoch?: Prisma.SortOrder
+  state?: Prisma.SortOrder
   _count?: Prisma.BucketCountOrderByAggregateInput
   _avg?: Prisma.BucketAvgOrderByAggregateInput
   _max?: Prisma.BucketMaxOrderByAggregateInput
@@ -227,66 +242,79 @@ export type BucketScalarWhereWithAggregatesInput = {
   NOT?: Prisma.BucketScalarWhereWithAggregatesInput | Prisma.BucketScalarWhereWithAggregatesInput[]
   bucket?: Prisma.IntWithAggregatesFilter<"Bucket"> | number
   epoch?: Prisma.BigIntWithAggregatesFilter<"Bucket"> | bigint | number
+  state?: Prisma.IntWithAggregatesFilter<"Bucket"> | number
 }
 
 export type BucketCreateInput = {
   bucket: number
   epoch?: bigint | number
+  state?: number
 }
 
 export type BucketUncheckedCreateInput = {
   bucket: number
   epoch?: bigint | number
+  state?: number
 }
 
 export type BucketUpdateInput = {
   bucket?: Prisma.IntFieldUpdateOperationsInput | number
   epoch?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  state?: Prisma.IntFieldUpdateOperationsInput | number
 }
 
 export type BucketUncheckedUpdateInput = {
   bucket?: Prisma.IntFieldUpdateOperationsInput | number
   epoch?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  state?: Prisma.IntFieldUpdateOperationsInput | number
 }
 
 export type BucketCreateManyInput = {
   bucket: number
   epoch?: bigint | number
+  state?: number
 }
 
 export type BucketUpdateManyMutationInput = {
   bucket?: Prisma.IntFieldUpdateOperationsInput | number
   epoch?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  state?: Prisma.IntFieldUpdateOperationsInput | number
 }
 
 export type BucketUncheckedUpdateManyInput = {
   bucket?: Prisma.IntFieldUpdateOperationsInput | number
   epoch?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  state?: Prisma.IntFieldUpdateOperationsInput | number
 }
 
 export type BucketCountOrderByAggregateInput = {
   bucket?: Prisma.SortOrder
   epoch?: Prisma.SortOrder
+  state?: Prisma.SortOrder
 }
 
 export type BucketAvgOrderByAggregateInput = {
   bucket?: Prisma.SortOrder
   epoch?: Prisma.SortOrder
+  state?: Prisma.SortOrder
 }
 
 export type BucketMaxOrderByAggregateInput = {
   bucket?: Prisma.SortOrder
   epoch?: Prisma.SortOrder
+  state?: Prisma.SortOrder
 }
 
 export type BucketMinOrderByAggregateInput = {
   bucket?: Prisma.SortOrder
   epoch?: Prisma.SortOrder
+  state?: Prisma.SortOrder
 }
 
 export type BucketSumOrderByAggregateInput = {
   bucket?: Prisma.SortOrder
   epoch?: Prisma.SortOrder
+  state?: Prisma.SortOrder
 }
 
 
@@ -294,24 +322,28 @@ export type BucketSumOrderByAggregateInput = {
 export type BucketSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
   bucket?: boolean
   epoch?: boolean
+  state?: boolean
 }, ExtArgs["result"]["bucket"]>
 
 export type BucketSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
   bucket?: boolean
   epoch?: boolean
+  state?: boolean
 }, ExtArgs["result"]["bucket"]>
 
 export type BucketSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
   bucket?: boolean
   epoch?: boolean
+  state?: boolean
 }, ExtArgs["result"]["bucket"]>
 
 export type BucketSelectScalar = {
   bucket?: boolean
   epoch?: boolean
+  state?: boolean
 }
 
-export type BucketOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"bucket" | "epoch", ExtArgs["result"]["bucket"]>
+export type BucketOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"bucket" | "epoch" | "state", ExtArgs["result"]["bucket"]>
 
 export type $BucketPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   name: "Bucket"
@@ -322,6 +354,10 @@ export type $BucketPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs
      * Changes when the logs of the bucket are reset by a restore.
      */
     epoch: bigint
+    /**
+     * 0: in another database; 1: in this one; 2: moving from here to another one.
+     */
+    state: number
   }, ExtArgs["result"]["bucket"]>
   composites: {}
 }
@@ -747,6 +783,7 @@ export interface Prisma__BucketClient<T, Null = never, ExtArgs extends runtime.T
 export interface BucketFieldRefs {
   readonly bucket: Prisma.FieldRef<"Bucket", 'Int'>
   readonly epoch: Prisma.FieldRef<"Bucket", 'BigInt'>
+  readonly state: Prisma.FieldRef<"Bucket", 'Int'>
 }
     
 
