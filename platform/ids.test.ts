@@ -34,6 +34,28 @@ test("an id contains the time, the worker number and the counter", () => {
   assert.equal(id & 4095n, 1n);
 });
 
+test("an id in a bucket has the bucket in its low ten bits, and no id repeats", () => {
+  const clock = new ManualClock();
+  const ids = createIds({ window: allTimesOf(517), clock });
+  const buckets = [1023, 0, 7, 7, 512, 7, 7, 7, 0];
+  const made = ids.inBuckets(buckets);
+  assert.deepEqual(
+    made.map((id) => Number(id & 1023n)),
+    buckets,
+  );
+  const others = [ids.take(3), ids.inBuckets([5]), ids.take(5_000), ids.inBuckets([5, 4])].flat();
+  assert.equal(new Set([...made, ...others]).size, made.length + others.length);
+  assertAscending([made.reduce((a, b) => (a > b ? a : b)), ...others.slice(0, 5_004)]);
+});
+
+test("a thousand ids in random buckets take less than a millisecond's ids", () => {
+  const ids = createIds({ window: allTimesOf(1), clock: new ManualClock() });
+  const [first] = ids.take(1);
+  ids.inBuckets(Array.from({ length: 1_024 }, (_, at) => (at * 37) % 1_024));
+  const [last] = ids.take(1);
+  assert.ok((last! >> 22n) - (first! >> 22n) <= 1n);
+});
+
 test("ids are positive 64-bit integers until 2094, and then there are none", () => {
   const clock = new ManualClock(ID_END_MS - 1);
   const ids = createIds({ window: allTimesOf(1023), clock });

@@ -11,6 +11,11 @@ export interface Ids {
   next(): string;
   /** The next `count` ids, ascending. Reads the clock and the window once for all of them. */
   take(count: number): bigint[];
+  /**
+   * An id for each bucket (0 to 1023), in the order of the buckets: its low ten bits are the bucket.
+   * Each id uses up to 1,024 of the ids that `take` returns, fewer when many are made at once.
+   */
+  inBuckets(buckets: readonly number[]): bigint[];
 }
 
 /** A positive 64-bit integer in decimal, as a bigint; undefined for any other text. */
@@ -51,6 +56,8 @@ export interface IdsOptions {
 const COUNTER_BITS = 12;
 const COUNTER_END = 1 << COUNTER_BITS;
 const TIME_SHIFT = 22n;
+/** The low ten bits of the counter. */
+const BUCKET_MASK = 1_023;
 /** Back-off for callers when all ids of the window are used: the window moves every few seconds. */
 const WINDOW_USED_RETRY_MS = 1_000;
 
@@ -69,24 +76,29 @@ export function createIds({ window, clock }: IdsOptions): Ids {
   let counter = 0;
   let lastWorker = -1;
 
-  function take(count: number): bigint[] {
+  /**
+   * Creates `count` ids. `counterAt` returns the counter of an id: the lowest allowed one from `next`
+   * on, which may be beyond the end of the millisecond, by less than a millisecond.
+   */
+  function make(count: number, counterAt: (next: number, at: number) => number): bigint[] {
     const { worker, fromMs, untilMs } = window(lastMs);
     const nowMs = clock.now();
     // Ids with another worker number start with a new millisecond, or they might not be greater.
     let ms = Math.max(worker === lastWorker ? lastMs : lastMs + 1, fromMs);
     if (nowMs > ms && nowMs < untilMs) ms = nowMs;
     let next = ms === lastMs ? counter + 1 : 0;
-    const endMs = ms + Math.floor((next + count - 1) / COUNTER_END);
-    if (endMs >= Math.min(untilMs, ID_END_MS))
-      throw fail(ErrorReason.UNAVAILABLE, "all reserved ids are used", {
-        retryAfterMs: WINDOW_USED_RETRY_MS,
-      });
+    const endMs = Math.min(untilMs, ID_END_MS);
     const ids = new Array<bigint>(count);
     for (let at = 0; at < count; at++) {
-      if (next === COUNTER_END) {
+      next = counterAt(next, at);
+      if (next >= COUNTER_END) {
         ms++;
-        next = 0;
+        next -= COUNTER_END;
       }
+      if (ms >= endMs)
+        throw fail(ErrorReason.UNAVAILABLE, "all reserved ids are used", {
+          retryAfterMs: WINDOW_USED_RETRY_MS,
+        });
       const time = BigInt(ms - ID_EPOCH_MS);
       ids[at] = (time << TIME_SHIFT) | BigInt((worker << COUNTER_BITS) | next);
       next++;
@@ -97,5 +109,20 @@ export function createIds({ window, clock }: IdsOptions): Ids {
     return ids;
   }
 
-  return { next: () => take(1)[0]!.toString(), take };
+  const take = (count: number) => make(count, (next) => next);
+  return {
+    next: () => take(1)[0]!.toString(),
+    take,
+    inBuckets(buckets) {
+      // In ascending order of the buckets, a pass over the counters serves all of them.
+      const order = [...buckets.keys()].sort((a, b) => buckets[a]! - buckets[b]!);
+      const made = make(buckets.length, (next, at) => {
+        const bucket = buckets[order[at]!]!;
+        return next + ((bucket - next) & BUCKET_MASK);
+      });
+      const ids = new Array<bigint>(buckets.length);
+      for (const [at, index] of order.entries()) ids[index] = made[at]!;
+      return ids;
+    },
+  };
 }

@@ -146,7 +146,7 @@ async function openServer(parts: Parts, auth: Transport): Promise<RunningService
     config: config.server,
     log,
     metrics,
-    pool: storage.pools.server,
+    pools: storage.pools.logs,
     bus: adapters.bus,
     registry: adapters.registry,
     sessions: createClient(SessionService, auth),

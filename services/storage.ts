@@ -1,11 +1,11 @@
 import { join } from "node:path";
+import { openLogs } from "#platform/buckets/open-logs.ts";
 import { ConfigError } from "#platform/config/config.ts";
-import { type PostgresAddress, postgresAddress } from "#platform/config/settings.ts";
+import { logAddresses, type PostgresAddress, postgresAddress } from "#platform/config/settings.ts";
 import { onDataFolder } from "#platform/postgres/embedded/data-folder.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { openPool, type Pool } from "#platform/postgres/pool.ts";
-import type { SessionSettings } from "#platform/postgres/session.ts";
 import { type HeldWorker, holdWorker } from "#platform/postgres/worker.ts";
 import { configuredPorts, type Runtime } from "./runtime.ts";
 import { PLANNER_SETTINGS } from "./server/log/database.ts";
@@ -15,12 +15,12 @@ export interface Database {
   /** postgresql://… over TCP, with the password: not for logs. */
   readonly url: string;
   /**
-   * URLs for the services with tables: a Unix socket when PostgreSQL is embedded. They contain
-   * passwords too.
+   * The home database, for auth and the worker number. These URLs contain passwords too; an embedded
+   * PostgreSQL has a Unix socket.
    */
-  readonly urls: { readonly auth: string; readonly server: string };
-  /** The variables that set these URLs. */
-  readonly variables: { readonly auth: string; readonly server: string };
+  readonly auth: PostgresAddress;
+  /** The databases of the log, at least one. */
+  readonly logs: readonly PostgresAddress[];
   /** Whether this process started PostgreSQL. */
   readonly embedded: boolean;
   /** Resolves when an embedded PostgreSQL has ended and cannot be restarted. */
@@ -41,10 +41,8 @@ export async function openDatabase(runtime: Runtime, dataDir: string): Promise<D
     const [auth, server] = addresses;
     requireBoth(addresses);
     await migrate({ ...auth, log });
-    if (server.url !== auth.url) await migrate({ ...server, log });
-    const urls = { auth: auth.url, server: server.url };
-    const variables = { auth: auth.variable, server: server.variable };
-    return { url: config.platform.postgresUrl || server.url, urls, variables, embedded: false };
+    const logs = logAddresses(config.platform, server);
+    return { url: config.platform.postgresUrl || server.url, auth, logs, embedded: false };
   }
   const postgres = await startEmbedded({
     dataDir: join(dataDir, "postgres"),
@@ -55,9 +53,8 @@ export async function openDatabase(runtime: Runtime, dataDir: string): Promise<D
   started.push(() => postgres.stop());
   await onDataFolder(dataDir, () => migrate({ url: postgres.url, log }));
   const { url, socketUrl, failed } = postgres;
-  const urls = { auth: socketUrl, server: socketUrl };
-  const variables = { auth: "embedded", server: "embedded" };
-  return { url, urls, variables, embedded: true, failed };
+  const embedded = { url: socketUrl, variable: "embedded" };
+  return { url, auth: embedded, logs: [embedded], embedded: true, failed };
 }
 
 function requireBoth(addresses: readonly [auth: PostgresAddress, server: PostgresAddress]): void {
@@ -69,28 +66,31 @@ function requireBoth(addresses: readonly [auth: PostgresAddress, server: Postgre
 
 /** Connection pools of the services with tables, and the worker number of this process. */
 export interface Storage {
-  readonly pools: { readonly auth: Pool; readonly server: Pool };
+  readonly pools: { readonly auth: Pool; readonly logs: readonly Pool[] };
   readonly worker: HeldWorker;
 }
 
 /** Opens the pools and leases the worker number. */
 export async function openStorage(runtime: Runtime, database: Database): Promise<Storage> {
   const { config, instanceId, log, clock, started } = runtime;
-  const open = async (name: "auth" | "server", session: SessionSettings = {}): Promise<Pool> => {
-    const pool = await openPool({
-      url: database.urls[name],
-      variable: database.variables[name],
-      max: config[name].postgresConnections,
-      session,
-      pooler: database.embedded ? "none" : config.platform.postgresPooler,
-      log,
-      name,
-    });
-    started.push(() => pool.end());
-    return pool;
-  };
-  const pools = { auth: await open("auth"), server: await open("server", PLANNER_SETTINGS) };
-  const worker = await holdWorker({ pool: pools.server, clock, holder: instanceId, log });
+  const pooler = database.embedded ? "none" : config.platform.postgresPooler;
+  const auth = await openPool({
+    ...database.auth,
+    max: config.auth.postgresConnections,
+    pooler,
+    log,
+    name: "auth",
+  });
+  started.push(() => auth.end());
+  const logs = await openLogs(database.logs, {
+    max: config.server.postgresConnections,
+    session: PLANNER_SETTINGS,
+    pooler,
+    log,
+    name: "server",
+  });
+  for (const pool of logs) started.push(() => pool.end());
+  const worker = await holdWorker({ pool: auth, clock, holder: instanceId, log });
   started.push(() => worker.release());
-  return { pools, worker };
+  return { pools: { auth, logs }, worker };
 }

@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { ListEntriesRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { listEntries } from "../../services/server/catch-up/history.ts";
 import { syncPage } from "../../services/server/catch-up/sync.ts";
-import { Database } from "../../services/server/log/database.ts";
+import { Logs } from "../../services/server/log/logs.ts";
 import { rounded } from "../command/report.ts";
 import { median } from "../statistics/median.ts";
 import { EntryInserter } from "../system/entry-inserter.ts";
@@ -37,11 +37,12 @@ export const logCosts: CostPart = ({ bench, system, entries, logConversations })
     const seconds = ((performance.now() - beganMs) / 1_000).toFixed(0);
     console.log(`${entries} entries stored in ${seconds} s`);
 
-    const db = new Database(tables);
+    const logs = new Logs({ pools: [tables.pool], clock: tables.clock, log: tables.log });
+    await logs.start();
     // Random conversations: the pages of neighbours would be in the cache.
     const pick = () => ids[Math.floor(Math.random() * ids.length)]!;
     const reader = () => String(BigInt(pick()) + 1n);
-    const sync = (userId: string) => syncPage(db, { userId, request: { cursor: "", limit: 0 } });
+    const sync = (userId: string) => syncPage(logs, { userId, request: { cursor: "", limit: 0 } });
     const work: Record<string, () => Promise<unknown>> = {
       append: () => inserter.insert(1),
       sync_unread_of_reader: () => sync(reader()),
@@ -53,7 +54,7 @@ export const logCosts: CostPart = ({ bench, system, entries, logConversations })
           position: { case: "beforeSequence", value: BigInt(Number.MAX_SAFE_INTEGER) },
           limit: PAGE,
         });
-        return listEntries(db, { userId, request });
+        return listEntries(logs, { userId, request });
       },
     };
     const costs = new Map<string, Cost>();

@@ -2,6 +2,7 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type pg from "pg";
+import { assignBuckets } from "#platform/buckets/assign.ts";
 import { systemClock } from "#platform/clock.ts";
 import { createIds, type Ids } from "#platform/ids.ts";
 import { createLog } from "#platform/log.ts";
@@ -25,6 +26,7 @@ export async function startDatabase(
   const postgres = await startEmbedded({ dataDir: folder, log });
   started.push(() => postgres.stop());
   await migrate({ url: postgres.url, log });
+  await assignBuckets([{ url: postgres.url }]);
   const pool = createPool({
     url: postgres.url,
     max: 8,

@@ -1,7 +1,7 @@
 import type { Pool } from "pg";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import { createIds, type Ids } from "#platform/ids.ts";
-import { createLog } from "#platform/log.ts";
+import { createLog, type Log } from "#platform/log.ts";
 import { createPool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
 import { PLANNER_SETTINGS } from "../../services/server/log/database.ts";
@@ -11,6 +11,7 @@ export interface Tables {
   readonly pool: Pool;
   readonly ids: Ids;
   readonly clock: Clock;
+  readonly log: Log;
 }
 
 /** Connects to the tables, runs the work, and disconnects. */
@@ -30,7 +31,7 @@ export async function withTables<T>(
   try {
     const worker = await holdWorker({ pool, clock, holder: "bench", log });
     try {
-      return await work({ pool, ids: createIds({ window: worker.window, clock }), clock });
+      return await work({ pool, ids: createIds({ window: worker.window, clock }), clock, log });
     } finally {
       await worker.release();
     }

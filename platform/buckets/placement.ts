@@ -13,13 +13,26 @@ export interface Placement {
   readonly moving: readonly number[];
 }
 
-/** Reads which buckets a database has. Rejects with the driver's error. */
-export async function readPlacement(db: Pick<pg.ClientBase, "query">): Promise<Placement> {
-  const { rows } = await db.query<{ database_id: string; here: number[]; moving: number[] }>(`
-    SELECT d.database_id,
-           ARRAY(SELECT bucket FROM im.bucket WHERE state = ${BucketState.HERE} ORDER BY 1) AS here,
-           ARRAY(SELECT bucket FROM im.bucket WHERE state = ${BucketState.MOVING} ORDER BY 1) AS moving
-      FROM im.database d`);
-  const { database_id: databaseId, here, moving } = rows[0]!;
+/** A row of SELECT_PLACEMENT. */
+export interface PlacementRow {
+  database_id: string;
+  here: number[];
+  moving: number[];
+}
+
+/** Selects the placement of a database: one row. */
+export const SELECT_PLACEMENT = `
+  SELECT d.database_id,
+         ARRAY(SELECT bucket FROM im.bucket WHERE state = ${BucketState.HERE} ORDER BY 1) AS here,
+         ARRAY(SELECT bucket FROM im.bucket WHERE state = ${BucketState.MOVING} ORDER BY 1) AS moving
+    FROM im.database d`;
+
+export function placementOf({ database_id: databaseId, here, moving }: PlacementRow): Placement {
   return { databaseId, here, moving };
+}
+
+/** Reads which buckets a database has. Rejects with the driver's error. */
+export async function readPlacement(db: pg.ClientBase): Promise<Placement> {
+  const { rows } = await db.query<PlacementRow>(SELECT_PLACEMENT);
+  return placementOf(rows[0]!);
 }

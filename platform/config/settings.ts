@@ -179,6 +179,16 @@ export interface PostgresAddress {
   readonly variable: string;
 }
 
+/** The databases of the log; `home`, the database of server, when no other is set. */
+export function logAddresses(
+  { postgresLogUrls }: Pick<PlatformConfig, "postgresLogUrls">,
+  home: PostgresAddress,
+): PostgresAddress[] {
+  if (postgresLogUrls.length === 0) return [home];
+  const variable = environmentName("", "postgresLogUrls");
+  return postgresLogUrls.map((url) => ({ url, variable }));
+}
+
 /** The `postgresUrl` of a table, or else the one that all processes share. */
 export function postgresAddress(
   table: string,

@@ -72,7 +72,7 @@ interface Options {
   t: { after(close: () => Promise<void>): void };
   config?: Partial<AuthConfig>;
   clock?: ManualClock;
-  ids?: Ids;
+  ids?: Pick<Ids, "next">;
   /** Connections to the database of `url`; the caller ends the pool. */
   pool?: Pool;
   /** Log of the calls. */

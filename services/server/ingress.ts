@@ -12,6 +12,7 @@ import {
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { readEntries } from "./catch-up/history.ts";
 import { groupsOf, type SweepDependencies, sweep } from "./catch-up/sweep.ts";
+import { throwFirst } from "./log/logs.ts";
 import { encodeResults } from "./sending/outcome.ts";
 import type { Sends } from "./sending/sends.ts";
 import { type Advance, advanceCursors, type ReceiptDependencies } from "./signals/receipts.ts";
@@ -30,7 +31,7 @@ export interface IngressDependencies
 export function ingressService(
   dependencies: IngressDependencies,
 ): ServiceImpl<typeof IngressService> {
-  const { sends, db, mustServe } = dependencies;
+  const { sends, logs, mustServe } = dependencies;
   return {
     async appendBatch({ uplinks }) {
       mustServe();
@@ -39,15 +40,20 @@ export function ingressService(
     },
     async openSessions({ userIds }) {
       mustServe();
-      const groups = await groupsOf(db, userIds);
+      const { groups, incomplete } = await groupsOf(logs, userIds);
       return create(OpenSessionsResponseSchema, {
-        opened: groups.map((groupIds) => ({ groupIds })),
+        opened: groups.map((groupIds) => ({ groupIds: [...groupIds], incomplete })),
       });
     },
     async advanceBatch(request) {
       mustServe();
-      await advanceCursors(dependencies, advancesOf(request));
-      return create(AdvanceBatchResponseSchema);
+      const { advances } = request;
+      const failures = await advanceCursors(dependencies, advancesOf(request));
+      const ids = new Set(failures.flatMap(({ items }) => items.map((one) => one.conversationId)));
+      const isFailed = (at: number) => ids.has(advances[at]!.cursor?.conversationId ?? "");
+      const failed = [...advances.keys()].filter(isFailed);
+      if (failed.length === advances.length) throwFirst(failures);
+      return create(AdvanceBatchResponseSchema, { failed });
     },
     async signalBatch({ signals }) {
       mustServe();
@@ -56,7 +62,7 @@ export function ingressService(
     },
     async readEntries({ ranges }) {
       mustServe();
-      const lists = await readEntries(db, ranges);
+      const lists = await readEntries(logs, ranges);
       return create(ReadEntriesResponseSchema, { ranges: lists.map((entries) => ({ entries })) });
     },
     async sweep(request) {

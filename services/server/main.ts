@@ -1,11 +1,12 @@
 import { createClient } from "@connectrpc/connect";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { openLogs } from "#platform/buckets/open-logs.ts";
 import { createRabbitBus } from "#platform/bus/rabbitmq.ts";
-import { postgresAddress } from "#platform/config/settings.ts";
+import { logAddresses, postgresAddress } from "#platform/config/settings.ts";
 import { createIdentity } from "#platform/identity/identity.ts";
 import { createIds } from "#platform/ids.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
-import { openPool } from "#platform/postgres/pool.ts";
+import { openPool, type Pool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
 import { runProcess } from "#platform/process/process.ts";
 import { startServiceProcess } from "#platform/process/service-process.ts";
@@ -13,6 +14,9 @@ import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { serverConfig } from "./config.ts";
 import { PLANNER_SETTINGS } from "./log/database.ts";
 import { startServer } from "./service.ts";
+
+/** Connections to a home database that is none of the log: the worker number needs one at a time. */
+const HOME_CONNECTIONS = 2;
 
 const options = {
   service: "server",
@@ -25,17 +29,23 @@ const options = {
 runProcess(() =>
   startServiceProcess(options, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
-    const address = postgresAddress("server", config, platform);
-    await migrate({ ...address, log });
-    const pool = await openPool({
-      ...address,
+    const home = postgresAddress("server", config, platform);
+    const options = {
       max: config.postgresConnections,
       session: PLANNER_SETTINGS,
       pooler: platform.postgresPooler,
       log,
       name: instanceId,
-    });
-    started.push(() => pool.end());
+    };
+    const pools = await openLogs(logAddresses(platform, home), options);
+    for (const pool of pools) started.push(() => pool.end());
+    let [pool] = pools as [Pool, ...Pool[]];
+    if (platform.postgresLogUrls.length > 0) {
+      // Worker numbers are in the home database.
+      await migrate({ ...home, log });
+      pool = await openPool({ ...options, ...home, max: HOME_CONNECTIONS });
+      started.push(() => pool.end());
+    }
     const worker = await holdWorker({ pool, clock, holder: instanceId, log });
     started.push(() => worker.release());
     const bus = await createRabbitBus({
@@ -51,7 +61,7 @@ runProcess(() =>
       config,
       log,
       metrics,
-      pool,
+      pools,
       bus,
       registry,
       sessions: createClient(SessionService, auth),

@@ -11,6 +11,7 @@ import { userOf } from "#platform/identity/caller.ts";
 import { listEntries, listReceipts } from "./catch-up/history.ts";
 import { syncPage } from "./catch-up/sync.ts";
 import { refusalError } from "./conversations/refusal.ts";
+import { throwFirst } from "./log/logs.ts";
 import type { Sends } from "./sending/sends.ts";
 import { advanceCursors, type ReceiptDependencies } from "./signals/receipts.ts";
 
@@ -24,7 +25,7 @@ export interface MessageDependencies extends ReceiptDependencies {
 export function messageService(
   dependencies: MessageDependencies,
 ): ServiceImpl<typeof MessageService> {
-  const { sends, db, mustServe } = dependencies;
+  const { sends, logs, mustServe } = dependencies;
   return {
     async send(request, context) {
       mustServe();
@@ -47,16 +48,16 @@ export function messageService(
     },
     async listEntries(request, context) {
       mustServe();
-      return listEntries(db, { userId: userOf(context).userId, request });
+      return listEntries(logs, { userId: userOf(context).userId, request });
     },
     async sync(request, context) {
       mustServe();
-      return syncPage(db, { userId: userOf(context).userId, request });
+      return syncPage(logs, { userId: userOf(context).userId, request });
     },
     async acknowledge({ cursors }, context) {
       mustServe();
       const { userId } = userOf(context);
-      await advanceCursors(
+      const failures = await advanceCursors(
         dependencies,
         cursors.map(({ conversationId, deliveredSequence, readSequence }) => ({
           userId,
@@ -66,12 +67,13 @@ export function messageService(
           undeliveredSequence: 0,
         })),
       );
+      throwFirst(failures);
       return create(AcknowledgeResponseSchema);
     },
     async listReceipts({ conversationId }, context) {
       mustServe();
       const { userId } = userOf(context);
-      const receipts = await listReceipts(db, { userId, conversationId });
+      const receipts = await listReceipts(logs, { userId, conversationId });
       return create(ListReceiptsResponseSchema, { receipts });
     },
   };

@@ -86,16 +86,23 @@ export class Stand {
   /** Outage of the registry: a server gets its cached list of instances, and no channels. */
   registryDown = false;
   readonly pool: pg.Pool;
+  /** The databases of the log; `pool` is the first. */
+  readonly pools: readonly pg.Pool[];
   /** The registry of the instances. */
   readonly registry: Registry;
   readonly #openRegistry: () => Registry;
   readonly #t: CleanupScope;
   /** `open` opens the registry of one process, with the clock of the stand; in memory by default. */
-  constructor(t: CleanupScope, pool: pg.Pool, open?: (clock: Clock) => Registry) {
+  constructor(
+    t: CleanupScope,
+    pools: pg.Pool | readonly pg.Pool[],
+    open?: (clock: Clock) => Registry,
+  ) {
     const { clock } = this;
     const hub = createHub();
     this.#t = t;
-    this.pool = pool;
+    this.pools = Array.isArray(pools) ? pools : [pools as pg.Pool];
+    this.pool = this.pools[0]!;
     this.#openRegistry = () => open?.(clock) ?? createMemoryRegistry({ clock, hub });
     this.registry = this.#openRegistry();
     const bus = createMemoryBus();
@@ -117,7 +124,8 @@ export class Stand {
     overrides: Partial<ServerConfig> = {},
     parts: { clock?: Clock; pool?: pg.Pool; bus?: Bus } = {},
   ): Promise<RunningServer> {
-    const { clock = this.clock, pool = this.pool, bus = this.bus } = parts;
+    const { clock = this.clock, bus = this.bus } = parts;
+    const pools = parts.pool === undefined ? this.pools : [parts.pool];
     // The clocks of all test beds on one database start at the same time, so each server needs its
     // own worker number.
     const worker = workers.get(this.pool) ?? 0;
@@ -139,7 +147,7 @@ export class Stand {
       config: { ...defaultsOf(serverConfig), ...overrides },
       log: quiet,
       metrics,
-      pool,
+      pools,
       bus,
       registry,
       sessions: createClient(SessionService, localTransport([auth], [])),

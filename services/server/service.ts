@@ -26,7 +26,8 @@ import { Relay } from "./delivery/relay.ts";
 import { groupService } from "./groups/group-service.ts";
 import type { GroupDependencies } from "./groups/groups.ts";
 import { ingressService } from "./ingress.ts";
-import { Database, type Pool } from "./log/database.ts";
+import type { Database, ObserveRun, Pool } from "./log/database.ts";
+import { Logs } from "./log/logs.ts";
 import { entryWriter } from "./log/write-entry.ts";
 import { messageService } from "./messages.ts";
 import { ServerMetrics } from "./metrics.ts";
@@ -37,14 +38,19 @@ export interface ServerDependencies {
   readonly config: ServerConfig;
   readonly log: Log;
   readonly metrics: Metrics;
-  /** Connections with read and write access to the schema im: one per lane and a few more. */
-  readonly pool: Pool;
+  /**
+   * A pool for each database of the log, with read and write access to the schema im: connections for
+   * each lane and a few more.
+   */
+  readonly pools: readonly Pool[];
   readonly bus: Bus;
   readonly registry: Registry;
   /** RPC client of auth, to check which users exist. */
   readonly sessions: Client<typeof SessionService>;
   readonly ids: Ids;
   readonly clock: Clock;
+  /** Called before each run of a statement, by tests of the routes. */
+  readonly observe?: ObserveRun;
 }
 
 export interface Server extends RunningService {
@@ -64,29 +70,32 @@ const NEWS = { intervalMs: 30_000, maxConversations: 2_000_000 };
 /**
  * Starts server: the log of conversations, and the delivery of its entries to the bus. Serves
  * MessageService, GroupService, PresenceService and IngressService. The caller closes the
- * dependencies after `stop`.
+ * dependencies after `stop`. Rejects with an error for operators when the databases of the log do not
+ * have each bucket once.
  */
 export async function startServer(d: ServerDependencies): Promise<Server> {
   const { config, clock, log } = d;
   const storage = createStorage(d);
   const delivery = createDelivery(d, storage);
-  const { db, conversations, metrics } = storage;
-  const { relay, outbox, compensation } = delivery;
-  const sends = createSends(d, { ...storage, relay });
-  const groups = groupDependencies(d, { ...storage, relay });
-  const news = new News({ db, clock, log, ...NEWS });
+  const { logs, conversations, metrics } = storage;
+  const { relay, outboxes, compensations } = delivery;
+  const sends = createSends(d, { ...storage, ...delivery });
+  const groups = groupDependencies(d, { ...storage, ...delivery });
+  const news = byDatabase(logs, (db) => new News({ db, clock, log, ...NEWS }));
 
   let serving = true;
   const mustServe = () => {
     if (serving) return;
     throw fail(ErrorReason.UNAVAILABLE, "this instance stops", { retryAfterMs: 100 });
   };
-  const signals = { db, conversations, relay, clock, metrics, log, mustServe };
+  const signals = { logs, conversations, relay, clock, metrics, log, mustServe };
+  await logs.start();
   await relay.start();
-  compensation.start();
-  news.start();
+  for (const compensation of compensations.values()) compensation.start();
+  for (const one of news.values()) one.start();
   const changes = watchAccountChanges({ sessions: d.sessions, users: storage.users, clock, log });
   let stopping: Promise<void> | undefined;
+  const isReady = ({ answeredAtMs }: Database) => clock.elapsed() - answeredAtMs < READY_WINDOW_MS;
 
   return {
     served: [
@@ -95,56 +104,69 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
       serve(GroupService, groupService({ ...groups, mustServe })),
       serve(PresenceService, presenceService(signals)),
     ],
-    ready: () => serving && clock.elapsed() - db.answeredAtMs < READY_WINDOW_MS,
+    ready: () => serving && logs.databases.some(isReady),
     async replay() {
-      const batches = await outbox.replay();
-      await compensation.poll();
-      return batches;
+      const batches = await Promise.all([...outboxes.values()].map((outbox) => outbox.replay()));
+      await Promise.all([...compensations.values()].map((compensation) => compensation.poll()));
+      return batches.reduce((sum, count) => sum + count, 0);
     },
     stop() {
       serving = false;
+      logs.stop();
       relay.stop();
-      news.stop();
+      for (const one of news.values()) one.stop();
       changes.close();
       stopping ??= bounded(config.drainMs, async () => {
         await sends.idle();
-        await compensation.stop();
+        await Promise.all([...compensations.values()].map((compensation) => compensation.stop()));
         await relay.idle();
-        await outbox.flush();
+        await Promise.all([...outboxes.values()].map((outbox) => outbox.flush()));
       });
       return stopping;
     },
   };
 }
 
-/** The database, its caches, and the metrics. */
+/** Creates a part of the service for each database of the log. */
+function byDatabase<T>(logs: Logs, create: (db: Database) => T): ReadonlyMap<Database, T> {
+  return new Map(logs.databases.map((db) => [db, create(db)]));
+}
+
+/** The databases, the caches, and the metrics. */
 interface Storage {
-  readonly db: Database;
+  readonly logs: Logs;
   readonly users: Users;
   readonly conversations: Conversations;
   readonly metrics: ServerMetrics;
 }
 
-function createStorage({ config, pool, clock, sessions, metrics }: ServerDependencies): Storage {
-  const db = new Database({ pool, clock });
+function createStorage(d: ServerDependencies): Storage {
+  const { config, pools, clock, log, sessions, observe } = d;
+  const logs = new Logs({ pools, clock, log, observe });
   return {
-    db,
+    logs,
     users: new Users({
       sessions,
       timeoutMs: config.checkUsersTimeoutMs,
       cached: config.cachedUsers,
       clock,
     }),
-    conversations: new Conversations({ db, clock, memberships: config.cachedMemberships }),
-    metrics: new ServerMetrics(metrics),
+    conversations: new Conversations({ logs, clock, memberships: config.cachedMemberships }),
+    metrics: new ServerMetrics(d.metrics),
   };
+}
+
+/** The way of committed entries to the bus. */
+interface Delivery {
+  readonly relay: Relay;
+  readonly outboxes: ReadonlyMap<Database, Outbox>;
+  readonly compensations: ReadonlyMap<Database, Compensation>;
 }
 
 function createDelivery(
   { config, bus, registry, clock, log }: ServerDependencies,
-  { db, conversations, metrics }: Storage,
-): { outbox: Outbox; relay: Relay; compensation: Compensation } {
-  const outbox = new Outbox({ db, clock, log, deleteLingerMs: config.outboxDeleteLingerMs });
+  { logs, conversations, metrics }: Storage,
+): Delivery {
   const relay = new Relay({
     bus,
     registry,
@@ -155,34 +177,42 @@ function createDelivery(
     maxBatches: config.relayBatches,
     maxBytes: config.relayBytes,
     maxSignals: config.relaySignals,
-    confirmed: (outboxId) => outbox.confirmed(outboxId),
   });
-  const compensation = new Compensation({
-    db,
-    bus,
-    conversations,
-    relay,
-    outbox,
-    clock,
-    log,
-    metrics,
-    intervalMs: config.outboxIntervalMs,
-    maxAttempts: config.outboxAttempts,
-    maxBackoffMs: config.outboxMaxBackoffMs,
-  });
-  return { outbox, relay, compensation };
+  const outboxes = byDatabase(
+    logs,
+    (db) => new Outbox({ db, clock, log, deleteLingerMs: config.outboxDeleteLingerMs }),
+  );
+  const compensations = byDatabase(
+    logs,
+    (db) =>
+      new Compensation({
+        db,
+        bus,
+        conversations,
+        relay,
+        outbox: outboxes.get(db)!,
+        clock,
+        log,
+        metrics,
+        intervalMs: config.outboxIntervalMs,
+        maxAttempts: config.outboxAttempts,
+        maxBackoffMs: config.outboxMaxBackoffMs,
+      }),
+  );
+  return { relay, outboxes, compensations };
 }
 
 function createSends(
   { config, ids, clock, log }: ServerDependencies,
-  { db, users, conversations, metrics, relay }: Storage & { relay: Relay },
+  { logs, users, conversations, metrics, relay, outboxes }: Storage & Delivery,
 ): Sends {
   const cached = config.cachedMemberships;
   return new Sends({
-    db,
+    logs,
+    outboxes,
     users,
     conversations,
-    directs: new Directs({ db, users, conversations, ids, clock, cached }),
+    directs: new Directs({ logs, users, conversations, ids, clock, cached }),
     relay,
     ids,
     clock,
@@ -200,17 +230,18 @@ function createSends(
 
 function groupDependencies(
   { config, ids, clock }: ServerDependencies,
-  { db, users, conversations, relay }: Storage & { relay: Relay },
+  { logs, users, conversations, relay, outboxes }: Storage & Delivery,
 ): GroupDependencies {
   return {
-    db,
+    logs,
     users,
     ids,
     clock,
     maxMembers: config.maxGroupMembers,
     maxGroupsPerUser: config.maxGroupsPerUser,
     writeEntry: entryWriter({ ids, clock, outboxDelayMs: config.outboxDelayMs }),
-    publish: (written) => publishEntry({ conversations, relay }, written),
+    publish: (db, written) =>
+      publishEntry({ conversations, relay, outbox: outboxes.get(db)! }, written),
   };
 }
 

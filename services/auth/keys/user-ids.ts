@@ -23,7 +23,7 @@ export function createUserIds({
   keyring,
 }: {
   database: Database;
-  ids: Ids;
+  ids: Pick<Ids, "next">;
   keyring: Pick<Keyring, "keys">;
 }): UserIds {
   let current: { keyId: string; permutation: IdPermutation } | undefined;

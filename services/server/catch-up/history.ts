@@ -7,10 +7,12 @@ import {
   type Receipt,
   ReceiptSchema,
 } from "#gen/lucky/message/v1/message_pb.js";
+import { bucketOf } from "#platform/buckets/bucket.ts";
 import { fail } from "#platform/errors.ts";
 import { bigints, integers } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf, wholeEntry } from "../log/entries.ts";
+import { type Logs, throwFirst } from "../log/logs.ts";
 
 /** Maximum size of a page, bytes of entries; a single entry may be larger. */
 export const PAGE_BYTES = 1_048_576;
@@ -23,12 +25,14 @@ const MAX_LIMIT = 500;
 
 export const selectVisible: Statement = {
   name: "im_visible",
+  route: { kind: "conversations", ids: 1 },
   text: `
     SELECT m.first_sequence, m.left_sequence,
            CASE WHEN m.left_sequence > 0 THEN m.left_sequence
                 ELSE c.last_sequence END AS last_sequence
       FROM im.member m JOIN im.conversation c ON c.conversation_id = m.conversation_id
-     WHERE m.conversation_id = $1::bigint AND m.user_id = $2::bigint`,
+     WHERE m.conversation_id = $1::bigint AND m.user_id = $2::bigint
+       AND im.owns(ARRAY[$1::bigint])`,
 };
 
 /** One direction of a page: the entries nearest to the position, cut at PAGE_BYTES. */
@@ -37,18 +41,28 @@ const page = (direction: "ASC" | "DESC") => `
     SELECT n.*, sum(octet_length(body) + ${ENTRY_BYTES}) OVER (ORDER BY sequence ${direction}) AS bytes,
            row_number() OVER (ORDER BY sequence ${direction}) AS nr
       FROM (SELECT sequence, accepted_at_ms, body FROM im.entry
-             WHERE conversation_id = $1::bigint
+             WHERE conversation_id = $1::bigint AND im.owns(ARRAY[$1::bigint])
                AND sequence >= $2::bigint AND sequence <= $3::bigint
              ORDER BY sequence ${direction} LIMIT $4::int) n
   ) cut
   WHERE nr = 1 OR bytes <= ${PAGE_BYTES}
   ORDER BY sequence`;
 
-export const selectAfter: Statement = { name: "im_entries_after", text: page("ASC") };
-export const selectBefore: Statement = { name: "im_entries_before", text: page("DESC") };
+const ofConversation = { kind: "conversations", ids: 1 } as const;
+export const selectAfter: Statement = {
+  name: "im_entries_after",
+  route: ofConversation,
+  text: page("ASC"),
+};
+export const selectBefore: Statement = {
+  name: "im_entries_before",
+  route: ofConversation,
+  text: page("DESC"),
+};
 
 export const selectEntryRanges: Statement = {
   name: "im_entry_ranges",
+  route: { kind: "conversations", ids: 2 },
   text: `
     SELECT nr, sequence, accepted_at_ms, body FROM (
       SELECT i.nr::int AS nr, n.*,
@@ -64,6 +78,7 @@ export const selectEntryRanges: Statement = {
             AND e.sequence <= CASE WHEN m.left_sequence > 0 THEN m.left_sequence
                                    ELSE 9223372036854775807 END
           ORDER BY e.sequence LIMIT i.most) n
+       WHERE im.owns($2::bigint[])
     ) cut
     WHERE place = 1 OR bytes <= ${READ_BYTES}
     ORDER BY nr, sequence`,
@@ -71,9 +86,10 @@ export const selectEntryRanges: Statement = {
 
 export const selectReceipts: Statement = {
   name: "im_receipts",
+  route: { kind: "conversations", ids: 1 },
   text: `
     SELECT user_id, delivered_sequence, read_sequence FROM im.member
-     WHERE conversation_id = $1::bigint AND left_sequence = 0
+     WHERE conversation_id = $1::bigint AND left_sequence = 0 AND im.owns(ARRAY[$1::bigint])
      ORDER BY user_id`,
 };
 
@@ -93,11 +109,11 @@ export interface ReadRange {
 
 /** Reads one page of a conversation. Throws CONVERSATION_NOT_FOUND, UNAVAILABLE. */
 export async function listEntries(
-  db: Database,
+  logs: Logs,
   { userId, request }: { userId: string; request: ListEntriesRequest },
 ): Promise<ListEntriesResponse> {
   const { conversationId, position } = request;
-  const visible = await readVisible(db, { userId, conversationId });
+  const visible = await readVisible(logs, { userId, conversationId });
   const limit = request.limit || DEFAULT_LIMIT;
   const first = BigInt(visible.first_sequence);
   const last = BigInt(visible.last_sequence);
@@ -106,7 +122,8 @@ export async function listEntries(
   const to = backwards ? min(last, position.value - 1n) : last;
   const values = [conversationId, String(from), String(to), limit];
   const statement = backwards ? selectBefore : selectAfter;
-  const rows = from > to ? [] : await db.run<EntryRow>(statement, values);
+  const read = (db: Database) => db.run<EntryRow>(statement, values);
+  const rows = from > to ? [] : await logs.onConversation(conversationId, read);
   return create(ListEntriesResponseSchema, { entries: rows.map(entryOf), lastSequence: last });
 }
 
@@ -116,18 +133,26 @@ export async function listEntries(
  * UNAVAILABLE.
  */
 export async function readEntries(
-  db: Database,
+  logs: Logs,
   ranges: readonly ReadRange[],
 ): Promise<Uint8Array[][]> {
   const lists: Uint8Array[][] = ranges.map(() => []);
-  if (ranges.length === 0) return lists;
-  const rows = await db.run<EntryRow & { nr: number }>(selectEntryRanges, [
-    bigints(ranges.map(({ userId }) => userId)),
-    bigints(ranges.map(({ conversationId }) => conversationId)),
-    bigints(ranges.map(({ afterSequence }) => afterSequence)),
-    integers(ranges.map(({ limit }) => Math.min(Math.max(limit, 0), MAX_LIMIT))),
-  ]);
-  for (const row of rows) lists[row.nr - 1]!.push(wholeEntry(row));
+  const { failures } = await logs.spread(
+    [...ranges.keys()],
+    (at) => bucketOf(ranges[at]!.conversationId),
+    async (db, indexes) => {
+      const theirs = indexes.map((at) => ranges[at]!);
+      const rows = await db.run<EntryRow & { nr: number }>(selectEntryRanges, [
+        bigints(theirs.map(({ userId }) => userId)),
+        bigints(theirs.map(({ conversationId }) => conversationId)),
+        bigints(theirs.map(({ afterSequence }) => afterSequence)),
+        integers(theirs.map(({ limit }) => Math.min(Math.max(limit, 0), MAX_LIMIT))),
+      ]);
+      for (const row of rows) lists[indexes[row.nr - 1]!]!.push(wholeEntry(row));
+    },
+  );
+  // The ranges of a database that is away are empty; the caller reads them again.
+  if (lists.every(({ length }) => length === 0)) throwFirst(failures);
   return lists;
 }
 
@@ -136,16 +161,18 @@ export async function readEntries(
  * who has left, and UNAVAILABLE.
  */
 export async function listReceipts(
-  db: Database,
+  logs: Logs,
   { userId, conversationId }: { userId: string; conversationId: string },
 ): Promise<Receipt[]> {
-  const { left_sequence: left } = await readVisible(db, { userId, conversationId });
+  const { left_sequence: left } = await readVisible(logs, { userId, conversationId });
   if (left !== "0") throw notFound();
-  const rows = await db.run<{
-    user_id: string;
-    delivered_sequence: string;
-    read_sequence: string;
-  }>(selectReceipts, [conversationId]);
+  const rows = await logs.onConversation(conversationId, (db) =>
+    db.run<{
+      user_id: string;
+      delivered_sequence: string;
+      read_sequence: string;
+    }>(selectReceipts, [conversationId]),
+  );
   return rows.map((row) =>
     create(ReceiptSchema, {
       conversationId,
@@ -158,10 +185,12 @@ export async function listReceipts(
 
 /** Reads the range of sequences that the user may see. */
 async function readVisible(
-  db: Database,
+  logs: Logs,
   { userId, conversationId }: { userId: string; conversationId: string },
 ): Promise<VisibleRow> {
-  const [visible] = await db.run<VisibleRow>(selectVisible, [conversationId, userId]);
+  const [visible] = await logs.onConversation(conversationId, (db) =>
+    db.run<VisibleRow>(selectVisible, [conversationId, userId]),
+  );
   if (visible === undefined) throw notFound();
   return visible;
 }

@@ -40,6 +40,7 @@ const POSITION = `
 /** Batches that the bus has not confirmed: their entries may not have been delivered. */
 export const selectUnconfirmed: Statement = {
   name: "im_unconfirmed",
+  route: { kind: "own" },
   text: `
     SELECT p.*, o.*
       FROM (${POSITION}) p
@@ -57,6 +58,7 @@ export const selectUnconfirmed: Statement = {
 /** A page of news from the transaction $2 on; from the first news when the history is not $1. */
 export const selectNews: Statement = {
   name: "im_news",
+  route: { kind: "own" },
   text: `
     SELECT p.*, n.changed_by, n.conversation_ids::text[], n.last_sequences::text[],
            n.member_conversation_ids::text[], n.member_ids::text[]
@@ -71,6 +73,7 @@ export const selectNews: Statement = {
 /** Deletes the news before the transaction $1, and raises the floor to it. */
 export const deleteNews: Statement = {
   name: "im_news_delete",
+  route: { kind: "own" },
   text: `
     WITH raised AS (
       UPDATE im.news_floor SET floor = $1::xid8 WHERE one_row AND floor < $1::xid8 RETURNING 1

@@ -1,12 +1,16 @@
 import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { bucketOf } from "#platform/buckets/bucket.ts";
+import { MAX_LOGS } from "#platform/buckets/open-logs.ts";
 import type { Conversations } from "../conversations/conversations.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
-import { encodePosition, parsePosition, START } from "../log/positions.ts";
+import { type Logs, throwFirst } from "../log/logs.ts";
+import { encodePosition, type Position, parsePosition, START } from "../log/positions.ts";
 import type { MemberNews, News } from "./news.ts";
 
 export const selectGroups: Statement = {
   name: "im_groups_of",
+  route: { kind: "everywhere", merge: "the union by user" },
   text: `
     SELECT i.user_id, m.conversation_id
       FROM unnest($1::bigint[]) AS i(user_id)
@@ -18,6 +22,7 @@ export const selectGroups: Statement = {
 /** The conversations of the users $1 that changed at or after the transaction $2. */
 export const selectSweep: Statement = {
   name: "im_sweep",
+  route: { kind: "everywhere", merge: "all rows" },
   text: `
     SELECT i.user_id, m.conversation_id,
            CASE WHEN m.left_sequence > 0 THEN m.left_sequence
@@ -34,6 +39,7 @@ export const selectSweep: Statement = {
 /** The last sequence that each user $1 may see in the conversation $2. */
 export const selectVisibleEnds: Statement = {
   name: "im_visible_ends",
+  route: { kind: "conversations", ids: 2 },
   text: `
     SELECT i.user_id, i.conversation_id,
            CASE WHEN m.left_sequence > 0 THEN m.left_sequence
@@ -43,7 +49,8 @@ export const selectVisibleEnds: Statement = {
                           WHERE u.conversation_id = i.conversation_id
                             AND u.user_id = i.user_id OFFSET 0) m
      CROSS JOIN LATERAL (SELECT k.last_sequence FROM im.conversation k
-                          WHERE k.conversation_id = i.conversation_id OFFSET 0) c`,
+                          WHERE k.conversation_id = i.conversation_id OFFSET 0) c
+     WHERE im.owns($2::bigint[])`,
 };
 
 /** A changed conversation of a user. */
@@ -59,26 +66,38 @@ const CHUNK_USERS = 2_000;
 /** Maximum conversations that are read at once when they are not cached. */
 const CHUNK_CONVERSATIONS = 2_000;
 
-/** Reads the group ids of each user, in the order of the users. Throws UNAVAILABLE. */
-export async function groupsOf(db: Database, userIds: readonly string[]): Promise<string[][]> {
-  const byUser = new Map<string, string[]>();
-  for (const chunk of chunks(new Set(userIds), CHUNK_USERS)) {
-    const rows = await db.run<{ user_id: string; conversation_id: string }>(selectGroups, [
-      bigints(chunk),
-    ]);
-    for (const { user_id: userId, conversation_id: groupId } of rows) {
-      const groups = byUser.get(userId);
-      if (groups === undefined) byUser.set(userId, [groupId]);
-      else groups.push(groupId);
-    }
+/** The groups of users. */
+export interface UserGroups {
+  /** Group ids of each user, in the order of the users. */
+  readonly groups: readonly (readonly string[])[];
+  /** Whether a database could not be read: further groups may exist. */
+  readonly incomplete: boolean;
+}
+
+/** Reads the groups of users. Throws UNAVAILABLE when no database can be read. */
+export async function groupsOf(logs: Logs, userIds: readonly string[]): Promise<UserGroups> {
+  const byUser = new Map<string, Set<string>>();
+  const { results, failures } = await logs.everywhere(async (db) => {
+    const rows: { user_id: string; conversation_id: string }[] = [];
+    for (const chunk of chunks(new Set(userIds), CHUNK_USERS))
+      rows.push(...(await db.run<(typeof rows)[0]>(selectGroups, [bigints(chunk)])));
+    return rows;
+  });
+  if (results.length === 0) throwFirst(failures);
+  for (const { user_id: userId, conversation_id: groupId } of results.flat()) {
+    const groups = byUser.get(userId);
+    if (groups === undefined) byUser.set(userId, new Set([groupId]));
+    else groups.add(groupId);
   }
-  return userIds.map((userId) => byUser.get(userId) ?? []);
+  const groups = userIds.map((userId) => [...(byUser.get(userId) ?? [])]);
+  return { groups, incomplete: failures.length > 0 };
 }
 
 export interface SweepDependencies {
-  readonly db: Database;
+  readonly logs: Logs;
   readonly conversations: Conversations;
-  readonly news: News;
+  /** By database. */
+  readonly news: ReadonlyMap<Database, News>;
 }
 
 /** Changes for the users of a request since the previous sweep. */
@@ -91,40 +110,68 @@ export interface SweptChanges {
 
 /**
  * Returns the conversations that changed for the users since a cursor of an earlier sweep, from the
- * news: the cost depends on the number of changed conversations, not on the number of users. A cursor
- * that is older than the news, or of another history, selects by users. Throws UNAVAILABLE.
+ * news: the cost depends on the number of changed conversations, not on the number of users. The
+ * cursor has a position for each database; one that is older than the news, or of another history,
+ * selects by users. A database that fails keeps its position. Throws UNAVAILABLE when all fail.
  */
 export async function sweep(
-  { db, conversations, news }: SweepDependencies,
+  { logs, conversations, news }: SweepDependencies,
   request: { userIds: readonly string[]; cursor: string },
 ): Promise<SweptChanges> {
-  const { cursor } = request;
-  const userIds = new Set(request.userIds);
-  const position = await news.read();
-  const nextCursor = encodePosition(position);
-  const from = cursor === "" ? undefined : (parsePosition(cursor) ?? START);
-  const changed = news.since(from);
+  const positions = request.cursor
+    .split(",")
+    .slice(0, MAX_LOGS)
+    .flatMap((text) => parsePosition(text) ?? []);
+  const users = new Set(request.userIds);
+  const { results, failures } = await logs.everywhere(async (db) => {
+    const source = { db, logs, conversations, news: news.get(db)! };
+    return sweepOne(source, { users, isFirst: request.cursor === "", positions });
+  });
+  if (results.length === 0) throwFirst(failures);
+  const swept = new Set(results.map(({ next }) => next.history));
+  const kept = failures.length > 0 ? positions.filter(({ history }) => !swept.has(history)) : [];
+  return {
+    changes: results.flatMap(({ changes }) => changes),
+    groups: results.flatMap(({ groups }) => groups),
+    memberUserIds: [...new Set(results.flatMap(({ memberUserIds }) => memberUserIds))],
+    nextCursor: [...kept, ...results.map(({ next }) => next)].map(encodePosition).join(","),
+  };
+}
+
+/** Changes in one database. */
+interface DatabaseChanges extends Omit<SweptChanges, "nextCursor"> {
+  readonly next: Position;
+}
+
+async function sweepOne(
+  source: { db: Database; logs: Logs; conversations: Conversations; news: News },
+  request: { users: ReadonlySet<string>; isFirst: boolean; positions: readonly Position[] },
+): Promise<DatabaseChanges> {
+  const { db, logs, conversations, news } = source;
+  const { users, isFirst, positions } = request;
+  const next = await news.read();
+  const from = positions.find(({ history }) => history === next.history);
+  const changed = isFirst || from !== undefined ? news.since(from) : undefined;
   if (changed === undefined) {
-    const after = from?.history === position.history ? from.change : START.change;
-    const changes = await changesOf(db, userIds, after);
-    return { changes, groups: [], memberUserIds: [], nextCursor };
+    const changes = await changesOf(db, users, from?.change ?? START.change);
+    return { changes, groups: [], memberUserIds: [], next };
   }
-  const joined = changed.members.filter(({ userId }) => userIds.has(userId));
-  const changes = await visibleEnds(db, joined);
+  const joined = changed.members.filter(({ userId }) => users.has(userId));
+  const changes = await visibleEnds(logs, joined);
   const groups: { groupId: string; lastSequence: bigint }[] = [];
   for (const ids of chunks(changed.conversations.keys(), CHUNK_CONVERSATIONS)) {
-    for (const [conversationId, { kind, users }] of await conversations.all(ids)) {
+    for (const [conversationId, { kind, users: both }] of await conversations.all(ids)) {
       const lastSequence = changed.conversations.get(conversationId)!;
       if (kind === ConversationKind.GROUP) {
         groups.push({ groupId: conversationId, lastSequence });
         continue;
       }
-      for (const userId of users)
-        if (userIds.has(userId)) changes.push({ userId, conversationId, lastSequence });
+      for (const userId of both)
+        if (users.has(userId)) changes.push({ userId, conversationId, lastSequence });
     }
   }
   const memberUserIds = [...new Set(joined.map(({ userId }) => userId))];
-  return { changes, groups, memberUserIds, nextCursor };
+  return { changes, groups, memberUserIds, next };
 }
 
 /** Reads the conversations of the users that changed at or after a transaction. Throws UNAVAILABLE. */
@@ -140,13 +187,18 @@ async function changesOf(
   return changes;
 }
 
-async function visibleEnds(db: Database, members: readonly MemberNews[]): Promise<Change[]> {
-  if (members.length === 0) return [];
-  const rows = await db.run<ChangeRow>(selectVisibleEnds, [
-    bigints(members.map(({ userId }) => userId)),
-    bigints(members.map(({ groupId }) => groupId)),
-  ]);
-  return rows.map(changeOf);
+async function visibleEnds(logs: Logs, members: readonly MemberNews[]): Promise<Change[]> {
+  const { results, failures } = await logs.spread(
+    members,
+    ({ groupId }) => bucketOf(groupId),
+    (db, theirs) =>
+      db.run<ChangeRow>(selectVisibleEnds, [
+        bigints(theirs.map(({ userId }) => userId)),
+        bigints(theirs.map(({ groupId }) => groupId)),
+      ]),
+  );
+  throwFirst(failures);
+  return results.flat().map(changeOf);
 }
 
 interface ChangeRow {

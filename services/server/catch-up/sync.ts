@@ -6,10 +6,13 @@ import {
   type SyncResponse,
   SyncResponseSchema,
 } from "#gen/lucky/message/v1/message_pb.js";
+import { MAX_LOGS } from "#platform/buckets/open-logs.ts";
 import { parseId } from "#platform/ids.ts";
+import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf } from "../log/entries.ts";
 import { COUNTABLE_KINDS } from "../log/kinds.ts";
+import { type Logs, throwFirst } from "../log/logs.ts";
 import { encodePosition, type Position, parsePosition, START } from "../log/positions.ts";
 import { PAGE_BYTES } from "./history.ts";
 
@@ -34,32 +37,36 @@ type SyncRow = (ChangedConversationRow | { conversation_id: null }) & {
   history: string;
   /** Changes of transactions from here on may be invisible to this read. */
   lowest_running: string;
-  /** Whether the cursor continued; otherwise the rows are from the beginning. */
-  continued: boolean;
+  /** Place of the position that was continued, from 1; 0: the rows are from the beginning. */
+  position: number;
 };
 
 const DIRECT = ConversationKind.DIRECT;
 
 /**
- * The caller's conversations that changed after ($3, $4) in the history $2, oldest change first. A
- * change is a new entry or a moved cursor, of the caller or of the other user of a direct
- * conversation. For a caller who has left a group, the group no longer changes. A position of another
- * history, or ahead of this one, selects all conversations.
+ * The caller's conversations in one database that changed after a position, oldest change first. The
+ * position is the one of $2 to $4 (histories, changes, conversation ids) that is of the database's
+ * history. A change is a new entry or a moved cursor, of the caller or of the other user of a direct
+ * conversation. For a caller who has left a group, the group no longer changes. Without a position of
+ * this history, or with one that is ahead, all conversations are selected.
  *
  * Unread is the difference of two running counts of countable entries, at the last visible sequence
  * and at the read cursor, minus the caller's own entries in between.
  */
 export const selectChanged: Statement = {
   name: "im_sync",
+  route: { kind: "everywhere", merge: "all rows; each database has a position in the cursor" },
   text: `
     WITH log AS MATERIALIZED (
-      SELECT now.history, now.lowest_running, now.continued,
-             CASE WHEN now.continued THEN $3::xid8 ELSE '0' END AS after_change,
-             CASE WHEN now.continued THEN $4::bigint ELSE 0 END AS after_id
-        FROM (SELECT h.history, pg_snapshot_xmin(s.snapshot) AS lowest_running,
-                     h.history = $2::text AND $3::xid8 <= pg_snapshot_xmax(s.snapshot) AS continued
-                FROM (SELECT im.history() AS history) h,
-                     (SELECT pg_current_snapshot() AS snapshot) s) now
+      SELECT now.history, now.lowest_running,
+             coalesce(p.nr, 0)::int AS position,
+             coalesce(p.change, '0') AS after_change, coalesce(p.conversation_id, 0) AS after_id
+        FROM (SELECT im.history() AS history, pg_snapshot_xmin(pg_current_snapshot()) AS lowest_running,
+                     pg_snapshot_xmax(pg_current_snapshot()) AS next) now
+        LEFT JOIN LATERAL (
+          SELECT i.* FROM unnest($2::text[], $3::xid8[], $4::bigint[])
+                       WITH ORDINALITY AS i(history, change, conversation_id, nr)
+           WHERE i.history = now.history AND i.change <= now.next LIMIT 1) p ON true
     ), page AS MATERIALIZED (
       SELECT m.conversation_id, m.user_id, m.kind, c.name, m.first_sequence, m.left_sequence,
              CASE WHEN m.left_sequence > 0 THEN m.left_sequence
@@ -82,7 +89,7 @@ export const selectChanged: Statement = {
        ORDER BY changed.by, m.conversation_id
        LIMIT $5::int
     )
-    SELECT log.history, log.lowest_running, log.continued, page.*, e.sequence, e.accepted_at_ms, e.body,
+    SELECT log.history, log.lowest_running, log.position, page.*, e.sequence, e.accepted_at_ms, e.body,
            CASE WHEN page.left_sequence > 0 THEN e.countable ELSE page.last_countable END
            - coalesce(r.countable, 0)
            - (SELECT count(*) FROM im.entry o
@@ -100,80 +107,164 @@ export const selectChanged: Statement = {
 
 const DEFAULT_LIMIT = 100;
 
-/** A cursor: a position, and within a run of pages the last conversation and the end of the run. */
-interface Cursor extends Position {
+/**
+ * The position in one database: within a run of pages also the last conversation and the end of the
+ * run.
+ */
+interface RunPosition extends Position {
   /** Last conversation of the previous page; "0" at the start of a run. */
   readonly conversationId: string;
   /** Position for the run after this one; undefined at the start of a run. */
   readonly next: string | undefined;
 }
 
+/** A read of one database. */
+interface DatabasePage {
+  /** The position that was continued; undefined for a read from the beginning. */
+  readonly continued: RunPosition | undefined;
+  readonly history: string;
+  /** Position for the run after this one. */
+  readonly next: string;
+  readonly rows: readonly ChangedConversationRow[];
+}
+
+/** Delay before the next call while a database fails, ms. */
+const RETRY_AFTER_MS = 2_000;
+
 /**
- * Reads one page of the user's changed conversations. Within a run of pages the cursor moves
- * strictly forward. The cursor of the last page is the lowest transaction that was running at the
- * start of the run: a transaction in flight may commit an earlier change, and the change of one that
- * had ended was visible. A cursor that is not from this history of the log starts from the beginning.
- * Throws UNAVAILABLE.
+ * Reads one page of the user's changed conversations, from all databases of the log. The cursor has a
+ * position for each database. Within a run of pages it moves strictly forward. After the last page it
+ * is the lowest transaction that was running at the start of the run: a transaction in flight may
+ * commit an earlier change, and the change of one that had ended was visible. A database without a
+ * position from its history starts from the beginning. A database that fails keeps its position, and
+ * the response says when to repeat the call. Throws UNAVAILABLE when all fail.
  */
 export async function syncPage(
-  db: Database,
+  logs: Logs,
   { userId, request }: { userId: string; request: { cursor: string; limit: number } },
 ): Promise<SyncResponse> {
-  const cursor = decode(request.cursor);
+  const positions = decode(request.cursor);
   const limit = request.limit || DEFAULT_LIMIT;
-  const read = await db.run<SyncRow>(selectChanged, [
-    userId,
-    cursor.history,
-    cursor.change,
-    cursor.conversationId,
-    limit + 1,
-  ]);
-  const { history, lowest_running: lowestRunning, continued } = read[0]!;
-  const rows = read.filter((row) => row.conversation_id !== null);
-  const page = rows.slice(0, fit(rows, limit));
-  const hasMore = page.length < rows.length;
-  const next = (continued ? cursor.next : undefined) ?? lowestRunning;
-  const last = page.at(-1);
-  const nextCursor =
-    hasMore && last !== undefined
-      ? encode({ history, change: last.changed_by, conversationId: last.conversation_id, next })
-      : encodePosition({ history, change: next });
+  const { results, failures } = await logs.everywhere((db) =>
+    readPage(db, { userId, positions, limit }),
+  );
+  if (results.length === 0) throwFirst(failures);
+  const taken: ChangedConversationRow[] = [];
+  // Positions of databases that fail, which no other database has continued.
+  const continued = new Set(results.map((page) => page.continued));
+  const next = failures.length > 0 ? positions.filter((one) => !continued.has(one)) : [];
+  let hasMore = false;
+  let room: Room = { rows: limit, bytes: PAGE_BYTES };
+  for (const page of results) {
+    const count = fit(page.rows, room, taken.length === 0);
+    room = { rows: room.rows - count, bytes: room.bytes - bytesOf(page.rows.slice(0, count)) };
+    if (count < page.rows.length) hasMore = true;
+    next.push(nextPosition(page, count));
+    taken.push(...page.rows.slice(0, count));
+  }
   return create(SyncResponseSchema, {
-    conversations: page.map(conversationOf),
-    nextCursor,
+    conversations: latest(taken).map(conversationOf),
+    nextCursor: next.map(encode).join(","),
     hasMore,
+    retryAfterMs: BigInt(failures.length > 0 ? RETRY_AFTER_MS : 0),
   });
 }
 
-/** Number of rows that fit on the page. */
-function fit(rows: readonly ChangedConversationRow[], limit: number): number {
+/** Reads the rows of one database, one more than the limit. Throws UNAVAILABLE. */
+async function readPage(
+  db: Database,
+  {
+    userId,
+    positions,
+    limit,
+  }: {
+    userId: string;
+    positions: readonly RunPosition[];
+    limit: number;
+  },
+): Promise<DatabasePage> {
+  const read = await db.run<SyncRow>(selectChanged, [
+    userId,
+    `{${positions.map(({ history }) => history).join(",")}}`,
+    `{${positions.map(({ change }) => change).join(",")}}`,
+    bigints(positions.map(({ conversationId }) => conversationId)),
+    limit + 1,
+  ]);
+  const { history, lowest_running: lowestRunning, position } = read[0]!;
+  const continued = positions[position - 1];
+  const rows = read.filter((row) => row.conversation_id !== null);
+  return { continued, history, next: continued?.next ?? lowestRunning, rows };
+}
+
+/** The position after the first `count` rows of a page. */
+function nextPosition(
+  { continued, history, next, rows }: DatabasePage,
+  count: number,
+): RunPosition {
+  if (count === rows.length) return { history, change: next, conversationId: "0", next: undefined };
+  const last = rows[count - 1];
+  if (last === undefined)
+    return continued ?? { ...START, history, conversationId: "0", next: undefined };
+  return { history, change: last.changed_by, conversationId: last.conversation_id, next };
+}
+
+/** The rest of a page. */
+interface Room {
+  readonly rows: number;
+  readonly bytes: number;
+}
+
+/** Number of rows that fit into the rest of the page; at least one on an empty page. */
+function fit(rows: readonly ChangedConversationRow[], room: Room, empty: boolean): number {
   let bytes = 0;
   for (const [index, { body }] of rows.entries()) {
     bytes += body.length;
-    if (index === limit || (index > 0 && bytes > PAGE_BYTES)) return index;
+    if (index === room.rows || ((index > 0 || !empty) && bytes > room.bytes)) return index;
   }
   return rows.length;
 }
 
-/**
- * Parses a cursor: a position starts a run, "<position>/<conversation id>/<next change>" continues
- * one. Other text is the start of the log: a device keeps its cursor over restores and upgrades.
- */
-function decode(text: string): Cursor {
-  const [position = "", conversationId = "0", next] = text.split("/");
-  const parsed = parsePosition(position);
-  const isValid =
-    parsed !== undefined &&
-    (text === position ||
-      (parseId(conversationId) !== undefined &&
-        parsePosition(`${parsed.history}.${next}`) !== undefined));
-  return isValid
-    ? { ...parsed, conversationId, next }
-    : { ...START, conversationId: "0", next: undefined };
+function bytesOf(rows: readonly ChangedConversationRow[]): number {
+  return rows.reduce((sum, { body }) => sum + body.length, 0);
 }
 
-function encode({ conversationId, next, ...position }: Cursor): string {
-  return `${encodePosition(position)}/${conversationId}/${next}`;
+/** Keeps the latest row of a conversation that is in two databases for a moment, because it moves. */
+function latest(rows: readonly ChangedConversationRow[]): ChangedConversationRow[] {
+  const byId = new Map<string, ChangedConversationRow>();
+  for (const row of rows) {
+    const other = byId.get(row.conversation_id);
+    if (other === undefined || BigInt(row.last_sequence) >= BigInt(other.last_sequence))
+      byId.set(row.conversation_id, row);
+  }
+  return [...byId.values()];
+}
+
+/**
+ * Parses a cursor: positions separated by commas. A position alone starts a run;
+ * "<position>/<conversation id>/<next change>" continues one. Other text is no position, and starts
+ * from the beginning of the log: a device keeps its cursor over restores and upgrades.
+ */
+function decode(text: string): RunPosition[] {
+  return text
+    .split(",")
+    .slice(0, MAX_LOGS)
+    .flatMap((part) => decodeOne(part) ?? []);
+}
+
+function decodeOne(text: string): RunPosition | undefined {
+  const [position = "", conversationId = "0", next] = text.split("/");
+  const parsed = parsePosition(position);
+  if (parsed === undefined) return undefined;
+  if (text === position) return { ...parsed, conversationId, next: undefined };
+  const isRun =
+    parseId(conversationId) !== undefined &&
+    parsePosition(`${parsed.history}.${next}`) !== undefined;
+  return isRun ? { ...parsed, conversationId, next } : undefined;
+}
+
+function encode({ conversationId, next, ...position }: RunPosition): string {
+  const start = encodePosition(position);
+  return next === undefined ? start : `${start}/${conversationId}/${next}`;
 }
 
 function conversationOf(row: ChangedConversationRow): Conversation {

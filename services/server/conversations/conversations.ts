@@ -1,9 +1,11 @@
 import { LRUCache } from "lru-cache";
 import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { bucketOf } from "#platform/buckets/bucket.ts";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
+import { type Failure, type Logs, throwFirst } from "../log/logs.ts";
 
 /** Rights of a member in a conversation. */
 export interface Membership {
@@ -38,6 +40,12 @@ export interface MembershipKey {
   readonly userId: string;
 }
 
+/** The conversations that could be read, and the keys that could not. */
+export interface SomeConversations {
+  readonly found: ReadonlyMap<string, Conversation>;
+  readonly failures: readonly Failure<MembershipKey>[];
+}
+
 interface MembershipRow {
   conversation_id: string;
   user_id: string;
@@ -50,6 +58,7 @@ interface MembershipRow {
 
 export const selectMemberships: Statement = {
   name: "im_memberships",
+  route: { kind: "conversations", ids: 1 },
   text: `
     SELECT c.conversation_id, i.user_id, c.kind, c.member_version, m.role, m.muted_until_ms,
            CASE WHEN c.kind = ${ConversationKind.DIRECT} THEN
@@ -59,7 +68,8 @@ export const selectMemberships: Statement = {
       FROM unnest($1::bigint[], $2::bigint[]) AS i(conversation_id, user_id)
       JOIN im.conversation c ON c.conversation_id = i.conversation_id
       LEFT JOIN im.member m ON m.conversation_id = i.conversation_id AND m.user_id = i.user_id
-                           AND m.left_sequence = 0`,
+                           AND m.left_sequence = 0
+     WHERE im.owns($1::bigint[])`,
 };
 
 /** Time for which a cached group is valid for callers that do not compare the member version. */
@@ -75,12 +85,12 @@ const PLAIN_MEMBERSHIP: Membership = Object.freeze({ role: 1, mutedUntilMs: 0 })
  * least recently used conversation is evicted.
  */
 export class Conversations {
-  readonly #db: Database;
+  readonly #logs: Logs;
   readonly #clock: Clock;
   readonly #cache: LRUCache<string, Conversation>;
 
-  constructor(options: { db: Database; clock: Clock; memberships: number }) {
-    this.#db = options.db;
+  constructor(options: { logs: Logs; clock: Clock; memberships: number }) {
+    this.#logs = options.logs;
     this.#clock = options.clock;
     this.#cache = new LRUCache({
       maxSize: options.memberships,
@@ -115,8 +125,30 @@ export class Conversations {
    * newer entry stays in the cache: a concurrent read has won the race. Throws UNAVAILABLE.
    */
   async read(keys: readonly MembershipKey[]): Promise<ReadonlyMap<string, Conversation>> {
+    const { found, failures } = await this.readSome(keys);
+    throwFirst(failures);
+    return found;
+  }
+
+  /** As `read`, without the conversations of databases that fail. Never rejects. */
+  async readSome(keys: readonly MembershipKey[]): Promise<SomeConversations> {
+    const found = new Map<string, Conversation>();
+    const { failures } = await this.#logs.spread(
+      keys,
+      ({ conversationId }) => bucketOf(conversationId),
+      async (db, theirs) => {
+        for (const [id, one] of await this.#readFrom(db, theirs)) found.set(id, one);
+      },
+    );
+    return { found, failures };
+  }
+
+  async #readFrom(
+    db: Database,
+    keys: readonly MembershipKey[],
+  ): Promise<ReadonlyMap<string, Conversation>> {
     const readAtMs = this.#clock.elapsed();
-    const rows = await this.#db.run<MembershipRow>(selectMemberships, [
+    const rows = await db.run<MembershipRow>(selectMemberships, [
       bigints(keys.map(({ conversationId }) => conversationId)),
       bigints(keys.map(({ userId }) => userId)),
     ]);

@@ -1,10 +1,12 @@
 import { LRUCache } from "lru-cache";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { bucketOfPair } from "#platform/buckets/bucket.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
 import { bigints } from "../log/arrays.ts";
-import type { Database, Statement } from "../log/database.ts";
+import type { Statement } from "../log/database.ts";
+import type { Failure, Logs } from "../log/logs.ts";
 import type { Conversations } from "./conversations.ts";
 import { type Refusal, refusal, refusalOf } from "./refusal.ts";
 import { refusalOfState, type UserState, type Users } from "./users.ts";
@@ -23,6 +25,7 @@ interface DirectRow {
 
 export const selectDirects: Statement = {
   name: "im_directs",
+  route: { kind: "pairs", lows: 1, highs: 2 },
   text: `
     SELECT i.low AS low_user_id, i.high AS high_user_id, d.conversation_id
       FROM unnest($1::bigint[], $2::bigint[]) AS i(low, high)
@@ -33,10 +36,12 @@ export const selectDirects: Statement = {
 // Inserts in the order of the pairs: two servers that create the same pairs do not deadlock.
 export const insertDirects: Statement = {
   name: "im_directs_insert",
+  route: { kind: "pairs", lows: 1, highs: 2 },
   text: `
     WITH made AS (
       INSERT INTO im.direct (low_user_id, high_user_id, conversation_id)
       SELECT low, high, id FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS i(low, high, id)
+       WHERE im.owns($3::bigint[])
       ON CONFLICT DO NOTHING
       RETURNING low_user_id, high_user_id, conversation_id
     ), opened AS (
@@ -54,7 +59,7 @@ export const insertDirects: Statement = {
  * because a pair keeps its conversation.
  */
 export class Directs {
-  readonly #db: Database;
+  readonly #logs: Logs;
   readonly #users: Users;
   readonly #conversations: Conversations;
   readonly #ids: Ids;
@@ -62,14 +67,14 @@ export class Directs {
   readonly #cache: LRUCache<string, string>;
 
   constructor(options: {
-    db: Database;
+    logs: Logs;
     users: Users;
     conversations: Conversations;
     ids: Ids;
     clock: Clock;
     cached: number;
   }) {
-    this.#db = options.db;
+    this.#logs = options.logs;
     this.#users = options.users;
     this.#conversations = options.conversations;
     this.#ids = options.ids;
@@ -86,15 +91,17 @@ export class Directs {
    * Finds or creates the conversation of each pair. Returns, in the order of the pairs,
    * conversation ids or refusals: USER_NOT_FOUND or ACCOUNT_DISABLED for a receiver without a
    * conversation, INVALID_ARGUMENT when the receiver is the sender, UNAVAILABLE when auth does not
-   * answer, OVERLOADED when the cache evicted the id during this call. Receivers of existing
-   * conversations are checked for the append, which refuses them. Throws when the database fails.
+   * answer, OVERLOADED when the cache evicted the id during this call. A pair whose database fails
+   * gets the error. Receivers of existing conversations are checked for the append, which refuses
+   * them. Throws other errors of auth.
    */
-  async resolve(pairs: readonly Pair[]): Promise<(string | Refusal)[]> {
+  async resolve(pairs: readonly Pair[]): Promise<(string | Refusal | Error)[]> {
     const toOneself = refusal(ErrorReason.INVALID_ARGUMENT, "user_id: is the sender");
     const wanted = new Map<string, Pair>();
     for (const pair of pairs) if (pair.senderId !== pair.peerId) wanted.set(pairKey(pair), pair);
     const found = new Map(wanted);
-    await this.#find(wanted);
+    const errors = new Map<string, Error>();
+    await this.#find(wanted, errors);
     for (const key of wanted.keys()) found.delete(key);
     const checked = this.#users.checkExisting(usersOf(found));
     let states: ReadonlyMap<string, UserState> = new Map();
@@ -110,14 +117,16 @@ export class Directs {
         if (unchecked === undefined) throw error;
         wanted.clear();
       }
-      await this.#create(wanted);
-      await this.#find(wanted);
+      await this.#create(wanted, errors);
+      await this.#find(wanted, errors);
     }
     await checked;
     return pairs.map((pair) => {
       if (pair.senderId === pair.peerId) return toOneself;
       const conversationId = this.peek(pair);
       if (conversationId !== undefined) return conversationId;
+      const error = errors.get(pairKey(pair));
+      if (error !== undefined) return error;
       if (unchecked !== undefined) return unchecked;
       const refused = refusalOfState(states.get(pair.peerId));
       if (refused !== undefined) return refused;
@@ -126,30 +135,59 @@ export class Directs {
     });
   }
 
-  /** Looks up the uncached pairs in the database, and removes the found ones from `wanted`. */
-  async #find(wanted: Map<string, Pair>): Promise<void> {
+  /**
+   * Looks up the uncached pairs, and removes the found ones from `wanted`. Moves the pairs of a
+   * database that fails from `wanted` to `errors`.
+   */
+  async #find(wanted: Map<string, Pair>, errors: Map<string, Error>): Promise<void> {
     const pairs = [...wanted.values()].filter((pair) => this.peek(pair) === undefined);
-    if (pairs.length > 0) {
-      const { lows, highs } = sorted(pairs);
-      const rows = await this.#db.run<DirectRow>(selectDirects, [bigints(lows), bigints(highs)]);
-      const keys = rows.map((row) => {
-        const { low_user_id: low, high_user_id: high, conversation_id: conversationId } = row;
-        this.#cache.set(`${low}:${high}`, conversationId);
-        return { conversationId, userId: wanted.get(`${low}:${high}`)!.senderId };
-      });
-      // One read fills the cache for the whole batch, so the appends need no further reads.
-      if (keys.length > 0) await this.#conversations.read(keys);
-    }
+    const { results, failures } = await this.#logs.spread(pairs, bucketOfUsers, (db, theirs) => {
+      const { lows, highs } = sorted(theirs);
+      return db.run<DirectRow>(selectDirects, [bigints(lows), bigints(highs)]);
+    });
+    const keys = results.flat().map((row) => {
+      const { low_user_id: low, high_user_id: high, conversation_id: conversationId } = row;
+      this.#cache.set(`${low}:${high}`, conversationId);
+      return { conversationId, userId: wanted.get(`${low}:${high}`)!.senderId };
+    });
     for (const [key, pair] of wanted) if (this.peek(pair) !== undefined) wanted.delete(key);
+    fail(wanted, errors, failures);
+    // One read fills the cache for the whole batch, so the appends need no further reads. The append
+    // reports failures.
+    if (keys.length > 0) await this.#conversations.readSome(keys);
   }
 
-  async #create(wanted: ReadonlyMap<string, Pair>): Promise<void> {
-    if (wanted.size === 0) return;
-    const { lows, highs } = sorted([...wanted.values()]);
-    const ids = lows.map(() => this.#ids.next());
-    const values = [bigints(lows), bigints(highs), bigints(ids), String(this.#clock.now())];
-    await this.#db.run(insertDirects, values);
+  async #create(wanted: Map<string, Pair>, errors: Map<string, Error>): Promise<void> {
+    const { failures } = await this.#logs.spread(
+      [...wanted.values()],
+      bucketOfUsers,
+      async (db, theirs) => {
+        const { lows, highs } = sorted(theirs);
+        const buckets = lows.map((low, at) => bucketOfPair(low, highs[at]!));
+        const ids = this.#ids.inBuckets(buckets);
+        const values = [bigints(lows), bigints(highs), bigints(ids), String(this.#clock.now())];
+        await db.run(insertDirects, values);
+      },
+    );
+    fail(wanted, errors, failures);
   }
+}
+
+function bucketOfUsers({ senderId, peerId }: Pair): number {
+  return bucketOfPair(senderId, peerId);
+}
+
+/** Moves the pairs of failures from `wanted` to `errors`. */
+function fail(
+  wanted: Map<string, Pair>,
+  errors: Map<string, Error>,
+  failures: readonly Failure<Pair>[],
+): void {
+  for (const { items, error } of failures)
+    for (const pair of items) {
+      wanted.delete(pairKey(pair));
+      errors.set(pairKey(pair), error as Error);
+    }
 }
 
 /** Both users of each pair: then an answer of the receiver needs no further check. */

@@ -59,6 +59,7 @@ const STEP_MS = 1_000;
  */
 export const claimOutbox: Statement = {
   name: "im_outbox_claim",
+  route: { kind: "own" },
   text: `
     WITH due AS (
       SELECT outbox_id FROM im.outbox WHERE next_attempt_at_ms <= $1::bigint
@@ -81,6 +82,7 @@ export const claimOutbox: Statement = {
  */
 export const releaseOutbox: Statement = {
   name: "im_outbox_release",
+  route: { kind: "own" },
   text: `
     UPDATE im.outbox SET attempts = attempts - 1, next_attempt_at_ms = $3::bigint
      WHERE outbox_id = ANY ($1::bigint[]) AND next_attempt_at_ms IS NOT NULL
@@ -93,6 +95,7 @@ export const releaseOutbox: Statement = {
  */
 export const hastenOutbox: Statement = {
   name: "im_outbox_hasten",
+  route: { kind: "own" },
   text: `
     UPDATE im.outbox SET next_attempt_at_ms = $1::bigint
      WHERE outbox_id = ANY (ARRAY(
@@ -102,11 +105,13 @@ export const hastenOutbox: Statement = {
 
 export const abandonOutbox: Statement = {
   name: "im_outbox_abandon",
+  route: { kind: "own" },
   text: "UPDATE im.outbox SET next_attempt_at_ms = NULL WHERE outbox_id = $1::bigint",
 };
 
 export const selectRanges: Statement = {
   name: "im_ranges",
+  route: { kind: "own" },
   text: `
     SELECT i.nr::int AS nr, e.sequence, e.kind, e.accepted_at_ms, e.body
       FROM unnest($1::bigint[], $2::bigint[], $3::int[])
@@ -118,6 +123,7 @@ export const selectRanges: Statement = {
 
 export const countOutbox: Statement = {
   name: "im_outbox_count",
+  route: { kind: "own" },
   text: "SELECT count(*)::int AS pending FROM (SELECT 1 FROM im.outbox LIMIT 10001) AS rows",
 };
 

@@ -18,6 +18,7 @@ export interface OutboxOptions {
  */
 export const deleteOutbox: Statement = {
   name: "im_outbox_delete",
+  route: { kind: "own" },
   text: `
     WITH deleted AS (
       DELETE FROM im.outbox WHERE outbox_id = ANY ($1::bigint[])
@@ -42,6 +43,7 @@ export const deleteOutbox: Statement = {
 /** Resets abandoned rows: they are due at once, with no attempt counted. An operator's decision. */
 export const replayOutbox: Statement = {
   name: "im_outbox_replay",
+  route: { kind: "own" },
   text: `
     UPDATE im.outbox SET attempts = 0, next_attempt_at_ms = $1::bigint
      WHERE next_attempt_at_ms IS NULL RETURNING outbox_id`,

@@ -6,9 +6,11 @@ import { Metrics } from "#platform/metrics.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
 import { Conversations } from "../conversations/conversations.ts";
 import { Database } from "../log/database.ts";
+import { Logs } from "../log/logs.ts";
 import { entryWriter, type NewEntry } from "../log/write-entry.ts";
 import { ServerMetrics } from "../metrics.ts";
 import { accepted, Stand, type Subscriber, say, untilOutboxEmpty } from "../server.fixture.ts";
+import { Outbox } from "./outbox.ts";
 import { publishEntry } from "./publish-entry.ts";
 import { Relay } from "./relay.ts";
 
@@ -34,7 +36,9 @@ async function publishing(t: { after(close: () => Promise<void>): void }) {
   // The clocks of all test beds start at the same time, so each one needs its own worker number.
   const id = worker++;
   const db = new Database({ pool, clock });
-  const conversations = new Conversations({ db, clock, memberships: 100 });
+  const logs = new Logs({ pools: [pool], clock, log: quiet });
+  await logs.start();
+  const conversations = new Conversations({ logs, clock, memberships: 100 });
   const relay = new Relay({
     bus: stand.bus,
     registry: stand.registry,
@@ -45,8 +49,8 @@ async function publishing(t: { after(close: () => Promise<void>): void }) {
     maxBatches: 10,
     maxBytes: 1_000_000,
     maxSignals: 10,
-    confirmed: () => {},
   });
+  const outbox = new Outbox({ db, clock, log: quiet, deleteLingerMs: 60_000 });
   t.after(() => relay.idle());
   const write = entryWriter({
     ids: createIds({ window: allTimesOf(id), clock }),
@@ -60,7 +64,7 @@ async function publishing(t: { after(close: () => Promise<void>): void }) {
       return written;
     });
   const publishAll = (written: Awaited<ReturnType<typeof writeAll>>) => {
-    for (const entry of written) publishEntry({ conversations, relay }, entry);
+    for (const entry of written) publishEntry({ conversations, relay, outbox }, entry);
   };
   return { stand, db, conversations, write, writeAll, publishAll };
 }

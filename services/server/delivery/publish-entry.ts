@@ -1,6 +1,7 @@
 import { type Conversations, channelsOf } from "../conversations/conversations.ts";
 import type { WrittenEntry } from "../log/write-entry.ts";
 import { deliveryOf } from "./envelopes.ts";
+import type { Outbox } from "./outbox.ts";
 import type { Relay } from "./relay.ts";
 
 /**
@@ -9,12 +10,12 @@ import type { Relay } from "./relay.ts";
  * throws, never waits: what the relay does not publish, the compensation does.
  */
 export function publishEntry(
-  { conversations, relay }: { conversations: Conversations; relay: Relay },
+  { conversations, relay, outbox }: { conversations: Conversations; relay: Relay; outbox: Outbox },
   written: WrittenEntry,
 ): void {
   const { outboxId, conversationId, conversationKind: kind, users, body, membersChanged } = written;
   if (membersChanged) conversations.evict(conversationId);
   const channels = channelsOf({ conversationId, kind, users });
   const delivery = deliveryOf({ conversationId, channels }, [written]);
-  relay.offer({ outboxId, bytes: body.length, deliveries: () => [delivery] });
+  relay.offer({ outboxId, outbox, bytes: body.length, deliveries: () => [delivery] });
 }

@@ -13,6 +13,7 @@ import {
   type Signal,
   signalPart,
 } from "./envelopes.ts";
+import type { Outbox } from "./outbox.ts";
 
 export interface RelayOptions {
   readonly bus: Bus;
@@ -27,13 +28,13 @@ export interface RelayOptions {
   readonly maxBytes: number;
   /** Maximum batches of signals in flight; further signals are dropped. */
   readonly maxSignals: number;
-  /** Called when the bus has confirmed a batch for every instance concerned. */
-  readonly confirmed: (outboxId: string) => void;
 }
 
 /** The entries of one commit. */
 export interface RelayBatch {
   readonly outboxId: string;
+  /** Is told when the bus has confirmed the batch for every instance concerned. */
+  readonly outbox: Pick<Outbox, "confirmed">;
   /** Size of its entries. */
   readonly bytes: number;
   /**
@@ -158,7 +159,7 @@ export class Relay {
 
   /** Passes batches to the bus; resolves before their confirmations. Never rejects. */
   async #publishBatches(batches: readonly RelayBatch[]): Promise<void> {
-    const { metrics, confirmed, log } = this.#options;
+    const { metrics, log } = this.#options;
     const bytes = batches.reduce((sum, batch) => sum + batch.bytes, 0);
     const failed = (error: unknown) => {
       metrics.relayed("failed", batches.length);
@@ -171,7 +172,7 @@ export class Relay {
       const work = Promise.all(confirmations)
         .then(() => {
           metrics.relayed("confirmed", batches.length);
-          for (const { outboxId } of batches) confirmed(outboxId);
+          for (const { outbox, outboxId } of batches) outbox.confirmed(outboxId);
         })
         .catch(failed)
         .finally(() => this.#countInFlight(-batches.length, -bytes));

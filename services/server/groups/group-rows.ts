@@ -5,6 +5,7 @@ import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import { fail } from "#platform/errors.ts";
 import { bigints } from "../log/arrays.ts";
 import type { PoolClient, Statement } from "../log/database.ts";
+import { type Logs, throwFirst } from "../log/logs.ts";
 
 /** A group, and the role of the caller in it. */
 export interface GroupRow {
@@ -25,12 +26,14 @@ const FROM_GROUP = `FROM im.conversation c
 
 export const selectGroup: Statement = {
   name: "im_group",
-  text: `SELECT ${GROUP_COLUMNS} ${FROM_GROUP}`,
+  route: { kind: "conversations", ids: 1 },
+  text: `SELECT ${GROUP_COLUMNS} ${FROM_GROUP} AND im.owns(ARRAY[$1::bigint])`,
 };
 
 /** The group that a user created under a client_group_id. */
 export const selectGroupByKey: Statement = {
   name: "im_group_by_key",
+  route: { kind: "groupKey", creator: 1, key: 2 },
   text: `
     SELECT c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms,
            NULL::int AS role
@@ -51,7 +54,8 @@ export async function lockGroup(
   callerId: string,
 ): Promise<OwnGroupRow> {
   const { rows } = await client.query<GroupRow>(
-    `SELECT 1 FROM im.conversation WHERE conversation_id = $1 FOR NO KEY UPDATE`,
+    `SELECT 1 FROM im.conversation
+      WHERE conversation_id = $1 AND im.owns(ARRAY[$1::bigint]) FOR NO KEY UPDATE`,
     [groupId],
   );
   if (rows.length === 0) throw notFound();
@@ -69,35 +73,46 @@ export function mustBeMember(row: GroupRow | undefined): OwnGroupRow {
 }
 
 /**
- * One of the users $1 who are in at least $2 groups. It reads at most $2 entries per user, of the
+ * The number of groups of each user of $1, at most $2. It reads at most $2 entries per user, of the
  * index of current groups, member_group.
  */
-export const selectUserInMaxGroups = `
-  SELECT user_id FROM unnest($1::bigint[]) AS i(user_id)
-   WHERE EXISTS (SELECT 1 FROM im.member m
-                  WHERE m.user_id = i.user_id AND m.kind = ${ConversationKind.GROUP}
-                    AND m.left_sequence = 0
-                 OFFSET $2::int - 1 LIMIT 1)
-   LIMIT 1`;
+export const countGroups: Statement = {
+  name: "im_group_count",
+  route: { kind: "everywhere", merge: "the sum by user" },
+  text: `
+    SELECT i.user_id, n.groups
+      FROM unnest($1::bigint[]) AS i(user_id)
+     CROSS JOIN LATERAL (
+       SELECT count(*)::int AS groups
+         FROM (SELECT 1 FROM im.member m
+                WHERE m.user_id = i.user_id AND m.kind = ${ConversationKind.GROUP}
+                  AND m.left_sequence = 0
+                LIMIT $2::int) AS seen) n
+     WHERE n.groups > 0`,
+};
 
 /**
  * Throws GROUP_FULL when one of the users, who are about to join, is in `max` groups already. Takes
- * no lock: each other transaction that adds the user to another group at the same time can exceed
- * the maximum by one.
+ * no lock: each other call that adds the user to another group at the same time can exceed the
+ * maximum by one. The groups of a database that is away do not count.
  */
 export async function mustHaveRoom(
-  client: PoolClient,
+  logs: Logs,
   userIds: readonly string[],
   max: number,
 ): Promise<void> {
-  const { rows } = await client.query<{ user_id: string }>(selectUserInMaxGroups, [
-    bigints(userIds),
-    max,
-  ]);
-  const [row] = rows;
-  if (row === undefined) return;
-  const text = `user ${row.user_id} is in ${max} groups already, the maximum`;
-  throw fail(ErrorReason.GROUP_FULL, text);
+  const { results, failures } = await logs.everywhere((db) =>
+    db.run<{ user_id: string; groups: number }>(countGroups, [bigints(userIds), max]),
+  );
+  if (results.length === 0) throwFirst(failures);
+  const counts = new Map<string, number>();
+  for (const { user_id: userId, groups } of results.flat()) {
+    const count = (counts.get(userId) ?? 0) + groups;
+    counts.set(userId, count);
+    if (count < max) continue;
+    const text = `user ${userId} is in ${max} groups already, the maximum`;
+    throw fail(ErrorReason.GROUP_FULL, text);
+  }
 }
 
 export function groupOf(row: GroupRow): Group {

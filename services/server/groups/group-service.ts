@@ -28,7 +28,7 @@ export function groupService(
     readonly mustServe: () => void;
   },
 ): ServiceImpl<typeof GroupService> {
-  const { db, mustServe } = dependencies;
+  const { logs, mustServe } = dependencies;
   return {
     async createGroup({ name, userIds, clientGroupId }, context) {
       requirePrintable("name", name);
@@ -40,14 +40,14 @@ export function groupService(
     async getGroup({ groupId }, context) {
       mustServe();
       const { userId: callerId } = userOf(context);
-      const group = await getGroup(db, { groupId, callerId });
+      const group = await getGroup(logs, { groupId, callerId });
       return create(GetGroupResponseSchema, { group });
     },
     async listMembers({ groupId, afterUserId, limit }, context) {
       mustServe();
       const { userId: callerId } = userOf(context);
       const page = { groupId, callerId, afterUserId, limit: limit || DEFAULT_LIMIT };
-      return create(ListMembersResponseSchema, { members: await listMembers(db, page) });
+      return create(ListMembersResponseSchema, { members: await listMembers(logs, page) });
     },
     async addMembers({ groupId, userIds }, context) {
       mustServe();

@@ -5,7 +5,7 @@ import { Role } from "#gen/lucky/group/v1/group_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { Stand, say, UNKNOWN_USER_ID } from "../server.fixture.ts";
-import { selectUserInMaxGroups } from "./group-rows.ts";
+import { countGroups } from "./group-rows.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
@@ -152,7 +152,7 @@ test("the count of a user's groups reads the index of current groups, at most up
   const client = await pool.connect();
   t.after(() => client.release());
   const { rows } = await client.query<{ "QUERY PLAN": string }>(
-    `EXPLAIN (ANALYZE, COSTS off, TIMING off) ${selectUserInMaxGroups}`,
+    `EXPLAIN (ANALYZE, COSTS off, TIMING off) ${countGroups.text}`,
     [["179", "180"], 2],
   );
   const plan = rows.map((row) => row["QUERY PLAN"]).join("\n");

@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
@@ -8,6 +9,7 @@ import {
   Role,
 } from "#gen/lucky/group/v1/group_pb.js";
 import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { BUCKETS, bucketOfGroup } from "#platform/buckets/bucket.ts";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Ids } from "#platform/ids.ts";
@@ -15,6 +17,7 @@ import { refusalError } from "../conversations/refusal.ts";
 import { refusalOfState, type Users } from "../conversations/users.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
+import type { Logs } from "../log/logs.ts";
 import type { WriteEntry, WrittenEntry } from "../log/write-entry.ts";
 import {
   type GroupRow,
@@ -28,25 +31,35 @@ import {
 } from "./group-rows.ts";
 
 export interface GroupDependencies {
-  readonly db: Database;
+  readonly logs: Logs;
   readonly users: Users;
   readonly ids: Ids;
   readonly clock: Clock;
   readonly maxMembers: number;
   readonly maxGroupsPerUser: number;
   readonly writeEntry: WriteEntry;
-  /** Publishes a written entry. Called after each commit. */
-  readonly publish: (written: WrittenEntry) => void;
+  /** Publishes an entry that was written to the database. Called after each commit. */
+  readonly publish: (db: Database, written: WrittenEntry) => void;
 }
 
 const GROUP = ConversationKind.GROUP;
 
 export const selectMembers: Statement = {
   name: "im_members",
+  route: { kind: "conversations", ids: 1 },
   text: `
     SELECT user_id, role, muted_until_ms FROM im.member
      WHERE conversation_id = $1::bigint AND user_id > $2::bigint AND left_sequence = 0
      ORDER BY user_id LIMIT $3::int`,
+};
+
+/** The users among $2 who are members of the conversation $1. */
+export const selectMembersAmong: Statement = {
+  name: "im_members_among",
+  route: { kind: "conversations", ids: 1 },
+  text: `
+    SELECT user_id FROM im.member
+     WHERE conversation_id = $1::bigint AND user_id = ANY ($2::bigint[]) AND left_sequence = 0`,
 };
 
 /**
@@ -57,23 +70,41 @@ export async function createGroup(
   dependencies: GroupDependencies,
   group: { ownerId: string; name: string; userIds: readonly string[]; clientGroupId: string },
 ): Promise<Group> {
-  const { db, ids, clock, maxMembers, maxGroupsPerUser, writeEntry, publish } = dependencies;
-  const { ownerId, name, clientGroupId } = group;
+  const { logs, ids, maxMembers, maxGroupsPerUser } = dependencies;
+  const { ownerId, clientGroupId } = group;
   const others = [...new Set(group.userIds)].filter((id) => id !== ownerId);
   const members = [ownerId, ...others];
-  const existing = await readGroupByKey(db, { ownerId, clientGroupId });
+  // A group without a key needs no certain bucket.
+  const bucket = clientGroupId === "" ? randomInt(BUCKETS) : bucketOfGroup(ownerId, clientGroupId);
+  const existing = await logs.on(bucket, (db) => readGroupByKey(db, { ownerId, clientGroupId }));
   if (existing !== undefined) return existing;
   if (members.length > maxMembers) throw groupFull(maxMembers);
   await mustBeActive(dependencies.users, others);
+  await mustHaveRoom(logs, members, maxGroupsPerUser);
+  const groupId = String(ids.inBuckets([bucket])[0]);
+  return logs.on(bucket, (db) => insertGroup(dependencies, db, { ...group, groupId, members }));
+}
 
-  const groupId = ids.next();
+/** Creates the group in its database, unless the key has one. */
+async function insertGroup(
+  { clock, writeEntry, publish }: GroupDependencies,
+  db: Database,
+  group: {
+    groupId: string;
+    ownerId: string;
+    name: string;
+    members: readonly string[];
+    clientGroupId: string;
+  },
+): Promise<Group> {
+  const { groupId, ownerId, name, members, clientGroupId } = group;
   const written = await db
     .transaction(async (client) => {
       const nowMs = clock.now();
       await client.query(
         `INSERT INTO im.conversation (conversation_id, kind, name, owner_id, member_count,
                                       member_version, created_at_ms)
-         VALUES ($1, ${GROUP}, $2, $3, 0, 0, $4)`,
+         SELECT $1, ${GROUP}, $2, $3, 0, 0, $4 WHERE im.owns(ARRAY[$1::bigint])`,
         [groupId, name, ownerId, nowMs],
       );
       if (clientGroupId !== "") {
@@ -84,7 +115,6 @@ export async function createGroup(
         );
         if (rowCount === 0) throw new CreatedConcurrently();
       }
-      await mustHaveRoom(client, members, maxGroupsPerUser);
       await client.query(
         `INSERT INTO im.member (conversation_id, user_id, kind, role)
          SELECT $1, user_id, ${GROUP},
@@ -92,7 +122,8 @@ export async function createGroup(
            FROM unnest($3::bigint[]) AS i(user_id)`,
         [groupId, ownerId, bigints(members)],
       );
-      const tip = { kind: { case: "groupCreated", value: { name, userIds: members } } } as const;
+      const userIds = [...members];
+      const tip = { kind: { case: "groupCreated", value: { name, userIds } } } as const;
       return writeEntry(client, {
         conversationId: groupId,
         causedBy: ownerId,
@@ -104,7 +135,7 @@ export async function createGroup(
       throw error;
     });
   if (written === undefined) return (await readGroupByKey(db, { ownerId, clientGroupId }))!;
-  publish(written);
+  publish(db, written);
   return create(GroupSchema, {
     groupId,
     name,
@@ -116,11 +147,21 @@ export async function createGroup(
 
 /** Reads a group of the caller. Throws CONVERSATION_NOT_FOUND for non-members, UNAVAILABLE. */
 export async function getGroup(
-  db: Database,
-  { groupId, callerId }: { groupId: string; callerId: string },
+  logs: Logs,
+  group: { groupId: string; callerId: string },
 ): Promise<Group> {
-  const [row] = await db.run<GroupRow>(selectGroup, [groupId, callerId]);
-  return groupOf(mustBeMember(row));
+  return groupOf(await readOwnGroup(logs, group));
+}
+
+/** Reads a group and the role of the caller. Throws CONVERSATION_NOT_FOUND for non-members. */
+async function readOwnGroup(
+  logs: Logs,
+  { groupId, callerId }: { groupId: string; callerId: string },
+): Promise<OwnGroupRow> {
+  const [row] = await logs.onConversation(groupId, (db) =>
+    db.run<GroupRow>(selectGroup, [groupId, callerId]),
+  );
+  return mustBeMember(row);
 }
 
 /**
@@ -128,15 +169,13 @@ export async function getGroup(
  * non-members, UNAVAILABLE.
  */
 export async function listMembers(
-  db: Database,
+  logs: Logs,
   page: { groupId: string; callerId: string; afterUserId: string; limit: number },
 ): Promise<Member[]> {
-  const [row] = await db.run<GroupRow>(selectGroup, [page.groupId, page.callerId]);
-  mustBeMember(row);
+  await readOwnGroup(logs, page);
   const values = [page.groupId, page.afterUserId, page.limit];
-  const rows = await db.run<{ user_id: string; role: number; muted_until_ms: string }>(
-    selectMembers,
-    values,
+  const rows = await logs.onConversation(page.groupId, (db) =>
+    db.run<{ user_id: string; role: number; muted_until_ms: string }>(selectMembers, values),
   );
   return rows.map(({ user_id: userId, role, muted_until_ms: mutedUntilMs }) =>
     create(MemberSchema, { userId, role, mutedUntilMs: BigInt(mutedUntilMs) }),
@@ -152,26 +191,41 @@ export async function addMembers(
   dependencies: GroupDependencies,
   change: { groupId: string; callerId: string; userIds: readonly string[] },
 ): Promise<Group> {
-  const { db, maxMembers, maxGroupsPerUser, writeEntry, publish } = dependencies;
-  const { groupId, callerId } = change;
-  const [row] = await db.run<GroupRow>(selectGroup, [groupId, callerId]);
-  mustManage(mustBeMember(row));
-  const wanted = [...new Set(change.userIds)];
-  await mustBeActive(dependencies.users, wanted);
+  const { logs, maxGroupsPerUser } = dependencies;
+  const { groupId } = change;
+  const row = await readOwnGroup(logs, change);
+  mustManage(row);
+  const userIds = [...new Set(change.userIds)];
+  await mustBeActive(dependencies.users, userIds);
+  const members = await logs.onConversation(groupId, (db) =>
+    db.run<{ user_id: string }>(selectMembersAmong, [groupId, bigints(userIds)]),
+  );
+  const already = new Set(members.map(({ user_id }) => user_id));
+  const joining = userIds.filter((userId) => !already.has(userId));
+  if (joining.length === 0) return groupOf(row);
+  await mustHaveRoom(logs, joining, maxGroupsPerUser);
+  return logs.onConversation(groupId, (db) =>
+    insertMembers(dependencies, db, { ...change, userIds }),
+  );
+}
 
+/** Adds users to a group in its database. */
+async function insertMembers(
+  { maxMembers, writeEntry, publish }: GroupDependencies,
+  db: Database,
+  { groupId, callerId, userIds }: { groupId: string; callerId: string; userIds: readonly string[] },
+): Promise<Group> {
   const { group, written } = await db.transaction(async (client) => {
     const locked = await lockGroup(client, groupId, callerId);
     mustManage(locked);
-    const { rows } = await client.query<{ user_id: string }>(
-      `SELECT user_id FROM im.member
-          WHERE conversation_id = $1 AND user_id = ANY ($2::bigint[]) AND left_sequence = 0`,
-      [groupId, bigints(wanted)],
-    );
+    const { rows } = await client.query<{ user_id: string }>(selectMembersAmong.text, [
+      groupId,
+      bigints(userIds),
+    ]);
     const already = new Set(rows.map((row) => row.user_id));
-    const added = wanted.filter((userId) => !already.has(userId));
+    const added = userIds.filter((userId) => !already.has(userId));
     if (added.length === 0) return { group: groupOf(locked) };
     if (locked.member_count + added.length > maxMembers) throw groupFull(maxMembers);
-    await mustHaveRoom(client, added, maxGroupsPerUser);
     const tip = { kind: { case: "membersAdded", value: { userIds: added } } } as const;
     const written = await writeEntry(client, {
       conversationId: groupId,
@@ -194,7 +248,7 @@ export async function addMembers(
     const member_count = locked.member_count + added.length;
     return { group: groupOf({ ...locked, member_count }), written };
   });
-  if (written !== undefined) publish(written);
+  if (written !== undefined) publish(db, written);
   return group;
 }
 
@@ -206,8 +260,16 @@ export async function removeMember(
   dependencies: GroupDependencies,
   change: { groupId: string; callerId: string; userId: string },
 ): Promise<Group> {
-  const { groupId, callerId, userId } = change;
-  const { db, writeEntry, publish } = dependencies;
+  const { logs } = dependencies;
+  return logs.onConversation(change.groupId, (db) => deleteMember(dependencies, db, change));
+}
+
+/** Removes a member in the group's database. */
+async function deleteMember(
+  { writeEntry, publish }: GroupDependencies,
+  db: Database,
+  { groupId, callerId, userId }: { groupId: string; callerId: string; userId: string },
+): Promise<Group> {
   const { group, written } = await db.transaction(async (client) => {
     const locked = await lockGroup(client, groupId, callerId);
     const { rows } = await client.query<{ role: number }>(
@@ -235,7 +297,7 @@ export async function removeMember(
     );
     return { group: groupOf({ ...locked, member_count: locked.member_count - 1 }), written };
   });
-  publish(written);
+  publish(db, written);
   return group;
 }
 

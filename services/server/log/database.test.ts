@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { assignBuckets } from "#platform/buckets/assign.ts";
 import { systemClock } from "#platform/clock.ts";
 import { detailOf, reasonOf } from "#platform/errors.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
@@ -12,7 +13,7 @@ import { createPool } from "#platform/postgres/pool.ts";
 import { databaseUnavailable } from "#platform/postgres/unavailable.ts";
 import { quiet } from "../../../test/backends/postgres.ts";
 import { accepted, type Outgoing, Stand, toUser } from "../server.fixture.ts";
-import { Database, PLANNER_SETTINGS } from "./database.ts";
+import { Database, PLANNER_SETTINGS, type Statement } from "./database.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "lucky-restart-"));
 await chmod(folder, 0o711);
@@ -20,6 +21,7 @@ const start = (port: number) => startEmbedded({ dataDir: folder, port, log: quie
 let postgres = await start(0);
 const port = Number(new URL(postgres.url).port);
 await migrate({ url: postgres.url, log: quiet });
+await assignBuckets([{ url: postgres.url }]);
 const session = PLANNER_SETTINGS;
 const pool = createPool({ url: postgres.url, max: 8, session, log: quiet, name: "test" });
 after(async () => {
@@ -74,7 +76,7 @@ test("a statement that gets no connection in time fails with UNAVAILABLE and a t
   });
   t.after(() => single.end());
   const db = new Database({ pool: single, clock: systemClock });
-  const one = { name: "one", text: "SELECT 1 AS one" };
+  const one: Statement = { name: "one", text: "SELECT 1 AS one", route: { kind: "own" } };
   const held = await single.connect();
   const refused = (error: unknown) => {
     const detail = detailOf(error);

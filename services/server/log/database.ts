@@ -11,9 +11,29 @@ export type PoolClient = pg.PoolClient;
 export interface Statement {
   readonly name: string;
   readonly text: string;
+  readonly route: Route;
 }
 
-type Value = Buffer | string | number | null;
+/**
+ * The database that a statement runs on. Numbers are those of its parameters, from 1, each with one
+ * value or an array:
+ * - conversations: the database of all these conversations.
+ * - pairs: the database of the direct conversations of these users.
+ * - groupKey: the database of the group that the creator made under the key.
+ * - everywhere: each database; the caller merges the rows in the way that the text says.
+ * - own: rows of the database itself, such as its outbox.
+ */
+export type Route =
+  | { readonly kind: "conversations"; readonly ids: number }
+  | { readonly kind: "pairs"; readonly lows: number; readonly highs: number }
+  | { readonly kind: "groupKey"; readonly creator: number; readonly key: number }
+  | { readonly kind: "everywhere"; readonly merge: string }
+  | { readonly kind: "own" };
+
+/** One run of a statement, for tests of the routes. */
+export type ObserveRun = (database: number, statement: Statement, values: readonly Value[]) => void;
+
+export type Value = Buffer | string | number | null;
 
 /**
  * Planner settings of each session of server. Every statement of the server finds rows by index,
@@ -30,18 +50,32 @@ export const PLANNER_SETTINGS = {
   jit: "off",
 } satisfies SessionSettings;
 
+export interface DatabaseOptions {
+  readonly pool: pg.Pool;
+  readonly clock: Clock;
+  /** Place among the databases of the log; 0 when absent. */
+  readonly number?: number;
+  /** Called before each run of a statement, by tests. */
+  readonly observe?: ObserveRun;
+}
+
 /**
- * Runs the server's statements on PostgreSQL. Throws UNAVAILABLE when PostgreSQL is unreachable or
- * no connection becomes free in time.
+ * Runs the server's statements on one PostgreSQL of the log. Throws UNAVAILABLE when PostgreSQL is
+ * unreachable or no connection becomes free in time.
  */
 export class Database {
   readonly #pool: pg.Pool;
   readonly #clock: Clock;
+  readonly number: number;
+  readonly #observe: ObserveRun | undefined;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
+  #unreachable = false;
 
-  constructor(options: { pool: pg.Pool; clock: Clock }) {
-    this.#pool = options.pool;
-    this.#clock = options.clock;
+  constructor({ pool, clock, number = 0, observe }: DatabaseOptions) {
+    this.#pool = pool;
+    this.#clock = clock;
+    this.number = number;
+    this.#observe = observe;
   }
 
   /**
@@ -51,22 +85,32 @@ export class Database {
     return this.#answeredAtMs;
   }
 
-  /** Runs one prepared statement in its own transaction. Throws a conflict as PostgreSQL's error. */
+  /** Whether no connection could be opened since the last answer. */
+  get unreachable(): boolean {
+    return this.#unreachable;
+  }
+
+  /**
+   * Runs one prepared statement in its own transaction. Throws a conflict, and LK001 for a bucket of
+   * another database, as PostgreSQL's error.
+   */
   async run<R extends object>(statement: Statement, values: readonly Value[]): Promise<R[]> {
+    this.#observe?.(this.number, statement, values);
     let client: pg.PoolClient;
     try {
       client = await this.#pool.connect();
     } catch (error) {
+      this.#unreachable = true;
       throw databaseUnavailable(error) ?? error;
     }
     let broken: Error | undefined;
     try {
       const result = await client.query<R>({ ...statement, values: values as Value[] });
-      this.#answeredAtMs = this.#clock.elapsed();
+      this.#answered();
       return result.rows;
     } catch (error) {
       if (!(error instanceof pg.DatabaseError)) broken = error as Error;
-      if (isConflict(error)) throw error;
+      if (isConflict(error) || isForeignBucket(error)) throw error;
       throw databaseUnavailable(error) ?? error;
     } finally {
       client.release(broken);
@@ -77,17 +121,28 @@ export class Database {
   async transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
     try {
       const result = await transaction(this.#pool, work);
-      this.#answeredAtMs = this.#clock.elapsed();
+      this.#answered();
       return result;
     } catch (error) {
+      if (isForeignBucket(error)) throw error;
       throw databaseUnavailable(error) ?? error;
     }
+  }
+
+  #answered(): void {
+    this.#answeredAtMs = this.#clock.elapsed();
+    this.#unreachable = false;
   }
 }
 
 /** Whether the error is a unique violation: a row with this key exists. */
 export function isDuplicateKey(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === "23505";
+}
+
+/** Whether a bucket of the statement is not in this database, by im.owns. */
+export function isForeignBucket(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === "LK001";
 }
 
 /** Whether the error is a deadlock or serialization failure: the same statement can be retried. */

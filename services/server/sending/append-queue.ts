@@ -7,6 +7,7 @@ import type { Conversations } from "../conversations/conversations.ts";
 import { refusal } from "../conversations/refusal.ts";
 import type { Users } from "../conversations/users.ts";
 import { type Database, isConflict, isDuplicateKey } from "../log/database.ts";
+import { type Logs, moving } from "../log/logs.ts";
 import type { ServerMetrics } from "../metrics.ts";
 import { type AppendResult, append, type ConversationBatch } from "./append.ts";
 import { Denials, UNCHECKED } from "./denials.ts";
@@ -23,6 +24,7 @@ export interface QueuedSend extends AddressedSend {
 
 export interface AppendQueueOptions {
   readonly db: Database;
+  readonly logs: Pick<Logs, "peekConversation">;
   readonly conversations: Conversations;
   readonly users: Pick<Users, "peek" | "checkExisting">;
   readonly ids: Ids;
@@ -106,14 +108,24 @@ export class AppendQueue {
     } catch (error) {
       const open = batch.filter(({ answered }) => !answered);
       log.warn({ event: "append_failed", count: open.length, err: error });
-      // Queued sends of the same conversations fail too: they must not overtake the retry of a
-      // failed send.
-      const failedIds = new Set(open.map(({ conversationId }) => conversationId));
-      const behind = this.#batches.remove(({ conversationId }) => failedIds.has(conversationId));
-      for (const send of open) answer(send, { kind: "failed", error });
-      for (const send of behind) send.answer({ kind: "failed", error });
+      this.#fail(open, new Map(open.map(({ conversationId }) => [conversationId, error])), answer);
     }
     metrics.appended(batch.length, (performance.now() - startedAtMs) / 1_000, tally);
+  }
+
+  /**
+   * Answers the sends of conversations that failed. Queued sends of these conversations fail too: they
+   * must not overtake the retry of a failed send.
+   */
+  #fail(sends: readonly QueuedSend[], errors: ReadonlyMap<string, unknown>, answer: Answer): void {
+    const isFailed = ({ conversationId }: QueuedSend) => errors.has(conversationId);
+    const outcome = ({ conversationId }: QueuedSend): Outcome => ({
+      kind: "failed",
+      error: errors.get(conversationId),
+    });
+    const behind = this.#batches.remove(isFailed);
+    for (const send of sends) if (isFailed(send)) answer(send, outcome(send));
+    for (const send of behind) send.answer(outcome(send));
   }
 
   /** Makes one attempt at a batch. Returns the sends to retry, in their order. */
@@ -228,22 +240,34 @@ export class AppendQueue {
     denied: readonly QueuedSend[],
     answer: Answer,
   ): Promise<readonly QueuedSend[]> {
-    const { db, conversations, users } = this.#options;
-    const fresh = await conversations.read(
+    const { db, logs, conversations, users } = this.#options;
+    const { found: fresh, failures } = await conversations.readSome(
       denied.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
     );
+    const errors = new Map(
+      failures.flatMap(({ items, error }) => items.map((key) => [key.conversationId, error])),
+    );
+    const failed = new Map<string, unknown>();
+    for (const { conversationId } of denied) {
+      const isHere = logs.peekConversation(conversationId) === db;
+      const error = errors.get(conversationId) ?? (isHere ? undefined : moving());
+      if (error !== undefined) failed.set(conversationId, error);
+    }
+    if (failed.size > 0) this.#fail(sends, failed, answer);
     // Both users of a direct conversation, so that an answer needs no further check.
     await users.checkExisting([...fresh.values()].flatMap((conversation) => conversation.users));
     const refused = new Map<QueuedSend, Outcome>();
     for (const queued of denied) {
+      if (failed.has(queued.conversationId)) continue;
       const conversation = fresh.get(queued.conversationId);
       const denial = this.#denials.of(conversation, queued.send.senderId);
       if (denial !== undefined && denial !== UNCHECKED) refused.set(queued, denial);
     }
-    if (refused.size === 0) return sends;
+    const open = sends.filter((send) => !refused.has(send) && !failed.has(send.conversationId));
+    if (refused.size === 0) return open;
     const duplicates = await findDuplicates(db, [...refused.keys()]);
     for (const [send, denial] of refused) answer(send, duplicates.get(send) ?? denial);
-    return sends.filter((send) => !refused.has(send));
+    return open;
   }
 
   /** Groups sends by conversation, and separates those that the caches deny. */

@@ -55,6 +55,7 @@ export interface AppendResult<S extends AddressedSend> {
  */
 export const appendEntries: Statement = {
   name: "im_append",
+  route: { kind: "conversations", ids: 1 },
   text: `
     WITH moved AS (
       UPDATE im.conversation c

@@ -23,6 +23,7 @@ interface StoredSendRow {
 
 export const selectDuplicates: Statement = {
   name: "im_duplicates",
+  route: { kind: "conversations", ids: 1 },
   text: `
     SELECT i.nr::int AS nr, e.conversation_id, e.sequence, e.message_id, e.accepted_at_ms, e.body
       FROM unnest($1::bigint[], $2::bigint[], $3::text[])

@@ -22,12 +22,15 @@ export interface Result {
   readonly outcome: Outcome;
 }
 
+const NO_BYTES = new Uint8Array(0);
+
 /** Upper bound: four varints with their tags, and two tags with lengths. */
 const ACCEPTED_BYTES = 48;
 
 /**
  * Encodes results as lucky.message.v1.SendResult, one each, in their order. Results of accepted
- * sends share one buffer, because each message has one. Throws the error of the first failed send.
+ * sends share one buffer, because each message has one. A failed send is empty; when no send was
+ * accepted, the error of the first failed one is thrown: then the caller can repeat the whole call.
  */
 export function encodeResults(results: readonly Result[]): Uint8Array[] {
   let room = 0;
@@ -36,13 +39,18 @@ export function encodeResults(results: readonly Result[]): Uint8Array[] {
   }
   const bytes = Buffer.allocUnsafe(room);
   let at = 0;
+  if (room === 0) throwFailed(results);
   return results.map(({ clientMessageId, outcome }) => {
-    if (outcome.kind === "failed") throw outcome.error;
+    if (outcome.kind === "failed") return NO_BYTES;
     if (outcome.kind === "refused") return encodeRefused(clientMessageId, outcome.refusal);
     const start = at;
     at = writeAccepted(bytes, at, { clientMessageId, accepted: outcome });
     return bytes.subarray(start, at);
   });
+}
+
+function throwFailed(results: readonly Result[]): void {
+  for (const { outcome } of results) if (outcome.kind === "failed") throw outcome.error;
 }
 
 /**

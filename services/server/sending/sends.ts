@@ -2,7 +2,10 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Directs, Pair } from "../conversations/directs.ts";
 import { refusal } from "../conversations/refusal.ts";
 import type { Delivery } from "../delivery/envelopes.ts";
+import type { Outbox } from "../delivery/outbox.ts";
 import type { Relay } from "../delivery/relay.ts";
+import type { Database } from "../log/database.ts";
+import { type Logs, moving } from "../log/logs.ts";
 import type { ServerMetrics } from "../metrics.ts";
 import type { AppendResult } from "./append.ts";
 import { AppendQueue, type AppendQueueOptions, type QueuedSend } from "./append-queue.ts";
@@ -10,7 +13,10 @@ import type { Outcome, Result } from "./outcome.ts";
 import { sendReader } from "./read-send.ts";
 import type { RawSend, Send } from "./send.ts";
 
-export interface SendsOptions extends Omit<AppendQueueOptions, "committed"> {
+export interface SendsOptions extends Omit<AppendQueueOptions, "db" | "committed"> {
+  readonly logs: Logs;
+  /** By database. */
+  readonly outboxes: ReadonlyMap<Database, Outbox>;
   readonly directs: Directs;
   readonly relay: Relay;
   readonly metrics: ServerMetrics;
@@ -21,17 +27,11 @@ export interface SendsOptions extends Omit<AppendQueueOptions, "committed"> {
 class AppendCall {
   readonly results: Result[];
   readonly #done: () => void;
-  readonly #failed: (error: unknown) => void;
   #open = 0;
 
-  constructor(options: {
-    results: Result[];
-    done: () => void;
-    failed: (error: unknown) => void;
-  }) {
-    this.results = options.results;
-    this.#done = options.done;
-    this.#failed = options.failed;
+  constructor(results: Result[], done: () => void) {
+    this.results = results;
+    this.#done = done;
   }
 
   begin(): void {
@@ -41,10 +41,6 @@ class AppendCall {
   end(): void {
     this.#open--;
     if (this.#open === 0) this.#done();
-  }
-
-  fail(error: unknown): void {
-    this.#failed(error);
   }
 }
 
@@ -66,10 +62,6 @@ class CallSend implements QueuedSend {
   }
 
   answer(outcome: Outcome): void {
-    if (outcome.kind === "failed") {
-      this.#call.fail(outcome.error);
-      return;
-    }
     const { clientMessageId } = this.send;
     this.#call.results[this.#index] = { clientMessageId, outcome };
     this.#call.end();
@@ -101,19 +93,24 @@ function isBy(send: Send | undefined, senders: ReadonlySet<string>): boolean {
 export class Sends {
   readonly #options: SendsOptions;
   readonly #read = sendReader();
-  readonly #queue: AppendQueue;
+  /** By database. A database that is away fills its own queue only. */
+  readonly #queues: ReadonlyMap<Database, AppendQueue>;
 
   constructor(options: SendsOptions) {
     this.#options = options;
-    this.#queue = new AppendQueue({
-      ...options,
-      committed: (result, acceptedAtMs) => this.#committed(result, acceptedAtMs),
-    });
+    this.#queues = new Map(
+      options.logs.databases.map((db) => {
+        const outbox = options.outboxes.get(db)!;
+        const committed: AppendQueueOptions["committed"] = (result, acceptedAtMs) =>
+          this.#committed(outbox, result, acceptedAtMs);
+        return [db, new AppendQueue({ ...options, db, committed })];
+      }),
+    );
   }
 
   /**
-   * Appends sends. Returns one result each, in their order; a refused send does not affect the
-   * others. Throws the error of the first failed send, and UNAVAILABLE.
+   * Appends sends. Returns one result each, in their order; a refused or failed send does not affect
+   * the others.
    */
   async append(raws: readonly RawSend[]): Promise<Result[]> {
     const results: Result[] = new Array(raws.length);
@@ -144,8 +141,8 @@ export class Sends {
       if (addressed[index] === undefined) unresolved.push({ index, pair });
     }
     metrics.refused(refused);
-    const { promise: ended, resolve: done, reject: failed } = Promise.withResolvers<void>();
-    const work: CallSends = { sends, addressed, call: new AppendCall({ results, done, failed }) };
+    const { promise: ended, resolve: done } = Promise.withResolvers<void>();
+    const work: CallSends = { sends, addressed, call: new AppendCall(results, done) };
     // An extra count keeps the call open until all its sends are queued.
     work.call.begin();
     if (unresolved.length === 0) {
@@ -175,7 +172,10 @@ export class Sends {
         continue;
       }
       const { clientMessageId } = sends[index]!;
-      const outcome = { kind: "refused", refusal: conversation } as const;
+      const outcome: Outcome =
+        conversation instanceof Error
+          ? { kind: "failed", error: conversation }
+          : { kind: "refused", refusal: conversation };
       call.results[index] = { clientMessageId, outcome };
       refused++;
     }
@@ -185,20 +185,29 @@ export class Sends {
   }
 
   /** Resolves when nothing is queued or in flight. */
-  idle(): Promise<void> {
-    return this.#queue.idle();
+  async idle(): Promise<void> {
+    await Promise.all([...this.#queues.values()].map((queue) => queue.idle()));
   }
 
-  /** Queues the sends with a known conversation; refuses with OVERLOADED when the queue is full. */
+  /**
+   * Queues the sends with a known conversation. Refuses with OVERLOADED when the queue of the
+   * conversation's database is full; fails while the conversation moves to another database.
+   */
   #push({ sends, addressed, call }: CallSends): void {
-    const { metrics, overloadedRetryMs } = this.#options;
+    const { logs, metrics, overloadedRetryMs } = this.#options;
     for (let index = 0; index < sends.length; index++) {
       const send = sends[index];
       const conversationId = addressed[index];
       if (send === undefined || conversationId === undefined) continue;
       call.begin();
       const queued = new CallSend(send, conversationId, call, index);
-      if (this.#queue.push(queued)) continue;
+      const db = logs.peekConversation(conversationId);
+      if (db === undefined) {
+        void logs.refresh();
+        queued.answer({ kind: "failed", error: moving() });
+        continue;
+      }
+      if (this.#queues.get(db)!.push(queued)) continue;
       metrics.overloaded();
       const full = refusal(
         ErrorReason.OVERLOADED,
@@ -209,13 +218,14 @@ export class Sends {
     }
   }
 
-  #committed(result: AppendResult<QueuedSend>, acceptedAtMs: number): void {
+  #committed(outbox: Outbox, result: AppendResult<QueuedSend>, acceptedAtMs: number): void {
     const { outboxId, appended } = result;
     if (appended.length === 0) return;
     let bytes = 0;
     for (const { messages } of appended) for (const { body } of messages) bytes += body.length;
     this.#options.relay.offer({
       outboxId,
+      outbox,
       bytes,
       deliveries: () =>
         appended.map(

@@ -392,6 +392,14 @@ export declare type SyncResponse = Message<"lucky.message.v1.SyncResponse"> & {
    * @generated from field: bool has_more = 3;
    */
   hasMore: boolean;
+
+  /**
+   * Greater than 0: some conversations could not be read at the moment, and their changes are missing.
+   * Call Sync with next_cursor after this delay, milliseconds, to get them. 0: nothing is missing.
+   *
+   * @generated from field: int64 retry_after_ms = 4;
+   */
+  retryAfterMs: bigint;
 };
 
 /**

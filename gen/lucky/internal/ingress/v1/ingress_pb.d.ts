@@ -74,7 +74,8 @@ export declare const AppendBatchRequestSchema: GenMessage<AppendBatchRequest>;
  */
 export declare type AppendBatchResponse = Message<"lucky.internal.ingress.v1.AppendBatchResponse"> & {
   /**
-   * Encoded lucky.message.v1.SendResult: one per uplink, in the order of the request.
+   * Encoded lucky.message.v1.SendResult: one per uplink, in the order of the request. Empty: the send
+   * may or may not be stored, because its database failed; the device retries it.
    *
    * @generated from field: repeated bytes results = 1;
    */
@@ -139,6 +140,13 @@ export declare type OpenSessionsResponse_Opened = Message<"lucky.internal.ingres
    * @generated from field: repeated int64 group_ids = 1 [jstype = JS_STRING];
    */
   groupIds: string[];
+
+  /**
+   * Whether a database of the log could not be read: further groups may exist.
+   *
+   * @generated from field: bool incomplete = 2;
+   */
+  incomplete: boolean;
 };
 
 /**
@@ -207,6 +215,12 @@ export declare const AdvanceBatchRequestSchema: GenMessage<AdvanceBatchRequest>;
  * @generated from message lucky.internal.ingress.v1.AdvanceBatchResponse
  */
 export declare type AdvanceBatchResponse = Message<"lucky.internal.ingress.v1.AdvanceBatchResponse"> & {
+  /**
+   * Indexes of acknowledgements that were not stored, because their database failed. Send them again.
+   *
+   * @generated from field: repeated uint32 failed = 1;
+   */
+  failed: number[];
 };
 
 /**
@@ -351,7 +365,7 @@ export declare const ReadEntriesRequestSchema: GenMessage<ReadEntriesRequest>;
  */
 export declare type ReadEntriesResponse = Message<"lucky.internal.ingress.v1.ReadEntriesResponse"> & {
   /**
-   * One per range, in the order of the request.
+   * One per range, in the order of the request. Empty also while the database of a range fails.
    *
    * @generated from field: repeated lucky.internal.ingress.v1.ReadEntriesResponse.Range ranges = 1;
    */

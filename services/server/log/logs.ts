@@ -1,0 +1,281 @@
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { mustDiffer } from "#platform/buckets/assign.ts";
+import { BUCKETS, bucketOf } from "#platform/buckets/bucket.ts";
+import {
+  type Placement,
+  type PlacementRow,
+  placementOf,
+  SELECT_PLACEMENT,
+} from "#platform/buckets/placement.ts";
+import type { Clock, Timer } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
+import type { Log } from "#platform/log.ts";
+import {
+  Database,
+  isForeignBucket,
+  type ObserveRun,
+  type Pool,
+  type Statement,
+} from "./database.ts";
+
+export interface LogsOptions {
+  /** One pool for each database of the log. */
+  readonly pools: readonly Pool[];
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly observe?: ObserveRun;
+}
+
+export const selectPlacement: Statement = {
+  name: "im_placement",
+  route: { kind: "own" },
+  text: SELECT_PLACEMENT,
+};
+
+/** Items whose work failed, with the error. */
+export interface Failure<T> {
+  readonly items: readonly T[];
+  readonly error: unknown;
+}
+
+/** What became of work on several databases. */
+export interface Spread<T, R> {
+  readonly results: readonly R[];
+  readonly failures: readonly Failure<T>[];
+}
+
+/** Interval at which the places of the buckets are read, ms. */
+const REFRESH_MS = 5_000;
+/** Time after a read in which errors cause no further read, ms. A bucket moves within a second. */
+const FRESH_MS = 100;
+/** Back-off for callers while a bucket moves, ms. */
+const MOVING_RETRY_MS = 500;
+/** Maximum attempts of one work: a bucket may move between reading its place and the work. */
+const MAX_ATTEMPTS = 3;
+
+/**
+ * The databases of the log, and the bucket's place of each conversation. The places may be stale:
+ * statements check them (im.owns), and work on a bucket that has moved is retried in its new database.
+ */
+export class Logs {
+  readonly databases: readonly Database[];
+  readonly #clock: Clock;
+  readonly #log: Log;
+  /** By bucket: its database; undefined while it moves or its database was never reached. */
+  #places: readonly (Database | undefined)[] = [];
+  #refreshing: Promise<void> | undefined;
+  #readAtMs = Number.NEGATIVE_INFINITY;
+  #timer: Timer | undefined;
+
+  constructor({ pools, clock, log, observe }: LogsOptions) {
+    this.databases = pools.map((pool, number) => new Database({ pool, clock, number, observe }));
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /**
+   * Reads the places of all buckets, now and at an interval. Rejects with an error for operators when
+   * two databases have the same bucket, when all databases answer and none has a bucket, and when two
+   * are the same database.
+   */
+  async start(): Promise<void> {
+    const placements = await this.#read();
+    const known = placements.filter((placement) => placement !== undefined);
+    mustDiffer(known);
+    const twice = doubled(known);
+    if (twice !== undefined)
+      throw new Error(
+        `Bucket ${twice} of conversations is in two databases of LUCKY_POSTGRES_LOG_URLS. One of them ` +
+          "may be a copy of the other: remove the one that is out of date.",
+      );
+    const missing = known.length < this.databases.length ? 0 : missingIn(known);
+    if (missing > 0)
+      throw new Error(
+        `${missing} of ${BUCKETS} buckets of conversations are in no database. Name all databases of ` +
+          'the log in LUCKY_POSTGRES_LOG_URLS; "npm run migrate" assigns the buckets of a new log.',
+      );
+    this.#place(placements);
+    if (this.databases.length > 1)
+      this.#timer = this.#clock.every(REFRESH_MS, () => void this.refresh());
+  }
+
+  stop(): void {
+    this.#timer?.stop();
+  }
+
+  /** The database of a bucket; undefined while it moves or its database was never reached. */
+  peek(bucket: number): Database | undefined {
+    return this.#places[bucket];
+  }
+
+  /** The database of a conversation, as `peek`. Called for each send. */
+  peekConversation(conversationId: string): Database | undefined {
+    if (this.databases.length === 1) return this.databases[0];
+    return this.peek(bucketOf(conversationId));
+  }
+
+  /** The database of a bucket. Throws UNAVAILABLE while there is none. */
+  of(bucket: number): Database {
+    const database = this.peek(bucket);
+    if (database === undefined) throw moving();
+    return database;
+  }
+
+  /**
+   * Runs work on the database of one bucket, and retries it when the bucket has moved. Throws
+   * UNAVAILABLE, and errors of the work.
+   */
+  async on<R>(bucket: number, work: (db: Database) => Promise<R>): Promise<R> {
+    for (let attempt = 1; ; attempt++) {
+      if (this.peek(bucket) === undefined) await this.refresh();
+      try {
+        return await work(this.of(bucket));
+      } catch (error) {
+        if (!isForeignBucket(error)) throw error;
+        await this.refresh();
+        if (attempt === MAX_ATTEMPTS) throw moving(error);
+      }
+    }
+  }
+
+  /** Runs work on the database of one conversation, as `on` does. */
+  onConversation<R>(
+    conversationId: string | bigint,
+    work: (db: Database) => Promise<R>,
+  ): Promise<R> {
+    return this.on(bucketOf(conversationId), work);
+  }
+
+  /**
+   * Runs work for items, once for each database of their buckets, and retries it for buckets that have
+   * moved. A database that fails leaves the items of the others alone. Never rejects.
+   */
+  async spread<T, R>(
+    items: readonly T[],
+    bucketOf: (item: T) => number,
+    work: (db: Database, items: readonly T[]) => Promise<R>,
+  ): Promise<Spread<T, R>> {
+    const results: R[] = [];
+    const failures: Failure<T>[] = [];
+    let open = items;
+    for (let attempt = 1; open.length > 0; attempt++) {
+      if (open.some((item) => this.peek(bucketOf(item)) === undefined)) await this.refresh();
+      const groups = Map.groupBy(open, (item) => this.peek(bucketOf(item)));
+      const foreign: T[] = [];
+      const run = async (db: Database | undefined, items: readonly T[]) => {
+        try {
+          if (db === undefined) throw moving();
+          results.push(await work(db, items));
+        } catch (error) {
+          if (!isForeignBucket(error)) failures.push({ items, error });
+          else if (attempt === MAX_ATTEMPTS) failures.push({ items, error: moving(error) });
+          else foreign.push(...items);
+        }
+      };
+      await Promise.all([...groups].map(([db, items]) => run(db, items)));
+      if (foreign.length > 0) await this.refresh();
+      open = foreign;
+    }
+    return { results, failures };
+  }
+
+  /**
+   * Runs work on every database. While one cannot be reached it is skipped: its connection attempts
+   * would delay the others. Never rejects.
+   */
+  async everywhere<R>(work: (db: Database) => Promise<R>): Promise<Spread<Database, R>> {
+    const several = this.databases.length > 1;
+    const settled = await Promise.allSettled(
+      this.databases.map(async (db) => {
+        if (several && db.unreachable) throw unreachable();
+        return await work(db);
+      }),
+    );
+    const results = settled.filter((one) => one.status === "fulfilled").map(({ value }) => value);
+    const failures = settled.flatMap((one, at) =>
+      one.status === "fulfilled" ? [] : [{ items: [this.databases[at]!], error: one.reason }],
+    );
+    return { results, failures };
+  }
+
+  /** Reads the places of all buckets, unless they have just been read. Never rejects. */
+  refresh(): Promise<void> {
+    if (this.#clock.elapsed() - this.#readAtMs < FRESH_MS) return Promise.resolve();
+    this.#refreshing ??= this.#read()
+      .then((placements) => this.#place(placements))
+      .finally(() => {
+        this.#refreshing = undefined;
+      });
+    return this.#refreshing;
+  }
+
+  /** The placement of each database; undefined for one that does not answer. */
+  async #read(): Promise<(Placement | undefined)[]> {
+    const settled = await Promise.allSettled(this.databases.map(readPlacement));
+    this.#readAtMs = this.#clock.elapsed();
+    for (const [at, one] of settled.entries())
+      if (one.status === "rejected")
+        this.#log.warn({ event: "log_database_unreachable", database: at + 1, err: one.reason });
+    return settled.map((one) => (one.status === "fulfilled" ? one.value : undefined));
+  }
+
+  /** A database that does not answer keeps its buckets, except those that another one has now. */
+  #place(placements: readonly (Placement | undefined)[]): void {
+    const places = new Array<Database | undefined>(BUCKETS).fill(undefined);
+    for (const [bucket, database] of this.#places.entries())
+      if (database !== undefined && placements[database.number] === undefined)
+        places[bucket] = database;
+    for (const [at, placement] of placements.entries())
+      for (const bucket of placement?.here ?? []) places[bucket] = this.databases[at];
+    const known = placements.filter((placement) => placement !== undefined);
+    const bucket = doubled(known);
+    if (bucket !== undefined) {
+      // Never write to a bucket in two databases.
+      this.#log.error({ event: "bucket_in_two_databases", bucket });
+      const counts = countByBucket(known);
+      for (let at = 0; at < BUCKETS; at++) if (counts[at]! > 1) places[at] = undefined;
+    }
+    this.#places = places;
+  }
+}
+
+async function readPlacement(db: Database): Promise<Placement> {
+  const [row] = await db.run<PlacementRow>(selectPlacement, []);
+  return placementOf(row!);
+}
+
+/** The error of the first failure, if there is one. */
+export function throwFirst(failures: readonly Failure<unknown>[]): void {
+  const [first] = failures;
+  if (first !== undefined) throw first.error;
+}
+
+function countByBucket(placements: readonly Placement[]): number[] {
+  const counts = new Array<number>(BUCKETS).fill(0);
+  for (const { here } of placements) for (const bucket of here) counts[bucket]!++;
+  return counts;
+}
+
+/** A bucket that two databases have; undefined for none. */
+function doubled(placements: readonly Placement[]): number | undefined {
+  const bucket = countByBucket(placements).findIndex((count) => count > 1);
+  return bucket < 0 ? undefined : bucket;
+}
+
+/** Number of buckets that no database has. A bucket that moves is not missing. */
+function missingIn(placements: readonly Placement[]): number {
+  const moving = new Set(placements.flatMap((placement) => placement.moving));
+  return countByBucket(placements).filter((count, bucket) => count === 0 && !moving.has(bucket))
+    .length;
+}
+
+/** The error for callers while a bucket is in no database that can be reached. */
+export function moving(cause?: unknown): Error {
+  const text = "the conversation moves to another database, or its database cannot be reached";
+  return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: MOVING_RETRY_MS, cause });
+}
+
+function unreachable(): Error {
+  const text = "a database of the log cannot be reached";
+  return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: MOVING_RETRY_MS });
+}
