@@ -80,7 +80,7 @@ export interface AuthServiceDependencies {
   /** Sends SMS codes; the configured sender when absent. The service closes it. */
   sms?: SmsSender;
   /** Snowflakes, from which the ids of new users are made. */
-  ids: Ids;
+  ids: Pick<Ids, "next">;
   clock: Clock;
 }
 

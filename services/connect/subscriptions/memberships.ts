@@ -3,6 +3,7 @@ import type { Membership } from "#gen/lucky/internal/envelope/v1/envelope_pb.js"
 import {
   type IngressService,
   OpenSessionsRequestSchema,
+  type OpenSessionsResponse_Opened,
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { type Gather, gather } from "#platform/batching/gather.ts";
 import { groupChannel, userChannel } from "#platform/channels.ts";
@@ -21,6 +22,13 @@ export interface MembershipsOptions {
   config: { readonly callTimeoutMs: number };
 }
 
+/** The groups of a user. */
+interface FoundGroups {
+  readonly groups: ReadonlySet<string>;
+  /** Whether a database of server could not be read: further groups may exist. */
+  readonly incomplete: boolean;
+}
+
 /** Maximum users in one look-up. */
 const LOOK_UP_LIMIT = maxItems(OpenSessionsRequestSchema.field.userIds);
 /** Maximum users that wait for a look-up; a further look-up fails. */
@@ -35,7 +43,7 @@ const RETRY_MS = 1_000;
  */
 export class Memberships {
   readonly #options: MembershipsOptions;
-  readonly #lookUps: Gather<string, readonly string[]>;
+  readonly #lookUps: Gather<string, OpenSessionsResponse_Opened>;
   /**
    * By user: changes that arrived from the bus during a look-up, one map per look-up. They override
    * the result of the look-up, which may be stale.
@@ -51,7 +59,7 @@ export class Memberships {
   constructor(options: MembershipsOptions) {
     const { clock, config, ingress } = options;
     this.#options = options;
-    this.#lookUps = gather<string, readonly string[]>({
+    this.#lookUps = gather<string, OpenSessionsResponse_Opened>({
       clock,
       batchCount: LOOK_UP_LIMIT,
       lingerMs: 0,
@@ -65,7 +73,7 @@ export class Memberships {
           },
           { timeoutMs: config.callTimeoutMs },
         );
-        return answer.opened.map(({ groupIds }) => groupIds);
+        return answer.opened;
       },
     });
   }
@@ -73,13 +81,15 @@ export class Memberships {
   /**
    * Subscribes a session, which already hears its user's channel, to the user's groups. Resolves
    * when the registry has the groups' channels; rejects with UNAVAILABLE. A session that closes
-   * before that is not subscribed.
+   * before that is not subscribed. While a database of server is away, its groups are subscribed
+   * later.
    */
   async open(session: Session, userId: string): Promise<void> {
-    const groups = await this.#groupsOf(userId);
+    const found = await this.#groupsOf(userId);
     if (session.state.kind === "closed") return;
-    this.#applyGroups(session, groups);
-    await this.#options.channels.join([...groups].map(groupChannel));
+    this.#applyGroups(session, found);
+    if (found.incomplete) this.#options.clock.after(RETRY_MS, () => this.check(userId));
+    await this.#options.channels.join([...found.groups].map(groupChannel));
   }
 
   /** Applies a membership change from the bus. */
@@ -117,9 +127,10 @@ export class Memberships {
     while (check.rerun && sessions() && !this.#closed) {
       check.rerun = false;
       try {
-        const groups = await this.#groupsOf(userId);
-        for (const session of sessions() ?? []) this.#applyGroups(session, groups);
-        if (sessions()) void channels.joinWithRetries([...groups].map(groupChannel));
+        const found = await this.#groupsOf(userId);
+        for (const session of sessions() ?? []) this.#applyGroups(session, found);
+        if (sessions()) void channels.joinWithRetries([...found.groups].map(groupChannel));
+        if (found.incomplete) throw new Error("a database of server could not be read");
       } catch (error) {
         log.warn({ event: "memberships_check_failed", err: error });
         check.rerun = true;
@@ -133,28 +144,29 @@ export class Memberships {
    * The user's groups: the groups in the log, plus the changes that the bus delivered during the
    * look-up.
    */
-  async #groupsOf(userId: string): Promise<ReadonlySet<string>> {
+  async #groupsOf(userId: string): Promise<FoundGroups> {
     const changes = new Map<string, boolean>();
     const lookUps = this.#changes.get(userId) ?? new Set();
     this.#changes.set(userId, lookUps.add(changes));
     try {
-      const groupIds = await this.#lookUps.add(userId);
-      if (!groupIds) throw new Error("too many sessions open at once");
-      const groups = new Set(groupIds);
+      const opened = await this.#lookUps.add(userId);
+      if (!opened) throw new Error("too many sessions open at once");
+      const groups = new Set(opened.groupIds);
       for (const [groupId, member] of changes) {
         if (member) groups.add(groupId);
         else groups.delete(groupId);
       }
-      return groups;
+      return { groups, incomplete: opened.incomplete };
     } finally {
       lookUps.delete(changes);
       if (lookUps.size === 0 && this.#changes.get(userId) === lookUps) this.#changes.delete(userId);
     }
   }
 
-  #applyGroups(session: Session, groups: ReadonlySet<string>): void {
+  /** Groups that are missing in an incomplete result may still be the user's. */
+  #applyGroups(session: Session, { groups, incomplete }: FoundGroups): void {
     for (const groupId of [...session.cursors.groups()]) {
-      if (!groups.has(groupId)) this.#leave(session, groupId);
+      if (!incomplete && !groups.has(groupId)) this.#leave(session, groupId);
     }
     for (const groupId of groups) this.#join(session, groupId);
   }

@@ -39,6 +39,8 @@ const SEQUENCE_LIMIT = BigInt(Number.MAX_SAFE_INTEGER);
  * cursor would show read messages as unread until the user reads the next one.
  */
 const ATTEMPTS = 30;
+/** Back-off for cursors whose database failed while others did not, ms. */
+const RETRY_MS = 2_000;
 /** Sequences of an advance that moves no cursor. */
 const NOTHING = { deliveredSequence: 0, readSequence: 0, undeliveredSequence: 0 };
 
@@ -70,6 +72,13 @@ export class Acknowledgements {
       droppedCursors.inc(count);
       log.warn({ event: "acknowledgements_dropped", cursors: count, err: error });
     };
+    // The cursors of a database that is away must not delay the cursors of the others.
+    const retryLater = (advances: readonly CursorAdvance[]): void => {
+      log.warn({ event: "acknowledgements_delayed", cursors: advances.length });
+      clock.after(RETRY_MS, () => {
+        for (const advance of advances) this.#advance(advance);
+      });
+    };
     this.#advances = new Coalescer({
       clock,
       batchCount: BATCH_LIMIT,
@@ -82,7 +91,10 @@ export class Acknowledgements {
           advances: advances.map(advanceOf),
         } as const;
         try {
-          await ingress.advanceBatch(request, { timeoutMs: config.callTimeoutMs });
+          const { failed } = await ingress.advanceBatch(request, {
+            timeoutMs: config.callTimeoutMs,
+          });
+          if (failed.length > 0) retryLater(failed.flatMap((at) => advances[at] ?? []));
         } catch (error) {
           if (!isPermanent(error)) throw error;
           dropped(advances.length, error);

@@ -176,16 +176,20 @@ export class Uplinks {
     this.#bound.observe(waitedMs, this.#queue.sends);
     const results = await this.#append(batch, route);
     this.#sendResults(batch, results);
-    if (results) return;
-    // The devices retry a refused batch: later sends of its sessions must not overtake the retry.
-    const sessions = new Set(batch.map(({ session }) => session));
+    const failed = results ? batch.filter((_, at) => results[at]!.length === 0) : batch;
+    if (failed.length === 0) return;
+    // The devices retry failed sends: later sends of their sessions must not overtake the retry.
+    const sessions = new Set(failed.map(({ session }) => session));
     this.#sendResults(
       this.#routes.remove(({ session }) => sessions.has(session)),
       undefined,
     );
   }
 
-  /** The results of a batch; undefined when all retries failed within `uplinkRetryMs`. */
+  /**
+   * The results of a batch, empty for a send whose database failed; undefined when all retries failed
+   * within `uplinkRetryMs`.
+   */
   async #append(
     batch: readonly PendingSend[],
     route: Route,
@@ -228,7 +232,11 @@ export class Uplinks {
       queue.sends -= 1;
       queue.bytes -= send.length;
       session.sendsInFlight -= 1;
-      const result = results?.[index] ?? refusedResult(readClientMessageId(send), UNAVAILABLE);
+      const appended = results?.[index];
+      const result =
+        appended !== undefined && appended.length > 0
+          ? appended
+          : refusedResult(readClientMessageId(send), UNAVAILABLE);
       const list = bySession.get(session);
       if (list) list.push(result);
       else bySession.set(session, [result]);
