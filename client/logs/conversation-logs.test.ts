@@ -21,7 +21,12 @@ const entry = (conversationId: string, sequence: number): Entry =>
  */
 function setUp(
   lengths: Record<string, number>,
-  options: Partial<ConversationLogsOptions> & { delivered?: number; first?: number } = {},
+  options: Partial<ConversationLogsOptions> & {
+    delivered?: number;
+    first?: number;
+    /** `retry_after_ms` of the next pages of Sync; 0 after them. */
+    unreadable?: bigint[];
+  } = {},
 ) {
   const clock = new ManualClock();
   const store = options.store ?? new MemoryStore();
@@ -44,6 +49,7 @@ function setUp(
           })),
           nextCursor: String(from + page.length),
           hasMore: from + page.length < ids.length,
+          retryAfterMs: options.unreadable?.shift() ?? 0n,
         };
       },
       listEntries: (request) => {
@@ -93,6 +99,27 @@ test("a new device starts after the entries that the user's other devices have r
   await logs.sync();
   assert.deepEqual(seen, ["11/4", "11/5"]);
   assert.equal(arrived.get("11"), 5n);
+});
+
+test("a device repeats a sync from which conversations are missing, and starts them like the others", async () => {
+  const { logs, seen, clock, lengths, synced, until } = setUp(
+    { 11: 5 },
+    { delivered: 3, unreadable: [2_000n] },
+  );
+  await logs.sync();
+  assert.deepEqual(seen, ["11/4", "11/5"]);
+  lengths[12] = 4;
+  clock.advance(1_999);
+  assert.equal(synced.length, 1);
+  clock.advance(1);
+  await until(3);
+  assert.deepEqual(seen.slice(2), ["12/4"]);
+  await logs.sync();
+  clock.advance(10_000);
+  assert.deepEqual(
+    synced.map(({ cursor }) => cursor),
+    ["", "1", "2"],
+  );
 });
 
 test("a new device with the whole history starts at the first entry that the user may see", async () => {

@@ -61,6 +61,8 @@ export class ConversationLogs {
   #synced = false;
   #syncRequested = false;
   #syncing: Promise<void> | undefined;
+  /** Next sync, for conversations that the server could not read. */
+  #resync: Timer | undefined;
   #stop = new AbortController();
 
   constructor(options: ConversationLogsOptions) {
@@ -125,6 +127,7 @@ export class ConversationLogs {
     this.#syncRequested = false;
     this.#syncing = undefined;
     this.#repairs.clear();
+    this.#resync?.stop();
     for (const timer of this.#gaps.values()) timer.stop();
     this.#gaps.clear();
   }
@@ -137,6 +140,7 @@ export class ConversationLogs {
   }
 
   async #syncOnce(signal: AbortSignal): Promise<void> {
+    let retryAfterMs = 0;
     for (let more = true; more; ) {
       const request = { cursor: this.#cursor, limit: CONVERSATIONS_PER_PAGE };
       const page = await this.#withRetries(signal, () =>
@@ -146,10 +150,15 @@ export class ConversationLogs {
         this.#catchUp(one, signal),
       );
       more = page.hasMore;
+      retryAfterMs = Number(page.retryAfterMs);
       this.#cursor = page.nextCursor;
-      this.#synced ||= !more;
+      this.#synced ||= !more && retryAfterMs === 0;
       this.#options.store.saveCursor(this.#cursor, this.#synced);
     }
+    this.#resync?.stop();
+    if (retryAfterMs > 0)
+      this.#resync = this.#options.clock.after(retryAfterMs, () => this.#syncInBackground());
+    if (!this.#synced) return;
     // Conversations created during the first sync are new: they start at their first entry.
     for (const [id, log] of this.#logs) {
       if (log.last === undefined) this.#begin(id, log, 0n);
@@ -200,7 +209,12 @@ export class ConversationLogs {
   #beginIfNew(id: string, log: ConversationLog): void {
     if (log.last !== undefined || !this.#synced) return;
     this.#begin(id, log, 0n);
-    this.sync().catch(() => {}); // Fetches its name and members; callers of sync() get the error.
+    this.#syncInBackground(); // Fetches its name and members.
+  }
+
+  /** Syncs without a caller: callers of `sync` get the error. */
+  #syncInBackground(): void {
+    this.sync().catch(() => {});
   }
 
   #begin(id: string, log: ConversationLog, last: bigint): void {

@@ -25,7 +25,7 @@ export const SELECT_PLACEMENT = `
   SELECT d.database_id,
          ARRAY(SELECT bucket FROM im.bucket WHERE state = ${BucketState.HERE} ORDER BY 1) AS here,
          ARRAY(SELECT bucket FROM im.bucket WHERE state = ${BucketState.MOVING} ORDER BY 1) AS moving
-    FROM im.database d`;
+    FROM im.database d WHERE d.one_row`;
 
 export function placementOf({ database_id: databaseId, here, moving }: PlacementRow): Placement {
   return { databaseId, here, moving };

@@ -22,8 +22,9 @@ import {
   selectRanges,
 } from "./delivery/compensation.ts";
 import { deleteOutbox, replayOutbox } from "./delivery/outbox.ts";
-import { selectGroup, selectGroupByKey } from "./groups/group-rows.ts";
-import { selectMembers } from "./groups/groups.ts";
+import { countGroups, selectGroup, selectGroupByKey } from "./groups/group-rows.ts";
+import { selectMembers, selectMembersAmong } from "./groups/groups.ts";
+import { selectPlacement } from "./log/logs.ts";
 import { appendEntries } from "./sending/append.ts";
 import { selectDuplicates } from "./sending/duplicates.ts";
 import { updateCursors } from "./signals/receipts.ts";
@@ -50,6 +51,9 @@ const statements = [
   selectDuplicates,
   selectGroupByKey,
   selectMembers,
+  selectMembersAmong,
+  selectPlacement,
+  countGroups,
   selectMemberships,
   selectRanges,
   selectReceipts,

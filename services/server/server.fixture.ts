@@ -35,6 +35,7 @@ import { quiet } from "../../test/backends/postgres.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { type ServerConfig, serverConfig } from "./config.ts";
 import { TestAccounts } from "./conversations/accounts.fixture.ts";
+import type { ObserveRun } from "./log/database.ts";
 import { type Server, startServer } from "./service.ts";
 
 /** The first user id that does not exist; greater ids do not exist either. */
@@ -122,9 +123,9 @@ export class Stand {
   /** Starts a server with its own caches. `parts` replaces what it shares with the other servers. */
   async server(
     overrides: Partial<ServerConfig> = {},
-    parts: { clock?: Clock; pool?: pg.Pool; bus?: Bus } = {},
+    parts: { clock?: Clock; pool?: pg.Pool; bus?: Bus; observe?: ObserveRun } = {},
   ): Promise<RunningServer> {
-    const { clock = this.clock, bus = this.bus } = parts;
+    const { clock = this.clock, bus = this.bus, observe } = parts;
     const pools = parts.pool === undefined ? this.pools : [parts.pool];
     // The clocks of all test beds on one database start at the same time, so each server needs its
     // own worker number.
@@ -148,6 +149,7 @@ export class Stand {
       log: quiet,
       metrics,
       pools,
+      observe,
       bus,
       registry,
       sessions: createClient(SessionService, localTransport([auth], [])),
