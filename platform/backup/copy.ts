@@ -14,6 +14,8 @@ const SETTINGS = [
   "bytea_output=hex",
   "statement_timeout=0",
   "idle_in_transaction_session_timeout=0",
+  // Proves that no pooler dropped the settings.
+  "lucky.direct=on",
 ];
 
 /**
@@ -40,6 +42,11 @@ export async function openConnection(
 /** The rows of a table in the text format of COPY. */
 export function copyOut(client: pg.Client, table: Table): Readable {
   return quiet(client.query(to(`COPY ${target(table)} TO STDOUT`)));
+}
+
+/** The rows of a query in the text format of COPY. */
+export function copyQuery(client: pg.Client, query: string): Readable {
+  return quiet(client.query(to(`COPY (${query}) TO STDOUT`)));
 }
 
 /**

@@ -1,7 +1,7 @@
 import type pg from "pg";
 
 /** Value of im.bucket.state. */
-export const BucketState = { ELSEWHERE: 0, HERE: 1, MOVING: 2 } as const;
+export const BucketState = { ELSEWHERE: 0, HERE: 1, MOVING: 2, ARRIVING: 3 } as const;
 
 /** The buckets of one database. */
 export interface Placement {

@@ -12,9 +12,10 @@ CREATE TABLE im.database (
 INSERT INTO im.database (epoch) SELECT max(epoch) FROM im.bucket;
 
 -- 0: the conversations of the bucket are in another database. 1: they are here. 2: they are moving
--- from here to another database, and nothing is written to them. Every bucket has the state 1 in at
--- most one database, and at no time in two. A new database has none until buckets are assigned to it.
-ALTER TABLE im.bucket ADD COLUMN state smallint NOT NULL DEFAULT 0 CHECK (state BETWEEN 0 AND 2);
+-- from here to another database, and nothing is written to them. 3: their entries are being copied
+-- here from another database, which still has them. Every bucket has the state 1 in at most one
+-- database, and at no time in two. A new database has none until buckets are assigned to it.
+ALTER TABLE im.bucket ADD COLUMN state smallint NOT NULL DEFAULT 0 CHECK (state BETWEEN 0 AND 3);
 UPDATE im.bucket SET state = 1 WHERE EXISTS (SELECT FROM im.conversation);
 
 -- Returns true when the buckets of all conversations are here; raises LK001 otherwise. A statement

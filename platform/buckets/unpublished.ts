@@ -1,0 +1,104 @@
+import type pg from "pg";
+
+/** Rows of the outbox in one statement of a clean-up. */
+const CHUNK_ROWS = 1_000;
+
+/** Whether a row of the outbox has a conversation of the bucket $1. */
+const CONCERNED = `EXISTS (SELECT FROM unnest(o.conversation_ids) AS c(id) WHERE (c.id & 1023) = $1::bigint)`;
+
+/** The batches of a bucket that the bus may not have confirmed: the parts of rows, as JSON. */
+const SELECT_PARTS = `
+  SELECT coalesce(json_agg(p), '[]')::text AS parts FROM (
+    SELECT o.outbox_id::text,
+           array_agg(i.id::text ORDER BY nr) AS conversation_ids,
+           array_agg(i.base::text ORDER BY nr) AS base_sequences,
+           array_agg(i.entries ORDER BY nr) AS counts,
+           o.created_at_ms::text, o.attempts, o.next_attempt_at_ms::text,
+           CASE WHEN (o.conversation_ids[1] & 1023) = $1::bigint THEN o.member_ids ELSE '{}' END::text[]
+             AS member_ids
+      FROM im.outbox o, unnest(o.conversation_ids, o.base_sequences, o.counts) WITH ORDINALITY
+                          AS i(id, base, entries, nr)
+     WHERE (i.id & 1023) = $1::bigint
+     GROUP BY o.outbox_id) p`;
+
+/** A row keeps its id, unless another part of the same row arrived before. Servers make positive ids. */
+const INSERT_PARTS = `
+  INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms, attempts,
+                         next_attempt_at_ms, member_ids)
+  SELECT CASE WHEN EXISTS (SELECT FROM im.outbox o WHERE o.outbox_id = p.outbox_id)
+              THEN (SELECT least(min(o.outbox_id), 0) FROM im.outbox o) - row_number() OVER ()
+              ELSE p.outbox_id END,
+         conversation_ids, base_sequences, counts, created_at_ms, attempts, next_attempt_at_ms, member_ids
+    FROM json_to_recordset($1::json) AS p(
+           outbox_id bigint, conversation_ids bigint[], base_sequences bigint[], counts integer[],
+           created_at_ms bigint, attempts integer, next_attempt_at_ms bigint, member_ids bigint[])`;
+
+/** The news of a bucket, as one row: the latest sequence of each conversation, and changed members. */
+const SELECT_NEWS = `
+  SELECT c.*, m.*
+    FROM (SELECT coalesce(array_agg(id), '{}')::text[] AS ids,
+                 coalesce(array_agg(last), '{}')::text[] AS lasts
+            FROM (SELECT i.id, max(i.last) AS last
+                    FROM im.news n, unnest(n.conversation_ids, n.last_sequences) AS i(id, last)
+                   WHERE (i.id & 1023) = $1::bigint GROUP BY 1) e) c,
+         (SELECT coalesce(array_agg(id), '{}')::text[] AS member_conversation_ids,
+                 coalesce(array_agg(user_id), '{}')::text[] AS member_ids
+            FROM (SELECT DISTINCT i.id, i.user_id
+                    FROM im.news n, unnest(n.member_conversation_ids, n.member_ids) AS i(id, user_id)
+                   WHERE (i.id & 1023) = $1::bigint) e) m`;
+
+interface NewsRow {
+  ids: string[];
+  lasts: string[];
+  member_conversation_ids: string[];
+  member_ids: string[];
+}
+
+/**
+ * Copies the unpublished batches of a bucket to the target's outbox, and its news to the target's news,
+ * within the target's transaction. A batch may be published twice, which is harmless.
+ */
+export async function copyUnpublished(
+  source: pg.Client,
+  target: pg.Client,
+  bucket: number,
+): Promise<void> {
+  // The outbox first: a batch that is confirmed in between is found in the news.
+  const outbox = await source.query<{ parts: string }>(SELECT_PARTS, [bucket]);
+  await target.query(INSERT_PARTS, [outbox.rows[0]!.parts]);
+  const { rows } = await source.query<NewsRow>(SELECT_NEWS, [bucket]);
+  const news = rows[0]!;
+  if (news.ids.length + news.member_ids.length === 0) return;
+  await target.query(
+    `INSERT INTO im.news (conversation_ids, last_sequences, member_conversation_ids, member_ids)
+     VALUES ($1, $2, $3, $4)`,
+    [news.ids, news.lasts, news.member_conversation_ids, news.member_ids],
+  );
+}
+
+/** Removes the conversations of a bucket from the outbox, and the rows that become empty. */
+export async function removeUnpublished(client: pg.Client, bucket: number): Promise<void> {
+  for (;;) {
+    const { rows } = await client.query<{ changed: number }>(
+      `WITH part AS MATERIALIZED (
+         SELECT o.outbox_id, array_agg(i.id ORDER BY nr) FILTER (WHERE i.stays) AS ids,
+                array_agg(i.base ORDER BY nr) FILTER (WHERE i.stays) AS bases,
+                array_agg(i.entries ORDER BY nr) FILTER (WHERE i.stays) AS counts
+           FROM (SELECT * FROM im.outbox o WHERE ${CONCERNED} LIMIT ${CHUNK_ROWS}) o
+          CROSS JOIN LATERAL (
+            SELECT e.*, (e.id & 1023) <> $1::bigint AS stays
+              FROM unnest(o.conversation_ids, o.base_sequences, o.counts) WITH ORDINALITY
+                     AS e(id, base, entries, nr)) i
+          GROUP BY o.outbox_id
+       ), emptied AS (
+         DELETE FROM im.outbox o USING part p WHERE o.outbox_id = p.outbox_id AND p.ids IS NULL
+       ), shortened AS (
+         UPDATE im.outbox o SET conversation_ids = p.ids, base_sequences = p.bases, counts = p.counts
+           FROM part p WHERE o.outbox_id = p.outbox_id AND p.ids IS NOT NULL
+       )
+       SELECT count(*)::int AS changed FROM part`,
+      [bucket],
+    );
+    if (rows[0]!.changed === 0) return;
+  }
+}
