@@ -2,6 +2,11 @@ import { type ConfigOf, defineConfig, environmentName, setting } from "./config.
 
 const MIN_SECRET_CHARS = 32;
 
+const POSTGRES_URLS = {
+  name: "URLs of PostgreSQL",
+  allows: (item: string) => /^postgres(ql)?:\/\//.test(item),
+};
+
 /** Setting of the secret with which a service proves itself to the services that it calls. */
 function secretOf(service: string, accepting: string) {
   return setting.list({
@@ -33,7 +38,7 @@ export const platformConfig = defineConfig("", {
   postgresLogUrls: setting.list({
     default: [],
     secret: true,
-    items: { name: "URLs of PostgreSQL", allows: (item) => /^postgres(ql)?:\/\//.test(item) },
+    items: POSTGRES_URLS,
     doc: "URLs of the databases that hold conversations and their entries, at most 32, for server, npm run migrate and npm run buckets. Each conversation is in one of them. Empty: one database, the one of server. A further database starts without conversations: npm run buckets moves some to it.",
   }),
   postgresPooler: setting.choice(["none", "prepared", "unprepared"], {
@@ -163,12 +168,18 @@ export const limitsConfig = defineConfig("limits", {
 });
 export type LimitsConfig = ConfigOf<typeof limitsConfig>;
 
-/** Settings of `npm run migrate`. Read from LUCKY_MIGRATE_<KEY>. */
+/** Settings of `npm run migrate` and `npm run buckets`. Read from LUCKY_MIGRATE_<KEY>. */
 export const migrateConfig = defineConfig("migrate", {
   postgresUrl: setting.text({
     default: "",
     secret: true,
     doc: "URL of PostgreSQL for npm run migrate, with the user that owns Lucky's tables. Empty: LUCKY_POSTGRES_URL.",
+  }),
+  postgresLogUrls: setting.list({
+    default: [],
+    secret: true,
+    items: POSTGRES_URLS,
+    doc: "URLs of the databases of LUCKY_POSTGRES_LOG_URLS, in the same order, for npm run migrate and npm run buckets, with the user that owns Lucky's tables. Empty: LUCKY_POSTGRES_LOG_URLS.",
   }),
 });
 

@@ -1,0 +1,202 @@
+/**
+ * `npm run buckets`: lists which database of the log has which buckets of conversations, and moves
+ * buckets while Lucky runs.
+ */
+import { realpathSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { BUCKETS } from "#platform/buckets/bucket.ts";
+import { formatBuckets, parseBuckets } from "#platform/buckets/bucket-list.ts";
+import { describeLogs, type LogDescription } from "#platform/buckets/describe-logs.ts";
+import { closeLogs, type LockedLog, lockLogs, readStates } from "#platform/buckets/locked-logs.ts";
+import { moveBuckets } from "#platform/buckets/move.ts";
+import { dropIndexes } from "#platform/buckets/moved-tables.ts";
+import { BucketState } from "#platform/buckets/placement.ts";
+import { isUnfinished, placesOf, resumeMoves } from "#platform/buckets/resume.ts";
+import { type PlannedMove, planMove, planSpread } from "#platform/buckets/spread.ts";
+import { loadConfig } from "#platform/config/config.ts";
+import { migrateConfig, type PostgresAddress, platformConfig } from "#platform/config/settings.ts";
+import { createLog, type Log } from "#platform/log.ts";
+import { messageOf } from "#platform/process/process.ts";
+import { logAddresses } from "./owner-addresses.ts";
+import type { Environment } from "./runtime.ts";
+
+const HELP = `npm run buckets -- list                       shows the databases of the log and their buckets
+npm run buckets -- move <buckets> --to <n>    moves buckets, such as 0-340,512, to the n-th database
+npm run buckets -- spread                     moves buckets until all databases have as many
+npm run buckets -- resume                     finishes moves that were killed; move and spread do, too
+npm run buckets -- --help                     prints this help
+
+The databases are numbered from 1, in the order of LUCKY_POSTGRES_LOG_URLS. Lucky may run meanwhile.
+docs/administration.md, section "Several databases", describes all of it.`;
+
+/** The command in the arguments of `npm run buckets`. */
+export type Command =
+  | { readonly name: "help" | "list" | "spread" | "resume" }
+  | { readonly name: "move"; readonly buckets: readonly number[]; readonly to: number };
+
+/** Reads the arguments. Throws an error for operators. */
+export function readCommand(args: readonly string[]): Command {
+  const { values, positionals } = parse(args);
+  const [name, buckets, ...others] = positionals;
+  if (values.help) return { name: "help" };
+  const isAlone = buckets === undefined && values.to === undefined;
+  if ((name === "list" || name === "spread" || name === "resume") && isAlone) return { name };
+  if (name === "move" && buckets !== undefined && values.to !== undefined && others.length === 0) {
+    if (!/^[1-9]\d?$/.test(values.to))
+      throw new Error(`"${values.to}" is not the number of a database: the first one is 1.`);
+    return { name, buckets: parseBuckets(buckets), to: Number(values.to) };
+  }
+  throw new Error(`npm run buckets does not know these arguments: ${args.join(" ")}\n\n${HELP}`);
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: { help: { type: "boolean", short: "h" }, to: { type: "string" } },
+    });
+  } catch (error) {
+    throw new Error(`${(error as Error).message}\n\n${HELP}`, { cause: error });
+  }
+}
+
+/**
+ * Runs the arguments of `npm run buckets`; returns the report. The signal ends a move between two steps.
+ * Rejects with an error for operators; then no bucket is unfinished unless the error says so.
+ */
+export async function runBuckets(
+  args: readonly string[],
+  { env, signal }: { readonly env: Environment; readonly signal: AbortSignal },
+): Promise<string> {
+  const command = readCommand(args);
+  if (command.name === "help") return HELP;
+  const config = loadConfig(
+    { platform: platformConfig, migrate: migrateConfig },
+    { env, others: ["limits", "gateway", "auth", "connect", "server"] },
+  );
+  const addresses = logAddresses(config).map(({ owner }) => owner);
+  if (addresses[0]!.url === "")
+    throw new Error("LUCKY_MIGRATE_POSTGRES_LOG_URLS or LUCKY_POSTGRES_LOG_URLS is missing.");
+  const { logLevel } = config.platform;
+  const log = createLog({ service: "buckets", instanceId: "buckets", level: logLevel });
+  if (command.name === "list") return listOf(await describeLogs(addresses));
+  if (command.name === "move" && command.to > addresses.length)
+    throw new Error(`There is no database ${command.to}: the settings name ${addresses.length}.`);
+  let report = "";
+  await onLocked(addresses, async (logs) => {
+    const resumed = await resumeMoves(logs, { signal, log });
+    report = `Unfinished moves that were resumed: ${resumed}.`;
+    if (command.name === "resume") return;
+    const places = (await Promise.all(logs.map(readStates))).map((states) =>
+      bucketsIn(states, BucketState.HERE),
+    );
+    const moves =
+      command.name === "move"
+        ? planMove(places, { ...command, to: command.to - 1 })
+        : planSpread(places);
+    report = await moveAll(moves, { addresses, logs, signal, log });
+  });
+  return report;
+}
+
+/** Runs the moves. After a failure, finishes the unfinished one, on new connections. */
+async function moveAll(
+  moves: readonly PlannedMove[],
+  options: {
+    readonly addresses: readonly PostgresAddress[];
+    readonly logs: readonly LockedLog[];
+    readonly signal: AbortSignal;
+    readonly log: Log;
+  },
+): Promise<string> {
+  const { addresses, logs, signal, log } = options;
+  const total = moves.reduce((sum, { buckets }) => sum + buckets.length, 0);
+  let moved = 0;
+  const onStep = (step: string) => {
+    if (step === "cleaned") moved++;
+  };
+  try {
+    for (const { from, to, buckets } of moves) {
+      log.info({ event: "buckets_moving", from: from + 1, to: to + 1, buckets: buckets.length });
+      await moveBuckets({ from: logs[from]!, to: logs[to]!, buckets, signal, log, onStep });
+    }
+    return total === 0 ? "No bucket needs to move." : `Moved buckets: ${total}.`;
+  } catch (error) {
+    const text = `Moved buckets: ${moved} of ${total}. Then: ${(error as Error).message}`;
+    await closeLogs(logs);
+    await onLocked(addresses, async (again) => {
+      await resumeMoves(again, { signal: new AbortController().signal, log });
+    }).catch((cause: Error) => {
+      const rest = `A move is unfinished, and its bucket may be unavailable: ${cause.message}`;
+      throw new Error(`${text}\n${rest}\nRun "npm run buckets -- resume" as soon as possible.`, {
+        cause,
+      });
+    });
+    throw new Error(`${text}\nNo move is unfinished.`, { cause: error });
+  }
+}
+
+/** Runs work with all databases locked; drops the indexes of moves after it. */
+async function onLocked(
+  addresses: readonly PostgresAddress[],
+  work: (logs: readonly LockedLog[]) => Promise<void>,
+): Promise<void> {
+  const logs = await lockLogs(addresses);
+  try {
+    await work(logs);
+    for (const { client } of logs) await dropIndexes(client);
+  } finally {
+    await closeLogs(logs);
+  }
+}
+
+const bucketsIn = (states: readonly number[], state: number): number[] =>
+  [...states.keys()].filter((bucket) => states[bucket] === state);
+
+function listOf(logs: readonly LogDescription[]): string {
+  const lines = logs.flatMap(({ address, states, conversations, fault }, at) => {
+    const head = `Database ${at + 1}: ${address}`;
+    if (states === undefined) return [head, `  cannot be read: ${fault}`];
+    const here = bucketsIn(states, BucketState.HERE);
+    return [
+      head,
+      `  ${here.length} buckets, ${conversations} conversations`,
+      ...(here.length > 0 ? [`  buckets ${formatBuckets(here)}`] : []),
+    ];
+  });
+  const known = logs.map(({ states }) => states ?? new Array<number>(BUCKETS).fill(0));
+  const places = placesOf(known);
+  const unfinished = places.filter(isUnfinished).map(({ bucket }) => bucket);
+  if (unfinished.length > 0)
+    lines.push(
+      `Unfinished moves of buckets ${formatBuckets(unfinished)}: npm run buckets -- resume`,
+    );
+  const doubled = places.filter(({ here }) => here.length > 1).map(({ bucket }) => bucket);
+  if (doubled.length > 0) lines.push(`In several databases: buckets ${formatBuckets(doubled)}`);
+  const isMissing = ({ here, moving }: (typeof places)[number]) =>
+    here.length + moving.length === 0;
+  const missing = places.filter(isMissing).map(({ bucket }) => bucket);
+  if (missing.length > 0)
+    lines.push(`In no database that can be read: buckets ${formatBuckets(missing)}`);
+  return lines.join("\n");
+}
+
+/** A signal that aborts at the first SIGINT, SIGTERM or SIGHUP; a further one ends the process. */
+function interruption(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.once(name, () => controller.abort(new Error("Interrupted.")));
+  return controller.signal;
+}
+
+if (process.argv[1] && realpathSync(process.argv[1]) === import.meta.filename) {
+  const options = { env: process.env, signal: interruption() };
+  await runBuckets(process.argv.slice(2), options).then(
+    (report) => console.log(report),
+    (error: Error) => {
+      console.error(messageOf(error));
+      process.exitCode = 1;
+    },
+  );
+}
