@@ -29,8 +29,8 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA im TO lucky_server;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA im TO lucky_server;
 -- The log is append-only, and a conversation, its users' pair and its creation key stay.
 REVOKE UPDATE, DELETE ON im.entry, im.direct, im.group_key FROM lucky_server;
--- Only a restore changes the buckets.
-REVOKE INSERT, UPDATE, DELETE ON im.bucket FROM lucky_server;
+-- Only the owner changes the buckets: restores and moves.
+REVOKE INSERT, UPDATE, DELETE ON im.bucket, im.database FROM lucky_server;
 -- A former member keeps a row.
 REVOKE DELETE ON im.conversation, im.member FROM lucky_server;
 

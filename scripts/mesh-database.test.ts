@@ -7,15 +7,18 @@ const urls = {
   LUCKY_MIGRATE_POSTGRES_URL: "postgresql://owner@h/lucky",
   LUCKY_AUTH_POSTGRES_URL: "postgresql://auth@h/lucky",
   LUCKY_SERVER_POSTGRES_URL: "postgresql://server@h/lucky",
+  LUCKY_POSTGRES_LOG_URLS: "postgresql://server@h/a,postgresql://server@h/b",
+  LUCKY_MIGRATE_POSTGRES_LOG_URLS: "postgresql://owner@h/a,postgresql://owner@h/b",
 };
 
 test("a process of the mesh gets no address of the database but its own", () => {
   const settings = { ...urls, LUCKY_HOST: "::1" };
-  const { LUCKY_AUTH_POSTGRES_URL, LUCKY_SERVER_POSTGRES_URL } = urls;
+  const { LUCKY_AUTH_POSTGRES_URL, LUCKY_SERVER_POSTGRES_URL, LUCKY_POSTGRES_LOG_URLS } = urls;
   assert.deepEqual(settingsFor("auth", settings), { LUCKY_HOST: "::1", LUCKY_AUTH_POSTGRES_URL });
   assert.deepEqual(settingsFor("server", settings), {
     LUCKY_HOST: "::1",
     LUCKY_SERVER_POSTGRES_URL,
+    LUCKY_POSTGRES_LOG_URLS,
   });
   for (const service of ["gateway", "connect"])
     assert.deepEqual(settingsFor(service, settings), { LUCKY_HOST: "::1" });

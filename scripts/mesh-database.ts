@@ -39,10 +39,15 @@ const OWN_ADDRESS: Readonly<Record<string, string>> = {
 const ADDRESSES = new Set([
   "LUCKY_POSTGRES_URL",
   "LUCKY_MIGRATE_POSTGRES_URL",
+  "LUCKY_POSTGRES_LOG_URLS",
+  "LUCKY_MIGRATE_POSTGRES_LOG_URLS",
   ...Object.values(OWN_ADDRESS),
 ]);
 
-/** The settings of one service: auth and server get their own URL of the database, others none. */
+/**
+ * The settings of one service: auth and server get their own URL of the database, others none. Server
+ * also gets the databases of the log.
+ */
 export function settingsFor(
   service: string,
   settings: Readonly<Record<string, string | undefined>>,
@@ -50,7 +55,9 @@ export function settingsFor(
   const others = Object.entries(settings).filter(([name]) => !ADDRESSES.has(name));
   const own = OWN_ADDRESS[service];
   const address = own && { [own]: settings[own] || settings.LUCKY_POSTGRES_URL };
-  return { ...Object.fromEntries(others), ...address };
+  const { LUCKY_POSTGRES_LOG_URLS } = settings;
+  const logs = service === "server" && LUCKY_POSTGRES_LOG_URLS && { LUCKY_POSTGRES_LOG_URLS };
+  return { ...Object.fromEntries(others), ...address, ...logs };
 }
 
 /** Whether the environment names a database, with the users that its operator chose. */

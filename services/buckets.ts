@@ -17,7 +17,7 @@ import { loadConfig } from "#platform/config/config.ts";
 import { migrateConfig, type PostgresAddress, platformConfig } from "#platform/config/settings.ts";
 import { createLog, type Log } from "#platform/log.ts";
 import { messageOf } from "#platform/process/process.ts";
-import { logAddresses } from "./owner-addresses.ts";
+import { ownerAddresses } from "./owner-addresses.ts";
 import type { Environment } from "./runtime.ts";
 
 const HELP = `npm run buckets -- list                       shows the databases of the log and their buckets
@@ -75,7 +75,7 @@ export async function runBuckets(
     { platform: platformConfig, migrate: migrateConfig },
     { env, others: ["limits", "gateway", "auth", "connect", "server"] },
   );
-  const addresses = logAddresses(config).map(({ owner }) => owner);
+  const addresses = ownerAddresses(config).logs;
   if (addresses[0]!.url === "")
     throw new Error("LUCKY_MIGRATE_POSTGRES_LOG_URLS or LUCKY_POSTGRES_LOG_URLS is missing.");
   const { logLevel } = config.platform;

@@ -1,6 +1,6 @@
-import type { ConfigOf } from "#platform/config/config.ts";
-import { ConfigError, environmentName } from "#platform/config/config.ts";
+import { ConfigError, type ConfigOf, environmentName } from "#platform/config/config.ts";
 import {
+  logAddresses,
   type migrateConfig,
   type PlatformConfig,
   type PostgresAddress,
@@ -13,40 +13,27 @@ export interface OwnerConfig {
   readonly migrate: ConfigOf<typeof migrateConfig>;
 }
 
-/** A database of the log, with the addresses of the owner of the tables and of server. */
-export interface LogAddresses {
-  readonly owner: PostgresAddress;
-  /** Undefined when there is no list: then it is the database of server. */
-  readonly server: PostgresAddress | undefined;
+/** The databases, for the owner of the tables. */
+export interface OwnerAddresses {
+  /** The home database, with the accounts. */
+  readonly home: PostgresAddress;
+  /**
+   * The databases of the log, in the order of LUCKY_POSTGRES_LOG_URLS. Without such a list, the home
+   * database is the only one.
+   */
+  readonly logs: readonly PostgresAddress[];
 }
 
-/** The home database, with the accounts, for the owner of the tables. */
-export function homeAddress({ platform, migrate }: OwnerConfig): PostgresAddress {
-  return postgresAddress("migrate", migrate, platform);
-}
-
-/**
- * The databases of the log, in the order of LUCKY_POSTGRES_LOG_URLS. Without such a list, the home
- * database is the only one. Throws a ConfigError when both lists are set and have different lengths.
- */
-export function logAddresses(config: OwnerConfig): LogAddresses[] {
-  const shared = config.platform.postgresLogUrls;
-  const owned = config.migrate.postgresLogUrls;
-  const names = ["", "migrate"].map((table) => environmentName(table, "postgresLogUrls"));
-  const address = (
-    urls: readonly string[],
-    name: string,
-    at: number,
-  ): PostgresAddress | undefined =>
-    urls.length === 0 ? undefined : { url: urls[at]!, variable: `${name}, URL ${at + 1}` };
-  if (shared.length > 0 && owned.length > 0 && shared.length !== owned.length)
+/** Throws a ConfigError when the lists of the owner and of server have different lengths. */
+export function ownerAddresses({ platform, migrate }: OwnerConfig): OwnerAddresses {
+  const home = postgresAddress("migrate", migrate, platform);
+  const variable = environmentName("migrate", "postgresLogUrls");
+  const [owned, shared] = [migrate.postgresLogUrls, platform.postgresLogUrls];
+  if (owned.length === 0) return { home, logs: logAddresses(platform, home) };
+  if (shared.length > 0 && shared.length !== owned.length)
     throw new ConfigError([
-      `${names[1]} has ${owned.length} URLs, and ${names[0]} has ${shared.length}: they name the same databases in the same order`,
+      `${variable} has ${owned.length} URLs, and ${environmentName("", "postgresLogUrls")} has ${shared.length}: they name the same databases in the same order`,
     ]);
-  const count = Math.max(shared.length, owned.length);
-  if (count === 0) return [{ owner: homeAddress(config), server: undefined }];
-  return Array.from({ length: count }, (_, at) => {
-    const server = address(shared, names[0]!, at);
-    return { owner: address(owned, names[1]!, at) ?? server!, server };
-  });
+  const logs = owned.map((url, at) => ({ url, variable: `${variable}, URL ${at + 1}` }));
+  return { home, logs };
 }

@@ -83,6 +83,7 @@ export async function openStorage(runtime: Runtime, database: Database): Promise
   });
   started.push(() => auth.end());
   const logs = await openLogs(database.logs, {
+    home: database.auth,
     max: config.server.postgresConnections,
     session: PLANNER_SETTINGS,
     pooler,

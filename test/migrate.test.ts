@@ -7,6 +7,7 @@ import { after, test } from "node:test";
 import { promisify } from "node:util";
 import pg from "pg";
 import { startAll } from "../services/all.ts";
+import { runMigrate } from "../services/migrate.ts";
 import { startTestPostgres } from "./backends/postgres.ts";
 import { people, text } from "./world/people.ts";
 
@@ -133,4 +134,66 @@ test("npm run migrate with LUCKY_POSTGRES_URL alone makes the roles and no user"
     rows.map(({ rolname }) => rolname),
     ["auth_of_fresh", "lucky", "lucky_auth", "lucky_server", "server_of_fresh"],
   );
+});
+
+test("npm run migrate prepares every database of the log, and assigns the buckets once", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  for (const name of ["home", "log_a", "log_b"]) await pool.query(`CREATE DATABASE ${name}`);
+  const of = (name: string, user?: string, password?: string) =>
+    urlOf(user, password).replace("/fresh", `/${name}`);
+  const asServer = (name: string) => of(name, "server_of_fresh", "other password");
+  const settings = {
+    LUCKY_LOG_LEVEL: "silent",
+    LUCKY_MIGRATE_POSTGRES_URL: of("home"),
+    LUCKY_MIGRATE_POSTGRES_LOG_URLS: `${of("log_a")},${of("log_b")}`,
+    LUCKY_AUTH_POSTGRES_URL: of("home", "auth_of_fresh", "one password"),
+    LUCKY_SERVER_POSTGRES_URL: asServer("home"),
+    LUCKY_POSTGRES_LOG_URLS: `${asServer("log_a")},${asServer("log_b")}`,
+  };
+  assert.equal(await runMigrate([], settings), "The databases are migrated.");
+  const query = async (address: string, text: string) => {
+    const client = new pg.Client(address);
+    await client.connect();
+    return client.query(text).finally(() => client.end());
+  };
+  const share = "SELECT count(*)::int AS n, min(bucket) AS first FROM im.bucket WHERE state = 1";
+  for (const [first, name] of ["log_a", "log_b"].entries())
+    assert.deepEqual((await query(asServer(name), share)).rows, [{ n: 512, first }]);
+  const owns = "SELECT im.owns(ARRAY[2::bigint]), im.history() <> '' AS has_history";
+  assert.deepEqual((await query(asServer("log_a"), owns)).rows, [
+    { owns: true, has_history: true },
+  ]);
+  await assert.rejects(query(asServer("log_b"), owns), { code: "LK001" });
+  for (const change of ["UPDATE im.bucket SET state = 1", "UPDATE im.database SET epoch = 1"])
+    await assert.rejects(query(asServer("log_b"), change), { code: "42501" });
+
+  const report = await runMigrate(["promote", "2"], settings);
+  assert.match(report, /^The databases are migrated\. Its log is complete/);
+  const epochs = "SELECT epoch > 1 AS raised FROM im.database";
+  assert.deepEqual((await query(of("log_a"), epochs)).rows, [{ raised: false }]);
+  assert.deepEqual((await query(of("log_b"), epochs)).rows, [{ raised: true }]);
+  await assert.rejects(runMigrate(["promote", "3"], settings), /There is no database 3/);
+
+  const all = await start({ ...settings, LUCKY_MIGRATE_POSTGRES_LOG_URLS: "" });
+  t.after(() => all.stop());
+  const [ana, ben] = await people(all, "ana", "ben");
+  const device = await ana!.clientDevice();
+  await device.client.connect();
+  await device.client.send({ userId: ben!.userId }, text("hi"));
+  await ana!.closeDevices();
+});
+
+test("databases of the log without the one that had it until now are refused", {
+  timeout: TIMEOUT,
+}, async () => {
+  await pool.query("CREATE DATABASE log_c");
+  const settings = {
+    LUCKY_LOG_LEVEL: "silent",
+    LUCKY_POSTGRES_URL: ownerUrl,
+    LUCKY_POSTGRES_LOG_URLS: ownerUrl.replace("/fresh", "/log_c"),
+  };
+  const refused = /LUCKY_POSTGRES_URL has the conversations until now\. Name it/;
+  await assert.rejects(runMigrate([], settings), refused);
+  await assert.rejects(start(settings), refused);
 });

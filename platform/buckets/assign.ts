@@ -11,10 +11,14 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /**
  * Assigns all buckets evenly to the databases when none of them has any. Changes nothing otherwise: an
  * operator moves buckets to a further database. All databases are migrated. Rejects with an error for
- * operators when one cannot be reached, when two addresses are of one database, and when the buckets
- * must be assigned but a user is not the owner of the tables.
+ * operators when one cannot be reached, when two addresses are of one database, when the buckets must
+ * be assigned but a user is not the owner of the tables, and when `home`, which had the only log until
+ * now, still has buckets.
  */
-export async function assignBuckets(addresses: readonly DatabaseAddress[]): Promise<void> {
+export async function assignBuckets(
+  addresses: readonly DatabaseAddress[],
+  home?: DatabaseAddress,
+): Promise<void> {
   const clients: pg.Client[] = [];
   try {
     for (const address of addresses) clients.push(await connect(address));
@@ -24,6 +28,7 @@ export async function assignBuckets(addresses: readonly DatabaseAddress[]): Prom
     const placements = await Promise.all(clients.map(readPlacement));
     mustDiffer(placements);
     const isNew = placements.every(({ here, moving }) => here.length + moving.length === 0);
+    if (isNew && home !== undefined && !addresses.includes(home)) await mustBeEmpty(home);
     if (isNew)
       for (const [at, client] of clients.entries()) await assign(client, at, clients.length);
     await first!.query("COMMIT");
@@ -43,6 +48,23 @@ export function mustDiffer(placements: readonly Placement[]): void {
   );
 }
 
+/** Rejects when the home database, which is not in the list, has conversations that would be lost. */
+async function mustBeEmpty(home: DatabaseAddress): Promise<void> {
+  const client = await connect(home);
+  try {
+    const { here, moving } = await readPlacement(client);
+    if (here.length + moving.length === 0) return;
+    throw new Error(
+      `The database of ${home.variable} has the conversations until now. Name it in LUCKY_POSTGRES_LOG_URLS, ` +
+        "too. You can then move all of its buckets with npm run buckets, and remove it from the list.",
+    );
+  } catch (error) {
+    throw ownerNeeded(error) ?? error;
+  } finally {
+    await client.end().catch(() => {});
+  }
+}
+
 /** Gives a database its share of all buckets: every `count`-th one. */
 async function assign(client: pg.Client, at: number, count: number): Promise<void> {
   try {
@@ -52,14 +74,19 @@ async function assign(client: pg.Client, at: number, count: number): Promise<voi
       at,
       BUCKETS,
     ]);
-  } catch (cause) {
-    if (!(cause instanceof pg.DatabaseError) || cause.code !== "42501") throw cause;
-    throw new Error(
-      'No database has any bucket of conversations yet. Run "npm run migrate" as the owner of the ' +
-        "tables, then start again.",
-      { cause },
-    );
+  } catch (error) {
+    throw ownerNeeded(error) ?? error;
   }
+}
+
+/** The error for operators when PostgreSQL has refused a user. */
+function ownerNeeded(cause: unknown): Error | undefined {
+  if (!(cause instanceof pg.DatabaseError) || cause.code !== "42501") return undefined;
+  return new Error(
+    'No database has any bucket of conversations yet. Run "npm run migrate" as the owner of the ' +
+      "tables, then start again.",
+    { cause },
+  );
 }
 
 async function connect({ url, variable }: DatabaseAddress): Promise<pg.Client> {

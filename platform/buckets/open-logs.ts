@@ -6,6 +6,11 @@ import { assignBuckets } from "./assign.ts";
 /** Maximum databases of one log: a cursor of Sync has a position for each of them. */
 export const MAX_LOGS = 32;
 
+export interface LogsOptions extends Omit<PoolOptions, "url"> {
+  /** The migrated home database. Without a list of databases it is the only one of the log. */
+  readonly home: DatabaseAddress;
+}
+
 /**
  * Migrates the databases of the log, assigns the buckets of a new log, and opens a pool for each
  * database. A database that cannot be reached delays only its own conversations: the others are
@@ -13,7 +18,7 @@ export const MAX_LOGS = 32;
  */
 export async function openLogs(
   addresses: readonly Required<DatabaseAddress>[],
-  { log, ...options }: Omit<PoolOptions, "url">,
+  { log, home, ...options }: LogsOptions,
 ): Promise<Pool[]> {
   if (addresses.length > MAX_LOGS)
     throw new Error(`LUCKY_POSTGRES_LOG_URLS names more than ${MAX_LOGS} databases.`);
@@ -28,7 +33,7 @@ export async function openLogs(
       away.add(address);
     }
   }
-  if (away.size === 0) await assignBuckets(addresses);
+  if (away.size === 0) await assignBuckets(addresses, home);
   const pools: Pool[] = [];
   try {
     for (const address of addresses) {

@@ -197,7 +197,7 @@ export function logAddresses(
 ): PostgresAddress[] {
   if (postgresLogUrls.length === 0) return [home];
   const variable = environmentName("", "postgresLogUrls");
-  return postgresLogUrls.map((url) => ({ url, variable }));
+  return postgresLogUrls.map((url, at) => ({ url, variable: `${variable}, URL ${at + 1}` }));
 }
 
 /** The `postgresUrl` of a table, or else the one that all processes share. */

@@ -46,6 +46,7 @@ test("each role has the rights that its service needs on its own tables, and non
     "auth.audit": "SELECT INSERT",
     "im.bucket": "SELECT",
     "im.conversation": "SELECT INSERT UPDATE",
+    "im.database": "SELECT",
     "im.direct": "SELECT INSERT",
     "im.entry": "SELECT INSERT",
     "im.group_key": "SELECT INSERT",

@@ -37,12 +37,12 @@ runProcess(() =>
       log,
       name: instanceId,
     };
-    const pools = await openLogs(logAddresses(platform, home), options);
+    await migrate({ ...home, log });
+    const pools = await openLogs(logAddresses(platform, home), { ...options, home });
     for (const pool of pools) started.push(() => pool.end());
     let [pool] = pools as [Pool, ...Pool[]];
     if (platform.postgresLogUrls.length > 0) {
       // Worker numbers are in the home database.
-      await migrate({ ...home, log });
       pool = await openPool({ ...options, ...home, max: HOME_CONNECTIONS });
       started.push(() => pool.end());
     }
