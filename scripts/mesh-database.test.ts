@@ -24,6 +24,17 @@ test("a process of the mesh gets no address of the database but its own", () => 
     assert.deepEqual(settingsFor(service, settings), { LUCKY_HOST: "::1" });
 });
 
+test("only server gets the addresses of the log", () => {
+  const LUCKY_POSTGRES_LOG_URLS = "postgresql://server@h/log_1,postgresql://server@h/log_2";
+  const settings = { ...urls, LUCKY_POSTGRES_LOG_URLS, LUCKY_MIGRATE_POSTGRES_LOG_URLS: "x" };
+  const { LUCKY_AUTH_POSTGRES_URL, LUCKY_SERVER_POSTGRES_URL } = urls;
+  assert.deepEqual(settingsFor("server", settings), {
+    LUCKY_SERVER_POSTGRES_URL,
+    LUCKY_POSTGRES_LOG_URLS,
+  });
+  assert.deepEqual(settingsFor("auth", settings), { LUCKY_AUTH_POSTGRES_URL });
+});
+
 test("without users of their own, auth and server get the shared address", () => {
   const { LUCKY_POSTGRES_URL } = urls;
   assert.deepEqual(settingsFor("auth", { LUCKY_POSTGRES_URL }), {

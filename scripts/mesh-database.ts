@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import pg from "pg";
 import { migrateDatabase } from "../services/migrate.ts";
 
 /** Passwords of the database users of auth and server, under the names that compose.yaml uses. */
@@ -9,21 +10,48 @@ export function createDatabasePasswords(): Record<string, string> {
   };
 }
 
-/** Migrates the database. Returns the URLs of auth and server, each with a user of its own. */
+/**
+ * Migrates the home database, and those of the log if there are others. Returns the URLs of auth and
+ * server, each with a user of its own.
+ */
 export async function prepareDatabase(
   ownerUrl: string,
   passwords: Readonly<Record<string, string | undefined>>,
+  ownerLogUrls: readonly string[] = [],
 ): Promise<Record<string, string>> {
+  const forServer = (url: string) => urlFor(url, "server", passwords.SERVER_POSTGRES_PASSWORD);
   const urls = {
     LUCKY_AUTH_POSTGRES_URL: urlFor(ownerUrl, "auth", passwords.AUTH_POSTGRES_PASSWORD),
-    LUCKY_SERVER_POSTGRES_URL: urlFor(ownerUrl, "server", passwords.SERVER_POSTGRES_PASSWORD),
+    LUCKY_SERVER_POSTGRES_URL: forServer(ownerUrl),
+    ...(ownerLogUrls.length > 0 && {
+      LUCKY_POSTGRES_LOG_URLS: ownerLogUrls.map(forServer).join(","),
+    }),
   };
   await migrateDatabase({
     ...urls,
     LUCKY_MIGRATE_POSTGRES_URL: ownerUrl,
+    LUCKY_MIGRATE_POSTGRES_LOG_URLS: ownerLogUrls.join(","),
     LUCKY_LOG_LEVEL: "warn",
   });
   return urls;
+}
+
+/** Creates `count` empty databases in the cluster of a database. Returns their URLs. */
+export async function createDatabases(url: string, count: number): Promise<string[]> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const urls: string[] = [];
+    for (let nth = 1; nth <= count; nth++) {
+      await client.query(`CREATE DATABASE log_${nth}`);
+      const created = new URL(url);
+      created.pathname = `/log_${nth}`;
+      urls.push(created.href);
+    }
+    return urls;
+  } finally {
+    await client.end();
+  }
 }
 
 function urlFor(ownerUrl: string, user: string, password = ""): string {

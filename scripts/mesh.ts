@@ -18,6 +18,7 @@ import {
 import { type Child, startChild } from "./child.ts";
 import {
   createDatabasePasswords,
+  createDatabases,
   namesDatabase,
   prepareDatabase,
   settingsFor,
@@ -31,6 +32,8 @@ export interface MeshOptions {
   readonly free: boolean;
   /** Numbers of instances of connect and server; three and two when absent. */
   readonly instances?: { readonly connect: number; readonly server: number };
+  /** Number of databases of the log in its own PostgreSQL; the home database is one of them. */
+  readonly logs?: number;
   /** LUCKY_… settings of the processes, including the URLs of the backends unless `own`. */
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Arguments for the Node of each process, such as a module to load first. */
@@ -54,6 +57,8 @@ export interface Mesh {
   readonly gatewayUrl: string;
   /** URL of PostgreSQL for the owner of the tables; the services log in as other users. */
   readonly postgresUrl: string;
+  /** URLs of the databases of the log, for the owner of the tables; the first is `postgresUrl`. */
+  readonly logUrls: readonly string[];
   /** Address of the WebSockets of each connect: "http://127.0.0.1:port". */
   readonly connectUrls: readonly string[];
   /** Address of metrics and health checks of each process: "http://127.0.0.1:port". */
@@ -115,7 +120,12 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
     };
     const postgresUrl = given.LUCKY_POSTGRES_URL ?? "";
     const ownUsers = backends !== undefined || !namesDatabase(options.env);
-    const settings = { ...given, ...(ownUsers && (await prepareDatabase(postgresUrl, secrets))) };
+    const others = await createDatabases(postgresUrl, (backends && (options.logs ?? 1) - 1) ?? 0);
+    const logUrls = [postgresUrl, ...others];
+    const urls = ownUsers
+      ? await prepareDatabase(postgresUrl, secrets, others.length > 0 ? logUrls : [])
+      : {};
+    const settings = { ...given, ...urls };
     const plans = plansFor(options.instances ?? { connect: 3, server: 2 });
     const plansWithPorts = options.free ? await onFreePorts(plans) : await onDefaultPorts(plans);
     const processes = plansWithPorts.map((plan) => {
@@ -144,6 +154,7 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
       connectUrls: urlsOf("connect"),
       opsUrls: plansWithPorts.map(({ opsPort }) => `http://127.0.0.1:${opsPort}`),
       postgresUrl,
+      logUrls,
       processes: processes.map(({ child }) => child),
       backends,
       stop: () => started.stop(),

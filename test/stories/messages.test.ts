@@ -8,7 +8,7 @@ import { MessageService, SendRequestSchema } from "#gen/lucky/message/v1/message
 import { reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, people, text } from "../world/people.ts";
-import { startWorld } from "../world/world.ts";
+import { queryLogs, startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
@@ -133,10 +133,10 @@ test("a duplicate send returns the first result and stores one message", {
     assert.equal(answer.messageId, first.messageId);
     assert.equal(answer.sequence, first.sequence);
   }
-  const rows = await world.pool.query("SELECT 1 FROM im.entry WHERE conversation_id = $1", [
+  const rows = await queryLogs(world, "SELECT 1 FROM im.entry WHERE conversation_id = $1", [
     first.conversationId,
   ]);
-  assert.equal(rows.rowCount, 1);
+  assert.equal(rows.length, 1);
 });
 
 test("a retry after a lost answer is deduplicated by its clientMessageId", {

@@ -5,7 +5,7 @@ import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { CanaryTraffic, findSecret, type Secret } from "../attack/canaries.ts";
 import { randomPhoneNumber, startSmsGateway } from "../backends/sms-gateway.ts";
 import { clientOf } from "../world/people.ts";
-import { startWorld } from "../world/world.ts";
+import { queryLogs, startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const smsGateway = await startSmsGateway({ after });
@@ -20,7 +20,8 @@ async function allValues(schema: string): Promise<{ where: string; text: string 
   );
   const found: { where: string; text: string }[] = [];
   for (const { table, column, type } of columns) {
-    const { rows } = await world.pool.query(
+    const rows = await queryLogs<{ value: unknown }>(
+      world,
       `SELECT "${column}" AS value FROM ${schema}."${table}"`,
     );
     for (const { value } of rows) {
@@ -31,7 +32,7 @@ async function allValues(schema: string): Promise<{ where: string; text: string 
         continue;
       }
       // Encodings in which a reader may print bytes.
-      const bytes = Buffer.from(value);
+      const bytes = Buffer.from(value as Uint8Array);
       for (const encoding of ["latin1", "hex", "base64", "base64url"] as const)
         found.push({ where: `${where} as ${encoding}`, text: bytes.toString(encoding) });
     }

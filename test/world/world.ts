@@ -55,8 +55,10 @@ export interface World {
   /** Address of each connect instance, bypassing the gateway: "http://127.0.0.1:port". */
   readonly connects: readonly string[];
   readonly clock: WorldClock;
-  /** Direct access to the system's database. */
+  /** Direct access to the system's home database. */
   readonly pool: pg.Pool;
+  /** Direct access to the databases of the log: three in the mesh; one, the home database, embedded. */
+  readonly logs: readonly pg.Pool[];
   /** Processes and servers of the mesh, for a test to stop and kill. Throws when embedded. */
   readonly mesh: WorldMesh;
   /** Stops it before the test ends. Idempotent. */
@@ -136,12 +138,16 @@ async function startEmbeddedWorld(
       step: async (ms) => clock.step(ms),
     }),
     pool: postgres.pool,
+    logs: postgres.logs,
     get mesh(): WorldMesh {
       throw new Error("an embedded world has no mesh");
     },
     stop: () => started.stop(),
   };
 }
+
+/** Databases of the log in the mesh. */
+const LOGS = 3;
 
 async function startMeshWorld(started: Started, env: Record<string, string>): Promise<World> {
   const print = (line: string) => {
@@ -150,11 +156,11 @@ async function startMeshWorld(started: Started, env: Record<string, string>): Pr
   const meshClock = await startMeshClock();
   started.push(() => meshClock.close());
   const { nodeArguments } = meshClock;
-  const mesh = await startMesh({ own: true, free: true, env, nodeArguments, print });
+  const mesh = await startMesh({ own: true, free: true, logs: LOGS, env, nodeArguments, print });
   started.push(() => mesh.stop());
   const backends = mesh.backends!;
-  const pool = createPool({ url: mesh.postgresUrl, max: 4, log: quiet, name: "test" });
-  started.push(() => pool.end());
+  const logs = mesh.logUrls.map((url) => createPool({ url, max: 4, log: quiet, name: "test" }));
+  for (const pool of logs) started.push(() => pool.end());
   return {
     mode: "mesh",
     url: mesh.gatewayUrl,
@@ -166,7 +172,8 @@ async function startMeshWorld(started: Started, env: Record<string, string>): Pr
       },
       step: (ms) => meshClock.step(ms),
     }),
-    pool,
+    pool: logs[0]!,
+    logs,
     mesh: {
       backends,
       process(name) {
@@ -187,4 +194,14 @@ function worldClock(clock: Clock, moves: Pick<WorldClock, "advance" | "step">): 
     every: (intervalMs, ring) => clock.every(intervalMs, ring),
     ...moves,
   };
+}
+
+/** The rows of a query in all databases of the log. */
+export async function queryLogs<R extends pg.QueryResultRow>(
+  { logs }: Pick<World, "logs">,
+  text: string,
+  values: unknown[] = [],
+): Promise<R[]> {
+  const results = await Promise.all(logs.map((pool) => pool.query<R>(text, values)));
+  return results.flatMap(({ rows }) => rows);
 }
