@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { accepted, outboxRows, Stand, say, untilOutboxEmpty } from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
@@ -148,6 +149,27 @@ test("when the clock has stepped back, rows of before do not wait for that time"
     await subscriber.until(({ entries }) => entries.length >= 1);
     await untilOutboxEmpty(stand);
   }
+});
+
+test("rows of another server whose clock was ahead are published after a minute", async (t) => {
+  const stand = new Stand(t, pool);
+  const ahead = new ManualClock(stand.clock.now() + 3_600_000);
+  // The clock of this server never steps, and its first poll is before the rows.
+  const one = await stand.server();
+  await one.server.replay();
+  const other = await stand.server({}, { clock: ahead });
+  const subscriber = await stand.instance("connect-0", ["u:154"]);
+  stand.busOutage = "known";
+  await other.append(say("153", "154", "m"));
+  await other.server.stop();
+  stand.busOutage = "none";
+  stand.clock.advance(50_000);
+  await one.server.replay();
+  assert.deepEqual(subscriber.entries, []);
+  stand.clock.advance(20_000);
+  await one.server.replay();
+  assert.deepEqual(subscriber.texts, ["m"]);
+  await untilOutboxEmpty(stand);
 });
 
 test("after too many attempts a row is abandoned until an operator replays it", async (t) => {

@@ -51,6 +51,8 @@ const MAX_FAILING_POLL_MS = 5_000;
 const BACKOFF_MS = 1_000;
 /** Difference between the time of day and elapsed time after which the clock stepped back, ms. */
 const STEP_MS = 1_000;
+/** Interval, ms of elapsed time, of the search for rows of another server whose clock was ahead. */
+const HASTEN_INTERVAL_MS = 60_000;
 
 /**
  * Claims the rows that are due longest by postponing their next attempt, so that no other server
@@ -138,6 +140,8 @@ export class Compensation {
   #polling: Promise<void> | undefined;
   /** The time of day minus elapsed time at the last poll. */
   #epochMs = Number.POSITIVE_INFINITY;
+  /** When rows that are due too late were last made due, ms by the clock's elapsed time. */
+  #hastenedMs = Number.NEGATIVE_INFINITY;
   #stopped = false;
 
   constructor(options: CompensationOptions) {
@@ -166,14 +170,18 @@ export class Compensation {
   }
 
   /**
-   * The next attempt is a time of day, which all servers share. At the first poll, and when the clock
-   * has stepped back, it may be far ahead.
+   * The next attempt is a time of day, which all servers share. It may be far ahead after the clock of
+   * this server, or of another one, has stepped back.
    */
-  async #hastenAfterStep(): Promise<void> {
+  async #hasten(): Promise<void> {
     const { db, clock, maxBackoffMs } = this.#options;
-    const epochMs = clock.now() - clock.elapsed();
-    if (epochMs < this.#epochMs - STEP_MS)
+    const nowMs = clock.elapsed();
+    const epochMs = clock.now() - nowMs;
+    const stepped = epochMs < this.#epochMs - STEP_MS;
+    if (stepped || nowMs - this.#hastenedMs >= HASTEN_INTERVAL_MS) {
       await db.run(hastenOutbox, [String(clock.now()), maxBackoffMs]);
+      this.#hastenedMs = nowMs;
+    }
     this.#epochMs = epochMs;
   }
 
@@ -182,7 +190,7 @@ export class Compensation {
     try {
       const [row] = await db.run<{ pending: number }>(countOutbox, []);
       metrics.outboxPending(row?.pending ?? 0);
-      await this.#hastenAfterStep();
+      await this.#hasten();
       if (row?.pending === 0) return;
       // While the bus is unreachable no row is claimed: attempts are not used up, and rows stay
       // due.
