@@ -25,6 +25,7 @@ import { defaultsOf } from "#platform/config/config.ts";
 import { callerKey } from "#platform/identity/caller.ts";
 import { allTimesOf } from "#platform/ids.fixture.ts";
 import { createIds } from "#platform/ids.ts";
+import type { Log } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createHub, createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Instance, Registry } from "#platform/registry/registry.ts";
@@ -123,9 +124,9 @@ export class Stand {
   /** Starts a server with its own caches. `parts` replaces what it shares with the other servers. */
   async server(
     overrides: Partial<ServerConfig> = {},
-    parts: { clock?: Clock; pool?: pg.Pool; bus?: Bus; observe?: ObserveRun } = {},
+    parts: { clock?: Clock; pool?: pg.Pool; bus?: Bus; log?: Log; observe?: ObserveRun } = {},
   ): Promise<RunningServer> {
-    const { clock = this.clock, bus = this.bus, observe } = parts;
+    const { clock = this.clock, bus = this.bus, log = quiet, observe } = parts;
     const pools = parts.pool === undefined ? this.pools : [parts.pool];
     // The clocks of all test beds on one database start at the same time, so each server needs its
     // own worker number.
@@ -146,7 +147,7 @@ export class Stand {
     const registry = this.#processRegistry();
     const server = await startServer({
       config: { ...defaultsOf(serverConfig), ...overrides },
-      log: quiet,
+      log,
       metrics,
       pools,
       observe,

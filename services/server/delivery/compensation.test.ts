@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { createLog } from "#platform/log.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { accepted, outboxRows, Stand, say, untilOutboxEmpty } from "../server.fixture.ts";
@@ -169,6 +170,53 @@ test("rows of another server whose clock was ahead are published after a minute"
   stand.clock.advance(20_000);
   await one.server.replay();
   assert.deepEqual(subscriber.texts, ["m"]);
+  await untilOutboxEmpty(stand);
+});
+
+test("a row is confirmed only when the log has all of its entries", async (t) => {
+  const stand = new Stand(t, pool);
+  const lines: string[] = [];
+  const stream = { write: (line: string) => void lines.push(line) };
+  const log = createLog({ service: "server", instanceId: "server-0", level: "error", stream });
+  const limits = { outboxAttempts: 2, outboxMaxBackoffMs: 1_000 };
+  const one = await stand.server(limits, { log });
+  const subscriber = await stand.instance("connect-0", ["u:156", "u:158"]);
+  stand.busOutage = "known";
+  const sent = [say("155", "156", "whole"), say("157", "158", "a"), say("157", "158", "b")];
+  const ids: string[] = [];
+  for (const send of sent) ids.push(accepted((await one.append(send))[0]).conversationId);
+  const [whole, damaged] = ids;
+  await pool.query("DELETE FROM im.outbox");
+  await pool.query(
+    `INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms, next_attempt_at_ms)
+     VALUES (1, ARRAY[$1, $2]::bigint[], '{0,0}', '{1,2}', 0, 0), (2, '{999}', '{0}', '{1}', 0, 0)`,
+    [whole, damaged],
+  );
+  const missing = "SELECT * FROM im.entry WHERE conversation_id = $1 AND sequence = 1";
+  const [entry] = (await pool.query(missing, [damaged])).rows;
+  await pool.query(missing.replace("SELECT *", "DELETE"), [damaged]);
+
+  stand.busOutage = "none";
+  const abandoned = "SELECT FROM im.outbox WHERE next_attempt_at_ms IS NULL";
+  while ((await pool.query(abandoned)).rowCount !== 2) stand.clock.advance(2_000);
+  assert.deepEqual(new Set(subscriber.texts), new Set(["whole"]));
+  const texts = lines.map((line) => JSON.parse(line)).map(({ event, err }) => [event, err.message]);
+  assert.deepEqual(texts.sort(), [
+    [
+      "outbox_abandoned",
+      `The log lacks 1 of 2 entries after sequence 0 of conversation ${damaged}`,
+    ],
+    ["outbox_abandoned", "The log lacks conversation 999"],
+  ]);
+
+  const columns = Object.keys(entry);
+  await pool.query(
+    `INSERT INTO im.entry (${columns}) VALUES (${columns.map((_, at) => `$${at + 1}`)})`,
+    Object.values(entry),
+  );
+  assert.equal(await one.server.replay(), 2);
+  assert.deepEqual(subscriber.texts.slice(-2), ["a", "b"]);
+  await pool.query("DELETE FROM im.outbox WHERE outbox_id = 2");
   await untilOutboxEmpty(stand);
 });
 

@@ -7,7 +7,7 @@ import type { Database, Statement } from "../log/database.ts";
 import type { EntryRow } from "../log/entries.ts";
 import { storedMemberships } from "../log/memberships.ts";
 import type { ServerMetrics } from "../metrics.ts";
-import { type Delivery, deliveryOf } from "./envelopes.ts";
+import { type Delivery, deliveryOf, type LogEntry } from "./envelopes.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Relay } from "./relay.ts";
 
@@ -132,7 +132,8 @@ export const countOutbox: Statement = {
 /**
  * Retries the publication of committed batches that the bus has not confirmed in time: the bus was
  * unreachable, a server died between commit and publish, or the relay was full. Polls the outbox at
- * an interval, with a back-off per row. Servers share the rows: each row is claimed by one of them.
+ * an interval, with a back-off per row. Servers share the rows: each row is claimed by one of them. A
+ * row is confirmed only when all of its entries were found and published.
  */
 export class Compensation {
   readonly #options: CompensationOptions;
@@ -234,7 +235,9 @@ export class Compensation {
     const { db, relay, outbox, metrics, maxAttempts, log } = this.#options;
     const { outbox_id: outboxId, attempts } = row;
     try {
-      await relay.publish(await this.#deliveries(row));
+      const { deliveries, missing } = await this.#deliveries(row);
+      await relay.publish(deliveries);
+      if (missing.length > 0) throw new Error(`The log lacks ${missing.join("; ")}`);
       metrics.relayed("confirmed", 1);
       outbox.confirmed(outboxId);
       return true;
@@ -243,35 +246,54 @@ export class Compensation {
       log.warn({ event: "outbox_attempt_failed", outboxId, attempts, err: error });
       if (attempts < maxAttempts) return false;
       metrics.outboxFailed(1);
-      log.error({ event: "outbox_abandoned", outboxId, attempts });
+      log.error({ event: "outbox_abandoned", outboxId, attempts, err: error });
       await db.run(abandonOutbox, [outboxId]);
       return false;
     }
   }
 
-  /** Reads the deliveries of a row from the log. */
-  async #deliveries(row: OutboxRow): Promise<Delivery[]> {
+  /**
+   * Reads the deliveries of a row from the log. A range whose conversation or any of whose entries
+   * does not exist is not delivered: `missing` describes it.
+   */
+  async #deliveries(row: OutboxRow): Promise<{ deliveries: Delivery[]; missing: string[] }> {
     const { db, conversations } = this.#options;
     const { conversation_ids: ids, base_sequences: bases, counts } = row;
     const found = await conversations.all(ids);
     const values = [bigints(ids), bigints(bases), integers(counts)];
     const rows = await db.run<RangeRow>(selectRanges, values);
     const byRange = Map.groupBy(rows, ({ nr }) => nr - 1);
-    return ids.flatMap((conversationId, index) => {
+    const deliveries: Delivery[] = [];
+    const missing: string[] = [];
+    for (const [index, conversationId] of ids.entries()) {
       const conversation = found.get(conversationId);
       const entries = byRange.get(index) ?? [];
-      if (conversation === undefined || entries.length === 0) return [];
-      // The outbox does not store the sessions of senders: such a session gets its own message, and
-      // deduplicates it.
-      return deliveryOf(
-        conversation,
-        entries.map((entry) => ({
-          sequence: Number(entry.sequence),
-          acceptedAtMs: Number(entry.accepted_at_ms),
-          body: entry.body,
-          memberships: storedMemberships(entry, conversationId),
-        })),
-      );
-    });
+      if (conversation === undefined) missing.push(`conversation ${conversationId}`);
+      else if (entries.length < counts[index]!)
+        missing.push(
+          `${counts[index]! - entries.length} of ${counts[index]} entries after sequence ${bases[index]} of conversation ${conversationId}`,
+        );
+      else
+        deliveries.push(
+          deliveryOf(
+            conversation,
+            entries.map((entry) => logEntryOf(entry, conversationId)),
+          ),
+        );
+    }
+    return { deliveries, missing };
   }
+}
+
+/**
+ * An entry to deliver. The outbox does not store the sessions of senders: such a session gets its own
+ * message, and deduplicates it.
+ */
+function logEntryOf(entry: RangeRow, conversationId: string): LogEntry {
+  return {
+    sequence: Number(entry.sequence),
+    acceptedAtMs: Number(entry.accepted_at_ms),
+    body: entry.body,
+    memberships: storedMemberships(entry, conversationId),
+  };
 }
