@@ -283,3 +283,39 @@ test("promote replaces transaction ids ahead of the cluster's, and resets the lo
   assert.deepEqual(await contentOf(copied), content);
   assert.deepEqual(await promote({ url: copied }), { conversations: 0, members: 0 });
 });
+
+test("promote checks the log and the services once more when no other connection can write", async () => {
+  const copied = urlOf("restored");
+  const waiting =
+    "SELECT FROM pg_stat_activity WHERE application_name = 'promote' AND wait_event = 'relation'";
+  /** Promotes while another connection writes a statement, and meanwhile does further work. */
+  const promoteBeside = async (statement: string, work = async () => {}) => {
+    const writer = new pg.Client(copied);
+    await writer.connect();
+    await writer.query("BEGIN");
+    await writer.query(statement);
+    let ended = false;
+    const promoted = promote({ url: copied })
+      .catch((error: Error) => error.message)
+      .finally(() => {
+        ended = true;
+      });
+    while (!ended && (await pool.query(waiting)).rowCount === 0);
+    await work();
+    await writer.query("COMMIT");
+    await writer.end();
+    return promoted;
+  };
+  const service = new pg.Client({ connectionString: copied, application_name: "auth" });
+  const state = "SELECT max(epoch) AS epoch FROM im.bucket";
+  const earlier = await query(copied, state);
+  const member = "UPDATE im.member SET read_sequence = read_sequence";
+  const connected = await promoteBeside(member, async () => {
+    await service.connect();
+  });
+  assert.match(String(connected), /in use by auth/);
+  await service.end();
+  const damaged = await promoteBeside("DELETE FROM im.entry WHERE conversation_id = 7");
+  assert.match(String(damaged), /The log is damaged:\n.*conversation 7/);
+  assert.deepEqual(await query(copied, state), earlier);
+});

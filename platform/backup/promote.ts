@@ -1,3 +1,4 @@
+import pg from "pg";
 import type { DatabaseAddress } from "#platform/postgres/migrate.ts";
 import { ownSession } from "#platform/postgres/session.ts";
 import { checkLog } from "./check-log.ts";
@@ -9,11 +10,17 @@ const SERVICES = `
    WHERE datname = current_database() AND application_name IN ('auth', 'server')
    GROUP BY 1 ORDER BY 1`;
 
+/** Blocks writers of the log until the end of the transaction. Readers go on. */
+const LOCK = `
+  SET LOCAL lock_timeout = '10s';
+  LOCK TABLE im.conversation, im.member, im.entry IN SHARE ROW EXCLUSIVE MODE`;
+
 /**
- * Puts a database into operation that PostgreSQL's own tools restored: checks the log, and resets it
- * in one transaction. Throws an error for operators when a pooler is in between, when a service is
- * connected, when PostgreSQL is still a standby, and when the log is damaged; then nothing was changed.
- * The database must be migrated.
+ * Puts a database into operation that PostgreSQL's own tools restored: checks the log, and resets it,
+ * in one transaction that locks the log. Throws an error for operators when a pooler is in between,
+ * when a service is connected, when PostgreSQL is still a standby, when another connection has written
+ * to the log and does not commit, and when the log is damaged; then nothing was changed. The database
+ * must be migrated.
  */
 export async function promote(owner: DatabaseAddress): Promise<LogReset> {
   const { url, variable = "LUCKY_POSTGRES_URL" } = owner;
@@ -27,18 +34,37 @@ export async function promote(owner: DatabaseAddress): Promise<LogReset> {
       throw new Error(
         "PostgreSQL is still in recovery. Wait until it has ended, or end it with SELECT pg_promote().",
       );
-    const { rows: services } = await client.query<{ name: string; connections: number }>(SERVICES);
-    if (services.length > 0)
-      throw new Error(
-        `The database is in use by ${services.map(({ name }) => name).join(" and ")}. Stop all processes of Lucky first.`,
-      );
-    await checkLog(client);
+    // A service that is connected may hold locks: name it before waiting for the lock.
+    await refuseServices(client);
     await client.query("BEGIN");
+    await lockLog(client);
+    await refuseServices(client);
+    await checkLog(client);
     const reset = await resetLog(client);
     await client.query("COMMIT");
     await client.query("ANALYZE");
     return reset;
   } finally {
     await client.end();
+  }
+}
+
+async function refuseServices(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ name: string; connections: number }>(SERVICES);
+  if (rows.length === 0) return;
+  throw new Error(
+    `The database is in use by ${rows.map(({ name }) => name).join(" and ")}. Stop all processes of Lucky first.`,
+  );
+}
+
+async function lockLog(client: pg.Client): Promise<void> {
+  try {
+    await client.query(LOCK);
+  } catch (cause) {
+    if (!(cause instanceof pg.DatabaseError && cause.code === "55P03")) throw cause;
+    throw new Error(
+      "Another connection has written to the log and has not committed. End it first: pg_stat_activity lists it.",
+      { cause },
+    );
   }
 }
