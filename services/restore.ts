@@ -3,6 +3,9 @@ import { join, resolve } from "node:path";
 import type { Header } from "#platform/backup/format.ts";
 import { checkMigrations, loadBackup } from "#platform/backup/load-backup.ts";
 import { checkBackup } from "#platform/backup/read-backup.ts";
+import type { Log } from "#platform/log.ts";
+import { onDataFolder } from "#platform/postgres/embedded/data-folder.ts";
+import { holdFolder } from "#platform/postgres/embedded/held-folder.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { keyFingerprint, readKey, storeKey } from "./auth/keys/key-file.ts";
 import { contentOf, exists, openDataFolder } from "./backup.ts";
@@ -19,8 +22,8 @@ export interface RestoreOptions {
 
 /**
  * Creates the database of a data folder from a backup. The whole backup is checked before anything is
- * written, and the database appears complete or not at all. Returns a report. Rejects with an error
- * for operators.
+ * written, and the database appears complete or not at all. No start and no other restore can use the
+ * folder meanwhile. Returns a report. Rejects with an error for operators.
  */
 export async function restore({
   env,
@@ -33,30 +36,25 @@ export async function restore({
   const file = resolve(path);
   const target = join(dataDir, "postgres");
   const unfinished = join(dataDir, "postgres.restoring");
-  await refuseExisting(dataDir, { target, unfinished });
+  await refuseDatabase(dataDir, target);
   const { header, footer } = await checkBackup(file, signal);
   await checkMigrations(header);
-  const key = await findKey({ file, header, config, dataDir, keyFile });
+  const findOurs = () => findKey({ file, header, config, dataDir, keyFile });
+  await findOurs();
 
-  // Mode 711: PostgreSQL may run under another account, which must reach its own folder inside.
-  await mkdir(dataDir, { recursive: true, mode: 0o711 });
-  await mkdir(unfinished);
-  await chmod(unfinished, 0o711);
+  // Nothing was written yet. From here on, no start and no other restore can use the folder.
+  const held = await onDataFolder(dataDir, () => holdFolder(target));
   try {
-    const postgres = await startEmbedded({ dataDir: unfinished, log });
-    try {
-      await loadBackup({ file, header, url: postgres.url, log, signal });
-    } finally {
-      await postgres.stop();
-    }
-    signal.throwIfAborted();
-    if (key.store) await storeKey(join(dataDir, "auth.key"), key.value);
-    await rename(unfinished, target);
+    // Race: another process may have used the folder while the backup was read.
+    await refuseDatabase(dataDir, target);
+    if (await exists(unfinished))
+      throw new Error(`A restore into ${dataDir} was killed. Remove ${unfinished} first.`);
+    const key = await findOurs();
+    await loadInto({ unfinished, target, file, header, log, signal });
+    if (key.store) await storeOnly(join(dataDir, "auth.key"), key.value);
     await flush(dataDir);
-  } catch (error) {
-    await rm(unfinished, { recursive: true, force: true });
-    signal.throwIfAborted();
-    throw error;
+  } finally {
+    held.release();
   }
   const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
   return [
@@ -70,22 +68,63 @@ export async function restore({
   ].join("\n");
 }
 
-/** Throws when the data folder has a database, or a restore that has not ended. */
-async function refuseExisting(
-  dataDir: string,
-  { target, unfinished }: { readonly target: string; readonly unfinished: string },
-): Promise<void> {
+/** Loads the backup into an unfinished folder, and moves the complete database into the target. */
+async function loadInto(options: {
+  readonly unfinished: string;
+  readonly target: string;
+  readonly file: string;
+  readonly header: Header;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}): Promise<void> {
+  const { unfinished, target, file, header, log, signal } = options;
+  await mkdir(unfinished);
+  try {
+    // Mode 711: PostgreSQL may run under another account, which must reach its own folder inside.
+    await chmod(unfinished, 0o711);
+    const postgres = await startEmbedded({ dataDir: unfinished, log });
+    try {
+      await loadBackup({ file, header, url: postgres.url, log, signal });
+    } finally {
+      await postgres.stop();
+    }
+    signal.throwIfAborted();
+    // The cluster makes the database exist, so it comes last.
+    for (const name of ["password", "cluster"])
+      await rename(join(unfinished, name), join(target, name));
+    await flush(target);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    await rm(unfinished, { recursive: true, force: true });
+  }
+}
+
+/** Stores the key of the restored database. Throws an error for operators. */
+async function storeOnly(path: string, key: string): Promise<void> {
+  const fault = await storeKey(path, key).then(
+    (stored) => (stored === key ? undefined : "it has another key"),
+    (error: Error) => error.message,
+  );
+  if (fault === undefined) return;
+  throw new Error(
+    `The database is restored, but its key is not in ${path}: ${fault}. Copy the file auth.key of the old data folder there before you start Lucky.`,
+  );
+}
+
+/** Files of the folder of a database that a start or a restore leaves behind without a database. */
+const WITHOUT_DATABASE = ["owner", "password"];
+
+/** Throws when the data folder has a database. */
+async function refuseDatabase(dataDir: string, target: string): Promise<void> {
   const files = await readdir(target).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [];
     throw error;
   });
-  if (files.length > 0)
+  if (files.some((name) => !WITHOUT_DATABASE.includes(name)))
     throw new Error(
       `The data folder ${dataDir} already has a database. Set LUCKY_DATA_DIR to a new folder, or move ${target} away.`,
-    );
-  if (await exists(unfinished))
-    throw new Error(
-      `A restore into ${dataDir} is running or was killed. If none is running, remove ${unfinished}.`,
     );
 }
 

@@ -165,6 +165,12 @@ test("a restore without the right key, of a damaged backup, or over a database w
     restore({ env: envOf(old), file: taken, signal }),
     /already has a database\. Set LUCKY_DATA_DIR/,
   );
+  const killed = join(folder, "killed");
+  await mkdir(join(killed, "postgres.restoring"), { recursive: true });
+  await assert.rejects(
+    restore({ ...options, env: envOf(killed), keyFile }),
+    /A restore into .*killed was killed\. Remove .*killed\/postgres\.restoring first/,
+  );
   const foreign = { ...envOf(target), LUCKY_POSTGRES_URL: "postgresql://x/y" };
   await assert.rejects(restore({ ...options, env: foreign }), /PostgreSQL's own tools/);
   await assert.rejects(backup({ env: foreign, file: damaged, signal }), /PostgreSQL's own tools/);
@@ -181,9 +187,23 @@ test("a restored installation has the log of the snapshot, without a gap, and co
   const target = join(folder, "new");
   const keyFile = join(folder, "copy.key");
   await copyFile(join(old, "auth.key"), keyFile);
-  const report = await restore({ env: envOf(target), file: taken, keyFile, signal });
-  assert.match(report, /2 accounts/);
-  assert.deepEqual((await readdir(target)).toSorted(), ["auth.key", "postgres"]);
+  const options = { env: envOf(target), file: taken, keyFile, signal };
+  const restoring = restore(options);
+  let ended = false;
+  void restoring
+    .catch(() => {})
+    .finally(() => {
+      ended = true;
+    });
+  const files = () => readdir(target).catch((): string[] => []);
+  while (!ended && !(await files()).includes("postgres.restoring"));
+  // Neither a second restore nor a start can use the folder meanwhile.
+  await assert.rejects(restore(options), /new\/postgres is in use by the running process/);
+  await assert.rejects(start(target), /new\/postgres is in use by the running process/);
+  assert.deepEqual((await files()).toSorted(), ["postgres", "postgres.restoring"]);
+  assert.match(await restoring, /2 accounts/);
+  assert.deepEqual((await files()).toSorted(), ["auth.key", "postgres"]);
+  await assert.rejects(restore(options), /already has a database/);
 
   const all = await start(target);
   t.after(() => all.stop());
