@@ -17,7 +17,8 @@ export interface BackupOptions {
 
 /**
  * Writes a backup of the data folder, from the PostgreSQL that runs on it, or one that it starts.
- * Returns a report. Rejects with an error for operators.
+ * Returns a report. Rejects with an error for operators, also after it wrote the backup of a damaged
+ * log.
  */
 export async function backup({ env, file: path, signal }: BackupOptions): Promise<string> {
   const startedAt = performance.now();
@@ -38,7 +39,7 @@ export async function backup({ env, file: path, signal }: BackupOptions): Promis
     });
     const secret = config.auth.keyEncryptionKey ? "LUCKY_AUTH_KEY_ENCRYPTION_KEY" : keyFile;
     const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
-    return [
+    const report = [
       `Backup:    ${file} (${megabytes(bytes)}, ${seconds} s)`,
       `Snapshot:  ${header.takenAt}`,
       `Version:   migration ${header.migrations.at(-1)}`,
@@ -46,7 +47,10 @@ export async function backup({ env, file: path, signal }: BackupOptions): Promis
       "",
       `The backup does not contain the key-encryption key. Keep a copy of it (${secret}) in another place:`,
       "a restore needs it.",
-    ].join("\n");
+    ];
+    if (header.damage === undefined) return report.join("\n");
+    const remedy = `The backup was written with what is left. To restore it: npm start -- restore ${file} --damaged`;
+    throw new Error([...header.damage, remedy, "", ...report].join("\n"));
   } finally {
     await postgres.stop();
   }

@@ -9,12 +9,18 @@ export type Command =
   | { readonly name: "start" }
   | { readonly name: "help" }
   | { readonly name: "backup"; readonly file: string }
-  | { readonly name: "restore"; readonly file: string; readonly keyFile: string | undefined };
+  | {
+      readonly name: "restore";
+      readonly file: string;
+      readonly keyFile: string | undefined;
+      readonly damaged: boolean;
+    };
 
 export const HELP = `npm start                                     starts all services in this process
 npm start -- backup <file>                    writes a backup of the data folder; Lucky may run meanwhile
 npm start -- restore <file> [--key <path>]    creates the database of a new data folder from a backup;
-                                              <path>: a copy of the old data folder's auth.key
+                                              <path>: a copy of the old data folder's auth.key;
+                                              --damaged accepts a backup of a log with missing entries
 npm start -- --help                           prints this help
 
 The data folder is LUCKY_DATA_DIR (./data). docs/administration.md, section "Backup", describes both
@@ -25,10 +31,11 @@ export function readCommand(args: readonly string[]): Command {
   const { values, positionals } = parse(args);
   const [name, file, ...others] = positionals;
   if (values.help) return { name: "help" };
-  if (name === undefined && values.key === undefined) return { name: "start" };
+  const { key: keyFile, damaged = false } = values;
+  if (name === undefined && keyFile === undefined && !damaged) return { name: "start" };
   const complete = file !== undefined && file !== "" && others.length === 0;
-  if (name === "backup" && complete && values.key === undefined) return { name, file };
-  if (name === "restore" && complete) return { name, file, keyFile: values.key };
+  if (name === "backup" && complete && keyFile === undefined && !damaged) return { name, file };
+  if (name === "restore" && complete) return { name, file, keyFile, damaged };
   throw new Error(`npm start does not know these arguments: ${args.join(" ")}\n\n${HELP}`);
 }
 
@@ -37,7 +44,11 @@ function parse(args: readonly string[]) {
     return parseArgs({
       args: [...args],
       allowPositionals: true,
-      options: { help: { type: "boolean", short: "h" }, key: { type: "string" } },
+      options: {
+        help: { type: "boolean", short: "h" },
+        key: { type: "string" },
+        damaged: { type: "boolean" },
+      },
     });
   } catch (error) {
     throw new Error(`${(error as Error).message}\n\n${HELP}`, { cause: error });
@@ -81,6 +92,6 @@ async function run(
     case "backup":
       return backup({ ...common, file: command.file });
     case "restore":
-      return restore({ ...common, file: command.file, keyFile: command.keyFile });
+      return restore({ ...common, ...command });
   }
 }

@@ -44,7 +44,8 @@ const HELP = `npm run migrate                  applies all migrations, makes the
 npm run migrate -- promote       the same, and then puts a database into operation that PostgreSQL's
                                  own tools restored; stop all processes of Lucky first
 npm run migrate -- promote <n>   the same for the n-th database of LUCKY_POSTGRES_LOG_URLS; without a
-                                 number, for all of them
+                                 number, for all of them; --damaged accepts a log with missing
+                                 entries
 npm run migrate -- --help        prints this help
 
 docs/administration.md, sections "Roles of the database" and "Backup", describes them.`;
@@ -91,12 +92,12 @@ export async function runMigrate(args: string[], env: Environment): Promise<stri
   const { values, positionals } = parseArgs({
     args,
     strict: false,
-    options: { help: { type: "boolean", short: "h" } },
+    options: { help: { type: "boolean", short: "h" }, damaged: { type: "boolean" } },
   });
-  const { help, ...unknown } = values;
+  const { help, damaged, ...unknown } = values;
   if (help) return HELP;
   const [command, number, ...others] = [...positionals, ...Object.keys(unknown)];
-  const isKnown = command === undefined || command === "promote";
+  const isKnown = command === "promote" || (command === undefined && damaged === undefined);
   if (others.length > 0 || !isKnown || !/^([1-9]\d?)?$/.test(number ?? ""))
     throw new Error(`npm run migrate does not know these arguments: ${args.join(" ")}\n\n${HELP}`);
   const logs = await migrateDatabase(env);
@@ -107,14 +108,18 @@ export async function runMigrate(args: string[], env: Environment): Promise<stri
     throw new Error(`There is no database ${number}: the settings name ${logs.length}.`);
   const lines = [];
   for (const [at, owner] of restored.entries()) {
-    const { conversations, members } = await promote(owner);
+    const { conversations, members, damage } = await promote(owner, {
+      damaged: damaged === true,
+    });
+    const state = damage.length === 0 ? "complete" : "damaged";
     const name = restored.length === 1 ? "Its log" : `The log of database ${at + 1}`;
     lines.push(
-      `${name} is complete, and is marked as reset:`,
+      ...damage,
+      `${name} is ${state}, and is marked as reset:`,
       `${conversations} conversations and ${members} memberships had transaction ids of another cluster.`,
     );
   }
-  return [`${title} ${lines.join("\n")}`, "Start Lucky now."].join("\n");
+  return [title, ...lines, "Start Lucky now."].join("\n");
 }
 
 if (process.argv[1] && realpathSync(process.argv[1]) === import.meta.filename) {

@@ -17,6 +17,8 @@ export interface RestoreOptions {
   readonly file: string;
   /** Path of a copy of auth.key; the one in the data folder, or the settings, when absent. */
   readonly keyFile?: string | undefined;
+  /** Whether a backup of a damaged log is restored. */
+  readonly damaged?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -29,6 +31,7 @@ export async function restore({
   env,
   file: path,
   keyFile,
+  damaged = false,
   signal,
 }: RestoreOptions): Promise<string> {
   const startedAt = performance.now();
@@ -39,6 +42,15 @@ export async function restore({
   await refuseDatabase(dataDir, target);
   const { header, footer } = await checkBackup(file, signal);
   await checkMigrations(header);
+  const { damage = [] } = header;
+  if (damage.length > 0 && !damaged)
+    throw new Error(
+      [
+        `The backup ${file} is of a damaged log. ${damage[0]}`,
+        ...damage.slice(1),
+        "Use an earlier backup, or accept the damage with --damaged.",
+      ].join("\n"),
+    );
   const findOurs = () => findKey({ file, header, config, dataDir, keyFile });
   await findOurs();
 
@@ -63,6 +75,7 @@ export async function restore({
     `Version:   migration ${header.migrations.at(-1)}`,
     `Content:   ${contentOf(footer)}`,
     `Data:      ${dataDir}`,
+    ...damage,
     "",
     "Start Lucky with: npm start",
   ].join("\n");

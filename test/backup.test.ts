@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { promisify } from "node:util";
+import pg from "pg";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Entry } from "#gen/lucky/message/v1/message_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
@@ -223,6 +224,30 @@ test("a restored installation has the log of the snapshot, without a gap, and co
   assert.equal(sent.accepted?.sequence, BigInt(restored.length + 1));
   const synced = await clientOf(all.url, MessageService, b!).sync({});
   assert.equal(synced.conversations[0]?.lastSequence, BigInt(restored.length + 1));
+
+  // A damaged log is backed up, but only an operator who accepts the damage can restore it.
+  const client = new pg.Client(all.postgresUrl);
+  await client.connect();
+  await client.query("DELETE FROM im.entry WHERE sequence = 2");
+  await client.end();
+  const file = join(folder, "rest.backup");
+  const damage = `conversation ${conversationId}: lacks 1 of ${sent.accepted?.sequence} entries: 2\n`;
+  await assert.rejects(
+    backup({ env: envOf(target), file, signal }),
+    ({ message }: Error) => message.includes(damage) && message.includes(`Backup:    ${file} (`),
+  );
+  const again = {
+    env: envOf(join(folder, "rest")),
+    file,
+    keyFile: join(folder, "other.key"),
+    signal,
+  };
+  await assert.rejects(
+    restore(again),
+    ({ message }: Error) =>
+      message.includes(damage) && /is of a damaged log.*--damaged/s.test(message),
+  );
+  await assert.rejects(restore({ ...again, damaged: true }), /other\.key is not the key/);
 });
 
 /** The access token of a new login in another installation. */
@@ -236,9 +261,12 @@ test("npm start explains its commands, and fails with other arguments", {
   assert.deepEqual(readCommand([]), { name: "start" });
   assert.deepEqual(readCommand(["-h"]), { name: "help" });
   assert.deepEqual(readCommand(["backup", "a"]), { name: "backup", file: "a" });
-  const restoring = { name: "restore", file: "a", keyFile: "k" };
+  const restoring = { name: "restore", file: "a", keyFile: "k", damaged: false };
   assert.deepEqual(readCommand(["restore", "a", "--key", "k"]), restoring);
-  const wrong = "backup|restore a b|backup a --key k|--keys|--key k|a|restore a --key";
+  const damaged = { name: "restore", file: "a", keyFile: undefined, damaged: true };
+  assert.deepEqual(readCommand(["restore", "a", "--damaged"]), damaged);
+  const wrong =
+    "backup|--damaged|backup a --damaged|restore a b|backup a --key k|--keys|--key k|a|restore a --key";
   for (const args of wrong.split("|"))
     assert.throws(
       () => readCommand(args.split(" ")),

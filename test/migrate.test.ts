@@ -99,11 +99,12 @@ test("npm run migrate -- promote resets the log of a restored database", {
   const client = new pg.Client(ownerUrl);
   await client.connect();
   await client.query(
-    `INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms, changed_by)
-     VALUES (1, 2, 1, 0, '900000000000')`,
+    `INSERT INTO im.conversation (conversation_id, kind, member_count, last_sequence, created_at_ms, changed_by)
+     VALUES (1, 2, 1, 1, 0, '900000000000')`,
   );
-  const { stdout } = await npmRunMigrate(settings, "promote");
-  assert.match(stdout, /^The database is migrated\. .* reset:\n1 conversations and 0 memberships/);
+  const { stdout } = await npmRunMigrate(settings, "promote", "--damaged");
+  assert.match(stdout, /conversation 1: lacks 1 of 1 entries: 1\nThe database is migrated\./);
+  assert.match(stdout, /Its log is damaged, .* reset:\n1 conversations and 0 memberships/);
   const { rows } = await client.query("SELECT min(epoch) > 1 AS raised FROM im.bucket");
   assert.deepEqual(rows, [{ raised: true }]);
   await client.end();

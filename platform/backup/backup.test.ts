@@ -230,24 +230,42 @@ for (const [title, end, error] of [
   });
 }
 
-test("a damaged log is neither backed up nor restored", async () => {
+test("a backup of a damaged log says exactly what is damaged, and so does its restore", async () => {
   const damaged = urlOf("again");
   await query(
     damaged,
-    "DELETE FROM im.entry WHERE conversation_id = 3 AND sequence = 50",
-    "UPDATE im.entry SET conversation_id = 1000 WHERE conversation_id = 4",
+    "DELETE FROM im.entry WHERE conversation_id = 3 AND sequence IN (50, 61, 62)",
+    "UPDATE im.entry SET conversation_id = 0 WHERE conversation_id = 4",
+    "UPDATE im.conversation SET last_sequence = 98 WHERE conversation_id = 5",
+    "DELETE FROM im.entry WHERE conversation_id BETWEEN 6 AND 15 AND sequence % 10 = 0",
   );
-  await assert.rejects(backUp(damaged, "damaged"), (error: Error) => {
-    assert.match(
-      error.message,
-      /The log is damaged:\n.*conversation 3: last sequence 100, but 99 entries up to 100/,
-    );
-    assert.match(error.message, /conversation 4: last sequence 100, but 0 entries/);
-    assert.match(error.message, /conversation 1000: last sequence 0, but 100 entries/);
-    return true;
-  });
-  assert.ok(!(await readdir(folder)).some((name) => name.includes("damaged")));
-  await assert.rejects(promote({ url: damaged }), /The log is damaged/);
+  const file = await backUp(damaged, "damaged");
+  const { header } = await checkBackup(file);
+  const lines = header.damage!;
+  assert.deepEqual(lines.slice(0, 6), [
+    "The log is damaged. Number of conversations: 14",
+    "  conversation 0: does not exist, but has 100 entries",
+    "  conversation 3: lacks 3 of 100 entries: 50, 61–62",
+    "  conversation 4: lacks 100 of 100 entries: 1–100",
+    "  conversation 5: has 2 entries outside of 1–98",
+    "  conversation 6: lacks 10 of 100 entries: 10, 20, 30, …",
+  ]);
+  assert.deepEqual([lines.length, lines.at(-1)], [12, "  … and 4 more"]);
+  const restored = await restoreTo("damaged", file);
+  assert.deepEqual(await contentOf(restored), await contentOf(damaged));
+  // The same rows without the note in the header.
+  const claimed = { file, header: { ...header, damage: undefined } };
+  const other = await createDatabase("refused");
+  await assert.rejects(
+    loadBackup({ ...claimed, url: other, log: quiet, signal: never }),
+    (error: Error) => error.message === lines.join("\n"),
+  );
+
+  await assert.rejects(promote({ url: damaged }), (error: Error) =>
+    error.message.startsWith(lines.join("\n")),
+  );
+  const { damage } = await promote({ url: damaged }, { damaged: true });
+  assert.deepEqual(damage, lines);
 });
 
 test("promote replaces transaction ids ahead of the cluster's, and resets the log", async () => {
@@ -272,7 +290,8 @@ test("promote replaces transaction ids ahead of the cluster's, and resets the lo
   assert.deepEqual(await query(copied, state), [earlier]);
   await service.end();
 
-  assert.deepEqual(await promote({ url: copied }), { conversations: 20, members: 60 });
+  const changes = { conversations: 20, members: 60, damage: [] };
+  assert.deepEqual(await promote({ url: copied }), changes);
   const [later] = await query(copied, state);
   assert.ok(Number(later!.epoch) > Number(earlier!.epoch));
   assert.notEqual(later!.history, earlier!.history);
@@ -281,7 +300,11 @@ test("promote replaces transaction ids ahead of the cluster's, and resets the lo
     "SELECT count(*) AS news, (SELECT floor::text::int < 900000000 FROM im.news_floor) AS reset FROM im.news";
   assert.deepEqual(await query(copied, news), [{ news: "0", reset: true }]);
   assert.deepEqual(await contentOf(copied), content);
-  assert.deepEqual(await promote({ url: copied }), { conversations: 0, members: 0 });
+  assert.deepEqual(await promote({ url: copied }), {
+    ...changes,
+    conversations: 0,
+    members: 0,
+  });
 });
 
 test("promote checks the log and the services once more when no other connection can write", async () => {
@@ -316,6 +339,6 @@ test("promote checks the log and the services once more when no other connection
   assert.match(String(connected), /in use by auth/);
   await service.end();
   const damaged = await promoteBeside("DELETE FROM im.entry WHERE conversation_id = 7");
-  assert.match(String(damaged), /The log is damaged:\n.*conversation 7/);
+  assert.match(String(damaged), /The log is damaged.*\n.*conversation 7: lacks 100/);
   assert.deepEqual(await query(copied, state), earlier);
 });

@@ -26,6 +26,8 @@ export interface Header {
   readonly migrations: readonly string[];
   /** Identifies the key-encryption key; empty when it was not known. */
   readonly keyFingerprint: string;
+  /** A text for operators when the log was damaged, line by line; absent for a complete log. */
+  readonly damage?: readonly string[];
 }
 
 /** A table, and the columns of its rows in their order. */
@@ -77,7 +79,8 @@ export function isComplete(header: Header): boolean {
     isTexts(header.migrations) &&
     header.migrations.length > 0 &&
     typeof header.takenAt === "string" &&
-    typeof header.keyFingerprint === "string"
+    typeof header.keyFingerprint === "string" &&
+    (header.damage === undefined || isTexts(header.damage))
   );
 }
 

@@ -1,7 +1,7 @@
 import pg from "pg";
 import type { DatabaseAddress } from "#platform/postgres/migrate.ts";
 import { ownSession } from "#platform/postgres/session.ts";
-import { checkLog } from "./check-log.ts";
+import { findDamage } from "./check-log.ts";
 import { openConnection } from "./copy.ts";
 import { type LogReset, resetLog } from "./reset-log.ts";
 
@@ -19,10 +19,13 @@ const LOCK = `
  * Puts a database into operation that PostgreSQL's own tools restored: checks the log, and resets it,
  * in one transaction that locks the log. Throws an error for operators when a pooler is in between,
  * when a service is connected, when PostgreSQL is still a standby, when another connection has written
- * to the log and does not commit, and when the log is damaged; then nothing was changed. The database
- * must be migrated.
+ * to the log and does not commit, and when the log is damaged; then nothing was changed. `damaged`
+ * permits a damaged log. The database must be migrated.
  */
-export async function promote(owner: DatabaseAddress): Promise<LogReset> {
+export async function promote(
+  owner: DatabaseAddress,
+  { damaged = false }: { readonly damaged?: boolean } = {},
+): Promise<LogReset & { readonly damage: readonly string[] }> {
   const { url, variable = "LUCKY_POSTGRES_URL" } = owner;
   await ownSession(url, variable);
   const client = await openConnection(url, { name: "promote" });
@@ -39,11 +42,18 @@ export async function promote(owner: DatabaseAddress): Promise<LogReset> {
     await client.query("BEGIN");
     await lockLog(client);
     await refuseServices(client);
-    await checkLog(client);
+    const damage = await findDamage(client);
+    if (damage.length > 0 && !damaged)
+      throw new Error(
+        [
+          ...damage,
+          "Restore an earlier state, or accept the damage: npm run migrate -- promote --damaged",
+        ].join("\n"),
+      );
     const reset = await resetLog(client);
     await client.query("COMMIT");
     await client.query("ANALYZE");
-    return reset;
+    return { ...reset, damage };
   } finally {
     await client.end();
   }

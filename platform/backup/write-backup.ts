@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { constants, createGzip } from "node:zlib";
 import type pg from "pg";
-import { checkLog } from "./check-log.ts";
+import { findDamage } from "./check-log.ts";
 import { copyOut, isConnectionLost, openConnection } from "./copy.ts";
 import {
   countLines,
@@ -59,8 +59,9 @@ const SELECT_TABLES = `
 
 /**
  * Writes a backup of one snapshot of the database, while services may use it, in constant memory. The
- * file appears complete and flushed, or not at all, and only its owner may read it. Throws an error
- * for operators when the file exists, when the log is damaged, or when reading or writing fails.
+ * file appears complete and flushed, or not at all, and only its owner may read it. Its header says
+ * when the log is damaged. Throws an error for operators when the file exists, or when reading or
+ * writing fails.
  */
 export async function writeBackup(options: WriteOptions): Promise<Written> {
   const { url, file, keyFingerprint, signal } = options;
@@ -71,8 +72,11 @@ export async function writeBackup(options: WriteOptions): Promise<Written> {
   try {
     // One transaction reads one snapshot in all of its statements.
     await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-    await checkLog(client);
-    const header = await readHeader(client, keyFingerprint);
+    const damage = await findDamage(client);
+    const header = {
+      ...(await readHeader(client, keyFingerprint)),
+      ...(damage.length > 0 && { damage }),
+    };
     const { rows: tables } = await client.query<Table>(SELECT_TABLES);
     const content = new Content(client, header, tables);
     // The backup contains hashes of passwords: only its owner may read it.
