@@ -1,6 +1,7 @@
 -- Rights of the group roles lucky_auth and lucky_server, for the users that auth and server log in as.
 -- `npm run migrate` applies this file after the migrations, in one transaction, as the owner of the
--- tables. It can be repeated.
+-- tables, and so does a process of the owner that applies migrations at its start. Until then, the
+-- table of a new migration is closed to both roles. It can be repeated.
 --
 -- Neither role can create, change, truncate or drop a table, or disable a trigger.
 
@@ -17,6 +18,8 @@ GRANT SELECT ON lucky.migration TO lucky_auth, lucky_server;
 -- auth: its tables, except what it never does.
 GRANT USAGE ON SCHEMA auth TO lucky_auth;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA auth TO lucky_auth;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA auth TO lucky_auth;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA auth TO lucky_auth;
 -- The audit is append-only.
 REVOKE UPDATE, DELETE ON auth.audit FROM lucky_auth;
 -- A deleted account keeps its row.
@@ -34,12 +37,10 @@ REVOKE INSERT, UPDATE, DELETE ON im.bucket, im.database FROM lucky_server;
 -- A former member keeps a row.
 REVOKE DELETE ON im.conversation, im.member FROM lucky_server;
 
--- Tables, sequences and functions of migrations that a process of the owner applies at its start.
-ALTER DEFAULT PRIVILEGES IN SCHEMA auth
-  GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO lucky_auth;
-ALTER DEFAULT PRIVILEGES IN SCHEMA auth GRANT USAGE ON SEQUENCES TO lucky_auth;
-ALTER DEFAULT PRIVILEGES IN SCHEMA auth GRANT EXECUTE ON FUNCTIONS TO lucky_auth;
-ALTER DEFAULT PRIVILEGES IN SCHEMA im
-  GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO lucky_server;
-ALTER DEFAULT PRIVILEGES IN SCHEMA im GRANT USAGE ON SEQUENCES TO lucky_server;
-ALTER DEFAULT PRIVILEGES IN SCHEMA im GRANT EXECUTE ON FUNCTIONS TO lucky_server;
+-- Earlier versions gave the roles all rights on the tables of later migrations.
+ALTER DEFAULT PRIVILEGES IN SCHEMA auth REVOKE ALL ON TABLES FROM lucky_auth;
+ALTER DEFAULT PRIVILEGES IN SCHEMA auth REVOKE ALL ON SEQUENCES FROM lucky_auth;
+ALTER DEFAULT PRIVILEGES IN SCHEMA auth REVOKE ALL ON FUNCTIONS FROM lucky_auth;
+ALTER DEFAULT PRIVILEGES IN SCHEMA im REVOKE ALL ON TABLES FROM lucky_server;
+ALTER DEFAULT PRIVILEGES IN SCHEMA im REVOKE ALL ON SEQUENCES FROM lucky_server;
+ALTER DEFAULT PRIVILEGES IN SCHEMA im REVOKE ALL ON FUNCTIONS FROM lucky_server;

@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runner } from "node-pg-migrate";
@@ -22,6 +22,11 @@ export interface MigrateOptions extends DatabaseAddress {
 
 const MIGRATIONS = fileURLToPath(new URL("../../prisma/migrations", import.meta.url));
 
+/** Rights of the group roles, as SQL. */
+const RIGHTS = fileURLToPath(new URL("../../prisma/roles.sql", import.meta.url));
+/** Advisory lock: two processes must not change the same roles at the same time. */
+export const RIGHTS_LOCK_ID = 7_265_003;
+
 const CONNECT_TIMEOUT_MS = 5_000;
 
 /**
@@ -37,7 +42,8 @@ const SELECT_ROLE = `
 
 /**
  * Applies the SQL files of prisma/migrations that the table lucky.migration does not name yet. A lock
- * serialises processes that start at the same time.
+ * serialises processes that start at the same time. If the group roles have rights in this database,
+ * they get those of prisma/roles.sql again, for the new tables.
  *
  * When the database has all of them, it only reads the table: a role that owns nothing suffices.
  * Rejects with an error for operators when the database cannot be reached, and when files are
@@ -74,7 +80,7 @@ async function apply(
   const client = createClient(session);
   try {
     await client.connect();
-    return await runner({
+    const applied = await runner({
       dbClient: client,
       dir: MIGRATIONS,
       direction: "up",
@@ -85,9 +91,33 @@ async function apply(
       advisoryLockMode: "wait",
       logger: { debug, info: debug, warn: debug, error: debug },
     });
+    if (applied.length > 0 && count === undefined && (await hasRoles(client))) {
+      await client.query("BEGIN");
+      await stateRights(client);
+      await client.query("COMMIT");
+    }
+    return applied;
   } finally {
     await client.end().catch(() => {});
   }
+}
+
+/** Whether both group roles have rights in this database; a cluster may have further databases. */
+async function hasRoles(client: pg.Client): Promise<boolean> {
+  const { rowCount } = await client.query(
+    `SELECT FROM pg_roles r JOIN (VALUES ('lucky_auth', 'auth'), ('lucky_server', 'im')) AS g (role, schema)
+       ON r.rolname = g.role WHERE has_schema_privilege(r.oid, g.schema, 'USAGE')`,
+  );
+  return rowCount === 2;
+}
+
+/**
+ * Gives the group roles the rights of prisma/roles.sql and no others, within the caller's transaction.
+ * The database must be migrated.
+ */
+export async function stateRights(client: pg.Client): Promise<void> {
+  await client.query("SELECT pg_advisory_xact_lock($1)", [RIGHTS_LOCK_ID]);
+  await client.query(await readFile(RIGHTS, "utf8"));
 }
 
 /** The names of all migrations of this version, in their order. */

@@ -1,18 +1,11 @@
-import { readFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import pg from "pg";
 import type { Log } from "#platform/log.ts";
-import type { DatabaseAddress } from "./migrate.ts";
+import { type DatabaseAddress, RIGHTS_LOCK_ID, stateRights } from "./migrate.ts";
 import { scramVerifier } from "./scram.ts";
 import { SESSION_SETTINGS, type SessionSettings } from "./session.ts";
 
-const RIGHTS = fileURLToPath(new URL("../../prisma/roles.sql", import.meta.url));
-
 /** Group roles of the users that auth and server log in as. */
 const GROUPS = { auth: "lucky_auth", server: "lucky_server" } as const;
-
-/** Advisory lock: two processes must not change the same rights at the same time. */
-const LOCK_ID = 7_265_003;
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
@@ -47,9 +40,9 @@ export async function grantRoles({ owner, log, ...services }: RolesOptions): Pro
   try {
     await client.connect();
     await client.query("BEGIN");
-    await client.query("SELECT pg_advisory_xact_lock($1)", [LOCK_ID]);
+    await client.query("SELECT pg_advisory_xact_lock($1)", [RIGHTS_LOCK_ID]);
     for (const group of Object.values(GROUPS)) await createGroup(client, group);
-    await client.query(await readFile(RIGHTS, "utf8"));
+    await stateRights(client);
     for (const name of ["auth", "server"] as const) {
       const user = new pg.Client(services[name].url);
       // The owner needs no rights.
