@@ -28,8 +28,8 @@ export interface RolesOptions {
  * Creates the group roles lucky_auth and lucky_server if they are missing, and gives them the rights
  * of prisma/roles.sql. Creates the users of auth and server if they are missing, makes them members
  * of their group, and gives them the passwords of their URLs and the settings of their sessions. The
- * owner keeps its own settings. The database must be migrated. Can be repeated. Rejects with an error
- * for operators.
+ * owner keeps its own settings. A user that auth and server share gets only the settings that both
+ * need. The database must be migrated. Can be repeated. Rejects with an error for operators.
  */
 export async function grantRoles({ owner, log, ...services }: RolesOptions): Promise<void> {
   const client = new pg.Client({
@@ -43,12 +43,29 @@ export async function grantRoles({ owner, log, ...services }: RolesOptions): Pro
     await client.query("SELECT pg_advisory_xact_lock($1)", [RIGHTS_LOCK_ID]);
     for (const group of Object.values(GROUPS)) await createGroup(client, group);
     await stateRights(client);
+    const shared =
+      new pg.Client(services.auth.url).user === new pg.Client(services.server.url).user;
     for (const name of ["auth", "server"] as const) {
       const user = new pg.Client(services[name].url);
       // The owner needs no rights.
       if (user.user === client.user) continue;
       await addMember(client, { user, group: GROUPS[name] });
-      await setSettings(client, { user: user.user ?? "", session: services[name].session, log });
+      const { session: own = {} } = services[name];
+      const { session: foreign = {} } = services[name === "auth" ? "server" : "auth"];
+      await setSettings(client, {
+        user: user.user ?? "",
+        session: shared ? {} : own,
+        unwanted: shared ? { ...own, ...foreign } : foreign,
+        log,
+      });
+      const leftOut = shared ? Object.keys(own) : [];
+      if (leftOut.length > 0)
+        log.warn({
+          event: "session_settings_left_out",
+          user: user.user,
+          settings: leftOut,
+          reason: "auth and server log in as the same user; behind a pooler, each needs its own",
+        });
     }
     await client.query("COMMIT");
     for (const address of [services.auth, services.server]) await setPassword(client, address, log);
@@ -89,11 +106,22 @@ async function addMember(
 
 /**
  * Gives the sessions of a user their settings in this database, for poolers, through which a service
- * cannot set them itself. An owner who may not is warned: only a start behind a pooler needs them.
+ * cannot set them itself. Takes back `unwanted` settings if the user has all of them: it served another
+ * service before. An owner who may not is warned: only a start behind a pooler needs them.
  */
 async function setSettings(
   client: pg.Client,
-  { user, session, log }: { user: string; session?: SessionSettings | undefined; log: Log },
+  {
+    user,
+    session,
+    unwanted,
+    log,
+  }: {
+    user: string;
+    session: SessionSettings;
+    unwanted: SessionSettings;
+    log: Log;
+  },
 ): Promise<void> {
   const { rows } = await client.query<{ database: string; current: string[] | null }>(
     `SELECT datname AS database, setconfig AS current
@@ -104,9 +132,15 @@ async function setSettings(
   );
   const { database, current } = rows[0]!;
   const role = `ROLE ${pg.escapeIdentifier(user)} IN DATABASE ${pg.escapeIdentifier(database)}`;
-  const statements = Object.entries({ ...SESSION_SETTINGS, ...session })
-    .filter(([name, value]) => !current?.includes(`${name}=${value}`))
-    .map(([name, value]) => `ALTER ${role} SET ${name} = ${pg.escapeLiteral(value)}`);
+  const isSet = ([name, value]: [string, string]) => current?.includes(`${name}=${value}`) ?? false;
+  const wanted = { ...SESSION_SETTINGS, ...session };
+  const leftover = Object.entries(unwanted).every(isSet) ? Object.keys(unwanted) : [];
+  const statements = [
+    ...leftover.filter((name) => !(name in wanted)).map((name) => `ALTER ${role} RESET ${name}`),
+    ...Object.entries(wanted)
+      .filter((setting) => !isSet(setting))
+      .map(([name, value]) => `ALTER ${role} SET ${name} = ${pg.escapeLiteral(value)}`),
+  ];
   if (statements.length === 0) return;
   await client.query("SAVEPOINT settings");
   try {

@@ -65,6 +65,27 @@ test("a repeated migration repairs the settings of a role, and keeps others", as
   assert.ok(rows[0].setconfig.includes("work_mem=8MB"));
 });
 
+test("a user of both services gets the settings of both only, and a log event", async (t) => {
+  const lines: string[] = [];
+  const stream = { write: (line: string) => void lines.push(line) };
+  const log = createLog({ service: "migrate", instanceId: "migrate", level: "warn", stream });
+  // The user has the settings of server from an earlier run.
+  await grant();
+  await grantRoles({ owner, auth: { ...server, session: {} }, server, log });
+  const through = { url: user.href, pooler: "prepared" } as const;
+  const both = { ...SESSION_SETTINGS, enable_seqscan: "on", jit: "on" };
+  assert.deepEqual(await settingsOf(t, through), both);
+  const [{ event, settings, reason }] = lines.map((line) => JSON.parse(line));
+  assert.deepEqual([event, settings], ["session_settings_left_out", Object.keys(session)]);
+  assert.match(reason, /the same user; behind a pooler, each needs its own/);
+  await grant();
+  assert.deepEqual(await settingsOf(t, through), expected);
+  // Later, the user is auth's alone.
+  await grantRoles({ owner, auth: { url: user.href }, server: { ...owner, session }, log: quiet });
+  assert.deepEqual(await settingsOf(t, through), both);
+  await grant();
+});
+
 test("an owner who may not change a user is warned, with the statements to run", async () => {
   await pool.query("CREATE ROLE plain LOGIN PASSWORD 'plain'");
   await pool.query("CREATE DATABASE plain OWNER plain");
