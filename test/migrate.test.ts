@@ -103,7 +103,7 @@ test("npm run migrate -- promote resets the log of a restored database", {
      VALUES (1, 2, 1, 1, 0, '900000000000')`,
   );
   const { stdout } = await npmRunMigrate(settings, "promote", "--damaged");
-  assert.match(stdout, /conversation 1: lacks 1 of 1 entries: 1\nThe database is migrated\./);
+  assert.match(stdout, /The database is migrated\.\n.*\n {2}conversation 1: lacks 1 of 1 entries: 1\n/);
   assert.match(stdout, /Its log is damaged, .* reset:\n1 conversations and 0 memberships/);
   const { rows } = await client.query("SELECT min(epoch) > 1 AS raised FROM im.bucket");
   assert.deepEqual(rows, [{ raised: true }]);
@@ -170,7 +170,7 @@ test("npm run migrate prepares every database of the log, and assigns the bucket
     await assert.rejects(query(asServer("log_b"), change), { code: "42501" });
 
   const report = await runMigrate(["promote", "2"], settings);
-  assert.match(report, /^The databases are migrated\. Its log is complete/);
+  assert.match(report, /^The databases are migrated\.\nIts log is complete/);
   const epochs = "SELECT epoch > 1 AS raised FROM im.database";
   assert.deepEqual((await query(of("log_a"), epochs)).rows, [{ raised: false }]);
   assert.deepEqual((await query(of("log_b"), epochs)).rows, [{ raised: true }]);

@@ -197,6 +197,7 @@ function createDelivery(
         intervalMs: config.outboxIntervalMs,
         maxAttempts: config.outboxAttempts,
         maxBackoffMs: config.outboxMaxBackoffMs,
+        delayMs: config.outboxDelayMs,
       }),
   );
   return { relay, outboxes, compensations };

@@ -173,6 +173,22 @@ test("rows of another server whose clock was ahead are published after a minute"
   await untilOutboxEmpty(stand);
 });
 
+test("a row waits for its delay when that is longer than any back-off", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server({ outboxDelayMs: 600_000 });
+  const subscriber = await stand.instance("connect-0", ["u:160"]);
+  stand.busOutage = "known";
+  await one.append(say("159", "160", "m"));
+  stand.busOutage = "none";
+  stand.clock.advance(300_000);
+  await one.server.replay();
+  assert.deepEqual(subscriber.entries, []);
+  stand.clock.advance(300_000);
+  await one.server.replay();
+  assert.deepEqual(subscriber.texts, ["m"]);
+  await untilOutboxEmpty(stand);
+});
+
 test("a row is confirmed only when the log has all of its entries", async (t) => {
   const stand = new Stand(t, pool);
   const lines: string[] = [];

@@ -23,6 +23,8 @@ export interface CompensationOptions {
   readonly intervalMs: number;
   readonly maxAttempts: number;
   readonly maxBackoffMs: number;
+  /** Delay of the first attempt after the commit, ms. */
+  readonly delayMs: number;
 }
 
 interface OutboxRow {
@@ -92,8 +94,8 @@ export const releaseOutbox: Statement = {
 };
 
 /**
- * Makes rows due whose next attempt is later than any back-off: they are from before a step of the
- * clock. Skips rows that are being published.
+ * Makes rows due whose next attempt is later than any delay or back-off: they are from before a step of
+ * the clock. Skips rows that are being published.
  */
 export const hastenOutbox: Statement = {
   name: "im_outbox_hasten",
@@ -175,12 +177,12 @@ export class Compensation {
    * this server, or of another one, has stepped back.
    */
   async #hasten(): Promise<void> {
-    const { db, clock, maxBackoffMs } = this.#options;
+    const { db, clock, maxBackoffMs, delayMs } = this.#options;
     const nowMs = clock.elapsed();
     const epochMs = clock.now() - nowMs;
     const stepped = epochMs < this.#epochMs - STEP_MS;
     if (stepped || nowMs - this.#hastenedMs >= HASTEN_INTERVAL_MS) {
-      await db.run(hastenOutbox, [String(clock.now()), maxBackoffMs]);
+      await db.run(hastenOutbox, [String(clock.now()), Math.max(maxBackoffMs, delayMs)]);
       this.#hastenedMs = nowMs;
     }
     this.#epochMs = epochMs;
