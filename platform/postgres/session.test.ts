@@ -52,6 +52,18 @@ test("a URL that replaces the settings is refused", async () => {
   await assert.rejects(open({ url: replaced }), /jit is on instead of off.* from the URL/);
 });
 
+test("sessions whose commits do not wait for the disk are refused", async () => {
+  const role = 'ROLE "session of a server" IN DATABASE lucky';
+  await pool.query(`ALTER ${role} SET synchronous_commit = off`);
+  await assert.rejects(
+    open({}),
+    /^Error: Sessions of "session of a server" in PostgreSQL \(LUCKY_SERVER_POSTGRES_URL\) have synchronous_commit = off: /,
+  );
+  await pool.query(`ALTER ${role} SET synchronous_commit = remote_apply`);
+  await (await open({})).end();
+  await pool.query(`ALTER ${role} RESET synchronous_commit`);
+});
+
 test("a repeated migration repairs the settings of a role, and keeps others", async (t) => {
   const role = 'ROLE "session of a server" IN DATABASE lucky';
   await pool.query(`ALTER ${role} SET enable_seqscan = on; ALTER ${role} RESET jit;

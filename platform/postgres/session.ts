@@ -35,6 +35,9 @@ function refusesSettings(error: unknown): boolean {
   );
 }
 
+/** Each of its values except "off" is right: "on", or a kind of waiting for standbys. */
+const COMMIT = "synchronous_commit";
+
 /** Requirements of the sessions of a pool, and the variable that sets its URL. */
 export interface SessionNeeds {
   readonly variable: string;
@@ -43,8 +46,9 @@ export interface SessionNeeds {
 }
 
 /**
- * Checks at a start that the settings are in force in the sessions of the pool, and that the pooler
- * keeps named statements when its mode is "prepared". Rejects with an error for operators.
+ * Checks at a start that the settings are in force in the sessions of the pool, that a commit waits
+ * for the disk, and that the pooler keeps named statements when its mode is "prepared". Rejects with
+ * an error for operators.
  */
 export async function checkSession(pool: pg.Pool, needs: SessionNeeds): Promise<void> {
   const { variable, settings, pooler } = needs;
@@ -52,7 +56,7 @@ export async function checkSession(pool: pg.Pool, needs: SessionNeeds): Promise<
     .query<{ role: string; name: string; value: string | null }>(
       `SELECT current_user AS role, name, current_setting(name, true) AS value
          FROM unnest($1::text[]) AS name`,
-      [Object.keys(settings)],
+      [[...Object.keys(settings), COMMIT]],
     )
     .catch((cause: unknown) => {
       if (!refusesSettings(cause)) throw cause;
@@ -63,13 +67,23 @@ export async function checkSession(pool: pg.Pool, needs: SessionNeeds): Promise<
         { cause },
       );
     });
-  const wrong = rows.filter(({ name, value }) => value !== settings[name]);
+  const commit = rows.find(({ name }) => name === COMMIT)!;
+  if (commit.value === "off") throw new Error(losesCommits(commit.role, variable));
+  const wrong = rows.filter(({ name, value }) => name in settings && value !== settings[name]);
   if (wrong.length > 0) throw new Error(missingSettings(wrong, needs));
   if (pooler === "prepared" && (await losesNames(pool)))
     throw new Error(
       `The pooler between Lucky and PostgreSQL (${variable}) does not keep named statements. Set ` +
         "max_prepared_statements in PgBouncer 1.21 or later, or LUCKY_POSTGRES_POOLER=unprepared.",
     );
+}
+
+function losesCommits(role: string, variable: string): string {
+  return (
+    `Sessions of "${role}" in PostgreSQL (${variable}) have ${COMMIT} = off: a crash of PostgreSQL ` +
+    "would lose acknowledged messages, and hide later ones from Sync. Set it to on, in " +
+    "postgresql.conf, or for the role or the database that has it."
+  );
 }
 
 function missingSettings(
