@@ -97,7 +97,7 @@ export const serverConfig = defineConfig("server", {
     min: 10_000,
     max: 100_000_000,
     unit: "memberships",
-    doc: "Maximum conversations and memberships of senders in the cache, together; the least recently used one is evicted. The cache of direct conversations has the same maximum. Raise it when more senders than this are active.",
+    doc: "Maximum conversations and memberships of senders in the cache, together; the least recently used one is evicted. The caches of direct conversations and of the sweep have the same maximum. Raise it when more senders than this are active.",
     tuning: true,
   }),
   cachedUsers: setting.integer({

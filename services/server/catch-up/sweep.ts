@@ -160,7 +160,7 @@ async function sweepOne(
   const changes = await visibleEnds(logs, joined);
   const groups: { groupId: string; lastSequence: bigint }[] = [];
   for (const ids of chunks(changed.conversations.keys(), CHUNK_CONVERSATIONS)) {
-    for (const [conversationId, { kind, users: both }] of await conversations.all(ids)) {
+    for (const [conversationId, { kind, users: both }] of await conversations.kinds(ids)) {
       const lastSequence = changed.conversations.get(conversationId)!;
       if (kind === ConversationKind.GROUP) {
         groups.push({ groupId: conversationId, lastSequence });

@@ -34,6 +34,9 @@ export interface Conversation {
   readonly memberships: Map<string, Membership>;
 }
 
+/** The part of a conversation that never changes. */
+export type ConversationUsers = Pick<Conversation, "kind" | "users">;
+
 /** A user and a conversation. */
 export interface MembershipKey {
   readonly conversationId: string;
@@ -88,6 +91,8 @@ export class Conversations {
   readonly #logs: Logs;
   readonly #clock: Clock;
   readonly #cache: LRUCache<string, Conversation>;
+  /** For `kinds`, apart from the cache of the appends. */
+  readonly #kinds: LRUCache<string, ConversationUsers>;
 
   constructor(options: { logs: Logs; clock: Clock; memberships: number }) {
     this.#logs = options.logs;
@@ -96,6 +101,7 @@ export class Conversations {
       maxSize: options.memberships,
       sizeCalculation: ({ memberships }) => 1 + memberships.size,
     });
+    this.#kinds = new LRUCache({ maxSize: options.memberships, sizeCalculation: () => 1 });
   }
 
   /** The cached conversation; undefined when it is not cached. */
@@ -201,6 +207,31 @@ export class Conversations {
     }
     if (uncached.length > 0)
       for (const [id, read] of await this.read(uncached)) found.set(id, read);
+    return found;
+  }
+
+  /**
+   * Reads kinds and users of conversations. A sweep asks for all conversations that changed on any
+   * server, most of which no append of this server needs: they neither enter the cache of the appends
+   * nor renew their place in it. Throws UNAVAILABLE.
+   */
+  async kinds(conversationIds: readonly string[]): Promise<Map<string, ConversationUsers>> {
+    const found = new Map<string, ConversationUsers>();
+    const uncached: string[] = [];
+    for (const id of conversationIds) {
+      const cached = this.#cache.peek(id) ?? this.#kinds.get(id);
+      if (cached === undefined) uncached.push(id);
+      else found.set(id, cached);
+    }
+    const { failures } = await this.#logs.spread(uncached, bucketOf, async (db, theirs) => {
+      const values = [bigints(theirs), bigints(theirs.map(() => "0"))];
+      for (const row of await db.run<MembershipRow>(selectMemberships, values)) {
+        const read = { kind: row.kind, users: row.users ?? [] };
+        this.#kinds.set(row.conversation_id, read);
+        found.set(row.conversation_id, read);
+      }
+    });
+    throwFirst(failures);
     return found;
   }
 
