@@ -12,6 +12,34 @@ export interface OutboxOptions {
   readonly deleteLingerMs: number;
 }
 
+/** Maximum conversations, or memberships, in one row of news: a page of rows stays small. */
+const NEWS_ITEMS = 1_000;
+
+/**
+ * A statement that stores the conversations and memberships of outbox rows as news. `change` is a
+ * DELETE or an UPDATE of these rows.
+ */
+export const newsOf = (change: string): string => `
+    WITH outbox AS (
+      ${change}
+      RETURNING conversation_ids, base_sequences, counts, member_ids
+    ), changed AS (
+      SELECT i.conversation_id, max(i.base + i.entries) AS last_sequence,
+             (row_number() OVER () - 1) / ${NEWS_ITEMS} AS part
+        FROM outbox o, unnest(o.conversation_ids, o.base_sequences, o.counts)
+                         AS i(conversation_id, base, entries)
+       GROUP BY i.conversation_id
+    ), member AS (
+      SELECT o.conversation_ids[1] AS conversation_id, m.user_id,
+             (row_number() OVER () - 1) / ${NEWS_ITEMS} AS part
+        FROM outbox o, unnest(o.member_ids) AS m(user_id)
+    )
+    INSERT INTO im.news (conversation_ids, last_sequences, member_conversation_ids, member_ids)
+    SELECT array_agg(conversation_id), array_agg(last_sequence), '{}'::bigint[], '{}'::bigint[]
+      FROM changed GROUP BY part
+     UNION ALL
+    SELECT '{}', '{}', array_agg(conversation_id), array_agg(user_id) FROM member GROUP BY part`;
+
 /**
  * Deletes confirmed rows, and keeps their conversations as news for the sweep, in one statement: each
  * committed entry is either in the outbox or in the news that are newer than the last sweep.
@@ -19,25 +47,7 @@ export interface OutboxOptions {
 export const deleteOutbox: Statement = {
   name: "im_outbox_delete",
   route: { kind: "own" },
-  text: `
-    WITH deleted AS (
-      DELETE FROM im.outbox WHERE outbox_id = ANY ($1::bigint[])
-      RETURNING conversation_ids, base_sequences, counts, member_ids
-    ), changed AS (
-      SELECT i.conversation_id, max(i.base + i.entries) AS last_sequence
-        FROM deleted d, unnest(d.conversation_ids, d.base_sequences, d.counts)
-                          AS i(conversation_id, base, entries)
-       GROUP BY i.conversation_id
-    ), member AS (
-      SELECT array_agg(d.conversation_ids[1]) AS conversation_ids, array_agg(m.user_id) AS user_ids
-        FROM deleted d, unnest(d.member_ids) AS m(user_id)
-    )
-    INSERT INTO im.news (conversation_ids, last_sequences, member_conversation_ids, member_ids)
-    SELECT array_agg(c.conversation_id), array_agg(c.last_sequence),
-           (SELECT coalesce(conversation_ids, '{}') FROM member),
-           (SELECT coalesce(user_ids, '{}') FROM member)
-      FROM changed c
-    HAVING count(*) > 0`,
+  text: newsOf("DELETE FROM im.outbox WHERE outbox_id = ANY ($1::bigint[])"),
 };
 
 /** Resets abandoned rows: they are due at once, with no attempt counted. An operator's decision. */
@@ -49,8 +59,8 @@ export const replayOutbox: Statement = {
      WHERE next_attempt_at_ms IS NULL RETURNING outbox_id`,
 };
 
-/** Maximum rows deleted in one statement. */
-const CHUNK_ROWS = 1_000;
+/** Maximum rows deleted in one statement: as many batches of messages. */
+const CHUNK_ROWS = 200;
 /**
  * Maximum confirmed rows queued for deletion. The compensation publishes rows beyond the bound a
  * second time.
