@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { after, test } from "node:test";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { accepted, Stand, say, textOf } from "../server.fixture.ts";
+import type { PoolClient } from "../log/database.ts";
+import { accepted, Stand, say, textOf, untilOutboxEmpty } from "../server.fixture.ts";
 import { syncAll } from "./sync.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
@@ -25,8 +27,9 @@ test("Sync and the sweep return a change that a long transaction commits late", 
     [conversationId],
   );
   await long.query(
-    `INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms)
-     VALUES (111, ARRAY[$1::bigint], ARRAY[1], ARRAY[1], 0)`,
+    `INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms,
+                            next_attempt_at_ms)
+     VALUES (111, ARRAY[$1::bigint], ARRAY[1], ARRAY[1], 0, 9000000000000000)`,
     [conversationId],
   );
   const swept = await one.ingress.sweep({ userIds: ["111"] });
@@ -99,3 +102,54 @@ test("a cursor that is not from this history of the log starts from the beginnin
     assert.deepEqual((await syncAll(one, "171", next)).conversations, [], name);
   }
 });
+
+test("after a crash of PostgreSQL, no change is older than a cursor from before it", async (t) => {
+  // PostgreSQL's log writer must not save the ends of the transactions that lose their ids below.
+  await pool.query("ALTER SYSTEM SET wal_writer_delay = '10s'");
+  await pool.query("SELECT pg_reload_conf()");
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  accepted((await one.append(say("182", "181", "before")))[0]);
+  // replay() waits for the first poll of the outbox: nothing is committed after it.
+  await one.server.replay();
+  const client = await pool.connect();
+  client.on("error", () => {});
+  await rollBackHundred(client);
+  const synced = await syncAll(one, "181");
+  const cursor = { full: synced.cursor, empty: (await syncAll(one, "181", synced.cursor)).cursor };
+  const { rows } = await client.query("SELECT pg_backend_pid() AS pid");
+  const broken = once(client, "error");
+  process.kill(rows[0].pid, "SIGKILL");
+  await broken;
+  client.release(true);
+  while (pool.totalCount > 0) await new Promise(setImmediate);
+  while (!(await answers()));
+
+  assert.equal(accepted((await one.append(say("182", "181", "after")))[0]).sequence, 2);
+  await untilOutboxEmpty(stand);
+  // Transactions as many as before the crash: the cursors are no longer ahead of the log.
+  const again = await pool.connect();
+  await rollBackHundred(again);
+  again.release();
+  for (const [name, from] of Object.entries(cursor)) {
+    const found = (await syncAll(one, "181", from)).conversations;
+    assert.deepEqual(
+      found.map(({ lastEntry }) => textOf(lastEntry!)),
+      ["after"],
+      name,
+    );
+  }
+});
+
+/** Rolls back transactions whose ends PostgreSQL writes to the disk later. */
+async function rollBackHundred(client: PoolClient): Promise<void> {
+  for (let i = 0; i < 100; i++) await client.query("BEGIN; SELECT pg_current_xact_id(); ROLLBACK");
+}
+
+/** Whether PostgreSQL has recovered from its crash. */
+function answers(): Promise<boolean> {
+  return pool.query("SELECT").then(
+    () => true,
+    () => false,
+  );
+}

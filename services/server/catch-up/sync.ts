@@ -13,7 +13,13 @@ import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf } from "../log/entries.ts";
 import { COUNTABLE_KINDS } from "../log/kinds.ts";
 import { type Logs, throwFirst } from "../log/logs.ts";
-import { encodePosition, type Position, parsePosition, START } from "../log/positions.ts";
+import {
+  encodePosition,
+  type Position,
+  parsePosition,
+  START,
+  settledChange,
+} from "../log/positions.ts";
 import { PAGE_BYTES } from "./history.ts";
 
 interface ChangedConversationRow extends EntryRow {
@@ -135,9 +141,10 @@ const RETRY_AFTER_MS = 2_000;
  * Reads one page of the user's changed conversations, from all databases of the log. The cursor has a
  * position for each database. Within a run of pages it moves strictly forward. After the last page it
  * is the lowest transaction that was running at the start of the run: a transaction in flight may
- * commit an earlier change, and the change of one that had ended was visible. A database without a
- * position from its history starts from the beginning. A database that fails keeps its position, and
- * the response says when to repeat the call. Throws UNAVAILABLE when all fail.
+ * commit an earlier change, and the change of one that had ended was visible. It is at most the one
+ * after the last change that the user has received, which no crash of PostgreSQL undoes. A database
+ * without a position from its history starts from the beginning. A database that fails keeps its
+ * position, and the response says when to repeat the call. Throws UNAVAILABLE when all fail.
  */
 export async function syncPage(
   logs: Logs,
@@ -201,8 +208,12 @@ function nextPosition(
   { continued, history, next, rows }: DatabasePage,
   count: number,
 ): RunPosition {
-  if (count === rows.length) return { history, change: next, conversationId: "0", next: undefined };
   const last = rows[count - 1];
+  if (count === rows.length) {
+    const reached = last ? BigInt(last.changed_by) + 1n : BigInt(continued?.change ?? 0);
+    const change = settledChange(next, reached);
+    return { history, change, conversationId: "0", next: undefined };
+  }
   if (last === undefined)
     return continued ?? { ...START, history, conversationId: "0", next: undefined };
   return { history, change: last.changed_by, conversationId: last.conversation_id, next };
