@@ -8,7 +8,7 @@ import {
   selectReceipts,
   selectVisible,
 } from "./catch-up/history.ts";
-import { deleteNews, selectNews, selectUnconfirmed } from "./catch-up/news.ts";
+import { deleteNews, markNews, selectNews, selectUnconfirmed } from "./catch-up/news-rows.ts";
 import { selectGroups, selectSweep, selectVisibleEnds } from "./catch-up/sweep.ts";
 import { selectChanged } from "./catch-up/sync.ts";
 import { selectMemberships } from "./conversations/conversations.ts";
@@ -62,6 +62,7 @@ const statements = [
   selectUnconfirmed,
   selectVisibleEnds,
   deleteNews,
+  markNews,
   selectVisible,
   claimOutbox,
 ];

@@ -1,7 +1,17 @@
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock, Timer } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
-import type { Database, Statement } from "../log/database.ts";
-import type { Position } from "../log/positions.ts";
+import type { Database } from "../log/database.ts";
+import { type Position, settledChange } from "../log/positions.ts";
+import {
+  deleteNews,
+  type LogState,
+  markNews,
+  type NewsRow,
+  readNews,
+  readUnconfirmed,
+} from "./news-rows.ts";
 
 export interface NewsOptions {
   readonly db: Database;
@@ -9,77 +19,25 @@ export interface NewsOptions {
   readonly log: Log;
   /** Interval at which the news are read and deleted, ms. */
   readonly intervalMs: number;
-  /** Maximum conversations in memory; older news are evicted beyond it. */
+  /**
+   * Maximum conversations in memory, and maximum memberships; older news are evicted beyond it. A read
+   * ends when it has read as many of both together.
+   */
   readonly maxConversations: number;
 }
 
-/** The log's position, in each row; the other columns are null when nothing was found. */
-interface PositionRow {
-  history: string;
-  lowest_running: string;
-  floor: string;
-}
-
-interface ChangesRow extends PositionRow {
-  changed_by: string | null;
-  conversation_ids: string[];
-  last_sequences: string[];
-  member_conversation_ids: string[];
-  member_ids: string[];
-}
-
-/** Rows in one statement. */
-const PAGE_ROWS = 2_000;
 /** News are kept for this number of intervals, in the database and in memory. */
 const KEPT_INTERVALS = 4;
-
-const POSITION = `
-  SELECT im.history() AS history, pg_snapshot_xmin(pg_current_snapshot()) AS lowest_running,
-         (SELECT f.floor FROM im.news_floor f WHERE f.one_row) AS floor`;
-
-/** Batches that the bus has not confirmed: their entries may not have been delivered. */
-export const selectUnconfirmed: Statement = {
-  name: "im_unconfirmed",
-  route: { kind: "own" },
-  text: `
-    SELECT p.*, o.*
-      FROM (${POSITION}) p
-      LEFT JOIN LATERAL (
-        SELECT NULL AS changed_by, conversation_ids::text[],
-               ARRAY(SELECT i.base + i.entries
-                       FROM unnest(base_sequences, counts) AS i(base, entries))::text[]
-                 AS last_sequences,
-               array_fill(conversation_ids[1], ARRAY[cardinality(member_ids)])::text[]
-                 AS member_conversation_ids,
-               member_ids::text[]
-          FROM im.outbox ORDER BY outbox_id LIMIT $1::int) o ON true`,
-};
-
-/** A page of news from the transaction $2 on; from the first news when the history is not $1. */
-export const selectNews: Statement = {
-  name: "im_news",
-  route: { kind: "own" },
-  text: `
-    SELECT p.*, n.changed_by, n.conversation_ids::text[], n.last_sequences::text[],
-           n.member_conversation_ids::text[], n.member_ids::text[]
-      FROM (${POSITION}) p
-      LEFT JOIN LATERAL (SELECT * FROM im.news w
-                          WHERE w.changed_by >= CASE WHEN p.history = $1::text THEN $2::xid8
-                                                     ELSE '0' END
-                          ORDER BY w.changed_by LIMIT $3::int) n ON true
-     ORDER BY n.changed_by`,
-};
-
-/** Deletes the news before the transaction $1, and raises the floor to it. */
-export const deleteNews: Statement = {
-  name: "im_news_delete",
-  route: { kind: "own" },
-  text: `
-    WITH raised AS (
-      UPDATE im.news_floor SET floor = $1::xid8 WHERE one_row AND floor < $1::xid8 RETURNING 1
-    )
-    DELETE FROM im.news WHERE changed_by < $1::xid8 AND EXISTS (SELECT FROM raised)`,
-};
+/**
+ * Maximum unconfirmed batches, and conversations and memberships of them, in memory. Beyond it, plus
+ * one page, the sweep selects by users.
+ */
+const MAX_UNCONFIRMED_ROWS = 2_000;
+const MAX_UNCONFIRMED_ITEMS = 100_000;
+/** Maximum pages of news in one read; the sweep selects by users instead of the news beyond it. */
+const MAX_PAGES = 400;
+/** Age of the lowest running transaction from which a warning is logged, ms. */
+const LONG_TRANSACTION_MS = 60_000;
 
 /** A user whose membership in a group changed. */
 export interface MemberNews {
@@ -96,28 +54,35 @@ export interface ChangedSince {
 
 /** News of a conversation: its last sequence, and the transaction that stored the news. */
 interface Told {
-  lastSequence: bigint;
-  change: bigint;
+  readonly lastSequence: bigint;
+  readonly change: bigint;
 }
 
 /**
  * Changed conversations of the last minutes, of all servers, for the sweep. A committed entry is in
  * the outbox until the bus has confirmed it, and in the news after that, so that a server that dies
  * between commit and publication leaves no hole. News are read at each sweep and deleted after some
- * intervals. The lowest running transaction at a tick marks the start of an interval.
+ * intervals. An empty row of news marks the start of an interval.
  */
 export class News {
   readonly #options: NewsOptions;
   /** By conversation; the news that were read last are at the end. */
   readonly #told = new Map<string, Told>();
+  /** By group and user; the news that were read last are at the end. */
   readonly #members = new Map<string, MemberNews & { readonly change: bigint }>();
-  #unconfirmed: readonly ChangesRow[] = [];
-  /** The next read continues here. */
+  /** The unconfirmed batches; undefined when there are too many. */
+  #unconfirmed: readonly NewsRow[] | undefined = [];
   #position: Position | undefined;
-  /** News before it are incomplete. */
+  /** The transaction after the last one that stored news. */
+  #reached = 0n;
+  /** News before it were deleted, because of their age. */
   #floor = 0n;
-  /** Positions at the last intervals, the oldest first. */
+  /** News before it are incomplete, because they were too many. */
+  #complete = 0n;
+  /** Transactions that marked the last intervals, the oldest first. */
   #intervals: string[] = [];
+  /** The lowest running transaction, and its first read; undefined while none is running. */
+  #running: { readonly change: string; readonly sinceMs: number; warned: boolean } | undefined;
   #reading: Promise<Position> | undefined;
   #timer: Timer | undefined;
 
@@ -133,6 +98,11 @@ export class News {
     this.#timer?.stop();
   }
 
+  /** The first transaction whose news are kept, as of the last `read`. */
+  get floor(): string {
+    return String(this.#floor);
+  }
+
   /** Reads the news, and returns the position for the next `since`. Throws UNAVAILABLE. */
   read(): Promise<Position> {
     this.#reading ??= this.#read().finally(() => {
@@ -142,23 +112,25 @@ export class News {
   }
 
   /**
-   * The changes since a position, or all known ones without it, as of the last `read`. Undefined when
-   * the position is older than the kept news or of another history, or the outbox fills a page.
+   * The changes since a position, or all kept ones without it, as of the last `read`. Undefined when
+   * they are not known: the position is older than the kept news or of another history, or there were
+   * too many news or unconfirmed batches.
    */
   since(position: Position | undefined): ChangedSince | undefined {
     const from = position === undefined ? this.#floor : BigInt(position.change);
-    if (from < this.#floor || (position && position.history !== this.#position?.history)) return;
-    if (this.#unconfirmed.length === PAGE_ROWS) return;
+    if (from < this.#floor || from < this.#complete || this.#unconfirmed === undefined) return;
+    if (position !== undefined && position.history !== this.#position?.history) return;
     const conversations = new Map<string, bigint>();
     for (const [conversationId, { lastSequence, change }] of this.#told)
       if (change >= from) conversations.set(conversationId, lastSequence);
-    const members = new Map([...this.#members].filter(([, { change }]) => change >= from));
+    const members = new Map<string, MemberNews>();
+    for (const [key, member] of this.#members) if (member.change >= from) members.set(key, member);
     for (const row of this.#unconfirmed) {
       for (const [at, id] of row.conversation_ids.entries()) {
         const last = BigInt(row.last_sequences[at]!);
         if (last > (conversations.get(id) ?? 0n)) conversations.set(id, last);
       }
-      for (const member of memberNews(row, 0n)) members.set(memberKey(member), member);
+      for (const member of memberNews(row)) members.set(memberKey(member), member);
     }
     return { conversations, members: [...members.values()] };
   }
@@ -166,72 +138,130 @@ export class News {
   async #tick(): Promise<void> {
     const { db, log } = this.#options;
     try {
-      this.#intervals.push((await this.read()).change);
+      await this.read();
+      const [mark] = await db.run<{ changed_by: string }>(markNews, []);
+      this.#intervals.push(mark!.changed_by);
       if (this.#intervals.length <= KEPT_INTERVALS) return;
       const floor = this.#intervals.shift()!;
       await db.run(deleteNews, [floor]);
       this.#forget(BigInt(floor));
     } catch (error) {
-      log.warn({ event: "news_failed", err: error });
+      log.warn({ event: "news_failed", database: db.number + 1, err: error });
     }
   }
 
   async #read(): Promise<Position> {
-    const { db } = this.#options;
     // The outbox first: a row that is confirmed in between is found in the news.
-    const unconfirmed = await db.run<ChangesRow>(selectUnconfirmed, [PAGE_ROWS]);
-    const { history, lowest_running: lowestRunning } = unconfirmed[0]!;
-    let from = this.#position?.change ?? "0";
-    for (;;) {
-      const values = [this.#position?.history ?? "", from, PAGE_ROWS];
-      const rows = await db.run<ChangesRow>(selectNews, values);
-      this.#learn(rows);
-      const last = rows.at(-1)!.changed_by;
-      if (rows.length < PAGE_ROWS || last === null) break;
-      from = last;
-    }
-    this.#unconfirmed = unconfirmed.filter((row) => row.conversation_ids !== null);
-    this.#position = { history, change: lowestRunning };
+    const { state, unconfirmed } = await this.#readUnconfirmed();
+    this.#enter(state);
+    this.#warnOfLongTransaction(state);
+    await this.#readNews(state);
+    this.#unconfirmed = unconfirmed;
+    this.#position = {
+      history: state.history,
+      change: settledChange(state.lowest_running, this.#reached),
+    };
     return this.#position;
   }
 
-  #learn(rows: readonly ChangesRow[]): void {
-    const { history, floor } = rows[0]!;
+  async #readUnconfirmed(): Promise<{ state: LogState; unconfirmed: NewsRow[] | undefined }> {
+    const { db } = this.#options;
+    let page = await readUnconfirmed(db, "0");
+    const { state } = page;
+    const unconfirmed = [...page.rows];
+    while (page.isFull) {
+      const isTooMany =
+        unconfirmed.length >= MAX_UNCONFIRMED_ROWS || items(unconfirmed) > MAX_UNCONFIRMED_ITEMS;
+      if (isTooMany) return { state, unconfirmed: undefined };
+      page = await readUnconfirmed(db, unconfirmed.at(-1)!.id);
+      unconfirmed.push(...page.rows);
+    }
+    return { state, unconfirmed };
+  }
+
+  /** Reads the news since the last read, at most MAX_PAGES and `maxConversations`. */
+  async #readNews({ history, next_change: nextChange }: LogState): Promise<void> {
+    const { db, maxConversations } = this.#options;
+    const from = max(BigInt(this.#position?.change ?? 0), max(this.#floor, this.#complete));
+    let after = { change: String(from), afterId: "0" };
+    let read = 0;
+    for (let pages = 1; ; pages++) {
+      const page = await readNews(db, after);
+      if (page.state.history !== history)
+        throw fail(ErrorReason.UNAVAILABLE, "the log began another history");
+      this.#learn(page.rows);
+      if (!page.isFull) return;
+      read += items(page.rows);
+      if (pages === MAX_PAGES || read > maxConversations) break;
+      const { changed_by: change, id } = page.rows.at(-1)!;
+      after = { change: change!, afterId: id };
+    }
+    this.#complete = BigInt(nextChange);
+  }
+
+  /** Forgets everything when the log has another history, and takes its floor. */
+  #enter({ history, floor }: LogState): void {
     if (history !== this.#position?.history) {
       this.#told.clear();
       this.#members.clear();
       this.#intervals = [];
-      this.#floor = 0n;
+      this.#reached = this.#floor = this.#complete = 0n;
       this.#position = { history, change: "0" };
     }
-    if (BigInt(floor) > this.#floor) this.#floor = BigInt(floor);
+    this.#floor = max(this.#floor, BigInt(floor));
+    this.#reached = max(this.#reached, this.#floor);
+  }
+
+  /**
+   * Logs once when a transaction has been running for a minute: Sync and the sweep return all changes
+   * since its start each time.
+   */
+  #warnOfLongTransaction({ lowest_running: change, next_change: next }: LogState): void {
+    const { db, clock, log } = this.#options;
+    const sinceMs = clock.elapsed();
+    if (change === next) this.#running = undefined;
+    else if (change !== this.#running?.change) this.#running = { change, sinceMs, warned: false };
+    else if (!this.#running.warned && sinceMs - this.#running.sinceMs >= LONG_TRANSACTION_MS) {
+      this.#running.warned = true;
+      const durationMs = Math.round(sinceMs - this.#running.sinceMs);
+      const database = db.number + 1;
+      log.warn({ event: "transaction_too_long", database, transactionId: change, durationMs });
+    }
+  }
+
+  #learn(rows: readonly NewsRow[]): void {
     for (const row of rows) {
-      if (row.changed_by === null) continue;
-      const change = BigInt(row.changed_by);
+      const change = BigInt(row.changed_by!);
+      this.#reached = max(this.#reached, change + 1n);
       for (const [at, id] of row.conversation_ids.entries()) {
         const last = BigInt(row.last_sequences[at]!);
         const before = this.#told.get(id)?.lastSequence ?? 0n;
         this.#told.delete(id);
-        this.#told.set(id, { lastSequence: last > before ? last : before, change });
+        this.#told.set(id, { lastSequence: max(last, before), change });
       }
-      for (const member of memberNews(row, change)) this.#members.set(memberKey(member), member);
+      for (const member of memberNews(row)) {
+        const key = memberKey(member);
+        this.#members.delete(key);
+        this.#members.set(key, { ...member, change });
+      }
     }
-    this.#evict();
+    this.#evict(this.#told);
+    this.#evict(this.#members);
   }
 
-  /** Evicts the oldest conversations beyond the bound; the news are incomplete before them. */
-  #evict(): void {
-    for (const [id, { change }] of this.#told) {
-      if (this.#told.size <= this.#options.maxConversations) return;
-      this.#told.delete(id);
-      if (change >= this.#floor) this.#floor = change + 1n;
+  /** Evicts the oldest news beyond the bound; the news before them are incomplete. */
+  #evict(news: Map<string, { readonly change: bigint }>): void {
+    for (const [key, { change }] of news) {
+      if (news.size <= this.#options.maxConversations) return;
+      news.delete(key);
+      this.#complete = max(this.#complete, change + 1n);
     }
   }
 
   #forget(floor: bigint): void {
-    if (floor > this.#floor) this.#floor = floor;
-    for (const [id, { change }] of this.#told) if (change < floor) this.#told.delete(id);
-    for (const [key, { change }] of this.#members) if (change < floor) this.#members.delete(key);
+    this.#floor = max(this.#floor, floor);
+    for (const news of [this.#told, this.#members] as Map<string, { change: bigint }>[])
+      for (const [key, { change }] of news) if (change < floor) news.delete(key);
   }
 }
 
@@ -239,10 +269,18 @@ function memberKey({ userId, groupId }: MemberNews): string {
   return `${groupId} ${userId}`;
 }
 
-function memberNews(row: ChangesRow, change: bigint): (MemberNews & { change: bigint })[] {
+function memberNews(row: NewsRow): MemberNews[] {
   return row.member_ids.map((userId, at) => ({
     userId,
     groupId: row.member_conversation_ids[at]!,
-    change,
   }));
 }
+
+/** Number of conversations and memberships in the rows. */
+function items(rows: readonly NewsRow[]): number {
+  let sum = 0;
+  for (const row of rows) sum += row.conversation_ids.length + row.member_ids.length;
+  return sum;
+}
+
+const max = (a: bigint, b: bigint) => (a > b ? a : b);

@@ -21,8 +21,16 @@ const sweep = async (server: RunningServer, userId: string, cursor: string) => {
   };
 };
 
-const countRows = async (table: string): Promise<number> =>
-  Number((await pool.query(`SELECT count(*) FROM ${table}`)).rows[0].count);
+const outboxRows = async (): Promise<number> =>
+  Number((await pool.query("SELECT count(*) FROM im.outbox")).rows[0].count);
+
+/** Number of conversations in the news. */
+const toldConversations = async (): Promise<number> => {
+  const { rows } = await pool.query(
+    "SELECT coalesce(sum(cardinality(conversation_ids)), 0) AS told FROM im.news",
+  );
+  return Number(rows[0].told);
+};
 
 test("a sweep returns what changed since its cursor, by any server, and nothing twice", async (t) => {
   const stand = new Stand(t, pool);
@@ -81,6 +89,59 @@ test("a batch whose server died before it was published is in every sweep", asyn
   stand.busOutage = "none";
 });
 
+test("an abandoned batch is told once, and again when an operator has replayed it", async (t) => {
+  const stand = new Stand(t, pool);
+  await stand.instance("c2", ["u:224"]);
+  stand.failingQueues.add("c2");
+  const one = await stand.server({ outboxAttempts: 1 });
+  const { conversationId } = accepted((await one.append(say("225", "224", "a")))[0]);
+  const abandoned = async () => {
+    const { rows } = await pool.query(
+      "SELECT count(*)::int AS n FROM im.outbox WHERE next_attempt_at_ms IS NULL",
+    );
+    return rows[0].n as number;
+  };
+  while ((await abandoned()) === 0) stand.clock.advance(1_000);
+  const first = await sweep(one, "224", "");
+  assert.deepEqual(first.changes, [[conversationId, 1]]);
+  const second = await sweep(one, "224", first.cursor);
+  assert.deepEqual(second.changes, []);
+  stand.failingQueues.clear();
+  await one.server.replay();
+  await confirmAll(stand);
+  assert.deepEqual((await sweep(one, "224", second.cursor)).changes, [[conversationId, 1]]);
+});
+
+test("each call of a sweep for more than 5,000 users returns the changed groups", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const { group } = await one.groups("241").createGroup({ name: "g", userIds: ["242"] });
+  const groupId = group!.groupId;
+  await confirmAll(stand);
+  const { cursor } = await sweep(one, "1", "");
+  await one.append({ from: "241", to: toConversation(groupId), key: "k", text: "k" });
+  // One of the users is a member. The calls are those of connect, with one cursor.
+  const userIds = ["242", ...Array.from({ length: 10_000 }, (_, i) => `${300_000 + i}`)];
+  const swept = async (from: number) => {
+    const users = userIds.slice(from, from + 5_000);
+    const { groups, changes } = await one.ingress.sweep({ userIds: users, cursor });
+    return [...groups.map((changed) => changed.groupId), ...changes.map((c) => c.conversationId)];
+  };
+  const calls = [await swept(0), await swept(5_000), await swept(10_000)];
+  assert.deepEqual(calls, [[groupId], [groupId], [groupId]]);
+  await confirmAll(stand);
+  assert.deepEqual(await swept(10_000), [groupId]);
+  // The outbox is full: a call is answered by users. The next one is answered from the news.
+  await pool.query(
+    `INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms,
+                            next_attempt_at_ms)
+     SELECT n, '{1}', '{0}', '{1}', 0, 9000000000000000 FROM generate_series(1, 2100) n`,
+  );
+  assert.deepEqual([await swept(0), await swept(10_000)], [[groupId], []]);
+  await pool.query("DELETE FROM im.outbox WHERE outbox_id <= 2100");
+  assert.deepEqual(await swept(10_000), [groupId]);
+});
+
 test("news are deleted after four intervals; an older cursor selects by users", async (t) => {
   const stand = new Stand(t, pool);
   const [one, two] = [await stand.server(), await stand.server()];
@@ -89,12 +150,12 @@ test("news are deleted after four intervals; an older cursor selects by users", 
   const { conversationId } = accepted((await one.append(say("232", "231", "a")))[0]);
   const { group } = await one.groups("232").createGroup({ name: "g", userIds: ["231"] });
   await confirmAll(stand);
-  assert.ok((await countRows("im.news")) > 0);
+  assert.ok((await toldConversations()) > 0);
   // The other servers of this database have their own clocks: only this stand's servers delete.
   for (let interval = 0; interval < 6; interval++) {
     stand.clock.advance(INTERVAL_MS);
     await Promise.all([sweep(one, "1", ""), sweep(two, "1", "")]);
-    while (interval >= 4 && (await countRows("im.news")) > 0);
+    while (interval >= 4 && (await toldConversations()) > 0);
   }
   const late = await sweep(two, "231", start.cursor);
   const expected = [
@@ -110,7 +171,7 @@ test("news are deleted after four intervals; an older cursor selects by users", 
 
 /** Waits until the bus has confirmed all batches, and their rows are news. */
 async function confirmAll(stand: Stand): Promise<void> {
-  while ((await countRows("im.outbox")) > 0) {
+  while ((await outboxRows()) > 0) {
     stand.clock.advance(1_000);
     await new Promise(setImmediate);
   }

@@ -153,7 +153,8 @@ async function sweepOne(
   const from = positions.find(({ history }) => history === next.history);
   const changed = isFirst || from !== undefined ? news.since(from) : undefined;
   if (changed === undefined) {
-    const changes = await changesOf(db, users, from?.change ?? START.change);
+    const after = from?.change ?? (isFirst ? news.floor : START.change);
+    const changes = await changesOf(db, users, after);
     return { changes, groups: [], memberUserIds: [], next };
   }
   const joined = changed.members.filter(({ userId }) => users.has(userId));

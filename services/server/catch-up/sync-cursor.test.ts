@@ -109,13 +109,14 @@ test("after a crash of PostgreSQL, no change is older than a cursor from before 
   await pool.query("SELECT pg_reload_conf()");
   const stand = new Stand(t, pool);
   const one = await stand.server();
-  accepted((await one.append(say("182", "181", "before")))[0]);
+  const { conversationId } = accepted((await one.append(say("182", "181", "before")))[0]);
   // replay() waits for the first poll of the outbox: nothing is committed after it.
   await one.server.replay();
   const client = await pool.connect();
   client.on("error", () => {});
   await rollBackHundred(client);
   const synced = await syncAll(one, "181");
+  const swept = await one.ingress.sweep({ userIds: ["181"] });
   const cursor = { full: synced.cursor, empty: (await syncAll(one, "181", synced.cursor)).cursor };
   const { rows } = await client.query("SELECT pg_backend_pid() AS pid");
   const broken = once(client, "error");
@@ -139,6 +140,11 @@ test("after a crash of PostgreSQL, no change is older than a cursor from before 
       name,
     );
   }
+  const { changes } = await one.ingress.sweep({ userIds: ["181"], cursor: swept.nextCursor });
+  assert.deepEqual(
+    changes.map((change) => [change.conversationId, change.lastSequence]),
+    [[conversationId, 2n]],
+  );
 });
 
 /** Rolls back transactions whose ends PostgreSQL writes to the disk later. */

@@ -8,7 +8,7 @@ import type { EntryRow } from "../log/entries.ts";
 import { storedMemberships } from "../log/memberships.ts";
 import type { ServerMetrics } from "../metrics.ts";
 import { type Delivery, deliveryOf, type LogEntry } from "./envelopes.ts";
-import type { Outbox } from "./outbox.ts";
+import { newsOf, type Outbox } from "./outbox.ts";
 import type { Relay } from "./relay.ts";
 
 export interface CompensationOptions {
@@ -107,10 +107,13 @@ export const hastenOutbox: Statement = {
           FOR UPDATE SKIP LOCKED))`,
 };
 
+/** Abandons a row. It becomes news once: the sweep reads no abandoned rows. */
 export const abandonOutbox: Statement = {
   name: "im_outbox_abandon",
   route: { kind: "own" },
-  text: "UPDATE im.outbox SET next_attempt_at_ms = NULL WHERE outbox_id = $1::bigint",
+  text: newsOf(`
+      UPDATE im.outbox SET next_attempt_at_ms = NULL
+       WHERE outbox_id = $1::bigint AND next_attempt_at_ms IS NOT NULL`),
 };
 
 export const selectRanges: Statement = {
