@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { createConnection, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import { promisify } from "node:util";
@@ -10,6 +9,7 @@ import { quiet } from "../../test/backends/postgres.ts";
 import { busSuite, Inbox, publish, text, unavailable } from "./bus.suite.ts";
 import type { Bus } from "./bus.ts";
 import { createRabbitBus, type RabbitBusOptions } from "./rabbitmq.ts";
+import { openWire } from "./wire.fixture.ts";
 
 let server: Backend;
 let channel: Channel;
@@ -75,7 +75,7 @@ test("publishes fail at once while the broker is down; after a restart it has it
 });
 
 test("a cut connection fails unconfirmed publishes; unacknowledged deliveries are redelivered", async (t) => {
-  const wire = await openWire(t);
+  const wire = await openWire(t, server.port);
   const far = await open(t, { url: wire.url });
   const near = await open(t);
   const name = queue();
@@ -192,7 +192,7 @@ test("a deleted queue is declared again, and its consumer learns that bodies are
 });
 
 test("a queue that was deleted while the connection was down is declared again and reported", async (t) => {
-  const wire = await openWire(t);
+  const wire = await openWire(t, server.port);
   const bus = await open(t, { url: wire.url });
   const operator = await openChannel(t);
   const [kept, deleted] = [queue(), queue()];
@@ -208,6 +208,43 @@ test("a queue that was deleted while the connection was down is declared again a
   await untilReady(bus);
   for (const name of [kept, deleted]) assert.equal(await publish(bus, name, name), "confirmed");
   assert.deepEqual(new Set([await inbox.next(), await inbox.next()]), new Set([kept, deleted]));
+});
+
+test("a connection that closes while it declares leaves no timer", async (t) => {
+  const declareIntervalMs = 86_400_000;
+  const started = t.mock.method(globalThis, "setInterval");
+  const cleared = t.mock.method(globalThis, "clearInterval");
+  const wire = await openWire(t, server.port);
+  // Only the declaration of the dead-letter exchange contains this word.
+  wire.cutAt("fanout");
+  const bus = await open(t, { url: wire.url, declareIntervalMs });
+  assert.equal(bus.ready(), false);
+  await untilReady(bus);
+  await bus.close();
+  const ended = new Set(cleared.mock.calls.map((call) => call.arguments[0]));
+  const timers = started.mock.calls.filter((call) => call.arguments[1] === declareIntervalMs);
+  assert.equal(timers.filter(({ result }) => !ended.has(result)).length, 0);
+});
+
+test("a bus that reconnects while it closes leaves no connection", async (t) => {
+  const wire = await openWire(t, server.port);
+  const bus = await open(t, { url: wire.url, closeTimeoutMs: 60_000 });
+  const name = queue();
+  const begun = Promise.withResolvers<void>();
+  const finish = Promise.withResolvers<void>();
+  await bus.consume(name, async () => {
+    begun.resolve();
+    await finish.promise;
+  });
+  await publish(bus, name, "slow");
+  await begun.promise;
+  const closing = bus.close();
+  wire.cut();
+  while (bus.ready()) await new Promise(setImmediate);
+  await untilReady(bus);
+  finish.resolve();
+  await closing;
+  while (wire.connections > 0) await new Promise(setImmediate);
 });
 
 test("a user whose permissions are withdrawn is refused until they are granted again", async (t) => {
@@ -259,44 +296,4 @@ async function open(t: TestContext, options: Partial<RabbitBusOptions> = {}): Pr
 
 async function untilReady(bus: Bus): Promise<void> {
   while (!bus.ready()) await new Promise(setImmediate);
-}
-
-/** A TCP proxy to the broker that can be paused and cut. */
-async function openWire(t: TestContext) {
-  const ends = new Set<Socket>();
-  let refusing = false;
-  const wire = createServer((near) => {
-    if (refusing) return void near.destroy();
-    const far = createConnection(server.port, "127.0.0.1");
-    near.pipe(far).pipe(near);
-    for (const end of [near, far]) {
-      ends.add(end);
-      end.on("error", () => {});
-      end.on("close", () => {
-        ends.delete(end);
-        near.destroy();
-        far.destroy();
-      });
-    }
-  });
-  await new Promise<void>((resolve) => wire.listen(0, "127.0.0.1", resolve));
-  t.after(() => wire.close());
-  const { port } = wire.address() as { port: number };
-  return {
-    url: `amqp://guest:guest@127.0.0.1:${port}`,
-    /** Stops forwarding. */
-    pause: () => {
-      for (const end of ends) end.unpipe();
-    },
-    cut: () => {
-      for (const end of ends) end.destroy();
-    },
-    /** Refuses new connections until `accept`. */
-    refuse: () => {
-      refusing = true;
-    },
-    accept: () => {
-      refusing = false;
-    },
-  };
 }

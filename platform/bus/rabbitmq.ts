@@ -122,11 +122,11 @@ class RabbitBus implements Bus {
   }
 
   async close(): Promise<void> {
-    const state = this.#state;
-    if (state.kind === "closed") return;
-    if (state.kind === "connecting") clearTimeout(state.timer);
     await Promise.all([...this.#consumers].map((consumer) => consumer.close()));
+    // The bus may have reconnected while the consumers closed.
+    const state = this.#state;
     this.#state = { kind: "closed" };
+    if (state.kind === "connecting") clearTimeout(state.timer);
     if (state.kind !== "open") return;
     state.connection.outbound.break(new Error("the bus was closed"));
     await state.connection.close();
@@ -153,8 +153,10 @@ class RabbitBus implements Bus {
     let cause: unknown;
     let open = true;
     let connection: OpenConnection | undefined;
+    let declaring: NodeJS.Timeout | undefined;
     const close = async () => {
       open = false;
+      clearInterval(declaring);
       await Promise.all(models.map(closeConnection));
     };
     const dial = async () => {
@@ -183,8 +185,8 @@ class RabbitBus implements Bus {
       });
       const declare = () => this.#declareDeadLetters(consuming, () => open);
       await declare();
-      const timer = setInterval(declare, this.#declareIntervalMs);
-      consuming.on("close", () => clearInterval(timer));
+      // Race: a connection that closed during the declaration has stopped its timers already.
+      if (open) declaring = setInterval(declare, this.#declareIntervalMs);
       connection = { isOpen: () => open, close, outbound, consuming };
       return connection;
     } catch (error) {
