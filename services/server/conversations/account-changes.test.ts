@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { ListAccountChangesResponseSchema } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { reasonOf } from "#platform/errors.ts";
-import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
+import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import {
   accepted,
   type Outgoing,
@@ -12,6 +17,7 @@ import {
   say,
   toConversation,
 } from "../server.fixture.ts";
+import { watchAccountChanges } from "./account-changes.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
@@ -103,6 +109,45 @@ test("after a backup of auth was restored, the states are asked for again", asyn
   await sendUntil(stand, one, send, ErrorReason.USER_NOT_FOUND);
   stand.accounts.restore();
   await sendUntil(stand, one, send, "accepted");
+});
+
+test("beside an auth that cannot list changes, the cache is cleared each minute, and no longer after its update", async (t) => {
+  const clock = new ManualClock();
+  let updated = false;
+  let polls = 0;
+  let clears = 0;
+  const watch = watchAccountChanges({
+    clock,
+    log: quiet,
+    sessions: {
+      async listAccountChanges() {
+        polls += 1;
+        if (!updated) throw new ConnectError("no such method", Code.Unimplemented);
+        return create(ListAccountChangesResponseSchema, { nextCursor: 1n });
+      },
+    },
+    users: { evict() {}, clear: () => void clears++ },
+  });
+  t.after(() => watch.close());
+  const poll = async (times: number) => {
+    for (let nth = 0; nth < times; nth++) {
+      await turn();
+      clock.advance(1_000);
+    }
+    await turn();
+  };
+  await poll(0);
+  assert.equal(clears, 1);
+  await poll(59);
+  assert.equal(clears, 1);
+  await poll(1);
+  assert.equal(clears, 2);
+  await poll(60);
+  assert.deepEqual([clears, polls], [3, 121]);
+  updated = true;
+  await poll(120);
+  // The first answer has no changes from before it.
+  assert.equal(clears, 4);
 });
 
 test("a user whose account was deleted or disabled is not added to a group", async (t) => {

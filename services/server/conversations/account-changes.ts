@@ -1,4 +1,4 @@
-import type { Client } from "@connectrpc/connect";
+import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
@@ -14,11 +14,14 @@ export interface AccountChangesOptions {
 /** Time between the end of one poll and the start of the next, ms. */
 const INTERVAL_MS = 1_000;
 const DEADLINE_MS = 5_000;
+/** Maximum age of cached states beside an older version of auth, which has no changes to list, ms. */
+const UNLISTED_AGE_MS = 60_000;
 
 /**
  * Polls auth for accounts that were deleted, disabled or enabled, and evicts their users from the
  * cache. While auth does not answer, the cached states stay in force; the next answer covers the
- * outage.
+ * outage. Beside an older version of auth, which has no such method, the cache is cleared every
+ * minute.
  */
 export function watchAccountChanges({ sessions, users, clock, log }: AccountChangesOptions): {
   /** Stops polling. Idempotent. */
@@ -27,6 +30,8 @@ export function watchAccountChanges({ sessions, users, clock, log }: AccountChan
   const stop = new AbortController();
   let cursor: bigint | undefined;
   let failing = false;
+  /** When the cache last missed no change, elapsed ms. */
+  let completeAtMs = Number.NEGATIVE_INFINITY;
   let timer: Timer | undefined;
 
   async function poll(): Promise<void> {
@@ -41,6 +46,15 @@ export function watchAccountChanges({ sessions, users, clock, log }: AccountChan
       cursor = answer.nextCursor;
       hasMore = answer.hasMore;
     }
+    completeAtMs = clock.elapsed();
+  }
+
+  /** Clears the cache when auth cannot list changes, and has not listed them for a minute. */
+  function clearUnlisted(err: unknown): void {
+    if (ConnectError.from(err).code !== Code.Unimplemented) return;
+    if (clock.elapsed() - completeAtMs < UNLISTED_AGE_MS) return;
+    users.clear();
+    completeAtMs = clock.elapsed();
   }
 
   function pollForever(): void {
@@ -55,6 +69,7 @@ export function watchAccountChanges({ sessions, users, clock, log }: AccountChan
             log.warn({ event: "account_changes_not_refreshed", err });
           }
           failing = true;
+          clearUnlisted(err);
         },
       )
       .then(() => {
