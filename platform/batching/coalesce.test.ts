@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { Coalescer } from "./coalesce.ts";
 
@@ -131,12 +133,56 @@ test("close ends the back-off and retries once", async () => {
   put("a", 1);
   put("b", 1);
   clock.advance(25);
-  calls[0]!.answer.reject(new Error("unavailable"));
+  calls[0]!.answer.reject(fail(ErrorReason.UNAVAILABLE, "unavailable"));
   await new Promise<void>((resolve) => setImmediate(resolve));
   const closing = coalescer.close();
   await new Promise<void>((resolve) => setImmediate(resolve));
-  calls[1]!.answer.reject(new Error("unavailable"));
+  calls[1]!.answer.reject(fail(ErrorReason.UNAVAILABLE, "unavailable"));
   await closing;
   assert.equal(calls.length, 2);
+  assert.deepEqual(dropped, [2]);
+});
+
+test("an unavailable call is retried with back-off, then its items are dropped", async () => {
+  const { clock, calls, sent, dropped, put } = setUp();
+  put("a", 1);
+  clock.advance(25);
+  for (const backOffMs of [200, 400, 600]) {
+    calls.at(-1)!.answer.reject(fail(ErrorReason.UNAVAILABLE, "unavailable"));
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    clock.advance(backOffMs);
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+  assert.deepEqual(sent(), [[1], [1], [1]]);
+  assert.deepEqual(dropped, [1]);
+});
+
+test("an item that fails alone is dropped at once, and stops no other item", async () => {
+  const { clock, calls, sent, dropped, put } = setUp();
+  const answer = async (error?: Error) => {
+    if (error) calls.at(-1)!.answer.reject(error);
+    else calls.at(-1)!.answer.resolve();
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  };
+  const internal = fail(ErrorReason.INTERNAL, "internal error");
+  for (const [nth, key] of ["a", "bad", "c"].entries()) put(key, nth);
+  clock.advance(25);
+  await answer(internal);
+  await answer();
+  await answer(internal);
+  assert.deepEqual(sent(), [[0, 1], [0], [1], [2]]);
+  assert.deepEqual(dropped, [1]);
+  await answer();
+  assert.equal(clock.waiting, 0);
+});
+
+test("a batch that its caller may not send is dropped whole, without a retry", async () => {
+  const { clock, calls, sent, dropped, put } = setUp();
+  put("a", 1);
+  put("b", 2);
+  clock.advance(25);
+  calls[0]!.answer.reject(fail(ErrorReason.PERMISSION_DENIED, "not for this service"));
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  assert.deepEqual(sent(), [[1, 2]]);
   assert.deepEqual(dropped, [2]);
 });

@@ -1,5 +1,6 @@
 import type { Clock, Timer } from "#platform/clock.ts";
 import { FlushLoop } from "./flush-loop.ts";
+import { callInParts, isTransient } from "./parts.ts";
 
 export interface CoalesceOptions<T> {
   clock: Clock;
@@ -15,7 +16,11 @@ export interface CoalesceOptions<T> {
    * lingering.
    */
   queueCount: number;
-  /** Maximum attempts of a call; when the last one fails, the items are dropped. */
+  /**
+   * Maximum attempts of a batch whose call fails with UNAVAILABLE, DEADLINE_EXCEEDED or
+   * RESOURCE_EXHAUSTED; when the last one fails, the items are dropped. Other errors are not
+   * retried: the batch is split until the bad items are alone, and these are dropped.
+   */
   attempts: number;
   call: (items: readonly T[]) => Promise<unknown>;
   /** Reports how many items were dropped. */
@@ -117,19 +122,30 @@ export class Coalescer<T> {
     if (count > 0) this.#options.dropped(count, new Error("the queue is full"));
   }
 
-  async #call(items: readonly T[]): Promise<void> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        await this.#options.call(items);
-        return;
-      } catch (error) {
-        if (attempt >= this.#options.attempts || this.#loop.closed) {
-          this.#options.dropped(items.length, error);
-          return;
+  async #call(batch: readonly T[]): Promise<void> {
+    const { attempts, call, dropped } = this.#options;
+    let attempt = 1;
+    let count = 0;
+    let cause: unknown;
+    await callInParts(
+      batch,
+      async (items) => {
+        for (; ; attempt += 1) {
+          try {
+            await call(items);
+            return;
+          } catch (error) {
+            if (!isTransient(error) || attempt >= attempts || this.#loop.closed) throw error;
+          }
+          await this.#backOff(BACKOFF_MS * attempt);
         }
-      }
-      await this.#backOff(BACKOFF_MS * attempt);
-    }
+      },
+      (items, error) => {
+        count += items.length;
+        cause = error;
+      },
+    );
+    if (count > 0) dropped(count, cause);
   }
 
   async #backOff(ms: number): Promise<void> {

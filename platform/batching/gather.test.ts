@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { fail } from "#platform/errors.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { type GatherOptions, gather } from "./gather.ts";
 
@@ -84,10 +86,25 @@ test("a failed call rejects for all of its items, and the next call is made", as
   await turn();
   const next = add(3)!;
   await turn();
-  calls[0]!.answer.reject(new Error("unavailable"));
+  calls[0]!.answer.reject(fail(ErrorReason.UNAVAILABLE, "unavailable"));
   for (const answer of failed) await assert.rejects(answer, /unavailable/);
   await turn();
   assert.deepEqual(sent(), [[1, 2], [3]]);
   calls[1]!.answer.resolve([]);
   await assert.rejects(next, /an answer is missing/);
+});
+
+test("an item that fails alone rejects alone: the others are asked for without it", async () => {
+  const { add, calls, sent } = setUp();
+  const answers = ["one", "two", "three"].map((_, nth) => add(nth + 1)!);
+  const outcomes = Promise.allSettled(answers);
+  for (let nth = 0; nth < calls.length; nth++) {
+    const { items, answer } = calls[nth]!;
+    if (items.includes(3)) answer.reject(fail(ErrorReason.INTERNAL, "internal error"));
+    else answer.resolve(items.map((item) => `answer ${item}`));
+    await turn();
+  }
+  assert.deepEqual(sent(), [[1, 2, 3], [1, 2], [3]]);
+  const values = (await outcomes).map((one) => (one.status === "fulfilled" ? one.value : "failed"));
+  assert.deepEqual(values, ["answer 1", "answer 2", "failed"]);
 });

@@ -1,5 +1,6 @@
 import type { Clock } from "#platform/clock.ts";
 import { FlushLoop } from "./flush-loop.ts";
+import { callInParts } from "./parts.ts";
 
 export interface GatherOptions<I, O> {
   clock: Clock;
@@ -14,7 +15,11 @@ export interface GatherOptions<I, O> {
   inFlight: number;
   /** Maximum waiting items; `add` refuses more. */
   queueCount: number;
-  /** Returns one answer per item, in their order; an error rejects all items of the call. */
+  /**
+   * Returns one answer per item, in their order. An error rejects all items of the call; when one
+   * item may have caused it, the call is repeated with parts of the items first, so that the others
+   * get their answers.
+   */
   call: (items: readonly I[]) => Promise<readonly O[]>;
 }
 
@@ -40,15 +45,17 @@ export function gather<I, O>(options: GatherOptions<I, O>): Gather<I, O> {
     waiting = waiting.slice(batchCount);
     if (waiting.length > 0) void loop.flushNow();
     if (batch.length === 0) return;
-    try {
-      const answers = await call(batch.map(({ item }) => item));
-      for (const [index, { resolve, reject }] of batch.entries()) {
-        const answer = answers[index];
-        if (answer === undefined) reject(new Error("an answer is missing"));
-        else resolve(answer);
-      }
-    } catch (error) {
-      for (const { reject } of batch) reject(error);
+    await callInParts(batch, answerAll, (failed, error) => {
+      for (const { reject } of failed) reject(error);
+    });
+  }
+
+  async function answerAll(asked: readonly Waiting<I, O>[]): Promise<void> {
+    const answers = await call(asked.map(({ item }) => item));
+    for (const [index, { resolve, reject }] of asked.entries()) {
+      const answer = answers[index];
+      if (answer === undefined) reject(new Error("an answer is missing"));
+      else resolve(answer);
     }
   }
 

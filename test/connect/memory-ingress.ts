@@ -39,6 +39,8 @@ export class MemoryIngress {
   failing = 0;
   /** Set to fail every call, as an unreachable server would. */
   down = false;
+  /** A user whose cursors cannot be stored: a batch that contains one fails. */
+  badUserId = "";
   readonly #bus: Bus;
   readonly #registry: Registry;
   readonly #keys = new Map<string, Uint8Array>();
@@ -81,6 +83,7 @@ export class MemoryIngress {
       },
       advanceBatch: async ({ advances }) => {
         mustBeUp();
+        if (advances.some(({ userId }) => userId === this.badUserId)) throw new Error("bad cursor");
         this.advances.push(...advances);
         return {};
       },

@@ -7,9 +7,17 @@ import type { RawDevice } from "../../../test/devices/raw-device.ts";
 const MINUTE = 60_000;
 
 /** A connect instance that stores delivered cursors of group 70 once a minute. */
-async function setUp(t: Parameters<typeof startConnectHarness>[0], users: readonly string[]) {
+async function setUp(
+  t: Parameters<typeof startConnectHarness>[0],
+  users: readonly string[],
+  acknowledgeLingerMs = 0,
+) {
   const clock = new ManualClock();
-  const config = { acknowledgeGroupLingerMs: MINUTE, heartbeatIntervalMs: 300_000 };
+  const config = {
+    acknowledgeLingerMs,
+    acknowledgeGroupLingerMs: MINUTE,
+    heartbeatIntervalMs: 300_000,
+  };
   const harness = await startConnectHarness(t, { clock, config });
   for (const userId of users) await harness.ingress.member("70", userId, true);
   return { clock, harness };
@@ -133,4 +141,26 @@ test("cursors survive an outage of server of a minute", async (t) => {
   }
   assert.deepEqual(rowsOf(harness).at(-1), ["1", "70", 0, 5]);
   assert.match(await harness.metrics.text(), /lucky_acknowledgements_dropped_total 0/);
+});
+
+test("a cursor that server cannot store blocks neither the cursors beside it nor later ones", async (t) => {
+  const { clock, harness } = await setUp(t, ["1", "2"], 100);
+  harness.ingress.badUserId = "1";
+  const [bad, good] = await Promise.all([harness.device("1"), harness.device("2")]);
+  const stored = async (sequence: number) => {
+    clock.advance(100);
+    while (rowsOf(harness).at(-1)?.[3] !== sequence) await good.roundTrip();
+  };
+  acknowledge(bad, { readSequence: 4n });
+  acknowledge(good, { readSequence: 4n });
+  await Promise.all([bad.roundTrip(), good.roundTrip()]);
+  await stored(4);
+  acknowledge(good, { readSequence: 5n });
+  await good.roundTrip();
+  await stored(5);
+  assert.deepEqual(rowsOf(harness), [
+    ["2", "70", 0, 4],
+    ["2", "70", 0, 5],
+  ]);
+  assert.match(await harness.metrics.text(), /lucky_acknowledgements_dropped_total 1/);
 });

@@ -12,7 +12,6 @@ import type { Metrics } from "#platform/metrics.ts";
 import { maxItems } from "#platform/validation/constraints.ts";
 import type { Session } from "../socket/session.ts";
 import { DeferredCursors } from "./deferred-cursors.ts";
-import { isPermanent } from "./permanent-errors.ts";
 
 export interface AcknowledgementsOptions {
   ingress: Pick<Client<typeof IngressService>, "advanceBatch">;
@@ -46,9 +45,9 @@ const NOTHING = { deliveredSequence: 0, readSequence: 0, undeliveredSequence: 0 
 
 /**
  * Advances cursors. Acknowledgements of the same user and conversation are merged while they
- * linger; the furthest sequence wins. They are sent to server in batches. A failed batch is
- * retried with growing back-off, then dropped and counted. Cursors are cumulative, so the next
- * acknowledgement repairs the loss.
+ * linger; the furthest sequence wins. They are sent to server in batches. A batch that server cannot
+ * take now is retried with growing back-off, then dropped and counted; a cursor that it refuses is
+ * dropped alone. Cursors are cumulative, so the next acknowledgement repairs the loss.
  *
  * Nobody is notified of deliveries in a group, so its delivered cursors are held per user, and
  * stored at most once in `acknowledgeGroupLingerMs`. They are stored earlier together with a read
@@ -62,16 +61,12 @@ export class Acknowledgements {
   constructor({ ingress, clock, log, metrics, config }: AcknowledgementsOptions) {
     const droppedCursors = metrics.counter(
       "lucky_acknowledgements_dropped_total",
-      "Cursor advances dropped: the queue was full, or server could not be reached.",
+      "Cursor advances dropped: the queue was full, or server could not be reached or refused them.",
     );
     const earlyCursors = metrics.counter(
       "lucky_acknowledgements_early_total",
       "Delivered cursors of groups stored before their interval ended, because acknowledgeGroupQueue was reached.",
     );
-    const dropped = (count: number, error: unknown): void => {
-      droppedCursors.inc(count);
-      log.warn({ event: "acknowledgements_dropped", cursors: count, err: error });
-    };
     // The cursors of a database that is away must not delay the cursors of the others.
     const retryLater = (advances: readonly CursorAdvance[]): void => {
       log.warn({ event: "acknowledgements_delayed", cursors: advances.length });
@@ -90,17 +85,14 @@ export class Acknowledgements {
           $typeName: "lucky.internal.ingress.v1.AdvanceBatchRequest",
           advances: advances.map(advanceOf),
         } as const;
-        try {
-          const { failed } = await ingress.advanceBatch(request, {
-            timeoutMs: config.callTimeoutMs,
-          });
-          if (failed.length > 0) retryLater(failed.flatMap((at) => advances[at] ?? []));
-        } catch (error) {
-          if (!isPermanent(error)) throw error;
-          dropped(advances.length, error);
-        }
+        const timeoutMs = config.callTimeoutMs;
+        const { failed } = await ingress.advanceBatch(request, { timeoutMs });
+        if (failed.length > 0) retryLater(failed.flatMap((at) => advances[at] ?? []));
       },
-      dropped,
+      dropped(count, error) {
+        droppedCursors.inc(count);
+        log.warn({ event: "acknowledgements_dropped", cursors: count, err: error });
+      },
     });
     this.#deferred = new DeferredCursors({
       clock,
