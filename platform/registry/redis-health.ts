@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
-import { GENERATION, type ScriptCommands } from "./redis-scripts.ts";
+import { GENERATION, LOSS, type ScriptCommands } from "./redis-scripts.ts";
 
 interface HealthCommands extends Pick<ScriptCommands, "luckyCheck"> {
   info(): Promise<string>;
@@ -39,12 +39,15 @@ interface Data {
   readonly runId: string;
   /** Number of keys that the server has evicted since its start. */
   readonly evictedKeys: number;
+  /** Age of the last loss that any process found, ms by the clock of Redis. */
+  readonly sinceLossMs: number;
 }
 
 /**
  * Tells whether the answers of Redis are complete, by a check every second that writes and reads. A
  * Redis that answers can still refuse all writes (out of memory, a replica, no disk): then leases
- * expire, and absent registrations prove nothing. The same holds after it lost or evicted keys.
+ * expire, and absent registrations prove nothing. The same holds for one lease after it lost or
+ * evicted keys, also in a process that starts in that time.
  */
 export class RedisHealth {
   readonly #options: RedisHealthOptions;
@@ -86,6 +89,11 @@ export class RedisHealth {
     return this.#state === "serving" && this.#options.clock.elapsed() >= this.#completeAtMs;
   }
 
+  /** Whether Redis serves, and the instances repeat their registrations. */
+  get refilling(): boolean {
+    return this.#state === "serving" && !this.isComplete();
+  }
+
   /** Whether the first check has not ended yet. */
   get starting(): boolean {
     return this.#state === "starting";
@@ -116,13 +124,18 @@ export class RedisHealth {
     try {
       this.#passed(
         await connection.run(async (redis) => {
-          const [generation, info] = await Promise.all([
-            redis.luckyCheck(GENERATION, randomUUID()),
-            redis.info().catch(() => ""),
-          ]);
+          const info = await redis.info().catch(() => "");
           const field = (name: string) => new RegExp(`^${name}:(\\S+)`, "m").exec(info)?.[1] ?? "";
+          const runId = field("run_id");
           const evictedKeys = Number(field("evicted_keys"));
-          return { generation, runId: field("run_id"), evictedKeys };
+          const [generation, sinceLossMs] = await redis.luckyCheck(
+            GENERATION,
+            LOSS,
+            randomUUID(),
+            runId,
+            evictedKeys,
+          );
+          return { generation, runId, evictedKeys, sinceLossMs };
         }),
       );
     } catch (err) {
@@ -143,6 +156,10 @@ export class RedisHealth {
     if (loss) this.#unreported = loss;
     // Leases are renewed every third: each outlasts an outage of half a lease.
     if (loss || outageMs > leaseMs / 2) this.#completeAtMs = clock.elapsed() + leaseMs;
+    else if (!before) {
+      // A loss before the start of this process. The clock of Redis may have been set back since.
+      this.#completeAtMs = clock.elapsed() + leaseMs - Math.max(0, data.sinceLossMs);
+    }
     this.#data = data;
     this.#servedAtMs = clock.elapsed();
     this.#state = "serving";

@@ -13,6 +13,8 @@ export const CHANNEL = "lucky:channel:";
 export const CLAIMS = "lucky:claims:";
 /** Key of the generation of the data: a random id that is lost together with the data. */
 export const GENERATION = "lucky:generation";
+/** Key of a hash: what the data were at the last check, and when they were last lost, see CHECK. */
+export const LOSS = "lucky:loss";
 
 /** Keys per command: a command with more keys blocks other clients of Redis for too long. */
 const KEYS_PER_COMMAND = 1_000;
@@ -151,13 +153,25 @@ return found
 `;
 
 /**
- * KEYS generation · ARGV a new generation. Returns the generation, the new one when there is none.
+ * KEYS generation, loss · ARGV a new generation, run id of the server ('' when unknown), number of
+ * evicted keys. The data were lost when one of the three differs from the last check of any process.
+ * Returns the generation, the new one when there is none, and the milliseconds since the last loss.
  * It writes, so that it fails when Redis refuses writes, also for lack of memory.
  */
 const CHECK = `
 local generation = redis.call('GET', KEYS[1]) or ARGV[1]
 redis.call('SET', KEYS[1], generation)
-return generation
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local known = redis.call('HMGET', KEYS[2], 'generation', 'runId', 'evictedKeys', 'lostAtMs')
+local runId, evictedKeys = ARGV[2], ARGV[3]
+if runId == '' then runId, evictedKeys = known[2] or '', known[3] or '0' end
+if known[4] and known[1] == generation and known[2] == runId and known[3] == evictedKeys then
+  return { generation, now - known[4] }
+end
+redis.call('HSET', KEYS[2], 'generation', generation, 'runId', runId, 'evictedKeys', evictedKeys,
+  'lostAtMs', string.format('%.0f', now))
+return { generation, 0 }
 `;
 
 /** Option of ioredis, which defines a command of this name for each script. */
@@ -169,7 +183,7 @@ export const scripts = {
   // Every call passes the number of its keys.
   luckyMark: { lua: MARK },
   luckyHearing: { lua: HEARING },
-  luckyCheck: { numberOfKeys: 1, lua: CHECK },
+  luckyCheck: { numberOfKeys: 2, lua: CHECK },
 };
 
 /** Arguments and results of the commands. */
@@ -208,5 +222,9 @@ export interface ScriptCommands {
     keys: number,
     ...channels: string[]
   ): Promise<[generation: string, ...members: string[][]]>;
-  luckyCheck(generation: string, next: string): Promise<string>;
+  luckyCheck(
+    generationKey: string,
+    lossKey: string,
+    ...args: [next: string, runId: string, evictedKeys: number]
+  ): Promise<[generation: string, sinceLossMs: number]>;
 }

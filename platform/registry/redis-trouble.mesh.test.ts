@@ -3,22 +3,25 @@ import { mkdir, rm } from "node:fs/promises";
 import { createConnection, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
-import { Redis } from "ioredis";
 import { unavailable } from "#platform/bus/bus.suite.ts";
 import { systemClock } from "#platform/clock.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { type Backend, startRedis } from "../../test/backends/backends.ts";
 import { quiet } from "../../test/backends/postgres.ts";
-import { createRedisRegistry } from "./redis.ts";
-import { instance, replacing, session } from "./registry.fixture.ts";
+import { emptyRedis, openOperator } from "./redis.fixture.ts";
+import { createRedisRegistry, type RedisRegistryOptions } from "./redis.ts";
+import { ids, instance, PausableClock, replacing, session } from "./registry.fixture.ts";
+import type { Registry } from "./registry.ts";
 
 const LEASE_MS = 600;
+/** A lease that does not end within a test. */
+const NEVER_MS = 3_600_000;
 let server: Backend;
-let raw: Redis;
+let raw: ReturnType<typeof openOperator>;
 
 before(async () => {
   server = await startRedis();
-  raw = operatorOf(server);
+  raw = openOperator(server.url);
 });
 after(async () => {
   raw.disconnect();
@@ -64,7 +67,7 @@ const REFUSALS = {
 
 for (const [error, { begin, end }] of Object.entries(REFUSALS)) {
   test(`while Redis refuses writes (${error}), known instances stay and no channel is believed silent`, async (t) => {
-    await raw.flushall();
+    await emptyRedis(raw);
     const metrics = new Metrics();
     const [a, b] = [open(t), open(t, { metrics })];
     const lost = Promise.withResolvers<void>();
@@ -110,7 +113,7 @@ const BLACKOUTS = {
   BUSY: {
     async begin(t: TestContext) {
       await raw.config("SET", "busy-reply-threshold", "1");
-      const client = operatorOf(server);
+      const client = openOperator(server.url);
       t.after(() => client.disconnect());
       client.eval("while true do end", 0).catch(() => {});
       while ((await raw.ping().catch(() => "BUSY")) === "PONG");
@@ -121,7 +124,7 @@ const BLACKOUTS = {
 
 for (const [error, { begin, end }] of Object.entries(BLACKOUTS)) {
   test(`while Redis refuses every command (${error}), it counts as unreachable`, async (t) => {
-    await raw.flushall();
+    await emptyRedis(raw);
     const metrics = new Metrics();
     const [a, b] = [open(t), open(t, { metrics })];
     const lease = await a.announce(instance("connect-0"), () => void lease.join(["u:1"]));
@@ -138,7 +141,7 @@ for (const [error, { begin, end }] of Object.entries(BLACKOUTS)) {
 }
 
 test("after a flush, known instances stay and no channel is believed silent", async (t) => {
-  await raw.flushall();
+  await emptyRedis(raw);
   const [a, b] = [open(t), open(t)];
   const lost = Promise.withResolvers<void>();
   const lease = await a.announce(instance("connect-0"), () => lost.resolve());
@@ -156,8 +159,50 @@ test("after a flush, known instances stay and no channel is believed silent", as
   assert.deepEqual(await untilServed(() => b.locate(["u:1"])), [["connect-0"]]);
 });
 
+for (const loss of ["flushed", "evicted"] as const) {
+  test(`a process that starts after Redis ${loss} registrations believes no channel silent until a lease has passed`, async (t) => {
+    await emptyRedis(raw);
+    const suspended = new PausableClock(systemClock);
+    const [a, b] = [open(t, { clock: suspended }), open(t)];
+    const lease = await a.announce(instance("connect-0"), () => void lease.join(["u:1"]));
+    await lease.join(["u:1"]);
+    assert.deepEqual(await b.locate(["u:1"]), [["connect-0"]]);
+    suspended.pause();
+    if (loss === "flushed") await raw.flushall();
+    else await evictKeys(t);
+    await raw.del("lucky:channel:u:1");
+
+    // Any process may be the first to notice the loss.
+    const [first, second] = [1, 2].map(() => open(t, { leaseMs: NEVER_MS, cacheMs: NEVER_MS })) as [
+      Registry,
+      Registry,
+    ];
+    await assert.rejects(first.locate(["u:1"]), unavailable);
+    await assert.rejects(second.locate(["u:1"]), unavailable);
+    // A list that was read before is not reused: the next instance may be in it.
+    assert.deepEqual(ids(await second.instances("server")), []);
+    await b.announce(instance("server-0", { service: "server" }), () => {});
+    assert.deepEqual(ids(await second.instances("server")), ["server-0"]);
+
+    suspended.resume();
+    const third = open(t);
+    assert.deepEqual(await untilServed(() => third.locate(["u:1"])), [["connect-0"]]);
+    assert.deepEqual(await open(t).locate(["u:1"]), [["connect-0"]]);
+  });
+}
+
+test("a process that starts long after a loss believes Redis at once, also when its clock was set back", async (t) => {
+  await emptyRedis(raw);
+  assert.deepEqual(await open(t, { leaseMs: 60_000 }).locate(["u:1"]), [[]]);
+  await raw.hset("lucky:loss", "lostAtMs", Date.now() + 86_400_000);
+  const metrics = new Metrics();
+  open(t, { metrics });
+  await untilGauge(metrics, 0);
+  await untilGauge(metrics, 1);
+});
+
 test("registrations are repeated after Redis evicted keys", async (t) => {
-  await raw.flushall();
+  await emptyRedis(raw);
   const [a, b] = [open(t), open(t)];
   const lost = Promise.withResolvers<void>();
   const channels = Array.from({ length: 100 }, (_, i) => `u:${i}`);
@@ -165,12 +210,7 @@ test("registrations are repeated after Redis evicted keys", async (t) => {
     lease.join(channels).then(lost.resolve, lost.reject);
   });
   await lease.join(channels);
-  for (let i = 0; i < 100; i++) await raw.set(`filler:${i}`, Buffer.alloc(100_000));
-  await raw.config("SET", "maxmemory-policy", "allkeys-random");
-  t.after(() => raw.config("SET", "maxmemory-policy", "noeviction"));
-  await raw.config("SET", "maxmemory", "5mb");
-  while (/^evicted_keys:0\r$/m.test(await raw.info("stats"))) await raw.set("filler", "x");
-  await raw.config("SET", "maxmemory", "0");
+  await evictKeys(t);
   await lost.promise;
   const isLocated = (instanceIds: readonly string[]) => instanceIds.includes("connect-0");
   while (!(await untilServed(() => b.locate(channels))).every(isLocated));
@@ -180,9 +220,12 @@ test("after a failover the connection moves to the new primary, and registration
   const primaries = await Promise.all([startRedis(), startRedis()]);
   t.after(() => Promise.all(primaries.map((one) => one.close())));
   const [old, next] = primaries;
-  const operators = primaries.map(operatorOf);
-  t.after(() => Promise.all(operators.map((one) => one.disconnect())));
-  const [oldPrimary, newPrimary] = operators as [Redis, Redis];
+  const [oldPrimary, newPrimary] = [openOperator(old.url), openOperator(next.url)];
+  t.after(() => {
+    oldPrimary.disconnect();
+    newPrimary.disconnect();
+  });
+  await emptyRedis(oldPrimary);
   await oldPrimary.config("SET", "repl-diskless-sync-delay", "0");
   await newPrimary.call("REPLICAOF", "127.0.0.1", String(old.port));
   while (!/master_link_status:up/.test(await newPrimary.info("replication")));
@@ -197,6 +240,8 @@ test("after a failover the connection moves to the new primary, and registration
   await newPrimary.call("REPLICAOF", "NO", "ONE");
   // Lost in the failover: the replica had not received it.
   await newPrimary.del("lucky:channel:u:1");
+  const starting = open(t, { url: next.url, leaseMs: NEVER_MS });
+  await assert.rejects(starting.locate(["u:1"]), unavailable);
   name.port = next.port;
   await oldPrimary.call("REPLICAOF", "127.0.0.1", String(next.port));
   await lost.promise;
@@ -206,7 +251,7 @@ test("after a failover the connection moves to the new primary, and registration
 });
 
 test("scripts that Redis has forgotten are sent to it again", async (t) => {
-  await raw.flushall();
+  await emptyRedis(raw);
   const registry = open(t);
   const lease = await registry.announce(instance("connect-0"), () => {});
   await lease.join(["u:1"]);
@@ -216,18 +261,24 @@ test("scripts that Redis has forgotten are sent to it again", async (t) => {
   assert.deepEqual(await registry.locate(["u:1", "u:2"]), [["connect-0"], ["connect-0"]]);
 });
 
-function open(t: TestContext, over: { url?: string; metrics?: Metrics } = {}) {
+/** Fills the memory of Redis until it evicts keys. */
+async function evictKeys(t: TestContext): Promise<void> {
+  const evicted = async () => /^evicted_keys:(\d+)/m.exec(await raw.info("stats"))![1]!;
+  const before = await evicted();
+  for (let i = 0; i < 100; i++) await raw.set(`filler:${i}`, Buffer.alloc(100_000));
+  await raw.config("SET", "maxmemory-policy", "allkeys-random");
+  t.after(() => raw.config("SET", "maxmemory-policy", "noeviction"));
+  await raw.config("SET", "maxmemory", "5mb");
+  while ((await evicted()) === before) await raw.set("filler", "x");
+  await raw.config("SET", "maxmemory", "0");
+}
+
+function open(t: TestContext, over: Partial<RedisRegistryOptions> = {}) {
   const times = { leaseMs: LEASE_MS, cacheMs: 0, checkMs: 50 };
   const options = { url: server.url, clock: systemClock, log: quiet, ...times, ...over };
   const registry = createRedisRegistry(options);
   t.after(() => registry.close());
   return registry;
-}
-
-function operatorOf({ url }: Backend): Redis {
-  const redis = new Redis(url);
-  redis.on("error", () => {});
-  return redis;
 }
 
 /** Waits until a check has set the gauge. */

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, type TestContext, test } from "node:test";
-import { Redis } from "ioredis";
 import { unavailable } from "#platform/bus/bus.suite.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import { createLog } from "#platform/log.ts";
 import { type Backend, startRedis } from "../../test/backends/backends.ts";
 import { quiet } from "../../test/backends/postgres.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
+import { emptyRedis, openOperator } from "./redis.fixture.ts";
 import { createRedisRegistry } from "./redis.ts";
 import { instance, kept, PausableClock, replacing, session } from "./registry.fixture.ts";
 import { registrySuite } from "./registry.suite.ts";
@@ -14,12 +14,11 @@ import { registrySuite } from "./registry.suite.ts";
 const LEASE_MS = 1_500;
 const CACHE_MS = 100;
 let server: Backend;
-let raw: Redis;
+let raw: ReturnType<typeof openOperator>;
 
 before(async () => {
   server = await startRedis();
-  raw = new Redis(server.url);
-  raw.on("error", () => {});
+  raw = openOperator(server.url);
 });
 after(async () => {
   raw.disconnect();
@@ -28,7 +27,7 @@ after(async () => {
 
 registrySuite("redis", {
   async open(t) {
-    await raw.flushall();
+    await emptyRedis(raw);
     const time = new AheadClock();
     return async () => {
       const clock = new PausableClock(time);
@@ -48,7 +47,7 @@ registrySuite("redis", {
 });
 
 test("an instance whose entry was lost is re-entered, and works after it repeats its joins and claims", async (t) => {
-  await raw.flushall();
+  await emptyRedis(raw);
   const [a, b] = [open(t), open(t)];
   const lost = Promise.withResolvers<void>();
   const lease = await a.announce(instance("connect-0"), () => lost.resolve());
@@ -65,7 +64,7 @@ test("an instance whose entry was lost is re-entered, and works after it repeats
 });
 
 test("an instance recognises its own lease when the response to its entry was lost", async (t) => {
-  await raw.flushall();
+  await emptyRedis(raw);
   const lost = Promise.withResolvers<void>();
   const events: string[] = [];
   const stream = { write: (line: string) => void events.push(JSON.parse(line).event) };
@@ -83,7 +82,7 @@ test("an instance recognises its own lease when the response to its entry was lo
 });
 
 test("while Redis is unreachable, calls are UNAVAILABLE at once, and the last known instances are returned", async (t) => {
-  await raw.flushall();
+  await emptyRedis(raw);
   const [a, b] = [open(t), open(t)];
   const lost = Promise.withResolvers<void>();
   const lease = await a.announce(instance("connect-0"), () => lost.resolve());
@@ -112,7 +111,7 @@ test("while Redis is unreachable, calls are UNAVAILABLE at once, and the last kn
 });
 
 test("an instance that restarts after a crash gets its name when the old lease expires", async (t) => {
-  await raw.flushall();
+  await emptyRedis(raw);
   const crashing = new PausableClock(systemClock);
   const [a, b] = [open(t, crashing), open(t)];
   const old = await a.announce(instance("connect-0"), () => {});
@@ -129,7 +128,7 @@ test("an instance that restarts after a crash gets its name when the old lease e
 });
 
 test("a process that lost its connection keeps its lease when it reconnects in time", async (t) => {
-  await raw.flushall();
+  await emptyRedis(raw);
   const slow = { leaseMs: 60_000 };
   const [a, b] = [open(t, systemClock, slow), open(t, systemClock, slow)];
   const lease = await a.announce(instance("connect-0"), () => assert.fail("the entry was lost"));
@@ -141,7 +140,7 @@ test("a process that lost its connection keeps its lease when it reconnects in t
 });
 
 test("a clock that is set back does not extend the cache of instances", async (t) => {
-  await raw.flushall();
+  await emptyRedis(raw);
   const clock = new ManualClock();
   const [a, b] = [open(t, clock), open(t)];
   assert.deepEqual(await a.instances("connect"), []);

@@ -109,7 +109,10 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
     },
     async instances(service) {
       const known = lists.get(service);
-      if (known && clock.elapsed() - known.atMs < cacheMs) return known.instances;
+      // While instances register again, a cached list would miss the latest ones, and `locate` does
+      // not find them either.
+      const maxAgeMs = health.refilling ? 0 : cacheMs;
+      if (known && clock.elapsed() - known.atMs < maxAgeMs) return known.instances;
       const pending =
         pendingLists.get(service) ?? list(service).finally(() => pendingLists.delete(service));
       pendingLists.set(service, pending);
