@@ -83,6 +83,43 @@ test("an answer that is older than an eviction is not cached", async () => {
   }
 });
 
+test("an eviction discards the answers in flight about its users only", async () => {
+  const { accounts, auth, users } = setUp();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  auth.answers = promise;
+  const checked = users.checkExisting(["1", "2"]);
+  accounts.change("1", "deleted");
+  users.evict(["1"]);
+  resolve();
+  await checked;
+  assert.deepEqual([users.peek("1"), users.peek("2")], [undefined, "active"]);
+});
+
+test("look-ups of the same user in flight are shared, except across an eviction", async () => {
+  const { accounts, auth, users } = setUp();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  auth.answers = promise;
+  const checks = [users.checkExisting(["1", "2"]), users.checkExisting(["2", "3"])];
+  const states = [users.states(["4"]), users.states(["5", "4"])];
+  assert.deepEqual(accounts.asked, ["1", "2", "3", "4", "5"]);
+  accounts.change("4", "disabled");
+  users.evict(["4"]);
+  const later = users.states(["4"]);
+  assert.deepEqual(accounts.asked, ["1", "2", "3", "4", "5", "4"]);
+  resolve();
+  await Promise.all(checks);
+  assert.deepEqual(
+    ["1", "2", "3"].map((userId) => users.peek(userId)),
+    Array(3).fill("active"),
+  );
+  assert.deepEqual(
+    (await Promise.all(states)).map((found) => [...found.keys()]),
+    [["4"], ["5", "4"]],
+  );
+  assert.equal((await later).get("4"), "disabled");
+  assert.deepEqual([users.peek("4"), users.peek("5")], ["disabled", "active"]);
+});
+
 test("while auth is down, new conversations are refused and users of existing ones count as active", async () => {
   const { accounts, auth, clock, users } = setUp();
   accounts.change("1", "deleted");

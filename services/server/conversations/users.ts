@@ -34,13 +34,12 @@ const EXISTING_BACKOFF_MS = 10_000;
  */
 export class Users {
   readonly #sessions: Pick<Client<typeof SessionService>, "checkUsers">;
-  readonly #timeoutMs: number;
+  readonly #new: LookUps;
+  readonly #existing: LookUps;
   readonly #cache: LRUCache<string, UserState>;
   readonly #clock: Clock;
   #backoffUntilMs = 0;
   #existingBackoffUntilMs = 0;
-  /** Number of evictions. An answer of auth from before an eviction may be stale. */
-  #evictions = 0;
 
   constructor(options: {
     sessions: Pick<Client<typeof SessionService>, "checkUsers">;
@@ -49,7 +48,11 @@ export class Users {
     clock: Clock;
   }) {
     this.#sessions = options.sessions;
-    this.#timeoutMs = options.timeoutMs;
+    const { timeoutMs } = options;
+    // Ids that no user has are not cached: a caller may name any number of them.
+    this.#new = { timeoutMs, uncached: "missing", inFlight: new Map() };
+    const existingTimeoutMs = Math.min(timeoutMs, EXISTING_TIMEOUT_MS);
+    this.#existing = { timeoutMs: existingTimeoutMs, uncached: undefined, inFlight: new Map() };
     this.#clock = options.clock;
     this.#cache = new LRUCache({ max: options.cached });
   }
@@ -76,10 +79,7 @@ export class Users {
     if (uncached.length === 0) return states;
     if (this.#clock.elapsed() < this.#backoffUntilMs) throw unavailable();
     try {
-      // Ids that no user has are not cached: a caller may name any number of them.
-      for (const [userId, state] of await this.#ask(uncached, this.#timeoutMs, ["missing"])) {
-        states.set(userId, state);
-      }
+      for (const [userId, state] of await this.#ask(this.#new, uncached)) states.set(userId, state);
     } catch (cause) {
       this.#backoffUntilMs = this.#clock.elapsed() + BACKOFF_MS;
       throw unavailable(cause);
@@ -95,46 +95,75 @@ export class Users {
     const unknown = [...new Set(userIds)].filter((userId) => this.peek(userId) === undefined);
     if (unknown.length === 0) return;
     try {
-      await this.#ask(unknown, Math.min(this.#timeoutMs, EXISTING_TIMEOUT_MS), []);
+      await this.#ask(this.#existing, unknown);
     } catch {
       this.#existingBackoffUntilMs = this.#clock.elapsed() + EXISTING_BACKOFF_MS;
     }
   }
 
-  /** Evicts users whose states changed. */
+  /** Evicts users whose states changed. Answers in flight about them may be stale. */
   evict(userIds: readonly string[]): void {
-    if (userIds.length === 0) return;
-    this.#evictions += 1;
-    for (const userId of userIds) this.#cache.delete(userId);
+    for (const userId of userIds) {
+      this.#cache.delete(userId);
+      this.#new.inFlight.delete(userId);
+      this.#existing.inFlight.delete(userId);
+    }
   }
 
   /** Evicts all users: any state may have changed. */
   clear(): void {
-    this.#evictions += 1;
     this.#cache.clear();
+    this.#new.inFlight.clear();
+    this.#existing.inFlight.clear();
   }
 
-  /** Asks auth, and caches the answer except the `uncached` states. */
-  async #ask(
-    userIds: readonly string[],
-    timeoutMs: number,
-    uncached: readonly UserState[],
-  ): Promise<Map<string, UserState>> {
-    const evictions = this.#evictions;
-    const states = new Map<string, UserState>();
-    for (let from = 0; from < userIds.length; from += CHUNK_USERS) {
-      const chunk = userIds.slice(from, from + CHUNK_USERS);
-      const answer = await this.#sessions.checkUsers({ userIds: chunk }, { timeoutMs });
-      for (const userId of chunk) states.set(userId, "missing");
-      for (const userId of answer.userIds) states.set(userId, "active");
-      for (const userId of answer.disabledUserIds) states.set(userId, "disabled");
-    }
-    if (evictions !== this.#evictions) return states;
-    for (const [userId, state] of states) {
-      if (!uncached.includes(state)) this.#cache.set(userId, state);
-    }
+  /**
+   * Returns the states of users by auth, and caches them. Users that are asked for already share
+   * that call.
+   */
+  async #ask(lookUps: LookUps, userIds: readonly string[]): Promise<Map<string, UserState>> {
+    const { inFlight } = lookUps;
+    const fresh = userIds.filter((userId) => !inFlight.has(userId));
+    for (let from = 0; from < fresh.length; from += CHUNK_USERS)
+      this.#start(lookUps, fresh.slice(from, from + CHUNK_USERS));
+    const asked = userIds.map((userId) => inFlight.get(userId)!);
+    const answers = await Promise.all(asked);
+    return new Map(userIds.map((userId, index) => [userId, answers[index]!.get(userId)!]));
+  }
+
+  /** Starts a call. Its answer about a user is cached unless the user was evicted since. */
+  #start({ timeoutMs, uncached, inFlight }: LookUps, userIds: readonly string[]): void {
+    const answer = this.#call(userIds, timeoutMs);
+    for (const userId of userIds) inFlight.set(userId, answer);
+    const ended = (states?: ReadonlyMap<string, UserState>) => {
+      for (const userId of userIds) {
+        if (inFlight.get(userId) !== answer) continue;
+        inFlight.delete(userId);
+        const state = states?.get(userId);
+        if (state !== undefined && state !== uncached) this.#cache.set(userId, state);
+      }
+    };
+    answer.then(ended, () => ended());
+  }
+
+  async #call(userIds: readonly string[], timeoutMs: number): Answer {
+    const answer = await this.#sessions.checkUsers({ userIds: [...userIds] }, { timeoutMs });
+    const states = new Map<string, UserState>(userIds.map((userId) => [userId, "missing"]));
+    for (const userId of answer.userIds) states.set(userId, "active");
+    for (const userId of answer.disabledUserIds) states.set(userId, "disabled");
     return states;
   }
+}
+
+type Answer = Promise<ReadonlyMap<string, UserState>>;
+
+/** Calls to auth with one time-out. */
+interface LookUps {
+  readonly timeoutMs: number;
+  /** The state that is not cached. */
+  readonly uncached: UserState | undefined;
+  /** By user: the call in flight whose answer holds, because no change was reported since. */
+  readonly inFlight: Map<string, Answer>;
 }
 
 export const MISSING = refusal(
