@@ -230,3 +230,46 @@ test("idle resolves when the last waiting items are removed and no batch is in f
   await turn();
   assert.equal(flushed.length, 0);
 });
+
+test("a held item waits with the later items of its key, and the rest of its batch does not", async () => {
+  const { batches, flushed, push, endFlush } = start({ queueCount: 4 });
+  push("a", 2);
+  push("b");
+  await turn();
+  const { promise: checked, resolve: check } = Promise.withResolvers<void>();
+  batches.hold(flushed[0]!.slice(0, 2), checked);
+  push("a");
+  push("b");
+  assert.deepEqual(push("c"), [false], "held items count as waiting");
+  await endFlush();
+  assert.deepEqual(flushed.map(numbers), [[0, 1, 2], [4]]);
+  await endFlush();
+  let idle = false;
+  const ended = batches.idle().then(() => {
+    idle = true;
+  });
+  await turn();
+  assert.equal(idle, false);
+  check();
+  await turn();
+  await turn();
+  assert.deepEqual(numbers(flushed[2]!), [0, 1, 3]);
+  await endFlush();
+  await ended;
+  assert.equal(batches.waiting, 0);
+});
+
+test("an item whose hold ends before its batch waits for the batch", async () => {
+  const { batches, flushed, push, endFlush } = start();
+  push("a", 2);
+  await turn();
+  batches.hold(flushed[0]!.slice(1), Promise.resolve());
+  push("a");
+  await turn();
+  assert.equal(flushed.length, 1);
+  await endFlush();
+  assert.deepEqual(flushed.map(numbers), [
+    [0, 1],
+    [1, 2],
+  ]);
+});

@@ -23,7 +23,7 @@ export interface BatchesOptions<T> {
    */
   readonly lingerMs: number;
   readonly clock: Clock;
-  /** Flushes a batch. Must not reject. */
+  /** Flushes a batch. It may `hold` items back. Must not reject. */
   readonly flush: (batch: readonly T[]) => Promise<void>;
 }
 
@@ -31,8 +31,8 @@ export interface BatchesOptions<T> {
 interface Waiting<T> {
   readonly key: Key;
   items: T[];
-  /** Whether a batch in flight has items of the key. */
-  inFlight: boolean;
+  /** Number of reasons for which no batch may take the items: a batch in flight, and holds. */
+  locks: number;
 }
 
 /**
@@ -69,14 +69,14 @@ export class Batches<T> {
   readonly #options: BatchesOptions<T>;
   /** Keys with items that wait or are in flight. */
   readonly #keys = new Map<Key, Waiting<T>>();
-  /** Keys without items in flight, in the order of arrival, from `#head` on. */
+  /** Keys without locks, in the order of arrival, from `#head` on. */
   #ready: Waiting<T>[] = [];
   #head = 0;
   /** Waiting items of ready keys. */
   #readyItems = 0;
-  /** Number of waiting items. */
+  /** Number of waiting and held items. */
   #count = 0;
-  /** Bytes of waiting items. */
+  /** Bytes of waiting and held items. */
   #bytes = 0;
   /** Batches in flight. */
   #inFlight = 0;
@@ -100,13 +100,13 @@ export class Batches<T> {
     const key = keyOf(item);
     const waiting = this.#keys.get(key);
     if (waiting === undefined) {
-      const fresh = { key, items: [item], inFlight: false };
+      const fresh = { key, items: [item], locks: 0 };
       this.#keys.set(key, fresh);
       this.#ready.push(fresh);
       this.#readyItems++;
     } else {
       waiting.items.push(item);
-      if (!waiting.inFlight) this.#readyItems++;
+      if (waiting.locks === 0) this.#readyItems++;
     }
     this.#count++;
     this.#bytes += bytes;
@@ -114,7 +114,7 @@ export class Batches<T> {
     return true;
   }
 
-  /** Number of waiting items, without those in flight. */
+  /** Number of waiting and held items, without those in flight. */
   get waiting(): number {
     return this.#count;
   }
@@ -132,13 +132,41 @@ export class Batches<T> {
     for (const waiting of this.#keys.values()) {
       const left: T[] = [];
       for (const item of waiting.items) (match(item) ? removed : left).push(item);
-      if (!waiting.inFlight) this.#readyItems -= waiting.items.length - left.length;
+      if (waiting.locks === 0) this.#readyItems -= waiting.items.length - left.length;
       waiting.items = left;
     }
     this.#count -= removed.length;
     for (const item of removed) this.#bytes -= this.#options.bytes(item);
     this.#resolveIdle();
     return removed;
+  }
+
+  /**
+   * Holds items of a batch in flight back until `until` resolves; then they are the first waiting
+   * items of their keys. Until then no later item of these keys is flushed, and the rest of the batch
+   * does not wait for them. Held items count as waiting. Only `flush` may call it, at most once for an
+   * item, before it resolves. `until` must not reject.
+   */
+  hold(items: readonly T[], until: Promise<void>): void {
+    const { key: keyOf, bytes: bytesOf } = this.#options;
+    const held = new Map<Waiting<T>, T[]>();
+    for (const item of items) {
+      const waiting = this.#keys.get(keyOf(item))!;
+      const theirs = held.get(waiting);
+      if (theirs === undefined) {
+        waiting.locks++;
+        held.set(waiting, [item]);
+      } else theirs.push(item);
+      this.#count++;
+      this.#bytes += bytesOf(item);
+    }
+    until.then(() => {
+      for (const [waiting, theirs] of held) {
+        waiting.items = theirs.concat(waiting.items);
+        this.#unlock(waiting);
+      }
+      if (!this.#scheduled && this.#mayFlush()) this.#schedule();
+    });
   }
 
   #mayFlush(): boolean {
@@ -201,7 +229,7 @@ export class Batches<T> {
       }
       if (taken === 0 && items.length > 0) break;
       this.#head++;
-      waiting.inFlight = true;
+      waiting.locks = 1;
       // The key's remaining items wait until the batch has ended: they must not overtake its items.
       this.#readyItems -= items.length;
       waiting.items = taken === items.length ? [] : items.slice(taken);
@@ -218,7 +246,7 @@ export class Batches<T> {
 
   #flushed(keys: readonly Waiting<T>[]): void {
     this.#inFlight--;
-    for (const waiting of keys) this.#release(waiting);
+    for (const waiting of keys) this.#unlock(waiting);
     if (!this.#scheduled && this.#mayFlush()) this.#schedule();
     this.#resolveIdle();
   }
@@ -230,8 +258,9 @@ export class Batches<T> {
     for (const resolve of resolvers) resolve();
   }
 
-  #release(waiting: Waiting<T>): void {
-    waiting.inFlight = false;
+  #unlock(waiting: Waiting<T>): void {
+    waiting.locks--;
+    if (waiting.locks > 0) return;
     if (waiting.items.length === 0) {
       this.#keys.delete(waiting.key);
     } else {

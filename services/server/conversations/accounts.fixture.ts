@@ -2,6 +2,8 @@
 export class TestAccounts {
   /** The users that servers asked for, in the order of the calls. */
   readonly asked: string[] = [];
+  /** Number of calls that listed changes. */
+  polls = 0;
   readonly #unknownFrom: number;
   readonly #states = new Map<string, "disabled" | "deleted">();
   #changes: string[] = [];
@@ -34,6 +36,7 @@ export class TestAccounts {
 
   /** The answer of ListAccountChanges, in pages of two. */
   changesSince(cursor: bigint | undefined) {
+    this.polls += 1;
     const last = this.#changes.length;
     if (cursor === undefined || cursor > last) return { userIds: [], nextCursor: BigInt(last) };
     const from = Number(cursor);

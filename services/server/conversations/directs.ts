@@ -92,8 +92,8 @@ export class Directs {
    * conversation ids or refusals: USER_NOT_FOUND or ACCOUNT_DISABLED for a receiver without a
    * conversation, INVALID_ARGUMENT when the receiver is the sender, UNAVAILABLE when auth does not
    * answer, OVERLOADED when the cache evicted the id during this call. A pair whose database fails
-   * gets the error. Receivers of existing conversations are checked for the append, which refuses
-   * them. Throws other errors of auth.
+   * gets the error. Receivers of existing conversations are looked up for the append, which waits
+   * for the answer and refuses them. Throws other errors of auth.
    */
   async resolve(pairs: readonly Pair[]): Promise<(string | Refusal | Error)[]> {
     const toOneself = refusal(ErrorReason.INVALID_ARGUMENT, "user_id: is the sender");
@@ -103,7 +103,7 @@ export class Directs {
     const errors = new Map<string, Error>();
     await this.#find(wanted, errors);
     for (const key of wanted.keys()) found.delete(key);
-    const checked = this.#users.checkExisting(usersOf(found));
+    void this.#users.checkExisting(usersOf(found));
     let states: ReadonlyMap<string, UserState> = new Map();
     let unchecked: Refusal | undefined;
     if (wanted.size > 0) {
@@ -120,7 +120,6 @@ export class Directs {
       await this.#create(wanted, errors);
       await this.#find(wanted, errors);
     }
-    await checked;
     return pairs.map((pair) => {
       if (pair.senderId === pair.peerId) return toOneself;
       const conversationId = this.peek(pair);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import {
@@ -7,6 +8,7 @@ import {
   type Outgoing,
   refused,
   Stand,
+  say,
   toConversation,
   toUser,
 } from "../server.fixture.ts";
@@ -74,3 +76,80 @@ test("queued sends after a failed send do not overtake its retry", async (t) => 
   const sequences = (await one.append(...batch)).map((result) => accepted(result).sequence);
   assert.deepEqual(sequences, [2, 3, 4]);
 });
+
+test("while auth is asked for a user, only sends to that user wait, in their order", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const [, made] = await one.append(
+    say("21", "22", "m1"),
+    say("21", "23", "m1"),
+    say("24", "23", "m1"),
+  );
+  await untilEvicted(stand, "22");
+  const heard = await stand.instance("connect-0", ["u:23"]);
+  const asked = Promise.withResolvers<void>();
+  stand.authAnswers = asked.promise;
+  stand.accounts.asked.length = 0;
+
+  const ended: string[] = [];
+  const append = async (...sends: Outgoing[]) => {
+    const results = await one.append(...sends);
+    ended.push(sends[0]!.key);
+    return results.map((result) => accepted(result).sequence);
+  };
+  // The calls of one turn share a batch.
+  const waiting = [
+    append(say("21", "22", "m2"), say("21", "23", "m2")),
+    append(say("21", "22", "m3")),
+  ];
+  assert.deepEqual(await append(say("24", "23", "other")), [2]);
+  await heard.until(({ texts }) => texts.includes("m2"));
+  waiting.push(append(say("21", "22", "m4")));
+  const { conversationId } = accepted(made);
+  assert.deepEqual(
+    await append({ ...say("21", "", "third"), to: toConversation(conversationId) }),
+    [3],
+  );
+  assert.deepEqual(ended, ["other", "third"]);
+  assert.deepEqual(stand.accounts.asked, ["22"]);
+
+  asked.resolve();
+  assert.deepEqual(await Promise.all(waiting), [[2, 2], [3], [4]]);
+});
+
+test("a send whose other user the cache cannot keep is refused, and not checked for ever", async (t) => {
+  const one = await new Stand(t, pool).server({ cachedUsers: 1 });
+  const sends = ["41", "42", "43", "44", "45", "46"].map((from) => say(from, `${from}0`, "m"));
+  const results = await one.append(...sends);
+  const overloaded = results.filter(({ outcome }) => outcome.case === "refused").map(refused);
+  // One is allowed at once, and one more after each of three look-ups.
+  assert.deepEqual(overloaded, [ErrorReason.OVERLOADED, ErrorReason.OVERLOADED]);
+});
+
+test("a batch that fails does not fail the sends that wait for auth", async (t) => {
+  let failing = false;
+  const flaky = Object.create(pool, {
+    connect: {
+      value: () => (failing ? Promise.reject(new Error("unreachable")) : pool.connect()),
+    },
+  });
+  const stand = new Stand(t, pool);
+  const one = await stand.server({}, { pool: flaky });
+  await one.append(say("51", "52", "m1"), say("51", "53", "m1"));
+  await untilEvicted(stand, "52");
+  const asked = Promise.withResolvers<void>();
+  stand.authAnswers = asked.promise;
+  failing = true;
+  const waiting = one.append(say("51", "52", "m2"));
+  await assert.rejects(one.append(say("51", "53", "m2")));
+  failing = false;
+  asked.resolve();
+  assert.equal(accepted((await waiting)[0]).sequence, 2);
+});
+
+/** Reports a change of a user's account, and resolves when the servers have evicted the user. */
+async function untilEvicted({ accounts, clock }: Stand, userId: string): Promise<void> {
+  accounts.change(userId, "active");
+  // The second poll starts after the first has evicted the user.
+  for (const { polls } = accounts; accounts.polls < polls + 2; await turn()) clock.advance(1_000);
+}

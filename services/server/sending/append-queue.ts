@@ -3,7 +3,7 @@ import { Batches } from "#platform/batching/batches.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
 import type { Log } from "#platform/log.ts";
-import type { Conversations } from "../conversations/conversations.ts";
+import type { Conversation, Conversations } from "../conversations/conversations.ts";
 import { refusal } from "../conversations/refusal.ts";
 import type { Users } from "../conversations/users.ts";
 import { type Database, isConflict, isDuplicateKey } from "../log/database.ts";
@@ -11,6 +11,7 @@ import { type Logs, moving } from "../log/logs.ts";
 import type { ServerMetrics } from "../metrics.ts";
 import { type AppendResult, append, type ConversationBatch } from "./append.ts";
 import { Denials, UNCHECKED } from "./denials.ts";
+import { DuplicateSenders } from "./duplicate-senders.ts";
 import { type AddressedSend, deduplicationKey, findDuplicates } from "./duplicates.ts";
 import type { Outcome } from "./outcome.ts";
 
@@ -18,6 +19,8 @@ import type { Outcome } from "./outcome.ts";
 export interface QueuedSend extends AddressedSend {
   /** Whether its batch has answered it already. */
   answered: boolean;
+  /** Number of times that it waited for auth. */
+  checks: number;
   /** Reports the outcome. Called once. */
   answer(outcome: Outcome): void;
 }
@@ -44,30 +47,26 @@ export interface AppendQueueOptions {
 
 /** Maximum attempts of a batch; sends that are not appended by then are refused with OVERLOADED. */
 const MAX_ATTEMPTS = 12;
-/** Time for which a sender counts as a recent sender of duplicates, ms. */
-const DUPLICATE_SENDER_MS = 60_000;
-/** Maximum recent senders of duplicates; beyond it the least recent ones are evicted. */
-const MAX_DUPLICATE_SENDERS = 10_000;
+/** Maximum waits of a send for the state of the other user; then it is refused with OVERLOADED. */
+const MAX_CHECKS = 3;
 
 /**
  * Queue of sends in front of the log. Appends them in batches: up to `lanes` batches are in flight
  * at once, and a conversation is in at most one of them, so its sends keep their order. Sends that
- * arrive while the lanes are busy join the next batch. The queue is bounded by `queueCount` and
- * `queueBytes`: `push` returns false when it is full.
+ * arrive while the lanes are busy join the next batch. A send to a user whose state must be looked up
+ * first is held back with its conversation. The queue is bounded by `queueCount` and `queueBytes`:
+ * `push` returns false when it is full.
  */
 export class AppendQueue {
   readonly #options: AppendQueueOptions;
   readonly #batches: Batches<QueuedSend>;
   readonly #denials: Denials;
-  /**
-   * Recent senders of duplicates, each with the end of that status (elapsed ms); least recent
-   * first.
-   */
-  readonly #duplicateSenders = new Map<string, number>();
+  readonly #duplicateSenders: DuplicateSenders;
 
   constructor(options: AppendQueueOptions) {
     this.#options = options;
     this.#denials = new Denials(options);
+    this.#duplicateSenders = new DuplicateSenders(options.clock);
     this.#batches = new Batches({
       ...options,
       key: ({ conversationId }) => conversationId,
@@ -99,18 +98,19 @@ export class AppendQueue {
       tally[outcome.kind]++;
       queued.answer(outcome);
     };
+    const held = new Set<QueuedSend>();
     let remaining = batch;
     try {
       for (let attempt = 0; remaining.length > 0 && attempt < MAX_ATTEMPTS; attempt++) {
-        remaining = await this.#attempt(remaining, answer);
+        remaining = await this.#attempt(remaining, answer, held);
       }
       for (const send of remaining) answer(send, TOO_MANY_CONFLICTS);
     } catch (error) {
-      const open = batch.filter(({ answered }) => !answered);
+      const open = batch.filter((send) => !send.answered && !held.has(send));
       log.warn({ event: "append_failed", count: open.length, err: error });
       this.#fail(open, new Map(open.map(({ conversationId }) => [conversationId, error])), answer);
     }
-    metrics.appended(batch.length, (performance.now() - startedAtMs) / 1_000, tally);
+    metrics.appended(batch.length - held.size, (performance.now() - startedAtMs) / 1_000, tally);
   }
 
   /**
@@ -128,18 +128,25 @@ export class AppendQueue {
     for (const send of behind) send.answer(outcome(send));
   }
 
-  /** Makes one attempt at a batch. Returns the sends to retry, in their order. */
-  async #attempt(sends: readonly QueuedSend[], answer: Answer): Promise<readonly QueuedSend[]> {
+  /**
+   * Makes one attempt at a batch. Returns the sends to retry, in their order. Adds the sends that
+   * wait for auth, and return to the queue, to `held`.
+   */
+  async #attempt(
+    sends: readonly QueuedSend[],
+    answer: Answer,
+    held: Set<QueuedSend>,
+  ): Promise<readonly QueuedSend[]> {
     let allowed = sends;
     let grouped = this.#groupByConversation(sends);
     if (grouped.denied.length > 0) {
-      allowed = await this.#recheckDenied(sends, grouped.denied, answer);
+      allowed = await this.#recheckDenied(sends, grouped.denied, { answer, held });
       grouped = this.#groupByConversation(allowed);
     }
-    const likely = this.#fromDuplicateSenders(allowed);
+    const likely = this.#duplicateSenders.sendsOf(allowed);
     if (likely.length === 0) return this.#appendOnce(allowed, grouped, answer);
     const { stored, deferred } = await this.#answerDuplicates(likely, answer);
-    this.#addDuplicateSenders(stored, deferred);
+    this.#duplicateSenders.add(stored, deferred);
     const fresh = allowed.filter((send) => !stored.has(send) && !deferred.has(send));
     return [
       ...(await this.#appendOnce(fresh, this.#groupByConversation(fresh), answer)),
@@ -192,7 +199,7 @@ export class AppendQueue {
       // When more than half of a batch are duplicates, connect has retried the batch: the senders
       // are not at fault.
       if ((stored.size + deferred.size) * 2 <= allowed.length)
-        this.#addDuplicateSenders(stored, deferred);
+        this.#duplicateSenders.add(stored, deferred);
       const once = allowed.filter((send) => !stored.has(send) && !deferred.has(send));
       if (deferred.size === 0) return once;
       return [
@@ -203,71 +210,69 @@ export class AppendQueue {
   }
 
   /**
-   * Selects the sends of recent senders of duplicates. Their duplicates are looked up before the
-   * append: within the statement one duplicate fails the whole batch, so a single sender of
-   * constant duplicates would halve the throughput of all users.
-   */
-  #fromDuplicateSenders(sends: readonly QueuedSend[]): readonly QueuedSend[] {
-    if (this.#duplicateSenders.size === 0) return [];
-    const now = this.#options.clock.elapsed();
-    for (const [senderId, until] of this.#duplicateSenders) {
-      if (until > now) break;
-      this.#duplicateSenders.delete(senderId);
-    }
-    return sends.filter(({ send }) => this.#duplicateSenders.has(send.senderId));
-  }
-
-  #addDuplicateSenders(...duplicates: readonly ReadonlySet<QueuedSend>[]): void {
-    const until = this.#options.clock.elapsed() + DUPLICATE_SENDER_MS;
-    for (const sends of duplicates)
-      for (const { send } of sends) {
-        this.#duplicateSenders.delete(send.senderId);
-        this.#duplicateSenders.set(send.senderId, until);
-      }
-    for (const oldest of this.#duplicateSenders.keys()) {
-      if (this.#duplicateSenders.size <= MAX_DUPLICATE_SENDERS) break;
-      this.#duplicateSenders.delete(oldest);
-    }
-  }
-
-  /**
    * Re-checks sends that the caches deny: the cached membership may be stale, and the state of the
    * other user may be unknown. Refuses the sends that are denied then too, except duplicates, which
-   * keep their first result. Returns the other sends.
+   * keep their first result, and holds those back whose other user must be looked up. Returns the
+   * other sends.
    */
   async #recheckDenied(
     sends: readonly QueuedSend[],
     denied: readonly QueuedSend[],
-    answer: Answer,
+    { answer, held }: { answer: Answer; held: Set<QueuedSend> },
   ): Promise<readonly QueuedSend[]> {
-    const { db, logs, conversations, users } = this.#options;
-    const { found: fresh, failures } = await conversations.readSome(
-      denied.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
-    );
-    const errors = new Map(
-      failures.flatMap(({ items, error }) => items.map((key) => [key.conversationId, error])),
-    );
-    const failed = new Map<string, unknown>();
-    for (const { conversationId } of denied) {
-      const isHere = logs.peekConversation(conversationId) === db;
-      const error = errors.get(conversationId) ?? (isHere ? undefined : moving());
-      if (error !== undefined) failed.set(conversationId, error);
+    const { db, logs, conversations } = this.#options;
+    const doubtful = this.#holdUnchecked(denied, held, (id) => conversations.peek(id));
+    if (doubtful.length > 0) {
+      const { found: fresh, failures } = await conversations.readSome(
+        doubtful.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
+      );
+      const errors = new Map(
+        failures.flatMap(({ items, error }) => items.map((key) => [key.conversationId, error])),
+      );
+      const failed = new Map<string, unknown>();
+      for (const { conversationId } of doubtful) {
+        const isHere = logs.peekConversation(conversationId) === db;
+        const error = errors.get(conversationId) ?? (isHere ? undefined : moving());
+        if (error !== undefined) failed.set(conversationId, error);
+      }
+      const open = sends.filter((send) => !held.has(send));
+      if (failed.size > 0) this.#fail(open, failed, answer);
+      const read = doubtful.filter(({ conversationId }) => !failed.has(conversationId));
+      const refused = new Map<QueuedSend, Outcome>();
+      for (const queued of this.#holdUnchecked(read, held, (id) => fresh.get(id))) {
+        const denial = this.#denials.of(fresh.get(queued.conversationId), queued.send.senderId);
+        if (denial !== undefined) refused.set(queued, denial);
+      }
+      const duplicates = await findDuplicates(db, [...refused.keys()]);
+      for (const [send, denial] of refused) answer(send, duplicates.get(send) ?? denial);
     }
-    if (failed.size > 0) this.#fail(sends, failed, answer);
+    return sends.filter((send) => !send.answered && !held.has(send));
+  }
+
+  /**
+   * Holds the sends back that only the unknown state of the other user denies, until auth has
+   * answered or its time-out has passed. Their conversations wait, so that no later send overtakes
+   * them; the rest of the batch does not. Returns the other sends.
+   */
+  #holdUnchecked(
+    denied: readonly QueuedSend[],
+    held: Set<QueuedSend>,
+    conversationOf: (conversationId: string) => Conversation | undefined,
+  ): readonly QueuedSend[] {
+    const unchecked = denied.filter(
+      ({ conversationId, send, checks }) =>
+        checks < MAX_CHECKS &&
+        this.#denials.of(conversationOf(conversationId), send.senderId) === UNCHECKED,
+    );
+    if (unchecked.length === 0) return denied;
+    for (const queued of unchecked) {
+      queued.checks++;
+      held.add(queued);
+    }
     // Both users of a direct conversation, so that an answer needs no further check.
-    await users.checkExisting([...fresh.values()].flatMap((conversation) => conversation.users));
-    const refused = new Map<QueuedSend, Outcome>();
-    for (const queued of denied) {
-      if (failed.has(queued.conversationId)) continue;
-      const conversation = fresh.get(queued.conversationId);
-      const denial = this.#denials.of(conversation, queued.send.senderId);
-      if (denial !== undefined && denial !== UNCHECKED) refused.set(queued, denial);
-    }
-    const open = sends.filter((send) => !refused.has(send) && !failed.has(send.conversationId));
-    if (refused.size === 0) return open;
-    const duplicates = await findDuplicates(db, [...refused.keys()]);
-    for (const [send, denial] of refused) answer(send, duplicates.get(send) ?? denial);
-    return open;
+    const userIds = unchecked.flatMap((queued) => conversationOf(queued.conversationId)!.users);
+    this.#batches.hold(unchecked, this.#options.users.checkExisting(userIds));
+    return denied.filter((queued) => !held.has(queued));
   }
 
   /** Groups sends by conversation, and separates those that the caches deny. */

@@ -51,6 +51,7 @@ class CallSend implements QueuedSend {
   readonly send: Send;
   readonly conversationId: string;
   answered = false;
+  checks = 0;
   readonly #call: AppendCall;
   readonly #index: number;
 
