@@ -28,7 +28,7 @@ export function isTransient(error: unknown): boolean {
 /**
  * Calls with a batch of items. After an error that one of the items may have caused, it calls with
  * each half of them, one after the other, so that a bad item fails alone. Reports the items that
- * failed. Never rejects.
+ * failed. Rejects only when `failed` throws; then the remaining items are not called with.
  */
 export async function callInParts<T>(
   batch: readonly T[],

@@ -39,7 +39,7 @@ export class MemoryIngress {
   failing = 0;
   /** Set to fail every call, as an unreachable server would. */
   down = false;
-  /** A user whose cursors cannot be stored: a batch that contains one fails. */
+  /** A user whose cursors and news cause an error: a batch with this user fails. */
   badUserId = "";
   readonly #bus: Bus;
   readonly #registry: Registry;
@@ -83,7 +83,7 @@ export class MemoryIngress {
       },
       advanceBatch: async ({ advances }) => {
         mustBeUp();
-        if (advances.some(({ userId }) => userId === this.badUserId)) throw new Error("bad cursor");
+        if (advances.some(({ userId }) => userId === this.badUserId)) throw new Error("bad user");
         this.advances.push(...advances);
         return {};
       },
@@ -104,6 +104,7 @@ export class MemoryIngress {
       },
       sweep: async ({ userIds, cursor }) => {
         mustBeUp();
+        if (userIds.includes(this.badUserId)) throw new Error("bad user");
         this.sweptFrom.push(cursor);
         const changed = [...this.entries]
           .filter(([id]) => (this.#changes.get(id) ?? 0) > Number(cursor))

@@ -81,3 +81,21 @@ test("a sweep continues where the last one that succeeded ended", async (t) => {
   await sweep();
   assert.deepEqual(swept(), ["1"]);
 });
+
+test("a user that server cannot sweep stops the sweep of no other user, and is retried", async (t) => {
+  const { ana, ben, harness, sweep } = await setUp(t);
+  await sweep();
+  harness.ingress.sweptFrom.length = 0;
+  harness.ingress.badUserId = "1";
+  harness.ingress.dropPublishes = true;
+  ana.send(toUser("2", "m1"));
+  await ana.next("sendResults");
+  await sweep();
+  await sweep();
+  assert.equal((await ben.next("syncRequired")).lastSequence, 1n);
+  harness.ingress.badUserId = "";
+  await sweep();
+  assert.deepEqual(new Set(harness.ingress.sweptFrom.splice(0)), new Set(["0"]));
+  await sweep();
+  assert.deepEqual(harness.ingress.sweptFrom, ["1"]);
+});

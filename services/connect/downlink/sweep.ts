@@ -3,6 +3,7 @@ import {
   type IngressService,
   SweepRequestSchema,
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { callInParts, isTransient } from "#platform/batching/parts.ts";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
@@ -111,7 +112,7 @@ export class Sweep {
   }
 
   async #sweep(): Promise<void> {
-    const { clock, config, ingress, memberships, sessions } = this.#options;
+    const { clock, config, ingress, log, memberships, sessions } = this.#options;
     const users = new Set<string>();
     for (const { isOpen, caller } of sessions.all()) if (isOpen && caller) users.add(caller.userId);
     const userIds = [...users];
@@ -119,25 +120,33 @@ export class Sweep {
     const cursor = this.#cursor;
     let nextCursor = "";
     const gaps: Gap[] = [];
+    let complete = true;
     for (let at = 0; at < userIds.length; at += USERS_LIMIT) {
-      const swept = await ingress.sweep(
-        {
-          $typeName: "lucky.internal.ingress.v1.SweepRequest",
-          userIds: userIds.slice(at, at + USERS_LIMIT),
-          cursor,
+      await callInParts(
+        userIds.slice(at, at + USERS_LIMIT),
+        async (part) => {
+          const swept = await ingress.sweep(
+            { $typeName: "lucky.internal.ingress.v1.SweepRequest", userIds: [...part], cursor },
+            { timeoutMs: config.callTimeoutMs },
+          );
+          // The next sweep continues where the first call of this one read.
+          nextCursor ||= swept.nextCursor;
+          for (const { userId, conversationId, lastSequence } of swept.changes)
+            this.#compare(userChannel(userId), conversationId, lastSequence, gaps);
+          for (const { groupId, lastSequence } of swept.groups)
+            this.#compare(groupChannel(groupId), groupId, lastSequence, gaps);
+          for (const userId of swept.memberUserIds) memberships.check(userId);
         },
-        { timeoutMs: config.callTimeoutMs },
+        (part, error) => {
+          if (part.length > 1 || isTransient(error)) throw error;
+          // One user stops the sweep of no other. The next sweep retries the span for all.
+          log.error({ event: "user_not_swept", userId: part[0], err: error });
+          complete = false;
+        },
       );
-      // The next sweep continues where the first call of this one read.
-      if (at === 0) nextCursor = swept.nextCursor;
-      for (const { userId, conversationId, lastSequence } of swept.changes)
-        this.#compare(userChannel(userId), conversationId, lastSequence, gaps);
-      for (const { groupId, lastSequence } of swept.groups)
-        this.#compare(groupChannel(groupId), groupId, lastSequence, gaps);
-      for (const userId of swept.memberUserIds) memberships.check(userId);
     }
     // Race: `sweepFrom` may have been called during the sweep.
-    if (this.#cursor === cursor) {
+    if (complete && this.#cursor === cursor) {
       this.#cursor = nextCursor;
       this.#earlier.push({ cursor: nextCursor, takenAtMs });
       if (this.#earlier.length > KEPT_CURSORS) this.#earlier.shift();
