@@ -42,6 +42,13 @@ import { type Server, startServer } from "./service.ts";
 /** The first user id that does not exist; greater ids do not exist either. */
 export const UNKNOWN_USER_ID = "900000";
 
+/** Small caches: a server reserves the memory of its caches at its start. */
+const DEFAULTS: ServerConfig = {
+  ...defaultsOf(serverConfig),
+  cachedMemberships: 1_000,
+  cachedUsers: 1_000,
+};
+
 const workers = new WeakMap<pg.Pool, number>();
 
 /** Shared by all servers: it compiles the constraints of each message once. */
@@ -147,7 +154,7 @@ export class Stand {
     const metrics = new Metrics();
     const registry = this.#processRegistry();
     const server = await startServer({
-      config: { ...defaultsOf(serverConfig), ...overrides },
+      config: { ...DEFAULTS, ...overrides },
       log,
       metrics,
       pools,

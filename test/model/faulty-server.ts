@@ -4,9 +4,6 @@ import type { Clock } from "#platform/clock.ts";
 import type { RunningServer, Stand } from "../../services/server/server.fixture.ts";
 import type { Crash } from "./steps.ts";
 
-/** Small caches: a server reserves the memory of its caches at its start. */
-const CONFIG = { cachedMemberships: 1_000, cachedUsers: 1_000 };
-
 /** State shared by the servers of a run, and the faults between them. */
 export interface Surroundings {
   readonly stand: Stand;
@@ -38,7 +35,7 @@ export class FaultyServer {
   static async start(around: Surroundings): Promise<FaultyServer> {
     const server = new FaultyServer(around);
     const parts = { clock: server.#clock(), pool: server.#pool(), bus: server.#bus() };
-    server.running = await around.stand.server(CONFIG, parts);
+    server.running = await around.stand.server({}, parts);
     return server;
   }
 
