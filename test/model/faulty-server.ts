@@ -11,6 +11,8 @@ export interface Surroundings {
   losing: boolean;
   /** Queries and waits for a connection in flight, of all servers. */
   busy: number;
+  /** Called, and removed, when `busy` becomes 0. */
+  readonly whenIdle: (() => void)[];
 }
 
 /**
@@ -107,11 +109,13 @@ export class FaultyServer {
   }
 
   async #counted<T>(work: Promise<T>): Promise<T> {
-    this.#around.busy++;
+    const around = this.#around;
+    around.busy++;
     try {
       return await work;
     } finally {
-      this.#around.busy--;
+      around.busy--;
+      if (around.busy === 0) for (const wake of around.whenIdle.splice(0)) wake();
     }
   }
 

@@ -42,7 +42,7 @@ export class System {
     const own = { connect } as unknown as pg.Pool;
     const stand = new Stand(scope, own, (clock) => createMemoryRegistry({ clock, hub }));
     stand.clock.advance(run * RUN_MS);
-    const system = new System({ stand, losing: false, busy: 0 });
+    const system = new System({ stand, losing: false, busy: 0, whenIdle: [] });
     for (let nth = 0; nth < MAX_SERVERS; nth++) await system.startServer();
     for (let nth = 0; nth < INSTANCES; nth++) {
       const instance = await startConnectHarness(scope, {
@@ -137,7 +137,9 @@ export class System {
   async settle(): Promise<void> {
     for (let calm = 0; calm < CALM_TURNS; calm++) {
       await new Promise((resolve) => setImmediate(resolve));
-      if (this.#around.busy > 0) calm = 0;
+      if (this.#around.busy === 0) continue;
+      await new Promise<void>((resolve) => this.#around.whenIdle.push(resolve));
+      calm = 0;
     }
   }
 
