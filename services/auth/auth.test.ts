@@ -9,7 +9,7 @@ import { startTestPostgres } from "../../test/backends/postgres.ts";
 import { GOOD_PASSWORD, refused, startTestAuth } from "./auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
-const one = await startTestAuth({ url, t: { after } });
+const one = await startTestAuth({ url, t: { after }, config: { passwordMinScore: 2 } });
 const { auth, users, sessions, clock } = one;
 const device = { deviceId: "phone", deviceClass: DeviceClass.MOBILE };
 

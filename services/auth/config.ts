@@ -70,7 +70,7 @@ export const authConfig = defineConfig("auth", {
     default: 2,
     min: 0,
     max: 4,
-    doc: "Minimum strength of a new password, estimated by zxcvbn from 0 (guessed at once) to 4 (more than 10 billion guesses).",
+    doc: "Minimum strength of a new password, estimated by zxcvbn from 0 (guessed at once) to 4 (more than 10 billion guesses); 0 estimates nothing.",
   }),
   loginFreeFailures: setting.integer({
     default: 5,

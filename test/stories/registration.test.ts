@@ -13,7 +13,12 @@ import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const smsGateway = await startSmsGateway({ after });
-const world = await startWorld({ after }, { settings: smsGateway.settings });
+const world = await startWorld(
+  { after },
+  {
+    settings: { ...smsGateway.settings, LUCKY_AUTH_PASSWORD_MIN_SCORE: "2" },
+  },
+);
 const auth = clientOf(world.url, AuthService);
 const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
 const PASSWORD = "tulip hatchet orbit";

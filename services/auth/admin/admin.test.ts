@@ -116,7 +116,7 @@ test("a password set by an administrator is valid at once and lifts the brute-fo
     auth.login({ userName, password: await one.encrypt(text), device });
   for (let n = 0; n < 5; n++) await refused(login("wrong"), ErrorReason.CREDENTIALS_INVALID);
   await refused(login(GOOD_PASSWORD), ErrorReason.ACCOUNT_LOCKED);
-  const weak = await one.encrypt("password1");
+  const weak = await one.encrypt("short");
   await refused(
     admin.setPassword({ userId, newPassword: weak, proof }, root.as),
     ErrorReason.PASSWORD_WEAK,

@@ -70,6 +70,12 @@ test("the configuration sets the minimum length and strength", async () => {
   await assert.rejects(strict.requireStrong("correct horse"), weak);
   await assert.rejects(strict.requireStrong("k7#Lq9!vT2"), weak);
   await strict.requireStrong("correct horse battery staple");
-  const lax = createPasswordPolicy({ passwordMinLength: 6, passwordMinScore: 0 }, estimator);
-  await lax.requireStrong("secret");
+});
+
+test("without a minimum strength, length and names count, and nothing is estimated", async () => {
+  const score = () => assert.fail("an estimate");
+  const lax = createPasswordPolicy({ passwordMinLength: 6, passwordMinScore: 0 }, { score });
+  await lax.requireStrong("secret", "maria");
+  await assert.rejects(lax.requireStrong("short"), weak);
+  await assert.rejects(lax.requireStrong("maria.1", "maria.1"), weak);
 });
