@@ -32,6 +32,8 @@ export interface Child {
    * do not end it.
    */
   kill(signal: NodeJS.Signals): Promise<void>;
+  /** Resolves with the last lines of the running process when it has ended. */
+  ended(): Promise<readonly string[]>;
   /** Restarts the process, stopping it first if it runs, and waits until it is ready. */
   restart(): Promise<void>;
   /**
@@ -57,6 +59,11 @@ export function startChild(options: ChildOptions): Child {
     async kill(signal) {
       running.process.kill(signal);
       if (signal !== "SIGSTOP" && signal !== "SIGCONT") await running.ended;
+    },
+    async ended() {
+      const { ended, lastLines } = running;
+      await ended;
+      return lastLines;
     },
     async restart() {
       await stop(running, READY_TIMEOUT_MS);

@@ -24,7 +24,10 @@ if (values.help) {
   console.log(`Fuzzing with seed ${seed}.`);
   const startedAt = performance.now();
   const only = values.case === undefined ? {} : { only: Number(values.case) };
-  const report = await fuzz({ count, seed, ...only, print: console.log });
+  const report = await fuzz({ count, seed, ...only, print: console.log }).catch((error: Error) => {
+    console.error(`✗ The run with seed ${seed} could not start: ${error.stack}`);
+    process.exit(1);
+  });
   const seconds = Math.round((performance.now() - startedAt) / 1_000);
   console.log(
     `${report.inputs} inputs in ${report.cases} cases and ${seconds} s; ${report.exchanges} exchanges of the canary; ${report.memory}.`,

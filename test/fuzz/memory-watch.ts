@@ -25,6 +25,7 @@ export class MemoryWatch {
 
   /** A sentence when the memory was not flat. */
   growth(): string | undefined {
+    if (this.#samples.length === 0) return undefined;
     const { before, after } = this.#periods();
     const flat =
       after.heapBytes - before.heapBytes <= MAX_HEAP_GROWTH &&
@@ -33,6 +34,7 @@ export class MemoryWatch {
   }
 
   summary(): string {
+    if (this.#samples.length === 0) return "its memory was not measured";
     const { before, after } = this.#periods();
     return `heap ${mib(before.heapBytes)} → ${mib(after.heapBytes)} MiB, resident ${mib(before.residentBytes)} → ${mib(after.residentBytes)} MiB`;
   }

@@ -59,19 +59,21 @@ export function fuzz(options: FuzzOptions): Promise<FuzzReport> {
     started.push(() => target.stop());
     const canary = await startCanary(target);
     started.push(() => canary.close());
-    const report = await attack(options, target, canary);
+    const report = await attackTarget(options, target, canary);
     await started.stop();
     return report;
   });
 }
 
-async function attack(
+/** Attacks a server. When the server ends, the report names the cases that were being sent. */
+export async function attackTarget(
   { count, seed, only, print }: FuzzOptions,
   target: Target,
   canary: Canary,
 ): Promise<FuzzReport> {
-  const users = await people(target, ...Array.from({ length: LANES }, (_, at) => `lane${at}`));
   const findings: string[] = [];
+  /** The latest cases: one of them is the cause when the server ends. */
+  const latest: number[] = [];
   const memory = new MemoryWatch(target);
   const last = only === undefined ? casesFor(count) : only + 1;
   let next = only ?? 0;
@@ -79,14 +81,30 @@ async function attack(
   let inputs = 0;
   let exchanges = 0;
   let exchanging = Promise.resolve();
+  let ended = false;
 
-  function found(problem: unknown, number: number): void {
-    const name = ATTACKS[number % ATTACKS.length]!.name;
-    const text = problem instanceof Finding ? problem.message : String((problem as Error).stack);
-    const line = `case ${number} (${name}): ${text}\n  repeat: npm run fuzz -- --seed ${seed} --case ${number}`;
+  function report(line: string): void {
     findings.push(line);
     print(line);
   }
+
+  function found(problem: unknown, number: number): void {
+    // What fails from now on fails because the server is gone.
+    if (ended) return;
+    const name = ATTACKS[number % ATTACKS.length]!.name;
+    const text = problem instanceof Finding ? problem.message : String((problem as Error).stack);
+    report(
+      `case ${number} (${name}): ${text}\n  repeat: npm run fuzz -- --seed ${seed} --case ${number}`,
+    );
+  }
+
+  const watching = target.ended().then((lastLines) => {
+    ended = true;
+    const when = latest.length === 0 ? `before case ${next}` : `at one of ${latest.join(", ")}`;
+    const line = `the server of seed ${seed} ended ${when}. Its last lines:`;
+    const repeat = `repeat each: npm run fuzz -- --seed ${seed} --case ${latest[0] ?? next}`;
+    report([line, ...lastLines, repeat].join("\n  "));
+  });
 
   /** Runs one exchange of the canary at a time, and then checks the server's memory and log. */
   function exchange(number: number): void {
@@ -106,9 +124,11 @@ async function attack(
   }
 
   async function lane(victim: Victim): Promise<void> {
-    while (next < last && findings.length < MAX_FINDINGS) {
+    while (next < last && findings.length < MAX_FINDINGS && !ended) {
       const number = next++;
       const { run, inputs: size } = ATTACKS[number % ATTACKS.length]!;
+      latest.push(number);
+      if (latest.length > 2 * LANES) latest.shift();
       await run(new Random(seed, number), victim).catch((problem) => found(problem, number));
       cases += 1;
       inputs += size;
@@ -116,14 +136,23 @@ async function attack(
     }
   }
 
-  await Promise.all(
-    users.map(async (user) => {
-      const { accessToken: token } = await user.login();
-      await lane({ target, token, userId: user.userId });
-    }),
-  );
-  exchange(last - 1);
-  await exchanging;
+  const attacking = (async () => {
+    const users = await people(target, ...Array.from({ length: LANES }, (_, at) => `lane${at}`));
+    const victims = await Promise.all(
+      users.map(async (user) => {
+        const { accessToken: token } = await user.login();
+        return { target, token, userId: user.userId };
+      }),
+    );
+    await Promise.all(victims.map(lane));
+    exchange(last - 1);
+    await exchanging;
+  })();
+  const failed = (problem: Error) => {
+    if (!ended) report(`before case ${next} of seed ${seed}: ${problem.stack}`);
+  };
+  // A login or a case may wait for a server that has ended.
+  await Promise.race([watching, attacking.catch(failed)]);
   const growth = memory.growth();
   if (growth !== undefined) findings.push(growth);
   return { inputs, cases, exchanges, memory: memory.summary(), findings };

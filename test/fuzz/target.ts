@@ -20,6 +20,10 @@ export interface Target {
   takeFaults(): string[];
   /** Opens a connection to one of its ports. Throws a Finding when it does not listen any more. */
   dial(port: number): Promise<Socket>;
+  /** Resolves with the last lines of the process when it has ended. */
+  ended(): Promise<readonly string[]>;
+  /** Kills the process. */
+  kill(): Promise<void>;
   /** Bytes that the process uses now. */
   memory(): Promise<Memory>;
   stop(): Promise<void>;
@@ -106,6 +110,8 @@ export function startTarget(): Promise<Target> {
       connectPort,
       takeFaults: () => faults.splice(0, MAX_FAULT_LINES),
       dial,
+      ended: () => all.ended(),
+      kill: () => all.kill("SIGKILL"),
       memory: () => memoryOf(`http://127.0.0.1:${opsPort}/metrics`),
       stop: () => started.stop(),
     };
