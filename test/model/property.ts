@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -15,6 +16,8 @@ export interface ModelTestOptions {
   readonly path?: string | undefined;
   /** Folder for the history of every run. Absent: only failed runs, in a temporary folder. */
   readonly historyFolder?: string | undefined;
+  /** Time for all runs, ms; runs that do not fit are a failure. Unbounded when absent. */
+  readonly maxMs?: number;
   /** Called after each run. */
   readonly finished?: (runs: number) => void;
 }
@@ -22,28 +25,39 @@ export interface ModelTestOptions {
 /** A failure shrinks at most this long, ms; then the shortest list of steps so far is reported. */
 const SHRINK_MS = 120_000;
 
+/** Longest time of one run, ms; most take a second. */
+const RUN_MS = 180_000;
+
 /** Results of all runs. */
 export interface ModelTestReport {
   /** Describes the failure, with the command that repeats it; undefined when there is none. */
   readonly failure: string | undefined;
-  readonly runs: number;
+  /** Runs without a failure. */
+  readonly passed: number;
 }
 
 /** Compares the system with the model in random runs, and checks the history of each. */
 export async function testModel(options: ModelTestOptions): Promise<ModelTestReport> {
-  const { pool, runs, steps, seed, path, finished } = options;
+  const { pool, runs, steps, seed, path, maxMs = Number.POSITIVE_INFINITY, finished } = options;
   const folder = options.historyFolder ?? join(tmpdir(), "lucky-history");
   let nth = 0;
   let shrinkUntilMs = Number.POSITIVE_INFINITY;
+  const endMs = Date.now() + maxMs;
   let lastFailed = "";
   const property = fc.asyncProperty(stepsOf(steps), async (list) => {
     fc.pre(Date.now() < shrinkUntilMs);
+    if (lastFailed === "" && Date.now() >= endMs) {
+      shrinkUntilMs = 0;
+      throw new Error("the time is up");
+    }
     const name = `seed-${seed}-run-${++nth}.jsonl`;
     const { error, run } = await takeAll(pool, nth, list);
     const file = join(folder, error === undefined ? name : `failed-${name}`);
     if (error !== undefined || options.historyFolder !== undefined) run.history.save(file);
-    finished?.(nth);
+    if (lastFailed === "") finished?.(nth);
     if (error === undefined) return;
+    // A shrunk run replaces the one before.
+    if (lastFailed !== "" && options.historyFolder === undefined) rmSync(lastFailed);
     lastFailed = file;
     if (shrinkUntilMs === Number.POSITIVE_INFINITY) shrinkUntilMs = Date.now() + SHRINK_MS;
     throw error;
@@ -54,10 +68,28 @@ export async function testModel(options: ModelTestOptions): Promise<ModelTestRep
     maxSkipsPerRun: Number.MAX_SAFE_INTEGER,
     ...(path === undefined ? {} : { path, endOnFailure: true }),
   });
-  const failure = details.failed
-    ? describe({ details, runs, steps, history: lastFailed })
-    : undefined;
-  return { failure, runs: details.numRuns };
+  const passed = details.failed ? details.numRuns - 1 : details.numRuns;
+  if (lastFailed !== "")
+    return { failure: describe({ details, runs, steps, history: lastFailed }), passed };
+  const failure = details.failed ? `The time is up after ${passed} of ${runs} runs.` : undefined;
+  return { failure, passed };
+}
+
+/** A step of a run hangs. */
+class Hung extends Error {}
+
+/** Takes steps one after the other. Fails when they take longer than RUN_MS: then a step hangs. */
+async function takeInTime(run: Run, steps: readonly Step[]): Promise<void> {
+  let current: Step | undefined;
+  async function take(): Promise<void> {
+    for (current of steps) await run.take(current);
+  }
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    const text = () => `not done after ${RUN_MS} ms: ${JSON.stringify(current)}`;
+    timer = setTimeout(() => reject(new Hung(text())), RUN_MS);
+  });
+  await Promise.race([take(), late]).finally(() => clearTimeout(timer));
 }
 
 /** Takes all steps on a new system, and checks its history. Returns the first error. */
@@ -71,14 +103,15 @@ async function takeAll(
   const run = await Run.start(scope, pool, nth);
   let error: unknown;
   try {
-    for (const step of steps) await run.take(step);
-    await run.take({ kind: "quiet" });
+    await takeInTime(run, [...steps, { kind: "quiet" }]);
     const findings = checkHistory(run.history.events);
     if (findings.length > 0)
       throw new Error(`The history breaks promises:\n${findings.join("\n")}`);
   } catch (caught) {
     error = caught;
   }
+  // A system that hangs would not close. It stays until the end of the process.
+  if (error instanceof Hung) return { run, error };
   await run.close();
   for (const close of closers.reverse()) await close();
   // Otherwise the servers of the next run would publish rows of dead servers.
