@@ -96,31 +96,17 @@ async function postgresOf({ dataDir }: Installation): Promise<number | undefined
   }
 }
 
-test("the commands printed at start work as printed", { timeout: TIMEOUT }, async (t) => {
-  const { out } = await start(t, await install(t, { fresh: true }));
+test("a first start prints commands that work, only the owner can read its keys, and a stop ends every process", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const installation = await install(t, { fresh: true });
+  const { child, ended, out } = await start(t, installation);
   const commands = out.match(/^ +(npx buf curl|curl) .*$/gm) ?? [];
   assert.equal(commands.length, 2);
   for (const command of commands) {
     const { stdout } = await run("sh", ["-c", command], { cwd: root });
     assert.equal(JSON.parse(stdout).algorithm, "RSA-OAEP-SHA256", command);
   }
-});
-
-test("data survives kill -9 and a restart", { timeout: TIMEOUT }, async (t) => {
-  const installation = await install(t);
-  const first = await start(t, installation);
-  const [ana] = await people(first, "ana");
-  first.child.kill("SIGKILL");
-  await first.ended;
-  await start(t, installation);
-  assert.notEqual((await ana!.login()).accessToken, "");
-});
-
-test("only the owner can read key files, and a stop leaves no process running", {
-  timeout: TIMEOUT,
-}, async (t) => {
-  const installation = await install(t, { fresh: true });
-  const { child, ended } = await start(t, installation);
   for (const file of ["auth.key", "postgres/password"]) {
     const { mode } = await stat(join(installation.dataDir, file));
     assert.equal(mode & 0o777, 0o600, file);
@@ -129,6 +115,23 @@ test("only the owner can read key files, and a stop leaves no process running", 
   child.kill("SIGINT");
   assert.deepEqual(await ended, [0, null]);
   assert.equal(await postgresOf(installation), undefined);
+});
+
+test("a second start on the same data names the process that uses it, and data survives its kill -9", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const installation = await install(t);
+  const first = await start(t, installation);
+  const [ana] = await people(first, "ana");
+  const second = await start(t, installation);
+  await second.ended;
+  assert.equal(second.child.exitCode, 1);
+  assert.match(second.errors, new RegExp(`in use by the running process ${first.child.pid}`));
+  assert.ok(runs(first.child));
+  first.child.kill("SIGKILL");
+  await first.ended;
+  await start(t, installation);
+  assert.notEqual((await ana!.login()).accessToken, "");
 });
 
 for (const variable of ["LUCKY_GATEWAY_PORT", "LUCKY_CONNECT_PORT"]) {
@@ -150,18 +153,6 @@ for (const variable of ["LUCKY_GATEWAY_PORT", "LUCKY_CONNECT_PORT"]) {
     assert.equal(await postgresOf(installation), undefined);
   });
 }
-
-test("a second start on the same data names the process that uses it", {
-  timeout: TIMEOUT,
-}, async (t) => {
-  const installation = await install(t);
-  const first = await start(t, installation);
-  const second = await start(t, installation);
-  await second.ended;
-  assert.equal(second.child.exitCode, 1);
-  assert.match(second.errors, new RegExp(`in use by the running process ${first.child.pid}`));
-  assert.ok(runs(first.child));
-});
 
 /** Whether a TCP connection to the address opens. */
 async function opens(host: string, url: string): Promise<boolean> {
