@@ -72,7 +72,7 @@ export const groupMessages: CostPart = async (options) => {
       shared: true,
       // Waiting for the cursors of groups takes longer than the measurement.
       acknowledged: false,
-      postgresUrl: system.postgresUrl,
+      logUrls: system.logUrls,
     });
     const name = `message_group_of_${members}`;
     return { costs: new Map([[name, costOfRun(result, options.seconds)]]), faults: result.faults };

@@ -53,7 +53,7 @@ export async function runRival(options: RivalOptions): Promise<Run> {
       receivers: 1,
       shared: false,
       ordered: options.dialect !== "socket.io",
-      postgresUrl: undefined,
+      logUrls: undefined,
     });
   } finally {
     generators.close();

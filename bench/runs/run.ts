@@ -40,8 +40,11 @@ export interface RunOptions {
   readonly ordered?: boolean;
   /** Whether devices acknowledge, so that their cursors must reach the last entry; false when absent. */
   readonly acknowledged?: boolean;
-  /** Database of the server's log, compared with the accepted messages; undefined for a server without a log. */
-  readonly postgresUrl: string | undefined;
+  /**
+   * Databases of the server's log, compared with the accepted messages; undefined for a server without a
+   * log. They are in one PostgreSQL.
+   */
+  readonly logUrls: readonly string[] | undefined;
 }
 
 /** Result of a run. */
@@ -58,10 +61,10 @@ export interface Run {
 
 /** Sends load, measures, waits for all deliveries, and compares the counts with the database. */
 export async function run(options: RunOptions): Promise<Run> {
-  const { generators, load, seconds, warmupS, shared, receivers, postgresUrl } = options;
+  const { generators, load, seconds, warmupS, shared, receivers, logUrls } = options;
   const processes = new Map([...options.processes, ...generators.processes]);
   const beganMs = Date.now();
-  const storedBefore = postgresUrl === undefined ? undefined : await readLogCounts(postgresUrl);
+  const storedBefore = logUrls === undefined ? undefined : await readLogCounts(logUrls);
   console.log(`sending for ${seconds} s, after a warm-up of ${warmupS} s`);
   await generators.start(load, { shared });
   options.bench.loadBegins();
@@ -69,7 +72,7 @@ export async function run(options: RunOptions): Promise<Run> {
 
   const memory = new MemoryWatch({
     processes: options.processes,
-    postmaster: postgresUrl === undefined ? undefined : await findPostmaster(postgresUrl),
+    postmaster: logUrls === undefined ? undefined : await findPostmaster(logUrls[0]!),
     everyMs: MEMORY_EVERY_MS,
   });
   const cpuBefore = readCpu(processes);
@@ -81,8 +84,8 @@ export async function run(options: RunOptions): Promise<Run> {
   await generators.stop();
 
   await waitForArrivals(options);
-  const behind = options.acknowledged ? await waitForCursors(postgresUrl, beganMs) : undefined;
-  const stored = postgresUrl === undefined ? undefined : await readLogCounts(postgresUrl);
+  const behind = options.acknowledged ? await waitForCursors(logUrls, beganMs) : undefined;
+  const stored = logUrls === undefined ? undefined : await readLogCounts(logUrls);
   const counts = await generators.counts();
   const { latencies, lateness } = await generators.latencies();
   const outcome: Outcome = {
@@ -125,24 +128,26 @@ export async function run(options: RunOptions): Promise<Run> {
 
 /** Waits until all sends are answered, all accepted messages delivered, and the outbox is empty; or times out. */
 async function waitForArrivals(options: RunOptions): Promise<void> {
-  const { generators, receivers, postgresUrl } = options;
+  const { generators, receivers, logUrls } = options;
   const untilMs = performance.now() + ARRIVAL_TIMEOUT_MS;
   for (;;) {
     const { sent, accepted, refused, delivered } = await generators.counts();
     const arrived = accepted + refused >= sent && delivered >= accepted * receivers;
-    const complete =
-      arrived && (postgresUrl === undefined || (await countOutbox(postgresUrl)) === 0);
+    const complete = arrived && (logUrls === undefined || (await countOutbox(logUrls)) === 0);
     if (complete || performance.now() > untilMs) return;
     await pause(POLL_MS);
   }
 }
 
 /** Waits for the cursors of all devices. Returns how many are still behind after the time-out. */
-async function waitForCursors(postgresUrl: string | undefined, sinceMs: number): Promise<number> {
-  if (postgresUrl === undefined) return 0;
+async function waitForCursors(
+  logUrls: readonly string[] | undefined,
+  sinceMs: number,
+): Promise<number> {
+  if (logUrls === undefined) return 0;
   const untilMs = performance.now() + CURSOR_TIMEOUT_MS;
   for (;;) {
-    const behind = await countCursorsBehind(postgresUrl, sinceMs);
+    const behind = await countCursorsBehind(logUrls, sinceMs);
     if (behind === 0 || performance.now() > untilMs) return behind;
     await pause(POLL_MS);
   }

@@ -63,7 +63,7 @@ export async function runUserPairs(options: UserPairsOptions): Promise<Run & { o
       receivers: 1,
       shared: false,
       acknowledged: options.acknowledgeMs > 0,
-      postgresUrl: system.postgresUrl,
+      logUrls: system.logUrls,
     });
     return { ...result, origin };
   } finally {

@@ -75,7 +75,7 @@ async function fanout(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Re
         receivers: members - 1,
         shared: true,
         acknowledged: ack > 0,
-        postgresUrl: system.postgresUrl,
+        logUrls: system.logUrls,
       });
       return {
         figures: {

@@ -23,6 +23,10 @@ const comparable: Readonly<Record<string, () => Promise<{ default: Scenario }>>>
 const flags = {
   against: { default: "", doc: "the other commit: a hash, a tag or a branch of this repository" },
   pairs: { default: "5", doc: "number of pairs of runs; the order of the two sides alternates" },
+  new: {
+    default: "",
+    doc: 'flags that only this working tree gets, in one argument, such as "--logs 3"',
+  },
   together: {
     default: undefined,
     doc: "runs both sides of a pair at the same time, so that a change of the machine's speed affects both",
@@ -76,7 +80,11 @@ async function ratio(args: readonly string[], bench: Bench): Promise<Report> {
   if (!Number.isInteger(count)) throw new Error("--pairs must be a whole number");
   const against = read.text("against");
   if (against === "") throw new Error(`--against <git ref> is missing: ${USAGE}`);
-  await requireComparable(scenario, passed);
+  const onlyNew = read
+    .text("new")
+    .split(" ")
+    .filter((flag) => flag !== "");
+  await requireComparable(scenario, [...passed, ...onlyNew]);
   const commit = await resolveCommit(ROOT, against);
   const tree = await describeTree(ROOT);
   const command = [scenario!, ...passed];
@@ -85,7 +93,8 @@ async function ratio(args: readonly string[], bench: Bench): Promise<Report> {
     bench.loadBegins();
     const roots: Readonly<Record<Side, string>> = { new: ROOT, old: checkout.root };
     const run = async (side: Side, pair: number) => {
-      const figures = await runBench(roots[side], command);
+      const own = side === "new" ? onlyNew : [];
+      const figures = await runBench(roots[side], [...command, ...own]);
       console.log(`pair ${pair + 1} of ${count}, ${side}: ${describeRun(figures)}`);
       return figures;
     };
@@ -98,6 +107,7 @@ async function ratio(args: readonly string[], bench: Bench): Promise<Report> {
     return {
       figures: {
         command: command.join(" "),
+        new_flags: onlyNew.join(" "),
         new_commit: tree,
         old_commit: commit,
         ...ratiosOf(pairs),

@@ -74,7 +74,7 @@ async function sync(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Repo
       const caughtUp = await generators.sync(count);
       const cpu = cpuBetween(before, readCpu(names));
       const { latencies, entries, duplicated, outOfOrder, elapsedS } = caughtUp;
-      const stored = await readLogCounts(system.postgresUrl);
+      const stored = await readLogCounts(system.logUrls);
       const lost = Math.max(caughtUp.lost, stored.rows - entries);
       const generatorS = cpu.get("generator") ?? 0;
       return {
@@ -173,8 +173,7 @@ async function write({ flags, bench, system, writers, messages }: Writing): Prom
     await waitForCounts((accepted) => accepted >= messages);
     await generators.stop();
     const accepted = await waitForCounts((answered, sent) => answered === sent);
-    while (performance.now() < untilMs && (await countOutbox(system.postgresUrl)) > 0)
-      await pause(50);
+    while (performance.now() < untilMs && (await countOutbox(system.logUrls)) > 0) await pause(50);
     return accepted;
   } finally {
     generators.close();

@@ -11,23 +11,23 @@ import { countCursorsBehind, countOutbox, findPostmaster, readLogCounts } from "
 const { url, pool } = await startTestPostgres({ after });
 
 test("the counts of the log are read: rows, sequences, outbox, and lagging cursors", async () => {
-  assert.deepEqual(await readLogCounts(url), { rows: 0, sequences: 0, outbox: 0 });
+  assert.deepEqual(await readLogCounts([url]), { rows: 0, sequences: 0, outbox: 0 });
   const sinceMs = systemClock.now();
   const ids = createIds({ window: allTimesOf(1), clock: systemClock });
   const inserter = new EntryInserter({ pool, ids, clock: systemClock });
   await inserter.makeConversations(2);
   await inserter.insert(6);
-  assert.deepEqual(await readLogCounts(url), { rows: 6, sequences: 6, outbox: 1 });
-  assert.equal(await countOutbox(url), 1);
+  assert.deepEqual(await readLogCounts([url]), { rows: 6, sequences: 6, outbox: 1 });
+  assert.equal(await countOutbox([url]), 1);
 
   // In each conversation one member sent all messages.
-  assert.equal(await countCursorsBehind(url, sinceMs), 2);
+  assert.equal(await countCursorsBehind([url], sinceMs), 2);
   await pool.query(
     `UPDATE im.member SET delivered_sequence = 3
       WHERE (conversation_id, user_id) IN (SELECT conversation_id, user_id FROM im.member
                                             WHERE user_id <> conversation_id LIMIT 1)`,
   );
-  assert.equal(await countCursorsBehind(url, sinceMs), 1);
+  assert.equal(await countCursorsBehind([url], sinceMs), 1);
 
   // A row beyond the conversation's last sequence.
   await pool.query(
@@ -36,7 +36,7 @@ test("the counts of the log are read: rows, sequences, outbox, and lagging curso
             countable, accepted_at_ms, body
        FROM im.entry ORDER BY conversation_id, sequence DESC LIMIT 1`,
   );
-  const { rows, sequences } = await readLogCounts(url);
+  const { rows, sequences } = await readLogCounts([url]);
   assert.deepEqual({ rows, sequences }, { rows: 7, sequences: 6 });
 });
 

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import pg from "pg";
 
-/** Row counts of the log. */
+/** Sums over the databases of the log. */
 export interface LogCounts {
   readonly rows: number;
   /** Sum of the conversations' last sequences; equal to `rows` if there is no gap. */
@@ -9,55 +9,66 @@ export interface LogCounts {
   readonly outbox: number;
 }
 
-export async function readLogCounts(url: string): Promise<LogCounts> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    const { rows } = await client.query(`
-      SELECT (SELECT count(*) FROM im.entry)::float8 AS rows,
-             (SELECT coalesce(sum(last_sequence), 0) FROM im.conversation)::float8 AS sequences,
-             (SELECT count(*) FROM im.outbox)::float8 AS outbox`);
-    return rows[0] as LogCounts;
-  } finally {
-    await client.end();
-  }
+export async function readLogCounts(urls: readonly string[]): Promise<LogCounts> {
+  const counts = await queryAll<LogCounts>(
+    urls,
+    `SELECT (SELECT count(*) FROM im.entry)::float8 AS rows,
+            (SELECT coalesce(sum(last_sequence), 0) FROM im.conversation)::float8 AS sequences,
+            (SELECT count(*) FROM im.outbox)::float8 AS outbox`,
+  );
+  const sum = (name: keyof LogCounts) => counts.reduce((total, row) => total + row[name], 0);
+  return { rows: sum("rows"), sequences: sum("sequences"), outbox: sum("outbox") };
 }
 
 /** Number of outbox rows; cheap enough for polling. */
-export async function countOutbox(url: string): Promise<number> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    const { rows } = await client.query("SELECT count(*)::float8 AS rows FROM im.outbox");
-    return Number(rows[0].rows);
-  } finally {
-    await client.end();
+export async function countOutbox(urls: readonly string[]): Promise<number> {
+  const counts = await queryAll<{ rows: number }>(
+    urls,
+    "SELECT count(*)::float8 AS rows FROM im.outbox",
+  );
+  return counts.reduce((total, { rows }) => total + rows, 0);
+}
+
+/** The first row of a query in each database. */
+async function queryAll<R extends pg.QueryResultRow>(
+  urls: readonly string[],
+  text: string,
+  values: unknown[] = [],
+): Promise<R[]> {
+  const rows: R[] = [];
+  for (const url of urls) {
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    try {
+      rows.push((await client.query<R>(text, values)).rows[0]!);
+    } finally {
+      await client.end();
+    }
   }
+  return rows;
 }
 
 /**
  * Number of members who have not acknowledged the last entry of the other members, in conversations that
  * changed since a time (milliseconds since the Unix epoch).
  */
-export async function countCursorsBehind(url: string, sinceMs: number): Promise<number> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    const { rows } = await client.query(
-      `SELECT count(*)::float8 AS behind
-         FROM im.conversation c
-         JOIN im.entry l ON (l.conversation_id, l.sequence) = (c.conversation_id, c.last_sequence)
-         JOIN im.member m ON m.conversation_id = c.conversation_id
-        WHERE l.accepted_at_ms >= $1
-          AND EXISTS (SELECT FROM im.entry e
-                       WHERE e.conversation_id = m.conversation_id
-                         AND e.sequence > m.delivered_sequence AND e.sender_id <> m.user_id)`,
-      [sinceMs],
-    );
-    return Number(rows[0].behind);
-  } finally {
-    await client.end();
-  }
+export async function countCursorsBehind(
+  urls: readonly string[],
+  sinceMs: number,
+): Promise<number> {
+  const counts = await queryAll<{ behind: number }>(
+    urls,
+    `SELECT count(*)::float8 AS behind
+       FROM im.conversation c
+       JOIN im.entry l ON (l.conversation_id, l.sequence) = (c.conversation_id, c.last_sequence)
+       JOIN im.member m ON m.conversation_id = c.conversation_id
+      WHERE l.accepted_at_ms >= $1
+        AND EXISTS (SELECT FROM im.entry e
+                     WHERE e.conversation_id = m.conversation_id
+                       AND e.sequence > m.delivered_sequence AND e.sender_id <> m.user_id)`,
+    [sinceMs],
+  );
+  return counts.reduce((total, { behind }) => total + behind, 0);
 }
 
 /** Process id of the main process of a PostgreSQL on this machine, the parent of its other processes. */

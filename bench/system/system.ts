@@ -7,6 +7,7 @@ import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { startAllOrNothing } from "#platform/process/started.ts";
 import { startChild } from "../../scripts/child.ts";
 import { startMesh } from "../../scripts/mesh.ts";
+import { createDatabases } from "../../scripts/mesh-database.ts";
 import { freePorts } from "../../scripts/ports.ts";
 import type { FlagsOf, FlagTable } from "../command/flags.ts";
 
@@ -19,6 +20,8 @@ export interface Shape {
   /** Instances in a mesh. */
   readonly connects: number;
   readonly servers: number;
+  /** Databases of the log, all in one PostgreSQL; one when absent. */
+  readonly logs?: number;
   /** Settings that differ from the defaults; `benchSettings` when absent. */
   readonly settings?: Readonly<Record<string, string>>;
   /** Maximum open files of each process; the limit of this process when absent. */
@@ -32,6 +35,8 @@ export interface System extends Shape {
   /** Address of each connect instance. */
   readonly connectUrls: readonly string[];
   readonly postgresUrl: string;
+  /** The databases of the log; `postgresUrl` is the first. */
+  readonly logUrls: readonly string[];
   /** Addresses of RabbitMQ and Redis; undefined in one process. */
   readonly rabbitUrl?: string;
   readonly redisUrl?: string;
@@ -79,6 +84,7 @@ async function startInMesh(shape: Shape, secrets: Secrets): Promise<System> {
     own: true,
     free: true,
     instances: { connect: shape.connects, server: shape.servers },
+    logs: shape.logs,
     env: systemSettings(shape, secrets),
     openFiles: shape.openFiles,
     print: printWarning,
@@ -89,6 +95,7 @@ async function startInMesh(shape: Shape, secrets: Secrets): Promise<System> {
     url: mesh.gatewayUrl,
     connectUrls: mesh.connectUrls,
     postgresUrl: mesh.postgresUrl,
+    logUrls: mesh.logUrls,
     rabbitUrl: mesh.backends!.rabbit.url,
     redisUrl: mesh.backends!.redis.url,
     // The report adds up the instances of a service.
@@ -106,6 +113,12 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
     const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
     const postgres = await startEmbedded({ dataDir: join(dataDir, "postgres"), log });
     started.push(() => postgres.stop());
+    const others = await createDatabases(postgres.url, (shape.logs ?? 1) - 1);
+    const sockets = [postgres.url, ...others].map((url) => {
+      const socket = new URL(postgres.socketUrl.replace("@/", "@localhost/"));
+      socket.pathname = new URL(url).pathname;
+      return socket.href.replace("@localhost/", "@/");
+    });
     const [gatewayPort, connectPort, opsPort] = await freePorts(3);
     const all = startChild({
       name: "all",
@@ -118,6 +131,7 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
         LUCKY_DATA_DIR: dataDir,
         // The Unix socket that all.ts uses for its embedded PostgreSQL.
         LUCKY_POSTGRES_URL: postgres.socketUrl,
+        ...(others.length > 0 && { LUCKY_POSTGRES_LOG_URLS: sockets.join(",") }),
         LUCKY_GATEWAY_PORT: String(gatewayPort),
         LUCKY_CONNECT_PORT: String(connectPort),
         LUCKY_OPS_PORT: String(opsPort),
@@ -140,6 +154,7 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
       url: `http://127.0.0.1:${gatewayPort}`,
       connectUrls: [`http://127.0.0.1:${connectPort}`],
       postgresUrl: postgres.url,
+      logUrls: [postgres.url, ...others],
       processes: new Map([[all.pid, "all"]]),
       stop: () => started.stop(),
     };
@@ -176,6 +191,7 @@ export const shapeFlags = {
   mode: { default: "embedded", doc: "embedded: one process; mesh: one process for each service" },
   connects: { default: "1", doc: "instances of connect in a mesh" },
   servers: { default: "1", doc: "instances of server in a mesh" },
+  logs: { default: "1", doc: "databases of the log, all in one PostgreSQL" },
 } satisfies FlagTable;
 
 /** Flags of scenarios whose devices open sockets. */
@@ -195,12 +211,13 @@ export function shapeOf(flags: FlagsOf<typeof shapeFlags>): Shape {
     mode,
     connects: one ? 1 : flags.number("connects", 1),
     servers: one ? 1 : flags.number("servers", 1),
+    logs: flags.number("logs", 1),
   };
 }
 
 /** The shape as figures of a report. */
-export function shapeFigures({ mode, connects, servers }: Shape) {
-  return { mode, connects, servers };
+export function shapeFigures({ mode, connects, servers, logs = 1 }: Shape) {
+  return { mode, connects, servers, logs };
 }
 
 /** Addresses at which devices open their sockets, round robin. */
