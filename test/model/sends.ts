@@ -166,7 +166,9 @@ function outgoing({ sender: from, to, key, text }: Attempt) {
 
 function outcomeOf({ outcome }: SendResult): Outcome {
   if (outcome.case === "accepted") return positionOf(outcome.value);
-  return { refused: ErrorReason[outcome.value!.error!.reason]! };
+  // A result without an outcome: the send failed, while others of its batch did not.
+  if (outcome.case === undefined) return { refused: "UNAVAILABLE" };
+  return { refused: ErrorReason[outcome.value.error!.reason]! };
 }
 
 function positionOf(accepted: {
