@@ -169,11 +169,13 @@ test("a backup of an older version is restored and then migrated", async () => {
   await migrate({ url: restored, log: quiet });
   const rows = await query(
     restored,
-    `SELECT last_sequence, user_id, sequence, (SELECT min(epoch) > 1 FROM im.bucket) AS raised
+    `SELECT last_sequence, user_id, sequence, (SELECT min(epoch) > 1 FROM im.bucket) AS raised,
+            (SELECT count(*) FROM im.bucket WHERE state = 1) AS here
        FROM im.conversation JOIN im.member USING (conversation_id)
        JOIN im.entry USING (conversation_id)`,
   );
-  assert.deepEqual(rows, [{ last_sequence: "1", user_id: "1", sequence: "1", raised: true }]);
+  const expected = { last_sequence: "1", user_id: "1", sequence: "1", raised: true, here: "1024" };
+  assert.deepEqual(rows, [expected]);
 });
 
 test("a backup of a newer or foreign version is refused with its migration", async () => {
