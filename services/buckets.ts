@@ -182,11 +182,14 @@ function listOf(logs: readonly LogDescription[]): string {
   return lines.join("\n");
 }
 
-/** A signal that aborts at the first SIGINT, SIGTERM or SIGHUP; a further one ends the process. */
+/**
+ * A signal that aborts at SIGINT, SIGTERM and SIGHUP. Further ones are ignored: npm forwards a second
+ * SIGINT after one Ctrl-C.
+ */
 function interruption(): AbortSignal {
   const controller = new AbortController();
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.once(name, () => controller.abort(new Error("Interrupted.")));
+    process.on(name, () => controller.abort(new Error("Interrupted.")));
   return controller.signal;
 }
 

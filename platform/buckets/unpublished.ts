@@ -21,38 +21,40 @@ const SELECT_PARTS = `
      WHERE (i.id & 1023) = $1::bigint
      GROUP BY o.outbox_id) p`;
 
-/** A row keeps its id, unless another part of the same row arrived before. Servers make positive ids. */
+/**
+ * A row keeps its id, unless another part of the same row arrived before. Then it gets one below
+ * 4,194,304, of the first millisecond of all ids, which no server makes any more.
+ */
 const INSERT_PARTS = `
   INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms, attempts,
                          next_attempt_at_ms, member_ids)
   SELECT CASE WHEN EXISTS (SELECT FROM im.outbox o WHERE o.outbox_id = p.outbox_id)
-              THEN (SELECT least(min(o.outbox_id), 0) FROM im.outbox o) - row_number() OVER ()
+              THEN (SELECT coalesce(max(o.outbox_id), 0) FROM im.outbox o WHERE o.outbox_id < 4194304)
+                     + row_number() OVER ()
               ELSE p.outbox_id END,
          conversation_ids, base_sequences, counts, created_at_ms, attempts, next_attempt_at_ms, member_ids
     FROM json_to_recordset($1::json) AS p(
            outbox_id bigint, conversation_ids bigint[], base_sequences bigint[], counts integer[],
            created_at_ms bigint, attempts integer, next_attempt_at_ms bigint, member_ids bigint[])`;
 
-/** The news of a bucket, as one row: the latest sequence of each conversation, and changed members. */
-const SELECT_NEWS = `
-  SELECT c.*, m.*
-    FROM (SELECT coalesce(array_agg(id), '{}')::text[] AS ids,
-                 coalesce(array_agg(last), '{}')::text[] AS lasts
-            FROM (SELECT i.id, max(i.last) AS last
-                    FROM im.news n, unnest(n.conversation_ids, n.last_sequences) AS i(id, last)
-                   WHERE (i.id & 1023) = $1::bigint GROUP BY 1) e) c,
-         (SELECT coalesce(array_agg(id), '{}')::text[] AS member_conversation_ids,
-                 coalesce(array_agg(user_id), '{}')::text[] AS member_ids
-            FROM (SELECT DISTINCT i.id, i.user_id
-                    FROM im.news n, unnest(n.member_conversation_ids, n.member_ids) AS i(id, user_id)
-                   WHERE (i.id & 1023) = $1::bigint) e) m`;
+/** Maximum conversations, or memberships, in one row of news. */
+const NEWS_ITEMS = 1_000;
 
-interface NewsRow {
-  ids: string[];
-  lasts: string[];
-  member_conversation_ids: string[];
-  member_ids: string[];
-}
+/** The news of a bucket: the latest sequence of each conversation, and changed memberships. */
+const SELECT_NEWS = `
+  WITH changed AS (
+    SELECT i.id, max(i.last) AS last, (row_number() OVER () - 1) / ${NEWS_ITEMS} AS part
+      FROM im.news n, unnest(n.conversation_ids, n.last_sequences) AS i(id, last)
+     WHERE (i.id & 1023) = $1::bigint GROUP BY i.id
+  ), member AS (
+    SELECT i.id, i.user_id, (row_number() OVER () - 1) / ${NEWS_ITEMS} AS part
+      FROM im.news n, unnest(n.member_conversation_ids, n.member_ids) AS i(id, user_id)
+     WHERE (i.id & 1023) = $1::bigint GROUP BY i.id, i.user_id
+  )
+  SELECT array_agg(id)::text[], array_agg(last)::text[], '{}'::text[], '{}'::text[]
+    FROM changed GROUP BY part
+   UNION ALL
+  SELECT '{}', '{}', array_agg(id)::text[], array_agg(user_id)::text[] FROM member GROUP BY part`;
 
 /**
  * Copies the unpublished batches of a bucket to the target's outbox, and its news to the target's news,
@@ -66,14 +68,13 @@ export async function copyUnpublished(
   // The outbox first: a batch that is confirmed in between is found in the news.
   const outbox = await source.query<{ parts: string }>(SELECT_PARTS, [bucket]);
   await target.query(INSERT_PARTS, [outbox.rows[0]!.parts]);
-  const { rows } = await source.query<NewsRow>(SELECT_NEWS, [bucket]);
-  const news = rows[0]!;
-  if (news.ids.length + news.member_ids.length === 0) return;
-  await target.query(
-    `INSERT INTO im.news (conversation_ids, last_sequences, member_conversation_ids, member_ids)
-     VALUES ($1, $2, $3, $4)`,
-    [news.ids, news.lasts, news.member_conversation_ids, news.member_ids],
-  );
+  const news = await source.query({ text: SELECT_NEWS, values: [bucket], rowMode: "array" });
+  for (const row of news.rows)
+    await target.query(
+      `INSERT INTO im.news (conversation_ids, last_sequences, member_conversation_ids, member_ids)
+       VALUES ($1, $2, $3, $4)`,
+      row,
+    );
 }
 
 /** Removes the conversations of a bucket from the outbox, and the rows that become empty. */
