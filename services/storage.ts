@@ -44,6 +44,10 @@ export async function openDatabase(runtime: Runtime, dataDir: string): Promise<D
     const logs = logAddresses(config.platform, server);
     return { url: config.platform.postgresUrl || server.url, auth, logs, embedded: false };
   }
+  if (config.platform.postgresLogUrls.length > 0)
+    throw new ConfigError([
+      "LUCKY_POSTGRES_URL is missing: LUCKY_POSTGRES_LOG_URLS needs it, for the accounts",
+    ]);
   const postgres = await startEmbedded({
     dataDir: join(dataDir, "postgres"),
     reservedPorts: configuredPorts(config),

@@ -103,7 +103,10 @@ test("npm run migrate -- promote resets the log of a restored database", {
      VALUES (1, 2, 1, 1, 0, '900000000000')`,
   );
   const { stdout } = await npmRunMigrate(settings, "promote", "--damaged");
-  assert.match(stdout, /The database is migrated\.\n.*\n {2}conversation 1: lacks 1 of 1 entries: 1\n/);
+  assert.match(
+    stdout,
+    /The database is migrated\.\n.*\n {2}conversation 1: lacks 1 of 1 entries: 1\n/,
+  );
   assert.match(stdout, /Its log is damaged, .* reset:\n1 conversations and 0 memberships/);
   const { rows } = await client.query("SELECT min(epoch) > 1 AS raised FROM im.bucket");
   assert.deepEqual(rows, [{ raised: true }]);
@@ -115,6 +118,10 @@ test("a single process needs both addresses of its database, or none", {
   timeout: TIMEOUT,
 }, async () => {
   const { LUCKY_AUTH_POSTGRES_URL } = users;
+  await assert.rejects(
+    start({ LUCKY_POSTGRES_LOG_URLS: ownerUrl }),
+    /LUCKY_POSTGRES_URL is missing: LUCKY_POSTGRES_LOG_URLS needs it/,
+  );
   await assert.rejects(
     start({ LUCKY_AUTH_POSTGRES_URL }),
     /LUCKY_SERVER_POSTGRES_URL or LUCKY_POSTGRES_URL is missing/,
