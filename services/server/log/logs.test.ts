@@ -252,3 +252,41 @@ test("databases that do not have each bucket once are refused at the start", asy
   await logs[0]!.query("UPDATE im.bucket SET state = 0 WHERE bucket = 1");
   await start(...logs);
 });
+
+for (const [seems, first] of [
+  ["in two databases", 0],
+  ["in none", 1],
+] as const) {
+  test(`a bucket that seems ${seems}, because it moves between two reads, is read once more`, async () => {
+    const move = async (from: number, to: number) => {
+      await logs[from]!.query("UPDATE im.bucket SET state = 0 WHERE bucket = 3");
+      await logs[to]!.query("UPDATE im.bucket SET state = 1 WHERE bucket = 3");
+    };
+    const { promise: firstRead, resolve: ended } = Promise.withResolvers<void>();
+    const early = async () => {
+      const client = await logs[first]!.connect();
+      const release = client.release.bind(client);
+      client.release = (broken) => {
+        release(broken);
+        ended();
+      };
+      return client;
+    };
+    let moved = false;
+    const late = async () => {
+      await firstRead;
+      if (!moved) await move(0, 1);
+      moved = true;
+      return logs[1 - first]!.connect();
+    };
+    const withConnect = (at: number, connect: () => Promise<pg.PoolClient>) =>
+      Object.create(logs[at]!, { connect: { value: connect } }) as pg.Pool;
+    const pools = [...logs];
+    pools[first] = withConnect(first, early);
+    pools[1 - first] = withConnect(1 - first, late);
+    const reading = new Logs({ pools, clock: new ManualClock(), log: quiet });
+    await reading.start().finally(() => move(1, 0));
+    assert.equal(reading.peek(3), reading.databases[1]);
+    reading.stop();
+  });
+}

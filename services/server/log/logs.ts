@@ -209,8 +209,18 @@ export class Logs {
     return this.#refreshing;
   }
 
-  /** The placement of each database; undefined for one that does not answer. */
+  /**
+   * The placement of each database; undefined for one that does not answer. A bucket that moves between
+   * two reads seems to be in two databases or in none, so these are read once more.
+   */
   async #read(): Promise<(Placement | undefined)[]> {
+    const placements = await this.#readOnce();
+    const known = placements.filter((placement) => placement !== undefined);
+    const isWhole = known.length < placements.length || missingIn(known) === 0;
+    return isWhole && doubled(known) === undefined ? placements : this.#readOnce();
+  }
+
+  async #readOnce(): Promise<(Placement | undefined)[]> {
     const settled = await Promise.allSettled(this.databases.map(readPlacement));
     this.#readAtMs = this.#clock.elapsed();
     for (const [at, one] of settled.entries())
