@@ -13,23 +13,23 @@ const { url, logUrls, logs } = await startTestPostgres({ after }, { logs: 2, max
 const dataDir = await mkdtemp(join(tmpdir(), "lucky-moving-"));
 after(() => rm(dataDir, { recursive: true, force: true }));
 const env = { LUCKY_LOG_LEVEL: "silent", LUCKY_POSTGRES_LOG_URLS: logUrls.join(",") };
-const all = await startAll({
-  env: {
-    ...env,
-    LUCKY_DATA_DIR: dataDir,
-    LUCKY_GATEWAY_PORT: "0",
-    LUCKY_CONNECT_PORT: "0",
-    LUCKY_AUTH_PASSWORD_KEY_BITS: "2048",
-    LUCKY_AUTH_HASH_MEMORY_KIB: "8192",
-    LUCKY_AUTH_HASH_ITERATIONS: "1",
-    LUCKY_POSTGRES_URL: url,
-  },
-});
-after(() => all.stop());
 
 test("messages flow while their buckets move, and every device has each of them once", {
   timeout: 120_000,
-}, async () => {
+}, async (t) => {
+  const all = await startAll({
+    env: {
+      ...env,
+      LUCKY_DATA_DIR: dataDir,
+      LUCKY_GATEWAY_PORT: "0",
+      LUCKY_CONNECT_PORT: "0",
+      LUCKY_AUTH_PASSWORD_KEY_BITS: "2048",
+      LUCKY_AUTH_HASH_MEMORY_KIB: "8192",
+      LUCKY_AUTH_HASH_ITERATIONS: "1",
+      LUCKY_POSTGRES_URL: url,
+    },
+  });
+  t.after(() => all.stop());
   const [ana, ben] = await people(all, "ana", "ben");
   const [a, b] = [await ana!.clientDevice(), await ben!.clientDevice()];
   for (const { client } of [a, b]) await client.connect();
