@@ -37,9 +37,10 @@ const FAULTS: readonly (Fault & { readonly states: RegExp })[] = [
   },
   {
     // Connection exception, too many connections, operator intervention, a session that was idle in
-    // a transaction; a password that was just changed, a database that was just replaced; a named
-    // statement that a pooler lost or a migration outdated. The next connection may succeed.
-    states: /^((08|53|57)[0-9A-Z]{3}|25P03|28000|28P01|3D000|26000|42P05|0A000)$/,
+    // a transaction; a password that was just changed, a database that was just replaced or accepts
+    // no connections; a named statement that a pooler lost or a migration outdated. The next
+    // connection may succeed.
+    states: /^((08|53|57)[0-9A-Z]{3}|25P03|28000|28P01|3D000|55000|26000|42P05|0A000)$/,
     ...UNREACHABLE,
   },
 ];
