@@ -95,8 +95,9 @@ export class Person {
   async clientDevice(options: ClientDeviceOptions = {}): Promise<ClientDevice> {
     const deviceId = options.deviceId ?? randomUUID();
     const deviceClass = options.deviceClass ?? DeviceClass.WEB;
-    const { clock } = options;
-    const client = new LuckyClient({ url: this.#url, device: { deviceId, deviceClass }, clock });
+    const { clock, history } = options;
+    const about = { deviceId, deviceClass };
+    const client = new LuckyClient({ url: this.#url, device: about, clock, history });
     await client.login(this.userName, PASSWORD);
     const device = new ClientDevice(client, this.userId);
     this.#devices.push(device);
@@ -114,6 +115,8 @@ export interface ClientDeviceOptions {
   readonly deviceClass?: DeviceClass;
   /** The client's clock; the system clock when absent. */
   readonly clock?: Clock;
+  /** Where the device starts: "none" when absent, after the entries that other devices received. */
+  readonly history?: "none" | "all";
 }
 
 /** A LuckyClient and a record of everything that its user would have seen. */
@@ -141,10 +144,11 @@ export class ClientDevice {
     client.on("state", () => this.#wake());
   }
 
-  /** Visible texts of one conversation, or of all. */
-  texts(conversationId?: string): string[] {
+  /** Visible texts of one conversation and one sender, or of all. */
+  texts(conversationId?: string, senderId?: string): string[] {
     return this.entries
       .filter((e) => conversationId === undefined || e.conversationId === conversationId)
+      .filter((e) => senderId === undefined || e.senderId === senderId)
       .flatMap((e) => (e.content?.kind.case === "text" ? [e.content.kind.value.text] : []));
   }
 

@@ -67,6 +67,8 @@ export interface World {
 
 export interface WorldMesh {
   readonly backends: OwnBackends;
+  /** URLs of the databases of the log, for the owner of the tables. */
+  readonly logUrls: readonly string[];
   /**
    * Returns a process by its name: gateway-0, auth-0, server-0, server-1, connect-0, connect-1,
    * connect-2.
@@ -182,6 +184,7 @@ async function startMeshWorld(started: Started, env: Record<string, string>): Pr
     logs,
     mesh: {
       backends,
+      logUrls: mesh.logUrls,
       process(name) {
         const found = mesh.processes.find((child) => child.name === name);
         if (!found) throw new Error(`the mesh has no process ${name}`);
