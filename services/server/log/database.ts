@@ -1,5 +1,7 @@
 import pg from "pg";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
 import { transaction } from "#platform/postgres/pool.ts";
 import type { SessionSettings } from "#platform/postgres/session.ts";
 import { databaseUnavailable } from "#platform/postgres/unavailable.ts";
@@ -55,6 +57,11 @@ export interface DatabaseOptions {
   readonly clock: Clock;
   /** Place among the databases of the log; 0 when absent. */
   readonly number?: number;
+  /**
+   * Whether statements fail at once while no connection can be opened, until a probe has an answer.
+   * Otherwise each of them tries to connect, which takes seconds when packets are lost.
+   */
+  readonly failFast?: boolean;
   /** Called before each run of a statement, by tests. */
   readonly observe?: ObserveRun;
 }
@@ -67,14 +74,16 @@ export class Database {
   readonly #pool: pg.Pool;
   readonly #clock: Clock;
   readonly number: number;
+  readonly #failFast: boolean;
   readonly #observe: ObserveRun | undefined;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #unreachable = false;
 
-  constructor({ pool, clock, number = 0, observe }: DatabaseOptions) {
+  constructor({ pool, clock, number = 0, failFast = false, observe }: DatabaseOptions) {
     this.#pool = pool;
     this.#clock = clock;
     this.number = number;
+    this.#failFast = failFast;
     this.#observe = observe;
   }
 
@@ -94,7 +103,13 @@ export class Database {
    * Runs one prepared statement in its own transaction. Throws a conflict, and LK001 for a bucket of
    * another database, as PostgreSQL's error.
    */
-  async run<R extends object>(statement: Statement, values: readonly Value[]): Promise<R[]> {
+  run<R extends object>(statement: Statement, values: readonly Value[]): Promise<R[]> {
+    if (this.#failFast && this.#unreachable) return Promise.reject(unreachable());
+    return this.probe(statement, values);
+  }
+
+  /** Runs a statement as `run` does, also while no connection could be opened since the last answer. */
+  async probe<R extends object>(statement: Statement, values: readonly Value[]): Promise<R[]> {
     this.#observe?.(this.number, statement, values);
     let client: pg.PoolClient;
     try {
@@ -119,6 +134,7 @@ export class Database {
 
   /** Runs `work` in one transaction: commits when it returns, rolls back when it throws. */
   async transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    if (this.#failFast && this.#unreachable) throw unreachable();
     try {
       const result = await transaction(this.#pool, work);
       this.#answered();
@@ -133,6 +149,14 @@ export class Database {
     this.#answeredAtMs = this.#clock.elapsed();
     this.#unreachable = false;
   }
+}
+
+/** Back-off for callers while a database cannot be reached, ms. */
+const UNREACHABLE_RETRY_MS = 500;
+
+function unreachable(): Error {
+  const text = "a database of the log cannot be reached";
+  return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: UNREACHABLE_RETRY_MS });
 }
 
 /** Whether the error is a unique violation: a row with this key exists. */

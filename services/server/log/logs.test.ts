@@ -20,20 +20,22 @@ import { RouteCheck } from "./routes.fixture.ts";
 const COUNT = 3;
 const { logs } = await startTestPostgres({ after }, { max: 6, logs: COUNT });
 
-/** A pool that cannot connect while `away` is true. */
-function fragile(pool: pg.Pool): { pool: pg.Pool; away: boolean } {
-  const state = {
-    away: false,
+/** A pool that cannot connect while it is "away", and whose attempts never end while it is "silent". */
+function fragile(pool: pg.Pool): { pool: pg.Pool; state: "here" | "away" | "silent" } {
+  const one: ReturnType<typeof fragile> = {
+    state: "here",
     pool: Object.create(pool, {
       connect: {
-        value: () =>
-          state.away
-            ? Promise.reject(Object.assign(new Error("away"), { code: "ECONNREFUSED" }))
-            : pool.connect(),
+        value: async () => {
+          if (one.state === "here") return pool.connect();
+          if (one.state === "away")
+            throw Object.assign(new Error("away"), { code: "ECONNREFUSED" });
+          return new Promise(() => {});
+        },
       },
     }) as pg.Pool,
   };
-  return state;
+  return one;
 }
 
 /** All conversations of Sync from a cursor, page by page, with the last cursor. */
@@ -178,7 +180,7 @@ test("a database that is away delays only its own conversations", async (t) => {
   const { cursor } = await syncAll(one, "3000");
   const swept = await one.ingress.sweep({ userIds: ["3000"], cursor: "" });
 
-  away.away = true;
+  away.state = "away";
   const sends = [say("3000", here!, "2"), say("3000", there!, "2"), say("3000", other!, "2")];
   const results = (await one.ingress.appendBatch({ uplinks: uplinksOf(sends) })).results;
   assert.deepEqual(
@@ -210,9 +212,9 @@ test("a database that is away delays only its own conversations", async (t) => {
   });
   assert.equal(one.server.ready(), true);
 
-  away.away = false;
-  // The next read of the places finds the database again.
-  stand.clock.advance(5_000);
+  away.state = "here";
+  stand.clock.advance(1_000);
+  while ((await one.messages("3000").sync({})).retryAfterMs > 0n);
   const retried = await one.append(...sends);
   assert.deepEqual(
     retried.map((result) => accepted(result).sequence),
@@ -226,6 +228,44 @@ test("a database that is away delays only its own conversations", async (t) => {
   assert.ok(
     next.changes.some(({ conversationId }) => conversationId === accepted(b).conversationId),
   );
+});
+
+test("the others do not wait for a database whose connection attempts take long", async (t) => {
+  const silent = fragile(logs[1]!);
+  const stand = new Stand(t, [logs[0]!, silent.pool, logs[2]!]);
+  const one = await stand.server();
+  const [here, moved] = peersIn(0, 5_000, 5_200, 2);
+  const [there, other] = peersIn(1, 5_000, 5_200, 2);
+  await one.append(say("5000", here!, "1"), say("5000", there!, "1"));
+  silent.state = "away";
+  assert.ok((await one.messages("5000").sync({})).retryAfterMs > 0n);
+
+  silent.state = "silent";
+  // The database is probed meanwhile, without an answer.
+  stand.clock.advance(5_000);
+  const sends = [here!, there!, other!].map((peer) => say("5000", peer, "2"));
+  const { results } = await one.ingress.appendBatch({ uplinks: uplinksOf(sends) });
+  assert.deepEqual(
+    results.map(({ length }) => length === 0),
+    [false, true, true],
+  );
+  assert.ok((await one.messages("5000").sync({})).retryAfterMs > 0n);
+  // The new place of a bucket is found meanwhile.
+  const bucket = bucketOfPair("5000", moved!);
+  const setState = (pool: pg.Pool, state: number) =>
+    pool.query("UPDATE im.bucket SET state = $2 WHERE bucket = $1", [bucket, state]);
+  await setState(logs[0]!, 0);
+  await setState(logs[2]!, 1);
+  stand.clock.advance(1_000);
+  const [result] = await one.append(say("5000", moved!, "1"));
+  const { conversationId } = accepted(result);
+  const { rowCount } = await logs[2]!.query(
+    "SELECT FROM im.conversation WHERE conversation_id = $1",
+    [conversationId],
+  );
+  assert.equal(rowCount, 1);
+  await setState(logs[2]!, 0);
+  await setState(logs[0]!, 1);
 });
 
 test("the groups of a user in all databases count", async (t) => {

@@ -46,6 +46,8 @@ export interface Spread<T, R> {
 
 /** Interval at which the places of the buckets are read, ms. */
 const REFRESH_MS = 5_000;
+/** Interval at which databases that cannot be reached are probed, ms. */
+const PROBE_MS = 1_000;
 /** Time after a read in which errors cause no further read, ms. A bucket moves within a second. */
 const FRESH_MS = 100;
 /** Back-off for callers while a bucket moves, ms. */
@@ -65,10 +67,15 @@ export class Logs {
   #places: readonly (Database | undefined)[] = [];
   #refreshing: Promise<void> | undefined;
   #readAtMs = Number.NEGATIVE_INFINITY;
-  #timer: Timer | undefined;
+  /** Databases with a probe that has no answer yet. */
+  readonly #probed = new Set<Database>();
+  #timers: readonly Timer[] = [];
 
   constructor({ pools, clock, log, observe }: LogsOptions) {
-    this.databases = pools.map((pool, number) => new Database({ pool, clock, number, observe }));
+    const failFast = pools.length > 1;
+    this.databases = pools.map(
+      (pool, number) => new Database({ pool, clock, number, failFast, observe }),
+    );
     this.#clock = clock;
     this.#log = log;
   }
@@ -96,11 +103,14 @@ export class Logs {
       );
     this.#place(placements);
     if (this.databases.length > 1)
-      this.#timer = this.#clock.every(REFRESH_MS, () => void this.refresh());
+      this.#timers = [
+        this.#clock.every(REFRESH_MS, () => void this.refresh()),
+        this.#clock.every(PROBE_MS, () => this.#probe()),
+      ];
   }
 
   stop(): void {
-    this.#timer?.stop();
+    for (const timer of this.#timers) timer.stop();
   }
 
   /** The database of a bucket; undefined while it moves or its database was never reached. */
@@ -179,18 +189,9 @@ export class Logs {
     return { results, failures };
   }
 
-  /**
-   * Runs work on every database. While one cannot be reached it is skipped: its connection attempts
-   * would delay the others. Never rejects.
-   */
+  /** Runs work on every database. Never rejects. */
   async everywhere<R>(work: (db: Database) => Promise<R>): Promise<Spread<Database, R>> {
-    const several = this.databases.length > 1;
-    const settled = await Promise.allSettled(
-      this.databases.map(async (db) => {
-        if (several && db.unreachable) throw unreachable();
-        return await work(db);
-      }),
-    );
+    const settled = await Promise.allSettled(this.databases.map(work));
     const results = settled.filter((one) => one.status === "fulfilled").map(({ value }) => value);
     const failures = settled.flatMap((one, at) =>
       one.status === "fulfilled" ? [] : [{ items: [this.databases[at]!], error: one.reason }],
@@ -209,6 +210,25 @@ export class Logs {
     return this.#refreshing;
   }
 
+  /** Connects to databases that cannot be reached, which then serve statements. Never rejects. */
+  #probe(): void {
+    for (const db of this.databases) {
+      if (!db.unreachable || this.#probed.has(db)) continue;
+      this.#probed.add(db);
+      void db
+        .probe(selectPlacement, [])
+        .then(
+          () => this.refresh(),
+          (err) => this.#unreachable(db, err),
+        )
+        .finally(() => this.#probed.delete(db));
+    }
+  }
+
+  #unreachable({ number }: Database, err: unknown): void {
+    this.#log.warn({ event: "log_database_unreachable", database: number + 1, err });
+  }
+
   /**
    * The placement of each database; undefined for one that does not answer. A bucket that moves between
    * two reads seems to be in two databases or in none, so these are read once more.
@@ -221,11 +241,14 @@ export class Logs {
   }
 
   async #readOnce(): Promise<(Placement | undefined)[]> {
+    // Failures of these are logged by their probes.
+    const away = new Set(this.databases.filter((db) => db.unreachable));
     const settled = await Promise.allSettled(this.databases.map(readPlacement));
     this.#readAtMs = this.#clock.elapsed();
-    for (const [at, one] of settled.entries())
-      if (one.status === "rejected")
-        this.#log.warn({ event: "log_database_unreachable", database: at + 1, err: one.reason });
+    for (const [at, one] of settled.entries()) {
+      const db = this.databases[at]!;
+      if (one.status === "rejected" && !away.has(db)) this.#unreachable(db, one.reason);
+    }
     return settled.map((one) => (one.status === "fulfilled" ? one.value : undefined));
   }
 
@@ -283,9 +306,4 @@ function missingIn(placements: readonly Placement[]): number {
 export function moving(cause?: unknown): Error {
   const text = "the conversation moves to another database, or its database cannot be reached";
   return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: MOVING_RETRY_MS, cause });
-}
-
-function unreachable(): Error {
-  const text = "a database of the log cannot be reached";
-  return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: MOVING_RETRY_MS });
 }
