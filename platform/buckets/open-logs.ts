@@ -3,9 +3,6 @@ import { createPool, openPool, type Pool, type PoolOptions } from "#platform/pos
 import { databaseUnavailable } from "#platform/postgres/unavailable.ts";
 import { assignBuckets } from "./assign.ts";
 
-/** Maximum databases of one log: a cursor of Sync has a position for each of them. */
-export const MAX_LOGS = 32;
-
 export interface LogsOptions extends Omit<PoolOptions, "url"> {
   /** The migrated home database. Without a list of databases it is the only one of the log. */
   readonly home: DatabaseAddress;
@@ -20,8 +17,6 @@ export async function openLogs(
   addresses: readonly Required<DatabaseAddress>[],
   { log, home, ...options }: LogsOptions,
 ): Promise<Pool[]> {
-  if (addresses.length > MAX_LOGS)
-    throw new Error(`LUCKY_POSTGRES_LOG_URLS names more than ${MAX_LOGS} databases.`);
   const away = new Set<DatabaseAddress>();
   for (const [at, address] of addresses.entries()) {
     try {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { ConfigError, defaultsOf, defineConfig, loadConfig, redacted, setting } from "./config.ts";
-import { platformConfig } from "./settings.ts";
+import { migrateConfig, platformConfig } from "./settings.ts";
 
 const shared = defineConfig("", {
   host: setting.text({ default: "0.0.0.0", doc: "Where to listen." }),
@@ -85,6 +85,44 @@ test("one error lists all faults, and a secret does not appear in it", (t) => {
       "LUCKY_SERVER_PROT is unknown",
       'LUCKY_SERVER_QUORUM must be true or false, not "maybe"',
     ].sort(),
+  );
+});
+
+test("URLs are checked, and a fault names the setting and the item, not the secret", () => {
+  const load = (env: Record<string, string>) =>
+    loadConfig(
+      { platform: platformConfig, migrate: migrateConfig },
+      { env, others: ["limits", "gateway", "auth", "connect", "server"] },
+    );
+  const good = "postgres://u:p@h:5432/lucky";
+  const wrong = [
+    "localhost:5432/lucky",
+    "postgresql://u:se#cret@h/lucky",
+    "postgresql://h:99999/x",
+  ];
+  for (const url of wrong) {
+    for (const name of ["LUCKY_POSTGRES_URL", "LUCKY_MIGRATE_POSTGRES_URL"])
+      assert.deepEqual(
+        faults(() => load({ [name]: url })),
+        [
+          `${name} must be a URL of PostgreSQL, such as postgresql://user:password@host:5432/database`,
+        ],
+      );
+    for (const name of ["LUCKY_POSTGRES_LOG_URLS", "LUCKY_MIGRATE_POSTGRES_LOG_URLS"])
+      assert.deepEqual(
+        faults(() => load({ [name]: `${good},${url}` })),
+        [
+          `${name} must be a list of at most 32 URLs of PostgreSQL, such as postgresql://user:password@host:5432/database: check item 2`,
+        ],
+      );
+  }
+  for (const name of ["LUCKY_REDIS_URL", "LUCKY_RABBITMQ_URL"])
+    assert.match(faults(() => load({ [name]: good }))[0] ?? "", /must be a URL of R/);
+  const urls = (count: number) => new Array(count).fill(good).join();
+  assert.equal(load({ LUCKY_POSTGRES_LOG_URLS: urls(32) }).platform.postgresLogUrls.length, 32);
+  assert.deepEqual(
+    faults(() => load({ LUCKY_POSTGRES_LOG_URLS: urls(33) })),
+    ["LUCKY_POSTGRES_LOG_URLS must be a list of at most 32 URLs of PostgreSQL"],
   );
 });
 

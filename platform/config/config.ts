@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import type { Form } from "./urls.ts";
 
 /** One setting: its meaning, its default and its parser. */
 export interface Setting<T> {
@@ -35,6 +36,8 @@ interface TextOptions extends Options<string> {
   secret?: boolean;
   /** Minimum number of characters of a value that is not empty. */
   minLength?: number;
+  /** Form of a value that is not empty. Any text when absent. */
+  form?: Form;
 }
 
 interface IntegerOptions extends Options<number> {
@@ -44,26 +47,29 @@ interface IntegerOptions extends Options<number> {
 }
 
 interface ListOptions extends Options<readonly string[]> {
-  /** The allowed items: their name in the plural, and their check. Any text when absent. */
-  items?: { readonly name: string; readonly allows: (item: string) => boolean };
+  /** Form of the items. Any text when absent. */
+  items?: Pick<Form, "plural" | "allows"> & Partial<Form>;
+  /** Maximum number of items; unbounded when absent. */
+  max?: number;
   secret?: boolean;
 }
 
 /** Makers of settings. A setting without a default must be given. */
 export const setting = {
-  text({ secret = false, minLength = 0, ...options }: TextOptions): Setting<string> {
+  text({ secret = false, minLength = 0, form, ...options }: TextOptions): Setting<string> {
     return {
       ...described(options),
       kind: "text",
       secret,
-      range: minLength > 0 ? `at least ${minLength} characters` : "",
+      range: form?.name ?? (minLength > 0 ? `at least ${minLength} characters` : ""),
       fromText: (text) => text,
       fault(given) {
         if (typeof given !== "string") return "must be a text";
         if (given !== "" && given.length < minLength) {
           return `must have at least ${minLength} characters`;
         }
-        return undefined;
+        if (form === undefined || given === "" || form.allows(given)) return undefined;
+        return `must be a ${form.name}, such as ${form.example}`;
       },
     };
   },
@@ -111,18 +117,25 @@ export const setting = {
   },
 
   /** Separated by commas in the environment, an array in the file. */
-  list({ items, secret = false, ...options }: ListOptions): Setting<readonly string[]> {
-    const { name, allows } = items ?? { name: "texts", allows: () => true };
+  list({ items, max, secret = false, ...options }: ListOptions): Setting<readonly string[]> {
+    const name = `${max === undefined ? "" : `at most ${max} `}${items?.plural ?? "texts"}`;
+    const example = items?.example === undefined ? "" : `, such as ${items.example}`;
+    const allows = (item: unknown) =>
+      typeof item === "string" && (items === undefined || items.allows(item));
     return {
       ...described(options),
       kind: "list",
       secret,
       range: `${name}, separated by commas`,
       fromText: (text) => text.split(",").map((part) => part.trim()),
-      fault: (given) =>
-        Array.isArray(given) && given.every((part) => typeof part === "string" && allows(part))
+      fault(given) {
+        if (!Array.isArray(given) || given.length > (max ?? Number.POSITIVE_INFINITY))
+          return `must be a list of ${name}`;
+        const wrong = given.findIndex((item) => !allows(item));
+        return wrong < 0
           ? undefined
-          : `must be a list of ${name}`,
+          : `must be a list of ${name}${example}: check item ${wrong + 1}`;
+      },
     };
   },
 };

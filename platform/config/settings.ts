@@ -1,11 +1,10 @@
 import { type ConfigOf, defineConfig, environmentName, setting } from "./config.ts";
+import { POSTGRES_URL, RABBITMQ_URL, REDIS_URL } from "./urls.ts";
 
 const MIN_SECRET_CHARS = 32;
 
-const POSTGRES_URLS = {
-  name: "URLs of PostgreSQL",
-  allows: (item: string) => /^postgres(ql)?:\/\//.test(item),
-};
+/** Maximum databases of one log: a cursor of Sync has a position for each of them. */
+export const MAX_LOGS = 32;
 
 /** Setting of the secret with which a service proves itself to the services that it calls. */
 function secretOf(service: string, accepting: string) {
@@ -13,7 +12,7 @@ function secretOf(service: string, accepting: string) {
     default: [],
     secret: true,
     items: {
-      name: `texts of at least ${MIN_SECRET_CHARS} characters`,
+      plural: `texts of at least ${MIN_SECRET_CHARS} characters`,
       allows: (item) => item.length >= MIN_SECRET_CHARS,
     },
     doc: `Secret with which ${service} proves itself to other services. In the mesh, it is needed by ${service}, which presents it, and by ${accepting}; every other process refuses to start with it. During a rotation it has two values: ${service} presents the first one, and both are accepted.`,
@@ -33,13 +32,15 @@ export const platformConfig = defineConfig("", {
   postgresUrl: setting.text({
     default: "",
     secret: true,
-    doc: "URL of PostgreSQL, postgres://user:password@host:port/database, for auth, server and npm run migrate. Each of them can have a URL of its own instead. The mesh needs it; gateway and connect use no database. A single process starts its own PostgreSQL when it is empty.",
+    form: POSTGRES_URL,
+    doc: "URL of PostgreSQL, postgresql://user:password@host:port/database, for auth, server and npm run migrate; special characters of the password, such as # or a comma, are percent-encoded. Each of them can have a URL of its own instead. The mesh needs it; gateway and connect use no database. A single process starts its own PostgreSQL when it is empty.",
   }),
   postgresLogUrls: setting.list({
     default: [],
     secret: true,
-    items: POSTGRES_URLS,
-    doc: "URLs of the databases that hold conversations and their entries, at most 32, for server, npm run migrate and npm run buckets. Each conversation is in one of them. Empty: one database, the one of server. A further database starts without conversations: npm run buckets moves some to it.",
+    items: POSTGRES_URL,
+    max: MAX_LOGS,
+    doc: "URLs of the databases that hold conversations and their entries, for server, npm run migrate and npm run buckets. Each conversation is in one of them. Empty: one database, the one of server. A further database starts without conversations: npm run buckets moves some to it.",
   }),
   postgresPooler: setting.choice(["none", "prepared", "unprepared"], {
     default: "none",
@@ -48,11 +49,13 @@ export const platformConfig = defineConfig("", {
   redisUrl: setting.text({
     default: "",
     secret: true,
+    form: REDIS_URL,
     doc: "URL of Redis, redis://[:password@]host:port. The mesh needs it.",
   }),
   rabbitmqUrl: setting.text({
     default: "",
     secret: true,
+    form: RABBITMQ_URL,
     doc: "URL of RabbitMQ, amqp://user:password@host:port. The mesh needs it.",
   }),
   rabbitmqQuorum: setting.bool({
@@ -173,12 +176,14 @@ export const migrateConfig = defineConfig("migrate", {
   postgresUrl: setting.text({
     default: "",
     secret: true,
+    form: POSTGRES_URL,
     doc: "URL of PostgreSQL for npm run migrate, with the user that owns Lucky's tables. Empty: LUCKY_POSTGRES_URL.",
   }),
   postgresLogUrls: setting.list({
     default: [],
     secret: true,
-    items: POSTGRES_URLS,
+    items: POSTGRES_URL,
+    max: MAX_LOGS,
     doc: "URLs of the databases of LUCKY_POSTGRES_LOG_URLS, in the same order, for npm run migrate and npm run buckets, with the user that owns Lucky's tables. Empty: LUCKY_POSTGRES_LOG_URLS.",
   }),
 });

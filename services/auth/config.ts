@@ -1,4 +1,5 @@
 import { type ConfigOf, defineConfig, setting } from "#platform/config/config.ts";
+import { POSTGRES_URL } from "#platform/config/urls.ts";
 import { smsSettings } from "./sms-settings.ts";
 
 /** Settings of auth. Read from LUCKY_AUTH_<KEY>. */
@@ -22,6 +23,7 @@ export const authConfig = defineConfig("auth", {
   postgresUrl: setting.text({
     default: "",
     secret: true,
+    form: POSTGRES_URL,
     doc: "URL of PostgreSQL for auth, with a user in the group role lucky_auth. Empty: LUCKY_POSTGRES_URL.",
   }),
   postgresConnections: setting.integer({

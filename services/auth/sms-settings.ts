@@ -78,7 +78,7 @@ export const smsSettings = {
   }),
   smsCountries: setting.list({
     default: [],
-    items: { name: "calling codes such as +49", allows: (item) => /^\+[1-9]\d{0,6}$/.test(item) },
+    items: { plural: "calling codes such as +49", allows: (item) => /^\+[1-9]\d{0,6}$/.test(item) },
     doc: "Country calling codes, or longer prefixes of numbers, to which codes are sent. A request for any other number is refused with PHONE_INVALID, also for a number that has an account. Empty: codes are sent to all countries.",
   }),
 };

@@ -25,7 +25,7 @@ export const connectConfig = defineConfig("connect", {
   trustedProxies: setting.list({
     default: [],
     items: {
-      name: "networks such as 10.0.0.0/8 or 2001:db8::/32",
+      plural: "networks such as 10.0.0.0/8 or 2001:db8::/32",
       allows: (item) => parseNetwork(item) !== undefined,
     },
     doc: "Addresses of the proxies, and of the gateways, that connect to publicAddress: the connections of one of them have no maximum. A proxy appends the address of its caller to X-Forwarded-For; the last address in this header that is not listed here counts as the caller's.",

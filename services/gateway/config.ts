@@ -17,7 +17,7 @@ export const gatewayConfig = defineConfig("gateway", {
   trustedProxies: setting.list({
     default: [],
     items: {
-      name: "networks such as 10.0.0.0/8 or 2001:db8::/32",
+      plural: "networks such as 10.0.0.0/8 or 2001:db8::/32",
       allows: (item) => parseNetwork(item) !== undefined,
     },
     doc: "Addresses of the proxies in front of the gateway, which append the address of their caller to X-Forwarded-For. The last address in this header that is not a proxy's counts as the caller's. List proxies only: a caller from such a network can forge its address. Empty: the header is ignored.",

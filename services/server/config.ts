@@ -1,4 +1,5 @@
 import { type ConfigOf, defineConfig, setting } from "#platform/config/config.ts";
+import { POSTGRES_URL } from "#platform/config/urls.ts";
 
 /** Settings of server. Read from LUCKY_SERVER_<KEY>. */
 export const serverConfig = defineConfig("server", {
@@ -12,6 +13,7 @@ export const serverConfig = defineConfig("server", {
   postgresUrl: setting.text({
     default: "",
     secret: true,
+    form: POSTGRES_URL,
     doc: "URL of PostgreSQL for server, with a user in the group role lucky_server. Empty: LUCKY_POSTGRES_URL.",
   }),
   postgresConnections: setting.integer({

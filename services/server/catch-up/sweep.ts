@@ -1,6 +1,6 @@
 import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
 import { bucketOf } from "#platform/buckets/bucket.ts";
-import { MAX_LOGS } from "#platform/buckets/open-logs.ts";
+import { MAX_LOGS } from "#platform/config/settings.ts";
 import type { Conversations } from "../conversations/conversations.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";

@@ -6,7 +6,7 @@ import {
   type SyncResponse,
   SyncResponseSchema,
 } from "#gen/lucky/message/v1/message_pb.js";
-import { MAX_LOGS } from "#platform/buckets/open-logs.ts";
+import { MAX_LOGS } from "#platform/config/settings.ts";
 import { parseId } from "#platform/ids.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
