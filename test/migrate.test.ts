@@ -166,8 +166,8 @@ test("npm run migrate prepares every database of the log, and assigns the bucket
     return client.query(text).finally(() => client.end());
   };
   const share = "SELECT count(*)::int AS n, min(bucket) AS first FROM im.bucket WHERE state = 1";
-  for (const [first, name] of ["log_a", "log_b"].entries())
-    assert.deepEqual((await query(asServer(name), share)).rows, [{ n: 512, first }]);
+  for (const [at, name] of ["log_a", "log_b"].entries())
+    assert.deepEqual((await query(asServer(name), share)).rows, [{ n: 512, first: 512 * at }]);
   const owns = "SELECT im.owns(ARRAY[2::bigint]), im.history() <> '' AS has_history";
   assert.deepEqual((await query(asServer("log_a"), owns)).rows, [
     { owns: true, has_history: true },

@@ -65,14 +65,13 @@ async function mustBeEmpty(home: DatabaseAddress): Promise<void> {
   }
 }
 
-/** Gives a database its share of all buckets: every `count`-th one. */
+/** Gives a database its share of all buckets, as one range. */
 async function assign(client: pg.Client, at: number, count: number): Promise<void> {
   try {
-    await client.query("UPDATE im.bucket SET state = $1 WHERE bucket % $2 = $3 AND bucket < $4", [
+    await client.query("UPDATE im.bucket SET state = $1 WHERE bucket >= $2 AND bucket < $3", [
       BucketState.HERE,
-      count,
-      at,
-      BUCKETS,
+      Math.ceil((at * BUCKETS) / count),
+      Math.ceil(((at + 1) * BUCKETS) / count),
     ]);
   } catch (error) {
     throw ownerNeeded(error) ?? error;

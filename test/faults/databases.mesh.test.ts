@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { text as textOf } from "node:stream/consumers";
 import { after, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { bucketOf, bucketOfGroup, bucketOfPair } from "#platform/buckets/bucket.ts";
+import { BUCKETS, bucketOf, bucketOfGroup, bucketOfPair } from "#platform/buckets/bucket.ts";
 import { BucketState } from "#platform/buckets/placement.ts";
 import { reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
@@ -31,7 +31,7 @@ const COUNT = logUrls.length;
 const numbers = (count: number) => Array.from({ length: count }, (_, at) => `${at}`);
 
 /** The number of the database in which a new bucket is. */
-const placeOf = (bucket: number) => bucket % COUNT;
+const placeOf = (bucket: number) => Math.floor((bucket * COUNT) / BUCKETS);
 
 /** Refuses connections to a database of the log and ends the open ones, or allows them again. */
 async function setAway(database: number, away: boolean): Promise<void> {
