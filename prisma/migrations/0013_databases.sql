@@ -30,7 +30,8 @@ BEGIN
     JOIN im.bucket b ON b.bucket = (i.id & 1023)::smallint
    WHERE b.state <> 1 LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'bucket % is not in this database', foreign_bucket USING ERRCODE = 'LK001';
+    RAISE EXCEPTION 'bucket % is not in this database', foreign_bucket
+      USING ERRCODE = 'LK001', DETAIL = foreign_bucket;
   END IF;
   RETURN true;
 END

@@ -73,7 +73,7 @@ export const serverConfig = defineConfig("server", {
     min: 1,
     max: 1_048_576,
     unit: "messages",
-    doc: "Maximum messages waiting for an append; further ones are refused with OVERLOADED.",
+    doc: "Maximum messages waiting for an append in each database of the log; further ones are refused with OVERLOADED.",
     tuning: true,
   }),
   laneQueueBytes: setting.integer({
@@ -81,7 +81,7 @@ export const serverConfig = defineConfig("server", {
     min: 65_536,
     max: 1_073_741_824,
     unit: "bytes",
-    doc: "Maximum bytes of messages waiting for an append; further messages are refused with OVERLOADED.",
+    doc: "Maximum bytes of messages waiting for an append in each database of the log; further messages are refused with OVERLOADED.",
     tuning: true,
   }),
   overloadedRetryMs: setting.integer({

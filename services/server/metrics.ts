@@ -8,6 +8,7 @@ export class ServerMetrics {
   readonly #retries;
   readonly #overloaded;
   readonly #outboxPending;
+  readonly #pending = new Map<number, number>();
   readonly #outboxFailed;
   readonly #relayBatches;
   readonly #publishes;
@@ -38,7 +39,7 @@ export class ServerMetrics {
     );
     this.#outboxPending = metrics.gauge(
       "lucky_outbox_pending",
-      "Batches in the outbox at the last poll of the compensation; 10,001 means more than 10,000.",
+      "Batches in the outboxes of all databases at the last polls of the compensation; 10,001 in one of them means more than 10,000.",
     );
     this.#outboxFailed = metrics.counter(
       "lucky_outbox_failed_total",
@@ -92,8 +93,10 @@ export class ServerMetrics {
     this.#overloaded.inc();
   }
 
-  outboxPending(count: number): void {
-    this.#outboxPending.set(count);
+  /** Counts by database; the gauge is their sum. */
+  outboxPending(database: number, count: number): void {
+    this.#pending.set(database, count);
+    this.#outboxPending.set([...this.#pending.values()].reduce((sum, one) => sum + one, 0));
   }
 
   outboxFailed(count: number): void {

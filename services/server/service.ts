@@ -64,7 +64,10 @@ export interface Server extends RunningService {
 /** Time after PostgreSQL's last answer for which the service counts as ready, ms. */
 const READY_WINDOW_MS = 15_000;
 
-/** News for the sweep are kept for four intervals: several rounds of connect's sweep. */
+/**
+ * News for the sweep are kept for four intervals: several rounds of connect's sweep. The maximum is that
+ * of all databases together.
+ */
 const NEWS = { intervalMs: 30_000, maxConversations: 2_000_000 };
 
 /**
@@ -81,7 +84,11 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   const { relay, outboxes, compensations } = delivery;
   const sends = createSends(d, { ...storage, ...delivery });
   const groups = groupDependencies(d, { ...storage, ...delivery });
-  const news = byDatabase(logs, (db) => new News({ db, clock, log, ...NEWS }));
+  const maxConversations = Math.ceil(NEWS.maxConversations / logs.databases.length);
+  const news = byDatabase(
+    { logs, log },
+    (db, log) => new News({ db, clock, log, intervalMs: NEWS.intervalMs, maxConversations }),
+  );
 
   let serving = true;
   const mustServe = () => {
@@ -106,9 +113,16 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     ],
     ready: () => serving && logs.databases.some(isReady),
     async replay() {
-      const batches = await Promise.all([...outboxes.values()].map((outbox) => outbox.replay()));
+      const replays = await Promise.allSettled(
+        [...outboxes.values()].map((outbox) => outbox.replay()),
+      );
       await Promise.all([...compensations.values()].map((compensation) => compensation.poll()));
-      return batches.reduce((sum, count) => sum + count, 0);
+      let batches = 0;
+      for (const replay of replays) {
+        if (replay.status === "rejected") throw replay.reason;
+        batches += replay.value;
+      }
+      return batches;
     },
     stop() {
       serving = false;
@@ -127,9 +141,18 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   };
 }
 
-/** Creates a part of the service for each database of the log. */
-function byDatabase<T>(logs: Logs, create: (db: Database) => T): ReadonlyMap<Database, T> {
-  return new Map(logs.databases.map((db) => [db, create(db)]));
+/** Creates a part of the service for each database of the log; its log lines name the database. */
+function byDatabase<T>(
+  { logs, log }: { logs: Logs; log: Log },
+  create: (db: Database, log: Log) => T,
+): ReadonlyMap<Database, T> {
+  const several = logs.databases.length > 1;
+  return new Map(
+    logs.databases.map((db) => [
+      db,
+      create(db, several ? log.child({ database: db.number + 1 }) : log),
+    ]),
+  );
 }
 
 /** The databases, the caches, and the metrics. */
@@ -179,12 +202,12 @@ function createDelivery(
     maxSignals: config.relaySignals,
   });
   const outboxes = byDatabase(
-    logs,
-    (db) => new Outbox({ db, clock, log, deleteLingerMs: config.outboxDeleteLingerMs }),
+    { logs, log },
+    (db, log) => new Outbox({ db, clock, log, deleteLingerMs: config.outboxDeleteLingerMs }),
   );
   const compensations = byDatabase(
-    logs,
-    (db) =>
+    { logs, log },
+    (db, log) =>
       new Compensation({
         db,
         bus,

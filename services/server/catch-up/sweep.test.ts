@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { bucketOf } from "#platform/buckets/bucket.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { accepted, type RunningServer, Stand, say, toConversation } from "../server.fixture.ts";
 
@@ -31,6 +32,25 @@ const toldConversations = async (): Promise<number> => {
   );
   return Number(rows[0].told);
 };
+
+test("a sweep returns the other conversations while one moves, and that one afterwards", async (t) => {
+  const stand = new Stand(t, pool);
+  const [one, two] = [await stand.server(), await stand.server()];
+  const start = await sweep(one, "301", "");
+  const sent = await one.append(say("302", "301", "a"), say("303", "301", "a"));
+  const [moving, other] = sent.map((result) => accepted(result).conversationId);
+  const setState = (state: number) =>
+    pool.query("UPDATE im.bucket SET state = $1 WHERE bucket = $2", [state, bucketOf(moving!)]);
+  await setState(2);
+  // The other server has neither conversation in its cache.
+  const during = await sweep(two, "301", start.cursor);
+  assert.deepEqual(during.changes, [[other, 1]]);
+  await setState(1);
+  // The place of a bucket that moves is read again after a while.
+  stand.clock.advance(1_000);
+  const afterwards = await sweep(two, "301", during.cursor);
+  assert.ok(afterwards.changes.some(([id]) => id === moving));
+});
 
 test("a sweep returns what changed since its cursor, by any server, and nothing twice", async (t) => {
   const stand = new Stand(t, pool);

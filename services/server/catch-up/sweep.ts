@@ -160,8 +160,11 @@ async function sweepOne(
   const joined = changed.members.filter(({ userId }) => users.has(userId));
   const changes = await visibleEnds(logs, joined);
   const groups: { groupId: string; lastSequence: bigint }[] = [];
+  let isWhole = true;
   for (const ids of chunks(changed.conversations.keys(), CHUNK_CONVERSATIONS)) {
-    for (const [conversationId, { kind, users: both }] of await conversations.kinds(ids)) {
+    const { found, failures } = await conversations.kinds(ids);
+    if (failures.length > 0) isWhole = false;
+    for (const [conversationId, { kind, users: both }] of found) {
       const lastSequence = changed.conversations.get(conversationId)!;
       if (kind === ConversationKind.GROUP) {
         groups.push({ groupId: conversationId, lastSequence });
@@ -172,7 +175,9 @@ async function sweepOne(
     }
   }
   const memberUserIds = [...new Set(joined.map(({ userId }) => userId))];
-  return { changes, groups, memberUserIds, next };
+  // The next sweep repeats this one while conversations cannot be read, because they move for example.
+  const kept = from ?? { history: next.history, change: news.floor };
+  return { changes, groups, memberUserIds, next: isWhole ? next : kept };
 }
 
 /** Reads the conversations of the users that changed at or after a transaction. Throws UNAVAILABLE. */

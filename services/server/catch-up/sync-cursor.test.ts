@@ -45,6 +45,27 @@ test("Sync and the sweep return a change that a long transaction commits late", 
   assert.equal(changes.find((c) => c.conversationId === conversationId)?.lastSequence, 2n);
 });
 
+test("a run of pages that a crash of PostgreSQL interrupts misses no change", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const sent = await one.append(...["122", "123", "124"].map((peer) => say(peer, "121", "m")));
+  const { conversationId } = accepted(sent[2]);
+  const { nextCursor } = await one.messages("121").sync({ cursor: "", limit: 1 });
+  // The end of the run is above ids that PostgreSQL gives again after the crash.
+  const cursor = nextCursor.replace(/\d+$/, (end) => String(BigInt(end) + 50n));
+  const long = await pool.connect();
+  await long.query("BEGIN");
+  await long.query(
+    "UPDATE im.conversation SET changed_by = pg_current_xact_id() WHERE conversation_id = $1",
+    [conversationId],
+  );
+  await one.append(say("122", "121", "n"));
+  const during = await syncAll(one, "121", cursor);
+  await long.query("COMMIT");
+  long.release();
+  const { conversations } = await syncAll(one, "121", during.cursor);
+  assert.ok(conversations.some((found) => found.conversationId === conversationId));
+});
+
 test("servers with wrong clocks hide no change from Sync", async (t) => {
   const hourMs = 3_600_000;
   // Its clock holds local time: eight hours ahead.

@@ -13,13 +13,7 @@ import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf } from "../log/entries.ts";
 import { COUNTABLE_KINDS } from "../log/kinds.ts";
 import { type Logs, throwFirst } from "../log/logs.ts";
-import {
-  encodePosition,
-  type Position,
-  parsePosition,
-  START,
-  settledChange,
-} from "../log/positions.ts";
+import { encodePosition, type Position, parsePosition, settledChange } from "../log/positions.ts";
 import { PAGE_BYTES } from "./history.ts";
 
 interface ChangedConversationRow extends EntryRow {
@@ -151,9 +145,13 @@ export async function syncPage(
   { userId, request }: { userId: string; request: { cursor: string; limit: number } },
 ): Promise<SyncResponse> {
   const positions = decode(request.cursor);
-  const limit = request.limit || DEFAULT_LIMIT;
+  // Each database has its share of the page, so that none has to wait for the changes of another one.
+  const room = {
+    rows: Math.ceil((request.limit || DEFAULT_LIMIT) / logs.databases.length),
+    bytes: PAGE_BYTES / logs.databases.length,
+  };
   const { results, failures } = await logs.everywhere((db) =>
-    readPage(db, { userId, positions, limit }),
+    readPage(db, { userId, positions, limit: room.rows }),
   );
   if (results.length === 0) throwFirst(failures);
   const taken: ChangedConversationRow[] = [];
@@ -161,10 +159,8 @@ export async function syncPage(
   const continued = new Set(results.map((page) => page.continued));
   const next = failures.length > 0 ? positions.filter((one) => !continued.has(one)) : [];
   let hasMore = false;
-  let room: Room = { rows: limit, bytes: PAGE_BYTES };
   for (const page of results) {
-    const count = fit(page.rows, room, taken.length === 0);
-    room = { rows: room.rows - count, bytes: room.bytes - bytesOf(page.rows.slice(0, count)) };
+    const count = fit(page.rows, room);
     if (count < page.rows.length) hasMore = true;
     next.push(nextPosition(page, count));
     taken.push(...page.rows.slice(0, count));
@@ -200,7 +196,9 @@ async function readPage(
   const { history, lowest_running: lowestRunning, position } = read[0]!;
   const continued = positions[position - 1];
   const rows = read.filter((row) => row.conversation_id !== null);
-  return { continued, history, next: continued?.next ?? lowestRunning, rows };
+  // After a crash of PostgreSQL, transactions can get ids below the end of an older page's run.
+  const next = lower(continued?.next ?? lowestRunning, lowestRunning);
+  return { continued, history, next, rows };
 }
 
 /** The position after the first `count` rows of a page. */
@@ -214,29 +212,28 @@ function nextPosition(
     const change = settledChange(next, reached);
     return { history, change, conversationId: "0", next: undefined };
   }
-  if (last === undefined)
-    return continued ?? { ...START, history, conversationId: "0", next: undefined };
-  return { history, change: last.changed_by, conversationId: last.conversation_id, next };
+  const { changed_by: change, conversation_id: conversationId } = last!;
+  return { history, change, conversationId, next };
 }
 
-/** The rest of a page. */
+/** The share of a database in a page. */
 interface Room {
   readonly rows: number;
   readonly bytes: number;
 }
 
-/** Number of rows that fit into the rest of the page; at least one on an empty page. */
-function fit(rows: readonly ChangedConversationRow[], room: Room, empty: boolean): number {
+/** Number of rows that fit into the share; at least one. */
+function fit(rows: readonly ChangedConversationRow[], room: Room): number {
   let bytes = 0;
   for (const [index, { body }] of rows.entries()) {
     bytes += body.length;
-    if (index === room.rows || ((index > 0 || !empty) && bytes > room.bytes)) return index;
+    if (index === room.rows || (index > 0 && bytes > room.bytes)) return index;
   }
   return rows.length;
 }
 
-function bytesOf(rows: readonly ChangedConversationRow[]): number {
-  return rows.reduce((sum, { body }) => sum + body.length, 0);
+function lower(a: string, b: string): string {
+  return BigInt(a) < BigInt(b) ? a : b;
 }
 
 /** Keeps the latest row of a conversation that is in two databases for a moment, because it moves. */

@@ -49,6 +49,12 @@ export interface SomeConversations {
   readonly failures: readonly Failure<MembershipKey>[];
 }
 
+/** The kinds and users that could be read, and the conversations that could not. */
+export interface SomeKinds {
+  readonly found: ReadonlyMap<string, ConversationUsers>;
+  readonly failures: readonly Failure<string>[];
+}
+
 interface MembershipRow {
   conversation_id: string;
   user_id: string;
@@ -213,9 +219,10 @@ export class Conversations {
   /**
    * Reads kinds and users of conversations. A sweep asks for all conversations that changed on any
    * server, most of which no append of this server needs: they neither enter the cache of the appends
-   * nor renew their place in it. Throws UNAVAILABLE.
+   * nor renew their place in it. Returns also the failures, such as conversations that move. Never
+   * rejects.
    */
-  async kinds(conversationIds: readonly string[]): Promise<Map<string, ConversationUsers>> {
+  async kinds(conversationIds: readonly string[]): Promise<SomeKinds> {
     const found = new Map<string, ConversationUsers>();
     const uncached: string[] = [];
     for (const id of conversationIds) {
@@ -231,8 +238,7 @@ export class Conversations {
         found.set(row.conversation_id, read);
       }
     });
-    throwFirst(failures);
-    return found;
+    return { found, failures };
   }
 
   /**

@@ -195,7 +195,7 @@ export class Compensation {
     const { db, clock, metrics, maxBackoffMs, log, outbox } = this.#options;
     try {
       const [row] = await db.run<{ pending: number }>(countOutbox, []);
-      metrics.outboxPending(row?.pending ?? 0);
+      metrics.outboxPending(db.number, row?.pending ?? 0);
       await this.#hasten();
       if (row?.pending === 0) return;
       // While the bus is unreachable no row is claimed: attempts are not used up, and rows stay

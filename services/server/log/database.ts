@@ -58,8 +58,9 @@ export interface DatabaseOptions {
   /** Place among the databases of the log; 0 when absent. */
   readonly number?: number;
   /**
-   * Whether statements fail at once while no connection can be opened, until a probe has an answer.
-   * Otherwise each of them tries to connect, which takes seconds when packets are lost.
+   * Whether statements fail at once while the database is away: while no connection can be opened,
+   * until a probe has an answer, and while one of its statements has had no answer for HUNG_MS. Otherwise
+   * each of them waits for a time-out.
    */
   readonly failFast?: boolean;
   /** Called before each run of a statement, by tests. */
@@ -78,6 +79,8 @@ export class Database {
   readonly #observe: ObserveRun | undefined;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #unreachable = false;
+  /** Start of each unanswered run, elapsed ms, the oldest first. Only with `failFast`. */
+  readonly #open = new Map<symbol, number>();
 
   constructor({ pool, clock, number = 0, failFast = false, observe }: DatabaseOptions) {
     this.#pool = pool;
@@ -104,8 +107,8 @@ export class Database {
    * another database, as PostgreSQL's error.
    */
   run<R extends object>(statement: Statement, values: readonly Value[]): Promise<R[]> {
-    if (this.#failFast && this.#unreachable) return Promise.reject(unreachable());
-    return this.probe(statement, values);
+    if (this.away) return Promise.reject(unreachable());
+    return this.#tracked(() => this.probe(statement, values));
   }
 
   /** Runs a statement as `run` does, also while no connection could be opened since the last answer. */
@@ -134,14 +137,33 @@ export class Database {
 
   /** Runs `work` in one transaction: commits when it returns, rolls back when it throws. */
   async transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-    if (this.#failFast && this.#unreachable) throw unreachable();
+    if (this.away) throw unreachable();
     try {
-      const result = await transaction(this.#pool, work);
+      const result = await this.#tracked(() => transaction(this.#pool, work));
       this.#answered();
       return result;
     } catch (error) {
       if (isForeignBucket(error)) throw error;
       throw databaseUnavailable(error) ?? error;
+    }
+  }
+
+  /** Whether statements fail at once; false without `failFast`. */
+  get away(): boolean {
+    if (!this.#failFast) return false;
+    if (this.#unreachable) return true;
+    const [oldest] = this.#open.values();
+    return oldest !== undefined && this.#clock.elapsed() - oldest > HUNG_MS;
+  }
+
+  async #tracked<T>(run: () => Promise<T>): Promise<T> {
+    if (!this.#failFast) return run();
+    const key = Symbol();
+    this.#open.set(key, this.#clock.elapsed());
+    try {
+      return await run();
+    } finally {
+      this.#open.delete(key);
     }
   }
 
@@ -151,10 +173,13 @@ export class Database {
   }
 }
 
+/** Time without an answer to a statement after which a database with `failFast` is away, ms. */
+export const HUNG_MS = 2_000;
 /** Back-off for callers while a database cannot be reached, ms. */
 const UNREACHABLE_RETRY_MS = 500;
 
-function unreachable(): Error {
+/** The error for callers while a database is away. */
+export function unreachable(): Error {
   const text = "a database of the log cannot be reached";
   return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: UNREACHABLE_RETRY_MS });
 }
@@ -165,7 +190,7 @@ export function isDuplicateKey(error: unknown): boolean {
 }
 
 /** Whether a bucket of the statement is not in this database, by im.owns. */
-export function isForeignBucket(error: unknown): boolean {
+export function isForeignBucket(error: unknown): error is pg.DatabaseError {
   return error instanceof pg.DatabaseError && error.code === "LK001";
 }
 

@@ -12,10 +12,12 @@ import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import {
   Database,
+  HUNG_MS,
   isForeignBucket,
   type ObserveRun,
   type Pool,
   type Statement,
+  unreachable,
 } from "./database.ts";
 
 export interface LogsOptions {
@@ -50,6 +52,8 @@ const REFRESH_MS = 5_000;
 const PROBE_MS = 1_000;
 /** Time after a read in which errors cause no further read, ms. A bucket moves within a second. */
 const FRESH_MS = 100;
+/** Time after a read in which a bucket without a place causes no further read, ms. */
+const UNKNOWN_MS = 500;
 /** Back-off for callers while a bucket moves, ms. */
 const MOVING_RETRY_MS = 500;
 /** Maximum attempts of one work: a bucket may move between reading its place and the work. */
@@ -142,6 +146,7 @@ export class Logs {
         return await work(this.of(bucket));
       } catch (error) {
         if (!isForeignBucket(error)) throw error;
+        this.#leave(bucket);
         await this.refresh();
         if (attempt === MAX_ATTEMPTS) throw moving(error);
       }
@@ -169,17 +174,22 @@ export class Logs {
     const failures: Failure<T>[] = [];
     let open = items;
     for (let attempt = 1; open.length > 0; attempt++) {
-      if (open.some((item) => this.peek(bucketOf(item)) === undefined)) await this.refresh();
       const groups = Map.groupBy(open, (item) => this.peek(bucketOf(item)));
       const foreign: T[] = [];
       const run = async (db: Database | undefined, items: readonly T[]) => {
         try {
-          if (db === undefined) throw moving();
-          results.push(await work(db, items));
+          if (db === undefined) {
+            if (attempt === MAX_ATTEMPTS || !(await this.#mayKnow())) throw moving();
+            foreign.push(...items);
+          } else results.push(await this.#inTime(work(db, items)));
         } catch (error) {
           if (!isForeignBucket(error)) failures.push({ items, error });
           else if (attempt === MAX_ATTEMPTS) failures.push({ items, error: moving(error) });
-          else foreign.push(...items);
+          else {
+            // The other items of this database need not wait for the bucket.
+            this.#leave(Number(error.detail));
+            foreign.push(...items);
+          }
         }
       };
       await Promise.all([...groups].map(([db, items]) => run(db, items)));
@@ -189,14 +199,41 @@ export class Logs {
     return { results, failures };
   }
 
-  /** Runs work on every database. Never rejects. */
+  /** Runs work on every database. One that does not answer in time fails. Never rejects. */
   async everywhere<R>(work: (db: Database) => Promise<R>): Promise<Spread<Database, R>> {
-    const settled = await Promise.allSettled(this.databases.map(work));
+    const settled = await Promise.allSettled(this.databases.map((db) => this.#inTime(work(db))));
     const results = settled.filter((one) => one.status === "fulfilled").map(({ value }) => value);
     const failures = settled.flatMap((one, at) =>
       one.status === "fulfilled" ? [] : [{ items: [this.databases[at]!], error: one.reason }],
     );
     return { results, failures };
+  }
+
+  /**
+   * The result of work on one of several databases. Rejects with UNAVAILABLE when it takes longer than
+   * HUNG_MS: the callers of the other databases must not wait. The work goes on.
+   */
+  async #inTime<R>(work: Promise<R>): Promise<R> {
+    if (this.databases.length === 1) return work;
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const timer = this.#clock.after(HUNG_MS, () => reject(unreachable()));
+    try {
+      return await Promise.race([work, late]);
+    } finally {
+      timer.stop();
+    }
+  }
+
+  /** Forgets the place of a bucket, until the next read. */
+  #leave(bucket: number): void {
+    this.#places = this.#places.with(bucket, undefined);
+  }
+
+  /** Reads the places when the last read is old; returns whether they may have changed. */
+  async #mayKnow(): Promise<boolean> {
+    if (this.#clock.elapsed() - this.#readAtMs < UNKNOWN_MS) return false;
+    await this.refresh();
+    return true;
   }
 
   /** Reads the places of all buckets, unless they have just been read. Never rejects. */
@@ -243,7 +280,9 @@ export class Logs {
   async #readOnce(): Promise<(Placement | undefined)[]> {
     // Failures of these are logged by their probes.
     const away = new Set(this.databases.filter((db) => db.unreachable));
-    const settled = await Promise.allSettled(this.databases.map(readPlacement));
+    const settled = await Promise.allSettled(
+      this.databases.map((db) => this.#inTime(readPlacement(db))),
+    );
     this.#readAtMs = this.#clock.elapsed();
     for (const [at, one] of settled.entries()) {
       const db = this.databases[at]!;

@@ -1,10 +1,11 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { Timer } from "#platform/clock.ts";
 import type { Directs, Pair } from "../conversations/directs.ts";
 import { refusal } from "../conversations/refusal.ts";
 import type { Delivery } from "../delivery/envelopes.ts";
 import type { Outbox } from "../delivery/outbox.ts";
 import type { Relay } from "../delivery/relay.ts";
-import type { Database } from "../log/database.ts";
+import { type Database, unreachable } from "../log/database.ts";
 import { type Logs, moving } from "../log/logs.ts";
 import type { ServerMetrics } from "../metrics.ts";
 import type { AppendResult } from "./append.ts";
@@ -22,6 +23,12 @@ export interface SendsOptions extends Omit<AppendQueueOptions, "db" | "committed
   readonly metrics: ServerMetrics;
   readonly overloadedRetryMs: number;
 }
+
+/**
+ * Longest wait of a call for one of several databases, ms. It is shorter than the time-out of connect,
+ * which would repeat the whole call.
+ */
+const LATE_MS = 3_000;
 
 /** The sends of one call. The call resolves when the last send is answered. */
 class AppendCall {
@@ -41,6 +48,11 @@ class AppendCall {
   end(): void {
     this.#open--;
     if (this.#open === 0) this.#done();
+  }
+
+  /** Resolves the call before its last sends are answered. */
+  expire(): void {
+    this.#done();
   }
 }
 
@@ -143,15 +155,35 @@ export class Sends {
     }
     metrics.refused(refused);
     const { promise: ended, resolve: done } = Promise.withResolvers<void>();
-    const work: CallSends = { sends, addressed, call: new AppendCall(results, done) };
+    const call = new AppendCall(results, done);
+    const work: CallSends = { sends, addressed, call };
     // An extra count keeps the call open until all its sends are queued.
-    work.call.begin();
+    call.begin();
+    const late = this.#expireLater(work);
     if (unresolved.length === 0) {
       this.#push(work);
-      work.call.end();
+      call.end();
       await ended;
     } else await Promise.all([ended, this.#pushUnresolved(work, unresolved)]);
+    late?.stop();
     return results;
+  }
+
+  /**
+   * Ends a call whose sends concern several databases when one of them does not answer in time: its
+   * sends fail, so that the others are answered. They stay in their queue, in front of their retries.
+   */
+  #expireLater({ sends, call }: CallSends): Timer | undefined {
+    const { logs, clock } = this.#options;
+    if (logs.databases.length === 1) return undefined;
+    return clock.after(LATE_MS, () => {
+      for (const [index, send] of sends.entries()) {
+        if (send === undefined || call.results[index] !== undefined) continue;
+        const outcome: Outcome = { kind: "failed", error: unreachable() };
+        call.results[index] = { clientMessageId: send.clientMessageId, outcome };
+      }
+      call.expire();
+    });
   }
 
   /**
@@ -203,9 +235,9 @@ export class Sends {
       call.begin();
       const queued = new CallSend(send, conversationId, call, index);
       const db = logs.peekConversation(conversationId);
-      if (db === undefined) {
-        void logs.refresh();
-        queued.answer({ kind: "failed", error: moving() });
+      if (db === undefined || db.away) {
+        if (db === undefined) void logs.refresh();
+        queued.answer({ kind: "failed", error: db === undefined ? moving() : unreachable() });
         continue;
       }
       if (this.#queues.get(db)!.push(queued)) continue;
