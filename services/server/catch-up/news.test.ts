@@ -112,6 +112,24 @@ test("unconfirmed batches are told up to a number of conversations", async () =>
   assert.ok(news.since(start) === undefined);
 });
 
+test("an unconfirmed batch with any id is told", async () => {
+  await pool.query(
+    `INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms,
+                            next_attempt_at_ms)
+     VALUES (-7, '{3}', '{0}', '{1}', 0, 0), (0, '{4}', '{0}', '{2}', 0, 0)`,
+  );
+  const news = open();
+  const position = await news.read();
+  assert.deepEqual(
+    [...news.since(position)!.conversations],
+    [
+      ["3", 1n],
+      ["4", 2n],
+    ],
+  );
+  await pool.query("DELETE FROM im.outbox");
+});
+
 test("the deletion of many outbox rows stores rows of at most 1,000 items", async () => {
   const news = open();
   const start = await news.read();

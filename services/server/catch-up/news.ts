@@ -36,6 +36,8 @@ const MAX_UNCONFIRMED_ROWS = 2_000;
 const MAX_UNCONFIRMED_ITEMS = 100_000;
 /** Maximum pages of news in one read; the sweep selects by users instead of the news beyond it. */
 const MAX_PAGES = 400;
+/** Less than each id of the outbox, negative ones included. */
+const BEFORE_ALL_IDS = String(-(2n ** 63n));
 /** Age of the lowest running transaction from which a warning is logged, ms. */
 const LONG_TRANSACTION_MS = 60_000;
 
@@ -166,7 +168,7 @@ export class News {
 
   async #readUnconfirmed(): Promise<{ state: LogState; unconfirmed: NewsRow[] | undefined }> {
     const { db } = this.#options;
-    let page = await readUnconfirmed(db, "0");
+    let page = await readUnconfirmed(db, BEFORE_ALL_IDS);
     const { state } = page;
     const unconfirmed = [...page.rows];
     while (page.isFull) {
