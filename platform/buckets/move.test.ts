@@ -29,14 +29,20 @@ const move = (buckets: number[], options: Partial<MoveOptions> = {}) =>
 
 const resume = () => locked((databases) => resumeMoves(databases, { signal, log: quiet }));
 
-/** The rows of the outbox with conversations of the bucket. */
+/** The rows of the outbox with conversations of the bucket, without their ids. */
 async function outboxOf(db: pg.Pool, bucket: number) {
   const { rows } = await db.query(
-    `SELECT outbox_id, conversation_ids, base_sequences, counts, attempts, next_attempt_at_ms, member_ids
-       FROM im.outbox WHERE (conversation_ids[1] & 1023) = $1 ORDER BY outbox_id`,
+    `SELECT conversation_ids, base_sequences, counts, attempts, next_attempt_at_ms, member_ids
+       FROM im.outbox WHERE (conversation_ids[1] & 1023) = $1 ORDER BY conversation_ids, base_sequences`,
     [bucket],
   );
   return rows.map((row) => Object.values(row));
+}
+
+/** The ids in the outbox. */
+async function outboxIds(db: pg.Pool): Promise<bigint[]> {
+  const { rows } = await db.query<{ id: string }>("SELECT outbox_id AS id FROM im.outbox");
+  return rows.map(({ id }) => BigInt(id));
 }
 
 const INSERT_OUTBOX = `
@@ -80,13 +86,14 @@ test("unpublished batches and news go with their conversations", async () => {
   );
   await move([a]);
   assert.deepEqual(await outboxOf(source, b), [
-    ["50", [theirs, idOf(b, 2)], ["28", "11"], [2, 1], 1, "9", []],
+    [[theirs, idOf(b, 2)], ["28", "11"], [2, 1], 1, "9", []],
   ]);
+  assert.deepEqual(await outboxIds(source), [50n]);
   assert.deepEqual(await outboxOf(source, a), []);
   assert.deepEqual(await outboxOf(target, a), [
-    ["50", [ours], ["29"], [1], 1, "9", []],
-    ["51", [idOf(a, 2)], ["11"], [1], 0, "9", ["2", "3"]],
-    ["52", [ours], ["20"], [4], 12, null, []],
+    [[ours], ["20"], [4], 12, null, []],
+    [[ours], ["29"], [1], 1, "9", []],
+    [[idOf(a, 2)], ["11"], [1], 0, "9", ["2", "3"]],
   ]);
   const news = await target.query(
     "SELECT conversation_ids, last_sequences, member_conversation_ids, member_ids FROM im.news ORDER BY news_id",
@@ -99,12 +106,51 @@ test("unpublished batches and news go with their conversations", async () => {
     ],
   );
 
-  // The rest of row 50 arrives while its first part is there: it needs another id.
+  // A server that confirms late must delete no other row: every part has an id that no row had before.
+  const used = new Set([50n, 51n, 52n, ...(await outboxIds(target))]);
+  assert.equal(used.size, 6);
+  await target.query("DELETE FROM im.outbox");
   await move([b]);
   assert.deepEqual(await outboxOf(target, b), [
-    ["53", [theirs, idOf(b, 2)], ["28", "11"], [2, 1], 1, "9", []],
+    [[theirs, idOf(b, 2)], ["28", "11"], [2, 1], 1, "9", []],
   ]);
-  assert.equal((await source.query("SELECT FROM im.outbox")).rowCount, 0);
+  const [id] = await outboxIds(target);
+  assert.ok(id! > 0n && !used.has(id!));
+  assert.deepEqual(await outboxIds(source), []);
+});
+
+test("news before and behind the fence go with their conversations", async () => {
+  const bucket = 75;
+  await fill(source, bucket);
+  await target.query("DELETE FROM im.news");
+  const tell = (n: number, last: number) =>
+    source.query("INSERT INTO im.news (conversation_ids, last_sequences) VALUES ($1, $2)", [
+      [idOf(bucket, n)],
+      [last],
+    ]);
+  await tell(1, 30);
+  // Its news are committed behind the fence, although the transaction is older.
+  const early = await source.connect();
+  await early.query("BEGIN; SELECT pg_current_xact_id()");
+  await move([bucket], {
+    onStep: async (step) => {
+      if (step === "copied") await tell(2, 11);
+      if (step !== "fenced") return;
+      await early.query(
+        `INSERT INTO im.news (conversation_ids, last_sequences) VALUES ('{${idOf(bucket, 2)}}', '{12}')`,
+      );
+      await early.query("COMMIT");
+      early.release();
+    },
+  });
+  const { rows } = await target.query<{ id: string; last: string }>(
+    `SELECT i.id, max(i.last) AS last
+       FROM im.news n, unnest(n.conversation_ids, n.last_sequences) AS i(id, last) GROUP BY 1 ORDER BY 1`,
+  );
+  assert.deepEqual(rows, [
+    { id: idOf(bucket, 1), last: "30" },
+    { id: idOf(bucket, 2), last: "12" },
+  ]);
 });
 
 /** Ways in which a move ends after a step. */

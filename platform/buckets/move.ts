@@ -16,7 +16,7 @@ import {
 } from "./moved-tables.ts";
 import { mustMatchPairs } from "./pairs.ts";
 import { BucketState } from "./placement.ts";
-import { copyUnpublished } from "./unpublished.ts";
+import { type BucketNews, copyUnpublished, readNews } from "./unpublished.ts";
 
 /** Steps of a move. After each one, a killed move can be resumed. */
 export type MoveStep = "prepared" | "copied" | "fenced" | "switched" | "cleaned";
@@ -85,11 +85,12 @@ async function moveBucket(move: BucketMove): Promise<void> {
     if (copied <= SMALL_ROUND_ENTRIES) break;
   }
   await copy.verify();
+  const news = await readNews(source, { bucket });
   await onStep?.("copied", bucket);
 
   const fencedAt = await fence(move);
   await onStep?.("fenced", bucket);
-  await switchOver(move, copy);
+  await switchOver(move, { copy, news });
   const fencedMs = Math.round(performance.now() - fencedAt);
   await onStep?.("switched", bucket);
   await cleanUp(source, { bucket, tables, signal });
@@ -165,7 +166,10 @@ async function fence({ from, bucket, signal, log }: BucketMove): Promise<number>
  * Makes the target the owner, in one transaction: the last entries, all other rows, unpublished batches
  * and the epoch. Before the commit it checks that the source still has the same rows.
  */
-async function switchOver(move: BucketMove, copy: EntryCopy): Promise<void> {
+async function switchOver(
+  move: BucketMove,
+  { copy, news }: { readonly copy: EntryCopy; readonly news: BucketNews },
+): Promise<void> {
   const { from, to, bucket, tables } = move;
   const [source, target] = [from.client, to.client];
   await target.query("BEGIN");
@@ -173,7 +177,7 @@ async function switchOver(move: BucketMove, copy: EntryCopy): Promise<void> {
     await copy.round();
     const counts: number[] = [];
     for (const table of tables.others) counts.push(await copyRows(move, table));
-    await copyUnpublished(source, target, bucket);
+    await copyUnpublished(source, target, { bucket, known: news });
     await copy.mustBeComplete();
     for (const [at, { table }] of tables.others.entries())
       await mustCount(move, table, counts[at]!);

@@ -9,8 +9,7 @@ const CONCERNED = `EXISTS (SELECT FROM unnest(o.conversation_ids) AS c(id) WHERE
 /** The batches of a bucket that the bus may not have confirmed: the parts of rows, as JSON. */
 const SELECT_PARTS = `
   SELECT coalesce(json_agg(p), '[]')::text AS parts FROM (
-    SELECT o.outbox_id::text,
-           array_agg(i.id::text ORDER BY nr) AS conversation_ids,
+    SELECT array_agg(i.id::text ORDER BY nr) AS conversation_ids,
            array_agg(i.base::text ORDER BY nr) AS base_sequences,
            array_agg(i.entries ORDER BY nr) AS counts,
            o.created_at_ms::text, o.attempts, o.next_attempt_at_ms::text,
@@ -22,58 +21,89 @@ const SELECT_PARTS = `
      GROUP BY o.outbox_id) p`;
 
 /**
- * A row keeps its id, unless another part of the same row arrived before. Then it gets one below
- * 4,194,304, of the first millisecond of all ids, which no server makes any more.
+ * Each part gets an id that no row ever had: a server may confirm a row late, and would delete a later one
+ * with the same id. The last 64 bits of a random UUID have 62 random ones; they are masked, so that the
+ * id is positive. A duplicate key fails the switch, and the move goes back.
  */
 const INSERT_PARTS = `
   INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms, attempts,
                          next_attempt_at_ms, member_ids)
-  SELECT CASE WHEN EXISTS (SELECT FROM im.outbox o WHERE o.outbox_id = p.outbox_id)
-              THEN (SELECT coalesce(max(o.outbox_id), 0) FROM im.outbox o WHERE o.outbox_id < 4194304)
-                     + row_number() OVER ()
-              ELSE p.outbox_id END,
+  SELECT ('x' || right(replace(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint
+           & ((1::bigint << 62) - 1),
          conversation_ids, base_sequences, counts, created_at_ms, attempts, next_attempt_at_ms, member_ids
     FROM json_to_recordset($1::json) AS p(
-           outbox_id bigint, conversation_ids bigint[], base_sequences bigint[], counts integer[],
+           conversation_ids bigint[], base_sequences bigint[], counts integer[],
            created_at_ms bigint, attempts integer, next_attempt_at_ms bigint, member_ids bigint[])`;
 
 /** Maximum conversations, or memberships, in one row of news. */
 const NEWS_ITEMS = 1_000;
 
-/** The news of a bucket: the latest sequence of each conversation, and changed memberships. */
+/**
+ * The news of a bucket since the transaction $2: the latest sequence of each conversation, and changed
+ * memberships.
+ */
 const SELECT_NEWS = `
   WITH changed AS (
     SELECT i.id, max(i.last) AS last, (row_number() OVER () - 1) / ${NEWS_ITEMS} AS part
       FROM im.news n, unnest(n.conversation_ids, n.last_sequences) AS i(id, last)
-     WHERE (i.id & 1023) = $1::bigint GROUP BY i.id
+     WHERE n.changed_by >= $2::xid8 AND (i.id & 1023) = $1::bigint GROUP BY i.id
   ), member AS (
     SELECT i.id, i.user_id, (row_number() OVER () - 1) / ${NEWS_ITEMS} AS part
       FROM im.news n, unnest(n.member_conversation_ids, n.member_ids) AS i(id, user_id)
-     WHERE (i.id & 1023) = $1::bigint GROUP BY i.id, i.user_id
+     WHERE n.changed_by >= $2::xid8 AND (i.id & 1023) = $1::bigint GROUP BY i.id, i.user_id
   )
   SELECT array_agg(id)::text[], array_agg(last)::text[], '{}'::text[], '{}'::text[]
     FROM changed GROUP BY part
    UNION ALL
   SELECT '{}', '{}', array_agg(id)::text[], array_agg(user_id)::text[] FROM member GROUP BY part`;
 
+/** News of a bucket. */
+export interface BucketNews {
+  /** Rows for im.news. */
+  readonly rows: readonly (readonly string[][])[];
+  /** Transactions before this one have no further news. */
+  readonly before: string;
+}
+
+/**
+ * Reads the news of a bucket since a transaction. All news are those of every bucket of the database, so
+ * they are read before the fence, and only the later ones behind it.
+ */
+export async function readNews(
+  source: pg.Client,
+  { bucket, since = "0" }: { readonly bucket: number; readonly since?: string },
+): Promise<BucketNews> {
+  // Before the news: a transaction that commits between both statements is read twice at most.
+  const lowest = await source.query<{ before: string }>(
+    "SELECT pg_snapshot_xmin(pg_current_snapshot()) AS before",
+  );
+  const news = await source.query<string[][]>({
+    text: SELECT_NEWS,
+    values: [bucket, since],
+    rowMode: "array",
+  });
+  return { rows: news.rows, before: lowest.rows[0]!.before };
+}
+
 /**
  * Copies the unpublished batches of a bucket to the target's outbox, and its news to the target's news,
- * within the target's transaction. A batch may be published twice, which is harmless.
+ * within the target's transaction. `known` are the news that were read before the fence. A batch may be
+ * published twice, which is harmless, and so is news that is stored twice.
  */
 export async function copyUnpublished(
   source: pg.Client,
   target: pg.Client,
-  bucket: number,
+  { bucket, known }: { readonly bucket: number; readonly known: BucketNews },
 ): Promise<void> {
   // The outbox first: a batch that is confirmed in between is found in the news.
   const outbox = await source.query<{ parts: string }>(SELECT_PARTS, [bucket]);
   await target.query(INSERT_PARTS, [outbox.rows[0]!.parts]);
-  const news = await source.query({ text: SELECT_NEWS, values: [bucket], rowMode: "array" });
-  for (const row of news.rows)
+  const later = await readNews(source, { bucket, since: known.before });
+  for (const row of [...known.rows, ...later.rows])
     await target.query(
       `INSERT INTO im.news (conversation_ids, last_sequences, member_conversation_ids, member_ids)
        VALUES ($1, $2, $3, $4)`,
-      row,
+      [...row],
     );
 }
 
