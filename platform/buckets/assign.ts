@@ -9,11 +9,12 @@ const LOCK_ID = 7_265_004;
 const CONNECT_TIMEOUT_MS = 5_000;
 
 /**
- * Assigns all buckets evenly to the databases when none of them has any. Changes nothing otherwise: an
- * operator moves buckets to a further database. All databases are migrated. Rejects with an error for
- * operators when one cannot be reached, when two addresses are of one database, when the buckets must
- * be assigned but a user is not the owner of the tables, and when `home`, which had the only log until
- * now, still has buckets.
+ * Assigns all buckets evenly to the databases of a new log: no database has a conversation, and each has
+ * no bucket or exactly its share, which a crash between two commits leaves behind. Changes nothing
+ * otherwise: an operator moves buckets to a further database. All databases are migrated. Rejects with
+ * an error for operators when one cannot be reached, when two addresses are of one database, when the
+ * buckets must be assigned but a user is not the owner of the tables, and when `home`, which had the
+ * only log until now, still has buckets. Then no database has got any.
  */
 export async function assignBuckets(
   addresses: readonly DatabaseAddress[],
@@ -27,14 +28,43 @@ export async function assignBuckets(
     await first!.query("SELECT pg_advisory_xact_lock($1)", [LOCK_ID]);
     const placements = await Promise.all(clients.map(readPlacement));
     mustDiffer(placements);
-    const isNew = placements.every(({ here, moving }) => here.length + moving.length === 0);
-    if (isNew && home !== undefined && !addresses.includes(home)) await mustBeEmpty(home);
-    if (isNew)
-      for (const [at, client] of clients.entries()) await assign(client, at, clients.length);
-    await first!.query("COMMIT");
+    const lacking = lackingIn(placements);
+    if (lacking.length === 0 || (lacking.length < clients.length && (await hasAny(clients))))
+      return;
+    if (home !== undefined && !addresses.includes(home)) await mustBeEmpty(home);
+    for (const at of lacking) {
+      if (at > 0) await clients[at]!.query("BEGIN");
+      await assign(clients[at]!, at, clients.length);
+    }
+    // The first one last: its lock is held until all have committed.
+    for (const client of clients.toReversed()) await client.query("COMMIT");
   } finally {
+    // Ends the transactions that have not committed.
     for (const client of clients) await client.end().catch(() => {});
   }
+}
+
+/**
+ * Indexes of the databases without a bucket, if each of the others has exactly its share. Otherwise
+ * none.
+ */
+function lackingIn(placements: readonly Placement[]): number[] {
+  const count = placements.length;
+  const isEmpty = ({ here, moving }: Placement) => here.length + moving.length === 0;
+  const hasShare = ({ here, moving }: Placement, at: number) =>
+    moving.length === 0 &&
+    here.length === Math.ceil((BUCKETS - at) / count) &&
+    here.every((bucket) => bucket % count === at);
+  if (!placements.every((one, at) => isEmpty(one) || hasShare(one, at))) return [];
+  return [...placements.keys()].filter((at) => isEmpty(placements[at]!));
+}
+
+/** Whether a database has a conversation. */
+async function hasAny(clients: readonly pg.Client[]): Promise<boolean> {
+  const found = await Promise.all(
+    clients.map((client) => client.query("SELECT FROM im.conversation LIMIT 1")),
+  );
+  return found.some(({ rowCount }) => rowCount === 1);
 }
 
 /** Throws an error for operators when two placements are of one database. */
