@@ -247,6 +247,35 @@ test("the others do not wait for a database whose connection attempts take long"
   await setState(logs[0]!, 1);
 });
 
+test("a first message whose statement conflicts is retried, and refused with UNAVAILABLE in the end", async (t) => {
+  const db = logs[0]!;
+  const one = await new Stand(t, logs).server();
+  await db.query(`
+    CREATE SEQUENCE im.conflicts;
+    GRANT ALL ON im.conflicts TO public;
+    CREATE FUNCTION im.conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      IF nextval('im.conflicts') < 3 THEN
+        RAISE EXCEPTION 'deadlock detected' USING ERRCODE = 'deadlock_detected';
+      END IF;
+      RETURN NEW;
+    END $$;
+    CREATE TRIGGER conflict BEFORE INSERT ON im.direct FOR EACH ROW EXECUTE FUNCTION im.conflict()`);
+  try {
+    const [peer, other] = peersIn(0, 7000, 7200, 2);
+    const [sent] = await one.append(say("7000", peer!, "1"));
+    assert.equal(accepted(sent).sequence, 1);
+    await db.query(
+      "SELECT setval('im.conflicts', 1); ALTER SEQUENCE im.conflicts CYCLE MAXVALUE 2",
+    );
+    await assert.rejects(
+      one.append(say("7000", other!, "1")),
+      (error) => reasonOf(error) === ErrorReason.UNAVAILABLE,
+    );
+  } finally {
+    await db.query("DROP FUNCTION im.conflict() CASCADE; DROP SEQUENCE im.conflicts");
+  }
+});
+
 test("the groups of a user in all databases count", async (t) => {
   const one = await new Stand(t, logs).server({ maxGroupsPerUser: 3 });
   for (const database of [0, 1, 2]) {

@@ -10,9 +10,11 @@ import {
 import type { Clock, Timer } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
+import { databaseUnavailable } from "#platform/postgres/unavailable.ts";
 import {
   Database,
   HUNG_MS,
+  isConflict,
   isForeignBucket,
   type ObserveRun,
   type Pool,
@@ -56,7 +58,10 @@ const FRESH_MS = 100;
 const UNKNOWN_MS = 500;
 /** Back-off for callers while a bucket moves, ms. */
 const MOVING_RETRY_MS = 500;
-/** Maximum attempts of one work: a bucket may move between reading its place and the work. */
+/**
+ * Maximum attempts of one work: a bucket may move between reading its place and the work, and the work
+ * may conflict with another one, such as the fence of a move.
+ */
 const MAX_ATTEMPTS = 3;
 
 /**
@@ -136,8 +141,8 @@ export class Logs {
   }
 
   /**
-   * Runs work on the database of one bucket, and retries it when the bucket has moved. Throws
-   * UNAVAILABLE, and errors of the work.
+   * Runs work on the database of one bucket, and retries it when the bucket has moved and after a
+   * conflict. Throws UNAVAILABLE, and errors of the work.
    */
   async on<R>(bucket: number, work: (db: Database) => Promise<R>): Promise<R> {
     for (let attempt = 1; ; attempt++) {
@@ -145,10 +150,12 @@ export class Logs {
       try {
         return await work(this.of(bucket));
       } catch (error) {
-        if (!isForeignBucket(error)) throw error;
-        this.#leave(bucket);
-        await this.refresh();
-        if (attempt === MAX_ATTEMPTS) throw moving(error);
+        if (!isRepeatable(error)) throw error;
+        if (isForeignBucket(error)) {
+          this.#leave(bucket);
+          await this.refresh();
+        }
+        if (attempt === MAX_ATTEMPTS) throw gaveUp(error);
       }
     }
   }
@@ -163,7 +170,7 @@ export class Logs {
 
   /**
    * Runs work for items, once for each database of their buckets, and retries it for buckets that have
-   * moved. A database that fails leaves the items of the others alone. Never rejects.
+   * moved, and after a conflict. A database that fails leaves the items of the others alone. Never rejects.
    */
   async spread<T, R>(
     items: readonly T[],
@@ -175,26 +182,27 @@ export class Logs {
     let open = items;
     for (let attempt = 1; open.length > 0; attempt++) {
       const groups = Map.groupBy(open, (item) => this.peek(bucketOf(item)));
-      const foreign: T[] = [];
+      const again: T[] = [];
+      let isStale = false;
       const run = async (db: Database | undefined, items: readonly T[]) => {
         try {
           if (db === undefined) {
             if (attempt === MAX_ATTEMPTS || !(await this.#mayKnow())) throw moving();
-            foreign.push(...items);
+            again.push(...items);
           } else results.push(await this.#inTime(work(db, items)));
         } catch (error) {
-          if (!isForeignBucket(error)) failures.push({ items, error });
-          else if (attempt === MAX_ATTEMPTS) failures.push({ items, error: moving(error) });
-          else {
-            // The other items of this database need not wait for the bucket.
-            this.#leave(Number(error.detail));
-            foreign.push(...items);
-          }
+          if (!isRepeatable(error)) failures.push({ items, error });
+          else if (attempt === MAX_ATTEMPTS) failures.push({ items, error: gaveUp(error) });
+          else again.push(...items);
+          if (!isForeignBucket(error)) return;
+          // The other items of this database need not wait for the bucket.
+          this.#leave(Number(error.detail));
+          isStale = true;
         }
       };
       await Promise.all([...groups].map(([db, items]) => run(db, items)));
-      if (foreign.length > 0) await this.refresh();
-      open = foreign;
+      if (isStale) await this.refresh();
+      open = again;
     }
     return { results, failures };
   }
@@ -315,6 +323,13 @@ async function readPlacement(db: Database): Promise<Placement> {
   const [row] = await db.run<PlacementRow>(selectPlacement, []);
   return placementOf(row!);
 }
+
+/** Whether another attempt of the work may succeed. */
+const isRepeatable = (error: unknown) => isForeignBucket(error) || isConflict(error);
+
+/** The error for callers when the last attempt failed, too. */
+const gaveUp = (error: unknown) =>
+  (isConflict(error) && databaseUnavailable(error)) || moving(error);
 
 /** The error of the first failure, if there is one. */
 export function throwFirst(failures: readonly Failure<unknown>[]): void {
