@@ -4,6 +4,8 @@ import { from, to } from "pg-copy-streams";
 import type { Table } from "./format.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
+/** Silence after which TCP checks whether PostgreSQL is still there, ms. It gives up 10 s later. */
+const KEEP_ALIVE_MS = 10_000;
 
 /** Settings that the text of a value depends on, and no time-out for long statements. */
 const SETTINGS = [
@@ -29,6 +31,8 @@ export async function openConnection(
   const client = new pg.Client({
     connectionString: url,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
     application_name: name,
     options: SETTINGS.map((setting) => `-c ${setting}`).join(" "),
   });

@@ -33,6 +33,8 @@ const INSPECT = `
 export interface LockedLog {
   /** Place of its URL in the list, from 1. */
   readonly number: number;
+  /** With the password: not for logs. */
+  readonly url: string;
   readonly client: pg.Client;
 }
 
@@ -48,7 +50,7 @@ export async function lockLogs(
   const logs: LockedLog[] = [];
   try {
     for (const [at, address] of addresses.entries())
-      logs.push({ number: at + 1, client: await connect(address) });
+      logs.push({ number: at + 1, url: address.url, client: await connect(address) });
     for (const [at, { client }] of logs.entries()) await inspect(client, addresses[at]!);
     mustDiffer(await Promise.all(logs.map(({ client }) => readPlacement(client))));
     for (const log of logs) await lock(log, waitMs);
@@ -62,6 +64,23 @@ export async function lockLogs(
 /** Ends the connections, and with them the locks. Never rejects. */
 export async function closeLogs(logs: readonly LockedLog[]): Promise<void> {
   await Promise.all(logs.map(({ client }) => client.end().catch(() => {})));
+}
+
+/**
+ * Runs work on a further connection to a locked database, because its own may be in the middle of a COPY
+ * that nothing reads any more.
+ */
+export async function onFurtherConnection(
+  { url }: LockedLog,
+  work: (client: pg.Client) => Promise<void>,
+): Promise<void> {
+  const client = await openConnection(url, { name: "buckets" });
+  try {
+    await client.query(SESSION);
+    await work(client);
+  } finally {
+    await client.end().catch(() => {});
+  }
 }
 
 /** The state of each bucket in a database. */

@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import { pipeline } from "node:stream/promises";
 import { setTimeout } from "node:timers/promises";
 import pg from "pg";
@@ -5,8 +6,8 @@ import { copyIn, copyQuery } from "#platform/backup/copy.ts";
 import type { Table } from "#platform/backup/format.ts";
 import type { Log } from "#platform/log.ts";
 import { EntryCopy } from "./entry-copy.ts";
-import { cleanUp, flipVersions } from "./finish.ts";
-import type { LockedLog } from "./locked-logs.ts";
+import { cleanUp, flipVersions, goBack } from "./finish.ts";
+import { type LockedLog, onFurtherConnection } from "./locked-logs.ts";
 import {
   createIndexes,
   IN_BUCKET,
@@ -28,6 +29,8 @@ export interface MoveOptions {
   /** Aborts while entries are copied, and between two buckets. */
   readonly signal: AbortSignal;
   readonly log: Log;
+  /** Maximum silence of the target during the switch, ms; a minute when absent. */
+  readonly silenceTimeoutMs?: number;
   /** Called after each step of each bucket. An error ends the move there. */
   readonly onStep?: (step: MoveStep, bucket: number) => Promise<void> | void;
 }
@@ -36,10 +39,23 @@ export interface MoveOptions {
 const SMALL_ROUND_ENTRIES = 500;
 /** Maximum rounds; then the rest is copied behind the fence, however long it takes. */
 const MAX_ROUNDS = 10;
-/** Maximum time in which the fence waits for writers, ms. Further writers wait behind it. */
-const LOCK_TIMEOUT_MS = 2_000;
-const LOCK_ATTEMPTS = 30;
-const LOCK_PAUSE_MS = 1_000;
+/**
+ * Maximum time in which an attempt of the fence waits for each of its two locks, ms. Further writers wait
+ * behind it. Some of them hold the other lock: the attempt must end before PostgreSQL finds a deadlock,
+ * after 1 s (deadlock_timeout).
+ */
+const LOCK_TIMEOUT_MS = 100;
+/** Pause after an attempt, ms: this one to twice as long. */
+const LOCK_PAUSE_MS = 400;
+/** Maximum time of all attempts, ms. */
+const FENCE_TIMEOUT_MS = 120_000;
+/** Number of attempts after which a warning is logged, each time. */
+const WARN_ATTEMPTS = 20;
+/**
+ * Maximum silence of the target during the switch, ms. TCP waits 15 minutes for a target that vanishes
+ * while rows are on their way, and the bucket is fenced.
+ */
+const SILENCE_TIMEOUT_MS = 60_000;
 
 /**
  * Moves buckets one after the other from a database to another one, while messages flow. Both are
@@ -137,6 +153,7 @@ async function setState(
  * compare the member version, which becomes negative, one page of conversations after the other.
  */
 async function fence({ from, bucket, signal, log }: BucketMove): Promise<number> {
+  const firstAt = performance.now();
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
     const startedAt = performance.now();
@@ -149,22 +166,26 @@ async function fence({ from, bucket, signal, log }: BucketMove): Promise<number>
       await flipVersions(from.client, { bucket, to: "negative" });
       return startedAt;
     } catch (error) {
-      const isBusy = error instanceof pg.DatabaseError && error.code === "55P03";
+      // A lock that was not free in time, or a deadlock.
+      const isBusy = error instanceof pg.DatabaseError && /^(55P03|40P01)$/.test(error.code ?? "");
       if (!isBusy) throw error;
-      log.warn({ event: "bucket_fence_waits", bucket, database: from.number, attempt });
-      if (attempt === LOCK_ATTEMPTS)
+      if (attempt % WARN_ATTEMPTS === 1)
+        log.warn({ event: "bucket_fence_waits", bucket, database: from.number, attempt });
+      if (startedAt - firstAt >= FENCE_TIMEOUT_MS)
         throw new Error(
           `Bucket ${bucket} cannot be fenced: transactions on im.conversation or im.member of database ${from.number} take too long.`,
           { cause: error },
         );
     }
-    await setTimeout(LOCK_PAUSE_MS, undefined, { signal });
+    // Random, so that the attempts do not meet the same periodic work each time.
+    await setTimeout(LOCK_PAUSE_MS * (1 + Math.random()), undefined, { signal });
   }
 }
 
 /**
  * Makes the target the owner, in one transaction: the last entries, all other rows, unpublished batches
- * and the epoch. Before the commit it checks that the source still has the same rows.
+ * and the epoch. Before the commit it checks that the source still has the same rows. An error before the
+ * commit gives the bucket back to the source.
  */
 async function switchOver(
   move: BucketMove,
@@ -172,8 +193,10 @@ async function switchOver(
 ): Promise<void> {
   const { from, to, bucket, tables } = move;
   const [source, target] = [from.client, to.client];
-  await target.query("BEGIN");
+  let isCommitting = false;
+  const unlimit = limitSilence(to, move.silenceTimeoutMs ?? SILENCE_TIMEOUT_MS);
   try {
+    await target.query("BEGIN");
     await copy.round();
     const counts: number[] = [];
     for (const table of tables.others) counts.push(await copyRows(move, table));
@@ -191,11 +214,27 @@ async function switchOver(
       bucket,
       rows[0]!.epoch,
     ]);
+    isCommitting = true;
     await target.query("COMMIT");
   } catch (error) {
-    await target.query("ROLLBACK").catch(() => {});
+    // Only the target knows whether a commit without an answer has succeeded.
+    if (!isCommitting) {
+      await onFurtherConnection(from, (client) => goBack(client, bucket)).catch(() => {});
+      await target.query("ROLLBACK").catch(() => {});
+    }
     throw error;
+  } finally {
+    unlimit();
   }
+}
+
+/** Breaks the connection after this silence, ms. Returns a function that ends this. */
+function limitSilence({ number, client }: LockedLog, ms: number): () => void {
+  const stream = client.connection.stream as Socket;
+  const onTimeout = () =>
+    stream.destroy(new Error(`Database ${number} did not answer in ${ms} ms.`));
+  stream.setTimeout(ms, onTimeout);
+  return () => void stream.setTimeout(0).off("timeout", onTimeout);
 }
 
 /** The rows of a table that belong to the bucket $1. */
