@@ -63,6 +63,26 @@ test("an unfinished move is shown, and resumed by every other command", async ()
   assert.deepEqual(await statesOf(logs, 6), [1, 0, 0]);
 });
 
+test("a bucket in two databases after a restore is given up in one of them", async () => {
+  await fill(first!, 12);
+  await fill(second!, 12);
+  const kept = await rowsOf(first!, 12);
+  await second!.query("UPDATE im.bucket SET state = 1 WHERE bucket = 12");
+  assert.match(await run("list"), /In several databases: buckets 12: .* give-up/);
+  await assert.rejects(
+    run("give-up", "0,12", "--from", "2"),
+    /Bucket 0 is not in database 2\. Nothing/,
+  );
+  await assert.rejects(run("give-up", "0,12", "--from", "1"), /Bucket 0 is in no other database\./);
+  assert.deepEqual(await statesOf(logs, 12), [1, 1, 0]);
+  assert.equal(await run("give-up", "12", "--from", "2"), "Buckets that database 2 gave up: 1.");
+  assert.deepEqual(await statesOf(logs, 12), [1, 0, 0]);
+  assert.deepEqual(await rowsOf(first!, 12), kept);
+  const rest = "SELECT FROM im.entry WHERE (conversation_id & 1023) = 12";
+  assert.equal((await second!.query(rest)).rowCount, 0);
+  await assert.rejects(run("give-up", "12", "--from", "4"), /There is no database 4/);
+});
+
 test("spread gives every database as many buckets", { timeout: 120_000 }, async () => {
   // As if most buckets had been moved before.
   await first!.query("UPDATE im.bucket SET state = 0 WHERE bucket >= 30");

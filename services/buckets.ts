@@ -1,6 +1,6 @@
 /**
- * `npm run buckets`: lists which database of the log has which buckets of conversations, and moves
- * buckets while Lucky runs.
+ * `npm run buckets`: lists which database of the log has which buckets of conversations, moves buckets
+ * while Lucky runs, and gives up one of two copies of a bucket after a restore.
  */
 import { realpathSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -11,7 +11,7 @@ import { closeLogs, type LockedLog, lockLogs, readStates } from "#platform/bucke
 import { moveBuckets } from "#platform/buckets/move.ts";
 import { dropIndexes } from "#platform/buckets/moved-tables.ts";
 import { BucketState } from "#platform/buckets/placement.ts";
-import { isUnfinished, placesOf, resumeMoves } from "#platform/buckets/resume.ts";
+import { giveUpBuckets, isUnfinished, placesOf, resumeMoves } from "#platform/buckets/resume.ts";
 import { type PlannedMove, planMove, planSpread } from "#platform/buckets/spread.ts";
 import { loadConfig } from "#platform/config/config.ts";
 import { migrateConfig, type PostgresAddress, platformConfig } from "#platform/config/settings.ts";
@@ -24,6 +24,9 @@ const HELP = `npm run buckets -- list                       shows the databases 
 npm run buckets -- move <buckets> --to <n>    moves buckets, such as 0-340,512, to the n-th database
 npm run buckets -- spread                     moves buckets until all databases have as many
 npm run buckets -- resume                     finishes moves that were killed; move and spread do, too
+npm run buckets -- give-up <buckets> --from <n>
+                                              after a restore: deletes buckets of the n-th database that
+                                              another one has, too
 npm run buckets -- --help                     prints this help
 
 The databases are numbered from 1, in the order of LUCKY_POSTGRES_LOG_URLS. Lucky may run meanwhile.
@@ -32,21 +35,31 @@ docs/administration.md, section "Several databases", describes all of it.`;
 /** The command in the arguments of `npm run buckets`. */
 export type Command =
   | { readonly name: "help" | "list" | "spread" | "resume" }
-  | { readonly name: "move"; readonly buckets: readonly number[]; readonly to: number };
+  | { readonly name: "move"; readonly buckets: readonly number[]; readonly to: number }
+  | { readonly name: "give-up"; readonly buckets: readonly number[]; readonly from: number };
 
 /** Reads the arguments. Throws an error for operators. */
 export function readCommand(args: readonly string[]): Command {
   const { values, positionals } = parse(args);
   const [name, buckets, ...others] = positionals;
   if (values.help) return { name: "help" };
-  const isAlone = buckets === undefined && values.to === undefined;
+  const { to, from } = values;
+  const isAlone = buckets === undefined && to === undefined && from === undefined;
   if ((name === "list" || name === "spread" || name === "resume") && isAlone) return { name };
-  if (name === "move" && buckets !== undefined && values.to !== undefined && others.length === 0) {
-    if (!/^[1-9]\d?$/.test(values.to))
-      throw new Error(`"${values.to}" is not the number of a database: the first one is 1.`);
-    return { name, buckets: parseBuckets(buckets), to: Number(values.to) };
+  if (buckets !== undefined && others.length === 0) {
+    if (name === "move" && to !== undefined && from === undefined)
+      return { name, buckets: parseBuckets(buckets), to: numberOf(to) };
+    if (name === "give-up" && from !== undefined && to === undefined)
+      return { name, buckets: parseBuckets(buckets), from: numberOf(from) };
   }
   throw new Error(`npm run buckets does not know these arguments: ${args.join(" ")}\n\n${HELP}`);
+}
+
+/** The number of a database, from 1. */
+function numberOf(text: string): number {
+  if (!/^[1-9]\d?$/.test(text))
+    throw new Error(`"${text}" is not the number of a database: the first one is 1.`);
+  return Number(text);
 }
 
 function parse(args: readonly string[]) {
@@ -54,7 +67,11 @@ function parse(args: readonly string[]) {
     return parseArgs({
       args: [...args],
       allowPositionals: true,
-      options: { help: { type: "boolean", short: "h" }, to: { type: "string" } },
+      options: {
+        help: { type: "boolean", short: "h" },
+        to: { type: "string" },
+        from: { type: "string" },
+      },
     });
   } catch (error) {
     throw new Error(`${(error as Error).message}\n\n${HELP}`, { cause: error });
@@ -81,10 +98,19 @@ export async function runBuckets(
   const { logLevel } = config.platform;
   const log = createLog({ service: "buckets", instanceId: "buckets", level: logLevel });
   if (command.name === "list") return listOf(await describeLogs(addresses));
-  if (command.name === "move" && command.to > addresses.length)
-    throw new Error(`There is no database ${command.to}: the settings name ${addresses.length}.`);
+  const named =
+    command.name === "move" ? command.to : command.name === "give-up" ? command.from : 1;
+  if (named > addresses.length)
+    throw new Error(`There is no database ${named}: the settings name ${addresses.length}.`);
   let report = "";
   await onLocked(addresses, async (logs) => {
+    if (command.name === "give-up") {
+      const { buckets } = command;
+      await giveUpBuckets(logs, { buckets, from: logs[command.from - 1]! });
+      report = `Buckets that database ${command.from} gave up: ${buckets.length}.`;
+      await resumeMoves(logs, { signal, log });
+      return;
+    }
     const resumed = await resumeMoves(logs, { signal, log });
     report = `Unfinished moves that were resumed: ${resumed}.`;
     if (command.name === "resume") return;
@@ -173,7 +199,10 @@ function listOf(logs: readonly LogDescription[]): string {
       `Unfinished moves of buckets ${formatBuckets(unfinished)}: npm run buckets -- resume`,
     );
   const doubled = places.filter(({ here }) => here.length > 1).map(({ bucket }) => bucket);
-  if (doubled.length > 0) lines.push(`In several databases: buckets ${formatBuckets(doubled)}`);
+  if (doubled.length > 0)
+    lines.push(
+      `In several databases: buckets ${formatBuckets(doubled)}: npm run buckets -- give-up`,
+    );
   const isMissing = ({ here, moving }: (typeof places)[number]) =>
     here.length + moving.length === 0;
   const missing = places.filter(isMissing).map(({ bucket }) => bucket);

@@ -36,6 +36,30 @@ const isPlaced = ({ here, moving }: BucketPlaces): boolean =>
   here.length === 1 || (here.length === 0 && moving.length === 1);
 
 /**
+ * Gives up buckets of one database that another one has, too: they count as moved from it, and `resumeMoves`
+ * deletes their rows. Throws an error for operators unless the database and another one have each of
+ * them; then nothing was changed.
+ */
+export async function giveUpBuckets(
+  logs: readonly LockedLog[],
+  { buckets, from }: { readonly buckets: readonly number[]; readonly from: LockedLog },
+): Promise<void> {
+  const places = placesOf(await Promise.all(logs.map(readStates)));
+  for (const bucket of buckets) {
+    const here = places[bucket]!.here.map((at) => logs[at]!.number);
+    if (!here.includes(from.number))
+      throw new Error(`Bucket ${bucket} is not in database ${from.number}. Nothing was changed.`);
+    if (here.length === 1)
+      throw new Error(`Bucket ${bucket} is in no other database. Nothing was changed.`);
+  }
+  await from.client.query(
+    `UPDATE im.bucket SET state = ${BucketState.MOVING}
+      WHERE bucket = ANY ($1::int[]) AND state = ${BucketState.HERE}`,
+    [buckets],
+  );
+}
+
+/**
  * Finishes the moves that were killed: after the switch it cleans up, before the switch it goes back.
  * `logs` are all databases of the log. Returns the number of buckets. Throws an error for operators
  * when a bucket is in two databases or in none, which only a restore of one of them leaves behind;

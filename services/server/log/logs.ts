@@ -48,6 +48,9 @@ export interface Spread<T, R> {
   readonly failures: readonly Failure<T>[];
 }
 
+/** For operators. */
+const AFTER_RESTORE =
+  'After the restore of a database see docs/administration.md, section "Several databases".';
 /** Interval at which the places of the buckets are read, ms. */
 const REFRESH_MS = 5_000;
 /** Interval at which databases that cannot be reached are probed, ms. */
@@ -102,13 +105,13 @@ export class Logs {
     if (twice !== undefined)
       throw new Error(
         `Bucket ${twice} of conversations is in two databases of LUCKY_POSTGRES_LOG_URLS. One of them ` +
-          "may be a copy of the other: remove the one that is out of date.",
+          `may be a copy of the other: remove the one that is out of date. ${AFTER_RESTORE}`,
       );
     const missing = known.length < this.databases.length ? 0 : missingIn(known);
     if (missing > 0)
       throw new Error(
         `${missing} of ${BUCKETS} buckets of conversations are in no database. Name all databases of ` +
-          'the log in LUCKY_POSTGRES_LOG_URLS; "npm run migrate" assigns the buckets of a new log.',
+          `the log in LUCKY_POSTGRES_LOG_URLS; "npm run migrate" assigns the buckets of a new log. ${AFTER_RESTORE}`,
       );
     this.#place(placements);
     if (this.databases.length > 1)
