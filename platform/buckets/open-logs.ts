@@ -11,7 +11,8 @@ export interface LogsOptions extends Omit<PoolOptions, "url"> {
 /**
  * Migrates the databases of the log, assigns the buckets of a new log, and opens a pool for each
  * database. A database that cannot be reached delays only its own conversations: the others are
- * opened, unless none can be reached. Rejects with an error for operators.
+ * opened, unless none can be reached. It is migrated and checked when it answers first; until then, and
+ * while a check fails, no connection to it can be used. Rejects with an error for operators.
  */
 export async function openLogs(
   addresses: readonly Required<DatabaseAddress>[],
@@ -31,13 +32,43 @@ export async function openLogs(
   if (away.size === 0) await assignBuckets(addresses, home);
   const pools: Pool[] = [];
   try {
-    for (const address of addresses) {
+    for (const [at, address] of addresses.entries()) {
       const pool = { ...options, ...address, log };
-      pools.push(away.has(address) ? createPool(pool) : await openPool(pool));
+      pools.push(away.has(address) ? openLater(pool, at + 1) : await openPool(pool));
     }
     return pools;
   } catch (error) {
     await Promise.all(pools.map((pool) => pool.end()));
     throw error;
   }
+}
+
+/** SQLSTATE of a connection that was refused, for the error of a failed check: the caller may retry. */
+const REFUSED = "08004";
+
+/** A pool whose first connection migrates and checks the database. After a failure the next one does. */
+function openLater(options: PoolOptions & Required<DatabaseAddress>, number: number): Pool {
+  const { log } = options;
+  let checking: Promise<void> | undefined;
+  const check = async () => {
+    try {
+      await migrate({ ...options, log });
+      const checked = await openPool({ ...options, max: 2 });
+      await checked.end();
+    } catch (cause) {
+      checking = undefined;
+      // Not while it is away again: that is logged by its users.
+      const isAway = [cause, (cause as Error).cause].some((one) => databaseUnavailable(one));
+      if (!isAway) log.error({ event: "log_database_refused", database: number, err: cause });
+      throw Object.assign(new Error((cause as Error).message, { cause }), { code: REFUSED });
+    }
+    log.info({ event: "log_database_checked", database: number });
+  };
+  return createPool({
+    ...options,
+    verify: () => {
+      checking ??= check();
+      return checking;
+    },
+  });
 }

@@ -24,6 +24,8 @@ export interface PoolOptions {
   name: string;
   /** Settings of each session, in addition to SESSION_SETTINGS, which they override. */
   session?: SessionSettings;
+  /** Runs before the first use of each connection, whose use fails with its error. */
+  verify?: () => Promise<void>;
   /** Kind of the pooler between this process and PostgreSQL; "none" when absent. */
   pooler?: Pooler;
 }
@@ -75,7 +77,7 @@ function isNamed(config: unknown): config is { name: string } {
  * and its query fails. The caller ends the pool.
  */
 export function createPool(options: PoolOptions): Pool {
-  const { pooler = "none" } = options;
+  const { pooler = "none", verify } = options;
   const settings = { ...SESSION_SETTINGS, ...options.session };
   const pool = new pg.Pool({
     connectionString: options.url,
@@ -86,6 +88,9 @@ export function createPool(options: PoolOptions): Pool {
     stream: socketWithTimeout,
     ...(pooler === "none" && { options: startupOptions(settings) }),
     ...(pooler === "unprepared" && { Client: UnnamedClient }),
+    ...(verify !== undefined && {
+      verify: (_: unknown, done: (error?: Error) => void) => void verify().then(() => done(), done),
+    }),
     types,
   });
   const broken = (error: Error) => {
