@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { createClient, createRouterTransport } from "@connectrpc/connect";
 import {
@@ -104,7 +105,7 @@ test("a new device starts after the entries that the user's other devices have r
 test("a device repeats a sync from which conversations are missing, and starts them like the others", async () => {
   const { logs, seen, clock, lengths, synced, until } = setUp(
     { 11: 5 },
-    { delivered: 3, unreadable: [2_000n] },
+    { delivered: 3, unreadable: [2_000n], random: () => 0 },
   );
   await logs.sync();
   assert.deepEqual(seen, ["11/4", "11/5"]);
@@ -120,6 +121,25 @@ test("a device repeats a sync from which conversations are missing, and starts t
     synced.map(({ cursor }) => cursor),
     ["", "1", "2"],
   );
+});
+
+test("an incomplete sync is repeated after a delay that grows at random until a sync is complete", async () => {
+  const unreadable = [...Array<bigint>(8).fill(2_000n), 0n, 2_000n];
+  const { logs, clock, synced } = setUp({ 11: 5 }, { unreadable, random: () => 0.5 });
+  /** The delay before the next sync, which then starts. */
+  const delay = async () => {
+    while (clock.waiting === 0) await turn();
+    const fromMs = clock.elapsed();
+    while (clock.waiting > 0) clock.advance(500);
+    return clock.elapsed() - fromMs;
+  };
+  await logs.sync();
+  const delays: number[] = [];
+  for (let count = 0; count < 8; count += 1) delays.push(await delay());
+  assert.deepEqual(delays, [3_000, 4_000, 6_000, 10_000, 18_000, 32_000, 32_000, 32_000]);
+  while (synced.length < 9) await turn();
+  await logs.sync();
+  assert.equal(await delay(), 3_000, "a complete sync resets the back-off");
 });
 
 test("a new device with the whole history starts at the first entry that the user may see", async () => {

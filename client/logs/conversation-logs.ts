@@ -16,6 +16,8 @@ const ENTRIES_PER_PAGE = 500;
 const CONVERSATIONS_PER_PAGE = 200;
 /** At most this many conversations catch up concurrently. */
 const CATCH_UP_CONCURRENCY = 4;
+/** Largest random part of the delay before an incomplete sync is repeated, ms. */
+const LONGEST_RESYNC_MS = 60_000;
 
 /** Reasons of errors that a retry cannot resolve. */
 const PERMANENT_REASONS: ReadonlySet<ErrorReason> = new Set([
@@ -49,6 +51,8 @@ export interface ConversationLogsOptions {
   readonly conversation: (conversation: Conversation) => void;
   /** Called after entries arrived: the device has all entries up to `last`. */
   readonly arrived: (conversationId: string, last: bigint) => void;
+  /** Random numbers from 0 to below 1, for the back-off of incomplete syncs. */
+  readonly random?: () => number;
 }
 
 /** The logs of all the user's conversations: orders arriving entries and fetches missing ones. */
@@ -63,6 +67,8 @@ export class ConversationLogs {
   #syncing: Promise<void> | undefined;
   /** Next sync, for conversations that the server could not read. */
   #resync: Timer | undefined;
+  /** Back-off of that sync; absent after a complete one. */
+  #resyncBackoff: Backoff | undefined;
   #stop = new AbortController();
 
   constructor(options: ConversationLogsOptions) {
@@ -155,14 +161,29 @@ export class ConversationLogs {
       this.#synced ||= !more && retryAfterMs === 0;
       this.#options.store.saveCursor(this.#cursor, this.#synced);
     }
-    this.#resync?.stop();
-    if (retryAfterMs > 0)
-      this.#resync = this.#options.clock.after(retryAfterMs, () => this.#syncInBackground());
+    this.#scheduleResync(retryAfterMs);
     if (!this.#synced) return;
     // Conversations created during the first sync are new: they start at their first entry.
     for (const [id, log] of this.#logs) {
       if (log.last === undefined) this.#begin(id, log, 0n);
     }
+  }
+
+  /**
+   * Schedules the next sync when the server could not read some conversations. A random, growing delay
+   * is added to the server's `retryAfterMs`: all devices of a database that is away repeat their syncs.
+   */
+  #scheduleResync(retryAfterMs: number): void {
+    this.#resync?.stop();
+    if (retryAfterMs === 0) {
+      this.#resyncBackoff = undefined;
+      return;
+    }
+    const { clock, random } = this.#options;
+    const longestMs = LONGEST_RESYNC_MS;
+    this.#resyncBackoff ??= new Backoff({ firstMs: retryAfterMs, longestMs, random });
+    const delayMs = retryAfterMs + this.#resyncBackoff.next();
+    this.#resync = clock.after(delayMs, () => this.#syncInBackground());
   }
 
   async #catchUp(conversation: Conversation, signal: AbortSignal): Promise<void> {

@@ -395,7 +395,8 @@ export declare type SyncResponse = Message<"lucky.message.v1.SyncResponse"> & {
 
   /**
    * Greater than 0: some conversations could not be read at the moment, and their changes are missing.
-   * Call Sync with next_cursor after this delay, milliseconds, to get them. 0: nothing is missing.
+   * Call Sync with next_cursor after this delay, milliseconds, and a random, growing one to get them.
+   * 0: nothing is missing.
    *
    * @generated from field: int64 retry_after_ms = 4;
    */
