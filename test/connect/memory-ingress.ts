@@ -39,6 +39,8 @@ export class MemoryIngress {
   failing = 0;
   /** Set to fail every call, as an unreachable server would. */
   down = false;
+  /** Set to report groups as incomplete, as a server with several databases does while one is away. */
+  incomplete = false;
   /** A user whose cursors and news cause an error: a batch with this user fails. */
   badUserId = "";
   readonly #bus: Bus;
@@ -77,9 +79,10 @@ export class MemoryIngress {
       openSessions: async ({ userIds }) => {
         mustBeUp();
         this.lookUps += userIds.length;
+        const { incomplete } = this;
         const groupsOf = (userId: string) =>
           [...this.groups].filter(([, users]) => users.has(userId)).map(([groupId]) => groupId);
-        return { opened: userIds.map((userId) => ({ groupIds: groupsOf(userId) })) };
+        return { opened: userIds.map((userId) => ({ groupIds: groupsOf(userId), incomplete })) };
       },
       advanceBatch: async ({ advances }) => {
         mustBeUp();

@@ -120,3 +120,48 @@ test("a channel that only the registry lost is rejoined when the sweep finds a m
   await ben.roundTrip();
   assert.deepEqual(await harness.registry.locate(["u:2"]), [["connect-0"]]);
 });
+
+test("incomplete groups of many users are looked up together, ever less often, until all are found", async (t) => {
+  const clock = new ManualClock();
+  const config = { heartbeatIntervalMs: 600_000, sweepIntervalMs: 600_000 };
+  const harness = await startConnectHarness(t, { clock, config });
+  const { ingress } = harness;
+  ingress.incomplete = true;
+  const users = Array.from({ length: 20 }, (_, at) => String(at + 1));
+  const devices = await Promise.all(users.map((userId) => harness.device(userId)));
+  const second = async () => {
+    clock.advance(1_000);
+    await devices[0]!.roundTrip();
+    await devices[0]!.roundTrip();
+  };
+  for (let at = 0; at < 60; at += 1) await second();
+  const warnings = () =>
+    harness.events.filter(({ event }) => event === "memberships_check_failed").length;
+  // After 1, 2, 4, 8, 16 and 30 s, or half of it.
+  assert.ok(warnings() >= 5 && warnings() <= 8, `${warnings()} warnings`);
+  const lookUps = users.length * (1 + warnings());
+  await lookedUp(harness, devices[0]!, lookUps);
+  assert.equal(ingress.lookUps, lookUps);
+
+  ingress.dropPublishes = true;
+  for (const userId of users) await ingress.member(GROUP_ID, userId, true);
+  ingress.dropPublishes = false;
+  ingress.incomplete = false;
+  const before = warnings();
+  for (let at = 0; at < 31; at += 1) await second();
+  assert.equal(warnings(), before + 1);
+  await say(devices[0]!, "m1");
+  for (const device of devices.slice(1)) assert.deepEqual(await heard(device), ["m1"]);
+});
+
+test("a member hears new groups and keeps the others while groups are incomplete", async (t) => {
+  const harness = await startConnectHarness(t, { clock: new ManualClock() });
+  const { ingress } = harness;
+  for (const userId of ["1", "2"]) await ingress.member(GROUP_ID, userId, true);
+  const [ana, ben] = [await harness.device("1"), await harness.device("2")];
+  ingress.incomplete = true;
+  await ingress.member("78", "2", true);
+  await lookedUp(harness, ben, 3);
+  await say(ana, "m1");
+  assert.deepEqual(await heard(ben), ["m1"]);
+});

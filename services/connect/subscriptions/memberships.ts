@@ -13,6 +13,7 @@ import { maxItems } from "#platform/validation/constraints.ts";
 import { syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Channels } from "./channels.ts";
+import { type CheckResult, Rechecks } from "./rechecks.ts";
 
 export interface MembershipsOptions {
   ingress: Pick<Client<typeof IngressService>, "openSessions">;
@@ -33,8 +34,6 @@ interface FoundGroups {
 const LOOK_UP_LIMIT = maxItems(OpenSessionsRequestSchema.field.userIds);
 /** Maximum users that wait for a look-up; a further look-up fails. */
 const LOOK_UP_QUEUE = 50_000;
-/** Back-off before the retry of a failed look-up. */
-const RETRY_MS = 1_000;
 
 /**
  * Subscribes sessions to the groups of their users. A membership change from the bus is applied at
@@ -54,6 +53,7 @@ export class Memberships {
    * follow.
    */
   readonly #checks = new Map<string, { rerun: boolean }>();
+  readonly #rechecks: Rechecks;
   #closed = false;
 
   constructor(options: MembershipsOptions) {
@@ -76,6 +76,11 @@ export class Memberships {
         return answer.opened;
       },
     });
+    this.#rechecks = new Rechecks({
+      ...options,
+      batchCount: LOOK_UP_LIMIT,
+      check: async (userId) => (this.#checks.has(userId) ? "skipped" : this.#check(userId)),
+    });
   }
 
   /**
@@ -88,7 +93,7 @@ export class Memberships {
     const found = await this.#groupsOf(userId);
     if (session.state.kind === "closed") return;
     this.#applyGroups(session, found);
-    if (found.incomplete) this.#options.clock.after(RETRY_MS, () => this.check(userId));
+    if (found.incomplete) this.#rechecks.add(userId, incompleteError());
     await this.#options.channels.join([...found.groups].map(groupChannel));
   }
 
@@ -106,8 +111,8 @@ export class Memberships {
   }
 
   /**
-   * Checks the groups that the user's sessions hear against the log, with retries until that
-   * succeeds.
+   * Checks the groups that the user's sessions hear against the log, with retries until all
+   * databases of server were read.
    */
   check(userId: string): void {
     const running = this.#checks.get(userId);
@@ -117,27 +122,40 @@ export class Memberships {
 
   close(): void {
     this.#closed = true;
+    this.#rechecks.close();
   }
 
-  async #check(userId: string): Promise<void> {
-    const { channels, clock, log } = this.#options;
+  async #check(userId: string): Promise<CheckResult> {
     const check = { rerun: true };
     this.#checks.set(userId, check);
-    const sessions = () => channels.get(userChannel(userId))?.sessions;
-    while (check.rerun && sessions() && !this.#closed) {
+    let result: CheckResult = "skipped";
+    while (check.rerun && this.#sessionsOf(userId) && !this.#closed) {
       check.rerun = false;
       try {
         const found = await this.#groupsOf(userId);
-        for (const session of sessions() ?? []) this.#applyGroups(session, found);
-        if (sessions()) void channels.joinWithRetries([...found.groups].map(groupChannel));
-        if (found.incomplete) throw new Error("a database of server could not be read");
+        this.#applyToAll(userId, found);
+        if (found.incomplete) throw incompleteError();
+        this.#rechecks.delete(userId);
+        result = "complete";
       } catch (error) {
-        log.warn({ event: "memberships_check_failed", err: error });
-        check.rerun = true;
-        await new Promise<void>((resolve) => clock.after(RETRY_MS, resolve));
+        this.#rechecks.add(userId, error);
+        result = "failed";
       }
     }
     this.#checks.delete(userId);
+    return result;
+  }
+
+  #sessionsOf(userId: string): Iterable<Session> | undefined {
+    return this.#options.channels.get(userChannel(userId))?.sessions;
+  }
+
+  /** Applies groups to the user's sessions, and joins the channels of groups that are new to one. */
+  #applyToAll(userId: string, found: FoundGroups): void {
+    const joined = new Set<string>();
+    for (const session of this.#sessionsOf(userId) ?? [])
+      for (const groupId of this.#applyGroups(session, found)) joined.add(groupChannel(groupId));
+    if (joined.size > 0) void this.#options.channels.joinWithRetries([...joined]);
   }
 
   /**
@@ -163,12 +181,17 @@ export class Memberships {
     }
   }
 
-  /** Groups that are missing in an incomplete result may still be the user's. */
-  #applyGroups(session: Session, { groups, incomplete }: FoundGroups): void {
+  /**
+   * Subscribes the session to its groups, and returns those that are new to it. Groups that are
+   * missing in an incomplete result may still be the user's.
+   */
+  #applyGroups(session: Session, { groups, incomplete }: FoundGroups): string[] {
     for (const groupId of [...session.cursors.groups()]) {
       if (!incomplete && !groups.has(groupId)) this.#leave(session, groupId);
     }
-    for (const groupId of groups) this.#join(session, groupId);
+    const added = [...groups].filter((groupId) => !session.cursors.inGroup(groupId));
+    for (const groupId of added) this.#join(session, groupId);
+    return added;
   }
 
   #join(session: Session, groupId: string): void {
@@ -189,4 +212,8 @@ export class Memberships {
     session.socket.unsubscribe(name);
     this.#options.channels.unsubscribe(session, name);
   }
+}
+
+function incompleteError(): Error {
+  return new Error("a database of server could not be read");
 }
