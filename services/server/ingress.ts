@@ -52,7 +52,8 @@ export function ingressService(
       const ids = new Set(failures.flatMap(({ items }) => items.map((one) => one.conversationId)));
       const isFailed = (at: number) => ids.has(advances[at]!.cursor?.conversationId ?? "");
       const failed = [...advances.keys()].filter(isFailed);
-      if (failed.length === advances.length) throwFirst(failures);
+      // With several databases, an error would make connect retry the batch before all later ones.
+      if (failed.length === advances.length && logs.databases.length === 1) throwFirst(failures);
       return create(AdvanceBatchResponseSchema, { failed });
     },
     async signalBatch({ signals }) {

@@ -1,4 +1,5 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
 import {
@@ -29,6 +30,8 @@ export class MemoryIngress {
   readonly entries: Entries = new Map();
   readonly groups = new Map<string, Set<string>>();
   readonly advances: Advance[] = [];
+  /** Calls of AdvanceBatch. */
+  advanceCalls = 0;
   readonly signals: TypingSignal[] = [];
   readonly batches: number[] = [];
   /** Look-ups of a user's groups, counted per user and call. */
@@ -43,6 +46,10 @@ export class MemoryIngress {
   incomplete = false;
   /** A user whose cursors and news cause an error: a batch with this user fails. */
   badUserId = "";
+  /** A conversation whose database is away: its cursors fail, and leave the others alone. */
+  awayConversationId = "";
+  /** Set to let calls with cursors of this database time out instead. */
+  hanging = false;
   readonly #bus: Bus;
   readonly #registry: Registry;
   readonly #keys = new Map<string, Uint8Array>();
@@ -87,8 +94,12 @@ export class MemoryIngress {
       advanceBatch: async ({ advances }) => {
         mustBeUp();
         if (advances.some(({ userId }) => userId === this.badUserId)) throw new Error("bad user");
-        this.advances.push(...advances);
-        return {};
+        this.advanceCalls++;
+        const isAway = ({ cursor }: Advance) => cursor?.conversationId === this.awayConversationId;
+        if (this.hanging && advances.some(isAway))
+          throw new ConnectError("the call timed out", Code.DeadlineExceeded);
+        this.advances.push(...advances.filter((one) => !isAway(one)));
+        return { failed: [...advances.keys()].filter((at) => isAway(advances[at]!)) };
       },
       signalBatch: async ({ signals }) => {
         mustBeUp();

@@ -164,3 +164,70 @@ test("a cursor that server cannot store blocks neither the cursors beside it nor
   ]);
   assert.match(await harness.metrics.text(), /lucky_acknowledgements_dropped_total 1/);
 });
+
+/** Resolves when the instance has called AdvanceBatch `calls` times in total. */
+async function advanced({ ingress }: ConnectHarness, device: RawDevice, calls: number) {
+  while (ingress.advanceCalls < calls) await device.roundTrip();
+  // The answer arrives in the next turn of the event loop.
+  await device.roundTrip();
+}
+
+for (const hanging of [false, true])
+  test(`cursors of a database that ${hanging ? "hangs" : "is away"} do not delay the others, and are retried less and less often`, async (t) => {
+    const { clock, harness } = await setUp(t, ["1"]);
+    const { ingress } = harness;
+    ingress.awayConversationId = "1000002";
+    ingress.hanging = hanging;
+    const device = await harness.device("1");
+    acknowledge(device, { readSequence: 4n }, "1000002");
+    await advanced(harness, device, 1);
+    acknowledge(device, { readSequence: 5n });
+    await advanced(harness, device, 2);
+    assert.deepEqual(rowsOf(harness), [["1", "70", 0, 5]]);
+    // After 2, 4, 8, 16, 32 and 60 s, or half of it.
+    for (let second = 0; second < 130; second += 1) {
+      clock.advance(1_000);
+      await device.roundTrip();
+      await device.roundTrip();
+      if (second < 60)
+        assert.match(await harness.metrics.text(), /lucky_acknowledgements_dropped_total 0/);
+    }
+    await advanced(harness, device, 8);
+    assert.equal(ingress.advanceCalls, 8);
+    assert.match(await harness.metrics.text(), /lucky_acknowledgements_dropped_total 1/);
+    assert.equal(
+      harness.events.filter(({ event }) => event === "acknowledgements_dropped").length,
+      1,
+    );
+  });
+
+test("cursors that wait for a retry are stored when the instance stops", async (t) => {
+  const { clock, harness } = await setUp(t, ["1", "2"]);
+  const { ingress } = harness;
+  const [ana, ben] = [await harness.device("1"), await harness.device("2")];
+  ingress.awayConversationId = "1000002";
+  acknowledge(ana, { readSequence: 4n }, "1000002");
+  await advanced(harness, ana, 1);
+  acknowledge(ben, { readSequence: 3n }, "1000002");
+  await advanced(harness, ben, 2);
+  ingress.awayConversationId = "";
+  clock.advance(900);
+  await ana.roundTrip();
+  assert.deepEqual(rowsOf(harness), []);
+  await harness.stop();
+  assert.deepEqual(rowsOf(harness).sort(), [
+    ["1", "1000002", 0, 4],
+    ["2", "1000002", 0, 3],
+  ]);
+});
+
+test("cursors whose database is still away when the instance stops are dropped and counted", async (t) => {
+  const { harness } = await setUp(t, ["1"]);
+  harness.ingress.awayConversationId = "1000002";
+  const device = await harness.device("1");
+  acknowledge(device, { readSequence: 4n }, "1000002");
+  await advanced(harness, device, 1);
+  await harness.stop();
+  assert.equal(harness.ingress.advanceCalls, 2);
+  assert.match(await harness.metrics.text(), /lucky_acknowledgements_dropped_total 1/);
+});

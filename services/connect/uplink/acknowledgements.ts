@@ -1,4 +1,4 @@
-import type { Client } from "@connectrpc/connect";
+import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import {
   type Advance,
   AdvanceBatchRequestSchema,
@@ -11,6 +11,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { maxItems } from "#platform/validation/constraints.ts";
 import type { Session } from "../socket/session.ts";
+import { CursorRetries } from "./cursor-retries.ts";
 import { DeferredCursors } from "./deferred-cursors.ts";
 
 export interface AcknowledgementsOptions {
@@ -38,16 +39,15 @@ const SEQUENCE_LIMIT = BigInt(Number.MAX_SAFE_INTEGER);
  * cursor would show read messages as unread until the user reads the next one.
  */
 const ATTEMPTS = 30;
-/** Back-off for cursors whose database failed while others did not, ms. */
-const RETRY_MS = 2_000;
-/** Sequences of an advance that moves no cursor. */
-const NOTHING = { deliveredSequence: 0, readSequence: 0, undeliveredSequence: 0 };
+/** Parts of an advance that moves no cursor and has not failed. */
+const NOTHING = { deliveredSequence: 0, readSequence: 0, undeliveredSequence: 0, failures: 0 };
 
 /**
  * Advances cursors. Acknowledgements of the same user and conversation are merged while they
  * linger; the furthest sequence wins. They are sent to server in batches. A batch that server cannot
- * take now is retried with growing back-off, then dropped and counted; a cursor that it refuses is
- * dropped alone. Cursors are cumulative, so the next acknowledgement repairs the loss.
+ * take now is retried with growing back-off, then dropped and counted, and so is a cursor whose database
+ * fails, beside the others; a cursor that it refuses is dropped alone. Cursors are cumulative, so the
+ * next acknowledgement repairs the loss.
  *
  * Nobody is notified of deliveries in a group, so its delivered cursors are held per user, and
  * stored at most once in `acknowledgeGroupLingerMs`. They are stored earlier together with a read
@@ -57,6 +57,7 @@ const NOTHING = { deliveredSequence: 0, readSequence: 0, undeliveredSequence: 0 
 export class Acknowledgements {
   readonly #advances: Coalescer<CursorAdvance>;
   readonly #deferred: DeferredCursors;
+  readonly #retries: CursorRetries<CursorAdvance>;
 
   constructor({ ingress, clock, log, metrics, config }: AcknowledgementsOptions) {
     const droppedCursors = metrics.counter(
@@ -67,13 +68,18 @@ export class Acknowledgements {
       "lucky_acknowledgements_early_total",
       "Delivered cursors of groups stored before their interval ended, because acknowledgeGroupQueue was reached.",
     );
-    // The cursors of a database that is away must not delay the cursors of the others.
-    const retryLater = (advances: readonly CursorAdvance[]): void => {
-      log.warn({ event: "acknowledgements_delayed", cursors: advances.length });
-      clock.after(RETRY_MS, () => {
-        for (const advance of advances) this.#advance(advance);
-      });
+    const dropped = (count: number, error: unknown): void => {
+      droppedCursors.inc(count);
+      log.warn({ event: "acknowledgements_dropped", cursors: count, err: error });
     };
+    const retries = new CursorRetries<CursorAdvance>({
+      clock,
+      log,
+      limit: config.acknowledgeQueue,
+      retry: (advance) => this.#advance(advance),
+      dropped,
+    });
+    this.#retries = retries;
     this.#advances = new Coalescer({
       clock,
       batchCount: BATCH_LIMIT,
@@ -86,13 +92,16 @@ export class Acknowledgements {
           advances: advances.map(advanceOf),
         } as const;
         const timeoutMs = config.callTimeoutMs;
-        const { failed } = await ingress.advanceBatch(request, { timeoutMs });
-        if (failed.length > 0) retryLater(failed.flatMap((at) => advances[at] ?? []));
+        try {
+          const { failed } = await ingress.advanceBatch(request, { timeoutMs });
+          retries.add(failed.flatMap((at) => advances[at] ?? []));
+        } catch (error) {
+          // Probably one database hangs: retries of the same batch would delay the others for minutes.
+          if (ConnectError.from(error).code !== Code.DeadlineExceeded) throw error;
+          retries.add(advances);
+        }
       },
-      dropped(count, error) {
-        droppedCursors.inc(count);
-        log.warn({ event: "acknowledgements_dropped", cursors: count, err: error });
-      },
+      dropped,
     });
     this.#deferred = new DeferredCursors({
       clock,
@@ -105,9 +114,9 @@ export class Acknowledgements {
     });
   }
 
-  /** Whether no cursor is held, queued or in flight. */
+  /** Whether no cursor is held, queued, in flight, or waiting for a retry. */
   get idle(): boolean {
-    return this.#deferred.count === 0 && this.#advances.idle;
+    return this.#deferred.count === 0 && this.#retries.count === 0 && this.#advances.idle;
   }
 
   /** Applies an Acknowledge frame of a device. Returns its protocol error, if there is one. */
@@ -156,11 +165,12 @@ export class Acknowledgements {
   }
 
   /**
-   * Flushes all cursors and accepts no further ones. Resolves when server has received them, or
-   * cannot be reached.
+   * Flushes all cursors, also those that wait for a retry, and accepts no further ones. Resolves when
+   * server has received them, or cannot be reached.
    */
   close(): Promise<void> {
     this.#deferred.close();
+    this.#retries.close();
     return this.#advances.close();
   }
 
@@ -173,6 +183,8 @@ export class Acknowledgements {
         queued.undeliveredSequence,
         advance.undeliveredSequence,
       );
+      // A new cursor gets all its retries.
+      queued.failures = Math.min(queued.failures, advance.failures);
       return queued;
     });
   }
@@ -185,6 +197,8 @@ interface CursorAdvance {
   deliveredSequence: number;
   readSequence: number;
   undeliveredSequence: number;
+  /** Failures of its database so far. */
+  failures: number;
 }
 
 function advanceOf({ userId, conversationId, ...sequences }: CursorAdvance): Advance {

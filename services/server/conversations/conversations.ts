@@ -203,7 +203,14 @@ export class Conversations {
   /**
    * Reads conversations from the cache, and uncached ones from the database. Throws UNAVAILABLE.
    */
-  async all(conversationIds: readonly string[]): Promise<Map<string, Conversation>> {
+  async all(conversationIds: readonly string[]): Promise<ReadonlyMap<string, Conversation>> {
+    const { found, failures } = await this.allSome(conversationIds);
+    throwFirst(failures);
+    return found;
+  }
+
+  /** As `all`, without the conversations of databases that fail. Never rejects. */
+  async allSome(conversationIds: readonly string[]): Promise<SomeConversations> {
     const found = new Map<string, Conversation>();
     const uncached: MembershipKey[] = [];
     for (const conversationId of conversationIds) {
@@ -211,9 +218,9 @@ export class Conversations {
       if (cached === undefined) uncached.push({ conversationId, userId: "0" });
       else found.set(conversationId, cached);
     }
-    if (uncached.length > 0)
-      for (const [id, read] of await this.read(uncached)) found.set(id, read);
-    return found;
+    const { found: read, failures } = await this.readSome(uncached);
+    for (const [id, one] of read) found.set(id, one);
+    return { found, failures };
   }
 
   /**

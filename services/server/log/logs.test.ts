@@ -171,7 +171,17 @@ test("a database that is away delays only its own conversations", async (t) => {
       readSequence: 1n,
     },
   }));
+  // Another server, which has not cached the conversations.
+  const two = await stand.server();
+  const undelivered = { userId: "3000", undeliveredSequence: 1n };
+  const lean = advances.map(({ cursor: { conversationId } }) => ({
+    ...undelivered,
+    cursor: { conversationId },
+  }));
+  assert.deepEqual((await two.ingress.advanceBatch({ advances: lean })).failed, [1]);
   assert.deepEqual((await one.ingress.advanceBatch({ advances })).failed, [1]);
+  const theirs = await one.ingress.advanceBatch({ advances: advances.slice(1) });
+  assert.deepEqual(theirs.failed, [0], "connect retries them beside later cursors");
   const partly = await syncAll(one, "3000", cursor);
   assert.deepEqual(
     partly.conversations.map((one) => one.peerUserId),

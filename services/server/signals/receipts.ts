@@ -9,7 +9,7 @@ import { type Signal, serverFrame } from "../delivery/envelopes.ts";
 import type { Relay } from "../delivery/relay.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Statement } from "../log/database.ts";
-import type { Failure, Logs } from "../log/logs.ts";
+import type { Failure, Logs, Spread } from "../log/logs.ts";
 import type { ServerMetrics } from "../metrics.ts";
 
 /** Cursors that a user reports for a conversation; 0 leaves a cursor unchanged. */
@@ -103,23 +103,29 @@ export async function advanceCursors(
   const signals = results.flat().flatMap((row) => signalOf(row) ?? []);
   const failed = new Set(failures.flatMap(({ items }) => items.map((one) => one.conversationId)));
   const reachable = advances.filter(({ conversationId }) => !failed.has(conversationId));
-  signals.push(...(await undeliveredSignals(dependencies, reachable)));
-  relay.signal(signals);
-  return failures;
+  const undelivered = await undeliveredSignals(dependencies, reachable);
+  relay.signal([...signals, ...undelivered.results]);
+  return [...failures, ...undelivered.failures];
 }
 
 /**
  * Signals for the other user of a direct conversation, about a device that does not acknowledge.
+ * Never rejects: the moved cursors have signals too, and a retry would not move them again.
  */
 async function undeliveredSignals(
   { conversations, metrics }: Pick<ReceiptDependencies, "conversations" | "metrics">,
   advances: readonly Advance[],
-): Promise<Signal[]> {
+): Promise<Spread<Advance, Signal>> {
   const silent = advances.filter(({ undeliveredSequence }) => undeliveredSequence > 0);
-  if (silent.length === 0) return [];
-  metrics.undelivered(silent.length);
-  const found = await conversations.all([...new Set(silent.map((a) => a.conversationId))]);
-  return silent.flatMap(({ conversationId, userId, undeliveredSequence }) => {
+  if (silent.length === 0) return { results: [], failures: [] };
+  const ids = new Set(silent.map(({ conversationId }) => conversationId));
+  const { found, failures } = await conversations.allSome([...ids]);
+  const failed = failures.map(({ items, error }) => {
+    const theirs = new Set(items.map(({ conversationId }) => conversationId));
+    return { items: silent.filter(({ conversationId }) => theirs.has(conversationId)), error };
+  });
+  metrics.undelivered(silent.length - failed.flatMap(({ items }) => items).length);
+  const results = silent.flatMap(({ conversationId, userId, undeliveredSequence }) => {
     const users = found.get(conversationId)?.users ?? [];
     const peerId = users.find((id) => id !== userId);
     if (peerId === undefined || !users.includes(userId)) return [];
@@ -130,6 +136,7 @@ async function undeliveredSignals(
       .finish();
     return { channels: [userChannel(peerId)], frame: serverFrame(RECEIPT, receipt) };
   });
+  return { results, failures: failed };
 }
 
 /** Merges the advances of each user and conversation, and sorts them in the order of row locks. */
