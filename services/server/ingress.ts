@@ -11,7 +11,8 @@ import {
   SweepResponseSchema,
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { readEntries } from "./catch-up/history.ts";
-import { groupsOf, type SweepDependencies, sweep } from "./catch-up/sweep.ts";
+import { type SweepDependencies, sweep } from "./catch-up/sweep.ts";
+import { groupsOf } from "./catch-up/user-groups.ts";
 import { throwFirst } from "./log/logs.ts";
 import { encodeResults } from "./sending/outcome.ts";
 import type { Sends } from "./sending/sends.ts";

@@ -8,17 +8,6 @@ import { type Logs, throwFirst } from "../log/logs.ts";
 import { encodePosition, type Position, parsePosition, START } from "../log/positions.ts";
 import type { MemberNews, News } from "./news.ts";
 
-export const selectGroups: Statement = {
-  name: "im_groups_of",
-  route: { kind: "everywhere", merge: "the union by user" },
-  text: `
-    SELECT i.user_id, m.conversation_id
-      FROM unnest($1::bigint[]) AS i(user_id)
-     CROSS JOIN LATERAL (SELECT g.conversation_id FROM im.member g
-                          WHERE g.user_id = i.user_id AND g.kind = 2 AND g.left_sequence = 0
-                         OFFSET 0) m`,
-};
-
 /** The conversations of the users $1 that changed at or after the transaction $2. */
 export const selectSweep: Statement = {
   name: "im_sweep",
@@ -65,33 +54,6 @@ export interface Change {
 const CHUNK_USERS = 2_000;
 /** Maximum conversations that are read at once when they are not cached. */
 const CHUNK_CONVERSATIONS = 2_000;
-
-/** The groups of users. */
-export interface UserGroups {
-  /** Group ids of each user, in the order of the users. */
-  readonly groups: readonly (readonly string[])[];
-  /** Whether a database could not be read: further groups may exist. */
-  readonly incomplete: boolean;
-}
-
-/** Reads the groups of users. Throws UNAVAILABLE when no database can be read. */
-export async function groupsOf(logs: Logs, userIds: readonly string[]): Promise<UserGroups> {
-  const byUser = new Map<string, Set<string>>();
-  const { results, failures } = await logs.everywhere(async (db) => {
-    const rows: { user_id: string; conversation_id: string }[] = [];
-    for (const chunk of chunks(new Set(userIds), CHUNK_USERS))
-      rows.push(...(await db.run<(typeof rows)[0]>(selectGroups, [bigints(chunk)])));
-    return rows;
-  });
-  if (results.length === 0) throwFirst(failures);
-  for (const { user_id: userId, conversation_id: groupId } of results.flat()) {
-    const groups = byUser.get(userId);
-    if (groups === undefined) byUser.set(userId, new Set([groupId]));
-    else groups.add(groupId);
-  }
-  const groups = userIds.map((userId) => [...(byUser.get(userId) ?? [])]);
-  return { groups, incomplete: failures.length > 0 };
-}
 
 export interface SweepDependencies {
   readonly logs: Logs;
