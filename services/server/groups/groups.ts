@@ -50,7 +50,7 @@ export const selectMembers: Statement = {
   text: `
     SELECT user_id, role, muted_until_ms FROM im.member
      WHERE conversation_id = $1::bigint AND user_id > $2::bigint AND left_sequence = 0
-     ORDER BY user_id LIMIT $3::int`,
+       AND im.owns(ARRAY[$1::bigint]) ORDER BY user_id LIMIT $3::int`,
 };
 
 /** The users among $2 who are members of the conversation $1. */
@@ -59,7 +59,8 @@ export const selectMembersAmong: Statement = {
   route: { kind: "conversations", ids: 1 },
   text: `
     SELECT user_id FROM im.member
-     WHERE conversation_id = $1::bigint AND user_id = ANY ($2::bigint[]) AND left_sequence = 0`,
+     WHERE conversation_id = $1::bigint AND user_id = ANY ($2::bigint[]) AND left_sequence = 0
+       AND im.owns(ARRAY[$1::bigint])`,
 };
 
 /**
