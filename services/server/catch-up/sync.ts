@@ -13,6 +13,7 @@ import type { Database, Statement } from "../log/database.ts";
 import { type EntryRow, entryOf } from "../log/entries.ts";
 import { COUNTABLE_KINDS } from "../log/kinds.ts";
 import { type Logs, throwFirst } from "../log/logs.ts";
+import { isMoving, obsoleteRows } from "../log/moved-rows.ts";
 import { encodePosition, type Position, parsePosition, settledChange } from "../log/positions.ts";
 import { PAGE_BYTES } from "./history.ts";
 
@@ -29,6 +30,8 @@ interface ChangedConversationRow extends EntryRow {
   peer_delivered_sequence: string | null;
   peer_read_sequence: string | null;
   changed_by: string;
+  member_version: string;
+  moving: boolean;
   unread: string;
 }
 
@@ -74,7 +77,8 @@ export const selectChanged: Statement = {
              c.last_countable, m.delivered_sequence, m.read_sequence,
              greatest(m.read_sequence, m.first_sequence - 1) AS from_sequence,
              p.user_id AS peer_id, p.delivered_sequence AS peer_delivered_sequence,
-             p.read_sequence AS peer_read_sequence, changed.by AS changed_by
+             p.read_sequence AS peer_read_sequence, changed.by AS changed_by,
+             abs(c.member_version) AS member_version, ${isMoving("m.conversation_id")} AS moving
         FROM log
        CROSS JOIN im.member m
         JOIN im.conversation c ON c.conversation_id = m.conversation_id
@@ -120,6 +124,7 @@ interface RunPosition extends Position {
 
 /** A read of one database. */
 interface DatabasePage {
+  readonly db: Database;
   /** The position that was continued; undefined for a read from the beginning. */
   readonly continued: RunPosition | undefined;
   readonly history: string;
@@ -154,6 +159,7 @@ export async function syncPage(
     readPage(db, { userId, positions, limit: room.rows }),
   );
   if (results.length === 0) throwFirst(failures);
+  const isObsolete = await obsoleteRows(logs, results);
   const taken: ChangedConversationRow[] = [];
   // Positions of databases that fail, which no other database has continued.
   const continued = new Set(results.map((page) => page.continued));
@@ -163,7 +169,7 @@ export async function syncPage(
     const count = fit(page.rows, room);
     if (count < page.rows.length) hasMore = true;
     next.push(nextPosition(page, count));
-    taken.push(...page.rows.slice(0, count));
+    taken.push(...page.rows.slice(0, count).filter((row) => !isObsolete(page.db, row)));
   }
   return create(SyncResponseSchema, {
     conversations: latest(taken).map(conversationOf),
@@ -198,7 +204,7 @@ async function readPage(
   const rows = read.filter((row) => row.conversation_id !== null);
   // After a crash of PostgreSQL, transactions can get ids below the end of an older page's run.
   const next = lower(continued?.next ?? lowestRunning, lowestRunning);
-  return { continued, history, next, rows };
+  return { db, continued, history, next, rows };
 }
 
 /** The position after the first `count` rows of a page. */
@@ -236,12 +242,15 @@ function lower(a: string, b: string): string {
   return BigInt(a) < BigInt(b) ? a : b;
 }
 
-/** Keeps the latest row of a conversation that is in two databases for a moment, because it moves. */
+/**
+ * Keeps the latest row of a conversation that was read in two databases, because it moved between the
+ * reads: a move raises the member version.
+ */
 function latest(rows: readonly ChangedConversationRow[]): ChangedConversationRow[] {
   const byId = new Map<string, ChangedConversationRow>();
   for (const row of rows) {
     const other = byId.get(row.conversation_id);
-    if (other === undefined || BigInt(row.last_sequence) >= BigInt(other.last_sequence))
+    if (other === undefined || BigInt(row.member_version) > BigInt(other.member_version))
       byId.set(row.conversation_id, row);
   }
   return [...byId.values()];

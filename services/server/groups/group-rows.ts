@@ -6,6 +6,7 @@ import { fail } from "#platform/errors.ts";
 import { bigints } from "../log/arrays.ts";
 import type { PoolClient, Statement } from "../log/database.ts";
 import { type Logs, throwFirst } from "../log/logs.ts";
+import { isMoving } from "../log/moved-rows.ts";
 
 /** A group, and the role of the caller in it. */
 export interface GroupRow {
@@ -86,7 +87,7 @@ export const countGroups: Statement = {
        SELECT count(*)::int AS groups
          FROM (SELECT 1 FROM im.member m
                 WHERE m.user_id = i.user_id AND m.kind = ${ConversationKind.GROUP}
-                  AND m.left_sequence = 0
+                  AND m.left_sequence = 0 AND NOT ${isMoving("m.conversation_id")}
                 LIMIT $2::int) AS seen) n
      WHERE n.groups > 0`,
 };
@@ -94,7 +95,8 @@ export const countGroups: Statement = {
 /**
  * Throws GROUP_FULL when one of the users, who are about to join, is in `max` groups already. Takes
  * no lock: each other call that adds the user to another group at the same time can exceed the
- * maximum by one. The groups of a database that is away do not count.
+ * maximum by one. The groups of a database that is away do not count, and neither do groups while
+ * they move: two databases may have their rows.
  */
 export async function mustHaveRoom(
   logs: Logs,

@@ -258,6 +258,13 @@ export class Logs {
     return this.#refreshing;
   }
 
+  /** Reads the places of all buckets as they are now. Never rejects. */
+  async reread(): Promise<void> {
+    await this.#refreshing;
+    this.#readAtMs = Number.NEGATIVE_INFINITY;
+    await this.refresh();
+  }
+
   /** Connects to databases that cannot be reached, which then serve statements. Never rejects. */
   #probe(): void {
     for (const db of this.databases) {
