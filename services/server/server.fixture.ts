@@ -131,10 +131,15 @@ export class Stand {
   /** Starts a server with its own caches. `parts` replaces what it shares with the other servers. */
   async server(
     overrides: Partial<ServerConfig> = {},
-    parts: { clock?: Clock; pool?: pg.Pool; bus?: Bus; log?: Log; observe?: ObserveRun } = {},
+    parts: {
+      clock?: Clock;
+      pools?: readonly pg.Pool[];
+      bus?: Bus;
+      log?: Log;
+      observe?: ObserveRun;
+    } = {},
   ): Promise<RunningServer> {
-    const { clock = this.clock, bus = this.bus, log = quiet, observe } = parts;
-    const pools = parts.pool === undefined ? this.pools : [parts.pool];
+    const { clock = this.clock, pools = this.pools, bus = this.bus, log = quiet, observe } = parts;
     // The clocks of all test beds on one database start at the same time, so each server needs its
     // own worker number.
     const worker = workers.get(this.pool) ?? 0;

@@ -22,6 +22,8 @@ export interface DeviceOptions {
   readonly model: Model;
   readonly history: History;
   readonly call: Call;
+  /** Whether no server can reach the conversation. */
+  readonly isBlocked: (conversationId: string) => boolean;
 }
 
 /**
@@ -40,6 +42,8 @@ export class Device {
   /** Own messages that the server has accepted on this session: the server does not push them. */
   #accepted: (DeviceEntry & { conversationId: string })[] = [];
   #cursor = "";
+  /** A page of Sync lacked the conversations of a database. */
+  #mustSync = false;
   #session: RawDevice | undefined;
 
   constructor(options: DeviceOptions) {
@@ -125,11 +129,13 @@ export class Device {
     await session.roundTrip();
   }
 
-  /** Fetches the entries that the device lacks. Returns their conversations. */
+  /** Fetches the entries that the device lacks, if it can. Returns their conversations. */
   async fetch(): Promise<string[]> {
-    const fetched = [...this.#behind];
-    this.#behind.clear();
-    for (const conversationId of fetched) await this.#fetchLog(conversationId);
+    const fetched = [...this.#behind].filter((id) => !this.#options.isBlocked(id));
+    for (const conversationId of fetched) {
+      this.#behind.delete(conversationId);
+      await this.#fetchLog(conversationId);
+    }
     return fetched;
   }
 
@@ -141,6 +147,7 @@ export class Device {
       server.messages(user).sync({ cursor: this.#cursor, limit }),
     );
     this.#cursor = answer.nextCursor;
+    if (answer.retryAfterMs > 0n) this.#mustSync = true;
     history.add({ kind: "cursor", client, user, cursor: this.#cursor, more: answer.hasMore });
     for (const conversation of answer.conversations) {
       const view = viewOf(conversation);
@@ -157,8 +164,14 @@ export class Device {
 
   /** Reads all pages of Sync, and the entries that the device lacks. */
   async syncAll(): Promise<void> {
+    this.#mustSync = false;
     while (await this.syncPage(3));
     await this.fetch();
+  }
+
+  /** Calls Sync again if it lacked the conversations of a database. */
+  async retrySync(): Promise<void> {
+    if (this.#mustSync) await this.syncAll();
   }
 
   /** The last sequence of a conversation up to which the device has everything. */

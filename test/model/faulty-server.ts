@@ -1,12 +1,15 @@
 import type pg from "pg";
 import type { Bus } from "#platform/bus/bus.ts";
 import type { Clock } from "#platform/clock.ts";
+import type { ObserveRun } from "../../services/server/log/database.ts";
 import type { RunningServer, Stand } from "../../services/server/server.fixture.ts";
+import type { Databases } from "./databases.ts";
 import type { Crash } from "./steps.ts";
 
 /** State shared by the servers of a run, and the faults between them. */
 export interface Surroundings {
   readonly stand: Stand;
+  readonly databases: Databases;
   /** Whether the bus confirms messages and drops them. */
   losing: boolean;
   /** Queries and waits for a connection in flight, of all servers. */
@@ -36,8 +39,16 @@ export class FaultyServer {
 
   static async start(around: Surroundings): Promise<FaultyServer> {
     const server = new FaultyServer(around);
-    const parts = { clock: server.#clock(), pool: server.#pool(), bus: server.#bus() };
-    server.running = await around.stand.server({}, parts);
+    const { pools } = around.stand;
+    server.running = await around.stand.server(
+      {},
+      {
+        clock: server.#clock(),
+        pools: pools.map((pool, number) => server.#pool(pool, number)),
+        bus: server.#bus(),
+        ...(pools.length > 1 ? { observe: server.#observe } : {}),
+      },
+    );
     return server;
   }
 
@@ -70,10 +81,15 @@ export class FaultyServer {
     };
   }
 
-  #pool(): pg.Pool {
-    const { pool } = this.#around.stand;
+  readonly #observe: ObserveRun = (...run) => {
+    if (this.alive) this.#around.databases.routes.observe(...run);
+  };
+
+  #pool(pool: pg.Pool, number: number): pg.Pool {
     const connect = async () => {
       this.#mustLive();
+      if (this.#around.databases.away === number)
+        throw Object.assign(new Error("the database is away"), { code: "ECONNREFUSED" });
       const client = await this.#counted(pool.connect());
       const facade = this.#clients.get(client) ?? this.#facadeOf(client);
       this.#clients.set(client, facade);

@@ -2,13 +2,14 @@ import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import type pg from "pg";
+import type { TestPostgres } from "../backends/postgres.ts";
 import { checkHistory } from "../history/checker.ts";
+import { Databases } from "./databases.ts";
 import { Run } from "./run.ts";
 import { type Step, stepsOf } from "./steps.ts";
 
 export interface ModelTestOptions {
-  readonly pool: pg.Pool;
+  readonly postgres: TestPostgres;
   readonly runs: number;
   readonly steps: number;
   readonly seed: number;
@@ -38,20 +39,21 @@ export interface ModelTestReport {
 
 /** Compares the system with the model in random runs, and checks the history of each. */
 export async function testModel(options: ModelTestOptions): Promise<ModelTestReport> {
-  const { pool, runs, steps, seed, path, maxMs = Number.POSITIVE_INFINITY, finished } = options;
+  const { postgres, runs, steps, seed, path, maxMs = Number.POSITIVE_INFINITY, finished } = options;
+  const databases = postgres.logs.length;
   const folder = options.historyFolder ?? join(tmpdir(), "lucky-history");
   let nth = 0;
   let shrinkUntilMs = Number.POSITIVE_INFINITY;
   const endMs = Date.now() + maxMs;
   let lastFailed = "";
-  const property = fc.asyncProperty(stepsOf(steps), async (list) => {
+  const property = fc.asyncProperty(stepsOf(steps, databases), async (list) => {
     fc.pre(Date.now() < shrinkUntilMs);
     if (lastFailed === "" && Date.now() >= endMs) {
       shrinkUntilMs = 0;
       throw new Error("the time is up");
     }
-    const name = `seed-${seed}-run-${++nth}.jsonl`;
-    const { error, run } = await takeAll(pool, nth, list);
+    const name = `databases-${databases}-seed-${seed}-run-${++nth}.jsonl`;
+    const { error, run } = await takeAll(postgres, list);
     const file = join(folder, error === undefined ? name : `failed-${name}`);
     if (error !== undefined || options.historyFolder !== undefined) run.history.save(file);
     if (lastFailed === "") finished?.(nth);
@@ -70,7 +72,7 @@ export async function testModel(options: ModelTestOptions): Promise<ModelTestRep
   });
   const passed = details.failed ? details.numRuns - 1 : details.numRuns;
   if (lastFailed !== "")
-    return { failure: describe({ details, runs, steps, history: lastFailed }), passed };
+    return { failure: describe({ details, runs, steps, databases, history: lastFailed }), passed };
   const failure = details.failed ? `The time is up after ${passed} of ${runs} runs.` : undefined;
   return { failure, passed };
 }
@@ -94,13 +96,12 @@ async function takeInTime(run: Run, steps: readonly Step[]): Promise<void> {
 
 /** Takes all steps on a new system, and checks its history. Returns the first error. */
 async function takeAll(
-  pool: pg.Pool,
-  nth: number,
+  postgres: TestPostgres,
   steps: readonly Step[],
 ): Promise<{ run: Run; error: unknown }> {
   const closers: (() => Promise<void>)[] = [];
   const scope = { after: (close: () => Promise<void>) => void closers.push(close) };
-  const run = await Run.start(scope, pool, nth);
+  const run = await Run.start(scope, await Databases.open(postgres));
   let error: unknown;
   try {
     await takeInTime(run, [...steps, { kind: "quiet" }]);
@@ -114,8 +115,6 @@ async function takeAll(
   if (error instanceof Hung) return { run, error };
   await run.close();
   for (const close of closers.reverse()) await close();
-  // Otherwise the servers of the next run would publish rows of dead servers.
-  await pool.query("DELETE FROM im.outbox; DELETE FROM im.news");
   return { run, error };
 }
 
@@ -123,12 +122,13 @@ function describe(failed: {
   details: fc.RunDetails<[Step[]]>;
   runs: number;
   steps: number;
+  databases: number;
   history: string;
 }): string {
-  const { details, runs, steps, history } = failed;
+  const { details, runs, steps, databases, history } = failed;
   const { seed, counterexamplePath: path, counterexample, numShrinks } = details;
   const list = counterexample?.[0] ?? [];
-  const variables = `LUCKY_SEED=${seed} LUCKY_PATH=${path} LUCKY_STEPS=${steps}`;
+  const variables = `LUCKY_DATABASES=${databases} LUCKY_SEED=${seed} LUCKY_PATH=${path} LUCKY_STEPS=${steps}`;
   return [
     String((details.errorInstance as Error | undefined)?.stack ?? details.errorInstance),
     "",

@@ -1,17 +1,28 @@
 import assert from "node:assert/strict";
-import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { bucketOf, bucketOfGroup, bucketOfPair } from "#platform/buckets/bucket.ts";
 import { reasonOf } from "#platform/errors.ts";
 import { type RunningServer, UNKNOWN_USER_ID } from "../../services/server/server.fixture.ts";
 import { History } from "../history/history.ts";
+import { compareDevice, compareReceipts, mustHaveAll } from "./compare.ts";
+import type { Databases } from "./databases.ts";
 import { Device } from "./device.ts";
 import { Model, type Outcome } from "./model.ts";
-import { type DeviceAttempt, Sends } from "./sends.ts";
-import { DEVICE_USERS, MAX_GROUPS, MAX_SERVERS, type Message, type Step, USERS } from "./steps.ts";
-import { System } from "./system.ts";
+import { type DeviceAttempt, isOpen, Sends } from "./sends.ts";
+import {
+  DEVICE_USERS,
+  MAX_GROUPS,
+  MAX_SERVERS,
+  type Message,
+  type Move,
+  PAIRS,
+  type Step,
+  USERS,
+} from "./steps.ts";
+import { isTemporary, System } from "./system.ts";
 
-/** Base of user ids: run n has USERS ids from FIRST_USER_ID + n × USERS on. */
-const FIRST_USER_ID = 10_000;
+/** With these users, pairs and groups are in all of three databases. */
+const FIRST_USER_ID = 10_005;
 /** Time in which the sweep of connect finds a lost delivery, and tells the devices. */
 const SWEEP_MS = 26_000;
 const GRACE_MS = 6_000;
@@ -30,25 +41,25 @@ export class Run {
   readonly #devices: Device[];
   /** All attempts of the run, for repeats. */
   readonly #attempts: DeviceAttempt[] = [];
+  /** Attempts to conversations that no server can reach. */
+  #waiting: DeviceAttempt[] = [];
   #keys = 0;
   #installs = 0;
   #groups = 0;
 
-  private constructor(system: System, nth: number) {
+  private constructor(system: System) {
     this.#system = system;
     this.#model = new Model((id) => Number(id) < Number(UNKNOWN_USER_ID));
     this.#sends = new Sends({ system, history: this.history });
-    this.#users = Array.from({ length: USERS }, (_, at) => `${FIRST_USER_ID + nth * USERS + at}`);
+    this.#users = Array.from({ length: USERS }, (_, at) => `${FIRST_USER_ID + at}`);
     this.#devices = DEVICE_USERS.map((_, at) => this.#install(at));
   }
 
-  /** Starts the nth run on a PostgreSQL: it has its own users. */
   static async start(
     scope: { after(close: () => Promise<void>): void },
-    pool: pg.Pool,
-    nth: number,
+    databases: Databases,
   ): Promise<Run> {
-    return new Run(await System.start(scope, pool, nth), nth);
+    return new Run(await System.start(scope, databases));
   }
 
   /** Takes a step. Throws when the system does not do what the model does. */
@@ -76,44 +87,56 @@ export class Run {
     }
   }
 
-  async #send({ messages, way, server: nth, crash }: StepOf<"send">): Promise<void> {
+  async #send({ messages, way, server: nth, crash, move }: StepOf<"send">): Promise<void> {
     const known: DeviceAttempt[] = [];
     for (const message of messages) {
       const attempt = this.#attemptOf(message, { earlier: known, online: way === "socket" });
       if (attempt !== undefined) known.push(attempt);
     }
     const server = this.#system.server(nth);
-    if (crash !== null) {
+    const bucket = move === null ? undefined : this.#bucketOf(move);
+    if (crash !== null && bucket === undefined) {
       this.history.add({ kind: "fault", name: "crash" });
       if (server !== undefined) server.crash = crash;
     }
-    const outcomes = await this.#sendBy(way, known, server);
+    const send = () => this.#sends.by(way, known, server);
+    if (bucket === undefined) this.#sent(known, await send());
+    else {
+      this.history.add({ kind: "fault", name: "move" });
+      this.#sent(known, await this.#system.databases.moveDuring(bucket, move!, send));
+    }
     if (server !== undefined) server.crash = null;
-    this.#model.sent(known.map((attempt, at) => ({ attempt, outcome: outcomes[at]! })));
     this.#attempts.push(...known);
     await this.#system.settle();
+    if (bucket !== undefined) await this.#retryWaiting();
   }
 
-  async #sendBy(
-    way: StepOf<"send">["way"],
-    attempts: readonly DeviceAttempt[],
-    server: ReturnType<System["server"]>,
-  ): Promise<Outcome[]> {
-    if (way === "batch") return this.#sends.batch(attempts, server);
-    const [online, offline] = [true, false].map((isOnline) =>
-      attempts.filter(({ device }) => way === "socket" && device.isOnline === isOnline),
-    ) as [DeviceAttempt[], DeviceAttempt[]];
-    const others = way === "socket" ? offline : attempts;
-    this.#system.prefer(server);
-    const [theirs, ours] = await Promise.all([
-      this.#sends.rpc(others, server),
-      this.#sends.socket(online),
-    ]);
-    this.#system.prefer(undefined);
-    const outcomes = new Map<DeviceAttempt, Outcome>();
-    for (const [at, attempt] of others.entries()) outcomes.set(attempt, theirs[at]!);
-    for (const [at, attempt] of online.entries()) outcomes.set(attempt, ours[at]!);
-    return attempts.map((attempt) => outcomes.get(attempt)!);
+  /** The bucket that a move concerns; undefined when its group does not exist. */
+  #bucketOf({ conversation }: Move): number | undefined {
+    const pair = PAIRS[conversation];
+    if (pair !== undefined) return bucketOfPair(this.#users[pair[0]]!, this.#users[pair[1]]!);
+    const group = this.#model.groupIds[conversation - PAIRS.length];
+    return group === undefined ? undefined : bucketOf(group);
+  }
+
+  /** Applies sends to the model. Those without an answer wait until their conversation is reachable. */
+  #sent(attempts: readonly DeviceAttempt[], outcomes: readonly Outcome[]): void {
+    const sends = attempts.map((attempt, at) => ({ attempt, outcome: outcomes[at]! }));
+    const waits = ({ attempt, outcome }: (typeof sends)[0]) =>
+      isOpen(outcome) && this.#sends.isBlocked(attempt);
+    this.#waiting.push(...sends.filter(waits).map(({ attempt }) => attempt));
+    this.#model.sent(sends.filter((send) => !waits(send)));
+  }
+
+  /** Retries what could not be done, for conversations that servers can reach again. */
+  async #retryWaiting(): Promise<void> {
+    const waiting = this.#waiting.splice(0);
+    this.#waiting = waiting.filter((attempt) => this.#sends.isBlocked(attempt));
+    const open = waiting.filter((attempt) => !this.#waiting.includes(attempt));
+    this.#sent(open, await this.#sends.rpc(open, this.#system.server(0)));
+    if (this.#system.databases.away === undefined)
+      for (const device of this.#devices) await device.retrySync();
+    await this.#system.settle();
   }
 
   /**
@@ -146,6 +169,8 @@ export class Run {
     const clientGroupId = `g${this.#groups++}`;
     const create = (running: RunningServer) =>
       running.groups(owner).createGroup({ name: "group", userIds, clientGroupId });
+    const bucket = bucketOfGroup(owner, clientGroupId);
+    if (this.#system.databases.isBlocked(bucket)) return this.#mustFail(server, create);
     const { group } = await this.#system.call(this.#system.server(server), create);
     const again = await this.#system.call(this.#system.server(server + 1), create);
     assert.equal(again.group!.groupId, group!.groupId, "a repeated CreateGroup");
@@ -158,9 +183,10 @@ export class Run {
     if (groupId === undefined) return;
     const callerId = caller === null ? this.#model.ownerOf(groupId) : this.#users[caller]!;
     const userIds = users.map((user) => this.#users[user]!);
-    const refused = await this.#refusalOf(server, (running) =>
-      running.groups(callerId).addMembers({ groupId, userIds }),
-    );
+    const add = (running: RunningServer) =>
+      running.groups(callerId).addMembers({ groupId, userIds });
+    if (this.#isBlocked(groupId)) return this.#mustFail(server, add);
+    const refused = await this.#refusalOf(server, add);
     assert.equal(refused, this.#model.membersAdded(groupId, callerId, userIds), "AddMembers");
     await this.#system.settle();
   }
@@ -171,9 +197,10 @@ export class Run {
     const userId = this.#users[user]!;
     const owner = this.#model.ownerOf(groupId);
     const callerId = caller === null ? owner : caller < 0 ? userId : this.#users[caller]!;
-    const refused = await this.#refusalOf(server, (running) =>
-      running.groups(callerId).removeMember({ groupId, userId }),
-    );
+    const remove = (running: RunningServer) =>
+      running.groups(callerId).removeMember({ groupId, userId });
+    if (this.#isBlocked(groupId)) return this.#mustFail(server, remove);
+    const refused = await this.#refusalOf(server, remove);
     assert.equal(refused, this.#model.memberRemoved(groupId, callerId, userId), "RemoveMember");
     await this.#system.settle();
   }
@@ -191,6 +218,17 @@ export class Run {
     }
   }
 
+  #isBlocked(conversationId: string): boolean {
+    return this.#system.databases.isBlocked(bucketOf(conversationId));
+  }
+
+  /** Calls a server for a conversation that no server can reach. */
+  async #mustFail(server: number, call: (server: RunningServer) => Promise<unknown>) {
+    const failing = this.#system.call(this.#system.server(server), call, () => true);
+    await assert.rejects(failing, isTemporary);
+    await this.#system.settle();
+  }
+
   async #read({ device: nth, conversation, except, socket }: StepOf<"read">): Promise<void> {
     const device = this.#devices[nth]!;
     const views = this.#model.viewsOf(device.user);
@@ -206,10 +244,12 @@ export class Run {
     if (bySocket) {
       device.send({ case: "acknowledge", value: { cursors } });
       await device.flush();
-    } else
-      await this.#system.call(this.#system.server(nth), (running) =>
-        running.messages(device.user).acknowledge({ cursors }),
-      );
+    } else {
+      const acknowledge = (running: RunningServer) =>
+        running.messages(device.user).acknowledge({ cursors });
+      if (this.#isBlocked(conversationId)) return this.#mustFail(nth, acknowledge);
+      await this.#system.call(this.#system.server(nth), acknowledge);
+    }
     this.#model.acknowledged(device.user, conversationId, { delivered: 0, read });
     await this.#system.settle();
   }
@@ -237,11 +277,12 @@ export class Run {
       model: this.#model,
       history: this.history,
       call: (call) => this.#system.call(this.#system.server(at), call),
+      isBlocked: (conversationId) => this.#isBlocked(conversationId),
     });
   }
 
   async #fault(
-    step: StepOf<"bus" | "registry" | "kill" | "start" | "clock" | "time">,
+    step: StepOf<"bus" | "registry" | "resume" | "database" | "kill" | "start" | "clock" | "time">,
   ): Promise<void> {
     const system = this.#system;
     if (step.kind === "time") {
@@ -253,7 +294,13 @@ export class Run {
     if (step.kind === "bus") system.setBus(step.state);
     else if (step.kind === "registry") system.setRegistry(step.down);
     else if (step.kind === "kill") system.server(step.server)?.kill();
-    else if (step.kind === "clock") {
+    else if (step.kind === "resume") {
+      await system.resumeMove();
+      await this.#retryWaiting();
+    } else if (step.kind === "database") {
+      await system.setAway(step.away ?? undefined);
+      await this.#retryWaiting();
+    } else if (step.kind === "clock") {
       const server = system.server(step.server);
       if (server !== undefined) server.offsetMs = step.offsetMs;
     } else if (system.alive.length < MAX_SERVERS) await system.startServer();
@@ -278,47 +325,20 @@ export class Run {
   async #quiet(): Promise<void> {
     const system = this.#system;
     await system.repair();
+    await this.#retryWaiting();
     await this.#receive();
     for (const ms of [SWEEP_MS, GRACE_MS]) {
       await system.advance(ms);
       await this.#receive();
     }
-    for (const device of this.#devices.filter(({ isOnline }) => isOnline))
-      for (const { conversationId, last } of this.#model.viewsOf(device.user))
-        assert.ok(
-          device.endOf(conversationId) >= last,
-          `${device.name} is online, and has ${conversationId} only up to ${device.endOf(conversationId)} of ${last}`,
-        );
+    const online = this.#devices.filter(({ isOnline }) => isOnline);
+    for (const device of online) mustHaveAll(device, this.#model);
     await Promise.all(this.#devices.map((device) => device.syncAll()));
-    for (const device of this.#devices) this.#compare(device);
-    await this.#compareReceipts();
+    for (const device of this.#devices) compareDevice(device, this.#model);
+    await compareReceipts(system, this.#model);
+    assert.deepEqual(system.databases.routes.breaches, []);
+    system.databases.placesKnown();
     const clients = this.#devices.map(({ name: client, user }) => ({ client, user }));
     this.history.add({ kind: "quiet", clients });
-  }
-
-  #compare(device: Device): void {
-    const views = this.#model.viewsOf(device.user);
-    assert.deepEqual(device.views, views, `the conversations of ${device.name}`);
-    for (const view of views)
-      assert.deepEqual(
-        device.entriesOf(view),
-        this.#model.entriesOf(view),
-        `the log of ${view.conversationId} on ${device.name}`,
-      );
-  }
-
-  async #compareReceipts(): Promise<void> {
-    for (const conversationId of this.#model.groupIds) {
-      const asked = this.#model.ownerOf(conversationId);
-      const { receipts } = await this.#system.call(this.#system.server(0), (running) =>
-        running.messages(asked).listReceipts({ conversationId }),
-      );
-      const seen = receipts.map(({ userId: user, deliveredSequence, readSequence }) => ({
-        user,
-        delivered: Number(deliveredSequence),
-        read: Number(readSequence),
-      }));
-      assert.deepEqual(seen, this.#model.receiptsOf(conversationId), "the receipts of a group");
-    }
   }
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { SendResult } from "#gen/lucky/message/v1/message_pb.js";
+import { bucketOf, bucketOfPair } from "#platform/buckets/bucket.ts";
 import { detailOf } from "#platform/errors.ts";
 import {
   contentOf,
@@ -12,18 +13,24 @@ import { contentHash, type History } from "../history/history.ts";
 import type { Device } from "./device.ts";
 import type { FaultyServer } from "./faulty-server.ts";
 import type { Attempt, Outcome } from "./model.ts";
-import { isTemporaryReason, type System } from "./system.ts";
+import { isTemporary, isTemporaryReason, type System } from "./system.ts";
 
 /** Polls for the results of sends: in total longer than the retries of connect. */
 const WAITS = 40;
 const WAIT_MS = 500;
+/** Maximum rounds of sends, and among them those without a new server after a move. */
+const ROUNDS = 7;
+const MOVE_ROUNDS = 2;
 
 /** An attempt, with the device that makes it. */
 export interface DeviceAttempt extends Attempt {
   readonly device: Device;
 }
 
-/** Sends attempts, with retries until each has an answer, and records them. */
+/**
+ * Sends attempts, with retries until each has an answer, and records them. Attempts to conversations
+ * that no server can reach keep a temporary answer.
+ */
 export class Sends {
   readonly #system: System;
   readonly #history: History;
@@ -33,8 +40,28 @@ export class Sends {
     this.#history = options.history;
   }
 
+  /** Sends attempts at the same time, to a server first. Returns their outcomes in their order. */
+  async by(
+    way: "batch" | "rpc" | "socket",
+    attempts: readonly DeviceAttempt[],
+    server: FaultyServer | undefined,
+  ): Promise<Outcome[]> {
+    if (way === "batch") return this.#batch(attempts, server);
+    const [online, offline] = [true, false].map((isOnline) =>
+      attempts.filter(({ device }) => way === "socket" && device.isOnline === isOnline),
+    ) as [DeviceAttempt[], DeviceAttempt[]];
+    const others = way === "socket" ? offline : attempts;
+    this.#system.prefer(server);
+    const [theirs, ours] = await Promise.all([this.rpc(others, server), this.#socket(online)]);
+    this.#system.prefer(undefined);
+    const outcomes = new Map<DeviceAttempt, Outcome>();
+    for (const [at, attempt] of others.entries()) outcomes.set(attempt, theirs[at]!);
+    for (const [at, attempt] of online.entries()) outcomes.set(attempt, ours[at]!);
+    return attempts.map((attempt) => outcomes.get(attempt)!);
+  }
+
   /** Sends all attempts in one batch of a server. */
-  async batch(
+  async #batch(
     attempts: readonly DeviceAttempt[],
     first: FaultyServer | undefined,
   ): Promise<Outcome[]> {
@@ -44,7 +71,11 @@ export class Sends {
         const results = await server.append(...rest.map(outgoing));
         return results.map((result, at) => this.#end(ops[at]!, outcomeOf(result)));
       };
-      return this.#system.call(first, send);
+      const areBlocked = () => rest.every((attempt) => this.isBlocked(attempt));
+      return this.#system.call(first, send, areBlocked).catch((error: unknown) => {
+        if (!isTemporary(error)) throw error;
+        return ops.map((op) => this.#end(op, UNAVAILABLE));
+      });
     });
   }
 
@@ -62,8 +93,10 @@ export class Sends {
       const request = { target, clientMessageId: key, content: contentOf(text) };
       const server = alive[(from + at) % Math.max(1, alive.length)];
       try {
-        const { accepted } = await this.#system.call(server, (running) =>
-          running.messages(sender).send(request),
+        const { accepted } = await this.#system.call(
+          server,
+          (running) => running.messages(sender).send(request),
+          () => this.isBlocked(attempt),
         );
         return this.#end(op, positionOf(accepted!));
       } catch (error) {
@@ -76,7 +109,7 @@ export class Sends {
   }
 
   /** Sends each attempt over the session of its device. */
-  async socket(attempts: readonly DeviceAttempt[]): Promise<Outcome[]> {
+  async #socket(attempts: readonly DeviceAttempt[]): Promise<Outcome[]> {
     return this.#retrying(attempts, async (rest) => {
       const ops = rest.map((attempt) => this.#begin(attempt));
       for (const { device, to, key, text } of rest) {
@@ -114,7 +147,10 @@ export class Sends {
       }
       if (found.every((result) => result !== undefined)) return found as SendResult[];
       if (wait === 0) await this.#system.settle();
-      else await this.#system.advance(WAIT_MS);
+      else {
+        await this.#system.databases.moving;
+        await this.#system.advance(WAIT_MS);
+      }
     }
     throw new Error(`${found.filter((one) => one === undefined).length} sends got no result`);
   }
@@ -126,15 +162,24 @@ export class Sends {
   ): Promise<Outcome[]> {
     const outcomes = new Map<DeviceAttempt, Outcome>();
     let rest = attempts;
-    for (let round = 0; rest.length > 0; round++) {
-      assert.ok(round < 5, `no server answers: ${JSON.stringify([...outcomes.values()])}`);
-
-      if (round > 0) this.#system.prefer(await this.#system.startServer());
+    for (let round = 1; rest.length > 0; round++) {
+      assert.ok(round <= ROUNDS, `no server answers: ${JSON.stringify([...outcomes.values()])}`);
       const answers = await send(rest);
       for (const [at, attempt] of rest.entries()) outcomes.set(attempt, answers[at]!);
       rest = rest.filter((attempt) => isOpen(outcomes.get(attempt)!));
+      if (rest.length === 0) break;
+      const moved = await this.#system.moveEnds();
+      rest = rest.filter((attempt) => !this.isBlocked(attempt));
+      if (rest.length > 0 && !(moved && round <= MOVE_ROUNDS))
+        this.#system.prefer(await this.#system.startServer());
     }
     return attempts.map((attempt) => outcomes.get(attempt)!);
+  }
+
+  /** Whether no server can reach the conversation of an attempt. */
+  isBlocked({ sender, to }: Attempt): boolean {
+    const bucket = "peer" in to ? bucketOfPair(sender, to.peer) : bucketOf(to.group);
+    return this.#system.databases.isBlocked(bucket);
   }
 
   #begin({ device, sender: user, to, key, text }: DeviceAttempt): number {
@@ -156,7 +201,10 @@ export class Sends {
   }
 }
 
-function isOpen(outcome: Outcome): boolean {
+const UNAVAILABLE: Outcome = { refused: "UNAVAILABLE" };
+
+/** Whether a send must be retried. */
+export function isOpen(outcome: Outcome): boolean {
   return "refused" in outcome && isTemporaryReason(outcome.refused);
 }
 
@@ -167,7 +215,7 @@ function outgoing({ sender: from, to, key, text }: Attempt) {
 function outcomeOf({ outcome }: SendResult): Outcome {
   if (outcome.case === "accepted") return positionOf(outcome.value);
   // A result without an outcome: the send failed, while others of its batch did not.
-  if (outcome.case === undefined) return { refused: "UNAVAILABLE" };
+  if (outcome.case === undefined) return UNAVAILABLE;
   return { refused: ErrorReason[outcome.value.error!.reason]! };
 }
 

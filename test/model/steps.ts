@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import type { MoveStep } from "#platform/buckets/move.ts";
 
 /** One message of a send step. Skipped when its group does not exist. */
 export interface Message {
@@ -18,15 +19,31 @@ export interface Crash {
   readonly executed: boolean;
 }
 
+/** A bucket moves to another database during a send. */
+export interface Move {
+  /** The conversation whose bucket moves: a pair of users, or a group. */
+  readonly conversation: number;
+  /** Places from its database to the other one, in the ring of databases. */
+  readonly by: number;
+  /** The messages are sent after this step of the move. */
+  readonly during: MoveStep;
+  /** The mover is killed, or its connections break, after a step; null: it finishes. */
+  readonly death: { readonly after: MoveStep; readonly connections: boolean } | null;
+}
+
 /** One step of a run. */
 export type Step =
-  /** Sends concurrently: in one batch of one server, by RPC to all servers, or by the users' sockets. */
+  /**
+   * Sends concurrently: in one batch of one server, by RPC to all servers, or by the users' sockets.
+   * No server crashes while a bucket moves.
+   */
   | {
       readonly kind: "send";
       readonly messages: readonly Message[];
       readonly way: "batch" | "rpc" | "socket";
       readonly server: number;
       readonly crash: Crash | null;
+      readonly move: Move | null;
     }
   | {
       readonly kind: "createGroup";
@@ -67,6 +84,10 @@ export type Step =
   /** "known" and "silent" outages fail publishes; "losing" confirms and drops them. */
   | { readonly kind: "bus"; readonly state: "up" | "known" | "silent" | "losing" }
   | { readonly kind: "registry"; readonly down: boolean }
+  /** Resumes a move that was killed. */
+  | { readonly kind: "resume" }
+  /** The servers cannot connect to this database; null: to every one. */
+  | { readonly kind: "database"; readonly away: number | null }
   /** Ends a server without drain. */
   | { readonly kind: "kill"; readonly server: number }
   | { readonly kind: "start" }
@@ -81,6 +102,10 @@ export const USERS = 4;
 export const DEVICE_USERS = [0, 0, 1, 1, 2, 3];
 export const MAX_SERVERS = 3;
 export const MAX_GROUPS = 3;
+/** Indexes in USERS. */
+export const PAIRS = Array.from({ length: USERS }, (_, high) =>
+  Array.from({ length: high }, (_, low) => [low, high] as const),
+).flat();
 
 const index = (count: number) => fc.nat({ max: count - 1 });
 const user = index(USERS);
@@ -111,19 +136,41 @@ const message: fc.Arbitrary<Message> = fc.record({
 
 const crash: fc.Arbitrary<Crash> = fc.record({ after: fc.nat({ max: 2 }), executed: fc.boolean() });
 
+/** Steps of a move after which something remains to be done. */
+const moveStep = fc.constantFrom<MoveStep[]>("prepared", "copied", "fenced", "switched");
+
+const moveAmong = (databases: number): fc.Arbitrary<Move> =>
+  fc.record({
+    conversation: index(PAIRS.length + MAX_GROUPS),
+    by: fc.integer({ min: 1, max: databases - 1 }),
+    during: moveStep,
+    death: sometimes(2, fc.record({ after: moveStep, connections: fc.boolean() })),
+  });
+
 const HOUR_MS = 3_600_000;
 
-const step: fc.Arbitrary<Step> = fc.oneof(
+const sendAmong = (databases: number) => ({
+  weight: 40,
+  arbitrary: fc.record({
+    kind: fc.constant("send"),
+    messages: fc.array(message, { minLength: 1, maxLength: 5 }),
+    way: fc.constantFrom("batch", "rpc", "socket"),
+    server,
+    crash: sometimes(20, crash),
+    move: databases === 1 ? fc.constant(null) : sometimes(10, moveAmong(databases)),
+  }),
+});
+
+/** Steps that need several databases. */
+const databaseSteps = (databases: number) => [
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("resume") }) },
   {
-    weight: 40,
-    arbitrary: fc.record({
-      kind: fc.constant("send"),
-      messages: fc.array(message, { minLength: 1, maxLength: 5 }),
-      way: fc.constantFrom("batch", "rpc", "socket"),
-      server,
-      crash: sometimes(20, crash),
-    }),
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant("database"), away: sometimes(2, index(databases)) }),
   },
+];
+
+const OTHER_STEPS = [
   {
     weight: 2,
     arbitrary: fc.record({ kind: fc.constant("createGroup"), owner: user, users, server }),
@@ -195,7 +242,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("quiet") }) },
-) as fc.Arbitrary<Step>;
+];
+
+function stepAmong(databases: number): fc.Arbitrary<Step> {
+  const more = databases === 1 ? [] : databaseSteps(databases);
+  return fc.oneof(sendAmong(databases), ...OTHER_STEPS, ...more) as fc.Arbitrary<Step>;
+}
 
 /** The lists without one part: halves first, then ever smaller parts, at last single steps. */
 function* withoutSome(steps: readonly Step[]): IterableIterator<fc.Value<Step[]>> {
@@ -205,7 +257,8 @@ function* withoutSome(steps: readonly Step[]): IterableIterator<fc.Value<Step[]>
 }
 
 /** Lists of exactly `count` steps, which shrink to shorter lists of simpler steps. */
-export function stepsOf(count: number): fc.Arbitrary<Step[]> {
+export function stepsOf(count: number, databases: number): fc.Arbitrary<Step[]> {
+  const step = stepAmong(databases);
   const fixed = fc.array(step, { minLength: count, maxLength: count, size: "max" });
   const shorter = fc.array(step, { minLength: 0, maxLength: count, size: "max" });
   return new (class extends fc.Arbitrary<Step[]> {

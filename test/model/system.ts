@@ -6,6 +6,7 @@ import { reasonOf } from "#platform/errors.ts";
 import { createHub, createMemoryRegistry } from "#platform/registry/memory.ts";
 import { type RunningServer, Stand } from "../../services/server/server.fixture.ts";
 import { type ConnectHarness, startConnectHarness } from "../connect/connect-harness.ts";
+import type { Databases } from "./databases.ts";
 import { FaultyServer, type Surroundings } from "./faulty-server.ts";
 import { MAX_SERVERS } from "./steps.ts";
 
@@ -13,14 +14,19 @@ import { MAX_SERVERS } from "./steps.ts";
 const INSTANCES = 2;
 /** Consecutive turns of the event loop without a query that count as idle. */
 const CALM_TURNS = 4;
-/** Every run starts this much later, ms, so that ids of two runs differ. */
-const RUN_MS = 4 * 86_400_000;
+/** Time after which a server reads the place of a bucket again when a statement fails, ms. */
+const MOVED_MS = 500;
+/** Interval at which servers read the places of the buckets, and find a database again, ms. */
+const REFRESH_MS = 5_000;
+
+/** Calls of one server while a bucket moves, and after that. */
+const MOVE_ATTEMPTS = 3;
 
 interface CleanupScope {
   after(close: () => Promise<void>): void;
 }
 
-/** Servers and connect instances around one PostgreSQL, with faults. */
+/** Servers and connect instances around the databases of a log, with faults. */
 export class System {
   readonly connects: ConnectHarness[] = [];
   readonly #around: Surroundings;
@@ -34,15 +40,14 @@ export class System {
     this.#around = around;
   }
 
-  /** Starts a system whose ids and times belong to the run of this number. */
-  static async start(scope: CleanupScope, pool: pg.Pool, run: number): Promise<System> {
+  static async start(scope: CleanupScope, databases: Databases): Promise<System> {
     const hub = createHub();
-    // Worker numbers are counted for each pool, from 0: the ids of two runs differ by their time.
-    const connect = () => pool.connect();
-    const own = { connect } as unknown as pg.Pool;
+    // Worker numbers are counted for each pool, from 0.
+    const own = databases.pools.map(
+      (pool) => ({ connect: () => pool.connect() }) as unknown as pg.Pool,
+    );
     const stand = new Stand(scope, own, (clock) => createMemoryRegistry({ clock, hub }));
-    stand.clock.advance(run * RUN_MS);
-    const system = new System({ stand, losing: false, busy: 0, whenIdle: [] });
+    const system = new System({ stand, databases, losing: false, busy: 0, whenIdle: [] });
     for (let nth = 0; nth < MAX_SERVERS; nth++) await system.startServer();
     for (let nth = 0; nth < INSTANCES; nth++) {
       const instance = await startConnectHarness(scope, {
@@ -61,6 +66,10 @@ export class System {
 
   get alive(): readonly FaultyServer[] {
     return this.#servers.filter(({ alive }) => alive);
+  }
+
+  get databases() {
+    return this.#around.databases;
   }
 
   get clock() {
@@ -94,35 +103,64 @@ export class System {
     this.#around.stand.registryDown = down;
   }
 
-  /** Repairs the bus, the registry and all clocks, and starts a server when there is none. */
+  /** Refuses connections to a database, or to none. The servers find one that is back. */
+  async setAway(database: number | undefined): Promise<void> {
+    const { databases } = this;
+    const isBack = databases.away !== undefined && databases.away !== database;
+    databases.away = database;
+    if (isBack) await this.advance(REFRESH_MS);
+  }
+
+  /** Resumes a killed move of a bucket. */
+  async resumeMove(): Promise<void> {
+    await this.databases.resume();
+    await this.advance(MOVED_MS);
+  }
+
+  /** Repairs everything but dead servers, and starts a server when there is none. */
   async repair(): Promise<void> {
     this.setBus("up");
     this.setRegistry(false);
     this.prefer(undefined);
     for (const server of this.alive) server.offsetMs = 0;
     if (this.alive.length === 0) await this.startServer();
+    await this.resumeMove();
+    await this.setAway(undefined);
   }
 
   /**
    * Calls a server, with the retries of a device: after UNAVAILABLE or OVERLOADED it calls the
-   * next living server, or a new one when all have failed.
+   * next living server, or a new one when all have failed. A call that concerns a blocked bucket is
+   * not retried.
    */
   async call<T>(
     first: FaultyServer | undefined,
     call: (server: RunningServer) => Promise<T>,
+    isBlocked = () => false,
   ): Promise<T> {
     const failed = new Set<FaultyServer>();
     let next = first;
-    for (;;) {
+    for (let attempt = 1; ; attempt++) {
       const server = next?.alive ? next : await this.#freshServer();
       try {
         return await call(server.running);
       } catch (error) {
-        if (!isTemporary(error) || failed.size > 2 * MAX_SERVERS) throw error;
+        if (!isTemporary(error)) throw error;
+        if ((await this.moveEnds()) && attempt < MOVE_ATTEMPTS) continue;
+        if (isBlocked() || failed.size > 2 * MAX_SERVERS) throw error;
       }
       failed.add(server);
       next = this.alive.find((other) => !failed.has(other));
     }
+  }
+
+  /** Waits until servers can read the new place of a bucket. Returns whether one moves in this step. */
+  async moveEnds(): Promise<boolean> {
+    const { moving } = this.databases;
+    if (moving === undefined) return false;
+    await moving;
+    this.clock.advance(MOVED_MS);
+    return true;
   }
 
   /** Starts a server; callers at the same time share it. */

@@ -34,17 +34,22 @@ function bucketsOf({ route }: Statement, values: readonly Value[]): number[] {
   }
 }
 
+/** Whether a statement may run in a database for a bucket. */
+type MayRun = (bucket: number, database: number) => boolean;
+
 /**
- * Compares each run of a statement with the statement's route. `placeOf` is the database of a bucket.
- * `runs` counts the runs by statement and database.
+ * Compares each run of a statement with the statement's route. Without `mayRun`, each bucket is in the
+ * database to which a new log assigns it. `runs` counts the runs by statement and database.
  */
 export class RouteCheck {
   readonly runs = new Map<string, number[]>();
   readonly breaches: string[] = [];
   readonly #databases: number;
+  readonly #mayRun: MayRun;
 
-  constructor(databases: number) {
+  constructor(databases: number, mayRun: MayRun = (bucket, at) => bucket % databases === at) {
     this.#databases = databases;
+    this.#mayRun = mayRun;
   }
 
   readonly observe: ObserveRun = (database, statement, values) => {
@@ -52,7 +57,7 @@ export class RouteCheck {
     runs[database]!++;
     this.runs.set(statement.name, runs);
     for (const bucket of bucketsOf(statement, values))
-      if (bucket % this.#databases !== database)
+      if (!this.#mayRun(bucket, database))
         this.breaches.push(`${statement.name} ran for bucket ${bucket} in database ${database}`);
   };
 }

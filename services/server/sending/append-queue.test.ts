@@ -134,7 +134,7 @@ test("a batch that fails does not fail the sends that wait for auth", async (t) 
     },
   });
   const stand = new Stand(t, pool);
-  const one = await stand.server({}, { pool: flaky });
+  const one = await stand.server({}, { pools: [flaky] });
   await one.append(say("51", "52", "m1"), say("51", "53", "m1"));
   await untilEvicted(stand, "52");
   const asked = Promise.withResolvers<void>();
