@@ -35,7 +35,7 @@ test("list shows the buckets of each database, and move moves them from where th
   for (const db of logs) assert.equal((await db.query(indexes)).rowCount, 0);
 });
 
-test("a failed or interrupted move finishes what it began, and reports it", async () => {
+test("a failed or interrupted command finishes its unfinished move, and reports it", async () => {
   const abort = new AbortController();
   await fill(first!, 0);
   await first!.query("UPDATE im.conversation SET last_sequence = 31 WHERE conversation_id = 1024");
@@ -52,7 +52,7 @@ test("a failed or interrupted move finishes what it began, and reports it", asyn
   );
 });
 
-test("an unfinished move is shown, and resumed by every other command", async () => {
+test("list shows an unfinished move, and every other command resumes it", async () => {
   await first!.query("UPDATE im.bucket SET state = 2 WHERE bucket = 6");
   await second!.query("UPDATE im.bucket SET state = 3 WHERE bucket = 6");
   assert.match(await run("list"), /Unfinished moves of buckets 6: npm run buckets -- resume$/);
@@ -112,7 +112,7 @@ test("wrong arguments and settings are refused with an error for operators", asy
   );
   await assert.rejects(
     runBuckets(["list"], { env: {}, signal }),
-    /LUCKY_POSTGRES_LOG_URLS is missing/,
+    /Set LUCKY_POSTGRES_LOG_URLS to the databases of the log/,
   );
   const away = [...logUrls.slice(0, 2), "postgresql://lucky:secret@127.0.0.1:1/log"].join(",");
   await assert.rejects(
@@ -127,7 +127,9 @@ test("wrong arguments and settings are refused with an error for operators", asy
   assert.ok(!list.includes("secret"));
 });
 
-test("npm run buckets exits with 1 and prints the reason alone", { timeout: 60_000 }, async () => {
+test("after an error, npm run buckets exits with 1 and prints only the reason", {
+  timeout: 60_000,
+}, async () => {
   const command = ["run", "--silent", "buckets", "--", "move", "1"];
   const options = {
     cwd: join(import.meta.dirname, ".."),

@@ -29,8 +29,8 @@ npm run buckets -- give-up <buckets> --from <n>
                                               another one has, too
 npm run buckets -- --help                     prints this help
 
-The databases are numbered from 1, in the order of LUCKY_POSTGRES_LOG_URLS. Lucky may run meanwhile.
-docs/administration.md, section "Several databases", describes all of it.`;
+The databases are numbered from 1, in the order of LUCKY_POSTGRES_LOG_URLS. Lucky may keep running.
+For details, see docs/administration.md, section "Several databases".`;
 
 /** The command in the arguments of `npm run buckets`. */
 export type Command =
@@ -79,8 +79,9 @@ function parse(args: readonly string[]) {
 }
 
 /**
- * Runs the arguments of `npm run buckets`; returns the report. The signal ends a move between two steps.
- * Rejects with an error for operators; then no bucket is unfinished unless the error says so.
+ * Runs the arguments of `npm run buckets`; returns the report. The signal stops a move between two
+ * steps; it is finished before this rejects. Rejects with an error for operators; then no move is
+ * unfinished unless the error says so.
  */
 export async function runBuckets(
   args: readonly string[],
@@ -94,7 +95,7 @@ export async function runBuckets(
   );
   const addresses = ownerAddresses(config).logs;
   if (addresses[0]!.url === "")
-    throw new Error("LUCKY_MIGRATE_POSTGRES_LOG_URLS or LUCKY_POSTGRES_LOG_URLS is missing.");
+    throw new Error("Set LUCKY_POSTGRES_LOG_URLS to the databases of the log.");
   const { logLevel } = config.platform;
   const log = createLog({ service: "buckets", instanceId: "buckets", level: logLevel });
   if (command.name === "list") return listOf(await describeLogs(addresses));
@@ -126,7 +127,7 @@ export async function runBuckets(
   return report;
 }
 
-/** Runs the moves. After a failure, finishes the unfinished one, on new connections. */
+/** Runs the moves. After a failure, finishes an unfinished move, on new connections. */
 async function moveAll(
   moves: readonly PlannedMove[],
   options: {
@@ -151,8 +152,8 @@ async function moveAll(
   } catch (error) {
     const text = `Moved buckets: ${moved} of ${total}. Then: ${(error as Error).message}`;
     await closeLogs(logs);
-    await onLocked(addresses, async (again) => {
-      await resumeMoves(again, { signal: new AbortController().signal, log });
+    await onLocked(addresses, async (relocked) => {
+      await resumeMoves(relocked, { signal: new AbortController().signal, log });
     }).catch((cause: Error) => {
       const rest = `A move is unfinished, and its bucket may be unavailable: ${cause.message}`;
       throw new Error(`${text}\n${rest}\nRun "npm run buckets -- resume" as soon as possible.`, {
@@ -163,7 +164,7 @@ async function moveAll(
   }
 }
 
-/** Runs work with all databases locked; drops the indexes of moves after it. */
+/** Runs work with all databases locked, then drops the indexes of moves. */
 async function onLocked(
   addresses: readonly PostgresAddress[],
   work: (logs: readonly LockedLog[]) => Promise<void>,

@@ -192,7 +192,7 @@ test("npm run migrate prepares every database of the log, and assigns the bucket
   await ana!.closeDevices();
 });
 
-test("databases of the log without the one that had it until now are refused", {
+test("npm run migrate refuses databases of the log without the home database that has conversations", {
   timeout: TIMEOUT,
 }, async () => {
   await pool.query("CREATE DATABASE log_c");
@@ -201,7 +201,7 @@ test("databases of the log without the one that had it until now are refused", {
     LUCKY_POSTGRES_URL: ownerUrl,
     LUCKY_POSTGRES_LOG_URLS: ownerUrl.replace("/fresh", "/log_c"),
   };
-  const refused = /LUCKY_POSTGRES_URL has the conversations until now\. Name it/;
+  const refused = /LUCKY_POSTGRES_URL still has the conversations\. Name it/;
   await assert.rejects(runMigrate([], settings), refused);
   await assert.rejects(start(settings), refused);
 });

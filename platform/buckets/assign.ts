@@ -3,7 +3,7 @@ import type { DatabaseAddress } from "#platform/postgres/migrate.ts";
 import { BUCKETS } from "./bucket.ts";
 import { BucketState, type Placement, readPlacement } from "./placement.ts";
 
-/** Advisory lock on the first database: processes that start at the same time assign once. */
+/** Advisory lock on the first database: concurrent starts assign the buckets once. */
 const LOCK_ID = 7_265_004;
 
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -78,15 +78,15 @@ export function mustDiffer(placements: readonly Placement[]): void {
   );
 }
 
-/** Rejects when the home database, which is not in the list, has conversations that would be lost. */
+/** Rejects when the home database, which is not in the list, still has buckets. */
 async function mustBeEmpty(home: DatabaseAddress): Promise<void> {
   const client = await connect(home);
   try {
     const { here, moving } = await readPlacement(client);
     if (here.length + moving.length === 0) return;
     throw new Error(
-      `The database of ${home.variable} has the conversations until now. Name it in LUCKY_POSTGRES_LOG_URLS, ` +
-        "too. You can then move all of its buckets with npm run buckets, and remove it from the list.",
+      `The database of ${home.variable} still has the conversations. Name it in LUCKY_POSTGRES_LOG_URLS as ` +
+        "well. To empty it, move all of its buckets with npm run buckets, then remove it from the list.",
     );
   } catch (error) {
     throw ownerNeeded(error) ?? error;
@@ -108,7 +108,7 @@ async function assign(client: pg.Client, at: number, count: number): Promise<voi
   }
 }
 
-/** The error for operators when PostgreSQL has refused a user. */
+/** The error for operators when PostgreSQL denied permission; undefined for other causes. */
 function ownerNeeded(cause: unknown): Error | undefined {
   if (!(cause instanceof pg.DatabaseError) || cause.code !== "42501") return undefined;
   return new Error(

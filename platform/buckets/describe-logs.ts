@@ -14,7 +14,7 @@ export interface LogDescription {
   readonly fault?: string;
 }
 
-/** Up to this number, conversations are counted. */
+/** Maximum conversations that are counted; above it, the estimate of PostgreSQL is read. */
 const COUNTED = 100_000;
 
 const COUNT = `
@@ -22,7 +22,7 @@ const COUNT = `
               ELSE (SELECT count(*) FROM im.conversation) END AS conversations
     FROM pg_class WHERE oid = 'im.conversation'::regclass`;
 
-/** Reads the buckets of each database. A database that cannot be read has a fault instead. */
+/** Reads the buckets of each database. A database that cannot be read has a `fault` instead. */
 export function describeLogs(addresses: readonly DatabaseAddress[]): Promise<LogDescription[]> {
   return Promise.all(addresses.map(describe));
 }

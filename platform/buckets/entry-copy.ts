@@ -26,7 +26,7 @@ export interface EntryCopyOptions {
   readonly bucket: number;
 }
 
-/** Pages of a bucket's conversations in their order, each after the last one of the page before. */
+/** The conversations of a bucket in pages, by ascending id. */
 export async function* pages(
   client: pg.Client,
   bucket: number,
@@ -45,12 +45,12 @@ export async function* pages(
 }
 
 /**
- * Copies the entries of a bucket, as often as needed: each round copies what was appended since the
- * round before. Remembers the last copied sequence of each conversation, and counts every row.
+ * Copies the entries of a bucket in rounds: each round copies the entries that were appended since
+ * the previous one. Checks the number of rows of each copy.
  */
 export class EntryCopy {
   readonly #options: EntryCopyOptions;
-  /** By conversation: its entries up to this sequence were copied. */
+  /** By conversation: the last copied sequence. */
   readonly #copied = new Map<string, number>();
 
   constructor(options: EntryCopyOptions) {
@@ -58,8 +58,9 @@ export class EntryCopy {
   }
 
   /**
-   * Copies the entries that the target lacks; returns their number. Runs in the caller's transactions,
-   * or else in transactions of bounded size. Throws between two of them when the signal aborts.
+   * Copies the entries that the target lacks; returns their number. Runs in the caller's transaction if
+   * there is one, or else in transactions of bounded size. Throws before the next chunk when the signal
+   * aborts.
    */
   async round(signal?: AbortSignal): Promise<number> {
     let total = 0;
@@ -88,8 +89,8 @@ export class EntryCopy {
   }
 
   /**
-   * Throws unless the target has exactly the entries 1 to n of each conversation, n being the number
-   * of its copied ones. Reads all of them.
+   * Throws unless the target has exactly the entries of each conversation from 1 to the last copied
+   * sequence. Reads all of them.
    */
   async verify(): Promise<void> {
     const all = [...this.#copied];

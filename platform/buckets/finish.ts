@@ -38,9 +38,9 @@ export async function flipVersions(
 }
 
 /**
- * Deletes the rows of a bucket that another database has now. The state stays "moving" until the last
- * of them is deleted, so that a killed clean-up goes on. The conversations are deleted last: they name
- * the rest.
+ * Deletes the rows of a bucket that another database has now. The state stays "moving" until all are
+ * deleted, so that an interrupted clean-up can be resumed. The conversations are deleted last, because
+ * the other rows are found by their ids.
  */
 export async function cleanUp(
   client: pg.Client,
@@ -70,8 +70,8 @@ export async function cleanUp(
   );
 }
 
-/** Gives up a move before its switch, at the source: the bucket is written to again. */
-export async function goBack(source: pg.Client, bucket: number): Promise<void> {
+/** Rolls back a move at the source, before its switch: the bucket accepts writes again. */
+export async function rollBack(source: pg.Client, bucket: number): Promise<void> {
   await flipVersions(source, { bucket, to: "positive" });
   await source.query(
     `UPDATE im.bucket SET state = ${BucketState.HERE}
@@ -80,7 +80,7 @@ export async function goBack(source: pg.Client, bucket: number): Promise<void> {
   );
 }
 
-/** Deletes the copied entries of a move that was given up. The owner of the bucket has their ids. */
+/** Deletes the copied entries of a move that was rolled back, by the ids in the bucket's owner. */
 export async function deleteCopied(
   target: pg.Client,
   options: { readonly owner: pg.Client; readonly bucket: number; readonly signal: AbortSignal },
@@ -94,7 +94,7 @@ export async function deleteCopied(
   );
 }
 
-/** The ids of a bucket's conversations. */
+/** The ids of a bucket's conversations, in chunks. */
 async function* chunks(client: pg.Client, bucket: number): AsyncGenerator<string[], void, void> {
   for await (const page of pages(client, bucket))
     for (let at = 0; at < page.length; at += CHUNK_CONVERSATIONS)

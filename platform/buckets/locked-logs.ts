@@ -6,7 +6,7 @@ import { mustDiffer } from "./assign.ts";
 import { BUCKETS } from "./bucket.ts";
 import { readPlacement } from "./placement.ts";
 
-/** Advisory lock of the session that moves buckets, on each database. */
+/** Advisory lock that a command holds on each database while it moves buckets. */
 const LOCK_ID = 7_265_005;
 
 /** Interval between two attempts to lock a database, ms. */
@@ -29,7 +29,7 @@ const INSPECT = `
          (SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'im') AS owner,
          pg_is_in_recovery() AS standby`;
 
-/** A database of the log, with a connection of its owner, which holds the lock of moves. */
+/** A database of the log, and a connection as its owner, which holds the lock of moves. */
 export interface LockedLog {
   /** Place of its URL in the list, from 1. */
   readonly number: number;
@@ -40,7 +40,7 @@ export interface LockedLog {
 
 /**
  * Connects to all databases of the log as the owner of the tables, and locks them against other moves.
- * Waits up to `waitMs` for a lock; the lock of a process that was killed ends with its connections.
+ * Waits up to `waitMs` for each lock: PostgreSQL releases the lock of a killed process with a delay.
  * Rejects with an error for operators. The caller closes the databases.
  */
 export async function lockLogs(
@@ -114,9 +114,9 @@ async function inspect(
   }>(INSPECT);
   const { direct, role, owner, standby } = rows[0]!;
   const name = `PostgreSQL (${variable})`;
-  if (!direct)
-    throw new Error(`${name} is behind a pooler. Moving buckets needs a direct connection.`);
-  if (standby) throw new Error(`${name} is a standby.`);
+  if (!direct) throw new Error(`${name} is behind a pooler. Moving buckets needs its direct URL.`);
+  if (standby)
+    throw new Error(`${name} is a standby. Moving buckets needs the URL of the primary.`);
   if (owner === null) throw new Error(`${name} is not migrated. Run "npm run migrate" first.`);
   if (!owner)
     throw new Error(
@@ -140,7 +140,9 @@ async function lock({ number, client }: LockedLog, waitMs: number): Promise<void
     );
     if (rows[0]!.locked) return;
     if (waitedMs >= waitMs)
-      throw new Error(`Another process is moving buckets: it has locked database ${number}.`);
+      throw new Error(
+        `Another process is moving buckets: it has locked database ${number}. Wait until it ends.`,
+      );
     await setTimeout(LOCK_RETRY_MS);
   }
 }

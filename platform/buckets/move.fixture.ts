@@ -40,10 +40,10 @@ export async function fill(db: pg.Pool, bucket: number): Promise<void> {
 }
 
 /**
- * All rows of a bucket, without what a move changes: transaction ids and the member version, which
- * rises by the second parameter.
+ * All rows of a bucket, without the columns that a move changes: transaction ids are left out, and
+ * `increase` is subtracted from the member versions.
  */
-export async function rowsOf(db: pg.Pool, bucket: number, risen = 0): Promise<unknown> {
+export async function rowsOf(db: pg.Pool, bucket: number, increase = 0): Promise<unknown> {
   const found: Record<string, unknown> = {};
   for (const table of ["conversation", "member", "direct", "group_key", "entry"]) {
     const { rows } = await db.query<{ row: Record<string, unknown> }>(
@@ -54,7 +54,7 @@ export async function rowsOf(db: pg.Pool, bucket: number, risen = 0): Promise<un
     found[table] = rows
       .map(({ row }) =>
         "member_version" in row
-          ? { ...row, member_version: Number(row.member_version) - risen }
+          ? { ...row, member_version: Number(row.member_version) - increase }
           : row,
       )
       .map((row) => JSON.stringify(row))
@@ -74,8 +74,8 @@ export async function statesOf(logs: readonly pg.Pool[], bucket: number): Promis
 }
 
 /**
- * Writes to a bucket like a server: it knows only the database and the member version that it read last.
- * It creates a group, and then appends to it and moves its owner's cursor.
+ * Writes to a bucket like a server, which caches the database and the member version. Creates groups,
+ * appends to the first one, and moves its owner's cursor.
  */
 export class Writer {
   /** Accepted messages: the sequence of each key. */
@@ -166,7 +166,7 @@ export class Writer {
     this.#version = row!.member_version;
   }
 
-  /** Runs a statement that checks the bucket; retries it in the other database while it is not there. */
+  /** Runs a statement that checks the bucket; retries it in the database that has the bucket. */
   async #write<R extends pg.QueryResultRow>(text: string, values: unknown[]): Promise<R[]> {
     for (;;) {
       try {

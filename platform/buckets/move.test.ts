@@ -49,7 +49,7 @@ const INSERT_OUTBOX = `
   INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms, attempts,
                          next_attempt_at_ms, member_ids) VALUES `;
 
-test("a move keeps every row, counts it as changed, and leaves nothing behind", async () => {
+test("a move copies every row as changed, and leaves nothing in the source", async () => {
   await fill(source, 0);
   await fill(source, 3);
   const [before, others] = [await rowsOf(source, 0), await rowsOf(source, 3)];
@@ -70,7 +70,7 @@ test("a move keeps every row, counts it as changed, and leaves nothing behind", 
   assert.equal(left.rowCount, 0);
 });
 
-test("unpublished batches and news go with their conversations", async () => {
+test("unpublished batches and news move with their conversations", async () => {
   const [a, b] = [6, 9];
   for (const bucket of [a, b]) await fill(source, bucket);
   const [ours, theirs] = [idOf(a, 1), idOf(b, 1)];
@@ -197,7 +197,7 @@ for (const [at, [death, die]] of Object.entries(DEATHS).entries()) {
   }
 }
 
-test("messages, conversations and joins that were accepted during a move are in the target", async () => {
+test("messages, groups and cursors that were accepted during a move are in the target", async () => {
   const bucket = 57;
   await fill(source, bucket);
   const writers = [1, 2, 3, 4].map((n) => new Writer([source, target], { bucket, n }));
@@ -233,7 +233,7 @@ test("messages, conversations and joins that were accepted during a move are in 
   assert.deepEqual(rest.rows, []);
 });
 
-test("an aborted clean-up goes on, an aborted copy goes back", async () => {
+test("an aborted copy is rolled back, and an aborted clean-up is completed", async () => {
   for (const [bucket, last, owner] of [
     [60, "switched", target],
     [63, "prepared", source],
@@ -250,7 +250,7 @@ test("an aborted clean-up goes on, an aborted copy goes back", async () => {
   }
 });
 
-test("a move that finds fewer rows than it copied goes back", async () => {
+test("a move that finds fewer rows in the source than it copied is rolled back", async () => {
   await fill(source, 66);
   const before = await rowsOf(source, 66);
   const onStep = async (step: MoveStep) => {
@@ -269,7 +269,7 @@ test("a move that finds fewer rows than it copied goes back", async () => {
   assert.deepEqual(await statesOf(logs, 66), [HERE, ELSEWHERE, ELSEWHERE]);
 });
 
-test("conversations of an earlier version are refused on both sides", async () => {
+test("a move is refused when it would separate conversations of an earlier version from their keys", async () => {
   await fill(source, 69);
   const mismatched = /^1 conversations of an earlier version .* cannot be moved/;
   await source.query(
@@ -282,7 +282,7 @@ test("conversations of an earlier version are refused on both sides", async () =
     `SELECT low_user_id, high_user_id FROM im.direct WHERE conversation_id = $1`,
     [idOf(69, 1)],
   );
-  // The pair's bucket may not leave the conversation either.
+  // The bucket of the pair is refused as well: a move would leave the conversation behind.
   const bucket = bucketOfPair(rows[0].low_user_id, rows[0].high_user_id);
   const states = await statesOf(logs, bucket);
   await source.query("UPDATE im.bucket SET state = 1 WHERE bucket = $1", [bucket]);
@@ -296,7 +296,7 @@ test("conversations of an earlier version are refused on both sides", async () =
   assert.deepEqual(await statesOf(logs, 69), [HERE, ELSEWHERE, ELSEWHERE]);
 });
 
-test("a bucket in two databases or in none is never touched", async () => {
+test("resume changes nothing while a bucket is in two databases or in none", async () => {
   await fill(target, 72);
   await target.query("UPDATE im.bucket SET state = 1 WHERE bucket = 72");
   await assert.rejects(resume(), /Bucket 72 is in several databases: 1, 2\./);
@@ -335,11 +335,11 @@ test("wrong databases and buckets are refused with an error for operators", asyn
     );
   });
   await source.query("CREATE TABLE im.later (user_id bigint)");
-  await assert.rejects(move([3]), /No move of buckets knows the table im\.later/);
+  await assert.rejects(move([3]), /The table im\.later has no conversation_id/);
   await source.query("DROP TABLE im.later");
 });
 
-test("moves leave none of their indexes behind", async () => {
+test("the indexes of moves are dropped", async () => {
   const indexes = "SELECT FROM pg_indexes WHERE schemaname = 'im' AND indexname LIKE '%moving'";
   assert.equal((await source.query(indexes)).rowCount, 3);
   await locked(([from]) => dropIndexes(from!.client));

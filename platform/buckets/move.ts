@@ -19,7 +19,7 @@ import { mustMatchPairs } from "./pairs.ts";
 import { BucketState } from "./placement.ts";
 import { type BucketNews, copyUnpublished, readNews } from "./unpublished.ts";
 
-/** Steps of a move. After each one, a killed move can be resumed. */
+/** Steps of a move. A move that ends after any of them can be resumed. */
 export type MoveStep = "prepared" | "copied" | "fenced" | "switched" | "cleaned";
 
 export interface MoveOptions {
@@ -37,7 +37,7 @@ export interface MoveOptions {
 
 /** A round that copied at most this number of entries is the last one before the fence. */
 const SMALL_ROUND_ENTRIES = 500;
-/** Maximum rounds; then the rest is copied behind the fence, however long it takes. */
+/** Maximum rounds; all remaining entries are then copied behind the fence. */
 const MAX_ROUNDS = 10;
 /**
  * Maximum time in which an attempt of the fence waits for each of its two locks, ms. Further writers wait
@@ -58,11 +58,11 @@ const WARN_ATTEMPTS = 20;
 const SILENCE_TIMEOUT_MS = 60_000;
 
 /**
- * Moves buckets one after the other from a database to another one, while messages flow. Both are
- * locked by `lockLogs`, and no move of theirs is unfinished. When it throws, a bucket may be unfinished:
- * `resumeMoves` goes on or back, on new connections if these are broken.
+ * Moves buckets one after the other from a database to another one, while messages flow. Both must be
+ * locked by `lockLogs` and have no unfinished move. When it throws, a move may be unfinished:
+ * `resumeMoves` completes it or rolls it back, on new connections if these are broken.
  *
- * Throws an error for operators when a bucket is not in the database, and when conversations of
+ * Throws an error for operators when a bucket is not in the source, and when conversations of
  * an earlier version are not in the bucket of their key; then nothing was moved.
  */
 export async function moveBuckets(options: MoveOptions): Promise<void> {
@@ -143,14 +143,15 @@ async function setState(
     [bucket, from, to],
   );
   if (rowCount !== 1)
-    throw new Error(`The state of bucket ${bucket} in the target is not ${from}.`);
+    throw new Error(`The state of bucket ${bucket} in the target is no longer ${from}.`);
 }
 
 /**
- * Refuses all later writes to the bucket; returns the time from which it does. The lock waits for the
- * transactions that write at the moment, and a statement that waits for the lock reads the new state.
- * It is held for no round trip: all statements are one message. Appends do not read the state: they
- * compare the member version, which becomes negative, one page of conversations after the other.
+ * Refuses all later writes to the bucket; returns the start of the successful attempt
+ * (`performance.now`). The lock waits for running write transactions, and statements that wait for the
+ * lock read the new state. All statements under the lock are one message, so it is not held during a
+ * round trip. Appends do not read the state: they compare the member versions, which are made negative
+ * afterwards, page by page.
  */
 async function fence({ from, bucket, signal, log }: BucketMove): Promise<number> {
   const firstAt = performance.now();
@@ -242,7 +243,7 @@ const rowsOf = (table: string) =>
   `FROM (SELECT conversation_id FROM im.conversation WHERE ${IN_BUCKET} OFFSET 0) m
     CROSS JOIN LATERAL (SELECT * FROM ${table} WHERE conversation_id = m.conversation_id OFFSET 0) r`;
 
-/** Copies the rows of a table; returns their number. Member versions become positive, and rise. */
+/** Copies the rows of a table; returns their number. Makes member versions positive, plus one. */
 async function copyRows({ from, to, bucket }: BucketMove, table: Table): Promise<number> {
   const columns = table.columns.map((column) => {
     const name = `r.${pg.escapeIdentifier(column)}`;

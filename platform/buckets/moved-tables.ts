@@ -2,8 +2,8 @@ import type pg from "pg";
 import type { Table } from "#platform/backup/format.ts";
 
 /**
- * Tables without rows of single conversations. Parts of im.outbox and im.news are moved separately;
- * see unpublished.ts.
+ * Tables whose rows do not belong to one conversation each. Parts of im.outbox and im.news are moved
+ * separately; see unpublished.ts.
  */
 const OF_DATABASE: ReadonlySet<string> = new Set([
   "im.bucket",
@@ -13,12 +13,12 @@ const OF_DATABASE: ReadonlySet<string> = new Set([
   "im.outbox",
 ]);
 
-/** Condition for rows of im.conversation in the bucket $1. The index of a move has this expression. */
+/** Condition for rows of im.conversation in the bucket $1; the index of a move matches it. */
 export const IN_BUCKET = "(conversation_id & 1023) = $1::bigint";
 
 /**
- * All tables with the columns that a move copies. Transaction ids are left out: the default of their
- * columns sets those of the target, so that the rows count as changed.
+ * All tables with the columns that a move copies. Transaction ids are left out: the defaults of their
+ * columns set ids of the target, so that the rows count as changed.
  */
 const SELECT_TABLES = `
   SELECT t.table_schema || '.' || t.table_name AS table, c.columns
@@ -39,15 +39,17 @@ export interface MovedTables {
 }
 
 /**
- * Reads which tables have rows of conversations: those with a column conversation_id. Throws an error
- * when a table has no such column and is not known to belong to a database.
+ * Reads the tables with rows of conversations: those with a column conversation_id. Throws an error
+ * when another table is not listed in OF_DATABASE.
  */
 export async function readTables(client: pg.Client): Promise<MovedTables> {
   const { rows } = await client.query<Table>(SELECT_TABLES);
   const tables = rows.filter(({ table }) => !OF_DATABASE.has(table));
-  const stranger = tables.find(({ columns }) => !columns.includes("conversation_id"));
-  if (stranger !== undefined)
-    throw new Error(`No move of buckets knows the table ${stranger.table}, so nothing is moved.`);
+  const unlisted = tables.find(({ columns }) => !columns.includes("conversation_id"));
+  if (unlisted !== undefined)
+    throw new Error(
+      `The table ${unlisted.table} has no conversation_id and is not listed in platform/buckets/moved-tables.ts. Nothing was moved.`,
+    );
   return {
     entries: tables.find(({ table }) => table === "im.entry")!,
     others: tables.filter(({ table }) => table !== "im.entry"),
@@ -76,8 +78,8 @@ const HAS_INDEX = `
 
 /**
  * Creates the indexes that only moves need, without blocking writers: conversations by bucket, and
- * the conversation of tables that have other keys. Every foreign key to a deleted conversation would
- * read such a table whole.
+ * rows by conversation in tables with other keys. Without them, the foreign-key check of each deleted
+ * conversation would scan such a table.
  */
 export async function createIndexes(client: pg.Client, { others }: MovedTables): Promise<void> {
   await dropIndexes(client, { onlyInvalid: true });

@@ -4,7 +4,7 @@ import { databaseUnavailable } from "#platform/postgres/unavailable.ts";
 import { assignBuckets } from "./assign.ts";
 
 export interface LogsOptions extends Omit<PoolOptions, "url"> {
-  /** The migrated home database. Without a list of databases it is the only one of the log. */
+  /** The migrated home database. Without a list of databases, it holds the log. */
   readonly home: DatabaseAddress;
 }
 
@@ -24,12 +24,12 @@ export async function openLogs(
       await migrate({ ...address, log });
     } catch (error) {
       const unreachable = databaseUnavailable((error as Error).cause) !== undefined;
-      if (!unreachable || away.size + 1 === addresses.length) throw error;
+      if (!unreachable || unreached.size + 1 === addresses.length) throw error;
       log.warn({ event: "log_database_unreachable", database: at + 1, err: error });
-      away.add(address);
+      unreached.add(address);
     }
   }
-  if (away.size === 0) await assignBuckets(addresses, home);
+  if (unreached.size === 0) await assignBuckets(addresses, home);
   const pools: Pool[] = [];
   try {
     for (const [at, address] of addresses.entries()) {

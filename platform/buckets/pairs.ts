@@ -15,9 +15,9 @@ const SELECT_MISMATCHED = `
    WHERE id <> key AND (id = ANY ($1::bigint[]) OR key = ANY ($1::bigint[]))`;
 
 /**
- * Throws an error for operators when a move of the buckets would separate a conversation from its key,
- * the pair of users or the client_group_id. Earlier versions chose ids without a bucket. Reads all
- * pairs and keys.
+ * Throws an error for operators when a move of the buckets would separate a conversation from its
+ * key: the pair of users, or the creator and the client_group_id. Earlier versions chose ids
+ * without a bucket. Reads all pairs and keys.
  */
 export async function mustMatchPairs(client: pg.Client, buckets: readonly number[]): Promise<void> {
   const { rows } = await client.query<{ count: number }>(SELECT_MISMATCHED, [buckets]);

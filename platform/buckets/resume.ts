@@ -1,6 +1,6 @@
 import type { Log } from "#platform/log.ts";
 import { BUCKETS } from "./bucket.ts";
-import { cleanUp, deleteCopied, goBack } from "./finish.ts";
+import { cleanUp, deleteCopied, rollBack } from "./finish.ts";
 import { type LockedLog, readStates } from "./locked-logs.ts";
 import { createIndexes, readTables } from "./moved-tables.ts";
 import { BucketState } from "./placement.ts";
@@ -27,11 +27,11 @@ export function placesOf(states: readonly (readonly number[])[]): BucketPlaces[]
   });
 }
 
-/** Whether the bucket is on its way from a database to another one. */
+/** Whether a move of the bucket is unfinished. */
 export const isUnfinished = ({ moving, arriving }: BucketPlaces): boolean =>
   moving.length + arriving.length > 0;
 
-/** Whether a bucket has the one place that it needs: it is in a database, or moves from one. */
+/** Whether the bucket is in exactly one database, or moves from exactly one. */
 const isPlaced = ({ here, moving }: BucketPlaces): boolean =>
   here.length === 1 || (here.length === 0 && moving.length === 1);
 
@@ -86,10 +86,10 @@ export async function resumeMoves(
     for (const at of moving) {
       const source = logs[at]!;
       await index(source);
-      if (here.length === 0) await goBack(source.client, bucket);
+      if (here.length === 0) await rollBack(source.client, bucket);
       else
         await cleanUp(source.client, { bucket, tables: await readTables(source.client), signal });
-      const outcome = here.length === 0 ? "went back" : "went on";
+      const outcome = here.length === 0 ? "rolled back" : "cleaned up";
       log.info({ event: "bucket_move_resumed", bucket, database: source.number, outcome });
     }
     const owner = logs[here[0] ?? moving[0]!]!;
@@ -109,6 +109,6 @@ function misplaced({ bucket, here, moving }: BucketPlaces): Error {
       ? `Bucket ${bucket} is in no database.`
       : `Bucket ${bucket} is in several databases: ${numbers.join(", ")}.`;
   return new Error(
-    `${text} docs/administration.md, section "Several databases", says what to do after the restore of one of them.`,
+    `${text} docs/administration.md, section "Several databases", describes the repair after a restore.`,
   );
 }

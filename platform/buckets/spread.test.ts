@@ -6,7 +6,7 @@ import { planMove, planSpread } from "./spread.ts";
 const range = (first: number, count: number) =>
   Array.from({ length: count }, (_, at) => first + at);
 
-/** The numbers of buckets after a spread of databases with these numbers. */
+/** Applies a spread to databases with these numbers of buckets. */
 function spread(...sizes: number[]) {
   const before = (at: number) => sizes.slice(0, at).reduce((sum, size) => sum + size, 0);
   const places = sizes.map((size, at) => range(before(at), size));
@@ -23,7 +23,7 @@ function spread(...sizes: number[]) {
   return { sizes: after.map(({ size }) => size), moved };
 }
 
-test("a spread moves the fewest buckets, and the numbers differ by one at most", () => {
+test("a spread moves the fewest buckets after which their numbers differ by at most one", () => {
   assert.deepEqual(spread(1024, 0), { sizes: [512, 512], moved: 512 });
   assert.deepEqual(spread(512, 512, 0), { sizes: [342, 341, 341], moved: 341 });
   assert.deepEqual(spread(0, 10, 3, 11), { sizes: [6, 6, 6, 6], moved: 9 });
@@ -31,7 +31,7 @@ test("a spread moves the fewest buckets, and the numbers differ by one at most",
   assert.deepEqual(spread(1024), { sizes: [1024], moved: 0 });
 });
 
-test("a move takes the buckets from where they are, and leaves those that are there", () => {
+test("a move takes buckets from their current databases, and leaves those of the target", () => {
   const places = [[0, 1, 2], [3, 4], [5]];
   assert.deepEqual(planMove(places, { buckets: [1, 4, 5], to: 2 }), [
     { from: 0, to: 2, buckets: [1] },
@@ -39,7 +39,7 @@ test("a move takes the buckets from where they are, and leaves those that are th
   ]);
 });
 
-test("lists of buckets are read and written as ranges", () => {
+test("lists of buckets are parsed and formatted as ranges", () => {
   assert.deepEqual(parseBuckets("512, 0-3,2-4"), [0, 1, 2, 3, 4, 512]);
   assert.equal(formatBuckets([0, 1, 2, 3, 4, 512]), "0-4,512");
   assert.equal(formatBuckets([]), "");

@@ -8,15 +8,15 @@ export interface PlannedMove {
 
 /**
  * Plans the fewest moves after which the numbers of buckets differ by one at most. `places` has the
- * buckets of each database. Databases with the most buckets keep the odd ones.
+ * buckets of each database. Databases with the most buckets get the remainder.
  */
 export function planSpread(places: readonly (readonly number[])[]): PlannedMove[] {
   const total = places.reduce((sum, { length }) => sum + length, 0);
   const share = Math.floor(total / places.length);
-  const odd = total % places.length;
+  const remainder = total % places.length;
   const bySize = [...places.keys()].sort((a, b) => places[b]!.length - places[a]!.length);
   const wanted = new Array<number>(places.length).fill(share);
-  for (const at of bySize.slice(0, odd)) wanted[at]!++;
+  for (const at of bySize.slice(0, remainder)) wanted[at]!++;
   const moves: PlannedMove[] = [];
   const givers = bySize
     .map((at) => ({ at, surplus: places[at]!.slice(wanted[at]!) }))
@@ -35,8 +35,8 @@ export function planSpread(places: readonly (readonly number[])[]): PlannedMove[
 }
 
 /**
- * Plans the moves of buckets to a database; those that it has already stay. `places` has the buckets of
- * each database.
+ * Plans the moves of buckets to a database; buckets that are already there stay. `places` has the
+ * buckets of each database.
  */
 export function planMove(
   places: readonly (readonly number[])[],

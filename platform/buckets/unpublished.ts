@@ -6,7 +6,7 @@ const CHUNK_ROWS = 1_000;
 /** Whether a row of the outbox has a conversation of the bucket $1. */
 const CONCERNED = `EXISTS (SELECT FROM unnest(o.conversation_ids) AS c(id) WHERE (c.id & 1023) = $1::bigint)`;
 
-/** The batches of a bucket that the bus may not have confirmed: the parts of rows, as JSON. */
+/** The unconfirmed batches of a bucket: the bucket's part of each row, as JSON. */
 const SELECT_PARTS = `
   SELECT coalesce(json_agg(p), '[]')::text AS parts FROM (
     SELECT array_agg(i.id::text ORDER BY nr) AS conversation_ids,
