@@ -48,7 +48,7 @@ test("an id in a bucket has the bucket in its low ten bits, and no id repeats", 
   assertAscending([made.reduce((a, b) => (a > b ? a : b)), ...others.slice(0, 5_004)]);
 });
 
-test("a thousand ids in random buckets take less than a millisecond's ids", () => {
+test("a thousand ids in random buckets use fewer ids than one millisecond has", () => {
   const ids = createIds({ window: allTimesOf(1), clock: new ManualClock() });
   const [first] = ids.take(1);
   ids.inBuckets(Array.from({ length: 1_024 }, (_, at) => (at * 37) % 1_024));

@@ -12,8 +12,8 @@ export interface Ids {
   /** The next `count` ids, ascending. Reads the clock and the window once for all of them. */
   take(count: number): bigint[];
   /**
-   * An id for each bucket (0 to 1023), in the order of the buckets: its low ten bits are the bucket.
-   * Each id uses up to 1,024 of the ids that `take` returns, fewer when many are made at once.
+   * Creates one id per bucket (0 to 1023), in the order of the input: its low ten bits are the bucket.
+   * Each id skips up to 1,023 ids that `take` would return, fewer when many are created at once.
    */
   inBuckets(buckets: readonly number[]): bigint[];
 }
@@ -77,8 +77,8 @@ export function createIds({ window, clock }: IdsOptions): Ids {
   let lastWorker = -1;
 
   /**
-   * Creates `count` ids. `counterAt` returns the counter of an id: the lowest allowed one from `next`
-   * on, which may be beyond the end of the millisecond, by less than a millisecond.
+   * Creates `count` ids. `counterAt` returns the counter of an id: the lowest allowed counter from
+   * `next` on. It may be beyond the end of the millisecond, but by less than a millisecond.
    */
   function make(count: number, counterAt: (next: number, at: number) => number): bigint[] {
     const { worker, fromMs, untilMs } = window(lastMs);
@@ -114,7 +114,7 @@ export function createIds({ window, clock }: IdsOptions): Ids {
     next: () => take(1)[0]!.toString(),
     take,
     inBuckets(buckets) {
-      // In ascending order of the buckets, a pass over the counters serves all of them.
+      // In ascending order of the buckets, one pass over the counters serves all of them.
       const order = [...buckets.keys()].sort((a, b) => buckets[a]! - buckets[b]!);
       const made = make(buckets.length, (next, at) => {
         const bucket = buckets[order[at]!]!;

@@ -7,13 +7,13 @@ const USAGE = "npm test -- [file or glob ...]";
 
 const FILES = "{platform,services,client,bench,scripts,test}/**/!(*.mesh).test.ts";
 
-/** Processes at the same time: tests wait for PostgreSQL and sockets, so more than one per core. */
+/** Maximum concurrent processes; two cores suffice, as tests mostly wait for I/O. */
 const PROCESSES = 3;
 
-/** Files that share a process: loading the modules takes longer than most tests. */
+/** Maximum files that share a process: loading the modules takes longer than most tests. */
 const FILES_PER_PROCESS = 8;
 
-/** Files that run for longest start first, so that no process is left over at the end. */
+/** Paths of the slowest files, slowest first: they start first, so that none runs alone at the end. */
 const LONGEST = ["test/model/", "test/start.", "test/fuzz/", "bench/scenarios/", "test/"];
 
 const NODE = [
@@ -25,13 +25,13 @@ const NODE = [
   "--test-reporter=spec",
 ];
 
-/** The files of each process. */
+/** Groups the files by process, the slowest groups first. */
 function groupsOf(files: readonly string[]): string[][] {
   const groups: string[][] = [];
-  for (const [folder, theirs] of Map.groupBy(files, roomOf)) {
-    // These start whole systems. An idle one would poll while the others are tested.
+  for (const [folder, roomFiles] of Map.groupBy(files, roomOf)) {
+    // These files start whole systems. An idle system would use the CPU while others are tested.
     const size = folder === "test" ? 1 : FILES_PER_PROCESS;
-    for (let at = 0; at < theirs.length; at += size) groups.push(theirs.slice(at, at + size));
+    for (let at = 0; at < roomFiles.length; at += size) groups.push(roomFiles.slice(at, at + size));
   }
   const rank = ([first = ""]: string[]) => {
     const at = LONGEST.findIndex((prefix) => first.startsWith(prefix));
@@ -40,7 +40,7 @@ function groupsOf(files: readonly string[]): string[][] {
   return groups.sort((a, b) => rank(a) - rank(b));
 }
 
-/** "services/auth" for a file anywhere in that folder. */
+/** The room of a file, such as "services/auth"; "test" for all files in that folder. */
 function roomOf(file: string): string {
   const [top = "", next = ""] = file.split("/");
   return top === "test" ? top : `${top}/${next}`;
@@ -61,7 +61,7 @@ async function run(files: readonly string[]) {
 
 const patterns = process.argv.slice(2);
 const files = globSync(patterns.length > 0 ? patterns : [FILES]).sort();
-if (files.length === 0) throw new Error(`no files: ${USAGE}`);
+if (files.length === 0) throw new Error(`No test file matches. Usage: ${USAGE}`);
 const startedAt = performance.now();
 const limit = pLimit(PROCESSES);
 const results = await Promise.all(groupsOf(files).map((group) => limit(run, group)));

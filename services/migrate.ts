@@ -1,7 +1,7 @@
 /**
- * `npm run migrate`: applies all migrations as the user of LUCKY_MIGRATE_POSTGRES_URL, makes the roles
- * of auth and server, and assigns the buckets of a new log. Can be repeated. `npm run migrate -- promote`
- * also puts databases into operation that PostgreSQL's own tools restored.
+ * `npm run migrate`: applies all migrations as the user of LUCKY_MIGRATE_POSTGRES_URL, makes the
+ * roles of auth and server, and assigns the buckets of a new log. Can be repeated. `npm run migrate
+ * -- promote` also puts databases into operation that PostgreSQL's own tools restored.
  */
 import { realpathSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -79,7 +79,7 @@ export async function migrateDatabase(env: Environment): Promise<readonly Databa
   for (const [at, owner] of logs.entries()) {
     if (owner === home) continue;
     await migrate({ ...owner, log });
-    // Auth needs no rights there. Without the list of server, its rights are those of the role alone.
+    // Auth needs no rights there. Without server's list, rights go to the group role but to no user.
     const ofServer = platform.postgresLogUrls.length > 0 ? addresses[at]! : owner;
     await grantRoles({ owner, auth: owner, server: { ...ofServer, session }, log });
   }

@@ -102,7 +102,7 @@ async function loadInto(options: {
       await postgres.stop();
     }
     signal.throwIfAborted();
-    // The cluster makes the database exist, so it comes last.
+    // The folder "cluster" marks a complete database, so it is moved last.
     for (const name of ["password", "cluster"])
       await rename(join(unfinished, name), join(target, name));
     await flush(target);
@@ -117,7 +117,7 @@ async function loadInto(options: {
 /** Stores the key of the restored database. Throws an error for operators. */
 async function storeOnly(path: string, key: string): Promise<void> {
   const fault = await storeKey(path, key).then(
-    (stored) => (stored === key ? undefined : "it has another key"),
+    (stored) => (stored === key ? undefined : "the file contains another key"),
     (error: Error) => error.message,
   );
   if (fault === undefined) return;

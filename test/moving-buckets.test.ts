@@ -14,7 +14,7 @@ const dataDir = await mkdtemp(join(tmpdir(), "lucky-moving-"));
 after(() => rm(dataDir, { recursive: true, force: true }));
 const env = { LUCKY_LOG_LEVEL: "silent", LUCKY_POSTGRES_LOG_URLS: logUrls.join(",") };
 
-test("messages flow while their buckets move, and every device has each of them once", {
+test("while buckets move, messages flow and every device gets each of them once", {
   timeout: 120_000,
 }, async (t) => {
   const all = await startAll({
@@ -50,7 +50,7 @@ test("messages flow while their buckets move, and every device has each of them 
   const { signal } = new AbortController();
   const move = (to: string) => runBuckets(["move", buckets, "--to", to], { env, signal });
   try {
-    // The second move takes both of them, wherever they were.
+    // The second move takes both buckets from their current databases.
     for (const to of ["2", "1", "2"]) await move(to);
   } finally {
     moving = false;
@@ -78,7 +78,7 @@ test("messages flow while their buckets move, and every device has each of them 
     );
   }
 
-  // The history is read from the new place.
+  // The history is read from the new database.
   for (const conversationId of conversations) {
     const position = { case: "afterSequence", value: 0n } as const;
     const page = await b.client.messages.listEntries({ conversationId, position, limit: 1 });

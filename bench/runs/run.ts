@@ -41,8 +41,8 @@ export interface RunOptions {
   /** Whether devices acknowledge, so that their cursors must reach the last entry; false when absent. */
   readonly acknowledged?: boolean;
   /**
-   * Databases of the server's log, compared with the accepted messages; undefined for a server without a
-   * log. They are in one PostgreSQL.
+   * Databases of the server's log, whose entries are compared with the accepted messages; undefined for
+   * a server without a log. All are in one PostgreSQL.
    */
   readonly logUrls: readonly string[] | undefined;
 }

@@ -102,7 +102,7 @@ test("a new device starts after the entries that the user's other devices have r
   assert.equal(arrived.get("11"), 5n);
 });
 
-test("a device repeats a sync from which conversations are missing, and starts them like the others", async () => {
+test("a device repeats an incomplete sync, and starts its late conversations like the others", async () => {
   const { logs, seen, clock, lengths, synced, until } = setUp(
     { 11: 5 },
     { delivered: 3, unreadable: [2_000n], random: () => 0 },

@@ -65,7 +65,7 @@ export class ConversationLogs {
   #synced = false;
   #syncRequested = false;
   #syncing: Promise<void> | undefined;
-  /** Next sync, for conversations that the server could not read. */
+  /** Timer of the next sync, for conversations that the server could not read. */
   #resync: Timer | undefined;
   /** Back-off of that sync; absent after a complete one. */
   #resyncBackoff: Backoff | undefined;

@@ -232,7 +232,7 @@ for (const [title, end, error] of [
   });
 }
 
-test("a backup of a damaged log says exactly what is damaged, and so does its restore", async () => {
+test("a backup of a damaged log and its restore name the missing entries", async () => {
   const damaged = urlOf("again");
   await query(
     damaged,
@@ -309,7 +309,7 @@ test("promote replaces transaction ids ahead of the cluster's, and resets the lo
   });
 });
 
-test("promote checks the log and the services once more when no other connection can write", async () => {
+test("promote checks the services and the log while no other connection can write", async () => {
   const copied = urlOf("restored");
   const waiting =
     "SELECT FROM pg_stat_activity WHERE application_name = 'promote' AND wait_event = 'relation'";

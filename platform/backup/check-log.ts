@@ -1,6 +1,6 @@
 import type pg from "pg";
 
-/** Conversations, and ranges of sequences of each, that the text of a damage names. */
+/** Maximum conversations, and ranges of missing sequences of each, in the description of a damage. */
 const SHOWN = 10;
 const SHOWN_RANGES = 3;
 

@@ -10,7 +10,7 @@ const SERVICES = `
    WHERE datname = current_database() AND application_name IN ('auth', 'server')
    GROUP BY 1 ORDER BY 1`;
 
-/** Blocks writers of the log until the end of the transaction. Readers go on. */
+/** Blocks writers of the log until the end of the transaction, but no readers. */
 const LOCK = `
   SET LOCAL lock_timeout = '10s';
   LOCK TABLE im.conversation, im.member, im.entry IN SHARE ROW EXCLUSIVE MODE`;
@@ -18,8 +18,8 @@ const LOCK = `
 /**
  * Puts a database into operation that PostgreSQL's own tools restored: checks the log, and resets it,
  * in one transaction that locks the log. Throws an error for operators when a pooler is in between,
- * when a service is connected, when PostgreSQL is still a standby, when another connection has written
- * to the log and does not commit, and when the log is damaged; then nothing was changed. `damaged`
+ * when a service is connected, when PostgreSQL is still a standby, when another connection has
+ * uncommitted writes to the log, and when the log is damaged; then nothing was changed. `damaged`
  * permits a damaged log. The database must be migrated.
  */
 export async function promote(
@@ -73,7 +73,7 @@ async function lockLog(client: pg.Client): Promise<void> {
   } catch (cause) {
     if (!(cause instanceof pg.DatabaseError && cause.code === "55P03")) throw cause;
     throw new Error(
-      "Another connection has written to the log and has not committed. End it first: pg_stat_activity lists it.",
+      "Another connection has written to the log and has not committed. End it first: find it in pg_stat_activity.",
       { cause },
     );
   }

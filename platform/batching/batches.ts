@@ -18,8 +18,8 @@ export interface BatchesOptions<T> {
   /** Maximum batches in flight. */
   readonly inFlight: number;
   /**
-   * Maximum linger time, ms: the time between the starts of two small batches; 0 for no linger. A
-   * lone item is flushed at once; only items that follow closely wait to share a batch.
+   * Maximum time between the starts of two small batches, ms; 0 for none. A lone item is flushed at
+   * once; only items that follow closely wait to share a batch.
    */
   readonly lingerMs: number;
   readonly clock: Clock;
@@ -31,12 +31,12 @@ export interface BatchesOptions<T> {
 interface Waiting<T> {
   readonly key: Key;
   items: T[];
-  /** Number of reasons for which no batch may take the items: a batch in flight, and holds. */
+  /** While above 0, no batch takes the items: a batch in flight counts as one, and so does each hold. */
   locks: number;
 }
 
 /**
- * Number of ready items from which on another batch starts while batches are in flight. Fewer items
+ * Number of ready items at which another batch starts while batches are in flight. Fewer items
  * wait and share a batch: the fixed cost of a batch is higher than the cost of its items.
  */
 const CONCURRENT_BATCH_COUNT = 128;

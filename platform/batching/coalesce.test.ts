@@ -157,7 +157,7 @@ test("an unavailable call is retried with back-off, then its items are dropped",
   assert.deepEqual(dropped, [1]);
 });
 
-test("an item that fails alone is dropped at once, and stops no other item", async () => {
+test("a failing item is dropped at once, and does not stop the others", async () => {
   const { clock, calls, sent, dropped, put } = setUp();
   const answer = async (error?: Error) => {
     if (error) calls.at(-1)!.answer.reject(error);
@@ -176,7 +176,7 @@ test("an item that fails alone is dropped at once, and stops no other item", asy
   assert.equal(clock.waiting, 0);
 });
 
-test("a batch that its caller may not send is dropped whole, without a retry", async () => {
+test("a batch that is refused with PERMISSION_DENIED is dropped as a whole, without a retry", async () => {
   const { clock, calls, sent, dropped, put } = setUp();
   put("a", 1);
   put("b", 2);

@@ -94,7 +94,7 @@ test("a failed call rejects for all of its items, and the next call is made", as
   await assert.rejects(next, /an answer is missing/);
 });
 
-test("an item that fails alone rejects alone: the others are asked for without it", async () => {
+test("only the failing item of a call rejects, and the others get their answers", async () => {
   const { add, calls, sent } = setUp();
   const answers = ["one", "two", "three"].map((_, nth) => add(nth + 1)!);
   const outcomes = Promise.allSettled(answers);

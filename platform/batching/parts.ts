@@ -1,13 +1,13 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 
-/** Codes of errors of the moment: the same call may succeed later. */
+/** Codes of transient errors: the same call may succeed later. */
 const TRANSIENT: ReadonlySet<Code> = new Set([
   Code.Unavailable,
   Code.DeadlineExceeded,
   Code.ResourceExhausted,
 ]);
-/** Codes of errors that do not depend on the items: a call with other items fails too. */
-const OF_ANY_CALL: ReadonlySet<Code> = new Set([
+/** Codes of errors that do not depend on the items: a call with other items fails as well. */
+const INDEPENDENT_OF_ITEMS: ReadonlySet<Code> = new Set([
   Code.Unauthenticated,
   Code.PermissionDenied,
   Code.Unimplemented,
@@ -15,8 +15,8 @@ const OF_ANY_CALL: ReadonlySet<Code> = new Set([
 ]);
 
 /**
- * Maximum splits of one batch, each with two more calls; parts that fail after them are not split.
- * The search for one bad item of 512 takes nine.
+ * Maximum splits of one batch, each with two more calls. Parts that fail after them are not split:
+ * all of their items fail. The search for one bad item of 512 takes nine splits.
  */
 const MAX_SPLITS = 32;
 
@@ -26,9 +26,9 @@ export function isTransient(error: unknown): boolean {
 }
 
 /**
- * Calls with a batch of items. After an error that one of the items may have caused, it calls with
- * each half of them, one after the other, so that a bad item fails alone. Reports the items that
- * failed. Rejects only when `failed` throws; then the remaining items are not called with.
+ * Calls `call` with a batch of items. After an error that one item may have caused, retries with each
+ * half of the items, one after the other, so that a bad item fails alone. Reports the failed items to
+ * `failed`. Rejects only when `failed` throws; then the remaining items are skipped.
  */
 export async function callInParts<T>(
   batch: readonly T[],
@@ -42,7 +42,8 @@ export async function callInParts<T>(
       await call(part);
     } catch (error) {
       const { code } = ConnectError.from(error);
-      const indivisible = part.length === 1 || TRANSIENT.has(code) || OF_ANY_CALL.has(code);
+      const indivisible =
+        part.length === 1 || TRANSIENT.has(code) || INDEPENDENT_OF_ITEMS.has(code);
       if (indivisible || splits >= MAX_SPLITS) {
         failed(part, error);
         continue;

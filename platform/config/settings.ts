@@ -195,7 +195,7 @@ export interface PostgresAddress {
   readonly variable: string;
 }
 
-/** The databases of the log; `home`, the database of server, when no other is set. */
+/** The databases of the log; without a list, `home`, the database of server. */
 export function logAddresses(
   { postgresLogUrls }: Pick<PlatformConfig, "postgresLogUrls">,
   home: PostgresAddress,

@@ -98,7 +98,7 @@ test("PostgreSQL refuses a service the other's tables and every change of a sche
     for (const sql of statements) await assert.rejects(run(address, sql), DENIED, sql);
 });
 
-test("a table of a later migration is closed until the rights are stated, and then open to its own role only", async () => {
+test("a table of a later migration is closed until rights are granted, and then open to its own role only", async () => {
   await pool.query(`CREATE TABLE auth.later (id bigserial, text text);
     CREATE TABLE im.later (id bigserial, text text)`);
   const statements = (table: string) => [
@@ -121,7 +121,7 @@ test("a table of a later migration is closed until the rights are stated, and th
   await pool.query("DROP TABLE auth.later; DROP TABLE im.later");
 });
 
-test("an owner that applies a migration at its start states the rights of all tables", async () => {
+test("a process of the owner that applies a migration at its start grants the rights on all tables", async () => {
   const names = await migrationNames();
   const buckets = names.findIndex((name) => name.endsWith("_buckets"));
   const rights = `SELECT has_table_privilege('lucky_server', 'im.bucket', 'SELECT') AS reads,

@@ -106,8 +106,9 @@ async function addMember(
 
 /**
  * Gives the sessions of a user their settings in this database, for poolers, through which a service
- * cannot set them itself. Takes back `unwanted` settings if the user has all of them: it served another
- * service before. An owner who may not is warned: only a start behind a pooler needs them.
+ * cannot set them itself. Resets `unwanted` settings if the user has all of them: another service has
+ * used it before. Logs a warning when the owner may not change the user: only a start behind a pooler
+ * needs the settings.
  */
 async function setSettings(
   client: pg.Client,

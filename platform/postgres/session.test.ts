@@ -77,7 +77,7 @@ test("a repeated migration repairs the settings of a role, and keeps others", as
   assert.ok(rows[0].setconfig.includes("work_mem=8MB"));
 });
 
-test("a user of both services gets the settings of both only, and a log event", async (t) => {
+test("a user that auth and server share gets only their common settings, and an event is logged", async (t) => {
   const lines: string[] = [];
   const stream = { write: (line: string) => void lines.push(line) };
   const log = createLog({ service: "migrate", instanceId: "migrate", level: "warn", stream });

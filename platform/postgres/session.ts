@@ -35,7 +35,7 @@ function refusesSettings(error: unknown): boolean {
   );
 }
 
-/** Each of its values except "off" is right: "on", or a kind of waiting for standbys. */
+/** Every value but "off" is accepted: with all others, a commit waits for the disk. */
 const COMMIT = "synchronous_commit";
 
 /** Requirements of the sessions of a pool, and the variable that sets its URL. */

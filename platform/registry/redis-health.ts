@@ -39,7 +39,7 @@ interface Data {
   readonly runId: string;
   /** Number of keys that the server has evicted since its start. */
   readonly evictedKeys: number;
-  /** Age of the last loss that any process found, ms by the clock of Redis. */
+  /** Age of the last loss of data that any process found, ms by the clock of Redis. */
   readonly sinceLossMs: number;
 }
 
@@ -157,7 +157,7 @@ export class RedisHealth {
     // Leases are renewed every third: each outlasts an outage of half a lease.
     if (loss || outageMs > leaseMs / 2) this.#completeAtMs = clock.elapsed() + leaseMs;
     else if (!before) {
-      // A loss before the start of this process. The clock of Redis may have been set back since.
+      // The loss may be older than this process. The clock of Redis may have been set back since.
       this.#completeAtMs = clock.elapsed() + leaseMs - Math.max(0, data.sinceLossMs);
     }
     this.#data = data;

@@ -13,7 +13,7 @@ export const CHANNEL = "lucky:channel:";
 export const CLAIMS = "lucky:claims:";
 /** Key of the generation of the data: a random id that is lost together with the data. */
 export const GENERATION = "lucky:generation";
-/** Key of a hash: what the data were at the last check, and when they were last lost, see CHECK. */
+/** Key of a hash: the identity of the data at the last check, and the time of their last loss. */
 export const LOSS = "lucky:loss";
 
 /** Keys per command: a command with more keys blocks other clients of Redis for too long. */

@@ -160,7 +160,7 @@ test("after a flush, known instances stay and no channel is believed silent", as
 });
 
 for (const loss of ["flushed", "evicted"] as const) {
-  test(`a process that starts after Redis ${loss} registrations believes no channel silent until a lease has passed`, async (t) => {
+  test(`a process that starts after Redis ${loss} registrations trusts no absence until a lease has passed`, async (t) => {
     await emptyRedis(raw);
     const suspended = new PausableClock(systemClock);
     const [a, b] = [open(t, { clock: suspended }), open(t)];
@@ -191,7 +191,7 @@ for (const loss of ["flushed", "evicted"] as const) {
   });
 }
 
-test("a process that starts long after a loss believes Redis at once, also when its clock was set back", async (t) => {
+test("a process that starts long after a loss trusts Redis at once, also when the clock of Redis was set back", async (t) => {
   await emptyRedis(raw);
   assert.deepEqual(await open(t, { leaseMs: 60_000 }).locate(["u:1"]), [[]]);
   await raw.hset("lucky:loss", "lostAtMs", Date.now() + 86_400_000);

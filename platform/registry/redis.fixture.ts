@@ -9,7 +9,7 @@ export function openOperator(url: string): Redis & ScriptCommands {
   return redis;
 }
 
-/** Empties Redis, as if its last loss of data were a day ago: a new process believes it at once. */
+/** Empties Redis, and dates its last loss of data back by a day: a new process trusts it at once. */
 export async function emptyRedis(redis: Redis & ScriptCommands): Promise<void> {
   await redis.flushall();
   const info = await redis.info();

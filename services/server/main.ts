@@ -15,7 +15,7 @@ import { serverConfig } from "./config.ts";
 import { PLANNER_SETTINGS } from "./log/database.ts";
 import { startServer } from "./service.ts";
 
-/** Connections to a home database that is none of the log: the worker number needs one at a time. */
+/** Connections to a home database without conversations: the worker number needs one at a time. */
 const HOME_CONNECTIONS = 2;
 
 const options = {

@@ -179,7 +179,7 @@ function createStorage(d: ServerDependencies): Storage {
   };
 }
 
-/** The way of committed entries to the bus. */
+/** The parts that publish committed entries to the bus. */
 interface Delivery {
   readonly relay: Relay;
   readonly outboxes: ReadonlyMap<Database, Outbox>;

@@ -72,7 +72,7 @@ export async function attackTarget(
   canary: Canary,
 ): Promise<FuzzReport> {
   const findings: string[] = [];
-  /** The latest cases: one of them is the cause when the server ends. */
+  /** The latest cases: when the server ends, one of them is the cause. */
   const latest: number[] = [];
   const memory = new MemoryWatch(target);
   const last = only === undefined ? casesFor(count) : only + 1;
@@ -89,7 +89,7 @@ export async function attackTarget(
   }
 
   function found(problem: unknown, number: number): void {
-    // What fails from now on fails because the server is gone.
+    // All failures from now on are caused by the missing server.
     if (ended) return;
     const name = ATTACKS[number % ATTACKS.length]!.name;
     const text = problem instanceof Finding ? problem.message : String((problem as Error).stack);

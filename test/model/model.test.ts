@@ -17,8 +17,8 @@ const SEED = 20_260_101;
 const NODE_FLAGS = ["--disable-warning=ExperimentalWarning"];
 
 /**
- * Runs the model in a process of its own: in the process of a test, node:test tracks every promise, which
- * takes a quarter of the time.
+ * Runs the model in a process of its own: in the process of a test, node:test tracks every promise,
+ * which takes a quarter of the time.
  */
 function runModel(signal: AbortSignal): Promise<{ code: number; stdout: string }> {
   const script = join(import.meta.dirname, "long.ts");

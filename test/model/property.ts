@@ -17,7 +17,7 @@ export interface ModelTestOptions {
   readonly path?: string | undefined;
   /** Folder for the history of every run. Absent: only failed runs, in a temporary folder. */
   readonly historyFolder?: string | undefined;
-  /** Time for all runs, ms; runs that do not fit are a failure. Unbounded when absent. */
+  /** Time limit of all runs together, ms; exceeding it is a failure. Unbounded when absent. */
   readonly maxMs?: number;
   /** Called after each run. */
   readonly finished?: (runs: number) => void;
@@ -58,7 +58,7 @@ export async function testModel(options: ModelTestOptions): Promise<ModelTestRep
     if (error !== undefined || options.historyFolder !== undefined) run.history.save(file);
     if (lastFailed === "") finished?.(nth);
     if (error === undefined) return;
-    // A shrunk run replaces the one before.
+    // A shrunk run replaces the previous failure.
     if (lastFailed !== "" && options.historyFolder === undefined) rmSync(lastFailed);
     lastFailed = file;
     if (shrinkUntilMs === Number.POSITIVE_INFINITY) shrinkUntilMs = Date.now() + SHRINK_MS;
@@ -77,7 +77,7 @@ export async function testModel(options: ModelTestOptions): Promise<ModelTestRep
   return { failure, passed };
 }
 
-/** A step of a run hangs. */
+/** The error of a run with a step that hangs. */
 class Hung extends Error {}
 
 /** Takes steps one after the other. Fails when they take longer than RUN_MS: then a step hangs. */
@@ -111,7 +111,7 @@ async function takeAll(
   } catch (caught) {
     error = caught;
   }
-  // A system that hangs would not close. It stays until the end of the process.
+  // A system that hangs does not close: leave it to the end of the process.
   if (error instanceof Hung) return { run, error };
   await run.close();
   for (const close of closers.reverse()) await close();

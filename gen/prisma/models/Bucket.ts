@@ -355,7 +355,7 @@ export type $BucketPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs
      */
     epoch: bigint
     /**
-     * 0: in another database; 1: in this one; 2: moving from here to another one.
+     * 0: in another database; 1: in this one; 2: moving from here to another one; 3: arriving here.
      */
     state: number
   }, ExtArgs["result"]["bucket"]>

@@ -72,7 +72,7 @@ test("the configuration sets the minimum length and strength", async () => {
   await strict.requireStrong("correct horse battery staple");
 });
 
-test("without a minimum strength, length and names count, and nothing is estimated", async () => {
+test("with a minimum score of 0, length and names are checked, and the strength is not estimated", async () => {
   const score = () => assert.fail("an estimate");
   const lax = createPasswordPolicy({ passwordMinLength: 6, passwordMinScore: 0 }, { score });
   await lax.requireStrong("secret", "maria");

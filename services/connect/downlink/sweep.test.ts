@@ -82,7 +82,7 @@ test("a sweep continues where the last one that succeeded ended", async (t) => {
   assert.deepEqual(swept(), ["1"]);
 });
 
-test("a user that server cannot sweep stops the sweep of no other user, and is retried", async (t) => {
+test("a user whose sweep fails does not stop the sweep of others, and is retried", async (t) => {
   const { ana, ben, harness, sweep } = await setUp(t);
   await sweep();
   harness.ingress.sweptFrom.length = 0;

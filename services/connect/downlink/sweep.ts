@@ -129,7 +129,7 @@ export class Sweep {
             { $typeName: "lucky.internal.ingress.v1.SweepRequest", userIds: [...part], cursor },
             { timeoutMs: config.callTimeoutMs },
           );
-          // The next sweep continues where the first call of this one read.
+          // The next sweep continues from the cursor of this sweep's first call.
           nextCursor ||= swept.nextCursor;
           for (const { userId, conversationId, lastSequence } of swept.changes)
             this.#compare(userChannel(userId), conversationId, lastSequence, gaps);
@@ -139,7 +139,7 @@ export class Sweep {
         },
         (part, error) => {
           if (part.length > 1 || isTransient(error)) throw error;
-          // One user stops the sweep of no other. The next sweep retries the span for all.
+          // A failing user does not stop the sweep of others. The next sweep retries its span.
           log.error({ event: "user_not_swept", userId: part[0], err: error });
           complete = false;
         },

@@ -86,7 +86,7 @@ export class Memberships {
   /**
    * Subscribes a session, which already hears its user's channel, to the user's groups. Resolves
    * when the registry has the groups' channels; rejects with UNAVAILABLE. A session that closes
-   * before that is not subscribed. While a database of server is away, its groups are subscribed
+   * before that is not subscribed. Groups of an unreachable database of server are subscribed
    * later.
    */
   async open(session: Session, userId: string): Promise<void> {

@@ -143,7 +143,7 @@ test("cursors survive an outage of server of a minute", async (t) => {
   assert.match(await harness.metrics.text(), /lucky_acknowledgements_dropped_total 0/);
 });
 
-test("a cursor that server cannot store blocks neither the cursors beside it nor later ones", async (t) => {
+test("a cursor that server cannot store blocks neither other cursors of its batch nor later ones", async (t) => {
   const { clock, harness } = await setUp(t, ["1", "2"], 100);
   harness.ingress.badUserId = "1";
   const [bad, good] = await Promise.all([harness.device("1"), harness.device("2")]);

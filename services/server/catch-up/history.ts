@@ -151,7 +151,7 @@ export async function readEntries(
       for (const row of rows) lists[indexes[row.nr - 1]!]!.push(wholeEntry(row));
     },
   );
-  // The ranges of a database that is away are empty; the caller reads them again.
+  // The ranges of a database that fails are empty; the caller retries them.
   if (lists.every(({ length }) => length === 0)) throwFirst(failures);
   return lists;
 }

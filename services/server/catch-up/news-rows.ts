@@ -8,7 +8,7 @@ export interface LogState {
   readonly lowest_running: string;
   /** Changes of transactions before it are visible, except those that are running. */
   readonly next_change: string;
-  /** News of transactions before it were deleted. */
+  /** News of transactions before it was deleted. */
   readonly floor: string;
 }
 
@@ -48,8 +48,8 @@ const STATE = `
   )`;
 
 /**
- * Batches that the bus has not confirmed: their entries may not have been delivered. Abandoned ones
- * are in the news instead.
+ * Batches that the bus has not confirmed: their entries may not have been delivered. Abandoned
+ * batches are in the news instead.
  */
 export const selectUnconfirmed: Statement = {
   name: "im_unconfirmed",
@@ -88,8 +88,8 @@ export const selectNews: Statement = {
 };
 
 /**
- * Marks an interval by an empty row: its transaction is one that committed, so that the position
- * advances while nothing is confirmed.
+ * Marks the start of an interval by an empty row. Its transaction commits, so the position advances
+ * while the bus confirms nothing.
  */
 export const markNews: Statement = {
   name: "im_news_mark",

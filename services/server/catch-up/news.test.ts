@@ -66,7 +66,7 @@ const countNews = async () => {
 
 beforeEach(() => pool.query("DELETE FROM im.news; DELETE FROM im.outbox"));
 
-test("a request for all kept news is refused while some of them are evicted", async () => {
+test("a request for all kept news is refused while some of it is evicted", async () => {
   for (const storeOne of [(n: number) => store(n, 1), (n: number) => storeMember(7, n)]) {
     await pool.query("DELETE FROM im.news");
     const news = open({ maxConversations: 3 });
@@ -90,7 +90,7 @@ test("all rows of one transaction are read, in several pages", async () => {
   assert.equal(news.since(start)!.conversations.size, 350);
 });
 
-test("a read ends at its bound; the next one continues after the news that it gave up", async () => {
+test("a read stops at its limit, and the next read continues after the skipped news", async () => {
   const news = open({ maxConversations: 500 });
   const start = await news.read();
   await store(1, 300, 4);
@@ -101,7 +101,7 @@ test("a read ends at its bound; the next one continues after the news that it ga
   assert.deepEqual([...news.since(cut)!.conversations.keys()], ["2001"]);
 });
 
-test("unconfirmed batches are told up to a number of conversations", async () => {
+test("unconfirmed batches are returned up to a maximum number of conversations", async () => {
   const news = open();
   await queue(150, 10);
   const start = await news.read();
@@ -147,7 +147,7 @@ test("the deletion of many outbox rows stores rows of at most 1,000 items", asyn
   assert.deepEqual([conversations.size, members.length], [10_000, 2_500]);
 });
 
-test("while a transaction stays open, news are deleted, and a warning is logged once", async () => {
+test("while a transaction stays open, news is deleted and a warning is logged once", async () => {
   const events: { event: string }[] = [];
   const stream = { write: (line: string) => void events.push(JSON.parse(line)) };
   const log = createLog({ service: "test", instanceId: "test", level: "warn", stream });
@@ -177,7 +177,7 @@ test("while a transaction stays open, news are deleted, and a warning is logged 
   );
 });
 
-test("a sweep of many conversations leaves the cache of the appends as it was", async () => {
+test("a sweep of many conversations evicts nothing from the cache of the appends", async () => {
   await pool.query(`
     INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms)
       SELECT n, 1, 2, 0 FROM generate_series(1, 100) n;

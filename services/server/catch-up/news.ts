@@ -17,24 +17,24 @@ export interface NewsOptions {
   readonly db: Database;
   readonly clock: Clock;
   readonly log: Log;
-  /** Interval at which the news are read and deleted, ms. */
+  /** Interval at which the news is read and deleted, ms. */
   readonly intervalMs: number;
   /**
-   * Maximum conversations in memory, and maximum memberships; older news are evicted beyond it. A read
-   * ends when it has read as many of both together.
+   * Maximum conversations, and maximum memberships, in memory; beyond it the oldest news is evicted. A
+   * read stops after this number of both together.
    */
   readonly maxConversations: number;
 }
 
-/** News are kept for this number of intervals, in the database and in memory. */
+/** The news is kept for this number of intervals, in the database and in memory. */
 const KEPT_INTERVALS = 4;
 /**
- * Maximum unconfirmed batches, and conversations and memberships of them, in memory. Beyond it, plus
- * one page, the sweep selects by users.
+ * Maximum unconfirmed batches, and their maximum conversations and memberships, in memory. Both may be
+ * exceeded by one page; beyond that the sweep selects by users.
  */
 const MAX_UNCONFIRMED_ROWS = 2_000;
 const MAX_UNCONFIRMED_ITEMS = 100_000;
-/** Maximum pages of news in one read; the sweep selects by users instead of the news beyond it. */
+/** Maximum pages of news in one read; when there are more, the sweep selects by users. */
 const MAX_PAGES = 400;
 /** Less than each id of the outbox, negative ones included. */
 const BEFORE_ALL_IDS = String(-(2n ** 63n));
@@ -55,7 +55,7 @@ export interface ChangedSince {
 }
 
 /** News of a conversation: its last sequence, and the transaction that stored the news. */
-interface Told {
+interface ConversationNews {
   readonly lastSequence: bigint;
   readonly change: bigint;
 }
@@ -63,27 +63,27 @@ interface Told {
 /**
  * Changed conversations of the last minutes, of all servers, for the sweep. A committed entry is in
  * the outbox until the bus has confirmed it, and in the news after that, so that a server that dies
- * between commit and publication leaves no hole. News are read at each sweep and deleted after some
+ * between commit and publication loses no entry. The news is read at each sweep and deleted after some
  * intervals. An empty row of news marks the start of an interval.
  */
 export class News {
   readonly #options: NewsOptions;
-  /** By conversation; the news that were read last are at the end. */
-  readonly #told = new Map<string, Told>();
-  /** By group and user; the news that were read last are at the end. */
+  /** By conversation, in the order of the reads. */
+  readonly #conversations = new Map<string, ConversationNews>();
+  /** By group and user, in the order of the reads. */
   readonly #members = new Map<string, MemberNews & { readonly change: bigint }>();
   /** The unconfirmed batches; undefined when there are too many. */
   #unconfirmed: readonly NewsRow[] | undefined = [];
   #position: Position | undefined;
   /** The transaction after the last one that stored news. */
   #reached = 0n;
-  /** News before it were deleted, because of their age. */
+  /** News of transactions before it was deleted, because of its age. */
   #floor = 0n;
-  /** News before it are incomplete, because they were too many. */
-  #complete = 0n;
-  /** Transactions that marked the last intervals, the oldest first. */
-  #intervals: string[] = [];
-  /** The lowest running transaction, and its first read; undefined while none is running. */
+  /** News of transactions before it is incomplete: too much was read or kept. */
+  #completeFrom = 0n;
+  /** Transactions that marked the starts of the last intervals, the oldest first. */
+  #marks: string[] = [];
+  /** The lowest running transaction since it was first seen; undefined while none is running. */
   #running: { readonly change: string; readonly sinceMs: number; warned: boolean } | undefined;
   #reading: Promise<Position> | undefined;
   #timer: Timer | undefined;
@@ -100,7 +100,7 @@ export class News {
     this.#timer?.stop();
   }
 
-  /** The first transaction whose news are kept, as of the last `read`. */
+  /** The first transaction whose news is kept, as of the last `read`. */
   get floor(): string {
     return String(this.#floor);
   }
@@ -114,16 +114,16 @@ export class News {
   }
 
   /**
-   * The changes since a position, or all kept ones without it, as of the last `read`. Undefined when
-   * they are not known: the position is older than the kept news or of another history, or there were
-   * too many news or unconfirmed batches.
+   * The changes since a position, or all kept changes without one, as of the last `read`. Undefined
+   * when they are unknown: the position is older than the kept news or of another history, or there
+   * was too much news or too many unconfirmed batches.
    */
   since(position: Position | undefined): ChangedSince | undefined {
     const from = position === undefined ? this.#floor : BigInt(position.change);
-    if (from < this.#floor || from < this.#complete || this.#unconfirmed === undefined) return;
+    if (from < this.#floor || from < this.#completeFrom || this.#unconfirmed === undefined) return;
     if (position !== undefined && position.history !== this.#position?.history) return;
     const conversations = new Map<string, bigint>();
-    for (const [conversationId, { lastSequence, change }] of this.#told)
+    for (const [conversationId, { lastSequence, change }] of this.#conversations)
       if (change >= from) conversations.set(conversationId, lastSequence);
     const members = new Map<string, MemberNews>();
     for (const [key, member] of this.#members) if (member.change >= from) members.set(key, member);
@@ -142,11 +142,11 @@ export class News {
     try {
       await this.read();
       const [mark] = await db.run<{ changed_by: string }>(markNews, []);
-      this.#intervals.push(mark!.changed_by);
-      if (this.#intervals.length <= KEPT_INTERVALS) return;
-      const floor = this.#intervals.shift()!;
+      this.#marks.push(mark!.changed_by);
+      if (this.#marks.length <= KEPT_INTERVALS) return;
+      const floor = this.#marks.shift()!;
       await db.run(deleteNews, [floor]);
-      this.#forget(BigInt(floor));
+      this.#evictBefore(BigInt(floor));
     } catch (error) {
       log.warn({ event: "news_failed", database: db.number + 1, err: error });
     }
@@ -155,7 +155,7 @@ export class News {
   async #read(): Promise<Position> {
     // The outbox first: a row that is confirmed in between is found in the news.
     const { state, unconfirmed } = await this.#readUnconfirmed();
-    this.#enter(state);
+    this.#adopt(state);
     this.#warnOfLongTransaction(state);
     await this.#readNews(state);
     this.#unconfirmed = unconfirmed;
@@ -184,30 +184,30 @@ export class News {
   /** Reads the news since the last read, at most MAX_PAGES and `maxConversations`. */
   async #readNews({ history, next_change: nextChange }: LogState): Promise<void> {
     const { db, maxConversations } = this.#options;
-    const from = max(BigInt(this.#position?.change ?? 0), max(this.#floor, this.#complete));
+    const from = max(BigInt(this.#position?.change ?? 0), max(this.#floor, this.#completeFrom));
     let after = { change: String(from), afterId: "0" };
     let read = 0;
     for (let pages = 1; ; pages++) {
       const page = await readNews(db, after);
       if (page.state.history !== history)
-        throw fail(ErrorReason.UNAVAILABLE, "the log began another history");
-      this.#learn(page.rows);
+        throw fail(ErrorReason.UNAVAILABLE, "the history of the log changed during the read");
+      this.#cache(page.rows);
       if (!page.isFull) return;
       read += items(page.rows);
       if (pages === MAX_PAGES || read > maxConversations) break;
       const { changed_by: change, id } = page.rows.at(-1)!;
       after = { change: change!, afterId: id };
     }
-    this.#complete = BigInt(nextChange);
+    this.#completeFrom = BigInt(nextChange);
   }
 
-  /** Forgets everything when the log has another history, and takes its floor. */
-  #enter({ history, floor }: LogState): void {
+  /** Adopts the log's floor, and clears the cache when the log has another history. */
+  #adopt({ history, floor }: LogState): void {
     if (history !== this.#position?.history) {
-      this.#told.clear();
+      this.#conversations.clear();
       this.#members.clear();
-      this.#intervals = [];
-      this.#reached = this.#floor = this.#complete = 0n;
+      this.#marks = [];
+      this.#reached = this.#floor = this.#completeFrom = 0n;
       this.#position = { history, change: "0" };
     }
     this.#floor = max(this.#floor, BigInt(floor));
@@ -231,15 +231,15 @@ export class News {
     }
   }
 
-  #learn(rows: readonly NewsRow[]): void {
+  #cache(rows: readonly NewsRow[]): void {
     for (const row of rows) {
       const change = BigInt(row.changed_by!);
       this.#reached = max(this.#reached, change + 1n);
       for (const [at, id] of row.conversation_ids.entries()) {
         const last = BigInt(row.last_sequences[at]!);
-        const before = this.#told.get(id)?.lastSequence ?? 0n;
-        this.#told.delete(id);
-        this.#told.set(id, { lastSequence: max(last, before), change });
+        const before = this.#conversations.get(id)?.lastSequence ?? 0n;
+        this.#conversations.delete(id);
+        this.#conversations.set(id, { lastSequence: max(last, before), change });
       }
       for (const member of memberNews(row)) {
         const key = memberKey(member);
@@ -247,22 +247,22 @@ export class News {
         this.#members.set(key, { ...member, change });
       }
     }
-    this.#evict(this.#told);
+    this.#evict(this.#conversations);
     this.#evict(this.#members);
   }
 
-  /** Evicts the oldest news beyond the bound; the news before them are incomplete. */
+  /** Evicts the oldest news beyond the bound; older news is incomplete from then on. */
   #evict(news: Map<string, { readonly change: bigint }>): void {
     for (const [key, { change }] of news) {
       if (news.size <= this.#options.maxConversations) return;
       news.delete(key);
-      this.#complete = max(this.#complete, change + 1n);
+      this.#completeFrom = max(this.#completeFrom, change + 1n);
     }
   }
 
-  #forget(floor: bigint): void {
+  #evictBefore(floor: bigint): void {
     this.#floor = max(this.#floor, floor);
-    for (const news of [this.#told, this.#members] as Map<string, { change: bigint }>[])
+    for (const news of [this.#conversations, this.#members] as Map<string, { change: bigint }>[])
       for (const [key, { change }] of news) if (change < floor) news.delete(key);
   }
 }

@@ -109,7 +109,7 @@ test("a batch whose server died before it was published is in every sweep", asyn
   stand.busOutage = "none";
 });
 
-test("an abandoned batch is told once, and again when an operator has replayed it", async (t) => {
+test("a sweep returns an abandoned batch once, and once more after an operator has replayed it", async (t) => {
   const stand = new Stand(t, pool);
   await stand.instance("c2", ["u:224"]);
   stand.failingQueues.add("c2");
@@ -162,7 +162,7 @@ test("each call of a sweep for more than 5,000 users returns the changed groups"
   assert.deepEqual(await swept(10_000), [groupId]);
 });
 
-test("news are deleted after four intervals; an older cursor selects by users", async (t) => {
+test("news is deleted after four intervals, and an older cursor selects by users", async (t) => {
   const stand = new Stand(t, pool);
   const [one, two] = [await stand.server(), await stand.server()];
   await confirmAll(stand);

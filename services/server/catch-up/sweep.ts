@@ -52,7 +52,7 @@ export interface Change {
 
 /** Maximum users in one statement. */
 const CHUNK_USERS = 2_000;
-/** Maximum conversations that are read at once when they are not cached. */
+/** Maximum conversations in one read of kinds. */
 const CHUNK_CONVERSATIONS = 2_000;
 
 export interface SweepDependencies {
@@ -73,8 +73,9 @@ export interface SweptChanges {
 /**
  * Returns the conversations that changed for the users since a cursor of an earlier sweep, from the
  * news: the cost depends on the number of changed conversations, not on the number of users. The
- * cursor has a position for each database; one that is older than the news, or of another history,
- * selects by users. A database that fails keeps its position. Throws UNAVAILABLE when all fail.
+ * cursor has a position for each database; a database whose position is older than the news, or of
+ * another history, selects by users. A database that fails keeps its position. Throws UNAVAILABLE
+ * when all fail.
  */
 export async function sweep(
   { logs, conversations, news }: SweepDependencies,
@@ -132,7 +133,7 @@ async function sweepOne(
         groups.push({ groupId: conversationId, lastSequence });
         continue;
       }
-      for (const userId of both)
+      for (const userId of pair)
         if (users.has(userId)) changes.push({ userId, conversationId, lastSequence });
     }
   }
@@ -155,6 +156,7 @@ async function changesOf(
   return changes;
 }
 
+/** Reads the last sequences that members may see. Throws UNAVAILABLE. */
 async function visibleEnds(logs: Logs, members: readonly MemberNews[]): Promise<Change[]> {
   const { results, failures } = await logs.spread(
     members,

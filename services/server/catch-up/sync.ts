@@ -40,16 +40,16 @@ type SyncRow = (ChangedConversationRow | { conversation_id: null }) & {
   history: string;
   /** Changes of transactions from here on may be invisible to this read. */
   lowest_running: string;
-  /** Place of the position that was continued, from 1; 0: the rows are from the beginning. */
+  /** Which position of the cursor was continued, from 1; 0: the rows are from the beginning. */
   position: number;
 };
 
 const DIRECT = ConversationKind.DIRECT;
 
 /**
- * The caller's conversations in one database that changed after a position, oldest change first. The
- * position is the one of $2 to $4 (histories, changes, conversation ids) that is of the database's
- * history. A change is a new entry or a moved cursor, of the caller or of the other user of a direct
+ * The caller's conversations in one database that changed after a position, oldest change first. Of
+ * the positions in $2 to $4 (histories, changes, conversation ids), the one of the database's history
+ * applies. A change is a new entry or a moved cursor, of the caller or of the other user of a direct
  * conversation. For a caller who has left a group, the group no longer changes. Without a position of
  * this history, or with one that is ahead, all conversations are selected.
  *
@@ -112,8 +112,8 @@ export const selectChanged: Statement = {
 const DEFAULT_LIMIT = 100;
 
 /**
- * The position in one database: within a run of pages also the last conversation and the end of the
- * run.
+ * The position in one database. Within a run of pages, it also has the last conversation and the
+ * position for the next run.
  */
 interface RunPosition extends Position {
   /** Last conversation of the previous page; "0" at the start of a run. */
@@ -133,17 +133,17 @@ interface DatabasePage {
   readonly rows: readonly ChangedConversationRow[];
 }
 
-/** Delay before the next call while a database fails, ms. */
+/** Value of `retry_after_ms` while a database fails. */
 const RETRY_AFTER_MS = 2_000;
 
 /**
  * Reads one page of the user's changed conversations, from all databases of the log. The cursor has a
- * position for each database. Within a run of pages it moves strictly forward. After the last page it
- * is the lowest transaction that was running at the start of the run: a transaction in flight may
- * commit an earlier change, and the change of one that had ended was visible. It is at most the one
- * after the last change that the user has received, which no crash of PostgreSQL undoes. A database
- * without a position from its history starts from the beginning. A database that fails keeps its
- * position, and the response says when to repeat the call. Throws UNAVAILABLE when all fail.
+ * position for each database. Within a run of pages a position moves strictly forward. After the last
+ * page it returns to the lowest transaction that was running at the start of the run, because
+ * transactions in flight may commit earlier changes. It is at most the id after the last change that
+ * the user has received, because PostgreSQL may reuse later ids after a crash. A database without a
+ * position of its history is read from the beginning. A database that fails keeps its position, and the
+ * response says when to repeat the call. Throws UNAVAILABLE when all fail.
  */
 export async function syncPage(
   logs: Logs,
@@ -161,7 +161,7 @@ export async function syncPage(
   if (results.length === 0) throwFirst(failures);
   const isObsolete = await obsoleteRows(logs, results);
   const taken: ChangedConversationRow[] = [];
-  // Positions of databases that fail, which no other database has continued.
+  // Keep the positions that no read has continued: they may be of the databases that failed.
   const continued = new Set(results.map((page) => page.continued));
   const next = failures.length > 0 ? positions.filter((one) => !continued.has(one)) : [];
   let hasMore = false;
@@ -258,8 +258,8 @@ function latest(rows: readonly ChangedConversationRow[]): ChangedConversationRow
 
 /**
  * Parses a cursor: positions separated by commas. A position alone starts a run;
- * "<position>/<conversation id>/<next change>" continues one. Other text is no position, and starts
- * from the beginning of the log: a device keeps its cursor over restores and upgrades.
+ * "<position>/<conversation id>/<next change>" continues one. Other text is ignored, so that
+ * Sync starts from the beginning: a device keeps its cursor over restores and upgrades.
  */
 function decode(text: string): RunPosition[] {
   return text

@@ -111,7 +111,7 @@ test("after a backup of auth was restored, the states are asked for again", asyn
   await sendUntil(stand, one, send, "accepted");
 });
 
-test("beside an auth that cannot list changes, the cache is cleared each minute, and no longer after its update", async (t) => {
+test("while auth cannot list changes, the cache is cleared every minute, until auth is updated", async (t) => {
   const clock = new ManualClock();
   let updated = false;
   let polls = 0;

@@ -14,13 +14,13 @@ export interface AccountChangesOptions {
 /** Time between the end of one poll and the start of the next, ms. */
 const INTERVAL_MS = 1_000;
 const DEADLINE_MS = 5_000;
-/** Maximum age of cached states beside an older version of auth, which has no changes to list, ms. */
+/** Maximum age of cached states while an older version of auth cannot list changes, ms. */
 const UNLISTED_AGE_MS = 60_000;
 
 /**
  * Polls auth for accounts that were deleted, disabled or enabled, and evicts their users from the
  * cache. While auth does not answer, the cached states stay in force; the next answer covers the
- * outage. Beside an older version of auth, which has no such method, the cache is cleared every
+ * outage. With an older version of auth, which lacks the method, the cache is cleared every
  * minute.
  */
 export function watchAccountChanges({ sessions, users, clock, log }: AccountChangesOptions): {
@@ -30,7 +30,7 @@ export function watchAccountChanges({ sessions, users, clock, log }: AccountChan
   const stop = new AbortController();
   let cursor: bigint | undefined;
   let failing = false;
-  /** When the cache last missed no change, elapsed ms. */
+  /** When the cache was last known to reflect all changes, elapsed ms. */
   let completeAtMs = Number.NEGATIVE_INFINITY;
   let timer: Timer | undefined;
 
@@ -49,7 +49,7 @@ export function watchAccountChanges({ sessions, users, clock, log }: AccountChan
     completeAtMs = clock.elapsed();
   }
 
-  /** Clears the cache when auth cannot list changes, and has not listed them for a minute. */
+  /** Clears the cache when auth lacks the method, and the last list of changes is a minute old. */
   function clearUnlisted(err: unknown): void {
     if (ConnectError.from(err).code !== Code.Unimplemented) return;
     if (clock.elapsed() - completeAtMs < UNLISTED_AGE_MS) return;

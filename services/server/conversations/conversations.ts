@@ -97,7 +97,7 @@ export class Conversations {
   readonly #logs: Logs;
   readonly #clock: Clock;
   readonly #cache: LRUCache<string, Conversation>;
-  /** For `kinds`, apart from the cache of the appends. */
+  /** Cache of `kinds`, separate from the cache of the appends. */
   readonly #kinds: LRUCache<string, ConversationUsers>;
 
   constructor(options: { logs: Logs; clock: Clock; memberships: number }) {

@@ -94,8 +94,8 @@ export const releaseOutbox: Statement = {
 };
 
 /**
- * Makes rows due whose next attempt is later than any delay or back-off: they are from before a step of
- * the clock. Skips rows that are being published.
+ * Makes rows due whose next attempt is later than the longest delay or back-off: it was set before a
+ * clock stepped back. Skips rows that are being published.
  */
 export const hastenOutbox: Statement = {
   name: "im_outbox_hasten",
@@ -146,7 +146,7 @@ export class Compensation {
   #polling: Promise<void> | undefined;
   /** The time of day minus elapsed time at the last poll. */
   #epochMs = Number.POSITIVE_INFINITY;
-  /** When rows that are due too late were last made due, ms by the clock's elapsed time. */
+  /** When `hastenOutbox` last ran, ms by the clock's elapsed time. */
   #hastenedMs = Number.NEGATIVE_INFINITY;
   #stopped = false;
 
@@ -258,8 +258,8 @@ export class Compensation {
   }
 
   /**
-   * Reads the deliveries of a row from the log. A range whose conversation or any of whose entries
-   * does not exist is not delivered: `missing` describes it.
+   * Reads the deliveries of a row from the log. A range that lacks its conversation or an entry is
+   * not delivered: `missing` describes it.
    */
   async #deliveries(row: OutboxRow): Promise<{ deliveries: Delivery[]; missing: string[] }> {
     const { db, conversations } = this.#options;
@@ -291,8 +291,8 @@ export class Compensation {
 }
 
 /**
- * An entry to deliver. The outbox does not store the sessions of senders: such a session gets its own
- * message, and deduplicates it.
+ * An entry to deliver. The outbox does not store the sender's session, so that session receives its own
+ * message, too, and deduplicates it.
  */
 function logEntryOf(entry: RangeRow, conversationId: string): LogEntry {
   return {

@@ -42,7 +42,7 @@ export const newsOf = (change: string): string => `
 
 /**
  * Deletes confirmed rows, and keeps their conversations as news for the sweep, in one statement: each
- * committed entry is either in the outbox or in the news that are newer than the last sweep.
+ * committed entry is either in the outbox, or in news that is newer than the last sweep.
  */
 export const deleteOutbox: Statement = {
   name: "im_outbox_delete",
@@ -59,7 +59,7 @@ export const replayOutbox: Statement = {
      WHERE next_attempt_at_ms IS NULL RETURNING outbox_id`,
 };
 
-/** Maximum rows deleted in one statement: as many batches of messages. */
+/** Maximum rows deleted in one statement; each is one batch of messages. */
 const CHUNK_ROWS = 200;
 /**
  * Maximum confirmed rows queued for deletion. The compensation publishes rows beyond the bound a

@@ -33,7 +33,7 @@ export interface RelayOptions {
 /** The entries of one commit. */
 export interface RelayBatch {
   readonly outboxId: string;
-  /** Is told when the bus has confirmed the batch for every instance concerned. */
+  /** `confirmed` is called when the bus has confirmed the batch for every instance concerned. */
   readonly outbox: Pick<Outbox, "confirmed">;
   /** Size of its entries. */
   readonly bytes: number;

@@ -75,7 +75,7 @@ export async function createGroup(
   const { ownerId, clientGroupId } = group;
   const others = [...new Set(group.userIds)].filter((id) => id !== ownerId);
   const members = [ownerId, ...others];
-  // A group without a key needs no certain bucket.
+  // A group without a key may have any bucket.
   const bucket = clientGroupId === "" ? randomInt(BUCKETS) : bucketOfGroup(ownerId, clientGroupId);
   const existing = await logs.on(bucket, (db) => readGroupByKey(db, { ownerId, clientGroupId }));
   if (existing !== undefined) return existing;

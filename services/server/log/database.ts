@@ -17,12 +17,12 @@ export interface Statement {
 }
 
 /**
- * The database that a statement runs on. Numbers are those of its parameters, from 1, each with one
- * value or an array:
+ * The database that a statement runs on. Numbers are positions of its parameters, from 1; each
+ * parameter is one value or an array:
  * - conversations: the database of all these conversations.
  * - pairs: the database of the direct conversations of these users.
  * - groupKey: the database of the group that the creator made under the key.
- * - everywhere: each database; the caller merges the rows in the way that the text says.
+ * - everywhere: each database; the caller merges the rows as `merge` describes.
  * - own: rows of the database itself, such as its outbox.
  */
 export type Route =
@@ -32,7 +32,7 @@ export type Route =
   | { readonly kind: "everywhere"; readonly merge: string }
   | { readonly kind: "own" };
 
-/** One run of a statement, for tests of the routes. */
+/** Observes a run of a statement, for tests of the routes. */
 export type ObserveRun = (database: number, statement: Statement, values: readonly Value[]) => void;
 
 export type Value = Buffer | string | number | null;
@@ -55,7 +55,7 @@ export const PLANNER_SETTINGS = {
 export interface DatabaseOptions {
   readonly pool: pg.Pool;
   readonly clock: Clock;
-  /** Place among the databases of the log; 0 when absent. */
+  /** Index among the databases of the log; 0 when absent. */
   readonly number?: number;
   /**
    * Whether statements fail at once while the database is away: while no connection can be opened,
@@ -103,8 +103,8 @@ export class Database {
   }
 
   /**
-   * Runs one prepared statement in its own transaction. Throws a conflict, and LK001 for a bucket of
-   * another database, as PostgreSQL's error.
+   * Runs one prepared statement in its own transaction. Throws UNAVAILABLE, and PostgreSQL's own error
+   * for a conflict and for a bucket of another database (LK001).
    */
   run<R extends object>(statement: Statement, values: readonly Value[]): Promise<R[]> {
     if (this.away) return Promise.reject(unreachable());

@@ -144,9 +144,9 @@ test("pages of Sync cover the conversations of all databases once, and later cha
   assert.ok(known > 2 && known < ids.size);
 });
 
-test("a database that is away delays only its own conversations", async (t) => {
-  const away = fragile(logs[1]!);
-  const stand = new Stand(t, [logs[0]!, away.pool, logs[2]!]);
+test("an unreachable database delays only its own conversations", async (t) => {
+  const second = fragile(logs[1]!);
+  const stand = new Stand(t, [logs[0]!, second.pool, logs[2]!]);
   const one = await stand.server();
   const [here] = peersIn(0, 3_000, 3_200, 1);
   const [there, other] = peersIn(1, 3_000, 3_200, 2);
@@ -315,7 +315,7 @@ for (const [seems, first] of [
   ["in two databases", 0],
   ["in none", 1],
 ] as const) {
-  test(`a bucket that seems ${seems}, because it moves between two reads, is read once more`, async () => {
+  test(`the places are read once more when a bucket moves meanwhile and seems ${seems}`, async () => {
     const move = async (from: number, to: number) => {
       await logs[from]!.query("UPDATE im.bucket SET state = 0 WHERE bucket = 3");
       await logs[to]!.query("UPDATE im.bucket SET state = 1 WHERE bucket = 3");

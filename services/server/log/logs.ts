@@ -42,7 +42,7 @@ export interface Failure<T> {
   readonly error: unknown;
 }
 
-/** What became of work on several databases. */
+/** Results and failures of work on several databases. */
 export interface Spread<T, R> {
   readonly results: readonly R[];
   readonly failures: readonly Failure<T>[];
@@ -68,8 +68,9 @@ const MOVING_RETRY_MS = 500;
 const MAX_ATTEMPTS = 3;
 
 /**
- * The databases of the log, and the bucket's place of each conversation. The places may be stale:
- * statements check them (im.owns), and work on a bucket that has moved is retried in its new database.
+ * The databases of the log, and the place of each bucket: its database. The cached places may be
+ * stale: statements check them (im.owns), and work on a bucket that has moved is retried in its new
+ * database.
  */
 export class Logs {
   readonly databases: readonly Database[];
@@ -94,8 +95,8 @@ export class Logs {
 
   /**
    * Reads the places of all buckets, now and at an interval. Rejects with an error for operators when
-   * two databases have the same bucket, when all databases answer and none has a bucket, and when two
-   * are the same database.
+   * two databases have the same bucket, when all databases answer and a bucket is in none, and when two
+   * addresses are of one database.
    */
   async start(): Promise<void> {
     const placements = await this.#read();
@@ -285,8 +286,8 @@ export class Logs {
   }
 
   /**
-   * The placement of each database; undefined for one that does not answer. A bucket that moves between
-   * two reads seems to be in two databases or in none, so these are read once more.
+   * The placement of each database; undefined for one that does not answer. A bucket that moves
+   * meanwhile may appear in two databases or in none; then all databases are read once more.
    */
   async #read(): Promise<(Placement | undefined)[]> {
     const placements = await this.#readOnce();
@@ -309,7 +310,7 @@ export class Logs {
     return settled.map((one) => (one.status === "fulfilled" ? one.value : undefined));
   }
 
-  /** A database that does not answer keeps its buckets, except those that another one has now. */
+  /** A database that does not answer keeps its buckets, except those that another database has now. */
   #place(placements: readonly (Placement | undefined)[]): void {
     const places = new Array<Database | undefined>(BUCKETS).fill(undefined);
     for (const [bucket, database] of this.#places.entries())
@@ -366,8 +367,8 @@ function missingIn(placements: readonly Placement[]): number {
     .length;
 }
 
-/** The error for callers while a bucket is in no database that can be reached. */
+/** The error for callers while a bucket moves or its database is unreachable. */
 export function moving(cause?: unknown): Error {
-  const text = "the conversation moves to another database, or its database cannot be reached";
+  const text = "the conversation is moving to another database, or its database cannot be reached";
   return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs: MOVING_RETRY_MS, cause });
 }

@@ -17,11 +17,10 @@ export const START: Position = { history: "", change: "0" };
 const MAX_CHANGE = 2n ** 64n - 1n;
 
 /**
- * The transaction at which a position may stand after a read. Changes of transactions from
- * `lowestRunning` on may have been invisible. `reached` is a transaction below which PostgreSQL gives
- * no id again: at most the one after a committed change. A crash of PostgreSQL gives ids again that
- * were not written to the disk, such as those of aborted transactions, and a position above them would
- * hide the changes of their new owners.
+ * The transaction of a position after a read: the lower of two bounds. Changes of transactions from
+ * `lowestRunning` on may have been invisible. PostgreSQL reuses no id below `reached`, which is at most
+ * the id after a committed change. After a crash, PostgreSQL reuses ids that were not written to the
+ * disk, such as those of aborted transactions; a position above them would hide later changes.
  */
 export function settledChange(lowestRunning: string, reached: bigint): string {
   return reached < BigInt(lowestRunning) ? String(reached) : lowestRunning;

@@ -7,7 +7,7 @@ const HEAD_BYTES = 20;
 /** Bytes of a bigint element with its length. */
 const ELEMENT_BYTES = 12;
 
-/** The ids in a parameter: one id as text, or an array of `bigints`. */
+/** The ids in a parameter: one id as text, or an array made by `bigints`. */
 export function idsIn(value: Value | undefined): bigint[] {
   assert.ok(value !== undefined && value !== null);
   if (!Buffer.isBuffer(value)) return [BigInt(value)];
@@ -17,7 +17,7 @@ export function idsIn(value: Value | undefined): bigint[] {
   );
 }
 
-/** The buckets that a run concerns, by the route of its statement; none for other routes. */
+/** The buckets of a run, by the route of its statement; none for routes without a key. */
 function bucketsOf({ route }: Statement, values: readonly Value[]): number[] {
   switch (route.kind) {
     case "conversations":

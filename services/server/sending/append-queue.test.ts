@@ -77,7 +77,7 @@ test("queued sends after a failed send do not overtake its retry", async (t) => 
   assert.deepEqual(sequences, [2, 3, 4]);
 });
 
-test("while auth is asked for a user, only sends to that user wait, in their order", async (t) => {
+test("while auth looks up a user, only sends to that user wait, in their order", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
   const [, made] = await one.append(
@@ -117,12 +117,12 @@ test("while auth is asked for a user, only sends to that user wait, in their ord
   assert.deepEqual(await Promise.all(waiting), [[2, 2], [3], [4]]);
 });
 
-test("a send whose other user the cache cannot keep is refused, and not checked for ever", async (t) => {
+test("a send is refused after three look-ups when the cache cannot keep the other user", async (t) => {
   const one = await new Stand(t, pool).server({ cachedUsers: 1 });
   const sends = ["41", "42", "43", "44", "45", "46"].map((from) => say(from, `${from}0`, "m"));
   const results = await one.append(...sends);
   const overloaded = results.filter(({ outcome }) => outcome.case === "refused").map(refused);
-  // One is allowed at once, and one more after each of three look-ups.
+  // One send is allowed at once, and one more after each of three look-ups.
   assert.deepEqual(overloaded, [ErrorReason.OVERLOADED, ErrorReason.OVERLOADED]);
 });
 

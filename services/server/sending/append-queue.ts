@@ -19,7 +19,7 @@ import type { Outcome } from "./outcome.ts";
 export interface QueuedSend extends AddressedSend {
   /** Whether its batch has answered it already. */
   answered: boolean;
-  /** Number of times that it waited for auth. */
+  /** Number of its waits for a look-up of the other user. */
   checks: number;
   /** Reports the outcome. Called once. */
   answer(outcome: Outcome): void;
@@ -123,14 +123,14 @@ export class AppendQueue {
       kind: "failed",
       error: errors.get(conversationId),
     });
-    const behind = this.#batches.remove(isFailed);
+    const queued = this.#batches.remove(isFailed);
     for (const send of sends) if (isFailed(send)) answer(send, outcome(send));
-    for (const send of behind) send.answer(outcome(send));
+    for (const send of queued) send.answer(outcome(send));
   }
 
   /**
-   * Makes one attempt at a batch. Returns the sends to retry, in their order. Adds the sends that
-   * wait for auth, and return to the queue, to `held`.
+   * Attempts to append a batch. Returns the sends to retry, in their order. Adds to `held` the sends
+   * that wait for auth; they return to the queue.
    */
   async #attempt(
     sends: readonly QueuedSend[],
@@ -211,9 +211,8 @@ export class AppendQueue {
 
   /**
    * Re-checks sends that the caches deny: the cached membership may be stale, and the state of the
-   * other user may be unknown. Refuses the sends that are denied then too, except duplicates, which
-   * keep their first result, and holds those back whose other user must be looked up. Returns the
-   * other sends.
+   * other user may be unknown. Refuses the sends that are still denied, except duplicates, which keep
+   * their first result. Holds back the sends whose other user must be looked up. Returns the others.
    */
   async #recheckDenied(
     sends: readonly QueuedSend[],
@@ -221,23 +220,23 @@ export class AppendQueue {
     { answer, held }: { answer: Answer; held: Set<QueuedSend> },
   ): Promise<readonly QueuedSend[]> {
     const { db, logs, conversations } = this.#options;
-    const doubtful = this.#holdUnchecked(denied, held, (id) => conversations.peek(id));
-    if (doubtful.length > 0) {
+    const toRecheck = this.#holdUnchecked(denied, held, (id) => conversations.peek(id));
+    if (toRecheck.length > 0) {
       const { found: fresh, failures } = await conversations.readSome(
-        doubtful.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
+        toRecheck.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
       );
       const errors = new Map(
         failures.flatMap(({ items, error }) => items.map((key) => [key.conversationId, error])),
       );
       const failed = new Map<string, unknown>();
-      for (const { conversationId } of doubtful) {
+      for (const { conversationId } of toRecheck) {
         const isHere = logs.peekConversation(conversationId) === db;
         const error = errors.get(conversationId) ?? (isHere ? undefined : moving());
         if (error !== undefined) failed.set(conversationId, error);
       }
       const open = sends.filter((send) => !held.has(send));
       if (failed.size > 0) this.#fail(open, failed, answer);
-      const read = doubtful.filter(({ conversationId }) => !failed.has(conversationId));
+      const read = toRecheck.filter(({ conversationId }) => !failed.has(conversationId));
       const refused = new Map<QueuedSend, Outcome>();
       for (const queued of this.#holdUnchecked(read, held, (id) => fresh.get(id))) {
         const denial = this.#denials.of(fresh.get(queued.conversationId), queued.send.senderId);
@@ -250,9 +249,9 @@ export class AppendQueue {
   }
 
   /**
-   * Holds the sends back that only the unknown state of the other user denies, until auth has
-   * answered or its time-out has passed. Their conversations wait, so that no later send overtakes
-   * them; the rest of the batch does not. Returns the other sends.
+   * Holds back the sends that are denied only because the state of the other user is unknown, until
+   * auth has answered or the call has timed out. Their conversations wait, so that no later send
+   * overtakes them; the rest of the batch does not. Returns the other sends.
    */
   #holdUnchecked(
     denied: readonly QueuedSend[],

@@ -6,10 +6,10 @@ const DUPLICATE_SENDER_MS = 60_000;
 /** Maximum recent senders of duplicates; beyond it the least recent ones are evicted. */
 const MAX_DUPLICATE_SENDERS = 10_000;
 
-/** Recent senders of duplicates. */
+/** Senders whose sends were duplicates within the last minute. */
 export class DuplicateSenders {
   readonly #clock: Clock;
-  /** By user id: the end of that status (elapsed ms); least recent first. */
+  /** By user id: when the sender is evicted (elapsed ms); least recent first. */
   readonly #untilMs = new Map<string, number>();
 
   constructor(clock: Clock) {
@@ -18,7 +18,7 @@ export class DuplicateSenders {
 
   /**
    * Selects the sends of recent senders of duplicates. Their duplicates are looked up before the
-   * append: within the statement one duplicate fails the whole batch, so a single sender of
+   * append: one duplicate makes the statement fail for the whole batch, so a single sender of
    * constant duplicates would halve the throughput of all users.
    */
   sendsOf<S extends AddressedSend>(sends: readonly S[]): readonly S[] {

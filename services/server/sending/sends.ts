@@ -106,7 +106,7 @@ function isBy(send: Send | undefined, senders: ReadonlySet<string>): boolean {
 export class Sends {
   readonly #options: SendsOptions;
   readonly #read = sendReader();
-  /** By database. A database that is away fills its own queue only. */
+  /** By database: an unreachable database fills only its own queue. */
   readonly #queues: ReadonlyMap<Database, AppendQueue>;
 
   constructor(options: SendsOptions) {
@@ -224,7 +224,7 @@ export class Sends {
 
   /**
    * Queues the sends with a known conversation. Refuses with OVERLOADED when the queue of the
-   * conversation's database is full; fails while the conversation moves to another database.
+   * conversation's database is full; fails while its bucket moves.
    */
   #push({ sends, addressed, call }: CallSends): void {
     const { logs, metrics, overloadedRetryMs } = this.#options;
