@@ -6,7 +6,7 @@ import { copyIn, copyQuery } from "#platform/backup/copy.ts";
 import type { Table } from "#platform/backup/format.ts";
 import type { Log } from "#platform/log.ts";
 import { EntryCopy } from "./entry-copy.ts";
-import { cleanUp, flipVersions, goBack } from "./finish.ts";
+import { cleanUp, flipVersions, rollBack } from "./finish.ts";
 import { type LockedLog, onFurtherConnection } from "./locked-logs.ts";
 import {
   createIndexes,
@@ -220,7 +220,7 @@ async function switchOver(
   } catch (error) {
     // Only the target knows whether a commit without an answer has succeeded.
     if (!isCommitting) {
-      await onFurtherConnection(from, (client) => goBack(client, bucket)).catch(() => {});
+      await onFurtherConnection(from, (client) => rollBack(client, bucket)).catch(() => {});
       await target.query("ROLLBACK").catch(() => {});
     }
     throw error;

@@ -18,7 +18,7 @@ export async function openLogs(
   addresses: readonly Required<DatabaseAddress>[],
   { log, home, ...options }: LogsOptions,
 ): Promise<Pool[]> {
-  const away = new Set<DatabaseAddress>();
+  const unreached = new Set<DatabaseAddress>();
   for (const [at, address] of addresses.entries()) {
     try {
       await migrate({ ...address, log });
@@ -34,7 +34,7 @@ export async function openLogs(
   try {
     for (const [at, address] of addresses.entries()) {
       const pool = { ...options, ...address, log };
-      pools.push(away.has(address) ? openLater(pool, at + 1) : await openPool(pool));
+      pools.push(unreached.has(address) ? openLater(pool, at + 1) : await openPool(pool));
     }
     return pools;
   } catch (error) {

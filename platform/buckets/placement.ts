@@ -1,4 +1,5 @@
 import type pg from "pg";
+import { BUCKETS } from "./bucket.ts";
 
 /** Value of im.bucket.state. */
 export const BucketState = { ELSEWHERE: 0, HERE: 1, MOVING: 2, ARRIVING: 3 } as const;
@@ -35,4 +36,24 @@ export function placementOf({ database_id: databaseId, here, moving }: Placement
 export async function readPlacement(db: pg.ClientBase): Promise<Placement> {
   const { rows } = await db.query<PlacementRow>(SELECT_PLACEMENT);
   return placementOf(rows[0]!);
+}
+
+/** By bucket: the number of databases that have it. */
+export function countByBucket(placements: readonly Placement[]): number[] {
+  const counts = new Array<number>(BUCKETS).fill(0);
+  for (const { here } of placements) for (const bucket of here) counts[bucket]!++;
+  return counts;
+}
+
+/** A bucket that two databases have; undefined for none. */
+export function doubled(placements: readonly Placement[]): number | undefined {
+  const bucket = countByBucket(placements).findIndex((count) => count > 1);
+  return bucket < 0 ? undefined : bucket;
+}
+
+/** Number of buckets that no database has. A bucket that moves is not missing. */
+export function missingIn(placements: readonly Placement[]): number {
+  const moving = new Set(placements.flatMap((placement) => placement.moving));
+  return countByBucket(placements).filter((count, bucket) => count === 0 && !moving.has(bucket))
+    .length;
 }

@@ -133,7 +133,7 @@ async function sweepOne(
         groups.push({ groupId: conversationId, lastSequence });
         continue;
       }
-      for (const userId of pair)
+      for (const userId of both)
         if (users.has(userId)) changes.push({ userId, conversationId, lastSequence });
     }
   }

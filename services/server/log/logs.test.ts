@@ -156,7 +156,7 @@ test("an unreachable database delays only its own conversations", async (t) => {
   const { cursor } = await syncAll(one, "3000");
   const swept = await one.ingress.sweep({ userIds: ["3000"], cursor: "" });
 
-  away.state = "away";
+  second.state = "away";
   const sends = [say("3000", here!, "2"), say("3000", there!, "2"), say("3000", other!, "2")];
   const results = (await one.ingress.appendBatch({ uplinks: uplinksOf(sends) })).results;
   assert.deepEqual(
@@ -198,7 +198,7 @@ test("an unreachable database delays only its own conversations", async (t) => {
   });
   assert.equal(one.server.ready(), true);
 
-  away.state = "here";
+  second.state = "here";
   stand.clock.advance(1_000);
   while ((await one.messages("3000").sync({})).retryAfterMs > 0n);
   const retried = await one.append(...sends);

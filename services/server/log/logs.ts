@@ -2,6 +2,9 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { mustDiffer } from "#platform/buckets/assign.ts";
 import { BUCKETS, bucketOf } from "#platform/buckets/bucket.ts";
 import {
+  countByBucket,
+  doubled,
+  missingIn,
   type Placement,
   type PlacementRow,
   placementOf,
@@ -346,25 +349,6 @@ const gaveUp = (error: unknown) =>
 export function throwFirst(failures: readonly Failure<unknown>[]): void {
   const [first] = failures;
   if (first !== undefined) throw first.error;
-}
-
-function countByBucket(placements: readonly Placement[]): number[] {
-  const counts = new Array<number>(BUCKETS).fill(0);
-  for (const { here } of placements) for (const bucket of here) counts[bucket]!++;
-  return counts;
-}
-
-/** A bucket that two databases have; undefined for none. */
-function doubled(placements: readonly Placement[]): number | undefined {
-  const bucket = countByBucket(placements).findIndex((count) => count > 1);
-  return bucket < 0 ? undefined : bucket;
-}
-
-/** Number of buckets that no database has. A bucket that moves is not missing. */
-function missingIn(placements: readonly Placement[]): number {
-  const moving = new Set(placements.flatMap((placement) => placement.moving));
-  return countByBucket(placements).filter((count, bucket) => count === 0 && !moving.has(bucket))
-    .length;
 }
 
 /** The error for callers while a bucket moves or its database is unreachable. */
