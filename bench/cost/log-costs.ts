@@ -37,7 +37,12 @@ export const logCosts: CostPart = ({ bench, system, entries, logConversations })
     const seconds = ((performance.now() - beganMs) / 1_000).toFixed(0);
     console.log(`${entries} entries stored in ${seconds} s`);
 
-    const logs = new Logs({ pools: [tables.pool], clock: tables.clock, log: tables.log });
+    const logs = new Logs({
+      pools: [tables.pool],
+      clock: tables.clock,
+      log: tables.log,
+      answerMs: 2_000,
+    });
     await logs.start();
     // Random conversations: the pages of neighbours would be in the cache.
     const pick = () => ids[Math.floor(Math.random() * ids.length)]!;

@@ -51,10 +51,12 @@ export async function assignBuckets(
 function lackingIn(placements: readonly Placement[]): number[] {
   const count = placements.length;
   const isEmpty = ({ here, moving }: Placement) => here.length + moving.length === 0;
-  const hasShare = ({ here, moving }: Placement, at: number) =>
-    moving.length === 0 &&
-    here.length === Math.ceil((BUCKETS - at) / count) &&
-    here.every((bucket) => bucket % count === at);
+  const hasShare = ({ here, moving }: Placement, at: number) => {
+    const { from, to } = shareOf(at, count);
+    return (
+      moving.length === 0 && here.length === to - from && here[0] === from && here.at(-1) === to - 1
+    );
+  };
   if (!placements.every((one, at) => isEmpty(one) || hasShare(one, at))) return [];
   return [...placements.keys()].filter((at) => isEmpty(placements[at]!));
 }
@@ -95,13 +97,22 @@ async function mustBeEmpty(home: DatabaseAddress): Promise<void> {
   }
 }
 
-/** Gives a database its share of all buckets, as one range. */
+/** The share of a database: one range, without its end. */
+function shareOf(at: number, count: number): { readonly from: number; readonly to: number } {
+  return {
+    from: Math.ceil((at * BUCKETS) / count),
+    to: Math.ceil(((at + 1) * BUCKETS) / count),
+  };
+}
+
+/** Gives a database its share of all buckets. */
 async function assign(client: pg.Client, at: number, count: number): Promise<void> {
+  const { from, to } = shareOf(at, count);
   try {
     await client.query("UPDATE im.bucket SET state = $1 WHERE bucket >= $2 AND bucket < $3", [
       BucketState.HERE,
-      Math.ceil((at * BUCKETS) / count),
-      Math.ceil(((at + 1) * BUCKETS) / count),
+      from,
+      to,
     ]);
   } catch (error) {
     throw ownerNeeded(error) ?? error;

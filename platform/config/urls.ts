@@ -14,7 +14,8 @@ function urlOf(system: string, schemes: readonly string[], rest: string): Form {
     plural: `URLs of ${system}`,
     example: `${schemes[0]}://${rest}`,
     allows(text) {
-      const url = URL.parse(text);
+      // PostgreSQL allows an empty host, for a Unix socket: postgresql://user@/database?host=/folder
+      const url = URL.parse(text.replace("@/", "@localhost/"));
       return url !== null && protocols.has(url.protocol);
     },
   };

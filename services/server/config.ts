@@ -23,6 +23,14 @@ export const serverConfig = defineConfig("server", {
     unit: "connections",
     doc: "Maximum connections to PostgreSQL: one per lane, the others for other queries, which wait for a free connection at the bound. The connections of all instances must stay below PostgreSQL's max_connections.",
   }),
+  databaseAnswerMs: setting.integer({
+    default: 2_000,
+    min: 100,
+    max: 3_600_000,
+    unit: "ms",
+    doc: "Time without an answer to a statement after which one of several databases of the log counts as unreachable: calls then answer without it, and say that something is missing. Without effect for one database.",
+    tuning: true,
+  }),
   maxGroupMembers: setting.integer({
     default: 10_000,
     min: 2,

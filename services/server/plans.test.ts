@@ -29,7 +29,7 @@ import {
 import { deleteOutbox, replayOutbox } from "./delivery/outbox.ts";
 import { countGroups, selectGroup, selectGroupByKey } from "./groups/group-rows.ts";
 import { selectMembers, selectMembersAmong } from "./groups/groups.ts";
-import { selectPlacement } from "./log/logs.ts";
+import { selectPlacement } from "./log/placements.ts";
 import { appendEntries } from "./sending/append.ts";
 import { selectDuplicates } from "./sending/duplicates.ts";
 import { updateCursors } from "./signals/receipts.ts";

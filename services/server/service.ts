@@ -65,6 +65,12 @@ export interface Server extends RunningService {
 const READY_WINDOW_MS = 15_000;
 
 /**
+ * A call with sends for several databases waits this much longer, ms, than for the answer of one. In sum it
+ * is shorter than the time-out of connect, which would repeat the whole call.
+ */
+const LATE_MS = 1_000;
+
+/**
  * News for the sweep are kept for four intervals: several rounds of connect's sweep. The maximum is that
  * of all databases together.
  */
@@ -165,7 +171,7 @@ interface Storage {
 
 function createStorage(d: ServerDependencies): Storage {
   const { config, pools, clock, log, sessions, observe } = d;
-  const logs = new Logs({ pools, clock, log, observe });
+  const logs = new Logs({ pools, clock, log, answerMs: config.databaseAnswerMs, observe });
   return {
     logs,
     users: new Users({
@@ -249,6 +255,7 @@ function createSends(
     queueCount: config.laneQueueCount,
     queueBytes: config.laneQueueBytes,
     overloadedRetryMs: config.overloadedRetryMs,
+    lateMs: config.databaseAnswerMs + LATE_MS,
   });
 }
 

@@ -11,7 +11,7 @@ import { sweep } from "./sweep.ts";
 
 const { pool } = await startTestPostgres({ after });
 const clock = new ManualClock();
-const logs = new Logs({ pools: [pool], clock, log: quiet });
+const logs = new Logs({ pools: [pool], clock, log: quiet, answerMs: 2_000 });
 await logs.start();
 const db = logs.databases[0]!;
 

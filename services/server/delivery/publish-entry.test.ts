@@ -36,7 +36,7 @@ async function publishing(t: { after(close: () => Promise<void>): void }) {
   // The clocks of all test beds start at the same time, so each one needs its own worker number.
   const id = worker++;
   const db = new Database({ pool, clock });
-  const logs = new Logs({ pools: [pool], clock, log: quiet });
+  const logs = new Logs({ pools: [pool], clock, log: quiet, answerMs: 2_000 });
   await logs.start();
   const conversations = new Conversations({ logs, clock, memberships: 100 });
   const relay = new Relay({

@@ -58,11 +58,11 @@ export interface DatabaseOptions {
   /** Index among the databases of the log; 0 when absent. */
   readonly number?: number;
   /**
-   * Whether statements fail at once while the database is away: while no connection can be opened,
-   * until a probe has an answer, and while one of its statements has had no answer for HUNG_MS. Otherwise
-   * each of them waits for a time-out.
+   * Time without an answer to a statement after which further statements fail at once, ms. They also do
+   * while no connection can be opened, until a probe has an answer. Undefined: they never do, and each of
+   * them waits for a time-out.
    */
-  readonly failFast?: boolean;
+  readonly failAfterMs?: number | undefined;
   /** Called before each run of a statement, by tests. */
   readonly observe?: ObserveRun;
 }
@@ -75,18 +75,18 @@ export class Database {
   readonly #pool: pg.Pool;
   readonly #clock: Clock;
   readonly number: number;
-  readonly #failFast: boolean;
+  readonly #failAfterMs: number | undefined;
   readonly #observe: ObserveRun | undefined;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #unreachable = false;
-  /** Start of each unanswered run, elapsed ms, the oldest first. Only with `failFast`. */
+  /** Start of each unanswered run, elapsed ms, the oldest first. Only with `failAfterMs`. */
   readonly #open = new Map<symbol, number>();
 
-  constructor({ pool, clock, number = 0, failFast = false, observe }: DatabaseOptions) {
+  constructor({ pool, clock, number = 0, failAfterMs, observe }: DatabaseOptions) {
     this.#pool = pool;
     this.#clock = clock;
     this.number = number;
-    this.#failFast = failFast;
+    this.#failAfterMs = failAfterMs;
     this.#observe = observe;
   }
 
@@ -148,16 +148,16 @@ export class Database {
     }
   }
 
-  /** Whether statements fail at once; false without `failFast`. */
+  /** Whether statements fail at once; false without `failAfterMs`. */
   get away(): boolean {
-    if (!this.#failFast) return false;
+    if (this.#failAfterMs === undefined) return false;
     if (this.#unreachable) return true;
     const [oldest] = this.#open.values();
-    return oldest !== undefined && this.#clock.elapsed() - oldest > HUNG_MS;
+    return oldest !== undefined && this.#clock.elapsed() - oldest > this.#failAfterMs;
   }
 
   async #tracked<T>(run: () => Promise<T>): Promise<T> {
-    if (!this.#failFast) return run();
+    if (this.#failAfterMs === undefined) return run();
     const key = Symbol();
     this.#open.set(key, this.#clock.elapsed());
     try {
@@ -173,8 +173,6 @@ export class Database {
   }
 }
 
-/** Time without an answer to a statement after which a database with `failFast` is away, ms. */
-export const HUNG_MS = 2_000;
 /** Back-off for callers while a database cannot be reached, ms. */
 const UNREACHABLE_RETRY_MS = 500;
 

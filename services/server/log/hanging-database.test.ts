@@ -33,7 +33,7 @@ async function untilIdle(): Promise<void> {
 
 test("a database that does not answer delays a call for others once and for a bounded time", async (t) => {
   const stand = new Stand(t, logs);
-  const one = await stand.server();
+  const one = await stand.server({ databaseAnswerMs: 2_000 });
   const [here] = peersIn(0, 3_000, 3_200, 1);
   const [there] = peersIn(1, 3_000, 3_200, 1);
   const [a, b] = await one.append(say("3000", here!, "1"), say("3000", there!, "1"));

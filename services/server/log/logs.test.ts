@@ -54,7 +54,6 @@ test("every statement runs in the database of its route, and each database store
   const ids = sent.map((result) => accepted(result).conversationId);
   for (const [at, id] of ids.entries())
     assert.equal(bucketOf(id), bucketOfPair("1000", peers[at]!));
-  // Duplicates, cursors, reads.
   await one.append(...peers.map((peer) => say("1000", peer, "k")), say("1000", peers[0]!, "k2"));
   await one.ingress.advanceBatch({
     advances: ids.map((conversationId, at) => ({
@@ -302,7 +301,8 @@ test("the groups of a user in all databases count", async (t) => {
 
 test("databases that do not have each bucket once are refused at the start", async () => {
   const clock = new ManualClock();
-  const start = (...pools: pg.Pool[]) => new Logs({ pools, clock, log: quiet }).start();
+  const start = (...pools: pg.Pool[]) =>
+    new Logs({ pools, clock, log: quiet, answerMs: 2_000 }).start();
   await assert.rejects(start(logs[0]!, logs[1]!), /341 of 1024 buckets .* are in no database/);
   await assert.rejects(start(logs[0]!, logs[1]!, logs[2]!, logs[1]!), /URL 2 and URL 4/);
   await logs[0]!.query("UPDATE im.bucket SET state = 1 WHERE bucket = 1");
@@ -342,7 +342,7 @@ for (const [seems, first] of [
     const pools = [...logs];
     pools[first] = withConnect(first, early);
     pools[1 - first] = withConnect(1 - first, late);
-    const reading = new Logs({ pools, clock: new ManualClock(), log: quiet });
+    const reading = new Logs({ pools, clock: new ManualClock(), log: quiet, answerMs: 2_000 });
     await reading.start().finally(() => move(1, 0));
     assert.equal(reading.peek(3), reading.databases[1]);
     reading.stop();

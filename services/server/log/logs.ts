@@ -1,43 +1,30 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { mustDiffer } from "#platform/buckets/assign.ts";
 import { BUCKETS, bucketOf } from "#platform/buckets/bucket.ts";
-import {
-  countByBucket,
-  doubled,
-  missingIn,
-  type Placement,
-  type PlacementRow,
-  placementOf,
-  SELECT_PLACEMENT,
-} from "#platform/buckets/placement.ts";
+import { countByBucket, doubled, missingIn, type Placement } from "#platform/buckets/placement.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import { databaseUnavailable } from "#platform/postgres/unavailable.ts";
 import {
   Database,
-  HUNG_MS,
   isConflict,
   isForeignBucket,
   type ObserveRun,
   type Pool,
-  type Statement,
   unreachable,
 } from "./database.ts";
+import { readPlacement, selectPlacement } from "./placements.ts";
 
 export interface LogsOptions {
   /** One pool for each database of the log. */
   readonly pools: readonly Pool[];
   readonly clock: Clock;
   readonly log: Log;
+  /** Time without an answer after which one of several databases counts as unreachable, ms. */
+  readonly answerMs: number;
   readonly observe?: ObserveRun;
 }
-
-export const selectPlacement: Statement = {
-  name: "im_placement",
-  route: { kind: "own" },
-  text: SELECT_PLACEMENT,
-};
 
 /** Items whose work failed, with the error. */
 export interface Failure<T> {
@@ -79,6 +66,7 @@ export class Logs {
   readonly databases: readonly Database[];
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #answerMs: number;
   /** By bucket: its database; undefined while it moves or its database was never reached. */
   #places: readonly (Database | undefined)[] = [];
   #refreshing: Promise<void> | undefined;
@@ -87,13 +75,14 @@ export class Logs {
   readonly #probed = new Set<Database>();
   #timers: readonly Timer[] = [];
 
-  constructor({ pools, clock, log, observe }: LogsOptions) {
-    const failFast = pools.length > 1;
+  constructor({ pools, clock, log, answerMs, observe }: LogsOptions) {
+    const failAfterMs = pools.length > 1 ? answerMs : undefined;
     this.databases = pools.map(
-      (pool, number) => new Database({ pool, clock, number, failFast, observe }),
+      (pool, number) => new Database({ pool, clock, number, failAfterMs, observe }),
     );
     this.#clock = clock;
     this.#log = log;
+    this.#answerMs = answerMs;
   }
 
   /**
@@ -154,12 +143,13 @@ export class Logs {
   async on<R>(bucket: number, work: (db: Database) => Promise<R>): Promise<R> {
     for (let attempt = 1; ; attempt++) {
       if (this.peek(bucket) === undefined) await this.refresh();
+      const db = this.of(bucket);
       try {
-        return await work(this.of(bucket));
+        return await work(db);
       } catch (error) {
         if (!isRepeatable(error)) throw error;
         if (isForeignBucket(error)) {
-          this.#leave(bucket);
+          this.#leave(bucket, db);
           await this.refresh();
         }
         if (attempt === MAX_ATTEMPTS) throw gaveUp(error);
@@ -203,7 +193,7 @@ export class Logs {
           else again.push(...items);
           if (!isForeignBucket(error)) return;
           // The other items of this database need not wait for the bucket.
-          this.#leave(Number(error.detail));
+          this.#leave(Number(error.detail), db);
           isStale = true;
         }
       };
@@ -226,12 +216,12 @@ export class Logs {
 
   /**
    * The result of work on one of several databases. Rejects with UNAVAILABLE when it takes longer than
-   * HUNG_MS: the callers of the other databases must not wait. The work goes on.
+   * answerMs: the callers of the other databases must not wait. The work goes on.
    */
   async #inTime<R>(work: Promise<R>): Promise<R> {
     if (this.databases.length === 1) return work;
     const { promise: late, reject } = Promise.withResolvers<never>();
-    const timer = this.#clock.after(HUNG_MS, () => reject(unreachable()));
+    const timer = this.#clock.after(this.#answerMs, () => reject(unreachable()));
     try {
       return await Promise.race([work, late]);
     } finally {
@@ -239,9 +229,9 @@ export class Logs {
     }
   }
 
-  /** Forgets the place of a bucket, until the next read. */
-  #leave(bucket: number): void {
-    this.#places = this.#places.with(bucket, undefined);
+  /** Forgets that a database has a bucket, until the next read. */
+  #leave(bucket: number, db: Database | undefined): void {
+    if (this.#places[bucket] === db) this.#places = this.#places.with(bucket, undefined);
   }
 
   /** Reads the places when the last read is old; returns whether they may have changed. */
@@ -331,11 +321,6 @@ export class Logs {
     }
     this.#places = places;
   }
-}
-
-async function readPlacement(db: Database): Promise<Placement> {
-  const [row] = await db.run<PlacementRow>(selectPlacement, []);
-  return placementOf(row!);
 }
 
 /** Whether another attempt of the work may succeed. */

@@ -22,13 +22,9 @@ export interface SendsOptions extends Omit<AppendQueueOptions, "db" | "committed
   readonly relay: Relay;
   readonly metrics: ServerMetrics;
   readonly overloadedRetryMs: number;
+  /** Longest wait of a call for one of several databases, ms. */
+  readonly lateMs: number;
 }
-
-/**
- * Longest wait of a call for one of several databases, ms. It is shorter than the time-out of connect,
- * which would repeat the whole call.
- */
-const LATE_MS = 3_000;
 
 /** The sends of one call. The call resolves when the last send is answered. */
 class AppendCall {
@@ -174,9 +170,9 @@ export class Sends {
    * sends fail, so that the others are answered. They stay in their queue, in front of their retries.
    */
   #expireLater({ sends, call }: CallSends): Timer | undefined {
-    const { logs, clock } = this.#options;
+    const { logs, clock, lateMs } = this.#options;
     if (logs.databases.length === 1) return undefined;
-    return clock.after(LATE_MS, () => {
+    return clock.after(lateMs, () => {
       for (const [index, send] of sends.entries()) {
         if (send === undefined || call.results[index] !== undefined) continue;
         const outcome: Outcome = { kind: "failed", error: unreachable() };
