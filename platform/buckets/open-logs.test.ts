@@ -50,3 +50,21 @@ test("a database that is away at the start is checked when it answers first", as
   await logs[1]!.query(`ALTER DATABASE ${name} RESET synchronous_commit`);
   assert.equal((await pool!.query("SELECT 1 AS one")).rows[0].one, 1);
 });
+
+test("the databases open while the connections to one of them are ended", async () => {
+  const addresses = logUrls.map((url, at) => ({ url, variable: `URL ${at + 1}` }));
+  let open = true;
+  const ending = (async () => {
+    while (open)
+      await logs[0]!.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
+        [new URL(logUrls[1]!).pathname.slice(1)],
+      );
+  })();
+  for (let round = 0; round < 10; round++) {
+    const pools = await openLogs(addresses, { home: addresses[0]!, max: 2, log: quiet, name: "x" });
+    await Promise.all(pools.map((pool) => pool.end()));
+  }
+  open = false;
+  await ending;
+});

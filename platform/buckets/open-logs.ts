@@ -19,28 +19,38 @@ export async function openLogs(
   { log, home, ...options }: LogsOptions,
 ): Promise<Pool[]> {
   const unreached = new Set<DatabaseAddress>();
-  for (const [at, address] of addresses.entries()) {
-    try {
-      await migrate({ ...address, log });
-    } catch (error) {
-      const unreachable = databaseUnavailable((error as Error).cause) !== undefined;
-      if (!unreachable || unreached.size + 1 === addresses.length) throw error;
-      log.warn({ event: "log_database_unreachable", database: at + 1, err: error });
-      unreached.add(address);
-    }
-  }
-  if (unreached.size === 0) await assignBuckets(addresses, home);
+  const failed = (error: unknown, at: number) => {
+    if (!isUnavailable(error) || unreached.size + 1 === addresses.length) throw error;
+    log.warn({ event: "log_database_unreachable", database: at + 1, err: error });
+    unreached.add(addresses[at]!);
+  };
+  for (const [at, address] of addresses.entries())
+    await migrate({ ...address, log }).catch((error) => failed(error, at));
+  if (unreached.size === 0)
+    await assignBuckets(addresses, home).catch((error) => {
+      // One of them became unreachable meanwhile. The start of the log finds what is missing.
+      if (!isUnavailable(error) || addresses.length === 1) throw error;
+      log.warn({ event: "buckets_not_assigned", err: error });
+    });
   const pools: Pool[] = [];
   try {
     for (const [at, address] of addresses.entries()) {
       const pool = { ...options, ...address, log };
-      pools.push(unreached.has(address) ? openLater(pool, at + 1) : await openPool(pool));
+      const opened = unreached.has(address)
+        ? undefined
+        : await openPool(pool).catch((error) => failed(error, at));
+      pools.push(opened ?? openLater(pool, at + 1));
     }
     return pools;
   } catch (error) {
     await Promise.all(pools.map((pool) => pool.end()));
     throw error;
   }
+}
+
+/** Whether PostgreSQL could not be reached or ended the connection. */
+function isUnavailable(error: unknown): boolean {
+  return [error, (error as Error).cause].some((one) => databaseUnavailable(one) !== undefined);
 }
 
 /** SQLSTATE of a connection that was refused, for the error of a failed check: the caller may retry. */
@@ -58,8 +68,8 @@ function openLater(options: PoolOptions & Required<DatabaseAddress>, number: num
     } catch (cause) {
       checking = undefined;
       // Not while it is away again: that is logged by its users.
-      const isAway = [cause, (cause as Error).cause].some((one) => databaseUnavailable(one));
-      if (!isAway) log.error({ event: "log_database_refused", database: number, err: cause });
+      if (!isUnavailable(cause))
+        log.error({ event: "log_database_refused", database: number, err: cause });
       throw Object.assign(new Error((cause as Error).message, { cause }), { code: REFUSED });
     }
     log.info({ event: "log_database_checked", database: number });
