@@ -13,6 +13,7 @@ import { guardedMethods, publicMethods, startAccessWorld } from "../attack/acces
 import { callMethod, callMethodOverSocket, nameOf, RPC_PROTOCOLS } from "../attack/method-calls.ts";
 import { requestsFor } from "../attack/requests.ts";
 import { clientOf, people, text } from "../world/people.ts";
+import { queryLogs } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const { world, session } = await startAccessWorld({ after });
@@ -78,7 +79,7 @@ async function rowsWith(
   schema: keyof typeof searches,
   ids: readonly string[],
 ): Promise<Set<string>> {
-  const { rows } = await world.pool.query(searches[schema], [ids.join("|")]);
+  const rows = await queryLogs<{ row: string }>(world, searches[schema], [ids.join("|")]);
   return new Set(rows.map(({ row }) => row));
 }
 
