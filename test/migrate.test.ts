@@ -192,6 +192,39 @@ test("npm run migrate prepares every database of the log, and assigns the bucket
   await ana!.closeDevices();
 });
 
+test("a start with a wrong list of databases is refused with the setting and the remedy", {
+  timeout: TIMEOUT,
+}, async () => {
+  for (const name of ["home_new", "log_new"]) await pool.query(`CREATE DATABASE ${name}`);
+  const urlsOf = (...names: string[]) =>
+    names
+      .map((name) => urlOf("server_of_fresh", "other password").replace("/fresh", `/${name}`))
+      .join();
+  const started = (logUrls: string) =>
+    start({
+      LUCKY_POSTGRES_URL: urlOf().replace("/fresh", "/home_new"),
+      LUCKY_POSTGRES_LOG_URLS: logUrls,
+    });
+  const good = urlsOf("log_a", "log_b");
+  const cases: [logUrls: string, error: RegExp][] = [
+    [
+      urlsOf("log_b"),
+      /512 of 1024 buckets .* Name all databases of the log in LUCKY_POSTGRES_LOG_URLS/,
+    ],
+    [
+      `${good},${urlsOf("log_a")}`,
+      /LUCKY_POSTGRES_LOG_URLS .* URL 1 and URL 3\. Remove one of them/,
+    ],
+    [
+      `${good},${urlsOf("log_new")}`,
+      /LUCKY_POSTGRES_LOG_URLS, URL 3 lacks the migrations .* Run "npm run migrate" .*LUCKY_MIGRATE_POSTGRES_LOG_URLS/,
+    ],
+    [`${good},127.0.0.1/log_c`, /LUCKY_POSTGRES_LOG_URLS must be .*: check item 3/],
+    [new Array(33).fill(good).join(), /LUCKY_POSTGRES_LOG_URLS must be a list of at most 32 URLs/],
+  ];
+  for (const [logUrls, error] of cases) await assert.rejects(started(logUrls), error);
+});
+
 test("npm run migrate refuses databases of the log without the home database that has conversations", {
   timeout: TIMEOUT,
 }, async () => {

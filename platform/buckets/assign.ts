@@ -76,7 +76,8 @@ export function mustDiffer(placements: readonly Placement[]): void {
   if (second < 0) return;
   const first = ids.indexOf(ids[second]!);
   throw new Error(
-    `LUCKY_POSTGRES_LOG_URLS names one database twice: URL ${first + 1} and URL ${second + 1}.`,
+    `LUCKY_POSTGRES_LOG_URLS names one database twice: URL ${first + 1} and URL ${second + 1}. ` +
+      "Remove one of them.",
   );
 }
 

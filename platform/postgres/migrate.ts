@@ -59,7 +59,7 @@ export async function migrate(options: MigrateOptions): Promise<void> {
       : `gives "${role}" no rights on Lucky's tables`;
     throw new Error(
       `The database of ${variable} ${fault}. Run "npm run migrate" as the owner of the tables ` +
-        "(LUCKY_MIGRATE_POSTGRES_URL), then start again.",
+        "(LUCKY_MIGRATE_POSTGRES_URL; for the log LUCKY_MIGRATE_POSTGRES_LOG_URLS), then start again.",
     );
   }
   // The lock belongs to the session, which a pooler would change.
