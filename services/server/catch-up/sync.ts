@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import {
   type Conversation,
@@ -14,7 +15,13 @@ import { type EntryRow, entryOf } from "../log/entries.ts";
 import { COUNTABLE_KINDS } from "../log/kinds.ts";
 import { type Logs, throwFirst } from "../log/logs.ts";
 import { isMoving, obsoleteRows } from "../log/moved-rows.ts";
-import { encodePosition, type Position, parsePosition, settledChange } from "../log/positions.ts";
+import {
+  encodePosition,
+  type Position,
+  parsePosition,
+  START,
+  settledChange,
+} from "../log/positions.ts";
 import { PAGE_BYTES } from "./history.ts";
 
 interface ChangedConversationRow extends EntryRow {
@@ -151,8 +158,9 @@ export async function syncPage(
 ): Promise<SyncResponse> {
   const positions = decode(request.cursor);
   // Each database has its share of the page, so that none has to wait for the changes of another one.
+  const limit = request.limit || DEFAULT_LIMIT;
   const room = {
-    rows: Math.ceil((request.limit || DEFAULT_LIMIT) / logs.databases.length),
+    rows: Math.ceil(limit / logs.databases.length),
     bytes: PAGE_BYTES / logs.databases.length,
   };
   const { results, failures } = await logs.everywhere((db) =>
@@ -165,8 +173,11 @@ export async function syncPage(
   const continued = new Set(results.map((page) => page.continued));
   const next = failures.length > 0 ? positions.filter((one) => !continued.has(one)) : [];
   let hasMore = false;
-  for (const page of results) {
-    const count = fit(page.rows, room);
+  // The shares may add up to more than the limit: the last database of the page changes.
+  const first = randomInt(results.length);
+  for (const page of [...results.slice(first), ...results.slice(0, first)]) {
+    const left = limit - taken.length;
+    const count = left > 0 ? fit(page.rows, { ...room, rows: Math.min(room.rows, left) }) : 0;
     if (count < page.rows.length) hasMore = true;
     next.push(nextPosition(page, count));
     taken.push(...page.rows.slice(0, count).filter((row) => !isObsolete(page.db, row)));
@@ -218,7 +229,9 @@ function nextPosition(
     const change = settledChange(next, reached);
     return { history, change, conversationId: "0", next: undefined };
   }
-  const { changed_by: change, conversation_id: conversationId } = last!;
+  if (last === undefined)
+    return continued ?? { history, change: START.change, conversationId: "0", next: undefined };
+  const { changed_by: change, conversation_id: conversationId } = last;
   return { history, change, conversationId, next };
 }
 
