@@ -25,7 +25,7 @@ const flags = {
   pairs: { default: "5", doc: "number of pairs of runs; the order of the two sides alternates" },
   new: {
     default: "",
-    doc: 'flags that only this working tree gets, in one argument, such as "--logs 3"',
+    doc: 'flags that only this working tree gets, such as --new="--logs 3"',
   },
   together: {
     default: undefined,
