@@ -1,6 +1,8 @@
 import type { Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import type { Kick, SecurityNotice } from "../gen/lucky/frame/v1/frame_pb.js";
-import type { Conversation, Entry, Receipt } from "../gen/lucky/message/v1/message_pb.js";
+import type { Conversation } from "../gen/lucky/message/v1/conversation_pb.js";
+import type { Entry } from "../gen/lucky/message/v1/entry_pb.js";
+import type { Receipt } from "../gen/lucky/message/v1/message_pb.js";
 import type { Typing } from "../gen/lucky/presence/v1/presence_pb.js";
 import type { SessionState } from "./connection/reconnecting-session.ts";
 import type { Settled } from "./sending/send-queue.ts";

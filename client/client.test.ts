@@ -5,11 +5,8 @@ import { toBinary } from "@bufbuild/protobuf";
 import { DeviceClass, type Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "../gen/lucky/frame/v1/frame_pb.js";
-import {
-  type Entry,
-  MessageService,
-  SendRequestSchema,
-} from "../gen/lucky/message/v1/message_pb.js";
+import type { Entry } from "../gen/lucky/message/v1/entry_pb.js";
+import { MessageService, SendRequestSchema } from "../gen/lucky/message/v1/message_pb.js";
 import { startWorld } from "../test/world/world.ts";
 import { LuckyClient } from "./client.ts";
 import type { ClientOptions } from "./client-options.ts";

@@ -7,7 +7,8 @@ import type {
 import type { Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import type { Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
-import type { Accepted, Entry } from "../gen/lucky/message/v1/message_pb.js";
+import type { Entry } from "../gen/lucky/message/v1/entry_pb.js";
+import type { Accepted } from "../gen/lucky/message/v1/message_pb.js";
 import type { User } from "../gen/lucky/user/v1/user_pb.js";
 import type { ClientEvents } from "./client-events.ts";
 import type { ClientOptions, SendOptions } from "./client-options.ts";

@@ -58,10 +58,8 @@ export class RateLimit {
  * A rate limit below the server's limit: it leaves room for signals, calls and heartbeats.
  * Undefined when the server sets none.
  */
-export function rateLimitOf(
-  { framesPerSecond, framesBurst }: Welcome,
-  clock: Clock,
-): RateLimit | undefined {
+export function rateLimitOf({ limits }: Welcome, clock: Clock): RateLimit | undefined {
+  const { framesPerSecond = 0, framesBurst = 0 } = limits ?? {};
   if (framesPerSecond === 0 || framesBurst === 0) return undefined;
   return new RateLimit(clock, { perSecond: framesPerSecond * 0.8, burst: framesBurst * 0.75 });
 }

@@ -23,7 +23,7 @@ const CODES: Record<ErrorReason, Code> = {
   [ErrorReason.CONVERSATION_NOT_FOUND]: Code.NotFound,
   [ErrorReason.NOT_A_MEMBER]: Code.PermissionDenied,
   [ErrorReason.MUTED]: Code.PermissionDenied,
-  [ErrorReason.CLIENT_MESSAGE_ID_REUSED]: Code.AlreadyExists,
+  [ErrorReason.KEY_REUSED]: Code.AlreadyExists,
   [ErrorReason.GROUP_FULL]: Code.FailedPrecondition,
   [ErrorReason.METHOD_NOT_FOUND]: Code.Unimplemented,
   [ErrorReason.USER_NAME_CONFUSABLE]: Code.AlreadyExists,

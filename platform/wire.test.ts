@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
+import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import {
   BYTES,
   readVarint,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Entry } from "#gen/lucky/message/v1/message_pb.js";
+import type { Entry } from "#gen/lucky/message/v1/entry_pb.js";
 import { LuckyClient } from "../client/client.ts";
 import { reasonOf } from "../client/error.ts";
 import { startAll } from "../services/all.ts";
@@ -160,7 +160,7 @@ async function retriedSend(
     .then(() => undefined, reasonOf);
   report.check(
     "the same client_message_id with other content is refused",
-    reason === ErrorReason.CLIENT_MESSAGE_ID_REUSED,
+    reason === ErrorReason.KEY_REUSED,
   );
   await ana.client.send(target, "Eight o'clock.");
   await ben.sees(8);

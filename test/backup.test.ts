@@ -16,7 +16,7 @@ import { after, test } from "node:test";
 import { promisify } from "node:util";
 import pg from "pg";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
-import type { Entry } from "#gen/lucky/message/v1/message_pb.js";
+import type { Entry } from "#gen/lucky/message/v1/entry_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { checkBackup } from "#platform/backup/read-backup.ts";
 import { type All, startAll } from "../services/all.ts";
@@ -77,7 +77,7 @@ async function entriesOf(all: All, accessToken: string, conversationId: string):
   const entries: Entry[] = [];
   for (let last = 1n; BigInt(entries.length) < last; ) {
     const position = { case: "afterSequence", value: BigInt(entries.length) } as const;
-    const page = await messages.listEntries({ conversationId, position, limit: 500 });
+    const page = await messages.listEntries({ conversationId, position, pageSize: 500 });
     last = page.lastSequence;
     if (page.entries.length === 0) break;
     entries.push(...page.entries);

@@ -81,7 +81,7 @@ test("while buckets move, messages flow and every device gets each of them once"
   // The history is read from the new database.
   for (const conversationId of conversations) {
     const position = { case: "afterSequence", value: 0n } as const;
-    const page = await b.client.messages.listEntries({ conversationId, position, limit: 1 });
+    const page = await b.client.messages.listEntries({ conversationId, position, pageSize: 1 });
     assert.equal(page.entries[0]!.sequence, 1n);
   }
   for (const one of [ana, ben]) await one!.closeDevices();

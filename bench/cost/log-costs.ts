@@ -47,7 +47,8 @@ export const logCosts: CostPart = ({ bench, system, entries, logConversations })
     // Random conversations: the pages of neighbours would be in the cache.
     const pick = () => ids[Math.floor(Math.random() * ids.length)]!;
     const reader = () => String(BigInt(pick()) + 1n);
-    const sync = (userId: string) => syncPage(logs, { userId, request: { cursor: "", limit: 0 } });
+    const sync = (userId: string) =>
+      syncPage(logs, { userId, request: { cursor: "", pageSize: 0 } });
     const work: Record<string, () => Promise<unknown>> = {
       append: () => inserter.insert(1),
       sync_unread_of_reader: () => sync(reader()),
@@ -57,7 +58,7 @@ export const logCosts: CostPart = ({ bench, system, entries, logConversations })
         const request = create(ListEntriesRequestSchema, {
           conversationId: userId,
           position: { case: "beforeSequence", value: BigInt(Number.MAX_SAFE_INTEGER) },
-          limit: PAGE,
+          pageSize: PAGE,
         });
         return listEntries(logs, { userId, request });
       },

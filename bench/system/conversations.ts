@@ -1,4 +1,4 @@
-import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
 import { WireWriter } from "#platform/wire.ts";
 import type { Tables } from "./tables.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
-import { EntrySchema } from "../../gen/lucky/message/v1/message_pb.js";
+import { EntrySchema } from "../../gen/lucky/message/v1/entry_pb.js";
 import { ConversationLog, type Released } from "./conversation-log.ts";
 
 const entry = (sequence: number) => create(EntrySchema, { sequence: BigInt(sequence) });

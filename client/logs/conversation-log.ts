@@ -1,4 +1,4 @@
-import type { Entry } from "../../gen/lucky/message/v1/message_pb.js";
+import type { Entry } from "../../gen/lucky/message/v1/entry_pb.js";
 
 /** An entry that is next in order; `own` when this client sent it. */
 export interface Released {

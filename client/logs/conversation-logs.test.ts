@@ -3,9 +3,8 @@ import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { createClient, createRouterTransport } from "@connectrpc/connect";
+import { type Entry, EntrySchema } from "../../gen/lucky/message/v1/entry_pb.js";
 import {
-  type Entry,
-  EntrySchema,
   type ListEntriesRequest,
   MessageService,
   type SyncRequest,
@@ -57,7 +56,7 @@ function setUp(
         asked.push(request);
         const length = lengths[request.conversationId]!;
         const after = Math.max(Number(request.position.value), (options.first ?? 1) - 1);
-        const count = Math.max(0, Math.min(request.limit, length - after));
+        const count = Math.max(0, Math.min(request.pageSize, length - after));
         return {
           entries: Array.from({ length: count }, (_, n) =>
             entry(request.conversationId, after + 1 + n),

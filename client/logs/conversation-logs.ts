@@ -1,6 +1,8 @@
 import type { Client } from "@connectrpc/connect";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import type { Conversation, Entry, MessageService } from "../../gen/lucky/message/v1/message_pb.js";
+import type { Conversation } from "../../gen/lucky/message/v1/conversation_pb.js";
+import type { Entry } from "../../gen/lucky/message/v1/entry_pb.js";
+import type { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
 import { Backoff } from "../backoff.ts";
 import { type Clock, pause, type Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
@@ -148,7 +150,7 @@ export class ConversationLogs {
   async #syncOnce(signal: AbortSignal): Promise<void> {
     let retryAfterMs = 0;
     for (let more = true; more; ) {
-      const request = { cursor: this.#cursor, limit: CONVERSATIONS_PER_PAGE };
+      const request = { cursor: this.#cursor, pageSize: CONVERSATIONS_PER_PAGE };
       const page = await this.#withRetries(signal, () =>
         this.#options.messages.sync(request, { signal }),
       );
@@ -294,7 +296,7 @@ export class ConversationLogs {
 
   async #listAfter(conversationId: string, last: bigint, signal: AbortSignal) {
     const position = { case: "afterSequence", value: last } as const;
-    const request = { conversationId, position, limit: ENTRIES_PER_PAGE };
+    const request = { conversationId, position, pageSize: ENTRIES_PER_PAGE };
     try {
       return await this.#withRetries(signal, () =>
         this.#options.messages.listEntries(request, { signal }),

@@ -1,7 +1,7 @@
 import type { Client } from "@connectrpc/connect";
+import type { Entry } from "../../gen/lucky/message/v1/entry_pb.js";
 import type {
   Accepted,
-  Entry,
   MessageService,
   SendRequest,
 } from "../../gen/lucky/message/v1/message_pb.js";

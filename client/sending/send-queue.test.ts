@@ -2,10 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { ClientFrameSchema, WelcomeSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
+import {
+  ClientFrameSchema,
+  type LimitsSchema,
+  WelcomeSchema,
+} from "../../gen/lucky/frame/v1/frame_pb.js";
+import type { Entry } from "../../gen/lucky/message/v1/entry_pb.js";
 import {
   AcceptedSchema,
-  type Entry,
   type SendRequest,
   SendResultSchema,
 } from "../../gen/lucky/message/v1/message_pb.js";
@@ -45,8 +49,8 @@ function setUp() {
   };
 }
 
-const welcome = (values: MessageInitShape<typeof WelcomeSchema> = {}) =>
-  create(WelcomeSchema, { maxSendsInFlight: 2, maxFrameBytes: 1_000, ...values });
+const welcome = (limits: MessageInitShape<typeof LimitsSchema> = {}) =>
+  create(WelcomeSchema, { limits: { maxSendsInFlight: 2, maxClientFrameBytes: 1_000, ...limits } });
 
 const accepted = (clientMessageId: string, sequence: number) =>
   create(SendResultSchema, {

@@ -1,10 +1,10 @@
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { ClientFrameSchema, type Welcome } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { ClientFrameSchema, type Limits, type Welcome } from "../../gen/lucky/frame/v1/frame_pb.js";
+import type { Entry } from "../../gen/lucky/message/v1/entry_pb.js";
 import {
   type Accepted,
-  type Entry,
   type SendRequest,
   SendRequestSchema,
   type SendResult,
@@ -69,7 +69,7 @@ export class SendQueue {
   #queue: Pending[] = [];
   #nextOrder = 0;
   #resultTimer: Timer | undefined;
-  #welcome: Welcome | undefined;
+  #limits: Limits | undefined;
   #rateLimit: RateLimit | undefined;
   #rateLimitTimer: Timer | undefined;
 
@@ -111,14 +111,14 @@ export class SendQueue {
 
   /** Starts sending on an open session, within its bounds and rate limit. */
   open(welcome: Welcome, rateLimit: RateLimit | undefined): void {
-    this.#welcome = welcome;
+    this.#limits = welcome.limits;
     this.#rateLimit = rateLimit;
     this.#dispatch();
   }
 
   /** Queues the sends in flight for a retry: their session broke. */
   lost(): void {
-    this.#welcome = undefined;
+    this.#limits = undefined;
     this.#stopTimers();
     for (const pending of this.#inFlight.values()) this.#requeue(pending);
     this.#inFlight.clear();
@@ -157,7 +157,7 @@ export class SendQueue {
   /** Rejects all sends without a result, and removes them from the store. */
   close(error: LuckyError): void {
     const all = [...this.#inFlight.values(), ...this.#queue].sort((a, b) => a.order - b.order);
-    this.#welcome = undefined;
+    this.#limits = undefined;
     this.#stopTimers();
     this.#inFlight.clear();
     this.#queue = [];
@@ -179,10 +179,10 @@ export class SendQueue {
   }
 
   #dispatch(): void {
-    if (!this.#welcome) return;
+    if (!this.#limits) return;
     for (
       let at = 0;
-      at < this.#queue.length && this.#inFlight.size < this.#welcome.maxSendsInFlight;
+      at < this.#queue.length && this.#inFlight.size < this.#limits.maxSendsInFlight;
     ) {
       const pending = this.#queue[at]!;
       const mustWait =
@@ -198,7 +198,7 @@ export class SendQueue {
         return;
       }
       this.#queue.splice(at, 1);
-      this.#write(pending, this.#welcome.maxFrameBytes);
+      this.#write(pending, this.#limits.maxClientFrameBytes);
     }
   }
 

@@ -1,9 +1,8 @@
 import { create, equals, type MessageInitShape } from "@bufbuild/protobuf";
 import { ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
+import { type Entry, EntrySchema } from "../../gen/lucky/message/v1/entry_pb.js";
 import {
   type Accepted,
-  type Entry,
-  EntrySchema,
   type SendRequest,
   SendRequestSchema,
 } from "../../gen/lucky/message/v1/message_pb.js";

@@ -8,9 +8,8 @@ import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { type Envelope, EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { type Entry, EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import {
-  type Entry,
-  EntrySchema,
   MessageService,
   type SendRequest,
   SendRequestSchema,

@@ -7,11 +7,8 @@ import {
   IngressService,
   type TypingSignal,
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
-import {
-  EntrySchema,
-  SendRequestSchema,
-  SendResultSchema,
-} from "#gen/lucky/message/v1/message_pb.js";
+import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
+import { SendRequestSchema, SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
 import type { Bus } from "#platform/bus/bus.ts";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";

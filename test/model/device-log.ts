@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Entry } from "#gen/lucky/message/v1/message_pb.js";
+import type { Entry } from "#gen/lucky/message/v1/entry_pb.js";
 import { type ModelEntry, tipText } from "./model.ts";
 
 /** An entry, as a device reads it. */

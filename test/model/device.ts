@@ -1,6 +1,8 @@
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import type { Conversation, Entry, SendResult } from "#gen/lucky/message/v1/message_pb.js";
+import type { Conversation } from "#gen/lucky/message/v1/conversation_pb.js";
+import type { Entry } from "#gen/lucky/message/v1/entry_pb.js";
+import type { SendResult } from "#gen/lucky/message/v1/message_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import type { RunningServer } from "../../services/server/server.fixture.ts";
 import type { ConnectHarness } from "../connect/connect-harness.ts";
@@ -144,7 +146,7 @@ export class Device {
     const { history, call } = this.#options;
     const { name: client, user } = this;
     const answer = await call((server) =>
-      server.messages(user).sync({ cursor: this.#cursor, limit }),
+      server.messages(user).sync({ cursor: this.#cursor, pageSize: limit }),
     );
     this.#cursor = answer.nextCursor;
     if (answer.retryAfterMs > 0n) this.#mustSync = true;
@@ -228,7 +230,7 @@ export class Device {
     const position = { case: "afterSequence", value: BigInt(after) } as const;
     try {
       const answer = await this.#options.call((server) =>
-        server.messages(this.user).listEntries({ conversationId, position, limit: PAGE }),
+        server.messages(this.user).listEntries({ conversationId, position, pageSize: PAGE }),
       );
       return answer.entries;
     } catch (error) {

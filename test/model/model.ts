@@ -199,7 +199,7 @@ function isFresh(conversation: Conversation, { attempt, outcome }: Send): boolea
   if (known !== undefined) {
     const { sequence, messageId } = known;
     const first = { conversationId: conversation.id, sequence, messageId };
-    const reused = { refused: "CLIENT_MESSAGE_ID_REUSED" };
+    const reused = { refused: "KEY_REUSED" };
     assert.deepEqual(outcome, known.text === text ? first : reused, `a repeated send of ${key}`);
     return false;
   }

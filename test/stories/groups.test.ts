@@ -52,7 +52,7 @@ test("16 concurrent senders in a group get gap-free sequences, and all members s
   const log = await devices[0]!.client.messages.listEntries({
     conversationId,
     position: { case: "afterSequence", value: 1n },
-    limit: 500,
+    pageSize: 500,
   });
   const truth = log.entries.map((e) => e.messageId);
   for (const [i, device] of devices.entries()) {

@@ -182,17 +182,14 @@ test("a reused clientMessageId with other content is refused over RPC and over t
   const target = { case: "userId", value: ben!.userId } as const;
   await messages.send({ target, clientMessageId: "k", content: text("one") });
   const other = messages.send({ target, clientMessageId: "k", content: text("two") });
-  await assert.rejects(other, (e) => reasonOf(e) === ErrorReason.CLIENT_MESSAGE_ID_REUSED);
+  await assert.rejects(other, (e) => reasonOf(e) === ErrorReason.KEY_REUSED);
 
   const device = await RawDevice.hello(world.url, accessToken);
   t.after(() => device.close());
   device.send({ case: "send", value: { target, clientMessageId: "k", content: text("three") } });
   const { outcome } = (await device.next("sendResults")).results[0]!;
   assert.equal(outcome.case, "refused");
-  assert.equal(
-    outcome.case === "refused" && outcome.value.error?.reason,
-    ErrorReason.CLIENT_MESSAGE_ID_REUSED,
-  );
+  assert.equal(outcome.case === "refused" && outcome.value.error?.reason, ErrorReason.KEY_REUSED);
 });
 
 test("the sender's other devices receive the message too", { timeout: TIMEOUT }, async (t) => {

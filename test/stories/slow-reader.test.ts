@@ -52,7 +52,7 @@ test("the backlog kept for a slow reader is bounded, and the reader catches up",
   while (sequences.has(last + 1)) last++;
   for (;;) {
     const position = { case: "afterSequence", value: BigInt(last) } as const;
-    const { entries } = await asBen.listEntries({ conversationId, position, limit: 500 });
+    const { entries } = await asBen.listEntries({ conversationId, position, pageSize: 500 });
     for (const { sequence } of entries) assert.equal(Number(sequence), ++last);
     if (entries.length === 0) break;
   }

@@ -58,7 +58,7 @@ test("the log pages forward and backward and reports its last sequence", {
     const { entries, lastSequence } = await asAna.listEntries({
       conversationId,
       position,
-      limit: 10,
+      pageSize: 10,
     });
     assert.equal(lastSequence, 25n);
     return entries.map((e) => Number(e.sequence));
@@ -95,7 +95,7 @@ test("Sync pages over many conversations and returns each of them", {
   let cursor = "";
   let pages = 0;
   for (;;) {
-    const page = await asAna.sync({ cursor, limit: 5 });
+    const page = await asAna.sync({ cursor, pageSize: 5 });
     pages++;
     assert.ok(page.conversations.length <= 5);
     for (const conversation of page.conversations) {

@@ -5,7 +5,8 @@ import { type Client, createClient, type Interceptor } from "@connectrpc/connect
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { AuthService, DeviceClass, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Content } from "#gen/lucky/message/v1/content_pb.js";
-import type { Entry, Receipt } from "#gen/lucky/message/v1/message_pb.js";
+import type { Entry } from "#gen/lucky/message/v1/entry_pb.js";
+import type { Receipt } from "#gen/lucky/message/v1/message_pb.js";
 import type { Typing } from "#gen/lucky/presence/v1/presence_pb.js";
 import { LuckyClient } from "../../client/client.ts";
 import type { Clock } from "../../client/clock.ts";

@@ -33,7 +33,7 @@ export const brotliPages: Attack = {
       create(ListEntriesRequestSchema, {
         conversationId,
         position: { case: "afterSequence", value: 0n },
-        limit: PAGE_SIZE,
+        pageSize: PAGE_SIZE,
       }),
     );
     return (signal) =>

@@ -127,7 +127,7 @@ async function readPages(call: Call, { conversationId, last, log }: Reading): Pr
     const request = create(ListEntriesRequestSchema, {
       conversationId,
       position: { case: "afterSequence", value: after },
-      limit: PAGE,
+      pageSize: PAGE,
     });
     const answer = await call("ListEntries", toBinary(ListEntriesRequestSchema, request));
     const page = fromBinary(ListEntriesResponseSchema, answer);

@@ -2,12 +2,12 @@ import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
+import { idOfPageToken, pageTokenOf } from "#platform/page-tokens.ts";
 import { requirePrintable } from "#platform/validation/printable.ts";
 import type { Accounts } from "../accounts/accounts.ts";
 import { nameKey } from "../accounts/names.ts";
 import { normalizePhone } from "../accounts/phone.ts";
 import type { Database } from "../database.ts";
-import { idOfPageToken, pageTokenOf } from "../page-tokens.ts";
 import type { AccountViews } from "./account-views.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
 

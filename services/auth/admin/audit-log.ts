@@ -1,8 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditEntrySchema } from "#gen/lucky/admin/v1/admin_pb.js";
+import { idOfPageToken, pageTokenOf } from "#platform/page-tokens.ts";
 import type { Audit, Database } from "../database.ts";
-import { idOfPageToken, pageTokenOf } from "../page-tokens.ts";
 
 /** Entries in one page when the request names no size. */
 const DEFAULT_PAGE_SIZE = 50;

@@ -1,7 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { userOf } from "#platform/identity/caller.ts";
-import { idOfPageToken, pageTokenOf } from "../page-tokens.ts";
+import { idOfPageToken, pageTokenOf } from "#platform/page-tokens.ts";
 import type { SecurityNotices } from "./security-notices.ts";
 
 /** Notices in one page when the request names no size. */

@@ -4,7 +4,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
-import { EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
+import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { type ConnectHarness, startConnectHarness } from "../../../test/connect/connect-harness.ts";

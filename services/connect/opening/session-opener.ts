@@ -1,4 +1,5 @@
-import { CloseCode, type Hello } from "#gen/lucky/frame/v1/frame_pb.js";
+import { create } from "@bufbuild/protobuf";
+import { CloseCode, type Hello, LimitsSchema } from "#gen/lucky/frame/v1/frame_pb.js";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import { reasonOf } from "#platform/errors.ts";
@@ -105,10 +106,12 @@ function welcome(options: SessionOpenerOptions, session: Session, caller: UserCa
       deviceId: caller.deviceId,
       heartbeatIntervalMs: BigInt(config.heartbeatIntervalMs),
       serverTimeMs: BigInt(clock.now()),
-      maxFrameBytes: config.maxFrameBytes,
-      maxSendsInFlight: config.maxSendsInFlight,
-      framesPerSecond: config.framesPerSecond,
-      framesBurst: config.framesBurst,
+      limits: create(LimitsSchema, {
+        maxClientFrameBytes: config.maxFrameBytes,
+        maxSendsInFlight: config.maxSendsInFlight,
+        framesPerSecond: config.framesPerSecond,
+        framesBurst: config.framesBurst,
+      }),
     }),
   );
   for (const groupId of session.cursors.groups()) {

@@ -4,7 +4,8 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { ClientFrameSchema, CloseCode, ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
 import { EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
-import { EntrySchema, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
+import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
+import { SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { readEnvelope } from "./envelope.ts";
 import {
   deliverFrames,

@@ -210,6 +210,7 @@ function advanceOf({ userId, conversationId, ...sequences }: CursorAdvance): Adv
       conversationId,
       deliveredSequence: BigInt(sequences.deliveredSequence),
       readSequence: BigInt(sequences.readSequence),
+      epoch: 0n,
     },
     undeliveredSequence: BigInt(sequences.undeliveredSequence),
   };

@@ -20,7 +20,7 @@ export const PAGE_BYTES = 1_048_576;
 const READ_BYTES = 4_194_304;
 /** Estimated bytes of an entry in addition to its body. */
 const ENTRY_BYTES = 32;
-const DEFAULT_LIMIT = 100;
+const DEFAULT_PAGE_SIZE = 100;
 const MAX_LIMIT = 500;
 
 export const selectVisible: Statement = {
@@ -114,7 +114,7 @@ export async function listEntries(
 ): Promise<ListEntriesResponse> {
   const { conversationId, position } = request;
   const visible = await readVisible(logs, { userId, conversationId });
-  const limit = request.limit || DEFAULT_LIMIT;
+  const limit = request.pageSize || DEFAULT_PAGE_SIZE;
   const first = BigInt(visible.first_sequence);
   const last = BigInt(visible.last_sequence);
   const backwards = position.case === "beforeSequence";

@@ -1,4 +1,4 @@
-import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
 import { bucketOf } from "#platform/buckets/bucket.ts";
 import { MAX_LOGS } from "#platform/config/settings.ts";
 import type { Conversations } from "../conversations/conversations.ts";

@@ -49,7 +49,7 @@ test("a run of pages that a crash of PostgreSQL interrupts misses no change", as
   const one = await new Stand(t, pool).server();
   const sent = await one.append(...["122", "123", "124"].map((peer) => say(peer, "121", "m")));
   const { conversationId } = accepted(sent[2]);
-  const { nextCursor } = await one.messages("121").sync({ cursor: "", limit: 1 });
+  const { nextCursor } = await one.messages("121").sync({ cursor: "", pageSize: 1 });
   // The end of the run is above ids that PostgreSQL gives again after the crash.
   const cursor = nextCursor.replace(/\d+$/, (end) => String(BigInt(end) + 50n));
   const long = await pool.connect();

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Conversation } from "#gen/lucky/message/v1/message_pb.js";
+import type { Conversation } from "#gen/lucky/message/v1/conversation_pb.js";
 import type { RunningServer } from "../server.fixture.ts";
 
 /** Reads all pages of Sync after a cursor. */
@@ -8,7 +8,7 @@ export async function syncAll(server: RunningServer, userId: string, from = "", 
   let cursor = from;
   for (let pages = 0; ; pages++) {
     assert.ok(pages < 200, "the pages never end");
-    const answer = await server.messages(userId).sync({ cursor, limit });
+    const answer = await server.messages(userId).sync({ cursor, pageSize: limit });
     assert.ok(answer.conversations.length <= limit);
     conversations.push(...answer.conversations);
     cursor = answer.nextCursor;

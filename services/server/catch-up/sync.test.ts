@@ -130,7 +130,7 @@ test("5,000 entries are read in pages, in both directions, of at most 1 MiB", as
     const { entries, lastSequence } = await one.messages("142").listEntries({
       conversationId,
       position: { case: "afterSequence", value: after },
-      limit: 500,
+      pageSize: 500,
     });
     assert.equal(lastSequence, 5_000n);
     if (entries.length === 0) break;
@@ -144,7 +144,7 @@ test("5,000 entries are read in pages, in both directions, of at most 1 MiB", as
   const back = await one.messages("142").listEntries({
     conversationId,
     position: { case: "beforeSequence", value: 3_000n },
-    limit: 3,
+    pageSize: 3,
   });
   assert.deepEqual(
     back.entries.map(({ sequence }) => sequence),
@@ -165,7 +165,7 @@ test("5,000 entries are read in pages, in both directions, of at most 1 MiB", as
     const { entries } = await one.messages("143").listEntries({
       conversationId: large1.conversationId,
       position: { case: "afterSequence", value: position },
-      limit: 500,
+      pageSize: 500,
     });
     if (entries.length === 0) break;
     assert.ok(entries.length < 60, "a page would exceed 1 MiB");

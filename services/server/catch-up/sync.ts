@@ -4,9 +4,8 @@ import {
   type Conversation,
   ConversationKind,
   ConversationSchema,
-  type SyncResponse,
-  SyncResponseSchema,
-} from "#gen/lucky/message/v1/message_pb.js";
+} from "#gen/lucky/message/v1/conversation_pb.js";
+import { type SyncResponse, SyncResponseSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { MAX_LOGS } from "#platform/config/settings.ts";
 import { parseId } from "#platform/ids.ts";
 import { bigints } from "../log/arrays.ts";
@@ -116,7 +115,7 @@ export const selectChanged: Statement = {
      ORDER BY page.changed_by, page.conversation_id`,
 };
 
-const DEFAULT_LIMIT = 100;
+const DEFAULT_PAGE_SIZE = 100;
 
 /**
  * The position in one database. Within a run of pages, it also has the last conversation and the
@@ -154,11 +153,11 @@ const RETRY_AFTER_MS = 2_000;
  */
 export async function syncPage(
   logs: Logs,
-  { userId, request }: { userId: string; request: { cursor: string; limit: number } },
+  { userId, request }: { userId: string; request: { cursor: string; pageSize: number } },
 ): Promise<SyncResponse> {
   const positions = decode(request.cursor);
   // Each database has its share of the page, so that none has to wait for the changes of another one.
-  const limit = request.limit || DEFAULT_LIMIT;
+  const limit = request.pageSize || DEFAULT_PAGE_SIZE;
   const room = {
     rows: Math.ceil(limit / logs.databases.length),
     bytes: PAGE_BYTES / logs.databases.length,

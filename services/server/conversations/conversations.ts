@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
 import { bucketOf } from "#platform/buckets/bucket.ts";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";

@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
 import { bucketOfPair } from "#platform/buckets/bucket.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";

@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type Group, GroupSchema } from "#gen/lucky/group/v1/group_pb.js";
-import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
 import { fail } from "#platform/errors.ts";
 import { bigints } from "../log/arrays.ts";
 import type { PoolClient, Statement } from "../log/database.ts";

@@ -9,6 +9,7 @@ import {
   RemoveMemberResponseSchema,
 } from "#gen/lucky/group/v1/group_pb.js";
 import { userOf } from "#platform/identity/caller.ts";
+import { idOfPageToken, pageTokenOf } from "#platform/page-tokens.ts";
 import { requirePrintable } from "#platform/validation/printable.ts";
 import {
   addMembers,
@@ -19,7 +20,7 @@ import {
   removeMember,
 } from "./groups.ts";
 
-const DEFAULT_LIMIT = 200;
+const DEFAULT_PAGE_SIZE = 200;
 
 /** Implements GroupService: groups and their members. */
 export function groupService(
@@ -43,11 +44,18 @@ export function groupService(
       const group = await getGroup(logs, { groupId, callerId });
       return create(GetGroupResponseSchema, { group });
     },
-    async listMembers({ groupId, afterUserId, limit }, context) {
+    async listMembers({ groupId, pageSize, pageToken }, context) {
       mustServe();
       const { userId: callerId } = userOf(context);
-      const page = { groupId, callerId, afterUserId, limit: limit || DEFAULT_LIMIT };
-      return create(ListMembersResponseSchema, { members: await listMembers(logs, page) });
+      const size = pageSize || DEFAULT_PAGE_SIZE;
+      const afterUserId = String(idOfPageToken(pageToken) ?? 0n);
+      const page = { groupId, callerId, afterUserId, limit: size + 1 };
+      const found = await listMembers(logs, page);
+      const members = found.slice(0, size);
+      const last = members.at(-1);
+      const more = found.length > size && last !== undefined;
+      const nextPageToken = more ? pageTokenOf(BigInt(last.userId)) : "";
+      return create(ListMembersResponseSchema, { members, nextPageToken });
     },
     async addMembers({ groupId, userIds }, context) {
       mustServe();

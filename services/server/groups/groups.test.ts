@@ -41,14 +41,15 @@ test("members are listed in pages by ascending user id, with their roles", async
   const { group } = await one.groups("111").createGroup({ name: "g", userIds });
   const groupId = group!.groupId;
   const ids: string[] = [];
-  for (let afterUserId = "0"; ; afterUserId = ids.at(-1)!) {
-    const page = await one.groups("1001").listMembers({ groupId, afterUserId, limit: 10 });
-    if (page.members.length === 0) break;
+  let pageToken = "";
+  do {
+    const page = await one.groups("1001").listMembers({ groupId, pageToken, pageSize: 13 });
+    pageToken = page.nextPageToken;
     ids.push(...page.members.map(({ userId }) => userId));
     for (const { userId, role } of page.members) {
       assert.equal(role, userId === "111" ? Role.OWNER : Role.MEMBER);
     }
-  }
+  } while (pageToken !== "");
   assert.deepEqual(ids, ["111", ...userIds]);
 });
 

@@ -8,7 +8,7 @@ import {
   MemberSchema,
   Role,
 } from "#gen/lucky/group/v1/group_pb.js";
-import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
 import { BUCKETS, bucketOfGroup } from "#platform/buckets/bucket.ts";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";

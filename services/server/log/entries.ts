@@ -1,6 +1,6 @@
 import { create, equals, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
-import { type Entry, EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
+import { type Entry, EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import { scan, WireWriter, writeVarint } from "#platform/wire.ts";
 
 /** Maximum bytes that `writePrefix` writes. */

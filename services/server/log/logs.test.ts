@@ -36,7 +36,7 @@ function fragile(pool: pg.Pool): { pool: pg.Pool; state: "here" | "away" | "sile
 async function syncAll(server: RunningServer, userId: string, cursor = "", limit = 0) {
   const pages = [];
   for (;;) {
-    const page = await server.messages(userId).sync({ cursor, limit });
+    const page = await server.messages(userId).sync({ cursor, pageSize: limit });
     pages.push(page);
     cursor = page.nextCursor;
     if (!page.hasMore) break;

@@ -1,6 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import type { Content, Tip } from "#gen/lucky/message/v1/content_pb.js";
-import { EntrySchema } from "#gen/lucky/message/v1/message_pb.js";
+import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import { mayHaveMemberships } from "./kinds.ts";
 
 /** A user who joined or left a group. */

@@ -2,11 +2,8 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { fromBinary } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import {
-  EntrySchema,
-  SendRequestSchema,
-  SendResultSchema,
-} from "#gen/lucky/message/v1/message_pb.js";
+import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
+import { SendRequestSchema, SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import {
   accepted,
@@ -117,7 +114,7 @@ test("the same key twice in one batch is stored once", async (t) => {
   );
   assert.deepEqual(accepted(results[1]), accepted(results[0]));
   assert.deepEqual(accepted(results[4]), accepted(results[0]));
-  assert.equal(refused(results[3]), ErrorReason.CLIENT_MESSAGE_ID_REUSED);
+  assert.equal(refused(results[3]), ErrorReason.KEY_REUSED);
   const sequences = [results[0], results[2]].map((result) => accepted(result).sequence);
   assert.deepEqual(sequences.toSorted(), [1, 2]);
 });
@@ -126,7 +123,7 @@ test("a reused key with other content is refused, but not with another encoding 
   const one = await new Stand(t, pool).server();
   const [first] = await one.append(hi("131", "132", "k", "x"));
   const [other] = await one.append(hi("131", "132", "k", "y"));
-  assert.equal(refused(other), ErrorReason.CLIENT_MESSAGE_ID_REUSED);
+  assert.equal(refused(other), ErrorReason.KEY_REUSED);
   // In this encoding the key follows the content.
   const bytes = Buffer.concat([
     request({ target: toUser("132") }),

@@ -1,5 +1,5 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import type { Conversation } from "../conversations/conversations.ts";
 import { type Refusal, refusal } from "../conversations/refusal.ts";

@@ -34,7 +34,7 @@ export const selectDuplicates: Statement = {
 
 /**
  * Finds duplicates: sends whose (conversation, sender, client_message_id) is in the log. The
- * outcome is the first result when the content is equal, else CLIENT_MESSAGE_ID_REUSED. Throws
+ * outcome is the first result when the content is equal, else KEY_REUSED. Throws
  * UNAVAILABLE.
  */
 export async function findDuplicates<S extends AddressedSend>(
@@ -67,7 +67,7 @@ export async function findDuplicates<S extends AddressedSend>(
 const KEY_REUSED: Outcome = {
   kind: "refused",
   refusal: refusal(
-    ErrorReason.CLIENT_MESSAGE_ID_REUSED,
+    ErrorReason.KEY_REUSED,
     "the client_message_id was used in this conversation with other content",
   ),
 };

@@ -3,11 +3,8 @@ import { test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
-import {
-  EntrySchema,
-  SendRequestSchema,
-  SendResultSchema,
-} from "#gen/lucky/message/v1/message_pb.js";
+import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
+import { SendRequestSchema, SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { WireWriter } from "#platform/wire.ts";
 import { refusal } from "../conversations/refusal.ts";
 import { tail, writePrefix } from "../log/entries.ts";

@@ -1,5 +1,5 @@
 import { ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
-import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
 import { bucketOf } from "#platform/buckets/bucket.ts";
 import { userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";

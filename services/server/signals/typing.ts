@@ -1,6 +1,6 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
-import { ConversationKind } from "#gen/lucky/message/v1/message_pb.js";
+import { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
 import { userChannel } from "#platform/channels.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";

@@ -114,7 +114,7 @@ export declare type FindAccountsRequest = Message<"lucky.admin.v1.FindAccountsRe
   pageSize: number;
 
   /**
-   * next_page_token of the previous page; empty for the first page.
+   * next_page_token of the previous page, at most 512 characters; empty for the first page.
    *
    * @generated from field: string page_token = 5;
    */
@@ -521,7 +521,7 @@ export declare type ListAuditRequest = Message<"lucky.admin.v1.ListAuditRequest"
   pageSize: number;
 
   /**
-   * next_page_token of the previous page; empty for the first page.
+   * next_page_token of the previous page, at most 512 characters; empty for the first page.
    *
    * @generated from field: string page_token = 4;
    */

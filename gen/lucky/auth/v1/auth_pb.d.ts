@@ -315,6 +315,14 @@ export declare type RegisterRequest = Message<"lucky.auth.v1.RegisterRequest"> &
    * @generated from field: string display_name = 3;
    */
   displayName: string;
+
+  /**
+   * Chosen by the device, random (UUIDv4 or v7): it deduplicates retries. 1 to 64 characters of
+   * A-Z a-z 0-9 . _ - Empty: a retry after a lost answer fails with USER_NAME_TAKEN.
+   *
+   * @generated from field: string client_registration_id = 4;
+   */
+  clientRegistrationId: string;
 };
 
 /**
@@ -1517,8 +1525,10 @@ export declare const AuthService: GenService<{
     output: typeof GetPublicKeyResponseSchema;
   },
   /**
-   * Creates an account. Fails with USER_NAME_TAKEN, USER_NAME_CONFUSABLE, PASSWORD_WEAK or
-   * ENCRYPTION_INVALID.
+   * Creates an account. Retries are deduplicated for a day: a call with a known
+   * client_registration_id and the same names and password returns the first answer and creates
+   * nothing; with other content it fails with KEY_REUSED. Fails with USER_NAME_TAKEN,
+   * USER_NAME_CONFUSABLE, PASSWORD_WEAK or ENCRYPTION_INVALID.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Register
    */

@@ -26,7 +26,7 @@ export declare type ListSecurityNoticesRequest = Message<"lucky.auth.v1.ListSecu
   pageSize: number;
 
   /**
-   * next_page_token of the previous page; empty for the first page.
+   * next_page_token of the previous page, at most 512 characters; empty for the first page.
    *
    * @generated from field: string page_token = 2;
    */
@@ -129,6 +129,19 @@ export declare const LoggedInDeviceSchema: GenMessage<LoggedInDevice>;
  * @generated from message lucky.auth.v1.ListDevicesRequest
  */
 export declare type ListDevicesRequest = Message<"lucky.auth.v1.ListDevicesRequest"> & {
+  /**
+   * Page size, 1 to 200; 0 means 200.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the previous page, at most 512 characters; empty for the first page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
 };
 
 /**
@@ -144,11 +157,18 @@ export declare const ListDevicesRequestSchema: GenMessage<ListDevicesRequest>;
  */
 export declare type ListDevicesResponse = Message<"lucky.auth.v1.ListDevicesResponse"> & {
   /**
-   * All logged-in devices, last seen first.
+   * The page, latest login first.
    *
    * @generated from field: repeated lucky.auth.v1.LoggedInDevice devices = 1;
    */
   devices: LoggedInDevice[];
+
+  /**
+   * Token of the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -286,9 +306,9 @@ export declare const RevokeOtherDevicesResponseSchema: GenMessage<RevokeOtherDev
  */
 export declare const DeviceService: GenService<{
   /**
-   * Returns all logged-in devices of the caller, last seen first. Their number is bounded: beyond a
-   * maximum (200, unless the operator sets another one) a login ends the one that was seen least
-   * recently.
+   * Returns the logged-in devices of the caller in pages, latest login first. Their number is bounded:
+   * beyond a maximum (200, unless the operator sets another one) a login ends the one that was seen
+   * least recently.
    *
    * @generated from rpc lucky.auth.v1.DeviceService.ListDevices
    */

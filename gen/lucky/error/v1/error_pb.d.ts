@@ -2,7 +2,7 @@
 // @generated from file lucky/error/v1/error.proto (package lucky.error.v1, syntax proto3)
 /* eslint-disable */
 
-// Errors: a closed list of reasons that clients switch on.
+// Errors: reasons that clients switch on. Later versions of the server add reasons.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_lucky_error_v1_error: GenFile;
 
 /**
- * Detail of every error that Lucky returns.
+ * Detail of every error that Lucky returns, by every method and for every refused send.
  *
  * @generated from message lucky.error.v1.ErrorDetail
  */
@@ -26,11 +26,20 @@ export declare type ErrorDetail = Message<"lucky.error.v1.ErrorDetail"> & {
   reason: ErrorReason;
 
   /**
-   * Time before a retry, milliseconds; 0: an unchanged retry does not help.
+   * Greater than 0: the unchanged call or send may be retried after this delay, milliseconds, whatever
+   * the reason. 0: an unchanged retry does not help.
    *
    * @generated from field: int64 retry_after_ms = 2;
    */
   retryAfterMs: bigint;
+
+  /**
+   * For INVALID_ARGUMENT: path of the field from the request, in the names of the contract, such as
+   * content.image.media.url or user_ids[3]; empty when no single field is at fault.
+   *
+   * @generated from field: string field = 3;
+   */
+  field: string;
 };
 
 /**
@@ -40,14 +49,15 @@ export declare type ErrorDetail = Message<"lucky.error.v1.ErrorDetail"> & {
 export declare const ErrorDetailSchema: GenMessage<ErrorDetail>;
 
 /**
- * Reason of a failed call, send or session. Each comment begins with the Connect code that carries
- * it. A client that does not know a reason acts by the code.
+ * Reason of a failed call or send. Each comment begins with the Connect code that carries it. A client
+ * that does not know a reason acts by retry_after_ms of the ErrorDetail: greater than 0, it may retry
+ * the unchanged call or send after that delay; 0, the failure is final.
  *
  * @generated from enum lucky.error.v1.ErrorReason
  */
 export enum ErrorReason {
   /**
-   * Not set. The client acts by the code alone.
+   * Not set. A client treats it like a reason that it does not know.
    *
    * @generated from enum value: ERROR_REASON_UNSPECIFIED = 0;
    */
@@ -61,7 +71,8 @@ export enum ErrorReason {
   INTERNAL = 1,
 
   /**
-   * invalid_argument: a field breaks the constraint that the text names.
+   * invalid_argument: a field breaks a constraint. The detail names the field, the text the
+   * constraint.
    *
    * @generated from enum value: ERROR_REASON_INVALID_ARGUMENT = 2;
    */
@@ -182,11 +193,12 @@ export enum ErrorReason {
   MUTED = 18,
 
   /**
-   * already_exists: the sender used the client_message_id in this conversation with other content.
+   * already_exists: the caller used the key of the call (client_message_id, client_group_id,
+   * client_registration_id) with other content.
    *
-   * @generated from enum value: ERROR_REASON_CLIENT_MESSAGE_ID_REUSED = 19;
+   * @generated from enum value: ERROR_REASON_KEY_REUSED = 19;
    */
-  CLIENT_MESSAGE_ID_REUSED = 19,
+  KEY_REUSED = 19,
 
   /**
    * failed_precondition: the group is full, or a user to be added is in the maximum number of groups.

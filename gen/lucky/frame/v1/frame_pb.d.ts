@@ -3,12 +3,13 @@
 /* eslint-disable */
 
 // Frames on the WebSocket: one binary WebSocket message each, subprotocol "lucky.v1". Both sides skip
-// unknown fields and unknown kinds.
+// unknown fields and unknown kinds, and treat unknown close codes by their range.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { AcknowledgeRequest, Entry, Receipt, SendRequest, SendResult } from "../../message/v1/message_pb.js";
+import type { AcknowledgeRequest, Receipt, SendRequest, SendResult } from "../../message/v1/message_pb.js";
 import type { SendTypingRequest, Typing } from "../../presence/v1/presence_pb.js";
+import type { Entry } from "../../message/v1/entry_pb.js";
 import type { ErrorDetail } from "../../error/v1/error_pb.js";
 
 /**
@@ -103,8 +104,8 @@ export declare type ClientFrame = Message<"lucky.frame.v1.ClientFrame"> & {
     case: "rpc";
   } | {
     /**
-     * The device is alive. The answer is a Heartbeat. Sent after heartbeat_interval_ms without any
-     * other frame.
+     * The device is alive. The answer is a Heartbeat. Sent after half of heartbeat_interval_ms
+     * without any other frame to the server.
      *
      * @generated from field: lucky.frame.v1.Heartbeat heartbeat = 6;
      */
@@ -258,11 +259,45 @@ export declare type Hello = Message<"lucky.frame.v1.Hello"> & {
   accessToken: string;
 
   /**
-   * Name and version of the client, for operators; at most 64 characters.
+   * Version of the client: numbers with dots, such as 2.14.0; at most 64 characters. Empty: not known.
+   * The operator may require a minimum version of a client_name: older ones get CLIENT_TOO_OLD.
    *
    * @generated from field: string client_version = 2;
    */
   clientVersion: string;
+
+  /**
+   * Name of the client, the same in all its versions, such as acme-ios; at most 64 characters. Empty:
+   * not known.
+   *
+   * @generated from field: string client_name = 3;
+   */
+  clientName: string;
+
+  /**
+   * Revision of the protocol that the client was written for; this file is revision 1. 0 counts as 1.
+   * The server accepts every revision from the operator's minimum on, also later ones than its own.
+   *
+   * @generated from field: int32 protocol_revision = 4;
+   */
+  protocolRevision: number;
+
+  /**
+   * Kinds of content that the client can show: their field numbers in Content, at most 64. Empty: all
+   * kinds of its revision. The server counts them for its operators; it sends every kind to every
+   * client, because a client can show or skip unknown kinds (see Entry).
+   *
+   * @generated from field: repeated int32 content_kinds = 5;
+   */
+  contentKinds: number[];
+
+  /**
+   * Optional frames that the client wants, at most 64. The server does not send the others. Empty:
+   * all features of its revision. Unknown values are ignored.
+   *
+   * @generated from field: repeated lucky.frame.v1.Feature features = 6;
+   */
+  features: Feature[];
 };
 
 /**
@@ -314,35 +349,33 @@ export declare type Welcome = Message<"lucky.frame.v1.Welcome"> & {
   serverTimeMs: bigint;
 
   /**
-   * Largest frame that the server accepts, bytes.
+   * Limits of the session.
    *
-   * @generated from field: int32 max_frame_bytes = 6;
+   * @generated from field: lucky.frame.v1.Limits limits = 6;
    */
-  maxFrameBytes: number;
+  limits?: Limits | undefined;
 
   /**
-   * Maximum sends in flight (without a result). More are refused with OVERLOADED.
+   * Revision of the protocol that the server was written for, 1 or more.
    *
-   * @generated from field: int32 max_sends_in_flight = 7;
+   * @generated from field: int32 protocol_revision = 7;
    */
-  maxSendsInFlight: number;
+  protocolRevision: number;
 
   /**
-   * Sustained rate limit of the user's sessions on this instance together, frames a second. The
-   * session that exceeds it is closed with RATE_LIMITED. A frame counts as 1, plus 1 per full 16 KiB,
-   * plus 1 per 40 fields in it, at all depths: a cursor has up to four. Sends of at most 256 bytes
-   * count as 1, and the request of an Rpc as one field. 0: not known.
+   * Kinds of content that the server accepts from devices: their field numbers in Content. It refuses
+   * a send of any other kind with INVALID_ARGUMENT.
    *
-   * @generated from field: int32 frames_per_second = 8;
+   * @generated from field: repeated int32 content_kinds = 8;
    */
-  framesPerSecond: number;
+  contentKinds: number[];
 
   /**
-   * Burst of the rate limit, frames. 0: not known.
+   * Optional frames that the server can send.
    *
-   * @generated from field: int32 frames_burst = 9;
+   * @generated from field: repeated lucky.frame.v1.Feature features = 9;
    */
-  framesBurst: number;
+  features: Feature[];
 };
 
 /**
@@ -350,6 +383,79 @@ export declare type Welcome = Message<"lucky.frame.v1.Welcome"> & {
  * Use `create(WelcomeSchema)` to create a new message.
  */
 export declare const WelcomeSchema: GenMessage<Welcome>;
+
+/**
+ * Limits of a session. The server sets all of them.
+ *
+ * @generated from message lucky.frame.v1.Limits
+ */
+export declare type Limits = Message<"lucky.frame.v1.Limits"> & {
+  /**
+   * Largest frame that the server accepts, bytes. A larger one closes the session with
+   * FRAME_TOO_LARGE.
+   *
+   * @generated from field: int32 max_client_frame_bytes = 1;
+   */
+  maxClientFrameBytes: number;
+
+  /**
+   * Largest frame that the server sends, bytes: the read buffer that a client needs.
+   *
+   * @generated from field: int32 max_server_frame_bytes = 2;
+   */
+  maxServerFrameBytes: number;
+
+  /**
+   * Maximum sends in flight (without a result). More are refused with OVERLOADED.
+   *
+   * @generated from field: int32 max_sends_in_flight = 3;
+   */
+  maxSendsInFlight: number;
+
+  /**
+   * Maximum calls in flight over the socket. More are refused with OVERLOADED.
+   *
+   * @generated from field: int32 max_calls_in_flight = 4;
+   */
+  maxCallsInFlight: number;
+
+  /**
+   * Maximum cursors in one Acknowledge.
+   *
+   * @generated from field: int32 max_cursors = 5;
+   */
+  maxCursors: number;
+
+  /**
+   * Largest Content of a send, encoded, bytes.
+   *
+   * @generated from field: int32 max_content_bytes = 6;
+   */
+  maxContentBytes: number;
+
+  /**
+   * Sustained rate limit of the user's sessions on this instance together, frames a second. The
+   * session that exceeds it is closed with RATE_LIMITED. A frame counts as 1, plus 1 per full 16 KiB,
+   * plus 1 per 40 fields in it, at all depths: a cursor has up to five. Sends of at most 256 bytes
+   * count as 1, and the request of an Rpc as one field. 0: not known.
+   *
+   * @generated from field: int32 frames_per_second = 7;
+   */
+  framesPerSecond: number;
+
+  /**
+   * Burst of the rate limit, frames. 0: not known.
+   *
+   * @generated from field: int32 frames_burst = 8;
+   */
+  framesBurst: number;
+};
+
+/**
+ * Describes the message lucky.frame.v1.Limits.
+ * Use `create(LimitsSchema)` to create a new message.
+ */
+export declare const LimitsSchema: GenMessage<Limits>;
 
 /**
  * Outcomes of sends.
@@ -663,11 +769,32 @@ export declare type Kick = Message<"lucky.frame.v1.Kick"> & {
   code: CloseCode;
 
   /**
-   * Text for developers.
+   * Text for developers. For CLIENT_TOO_OLD: the operator's text for the user.
    *
    * @generated from field: string text = 2;
    */
   text: string;
+
+  /**
+   * Action of the client. It follows from the range of the code.
+   *
+   * @generated from field: lucky.frame.v1.ReconnectAction action = 3;
+   */
+  action: ReconnectAction;
+
+  /**
+   * Shortest delay before a reconnect, milliseconds, in addition to the back-off. 0: none.
+   *
+   * @generated from field: int64 retry_after_ms = 4;
+   */
+  retryAfterMs: bigint;
+
+  /**
+   * For CLIENT_TOO_OLD: address of a newer client; empty: not configured. For other codes: empty.
+   *
+   * @generated from field: string upgrade_url = 5;
+   */
+  upgradeUrl: string;
 };
 
 /**
@@ -696,6 +823,46 @@ export declare type Move = Message<"lucky.frame.v1.Move"> & {
  * Use `create(MoveSchema)` to create a new message.
  */
 export declare const MoveSchema: GenMessage<Move>;
+
+/**
+ * A group of optional frames.
+ *
+ * @generated from enum lucky.frame.v1.Feature
+ */
+export enum Feature {
+  /**
+   * Not set. Ignored.
+   *
+   * @generated from enum value: FEATURE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Typing frames. Since revision 1.
+   *
+   * @generated from enum value: FEATURE_TYPING = 1;
+   */
+  TYPING = 1,
+
+  /**
+   * Receipt frames. Since revision 1.
+   *
+   * @generated from enum value: FEATURE_RECEIPTS = 2;
+   */
+  RECEIPTS = 2,
+
+  /**
+   * SecurityNotice frames. Since revision 1.
+   *
+   * @generated from enum value: FEATURE_SECURITY_NOTICES = 3;
+   */
+  SECURITY_NOTICES = 3,
+}
+
+/**
+ * Describes the enum lucky.frame.v1.Feature.
+ */
+export declare const FeatureSchema: GenEnum<Feature>;
 
 /**
  * Kind of a security event.
@@ -815,7 +982,43 @@ export enum LoginMethod {
 export declare const LoginMethodSchema: GenEnum<LoginMethod>;
 
 /**
- * Reason of a close by the server. The values are WebSocket close codes.
+ * Action of a client whose session was closed.
+ *
+ * @generated from enum lucky.frame.v1.ReconnectAction
+ */
+export enum ReconnectAction {
+  /**
+   * Not set: the range of the close code decides.
+   *
+   * @generated from enum value: RECONNECT_ACTION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Reconnect after a back-off.
+   *
+   * @generated from enum value: RECONNECT_ACTION_RECONNECT = 1;
+   */
+  RECONNECT = 1,
+
+  /**
+   * Do not reconnect before the user or a new login asks for it.
+   *
+   * @generated from enum value: RECONNECT_ACTION_STAY_CLOSED = 2;
+   */
+  STAY_CLOSED = 2,
+}
+
+/**
+ * Describes the enum lucky.frame.v1.ReconnectAction.
+ */
+export declare const ReconnectActionSchema: GenEnum<ReconnectAction>;
+
+/**
+ * Reason of a close by the server. The values are WebSocket close codes, and their range says whether
+ * the client reconnects, also for codes that it does not know:
+ * - 4000 to 4499, and all codes that are not in this list of ranges: reconnect after a back-off.
+ * - 4500 to 4999: do not reconnect before the user or a new login asks for it.
  *
  * @generated from enum lucky.frame.v1.CloseCode
  */
@@ -835,7 +1038,7 @@ export enum CloseCode {
   PROTOCOL_ERROR = 4000,
 
   /**
-   * A frame was larger than max_frame_bytes.
+   * A frame was larger than max_client_frame_bytes. Do not retry it.
    *
    * @generated from enum value: CLOSE_CODE_FRAME_TOO_LARGE = 4001;
    */
@@ -849,33 +1052,11 @@ export enum CloseCode {
   HELLO_TIMEOUT = 4002,
 
   /**
-   * The access token is missing, malformed, forged or for another service. Log in again.
-   *
-   * @generated from enum value: CLOSE_CODE_TOKEN_INVALID = 4003;
-   */
-  TOKEN_INVALID = 4003,
-
-  /**
    * The access token has expired, or its key was withdrawn. Refresh it and reconnect.
    *
    * @generated from enum value: CLOSE_CODE_TOKEN_EXPIRED = 4004;
    */
   TOKEN_EXPIRED = 4004,
-
-  /**
-   * The login was ended. Log in again.
-   *
-   * @generated from enum value: CLOSE_CODE_TOKEN_REVOKED = 4005;
-   */
-  TOKEN_REVOKED = 4005,
-
-  /**
-   * Another device of the class, or another session of this device, replaced this session. Do not
-   * reconnect without the user.
-   *
-   * @generated from enum value: CLOSE_CODE_REPLACED = 4006;
-   */
-  REPLACED = 4006,
 
   /**
    * The rate limit of the session was exceeded. Reconnect after a back-off.
@@ -906,12 +1087,50 @@ export enum CloseCode {
   UNAVAILABLE = 4010,
 
   /**
+   * The log was reset, by a restored backup or by a promoted replica that lacked the last entries.
+   * Reconnect and Sync: the epochs of conversations have changed.
+   *
+   * @generated from enum value: CLOSE_CODE_LOG_RESET = 4011;
+   */
+  LOG_RESET = 4011,
+
+  /**
+   * The access token is missing, malformed, forged or for another service. Log in again.
+   *
+   * @generated from enum value: CLOSE_CODE_TOKEN_INVALID = 4500;
+   */
+  TOKEN_INVALID = 4500,
+
+  /**
+   * The login was ended. Log in again.
+   *
+   * @generated from enum value: CLOSE_CODE_TOKEN_REVOKED = 4501;
+   */
+  TOKEN_REVOKED = 4501,
+
+  /**
+   * Another device of the class, or another session of this device, replaced this session. Do not
+   * reconnect without the user.
+   *
+   * @generated from enum value: CLOSE_CODE_REPLACED = 4502;
+   */
+  REPLACED = 4502,
+
+  /**
    * The limit of online devices of the class is reached, and the policy does not replace any. Do not
    * reconnect without the user.
    *
-   * @generated from enum value: CLOSE_CODE_DEVICE_LIMIT_REACHED = 4011;
+   * @generated from enum value: CLOSE_CODE_DEVICE_LIMIT_REACHED = 4503;
    */
-  DEVICE_LIMIT_REACHED = 4011,
+  DEVICE_LIMIT_REACHED = 4503,
+
+  /**
+   * The operator no longer admits this version of the client or its revision of the protocol. Kick
+   * carries a text for the user and the address of a newer client.
+   *
+   * @generated from enum value: CLOSE_CODE_CLIENT_TOO_OLD = 4504;
+   */
+  CLIENT_TOO_OLD = 4504,
 }
 
 /**

@@ -3,10 +3,11 @@
 /* eslint-disable */
 
 // Frames on the WebSocket: one binary WebSocket message each, subprotocol "lucky.v1". Both sides skip
-// unknown fields and unknown kinds.
+// unknown fields and unknown kinds, and treat unknown close codes by their range.
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_lucky_error_v1_error } from "../../error/v1/error_pb.js";
+import { file_lucky_message_v1_entry } from "../../message/v1/entry_pb.js";
 import { file_lucky_message_v1_message } from "../../message/v1/message_pb.js";
 import { file_lucky_options_v1_options } from "../../options/v1/options_pb.js";
 import { file_lucky_presence_v1_presence } from "../../presence/v1/presence_pb.js";
@@ -15,7 +16,7 @@ import { file_lucky_presence_v1_presence } from "../../presence/v1/presence_pb.j
  * Describes the file lucky/frame/v1/frame.proto.
  */
 export const file_lucky_frame_v1_frame = /*@__PURE__*/
-  fileDesc("ChpsdWNreS9mcmFtZS92MS9mcmFtZS5wcm90bxIObHVja3kuZnJhbWUudjEiGAoWUmVzb2x2ZUVuZHBvaW50UmVxdWVzdCImChdSZXNvbHZlRW5kcG9pbnRSZXNwb25zZRILCgN1cmwYASABKAki3QIKC0NsaWVudEZyYW1lEiYKBWhlbGxvGAEgASgLMhUubHVja3kuZnJhbWUudjEuSGVsbG9IABItCgRzZW5kGAIgASgLMh0ubHVja3kubWVzc2FnZS52MS5TZW5kUmVxdWVzdEgAEjsKC2Fja25vd2xlZGdlGAMgASgLMiQubHVja3kubWVzc2FnZS52MS5BY2tub3dsZWRnZVJlcXVlc3RIABI2CgZ0eXBpbmcYBCABKAsyJC5sdWNreS5wcmVzZW5jZS52MS5TZW5kVHlwaW5nUmVxdWVzdEgAEiIKA3JwYxgFIAEoCzITLmx1Y2t5LmZyYW1lLnYxLlJwY0gAEi4KCWhlYXJ0YmVhdBgGIAEoCzIZLmx1Y2t5LmZyYW1lLnYxLkhlYXJ0YmVhdEgAEiYKBXJlbmV3GAcgASgLMhUubHVja3kuZnJhbWUudjEuUmVuZXdIAEIGCgRraW5kItUECgtTZXJ2ZXJGcmFtZRIqCgd3ZWxjb21lGAEgASgLMhcubHVja3kuZnJhbWUudjEuV2VsY29tZUgAEjMKDHNlbmRfcmVzdWx0cxgCIAEoCzIbLmx1Y2t5LmZyYW1lLnYxLlNlbmRSZXN1bHRzSAASKgoHZGVsaXZlchgDIAEoCzIXLmx1Y2t5LmZyYW1lLnYxLkRlbGl2ZXJIABIsCgdyZWNlaXB0GAQgASgLMhkubHVja3kubWVzc2FnZS52MS5SZWNlaXB0SAASKwoGdHlwaW5nGAUgASgLMhkubHVja3kucHJlc2VuY2UudjEuVHlwaW5nSAASNQoNc3luY19yZXF1aXJlZBgGIAEoCzIcLmx1Y2t5LmZyYW1lLnYxLlN5bmNSZXF1aXJlZEgAEi8KCnJwY19yZXN1bHQYByABKAsyGS5sdWNreS5mcmFtZS52MS5ScGNSZXN1bHRIABIuCgloZWFydGJlYXQYCCABKAsyGS5sdWNreS5mcmFtZS52MS5IZWFydGJlYXRIABIkCgRraWNrGAkgASgLMhQubHVja3kuZnJhbWUudjEuS2lja0gAEiQKBG1vdmUYCiABKAsyFC5sdWNreS5mcmFtZS52MS5Nb3ZlSAASNwoOdG9rZW5fZXhwaXJpbmcYCyABKAsyHS5sdWNreS5mcmFtZS52MS5Ub2tlbkV4cGlyaW5nSAASOQoPc2VjdXJpdHlfbm90aWNlGAwgASgLMh4ubHVja3kuZnJhbWUudjEuU2VjdXJpdHlOb3RpY2VIAEIGCgRraW5kIjUKBUhlbGxvEhQKDGFjY2Vzc190b2tlbhgBIAEoCRIWCg5jbGllbnRfdmVyc2lvbhgCIAEoCSLjAQoHV2VsY29tZRISCgpzZXNzaW9uX2lkGAEgASgJEhMKB3VzZXJfaWQYAiABKANCAjABEhEKCWRldmljZV9pZBgDIAEoCRIdChVoZWFydGJlYXRfaW50ZXJ2YWxfbXMYBCABKAMSFgoOc2VydmVyX3RpbWVfbXMYBSABKAMSFwoPbWF4X2ZyYW1lX2J5dGVzGAYgASgFEhsKE21heF9zZW5kc19pbl9mbGlnaHQYByABKAUSGQoRZnJhbWVzX3Blcl9zZWNvbmQYCCABKAUSFAoMZnJhbWVzX2J1cnN0GAkgASgFIjwKC1NlbmRSZXN1bHRzEi0KB3Jlc3VsdHMYASADKAsyHC5sdWNreS5tZXNzYWdlLnYxLlNlbmRSZXN1bHQiMwoHRGVsaXZlchIoCgdlbnRyaWVzGAEgAygLMhcubHVja3kubWVzc2FnZS52MS5FbnRyeSJCCgxTeW5jUmVxdWlyZWQSGwoPY29udmVyc2F0aW9uX2lkGAEgASgDQgIwARIVCg1sYXN0X3NlcXVlbmNlGAIgASgDIjsKA1JwYxITCgdjYWxsX2lkGAEgASgDQgIwARIOCgZtZXRob2QYAiABKAkSDwoHcmVxdWVzdBgDIAEoDCJqCglScGNSZXN1bHQSEwoHY2FsbF9pZBgBIAEoA0ICMAESEgoIcmVzcG9uc2UYAiABKAxIABIpCgVlcnJvchgDIAEoCzIYLmx1Y2t5LmZyYW1lLnYxLlJwY0Vycm9ySABCCQoHb3V0Y29tZSJSCghScGNFcnJvchIMCgRjb2RlGAEgASgFEgwKBHRleHQYAiABKAkSKgoFZXJyb3IYAyABKAsyGy5sdWNreS5lcnJvci52MS5FcnJvckRldGFpbCILCglIZWFydGJlYXQiHQoFUmVuZXcSFAoMYWNjZXNzX3Rva2VuGAEgASgJIiYKDVRva2VuRXhwaXJpbmcSFQoNZXhwaXJlc19hdF9tcxgBIAEoAyLbAQoOU2VjdXJpdHlOb3RpY2USMAoEa2luZBgBIAEoDjIiLmx1Y2t5LmZyYW1lLnYxLlNlY3VyaXR5Tm90aWNlS2luZBIRCglkZXZpY2VfaWQYAiABKAkSEwoLZGV2aWNlX25hbWUYAyABKAkSDQoFYXRfbXMYBCABKAMSFgoOY29hcnNlX2FkZHJlc3MYBSABKAkSMQoMbG9naW5fbWV0aG9kGAYgASgOMhsubHVja3kuZnJhbWUudjEuTG9naW5NZXRob2QSFQoJbm90aWNlX2lkGAcgASgDQgIwASI9CgRLaWNrEicKBGNvZGUYASABKA4yGS5sdWNreS5mcmFtZS52MS5DbG9zZUNvZGUSDAoEdGV4dBgCIAEoCSIYCgRNb3ZlEhAKCGFmdGVyX21zGAEgASgDKpUDChJTZWN1cml0eU5vdGljZUtpbmQSJAogU0VDVVJJVFlfTk9USUNFX0tJTkRfVU5TUEVDSUZJRUQQABItCilTRUNVUklUWV9OT1RJQ0VfS0lORF9SRUZSRVNIX1RPS0VOX1JFVVNFRBABEikKJVNFQ1VSSVRZX05PVElDRV9LSU5EX0RFVklDRV9MT0dHRURfSU4QAhIpCiVTRUNVUklUWV9OT1RJQ0VfS0lORF9QQVNTV09SRF9DSEFOR0VEEAMSJgoiU0VDVVJJVFlfTk9USUNFX0tJTkRfUEhPTkVfQ0hBTkdFRBAEEisKJ1NFQ1VSSVRZX05PVElDRV9LSU5EX1FSX0xPR0lOX0NPTkZJUk1FRBAFEiYKIlNFQ1VSSVRZX05PVElDRV9LSU5EX1FSX0xPR0lOX0tFUFQQBhInCiNTRUNVUklUWV9OT1RJQ0VfS0lORF9ERVZJQ0VfUkVWT0tFRBAHEi4KKlNFQ1VSSVRZX05PVElDRV9LSU5EX09USEVSX0RFVklDRVNfUkVWT0tFRBAIKnsKC0xvZ2luTWV0aG9kEhwKGExPR0lOX01FVEhPRF9VTlNQRUNJRklFRBAAEhkKFUxPR0lOX01FVEhPRF9QQVNTV09SRBABEhkKFUxPR0lOX01FVEhPRF9TTVNfQ09ERRACEhgKFExPR0lOX01FVEhPRF9RUl9DT0RFEAMqmAMKCUNsb3NlQ29kZRIaChZDTE9TRV9DT0RFX1VOU1BFQ0lGSUVEEAASHgoZQ0xPU0VfQ09ERV9QUk9UT0NPTF9FUlJPUhCgHxIfChpDTE9TRV9DT0RFX0ZSQU1FX1RPT19MQVJHRRChHxIdChhDTE9TRV9DT0RFX0hFTExPX1RJTUVPVVQQoh8SHQoYQ0xPU0VfQ09ERV9UT0tFTl9JTlZBTElEEKMfEh0KGENMT1NFX0NPREVfVE9LRU5fRVhQSVJFRBCkHxIdChhDTE9TRV9DT0RFX1RPS0VOX1JFVk9LRUQQpR8SGAoTQ0xPU0VfQ09ERV9SRVBMQUNFRBCmHxIcChdDTE9TRV9DT0RFX1JBVEVfTElNSVRFRBCnHxIhChxDTE9TRV9DT0RFX0hFQVJUQkVBVF9USU1FT1VUEKgfEhQKD0NMT1NFX0NPREVfTU9WRRCpHxIbChZDTE9TRV9DT0RFX1VOQVZBSUxBQkxFEKofEiQKH0NMT1NFX0NPREVfREVWSUNFX0xJTUlUX1JFQUNIRUQQqx8yhQEKD0VuZHBvaW50U2VydmljZRJsCg9SZXNvbHZlRW5kcG9pbnQSJi5sdWNreS5mcmFtZS52MS5SZXNvbHZlRW5kcG9pbnRSZXF1ZXN0GicubHVja3kuZnJhbWUudjEuUmVzb2x2ZUVuZHBvaW50UmVzcG9uc2UiCIi1GAKQtRgBGgSYtRgDYgZwcm90bzM", [file_lucky_error_v1_error, file_lucky_message_v1_message, file_lucky_options_v1_options, file_lucky_presence_v1_presence]);
+  fileDesc("ChpsdWNreS9mcmFtZS92MS9mcmFtZS5wcm90bxIObHVja3kuZnJhbWUudjEiGAoWUmVzb2x2ZUVuZHBvaW50UmVxdWVzdCImChdSZXNvbHZlRW5kcG9pbnRSZXNwb25zZRILCgN1cmwYASABKAki3QIKC0NsaWVudEZyYW1lEiYKBWhlbGxvGAEgASgLMhUubHVja3kuZnJhbWUudjEuSGVsbG9IABItCgRzZW5kGAIgASgLMh0ubHVja3kubWVzc2FnZS52MS5TZW5kUmVxdWVzdEgAEjsKC2Fja25vd2xlZGdlGAMgASgLMiQubHVja3kubWVzc2FnZS52MS5BY2tub3dsZWRnZVJlcXVlc3RIABI2CgZ0eXBpbmcYBCABKAsyJC5sdWNreS5wcmVzZW5jZS52MS5TZW5kVHlwaW5nUmVxdWVzdEgAEiIKA3JwYxgFIAEoCzITLmx1Y2t5LmZyYW1lLnYxLlJwY0gAEi4KCWhlYXJ0YmVhdBgGIAEoCzIZLmx1Y2t5LmZyYW1lLnYxLkhlYXJ0YmVhdEgAEiYKBXJlbmV3GAcgASgLMhUubHVja3kuZnJhbWUudjEuUmVuZXdIAEIGCgRraW5kItUECgtTZXJ2ZXJGcmFtZRIqCgd3ZWxjb21lGAEgASgLMhcubHVja3kuZnJhbWUudjEuV2VsY29tZUgAEjMKDHNlbmRfcmVzdWx0cxgCIAEoCzIbLmx1Y2t5LmZyYW1lLnYxLlNlbmRSZXN1bHRzSAASKgoHZGVsaXZlchgDIAEoCzIXLmx1Y2t5LmZyYW1lLnYxLkRlbGl2ZXJIABIsCgdyZWNlaXB0GAQgASgLMhkubHVja3kubWVzc2FnZS52MS5SZWNlaXB0SAASKwoGdHlwaW5nGAUgASgLMhkubHVja3kucHJlc2VuY2UudjEuVHlwaW5nSAASNQoNc3luY19yZXF1aXJlZBgGIAEoCzIcLmx1Y2t5LmZyYW1lLnYxLlN5bmNSZXF1aXJlZEgAEi8KCnJwY19yZXN1bHQYByABKAsyGS5sdWNreS5mcmFtZS52MS5ScGNSZXN1bHRIABIuCgloZWFydGJlYXQYCCABKAsyGS5sdWNreS5mcmFtZS52MS5IZWFydGJlYXRIABIkCgRraWNrGAkgASgLMhQubHVja3kuZnJhbWUudjEuS2lja0gAEiQKBG1vdmUYCiABKAsyFC5sdWNreS5mcmFtZS52MS5Nb3ZlSAASNwoOdG9rZW5fZXhwaXJpbmcYCyABKAsyHS5sdWNreS5mcmFtZS52MS5Ub2tlbkV4cGlyaW5nSAASOQoPc2VjdXJpdHlfbm90aWNlGAwgASgLMh4ubHVja3kuZnJhbWUudjEuU2VjdXJpdHlOb3RpY2VIAEIGCgRraW5kIqcBCgVIZWxsbxIUCgxhY2Nlc3NfdG9rZW4YASABKAkSFgoOY2xpZW50X3ZlcnNpb24YAiABKAkSEwoLY2xpZW50X25hbWUYAyABKAkSGQoRcHJvdG9jb2xfcmV2aXNpb24YBCABKAUSFQoNY29udGVudF9raW5kcxgFIAMoBRIpCghmZWF0dXJlcxgGIAMoDjIXLmx1Y2t5LmZyYW1lLnYxLkZlYXR1cmUigQIKB1dlbGNvbWUSEgoKc2Vzc2lvbl9pZBgBIAEoCRITCgd1c2VyX2lkGAIgASgDQgIwARIRCglkZXZpY2VfaWQYAyABKAkSHQoVaGVhcnRiZWF0X2ludGVydmFsX21zGAQgASgDEhYKDnNlcnZlcl90aW1lX21zGAUgASgDEiYKBmxpbWl0cxgGIAEoCzIWLmx1Y2t5LmZyYW1lLnYxLkxpbWl0cxIZChFwcm90b2NvbF9yZXZpc2lvbhgHIAEoBRIVCg1jb250ZW50X2tpbmRzGAggAygFEikKCGZlYXR1cmVzGAkgAygOMhcubHVja3kuZnJhbWUudjEuRmVhdHVyZSLjAQoGTGltaXRzEh4KFm1heF9jbGllbnRfZnJhbWVfYnl0ZXMYASABKAUSHgoWbWF4X3NlcnZlcl9mcmFtZV9ieXRlcxgCIAEoBRIbChNtYXhfc2VuZHNfaW5fZmxpZ2h0GAMgASgFEhsKE21heF9jYWxsc19pbl9mbGlnaHQYBCABKAUSEwoLbWF4X2N1cnNvcnMYBSABKAUSGQoRbWF4X2NvbnRlbnRfYnl0ZXMYBiABKAUSGQoRZnJhbWVzX3Blcl9zZWNvbmQYByABKAUSFAoMZnJhbWVzX2J1cnN0GAggASgFIjwKC1NlbmRSZXN1bHRzEi0KB3Jlc3VsdHMYASADKAsyHC5sdWNreS5tZXNzYWdlLnYxLlNlbmRSZXN1bHQiMwoHRGVsaXZlchIoCgdlbnRyaWVzGAEgAygLMhcubHVja3kubWVzc2FnZS52MS5FbnRyeSJCCgxTeW5jUmVxdWlyZWQSGwoPY29udmVyc2F0aW9uX2lkGAEgASgDQgIwARIVCg1sYXN0X3NlcXVlbmNlGAIgASgDIjsKA1JwYxITCgdjYWxsX2lkGAEgASgDQgIwARIOCgZtZXRob2QYAiABKAkSDwoHcmVxdWVzdBgDIAEoDCJqCglScGNSZXN1bHQSEwoHY2FsbF9pZBgBIAEoA0ICMAESEgoIcmVzcG9uc2UYAiABKAxIABIpCgVlcnJvchgDIAEoCzIYLmx1Y2t5LmZyYW1lLnYxLlJwY0Vycm9ySABCCQoHb3V0Y29tZSJSCghScGNFcnJvchIMCgRjb2RlGAEgASgFEgwKBHRleHQYAiABKAkSKgoFZXJyb3IYAyABKAsyGy5sdWNreS5lcnJvci52MS5FcnJvckRldGFpbCILCglIZWFydGJlYXQiHQoFUmVuZXcSFAoMYWNjZXNzX3Rva2VuGAEgASgJIiYKDVRva2VuRXhwaXJpbmcSFQoNZXhwaXJlc19hdF9tcxgBIAEoAyLbAQoOU2VjdXJpdHlOb3RpY2USMAoEa2luZBgBIAEoDjIiLmx1Y2t5LmZyYW1lLnYxLlNlY3VyaXR5Tm90aWNlS2luZBIRCglkZXZpY2VfaWQYAiABKAkSEwoLZGV2aWNlX25hbWUYAyABKAkSDQoFYXRfbXMYBCABKAMSFgoOY29hcnNlX2FkZHJlc3MYBSABKAkSMQoMbG9naW5fbWV0aG9kGAYgASgOMhsubHVja3kuZnJhbWUudjEuTG9naW5NZXRob2QSFQoJbm90aWNlX2lkGAcgASgDQgIwASKbAQoES2ljaxInCgRjb2RlGAEgASgOMhkubHVja3kuZnJhbWUudjEuQ2xvc2VDb2RlEgwKBHRleHQYAiABKAkSLwoGYWN0aW9uGAMgASgOMh8ubHVja3kuZnJhbWUudjEuUmVjb25uZWN0QWN0aW9uEhYKDnJldHJ5X2FmdGVyX21zGAQgASgDEhMKC3VwZ3JhZGVfdXJsGAUgASgJIhgKBE1vdmUSEAoIYWZ0ZXJfbXMYASABKAMqagoHRmVhdHVyZRIXChNGRUFUVVJFX1VOU1BFQ0lGSUVEEAASEgoORkVBVFVSRV9UWVBJTkcQARIUChBGRUFUVVJFX1JFQ0VJUFRTEAISHAoYRkVBVFVSRV9TRUNVUklUWV9OT1RJQ0VTEAMqlQMKElNlY3VyaXR5Tm90aWNlS2luZBIkCiBTRUNVUklUWV9OT1RJQ0VfS0lORF9VTlNQRUNJRklFRBAAEi0KKVNFQ1VSSVRZX05PVElDRV9LSU5EX1JFRlJFU0hfVE9LRU5fUkVVU0VEEAESKQolU0VDVVJJVFlfTk9USUNFX0tJTkRfREVWSUNFX0xPR0dFRF9JThACEikKJVNFQ1VSSVRZX05PVElDRV9LSU5EX1BBU1NXT1JEX0NIQU5HRUQQAxImCiJTRUNVUklUWV9OT1RJQ0VfS0lORF9QSE9ORV9DSEFOR0VEEAQSKwonU0VDVVJJVFlfTk9USUNFX0tJTkRfUVJfTE9HSU5fQ09ORklSTUVEEAUSJgoiU0VDVVJJVFlfTk9USUNFX0tJTkRfUVJfTE9HSU5fS0VQVBAGEicKI1NFQ1VSSVRZX05PVElDRV9LSU5EX0RFVklDRV9SRVZPS0VEEAcSLgoqU0VDVVJJVFlfTk9USUNFX0tJTkRfT1RIRVJfREVWSUNFU19SRVZPS0VEEAgqewoLTG9naW5NZXRob2QSHAoYTE9HSU5fTUVUSE9EX1VOU1BFQ0lGSUVEEAASGQoVTE9HSU5fTUVUSE9EX1BBU1NXT1JEEAESGQoVTE9HSU5fTUVUSE9EX1NNU19DT0RFEAISGAoUTE9HSU5fTUVUSE9EX1FSX0NPREUQAyp1Cg9SZWNvbm5lY3RBY3Rpb24SIAocUkVDT05ORUNUX0FDVElPTl9VTlNQRUNJRklFRBAAEh4KGlJFQ09OTkVDVF9BQ1RJT05fUkVDT05ORUNUEAESIAocUkVDT05ORUNUX0FDVElPTl9TVEFZX0NMT1NFRBACKtMDCglDbG9zZUNvZGUSGgoWQ0xPU0VfQ09ERV9VTlNQRUNJRklFRBAAEh4KGUNMT1NFX0NPREVfUFJPVE9DT0xfRVJST1IQoB8SHwoaQ0xPU0VfQ09ERV9GUkFNRV9UT09fTEFSR0UQoR8SHQoYQ0xPU0VfQ09ERV9IRUxMT19USU1FT1VUEKIfEh0KGENMT1NFX0NPREVfVE9LRU5fRVhQSVJFRBCkHxIcChdDTE9TRV9DT0RFX1JBVEVfTElNSVRFRBCnHxIhChxDTE9TRV9DT0RFX0hFQVJUQkVBVF9USU1FT1VUEKgfEhQKD0NMT1NFX0NPREVfTU9WRRCpHxIbChZDTE9TRV9DT0RFX1VOQVZBSUxBQkxFEKofEhkKFENMT1NFX0NPREVfTE9HX1JFU0VUEKsfEh0KGENMT1NFX0NPREVfVE9LRU5fSU5WQUxJRBCUIxIdChhDTE9TRV9DT0RFX1RPS0VOX1JFVk9LRUQQlSMSGAoTQ0xPU0VfQ09ERV9SRVBMQUNFRBCWIxIkCh9DTE9TRV9DT0RFX0RFVklDRV9MSU1JVF9SRUFDSEVEEJcjEh4KGUNMT1NFX0NPREVfQ0xJRU5UX1RPT19PTEQQmCMyhQEKD0VuZHBvaW50U2VydmljZRJsCg9SZXNvbHZlRW5kcG9pbnQSJi5sdWNreS5mcmFtZS52MS5SZXNvbHZlRW5kcG9pbnRSZXF1ZXN0GicubHVja3kuZnJhbWUudjEuUmVzb2x2ZUVuZHBvaW50UmVzcG9uc2UiCIi1GAKQtRgBGgSYtRgDQlwKEWltLmx1Y2t5LmZyYW1lLnYxUAFaP2dpdGh1Yi5jb20vbHVja3ktaW0vbHVja3kvY2xpZW50cy9nby9nZW4vbHVja3kvZnJhbWUvdjE7ZnJhbWV2MaICA0xLWWIGcHJvdG8z", [file_lucky_error_v1_error, file_lucky_message_v1_entry, file_lucky_message_v1_message, file_lucky_options_v1_options, file_lucky_presence_v1_presence]);
 
 /**
  * Describes the message lucky.frame.v1.ResolveEndpointRequest.
@@ -60,94 +61,115 @@ export const WelcomeSchema = /*@__PURE__*/
   messageDesc(file_lucky_frame_v1_frame, 5);
 
 /**
+ * Describes the message lucky.frame.v1.Limits.
+ * Use `create(LimitsSchema)` to create a new message.
+ */
+export const LimitsSchema = /*@__PURE__*/
+  messageDesc(file_lucky_frame_v1_frame, 6);
+
+/**
  * Describes the message lucky.frame.v1.SendResults.
  * Use `create(SendResultsSchema)` to create a new message.
  */
 export const SendResultsSchema = /*@__PURE__*/
-  messageDesc(file_lucky_frame_v1_frame, 6);
+  messageDesc(file_lucky_frame_v1_frame, 7);
 
 /**
  * Describes the message lucky.frame.v1.Deliver.
  * Use `create(DeliverSchema)` to create a new message.
  */
 export const DeliverSchema = /*@__PURE__*/
-  messageDesc(file_lucky_frame_v1_frame, 7);
+  messageDesc(file_lucky_frame_v1_frame, 8);
 
 /**
  * Describes the message lucky.frame.v1.SyncRequired.
  * Use `create(SyncRequiredSchema)` to create a new message.
  */
 export const SyncRequiredSchema = /*@__PURE__*/
-  messageDesc(file_lucky_frame_v1_frame, 8);
+  messageDesc(file_lucky_frame_v1_frame, 9);
 
 /**
  * Describes the message lucky.frame.v1.Rpc.
  * Use `create(RpcSchema)` to create a new message.
  */
 export const RpcSchema = /*@__PURE__*/
-  messageDesc(file_lucky_frame_v1_frame, 9);
+  messageDesc(file_lucky_frame_v1_frame, 10);
 
 /**
  * Describes the message lucky.frame.v1.RpcResult.
  * Use `create(RpcResultSchema)` to create a new message.
  */
 export const RpcResultSchema = /*@__PURE__*/
-  messageDesc(file_lucky_frame_v1_frame, 10);
+  messageDesc(file_lucky_frame_v1_frame, 11);
 
 /**
  * Describes the message lucky.frame.v1.RpcError.
  * Use `create(RpcErrorSchema)` to create a new message.
  */
 export const RpcErrorSchema = /*@__PURE__*/
-  messageDesc(file_lucky_frame_v1_frame, 11);
+  messageDesc(file_lucky_frame_v1_frame, 12);
 
 /**
  * Describes the message lucky.frame.v1.Heartbeat.
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema = /*@__PURE__*/
-  messageDesc(file_lucky_frame_v1_frame, 12);
+  messageDesc(file_lucky_frame_v1_frame, 13);
 
 /**
  * Describes the message lucky.frame.v1.Renew.
  * Use `create(RenewSchema)` to create a new message.
  */
 export const RenewSchema = /*@__PURE__*/
-  messageDesc(file_lucky_frame_v1_frame, 13);
+  messageDesc(file_lucky_frame_v1_frame, 14);
 
 /**
  * Describes the message lucky.frame.v1.TokenExpiring.
  * Use `create(TokenExpiringSchema)` to create a new message.
  */
 export const TokenExpiringSchema = /*@__PURE__*/
-  messageDesc(file_lucky_frame_v1_frame, 14);
+  messageDesc(file_lucky_frame_v1_frame, 15);
 
 /**
  * Describes the message lucky.frame.v1.SecurityNotice.
  * Use `create(SecurityNoticeSchema)` to create a new message.
  */
 export const SecurityNoticeSchema = /*@__PURE__*/
-  messageDesc(file_lucky_frame_v1_frame, 15);
+  messageDesc(file_lucky_frame_v1_frame, 16);
 
 /**
  * Describes the message lucky.frame.v1.Kick.
  * Use `create(KickSchema)` to create a new message.
  */
 export const KickSchema = /*@__PURE__*/
-  messageDesc(file_lucky_frame_v1_frame, 16);
+  messageDesc(file_lucky_frame_v1_frame, 17);
 
 /**
  * Describes the message lucky.frame.v1.Move.
  * Use `create(MoveSchema)` to create a new message.
  */
 export const MoveSchema = /*@__PURE__*/
-  messageDesc(file_lucky_frame_v1_frame, 17);
+  messageDesc(file_lucky_frame_v1_frame, 18);
+
+/**
+ * Describes the enum lucky.frame.v1.Feature.
+ */
+export const FeatureSchema = /*@__PURE__*/
+  enumDesc(file_lucky_frame_v1_frame, 0);
+
+/**
+ * A group of optional frames.
+ *
+ * @generated from enum lucky.frame.v1.Feature
+ */
+export const Feature = /*@__PURE__*/
+  tsEnum(FeatureSchema);
 
 /**
  * Describes the enum lucky.frame.v1.SecurityNoticeKind.
  */
 export const SecurityNoticeKindSchema = /*@__PURE__*/
-  enumDesc(file_lucky_frame_v1_frame, 0);
+  enumDesc(file_lucky_frame_v1_frame, 1);
 
 /**
  * Kind of a security event.
@@ -161,7 +183,7 @@ export const SecurityNoticeKind = /*@__PURE__*/
  * Describes the enum lucky.frame.v1.LoginMethod.
  */
 export const LoginMethodSchema = /*@__PURE__*/
-  enumDesc(file_lucky_frame_v1_frame, 1);
+  enumDesc(file_lucky_frame_v1_frame, 2);
 
 /**
  * How a device was authenticated at its login.
@@ -172,13 +194,30 @@ export const LoginMethod = /*@__PURE__*/
   tsEnum(LoginMethodSchema);
 
 /**
+ * Describes the enum lucky.frame.v1.ReconnectAction.
+ */
+export const ReconnectActionSchema = /*@__PURE__*/
+  enumDesc(file_lucky_frame_v1_frame, 3);
+
+/**
+ * Action of a client whose session was closed.
+ *
+ * @generated from enum lucky.frame.v1.ReconnectAction
+ */
+export const ReconnectAction = /*@__PURE__*/
+  tsEnum(ReconnectActionSchema);
+
+/**
  * Describes the enum lucky.frame.v1.CloseCode.
  */
 export const CloseCodeSchema = /*@__PURE__*/
-  enumDesc(file_lucky_frame_v1_frame, 2);
+  enumDesc(file_lucky_frame_v1_frame, 4);
 
 /**
- * Reason of a close by the server. The values are WebSocket close codes.
+ * Reason of a close by the server. The values are WebSocket close codes, and their range says whether
+ * the client reconnects, also for codes that it does not know:
+ * - 4000 to 4499, and all codes that are not in this list of ranges: reconnect after a back-off.
+ * - 4500 to 4999: do not reconnect before the user or a new login asks for it.
  *
  * @generated from enum lucky.frame.v1.CloseCode
  */

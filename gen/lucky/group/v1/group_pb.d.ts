@@ -116,7 +116,7 @@ export declare type CreateGroupRequest = Message<"lucky.group.v1.CreateGroupRequ
   userIds: string[];
 
   /**
-   * Chosen by the device: it deduplicates retries, which return the same group. 1 to 64 characters of
+   * Chosen by the device, unique per caller: it deduplicates retries. 1 to 64 characters of
    * A-Z a-z 0-9 . _ - Empty: every call creates a group.
    *
    * @generated from field: string client_group_id = 3;
@@ -204,18 +204,18 @@ export declare type ListMembersRequest = Message<"lucky.group.v1.ListMembersRequ
   groupId: string;
 
   /**
-   * Only members with a greater user id; 0 for the first page.
-   *
-   * @generated from field: int64 after_user_id = 2 [jstype = JS_STRING];
-   */
-  afterUserId: string;
-
-  /**
    * Page size, 1 to 1,000; 0 means 200.
    *
-   * @generated from field: int32 limit = 3;
+   * @generated from field: int32 page_size = 2;
    */
-  limit: number;
+  pageSize: number;
+
+  /**
+   * next_page_token of the previous page, at most 512 characters; empty for the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
 };
 
 /**
@@ -231,11 +231,18 @@ export declare const ListMembersRequestSchema: GenMessage<ListMembersRequest>;
  */
 export declare type ListMembersResponse = Message<"lucky.group.v1.ListMembersResponse"> & {
   /**
-   * The page, by ascending user id; empty at the end.
+   * The page, by ascending user id.
    *
    * @generated from field: repeated lucky.group.v1.Member members = 1;
    */
   members: Member[];
+
+  /**
+   * Token of the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -385,8 +392,9 @@ export declare const RoleSchema: GenEnum<Role>;
  */
 export declare const GroupService: GenService<{
   /**
-   * Creates a group with the caller as its owner. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED or
-   * GROUP_FULL.
+   * Creates a group with the caller as its owner. Retries are deduplicated: a call with a known
+   * client_group_id returns the first answer and creates nothing; with another name or other users it
+   * fails with KEY_REUSED. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED or GROUP_FULL.
    *
    * @generated from rpc lucky.group.v1.GroupService.CreateGroup
    */
@@ -430,8 +438,9 @@ export declare const GroupService: GenService<{
   },
   /**
    * Removes a member. A member may leave; the owner may not. The owner may remove any other member,
-   * admins may remove plain members. Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED or
-   * NOT_A_MEMBER.
+   * admins may remove plain members. A retry is harmless: to remove a former member, or to leave
+   * again, changes nothing. Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, or with NOT_A_MEMBER
+   * for a user who never was a member.
    *
    * @generated from rpc lucky.group.v1.GroupService.RemoveMember
    */

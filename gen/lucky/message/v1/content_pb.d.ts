@@ -11,7 +11,9 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_lucky_message_v1_content: GenFile;
 
 /**
- * Content of a message: exactly one of the kinds. At most 64 KiB encoded.
+ * Content of an entry: exactly one of the kinds. At most 64 KiB encoded. The field number of the kind
+ * identifies it; the numbers 1 to 99 are for kinds. A client that does not know the kind of an entry
+ * shows fallback_text, or skips the entry when Entry.not_shown is set.
  *
  * @generated from message lucky.message.v1.Content
  */
@@ -126,6 +128,14 @@ export declare type Content = Message<"lucky.message.v1.Content"> & {
     value: Custom;
     case: "custom";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Text for clients that do not know the kind, in the sender's language, at most 255 characters. Set
+   * by the sender; empty for none.
+   *
+   * @generated from field: string fallback_text = 100;
+   */
+  fallbackText: string;
 };
 
 /**
@@ -161,11 +171,27 @@ export declare const TextSchema: GenMessage<Text>;
  */
 export declare type Media = Message<"lucky.message.v1.Media"> & {
   /**
-   * Location: an https URL or a key of the file store, 1 to 2,048 characters.
+   * Location of the bytes.
    *
-   * @generated from field: string url = 1;
+   * @generated from oneof lucky.message.v1.Media.source
    */
-  url: string;
+  source: {
+    /**
+     * Absolute URL, https or http, at most 2,048 characters, without spaces and control characters.
+     *
+     * @generated from field: string url = 1;
+     */
+    value: string;
+    case: "url";
+  } | {
+    /**
+     * Id of a file that was uploaded to this server. Not accepted yet: the server refuses every value.
+     *
+     * @generated from field: string file_id = 5;
+     */
+    value: string;
+    case: "fileId";
+  } | { case: undefined; value?: undefined };
 
   /**
    * Size, bytes; 0: not known.
@@ -182,7 +208,7 @@ export declare type Media = Message<"lucky.message.v1.Media"> & {
   mimeType: string;
 
   /**
-   * SHA-256 of the bytes, 32 bytes; empty: not known.
+   * SHA-256 of the bytes, exactly 32 bytes; empty: not known.
    *
    * @generated from field: bytes sha256 = 4;
    */
@@ -776,18 +802,12 @@ export declare type Custom = Message<"lucky.message.v1.Custom"> & {
   type: string;
 
   /**
-   * Bytes of the application, at most 32 KiB.
+   * Bytes of the application, at most 32 KiB. Content.fallback_text is for clients that do not know
+   * the type.
    *
    * @generated from field: bytes data = 2;
    */
   data: Uint8Array;
-
-  /**
-   * Text that clients show when they do not know the type, at most 255 characters.
-   *
-   * @generated from field: string fallback_text = 3;
-   */
-  fallbackText: string;
 };
 
 /**

@@ -4,79 +4,17 @@
 
 // Conversations, their logs of entries, receipts and sync.
 
-import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Content } from "./content_pb.js";
 import type { ErrorDetail } from "../../error/v1/error_pb.js";
+import type { Entry } from "./entry_pb.js";
+import type { Conversation } from "./conversation_pb.js";
 
 /**
  * Describes the file lucky/message/v1/message.proto.
  */
 export declare const file_lucky_message_v1_message: GenFile;
-
-/**
- * One entry in the log of a conversation. The server sets fields 1 to 5. It copies the fields from 6
- * on from the send, with the sender's encoding.
- *
- * @generated from message lucky.message.v1.Entry
- */
-export declare type Entry = Message<"lucky.message.v1.Entry"> & {
-  /**
-   * The conversation.
-   *
-   * @generated from field: int64 conversation_id = 1 [jstype = JS_STRING];
-   */
-  conversationId: string;
-
-  /**
-   * Position of the entry in its conversation: the first is 1, no gaps. Set by the server.
-   *
-   * @generated from field: int64 sequence = 2;
-   */
-  sequence: bigint;
-
-  /**
-   * When the server accepted the entry, milliseconds since the Unix epoch. Set by the server.
-   *
-   * @generated from field: int64 accepted_at_ms = 3;
-   */
-  acceptedAtMs: bigint;
-
-  /**
-   * Snowflake, unique among all conversations. Set by the server.
-   *
-   * @generated from field: int64 message_id = 4 [jstype = JS_STRING];
-   */
-  messageId: string;
-
-  /**
-   * The author of the message, or the user who caused a tip. Set by the server, from the verified
-   * token.
-   *
-   * @generated from field: int64 sender_id = 5 [jstype = JS_STRING];
-   */
-  senderId: string;
-
-  /**
-   * client_message_id of the send; empty for entries written by the server.
-   *
-   * @generated from field: string client_message_id = 6;
-   */
-  clientMessageId: string;
-
-  /**
-   * The content.
-   *
-   * @generated from field: lucky.message.v1.Content content = 10;
-   */
-  content?: Content | undefined;
-};
-
-/**
- * Describes the message lucky.message.v1.Entry.
- * Use `create(EntrySchema)` to create a new message.
- */
-export declare const EntrySchema: GenMessage<Entry>;
 
 /**
  * Request of Send; also the send on a socket.
@@ -299,9 +237,9 @@ export declare type ListEntriesRequest = Message<"lucky.message.v1.ListEntriesRe
   /**
    * Page size, 1 to 500; 0 means 100.
    *
-   * @generated from field: int32 limit = 4;
+   * @generated from field: int32 page_size = 4;
    */
-  limit: number;
+  pageSize: number;
 };
 
 /**
@@ -318,7 +256,7 @@ export declare const ListEntriesRequestSchema: GenMessage<ListEntriesRequest>;
 export declare type ListEntriesResponse = Message<"lucky.message.v1.ListEntriesResponse"> & {
   /**
    * The page, in ascending order of sequence. A page ends at 1 MiB of entries, even when it then
-   * has fewer entries than the limit. Empty at the end of the log.
+   * has fewer entries than page_size. Empty at the end of the log.
    *
    * @generated from field: repeated lucky.message.v1.Entry entries = 1;
    */
@@ -330,6 +268,14 @@ export declare type ListEntriesResponse = Message<"lucky.message.v1.ListEntriesR
    * @generated from field: int64 last_sequence = 2;
    */
   lastSequence: bigint;
+
+  /**
+   * Epoch of the log, see Conversation. When it is not the epoch that the device holds, the device
+   * discards all that it holds of the conversation and begins at 0.
+   *
+   * @generated from field: int64 epoch = 3;
+   */
+  epoch: bigint;
 };
 
 /**
@@ -355,9 +301,9 @@ export declare type SyncRequest = Message<"lucky.message.v1.SyncRequest"> & {
   /**
    * Page size in conversations, 1 to 200; 0 means 100.
    *
-   * @generated from field: int32 limit = 2;
+   * @generated from field: int32 page_size = 2;
    */
-  limit: number;
+  pageSize: number;
 };
 
 /**
@@ -410,113 +356,6 @@ export declare type SyncResponse = Message<"lucky.message.v1.SyncResponse"> & {
 export declare const SyncResponseSchema: GenMessage<SyncResponse>;
 
 /**
- * A conversation as the caller sees it.
- *
- * @generated from message lucky.message.v1.Conversation
- */
-export declare type Conversation = Message<"lucky.message.v1.Conversation"> & {
-  /**
-   * The conversation.
-   *
-   * @generated from field: int64 conversation_id = 1 [jstype = JS_STRING];
-   */
-  conversationId: string;
-
-  /**
-   * Kind of the conversation.
-   *
-   * @generated from field: lucky.message.v1.ConversationKind kind = 2;
-   */
-  kind: ConversationKind;
-
-  /**
-   * The other user of a direct conversation; 0 for a group.
-   *
-   * @generated from field: int64 peer_user_id = 3 [jstype = JS_STRING];
-   */
-  peerUserId: string;
-
-  /**
-   * Name of a group; empty for a direct conversation.
-   *
-   * @generated from field: string name = 4;
-   */
-  name: string;
-
-  /**
-   * The first sequence that the caller may see: 1, or the sequence at which the caller joined the
-   * group.
-   *
-   * @generated from field: int64 first_sequence = 5;
-   */
-  firstSequence: bigint;
-
-  /**
-   * The last sequence that the caller may see. For a group that the caller left: the sequence at
-   * the time of leaving.
-   *
-   * @generated from field: int64 last_sequence = 6;
-   */
-  lastSequence: bigint;
-
-  /**
-   * The entry at last_sequence. Absent when there is none.
-   *
-   * @generated from field: lucky.message.v1.Entry last_entry = 7;
-   */
-  lastEntry?: Entry | undefined;
-
-  /**
-   * Number of messages from other users after read_sequence. Tips do not count.
-   *
-   * @generated from field: int64 unread_count = 8;
-   */
-  unreadCount: bigint;
-
-  /**
-   * The highest delivered_sequence that any device of the caller has acknowledged. For a group it
-   * may be about a minute old.
-   *
-   * @generated from field: int64 delivered_sequence = 9;
-   */
-  deliveredSequence: bigint;
-
-  /**
-   * The highest read_sequence that the caller has acknowledged.
-   *
-   * @generated from field: int64 read_sequence = 10;
-   */
-  readSequence: bigint;
-
-  /**
-   * Whether the caller is a member now; false after leaving a group.
-   *
-   * @generated from field: bool member = 11;
-   */
-  member: boolean;
-
-  /**
-   * delivered_sequence of the other user of a direct conversation; 0 for a group.
-   *
-   * @generated from field: int64 peer_delivered_sequence = 12;
-   */
-  peerDeliveredSequence: bigint;
-
-  /**
-   * read_sequence of the other user of a direct conversation; 0 for a group.
-   *
-   * @generated from field: int64 peer_read_sequence = 13;
-   */
-  peerReadSequence: bigint;
-};
-
-/**
- * Describes the message lucky.message.v1.Conversation.
- * Use `create(ConversationSchema)` to create a new message.
- */
-export declare const ConversationSchema: GenMessage<Conversation>;
-
-/**
  * A cumulative acknowledgement: it covers all entries up to its sequences.
  *
  * @generated from message lucky.message.v1.Cursor
@@ -542,6 +381,14 @@ export declare type Cursor = Message<"lucky.message.v1.Cursor"> & {
    * @generated from field: int64 read_sequence = 3;
    */
   readSequence: bigint;
+
+  /**
+   * Epoch of the conversation in which the sequences were received. The server ignores the cursor when
+   * the epoch has changed. 0: not checked.
+   *
+   * @generated from field: int64 epoch = 4;
+   */
+  epoch: bigint;
 };
 
 /**
@@ -647,6 +494,20 @@ export declare type ListReceiptsRequest = Message<"lucky.message.v1.ListReceipts
    * @generated from field: int64 conversation_id = 1 [jstype = JS_STRING];
    */
   conversationId: string;
+
+  /**
+   * Page size, 1 to 1,000; 0 means 200.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the previous page, at most 512 characters; empty for the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
 };
 
 /**
@@ -662,11 +523,18 @@ export declare const ListReceiptsRequestSchema: GenMessage<ListReceiptsRequest>;
  */
 export declare type ListReceiptsResponse = Message<"lucky.message.v1.ListReceiptsResponse"> & {
   /**
-   * One per member.
+   * One per member, by ascending user id.
    *
    * @generated from field: repeated lucky.message.v1.Receipt receipts = 1;
    */
   receipts: Receipt[];
+
+  /**
+   * Token of the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -674,39 +542,6 @@ export declare type ListReceiptsResponse = Message<"lucky.message.v1.ListReceipt
  * Use `create(ListReceiptsResponseSchema)` to create a new message.
  */
 export declare const ListReceiptsResponseSchema: GenMessage<ListReceiptsResponse>;
-
-/**
- * Kind of a conversation.
- *
- * @generated from enum lucky.message.v1.ConversationKind
- */
-export enum ConversationKind {
-  /**
-   * Not set.
-   *
-   * @generated from enum value: CONVERSATION_KIND_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * Between two users. The first send creates it.
-   *
-   * @generated from enum value: CONVERSATION_KIND_DIRECT = 1;
-   */
-  DIRECT = 1,
-
-  /**
-   * A group.
-   *
-   * @generated from enum value: CONVERSATION_KIND_GROUP = 2;
-   */
-  GROUP = 2,
-}
-
-/**
- * Describes the enum lucky.message.v1.ConversationKind.
- */
-export declare const ConversationKindSchema: GenEnum<ConversationKind>;
 
 /**
  * Sends messages, reads the log, acknowledges and catches up.
@@ -717,7 +552,7 @@ export declare const MessageService: GenService<{
   /**
    * Appends one message to a conversation. The answer is sent after the commit. Retries are
    * deduplicated: a send with a known client_message_id returns the first answer and stores nothing;
-   * with other content it fails with CLIENT_MESSAGE_ID_REUSED. Fails with USER_NOT_FOUND,
+   * with other content it fails with KEY_REUSED. Fails with USER_NOT_FOUND,
    * ACCOUNT_DISABLED, CONVERSATION_NOT_FOUND, NOT_A_MEMBER or MUTED. In a direct conversation the first
    * two also tell, within seconds, that the other user's account was deleted or disabled.
    *
@@ -760,8 +595,8 @@ export declare const MessageService: GenService<{
     output: typeof AcknowledgeResponseSchema;
   },
   /**
-   * Returns the cursors of every member of a conversation: the sequences each has received and read.
-   * Fails with CONVERSATION_NOT_FOUND.
+   * Returns the cursors of the members of a conversation, in pages by ascending user id: the sequences
+   * that each has received and read. Fails with CONVERSATION_NOT_FOUND.
    *
    * @generated from rpc lucky.message.v1.MessageService.ListReceipts
    */

@@ -4,150 +4,124 @@
 
 // Conversations, their logs of entries, receipts and sync.
 
-import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
+import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_lucky_error_v1_error } from "../../error/v1/error_pb.js";
 import { file_lucky_message_v1_content } from "./content_pb.js";
+import { file_lucky_message_v1_conversation } from "./conversation_pb.js";
+import { file_lucky_message_v1_entry } from "./entry_pb.js";
 import { file_lucky_options_v1_options } from "../../options/v1/options_pb.js";
 
 /**
  * Describes the file lucky/message/v1/message.proto.
  */
 export const file_lucky_message_v1_message = /*@__PURE__*/
-  fileDesc("Ch5sdWNreS9tZXNzYWdlL3YxL21lc3NhZ2UucHJvdG8SEGx1Y2t5Lm1lc3NhZ2UudjEixAEKBUVudHJ5EhsKD2NvbnZlcnNhdGlvbl9pZBgBIAEoA0ICMAESEAoIc2VxdWVuY2UYAiABKAMSFgoOYWNjZXB0ZWRfYXRfbXMYAyABKAMSFgoKbWVzc2FnZV9pZBgEIAEoA0ICMAESFQoJc2VuZGVyX2lkGAUgASgDQgIwARIZChFjbGllbnRfbWVzc2FnZV9pZBgGIAEoCRIqCgdjb250ZW50GAogASgLMhkubHVja3kubWVzc2FnZS52MS5Db250ZW50ItABCgtTZW5kUmVxdWVzdBIcCgd1c2VyX2lkGAEgASgDQgkwAbpIBCICIABIABIkCg9jb252ZXJzYXRpb25faWQYAiABKANCCTABukgEIgIgAEgAEjgKEWNsaWVudF9tZXNzYWdlX2lkGAYgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JBIyCgdjb250ZW50GAogASgLMhkubHVja3kubWVzc2FnZS52MS5Db250ZW50Qga6SAPIAQFCDwoGdGFyZ2V0EgW6SAIIASJpCghBY2NlcHRlZBIbCg9jb252ZXJzYXRpb25faWQYASABKANCAjABEhAKCHNlcXVlbmNlGAIgASgDEhYKDmFjY2VwdGVkX2F0X21zGAMgASgDEhYKCm1lc3NhZ2VfaWQYBCABKANCAjABIkMKB1JlZnVzZWQSKgoFZXJyb3IYASABKAsyGy5sdWNreS5lcnJvci52MS5FcnJvckRldGFpbBIMCgR0ZXh0GAIgASgJIpABCgpTZW5kUmVzdWx0EhkKEWNsaWVudF9tZXNzYWdlX2lkGAEgASgJEi4KCGFjY2VwdGVkGAIgASgLMhoubHVja3kubWVzc2FnZS52MS5BY2NlcHRlZEgAEiwKB3JlZnVzZWQYAyABKAsyGS5sdWNreS5tZXNzYWdlLnYxLlJlZnVzZWRIAEIJCgdvdXRjb21lIjwKDFNlbmRSZXNwb25zZRIsCghhY2NlcHRlZBgBIAEoCzIaLmx1Y2t5Lm1lc3NhZ2UudjEuQWNjZXB0ZWQirQEKEkxpc3RFbnRyaWVzUmVxdWVzdBIiCg9jb252ZXJzYXRpb25faWQYASABKANCCTABukgEIgIgABIhCg5hZnRlcl9zZXF1ZW5jZRgCIAEoA0IHukgEIgIoAEgAEiIKD2JlZm9yZV9zZXF1ZW5jZRgDIAEoA0IHukgEIgIgAEgAEhkKBWxpbWl0GAQgASgFQgq6SAcaBRj0AygAQhEKCHBvc2l0aW9uEgW6SAIIASJWChNMaXN0RW50cmllc1Jlc3BvbnNlEigKB2VudHJpZXMYASADKAsyFy5sdWNreS5tZXNzYWdlLnYxLkVudHJ5EhUKDWxhc3Rfc2VxdWVuY2UYAiABKAMiQgoLU3luY1JlcXVlc3QSGAoGY3Vyc29yGAEgASgJQgi6SAVyAxiAIBIZCgVsaW1pdBgCIAEoBUIKukgHGgUYyAEoACKEAQoMU3luY1Jlc3BvbnNlEjUKDWNvbnZlcnNhdGlvbnMYASADKAsyHi5sdWNreS5tZXNzYWdlLnYxLkNvbnZlcnNhdGlvbhITCgtuZXh0X2N1cnNvchgCIAEoCRIQCghoYXNfbW9yZRgDIAEoCBIWCg5yZXRyeV9hZnRlcl9tcxgEIAEoAyL3AgoMQ29udmVyc2F0aW9uEhsKD2NvbnZlcnNhdGlvbl9pZBgBIAEoA0ICMAESMAoEa2luZBgCIAEoDjIiLmx1Y2t5Lm1lc3NhZ2UudjEuQ29udmVyc2F0aW9uS2luZBIYCgxwZWVyX3VzZXJfaWQYAyABKANCAjABEgwKBG5hbWUYBCABKAkSFgoOZmlyc3Rfc2VxdWVuY2UYBSABKAMSFQoNbGFzdF9zZXF1ZW5jZRgGIAEoAxIrCgpsYXN0X2VudHJ5GAcgASgLMhcubHVja3kubWVzc2FnZS52MS5FbnRyeRIUCgx1bnJlYWRfY291bnQYCCABKAMSGgoSZGVsaXZlcmVkX3NlcXVlbmNlGAkgASgDEhUKDXJlYWRfc2VxdWVuY2UYCiABKAMSDgoGbWVtYmVyGAsgASgIEh8KF3BlZXJfZGVsaXZlcmVkX3NlcXVlbmNlGAwgASgDEhoKEnBlZXJfcmVhZF9zZXF1ZW5jZRgNIAEoAyKDAQoGQ3Vyc29yEiIKD2NvbnZlcnNhdGlvbl9pZBgBIAEoA0IJMAG6SAQiAiAAEiwKEmRlbGl2ZXJlZF9zZXF1ZW5jZRgCIAEoA0IQukgNIgsY/////////w8oABInCg1yZWFkX3NlcXVlbmNlGAMgASgDQhC6SA0iCxj/////////DygAIlAKEkFja25vd2xlZGdlUmVxdWVzdBI6CgdjdXJzb3JzGAEgAygLMhgubHVja3kubWVzc2FnZS52MS5DdXJzb3JCD7pICJIBBQgBEMgBoLUYCiIVChNBY2tub3dsZWRnZVJlc3BvbnNlIowBCgdSZWNlaXB0EhsKD2NvbnZlcnNhdGlvbl9pZBgBIAEoA0ICMAESEwoHdXNlcl9pZBgCIAEoA0ICMAESGgoSZGVsaXZlcmVkX3NlcXVlbmNlGAMgASgDEhUKDXJlYWRfc2VxdWVuY2UYBCABKAMSHAoUdW5kZWxpdmVyZWRfc2VxdWVuY2UYBSABKAMiOQoTTGlzdFJlY2VpcHRzUmVxdWVzdBIiCg9jb252ZXJzYXRpb25faWQYASABKANCCTABukgEIgIgACJDChRMaXN0UmVjZWlwdHNSZXNwb25zZRIrCghyZWNlaXB0cxgBIAMoCzIZLmx1Y2t5Lm1lc3NhZ2UudjEuUmVjZWlwdCpwChBDb252ZXJzYXRpb25LaW5kEiEKHUNPTlZFUlNBVElPTl9LSU5EX1VOU1BFQ0lGSUVEEAASHAoYQ09OVkVSU0FUSU9OX0tJTkRfRElSRUNUEAESGwoXQ09OVkVSU0FUSU9OX0tJTkRfR1JPVVAQAjLzAwoOTWVzc2FnZVNlcnZpY2USVQoEU2VuZBIdLmx1Y2t5Lm1lc3NhZ2UudjEuU2VuZFJlcXVlc3QaHi5sdWNreS5tZXNzYWdlLnYxLlNlbmRSZXNwb25zZSIOiLUYApC1GAOwtRiAgCASZAoLTGlzdEVudHJpZXMSJC5sdWNreS5tZXNzYWdlLnYxLkxpc3RFbnRyaWVzUmVxdWVzdBolLmx1Y2t5Lm1lc3NhZ2UudjEuTGlzdEVudHJpZXNSZXNwb25zZSIIiLUYApC1GAESTwoEU3luYxIdLmx1Y2t5Lm1lc3NhZ2UudjEuU3luY1JlcXVlc3QaHi5sdWNreS5tZXNzYWdlLnYxLlN5bmNSZXNwb25zZSIIiLUYApC1GAESZAoLQWNrbm93bGVkZ2USJC5sdWNreS5tZXNzYWdlLnYxLkFja25vd2xlZGdlUmVxdWVzdBolLmx1Y2t5Lm1lc3NhZ2UudjEuQWNrbm93bGVkZ2VSZXNwb25zZSIIiLUYApC1GAISZwoMTGlzdFJlY2VpcHRzEiUubHVja3kubWVzc2FnZS52MS5MaXN0UmVjZWlwdHNSZXF1ZXN0GiYubHVja3kubWVzc2FnZS52MS5MaXN0UmVjZWlwdHNSZXNwb25zZSIIiLUYApC1GAEaBJi1GAJiBnByb3RvMw", [file_buf_validate_validate, file_lucky_error_v1_error, file_lucky_message_v1_content, file_lucky_options_v1_options]);
-
-/**
- * Describes the message lucky.message.v1.Entry.
- * Use `create(EntrySchema)` to create a new message.
- */
-export const EntrySchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 0);
+  fileDesc("Ch5sdWNreS9tZXNzYWdlL3YxL21lc3NhZ2UucHJvdG8SEGx1Y2t5Lm1lc3NhZ2UudjEi6AEKC1NlbmRSZXF1ZXN0EhwKB3VzZXJfaWQYASABKANCCTABukgEIgIgAEgAEiQKD2NvbnZlcnNhdGlvbl9pZBgCIAEoA0IJMAG6SAQiAiAASAASOAoRY2xpZW50X21lc3NhZ2VfaWQYBiABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEjIKB2NvbnRlbnQYCiABKAsyGS5sdWNreS5tZXNzYWdlLnYxLkNvbnRlbnRCBrpIA8gBAUIPCgZ0YXJnZXQSBbpIAggBSgQIAxAGSgQIBxAKSgQIEBARSgQIERASImkKCEFjY2VwdGVkEhsKD2NvbnZlcnNhdGlvbl9pZBgBIAEoA0ICMAESEAoIc2VxdWVuY2UYAiABKAMSFgoOYWNjZXB0ZWRfYXRfbXMYAyABKAMSFgoKbWVzc2FnZV9pZBgEIAEoA0ICMAEiQwoHUmVmdXNlZBIqCgVlcnJvchgBIAEoCzIbLmx1Y2t5LmVycm9yLnYxLkVycm9yRGV0YWlsEgwKBHRleHQYAiABKAkikAEKClNlbmRSZXN1bHQSGQoRY2xpZW50X21lc3NhZ2VfaWQYASABKAkSLgoIYWNjZXB0ZWQYAiABKAsyGi5sdWNreS5tZXNzYWdlLnYxLkFjY2VwdGVkSAASLAoHcmVmdXNlZBgDIAEoCzIZLmx1Y2t5Lm1lc3NhZ2UudjEuUmVmdXNlZEgAQgkKB291dGNvbWUiPAoMU2VuZFJlc3BvbnNlEiwKCGFjY2VwdGVkGAEgASgLMhoubHVja3kubWVzc2FnZS52MS5BY2NlcHRlZCKxAQoSTGlzdEVudHJpZXNSZXF1ZXN0EiIKD2NvbnZlcnNhdGlvbl9pZBgBIAEoA0IJMAG6SAQiAiAAEiEKDmFmdGVyX3NlcXVlbmNlGAIgASgDQge6SAQiAigASAASIgoPYmVmb3JlX3NlcXVlbmNlGAMgASgDQge6SAQiAiAASAASHQoJcGFnZV9zaXplGAQgASgFQgq6SAcaBRj0AygAQhEKCHBvc2l0aW9uEgW6SAIIASJlChNMaXN0RW50cmllc1Jlc3BvbnNlEigKB2VudHJpZXMYASADKAsyFy5sdWNreS5tZXNzYWdlLnYxLkVudHJ5EhUKDWxhc3Rfc2VxdWVuY2UYAiABKAMSDQoFZXBvY2gYAyABKAMiRgoLU3luY1JlcXVlc3QSGAoGY3Vyc29yGAEgASgJQgi6SAVyAxiAIBIdCglwYWdlX3NpemUYAiABKAVCCrpIBxoFGMgBKAAihAEKDFN5bmNSZXNwb25zZRI1Cg1jb252ZXJzYXRpb25zGAEgAygLMh4ubHVja3kubWVzc2FnZS52MS5Db252ZXJzYXRpb24SEwoLbmV4dF9jdXJzb3IYAiABKAkSEAoIaGFzX21vcmUYAyABKAgSFgoOcmV0cnlfYWZ0ZXJfbXMYBCABKAMimwEKBkN1cnNvchIiCg9jb252ZXJzYXRpb25faWQYASABKANCCTABukgEIgIgABIsChJkZWxpdmVyZWRfc2VxdWVuY2UYAiABKANCELpIDSILGP////////8PKAASJwoNcmVhZF9zZXF1ZW5jZRgDIAEoA0IQukgNIgsY/////////w8oABIWCgVlcG9jaBgEIAEoA0IHukgEIgIoACJQChJBY2tub3dsZWRnZVJlcXVlc3QSOgoHY3Vyc29ycxgBIAMoCzIYLmx1Y2t5Lm1lc3NhZ2UudjEuQ3Vyc29yQg+6SAiSAQUIARDIAaC1GAoiFQoTQWNrbm93bGVkZ2VSZXNwb25zZSKMAQoHUmVjZWlwdBIbCg9jb252ZXJzYXRpb25faWQYASABKANCAjABEhMKB3VzZXJfaWQYAiABKANCAjABEhoKEmRlbGl2ZXJlZF9zZXF1ZW5jZRgDIAEoAxIVCg1yZWFkX3NlcXVlbmNlGAQgASgDEhwKFHVuZGVsaXZlcmVkX3NlcXVlbmNlGAUgASgDInYKE0xpc3RSZWNlaXB0c1JlcXVlc3QSIgoPY29udmVyc2F0aW9uX2lkGAEgASgDQgkwAbpIBCICIAASHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRjoBygAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAEIlwKFExpc3RSZWNlaXB0c1Jlc3BvbnNlEisKCHJlY2VpcHRzGAEgAygLMhkubHVja3kubWVzc2FnZS52MS5SZWNlaXB0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCTLzAwoOTWVzc2FnZVNlcnZpY2USVQoEU2VuZBIdLmx1Y2t5Lm1lc3NhZ2UudjEuU2VuZFJlcXVlc3QaHi5sdWNreS5tZXNzYWdlLnYxLlNlbmRSZXNwb25zZSIOiLUYApC1GAOwtRiAgCASZAoLTGlzdEVudHJpZXMSJC5sdWNreS5tZXNzYWdlLnYxLkxpc3RFbnRyaWVzUmVxdWVzdBolLmx1Y2t5Lm1lc3NhZ2UudjEuTGlzdEVudHJpZXNSZXNwb25zZSIIiLUYApC1GAESTwoEU3luYxIdLmx1Y2t5Lm1lc3NhZ2UudjEuU3luY1JlcXVlc3QaHi5sdWNreS5tZXNzYWdlLnYxLlN5bmNSZXNwb25zZSIIiLUYApC1GAESZAoLQWNrbm93bGVkZ2USJC5sdWNreS5tZXNzYWdlLnYxLkFja25vd2xlZGdlUmVxdWVzdBolLmx1Y2t5Lm1lc3NhZ2UudjEuQWNrbm93bGVkZ2VSZXNwb25zZSIIiLUYApC1GAISZwoMTGlzdFJlY2VpcHRzEiUubHVja3kubWVzc2FnZS52MS5MaXN0UmVjZWlwdHNSZXF1ZXN0GiYubHVja3kubWVzc2FnZS52MS5MaXN0UmVjZWlwdHNSZXNwb25zZSIIiLUYApC1GAEaBJi1GAJCYgoTaW0ubHVja3kubWVzc2FnZS52MVABWkNnaXRodWIuY29tL2x1Y2t5LWltL2x1Y2t5L2NsaWVudHMvZ28vZ2VuL2x1Y2t5L21lc3NhZ2UvdjE7bWVzc2FnZXYxogIDTEtZYgZwcm90bzM", [file_buf_validate_validate, file_lucky_error_v1_error, file_lucky_message_v1_content, file_lucky_message_v1_conversation, file_lucky_message_v1_entry, file_lucky_options_v1_options]);
 
 /**
  * Describes the message lucky.message.v1.SendRequest.
  * Use `create(SendRequestSchema)` to create a new message.
  */
 export const SendRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 1);
+  messageDesc(file_lucky_message_v1_message, 0);
 
 /**
  * Describes the message lucky.message.v1.Accepted.
  * Use `create(AcceptedSchema)` to create a new message.
  */
 export const AcceptedSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 2);
+  messageDesc(file_lucky_message_v1_message, 1);
 
 /**
  * Describes the message lucky.message.v1.Refused.
  * Use `create(RefusedSchema)` to create a new message.
  */
 export const RefusedSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 3);
+  messageDesc(file_lucky_message_v1_message, 2);
 
 /**
  * Describes the message lucky.message.v1.SendResult.
  * Use `create(SendResultSchema)` to create a new message.
  */
 export const SendResultSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 4);
+  messageDesc(file_lucky_message_v1_message, 3);
 
 /**
  * Describes the message lucky.message.v1.SendResponse.
  * Use `create(SendResponseSchema)` to create a new message.
  */
 export const SendResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 5);
+  messageDesc(file_lucky_message_v1_message, 4);
 
 /**
  * Describes the message lucky.message.v1.ListEntriesRequest.
  * Use `create(ListEntriesRequestSchema)` to create a new message.
  */
 export const ListEntriesRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 6);
+  messageDesc(file_lucky_message_v1_message, 5);
 
 /**
  * Describes the message lucky.message.v1.ListEntriesResponse.
  * Use `create(ListEntriesResponseSchema)` to create a new message.
  */
 export const ListEntriesResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 7);
+  messageDesc(file_lucky_message_v1_message, 6);
 
 /**
  * Describes the message lucky.message.v1.SyncRequest.
  * Use `create(SyncRequestSchema)` to create a new message.
  */
 export const SyncRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 8);
+  messageDesc(file_lucky_message_v1_message, 7);
 
 /**
  * Describes the message lucky.message.v1.SyncResponse.
  * Use `create(SyncResponseSchema)` to create a new message.
  */
 export const SyncResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 9);
-
-/**
- * Describes the message lucky.message.v1.Conversation.
- * Use `create(ConversationSchema)` to create a new message.
- */
-export const ConversationSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 10);
+  messageDesc(file_lucky_message_v1_message, 8);
 
 /**
  * Describes the message lucky.message.v1.Cursor.
  * Use `create(CursorSchema)` to create a new message.
  */
 export const CursorSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 11);
+  messageDesc(file_lucky_message_v1_message, 9);
 
 /**
  * Describes the message lucky.message.v1.AcknowledgeRequest.
  * Use `create(AcknowledgeRequestSchema)` to create a new message.
  */
 export const AcknowledgeRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 12);
+  messageDesc(file_lucky_message_v1_message, 10);
 
 /**
  * Describes the message lucky.message.v1.AcknowledgeResponse.
  * Use `create(AcknowledgeResponseSchema)` to create a new message.
  */
 export const AcknowledgeResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 13);
+  messageDesc(file_lucky_message_v1_message, 11);
 
 /**
  * Describes the message lucky.message.v1.Receipt.
  * Use `create(ReceiptSchema)` to create a new message.
  */
 export const ReceiptSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 14);
+  messageDesc(file_lucky_message_v1_message, 12);
 
 /**
  * Describes the message lucky.message.v1.ListReceiptsRequest.
  * Use `create(ListReceiptsRequestSchema)` to create a new message.
  */
 export const ListReceiptsRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 15);
+  messageDesc(file_lucky_message_v1_message, 13);
 
 /**
  * Describes the message lucky.message.v1.ListReceiptsResponse.
  * Use `create(ListReceiptsResponseSchema)` to create a new message.
  */
 export const ListReceiptsResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_message_v1_message, 16);
-
-/**
- * Describes the enum lucky.message.v1.ConversationKind.
- */
-export const ConversationKindSchema = /*@__PURE__*/
-  enumDesc(file_lucky_message_v1_message, 0);
-
-/**
- * Kind of a conversation.
- *
- * @generated from enum lucky.message.v1.ConversationKind
- */
-export const ConversationKind = /*@__PURE__*/
-  tsEnum(ConversationKindSchema);
+  messageDesc(file_lucky_message_v1_message, 14);
 
 /**
  * Sends messages, reads the log, acknowledges and catches up.

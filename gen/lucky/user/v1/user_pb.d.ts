@@ -618,7 +618,7 @@ export declare type SearchUsersRequest = Message<"lucky.user.v1.SearchUsersReque
   pageSize: number;
 
   /**
-   * next_page_token of the previous page; empty for the first page.
+   * next_page_token of the previous page, at most 512 characters; empty for the first page.
    *
    * @generated from field: string page_token = 4;
    */
