@@ -113,7 +113,12 @@ test("a send with too many bytes or fields is refused before it is decoded", () 
 });
 
 test("fifty parts with all their fields are accepted, 51 parts are refused", () => {
-  const media = { url: "https://a", sizeBytes: 1n, mimeType: "a/b", sha256: new Uint8Array(32) };
+  const media = {
+    source: { case: "url", value: "https://a" } as const,
+    sizeBytes: 1n,
+    mimeType: "a/b",
+    sha256: new Uint8Array(32),
+  };
   const video = { media, cover: media, durationMs: 1n, widthPx: 1, heightPx: 1 };
   const parts = (count: number) => {
     const part = { kind: { case: "video", value: video } } as const;
