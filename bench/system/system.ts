@@ -22,6 +22,8 @@ export interface Shape {
   readonly servers: number;
   /** Databases of the log, all in one PostgreSQL; one when absent. */
   readonly logs?: number;
+  /** shared_buffers of PostgreSQL in embedded mode; the default of Lucky's PostgreSQL when absent. */
+  readonly sharedBuffers?: string;
   /** Settings that differ from the defaults; `benchSettings` when absent. */
   readonly settings?: Readonly<Record<string, string>>;
   /** Maximum open files of each process; the limit of this process when absent. */
@@ -111,7 +113,11 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
     // PostgreSQL runs under another account when this runs as root.
     await chmod(dataDir, 0o711);
     const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
-    const postgres = await startEmbedded({ dataDir: join(dataDir, "postgres"), log });
+    const postgres = await startEmbedded({
+      dataDir: join(dataDir, "postgres"),
+      log,
+      settings: shape.sharedBuffers ? { shared_buffers: shape.sharedBuffers } : {},
+    });
     started.push(() => postgres.stop());
     const others = await createDatabases(postgres.url, (shape.logs ?? 1) - 1);
     const sockets = [postgres.url, ...others].map((url) => {
@@ -192,6 +198,10 @@ export const shapeFlags = {
   connects: { default: "1", doc: "instances of connect in a mesh" },
   servers: { default: "1", doc: "instances of server in a mesh" },
   logs: { default: "1", doc: "databases of the log, all in one PostgreSQL" },
+  "shared-buffers": {
+    default: "128MB",
+    doc: "shared_buffers of PostgreSQL in embedded mode",
+  },
 } satisfies FlagTable;
 
 /** Flags of scenarios whose devices open sockets. */
@@ -212,6 +222,7 @@ export function shapeOf(flags: FlagsOf<typeof shapeFlags>): Shape {
     connects: one ? 1 : flags.number("connects", 1),
     servers: one ? 1 : flags.number("servers", 1),
     logs: flags.number("logs", 1),
+    sharedBuffers: flags.text("shared-buffers"),
   };
 }
 
