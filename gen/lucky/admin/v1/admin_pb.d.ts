@@ -837,8 +837,9 @@ export declare const AdminService: GenService<{
     output: typeof EnableAccountResponseSchema;
   },
   /**
-   * Ends all logins of an account, or the login of one device. Fails with USER_NOT_FOUND or
-   * DEVICE_NOT_FOUND.
+   * Ends all logins of an account, or the login of one device. A repeat is harmless: for a device whose
+   * login ended recently, it changes nothing. Fails with USER_NOT_FOUND, or with DEVICE_NOT_FOUND, also
+   * for a login that ended long ago.
    *
    * @generated from rpc lucky.admin.v1.AdminService.ForceLogout
    */
@@ -849,8 +850,9 @@ export declare const AdminService: GenService<{
   },
   /**
    * Sets an account's password, ends all its logins and removes its lock. An access token is not
-   * enough, because a stolen one would become a login of its own: the caller adds a proof. Fails with
-   * USER_NOT_FOUND, PASSWORD_WEAK, ENCRYPTION_INVALID or as Proof says.
+   * enough, because a stolen one would become a login of its own: the caller adds a proof. A repeat sets
+   * the same password, and ends the logins since. Fails with USER_NOT_FOUND, PASSWORD_WEAK,
+   * ENCRYPTION_INVALID or as Proof says.
    *
    * @generated from rpc lucky.admin.v1.AdminService.SetPassword
    */
@@ -861,8 +863,8 @@ export declare const AdminService: GenService<{
   },
   /**
    * Replaces the role of an account. All its logins end, because their tokens carry the old role. An
-   * access token is not enough, see SetPassword. Fails with USER_NOT_FOUND, LAST_ADMIN or as Proof
-   * says.
+   * access token is not enough, see SetPassword. A repeat is harmless: the role that an account has
+   * already changes nothing. Fails with USER_NOT_FOUND, LAST_ADMIN or as Proof says.
    *
    * @generated from rpc lucky.admin.v1.AdminService.GrantRole
    */
@@ -892,7 +894,8 @@ export declare const AdminService: GenService<{
     output: typeof GetDevicePolicyResponseSchema;
   },
   /**
-   * Replaces the policy. All instances apply it within ten seconds, to sessions that open after that.
+   * Replaces the policy. All instances apply it within ten seconds, to sessions that open after that. A
+   * repeat is harmless.
    *
    * @generated from rpc lucky.admin.v1.AdminService.SetDevicePolicy
    */

@@ -35,7 +35,7 @@ export declare type Device = Message<"lucky.auth.v1.Device"> & {
 
   /**
    * Name to show in the list of devices, and before a QR login is confirmed; at most 64 characters.
-   * Control characters and characters that change the direction of text are refused.
+   * Empty: none.
    *
    * @generated from field: string device_name = 3;
    */
@@ -1527,7 +1527,8 @@ export declare const AuthService: GenService<{
   /**
    * Creates an account. Retries are deduplicated for a day: a call with a known
    * client_registration_id and the same names and password returns the first answer and creates
-   * nothing; with other content it fails with KEY_REUSED. Fails with USER_NAME_TAKEN,
+   * nothing; with other content it fails with KEY_REUSED. Such a call counts as an attempt to log in,
+   * so it can also fail with ACCOUNT_LOCKED or RATE_LIMITED. Fails with USER_NAME_TAKEN,
    * USER_NAME_CONFUSABLE, PASSWORD_WEAK or ENCRYPTION_INVALID.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Register
@@ -1541,7 +1542,8 @@ export declare const AuthService: GenService<{
    * Logs a device in. Fails with CREDENTIALS_INVALID, in the same time and with the same text
    * whether the user name or the password is wrong; with the right password also with
    * ACCOUNT_LOCKED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED. Failures throttle further attempts on
-   * the account and from the address, with a growing back-off.
+   * the account and from the address, with a growing back-off. A retry after a lost answer is another
+   * login of the same device and ends the lost one.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Login
    */
@@ -1568,7 +1570,7 @@ export declare const AuthService: GenService<{
   },
   /**
    * Ends the caller's login: its refresh token becomes invalid, and its sessions close within a
-   * second.
+   * second. A repeat fails with TOKEN_REVOKED, which means that the login has ended.
    *
    * @generated from rpc lucky.auth.v1.AuthService.Logout
    */
@@ -1591,7 +1593,10 @@ export declare const AuthService: GenService<{
    * Creates an account for a proven phone number and logs the device in. Fails with PHONE_TAKEN,
    * SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, USER_NAME_TAKEN, USER_NAME_CONFUSABLE, PASSWORD_WEAK or
    * ENCRYPTION_INVALID. After USER_NAME_…, PASSWORD_WEAK and ENCRYPTION_INVALID the code is still
-   * valid for a retry.
+   * valid for a retry. After a lost answer a repeat fails with SMS_CODE_INVALID when the account was
+   * created, because the code is used up: the client then logs in, with Login if the account has a
+   * password, or with LoginBySmsCode and a code of purpose LOGIN. Only if that fails, it registers with
+   * another code.
    *
    * @generated from rpc lucky.auth.v1.AuthService.RegisterByPhone
    */
@@ -1606,7 +1611,8 @@ export declare const AuthService: GenService<{
    * number belongs to an account. Purposes BIND and PROVE need an access token, and only the caller
    * can use the code. PROVE is sent only to the number of the caller's account. Fails with
    * PHONE_INVALID (also for PROVE to another number), SMS_NOT_SENT, or RATE_LIMITED during the
-   * resend interval, or when a budget of the number, the address or the day is used up.
+   * resend interval, or when a budget of the number, the address or the day is used up. A repeat within
+   * the resend interval sends nothing, and the first code stays valid.
    *
    * @generated from rpc lucky.auth.v1.AuthService.SendSmsCode
    */
@@ -1617,7 +1623,8 @@ export declare const AuthService: GenService<{
   },
   /**
    * Logs a device in by a code of purpose LOGIN. Fails with SMS_CODE_INVALID (also when no account
-   * has the number), SMS_CODE_EXHAUSTED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED.
+   * has the number), SMS_CODE_EXHAUSTED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED. The code is used up:
+   * after a lost answer the client requests another one.
    *
    * @generated from rpc lucky.auth.v1.AuthService.LoginBySmsCode
    */
@@ -1631,7 +1638,9 @@ export declare const AuthService: GenService<{
    * access token is not enough: the caller proves itself by the old password, or without one by a
    * code of purpose PROVE. All other logins of the user end. Fails with CREDENTIALS_INVALID,
    * ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PASSWORD_WEAK or ENCRYPTION_INVALID.
-   * After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry.
+   * After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry. A repeat of a call
+   * that took effect fails with CREDENTIALS_INVALID or SMS_CODE_INVALID. After a lost answer the client
+   * tries the new password as the old one.
    *
    * @generated from rpc lucky.auth.v1.AuthService.ChangePassword
    */
@@ -1643,7 +1652,8 @@ export declare const AuthService: GenService<{
   /**
    * Sets a new password by a code of purpose RESET. All logins of the user end. Fails with
    * SMS_CODE_INVALID (also when no account has the number), SMS_CODE_EXHAUSTED, PASSWORD_WEAK or
-   * ENCRYPTION_INVALID.
+   * ENCRYPTION_INVALID. The code is used up: after a lost answer the client tries Login with the new
+   * password before it requests another code.
    *
    * @generated from rpc lucky.auth.v1.AuthService.ResetPassword
    */
@@ -1659,7 +1669,8 @@ export declare const AuthService: GenService<{
    * credential, like a password: a replacement ends all other logins of the user, because the old
    * number may belong to another person now. The account's first number ends no login. In both
    * cases the user's devices receive a SecurityNotice. Binding the same number again changes
-   * nothing. Fails with SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID,
+   * nothing. The code is used up: after a lost answer GetMyProfile tells whether the number is bound.
+   * Fails with SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID,
    * ACCOUNT_LOCKED or ENCRYPTION_INVALID. Among these errors, PHONE_TAKEN alone uses the codes up.
    *
    * @generated from rpc lucky.auth.v1.AuthService.BindPhone
@@ -1671,7 +1682,7 @@ export declare const AuthService: GenService<{
   },
   /**
    * Starts a login by QR code for the calling device, which shows the code. It is valid for two
-   * minutes.
+   * minutes. A retry starts another one.
    *
    * @generated from rpc lucky.auth.v1.AuthService.CreateQrLogin
    */
@@ -1722,7 +1733,8 @@ export declare const AuthService: GenService<{
    * caller adds a proof. The new login ends when the login that confirmed it ends for any reason
    * (logout, revocation, a new password, expiry, reuse of its refresh token), unless KeepQrLogin has
    * made it independent. Fails with QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP,
-   * QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says.
+   * QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says. A repeat is harmless: it changes nothing.
+   * After RefuseQrLogin it fails with QR_LOGIN_STEP.
    *
    * @generated from rpc lucky.auth.v1.AuthService.ConfirmQrLogin
    */
@@ -1733,7 +1745,8 @@ export declare const AuthService: GenService<{
   },
   /**
    * Refuses the device that shows the code. Only the phone that scanned the code may call it. It needs
-   * no proof. Fails like ConfirmQrLogin.
+   * no proof. Fails like ConfirmQrLogin. A repeat is harmless: it changes nothing. After ConfirmQrLogin
+   * it fails with QR_LOGIN_STEP.
    *
    * @generated from rpc lucky.auth.v1.AuthService.RefuseQrLogin
    */
@@ -1745,8 +1758,8 @@ export declare const AuthService: GenService<{
   /**
    * Makes the calling login by QR code independent: it no longer ends with the login that confirmed
    * it. The proof is the password, or a code of purpose PROVE for an account without a password; a
-   * refresh token is not accepted. Changes nothing for a login that depends on no other. Fails as
-   * Proof says.
+   * refresh token is not accepted. Changes nothing for a login that depends on no other, so a repeat is
+   * harmless. Fails as Proof says.
    *
    * @generated from rpc lucky.auth.v1.AuthService.KeepQrLogin
    */
@@ -1760,7 +1773,8 @@ export declare const AuthService: GenService<{
    * free. Messages stay, with a deleted user as their sender. The deletion is final, so an access
    * token is not enough: the caller proves itself by the password, or without one by a code of
    * purpose PROVE. Fails with CREDENTIALS_INVALID, ACCOUNT_LOCKED, SMS_CODE_INVALID,
-   * SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN.
+   * SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN. A repeat fails with TOKEN_REVOKED, which after
+   * a lost answer means that the account is deleted.
    *
    * @generated from rpc lucky.auth.v1.AuthService.DeleteAccount
    */

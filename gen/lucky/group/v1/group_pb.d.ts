@@ -332,7 +332,7 @@ export declare const RemoveMemberRequestSchema: GenMessage<RemoveMemberRequest>;
  */
 export declare type RemoveMemberResponse = Message<"lucky.group.v1.RemoveMemberResponse"> & {
   /**
-   * The group after the change.
+   * The group after the change. To a caller who has left: the group as of the leaving.
    *
    * @generated from field: lucky.group.v1.Group group = 1;
    */
@@ -393,8 +393,8 @@ export declare const RoleSchema: GenEnum<Role>;
 export declare const GroupService: GenService<{
   /**
    * Creates a group with the caller as its owner. Retries are deduplicated: a call with a known
-   * client_group_id returns the first answer and creates nothing; with another name or other users it
-   * fails with KEY_REUSED. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED or GROUP_FULL.
+   * client_group_id returns the group that the first call created, and creates nothing; with another
+   * name or other users it fails with KEY_REUSED. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED or GROUP_FULL.
    *
    * @generated from rpc lucky.group.v1.GroupService.CreateGroup
    */
@@ -425,7 +425,8 @@ export declare const GroupService: GenService<{
     output: typeof ListMembersResponseSchema;
   },
   /**
-   * Adds users. Users who are members already keep their role. Only the owner and admins may call it.
+   * Adds users. Users who are members already keep their role, so a retry is harmless. Only the owner
+   * and admins may call it.
    * Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, USER_NOT_FOUND, ACCOUNT_DISABLED or
    * GROUP_FULL.
    *
