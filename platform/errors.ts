@@ -48,6 +48,8 @@ const CODES: Record<ErrorReason, Code> = {
 export interface FailOptions {
   /** Delay before a retry can succeed, milliseconds. */
   retryAfterMs?: number;
+  /** Path of the field at fault, in the names of the contract: "device.device_name", "user_ids[3]". */
+  field?: string;
   /** The underlying error: for the log, never for the caller. */
   cause?: unknown;
 }
@@ -57,9 +59,15 @@ export function fail(reason: ErrorReason, text: string, options: FailOptions = {
   const detail = create(ErrorDetailSchema, {
     reason,
     retryAfterMs: BigInt(Math.ceil(options.retryAfterMs ?? 0)),
+    field: options.field ?? "",
   });
   const outgoing = [{ desc: ErrorDetailSchema, value: detail }];
   return new ConnectError(text, CODES[reason], undefined, outgoing, options.cause);
+}
+
+/** INVALID_ARGUMENT for a field, see FailOptions; `why` is the constraint that it breaks. */
+export function invalidField(field: string, why: string): ConnectError {
+  return fail(ErrorReason.INVALID_ARGUMENT, `${field}: ${why}`, { field });
 }
 
 /** The detail of an error of the contract, created in this process or received from another. */

@@ -52,7 +52,7 @@ export const authConfig = defineConfig("auth", {
     min: 1,
     max: 1_000,
     unit: "logins",
-    doc: "Maximum logins of one user. One more login ends the login that was seen least recently, so that ListDevices can return all of them.",
+    doc: "Maximum logins of one user. One more login ends the login that was seen least recently.",
   }),
   keyRotationDays: setting.integer({
     default: 90,

@@ -1,14 +1,26 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { DeviceClass, type Tokens } from "#gen/lucky/auth/v1/auth_pb.js";
+import type { LoggedInDevice } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { detailOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../test/backends/postgres.ts";
 import { GOOD_PASSWORD, proofBy, refused, startTestAuth, type TestAuth } from "./auth.suite.ts";
 
 const { url, pool } = await startTestPostgres({ after });
 
-const list = async (one: TestAuth, tokens: Tokens) =>
-  (await one.devices.listDevices({}, one.as(tokens))).devices;
+/** All devices of the caller, read in pages of `pageSize`. */
+async function list(one: TestAuth, tokens: Tokens, pageSize = 0): Promise<LoggedInDevice[]> {
+  const all: LoggedInDevice[] = [];
+  let pageToken = "";
+  do {
+    const page = await one.devices.listDevices({ pageSize, pageToken }, one.as(tokens));
+    assert.ok(page.devices.length <= (pageSize || 200));
+    all.push(...page.devices);
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "");
+  return all;
+}
 const idsOf = async (one: TestAuth, tokens: Tokens) =>
   (await list(one, tokens)).map(({ device }) => device!.deviceId);
 
@@ -22,7 +34,7 @@ async function setUp(t: Parameters<typeof startTestAuth>[0]["t"]) {
   return { one, userName, phone, laptop };
 }
 
-test("devices are listed with their details, last seen first", async (t) => {
+test("devices are listed with their details, latest login first", async (t) => {
   const { one, phone, laptop } = await setUp(t);
   const [first, second] = await list(one, phone);
   assert.equal(first!.device!.deviceId, "laptop");
@@ -31,7 +43,7 @@ test("devices are listed with their details, last seen first", async (t) => {
   assert.equal(first!.loggedInAtMs, BigInt(one.clock.now()));
   one.clock.advance(60_000);
   await one.auth.refresh({ refreshToken: phone.refreshToken });
-  const [seen] = await list(one, laptop);
+  const [, seen] = await list(one, laptop);
   assert.equal(seen!.device!.deviceId, "phone");
   assert.equal(seen!.lastSeenAtMs, BigInt(one.clock.now()));
   assert.equal(seen!.loggedInAtMs, BigInt(one.clock.now() - 120_000));
@@ -56,7 +68,7 @@ test("later logins hide no login: each is listed, or it has ended", async (t) =>
        INSERT INTO auth.login (login_id, user_id, device_id, device_class, device_name,
          client_version, created_at, last_refreshed_at, access_expires_at, last_seen_at)
        SELECT gen_random_uuid(), $1, 'later-' || n, 3, '', '', at, at, at + interval '900 s',
-         at + n * interval '1 ms'
+         at - n * interval '1 ms'
        FROM generate_series(1, 250) AS n, (SELECT $2::timestamptz AS at) RETURNING *)
      INSERT INTO auth.refresh_token (token_hash, login_id, created_at, expires_at)
      SELECT sha256(login_id::text::bytea), login_id, created_at, created_at + interval '30 days'
@@ -65,15 +77,36 @@ test("later logins hide no login: each is listed, or it has ended", async (t) =>
   );
   const all = await idsOf(one, attacker);
   assert.equal(all.length, 251);
-  assert.equal(all.at(-1), "attacker");
+  assert.equal(new Set(all).size, 251);
+  assert.ok(all.includes("attacker"));
+  // All of them began in the same millisecond.
+  const pages = await list(one, attacker, 7);
+  assert.deepEqual(
+    pages.map(({ device }) => device!.deviceId),
+    all,
+  );
 
   one.clock.advance(1_000);
   const latest = await one.login(userName, "latest");
   const left = await idsOf(one, latest);
   assert.equal(left.length, 200);
-  assert.deepEqual(left, ["latest", ...all.slice(0, 199)]);
-  const late = one.auth.refresh({ refreshToken: attacker.refreshToken });
-  await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
+  const kept = ["attacker", ...Array.from({ length: 198 }, (_, n) => `later-${n + 1}`)];
+  assert.deepEqual(left, ["latest", ...all.filter((id) => kept.includes(id))]);
+});
+
+test("a page begins after the last login of the page before, even when that login has ended", async (t) => {
+  const { one, userName, phone, laptop } = await setUp(t);
+  await one.login(userName, "tablet");
+  const as = one.as(phone);
+  const { nextPageToken: pageToken } = await one.devices.listDevices({ pageSize: 2 }, as);
+  await one.auth.logout({}, one.as(laptop));
+  const { devices, nextPageToken } = await one.devices.listDevices({ pageToken }, as);
+  assert.deepEqual([devices.map(({ device }) => device!.deviceId), nextPageToken], [["phone"], ""]);
+  for (const odd of ["x", "MTIz", `${pageToken}x`, "c29tZSB0ZXh0"]) {
+    const error = await one.devices.listDevices({ pageToken: odd }, as).catch((e: unknown) => e);
+    const { reason, field } = detailOf(error)!;
+    assert.deepEqual([reason, field], [ErrorReason.INVALID_ARGUMENT, "page_token"], odd);
+  }
 });
 
 test("a login beyond the maximum ends the one that was seen least recently", async (t) => {

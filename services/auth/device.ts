@@ -5,14 +5,17 @@ import { SecurityNoticeKind } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
+import { decodePosition, encodePosition, pageOf, pageTokenRefused } from "#platform/rpc/pages.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
-import { requirePrintable } from "#platform/validation/printable.ts";
 import type { ProvenChanges } from "./credentials/proven-changes.ts";
-import type { Database } from "./database.ts";
+import type { Database, Login, Prisma } from "./database.ts";
 import { coarseAddress } from "./logins/coarse-address.ts";
 import type { Logins } from "./logins/logins.ts";
 import { continuing } from "./logins/refresh-tokens.ts";
 import type { SecurityNotices } from "./notices/security-notices.ts";
+
+/** Logins in one page when the request names no size. */
+const DEFAULT_PAGE_SIZE = 200;
 
 /** DeviceService: lists, renames and revokes the devices that the caller is logged in on. */
 export function createDevice({
@@ -39,19 +42,27 @@ export function createDevice({
   });
 
   return {
-    async listDevices(_request, context) {
+    async listDevices({ pageSize, pageToken }, context) {
       const { userId, loginId } = userOf(context);
-      // All of them, so that no login can hide. The setting maxLogins bounds their number.
+      const size = pageSize || DEFAULT_PAGE_SIZE;
       const found = await database.login.findMany({
-        where: active(userId),
-        orderBy: [{ lastSeenAt: "desc" }, { loginId: "asc" }],
+        where: { ...active(userId), ...afterLogin(pageToken) },
+        // Neither changes during a login, so that no login moves between pages.
+        orderBy: [{ createdAt: "desc" }, { loginId: "asc" }],
+        take: size + 1,
       });
-      const deviceIds = new Map(found.map((login) => [login.loginId, login.deviceId]));
+      const { page, nextPageToken } = pageOf(found, size, pageTokenOfLogin);
+      const confirmers = page.flatMap(({ confirmedBy }) => confirmedBy ?? []);
+      const confirming = await database.login.findMany({
+        where: { ...active(userId), loginId: { in: confirmers } },
+      });
+      const deviceIds = new Map(confirming.map((login) => [login.loginId, login.deviceId]));
       // A login whose confirming login has expired cannot continue either.
-      const listed = found.filter(
+      const listed = page.filter(
         ({ confirmedBy }) => confirmedBy === null || deviceIds.has(confirmedBy),
       );
       return {
+        nextPageToken,
         devices: listed.map((login) => ({
           device: {
             deviceId: login.deviceId,
@@ -69,7 +80,6 @@ export function createDevice({
     },
 
     async renameDevice({ deviceId, deviceName }, context) {
-      requirePrintable("device_name", deviceName);
       const where = { ...active(userOf(context).userId), deviceId };
       const { count } = await database.login.updateMany({ where, data: { deviceName } });
       if (count === 0) throw missing();
@@ -114,4 +124,19 @@ export function createDevice({
       return { revoked: ended.length };
     },
   };
+}
+
+/** The token of the page that follows a login: when it began, and its id. */
+const pageTokenOfLogin = ({ createdAt, loginId }: Login): string =>
+  encodePosition(`${createdAt.getTime()}.${loginId}`);
+
+/** Matches the logins of a page in the order of ListDevices. Throws INVALID_ARGUMENT. */
+function afterLogin(pageToken: string): Prisma.LoginWhereInput {
+  if (pageToken === "") return {};
+  const [, ms, afterId] =
+    /^(\d{1,15})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(decodePosition(pageToken)) ??
+    [];
+  if (!ms || !afterId) throw pageTokenRefused();
+  const createdAt = new Date(Number(ms));
+  return { OR: [{ createdAt: { lt: createdAt } }, { createdAt, loginId: { gt: afterId } }] };
 }

@@ -16,7 +16,7 @@ export function validateInterceptor(): Interceptor {
       const [first] = result.violations;
       const where = first === undefined ? "" : pathToString(first.field);
       const why = `${where === "" ? "" : `${where}: `}${first?.message}`;
-      throw fail(ErrorReason.INVALID_ARGUMENT, why);
+      throw fail(ErrorReason.INVALID_ARGUMENT, why, { field: where });
     }
   }
 

@@ -1,9 +1,6 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { fail } from "#platform/errors.ts";
-import { idOfPageToken, pageTokenOf } from "#platform/page-tokens.ts";
-import { requirePrintable } from "#platform/validation/printable.ts";
+import { idOfPageToken, pageOf, pageTokenOf, pageTokenRefused } from "#platform/rpc/pages.ts";
 import type { Accounts } from "../accounts/accounts.ts";
 import { nameKey } from "../accounts/names.ts";
 import { normalizePhone } from "../accounts/phone.ts";
@@ -34,31 +31,23 @@ export function createAccountSearch({
     if (id === undefined) return "";
     const last = await accounts.byId(String(id));
     if (last?.userNameKey.startsWith(prefix)) return last.userNameKey;
-    throw fail(
-      ErrorReason.INVALID_ARGUMENT,
-      "page_token: not from this search, or no longer valid",
-    );
+    throw pageTokenRefused();
   }
 
   async function byPrefix(wanted: string, pageSize: number, pageToken: string) {
-    requirePrintable("user_name_prefix", wanted);
     const prefix = nameKey(wanted);
     const after = await lastNameOf(pageToken, prefix);
     // A range needs no escaping, unlike LIKE.
-    const rows = await database.$queryRaw<{ id: string }[]>`
-      SELECT user_id::text AS id FROM auth.account
+    const rows = await database.$queryRaw<{ id: bigint }[]>`
+      SELECT user_id AS id FROM auth.account
       WHERE state <> 'deleted'
         AND user_name_key COLLATE "C" >= ${prefix}
         AND user_name_key COLLATE "C" < ${prefix + LAST_CHARACTER}
         AND user_name_key COLLATE "C" > ${after}
       ORDER BY user_name_key COLLATE "C" LIMIT ${pageSize + 1}`;
-    const found = await accounts.byIds(rows.slice(0, pageSize).map(({ id }) => id));
-    const last = found.at(-1);
-    const more = rows.length > pageSize && last !== undefined;
-    return {
-      accounts: await views.of(found),
-      nextPageToken: more ? pageTokenOf(last.userId) : "",
-    };
+    const { page, nextPageToken } = pageOf(rows, pageSize, ({ id }) => pageTokenOf(id));
+    const found = await accounts.byIds(page.map(({ id }) => String(id)));
+    return { accounts: await views.of(found), nextPageToken };
   }
 
   /** The owner of a number is personal data, so every such search is audited, found or not. */

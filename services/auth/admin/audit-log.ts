@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditEntrySchema } from "#gen/lucky/admin/v1/admin_pb.js";
-import { idOfPageToken, pageTokenOf } from "#platform/page-tokens.ts";
+import { idOfPageToken, pageOf, pageTokenOf } from "#platform/rpc/pages.ts";
 import type { Audit, Database } from "../database.ts";
 
 /** Entries in one page when the request names no size. */
@@ -26,10 +26,8 @@ export function createAuditLog({
         orderBy: { auditId: "desc" },
         take: size + 1,
       });
-      const page = rows.slice(0, size);
-      const last = page.at(-1);
-      const more = rows.length > size && last !== undefined;
-      return { entries: page.map(entryOf), nextPageToken: more ? pageTokenOf(last.auditId) : "" };
+      const { page, nextPageToken } = pageOf(rows, size, ({ auditId }) => pageTokenOf(auditId));
+      return { entries: page.map(entryOf), nextPageToken };
     },
   };
 }

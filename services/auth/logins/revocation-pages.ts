@@ -1,7 +1,6 @@
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import { fail } from "#platform/errors.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
+import { pageOf, pageTokenRefused } from "#platform/rpc/pages.ts";
 import type { Revocation } from "./revocation-notifier.ts";
 
 /**
@@ -78,15 +77,17 @@ export function createRevocationPages({
       const values = [new Date(afterMs), afterId, new Date(now)];
       const { rows } = await pool.query<Row>({ ...selectRevocations, values });
       const { key_ids: keyIds, ended } = rows[0]!;
-      const page = ended?.slice(0, PAGE_SIZE) ?? [];
-      const last = page.at(-1);
-      const more = last !== undefined && ended!.length > page.length;
+      const { page, nextPageToken } = pageOf(
+        ended ?? [],
+        PAGE_SIZE,
+        (last) => `${last.revokedAtMs}.${last.loginId}`,
+      );
       return {
         revocations: page,
         // Bounded by the time of this instance: a fast clock of another instance must not cause
         // later revocations to be skipped.
-        nextCursorMs: Math.max(fromMs, Math.min(last?.revokedAtMs ?? 0, now)),
-        nextPageToken: more ? `${last.revokedAtMs}.${last.loginId}` : "",
+        nextCursorMs: Math.max(fromMs, Math.min(page.at(-1)?.revokedAtMs ?? 0, now)),
+        nextPageToken,
         keyIds,
       };
     },
@@ -103,7 +104,6 @@ function startOf(cursorMs: number) {
 function positionOf(pageToken: string) {
   const [, ms, afterId] =
     /^(\d{1,15})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(pageToken) ?? [];
-  if (!ms || !afterId)
-    throw fail(ErrorReason.INVALID_ARGUMENT, "page_token: not from a previous answer");
+  if (!ms || !afterId) throw pageTokenRefused();
   return { afterMs: Number(ms), afterId };
 }

@@ -1,7 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { userOf } from "#platform/identity/caller.ts";
-import { idOfPageToken, pageTokenOf } from "#platform/page-tokens.ts";
+import { idOfPageToken, pageOf, pageTokenOf } from "#platform/rpc/pages.ts";
 import type { SecurityNotices } from "./security-notices.ts";
 
 /** Notices in one page when the request names no size. */
@@ -18,10 +18,10 @@ export function createNoticeList({
       const size = pageSize || DEFAULT_PAGE_SIZE;
       const before = idOfPageToken(pageToken);
       const found = await notices.list(userOf(context).userId, { size: size + 1, before });
-      const page = found.slice(0, size);
-      const last = page.at(-1);
-      const more = found.length > size && last !== undefined;
-      return { notices: page, nextPageToken: more ? pageTokenOf(BigInt(last.noticeId)) : "" };
+      const { page, nextPageToken } = pageOf(found, size, ({ noticeId }) =>
+        pageTokenOf(BigInt(noticeId)),
+      );
+      return { notices: page, nextPageToken };
     },
   };
 }

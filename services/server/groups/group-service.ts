@@ -9,8 +9,7 @@ import {
   RemoveMemberResponseSchema,
 } from "#gen/lucky/group/v1/group_pb.js";
 import { userOf } from "#platform/identity/caller.ts";
-import { idOfPageToken, pageTokenOf } from "#platform/page-tokens.ts";
-import { requirePrintable } from "#platform/validation/printable.ts";
+import { idOfPageToken, pageOf, pageTokenOf } from "#platform/rpc/pages.ts";
 import {
   addMembers,
   createGroup,
@@ -32,7 +31,6 @@ export function groupService(
   const { logs, mustServe } = dependencies;
   return {
     async createGroup({ name, userIds, clientGroupId }, context) {
-      requirePrintable("name", name);
       mustServe();
       const { userId: ownerId } = userOf(context);
       const group = await createGroup(dependencies, { ownerId, name, userIds, clientGroupId });
@@ -49,13 +47,11 @@ export function groupService(
       const { userId: callerId } = userOf(context);
       const size = pageSize || DEFAULT_PAGE_SIZE;
       const afterUserId = String(idOfPageToken(pageToken) ?? 0n);
-      const page = { groupId, callerId, afterUserId, limit: size + 1 };
-      const found = await listMembers(logs, page);
-      const members = found.slice(0, size);
-      const last = members.at(-1);
-      const more = found.length > size && last !== undefined;
-      const nextPageToken = more ? pageTokenOf(BigInt(last.userId)) : "";
-      return create(ListMembersResponseSchema, { members, nextPageToken });
+      const found = await listMembers(logs, { groupId, callerId, afterUserId, limit: size + 1 });
+      const { page, nextPageToken } = pageOf(found, size, ({ userId }) =>
+        pageTokenOf(BigInt(userId)),
+      );
+      return create(ListMembersResponseSchema, { members: page, nextPageToken });
     },
     async addMembers({ groupId, userIds }, context) {
       mustServe();
