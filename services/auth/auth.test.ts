@@ -5,6 +5,7 @@ import { decodeJwt, decodeProtectedHeader } from "jose";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { WhoMayAddMe } from "#gen/lucky/user/v1/user_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../test/backends/postgres.ts";
 import { GOOD_PASSWORD, refused, startTestAuth } from "./auth.suite.ts";
 
@@ -42,15 +43,16 @@ test("a registered user logs in, and the token identifies the user", async () =>
   assert.equal(caller.expiresAtMs, Number(tokens.accessTokenExpiresAtMs));
 });
 
-test("the user name replaces a blank display name; control characters are refused", async () => {
-  const password = () => one.encrypt(GOOD_PASSWORD);
-  const plain = { userName: "plain", displayName: "  ", password: await password() };
-  assert.equal((await auth.register(plain)).user?.displayName, "plain");
-  const unseen = { userName: "plain3", displayName: "\u3164 \u200b", password: await password() };
-  assert.equal((await auth.register(unseen)).user?.displayName, "plain3");
-  const odd = { userName: "plain2", displayName: "ding\u0007", password: await password() };
-  const bell = auth.register(odd);
-  await refused(bell, ErrorReason.INVALID_ARGUMENT);
+test("the user name replaces an empty display name; blank names and control characters are refused", async () => {
+  const password = await one.encrypt(GOOD_PASSWORD);
+  const register = (displayName: string) =>
+    auth.register({ userName: "plain", displayName, password });
+  for (const displayName of ["  ", "\u3164 \u200b", "\u2800", "ding\u0007", "a\u202eb"]) {
+    const error = await register(displayName).catch((thrown: unknown) => thrown);
+    assert.equal(reasonOf(error), ErrorReason.INVALID_ARGUMENT, JSON.stringify(displayName));
+    assert.match(String(error), /display_name: must/);
+  }
+  assert.equal((await register("")).user?.displayName, "plain");
 });
 
 test("control characters in other texts are refused, and a name with a control character is not found", async () => {

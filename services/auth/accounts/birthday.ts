@@ -1,7 +1,6 @@
 import { create } from "@bufbuild/protobuf";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { DateSchema, type Date as Day } from "#gen/lucky/user/v1/user_pb.js";
-import { fail } from "#platform/errors.ts";
+import { invalidField } from "#platform/errors.ts";
 
 /** Formats a date as "YYYY-MM-DD". Throws INVALID_ARGUMENT when the month has no such day. */
 export function birthdayText({ year, month, day }: Day): string {
@@ -10,7 +9,7 @@ export function birthdayText({ year, month, day }: Day): string {
   // JavaScript rolls an invalid day over into the next month, so the text then differs.
   const normalized = new Date(Date.UTC(year, month - 1, day));
   if (normalized.toISOString().slice(0, text.length) === text) return text;
-  throw fail(ErrorReason.INVALID_ARGUMENT, "birthday: the month has no such day");
+  throw invalidField("birthday", "the month has no such day");
 }
 
 /** Parses the output of `birthdayText`. */

@@ -1,6 +1,5 @@
 import { readFileSync } from "node:fs";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { fail } from "#platform/errors.ts";
+import { invalidField } from "#platform/errors.ts";
 
 /**
  * The unique key of a user name: two spellings with the same key are the same name.
@@ -38,7 +37,7 @@ const INVISIBLE = /\p{Default_Ignorable_Code_Point}/gu;
  */
 export function requireVisible(userName: string): void {
   if (userName.search(INVISIBLE) < 0) return;
-  throw fail(ErrorReason.INVALID_ARGUMENT, "user_name: must not hold invisible characters");
+  throw invalidField("user_name", "must not hold invisible characters");
 }
 
 const prototypeOf = readConfusables();

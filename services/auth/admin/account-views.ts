@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { type Account, AccountSchema, AccountState, Role } from "#gen/lucky/admin/v1/admin_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import { fail } from "#platform/errors.ts";
+import { fail, invalidField } from "#platform/errors.ts";
 import type { Role as RoleName } from "#platform/identity/caller.ts";
 import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
 import { maskPhone } from "../accounts/phone.ts";
@@ -26,7 +26,7 @@ const STATES: Readonly<Record<string, AccountState>> = {
 export function roleNameOf(role: Role): RoleName {
   const found = Object.entries(ROLES).find(([, one]) => one === role);
   if (found) return found[0] as RoleName;
-  throw fail(ErrorReason.INVALID_ARGUMENT, "role: no such role");
+  throw invalidField("role", "no such role");
 }
 
 /** Renders accounts as operators and administrators see them. */

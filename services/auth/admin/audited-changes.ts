@@ -4,7 +4,6 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
-import { requirePrintable } from "#platform/validation/printable.ts";
 import { accountForChange, lockRolesAndStates } from "../accounts/account-states.ts";
 import type { Audit } from "../accounts/audit.ts";
 import type { Account, Database, Transaction } from "../database.ts";
@@ -36,9 +35,9 @@ export type ChangeResult =
  */
 export interface AuditedChanges {
   /**
-   * Changes an account. Throws USER_NOT_FOUND, INVALID_ARGUMENT for a reason with control
-   * characters, and PERMISSION_DENIED when the caller may not change the account. The caller's role
-   * is read from the database, so a revoked role is refused although the token still carries it.
+   * Changes an account. Throws USER_NOT_FOUND, and PERMISSION_DENIED when the caller may not change
+   * the account. The caller's role is read from the database, so a revoked role is refused although
+   * the token still carries it.
    */
   changeAccount(
     userId: string,
@@ -76,7 +75,6 @@ export function createAuditedChanges({
   }
 
   function auditWriter({ action, context, reason }: AdminAction) {
-    requirePrintable("reason", reason);
     const { userId: actorId } = userOf(context);
     const address = coarseAddress(context.values.get(peerAddress));
     return {

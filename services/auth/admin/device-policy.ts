@@ -2,8 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
 import { DeviceClass, DeviceExcess, DeviceRuleSchema } from "#gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { fail } from "#platform/errors.ts";
+import { invalidField } from "#platform/errors.ts";
 import type { DevicePolicy, DeviceRules } from "../logins/device-policy.ts";
 import type { AuditedChanges } from "./audited-changes.ts";
 
@@ -26,7 +25,7 @@ export function createDevicePolicyMethods({
     },
     async setDevicePolicy({ rules, reason }, context) {
       if (new Set(rules.map(({ deviceClass }) => deviceClass)).size < rules.length)
-        throw fail(ErrorReason.INVALID_ARGUMENT, "rules: each device class at most once");
+        throw invalidField("rules", "each device class at most once");
       const act = { context, action: AuditAction.DEVICE_POLICY_SET, reason };
       await changes.changeSystem(act, async (tx) => {
         await devicePolicy.set(tx, rules);

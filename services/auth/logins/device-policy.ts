@@ -1,6 +1,5 @@
 import { DeviceClass, DeviceExcess, type DeviceRule } from "#gen/lucky/auth/v1/auth_pb.js";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { fail } from "#platform/errors.ts";
+import { invalidField } from "#platform/errors.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Database, Transaction } from "../database.ts";
 
@@ -32,7 +31,7 @@ export function createDevicePolicy({
     },
     async set(tx, rules) {
       if (new Set(rules.map(({ deviceClass }) => deviceClass)).size < rules.length)
-        throw fail(ErrorReason.INVALID_ARGUMENT, "rules: each class at most once");
+        throw invalidField("rules", "each class at most once");
       // This lock serialises concurrent changes of the policy. It does not block readers.
       await tx.$executeRaw`LOCK TABLE auth.device_rule IN SHARE ROW EXCLUSIVE MODE`;
       await tx.deviceRule.deleteMany();

@@ -7,7 +7,7 @@ import { userOfAccount } from "../accounts/accounts.ts";
 import type { Account } from "../database.ts";
 import { coarseAddress } from "./coarse-address.ts";
 import type { DevicePolicy } from "./device-policy.ts";
-import { requirePrintableDevice } from "./device-texts.ts";
+import { givenDevice } from "./given-device.ts";
 import type { LoginMethod } from "./login-opening.ts";
 import type { Logins } from "./logins.ts";
 import type { Opened } from "./refresh-tokens.ts";
@@ -28,7 +28,7 @@ export interface Issuer {
   /**
    * Begins a login and issues its tokens. Throws ACCOUNT_DISABLED, also for a deleted account,
    * DEVICE_LIMIT_REACHED when the policy allows no device of the class online, INVALID_ARGUMENT for a
-   * device with control characters in its texts, and as Logins.open does.
+   * missing device, and as Logins.open does.
    */
   logIn(account: Account, login: DeviceLogin): Promise<{ user: User; tokens: Tokens }>;
   /** Signs an access token, and returns it with the refresh token that was just issued. */
@@ -67,8 +67,8 @@ export function createIssuer({
   }
   return {
     tokensOf,
-    async logIn(account, { device, method, confirmedBy, address }) {
-      requirePrintableDevice(device);
+    async logIn(account, { device: given, method, confirmedBy, address }) {
+      const device = givenDevice(given);
       if (account.state !== "active")
         throw fail(ErrorReason.ACCOUNT_DISABLED, "the account is disabled");
       const rules = await devicePolicy.rules();

@@ -1,7 +1,5 @@
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type UpdateProfileRequest, WhoMayAddMe } from "#gen/lucky/user/v1/user_pb.js";
-import { fail } from "#platform/errors.ts";
-import { requirePrintable } from "#platform/validation/printable.ts";
+import { invalidField } from "#platform/errors.ts";
 import { birthdayText } from "../accounts/birthday.ts";
 import { cellOf, type EncryptedColumn } from "../accounts/shown-profile.ts";
 import type { Account, Prisma } from "../database.ts";
@@ -12,8 +10,8 @@ type Change = Prisma.AccountUncheckedUpdateInput;
 
 /**
  * Computes the changed columns of an account from a request. Absent fields stay unchanged; an empty
- * text clears its field. Throws INVALID_ARGUMENT for control characters, an invalid date, a birthday
- * that is both set and cleared, and a missing question when who_may_add_me requires one.
+ * text clears its field. Throws INVALID_ARGUMENT for an invalid date, a birthday that is both set and
+ * cleared, and a missing question when who_may_add_me requires one.
  */
 export function profileChange(
   request: UpdateProfileRequest,
@@ -22,10 +20,7 @@ export function profileChange(
 ): Change {
   const { birthday, clearBirthday } = request;
   if (birthday && clearBirthday)
-    throw fail(
-      ErrorReason.INVALID_ARGUMENT,
-      "clear_birthday: must not be set together with a birthday",
-    );
+    throw invalidField("clear_birthday", "must not be set together with a birthday");
   const encrypt = (column: EncryptedColumn, text: string | undefined) => {
     if (text === undefined) return undefined;
     return text === "" ? null : columns.encrypt(text, cellOf(column, account.userId));
@@ -33,7 +28,7 @@ export function profileChange(
   const { displayName } = request;
   const { avatar, gender, whoMayAddMe } = request;
   const { searchableByName, searchableByPhone, showBirthday, showLocation } = request;
-  const addQuestion = textOf("add_question", request.addQuestion);
+  const addQuestion = request.addQuestion?.trim();
   requireQuestion({ ...account, ...(whoMayAddMe && { whoMayAddMe }) }, addQuestion);
   // Prisma leaves a column unchanged when its value is undefined.
   return {
@@ -42,23 +37,16 @@ export function profileChange(
     avatar,
     gender,
     birthday: encrypt("birthday", clearBirthday ? "" : birthday && birthdayText(birthday)),
-    location: encrypt("location", textOf("location", request.location)),
-    signature: textOf("signature", request.signature),
+    location: encrypt("location", request.location?.trim()),
+    signature: request.signature?.trim(),
     whoMayAddMe,
     addQuestion,
-    addAnswer: encrypt("addAnswer", textOf("add_answer", request.addAnswer)),
+    addAnswer: encrypt("addAnswer", request.addAnswer?.trim()),
     searchableByName,
     searchableByPhone,
     showBirthday,
     showLocation,
   };
-}
-
-/** Trims the text. Throws INVALID_ARGUMENT for control characters. */
-function textOf(field: string, text: string | undefined): string | undefined {
-  if (text === undefined) return undefined;
-  requirePrintable(field, text);
-  return text.trim();
 }
 
 function requireQuestion(
@@ -67,8 +55,5 @@ function requireQuestion(
 ): void {
   if (changed.whoMayAddMe !== WhoMayAddMe.WITH_QUESTION) return;
   if ((newQuestion ?? changed.addQuestion) !== "") return;
-  throw fail(
-    ErrorReason.INVALID_ARGUMENT,
-    "add_question: needed while who_may_add_me requires a question",
-  );
+  throw invalidField("add_question", "needed while who_may_add_me requires a question");
 }

@@ -10,7 +10,7 @@ import { fail } from "#platform/errors.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { AuthConfig } from "../config.ts";
 import { coarseAddress } from "../logins/coarse-address.ts";
-import { requirePrintableDevice } from "../logins/device-texts.ts";
+import { givenDevice } from "../logins/given-device.ts";
 import { drawQrCode, hashOf, isHashOf, makeQrLogin } from "./qr-codes.ts";
 import type { QrDelivery } from "./qr-delivery.ts";
 import type { QrLoginRow, QrRows, QrState } from "./qr-rows.ts";
@@ -48,13 +48,12 @@ export function createQrRequests({
 
   return {
     async createQrLogin({ device }, context) {
-      requirePrintableDevice(device);
       const { qrLoginId, secret } = makeQrLogin();
       const expiresAtMs = clock.now() + config.qrLoginSeconds * 1_000;
       await rows.create({
         hash: hashOf(qrLoginId),
         secretHash: hashOf(secret),
-        device,
+        device: givenDevice(device),
         coarseAddress: coarseAddress(context.values.get(peerAddress)),
         expiresAtMs,
       });

@@ -10,7 +10,6 @@ import type { Passwords } from "../credentials/passwords.ts";
 import type { SmsCodes } from "../credentials/sms-codes.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
 import type { UserIds } from "../keys/user-ids.ts";
-import { requirePrintableDevice } from "../logins/device-texts.ts";
 import type { Issuer } from "../logins/issuer.ts";
 import { displayNameOf } from "./registration.ts";
 
@@ -42,7 +41,6 @@ export function createPhoneRegistration({
       // The id has digits only, so generated names are not confusable with each other.
       const userName = request.userName || `user-${userId}`;
       const displayName = displayNameOf(request.displayName, userName);
-      requirePrintableDevice(device);
       // First run the checks that need no code: a refusal must not use up a guess.
       const password = request.password && (await passwords.decrypt(request.password))[0];
       if (password !== undefined)

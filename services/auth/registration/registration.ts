@@ -1,7 +1,6 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import { requirePrintable } from "#platform/validation/printable.ts";
 import { type Accounts, userOfAccount } from "../accounts/accounts.ts";
 import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
@@ -38,13 +37,6 @@ export function createRegistration({
   };
 }
 
-/**
- * The display name of a new account: the wanted name, trimmed. If that contains only blanks and
- * invisible characters, the user name is used instead. Throws INVALID_ARGUMENT for control
- * characters.
- */
-export function displayNameOf(wanted: string, userName: string): string {
-  requirePrintable("display_name", wanted);
-  const visible = /[^\s\p{Default_Ignorable_Code_Point}]/u.test(wanted);
-  return visible ? wanted.trim() : userName;
-}
+/** The display name of an account: the wanted name, trimmed; the user name when that is empty. */
+export const displayNameOf = (wanted: string, userName: string): string =>
+  wanted.trim() || userName;

@@ -10,7 +10,6 @@ import { ownerOf, phoneOf } from "../accounts/phone-owner.ts";
 import { accountOf } from "../credentials/proof.ts";
 import { type SmsCodes, smsCodeInvalid } from "../credentials/sms-codes.ts";
 import type { ColumnEncryption } from "../keys/column-encryption.ts";
-import { requirePrintableDevice } from "../logins/device-texts.ts";
 import type { Issuer } from "../logins/issuer.ts";
 
 /** Purposes of codes that only the logged-in caller can use. */
@@ -49,7 +48,6 @@ export function createSmsLogin({
 
     async loginBySmsCode({ phone: written, code, device }, context) {
       const phone = normalizePhone(written);
-      requirePrintableDevice(device);
       // The code is redeemed first: only a caller with the right code may learn of the account.
       const given = { phone, purpose: SmsPurpose.LOGIN, code };
       const account = await smsCodes.redeem([given], (tx) => ownerOf(tx, columns, phone));
