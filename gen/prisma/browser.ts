@@ -58,6 +58,11 @@ export type SmsCode = Prisma.SmsCodeModel
  */
 export type UsedNonce = Prisma.UsedNonceModel
 /**
+ * Model RegistrationKey
+ * The key of a registration, to recognise its retries.
+ */
+export type RegistrationKey = Prisma.RegistrationKeyModel
+/**
  * Model QrLogin
  * A login by QR code.
  */

@@ -405,6 +405,7 @@ export const ModelName = {
   NameShape: 'NameShape',
   SmsCode: 'SmsCode',
   UsedNonce: 'UsedNonce',
+  RegistrationKey: 'RegistrationKey',
   QrLogin: 'QrLogin',
   SecurityNotice: 'SecurityNotice',
   DeviceRule: 'DeviceRule',
@@ -434,7 +435,7 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
     omit: GlobalOmitOptions
   }
   meta: {
-    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "qrLogin" | "securityNotice" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox" | "news" | "newsFloor" | "database" | "bucket"
+    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "registrationKey" | "qrLogin" | "securityNotice" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox" | "news" | "newsFloor" | "database" | "bucket"
     txIsolationLevel: TransactionIsolationLevel
   }
   model: {
@@ -1027,6 +1028,80 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
         count: {
           args: Prisma.UsedNonceCountArgs<ExtArgs>
           result: runtime.Types.Utils.Optional<Prisma.UsedNonceCountAggregateOutputType> | number
+        }
+      }
+    }
+    RegistrationKey: {
+      payload: Prisma.$RegistrationKeyPayload<ExtArgs>
+      fields: Prisma.RegistrationKeyFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.RegistrationKeyFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$RegistrationKeyPayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.RegistrationKeyFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$RegistrationKeyPayload>
+        }
+        findFirst: {
+          args: Prisma.RegistrationKeyFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$RegistrationKeyPayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.RegistrationKeyFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$RegistrationKeyPayload>
+        }
+        findMany: {
+          args: Prisma.RegistrationKeyFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$RegistrationKeyPayload>[]
+        }
+        create: {
+          args: Prisma.RegistrationKeyCreateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$RegistrationKeyPayload>
+        }
+        createMany: {
+          args: Prisma.RegistrationKeyCreateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        createManyAndReturn: {
+          args: Prisma.RegistrationKeyCreateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$RegistrationKeyPayload>[]
+        }
+        delete: {
+          args: Prisma.RegistrationKeyDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$RegistrationKeyPayload>
+        }
+        update: {
+          args: Prisma.RegistrationKeyUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$RegistrationKeyPayload>
+        }
+        deleteMany: {
+          args: Prisma.RegistrationKeyDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.RegistrationKeyUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.RegistrationKeyUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$RegistrationKeyPayload>[]
+        }
+        upsert: {
+          args: Prisma.RegistrationKeyUpsertArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$RegistrationKeyPayload>
+        }
+        aggregate: {
+          args: Prisma.RegistrationKeyAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateRegistrationKey>
+        }
+        groupBy: {
+          args: Prisma.RegistrationKeyGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.RegistrationKeyGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.RegistrationKeyCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.RegistrationKeyCountAggregateOutputType> | number
         }
       }
     }
@@ -2206,6 +2281,16 @@ export const UsedNonceScalarFieldEnum = {
 export type UsedNonceScalarFieldEnum = (typeof UsedNonceScalarFieldEnum)[keyof typeof UsedNonceScalarFieldEnum]
 
 
+export const RegistrationKeyScalarFieldEnum = {
+  clientRegistrationId: 'clientRegistrationId',
+  userId: 'userId',
+  requestHash: 'requestHash',
+  expiresAt: 'expiresAt'
+} as const
+
+export type RegistrationKeyScalarFieldEnum = (typeof RegistrationKeyScalarFieldEnum)[keyof typeof RegistrationKeyScalarFieldEnum]
+
+
 export const QrLoginScalarFieldEnum = {
   qrLoginHash: 'qrLoginHash',
   secretHash: 'secretHash',
@@ -2288,7 +2373,8 @@ export type DirectScalarFieldEnum = (typeof DirectScalarFieldEnum)[keyof typeof 
 export const GroupKeyScalarFieldEnum = {
   creatorId: 'creatorId',
   clientGroupId: 'clientGroupId',
-  conversationId: 'conversationId'
+  conversationId: 'conversationId',
+  requestHash: 'requestHash'
 } as const
 
 export type GroupKeyScalarFieldEnum = (typeof GroupKeyScalarFieldEnum)[keyof typeof GroupKeyScalarFieldEnum]
@@ -2653,6 +2739,7 @@ export type GlobalOmitConfig = {
   nameShape?: Prisma.NameShapeOmit
   smsCode?: Prisma.SmsCodeOmit
   usedNonce?: Prisma.UsedNonceOmit
+  registrationKey?: Prisma.RegistrationKeyOmit
   qrLogin?: Prisma.QrLoginOmit
   securityNotice?: Prisma.SecurityNoticeOmit
   deviceRule?: Prisma.DeviceRuleOmit

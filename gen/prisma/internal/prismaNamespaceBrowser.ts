@@ -59,6 +59,7 @@ export const ModelName = {
   NameShape: 'NameShape',
   SmsCode: 'SmsCode',
   UsedNonce: 'UsedNonce',
+  RegistrationKey: 'RegistrationKey',
   QrLogin: 'QrLogin',
   SecurityNotice: 'SecurityNotice',
   DeviceRule: 'DeviceRule',
@@ -208,6 +209,16 @@ export const UsedNonceScalarFieldEnum = {
 export type UsedNonceScalarFieldEnum = (typeof UsedNonceScalarFieldEnum)[keyof typeof UsedNonceScalarFieldEnum]
 
 
+export const RegistrationKeyScalarFieldEnum = {
+  clientRegistrationId: 'clientRegistrationId',
+  userId: 'userId',
+  requestHash: 'requestHash',
+  expiresAt: 'expiresAt'
+} as const
+
+export type RegistrationKeyScalarFieldEnum = (typeof RegistrationKeyScalarFieldEnum)[keyof typeof RegistrationKeyScalarFieldEnum]
+
+
 export const QrLoginScalarFieldEnum = {
   qrLoginHash: 'qrLoginHash',
   secretHash: 'secretHash',
@@ -290,7 +301,8 @@ export type DirectScalarFieldEnum = (typeof DirectScalarFieldEnum)[keyof typeof 
 export const GroupKeyScalarFieldEnum = {
   creatorId: 'creatorId',
   clientGroupId: 'clientGroupId',
-  conversationId: 'conversationId'
+  conversationId: 'conversationId',
+  requestHash: 'requestHash'
 } as const
 
 export type GroupKeyScalarFieldEnum = (typeof GroupKeyScalarFieldEnum)[keyof typeof GroupKeyScalarFieldEnum]

@@ -40,18 +40,21 @@ export type GroupKeyMinAggregateOutputType = {
   creatorId: bigint | null
   clientGroupId: string | null
   conversationId: bigint | null
+  requestHash: runtime.Bytes | null
 }
 
 export type GroupKeyMaxAggregateOutputType = {
   creatorId: bigint | null
   clientGroupId: string | null
   conversationId: bigint | null
+  requestHash: runtime.Bytes | null
 }
 
 export type GroupKeyCountAggregateOutputType = {
   creatorId: number
   clientGroupId: number
   conversationId: number
+  requestHash: number
   _all: number
 }
 
@@ -70,18 +73,21 @@ export type GroupKeyMinAggregateInputType = {
   creatorId?: true
   clientGroupId?: true
   conversationId?: true
+  requestHash?: true
 }
 
 export type GroupKeyMaxAggregateInputType = {
   creatorId?: true
   clientGroupId?: true
   conversationId?: true
+  requestHash?: true
 }
 
 export type GroupKeyCountAggregateInputType = {
   creatorId?: true
   clientGroupId?: true
   conversationId?: true
+  requestHash?: true
   _all?: true
 }
 
@@ -175,6 +181,7 @@ export type GroupKeyGroupByOutputType = {
   creatorId: bigint
   clientGroupId: string
   conversationId: bigint
+  requestHash: runtime.Bytes | null
   _count: GroupKeyCountAggregateOutputType | null
   _avg: GroupKeyAvgAggregateOutputType | null
   _sum: GroupKeySumAggregateOutputType | null
@@ -204,6 +211,7 @@ export type GroupKeyWhereInput = {
   creatorId?: Prisma.BigIntFilter<"GroupKey"> | bigint | number
   clientGroupId?: Prisma.StringFilter<"GroupKey"> | string
   conversationId?: Prisma.BigIntFilter<"GroupKey"> | bigint | number
+  requestHash?: Prisma.BytesNullableFilter<"GroupKey"> | runtime.Bytes | null
   conversation?: Prisma.XOR<Prisma.ConversationScalarRelationFilter, Prisma.ConversationWhereInput>
 }
 
@@ -211,6 +219,7 @@ export type GroupKeyOrderByWithRelationInput = {
   creatorId?: Prisma.SortOrder
   clientGroupId?: Prisma.SortOrder
   conversationId?: Prisma.SortOrder
+  requestHash?: Prisma.SortOrderInput | Prisma.SortOrder
   conversation?: Prisma.ConversationOrderByWithRelationInput
 }
 
@@ -222,6 +231,7 @@ export type GroupKeyWhereUniqueInput = Prisma.AtLeast<{
   creatorId?: Prisma.BigIntFilter<"GroupKey"> | bigint | number
   clientGroupId?: Prisma.StringFilter<"GroupKey"> | string
   conversationId?: Prisma.BigIntFilter<"GroupKey"> | bigint | number
+  requestHash?: Prisma.BytesNullableFilter<"GroupKey"> | runtime.Bytes | null
   conversation?: Prisma.XOR<Prisma.ConversationScalarRelationFilter, Prisma.ConversationWhereInput>
 }, "creatorId_clientGroupId">
 
@@ -229,6 +239,7 @@ export type GroupKeyOrderByWithAggregationInput = {
   creatorId?: Prisma.SortOrder
   clientGroupId?: Prisma.SortOrder
   conversationId?: Prisma.SortOrder
+  requestHash?: Prisma.SortOrderInput | Prisma.SortOrder
   _count?: Prisma.GroupKeyCountOrderByAggregateInput
   _avg?: Prisma.GroupKeyAvgOrderByAggregateInput
   _max?: Prisma.GroupKeyMaxOrderByAggregateInput
@@ -243,11 +254,13 @@ export type GroupKeyScalarWhereWithAggregatesInput = {
   creatorId?: Prisma.BigIntWithAggregatesFilter<"GroupKey"> | bigint | number
   clientGroupId?: Prisma.StringWithAggregatesFilter<"GroupKey"> | string
   conversationId?: Prisma.BigIntWithAggregatesFilter<"GroupKey"> | bigint | number
+  requestHash?: Prisma.BytesNullableWithAggregatesFilter<"GroupKey"> | runtime.Bytes | null
 }
 
 export type GroupKeyCreateInput = {
   creatorId: bigint | number
   clientGroupId: string
+  requestHash?: runtime.Bytes | null
   conversation: Prisma.ConversationCreateNestedOneWithoutGroupKeysInput
 }
 
@@ -255,11 +268,13 @@ export type GroupKeyUncheckedCreateInput = {
   creatorId: bigint | number
   clientGroupId: string
   conversationId: bigint | number
+  requestHash?: runtime.Bytes | null
 }
 
 export type GroupKeyUpdateInput = {
   creatorId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   clientGroupId?: Prisma.StringFieldUpdateOperationsInput | string
+  requestHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
   conversation?: Prisma.ConversationUpdateOneRequiredWithoutGroupKeysNestedInput
 }
 
@@ -267,23 +282,27 @@ export type GroupKeyUncheckedUpdateInput = {
   creatorId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   clientGroupId?: Prisma.StringFieldUpdateOperationsInput | string
   conversationId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  requestHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
 }
 
 export type GroupKeyCreateManyInput = {
   creatorId: bigint | number
   clientGroupId: string
   conversationId: bigint | number
+  requestHash?: runtime.Bytes | null
 }
 
 export type GroupKeyUpdateManyMutationInput = {
   creatorId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   clientGroupId?: Prisma.StringFieldUpdateOperationsInput | string
+  requestHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
 }
 
 export type GroupKeyUncheckedUpdateManyInput = {
   creatorId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   clientGroupId?: Prisma.StringFieldUpdateOperationsInput | string
   conversationId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  requestHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
 }
 
 export type GroupKeyListRelationFilter = {
@@ -305,6 +324,7 @@ export type GroupKeyCountOrderByAggregateInput = {
   creatorId?: Prisma.SortOrder
   clientGroupId?: Prisma.SortOrder
   conversationId?: Prisma.SortOrder
+  requestHash?: Prisma.SortOrder
 }
 
 export type GroupKeyAvgOrderByAggregateInput = {
@@ -316,12 +336,14 @@ export type GroupKeyMaxOrderByAggregateInput = {
   creatorId?: Prisma.SortOrder
   clientGroupId?: Prisma.SortOrder
   conversationId?: Prisma.SortOrder
+  requestHash?: Prisma.SortOrder
 }
 
 export type GroupKeyMinOrderByAggregateInput = {
   creatorId?: Prisma.SortOrder
   clientGroupId?: Prisma.SortOrder
   conversationId?: Prisma.SortOrder
+  requestHash?: Prisma.SortOrder
 }
 
 export type GroupKeySumOrderByAggregateInput = {
@@ -374,11 +396,13 @@ export type GroupKeyUncheckedUpdateManyWithoutConversationNestedInput = {
 export type GroupKeyCreateWithoutConversationInput = {
   creatorId: bigint | number
   clientGroupId: string
+  requestHash?: runtime.Bytes | null
 }
 
 export type GroupKeyUncheckedCreateWithoutConversationInput = {
   creatorId: bigint | number
   clientGroupId: string
+  requestHash?: runtime.Bytes | null
 }
 
 export type GroupKeyCreateOrConnectWithoutConversationInput = {
@@ -414,26 +438,31 @@ export type GroupKeyScalarWhereInput = {
   creatorId?: Prisma.BigIntFilter<"GroupKey"> | bigint | number
   clientGroupId?: Prisma.StringFilter<"GroupKey"> | string
   conversationId?: Prisma.BigIntFilter<"GroupKey"> | bigint | number
+  requestHash?: Prisma.BytesNullableFilter<"GroupKey"> | runtime.Bytes | null
 }
 
 export type GroupKeyCreateManyConversationInput = {
   creatorId: bigint | number
   clientGroupId: string
+  requestHash?: runtime.Bytes | null
 }
 
 export type GroupKeyUpdateWithoutConversationInput = {
   creatorId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   clientGroupId?: Prisma.StringFieldUpdateOperationsInput | string
+  requestHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
 }
 
 export type GroupKeyUncheckedUpdateWithoutConversationInput = {
   creatorId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   clientGroupId?: Prisma.StringFieldUpdateOperationsInput | string
+  requestHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
 }
 
 export type GroupKeyUncheckedUpdateManyWithoutConversationInput = {
   creatorId?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   clientGroupId?: Prisma.StringFieldUpdateOperationsInput | string
+  requestHash?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
 }
 
 
@@ -442,6 +471,7 @@ export type GroupKeySelect<ExtArgs extends runtime.Types.Extensions.InternalArgs
   creatorId?: boolean
   clientGroupId?: boolean
   conversationId?: boolean
+  requestHash?: boolean
   conversation?: boolean | Prisma.ConversationDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["groupKey"]>
 
@@ -449,6 +479,7 @@ export type GroupKeySelectCreateManyAndReturn<ExtArgs extends runtime.Types.Exte
   creatorId?: boolean
   clientGroupId?: boolean
   conversationId?: boolean
+  requestHash?: boolean
   conversation?: boolean | Prisma.ConversationDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["groupKey"]>
 
@@ -456,6 +487,7 @@ export type GroupKeySelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Exte
   creatorId?: boolean
   clientGroupId?: boolean
   conversationId?: boolean
+  requestHash?: boolean
   conversation?: boolean | Prisma.ConversationDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["groupKey"]>
 
@@ -463,9 +495,10 @@ export type GroupKeySelectScalar = {
   creatorId?: boolean
   clientGroupId?: boolean
   conversationId?: boolean
+  requestHash?: boolean
 }
 
-export type GroupKeyOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"creatorId" | "clientGroupId" | "conversationId", ExtArgs["result"]["groupKey"]>
+export type GroupKeyOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"creatorId" | "clientGroupId" | "conversationId" | "requestHash", ExtArgs["result"]["groupKey"]>
 export type GroupKeyInclude<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   conversation?: boolean | Prisma.ConversationDefaultArgs<ExtArgs>
 }
@@ -485,6 +518,10 @@ export type $GroupKeyPayload<ExtArgs extends runtime.Types.Extensions.InternalAr
     creatorId: bigint
     clientGroupId: string
     conversationId: bigint
+    /**
+     * SHA-256 of what the creating call asked for; null for groups of earlier versions.
+     */
+    requestHash: runtime.Bytes | null
   }, ExtArgs["result"]["groupKey"]>
   composites: {}
 }
@@ -912,6 +949,7 @@ export interface GroupKeyFieldRefs {
   readonly creatorId: Prisma.FieldRef<"GroupKey", 'BigInt'>
   readonly clientGroupId: Prisma.FieldRef<"GroupKey", 'String'>
   readonly conversationId: Prisma.FieldRef<"GroupKey", 'BigInt'>
+  readonly requestHash: Prisma.FieldRef<"GroupKey", 'Bytes'>
 }
     
 
