@@ -37,7 +37,7 @@ export const selectGroupByKey: Statement = {
   route: { kind: "groupKey", creator: 1, key: 2 },
   text: `
     SELECT c.conversation_id, c.name, c.owner_id, c.member_count, c.created_at_ms,
-           NULL::int AS role
+           NULL::int AS role, k.request_hash
       FROM im.group_key k JOIN im.conversation c ON c.conversation_id = k.conversation_id
      WHERE k.creator_id = $1::bigint AND k.client_group_id = $2::text`,
 };

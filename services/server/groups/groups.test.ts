@@ -29,6 +29,39 @@ test("a duplicate CreateGroup returns the same group, also in a race of several 
   assert.ok(!ids.has(other.group!.groupId), "a key belongs to its creator");
 });
 
+test("a known client_group_id with another name or other users is refused, also in a race", async (t) => {
+  const stand = new Stand(t, pool);
+  const [one, two] = [await stand.server(), await stand.server()];
+  const make = (server: typeof one, name: string, ...userIds: string[]) =>
+    server.groups("106").createGroup({ name, userIds, clientGroupId: "k" });
+  const reused = failsWith(ErrorReason.KEY_REUSED);
+  const { group } = await make(one, "g", "107", "108");
+  await assert.rejects(make(two, "h", "107", "108"), reused);
+  await assert.rejects(make(two, "g", "107"), reused);
+  await assert.rejects(make(two, "g", "107", "108", "109"), reused);
+  // The order of the users, duplicates and the caller make no other request.
+  assert.deepEqual((await make(two, "g", "108", "106", "107", "108")).group, group);
+  await one.groups("106").addMembers({ groupId: group!.groupId, userIds: ["109"] });
+  assert.equal((await make(two, "g", "107", "108")).group!.memberCount, 4, "the group has changed");
+  await assert.rejects(make(two, "g", "107", "108", "109"), reused);
+
+  const race = (server: typeof one, name: string) =>
+    server.groups("110").createGroup({ name, clientGroupId: "k" });
+  const raced = await Promise.allSettled([
+    race(one, "a"),
+    race(two, "b"),
+    race(one, "a"),
+    race(two, "b"),
+  ]);
+  const made = raced.flatMap((one) => (one.status === "fulfilled" ? [one.value.group!] : []));
+  assert.deepEqual([made.length, made[0]!.groupId], [2, made[1]!.groupId]);
+  for (const one of raced) if (one.status === "rejected") reused(one.reason);
+
+  // A group of an earlier version has no hash: its creator may retry with anything.
+  await pool.query("UPDATE im.group_key SET request_hash = NULL WHERE creator_id = 106");
+  assert.equal((await make(two, "h")).group!.groupId, group!.groupId);
+});
+
 test("a group's name must show and must not contain control characters", async (t) => {
   const one = await new Stand(t, pool).server();
   for (const name of ["a\0b", " ", "\u2800", "\u3164", "\u200d\ufe0f", "\u0301"]) {

@@ -19,6 +19,7 @@ import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import type { Logs } from "../log/logs.ts";
 import type { WriteEntry, WrittenEntry } from "../log/write-entry.ts";
+import { type GroupRequest, readGroupByKey, requestHash } from "./group-requests.ts";
 import {
   type GroupRow,
   groupOf,
@@ -27,7 +28,6 @@ import {
   mustHaveRoom,
   type OwnGroupRow,
   selectGroup,
-  selectGroupByKey,
 } from "./group-rows.ts";
 
 export interface GroupDependencies {
@@ -64,8 +64,8 @@ export const selectMembersAmong: Statement = {
 };
 
 /**
- * Creates a group. A duplicate call, with the same client_group_id, returns the existing group.
- * Throws USER_NOT_FOUND, ACCOUNT_DISABLED, GROUP_FULL, UNAVAILABLE.
+ * Creates a group. A retry, with the same client_group_id, returns the existing group. Throws
+ * KEY_REUSED, USER_NOT_FOUND, ACCOUNT_DISABLED, GROUP_FULL, UNAVAILABLE.
  */
 export async function createGroup(
   dependencies: GroupDependencies,
@@ -77,28 +77,24 @@ export async function createGroup(
   const members = [ownerId, ...others];
   // A group without a key may have any bucket.
   const bucket = clientGroupId === "" ? randomInt(BUCKETS) : bucketOfGroup(ownerId, clientGroupId);
-  const existing = await logs.on(bucket, (db) => readGroupByKey(db, { ownerId, clientGroupId }));
+  const request: GroupRequest = { ownerId, name: group.name, members, clientGroupId };
+  const existing = await logs.on(bucket, (db) => readGroupByKey(db, request));
   if (existing !== undefined) return existing;
   if (members.length > maxMembers) throw groupFull(maxMembers);
   await mustBeActive(dependencies.users, others);
   await mustHaveRoom(logs, members, maxGroupsPerUser);
   const groupId = String(ids.inBuckets([bucket])[0]);
-  return logs.on(bucket, (db) => insertGroup(dependencies, db, { ...group, groupId, members }));
+  return logs.on(bucket, (db) => insertGroup(dependencies, db, groupId, request));
 }
 
 /** Creates the group in its database, unless the key has one. */
 async function insertGroup(
   { clock, writeEntry, publish }: GroupDependencies,
   db: Database,
-  group: {
-    groupId: string;
-    ownerId: string;
-    name: string;
-    members: readonly string[];
-    clientGroupId: string;
-  },
+  groupId: string,
+  request: GroupRequest,
 ): Promise<Group> {
-  const { groupId, ownerId, name, members, clientGroupId } = group;
+  const { ownerId, name, members, clientGroupId } = request;
   const written = await db
     .transaction(async (client) => {
       const nowMs = clock.now();
@@ -110,9 +106,9 @@ async function insertGroup(
       );
       if (clientGroupId !== "") {
         const { rowCount } = await client.query(
-          `INSERT INTO im.group_key (creator_id, client_group_id, conversation_id)
-           VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
-          [ownerId, clientGroupId, groupId],
+          `INSERT INTO im.group_key (creator_id, client_group_id, conversation_id, request_hash)
+           VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+          [ownerId, clientGroupId, groupId, requestHash(request)],
         );
         if (rowCount === 0) throw new CreatedConcurrently();
       }
@@ -135,7 +131,7 @@ async function insertGroup(
       if (error instanceof CreatedConcurrently) return undefined;
       throw error;
     });
-  if (written === undefined) return (await readGroupByKey(db, { ownerId, clientGroupId }))!;
+  if (written === undefined) return (await readGroupByKey(db, request))!;
   publish(db, written);
   return create(GroupSchema, {
     groupId,
@@ -300,16 +296,6 @@ async function deleteMember(
   });
   publish(db, written);
   return group;
-}
-
-/** Reads the group that the user created under a client_group_id; undefined for none. */
-async function readGroupByKey(
-  db: Database,
-  { ownerId, clientGroupId }: { ownerId: string; clientGroupId: string },
-): Promise<Group | undefined> {
-  if (clientGroupId === "") return undefined;
-  const [row] = await db.run<GroupRow>(selectGroupByKey, [ownerId, clientGroupId]);
-  return row === undefined ? undefined : groupOf(row);
 }
 
 /** Throws USER_NOT_FOUND or ACCOUNT_DISABLED for the first user who cannot be added. */
