@@ -152,7 +152,14 @@ test("a revoked device is logged out, the others stay; another user cannot revok
     one.devices.revokeDevice({ deviceId: "laptop", proof: proofBy(tokens) }, one.as(tokens));
   await refused(revoke(stranger), ErrorReason.DEVICE_NOT_FOUND);
   await revoke(phone);
-  await refused(revoke(phone), ErrorReason.DEVICE_NOT_FOUND);
+  const notices = async () =>
+    (await one.devices.listSecurityNotices({}, one.as(phone))).notices.length;
+  const before = await notices();
+  await revoke(phone);
+  await one.devices.revokeOtherDevices({ proof: proofBy(phone) }, one.as(phone));
+  assert.equal(await notices(), before, "a repeat sends no notice");
+  const unknown = { deviceId: "never", proof: proofBy(phone) };
+  await refused(one.devices.revokeDevice(unknown, one.as(phone)), ErrorReason.DEVICE_NOT_FOUND);
   const late = one.auth.refresh({ refreshToken: laptop.refreshToken });
   await refused(late, ErrorReason.REFRESH_TOKEN_INVALID);
   assert.deepEqual(await idsOf(one, phone), ["phone"]);

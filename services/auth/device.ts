@@ -89,7 +89,7 @@ export function createDevice({
     async revokeDevice({ deviceId, proof }, context) {
       const { userId, loginId, deviceId: ownDeviceId } = userOf(context);
       if (deviceId === ownDeviceId) {
-        if ((await logins.revokeAll(userId, { reason: "device", deviceId })) === 0) throw missing();
+        await logins.revokeAll(userId, { reason: "device", deviceId });
         return {};
       }
       const requested = { proof, accepts: "any" } as const;
@@ -98,13 +98,18 @@ export function createDevice({
         const ended = await logins.end(tx, userId, scope);
         // The login of the device is first; logins that it confirmed follow.
         const [first] = ended;
-        if (!first) throw missing();
+        if (!first) {
+          // The rows of ended logins stay for a while, so that a retry is told from a wrong id.
+          const past = { userId: BigInt(userId), deviceId, loginId: { not: loginId } };
+          if ((await tx.login.count({ where: past })) === 0) throw missing();
+          return { ended, notice: undefined };
+        }
         const kind = SecurityNoticeKind.DEVICE_REVOKED;
         const event = { userId, kind, loginId: first.loginId, coarseAddress: networkOf(context) };
         return { ended, notice: await notices.record(tx, event) };
       });
       logins.notifyRevoked(ended);
-      notices.send(notice);
+      if (notice) notices.send(notice);
       return {};
     },
 
@@ -112,15 +117,15 @@ export function createDevice({
       const { userId, loginId } = userOf(context);
       const requested = { proof, accepts: "any" } as const;
       const { ended, notice } = await provenChanges.run(context, requested, async (tx) => {
+        const scope = { reason: "device", exceptLoginId: loginId } as const;
+        const ended = await logins.end(tx, userId, scope);
+        if (ended.length === 0) return { ended, notice: undefined };
         const kind = SecurityNoticeKind.OTHER_DEVICES_REVOKED;
         const event = { userId, kind, loginId, coarseAddress: networkOf(context) };
-        return {
-          ended: await logins.end(tx, userId, { reason: "device", exceptLoginId: loginId }),
-          notice: await notices.record(tx, event),
-        };
+        return { ended, notice: await notices.record(tx, event) };
       });
       logins.notifyRevoked(ended);
-      notices.send(notice);
+      if (notice) notices.send(notice);
       return { revoked: ended.length };
     },
   };

@@ -73,12 +73,14 @@ const attacks: Record<string, (scene: QrScene) => Promise<void>> = {
     const credentials = { ...screen.credentials, qrLoginId: id };
     await refused(screen.auth.getQrLogin(credentials), "QR_LOGIN_NOT_FOUND");
   },
-  "a replayed confirmation is refused": async (the) => {
+  "a repeated confirmation changes nothing, also after the tokens were fetched": async (the) => {
     await scan(the.phone, the.id);
     await confirm(the.phone, the.id);
-    await refused(confirm(the.phone, the.id), "QR_LOGIN_STEP");
+    await confirm(the.phone, the.id);
     await the.screen.poll();
-    await refused(confirm(the.phone, the.id), "QR_LOGIN_STEP");
+    await confirm(the.phone, the.id);
+    await refused(the.screen.poll(), "QR_LOGIN_STEP");
+    await refused(refuse(the.phone, the.id), "QR_LOGIN_STEP");
     await refused(confirm(the.thief, the.id), "QR_LOGIN_FOREIGN");
   },
   "a code cannot be scanned after its tokens were fetched": async (the) => {
@@ -88,6 +90,7 @@ const attacks: Record<string, (scene: QrScene) => Promise<void>> = {
   },
   "a refused device cannot be confirmed afterwards": async ({ phone, thief, screen, id }) => {
     await scan(phone, id);
+    await refuse(phone, id);
     await refuse(phone, id);
     await refused(confirm(phone, id), "QR_LOGIN_STEP");
     await refused(scan(thief, id), "QR_LOGIN_FOREIGN");

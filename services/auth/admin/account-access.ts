@@ -53,8 +53,12 @@ export function createAccountAccess({
         const target = deviceId === "" ? {} : { deviceId };
         const ended = await logins.end(tx, userId, { reason: "forced", ...target });
         if (deviceId === "") return { detail: "all devices", ended };
-        if (ended.length === 0)
+        if (ended.length === 0) {
+          // The rows of ended logins stay for a while, so that a retry is told from a wrong id.
+          const past = { userId: BigInt(userId), deviceId };
+          if ((await tx.login.count({ where: past })) > 0) return undefined;
           throw fail(ErrorReason.DEVICE_NOT_FOUND, "the user has no such device");
+        }
         // The audit log does not name the device: its id is personal data of the user.
         return { detail: "one device", ended };
       });

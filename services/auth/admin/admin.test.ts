@@ -97,8 +97,10 @@ test("a forced logout ends the logins of all devices, or of the named device", a
   const first = await admin.forceLogout({ userId, deviceId: "laptop" }, operator.as);
   assert.equal(first.account?.loggedInDevices, 1);
   await ended(laptop);
-  const gone = admin.forceLogout({ userId, deviceId: "laptop" }, operator.as);
-  await refused(gone, ErrorReason.DEVICE_NOT_FOUND);
+  // A repeat changes nothing and is not audited.
+  await admin.forceLogout({ userId, deviceId: "laptop" }, operator.as);
+  const unknown = admin.forceLogout({ userId, deviceId: "never" }, operator.as);
+  await refused(unknown, ErrorReason.DEVICE_NOT_FOUND);
   const all = await admin.forceLogout({ userId, reason: "lost phone" }, operator.as);
   assert.equal(all.account?.loggedInDevices, 0);
   await ended(ana.tokens);

@@ -91,6 +91,8 @@ test("codes, QR codes, changed credentials, revocations and reuse are listed", a
     (await auth.refresh({ refreshToken })).tokens!;
   await refresh(await refresh(tablet));
   await refused(refresh(tablet), ErrorReason.REFRESH_TOKEN_INVALID);
+  const again = { phone, code: await codeFor(SmsPurpose.LOGIN), device: device("tablet") };
+  await auth.loginBySmsCode(again);
   await devices.revokeOtherDevices({ proof }, as);
 
   const proofCode = await codeFor(SmsPurpose.PROVE, tokens);
@@ -107,6 +109,7 @@ test("codes, QR codes, changed credentials, revocations and reuse are listed", a
     ["QR_LOGIN_KEPT", "desk"],
     ["DEVICE_REVOKED", "desk"],
     ["REFRESH_TOKEN_REUSED", "tablet"],
+    ["DEVICE_LOGGED_IN", "tablet", "SMS_CODE"],
     ["OTHER_DEVICES_REVOKED", "phone"],
     ["PASSWORD_CHANGED", "phone"],
     ["PHONE_CHANGED", "phone"],

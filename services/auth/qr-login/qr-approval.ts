@@ -60,6 +60,18 @@ export function createQrApproval({
     return current;
   }
 
+  /** Whether the caller's login has made the same decision before, such as by a lost call. */
+  async function isRepeated(
+    hash: Uint8Array<ArrayBuffer>,
+    caller: UserCaller,
+    decision: "confirmed" | "refused",
+  ): Promise<boolean> {
+    const row = await rows.byHash(hash);
+    // The tokens of a confirmed QR login may have been delivered already.
+    const state = row?.state === "delivered" ? "confirmed" : row?.state;
+    return row !== undefined && state === decision && isScanner(row, caller);
+  }
+
   return {
     async scanQrLogin({ qrLoginId }, context) {
       const caller = phoneOf(context);
@@ -88,16 +100,16 @@ export function createQrApproval({
         const network = coarseAddress(context.values.get(peerAddress));
         return notices.record(tx, { userId, kind, loginId, coarseAddress: network });
       });
-      if (!notice) throw await refusalOf(hash, caller);
-      notices.send(notice);
+      if (notice) notices.send(notice);
+      else if (!(await isRepeated(hash, caller, "confirmed"))) throw await refusalOf(hash, caller);
       return {};
     },
 
     async refuseQrLogin({ qrLoginId }, context) {
       const caller = phoneOf(context);
       const hash = hashOf(qrLoginId);
-      if (!(await rows.decide(database, hash, caller, "refused")))
-        throw await refusalOf(hash, caller);
+      if (await rows.decide(database, hash, caller, "refused")) return {};
+      if (!(await isRepeated(hash, caller, "refused"))) throw await refusalOf(hash, caller);
       return {};
     },
   };

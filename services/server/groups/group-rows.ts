@@ -47,14 +47,14 @@ export type OwnGroupRow = GroupRow & { role: number };
 
 /**
  * Locks the group's row until the end of the transaction, which serialises the changes of a group.
- * Throws CONVERSATION_NOT_FOUND for non-members.
+ * Throws CONVERSATION_NOT_FOUND when there is no such group.
  */
 export async function lockGroup(
   client: PoolClient,
   groupId: string,
   callerId: string,
-): Promise<OwnGroupRow> {
-  const { rows } = await client.query<GroupRow>(
+): Promise<GroupRow> {
+  const { rows } = await client.query(
     `SELECT 1 FROM im.conversation
       WHERE conversation_id = $1 AND im.owns(ARRAY[$1::bigint]) FOR NO KEY UPDATE`,
     [groupId],
@@ -64,7 +64,50 @@ export async function lockGroup(
     groupId,
     callerId,
   ]);
-  return mustBeMember(row.rows[0]);
+  const group = row.rows[0];
+  // Also a direct conversation has a row.
+  if (group === undefined) throw notFound();
+  return group;
+}
+
+/** A membership, current or former. */
+interface MemberRow {
+  role: number;
+  /** "0" for a current member. */
+  left_sequence: string;
+}
+
+/** Reads a current or former member; undefined for a user who never was one. */
+export async function readMember(
+  client: PoolClient,
+  { groupId, userId }: { groupId: string; userId: string },
+): Promise<MemberRow | undefined> {
+  const { rows } = await client.query<MemberRow>(
+    "SELECT role, left_sequence FROM im.member WHERE conversation_id = $1 AND user_id = $2",
+    [groupId, userId],
+  );
+  return rows[0];
+}
+
+/**
+ * The group as of the moment when a former member left: a later number of members is none of the
+ * caller's business. Throws CONVERSATION_NOT_FOUND for a user who never was a member.
+ */
+export async function groupAsLeft(
+  client: PoolClient,
+  row: GroupRow,
+  userId: string,
+): Promise<Group> {
+  const groupId = row.conversation_id;
+  const member = await readMember(client, { groupId, userId });
+  if (member === undefined) throw notFound();
+  const { rows } = await client.query<{ members: number }>(
+    `SELECT count(*)::int AS members FROM im.member
+      WHERE conversation_id = $1 AND first_sequence <= $2
+        AND (left_sequence = 0 OR left_sequence > $2)`,
+    [groupId, member.left_sequence],
+  );
+  return groupOf({ ...row, member_count: rows[0]!.members });
 }
 
 /** Throws CONVERSATION_NOT_FOUND when the caller is not a member. */

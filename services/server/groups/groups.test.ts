@@ -74,6 +74,55 @@ test("a group's name must show and must not contain control characters", async (
   }
 });
 
+test("a repeated removal or leaving succeeds and writes no tip", async (t) => {
+  const stand = new Stand(t, pool);
+  const [one, two] = [await stand.server(), await stand.server()];
+  const userIds = ["182", "183", "184", "185"];
+  const { group } = await one.groups("181").createGroup({ name: "g", userIds });
+  const groupId = group!.groupId;
+  const remove = (caller: string, userId: string, server = one) =>
+    server.groups(caller).removeMember({ groupId, userId });
+  const last = async () => {
+    const position = { case: "afterSequence", value: 0n } as const;
+    const log = await one.messages("181").listEntries({ conversationId: groupId, position });
+    return log.lastSequence;
+  };
+
+  const raced = await Promise.all([remove("181", "182"), remove("181", "182", two)]);
+  assert.deepEqual(raced[0], raced[1]);
+  assert.equal(raced[0].group!.memberCount, 4);
+  const left = await remove("183", "183");
+  assert.equal(left.group!.memberCount, 3);
+  assert.equal(await last(), 3n, "the group's creation and two tips");
+  await remove("181", "183");
+  await remove("181", "184");
+  assert.deepEqual(await remove("183", "183"), left, "as of the leaving, not as of now");
+  assert.deepEqual(await remove("182", "182"), raced[0]);
+  assert.equal(await last(), 4n);
+
+  const denied = failsWith(ErrorReason.PERMISSION_DENIED);
+  await assert.rejects(remove("185", "184"), denied, "a member may not repeat it for an admin");
+  const notFound = failsWith(ErrorReason.CONVERSATION_NOT_FOUND);
+  await assert.rejects(remove("189", "189"), notFound);
+  await assert.rejects(remove("183", "185"), notFound, "a former member removes nobody");
+  await assert.rejects(remove("181", "189"), failsWith(ErrorReason.NOT_A_MEMBER));
+});
+
+test("an addition may be repeated after the account of a member was deleted", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const { group } = await one.groups("191").createGroup({ name: "g", userIds: ["192"] });
+  const add = () =>
+    one.groups("191").addMembers({ groupId: group!.groupId, userIds: ["192", "193"] });
+  const added = await add();
+  stand.accounts.change("193", "deleted");
+  const two = await stand.server();
+  const repeated = two
+    .groups("191")
+    .addMembers({ groupId: group!.groupId, userIds: ["192", "193"] });
+  assert.deepEqual(await repeated, added);
+});
+
 test("members are listed in pages by ascending user id, with their roles", async (t) => {
   const one = await new Stand(t, pool).server();
   const userIds = Array.from({ length: 25 }, (_, i) => `${990 + i}`);

@@ -22,11 +22,13 @@ import type { WriteEntry, WrittenEntry } from "../log/write-entry.ts";
 import { type GroupRequest, readGroupByKey, requestHash } from "./group-requests.ts";
 import {
   type GroupRow,
+  groupAsLeft,
   groupOf,
   lockGroup,
   mustBeMember,
   mustHaveRoom,
   type OwnGroupRow,
+  readMember,
   selectGroup,
 } from "./group-rows.ts";
 
@@ -75,9 +77,9 @@ export async function createGroup(
   const { ownerId, clientGroupId } = group;
   const others = [...new Set(group.userIds)].filter((id) => id !== ownerId);
   const members = [ownerId, ...others];
+  const request: GroupRequest = { ownerId, name: group.name, members, clientGroupId };
   // A group without a key may have any bucket.
   const bucket = clientGroupId === "" ? randomInt(BUCKETS) : bucketOfGroup(ownerId, clientGroupId);
-  const request: GroupRequest = { ownerId, name: group.name, members, clientGroupId };
   const existing = await logs.on(bucket, (db) => readGroupByKey(db, request));
   if (existing !== undefined) return existing;
   if (members.length > maxMembers) throw groupFull(maxMembers);
@@ -193,13 +195,14 @@ export async function addMembers(
   const row = await readOwnGroup(logs, change);
   mustManage(row);
   const userIds = [...new Set(change.userIds)];
-  await mustBeActive(dependencies.users, userIds);
   const members = await logs.onConversation(groupId, (db) =>
     db.run<{ user_id: string }>(selectMembersAmong, [groupId, bigints(userIds)]),
   );
   const already = new Set(members.map(({ user_id }) => user_id));
   const joining = userIds.filter((userId) => !already.has(userId));
+  // A retry is harmless, whatever has become of the accounts.
   if (joining.length === 0) return groupOf(row);
+  await mustBeActive(dependencies.users, joining);
   await mustHaveRoom(logs, joining, maxGroupsPerUser);
   return logs.onConversation(groupId, (db) =>
     insertMembers(dependencies, db, { ...change, userIds }),
@@ -213,7 +216,7 @@ async function insertMembers(
   { groupId, callerId, userIds }: { groupId: string; callerId: string; userIds: readonly string[] },
 ): Promise<Group> {
   const { group, written } = await db.transaction(async (client) => {
-    const locked = await lockGroup(client, groupId, callerId);
+    const locked = mustBeMember(await lockGroup(client, groupId, callerId));
     mustManage(locked);
     const { rows } = await client.query<{ user_id: string }>(selectMembersAmong.text, [
       groupId,
@@ -250,7 +253,8 @@ async function insertMembers(
 }
 
 /**
- * Removes a member. The former member can still read the entries up to the removal. Throws
+ * Removes a member. The former member can still read the entries up to the removal. The removal of a
+ * former member changes nothing, and so does a second leaving, so that a retry is harmless. Throws
  * CONVERSATION_NOT_FOUND, PERMISSION_DENIED, NOT_A_MEMBER, UNAVAILABLE.
  */
 export async function removeMember(
@@ -265,21 +269,23 @@ export async function removeMember(
 async function deleteMember(
   { writeEntry, publish }: GroupDependencies,
   db: Database,
-  { groupId, callerId, userId }: { groupId: string; callerId: string; userId: string },
+  change: { groupId: string; callerId: string; userId: string },
 ): Promise<Group> {
+  const { groupId, callerId, userId } = change;
   const { group, written } = await db.transaction(async (client) => {
-    const locked = await lockGroup(client, groupId, callerId);
-    const { rows } = await client.query<{ role: number }>(
-      `SELECT role FROM im.member
-          WHERE conversation_id = $1 AND user_id = $2 AND left_sequence = 0`,
-      [groupId, userId],
-    );
-    if (!mayRemove({ callerId, callerRole: locked.role, userId, role: rows[0]?.role })) {
+    const row = await lockGroup(client, groupId, callerId);
+    if (row.role === null && userId === callerId)
+      return { group: await groupAsLeft(client, row, callerId) };
+    const locked = mustBeMember(row);
+    const member = await readMember(client, { groupId, userId });
+    const role = member?.left_sequence === "0" ? member.role : undefined;
+    if (!mayRemove({ callerId, callerRole: locked.role, userId, role })) {
       throw fail(ErrorReason.PERMISSION_DENIED, "the caller may not remove this user");
     }
-    if (rows.length === 0) {
-      throw fail(ErrorReason.NOT_A_MEMBER, "the user is not a member of the group");
+    if (member === undefined) {
+      throw fail(ErrorReason.NOT_A_MEMBER, "the user was never a member of the group");
     }
+    if (role === undefined) return { group: groupOf(locked) };
     const tip = { kind: { case: "memberRemoved", value: { userId } } } as const;
     const written = await writeEntry(client, {
       conversationId: groupId,
@@ -294,7 +300,7 @@ async function deleteMember(
     );
     return { group: groupOf({ ...locked, member_count: locked.member_count - 1 }), written };
   });
-  publish(db, written);
+  if (written !== undefined) publish(db, written);
   return group;
 }
 
