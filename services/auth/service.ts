@@ -53,6 +53,7 @@ import { deleteExpiredQrLogins } from "./qr-login/qr-cleanup.ts";
 import { createQrLogins } from "./qr-login/qr-login.ts";
 import { createPhoneRegistration } from "./registration/phone-registration.ts";
 import { createRegistration } from "./registration/registration.ts";
+import { createRegistrationKeys } from "./registration/registration-keys.ts";
 import { createSession } from "./session.ts";
 import { createLogin } from "./sign-in/login.ts";
 import { createLogout } from "./sign-in/logout.ts";
@@ -95,7 +96,7 @@ const CLEANUP_INTERVAL_MS = 3_600_000;
 export async function startAuth(given: AuthServiceDependencies): Promise<RunningService> {
   const { clock, config, log } = given;
   const parts = await createParts(given);
-  const { keyring, logins, nonces, notices, smsCodes } = parts;
+  const { keyring, logins, nonces, notices, registrationKeys, smsCodes } = parts;
   await appointFirstAdmin(parts);
 
   const jobs = runPeriodicJobs(
@@ -105,6 +106,11 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
       { name: "sms_codes", pauseMs: CLEANUP_INTERVAL_MS, run: () => smsCodes.deleteExpired() },
       { name: "qr_logins", pauseMs: CLEANUP_INTERVAL_MS, run: () => deleteExpiredQrLogins(parts) },
       { name: "notices", pauseMs: CLEANUP_INTERVAL_MS, run: () => notices.deleteExpired() },
+      {
+        name: "registration_keys",
+        pauseMs: CLEANUP_INTERVAL_MS,
+        run: () => registrationKeys.deleteExpired(),
+      },
       { name: "keys", pauseMs: config.keyRefreshSeconds * 1_000, run: () => keyring.rotate() },
       { name: "reencryption", pauseMs: config.sealAgainPauseMs, run: () => reencrypt(parts) },
     ],
@@ -201,6 +207,7 @@ async function createParts(given: AuthServiceDependencies) {
     passwordPolicy: createPasswordPolicy(config, estimator),
     passwords,
     provenChanges: createProvenChanges({ accounts, columns, guard, logins, passwords, smsCodes }),
+    registrationKeys: createRegistrationKeys({ clock, database }),
     revocationPages: createRevocationPages({ pool, clock }),
     sms,
     smsCodes,

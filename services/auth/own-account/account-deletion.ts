@@ -77,6 +77,7 @@ async function erase(tx: Transaction, { phoneIndex, userId }: Account, at: Date)
   });
   await tx.qrLogin.deleteMany({ where: { userId } });
   await tx.securityNotice.deleteMany({ where: { userId } });
+  await tx.registrationKey.deleteMany({ where: { userId } });
   const number = phoneIndex ? [{ phoneIndex }] : [];
   await tx.smsCode.deleteMany({ where: { OR: [{ userId }, ...number] } });
 }
