@@ -23,6 +23,9 @@ export function requestsFor(method: DescMethod, named: Named): Message[] {
   return Array.from({ length: cases }, (_, at) => fillMessage(method.input, named, at));
 }
 
+/** Creates a message of the contract that breaks no constraint. Every field is set, but one per oneof. */
+export const validMessage = (desc: DescMessage): Message => fillMessage(desc, {}, 0);
+
 /** Deepest nesting of messages: enough for every contract, and a bound for recursive messages. */
 const MAX_DEPTH = 5;
 
@@ -64,6 +67,7 @@ const SAMPLE_TEXTS = [
   "x",
   "somebody",
   "+4915112345678",
+  "https://example.org/a",
   "123456",
   "A".repeat(22),
   "A".repeat(43),
