@@ -5,6 +5,7 @@ import { DeviceService } from "../../gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { EndpointService } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { GroupService } from "../../gen/lucky/group/v1/group_pb.js";
+import { ConversationService } from "../../gen/lucky/message/v1/conversation_pb.js";
 import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
 import { PresenceService } from "../../gen/lucky/presence/v1/presence_pb.js";
 import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
@@ -25,6 +26,7 @@ export interface Rpc {
   readonly users: Client<typeof UserService>;
   readonly devices: Client<typeof DeviceService>;
   readonly messages: Client<typeof MessageService>;
+  readonly conversations: Client<typeof ConversationService>;
   readonly groups: Client<typeof GroupService>;
   readonly presence: Client<typeof PresenceService>;
   readonly endpoints: Client<typeof EndpointService>;
@@ -41,6 +43,7 @@ export function createRpc(url: string, tokens: TokenKeeper): Rpc {
     users: createClient(UserService, own),
     devices: createClient(DeviceService, own),
     messages: createClient(MessageService, own),
+    conversations: createClient(ConversationService, own),
     groups: createClient(GroupService, own),
     presence: createClient(PresenceService, own),
     endpoints: createClient(EndpointService, own),

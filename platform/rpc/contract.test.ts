@@ -64,6 +64,7 @@ test("each public service has the transport of its process, and no internal serv
   assert.deepEqual(names, [
     "AdminService",
     "AuthService",
+    "ConversationService",
     "DeviceService",
     "GroupService",
     "MessageService",

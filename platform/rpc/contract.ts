@@ -7,6 +7,7 @@ import { file_lucky_frame_v1_frame } from "#gen/lucky/frame/v1/frame_pb.js";
 import { file_lucky_group_v1_group } from "#gen/lucky/group/v1/group_pb.js";
 import { file_lucky_internal_ingress_v1_ingress } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { file_lucky_internal_session_v1_session } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { file_lucky_message_v1_conversation } from "#gen/lucky/message/v1/conversation_pb.js";
 import { file_lucky_message_v1_message } from "#gen/lucky/message/v1/message_pb.js";
 import { served_by } from "#gen/lucky/options/v1/options_pb.js";
 import { file_lucky_presence_v1_presence } from "#gen/lucky/presence/v1/presence_pb.js";
@@ -26,6 +27,7 @@ export const SERVICES: readonly DescService[] = [
   file_lucky_group_v1_group,
   file_lucky_internal_ingress_v1_ingress,
   file_lucky_internal_session_v1_session,
+  file_lucky_message_v1_conversation,
   file_lucky_message_v1_message,
   file_lucky_presence_v1_presence,
   file_lucky_user_v1_user,

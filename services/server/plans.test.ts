@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { startTestPostgres } from "../../test/backends/postgres.ts";
+import { selectConversation, selectDirect } from "./catch-up/conversation-service.ts";
 import {
   selectAfter,
   selectBefore,
@@ -49,6 +50,8 @@ const statements = [
   selectAfter,
   selectBefore,
   selectChanged,
+  selectConversation,
+  selectDirect,
   selectDirects,
   selectEntryRanges,
   selectGroup,

@@ -8,6 +8,7 @@ import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { type Envelope, EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { ConversationService } from "#gen/lucky/message/v1/conversation_pb.js";
 import { type Entry, EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import {
   MessageService,
@@ -24,7 +25,6 @@ import { defaultsOf } from "#platform/config/config.ts";
 import { callerKey } from "#platform/identity/caller.ts";
 import { allTimesOf } from "#platform/ids.fixture.ts";
 import { createIds } from "#platform/ids.ts";
-import type { Log } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createHub, createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Instance, Registry } from "#platform/registry/registry.ts";
@@ -35,8 +35,7 @@ import { quiet } from "../../test/backends/postgres.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { type ServerConfig, serverConfig } from "./config.ts";
 import { TestAccounts } from "./conversations/accounts.fixture.ts";
-import type { ObserveRun } from "./log/database.ts";
-import { type Server, startServer } from "./service.ts";
+import { type Server, type ServerDependencies, startServer } from "./service.ts";
 
 /** The first user id that does not exist; greater ids do not exist either. */
 export const UNKNOWN_USER_ID = "900000";
@@ -66,6 +65,7 @@ export interface RunningServer {
   readonly ingress: Client<typeof IngressService>;
   readonly metrics: Metrics;
   messages(userId: string): Client<typeof MessageService>;
+  conversations(userId: string): Client<typeof ConversationService>;
   groups(userId: string): Client<typeof GroupService>;
   presence(userId: string): Client<typeof PresenceService>;
   /** Appends a batch of sends. Returns one result each, in their order. */
@@ -132,13 +132,7 @@ export class Stand {
   /** Starts a server with its own caches. `parts` replaces what it shares with the other servers. */
   async server(
     overrides: Partial<ServerConfig> = {},
-    parts: {
-      clock?: Clock;
-      pools?: readonly pg.Pool[];
-      bus?: Bus;
-      log?: Log;
-      observe?: ObserveRun;
-    } = {},
+    parts: Partial<Pick<ServerDependencies, "clock" | "pools" | "bus" | "log" | "observe">> = {},
   ): Promise<RunningServer> {
     const { clock = this.clock, pools = this.pools, bus = this.bus, log = quiet, observe } = parts;
     // The clocks of all test beds on one database start at the same time, so each server needs its
@@ -197,6 +191,7 @@ export class Stand {
       ingress,
       metrics,
       messages: (userId) => createClient(MessageService, transport(userId)),
+      conversations: (userId) => createClient(ConversationService, transport(userId)),
       groups: (userId) => createClient(GroupService, transport(userId)),
       presence: (userId) => createClient(PresenceService, transport(userId)),
       async append(...sends) {

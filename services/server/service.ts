@@ -3,6 +3,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { ConversationService } from "#gen/lucky/message/v1/conversation_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
 import type { Bus } from "#platform/bus/bus.ts";
@@ -13,6 +14,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { type RunningService, serve } from "#platform/rpc/served.ts";
+import { conversationService } from "./catch-up/conversation-service.ts";
 import { News } from "./catch-up/news.ts";
 import type { ServerConfig } from "./config.ts";
 import { watchAccountChanges } from "./conversations/account-changes.ts";
@@ -78,7 +80,7 @@ const NEWS = { intervalMs: 30_000, maxConversations: 2_000_000 };
 
 /**
  * Starts server: the log of conversations, and the delivery of its entries to the bus. Serves
- * MessageService, GroupService, PresenceService and IngressService. The caller closes the
+ * MessageService, ConversationService, GroupService, PresenceService and IngressService. The caller closes the
  * dependencies after `stop`. Rejects with an error for operators when the databases of the log do not
  * have each bucket once.
  */
@@ -113,6 +115,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   return {
     served: [
       serve(IngressService, ingressService({ ...signals, sends, news })),
+      serve(ConversationService, conversationService(signals)),
       serve(MessageService, messageService({ ...signals, sends })),
       serve(GroupService, groupService({ ...groups, mustServe })),
       serve(PresenceService, presenceService(signals)),

@@ -5,6 +5,7 @@ import { type DescMethod, toJsonString } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { EndpointService } from "#gen/lucky/frame/v1/frame_pb.js";
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
+import { ConversationService } from "#gen/lucky/message/v1/conversation_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
@@ -140,6 +141,12 @@ test("a stranger cannot read, write or move cursors in a conversation", {
   const position = { case: "afterSequence", value: 0n } as const;
   await assert.rejects(asEve.listEntries({ conversationId, position }), unknown);
   await assert.rejects(asEve.listReceipts({ conversationId }), unknown);
+  const conversations = clientOf(world.url, ConversationService, accessToken);
+  for (const target of [
+    { case: "conversationId", value: conversationId } as const,
+    { case: "userId", value: ben!.userId } as const,
+  ])
+    await assert.rejects(conversations.getConversation({ target }), unknown);
   const write = asEve.send({
     target: { case: "conversationId", value: conversationId },
     clientMessageId: "intruder",

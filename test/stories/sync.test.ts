@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { type Conversation, ConversationService } from "#gen/lucky/message/v1/conversation_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { clientOf, people, text } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
@@ -73,7 +74,7 @@ test("the log pages forward and backward and reports its last sequence", {
   assert.deepEqual(await page({ case: "beforeSequence", value: 1n }), []);
 });
 
-test("Sync pages over many conversations and returns each of them", {
+test("Sync pages over many conversations and returns each of them, as GetConversation does", {
   timeout: TIMEOUT,
 }, async () => {
   const [ana, ...others] = await people(
@@ -81,7 +82,8 @@ test("Sync pages over many conversations and returns each of them", {
     "ana",
     ...Array.from({ length: 12 }, (_, i) => `o${i}`),
   );
-  const asAna = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
+  const { accessToken } = await ana!.login();
+  const asAna = clientOf(world.url, MessageService, accessToken);
   const expected = new Set<string>();
   for (const other of others) {
     const { accepted } = await asAna.send({
@@ -91,7 +93,7 @@ test("Sync pages over many conversations and returns each of them", {
     });
     expected.add(accepted!.conversationId);
   }
-  const seen = new Set<string>();
+  const seen = new Map<string, Conversation>();
   let cursor = "";
   let pages = 0;
   for (;;) {
@@ -99,12 +101,19 @@ test("Sync pages over many conversations and returns each of them", {
     pages++;
     assert.ok(page.conversations.length <= 5);
     for (const conversation of page.conversations) {
-      seen.add(conversation.conversationId);
+      seen.set(conversation.conversationId, conversation);
       assert.equal(conversation.lastEntry?.sequence, conversation.lastSequence);
     }
     cursor = page.nextCursor;
     if (!page.hasMore) break;
   }
-  assert.deepEqual(seen, expected);
+  assert.deepEqual(new Set(seen.keys()), expected);
+  const one = seen.get([...expected].at(-1)!)!;
+  const own = clientOf(world.url, ConversationService, accessToken);
+  for (const target of [
+    { case: "userId", value: one.peerUserId } as const,
+    { case: "conversationId", value: one.conversationId } as const,
+  ])
+    assert.deepEqual((await own.getConversation({ target })).conversation, one);
   assert.ok(pages >= 3);
 });

@@ -1,7 +1,18 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { GetConversationRequest } from "#gen/lucky/message/v1/conversation_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { accepted, random, Stand, say, textOf, toConversation } from "../server.fixture.ts";
+import {
+  accepted,
+  random,
+  Stand,
+  say,
+  textOf,
+  toConversation,
+  UNKNOWN_USER_ID,
+} from "../server.fixture.ts";
 import { syncAll } from "./sync.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
@@ -115,6 +126,54 @@ test("a member who joins later sees the log from the join on", async (t) => {
   assert.equal(seen!.firstSequence, 3n);
   assert.equal(seen!.unreadCount, 1n);
   assert.equal(seen!.name, "g");
+});
+
+test("GetConversation returns each conversation as Sync does, also to a former member", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  await one.append(say("161", "162", "a"), say("162", "161", "b"), say("161", "162", "c"));
+  const { group } = await one.groups("161").createGroup({ name: "g", userIds: ["162", "163"] });
+  const groupId = group!.groupId;
+  await one.append({ from: "163", to: toConversation(groupId), key: "m", text: "m" });
+  await one.groups("161").removeMember({ groupId, userId: "162" });
+  await one.append({ from: "163", to: toConversation(groupId), key: "n", text: "n" });
+  for (const userId of ["161", "162", "163"]) {
+    const { conversations } = await syncAll(one, userId);
+    for (const expected of conversations) {
+      const get = async (target: GetConversationRequest["target"]) =>
+        (await one.conversations(userId).getConversation({ target })).conversation;
+      const { conversationId, peerUserId } = expected;
+      assert.deepEqual(await get({ case: "conversationId", value: conversationId }), expected);
+      if (peerUserId !== "0")
+        assert.deepEqual(await get({ case: "userId", value: peerUserId }), expected);
+    }
+  }
+});
+
+test("GetConversation finds neither the conversations of others nor one without entries", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const { conversationId } = accepted((await one.append(say("171", "172", "m")))[0]);
+  const empty = "1000171424";
+  await pool.query(
+    `INSERT INTO im.conversation (conversation_id, kind, member_count, created_at_ms)
+     VALUES (${empty}, 1, 2, 0)`,
+  );
+  await pool.query(
+    `INSERT INTO im.member (conversation_id, user_id, kind) VALUES (${empty}, 173, 1), (${empty}, 171, 1)`,
+  );
+  await pool.query(
+    `INSERT INTO im.direct (low_user_id, high_user_id, conversation_id) VALUES (171, 173, ${empty})`,
+  );
+  const refused = (target: GetConversationRequest["target"]) =>
+    assert.rejects(
+      one.conversations("173").getConversation({ target }),
+      (error) => reasonOf(error) === ErrorReason.CONVERSATION_NOT_FOUND,
+    );
+  await refused({ case: "conversationId", value: conversationId });
+  await refused({ case: "conversationId", value: "42" });
+  await refused({ case: "conversationId", value: empty });
+  for (const value of ["171", "172", "173", UNKNOWN_USER_ID])
+    await refused({ case: "userId", value });
 });
 
 test("5,000 entries are read in pages, in both directions, of at most 1 MiB", async (t) => {

@@ -1,19 +1,12 @@
 import { randomInt } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
-import {
-  type Conversation,
-  ConversationKind,
-  ConversationSchema,
-} from "#gen/lucky/message/v1/conversation_pb.js";
 import { type SyncResponse, SyncResponseSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { MAX_LOGS } from "#platform/config/settings.ts";
 import { parseId } from "#platform/ids.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
-import { type EntryRow, entryOf } from "../log/entries.ts";
-import { COUNTABLE_KINDS } from "../log/kinds.ts";
 import { type Logs, throwFirst } from "../log/logs.ts";
-import { isMoving, obsoleteRows } from "../log/moved-rows.ts";
+import { obsoleteRows } from "../log/moved-rows.ts";
 import {
   encodePosition,
   type Position,
@@ -21,24 +14,19 @@ import {
   START,
   settledChange,
 } from "../log/positions.ts";
+import {
+  CONVERSATION_COLUMNS,
+  type ConversationRow,
+  conversationOf,
+  ENTRY_TABLES,
+  MEMBER_COLUMNS,
+  MEMBER_TABLES,
+} from "./conversation-rows.ts";
 import { PAGE_BYTES } from "./history.ts";
 
-interface ChangedConversationRow extends EntryRow {
-  conversation_id: string;
-  kind: number;
-  name: string;
-  peer_id: string | null;
-  first_sequence: string;
-  left_sequence: string;
-  last_sequence: string;
-  delivered_sequence: string;
-  read_sequence: string;
-  peer_delivered_sequence: string | null;
-  peer_read_sequence: string | null;
+interface ChangedConversationRow extends ConversationRow {
   changed_by: string;
   member_version: string;
-  moving: boolean;
-  unread: string;
 }
 
 /** One row per conversation; without conversations, one row with null columns. */
@@ -50,17 +38,12 @@ type SyncRow = (ChangedConversationRow | { conversation_id: null }) & {
   position: number;
 };
 
-const DIRECT = ConversationKind.DIRECT;
-
 /**
  * The caller's conversations in one database that changed after a position, oldest change first. Of
  * the positions in $2 to $4 (histories, changes, conversation ids), the one of the database's history
  * applies. A change is a new entry or a moved cursor, of the caller or of the other user of a direct
  * conversation. For a caller who has left a group, the group no longer changes. Without a position of
  * this history, or with one that is ahead, all conversations are selected.
- *
- * Unread is the difference of two running counts of countable entries, at the last visible sequence
- * and at the read cursor, minus the caller's own entries in between.
  */
 export const selectChanged: Statement = {
   name: "im_sync",
@@ -77,19 +60,8 @@ export const selectChanged: Statement = {
                        WITH ORDINALITY AS i(history, change, conversation_id, nr)
            WHERE i.history = now.history AND i.change <= now.next LIMIT 1) p ON true
     ), page AS MATERIALIZED (
-      SELECT m.conversation_id, m.user_id, m.kind, c.name, m.first_sequence, m.left_sequence,
-             CASE WHEN m.left_sequence > 0 THEN m.left_sequence
-                  ELSE c.last_sequence END AS last_sequence,
-             c.last_countable, m.delivered_sequence, m.read_sequence,
-             greatest(m.read_sequence, m.first_sequence - 1) AS from_sequence,
-             p.user_id AS peer_id, p.delivered_sequence AS peer_delivered_sequence,
-             p.read_sequence AS peer_read_sequence, changed.by AS changed_by,
-             abs(c.member_version) AS member_version, ${isMoving("m.conversation_id")} AS moving
-        FROM log
-       CROSS JOIN im.member m
-        JOIN im.conversation c ON c.conversation_id = m.conversation_id
-        LEFT JOIN im.member p ON m.kind = ${DIRECT} AND p.conversation_id = m.conversation_id
-                             AND p.user_id <> m.user_id
+      SELECT ${MEMBER_COLUMNS}, changed.by AS changed_by, abs(c.member_version) AS member_version
+        FROM log CROSS JOIN ${MEMBER_TABLES}
        CROSS JOIN LATERAL (
          SELECT CASE WHEN m.left_sequence > 0 THEN m.changed_by
                      ELSE greatest(c.changed_by, m.changed_by, p.changed_by)
@@ -99,19 +71,8 @@ export const selectChanged: Statement = {
        ORDER BY changed.by, m.conversation_id
        LIMIT $5::int
     )
-    SELECT log.history, log.lowest_running, log.position, page.*, e.sequence, e.accepted_at_ms, e.body,
-           CASE WHEN page.left_sequence > 0 THEN e.countable ELSE page.last_countable END
-           - coalesce(r.countable, 0)
-           - (SELECT count(*) FROM im.entry o
-               WHERE o.conversation_id = page.conversation_id AND o.sender_id = page.user_id
-                 AND o.sequence > page.from_sequence AND o.sequence <= page.last_sequence
-                 AND o.kind IN (${COUNTABLE_KINDS})) AS unread
-      FROM log
-      LEFT JOIN page ON true
-      LEFT JOIN im.entry e ON e.conversation_id = page.conversation_id
-                          AND e.sequence = page.last_sequence
-      LEFT JOIN im.entry r ON r.conversation_id = page.conversation_id
-                          AND r.sequence = page.from_sequence
+    SELECT log.history, log.lowest_running, log.position, ${CONVERSATION_COLUMNS}
+      FROM log LEFT JOIN page ON true ${ENTRY_TABLES}
      ORDER BY page.changed_by, page.conversation_id`,
 };
 
@@ -294,22 +255,4 @@ function decodeOne(text: string): RunPosition | undefined {
 function encode({ conversationId, next, ...position }: RunPosition): string {
   const start = encodePosition(position);
   return next === undefined ? start : `${start}/${conversationId}/${next}`;
-}
-
-function conversationOf(row: ChangedConversationRow): Conversation {
-  return create(ConversationSchema, {
-    conversationId: row.conversation_id,
-    kind: row.kind,
-    peerUserId: row.peer_id ?? "0",
-    name: row.name,
-    firstSequence: BigInt(row.first_sequence),
-    lastSequence: BigInt(row.last_sequence),
-    lastEntry: entryOf(row),
-    unreadCount: BigInt(row.unread),
-    deliveredSequence: BigInt(row.delivered_sequence),
-    readSequence: BigInt(row.read_sequence),
-    member: row.left_sequence === "0",
-    peerDeliveredSequence: BigInt(row.peer_delivered_sequence ?? 0),
-    peerReadSequence: BigInt(row.peer_read_sequence ?? 0),
-  });
 }
