@@ -2,7 +2,6 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import {
   AcknowledgeResponseSchema,
-  ListReceiptsResponseSchema,
   type MessageService,
   SendRequestSchema,
   SendResponseSchema,
@@ -70,11 +69,9 @@ export function messageService(
       throwFirst(failures);
       return create(AcknowledgeResponseSchema);
     },
-    async listReceipts({ conversationId }, context) {
+    async listReceipts(request, context) {
       mustServe();
-      const { userId } = userOf(context);
-      const receipts = await listReceipts(logs, { userId, conversationId });
-      return create(ListReceiptsResponseSchema, { receipts });
+      return listReceipts(logs, { userId: userOf(context).userId, request });
     },
   };
 }

@@ -4,13 +4,17 @@ import {
   type ListEntriesRequest,
   type ListEntriesResponse,
   ListEntriesResponseSchema,
+  type ListReceiptsRequest,
+  type ListReceiptsResponse,
+  ListReceiptsResponseSchema,
   type Receipt,
   ReceiptSchema,
 } from "#gen/lucky/message/v1/message_pb.js";
 import { bucketOf } from "#platform/buckets/bucket.ts";
 import { fail } from "#platform/errors.ts";
+import { idOfPageToken, pageTokenOf } from "#platform/page-tokens.ts";
 import { bigints, integers } from "../log/arrays.ts";
-import type { Database, Statement } from "../log/database.ts";
+import type { Statement } from "../log/database.ts";
 import { type EntryRow, entryOf, wholeEntry } from "../log/entries.ts";
 import { type Logs, throwFirst } from "../log/logs.ts";
 
@@ -22,31 +26,37 @@ const READ_BYTES = 4_194_304;
 const ENTRY_BYTES = 32;
 const DEFAULT_PAGE_SIZE = 100;
 const MAX_LIMIT = 500;
+const DEFAULT_RECEIPTS = 200;
+/** Greater than each sequence. */
+const MAX_SEQUENCE = 2n ** 63n - 1n;
 
-export const selectVisible: Statement = {
-  name: "im_visible",
-  route: { kind: "conversations", ids: 1 },
-  text: `
-    SELECT m.first_sequence, m.left_sequence,
-           CASE WHEN m.left_sequence > 0 THEN m.left_sequence
-                ELSE c.last_sequence END AS last_sequence
-      FROM im.member m JOIN im.conversation c ON c.conversation_id = m.conversation_id
-     WHERE m.conversation_id = $1::bigint AND m.user_id = $2::bigint
-       AND im.owns(ARRAY[$1::bigint])`,
-};
-
-/** One direction of a page: the entries nearest to the position, cut at PAGE_BYTES. */
+/**
+ * One direction of a page: the entries between two sequences, nearest to the position, cut at
+ * PAGE_BYTES. Without entries, one row with null columns; without a membership, no row.
+ */
 const page = (direction: "ASC" | "DESC") => `
-  SELECT sequence, accepted_at_ms, body FROM (
-    SELECT n.*, sum(octet_length(body) + ${ENTRY_BYTES}) OVER (ORDER BY sequence ${direction}) AS bytes,
-           row_number() OVER (ORDER BY sequence ${direction}) AS nr
-      FROM (SELECT sequence, accepted_at_ms, body FROM im.entry
-             WHERE conversation_id = $1::bigint AND im.owns(ARRAY[$1::bigint])
-               AND sequence >= $2::bigint AND sequence <= $3::bigint
-             ORDER BY sequence ${direction} LIMIT $4::int) n
-  ) cut
-  WHERE nr = 1 OR bytes <= ${PAGE_BYTES}
-  ORDER BY sequence`;
+  WITH visible AS MATERIALIZED (
+    SELECT m.first_sequence,
+           CASE WHEN m.left_sequence > 0 THEN m.left_sequence
+                ELSE c.last_sequence END AS last_sequence, b.epoch
+      FROM im.member m
+      JOIN im.conversation c ON c.conversation_id = m.conversation_id
+      JOIN im.bucket b ON b.bucket = (m.conversation_id & 1023)::smallint
+     WHERE m.conversation_id = $1::bigint AND m.user_id = $2::bigint
+       AND im.owns(ARRAY[$1::bigint])
+  )
+  SELECT v.last_sequence, v.epoch, cut.sequence, cut.accepted_at_ms, cut.body
+    FROM visible v
+    LEFT JOIN LATERAL (
+      SELECT n.*, sum(octet_length(body) + ${ENTRY_BYTES}) OVER (ORDER BY sequence ${direction}) AS bytes,
+             row_number() OVER (ORDER BY sequence ${direction}) AS nr
+        FROM (SELECT sequence, accepted_at_ms, body FROM im.entry
+               WHERE conversation_id = $1::bigint
+                 AND sequence > greatest($3::bigint, v.first_sequence - 1)
+                 AND sequence < least($4::bigint, v.last_sequence + 1)
+               ORDER BY sequence ${direction} LIMIT $5::int) n
+    ) cut ON cut.nr = 1 OR cut.bytes <= ${PAGE_BYTES}
+   ORDER BY cut.sequence`;
 
 const ofConversation = { kind: "conversations", ids: 1 } as const;
 export const selectAfter: Statement = {
@@ -84,20 +94,28 @@ export const selectEntryRanges: Statement = {
     ORDER BY nr, sequence`,
 };
 
+/** A page of the cursors of members: one row with null columns when it is empty, no row for a non-member. */
 export const selectReceipts: Statement = {
   name: "im_receipts",
   route: { kind: "conversations", ids: 1 },
   text: `
-    SELECT user_id, delivered_sequence, read_sequence FROM im.member
-     WHERE conversation_id = $1::bigint AND left_sequence = 0 AND im.owns(ARRAY[$1::bigint])
-     ORDER BY user_id`,
+    WITH own AS MATERIALIZED (
+      SELECT 1 FROM im.member
+       WHERE conversation_id = $1::bigint AND user_id = $2::bigint AND left_sequence = 0
+         AND im.owns(ARRAY[$1::bigint])
+    )
+    SELECT page.* FROM own LEFT JOIN LATERAL (
+      SELECT user_id, delivered_sequence, read_sequence FROM im.member
+       WHERE conversation_id = $1::bigint AND user_id > $3::bigint AND left_sequence = 0
+       ORDER BY user_id LIMIT $4::int) page ON true
+     ORDER BY page.user_id`,
 };
 
-interface VisibleRow {
-  first_sequence: string;
-  left_sequence: string;
-  last_sequence: string;
-}
+/** A row of a page, or of an empty one. */
+type PageRow = (EntryRow | { readonly sequence: null }) & {
+  readonly last_sequence: string;
+  readonly epoch: string;
+};
 
 /** A range: the entries of a conversation after a sequence that one user may see. */
 export interface ReadRange {
@@ -113,18 +131,20 @@ export async function listEntries(
   { userId, request }: { userId: string; request: ListEntriesRequest },
 ): Promise<ListEntriesResponse> {
   const { conversationId, position } = request;
-  const visible = await readVisible(logs, { userId, conversationId });
-  const limit = request.pageSize || DEFAULT_PAGE_SIZE;
-  const first = BigInt(visible.first_sequence);
-  const last = BigInt(visible.last_sequence);
   const backwards = position.case === "beforeSequence";
-  const from = backwards ? first : max(first, (position.value ?? 0n) + 1n);
-  const to = backwards ? min(last, position.value - 1n) : last;
-  const values = [conversationId, String(from), String(to), limit];
-  const statement = backwards ? selectBefore : selectAfter;
-  const read = (db: Database) => db.run<EntryRow>(statement, values);
-  const rows = from > to ? [] : await logs.onConversation(conversationId, read);
-  return create(ListEntriesResponseSchema, { entries: rows.map(entryOf), lastSequence: last });
+  const [after, before] = backwards ? [0n, position.value] : [position.value ?? 0n, MAX_SEQUENCE];
+  const limit = request.pageSize || DEFAULT_PAGE_SIZE;
+  const values = [conversationId, userId, String(after), String(before), limit];
+  const rows = await logs.onConversation(conversationId, (db) =>
+    db.run<PageRow>(backwards ? selectBefore : selectAfter, values),
+  );
+  const [first] = rows;
+  if (first === undefined) throw notFound();
+  return create(ListEntriesResponseSchema, {
+    entries: rows.filter((row) => row.sequence !== null).map(entryOf),
+    lastSequence: BigInt(first.last_sequence),
+    epoch: BigInt(first.epoch),
+  });
 }
 
 /**
@@ -157,44 +177,47 @@ export async function readEntries(
 }
 
 /**
- * Reads the cursors of a conversation's members. Throws CONVERSATION_NOT_FOUND, also for a caller
- * who has left, and UNAVAILABLE.
+ * Reads a page of the cursors of a conversation's members, in ascending order of their user ids. Throws
+ * CONVERSATION_NOT_FOUND, also for a caller who has left, INVALID_ARGUMENT, UNAVAILABLE.
  */
 export async function listReceipts(
   logs: Logs,
-  { userId, conversationId }: { userId: string; conversationId: string },
-): Promise<Receipt[]> {
-  const { left_sequence: left } = await readVisible(logs, { userId, conversationId });
-  if (left !== "0") throw notFound();
-  const rows = await logs.onConversation(conversationId, (db) =>
-    db.run<{
-      user_id: string;
-      delivered_sequence: string;
-      read_sequence: string;
-    }>(selectReceipts, [conversationId]),
-  );
-  return rows.map((row) =>
-    create(ReceiptSchema, {
+  { userId, request }: { userId: string; request: ListReceiptsRequest },
+): Promise<ListReceiptsResponse> {
+  const { conversationId, pageSize, pageToken } = request;
+  const size = pageSize || DEFAULT_RECEIPTS;
+  const afterUserId = String(idOfPageToken(pageToken) ?? 0n);
+  const found = await logs.onConversation(conversationId, (db) =>
+    db.run<ReceiptRow | { user_id: null }>(selectReceipts, [
       conversationId,
-      userId: row.user_id,
-      deliveredSequence: BigInt(row.delivered_sequence),
-      readSequence: BigInt(row.read_sequence),
-    }),
+      userId,
+      afterUserId,
+      size + 1,
+    ]),
   );
+  if (found.length === 0) throw notFound();
+  const rows = found.filter((row) => row.user_id !== null);
+  const page = rows.slice(0, size);
+  const nextPageToken = rows.length > size ? pageTokenOf(BigInt(page.at(-1)!.user_id)) : "";
+  return create(ListReceiptsResponseSchema, {
+    receipts: page.map((row) => receiptOf(conversationId, row)),
+    nextPageToken,
+  });
 }
 
-/** Reads the range of sequences that the user may see. */
-async function readVisible(
-  logs: Logs,
-  { userId, conversationId }: { userId: string; conversationId: string },
-): Promise<VisibleRow> {
-  const [visible] = await logs.onConversation(conversationId, (db) =>
-    db.run<VisibleRow>(selectVisible, [conversationId, userId]),
-  );
-  if (visible === undefined) throw notFound();
-  return visible;
+interface ReceiptRow {
+  user_id: string;
+  delivered_sequence: string;
+  read_sequence: string;
+}
+
+function receiptOf(conversationId: string, row: ReceiptRow): Receipt {
+  return create(ReceiptSchema, {
+    conversationId,
+    userId: row.user_id,
+    deliveredSequence: BigInt(row.delivered_sequence),
+    readSequence: BigInt(row.read_sequence),
+  });
 }
 
 const notFound = () => fail(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation");
-const max = (a: bigint, b: bigint) => (a > b ? a : b);
-const min = (a: bigint, b: bigint) => (a < b ? a : b);

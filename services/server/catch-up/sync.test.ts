@@ -150,6 +150,31 @@ test("GetConversation returns each conversation as Sync does, also to a former m
   }
 });
 
+test("Sync, GetConversation and pages of the log tell the epoch of the conversation's bucket", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const { conversationId } = accepted((await one.append(say("181", "182", "m")))[0]);
+  const target = { case: "conversationId", value: conversationId } as const;
+  const epochs = async () => {
+    const { conversations } = await syncAll(one, "182");
+    const { conversation } = await one.conversations("182").getConversation({ target });
+    const pages = await Promise.all(
+      (["afterSequence", "beforeSequence"] as const).flatMap((name) =>
+        [1n, 2n].map((value) =>
+          one.messages("182").listEntries({ conversationId, position: { case: name, value } }),
+        ),
+      ),
+    );
+    assert.deepEqual(pages.map(({ entries }) => entries.length).sort(), [0, 0, 0, 1]);
+    return new Set([conversations[0]!, conversation!, ...pages].map(({ epoch }) => epoch));
+  };
+  const [before] = await epochs();
+  assert.deepEqual(await epochs(), new Set([before]));
+  await pool.query("UPDATE im.bucket SET epoch = 77 WHERE bucket = $1::bigint & 1023", [
+    conversationId,
+  ]);
+  assert.deepEqual(await epochs(), new Set([77n]));
+});
+
 test("GetConversation finds neither the conversations of others nor one without entries", async (t) => {
   const one = await new Stand(t, pool).server();
   const { conversationId } = accepted((await one.append(say("171", "172", "m")))[0]);

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { accepted, Stand, say } from "../server.fixture.ts";
 
@@ -125,4 +127,44 @@ test("a silent device is reported to the other user of a direct conversation", a
   assert.deepEqual([receipt.userId, receipt.undeliveredSequence], ["142", 1n]);
   assert.deepEqual(subscriber.envelopes[0]!.signals[0]!.channels, ["u:141"]);
   assert.match(await one.metrics.text(), /lucky_undelivered_total 2/);
+});
+
+test("receipts are listed in pages by ascending user id, to members only", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const users = Array.from({ length: 7 }, (_, i) => `${2_200 + i}`);
+  const [owner, ...others] = users;
+  const { group } = await one.groups(owner!).createGroup({ name: "g", userIds: others });
+  const conversationId = group!.groupId;
+  const cursors = [{ conversationId, deliveredSequence: 1n }];
+  await one.messages("2204").acknowledge({ cursors });
+  const list = (pageSize: number, pageToken = "", userId = "2203") =>
+    one.messages(userId).listReceipts({ conversationId, pageSize, pageToken });
+  const ids: string[] = [];
+  let pageToken = "";
+  const sizes: number[] = [];
+  do {
+    const page = await list(3, pageToken);
+    for (const { userId, deliveredSequence } of page.receipts) {
+      ids.push(userId);
+      assert.equal(deliveredSequence, userId === "2204" ? 1n : 0n);
+    }
+    sizes.push(page.receipts.length);
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "");
+  assert.deepEqual([ids, sizes], [users, [3, 3, 1]]);
+  const whole = await list(7);
+  assert.deepEqual([whole.receipts.length, whole.nextPageToken], [7, ""]);
+  assert.equal((await list(0)).receipts.length, 7);
+
+  const { nextPageToken } = await list(6);
+  await one.groups(owner!).removeMember({ groupId: conversationId, userId: "2206" });
+  assert.deepEqual((await list(6, nextPageToken)).receipts, [], "the last page may become empty");
+  const refusedWith = (reason: ErrorReason) => (error: unknown) => reasonOf(error) === reason;
+  for (const former of ["2206", "2299"])
+    await assert.rejects(
+      list(6, nextPageToken, former),
+      refusedWith(ErrorReason.CONVERSATION_NOT_FOUND),
+    );
+  await assert.rejects(list(6, "?"), refusedWith(ErrorReason.INVALID_ARGUMENT));
+  await assert.rejects(list(1_001), refusedWith(ErrorReason.INVALID_ARGUMENT));
 });
