@@ -90,6 +90,7 @@ function advancesOf({ advances }: AdvanceBatchRequest): Advance[] {
           deliveredSequence: Number(cursor.deliveredSequence),
           readSequence: Number(cursor.readSequence),
           undeliveredSequence: Number(undeliveredSequence),
+          epoch: cursor.epoch,
         },
   );
 }

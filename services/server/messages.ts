@@ -58,12 +58,13 @@ export function messageService(
       const { userId } = userOf(context);
       const failures = await advanceCursors(
         dependencies,
-        cursors.map(({ conversationId, deliveredSequence, readSequence }) => ({
+        cursors.map(({ conversationId, deliveredSequence, readSequence, epoch }) => ({
           userId,
           conversationId,
           deliveredSequence: Number(deliveredSequence),
           readSequence: Number(readSequence),
           undeliveredSequence: 0,
+          epoch,
         })),
       );
       throwFirst(failures);

@@ -41,3 +41,16 @@ test("the cache evicts the least recently used cursor, keeps the base of a group
   cursors.sent("d", { first: 1, last: 1, expected: 1 });
   assert.equal(cursors.evictedMissed, true);
 });
+
+test("an acknowledgement of another epoch replaces a higher one, and one without an epoch does not", () => {
+  const cursors = new Cursors(4);
+  cursors.acknowledge("c", 9, 1n);
+  cursors.acknowledge("c", 3);
+  assert.equal(cursors.acked("c"), 9);
+  cursors.acknowledge("c", 3, 1n);
+  assert.equal(cursors.acked("c"), 9);
+  cursors.acknowledge("c", 3, 2n);
+  assert.equal(cursors.acked("c"), 3);
+  cursors.acknowledge("c", 2, 2n);
+  assert.equal(cursors.acked("c"), 3);
+});

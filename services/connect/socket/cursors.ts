@@ -10,6 +10,8 @@ export interface Cursor {
   acked: number;
   /** Whether the device has acknowledged at least once. */
   acknowledged: boolean;
+  /** Epoch of the last acknowledgement that had one; 0 before it. */
+  epoch: bigint;
   /** The last sequence sent to the session or by it. */
   sent: number;
   /** The last sequence that the device must acknowledge: sent to it by another session. */
@@ -68,6 +70,7 @@ export class Cursors {
     const cursor: Cursor = {
       acked: this.#groups?.get(conversationId) ?? base,
       acknowledged: false,
+      epoch: 0n,
       sent: base,
       expected: 0,
       missed: false,
@@ -128,11 +131,16 @@ export class Cursors {
     this.ensure(conversationId, first - 1).missed = true;
   }
 
-  /** Records that the device acknowledged every entry up to `sequence`. */
-  acknowledge(conversationId: string, sequence: number): void {
+  /**
+   * Records that the device acknowledged every entry up to `sequence`. An acknowledgement of another
+   * epoch replaces a higher one: that one was of entries that are no longer in the log.
+   */
+  acknowledge(conversationId: string, sequence: number, epoch = 0n): void {
     const cursor = this.ensure(conversationId, sequence);
     cursor.acknowledged = true;
-    if (sequence < cursor.acked) return;
+    const isOtherLog = epoch !== 0n && cursor.epoch !== 0n && epoch !== cursor.epoch;
+    if (epoch !== 0n) cursor.epoch = epoch;
+    if (sequence < cursor.acked && !isOtherLog) return;
     cursor.acked = sequence;
     if (cursor.behind > 0 && sequence >= cursor.behind) {
       cursor.behind = 0;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { type ConnectHarness, startConnectHarness } from "../../../test/connect/connect-harness.ts";
 import type { RawDevice } from "../../../test/devices/raw-device.ts";
@@ -25,7 +26,7 @@ async function setUp(
 
 const acknowledge = (
   device: RawDevice,
-  cursor: { deliveredSequence?: bigint; readSequence?: bigint },
+  cursor: { deliveredSequence?: bigint; readSequence?: bigint; epoch?: bigint },
   conversationId = "70",
 ) => device.send({ case: "acknowledge", value: { cursors: [{ conversationId, ...cursor }] } });
 
@@ -77,6 +78,44 @@ test("a read cursor is stored at once, with the held delivered cursor in the sam
   clock.advance(MINUTE);
   await device.roundTrip();
   assert.equal(rowsOf(harness).length, 1);
+});
+
+test("cursors of different epochs are not joined, neither queued nor held", async (t) => {
+  const { clock, harness } = await setUp(t, ["1"], 100);
+  const device = await harness.device("1");
+  const direct = "1000002";
+  acknowledge(device, { deliveredSequence: 9n, epoch: 1n }, direct);
+  acknowledge(device, { deliveredSequence: 2n, epoch: 2n }, direct);
+  acknowledge(device, { readSequence: 1n, epoch: 2n }, direct);
+  acknowledge(device, { deliveredSequence: 8n, epoch: 1n });
+  acknowledge(device, { deliveredSequence: 3n, epoch: 2n });
+  acknowledge(device, { deliveredSequence: 4n, epoch: 2n });
+  await device.roundTrip();
+  clock.advance(100);
+  await device.roundTrip();
+  const epochs = ({ ingress }: ConnectHarness) =>
+    ingress.advances.splice(0).map(({ cursor }) => {
+      const { conversationId, deliveredSequence, readSequence, epoch } = cursor!;
+      return [conversationId, epoch, deliveredSequence, readSequence];
+    });
+  assert.deepEqual(epochs(harness), [
+    [direct, 1n, 9n, 0n],
+    [direct, 2n, 2n, 1n],
+    ["70", 1n, 8n, 0n],
+  ]);
+  // A read cursor takes the held delivered cursor of its own epoch only.
+  acknowledge(device, { readSequence: 1n, epoch: 3n });
+  await device.roundTrip();
+  clock.advance(100);
+  await device.roundTrip();
+  assert.deepEqual(epochs(harness), [["70", 3n, 0n, 1n]]);
+  acknowledge(device, { readSequence: 2n, epoch: 2n });
+  await device.roundTrip();
+  clock.advance(100);
+  await device.roundTrip();
+  assert.deepEqual(epochs(harness), [["70", 2n, 4n, 2n]]);
+  acknowledge(device, { readSequence: 2n, epoch: -1n });
+  assert.equal((await device.closed).code, CloseCode.PROTOCOL_ERROR);
 });
 
 test("cursors of direct conversations are not held", async (t) => {

@@ -40,10 +40,16 @@ const SEQUENCE_LIMIT = BigInt(Number.MAX_SAFE_INTEGER);
  */
 const ATTEMPTS = 30;
 /** Parts of an advance that moves no cursor and has not failed. */
-const NOTHING = { deliveredSequence: 0, readSequence: 0, undeliveredSequence: 0, failures: 0 };
+const NOTHING = {
+  deliveredSequence: 0,
+  readSequence: 0,
+  undeliveredSequence: 0,
+  epoch: 0n,
+  failures: 0,
+};
 
 /**
- * Advances cursors. Acknowledgements of the same user and conversation are merged while they
+ * Advances cursors. Acknowledgements of the same user, conversation and epoch are merged while they
  * linger; the furthest sequence wins. They are sent to server in batches. A batch that server cannot
  * take now is retried with growing back-off, then dropped and counted, and so is a cursor whose database
  * fails, beside the others; a cursor that it refuses is dropped alone. Cursors are cumulative, so the
@@ -108,8 +114,8 @@ export class Acknowledgements {
       intervalMs: config.acknowledgeGroupLingerMs,
       limit: config.acknowledgeGroupQueue,
       room: () => this.#advances.room,
-      flush: (userId, conversationId, deliveredSequence) =>
-        this.#advance({ ...NOTHING, userId, conversationId, deliveredSequence }),
+      flush: (userId, conversationId, deliveredSequence, epoch) =>
+        this.#advance({ ...NOTHING, userId, conversationId, deliveredSequence, epoch }),
       flushedEarly: (count) => earlyCursors.inc(count),
     });
   }
@@ -124,27 +130,28 @@ export class Acknowledgements {
     if (cursors.length === 0 || cursors.length > CURSOR_LIMIT) {
       return `cursors: 1 to ${CURSOR_LIMIT} are needed`;
     }
-    for (const { conversationId, deliveredSequence, readSequence } of cursors) {
+    for (const { conversationId, deliveredSequence, readSequence, epoch } of cursors) {
       if (conversationId.startsWith("-") || conversationId === "0") {
         return "conversation_id: must be greater than 0";
       }
       for (const sequence of [deliveredSequence, readSequence]) {
         if (sequence < 0n || sequence > SEQUENCE_LIMIT) return "a sequence is out of bounds";
       }
+      if (epoch < 0n) return "epoch: must not be negative";
     }
     for (const cursor of cursors) {
-      const { conversationId } = cursor;
+      const { conversationId, epoch } = cursor;
       const delivered = Number(cursor.deliveredSequence);
       const readSequence = Number(cursor.readSequence);
-      session.cursors.acknowledge(conversationId, Math.max(delivered, readSequence));
+      session.cursors.acknowledge(conversationId, Math.max(delivered, readSequence), epoch);
       let held = 0;
       if (session.cursors.inGroup(conversationId)) {
         const deferrable = readSequence === 0 && delivered > 0;
-        if (deferrable && this.#deferred.hold(userId, conversationId, delivered)) continue;
-        held = this.#deferred.take(userId, conversationId);
+        if (deferrable && this.#deferred.hold(userId, conversationId, delivered, epoch)) continue;
+        held = this.#deferred.take(userId, conversationId, epoch);
       }
       const deliveredSequence = Math.max(delivered, held);
-      this.#advance({ ...NOTHING, userId, conversationId, deliveredSequence, readSequence });
+      this.#advance({ ...NOTHING, userId, conversationId, deliveredSequence, readSequence, epoch });
     }
     return undefined;
   }
@@ -175,7 +182,8 @@ export class Acknowledgements {
   }
 
   #advance(advance: CursorAdvance): void {
-    this.#advances.put(`${advance.userId}:${advance.conversationId}`, (queued) => {
+    const { userId, conversationId, epoch } = advance;
+    this.#advances.put(`${userId}:${conversationId}:${epoch}`, (queued) => {
       if (queued === undefined) return advance;
       queued.deliveredSequence = Math.max(queued.deliveredSequence, advance.deliveredSequence);
       queued.readSequence = Math.max(queued.readSequence, advance.readSequence);
@@ -197,6 +205,8 @@ interface CursorAdvance {
   deliveredSequence: number;
   readSequence: number;
   undeliveredSequence: number;
+  /** Epoch of the conversation in which the sequences were received; 0: not checked. */
+  readonly epoch: bigint;
   /** Failures of its database so far. */
   failures: number;
 }
@@ -210,7 +220,7 @@ function advanceOf({ userId, conversationId, ...sequences }: CursorAdvance): Adv
       conversationId,
       deliveredSequence: BigInt(sequences.deliveredSequence),
       readSequence: BigInt(sequences.readSequence),
-      epoch: 0n,
+      epoch: sequences.epoch,
     },
     undeliveredSequence: BigInt(sequences.undeliveredSequence),
   };

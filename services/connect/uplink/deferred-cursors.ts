@@ -10,9 +10,15 @@ export interface DeferredCursorsOptions {
   /** Number of cursors that `flush` accepts now. */
   room: () => number;
   /** Passes one cursor on. */
-  flush: (userId: string, groupId: string, sequence: number) => void;
+  flush: (userId: string, groupId: string, sequence: number, epoch: bigint) => void;
   /** Reports how many cursors were flushed early, at the bound. */
   flushedEarly: (cursors: number) => void;
+}
+
+/** A delivered cursor of a group, with the epoch in which its sequence was received. */
+interface HeldCursor {
+  sequence: number;
+  readonly epoch: bigint;
 }
 
 /** Parts of the interval: each tick flushes the users of one slot. */
@@ -28,7 +34,7 @@ const DRAIN_TICK_MS = 50;
 export class DeferredCursors {
   readonly #options: DeferredCursorsOptions;
   /** By user, then by group. */
-  readonly #held = new Map<string, Map<string, number>>();
+  readonly #held = new Map<string, Map<string, HeldCursor>>();
   /** The users that hold cursors, by slot. */
   readonly #slots: readonly Set<string>[] = Array.from({ length: SLOTS }, () => new Set<string>());
   /** The slot of the next tick. */
@@ -48,14 +54,20 @@ export class DeferredCursors {
   }
 
   /**
-   * Holds a cursor; it replaces a lower one of the same user and group. Returns false when the
-   * caller must flush it: draining, interval 0, or at the limit without room to flush early.
+   * Holds a cursor; it replaces a lower one of the same user and group, and flushes one of another epoch.
+   * Returns false when the caller must flush it: draining, interval 0, or at the limit without room to
+   * flush early.
    */
-  hold(userId: string, groupId: string, sequence: number): boolean {
+  hold(userId: string, groupId: string, sequence: number, epoch = 0n): boolean {
     const { intervalMs, limit } = this.#options;
     if (this.#draining || intervalMs === 0) return false;
     const known = this.#held.get(userId)?.get(groupId);
-    if (known === undefined) {
+    if (known?.epoch === epoch) {
+      known.sequence = Math.max(known.sequence, sequence);
+      return true;
+    }
+    if (known !== undefined) this.#options.flush(userId, groupId, known.sequence, known.epoch);
+    else {
       if (this.#count >= limit) this.#flushEarly();
       if (this.#count >= limit) return false;
       this.#count += 1;
@@ -66,20 +78,20 @@ export class DeferredCursors {
       this.#held.set(userId, groups);
       this.#slotOf(userId).add(userId);
     }
-    groups.set(groupId, Math.max(known ?? 0, sequence));
+    groups.set(groupId, { sequence, epoch });
     this.#schedule();
     return true;
   }
 
-  /** Removes and returns the cursor of a user and group; 0 when none is held. */
-  take(userId: string, groupId: string): number {
+  /** Removes and returns the cursor of a user, group and epoch; 0 when none is held. */
+  take(userId: string, groupId: string, epoch = 0n): number {
     const groups = this.#held.get(userId);
-    const sequence = groups?.get(groupId);
-    if (!groups || sequence === undefined) return 0;
+    const held = groups?.get(groupId);
+    if (!groups || held?.epoch !== epoch) return 0;
     groups.delete(groupId);
     this.#count -= 1;
     if (groups.size === 0) this.#forget(userId);
-    return sequence;
+    return held.sequence;
   }
 
   /** Flushes the cursors of a user now; those without room follow at the user's next tick. */
@@ -139,11 +151,11 @@ export class DeferredCursors {
   /** Flushes the cursors of a user while there is room. Returns whether none is left. */
   #flush(userId: string, room: () => number): boolean {
     const groups = this.#held.get(userId);
-    for (const [groupId, sequence] of groups ?? []) {
+    for (const [groupId, held] of groups ?? []) {
       if (room() <= 0) return false;
       groups!.delete(groupId);
       this.#count -= 1;
-      this.#options.flush(userId, groupId, sequence);
+      this.#options.flush(userId, groupId, held.sequence, held.epoch);
     }
     return true;
   }

@@ -168,3 +168,47 @@ test("receipts are listed in pages by ascending user id, to members only", async
   await assert.rejects(list(6, "?"), refusedWith(ErrorReason.INVALID_ARGUMENT));
   await assert.rejects(list(1_001), refusedWith(ErrorReason.INVALID_ARGUMENT));
 });
+
+test("cursors of another epoch are ignored, over RPC and from connect", async (t) => {
+  const one = await new Stand(t, pool).server();
+  const sends = Array.from({ length: 9 }, (_, i) => say("2301", "2302", `m${i}`));
+  const { conversationId } = accepted((await one.append(...sends))[0]);
+  const epoch = await raiseEpoch(conversationId);
+  const seen = async () => {
+    const target = { case: "conversationId", value: conversationId } as const;
+    const { conversation } = await one.conversations("2302").getConversation({ target });
+    return [Number(conversation!.deliveredSequence), Number(conversation!.readSequence)];
+  };
+  const cursor = (epoch: bigint, deliveredSequence: bigint, readSequence = 0n) => ({
+    conversationId,
+    deliveredSequence,
+    readSequence,
+    epoch,
+  });
+  const acknowledge = (...cursors: ReturnType<typeof cursor>[]) =>
+    one.messages("2302").acknowledge({ cursors });
+  const advance = (...cursors: ReturnType<typeof cursor>[]) =>
+    one.ingress.advanceBatch({ advances: cursors.map((cursor) => ({ userId: "2302", cursor })) });
+
+  await acknowledge(cursor(epoch - 1n, 8n, 8n));
+  await advance(cursor(epoch - 1n, 8n, 8n), cursor(epoch + 1n, 9n));
+  assert.deepEqual(await seen(), [0, 0]);
+  await acknowledge(cursor(epoch, 2n));
+  assert.deepEqual(await seen(), [2, 0]);
+  // A newer and an older device acknowledge in one batch: their cursors are not joined.
+  await advance(cursor(epoch - 1n, 9n), cursor(epoch, 3n, 1n), cursor(epoch - 1n, 0n, 9n));
+  assert.deepEqual(await seen(), [3, 1]);
+  await advance(cursor(epoch, 4n), cursor(0n, 5n), cursor(epoch - 1n, 9n), cursor(0n, 0n, 2n));
+  assert.deepEqual(await seen(), [5, 2]);
+  await advance(cursor(0n, 6n), cursor(epoch, 0n, 7n));
+  assert.deepEqual(await seen(), [7, 7]);
+});
+
+/** Raises the epoch of a conversation's bucket, as a restore does; returns it. */
+async function raiseEpoch(conversationId: string): Promise<bigint> {
+  const { rows } = await pool.query(
+    "UPDATE im.bucket SET epoch = epoch + 5 WHERE bucket = $1::bigint & 1023 RETURNING epoch",
+    [conversationId],
+  );
+  return BigInt(rows[0].epoch);
+}
