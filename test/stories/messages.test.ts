@@ -52,7 +52,8 @@ test("every content kind that a user may send arrives unchanged", {
   t.after(() => ben!.closeDevices());
   await b.client.connect();
   const messages = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
-  const media = { url: "https://example.org/a.webp", sizeBytes: 10n, mimeType: "image/webp" };
+  const source = { case: "url", value: "https://example.org/a.webp" };
+  const media = { source, sizeBytes: 10n, mimeType: "image/webp" };
   const kinds = [
     { case: "text", value: { text: "漢字 🦩" } },
     { case: "image", value: { media, widthPx: 1, heightPx: 2 } },

@@ -1,11 +1,15 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { fromBinary } from "@bufbuild/protobuf";
+import { type Entry, EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import { allTimesOf } from "#platform/ids.fixture.ts";
 import { createIds } from "#platform/ids.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
 import { Conversations } from "../conversations/conversations.ts";
 import { Database } from "../log/database.ts";
+import { flagsOf } from "../log/entries.ts";
+import { KINDS } from "../log/kinds.ts";
 import { Logs } from "../log/logs.ts";
 import { entryWriter, type NewEntry } from "../log/write-entry.ts";
 import { ServerMetrics } from "../metrics.ts";
@@ -206,4 +210,49 @@ test("a transaction that fails leaves no entry, no outbox row and no change of t
   await assert.rejects(failing, /the caller fails/);
   assert.deepEqual(await stored(group!.groupId), before);
   await untilOutboxEmpty(stand);
+});
+
+test("every delivery and every read of an entry carries the flags of its kind", async (t) => {
+  const stand = new Stand(t, pool);
+  const one = await stand.server();
+  const live = await stand.instance("connect-0", ["u:441", "u:442"]);
+  const { group } = await one.groups("441").createGroup({ name: "g", userIds: ["442"] });
+  const conversationId = group!.groupId;
+  const messages = one.messages("441");
+  const flags = (entry: Entry | undefined) => [entry?.notCounted, entry?.notShown];
+  const TIP = [true, false];
+  const MESSAGE = [false, false];
+
+  await live.until(({ entries }) => entries.length > 0);
+  assert.deepEqual(flags(live.entries[0]), TIP, "live delivery");
+  const { conversations } = await messages.sync({});
+  const synced = conversations.find((one) => one.conversationId === conversationId);
+  assert.deepEqual(flags(synced?.lastEntry), TIP, "Sync");
+
+  const later = await stand.instance("connect-1", [`g:${conversationId}`]);
+  stand.busOutage = "silent";
+  await one.groups("441").addMembers({ groupId: conversationId, userIds: ["443"] });
+  const to = { case: "conversationId", value: conversationId } as const;
+  await one.append({ from: "441", to, key: "m", text: "hi" });
+  stand.busOutage = "none";
+  stand.clock.advance(60_000);
+  await later.until(({ entries }) => entries.some(({ sequence }) => sequence === 2n));
+  const late = later.entries.find(({ sequence }) => sequence === 2n);
+  assert.deepEqual(flags(late), TIP, "compensation");
+
+  const position = { case: "afterSequence", value: 0n } as const;
+  const page = await messages.listEntries({ conversationId, position });
+  assert.deepEqual(page.entries.map(flags), [TIP, TIP, MESSAGE], "history");
+  const range = { userId: "441", conversationId, afterSequence: 0n, limit: 10 };
+  const { ranges } = await one.ingress.readEntries({ ranges: [range] });
+  const redelivered = ranges[0]!.entries.map((bytes) => fromBinary(EntrySchema, bytes));
+  assert.deepEqual(redelivered.map(flags), [TIP, TIP, MESSAGE], "redelivery");
+  await untilOutboxEmpty(stand);
+});
+
+test("the flags follow from the kind: a change of earlier entries is not shown and does not count", () => {
+  assert.deepEqual(flagsOf(KINDS.text), { notShown: false, notCounted: false });
+  assert.deepEqual(flagsOf(KINDS.tip), { notShown: false, notCounted: true });
+  const change = { shown: false, countable: false };
+  assert.deepEqual(flagsOf(change), { notShown: true, notCounted: true });
 });

@@ -2,6 +2,7 @@ import { create, equals, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { type Entry, EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import { scan, WireWriter, writeVarint } from "#platform/wire.ts";
+import type { Kind } from "./kinds.ts";
 
 /** Maximum bytes that `writePrefix` writes. */
 export const PREFIX_BYTES = 33;
@@ -67,9 +68,20 @@ export function entryOf(row: EntryRow): Entry {
   return entry;
 }
 
-/** Encodes the body of an entry that the server itself writes. */
-export function bodyOf(prefix: Prefix, content: Content): Buffer {
-  const fields = toBinary(EntrySchema, create(EntrySchema, { content }));
+/**
+ * The flags of an entry for clients that do not know its kind. A kind that devices may send has none,
+ * so that the bodies of their entries are the bytes of their sends.
+ */
+export function flagsOf({ shown, countable }: Pick<Kind, "shown" | "countable">) {
+  return { notShown: !shown, notCounted: !countable };
+}
+
+/**
+ * Encodes the body of an entry that the server itself writes. All deliveries and reads of the entry
+ * copy its body, and with it the flags of its kind.
+ */
+export function bodyOf(prefix: Prefix, content: Content, kind: Kind): Buffer {
+  const fields = toBinary(EntrySchema, create(EntrySchema, { content, ...flagsOf(kind) }));
   const start = Buffer.allocUnsafe(PREFIX_BYTES);
   return new WireWriter(PREFIX_BYTES + fields.length)
     .raw(start.subarray(0, writePrefix(start, 0, prefix)))

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
-import { COUNTABLE_KINDS, KINDS, type KindName, kindNumber, mayHaveMemberships } from "./kinds.ts";
+import {
+  COUNTABLE_KINDS,
+  isFromDevices,
+  KINDS,
+  type KindName,
+  kindNumber,
+  mayHaveMemberships,
+} from "./kinds.ts";
 
 /** Field numbers of Content from here on are changes of earlier entries. */
 const FIRST_CHANGE = 20;
@@ -14,20 +21,26 @@ const all = Object.entries(KINDS).map(([name, kind]) => ({
 test("every kind of the contract has a row", () => {
   assert.deepEqual(
     all.map(({ name }) => name).toSorted(),
-    ContentSchema.fields.map(({ localName }) => localName).toSorted(),
+    ContentSchema.oneofs[0]!.fields.map(({ localName }) => localName).toSorted(),
   );
 });
 
 test("every number below 20 is a message, except the tip; the others never count, show or notify", () => {
-  for (const { name, number, countable, preview, push } of all) {
+  for (const { name, number, countable, preview, push, shown } of all) {
     const isMessage = number < FIRST_CHANGE && name !== "tip";
     assert.deepEqual([countable, push], [isMessage, isMessage], name);
-    assert.equal(preview, number < FIRST_CHANGE, name);
+    assert.deepEqual([preview, shown], [number < FIRST_CHANGE, number < FIRST_CHANGE], name);
   }
 });
 
 test("a kind that devices may send is countable, because the append counts every send", () => {
-  for (const { name, countable, fromDevices } of all) assert.ok(countable || !fromDevices, name);
+  for (const { name, countable } of all)
+    assert.ok(countable || !isFromDevices(name as KindName), name);
+  const serverOnly = all.filter(({ name }) => !isFromDevices(name as KindName));
+  assert.deepEqual(
+    serverOnly.map(({ name }) => name),
+    ["tip", "callRecord"],
+  );
 });
 
 test("kinds are found by their numbers", () => {

@@ -1,38 +1,34 @@
 import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
+import { DEVICE_KINDS } from "#platform/validation/device-content.ts";
 
 /** Name of a kind: the name of its field in Content. */
 export type KindName = NonNullable<Content["kind"]["case"]>;
 
 /** Properties of the entries of a kind. */
-export type Kind = {
+export interface Kind {
+  /** Whether it counts as unread. */
+  readonly countable: boolean;
+  /** Whether it is a line of its own in the conversation; a change of earlier entries is not. */
+  readonly shown: boolean;
   /** Whether it may be the last entry that a list of conversations shows. */
   readonly preview: boolean;
   /** Whether it may cause a push notification. */
   readonly push: boolean;
   /** Whether it may tell that users became members, or are no longer members. */
   readonly memberships: boolean;
-} & (
-  | {
-      /** Whether it counts as unread. */
-      readonly countable: boolean;
-      /** Whether a device may send it; false: only the server writes it. */
-      readonly fromDevices: false;
-    }
-  // The append statement counts every send.
-  | { readonly countable: true; readonly fromDevices: true }
-);
+}
 
 const MESSAGE: Kind = {
   countable: true,
+  shown: true,
   preview: true,
-  fromDevices: true,
   push: true,
   memberships: false,
 };
 
 /**
  * All kinds of entries. A field number below 20 in Content is a message, except 11, the tip. From 20
- * on it is a change of earlier entries: not countable, no preview, no push.
+ * on it is a change of earlier entries: not countable, not shown, no preview, no push.
  */
 export const KINDS: { readonly [name in KindName]: Kind } = {
   text: MESSAGE,
@@ -45,8 +41,8 @@ export const KINDS: { readonly [name in KindName]: Kind } = {
   contactCard: MESSAGE,
   groupInvitation: MESSAGE,
   joinRequest: MESSAGE,
-  tip: { countable: false, preview: true, fromDevices: false, push: false, memberships: true },
-  callRecord: { ...MESSAGE, fromDevices: false },
+  tip: { countable: false, shown: true, preview: true, push: false, memberships: true },
+  callRecord: MESSAGE,
   custom: MESSAGE,
 };
 
@@ -55,6 +51,16 @@ const names = Object.keys(KINDS) as KindName[];
 /** Value of im.entry.kind for a kind: its field number in Content. */
 export function kindNumber(name: KindName): number {
   return ContentSchema.field[name].number;
+}
+
+const deviceKinds = new Set(DEVICE_KINDS);
+
+/**
+ * Whether a device may send a kind; otherwise only the server writes it. The contract says so. These
+ * kinds are countable, because the append statement counts every send.
+ */
+export function isFromDevices(name: KindName): boolean {
+  return deviceKinds.has(kindNumber(name));
 }
 
 /** Values of im.entry.kind for the kinds with a property. */

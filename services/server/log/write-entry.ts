@@ -89,7 +89,7 @@ export function entryWriter(options: {
       messageId: BigInt(messageId),
       senderId: BigInt(causedBy),
     };
-    const body = bodyOf(prefix, content);
+    const body = bodyOf(prefix, content, KINDS[name]);
     await client.query(
       `INSERT INTO im.entry (conversation_id, sequence, message_id, sender_id, kind, countable,
                              accepted_at_ms, body)

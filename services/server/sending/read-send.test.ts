@@ -58,10 +58,54 @@ test("the entry takes over the fields of the send byte by byte", () => {
 });
 
 test("fields that a sender must not write are dropped", () => {
-  const forged = new WireWriter().varint(3, 1).varint(4, 99).varint(5, 77).finish();
-  const later = new WireWriter().string(11, "of a later version").finish();
-  const { fields } = valid(Buffer.concat([forged, good, later]));
-  assert.deepEqual(Buffer.from(fields), Buffer.from(valid(good).fields));
+  const stored = Buffer.from(valid(good).fields);
+  const { reservedRange } = SendRequestSchema.proto;
+  const reserved = reservedRange.flatMap(({ start = 0, end = 0 }) =>
+    Array.from({ length: end - start }, (_, at) => start + at),
+  );
+  assert.deepEqual(reserved, [3, 4, 5, 7, 8, 9, 16, 17]);
+  for (const number of [...reserved, 11, 18, 200]) {
+    for (const forged of [
+      new WireWriter().varint(number, 1).finish(),
+      new WireWriter().string(number, "of a later version").finish(),
+    ])
+      for (const bytes of [Buffer.concat([forged, good]), Buffer.concat([good, forged])])
+        assert.deepEqual(Buffer.from(valid(bytes).fields), stored, `field ${number}`);
+  }
+  // The server sets the other fields of Entry: a send must not have a number of theirs.
+  const sent = new Set(SendRequestSchema.fields.map(({ number }) => number));
+  for (const { number, name } of EntrySchema.fields)
+    assert.ok(reserved.includes(number) || sent.has(number), name);
+});
+
+test("a text for clients that do not know the kind is validated, and stored as it was encoded", () => {
+  const base = { target: toUser("2"), clientMessageId: "key" };
+  const card = { kind: { case: "contactCard", value: { userId: "7" } } } as const;
+  const withText = (fallbackText: string) =>
+    request({ ...base, content: { ...card, fallbackText } });
+  const send = withText("ü".repeat(255));
+  const { fields, kind } = valid(send);
+  assert.equal(kind, 8);
+  assert.deepEqual(Buffer.from(fields), Buffer.from(send.subarray(2)));
+  assert.equal(fromBinary(EntrySchema, fields).content?.fallbackText, "ü".repeat(255));
+  const tooLong = "key: content.fallback_text: must be at most 255 characters";
+  assert.equal(refused(withText("ü".repeat(256))), tooLong);
+  // Before the kind, with a longer length than necessary, in a plain text.
+  const inner = Buffer.concat([Buffer.of(0xa2, 0x06, 0x81, 0x00, 0x78), contentBytes("hi")]);
+  const odd = new WireWriter().varint(1, 2).string(6, "key").bytes(10, inner).finish();
+  assert.ok(Buffer.from(valid(odd).fields).includes(inner));
+  const invalid = [
+    [Buffer.of(0xa2, 0x06, 0x02, 0xc3, 0x28), "invalid UTF-8"],
+    [Buffer.of(0xa0, 0x06, 0x01), "a number"],
+    [Buffer.of(0xa2, 0x06, 1, 0x78, 0xa2, 0x06, 1, 0x78), "twice"],
+    [Buffer.of(0xa2, 0x06, 0x05, 0x78), "cut off"],
+  ] as const;
+  for (const [field, why] of invalid) {
+    const content = Buffer.concat([contentBytes("hi"), field]);
+    refused(new WireWriter().varint(1, 2).string(6, "key").bytes(10, content).finish(), why);
+  }
+  // A text alone is no content.
+  refused(request({ ...base, content: { fallbackText: "x" } }));
 });
 
 test("a send with a server-only kind, too many bytes or a missing field is refused", () => {
@@ -113,12 +157,8 @@ test("a send with too many bytes or fields is refused before it is decoded", () 
 });
 
 test("fifty parts with all their fields are accepted, 51 parts are refused", () => {
-  const media = {
-    source: { case: "url", value: "https://a" } as const,
-    sizeBytes: 1n,
-    mimeType: "a/b",
-    sha256: new Uint8Array(32),
-  };
+  const source = { case: "url", value: "https://a" } as const;
+  const media = { source, sizeBytes: 1n, mimeType: "a/b", sha256: new Uint8Array(32) };
   const video = { media, cover: media, durationMs: 1n, widthPx: 1, heightPx: 1 };
   const parts = (count: number) => {
     const part = { kind: { case: "video", value: video } } as const;

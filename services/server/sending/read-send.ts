@@ -3,17 +3,15 @@ import { pathToString } from "@bufbuild/protobuf/reflect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type SendRequest, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { MAX_CLIENT_MESSAGE_ID_BYTES } from "#platform/validation/client-message-id.ts";
+import { MAX_CONTENT_BYTES } from "#platform/validation/device-content.ts";
 import { MAX_FIELDS } from "#platform/validation/field-count.ts";
 import { createMessageValidator } from "#platform/validation/validator.ts";
 import { wellFormed } from "#platform/validation/well-formed.ts";
 import { FieldReader, WireError } from "#platform/wire.ts";
 import { refusal } from "../conversations/refusal.ts";
-import { KINDS, kindNumber } from "../log/kinds.ts";
+import { isFromDevices, kindNumber } from "../log/kinds.ts";
 import { readPlainText } from "./plain-text.ts";
 import type { RawSend, ReadResult, RejectedSend } from "./send.ts";
-
-/** Maximum size of encoded content, bytes. */
-export const MAX_CONTENT_BYTES = 65_536;
 
 const KEY = SendRequestSchema.field.clientMessageId.number;
 const CONTENT = SendRequestSchema.field.content.number;
@@ -52,8 +50,7 @@ export function contractReader(): (raw: RawSend) => ReadResult {
     const { clientMessageId, target, content } = request;
     const name = content?.kind.case;
     if (name === undefined) return refused(entryFields, "content: is empty");
-    if (!KINDS[name].fromDevices)
-      return refused(entryFields, "content: only the server writes this");
+    if (!isFromDevices(name)) return refused(entryFields, "content: only the server writes this");
     const kind = kindNumber(name);
     const { fields, keyStart, keyLength } = entryFields;
     return { senderId, sessionId, target, clientMessageId, kind, fields, keyStart, keyLength };
