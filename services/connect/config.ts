@@ -2,6 +2,7 @@ import { AppendBatchRequestSchema } from "#gen/lucky/internal/ingress/v1/ingress
 import { defineConfig, setting } from "#platform/config/config.ts";
 import { parseNetwork } from "#platform/network.ts";
 import { maxItems } from "#platform/validation/constraints.ts";
+import { clientSettings } from "./client-settings.ts";
 
 const MAX_BATCH_SENDS = maxItems(AppendBatchRequestSchema.field.uplinks);
 
@@ -35,7 +36,7 @@ export const connectConfig = defineConfig("connect", {
     min: 1,
     max: 10_000_000,
     unit: "sockets",
-    doc: "Maximum open sockets on this instance; further ones are refused with UNAVAILABLE. Choose it by the memory of the host.",
+    doc: "Maximum open sockets on this instance; it refuses further ones with the HTTP status 503, and the gateway tries another instance. Choose it by the memory of the host.",
   }),
   maxFrameBytes: setting.integer({
     default: 131_072,
@@ -65,6 +66,7 @@ export const connectConfig = defineConfig("connect", {
     unit: "ms",
     doc: "Interval at which a device sends at least one frame; the session is closed after two missed intervals. Keep it below the idle time-out of every proxy in front.",
   }),
+  ...clientSettings,
   drainMs: setting.integer({
     default: 8_000,
     min: 0,

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
+import { get } from "node:http";
 import { test } from "node:test";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { startConnectHarness } from "../../test/connect/connect-harness.ts";
 import { RawDevice } from "../../test/devices/raw-device.ts";
+import { MAX_SERVER_FRAME_BYTES } from "./socket/frames.ts";
 import { toUser } from "./uplink/sends.fixture.ts";
 
 test("a send is accepted and reaches the other user and the sender's other device, but not its origin", async (t) => {
@@ -211,6 +213,37 @@ test("a stopping instance sends Move to its sessions and closes the ones that st
   assert.deepEqual(await harness.registry.instances("connect"), []);
 });
 
+test("over the bound of sessions an upgrade gets 503, until a session ends", async (t) => {
+  const harness = await startConnectHarness(t, { config: { maxSessions: 1 } });
+  const ana = await harness.device("1");
+  const upgrade = () => statusOfUpgrade(harness.port);
+  assert.deepEqual(await upgrade(), [503, "this instance is full; retry soon"]);
+  await ana.close();
+  while ((await upgrade())[0] === 503) await new Promise(setImmediate);
+});
+
+/** Status and text of the answer to an upgrade. */
+function statusOfUpgrade(port: number): Promise<[number | undefined, string]> {
+  const headers = {
+    connection: "Upgrade",
+    upgrade: "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "sec-websocket-protocol": "lucky.v1",
+  };
+  return new Promise((resolve, reject) => {
+    const request = get({ port, path: "/ws", headers, agent: false });
+    request.on("error", reject);
+    request.on("upgrade", (response, socket) => {
+      socket.destroy();
+      resolve([response.statusCode, ""]);
+    });
+    request.on("response", async (response) => {
+      resolve([response.statusCode, String(Buffer.concat(await response.toArray()))]);
+    });
+  });
+}
+
 test("a session that ends releases its device slot and its channel", async (t) => {
   const harness = await startConnectHarness(t);
   const ana = await harness.device("1");
@@ -252,6 +285,7 @@ test("calls over the socket run as the session's user, are bounded, and are answ
       async call(method, request, headers) {
         tokens.push(headers.get("authorization"));
         if (method === "fault") throw new TypeError("a secret of ours");
+        if (method === "huge") return new Uint8Array(MAX_SERVER_FRAME_BYTES);
         await new Promise<void>((resolve) => waiting.push(resolve));
         return request;
       },
@@ -274,5 +308,12 @@ test("calls over the socket run as the session's user, are bounded, and are answ
   const error = fault.outcome.case === "error" ? fault.outcome.value : undefined;
   assert.deepEqual([error?.code, error?.error?.reason], [13, 1]);
   assert.doesNotMatch(error?.text ?? "", /secret/);
+  call("5", "huge");
+  const huge = await ana.next("rpcResult", ({ callId }) => callId === "5");
+  assert.equal(huge.outcome.case === "error" && huge.outcome.value.error?.reason, 1);
+  const fault5 = harness.events.find(
+    ({ event, method }) => event === "rpc_fault" && method === "huge",
+  );
+  assert.match(JSON.stringify(fault5), /the answer has 1310720 bytes/);
   assert.match(tokens[0] ?? "", /^Bearer ey/);
 });

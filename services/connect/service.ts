@@ -113,7 +113,8 @@ export async function startConnect(
       tls: dependencies.tls,
       proxies,
       admissions,
-      accepting: () => stage === "running" && sessions.size < config.maxSessions,
+      accepting: () => stage === "running",
+      hasRoom: () => sessions.size < config.maxSessions,
       events: {
         accept: (socket) => lifecycle.accept(socket),
         frame: (session, bytes) => intake.take(session, bytes),

@@ -262,7 +262,7 @@ export class CanaryTraffic {
     device.send({ case: "renew", value: { accessToken: this.secret("no token at all") } });
     this.errors.push((await device.closed).reason);
     const stranger = await RawDevice.open(this.#url);
-    const hello = { accessToken: this.secret("no token in Hello"), clientVersion: "x" };
+    const hello = { accessToken: this.secret("no token in Hello"), clientVersion: "1" };
     stranger.send({ case: "hello", value: hello });
     this.errors.push((await stranger.closed).reason);
   }

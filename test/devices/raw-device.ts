@@ -69,7 +69,7 @@ export class RawDevice {
   /** Opens a session: connects, sends Hello, waits for Welcome. */
   static async hello(address: string, accessToken: string): Promise<RawDevice> {
     const device = await RawDevice.open(address);
-    device.send({ case: "hello", value: { accessToken, clientVersion: "raw" } });
+    device.send({ case: "hello", value: { accessToken, clientVersion: "0.1", clientName: "raw" } });
     await device.next("welcome");
     return device;
   }

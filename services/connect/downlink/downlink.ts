@@ -4,6 +4,7 @@ import type { Clock } from "#platform/clock.ts";
 import type { Revocations } from "#platform/identity/revocations.ts";
 import type { Metrics, Tally } from "#platform/metrics.ts";
 import { type Delivery, readEnvelope } from "../socket/envelope.ts";
+import { kindOf } from "../socket/features.ts";
 import { deliverFrames } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
@@ -124,13 +125,16 @@ export class Downlink {
     for (const name of channels) {
       const channel = this.#options.channels.get(name);
       if (!channel) continue;
+      const declining = channel.declining?.size ? channel.declining : undefined;
       const toAll = exceptUserId === "0" || !this.#options.channels.get(userChannel(exceptUserId));
-      if (toAll && name.startsWith("g:")) {
+      if (toAll && !declining && name.startsWith("g:")) {
         this.#options.sockets.publish(name, frame);
         continue;
       }
       for (const session of channel.sessions) {
-        if (session.caller?.userId !== exceptUserId) session.sendOptional(frame, nowMs);
+        if (session.caller?.userId === exceptUserId) continue;
+        if (declining && session.declined?.has(kindOf(frame))) continue;
+        session.sendOptional(frame, nowMs);
       }
     }
   }

@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
-import { CloseCode, type Hello, LimitsSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { CloseCode, type Hello, type Limits, LimitsSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { AcknowledgeRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import { reasonOf } from "#platform/errors.ts";
@@ -7,14 +8,20 @@ import type { UserCaller } from "#platform/identity/caller.ts";
 import type { Revocations } from "#platform/identity/revocations.ts";
 import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
+import { maxItems } from "#platform/validation/constraints.ts";
+import { DEVICE_KINDS, MAX_CONTENT_BYTES } from "#platform/validation/device-content.ts";
 import { closeCodeOf, closeTextOf } from "../socket/close-codes.ts";
+import { declinedFrames, FEATURES } from "../socket/features.ts";
 import type { FrameBudgets } from "../socket/frame-budgets.ts";
-import { welcomeFrame } from "../socket/frames.ts";
+import { MAX_SERVER_FRAME_BYTES, welcomeFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
 import type { Channels } from "../subscriptions/channels.ts";
 import type { Memberships } from "../subscriptions/memberships.ts";
 import { requireSync } from "../subscriptions/missed-entries.ts";
+import { ClientCounts, labelsOf, PROTOCOL_REVISION } from "./client-counts.ts";
+import { type ClientRulesConfig, createClientRules } from "./client-rules.ts";
 import type { DeviceSlots } from "./device-slots.ts";
 import type { LastSeen } from "./last-seen.ts";
 
@@ -29,10 +36,12 @@ export interface SessionOpenerOptions {
   lastSeen: LastSeen;
   clock: Clock;
   log: Log;
-  config: {
+  metrics: Metrics;
+  config: ClientRulesConfig & {
     readonly heartbeatIntervalMs: number;
     readonly maxFrameBytes: number;
     readonly maxSendsInFlight: number;
+    readonly callsInFlight: number;
     readonly framesPerSecond: number;
     readonly framesBurst: number;
   };
@@ -54,27 +63,54 @@ export interface SessionOpener {
   closed(session: Session, caller: UserCaller | undefined): void;
 }
 
+/** The options, and what all sessions share. */
+interface Parts extends SessionOpenerOptions {
+  readonly checkHello: ReturnType<typeof createClientRules>;
+  readonly counts: ClientCounts;
+  readonly limits: Limits;
+}
+
+/** Throws when the operator's rules for clients contradict each other. */
 export function createSessionOpener(options: SessionOpenerOptions): SessionOpener {
+  const parts: Parts = {
+    ...options,
+    checkHello: createClientRules(options.config),
+    counts: new ClientCounts(options.metrics),
+    limits: limitsOf(options.config),
+  };
   return {
-    hello: (session, hello) => open(options, session, hello),
+    hello: (session, hello) => open(parts, session, hello),
     renew: (session, accessToken) => renew(options, session, accessToken),
-    closed: (session, caller) => release(options, session, caller),
+    closed: (session, caller) => release(parts, session, caller),
   };
 }
 
-async function open(
-  options: SessionOpenerOptions,
-  session: Session,
-  { accessToken }: Hello,
-): Promise<void> {
-  const { channels, clock, frameBudgets, log, memberships, slots, verifier } = options;
+function limitsOf(config: SessionOpenerOptions["config"]): Limits {
+  return create(LimitsSchema, {
+    maxClientFrameBytes: config.maxFrameBytes,
+    maxServerFrameBytes: MAX_SERVER_FRAME_BYTES,
+    maxSendsInFlight: config.maxSendsInFlight,
+    maxCallsInFlight: config.callsInFlight,
+    maxCursors: maxItems(AcknowledgeRequestSchema.field.cursors),
+    maxContentBytes: MAX_CONTENT_BYTES,
+    framesPerSecond: config.framesPerSecond,
+    framesBurst: config.framesBurst,
+  });
+}
+
+async function open(parts: Parts, session: Session, hello: Hello): Promise<void> {
+  const { channels, clock, frameBudgets, log, memberships, slots, verifier } = parts;
   session.transition({ kind: "opening", caller: undefined });
   try {
-    const caller = await verifier.verify(accessToken);
+    const refused = parts.checkHello(hello);
+    if (refused) return session.end(refused.code, refused.text, refused.notice);
+    // Before the first subscription: channels list the sessions that declined frames.
+    session.declined = declinedFrames(hello.features);
+    const caller = await verifier.verify(hello.accessToken);
     if (session.state.kind !== "opening") return;
     session.transition({ kind: "opening", caller });
     session.frames = frameBudgets.join(caller.userId, session.frames, clock.elapsed());
-    addLogin(options, session, caller);
+    addLogin(parts, session, caller);
     if (session.state.kind !== "opening") return;
     const channel = userChannel(caller.userId);
     channels.subscribe(session, channel);
@@ -84,7 +120,7 @@ async function open(
     // user's channel.
     await memberships.open(session, caller.userId);
     if (session.state.kind !== "opening") return;
-    welcome(options, session, caller);
+    welcome(parts, session, { caller, hello });
   } catch (error) {
     if (session.state.kind !== "opening") return;
     const code = closeCodeOf(reasonOf(error));
@@ -95,9 +131,14 @@ async function open(
   }
 }
 
-function welcome(options: SessionOpenerOptions, session: Session, caller: UserCaller): void {
-  const { channels, clock, config, lastSeen } = options;
+function welcome(
+  { channels, clock, config, counts, lastSeen, limits }: Parts,
+  session: Session,
+  { caller, hello }: { caller: UserCaller; hello: Hello },
+): void {
   admit(session, caller, clock);
+  session.client = labelsOf(hello);
+  counts.opened(session.client);
   lastSeen.record(caller.loginId);
   session.sendRequired(
     welcomeFrame({
@@ -106,12 +147,10 @@ function welcome(options: SessionOpenerOptions, session: Session, caller: UserCa
       deviceId: caller.deviceId,
       heartbeatIntervalMs: BigInt(config.heartbeatIntervalMs),
       serverTimeMs: BigInt(clock.now()),
-      limits: create(LimitsSchema, {
-        maxClientFrameBytes: config.maxFrameBytes,
-        maxSendsInFlight: config.maxSendsInFlight,
-        framesPerSecond: config.framesPerSecond,
-        framesBurst: config.framesBurst,
-      }),
+      limits,
+      protocolRevision: PROTOCOL_REVISION,
+      contentKinds: [...DEVICE_KINDS],
+      features: [...FEATURES],
     }),
   );
   for (const groupId of session.cursors.groups()) {
@@ -159,10 +198,11 @@ function admit(session: Session, caller: UserCaller, clock: Clock): void {
 }
 
 function release(
-  { channels, clock, frameBudgets, lastSeen, sessions, slots }: SessionOpenerOptions,
+  { channels, clock, counts, frameBudgets, lastSeen, sessions, slots }: Parts,
   session: Session,
   caller: UserCaller | undefined,
 ): void {
+  if (session.client) counts.closed(session.client);
   if (caller) {
     lastSeen.record(caller.loginId);
     frameBudgets.leave(caller.userId, clock.elapsed());

@@ -6,9 +6,13 @@ import { ClientFrameSchema, CloseCode, ServerFrameSchema } from "#gen/lucky/fram
 import { EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
 import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import { SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
+import { scan } from "#platform/wire.ts";
 import { readEnvelope } from "./envelope.ts";
 import {
   deliverFrames,
+  MAX_RESPONSE_BYTES,
+  MAX_SERVER_FRAME_BYTES,
+  RESULTS_PER_FRAME,
   readClientMessageId,
   readTarget,
   refusedOutcome,
@@ -70,6 +74,31 @@ test("frames built from encoded parts are decoded by the generated code", () => 
   assert.equal(results.case === "sendResults" && results.value.results[0]!.clientMessageId, "x");
   const answer = fromBinary(ServerFrameSchema, rpcResultFrame("-1", entry)).kind;
   assert.equal(answer.case === "rpcResult" && answer.value.callId, "-1");
+});
+
+/** Number of items in a frame of a list. */
+function itemsIn(frame: Uint8Array): number {
+  const [[, , start, end] = [0, 0, 0, 0]] = scan(frame);
+  return scan(frame.subarray(start, end)).length;
+}
+
+test("no frame is larger than max_server_frame_bytes", () => {
+  const bodies = (bytes: number, count: number) =>
+    Array.from({ length: count }, () => new Uint8Array(bytes));
+  // The largest content with an id and numbers, many small entries, and entries around the limit.
+  const lists = [bodies(66_000, 40), bodies(20, 100_000), bodies(131_069, 5), bodies(1, 300_000)];
+  for (const entries of lists) {
+    let count = 0;
+    for (const frame of deliverFrames(entries)) {
+      assert.ok(frame.length <= 262_144 + 16, `${frame.length}`);
+      count += itemsIn(frame);
+    }
+    assert.equal(count, entries.length);
+  }
+  const response = rpcResultFrame("-9223372036854775808", new Uint8Array(MAX_RESPONSE_BYTES));
+  assert.ok(response.length <= MAX_SERVER_FRAME_BYTES, `${response.length}`);
+  const results = sendResultsFrame(bodies(1_024, RESULTS_PER_FRAME));
+  assert.ok(results.length <= MAX_SERVER_FRAME_BYTES, `${results.length}`);
 });
 
 test("an envelope decodes to the same values as with the generated code", () => {

@@ -2,6 +2,7 @@ import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { ErrorDetailSchema, type ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type CloseCode,
+  type KickSchema,
   type RpcError,
   type ServerFrame,
   ServerFrameSchema,
@@ -24,6 +25,7 @@ import {
   WireError,
   WireWriter,
 } from "#platform/wire.ts";
+import { actionOf, retryAfterMsOf } from "./close-codes.ts";
 
 /** Field numbers of lucky.frame.v1.ServerFrame and of the lists in it. */
 const SEND_RESULTS_FIELD = 2;
@@ -33,13 +35,28 @@ const ITEM_FIELD = 1;
 /** Tag of client_message_id, field 1 of lucky.message.v1.SendResult. */
 const RESULT_CLIENT_MESSAGE_ID_TAG = (1 << 3) | BYTES;
 
+/**
+ * Largest frame that connect sends, bytes. Lists are split below it. The largest frames are the answers
+ * of calls: a page has up to 1 MiB of entries, and Sync adds up to 200 conversations.
+ */
+export const MAX_SERVER_FRAME_BYTES = 1_310_720;
+/** Largest response of a call over the socket: a frame with less the ids and lengths around it. */
+export const MAX_RESPONSE_BYTES = MAX_SERVER_FRAME_BYTES - 64;
+
 /** Deliver frames are split at this size, so that a slow reader is noticed between two of them. */
 const DELIVER_FRAME_BYTES = 262_144;
+/** Maximum results in a frame. A result has less than 1 KiB, most of it the text of a refusal. */
+export const RESULTS_PER_FRAME = 1_024;
+
+/** Size of an item in a list, with its tag and its length. */
+function sizeInList(item: Uint8Array): number {
+  return 1 + varintSize(item.length) + item.length;
+}
 
 /** A ServerFrame with one message field, whose field 1 repeats the encoded `items`. */
 function listFrame(field: number, items: readonly Uint8Array[]): Uint8Array {
   let bytes = 0;
-  for (const item of items) bytes += 1 + varintSize(item.length) + item.length;
+  for (const item of items) bytes += sizeInList(item);
   const writer = new WireWriter(bytes + 16).header(field, bytes);
   for (const item of items) writer.bytes(ITEM_FIELD, item);
   return writer.finish();
@@ -51,13 +68,13 @@ export function deliverFrames(entries: readonly Uint8Array[]): Uint8Array[] {
   let from = 0;
   let bytes = 0;
   for (let index = 0; index < entries.length; index++) {
-    const entry = entries[index]!;
-    if (index > from && bytes + entry.length > DELIVER_FRAME_BYTES) {
+    const size = sizeInList(entries[index]!);
+    if (index > from && bytes + size > DELIVER_FRAME_BYTES) {
       frames.push(listFrame(DELIVER_FIELD, entries.slice(from, index)));
       from = index;
       bytes = 0;
     }
-    bytes += entry.length;
+    bytes += size;
   }
   if (from < entries.length) {
     frames.push(listFrame(DELIVER_FIELD, from === 0 ? entries : entries.slice(from)));
@@ -65,7 +82,7 @@ export function deliverFrames(entries: readonly Uint8Array[]): Uint8Array[] {
   return frames;
 }
 
-/** A frame of encoded SendResults. */
+/** A frame of encoded SendResults, at most RESULTS_PER_FRAME. */
 export function sendResultsFrame(results: readonly Uint8Array[]): Uint8Array {
   return listFrame(SEND_RESULTS_FIELD, results);
 }
@@ -104,8 +121,13 @@ export function heartbeatFrame(): Uint8Array {
   return frame({ case: "heartbeat", value: {} });
 }
 
-export function kickFrame(code: CloseCode, text: string): Uint8Array {
-  return frame({ case: "kick", value: { code, text } });
+/** A Kick, with the action and the delay that follow from its code. */
+export function kickFrame(
+  kick: MessageInitShape<typeof KickSchema> & { code: CloseCode },
+): Uint8Array {
+  const { code } = kick;
+  const retryAfterMs = BigInt(retryAfterMsOf(code));
+  return frame({ case: "kick", value: { ...kick, action: actionOf(code), retryAfterMs } });
 }
 
 export function moveFrame(afterMs: number): Uint8Array {

@@ -26,6 +26,21 @@ export type SessionState =
   /** The socket has closed. */
   | { readonly kind: "closed"; readonly end: SessionEnd };
 
+/** Labels of a session's client, for metrics; bounded, whatever the client says. */
+export interface ClientLabels {
+  /** Known kinds of content that the client shows. */
+  readonly kinds: readonly string[];
+  /** A known revision of the protocol, or "later". */
+  readonly revision: string;
+}
+
+/** What a Kick shows to the user, beside its code. */
+export interface KickNotice {
+  readonly text: string;
+  /** Address of a newer client; empty for none. */
+  readonly upgradeUrl: string;
+}
+
 export interface SessionOptions {
   socket: Socket;
   /** Elapsed milliseconds, as all times of a session: a step of the time of day ends none. */
@@ -60,6 +75,10 @@ export class Session {
   tokenEndsAtMs = Number.POSITIVE_INFINITY;
   /** TokenExpiring was sent for the current access token. */
   expiryAnnounced = false;
+  /** Labels of the client, while the session is counted as open. */
+  client: ClientLabels | undefined;
+  /** Optional frames that the client declined in its Hello, see `declinedFrames`. */
+  declined: ReadonlySet<number> | undefined;
   /** A delivery to a group was dropped because of back-pressure. */
   missedGroupEntries = false;
   /** Sends without a result. */
@@ -160,12 +179,15 @@ export class Session {
     return this.socket.waitingBytes() <= this.#slowReaderBytes / 2;
   }
 
-  /** Ends the session with a code of the contract: a Kick frame, then the close code. */
-  end(code: CloseCode, text: string): void {
+  /**
+   * Ends the session with a code of the contract: a Kick frame, then the close code. `text` is for
+   * developers; the Kick carries it unless there is a notice for the user.
+   */
+  end(code: CloseCode, text: string, notice: KickNotice = { text, upgradeUrl: "" }): void {
     if (this.#state.kind === "closed") return;
     this.#requestedEnd ??= { code, text };
     if (this.#state.kind !== "greeting" && !CODES_WITHOUT_KICK.has(code)) {
-      this.socket.send(kickFrame(code, text));
+      this.socket.send(kickFrame({ code, ...notice }));
     }
     this.socket.end(code, text);
   }

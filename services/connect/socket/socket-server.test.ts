@@ -27,6 +27,7 @@ async function stuck(t: TestContext) {
     idleSeconds: 60,
     proof: createPeerProof(["a secret of tests"]),
     accepting: () => true,
+    hasRoom: () => true,
     events: {
       accept: (socket) => new Session({ ...defaultsOf(connectConfig), socket, nowMs: 0 }),
       frame(greeted) {

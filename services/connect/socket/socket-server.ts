@@ -64,8 +64,10 @@ export interface SocketServerOptions<T> {
   proxies?: Pick<ProxyChain, "clientAddress">;
   /** Places of the connections; without bounds when absent. */
   admissions?: Admissions | undefined;
-  /** Whether new sockets are accepted. */
+  /** Whether the service accepts sockets now: it has started and does not stop. */
   accepting(): boolean;
+  /** Whether there is room for another socket. */
+  hasRoom(): boolean;
   events: SocketEvents<T>;
   log: Log;
 }
@@ -97,7 +99,7 @@ export async function listenSockets<T>(options: SocketServerOptions<T>): Promise
     ...nativeEvents(options),
   });
   app.get("/healthz", (response) => {
-    const up = options.accepting();
+    const up = options.accepting() && options.hasRoom();
     const [status, text] = up ? ["200 OK", "ok"] : ["503 Service Unavailable", "not ready"];
     response.writeStatus(status!).end(text, true);
   });
@@ -245,8 +247,9 @@ function upgrade(
   response: uWS.HttpResponse,
   request: uWS.HttpRequest,
   context: uWS.us_socket_context_t,
-  { accepting, admissions, proof, proxies, tls, log }: Omit<SocketServerOptions<unknown>, "events">,
+  options: Omit<SocketServerOptions<unknown>, "events">,
 ): void {
+  const { accepting, admissions, hasRoom, proof, proxies, tls, log } = options;
   const headers = headersOf(request);
   const remote = remoteOf(response);
   const key = headers["sec-websocket-key"]?.[0] ?? "";
@@ -259,9 +262,12 @@ function upgrade(
   const giveBack = () => {
     if (proven !== undefined) admissions?.refused(remote);
   };
-  if (!accepting()) {
+  if (!accepting() || !hasRoom()) {
     giveBack();
-    response.writeStatus("503 Service Unavailable").end("not ready", true);
+    const text = accepting()
+      ? "this instance is full; retry soon"
+      : "this instance stops or starts";
+    response.writeStatus("503 Service Unavailable").end(text, true);
   } else if (tls !== undefined && !hasCertificate(response)) {
     response.writeStatus("403 Forbidden").end("a certificate of the mesh is needed", true);
   } else if (fault !== undefined) {

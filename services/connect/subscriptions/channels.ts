@@ -23,6 +23,8 @@ export interface Watermark {
 export interface Channel {
   readonly name: string;
   readonly sessions: SmallSet<Session>;
+  /** The sessions that declined optional frames. Absent for none, which is usual. */
+  declining?: Set<Session>;
   /** By conversation. Absent until the first delivery: most channels are idle. */
   watermarks?: Map<string, Watermark>;
 }
@@ -126,6 +128,10 @@ export class Channels {
       this.#channels.set(name, channel);
     }
     channel.sessions.add(session);
+    if (session.declined) {
+      channel.declining ??= new Set();
+      channel.declining.add(session);
+    }
     this.#leaving.delete(name);
     return channel;
   }
@@ -133,6 +139,7 @@ export class Channels {
   /** The session stops hearing the channel. */
   unsubscribe(session: Session, name: string): void {
     const channel = this.#channels.get(name);
+    channel?.declining?.delete(session);
     if (!channel?.sessions.delete(session) || channel.sessions.size > 0) return;
     stopChecks(channel);
     this.#channels.delete(name);

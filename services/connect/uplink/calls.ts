@@ -7,7 +7,7 @@ import { detailOf, fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import type { MethodTable } from "#platform/rpc/calling/method-table.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
-import { rpcResultFrame } from "../socket/frames.ts";
+import { MAX_RESPONSE_BYTES, rpcResultFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import { RETRY_AFTER_MS } from "./retry-after.ts";
 
@@ -47,6 +47,10 @@ export async function answerCall(
     const headers = new Headers({ authorization: `Bearer ${caller?.token}` });
     headers.set(PEER_HEADER, session.socket.peer);
     outcome = await methods.call(method, request, headers, stop.signal, caller);
+    if (outcome.length > MAX_RESPONSE_BYTES) {
+      // A method whose answer has no bound: the frame would break max_server_frame_bytes.
+      throw new Error(`the answer has ${outcome.length} bytes, more than ${MAX_RESPONSE_BYTES}`);
+    }
   } catch (error) {
     if (!(error instanceof ConnectError)) log.error({ event: "rpc_fault", method, err: error });
     outcome = rpcError(error);

@@ -6,6 +6,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import {
+  RESULTS_PER_FRAME,
   readClientMessageId,
   readTarget,
   refusedOutcome,
@@ -167,7 +168,7 @@ export class Uplinks {
     setImmediate(() => {
       const refused = this.#refused;
       this.#refused = new Map();
-      for (const [to, list] of refused) if (to.isOpen) to.sendRequired(sendResultsFrame(list));
+      sendToOpen(refused);
     });
   }
 
@@ -241,8 +242,18 @@ export class Uplinks {
       if (list) list.push(result);
       else bySession.set(session, [result]);
     }
-    for (const [session, list] of bySession)
-      if (session.isOpen) session.sendRequired(sendResultsFrame(list));
+    sendToOpen(bySession);
+  }
+}
+
+/** Sends results to the sessions that are still open. */
+function sendToOpen(results: ReadonlyMap<Session, readonly Uint8Array[]>): void {
+  for (const [session, list] of results) {
+    for (let from = 0; from < list.length && session.isOpen; from += RESULTS_PER_FRAME) {
+      const some =
+        list.length <= RESULTS_PER_FRAME ? list : list.slice(from, from + RESULTS_PER_FRAME);
+      session.sendRequired(sendResultsFrame(some));
+    }
   }
 }
 
