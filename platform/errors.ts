@@ -43,26 +43,46 @@ const CODES: Record<ErrorReason, Code> = {
   [ErrorReason.DEVICE_LIMIT_REACHED]: Code.FailedPrecondition,
   [ErrorReason.LAST_ADMIN]: Code.FailedPrecondition,
   [ErrorReason.PROOF_REQUIRED]: Code.PermissionDenied,
+  [ErrorReason.DEADLINE_EXCEEDED]: Code.DeadlineExceeded,
+  [ErrorReason.CANCELED]: Code.Canceled,
 };
+
+/**
+ * Reasons of errors that an unchanged retry can pass. A client takes a `retry_after_ms` of 0 as final,
+ * so these always have one.
+ */
+const PASSING: ReadonlySet<ErrorReason> = new Set([
+  ErrorReason.OVERLOADED,
+  ErrorReason.UNAVAILABLE,
+  ErrorReason.RATE_LIMITED,
+  ErrorReason.DEADLINE_EXCEEDED,
+]);
+
+/** Delay before the retry of such an error that names none, ms. */
+const RETRY_AFTER_MS = 1_000;
 
 export interface FailOptions {
   /** Delay before a retry can succeed, milliseconds. */
   retryAfterMs?: number;
   /** Path of the field at fault, in the names of the contract: "device.device_name", "user_ids[3]". */
   field?: string;
+  /** Code of the error, when a protocol demands another one than that of the reason. */
+  code?: Code;
   /** The underlying error: for the log, never for the caller. */
   cause?: unknown;
 }
 
 /** Creates an error of the contract; the reason determines the code. The caller throws it. */
 export function fail(reason: ErrorReason, text: string, options: FailOptions = {}): ConnectError {
+  const { code = CODES[reason], field = "", cause } = options;
+  const retryAfterMs = options.retryAfterMs ?? (PASSING.has(reason) ? RETRY_AFTER_MS : 0);
   const detail = create(ErrorDetailSchema, {
     reason,
-    retryAfterMs: BigInt(Math.ceil(options.retryAfterMs ?? 0)),
-    field: options.field ?? "",
+    retryAfterMs: BigInt(Math.ceil(retryAfterMs)),
+    field,
   });
   const outgoing = [{ desc: ErrorDetailSchema, value: detail }];
-  return new ConnectError(text, CODES[reason], undefined, outgoing, options.cause);
+  return new ConnectError(text, code, undefined, outgoing, cause);
 }
 
 /** INVALID_ARGUMENT for a field, see FailOptions; `why` is the constraint that it breaks. */

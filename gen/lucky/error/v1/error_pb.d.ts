@@ -71,8 +71,8 @@ export enum ErrorReason {
   INTERNAL = 1,
 
   /**
-   * invalid_argument: a field breaks a constraint. The detail names the field, the text the
-   * constraint.
+   * invalid_argument: a field breaks a constraint, or the request cannot be decoded or is too large.
+   * The detail names the field, the text the constraint.
    *
    * @generated from enum value: ERROR_REASON_INVALID_ARGUMENT = 2;
    */
@@ -208,7 +208,9 @@ export enum ErrorReason {
   GROUP_FULL = 20,
 
   /**
-   * unimplemented: no such method, or one that cannot be called here.
+   * unimplemented: no such method, or one that cannot be called here or not in this way: by another
+   * HTTP method than POST, with another content type, or with a compressed request. A health check of
+   * a service that is not served here has the code not_found.
    *
    * @generated from enum value: ERROR_REASON_METHOD_NOT_FOUND = 21;
    */
@@ -340,6 +342,21 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_PROOF_REQUIRED = 38;
    */
   PROOF_REQUIRED = 38,
+
+  /**
+   * deadline_exceeded: the call, or its request, took longer than its deadline. The server may have
+   * carried it out.
+   *
+   * @generated from enum value: ERROR_REASON_DEADLINE_EXCEEDED = 39;
+   */
+  DEADLINE_EXCEEDED = 39,
+
+  /**
+   * canceled: the caller cancelled the call, or disconnected. The server may have carried it out.
+   *
+   * @generated from enum value: ERROR_REASON_CANCELED = 40;
+   */
+  CANCELED = 40,
 }
 
 /**
